@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Sentences for people, and names from images made safe to print.
+ *
+ * A name is shown as it is where it is plain text: only what could drive a
+ * terminal, end a quotation or reorder the line is written as \xNN. Escaping
+ * every byte above 0x7f would be simpler and was rejected: most of the world's
+ * file names would become unreadable.
+ */
+#include <assert.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "io/err.h"
+
+/* Length of the well-formed UTF-8 sequence at s, its code point in *cp; 0: not well-formed. */
+static size_t err_utf8(const unsigned char *s, size_t len, uint32_t *cp)
+{
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	size_t n = s[0] < 0x80             ? 1
+		   : (s[0] & 0xe0) == 0xc0 ? 2
+		   : (s[0] & 0xf0) == 0xe0 ? 3
+		   : (s[0] & 0xf8) == 0xf0 ? 4
+					   : 0;
+	if (!n || n > len)
+		return 0;
+	if (n == 1) {
+		*cp = s[0];
+		return 1;
+	}
+	*cp = s[0] & (0x7f >> n);
+	for (size_t i = 1; i < n; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		*cp = *cp << 6 | (s[i] & 0x3f);
+	}
+	bool surrogate = *cp >= 0xd800 && *cp <= 0xdfff;
+	return *cp < least[n] || *cp > 0x10ffff || surrogate ? 0 : n;
+}
+
+/* Control characters of both tables, quotes, the escape itself, and what reorders or hides text. */
+static bool err_plain(uint32_t cp)
+{
+	if (cp < 0x20 || (cp >= 0x7f && cp < 0xa0))
+		return false;
+	if (cp == '\'' || cp == '"' || cp == '\\')
+		return false;
+	bool bidi = cp == 0x061c || (cp >= 0x200b && cp <= 0x200f) ||
+		    (cp >= 0x2028 && cp <= 0x202e) || (cp >= 0x2060 && cp <= 0x206f) ||
+		    cp == 0xfeff;
+	return !bidi;
+}
+
+/* Cuts at the end of a whole character, so that three dots can follow within cap. */
+static void err_ellipsis(char *out, size_t used, size_t cap)
+{
+	if (cap < 4)
+		return;
+	if (used > cap - 4)
+		used = cap - 4;
+	while (used && ((unsigned char)out[used] & 0xc0) == 0x80)
+		used--;
+	memcpy(out + used, "...", 4);
+}
+
+char *err_escape(const char *name, size_t name_len, char *out, size_t cap)
+{
+	const unsigned char *s = (const unsigned char *)name;
+	size_t used = 0, fits = 0; /* fits: the last whole character that leaves room for "..." */
+
+	assert(cap > 0);
+	for (size_t i = 0; i < name_len;) {
+		uint32_t cp;
+		size_t n = err_utf8(s + i, name_len - i, &cp);
+		bool plain = n && err_plain(cp);
+		size_t room = plain ? n : 4;
+
+		if (used + room + 1 > cap) {
+			out[used] = '\0';
+			err_ellipsis(out, fits, cap);
+			return out;
+		}
+		if (plain) {
+			memcpy(out + used, s + i, n);
+			i += n;
+		} else {
+			char hex[5];
+			snprintf(hex, sizeof(hex), "\\x%02x", s[i]);
+			memcpy(out + used, hex, 4);
+			i++;
+		}
+		used += room;
+		if (used + 4 <= cap)
+			fits = used;
+	}
+	out[used] = '\0';
+	return out;
+}
+
+__attribute__((format(printf, 2, 0))) static void err_fill(struct err *err, const char *format,
+							   va_list ap)
+{
+	int n = vsnprintf(err->message, sizeof(err->message), format, ap);
+	if (n < 0)
+		err->message[0] = '\0';
+	else if ((size_t)n >= sizeof(err->message))
+		err_ellipsis(err->message, sizeof(err->message) - 1, sizeof(err->message));
+}
+
+int err_set(struct err *err, int code, const char *format, ...)
+{
+	if (!err)
+		return code;
+	va_list ap;
+	va_start(ap, format);
+	err_fill(err, format, ap);
+	va_end(ap);
+	err->code = code;
+	return code;
+}
+
+int err_errno(struct err *err, int code, const char *format, ...)
+{
+	if (!err)
+		return code;
+	va_list ap;
+	va_start(ap, format);
+	err_fill(err, format, ap);
+	va_end(ap);
+	err->code = code;
+
+	char text[128];
+	size_t used = strlen(err->message);
+	const char *why = strerror_r(-code, text, sizeof(text));
+	int n = snprintf(err->message + used, sizeof(err->message) - used, ": %s", why);
+	if (n < 0 || used + (size_t)n >= sizeof(err->message))
+		err_ellipsis(err->message, sizeof(err->message) - 1, sizeof(err->message));
+	return code;
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The one gate every blocking call on a file passes: ranges are checked here,
+ * so that a source of bytes stays a few lines and none can forget. A range an
+ * image made up (past 2^63, past the end) is an answer, never an assertion.
+ *
+ * Keeping file->len here instead of asking fstat() each time was chosen: two
+ * descriptions of one length would disagree sooner or later.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "io/base.h"
+#include "io/file.h"
+
+/* Offsets are off_t below this line. */
+static bool file_range_ok(uint64_t off, uint64_t len)
+{
+	uint64_t end;
+	return !add_u64(off, len, &end) && end <= INT64_MAX;
+}
+
+int file_read(struct file *file, void *buf, size_t len, uint64_t off)
+{
+	if (!file_range_ok(off, len))
+		return -EUCLEAN;
+	ssize_t got = file->ops->read_at(file, buf, len, off);
+	if (got < 0)
+		return (int)got;
+	return (size_t)got == len ? 0 : -EUCLEAN;
+}
+
+int file_read_padded(struct file *file, void *buf, size_t len, uint64_t off)
+{
+	if (!file_range_ok(off, len))
+		return -EINVAL;
+	ssize_t got = file->ops->read_at(file, buf, len, off);
+	if (got < 0)
+		return (int)got;
+	assert((size_t)got <= len);
+	memset((char *)buf + got, 0, len - (size_t)got);
+	return 0;
+}
+
+int file_write(struct file *file, const void *buf, size_t len, uint64_t off)
+{
+	if (!file->writable)
+		return -EBADF;
+	if (!file_range_ok(off, len))
+		return -EFBIG;
+	if (file->is_block && off + len > file->len)
+		return -ENOSPC;
+	int ret = file->ops->write_at(file, buf, len, off);
+	if (!ret)
+		file->len = MAX(file->len, (uint64_t)(off + len));
+	return ret;
+}
+
+int file_sync(struct file *file)
+{
+	return file->ops->sync(file);
+}
+
+int file_truncate(struct file *file, uint64_t len)
+{
+	if (!file->writable)
+		return -EBADF;
+	if (len > INT64_MAX)
+		return -EFBIG;
+	if (file->is_block)
+		return len > file->len ? -ENOSPC : 0;
+	int ret = file->ops->truncate(file, len);
+	if (!ret)
+		file->len = len;
+	return ret;
+}
+
+int file_status(struct file *file, uint64_t off, struct file_status *out)
+{
+	if (off >= file->len) {
+		*out = (struct file_status){ 0 };
+		return 0;
+	}
+	uint64_t left = file->len - off;
+	*out = (struct file_status){ .len = left };
+	if (!file->trust_holes)
+		return 0;
+	int ret = file->ops->status(file, off, out);
+	if (ret)
+		return ret;
+	/* An answer about nothing would make the caller ask for ever. */
+	if (!out->len)
+		*out = (struct file_status){ .len = left };
+	out->len = MIN(out->len, left);
+	return 0;
+}
+
+void file_close(struct file *file)
+{
+	if (file)
+		file->ops->close(file);
+}

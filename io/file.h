@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A source of bytes: a regular file or a block device now, anything that can
+ * tell its size, read and report block status later. Opening, validating and
+ * finishing use the blocking calls below; everything hot goes through io.h.
+ *
+ * How a name becomes a file is an interface too (struct file_opener), so that
+ * a test can give the formats and the engine a file system of its own.
+ */
+#ifndef BLOCKPULL_FILE_H
+#define BLOCKPULL_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "io/err.h"
+
+struct file;
+
+/* What a range of a file is, as far as its file system tells. */
+struct file_status {
+	uint64_t len; /* bytes from the asked offset for which this holds; > 0 before the end */
+	bool is_hole; /* reads as zeros and takes no space */
+};
+
+struct file_ops {
+	/* Reads len bytes at off; returns bytes read (short only at the end of file) or -errno. */
+	ssize_t (*read_at)(struct file *file, void *buf, size_t len, uint64_t off);
+	/* Writes all of len bytes; 0 or -errno. */
+	int (*write_at)(struct file *file, const void *buf, size_t len, uint64_t off);
+	/* fdatasync; 0 or -errno. */
+	int (*sync)(struct file *file);
+	int (*truncate)(struct file *file, uint64_t len);
+	/* Block status at off < file->len; 0 or -errno. Never waits for file data. */
+	int (*status)(struct file *file, uint64_t off, struct file_status *out);
+	/* Frees the file; its locks go with it. */
+	void (*close)(struct file *file);
+};
+
+struct file {
+	const struct file_ops *ops;
+	char *name;      /* as it was named, for messages: err_escape() before printing */
+	char *real_name; /* symlinks resolved; what the policy was asked about */
+	uint64_t len;    /* bytes; the owner raises it when it writes past the end */
+	bool writable;
+	bool is_block;    /* a block device: cannot grow, may hold stale bytes anywhere */
+	bool trust_holes; /* false where SEEK_HOLE is known to lie (ZFS) or holes are to be read */
+	uint32_t
+		io_align; /* bytes that offset, length and memory of a request must be a multiple of */
+	uint64_t dev, ino; /* identity */
+	int64_t mtime_ns;  /* when it was opened, to notice a backing file changed underneath */
+	int fd;            /* -1 where there is none (sim) */
+	int slot;          /* index in the ring's file table, or -1 */
+};
+
+/* Which files an image may name. See formats' chain and DESIGN of trust in docs/architecture.md. */
+enum path_rule {
+	PATH_RULE_TREE, /* the directories in `dirs` and all below them */
+	PATH_RULE_ANY,
+	PATH_RULE_NONE,
+};
+
+struct path_policy {
+	enum path_rule rule;
+	const char *const *dirs; /* absolute, symlinks resolved */
+	size_t n_dirs;
+};
+
+/* Pure: may a file with this absolute, symlink-free name be opened? */
+bool path_policy_allows(const struct path_policy *policy, const char *real_name);
+
+enum file_lock {
+	FILE_LOCK_NONE,    /* only looking, with --force-share */
+	FILE_LOCK_SHARED,  /* a backing file or a reader: bytes 100, 201, 203 */
+	FILE_LOCK_OVERLAY, /* the image being pulled: bytes 100-103, 201, 203 */
+};
+
+struct file_open {
+	const char *name; /* path, relative to the process's directory or absolute */
+	bool write;       /* read-write, else read-only */
+	bool direct;      /* O_DIRECT wanted; done without where refused */
+	bool read_holes;  /* never trust SEEK_HOLE (--holes=read) */
+	enum file_lock lock;
+	unsigned
+		lock_wait_ms; /* ask again for a lock that is held, this long: a process killed a moment
+				* ago gives its own back only when the kernel has ended its ring */
+	bool *lock_unsupported; /* set to whether the file system has no OFD locks; NULL: don't say */
+	const struct path_policy *policy; /* NULL: the user named it, any regular file or device */
+};
+
+struct file_opener {
+	/* Opens without ever blocking on a fifo or device: the file that was checked (type, policy)
+	 * is the one used. Errors: -ENOENT, -EISDIR, -EPERM refused by policy, -EACCES, -EROFS,
+	 * -EBUSY locked, -EINVAL neither file nor block device; each with a sentence. */
+	int (*open)(struct file_opener *opener, const struct file_open *how, struct file **out,
+		    struct err *err);
+	/* Creates an empty file (-EEXIST if there is one), open for writing. */
+	int (*create)(struct file_opener *opener, const char *name, struct file **out,
+		      struct err *err);
+	/* Removes what create() made, after a failure. */
+	int (*remove)(struct file_opener *opener, const char *name);
+};
+
+/* The machine's own file system. Static, stateless. */
+struct file_opener *file_opener_posix(void);
+
+/* Reads exactly len bytes or fails: -errno, or -EUCLEAN past the end of the file. */
+int file_read(struct file *file, void *buf, size_t len, uint64_t off);
+/* Reads len bytes, those past the end of the file as zeros. */
+int file_read_padded(struct file *file, void *buf, size_t len, uint64_t off);
+int file_write(struct file *file, const void *buf, size_t len, uint64_t off);
+int file_sync(struct file *file);
+int file_truncate(struct file *file, uint64_t len);
+int file_status(struct file *file, uint64_t off, struct file_status *out);
+/* NULL is allowed. */
+void file_close(struct file *file);
+
+/* Takes QEMU's own OFD lock bytes on an open file and looks for conflicting holders.
+ * 0; -EBUSY with a sentence naming the file; 0 with *unsupported set where the file system has
+ * no OFD locks. */
+int file_lock_take(struct file *file, enum file_lock kind, bool *unsupported, struct err *err);
+
+#endif

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What the backends have in common: the choice between them, the checking
+ * wrappers, and what one attempt at a request means. Resuming short transfers
+ * lives here once, because it is where other systems have corrupted images:
+ * the rest starts at off + done_len, in the file and in the vector alike.
+ *
+ * Leaving short results to the callers was rejected: each would have to get
+ * that right, and every test of it would be written four times.
+ */
+#include <assert.h>
+#include <errno.h>
+
+#include "io/base.h"
+#include "io/io.h"
+
+/* Attempts that bring nothing (EINTR, EAGAIN) before a request fails. */
+#define IO_MAX_RETRIES 64
+/* More threads than this only queue in the block layer instead of here. */
+#define IO_MAX_THREADS 16
+
+int io_open(enum io_choice choice, unsigned depth, struct io **out, struct err *err)
+{
+	unsigned n_threads = MIN(MAX(depth, 1u), (unsigned)IO_MAX_THREADS);
+
+	switch (choice) {
+	case IO_CHOICE_URING: return io_uring_backend_open(depth, out, err);
+	case IO_CHOICE_THREADS: return io_threads_backend_open(n_threads, out, err);
+	case IO_CHOICE_AUTO:
+		/* Forbidden, unknown, too old, out of locked memory: the threads can do it all. */
+		if (!io_uring_backend_open(depth, out, NULL))
+			return 0;
+		return io_threads_backend_open(n_threads, out, err);
+	}
+	return err_set(err, -EINVAL, "unknown I/O backend %d", (int)choice);
+}
+
+static void io_req_start(struct io_req *req, enum io_kind kind, struct file *file, uint64_t len,
+			 uint64_t off)
+{
+	*req = (struct io_req){
+		.kind = kind, .file = file, .off = off, .len = len, .owner = req->owner
+	};
+}
+
+static void io_req_one(struct io_req *req, void *buf, size_t len)
+{
+	req->one = (struct iovec){ .iov_base = buf, .iov_len = len };
+	req->iov = &req->one;
+	req->n_iov = 1;
+}
+
+void io_req_read(struct io_req *req, struct file *file, void *buf, size_t len, uint64_t off)
+{
+	io_req_start(req, IO_READ, file, len, off);
+	io_req_one(req, buf, len);
+}
+
+void io_req_write(struct io_req *req, struct file *file, const void *buf, size_t len, uint64_t off)
+{
+	io_req_start(req, IO_WRITE, file, len, off);
+	io_req_one(req, (void *)(uintptr_t)buf, len);
+}
+
+void io_req_sync(struct io_req *req, struct file *file)
+{
+	io_req_start(req, IO_SYNC, file, 0, 0);
+}
+
+void io_req_writeback(struct io_req *req, struct file *file, uint64_t len, uint64_t off)
+{
+	io_req_start(req, IO_WRITEBACK, file, len, off);
+}
+
+void io_req_work(struct io_req *req, int (*work)(struct io_req *req))
+{
+	io_req_start(req, IO_WORK, NULL, 0, 0);
+	req->work = work;
+}
+
+static uint64_t io_req_iov_len(const struct io_req *req)
+{
+	uint64_t sum = 0;
+	for (unsigned i = 0; i < req->n_iov; i++) {
+		bool wraps = add_u64(sum, req->iov[i].iov_len, &sum);
+		assert(!wraps);
+	}
+	return sum;
+}
+
+void io_submit(struct io *io, struct io_req *req)
+{
+	switch (req->kind) {
+	case IO_READ:
+	case IO_WRITE: assert(io_req_iov_len(req) == req->len); break;
+	case IO_SYNC:
+	case IO_WRITEBACK: break;
+	case IO_WORK: assert(req->work); break;
+	}
+	assert(req->kind == IO_WORK || req->file);
+	req->result = 0;
+	req->next = NULL;
+	req->done_len = 0;
+	req->n_retries = 0;
+	io->n_in_flight++;
+	io->ops->submit(io, req);
+}
+
+void io_kick(struct io *io)
+{
+	io->ops->kick(io);
+}
+
+unsigned io_reap(struct io *io, struct io_req **out, unsigned max)
+{
+	/* Asked even with nothing in flight: the backend may have a stale wake-up to clear. */
+	unsigned n = io->ops->reap(io, out, max);
+	assert(n <= max && n <= io->n_in_flight);
+	io->n_in_flight -= n;
+	return n;
+}
+
+int io_fd(const struct io *io)
+{
+	return io->ops->fd(io);
+}
+
+void io_close(struct io *io)
+{
+	if (!io)
+		return;
+	assert(!io->n_in_flight);
+	io->ops->destroy(io);
+}
+
+static bool io_req_end(struct io_req *req, int64_t result)
+{
+	req->result = result;
+	return true;
+}
+
+/* false as long as another try is allowed. */
+static bool io_req_again(struct io_req *req)
+{
+	return ++req->n_retries > IO_MAX_RETRIES && io_req_end(req, -EIO);
+}
+
+/* A direct transfer stopped off its grid, where it cannot be resumed: for a read that is the end
+ * of the file, else the last block is done again. */
+static bool io_req_off_grid(struct io_req *req)
+{
+	uint64_t at = req->off + req->done_len;
+	if (req->kind == IO_READ && at >= req->file->len)
+		return io_req_end(req, (int64_t)req->done_len);
+	uint64_t back = at - round_down(at, req->file->io_align);
+	req->done_len -= MIN(back, req->done_len);
+	return io_req_again(req);
+}
+
+static bool io_req_moved(struct io_req *req, uint64_t n)
+{
+	assert(n <= req->len - req->done_len);
+	req->done_len += n;
+	if (req->done_len == req->len)
+		return io_req_end(req, (int64_t)req->len);
+	if (!n && req->kind == IO_READ)
+		return io_req_end(req, (int64_t)req->done_len);
+	if (!n) {
+		bool at_end = req->file->is_block && req->off + req->done_len >= req->file->len;
+		return io_req_end(req, at_end ? -ENOSPC : -EIO);
+	}
+	if (!is_aligned(req->off + req->done_len, MAX(req->file->io_align, 1u)))
+		return io_req_off_grid(req);
+	req->n_retries = 0;
+	return false;
+}
+
+bool io_req_attempt(struct io_req *req, int64_t got)
+{
+	if (req->kind == IO_WORK)
+		return io_req_end(req, got);
+	if (got == -EINTR || got == -EAGAIN)
+		return io_req_again(req);
+	switch (req->kind) {
+	case IO_READ:
+	case IO_WRITE: return got < 0 ? io_req_end(req, got) : io_req_moved(req, (uint64_t)got);
+	case IO_WRITEBACK:
+		/* Only a hint, and not every file system takes it. */
+		if (got == -EINVAL || got == -ESPIPE || got == -ENOSYS || got == -EOPNOTSUPP)
+			got = 0;
+		return io_req_end(req, MIN(got, (int64_t)0));
+	case IO_SYNC:
+	case IO_WORK: return io_req_end(req, MIN(got, (int64_t)0));
+	}
+	abort();
+}
+
+const struct iovec *io_req_rest(struct io_req *req, unsigned *n)
+{
+	uint64_t skip = req->done_len;
+	unsigned i = 0;
+
+	while (i < req->n_iov && skip >= req->iov[i].iov_len)
+		skip -= req->iov[i++].iov_len;
+	*n = req->n_iov - i;
+	if (!skip || i == req->n_iov)
+		return &req->iov[i];
+	/* Inside a buffer: its remainder alone, in the room every request has for that, so that
+	 * resuming never allocates and never fails. */
+	req->rest.iov_base = (char *)req->iov[i].iov_base + skip;
+	req->rest.iov_len = req->iov[i].iov_len - skip;
+	*n = 1;
+	return &req->rest;
+}

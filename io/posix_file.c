@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The blocking calls on an open file. With O_DIRECT the callers up here, who
+ * parse headers of odd sizes, need not know: what is not aligned goes through
+ * an aligned buffer, a write by reading the blocks around it first. Nothing
+ * else may write those blocks meanwhile; opening and finishing are alone with
+ * the file.
+ *
+ * A second, buffered descriptor for these calls was rejected: mixing cached and
+ * direct I/O on one file is how stale pages reach the disk.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "io/posix_file.h"
+
+#define POSIX_FILE_BOUNCE_LEN (256 * KiB)
+
+/* Until len or the end of the file. Bytes read or -errno. */
+static ssize_t posix_file_pread(struct file *file, char *buf, size_t len, uint64_t off)
+{
+	size_t done = 0;
+	while (done < len) {
+		ssize_t got = pread(file->fd, buf + done, len - done, (off_t)(off + done));
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		done += (size_t)got;
+		/* A direct read ends off its grid only at the end of the file. */
+		if (!got || !is_aligned(off + done, file->io_align))
+			break;
+	}
+	return (ssize_t)done;
+}
+
+static int posix_file_pwrite(struct file *file, const char *buf, size_t len, uint64_t off)
+{
+	while (len > 0) {
+		ssize_t put = pwrite(file->fd, buf, len, (off_t)off);
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put < 0)
+			return -errno;
+		if (!put || !is_aligned((uint64_t)put, file->io_align))
+			return -EIO;
+		buf += put;
+		len -= (size_t)put;
+		off += (uint64_t)put;
+	}
+	return 0;
+}
+
+static bool posix_file_fits(const struct file *file, const void *buf, size_t len, uint64_t off)
+{
+	return is_aligned(off | len | (uintptr_t)buf, file->io_align);
+}
+
+static void *posix_file_bounce(const struct file *file)
+{
+	void *p;
+	size_t align = MAX((size_t)file->io_align, sizeof(void *));
+	return posix_memalign(&p, align, POSIX_FILE_BOUNCE_LEN) ? NULL : p;
+}
+
+/* The aligned piece of [at, end) that fits the bounce buffer. */
+static size_t posix_file_piece(const struct file *file, uint64_t at, uint64_t end)
+{
+	uint64_t whole = round_up(end, file->io_align) - at;
+	return (size_t)MIN(whole, (uint64_t)POSIX_FILE_BOUNCE_LEN);
+}
+
+static ssize_t posix_file_read_at(struct file *file, void *buf, size_t len, uint64_t off)
+{
+	if (posix_file_fits(file, buf, len, off))
+		return posix_file_pread(file, buf, len, off);
+
+	autofree char *bounce = posix_file_bounce(file);
+	if (!bounce)
+		return -ENOMEM;
+	uint64_t end = off + len;
+	size_t done = 0;
+	for (uint64_t at = round_down(off, file->io_align); at < end;) {
+		size_t piece = posix_file_piece(file, at, end);
+		ssize_t got = posix_file_pread(file, bounce, piece, at);
+		if (got < 0)
+			return got;
+		uint64_t from = MAX(at, off), to = MIN(at + (uint64_t)got, end);
+		if (to > from) {
+			memcpy((char *)buf + done, bounce + (from - at), (size_t)(to - from));
+			done += (size_t)(to - from);
+		}
+		if ((size_t)got < piece)
+			break;
+		at += piece;
+	}
+	return (ssize_t)done;
+}
+
+/* Whole blocks around [off, end): read, patch, write back. */
+static int posix_file_patch(struct file *file, const char *buf, uint64_t off, uint64_t end)
+{
+	autofree char *bounce = posix_file_bounce(file);
+	if (!bounce)
+		return -ENOMEM;
+	for (uint64_t at = round_down(off, file->io_align); at < end;) {
+		size_t piece = posix_file_piece(file, at, end);
+		ssize_t got = posix_file_pread(file, bounce, piece, at);
+		if (got < 0)
+			return (int)got;
+		memset(bounce + got, 0, piece - (size_t)got);
+		uint64_t from = MAX(at, off), to = MIN(at + piece, end);
+		memcpy(bounce + (from - at), buf + (from - off), (size_t)(to - from));
+		int ret = posix_file_pwrite(file, bounce, piece, at);
+		if (ret)
+			return ret;
+		at += piece;
+	}
+	return 0;
+}
+
+static int posix_file_truncate(struct file *file, uint64_t len)
+{
+	int ret;
+	do
+		ret = ftruncate(file->fd, (off_t)len);
+	while (ret < 0 && errno == EINTR);
+	return ret < 0 ? -errno : 0;
+}
+
+static int posix_file_write_at(struct file *file, const void *buf, size_t len, uint64_t off)
+{
+	if (posix_file_fits(file, buf, len, off))
+		return posix_file_pwrite(file, buf, len, off);
+
+	struct stat st;
+	if (fstat(file->fd, &st))
+		return -errno;
+	uint64_t end = off + len;
+	int ret = posix_file_patch(file, buf, off, end);
+	/* The last block may have grown the file by its padding. */
+	uint64_t want = MAX((uint64_t)st.st_size, end);
+	if (!ret && !file->is_block && round_up(end, file->io_align) > want)
+		ret = posix_file_truncate(file, want);
+	return ret;
+}
+
+static int posix_file_sync(struct file *file)
+{
+	int ret;
+	do
+		ret = fdatasync(file->fd);
+	while (ret < 0 && errno == EINTR);
+	return ret < 0 ? -errno : 0;
+}
+
+static void posix_file_close(struct file *file)
+{
+	if (file->fd >= 0) {
+		/* The ring may hold on to the description for a moment; the locks must not. */
+		struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+		fcntl(file->fd, F_OFD_SETLK, &all);
+		close(file->fd);
+	}
+	free(file->name);
+	free(file->real_name);
+	free(file);
+}
+
+const struct file_ops posix_file_ops = {
+	.read_at = posix_file_read_at,
+	.write_at = posix_file_write_at,
+	.sync = posix_file_sync,
+	.truncate = posix_file_truncate,
+	.status = posix_holes_status,
+	.close = posix_file_close,
+};

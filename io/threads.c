@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The backend for places that forbid io_uring, as many containers do: the same
+ * requests, each run by a worker with preadv, pwritev and fdatasync until it is
+ * done. Order means as little here as there.
+ *
+ * POSIX AIO was rejected: glibc's is the same pool of threads, without vectors,
+ * bounds or a descriptor to wait on.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/uio.h>
+
+#include "io/base.h"
+#include "io/wake.h"
+#include "io/workers.h"
+
+struct threads {
+	struct io io; /* first: the ops cast back */
+	int wake_fd;
+	struct req_list waiting; /* submitted, not kicked */
+	struct workers *workers;
+};
+
+/* One system call's worth of a request: bytes, or -errno. */
+static int64_t threads_attempt(struct io_req *req)
+{
+	off_t off = (off_t)(req->off + req->done_len);
+	unsigned n = 0;
+	const struct iovec *iov;
+	int64_t got = 0;
+
+	switch (req->kind) {
+	case IO_READ:
+		iov = io_req_rest(req, &n);
+		got = preadv(req->file->fd, iov, (int)MIN(n, (unsigned)IOV_MAX), off);
+		break;
+	case IO_WRITE:
+		iov = io_req_rest(req, &n);
+		got = pwritev(req->file->fd, iov, (int)MIN(n, (unsigned)IOV_MAX), off);
+		break;
+	case IO_SYNC: got = fdatasync(req->file->fd); break;
+	case IO_WRITEBACK:
+		if (req->len) /* 0 would mean: until the end */
+			got = sync_file_range(req->file->fd, (off_t)req->off, (off_t)req->len,
+					      SYNC_FILE_RANGE_WRITE);
+		break;
+	case IO_WORK: return req->work(req);
+	}
+	return got < 0 ? -errno : got;
+}
+
+static void threads_run(struct io_req *req)
+{
+	while (!io_req_attempt(req, threads_attempt(req)))
+		;
+}
+
+static void threads_submit(struct io *io, struct io_req *req)
+{
+	struct threads *t = (struct threads *)io;
+	req_list_push(&t->waiting, req);
+}
+
+static void threads_kick(struct io *io)
+{
+	struct threads *t = (struct threads *)io;
+	workers_put(t->workers, &t->waiting);
+}
+
+static unsigned threads_reap(struct io *io, struct io_req **out, unsigned max)
+{
+	struct threads *t = (struct threads *)io;
+
+	threads_kick(io);
+	unsigned n = workers_take(t->workers, out, max);
+	if (n == max)
+		return n; /* the descriptor stays readable for the rest */
+	wake_drain(t->wake_fd);
+	n += workers_take(t->workers, out + n, max - n);
+	if (n == max)
+		wake_signal(t->wake_fd);
+	return n;
+}
+
+static int threads_fd(const struct io *io)
+{
+	return ((const struct threads *)io)->wake_fd;
+}
+
+/* Nothing to register with; the hints end here. */
+static void threads_use_memory(struct io *io, void *base, size_t len)
+{
+}
+
+static void threads_file(struct io *io, struct file *file)
+{
+}
+
+static void threads_destroy(struct io *io)
+{
+	struct threads *t = (struct threads *)io;
+	assert(!t->waiting.head);
+	workers_free(t->workers);
+	close(t->wake_fd);
+	free(t);
+}
+
+static const struct io_ops threads_ops = {
+	.name = "threads",
+	.submit = threads_submit,
+	.kick = threads_kick,
+	.reap = threads_reap,
+	.fd = threads_fd,
+	.use_memory = threads_use_memory,
+	.add_file = threads_file,
+	.forget_file = threads_file,
+	.destroy = threads_destroy,
+};
+
+int io_threads_backend_open(unsigned n_threads, struct io **out, struct err *err)
+{
+	struct threads *t = calloc(1, sizeof(*t));
+	if (!t)
+		return err_errno(err, -ENOMEM, "cannot start the I/O threads");
+	t->io.ops = &threads_ops;
+	t->wake_fd = wake_open();
+	int ret = t->wake_fd < 0 ? t->wake_fd : 0;
+	if (!ret) {
+		t->workers = workers_new(n_threads, threads_run, t->wake_fd);
+		if (!t->workers) {
+			close(t->wake_fd);
+			ret = -ENOMEM;
+		}
+	}
+	if (ret) {
+		free(t);
+		return err_errno(err, ret, "cannot start the I/O threads");
+	}
+	*out = &t->io;
+	return 0;
+}

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The io_uring backend. At most `depth` requests are with the kernel, so that
+ * neither ring can overflow; the rest wait in a list of any length. One eventfd
+ * serves io_fd(): the kernel signals it for completions, the workers for
+ * IO_WORK, and this file for what it finishes itself.
+ *
+ * SINGLE_ISSUER and DEFER_TASKRUN were rejected: they bind the ring to one
+ * thread, but an engine may be opened by one thread, run by another and closed
+ * by a third (one after the other). The second thread's requests would fail,
+ * and a file could not be taken out of the ring's table, lock and all.
+ * COOP_TASKRUN spares the interrupts without that bond.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <unistd.h>
+
+#include "io/uring.h"
+#include "io/wake.h"
+
+#define URING_MAX_DEPTH    4096
+#define URING_MAX_WORKERS  16
+#define URING_BATCH        64         /* completions taken at once */
+#define URING_MAX_REFUSALS 1000       /* submissions in a row the kernel had no room for */
+#define URING_MAX_TRANSFER (1U << 30) /* bytes a request asks for at once; lengths are 32 bit */
+
+static void uring_prep_vector(struct uring *u, struct io_uring_sqe *sqe, struct io_req *req)
+{
+	unsigned n;
+	const struct iovec *iov = io_req_rest(req, &n);
+	uint64_t off = req->off + req->done_len;
+	int fd = req->file->fd;
+	bool read = req->kind == IO_READ;
+
+	if (n > 1) {
+		n = MIN(n, (unsigned)IOV_MAX);
+		read ? io_uring_prep_readv(sqe, fd, iov, n, off)
+		     : io_uring_prep_writev(sqe, fd, iov, n, off);
+		return;
+	}
+	void *buf = n ? iov->iov_base : NULL;
+	unsigned len = n ? (unsigned)MIN(iov->iov_len, (size_t)URING_MAX_TRANSFER) : 0;
+	if (uring_tables_holds(u, buf, len))
+		read ? io_uring_prep_read_fixed(sqe, fd, buf, len, off, 0)
+		     : io_uring_prep_write_fixed(sqe, fd, buf, len, off, 0);
+	else
+		read ? io_uring_prep_read(sqe, fd, buf, len, off)
+		     : io_uring_prep_write(sqe, fd, buf, len, off);
+}
+
+static void uring_prep(struct uring *u, struct io_uring_sqe *sqe, struct io_req *req)
+{
+	switch (req->kind) {
+	case IO_READ:
+	case IO_WRITE: uring_prep_vector(u, sqe, req); break;
+	case IO_SYNC: io_uring_prep_fsync(sqe, req->file->fd, IORING_FSYNC_DATASYNC); break;
+	case IO_WRITEBACK:
+		/* The kernel runs it on its own threads: it may wait for the device's queue. */
+		io_uring_prep_sync_file_range(sqe, req->file->fd,
+					      (unsigned)MIN(req->len, (uint64_t)URING_MAX_TRANSFER),
+					      req->off, SYNC_FILE_RANGE_WRITE);
+		break;
+	case IO_WORK: abort(); /* never on the ring */
+	}
+	int slot = uring_tables_slot(u, req->file);
+	if (slot >= 0) {
+		sqe->fd = slot;
+		sqe->flags |= IOSQE_FIXED_FILE;
+	}
+	/* It did not get through without waiting: let it wait. */
+	if (req->n_retries)
+		sqe->flags |= IOSQE_ASYNC;
+	io_uring_sqe_set_data(sqe, req);
+}
+
+static void uring_finish(struct uring *u, struct io_req *req, int64_t result)
+{
+	req->result = result;
+	req_list_push(&u->done, req);
+	wake_signal(u->wake_fd);
+}
+
+/* From the waiting list into the submission ring, as far as the kernel may hold. */
+static void uring_feed(struct uring *u)
+{
+	while (u->waiting.head && u->n_kernel < u->depth) {
+		struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+		if (!sqe)
+			return;
+		uring_prep(u, sqe, req_list_pop(&u->waiting));
+		u->n_kernel++;
+	}
+}
+
+/* Takes back what the kernel has not looked at; it reads the tail only when entered. */
+static void uring_fail_unsubmitted(struct uring *u, int code)
+{
+	struct io_uring_sq *sq = &u->ring.sq;
+	unsigned head = *sq->khead;
+
+	for (unsigned at = head; at != sq->sqe_tail; at++) {
+		struct io_uring_sqe *sqe = &sq->sqes[at & sq->ring_mask];
+		u->n_kernel--;
+		uring_finish(u, (struct io_req *)(uintptr_t)sqe->user_data, code);
+	}
+	sq->sqe_head = sq->sqe_tail = head;
+	*sq->ktail = head;
+}
+
+/* The kernel took nothing. Short of memory: again when something completes, or at once if nothing
+ * can. Anything else, or too often: every request gets its error, none is left behind. */
+static void uring_refused(struct uring *u, int code)
+{
+	bool passes = code == -EAGAIN || code == -EBUSY || code == -EINTR || code == -ENOMEM;
+
+	if (!passes || ++u->n_refusals > URING_MAX_REFUSALS) {
+		uring_fail_unsubmitted(u, code ? code : -EIO);
+		u->n_refusals = 0;
+	} else if (u->n_kernel == io_uring_sq_ready(&u->ring)) {
+		wake_signal(u->wake_fd);
+	}
+}
+
+static void uring_kick(struct io *io)
+{
+	struct uring *u = (struct uring *)io;
+
+	uring_feed(u);
+	while (io_uring_sq_ready(&u->ring)) {
+		int ret = io_uring_submit(&u->ring);
+		if (ret <= 0) {
+			uring_refused(u, ret);
+			return;
+		}
+		u->n_refusals = 0;
+	}
+}
+
+static void uring_submit(struct io *io, struct io_req *req)
+{
+	struct uring *u = (struct uring *)io;
+	bool data = req->kind == IO_READ || req->kind == IO_WRITE;
+
+	if (req->kind == IO_WORK) {
+		struct req_list one = { 0 };
+		req_list_push(&one, req);
+		workers_put(u->workers, &one);
+	} else if ((data || req->kind == IO_WRITEBACK) &&
+		   (req->off > INT64_MAX || req->len > INT64_MAX - req->off)) {
+		/* Here, because the ring takes the offset -1 for the file's own position. */
+		uring_finish(u, req, -EINVAL);
+	} else if (req->kind == IO_WRITEBACK && !req->len) {
+		uring_finish(u, req, 0); /* the kernel would take 0 for "until the end" */
+	} else {
+		req_list_push(&u->waiting, req);
+	}
+}
+
+/* Completions off the ring; what is not finished goes back to wait. */
+static unsigned uring_collect_ring(struct uring *u, struct io_req **out, unsigned max)
+{
+	struct io_uring_cqe *cqes[URING_BATCH];
+	unsigned n = 0;
+
+	while (n < max && u->n_kernel) {
+		unsigned want = MIN(max - n, (unsigned)URING_BATCH);
+		unsigned got = io_uring_peek_batch_cqe(&u->ring, cqes, want);
+		for (unsigned i = 0; i < got; i++) {
+			struct io_req *req = io_uring_cqe_get_data(cqes[i]);
+			u->n_kernel--;
+			if (io_req_attempt(req, cqes[i]->res))
+				out[n++] = req;
+			else
+				req_list_push(&u->waiting, req);
+		}
+		io_uring_cq_advance(&u->ring, got);
+		if (got < want)
+			break;
+	}
+	return n;
+}
+
+static unsigned uring_collect(struct uring *u, struct io_req **out, unsigned max)
+{
+	unsigned n = req_list_take(&u->done, out, max);
+	n += uring_collect_ring(u, out + n, max - n);
+	n += workers_take(u->workers, out + n, max - n);
+	return n;
+}
+
+static unsigned uring_reap(struct io *io, struct io_req **out, unsigned max)
+{
+	struct uring *u = (struct uring *)io;
+
+	unsigned n = uring_collect(u, out, max);
+	if (n < max) {
+		wake_drain(u->wake_fd);
+		n += uring_collect(u, out + n, max - n);
+		if (n == max)
+			wake_signal(u->wake_fd); /* there may be more, drained but not taken */
+	}
+	uring_kick(io); /* room for those waiting, and for what is to be resumed */
+	return n;
+}
+
+static int uring_fd(const struct io *io)
+{
+	return ((const struct uring *)io)->wake_fd;
+}
+
+static void uring_destroy(struct io *io)
+{
+	struct uring *u = (struct uring *)io;
+	assert(!u->n_kernel && !u->waiting.head && !u->done.head);
+	uring_tables_free(u);
+	io_uring_queue_exit(&u->ring);
+	workers_free(u->workers);
+	close(u->wake_fd);
+	free(u);
+}
+
+static const struct io_ops uring_ops = {
+	.name = "uring",
+	.submit = uring_submit,
+	.kick = uring_kick,
+	.reap = uring_reap,
+	.fd = uring_fd,
+	.use_memory = uring_tables_use_memory,
+	.add_file = uring_tables_add_file,
+	.forget_file = uring_tables_forget_file,
+	.destroy = uring_destroy,
+};
+
+/* Everything this file asks of the kernel. LINKED_FILE dates it to 5.19 or later: earlier ones
+ * corrupted or hung direct I/O on btrfs, and the threads serve those well. */
+static int uring_supported(struct io_uring *ring)
+{
+	static const int ops[] = { IORING_OP_READ,       IORING_OP_WRITE,
+				   IORING_OP_READV,      IORING_OP_WRITEV,
+				   IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED,
+				   IORING_OP_FSYNC,      IORING_OP_SYNC_FILE_RANGE };
+	unsigned needed = IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_LINKED_FILE;
+	if ((ring->features & needed) != needed)
+		return -EOPNOTSUPP;
+	struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
+	int ret = probe ? 0 : -EOPNOTSUPP;
+	for (size_t i = 0; probe && i < ARRAY_LEN(ops); i++)
+		if (!io_uring_opcode_supported(probe, ops[i]))
+			ret = -EOPNOTSUPP;
+	io_uring_free_probe(probe);
+	return ret;
+}
+
+/* A filter may let the ring be made and then refuse to enter it: only a round trip tells. */
+static int uring_round_trip(struct io_uring *ring)
+{
+	struct io_uring_cqe *cqe;
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+	if (!sqe)
+		return -EIO;
+	io_uring_prep_nop(sqe);
+	io_uring_sqe_set_data(sqe, NULL);
+	int ret = io_uring_submit(ring);
+	if (ret == 1)
+		ret = io_uring_wait_cqe(ring, &cqe);
+	else if (ret >= 0)
+		ret = -EIO;
+	if (ret < 0)
+		return ret;
+	ret = cqe->res;
+	io_uring_cqe_seen(ring, cqe);
+	return ret;
+}
+
+static int uring_ring_open(struct uring *u)
+{
+	struct io_uring_params params = { .flags = IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL |
+						   IORING_SETUP_COOP_TASKRUN |
+						   IORING_SETUP_TASKRUN_FLAG };
+	int ret = io_uring_queue_init_params(u->depth, &u->ring, &params);
+	if (ret == -EINVAL) {
+		params = (struct io_uring_params){ .flags = IORING_SETUP_CLAMP };
+		ret = io_uring_queue_init_params(u->depth, &u->ring, &params);
+	}
+	if (ret < 0)
+		return ret;
+	u->depth = MIN(u->depth, params.sq_entries);
+	ret = uring_supported(&u->ring);
+	if (!ret)
+		ret = uring_round_trip(&u->ring);
+	if (!ret)
+		ret = io_uring_register_eventfd(&u->ring, u->wake_fd);
+	if (ret < 0)
+		io_uring_queue_exit(&u->ring);
+	return ret;
+}
+
+static void uring_run_work(struct io_req *req)
+{
+	io_req_attempt(req, req->work(req));
+}
+
+/* Frees what it made when it fails. */
+static int uring_open(struct uring *u)
+{
+	long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned n_workers = (unsigned)MIN(MAX(n_cpus, 1L), (long)URING_MAX_WORKERS);
+
+	u->wake_fd = wake_open();
+	if (u->wake_fd < 0)
+		return u->wake_fd;
+	int ret = uring_ring_open(u);
+	if (!ret) {
+		u->workers = workers_new(n_workers, uring_run_work, u->wake_fd);
+		if (u->workers)
+			return 0;
+		io_uring_queue_exit(&u->ring);
+		ret = -ENOMEM;
+	}
+	close(u->wake_fd);
+	return ret;
+}
+
+int io_uring_backend_open(unsigned depth, struct io **out, struct err *err)
+{
+	struct uring *u = calloc(1, sizeof(*u));
+	if (!u)
+		return err_errno(err, -ENOMEM, "cannot set up io_uring");
+	u->io.ops = &uring_ops;
+	u->depth = MIN(MAX(depth, 1u), (unsigned)URING_MAX_DEPTH);
+	int ret = uring_open(u);
+	if (ret) {
+		free(u);
+		if (ret == -ENOMEM)
+			return err_errno(err, ret, "cannot set up io_uring");
+		err_errno(err, ret,
+			  "io_uring cannot be used here (a container's filter, "
+			  "kernel.io_uring_disabled, or a kernel older than 5.19); choose the "
+			  "threads backend or leave the choice open");
+		if (err)
+			err->code = -ENOTSUP;
+		return -ENOTSUP;
+	}
+	uring_tables_init(u);
+	*out = &u->io;
+	return 0;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The inside of the io_uring backend: uring.c moves requests, uring_tables.c
+ * keeps what is registered with the ring (files and memory), which saves the
+ * kernel a look-up and a page walk a request and may be refused without harm.
+ */
+#ifndef BLOCKPULL_URING_H
+#define BLOCKPULL_URING_H
+
+#include <liburing.h>
+
+#include "io/base.h"
+#include "io/io.h"
+#include "io/workers.h"
+
+#define URING_MAX_FILES 256
+
+struct uring {
+	struct io io; /* first: the ops cast back */
+	struct io_uring ring;
+	int wake_fd;
+	unsigned depth;          /* the most the kernel may hold */
+	unsigned n_kernel;       /* in the submission ring or with the kernel */
+	unsigned n_refusals;     /* in a row */
+	struct req_list waiting; /* submitted or to be resumed, not in the ring yet */
+	struct req_list done;    /* finished without the kernel */
+	struct workers *workers;
+
+	/* uring_tables.c */
+	unsigned n_slots; /* of the ring's file table; 0: it was refused */
+	const struct file *slots[URING_MAX_FILES];
+	char *mem_base; /* the registered memory, or NULL */
+	size_t mem_len;
+};
+
+void uring_tables_init(struct uring *u);
+void uring_tables_free(struct uring *u);
+/* Does [buf, buf + len) lie in the registered memory? */
+bool uring_tables_holds(const struct uring *u, const void *buf, size_t len);
+/* The file's index in the ring's table, or -1. */
+int uring_tables_slot(const struct uring *u, const struct file *file);
+
+void uring_tables_use_memory(struct io *io, void *base, size_t len);
+void uring_tables_add_file(struct io *io, struct file *file);
+void uring_tables_forget_file(struct io *io, struct file *file);
+
+#endif

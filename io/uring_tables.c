@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What is registered with the ring. Every step may be refused (RLIMIT_MEMLOCK,
+ * RLIMIT_NOFILE, a filter), and then requests simply name the descriptor and
+ * the address. A slot is used only for the very file that was put there: a
+ * file that wandered in from another ring must not read somebody else's.
+ */
+#include "io/uring.h"
+
+/* The kernel's bound for one registered buffer. */
+#define URING_MAX_MEM (1 * GiB)
+
+void uring_tables_init(struct uring *u)
+{
+	if (!io_uring_register_files_sparse(&u->ring, URING_MAX_FILES))
+		u->n_slots = URING_MAX_FILES;
+}
+
+/* Waits for the kernel to let go of the files, which closing the ring alone would not. */
+void uring_tables_free(struct uring *u)
+{
+	if (u->n_slots)
+		io_uring_unregister_files(&u->ring);
+	u->n_slots = 0;
+	uring_tables_use_memory(&u->io, NULL, 0);
+}
+
+bool uring_tables_holds(const struct uring *u, const void *buf, size_t len)
+{
+	uintptr_t base = (uintptr_t)u->mem_base, at = (uintptr_t)buf;
+	return base && at >= base && at - base <= u->mem_len && len <= u->mem_len - (at - base);
+}
+
+int uring_tables_slot(const struct uring *u, const struct file *file)
+{
+	bool ours = file->slot >= 0 && (unsigned)file->slot < u->n_slots &&
+		    u->slots[file->slot] == file;
+	return ours ? file->slot : -1;
+}
+
+void uring_tables_use_memory(struct io *io, void *base, size_t len)
+{
+	struct uring *u = (struct uring *)io;
+	struct iovec iov = { .iov_base = base, .iov_len = MIN(len, (size_t)URING_MAX_MEM) };
+
+	if (u->mem_base)
+		io_uring_unregister_buffers(&u->ring);
+	u->mem_base = NULL;
+	u->mem_len = 0;
+	if (!base || !len || io_uring_register_buffers(&u->ring, &iov, 1))
+		return;
+	u->mem_base = base;
+	u->mem_len = iov.iov_len;
+}
+
+void uring_tables_add_file(struct io *io, struct file *file)
+{
+	struct uring *u = (struct uring *)io;
+
+	if (file->slot >= 0 || file->fd < 0)
+		return;
+	for (unsigned i = 0; i < u->n_slots; i++) {
+		if (u->slots[i])
+			continue;
+		if (io_uring_register_files_update(&u->ring, i, &file->fd, 1) != 1)
+			return;
+		u->slots[i] = file;
+		file->slot = (int)i;
+		return;
+	}
+}
+
+void uring_tables_forget_file(struct io *io, struct file *file)
+{
+	struct uring *u = (struct uring *)io;
+	int slot = uring_tables_slot(u, file), none = -1;
+
+	if (slot < 0)
+		return;
+	io_uring_register_files_update(&u->ring, (unsigned)slot, &none, 1);
+	u->slots[slot] = NULL;
+	file->slot = -1;
+}

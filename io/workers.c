@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * One mutex, a queue in and a list out. Threads start when there is more
+ * queued than idle threads to take it, up to the bound, and then stay: they
+ * sleep on the condition and cost nothing. All signals are blocked in them, so
+ * that an embedder's handlers run on its own threads.
+ *
+ * Work stealing and lock-free queues were rejected: what runs here takes tens
+ * of microseconds at least, and the lock is held for a few instructions.
+ */
+#include <assert.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include "io/base.h"
+#include "io/wake.h"
+#include "io/workers.h"
+
+struct workers {
+	void (*run)(struct io_req *req);
+	int wake_fd;
+	unsigned max_threads;
+
+	pthread_mutex_t lock; /* guards all below */
+	pthread_cond_t more;
+	struct req_list queue;
+	struct req_list done;
+	unsigned n_threads;
+	unsigned n_idle;
+	bool stopping;
+	pthread_t threads[];
+};
+
+struct workers *workers_new(unsigned max_threads, void (*run)(struct io_req *req), int wake_fd)
+{
+	max_threads = MAX(max_threads, 1u);
+	struct workers *w = calloc(1, sizeof(*w) + max_threads * sizeof(w->threads[0]));
+	if (!w)
+		return NULL;
+	w->run = run;
+	w->wake_fd = wake_fd;
+	w->max_threads = max_threads;
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_cond_init(&w->more, NULL);
+	return w;
+}
+
+/* Caller holds the lock. Announces only the first: the owner takes all it finds. */
+static void workers_finish(struct workers *w, struct io_req *req)
+{
+	bool first = !w->done.head;
+	req_list_push(&w->done, req);
+	if (first)
+		wake_signal(w->wake_fd);
+}
+
+static void *workers_main(void *arg)
+{
+	struct workers *w = arg;
+
+	pthread_mutex_lock(&w->lock);
+	for (;;) {
+		struct io_req *req = req_list_pop(&w->queue);
+		if (!req && w->stopping)
+			break;
+		if (!req) {
+			w->n_idle++;
+			pthread_cond_wait(&w->more, &w->lock);
+			w->n_idle--;
+			continue;
+		}
+		pthread_mutex_unlock(&w->lock);
+		w->run(req);
+		pthread_mutex_lock(&w->lock);
+		workers_finish(w, req);
+	}
+	pthread_mutex_unlock(&w->lock);
+	return NULL;
+}
+
+/* Caller holds the lock. */
+static int workers_start_one(struct workers *w)
+{
+	sigset_t all, before;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int ret = pthread_create(&w->threads[w->n_threads], NULL, workers_main, w);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (!ret)
+		w->n_threads++;
+	return -ret;
+}
+
+void workers_put(struct workers *w, struct req_list *list)
+{
+	if (!list->head)
+		return;
+	pthread_mutex_lock(&w->lock);
+	req_list_move(&w->queue, list);
+	int ret = 0;
+	/* A thread woken but not yet running still counts as idle: at worst one starts later. */
+	for (unsigned n = w->n_idle; !ret && n < w->queue.n && w->n_threads < w->max_threads; n++)
+		ret = workers_start_one(w);
+	for (unsigned n = MIN(w->n_idle, w->queue.n); n; n--)
+		pthread_cond_signal(&w->more);
+	for (struct io_req *req; ret && !w->n_threads && (req = req_list_pop(&w->queue));) {
+		req->result = ret;
+		workers_finish(w, req);
+	}
+	pthread_mutex_unlock(&w->lock);
+}
+
+unsigned workers_take(struct workers *w, struct io_req **out, unsigned max)
+{
+	pthread_mutex_lock(&w->lock);
+	unsigned n = req_list_take(&w->done, out, max);
+	pthread_mutex_unlock(&w->lock);
+	return n;
+}
+
+void workers_free(struct workers *w)
+{
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->lock);
+	assert(!w->queue.head && !w->done.head);
+	w->stopping = true;
+	pthread_cond_broadcast(&w->more);
+	pthread_mutex_unlock(&w->lock);
+	for (unsigned i = 0; i < w->n_threads; i++)
+		pthread_join(w->threads[i], NULL);
+	pthread_cond_destroy(&w->more);
+	pthread_mutex_destroy(&w->lock);
+	free(w);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A bounded pool of threads that run requests to their end: everything for the
+ * threads backend, IO_WORK for uring. Put and take are the owner thread's.
+ */
+#ifndef BLOCKPULL_WORKERS_H
+#define BLOCKPULL_WORKERS_H
+
+#include "io/req_list.h"
+
+struct workers;
+
+/* run sets req->result, on any worker. wake_fd is signalled (wake.h) when finished requests
+ * begin to wait for workers_take(). NULL: out of memory. No thread is started yet. */
+struct workers *workers_new(unsigned max_threads, void (*run)(struct io_req *req), int wake_fd);
+/* Takes over all of the list. Where no thread can be started the requests fail. */
+void workers_put(struct workers *workers, struct req_list *list);
+unsigned workers_take(struct workers *workers, struct io_req **out, unsigned max);
+/* Nothing may be queued or running. */
+void workers_free(struct workers *workers);
+
+#endif

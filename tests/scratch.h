@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A directory of its own for each test, gone afterwards: for the .init and
+ * .fini of a suite. Criterion runs every test in its own process, so one static
+ * name is enough.
+ */
+#ifndef BLOCKPULL_TESTS_SCRATCH_H
+#define BLOCKPULL_TESTS_SCRATCH_H
+
+/* Makes the directory; it lies in $TMPDIR or /tmp, with symlinks resolved. */
+void scratch_make(void);
+void scratch_remove(void);
+const char *scratch_dir(void);
+/* "<directory>/name", in one of a few static buffers: good for the next 16 calls. */
+const char *scratch(const char *name);
+/* Writes a file in it: `len` bytes, or the string itself where len is 0. Returns its path. */
+const char *scratch_file(const char *name, const void *bytes, unsigned long len);
+/* Runs a program with its output thrown away; its exit status, or -1 if it cannot be run. NULL
+ * ends the arguments. */
+int scratch_run(const char *program, ...) __attribute__((sentinel));
+
+#endif

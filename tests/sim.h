@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A machine that never was: files in memory, an I/O backend that completes in
+ * an order drawn from a seed, with short transfers, injected errors and power
+ * cuts. The same seed and the same calls give the same trace, so every failure
+ * can be replayed.
+ *
+ * What survives a power cut (docs/architecture.md): a sync that succeeded makes
+ * durable every write that had completed (was reaped) when the sync was
+ * submitted. Any other write may be absent, present, or torn between sectors of
+ * 512 bytes. Writes that a failed sync should have covered stay uncertain for
+ * ever, as they do on Linux, and so does a failed write. Names are durable at
+ * once.
+ *
+ * A request that was submitted but never kicked never happens; io_fd() is
+ * readable as long as something is in flight, and io_reap() may return nothing.
+ */
+#ifndef BLOCKPULL_SIM_H
+#define BLOCKPULL_SIM_H
+
+#include "io/file.h"
+#include "io/io.h"
+
+struct sim;
+
+struct sim *sim_new(uint64_t seed);
+/* The backend must be closed and all files too. NULL is allowed. */
+void sim_free(struct sim *sim);
+
+/* The backend; the caller ends it with io_close() and may then ask for it again. */
+struct io *sim_io(struct sim *sim);
+/* Names are looked up in the simulator alone; a relative one as if in "/". */
+struct file_opener *sim_opener(struct sim *sim);
+
+/* How the machine behaves; change it at any time. */
+struct sim_knobs {
+	unsigned short_permille; /* attempts that move only a part */
+	unsigned retry_permille; /* attempts that answer EINTR or EAGAIN first */
+	uint64_t max_delay_ns;   /* of a completion, on the virtual clock */
+	uint32_t io_align;       /* > 1: requests off this grid fail with -EINVAL, as O_DIRECT */
+	bool no_holes;           /* files do not tell where their holes are */
+};
+struct sim_knobs *sim_knobs(struct sim *sim);
+
+/* Files. Contents given here are durable. */
+void sim_file_put(struct sim *sim, const char *name, const void *bytes, uint64_t len);
+/* Puts an empty file of this length, all hole. */
+void sim_file_put_hole(struct sim *sim, const char *name, uint64_t len);
+/* Writes into a file without the log: durable at once. For building images. */
+void sim_file_poke(struct sim *sim, const char *name, const void *bytes, size_t len, uint64_t off);
+/* Writes past this length fail with -ENOSPC; 0: no bound. */
+void sim_file_limit(struct sim *sim, const char *name, uint64_t max_len);
+int sim_file_from_host(struct sim *sim, const char *name, const char *path);
+int sim_file_to_host(struct sim *sim, const char *name, const char *path); /* holes kept */
+bool sim_file_exists(const struct sim *sim, const char *name);
+/* As a reader sees it now. */
+uint64_t sim_file_len(const struct sim *sim, const char *name);
+void sim_file_peek(const struct sim *sim, const char *name, void *buf, size_t len, uint64_t off);
+
+/* What is counted and can fail; blocking calls count as well. */
+enum sim_op {
+	SIM_READ,
+	SIM_WRITE,
+	SIM_SYNC,
+	SIM_TRUNCATE,
+	SIM_WRITEBACK,
+	SIM_WORK,
+	SIM_OPEN, /* and create */
+	SIM_N_OPS,
+};
+
+struct sim_fault {
+	enum sim_op op;
+	uint64_t nth;     /* 1: the next one from now */
+	int error;        /* -errno; for SIM_WORK the work is not run */
+	bool forever;     /* that one and all after it, else once */
+	const char *name; /* only on this file; NULL: on any. Stays the caller's, until sim_free */
+};
+#define SIM_MAX_FAULTS 8
+void sim_fail(struct sim *sim, const struct sim_fault *fault);
+void sim_clear_faults(struct sim *sim);
+uint64_t sim_n_faults_hit(const struct sim *sim);
+
+uint64_t sim_n_ops(const struct sim *sim, enum sim_op op);
+uint64_t sim_n_all_ops(const struct sim *sim);
+
+/* From the k-th operation on (1: the first ever) nothing reaches the files and everything fails
+ * with this code, which nothing else gives: the machine is off, unwind and look at sim_cut(). */
+#define SIM_STOPPED (-ESHUTDOWN)
+void sim_stop_at(struct sim *sim, uint64_t k);
+bool sim_is_stopped(const struct sim *sim);
+
+/* The virtual clock. It moves on with every operation. */
+uint64_t sim_now_ns(const struct sim *sim);
+void sim_advance(struct sim *sim, uint64_t ns);
+
+/* A hash over every operation and result so far. */
+uint64_t sim_trace(const struct sim *sim);
+
+enum sim_cut_mode {
+	SIM_CUT_ALL_LOST, /* only what was durable */
+	SIM_CUT_ALL_KEPT,
+	SIM_CUT_RANDOM,     /* each absent, present or torn, by seed */
+	SIM_CUT_ONLY_FIRST, /* of the writes still uncertain, in order of completion, those in */
+	SIM_CUT_ONLY_LAST,  /* flight last */
+	SIM_CUT_PREFIX,     /* the first n */
+	SIM_CUT_ALL_BUT,    /* all but number n, from 0 */
+	SIM_CUT_MASK,       /* number i where bit i of mask is set; those past 63 are lost */
+	SIM_CUT_CHOSEN,     /* those for which keep() says so: data lost, tables kept */
+};
+
+struct sim_cut {
+	enum sim_cut_mode mode;
+	uint64_t seed; /* of RANDOM and of tearing */
+	bool tear_last; /* the last write kept is torn at random; not in RANDOM, which tears anyway */
+	size_t n;
+	uint64_t mask;
+	/* len 0: a truncation to off. */
+	bool (*keep)(void *arg, const char *name, uint64_t off, uint64_t len);
+	void *arg;
+};
+
+/* Writes a power cut now could lose, those in flight included. */
+size_t sim_n_uncertain(const struct sim *sim);
+/* A new machine (own seed: how->seed) holding what survived. The old one runs on. */
+struct sim *sim_cut(const struct sim *sim, const struct sim_cut *how);
+
+#endif
