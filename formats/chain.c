@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Backing chains: following recorded names, and asking layer after layer.
+ *
+ * A recorded name is a stranger's wish. It is followed only as a plain path,
+ * only where the policy lets it lead, only with a format somebody vouched for,
+ * and not in circles. Resolving names the way a shell or QEMU would (json:,
+ * protocols, the process's directory, probing) was rejected: each of these has
+ * been used to read files of the host.
+ *
+ * Opening walks down in a loop, not by recursion: depth is the image's choice.
+ */
+#include "formats/chain.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "formats/layer_set.h"
+#include "io/base.h"
+
+/* Layers that do not change are asked about this many bytes at least: an unallocated span is then
+ * remembered, and the next questions pass the layer by. */
+#define CHAIN_LOOK_AHEAD (16 * MiB)
+
+static const char *shown_name(const char *name, char shown[LAYER_SET_SHOWN])
+{
+	return err_escape(name, strlen(name), shown, LAYER_SET_SHOWN);
+}
+
+/* ---- Names ---- */
+
+static int bad_backing_name(const char *image_name, const char *recorded, int code, const char *why,
+			    struct err *err)
+{
+	char shown[LAYER_SET_SHOWN], backing[LAYER_SET_SHOWN];
+
+	return err_set(err, code,
+		       "'%s' names '%s' as its backing file: %s; set a plain file name with "
+		       "qemu-img rebase -u",
+		       shown_name(image_name, shown), shown_name(recorded, backing), why);
+}
+
+/* "file:" is a plain name with a mark on it. QEMU looks for such a name in the directory the process
+ * runs in, which says nothing about the image; here it is relative to the image like any other. */
+int chain_backing_path(const char *image_name, const char *recorded, char **out, struct err *err)
+{
+	const char *name = recorded;
+
+	for (const char *c = recorded; *c; c++)
+		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+			return bad_backing_name(image_name, recorded, -EUCLEAN,
+						"it holds control characters", err);
+	if (!strncmp(name, "json:", 5))
+		return bad_backing_name(image_name, recorded, -ENOTSUP,
+					"json: descriptions are not followed", err);
+	if (!strncmp(name, "file:", 5))
+		name += 5;
+	else if (name[strcspn(name, ":/")] == ':')
+		return bad_backing_name(image_name, recorded, -ENOTSUP,
+					"protocols are not supported (a file of that name would be "
+					"written ./NAME)",
+					err);
+	if (!*name)
+		return bad_backing_name(image_name, recorded, -EUCLEAN, "the name is empty", err);
+
+	const char *slash = strrchr(image_name, '/');
+	int dir_len = slash && *name != '/' ? (int)(slash + 1 - image_name) : 0;
+	if (asprintf(out, "%.*s%s", dir_len, image_name, name) < 0)
+		return err_set(err, -ENOMEM, "out of memory while opening a backing file");
+	return 0;
+}
+
+/* ---- Opening ---- */
+
+/* What opening a chain holds between two of its layers. */
+struct chain_walk {
+	const struct chain_open *how;
+	struct chain *chain;
+	char *name; /* of the last layer, as this chain came to it */
+	struct path_policy policy;
+	char *own_dir; /* of the overlay, where the policy is the default one */
+	const char *dirs[1];
+	bool told_no_locks;
+	bool is_new[CHAIN_MAX_DEPTH + 1];
+};
+
+static int out_of_memory(struct err *err)
+{
+	return err_set(err, -ENOMEM, "out of memory while opening an image");
+}
+
+static int take_layer(struct chain_walk *walk, struct layer_want *want, struct err *err)
+{
+	struct chain *chain = walk->chain;
+	const struct chain_open *how = walk->how;
+	unsigned i = chain->n_layers;
+	struct layer *layer;
+	bool no_locks;
+
+	want->lock = !how->no_lock || how->write;
+	want->read_holes = how->read_holes;
+	want->above = chain;
+	int rc = layer_set_take(chain->set, want, &layer, &walk->is_new[i], &no_locks, err);
+	if (rc < 0)
+		return rc;
+	chain->layers[i] = layer;
+	chain->n_layers++;
+	if (no_locks && how->no_locks_here && !walk->told_no_locks) {
+		walk->told_no_locks = true;
+		how->no_locks_here(how->opaque, want->name);
+	}
+	rc = how->allow_unreadable ? 0 : layer_refuse(layer, &layer->unreadable, err);
+	if (!rc && want->write)
+		rc = layer_refuse(layer, &layer->unwritable, err);
+	return rc;
+}
+
+static int open_overlay(struct chain_walk *walk, struct err *err)
+{
+	const struct chain_open *how = walk->how;
+	struct layer_want want = {
+		.name = how->name,
+		.format = how->format,
+		.write = how->write,
+	};
+
+	walk->name = strdup(how->name);
+	if (!walk->name)
+		return out_of_memory(err);
+	int rc = take_layer(walk, &want, err);
+	if (rc < 0)
+		return rc;
+	if (how->policy) {
+		walk->policy = *how->policy;
+		return 0;
+	}
+	/* An absolute name, so there is a slash. */
+	const char *real_name = walk->chain->layers[0]->file->real_name;
+	size_t dir_len = (size_t)(strrchr(real_name, '/') - real_name);
+	walk->own_dir = strndup(real_name, dir_len ? dir_len : 1);
+	if (!walk->own_dir)
+		return out_of_memory(err);
+	walk->dirs[0] = walk->own_dir;
+	walk->policy =
+		(struct path_policy){ .rule = PATH_RULE_TREE, .dirs = walk->dirs, .n_dirs = 1 };
+	return 0;
+}
+
+/* The format somebody vouches for: the image that names the backing file, or the user. */
+static int backing_format(const struct chain_walk *walk, const struct layer *layer,
+			  enum image_format *out, struct err *err)
+{
+	const char *recorded = layer->backing_format_name;
+	char shown[LAYER_SET_SHOWN], other[4 * sizeof(layer->backing_format_name)];
+
+	*out = layer->backing_format;
+	if (*out != IMAGE_UNKNOWN)
+		return 0;
+	/* The names of QEMU's drivers for plain files and devices, put there for raw. */
+	if (!strcmp(recorded, "file") || !strcmp(recorded, "host_device")) {
+		*out = IMAGE_RAW;
+		return 0;
+	}
+	if (*recorded)
+		return err_set(err, -ENOTSUP,
+			       "'%s' says its backing file has the format '%s', which is not "
+			       "supported; convert that file to qcow2 or raw first",
+			       shown_name(walk->name, shown),
+			       err_escape(recorded, strlen(recorded), other, sizeof(other)));
+	*out = walk->how->backing_format;
+	if (*out != IMAGE_UNKNOWN)
+		return 0;
+	return err_set(err, -ENOTSUP,
+		       "'%s' does not record the format of its backing file, and guessing it from "
+		       "the contents would trust whoever wrote them; name it with "
+		       "--backing-format=FMT (raw, qcow2 or qed)",
+		       shown_name(walk->name, shown));
+}
+
+/* One step down, from the last layer to the file it names. */
+static int open_backing(struct chain_walk *walk, struct err *err)
+{
+	const struct chain *chain = walk->chain;
+	const struct layer *layer = chain->layers[chain->n_layers - 1];
+	char shown[LAYER_SET_SHOWN];
+	autofree char *path = NULL;
+	struct layer_want want = { .policy = &walk->policy };
+	struct err cause = { 0 };
+
+	if (chain->n_layers > CHAIN_MAX_DEPTH)
+		return err_set(err, -ELOOP,
+			       "'%s' has more than %d images below it; shorten the chain (pull or "
+			       "qemu-img commit) first",
+			       shown_name(walk->how->name, shown), CHAIN_MAX_DEPTH);
+	int rc = chain_backing_path(walk->name, layer->backing_name, &path, err);
+	if (rc < 0)
+		return rc;
+	rc = backing_format(walk, layer, &want.format, err);
+	if (rc < 0)
+		return rc;
+	want.name = path;
+	rc = take_layer(walk, &want, &cause);
+	if (rc < 0)
+		return err_set(err, rc, "backing file of '%s': %s", shown_name(walk->name, shown),
+			       cause.message);
+	free(walk->name);
+	walk->name = STEAL(path);
+	return 0;
+}
+
+int chain_open(struct layer_set *set, const struct chain_open *how, struct chain **out,
+	       struct err *err)
+{
+	struct chain_walk walk = { .how = how, .chain = calloc(1, sizeof(*walk.chain)) };
+	struct chain *chain = walk.chain;
+
+	if (!chain)
+		return out_of_memory(err);
+	chain->set = set;
+	int rc = open_overlay(&walk, err);
+	while (rc == 0 && !how->no_backing && chain->layers[chain->n_layers - 1]->has_backing)
+		rc = open_backing(&walk, err);
+	free(walk.name);
+	free(walk.own_dir);
+	if (rc < 0) {
+		chain_close(chain, NULL, NULL);
+		return rc;
+	}
+	/* Told only now: a file of a chain that failed half way was never anybody's. */
+	for (unsigned i = 0; i < chain->n_layers; i++)
+		if (walk.is_new[i] && how->file_opened)
+			how->file_opened(how->opaque, chain->layers[i]->file);
+	*out = chain;
+	return 0;
+}
+
+void chain_close(struct chain *chain, void (*file_closing)(void *opaque, struct file *file),
+		 void *opaque)
+{
+	if (!chain)
+		return;
+	for (unsigned i = 0; i < chain->n_layers; i++)
+		layer_set_drop(chain->set, chain->layers[i], file_closing, opaque);
+	free(chain);
+}
+
+/* ---- Mapping ---- */
+
+/* The span is remembered with its neighbours, so that a walk over it never forgets its beginning. An
+ * overlay changes, so nothing is ever remembered of it. */
+static void remember_unallocated(struct layer *layer, uint64_t off, uint64_t end)
+{
+	if (layer->is_overlay)
+		return;
+	if (off > layer->hint_end || end < layer->hint_off) {
+		layer->hint_off = off;
+		layer->hint_end = end;
+		return;
+	}
+	layer->hint_off = MIN(layer->hint_off, off);
+	layer->hint_end = MAX(layer->hint_end, end);
+}
+
+/* What one layer holds of [off, off + len), which lies below its end. The answer is checked: a wrong
+ * one must neither stop the walk nor lead it astray. */
+static int map_layer(struct layer *layer, uint64_t off, uint64_t len, struct extent *out,
+		     struct table_need *need)
+{
+	if (layer->unreadable.code) /* opened only to be described */
+		return layer->unreadable.code;
+	if (off >= layer->hint_off && off < layer->hint_end) {
+		*out = (struct extent){ .kind = EXTENT_UNALLOCATED,
+					.guest_off = off,
+					.len = MIN(len, layer->hint_end - off) };
+		return 0;
+	}
+	uint64_t left = layer->guest_len - off;
+	uint64_t ask = layer->is_overlay ? len : MIN(MAX(len, CHAIN_LOOK_AHEAD), left);
+	int rc = layer->ops->map(layer, off, ask, out, need);
+	if (rc)
+		return rc;
+	if (out->guest_off != off || !out->len || out->len > ask)
+		return -EUCLEAN;
+	if (out->kind == EXTENT_UNALLOCATED)
+		remember_unallocated(layer, off, off + out->len);
+	out->len = MIN(out->len, len);
+	return 0;
+}
+
+int chain_map(struct chain *chain, unsigned from, uint64_t guest_off, uint64_t len,
+	      struct extent *out, struct table_need *need)
+{
+	unsigned depth;
+
+	for (depth = from; depth < chain->n_layers; depth++) {
+		struct layer *layer = chain->layers[depth];
+
+		/* The end of a layer hides all that lies below it. */
+		if (guest_off >= layer->guest_len)
+			break;
+		len = MIN(len, layer->guest_len - guest_off);
+		int rc = map_layer(layer, guest_off, len, out, need);
+		if (rc)
+			return rc;
+		if (out->kind != EXTENT_UNALLOCATED) {
+			out->depth = depth;
+			return 0;
+		}
+		len = out->len;
+	}
+	*out = (struct extent){
+		.kind = EXTENT_ZERO,
+		.guest_off = guest_off,
+		.len = len,
+		.depth = chain->n_layers,
+		.deepest = depth ? depth - 1 : 0,
+	};
+	return 0;
+}

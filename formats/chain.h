@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A backing chain: layer 0 is the overlay, each next one what the one before
+ * reads through to. Opening follows recorded names under a policy; mapping
+ * asks layer after layer. A layer shorter than the asked offset answers zero
+ * for it and hides everything below (FACTS B.5), so "the first layer that has
+ * data" is not the rule.
+ *
+ * Images are opened once an engine, by device and inode, and shared by every
+ * chain that names them (struct layer_set).
+ */
+#ifndef BLOCKPULL_CHAIN_H
+#define BLOCKPULL_CHAIN_H
+
+#include "formats/format.h"
+
+#define CHAIN_MAX_DEPTH 256
+
+struct layer_set;
+
+struct layer_set *layer_set_new(struct file_opener *opener, struct table_cache *cache);
+void layer_set_free(struct layer_set *set); /* every chain must be closed */
+struct table_cache *layer_set_cache(struct layer_set *set);
+
+struct chain_open {
+	const char *name;
+	enum image_format format;         /* IMAGE_UNKNOWN: probe */
+	enum image_format backing_format; /* where an image records none; IMAGE_UNKNOWN: refuse */
+	bool write;                       /* the overlay is to be changed */
+	bool no_backing;                  /* only the image itself */
+	bool allow_unreadable;            /* for info: open what can't be read, too */
+	bool no_lock;                     /* --force-share; only without write */
+	bool read_holes;
+	const struct path_policy *policy; /* what backing names may lead to; NULL: the directory of
+					   * the overlay and below */
+	/* Told once where a file system has no OFD locks; NULL for none. */
+	void (*no_locks_here)(void *opaque, const char *name);
+	void *opaque;
+	/* Called for each newly opened file, once the whole chain is open; NULL for none. */
+	void (*file_opened)(void *opaque, struct file *file);
+};
+
+struct chain {
+	struct layer_set *set;
+	unsigned n_layers;
+	struct layer *layers[CHAIN_MAX_DEPTH + 1];
+};
+
+/* Errors, each with a sentence: the opener's and the formats'; -ELOOP a loop or too deep; -EBUSY an
+ * overlay of, or below, another chain of this set; -EINVAL a backing format nobody named; -ENOTSUP
+ * one that is not supported, and what `unreadable` and `unwritable` say. */
+int chain_open(struct layer_set *set, const struct chain_open *how, struct chain **out,
+	       struct err *err);
+/* file_closing is called before each file that no other chain holds is closed; NULL for none. */
+void chain_close(struct chain *chain, void (*file_closing)(void *opaque, struct file *file),
+		 void *opaque);
+
+/* What the chain from layer `from` down holds at guest_off: DATA or COMPRESSED with its depth, or
+ * ZERO (depth n_layers where no layer holds anything). Never UNALLOCATED. The answer is at most len
+ * bytes long; guest_off may lie behind a layer's end. 0, TABLE_NEED or -errno. */
+int chain_map(struct chain *chain, unsigned from, uint64_t guest_off, uint64_t len,
+	      struct extent *out, struct table_need *need);
+
+/* The name of a backing file as recorded in an image opened as `image_name`, made usable:
+ * absolute names and "file:" handled, relative ones joined to the image's directory.
+ * -ENOTSUP with a sentence for protocols and json:, -EUCLEAN for empty names or control bytes.
+ * *out is malloc'd. Pure. */
+int chain_backing_path(const char *image_name, const char *recorded, char **out, struct err *err);
+
+#endif

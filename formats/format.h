@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What a disk image format must be able to do. A layer is one open image of a
+ * backing chain: it maps ranges of the guest's disk to extents of its file
+ * and, as the overlay, takes new mappings. It describes writes and never
+ * performs them; map and publish never wait (see table_cache.h).
+ *
+ * Opening parses and checks the header only, and succeeds for anything `info`
+ * can describe: what must not be read or written for lack of a feature or for
+ * damage is said in unreadable / unwritable and refused by whoever needs it.
+ */
+#ifndef BLOCKPULL_FORMAT_H
+#define BLOCKPULL_FORMAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "formats/table_cache.h"
+#include "io/err.h"
+#include "io/file.h"
+
+/* Values are those of enum bpull_format in engine/blockpull.h. */
+enum image_format {
+	IMAGE_UNKNOWN,
+	IMAGE_RAW,
+	IMAGE_QCOW2,
+	IMAGE_QED,
+};
+
+enum extent_kind {
+	EXTENT_UNALLOCATED, /* this layer holds nothing: ask the one below */
+	EXTENT_ZERO,        /* reads as zeros */
+	EXTENT_DATA,
+	EXTENT_COMPRESSED, /* one guest cluster, or the asked part of it */
+};
+
+/* What one layer holds of a range of the guest's disk. */
+struct extent {
+	enum extent_kind kind;
+	uint64_t guest_off;
+	uint64_t len;      /* guest bytes, > 0 */
+	bool has_host;     /* DATA, COMPRESSED, and ZERO clusters that keep their space */
+	uint64_t host_off; /* byte in the layer's file, of guest_off for DATA and ZERO; of the first
+			    * compressed byte for COMPRESSED */
+	uint32_t host_len; /* COMPRESSED: bytes to read there (the file may end earlier) */
+	uint32_t skip;     /* COMPRESSED: where guest_off lies in the decoded cluster */
+	/* Filled by chain_map(): which layer answered; n_layers where none does (reads zero). */
+	unsigned depth;
+	/* The last layer looked at, where none holds it. */
+	unsigned deepest;
+};
+
+/* A new entry for one range of the overlay, cluster aligned (the guest's end rounded up). */
+struct mapping {
+	uint64_t guest_off;
+	uint64_t len;
+	uint64_t host_off; /* reserved space holding the data; unused for zeros */
+	bool is_zero;
+};
+
+/* What `info` tells of an image beside its geometry. Strings are static. */
+struct layer_info {
+	unsigned version, refcount_bits; /* qcow2; else 0 */
+	uint32_t table_clusters;         /* qed; else 0 */
+	uint32_t n_snapshots;
+	const char *compression; /* "zlib", "zstd" or NULL */
+	const char *encryption;  /* "aes", "luks" or NULL */
+	bool dirty, corrupt, lazy_refcounts, extended_l2, has_data_file, has_bitmaps;
+};
+
+/* Why an image is refused for some use; code 0: it is not. */
+struct refusal {
+	int code;      /* -ENOTSUP, -EUCLEAN */
+	char why[256]; /* a clause, e.g. "it is encrypted (LUKS)" */
+};
+
+struct layer;
+
+/* One finding of check(), worst kinds first. */
+struct check_result {
+	uint64_t n_errors;       /* broken entries, refcounts too low, overlaps: corruption */
+	uint64_t n_leaks;        /* clusters counted but not referenced */
+	uint64_t n_check_errors; /* what could not be checked (I/O errors) */
+	uint64_t n_allocated_clusters, n_compressed_clusters, n_zero_clusters, n_total_clusters;
+	uint64_t image_end_off; /* first byte behind the last cluster in use */
+	/* Called for each finding, at most max_reports times; NULL for none. Text without newline. */
+	void (*report)(void *opaque, bool is_leak, const char *text);
+	void *opaque;
+	uint64_t max_reports;
+};
+
+struct layer_ops {
+	enum image_format format;
+	const char *name; /* "raw", "qcow2", "qed" */
+
+	/* The longest extent of one kind beginning at guest_off, at most len bytes (both inside
+	 * guest_len). Data extents are contiguous in the file. 0, TABLE_NEED or -errno (-EUCLEAN:
+	 * an entry that points outside the file or is misaligned). */
+	int (*map)(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
+		   struct table_need *need);
+	/* Decodes one compressed cluster: out has cluster_len bytes. Pure; any thread.
+	 * 0 or -EIO. */
+	int (*decode)(const struct layer *layer, const void *in, size_t in_len, void *out);
+
+	/* Fills a zeroed *info. NULL: nothing to tell. */
+	void (*describe)(const struct layer *layer, struct layer_info *info);
+
+	/* --- the overlay's side; NULL where the format cannot be one --- */
+
+	/* Blocking, once, before the first write: audits all tables (what can't be proven sound is
+	 * refused untouched, -EUCLEAN), loads what allocation needs, finds the end of the space in
+	 * use, clears unknown autoclear bits and the like (flushed). */
+	int (*begin_writing)(struct layer *layer, struct err *err);
+	/* Gives the tables that will map [guest_off, guest_off + len) their space, so that it lies
+	 * before the data's, and a full disk finds out before data is written. Empty tables change
+	 * nothing a reader could see. 0, TABLE_NEED, or as reserve(). */
+	int (*link)(struct layer *layer, uint64_t guest_off, uint64_t len, struct table_need *need);
+	/* Reserves up to len bytes (a multiple of cluster_len) of contiguous host space, which no
+	 * table refers to. *got may be less, not 0. Not accounted before publish. 0, -ENOSPC where
+	 * the file cannot grow, -EFBIG, -ENOMEM; -EAGAIN: try again when the commit in flight is
+	 * over. */
+	int (*reserve)(struct layer *layer, uint64_t len, uint64_t *host_off, uint64_t *got);
+	/* Gives unpublished space back. */
+	void (*release)(struct layer *layer, uint64_t host_off, uint64_t len);
+	/* Makes the mappings visible in memory and marks what must be written, by stage; the data
+	 * is already written. Every range must still be unallocated. Changes nothing a reader could
+	 * see before it returns 0. 0, TABLE_NEED or -errno. */
+	int (*publish)(struct layer *layer, const struct mapping *maps, size_t n_maps,
+		       struct table_need *need);
+	/* Adds what is dirty outside the table cache (the refcount table) to a commit.
+	 * 0 or -ENOMEM, changing nothing. */
+	int (*stage)(struct layer *layer, struct staged *staged);
+	/* Called when a commit's STAGE_REFTABLE writes are durable: what they replaced is free. */
+	void (*reftable_durable)(struct layer *layer);
+	/* Adds the one write within sector 0 that drops the backing link, STAGE_HEADER. */
+	int (*stage_detach)(struct layer *layer, struct staged *staged);
+
+	/* Read-only and blocking: the image's metadata on disk, in bounded memory. 0 when it ran
+	 * to the end whatever it found; -errno when it could not run. */
+	int (*check)(struct layer *layer, struct check_result *result, struct err *err);
+
+	/* Frees the layer, not its file. */
+	void (*close)(struct layer *layer);
+};
+
+struct layer {
+	const struct layer_ops *ops;
+	struct file *file;
+	struct table_cache *cache;
+	uint64_t guest_len;   /* bytes: the virtual size */
+	uint32_t cluster_len; /* bytes; 512 for raw */
+	bool has_backing;
+	char *backing_name;               /* as recorded; never trusted, never printed raw */
+	enum image_format backing_format; /* IMAGE_UNKNOWN: none recorded */
+	char backing_format_name[32];     /* as recorded, where it is none we know */
+	struct refusal unreadable;
+	struct refusal unwritable;
+	/* Host bytes from here on have never been used by the image: a file that grows reads zeros
+	 * there. UINT64_MAX where that can't be said (a block device). Set by begin_writing. */
+	uint64_t zero_from;
+	uint64_t alloc_end; /* end of space in use or reserved; set by begin_writing */
+
+	/* chain.c: the last unallocated span seen; backing layers never change while open. */
+	uint64_t hint_off, hint_end;
+	unsigned n_users; /* chains of this engine that hold it */
+	bool is_overlay;
+};
+
+/* Parses the header. The file stays the caller's. Errors: -EUCLEAN damaged, -ENOTSUP, -EINVAL not
+ * of this format, -ENOMEM, I/O. */
+int raw_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err);
+int qcow2_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err);
+int qed_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err);
+int format_open(enum image_format format, struct file *file, struct table_cache *cache,
+		struct layer **out, struct err *err);
+/* By magic: QCOW2, QED, else RAW. Only for what the user names; never for a backing file. */
+int format_probe(struct file *file, enum image_format *out, struct err *err);
+const char *format_name(enum image_format format);
+enum image_format format_by_name(const char *name, size_t len); /* IMAGE_UNKNOWN: none of ours */
+void layer_close(struct layer *layer);                          /* NULL is allowed */
+
+/* Blocking map, loading what is missing. */
+int layer_map_now(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out);
+/* A refusal as an error: 0 or its code, with "NAME: why" and what to do. */
+int layer_refuse(const struct layer *layer, const struct refusal *refusal, struct err *err);
+
+/* Creation, blocking, into an empty file. */
+struct image_create {
+	uint64_t guest_len;       /* bytes; a multiple of 512 for qcow2 and qed */
+	uint32_t cluster_len;     /* 0: 65536 */
+	const char *backing_name; /* NULL: none; as it is to be recorded */
+	enum image_format backing_format;
+	/* qcow2 */
+	unsigned version;       /* 0: 3 */
+	unsigned refcount_bits; /* 0: 16 */
+	bool lazy_refcounts;
+	bool zstd; /* compression type */
+	/* qed */
+	uint32_t table_clusters; /* 0: 4 */
+};
+int qcow2_create(struct file *file, const struct image_create *how, struct err *err);
+int qed_create(struct file *file, const struct image_create *how, struct err *err);
+
+#endif

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The images an engine has open. A template below a thousand overlays is
+ * opened, locked, parsed and cached once. What makes two names the same image
+ * is device and inode of the opened file: names lie (links, "..", renames).
+ *
+ * An overlay open for writing belongs to one chain alone. Inside one process
+ * QEMU's locks say so too, but they can't say who holds them; so where the
+ * opener answers -EBUSY, the file is looked at without locks to tell "this
+ * engine has it" or "the chain is a loop" from "somebody else has it".
+ */
+#include "formats/layer_set.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "io/base.h"
+
+/* A stranger's lock is asked for again this long. */
+#define LOCK_WAIT_MS 1000
+
+struct layer_entry {
+	struct layer *layer;
+	bool locked;
+};
+
+struct layer_set {
+	struct file_opener *opener;
+	struct table_cache *cache;
+	struct layer_entry *entries;
+	size_t n, room;
+};
+
+struct layer_set *layer_set_new(struct file_opener *opener, struct table_cache *cache)
+{
+	struct layer_set *set = calloc(1, sizeof(*set));
+
+	if (!set)
+		return NULL;
+	set->opener = opener;
+	set->cache = cache;
+	return set;
+}
+
+void layer_set_free(struct layer_set *set)
+{
+	if (!set)
+		return;
+	assert(!set->n);
+	free(set->entries);
+	free(set);
+}
+
+struct table_cache *layer_set_cache(struct layer_set *set)
+{
+	return set->cache;
+}
+
+static bool same_inode(const struct file *a, const struct file *b)
+{
+	return a->dev == b->dev && a->ino == b->ino;
+}
+
+static const char *shown_file(const struct file *file, char shown[LAYER_SET_SHOWN])
+{
+	return err_escape(file->name, strlen(file->name), shown, LAYER_SET_SHOWN);
+}
+
+/* May this chain use this file, for all that the chain and the set know? */
+static int check_identity(const struct layer_set *set, const struct layer_want *want,
+			  const struct file *file, struct err *err)
+{
+	char shown[LAYER_SET_SHOWN], other[LAYER_SET_SHOWN];
+
+	for (unsigned i = 0; i < want->above->n_layers; i++) {
+		const struct file *above = want->above->layers[i]->file;
+
+		if (same_inode(above, file))
+			return err_set(
+				err, -ELOOP,
+				"'%s' is the same file as '%s', which reads through to it: the "
+				"chain is a loop; mend the backing name of one of its images "
+				"(qemu-img rebase -u)",
+				shown_file(file, shown), shown_file(above, other));
+	}
+	for (size_t i = 0; i < set->n; i++) {
+		const struct layer *layer = set->entries[i].layer;
+
+		if (!same_inode(layer->file, file) || (!layer->is_overlay && !want->write))
+			continue;
+		return err_set(err, -EBUSY,
+			       layer->is_overlay
+				       ? "'%s' is open for writing in this process (as "
+					 "'%s'); close that disk first"
+				       : "'%s' is in use in this process (as '%s') and can't "
+					 "be changed; close that disk first",
+			       shown_file(file, shown), shown_file(layer->file, other));
+	}
+	return 0;
+}
+
+/* A file that is locked: is it this engine that has it? 0 if not, and *err is left alone. */
+static int check_busy(struct layer_set *set, const struct layer_want *want, struct err *err)
+{
+	struct file_open look = { .name = want->name, .policy = want->policy };
+	struct file *file;
+
+	if (set->opener->open(set->opener, &look, &file, NULL) < 0)
+		return 0;
+	int rc = check_identity(set, want, file, err);
+	file_close(file);
+	return rc;
+}
+
+static int open_file(struct layer_set *set, const struct layer_want *want, struct file **out,
+		     bool *no_locks, struct err *err)
+{
+	struct file_open how = {
+		.name = want->name,
+		.write = want->write,
+		.read_holes = want->read_holes,
+		.lock = want->write ? FILE_LOCK_OVERLAY : FILE_LOCK_SHARED,
+		.lock_unsupported = no_locks,
+		.policy = want->policy,
+	};
+
+	*no_locks = false;
+	if (!want->lock)
+		how.lock = FILE_LOCK_NONE;
+	int rc = set->opener->open(set->opener, &how, out, err);
+	if (rc == -EBUSY) {
+		int ours = check_busy(set, want, err);
+
+		if (ours < 0)
+			return ours;
+		how.lock_wait_ms = LOCK_WAIT_MS;
+		rc = set->opener->open(set->opener, &how, out, err);
+	}
+	if (rc < 0)
+		return rc;
+	rc = check_identity(set, want, *out, err);
+	if (rc < 0)
+		file_close(*out);
+	return rc;
+}
+
+/* The open layer that serves as well as one made from `file`: as safe from others, and not older
+ * than the last change of the file. */
+static struct layer *find_shared(const struct layer_set *set, const struct file *file,
+				 enum image_format format, bool lock)
+{
+	for (size_t i = 0; i < set->n; i++) {
+		const struct layer_entry *entry = &set->entries[i];
+		const struct file *have = entry->layer->file;
+
+		if (same_inode(have, file) && entry->layer->ops->format == format &&
+		    (entry->locked || !lock) && have->mtime_ns == file->mtime_ns &&
+		    have->len == file->len && have->trust_holes == file->trust_holes)
+			return entry->layer;
+	}
+	return NULL;
+}
+
+static int grow(struct layer_set *set)
+{
+	if (set->n < set->room)
+		return 0;
+
+	size_t room = set->room ? 2 * set->room : 16;
+	struct layer_entry *entries = reallocarray(set->entries, room, sizeof(*entries));
+	if (!entries)
+		return -ENOMEM;
+	set->entries = entries;
+	set->room = room;
+	return 0;
+}
+
+/* Makes a layer of the file, or finds that there is one. On error the file is still the caller's;
+ * *is_new says whether it is the layer's. */
+static int layer_of_file(struct layer_set *set, const struct layer_want *want, struct file *file,
+			 struct layer **out, bool *is_new, struct err *err)
+{
+	enum image_format format = want->format;
+
+	if (format == IMAGE_UNKNOWN) {
+		int rc = format_probe(file, &format, err);
+		if (rc < 0)
+			return rc;
+	}
+	struct layer *layer = want->write ? NULL : find_shared(set, file, format, want->lock);
+	*is_new = !layer;
+	if (!layer) {
+		if (grow(set) < 0)
+			return err_set(err, -ENOMEM, "out of memory while opening an image");
+		int rc = format_open(format, file, set->cache, &layer, err);
+		if (rc < 0)
+			return rc;
+		layer->is_overlay = want->write;
+		set->entries[set->n++] =
+			(struct layer_entry){ .layer = layer, .locked = want->lock };
+	}
+	layer->n_users++;
+	*out = layer;
+	return 0;
+}
+
+int layer_set_take(struct layer_set *set, const struct layer_want *want, struct layer **out,
+		   bool *is_new, bool *no_locks, struct err *err)
+{
+	struct file *file;
+	int rc = open_file(set, want, &file, no_locks, err);
+
+	if (rc < 0)
+		return rc;
+	*is_new = false;
+	rc = layer_of_file(set, want, file, out, is_new, err);
+	if (rc < 0) {
+		table_cache_forget(set->cache, file);
+		file_close(file);
+		return rc;
+	}
+	if (!*is_new)
+		file_close(file); /* and its locks; those of the first opening stay */
+	return 0;
+}
+
+void layer_set_drop(struct layer_set *set, struct layer *layer,
+		    void (*file_closing)(void *opaque, struct file *file), void *opaque)
+{
+	struct file *file = layer->file;
+	size_t i = 0;
+
+	assert(layer->n_users > 0);
+	if (--layer->n_users)
+		return;
+	while (i < set->n && set->entries[i].layer != layer)
+		i++;
+	assert(i < set->n);
+	set->entries[i] = set->entries[--set->n];
+	if (file_closing)
+		file_closing(opaque, file);
+	table_cache_forget(set->cache, file);
+	layer_close(layer);
+	file_close(file);
+}

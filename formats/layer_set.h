@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What chain.c asks of the set of open images. A layer found here may be held
+ * by other chains, too; the last one that drops it closes it with its file.
+ */
+#ifndef BLOCKPULL_LAYER_SET_H
+#define BLOCKPULL_LAYER_SET_H
+
+#include "formats/chain.h"
+
+#define LAYER_SET_SHOWN 300 /* bytes of a name in a sentence; three fit a message */
+
+struct layer_want {
+	const char *name;
+	enum image_format format; /* IMAGE_UNKNOWN: probe */
+	bool write;               /* as the overlay of its chain, to be changed */
+	bool lock, read_holes;
+	const struct path_policy *policy;
+	const struct chain *above; /* the images that read through to this one */
+};
+
+/* Opens an image or takes the open one. *is_new: its file is one no chain has seen. *no_locks: the
+ * file system has no OFD locks. Errors: the opener's and the format's; -ELOOP it is one of `above`;
+ * -EBUSY it is, or would become, an overlay while another chain of this engine holds it. */
+int layer_set_take(struct layer_set *set, const struct layer_want *want, struct layer **out,
+		   bool *is_new, bool *no_locks, struct err *err);
+/* Gives one hold back. file_closing: as chain_close() has it. */
+void layer_set_drop(struct layer_set *set, struct layer *layer,
+		    void (*file_closing)(void *opaque, struct file *file), void *opaque);
+
+#endif

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * qcow2: opening an image, and dropping its backing link.
+ *
+ * Opening checks the header against the specification and the file's length
+ * and nothing else, so that `info` can describe an image nobody should read.
+ * Tables are checked entry by entry when they are used and as a whole by
+ * qcow2_check.c before the first write; validating every table on open was
+ * rejected because a deep chain of large images is opened for one cluster.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "formats/qcow2.h"
+
+static const struct layer_ops qcow2_ops;
+
+struct header_source {
+	const char *name; /* escaped */
+	uint8_t *bytes;   /* the first cluster, as far as the file has it */
+	size_t len;
+};
+
+__attribute__((format(printf, 3, 4))) static int damaged(struct err *err,
+							 const struct header_source *src,
+							 const char *format, ...)
+{
+	char why[300];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(why, sizeof(why), format, args);
+	va_end(args);
+	return err_set(err, -EUCLEAN, "%s: damaged qcow2 header: %s; restore it from a copy",
+		       src->name, why);
+}
+
+/* The table [off, off + len) must be cluster aligned, not the header, and inside the file. */
+static int check_region(const struct qcow2 *q, const char *what, uint64_t off, uint64_t len,
+			const struct header_source *src, struct err *err)
+{
+	uint64_t end;
+
+	if (!len)
+		return 0;
+	if (!off || !is_aligned(off, qcow2_cluster_len(q)))
+		return damaged(err, src, "%s at offset %#" PRIx64 " is not on a cluster of its own",
+			       what, off);
+	if (add_u64(off, len, &end) || end > q->layer.file->len)
+		return damaged(err, src,
+			       "%s at offset %#" PRIx64 ", %" PRIu64
+			       " bytes long, lies beyond the end of the file (%" PRIu64 ")",
+			       what, off, len, q->layer.file->len);
+	return 0;
+}
+
+static int read_first_cluster(struct file *file, struct header_source *src, struct err *err)
+{
+	uint8_t head[QCOW2_V2_HEADER_LEN];
+	unsigned bits;
+	int rc;
+
+	if (file->len < sizeof(head))
+		return damaged(err, src, "the file ends after %" PRIu64 " bytes", file->len);
+	rc = file_read(file, head, sizeof(head), 0);
+	if (rc)
+		return err_errno(err, rc, "%s: cannot read the header", src->name);
+	if (be32(head) != QCOW2_MAGIC)
+		return err_set(err, -EINVAL,
+			       "%s: not a qcow2 image (wrong magic); name its format with -f",
+			       src->name);
+	bits = be32(head + QCOW2_H_CLUSTER_BITS);
+	if (bits < QCOW2_MIN_CLUSTER_BITS || bits > QCOW2_MAX_CLUSTER_BITS)
+		return damaged(err, src, "cluster_bits is %u, not 9 to 21", bits);
+	src->len = MIN(file->len, UINT64_C(1) << bits);
+	src->bytes = malloc(src->len);
+	if (!src->bytes)
+		return err_set(err, -ENOMEM, "%s: out of memory", src->name);
+	rc = file_read(file, src->bytes, src->len, 0);
+	return rc ? err_errno(err, rc, "%s: cannot read the header", src->name) : 0;
+}
+
+static int parse_version3(struct qcow2 *q, const struct header_source *src, struct err *err)
+{
+	const uint8_t *h = src->bytes;
+
+	if (src->len < QCOW2_V3_HEADER_MIN_LEN)
+		return damaged(err, src, "the file ends after %zu bytes", src->len);
+	q->incompat = be64(h + QCOW2_H_INCOMPAT);
+	q->compat = be64(h + QCOW2_H_COMPAT);
+	q->autoclear = be64(h + QCOW2_H_AUTOCLEAR);
+	q->refcount_order = be32(h + QCOW2_H_REFCOUNT_ORDER);
+	q->header_len = be32(h + QCOW2_H_LEN);
+	if (q->refcount_order > 6)
+		return damaged(err, src, "refcount_order is %u, not 0 to 6", q->refcount_order);
+	if (q->header_len < QCOW2_V3_HEADER_MIN_LEN || q->header_len > src->len ||
+	    q->header_len % 8)
+		return damaged(err, src, "header_length is %u", q->header_len);
+	if (q->header_len > QCOW2_H_COMPRESSION)
+		q->compression = h[QCOW2_H_COMPRESSION];
+	return 0;
+}
+
+static int parse_fixed_fields(struct qcow2 *q, const struct header_source *src, struct err *err)
+{
+	const uint8_t *h = src->bytes;
+
+	q->version = be32(h + QCOW2_H_VERSION);
+	if (q->version != 2 && q->version != 3)
+		return err_set(err, -ENOTSUP,
+			       "%s: qcow2 version %u is not supported; versions 2 and 3 are",
+			       src->name, q->version);
+	q->cluster_bits = be32(h + QCOW2_H_CLUSTER_BITS);
+	q->layer.cluster_len = qcow2_cluster_len(q);
+	q->layer.guest_len = round_down(be64(h + QCOW2_H_SIZE), 512);
+	q->crypt_method = be32(h + QCOW2_H_CRYPT);
+	q->l1_size = be32(h + QCOW2_H_L1_SIZE);
+	q->l1_off = be64(h + QCOW2_H_L1_OFF);
+	q->reftable_off = be64(h + QCOW2_H_REFTABLE_OFF);
+	q->reftable_clusters = be32(h + QCOW2_H_REFTABLE_CLUSTERS);
+	q->n_snapshots = be32(h + QCOW2_H_N_SNAPSHOTS);
+	q->snapshots_off = be64(h + QCOW2_H_SNAPSHOTS_OFF);
+	q->refcount_order = 4;
+	q->header_len = QCOW2_V2_HEADER_LEN;
+	return q->version == 3 ? parse_version3(q, src, err) : 0;
+}
+
+static int check_geometry(struct qcow2 *q, const struct header_source *src, struct err *err)
+{
+	uint64_t l2_span, reftable_len;
+	int rc;
+
+	q->l2_entry_len = q->incompat & QCOW2_INCOMPAT_EXTENDED_L2 ? 16 : 8;
+	q->l2_entries = qcow2_cluster_len(q) / q->l2_entry_len;
+	q->refs_per_block = (qcow2_cluster_len(q) * 8) >> q->refcount_order;
+	if (q->l2_entry_len == 16 && q->cluster_bits < 14)
+		return damaged(err, src, "extended L2 entries need clusters of 16 KiB and more");
+	if (q->l1_size * UINT64_C(8) > QCOW2_MAX_L1_LEN)
+		return damaged(err, src, "the L1 table has %u entries, more than 32 MiB",
+			       q->l1_size);
+	l2_span = q->l2_entries * qcow2_cluster_len(q);
+	if (div_round_up(q->layer.guest_len, l2_span) > q->l1_size)
+		return damaged(err, src,
+			       "the L1 table has %u entries, too few for a disk of %" PRIu64
+			       " bytes",
+			       q->l1_size, q->layer.guest_len);
+	rc = check_region(q, "the L1 table", q->l1_off, q->l1_size * UINT64_C(8), src, err);
+	if (rc)
+		return rc;
+	if (mul_u64(q->reftable_clusters, qcow2_cluster_len(q), &reftable_len) || !reftable_len ||
+	    reftable_len > QCOW2_MAX_REFTABLE_LEN)
+		return damaged(err, src, "the refcount table has %u clusters",
+			       q->reftable_clusters);
+	rc = check_region(q, "the refcount table", q->reftable_off, reftable_len, src, err);
+	if (rc)
+		return rc;
+	if (q->n_snapshots > QCOW2_MAX_SNAPSHOTS)
+		return damaged(err, src, "it claims %u snapshots, more than %u", q->n_snapshots,
+			       QCOW2_MAX_SNAPSHOTS);
+	/* A table has at least 40 bytes a snapshot; its entries are checked where they are read. */
+	return check_region(q, "the snapshot table", q->snapshots_off,
+			    q->n_snapshots * UINT64_C(40), src, err);
+}
+
+static int read_backing_name(struct qcow2 *q, const struct header_source *src, struct err *err)
+{
+	uint64_t off = be64(src->bytes + QCOW2_H_BACKING_OFF);
+	uint32_t len = be32(src->bytes + QCOW2_H_BACKING_LEN);
+
+	if (!off || !len)
+		return 0;
+	if (len > QCOW2_MAX_NAME_LEN || off < q->header_len || off > src->len ||
+	    len > src->len - off)
+		return damaged(err, src,
+			       "the backing file's name (offset %#" PRIx64
+			       ", %u bytes) does not fit into the first cluster",
+			       off, len);
+	if (memchr(src->bytes + off, 0, len))
+		return damaged(err, src, "the backing file's name has a NUL byte in it");
+	q->layer.backing_name = strndup((const char *)src->bytes + off, len);
+	if (!q->layer.backing_name)
+		return err_set(err, -ENOMEM, "%s: out of memory", src->name);
+	q->layer.has_backing = true;
+	return 0;
+}
+
+static void refuse(struct refusal *refusal, int code, const char *why)
+{
+	if (refusal->code)
+		return;
+	refusal->code = code;
+	snprintf(refusal->why, sizeof(refusal->why), "%s", why);
+}
+
+/* What is here but can't be read or changed. The first reason found stands. */
+static void note_refusals(struct qcow2 *q, const struct header_source *src)
+{
+	struct refusal *unreadable = &q->layer.unreadable, *unwritable = &q->layer.unwritable;
+	bool type_bit = q->incompat & QCOW2_INCOMPAT_COMPRESSION;
+
+	for (unsigned bit = 0; bit < 64; bit++)
+		if (q->incompat & ~QCOW2_INCOMPAT_KNOWN & (UINT64_C(1) << bit)) {
+			char name[128], why[200];
+
+			qcow2_feature_name(src->bytes, src->len, q->header_len, bit, name,
+					   sizeof(name));
+			snprintf(why, sizeof(why),
+				 "it uses an incompatible feature unknown here (%s)", name);
+			refuse(unreadable, -ENOTSUP, why);
+		}
+	if (q->crypt_method || q->has_luks)
+		refuse(unreadable, -ENOTSUP,
+		       q->crypt_method == 1 ? "it is encrypted (AES)" : "it is encrypted (LUKS)");
+	if (q->incompat & QCOW2_INCOMPAT_DATA_FILE)
+		refuse(unreadable, -ENOTSUP, "its data lies in an external data file");
+	if (q->incompat & QCOW2_INCOMPAT_EXTENDED_L2)
+		refuse(unreadable, -ENOTSUP, "it has extended L2 entries (subclusters)");
+	if (type_bit != (q->compression != QCOW2_COMPRESSION_ZLIB))
+		refuse(unreadable, -EUCLEAN, "its compression type and feature bit disagree");
+	else if (q->compression > QCOW2_COMPRESSION_ZSTD)
+		refuse(unreadable, -ENOTSUP, "its compression type is unknown here");
+
+	if (q->incompat & QCOW2_INCOMPAT_CORRUPT)
+		refuse(unwritable, -EUCLEAN,
+		       "it is marked corrupt; repair a copy with qemu-img check -r all first");
+	if (q->incompat & QCOW2_INCOMPAT_DIRTY)
+		refuse(unwritable, -ENOTSUP,
+		       "it is marked dirty (its refcounts can't be trusted); run qemu-img check -r "
+		       "all "
+		       "on it first");
+	if (q->n_snapshots)
+		refuse(unwritable, -ENOTSUP,
+		       "it has internal snapshots, which read through its backing file too");
+}
+
+int qcow2_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err)
+{
+	char name[512];
+	struct header_source src = { .name = err_escape(file->name, strlen(file->name), name,
+							sizeof(name)) };
+	struct qcow2 *q = calloc(1, sizeof(*q));
+	int rc;
+
+	if (!q)
+		return err_set(err, -ENOMEM, "%s: out of memory", src.name);
+	q->layer.ops = &qcow2_ops;
+	q->layer.file = file;
+	q->layer.cache = cache;
+	rc = read_first_cluster(file, &src, err);
+	if (!rc)
+		rc = parse_fixed_fields(q, &src, err);
+	if (!rc)
+		rc = check_geometry(q, &src, err);
+	if (!rc)
+		rc = read_backing_name(q, &src, err);
+	if (!rc)
+		rc = qcow2_read_extensions(q, src.bytes, src.len, err);
+	if (!rc) {
+		note_refusals(q, &src);
+		*out = &q->layer;
+		q = NULL;
+	}
+	free(src.bytes);
+	layer_close(q ? &q->layer : NULL);
+	return rc;
+}
+
+static void qcow2_close(struct layer *layer)
+{
+	struct qcow2 *q = qcow2_of(layer);
+
+	free(q->layer.backing_name);
+	free(q->data_file_name);
+	free(q->reftable);
+	free(q);
+}
+
+static void qcow2_describe(const struct layer *layer, struct layer_info *info)
+{
+	const struct qcow2 *q = qcow2_of(layer);
+
+	info->version = q->version;
+	info->refcount_bits = 1u << q->refcount_order;
+	info->n_snapshots = q->n_snapshots;
+	info->compression = q->compression == QCOW2_COMPRESSION_ZLIB   ? "zlib"
+			    : q->compression == QCOW2_COMPRESSION_ZSTD ? "zstd"
+								       : "unknown";
+	if (q->crypt_method || q->has_luks)
+		info->encryption = q->crypt_method == 1 ? "aes" : "luks";
+	info->dirty = q->incompat & QCOW2_INCOMPAT_DIRTY;
+	info->corrupt = q->incompat & QCOW2_INCOMPAT_CORRUPT;
+	info->lazy_refcounts = q->compat & QCOW2_COMPAT_LAZY;
+	info->extended_l2 = q->incompat & QCOW2_INCOMPAT_EXTENDED_L2;
+	info->has_data_file = q->incompat & QCOW2_INCOMPAT_DATA_FILE;
+	info->has_bitmaps = q->has_bitmaps;
+}
+
+/* The link is bytes 8-19, inside one sector: no cut can leave half of it. The format extension and
+ * the name's bytes stay: nothing reads them without the link (SAFETY C1 rule 6). */
+static int qcow2_stage_detach(struct layer *layer, struct staged *staged)
+{
+	static const uint8_t no_link[QCOW2_H_CLUSTER_BITS - QCOW2_H_BACKING_OFF];
+
+	return staged_add(staged, STAGE_HEADER, layer->file, QCOW2_H_BACKING_OFF, no_link,
+			  sizeof(no_link));
+}
+
+static const struct layer_ops qcow2_ops = {
+	.format = IMAGE_QCOW2,
+	.name = "qcow2",
+	.map = qcow2_map,
+	.decode = qcow2_decode,
+	.describe = qcow2_describe,
+	.begin_writing = qcow2_begin_writing,
+	.reserve = qcow2_reserve,
+	.release = qcow2_release,
+	.link = qcow2_link,
+	.publish = qcow2_publish,
+	.stage = qcow2_stage,
+	.reftable_durable = qcow2_reftable_durable,
+	.stage_detach = qcow2_stage_detach,
+	.check = qcow2_check,
+	.close = qcow2_close,
+};

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The private state of one open qcow2 image, shared by the files qcow2*.c:
+ * qcow2.c (open, validate, detach), qcow2_ext.c (header extensions),
+ * qcow2_map.c (lookup and publish), qcow2_alloc.c (space and refcounts),
+ * qcow2_compressed.c (decode), qcow2_check.c, qcow2_create.c.
+ */
+#ifndef BLOCKPULL_QCOW2_H
+#define BLOCKPULL_QCOW2_H
+
+#include "formats/format.h"
+#include "formats/gaps.h"
+#include "formats/qcow2_disk.h"
+
+enum qcow2_compression {
+	QCOW2_COMPRESSION_ZLIB = 0,
+	QCOW2_COMPRESSION_ZSTD = 1,
+};
+
+struct qcow2 {
+	struct layer layer; /* first: a struct layer * is a struct qcow2 * */
+
+	/* The header, checked. */
+	unsigned version; /* 2 or 3 */
+	unsigned cluster_bits;
+	uint32_t header_len;
+	uint32_t crypt_method;
+	uint32_t l1_size; /* entries */
+	uint64_t l1_off;  /* host bytes */
+	uint64_t reftable_off;
+	uint32_t reftable_clusters;
+	unsigned refcount_order;
+	uint32_t n_snapshots;
+	uint64_t snapshots_off;
+	uint64_t incompat, compat, autoclear;
+	enum qcow2_compression compression;
+
+	/* Header extensions. */
+	bool has_luks, has_bitmaps;
+	uint64_t luks_off, luks_len;
+	uint32_t n_bitmaps;
+	uint64_t bitmap_dir_off, bitmap_dir_len;
+	char *data_file_name; /* NULL: none recorded */
+
+	/* Geometry. */
+	unsigned l2_entry_len; /* 8, or 16 with extended L2 */
+	uint64_t l2_entries;   /* in one table */
+	uint64_t refs_per_block;
+
+	/* qcow2_alloc.c, from begin_writing() on: the refcount table as it is to be, on-disk order. */
+	uint8_t *reftable;
+	uint64_t n_reftable;               /* entries */
+	uint64_t reftable_lo, reftable_hi; /* entries changed since staged; lo == hi: none */
+	bool reftable_moved;               /* grown: the header must be switched to it */
+	uint64_t old_reftable_off;         /* freed when the switch is durable; 0: none */
+	uint32_t old_reftable_clusters;
+	bool old_reftable_staged;
+	uint64_t unfreed_off; /* one whose switch is durable and whose clusters are still counted */
+	uint32_t unfreed_clusters;
+	struct gaps gaps; /* reserved space that came back */
+};
+
+static inline struct qcow2 *qcow2_of(const struct layer *layer)
+{
+	return (struct qcow2 *)layer;
+}
+
+static inline uint64_t qcow2_cluster_len(const struct qcow2 *q)
+{
+	return UINT64_C(1) << q->cluster_bits;
+}
+
+/* qcow2_ext.c: walks the header extensions in cluster 0. Fills what it knows, keeps its hands off
+ * the rest. 0 or -errno with a sentence. */
+int qcow2_read_extensions(struct qcow2 *q, const uint8_t *cluster0, size_t len, struct err *err);
+/* The recorded name of an incompatible feature bit into out, or "bit N". */
+void qcow2_feature_name(const uint8_t *cluster0, size_t len, uint32_t header_len, unsigned bit,
+			char *out, size_t cap);
+
+/* qcow2_map.c */
+int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
+	      struct table_need *need);
+int qcow2_link(struct layer *layer, uint64_t guest_off, uint64_t len, struct table_need *need);
+int qcow2_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
+		  struct table_need *need);
+
+/* qcow2_alloc.c */
+int qcow2_begin_writing(struct layer *layer, struct err *err);
+int qcow2_reserve(struct layer *layer, uint64_t len, uint64_t *host_off, uint64_t *got);
+void qcow2_release(struct layer *layer, uint64_t host_off, uint64_t len);
+/* Looks whether the refcount block slices of [host_off, host_off + len) are cached.
+ * 0, TABLE_NEED or -errno. */
+int qcow2_ref_need(struct qcow2 *q, uint64_t host_off, uint64_t len, struct table_need *need);
+/* Raises the refcount of every cluster of the range from 0 to 1; qcow2_ref_need() said 0. */
+void qcow2_ref_take(struct qcow2 *q, uint64_t host_off, uint64_t len);
+/* Host offset of a refcount block; 0: there is none. */
+uint64_t qcow2_block_off(const struct qcow2 *q, uint64_t block_idx);
+/* Makes the cluster at host_off an empty refcount block, in memory. 0 or -ENOMEM. */
+int qcow2_new_block(struct qcow2 *q, uint64_t host_off);
+/* Sets the refcount of n clusters from cluster_idx on; their slices are cached. */
+void qcow2_ref_set(struct qcow2 *q, uint64_t cluster_idx, uint64_t n, uint64_t value);
+/* How many of `want` clusters fit behind alloc_end; 0: none, and qcow2_no_room() says why. */
+uint64_t qcow2_room(const struct qcow2 *q, uint64_t want);
+int qcow2_no_room(const struct qcow2 *q);
+
+/* qcow2_reftable.c */
+/* Reads and checks the table, once. `name` is the image's, escaped. */
+int qcow2_reftable_read(struct qcow2 *q, const char *name, struct err *err);
+/* alloc_end has reached a range the table has no entry for: makes it larger. -EAGAIN: the last switch
+ * is not durable yet; come again after the commit. */
+int qcow2_reftable_grow(struct qcow2 *q);
+int qcow2_stage(struct layer *layer, struct staged *staged);
+void qcow2_reftable_durable(struct layer *layer);
+
+/* qcow2_compressed.c */
+int qcow2_decode(const struct layer *layer, const void *in, size_t in_len, void *out);
+
+/* qcow2_check.c */
+int qcow2_check(struct layer *layer, struct check_result *result, struct err *err);
+
+#endif

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * qcow2: host space and its refcounts.
+ *
+ * Space is taken behind everything the image has ever used, by moving one
+ * pointer (alloc_end); a cluster is counted when it is published, so that
+ * nothing an aborted copy reserved is ever a leak. A free-cluster search was
+ * rejected for copying: a refcount that is wrong by one would let it overwrite
+ * live data, and what lies behind the end also lies contiguous.
+ *
+ * reserve() keeps this true: space it gave out lies in a refcount block that
+ * exists, at least in memory. A block for a new range is that range's first
+ * new cluster and counts itself. The table of the blocks is qcow2_reftable.c.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+
+#include "formats/qcow2.h"
+
+static uint32_t block_slice_len(const struct qcow2 *q)
+{
+	return MIN(q->layer.cluster_len, TABLE_MAX_LEN);
+}
+
+/* Clusters whose refcounts one slice of a block holds. */
+static uint64_t slice_refs(const struct qcow2 *q)
+{
+	return ((uint64_t)block_slice_len(q) * 8) >> q->refcount_order;
+}
+
+uint64_t qcow2_block_off(const struct qcow2 *q, uint64_t block_idx)
+{
+	return block_idx < q->n_reftable ? be64(q->reftable + 8 * block_idx) : 0;
+}
+
+/* The slice that counts host cluster cluster_idx; its block exists. */
+static int ref_slice(struct qcow2 *q, uint64_t cluster_idx, struct table **out,
+		     struct table_need *need)
+{
+	uint64_t in_block = cluster_idx % q->refs_per_block;
+	uint64_t slice_off = in_block / slice_refs(q) * block_slice_len(q);
+
+	return table_get(q->layer.cache, q->layer.file,
+			 qcow2_block_off(q, cluster_idx / q->refs_per_block) + slice_off,
+			 block_slice_len(q), out, need);
+}
+
+int qcow2_ref_need(struct qcow2 *q, uint64_t host_off, uint64_t len, struct table_need *need)
+{
+	uint64_t end = (host_off + len) >> q->cluster_bits;
+
+	for (uint64_t idx = host_off >> q->cluster_bits; idx < end;
+	     idx = round_down(idx, slice_refs(q)) + slice_refs(q)) {
+		struct table *slice;
+		int rc = ref_slice(q, idx, &slice, need);
+
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+void qcow2_ref_set(struct qcow2 *q, uint64_t cluster_idx, uint64_t n, uint64_t value)
+{
+	while (n) {
+		uint64_t first = cluster_idx % slice_refs(q);
+		uint64_t part = MIN(n, slice_refs(q) - first);
+		uint32_t lo = (first << q->refcount_order) / 8;
+		uint32_t hi = (((first + part) << q->refcount_order) + 7) / 8;
+		struct table_need need;
+		struct table *slice;
+		int rc = ref_slice(q, cluster_idx, &slice, &need);
+
+		assert(!rc);
+		for (uint64_t i = 0; i < part; i++)
+			qcow2_refcount_put(slice->bytes, first + i, q->refcount_order, value);
+		table_mark_dirty(q->layer.cache, slice, lo, hi - lo, STAGE_REFCOUNT);
+		cluster_idx += part;
+		n -= part;
+	}
+}
+
+void qcow2_ref_take(struct qcow2 *q, uint64_t host_off, uint64_t len)
+{
+	qcow2_ref_set(q, host_off >> q->cluster_bits, len >> q->cluster_bits, 1);
+}
+
+/* ---- opening for writing ---- */
+
+/* One behind the last cluster >= from_idx with a refcount, or from_idx. */
+static int find_used_end(struct qcow2 *q, uint64_t from_idx, uint64_t *end_idx)
+{
+	autofree uint8_t *block = malloc(q->layer.cluster_len);
+
+	*end_idx = from_idx;
+	if (!block)
+		return -ENOMEM;
+	for (uint64_t b = q->n_reftable; b-- > from_idx / q->refs_per_block;) {
+		int rc;
+
+		if (!qcow2_block_off(q, b))
+			continue;
+		rc = file_read(q->layer.file, block, q->layer.cluster_len, qcow2_block_off(q, b));
+		if (rc)
+			return rc;
+		for (uint64_t i = q->refs_per_block; i-- > 0;) {
+			uint64_t idx = b * q->refs_per_block + i;
+
+			if (idx < from_idx)
+				break;
+			if (qcow2_refcount_get(block, i, q->refcount_order)) {
+				*end_idx = idx + 1;
+				return 0;
+			}
+		}
+	}
+	return 0;
+}
+
+/* SAFETY C1 rule 7: autoclear bits not understood are gone, durably, before anything changes. */
+static int clear_unknown_autoclear(struct qcow2 *q)
+{
+	uint64_t known = QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_RAW_DATA;
+	uint8_t bytes[8];
+	int rc;
+
+	if (!(q->autoclear & ~known))
+		return 0;
+	put_be64(bytes, q->autoclear & known);
+	rc = file_write(q->layer.file, bytes, sizeof(bytes), QCOW2_H_AUTOCLEAR);
+	if (!rc)
+		rc = file_sync(q->layer.file);
+	if (!rc)
+		q->autoclear &= known;
+	return rc;
+}
+
+/* Leaks are no danger; anything else might be made worse by writing. */
+static int audit(struct layer *layer, const char *name, struct err *err)
+{
+	struct check_result result = { 0 };
+	int rc = qcow2_check(layer, &result, err);
+
+	if (!rc && result.n_check_errors)
+		rc = err_set(err, -EIO, "%s: its tables can't be read; nothing was changed", name);
+	if (!rc && result.n_errors)
+		rc = err_set(err, -EUCLEAN,
+			     "%s: damaged image (%" PRIu64
+			     " errors); nothing was changed: see blockpull "
+			     "check, and repair a copy",
+			     name, result.n_errors);
+	return rc;
+}
+
+int qcow2_begin_writing(struct layer *layer, struct err *err)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	uint64_t from_idx, end_idx;
+	char name[512];
+	int rc;
+
+	err_escape(layer->file->name, strlen(layer->file->name), name, sizeof(name));
+	if (q->reftable)
+		return 0;
+	rc = audit(layer, name, err);
+	if (!rc)
+		rc = qcow2_reftable_read(q, name, err);
+	if (rc)
+		goto fail;
+	from_idx = layer->file->is_block ? 0 : div_round_up(layer->file->len, layer->cluster_len);
+	rc = find_used_end(q, from_idx, &end_idx);
+	if (!rc)
+		rc = clear_unknown_autoclear(q);
+	if (rc) {
+		err_errno(err, rc, "%s: cannot prepare the image for writing", name);
+		goto fail;
+	}
+	layer->zero_from = layer->file->is_block ? UINT64_MAX : layer->file->len;
+	layer->alloc_end = end_idx << q->cluster_bits;
+	return 0;
+fail:
+	free(q->reftable);
+	q->reftable = NULL;
+	return rc;
+}
+
+/* ---- taking space ---- */
+
+uint64_t qcow2_room(const struct qcow2 *q, uint64_t want)
+{
+	uint64_t limit = q->layer.file->is_block ? q->layer.file->len : QCOW2_MAX_HOST_OFF;
+
+	if (q->layer.alloc_end >= limit)
+		return 0;
+	return MIN(want, (limit - q->layer.alloc_end) >> q->cluster_bits);
+}
+
+int qcow2_no_room(const struct qcow2 *q)
+{
+	return q->layer.file->is_block ? -ENOSPC : -EFBIG;
+}
+
+int qcow2_new_block(struct qcow2 *q, uint64_t host_off)
+{
+	bool known_zero = host_off >= q->layer.zero_from;
+
+	for (uint32_t off = 0; off < q->layer.cluster_len; off += block_slice_len(q)) {
+		struct table *slice = table_new(q->layer.cache, q->layer.file, host_off + off,
+						block_slice_len(q), STAGE_REFCOUNT);
+
+		if (!slice)
+			return -ENOMEM;
+		/* Where the space is known to hold zeros, the first and the last sector will do: the
+		 * block is as long as it must be. */
+		table_mark_dirty(q->layer.cache, slice, 0,
+				 known_zero ? TABLE_SECTOR_LEN : slice->len, STAGE_REFCOUNT);
+		table_mark_dirty(q->layer.cache, slice, slice->len - TABLE_SECTOR_LEN,
+				 TABLE_SECTOR_LEN, STAGE_REFCOUNT);
+		/* The file must not end inside a block. */
+		if (off + slice->len == q->layer.cluster_len)
+			table_mark_dirty(q->layer.cache, slice, slice->len - TABLE_SECTOR_LEN,
+					 TABLE_SECTOR_LEN, STAGE_REFCOUNT);
+	}
+	return 0;
+}
+
+/* The first new cluster of a range without a refcount block becomes its block. */
+static int add_block(struct qcow2 *q, uint64_t block_idx)
+{
+	uint64_t host_off = q->layer.alloc_end;
+	int rc;
+
+	if (!qcow2_room(q, 1))
+		return qcow2_no_room(q);
+	q->layer.alloc_end += q->layer.cluster_len;
+	rc = qcow2_new_block(q, host_off);
+	if (rc)
+		return rc;
+	put_be64(q->reftable + 8 * block_idx, host_off);
+	if (q->reftable_lo == q->reftable_hi)
+		q->reftable_lo = q->reftable_hi = block_idx;
+	q->reftable_lo = MIN(q->reftable_lo, block_idx);
+	q->reftable_hi = MAX(q->reftable_hi, block_idx + 1);
+	qcow2_ref_take(q, host_off, q->layer.cluster_len);
+	return 0;
+}
+
+int qcow2_reserve(struct layer *layer, uint64_t len, uint64_t *host_off, uint64_t *got)
+{
+	struct qcow2 *q = qcow2_of(layer);
+
+	if (gaps_take(&q->gaps, len, host_off, got))
+		return 0;
+	for (;;) {
+		uint64_t idx = layer->alloc_end >> q->cluster_bits;
+		uint64_t block_idx = idx / q->refs_per_block;
+		int rc = 0;
+
+		if (block_idx >= q->n_reftable) {
+			rc = qcow2_reftable_grow(q);
+		} else if (!qcow2_block_off(q, block_idx)) {
+			rc = add_block(q, block_idx);
+		} else {
+			uint64_t n = qcow2_room(q, MIN(len >> q->cluster_bits,
+						       (block_idx + 1) * q->refs_per_block - idx));
+
+			if (!n)
+				return qcow2_no_room(q);
+			*host_off = layer->alloc_end;
+			*got = n << q->cluster_bits;
+			layer->alloc_end += *got;
+			return 0;
+		}
+		if (rc)
+			return rc;
+	}
+}
+
+/* The space may have been written to meanwhile: it does not count as zeros any more. A piece in
+ * between is uncounted, so no leak, and handed out first. */
+void qcow2_release(struct layer *layer, uint64_t host_off, uint64_t len)
+{
+	struct qcow2 *q = qcow2_of(layer);
+
+	if (layer->zero_from != UINT64_MAX)
+		layer->zero_from = MAX(layer->zero_from, host_off + len);
+	if (host_off + len == layer->alloc_end)
+		layer->alloc_end = gaps_absorb(&q->gaps, host_off);
+	else
+		gaps_add(&q->gaps, host_off, len);
+}

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * qcow2: from guest offsets to clusters, and new entries for copied ones.
+ *
+ * Both directions walk L1 and L2 in cached slices and never wait: the first
+ * table that is missing is named and the call starts over when it is there.
+ * publish() therefore runs twice over its ranges: first asking for every table
+ * it will touch, then changing them. An undo log, so that one pass would do,
+ * was rejected: there is nothing to undo when nothing is changed early.
+ */
+#include <assert.h>
+#include <errno.h>
+
+#include "formats/qcow2.h"
+
+struct entry {
+	enum extent_kind kind;
+	bool has_host;
+	uint64_t host_off; /* COMPRESSED: first byte, unaligned */
+};
+
+/* Guest bytes one L2 slice, one L2 table map. */
+static uint32_t l2_slice_len(const struct qcow2 *q)
+{
+	return MIN(q->layer.cluster_len, TABLE_MAX_LEN);
+}
+
+static uint64_t l2_slice_span(const struct qcow2 *q)
+{
+	return (uint64_t)(l2_slice_len(q) / q->l2_entry_len) << q->cluster_bits;
+}
+
+static uint64_t l2_span(const struct qcow2 *q)
+{
+	return q->l2_entries << q->cluster_bits;
+}
+
+/* The slice of the L1 table that has entry l1_idx, and the entry's byte in it. */
+static int l1_slice(struct qcow2 *q, uint64_t l1_idx, struct table **out, uint32_t *byte,
+		    struct table_need *need)
+{
+	uint64_t table_len = q->l1_size * UINT64_C(8);
+	uint64_t slice_off = round_down(l1_idx * 8, TABLE_MAX_LEN);
+
+	*byte = l1_idx * 8 - slice_off;
+	return table_get(q->layer.cache, q->layer.file, q->l1_off + slice_off,
+			 MIN(table_len - slice_off, (uint64_t)TABLE_MAX_LEN), out, need);
+}
+
+/* Host offset of the L2 table for guest_off; 0: there is none. */
+static int l2_table_off(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off,
+			struct table_need *need)
+{
+	uint64_t end, file_end = MAX(round_up(q->layer.file->len, q->layer.cluster_len),
+				     q->layer.alloc_end);
+	struct table *l1;
+	uint32_t byte;
+	int rc = l1_slice(q, guest_off / l2_span(q), &l1, &byte, need);
+
+	if (rc)
+		return rc;
+	*l2_off = be64(l1->bytes + byte) & QCOW2_OFF_MASK;
+	if (!*l2_off)
+		return 0;
+	if (!is_aligned(*l2_off, q->layer.cluster_len) ||
+	    add_u64(*l2_off, q->layer.cluster_len, &end) || end > file_end)
+		return -EUCLEAN;
+	return 0;
+}
+
+/* The L2 slice that maps guest_off in the table at l2_off, and the entry's byte in it. */
+static int l2_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct table **out,
+		    uint32_t *byte, struct table_need *need)
+{
+	uint64_t table_byte = ((guest_off % l2_span(q)) >> q->cluster_bits) * q->l2_entry_len;
+	uint64_t slice_off = round_down(table_byte, l2_slice_len(q));
+
+	*byte = table_byte - slice_off;
+	return table_get(q->layer.cache, q->layer.file, l2_off + slice_off, l2_slice_len(q), out,
+			 need);
+}
+
+static int classify(const struct qcow2 *q, uint64_t raw, struct entry *e)
+{
+	e->has_host = true;
+	if (raw & QCOW2_COMPRESSED) {
+		e->kind = EXTENT_COMPRESSED;
+		e->host_off = qcow2_comp_host_off(raw, q->cluster_bits);
+		return e->host_off < QCOW2_MAX_HOST_OFF ? 0 : -EUCLEAN;
+	}
+	e->host_off = raw & QCOW2_OFF_MASK;
+	e->has_host = e->host_off != 0;
+	if (!is_aligned(e->host_off, q->layer.cluster_len))
+		return -EUCLEAN;
+	if (raw & QCOW2_ZERO) {
+		e->kind = EXTENT_ZERO;
+		return q->version >= 3 ? 0 : -EUCLEAN;
+	}
+	e->kind = e->has_host ? EXTENT_DATA : EXTENT_UNALLOCATED;
+	return 0;
+}
+
+/* No L2 table: the hole goes on through the L1 slice's next empty entries. */
+static int map_empty_l1(struct qcow2 *q, uint64_t guest_off, uint64_t len, struct extent *out,
+			struct table_need *need)
+{
+	uint64_t l1_idx = guest_off / l2_span(q);
+	uint64_t end = (l1_idx + 1) * l2_span(q);
+	struct table *l1;
+	uint32_t byte;
+	int rc = l1_slice(q, l1_idx, &l1, &byte, need);
+
+	if (rc)
+		return rc;
+	for (byte += 8; byte + 8 <= l1->len && end < guest_off + len; byte += 8) {
+		if (be64(l1->bytes + byte) & QCOW2_OFF_MASK)
+			break;
+		end += l2_span(q);
+	}
+	out->kind = EXTENT_UNALLOCATED;
+	out->len = MIN(len, end - guest_off);
+	return 0;
+}
+
+static void extend_run(const struct qcow2 *q, const struct table *l2, uint32_t byte,
+		       const struct entry *first, uint64_t limit, struct extent *out)
+{
+	uint64_t host_off = round_down(first->host_off, q->layer.cluster_len);
+
+	while (out->len < limit) {
+		struct entry next;
+
+		byte += q->l2_entry_len;
+		host_off += q->layer.cluster_len;
+		if (byte >= l2->len || classify(q, be64(l2->bytes + byte), &next) ||
+		    next.kind != first->kind || next.has_host != first->has_host)
+			break;
+		if (first->has_host && next.host_off != host_off)
+			break;
+		out->len += q->layer.cluster_len;
+	}
+	out->len = MIN(out->len, limit);
+}
+
+int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
+	      struct table_need *need)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	uint64_t l2_off, in_cluster = guest_off & (layer->cluster_len - 1);
+	struct entry first;
+	struct table *l2;
+	uint32_t byte;
+	int rc;
+
+	*out = (struct extent){ .guest_off = guest_off };
+	rc = l2_table_off(q, guest_off, &l2_off, need);
+	if (rc)
+		return rc;
+	if (!l2_off)
+		return map_empty_l1(q, guest_off, len, out, need);
+	rc = l2_slice(q, l2_off, guest_off, &l2, &byte, need);
+	if (rc)
+		return rc;
+	rc = classify(q, be64(l2->bytes + byte), &first);
+	if (rc)
+		return rc;
+	out->kind = first.kind;
+	out->has_host = first.has_host;
+	out->host_off = first.host_off;
+	out->len = MIN(len, layer->cluster_len - in_cluster);
+	if (first.kind == EXTENT_COMPRESSED) {
+		out->host_len = qcow2_comp_host_len(be64(l2->bytes + byte), q->cluster_bits);
+		out->skip = in_cluster;
+		return 0;
+	}
+	if (first.has_host)
+		out->host_off += in_cluster;
+	extend_run(q, l2, byte, &first, len, out);
+	return 0;
+}
+
+/* ---- publish ---- */
+
+/* The part of [guest_off, end) that one L2 slice maps. */
+static uint64_t slice_part(const struct qcow2 *q, uint64_t guest_off, uint64_t end)
+{
+	return MIN(end, round_down(guest_off, l2_slice_span(q)) + l2_slice_span(q)) - guest_off;
+}
+
+/* Everything publish() will change is in memory, and the entries are still empty. Tables that do
+ * not exist yet are counted with their own references by link_l2(). */
+static int publish_prepare(struct qcow2 *q, const struct mapping *map, struct table_need *need)
+{
+	uint64_t end = map->guest_off + map->len, l2_off;
+	struct table *l2;
+	uint32_t byte;
+	int rc;
+
+	for (uint64_t at = map->guest_off, part; at < end; at += part) {
+		part = slice_part(q, at, end);
+		rc = l2_table_off(q, at, &l2_off, need);
+		if (rc)
+			return rc;
+		if (!l2_off)
+			continue;
+		rc = l2_slice(q, l2_off, at, &l2, &byte, need);
+		if (rc)
+			return rc;
+		for (uint64_t i = 0; i < part >> q->cluster_bits; i++)
+			if (be64(l2->bytes + byte + i * q->l2_entry_len))
+				return -EEXIST;
+	}
+	return map->is_zero ? 0 : qcow2_ref_need(q, map->host_off, map->len, need);
+}
+
+/* Slices of a new table: those a reader of known-zero space would find empty anyway are left to be
+ * loaded from there, but for the last one, which makes the file long enough; elsewhere all are
+ * written. */
+static int new_l2_slices(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off)
+{
+	uint64_t table_byte = ((guest_off % l2_span(q)) >> q->cluster_bits) * q->l2_entry_len;
+	uint32_t last = q->layer.cluster_len - l2_slice_len(q);
+	bool known_zero = l2_off >= q->layer.zero_from;
+
+	for (uint32_t off = 0; off <= last; off += l2_slice_len(q)) {
+		struct table *slice;
+
+		if (known_zero && off != last && off != round_down(table_byte, l2_slice_len(q)))
+			continue;
+		slice = table_new(q->layer.cache, q->layer.file, l2_off + off, l2_slice_len(q),
+				  STAGE_TABLE);
+		if (!slice)
+			return -ENOMEM;
+		if (!known_zero)
+			table_mark_dirty(q->layer.cache, slice, 0, slice->len, STAGE_TABLE);
+		else if (off == last)
+			table_mark_dirty(q->layer.cache, slice, slice->len - TABLE_SECTOR_LEN,
+					 TABLE_SECTOR_LEN, STAGE_TABLE);
+	}
+	return 0;
+}
+
+/* Gives guest_off an (empty) L2 table if it has none. Harmless if publish() stops behind it. */
+static int link_l2(struct qcow2 *q, uint64_t guest_off, struct table_need *need)
+{
+	uint64_t l2_off, got;
+	struct table *l1;
+	uint32_t byte;
+	int rc = l2_table_off(q, guest_off, &l2_off, need);
+
+	if (rc || l2_off)
+		return rc;
+	rc = qcow2_reserve(&q->layer, q->layer.cluster_len, &l2_off, &got);
+	if (rc)
+		return rc;
+	rc = qcow2_ref_need(q, l2_off, got, need);
+	if (rc) {
+		qcow2_release(&q->layer, l2_off, got);
+		return rc;
+	}
+	/* From here on the space stays ours even on failure (an unaccounted gap): cached slices of
+	 * it may exist. */
+	rc = new_l2_slices(q, l2_off, guest_off);
+	if (!rc)
+		rc = l1_slice(q, guest_off / l2_span(q), &l1, &byte, need);
+	if (rc)
+		return rc;
+	qcow2_ref_take(q, l2_off, got);
+	put_be64(l1->bytes + byte, l2_off | QCOW2_COPIED);
+	table_mark_dirty(q->layer.cache, l1, byte, 8, STAGE_ROOT);
+	return 0;
+}
+
+static void set_entries(struct qcow2 *q, const struct mapping *map)
+{
+	uint64_t end = map->guest_off + map->len, host_off = map->host_off, l2_off;
+	struct table_need need;
+	struct table *l2;
+	uint32_t byte;
+	int rc;
+
+	for (uint64_t at = map->guest_off, part; at < end; at += part) {
+		uint64_t n;
+
+		part = slice_part(q, at, end);
+		n = part >> q->cluster_bits;
+		rc = l2_table_off(q, at, &l2_off, &need);
+		assert(!rc && l2_off);
+		rc = l2_slice(q, l2_off, at, &l2, &byte, &need);
+		assert(!rc);
+		for (uint64_t i = 0; i < n; i++, host_off += q->layer.cluster_len)
+			put_be64(l2->bytes + byte + i * q->l2_entry_len,
+				 map->is_zero ? QCOW2_ZERO : host_off | QCOW2_COPIED);
+		table_mark_dirty(q->layer.cache, l2, byte, n * q->l2_entry_len, STAGE_TABLE);
+	}
+	if (!map->is_zero)
+		qcow2_ref_take(q, map->host_off, map->len);
+}
+
+int qcow2_link(struct layer *layer, uint64_t guest_off, uint64_t len, struct table_need *need)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	uint64_t end = guest_off + len;
+	int rc = 0;
+
+	for (uint64_t at = guest_off; !rc && at < end; at += slice_part(q, at, end))
+		rc = link_l2(q, at, need);
+	return rc;
+}
+
+/* I2: the entry and the reference count that covers it change in the same batch; their stages put
+ * the count on disk first. */
+int qcow2_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
+		  struct table_need *need)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	int rc;
+
+	for (size_t i = 0; i < n_maps; i++) {
+		if (maps[i].is_zero && q->version < 3)
+			return -ENOTSUP;
+		rc = publish_prepare(q, &maps[i], need);
+		if (rc)
+			return rc;
+	}
+	for (size_t i = 0; i < n_maps; i++) {
+		rc = qcow2_link(layer, maps[i].guest_off, maps[i].len, need);
+		if (rc)
+			return rc;
+	}
+	/* Linking may have made room for its tables by dropping others. */
+	for (size_t i = 0; i < n_maps; i++) {
+		rc = publish_prepare(q, &maps[i], need);
+		if (rc)
+			return rc;
+	}
+	for (size_t i = 0; i < n_maps; i++)
+		set_entries(q, &maps[i]);
+	return 0;
+}

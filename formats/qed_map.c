@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * QED: from guest offsets to clusters, and new entries for copied ones.
+ *
+ * Tables may be 1 GiB long, so both directions walk slices and never wait: the
+ * first slice that is missing is named and the call starts over when it is
+ * there. publish() first asks for every slice it will touch, then adds the
+ * missing L2 tables, then sets the entries. Building the change in a scratch
+ * copy was rejected: nothing fails once all slices are there.
+ *
+ * Crash order (SAFETY C2). The stages of a new entry are
+ *   data (durable before its commit's TABLE stage, I1)
+ *   -> STAGE_REFCOUNT: slices of new L2 tables, which nothing reaches yet
+ *   -> STAGE_TABLE: entries in slices of L2 tables that the disk reaches
+ *   -> STAGE_ROOT: L1 entries.
+ * Cut anywhere:
+ * - before ROOT, a new L2 table and all it maps are unreferenced clusters at
+ *   the end of the file: leaks; the guest range still reads through the link.
+ * - an L1 entry is there and a later slice of its new table is not: the table
+ *   lies where the file never held anything (or every slice was written and
+ *   flushed with it, on a device), so the missing entries read 0: unallocated,
+ *   read through the link, which is dropped only after a commit (I3).
+ * - the last sector of a new table goes with its first slice, so the file is
+ *   never shorter than a table that an L1 entry names.
+ * - an L2 entry is 8 bytes inside one sector, old or new; its data came first.
+ * No cluster is ever referenced twice, since space once handed out comes back
+ * only by qed_release(), which takes what was never published.
+ */
+#include <assert.h>
+#include <errno.h>
+
+#include "formats/qed.h"
+
+/* Host bytes from here on are neither in the file nor handed out. */
+static uint64_t host_end(const struct qed *q)
+{
+	return MAX(round_up(q->layer.file->len, q->layer.cluster_len), q->layer.alloc_end);
+}
+
+/* A range that begins at an entry's offset is on clusters and inside the image. */
+static bool host_range_ok(const struct qed *q, uint64_t host_off, uint64_t len)
+{
+	uint64_t end;
+
+	return is_aligned(host_off, q->layer.cluster_len) && !add_u64(host_off, len, &end) &&
+	       end <= host_end(q);
+}
+
+/* The slice that holds entry `idx` of the table at table_off, and the entry's byte in it. */
+static int get_slice(struct qed *q, uint64_t table_off, uint64_t idx, struct table **out,
+		     uint32_t *byte, struct table_need *need)
+{
+	uint64_t slice_off = round_down(idx * QED_ENTRY_LEN, q->slice_len);
+
+	*byte = (uint32_t)(idx * QED_ENTRY_LEN - slice_off);
+	return table_get(q->layer.cache, q->layer.file, table_off + slice_off, q->slice_len, out,
+			 need);
+}
+
+static int l1_slice(struct qed *q, uint64_t guest_off, struct table **out, uint32_t *byte,
+		    struct table_need *need)
+{
+	return get_slice(q, q->l1_off, guest_off >> q->l2_bits, out, byte, need);
+}
+
+static uint64_t l2_idx(const struct qed *q, uint64_t guest_off)
+{
+	return (guest_off >> q->cluster_bits) & ((UINT64_C(1) << q->table_bits) - 1);
+}
+
+static int l2_slice(struct qed *q, uint64_t l2_off, uint64_t guest_off, struct table **out,
+		    uint32_t *byte, struct table_need *need)
+{
+	return get_slice(q, l2_off, l2_idx(q, guest_off), out, byte, need);
+}
+
+/* Host offset of the L2 table for guest_off; 0: there is none. */
+static int l2_table_off(struct qed *q, uint64_t guest_off, uint64_t *l2_off,
+			struct table_need *need)
+{
+	struct table *l1;
+	uint32_t byte;
+	int rc = l1_slice(q, guest_off, &l1, &byte, need);
+
+	if (rc)
+		return rc;
+	*l2_off = le64(l1->bytes + byte);
+	return !*l2_off || host_range_ok(q, *l2_off, q->table_len) ? 0 : -EUCLEAN;
+}
+
+static int classify(const struct qed *q, uint64_t entry, enum extent_kind *kind)
+{
+	if (entry == QED_ENTRY_UNALLOCATED)
+		*kind = EXTENT_UNALLOCATED;
+	else if (entry == QED_ENTRY_ZERO)
+		*kind = EXTENT_ZERO;
+	else if (host_range_ok(q, entry, q->layer.cluster_len))
+		*kind = EXTENT_DATA;
+	else
+		return -EUCLEAN;
+	return 0;
+}
+
+/* No L2 table: the hole goes on through the L1 slice's next empty entries, as far as asked. */
+static int map_empty_l1(struct qed *q, uint64_t len, struct extent *out, struct table_need *need)
+{
+	uint64_t l2_span = UINT64_C(1) << q->l2_bits;
+	struct table *l1;
+	uint32_t byte;
+	int rc = l1_slice(q, out->guest_off, &l1, &byte, need);
+
+	if (rc)
+		return rc;
+	out->kind = EXTENT_UNALLOCATED;
+	out->len = l2_span - (out->guest_off & (l2_span - 1));
+	for (byte += QED_ENTRY_LEN; byte < l1->len && out->len < len; byte += QED_ENTRY_LEN) {
+		if (le64(l1->bytes + byte))
+			break;
+		out->len += l2_span;
+	}
+	out->len = MIN(out->len, len);
+	return 0;
+}
+
+/* Lengthens *out by the entries behind `byte` that go on with it, up to the slice's end. */
+static void extend_run(const struct qed *q, const struct table *l2, uint32_t byte, uint64_t len,
+		       struct extent *out)
+{
+	uint64_t entry = le64(l2->bytes + byte);
+
+	for (byte += QED_ENTRY_LEN; byte < l2->len && out->len < len; byte += QED_ENTRY_LEN) {
+		enum extent_kind kind;
+
+		if (out->kind == EXTENT_DATA)
+			entry += q->layer.cluster_len;
+		if (le64(l2->bytes + byte) != entry || classify(q, entry, &kind))
+			break;
+		out->len += q->layer.cluster_len;
+	}
+	out->len = MIN(out->len, len);
+}
+
+int qed_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
+	    struct table_need *need)
+{
+	struct qed *q = qed_of(layer);
+	uint64_t in_cluster = guest_off & (layer->cluster_len - 1), l2_off;
+	struct table *l2;
+	uint32_t byte;
+	int rc;
+
+	*out = (struct extent){ .guest_off = guest_off };
+	rc = l2_table_off(q, guest_off, &l2_off, need);
+	if (rc)
+		return rc;
+	if (!l2_off)
+		return map_empty_l1(q, len, out, need);
+	rc = l2_slice(q, l2_off, guest_off, &l2, &byte, need);
+	if (rc)
+		return rc;
+	rc = classify(q, le64(l2->bytes + byte), &out->kind);
+	if (rc)
+		return rc;
+	out->has_host = out->kind == EXTENT_DATA;
+	if (out->has_host)
+		out->host_off = le64(l2->bytes + byte) + in_cluster;
+	out->len = layer->cluster_len - in_cluster;
+	extend_run(q, l2, byte, len, out);
+	return 0;
+}
+
+/* ---- publish ---- */
+
+/* The part of [guest_off, end) that one L2 slice maps. */
+static uint64_t slice_part(const struct qed *q, uint64_t guest_off, uint64_t end)
+{
+	uint64_t span = (uint64_t)(q->slice_len / QED_ENTRY_LEN) << q->cluster_bits;
+
+	return MIN(end - guest_off, span - (guest_off & (span - 1)));
+}
+
+/* Every slice a mapping changes is in memory and its entries are empty. A slice of a table that
+ * does not exist yet comes with it. */
+static int publish_prepare(struct qed *q, const struct mapping *map, struct table_need *need)
+{
+	uint64_t end = map->guest_off + map->len, l2_off;
+	struct table *l2;
+	uint32_t byte;
+	int rc;
+
+	for (uint64_t at = map->guest_off, part; at < end; at += part) {
+		part = slice_part(q, at, end);
+		rc = l2_table_off(q, at, &l2_off, need);
+		if (rc)
+			return rc;
+		if (!l2_off)
+			continue;
+		rc = l2_slice(q, l2_off, at, &l2, &byte, need);
+		if (rc)
+			return rc;
+		for (uint64_t i = 0; i < part >> q->cluster_bits; i++)
+			if (le64(l2->bytes + byte + i * QED_ENTRY_LEN))
+				return -EEXIST;
+	}
+	return 0;
+}
+
+/* The slice of a new table at host_off; its bytes [dirty_off, dirty_off + dirty_len) go with the
+ * next commit. No slice is left clean: it would still count as unreachable when the L1 entry is
+ * on disk, and its entries would be written together with their data. */
+static int new_slice(struct qed *q, uint64_t host_off, uint32_t dirty_off, uint32_t dirty_len)
+{
+	struct table *slice = table_find(q->layer.cache, q->layer.file, host_off);
+
+	if (!slice)
+		slice = table_new(q->layer.cache, q->layer.file, host_off, q->slice_len,
+				  STAGE_TABLE);
+	if (!slice)
+		return -ENOMEM;
+	table_mark_dirty(q->layer.cache, slice, dirty_off, dirty_len, STAGE_TABLE);
+	return 0;
+}
+
+/* An empty table at l2_off, about to be used for guest_off. A file reads zeros there already, so
+ * the entry's sector and, to make the file long enough, the last one do; on a device all of it is
+ * written. May be called again after a failure. */
+static int new_table(struct qed *q, uint64_t l2_off, uint64_t guest_off)
+{
+	uint64_t byte = l2_idx(q, guest_off) * QED_ENTRY_LEN;
+	uint64_t slice_off = round_down(byte, q->slice_len), last = q->table_len - q->slice_len;
+	int rc = 0;
+
+	if (!q->layer.file->is_block) {
+		rc = new_slice(q, l2_off + slice_off, (uint32_t)(byte - slice_off), QED_ENTRY_LEN);
+		return rc ? rc
+			  : new_slice(q, l2_off + last, q->slice_len - TABLE_SECTOR_LEN,
+				      TABLE_SECTOR_LEN);
+	}
+	for (uint64_t off = 0; !rc && off <= last; off += q->slice_len)
+		rc = new_slice(q, l2_off + off, 0, q->slice_len);
+	return rc;
+}
+
+/* Gives guest_off an (empty) L2 table if it has none. No reader can tell, should publish() stop
+ * behind it. A table that could not be linked is kept for the next try: slices of it are in the
+ * cache and will be written, so its space can never be something else's. */
+static int link_l2(struct qed *q, uint64_t guest_off, struct table_need *need)
+{
+	uint64_t l2_off;
+	struct table *l1;
+	uint32_t byte;
+	int rc = l2_table_off(q, guest_off, &l2_off, need);
+
+	if (rc || l2_off)
+		return rc;
+	if (!q->spare_l2_off)
+		rc = qed_reserve_table(q, &q->spare_l2_off);
+	if (!rc)
+		rc = new_table(q, q->spare_l2_off, guest_off);
+	if (!rc)
+		rc = l1_slice(q, guest_off, &l1, &byte, need);
+	if (rc)
+		return rc;
+	put_le64(l1->bytes + byte, q->spare_l2_off);
+	table_mark_dirty(q->layer.cache, l1, byte, QED_ENTRY_LEN, STAGE_ROOT);
+	q->spare_l2_off = 0;
+	return 0;
+}
+
+static void set_entries(struct qed *q, const struct mapping *map)
+{
+	uint64_t end = map->guest_off + map->len, host_off = map->host_off, l2_off;
+	struct table_need need;
+	struct table *l2;
+	uint32_t byte;
+	int rc;
+
+	for (uint64_t at = map->guest_off, part; at < end; at += part) {
+		uint32_t n;
+
+		part = slice_part(q, at, end);
+		n = (uint32_t)(part >> q->cluster_bits);
+		rc = l2_table_off(q, at, &l2_off, &need);
+		assert(!rc && l2_off);
+		rc = l2_slice(q, l2_off, at, &l2, &byte, &need);
+		assert(!rc);
+		for (uint32_t i = 0; i < n; i++, host_off += q->layer.cluster_len)
+			put_le64(l2->bytes + byte + i * QED_ENTRY_LEN,
+				 map->is_zero ? QED_ENTRY_ZERO : host_off);
+		table_mark_dirty(q->layer.cache, l2, byte, n * QED_ENTRY_LEN, STAGE_TABLE);
+	}
+}
+
+static int prepare_all(struct qed *q, const struct mapping *maps, size_t n_maps,
+		       struct table_need *need)
+{
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < n_maps; i++)
+		rc = publish_prepare(q, &maps[i], need);
+	return rc;
+}
+
+int qed_link(struct layer *layer, uint64_t guest_off, uint64_t len, struct table_need *need)
+{
+	struct qed *q = qed_of(layer);
+	uint64_t end = guest_off + len;
+	int rc = 0;
+
+	for (uint64_t at = guest_off; !rc && at < end; at += slice_part(q, at, end))
+		rc = link_l2(q, at, need);
+	return rc;
+}
+
+int qed_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
+		struct table_need *need)
+{
+	struct qed *q = qed_of(layer);
+	int rc = prepare_all(q, maps, n_maps, need);
+
+	for (size_t i = 0; !rc && i < n_maps; i++) {
+		assert(is_aligned(maps[i].guest_off | maps[i].len, layer->cluster_len));
+		assert(maps[i].is_zero || is_aligned(maps[i].host_off, layer->cluster_len));
+		rc = qed_link(layer, maps[i].guest_off, maps[i].len, need);
+	}
+	/* The slices of new tables, and what linking them may have pushed out of the cache. */
+	if (!rc)
+		rc = prepare_all(q, maps, n_maps, need);
+	for (size_t i = 0; !rc && i < n_maps; i++)
+		set_entries(q, &maps[i]);
+	return rc;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Raw: the file is the disk. guest_len is the file's length to the byte, so it
+ * may end within a sector; what a guest sees of that sector behind the end is
+ * zeros. Holes of the file, where its file system is to be trusted, are
+ * EXTENT_ZERO without a host offset, so that nobody reads or copies them.
+ *
+ * Reporting them as unallocated was rejected: a raw image has no backing file
+ * to ask. Being an overlay was rejected too: it could not record what it holds.
+ */
+#include <errno.h>
+
+#include "formats/format.h"
+#include "io/base.h"
+
+#define RAW_CLUSTER_LEN 512u
+
+/* Extents end on sectors or at the end of the disk, whatever the file system reports: a sector
+ * that is a hole in part is data. */
+static int raw_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
+		   struct table_need *need)
+{
+	struct file_status status;
+	int rc = file_status(layer->file, guest_off, &status);
+
+	if (rc < 0)
+		return rc;
+	if (!status.len)
+		return -EIO;
+
+	uint64_t end = guest_off + MIN(status.len, len);
+	bool is_sector_end = is_aligned(end, RAW_CLUSTER_LEN) || end == layer->guest_len;
+	if (status.is_hole && !is_sector_end && end < guest_off + len) {
+		end = round_down(end, RAW_CLUSTER_LEN);
+		status.is_hole = end > guest_off;
+	}
+	if (!status.is_hole)
+		end = MIN(round_up(MAX(end, guest_off + 1), RAW_CLUSTER_LEN), guest_off + len);
+	*out = (struct extent){
+		.kind = status.is_hole ? EXTENT_ZERO : EXTENT_DATA,
+		.guest_off = guest_off,
+		.len = end - guest_off,
+		.has_host = true, /* a hole has its place too, as `map` shows it */
+		.host_off = guest_off,
+	};
+	return 0;
+}
+
+static void raw_close(struct layer *layer)
+{
+	free(layer);
+}
+
+static const struct layer_ops raw_ops = {
+	.format = IMAGE_RAW,
+	.name = "raw",
+	.map = raw_map,
+	.close = raw_close,
+};
+
+int raw_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err)
+{
+	struct layer *layer = calloc(1, sizeof(*layer));
+
+	if (!layer)
+		return err_set(err, -ENOMEM, "out of memory while opening a raw image");
+	*layer = (struct layer){
+		.ops = &raw_ops,
+		.file = file,
+		.cache = cache,
+		.guest_len = file->len,
+		.cluster_len = RAW_CLUSTER_LEN,
+		.unwritable = { .code = -ENOTSUP,
+				.why = "it is raw (or no image of a format known here): it reads "
+				       "through to no other image; pull into a qcow2 or QED "
+				       "overlay" },
+		.zero_from = UINT64_MAX,
+		.alloc_end = file->len,
+	};
+	*out = layer;
+	return 0;
+}

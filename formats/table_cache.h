@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Cached pieces of on-disk tables (L1, L2, refcount blocks) of every open
+ * image, under one byte budget. A table longer than TABLE_MAX_LEN is cached in
+ * slices of that length, so that 64 chained images with 2 MiB tables fit.
+ *
+ * Nothing here waits or performs I/O. table_get() answers TABLE_NEED and says
+ * what is missing; whoever runs the I/O loads it and calls again. Changes are
+ * made in memory and marked by 512-byte sector; table_cache_stage() copies the
+ * marked sectors out for a commit, so an entry changed later belongs to the
+ * next one (invariant I6 in engine/commit.c).
+ *
+ * Pinning was rejected: LOADING, dirty and being-written tables stay by
+ * themselves, and a walk that was just fed its table finds it as the most
+ * recently used one.
+ */
+#ifndef BLOCKPULL_TABLE_CACHE_H
+#define BLOCKPULL_TABLE_CACHE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/file.h"
+
+#define TABLE_MAX_LEN    32768u
+#define TABLE_SECTOR_LEN 512u
+
+/* A positive answer of map and publish functions: load *need, then ask again. */
+#define TABLE_NEED 1
+
+struct table_need {
+	struct file *file;
+	uint64_t host_off;
+	uint32_t len; /* 1..TABLE_MAX_LEN */
+};
+
+/* When a changed sector may reach the disk; the order is engine/commit.c's. */
+enum stage {
+	STAGE_REFCOUNT, /* raised refcounts, new refcount blocks and new tables: unreachable yet */
+	STAGE_REFTABLE, /* what makes a new refcount block or refcount table reachable */
+	STAGE_TABLE,    /* entries of tables that readers of the disk can reach (L2) */
+	STAGE_ROOT,     /* entries that make new tables reachable (L1) */
+	STAGE_HEADER,   /* the backing link */
+	N_STAGES,
+};
+
+enum table_state {
+	TABLE_LOADING,
+	TABLE_READY,
+};
+
+struct table {
+	struct file *file;
+	uint64_t host_off;
+	uint32_t len;
+	enum table_state state;
+	enum stage stage; /* of its changes, once it is reachable */
+	bool fresh;       /* new: nothing on disk reaches it before the commit that writes it */
+	uint8_t *bytes;   /* len bytes as on disk (big or little endian) */
+	uint64_t dirty_sectors; /* bit i: sector i changed since it was last staged */
+	unsigned n_writing;     /* staged copies not written yet */
+	void *waiters;          /* the engine's: operations waiting for the load */
+	/* the cache's own */
+	struct table_cache *cache;
+	struct table *hash_next, *lru_prev, *lru_next;
+};
+
+/* A write described, not performed: a private copy of table sectors or header bytes. */
+struct staged_write {
+	struct staged_write *next;
+	struct table *table; /* whose n_writing falls when it is done; NULL for none */
+	struct file *file;
+	uint64_t host_off;
+	uint32_t len;
+	uint8_t bytes[];
+};
+
+/* One commit's writes by stage. Zero-initialise. */
+struct staged {
+	struct staged_write *head[N_STAGES];
+	unsigned n[N_STAGES];
+};
+
+struct table_cache;
+
+/* budget in bytes; clean tables beyond it are evicted, least recently used first. */
+struct table_cache *table_cache_new(size_t budget);
+void table_cache_free(struct table_cache *cache);
+
+/* 0 and *out; TABLE_NEED and *need (also while the table is loading). -EUCLEAN: a table of another
+ * length is cached at this place, so two tables of the image lie on each other. */
+int table_get(struct table_cache *cache, struct file *file, uint64_t host_off, uint32_t len,
+	      struct table **out, struct table_need *need);
+/* The cached table whatever its state, or NULL. */
+struct table *table_find(struct table_cache *cache, struct file *file, uint64_t host_off);
+
+/* Begins a load: an entry in state LOADING with room for the bytes. NULL: out of memory. */
+struct table *table_load_begin(struct table_cache *cache, const struct table_need *need);
+/* Ends it: READY, or, with an error, forgotten. */
+void table_load_end(struct table_cache *cache, struct table *table, int error);
+/* Loads with blocking reads, for open, check, map and tests. 0 or -errno; -EAGAIN where a load
+ * begun with table_load_begin() is under way: whoever runs it must end it first. */
+int table_load_now(struct table_cache *cache, const struct table_need *need);
+
+/* A new table of zeros, READY and fresh; nothing is dirty yet. What is never marked dirty is never
+ * written, so it must read as zeros on disk, too. The range is not cached. NULL: out of memory. */
+struct table *table_new(struct table_cache *cache, struct file *file, uint64_t host_off,
+			uint32_t len, enum stage stage);
+/* Marks bytes [off, off + len) of the table changed. For a table reached from disk, `stage` says
+ * when; a fresh one goes with STAGE_REFCOUNT whatever it says. */
+void table_mark_dirty(struct table_cache *cache, struct table *table, uint32_t off, uint32_t len,
+		      enum stage stage);
+
+/* Bytes of sectors of this file's tables changed and not staged yet; NULL: of all files', rounded up
+ * to whole sectors, without looking at each table. */
+uint64_t table_cache_dirty_len(const struct table_cache *cache, const struct file *file);
+/* Bytes of memory in tables that can't be evicted now: dirty, loading, being written. */
+size_t table_cache_held_len(const struct table_cache *cache);
+/* Moves copies of all dirty sectors of this file's tables into *staged, and makes fresh tables
+ * reachable ones. All or nothing: -ENOMEM changes nothing. */
+int table_cache_stage(struct table_cache *cache, struct file *file, struct staged *staged);
+/* Adds a copy of other bytes (header, refcount table) to *staged. 0 or -ENOMEM. */
+int staged_add(struct staged *staged, enum stage stage, struct file *file, uint64_t host_off,
+	       const void *bytes, uint32_t len);
+/* A staged write is on its way no more (written or given up); frees it. */
+void staged_write_done(struct staged_write *write);
+/* Gives up all that is left in *staged. */
+void staged_clear(struct staged *staged);
+
+/* Drops all tables of a file, dirty ones too; none may be loading. */
+void table_cache_forget(struct table_cache *cache, struct file *file);
+/* Drops the clean ones, so that the next look reads the disk. */
+void table_cache_drop_clean(struct table_cache *cache, struct file *file);
+
+#endif

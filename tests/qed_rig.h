@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * An open QED image under test, with what the engine does around it: loading
+ * the tables that are asked for, writing data before it is published, and
+ * commits stage by stage. Everything blocks and asserts.
+ */
+#ifndef BLOCKPULL_TESTS_QED_RIG_H
+#define BLOCKPULL_TESTS_QED_RIG_H
+
+#include "formats/qed.h"
+
+struct qed_rig {
+	struct file *file;
+	struct table_cache *cache;
+	struct layer *layer;
+};
+
+/* Opens the image in `file`, which stays the caller's, with a cache of its own. 0 or -errno. */
+int qed_rig_open(struct qed_rig *rig, struct file *file, struct err *err);
+void qed_rig_close(struct qed_rig *rig);
+/* The same for a fresh image; begin_writing() is done. */
+void qed_rig_create(struct qed_rig *rig, struct file *file, const struct image_create *how);
+
+int qed_rig_map(struct qed_rig *rig, uint64_t guest_off, uint64_t len, struct extent *out);
+int qed_rig_publish(struct qed_rig *rig, const struct mapping *maps, size_t n_maps);
+/* Takes what is dirty, cache and format both. */
+void qed_rig_stage(struct qed_rig *rig, struct staged *staged);
+/* Writes out the stages [first, last]. */
+void qed_rig_write(struct qed_rig *rig, struct staged *staged, enum stage first, enum stage last);
+/* All stages in order. */
+void qed_rig_commit(struct qed_rig *rig);
+
+/* Bytes that tell where they belong, different for each seed. len is a multiple of 8. */
+void qed_rig_pattern(void *buf, size_t len, uint64_t guest_off, uint64_t seed);
+
+/* Seeded numbers; qed_rig_seed(0) is not allowed. */
+void qed_rig_seed(uint64_t seed);
+uint64_t qed_rig_roll(uint64_t below);
+
+#endif
