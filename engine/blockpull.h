@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * libblockpull: stream a disk image's backing chain into the image.
+ *
+ * An engine owns a ring, its worker threads and a memory budget; any number of
+ * disks (an overlay and its backing chain) share it. A disk runs at most one
+ * job. There is no global state, no signal handler and no output: every result
+ * is a return value or an event.
+ *
+ * THREADS. An engine belongs to one thread, which makes all calls on it and on
+ * its disks. The exceptions may be called from any thread while the disk is
+ * open: bpull_job_info(), bpull_job_set_speed(), bpull_job_pause(),
+ * bpull_job_resume() and bpull_job_abort().
+ *
+ * RUNNING IT. Either from the program's own loop: poll bpull_engine_fd() for
+ * reading and call bpull_engine_process(), which never waits for I/O; or with
+ * bpull_engine_wait(), which does. Opening, closing, and the calls under
+ * "Images at rest" may block on the file system.
+ *
+ * ERRORS are 0 or a negative errno value, and where there is a struct
+ * bpull_error parameter (NULL is allowed) a sentence that names the file, the
+ * offset and what to do. Told apart: -EUCLEAN damaged image, -ENOTSUP a feature
+ * not supported (named), -EBUSY locked or in use, -EPERM refused by policy,
+ * -ENOSPC no space, -ENOENT, -EACCES, -EROFS, -EINVAL. Texts may change;
+ * do not parse them.
+ *
+ * OPTION STRUCTS begin with their own size, only ever grow at the end, and may
+ * be all zero behind it: zero is the default of every field. Unknown flag bits
+ * are refused with -EINVAL.
+ *
+ * Rates are bytes per second everywhere, 0 meaning unlimited; sizes and offsets
+ * are bytes. Job types and statuses have libvirt's numbers.
+ */
+#ifndef BLOCKPULL_H
+#define BLOCKPULL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define BPULL_API __attribute__((visibility("default")))
+#else
+#define BPULL_API
+#endif
+
+#define BPULL_VERSION_MAJOR 0
+#define BPULL_VERSION_MINOR 1
+#define BPULL_VERSION_PATCH 0
+
+/* "0.1.0", of the library that runs. Static. */
+BPULL_API const char *bpull_version(void);
+
+struct bpull_error {
+	int code;           /* 0 or a negative errno value */
+	char message[1024]; /* one sentence, safe to print: names are escaped */
+};
+
+enum bpull_format {
+	BPULL_FORMAT_UNKNOWN = 0,
+	BPULL_FORMAT_RAW = 1,
+	BPULL_FORMAT_QCOW2 = 2,
+	BPULL_FORMAT_QED = 3,
+};
+
+/* "raw", "qcow2", "qed"; "unknown" for the rest. Static. */
+BPULL_API const char *bpull_format_name(enum bpull_format format);
+/* The reverse; BPULL_FORMAT_UNKNOWN for a name that is none. */
+BPULL_API enum bpull_format bpull_format_by_name(const char *name);
+
+/* ---- Engine ---------------------------------------------------------------- */
+
+struct bpull_engine;
+struct bpull_disk;
+
+enum bpull_io {
+	BPULL_IO_AUTO = 0, /* io_uring where the kernel allows it, else threads */
+	BPULL_IO_URING = 1,
+	BPULL_IO_THREADS = 2,
+};
+
+struct bpull_engine_options {
+	size_t size; /* sizeof(struct bpull_engine_options) */
+	enum bpull_io io;
+	uint64_t
+		memory; /* budget for buffers and cached tables, bytes; 0: 48 MiB; at least 8 MiB */
+	uint64_t bandwidth; /* shared by all jobs, bytes/s; 0: unlimited */
+	uint64_t burst;     /* bytes that may follow an idle time at once; 0: bandwidth / 10 */
+};
+
+/* Opens an engine (NULL options: all defaults). Free with bpull_engine_close().
+ * Errors: -ENOTSUP io_uring was asked for by name and is refused here, -ENOMEM, -EINVAL. */
+BPULL_API int bpull_engine_open(const struct bpull_engine_options *options,
+				struct bpull_engine **engine, struct bpull_error *error);
+/* Closes it and every disk left open (as bpull_disk_close() does). NULL is allowed. */
+BPULL_API void bpull_engine_close(struct bpull_engine *engine);
+/* "uring" or "threads": the backend in use. Static. */
+BPULL_API const char *bpull_engine_io_name(const struct bpull_engine *engine);
+/* Changes the shared limit at once. */
+BPULL_API void bpull_engine_set_speed(struct bpull_engine *engine, uint64_t bandwidth,
+				      uint64_t burst);
+
+enum bpull_event_type {
+	BPULL_EVENT_JOB = 1,
+	/* Guest I/O completions will come with their own type: skip types you do not know. */
+};
+
+/* Numbers of libvirt's virConnectDomainEventBlockJobStatus. */
+enum bpull_job_status {
+	BPULL_JOB_COMPLETED = 0, /* the link is gone and that is durable */
+	BPULL_JOB_FAILED = 1,    /* the link is kept; what was copied is kept */
+	BPULL_JOB_CANCELED = 2,  /* aborted; the link is kept; what was copied is kept */
+	BPULL_JOB_READY = 3,     /* all copied; waits for bpull_job_finalize() */
+};
+
+struct bpull_event {
+	enum bpull_event_type type;
+	struct bpull_disk *disk;
+	void *user_data; /* bpull_disk_options.user_data */
+	enum bpull_job_status status;
+	int error;           /* 0 or -errno: why it FAILED */
+	const char *message; /* the sentence, or ""; valid until the disk's next job
+					 starts or it is closed */
+};
+
+/* A descriptor that becomes readable when bpull_engine_process() has work. It stays the engine's:
+ * poll it, never read it. Spurious wake-ups are legal. */
+BPULL_API int bpull_engine_fd(const struct bpull_engine *engine);
+/* Runs what can run now, without waiting for I/O, and stores up to max events.
+ * Returns how many, or -EINVAL. More may be left: then the fd stays readable. */
+BPULL_API int bpull_engine_process(struct bpull_engine *engine, struct bpull_event *events,
+				   int max);
+/* The same, but waits until there is at least one event or timeout_ms have passed (-1: for ever).
+ * A signal the program catches ends the wait early with 0. */
+BPULL_API int bpull_engine_wait(struct bpull_engine *engine, struct bpull_event *events, int max,
+				int timeout_ms);
+
+/* ---- Disks ----------------------------------------------------------------- */
+
+enum bpull_disk_flags {
+	BPULL_DISK_READ_ONLY = 1 << 0,   /* no job; the image is not changed */
+	BPULL_DISK_FORCE_SHARE = 1 << 1, /* with READ_ONLY: take no locks; what another process
+					    writes meanwhile may be seen half */
+	BPULL_DISK_NO_BACKING = 1 << 2,  /* with READ_ONLY: the image alone; ranges it does not
+					    hold are reported as unallocated */
+	BPULL_DISK_READ_HOLES = 1 << 3,  /* do not trust the file system's word on holes */
+};
+
+/* Which backing files may be opened, at every level of the chain. */
+enum bpull_backing_rule {
+	BPULL_BACKING_DIRS = 0, /* what lies below allowed_dirs; with none given, below the
+				   directory of the image itself; symlinks are resolved first */
+	BPULL_BACKING_ANY = 1,
+	BPULL_BACKING_NONE = 2,
+};
+
+struct bpull_disk_options {
+	size_t size;                      /* sizeof(struct bpull_disk_options) */
+	uint32_t flags;                   /* enum bpull_disk_flags */
+	enum bpull_format format;         /* UNKNOWN: probed */
+	enum bpull_format backing_format; /* for images that record none; UNKNOWN: refuse those */
+	enum bpull_backing_rule backing_rule;
+	const char *const *allowed_dirs; /* n_allowed_dirs names, in addition to the image's own
+					     directory; copied */
+	size_t n_allowed_dirs;
+	void *user_data; /* returned in the disk's events */
+};
+
+/* Opens an image and its chain and takes QEMU's locks on them: the image for writing unless
+ * READ_ONLY. Nothing is written before a job starts. The path is used as given: relative backing
+ * names are looked for beside it. Blocking. NULL options: all defaults.
+ * Errors: all those told apart above, and -ELOOP. */
+BPULL_API int bpull_disk_open(struct bpull_engine *engine, const char *path,
+			      const struct bpull_disk_options *options, struct bpull_disk **disk,
+			      struct bpull_error *error);
+/* Closes it. A running job is aborted first: what was copied is committed (this waits for it);
+ * its event is not delivered. NULL is allowed. */
+BPULL_API void bpull_disk_close(struct bpull_disk *disk);
+/* Virtual size of the guest's disk, bytes. */
+BPULL_API uint64_t bpull_disk_size(const struct bpull_disk *disk);
+/* Images in the chain, the top one included. */
+BPULL_API unsigned bpull_disk_depth(const struct bpull_disk *disk);
+/* One sentence on something the user should know (a file system without locks), or NULL. Valid
+ * until the disk is closed. */
+BPULL_API const char *bpull_disk_warning(const struct bpull_disk *disk);
+
+/* ---- Jobs ------------------------------------------------------------------ */
+
+/* Numbers of libvirt's virDomainBlockJobType. */
+enum bpull_job_type {
+	BPULL_JOB_TYPE_UNKNOWN = 0,
+	BPULL_JOB_TYPE_PULL = 1,
+};
+
+/* Never 0 for a state in which the job exists and never for "done". */
+enum bpull_job_state {
+	BPULL_JOB_NONE = 0, /* no job was started on this disk */
+	BPULL_JOB_RUNNING = 1,
+	BPULL_JOB_PAUSED = 2,
+	BPULL_JOB_WAITING = 3,   /* READY was sent: bpull_job_finalize() is awaited */
+	BPULL_JOB_STOPPING = 4,  /* committing what was copied, or the end */
+	BPULL_JOB_CONCLUDED = 5, /* its result stays readable until the next start */
+};
+
+enum bpull_job_flags {
+	BPULL_JOB_MANUAL_FINALIZE = 1 << 0, /* stop at READY and keep the link until told */
+	BPULL_JOB_START_PAUSED = 1 << 1,
+};
+
+struct bpull_job_options {
+	size_t size;        /* sizeof(struct bpull_job_options) */
+	uint32_t flags;     /* enum bpull_job_flags */
+	uint64_t bandwidth; /* of this job alone, bytes/s; 0: unlimited */
+	uint64_t burst;     /* 0: bandwidth / 10 */
+	const char *base;   /* must be NULL in this version: the whole chain is pulled */
+};
+
+struct bpull_job_info {
+	enum bpull_job_type type;
+	enum bpull_job_state state;
+	enum bpull_job_status status; /* where state is CONCLUDED */
+	int error;                    /* 0 or -errno, where status is FAILED */
+	uint64_t bandwidth;           /* bytes/s, 0: unlimited */
+	uint64_t cur, end;            /* guest bytes walked, of how many; cur never falls, end >= 1;
+					 cur == end does not mean done */
+	uint64_t copied_bytes;        /* guest data written into the image */
+	uint64_t cloned_bytes;        /* shared by the file system instead of copied */
+	uint64_t zero_bytes;          /* read, found zero, and left out */
+	uint64_t skipped_bytes;       /* held by no layer, or known zero: not read */
+	uint64_t present_bytes;       /* already in the image */
+	uint64_t elapsed_ns;          /* since the start; stops when the job concludes */
+	uint64_t n_commits;           /* group commits made durable */
+};
+
+/* Starts pulling the chain into the image. NULL options: all defaults. A disk without backing is
+ * complete at once and says so by its event. The job begins in the next process().
+ * Errors: -EBUSY a job runs already, -EROFS opened read-only, -ENOTSUP / -EUCLEAN the image can't be
+ * changed safely (nothing was written), -EINVAL. */
+BPULL_API int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *options,
+			      struct bpull_error *error);
+/* Fills *info. 1: a job was started on this disk; 0: none (all zero but end = 1). Any thread. */
+BPULL_API int bpull_job_info(struct bpull_disk *disk, struct bpull_job_info *info);
+/* Changes the job's own limit at once; burst 0: bandwidth / 10. -ENOENT: no job runs.
+ * Any thread. */
+BPULL_API int bpull_job_set_speed(struct bpull_disk *disk, uint64_t bandwidth, uint64_t burst);
+/* Stops asking for more; what is in flight finishes and is committed. Idempotent. -ENOENT: no job
+ * runs. Any thread. */
+BPULL_API int bpull_job_pause(struct bpull_disk *disk);
+BPULL_API int bpull_job_resume(struct bpull_disk *disk);
+/* Asks the job to stop. It commits what it copied, keeps the link and ends with a CANCELED event,
+ * unless it completes or fails first. Idempotent. -ENOENT: no job runs. Any thread. */
+BPULL_API int bpull_job_abort(struct bpull_disk *disk);
+/* After READY: drops the link; COMPLETED follows. -EAGAIN: not READY. Owner thread. */
+BPULL_API int bpull_job_finalize(struct bpull_disk *disk);
+
+/* Guest I/O (bpull_read, bpull_write, ...) will be declared here. */
+
+/* ---- Images at rest -------------------------------------------------------- */
+
+/* What a range of the guest's disk is; fields as `qemu-img map --output=json` has them. */
+struct bpull_extent {
+	uint64_t start, length; /* guest bytes */
+	uint32_t depth;         /* image of the chain that answers, 0 the top */
+	uint8_t present;        /* some image of the chain holds it (else it only reads as zeros) */
+	uint8_t zero;           /* reads as zeros */
+	uint8_t data;           /* takes space in that image */
+	uint8_t compressed;
+	uint8_t has_offset;
+	uint64_t offset; /* byte in that image's file, where has_offset */
+};
+
+/* Maps up to max extents from guest offset `start` on; neighbours alike are merged. Blocking.
+ * Returns how many (0 at the end of the disk) or -errno. */
+BPULL_API int bpull_disk_map(struct bpull_disk *disk, uint64_t start, struct bpull_extent *extents,
+			     int max, struct bpull_error *error);
+
+/* One image of a chain. Strings are the disk's, valid until it is closed; they come from the image
+ * and may hold any byte but NUL. */
+struct bpull_layer_info {
+	const char *path; /* as opened */
+	enum bpull_format format;
+	uint64_t virtual_size;
+	uint64_t file_size; /* bytes of the file */
+	uint64_t disk_size; /* bytes it takes on its file system */
+	uint32_t cluster_size;
+	const char *backing_name;   /* as recorded, or NULL */
+	const char *backing_format; /* as recorded, or NULL */
+	uint32_t version;           /* qcow2: 2 or 3; else 0 */
+	uint32_t refcount_bits;     /* qcow2 */
+	uint32_t table_size;        /* qed: clusters a table */
+	uint32_t n_snapshots;       /* qcow2 */
+	const char *compression;    /* qcow2: "zlib" or "zstd", else NULL */
+	const char *encryption;     /* "aes", "luks" or NULL */
+	uint8_t dirty;              /* qcow2 dirty bit, QED NEED_CHECK */
+	uint8_t corrupt;            /* marked so */
+	uint8_t lazy_refcounts;
+	uint8_t extended_l2;
+	uint8_t has_data_file;
+	uint8_t has_bitmaps;
+	const char *unreadable; /* why it can't be read, or NULL */
+	const char *unwritable; /* why a pull into it would be refused, or NULL */
+};
+
+/* Describes an image and, unless flags has BPULL_DISK_NO_BACKING, its chain, whether or not its
+ * features are supported. Opened as bpull_disk_open() with READ_ONLY does. Free with
+ * bpull_info_close(). Blocking. */
+struct bpull_info;
+BPULL_API int bpull_info_open(const char *path, const struct bpull_disk_options *options,
+			      struct bpull_info **info, struct bpull_error *error);
+BPULL_API unsigned bpull_info_depth(const struct bpull_info *info);
+/* Fills *layer for image i < depth; 0 or -EINVAL. */
+BPULL_API int bpull_info_layer(const struct bpull_info *info, unsigned i,
+			       struct bpull_layer_info *layer);
+BPULL_API void bpull_info_close(struct bpull_info *info); /* NULL is allowed */
+
+struct bpull_check_options {
+	size_t size;              /* sizeof(struct bpull_check_options) */
+	uint32_t flags;           /* BPULL_DISK_FORCE_SHARE */
+	enum bpull_format format; /* UNKNOWN: probed */
+	/* Called for each finding, up to max_reports (0: 100); NULL for none. */
+	void (*report)(void *opaque, int is_leak, const char *text);
+	void *opaque;
+	uint64_t max_reports;
+};
+
+struct bpull_check_result {
+	enum bpull_format format;
+	uint64_t n_corruptions; /* broken entries, refcounts too low, overlaps */
+	uint64_t n_leaks;       /* clusters that nothing refers to: space lost, no data */
+	uint64_t n_check_errors;
+	uint64_t n_allocated_clusters, n_compressed_clusters, n_zero_clusters, n_total_clusters;
+	uint64_t image_end_offset;
+};
+
+/* Checks one image's metadata (not its backing files), read-only and in bounded memory. Blocking.
+ * 0 when the check ran to its end, whatever it found. -ENOTSUP: the format has nothing to check. */
+BPULL_API int bpull_check(const char *path, const struct bpull_check_options *options,
+			  struct bpull_check_result *result, struct bpull_error *error);
+
+struct bpull_create_options {
+	size_t size;              /* sizeof(struct bpull_create_options) */
+	enum bpull_format format; /* QCOW2 or QED */
+	uint64_t virtual_size;    /* bytes; 0 with a backing file: the backing file's */
+	const char *backing_name; /* recorded as given; relative to the new image; NULL: none */
+	enum bpull_format backing_format; /* required with backing_name */
+	uint32_t cluster_size;            /* 0: 65536 */
+	uint32_t version;                 /* qcow2: 2 or 3; 0: 3 */
+	uint32_t refcount_bits;           /* qcow2: 1..64; 0: 16 */
+	uint32_t table_size;              /* qed: 1..16; 0: 4 */
+	uint8_t lazy_refcounts;           /* qcow2 */
+	uint8_t zstd;                     /* qcow2: compression type zstd instead of zlib */
+};
+
+/* Makes a new image (-EEXIST: never over an existing file) and makes it durable. Blocking. */
+BPULL_API int bpull_create(const char *path, const struct bpull_create_options *options,
+			   struct bpull_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Group commit: the one place that knows in which order things become durable.
+ *
+ *   DATA -> REFCOUNT -> REFTABLE -> TABLE (L2), ROOT (L1) -> HEADER
+ *
+ * INVARIANTS (tests and commit messages cite them by number)
+ *
+ * I1  A table entry reaches the disk only after the data it points at is
+ *     durable. (An operation publishes after its data write completed; a batch
+ *     is staged after that; its barrier is submitted after staging.)
+ * I2  A reference reaches the disk only after the refcount that covers it is
+ *     durable; a refcount block before the refcount table's entry for it, a
+ *     larger refcount table before the header that names it.
+ * I3  The backing link is dropped only after every table that replaces it is
+ *     durable.
+ * I4  COMPLETED is reported only after the header without the link is durable.
+ * I5  Host space is reused only after the reference that freed it is durable
+ *     and reads in flight have drained.
+ * I6  A commit writes the tables as they stood when it began: an entry
+ *     published during its barrier belongs to the next one.
+ * I7  After a failed barrier or table write nothing is retried: the disk
+ *     refuses further writes and says so.
+ *
+ * A BARRIER is an fdatasync; it covers the writes completed before it was
+ * submitted. Nothing else is assumed: any other write may be lost, kept or
+ * torn at 512 bytes. Entries are 8 bytes and never straddle a sector.
+ *
+ * EPOCHS of batch n (states proven by enumeration, tests/test_crash.c):
+ *
+ *   write REFCOUNT(n): raised counts, new blocks, new tables no entry reaches
+ *   barrier            also makes DATA(n), and TABLE and ROOT of n-1, durable
+ *   [write REFTABLE(n), barrier]   only if a refcount block was added
+ *   write TABLE(n), ROOT(n)        durable with the next barrier
+ *   [barrier]                      hard commits only
+ *   [write HEADER, barrier]        detach only
+ *
+ * So a long pull costs one barrier a batch while copying goes on beside it.
+ * TABLE and ROOT may share an epoch because the table a root entry points at
+ * was written whole, and flushed, with REFCOUNT; slices of it that come later
+ * lie on space that reads as zeros, which means unallocated.
+ * Ordering writes by dependency between cached tables, as QEMU does, was
+ * rejected: it is right nowhere in particular and written down nowhere.
+ */
+#include "engine/commit.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "engine/engine.h"
+#include "io/base.h"
+
+enum commit_phase {
+	COMMIT_WRITE_REFCOUNT,
+	COMMIT_BARRIER,
+	COMMIT_WRITE_REFTABLE,
+	COMMIT_REFTABLE_BARRIER,
+	COMMIT_WRITE_TABLES,
+	COMMIT_LAST_BARRIER,
+	COMMIT_WRITE_HEADER,
+	COMMIT_HEADER_BARRIER,
+	COMMIT_DONE,
+};
+
+struct commit {
+	struct op op;
+	enum commit_kind kind;
+	enum commit_phase phase;
+	struct staged staged;
+	enum stage writing_lo, writing_hi; /* stages whose writes are in flight: [lo, hi) */
+	struct io_req *writes;
+	struct io_req sync;
+	bool synced;  /* a barrier was passed */
+	bool stalled; /* the writes found no space, and wait for commit_retry() */
+	bool retried;
+};
+
+static void wake_waiters(struct bpull_disk *disk, int error)
+{
+	struct op *waiter = disk->commit_waiters;
+
+	disk->commit_waiters = NULL;
+	while (waiter) {
+		struct op *next = waiter->next_waiter;
+
+		op_set_error(waiter, error, NULL, 0, false);
+		if (!--waiter->n_pending)
+			op_ready(waiter);
+		waiter = next;
+	}
+}
+
+static void end(struct commit *commit)
+{
+	struct bpull_disk *disk = commit->op.disk;
+
+	staged_clear(&commit->staged);
+	free(commit->writes);
+	free(commit);
+	disk->commit = NULL;
+	wake_waiters(disk, disk->poisoned);
+	engine_wake(disk->engine);
+}
+
+/* Submits all writes of the stages [lo, hi); they may go in any order. */
+static enum step write_stages(struct commit *commit, enum stage lo, enum stage hi)
+{
+	struct io_req *req;
+	unsigned n = 0;
+
+	for (enum stage s = lo; s < hi; s++)
+		n += commit->staged.n[s];
+	if (!n)
+		return STEP_NEXT;
+	commit->writes = calloc(n, sizeof(*commit->writes));
+	if (!commit->writes) {
+		op_set_error(&commit->op, -ENOMEM, NULL, 0, false);
+		return STEP_NEXT;
+	}
+	commit->writing_lo = lo;
+	commit->writing_hi = hi;
+	commit->op.disk->undurable = true;
+	req = commit->writes;
+	for (enum stage s = lo; s < hi; s++)
+		for (struct staged_write *w = commit->staged.head[s]; w; w = w->next) {
+			io_req_write(req, w->file, w->bytes, w->len, w->host_off);
+			op_submit(&commit->op, req++);
+		}
+	return STEP_WAIT;
+}
+
+/* The writes submitted last have completed. */
+static void retire_writes(struct commit *commit)
+{
+	for (enum stage s = commit->writing_lo; s < commit->writing_hi; s++) {
+		while (commit->staged.head[s]) {
+			struct staged_write *w = commit->staged.head[s];
+			struct file *file = w->file;
+
+			file->len = MAX(file->len, w->host_off + w->len);
+			commit->staged.head[s] = w->next;
+			staged_write_done(w);
+		}
+		commit->staged.n[s] = 0;
+	}
+	commit->writing_lo = commit->writing_hi = 0;
+	free(commit->writes);
+	commit->writes = NULL;
+}
+
+static enum step barrier(struct commit *commit)
+{
+	/* Writes that complete from here on are not covered. */
+	commit->op.disk->undurable = false;
+	commit->synced = true;
+	io_req_sync(&commit->sync, disk_overlay(commit->op.disk)->file);
+	op_submit(&commit->op, &commit->sync);
+	return STEP_WAIT;
+}
+
+static bool is_hard(const struct commit *commit)
+{
+	return commit->kind != COMMIT_SOFT;
+}
+
+static enum step commit_step(struct op *op)
+{
+	struct commit *commit = (struct commit *)op;
+	struct bpull_disk *disk = op->disk;
+
+	retire_writes(commit);
+	switch (commit->phase) {
+	case COMMIT_WRITE_REFCOUNT:
+		commit->phase = COMMIT_BARRIER;
+		return write_stages(commit, STAGE_REFCOUNT, STAGE_REFTABLE);
+	case COMMIT_BARRIER:
+		commit->phase = COMMIT_WRITE_REFTABLE;
+		return disk->undurable ? barrier(commit) : STEP_NEXT;
+	case COMMIT_WRITE_REFTABLE:
+		commit->phase = COMMIT_REFTABLE_BARRIER;
+		if (!commit->staged.n[STAGE_REFTABLE])
+			commit->phase = COMMIT_WRITE_TABLES;
+		return write_stages(commit, STAGE_REFTABLE, STAGE_TABLE);
+	case COMMIT_REFTABLE_BARRIER: commit->phase = COMMIT_WRITE_TABLES; return barrier(commit);
+	case COMMIT_WRITE_TABLES:
+		if (disk_overlay(disk)->ops->reftable_durable)
+			disk_overlay(disk)->ops->reftable_durable(disk_overlay(disk));
+		commit->phase = is_hard(commit) ? COMMIT_LAST_BARRIER : COMMIT_DONE;
+		return write_stages(commit, STAGE_TABLE, STAGE_HEADER);
+	case COMMIT_LAST_BARRIER:
+		commit->phase = commit->kind == COMMIT_DETACH ? COMMIT_WRITE_HEADER : COMMIT_DONE;
+		return disk->undurable ? barrier(commit) : STEP_NEXT;
+	case COMMIT_WRITE_HEADER: /* I3: all that replaces the link is durable */
+		commit->phase = COMMIT_HEADER_BARRIER;
+		return write_stages(commit, STAGE_HEADER, N_STAGES);
+	case COMMIT_HEADER_BARRIER: commit->phase = COMMIT_DONE; return barrier(commit);
+	case COMMIT_DONE:
+		if (commit->kind == COMMIT_DETACH)
+			disk_overlay(disk)->has_backing = false;
+		disk->job.n.n_commits += commit->synced;
+		end(commit);
+		return STEP_WAIT;
+	}
+	abort();
+}
+
+static bool is_no_space(int error)
+{
+	return error == -ENOSPC || error == -EDQUOT || error == -EFBIG;
+}
+
+/* A table write that found no space changed nothing that cannot be written again. The job fails and
+ * its runs give back what they took; then there is one more try (commit_retry()), so that what was
+ * copied before the disk was full is kept. */
+static bool stall(struct commit *commit)
+{
+	struct op *op = &commit->op;
+
+	if (!is_no_space(op->error) || commit->writing_lo == commit->writing_hi || commit->retried)
+		return false;
+	job_fail_op(op->disk, op);
+	wake_waiters(op->disk, op->error);
+	op->error = 0;
+	commit->stalled = true;
+	free(commit->writes);
+	commit->writes = NULL;
+	return true;
+}
+
+/* I7: what the page cache dropped can't be known, so nothing is written any more. */
+static void commit_fail(struct op *op)
+{
+	struct commit *commit = (struct commit *)op;
+
+	if (stall(commit)) {
+		engine_wake(op->engine);
+		return;
+	}
+
+	op->disk->poisoned = op->error;
+	job_fail_op(op->disk, op);
+	end(commit);
+}
+
+static const struct op_kind commit_kind = { "commit", commit_step, commit_fail };
+
+/* I6: copies of everything changed, at one moment. */
+static int stage_all(struct bpull_disk *disk, struct commit *commit)
+{
+	struct layer *overlay = disk_overlay(disk);
+	int rc = table_cache_stage(overlay->cache, overlay->file, &commit->staged);
+
+	if (!rc && overlay->ops->stage)
+		rc = overlay->ops->stage(overlay, &commit->staged);
+	if (!rc && commit->kind == COMMIT_DETACH)
+		rc = overlay->ops->stage_detach(overlay, &commit->staged);
+	return rc;
+}
+
+void commit_begin(struct bpull_disk *disk, enum commit_kind kind)
+{
+	struct commit *commit;
+
+	if (disk->commit || disk->poisoned)
+		return;
+	commit = calloc(1, sizeof(*commit));
+	if (!commit) {
+		job_fail(disk, -ENOMEM, "out of memory");
+		return;
+	}
+	op_init(&commit->op, &commit_kind, disk->engine, disk);
+	commit->kind = kind;
+	commit->phase = COMMIT_WRITE_REFCOUNT;
+	disk->commit = commit;
+	disk->published_len = 0;
+	disk->first_published_ns = 0;
+	/* Tables half staged are lost to later commits: as bad as a failed write. */
+	op_set_error(&commit->op, stage_all(disk, commit), NULL, 0, false);
+	op_ready(&commit->op);
+}
+
+bool commit_is_clean(const struct bpull_disk *disk)
+{
+	return !disk->commit && !disk->undurable && !disk->published_len &&
+	       !table_cache_dirty_len(disk->engine->cache, disk_overlay(disk)->file);
+}
+
+bool commit_is_stalled(const struct bpull_disk *disk)
+{
+	return disk->commit && disk->commit->stalled;
+}
+
+void commit_retry(struct bpull_disk *disk)
+{
+	struct commit *commit = disk->commit;
+
+	commit->stalled = false;
+	commit->retried = true;
+	if (write_stages(commit, commit->writing_lo, commit->writing_hi) == STEP_NEXT)
+		op_ready(&commit->op);
+}
+
+bool commit_is_running(const struct bpull_disk *disk)
+{
+	return disk->commit != NULL;
+}
+
+void commit_wait(struct bpull_disk *disk, struct op *op)
+{
+	if (!disk->commit) {
+		op_ready(op);
+		return;
+	}
+	op->n_pending++;
+	op->next_waiter = disk->commit_waiters;
+	disk->commit_waiters = op;
+}

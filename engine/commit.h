@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#ifndef BLOCKPULL_COMMIT_H
+#define BLOCKPULL_COMMIT_H
+
+#include <stdbool.h>
+
+#include "engine/op.h"
+
+enum commit_kind {
+	COMMIT_SOFT,   /* a batch: its table updates become durable with the next barrier */
+	COMMIT_HARD,   /* all published so far is durable when it ends */
+	COMMIT_DETACH, /* hard, and then the backing link is dropped, durably */
+};
+
+/* Begins a group commit of what the disk has published. Nothing happens while one is in flight or
+ * the disk is poisoned: job_run() looks again when it ends. */
+void commit_begin(struct bpull_disk *disk, enum commit_kind kind);
+/* Is anything changed in memory, written, or on its way that is not durable? */
+bool commit_is_clean(const struct bpull_disk *disk);
+/* Did its table writes find no space? Then it stands still until commit_retry(), which may be called
+ * once, when no run is in flight and what could be given back has been. */
+bool commit_is_stalled(const struct bpull_disk *disk);
+void commit_retry(struct bpull_disk *disk);
+bool commit_is_running(const struct bpull_disk *disk);
+/* The operation is made ready when the commit in flight ends (at once if there is none). */
+void commit_wait(struct bpull_disk *disk, struct op *op);
+
+#endif

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The cursor: what to stream next. It walks the guest's disk once, passes over
+ * what the overlay holds and what no layer holds without any I/O, and starts a
+ * run for the rest as long as the window (one buffer a run) has room.
+ *
+ * A second walk, the proof, reads the overlay's tables from disk again before
+ * the backing link is dropped and counts what is still unallocated though the
+ * chain holds data: that must be exactly what was read and found zero.
+ *
+ * A list of all runs made beforehand was rejected: it costs memory by the
+ * image's size, and a guest's writes would make it stale.
+ */
+#include <errno.h>
+
+#include "engine/commit.h"
+#include "engine/engine.h"
+#include "io/base.h"
+
+/* Extents looked at before others get their turn. */
+#define MAX_EXTENTS_A_TURN 4096
+
+static struct bpull_disk *disk_of(struct op *op)
+{
+	return op->disk;
+}
+
+/* Changed tables can't be evicted: beyond this a commit must come first. */
+static bool too_dirty(const struct bpull_disk *disk)
+{
+	return table_cache_held_len(disk->engine->cache) > disk->engine->held_len_limit;
+}
+
+/* May the cursor look for another run? */
+static bool may_go(const struct bpull_disk *disk)
+{
+	const struct job *job = &disk->job;
+
+	if (job->error || job->aborted || job->paused)
+		return false;
+	if (job->step == JOB_PROVING)
+		return true;
+	return job->step == JOB_COPYING && !job->mapping && buf_n_free(disk->engine->bufs) &&
+	       disk->engine->comp_len <= disk->engine->comp_len_limit && !too_dirty(disk);
+}
+
+/* Runs of a low rate are short, so that the rate holds over short times too. */
+static uint64_t run_len(const struct bpull_disk *disk)
+{
+	uint64_t cluster_len = disk_overlay(disk)->cluster_len, len = RUN_MAX_LEN;
+
+	if (disk->job.limiter.rate)
+		len = MIN(len, disk->job.limiter.burst);
+	if (disk->engine->limiter.rate)
+		len = MIN(len, disk->engine->limiter.burst);
+	len = MAX(len, 64 * KiB);
+	return MAX(round_down(len, MIN(cluster_len, (uint64_t)RUN_MAX_LEN)), cluster_len);
+}
+
+static int start_run(struct bpull_disk *disk, uint64_t len)
+{
+	void *buf = buf_get(disk->engine->bufs);
+	int rc = populate_start(disk, disk->job.scan_off, MIN(len, run_len(disk)), buf);
+
+	if (rc)
+		buf_put(disk->engine->bufs, buf);
+	return rc;
+}
+
+/* Counts what the chain holds of an unallocated stretch; all of it or, on TABLE_NEED, none. */
+static int count_unproven(struct bpull_disk *disk, uint64_t len, struct table_need *need)
+{
+	uint64_t at = disk->job.scan_off, end = at + len, sum = 0;
+	struct extent e;
+
+	for (; at < end; at += e.len) {
+		int rc = chain_map(disk->chain, 1, at, end - at, &e, need);
+
+		if (rc)
+			return rc;
+		if (e.kind != EXTENT_ZERO)
+			sum += e.len;
+	}
+	disk->job.unproven_bytes += sum;
+	disk->job.scan_off = end;
+	return 0;
+}
+
+/* One extent further. 0, TABLE_NEED or -errno. */
+static int advance(struct bpull_disk *disk, struct table_need *need)
+{
+	struct job *job = &disk->job;
+	uint64_t len, end = disk_overlay(disk)->guest_len;
+	enum plan_action action;
+	int rc = plan_next(disk->chain, job->scan_off, end, &action, &len, need);
+
+	if (rc)
+		return rc;
+	if (action == PLAN_COPY)
+		return job->step == JOB_PROVING ? count_unproven(disk, MIN(len, 64 * MiB), need)
+						: start_run(disk, len);
+	job->scan_off += len;
+	if (job->step == JOB_COPYING && job->n_rounds == 1)
+		*(action == PLAN_SKIP ? &job->n.skipped_bytes : &job->n.present_bytes) += len;
+	return 0;
+}
+
+static enum step cursor_step(struct op *op)
+{
+	struct bpull_disk *disk = disk_of(op);
+	unsigned n = 0;
+
+	while (may_go(disk) && disk->job.scan_off < disk_overlay(disk)->guest_len) {
+		struct table_need need;
+		int rc = advance(disk, &need);
+
+		if (rc == TABLE_NEED)
+			return op_wait_table(op, &need);
+		if (rc) {
+			op_set_error(op, rc, NULL, disk->job.scan_off, true);
+			return STEP_NEXT;
+		}
+		if (++n == MAX_EXTENTS_A_TURN) {
+			engine_wake(disk->engine); /* job_run() kicks the cursor again */
+			break;
+		}
+	}
+	return STEP_WAIT;
+}
+
+static void cursor_fail(struct op *op)
+{
+	job_fail_op(op->disk, op);
+}
+
+static const struct op_kind cursor_kind = { "cursor", cursor_step, cursor_fail };
+
+void cursor_start(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	op_init(&job->cursor, &cursor_kind, disk->engine, disk);
+	job->scan_off = 0;
+	job->given_up_off = UINT64_MAX;
+	job->unproven_bytes = 0;
+	op_ready(&job->cursor);
+}
+
+void cursor_kick(struct bpull_disk *disk)
+{
+	if (!disk->job.cursor.n_pending && may_go(disk) &&
+	    disk->job.scan_off < disk_overlay(disk)->guest_len)
+		op_ready(&disk->job.cursor);
+}
+
+bool cursor_is_done(const struct bpull_disk *disk)
+{
+	const struct job *job = &disk->job;
+
+	return job->scan_off >= disk_overlay(disk)->guest_len && !job->runs_first;
+}
+
+uint64_t cursor_position(const struct bpull_disk *disk)
+{
+	const struct job *job = &disk->job;
+
+	return MIN(job->runs_first ? populate_guest_off(job->runs_first) : job->scan_off,
+		   job->given_up_off);
+}

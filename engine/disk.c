@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Disks: an overlay and its chain, opened under a policy and QEMU's locks.
+ * Opening writes nothing, not even a repair: what must be changed before the
+ * first copy is changed when a job starts.
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include "engine/engine.h"
+#include "io/base.h"
+
+#define KNOWN_FLAGS                                                              \
+	(BPULL_DISK_READ_ONLY | BPULL_DISK_FORCE_SHARE | BPULL_DISK_NO_BACKING | \
+	 BPULL_DISK_READ_HOLES)
+
+static void note_no_locks(void *opaque, const char *name)
+{
+	struct bpull_disk *disk = opaque;
+	char safe[512];
+
+	if (disk->warning)
+		return;
+	if (asprintf(&disk->warning,
+		     "%s: its file system has no locks; nothing keeps another process from "
+		     "changing the image meanwhile",
+		     err_escape(name, strlen(name), safe, sizeof(safe))) < 0)
+		disk->warning = NULL;
+}
+
+static void file_opened(void *opaque, struct file *file)
+{
+	struct bpull_disk *disk = opaque;
+	struct io *io = disk->engine->io;
+
+	if (io->ops->add_file)
+		io->ops->add_file(io, file);
+}
+
+static void file_closing(void *opaque, struct file *file)
+{
+	struct bpull_engine *engine = opaque;
+
+	if (engine->io->ops->forget_file)
+		engine->io->ops->forget_file(engine->io, file);
+}
+
+static int open_chain(struct bpull_disk *disk, const char *path, const struct bpull_disk_options *o,
+		      struct err *err)
+{
+	struct path_policy policy;
+	struct chain_open how = {
+		.name = path,
+		.format = (enum image_format)o->format,
+		.backing_format = (enum image_format)o->backing_format,
+		.write = !(o->flags & BPULL_DISK_READ_ONLY),
+		.no_backing = o->flags & BPULL_DISK_NO_BACKING,
+		.no_lock = o->flags & BPULL_DISK_FORCE_SHARE,
+		.read_holes = o->flags & BPULL_DISK_READ_HOLES,
+		.policy = &policy,
+		.no_locks_here = note_no_locks,
+		.file_opened = file_opened,
+		.opaque = disk,
+	};
+	int rc = policy_build(o, path, &policy, err);
+
+	if (rc)
+		return rc;
+	rc = chain_open(disk->engine->layers, &how, &disk->chain, err);
+	policy_free(&policy);
+	return rc;
+}
+
+int bpull_disk_open(struct bpull_engine *engine, const char *path,
+		    const struct bpull_disk_options *options, struct bpull_disk **out,
+		    struct bpull_error *error)
+{
+	struct bpull_disk_options o;
+	struct bpull_disk *disk;
+	struct err err = { 0 };
+	int rc;
+
+	if (!options_import(&o, sizeof(o), options) || (o.flags & ~KNOWN_FLAGS) ||
+	    o.format > BPULL_FORMAT_QED || o.backing_format > BPULL_FORMAT_QED)
+		return error_fill(error, -EINVAL, "unknown disk options");
+	if ((o.flags & (BPULL_DISK_FORCE_SHARE | BPULL_DISK_NO_BACKING)) &&
+	    !(o.flags & BPULL_DISK_READ_ONLY))
+		return error_fill(error, -EINVAL,
+				  "FORCE_SHARE and NO_BACKING go with READ_ONLY only");
+	disk = calloc(1, sizeof(*disk));
+	if (!disk)
+		return error_fill(error, -ENOMEM, "out of memory");
+	disk->engine = engine;
+	disk->user_data = o.user_data;
+	disk->flags = o.flags;
+	rc = open_chain(disk, path, &o, &err);
+	if (rc) {
+		free(disk->warning);
+		free(disk);
+		return error_export(&err, error);
+	}
+	job_init_control(disk);
+	disk->next = engine->disks;
+	engine->disks = disk;
+	*out = disk;
+	return 0;
+}
+
+static void stop_job(struct bpull_disk *disk)
+{
+	while (disk->job.step != JOB_IDLE) {
+		bpull_job_abort(disk);
+		engine_run(disk->engine);
+		if (disk->job.step != JOB_IDLE)
+			engine_wait_io(disk->engine, 1000);
+	}
+}
+
+void bpull_disk_close(struct bpull_disk *disk)
+{
+	struct bpull_engine *engine;
+	struct bpull_disk **link;
+
+	if (!disk)
+		return;
+	engine = disk->engine;
+	stop_job(disk);
+	events_forget(disk);
+	for (link = &engine->disks; *link != disk; link = &(*link)->next)
+		;
+	*link = disk->next;
+	chain_close(disk->chain, file_closing, engine);
+	job_free_control(disk);
+	free(disk->warning);
+	free(disk);
+}
+
+uint64_t bpull_disk_size(const struct bpull_disk *disk)
+{
+	return disk_overlay(disk)->guest_len;
+}
+
+unsigned bpull_disk_depth(const struct bpull_disk *disk)
+{
+	return disk->chain->n_layers;
+}
+
+const char *bpull_disk_warning(const struct bpull_disk *disk)
+{
+	return disk->warning;
+}

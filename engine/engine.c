@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The engine: one thread's loop over completions, operations and jobs, made
+ * so that it is somebody else's: bpull_engine_process() runs what can run and
+ * returns; the descriptor says when to call again.
+ *
+ * The descriptor is an epoll of three: the backend's, a timer for the limiter
+ * and the two-second commit, and an eventfd for other threads. A thread of our
+ * own behind callbacks was rejected: an embedder then has to lock against us.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/engine.h"
+#include "io/base.h"
+
+#define RING_DEPTH     256
+#define DEFAULT_MEMORY (48 * MiB)
+#define MIN_MEMORY     (8 * MiB)
+#define MAX_RUNS       16
+/* A call of process() gives way after this much: other descriptors of the program wait. */
+#define MAX_ROUNDS 64
+
+#define STR_(x) #x
+#define STR(x)  STR_(x)
+
+const char *bpull_version(void)
+{
+	return STR(BPULL_VERSION_MAJOR) "." STR(BPULL_VERSION_MINOR) "." STR(BPULL_VERSION_PATCH);
+}
+
+uint64_t engine_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * UINT64_C(1000000000) + now.tv_nsec;
+}
+
+void engine_wake(struct bpull_engine *engine)
+{
+	if (atomic_exchange(&engine->woken, true))
+		return;
+	/* Full means readable already. */
+	(void)!write(engine->wake_fd, &(uint64_t){ 1 }, sizeof(uint64_t));
+}
+
+/* ---- open and close ---- */
+
+static int watch(int epoll_fd, int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
+
+	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+static int open_descriptors(struct bpull_engine *engine)
+{
+	int rc;
+
+	engine->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (engine->wake_fd < 0 || engine->timer_fd < 0 || engine->epoll_fd < 0)
+		return -errno;
+	rc = watch(engine->epoll_fd, io_fd(engine->io));
+	if (!rc)
+		rc = watch(engine->epoll_fd, engine->timer_fd);
+	return rc ? rc : watch(engine->epoll_fd, engine->wake_fd);
+}
+
+/* Three parts of the budget: run buffers, cached tables, and what commits, compressed input and
+ * request arrays take for a while. */
+static int open_memory(struct bpull_engine *engine, uint64_t memory)
+{
+	uint64_t runs = MIN(memory / 3 / RUN_MAX_LEN, (uint64_t)MAX_RUNS);
+	size_t len;
+	void *base;
+
+	engine->bufs = buf_pool_new(RUN_MAX_LEN, MAX(runs, UINT64_C(2)) * RUN_MAX_LEN);
+	engine->cache = table_cache_new(memory / 2);
+	engine->comp_len_limit = memory / 6;
+	engine->held_len_limit = memory / 4;
+	engine->commit_len = COMMIT_LEN;
+	if (!engine->bufs || !engine->cache)
+		return -ENOMEM;
+	base = buf_pool_base(engine->bufs, &len);
+	if (engine->io->ops->use_memory)
+		engine->io->ops->use_memory(engine->io, base, len);
+	return 0;
+}
+
+/* Takes the backend over, on failure too. For bpull_engine_open() and the tests' simulator. */
+int engine_open_on(struct io *io, struct file_opener *opener, uint64_t memory,
+		   struct bpull_engine **out)
+{
+	struct bpull_engine *engine = calloc(1, sizeof(*engine));
+	int rc;
+
+	if (!engine) {
+		io_close(io);
+		return -ENOMEM;
+	}
+	engine->io = io;
+	engine->wake_fd = engine->timer_fd = engine->epoll_fd = -1;
+	rc = open_memory(engine, memory);
+	if (!rc) {
+		engine->layers = layer_set_new(opener, engine->cache);
+		rc = engine->layers ? open_descriptors(engine) : -ENOMEM;
+	}
+	if (rc) {
+		bpull_engine_close(engine);
+		return rc;
+	}
+	*out = engine;
+	return 0;
+}
+
+int bpull_engine_open(const struct bpull_engine_options *options, struct bpull_engine **out,
+		      struct bpull_error *error)
+{
+	struct bpull_engine_options o = { 0 };
+	struct err err = { 0 };
+	struct io *io;
+	int rc;
+
+	if (!options_import(&o, sizeof(o), options) || o.io > BPULL_IO_THREADS)
+		return error_fill(error, -EINVAL, "unknown engine options");
+	if (o.memory && o.memory < MIN_MEMORY)
+		return error_fill(error, -EINVAL, "an engine needs at least 8 MiB of memory");
+	rc = io_open((enum io_choice)o.io, RING_DEPTH, &io, &err);
+	if (rc)
+		return error_export(&err, error);
+	rc = engine_open_on(io, file_opener_posix(), o.memory ? o.memory : DEFAULT_MEMORY, out);
+	if (rc)
+		return error_fill(error, rc, "cannot open the engine: %s", strerror(-rc));
+	limiter_set(&(*out)->limiter, engine_now_ns(), o.bandwidth, o.burst);
+	return 0;
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+void bpull_engine_close(struct bpull_engine *engine)
+{
+	if (!engine)
+		return;
+	while (engine->disks)
+		bpull_disk_close(engine->disks);
+	if (engine->layers)
+		layer_set_free(engine->layers);
+	if (engine->cache)
+		table_cache_free(engine->cache);
+	io_close(engine->io);
+	if (engine->bufs)
+		buf_pool_free(engine->bufs);
+	close_fd(engine->epoll_fd);
+	close_fd(engine->timer_fd);
+	close_fd(engine->wake_fd);
+	free(engine);
+}
+
+const char *bpull_engine_io_name(const struct bpull_engine *engine)
+{
+	return engine->io->ops->name;
+}
+
+void bpull_engine_set_speed(struct bpull_engine *engine, uint64_t bandwidth, uint64_t burst)
+{
+	limiter_set(&engine->limiter, engine_now_ns(), bandwidth, burst);
+	engine_wake(engine);
+}
+
+/* ---- running ---- */
+
+static void drain(int fd)
+{
+	uint64_t count;
+
+	(void)!read(fd, &count, sizeof(count));
+}
+
+static unsigned reap(struct bpull_engine *engine)
+{
+	struct io_req *done[64];
+	unsigned n = io_reap(engine->io, done, ARRAY_LEN(done));
+
+	for (unsigned i = 0; i < n; i++)
+		op_io_done(done[i]);
+	return n;
+}
+
+/* Each job looks at its state; the disk that goes first changes, so that none starves. */
+static void run_jobs(struct bpull_engine *engine)
+{
+	uint64_t now_ns = engine_now_ns();
+	struct bpull_disk *first = engine->disks, **link;
+
+	for (struct bpull_disk *disk = first; disk; disk = disk->next)
+		job_run(disk, now_ns);
+	if (!first || !first->next)
+		return;
+	engine->disks = first->next;
+	for (link = &engine->disks; *link; link = &(*link)->next)
+		;
+	*link = first;
+	first->next = NULL;
+}
+
+static void arm_timer(struct bpull_engine *engine)
+{
+	uint64_t now_ns = engine_now_ns(), at_ns = UINT64_MAX;
+	struct itimerspec when = { 0 };
+
+	for (struct bpull_disk *disk = engine->disks; disk; disk = disk->next)
+		at_ns = MIN(at_ns, job_deadline_ns(disk, now_ns));
+	if (at_ns == UINT64_MAX)
+		at_ns = 0;
+	if (at_ns == engine->timer_ns)
+		return;
+	engine->timer_ns = at_ns;
+	when.it_value.tv_sec = at_ns / UINT64_C(1000000000);
+	when.it_value.tv_nsec = at_ns % UINT64_C(1000000000);
+	timerfd_settime(engine->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+void engine_run(struct bpull_engine *engine)
+{
+	unsigned n, rounds = 0;
+
+	/* The flag falls before the look at the world: who sets it later is seen, or wakes again. */
+	if (atomic_load(&engine->woken)) {
+		drain(engine->wake_fd);
+		atomic_store(&engine->woken, false);
+	}
+	if (engine->timer_ns && engine_now_ns() >= engine->timer_ns) {
+		drain(engine->timer_fd);
+		engine->timer_ns = 0;
+	}
+	do {
+		n = reap(engine);
+		op_run_ready(engine);
+		run_jobs(engine);
+		io_kick(engine->io);
+	} while ((n || engine->ready_first) && ++rounds < MAX_ROUNDS);
+	if (n || engine->ready_first)
+		engine_wake(engine);
+	arm_timer(engine);
+}
+
+int bpull_engine_fd(const struct bpull_engine *engine)
+{
+	return engine->epoll_fd;
+}
+
+int bpull_engine_process(struct bpull_engine *engine, struct bpull_event *events, int max)
+{
+	int n;
+
+	if (max < 0 || (max && !events))
+		return -EINVAL;
+	engine_run(engine);
+	n = events_take(engine, events, max);
+	if (engine->events_first)
+		engine_wake(engine);
+	return n;
+}
+
+int bpull_engine_wait(struct bpull_engine *engine, struct bpull_event *events, int max,
+		      int timeout_ms)
+{
+	uint64_t end_ns = engine_now_ns() + (uint64_t)MAX(timeout_ms, 0) * 1000000;
+
+	for (;;) {
+		struct pollfd ready = { .fd = engine->epoll_fd, .events = POLLIN };
+		uint64_t now_ns;
+		int n = bpull_engine_process(engine, events, max), left_ms = -1;
+
+		if (n)
+			return n;
+		now_ns = engine_now_ns();
+		if (timeout_ms >= 0) {
+			if (now_ns >= end_ns)
+				return 0;
+			left_ms = (int)((end_ns - now_ns + 999999) / 1000000);
+		}
+		if (poll(&ready, 1, left_ms) < 0)
+			return errno == EINTR ? 0 : -errno;
+	}
+}
+
+void engine_wait_io(struct bpull_engine *engine, int timeout_ms)
+{
+	struct pollfd ready = { .fd = engine->epoll_fd, .events = POLLIN };
+
+	poll(&ready, 1, timeout_ms);
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The engine's inside.
+ *
+ * THREADS. Everything here belongs to the engine's owner thread, without
+ * locks, but for `struct control`: what other threads ask of a job, and the
+ * copy of its numbers they may read, under control.mutex, with engine->wake_fd
+ * to be heard.
+ */
+#ifndef BLOCKPULL_ENGINE_H
+#define BLOCKPULL_ENGINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "engine/blockpull.h"
+#include "engine/limiter.h"
+#include "engine/op.h"
+#include "engine/plan.h"
+#include "engine/range_lock.h"
+#include "formats/chain.h"
+#include "io/buf.h"
+
+/* A copy run, and a piece of a cluster larger than this, at most. */
+#define RUN_MAX_LEN (1 * MiB)
+/* Group commits: this much copied. What a crash can lose of work, never of data. */
+#define COMMIT_LEN (64 * MiB)
+
+struct queued_event {
+	struct bpull_event event;
+	struct queued_event *next;
+};
+
+struct bpull_engine {
+	struct io *io;
+	struct buf_pool *bufs; /* slots of RUN_MAX_LEN: one for each run in flight */
+	struct table_cache *cache;
+	struct layer_set *layers;
+	struct limiter limiter; /* shared by all jobs */
+	struct bpull_disk *disks;
+	struct op *ready_first, *ready_last;
+	uint64_t comp_len;       /* bytes of compressed input held by runs */
+	uint64_t comp_len_limit; /* no new run while more is held */
+	uint64_t held_len_limit; /* nor while more bytes of cached tables wait for a commit */
+	uint64_t commit_len;     /* a group commit is due when so many bytes were copied */
+	struct queued_event *events_first, *events_last;
+	int epoll_fd, timer_fd, wake_fd;
+	atomic_bool woken; /* wake_fd is readable, or about to be */
+	uint64_t timer_ns; /* what timer_fd is set to; 0: off */
+};
+
+enum job_step {
+	JOB_IDLE,       /* no job, or it is concluded */
+	JOB_COPYING,    /* the cursor walks */
+	JOB_COMMITTING, /* all copied: making it durable */
+	JOB_PROVING,    /* walking the tables on disk again before the link goes */
+	JOB_READY,      /* waits for finalize */
+	JOB_DETACHING,  /* the link is being dropped */
+	JOB_UNWINDING,  /* aborted or failed: runs drain, what was published is committed */
+};
+
+/* What may be touched from any thread, under the mutex. */
+struct control {
+	pthread_mutex_t mutex;
+	struct bpull_job_info info;
+	bool running; /* between start and conclusion */
+	bool want_pause, want_abort, new_speed;
+	uint64_t bandwidth, burst;
+};
+
+struct populate;
+struct commit;
+
+struct job {
+	enum job_step step;
+	uint32_t flags; /* enum bpull_job_flags */
+	struct limiter limiter;
+	bool paused, aborted;
+	int error;
+	char message[1024];
+	uint64_t start_ns;
+	struct bpull_job_info n; /* the owner's numbers; copied to control.info */
+
+	/* The cursor (cursor.c). */
+	struct op cursor;
+	uint64_t scan_off;     /* guest byte the cursor looks at next */
+	uint64_t given_up_off; /* lowest guest byte of a run that ended without copying */
+	struct populate *runs_first, *runs_last; /* in flight, in guest order */
+	struct populate *mapping;                /* the newest run, until it knows its length */
+	struct populate *throttled_first, *throttled_last; /* wait for tokens, FIFO */
+	uint64_t left_out_bytes; /* data found zero: unallocated on purpose */
+	uint64_t unproven_bytes; /* data the proof found unallocated */
+	unsigned n_rounds;       /* walks of the chain begun */
+	bool finalize;           /* asked for */
+	bool gave_back;          /* space behind the end, once a job */
+};
+
+struct bpull_disk {
+	struct bpull_engine *engine;
+	struct bpull_disk *next;
+	struct chain *chain;
+	void *user_data;
+	uint32_t flags;
+	char *warning;
+
+	struct range_locks locks;
+	int poisoned; /* -errno: a barrier or a table write failed, nothing is written any more (I7) */
+	struct commit *commit;     /* in flight, or NULL */
+	struct op *commit_waiters; /* run when it ends */
+	uint64_t published_len;    /* bytes since the last commit began */
+	uint64_t first_published_ns;
+	bool undurable; /* something was written since the last barrier */
+
+	struct job job;
+	struct control control;
+};
+
+static inline struct layer *disk_overlay(const struct bpull_disk *disk)
+{
+	return disk->chain->layers[0];
+}
+
+/* engine.c */
+/* An engine on this backend and file system, which it takes over (the opener stays the caller's).
+ * 0 or -errno. */
+int engine_open_on(struct io *io, struct file_opener *opener, uint64_t memory,
+		   struct bpull_engine **out);
+uint64_t engine_now_ns(void);
+void engine_wake(struct bpull_engine *engine); /* any thread */
+void engine_run(struct bpull_engine *engine);  /* all that can be done without waiting */
+void engine_wait_io(struct bpull_engine *engine, int timeout_ms);
+
+/* events.c */
+/* Queues a job event; the disk's next one replaces none. Drops it when out of memory. */
+void events_push(struct bpull_disk *disk, enum bpull_job_status status, int error,
+		 const char *message);
+int events_take(struct bpull_engine *engine, struct bpull_event *out, int max);
+void events_forget(struct bpull_disk *disk);
+/* Fills a public error from an internal one. Returns err->code. */
+int error_export(const struct err *err, struct bpull_error *out);
+int error_fill(struct bpull_error *out, int code, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* options.c */
+/* What the options allow backing files to be, as chain_open() wants it: the image's own directory,
+ * symlinks resolved, and the allowed ones. Free with policy_free(). 0 or -errno. */
+int policy_build(const struct bpull_disk_options *options, const char *image,
+		 struct path_policy *policy, struct err *err);
+void policy_free(struct path_policy *policy);
+/* Checks a size-prefixed option struct and copies what the caller's version has of it.
+ * False: it is not one of ours. */
+bool options_import(void *dst, size_t dst_len, const void *src);
+
+/* cursor.c */
+/* (Re)starts the walk at guest byte 0: JOB_COPYING copies, JOB_PROVING only counts. */
+void cursor_start(struct bpull_disk *disk);
+/* Looks again, if it may go on: a run ended, the job changed. */
+void cursor_kick(struct bpull_disk *disk);
+/* Guest byte below which everything is done. */
+uint64_t cursor_position(const struct bpull_disk *disk);
+/* Has it walked to the end, and has every run ended? */
+bool cursor_is_done(const struct bpull_disk *disk);
+
+/* op_populate.c */
+/* Begins copying a run from guest_off on; at most len bytes, overlay cluster aligned. Takes over
+ * the buffer. -ENOMEM. */
+int populate_start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf);
+/* Lets runs go that the limits allow by now; returns when the next may, UINT64_MAX for none. */
+uint64_t populate_unthrottle(struct bpull_disk *disk, uint64_t now_ns);
+/* Cancels the runs that wait for tokens: they have done nothing yet. */
+void populate_cancel_throttled(struct bpull_disk *disk);
+/* Guest offset of a run in flight. */
+uint64_t populate_guest_off(const struct populate *run);
+
+/* job.c */
+/* Starts the job (the disk is prepared), or concludes it where there is nothing to pull. */
+void job_begin(struct bpull_disk *disk, const struct bpull_job_options *options);
+void job_run(struct bpull_disk *disk, uint64_t now_ns);
+/* When job_run() has something to do by itself; UINT64_MAX for never. */
+uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns);
+void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+/* The same, from an operation in error: names the file, the offset and the direction. */
+void job_fail_op(struct bpull_disk *disk, const struct op *op);
+void job_init_control(struct bpull_disk *disk);
+void job_free_control(struct bpull_disk *disk);
+
+#endif

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Events and errors on their way out. Events wait in a list until the program
+ * takes them in an array: no callback, so nothing can re-enter the engine and
+ * no lock is held over a stranger's code.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "engine/engine.h"
+#include "io/base.h"
+
+void events_push(struct bpull_disk *disk, enum bpull_job_status status, int error,
+		 const char *message)
+{
+	struct bpull_engine *engine = disk->engine;
+	struct queued_event *queued = calloc(1, sizeof(*queued));
+
+	if (!queued)
+		return; /* bpull_job_info() still tells */
+	queued->event = (struct bpull_event){
+		.type = BPULL_EVENT_JOB,
+		.disk = disk,
+		.user_data = disk->user_data,
+		.status = status,
+		.error = error,
+		.message = message,
+	};
+	if (engine->events_last)
+		engine->events_last->next = queued;
+	else
+		engine->events_first = queued;
+	engine->events_last = queued;
+}
+
+int events_take(struct bpull_engine *engine, struct bpull_event *out, int max)
+{
+	int n = 0;
+
+	while (n < max && engine->events_first) {
+		struct queued_event *queued = engine->events_first;
+
+		out[n++] = queued->event;
+		engine->events_first = queued->next;
+		free(queued);
+	}
+	if (!engine->events_first)
+		engine->events_last = NULL;
+	return n;
+}
+
+void events_forget(struct bpull_disk *disk)
+{
+	struct queued_event **link = &disk->engine->events_first, *queued;
+
+	disk->engine->events_last = NULL;
+	while ((queued = *link)) {
+		if (queued->event.disk == disk) {
+			*link = queued->next;
+			free(queued);
+			continue;
+		}
+		disk->engine->events_last = queued;
+		link = &queued->next;
+	}
+}
+
+int error_export(const struct err *err, struct bpull_error *out)
+{
+	if (out) {
+		out->code = err->code;
+		memcpy(out->message, err->message, sizeof(out->message));
+	}
+	return err->code;
+}
+
+int error_fill(struct bpull_error *out, int code, const char *format, ...)
+{
+	va_list args;
+
+	if (out) {
+		out->code = code;
+		va_start(args, format);
+		vsnprintf(out->message, sizeof(out->message), format, args);
+		va_end(args);
+	}
+	return code;
+}

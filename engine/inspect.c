@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Images at rest: map, info and check. Offline and blocking, with a small
+ * table cache and no ring: an engine for a look at a header was rejected.
+ */
+#include <errno.h>
+#include <sys/stat.h>
+
+#include "engine/engine.h"
+#include "io/base.h"
+
+#define INSPECT_CACHE_LEN (16 * MiB)
+
+/* ---- map ---- */
+
+static struct bpull_extent describe(const struct chain *chain, const struct extent *e)
+{
+	struct bpull_extent out = {
+		.start = e->guest_off,
+		.length = e->len,
+		.depth = e->depth,
+		.present = e->kind != EXTENT_UNALLOCATED && e->depth < chain->n_layers,
+		.zero = e->kind == EXTENT_ZERO || e->kind == EXTENT_UNALLOCATED,
+		.data = e->kind == EXTENT_DATA || e->kind == EXTENT_COMPRESSED,
+		.compressed = e->kind == EXTENT_COMPRESSED,
+		.has_offset = e->has_host && e->kind != EXTENT_COMPRESSED,
+	};
+
+	if (!out.present)
+		out.depth = e->deepest;
+	if (out.has_offset)
+		out.offset = e->host_off;
+	return out;
+}
+
+static bool merge(struct bpull_extent *last, const struct bpull_extent *next)
+{
+	if (last->depth != next->depth || last->present != next->present ||
+	    last->zero != next->zero || last->data != next->data ||
+	    last->compressed != next->compressed || last->has_offset != next->has_offset)
+		return false;
+	if (last->has_offset && last->offset + last->length != next->offset)
+		return false;
+	last->length += next->length;
+	return true;
+}
+
+static int ask(struct bpull_disk *disk, uint64_t guest_off, struct extent *e,
+	       struct table_need *need)
+{
+	struct layer *top = disk_overlay(disk);
+	uint64_t len = top->guest_len - guest_off;
+
+	if (!(disk->flags & BPULL_DISK_NO_BACKING))
+		return chain_map(disk->chain, 0, guest_off, len, e, need);
+	e->depth = 0;
+	return top->ops->map(top, guest_off, len, e, need);
+}
+
+static int map_at(struct bpull_disk *disk, uint64_t guest_off, struct extent *e)
+{
+	struct table_need need;
+	int rc;
+
+	while ((rc = ask(disk, guest_off, e, &need)) == TABLE_NEED) {
+		rc = table_load_now(disk->engine->cache, &need);
+		if (rc == -EAGAIN) { /* a job's own load of it is on its way */
+			engine_wait_io(disk->engine, 1000);
+			engine_run(disk->engine);
+		} else if (rc) {
+			return rc;
+		}
+	}
+	return rc;
+}
+
+int bpull_disk_map(struct bpull_disk *disk, uint64_t start, struct bpull_extent *extents, int max,
+		   struct bpull_error *error)
+{
+	uint64_t guest_len = disk_overlay(disk)->guest_len;
+	int n = 0;
+
+	if (max <= 0 || !extents)
+		return error_fill(error, -EINVAL, "no room for an extent");
+	while (start < guest_len) {
+		struct bpull_extent next;
+		struct extent e;
+		int rc = map_at(disk, start, &e);
+
+		if (rc)
+			return error_fill(error, rc,
+					  "cannot map the disk at guest offset %#llx: %s",
+					  (unsigned long long)start,
+					  rc == -EUCLEAN ? "a table entry points outside its file"
+							 : strerror(-rc));
+		next = describe(disk->chain, &e);
+		start += e.len;
+		if (n && merge(&extents[n - 1], &next))
+			continue;
+		if (n == max)
+			break;
+		extents[n++] = next;
+	}
+	return n;
+}
+
+/* ---- a chain without an engine ---- */
+
+struct look {
+	struct table_cache *cache;
+	struct layer_set *layers;
+	struct chain *chain;
+};
+
+static void look_close(struct look *look)
+{
+	if (look->chain)
+		chain_close(look->chain, NULL, NULL);
+	if (look->layers)
+		layer_set_free(look->layers);
+	if (look->cache)
+		table_cache_free(look->cache);
+}
+
+static int look_open(struct look *look, const char *path, const struct bpull_disk_options *o,
+		     struct err *err)
+{
+	struct path_policy policy;
+	struct chain_open how = {
+		.name = path,
+		.format = (enum image_format)o->format,
+		.backing_format = (enum image_format)o->backing_format,
+		.no_backing = o->flags & BPULL_DISK_NO_BACKING,
+		.no_lock = o->flags & BPULL_DISK_FORCE_SHARE,
+		.allow_unreadable = true,
+		.policy = &policy,
+	};
+	int rc;
+
+	*look = (struct look){ .cache = table_cache_new(INSPECT_CACHE_LEN) };
+	look->layers = look->cache ? layer_set_new(file_opener_posix(), look->cache) : NULL;
+	if (!look->layers) {
+		look_close(look);
+		return err_set(err, -ENOMEM, "out of memory");
+	}
+	rc = policy_build(o, path, &policy, err);
+	if (!rc) {
+		rc = chain_open(look->layers, &how, &look->chain, err);
+		policy_free(&policy);
+	}
+	if (rc)
+		look_close(look);
+	return rc;
+}
+
+/* ---- info ---- */
+
+struct bpull_info {
+	struct look look;
+};
+
+int bpull_info_open(const char *path, const struct bpull_disk_options *options,
+		    struct bpull_info **out, struct bpull_error *error)
+{
+	struct bpull_disk_options o;
+	struct err err = { 0 };
+	struct bpull_info *info;
+	int rc;
+
+	if (!options_import(&o, sizeof(o), options) || o.format > BPULL_FORMAT_QED ||
+	    o.backing_format > BPULL_FORMAT_QED)
+		return error_fill(error, -EINVAL, "unknown options");
+	info = calloc(1, sizeof(*info));
+	if (!info)
+		return error_fill(error, -ENOMEM, "out of memory");
+	rc = look_open(&info->look, path, &o, &err);
+	if (rc) {
+		free(info);
+		return error_export(&err, error);
+	}
+	*out = info;
+	return 0;
+}
+
+unsigned bpull_info_depth(const struct bpull_info *info)
+{
+	return info->look.chain->n_layers;
+}
+
+static const char *backing_format_name(const struct layer *layer)
+{
+	if (layer->backing_format != IMAGE_UNKNOWN)
+		return format_name(layer->backing_format);
+	return layer->backing_format_name[0] ? layer->backing_format_name : NULL;
+}
+
+static uint64_t allocated_len(const struct file *file)
+{
+	struct stat st;
+
+	return file->fd >= 0 && !fstat(file->fd, &st) ? (uint64_t)st.st_blocks * 512 : file->len;
+}
+
+int bpull_info_layer(const struct bpull_info *info, unsigned i, struct bpull_layer_info *out)
+{
+	const struct layer *layer;
+	struct layer_info more = { 0 };
+
+	if (i >= info->look.chain->n_layers)
+		return -EINVAL;
+	layer = info->look.chain->layers[i];
+	if (layer->ops->describe)
+		layer->ops->describe(layer, &more);
+	*out = (struct bpull_layer_info){
+		.path = layer->file->name,
+		.format = (enum bpull_format)layer->ops->format,
+		.virtual_size = layer->guest_len,
+		.file_size = layer->file->len,
+		.disk_size = allocated_len(layer->file),
+		.cluster_size = layer->cluster_len,
+		.backing_name = layer->has_backing ? layer->backing_name : NULL,
+		.backing_format = layer->has_backing ? backing_format_name(layer) : NULL,
+		.version = more.version,
+		.refcount_bits = more.refcount_bits,
+		.table_size = more.table_clusters,
+		.n_snapshots = more.n_snapshots,
+		.compression = more.compression,
+		.encryption = more.encryption,
+		.dirty = more.dirty,
+		.corrupt = more.corrupt,
+		.lazy_refcounts = more.lazy_refcounts,
+		.extended_l2 = more.extended_l2,
+		.has_data_file = more.has_data_file,
+		.has_bitmaps = more.has_bitmaps,
+		.unreadable = layer->unreadable.code ? layer->unreadable.why : NULL,
+		.unwritable = layer->unreadable.code   ? layer->unreadable.why
+			      : layer->unwritable.code ? layer->unwritable.why
+						       : NULL,
+	};
+	return 0;
+}
+
+void bpull_info_close(struct bpull_info *info)
+{
+	if (!info)
+		return;
+	look_close(&info->look);
+	free(info);
+}
+
+/* ---- check ---- */
+
+struct reporter {
+	void (*report)(void *opaque, int is_leak, const char *text);
+	void *opaque;
+};
+
+static void report(void *opaque, bool is_leak, const char *text)
+{
+	struct reporter *r = opaque;
+
+	r->report(r->opaque, is_leak, text);
+}
+
+static int check_layer(struct layer *layer, const struct bpull_check_options *o,
+		       struct bpull_check_result *out, struct err *err)
+{
+	struct reporter r = { o->report, o->opaque };
+	struct check_result result = {
+		.report = o->report ? report : NULL,
+		.opaque = &r,
+		.max_reports = o->max_reports ? o->max_reports : 100,
+	};
+	char name[512];
+	int rc;
+
+	if (!layer->ops->check)
+		return err_set(err, -ENOTSUP, "%s: a raw image has nothing to check",
+			       err_escape(layer->file->name, strlen(layer->file->name), name,
+					  sizeof(name)));
+	rc = layer->ops->check(layer, &result, err);
+	if (rc)
+		return rc;
+	*out = (struct bpull_check_result){
+		.format = (enum bpull_format)layer->ops->format,
+		.n_corruptions = result.n_errors,
+		.n_leaks = result.n_leaks,
+		.n_check_errors = result.n_check_errors,
+		.n_allocated_clusters = result.n_allocated_clusters,
+		.n_compressed_clusters = result.n_compressed_clusters,
+		.n_zero_clusters = result.n_zero_clusters,
+		.n_total_clusters = result.n_total_clusters,
+		.image_end_offset = result.image_end_off,
+	};
+	return 0;
+}
+
+int bpull_check(const char *path, const struct bpull_check_options *options,
+		struct bpull_check_result *result, struct bpull_error *error)
+{
+	struct bpull_disk_options disk = { .flags = BPULL_DISK_READ_ONLY | BPULL_DISK_NO_BACKING };
+	struct bpull_check_options o;
+	struct err err = { 0 };
+	struct look look;
+	int rc;
+
+	if (!options_import(&o, sizeof(o), options) || (o.flags & ~BPULL_DISK_FORCE_SHARE) ||
+	    o.format > BPULL_FORMAT_QED)
+		return error_fill(error, -EINVAL, "unknown check options");
+	disk.size = sizeof(disk);
+	disk.flags |= o.flags;
+	disk.format = o.format;
+	rc = look_open(&look, path, &disk, &err);
+	if (rc)
+		return error_export(&err, error);
+	rc = check_layer(look.chain->layers[0], &o, result, &err);
+	look_close(&look);
+	return rc ? error_export(&err, error) : 0;
+}

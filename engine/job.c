@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A pull job from start to conclusion:
+ *
+ *   COPYING -> COMMITTING -> PROVING -> [READY] -> DETACHING -> COMPLETED
+ *      \___________\____________\__________\-> UNWINDING -> FAILED, CANCELED
+ *
+ * job_run() looks at the step after every round of the engine and moves on
+ * when what the step waits for is there. It is idempotent, so nobody has to
+ * know who wakes whom. Messages from every component to the next step were
+ * rejected: a missed one is a job that hangs at 98 %.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "engine/commit.h"
+#include "engine/engine.h"
+#include "io/base.h"
+
+/* Group commits: engine->commit_len copied, or this long ago. */
+#define COMMIT_NS UINT64_C(2000000000)
+/* Walks of the chain before a proof that fails is taken for damage. */
+#define MAX_ROUNDS 3
+
+/* ---- messages ---- */
+
+void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
+{
+	struct job *job = &disk->job;
+	va_list args;
+
+	if (job->error)
+		return;
+	job->error = error;
+	va_start(args, format);
+	vsnprintf(job->message, sizeof(job->message), format, args);
+	va_end(args);
+}
+
+static const char *advice(int error)
+{
+	switch (error) {
+	case -ENOSPC:
+	case -EDQUOT:
+	case -EFBIG: return "; what was copied is kept: make room and run the pull again";
+	case -EUCLEAN: return "; check the image";
+	default: return "; what was copied is kept";
+	}
+}
+
+void job_fail_op(struct bpull_disk *disk, const struct op *op)
+{
+	struct file *file = op->error_file;
+	char name[512];
+
+	if (disk->poisoned)
+		job_fail(disk, op->error,
+			 "%s: writing the image's tables failed: %s; the image is not written to "
+			 "any "
+			 "more: it is as it was at the last commit",
+			 err_escape(disk_overlay(disk)->file->name,
+				    strlen(disk_overlay(disk)->file->name), name, sizeof(name)),
+			 strerror(-op->error));
+	else if (file)
+		job_fail(disk, op->error, "%s: cannot %s at offset %#llx: %s%s",
+			 err_escape(file->name, strlen(file->name), name, sizeof(name)),
+			 op->error_was_read ? "read" : "write", (unsigned long long)op->error_off,
+			 strerror(-op->error), advice(op->error));
+	else
+		job_fail(disk, op->error, "%s: pulling stopped at guest offset %#llx: %s%s",
+			 err_escape(disk_overlay(disk)->file->name,
+				    strlen(disk_overlay(disk)->file->name), name, sizeof(name)),
+			 (unsigned long long)op->error_off,
+			 op->error == -EUCLEAN ? "a table entry points outside its file"
+					       : strerror(-op->error),
+			 advice(op->error));
+}
+
+/* ---- the numbers others may read ---- */
+
+void job_init_control(struct bpull_disk *disk)
+{
+	pthread_mutex_init(&disk->control.mutex, NULL);
+	disk->control.info.end = 1;
+}
+
+void job_free_control(struct bpull_disk *disk)
+{
+	pthread_mutex_destroy(&disk->control.mutex);
+}
+
+static enum bpull_job_state public_state(const struct job *job)
+{
+	switch (job->step) {
+	case JOB_IDLE: return BPULL_JOB_CONCLUDED;
+	case JOB_COPYING: return job->paused ? BPULL_JOB_PAUSED : BPULL_JOB_RUNNING;
+	case JOB_READY: return BPULL_JOB_WAITING;
+	case JOB_COMMITTING:
+	case JOB_PROVING:
+	case JOB_DETACHING:
+	case JOB_UNWINDING: return BPULL_JOB_STOPPING;
+	}
+	abort();
+}
+
+static void publish_info(struct bpull_disk *disk, uint64_t now_ns)
+{
+	struct job *job = &disk->job;
+	uint64_t at = cursor_position(disk);
+
+	job->n.state = public_state(job);
+	job->n.bandwidth = job->limiter.rate;
+	job->n.elapsed_ns = now_ns - job->start_ns;
+	/* Later walks begin at 0 again; cur never falls. */
+	if (job->step == JOB_COPYING || job->step == JOB_UNWINDING)
+		job->n.cur = MAX(job->n.cur, MIN(at, job->n.end));
+	pthread_mutex_lock(&disk->control.mutex);
+	disk->control.info = job->n;
+	pthread_mutex_unlock(&disk->control.mutex);
+}
+
+static void conclude(struct bpull_disk *disk, enum bpull_job_status status)
+{
+	struct job *job = &disk->job;
+
+	if (status == BPULL_JOB_COMPLETED)
+		job->n.cur = job->n.end;
+	job->step = JOB_IDLE;
+	job->n.status = status;
+	job->n.error = status == BPULL_JOB_FAILED ? job->error : 0;
+	publish_info(disk, engine_now_ns());
+	pthread_mutex_lock(&disk->control.mutex);
+	disk->control.running = false;
+	pthread_mutex_unlock(&disk->control.mutex);
+	events_push(disk, status, job->n.error, job->message);
+}
+
+/* ---- steps ---- */
+
+static void obey(struct bpull_disk *disk, uint64_t now_ns)
+{
+	struct control *c = &disk->control;
+	struct job *job = &disk->job;
+
+	pthread_mutex_lock(&c->mutex);
+	job->paused = c->want_pause;
+	job->aborted |= c->want_abort;
+	if (c->new_speed)
+		limiter_set(&job->limiter, now_ns, c->bandwidth, c->burst);
+	c->new_speed = false;
+	pthread_mutex_unlock(&c->mutex);
+}
+
+static bool batch_is_due(const struct bpull_disk *disk, uint64_t now_ns)
+{
+	if (disk->published_len >= disk->engine->commit_len)
+		return true;
+	if (disk->first_published_ns && now_ns >= disk->first_published_ns + COMMIT_NS)
+		return true;
+	return table_cache_dirty_len(disk->engine->cache, NULL) &&
+	       table_cache_held_len(disk->engine->cache) >= disk->engine->held_len_limit / 2;
+}
+
+static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
+{
+	struct job *job = &disk->job;
+
+	populate_unthrottle(disk, now_ns);
+	if (cursor_is_done(disk)) {
+		job->step = JOB_COMMITTING;
+		return;
+	}
+	cursor_kick(disk);
+	if (batch_is_due(disk, now_ns))
+		commit_begin(disk, COMMIT_SOFT);
+	else if (job->paused && !job->runs_first && !commit_is_clean(disk))
+		commit_begin(disk, COMMIT_HARD);
+}
+
+static void run_committing(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+
+	if (!commit_is_clean(disk)) {
+		commit_begin(disk, COMMIT_HARD);
+		return;
+	}
+	table_cache_drop_clean(disk->engine->cache, overlay->file);
+	disk->job.step = JOB_PROVING;
+	cursor_start(disk);
+}
+
+/* What the tables on disk leave to the chain is what was found zero, or one more walk copies the
+ * difference. */
+static void run_proving(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+	char name[512];
+
+	cursor_kick(disk);
+	if (!cursor_is_done(disk))
+		return;
+	if (job->unproven_bytes != job->left_out_bytes) {
+		if (job->n_rounds++ == MAX_ROUNDS) {
+			struct file *file = disk_overlay(disk)->file;
+
+			job_fail(disk, -EIO,
+				 "%s: the tables on disk do not hold what was copied; the backing "
+				 "link "
+				 "is kept",
+				 err_escape(file->name, strlen(file->name), name, sizeof(name)));
+			return;
+		}
+		job->left_out_bytes = 0;
+		job->step = JOB_COPYING;
+		cursor_start(disk);
+		return;
+	}
+	job->step = JOB_DETACHING;
+	if (job->flags & BPULL_JOB_MANUAL_FINALIZE) {
+		job->step = JOB_READY;
+		events_push(disk, BPULL_JOB_READY, 0, job->message);
+	}
+}
+
+static void run_detaching(struct bpull_disk *disk)
+{
+	if (commit_is_running(disk))
+		return;
+	if (!disk_overlay(disk)->has_backing)
+		conclude(disk, BPULL_JOB_COMPLETED); /* I4 */
+	else
+		commit_begin(disk, COMMIT_DETACH);
+}
+
+/* Runs that failed wrote behind the end of what is in use: on a full disk the tables need it. */
+static void give_back_space(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+
+	if (disk->job.error && !disk->poisoned && !disk->job.gave_back && !overlay->file->is_block)
+		file_truncate(overlay->file, overlay->alloc_end); /* a hint: errors change nothing */
+	disk->job.gave_back = true;
+}
+
+static void run_unwinding(struct bpull_disk *disk)
+{
+	populate_cancel_throttled(disk);
+	if (disk->job.runs_first || disk->job.cursor.n_pending)
+		return;
+	give_back_space(disk);
+	if (commit_is_stalled(disk))
+		commit_retry(disk);
+	if (commit_is_running(disk))
+		return;
+	if (!disk->poisoned && !commit_is_clean(disk)) {
+		commit_begin(disk, COMMIT_HARD);
+		return;
+	}
+	conclude(disk, disk->job.error ? BPULL_JOB_FAILED : BPULL_JOB_CANCELED);
+}
+
+/* Abort loses to completion once the link is on its way out. */
+static bool must_unwind(const struct bpull_disk *disk)
+{
+	const struct job *job = &disk->job;
+
+	if (job->step == JOB_UNWINDING)
+		return false;
+	return job->error || disk->poisoned || (job->aborted && job->step != JOB_DETACHING);
+}
+
+static void run_step(struct bpull_disk *disk, uint64_t now_ns)
+{
+	if (must_unwind(disk))
+		disk->job.step = JOB_UNWINDING;
+	switch (disk->job.step) {
+	case JOB_IDLE: break;
+	case JOB_COPYING: run_copying(disk, now_ns); break;
+	case JOB_COMMITTING: run_committing(disk); break;
+	case JOB_PROVING: run_proving(disk); break;
+	case JOB_READY:
+		if (disk->job.finalize)
+			disk->job.step = JOB_DETACHING;
+		break;
+	case JOB_DETACHING: run_detaching(disk); break;
+	case JOB_UNWINDING: run_unwinding(disk); break;
+	}
+}
+
+void job_run(struct bpull_disk *disk, uint64_t now_ns)
+{
+	enum job_step before;
+
+	if (disk->job.step == JOB_IDLE)
+		return;
+	obey(disk, now_ns);
+	do {
+		before = disk->job.step;
+		run_step(disk, now_ns);
+	} while (disk->job.step != before && disk->job.step != JOB_IDLE);
+	if (disk->job.step != JOB_IDLE)
+		publish_info(disk, now_ns);
+}
+
+uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns)
+{
+	uint64_t at_ns = UINT64_MAX;
+
+	if (disk->job.step != JOB_COPYING)
+		return at_ns;
+	at_ns = populate_unthrottle(disk, now_ns);
+	if (disk->engine->ready_first)
+		at_ns = now_ns;
+	if (disk->first_published_ns && !commit_is_running(disk))
+		at_ns = MIN(at_ns, disk->first_published_ns + COMMIT_NS);
+	return at_ns;
+}
+
+void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
+{
+	struct layer *overlay = disk_overlay(disk);
+	struct control *c = &disk->control;
+	struct job *job = &disk->job;
+
+	*job = (struct job){ .flags = o->flags, .start_ns = engine_now_ns() };
+	job->n.type = BPULL_JOB_TYPE_PULL;
+	job->n.end = overlay->has_backing && overlay->guest_len ? overlay->guest_len : 1;
+	limiter_set(&job->limiter, job->start_ns, o->bandwidth, o->burst);
+	pthread_mutex_lock(&c->mutex);
+	c->running = true;
+	c->want_abort = c->new_speed = false;
+	c->want_pause = o->flags & BPULL_JOB_START_PAUSED;
+	pthread_mutex_unlock(&c->mutex);
+	events_forget(disk); /* their messages are gone */
+	if (!overlay->has_backing) {
+		conclude(disk, BPULL_JOB_COMPLETED);
+		return;
+	}
+	job->step = JOB_COPYING;
+	job->n_rounds = 1;
+	job->paused = c->want_pause;
+	cursor_start(disk);
+	publish_info(disk, job->start_ns);
+}

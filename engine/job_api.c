@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Jobs as the program sees them: start, and what any thread may ask of a
+ * running one. Other threads only write wishes into the control block and wake
+ * the owner, who obeys in job_run(); letting them change the job itself was
+ * rejected: everything it touches would need locks.
+ */
+#include <errno.h>
+
+#include "engine/engine.h"
+#include "io/base.h"
+
+static bool is_running(struct bpull_disk *disk)
+{
+	bool running;
+
+	pthread_mutex_lock(&disk->control.mutex);
+	running = disk->control.running;
+	pthread_mutex_unlock(&disk->control.mutex);
+	return running;
+}
+
+static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
+{
+	struct layer *overlay = disk_overlay(disk);
+	int rc;
+
+	if (disk->flags & BPULL_DISK_READ_ONLY)
+		return err_set(err, -EROFS, "the disk was opened read-only");
+	if (disk->poisoned)
+		return err_set(err, disk->poisoned,
+			       "an earlier write to the image failed; close it and open it again");
+	if (o->base)
+		return err_set(err, -ENOTSUP, "pulling down to a base image is not supported yet");
+	if (!overlay->has_backing)
+		return 0;
+	rc = layer_refuse(overlay, &overlay->unwritable, err);
+	if (rc)
+		return rc;
+	if (!overlay->ops->publish)
+		return err_set(err, -ENOTSUP, "a raw image has no backing file to pull");
+	return overlay->ops->begin_writing(overlay, err);
+}
+
+int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *options,
+		    struct bpull_error *error)
+{
+	struct bpull_job_options o;
+	struct err err = { 0 };
+
+	if (!options_import(&o, sizeof(o), options) ||
+	    (o.flags & ~(BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_START_PAUSED)))
+		return error_fill(error, -EINVAL, "unknown job options");
+	if (is_running(disk))
+		return error_fill(error, -EBUSY, "a job runs on this disk already");
+	if (prepare(disk, &o, &err))
+		return error_export(&err, error);
+	job_begin(disk, &o);
+	engine_wake(disk->engine);
+	return 0;
+}
+
+int bpull_job_info(struct bpull_disk *disk, struct bpull_job_info *info)
+{
+	pthread_mutex_lock(&disk->control.mutex);
+	*info = disk->control.info;
+	pthread_mutex_unlock(&disk->control.mutex);
+	return info->type != BPULL_JOB_TYPE_UNKNOWN;
+}
+
+/* Locks the control block of a running job, or says there is none. */
+static int control_lock(struct bpull_disk *disk)
+{
+	pthread_mutex_lock(&disk->control.mutex);
+	if (disk->control.running)
+		return 0;
+	pthread_mutex_unlock(&disk->control.mutex);
+	return -ENOENT;
+}
+
+static int control_unlock(struct bpull_disk *disk)
+{
+	pthread_mutex_unlock(&disk->control.mutex);
+	engine_wake(disk->engine);
+	return 0;
+}
+
+int bpull_job_set_speed(struct bpull_disk *disk, uint64_t bandwidth, uint64_t burst)
+{
+	if (control_lock(disk))
+		return -ENOENT;
+	disk->control.bandwidth = bandwidth;
+	disk->control.burst = burst;
+	disk->control.new_speed = true;
+	return control_unlock(disk);
+}
+
+static int set_pause(struct bpull_disk *disk, bool pause)
+{
+	if (control_lock(disk))
+		return -ENOENT;
+	disk->control.want_pause = pause;
+	return control_unlock(disk);
+}
+
+int bpull_job_pause(struct bpull_disk *disk)
+{
+	return set_pause(disk, true);
+}
+
+int bpull_job_resume(struct bpull_disk *disk)
+{
+	return set_pause(disk, false);
+}
+
+int bpull_job_abort(struct bpull_disk *disk)
+{
+	if (control_lock(disk))
+		return -ENOENT;
+	disk->control.want_abort = true;
+	return control_unlock(disk);
+}
+
+int bpull_job_finalize(struct bpull_disk *disk)
+{
+	if (disk->job.step != JOB_READY)
+		return -EAGAIN;
+	disk->job.finalize = true;
+	engine_wake(disk->engine);
+	return 0;
+}

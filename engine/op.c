@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The executor of operations (see op.h). A FIFO of ready operations, run to
+ * the end by the owner's thread between reaping and submitting. Stepping an
+ * operation straight from its completion was rejected: a long chain of
+ * completions would recurse, and guest operations could not go first.
+ */
+#include "engine/op.h"
+
+#include <assert.h>
+
+#include "engine/engine.h"
+
+void op_init(struct op *op, const struct op_kind *kind, struct bpull_engine *engine,
+	     struct bpull_disk *disk)
+{
+	*op = (struct op){ .kind = kind, .engine = engine, .disk = disk };
+}
+
+void op_ready(struct op *op)
+{
+	struct bpull_engine *engine = op->engine;
+
+	if (op->queued)
+		return;
+	op->queued = true;
+	op->next_ready = NULL;
+	if (engine->ready_last)
+		engine->ready_last->next_ready = op;
+	else
+		engine->ready_first = op;
+	engine->ready_last = op;
+}
+
+void op_set_error(struct op *op, int error, struct file *file, uint64_t off, bool was_read)
+{
+	if (op->error || !error)
+		return;
+	op->error = error;
+	op->error_file = file;
+	op->error_off = off;
+	op->error_was_read = was_read;
+}
+
+void op_submit(struct op *op, struct io_req *req)
+{
+	req->owner = op;
+	op->n_pending++;
+	io_submit(op->engine->io, req);
+}
+
+void op_io_done(struct io_req *req)
+{
+	struct op *op = req->owner;
+
+	assert(op->n_pending);
+	if (req->result < 0)
+		op_set_error(op, (int)req->result, req->file, req->off,
+			     req->kind == IO_READ || req->kind == IO_WORK);
+	if (!--op->n_pending)
+		op_ready(op);
+}
+
+static void run(struct op *op)
+{
+	for (;;) {
+		if (op->error) {
+			op->kind->fail(op);
+			return;
+		}
+		if (op->kind->step(op) == STEP_WAIT)
+			return;
+		/* NEXT after submitting would run a phase before its input is there. */
+		assert(!op->n_pending);
+	}
+}
+
+void op_run_ready(struct bpull_engine *engine)
+{
+	while (engine->ready_first) {
+		struct op *op = engine->ready_first;
+
+		engine->ready_first = op->next_ready;
+		if (!engine->ready_first)
+			engine->ready_last = NULL;
+		op->queued = false;
+		run(op);
+	}
+}

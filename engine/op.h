@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * One operation, one continuation. An operation has a step function that runs
+ * its current phase: it submits zero or more requests and says NEXT, or WAIT.
+ * When the last thing it waits for has finished, it goes on the ready list and
+ * its step runs again. That is the only continuation in the library.
+ *
+ * The executor records the first error of anything the operation waited for;
+ * an operation in error is never stepped again but failed, so no phase can
+ * forget one.
+ */
+#ifndef BLOCKPULL_OP_H
+#define BLOCKPULL_OP_H
+
+#include "formats/table_cache.h"
+#include "io/io.h"
+
+struct bpull_engine;
+struct bpull_disk;
+struct op;
+
+enum step {
+	STEP_NEXT, /* run the (new) phase now */
+	STEP_WAIT, /* something will call op_ready(), or it is over and may be freed already */
+};
+
+struct op_kind {
+	const char *name;
+	enum step (*step)(struct op *op);
+	/* op->error is set and nothing is pending: unwind. The operation is over. */
+	void (*fail)(struct op *op);
+};
+
+struct op {
+	const struct op_kind *kind;
+	struct bpull_engine *engine;
+	struct bpull_disk *disk; /* NULL for table loads */
+	int error;               /* first failure, -errno */
+	struct file *error_file; /* what it was about, or NULL */
+	uint64_t error_off;      /* byte in error_file */
+	bool error_was_read;
+	unsigned n_pending; /* requests and loads not finished */
+	bool queued;        /* on the ready list */
+	struct op *next_ready;
+	struct op *next_waiter; /* on a table's or commit's list of waiters */
+};
+
+void op_init(struct op *op, const struct op_kind *kind, struct bpull_engine *engine,
+	     struct bpull_disk *disk);
+/* Puts it on the ready list (once). */
+void op_ready(struct op *op);
+/* Records a failure found outside a request. The first one stands; 0 is none. */
+void op_set_error(struct op *op, int error, struct file *file, uint64_t off, bool was_read);
+/* Submits a request of this operation; its completion is counted. */
+void op_submit(struct op *op, struct io_req *req);
+/* A reaped request. */
+void op_io_done(struct io_req *req);
+/* Runs ready operations until none is left. */
+void op_run_ready(struct bpull_engine *engine);
+
+/* load.c: makes the operation wait for a table, loading it if nobody does yet. */
+enum step op_wait_table(struct op *op, const struct table_need *need);
+
+#endif

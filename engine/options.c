@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Option structs as programs of any age pass them, and the policy on backing
+ * files they ask for. One import function for all structs: a caller's shorter
+ * struct is filled up with zeros, a longer one may only have zeros we do not
+ * know. Versioned function names were rejected: they double with each field.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+
+#include "engine/engine.h"
+#include "io/base.h"
+
+bool options_import(void *dst, size_t dst_len, const void *src)
+{
+	size_t src_len;
+
+	memset(dst, 0, dst_len);
+	if (!src)
+		return true;
+	memcpy(&src_len, src, sizeof(src_len));
+	if (src_len < sizeof(src_len) || src_len > 4096)
+		return false;
+	for (size_t i = dst_len; i < src_len; i++)
+		if (((const uint8_t *)src)[i])
+			return false;
+	memcpy(dst, src, MIN(src_len, dst_len));
+	return true;
+}
+
+/* The directory a path's file lies in, symlinks (the file's own too) resolved. */
+static char *real_directory(const char *path)
+{
+	char *real = realpath(path, NULL), *slash;
+
+	if (!real)
+		return NULL;
+	slash = strrchr(real, '/');
+	slash[slash == real] = '\0';
+	return real;
+}
+
+static int add_dirs(const struct bpull_disk_options *options, char **dirs, size_t *n,
+		    struct err *err)
+{
+	for (size_t i = 0; i < options->n_allowed_dirs; i++) {
+		char name[512];
+
+		dirs[*n] = realpath(options->allowed_dirs[i], NULL);
+		if (!dirs[*n])
+			return err_errno(err, -errno, "allowed directory %s",
+					 err_escape(options->allowed_dirs[i],
+						    strlen(options->allowed_dirs[i]), name,
+						    sizeof(name)));
+		(*n)++;
+	}
+	return 0;
+}
+
+int policy_build(const struct bpull_disk_options *options, const char *image,
+		 struct path_policy *policy, struct err *err)
+{
+	static const enum path_rule rules[] = {
+		[BPULL_BACKING_DIRS] = PATH_RULE_TREE,
+		[BPULL_BACKING_ANY] = PATH_RULE_ANY,
+		[BPULL_BACKING_NONE] = PATH_RULE_NONE,
+	};
+	char **dirs;
+	size_t n = 0;
+	int rc;
+
+	*policy = (struct path_policy){ 0 };
+	if (options->backing_rule > BPULL_BACKING_NONE)
+		return err_set(err, -EINVAL, "unknown backing rule %d", options->backing_rule);
+	policy->rule = rules[options->backing_rule];
+	if (policy->rule != PATH_RULE_TREE)
+		return 0;
+	dirs = calloc(options->n_allowed_dirs + 1, sizeof(*dirs));
+	if (!dirs)
+		return err_set(err, -ENOMEM, "out of memory");
+	/* An image that can't be resolved can't be opened either; that error is the better one. */
+	dirs[n] = real_directory(image);
+	n += dirs[n] != NULL;
+	rc = add_dirs(options, dirs, &n, err);
+	policy->dirs = (const char *const *)dirs;
+	policy->n_dirs = n;
+	if (rc)
+		policy_free(policy);
+	return rc;
+}
+
+void policy_free(struct path_policy *policy)
+{
+	for (size_t i = 0; i < policy->n_dirs; i++)
+		free((char *)policy->dirs[i]);
+	free((void *)policy->dirs);
+	*policy = (struct path_policy){ 0 };
+}

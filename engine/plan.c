@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * From a chain's mapping to copy runs. Runs, not clusters: a run goes on while
+ * every cluster has something to read, whichever layers hold it, and its parts
+ * are as long as source and destination stay contiguous. Planning cluster by
+ * cluster was rejected: a dense chain would cost a request per cluster.
+ */
+#include "engine/plan.h"
+
+#include <errno.h>
+
+#include "io/base.h"
+
+int plan_next(struct chain *chain, uint64_t guest_off, uint64_t end, enum plan_action *action,
+	      uint64_t *len, struct table_need *need)
+{
+	const struct layer *overlay = chain->layers[0];
+	struct extent own, below;
+	int rc = overlay->ops->map(chain->layers[0], guest_off, end - guest_off, &own, need);
+
+	if (rc)
+		return rc;
+	*action = PLAN_PRESENT;
+	*len = own.len;
+	if (own.kind != EXTENT_UNALLOCATED)
+		return 0;
+	rc = chain_map(chain, 1, guest_off, own.len, &below, need);
+	if (rc)
+		return rc;
+	*action = PLAN_COPY;
+	if (below.kind != EXTENT_ZERO)
+		return 0;
+	/* Zeros up to the end, or for whole clusters: data may begin inside the last one. */
+	if (guest_off + below.len < overlay->guest_len)
+		below.len = round_down(below.len, overlay->cluster_len);
+	if (!below.len)
+		return 0;
+	*action = PLAN_SKIP;
+	*len = below.len;
+	return 0;
+}
+
+/* Continues the last part if source and destination both go on contiguously. */
+static bool extend_part(struct plan *plan, const struct extent *e)
+{
+	struct plan_part *last = plan->n_parts ? &plan->parts[plan->n_parts - 1] : NULL;
+
+	if (!last || last->kind != e->kind || e->kind == EXTENT_COMPRESSED)
+		return false;
+	if (e->kind == EXTENT_DATA &&
+	    (last->depth != e->depth || last->host_off + last->len != e->host_off))
+		return false;
+	last->len += e->len;
+	return true;
+}
+
+static void add_part(struct plan *plan, uint32_t buf_off, const struct extent *e)
+{
+	if (e->kind != EXTENT_ZERO)
+		plan->data_len += e->len;
+	if (e->kind == EXTENT_COMPRESSED)
+		plan->comp_len += e->host_len;
+	if (extend_part(plan, e))
+		return;
+	plan->parts[plan->n_parts++] = (struct plan_part){
+		.kind = e->kind,
+		.buf_off = buf_off,
+		.len = e->len,
+		.depth = e->depth,
+		.host_off = e->host_off,
+		.host_len = e->host_len,
+		.skip = e->skip,
+	};
+}
+
+/* Cuts the plan back to len bytes. */
+static void truncate_plan(struct plan *plan, uint32_t len)
+{
+	plan->len = len;
+	plan->data_len = plan->comp_len = 0;
+	while (plan->n_parts && plan->parts[plan->n_parts - 1].buf_off >= len)
+		plan->n_parts--;
+	for (unsigned i = 0; i < plan->n_parts; i++) {
+		struct plan_part *part = &plan->parts[i];
+
+		part->len = MIN(part->len, len - part->buf_off);
+		if (part->kind != EXTENT_ZERO)
+			plan->data_len += part->len;
+		if (part->kind == EXTENT_COMPRESSED)
+			plan->comp_len += part->host_len;
+	}
+}
+
+int plan_run(struct chain *chain, uint64_t guest_off, uint64_t end, uint32_t max_len, uint32_t unit,
+	     struct plan *plan, struct table_need *need)
+{
+	uint32_t at = 0, limit = MIN((uint64_t)max_len, end - guest_off);
+
+	plan->guest_off = guest_off;
+	plan->n_parts = plan->data_len = plan->comp_len = 0;
+	while (at < limit) {
+		struct extent e;
+		int rc;
+
+		/* Full in mid-unit: go back to the last whole one. The first always fits unless
+		 * some file system reports holes finer than a sector. */
+		if (plan->n_parts == PLAN_MAX_PARTS) {
+			if (at < unit)
+				return -E2BIG;
+			at = round_down(at, unit);
+			break;
+		}
+		rc = chain_map(chain, 1, guest_off + at, limit - at, &e, need);
+		if (rc)
+			return rc;
+		/* I/O-free clusters are the cursor's to skip. */
+		if (e.kind == EXTENT_ZERO && at &&
+		    at + e.len >= round_up(at, unit) + (uint64_t)unit) {
+			at = round_up(at, unit);
+			break;
+		}
+		add_part(plan, at, &e);
+		at += e.len;
+	}
+	truncate_plan(plan, at);
+	plan->len = round_up(at, unit);
+	return 0;
+}
+
+uint32_t plan_data_in(const struct plan *plan, uint32_t off, uint32_t len)
+{
+	uint32_t sum = 0;
+
+	for (unsigned i = 0; i < plan->n_parts; i++) {
+		const struct plan_part *part = &plan->parts[i];
+		uint32_t lo = MAX(off, part->buf_off);
+		uint32_t hi = MIN(off + len, part->buf_off + part->len);
+
+		if (part->kind != EXTENT_ZERO && lo < hi)
+			sum += hi - lo;
+	}
+	return sum;
+}

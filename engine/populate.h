@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The state of one copy run, shared by op_populate.c (its life and most
+ * phases) and populate_charge.c, populate_read.c and populate_write.c.
+ */
+#ifndef BLOCKPULL_POPULATE_H
+#define BLOCKPULL_POPULATE_H
+
+#include "engine/op.h"
+#include "engine/plan.h"
+#include "engine/range_lock.h"
+
+enum populate_phase {
+	POPULATE_LOCK,    /* the clusters, exclusively, FIFO */
+	POPULATE_MAP,     /* plan the run, or the next piece, under the lock */
+	POPULATE_CHARGE,  /* wait for tokens */
+	POPULATE_READ,    /* into the buffer; compressed input beside it */
+	POPULATE_DECODE,  /* on the workers, into the buffer */
+	POPULATE_WRITE,   /* find zeros, reserve, write */
+	POPULATE_FILL,    /* large cluster: pieces of zeros that must be written */
+	POPULATE_PUBLISH, /* in-memory tables; marks them dirty */
+	POPULATE_OVER,
+};
+
+struct decode {
+	struct io_req req;
+	const struct layer *layer;
+	const uint8_t *in;
+	uint32_t in_len;
+	uint8_t *out;       /* where the part belongs in the run's buffer */
+	uint32_t skip, len; /* bytes of the decoded cluster */
+};
+
+struct populate {
+	struct op op;
+	enum populate_phase phase;
+	uint64_t guest_off;
+	uint64_t len; /* at most, until it is mapped; then the run's */
+	uint32_t cluster_len, unit;
+	struct range_lock lock;
+	bool locked;  /* held or queued */
+	uint8_t *buf; /* RUN_MAX_LEN bytes of the engine's pool */
+
+	struct io_req *reqs; /* reads, then writes */
+	unsigned n_reqs;
+	uint8_t *comp_buf;
+	uint32_t comp_held; /* counted in engine->comp_len */
+	struct decode *decodes;
+	unsigned n_decodes;
+
+	/* A cluster larger than the buffer. */
+	uint64_t piece_off;
+	uint64_t written_pieces; /* bit i: piece i */
+	bool known_zero;         /* its host space reads as zeros where not written */
+
+	struct table_need need;
+	uint32_t reserved_to; /* bytes of the run whose host space is decided */
+	struct mapping *maps; /* reserved, then published */
+	size_t n_maps, maps_cap;
+
+	uint64_t copied_len, zero_len, left_out_len;
+	struct populate *prev, *next; /* the job's runs in flight */
+	struct populate *next_throttled;
+	struct plan plan; /* large, last */
+};
+
+extern const struct op_kind populate_kind;
+
+/* One cluster larger than the buffer, in pieces? */
+static inline bool populate_in_pieces(const struct populate *p)
+{
+	return p->cluster_len > p->unit;
+}
+
+/* Frees requests, compressed input and decodes; none is in flight. */
+void populate_free_requests(struct populate *p);
+
+/* populate_charge.c, populate_read.c, populate_write.c: the phases of those names. */
+enum step populate_charge(struct populate *p);
+enum step populate_read(struct populate *p);
+enum step populate_decode(struct populate *p);
+enum step populate_write(struct populate *p);
+enum step populate_fill(struct populate *p);
+/* A reservation or a publication gave rc: waits for a table (TABLE_NEED, p->need) or for the commit
+ * in flight (-EAGAIN), then the phase runs again; else puts the run in error. */
+enum step populate_hold(struct populate *p, int rc);
+
+#endif

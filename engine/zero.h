@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#ifndef BLOCKPULL_ZERO_H
+#define BLOCKPULL_ZERO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Are all len bytes zero? len is a multiple of 64. */
+bool zero_is(const void *buf, size_t len);
+
+#endif

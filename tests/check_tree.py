@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Rules of the tree that a compiler does not check, as TAP: includes never point
+upwards, commands use the public header only, the shared library exports what
+the header declares and nothing else, every file carries its licence line.
+
+usage: check_tree.py ROOT [LIBRARY]"""
+import pathlib
+import re
+import subprocess
+import sys
+
+# A folder and what it may include; tests/ may include everything.
+ALLOWED = {
+    "io": {"io"},
+    "formats": {"formats", "io"},
+    "engine": {"engine", "formats", "io"},
+}
+EMBEDDERS = ("tools", "bench")
+INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
+
+
+def sources(root, *folders):
+    for folder in folders:
+        for path in sorted((root / folder).glob("**/*.[ch]")):
+            yield path
+
+
+def upward_includes(root):
+    for path in sources(root, *ALLOWED):
+        folder = path.relative_to(root).parts[0]
+        for name in INCLUDE.findall(path.read_text()):
+            if name.split("/")[0] not in ALLOWED[folder]:
+                yield f"{path.relative_to(root)} includes {name}"
+
+
+def private_includes(root):
+    for path in sources(root, *EMBEDDERS):
+        for name in INCLUDE.findall(path.read_text()):
+            if name != "engine/blockpull.h" and name.split("/")[0] not in EMBEDDERS:
+                yield f"{path.relative_to(root)} includes {name}"
+
+
+def unlicensed(root):
+    for path in sources(root, "engine", "formats", "io", "tools", "bench", "tests"):
+        if "SPDX-License-Identifier: MIT OR Apache-2.0" not in path.read_text()[:200]:
+            yield str(path.relative_to(root))
+
+
+def declared(root):
+    text = (root / "engine/blockpull.h").read_text()
+    return set(re.findall(r"^BPULL_API[^;(]*?\b(bpull_\w+)\(", text, re.M))
+
+
+def exported(library):
+    out = subprocess.run(["nm", "-D", "--defined-only", library], check=True,
+                         capture_output=True, text=True).stdout
+    names = {line.split()[-1].split("@")[0] for line in out.splitlines()}
+    return {name for name in names if not name.startswith("BLOCKPULL_")}
+
+
+def export_differences(root, library):
+    header, symbols = declared(root), exported(library)
+    yield from (f"declared, not exported: {name}" for name in sorted(header - symbols))
+    yield from (f"exported, not declared: {name}" for name in sorted(symbols - header))
+    if len(header) < 20:
+        yield f"only {len(header)} declarations found: the pattern is wrong"
+
+
+def main():
+    root = pathlib.Path(sys.argv[1])
+    checks = [("includes never point upwards", upward_includes(root)),
+              ("commands use the public header only", private_includes(root)),
+              ("every file has its licence line", unlicensed(root))]
+    if len(sys.argv) > 2:
+        checks.append(("the library exports the header", export_differences(root, sys.argv[2])))
+    print(f"1..{len(checks)}")
+    bad = 0
+    for number, (name, findings) in enumerate(checks, 1):
+        findings = list(findings)
+        bad += bool(findings)
+        print(f"{'not ok' if findings else 'ok'} {number} - {name}")
+        for finding in findings:
+            print(f"# {finding}")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Small backing chains drawn from a seed, and what a guest reads of them. Built
+ * once, put into as many simulated machines as wanted: loops over the n-th
+ * failing call need the same chain again and again.
+ *
+ * qcow2 images come from build_image.c and raw ones from here, so that nothing
+ * of formats/ has a hand in them; QED images come from formats/, which is
+ * tested against QEMU elsewhere.
+ */
+#ifndef BLOCKPULL_TESTS_SIM_CHAIN_H
+#define BLOCKPULL_TESTS_SIM_CHAIN_H
+
+#include "formats/format.h"
+#include "tests/sim.h"
+
+#define SIM_CHAIN_TOP       "/top"
+#define SIM_CHAIN_MAX_DEPTH 4 /* backing files */
+
+/* Zero is the default everywhere: drawn. */
+struct sim_chain_how {
+	uint64_t seed;
+	enum image_format format; /* of the overlay */
+	unsigned version;         /* of a qcow2 overlay */
+	unsigned cluster_bits, refcount_bits;
+	unsigned n_clusters; /* of the guest's disk, the overlay's clusters; 0: up to 200 */
+	unsigned max_depth;  /* backing files at most */
+	unsigned stretch;    /* clusters of a kind side by side, at most; 0: 6 */
+	/* qcow2: when a few clusters are added a refcount block, the refcount table are full. */
+	bool full_block, full_table;
+	uint64_t autoclear; /* bits of the overlay, qcow2 version 3 */
+};
+
+struct sim_chain_file {
+	char name[8];
+	uint8_t *bytes;
+	uint64_t len, file_len; /* behind len the file is a hole */
+};
+
+struct sim_chain {
+	struct sim_chain_how how; /* as drawn */
+	uint64_t guest_len;
+	uint32_t cluster_len;      /* the overlay's */
+	uint8_t *want;             /* guest_len bytes */
+	enum image_format unnamed; /* of backing files below QED, which records raw or nothing */
+	unsigned n_files;
+	struct sim_chain_file files[SIM_CHAIN_MAX_DEPTH + 1]; /* the overlay first */
+	char text[400];                                       /* what it is, for messages */
+};
+
+void sim_chain_draw(struct sim_chain *chain, const struct sim_chain_how *how);
+void sim_chain_free(struct sim_chain *chain);
+/* All of its files, durable. */
+void sim_chain_put(const struct sim_chain *chain, struct sim *sim);
+/* Are the backing files as they were put? */
+bool sim_chain_backing_is_same(const struct sim_chain *chain, const struct sim *sim);
+
+#endif

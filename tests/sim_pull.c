@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * See sim_pull.h. The judge maps with chain_map() and reads with blocking
+ * calls, one extent at a time. A second pull into nothing would be another
+ * way to read, but it would share the engine with what is judged.
+ */
+#include "tests/sim_pull.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "io/base.h"
+#include "tests/sim_private.h"
+
+/* Calls of process() that a pull of these sizes never needs; each lets the clock run. */
+#define MAX_CALLS 200000
+
+uint64_t sim_pull_env(const char *name, uint64_t otherwise)
+{
+	const char *text = getenv(name);
+
+	return text && *text ? strtoull(text, NULL, 0) : otherwise;
+}
+
+/* ---- pulling ---- */
+
+int sim_pull_open(struct sim_pull *pull, const struct sim_chain *chain, struct sim *sim,
+		  struct io *io, uint64_t memory, uint64_t commit_len)
+{
+	struct bpull_disk_options options = {
+		.size = sizeof(options),
+		.backing_format = (enum bpull_format)chain->unnamed,
+		.backing_rule = BPULL_BACKING_ANY,
+		.user_data = pull,
+	};
+	int rc;
+
+	*pull = (struct sim_pull){ .sim = sim, .opener = pull->opener };
+	rc = engine_open_on(io ? io : sim_io(sim), pull->opener ? pull->opener : sim_opener(sim),
+			    memory, &pull->engine);
+	if (rc) {
+		pull->engine = NULL;
+		return rc;
+	}
+	if (commit_len)
+		pull->engine->commit_len = commit_len;
+	rc = bpull_disk_open(pull->engine, SIM_CHAIN_TOP, &options, &pull->disk, &pull->error);
+	if (rc)
+		sim_pull_close(pull);
+	return rc;
+}
+
+static bool is_over(struct sim_pull *pull)
+{
+	struct bpull_job_info info;
+	struct bpull_event event;
+
+	if (bpull_engine_process(pull->engine, &event, 1) == 1) {
+		pull->has_event = true;
+		pull->status = event.status;
+		pull->event_error = event.error;
+		snprintf(pull->message, sizeof(pull->message), "%s", event.message);
+		return true;
+	}
+	bpull_job_info(pull->disk, &info);
+	pull->lost_event = info.state == BPULL_JOB_CONCLUDED;
+	pull->status = info.status;
+	pull->event_error = info.error;
+	return pull->lost_event;
+}
+
+int sim_pull_run(struct sim_pull *pull)
+{
+	int rc = bpull_job_start(pull->disk, NULL, &pull->error);
+
+	while (!rc && !is_over(pull))
+		if (pull->n_calls++ == MAX_CALLS)
+			return -ETIME;
+	return rc;
+}
+
+void sim_pull_close(struct sim_pull *pull)
+{
+	bpull_engine_close(pull->engine);
+	pull->engine = NULL;
+	pull->disk = NULL;
+}
+
+int sim_pull_whole(const struct sim_chain *chain, struct sim *sim, uint64_t memory,
+		   uint64_t commit_len, struct sim_pull *pull)
+{
+	int rc;
+
+	pull->opener = NULL;
+	rc = sim_pull_open(pull, chain, sim, NULL, memory, commit_len);
+	if (rc)
+		return rc;
+	rc = sim_pull_run(pull);
+	sim_pull_close(pull);
+	if (!rc && pull->status != BPULL_JOB_COMPLETED)
+		rc = pull->event_error ? pull->event_error : -EPROTO;
+	return rc;
+}
+
+/* ---- judging ---- */
+
+__attribute__((format(printf, 2, 3))) static void wrong(struct sim_verdict *v, const char *format,
+							...)
+{
+	va_list args;
+
+	v->ok = false;
+	va_start(args, format);
+	vsnprintf(v->text, sizeof(v->text), format, args);
+	va_end(args);
+}
+
+static int read_extent(struct chain *chain, const struct extent *e, uint8_t *out)
+{
+	struct layer *layer = e->depth < chain->n_layers ? chain->layers[e->depth] : NULL;
+	uint8_t *in, *cluster;
+	int rc;
+
+	if (e->kind == EXTENT_ZERO)
+		memset(out, 0, e->len);
+	if (e->kind == EXTENT_ZERO)
+		return 0;
+	if (e->kind == EXTENT_DATA)
+		return file_read_padded(layer->file, out, e->len, e->host_off);
+	in = sim_need(malloc(e->host_len));
+	cluster = sim_need(malloc(layer->cluster_len));
+	rc = file_read_padded(layer->file, in, e->host_len, e->host_off);
+	if (!rc)
+		rc = layer->ops->decode(layer, in, e->host_len, cluster);
+	if (!rc)
+		memcpy(out, cluster + e->skip, e->len);
+	free(in);
+	free(cluster);
+	return rc;
+}
+
+static int map_now(struct chain *chain, uint64_t off, uint64_t len, struct extent *e)
+{
+	struct table_need need;
+	int rc;
+
+	while ((rc = chain_map(chain, 0, off, len, e, &need)) == TABLE_NEED) {
+		rc = table_load_now(layer_set_cache(chain->set), &need);
+		if (rc)
+			break;
+	}
+	return rc;
+}
+
+static void judge_contents(const struct sim_chain *want, struct chain *chain, struct sim_verdict *v)
+{
+	uint8_t *got = sim_need(malloc(want->guest_len));
+	struct extent e;
+
+	if (chain->layers[0]->guest_len != want->guest_len) {
+		wrong(v, "the disk has another length");
+		free(got);
+		return;
+	}
+	for (uint64_t off = 0; v->ok && off < want->guest_len; off += e.len) {
+		int rc = map_now(chain, off, want->guest_len - off, &e);
+
+		if (!rc)
+			rc = read_extent(chain, &e, got + off);
+		if (rc)
+			wrong(v, "guest offset %#llx can't be read (layer %u, kind %d): %s",
+			      (unsigned long long)off, e.depth, (int)e.kind, strerror(-rc));
+		else if (memcmp(got + off, want->want + off, e.len))
+			wrong(v,
+			      "guest data between %#llx and %#llx is not what it was; it comes "
+			      "from "
+			      "layer %u, host offset %#llx, kind %d",
+			      (unsigned long long)off, (unsigned long long)(off + e.len), e.depth,
+			      (unsigned long long)e.host_off, (int)e.kind);
+	}
+	free(got);
+}
+
+static void first_report(void *opaque, bool is_leak, const char *text)
+{
+	struct sim_verdict *v = opaque;
+
+	if (!v->text[0] || !is_leak)
+		snprintf(v->text, sizeof(v->text), "check: %s", text);
+}
+
+static void judge_check(struct layer *layer, struct sim_verdict *v)
+{
+	struct check_result result = {
+		.report = first_report,
+		.opaque = v,
+		.max_reports = 1000,
+	};
+	struct err err = { 0 };
+	int rc = layer->ops->check(layer, &result, &err);
+
+	v->n_leaks = result.n_leaks;
+	if (rc)
+		wrong(v, "check failed: %s", err.message);
+	else if (result.n_errors || result.n_check_errors)
+		v->ok = false;
+}
+
+static void judge_with(const struct sim_chain *want, struct layer_set *set, struct sim_verdict *v)
+{
+	struct path_policy any = { .rule = PATH_RULE_ANY };
+	struct chain_open how = {
+		.name = SIM_CHAIN_TOP,
+		.format = want->how.format,
+		.backing_format = want->unnamed,
+		.policy = &any,
+	};
+	struct err err = { 0 };
+	struct chain *chain;
+
+	if (chain_open(set, &how, &chain, &err)) {
+		wrong(v, "it does not open: %s", err.message);
+		return;
+	}
+	v->has_backing = chain->layers[0]->has_backing;
+	judge_check(chain->layers[0], v);
+	if (v->ok)
+		judge_contents(want, chain, v);
+	chain_close(chain, NULL, NULL);
+}
+
+void sim_pull_judge(const struct sim_chain *chain, struct sim *sim, struct sim_verdict *v)
+{
+	struct table_cache *cache = table_cache_new(256 * KiB);
+	struct layer_set *set = layer_set_new(sim_opener(sim), cache);
+
+	if (!cache || !set)
+		abort();
+	*v = (struct sim_verdict){ .ok = true };
+	judge_with(chain, set, v);
+	layer_set_free(set);
+	table_cache_free(cache);
+}
+
+uint64_t sim_pull_hash(const struct sim *sim)
+{
+	const struct sim_store *store = &sim_file_find(sim, SIM_CHAIN_TOP)->live;
+	uint64_t h = store->len;
+
+	for (size_t i = 0; i < store->n_slots; i++) {
+		const uint8_t *bytes = store->slots[i].page->bytes;
+		uint64_t page = 0;
+
+		for (size_t at = 0; at < SIM_PAGE_LEN; at += 8) {
+			page = (page ^ le64(bytes + at)) * UINT64_C(0x9e3779b97f4a7c15);
+			page ^= page >> 29;
+		}
+		if (page) /* all zeros: as good as a hole */
+			h = sim_mix(h, sim_mix(page, store->slots[i].idx));
+	}
+	return h;
+}
+
+/* ---- QEMU as the judge ---- */
+
+/* The exit status; output is thrown away. */
+static int run(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static int run(const char *format, ...)
+{
+	char command[2048];
+	va_list args;
+	int status;
+
+	va_start(args, format);
+	vsnprintf(command, sizeof(command), format, args);
+	va_end(args);
+	status = system(command);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void write_want(const struct sim_chain *chain, const char *dir)
+{
+	char path[300];
+	FILE *out;
+
+	snprintf(path, sizeof(path), "%s/want", dir);
+	out = sim_need(fopen(path, "w"));
+	if (fwrite(chain->want, 1, chain->guest_len, out) != chain->guest_len || fclose(out))
+		abort();
+}
+
+void sim_pull_judge_qemu(const struct sim_chain *chain, struct sim *sim, const char *dir,
+			 struct sim_verdict *v, bool *ran)
+{
+	const char *format = format_name(chain->how.format);
+	char path[300];
+	int rc;
+
+	*v = (struct sim_verdict){ .ok = true };
+	*ran = !run("qemu-img --version >/dev/null 2>&1");
+	if (!*ran)
+		return;
+	for (unsigned i = 0; i < chain->n_files; i++) {
+		snprintf(path, sizeof(path), "%s%s", dir, chain->files[i].name);
+		if (sim_file_to_host(sim, chain->files[i].name, path))
+			abort();
+	}
+	write_want(chain, dir);
+	rc = run("cd %s && qemu-img check -q -f %s top >check.txt 2>&1", dir, format);
+	if (rc != 0 && rc != 3)
+		wrong(v, "qemu-img check says %d: see %s/check.txt", rc, dir);
+	rc = run("cd %s && qemu-img compare -q -f %s -F raw top want >compare.txt 2>&1", dir,
+		 format);
+	if (rc)
+		wrong(v, "qemu-img compare says %d: see %s/compare.txt", rc, dir);
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A pull inside the simulated machine, and the judge of what it leaves. The
+ * judge trusts nothing of the pull's memory: it opens the image anew, runs the
+ * format's own check, and reads every guest byte through the chain. A check
+ * alone finds none of the worst losses: a table entry whose data never arrived
+ * is perfectly consistent.
+ */
+#ifndef BLOCKPULL_TESTS_SIM_PULL_H
+#define BLOCKPULL_TESTS_SIM_PULL_H
+
+#include "engine/engine.h"
+#include "io/base.h"
+#include "tests/sim_chain.h"
+
+/* Engine memory with which a pull has two runs in flight and a cache that evicts. */
+#define SIM_PULL_MEMORY (512 * KiB)
+
+struct sim_pull {
+	struct sim *sim;
+	struct file_opener *opener;  /* set before opening; NULL: the simulator's own */
+	struct bpull_engine *engine; /* NULL: not open */
+	struct bpull_disk *disk;
+	struct bpull_error error; /* of opening and starting */
+	bool has_event;
+	bool lost_event; /* the job concluded and sent none; status and error are from its info */
+	enum bpull_job_status status;
+	int event_error;
+	char message[1024];
+	uint64_t n_calls; /* of bpull_engine_process() */
+};
+
+/* Opens an engine on `io` (NULL: the simulator's own), which it takes over, and the chain as a disk.
+ * commit_len 0: the engine's default. Of *pull only the opener is looked at. 0 or -errno with nothing
+ * left open. */
+int sim_pull_open(struct sim_pull *pull, const struct sim_chain *chain, struct sim *sim,
+		  struct io *io, uint64_t memory, uint64_t commit_len);
+/* Starts the job and runs until its event. 0; what bpull_job_start() refused with; -ETIME where no
+ * event comes in a number of calls that is plenty. */
+int sim_pull_run(struct sim_pull *pull);
+void sim_pull_close(struct sim_pull *pull);
+/* All three with the simulator's own backend: 0 only where the job COMPLETED. */
+int sim_pull_whole(const struct sim_chain *chain, struct sim *sim, uint64_t memory,
+		   uint64_t commit_len, struct sim_pull *pull);
+
+struct sim_verdict {
+	bool ok;        /* opens, checks without corruption, reads as it should */
+	char text[500]; /* what is wrong */
+	bool has_backing;
+	uint64_t n_leaks;
+};
+/* Judges SIM_CHAIN_TOP with its chain. Takes part in the machine's operations: clear its faults. */
+void sim_pull_judge(const struct sim_chain *chain, struct sim *sim, struct sim_verdict *verdict);
+/* A hash of the overlay's bytes. */
+uint64_t sim_pull_hash(const struct sim *sim);
+
+/* Writes the chain to a directory and has `qemu-img check` and `qemu-img compare` judge it (without
+ * its backing files where it names none). *ran is false where there is no qemu-img. */
+void sim_pull_judge_qemu(const struct sim_chain *chain, struct sim *sim, const char *dir,
+			 struct sim_verdict *verdict, bool *ran);
+
+/* A number from the environment. */
+uint64_t sim_pull_env(const char *name, uint64_t otherwise);
+
+#endif

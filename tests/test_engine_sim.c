@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Whole pulls inside the simulated machine: every seed is a chain, an order of
+ * completions and a pattern of short transfers. What is left must read as the
+ * chain did, without a link, without a leak, with the backing files untouched.
+ *
+ *   SIM_SEEDS=n SIM_SEED=first   more of them, or one again
+ *
+ * A pull with real files was rejected for this: it shows one order.
+ */
+#include <criterion/criterion.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "io/base.h"
+#include "tests/scratch.h"
+#include "tests/sim_pull.h"
+
+#define QEMU_EVERY 50
+
+TestSuite(engine_sim, .init = scratch_make, .fini = scratch_remove, .timeout = 600);
+
+static void judge_end(const struct sim_chain *chain, struct sim *sim, uint64_t seed)
+{
+	struct sim_verdict v;
+
+	sim_pull_judge(chain, sim, &v);
+	cr_assert(v.ok, "seed %" PRIu64 ": %s: %s", seed, chain->text, v.text);
+	cr_assert(!v.has_backing, "seed %" PRIu64 ": the link is still there", seed);
+	cr_assert_eq(v.n_leaks, 0, "seed %" PRIu64 ": %s: %" PRIu64 " clusters leaked: %s", seed,
+		     chain->text, v.n_leaks, v.text);
+	cr_assert(sim_chain_backing_is_same(chain, sim),
+		  "seed %" PRIu64 ": a backing file was changed", seed);
+}
+
+static void judge_qemu(const struct sim_chain *chain, struct sim *sim, uint64_t seed)
+{
+	struct sim_verdict v;
+	bool ran;
+
+	sim_pull_judge_qemu(chain, sim, scratch_dir(), &v, &ran);
+	cr_assert(v.ok, "seed %" PRIu64 ": %s: %s", seed, chain->text, v.text);
+}
+
+static void set_knobs(struct sim *sim, uint64_t seed)
+{
+	struct sim_knobs *knobs = sim_knobs(sim);
+
+	knobs->short_permille = (unsigned)(seed % 3 * 150);
+	knobs->retry_permille = (unsigned)(seed % 5 * 20);
+	knobs->no_holes = seed % 7 == 0;
+}
+
+static void pull_seed(const struct sim_chain_how *how, uint64_t memory, uint64_t commit_len)
+{
+	struct sim_chain chain;
+	struct sim_pull pull;
+	struct sim *sim = sim_new(how->seed);
+	int rc;
+
+	sim_chain_draw(&chain, how);
+	sim_chain_put(&chain, sim);
+	set_knobs(sim, how->seed);
+	rc = sim_pull_whole(&chain, sim, memory, commit_len, &pull);
+	cr_assert_eq(rc, 0, "seed %" PRIu64 ": %s: %s %s%s", how->seed, chain.text, strerror(-rc),
+		     pull.error.message, pull.message);
+	judge_end(&chain, sim, how->seed);
+	if (how->seed % QEMU_EVERY == 0)
+		judge_qemu(&chain, sim, how->seed);
+	sim_chain_free(&chain);
+	sim_free(sim);
+}
+
+static void pull_seeds(struct sim_chain_how how, uint64_t n)
+{
+	uint64_t first = sim_pull_env("SIM_SEED", 1);
+
+	n = sim_pull_env("SIM_SEEDS", n);
+	fprintf(stderr, "seeds %" PRIu64 " to %" PRIu64 "\n", first, first + n - 1);
+	for (uint64_t seed = first; seed < first + n; seed++) {
+		bool large = seed % 4 == 0;
+
+		how.seed = seed;
+		pull_seed(&how, large ? 8 * MiB : SIM_PULL_MEMORY,
+			  large ? 0 : (1 + seed % 50) * 4096);
+	}
+}
+
+Test(engine_sim, any_chain)
+{
+	pull_seeds((struct sim_chain_how){ 0 }, 600);
+}
+
+/* Refcount blocks are added, at every width. */
+Test(engine_sim, full_refcount_block)
+{
+	pull_seeds((struct sim_chain_how){ .format = IMAGE_QCOW2, .full_block = true }, 200);
+}
+
+/* The refcount table moves. */
+Test(engine_sim, full_refcount_table)
+{
+	for (unsigned order = 4; order <= 6; order++)
+		pull_seeds((struct sim_chain_how){ .format = IMAGE_QCOW2,
+						   .version = 3,
+						   .cluster_bits = 9,
+						   .refcount_bits = 1u << order,
+						   .n_clusters = 400,
+						   .full_table = true },
+			   40);
+}
+
+Test(engine_sim, qed)
+{
+	pull_seeds((struct sim_chain_how){ .format = IMAGE_QED,
+					   .n_clusters = 1200,
+					   .cluster_bits = 12 },
+		   60);
+}
