@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""What blockpull must refuse: broken, forbidden and unsupported images.
+
+Each refusal has its exit code and one sentence that names the file, and leaves every byte as it
+was: nothing is written before everything is known to be fit. The images are made by qemu-img and
+then bent; only offsets that the format's specification gives for the header are patched.
+"""
+import os
+import random
+import struct
+import time
+
+import harness
+import images
+from harness import CORRUPT, DONE, FAILED, MIB, REFUSED, bp, case, check, note, refused
+from images import Untouched, image_info, overlay, pair, patch, pulled, qemu_img, qemu_io, raw_image, refused_unchanged
+
+
+# ---- Files that are no images -------------------------------------------------------------------
+
+@case('a missing file')
+def missing(d):
+    refused(FAILED, ['gone.qcow2', ('no such', 'not exist', 'not found')], 'pull', f'{d}/gone.qcow2')
+
+
+@case('a directory')
+def directory_named(d):
+    os.mkdir(f'{d}/folder')
+    refused(FAILED, ['folder', ('directory', 'regular file')], 'pull', f'{d}/folder')
+
+
+@case('an empty file, a text, a file of zeros')
+def no_image(d):
+    for name, content in ('empty.img', b''), ('text.img', b'hello world\n' * 999), ('zero.img', bytes(MIB)):
+        with open(f'{d}/{name}', 'wb') as file:
+            file.write(content)
+        before = Untouched(f'{d}/{name}')
+        refused((FAILED, CORRUPT, REFUSED), [name], 'pull', f'{d}/{name}')
+        before.verify()
+
+
+@case('a header cut off', 'qcow2', (20, 71, 100))
+@case('a QED header cut off', 'qed', (20, 63))
+def truncated(d, fmt, lengths):
+    for length in lengths:
+        top, base = pair(d, fmt)
+        os.truncate(top, length)
+        refused_unchanged(CORRUPT, ['top.img'], top, base)
+
+
+@case('a FIFO as the image and as a backing file')
+def fifo(d):
+    os.mkfifo(f'{d}/pipe')
+    for command in 'pull', 'info', 'map', 'check':
+        refused((FAILED, REFUSED), ['pipe'], command, f'{d}/pipe', timeout=10)
+    top, base = pair(d)
+    os.unlink(base)
+    os.mkfifo(base)
+    refused((FAILED, REFUSED), ['base.img'], 'pull', top, timeout=10)
+
+
+@case('a character device as a backing file')
+def device(d):
+    top, base = pair(d)
+    qemu_img('rebase', '-u', '-f', 'qcow2', '-F', 'raw', '-b', '/dev/zero', top)
+    refused_unchanged((FAILED, REFUSED), ['/dev/zero'], top, base, '--allow-backing=any')
+
+
+@case('names with control characters are escaped')
+def control_characters(d):
+    name = 'a\x1b[31m\nb'
+    result = bp('pull', f'{d}/{name}', rc=FAILED)
+    check('\x1b' not in result.err and 'a' in result.err, f'a raw escape character: {result.err!r}')
+    check(len(result.err.strip().splitlines()) == 1, f'a raw newline: {result.err!r}')
+    top, base = pair(d)
+    qemu_img('rebase', '-u', '-f', 'qcow2', '-F', 'raw', '-b', name, top)
+    for command in 'pull', 'info', 'map':
+        result = bp(command, top, rc=None)
+        check('\x1b' not in result.err + result.out, f'a raw escape character: {result}')
+
+
+# ---- Features -----------------------------------------------------------------------------------
+
+@case('internal snapshots')
+def snapshots(d):
+    top, base = pair(d)
+    qemu_img('snapshot', '-c', 'before', top)
+    refused_unchanged(REFUSED, ['top.img', 'snapshot'], top, base)
+    qemu_img('snapshot', '-d', 'before', top)
+    pulled(top, 'qcow2')
+
+
+@case('internal snapshots of a backing file are no hindrance')
+def backing_snapshots(d):
+    top, base = pair(d, base_fmt='qcow2')
+    qemu_img('snapshot', '-c', 'before', base)
+    before = Untouched(base)
+    pulled(top, 'qcow2')
+    before.verify()
+
+
+@case('extended L2 entries')
+def extended_l2(d):
+    top, base = pair(d, options='extended_l2=on')
+    refused_unchanged(REFUSED, ['top.img', ('extended', 'subcluster')], top, base)
+
+
+@case('an external data file')
+def data_file(d):
+    top, base = pair(d, options=f'data_file={d}/data.raw')
+    refused_unchanged(REFUSED, ['top.img', 'data file'], top, base)
+
+
+@case('encryption')
+def encryption(d):
+    base = raw_image(f'{d}/base.img', MIB)
+    top = f'{d}/top.img'
+    qemu_img('create', '-q', '--object', 'secret,id=s,data=abc', '-f', 'qcow2', '-b', 'base.img', '-F', 'raw', '-o',
+             'encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10', top)
+    refused_unchanged(REFUSED, ['top.img', 'encrypt'], top, base)
+    os.rename(top, f'{d}/middle.img')
+    overlay(top, f'{d}/middle.img', base_fmt='qcow2', size=MIB)
+    refused_unchanged(REFUSED, ['middle.img', 'encrypt'], top, f'{d}/middle.img')
+
+
+@case('the dirty bit')
+def dirty(d):
+    top, base = pair(d, options='lazy_refcounts=on')
+    qemu_io(top, 'qcow2', 'write -P 3 128k 64k', 'abort', rc=(0, 134))
+    check(image_info(top)['dirty-flag'], 'QEMU left no dirty bit')
+    refused_unchanged(REFUSED, ['top.img', ('dirty', 'qemu-img check')], top, base)
+    qemu_img('check', '-r', 'all', top)
+    pulled(top, 'qcow2')
+
+
+@case('the corrupt bit')
+def corrupt_bit(d):
+    top, base = pair(d)
+    patch(top, 79, b'\x02')
+    refused_unchanged(CORRUPT, ['top.img', 'corrupt'], top, base)
+
+
+@case('the corrupt bit of a backing file: its bytes, or a refusal')
+def corrupt_backing(d):
+    top, base = pair(d, base_fmt='qcow2')
+    patch(base, 79, b'\x02')  # QEMU reads such an image, and no more
+    before, flat = Untouched(base), images.flatten(top, 'qcow2', f'{d}/flat')
+    if bp('pull', top, rc=(DONE, CORRUPT)).rc == DONE:
+        images.judge_pulled(top, 'qcow2', flat)
+    before.verify()
+
+
+@case('unknown incompatible features of qcow2 and QED')
+def unknown_features(d):
+    top, base = pair(d)
+    patch(top, 72, b'\x40')
+    refused_unchanged(REFUSED, ['top.img', 'feature'], top, base)
+    os.unlink(top)
+    top, base = pair(d, 'qed')
+    patch(top, 16 + 3, b'\x40')
+    refused_unchanged(REFUSED, ['top.img', 'feature'], top, base)
+
+
+@case('a qcow2 version to come')
+def version_4(d):
+    top, base = pair(d)
+    patch(top, 4, struct.pack('>I', 4))
+    refused_unchanged(REFUSED, ['top.img', 'version'], top, base)
+
+
+@case('unknown compatible bits survive, unknown autoclear bits are cleared')
+def harmless_bits(d):
+    for fmt, compatible, autoclear in ('qcow2', 80, 88), ('qed', 24 + 7, 32 + 7):
+        top, _ = pair(d, fmt)
+        patch(top, compatible, b'\x20')
+        patch(top, autoclear, b'\x20')
+        bp('pull', top)
+        with open(top, 'rb') as file:
+            header = file.read(104)
+        check(header[compatible] == 0x20, f'{fmt}: an unknown compatible bit got lost')
+        check(header[autoclear] == 0, f'{fmt}: an unknown autoclear bit was kept')
+        os.unlink(top)
+
+
+@case('an unknown header extension survives')
+def extension(d):
+    top, _ = pair(d)
+    with open(top, 'rb') as file:
+        header = file.read(4096)
+    at = header.index(struct.pack('>I', 0x6803F857))  # the feature name table; any other number is unknown
+    patch(top, at, struct.pack('>I', 0x12345678))
+    pulled(top, 'qcow2')
+    with open(top, 'rb') as file:
+        check(struct.pack('>I', 0x12345678) in file.read(4096), 'the unknown extension got lost')
+
+
+@case('random damage to headers and tables: no crash, no hang, no memory')
+def mutations(d):
+    seed = int(os.environ.get('BB_SEED', time.time_ns() % 10**6))
+    note(f'BB_SEED={seed}')
+    rng = random.Random(seed)
+    makers = [('qcow2', None), ('qcow2', 'cluster_size=512'), ('qcow2', 'compat=0.10'), ('qed', None)]
+    for index, (fmt, options) in enumerate(makers):
+        os.makedirs(f'{d}/{index}')
+        top, base = pair(f'{d}/{index}', fmt, options)
+        with open(top, 'rb') as file:
+            pristine = file.read()
+        before = Untouched(base)
+        used = [i for i in range(0, len(pristine), 8) if pristine[i:i + 8].strip(b'\0')]
+        tables = [i for i in used if pristine[i:i + 8].strip(b'\0\7')]
+        for _ in range(int(os.environ.get('BB_MUTATIONS', '25'))):
+            image = bytearray(pristine)
+            for _ in range(rng.randint(1, 3)):
+                at = rng.randrange(4, 104) if rng.random() < 0.5 else rng.choice(tables) + rng.randrange(8)
+                image[at] = rng.choice([0, 1, 0x7f, 0x80, 0xff, rng.randrange(256)])
+            if rng.random() < 0.1:
+                del image[rng.randrange(len(image)):]
+            for command in ['info'], ['info', '--chain', '--json'], ['map'], ['check'], ['pull', '--progress=none']:
+                with open(top, 'wb') as file:
+                    file.write(image)
+                result = bp(*command, top, rc=None, timeout=20)
+                check(result.max_rss < 128 * MIB, f'{result.max_rss >> 20} MiB of memory: {result}')
+                if command[0] == 'pull' and result.rc not in (DONE,):
+                    check(len(result.err.strip().splitlines()) in (1, 2), f'not a sentence: {result}')
+            before.verify()
+            os.truncate(top, 0)
+
+
+if __name__ == '__main__':
+    harness.main()

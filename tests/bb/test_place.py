@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Where the image lives: rights that are missing, a disk that is full, a limit on file sizes.
+
+The full disk is a real one, a small tmpfs in a mount namespace of its own, which vanishes with the
+test however that ends; a limit on file sizes was tried in its place, but is another errno. Whatever
+went wrong, the image stays as good as it was, keeps what was copied, and a second pull ends it.
+"""
+import os
+
+import harness
+import images
+from harness import DONE, FAILED, MIB, Skip, case, check, need
+from images import Untouched, overlay, pair, pulled, raw_image
+
+
+def as_nobody(d):
+    """What to put before a command to run it without root's rights (nothing, if we have none)."""
+    if os.geteuid():
+        return []
+    need('setpriv')
+    prefix_args = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--bounding-set=-all']
+    if harness.run(*prefix_args, 'test', '-x', harness.blockpull).rc:
+        raise Skip(f'nobody may not run {harness.blockpull}')
+    os.chmod(d, 0o777)
+    return prefix_args
+
+
+@case('an image that may not be written')
+def read_only_image(d):
+    top, base = pair(d)
+    prefix_args = as_nobody(d)
+    os.chmod(top, 0o444)
+    before = Untouched(top, base)
+    result = harness.run(*prefix_args, harness.blockpull, 'pull', top)
+    check(result.rc == FAILED, str(result))
+    check('top.img' in result.err and 'ermission' in result.err, str(result))
+    for command in 'info', 'map', 'check':
+        result = harness.run(*prefix_args, harness.blockpull, command, top)
+        check(result.rc == DONE, f'{command} needs no right to write: {result}')
+    before.verify()
+
+
+@case('backing files need only be readable')
+def read_only_backing(d):
+    os.mkdir(f'{d}/base')
+    base = raw_image(f'{d}/base/base.img', MIB)
+    top = overlay(f'{d}/top.img', 'base/base.img')
+    flat = images.flatten(top, 'qcow2', f'{d}/flat')
+    prefix_args = as_nobody(d)
+    if prefix_args:
+        os.chown(top, 65534, 65534)
+    os.chmod(base, 0o444)
+    os.chmod(f'{d}/base', 0o555)
+    result = harness.run(*prefix_args, harness.blockpull, 'pull', top)
+    os.chmod(f'{d}/base', 0o755)
+    check(result.rc == DONE, str(result))
+    images.judge_pulled(top, 'qcow2', flat)
+
+
+FULL_DISK = r'''
+set -e
+mount -t tmpfs -o size=96m none "$1/small"
+cd "$1/small"
+head -c 72M /dev/zero >ballast
+qemu-img create -q -f "$3" -b "$1/base.img" -F raw top.img
+rc=0; "$2" pull --allow-backing=any top.img || rc=$?
+[ $rc = 7 ] || { echo "exit code $rc, wanted 7"; exit 1; }
+rc=0; qemu-img check -f "$3" -q top.img 2>/dev/null || rc=$?
+[ $rc = 0 ] || { echo "qemu-img check $rc after the failure"; exit 1; }
+qemu-img map --output=json top.img | grep -q '"depth": 0.*"data": true' || { echo 'nothing was kept'; exit 1; }
+qemu-img compare -q -f "$3" -F raw top.img "$1/base.img" || { echo 'content changed'; exit 1; }
+rm ballast
+"$2" pull --allow-backing=any top.img
+rc=0; qemu-img check -f "$3" -q top.img 2>/dev/null || rc=$?
+[ $rc = 0 ] || { echo "qemu-img check $rc at last"; exit 1; }
+mv "$1/base.img" "$1/away.img"
+qemu-img compare -q -f "$3" -F raw top.img "$1/away.img" || { echo 'content changed at last'; exit 1; }
+cd /
+umount "$1/small"
+'''
+
+
+@case('a full disk, then room again', 'qcow2')
+@case('a full disk, then room again, QED', 'qed')
+def full_disk(d, fmt):
+    need('unshare')
+    namespace = ['unshare', '-m'] if os.geteuid() == 0 else ['unshare', '-Urm']
+    os.mkdir(f'{d}/small')
+    raw_image(f'{d}/base.img', 48 * MIB)
+    if harness.run(*namespace, 'mount', '-t', 'tmpfs', 'none', f'{d}/small').rc:
+        raise Skip('may not mount, even in a namespace of our own')
+    before = Untouched(f'{d}/base.img')
+    result = harness.run(*namespace, 'sh', '-c', FULL_DISK, 'sh', d, harness.blockpull, fmt)
+    check(result.rc == 0, str(result))
+    check('top.img' in result.err and 'space' in result.err.lower(), f'no word on the space: {result}')
+    os.rename(f'{d}/away.img', f'{d}/base.img')
+    before.verify()
+
+
+@case('a limit on file sizes ends the pull with a sentence, not a signal')
+def file_size_limit(d):
+    need('prlimit')
+    raw_image(f'{d}/base.img', 8 * MIB)
+    top = overlay(f'{d}/top.img', 'base.img')
+    flat = images.flatten(top, 'qcow2', f'{d}/flat')
+    result = harness.run('prlimit', f'--fsize={4 * MIB}', harness.blockpull, 'pull', top)
+    check(result.rc in (FAILED, harness.NO_SPACE) and 'top.img' in result.err, str(result))
+    harness.same(images.image_check(top, 'qcow2'), 0, 'exit code of qemu-img check after the failure')
+    check(any(e['depth'] == 0 and e['data'] for e in images.image_map(top)), 'nothing was kept')
+    images.compare_flat(top, 'qcow2', flat, 'by the failure')
+    pulled(top, 'qcow2')
+
+
+if __name__ == '__main__':
+    harness.main()

@@ -1,0 +1,32 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Prints the run's closing line, "N passed, N failed, N skipped", from Meson's
+JUnit report: every case of every TAP program counts. Exits 1 where something
+failed or nothing ran."""
+import sys
+import xml.etree.ElementTree as tree
+
+
+def main():
+    passed = failed = skipped = 0
+    for suite in tree.parse(sys.argv[1]).iter("testsuite"):
+        cases = list(suite.iter("testcase"))
+        for case in cases:
+            kinds = {child.tag for child in case}
+            if kinds & {"failure", "error"}:
+                failed += 1
+                print(f"failed: {suite.get('name')}: {case.get('name')}", file=sys.stderr)
+            elif "skipped" in kinds:
+                skipped += 1
+            else:
+                passed += 1
+        # A program that crashed or timed out may have reported no case at all.
+        if not cases and int(suite.get("errors") or 0):
+            failed += 1
+            print(f"failed: {suite.get('name')}", file=sys.stderr)
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * blockpull check: damage and leaks of one image, read-only. It never repairs:
+ * a repair that guesses wrong costs the disk, and after a crash of ours there
+ * is nothing to repair, as leaks go with the next pull.
+ *
+ * Findings are data and go to stdout. They arrive by callback while the check
+ * runs: text is printed as they come, JSON collects them (the library bounds
+ * their number).
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+#include <json-c/json_object.h>
+
+#include "engine/blockpull.h"
+#include "tools/commands.h"
+#include "tools/exit_code.h"
+#include "tools/options.h"
+#include "tools/say.h"
+
+#define CHECK_REPORTS_MAX 1000
+
+const char check_help[] =
+	"Usage: blockpull check [OPTION...] IMAGE\n"
+	"\n"
+	"Checks the metadata of one image (not of its backing files) and changes\n"
+	"nothing. Exit code 0: clean, 4: corrupt, 5: nothing but leaked clusters, which\n"
+	"cost space and no data.\n"
+	"\n"
+	"Options:\n"
+	"  --json               as JSON, with the field names of qemu-img check\n"
+	"  --force-share        take no locks: for images in use; what is read may be\n"
+	"                       half-written and found at fault for that\n"
+	"  -f, --format FMT     the image's format: qcow2 or qed (default: detected)\n"
+	"  -h, --help           this text\n";
+
+enum {
+	CHECK_JSON = OPTIONS_OWN,
+};
+
+static const struct option check_table[] = {
+	{ "json", no_argument, NULL, CHECK_JSON },
+	{ "format", required_argument, NULL, 'f' },
+	OPTIONS_SHARE,
+	OPTIONS_HELP,
+	OPTIONS_END,
+};
+
+struct check_command {
+	struct options_chain chain; /* for its format and flags */
+	bool json, help;
+};
+
+static void check_report_text(void *opaque, int is_leak, const char *text)
+{
+	say_data("%s: %s\n", is_leak ? "leak" : "corrupt", text);
+}
+
+static void check_report_json(void *opaque, int is_leak, const char *text)
+{
+	struct json_object *finding = json_object_new_object();
+	json_object_object_add(finding, "kind",
+			       json_object_new_string(is_leak ? "leak" : "corruption"));
+	json_object_object_add(finding, "text", say_json_text(text));
+	json_object_array_add(opaque, finding);
+}
+
+static int check_exit_code(const struct bpull_check_result *result)
+{
+	if (result->n_corruptions)
+		return EXIT_CODE_CORRUPT;
+	if (result->n_check_errors)
+		return EXIT_CODE_FAILED;
+	return result->n_leaks ? EXIT_CODE_LEAKS : EXIT_CODE_DONE;
+}
+
+static void check_print_json(const char *path, const struct bpull_check_result *result,
+			     struct json_object *findings)
+{
+	struct json_object *object = json_object_new_object();
+	const struct {
+		const char *name;
+		uint64_t value;
+	} numbers[] = {
+		{ "image-end-offset", result->image_end_offset },
+		{ "total-clusters", result->n_total_clusters },
+		{ "allocated-clusters", result->n_allocated_clusters },
+		{ "compressed-clusters", result->n_compressed_clusters },
+		{ "zero-clusters", result->n_zero_clusters },
+		{ "corruptions", result->n_corruptions },
+		{ "leaks", result->n_leaks },
+		{ "check-errors", result->n_check_errors },
+	};
+
+	json_object_object_add(object, "filename", say_json_text(path));
+	json_object_object_add(object, "format",
+			       json_object_new_string(bpull_format_name(result->format)));
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		json_object_object_add(object, numbers[i].name,
+				       json_object_new_uint64(numbers[i].value));
+	json_object_object_add(object, "findings", json_object_get(findings));
+	say_json(object, SAY_JSON_DOCUMENT);
+}
+
+static void check_print_text(const struct bpull_check_result *result)
+{
+	uint64_t n_found = result->n_corruptions + result->n_leaks;
+
+	if (n_found > CHECK_REPORTS_MAX)
+		say_data("... (%" PRIu64 " findings in all)\n", n_found);
+	if (!n_found && !result->n_check_errors)
+		say_data("No errors were found on the image.\n");
+	if (result->n_corruptions)
+		say_data("%" PRIu64 " errors were found on the image: it must not be written to.\n",
+			 result->n_corruptions);
+	if (result->n_leaks)
+		say_data("%" PRIu64 " leaked clusters were found on the image: they cost space, no "
+			 "data.\n",
+			 result->n_leaks);
+	if (result->n_check_errors)
+		say_data("%" PRIu64 " internal errors happened: the check is not complete.\n",
+			 result->n_check_errors);
+	say_data("%" PRIu64 "/%" PRIu64 " clusters allocated, %" PRIu64 " compressed, %" PRIu64
+		 " zero\n",
+		 result->n_allocated_clusters, result->n_total_clusters,
+		 result->n_compressed_clusters, result->n_zero_clusters);
+	say_data("Image end offset: %" PRIu64 "\n", result->image_end_offset);
+}
+
+static int check_run(const struct check_command *command, const char *path)
+{
+	struct json_object *findings = command->json ? json_object_new_array() : NULL;
+	struct bpull_check_options options = {
+		.size = sizeof(options),
+		.flags = command->chain.disk.flags,
+		.format = command->chain.disk.format,
+		.report = command->json ? check_report_json : check_report_text,
+		.opaque = findings,
+		.max_reports = CHECK_REPORTS_MAX,
+	};
+	struct bpull_check_result result = { 0 };
+	struct bpull_error error = { 0 };
+	int code;
+
+	int rc = bpull_check(path, &options, &result, &error);
+	if (rc) {
+		code = say_failed(&error, rc);
+	} else {
+		if (command->json)
+			check_print_json(path, &result, findings);
+		else
+			check_print_text(&result);
+		code = check_exit_code(&result);
+	}
+	json_object_put(findings);
+	return code;
+}
+
+static int check_parse(struct check_command *command, int argc, char **argv)
+{
+	int option, code;
+	while ((option = options_next(argc, argv, ":f:h", check_table)) != -1) {
+		switch (option) {
+		case 'h': command->help = true; return 0;
+		case '?': return EXIT_CODE_USAGE;
+		case CHECK_JSON: command->json = true; break;
+		default:
+			code = options_chain_take(&command->chain, "check", option, optarg);
+			if (code)
+				return code;
+		}
+	}
+	if (optind + 1 != argc)
+		return say_usage("check", optind == argc ? "an image's name is missing"
+							 : "check looks at one image at a time");
+	return 0;
+}
+
+int check_main(int argc, char **argv)
+{
+	struct check_command command = { 0 };
+	int code = check_parse(&command, argc, argv);
+	if (!code && command.help)
+		fputs(check_help, stdout);
+	else if (!code)
+		code = check_run(&command, argv[optind]);
+	options_chain_free(&command.chain);
+	return code;
+}

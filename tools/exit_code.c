@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The one place where the library's errors become exit codes. Nothing here
+ * looks at a message: texts may change, errno values are the contract.
+ *
+ * sysexits.h was rejected: its 64..78 have no word for "locked" or "corrupt",
+ * the two that a script around disk images must tell apart.
+ */
+#include "tools/exit_code.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+int exit_code_of_error(int error)
+{
+	switch (-error) {
+	case 0: return EXIT_CODE_DONE;
+	case EBUSY: return EXIT_CODE_BUSY;
+	case EUCLEAN: return EXIT_CODE_CORRUPT;
+	case EPERM:
+	case ENOTSUP: return EXIT_CODE_REFUSED;
+	case ENOSPC:
+	case EDQUOT: return EXIT_CODE_NO_SPACE;
+	default: return EXIT_CODE_FAILED;
+	}
+}
+
+const char *exit_code_class(int code)
+{
+	if (code > EXIT_CODE_SIGNAL)
+		return "stopped";
+	switch ((enum exit_code)code) {
+	case EXIT_CODE_DONE: return "done";
+	case EXIT_CODE_FAILED: return "failed";
+	case EXIT_CODE_USAGE: return "usage";
+	case EXIT_CODE_BUSY: return "busy";
+	case EXIT_CODE_CORRUPT: return "corrupt";
+	case EXIT_CODE_LEAKS: return "leaks";
+	case EXIT_CODE_REFUSED: return "refused";
+	case EXIT_CODE_NO_SPACE: return "no-space";
+	case EXIT_CODE_SIGNAL: break;
+	}
+	return "failed";
+}
+
+const char *exit_code_hint(int error)
+{
+	switch (-error) {
+	case EUCLEAN:
+		return "work on a copy of the image; 'blockpull check' lists the damage it can "
+		       "reach";
+	case ENOSPC:
+	case EDQUOT: return "make room, then run the same command again";
+	default: return NULL;
+	}
+}

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * blockpull info: what an image is, and whether it can be pulled into. The JSON
+ * has qemu-img's names where qemu-img has a name for it, so that scripts keep
+ * working; what only we know has names of its own next to them.
+ *
+ * The human text is not made from the JSON: its lines are worded for people and
+ * may change, the JSON may only grow.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <json-c/json_object.h>
+
+#include "engine/blockpull.h"
+#include "tools/commands.h"
+#include "tools/exit_code.h"
+#include "tools/options.h"
+#include "tools/say.h"
+#include "tools/size.h"
+
+const char info_help[] =
+	"Usage: blockpull info [OPTION...] IMAGE\n"
+	"\n"
+	"Describes an image: format, sizes, backing file, features, and whether a pull\n"
+	"into it is possible.\n"
+	"\n"
+	"Options:\n"
+	"  --chain              describe the whole backing chain\n"
+	"  --json               as JSON, with the field names of qemu-img info; with\n"
+	"                       --chain an array\n"
+	"  --force-share        take no locks: for images in use; what is read may be\n"
+	"                       half-written\n"
+	"  --allow-backing DIR  backing files may lie below DIR too; repeatable; 'any';\n"
+	"                       'none' (default: BLOCKPULL_ALLOW_BACKING)\n"
+	"  --backing-format FMT format of backing files for which none is recorded\n"
+	"  -f, --format FMT     the image's format: raw, qcow2 or qed\n"
+	"                       (default: detected)\n"
+	"  -h, --help           this text\n";
+
+enum {
+	INFO_CHAIN = OPTIONS_OWN,
+	INFO_JSON,
+};
+
+static const struct option info_table[] = {
+	{ "chain", no_argument, NULL, INFO_CHAIN },
+	{ "json", no_argument, NULL, INFO_JSON },
+	OPTIONS_CHAIN,
+	OPTIONS_SHARE,
+	OPTIONS_HELP,
+	OPTIONS_END,
+};
+
+/* The backing file's name as the image's place makes it; NULL: none, or no memory. Free it. */
+static char *info_full_backing_name(const struct bpull_layer_info *layer)
+{
+	char *full = NULL;
+	const char *slash = layer->path ? strrchr(layer->path, '/') : NULL;
+	if (!layer->backing_name)
+		return NULL;
+	if (*layer->backing_name == '/' || !slash)
+		return strdup(layer->backing_name);
+	if (asprintf(&full, "%.*s/%s", (int)(slash - layer->path), layer->path,
+		     layer->backing_name) < 0)
+		return NULL;
+	return full;
+}
+
+static const char *info_compat(const struct bpull_layer_info *layer)
+{
+	return layer->version >= 3 ? "1.1" : "0.10";
+}
+
+static bool info_has_clusters(const struct bpull_layer_info *layer)
+{
+	return layer->format == BPULL_FORMAT_QCOW2 || layer->format == BPULL_FORMAT_QED;
+}
+
+/* ---- JSON ------------------------------------------------------------------ */
+
+static void info_add_bool(struct json_object *object, const char *name, int value)
+{
+	json_object_object_add(object, name, json_object_new_boolean(value));
+}
+
+static void info_add_text(struct json_object *object, const char *name, const char *value)
+{
+	if (value)
+		json_object_object_add(object, name, say_json_text(value));
+}
+
+static void info_add_number(struct json_object *object, const char *name, uint64_t value)
+{
+	json_object_object_add(object, name, json_object_new_uint64(value));
+}
+
+static struct json_object *info_json_specific(const struct bpull_layer_info *layer)
+{
+	struct json_object *specific = json_object_new_object();
+	struct json_object *data = json_object_new_object();
+
+	info_add_text(specific, "type", bpull_format_name(layer->format));
+	if (layer->format == BPULL_FORMAT_QCOW2) {
+		info_add_text(data, "compat", info_compat(layer));
+		info_add_text(data, "compression-type", layer->compression);
+		info_add_bool(data, "lazy-refcounts", layer->lazy_refcounts);
+		info_add_number(data, "refcount-bits", layer->refcount_bits);
+		info_add_bool(data, "corrupt", layer->corrupt);
+		info_add_bool(data, "extended-l2", layer->extended_l2);
+		info_add_bool(data, "has-data-file", layer->has_data_file);
+		info_add_bool(data, "has-bitmaps", layer->has_bitmaps);
+		info_add_number(data, "snapshot-count", layer->n_snapshots);
+	} else {
+		info_add_number(data, "table-size", layer->table_size);
+	}
+	json_object_object_add(specific, "data", data);
+	return specific;
+}
+
+static struct json_object *info_json_layer(const struct bpull_layer_info *layer)
+{
+	struct json_object *object = json_object_new_object();
+	char *full_name = info_full_backing_name(layer);
+
+	info_add_text(object, "filename", layer->path);
+	info_add_text(object, "format", bpull_format_name(layer->format));
+	info_add_number(object, "virtual-size", layer->virtual_size);
+	info_add_number(object, "actual-size", layer->disk_size);
+	info_add_number(object, "file-size", layer->file_size);
+	if (info_has_clusters(layer))
+		info_add_number(object, "cluster-size", layer->cluster_size);
+	info_add_text(object, "backing-filename", layer->backing_name);
+	info_add_text(object, "full-backing-filename", full_name);
+	info_add_text(object, "backing-filename-format", layer->backing_format);
+	info_add_bool(object, "dirty-flag", layer->dirty);
+	if (layer->encryption) {
+		info_add_bool(object, "encrypted", 1);
+		info_add_text(object, "encryption", layer->encryption);
+	}
+	if (info_has_clusters(layer))
+		json_object_object_add(object, "format-specific", info_json_specific(layer));
+	info_add_bool(object, "readable", !layer->unreadable);
+	info_add_text(object, "unreadable-reason", layer->unreadable);
+	if (info_has_clusters(layer)) {
+		info_add_bool(object, "pullable", !layer->unreadable && !layer->unwritable);
+		info_add_text(object, "unpullable-reason",
+			      layer->unreadable ? layer->unreadable : layer->unwritable);
+	}
+	free(full_name);
+	return object;
+}
+
+static void info_print_json(const struct bpull_info *info, bool chain)
+{
+	struct json_object *array = chain ? json_object_new_array() : NULL;
+	for (unsigned i = 0; i < bpull_info_depth(info); i++) {
+		struct bpull_layer_info layer;
+		if (bpull_info_layer(info, i, &layer))
+			break;
+		struct json_object *object = info_json_layer(&layer);
+		if (!chain) {
+			say_json(object, SAY_JSON_DOCUMENT);
+			return;
+		}
+		json_object_array_add(array, object);
+	}
+	say_json(array, SAY_JSON_DOCUMENT);
+}
+
+/* ---- Text ------------------------------------------------------------------ */
+
+static void info_print_features(const struct bpull_layer_info *layer)
+{
+	if (layer->format == BPULL_FORMAT_QCOW2) {
+		say_data("compat: %s\n", info_compat(layer));
+		say_data("refcount bits: %u\n", layer->refcount_bits);
+		if (layer->compression)
+			say_data("compression type: %s\n", layer->compression);
+	}
+	if (layer->format == BPULL_FORMAT_QED)
+		say_data("table size: %u clusters\n", layer->table_size);
+	if (layer->n_snapshots)
+		say_data("snapshots: %u\n", layer->n_snapshots);
+	if (layer->encryption)
+		say_data("encryption: %s\n", layer->encryption);
+	if (layer->lazy_refcounts)
+		say_data("lazy refcounts: yes\n");
+	if (layer->extended_l2)
+		say_data("extended l2: yes\n");
+	if (layer->has_data_file)
+		say_data("external data file: yes\n");
+	if (layer->has_bitmaps)
+		say_data("bitmaps: yes\n");
+	if (layer->dirty)
+		say_data("dirty: yes (not closed cleanly)\n");
+	if (layer->corrupt)
+		say_data("corrupt: yes (marked so)\n");
+}
+
+static void info_print_layer(const struct bpull_layer_info *layer)
+{
+	char size[SIZE_TEXT_CAP];
+	char *full_name = info_full_backing_name(layer);
+
+	say_data("image: %s\n", layer->path);
+	say_data("file format: %s\n", bpull_format_name(layer->format));
+	say_data("virtual size: %s (%" PRIu64 " bytes)\n", size_text(layer->virtual_size, size),
+		 layer->virtual_size);
+	say_data("disk size: %s\n", size_text(layer->disk_size, size));
+	if (info_has_clusters(layer))
+		say_data("cluster_size: %u\n", layer->cluster_size);
+	if (layer->backing_name && full_name && strcmp(layer->backing_name, full_name) != 0)
+		say_data("backing file: %s (actual path: %s)\n", layer->backing_name, full_name);
+	else if (layer->backing_name)
+		say_data("backing file: %s\n", layer->backing_name);
+	if (layer->backing_name)
+		say_data("backing file format: %s\n",
+			 layer->backing_format ? layer->backing_format : "not recorded");
+	info_print_features(layer);
+	if (layer->unreadable)
+		say_data("readable: no (%s)\n", layer->unreadable);
+	else if (layer->unwritable && layer->backing_name)
+		say_data("pull: refused (%s)\n", layer->unwritable);
+	else if (layer->backing_name)
+		say_data("pull: possible\n");
+	free(full_name);
+}
+
+static void info_print_text(const struct bpull_info *info)
+{
+	for (unsigned i = 0; i < bpull_info_depth(info); i++) {
+		struct bpull_layer_info layer;
+		if (bpull_info_layer(info, i, &layer))
+			break;
+		if (i)
+			say_data("\n");
+		info_print_layer(&layer);
+	}
+}
+
+/* ---- Command --------------------------------------------------------------- */
+
+struct info_command {
+	struct options_chain chain;
+	bool whole_chain, json, help;
+};
+
+static int info_parse(struct info_command *command, int argc, char **argv)
+{
+	int option, code;
+	while ((option = options_next(argc, argv, ":f:h", info_table)) != -1) {
+		switch (option) {
+		case 'h': command->help = true; return 0;
+		case '?': return EXIT_CODE_USAGE;
+		case INFO_CHAIN: command->whole_chain = true; break;
+		case INFO_JSON: command->json = true; break;
+		default:
+			code = options_chain_take(&command->chain, "info", option, optarg);
+			if (code)
+				return code;
+		}
+	}
+	if (optind + 1 != argc)
+		return say_usage("info", optind == argc ? "an image's name is missing"
+							: "info describes one image at a time");
+	command->chain.disk.flags |= BPULL_DISK_READ_ONLY;
+	if (!command->whole_chain)
+		command->chain.disk.flags |= BPULL_DISK_NO_BACKING;
+	return options_chain_finish(&command->chain, "info");
+}
+
+int info_main(int argc, char **argv)
+{
+	struct info_command command = { 0 };
+	struct bpull_error error = { 0 };
+	struct bpull_info *info = NULL;
+
+	int code = info_parse(&command, argc, argv);
+	if (!code && command.help) {
+		fputs(info_help, stdout);
+	} else if (!code) {
+		int rc = bpull_info_open(argv[optind], &command.chain.disk, &info, &error);
+		if (rc)
+			code = say_failed(&error, rc);
+		else if (command.json)
+			info_print_json(info, command.whole_chain);
+		else
+			info_print_text(info);
+	}
+	bpull_info_close(info);
+	options_chain_free(&command.chain);
+	return code;
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * blockpull: the command. A table of commands and what surrounds all of them:
+ * descriptors, SIGPIPE, help, the state of stdout at the end.
+ *
+ * It is an ordinary embedder of the library. When a command needs something
+ * that engine/blockpull.h does not offer, the library lacks it.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/blockpull.h"
+#include "tools/commands.h"
+#include "tools/exit_code.h"
+#include "tools/say.h"
+#include "tools/suggest.h"
+
+struct main_command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *summary;
+	const char *help;
+};
+
+static int help_main(int argc, char **argv);
+static const char help_help[];
+
+static const struct main_command main_commands[] = {
+	{ "pull", pull_main, "copy what an image reads from its backing chain into it", pull_help },
+	{ "info", info_main, "describe an image or its chain", info_help },
+	{ "map", map_main, "list what the guest's disk consists of", map_help },
+	{ "check", check_main, "look for damage and leaks in an image", check_help },
+	{ "create", create_main, "make a new qcow2 or QED image", create_help },
+	{ "help", help_main, "explain a command", help_help },
+};
+
+#define N_COMMANDS (sizeof(main_commands) / sizeof(main_commands[0]))
+
+static const char help_help[] = "Usage: blockpull help [COMMAND]\n"
+				"\n"
+				"Lists the commands, or explains one.\n";
+
+static void main_usage(FILE *out)
+{
+	fputs("Usage: blockpull COMMAND [OPTION...] [IMAGE...]\n"
+	      "\n"
+	      "Makes disk images stand alone: copies what a qcow2 or QED image still reads\n"
+	      "from its backing chain into it, then drops the link.\n"
+	      "\n"
+	      "Commands:\n",
+	      out);
+	for (size_t i = 0; i < N_COMMANDS; i++)
+		fprintf(out, "  %-8s %s\n", main_commands[i].name, main_commands[i].summary);
+	fputs("\n"
+	      "Options:\n"
+	      "  -h, --help     this text; behind a command, its own\n"
+	      "  -V, --version  the version\n"
+	      "\n"
+	      "Exit codes: 0 done, 1 failed, 2 usage, 3 in use, 4 corrupt, 5 leaks (check),\n"
+	      "6 refused, 7 no space, 130 or 143 stopped by a signal.\n"
+	      "'blockpull help COMMAND' explains a command; see also blockpull(1).\n",
+	      out);
+}
+
+/* NULL: there is none; that has been said. */
+static const struct main_command *main_find(const char *name)
+{
+	struct suggest suggest = { 0 };
+	for (size_t i = 0; i < N_COMMANDS; i++) {
+		if (!strcmp(name, main_commands[i].name))
+			return &main_commands[i];
+		suggest_offer(&suggest, name, main_commands[i].name);
+	}
+	if (suggest.best)
+		say_usage(NULL, "unknown command '%s'; did you mean '%s'?", name, suggest.best);
+	else
+		say_usage(NULL, "unknown command '%s'", name);
+	return NULL;
+}
+
+static int help_main(int argc, char **argv)
+{
+	if (argc > 2)
+		return say_usage(NULL, "help explains one command at a time");
+	if (argc == 2 && strcmp(argv[1], "-h") && strcmp(argv[1], "--help")) {
+		const struct main_command *command = main_find(argv[1]);
+		if (!command)
+			return EXIT_CODE_USAGE;
+		fputs(command->help, stdout);
+		return EXIT_CODE_DONE;
+	}
+	main_usage(stdout);
+	return EXIT_CODE_DONE;
+}
+
+static int main_global_option(const char *option)
+{
+	static const char *const known[] = { "--help", "--version" };
+	struct suggest suggest = { 0 };
+
+	if (!strcmp(option, "-h") || !strcmp(option, "--help")) {
+		main_usage(stdout);
+		return EXIT_CODE_DONE;
+	}
+	if (!strcmp(option, "-V") || !strcmp(option, "--version")) {
+		say_data("blockpull %s\n", bpull_version());
+		return EXIT_CODE_DONE;
+	}
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		suggest_offer(&suggest, option, known[i]);
+	if (suggest.best)
+		return say_usage(NULL, "unknown option '%s'; did you mean '%s'?", option,
+				 suggest.best);
+	return say_usage(NULL, "unknown option '%s'; a command comes first", option);
+}
+
+static int main_run(int argc, char **argv)
+{
+	if (argc < 2) {
+		main_usage(stderr);
+		return EXIT_CODE_USAGE;
+	}
+	if (argv[1][0] == '-')
+		return main_global_option(argv[1]);
+	const struct main_command *command = main_find(argv[1]);
+	return command ? command->run(argc - 1, argv + 1) : EXIT_CODE_USAGE;
+}
+
+/* With a standard descriptor closed, the next file opened would get its number, and a message
+ * would be written into a disk image. What is put there instead fails each use with EBADF. */
+static void main_fill_descriptors(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) >= 0)
+			continue;
+		if (open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+			_exit(EXIT_CODE_FAILED);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	main_fill_descriptors();
+	signal(SIGPIPE, SIG_IGN);
+	return say_finish(main_run(argc, argv));
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * getopt_long() parses; the messages are ours, because its own know neither
+ * the command's name nor what a typo was meant to be.
+ *
+ * --allow-backing and BLOCKPULL_ALLOW_BACKING go through the same function, so
+ * that the variable can't mean more than the option does. Options replace the
+ * variable instead of adding to it: what a command line says is all that holds.
+ */
+#include "tools/options.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/exit_code.h"
+#include "tools/say.h"
+#include "tools/suggest.h"
+
+#define OPTIONS_VARIABLE "BLOCKPULL_ALLOW_BACKING"
+
+static const struct options_word options_formats[] = {
+	{ "raw", BPULL_FORMAT_RAW },
+	{ "qcow2", BPULL_FORMAT_QCOW2 },
+	{ "qed", BPULL_FORMAT_QED },
+	{ NULL, 0 },
+};
+
+static void options_unknown(const char *command, const char *typed, const struct option *table)
+{
+	struct suggest suggest = { 0 };
+	size_t name_len = strcspn(typed, "=");
+	char *name = strndup(typed, name_len);
+
+	for (; name && table->name && name_len > 2; table++)
+		suggest_offer(&suggest, name + 2, table->name);
+	if (suggest.best)
+		say_usage(command, "unknown option '%s'; did you mean '--%s'?", name, suggest.best);
+	else
+		say_usage(command, "unknown option '%s'", name ? name : typed);
+	free(name);
+}
+
+int options_next(int argc, char **argv, const char *letters, const struct option *table)
+{
+	int option = getopt_long(argc, argv, letters, table, NULL);
+	if (option != '?' && option != ':')
+		return option;
+
+	/* For long options optind is past the word; letters may still be inside theirs. */
+	const char *typed = argv[optind - 1];
+	bool is_long = !strncmp(typed, "--", 2);
+	if (option == ':' && is_long)
+		say_usage(argv[0], "option '%s' needs a value", typed);
+	else if (option == ':')
+		say_usage(argv[0], "option '-%c' needs a value", optopt);
+	else if (is_long && optopt)
+		say_usage(argv[0], "option '%.*s' takes no value", (int)strcspn(typed, "="), typed);
+	else if (optopt)
+		say_usage(argv[0], "unknown option '-%c'", optopt);
+	else
+		options_unknown(argv[0], typed, table);
+	return '?';
+}
+
+int options_word(const char *command, const char *option, const char *text,
+		 const struct options_word *table, int *value)
+{
+	struct suggest suggest = { 0 };
+	char all[128] = "";
+	for (; table->word; table++) {
+		if (!strcmp(text, table->word)) {
+			*value = table->value;
+			return 0;
+		}
+		suggest_offer(&suggest, text, table->word);
+		strcat(strcat(all, *all ? ", " : ""), table->word);
+	}
+	if (suggest.best)
+		return say_usage(command, "%s: unknown value '%s'; did you mean '%s'?", option,
+				 text, suggest.best);
+	return say_usage(command, "%s: unknown value '%s'; it must be one of %s", option, text,
+			 all);
+}
+
+int options_size(const char *command, const char *option, const char *text, enum size_kind kind,
+		 uint64_t *bytes)
+{
+	const char *why;
+	if (!size_parse(text, kind, bytes, &why))
+		return 0;
+	return say_usage(command, "%s: '%s' is refused: %s", option, text, why);
+}
+
+static int options_allow(struct options_chain *chain, const char *command, const char *source,
+			 const char *text)
+{
+	enum bpull_backing_rule rule = BPULL_BACKING_DIRS;
+	if (!strcmp(text, "any"))
+		rule = BPULL_BACKING_ANY;
+	else if (!strcmp(text, "none"))
+		rule = BPULL_BACKING_NONE;
+	if (!*text)
+		return say_usage(command, "%s: a directory's name is missing", source);
+	if (chain->rule_given && (rule != chain->disk.backing_rule))
+		return say_usage(command, "%s: 'any' and 'none' can't be combined with others",
+				 source);
+	chain->disk.backing_rule = rule;
+	chain->rule_given = true;
+	if (rule != BPULL_BACKING_DIRS)
+		return 0;
+
+	size_t n_dirs = chain->disk.n_allowed_dirs;
+	const char **dirs = reallocarray(chain->dirs, n_dirs + 1, sizeof(*dirs));
+	if (!dirs) {
+		say_error("out of memory");
+		return EXIT_CODE_FAILED;
+	}
+	dirs[n_dirs] = text;
+	chain->dirs = dirs;
+	chain->disk.allowed_dirs = dirs;
+	chain->disk.n_allowed_dirs = n_dirs + 1;
+	return 0;
+}
+
+int options_chain_take(struct options_chain *chain, const char *command, int option,
+		       const char *text)
+{
+	int format, code;
+	switch (option) {
+	case 'f':
+		code = options_word(command, "--format", text, options_formats, &format);
+		if (!code)
+			chain->disk.format = format;
+		return code;
+	case OPTIONS_BACKING_FORMAT:
+		code = options_word(command, "--backing-format", text, options_formats, &format);
+		if (!code)
+			chain->disk.backing_format = format;
+		return code;
+	case OPTIONS_ALLOW_BACKING: return options_allow(chain, command, "--allow-backing", text);
+	case OPTIONS_FORCE_SHARE: chain->disk.flags |= BPULL_DISK_FORCE_SHARE; return 0;
+	default: return -1;
+	}
+}
+
+int options_chain_finish(struct options_chain *chain, const char *command)
+{
+	chain->disk.size = sizeof(chain->disk);
+	const char *value = chain->rule_given ? NULL : getenv(OPTIONS_VARIABLE);
+	if (!value)
+		return 0;
+	chain->env_copy = strdup(value);
+	if (!chain->env_copy) {
+		say_error("out of memory");
+		return EXIT_CODE_FAILED;
+	}
+	char *rest = chain->env_copy, *item;
+	while ((item = strsep(&rest, ":"))) {
+		/* "a::b" and a colon at the end are slips that PATH forgives too, but there they
+		 * mean the current directory: that would allow more than was written. */
+		int code = *item ? options_allow(chain, command, OPTIONS_VARIABLE, item) : 0;
+		if (code)
+			return code;
+	}
+	return 0;
+}
+
+void options_chain_free(struct options_chain *chain)
+{
+	free(chain->dirs);
+	free(chain->env_copy);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Command line options: the messages around getopt_long(), and the options
+ * that all commands which open images share.
+ */
+#ifndef TOOLS_OPTIONS_H
+#define TOOLS_OPTIONS_H
+
+#include <getopt.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/blockpull.h"
+#include "tools/size.h"
+
+/* Values of long options that have no letter; a command's own begin at OPTIONS_OWN. */
+enum options_value {
+	OPTIONS_ALLOW_BACKING = 256,
+	OPTIONS_BACKING_FORMAT,
+	OPTIONS_FORCE_SHARE,
+	OPTIONS_OWN,
+};
+
+/* Rows for a command's table of long options. */
+#define OPTIONS_CHAIN                                                                  \
+	{ "allow-backing", required_argument, NULL, OPTIONS_ALLOW_BACKING },           \
+		{ "backing-format", required_argument, NULL, OPTIONS_BACKING_FORMAT }, \
+	{                                                                              \
+		"format", required_argument, NULL, 'f'                                 \
+	}
+#define OPTIONS_SHARE                                                 \
+	{                                                             \
+		"force-share", no_argument, NULL, OPTIONS_FORCE_SHARE \
+	}
+#define OPTIONS_HELP                           \
+	{                                      \
+		"help", no_argument, NULL, 'h' \
+	}
+#define OPTIONS_END              \
+	{                        \
+		NULL, 0, NULL, 0 \
+	}
+
+/* The next option of the command's line as getopt_long() returns it; -1: no more; '?': said what
+ * is wrong, exit with EXIT_CODE_USAGE. `letters` must begin with ':'. */
+int options_next(int argc, char **argv, const char *letters, const struct option *table);
+
+/* One of several words. */
+struct options_word {
+	const char *word;
+	int value;
+};
+
+/* Finds `text` in a table that ends with a NULL word. 0, or an exit code after saying what is
+ * wrong with `option`. */
+int options_word(const char *command, const char *option, const char *text,
+		 const struct options_word *table, int *value);
+/* The same for sizes and rates. */
+int options_size(const char *command, const char *option, const char *text, enum size_kind kind,
+		 uint64_t *bytes);
+
+/* How images and their chains are to be opened. Zero it, and free it with options_chain_free(). */
+struct options_chain {
+	struct bpull_disk_options disk; /* complete after options_chain_finish() */
+	bool rule_given;                /* by an option: the environment is not asked */
+	const char **dirs;              /* owned; what they point at is argv or env_copy */
+	char *env_copy;
+};
+
+/* Takes an option if it is one of OPTIONS_CHAIN or OPTIONS_SHARE. 0: taken; -1: not one of them;
+ * else an exit code. */
+int options_chain_take(struct options_chain *chain, const char *command, int option,
+		       const char *text);
+/* Applies BLOCKPULL_ALLOW_BACKING where no option said otherwise. 0 or an exit code. */
+int options_chain_finish(struct options_chain *chain, const char *command);
+void options_chain_free(struct options_chain *chain);
+
+#endif

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * blockpull pull: options, and the loop that runs any number of images on one
+ * engine, so that they share one limit. By default one after another: a stop
+ * then leaves finished images behind instead of many half-pulled ones, an image
+ * may be the backing file of the next, and one pull keeps a disk busy already.
+ * --jobs runs several at once.
+ *
+ * The loop is poll() on the engine's descriptor and the signals' one, as an
+ * embedder's would be. bpull_engine_wait() was rejected: it hides the window in
+ * which a signal arrives between looking for one and waiting.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/blockpull.h"
+#include "tools/commands.h"
+#include "tools/exit_code.h"
+#include "tools/options.h"
+#include "tools/progress.h"
+#include "tools/pull.h"
+#include "tools/say.h"
+#include "tools/stop.h"
+
+#define PULL_EVENTS_MAX 16
+
+struct pull {
+	struct pull_options options;
+	struct bpull_engine *engine;
+	struct pull_image *images;
+	unsigned n_images, next_idx, n_active, n_ended;
+	bool aborted; /* the stop signal has been passed on */
+	struct progress progress;
+};
+
+/* ---- Progress -------------------------------------------------------------- */
+
+static struct progress_now pull_now(const struct pull *pull)
+{
+	struct progress_now now = { .name = "",
+				    .n_active = pull->n_active,
+				    .n_done = pull->n_ended };
+	for (unsigned i = 0; i < pull->next_idx; i++) {
+		const struct pull_image *image = &pull->images[i];
+		struct bpull_job_info info;
+		if (image->state != PULL_RUNNING)
+			continue;
+		bpull_job_info(image->disk, &info);
+		progress_add(&now, &info);
+		if (!*now.name)
+			now.name = image->path;
+	}
+	return now;
+}
+
+static void pull_json_progress(const struct pull *pull)
+{
+	for (unsigned i = 0; i < pull->next_idx; i++) {
+		struct bpull_job_info info;
+		if (pull->images[i].state != PULL_RUNNING)
+			continue;
+		bpull_job_info(pull->images[i].disk, &info);
+		progress_json(&pull->progress, pull->images[i].path, &info);
+	}
+}
+
+static void pull_show_progress(struct pull *pull)
+{
+	bool wished = stop_take_report_wish();
+	if (!wished && !progress_due(&pull->progress))
+		return;
+	struct progress_now now = pull_now(pull);
+	if (wished && pull->n_active)
+		progress_line(&pull->progress, &now);
+	if (!progress_due(&pull->progress))
+		return;
+	if (pull->progress.mode == PROGRESS_JSON)
+		pull_json_progress(pull);
+	progress_show(&pull->progress, &now);
+}
+
+/* ---- The loop -------------------------------------------------------------- */
+
+static void pull_report_end(struct pull *pull, struct pull_image *image)
+{
+	pull->n_ended++;
+	progress_clear(&pull->progress);
+	/* With --json the summary is the JSON. */
+	pull_image_say(image, pull->options.quiet || pull->options.json);
+	if (pull->options.json)
+		pull_image_json(image, NULL);
+}
+
+static void pull_start_next(struct pull *pull)
+{
+	struct pull_image *image = &pull->images[pull->next_idx++];
+	progress_clear(&pull->progress);
+	pull_image_start(image, pull->engine, &pull->options.chain.disk);
+	if (image->state == PULL_ENDED) {
+		pull_report_end(pull, image);
+		return;
+	}
+	pull->n_active++;
+	struct progress_now now = pull_now(pull);
+	progress_sample(&pull->progress, &now);
+}
+
+/* 0 or -errno of the engine, after which it is of no more use. */
+static int pull_process(struct pull *pull)
+{
+	struct bpull_event events[PULL_EVENTS_MAX];
+	int n = bpull_engine_process(pull->engine, events, PULL_EVENTS_MAX);
+	for (int i = 0; i < n; i++) {
+		struct pull_image *image = events[i].user_data;
+		if (events[i].type != BPULL_EVENT_JOB || events[i].status == BPULL_JOB_READY)
+			continue;
+		pull_image_conclude(image, &events[i], stop_signal());
+		pull->n_active--;
+		pull_report_end(pull, image);
+	}
+	return n < 0 ? n : 0;
+}
+
+/* Passes the first stop signal on to all that runs. */
+static void pull_pass_stop(struct pull *pull)
+{
+	if (pull->aborted || !stop_signal())
+		return;
+	pull->aborted = true;
+	progress_clear(&pull->progress);
+	if (pull->n_active && !pull->options.quiet)
+		say_note("stopping (%s); what was copied is being made durable...",
+			 strsignal(stop_signal()));
+	for (unsigned i = 0; i < pull->next_idx; i++) {
+		if (pull->images[i].state == PULL_RUNNING)
+			bpull_job_abort(pull->images[i].disk);
+	}
+}
+
+static int pull_loop(struct pull *pull, int stop_fd)
+{
+	while (pull->n_active || (pull->next_idx < pull->n_images && !stop_signal())) {
+		while (pull->n_active < pull->options.n_jobs && pull->next_idx < pull->n_images &&
+		       !stop_signal())
+			pull_start_next(pull);
+		pull_pass_stop(pull);
+		int rc = pull_process(pull);
+		if (rc) {
+			progress_clear(&pull->progress);
+			say_error("the I/O engine failed: %s", strerror(-rc));
+			return exit_code_of_error(rc);
+		}
+		pull_show_progress(pull);
+		if (!pull->n_active)
+			continue;
+		struct pollfd fds[] = {
+			{ .fd = bpull_engine_fd(pull->engine), .events = POLLIN },
+			{ .fd = stop_fd, .events = POLLIN },
+		};
+		if (poll(fds, 2, progress_timeout_ms(&pull->progress)) > 0 && fds[1].revents)
+			stop_drain();
+	}
+	return 0;
+}
+
+static void pull_plan_all(struct pull *pull)
+{
+	for (; pull->next_idx < pull->n_images && !stop_signal(); pull->next_idx++) {
+		struct pull_image *image = &pull->images[pull->next_idx];
+		struct pull_plan plan;
+		pull_image_plan(image, pull->engine, &pull->options.chain.disk, &plan);
+		if (image->code || !(pull->options.quiet || pull->options.json))
+			pull_image_say_plan(image, &plan);
+		if (pull->options.json)
+			pull_image_json(image, &plan);
+	}
+}
+
+/* Images that a stop came before. One line for all of them: there may be hundreds. */
+static void pull_end_untried(struct pull *pull)
+{
+	unsigned n_untried = 0;
+	for (unsigned i = 0; i < pull->n_images; i++) {
+		struct pull_image *image = &pull->images[i];
+		if (image->state != PULL_UNTRIED)
+			continue;
+		n_untried++;
+		pull_image_stop(image, stop_signal());
+		if (pull->options.json)
+			pull_image_json(image, NULL);
+	}
+	if (n_untried)
+		say_error("%u of %u images were not begun", n_untried, pull->n_images);
+}
+
+/* A stop outweighs what failed before it: the caller asked for it and waits for that answer. */
+static int pull_exit_code(const struct pull *pull)
+{
+	int code = 0;
+	for (unsigned i = 0; i < pull->n_images; i++) {
+		if (pull->images[i].code > EXIT_CODE_SIGNAL)
+			return pull->images[i].code;
+		if (!code)
+			code = pull->images[i].code;
+	}
+	return code;
+}
+
+static int pull_run(struct pull *pull)
+{
+	struct bpull_error error = { 0 };
+	int stop_fd = stop_install();
+	if (stop_fd < 0) {
+		say_error("signal handlers can't be installed: %s", strerror(-stop_fd));
+		return EXIT_CODE_FAILED;
+	}
+	int rc = bpull_engine_open(&pull->options.engine, &pull->engine, &error);
+	if (rc)
+		return say_failed(&error, rc);
+
+	int code = 0;
+	progress_open(&pull->progress,
+		      pull->options.dry_run ? PROGRESS_NONE : pull->options.progress,
+		      pull->options.engine.bandwidth, pull->n_images);
+	if (pull->options.dry_run)
+		pull_plan_all(pull);
+	else
+		code = pull_loop(pull, stop_fd);
+	progress_clear(&pull->progress);
+	if (!code) {
+		pull_end_untried(pull);
+		code = pull_exit_code(pull);
+	}
+	bpull_engine_close(pull->engine);
+	return code;
+}
+
+static int pull_all(struct pull *pull, unsigned n_images, char **names)
+{
+	pull->n_images = n_images;
+	pull->images = calloc(n_images, sizeof(*pull->images));
+	if (!pull->images) {
+		say_error("out of memory");
+		return EXIT_CODE_FAILED;
+	}
+	for (unsigned i = 0; i < n_images; i++)
+		pull->images[i].path = names[i];
+	int code = pull_run(pull);
+	free(pull->images);
+	return code;
+}
+
+int pull_main(int argc, char **argv)
+{
+	struct pull pull = { 0 };
+	int code = pull_options_parse(&pull.options, argc, argv);
+	if (!code && pull.options.help)
+		fputs(pull_help, stdout);
+	else if (!code)
+		code = pull_all(&pull, argc - optind, argv + optind);
+	options_chain_free(&pull.options.chain);
+	return code;
+}

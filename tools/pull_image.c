@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * One image of a pull, and all that is ever said about it. Results are kept in
+ * the struct and printed by functions that only read it, so that text and JSON
+ * can't disagree.
+ *
+ * A dry run maps the chain through the public API instead of asking the job: it
+ * must not need write access, and the map is what the job itself will walk.
+ */
+#include "tools/pull.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <json-c/json_object.h>
+
+#include "tools/exit_code.h"
+#include "tools/progress.h"
+#include "tools/say.h"
+#include "tools/size.h"
+#include "tools/stop.h"
+
+#define PULL_PLAN_EXTENTS 512
+
+static void pull_image_end(struct pull_image *image, const char *status, int code)
+{
+	bpull_disk_close(image->disk);
+	image->disk = NULL;
+	image->state = PULL_ENDED;
+	image->status = status;
+	image->code = code;
+}
+
+static void pull_image_fail(struct pull_image *image, int error)
+{
+	image->error.code = error;
+	pull_image_end(image, "failed", exit_code_of_error(error));
+}
+
+/* 0 or -errno; opened images have their warning said. */
+static int pull_image_open(struct pull_image *image, struct bpull_engine *engine,
+			   const struct bpull_disk_options *options)
+{
+	int rc = bpull_disk_open(engine, image->path, options, &image->disk, &image->error);
+	if (rc)
+		return rc;
+	image->depth = bpull_disk_depth(image->disk);
+	image->virtual_size = bpull_disk_size(image->disk);
+	const char *warning = bpull_disk_warning(image->disk);
+	if (warning)
+		say_note("warning: %s", warning);
+	return 0;
+}
+
+void pull_image_start(struct pull_image *image, struct bpull_engine *engine,
+		      const struct bpull_disk_options *options)
+{
+	struct bpull_disk_options own = *options;
+	own.user_data = image;
+	image->state = PULL_RUNNING;
+	int rc = pull_image_open(image, engine, &own);
+	if (!rc && !stop_signal())
+		rc = bpull_job_start(image->disk, NULL, &image->error);
+	if (rc)
+		pull_image_fail(image, rc);
+	else if (stop_signal())
+		pull_image_stop(image, stop_signal());
+}
+
+void pull_image_conclude(struct pull_image *image, const struct bpull_event *event, int signal)
+{
+	bpull_job_info(image->disk, &image->info);
+	switch (event->status) {
+	case BPULL_JOB_COMPLETED: pull_image_end(image, "completed", EXIT_CODE_DONE); break;
+	case BPULL_JOB_CANCELED: pull_image_stop(image, signal); break;
+	case BPULL_JOB_FAILED:
+		snprintf(image->error.message, sizeof(image->error.message), "%s", event->message);
+		pull_image_fail(image, event->error ? event->error : -EIO);
+		break;
+	case BPULL_JOB_READY: break; /* not without BPULL_JOB_MANUAL_FINALIZE */
+	}
+}
+
+void pull_image_stop(struct pull_image *image, int signal)
+{
+	pull_image_end(image, "canceled", EXIT_CODE_SIGNAL + signal);
+}
+
+/* A pull that would be refused must be refused here too. */
+static int pull_plan_check(struct pull_image *image, const struct bpull_disk_options *options)
+{
+	struct bpull_layer_info top;
+	struct bpull_info *info;
+	struct bpull_disk_options alone = *options;
+	alone.flags |= BPULL_DISK_NO_BACKING;
+
+	int rc = bpull_info_open(image->path, &alone, &info, &image->error);
+	if (rc)
+		return rc;
+	rc = bpull_info_layer(info, 0, &top);
+	if (!rc && image->depth > 1 && top.unwritable) {
+		rc = top.corrupt ? -EUCLEAN : -ENOTSUP;
+		snprintf(image->error.message, sizeof(image->error.message),
+			 "'%s' can't be pulled into: %s", image->path, top.unwritable);
+	}
+	bpull_info_close(info);
+	return rc;
+}
+
+static void pull_plan_count(struct pull_plan *plan, const struct bpull_extent *extent)
+{
+	if (!extent->present)
+		plan->skipped_bytes += extent->length;
+	else if (extent->depth == 0)
+		plan->present_bytes += extent->length;
+	else if (extent->zero)
+		plan->skipped_bytes += extent->length;
+	else
+		plan->copy_bytes += extent->length;
+}
+
+void pull_image_plan(struct pull_image *image, struct bpull_engine *engine,
+		     const struct bpull_disk_options *options, struct pull_plan *plan)
+{
+	struct bpull_disk_options read_only = *options;
+	read_only.flags |= BPULL_DISK_READ_ONLY;
+	*plan = (struct pull_plan){ 0 };
+	image->state = PULL_RUNNING;
+
+	int rc = pull_image_open(image, engine, &read_only);
+	if (!rc)
+		rc = pull_plan_check(image, &read_only);
+	for (uint64_t start = 0; !rc && !stop_signal() && start < image->virtual_size;) {
+		struct bpull_extent extents[PULL_PLAN_EXTENTS];
+		int n = bpull_disk_map(image->disk, start, extents, PULL_PLAN_EXTENTS,
+				       &image->error);
+		for (int i = 0; i < n; i++)
+			pull_plan_count(plan, &extents[i]);
+		if (n > 0)
+			start = extents[n - 1].start + extents[n - 1].length;
+		else
+			rc = n ? n : -EIO; /* an end before the end */
+	}
+	if (rc)
+		pull_image_fail(image, rc);
+	else if (stop_signal())
+		pull_image_stop(image, stop_signal());
+	else
+		pull_image_end(image, "dry-run", EXIT_CODE_DONE);
+}
+
+static void pull_say_summary(const struct pull_image *image)
+{
+	const struct bpull_job_info *info = &image->info;
+	char copied[SIZE_TEXT_CAP], zero[SIZE_TEXT_CAP], skipped[SIZE_TEXT_CAP],
+		present[SIZE_TEXT_CAP], cloned[SIZE_TEXT_CAP], rate[SIZE_TEXT_CAP];
+	char cloned_part[SIZE_TEXT_CAP + 16] = "";
+	double seconds = info->elapsed_ns / 1e9;
+	uint64_t moved = info->copied_bytes + info->cloned_bytes;
+
+	if (info->cloned_bytes)
+		snprintf(cloned_part, sizeof(cloned_part), "%s cloned, ",
+			 size_text(info->cloned_bytes, cloned));
+	say_note("%s: %s copied, %s%s zero, %s skipped, %s already there, %.2f s (%s MiB/s)",
+		 image->path, size_text(info->copied_bytes, copied), cloned_part,
+		 size_text(info->zero_bytes, zero), size_text(info->skipped_bytes, skipped),
+		 size_text(info->present_bytes, present), seconds,
+		 size_text_mib(seconds > 0 ? moved / seconds : 0, rate));
+}
+
+static void pull_say_stopped(const struct pull_image *image)
+{
+	char kept[SIZE_TEXT_CAP];
+	const char *name = strsignal(image->code - EXIT_CODE_SIGNAL);
+	if (!image->info.type)
+		say_error("'%s': stopped before the pull began (%s)", image->path, name);
+	else
+		say_error("'%s': stopped (%s); %s copied are kept and the image is valid",
+			  image->path, name,
+			  size_text(image->info.copied_bytes + image->info.cloned_bytes, kept));
+	say_hint("run the same command again to go on");
+}
+
+void pull_image_say(const struct pull_image *image, bool quiet)
+{
+	if (image->code > EXIT_CODE_SIGNAL) {
+		pull_say_stopped(image);
+	} else if (image->code) {
+		say_failed(&image->error, image->error.code);
+		if (image->info.type && !exit_code_hint(image->error.code))
+			say_hint("'%s' keeps its backing file and what was copied; run the same "
+				 "command again to go on",
+				 image->path);
+	} else if (!quiet && image->depth == 1) {
+		say_note("%s: has no backing file; there is nothing to pull", image->path);
+	} else if (!quiet) {
+		pull_say_summary(image);
+	}
+}
+
+void pull_image_say_plan(const struct pull_image *image, const struct pull_plan *plan)
+{
+	char copy[SIZE_TEXT_CAP], skipped[SIZE_TEXT_CAP], present[SIZE_TEXT_CAP];
+	if (image->code || image->depth == 1)
+		pull_image_say(image, false);
+	else
+		say_note("%s: would copy at most %s from %u backing %s, %s skipped, %s already "
+			 "there; nothing was changed",
+			 image->path, size_text(plan->copy_bytes, copy), image->depth - 1,
+			 image->depth == 2 ? "file" : "files",
+			 size_text(plan->skipped_bytes, skipped),
+			 size_text(plan->present_bytes, present));
+}
+
+static struct json_object *pull_plan_bytes(const struct pull_plan *plan)
+{
+	struct json_object *bytes = json_object_new_object();
+	json_object_object_add(bytes, "to-copy", json_object_new_uint64(plan->copy_bytes));
+	json_object_object_add(bytes, "skipped", json_object_new_uint64(plan->skipped_bytes));
+	json_object_object_add(bytes, "present", json_object_new_uint64(plan->present_bytes));
+	return bytes;
+}
+
+void pull_image_json(const struct pull_image *image, const struct pull_plan *plan)
+{
+	struct json_object *line = json_object_new_object();
+	const char *message = image->error.code ? image->error.message : NULL;
+
+	if (message && !*message)
+		message = strerror(-image->error.code);
+	json_object_object_add(line, "event", json_object_new_string("result"));
+	json_object_object_add(line, "filename", say_json_text(image->path));
+	json_object_object_add(line, "status", json_object_new_string(image->status));
+	json_object_object_add(line, "exit-code", json_object_new_int(image->code));
+	json_object_object_add(line, "exit-class",
+			       json_object_new_string(exit_code_class(image->code)));
+	json_object_object_add(line, "error", say_json_text(message));
+	json_object_object_add(line, "errno", json_object_new_int(-image->error.code));
+	json_object_object_add(line, "virtual-size", json_object_new_uint64(image->virtual_size));
+	json_object_object_add(line, "depth", json_object_new_int(image->depth));
+	json_object_object_add(line, "bytes",
+			       plan ? pull_plan_bytes(plan) : progress_bytes(&image->info));
+	json_object_object_add(line, "seconds", progress_seconds(&image->info));
+	say_json(line, SAY_JSON_LINE);
+}

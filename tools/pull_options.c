@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The options of blockpull pull. What can be known to be wrong without touching
+ * an image is refused here, before any of several images is begun.
+ *
+ * No option has a file to be read from: a pull's rights (--allow-backing) must
+ * be visible where it is started.
+ */
+#include <stdlib.h>
+
+#include "tools/commands.h"
+#include "tools/exit_code.h"
+#include "tools/pull.h"
+#include "tools/say.h"
+
+#define PULL_JOBS_MAX 64
+
+const char pull_help[] =
+	"Usage: blockpull pull [OPTION...] IMAGE...\n"
+	"\n"
+	"Copies what each image reads from its backing chain into it, then drops the\n"
+	"link to its backing file. The image is valid at every moment: a stopped or\n"
+	"broken pull is continued by running it again.\n"
+	"\n"
+	"Options:\n"
+	"  --bandwidth RATE     at most RATE bytes a second for all images together\n"
+	"                       (50M, 50M/s, 1.5G; default 0: no limit)\n"
+	"  --burst SIZE         bytes that may follow an idle time at once\n"
+	"                       (default: a tenth of a second's worth)\n"
+	"  -j, --jobs N         pull N images at once (default 1)\n"
+	"  --allow-backing DIR  backing files may lie below DIR too, not only below the\n"
+	"                       image's own directory; repeatable; 'any': anywhere;\n"
+	"                       'none': nowhere (default: BLOCKPULL_ALLOW_BACKING)\n"
+	"  --backing-format FMT format of backing files for which none is recorded\n"
+	"  -f, --format FMT     the images' format: qcow2 or qed (default: detected)\n"
+	"  --holes MODE         auto: leave out the holes of raw files; read: read them,\n"
+	"                       for file systems that report wrong ones\n"
+	"  --io MODE            auto, uring or threads\n"
+	"  --progress MODE      auto, bar, plain (a line every 10 s), json (lines on\n"
+	"                       stdout, the results too) or none\n"
+	"  --json               a JSON line for each image's result on stdout\n"
+	"  -n, --dry-run        say what would be copied and change nothing\n"
+	"  -q, --quiet          neither progress nor summaries, only errors\n"
+	"  -h, --help           this text\n"
+	"\n"
+	"SIGINT or SIGTERM stops cleanly and keeps what was copied, a second one exits\n"
+	"at once; SIGUSR1 prints a line of progress. See blockpull-pull(1).\n";
+
+enum {
+	PULL_BANDWIDTH = OPTIONS_OWN,
+	PULL_BURST,
+	PULL_HOLES,
+	PULL_IO,
+	PULL_PROGRESS,
+	PULL_JSON,
+};
+
+static const struct option pull_table[] = {
+	{ "bandwidth", required_argument, NULL, PULL_BANDWIDTH },
+	{ "burst", required_argument, NULL, PULL_BURST },
+	{ "jobs", required_argument, NULL, 'j' },
+	OPTIONS_CHAIN,
+	{ "holes", required_argument, NULL, PULL_HOLES },
+	{ "io", required_argument, NULL, PULL_IO },
+	{ "progress", required_argument, NULL, PULL_PROGRESS },
+	{ "json", no_argument, NULL, PULL_JSON },
+	{ "dry-run", no_argument, NULL, 'n' },
+	{ "quiet", no_argument, NULL, 'q' },
+	OPTIONS_HELP,
+	OPTIONS_END,
+};
+
+static const struct options_word pull_holes_words[] = {
+	{ "auto", 0 },
+	{ "read", BPULL_DISK_READ_HOLES },
+	{ NULL, 0 },
+};
+
+static const struct options_word pull_io_words[] = {
+	{ "auto", BPULL_IO_AUTO },
+	{ "uring", BPULL_IO_URING },
+	{ "threads", BPULL_IO_THREADS },
+	{ NULL, 0 },
+};
+
+static const struct options_word pull_progress_words[] = {
+	{ "auto", PROGRESS_AUTO }, { "bar", PROGRESS_BAR },   { "plain", PROGRESS_PLAIN },
+	{ "json", PROGRESS_JSON }, { "none", PROGRESS_NONE }, { NULL, 0 },
+};
+
+static int pull_take_jobs(struct pull_options *options, const char *text)
+{
+	char *end;
+	unsigned long n_jobs = strtoul(text, &end, 10);
+	if (*text < '1' || *text > '9' || *end || n_jobs > PULL_JOBS_MAX)
+		return say_usage("pull", "--jobs: '%s' is not a number from 1 to %d", text,
+				 PULL_JOBS_MAX);
+	options->n_jobs = n_jobs;
+	return 0;
+}
+
+static int pull_take_words(struct pull_options *options, int option, const char *text)
+{
+	int value = 0, code;
+	switch (option) {
+	case PULL_HOLES:
+		code = options_word("pull", "--holes", text, pull_holes_words, &value);
+		options->chain.disk.flags &= ~BPULL_DISK_READ_HOLES;
+		options->chain.disk.flags |= value;
+		return code;
+	case PULL_IO:
+		code = options_word("pull", "--io", text, pull_io_words, &value);
+		options->engine.io = value;
+		return code;
+	default:
+		code = options_word("pull", "--progress", text, pull_progress_words, &value);
+		options->progress = value;
+		return code;
+	}
+}
+
+static int pull_take(struct pull_options *options, int option, const char *text)
+{
+	switch (option) {
+	case PULL_BANDWIDTH:
+		return options_size("pull", "--bandwidth", text, SIZE_RATE,
+				    &options->engine.bandwidth);
+	case PULL_BURST:
+		return options_size("pull", "--burst", text, SIZE_BYTES, &options->engine.burst);
+	case PULL_HOLES:
+	case PULL_IO:
+	case PULL_PROGRESS: return pull_take_words(options, option, text);
+	case PULL_JSON: options->json = true; return 0;
+	case 'h': options->help = true; return 0;
+	case 'j': return pull_take_jobs(options, text);
+	case 'n': options->dry_run = true; return 0;
+	case 'q': options->quiet = true; return 0;
+	default: return options_chain_take(&options->chain, "pull", option, text);
+	}
+}
+
+int pull_options_parse(struct pull_options *options, int argc, char **argv)
+{
+	int option;
+	*options = (struct pull_options){ .engine.size = sizeof(options->engine), .n_jobs = 1 };
+	while ((option = options_next(argc, argv, ":f:hj:nq", pull_table)) != -1) {
+		if (option == '?')
+			return EXIT_CODE_USAGE;
+		int code = pull_take(options, option, optarg);
+		if (code || options->help)
+			return code;
+	}
+	if (optind == argc)
+		return say_usage("pull", "an image's name is missing");
+	if (options->engine.burst && !options->engine.bandwidth)
+		return say_usage("pull", "--burst has no meaning without --bandwidth");
+	if (options->progress == PROGRESS_JSON)
+		options->json = true; /* who reads events waits for the last one */
+	if (options->quiet && options->progress == PROGRESS_AUTO)
+		options->progress = PROGRESS_NONE;
+	return options_chain_finish(&options->chain, "pull");
+}
