@@ -120,6 +120,7 @@ static enum step submit_writes(struct populate *p)
 
 		io_req_write(&p->reqs[i], file, p->buf + (m->guest_off - p->guest_off), m->len,
 			     m->host_off);
+		p->reqs[i].uncached = true;
 		op_submit(&p->op, &p->reqs[i]);
 	}
 	return STEP_WAIT;
@@ -141,6 +142,7 @@ static enum step write_one(struct populate *p, uint64_t host_off)
 		return STEP_NEXT;
 	}
 	io_req_write(p->reqs, disk_overlay(p->op.disk)->file, p->buf, p->unit, host_off);
+	p->reqs->uncached = true;
 	op_submit(&p->op, p->reqs);
 	return STEP_WAIT;
 }

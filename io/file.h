@@ -53,6 +53,7 @@ struct file {
 	int64_t mtime_ns;  /* when it was opened, to notice a backing file changed underneath */
 	int fd;            /* -1 where there is none (sim) */
 	int slot;          /* index in the ring's file table, or -1 */
+	bool no_uncached;  /* io.c: its file system refuses uncached writes */
 };
 
 /* Which files an image may name. See formats' chain and DESIGN of trust in docs/architecture.md. */

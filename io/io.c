@@ -102,6 +102,9 @@ void io_submit(struct io *io, struct io_req *req)
 	req->next = NULL;
 	req->done_len = 0;
 	req->n_retries = 0;
+	req->uncached_refused = false;
+	if (req->kind != IO_WRITE || req->file->no_uncached)
+		req->uncached = false;
 	io->n_in_flight++;
 	io->ops->submit(io, req);
 }
@@ -117,6 +120,9 @@ unsigned io_reap(struct io *io, struct io_req **out, unsigned max)
 	unsigned n = io->ops->reap(io, out, max);
 	assert(n <= max && n <= io->n_in_flight);
 	io->n_in_flight -= n;
+	for (unsigned i = 0; i < n; i++)
+		if (out[i]->uncached_refused)
+			out[i]->file->no_uncached = true;
 	return n;
 }
 
@@ -181,6 +187,11 @@ bool io_req_attempt(struct io_req *req, int64_t got)
 		return io_req_end(req, got);
 	if (got == -EINTR || got == -EAGAIN)
 		return io_req_again(req);
+	if (got == -EOPNOTSUPP && req->uncached) {
+		req->uncached = false;
+		req->uncached_refused = true;
+		return false;
+	}
 	switch (req->kind) {
 	case IO_READ:
 	case IO_WRITE: return got < 0 ? io_req_end(req, got) : io_req_moved(req, (uint64_t)got);

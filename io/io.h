@@ -20,6 +20,11 @@
 #include "io/err.h"
 #include "io/file.h"
 
+/* Linux 6.14; older kernels and file systems without it answer EOPNOTSUPP. */
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE 0x00000080
+#endif
+
 enum io_kind {
 	IO_READ,
 	IO_WRITE,
@@ -39,6 +44,8 @@ struct io_req {
 	struct iovec one;                /* room for the common single buffer: iov = &one */
 	int (*work)(struct io_req *req); /* IO_WORK; any thread; its value is the result */
 	void *owner;                     /* the submitter's, untouched */
+	bool uncached; /* IO_WRITE: start writing to the device at once and keep nothing in the page
+			* cache; a hint, set after io_req_write() */
 
 	/* Out: 0 or more, or -errno. IO_READ: bytes read, less than len only at the end of the
 	 * file. IO_WRITE: len. Others: 0 (IO_WORK: what work returned). */
@@ -48,7 +55,8 @@ struct io_req {
 	struct io_req *next;
 	uint64_t done_len;
 	unsigned n_retries;
-	struct iovec rest; /* what is left of the buffer done_len lies in */
+	bool uncached_refused; /* the file system does not know that */
+	struct iovec rest;     /* what is left of the buffer done_len lies in */
 };
 
 void io_req_read(struct io_req *req, struct file *file, void *buf, size_t len, uint64_t off);

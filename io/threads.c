@@ -39,7 +39,11 @@ static int64_t threads_attempt(struct io_req *req)
 		break;
 	case IO_WRITE:
 		iov = io_req_rest(req, &n);
-		got = pwritev(req->file->fd, iov, (int)MIN(n, (unsigned)IOV_MAX), off);
+		n = MIN(n, (unsigned)IOV_MAX);
+		/* To pwritev2() alone, an offset of -1 is the file's position: never there. */
+		got = req->uncached && off >= 0
+			      ? pwritev2(req->file->fd, iov, (int)n, off, RWF_DONTCACHE)
+			      : pwritev(req->file->fd, iov, (int)n, off);
 		break;
 	case IO_SYNC: got = fdatasync(req->file->fd); break;
 	case IO_WRITEBACK:

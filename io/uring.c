@@ -53,7 +53,10 @@ static void uring_prep(struct uring *u, struct io_uring_sqe *sqe, struct io_req 
 {
 	switch (req->kind) {
 	case IO_READ:
-	case IO_WRITE: uring_prep_vector(u, sqe, req); break;
+	case IO_WRITE:
+		uring_prep_vector(u, sqe, req);
+		sqe->rw_flags = req->uncached ? RWF_DONTCACHE : 0;
+		break;
 	case IO_SYNC: io_uring_prep_fsync(sqe, req->file->fd, IORING_FSYNC_DATASYNC); break;
 	case IO_WRITEBACK:
 		/* The kernel runs it on its own threads: it may wait for the device's queue. */

@@ -201,3 +201,21 @@ Test(io_req, constructors_keep_the_owner)
 	io_req_sync(&req, &buffered);
 	cr_assert(req.owner == buf && req.kind == IO_SYNC && !req.n_iov);
 }
+
+/* Uncached writing is a hint: where it is refused the write happens all the same. */
+Test(io_req, an_uncached_write_falls_back_and_no_other)
+{
+	struct io_req req;
+
+	io_req_write(&req, &buffered, buf, 1000, 0);
+	cr_assert_not(req.uncached);
+	req.uncached = true;
+	cr_assert_not(io_req_attempt(&req, -EOPNOTSUPP));
+	cr_assert(!req.uncached && req.uncached_refused);
+	cr_assert(io_req_attempt(&req, 1000));
+	cr_assert_eq(req.result, 1000);
+
+	io_req_write(&req, &buffered, buf, 1000, 0);
+	cr_assert(io_req_attempt(&req, -EOPNOTSUPP));
+	cr_assert_eq(req.result, -EOPNOTSUPP);
+}
