@@ -36,6 +36,7 @@ void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(job->message, sizeof(job->message), format, args);
 	va_end(args);
+	engine_wake(disk->engine); /* perhaps nothing else is on its way that would */
 }
 
 static const char *advice(int error)
@@ -191,6 +192,26 @@ static void run_committing(struct bpull_disk *disk)
 	cursor_start(disk);
 }
 
+/* Locks keep QEMU and us apart, but not everybody takes them: a base that was written to while it
+ * was read leaves a mixture behind, and then the link must stay. */
+static bool backing_changed(struct bpull_disk *disk)
+{
+	for (unsigned i = 1; i < disk->chain->n_layers; i++) {
+		struct file *file = disk->chain->layers[i]->file;
+		char name[512];
+
+		if (!file_changed(file))
+			continue;
+		job_fail(disk, -EIO,
+			 "%s: it was changed while it was read; the backing link is kept, and what "
+			 "was "
+			 "copied may be of either state",
+			 err_escape(file->name, strlen(file->name), name, sizeof(name)));
+		return true;
+	}
+	return false;
+}
+
 /* What the tables on disk leave to the chain is what was found zero, or one more walk copies the
  * difference. */
 static void run_proving(struct bpull_disk *disk)
@@ -217,6 +238,8 @@ static void run_proving(struct bpull_disk *disk)
 		cursor_start(disk);
 		return;
 	}
+	if (backing_changed(disk))
+		return;
 	job->step = JOB_DETACHING;
 	if (job->flags & BPULL_JOB_MANUAL_FINALIZE) {
 		job->step = JOB_READY;
@@ -240,7 +263,8 @@ static void give_back_space(struct bpull_disk *disk)
 	struct layer *overlay = disk_overlay(disk);
 
 	if (disk->job.error && !disk->poisoned && !disk->job.gave_back && !overlay->file->is_block)
-		file_truncate(overlay->file, overlay->alloc_end); /* a hint: errors change nothing */
+		file_truncate(overlay->file,
+			      overlay->alloc_end); /* a hint: errors change nothing */
 	disk->job.gave_back = true;
 }
 
@@ -256,7 +280,9 @@ static void run_unwinding(struct bpull_disk *disk)
 		return;
 	if (!disk->poisoned && !commit_is_clean(disk)) {
 		commit_begin(disk, COMMIT_HARD);
-		return;
+		/* No memory for it: then what is not committed goes with the disk. */
+		if (commit_is_running(disk))
+			return;
 	}
 	conclude(disk, disk->job.error ? BPULL_JOB_FAILED : BPULL_JOB_CANCELED);
 }

@@ -101,3 +101,8 @@ void file_close(struct file *file)
 	if (file)
 		file->ops->close(file);
 }
+
+bool file_changed(struct file *file)
+{
+	return file->ops->changed && file->ops->changed(file);
+}

@@ -169,11 +169,23 @@ static void posix_file_close(struct file *file)
 	free(file);
 }
 
+/* A device node's times say nothing of its content. */
+static bool posix_file_changed(struct file *file)
+{
+	struct stat st;
+
+	if (file->is_block || fstat(file->fd, &st))
+		return false;
+	return (uint64_t)st.st_size != file->len ||
+	       (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec != file->mtime_ns;
+}
+
 const struct file_ops posix_file_ops = {
 	.read_at = posix_file_read_at,
 	.write_at = posix_file_write_at,
 	.sync = posix_file_sync,
 	.truncate = posix_file_truncate,
 	.status = posix_holes_status,
+	.changed = posix_file_changed,
 	.close = posix_file_close,
 };

@@ -451,6 +451,30 @@ Test(api, disks_share_an_engine_and_a_base)
 	expect_base_content("ov2");
 }
 
+Test(api, a_base_changed_meanwhile_keeps_the_link)
+{
+	struct bpull_disk *disk;
+	struct bpull_event event;
+	int fd;
+
+	make_overlay("ov", BPULL_FORMAT_QCOW2, "base.raw");
+	disk = open_disk("ov");
+	start(disk, 32 * MiB, 0);
+	expect_no_event(100);
+	fd = open(scratch("base.raw"), O_WRONLY);
+	cr_assert_eq(pwrite(fd, "x", 1, BASE_LEN - 1), 1);
+	close(fd);
+	bpull_job_set_speed(disk, 0, 0);
+	event = next_event(disk);
+	cr_assert_eq(event.status, BPULL_JOB_FAILED);
+	cr_assert_not_null(strstr(event.message, "base.raw"));
+	bpull_disk_close(disk);
+	disk = open_disk("ov");
+	cr_assert_eq(bpull_disk_depth(disk), 2, "the link is gone");
+	start(disk, 0, 0);
+	cr_assert_eq(next_event(disk).status, BPULL_JOB_COMPLETED);
+}
+
 Test(api, an_image_is_not_opened_twice_for_writing)
 {
 	struct bpull_error error = { 0 };
