@@ -113,6 +113,7 @@ struct bpull_disk {
 
 	struct job job;
 	struct control control;
+	struct queued_event ready_event, end_event;
 };
 
 static inline struct layer *disk_overlay(const struct bpull_disk *disk)
@@ -131,7 +132,7 @@ void engine_run(struct bpull_engine *engine);  /* all that can be done without w
 void engine_wait_io(struct bpull_engine *engine, int timeout_ms);
 
 /* events.c */
-/* Queues a job event; the disk's next one replaces none. Drops it when out of memory. */
+/* Queues a job event. */
 void events_push(struct bpull_disk *disk, enum bpull_job_status status, int error,
 		 const char *message);
 int events_take(struct bpull_engine *engine, struct bpull_event *out, int max);

@@ -14,17 +14,19 @@ void events_push(struct bpull_disk *disk, enum bpull_job_status status, int erro
 		 const char *message)
 {
 	struct bpull_engine *engine = disk->engine;
-	struct queued_event *queued = calloc(1, sizeof(*queued));
+	/* A job has at most one of each, so that no event needs memory when there is none. */
+	struct queued_event *queued =
+		status == BPULL_JOB_READY ? &disk->ready_event : &disk->end_event;
 
-	if (!queued)
-		return; /* bpull_job_info() still tells */
-	queued->event = (struct bpull_event){
-		.type = BPULL_EVENT_JOB,
-		.disk = disk,
-		.user_data = disk->user_data,
-		.status = status,
-		.error = error,
-		.message = message,
+	*queued = (struct queued_event){
+		.event = {
+			.type = BPULL_EVENT_JOB,
+			.disk = disk,
+			.user_data = disk->user_data,
+			.status = status,
+			.error = error,
+			.message = message,
+		},
 	};
 	if (engine->events_last)
 		engine->events_last->next = queued;
@@ -42,7 +44,6 @@ int events_take(struct bpull_engine *engine, struct bpull_event *out, int max)
 
 		out[n++] = queued->event;
 		engine->events_first = queued->next;
-		free(queued);
 	}
 	if (!engine->events_first)
 		engine->events_last = NULL;
@@ -57,7 +58,6 @@ void events_forget(struct bpull_disk *disk)
 	while ((queued = *link)) {
 		if (queued->event.disk == disk) {
 			*link = queued->next;
-			free(queued);
 			continue;
 		}
 		disk->engine->events_last = queued;
