@@ -55,6 +55,7 @@ struct file {
 	uint64_t dev, ino; /* identity */
 	int64_t mtime_ns;  /* when it was opened, to notice a backing file changed underneath */
 	int fd;            /* -1 where there is none (sim) */
+	int lock_fd;       /* a description of its own for the locks; 0 or -1: they are on fd */
 	int slot;          /* index in the ring's file table, or -1 */
 	bool no_uncached;  /* io.c: its file system refuses uncached writes */
 };

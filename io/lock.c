@@ -140,12 +140,13 @@ int file_lock_take(struct file *file, enum file_lock kind, bool *unsupported, st
 	*unsupported = false;
 	if (kind == FILE_LOCK_NONE)
 		return 0;
-	int ret = lock_take_all(file->fd, &set, &at);
+	int fd = file->lock_fd > 0 ? file->lock_fd : file->fd;
+	int ret = lock_take_all(fd, &set, &at);
 	if (!ret)
-		ret = lock_ask_all(file->fd, &set, &at);
+		ret = lock_ask_all(fd, &set, &at);
 	if (!ret)
 		return 0;
-	lock_release(file->fd);
+	lock_release(fd);
 	if (ret == -EBUSY)
 		return lock_refused(file, kind, at, err);
 	if (lock_missing(ret)) {

@@ -164,6 +164,8 @@ static void posix_file_close(struct file *file)
 		fcntl(file->fd, F_OFD_SETLK, &all);
 		close(file->fd);
 	}
+	if (file->lock_fd > 0)
+		close(file->lock_fd);
 	free(file->name);
 	free(file->real_name);
 	free(file);

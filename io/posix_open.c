@@ -267,6 +267,15 @@ static int posix_open_lock(const struct posix_open *po, struct file *file, bool 
 			   struct err *err)
 {
 	const struct timespec pause = { .tv_nsec = LOCK_PAUSE_MS * 1000000 };
+	char link[64];
+
+	/* The ring may hold the data's description for a while after the process was killed, and
+	 * with it the locks: they get one that it never sees. No buffered write outlives the
+	 * process; a direct one may, and then the locks must outlive it as well. */
+	if (po->how->lock != FILE_LOCK_NONE && file->io_align == 1) {
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", file->fd);
+		file->lock_fd = open(link, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	}
 
 	for (unsigned waited_ms = 0;; waited_ms += LOCK_PAUSE_MS) {
 		int ret = file_lock_take(file, po->how->lock, unsupported, err);

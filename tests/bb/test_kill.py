@@ -49,7 +49,6 @@ class Scene:
 
     def judge_killed(self, when):
         """After a kill: readable, leaks at worst, and not a byte of content lost."""
-        images.settle(self.top)
         check(image_check(self.top, self.fmt) in (0, 3), f'corrupt {when}')
         images.compare_flat(self.top, self.fmt, self.flat, when)
         if not linked(self.top):  # then it must stand alone: the base may be deleted now
@@ -129,7 +128,6 @@ def killed_when_done(d, fmt):
         last = harness.lines_of(pull, is_done)
         harness.kill(pull)
         harness.finish(pull)
-        images.settle(scene.top)
         check(last, '--progress=json never reported the completion')
         check(not linked(scene.top), 'done was reported before the link was dropped')
         same(image_check(scene.top, fmt), 0, f'exit code of qemu-img check (kill {count})')

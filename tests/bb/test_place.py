@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Where the image lives: rights that are missing, a disk that is full, a limit on file sizes.
+"""Where the image lives: its directory, rights that are missing, block devices, a full disk.
 
 The full disk is a real one, a small tmpfs in a mount namespace of its own, which vanishes with the
 test however that ends; a limit on file sizes was tried in its place, but is another errno. Whatever
@@ -9,7 +9,7 @@ import os
 
 import harness
 import images
-from harness import DONE, FAILED, MIB, Skip, case, check, need
+from harness import DONE, FAILED, MIB, REFUSED, Skip, bp, case, check, need, same
 from images import Untouched, overlay, pair, pulled, raw_image
 
 
@@ -55,6 +55,58 @@ def read_only_backing(d):
     os.chmod(f'{d}/base', 0o755)
     check(result.rc == DONE, str(result))
     images.judge_pulled(top, 'qcow2', flat)
+
+
+@case('nothing but the image changes in its directory')
+def directory(d):
+    top, _ = pair(d)
+    os.chmod(top, 0o640)
+    os.link(top, f'{d}/link')
+    before = sorted(os.listdir(d)), os.stat(top).st_ino, os.stat(top).st_mode
+    bp('pull', top)
+    after = sorted(os.listdir(d)), os.stat(top).st_ino, os.stat(top).st_mode
+    same(after, before, 'names, inode and mode')
+
+
+@case('an image named by a symlink, and from its own directory')
+def named_otherwise(d):
+    for name, cwd in ('link.img', d), ('top.img', d), (f'{d}/link.img', '/'), ('./here/../top.img', d):
+        os.mkdir(f'{d}/here')
+        top, base = pair(d)
+        os.symlink('top.img', f'{d}/link.img')
+        flat = images.flatten(top, 'qcow2', f'{d}/flat')
+        bp('pull', name, cwd=cwd)
+        check(os.path.islink(f'{d}/link.img'), 'the symlink was replaced')
+        images.judge_pulled(top, 'qcow2', flat)
+        for path in top, base, f'{d}/link.img':
+            os.unlink(path)
+        os.rmdir(f'{d}/here')
+
+
+@case('block devices: as the base, and as the image')
+def block_devices(d):
+    need('losetup')
+    raw_image(f'{d}/base', 8 * MIB)
+    raw_image(f'{d}/top', 16 * MIB, (0, 0))
+    devices = {}
+    try:
+        for name in 'base', 'top':
+            attached = harness.run('losetup', '--find', '--show', f'{d}/{name}')
+            if attached.rc:
+                raise Skip('may not attach a loop device')
+            devices[name] = attached.out.strip()
+        before = Untouched(f'{d}/base')
+        overlay(f'{d}/top.img', devices['base'], size=8 * MIB)
+        bp('pull', f'{d}/top.img', rc=REFUSED)
+        bp('pull', '--allow-backing=/dev', f'{d}/top.img')
+        images.judge_pulled(f'{d}/top.img', 'qcow2', f'{d}/base')
+        overlay(devices['top'], devices['base'], size=8 * MIB)
+        bp('pull', '--allow-backing=/dev', devices['top'])
+        images.judge_pulled(devices['top'], 'qcow2', f'{d}/base')
+        before.verify()
+    finally:
+        for device in devices.values():
+            harness.run('losetup', '--detach', device)
 
 
 FULL_DISK = r'''

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""What a pull makes durable, and when, as strace sees it.
+
+A kill cannot show a missing flush, because the page cache outlives the process; the order of the
+calls can. Only the threads backend is watched: what io_uring submits is hidden from strace, and
+the order is decided above both. Two promises: the link is dropped by a write of its own, between
+two flushes; and flushes are few, at most 20 a GiB.
+"""
+import re
+
+import harness
+import images
+from harness import DONE, MIB, Skip, case, check, need, note
+from images import overlay, raw_image
+
+CALL = re.compile(r'\b(pwrite64|pwritev2?|write|writev|fdatasync|fsync|ftruncate|fallocate)\((\d+)<([^>]*)>(.*)')
+FLUSHES = 'fdatasync', 'fsync'
+
+
+def traced(d, fmt, options, size):
+    """The calls on the image of a pull, in the order they returned: (name, offset or None)."""
+    need('strace')
+    flat = raw_image(f'{d}/base.img', size)
+    top = overlay(f'{d}/top.img', 'base.img', fmt, options)
+    log = f'{d}/strace'
+    result = harness.run('strace', '-f', '-y', '-s', '0', '-o', log, '-e',
+                         'trace=pwrite64,pwritev,pwritev2,write,writev,fdatasync,fsync,ftruncate,fallocate',
+                         harness.blockpull, 'pull', '--io=threads', top, timeout=180)
+    if result.rc != DONE and 'ptrace' in result.err:
+        raise Skip('may not trace')
+    check(result.rc == DONE, str(result))
+    images.judge_pulled(top, fmt, flat)
+    return list(calls_on(top, log))
+
+
+def calls_on(path, log):
+    pending = {}
+    with open(log, encoding='utf-8', errors='replace') as file:
+        for line in file:
+            thread = line.split(maxsplit=1)[0]
+            if 'resumed>' in line:
+                line = pending.pop(thread, '') + line
+            elif 'unfinished ...>' in line:
+                pending[thread] = line.rstrip('\n')
+                continue
+            call = CALL.search(line)
+            if call and call[3] == path:
+                arguments = re.sub(r' *<(unfinished|\.\.\. \w+ resumed)[^>]*>', '', call[4].rpartition(')')[0]).split(', ')
+                offset = {'pwrite64': -1, 'pwritev': -1, 'pwritev2': -2}.get(call[1])
+                yield call[1], int(arguments[offset]) if offset else None
+
+
+@case('the link is dropped between two flushes', 'qcow2', None)
+@case('the link is dropped between two flushes, small clusters', 'qcow2', 'cluster_size=512')
+@case('the link is dropped between two flushes, QED', 'qed', None)
+def link_drop(d, fmt, options):
+    calls = traced(d, fmt, options, 4 * MIB)
+    check(calls, 'strace saw nothing')
+    names = [name for name, _ in calls]
+    note(f'{len(calls)} calls on the image, {sum(n in FLUSHES for n in names)} flushes')
+    check(names[-1] in FLUSHES, f'the last call is no flush: {calls[-4:]}')
+    last_write = max(i for i, name in enumerate(names) if name not in FLUSHES)
+    where = calls[last_write][1]
+    check(where is not None and where < 512, f'the last write is not to the header: {calls[-4:]}')
+    check(names[last_write - 1] in FLUSHES, f'no flush just before the link is dropped: {calls[-6:]}')
+
+
+@case('at most 20 flushes a GiB')
+def budget(d):
+    calls = traced(d, 'qcow2', None, 256 * MIB)
+    flushes = sum(name in FLUSHES for name, _ in calls)
+    note(f'{flushes} flushes for 256 MiB')
+    check(flushes <= 20 // 4 + 5, f'{flushes} flushes: more than 20 a GiB and 5 for the end')
+
+
+if __name__ == '__main__':
+    harness.main()
