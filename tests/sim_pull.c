@@ -7,6 +7,7 @@
 #include "tests/sim_pull.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/wait.h>
@@ -17,6 +18,8 @@
 
 /* Calls of process() that a pull of these sizes never needs; each lets the clock run. */
 #define MAX_CALLS 200000
+/* The descriptor must become readable before: a job that waits for nothing waits for ever. */
+#define MAX_SLEEP_MS 10000
 
 uint64_t sim_pull_env(const char *name, uint64_t otherwise)
 {
@@ -76,9 +79,12 @@ int sim_pull_run(struct sim_pull *pull)
 {
 	int rc = bpull_job_start(pull->disk, NULL, &pull->error);
 
-	while (!rc && !is_over(pull))
-		if (pull->n_calls++ == MAX_CALLS)
+	while (!rc && !is_over(pull)) {
+		struct pollfd ready = { .fd = bpull_engine_fd(pull->engine), .events = POLLIN };
+
+		if (pull->n_calls++ == MAX_CALLS || poll(&ready, 1, MAX_SLEEP_MS) != 1)
 			return -ETIME;
+	}
 	return rc;
 }
 

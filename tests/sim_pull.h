@@ -59,6 +59,13 @@ uint64_t sim_pull_hash(const struct sim *sim);
 void sim_pull_judge_qemu(const struct sim_chain *chain, struct sim *sim, const char *dir,
 			 struct sim_verdict *verdict, bool *ran);
 
+/* What runs many seeds runs a part of them under the sanitizer, which takes several times as long. */
+#ifdef __SANITIZE_ADDRESS__
+#define SIM_PULL_SLOWDOWN 4
+#else
+#define SIM_PULL_SLOWDOWN 1
+#endif
+
 /* A number from the environment. */
 uint64_t sim_pull_env(const char *name, uint64_t otherwise);
 

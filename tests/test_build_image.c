@@ -13,7 +13,7 @@
 #include "tests/qemu_img.h"
 #include "tests/scratch.h"
 
-TestSuite(build_image, .init = scratch_make, .fini = scratch_remove, .timeout = 120);
+TestSuite(build_image, .init = scratch_make, .fini = scratch_remove);
 
 #define N_GUEST 300u
 

@@ -24,7 +24,7 @@ enum {
 	LEAKS = 3
 }; /* exit status of qemu-img check */
 
-TestSuite(qcow2_check_qemu, .init = scratch_make, .fini = scratch_remove, .timeout = 240);
+TestSuite(qcow2_check_qemu, .init = scratch_make, .fini = scratch_remove);
 
 static uint64_t rng;
 static uint64_t n_packed; /* clusters written compressed, in this image */

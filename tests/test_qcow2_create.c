@@ -14,7 +14,7 @@
 #include "tests/qemu_img.h"
 #include "tests/scratch.h"
 
-TestSuite(qcow2_create, .init = scratch_make, .fini = scratch_remove, .timeout = 240);
+TestSuite(qcow2_create, .init = scratch_make, .fini = scratch_remove);
 
 static const uint32_t cluster_lens[] = { 512, 1024, 4096, 8192, 65536, 2 << 20 };
 

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The n-th allocation fails, of those made by the project's own code under
+ * test. Unlike fail_alloc.h it leaves out what the simulator allocates, whose
+ * memory is no part of the product: everything between oom_pause() and
+ * oom_resume(). For programs linked with the --wrap options of the meson row.
+ */
+#ifndef BLOCKPULL_TESTS_OOM_H
+#define BLOCKPULL_TESTS_OOM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "io/file.h"
+#include "io/io.h"
+
+/* nth 1: the next one; forever: and all after it. */
+void oom_arm(uint64_t nth, bool forever);
+/* How often it failed. */
+uint64_t oom_disarm(void);
+void oom_pause(void);
+void oom_resume(void);
+
+/* An opener that pauses inside; one at a time. The files it opens pause as well. */
+struct file_opener *oom_opener(struct file_opener *inner);
+/* The same for a backend, which it takes over. */
+struct io *oom_io(struct io *inner);
+
+#endif
