@@ -216,7 +216,8 @@ static bool stall(struct commit *commit)
 {
 	struct op *op = &commit->op;
 
-	if (!is_no_space(op->error) || commit->writing_lo == commit->writing_hi || commit->retried)
+	if (!is_no_space(op->error) || commit->writing_lo == commit->writing_hi ||
+	    commit->writing_lo == STAGE_HEADER || commit->retried)
 		return false;
 	job_fail_op(op->disk, op);
 	wake_waiters(op->disk, op->error);

@@ -137,7 +137,7 @@ static enum step map(struct populate *p)
 	if (at >= guest_len) { /* pieces of the last cluster behind the guest's end */
 		p->plan.len = p->unit;
 		p->plan.guest_off = at;
-		p->plan.n_parts = p->plan.data_len = p->plan.comp_len = 0;
+		p->plan.n_parts = p->plan.data_len = 0;
 		p->phase = POPULATE_WRITE;
 		return STEP_NEXT;
 	}

@@ -54,12 +54,25 @@ static bool extend_part(struct plan *plan, const struct extent *e)
 	return true;
 }
 
+/* Links the part just added to the last one of the same compressed cluster. */
+static void link_repeat(struct plan *plan)
+{
+	struct plan_part *part = &plan->parts[plan->n_parts - 1];
+
+	for (unsigned i = plan->n_parts - 1; i-- > 0;) {
+		struct plan_part *before = &plan->parts[i];
+
+		if (before->kind == EXTENT_COMPRESSED && before->depth == part->depth &&
+		    before->host_off == part->host_off) {
+			before->same = plan->n_parts - 1;
+			part->is_repeat = true;
+			return;
+		}
+	}
+}
+
 static void add_part(struct plan *plan, uint32_t buf_off, const struct extent *e)
 {
-	if (e->kind != EXTENT_ZERO)
-		plan->data_len += e->len;
-	if (e->kind == EXTENT_COMPRESSED)
-		plan->comp_len += e->host_len;
 	if (extend_part(plan, e))
 		return;
 	plan->parts[plan->n_parts++] = (struct plan_part){
@@ -71,13 +84,14 @@ static void add_part(struct plan *plan, uint32_t buf_off, const struct extent *e
 		.host_len = e->host_len,
 		.skip = e->skip,
 	};
+	if (e->kind == EXTENT_COMPRESSED)
+		link_repeat(plan);
 }
 
-/* Cuts the plan back to len bytes. */
-static void truncate_plan(struct plan *plan, uint32_t len)
+/* Cuts the plan back to len bytes, and sums it up. */
+static void finish_plan(struct plan *plan, uint32_t len)
 {
-	plan->len = len;
-	plan->data_len = plan->comp_len = 0;
+	plan->data_len = 0;
 	while (plan->n_parts && plan->parts[plan->n_parts - 1].buf_off >= len)
 		plan->n_parts--;
 	for (unsigned i = 0; i < plan->n_parts; i++) {
@@ -86,8 +100,8 @@ static void truncate_plan(struct plan *plan, uint32_t len)
 		part->len = MIN(part->len, len - part->buf_off);
 		if (part->kind != EXTENT_ZERO)
 			plan->data_len += part->len;
-		if (part->kind == EXTENT_COMPRESSED)
-			plan->comp_len += part->host_len;
+		if (part->same >= plan->n_parts)
+			part->same = 0;
 	}
 }
 
@@ -97,7 +111,7 @@ int plan_run(struct chain *chain, uint64_t guest_off, uint64_t end, uint32_t max
 	uint32_t at = 0, limit = MIN((uint64_t)max_len, end - guest_off);
 
 	plan->guest_off = guest_off;
-	plan->n_parts = plan->data_len = plan->comp_len = 0;
+	plan->n_parts = plan->data_len = 0;
 	while (at < limit) {
 		struct extent e;
 		int rc;
@@ -122,7 +136,7 @@ int plan_run(struct chain *chain, uint64_t guest_off, uint64_t end, uint32_t max
 		add_part(plan, at, &e);
 		at += e.len;
 	}
-	truncate_plan(plan, at);
+	finish_plan(plan, at);
 	plan->len = round_up(at, unit);
 	return 0;
 }

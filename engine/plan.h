@@ -29,6 +29,10 @@ struct plan_part {
 	uint64_t host_off;
 	uint32_t host_len; /* COMPRESSED: bytes to read */
 	uint32_t skip;     /* COMPRESSED: where the part begins in the decoded cluster */
+	/* COMPRESSED: a cluster of which other layers hide pieces comes in several parts. The first
+	 * one reads it for all; `same` is the next part of it, 0 for none. */
+	bool is_repeat;
+	uint32_t same;
 };
 
 /* A unit of 1 MiB in pieces of a sector, and an unaligned end for every layer. */
@@ -38,7 +42,6 @@ struct plan {
 	uint64_t guest_off;
 	uint32_t len;      /* bytes, behind the guest's end rounded up to clusters (zeros) */
 	uint32_t data_len; /* guest bytes of DATA and COMPRESSED parts: what is charged */
-	uint32_t comp_len; /* compressed bytes to read */
 	unsigned n_parts;
 	struct plan_part parts[PLAN_MAX_PARTS];
 };

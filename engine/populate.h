@@ -27,8 +27,8 @@ struct decode {
 	const struct layer *layer;
 	const uint8_t *in;
 	uint32_t in_len;
-	uint8_t *out;       /* where the part belongs in the run's buffer */
-	uint32_t skip, len; /* bytes of the decoded cluster */
+	const struct populate *run;
+	uint32_t part; /* index of its first part in the run's plan */
 };
 
 struct populate {

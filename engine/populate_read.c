@@ -30,8 +30,9 @@ static unsigned comp_group(const struct plan *plan, unsigned i, uint32_t *span)
 	for (; i + n < plan->n_parts; n++) {
 		const struct plan_part *next = &plan->parts[i + n];
 
-		if (next->kind != EXTENT_COMPRESSED || next->depth != first->depth ||
-		    next->host_off < first->host_off || next->host_off > end + COMP_GAP)
+		if (next->kind != EXTENT_COMPRESSED || next->is_repeat ||
+		    next->depth != first->depth || next->host_off < first->host_off ||
+		    next->host_off > end + COMP_GAP)
 			break;
 		end = MAX(end, next->host_off + next->host_len);
 	}
@@ -48,7 +49,7 @@ static int prepare_decodes(struct populate *p)
 
 	for (unsigned i = 0, group; i < plan->n_parts; i += group) {
 		group = 1;
-		if (plan->parts[i].kind != EXTENT_COMPRESSED)
+		if (plan->parts[i].kind != EXTENT_COMPRESSED || plan->parts[i].is_repeat)
 			continue;
 		group = comp_group(plan, i, &span);
 		total += span;
@@ -82,9 +83,8 @@ static void add_comp_group(struct populate *p, unsigned i, unsigned n, uint32_t 
 			.layer = part_layer(p, part),
 			.in = in + (part->host_off - first->host_off),
 			.in_len = part->host_len,
-			.out = p->buf + part->buf_off,
-			.skip = part->skip,
-			.len = part->len,
+			.run = p,
+			.part = part - p->plan.parts,
 		};
 }
 
@@ -103,13 +103,13 @@ static void describe_reads(struct populate *p)
 		if (part->kind == EXTENT_DATA) {
 			add_read(p, part_layer(p, part)->file, p->buf + part->buf_off, part->len,
 				 part->host_off);
-		} else if (part->kind == EXTENT_COMPRESSED) {
+		} else if (part->kind == EXTENT_COMPRESSED && !part->is_repeat) {
 			group = comp_group(plan, i, &span);
 			add_comp_group(p, i, group, span, in);
 			in += span;
 			part += group - 1;
 			covered = part->buf_off + part->len;
-		} else {
+		} else if (part->kind == EXTENT_ZERO) {
 			memset(p->buf + part->buf_off, 0, part->len);
 		}
 	}
@@ -121,7 +121,7 @@ enum step populate_read(struct populate *p)
 	int rc;
 
 	p->phase = POPULATE_DECODE;
-	free(p->reqs);
+	populate_free_requests(p); /* the last piece's */
 	p->reqs = calloc(p->plan.n_parts, sizeof(*p->reqs));
 	rc = p->reqs ? prepare_decodes(p) : -ENOMEM;
 	if (rc) {
@@ -146,21 +146,27 @@ static void pad_reads(struct populate *p)
 	p->n_reqs = 0;
 }
 
-/* On a worker. Only part of the cluster is wanted where the run begins or ends inside it. */
+/* On a worker: each cluster once, into the buffer at once where the run wants it whole and in one
+ * piece. */
 static int decode_work(struct io_req *req)
 {
 	struct decode *d = (struct decode *)req;
+	const struct plan_part *parts = d->run->plan.parts, *part = &parts[d->part];
 	uint8_t *cluster;
 	int rc;
 
-	if (!d->skip && d->len == d->layer->cluster_len)
-		return d->layer->ops->decode(d->layer, d->in, d->in_len, d->out);
+	if (part->len == d->layer->cluster_len)
+		return d->layer->ops->decode(d->layer, d->in, d->in_len,
+					     d->run->buf + part->buf_off);
 	cluster = malloc(d->layer->cluster_len);
 	if (!cluster)
 		return -ENOMEM;
 	rc = d->layer->ops->decode(d->layer, d->in, d->in_len, cluster);
-	if (!rc)
-		memcpy(d->out, cluster + d->skip, d->len);
+	for (; !rc; part = &parts[part->same]) {
+		memcpy(d->run->buf + part->buf_off, cluster + part->skip, part->len);
+		if (!part->same)
+			break;
+	}
 	free(cluster);
 	return rc;
 }
