@@ -12,7 +12,7 @@ import time
 
 import harness
 import images
-from harness import CORRUPT, DONE, FAILED, MIB, REFUSED, bp, case, check, note, refused
+from harness import CORRUPT, DONE, FAILED, MIB, REFUSED, bp, case, check, note, refused, same
 from images import Untouched, image_info, overlay, pair, patch, pulled, qemu_img, qemu_io, raw_image, refused_unchanged
 
 
@@ -192,6 +192,18 @@ def extension(d):
     pulled(top, 'qcow2')
     with open(top, 'rb') as file:
         check(struct.pack('>I', 0x12345678) in file.read(4096), 'the unknown extension got lost')
+
+
+@case('bitmaps survive: what the guest sees has not changed')
+def bitmaps(d):
+    top, _ = pair(d)
+    qemu_img('bitmap', '--add', top, 'backup')
+    qemu_io(top, 'qcow2', 'write -P 3 64k 64k')
+    before = image_info(top)['format-specific']['data']['bitmaps']
+    check(before, 'qemu-img recorded no bitmap')
+    pulled(top, 'qcow2')
+    same(image_info(top)['format-specific']['data'].get('bitmaps'), before, 'bitmaps')
+    bp('check', top)
 
 
 @case('random damage to headers and tables: no crash, no hang, no memory')
