@@ -92,7 +92,7 @@ struct job {
 	uint64_t unproven_bytes; /* data the proof found unallocated */
 	unsigned n_rounds;       /* walks of the chain begun */
 	bool finalize;           /* asked for */
-	bool gave_back;          /* space behind the end, once a job */
+	uint64_t abandoned_end;  /* host byte up to which failed runs may have written */
 };
 
 struct bpull_disk {

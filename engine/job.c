@@ -261,11 +261,12 @@ static void run_detaching(struct bpull_disk *disk)
 static void give_back_space(struct bpull_disk *disk)
 {
 	struct layer *overlay = disk_overlay(disk);
+	struct job *job = &disk->job;
 
-	if (disk->job.error && !disk->poisoned && !disk->job.gave_back && !overlay->file->is_block)
+	if (job->abandoned_end > overlay->alloc_end && !disk->poisoned && !overlay->file->is_block)
 		file_truncate(overlay->file,
 			      overlay->alloc_end); /* a hint: errors change nothing */
-	disk->job.gave_back = true;
+	job->abandoned_end = 0;
 }
 
 static void run_unwinding(struct bpull_disk *disk)

@@ -95,8 +95,13 @@ static void populate_fail(struct op *op)
 	struct layer *overlay = disk_overlay(op->disk);
 
 	/* The latest first, so that the end of the file can fall back. */
-	while (p->n_maps--)
-		overlay->ops->release(overlay, p->maps[p->n_maps].host_off, p->maps[p->n_maps].len);
+	while (p->n_maps--) {
+		const struct mapping *map = &p->maps[p->n_maps];
+
+		op->disk->job.abandoned_end =
+			MAX(op->disk->job.abandoned_end, map->host_off + map->len);
+		overlay->ops->release(overlay, map->host_off, map->len);
+	}
 	op->disk->job.given_up_off = MIN(op->disk->job.given_up_off, p->guest_off);
 	if (op->error != -ECANCELED)
 		job_fail_op(op->disk, op);
