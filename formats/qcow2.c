@@ -69,7 +69,8 @@ static int read_first_cluster(struct file *file, struct header_source *src, stru
 		return err_errno(err, rc, "%s: cannot read the header", src->name);
 	if (be32(head) != QCOW2_MAGIC)
 		return err_set(err, -EINVAL,
-			       "%s: not a qcow2 image (wrong magic); name its format with -f",
+			       "%s: not a qcow2 image (wrong magic), though it was named or "
+			       "recorded as one",
 			       src->name);
 	bits = be32(head + QCOW2_H_CLUSTER_BITS);
 	if (bits < QCOW2_MIN_CLUSTER_BITS || bits > QCOW2_MAX_CLUSTER_BITS)

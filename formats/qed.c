@@ -55,9 +55,10 @@ static int read_header(struct qed *q, const struct header_name *name, struct err
 	if (rc)
 		return err_errno(err, rc, "%s: cannot read the header", name->text);
 	if (le32(q->header + QED_H_MAGIC) != QED_MAGIC)
-		return err_set(err, -EINVAL,
-			       "%s: not a QED image (wrong magic); name its format with -f",
-			       name->text);
+		return err_set(
+			err, -EINVAL,
+			"%s: not a QED image (wrong magic), though it was named or recorded as one",
+			name->text);
 	return 0;
 }
 

@@ -22,7 +22,7 @@ struct header_case {
 
 /* The image: clusters of 4 KiB, tables of 2, header 1, L1 at 4096, guest 1 MiB, file 12 KiB. */
 static const struct header_case header_cases[] = {
-	{ "magic", QED_H_MAGIC, 4, 0x00444552, -EINVAL, 0, "-f" },
+	{ "magic", QED_H_MAGIC, 4, 0x00444552, -EINVAL, 0, "wrong magic" },
 	{ "cluster 0", QED_H_CLUSTER_LEN, 4, 0, -EUCLEAN, 0, "cluster_size" },
 	{ "cluster 2048", QED_H_CLUSTER_LEN, 4, 2048, -EUCLEAN, 0, "cluster_size" },
 	{ "cluster 4097", QED_H_CLUSTER_LEN, 4, 4097, -EUCLEAN, 0, "cluster_size" },

@@ -24,8 +24,8 @@
 const char info_help[] =
 	"Usage: blockpull info [OPTION...] IMAGE\n"
 	"\n"
-	"Describes an image: format, sizes, backing file, features, and whether a pull\n"
-	"into it is possible.\n"
+	"Describes an image: format, sizes, backing file, features, and what of it would\n"
+	"make a pull refuse it.\n"
 	"\n"
 	"Options:\n"
 	"  --chain              describe the whole backing chain\n"
@@ -224,8 +224,6 @@ static void info_print_layer(const struct bpull_layer_info *layer)
 		say_data("readable: no (%s)\n", layer->unreadable);
 	else if (layer->unwritable && layer->backing_name)
 		say_data("pull: refused (%s)\n", layer->unwritable);
-	else if (layer->backing_name)
-		say_data("pull: possible\n");
 	free(full_name);
 }
 
