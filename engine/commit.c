@@ -239,6 +239,8 @@ static void commit_fail(struct op *op)
 	}
 
 	op->disk->poisoned = op->error;
+	if (commit->retried) /* its first failure promised that the copied data is kept */
+		op->disk->job.error = 0;
 	job_fail_op(op->disk, op);
 	end(commit);
 }
