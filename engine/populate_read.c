@@ -155,7 +155,7 @@ static int decode_work(struct io_req *req)
 	uint8_t *cluster;
 	int rc;
 
-	if (part->len == d->layer->cluster_len)
+	if (!part->same && part->len == d->layer->cluster_len)
 		return d->layer->ops->decode(d->layer, d->in, d->in_len,
 					     d->run->buf + part->buf_off);
 	cluster = malloc(d->layer->cluster_len);

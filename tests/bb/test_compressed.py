@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Compressed clusters below an overlay: each is decoded once, however much of it is hidden."""
+import os
+
 import harness
 import images
 from harness import KIB, MIB, bp, case, check, note
@@ -32,6 +34,22 @@ def chessboard(d, kind, cluster):
     note(f'{result.seconds:.2f} s, {result.max_rss / MIB:.1f} MiB')
     if not harness.instrumented():
         check(result.max_rss < 64 * MIB, f'{result.max_rss / MIB:.1f} MiB of memory')
+    images.judge_pulled(top, 'qcow2', flat)
+
+
+@case('clusters that share their compressed bytes, each of them whole')
+def shared(d):
+    """No table says that compressed bytes belong to one cluster only."""
+    compressed_base(d, 'zlib', 64 * KIB)
+    with open(f'{d}/base.img', 'r+b') as file:
+        l1 = int.from_bytes(os.pread(file.fileno(), 8, 40), 'big')
+        l2 = int.from_bytes(os.pread(file.fileno(), 8, l1), 'big') & 0x00fffffffffffe00
+        entry = os.pread(file.fileno(), 8, l2)
+        for cluster in range(1, 40):
+            os.pwrite(file.fileno(), entry, l2 + 8 * cluster)
+    top = overlay(f'{d}/top.img', 'base.img', 'qcow2', None, 'qcow2')
+    flat = images.flatten(top, 'qcow2', f'{d}/flat')
+    bp('pull', top)
     images.judge_pulled(top, 'qcow2', flat)
 
 
