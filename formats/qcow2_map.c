@@ -35,6 +35,12 @@ static uint64_t l2_span(const struct qcow2 *q)
 	return q->l2_entries << q->cluster_bits;
 }
 
+/* Where cluster data may begin: a file may stop inside its last cluster. */
+static uint64_t data_end(const struct qcow2 *q)
+{
+	return MAX(round_up(q->layer.file->len, q->layer.cluster_len), q->layer.alloc_end);
+}
+
 /* The slice of the L1 table that has entry l1_idx, and the entry's byte in it. */
 static int l1_slice(struct qcow2 *q, uint64_t l1_idx, struct table **out, uint32_t *byte,
 		    struct table_need *need)
@@ -51,8 +57,7 @@ static int l1_slice(struct qcow2 *q, uint64_t l1_idx, struct table **out, uint32
 static int l2_table_off(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off,
 			struct table_need *need)
 {
-	uint64_t end, file_end = MAX(round_up(q->layer.file->len, q->layer.cluster_len),
-				     q->layer.alloc_end);
+	uint64_t end, file_end = data_end(q);
 	struct table *l1;
 	uint32_t byte;
 	int rc = l1_slice(q, guest_off / l2_span(q), &l1, &byte, need);
@@ -86,7 +91,7 @@ static int classify(const struct qcow2 *q, uint64_t raw, struct entry *e)
 	if (raw & QCOW2_COMPRESSED) {
 		e->kind = EXTENT_COMPRESSED;
 		e->host_off = qcow2_comp_host_off(raw, q->cluster_bits);
-		return e->host_off < QCOW2_MAX_HOST_OFF ? 0 : -EUCLEAN;
+		return e->host_off < data_end(q) ? 0 : -EUCLEAN;
 	}
 	e->host_off = raw & QCOW2_OFF_MASK;
 	e->has_host = e->host_off != 0;
@@ -97,7 +102,8 @@ static int classify(const struct qcow2 *q, uint64_t raw, struct entry *e)
 		return q->version >= 3 ? 0 : -EUCLEAN;
 	}
 	e->kind = e->has_host ? EXTENT_DATA : EXTENT_UNALLOCATED;
-	return 0;
+	/* Reading zeros there would make lost data look like none. */
+	return e->host_off < data_end(q) ? 0 : -EUCLEAN;
 }
 
 /* No L2 table: the hole goes on through the L1 slice's next empty entries. */

@@ -150,5 +150,15 @@ def loops(d):
         bp(*command.split(), top, rc=(FAILED, CORRUPT, REFUSED), timeout=10)
 
 
+@case('a backing file cut short has lost data: no zeros in its place')
+def cut_short(d):
+    raw_image(f'{d}/raw.img', 8 * MIB)
+    qemu_img('convert', '-O', 'qcow2', f'{d}/raw.img', f'{d}/base.img')
+    top = overlay(f'{d}/top.img', 'base.img', 'qcow2', None, 'qcow2')
+    os.truncate(f'{d}/base.img', 4 * MIB)
+    bp('pull', top, rc=CORRUPT)
+    check('backing-filename' in image_info(top), 'the link was dropped')
+
+
 if __name__ == '__main__':
     harness.main()
