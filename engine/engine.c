@@ -237,11 +237,10 @@ void engine_run(struct bpull_engine *engine)
 {
 	unsigned n, rounds = 0;
 
-	/* The flag falls before the look at the world: who sets it later is seen, or wakes again. */
-	if (atomic_load(&engine->woken)) {
-		drain(engine->wake_fd);
-		atomic_store(&engine->woken, false);
-	}
+	/* The flag falls before the look at the world: who sets it later is seen, or wakes again.
+	 * Draining does not ask the flag: a waker sets it first and writes a moment later. */
+	drain(engine->wake_fd);
+	atomic_store(&engine->woken, false);
 	if (engine->timer_ns && engine_now_ns() >= engine->timer_ns) {
 		drain(engine->timer_fd);
 		engine->timer_ns = 0;
