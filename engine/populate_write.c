@@ -50,6 +50,8 @@ static int reserve(struct populate *p, uint32_t off, uint32_t len)
 		}
 		off += got;
 		len -= got;
+		/* What is reserved stays so when the rest must wait. */
+		p->reserved_to = off;
 	}
 	return 0;
 }
@@ -83,7 +85,6 @@ static int reserve_stretches(struct populate *p)
 			rc = reserve(p, off, end - off);
 			if (rc)
 				return rc;
-			p->copied_len += guest_bytes(p, off, end - off);
 		}
 		p->reserved_to = end;
 	}
@@ -94,6 +95,9 @@ enum step populate_hold(struct populate *p, int rc)
 {
 	if (rc == TABLE_NEED)
 		return op_wait_table(&p->op, &p->need);
+	/* A stalled commit waits for the runs itself. */
+	if (rc == -EAGAIN && commit_is_stalled(p->op.disk))
+		rc = -ENOSPC;
 	if (rc == -EAGAIN && commit_is_running(p->op.disk)) {
 		commit_wait(p->op.disk, &p->op);
 		return STEP_WAIT;
@@ -105,6 +109,10 @@ enum step populate_hold(struct populate *p, int rc)
 static enum step submit_writes(struct populate *p)
 {
 	struct file *file = disk_overlay(p->op.disk)->file;
+
+	for (size_t i = 0; i < p->n_maps; i++)
+		p->copied_len +=
+			guest_bytes(p, p->maps[i].guest_off - p->guest_off, p->maps[i].len);
 
 	p->phase = POPULATE_PUBLISH;
 	if (!p->n_maps)
@@ -195,5 +203,9 @@ enum step populate_fill(struct populate *p)
 
 enum step populate_write(struct populate *p)
 {
+	if (p->op.disk->poisoned) { /* I7 */
+		op_set_error(&p->op, p->op.disk->poisoned, NULL, p->guest_off, false);
+		return STEP_NEXT;
+	}
 	return populate_in_pieces(p) ? write_piece(p) : write_run(p);
 }

@@ -55,9 +55,8 @@ struct qcow2 {
 	uint64_t old_reftable_off;         /* freed when the switch is durable; 0: none */
 	uint32_t old_reftable_clusters;
 	bool old_reftable_staged;
-	uint64_t unfreed_off; /* one whose switch is durable and whose clusters are still counted */
-	uint32_t unfreed_clusters;
-	struct gaps gaps; /* reserved space that came back */
+	struct gaps unfreed; /* replaced ones, durably, whose clusters are still counted */
+	struct gaps gaps;    /* reserved space that came back */
 };
 
 static inline struct qcow2 *qcow2_of(const struct layer *layer)

@@ -200,10 +200,13 @@ int qcow2_stage(struct layer *layer, struct staged *staged)
 /* Now, or behind a later commit: what keeps it from being done now will be published. */
 static void free_replaced(struct qcow2 *q)
 {
-	uint64_t len = (uint64_t)q->unfreed_clusters << q->cluster_bits;
+	struct gaps left = { 0 };
+	uint64_t host_off, len;
 
-	if (q->unfreed_off && ref_free_now(q, q->unfreed_off, len) != -EAGAIN)
-		q->unfreed_off = 0;
+	while (gaps_take(&q->unfreed, UINT64_MAX, &host_off, &len))
+		if (ref_free_now(q, host_off, len) == -EAGAIN)
+			gaps_add(&left, host_off, len);
+	q->unfreed = left;
 }
 
 /* I5: the old table's space is free only now that no crash can bring it back. */
@@ -215,8 +218,8 @@ void qcow2_reftable_durable(struct layer *layer)
 	if (!q->old_reftable_staged)
 		return;
 	q->old_reftable_staged = false;
-	q->unfreed_off = q->old_reftable_off;
-	q->unfreed_clusters = q->old_reftable_clusters;
+	gaps_add(&q->unfreed, q->old_reftable_off,
+		 (uint64_t)q->old_reftable_clusters << q->cluster_bits);
 	q->old_reftable_off = 0;
 	free_replaced(q);
 }
