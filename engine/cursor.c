@@ -40,7 +40,9 @@ static bool may_go(const struct bpull_disk *disk)
 		return false;
 	if (job->step == JOB_PROVING)
 		return true;
-	return job->step == JOB_COPYING && !job->mapping && buf_n_free(disk->engine->bufs) &&
+	/* One run that can't pay is enough: more would only keep buffers from other jobs. */
+	return job->step == JOB_COPYING && !job->mapping && !job->throttled_first &&
+	       buf_n_free(disk->engine->bufs) &&
 	       disk->engine->comp_len <= disk->engine->comp_len_limit && !too_dirty(disk);
 }
 

@@ -91,6 +91,7 @@ struct job {
 	uint64_t left_out_bytes; /* data found zero: unallocated on purpose */
 	uint64_t unproven_bytes; /* data the proof found unallocated */
 	unsigned n_rounds;       /* walks of the chain begun */
+	bool round_copied;       /* this walk published something */
 	bool finalize;           /* asked for */
 	uint64_t abandoned_end;  /* host byte up to which failed runs may have written */
 };

@@ -159,37 +159,8 @@ static bool batch_is_due(const struct bpull_disk *disk, uint64_t now_ns)
 		return true;
 	if (disk->first_published_ns && now_ns >= disk->first_published_ns + COMMIT_NS)
 		return true;
-	return table_cache_dirty_len(disk->engine->cache, NULL) &&
+	return table_cache_dirty_len(disk->engine->cache, disk_overlay(disk)->file) &&
 	       table_cache_held_len(disk->engine->cache) >= disk->engine->held_len_limit / 2;
-}
-
-static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
-{
-	struct job *job = &disk->job;
-
-	populate_unthrottle(disk, now_ns);
-	if (cursor_is_done(disk)) {
-		job->step = JOB_COMMITTING;
-		return;
-	}
-	cursor_kick(disk);
-	if (batch_is_due(disk, now_ns))
-		commit_begin(disk, COMMIT_SOFT);
-	else if (job->paused && !job->runs_first && !commit_is_clean(disk))
-		commit_begin(disk, COMMIT_HARD);
-}
-
-static void run_committing(struct bpull_disk *disk)
-{
-	struct layer *overlay = disk_overlay(disk);
-
-	if (!commit_is_clean(disk)) {
-		commit_begin(disk, COMMIT_HARD);
-		return;
-	}
-	table_cache_drop_clean(disk->engine->cache, overlay->file);
-	disk->job.step = JOB_PROVING;
-	cursor_start(disk);
 }
 
 /* Locks keep QEMU and us apart, but not everybody takes them: a base that was written to while it
@@ -212,8 +183,55 @@ static bool backing_changed(struct bpull_disk *disk)
 	return false;
 }
 
-/* What the tables on disk leave to the chain is what was found zero, or one more walk copies the
- * difference. */
+static void all_is_proven(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	if (backing_changed(disk))
+		return;
+	job->step = JOB_DETACHING;
+	if (job->flags & BPULL_JOB_MANUAL_FINALIZE) {
+		job->step = JOB_READY;
+		events_push(disk, BPULL_JOB_READY, 0, job->message);
+	}
+}
+
+static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
+{
+	struct job *job = &disk->job;
+
+	populate_unthrottle(disk, now_ns);
+	if (cursor_is_done(disk)) {
+		job->step = JOB_COMMITTING;
+		/* A walk over the tables as they are on disk that read all they leave to the chain
+		 * and found nothing but zeros: that is the proof. */
+		if (job->n_rounds > 1 && !job->round_copied)
+			all_is_proven(disk);
+		return;
+	}
+	cursor_kick(disk);
+	if (batch_is_due(disk, now_ns))
+		commit_begin(disk, COMMIT_SOFT);
+	else if (job->paused && job->runs_first == job->throttled_first && !commit_is_clean(disk))
+		commit_begin(disk, COMMIT_HARD);
+}
+
+static void run_committing(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+
+	if (!commit_is_clean(disk)) {
+		commit_begin(disk, COMMIT_HARD);
+		return;
+	}
+	table_cache_drop_clean(disk->engine->cache, overlay->file);
+	disk->job.step = JOB_PROVING;
+	cursor_start(disk);
+}
+
+/* What the tables on disk leave to the chain is what was found zero, or one more walk looks at the
+ * difference: a file system may call data later what it called a hole before, when its unwritten
+ * extents have come into the page cache. */
 static void run_proving(struct bpull_disk *disk)
 {
 	struct job *job = &disk->job;
@@ -222,29 +240,23 @@ static void run_proving(struct bpull_disk *disk)
 	cursor_kick(disk);
 	if (!cursor_is_done(disk))
 		return;
-	if (job->unproven_bytes != job->left_out_bytes) {
-		if (job->n_rounds++ == MAX_ROUNDS) {
-			struct file *file = disk_overlay(disk)->file;
+	if (job->unproven_bytes == job->left_out_bytes) {
+		all_is_proven(disk);
+		return;
+	}
+	if (job->n_rounds++ == MAX_ROUNDS) {
+		struct file *file = disk_overlay(disk)->file;
 
-			job_fail(disk, -EIO,
-				 "%s: the tables on disk do not hold what was copied; the backing "
-				 "link "
-				 "is kept",
-				 err_escape(file->name, strlen(file->name), name, sizeof(name)));
-			return;
-		}
-		job->left_out_bytes = 0;
-		job->step = JOB_COPYING;
-		cursor_start(disk);
+		job_fail(disk, -EIO,
+			 "%s: the tables on disk do not hold what was copied; the backing link is "
+			 "kept",
+			 err_escape(file->name, strlen(file->name), name, sizeof(name)));
 		return;
 	}
-	if (backing_changed(disk))
-		return;
-	job->step = JOB_DETACHING;
-	if (job->flags & BPULL_JOB_MANUAL_FINALIZE) {
-		job->step = JOB_READY;
-		events_push(disk, BPULL_JOB_READY, 0, job->message);
-	}
+	job->left_out_bytes = 0;
+	job->round_copied = false;
+	job->step = JOB_COPYING;
+	cursor_start(disk);
 }
 
 static void run_detaching(struct bpull_disk *disk)

@@ -100,6 +100,8 @@ static void populate_fail(struct op *op)
 
 		op->disk->job.abandoned_end =
 			MAX(op->disk->job.abandoned_end, map->host_off + map->len);
+		/* Nothing refers to it; on a full disk the tables of what was copied need the room. */
+		file_discard(overlay->file, map->host_off, map->len);
 		overlay->ops->release(overlay, map->host_off, map->len);
 	}
 	op->disk->job.given_up_off = MIN(op->disk->job.given_up_off, p->guest_off);
@@ -177,7 +179,9 @@ static void account(struct populate *p)
 	struct job *job = &disk->job;
 
 	job->n.copied_bytes += p->copied_len;
-	job->n.zero_bytes += p->zero_len;
+	if (job->n_rounds == 1) /* a later walk reads them again */
+		job->n.zero_bytes += p->zero_len;
+	job->round_copied |= p->n_maps > 0;
 	job->left_out_bytes += p->left_out_len;
 	for (size_t i = 0; i < p->n_maps; i++)
 		disk->published_len += p->maps[i].len;

@@ -106,3 +106,9 @@ bool file_changed(struct file *file)
 {
 	return file->ops->changed && file->ops->changed(file);
 }
+
+void file_discard(struct file *file, uint64_t off, uint64_t len)
+{
+	if (file->writable && file->ops->discard)
+		file->ops->discard(file, off, len);
+}

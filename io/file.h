@@ -35,6 +35,8 @@ struct file_ops {
 	int (*truncate)(struct file *file, uint64_t len);
 	/* Block status at off < file->len; 0 or -errno. Never waits for file data. */
 	int (*status)(struct file *file, uint64_t off, struct file_status *out);
+	/* Gives the range's space back to the file system; it reads zeros then. A hint; may be NULL. */
+	void (*discard)(struct file *file, uint64_t off, uint64_t len);
 	/* Has its length or content been changed since it was opened, as its file system tells? Files
 	 * of which that can't be said: NULL. */
 	bool (*changed)(struct file *file);
@@ -119,6 +121,7 @@ int file_write(struct file *file, const void *buf, size_t len, uint64_t off);
 int file_sync(struct file *file);
 int file_truncate(struct file *file, uint64_t len);
 int file_status(struct file *file, uint64_t off, struct file_status *out);
+void file_discard(struct file *file, uint64_t off, uint64_t len);
 /* Somebody wrote to it meanwhile; false where nobody can tell. Not for files we write ourselves. */
 bool file_changed(struct file *file);
 /* NULL is allowed. */

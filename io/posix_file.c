@@ -171,6 +171,13 @@ static void posix_file_close(struct file *file)
 	free(file);
 }
 
+static void posix_file_discard(struct file *file, uint64_t off, uint64_t len)
+{
+	if (!file->is_block)
+		(void)!fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off,
+				 (off_t)len);
+}
+
 /* A device node's times say nothing of its content. */
 static bool posix_file_changed(struct file *file)
 {
@@ -188,6 +195,7 @@ const struct file_ops posix_file_ops = {
 	.sync = posix_file_sync,
 	.truncate = posix_file_truncate,
 	.status = posix_holes_status,
+	.discard = posix_file_discard,
 	.changed = posix_file_changed,
 	.close = posix_file_close,
 };

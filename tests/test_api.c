@@ -300,6 +300,27 @@ Test(api, pause_holds_and_resume_goes_on)
 	cr_assert_eq(bpull_job_pause(disk), -ENOENT);
 }
 
+Test(api, a_paused_slow_job_commits_and_leaves_the_engine_to_others)
+{
+	struct bpull_disk *slow, *other;
+	struct bpull_job_info info;
+
+	make_overlay("slow", BPULL_FORMAT_QCOW2, "base.raw");
+	make_overlay("other", BPULL_FORMAT_QCOW2, "base.raw");
+	slow = open_disk("slow");
+	other = open_disk("other");
+	start(slow, 4 * MiB, 0);
+	expect_no_event(700);
+	bpull_job_pause(slow);
+	expect_no_event(300); /* far less than the two seconds of a group commit */
+	info = info_of(slow);
+	cr_assert_gt(info.copied_bytes, 0);
+	cr_assert_geq(info.n_commits, 1, "a pause commits what was copied");
+	start(other, 0, 0);
+	cr_assert_eq(next_event(other).status, BPULL_JOB_COMPLETED);
+	bpull_disk_close(slow);
+}
+
 Test(api, it_may_start_paused)
 {
 	struct bpull_disk *disk;

@@ -115,14 +115,14 @@ mount -t tmpfs -o size=96m none "$1/small"
 cd "$1/small"
 head -c 72M /dev/zero >ballast
 qemu-img create -q -f "$3" -b "$1/base.img" -F raw top.img
-rc=0; "$2" pull --allow-backing=any top.img || rc=$?
+rc=0; "$2" pull --io="$4" --allow-backing=any top.img || rc=$?
 [ $rc = 7 ] || { echo "exit code $rc, wanted 7"; exit 1; }
 rc=0; qemu-img check -f "$3" -q top.img 2>/dev/null || rc=$?
 [ $rc = 0 ] || { echo "qemu-img check $rc after the failure"; exit 1; }
 qemu-img map --output=json top.img | grep -q '"depth": 0.*"data": true' || { echo 'nothing was kept'; exit 1; }
 qemu-img compare -q -f "$3" -F raw top.img "$1/base.img" || { echo 'content changed'; exit 1; }
 rm ballast
-"$2" pull --allow-backing=any top.img
+"$2" pull --io="$4" --allow-backing=any top.img
 rc=0; qemu-img check -f "$3" -q top.img 2>/dev/null || rc=$?
 [ $rc = 0 ] || { echo "qemu-img check $rc at last"; exit 1; }
 mv "$1/base.img" "$1/away.img"
@@ -132,9 +132,10 @@ umount "$1/small"
 '''
 
 
-@case('a full disk, then room again', 'qcow2')
-@case('a full disk, then room again, QED', 'qed')
-def full_disk(d, fmt):
+@case('a full disk, then room again', 'qcow2', 'auto')
+@case('a full disk, then room again, threads', 'qcow2', 'threads')
+@case('a full disk, then room again, QED', 'qed', 'auto')
+def full_disk(d, fmt, io):
     need('unshare')
     namespace = ['unshare', '-m'] if os.geteuid() == 0 else ['unshare', '-Urm']
     os.mkdir(f'{d}/small')
@@ -142,7 +143,7 @@ def full_disk(d, fmt):
     if harness.run(*namespace, 'mount', '-t', 'tmpfs', 'none', f'{d}/small').rc:
         raise Skip('may not mount, even in a namespace of our own')
     before = Untouched(f'{d}/base.img')
-    result = harness.run(*namespace, 'sh', '-c', FULL_DISK, 'sh', d, harness.blockpull, fmt)
+    result = harness.run(*namespace, 'sh', '-c', FULL_DISK, 'sh', d, harness.blockpull, fmt, io)
     check(result.rc == 0, str(result))
     check('top.img' in result.err and 'space' in result.err.lower(), f'no word on the space: {result}')
     os.rename(f'{d}/away.img', f'{d}/base.img')
