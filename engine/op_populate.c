@@ -100,8 +100,10 @@ static void populate_fail(struct op *op)
 
 		op->disk->job.abandoned_end =
 			MAX(op->disk->job.abandoned_end, map->host_off + map->len);
-		/* Nothing refers to it; on a full disk the tables of what was copied need the room. */
-		file_discard(overlay->file, map->host_off, map->len);
+		/* Nothing refers to it; on a full disk the tables of what was copied need the room.
+		 * A poisoned disk is not touched any more (I7). */
+		if (!op->disk->poisoned)
+			file_discard(overlay->file, map->host_off, map->len);
 		overlay->ops->release(overlay, map->host_off, map->len);
 	}
 	op->disk->job.given_up_off = MIN(op->disk->job.given_up_off, p->guest_off);
