@@ -20,11 +20,6 @@
 /* Extents looked at before others get their turn. */
 #define MAX_EXTENTS_A_TURN 4096
 
-static struct bpull_disk *disk_of(struct op *op)
-{
-	return op->disk;
-}
-
 /* Changed tables can't be evicted: beyond this a commit must come first. */
 static bool too_dirty(const struct bpull_disk *disk)
 {
@@ -109,7 +104,7 @@ static int advance(struct bpull_disk *disk, struct table_need *need)
 
 static enum step cursor_step(struct op *op)
 {
-	struct bpull_disk *disk = disk_of(op);
+	struct bpull_disk *disk = op->disk;
 	unsigned n = 0;
 
 	while (may_go(disk) && disk->job.scan_off < disk_overlay(disk)->guest_len) {

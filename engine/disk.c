@@ -48,24 +48,16 @@ static void file_closing(void *opaque, struct file *file)
 static int open_chain(struct bpull_disk *disk, const char *path, const struct bpull_disk_options *o,
 		      struct err *err)
 {
-	struct path_policy policy;
-	struct chain_open how = {
-		.name = path,
-		.format = (enum image_format)o->format,
-		.backing_format = (enum image_format)o->backing_format,
-		.write = !(o->flags & BPULL_DISK_READ_ONLY),
-		.no_backing = o->flags & BPULL_DISK_NO_BACKING,
-		.no_lock = o->flags & BPULL_DISK_FORCE_SHARE,
-		.read_holes = o->flags & BPULL_DISK_READ_HOLES,
-		.policy = &policy,
-		.no_locks_here = note_no_locks,
-		.file_opened = file_opened,
-		.opaque = disk,
-	};
+	struct path_policy policy = { 0 };
+	struct chain_open how = options_chain(o, path, &policy);
 	int rc = policy_build(o, path, &policy, err);
 
 	if (rc)
 		return rc;
+	how.write = !(o->flags & BPULL_DISK_READ_ONLY);
+	how.no_locks_here = note_no_locks;
+	how.file_opened = file_opened;
+	how.opaque = disk;
 	rc = chain_open(disk->engine->layers, &how, &disk->chain, err);
 	policy_free(&policy);
 	return rc;

@@ -149,6 +149,10 @@ int error_fill(struct bpull_error *out, int code, const char *format, ...)
 int policy_build(const struct bpull_disk_options *options, const char *image,
 		 struct path_policy *policy, struct err *err);
 void policy_free(struct path_policy *policy);
+/* What the options say of opening a chain; the policy stays the caller's. Whether it is written to,
+ * and who is told of files, is the caller's to add. */
+struct chain_open options_chain(const struct bpull_disk_options *options, const char *image,
+				const struct path_policy *policy);
 /* Checks a size-prefixed option struct and copies what the caller's version has of it.
  * False: it is not one of ours. */
 bool options_import(void *dst, size_t dst_len, const void *src);

@@ -125,16 +125,8 @@ static void look_close(struct look *look)
 static int look_open(struct look *look, const char *path, const struct bpull_disk_options *o,
 		     struct err *err)
 {
-	struct path_policy policy;
-	struct chain_open how = {
-		.name = path,
-		.format = (enum image_format)o->format,
-		.backing_format = (enum image_format)o->backing_format,
-		.no_backing = o->flags & BPULL_DISK_NO_BACKING,
-		.no_lock = o->flags & BPULL_DISK_FORCE_SHARE,
-		.allow_unreadable = true,
-		.policy = &policy,
-	};
+	struct path_policy policy = { 0 };
+	struct chain_open how = options_chain(o, path, &policy);
 	int rc;
 
 	*look = (struct look){ .cache = table_cache_new(INSPECT_CACHE_LEN) };
@@ -143,6 +135,7 @@ static int look_open(struct look *look, const char *path, const struct bpull_dis
 		look_close(look);
 		return err_set(err, -ENOMEM, "out of memory");
 	}
+	how.allow_unreadable = true;
 	rc = policy_build(o, path, &policy, err);
 	if (!rc) {
 		rc = chain_open(look->layers, &how, &look->chain, err);

@@ -25,6 +25,16 @@
 
 /* ---- messages ---- */
 
+struct shown {
+	char name[512];
+};
+
+/* A file's name as it may be printed. */
+static const char *show(const struct file *file, struct shown *shown)
+{
+	return err_escape(file->name, strlen(file->name), shown->name, sizeof(shown->name));
+}
+
 void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
 {
 	struct job *job = &disk->job;
@@ -53,26 +63,20 @@ static const char *advice(int error)
 void job_fail_op(struct bpull_disk *disk, const struct op *op)
 {
 	struct file *file = op->error_file;
-	char name[512];
+	struct shown shown;
 
 	if (disk->poisoned)
 		job_fail(disk, op->error,
 			 "%s: writing the image's tables failed: %s; the image is not written to "
-			 "any "
-			 "more: it is as it was at the last commit",
-			 err_escape(disk_overlay(disk)->file->name,
-				    strlen(disk_overlay(disk)->file->name), name, sizeof(name)),
-			 strerror(-op->error));
+			 "any more: it is as it was at the last commit",
+			 show(disk_overlay(disk)->file, &shown), strerror(-op->error));
 	else if (file)
-		job_fail(disk, op->error, "%s: cannot %s at offset %#llx: %s%s",
-			 err_escape(file->name, strlen(file->name), name, sizeof(name)),
+		job_fail(disk, op->error, "%s: cannot %s at offset %#llx: %s%s", show(file, &shown),
 			 op->error_was_read ? "read" : "write", (unsigned long long)op->error_off,
 			 strerror(-op->error), advice(op->error));
 	else
 		job_fail(disk, op->error, "%s: pulling stopped at guest offset %#llx: %s%s",
-			 err_escape(disk_overlay(disk)->file->name,
-				    strlen(disk_overlay(disk)->file->name), name, sizeof(name)),
-			 (unsigned long long)op->error_off,
+			 show(disk_overlay(disk)->file, &shown), (unsigned long long)op->error_off,
 			 op->error == -EUCLEAN ? "a table entry points outside its file"
 					       : strerror(-op->error),
 			 advice(op->error));
@@ -169,15 +173,14 @@ static bool backing_changed(struct bpull_disk *disk)
 {
 	for (unsigned i = 1; i < disk->chain->n_layers; i++) {
 		struct file *file = disk->chain->layers[i]->file;
-		char name[512];
+		struct shown shown;
 
 		if (!file_changed(file))
 			continue;
 		job_fail(disk, -EIO,
 			 "%s: it was changed while it was read; the backing link is kept, and what "
-			 "was "
-			 "copied may be of either state",
-			 err_escape(file->name, strlen(file->name), name, sizeof(name)));
+			 "was copied may be of either state",
+			 show(file, &shown));
 		return true;
 	}
 	return false;
@@ -235,7 +238,7 @@ static void run_committing(struct bpull_disk *disk)
 static void run_proving(struct bpull_disk *disk)
 {
 	struct job *job = &disk->job;
-	char name[512];
+	struct shown shown;
 
 	cursor_kick(disk);
 	if (!cursor_is_done(disk))
@@ -245,12 +248,10 @@ static void run_proving(struct bpull_disk *disk)
 		return;
 	}
 	if (job->n_rounds++ == MAX_ROUNDS) {
-		struct file *file = disk_overlay(disk)->file;
-
 		job_fail(disk, -EIO,
 			 "%s: the tables on disk do not hold what was copied; the backing link is "
 			 "kept",
-			 err_escape(file->name, strlen(file->name), name, sizeof(name)));
+			 show(disk_overlay(disk)->file, &shown));
 		return;
 	}
 	job->left_out_bytes = 0;

@@ -97,3 +97,17 @@ void policy_free(struct path_policy *policy)
 	free((void *)policy->dirs);
 	*policy = (struct path_policy){ 0 };
 }
+
+struct chain_open options_chain(const struct bpull_disk_options *options, const char *image,
+				const struct path_policy *policy)
+{
+	return (struct chain_open){
+		.name = image,
+		.format = (enum image_format)options->format,
+		.backing_format = (enum image_format)options->backing_format,
+		.no_backing = options->flags & BPULL_DISK_NO_BACKING,
+		.no_lock = options->flags & BPULL_DISK_FORCE_SHARE,
+		.read_holes = options->flags & BPULL_DISK_READ_HOLES,
+		.policy = policy,
+	};
+}

@@ -314,33 +314,31 @@ int qcow2_link(struct layer *layer, uint64_t guest_off, uint64_t len, struct tab
 	return rc;
 }
 
+static int prepare_all(struct qcow2 *q, const struct mapping *maps, size_t n_maps,
+		       struct table_need *need)
+{
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < n_maps; i++)
+		rc = maps[i].is_zero && q->version < 3 ? -ENOTSUP
+						       : publish_prepare(q, &maps[i], need);
+	return rc;
+}
+
 /* I2: the entry and the reference count that covers it change in the same batch; their stages put
  * the count on disk first. */
 int qcow2_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		  struct table_need *need)
 {
 	struct qcow2 *q = qcow2_of(layer);
-	int rc;
+	int rc = prepare_all(q, maps, n_maps, need);
 
-	for (size_t i = 0; i < n_maps; i++) {
-		if (maps[i].is_zero && q->version < 3)
-			return -ENOTSUP;
-		rc = publish_prepare(q, &maps[i], need);
-		if (rc)
-			return rc;
-	}
-	for (size_t i = 0; i < n_maps; i++) {
+	for (size_t i = 0; !rc && i < n_maps; i++)
 		rc = qcow2_link(layer, maps[i].guest_off, maps[i].len, need);
-		if (rc)
-			return rc;
-	}
 	/* Linking may have made room for its tables by dropping others. */
-	for (size_t i = 0; i < n_maps; i++) {
-		rc = publish_prepare(q, &maps[i], need);
-		if (rc)
-			return rc;
-	}
-	for (size_t i = 0; i < n_maps; i++)
+	if (!rc)
+		rc = prepare_all(q, maps, n_maps, need);
+	for (size_t i = 0; !rc && i < n_maps; i++)
 		set_entries(q, &maps[i]);
-	return 0;
+	return rc;
 }
