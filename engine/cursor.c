@@ -44,14 +44,14 @@ static bool may_go(const struct bpull_disk *disk)
 /* Runs of a low rate are short, so that the rate holds over short times too. */
 static uint64_t run_len(const struct bpull_disk *disk)
 {
-	uint64_t cluster_len = disk_overlay(disk)->cluster_len, len = RUN_MAX_LEN;
+	uint64_t granule_len = disk_overlay(disk)->granule_len, len = RUN_MAX_LEN;
 
 	if (disk->job.limiter.rate)
 		len = MIN(len, disk->job.limiter.burst);
 	if (disk->engine->limiter.rate)
 		len = MIN(len, disk->engine->limiter.burst);
 	len = MAX(len, 64 * KiB);
-	return MAX(round_down(len, MIN(cluster_len, (uint64_t)RUN_MAX_LEN)), cluster_len);
+	return MAX(round_down(len, MIN(granule_len, (uint64_t)RUN_MAX_LEN)), granule_len);
 }
 
 static int start_run(struct bpull_disk *disk, uint64_t len)
@@ -87,7 +87,7 @@ static int count_unproven(struct bpull_disk *disk, uint64_t len, struct table_ne
 static int advance(struct bpull_disk *disk, struct table_need *need)
 {
 	struct job *job = &disk->job;
-	uint64_t len, end = disk_overlay(disk)->guest_len;
+	uint64_t len, end = disk_overlay(disk)->pull_len;
 	enum plan_action action;
 	int rc = plan_next(disk->chain, job->scan_off, end, &action, &len, need);
 
@@ -107,7 +107,7 @@ static enum step cursor_step(struct op *op)
 	struct bpull_disk *disk = op->disk;
 	unsigned n = 0;
 
-	while (may_go(disk) && disk->job.scan_off < disk_overlay(disk)->guest_len) {
+	while (may_go(disk) && disk->job.scan_off < disk_overlay(disk)->pull_len) {
 		struct table_need need;
 		int rc = advance(disk, &need);
 
@@ -146,7 +146,7 @@ void cursor_start(struct bpull_disk *disk)
 void cursor_kick(struct bpull_disk *disk)
 {
 	if (!disk->job.cursor.n_pending && may_go(disk) &&
-	    disk->job.scan_off < disk_overlay(disk)->guest_len)
+	    disk->job.scan_off < disk_overlay(disk)->pull_len)
 		op_ready(&disk->job.cursor);
 }
 
@@ -154,7 +154,7 @@ bool cursor_is_done(const struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
 
-	return job->scan_off >= disk_overlay(disk)->guest_len && !job->runs_first;
+	return job->scan_off >= disk_overlay(disk)->pull_len && !job->runs_first;
 }
 
 uint64_t cursor_position(const struct bpull_disk *disk)

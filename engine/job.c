@@ -222,12 +222,17 @@ static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
 static void run_committing(struct bpull_disk *disk)
 {
 	struct layer *overlay = disk_overlay(disk);
+	struct err err = { 0 };
 
 	if (!commit_is_clean(disk)) {
 		commit_begin(disk, COMMIT_HARD);
 		return;
 	}
 	table_cache_drop_clean(disk->engine->cache, overlay->file);
+	if (overlay->ops->reread && overlay->ops->reread(overlay, &err)) {
+		job_fail(disk, err.code, "%s", err.message);
+		return;
+	}
 	disk->job.step = JOB_PROVING;
 	cursor_start(disk);
 }
@@ -366,7 +371,7 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 
 	*job = (struct job){ .flags = o->flags, .start_ns = engine_now_ns() };
 	job->n.type = BPULL_JOB_TYPE_PULL;
-	job->n.end = overlay->has_backing && overlay->guest_len ? overlay->guest_len : 1;
+	job->n.end = overlay->has_backing && overlay->pull_len ? overlay->pull_len : 1;
 	limiter_set(&job->limiter, job->start_ns, o->bandwidth, o->burst);
 	pthread_mutex_lock(&c->mutex);
 	c->running = true;

@@ -35,8 +35,16 @@ uint64_t populate_guest_off(const struct populate *run)
 
 /* ---- beginning and end ---- */
 
+/* The clusters that the run touches, for its lock. */
+static uint64_t lock_len(const struct populate *p)
+{
+	return round_up(p->guest_off + p->len, disk_overlay(p->op.disk)->cluster_len) -
+	       p->lock.guest_off;
+}
+
 int populate_start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf)
 {
+	struct layer *overlay = disk_overlay(disk);
 	struct job *job = &disk->job;
 	struct populate *p = calloc(1, sizeof(*p));
 
@@ -44,11 +52,13 @@ int populate_start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, vo
 		return -ENOMEM;
 	op_init(&p->op, &populate_kind, disk->engine, disk);
 	p->guest_off = guest_off;
-	p->cluster_len = disk_overlay(disk)->cluster_len;
-	p->unit = MIN(p->cluster_len, (uint32_t)RUN_MAX_LEN);
-	p->len = populate_in_pieces(p) ? p->cluster_len : round_up(len, p->cluster_len);
+	p->granule_len = overlay->granule_len;
+	p->unit = MIN(p->granule_len, (uint32_t)RUN_MAX_LEN);
+	p->len = populate_in_pieces(p) ? p->granule_len : round_up(len, p->granule_len);
 	p->buf = buf;
-	p->lock = (struct range_lock){ .guest_off = guest_off, .len = p->len, .owner = &p->op };
+	p->lock = (struct range_lock){ .guest_off = round_down(guest_off, overlay->cluster_len),
+				       .owner = &p->op };
+	p->lock.len = lock_len(p);
 	p->prev = job->runs_last;
 	if (job->runs_last)
 		job->runs_last->next = p;
@@ -86,6 +96,7 @@ static void over(struct populate *p)
 	populate_free_requests(p);
 	buf_put(p->op.engine->bufs, p->buf);
 	free(p->maps);
+	free(p->spaces);
 	free(p);
 }
 
@@ -95,16 +106,16 @@ static void populate_fail(struct op *op)
 	struct layer *overlay = disk_overlay(op->disk);
 
 	/* The latest first, so that the end of the file can fall back. */
-	while (p->n_maps--) {
-		const struct mapping *map = &p->maps[p->n_maps];
+	while (p->n_spaces--) {
+		const struct mapping *space = &p->spaces[p->n_spaces];
 
 		op->disk->job.abandoned_end =
-			MAX(op->disk->job.abandoned_end, map->host_off + map->len);
+			MAX(op->disk->job.abandoned_end, space->host_off + space->len);
 		/* Nothing refers to it; on a full disk the tables of what was copied need the room.
 		 * A poisoned disk is not touched any more (I7). */
 		if (!op->disk->poisoned)
-			file_discard(overlay->file, map->host_off, map->len);
-		overlay->ops->release(overlay, map->host_off, map->len);
+			file_discard(overlay->file, space->host_off, space->len);
+		overlay->ops->release(overlay, space->host_off, space->len);
 	}
 	op->disk->job.given_up_off = MIN(op->disk->job.given_up_off, p->guest_off);
 	if (op->error != -ECANCELED)
@@ -130,20 +141,20 @@ static void mapped(struct populate *p)
 	if (job->mapping != p)
 		return;
 	job->mapping = NULL;
-	job->scan_off = MIN(p->guest_off + p->len, disk_overlay(disk)->guest_len);
-	range_lock_shrink(&disk->locks, &p->lock, p->len, granted);
+	job->scan_off = MIN(p->guest_off + p->len, disk_overlay(disk)->pull_len);
+	range_lock_shrink(&disk->locks, &p->lock, lock_len(p), granted);
 }
 
 static enum step map(struct populate *p)
 {
 	struct bpull_disk *disk = p->op.disk;
-	uint64_t guest_len = disk_overlay(disk)->guest_len, at = p->guest_off + p->piece_off;
-	uint64_t end = MIN(p->guest_off + p->len, guest_len), unallocated;
+	uint64_t pull_len = disk_overlay(disk)->pull_len, at = p->guest_off + p->piece_off;
+	uint64_t end = MIN(p->guest_off + p->len, pull_len), unallocated;
 	enum plan_action action;
 	struct table_need need;
 	int rc;
 
-	if (at >= guest_len) { /* pieces of the last cluster behind the guest's end */
+	if (at >= pull_len) { /* pieces of the last cluster behind the disk's end */
 		p->plan.len = p->unit;
 		p->plan.guest_off = at;
 		p->plan.n_parts = p->plan.data_len = 0;

@@ -16,7 +16,9 @@ int plan_next(struct chain *chain, uint64_t guest_off, uint64_t end, enum plan_a
 {
 	const struct layer *overlay = chain->layers[0];
 	struct extent own, below;
-	int rc = overlay->ops->map(chain->layers[0], guest_off, end - guest_off, &own, need);
+	int (*lacks)(struct layer *, uint64_t, uint64_t, struct extent *, struct table_need *) =
+		overlay->ops->lacks ? overlay->ops->lacks : overlay->ops->map;
+	int rc = lacks(chain->layers[0], guest_off, end - guest_off, &own, need);
 
 	if (rc)
 		return rc;
@@ -30,9 +32,9 @@ int plan_next(struct chain *chain, uint64_t guest_off, uint64_t end, enum plan_a
 	*action = PLAN_COPY;
 	if (below.kind != EXTENT_ZERO)
 		return 0;
-	/* Zeros up to the end, or for whole clusters: data may begin inside the last one. */
-	if (guest_off + below.len < overlay->guest_len)
-		below.len = round_down(below.len, overlay->cluster_len);
+	/* Zeros up to the end, or for whole granules: data may begin inside the last one. */
+	if (guest_off + below.len < overlay->pull_len)
+		below.len = round_down(below.len, overlay->granule_len);
 	if (!below.len)
 		return 0;
 	*action = PLAN_SKIP;

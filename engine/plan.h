@@ -14,8 +14,8 @@ enum plan_action {
 	PLAN_COPY,    /* some of it must be read */
 };
 
-/* The action for a range that begins at guest_off (overlay cluster aligned), and in *len how far it
- * holds, at most to `end`: whole clusters, or to the guest's end. For PLAN_COPY *len is how far the
+/* The action for a range that begins at guest_off (overlay granule aligned), and in *len how far it
+ * holds, at most to `end`: whole granules, or to the disk's end. For PLAN_COPY *len is how far the
  * overlay is unallocated. 0, TABLE_NEED or -errno. */
 int plan_next(struct chain *chain, uint64_t guest_off, uint64_t end, enum plan_action *action,
 	      uint64_t *len, struct table_need *need);

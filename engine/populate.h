@@ -36,7 +36,8 @@ struct populate {
 	enum populate_phase phase;
 	uint64_t guest_off;
 	uint64_t len; /* at most, until it is mapped; then the run's */
-	uint32_t cluster_len, unit;
+	uint32_t granule_len; /* of the overlay */
+	uint32_t unit;        /* the granule, or a piece of a large one */
 	struct range_lock lock;
 	bool locked;  /* held or queued */
 	uint8_t *buf; /* RUN_MAX_LEN bytes of the engine's pool */
@@ -55,8 +56,10 @@ struct populate {
 
 	struct table_need need;
 	uint32_t reserved_to; /* bytes of the run whose host space is decided */
-	struct mapping *maps; /* reserved, then published */
+	struct mapping *maps; /* written, then published */
 	size_t n_maps, maps_cap;
+	struct mapping *spaces; /* reserved for them: whole clusters */
+	size_t n_spaces, spaces_cap;
 
 	uint64_t copied_len, zero_len, left_out_len;
 	struct populate *prev, *next; /* the job's runs in flight */
@@ -69,7 +72,7 @@ extern const struct op_kind populate_kind;
 /* One cluster larger than the buffer, in pieces? */
 static inline bool populate_in_pieces(const struct populate *p)
 {
-	return p->cluster_len > p->unit;
+	return p->granule_len > p->unit;
 }
 
 /* Frees requests, compressed input and decodes; none is in flight. */

@@ -13,58 +13,138 @@
 #include "engine/zero.h"
 #include "io/base.h"
 
-static int add_map(struct populate *p, uint64_t guest_off, uint64_t len, uint64_t host_off)
+/* Appends to an array of mappings; one that goes on where the last one ends makes that one longer. */
+static int append(struct mapping **list, size_t *n, size_t *cap, const struct mapping *map)
 {
-	if (p->n_maps == p->maps_cap) {
-		size_t cap = p->maps_cap ? p->maps_cap * 2 : 8;
-		struct mapping *maps = reallocarray(p->maps, cap, sizeof(*maps));
+	struct mapping *last = *n ? &(*list)[*n - 1] : NULL;
 
-		if (!maps)
-			return -ENOMEM;
-		p->maps = maps;
-		p->maps_cap = cap;
+	if (last && last->copy == map->copy && last->guest_off + last->len == map->guest_off &&
+	    last->host_off + last->len == map->host_off) {
+		last->len += map->len;
+		return 0;
 	}
-	p->maps[p->n_maps++] = (struct mapping){ guest_off, len, host_off, false };
+	if (*n == *cap) {
+		size_t more = *cap ? *cap * 2 : 8;
+		struct mapping *grown = reallocarray(*list, more, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		*list = grown;
+		*cap = more;
+	}
+	(*list)[(*n)++] = *map;
 	return 0;
 }
 
-/* Reserves space for [off, off + len) of the run and remembers where. A format gives less than
- * asked at the end of a refcount block's range: then in more than one stretch. */
+/* Space that the run has reserved for this copy of guest_off's cluster, or NULL. */
+static const struct mapping *find_space(const struct populate *p, uint64_t guest_off, unsigned copy)
+{
+	for (size_t i = p->n_spaces; i-- > 0;) {
+		const struct mapping *space = &p->spaces[i];
+
+		if (space->copy == copy && guest_off - space->guest_off < space->len)
+			return space;
+	}
+	return NULL;
+}
+
+/* Whole clusters for one copy of [guest_off, guest_off + len). */
+static int reserve_space(struct populate *p, uint64_t guest_off, uint64_t len, unsigned copy)
+{
+	struct layer *overlay = disk_overlay(p->op.disk);
+	uint64_t end = round_up(guest_off + len, overlay->cluster_len);
+	struct mapping space = { .guest_off = round_down(guest_off, overlay->cluster_len),
+				 .copy = copy };
+	int rc = overlay->ops->reserve(overlay, end - space.guest_off, &space.host_off, &space.len);
+
+	if (rc)
+		return rc;
+	rc = append(&p->spaces, &p->n_spaces, &p->spaces_cap, &space);
+	if (rc)
+		overlay->ops->release(overlay, space.host_off, space.len);
+	return rc;
+}
+
+/* Where one copy of [guest_off, guest_off + *len) goes; *len may get shorter. -ENOENT: no such copy
+ * is needed. */
+static int place_copy(struct populate *p, uint64_t guest_off, uint64_t *len, unsigned copy,
+		      struct mapping *map)
+{
+	struct layer *overlay = disk_overlay(p->op.disk);
+	const struct mapping *space;
+	uint64_t host_off = 0, got = *len;
+	int rc = copy ? -ENOENT : 0;
+
+	if (overlay->ops->destination)
+		rc = overlay->ops->destination(overlay, guest_off, *len, copy, &host_off, &got,
+					       &p->need);
+	if (rc)
+		return rc;
+	*len = got;
+	if (!host_off) {
+		space = find_space(p, guest_off, copy);
+		rc = space ? 0 : reserve_space(p, guest_off, *len, copy);
+		if (rc)
+			return rc;
+		space = find_space(p, guest_off, copy);
+		host_off = space->host_off + (guest_off - space->guest_off);
+		*len = MIN(*len, space->guest_off + space->len - guest_off);
+	}
+	*map = (struct mapping){ guest_off, *len, host_off, false, copy };
+	return 0;
+}
+
+/* All copies of as much of [guest_off, guest_off + len) as lies together in each: *len. What was
+ * reserved and is too long for the others stays the run's, for what comes next. */
+static int place(struct populate *p, uint64_t guest_off, uint64_t *len)
+{
+	struct mapping map;
+	unsigned n_copies = 0;
+	int rc;
+
+	while ((rc = place_copy(p, guest_off, len, n_copies, &map)) == 0)
+		n_copies++;
+	if (rc != -ENOENT || !n_copies)
+		return rc;
+	for (unsigned copy = 0; copy < n_copies; copy++) {
+		rc = place_copy(p, guest_off, len, copy, &map);
+		if (!rc)
+			rc = append(&p->maps, &p->n_maps, &p->maps_cap, &map);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+/* Decides where [off, off + len) of the run goes: in one stretch where it can. */
 static int reserve(struct populate *p, uint32_t off, uint32_t len)
 {
 	struct layer *overlay = disk_overlay(p->op.disk);
 	int rc = overlay->ops->link(overlay, p->guest_off + off, len, &p->need);
 
-	if (rc)
-		return rc;
-	while (len) {
-		uint64_t host_off, got;
+	while (!rc && len) {
+		uint64_t got = len;
 
-		rc = overlay->ops->reserve(overlay, len, &host_off, &got);
+		rc = place(p, p->guest_off + off, &got);
 		if (rc)
-			return rc;
-		rc = add_map(p, p->guest_off + off, got, host_off);
-		if (rc) {
-			overlay->ops->release(overlay, host_off, got);
-			return rc;
-		}
+			break;
 		off += got;
 		len -= got;
-		/* What is reserved stays so when the rest must wait. */
+		/* What is placed stays so when the rest must wait. */
 		p->reserved_to = off;
 	}
-	return 0;
+	return rc;
 }
 
 /* Guest bytes of [off, off + len) of the run: the last cluster may reach behind the guest's end. */
 static uint64_t guest_bytes(const struct populate *p, uint64_t off, uint64_t len)
 {
-	uint64_t guest_len = disk_overlay(p->op.disk)->guest_len, at = p->guest_off + off;
+	uint64_t pull_len = disk_overlay(p->op.disk)->pull_len, at = p->guest_off + off;
 
-	return at >= guest_len ? 0 : MIN(len, guest_len - at);
+	return at >= pull_len ? 0 : MIN(len, pull_len - at);
 }
 
-/* Reserves for every stretch of clusters that hold something; the others stay unallocated, since
+/* Reserves for every stretch of granules that hold something; the others stay unallocated, since
  * they will read as zeros without a backing file too. */
 static int reserve_stretches(struct populate *p)
 {
@@ -72,11 +152,11 @@ static int reserve_stretches(struct populate *p)
 
 	/* Resumed behind what is reserved already, after waiting for a commit. */
 	for (uint32_t off = p->reserved_to; off < p->plan.len; off = end) {
-		bool zero = zero_is(p->buf + off, p->cluster_len);
+		bool zero = zero_is(p->buf + off, p->granule_len);
 		int rc;
 
-		for (end = off + p->cluster_len; end < p->plan.len; end += p->cluster_len)
-			if (zero_is(p->buf + end, p->cluster_len) != zero)
+		for (end = off + p->granule_len; end < p->plan.len; end += p->granule_len)
+			if (zero_is(p->buf + end, p->granule_len) != zero)
 				break;
 		if (zero) {
 			p->zero_len += guest_bytes(p, off, end - off);
@@ -111,8 +191,9 @@ static enum step submit_writes(struct populate *p)
 	struct file *file = disk_overlay(p->op.disk)->file;
 
 	for (size_t i = 0; i < p->n_maps; i++)
-		p->copied_len +=
-			guest_bytes(p, p->maps[i].guest_off - p->guest_off, p->maps[i].len);
+		if (!p->maps[i].copy)
+			p->copied_len += guest_bytes(p, p->maps[i].guest_off - p->guest_off,
+						     p->maps[i].len);
 
 	p->phase = POPULATE_PUBLISH;
 	if (!p->n_maps)
@@ -141,18 +222,31 @@ static enum step write_run(struct populate *p)
 	return rc ? populate_hold(p, rc) : submit_writes(p);
 }
 
-static enum step write_one(struct populate *p, uint64_t host_off)
+/* The piece in the buffer, to every copy of the cluster. */
+static enum step write_piece_of_all(struct populate *p, unsigned piece)
 {
 	populate_free_requests(p);
-	p->reqs = calloc(1, sizeof(*p->reqs));
+	p->reqs = calloc(p->n_maps, sizeof(*p->reqs));
 	if (!p->reqs) {
 		op_set_error(&p->op, -ENOMEM, NULL, 0, false);
 		return STEP_NEXT;
 	}
-	io_req_write(p->reqs, disk_overlay(p->op.disk)->file, p->buf, p->unit, host_off);
-	p->reqs->uncached = true;
-	op_submit(&p->op, p->reqs);
+	p->written_pieces |= UINT64_C(1) << piece;
+	for (size_t i = 0; i < p->n_maps; i++) {
+		io_req_write(&p->reqs[i], disk_overlay(p->op.disk)->file, p->buf, p->unit,
+			     p->maps[i].host_off + (uint64_t)piece * p->unit);
+		p->reqs[i].uncached = true;
+		op_submit(&p->op, &p->reqs[i]);
+	}
 	return STEP_WAIT;
+}
+
+static bool all_known_zero(const struct populate *p)
+{
+	for (size_t i = 0; i < p->n_maps; i++)
+		if (p->maps[i].host_off < disk_overlay(p->op.disk)->zero_from)
+			return false;
+	return true;
 }
 
 /* A piece of one large cluster: space is reserved when the first piece that holds something comes;
@@ -163,40 +257,38 @@ static enum step write_piece(struct populate *p)
 	bool zero = !p->plan.n_parts || zero_is(p->buf, p->unit);
 
 	if (!zero && !p->n_maps) {
-		int rc = reserve(p, 0, p->cluster_len);
+		int rc = reserve(p, 0, p->granule_len);
 
 		if (rc)
 			return populate_hold(p, rc);
-		p->known_zero = p->maps[0].host_off >= disk_overlay(p->op.disk)->zero_from;
+		p->known_zero = all_known_zero(p);
 	}
 	p->left_out_len += p->plan.data_len;
 	p->piece_off += p->unit;
-	p->phase = p->piece_off < p->cluster_len ? POPULATE_MAP : POPULATE_FILL;
+	p->phase = p->piece_off < p->granule_len ? POPULATE_MAP : POPULATE_FILL;
 	if (zero)
 		return STEP_NEXT;
-	p->written_pieces |= UINT64_C(1) << piece;
-	return write_one(p, p->maps[0].host_off + piece * p->unit);
+	return write_piece_of_all(p, piece);
 }
 
 /* Pieces of zeros in a cluster that is kept: they must be written where the file may hold something
  * else, and the last one always, so that the file has the whole cluster. */
 enum step populate_fill(struct populate *p)
 {
-	unsigned n_pieces = p->cluster_len / p->unit;
+	unsigned n_pieces = p->granule_len / p->unit;
 
 	if (!p->n_maps) {
-		p->zero_len = guest_bytes(p, 0, p->cluster_len);
+		p->zero_len = guest_bytes(p, 0, p->granule_len);
 		p->phase = POPULATE_PUBLISH;
 		return STEP_NEXT;
 	}
 	for (unsigned i = p->known_zero ? n_pieces - 1 : 0; i < n_pieces; i++)
 		if (!(p->written_pieces & UINT64_C(1) << i)) {
-			p->written_pieces |= UINT64_C(1) << i;
 			memset(p->buf, 0, p->unit);
-			return write_one(p, p->maps[0].host_off + i * p->unit);
+			return write_piece_of_all(p, i);
 		}
 	p->left_out_len = 0;
-	p->copied_len = guest_bytes(p, 0, p->cluster_len);
+	p->copied_len = guest_bytes(p, 0, p->granule_len);
 	p->phase = POPULATE_PUBLISH;
 	return STEP_NEXT;
 }

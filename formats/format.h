@@ -51,12 +51,13 @@ struct extent {
 	unsigned deepest;
 };
 
-/* A new entry for one range of the overlay, cluster aligned (the guest's end rounded up). */
+/* A new entry for one range of the overlay, granule aligned (the guest's end rounded up). */
 struct mapping {
 	uint64_t guest_off;
 	uint64_t len;
 	uint64_t host_off; /* reserved space holding the data; unused for zeros */
 	bool is_zero;
+	unsigned copy; /* which of the range's destinations (layer_ops.destination) */
 };
 
 /* What `info` tells of an image beside its geometry. Strings are static. */
@@ -116,6 +117,18 @@ struct layer_ops {
 	 * before the data's, and a full disk finds out before data is written. Empty tables change
 	 * nothing a reader could see. 0, TABLE_NEED, or as reserve(). */
 	int (*link)(struct layer *layer, uint64_t guest_off, uint64_t len, struct table_need *need);
+	/* What the overlay's readers still read from below: as map(), but UNALLOCATED where any of
+	 * them (the guest, an internal snapshot) has no entry of its own, up to pull_len. NULL: map
+	 * tells. */
+	int (*lacks)(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
+		     struct table_need *need);
+	/* Where copy `copy` of [guest_off, guest_off + len), all of it lacking and linked, has to go:
+	 * *host_off is the byte for guest_off in a cluster that has its space already, or 0: reserve
+	 * whole clusters. Holds for *got bytes. -ENOENT: the range needs no more than `copy` copies.
+	 * One copy serves all readers where refcounts allow. NULL: one copy, always to be reserved.
+	 * 0, TABLE_NEED or -errno. */
+	int (*destination)(struct layer *layer, uint64_t guest_off, uint64_t len, unsigned copy,
+			   uint64_t *host_off, uint64_t *got, struct table_need *need);
 	/* Reserves up to len bytes (a multiple of cluster_len) of contiguous host space, which no
 	 * table refers to. *got may be less, not 0. Not accounted before publish. 0, -ENOSPC where
 	 * the file cannot grow, -EFBIG, -ENOMEM; -EAGAIN: try again when the commit in flight is
@@ -133,6 +146,9 @@ struct layer_ops {
 	int (*stage)(struct layer *layer, struct staged *staged);
 	/* Called when a commit's STAGE_REFTABLE writes are durable: what they replaced is free. */
 	void (*reftable_durable)(struct layer *layer);
+	/* Blocking, when all is committed: what is kept of the tables outside the cache is read again
+	 * from disk, for the proof. NULL: nothing is. */
+	int (*reread)(struct layer *layer, struct err *err);
 	/* Adds the one write within sector 0 that drops the backing link, STAGE_HEADER. */
 	int (*stage_detach)(struct layer *layer, struct staged *staged);
 
@@ -149,7 +165,10 @@ struct layer {
 	struct file *file;
 	struct table_cache *cache;
 	uint64_t guest_len;   /* bytes: the virtual size */
+	uint64_t pull_len;    /* bytes: the longest disk that reads through the backing file; more than
+			       * guest_len where a snapshot is longer. Set by begin_writing */
 	uint32_t cluster_len; /* bytes; 512 for raw */
+	uint32_t granule_len; /* bytes, a fraction of a cluster: what has its own mapping */
 	bool has_backing;
 	char *backing_name;               /* as recorded; never trusted, never printed raw */
 	enum image_format backing_format; /* IMAGE_UNKNOWN: none recorded */

@@ -135,6 +135,10 @@ static int check_geometry(struct qcow2 *q, const struct header_source *src, stru
 
 	q->l2_entry_len = q->incompat & QCOW2_INCOMPAT_EXTENDED_L2 ? 16 : 8;
 	q->l2_entries = qcow2_cluster_len(q) / q->l2_entry_len;
+	q->l2_slice_len = MIN(q->layer.cluster_len, TABLE_MAX_LEN);
+	q->layer.granule_len = q->layer.cluster_len;
+	if (q->l2_entry_len == 16)
+		q->layer.granule_len /= QCOW2_SUBCLUSTERS;
 	q->refs_per_block = (qcow2_cluster_len(q) * 8) >> q->refcount_order;
 	if (q->l2_entry_len == 16 && q->cluster_bits < 14)
 		return damaged(err, src, "extended L2 entries need clusters of 16 KiB and more");
@@ -216,8 +220,6 @@ static void note_refusals(struct qcow2 *q, const struct header_source *src)
 		       q->crypt_method == 1 ? "it is encrypted (AES)" : "it is encrypted (LUKS)");
 	if (q->incompat & QCOW2_INCOMPAT_DATA_FILE)
 		refuse(unreadable, -ENOTSUP, "its data lies in an external data file");
-	if (q->incompat & QCOW2_INCOMPAT_EXTENDED_L2)
-		refuse(unreadable, -ENOTSUP, "it has extended L2 entries (subclusters)");
 	if (type_bit != (q->compression != QCOW2_COMPRESSION_ZLIB))
 		refuse(unreadable, -EUCLEAN, "its compression type and feature bit disagree");
 	else if (q->compression > QCOW2_COMPRESSION_ZSTD)
@@ -231,9 +233,6 @@ static void note_refusals(struct qcow2 *q, const struct header_source *src)
 		       "it is marked dirty (its refcounts can't be trusted); run qemu-img check -r "
 		       "all "
 		       "on it first");
-	if (q->n_snapshots)
-		refuse(unwritable, -ENOTSUP,
-		       "it has internal snapshots, which read through its backing file too");
 }
 
 int qcow2_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err)
@@ -275,6 +274,7 @@ static void qcow2_close(struct layer *layer)
 	free(q->layer.backing_name);
 	free(q->data_file_name);
 	free(q->reftable);
+	qcow2_views_free(q);
 	free(q);
 }
 
@@ -317,10 +317,13 @@ static const struct layer_ops qcow2_ops = {
 	.begin_writing = qcow2_begin_writing,
 	.reserve = qcow2_reserve,
 	.release = qcow2_release,
+	.lacks = qcow2_lacks,
+	.destination = qcow2_destination,
 	.link = qcow2_link,
 	.publish = qcow2_publish,
 	.stage = qcow2_stage,
 	.reftable_durable = qcow2_reftable_durable,
+	.reread = qcow2_views_reread,
 	.stage_detach = qcow2_stage_detach,
 	.check = qcow2_check,
 	.close = qcow2_close,

@@ -2,8 +2,9 @@
 /*
  * The private state of one open qcow2 image, shared by the files qcow2*.c:
  * qcow2.c (open, validate, detach), qcow2_ext.c (header extensions),
- * qcow2_map.c (lookup and publish), qcow2_alloc.c (space and refcounts),
- * qcow2_compressed.c (decode), qcow2_check.c, qcow2_create.c.
+ * qcow2_map.c (lookup, and publish for one plain table), qcow2_views.c and
+ * qcow2_fill.c (publish for snapshots and subclusters), qcow2_alloc.c (space
+ * and refcounts), qcow2_compressed.c (decode), qcow2_check.c, qcow2_create.c.
  */
 #ifndef BLOCKPULL_QCOW2_H
 #define BLOCKPULL_QCOW2_H
@@ -16,6 +17,8 @@ enum qcow2_compression {
 	QCOW2_COMPRESSION_ZLIB = 0,
 	QCOW2_COMPRESSION_ZSTD = 1,
 };
+
+struct qcow2_views; /* qcow2_views.c */
 
 struct qcow2 {
 	struct layer layer; /* first: a struct layer * is a struct qcow2 * */
@@ -46,6 +49,11 @@ struct qcow2 {
 	unsigned l2_entry_len; /* 8, or 16 with extended L2 */
 	uint64_t l2_entries;   /* in one table */
 	uint64_t refs_per_block;
+	uint32_t l2_slice_len; /* bytes of an L2 table cached at a time */
+
+	/* qcow2_views.c, from begin_writing() on; NULL: the guest's disk alone reads through the
+	 * backing file, cluster by cluster. */
+	struct qcow2_views *views;
 
 	/* qcow2_alloc.c, from begin_writing() on: the refcount table as it is to be, on-disk order. */
 	uint8_t *reftable;
@@ -76,7 +84,36 @@ int qcow2_read_extensions(struct qcow2 *q, const uint8_t *cluster0, size_t len, 
 void qcow2_feature_name(const uint8_t *cluster0, size_t len, uint32_t header_len, unsigned bit,
 			char *out, size_t cap);
 
+/* Guest bytes one L2 slice, one L2 table map. */
+static inline uint64_t qcow2_l2_slice_span(const struct qcow2 *q)
+{
+	return (uint64_t)(q->l2_slice_len / q->l2_entry_len) << q->cluster_bits;
+}
+
+static inline uint64_t qcow2_l2_span(const struct qcow2 *q)
+{
+	return q->l2_entries << q->cluster_bits;
+}
+
 /* qcow2_map.c */
+/* An L2 entry, taken apart. */
+struct qcow2_entry {
+	enum extent_kind kind;
+	bool has_host;     /* the cluster has its space, whatever this subcluster of it is */
+	uint64_t host_off; /* of the subcluster; COMPRESSED: first byte, unaligned */
+};
+
+/* Decodes the entry at `bytes`; sub: which subcluster, 0 for plain entries. 0 or -EUCLEAN. */
+int qcow2_entry_read(const struct qcow2 *q, const uint8_t *bytes, unsigned sub,
+		     struct qcow2_entry *e);
+/* The slice of the active L1 table that has entry l1_idx, and the entry's byte in it. */
+int qcow2_l1_slice(struct qcow2 *q, uint64_t l1_idx, struct table **out, uint32_t *byte,
+		   struct table_need *need);
+/* The L2 slice that maps guest_off in the table at l2_off, and the entry's byte in it. */
+int qcow2_l2_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct table **out,
+		   uint32_t *byte, struct table_need *need);
+/* Slices of a new L2 table at l2_off, which is about to map guest_off. 0 or -ENOMEM. */
+int qcow2_new_l2_slices(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off);
 int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
 	      struct table_need *need);
 int qcow2_link(struct layer *layer, uint64_t guest_off, uint64_t len, struct table_need *need);
@@ -92,6 +129,8 @@ void qcow2_release(struct layer *layer, uint64_t host_off, uint64_t len);
 int qcow2_ref_need(struct qcow2 *q, uint64_t host_off, uint64_t len, struct table_need *need);
 /* Raises the refcount of every cluster of the range from 0 to 1; qcow2_ref_need() said 0. */
 void qcow2_ref_take(struct qcow2 *q, uint64_t host_off, uint64_t len);
+/* The refcount of one cluster. 0, TABLE_NEED or -errno. */
+int qcow2_ref_get(struct qcow2 *q, uint64_t cluster_idx, uint64_t *value, struct table_need *need);
 /* Host offset of a refcount block; 0: there is none. */
 uint64_t qcow2_block_off(const struct qcow2 *q, uint64_t block_idx);
 /* Makes the cluster at host_off an empty refcount block, in memory. 0 or -ENOMEM. */
@@ -110,6 +149,25 @@ int qcow2_reftable_read(struct qcow2 *q, const char *name, struct err *err);
 int qcow2_reftable_grow(struct qcow2 *q);
 int qcow2_stage(struct layer *layer, struct staged *staged);
 void qcow2_reftable_durable(struct layer *layer);
+
+/* qcow2_views.c: what reads through the backing file. */
+/* Blocking: the snapshots' L1 tables, where there are snapshots or subclusters; sets pull_len and
+ * l2_slice_len. -ENOTSUP, -EUCLEAN with a sentence (`name` is the image's, escaped), nothing
+ * changed. */
+int qcow2_views_load(struct qcow2 *q, const char *name, struct err *err);
+void qcow2_views_free(struct qcow2 *q);
+int qcow2_views_reread(struct layer *layer, struct err *err);
+/* Adds the changed entries of the snapshots' L1 tables to a commit. 0 or -ENOMEM. */
+int qcow2_views_stage(struct qcow2 *q, struct staged *staged);
+int qcow2_lacks(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
+		struct table_need *need);
+
+/* qcow2_fill.c: the same layer ops where q->views is set. */
+int qcow2_destination(struct layer *layer, uint64_t guest_off, uint64_t len, unsigned copy,
+		      uint64_t *host_off, uint64_t *got, struct table_need *need);
+int qcow2_views_link(struct qcow2 *q, uint64_t guest_off, uint64_t len, struct table_need *need);
+int qcow2_views_publish(struct qcow2 *q, const struct mapping *maps, size_t n_maps,
+			struct table_need *need);
 
 /* qcow2_compressed.c */
 int qcow2_decode(const struct layer *layer, const void *in, size_t in_len, void *out);

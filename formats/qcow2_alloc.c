@@ -61,6 +61,21 @@ int qcow2_ref_need(struct qcow2 *q, uint64_t host_off, uint64_t len, struct tabl
 	return 0;
 }
 
+int qcow2_ref_get(struct qcow2 *q, uint64_t cluster_idx, uint64_t *value, struct table_need *need)
+{
+	struct table *slice;
+	int rc;
+
+	*value = 0;
+	if (!qcow2_block_off(q, cluster_idx / q->refs_per_block))
+		return 0;
+	rc = ref_slice(q, cluster_idx, &slice, need);
+	if (!rc)
+		*value = qcow2_refcount_get(slice->bytes, cluster_idx % slice_refs(q),
+					    q->refcount_order);
+	return rc;
+}
+
 void qcow2_ref_set(struct qcow2 *q, uint64_t cluster_idx, uint64_t n, uint64_t value)
 {
 	while (n) {
@@ -165,6 +180,8 @@ int qcow2_begin_writing(struct layer *layer, struct err *err)
 		return 0;
 	rc = audit(layer, name, err);
 	if (!rc)
+		rc = qcow2_views_load(q, name, err);
+	if (!rc)
 		rc = qcow2_reftable_read(q, name, err);
 	if (rc)
 		goto fail;
@@ -180,6 +197,7 @@ int qcow2_begin_writing(struct layer *layer, struct err *err)
 	layer->alloc_end = end_idx << q->cluster_bits;
 	return 0;
 fail:
+	qcow2_views_free(q);
 	free(q->reftable);
 	q->reftable = NULL;
 	return rc;

@@ -70,6 +70,8 @@ enum qcow2_header_field {
 #define QCOW2_COPIED            (UINT64_C(1) << 63)
 #define QCOW2_COMPRESSED        (UINT64_C(1) << 62)
 #define QCOW2_ZERO              (UINT64_C(1) << 0)
+/* Extended L2 entries: a second u64, bit i: subcluster i is allocated, 32 + i: it reads zeros. */
+#define QCOW2_SUBCLUSTERS 32u
 #define QCOW2_REFTABLE_OFF_MASK UINT64_C(0xfffffffffffffe00)
 
 /* Compressed descriptor (bits 0..61 of an L2 entry): first byte and readable length. */

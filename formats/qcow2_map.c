@@ -13,27 +13,6 @@
 
 #include "formats/qcow2.h"
 
-struct entry {
-	enum extent_kind kind;
-	bool has_host;
-	uint64_t host_off; /* COMPRESSED: first byte, unaligned */
-};
-
-/* Guest bytes one L2 slice, one L2 table map. */
-static uint32_t l2_slice_len(const struct qcow2 *q)
-{
-	return MIN(q->layer.cluster_len, TABLE_MAX_LEN);
-}
-
-static uint64_t l2_slice_span(const struct qcow2 *q)
-{
-	return (uint64_t)(l2_slice_len(q) / q->l2_entry_len) << q->cluster_bits;
-}
-
-static uint64_t l2_span(const struct qcow2 *q)
-{
-	return q->l2_entries << q->cluster_bits;
-}
 
 /* Where cluster data may begin: a file may stop inside its last cluster. */
 static uint64_t data_end(const struct qcow2 *q)
@@ -42,7 +21,7 @@ static uint64_t data_end(const struct qcow2 *q)
 }
 
 /* The slice of the L1 table that has entry l1_idx, and the entry's byte in it. */
-static int l1_slice(struct qcow2 *q, uint64_t l1_idx, struct table **out, uint32_t *byte,
+int qcow2_l1_slice(struct qcow2 *q, uint64_t l1_idx, struct table **out, uint32_t *byte,
 		    struct table_need *need)
 {
 	uint64_t table_len = q->l1_size * UINT64_C(8);
@@ -60,7 +39,7 @@ static int l2_table_off(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off,
 	uint64_t end, file_end = data_end(q);
 	struct table *l1;
 	uint32_t byte;
-	int rc = l1_slice(q, guest_off / l2_span(q), &l1, &byte, need);
+	int rc = qcow2_l1_slice(q, guest_off / qcow2_l2_span(q), &l1, &byte, need);
 
 	if (rc)
 		return rc;
@@ -74,18 +53,19 @@ static int l2_table_off(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off,
 }
 
 /* The L2 slice that maps guest_off in the table at l2_off, and the entry's byte in it. */
-static int l2_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct table **out,
+int qcow2_l2_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct table **out,
 		    uint32_t *byte, struct table_need *need)
 {
-	uint64_t table_byte = ((guest_off % l2_span(q)) >> q->cluster_bits) * q->l2_entry_len;
-	uint64_t slice_off = round_down(table_byte, l2_slice_len(q));
+	uint64_t table_byte = ((guest_off % qcow2_l2_span(q)) >> q->cluster_bits) * q->l2_entry_len;
+	uint64_t slice_off = round_down(table_byte, q->l2_slice_len);
 
 	*byte = table_byte - slice_off;
-	return table_get(q->layer.cache, q->layer.file, l2_off + slice_off, l2_slice_len(q), out,
+	return table_get(q->layer.cache, q->layer.file, l2_off + slice_off, q->l2_slice_len, out,
 			 need);
 }
 
-static int classify(const struct qcow2 *q, uint64_t raw, struct entry *e)
+/* An entry without what extended ones say of its subclusters. */
+static int classify(const struct qcow2 *q, uint64_t raw, struct qcow2_entry *e)
 {
 	e->has_host = true;
 	if (raw & QCOW2_COMPRESSED) {
@@ -106,44 +86,73 @@ static int classify(const struct qcow2 *q, uint64_t raw, struct entry *e)
 	return e->host_off < data_end(q) ? 0 : -EUCLEAN;
 }
 
+/* Subcluster `sub` of an extended entry whose first half is in *e. */
+static int classify_sub(const struct qcow2 *q, uint64_t raw, uint64_t bitmap, unsigned sub,
+			struct qcow2_entry *e)
+{
+	bool data = bitmap >> sub & 1, zero = bitmap >> (QCOW2_SUBCLUSTERS + sub) & 1;
+
+	if (e->kind == EXTENT_COMPRESSED)
+		return bitmap ? -EUCLEAN : 0;
+	if (raw & QCOW2_ZERO || (data && (zero || !e->has_host)))
+		return -EUCLEAN;
+	e->kind = data ? EXTENT_DATA : zero ? EXTENT_ZERO : EXTENT_UNALLOCATED;
+	e->host_off += sub * q->layer.granule_len;
+	return 0;
+}
+
+int qcow2_entry_read(const struct qcow2 *q, const uint8_t *bytes, unsigned sub,
+		     struct qcow2_entry *e)
+{
+	uint64_t raw = be64(bytes);
+	int rc = classify(q, raw, e);
+
+	return rc || q->l2_entry_len == 8 ? rc : classify_sub(q, raw, be64(bytes + 8), sub, e);
+}
+
 /* No L2 table: the hole goes on through the L1 slice's next empty entries. */
 static int map_empty_l1(struct qcow2 *q, uint64_t guest_off, uint64_t len, struct extent *out,
 			struct table_need *need)
 {
-	uint64_t l1_idx = guest_off / l2_span(q);
-	uint64_t end = (l1_idx + 1) * l2_span(q);
+	uint64_t l1_idx = guest_off / qcow2_l2_span(q);
+	uint64_t end = (l1_idx + 1) * qcow2_l2_span(q);
 	struct table *l1;
 	uint32_t byte;
-	int rc = l1_slice(q, l1_idx, &l1, &byte, need);
+	int rc = qcow2_l1_slice(q, l1_idx, &l1, &byte, need);
 
 	if (rc)
 		return rc;
 	for (byte += 8; byte + 8 <= l1->len && end < guest_off + len; byte += 8) {
 		if (be64(l1->bytes + byte) & QCOW2_OFF_MASK)
 			break;
-		end += l2_span(q);
+		end += qcow2_l2_span(q);
 	}
 	out->kind = EXTENT_UNALLOCATED;
 	out->len = MIN(len, end - guest_off);
 	return 0;
 }
 
-static void extend_run(const struct qcow2 *q, const struct table *l2, uint32_t byte,
-		       const struct entry *first, uint64_t limit, struct extent *out)
+/* Lengthens *out, whose last granule is `sub` of the entry at `byte`, by those that go on with it. */
+static void extend_run(const struct qcow2 *q, const struct table *l2, uint32_t byte, unsigned sub,
+		       uint64_t limit, struct extent *out)
 {
-	uint64_t host_off = round_down(first->host_off, q->layer.cluster_len);
+	unsigned n_subs = q->layer.cluster_len / q->layer.granule_len;
 
 	while (out->len < limit) {
-		struct entry next;
+		struct qcow2_entry next;
 
-		byte += q->l2_entry_len;
-		host_off += q->layer.cluster_len;
-		if (byte >= l2->len || classify(q, be64(l2->bytes + byte), &next) ||
-		    next.kind != first->kind || next.has_host != first->has_host)
+		if (++sub == n_subs) {
+			sub = 0;
+			byte += q->l2_entry_len;
+		}
+		if (byte >= l2->len || qcow2_entry_read(q, l2->bytes + byte, sub, &next) ||
+		    next.kind != out->kind)
 			break;
-		if (first->has_host && next.host_off != host_off)
+		if (out->kind != EXTENT_UNALLOCATED &&
+		    (next.has_host != out->has_host ||
+		     (out->has_host && next.host_off != out->host_off + out->len)))
 			break;
-		out->len += q->layer.cluster_len;
+		out->len += q->layer.granule_len;
 	}
 	out->len = MIN(out->len, limit);
 }
@@ -153,7 +162,9 @@ int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct exte
 {
 	struct qcow2 *q = qcow2_of(layer);
 	uint64_t l2_off, in_cluster = guest_off & (layer->cluster_len - 1);
-	struct entry first;
+	uint32_t in_granule = guest_off & (layer->granule_len - 1);
+	unsigned sub = in_cluster / layer->granule_len;
+	struct qcow2_entry first;
 	struct table *l2;
 	uint32_t byte;
 	int rc;
@@ -164,24 +175,25 @@ int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct exte
 		return rc;
 	if (!l2_off)
 		return map_empty_l1(q, guest_off, len, out, need);
-	rc = l2_slice(q, l2_off, guest_off, &l2, &byte, need);
+	rc = qcow2_l2_slice(q, l2_off, guest_off, &l2, &byte, need);
 	if (rc)
 		return rc;
-	rc = classify(q, be64(l2->bytes + byte), &first);
+	rc = qcow2_entry_read(q, l2->bytes + byte, sub, &first);
 	if (rc)
 		return rc;
 	out->kind = first.kind;
-	out->has_host = first.has_host;
-	out->host_off = first.host_off;
-	out->len = MIN(len, layer->cluster_len - in_cluster);
+	out->has_host = first.has_host && first.kind != EXTENT_UNALLOCATED;
+	out->host_off = out->has_host ? first.host_off : 0;
 	if (first.kind == EXTENT_COMPRESSED) {
+		out->len = MIN(len, layer->cluster_len - in_cluster);
 		out->host_len = qcow2_comp_host_len(be64(l2->bytes + byte), q->cluster_bits);
 		out->skip = in_cluster;
 		return 0;
 	}
-	if (first.has_host)
-		out->host_off += in_cluster;
-	extend_run(q, l2, byte, &first, len, out);
+	if (out->has_host)
+		out->host_off += in_granule;
+	out->len = MIN(len, layer->granule_len - in_granule);
+	extend_run(q, l2, byte, sub, len, out);
 	return 0;
 }
 
@@ -190,7 +202,7 @@ int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct exte
 /* The part of [guest_off, end) that one L2 slice maps. */
 static uint64_t slice_part(const struct qcow2 *q, uint64_t guest_off, uint64_t end)
 {
-	return MIN(end, round_down(guest_off, l2_slice_span(q)) + l2_slice_span(q)) - guest_off;
+	return MIN(end, round_down(guest_off, qcow2_l2_slice_span(q)) + qcow2_l2_slice_span(q)) - guest_off;
 }
 
 /* Everything publish() will change is in memory, and the entries are still empty. Tables that do
@@ -209,7 +221,7 @@ static int publish_prepare(struct qcow2 *q, const struct mapping *map, struct ta
 			return rc;
 		if (!l2_off)
 			continue;
-		rc = l2_slice(q, l2_off, at, &l2, &byte, need);
+		rc = qcow2_l2_slice(q, l2_off, at, &l2, &byte, need);
 		if (rc)
 			return rc;
 		for (uint64_t i = 0; i < part >> q->cluster_bits; i++)
@@ -222,18 +234,18 @@ static int publish_prepare(struct qcow2 *q, const struct mapping *map, struct ta
 /* Slices of a new table: those a reader of known-zero space would find empty anyway are left to be
  * loaded from there, but for the last one, which makes the file long enough; elsewhere all are
  * written. */
-static int new_l2_slices(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off)
+int qcow2_new_l2_slices(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off)
 {
-	uint64_t table_byte = ((guest_off % l2_span(q)) >> q->cluster_bits) * q->l2_entry_len;
-	uint32_t last = q->layer.cluster_len - l2_slice_len(q);
+	uint64_t table_byte = ((guest_off % qcow2_l2_span(q)) >> q->cluster_bits) * q->l2_entry_len;
+	uint32_t last = q->layer.cluster_len - q->l2_slice_len;
 	bool known_zero = l2_off >= q->layer.zero_from;
 
-	for (uint32_t off = 0; off <= last; off += l2_slice_len(q)) {
+	for (uint32_t off = 0; off <= last; off += q->l2_slice_len) {
 		struct table *slice;
 
-		if (known_zero && off != last && off != round_down(table_byte, l2_slice_len(q)))
+		if (known_zero && off != last && off != round_down(table_byte, q->l2_slice_len))
 			continue;
-		slice = table_new(q->layer.cache, q->layer.file, l2_off + off, l2_slice_len(q),
+		slice = table_new(q->layer.cache, q->layer.file, l2_off + off, q->l2_slice_len,
 				  STAGE_TABLE);
 		if (!slice)
 			return -ENOMEM;
@@ -266,9 +278,9 @@ static int link_l2(struct qcow2 *q, uint64_t guest_off, struct table_need *need)
 	}
 	/* From here on the space stays ours even on failure (an unaccounted gap): cached slices of
 	 * it may exist. */
-	rc = new_l2_slices(q, l2_off, guest_off);
+	rc = qcow2_new_l2_slices(q, l2_off, guest_off);
 	if (!rc)
-		rc = l1_slice(q, guest_off / l2_span(q), &l1, &byte, need);
+		rc = qcow2_l1_slice(q, guest_off / qcow2_l2_span(q), &l1, &byte, need);
 	if (rc)
 		return rc;
 	qcow2_ref_take(q, l2_off, got);
@@ -292,7 +304,7 @@ static void set_entries(struct qcow2 *q, const struct mapping *map)
 		n = part >> q->cluster_bits;
 		rc = l2_table_off(q, at, &l2_off, &need);
 		assert(!rc && l2_off);
-		rc = l2_slice(q, l2_off, at, &l2, &byte, &need);
+		rc = qcow2_l2_slice(q, l2_off, at, &l2, &byte, &need);
 		assert(!rc);
 		for (uint64_t i = 0; i < n; i++, host_off += q->layer.cluster_len)
 			put_be64(l2->bytes + byte + i * q->l2_entry_len,
@@ -309,6 +321,8 @@ int qcow2_link(struct layer *layer, uint64_t guest_off, uint64_t len, struct tab
 	uint64_t end = guest_off + len;
 	int rc = 0;
 
+	if (q->views)
+		return qcow2_views_link(q, guest_off, len, need);
 	for (uint64_t at = guest_off; !rc && at < end; at += slice_part(q, at, end))
 		rc = link_l2(q, at, need);
 	return rc;
@@ -331,8 +345,11 @@ int qcow2_publish(struct layer *layer, const struct mapping *maps, size_t n_maps
 		  struct table_need *need)
 {
 	struct qcow2 *q = qcow2_of(layer);
-	int rc = prepare_all(q, maps, n_maps, need);
+	int rc;
 
+	if (q->views)
+		return qcow2_views_publish(q, maps, n_maps, need);
+	rc = prepare_all(q, maps, n_maps, need);
 	for (size_t i = 0; !rc && i < n_maps; i++)
 		rc = qcow2_link(layer, maps[i].guest_off, maps[i].len, need);
 	/* Linking may have made room for its tables by dropping others. */

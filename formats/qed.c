@@ -82,7 +82,7 @@ static int parse_geometry(struct qed *q, const struct header_name *name, struct 
 			       table_clusters);
 	if (!header_clusters)
 		return damaged(err, name, "header_size is 0 clusters");
-	q->layer.cluster_len = cluster_len;
+	q->layer.cluster_len = q->layer.granule_len = cluster_len;
 	q->cluster_bits = (unsigned)__builtin_ctz(cluster_len);
 	q->table_clusters = table_clusters;
 	q->table_len = (uint64_t)table_clusters << q->cluster_bits;

@@ -70,6 +70,7 @@ int raw_open(struct file *file, struct table_cache *cache, struct layer **out, s
 		.cache = cache,
 		.guest_len = file->len,
 		.cluster_len = RAW_CLUSTER_LEN,
+		.granule_len = RAW_CLUSTER_LEN,
 		.unwritable = { .code = -ENOTSUP,
 				.why = "it is raw (or no image of a format known here): it reads "
 				       "through to no other image; pull into a qcow2 or QED "

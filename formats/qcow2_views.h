@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The disks that one qcow2 file holds: the guest's and that of each internal
+ * snapshot. Each has an L1 table; tables below may be shared. Shared by
+ * qcow2_views.c (which disks, which tables, what they lack) and qcow2_fill.c
+ * (giving them what they lack).
+ */
+#ifndef BLOCKPULL_QCOW2_VIEWS_H
+#define BLOCKPULL_QCOW2_VIEWS_H
+
+#include "formats/qcow2.h"
+
+/* A snapshot's disk. Its L1 table is resident, bytes as on disk. */
+struct qcow2_view {
+	uint64_t l1_off;    /* host bytes */
+	uint32_t n_l1;      /* entries; those behind the disk are VM state */
+	uint64_t guest_len; /* bytes of its disk */
+	uint8_t *l1;
+	uint32_t dirty_lo, dirty_hi; /* entries changed since staged; lo == hi: none */
+};
+
+/* A distinct L2 table at one L1 index; l2_off 0: those disks have none. */
+struct qcow2_view_table {
+	uint64_t l2_off;
+	uint32_t weight;    /* L1 entries that refer to it: what each of its references counts */
+	uint64_t guest_len; /* the longest disk that reads through it; 0: VM state of all of them */
+	/* qcow2_fill.c: of the cluster looked at */
+	int copy; /* which copy it takes; -1: it lacks nothing there */
+};
+
+struct qcow2_views {
+	struct qcow2_view *snapshots;
+	uint32_t n_snapshots;
+	/* The tables at one L1 index, by offset; room for n_snapshots + 1. */
+	struct qcow2_view_table *at;
+	uint32_t n_at;
+	uint64_t at_l1_idx; /* UINT64_MAX: none */
+	/* qcow2_fill.c: existing space for each copy of the cluster looked at; 0: none */
+	uint64_t *copy_host_off;
+	uint64_t *copy_weight;
+	uint32_t n_copies;
+};
+
+/* The tables at this L1 index are in views->at. 0, TABLE_NEED or -errno. */
+int qcow2_views_at(struct qcow2 *q, uint64_t l1_idx, struct table_need *need);
+/* Where what holds at guest_off may stop holding: the next end of a disk, or `end`. */
+uint64_t qcow2_views_boundary(const struct qcow2 *q, uint64_t guest_off, uint64_t end);
+/* Does this table's reader see guest_off at all? */
+static inline bool qcow2_view_sees(const struct qcow2_view_table *table, uint64_t guest_off)
+{
+	return guest_off < table->guest_len;
+}
+
+#endif
