@@ -366,8 +366,12 @@ static int table_lacks(struct qcow2 *q, const struct qcow2_view_table *table, ui
 	struct qcow2_entry entry;
 	struct table *l2;
 	uint32_t byte;
-	int rc = qcow2_l2_slice(q, table->l2_off, guest_off, &l2, &byte, need);
+	int rc;
 
+	*lacks = true;
+	if (!table->l2_off)
+		return 0;
+	rc = qcow2_l2_slice(q, table->l2_off, guest_off, &l2, &byte, need);
 	if (!rc)
 		rc = qcow2_entry_read(q, l2->bytes + byte, sub, &entry);
 	*lacks = !rc && entry.kind == EXTENT_UNALLOCATED;
@@ -403,9 +407,15 @@ static int granule_lacks(struct qcow2 *q, uint64_t guest_off, bool begin, bool *
 	return 0;
 }
 
-static bool some_disk_has_no_table(const struct qcow2_views *v, uint64_t guest_off)
+/* A disk without a table lacks all that it sees; with subclusters it matters, too, what the other
+ * tables lack. */
+static bool lacks_all(const struct qcow2 *q, uint64_t guest_off)
 {
-	return v->n_at && !v->at[0].l2_off && qcow2_view_sees(&v->at[0], guest_off);
+	const struct qcow2_views *v = q->views;
+
+	if (v->at[0].l2_off || !qcow2_view_sees(&v->at[0], guest_off))
+		return false;
+	return q->l2_entry_len == 8 || v->n_at == 1;
 }
 
 int qcow2_lacks(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
@@ -425,7 +435,7 @@ int qcow2_lacks(struct layer *layer, uint64_t guest_off, uint64_t len, struct ex
 	end = MIN(guest_off + len, (l1_idx + 1) * qcow2_l2_span(q));
 	end = qcow2_views_boundary(q, guest_off, end);
 	out->len = end - guest_off;
-	if (some_disk_has_no_table(q->views, guest_off))
+	if (lacks_all(q, guest_off))
 		return 0;
 	end = MIN(end, round_down(guest_off, qcow2_l2_slice_span(q)) + qcow2_l2_slice_span(q));
 	rc = granule_lacks(q, guest_off, true, &first, &same, need);
