@@ -192,8 +192,8 @@ static enum step submit_writes(struct populate *p)
 
 	for (size_t i = 0; i < p->n_maps; i++)
 		if (!p->maps[i].copy)
-			p->copied_len += guest_bytes(p, p->maps[i].guest_off - p->guest_off,
-						     p->maps[i].len);
+			p->copied_len +=
+				guest_bytes(p, p->maps[i].guest_off - p->guest_off, p->maps[i].len);
 
 	p->phase = POPULATE_PUBLISH;
 	if (!p->n_maps)

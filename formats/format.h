@@ -164,8 +164,8 @@ struct layer {
 	const struct layer_ops *ops;
 	struct file *file;
 	struct table_cache *cache;
-	uint64_t guest_len;   /* bytes: the virtual size */
-	uint64_t pull_len;    /* bytes: the longest disk that reads through the backing file; more than
+	uint64_t guest_len; /* bytes: the virtual size */
+	uint64_t pull_len; /* bytes: the longest disk that reads through the backing file; more than
 			       * guest_len where a snapshot is longer. Set by begin_writing */
 	uint32_t cluster_len; /* bytes; 512 for raw */
 	uint32_t granule_len; /* bytes, a fraction of a cluster: what has its own mapping */

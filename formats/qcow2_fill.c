@@ -23,9 +23,13 @@
 
 #include "formats/qcow2_views.h"
 
-static uint64_t max_refcount(const struct qcow2 *q)
+/* How many references tables may share: one less than the width allows, because going back to a
+ * snapshot counts its clusters once more before it lets the others go, and must stay possible. */
+static uint64_t max_shared(const struct qcow2 *q)
 {
-	return q->refcount_order == 6 ? UINT64_MAX : (UINT64_C(1) << (1u << q->refcount_order)) - 1;
+	if (q->refcount_order == 6)
+		return UINT64_MAX;
+	return MAX((UINT64_C(1) << (1u << q->refcount_order)) - 2, UINT64_C(1));
 }
 
 static uint64_t cluster_start(const struct qcow2 *q, uint64_t guest_off)
@@ -43,7 +47,7 @@ static int join_copy(const struct qcow2 *q, uint64_t host_off, uint32_t weight)
 
 	for (i = 0; i < v->n_copies; i++)
 		if (v->copy_host_off[i] == host_off &&
-		    (host_off || v->copy_weight[i] <= max_refcount(q) - weight))
+		    (host_off || v->copy_weight[i] + weight <= max_shared(q)))
 			break;
 	if (i == v->n_copies) {
 		v->copy_host_off[v->n_copies] = host_off;
@@ -271,7 +275,7 @@ static int link_group(struct qcow2 *q, uint32_t first, uint64_t guest_off, struc
 		uint64_t n = 0;
 
 		entry = l2_off | (weight == 1 ? QCOW2_COPIED : 0);
-		for (uint32_t i = first; i < n_disks && n < max_refcount(q); i++) {
+		for (uint32_t i = first; i < n_disks && n < max_shared(q); i++) {
 			rc = lacks_table(q, i, guest_off, &lacks, &end, need);
 			assert(!rc);
 			if (!lacks || end != seen_end)

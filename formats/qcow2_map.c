@@ -13,7 +13,6 @@
 
 #include "formats/qcow2.h"
 
-
 /* Where cluster data may begin: a file may stop inside its last cluster. */
 static uint64_t data_end(const struct qcow2 *q)
 {
@@ -22,7 +21,7 @@ static uint64_t data_end(const struct qcow2 *q)
 
 /* The slice of the L1 table that has entry l1_idx, and the entry's byte in it. */
 int qcow2_l1_slice(struct qcow2 *q, uint64_t l1_idx, struct table **out, uint32_t *byte,
-		    struct table_need *need)
+		   struct table_need *need)
 {
 	uint64_t table_len = q->l1_size * UINT64_C(8);
 	uint64_t slice_off = round_down(l1_idx * 8, TABLE_MAX_LEN);
@@ -54,7 +53,7 @@ static int l2_table_off(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off,
 
 /* The L2 slice that maps guest_off in the table at l2_off, and the entry's byte in it. */
 int qcow2_l2_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct table **out,
-		    uint32_t *byte, struct table_need *need)
+		   uint32_t *byte, struct table_need *need)
 {
 	uint64_t table_byte = ((guest_off % qcow2_l2_span(q)) >> q->cluster_bits) * q->l2_entry_len;
 	uint64_t slice_off = round_down(table_byte, q->l2_slice_len);
@@ -202,7 +201,8 @@ int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct exte
 /* The part of [guest_off, end) that one L2 slice maps. */
 static uint64_t slice_part(const struct qcow2 *q, uint64_t guest_off, uint64_t end)
 {
-	return MIN(end, round_down(guest_off, qcow2_l2_slice_span(q)) + qcow2_l2_slice_span(q)) - guest_off;
+	return MIN(end, round_down(guest_off, qcow2_l2_slice_span(q)) + qcow2_l2_slice_span(q)) -
+	       guest_off;
 }
 
 /* Everything publish() will change is in memory, and the entries are still empty. Tables that do
