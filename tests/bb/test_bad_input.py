@@ -81,15 +81,6 @@ def control_characters(d):
 
 # ---- Features -----------------------------------------------------------------------------------
 
-@case('internal snapshots')
-def snapshots(d):
-    top, base = pair(d)
-    qemu_img('snapshot', '-c', 'before', top)
-    refused_unchanged(REFUSED, ['top.img', 'snapshot'], top, base)
-    qemu_img('snapshot', '-d', 'before', top)
-    pulled(top, 'qcow2')
-
-
 @case('internal snapshots of a backing file are no hindrance')
 def backing_snapshots(d):
     top, base = pair(d, base_fmt='qcow2')
@@ -97,12 +88,6 @@ def backing_snapshots(d):
     before = Untouched(base)
     pulled(top, 'qcow2')
     before.verify()
-
-
-@case('extended L2 entries')
-def extended_l2(d):
-    top, base = pair(d, options='extended_l2=on')
-    refused_unchanged(REFUSED, ['top.img', ('extended', 'subcluster')], top, base)
 
 
 @case('an external data file')

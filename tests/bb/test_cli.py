@@ -265,9 +265,9 @@ def dry_run(d):
     before.verify('by --dry-run')
     check('top.img' in result.out + result.err, f'not a word: {result}')
     refused(FAILED, ['gone.img'], 'pull', '--dry-run', f'{d}/gone.img')
-    qemu_img('snapshot', '-c', 's', top)
+    images.patch(top, 79, b'\x02')  # marked corrupt
     before = Untouched(top, f'{d}/base.img')
-    refused(harness.REFUSED, ['snapshot'], 'pull', '--dry-run', top)
+    refused(harness.CORRUPT, ['corrupt'], 'pull', '--dry-run', top)
     before.verify('by --dry-run')
 
 
