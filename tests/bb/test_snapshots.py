@@ -136,9 +136,10 @@ def pull_and_judge(directory, seed):
 def go_back(made):
     """A snapshot is there to be gone back to, and written on."""
     for name in names(made.top):
-        if qemu_img('snapshot', '-a', name, made.top, rc=(0, 1)).rc == 0:
-            qemu_io(made.top, 'qcow2', 'write -P 90 0 70000')
-            same(images.image_check(made.top, 'qcow2'), 0, f'qemu-img check after going back to {name}')
+        if qemu_img('snapshot', '-a', name, made.top, rc=(0, 1)).rc:
+            return  # narrow refcounts; QEMU has left leaks behind then
+        qemu_io(made.top, 'qcow2', 'write -P 90 0 70000')
+        same(images.image_check(made.top, 'qcow2'), 0, f'qemu-img check after going back to {name}')
 
 
 @case('a table shared by all is filled once, for all')
