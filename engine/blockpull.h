@@ -183,6 +183,10 @@ BPULL_API void bpull_disk_close(struct bpull_disk *disk);
 BPULL_API uint64_t bpull_disk_size(const struct bpull_disk *disk);
 /* Images in the chain, the top one included. */
 BPULL_API unsigned bpull_disk_depth(const struct bpull_disk *disk);
+/* Which image of the chain a file is: *depth 1 is the backing file of the top one. As
+ * bpull_job_options.base is found. -EINVAL: it is none of them, or the top one. */
+BPULL_API int bpull_disk_find(struct bpull_disk *disk, const char *path, uint32_t *depth,
+			      struct bpull_error *error);
 /* One sentence on something the user should know (a file system without locks), or NULL. Valid
  * until the disk is closed. */
 BPULL_API const char *bpull_disk_warning(const struct bpull_disk *disk);
@@ -215,7 +219,9 @@ struct bpull_job_options {
 	uint32_t flags;     /* enum bpull_job_flags */
 	uint64_t bandwidth; /* of this job alone, bytes/s; 0: unlimited */
 	uint64_t burst;     /* 0: bandwidth / 10 */
-	const char *base;   /* must be NULL in this version: the whole chain is pulled */
+	const char *base;   /* a file of the chain: what is above it is pulled, and it becomes the
+			       image's backing file; NULL: the whole chain is pulled, and it has
+			       none. Found by device and inode, or else by the recorded name */
 };
 
 struct bpull_job_info {
@@ -237,7 +243,7 @@ struct bpull_job_info {
 
 /* Starts pulling the chain into the image. NULL options: all defaults. A disk without backing is
  * complete at once and says so by its event. The job begins in the next process().
- * Errors: -EBUSY a job runs already, -EROFS opened read-only, -ENOTSUP / -EUCLEAN the image can't be
+ * Errors: -EINVAL no such base, -EBUSY a job runs already, -EROFS opened read-only, -ENOTSUP / -EUCLEAN the image can't be
  * changed safely (nothing was written), -EINVAL. */
 BPULL_API int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *options,
 			      struct bpull_error *error);

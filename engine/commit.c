@@ -196,7 +196,7 @@ static enum step commit_step(struct op *op)
 	case COMMIT_HEADER_BARRIER: commit->phase = COMMIT_DONE; return barrier(commit);
 	case COMMIT_DONE:
 		if (commit->kind == COMMIT_DETACH)
-			disk_overlay(disk)->has_backing = false;
+			disk_link_changed(disk);
 		disk->job.n.n_commits += commit->synced;
 		end(commit);
 		return STEP_WAIT;
@@ -256,7 +256,7 @@ static int stage_all(struct bpull_disk *disk, struct commit *commit)
 	if (!rc && overlay->ops->stage)
 		rc = overlay->ops->stage(overlay, &commit->staged);
 	if (!rc && commit->kind == COMMIT_DETACH)
-		rc = overlay->ops->stage_detach(overlay, &commit->staged);
+		rc = overlay->ops->stage_link(overlay, &commit->staged);
 	return rc;
 }
 

@@ -64,12 +64,17 @@ static int start_run(struct bpull_disk *disk, uint64_t len)
 	return rc;
 }
 
-/* Counts what the chain holds of an unallocated stretch; all of it or, on TABLE_NEED, none. */
+/* Counts what the chain holds of an unallocated stretch; all of it or, on TABLE_NEED, none. Above a
+ * base that stays, what was found zero has entries, so nothing may be left at all. */
 static int count_unproven(struct bpull_disk *disk, uint64_t len, struct table_need *need)
 {
 	uint64_t at = disk->job.scan_off, end = at + len, sum = 0;
 	struct extent e;
 
+	if (disk->base_name) {
+		disk->job.unproven_bytes += len;
+		at = end;
+	}
 	for (; at < end; at += e.len) {
 		int rc = chain_map(disk->chain, 1, at, end - at, &e, need);
 
@@ -93,9 +98,12 @@ static int advance(struct bpull_disk *disk, struct table_need *need)
 
 	if (rc)
 		return rc;
-	if (action == PLAN_COPY)
-		return job->step == JOB_PROVING ? count_unproven(disk, MIN(len, 64 * MiB), need)
-						: start_run(disk, len);
+	if (action == PLAN_COPY || action == PLAN_ZERO) {
+		if (job->step == JOB_PROVING)
+			return count_unproven(disk, MIN(len, 64 * MiB), need);
+		return action == PLAN_COPY ? start_run(disk, len)
+					   : populate_start_zero(disk, job->scan_off, len);
+	}
 	job->scan_off += len;
 	if (job->step == JOB_COPYING && job->n_rounds == 1)
 		*(action == PLAN_SKIP ? &job->n.skipped_bytes : &job->n.present_bytes) += len;

@@ -98,6 +98,28 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 	return 0;
 }
 
+void disk_link_changed(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+
+	if (overlay->ops->link_durable)
+		overlay->ops->link_durable(overlay);
+	overlay->has_backing = disk->base_name != NULL;
+	if (disk->base_name) {
+		free(overlay->backing_name);
+		overlay->backing_name = STEAL(disk->base_name);
+		overlay->backing_format = disk->chain->layers[disk->chain->pull_to]->ops->format;
+		overlay->backing_format_name[0] = 0;
+	}
+	disk->job.link_changed = true;
+}
+
+void disk_drop_layers(struct bpull_disk *disk)
+{
+	if (disk_overlay(disk)->has_backing)
+		chain_drop_above(disk->chain, disk->chain->pull_to, file_closing, disk->engine);
+}
+
 static void stop_job(struct bpull_disk *disk)
 {
 	while (disk->job.step != JOB_IDLE) {
@@ -124,6 +146,7 @@ void bpull_disk_close(struct bpull_disk *disk)
 	chain_close(disk->chain, file_closing, engine);
 	job_free_control(disk);
 	free(disk->warning);
+	free(disk->base_name);
 	free(disk);
 }
 
@@ -135,6 +158,16 @@ uint64_t bpull_disk_size(const struct bpull_disk *disk)
 unsigned bpull_disk_depth(const struct bpull_disk *disk)
 {
 	return disk->chain->n_layers;
+}
+
+int bpull_disk_find(struct bpull_disk *disk, const char *path, uint32_t *depth,
+		    struct bpull_error *error)
+{
+	struct err err = { 0 };
+
+	return chain_find_base(disk->chain, file_opener_posix(), path, depth, &err)
+		       ? error_export(&err, error)
+		       : 0;
 }
 
 const char *bpull_disk_warning(const struct bpull_disk *disk)

@@ -93,6 +93,7 @@ struct job {
 	unsigned n_rounds;       /* walks of the chain begun */
 	bool round_copied;       /* this walk published something */
 	bool finalize;           /* asked for */
+	bool link_changed;       /* the header without the old link is durable */
 	uint64_t abandoned_end;  /* host byte up to which failed runs may have written */
 };
 
@@ -103,6 +104,7 @@ struct bpull_disk {
 	void *user_data;
 	uint32_t flags;
 	char *warning;
+	char *base_name; /* what the overlay is to call its new backing file; NULL: it gets none */
 
 	struct range_locks locks;
 	int poisoned; /* -errno: a barrier or a table write failed, nothing is written any more (I7) */
@@ -167,7 +169,15 @@ uint64_t cursor_position(const struct bpull_disk *disk);
 /* Has it walked to the end, and has every run ended? */
 bool cursor_is_done(const struct bpull_disk *disk);
 
+/* disk.c */
+/* The header on disk names the new base, or none: so does the chain from now on. */
+void disk_link_changed(struct bpull_disk *disk);
+/* Closes what the overlay does not read any more. */
+void disk_drop_layers(struct bpull_disk *disk);
+
 /* op_populate.c */
+/* Gives a run of clusters entries that read zeros; at most PUBLISH_MAX_GRANULES. -ENOMEM. */
+int populate_start_zero(struct bpull_disk *disk, uint64_t guest_off, uint64_t len);
 /* Begins copying a run from guest_off on; at most len bytes, overlay cluster aligned. Takes over
  * the buffer. -ENOMEM. */
 int populate_start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf);

@@ -269,10 +269,12 @@ static void run_detaching(struct bpull_disk *disk)
 {
 	if (commit_is_running(disk))
 		return;
-	if (!disk_overlay(disk)->has_backing)
-		conclude(disk, BPULL_JOB_COMPLETED); /* I4 */
-	else
+	if (!disk->job.link_changed) {
 		commit_begin(disk, COMMIT_DETACH);
+		return;
+	}
+	disk_drop_layers(disk);
+	conclude(disk, BPULL_JOB_COMPLETED); /* I4 */
 }
 
 /* Runs that failed wrote behind the end of what is in use: on a full disk the tables need it. */
@@ -379,7 +381,7 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	c->want_pause = o->flags & BPULL_JOB_START_PAUSED;
 	pthread_mutex_unlock(&c->mutex);
 	events_forget(disk); /* their messages are gone */
-	if (!overlay->has_backing) {
+	if (!overlay->has_backing || disk->chain->pull_to < 2) {
 		conclude(disk, BPULL_JOB_COMPLETED);
 		return;
 	}

@@ -20,6 +20,28 @@ static bool is_running(struct bpull_disk *disk)
 	return running;
 }
 
+/* Which layers are to be pulled, and what the overlay will call the one below them. Base NULL: all. */
+static int find_base(struct bpull_disk *disk, const char *base, struct err *err)
+{
+	struct chain *chain = disk->chain;
+	int rc;
+
+	free(disk->base_name);
+	disk->base_name = NULL;
+	chain->pull_to = chain->n_layers;
+	if (!base)
+		return 0;
+	rc = chain_find_base(chain, file_opener_posix(), base, &chain->pull_to, err);
+	return rc ? rc : chain_base_name(chain, chain->pull_to, &disk->base_name, err);
+}
+
+static enum image_format base_format(const struct bpull_disk *disk)
+{
+	const struct chain *chain = disk->chain;
+
+	return disk->base_name ? chain->layers[chain->pull_to]->ops->format : IMAGE_UNKNOWN;
+}
+
 static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
 {
 	struct layer *overlay = disk_overlay(disk);
@@ -30,16 +52,18 @@ static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, s
 	if (disk->poisoned)
 		return err_set(err, disk->poisoned,
 			       "an earlier write to the image failed; close it and open it again");
-	if (o->base)
-		return err_set(err, -ENOTSUP, "pulling down to a base image is not supported yet");
-	if (!overlay->has_backing)
-		return 0;
+	rc = find_base(disk, o->base, err);
+	if (rc || !overlay->has_backing || disk->chain->pull_to < 2)
+		return rc;
 	rc = layer_refuse(overlay, &overlay->unwritable, err);
 	if (rc)
 		return rc;
 	if (!overlay->ops->publish)
 		return err_set(err, -ENOTSUP, "a raw image has no backing file to pull");
-	return overlay->ops->begin_writing(overlay, err);
+	rc = overlay->ops->begin_writing(overlay, err);
+	if (!rc)
+		rc = overlay->ops->plan_link(overlay, disk->base_name, base_format(disk), err);
+	return rc;
 }
 
 int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *options,

@@ -42,7 +42,7 @@ static uint64_t lock_len(const struct populate *p)
 	       p->lock.guest_off;
 }
 
-int populate_start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf)
+static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf)
 {
 	struct layer *overlay = disk_overlay(disk);
 	struct job *job = &disk->job;
@@ -50,11 +50,12 @@ int populate_start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, vo
 
 	if (!p)
 		return -ENOMEM;
+	p->is_zero = !buf;
 	op_init(&p->op, &populate_kind, disk->engine, disk);
 	p->guest_off = guest_off;
 	p->granule_len = overlay->granule_len;
 	p->unit = MIN(p->granule_len, (uint32_t)RUN_MAX_LEN);
-	p->len = populate_in_pieces(p) ? p->granule_len : round_up(len, p->granule_len);
+	p->len = populate_in_pieces(p) && buf ? p->granule_len : round_up(len, p->granule_len);
 	p->buf = buf;
 	p->lock = (struct range_lock){ .guest_off = round_down(guest_off, overlay->cluster_len),
 				       .owner = &p->op };
@@ -68,6 +69,18 @@ int populate_start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, vo
 	job->mapping = p;
 	op_ready(&p->op);
 	return 0;
+}
+
+int populate_start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf)
+{
+	return start(disk, guest_off, len, buf);
+}
+
+int populate_start_zero(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
+{
+	uint64_t max_len = PUBLISH_MAX_GRANULES * (uint64_t)disk_overlay(disk)->granule_len;
+
+	return start(disk, guest_off, MIN(len, max_len), NULL);
 }
 
 void populate_free_requests(struct populate *p)
@@ -94,7 +107,8 @@ static void over(struct populate *p)
 	*(p->prev ? &p->prev->next : &job->runs_first) = p->next;
 	*(p->next ? &p->next->prev : &job->runs_last) = p->prev;
 	populate_free_requests(p);
-	buf_put(p->op.engine->bufs, p->buf);
+	if (p->buf)
+		buf_put(p->op.engine->bufs, p->buf);
 	free(p->maps);
 	free(p->spaces);
 	free(p);
@@ -145,6 +159,19 @@ static void mapped(struct populate *p)
 	range_lock_shrink(&disk->locks, &p->lock, lock_len(p), granted);
 }
 
+/* The same zeros that the cursor saw, or it is to look again. */
+static enum step map_zero(struct populate *p, enum plan_action action, uint64_t len)
+{
+	p->len = action == PLAN_ZERO ? MIN(p->len, round_up(len, p->granule_len)) : 0;
+	mapped(p);
+	p->phase = POPULATE_OVER;
+	if (!p->len)
+		return STEP_NEXT;
+	p->phase = POPULATE_PUBLISH;
+	op_set_error(&p->op, populate_add_zero(p, p->guest_off, p->len), NULL, p->guest_off, false);
+	return STEP_NEXT;
+}
+
 static enum step map(struct populate *p)
 {
 	struct bpull_disk *disk = p->op.disk;
@@ -168,6 +195,8 @@ static enum step map(struct populate *p)
 		p->phase = POPULATE_OVER;
 		return STEP_NEXT;
 	}
+	if (!rc && p->is_zero)
+		return map_zero(p, action, unallocated);
 	if (!rc)
 		rc = plan_run(disk->chain, at, MIN(end, at + unallocated), RUN_MAX_LEN, p->unit,
 			      &p->plan, &need);
@@ -192,12 +221,15 @@ static void account(struct populate *p)
 	struct job *job = &disk->job;
 
 	job->n.copied_bytes += p->copied_len;
+	if (p->is_zero && job->n_rounds == 1)
+		job->n.skipped_bytes += MIN(p->len, disk_overlay(disk)->pull_len - p->guest_off);
 	if (job->n_rounds == 1) /* a later walk reads them again */
 		job->n.zero_bytes += p->zero_len;
 	job->round_copied |= p->n_maps > 0;
 	job->left_out_bytes += p->left_out_len;
 	for (size_t i = 0; i < p->n_maps; i++)
-		disk->published_len += p->maps[i].len;
+		if (!p->maps[i].is_zero)
+			disk->published_len += p->maps[i].len;
 	if (p->n_maps && !disk->first_published_ns)
 		disk->first_published_ns = engine_now_ns();
 }
@@ -208,7 +240,9 @@ static enum step publish(struct populate *p)
 	int rc = p->op.disk->poisoned;
 
 	for (size_t i = 0; i < p->n_maps; i++)
-		overlay->file->len = MAX(overlay->file->len, p->maps[i].host_off + p->maps[i].len);
+		if (!p->maps[i].is_zero)
+			overlay->file->len =
+				MAX(overlay->file->len, p->maps[i].host_off + p->maps[i].len);
 	/* The data is written, not durable: a barrier must come before what points at it (I1). */
 	if (p->n_maps)
 		p->op.disk->undurable = true;

@@ -11,6 +11,12 @@
 
 #include "io/base.h"
 
+/* Is a link to another file to stay? */
+static bool is_partial(const struct chain *chain)
+{
+	return chain->pull_to < chain->n_layers;
+}
+
 int plan_next(struct chain *chain, uint64_t guest_off, uint64_t end, enum plan_action *action,
 	      uint64_t *len, struct table_need *need)
 {
@@ -26,19 +32,38 @@ int plan_next(struct chain *chain, uint64_t guest_off, uint64_t end, enum plan_a
 	*len = own.len;
 	if (own.kind != EXTENT_UNALLOCATED)
 		return 0;
-	rc = chain_map(chain, 1, guest_off, own.len, &below, need);
+	rc = chain_map_pulled(chain, guest_off, own.len, &below, need);
 	if (rc)
 		return rc;
 	*action = PLAN_COPY;
-	if (below.kind != EXTENT_ZERO)
+	if (below.kind != EXTENT_ZERO && below.kind != EXTENT_UNALLOCATED)
+		return 0;
+	if (below.kind == EXTENT_ZERO && is_partial(chain) && !overlay->has_zero_entries)
 		return 0;
 	/* Zeros up to the end, or for whole granules: data may begin inside the last one. */
 	if (guest_off + below.len < overlay->pull_len)
 		below.len = round_down(below.len, overlay->granule_len);
 	if (!below.len)
 		return 0;
-	*action = PLAN_SKIP;
+	*action = below.kind == EXTENT_ZERO && is_partial(chain) ? PLAN_ZERO : PLAN_SKIP;
 	*len = below.len;
+	return 0;
+}
+
+/* In a partial pull: does the unit at guest_off need no copy, though reading it takes some? Units of
+ * which a part is to be pulled are copied whole. *held_len: how far on that need not be asked. */
+static int leave_unit(struct chain *chain, uint64_t guest_off, uint64_t len, uint32_t unit,
+		      bool *leave, uint64_t *held_len, struct table_need *need)
+{
+	struct extent e;
+	int rc = chain_map_pulled(chain, guest_off, len, &e, need);
+
+	if (rc)
+		return rc;
+	*held_len = round_up(e.len, unit);
+	*leave = e.len >= MIN(len, (uint64_t)unit) &&
+		 (e.kind == EXTENT_UNALLOCATED ||
+		  (e.kind == EXTENT_ZERO && chain->layers[0]->has_zero_entries));
 	return 0;
 }
 
@@ -111,6 +136,7 @@ int plan_run(struct chain *chain, uint64_t guest_off, uint64_t end, uint32_t max
 	     struct plan *plan, struct table_need *need)
 {
 	uint32_t at = 0, limit = MIN((uint64_t)max_len, end - guest_off);
+	uint64_t asked_to = unit; /* the first unit is the caller's to judge */
 
 	plan->guest_off = guest_off;
 	plan->n_parts = plan->data_len = 0;
@@ -126,11 +152,24 @@ int plan_run(struct chain *chain, uint64_t guest_off, uint64_t end, uint32_t max
 			at = round_down(at, unit);
 			break;
 		}
+		if (is_partial(chain) && at >= asked_to && is_aligned(at, unit)) {
+			bool leave;
+
+			rc = leave_unit(chain, guest_off + at, limit - at, unit, &leave, &asked_to,
+					need);
+			if (rc)
+				return rc;
+			if (leave)
+				break;
+			asked_to += at;
+		}
 		rc = chain_map(chain, 1, guest_off + at, limit - at, &e, need);
 		if (rc)
 			return rc;
+		if (is_partial(chain)) /* no further than what was asked about */
+			e.len = MIN(e.len, round_up(at + 1, unit) - at);
 		/* I/O-free clusters are the cursor's to skip. */
-		if (e.kind == EXTENT_ZERO && at &&
+		if (e.kind == EXTENT_ZERO && at && !is_partial(chain) &&
 		    at + e.len >= round_up(at, unit) + (uint64_t)unit) {
 			at = round_up(at, unit);
 			break;

@@ -12,6 +12,7 @@ enum plan_action {
 	PLAN_PRESENT, /* the overlay holds it */
 	PLAN_SKIP,    /* no layer holds it, or it is known to read as zeros */
 	PLAN_COPY,    /* some of it must be read */
+	PLAN_ZERO,    /* reads zeros, which a layer hides from the new base: needs an entry */
 };
 
 /* The action for a range that begins at guest_off (overlay granule aligned), and in *len how far it

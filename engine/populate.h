@@ -35,12 +35,13 @@ struct populate {
 	struct op op;
 	enum populate_phase phase;
 	uint64_t guest_off;
-	uint64_t len; /* at most, until it is mapped; then the run's */
+	uint64_t len;         /* at most, until it is mapped; then the run's */
 	uint32_t granule_len; /* of the overlay */
 	uint32_t unit;        /* the granule, or a piece of a large one */
 	struct range_lock lock;
 	bool locked;  /* held or queued */
-	uint8_t *buf; /* RUN_MAX_LEN bytes of the engine's pool */
+	bool is_zero; /* no copy: entries that read zeros */
+	uint8_t *buf; /* RUN_MAX_LEN bytes of the engine's pool; NULL where is_zero */
 
 	struct io_req *reqs; /* reads, then writes */
 	unsigned n_reqs;
@@ -84,6 +85,8 @@ enum step populate_read(struct populate *p);
 enum step populate_decode(struct populate *p);
 enum step populate_write(struct populate *p);
 enum step populate_fill(struct populate *p);
+/* Adds a mapping that reads zeros. 0 or -ENOMEM. */
+int populate_add_zero(struct populate *p, uint64_t guest_off, uint64_t len);
 /* A reservation or a publication gave rc: waits for a table (TABLE_NEED, p->need) or for the commit
  * in flight (-EAGAIN), then the phase runs again; else puts the run in error. */
 enum step populate_hold(struct populate *p, int rc);

@@ -18,8 +18,9 @@ static int append(struct mapping **list, size_t *n, size_t *cap, const struct ma
 {
 	struct mapping *last = *n ? &(*list)[*n - 1] : NULL;
 
-	if (last && last->copy == map->copy && last->guest_off + last->len == map->guest_off &&
-	    last->host_off + last->len == map->host_off) {
+	if (last && last->copy == map->copy && last->is_zero == map->is_zero &&
+	    last->guest_off + last->len == map->guest_off &&
+	    (map->is_zero || last->host_off + last->len == map->host_off)) {
 		last->len += map->len;
 		return 0;
 	}
@@ -34,6 +35,26 @@ static int append(struct mapping **list, size_t *n, size_t *cap, const struct ma
 	}
 	(*list)[(*n)++] = *map;
 	return 0;
+}
+
+int populate_add_zero(struct populate *p, uint64_t guest_off, uint64_t len)
+{
+	struct mapping map = { .guest_off = guest_off, .len = len, .is_zero = true };
+
+	return append(&p->maps, &p->n_maps, &p->maps_cap, &map);
+}
+
+/* Must zeros be written, or have an entry? Without a backing file what has none reads zeros. */
+static bool keeps_zeros(const struct populate *p)
+{
+	return p->op.disk->base_name;
+}
+
+static bool is_data(const struct populate *p, const uint8_t *bytes, uint32_t len)
+{
+	if (keeps_zeros(p) && !disk_overlay(p->op.disk)->has_zero_entries)
+		return true;
+	return !zero_is(bytes, len);
 }
 
 /* Space that the run has reserved for this copy of guest_off's cluster, or NULL. */
@@ -152,20 +173,23 @@ static int reserve_stretches(struct populate *p)
 
 	/* Resumed behind what is reserved already, after waiting for a commit. */
 	for (uint32_t off = p->reserved_to; off < p->plan.len; off = end) {
-		bool zero = zero_is(p->buf + off, p->granule_len);
-		int rc;
+		bool zero = !is_data(p, p->buf + off, p->granule_len);
+		int rc = 0;
 
 		for (end = off + p->granule_len; end < p->plan.len; end += p->granule_len)
-			if (zero_is(p->buf + end, p->granule_len) != zero)
+			if (is_data(p, p->buf + end, p->granule_len) == zero)
 				break;
-		if (zero) {
-			p->zero_len += guest_bytes(p, off, end - off);
-			p->left_out_len += plan_data_in(&p->plan, off, end - off);
-		} else {
+		if (!zero) {
 			rc = reserve(p, off, end - off);
-			if (rc)
-				return rc;
+		} else {
+			p->zero_len += guest_bytes(p, off, end - off);
+			if (keeps_zeros(p))
+				rc = populate_add_zero(p, p->guest_off + off, end - off);
+			else
+				p->left_out_len += plan_data_in(&p->plan, off, end - off);
 		}
+		if (rc)
+			return rc;
 		p->reserved_to = end;
 	}
 	return 0;
@@ -189,9 +213,10 @@ enum step populate_hold(struct populate *p, int rc)
 static enum step submit_writes(struct populate *p)
 {
 	struct file *file = disk_overlay(p->op.disk)->file;
+	size_t n = 0;
 
 	for (size_t i = 0; i < p->n_maps; i++)
-		if (!p->maps[i].copy)
+		if (!p->maps[i].copy && !p->maps[i].is_zero)
 			p->copied_len +=
 				guest_bytes(p, p->maps[i].guest_off - p->guest_off, p->maps[i].len);
 
@@ -207,12 +232,14 @@ static enum step submit_writes(struct populate *p)
 	for (size_t i = 0; i < p->n_maps; i++) {
 		const struct mapping *m = &p->maps[i];
 
-		io_req_write(&p->reqs[i], file, p->buf + (m->guest_off - p->guest_off), m->len,
+		if (m->is_zero)
+			continue;
+		io_req_write(&p->reqs[n], file, p->buf + (m->guest_off - p->guest_off), m->len,
 			     m->host_off);
-		p->reqs[i].uncached = true;
-		op_submit(&p->op, &p->reqs[i]);
+		p->reqs[n].uncached = true;
+		op_submit(&p->op, &p->reqs[n++]);
 	}
-	return STEP_WAIT;
+	return n ? STEP_WAIT : STEP_NEXT;
 }
 
 static enum step write_run(struct populate *p)
@@ -254,7 +281,7 @@ static bool all_known_zero(const struct populate *p)
 static enum step write_piece(struct populate *p)
 {
 	unsigned piece = p->piece_off / p->unit;
-	bool zero = !p->plan.n_parts || zero_is(p->buf, p->unit);
+	bool zero = !p->plan.n_parts || !is_data(p, p->buf, p->unit);
 
 	if (!zero && !p->n_maps) {
 		int rc = reserve(p, 0, p->granule_len);
@@ -263,7 +290,8 @@ static enum step write_piece(struct populate *p)
 			return populate_hold(p, rc);
 		p->known_zero = all_known_zero(p);
 	}
-	p->left_out_len += p->plan.data_len;
+	if (!keeps_zeros(p))
+		p->left_out_len += p->plan.data_len;
 	p->piece_off += p->unit;
 	p->phase = p->piece_off < p->granule_len ? POPULATE_MAP : POPULATE_FILL;
 	if (zero)
@@ -280,6 +308,9 @@ enum step populate_fill(struct populate *p)
 	if (!p->n_maps) {
 		p->zero_len = guest_bytes(p, 0, p->granule_len);
 		p->phase = POPULATE_PUBLISH;
+		if (keeps_zeros(p))
+			op_set_error(&p->op, populate_add_zero(p, p->guest_off, p->granule_len),
+				     NULL, p->guest_off, false);
 		return STEP_NEXT;
 	}
 	for (unsigned i = p->known_zero ? n_pieces - 1 : 0; i < n_pieces; i++)

@@ -231,6 +231,7 @@ int chain_open(struct layer_set *set, const struct chain_open *how, struct chain
 	for (unsigned i = 0; i < chain->n_layers; i++)
 		if (walk.is_new[i] && how->file_opened)
 			how->file_opened(how->opaque, chain->layers[i]->file);
+	chain->pull_to = chain->n_layers;
 	*out = chain;
 	return 0;
 }
@@ -288,12 +289,13 @@ static int map_layer(struct layer *layer, uint64_t off, uint64_t len, struct ext
 	return 0;
 }
 
-int chain_map(struct chain *chain, unsigned from, uint64_t guest_off, uint64_t len,
-	      struct extent *out, struct table_need *need)
+/* The layers [from, to) only. */
+static int map_layers(struct chain *chain, unsigned from, unsigned to, uint64_t guest_off,
+		      uint64_t len, struct extent *out, struct table_need *need)
 {
 	unsigned depth;
 
-	for (depth = from; depth < chain->n_layers; depth++) {
+	for (depth = from; depth < to; depth++) {
 		struct layer *layer = chain->layers[depth];
 
 		/* The end of a layer hides all that lies below it. */
@@ -310,11 +312,35 @@ int chain_map(struct chain *chain, unsigned from, uint64_t guest_off, uint64_t l
 		len = out->len;
 	}
 	*out = (struct extent){
-		.kind = EXTENT_ZERO,
+		.kind = depth == to && to < chain->n_layers ? EXTENT_UNALLOCATED : EXTENT_ZERO,
 		.guest_off = guest_off,
 		.len = len,
 		.depth = chain->n_layers,
 		.deepest = depth ? depth - 1 : 0,
 	};
+	return 0;
+}
+
+int chain_map(struct chain *chain, unsigned from, uint64_t guest_off, uint64_t len,
+	      struct extent *out, struct table_need *need)
+{
+	return map_layers(chain, from, chain->n_layers, guest_off, len, out, need);
+}
+
+int chain_map_pulled(struct chain *chain, uint64_t guest_off, uint64_t len, struct extent *out,
+		     struct table_need *need)
+{
+	unsigned to = chain->pull_to;
+	uint64_t base_len;
+	int rc = map_layers(chain, 1, to, guest_off, len, out, need);
+
+	if (rc || to == chain->n_layers || out->kind != EXTENT_ZERO)
+		return rc;
+	/* Behind the end of the new base zeros need no entry. */
+	base_len = chain->layers[to]->guest_len;
+	if (guest_off >= base_len)
+		out->kind = EXTENT_UNALLOCATED;
+	else
+		out->len = MIN(out->len, base_len - guest_off);
 	return 0;
 }

@@ -43,6 +43,7 @@ struct chain_open {
 struct chain {
 	struct layer_set *set;
 	unsigned n_layers;
+	unsigned pull_to; /* layers [1, pull_to) are to be pulled; n_layers: all */
 	struct layer *layers[CHAIN_MAX_DEPTH + 1];
 };
 
@@ -60,6 +61,23 @@ void chain_close(struct chain *chain, void (*file_closing)(void *opaque, struct 
  * bytes long; guest_off may lie behind a layer's end. 0, TABLE_NEED or -errno. */
 int chain_map(struct chain *chain, unsigned from, uint64_t guest_off, uint64_t len,
 	      struct extent *out, struct table_need *need);
+
+/* What the layers [1, pull_to) hold there: UNALLOCATED where the overlay is to go on reading layer
+ * pull_to, which never is where that is none. */
+int chain_map_pulled(struct chain *chain, uint64_t guest_off, uint64_t len, struct extent *out,
+		     struct table_need *need);
+
+/* chain_base.c */
+/* Which layer is the file of this name: the one with its device and inode, or else the one that was
+ * opened, or is recorded, under the very name. -EINVAL with a sentence: none, or the overlay. */
+int chain_find_base(struct chain *chain, struct file_opener *opener, const char *name,
+		    unsigned *depth, struct err *err);
+/* The name under which the overlay is to find layer `depth`: relative where its own recorded name
+ * is. *out is malloc'd. */
+int chain_base_name(const struct chain *chain, unsigned depth, char **out, struct err *err);
+/* Drops the layers [1, depth): the overlay reads layer `depth` now. */
+void chain_drop_above(struct chain *chain, unsigned depth,
+		      void (*file_closing)(void *opaque, struct file *file), void *opaque);
 
 /* The name of a backing file as recorded in an image opened as `image_name`, made usable:
  * absolute names and "file:" handled, relative ones joined to the image's directory.

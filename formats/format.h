@@ -91,6 +91,8 @@ struct check_result {
 	uint64_t max_reports;
 };
 
+#define PUBLISH_MAX_GRANULES 512u
+
 struct layer_ops {
 	enum image_format format;
 	const char *name; /* "raw", "qcow2", "qed" */
@@ -136,7 +138,8 @@ struct layer_ops {
 	int (*reserve)(struct layer *layer, uint64_t len, uint64_t *host_off, uint64_t *got);
 	/* Gives unpublished space back. */
 	void (*release)(struct layer *layer, uint64_t host_off, uint64_t len);
-	/* Makes the mappings visible in memory and marks what must be written, by stage; the data
+	/* At most 1 MiB or PUBLISH_MAX_GRANULES of the guest's disk.
+	 * Makes the mappings visible in memory and marks what must be written, by stage; the data
 	 * is already written. Every range must still be unallocated. Changes nothing a reader could
 	 * see before it returns 0. 0, TABLE_NEED or -errno. */
 	int (*publish)(struct layer *layer, const struct mapping *maps, size_t n_maps,
@@ -149,8 +152,16 @@ struct layer_ops {
 	/* Blocking, when all is committed: what is kept of the tables outside the cache is read again
 	 * from disk, for the proof. NULL: nothing is. */
 	int (*reread)(struct layer *layer, struct err *err);
-	/* Adds the one write within sector 0 that drops the backing link, STAGE_HEADER. */
-	int (*stage_detach)(struct layer *layer, struct staged *staged);
+	/* What stage_link() is to do: lead the link to this name and format; NULL: drop it. Blocking,
+	 * reads the header, writes nothing. -ENAMETOOLONG, -ENOTSUP (no place for it that a cut
+	 * survives) with a sentence. */
+	int (*plan_link)(struct layer *layer, const char *name, enum image_format format,
+			 struct err *err);
+	/* Adds the one write within sector 0 that changes the backing link, STAGE_HEADER, and what
+	 * it needs before, STAGE_REFCOUNT. */
+	int (*stage_link)(struct layer *layer, struct staged *staged);
+	/* Called when that is durable. */
+	void (*link_durable)(struct layer *layer);
 
 	/* Read-only and blocking: the image's metadata on disk, in bounded memory. 0 when it ran
 	 * to the end whatever it found; -errno when it could not run. */
@@ -170,6 +181,7 @@ struct layer {
 	uint32_t cluster_len; /* bytes; 512 for raw */
 	uint32_t granule_len; /* bytes, a fraction of a cluster: what has its own mapping */
 	bool has_backing;
+	bool has_zero_entries;                /* publish() takes mappings that read zeros */
 	char *backing_name;               /* as recorded; never trusted, never printed raw */
 	enum image_format backing_format; /* IMAGE_UNKNOWN: none recorded */
 	char backing_format_name[32];     /* as recorded, where it is none we know */

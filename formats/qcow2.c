@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * qcow2: opening an image, and dropping its backing link.
+ * qcow2: opening an image.
  *
  * Opening checks the header against the specification and the file's length
  * and nothing else, so that `info` can describe an image nobody should read.
@@ -125,6 +125,7 @@ static int parse_fixed_fields(struct qcow2 *q, const struct header_source *src, 
 	q->snapshots_off = be64(h + QCOW2_H_SNAPSHOTS_OFF);
 	q->refcount_order = 4;
 	q->header_len = QCOW2_V2_HEADER_LEN;
+	q->layer.has_zero_entries = q->version >= 3;
 	return q->version == 3 ? parse_version3(q, src, err) : 0;
 }
 
@@ -273,6 +274,7 @@ static void qcow2_close(struct layer *layer)
 
 	free(q->layer.backing_name);
 	free(q->data_file_name);
+	free(q->new_link);
 	free(q->reftable);
 	qcow2_views_free(q);
 	free(q);
@@ -298,16 +300,6 @@ static void qcow2_describe(const struct layer *layer, struct layer_info *info)
 	info->has_bitmaps = q->has_bitmaps;
 }
 
-/* The link is bytes 8-19, inside one sector: no cut can leave half of it. The format extension and
- * the name's bytes stay: nothing reads them without the link (SAFETY C1 rule 6). */
-static int qcow2_stage_detach(struct layer *layer, struct staged *staged)
-{
-	static const uint8_t no_link[QCOW2_H_CLUSTER_BITS - QCOW2_H_BACKING_OFF];
-
-	return staged_add(staged, STAGE_HEADER, layer->file, QCOW2_H_BACKING_OFF, no_link,
-			  sizeof(no_link));
-}
-
 static const struct layer_ops qcow2_ops = {
 	.format = IMAGE_QCOW2,
 	.name = "qcow2",
@@ -324,7 +316,9 @@ static const struct layer_ops qcow2_ops = {
 	.stage = qcow2_stage,
 	.reftable_durable = qcow2_reftable_durable,
 	.reread = qcow2_views_reread,
-	.stage_detach = qcow2_stage_detach,
+	.plan_link = qcow2_plan_link,
+	.stage_link = qcow2_stage_link,
+	.link_durable = qcow2_link_durable,
 	.check = qcow2_check,
 	.close = qcow2_close,
 };

@@ -18,7 +18,8 @@ enum qcow2_compression {
 	QCOW2_COMPRESSION_ZSTD = 1,
 };
 
-struct qcow2_views; /* qcow2_views.c */
+struct qcow2_views;    /* qcow2_views.c */
+struct qcow2_new_link; /* qcow2_link.c */
 
 struct qcow2 {
 	struct layer layer; /* first: a struct layer * is a struct qcow2 * */
@@ -65,6 +66,8 @@ struct qcow2 {
 	bool old_reftable_staged;
 	struct gaps unfreed; /* replaced ones, durably, whose clusters are still counted */
 	struct gaps gaps;    /* reserved space that came back */
+
+	struct qcow2_new_link *new_link; /* the link to be, or NULL */
 };
 
 static inline struct qcow2 *qcow2_of(const struct layer *layer)
@@ -168,6 +171,12 @@ int qcow2_destination(struct layer *layer, uint64_t guest_off, uint64_t len, uns
 int qcow2_views_link(struct qcow2 *q, uint64_t guest_off, uint64_t len, struct table_need *need);
 int qcow2_views_publish(struct qcow2 *q, const struct mapping *maps, size_t n_maps,
 			struct table_need *need);
+
+/* qcow2_link.c */
+int qcow2_plan_link(struct layer *layer, const char *name, enum image_format format,
+		    struct err *err);
+int qcow2_stage_link(struct layer *layer, struct staged *staged);
+void qcow2_link_durable(struct layer *layer);
 
 /* qcow2_compressed.c */
 int qcow2_decode(const struct layer *layer, const void *in, size_t in_len, void *out);

@@ -350,7 +350,7 @@ static int prepare_map(struct qcow2 *q, const struct mapping *map, struct table_
 			return rc;
 		if (map->copy >= v->n_copies)
 			return -EEXIST;
-		if (map->is_zero)
+		if (map->is_zero) /* an entry in every table that lacks it, no copies */
 			continue;
 		if (v->copy_host_off[map->copy] && v->copy_host_off[map->copy] != host_off)
 			return -EEXIST;
@@ -395,7 +395,7 @@ static void set_cluster(struct qcow2 *q, const struct mapping *map, uint64_t at,
 		struct table *l2;
 		uint32_t byte;
 
-		if (v->at[i].copy != (int)map->copy)
+		if (v->at[i].copy < 0 || (!map->is_zero && v->at[i].copy != (int)map->copy))
 			continue;
 		rc = qcow2_l2_slice(q, v->at[i].l2_off, at, &l2, &byte, &need);
 		assert(!rc);

@@ -26,7 +26,7 @@
 #define SNAPSHOT_LEN   40u
 #define MAX_L1_LEN     (64 * MiB) /* bytes of all snapshots' L1 tables */
 #define MAX_SLICES_LEN (2 * MiB)  /* bytes of all the L2 slices that map one run */
-#define MAX_RUN_LEN    (1 * MiB)  /* guest bytes published at once, or one cluster */
+#define MAX_RUN_LEN    (1 * MiB)  /* guest bytes published at once, or PUBLISH_MAX_GRANULES */
 #define MIN_SLICE_LEN  512u
 
 /* ---- loading ---- */
@@ -181,7 +181,8 @@ static int check_places(struct qcow2 *q, const char *name, struct err *err)
 /* The bytes of slices, of all tables, that publishing a run needs at once. */
 static uint64_t slices_len(const struct qcow2 *q)
 {
-	uint64_t n_slices = MAX_RUN_LEN / qcow2_l2_slice_span(q) + 1;
+	uint64_t run_len = MAX(MAX_RUN_LEN, PUBLISH_MAX_GRANULES * (uint64_t)q->layer.granule_len);
+	uint64_t n_slices = run_len / qcow2_l2_slice_span(q) + 1;
 
 	return (UINT64_C(1) + q->n_snapshots) * n_slices * q->l2_slice_len;
 }

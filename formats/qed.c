@@ -83,6 +83,7 @@ static int parse_geometry(struct qed *q, const struct header_name *name, struct 
 	if (!header_clusters)
 		return damaged(err, name, "header_size is 0 clusters");
 	q->layer.cluster_len = q->layer.granule_len = cluster_len;
+	q->layer.has_zero_entries = true;
 	q->cluster_bits = (unsigned)__builtin_ctz(cluster_len);
 	q->table_clusters = table_clusters;
 	q->table_len = (uint64_t)table_clusters << q->cluster_bits;
@@ -208,6 +209,7 @@ static void qed_close(struct layer *layer)
 	struct qed *q = qed_of(layer);
 
 	free(layer->backing_name);
+	free(q->new_link);
 	free(q);
 }
 
@@ -315,21 +317,6 @@ static void qed_reftable_durable(struct layer *layer)
 	(void)layer;
 }
 
-/* I3, SAFETY C2: the whole header in one write inside sector 0, so that no cut leaves half of it.
- * NEED_CHECK stays as it is (clear since begin_writing): the order of commits protects the image.
- * The name's bytes stay: nothing reads them without the link. */
-static int qed_stage_detach(struct layer *layer, struct staged *staged)
-{
-	struct qed *q = qed_of(layer);
-	uint8_t header[QED_HEADER_LEN];
-
-	memcpy(header, q->header, sizeof(header));
-	put_le64(header + QED_H_FEATURES, q->features & ~(QED_F_BACKING_FILE | QED_F_NO_PROBE));
-	put_le32(header + QED_H_BACKING_OFF, 0);
-	put_le32(header + QED_H_BACKING_LEN, 0);
-	return staged_add(staged, STAGE_HEADER, layer->file, 0, header, sizeof(header));
-}
-
 static void qed_describe(const struct layer *layer, struct layer_info *info)
 {
 	const struct qed *q = qed_of(layer);
@@ -350,7 +337,9 @@ static const struct layer_ops qed_ops = {
 	.publish = qed_publish,
 	.stage = qed_stage,
 	.reftable_durable = qed_reftable_durable,
-	.stage_detach = qed_stage_detach,
+	.plan_link = qed_plan_link,
+	.stage_link = qed_stage_link,
+	.link_durable = qed_link_durable,
 	.check = qed_check,
 	.close = qed_close,
 };

@@ -13,6 +13,8 @@
 
 /* Space reserved once and given back, between other things. */
 
+struct qed_new_link; /* qed_link.c */
+
 struct qed {
 	struct layer layer; /* first: a struct layer * is a struct qed * */
 
@@ -36,6 +38,8 @@ struct qed {
 
 	/* qed_alloc.c */
 	struct gaps gaps;
+
+	struct qed_new_link *new_link; /* qed_link.c: the link to be, or NULL */
 };
 
 static inline struct qed *qed_of(const struct layer *layer)
@@ -55,6 +59,11 @@ int qed_reserve(struct layer *layer, uint64_t len, uint64_t *host_off, uint64_t 
 void qed_release(struct layer *layer, uint64_t host_off, uint64_t len);
 /* Space for one L2 table. On a regular file it is known to read zeros. 0, -ENOSPC, -EFBIG. */
 int qed_reserve_table(struct qed *q, uint64_t *host_off);
+
+/* qed_link.c */
+int qed_plan_link(struct layer *layer, const char *name, enum image_format format, struct err *err);
+int qed_stage_link(struct layer *layer, struct staged *staged);
+void qed_link_durable(struct layer *layer);
 
 /* qed_check.c */
 int qed_check(struct layer *layer, struct check_result *result, struct err *err);

@@ -120,7 +120,7 @@ Test(qed_detach, one_write_that_keeps_the_rest)
 	memcpy(before, bytes, sizeof(before));
 	cr_assert_eq(qed_rig_open(&rig, file, NULL), 0);
 	cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, NULL), 0);
-	cr_assert_eq(rig.layer->ops->stage_detach(rig.layer, &staged), 0);
+	cr_assert_eq(rig.layer->ops->stage_link(rig.layer, &staged), 0);
 	for (int stage = 0; stage < N_STAGES; stage++)
 		cr_assert_eq(staged.n[stage], stage == STAGE_HEADER);
 	const struct staged_write *write = staged.head[STAGE_HEADER];

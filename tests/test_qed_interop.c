@@ -237,7 +237,7 @@ static void pull(struct qed_rig *rig, struct file *base)
 		pull_cluster(rig, base, at, buf);
 	}
 	qed_rig_commit(rig);
-	cr_assert_eq(rig->layer->ops->stage_detach(rig->layer, &staged), 0);
+	cr_assert_eq(rig->layer->ops->stage_link(rig->layer, &staged), 0);
 	qed_rig_write(rig, &staged, STAGE_HEADER, STAGE_HEADER);
 }
 

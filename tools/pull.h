@@ -16,6 +16,7 @@
 struct pull_options {
 	struct options_chain chain;
 	struct bpull_engine_options engine;
+	struct bpull_job_options job;
 	enum progress_mode progress;
 	bool json, dry_run, quiet, help;
 	unsigned n_jobs;
@@ -37,6 +38,7 @@ struct pull_image {
 	const char *status; /* for JSON: "completed", "failed", "canceled", "dry-run" */
 	int code;           /* exit code, once ended */
 	unsigned depth;     /* images in the chain; 0: it was not opened */
+	const char *base;   /* what it is to read from afterwards; NULL: nothing */
 	uint64_t virtual_size;
 	struct bpull_disk *disk; /* while running */
 	struct bpull_job_info info;
@@ -51,14 +53,16 @@ struct pull_plan {
 
 /* Opens the image and starts its job. What fails is kept in the image, which has ended then. */
 void pull_image_start(struct pull_image *image, struct bpull_engine *engine,
-		      const struct bpull_disk_options *options);
+		      const struct bpull_disk_options *options,
+		      const struct bpull_job_options *job);
 /* Takes the end of its job and closes it. `signal` is what asked for a stop, or 0. */
 void pull_image_conclude(struct pull_image *image, const struct bpull_event *event, int signal);
 /* Ends an image that was not begun, or must be given up, because of a signal. */
 void pull_image_stop(struct pull_image *image, int signal);
 /* For --dry-run: finds out what a pull would do and ends the image. Changes nothing. */
 void pull_image_plan(struct pull_image *image, struct bpull_engine *engine,
-		     const struct bpull_disk_options *options, struct pull_plan *plan);
+		     const struct bpull_disk_options *options, const struct bpull_job_options *job,
+		     struct pull_plan *plan);
 
 /* The image's end on stderr: an error always, a summary unless quiet. */
 void pull_image_say(const struct pull_image *image, bool quiet);

@@ -54,14 +54,15 @@ static int pull_image_open(struct pull_image *image, struct bpull_engine *engine
 }
 
 void pull_image_start(struct pull_image *image, struct bpull_engine *engine,
-		      const struct bpull_disk_options *options)
+		      const struct bpull_disk_options *options, const struct bpull_job_options *job)
 {
 	struct bpull_disk_options own = *options;
 	own.user_data = image;
+	image->base = job->base;
 	image->state = PULL_RUNNING;
 	int rc = pull_image_open(image, engine, &own);
 	if (!rc && !stop_signal())
-		rc = bpull_job_start(image->disk, NULL, &image->error);
+		rc = bpull_job_start(image->disk, job, &image->error);
 	if (rc)
 		pull_image_fail(image, rc);
 	else if (stop_signal())
@@ -108,9 +109,10 @@ static int pull_plan_check(struct pull_image *image, const struct bpull_disk_opt
 	return rc;
 }
 
-static void pull_plan_count(struct pull_plan *plan, const struct bpull_extent *extent)
+static void pull_plan_count(struct pull_plan *plan, const struct bpull_extent *extent,
+			    uint32_t base_depth)
 {
-	if (!extent->present)
+	if (!extent->present || extent->depth >= base_depth)
 		plan->skipped_bytes += extent->length;
 	else if (extent->depth == 0)
 		plan->present_bytes += extent->length;
@@ -121,9 +123,11 @@ static void pull_plan_count(struct pull_plan *plan, const struct bpull_extent *e
 }
 
 void pull_image_plan(struct pull_image *image, struct bpull_engine *engine,
-		     const struct bpull_disk_options *options, struct pull_plan *plan)
+		     const struct bpull_disk_options *options, const struct bpull_job_options *job,
+		     struct pull_plan *plan)
 {
 	struct bpull_disk_options read_only = *options;
+	uint32_t base_depth = UINT32_MAX;
 	read_only.flags |= BPULL_DISK_READ_ONLY;
 	*plan = (struct pull_plan){ 0 };
 	image->state = PULL_RUNNING;
@@ -131,12 +135,14 @@ void pull_image_plan(struct pull_image *image, struct bpull_engine *engine,
 	int rc = pull_image_open(image, engine, &read_only);
 	if (!rc)
 		rc = pull_plan_check(image, &read_only);
+	if (!rc && job->base)
+		rc = bpull_disk_find(image->disk, job->base, &base_depth, &image->error);
 	for (uint64_t start = 0; !rc && !stop_signal() && start < image->virtual_size;) {
 		struct bpull_extent extents[PULL_PLAN_EXTENTS];
 		int n = bpull_disk_map(image->disk, start, extents, PULL_PLAN_EXTENTS,
 				       &image->error);
 		for (int i = 0; i < n; i++)
-			pull_plan_count(plan, &extents[i]);
+			pull_plan_count(plan, &extents[i], base_depth);
 		if (n > 0)
 			start = extents[n - 1].start + extents[n - 1].length;
 		else
@@ -162,6 +168,8 @@ static void pull_say_summary(const struct pull_image *image)
 	if (info->cloned_bytes)
 		snprintf(cloned_part, sizeof(cloned_part), "%s cloned, ",
 			 size_text(info->cloned_bytes, cloned));
+	if (image->base)
+		say_note("%s: its backing file is %s now", image->path, image->base);
 	say_note("%s: %s copied, %s%s zero, %s skipped, %s already there, %.2f s (%s MiB/s)",
 		 image->path, size_text(info->copied_bytes, copied), cloned_part,
 		 size_text(info->zero_bytes, zero), size_text(info->skipped_bytes, skipped),

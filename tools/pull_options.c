@@ -25,6 +25,8 @@ const char pull_help[] =
 	"Options:\n"
 	"  --bandwidth RATE     at most RATE bytes a second for all images together\n"
 	"                       (50M, 50M/s, 1.5G; default 0: no limit)\n"
+	"  --base FILE          stop above FILE of the chain and make it the new backing\n"
+	"                       file (default: copy all, and have none)\n"
 	"  --burst SIZE         bytes that may follow an idle time at once\n"
 	"                       (default: a tenth of a second's worth)\n"
 	"  -j, --jobs N         pull N images at once (default 1)\n"
@@ -48,6 +50,7 @@ const char pull_help[] =
 
 enum {
 	PULL_BANDWIDTH = OPTIONS_OWN,
+	PULL_BASE,
 	PULL_BURST,
 	PULL_HOLES,
 	PULL_IO,
@@ -57,6 +60,7 @@ enum {
 
 static const struct option pull_table[] = {
 	{ "bandwidth", required_argument, NULL, PULL_BANDWIDTH },
+	{ "base", required_argument, NULL, PULL_BASE },
 	{ "burst", required_argument, NULL, PULL_BURST },
 	{ "jobs", required_argument, NULL, 'j' },
 	OPTIONS_CHAIN,
@@ -125,6 +129,7 @@ static int pull_take(struct pull_options *options, int option, const char *text)
 	case PULL_BANDWIDTH:
 		return options_size("pull", "--bandwidth", text, SIZE_RATE,
 				    &options->engine.bandwidth);
+	case PULL_BASE: options->job.base = text; return 0;
 	case PULL_BURST:
 		return options_size("pull", "--burst", text, SIZE_BYTES, &options->engine.burst);
 	case PULL_HOLES:
@@ -142,7 +147,9 @@ static int pull_take(struct pull_options *options, int option, const char *text)
 int pull_options_parse(struct pull_options *options, int argc, char **argv)
 {
 	int option;
-	*options = (struct pull_options){ .engine.size = sizeof(options->engine), .n_jobs = 1 };
+	*options = (struct pull_options){ .engine.size = sizeof(options->engine),
+					  .job.size = sizeof(options->job),
+					  .n_jobs = 1 };
 	while ((option = options_next(argc, argv, ":f:hj:nq", pull_table)) != -1) {
 		if (option == '?')
 			return EXIT_CODE_USAGE;

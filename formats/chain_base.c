@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The base of a partial pull: which layer of the chain it is, and the name
+ * under which the overlay will find it.
+ *
+ * A name is matched by the file it leads to, since the user types another one
+ * than the image next to the base has recorded. The new name is made from the
+ * directories as they really are, because a ".." over a symlink leads
+ * elsewhere than it looks; the file's own name stays what it was, so that a
+ * link to "current.img" stays one. Copying the recorded name was rejected: it
+ * is relative to another image's directory.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "formats/layer_set.h"
+#include "io/base.h"
+
+static const char *shown_name(const char *name, char shown[LAYER_SET_SHOWN])
+{
+	return err_escape(name, strlen(name), shown, LAYER_SET_SHOWN);
+}
+
+static int find_by_name(const struct chain *chain, const char *name, unsigned *depth)
+{
+	for (unsigned i = 0; i < chain->n_layers; i++) {
+		const struct layer *above = i ? chain->layers[i - 1] : NULL;
+
+		if (strcmp(chain->layers[i]->file->name, name) &&
+		    (!above || strcmp(above->backing_name, name)))
+			continue;
+		*depth = i;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+static int find_by_identity(const struct chain *chain, struct file_opener *opener, const char *name,
+			    unsigned *depth)
+{
+	struct file_open how = { .name = name };
+	struct file *file;
+	int rc = opener->open(opener, &how, &file, NULL);
+
+	if (rc)
+		return rc;
+	rc = -ENOENT;
+	for (unsigned i = 0; rc && i < chain->n_layers; i++) {
+		const struct file *have = chain->layers[i]->file;
+
+		if (have->dev == file->dev && have->ino == file->ino) {
+			*depth = i;
+			rc = 0;
+		}
+	}
+	file_close(file);
+	return rc;
+}
+
+int chain_find_base(struct chain *chain, struct file_opener *opener, const char *name,
+		    unsigned *depth, struct err *err)
+{
+	char shown[LAYER_SET_SHOWN], top[LAYER_SET_SHOWN];
+	int rc = find_by_identity(chain, opener, name, depth);
+
+	if (rc)
+		rc = find_by_name(chain, name, depth);
+	if (rc)
+		return err_set(err, -EINVAL,
+			       "'%s' is not in the backing chain of '%s'; see blockpull info "
+			       "--chain; nothing was changed",
+			       shown_name(name, shown),
+			       shown_name(chain->layers[0]->file->name, top));
+	if (!*depth)
+		return err_set(err, -EINVAL,
+			       "'%s' is the image itself, not a file of its backing chain; nothing "
+			       "was changed",
+			       shown_name(name, shown));
+	return 0;
+}
+
+/* ---- the new name ---- */
+
+/* The directory a path's last component is looked up in, symlinks resolved, with a slash at its end;
+ * where the file is of no real file system, the directory of its resolved name. */
+static char *real_dir(const struct file *file)
+{
+	const char *slash = strrchr(file->name, '/');
+	autofree char *dir = slash ? strndup(file->name, slash - file->name + 1) : strdup(".");
+	autofree char *real = dir ? realpath(dir, NULL) : NULL;
+	char *out;
+
+	if (!real) {
+		slash = strrchr(file->real_name, '/');
+		return strndup(file->real_name, slash - file->real_name + 1);
+	}
+	return asprintf(&out, "%s%s", real, real[1] ? "/" : "") < 0 ? NULL : out;
+}
+
+static const char *last_part(const char *name)
+{
+	const char *slash = strrchr(name, '/');
+
+	return slash ? slash + 1 : name;
+}
+
+/* How to come from one absolute directory to another, both with a slash at the end: "", "a/", "../". */
+static char *relative_dir(const char *from, const char *to)
+{
+	size_t same = 0, n_up = 0, len;
+	char *path;
+
+	for (size_t i = 0; from[i] && from[i] == to[i]; i++)
+		if (from[i] == '/')
+			same = i + 1;
+	for (const char *c = from + same; *c; c++)
+		n_up += *c == '/';
+	len = strlen(to + same);
+	path = malloc(3 * n_up + len + 1);
+	if (!path)
+		return NULL;
+	for (size_t i = 0; i < n_up; i++)
+		memcpy(path + 3 * i, "../", 3);
+	memcpy(path + 3 * n_up, to + same, len + 1);
+	return path;
+}
+
+int chain_base_name(const struct chain *chain, unsigned depth, char **out, struct err *err)
+{
+	const struct layer *overlay = chain->layers[0];
+	const struct file *base = chain->layers[depth]->file;
+	const char *recorded = overlay->backing_name, *guard = "";
+	autofree char *from = real_dir(overlay->file), *to = real_dir(base), *path = NULL;
+	autofree char *dir = NULL;
+	bool relative;
+
+	recorded += strncmp(recorded, "file:", 5) ? 0 : 5;
+	relative = recorded[0] != '/';
+	if (from && to)
+		dir = relative ? relative_dir(from, to) : strdup(to);
+	if (!dir || asprintf(&path, "%s%s", dir, last_part(base->name)) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
+	/* A colon before any slash would make it a protocol. */
+	if (path[strcspn(path, ":/")] == ':')
+		guard = "./";
+	if (asprintf(out, "%s%s", guard, path) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
+	return 0;
+}
+
+void chain_drop_above(struct chain *chain, unsigned depth,
+		      void (*file_closing)(void *opaque, struct file *file), void *opaque)
+{
+	for (unsigned i = 1; i < depth; i++)
+		layer_set_drop(chain->set, chain->layers[i], file_closing, opaque);
+	for (unsigned i = depth; i < chain->n_layers; i++)
+		chain->layers[1 + i - depth] = chain->layers[i];
+	chain->n_layers -= depth - 1;
+	chain->pull_to = chain->n_layers;
+}

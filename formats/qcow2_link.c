@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * qcow2: the backing link, dropped or led to another file.
+ *
+ * Dropping it zeroes bytes 8-19. Leading it elsewhere changes three things: the
+ * name, where the header says it is, and the format in an extension. The name
+ * goes to bytes of the first cluster that nothing uses, and is durable before
+ * anything names it; the pointer to it and the format change with one write
+ * inside sector 0, so that no cut leaves a name with another file's format.
+ *
+ * A header whose format extension lies behind sector 0, or that has no room
+ * for one there, is refused before anything is copied. Rewriting the first
+ * cluster in several writes, as others do, was rejected: between any two of
+ * them the image reads another disk, or none.
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include "formats/qcow2.h"
+
+#define EXT_HEAD_LEN 8u
+#define SECTOR_LEN   512u
+
+/* The first cluster with the new link in it, and what of it is to be written. */
+struct qcow2_new_link {
+	uint8_t sector
+		[SECTOR_LEN];    /* the extensions as they are to be; the rest is filled in late */
+	size_t ext_off, ext_end; /* extension bytes that change, in sector 0 */
+	char name[QCOW2_MAX_NAME_LEN + 1];
+	size_t name_len;
+	uint64_t name_off; /* byte in the first cluster */
+	enum image_format format;
+};
+
+struct draft {
+	uint8_t *bytes; /* the first cluster */
+	size_t len;
+	size_t ext_end;        /* behind the end marker */
+	uint64_t name_off;     /* the old name */
+	size_t name_len, tail; /* tail: end of the extensions, in front of the end marker */
+	size_t format_off;     /* the format extension's head; 0: there is none */
+};
+
+static void find_parts(const struct qcow2 *q, struct draft *d)
+{
+	size_t end = d->len, at = q->header_len;
+
+	d->name_off = be64(d->bytes + QCOW2_H_BACKING_OFF);
+	d->name_len = be32(d->bytes + QCOW2_H_BACKING_LEN);
+	if (d->name_off >= at && d->name_off < end)
+		end = d->name_off;
+	/* qcow2_read_extensions() has found every length sound. */
+	while (end - at >= EXT_HEAD_LEN && be32(d->bytes + at) != QCOW2_EXT_END) {
+		if (be32(d->bytes + at) == QCOW2_EXT_BACKING_FORMAT)
+			d->format_off = at;
+		at += MIN(EXT_HEAD_LEN + round_up((uint64_t)be32(d->bytes + at + 4), 8), end - at);
+	}
+	d->tail = at;
+	d->ext_end = MIN(at + EXT_HEAD_LEN, end);
+}
+
+/* The format's extension in the draft: replaced where it is, or put behind the last one, with the end
+ * marker behind it; the old name may lie there, it is dead when this is on disk. */
+static int put_format(struct draft *d, const char *format, struct qcow2_new_link *link)
+{
+	size_t len = strlen(format), at = d->format_off, need = EXT_HEAD_LEN + 8;
+	uint32_t old_len = at ? be32(d->bytes + at + 4) : 0;
+
+	if (at && old_len == len && !memcmp(d->bytes + at + EXT_HEAD_LEN, format, len))
+		return 0;
+	if (!at || round_up(old_len, 8) != 8) {
+		at = d->tail;
+		need += EXT_HEAD_LEN;
+		if (d->format_off && d->format_off + EXT_HEAD_LEN + round_up(old_len, 8) == d->tail)
+			at = d->format_off; /* the last one: the end marker may move */
+		else if (d->format_off)
+			return -ENOTSUP;
+	}
+	if (at + need > MIN(d->len, (size_t)SECTOR_LEN))
+		return -ENOTSUP;
+	memset(d->bytes + at, 0, need);
+	put_be32(d->bytes + at, QCOW2_EXT_BACKING_FORMAT);
+	put_be32(d->bytes + at + 4, len);
+	memcpy(d->bytes + at + EXT_HEAD_LEN, format, len);
+	link->ext_off = at;
+	link->ext_end = at + need;
+	d->ext_end = MAX(d->ext_end, link->ext_end);
+	return 0;
+}
+
+/* Where nothing is: behind the extensions in front of the old name, or behind that; in a cluster of
+ * one sector, which is written at once, over it. */
+static int place_name(const struct draft *d, struct qcow2_new_link *link)
+{
+	size_t old_end = d->name_len ? d->name_off + d->name_len : 0;
+	size_t behind = MAX(d->ext_end, old_end);
+
+	if (d->name_off >= d->ext_end + link->name_len)
+		link->name_off = d->ext_end;
+	else if (behind + link->name_len <= d->len)
+		link->name_off = behind;
+	else if (d->ext_end + link->name_len <= MIN(d->len, (size_t)SECTOR_LEN))
+		link->name_off = d->ext_end;
+	else
+		return -ENOTSUP;
+	return 0;
+}
+
+static int draft_link(struct qcow2 *q, struct draft *d, struct qcow2_new_link *link,
+		      const char **why)
+{
+	int rc = file_read_padded(q->layer.file, d->bytes, d->len, 0);
+
+	*why = "its header can't be read";
+	if (rc)
+		return rc;
+	find_parts(q, d);
+	*why = "its header's first sector has no room for the new base's format; record that "
+	       "format "
+	       "with qemu-img rebase -u -F first";
+	rc = put_format(d, format_name(link->format), link);
+	if (rc)
+		return rc;
+	*why = "its header cluster has no room for the new base's name beside the old one";
+	rc = place_name(d, link);
+	memcpy(link->sector, d->bytes, MIN(d->len, sizeof(link->sector)));
+	return rc;
+}
+
+int qcow2_plan_link(struct layer *layer, const char *name, enum image_format format,
+		    struct err *err)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	autofree struct qcow2_new_link *link = calloc(1, sizeof(*link));
+	autofree uint8_t *bytes = malloc(layer->cluster_len);
+	struct draft draft = { .bytes = bytes, .len = layer->cluster_len };
+	const char *why = "out of memory";
+	char shown[512];
+	int rc = -ENOMEM;
+
+	free(q->new_link);
+	q->new_link = NULL;
+	if (!name)
+		return 0;
+	if (strlen(name) > QCOW2_MAX_NAME_LEN) {
+		rc = -ENAMETOOLONG;
+		why = "the new base's name is longer than 1023 bytes";
+	} else if (link && bytes) {
+		link->name_len = strlen(name);
+		memcpy(link->name, name, link->name_len);
+		link->format = format;
+		rc = draft_link(q, &draft, link, &why);
+	}
+	if (rc)
+		return err_set(err, rc, "%s: %s; nothing was changed",
+			       err_escape(layer->file->name, strlen(layer->file->name), shown,
+					  sizeof(shown)),
+			       why);
+	q->new_link = STEAL(link);
+	return 0;
+}
+
+/* Header fields that this process has changed since the draft was made. */
+static void fill_header(const struct qcow2 *q, uint8_t *sector)
+{
+	put_be64(sector + QCOW2_H_BACKING_OFF, q->new_link->name_off);
+	put_be32(sector + QCOW2_H_BACKING_LEN, q->new_link->name_len);
+	put_be64(sector + QCOW2_H_REFTABLE_OFF, q->reftable_off);
+	put_be32(sector + QCOW2_H_REFTABLE_CLUSTERS, q->reftable_clusters);
+	if (q->version < 3)
+		return;
+	put_be64(sector + QCOW2_H_INCOMPAT, q->incompat);
+	put_be64(sector + QCOW2_H_AUTOCLEAR, q->autoclear);
+}
+
+/* The name first, with what nothing reaches yet (STAGE_REFCOUNT); then sector 0 as far as it changes.
+ * A name that does not lie behind the old one's bytes goes with the sector itself. */
+static int stage_new_link(struct qcow2 *q, struct staged *staged)
+{
+	struct qcow2_new_link *link = q->new_link;
+	uint64_t old_off = be64(link->sector + QCOW2_H_BACKING_OFF);
+	uint64_t old_end = old_off + be32(link->sector + QCOW2_H_BACKING_LEN);
+	uint64_t name_end = link->name_off + link->name_len;
+	size_t end = QCOW2_H_CLUSTER_BITS;
+	int rc = 0;
+
+	if (link->ext_end)
+		end = MAX(end, link->ext_end);
+	if (link->name_off < old_end && name_end > old_off) {
+		memcpy(link->sector + link->name_off, link->name, link->name_len);
+		end = MAX(end, name_end);
+	} else {
+		rc = staged_add(staged, STAGE_REFCOUNT, q->layer.file, link->name_off, link->name,
+				link->name_len);
+		/* The sector's write must not bring older bytes back. */
+		if (link->name_off < SECTOR_LEN)
+			memcpy(link->sector + link->name_off, link->name,
+			       MIN(link->name_len, SECTOR_LEN - link->name_off));
+	}
+	fill_header(q, link->sector);
+	return rc ? rc
+		  : staged_add(staged, STAGE_HEADER, q->layer.file, QCOW2_H_BACKING_OFF,
+			       link->sector + QCOW2_H_BACKING_OFF, end - QCOW2_H_BACKING_OFF);
+}
+
+void qcow2_link_durable(struct layer *layer)
+{
+	free(qcow2_of(layer)->new_link);
+	qcow2_of(layer)->new_link = NULL;
+}
+
+/* Without another file: bytes 8-19, inside one sector: no cut can leave half of it. The format
+ * extension and the name's bytes stay: nothing reads them without the link (SAFETY C1 rule 6). */
+int qcow2_stage_link(struct layer *layer, struct staged *staged)
+{
+	static const uint8_t no_link[QCOW2_H_CLUSTER_BITS - QCOW2_H_BACKING_OFF];
+
+	if (qcow2_of(layer)->new_link)
+		return stage_new_link(qcow2_of(layer), staged);
+	return staged_add(staged, STAGE_HEADER, layer->file, QCOW2_H_BACKING_OFF, no_link,
+			  sizeof(no_link));
+}
