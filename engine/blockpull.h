@@ -186,6 +186,10 @@ BPULL_API unsigned bpull_disk_depth(const struct bpull_disk *disk);
 /* One sentence on something the user should know (a file system without locks), or NULL. Valid
  * until the disk is closed. */
 BPULL_API const char *bpull_disk_warning(const struct bpull_disk *disk);
+/* What starting the last job had to mend in the image first (leaks of a killed one, a mark that it
+ * was not closed), a clause without the image's name; or NULL. Valid until the next start or the
+ * disk is closed. Owner thread. */
+BPULL_API const char *bpull_disk_note(const struct bpull_disk *disk);
 
 /* ---- Jobs ------------------------------------------------------------------ */
 

@@ -136,6 +136,12 @@ struct layer_ops {
 	/* Adds the one write within sector 0 that drops the backing link, STAGE_HEADER. */
 	int (*stage_detach)(struct layer *layer, struct staged *staged);
 
+	/* Blocking: takes out what was reserved and nothing refers to, where the format can't keep
+	 * track of it. Nothing is dirty, in flight or being read. 0 and in *n_left the clusters that
+	 * stay leaked (no space for what it takes); -errno: a write or barrier failed, as in a
+	 * commit. NULL: nothing of the kind can be. */
+	int (*reclaim)(struct layer *layer, uint64_t *n_left, struct err *err);
+
 	/* Read-only and blocking: the image's metadata on disk, in bounded memory. 0 when it ran
 	 * to the end whatever it found; -errno when it could not run. */
 	int (*check)(struct layer *layer, struct check_result *result, struct err *err);
@@ -160,6 +166,8 @@ struct layer {
 	 * there. UINT64_MAX where that can't be said (a block device). Set by begin_writing. */
 	uint64_t zero_from;
 	uint64_t alloc_end; /* end of space in use or reserved; set by begin_writing */
+	/* What begin_writing had to mend first, a sentence for the user; "": nothing. */
+	char note[512];
 
 	/* chain.c: the last unallocated span seen; backing layers never change while open. */
 	uint64_t hint_off, hint_end;

@@ -222,7 +222,8 @@ static void keep_first_error(void *opaque, bool is_leak, const char *text)
 		snprintf(*first, sizeof(*first), "%s", text);
 }
 
-static int audit(struct qed *q, const struct header_name *name, uint64_t *end_off, struct err *err)
+static int audit(struct qed *q, const struct header_name *name, struct check_result *found,
+		 struct err *err)
 {
 	char first[256] = "";
 	struct check_result result = {
@@ -242,7 +243,7 @@ static int audit(struct qed *q, const struct header_name *name, uint64_t *end_of
 	if (result.n_check_errors)
 		return err_set(err, -EIO, "%s: could not be checked, not written to: %s",
 			       name->text, first);
-	*end_off = result.image_end_off;
+	*found = result;
 	return 0;
 }
 
@@ -271,21 +272,48 @@ static int rewrite_header(struct qed *q, uint64_t features, uint64_t autoclear,
 	return 0;
 }
 
+/* Where new space is, and what is to be had back first. The audit found nothing in a last, partial
+ * cluster of the file: it is skipped. A device has no end to append at, and old bytes everywhere. An
+ * earlier job of this handle may have written behind the end and failed to cut it off. */
+static int find_space(struct qed *q, const struct check_result *found, uint64_t *n_left,
+		      struct err *err)
+{
+	struct layer *layer = &q->layer;
+	struct file *file = layer->file;
+	uint64_t end_off =
+		file->is_block ? found->image_end_off : round_up(file->len, layer->cluster_len);
+
+	layer->zero_from = file->is_block ? UINT64_MAX : MAX(layer->zero_from, file->len);
+	q->gaps.n = 0;
+	/* Changes that are not on disk refer to clusters which the audit took for leaks. */
+	if (table_cache_dirty_len(layer->cache, file)) {
+		layer->alloc_end = MAX(layer->alloc_end, end_off);
+		return 0;
+	}
+	q->spare_l2_off = 0;
+	table_cache_drop_clean(layer->cache, file);
+	layer->alloc_end = end_off;
+	return found->n_leaks ? qed_reclaim_all(q, n_left, err) : 0;
+}
+
 static int qed_begin_writing(struct layer *layer, struct err *err)
 {
 	struct qed *q = qed_of(layer);
 	struct file *file = layer->file;
 	struct header_name name;
-	uint64_t end_off = 0;
+	struct check_result found = { 0 };
+	bool was_dirty = q->need_check;
+	uint64_t n_left = 0;
 	int rc;
 
 	header_name_init(&name, file);
+	layer->note[0] = 0;
 	if (file->is_block && q->table_len > QED_MAX_DEVICE_TABLE_LEN)
 		return err_set(err, -ENOTSUP,
 			       "%s: QED tables of %" PRIu64
 			       " MiB are not written on a block device; copy the image to a file",
 			       name.text, q->table_len / MiB);
-	rc = audit(q, &name, &end_off, err);
+	rc = audit(q, &name, &found, err);
 	if (rc)
 		return rc;
 	if (q->need_check || q->autoclear & ~QED_AUTOCLEAR_KNOWN) {
@@ -294,11 +322,10 @@ static int qed_begin_writing(struct layer *layer, struct err *err)
 		if (rc)
 			return rc;
 	}
-	q->gaps.n = 0;
-	/* The audit found nothing in a last, partial cluster of the file: it is skipped. A device
-	 * has no end to append at, and old bytes everywhere. */
-	layer->alloc_end = file->is_block ? end_off : round_up(file->len, layer->cluster_len);
-	layer->zero_from = file->is_block ? UINT64_MAX : file->len;
+	rc = find_space(q, &found, &n_left, err);
+	if (rc)
+		return rc;
+	qed_note(layer, was_dirty, found.n_leaks, n_left);
 	return 0;
 }
 
@@ -351,6 +378,7 @@ static const struct layer_ops qed_ops = {
 	.stage = qed_stage,
 	.reftable_durable = qed_reftable_durable,
 	.stage_detach = qed_stage_detach,
+	.reclaim = qed_reclaim,
 	.check = qed_check,
 	.close = qed_close,
 };

@@ -2,7 +2,8 @@
 /*
  * The private state of one open QED image, shared by the files qed*.c: qed.c
  * (open, validate, begin writing, detach), qed_map.c (lookup and publish),
- * qed_alloc.c (host space), qed_check.c, qed_create.c.
+ * qed_alloc.c (host space), qed_check.c, qed_compact.c and qed_repair.c (leaks
+ * taken out), qed_create.c.
  */
 #ifndef BLOCKPULL_QED_H
 #define BLOCKPULL_QED_H
@@ -10,8 +11,6 @@
 #include "formats/format.h"
 #include "formats/gaps.h"
 #include "formats/qed_disk.h"
-
-/* Space reserved once and given back, between other things. */
 
 struct qed {
 	struct layer layer; /* first: a struct layer * is a struct qed * */
@@ -36,6 +35,7 @@ struct qed {
 
 	/* qed_alloc.c */
 	struct gaps gaps;
+	bool may_leak; /* space was given back that is not at the end, or could not be reclaimed */
 };
 
 static inline struct qed *qed_of(const struct layer *layer)
@@ -58,5 +58,24 @@ int qed_reserve_table(struct qed *q, uint64_t *host_off);
 
 /* qed_check.c */
 int qed_check(struct layer *layer, struct check_result *result, struct err *err);
+
+/* qed_compact.c */
+struct qed_compacted {
+	uint64_t end_off; /* first byte behind the last cluster in use */
+	uint64_t n_left;  /* clusters still unreferenced in front of it */
+	bool no_space;    /* since the file system had no room for a copy */
+};
+/* Moves what lies last into unreferenced clusters and cuts the file's end off. The image was just
+ * checked, nothing of it is dirty or in flight; cached tables are dropped. Blocking. 0 or -errno:
+ * then the image is as good as before, but the handle may not know which of the writes are there;
+ * -EFBIG: too large to be compacted, nothing was changed. */
+int qed_compact(struct qed *q, struct qed_compacted *out);
+
+/* qed_repair.c */
+int qed_reclaim(struct layer *layer, uint64_t *n_left, struct err *err);
+/* The same, whether or not this handle knows of leaks. */
+int qed_reclaim_all(struct qed *q, uint64_t *n_left, struct err *err);
+/* Says in layer->note what beginning to write has mended. */
+void qed_note(struct layer *layer, bool was_dirty, uint64_t n_leaks, uint64_t n_left);
 
 #endif
