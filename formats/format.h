@@ -80,6 +80,8 @@ struct layer;
 /* One finding of check(), worst kinds first. */
 struct check_result {
 	uint64_t n_errors;       /* broken entries, refcounts too low, overlaps: corruption */
+	uint64_t n_stale;        /* of these, qcow2's COPIED flags clear without need: harmless, and
+				  * what a cut in the middle of a repair leaves */
 	uint64_t n_leaks;        /* clusters counted but not referenced */
 	uint64_t n_check_errors; /* what could not be checked (I/O errors) */
 	uint64_t n_allocated_clusters, n_compressed_clusters, n_zero_clusters, n_total_clusters;
@@ -88,6 +90,16 @@ struct check_result {
 	void (*report)(void *opaque, bool is_leak, const char *text);
 	void *opaque;
 	uint64_t max_reports;
+};
+
+/* What is to be repaired, and what came of it. */
+struct repair {
+	bool all; /* else leaks only */
+	/* Before and after; the caller sets their report. The second is the first where nothing
+	 * could be done. */
+	struct check_result found, left;
+	bool was_marked; /* dirty, corrupt or in need of a check: not any more */
+	char why[384];   /* something was not repaired: the reason; or "" */
 };
 
 struct layer_ops {
@@ -145,6 +157,12 @@ struct layer_ops {
 	/* Read-only and blocking: the image's metadata on disk, in bounded memory. 0 when it ran
 	 * to the end whatever it found; -errno when it could not run. */
 	int (*check)(struct layer *layer, struct check_result *result, struct err *err);
+
+	/* Blocking, on a writable file of which nothing is cached dirty: repairs what check() finds,
+	 * so that a cut at any moment leaves the guest's disk as it was. Never changes what refers to
+	 * what. NULL where check is. 0, whatever could be done; -errno: a read, write or barrier
+	 * failed. */
+	int (*repair)(struct layer *layer, struct repair *repair, struct err *err);
 
 	/* Frees the layer, not its file. */
 	void (*close)(struct layer *layer);

@@ -225,12 +225,8 @@ static void note_refusals(struct qcow2 *q, const struct header_source *src)
 
 	if (q->incompat & QCOW2_INCOMPAT_CORRUPT)
 		refuse(unwritable, -EUCLEAN,
-		       "it is marked corrupt; repair a copy with qemu-img check -r all first");
-	if (q->incompat & QCOW2_INCOMPAT_DIRTY)
-		refuse(unwritable, -ENOTSUP,
-		       "it is marked dirty (its refcounts can't be trusted); run qemu-img check -r "
-		       "all "
-		       "on it first");
+		       "it is marked corrupt; repair a copy with blockpull check --repair=all "
+		       "first");
 	if (q->n_snapshots)
 		refuse(unwritable, -ENOTSUP,
 		       "it has internal snapshots, which read through its backing file too");
@@ -323,5 +319,6 @@ static const struct layer_ops qcow2_ops = {
 	.reftable_durable = qcow2_reftable_durable,
 	.stage_detach = qcow2_stage_detach,
 	.check = qcow2_check,
+	.repair = qcow2_repair,
 	.close = qcow2_close,
 };

@@ -118,41 +118,6 @@ static int find_used_end(struct qcow2 *q, uint64_t from_idx, uint64_t *end_idx)
 	return 0;
 }
 
-/* SAFETY C1 rule 7: autoclear bits not understood are gone, durably, before anything changes. */
-static int clear_unknown_autoclear(struct qcow2 *q)
-{
-	uint64_t known = QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_RAW_DATA;
-	uint8_t bytes[8];
-	int rc;
-
-	if (!(q->autoclear & ~known))
-		return 0;
-	put_be64(bytes, q->autoclear & known);
-	rc = file_write(q->layer.file, bytes, sizeof(bytes), QCOW2_H_AUTOCLEAR);
-	if (!rc)
-		rc = file_sync(q->layer.file);
-	if (!rc)
-		q->autoclear &= known;
-	return rc;
-}
-
-/* Leaks are no danger; anything else might be made worse by writing. */
-static int audit(struct layer *layer, const char *name, struct err *err)
-{
-	struct check_result result = { 0 };
-	int rc = qcow2_check(layer, &result, err);
-
-	if (!rc && result.n_check_errors)
-		rc = err_set(err, -EIO, "%s: its tables can't be read; nothing was changed", name);
-	if (!rc && result.n_errors)
-		rc = err_set(err, -EUCLEAN,
-			     "%s: damaged image (%" PRIu64
-			     " errors); nothing was changed: see blockpull "
-			     "check, and repair a copy",
-			     name, result.n_errors);
-	return rc;
-}
-
 int qcow2_begin_writing(struct layer *layer, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(layer);
@@ -161,9 +126,11 @@ int qcow2_begin_writing(struct layer *layer, struct err *err)
 	int rc;
 
 	err_escape(layer->file->name, strlen(layer->file->name), name, sizeof(name));
-	if (q->reftable)
+	if (q->reftable) {
+		layer->note[0] = 0;
 		return 0;
-	rc = audit(layer, name, err);
+	}
+	rc = qcow2_make_sound(layer, name, err);
 	if (!rc)
 		rc = qcow2_reftable_read(q, name, err);
 	if (rc)
@@ -171,7 +138,7 @@ int qcow2_begin_writing(struct layer *layer, struct err *err)
 	from_idx = layer->file->is_block ? 0 : div_round_up(layer->file->len, layer->cluster_len);
 	rc = find_used_end(q, from_idx, &end_idx);
 	if (!rc)
-		rc = clear_unknown_autoclear(q);
+		rc = qcow2_clear_unknown_autoclear(q);
 	if (rc) {
 		err_errno(err, rc, "%s: cannot prepare the image for writing", name);
 		goto fail;

@@ -249,10 +249,10 @@ static int audit(struct qed *q, const struct header_name *name, struct check_res
 
 /* Changes features and autoclear bits on disk and then here. The sync in front makes durable what
  * the check has just seen, the one behind makes the header durable before anything is written. */
-static int rewrite_header(struct qed *q, uint64_t features, uint64_t autoclear,
-			  const struct header_name *name, struct err *err)
+int qed_rewrite_header(struct qed *q, uint64_t features, uint64_t autoclear, struct err *err)
 {
 	uint8_t header[QED_HEADER_LEN];
+	struct header_name name;
 	int rc;
 
 	memcpy(header, q->header, sizeof(header));
@@ -263,8 +263,10 @@ static int rewrite_header(struct qed *q, uint64_t features, uint64_t autoclear,
 		rc = file_write(q->layer.file, header, sizeof(header), 0);
 	if (!rc)
 		rc = file_sync(q->layer.file);
-	if (rc)
-		return err_errno(err, rc, "%s: cannot write the header at offset 0", name->text);
+	if (rc) {
+		header_name_init(&name, q->layer.file);
+		return err_errno(err, rc, "%s: cannot write the header at offset 0", name.text);
+	}
 	memcpy(q->header, header, sizeof(header));
 	q->features = features;
 	q->autoclear = autoclear;
@@ -317,8 +319,8 @@ static int qed_begin_writing(struct layer *layer, struct err *err)
 	if (rc)
 		return rc;
 	if (q->need_check || q->autoclear & ~QED_AUTOCLEAR_KNOWN) {
-		rc = rewrite_header(q, q->features & ~QED_F_NEED_CHECK,
-				    q->autoclear & QED_AUTOCLEAR_KNOWN, &name, err);
+		rc = qed_rewrite_header(q, q->features & ~QED_F_NEED_CHECK,
+					q->autoclear & QED_AUTOCLEAR_KNOWN, err);
 		if (rc)
 			return rc;
 	}
@@ -380,5 +382,6 @@ static const struct layer_ops qed_ops = {
 	.stage_detach = qed_stage_detach,
 	.reclaim = qed_reclaim,
 	.check = qed_check,
+	.repair = qed_repair,
 	.close = qed_close,
 };

@@ -43,6 +43,9 @@ static inline struct qed *qed_of(const struct layer *layer)
 	return (struct qed *)layer;
 }
 
+/* qed.c: changes features and autoclear bits on disk, durably, and then here. 0 or -errno. */
+int qed_rewrite_header(struct qed *q, uint64_t features, uint64_t autoclear, struct err *err);
+
 /* qed_map.c */
 int qed_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
 	    struct table_need *need);
@@ -75,6 +78,7 @@ int qed_compact(struct qed *q, struct qed_compacted *out);
 int qed_reclaim(struct layer *layer, uint64_t *n_left, struct err *err);
 /* The same, whether or not this handle knows of leaks. */
 int qed_reclaim_all(struct qed *q, uint64_t *n_left, struct err *err);
+int qed_repair(struct layer *layer, struct repair *repair, struct err *err);
 /* Says in layer->note what beginning to write has mended. */
 void qed_note(struct layer *layer, bool was_dirty, uint64_t n_leaks, uint64_t n_left);
 

@@ -69,3 +69,39 @@ void qed_note(struct layer *layer, bool was_dirty, uint64_t n_leaks, uint64_t n_
 	else
 		snprintf(at, end - at, " and reclaimed");
 }
+
+/* Everything that can be done without changing what refers to what: an entry that points outside the
+ * file is a lost cluster that its owner may yet find. */
+int qed_repair(struct layer *layer, struct repair *repair, struct err *err)
+{
+	struct qed *q = qed_of(layer);
+	uint64_t n_left = 0, features = q->features;
+	int rc = qed_check(layer, &repair->found, err);
+
+	if (rc)
+		return rc;
+	if (repair->found.n_errors || repair->found.n_check_errors) {
+		snprintf(repair->why, sizeof(repair->why),
+			 repair->found.n_errors
+				 ? "QED records every reference once: none can be repaired from "
+				   "another"
+				 : "it could not be checked as a whole");
+		repair->left = repair->found;
+		return 0;
+	}
+	if (repair->all)
+		features &= ~QED_F_NEED_CHECK;
+	repair->was_marked = features != q->features;
+	if (repair->found.n_leaks || repair->was_marked)
+		rc = qed_rewrite_header(q, features, q->autoclear & QED_AUTOCLEAR_KNOWN, err);
+	if (!rc && repair->found.n_leaks)
+		rc = qed_reclaim_all(q, &n_left, err);
+	if (rc)
+		return rc;
+	if (n_left)
+		snprintf(repair->why, sizeof(repair->why),
+			 "clusters can be moved into leaked ones only where the file system has "
+			 "room "
+			 "for a copy");
+	return qed_check(layer, &repair->left, err);
+}
