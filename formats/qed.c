@@ -274,9 +274,9 @@ int qed_rewrite_header(struct qed *q, uint64_t features, uint64_t autoclear, str
 	return 0;
 }
 
-/* Where new space is, and what is to be had back first. The audit found nothing in a last, partial
- * cluster of the file: it is skipped. A device has no end to append at, and old bytes everywhere. An
- * earlier job of this handle may have written behind the end and failed to cut it off. */
+/* Where new space is, and what is to be had back first: leaks, and a last, partial cluster, which
+ * the audit found nothing in. A device has no end to append at, and old bytes everywhere. An earlier
+ * job of this handle may have written behind the end and failed to cut it off. */
 static int find_space(struct qed *q, const struct check_result *found, uint64_t *n_left,
 		      struct err *err)
 {
@@ -295,7 +295,9 @@ static int find_space(struct qed *q, const struct check_result *found, uint64_t 
 	q->spare_l2_off = 0;
 	table_cache_drop_clean(layer->cache, file);
 	layer->alloc_end = end_off;
-	return found->n_leaks ? qed_reclaim_all(q, n_left, err) : 0;
+	if (!found->n_leaks && (file->is_block || file->len == end_off))
+		return 0;
+	return qed_reclaim_all(q, n_left, err);
 }
 
 static int qed_begin_writing(struct layer *layer, struct err *err)
