@@ -297,7 +297,7 @@ static int find_space(struct qed *q, const struct check_result *found, uint64_t 
 	layer->alloc_end = end_off;
 	if (!found->n_leaks && (file->is_block || file->len == end_off))
 		return 0;
-	return qed_reclaim_all(q, n_left, err);
+	return qed_reclaim_all(q, found->image_end_off, n_left, err);
 }
 
 static int qed_begin_writing(struct layer *layer, struct err *err)

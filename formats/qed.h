@@ -69,15 +69,17 @@ struct qed_compacted {
 	bool no_space;    /* since the file system had no room for a copy */
 };
 /* Moves what lies last into unreferenced clusters and cuts the file's end off. The image was just
- * checked, nothing of it is dirty or in flight; cached tables are dropped. Blocking. 0 or -errno:
+ * checked (all that is in use lies before end_off; UINT64_MAX: before the file's end), nothing of it
+ * is dirty or in flight; cached tables are dropped. Blocking. 0 or -errno:
  * then the image is as good as before, but the handle may not know which of the writes are there;
  * -EFBIG: too large to be compacted, nothing was changed. */
-int qed_compact(struct qed *q, struct qed_compacted *out);
+int qed_compact(struct qed *q, uint64_t end_off, struct qed_compacted *out);
 
 /* qed_repair.c */
 int qed_reclaim(struct layer *layer, uint64_t *n_left, struct err *err);
-/* The same, whether or not this handle knows of leaks. */
-int qed_reclaim_all(struct qed *q, uint64_t *n_left, struct err *err);
+/* The same, whether or not this handle knows of leaks; end_off as above. *n_left UINT64_MAX: the file
+ * is too large to look. */
+int qed_reclaim_all(struct qed *q, uint64_t end_off, uint64_t *n_left, struct err *err);
 int qed_repair(struct layer *layer, struct repair *repair, struct err *err);
 /* Says in layer->note what beginning to write has mended. */
 void qed_note(struct layer *layer, bool was_dirty, uint64_t n_leaks, uint64_t n_left);

@@ -409,12 +409,12 @@ static void compact_free(struct compact *c)
 }
 
 /* Room for one table more behind the end, which a table may go by way of. */
-static int compact_init(struct compact *c, struct qed *q)
+static int compact_init(struct compact *c, struct qed *q, uint64_t end_off)
 {
 	uint64_t n_bytes;
 
 	*c = (struct compact){ .q = q, .file = q->layer.file };
-	c->n_clusters = q->layer.file->len >> q->cluster_bits;
+	c->n_clusters = MIN(q->layer.file->len, end_off) >> q->cluster_bits;
 	if (!q->layer.file->is_block)
 		c->n_clusters += q->table_clusters;
 	n_bytes = c->n_clusters / 8 + 1;
@@ -433,10 +433,10 @@ static int compact_init(struct compact *c, struct qed *q)
 		       : -ENOMEM;
 }
 
-int qed_compact(struct qed *q, struct qed_compacted *out)
+int qed_compact(struct qed *q, uint64_t end_off, struct qed_compacted *out)
 {
 	struct compact c;
-	int rc = compact_init(&c, q);
+	int rc = compact_init(&c, q, end_off);
 
 	*out = (struct qed_compacted){ 0 };
 	if (!rc)

@@ -14,12 +14,12 @@
 
 #include "formats/qed.h"
 
-int qed_reclaim_all(struct qed *q, uint64_t *n_left, struct err *err)
+int qed_reclaim_all(struct qed *q, uint64_t end_off, uint64_t *n_left, struct err *err)
 {
 	struct layer *layer = &q->layer;
 	struct qed_compacted done;
 	char name[512];
-	int rc = qed_compact(q, &done);
+	int rc = qed_compact(q, end_off, &done);
 
 	*n_left = 0;
 	if (rc == -EFBIG) {
@@ -49,7 +49,7 @@ int qed_reclaim(struct layer *layer, uint64_t *n_left, struct err *err)
 	*n_left = 0;
 	if (!q->may_leak && !q->spare_l2_off)
 		return 0;
-	return qed_reclaim_all(q, n_left, err);
+	return qed_reclaim_all(q, UINT64_MAX, n_left, err);
 }
 
 void qed_note(struct layer *layer, bool was_dirty, uint64_t n_leaks, uint64_t n_left)
@@ -95,13 +95,14 @@ int qed_repair(struct layer *layer, struct repair *repair, struct err *err)
 	if (repair->found.n_leaks || repair->was_marked)
 		rc = qed_rewrite_header(q, features, q->autoclear & QED_AUTOCLEAR_KNOWN, err);
 	if (!rc && repair->found.n_leaks)
-		rc = qed_reclaim_all(q, &n_left, err);
+		rc = qed_reclaim_all(q, repair->found.image_end_off, &n_left, err);
 	if (rc)
 		return rc;
 	if (n_left)
-		snprintf(repair->why, sizeof(repair->why),
-			 "clusters can be moved into leaked ones only where the file system has "
-			 "room "
-			 "for a copy");
+		snprintf(repair->why, sizeof(repair->why), "%s",
+			 n_left == UINT64_MAX
+				 ? "the file is too large to move its clusters together"
+				 : "clusters can be moved into leaked ones only where the file "
+				   "system has room for a copy, and never the L1 table");
 	return qed_check(layer, &repair->left, err);
 }
