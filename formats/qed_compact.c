@@ -51,6 +51,7 @@ struct compact {
 	struct move last_table; /* the one that lies highest */
 	struct move after_gap;  /* the one that begins at gap_end */
 	uint64_t gap, gap_end;  /* the lowest gap, in clusters */
+	bool unsound;           /* some entry is not as the check found it */
 	bool full;              /* no space for a single copy more */
 };
 
@@ -89,7 +90,7 @@ static int each_entry(struct compact *c, uint64_t table_off, uint8_t *chunk, ent
 
 		if (is_hole(c, table_off + at, c->chunk_len))
 			continue;
-		rc = file_read(c->file, chunk, c->chunk_len, table_off + at);
+		rc = file_read_padded(c->file, chunk, c->chunk_len, table_off + at);
 		if (rc)
 			return rc;
 		for (uint64_t i = 0; i < c->chunk_len; i += QED_ENTRY_LEN)
@@ -99,29 +100,39 @@ static int each_entry(struct compact *c, uint64_t table_off, uint8_t *chunk, ent
 	return 0;
 }
 
-/* The check has found every entry sound; what changed since is left alone. */
 static bool in_file(const struct compact *c, uint64_t entry, uint64_t n)
 {
-	return is_aligned(entry, c->q->layer.cluster_len) &&
+	return is_aligned(entry, c->q->layer.cluster_len) && n <= c->n_clusters &&
 	       entry >> c->q->cluster_bits <= c->n_clusters - n;
+}
+
+/* What is named once, inside the file; anything else is not the image that was checked. */
+static void mark(struct compact *c, uint64_t entry, uint64_t n, bool table)
+{
+	uint64_t first = entry >> c->q->cluster_bits;
+
+	if (!in_file(c, entry, n)) {
+		c->unsound = true;
+		return;
+	}
+	for (uint64_t i = first; i < first + n; i++)
+		c->unsound |= has_bit(c->used, i);
+	set_bits(c->used, first, n, true);
+	if (table)
+		set_bits(c->tables, first, n, true);
 }
 
 static void mark_table(struct compact *c, uint64_t entry, uint64_t entry_off)
 {
-	uint64_t n = c->q->table_clusters, first = entry >> c->q->cluster_bits;
-
 	(void)entry_off;
-	if (!in_file(c, entry, n))
-		return;
-	set_bits(c->used, first, n, true);
-	set_bits(c->tables, first, n, true);
+	mark(c, entry, c->q->table_clusters, true);
 }
 
 static void mark_data(struct compact *c, uint64_t entry, uint64_t entry_off)
 {
 	(void)entry_off;
-	if (entry != QED_ENTRY_ZERO && in_file(c, entry, 1))
-		set_bits(c->used, entry >> c->q->cluster_bits, 1, true);
+	if (entry != QED_ENTRY_ZERO)
+		mark(c, entry, 1, false);
 }
 
 /* Entries of L2 tables: calls `each` for every one. */
@@ -132,7 +143,7 @@ static int each_data_entry(struct compact *c, entry_fn each)
 
 		if (is_hole(c, c->q->l1_off + at, c->chunk_len))
 			continue;
-		rc = file_read(c->file, c->l1_chunk, c->chunk_len, c->q->l1_off + at);
+		rc = file_read_padded(c->file, c->l1_chunk, c->chunk_len, c->q->l1_off + at);
 		for (uint64_t i = 0; !rc && i < c->chunk_len; i += QED_ENTRY_LEN) {
 			uint64_t l2_off = le64(c->l1_chunk + i);
 
@@ -150,11 +161,15 @@ static int find_used(struct compact *c)
 	struct qed *q = c->q;
 	int rc;
 
-	mark_table(c, q->l1_off, 0);
-	set_bits(c->used, 0, q->header_len >> q->cluster_bits, true);
-	set_bits(c->tables, 0, q->header_len >> q->cluster_bits, true);
+	mark(c, 0, q->header_len >> q->cluster_bits, true);
+	mark(c, q->l1_off, q->table_clusters, true);
 	rc = each_entry(c, q->l1_off, c->l1_chunk, mark_table);
-	return rc ? rc : each_data_entry(c, mark_data);
+	if (!rc && !c->unsound)
+		rc = each_data_entry(c, mark_data);
+	/* Room for one table more behind the end, which a table may go by way of. */
+	if (!q->layer.file->is_block)
+		c->n_clusters += q->table_clusters;
+	return rc ? rc : c->unsound ? -EUCLEAN : 0;
 }
 
 /* ---- choosing ---- */
@@ -252,7 +267,7 @@ static int copy_bytes(struct compact *c, uint64_t src_off, uint64_t dst_off, uin
 		n = MIN(len - at, c->chunk_len);
 		if (is_hole(c, src_off + at, n) && is_hole(c, dst_off + at, n))
 			continue;
-		rc = file_read(c->file, c->copy, n, src_off + at);
+		rc = file_read_padded(c->file, c->copy, n, src_off + at);
 		if (!rc && all_zero(c->copy, n)) {
 			rc = file_read_padded(c->file, c->there, n, dst_off + at);
 			if (!rc && all_zero(c->there, n))
@@ -408,16 +423,13 @@ static void compact_free(struct compact *c)
 	free(c->there);
 }
 
-/* Room for one table more behind the end, which a table may go by way of. */
 static int compact_init(struct compact *c, struct qed *q, uint64_t end_off)
 {
 	uint64_t n_bytes;
 
 	*c = (struct compact){ .q = q, .file = q->layer.file };
 	c->n_clusters = MIN(q->layer.file->len, end_off) >> q->cluster_bits;
-	if (!q->layer.file->is_block)
-		c->n_clusters += q->table_clusters;
-	n_bytes = c->n_clusters / 8 + 1;
+	n_bytes = (c->n_clusters + q->table_clusters) / 8 + 1;
 	if (n_bytes > COMPACT_MAX_BITMAP)
 		return -EFBIG;
 	c->chunk_len = MIN(q->table_len, (uint64_t)COMPACT_CHUNK_LEN);
