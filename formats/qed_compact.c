@@ -25,152 +25,11 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "formats/qed.h"
+#include "formats/qed_compact.h"
 
 #define COMPACT_CHUNK_LEN  (1 * MiB)
 #define COMPACT_MAX_MOVES  16384u
 #define COMPACT_MAX_BITMAP (64 * MiB) /* bytes: 32 TiB of 64 KiB clusters */
-
-struct move {
-	uint64_t src, dst;  /* first clusters */
-	uint64_t entry_off; /* host byte of the entry that names src */
-};
-
-struct compact {
-	struct qed *q;
-	struct file *file;
-	uint8_t *used,
-		*tables;     /* a bit for each cluster: in use; in use by a table or the header */
-	uint64_t n_clusters; /* that the bitmaps describe */
-	uint64_t floor;      /* gaps below are leaks that can't be filled */
-	struct move *moves;  /* of one batch, highest src first */
-	unsigned n_moves;
-	uint8_t *l1_chunk, *l2_chunk, *copy, *there; /* chunk_len each */
-	uint64_t chunk_len;
-	/* What one look at the L1 table found. */
-	struct move last_table; /* the one that lies highest */
-	struct move after_gap;  /* the one that begins at gap_end */
-	uint64_t gap, gap_end;  /* the lowest gap, in clusters */
-	bool unsound;           /* some entry is not as the check found it */
-	bool full;              /* no space for a single copy more */
-};
-
-static bool has_bit(const uint8_t *bits, uint64_t i)
-{
-	return bits[i / 8] >> (i % 8) & 1;
-}
-
-static void set_bits(uint8_t *bits, uint64_t first, uint64_t n, bool value)
-{
-	for (uint64_t i = first; i < first + n; i++) {
-		if (value)
-			bits[i / 8] |= (uint8_t)(1u << (i % 8));
-		else
-			bits[i / 8] &= (uint8_t) ~(1u << (i % 8));
-	}
-}
-
-/* ---- walking tables ---- */
-
-typedef void (*entry_fn)(struct compact *c, uint64_t entry, uint64_t entry_off);
-
-static bool is_hole(struct compact *c, uint64_t off, uint64_t len)
-{
-	struct file_status status;
-
-	return off < c->file->len && !file_status(c->file, off, &status) && status.is_hole &&
-	       status.len >= len;
-}
-
-/* Calls `each` for every entry of the table that is not 0. */
-static int each_entry(struct compact *c, uint64_t table_off, uint8_t *chunk, entry_fn each)
-{
-	for (uint64_t at = 0; at < c->q->table_len; at += c->chunk_len) {
-		int rc;
-
-		if (is_hole(c, table_off + at, c->chunk_len))
-			continue;
-		rc = file_read_padded(c->file, chunk, c->chunk_len, table_off + at);
-		if (rc)
-			return rc;
-		for (uint64_t i = 0; i < c->chunk_len; i += QED_ENTRY_LEN)
-			if (le64(chunk + i))
-				each(c, le64(chunk + i), table_off + at + i);
-	}
-	return 0;
-}
-
-static bool in_file(const struct compact *c, uint64_t entry, uint64_t n)
-{
-	return is_aligned(entry, c->q->layer.cluster_len) && n <= c->n_clusters &&
-	       entry >> c->q->cluster_bits <= c->n_clusters - n;
-}
-
-/* What is named once, inside the file; anything else is not the image that was checked. */
-static void mark(struct compact *c, uint64_t entry, uint64_t n, bool table)
-{
-	uint64_t first = entry >> c->q->cluster_bits;
-
-	if (!in_file(c, entry, n)) {
-		c->unsound = true;
-		return;
-	}
-	for (uint64_t i = first; i < first + n; i++)
-		c->unsound |= has_bit(c->used, i);
-	set_bits(c->used, first, n, true);
-	if (table)
-		set_bits(c->tables, first, n, true);
-}
-
-static void mark_table(struct compact *c, uint64_t entry, uint64_t entry_off)
-{
-	(void)entry_off;
-	mark(c, entry, c->q->table_clusters, true);
-}
-
-static void mark_data(struct compact *c, uint64_t entry, uint64_t entry_off)
-{
-	(void)entry_off;
-	if (entry != QED_ENTRY_ZERO)
-		mark(c, entry, 1, false);
-}
-
-/* Entries of L2 tables: calls `each` for every one. */
-static int each_data_entry(struct compact *c, entry_fn each)
-{
-	for (uint64_t at = 0; at < c->q->table_len; at += c->chunk_len) {
-		int rc = 0;
-
-		if (is_hole(c, c->q->l1_off + at, c->chunk_len))
-			continue;
-		rc = file_read_padded(c->file, c->l1_chunk, c->chunk_len, c->q->l1_off + at);
-		for (uint64_t i = 0; !rc && i < c->chunk_len; i += QED_ENTRY_LEN) {
-			uint64_t l2_off = le64(c->l1_chunk + i);
-
-			if (l2_off && in_file(c, l2_off, c->q->table_clusters))
-				rc = each_entry(c, l2_off, c->l2_chunk, each);
-		}
-		if (rc)
-			return rc;
-	}
-	return 0;
-}
-
-static int find_used(struct compact *c)
-{
-	struct qed *q = c->q;
-	int rc;
-
-	mark(c, 0, q->header_len >> q->cluster_bits, true);
-	mark(c, q->l1_off, q->table_clusters, true);
-	rc = each_entry(c, q->l1_off, c->l1_chunk, mark_table);
-	if (!rc && !c->unsound)
-		rc = each_data_entry(c, mark_data);
-	/* Room for one table more behind the end, which a table may go by way of. */
-	if (!q->layer.file->is_block)
-		c->n_clusters += q->table_clusters;
-	return rc ? rc : c->unsound ? -EUCLEAN : 0;
-}
 
 /* ---- choosing ---- */
 
@@ -179,10 +38,10 @@ static bool find_gap(struct compact *c)
 {
 	uint64_t at = c->floor;
 
-	while (at < c->n_clusters && has_bit(c->used, at))
+	while (at < c->n_clusters && compact_bit(c->used, at))
 		at++;
-	c->gap = at;
-	while (at < c->n_clusters && !has_bit(c->used, at))
+	c->floor = c->gap = at; /* below, everything stays in use */
+	while (at < c->n_clusters && !compact_bit(c->used, at))
 		at++;
 	c->gap_end = at;
 	return at < c->n_clusters;
@@ -193,7 +52,7 @@ static uint64_t used_end(const struct compact *c)
 {
 	uint64_t end = c->n_clusters;
 
-	while (end && !has_bit(c->used, end - 1))
+	while (end && !compact_bit(c->used, end - 1))
 		end--;
 	return end;
 }
@@ -205,13 +64,13 @@ static void choose_data(struct compact *c)
 
 	c->n_moves = 0;
 	while (c->n_moves < COMPACT_MAX_MOVES) {
-		while (dst < src && has_bit(c->used, dst))
+		while (dst < src && compact_bit(c->used, dst))
 			dst++;
 		do {
 			if (src <= dst + 1)
 				return;
 			src--;
-		} while (!has_bit(c->used, src) || has_bit(c->tables, src));
+		} while (!compact_bit(c->used, src) || compact_bit(c->tables, src));
 		c->moves[c->n_moves++] = (struct move){ .src = src, .dst = dst++ };
 	}
 }
@@ -265,7 +124,7 @@ static int copy_bytes(struct compact *c, uint64_t src_off, uint64_t dst_off, uin
 
 	for (uint64_t at = 0, n; !rc && at < len; at += n) {
 		n = MIN(len - at, c->chunk_len);
-		if (is_hole(c, src_off + at, n) && is_hole(c, dst_off + at, n))
+		if (compact_is_hole(c, src_off + at, n) && compact_is_hole(c, dst_off + at, n))
 			continue;
 		rc = file_read_padded(c->file, c->copy, n, src_off + at);
 		if (!rc && all_zero(c->copy, n)) {
@@ -311,12 +170,12 @@ static int retire(struct compact *c, uint64_t n)
 
 	for (unsigned i = 0; i < c->n_moves; i++) {
 		const struct move *move = &c->moves[i];
-		bool table = has_bit(c->tables, move->src);
+		bool table = compact_bit(c->tables, move->src);
 
-		set_bits(c->used, move->src, n, false);
-		set_bits(c->tables, move->src, n, false);
-		set_bits(c->used, move->dst, n, true);
-		set_bits(c->tables, move->dst, n, table);
+		compact_set_bits(c->used, move->src, n, false);
+		compact_set_bits(c->tables, move->src, n, false);
+		compact_set_bits(c->used, move->dst, n, true);
+		compact_set_bits(c->tables, move->dst, n, table);
 	}
 	end = used_end(c);
 	for (unsigned i = 0; i < c->n_moves; i++)
@@ -383,7 +242,7 @@ static int fill_gap(struct compact *c)
 	int rc;
 
 	c->last_table = c->after_gap = (struct move){ 0 };
-	rc = each_entry(c, c->q->l1_off, c->l1_chunk, note_table);
+	rc = compact_each_entry(c, c->q->l1_off, c->l1_chunk, note_table);
 	if (rc)
 		return rc;
 	if (c->last_table.entry_off && c->last_table.src + n == end && c->last_table.src > c->gap &&
@@ -391,7 +250,7 @@ static int fill_gap(struct compact *c)
 		return move_table(c, &c->last_table, c->gap);
 	choose_data(c);
 	if (c->n_moves) {
-		rc = each_data_entry(c, note_entry);
+		rc = compact_each_data_entry(c, note_entry);
 		return rc ? rc : make_moves(c, 1);
 	}
 	/* Only tables lie behind it. */
@@ -408,7 +267,7 @@ static uint64_t count_gaps(const struct compact *c)
 	uint64_t n = 0, end = used_end(c);
 
 	for (uint64_t i = 0; i < end; i++)
-		n += !has_bit(c->used, i);
+		n += !compact_bit(c->used, i);
 	return n;
 }
 
@@ -452,7 +311,7 @@ int qed_compact(struct qed *q, uint64_t end_off, struct qed_compacted *out)
 
 	*out = (struct qed_compacted){ 0 };
 	if (!rc)
-		rc = find_used(&c);
+		rc = compact_find_used(&c);
 	/* What was written last, copies of a run among it, is durable before it is moved. */
 	if (!rc)
 		rc = file_sync(c.file);
