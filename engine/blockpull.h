@@ -190,6 +190,10 @@ BPULL_API int bpull_disk_find(struct bpull_disk *disk, const char *path, uint32_
 /* One sentence on something the user should know (a file system without locks), or NULL. Valid
  * until the disk is closed. */
 BPULL_API const char *bpull_disk_warning(const struct bpull_disk *disk);
+/* What starting the last job had to mend in the image first (leaks of a killed one, a mark that it
+ * was not closed), a clause without the image's name; or NULL. Valid until the next start or the
+ * disk is closed. Owner thread. */
+BPULL_API const char *bpull_disk_note(const struct bpull_disk *disk);
 
 /* ---- Jobs ------------------------------------------------------------------ */
 
@@ -322,6 +326,12 @@ BPULL_API int bpull_info_layer(const struct bpull_info *info, unsigned i,
 			       struct bpull_layer_info *layer);
 BPULL_API void bpull_info_close(struct bpull_info *info); /* NULL is allowed */
 
+enum bpull_repair {
+	BPULL_REPAIR_NONE = 0,  /* read-only */
+	BPULL_REPAIR_LEAKS = 1, /* leaked clusters are freed, where nothing is worse */
+	BPULL_REPAIR_ALL = 2,   /* refcounts and flags, too, and the marks dirty and corrupt go */
+};
+
 struct bpull_check_options {
 	size_t size;              /* sizeof(struct bpull_check_options) */
 	uint32_t flags;           /* BPULL_DISK_FORCE_SHARE */
@@ -330,8 +340,10 @@ struct bpull_check_options {
 	void (*report)(void *opaque, int is_leak, const char *text);
 	void *opaque;
 	uint64_t max_reports;
+	enum bpull_repair repair;
 };
 
+/* With a repair, the numbers are of what is there afterwards. */
 struct bpull_check_result {
 	enum bpull_format format;
 	uint64_t n_corruptions; /* broken entries, refcounts too low, overlaps */
@@ -339,10 +351,17 @@ struct bpull_check_result {
 	uint64_t n_check_errors;
 	uint64_t n_allocated_clusters, n_compressed_clusters, n_zero_clusters, n_total_clusters;
 	uint64_t image_end_offset;
+	uint64_t n_corruptions_fixed, n_leaks_fixed;
+	uint8_t marks_cleared; /* dirty, corrupt or in need of a check: not any more */
+	char unrepaired[384];  /* why something was left, or "" */
 };
 
-/* Checks one image's metadata (not its backing files), read-only and in bounded memory. Blocking.
- * 0 when the check ran to its end, whatever it found. -ENOTSUP: the format has nothing to check. */
+/* Checks one image's metadata (not its backing files) in bounded memory. Blocking. 0 when the check
+ * ran to its end, whatever it found. -ENOTSUP: the format has nothing to check.
+ * With a repair the image is opened for writing, under QEMU's locks (-EBUSY), and mended in place:
+ * what refers to what is never changed, so the guest's disk reads the same before, afterwards and
+ * after a cut at any moment. What can't be mended so is left and told in `unrepaired`. Errors are
+ * failures to read or write then, and lose nothing; -ENOTSUP: a feature that isn't understood. */
 BPULL_API int bpull_check(const char *path, const struct bpull_check_options *options,
 			  struct bpull_check_result *result, struct bpull_error *error);
 

@@ -174,3 +174,8 @@ const char *bpull_disk_warning(const struct bpull_disk *disk)
 {
 	return disk->warning;
 }
+
+const char *bpull_disk_note(const struct bpull_disk *disk)
+{
+	return disk_overlay(disk)->note[0] ? disk_overlay(disk)->note : NULL;
+}

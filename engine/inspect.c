@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Images at rest: map, info and check. Offline and blocking, with a small
+ * Images at rest: map, info, check and repair. Offline and blocking, with a small
  * table cache and no ring: an engine for a look at a header was rejected.
  */
 #include <errno.h>
@@ -123,7 +123,7 @@ static void look_close(struct look *look)
 }
 
 static int look_open(struct look *look, const char *path, const struct bpull_disk_options *o,
-		     struct err *err)
+		     bool for_repair, struct err *err)
 {
 	struct path_policy policy = { 0 };
 	struct chain_open how = options_chain(o, path, &policy);
@@ -135,7 +135,8 @@ static int look_open(struct look *look, const char *path, const struct bpull_dis
 		look_close(look);
 		return err_set(err, -ENOMEM, "out of memory");
 	}
-	how.allow_unreadable = true;
+	how.allow_unreadable = !for_repair;
+	how.write = how.for_repair = for_repair;
 	rc = policy_build(o, path, &policy, err);
 	if (!rc) {
 		rc = chain_open(look->layers, &how, &look->chain, err);
@@ -166,7 +167,7 @@ int bpull_info_open(const char *path, const struct bpull_disk_options *options,
 	info = calloc(1, sizeof(*info));
 	if (!info)
 		return error_fill(error, -ENOMEM, "out of memory");
-	rc = look_open(&info->look, path, &o, &err);
+	rc = look_open(&info->look, path, &o, false, &err);
 	if (rc) {
 		free(info);
 		return error_export(&err, error);
@@ -255,15 +256,35 @@ static void report(void *opaque, bool is_leak, const char *text)
 	r->report(r->opaque, is_leak, text);
 }
 
+/* Checks, or checks, repairs and checks again. */
+static int check_or_repair(struct layer *layer, const struct bpull_check_options *o,
+			   struct repair *repair, struct err *err)
+{
+	int rc;
+
+	if (o->repair != BPULL_REPAIR_NONE)
+		return layer->ops->repair(layer, repair, err);
+	rc = layer->ops->check(layer, &repair->found, err);
+	repair->left = repair->found;
+	return rc;
+}
+
+static uint64_t n_fixed(uint64_t before, uint64_t after)
+{
+	return before > after ? before - after : 0;
+}
+
 static int check_layer(struct layer *layer, const struct bpull_check_options *o,
 		       struct bpull_check_result *out, struct err *err)
 {
 	struct reporter r = { o->report, o->opaque };
-	struct check_result result = {
-		.report = o->report ? report : NULL,
-		.opaque = &r,
-		.max_reports = o->max_reports ? o->max_reports : 100,
+	struct repair repair = {
+		.all = o->repair == BPULL_REPAIR_ALL,
+		.found = { .report = o->report ? report : NULL,
+			   .opaque = &r,
+			   .max_reports = o->max_reports ? o->max_reports : 100 },
 	};
+	const struct check_result *left = &repair.left;
 	char name[512];
 	int rc;
 
@@ -271,20 +292,24 @@ static int check_layer(struct layer *layer, const struct bpull_check_options *o,
 		return err_set(err, -ENOTSUP, "%s: a raw image has nothing to check",
 			       err_escape(layer->file->name, strlen(layer->file->name), name,
 					  sizeof(name)));
-	rc = layer->ops->check(layer, &result, err);
+	rc = check_or_repair(layer, o, &repair, err);
 	if (rc)
 		return rc;
 	*out = (struct bpull_check_result){
 		.format = (enum bpull_format)layer->ops->format,
-		.n_corruptions = result.n_errors,
-		.n_leaks = result.n_leaks,
-		.n_check_errors = result.n_check_errors,
-		.n_allocated_clusters = result.n_allocated_clusters,
-		.n_compressed_clusters = result.n_compressed_clusters,
-		.n_zero_clusters = result.n_zero_clusters,
-		.n_total_clusters = result.n_total_clusters,
-		.image_end_offset = result.image_end_off,
+		.n_corruptions = left->n_errors,
+		.n_leaks = left->n_leaks,
+		.n_check_errors = left->n_check_errors,
+		.n_allocated_clusters = left->n_allocated_clusters,
+		.n_compressed_clusters = left->n_compressed_clusters,
+		.n_zero_clusters = left->n_zero_clusters,
+		.n_total_clusters = left->n_total_clusters,
+		.image_end_offset = left->image_end_off,
+		.n_corruptions_fixed = n_fixed(repair.found.n_errors, left->n_errors),
+		.n_leaks_fixed = n_fixed(repair.found.n_leaks, left->n_leaks),
+		.marks_cleared = repair.was_marked,
 	};
+	memcpy(out->unrepaired, repair.why, sizeof(repair.why));
 	return 0;
 }
 
@@ -298,12 +323,14 @@ int bpull_check(const char *path, const struct bpull_check_options *options,
 	int rc;
 
 	if (!options_import(&o, sizeof(o), options) || (o.flags & ~BPULL_DISK_FORCE_SHARE) ||
-	    o.format > BPULL_FORMAT_QED)
+	    o.format > BPULL_FORMAT_QED || o.repair > BPULL_REPAIR_ALL)
 		return error_fill(error, -EINVAL, "unknown check options");
+	if (o.repair && o.flags & BPULL_DISK_FORCE_SHARE)
+		return error_fill(error, -EINVAL, "a repair can't do without locks");
 	disk.size = sizeof(disk);
 	disk.flags |= o.flags;
 	disk.format = o.format;
-	rc = look_open(&look, path, &disk, &err);
+	rc = look_open(&look, path, &disk, o.repair, &err);
 	if (rc)
 		return error_export(&err, error);
 	rc = check_layer(look.chain->layers[0], &o, result, &err);

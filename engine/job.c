@@ -199,6 +199,27 @@ static void all_is_proven(struct bpull_disk *disk)
 	}
 }
 
+/* Space that failed runs gave back below what others published: a format that can't note it takes it
+ * out. Everything is committed and nothing in flight. False: it failed, as a commit can (I7). */
+static bool reclaim_space(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+	struct job *job = &disk->job;
+	size_t used = strlen(job->message);
+	struct err err = { 0 };
+	uint64_t n_left = 0;
+
+	if (!overlay->ops->reclaim || disk->poisoned)
+		return true;
+	disk->poisoned = overlay->ops->reclaim(overlay, &n_left, &err);
+	if (disk->poisoned)
+		job_fail(disk, disk->poisoned, "%s", err.message);
+	else if (n_left && job->error)
+		snprintf(job->message + used, sizeof(job->message) - used,
+			 " (leaked clusters are left, for which it needs room, too)");
+	return !disk->poisoned;
+}
+
 static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
 {
 	struct job *job = &disk->job;
@@ -228,6 +249,8 @@ static void run_committing(struct bpull_disk *disk)
 		commit_begin(disk, COMMIT_HARD);
 		return;
 	}
+	if (!reclaim_space(disk))
+		return;
 	table_cache_drop_clean(disk->engine->cache, overlay->file);
 	if (overlay->ops->reread && overlay->ops->reread(overlay, &err)) {
 		job_fail(disk, err.code, "%s", err.message);
@@ -305,6 +328,8 @@ static void run_unwinding(struct bpull_disk *disk)
 		if (commit_is_running(disk))
 			return;
 	}
+	if (commit_is_clean(disk))
+		reclaim_space(disk);
 	conclude(disk, disk->job.error ? BPULL_JOB_FAILED : BPULL_JOB_CANCELED);
 }
 

@@ -111,7 +111,7 @@ static int take_layer(struct chain_walk *walk, struct layer_want *want, struct e
 		how->no_locks_here(how->opaque, want->name);
 	}
 	rc = how->allow_unreadable ? 0 : layer_refuse(layer, &layer->unreadable, err);
-	if (!rc && want->write)
+	if (!rc && want->write && !how->for_repair)
 		rc = layer_refuse(layer, &layer->unwritable, err);
 	return rc;
 }

@@ -27,9 +27,10 @@ struct chain_open {
 	enum image_format format;         /* IMAGE_UNKNOWN: probe */
 	enum image_format backing_format; /* where an image records none; IMAGE_UNKNOWN: refuse */
 	bool write;                       /* the overlay is to be changed */
-	bool no_backing;                  /* only the image itself */
-	bool allow_unreadable;            /* for info: open what can't be read, too */
-	bool no_lock;                     /* --force-share; only without write */
+	bool for_repair;       /* with write: what must not be written to may be opened */
+	bool no_backing;       /* only the image itself */
+	bool allow_unreadable; /* for info: open what can't be read, too */
+	bool no_lock;          /* --force-share; only without write */
 	bool read_holes;
 	const struct path_policy *policy; /* what backing names may lead to; NULL: the directory of
 					   * the overlay and below */

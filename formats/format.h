@@ -81,6 +81,8 @@ struct layer;
 /* One finding of check(), worst kinds first. */
 struct check_result {
 	uint64_t n_errors;       /* broken entries, refcounts too low, overlaps: corruption */
+	uint64_t n_stale;        /* of these, qcow2's COPIED flags clear without need: harmless, and
+				  * what a cut in the middle of a repair leaves */
 	uint64_t n_leaks;        /* clusters counted but not referenced */
 	uint64_t n_check_errors; /* what could not be checked (I/O errors) */
 	uint64_t n_allocated_clusters, n_compressed_clusters, n_zero_clusters, n_total_clusters;
@@ -92,6 +94,15 @@ struct check_result {
 };
 
 #define PUBLISH_MAX_GRANULES 512u
+/* What is to be repaired, and what came of it. */
+struct repair {
+	bool all; /* else leaks only */
+	/* Before and after; the caller sets their report. The second is the first where nothing
+	 * could be done. */
+	struct check_result found, left;
+	bool was_marked; /* dirty, corrupt or in need of a check: not any more */
+	char why[384];   /* something was not repaired: the reason; or "" */
+};
 
 struct layer_ops {
 	enum image_format format;
@@ -163,9 +174,21 @@ struct layer_ops {
 	/* Called when that is durable. */
 	void (*link_durable)(struct layer *layer);
 
+	/* Blocking: takes out what was reserved and nothing refers to, where the format can't keep
+	 * track of it. Nothing is dirty, in flight or being read. 0 and in *n_left the clusters that
+	 * stay leaked (no space for what it takes); -errno: a write or barrier failed, as in a
+	 * commit. NULL: nothing of the kind can be. */
+	int (*reclaim)(struct layer *layer, uint64_t *n_left, struct err *err);
+
 	/* Read-only and blocking: the image's metadata on disk, in bounded memory. 0 when it ran
 	 * to the end whatever it found; -errno when it could not run. */
 	int (*check)(struct layer *layer, struct check_result *result, struct err *err);
+
+	/* Blocking, on a writable file of which nothing is cached dirty: repairs what check() finds,
+	 * so that a cut at any moment leaves the guest's disk as it was. Never changes what refers to
+	 * what. NULL where check is. 0, whatever could be done; -errno: a read, write or barrier
+	 * failed. */
+	int (*repair)(struct layer *layer, struct repair *repair, struct err *err);
 
 	/* Frees the layer, not its file. */
 	void (*close)(struct layer *layer);
@@ -191,6 +214,8 @@ struct layer {
 	 * there. UINT64_MAX where that can't be said (a block device). Set by begin_writing. */
 	uint64_t zero_from;
 	uint64_t alloc_end; /* end of space in use or reserved; set by begin_writing */
+	/* What begin_writing had to mend first, a sentence for the user; "": nothing. */
+	char note[512];
 
 	/* chain.c: the last unallocated span seen; backing layers never change while open. */
 	uint64_t hint_off, hint_end;

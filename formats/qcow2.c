@@ -228,12 +228,8 @@ static void note_refusals(struct qcow2 *q, const struct header_source *src)
 
 	if (q->incompat & QCOW2_INCOMPAT_CORRUPT)
 		refuse(unwritable, -EUCLEAN,
-		       "it is marked corrupt; repair a copy with qemu-img check -r all first");
-	if (q->incompat & QCOW2_INCOMPAT_DIRTY)
-		refuse(unwritable, -ENOTSUP,
-		       "it is marked dirty (its refcounts can't be trusted); run qemu-img check -r "
-		       "all "
-		       "on it first");
+		       "it is marked corrupt; repair a copy with blockpull check --repair=all "
+		       "first");
 }
 
 int qcow2_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err)
@@ -320,5 +316,6 @@ static const struct layer_ops qcow2_ops = {
 	.stage_link = qcow2_stage_link,
 	.link_durable = qcow2_link_durable,
 	.check = qcow2_check,
+	.repair = qcow2_repair,
 	.close = qcow2_close,
 };

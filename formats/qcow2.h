@@ -3,8 +3,10 @@
  * The private state of one open qcow2 image, shared by the files qcow2*.c:
  * qcow2.c (open, validate, detach), qcow2_ext.c (header extensions),
  * qcow2_map.c (lookup, and publish for one plain table), qcow2_views.c and
- * qcow2_fill.c (publish for snapshots and subclusters), qcow2_alloc.c (space
- * and refcounts), qcow2_compressed.c (decode), qcow2_check.c, qcow2_create.c.
+ * qcow2_fill.c (publish for snapshots and subclusters), qcow2_link.c (the
+ * backing link), qcow2_alloc.c (space and refcounts), qcow2_compressed.c
+ * (decode), qcow2_check*.c, qcow2_repair*.c and qcow2_rebuild.c,
+ * qcow2_create.c.
  */
 #ifndef BLOCKPULL_QCOW2_H
 #define BLOCKPULL_QCOW2_H
@@ -183,5 +185,13 @@ int qcow2_decode(const struct layer *layer, const void *in, size_t in_len, void 
 
 /* qcow2_check.c */
 int qcow2_check(struct layer *layer, struct check_result *result, struct err *err);
+
+/* qcow2_repair.c */
+int qcow2_repair(struct layer *layer, struct repair *repair, struct err *err);
+/* Before the first write: refuses what is damaged, reclaims leaks, and, of an image marked dirty,
+ * repairs the refcounts; layer->note says so. `name` is the image's, escaped. */
+int qcow2_make_sound(struct layer *layer, const char *name, struct err *err);
+/* 0 or -errno; durable. */
+int qcow2_clear_unknown_autoclear(struct qcow2 *q);
 
 #endif

@@ -103,15 +103,15 @@ void qcow2_ref_take(struct qcow2 *q, uint64_t host_off, uint64_t len)
 
 /* ---- opening for writing ---- */
 
-/* One behind the last cluster >= from_idx with a refcount, or from_idx. */
-static int find_used_end(struct qcow2 *q, uint64_t from_idx, uint64_t *end_idx)
+/* One behind the last cluster with a refcount. */
+static int find_used_end(struct qcow2 *q, uint64_t *end_idx)
 {
 	autofree uint8_t *block = malloc(q->layer.cluster_len);
 
-	*end_idx = from_idx;
+	*end_idx = 0;
 	if (!block)
 		return -ENOMEM;
-	for (uint64_t b = q->n_reftable; b-- > from_idx / q->refs_per_block;) {
+	for (uint64_t b = q->n_reftable; b-- > 0;) {
 		int rc;
 
 		if (!qcow2_block_off(q, b))
@@ -119,82 +119,92 @@ static int find_used_end(struct qcow2 *q, uint64_t from_idx, uint64_t *end_idx)
 		rc = file_read(q->layer.file, block, q->layer.cluster_len, qcow2_block_off(q, b));
 		if (rc)
 			return rc;
-		for (uint64_t i = q->refs_per_block; i-- > 0;) {
-			uint64_t idx = b * q->refs_per_block + i;
-
-			if (idx < from_idx)
-				break;
+		for (uint64_t i = q->refs_per_block; i-- > 0;)
 			if (qcow2_refcount_get(block, i, q->refcount_order)) {
-				*end_idx = idx + 1;
+				*end_idx = b * q->refs_per_block + i + 1;
 				return 0;
 			}
-		}
 	}
 	return 0;
 }
 
-/* SAFETY C1 rule 7: autoclear bits not understood are gone, durably, before anything changes. */
-static int clear_unknown_autoclear(struct qcow2 *q)
+/* Entries [first, refs_per_block) of a block become 0. True: some were not. */
+static bool forget_refs(const struct qcow2 *q, uint8_t *block, uint64_t first)
 {
-	uint64_t known = QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_RAW_DATA;
-	uint8_t bytes[8];
-	int rc;
+	bool changed = false;
 
-	if (!(q->autoclear & ~known))
-		return 0;
-	put_be64(bytes, q->autoclear & known);
-	rc = file_write(q->layer.file, bytes, sizeof(bytes), QCOW2_H_AUTOCLEAR);
-	if (!rc)
-		rc = file_sync(q->layer.file);
-	if (!rc)
-		q->autoclear &= known;
-	return rc;
+	for (uint64_t i = first; i < q->refs_per_block; i++) {
+		changed |= qcow2_refcount_get(block, i, q->refcount_order) != 0;
+		qcow2_refcount_put(block, i, q->refcount_order, 0);
+	}
+	return changed;
 }
 
-/* Leaks are no danger; anything else might be made worse by writing. */
-static int audit(struct layer *layer, const char *name, struct err *err)
+/* Clusters that a cut has counted and never let the file grow to are leaks as soon as it does:
+ * nothing refers to them, so no order of these writes matters. Durable before space is taken. */
+static int forget_beyond(struct qcow2 *q, uint64_t from_idx)
 {
-	struct check_result result = { 0 };
-	int rc = qcow2_check(layer, &result, err);
+	autofree uint8_t *block = malloc(q->layer.cluster_len);
+	bool changed = false;
 
-	if (!rc && result.n_check_errors)
-		rc = err_set(err, -EIO, "%s: its tables can't be read; nothing was changed", name);
-	if (!rc && result.n_errors)
-		rc = err_set(err, -EUCLEAN,
-			     "%s: damaged image (%" PRIu64
-			     " errors); nothing was changed: see blockpull "
-			     "check, and repair a copy",
-			     name, result.n_errors);
+	if (!block)
+		return -ENOMEM;
+	for (uint64_t b = from_idx / q->refs_per_block; b < q->n_reftable; b++) {
+		uint64_t off = qcow2_block_off(q, b), range = b * q->refs_per_block;
+		int rc;
+
+		if (!off)
+			continue;
+		rc = file_read(q->layer.file, block, q->layer.cluster_len, off);
+		if (rc)
+			return rc;
+		if (!forget_refs(q, block, MAX(from_idx, range) - range))
+			continue;
+		changed = true;
+		rc = file_write(q->layer.file, block, q->layer.cluster_len, off);
+		if (rc)
+			return rc;
+	}
+	return changed ? file_sync(q->layer.file) : 0;
+}
+
+/* Finds the end of the space in use; what is counted behind it is so no more. */
+static int find_space(struct qcow2 *q)
+{
+	struct layer *layer = &q->layer;
+	uint64_t end_idx = div_round_up(layer->file->len, layer->cluster_len);
+	int rc = layer->file->is_block ? find_used_end(q, &end_idx) : forget_beyond(q, end_idx);
+
+	layer->zero_from = layer->file->is_block ? UINT64_MAX : layer->file->len;
+	layer->alloc_end = end_idx << q->cluster_bits;
 	return rc;
 }
 
 int qcow2_begin_writing(struct layer *layer, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(layer);
-	uint64_t from_idx, end_idx;
 	char name[512];
 	int rc;
 
 	err_escape(layer->file->name, strlen(layer->file->name), name, sizeof(name));
-	if (q->reftable)
+	if (q->reftable) {
+		layer->note[0] = 0;
 		return 0;
-	rc = audit(layer, name, err);
+	}
+	rc = qcow2_make_sound(layer, name, err);
 	if (!rc)
 		rc = qcow2_views_load(q, name, err);
 	if (!rc)
 		rc = qcow2_reftable_read(q, name, err);
 	if (rc)
 		goto fail;
-	from_idx = layer->file->is_block ? 0 : div_round_up(layer->file->len, layer->cluster_len);
-	rc = find_used_end(q, from_idx, &end_idx);
+	rc = qcow2_clear_unknown_autoclear(q);
 	if (!rc)
-		rc = clear_unknown_autoclear(q);
+		rc = find_space(q);
 	if (rc) {
 		err_errno(err, rc, "%s: cannot prepare the image for writing", name);
 		goto fail;
 	}
-	layer->zero_from = layer->file->is_block ? UINT64_MAX : layer->file->len;
-	layer->alloc_end = end_idx << q->cluster_bits;
 	return 0;
 fail:
 	qcow2_views_free(q);

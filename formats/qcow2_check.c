@@ -39,6 +39,17 @@ void check_error(struct qcow2_check *c, const char *format, ...)
 	va_end(args);
 }
 
+void check_stale(struct qcow2_check *c, const char *format, ...)
+{
+	va_list args;
+
+	c->result->n_errors++;
+	c->result->n_stale++;
+	va_start(args, format);
+	report(c, false, format, args);
+	va_end(args);
+}
+
 void check_leak(struct qcow2_check *c, const char *format, ...)
 {
 	va_list args;
@@ -85,7 +96,7 @@ static int check_target(struct qcow2_check *c, uint64_t first, uint64_t window_c
 
 	window_move(&c->target, first, window_clusters, c->n_host);
 	c->first_target = first == 0;
-	rc = check_load_refcounts(c);
+	rc = c->refs_only ? 0 : check_load_refcounts(c);
 	if (!rc)
 		rc = check_count_metadata(c);
 	for (uint64_t from = 0; !rc && from < c->l2_end; from += window_clusters) {
@@ -93,10 +104,10 @@ static int check_target(struct qcow2_check *c, uint64_t first, uint64_t window_c
 		c->first_source = from == 0;
 		rc = check_walk_source(c);
 	}
-	return rc ? rc : check_compare_refcounts(c);
+	return rc ? rc : c->window_counted(c);
 }
 
-static int check_run(struct qcow2_check *c, uint64_t window_clusters)
+int check_run(struct qcow2_check *c, uint64_t window_clusters)
 {
 	uint64_t first = 0;
 	int rc = check_load_snapshots(c);
@@ -110,10 +121,19 @@ static int check_run(struct qcow2_check *c, uint64_t window_clusters)
 			rc = check_target(c, first, window_clusters);
 		first += window_clusters;
 	} while (!rc && first < c->refs_end);
-	return rc || first >= c->n_host ? rc : check_unreferenced(c, first);
+	return rc || first >= c->n_host ? rc : c->beyond(c, first);
 }
 
-static struct qcow2_check *check_new(struct qcow2 *q, struct check_result *result, uint64_t window)
+void check_free(struct qcow2_check *c)
+{
+	free(c->target.counts);
+	free(c->source.counts);
+	free(c->refcount_is_one);
+	free(c->snapshots);
+	free(c);
+}
+
+struct qcow2_check *check_new(struct qcow2 *q, struct check_result *result, uint64_t window)
 {
 	struct qcow2_check *c = calloc(1, sizeof(*c));
 
@@ -122,22 +142,18 @@ static struct qcow2_check *check_new(struct qcow2 *q, struct check_result *resul
 	c->q = q;
 	c->file = q->layer.file;
 	c->result = result;
+	c->window_counted = check_compare_refcounts;
+	c->beyond = check_unreferenced;
 	/* A range may end up to a cluster behind the file, which may end within a cluster. */
 	c->n_host = (c->file->len >> q->cluster_bits) + 1;
 	window = MIN(window, c->n_host);
 	c->target.counts = malloc(window * sizeof(*c->target.counts));
 	c->source.counts = malloc(window * sizeof(*c->source.counts));
 	c->refcount_is_one = malloc(div_round_up(window, 8));
-	return c;
-}
-
-static void check_free(struct qcow2_check *c)
-{
-	free(c->target.counts);
-	free(c->source.counts);
-	free(c->refcount_is_one);
-	free(c->snapshots);
-	free(c);
+	if (c->target.counts && c->source.counts && c->refcount_is_one)
+		return c;
+	check_free(c);
+	return NULL;
 }
 
 int qcow2_check_windowed(struct layer *layer, struct check_result *result, struct err *err,
@@ -147,7 +163,7 @@ int qcow2_check_windowed(struct layer *layer, struct check_result *result, struc
 	struct qcow2_check *c = check_new(q, result, window_clusters);
 	int rc = -ENOMEM;
 
-	if (c && c->target.counts && c->source.counts && c->refcount_is_one) {
+	if (c) {
 		result->n_total_clusters = div_round_up(layer->guest_len, layer->cluster_len);
 		rc = check_run(c, window_clusters);
 	}

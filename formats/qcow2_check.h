@@ -43,6 +43,17 @@ struct qcow2_check {
 	struct check_window source; /* whose L2 tables are being walked, with their references */
 	uint8_t *refcount_is_one;   /* a bit for each cluster of the target window */
 	bool first_target, first_source;
+	/* How a repair walks (qcow2_repair.c); a check has none of these. */
+	bool refs_only; /* refcounts are worthless: their structures and COPIED are not looked at */
+	bool mend_copied;   /* COPIED flags are made what the refcounts say */
+	bool piece_changed; /* flags in the piece of a table being walked */
+	bool written;       /* something was */
+	int write_error;    /* -errno */
+	/* Called with a target window's references counted, and for all clusters behind the last
+	 * window that has any. 0 or -errno. */
+	int (*window_counted)(struct qcow2_check *c);
+	int (*beyond)(struct qcow2_check *c, uint64_t first);
+	void *opaque; /* theirs */
 	uint64_t n_reports;
 	struct check_l1 *snapshots;
 	uint32_t n_snapshots;
@@ -67,8 +78,17 @@ int qcow2_check_windowed(struct layer *layer, struct check_result *result, struc
 
 /* --- qcow2_check.c --- */
 
+/* NULL: out of memory. */
+struct qcow2_check *check_new(struct qcow2 *q, struct check_result *result,
+			      uint64_t window_clusters);
+void check_free(struct qcow2_check *c);
+/* All passes. 0 or -errno; reported, but for -ENOMEM. */
+int check_run(struct qcow2_check *c, uint64_t window_clusters);
 /* A finding, whenever it is come across. */
 void check_error(struct qcow2_check *c, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+/* The same for COPIED flags that are clear without need. */
+void check_stale(struct qcow2_check *c, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 void check_leak(struct qcow2_check *c, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -81,6 +101,22 @@ int check_read(struct qcow2_check *c, const char *what, void *buf, size_t len, u
  * range ends a cluster or more behind the file. */
 bool check_count(struct qcow2_check *c, uint64_t host_off, uint64_t len, uint32_t use,
 		 uint32_t weight);
+/* Refcounts of n clusters from `first` on, entry `idx` of `bytes` being the first one; bytes NULL:
+ * they are all 0. The bytes are a piece of a block, from host byte piece_off on. */
+struct ref_run {
+	uint64_t first, n;
+	uint8_t *bytes;
+	uint64_t idx;
+	uint64_t piece_off;
+	uint32_t piece_len;
+};
+
+typedef void (*check_ref_fn)(struct qcow2_check *c, const struct ref_run *run);
+
+/* Calls `each` for the stored refcounts of clusters [at, end). 0 or -errno. */
+int check_each_refcount(struct qcow2_check *c, uint64_t at, uint64_t end, check_ref_fn each);
+/* Judges clusters of the target window that are used as more than they may be. */
+void check_overlaps(struct qcow2_check *c);
 /* Fills refcount_is_one for the target window. 0 or -errno. */
 int check_load_refcounts(struct qcow2_check *c);
 /* The target window's counters against the refcounts. 0 or -errno. */

@@ -12,16 +12,6 @@
 
 #include "formats/qcow2_check.h"
 
-/* Refcounts of n clusters from `first` on, entry `idx` of `bytes` being the first one; bytes NULL:
- * they are all 0. */
-struct ref_run {
-	uint64_t first, n;
-	const uint8_t *bytes;
-	uint64_t idx;
-};
-
-typedef void (*check_ref_fn)(struct qcow2_check *c, const struct ref_run *run);
-
 static void count_one(uint32_t *counter, uint32_t use, uint32_t weight)
 {
 	uint32_t count = *counter & CHECK_COUNT_MAX;
@@ -77,9 +67,11 @@ static int each_in_block(struct qcow2_check *c, uint64_t off, uint64_t at, uint6
 			.n = MIN(end - at, piece + per_piece - in_block),
 			.bytes = c->ref_piece,
 			.idx = in_block - piece,
+			.piece_off = off + (piece << order) / 8,
+			.piece_len = (per_piece << order) / 8,
 		};
-		int rc = check_read(c, "a refcount block", c->ref_piece, (per_piece << order) / 8,
-				    off + (piece << order) / 8);
+		int rc = check_read(c, "a refcount block", c->ref_piece, run.piece_len,
+				    run.piece_off);
 
 		if (rc)
 			return rc;
@@ -90,7 +82,7 @@ static int each_in_block(struct qcow2_check *c, uint64_t off, uint64_t at, uint6
 }
 
 /* The same for any clusters; those without a block come in one run for each missing block. */
-static int each_refcount(struct qcow2_check *c, uint64_t at, uint64_t end, check_ref_fn each)
+int check_each_refcount(struct qcow2_check *c, uint64_t at, uint64_t end, check_ref_fn each)
 {
 	uint64_t per_block = c->q->refs_per_block, off = 0;
 	uint64_t n_blocks = ((uint64_t)c->q->reftable_clusters << c->q->cluster_bits) / 8;
@@ -127,7 +119,7 @@ static void mark_ones(struct qcow2_check *c, const struct ref_run *run)
 int check_load_refcounts(struct qcow2_check *c)
 {
 	memset(c->refcount_is_one, 0, div_round_up(c->target.n, 8));
-	return each_refcount(c, c->target.first, c->target.first + c->target.n, mark_ones);
+	return check_each_refcount(c, c->target.first, c->target.first + c->target.n, mark_ones);
 }
 
 static void report_overlap(struct qcow2_check *c, uint64_t host_off, uint32_t counter)
@@ -141,6 +133,14 @@ static void report_overlap(struct qcow2_check *c, uint64_t host_off, uint32_t co
 			    host_off, count);
 	else if (counter & CHECK_L2 && counter & CHECK_DATA)
 		check_error(c, "the L2 table at offset %#" PRIx64 " is guest data, too", host_off);
+}
+
+void check_overlaps(struct qcow2_check *c)
+{
+	for (uint64_t i = 0; i < c->target.n; i++)
+		if (c->target.counts[i] & (CHECK_EXCLUSIVE | CHECK_L2))
+			report_overlap(c, (c->target.first + i) << c->q->cluster_bits,
+				       c->target.counts[i]);
 }
 
 static void compare_one(struct qcow2_check *c, uint64_t idx, uint64_t stored, uint32_t counter)
@@ -184,7 +184,7 @@ static void compare_run(struct qcow2_check *c, const struct ref_run *run)
 
 int check_compare_refcounts(struct qcow2_check *c)
 {
-	return each_refcount(c, c->target.first, c->target.first + c->target.n, compare_run);
+	return check_each_refcount(c, c->target.first, c->target.first + c->target.n, compare_run);
 }
 
 static void unreferenced_run(struct qcow2_check *c, const struct ref_run *run)
@@ -202,5 +202,5 @@ static void unreferenced_run(struct qcow2_check *c, const struct ref_run *run)
 
 int check_unreferenced(struct qcow2_check *c, uint64_t first)
 {
-	return each_refcount(c, first, c->n_host, unreferenced_run);
+	return check_each_refcount(c, first, c->n_host, unreferenced_run);
 }

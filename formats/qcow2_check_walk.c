@@ -24,6 +24,7 @@ struct l2_walk {
 	uint64_t guest_off;        /* of the entry being looked at */
 	uint64_t host_off;         /* of the table */
 	uint32_t weight;           /* L1 entries that refer to it */
+	uint8_t *entry;            /* the one being looked at, in l2_piece */
 };
 
 static const char *whose(const struct check_l1 *l1, char out[32])
@@ -33,6 +34,34 @@ static const char *whose(const struct check_l1 *l1, char out[32])
 	else
 		snprintf(out, 32, "snapshot %d", l1->snapshot);
 	return out;
+}
+
+/* Is this the pass in which the COPIED flag is found wrong? */
+static bool judges_copied(const struct qcow2_check *c, uint64_t cluster, bool copied)
+{
+	return !c->refs_only && check_window_has(&c->target, cluster) &&
+	       copied != check_refcount_is_one(c, cluster);
+}
+
+/* A repair turns the flag over, in the piece that is written back when it was walked. */
+static bool mended(struct qcow2_check *c, uint8_t *entry)
+{
+	if (!c->mend_copied)
+		return false;
+	put_be64(entry, be64(entry) ^ QCOW2_COPIED);
+	c->piece_changed = true;
+	return true;
+}
+
+/* Writes a piece back whose flags were mended. 0 or -errno. */
+static int write_piece(struct qcow2_check *c, const uint8_t *piece, size_t len, uint64_t host_off)
+{
+	if (!c->piece_changed)
+		return 0;
+	c->piece_changed = false;
+	c->written = true;
+	c->write_error = file_write(c->file, piece, len, host_off);
+	return c->write_error;
 }
 
 /* Calls `each` for every entry of the table that is not 0. */
@@ -51,6 +80,8 @@ static int walk_l1(struct qcow2_check *c, const struct check_l1 *l1, l1_entry_fn
 			if (entry)
 				rc = each(c, l1, at + i, entry);
 		}
+		if (!rc)
+			rc = write_piece(c, c->l1_piece, 8 * n, l1->off + UINT64_C(8) * at);
 		if (rc)
 			return rc;
 	}
@@ -127,9 +158,9 @@ static int count_l1_entry(struct qcow2_check *c, const struct check_l1 *l1, uint
 		return 0;
 	if (c->first_source) {
 		check_count(c, off, qcow2_cluster_len(c->q), CHECK_L2, 1);
-		if (active && check_window_has(&c->target, cluster) &&
-		    copied != check_refcount_is_one(c, cluster))
-			check_error(
+		if (active && judges_copied(c, cluster, copied) &&
+		    !mended(c, c->l1_piece + idx % (CHECK_PIECE_LEN / 8) * 8))
+			(copied ? check_error : check_stale)(
 				c,
 				"L1 entry %u: COPIED is %s, but the refcount of the L2 table at "
 				"offset %#" PRIx64 " is %s",
@@ -206,13 +237,13 @@ static void check_copied(struct qcow2_check *c, const struct l2_walk *walk, uint
 {
 	uint64_t idx = off >> c->q->cluster_bits;
 
-	if (walk->l1->snapshot >= 0 || !check_window_has(&c->target, idx) ||
-	    copied == check_refcount_is_one(c, idx))
+	if (walk->l1->snapshot >= 0 || !judges_copied(c, idx, copied) || mended(c, walk->entry))
 		return;
-	check_error(c,
-		    "guest offset %#" PRIx64
-		    ": COPIED is %s, but the refcount of the cluster at offset %#" PRIx64 " is %s",
-		    walk->guest_off, copied ? "set" : "clear", off, copied ? "not 1" : "1");
+	(copied ? check_error : check_stale)(
+		c,
+		"guest offset %#" PRIx64
+		": COPIED is %s, but the refcount of the cluster at offset %#" PRIx64 " is %s",
+		walk->guest_off, copied ? "set" : "clear", off, copied ? "not 1" : "1");
 }
 
 /* A cluster in an external data file: no refcounts there, COPIED always set. */
@@ -297,11 +328,15 @@ static int walk_l2(struct qcow2_check *c, struct l2_walk *walk)
 			uint64_t entry = be64(c->l2_piece + i);
 			uint64_t bitmap = entry_len == 16 ? be64(c->l2_piece + i + 8) : 0;
 
+			walk->entry = c->l2_piece + i;
 			if (entry & QCOW2_COMPRESSED)
 				check_compressed(c, walk, entry, bitmap);
 			else if (entry | bitmap)
 				check_standard(c, walk, entry, bitmap);
 		}
+		rc = write_piece(c, c->l2_piece, piece_len, walk->host_off + at);
+		if (rc)
+			return rc;
 	}
 	return 0;
 }

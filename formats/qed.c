@@ -224,7 +224,8 @@ static void keep_first_error(void *opaque, bool is_leak, const char *text)
 		snprintf(*first, sizeof(*first), "%s", text);
 }
 
-static int audit(struct qed *q, const struct header_name *name, uint64_t *end_off, struct err *err)
+static int audit(struct qed *q, const struct header_name *name, struct check_result *found,
+		 struct err *err)
 {
 	char first[256] = "";
 	struct check_result result = {
@@ -244,16 +245,16 @@ static int audit(struct qed *q, const struct header_name *name, uint64_t *end_of
 	if (result.n_check_errors)
 		return err_set(err, -EIO, "%s: could not be checked, not written to: %s",
 			       name->text, first);
-	*end_off = result.image_end_off;
+	*found = result;
 	return 0;
 }
 
 /* Changes features and autoclear bits on disk and then here. The sync in front makes durable what
  * the check has just seen, the one behind makes the header durable before anything is written. */
-static int rewrite_header(struct qed *q, uint64_t features, uint64_t autoclear,
-			  const struct header_name *name, struct err *err)
+int qed_rewrite_header(struct qed *q, uint64_t features, uint64_t autoclear, struct err *err)
 {
 	uint8_t header[QED_HEADER_LEN];
+	struct header_name name;
 	int rc;
 
 	memcpy(header, q->header, sizeof(header));
@@ -264,8 +265,10 @@ static int rewrite_header(struct qed *q, uint64_t features, uint64_t autoclear,
 		rc = file_write(q->layer.file, header, sizeof(header), 0);
 	if (!rc)
 		rc = file_sync(q->layer.file);
-	if (rc)
-		return err_errno(err, rc, "%s: cannot write the header at offset 0", name->text);
+	if (rc) {
+		header_name_init(&name, q->layer.file);
+		return err_errno(err, rc, "%s: cannot write the header at offset 0", name.text);
+	}
 	memcpy(q->header, header, sizeof(header));
 	q->features = features;
 	q->autoclear = autoclear;
@@ -273,34 +276,62 @@ static int rewrite_header(struct qed *q, uint64_t features, uint64_t autoclear,
 	return 0;
 }
 
+/* Where new space is, and what is to be had back first: leaks, and a last, partial cluster, which
+ * the audit found nothing in. A device has no end to append at, and old bytes everywhere. An earlier
+ * job of this handle may have written behind the end and failed to cut it off. */
+static int find_space(struct qed *q, const struct check_result *found, uint64_t *n_left,
+		      struct err *err)
+{
+	struct layer *layer = &q->layer;
+	struct file *file = layer->file;
+	uint64_t end_off =
+		file->is_block ? found->image_end_off : round_up(file->len, layer->cluster_len);
+
+	layer->zero_from = file->is_block ? UINT64_MAX : MAX(layer->zero_from, file->len);
+	q->gaps.n = 0;
+	/* Changes that are not on disk refer to clusters which the audit took for leaks. */
+	if (table_cache_dirty_len(layer->cache, file)) {
+		layer->alloc_end = MAX(layer->alloc_end, end_off);
+		return 0;
+	}
+	q->spare_l2_off = 0;
+	table_cache_drop_clean(layer->cache, file);
+	layer->alloc_end = end_off;
+	if (!found->n_leaks && (file->is_block || file->len == end_off))
+		return 0;
+	return qed_reclaim_all(q, found->image_end_off, n_left, err);
+}
+
 static int qed_begin_writing(struct layer *layer, struct err *err)
 {
 	struct qed *q = qed_of(layer);
 	struct file *file = layer->file;
 	struct header_name name;
-	uint64_t end_off = 0;
+	struct check_result found = { 0 };
+	bool was_dirty = q->need_check;
+	uint64_t n_left = 0;
 	int rc;
 
 	header_name_init(&name, file);
+	layer->note[0] = 0;
 	if (file->is_block && q->table_len > QED_MAX_DEVICE_TABLE_LEN)
 		return err_set(err, -ENOTSUP,
 			       "%s: QED tables of %" PRIu64
 			       " MiB are not written on a block device; copy the image to a file",
 			       name.text, q->table_len / MiB);
-	rc = audit(q, &name, &end_off, err);
+	rc = audit(q, &name, &found, err);
 	if (rc)
 		return rc;
 	if (q->need_check || q->autoclear & ~QED_AUTOCLEAR_KNOWN) {
-		rc = rewrite_header(q, q->features & ~QED_F_NEED_CHECK,
-				    q->autoclear & QED_AUTOCLEAR_KNOWN, &name, err);
+		rc = qed_rewrite_header(q, q->features & ~QED_F_NEED_CHECK,
+					q->autoclear & QED_AUTOCLEAR_KNOWN, err);
 		if (rc)
 			return rc;
 	}
-	q->gaps.n = 0;
-	/* The audit found nothing in a last, partial cluster of the file: it is skipped. A device
-	 * has no end to append at, and old bytes everywhere. */
-	layer->alloc_end = file->is_block ? end_off : round_up(file->len, layer->cluster_len);
-	layer->zero_from = file->is_block ? UINT64_MAX : file->len;
+	rc = find_space(q, &found, &n_left, err);
+	if (rc)
+		return rc;
+	qed_note(layer, was_dirty, found.n_leaks, n_left);
 	return 0;
 }
 
@@ -340,6 +371,8 @@ static const struct layer_ops qed_ops = {
 	.plan_link = qed_plan_link,
 	.stage_link = qed_stage_link,
 	.link_durable = qed_link_durable,
+	.reclaim = qed_reclaim,
 	.check = qed_check,
+	.repair = qed_repair,
 	.close = qed_close,
 };

@@ -2,7 +2,8 @@
 /*
  * The private state of one open QED image, shared by the files qed*.c: qed.c
  * (open, validate, begin writing, detach), qed_map.c (lookup and publish),
- * qed_alloc.c (host space), qed_check.c, qed_create.c.
+ * qed_alloc.c (host space), qed_check.c, qed_compact.c and qed_repair.c (leaks
+ * taken out), qed_create.c.
  */
 #ifndef BLOCKPULL_QED_H
 #define BLOCKPULL_QED_H
@@ -10,8 +11,6 @@
 #include "formats/format.h"
 #include "formats/gaps.h"
 #include "formats/qed_disk.h"
-
-/* Space reserved once and given back, between other things. */
 
 struct qed_new_link; /* qed_link.c */
 
@@ -38,6 +37,7 @@ struct qed {
 
 	/* qed_alloc.c */
 	struct gaps gaps;
+	bool may_leak; /* space was given back that is not at the end, or could not be reclaimed */
 
 	struct qed_new_link *new_link; /* qed_link.c: the link to be, or NULL */
 };
@@ -46,6 +46,9 @@ static inline struct qed *qed_of(const struct layer *layer)
 {
 	return (struct qed *)layer;
 }
+
+/* qed.c: changes features and autoclear bits on disk, durably, and then here. 0 or -errno. */
+int qed_rewrite_header(struct qed *q, uint64_t features, uint64_t autoclear, struct err *err);
 
 /* qed_map.c */
 int qed_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
@@ -67,5 +70,27 @@ void qed_link_durable(struct layer *layer);
 
 /* qed_check.c */
 int qed_check(struct layer *layer, struct check_result *result, struct err *err);
+
+/* qed_compact.c */
+struct qed_compacted {
+	uint64_t end_off; /* first byte behind the last cluster in use */
+	uint64_t n_left;  /* clusters still unreferenced in front of it */
+	bool no_space;    /* since the file system had no room for a copy */
+};
+/* Moves what lies last into unreferenced clusters and cuts the file's end off. The image was just
+ * checked (all that is in use lies before end_off; UINT64_MAX: before the file's end), nothing of it
+ * is dirty or in flight; cached tables are dropped. Blocking. 0 or -errno:
+ * then the image is as good as before, but the handle may not know which of the writes are there;
+ * -EFBIG: too large to be compacted, nothing was changed. */
+int qed_compact(struct qed *q, uint64_t end_off, struct qed_compacted *out);
+
+/* qed_repair.c */
+int qed_reclaim(struct layer *layer, uint64_t *n_left, struct err *err);
+/* The same, whether or not this handle knows of leaks; end_off as above. *n_left UINT64_MAX: the file
+ * is too large to look. */
+int qed_reclaim_all(struct qed *q, uint64_t end_off, uint64_t *n_left, struct err *err);
+int qed_repair(struct layer *layer, struct repair *repair, struct err *err);
+/* Says in layer->note what beginning to write has mended. */
+void qed_note(struct layer *layer, bool was_dirty, uint64_t n_leaks, uint64_t n_left);
 
 #endif

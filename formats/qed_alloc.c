@@ -59,6 +59,7 @@ void qed_release(struct layer *layer, uint64_t host_off, uint64_t len)
 		layer->alloc_end = gaps_absorb(&q->gaps, host_off);
 	} else {
 		gaps_add(&q->gaps, host_off, len);
+		q->may_leak = true;
 	}
 }
 
@@ -71,8 +72,10 @@ int qed_reserve_table(struct qed *q, uint64_t *host_off)
 		off = MAX(off, round_up(layer->zero_from, layer->cluster_len));
 	if (off > space_limit(q) || q->table_len > space_limit(q) - off)
 		return no_space(q);
-	if (off > layer->alloc_end)
+	if (off > layer->alloc_end) {
 		gaps_add(&q->gaps, layer->alloc_end, off - layer->alloc_end);
+		q->may_leak = true;
+	}
 	layer->alloc_end = off + q->table_len;
 	*host_off = off;
 	return 0;

@@ -114,9 +114,8 @@ static void resume(struct crash_cuts *cuts, const struct sim_cut *how, struct si
 		bad(cuts, how, "pulled again", &v);
 	else if (v.has_backing)
 		bad(cuts, how, "pulled again, the link is still there", &v);
-	else if (v.n_leaks > max_leaks(cuts))
-		bad(cuts, how, "pulled again, too much leaked", &v);
-	cuts->max_leaks = MAX(cuts->max_leaks, v.n_leaks);
+	else if (v.n_leaks)
+		bad(cuts, how, "pulled again, and leaks are left", &v);
 }
 
 static void judge_qemu(struct crash_cuts *cuts, const struct sim_cut *how, struct sim *left)

@@ -606,14 +606,14 @@ Test(chain_open, what_can_not_be_read_is_refused_at_every_level)
 
 Test(chain_open, what_can_not_be_changed_is_refused_as_overlay_only)
 {
-	struct mem_inode *dirty = add_qcow2("dirty", NULL, NULL);
+	struct mem_inode *corrupt = add_qcow2("corrupt", NULL, NULL);
 	struct chain *chain;
 
-	put_be64(dirty->bytes + QCOW2_H_INCOMPAT, 1);
-	refused("dirty", -ENOTSUP, "dirty: ", "refcounts");
-	cr_assert_eq(open_chain("dirty", false, &chain), 0, "%s", err.message);
+	put_be64(corrupt->bytes + QCOW2_H_INCOMPAT, QCOW2_INCOMPAT_CORRUPT);
+	refused("corrupt", -EUCLEAN, "corrupt: ", "marked corrupt");
+	cr_assert_eq(open_chain("corrupt", false, &chain), 0, "%s", err.message);
 	chain_close(chain, NULL, NULL);
-	add_qcow2("top", "dirty", "qcow2");
+	add_qcow2("top", "corrupt", "qcow2");
 	cr_assert_eq(open_chain("top", true, &chain), 0, "%s", err.message);
 	chain_close(chain, NULL, NULL);
 	mem_fs_add(&fs, "raw", 4096);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * blockpull check: damage and leaks of one image, read-only. It never repairs:
- * a repair that guesses wrong costs the disk, and after a crash of ours there
- * is nothing to repair, as leaks go with the next pull.
+ * blockpull check: damage and leaks of one image, and their repair where one
+ * was asked for. There is no question to answer with yes in between: the library
+ * repairs nothing that it would have to guess, and says what it left.
  *
  * Findings are data and go to stdout. They arrive by callback while the check
  * runs: text is printed as they come, JSON collects them (the library bounds
@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <json-c/json_object.h>
 
@@ -27,10 +28,13 @@ const char check_help[] =
 	"Usage: blockpull check [OPTION...] IMAGE\n"
 	"\n"
 	"Checks the metadata of one image (not of its backing files) and changes\n"
-	"nothing. Exit code 0: clean, 4: corrupt, 5: nothing but leaked clusters, which\n"
-	"cost space and no data.\n"
+	"nothing unless told to. Exit code 0: clean (now), 4: corrupt, 5: nothing but\n"
+	"leaked clusters, which cost space and no data.\n"
 	"\n"
 	"Options:\n"
+	"  -r, --repair=WHAT    mends the image in place: 'leaks' frees leaked clusters, 'all'\n"
+	"                       rebuilds refcounts, mends flags and clears the marks dirty\n"
+	"                       and corrupt, too; no data and no reference to it changes\n"
 	"  --json               as JSON, with the field names of qemu-img check\n"
 	"  --force-share        take no locks: for images in use; what is read may be\n"
 	"                       half-written and found at fault for that\n"
@@ -43,6 +47,7 @@ enum {
 
 static const struct option check_table[] = {
 	{ "json", no_argument, NULL, CHECK_JSON },
+	{ "repair", required_argument, NULL, 'r' },
 	{ "format", required_argument, NULL, 'f' },
 	OPTIONS_SHARE,
 	OPTIONS_HELP,
@@ -51,6 +56,7 @@ static const struct option check_table[] = {
 
 struct check_command {
 	struct options_chain chain; /* for its format and flags */
+	enum bpull_repair repair;
 	bool json, help;
 };
 
@@ -93,6 +99,8 @@ static void check_print_json(const char *path, const struct bpull_check_result *
 		{ "corruptions", result->n_corruptions },
 		{ "leaks", result->n_leaks },
 		{ "check-errors", result->n_check_errors },
+		{ "leaks-fixed", result->n_leaks_fixed },
+		{ "corruptions-fixed", result->n_corruptions_fixed },
 	};
 
 	json_object_object_add(object, "filename", say_json_text(path));
@@ -101,25 +109,40 @@ static void check_print_json(const char *path, const struct bpull_check_result *
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
 		json_object_object_add(object, numbers[i].name,
 				       json_object_new_uint64(numbers[i].value));
+	if (result->unrepaired[0])
+		json_object_object_add(object, "unrepaired", say_json_text(result->unrepaired));
 	json_object_object_add(object, "findings", json_object_get(findings));
 	say_json(object, SAY_JSON_DOCUMENT);
 }
 
 static void check_print_text(const struct bpull_check_result *result)
 {
-	uint64_t n_found = result->n_corruptions + result->n_leaks;
+	uint64_t n_left = result->n_corruptions + result->n_leaks;
+	uint64_t n_fixed = result->n_corruptions_fixed + result->n_leaks_fixed;
+	uint64_t n_found = n_left + n_fixed;
+	const char *still = n_fixed ? " and are left" : "";
 
 	if (n_found > CHECK_REPORTS_MAX)
 		say_data("... (%" PRIu64 " findings in all)\n", n_found);
-	if (!n_found && !result->n_check_errors)
-		say_data("No errors were found on the image.\n");
+	if (n_fixed)
+		say_data("Repaired: %" PRIu64 " errors, %" PRIu64 " leaked clusters.\n",
+			 result->n_corruptions_fixed, result->n_leaks_fixed);
+	if (result->marks_cleared)
+		say_data("The image's mark (dirty, corrupt or in need of a check) is cleared.\n");
+	if (result->unrepaired[0])
+		say_data("Not repaired: %s\n", result->unrepaired);
+	if (!n_left && !result->n_check_errors)
+		say_data("No errors %s found on the image.\n",
+			 n_fixed ? "are left of those" : "were");
 	if (result->n_corruptions)
-		say_data("%" PRIu64 " errors were found on the image: it must not be written to.\n",
-			 result->n_corruptions);
+		say_data("%" PRIu64
+			 " errors were found on the image%s: it must not be written to.\n",
+			 result->n_corruptions, still);
 	if (result->n_leaks)
-		say_data("%" PRIu64 " leaked clusters were found on the image: they cost space, no "
+		say_data("%" PRIu64
+			 " leaked clusters were found on the image%s: they cost space, no "
 			 "data.\n",
-			 result->n_leaks);
+			 result->n_leaks, still);
 	if (result->n_check_errors)
 		say_data("%" PRIu64 " internal errors happened: the check is not complete.\n",
 			 result->n_check_errors);
@@ -140,6 +163,7 @@ static int check_run(const struct check_command *command, const char *path)
 		.report = command->json ? check_report_json : check_report_text,
 		.opaque = findings,
 		.max_reports = CHECK_REPORTS_MAX,
+		.repair = command->repair,
 	};
 	struct bpull_check_result result = { 0 };
 	struct bpull_error error = { 0 };
@@ -159,14 +183,30 @@ static int check_run(const struct check_command *command, const char *path)
 	return code;
 }
 
+static int check_parse_repair(struct check_command *command, const char *what)
+{
+	if (!strcmp(what, "leaks"))
+		command->repair = BPULL_REPAIR_LEAKS;
+	else if (!strcmp(what, "all"))
+		command->repair = BPULL_REPAIR_ALL;
+	else
+		return say_usage("check", "--repair takes 'leaks' or 'all', not '%s'", what);
+	return 0;
+}
+
 static int check_parse(struct check_command *command, int argc, char **argv)
 {
 	int option, code;
-	while ((option = options_next(argc, argv, ":f:h", check_table)) != -1) {
+	while ((option = options_next(argc, argv, ":f:r:h", check_table)) != -1) {
 		switch (option) {
 		case 'h': command->help = true; return 0;
 		case '?': return EXIT_CODE_USAGE;
 		case CHECK_JSON: command->json = true; break;
+		case 'r':
+			code = check_parse_repair(command, optarg);
+			if (code)
+				return code;
+			break;
 		default:
 			code = options_chain_take(&command->chain, "check", option, optarg);
 			if (code)
@@ -176,6 +216,9 @@ static int check_parse(struct check_command *command, int argc, char **argv)
 	if (optind + 1 != argc)
 		return say_usage("check", optind == argc ? "an image's name is missing"
 							 : "check looks at one image at a time");
+	if (command->repair && command->chain.disk.flags & BPULL_DISK_FORCE_SHARE)
+		return say_usage("check",
+				 "--repair needs the locks that --force-share does without");
 	return 0;
 }
 

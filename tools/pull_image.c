@@ -63,6 +63,9 @@ void pull_image_start(struct pull_image *image, struct bpull_engine *engine,
 	int rc = pull_image_open(image, engine, &own);
 	if (!rc && !stop_signal())
 		rc = bpull_job_start(image->disk, job, &image->error);
+	const char *note = image->disk ? bpull_disk_note(image->disk) : NULL;
+	if (note)
+		say_note("'%s': %s", image->path, note);
 	if (rc)
 		pull_image_fail(image, rc);
 	else if (stop_signal())

@@ -108,16 +108,6 @@ def encryption(d):
     refused_unchanged(REFUSED, ['middle.img', 'encrypt'], top, f'{d}/middle.img')
 
 
-@case('the dirty bit')
-def dirty(d):
-    top, base = pair(d, options='lazy_refcounts=on')
-    qemu_io(top, 'qcow2', 'write -P 3 128k 64k', 'abort', rc=(0, 134))
-    check(image_info(top)['dirty-flag'], 'QEMU left no dirty bit')
-    refused_unchanged(REFUSED, ['top.img', ('dirty', 'qemu-img check')], top, base)
-    qemu_img('check', '-r', 'all', top)
-    pulled(top, 'qcow2')
-
-
 @case('the corrupt bit')
 def corrupt_bit(d):
     top, base = pair(d)

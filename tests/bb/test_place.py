@@ -135,6 +135,7 @@ umount "$1/small"
 @case('a full disk, then room again', 'qcow2', 'auto')
 @case('a full disk, then room again, threads', 'qcow2', 'threads')
 @case('a full disk, then room again, QED', 'qed', 'auto')
+@case('a full disk, then room again, QED and threads', 'qed', 'threads')
 def full_disk(d, fmt, io):
     need('unshare')
     namespace = ['unshare', '-m'] if os.geteuid() == 0 else ['unshare', '-Urm']

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Repair of a qcow2 image: which of its three parts are needed, in the order
+ * that any cut survives.
+ *
+ *   refcounts too low, or worse   new ones, behind a switch (qcow2_rebuild.c)
+ *   refcounts too high            lowered in place
+ *   then COPIED flags             set or cleared to agree with them
+ *   then the dirty, corrupt bits  cleared, once a check finds nothing
+ *
+ * with a barrier between any two. Reading never looks at a refcount, so no cut
+ * changes what the guest sees; what is left is repaired by the same again.
+ *
+ * What refers to what is never changed: an entry that points outside the file
+ * is a lost cluster that its owner may yet find, and zeroing it, as others do,
+ * loses it for good. Where the references themselves contradict each other
+ * nothing is done at all.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "formats/qcow2_repair.h"
+
+static bool is_sound(const struct check_result *found)
+{
+	return !found->n_errors && !found->n_leaks && !found->n_check_errors;
+}
+
+static int write_error(struct layer *layer, int rc, struct err *err)
+{
+	char name[512];
+
+	return err_errno(
+		err, rc,
+		"%s: repairing its refcounts failed; nothing is lost, and the next try "
+		"goes on from here",
+		err_escape(layer->file->name, strlen(layer->file->name), name, sizeof(name)));
+}
+
+/* The bits in `off` of the incompatible features are cleared, durably. */
+static int clear_marks(struct qcow2 *q, uint64_t off)
+{
+	uint8_t bytes[8];
+	int rc;
+
+	if (!(q->incompat & off))
+		return 0;
+	put_be64(bytes, q->incompat & ~off);
+	rc = file_write(q->layer.file, bytes, sizeof(bytes), QCOW2_H_INCOMPAT);
+	if (!rc)
+		rc = file_sync(q->layer.file);
+	if (!rc)
+		q->incompat &= ~off;
+	return rc;
+}
+
+/* SAFETY C1 rule 7: autoclear bits not understood are gone, durably, before anything changes. */
+int qcow2_clear_unknown_autoclear(struct qcow2 *q)
+{
+	uint64_t known = QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_RAW_DATA;
+	uint8_t bytes[8];
+	int rc;
+
+	if (!(q->autoclear & ~known))
+		return 0;
+	put_be64(bytes, q->autoclear & known);
+	rc = file_write(q->layer.file, bytes, sizeof(bytes), QCOW2_H_AUTOCLEAR);
+	if (!rc)
+		rc = file_sync(q->layer.file);
+	if (!rc)
+		q->autoclear &= known;
+	return rc;
+}
+
+/* Refcounts and flags, as repair->found asks for it; what is not done is said in repair->why. */
+static int mend(struct qcow2 *q, struct repair *repair, uint64_t window_clusters)
+{
+	const struct check_result *found = &repair->found;
+	uint64_t n_worse = found->n_errors - found->n_stale;
+	int rc;
+
+	if (n_worse && !repair->all) {
+		snprintf(repair->why, sizeof(repair->why),
+			 "the image is corrupt: which clusters are leaked can't be told before "
+			 "that is repaired");
+		return 0;
+	}
+	rc = qcow2_clear_unknown_autoclear(q);
+	if (rc)
+		return rc;
+	if (n_worse)
+		rc = qcow2_rebuild_refcounts(q, found->image_end_off, window_clusters, repair->why,
+					     sizeof(repair->why));
+	else if (found->n_leaks)
+		rc = qcow2_lower_refcounts(q, window_clusters);
+	else if (!found->n_stale)
+		return 0;
+	if (repair->why[0]) /* and nothing was changed */
+		return rc == -EIO || rc == -ENOMEM ? rc : 0;
+	return rc ? rc : qcow2_mend_copied(q, window_clusters);
+}
+
+int qcow2_repair_windowed(struct layer *layer, struct repair *repair, struct err *err,
+			  uint64_t window_clusters)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	uint64_t marks = QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT;
+	int rc = qcow2_check_windowed(layer, &repair->found, err, window_clusters);
+
+	if (rc)
+		return rc;
+	if (repair->found.n_check_errors) {
+		snprintf(repair->why, sizeof(repair->why), "it could not be checked as a whole");
+		repair->left = repair->found;
+		return 0;
+	}
+	rc = mend(q, repair, window_clusters);
+	table_cache_drop_clean(layer->cache, layer->file);
+	if (rc)
+		return write_error(layer, rc, err);
+	rc = qcow2_check_windowed(layer, &repair->left, err, window_clusters);
+	if (!rc && repair->all && is_sound(&repair->left)) {
+		repair->was_marked = q->incompat & marks;
+		rc = clear_marks(q, marks);
+		if (rc)
+			return write_error(layer, rc, err);
+	}
+	return rc;
+}
+
+int qcow2_repair(struct layer *layer, struct repair *repair, struct err *err)
+{
+	return qcow2_repair_windowed(layer, repair, err, CHECK_WINDOW_CLUSTERS);
+}
+
+/* ---- before the first write of a job ---- */
+
+static int refuse(const char *name, const struct check_result *found, const char *first,
+		  struct err *err)
+{
+	if (found->n_check_errors)
+		return err_set(err, -EIO, "%s: its tables can't be read; nothing was changed",
+			       name);
+	return err_set(err, -EUCLEAN,
+		       "%s: damaged image (%" PRIu64
+		       " errors%s%s); nothing was changed: see blockpull check, and repair a copy",
+		       name, found->n_errors, first[0] ? ": " : "", first);
+}
+
+static void note(struct layer *layer, bool was_dirty, const struct repair *repair)
+{
+	char *at = layer->note, *end = at + sizeof(layer->note);
+
+	if (was_dirty)
+		at += snprintf(at, end - at,
+			       "it was marked dirty (not closed after its last use); its refcounts "
+			       "were checked%s",
+			       repair->found.n_errors || repair->found.n_leaks ? " and repaired"
+									       : "");
+	else if (repair->found.n_leaks)
+		snprintf(at, end - at, "%" PRIu64 " leaked clusters were found and reclaimed",
+			 repair->found.n_leaks);
+}
+
+int qcow2_make_sound(struct layer *layer, const char *name, struct err *err)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	bool was_dirty = q->incompat & QCOW2_INCOMPAT_DIRTY;
+	struct repair repair = { .all = was_dirty };
+	int rc = qcow2_check(layer, &repair.found, err);
+
+	layer->note[0] = 0;
+	if (rc)
+		return rc;
+	/* Of a dirty image only the refcounts may be wrong; anything else refuses it, too. */
+	if (repair.found.n_check_errors ||
+	    (repair.found.n_errors > repair.found.n_stale && !was_dirty))
+		return refuse(name, &repair.found, "", err);
+	if (is_sound(&repair.found) && !was_dirty)
+		return 0;
+	repair.found = (struct check_result){ 0 };
+	rc = qcow2_repair(layer, &repair, err);
+	if (rc)
+		return rc;
+	if (!is_sound(&repair.left))
+		return refuse(name, &repair.left, repair.why, err);
+	note(layer, was_dirty, &repair);
+	return 0;
+}

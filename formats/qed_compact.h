@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The parts of QED's compaction: qed_compact.c chooses and moves,
+ * qed_compact_walk.c finds what is in use, and who names it.
+ */
+#ifndef BLOCKPULL_QED_COMPACT_H
+#define BLOCKPULL_QED_COMPACT_H
+
+#include "formats/qed.h"
+
+struct move {
+	uint64_t src, dst;  /* first clusters */
+	uint64_t entry_off; /* host byte of the entry that names src */
+};
+
+struct compact {
+	struct qed *q;
+	struct file *file;
+	uint8_t *used,
+		*tables;     /* a bit for each cluster: in use; in use by a table or the header */
+	uint64_t n_clusters; /* that the bitmaps describe */
+	uint64_t floor;      /* gaps below are leaks that can't be filled */
+	struct move *moves;  /* of one batch, highest src first */
+	unsigned n_moves;
+	uint8_t *l1_chunk, *l2_chunk, *copy, *there; /* chunk_len each */
+	uint64_t chunk_len;
+	/* What one look at the L1 table found. */
+	struct move last_table; /* the one that lies highest */
+	struct move after_gap;  /* the one that begins at gap_end */
+	uint64_t gap, gap_end;  /* the lowest gap, in clusters */
+	bool unsound;           /* some entry is not as the check found it */
+	bool full;              /* no space for a single copy more */
+};
+
+static inline bool compact_bit(const uint8_t *bits, uint64_t i)
+{
+	return bits[i / 8] >> (i % 8) & 1;
+}
+
+static inline void compact_set_bits(uint8_t *bits, uint64_t first, uint64_t n, bool value)
+{
+	for (uint64_t i = first; i < first + n; i++) {
+		if (value)
+			bits[i / 8] |= (uint8_t)(1u << (i % 8));
+		else
+			bits[i / 8] &= (uint8_t) ~(1u << (i % 8));
+	}
+}
+
+typedef void (*entry_fn)(struct compact *c, uint64_t entry, uint64_t entry_off);
+
+/* Calls `each` for every entry of the table at table_off that is not 0, read through `chunk`.
+ * 0 or -errno. */
+int compact_each_entry(struct compact *c, uint64_t table_off, uint8_t *chunk, entry_fn each);
+/* The same for the entries of all L2 tables. */
+int compact_each_data_entry(struct compact *c, entry_fn each);
+/* Fills the bitmaps. 0, -EUCLEAN where something is not as the check found it, or -errno. */
+int compact_find_used(struct compact *c);
+/* Whether the file system knows the range to be zeros. */
+bool compact_is_hole(struct compact *c, uint64_t off, uint64_t len);
+
+#endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * QED's compaction: one walk over the tables marks what is in use, and one for
+ * each batch of moves finds the entries that name what is moved. A reverse map
+ * of the whole file, one walk for all, was rejected: 8 bytes a cluster instead
+ * of two bits. Tables may be 1 GiB long, so they pass through in pieces, and
+ * holes in them are skipped.
+ */
+#include <errno.h>
+
+#include "formats/qed_compact.h"
+
+bool compact_is_hole(struct compact *c, uint64_t off, uint64_t len)
+{
+	struct file_status status;
+
+	return off < c->file->len && !file_status(c->file, off, &status) && status.is_hole &&
+	       status.len >= len;
+}
+
+int compact_each_entry(struct compact *c, uint64_t table_off, uint8_t *chunk, entry_fn each)
+{
+	for (uint64_t at = 0; at < c->q->table_len; at += c->chunk_len) {
+		int rc;
+
+		if (compact_is_hole(c, table_off + at, c->chunk_len))
+			continue;
+		rc = file_read_padded(c->file, chunk, c->chunk_len, table_off + at);
+		if (rc)
+			return rc;
+		for (uint64_t i = 0; i < c->chunk_len; i += QED_ENTRY_LEN)
+			if (le64(chunk + i))
+				each(c, le64(chunk + i), table_off + at + i);
+	}
+	return 0;
+}
+
+static bool in_file(const struct compact *c, uint64_t entry, uint64_t n)
+{
+	return is_aligned(entry, c->q->layer.cluster_len) && n <= c->n_clusters &&
+	       entry >> c->q->cluster_bits <= c->n_clusters - n;
+}
+
+/* What is named once, inside the file; anything else is not the image that was checked. */
+static void mark(struct compact *c, uint64_t entry, uint64_t n, bool table)
+{
+	uint64_t first = entry >> c->q->cluster_bits;
+
+	if (!in_file(c, entry, n)) {
+		c->unsound = true;
+		return;
+	}
+	for (uint64_t i = first; i < first + n; i++)
+		c->unsound |= compact_bit(c->used, i);
+	compact_set_bits(c->used, first, n, true);
+	if (table)
+		compact_set_bits(c->tables, first, n, true);
+}
+
+static void mark_table(struct compact *c, uint64_t entry, uint64_t entry_off)
+{
+	(void)entry_off;
+	mark(c, entry, c->q->table_clusters, true);
+}
+
+static void mark_data(struct compact *c, uint64_t entry, uint64_t entry_off)
+{
+	(void)entry_off;
+	if (entry != QED_ENTRY_ZERO)
+		mark(c, entry, 1, false);
+}
+
+int compact_each_data_entry(struct compact *c, entry_fn each)
+{
+	for (uint64_t at = 0; at < c->q->table_len; at += c->chunk_len) {
+		int rc = 0;
+
+		if (compact_is_hole(c, c->q->l1_off + at, c->chunk_len))
+			continue;
+		rc = file_read_padded(c->file, c->l1_chunk, c->chunk_len, c->q->l1_off + at);
+		for (uint64_t i = 0; !rc && i < c->chunk_len; i += QED_ENTRY_LEN) {
+			uint64_t l2_off = le64(c->l1_chunk + i);
+
+			if (l2_off && in_file(c, l2_off, c->q->table_clusters))
+				rc = compact_each_entry(c, l2_off, c->l2_chunk, each);
+		}
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+int compact_find_used(struct compact *c)
+{
+	struct qed *q = c->q;
+	int rc;
+
+	mark(c, 0, q->header_len >> q->cluster_bits, true);
+	mark(c, q->l1_off, q->table_clusters, true);
+	rc = compact_each_entry(c, q->l1_off, c->l1_chunk, mark_table);
+	if (!rc && !c->unsound)
+		rc = compact_each_data_entry(c, mark_data);
+	/* Room for one table more behind the end, which a table may go by way of. */
+	if (!q->layer.file->is_block)
+		c->n_clusters += q->table_clusters;
+	return rc ? rc : c->unsound ? -EUCLEAN : 0;
+}
