@@ -118,6 +118,14 @@ static int find_used_end(struct qcow2 *q, uint64_t from_idx, uint64_t *end_idx)
 	return 0;
 }
 
+int qcow2_used_end(struct qcow2 *q, uint64_t *end_idx)
+{
+	const struct file *file = q->layer.file;
+
+	return find_used_end(q, file->is_block ? 0 : div_round_up(file->len, q->layer.cluster_len),
+			     end_idx);
+}
+
 /* SAFETY C1 rule 7: autoclear bits not understood are gone, durably, before anything changes. */
 static int clear_unknown_autoclear(struct qcow2 *q)
 {
@@ -156,7 +164,7 @@ static int audit(struct layer *layer, const char *name, struct err *err)
 int qcow2_begin_writing(struct layer *layer, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(layer);
-	uint64_t from_idx, end_idx;
+	uint64_t end_idx;
 	char name[512];
 	int rc;
 
@@ -168,8 +176,7 @@ int qcow2_begin_writing(struct layer *layer, struct err *err)
 		rc = qcow2_reftable_read(q, name, err);
 	if (rc)
 		goto fail;
-	from_idx = layer->file->is_block ? 0 : div_round_up(layer->file->len, layer->cluster_len);
-	rc = find_used_end(q, from_idx, &end_idx);
+	rc = qcow2_used_end(q, &end_idx);
 	if (!rc)
 		rc = clear_unknown_autoclear(q);
 	if (rc) {

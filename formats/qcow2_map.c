@@ -342,3 +342,17 @@ int qcow2_publish(struct layer *layer, const struct mapping *maps, size_t n_maps
 		set_entries(q, &maps[i]);
 	return rc;
 }
+
+int qcow2_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
+		    struct table_need *need)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	uint64_t l2_off;
+	int rc = l2_table_off(q, guest_off, &l2_off, need);
+
+	if (rc)
+		return rc;
+	*has = l2_off;
+	*end_off = round_down(guest_off, l2_span(q)) + l2_span(q);
+	return 0;
+}
