@@ -157,6 +157,22 @@ struct chain_open options_chain(const struct bpull_disk_options *options, const 
  * False: it is not one of ours. */
 bool options_import(void *dst, size_t dst_len, const void *src);
 
+/* measure.c */
+/* Refuses a pull into a block device too small for what it may need. Blocking, read-only.
+ * 0, -ENOSPC with a sentence, or -errno. */
+int measure_device(struct bpull_disk *disk, struct err *err);
+
+/* inspect.c: a chain at rest, without an engine. */
+struct look {
+	struct table_cache *cache;
+	struct layer_set *layers;
+	struct chain *chain;
+};
+/* What can't be read is opened too. The options are complete. 0 or -errno with a sentence. */
+int look_open(struct look *look, const char *path, const struct bpull_disk_options *options,
+	      struct err *err);
+void look_close(struct look *look);
+
 /* cursor.c */
 /* (Re)starts the walk at guest byte 0: JOB_COPYING copies, JOB_PROVING only counts. */
 void cursor_start(struct bpull_disk *disk);

@@ -39,6 +39,11 @@ static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, s
 		return rc;
 	if (!overlay->ops->publish)
 		return err_set(err, -ENOTSUP, "a raw image has no backing file to pull");
+	if (overlay->file->is_block) {
+		rc = measure_device(disk, err);
+		if (rc)
+			return rc;
+	}
 	return overlay->ops->begin_writing(overlay, err);
 }
 
