@@ -122,8 +122,8 @@ struct bpull_event {
 	void *user_data; /* bpull_disk_options.user_data */
 	enum bpull_job_status status;
 	int error;           /* 0 or -errno: why it FAILED */
-	const char *message; /* the sentence, or ""; valid until the disk's next job
-					 starts or it is closed */
+	const char *message; /* the sentence, or ""; valid from when the event is taken until the
+				disk's next job starts or it is closed */
 };
 
 /* A descriptor that becomes readable when bpull_engine_process() has work. It stays the engine's:

@@ -28,6 +28,7 @@
 
 struct queued_event {
 	struct bpull_event event;
+	char message[1024]; /* event.message points here: it is of that event alone */
 	struct queued_event *next;
 };
 
@@ -114,7 +115,10 @@ struct bpull_disk {
 
 	struct job job;
 	struct control control;
-	struct queued_event ready_event, end_event;
+	/* A job has at most one of each: set aside when it starts, so that no event needs memory when
+	 * there is none. NULL once queued. */
+	struct queued_event *ready_event, *end_event;
+	struct queued_event *taken_events; /* the program may still read their messages */
 };
 
 static inline struct layer *disk_overlay(const struct bpull_disk *disk)
@@ -133,10 +137,15 @@ void engine_run(struct bpull_engine *engine);  /* all that can be done without w
 void engine_wait_io(struct bpull_engine *engine, int timeout_ms);
 
 /* events.c */
-/* Queues a job event. */
+/* Sets memory for a new job's events aside. 0 or -ENOMEM. */
+int events_prepare(struct bpull_disk *disk);
+/* Frees the events that were taken; those still queued stay. */
+void events_drop_taken(struct bpull_disk *disk);
+/* Queues a job event; the message is copied. */
 void events_push(struct bpull_disk *disk, enum bpull_job_status status, int error,
 		 const char *message);
 int events_take(struct bpull_engine *engine, struct bpull_event *out, int max);
+/* Frees all of a disk's events, taken or not. */
 void events_forget(struct bpull_disk *disk);
 /* Fills a public error from an internal one. Returns err->code. */
 int error_export(const struct err *err, struct bpull_error *out);

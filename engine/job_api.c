@@ -58,6 +58,8 @@ int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *opt
 		return error_fill(error, -EINVAL, "unknown job options");
 	if (is_running(disk))
 		return error_fill(error, -EBUSY, "a job runs on this disk already");
+	if (events_prepare(disk))
+		return error_fill(error, -ENOMEM, "out of memory");
 	if (prepare(disk, &o, &err))
 		return error_export(&err, error);
 	job_begin(disk, &o);
