@@ -122,8 +122,8 @@ struct bpull_event {
 	void *user_data; /* bpull_disk_options.user_data */
 	enum bpull_job_status status;
 	int error;           /* 0 or -errno: why it FAILED */
-	const char *message; /* the sentence, or ""; valid until the disk's next job
-					 starts or it is closed */
+	const char *message; /* the sentence, or ""; valid from when the event is taken until the
+				disk's next job starts or it is closed */
 };
 
 /* A descriptor that becomes readable when bpull_engine_process() has work. It stays the engine's:
@@ -364,6 +364,26 @@ struct bpull_check_result {
  * failures to read or write then, and lose nothing; -ENOTSUP: a feature that isn't understood. */
 BPULL_API int bpull_check(const char *path, const struct bpull_check_options *options,
 			  struct bpull_check_result *result, struct bpull_error *error);
+
+struct bpull_measure {
+	uint64_t guest_size; /* virtual size of the guest's disk, bytes */
+	uint64_t file_size;  /* of the image's file, or of the block device, now */
+	/* Bytes of the file, or of the device, that the image reaches into after a pull, at most:
+	 * how many of the copied bytes are zeros, which take no space, only reading them tells. */
+	uint64_t needed_size;
+	uint64_t growth;     /* how much the file grows at most; a device never does */
+	uint64_t missing;    /* what a device is too small by, bytes; 0: it suffices */
+	uint64_t copy_bytes; /* guest data to be read and copied, at most */
+	uint8_t is_device;   /* a block device: cannot grow */
+	uint8_t has_backing; /* else there is nothing to pull */
+};
+
+/* Computes how much space a pull of the whole chain into the image needs. options: flags
+ * FORCE_SHARE and what says how the chain is opened; NULL: all defaults. Blocking, read-only; opened
+ * as bpull_disk_open() with READ_ONLY does. Errors: as bpull_disk_open(); -ENOTSUP / -EUCLEAN where a
+ * pull would be refused for the image's format or state; -EFBIG the format can't hold it. */
+BPULL_API int bpull_measure(const char *path, const struct bpull_disk_options *options,
+			    struct bpull_measure *result, struct bpull_error *error);
 
 struct bpull_create_options {
 	size_t size;              /* sizeof(struct bpull_create_options) */

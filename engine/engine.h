@@ -28,6 +28,7 @@
 
 struct queued_event {
 	struct bpull_event event;
+	char message[1024]; /* event.message points here: it is of that event alone */
 	struct queued_event *next;
 };
 
@@ -116,7 +117,10 @@ struct bpull_disk {
 
 	struct job job;
 	struct control control;
-	struct queued_event ready_event, end_event;
+	/* A job has at most one of each: set aside when it starts, so that no event needs memory when
+	 * there is none. NULL once queued. */
+	struct queued_event *ready_event, *end_event;
+	struct queued_event *taken_events; /* the program may still read their messages */
 };
 
 static inline struct layer *disk_overlay(const struct bpull_disk *disk)
@@ -135,10 +139,15 @@ void engine_run(struct bpull_engine *engine);  /* all that can be done without w
 void engine_wait_io(struct bpull_engine *engine, int timeout_ms);
 
 /* events.c */
-/* Queues a job event. */
+/* Sets memory for a new job's events aside. 0 or -ENOMEM. */
+int events_prepare(struct bpull_disk *disk);
+/* Frees the events that were taken; those still queued stay. */
+void events_drop_taken(struct bpull_disk *disk);
+/* Queues a job event; the message is copied. */
 void events_push(struct bpull_disk *disk, enum bpull_job_status status, int error,
 		 const char *message);
 int events_take(struct bpull_engine *engine, struct bpull_event *out, int max);
+/* Frees all of a disk's events, taken or not. */
 void events_forget(struct bpull_disk *disk);
 /* Fills a public error from an internal one. Returns err->code. */
 int error_export(const struct err *err, struct bpull_error *out);
@@ -158,6 +167,22 @@ struct chain_open options_chain(const struct bpull_disk_options *options, const 
 /* Checks a size-prefixed option struct and copies what the caller's version has of it.
  * False: it is not one of ours. */
 bool options_import(void *dst, size_t dst_len, const void *src);
+
+/* measure.c */
+/* Refuses a pull into a block device too small for what it may need. Blocking, read-only.
+ * 0, -ENOSPC with a sentence, or -errno. */
+int measure_device(struct bpull_disk *disk, struct err *err);
+
+/* inspect.c: a chain at rest, without an engine. */
+struct look {
+	struct table_cache *cache;
+	struct layer_set *layers;
+	struct chain *chain;
+};
+/* What can't be read is opened too. The options are complete. 0 or -errno with a sentence. */
+int look_open(struct look *look, const char *path, const struct bpull_disk_options *options,
+	      bool for_repair, struct err *err);
+void look_close(struct look *look);
 
 /* cursor.c */
 /* (Re)starts the walk at guest byte 0: JOB_COPYING copies, JOB_PROVING only counts. */

@@ -4,20 +4,41 @@
  * takes them in an array: no callback, so nothing can re-enter the engine and
  * no lock is held over a stranger's code.
  */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 
 #include "engine/engine.h"
 #include "io/base.h"
 
+int events_prepare(struct bpull_disk *disk)
+{
+	if (!disk->ready_event)
+		disk->ready_event = calloc(1, sizeof(*disk->ready_event));
+	if (!disk->end_event)
+		disk->end_event = calloc(1, sizeof(*disk->end_event));
+	return disk->ready_event && disk->end_event ? 0 : -ENOMEM;
+}
+
+void events_drop_taken(struct bpull_disk *disk)
+{
+	struct queued_event *queued;
+
+	while ((queued = disk->taken_events)) {
+		disk->taken_events = queued->next;
+		free(queued);
+	}
+}
+
 void events_push(struct bpull_disk *disk, enum bpull_job_status status, int error,
 		 const char *message)
 {
 	struct bpull_engine *engine = disk->engine;
-	/* A job has at most one of each, so that no event needs memory when there is none. */
-	struct queued_event *queued =
+	struct queued_event **slot =
 		status == BPULL_JOB_READY ? &disk->ready_event : &disk->end_event;
+	struct queued_event *queued = *slot;
 
+	*slot = NULL;
 	*queued = (struct queued_event){
 		.event = {
 			.type = BPULL_EVENT_JOB,
@@ -25,9 +46,10 @@ void events_push(struct bpull_disk *disk, enum bpull_job_status status, int erro
 			.user_data = disk->user_data,
 			.status = status,
 			.error = error,
-			.message = message,
+			.message = queued->message,
 		},
 	};
+	snprintf(queued->message, sizeof(queued->message), "%s", message);
 	if (engine->events_last)
 		engine->events_last->next = queued;
 	else
@@ -44,6 +66,8 @@ int events_take(struct bpull_engine *engine, struct bpull_event *out, int max)
 
 		out[n++] = queued->event;
 		engine->events_first = queued->next;
+		queued->next = queued->event.disk->taken_events;
+		queued->event.disk->taken_events = queued;
 	}
 	if (!engine->events_first)
 		engine->events_last = NULL;
@@ -58,11 +82,16 @@ void events_forget(struct bpull_disk *disk)
 	while ((queued = *link)) {
 		if (queued->event.disk == disk) {
 			*link = queued->next;
+			free(queued);
 			continue;
 		}
 		disk->engine->events_last = queued;
 		link = &queued->next;
 	}
+	events_drop_taken(disk);
+	free(disk->ready_event);
+	free(disk->end_event);
+	disk->ready_event = disk->end_event = NULL;
 }
 
 int error_export(const struct err *err, struct bpull_error *out)

@@ -106,13 +106,7 @@ int bpull_disk_map(struct bpull_disk *disk, uint64_t start, struct bpull_extent 
 
 /* ---- a chain without an engine ---- */
 
-struct look {
-	struct table_cache *cache;
-	struct layer_set *layers;
-	struct chain *chain;
-};
-
-static void look_close(struct look *look)
+void look_close(struct look *look)
 {
 	if (look->chain)
 		chain_close(look->chain, NULL, NULL);
@@ -122,8 +116,8 @@ static void look_close(struct look *look)
 		table_cache_free(look->cache);
 }
 
-static int look_open(struct look *look, const char *path, const struct bpull_disk_options *o,
-		     bool for_repair, struct err *err)
+int look_open(struct look *look, const char *path, const struct bpull_disk_options *o,
+	      bool for_repair, struct err *err)
 {
 	struct path_policy policy = { 0 };
 	struct chain_open how = options_chain(o, path, &policy);

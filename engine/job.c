@@ -405,7 +405,7 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	c->want_abort = c->new_speed = false;
 	c->want_pause = o->flags & BPULL_JOB_START_PAUSED;
 	pthread_mutex_unlock(&c->mutex);
-	events_forget(disk); /* their messages are gone */
+	events_drop_taken(disk);
 	if (!overlay->has_backing || disk->chain->pull_to < 2) {
 		conclude(disk, BPULL_JOB_COMPLETED);
 		return;

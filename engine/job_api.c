@@ -60,6 +60,11 @@ static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, s
 		return rc;
 	if (!overlay->ops->publish)
 		return err_set(err, -ENOTSUP, "a raw image has no backing file to pull");
+	if (overlay->file->is_block) {
+		rc = measure_device(disk, err);
+		if (rc)
+			return rc;
+	}
 	rc = overlay->ops->begin_writing(overlay, err);
 	if (!rc)
 		rc = overlay->ops->plan_link(overlay, disk->base_name, base_format(disk), err);
@@ -77,6 +82,8 @@ int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *opt
 		return error_fill(error, -EINVAL, "unknown job options");
 	if (is_running(disk))
 		return error_fill(error, -EBUSY, "a job runs on this disk already");
+	if (events_prepare(disk))
+		return error_fill(error, -ENOMEM, "out of memory");
 	if (prepare(disk, &o, &err))
 		return error_export(&err, error);
 	job_begin(disk, &o);

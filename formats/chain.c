@@ -49,7 +49,7 @@ int chain_backing_path(const char *image_name, const char *recorded, char **out,
 
 	for (const char *c = recorded; *c; c++)
 		if ((unsigned char)*c < 0x20 || *c == 0x7f)
-			return bad_backing_name(image_name, recorded, -EUCLEAN,
+			return bad_backing_name(image_name, recorded, -ENOTSUP,
 						"it holds control characters", err);
 	if (!strncmp(name, "json:", 5))
 		return bad_backing_name(image_name, recorded, -ENOTSUP,

@@ -82,7 +82,7 @@ void chain_drop_above(struct chain *chain, unsigned depth,
 
 /* The name of a backing file as recorded in an image opened as `image_name`, made usable:
  * absolute names and "file:" handled, relative ones joined to the image's directory.
- * -ENOTSUP with a sentence for protocols and json:, -EUCLEAN for empty names or control bytes.
+ * -ENOTSUP with a sentence for protocols, json: and control bytes, -EUCLEAN for empty names.
  * *out is malloc'd. Pure. */
 int chain_backing_path(const char *image_name, const char *recorded, char **out, struct err *err);
 

@@ -122,6 +122,19 @@ struct layer_ops {
 
 	/* --- the overlay's side; NULL where the format cannot be one --- */
 
+	/* Blocking, read-only: loads what lacks() looks at beside the guest's own tables, where
+	 * begin_writing has not; sets pull_len. NULL: nothing. As begin_writing refuses. */
+	int (*begin_measuring)(struct layer *layer, struct err *err);
+	/* Is there a table that maps guest_off, and up to which guest byte (not capped at
+	 * guest_len) would one. 0, TABLE_NEED or -errno. */
+	int (*has_table)(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
+			 struct table_need *need);
+	/* The first host byte behind the image once n_data clusters of data and n_tables tables
+	 * were reserved, with all that this entails: never too low, and not higher than the order
+	 * of reservations can make it. Blocking, read-only, before begin_writing or without it.
+	 * 0, -EFBIG, -EUCLEAN, -ENOMEM, I/O errors. */
+	int (*measure)(struct layer *layer, uint64_t n_data, uint64_t n_tables, uint64_t *end_off,
+		       struct err *err);
 	/* Blocking, once, before the first write: audits all tables (what can't be proven sound is
 	 * refused untouched, -EUCLEAN), loads what allocation needs, finds the end of the space in
 	 * use, clears unknown autoclear bits and the like (flushed). */

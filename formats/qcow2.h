@@ -125,6 +125,14 @@ int qcow2_link(struct layer *layer, uint64_t guest_off, uint64_t len, struct tab
 int qcow2_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		  struct table_need *need);
 
+int qcow2_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
+		    struct table_need *need);
+
+/* qcow2_measure.c */
+int qcow2_begin_measuring(struct layer *layer, struct err *err);
+int qcow2_measure(struct layer *layer, uint64_t n_data, uint64_t n_tables, uint64_t *end_off,
+		  struct err *err);
+
 /* qcow2_alloc.c */
 int qcow2_begin_writing(struct layer *layer, struct err *err);
 int qcow2_reserve(struct layer *layer, uint64_t len, uint64_t *host_off, uint64_t *got);
@@ -146,7 +154,18 @@ void qcow2_ref_set(struct qcow2 *q, uint64_t cluster_idx, uint64_t n, uint64_t v
 uint64_t qcow2_room(const struct qcow2 *q, uint64_t want);
 int qcow2_no_room(const struct qcow2 *q);
 
+/* One behind the last cluster in use: of the file, or of a block device the last one counted.
+ * Blocking; the table is read. 0 or -errno. */
+int qcow2_used_end(struct qcow2 *q, uint64_t *end_idx);
+
 /* qcow2_reftable.c */
+struct qcow2_growth {
+	uint64_t first_idx; /* host cluster where the new blocks begin; the table follows them */
+	uint64_t n_blocks;  /* refcount blocks for the ranges that blocks and table touch */
+	uint64_t table_clusters;
+};
+/* Sizes the table that replaces one which ends where alloc_end is. Pure. */
+void qcow2_plan_growth(const struct qcow2 *q, struct qcow2_growth *g);
 /* Reads and checks the table, once. `name` is the image's, escaped. */
 int qcow2_reftable_read(struct qcow2 *q, const char *name, struct err *err);
 /* alloc_end has reached a range the table has no entry for: makes it larger. -EAGAIN: the last switch

@@ -104,7 +104,7 @@ void qcow2_ref_take(struct qcow2 *q, uint64_t host_off, uint64_t len)
 /* ---- opening for writing ---- */
 
 /* One behind the last cluster with a refcount. */
-static int find_used_end(struct qcow2 *q, uint64_t *end_idx)
+static int find_counted_end(struct qcow2 *q, uint64_t *end_idx)
 {
 	autofree uint8_t *block = malloc(q->layer.cluster_len);
 
@@ -126,6 +126,12 @@ static int find_used_end(struct qcow2 *q, uint64_t *end_idx)
 			}
 	}
 	return 0;
+}
+
+int qcow2_used_end(struct qcow2 *q, uint64_t *end_idx)
+{
+	*end_idx = div_round_up(q->layer.file->len, q->layer.cluster_len);
+	return q->layer.file->is_block ? find_counted_end(q, end_idx) : 0;
 }
 
 /* Entries [first, refs_per_block) of a block become 0. True: some were not. */
@@ -172,9 +178,11 @@ static int forget_beyond(struct qcow2 *q, uint64_t from_idx)
 static int find_space(struct qcow2 *q)
 {
 	struct layer *layer = &q->layer;
-	uint64_t end_idx = div_round_up(layer->file->len, layer->cluster_len);
-	int rc = layer->file->is_block ? find_used_end(q, &end_idx) : forget_beyond(q, end_idx);
+	uint64_t end_idx;
+	int rc = qcow2_used_end(q, &end_idx);
 
+	if (!rc && !layer->file->is_block)
+		rc = forget_beyond(q, end_idx);
 	layer->zero_from = layer->file->is_block ? UINT64_MAX : layer->file->len;
 	layer->alloc_end = end_idx << q->cluster_bits;
 	return rc;

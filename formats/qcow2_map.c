@@ -359,3 +359,20 @@ int qcow2_publish(struct layer *layer, const struct mapping *maps, size_t n_maps
 		set_entries(q, &maps[i]);
 	return rc;
 }
+
+int qcow2_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
+		    struct table_need *need)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	uint64_t l2_off = 0;
+	int rc = 0;
+
+	/* With snapshots there may be a table for each disk: qcow2_measure() counts them all. */
+	if (!q->n_snapshots)
+		rc = l2_table_off(q, guest_off, &l2_off, need);
+	if (rc)
+		return rc;
+	*has = l2_off;
+	*end_off = round_down(guest_off, qcow2_l2_span(q)) + qcow2_l2_span(q);
+	return 0;
+}

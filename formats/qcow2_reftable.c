@@ -60,14 +60,8 @@ static int ref_free_now(struct qcow2 *q, uint64_t host_off, uint64_t len)
 	return rc;
 }
 
-struct growth {
-	uint64_t first_idx; /* host cluster where the new blocks begin; the table follows them */
-	uint64_t n_blocks;  /* refcount blocks for the ranges that blocks and table touch */
-	uint64_t table_clusters;
-};
-
-/* Sizes the larger table: half as long again, and enough for itself and its blocks. */
-static void plan_growth(const struct qcow2 *q, struct growth *g)
+/* Half as long again, and enough for itself and its blocks. */
+void qcow2_plan_growth(const struct qcow2 *q, struct qcow2_growth *g)
 {
 	uint64_t old_clusters = div_round_up(q->n_reftable * 8, q->layer.cluster_len);
 	uint64_t end, n_entries;
@@ -90,7 +84,7 @@ static void plan_growth(const struct qcow2 *q, struct growth *g)
 	}
 }
 
-static void install_reftable(struct qcow2 *q, uint8_t *table, const struct growth *g)
+static void install_reftable(struct qcow2 *q, uint8_t *table, const struct qcow2_growth *g)
 {
 	uint64_t table_off = (g->first_idx + g->n_blocks) << q->cluster_bits;
 	/* A table that never became durable has no reader: nothing to wait for. */
@@ -120,14 +114,14 @@ static void install_reftable(struct qcow2 *q, uint8_t *table, const struct growt
 int qcow2_reftable_grow(struct qcow2 *q)
 {
 	uint64_t len, first_range;
-	struct growth g;
+	struct qcow2_growth g;
 	uint8_t *table;
 	int rc = 0;
 
 	/* One switch at a time: the one on its way must be durable first. Callers come again. */
 	if (q->old_reftable_staged)
 		return -EAGAIN;
-	plan_growth(q, &g);
+	qcow2_plan_growth(q, &g);
 	len = g.table_clusters * q->layer.cluster_len;
 	if (len > QCOW2_MAX_REFTABLE_LEN)
 		return -EFBIG;

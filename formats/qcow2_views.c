@@ -207,6 +207,8 @@ int qcow2_views_load(struct qcow2 *q, const char *name, struct err *err)
 	uint64_t n = UINT64_C(1) + q->n_snapshots;
 	int rc;
 
+	qcow2_views_free(q);
+	q->l2_slice_len = MIN(q->layer.cluster_len, TABLE_MAX_LEN);
 	q->layer.pull_len = q->layer.guest_len;
 	if (!q->n_snapshots && q->l2_entry_len == 8)
 		return 0;

@@ -56,8 +56,13 @@ int qed_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent
 int qed_link(struct layer *layer, uint64_t guest_off, uint64_t len, struct table_need *need);
 int qed_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		struct table_need *need);
+int qed_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
+		  struct table_need *need);
 
 /* qed_alloc.c */
+/* Pure, but for a device, where the tables say how far it is used. */
+int qed_measure(struct layer *layer, uint64_t n_data, uint64_t n_tables, uint64_t *end_off,
+		struct err *err);
 int qed_reserve(struct layer *layer, uint64_t len, uint64_t *host_off, uint64_t *got);
 void qed_release(struct layer *layer, uint64_t host_off, uint64_t len);
 /* Space for one L2 table. On a regular file it is known to read zeros. 0, -ENOSPC, -EFBIG. */

@@ -80,3 +80,27 @@ int qed_reserve_table(struct qed *q, uint64_t *host_off)
 	*host_off = off;
 	return 0;
 }
+
+int qed_measure(struct layer *layer, uint64_t n_data, uint64_t n_tables, uint64_t *end_off,
+		struct err *err)
+{
+	struct qed *q = qed_of(layer);
+	struct check_result result = { 0 };
+	uint64_t n_clusters;
+	int rc;
+
+	*end_off = layer->file->len;
+	if (layer->file->is_block) {
+		rc = qed_check(layer, &result, err);
+		if (rc)
+			return rc;
+		*end_off = result.image_end_off;
+	}
+	*end_off = round_up(*end_off, layer->cluster_len);
+	if (__builtin_mul_overflow(n_tables, q->table_clusters, &n_clusters) ||
+	    add_u64(n_clusters, n_data, &n_clusters) ||
+	    n_clusters > (INT64_MAX - *end_off) / layer->cluster_len)
+		return err_set(err, -EFBIG, "the image would grow beyond what QED can hold");
+	*end_off += n_clusters * layer->cluster_len;
+	return 0;
+}

@@ -330,3 +330,17 @@ int qed_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		set_entries(q, &maps[i]);
 	return rc;
 }
+
+int qed_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
+		  struct table_need *need)
+{
+	struct qed *q = qed_of(layer);
+	uint64_t l2_off;
+	int rc = l2_table_off(q, guest_off, &l2_off, need);
+
+	if (rc)
+		return rc;
+	*has = l2_off;
+	*end_off = ((guest_off >> q->l2_bits) + 1) << q->l2_bits;
+	return 0;
+}

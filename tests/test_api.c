@@ -568,3 +568,23 @@ Test(api, create_never_overwrites)
 	cr_assert_eq(bpull_create(scratch("new"), &o, NULL), -EINVAL);
 	cr_assert_neq(access(scratch("new"), F_OK), 0, "a failed create left its file");
 }
+
+Test(api, an_end_event_outlives_the_next_start)
+{
+	struct bpull_disk *disk;
+	struct bpull_event first, second;
+
+	make_overlay("top.qcow2", BPULL_FORMAT_QCOW2, "base.raw");
+	disk = open_disk("top.qcow2");
+	start(disk, 0, BPULL_JOB_START_PAUSED);
+	cr_assert_eq(bpull_job_abort(disk), 0);
+	while (info_of(disk).state != BPULL_JOB_CONCLUDED)
+		cr_assert_eq(bpull_engine_wait(engine, &first, 0, 100), 0);
+	start(disk, 0, 0);
+	first = next_event(disk);
+	cr_assert_eq(first.status, BPULL_JOB_CANCELED, "the first job's end was dropped");
+	second = next_event(disk);
+	cr_assert_eq(second.status, BPULL_JOB_COMPLETED);
+	cr_assert_neq(first.message, second.message, "one event's text became the other's");
+	bpull_disk_close(disk);
+}

@@ -193,7 +193,11 @@ static int create_take(struct create_command *command, int option, char *text)
 				    &value);
 		options->backing_format = value;
 		return code;
-	case 'b': options->backing_name = text; return 0;
+	case 'b':
+		if (!*text)
+			return say_usage("create", "-b: a backing file's name is missing");
+		options->backing_name = text;
+		return 0;
 	case 'o': return create_take_items(command, text);
 	case 'q': command->quiet = true; return 0;
 	default: command->help = true; return 0;
@@ -263,8 +267,10 @@ int create_main(int argc, char **argv)
 		return EXIT_CODE_DONE;
 	}
 	int rc = bpull_create(argv[optind], &command.options, &error);
-	if (rc)
-		return say_failed(&error, rc);
+	if (rc) {
+		code = say_failed(&error, rc);
+		return rc == -EINVAL ? EXIT_CODE_USAGE : code; /* a value out of range */
+	}
 	if (!command.quiet)
 		say_note("%s: created as %s", argv[optind],
 			 bpull_format_name(command.options.format));

@@ -49,8 +49,6 @@ const char *exit_code_hint(int error)
 	case EUCLEAN:
 		return "work on a copy of the image; 'blockpull check' lists the damage it can "
 		       "reach";
-	case ENOSPC:
-	case EDQUOT: return "make room, then run the same command again";
-	default: return NULL;
+	default: return NULL; /* of space, the sentence itself says what to do */
 	}
 }

@@ -9,8 +9,10 @@
  */
 #include "tools/options.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "tools/exit_code.h"
 #include "tools/say.h"
@@ -30,7 +32,22 @@ static void options_unknown(const char *command, const char *typed, const struct
 	struct suggest suggest = { 0 };
 	size_t name_len = strcspn(typed, "=");
 	char *name = strndup(typed, name_len);
+	char all[512] = "";
+	unsigned n_matches = 0;
 
+	for (const struct option *row = table; row->name; row++) {
+		size_t len = strlen(all);
+
+		if (name_len <= 2 || strncmp(row->name, typed + 2, name_len - 2))
+			continue;
+		snprintf(all + len, sizeof(all) - len, "%s--%s", n_matches++ ? ", " : "",
+			 row->name);
+	}
+	if (n_matches > 1 && name) {
+		say_usage(command, "option '%s' is ambiguous: it may be %s", name, all);
+		free(name);
+		return;
+	}
 	for (; name && table->name && name_len > 2; table++)
 		suggest_offer(&suggest, name + 2, table->name);
 	if (suggest.best)
@@ -108,6 +125,10 @@ static int options_allow(struct options_chain *chain, const char *command, const
 	chain->rule_given = true;
 	if (rule != BPULL_BACKING_DIRS)
 		return 0;
+	struct stat st;
+	if (!stat(text, &st) && !S_ISDIR(st.st_mode))
+		return say_usage(command, "%s: '%s' is not a directory; name the one it lies in",
+				 source, text);
 
 	size_t n_dirs = chain->disk.n_allowed_dirs;
 	const char **dirs = reallocarray(chain->dirs, n_dirs + 1, sizeof(*dirs));

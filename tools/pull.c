@@ -219,8 +219,12 @@ static int pull_run(struct pull *pull)
 		return EXIT_CODE_FAILED;
 	}
 	int rc = bpull_engine_open(&pull->options.engine, &pull->engine, &error);
-	if (rc)
-		return say_failed(&error, rc);
+	if (rc) {
+		int failed = say_failed(&error, rc);
+		if (rc == -ENOTSUP && pull->options.engine.io == BPULL_IO_URING)
+			say_hint("use --io=threads, or leave --io out");
+		return failed;
+	}
 
 	int code = 0;
 	progress_open(&pull->progress,

@@ -170,7 +170,10 @@ struct json_object *say_json_text(const char *text)
 int say_finish(int code)
 {
 	/* close() too: some file systems report a full disk only there. */
-	if (fclose(stdout) && !say_stdout_errno && errno != EBADF)
+	if (ferror(stdout))
+		say_stdout_failed();
+	errno = 0;
+	if (fclose(stdout))
 		say_stdout_failed();
 	if (!say_stdout_errno)
 		return code;

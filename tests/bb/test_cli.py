@@ -200,6 +200,28 @@ def closed_streams(d):
             os.unlink(top)
 
 
+@case('a closed stdout is reported')
+def closed_stdout(d):
+    top, _ = images.pair(d)
+    for args in ['--version'], ['--help'], ['info', top], ['map', top], ['check', top], ['measure', top]:
+        result = harness.run('sh', '-c', 'exec "$0" "$@" >&-', harness.blockpull, *args)
+        same(result.rc, FAILED, f'exit code of {args}')
+        check('standard output' in result.err, str(result))
+
+
+@case('slips of the command line are called by their names')
+def slips(d):
+    top, base = images.pair(d)
+    for words, args in [
+            (['-b'], ['create', '-f', 'qcow2', '-b', '', '-F', 'raw', f'{d}/new', '1M']),
+            ([], ['create', '-f', 'qcow2', '-o', 'refcount_bits=3', f'{d}/new', '1M']),
+            ([], ['create', '-f', 'qcow2', '-o', 'cluster_size=1000', f'{d}/new', '1M']),
+            (['ambiguous', '--format', '--force-share'], ['map', '--fo', top]),
+            (['base.img', 'not a directory'], ['map', f'--allow-backing={base}', top])]:
+        result = harness.refused(USAGE, words, *args)
+        check(not os.path.exists(f'{d}/new'), str(result))
+
+
 @case('a full disk behind stdout is reported')
 def dev_full(d):
     top = pair(d)

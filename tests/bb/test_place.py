@@ -147,6 +147,7 @@ def full_disk(d, fmt, io):
     result = harness.run(*namespace, 'sh', '-c', FULL_DISK, 'sh', d, harness.blockpull, fmt, io)
     check(result.rc == 0, str(result))
     check('top.img' in result.err and 'space' in result.err.lower(), f'no word on the space: {result}')
+    same(result.err.count('make room'), 1, 'how often the advice is given')
     os.rename(f'{d}/away.img', f'{d}/base.img')
     before.verify()
 

@@ -96,7 +96,7 @@ def asked_by_name(d, error):
     raw_image(f'{d}/base.img', 1 << 20)
     top = overlay(f'{d}/top.img', 'base.img')
     before = images.Untouched(top, f'{d}/base.img')
-    refused((harness.FAILED, harness.REFUSED), ['io_uring', 'threads'], 'pull', '--io=uring', top, **denying(error))
+    refused((harness.FAILED, harness.REFUSED), ['io_uring', '--io=threads'], 'pull', '--io=uring', top, **denying(error))
     before.verify('although the pull was refused')
 
 

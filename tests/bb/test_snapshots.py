@@ -5,6 +5,7 @@ Random overlays by QEMU's tools: writes, zeros, discards, snapshots and resizes 
 snapshot is read before and after, and must be the same. One case a seed, as
 in test_random_chains.py (BB_SEEDS, BB_FIRST_SEED).
 """
+import json
 import os
 import random
 import shutil
@@ -119,8 +120,10 @@ def pull_and_judge(directory, seed):
     try:
         flat = images.flatten(made.top, 'qcow2', f'{directory}/flat')
         before, base = contents(made.top, directory, made.sizes), Untouched(f'{directory}/base.img')
+        needed = json.loads(bp('measure', '--json', made.top).out)['needed-size']
         bp('pull', f'--io={made.rng.choice(["auto", "threads"])}', made.top)
         judge_pulled(made.top, 'qcow2', flat)
+        check(os.stat(made.top).st_size <= needed, f'{os.stat(made.top).st_size} bytes, measured {needed}')
         base.verify('by the pull')
         os.rename(f'{directory}/base.img', f'{directory}/away.img')
         after = contents(made.top, directory, made.sizes)

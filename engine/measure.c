@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * How much space a pull needs, before it begins: the clusters it may copy are
+ * counted by walking the mappings as the cursor will, and the format says how
+ * far the image reaches when all of them and their tables are taken.
+ *
+ * It is an upper bound: clusters of data that hold nothing but zeros are left
+ * out by the pull, and only reading them would tell. Reading them here was
+ * rejected: it would cost as much as the pull.
+ */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "engine/engine.h"
+#include "io/base.h"
+
+struct walk {
+	struct chain *chain;
+	struct table_cache *cache;
+	struct bpull_engine *engine; /* NULL: nobody else loads tables */
+	uint64_t n_data;             /* overlay clusters to be copied at most */
+	uint64_t n_tables;           /* tables they need */
+	uint64_t copy_bytes;
+	uint64_t table_end_off; /* guest byte up to which a table is there, or counted */
+};
+
+static int load(struct walk *w, struct table_need *need)
+{
+	int rc = table_load_now(w->cache, need);
+
+	if (rc != -EAGAIN || !w->engine)
+		return rc;
+	engine_wait_io(w->engine, 1000); /* another job's load of it is on its way */
+	engine_run(w->engine);
+	return 0;
+}
+
+/* Calls the step until the tables it wants are there. */
+#define NOW(w, rc, call)                                \
+	do {                                            \
+		struct table_need need;                 \
+		while (((rc) = (call)) == TABLE_NEED) { \
+			(rc) = load((w), &need);        \
+			if (rc)                         \
+				break;                  \
+		}                                       \
+	} while (0)
+
+/* Counts the tables for the clusters at [guest_off, end). */
+static int count_tables(struct walk *w, uint64_t guest_off, uint64_t end)
+{
+	struct layer *overlay = w->chain->layers[0];
+
+	for (uint64_t at = MAX(guest_off, w->table_end_off); at < end; at = w->table_end_off) {
+		uint64_t table_end;
+		bool has;
+		int rc;
+
+		NOW(w, rc, overlay->ops->has_table(overlay, at, &has, &table_end, &need));
+		if (rc)
+			return rc;
+		w->n_tables += !has;
+		w->table_end_off = table_end;
+	}
+	return 0;
+}
+
+static int count(struct walk *w, uint64_t guest_off, uint64_t end)
+{
+	const struct layer *overlay = w->chain->layers[0];
+
+	w->n_data += div_round_up(end - guest_off, overlay->cluster_len);
+	w->copy_bytes += end - guest_off;
+	return count_tables(w, guest_off, end);
+}
+
+/* From a cluster's begin that the pull will copy from: whole clusters that are to be copied, or one
+ * that holds pieces known to be zeros. *end is where to look next. */
+static int count_copy(struct walk *w, uint64_t guest_off, uint64_t limit, uint64_t *end)
+{
+	uint32_t cluster_len = w->chain->layers[0]->cluster_len;
+	uint64_t cluster_end = MIN(limit, round_down(guest_off, cluster_len) + cluster_len);
+
+	/* Above a base that stays, zeros may have to be written, too. */
+	if (w->chain->pull_to < w->chain->n_layers) {
+		*end = cluster_end;
+		return count(w, guest_off, *end);
+	}
+	for (uint64_t at = guest_off; at < cluster_end;) {
+		struct extent e;
+		int rc;
+
+		NOW(w, rc, chain_map(w->chain, 1, at, limit - at, &e, &need));
+		if (rc)
+			return rc;
+		at += e.len;
+		if (e.kind == EXTENT_ZERO)
+			continue;
+		*end = MIN(limit, round_up(at, cluster_len));
+		return count(w, guest_off, *end);
+	}
+	*end = cluster_end;
+	return 0;
+}
+
+static int count_all(struct walk *w)
+{
+	uint64_t pull_len = w->chain->layers[0]->pull_len, end;
+
+	for (uint64_t at = 0; at < pull_len; at = end) {
+		enum plan_action action;
+		uint64_t len;
+		int rc;
+
+		NOW(w, rc, plan_next(w->chain, at, pull_len, &action, &len, &need));
+		if (rc)
+			return rc;
+		end = at + len;
+		if (action == PLAN_COPY) {
+			rc = count_copy(w, at, at + len, &end);
+			if (rc)
+				return rc;
+		} else if (action == PLAN_ZERO) {
+			rc = count_tables(w, at, end);
+			if (rc)
+				return rc;
+		}
+	}
+	return 0;
+}
+
+static int measure_walk(struct walk *w, struct bpull_measure *out, struct err *err)
+{
+	struct layer *overlay = w->chain->layers[0];
+	char name[512];
+	int rc;
+
+	*out = (struct bpull_measure){
+		.guest_size = overlay->guest_len,
+		.file_size = overlay->file->len,
+		.needed_size = overlay->file->len,
+		.is_device = overlay->file->is_block,
+		.has_backing = overlay->has_backing,
+	};
+	if (!overlay->has_backing)
+		return 0;
+	rc = overlay->ops->begin_measuring ? overlay->ops->begin_measuring(overlay, err) : 0;
+	if (rc)
+		return rc;
+	rc = count_all(w);
+	if (rc)
+		return err_errno(err, rc, "%s: cannot map the disk",
+				 err_escape(overlay->file->name, strlen(overlay->file->name), name,
+					    sizeof(name)));
+	out->copy_bytes = w->copy_bytes;
+	rc = overlay->ops->measure(overlay, w->n_data, w->n_tables, &out->needed_size, err);
+	if (rc)
+		return rc;
+	if (!out->is_device) {
+		out->needed_size = MAX(out->needed_size, out->file_size);
+		out->growth = out->needed_size - out->file_size;
+	} else if (out->needed_size > out->file_size) {
+		out->missing = out->needed_size - out->file_size;
+	}
+	return 0;
+}
+
+int measure_device(struct bpull_disk *disk, struct err *err)
+{
+	struct walk w = { .chain = disk->chain,
+			  .cache = disk->engine->cache,
+			  .engine = disk->engine };
+	struct layer *overlay = disk_overlay(disk);
+	struct bpull_measure m;
+	char name[512];
+	int rc = measure_walk(&w, &m, err);
+
+	/* begin_writing may mend tables. */
+	table_cache_drop_clean(disk->engine->cache, overlay->file);
+	if (rc == -EUCLEAN) {
+		*err = (struct err){ 0 };
+		return 0; /* begin_writing finds and describes all damage */
+	}
+	if (rc || !m.missing)
+		return rc;
+	return err_set(
+		err, -ENOSPC,
+		"%s: the device is too small: a pull needs up to %" PRIu64 " bytes, %" PRIu64
+		" are available, %" PRIu64 " are missing; nothing was changed: enlarge it",
+		err_escape(overlay->file->name, strlen(overlay->file->name), name, sizeof(name)),
+		m.needed_size, m.file_size, m.missing);
+}
+
+/* Every layer can be read, and the top one can be pulled into. */
+static int refuse(const struct chain *chain, struct err *err)
+{
+	const struct layer *overlay = chain->layers[0];
+	int rc = 0;
+
+	for (unsigned i = 0; !rc && i < chain->n_layers; i++)
+		rc = layer_refuse(chain->layers[i], &chain->layers[i]->unreadable, err);
+	if (!rc && overlay->has_backing)
+		rc = layer_refuse(overlay, &overlay->unwritable, err);
+	return rc;
+}
+
+int bpull_measure(const char *path, const struct bpull_disk_options *options,
+		  struct bpull_measure *result, struct bpull_error *error)
+{
+	struct bpull_disk_options o;
+	struct err err = { 0 };
+	struct look look;
+	int rc;
+
+	if (!options_import(&o, sizeof(o), options) || o.format > BPULL_FORMAT_QED ||
+	    o.backing_format > BPULL_FORMAT_QED || (o.flags & BPULL_DISK_NO_BACKING))
+		return error_fill(error, -EINVAL, "unknown options");
+	o.flags |= BPULL_DISK_READ_ONLY;
+	rc = look_open(&look, path, &o, false, &err);
+	if (rc)
+		return error_export(&err, error);
+	rc = refuse(look.chain, &err);
+	if (!rc) {
+		struct walk w = { .chain = look.chain, .cache = look.cache };
+
+		rc = measure_walk(&w, result, &err);
+	}
+	look_close(&look);
+	return rc ? error_export(&err, error) : 0;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * qcow2: how far an image will reach into its file once so many clusters are
+ * taken. The walk makes the very decisions of qcow2_reserve(), a refcount block
+ * at a time, with the same plan_growth(): a formula was rejected, since where a
+ * refcount table grows depends on where the image ends today.
+ *
+ * The bound is exact when every cluster is taken: taking fewer never ends
+ * farther behind, and space that comes back is handed out again first.
+ */
+#include <errno.h>
+
+#include "formats/qcow2.h"
+
+/* Takes n clusters in the shadow of q, whose alloc_end is moved. */
+static int take_all(const struct qcow2 *q, struct qcow2 *shadow, uint64_t n)
+{
+	uint64_t new_blocks_end = 0; /* ranges below it that lie behind the old end have a block */
+
+	while (n) {
+		uint64_t idx = shadow->layer.alloc_end >> q->cluster_bits;
+		uint64_t block_idx = idx / q->refs_per_block, part;
+
+		if (shadow->layer.alloc_end >= QCOW2_MAX_HOST_OFF)
+			return -EFBIG;
+		if (block_idx >= shadow->n_reftable) {
+			struct qcow2_growth g;
+
+			qcow2_plan_growth(shadow, &g);
+			if (g.table_clusters * q->layer.cluster_len > QCOW2_MAX_REFTABLE_LEN)
+				return -EFBIG;
+			shadow->n_reftable = g.table_clusters * q->layer.cluster_len / 8;
+			shadow->layer.alloc_end += (g.n_blocks + g.table_clusters)
+						   << q->cluster_bits;
+			new_blocks_end = block_idx + g.n_blocks;
+		} else if (block_idx >= new_blocks_end && !qcow2_block_off(q, block_idx)) {
+			shadow->layer.alloc_end += q->layer.cluster_len;
+			new_blocks_end = block_idx + 1;
+		} else {
+			part = MIN(n, (block_idx + 1) * q->refs_per_block - idx);
+			shadow->layer.alloc_end += part << q->cluster_bits;
+			n -= part;
+		}
+	}
+	return 0;
+}
+
+int qcow2_begin_measuring(struct layer *layer, struct err *err)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	char name[512];
+
+	if (q->reftable) /* begin_writing has loaded them */
+		return 0;
+	return qcow2_views_load(
+		q, err_escape(layer->file->name, strlen(layer->file->name), name, sizeof(name)),
+		err);
+}
+
+/* Clusters that the walk's counts stand for: with snapshots each disk may need a table of its own,
+ * and a copy of its own where it has part of a cluster or refcounts are too narrow to share one. */
+static int all_clusters(const struct qcow2 *q, uint64_t n_data, uint64_t n_tables, uint64_t *n)
+{
+	uint64_t n_disks = UINT64_C(1) + q->n_snapshots;
+	bool narrow =
+		q->refcount_order < 6 && n_disks > (UINT64_C(1) << (1u << q->refcount_order)) - 2;
+
+	if (q->n_snapshots && (narrow || q->l2_entry_len == 16) &&
+	    mul_u64(n_data, n_disks, &n_data))
+		return -EFBIG;
+	if (mul_u64(n_tables, n_disks, &n_tables) || add_u64(n_data, n_tables, n))
+		return -EFBIG;
+	return 0;
+}
+
+int qcow2_measure(struct layer *layer, uint64_t n_data, uint64_t n_tables, uint64_t *end_off,
+		  struct err *err)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	bool loaded = q->reftable;
+	struct qcow2 shadow;
+	uint64_t end_idx, n;
+	char name[512];
+	int rc = 0;
+
+	err_escape(layer->file->name, strlen(layer->file->name), name, sizeof(name));
+	if (!loaded)
+		rc = qcow2_reftable_read(q, name, err);
+	if (!rc) {
+		rc = qcow2_used_end(q, &end_idx);
+		if (rc)
+			err_errno(err, rc, "%s: cannot read the refcounts", name);
+	}
+	if (!rc) {
+		shadow = *q;
+		shadow.layer.alloc_end = end_idx << q->cluster_bits;
+		rc = all_clusters(q, n_data, n_tables, &n);
+		if (!rc)
+			rc = take_all(q, &shadow, n);
+		if (rc)
+			err_set(err, rc, "%s: the image would grow beyond what qcow2 can hold",
+				name);
+		else
+			*end_off = shadow.layer.alloc_end;
+	}
+	if (!loaded) {
+		free(q->reftable);
+		q->reftable = NULL;
+	}
+	return rc;
+}

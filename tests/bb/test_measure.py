@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""How much space a pull needs, before it begins: a bound that no pull exceeds and that dense data
+reaches. Devices are judged at the very size that was named, and at one cluster less.
+"""
+import json
+import os
+
+import harness
+import images
+from harness import KIB, MIB, NO_SPACE, Skip, bp, case, check, need, same
+from images import Untouched, overlay, qemu_io, raw_image
+
+SHAPES = {
+    'qcow2': 'cluster_size=64k',
+    'qcow2, small clusters, wide refcounts': 'cluster_size=512,refcount_bits=64',
+    'qcow2, small clusters, narrow refcounts': 'cluster_size=512,refcount_bits=1',
+    'qcow2, large clusters': 'cluster_size=2M',
+    'qcow2, version 2': 'compat=0.10,cluster_size=4k',
+    'QED': 'cluster_size=64k,table_size=4',
+    'QED, small': 'cluster_size=16k,table_size=2',
+}
+
+
+def measure(path, *args):
+    return json.loads(bp('measure', '--json', *args, path).out)
+
+
+def format_of(shape):
+    return 'qed' if shape.startswith('QED') else 'qcow2'
+
+
+def cluster_of(shape):
+    word = SHAPES[shape].split('cluster_size=')[1].split(',')[0]
+    return int(word.rstrip('kM')) * {'k': KIB, 'M': MIB}.get(word[-1], 1)
+
+
+def build(d, shape, top, *data_at, size=12 * MIB):
+    raw_image(f'{d}/base.img', size, *data_at)
+    overlay(top, f'{d}/base.img', format_of(shape), SHAPES[shape], size=size)
+    qemu_io(top, format_of(shape), 'write -P 7 3M 100k')
+
+
+def on_file(d, shape, data_at, slack):
+    """Random bytes need what was measured, to a few clusters: the last one may end early."""
+    top, fmt = f'{d}/top.img', format_of(shape)
+    build(d, shape, top, *data_at)
+    before = Untouched(top, f'{d}/base.img')
+    m = measure(top)
+    before.verify('by measure')
+    same(m['file-size'], os.path.getsize(top), 'file-size')
+    same(m['growth'], m['needed-size'] - m['file-size'], 'growth')
+    check(m['fits'] and not m['device'] and not m['missing'], str(m))
+    images.pulled(top, fmt)
+    left = m['needed-size'] - os.path.getsize(top)
+    check(0 <= left <= slack * cluster_of(shape), f'{left} bytes of the bound are left: {m}')
+    same(measure(top)['growth'], 0, 'growth of an image that stands alone')
+
+
+for name in SHAPES:
+    @case(f'a file grows as measured: {name}', name)
+    def dense(d, shape):
+        on_file(d, shape, [(0, 12 * MIB)], 1)
+
+    @case(f'a file grows as measured: {name}, scattered data', name)
+    def scattered(d, shape):
+        on_file(d, shape, [(at * 300 * KIB, 8 * KIB) for at in range(40)], 3)
+
+
+@case('zeros written out are within the bound')
+def zeros(d):
+    top = f'{d}/top.img'
+    build(d, 'qcow2', top, (0, MIB))
+    with open(f'{d}/base.img', 'r+b') as base:
+        base.seek(4 * MIB)
+        base.write(bytes(4 * MIB))
+    m = measure(top)
+    check(m['copy-bytes'] >= 5 * MIB, f'data of zeros may have to be copied: {m}')
+    images.pulled(top, 'qcow2')
+    check(os.path.getsize(top) + 3 * MIB < m['needed-size'], str(m))
+
+
+def attach(path):
+    attached = harness.run('losetup', '--find', '--show', path)
+    if attached.rc:
+        raise Skip('may not attach a loop device')
+    return attached.out.strip()
+
+
+def detach(device):
+    harness.run('losetup', '--detach', device)
+
+
+def resized(d, path, size):
+    """The device's content at another size, as a device."""
+    copy = f'{d}/{size}.img'
+    harness.run('cp', '--sparse=always', path, copy)
+    os.truncate(copy, size)
+    return copy, attach(copy)
+
+
+def on_device(d, shape):
+    need('losetup')
+    fmt, store = format_of(shape), f'{d}/store'
+    build(d, shape, store)  # not on the device: QEMU makes no QED image there
+    os.truncate(store, 64 * MIB)
+    device = attach(store)
+    try:
+        m = measure(device, '--allow-backing=any')
+        flat = images.flatten(device, fmt, f'{d}/flat')
+        check(m['device'] and m['fits'], str(m))
+        same(m['file-size'], 64 * MIB, "the device's size")
+    finally:
+        detach(device)
+    small, device = resized(d, store, m['needed-size'] - cluster_of(shape))
+    try:
+        before = images.digest(small)
+        less = measure(device, '--allow-backing=any')
+        check(not less['fits'] and less['missing'] == cluster_of(shape), str(less))
+        result = bp('pull', '--allow-backing=any', device, rc=NO_SPACE)
+        for number in less['needed-size'], less['file-size'], less['missing']:
+            check(str(number) in result.err, f'{number} is not said: {result}')
+    finally:
+        detach(device)
+    same(images.digest(small), before, 'bytes of the device that is too small')
+    _, device = resized(d, store, m['needed-size'])
+    try:
+        bp('pull', '--allow-backing=any', device)
+        images.judge_pulled(device, fmt, flat)
+    finally:
+        detach(device)
+
+
+for name in SHAPES:
+    @case(f'a device of just the size needed: {name}', name)
+    def exact_device(d, shape):
+        on_device(d, shape)
+
+
+@case('an unknown autoclear bit is still there when a device is too small')
+def autoclear_kept(d):
+    need('losetup')
+    store = f'{d}/store'
+    build(d, 'qcow2', store)
+    os.truncate(store, 8 * MIB)
+    images.patch(store, 88, (1 << 40).to_bytes(8, 'big'))
+    device = attach(store)
+    try:
+        before = images.digest(store)
+        bp('pull', '--allow-backing=any', device, rc=NO_SPACE)
+    finally:
+        detach(device)
+    same(images.digest(store), before, 'bytes of the device')
+
+
+if __name__ == '__main__':
+    harness.main()
