@@ -210,12 +210,25 @@ enum bpull_job_flags {
 	BPULL_JOB_START_PAUSED = 1 << 1,
 };
 
+/* How copied clusters are written. */
+enum bpull_compression {
+	BPULL_COMPRESSION_NONE = 0, /* plain */
+	BPULL_COMPRESSION_OWN = 1,  /* compressed, of the type the image has */
+	BPULL_COMPRESSION_ZLIB = 2,
+	BPULL_COMPRESSION_ZSTD = 3,
+};
+
 struct bpull_job_options {
 	size_t size;        /* sizeof(struct bpull_job_options) */
 	uint32_t flags;     /* enum bpull_job_flags */
 	uint64_t bandwidth; /* of this job alone, bytes/s; 0: unlimited */
 	uint64_t burst;     /* 0: bandwidth / 10 */
 	const char *base;   /* must be NULL in this version: the whole chain is pulled */
+	/* qcow2 only. A type that is not the image's becomes it (before anything is copied), where
+	 * no cluster is compressed yet and the header has room for it: else -ENOTSUP. Clusters
+	 * that don't shrink by a sector are stored plain. Bandwidth counts guest bytes. */
+	uint32_t compression;       /* enum bpull_compression */
+	uint32_t compression_level; /* zlib 1-9, zstd 1-19; 0: the type's default (6, 3) */
 };
 
 struct bpull_job_info {

@@ -20,6 +20,25 @@ static bool is_running(struct bpull_disk *disk)
 	return running;
 }
 
+/* Refuses before anything is written. */
+static int check_compression(struct layer *overlay, const struct bpull_job_options *o,
+			     struct err *err)
+{
+	char name[512];
+
+	if (o->compression == BPULL_COMPRESSION_NONE)
+		return 0;
+	if (!overlay->ops->may_compress)
+		return err_set(
+			err, -ENOTSUP,
+			"%s: %s images have no compressed clusters; pull without compression",
+			err_escape(overlay->file->name, strlen(overlay->file->name), name,
+				   sizeof(name)),
+			overlay->ops->name);
+	return overlay->ops->may_compress(overlay, (enum layer_compression)o->compression,
+					  o->compression_level, err);
+}
+
 static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
 {
 	struct layer *overlay = disk_overlay(disk);
@@ -39,7 +58,13 @@ static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, s
 		return rc;
 	if (!overlay->ops->publish)
 		return err_set(err, -ENOTSUP, "a raw image has no backing file to pull");
-	return overlay->ops->begin_writing(overlay, err);
+	rc = check_compression(overlay, o, err);
+	if (!rc)
+		rc = overlay->ops->begin_writing(overlay, err);
+	if (!rc && o->compression != BPULL_COMPRESSION_NONE)
+		rc = overlay->ops->set_compression(overlay, (enum layer_compression)o->compression,
+						   err);
+	return rc;
 }
 
 int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *options,
@@ -49,7 +74,8 @@ int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *opt
 	struct err err = { 0 };
 
 	if (!options_import(&o, sizeof(o), options) ||
-	    (o.flags & ~(BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_START_PAUSED)))
+	    (o.flags & ~(BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_START_PAUSED)) ||
+	    o.compression > BPULL_COMPRESSION_ZSTD || (o.compression_level && !o.compression))
 		return error_fill(error, -EINVAL, "unknown job options");
 	if (is_running(disk))
 		return error_fill(error, -EBUSY, "a job runs on this disk already");

@@ -2,7 +2,7 @@
 /*
  * Copying one run from the chain into the overlay:
  *
- *   LOCK -> MAP -> CHARGE -> READ -> DECODE -> WRITE -> PUBLISH -> over
+ *   LOCK -> MAP -> CHARGE -> READ -> DECODE [-> COMPRESS] -> WRITE -> PUBLISH -> over
  *
  * A run is many small clusters in one buffer, or one cluster larger than the
  * buffer in pieces (MAP..WRITE once a piece). It maps under its lock, so that
@@ -60,6 +60,11 @@ int populate_start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, vo
 	return 0;
 }
 
+enum populate_phase populate_after_read(const struct populate *p)
+{
+	return p->op.disk->job.compress ? POPULATE_COMPRESS : POPULATE_WRITE;
+}
+
 void populate_free_requests(struct populate *p)
 {
 	free(p->reqs);
@@ -84,6 +89,7 @@ static void over(struct populate *p)
 	*(p->prev ? &p->prev->next : &job->runs_first) = p->next;
 	*(p->next ? &p->next->prev : &job->runs_last) = p->prev;
 	populate_free_requests(p);
+	populate_free_compress(p);
 	buf_put(p->op.engine->bufs, p->buf);
 	free(p->maps);
 	free(p);
@@ -99,12 +105,13 @@ static void populate_fail(struct op *op)
 		const struct mapping *map = &p->maps[p->n_maps];
 
 		op->disk->job.abandoned_end =
-			MAX(op->disk->job.abandoned_end, map->host_off + map->len);
+			MAX(op->disk->job.abandoned_end, map->host_off + mapping_host_len(map));
 		/* Nothing refers to it; on a full disk the tables of what was copied need the room.
 		 * A poisoned disk is not touched any more (I7). */
 		if (!op->disk->poisoned)
-			file_discard(overlay->file, map->host_off, map->len);
-		overlay->ops->release(overlay, map->host_off, map->len);
+			file_discard(overlay->file, map->host_off, mapping_host_len(map));
+		if (!map->comp_len)
+			overlay->ops->release(overlay, map->host_off, map->len);
 	}
 	op->disk->job.given_up_off = MIN(op->disk->job.given_up_off, p->guest_off);
 	if (op->error != -ECANCELED)
@@ -147,7 +154,7 @@ static enum step map(struct populate *p)
 		p->plan.len = p->unit;
 		p->plan.guest_off = at;
 		p->plan.n_parts = p->plan.data_len = 0;
-		p->phase = POPULATE_WRITE;
+		p->phase = populate_after_read(p);
 		return STEP_NEXT;
 	}
 	rc = plan_next(disk->chain, at, end, &action, &unallocated, &need);
@@ -197,7 +204,8 @@ static enum step publish(struct populate *p)
 	int rc = p->op.disk->poisoned;
 
 	for (size_t i = 0; i < p->n_maps; i++)
-		overlay->file->len = MAX(overlay->file->len, p->maps[i].host_off + p->maps[i].len);
+		overlay->file->len = MAX(overlay->file->len,
+					 p->maps[i].host_off + mapping_host_len(&p->maps[i]));
 	/* The data is written, not durable: a barrier must come before what points at it (I1). */
 	if (p->n_maps)
 		p->op.disk->undurable = true;
@@ -220,6 +228,7 @@ static enum step populate_step(struct op *op)
 	case POPULATE_CHARGE: return populate_charge(p);
 	case POPULATE_READ: return populate_read(p);
 	case POPULATE_DECODE: return populate_decode(p);
+	case POPULATE_COMPRESS: return populate_compress(p);
 	case POPULATE_WRITE: return populate_write(p);
 	case POPULATE_FILL: return populate_fill(p);
 	case POPULATE_PUBLISH: return publish(p);

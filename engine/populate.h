@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The state of one copy run, shared by op_populate.c (its life and most
- * phases) and populate_charge.c, populate_read.c and populate_write.c.
+ * phases) and populate_charge.c, populate_read.c, populate_compress.c and
+ * populate_write.c.
  */
 #ifndef BLOCKPULL_POPULATE_H
 #define BLOCKPULL_POPULATE_H
@@ -11,14 +12,15 @@
 #include "engine/range_lock.h"
 
 enum populate_phase {
-	POPULATE_LOCK,    /* the clusters, exclusively, FIFO */
-	POPULATE_MAP,     /* plan the run, or the next piece, under the lock */
-	POPULATE_CHARGE,  /* wait for tokens */
-	POPULATE_READ,    /* into the buffer; compressed input beside it */
-	POPULATE_DECODE,  /* on the workers, into the buffer */
-	POPULATE_WRITE,   /* find zeros, reserve, write */
-	POPULATE_FILL,    /* large cluster: pieces of zeros that must be written */
-	POPULATE_PUBLISH, /* in-memory tables; marks them dirty */
+	POPULATE_LOCK,     /* the clusters, exclusively, FIFO */
+	POPULATE_MAP,      /* plan the run, or the next piece, under the lock */
+	POPULATE_CHARGE,   /* wait for tokens */
+	POPULATE_READ,     /* into the buffer; compressed input beside it */
+	POPULATE_DECODE,   /* on the workers, into the buffer */
+	POPULATE_COMPRESS, /* on the workers, in place: jobs that compress only */
+	POPULATE_WRITE,    /* find zeros, reserve, write */
+	POPULATE_FILL,     /* large cluster: pieces of zeros that must be written */
+	POPULATE_PUBLISH,  /* in-memory tables; marks them dirty */
 	POPULATE_OVER,
 };
 
@@ -58,6 +60,13 @@ struct populate {
 	struct mapping *maps; /* reserved, then published */
 	size_t n_maps, maps_cap;
 
+	/* populate_compress.c; NULL in jobs that don't compress. */
+	uint32_t *comp_lens; /* for each cluster of the run: bytes in whole sectors, 0: plain */
+	struct encode *encodes;
+	struct iovec *iovs;
+	uint8_t *whole;       /* all of a cluster larger than the buffer */
+	uint32_t encode_held; /* counted in engine->comp_len */
+
 	uint64_t copied_len, zero_len, left_out_len;
 	struct populate *prev, *next; /* the job's runs in flight */
 	struct populate *next_throttled;
@@ -75,11 +84,27 @@ static inline bool populate_in_pieces(const struct populate *p)
 /* Frees requests, compressed input and decodes; none is in flight. */
 void populate_free_requests(struct populate *p);
 
-/* populate_charge.c, populate_read.c, populate_write.c: the phases of those names. */
+/* Frees what compressing took; no request is in flight. */
+void populate_free_compress(struct populate *p);
+/* What comes when the run's bytes are there. */
+enum populate_phase populate_after_read(const struct populate *p);
+
+/* populate_write.c, for populate_compress.c too. */
+/* Remembers a reservation: 0 or -ENOMEM. */
+int populate_add_map(struct populate *p, uint64_t guest_off, uint64_t len, uint64_t host_off);
+/* Reserves plain clusters for [off, off + len) of the run, and moves reserved_to on behind what
+ * succeeded. 0, TABLE_NEED or -errno. */
+int populate_reserve(struct populate *p, uint32_t off, uint32_t len);
+/* Guest bytes of [off, off + len) of the run: the last cluster may reach behind the guest's end. */
+uint64_t populate_guest_bytes(const struct populate *p, uint64_t off, uint64_t len);
+
+/* populate_charge.c, populate_read.c, populate_compress.c, populate_write.c: the phases of those names. */
 enum step populate_charge(struct populate *p);
 enum step populate_read(struct populate *p);
 enum step populate_decode(struct populate *p);
+enum step populate_compress(struct populate *p);
 enum step populate_write(struct populate *p);
+enum step populate_write_compressed(struct populate *p);
 enum step populate_fill(struct populate *p);
 /* A reservation or a publication gave rc: waits for a table (TABLE_NEED, p->need) or for the commit
  * in flight (-EAGAIN), then the phase runs again; else puts the run in error. */

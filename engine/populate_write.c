@@ -13,7 +13,7 @@
 #include "engine/zero.h"
 #include "io/base.h"
 
-static int add_map(struct populate *p, uint64_t guest_off, uint64_t len, uint64_t host_off)
+int populate_add_map(struct populate *p, uint64_t guest_off, uint64_t len, uint64_t host_off)
 {
 	if (p->n_maps == p->maps_cap) {
 		size_t cap = p->maps_cap ? p->maps_cap * 2 : 8;
@@ -24,13 +24,13 @@ static int add_map(struct populate *p, uint64_t guest_off, uint64_t len, uint64_
 		p->maps = maps;
 		p->maps_cap = cap;
 	}
-	p->maps[p->n_maps++] = (struct mapping){ guest_off, len, host_off, false };
+	p->maps[p->n_maps++] = (struct mapping){ guest_off, len, host_off, false, 0 };
 	return 0;
 }
 
 /* Reserves space for [off, off + len) of the run and remembers where. A format gives less than
  * asked at the end of a refcount block's range: then in more than one stretch. */
-static int reserve(struct populate *p, uint32_t off, uint32_t len)
+int populate_reserve(struct populate *p, uint32_t off, uint32_t len)
 {
 	struct layer *overlay = disk_overlay(p->op.disk);
 	int rc = overlay->ops->link(overlay, p->guest_off + off, len, &p->need);
@@ -43,7 +43,7 @@ static int reserve(struct populate *p, uint32_t off, uint32_t len)
 		rc = overlay->ops->reserve(overlay, len, &host_off, &got);
 		if (rc)
 			return rc;
-		rc = add_map(p, p->guest_off + off, got, host_off);
+		rc = populate_add_map(p, p->guest_off + off, got, host_off);
 		if (rc) {
 			overlay->ops->release(overlay, host_off, got);
 			return rc;
@@ -56,8 +56,7 @@ static int reserve(struct populate *p, uint32_t off, uint32_t len)
 	return 0;
 }
 
-/* Guest bytes of [off, off + len) of the run: the last cluster may reach behind the guest's end. */
-static uint64_t guest_bytes(const struct populate *p, uint64_t off, uint64_t len)
+uint64_t populate_guest_bytes(const struct populate *p, uint64_t off, uint64_t len)
 {
 	uint64_t guest_len = disk_overlay(p->op.disk)->guest_len, at = p->guest_off + off;
 
@@ -79,10 +78,10 @@ static int reserve_stretches(struct populate *p)
 			if (zero_is(p->buf + end, p->cluster_len) != zero)
 				break;
 		if (zero) {
-			p->zero_len += guest_bytes(p, off, end - off);
+			p->zero_len += populate_guest_bytes(p, off, end - off);
 			p->left_out_len += plan_data_in(&p->plan, off, end - off);
 		} else {
-			rc = reserve(p, off, end - off);
+			rc = populate_reserve(p, off, end - off);
 			if (rc)
 				return rc;
 		}
@@ -111,8 +110,8 @@ static enum step submit_writes(struct populate *p)
 	struct file *file = disk_overlay(p->op.disk)->file;
 
 	for (size_t i = 0; i < p->n_maps; i++)
-		p->copied_len +=
-			guest_bytes(p, p->maps[i].guest_off - p->guest_off, p->maps[i].len);
+		p->copied_len += populate_guest_bytes(p, p->maps[i].guest_off - p->guest_off,
+						      p->maps[i].len);
 
 	p->phase = POPULATE_PUBLISH;
 	if (!p->n_maps)
@@ -163,7 +162,7 @@ static enum step write_piece(struct populate *p)
 	bool zero = !p->plan.n_parts || zero_is(p->buf, p->unit);
 
 	if (!zero && !p->n_maps) {
-		int rc = reserve(p, 0, p->cluster_len);
+		int rc = populate_reserve(p, 0, p->cluster_len);
 
 		if (rc)
 			return populate_hold(p, rc);
@@ -185,7 +184,7 @@ enum step populate_fill(struct populate *p)
 	unsigned n_pieces = p->cluster_len / p->unit;
 
 	if (!p->n_maps) {
-		p->zero_len = guest_bytes(p, 0, p->cluster_len);
+		p->zero_len = populate_guest_bytes(p, 0, p->cluster_len);
 		p->phase = POPULATE_PUBLISH;
 		return STEP_NEXT;
 	}
@@ -196,7 +195,7 @@ enum step populate_fill(struct populate *p)
 			return write_one(p, p->maps[0].host_off + i * p->unit);
 		}
 	p->left_out_len = 0;
-	p->copied_len = guest_bytes(p, 0, p->cluster_len);
+	p->copied_len = populate_guest_bytes(p, 0, p->cluster_len);
 	p->phase = POPULATE_PUBLISH;
 	return STEP_NEXT;
 }
@@ -207,5 +206,7 @@ enum step populate_write(struct populate *p)
 		op_set_error(&p->op, p->op.disk->poisoned, NULL, p->guest_off, false);
 		return STEP_NEXT;
 	}
+	if (p->op.disk->job.compress)
+		return populate_write_compressed(p);
 	return populate_in_pieces(p) ? write_piece(p) : write_run(p);
 }

@@ -57,6 +57,22 @@ struct mapping {
 	uint64_t len;
 	uint64_t host_off; /* reserved space holding the data; unused for zeros */
 	bool is_zero;
+	/* One whole guest cluster, compressed: bytes of it at host_off, in whole sectors; else 0. */
+	uint32_t comp_len;
+};
+
+/* Bytes of the file that hold the mapping's data. */
+static inline uint64_t mapping_host_len(const struct mapping *map)
+{
+	return map->comp_len ? map->comp_len : map->len;
+}
+
+/* How copied clusters are compressed. Values are those of enum bpull_compression. */
+enum layer_compression {
+	COMPRESSION_NONE,
+	COMPRESSION_OWN, /* as the image's own compressed clusters */
+	COMPRESSION_ZLIB,
+	COMPRESSION_ZSTD,
 };
 
 /* What `info` tells of an image beside its geometry. Strings are static. */
@@ -123,6 +139,21 @@ struct layer_ops {
 	int (*reserve)(struct layer *layer, uint64_t len, uint64_t *host_off, uint64_t *got);
 	/* Gives unpublished space back. */
 	void (*release)(struct layer *layer, uint64_t host_off, uint64_t len);
+	/* Compressed clusters; all four are NULL where the format can't have them. */
+	/* Blocking, changes nothing: can clusters be compressed so? -ENOTSUP or -EINVAL (a level
+	 * the type does not have; 0: its default) with a sentence. */
+	int (*may_compress)(struct layer *layer, enum layer_compression type, unsigned level,
+			    struct err *err);
+	/* Blocking, after may_compress() and begin_writing(): records the type, durably. */
+	int (*set_compression)(struct layer *layer, enum layer_compression type, struct err *err);
+	/* Compresses one cluster into at most out_cap bytes. Pure; any thread. How many; 0: they
+	 * are not enough; -ENOMEM. */
+	int (*encode)(const struct layer *layer, unsigned level, const void *in, void *out,
+		      size_t out_cap);
+	/* Reserves space for one compressed cluster, at least a sector shorter than a plain one,
+	 * rounded up to sectors. There is no way to give it back: what is never published is not
+	 * accounted. Errors as reserve(). */
+	int (*reserve_bytes)(struct layer *layer, uint32_t len, uint64_t *host_off);
 	/* Makes the mappings visible in memory and marks what must be written, by stage; the data
 	 * is already written. Every range must still be unallocated. Changes nothing a reader could
 	 * see before it returns 0. 0, TABLE_NEED or -errno. */

@@ -3,7 +3,8 @@
  * The private state of one open qcow2 image, shared by the files qcow2*.c:
  * qcow2.c (open, validate, detach), qcow2_ext.c (header extensions),
  * qcow2_map.c (lookup and publish), qcow2_alloc.c (space and refcounts),
- * qcow2_compressed.c (decode), qcow2_check.c, qcow2_create.c.
+ * qcow2_compressed.c (decode), qcow2_encode.c, qcow2_comp_alloc.c (where
+ * compressed clusters go), qcow2_check.c, qcow2_create.c.
  */
 #ifndef BLOCKPULL_QCOW2_H
 #define BLOCKPULL_QCOW2_H
@@ -57,6 +58,12 @@ struct qcow2 {
 	bool old_reftable_staged;
 	struct gaps unfreed; /* replaced ones, durably, whose clusters are still counted */
 	struct gaps gaps;    /* reserved space that came back */
+
+	/* qcow2_comp_alloc.c: space taken for compressed clusters, from where it is free. */
+	struct qcow2_comp_tail {
+		uint64_t off, end; /* host bytes; off is at a sector */
+		uint64_t n_refs;   /* given out to the host cluster that off lies inside of */
+	} comp_tail;
 };
 
 static inline struct qcow2 *qcow2_of(const struct layer *layer)
@@ -96,6 +103,8 @@ void qcow2_ref_take(struct qcow2 *q, uint64_t host_off, uint64_t len);
 uint64_t qcow2_block_off(const struct qcow2 *q, uint64_t block_idx);
 /* Makes the cluster at host_off an empty refcount block, in memory. 0 or -ENOMEM. */
 int qcow2_new_block(struct qcow2 *q, uint64_t host_off);
+/* The refcount of one cluster whose block exists. 0, TABLE_NEED or -errno. */
+int qcow2_ref_get(struct qcow2 *q, uint64_t cluster_idx, uint64_t *value, struct table_need *need);
 /* Sets the refcount of n clusters from cluster_idx on; their slices are cached. */
 void qcow2_ref_set(struct qcow2 *q, uint64_t cluster_idx, uint64_t n, uint64_t value);
 /* How many of `want` clusters fit behind alloc_end; 0: none, and qcow2_no_room() says why. */
@@ -113,6 +122,24 @@ void qcow2_reftable_durable(struct layer *layer);
 
 /* qcow2_compressed.c */
 int qcow2_decode(const struct layer *layer, const void *in, size_t in_len, void *out);
+
+/* qcow2_encode.c */
+int qcow2_encode(const struct layer *layer, unsigned level, const void *in, void *out,
+		 size_t out_cap);
+int qcow2_may_compress(struct layer *layer, enum layer_compression type, unsigned level,
+		       struct err *err);
+int qcow2_set_compression(struct layer *layer, enum layer_compression type, struct err *err);
+
+/* qcow2_comp_alloc.c */
+int qcow2_reserve_bytes(struct layer *layer, uint32_t len, uint64_t *host_off);
+/* For a mapping with comp_len. Are the refcounts it will raise by `weight` (references to it)
+ * cached, and is there room in them? 0, TABLE_NEED or -errno. */
+int qcow2_comp_ref_need(struct qcow2 *q, const struct mapping *map, uint64_t weight,
+			struct table_need *need);
+/* Raises them; qcow2_comp_ref_need() said 0. */
+void qcow2_comp_ref_raise(struct qcow2 *q, const struct mapping *map, uint64_t weight);
+/* Its L2 entry. */
+uint64_t qcow2_comp_entry(const struct qcow2 *q, const struct mapping *map);
 
 /* qcow2_check.c */
 int qcow2_check(struct layer *layer, struct check_result *result, struct err *err);

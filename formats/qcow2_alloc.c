@@ -61,6 +61,17 @@ int qcow2_ref_need(struct qcow2 *q, uint64_t host_off, uint64_t len, struct tabl
 	return 0;
 }
 
+int qcow2_ref_get(struct qcow2 *q, uint64_t cluster_idx, uint64_t *value, struct table_need *need)
+{
+	struct table *slice;
+	int rc = ref_slice(q, cluster_idx, &slice, need);
+
+	if (!rc)
+		*value = qcow2_refcount_get(slice->bytes, cluster_idx % slice_refs(q),
+					    q->refcount_order);
+	return rc;
+}
+
 void qcow2_ref_set(struct qcow2 *q, uint64_t cluster_idx, uint64_t n, uint64_t value)
 {
 	while (n) {

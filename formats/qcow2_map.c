@@ -216,6 +216,8 @@ static int publish_prepare(struct qcow2 *q, const struct mapping *map, struct ta
 			if (be64(l2->bytes + byte + i * q->l2_entry_len))
 				return -EEXIST;
 	}
+	if (map->comp_len)
+		return qcow2_comp_ref_need(q, map, 1, need);
 	return map->is_zero ? 0 : qcow2_ref_need(q, map->host_off, map->len, need);
 }
 
@@ -296,10 +298,14 @@ static void set_entries(struct qcow2 *q, const struct mapping *map)
 		assert(!rc);
 		for (uint64_t i = 0; i < n; i++, host_off += q->layer.cluster_len)
 			put_be64(l2->bytes + byte + i * q->l2_entry_len,
-				 map->is_zero ? QCOW2_ZERO : host_off | QCOW2_COPIED);
+				 map->comp_len  ? qcow2_comp_entry(q, map)
+				 : map->is_zero ? QCOW2_ZERO
+						: host_off | QCOW2_COPIED);
 		table_mark_dirty(q->layer.cache, l2, byte, n * q->l2_entry_len, STAGE_TABLE);
 	}
-	if (!map->is_zero)
+	if (map->comp_len)
+		qcow2_comp_ref_raise(q, map, 1);
+	else if (!map->is_zero)
 		qcow2_ref_take(q, map->host_off, map->len);
 }
 

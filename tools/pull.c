@@ -98,7 +98,7 @@ static void pull_start_next(struct pull *pull)
 {
 	struct pull_image *image = &pull->images[pull->next_idx++];
 	progress_clear(&pull->progress);
-	pull_image_start(image, pull->engine, &pull->options.chain.disk);
+	pull_image_start(image, pull->engine, &pull->options.chain.disk, &pull->options.job);
 	if (image->state == PULL_ENDED) {
 		pull_report_end(pull, image);
 		return;

@@ -16,6 +16,7 @@
 struct pull_options {
 	struct options_chain chain;
 	struct bpull_engine_options engine;
+	struct bpull_job_options job;
 	enum progress_mode progress;
 	bool json, dry_run, quiet, help;
 	unsigned n_jobs;
@@ -51,7 +52,8 @@ struct pull_plan {
 
 /* Opens the image and starts its job. What fails is kept in the image, which has ended then. */
 void pull_image_start(struct pull_image *image, struct bpull_engine *engine,
-		      const struct bpull_disk_options *options);
+		      const struct bpull_disk_options *options,
+		      const struct bpull_job_options *job);
 /* Takes the end of its job and closes it. `signal` is what asked for a stop, or 0. */
 void pull_image_conclude(struct pull_image *image, const struct bpull_event *event, int signal);
 /* Ends an image that was not begun, or must be given up, because of a signal. */

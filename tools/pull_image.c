@@ -54,14 +54,14 @@ static int pull_image_open(struct pull_image *image, struct bpull_engine *engine
 }
 
 void pull_image_start(struct pull_image *image, struct bpull_engine *engine,
-		      const struct bpull_disk_options *options)
+		      const struct bpull_disk_options *options, const struct bpull_job_options *job)
 {
 	struct bpull_disk_options own = *options;
 	own.user_data = image;
 	image->state = PULL_RUNNING;
 	int rc = pull_image_open(image, engine, &own);
 	if (!rc && !stop_signal())
-		rc = bpull_job_start(image->disk, NULL, &image->error);
+		rc = bpull_job_start(image->disk, job, &image->error);
 	if (rc)
 		pull_image_fail(image, rc);
 	else if (stop_signal())

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "tools/commands.h"
+#include "tools/compression.h"
 #include "tools/exit_code.h"
 #include "tools/pull.h"
 #include "tools/say.h"
@@ -28,6 +29,9 @@ const char pull_help[] =
 	"  --burst SIZE         bytes that may follow an idle time at once\n"
 	"                       (default: a tenth of a second's worth)\n"
 	"  -j, --jobs N         pull N images at once (default 1)\n"
+	"  --compress[=TYPE[:LEVEL]]\n"
+	"                       write what is copied compressed (qcow2): zlib (level 1-9),\n"
+	"                       zstd (1-19); default: the image's own type\n"
 	"  --allow-backing DIR  backing files may lie below DIR too, not only below the\n"
 	"                       image's own directory; repeatable; 'any': anywhere;\n"
 	"                       'none': nowhere (default: BLOCKPULL_ALLOW_BACKING)\n"
@@ -49,6 +53,7 @@ const char pull_help[] =
 enum {
 	PULL_BANDWIDTH = OPTIONS_OWN,
 	PULL_BURST,
+	PULL_COMPRESS,
 	PULL_HOLES,
 	PULL_IO,
 	PULL_PROGRESS,
@@ -59,6 +64,7 @@ static const struct option pull_table[] = {
 	{ "bandwidth", required_argument, NULL, PULL_BANDWIDTH },
 	{ "burst", required_argument, NULL, PULL_BURST },
 	{ "jobs", required_argument, NULL, 'j' },
+	{ "compress", optional_argument, NULL, PULL_COMPRESS },
 	OPTIONS_CHAIN,
 	{ "holes", required_argument, NULL, PULL_HOLES },
 	{ "io", required_argument, NULL, PULL_IO },
@@ -127,6 +133,9 @@ static int pull_take(struct pull_options *options, int option, const char *text)
 				    &options->engine.bandwidth);
 	case PULL_BURST:
 		return options_size("pull", "--burst", text, SIZE_BYTES, &options->engine.burst);
+	case PULL_COMPRESS:
+		return compression_parse("pull", text, &options->job.compression,
+					 &options->job.compression_level);
 	case PULL_HOLES:
 	case PULL_IO:
 	case PULL_PROGRESS: return pull_take_words(options, option, text);
@@ -142,7 +151,9 @@ static int pull_take(struct pull_options *options, int option, const char *text)
 int pull_options_parse(struct pull_options *options, int argc, char **argv)
 {
 	int option;
-	*options = (struct pull_options){ .engine.size = sizeof(options->engine), .n_jobs = 1 };
+	*options = (struct pull_options){ .engine.size = sizeof(options->engine),
+					  .job.size = sizeof(options->job),
+					  .n_jobs = 1 };
 	while ((option = options_next(argc, argv, ":f:hj:nq", pull_table)) != -1) {
 		if (option == '?')
 			return EXIT_CODE_USAGE;

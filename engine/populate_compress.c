@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A copy run that is written compressed: between DECODE and WRITE the workers
+ * compress each cluster that holds something, in its own place in the run's
+ * buffer (a compressed cluster is shorter by a sector at least, or stays as it
+ * is), so that a run needs no second buffer. A cluster larger than the run's
+ * buffer is gathered piece by piece in one of its own length.
+ *
+ * The limiter is charged for guest bytes read, compressed or not: the rate is
+ * there for the sake of the chain's disks and their readers.
+ * Compressing in the backend's write path was rejected: space is reserved by
+ * length, so the length must be known before.
+ */
+#include <errno.h>
+
+#include "engine/engine.h"
+#include "engine/populate.h"
+#include "engine/zero.h"
+#include "io/base.h"
+
+/* Clusters are given to workers by so many bytes. */
+#define ENCODE_LEN (64 * KiB)
+#define SECTOR_LEN 512u
+#define COMP_ZERO  UINT32_MAX /* comp_lens[]: the cluster is all zeros */
+
+struct encode {
+	struct io_req req;
+	struct populate *run;
+	uint32_t first, n; /* clusters of the run */
+};
+
+static uint32_t run_len(const struct populate *p)
+{
+	return populate_in_pieces(p) ? p->cluster_len : p->plan.len;
+}
+
+static uint8_t *run_bytes(const struct populate *p)
+{
+	return p->whole ? p->whole : p->buf;
+}
+
+void populate_free_compress(struct populate *p)
+{
+	free(p->comp_lens);
+	free(p->encodes);
+	free(p->iovs);
+	free(p->whole);
+	p->op.engine->comp_len -= p->encode_held;
+	p->encode_held = 0;
+}
+
+/* ---- COMPRESS ---- */
+
+/* Compresses one cluster in its place. 0 or -errno. */
+static int encode_cluster(const struct populate *p, uint32_t idx, uint8_t *scratch)
+{
+	struct layer *overlay = disk_overlay(p->op.disk);
+	uint8_t *bytes = run_bytes(p) + (size_t)idx * p->cluster_len;
+	uint32_t cap = p->cluster_len - SECTOR_LEN, len;
+	int n;
+
+	p->comp_lens[idx] = 0;
+	if (zero_is(bytes, p->cluster_len)) {
+		p->comp_lens[idx] = COMP_ZERO;
+		return 0;
+	}
+	n = cap ? overlay->ops->encode(overlay, p->op.disk->job.compression_level, bytes, scratch,
+				       cap)
+		: 0;
+	if (n <= 0)
+		return n;
+	len = round_up((uint32_t)n, SECTOR_LEN);
+	memcpy(bytes, scratch, n);
+	memset(bytes + n, 0, len - n);
+	p->comp_lens[idx] = len;
+	return 0;
+}
+
+/* On a worker. */
+static int encode_work(struct io_req *req)
+{
+	struct encode *e = (struct encode *)req;
+	uint8_t *scratch = malloc(e->run->cluster_len);
+	int rc = scratch ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; !rc && i < e->n; i++)
+		rc = encode_cluster(e->run, e->first + i, scratch);
+	free(scratch);
+	return rc;
+}
+
+static enum step submit_encodes(struct populate *p)
+{
+	uint32_t n_clusters = run_len(p) / p->cluster_len, each, n_works;
+
+	each = MAX(ENCODE_LEN / p->cluster_len, UINT64_C(1));
+	n_works = div_round_up(n_clusters, each);
+	p->comp_lens = calloc(n_clusters, sizeof(*p->comp_lens));
+	p->encodes = calloc(n_works, sizeof(*p->encodes));
+	if (!p->comp_lens || !p->encodes) {
+		op_set_error(&p->op, -ENOMEM, NULL, 0, false);
+		return STEP_NEXT;
+	}
+	for (uint32_t i = 0; i < n_works; i++) {
+		struct encode *e = &p->encodes[i];
+
+		io_req_work(&e->req, encode_work);
+		e->run = p;
+		e->first = i * each;
+		e->n = MIN(each, n_clusters - e->first);
+		op_submit(&p->op, &e->req);
+	}
+	return STEP_WAIT;
+}
+
+/* The workers' scratch, and the whole of a large cluster: fewer runs begin meanwhile. */
+static void hold(struct populate *p, uint32_t len)
+{
+	p->encode_held += len;
+	p->op.engine->comp_len += len;
+}
+
+/* Puts a piece where it belongs; the next one, or all are there. */
+static bool gather(struct populate *p)
+{
+	if (!p->whole) {
+		p->whole = calloc(1, p->cluster_len);
+		if (!p->whole) {
+			op_set_error(&p->op, -ENOMEM, NULL, 0, false);
+			return false;
+		}
+		hold(p, p->cluster_len);
+	}
+	if (p->plan.n_parts) /* else it lies behind the guest's end */
+		memcpy(p->whole + p->piece_off, p->buf, p->unit);
+	p->left_out_len += p->plan.data_len;
+	p->piece_off += p->unit;
+	if (p->piece_off == p->cluster_len)
+		return true;
+	p->phase = POPULATE_MAP;
+	return false;
+}
+
+enum step populate_compress(struct populate *p)
+{
+	if (populate_in_pieces(p) && !gather(p))
+		return STEP_NEXT;
+	populate_free_requests(p);
+	hold(p, run_len(p));
+	p->phase = POPULATE_WRITE;
+	return submit_encodes(p);
+}
+
+/* ---- WRITE ---- */
+
+enum cluster_kind {
+	CLUSTER_ZERO,
+	CLUSTER_PLAIN,
+	CLUSTER_COMPRESSED,
+};
+
+static enum cluster_kind kind_at(const struct populate *p, uint32_t off)
+{
+	uint32_t len = p->comp_lens[off / p->cluster_len];
+
+	return len == COMP_ZERO ? CLUSTER_ZERO : len ? CLUSTER_COMPRESSED : CLUSTER_PLAIN;
+}
+
+static void leave_out(struct populate *p, uint32_t off, uint32_t len)
+{
+	p->zero_len += populate_guest_bytes(p, off, len);
+	if (!populate_in_pieces(p)) /* else gather() has counted it */
+		p->left_out_len += plan_data_in(&p->plan, off, len);
+}
+
+/* Reserves for the compressed clusters of [off, off + len), one behind the other. */
+static int reserve_compressed(struct populate *p, uint32_t off, uint32_t len)
+{
+	struct layer *overlay = disk_overlay(p->op.disk);
+	uint32_t end = off + len;
+	int rc = overlay->ops->link(overlay, p->guest_off + off, len, &p->need);
+
+	for (; !rc && off < end; off += p->cluster_len) {
+		uint32_t comp_len = p->comp_lens[off / p->cluster_len];
+		uint64_t host_off;
+
+		rc = overlay->ops->reserve_bytes(overlay, comp_len, &host_off);
+		if (!rc)
+			rc = populate_add_map(p, p->guest_off + off, p->cluster_len, host_off);
+		if (!rc) {
+			p->maps[p->n_maps - 1].comp_len = comp_len;
+			p->reserved_to = off + p->cluster_len;
+		}
+	}
+	return rc;
+}
+
+/* Resumed behind what is reserved already, after waiting for a table or a commit. */
+static int reserve_all(struct populate *p)
+{
+	uint32_t end;
+
+	for (uint32_t off = p->reserved_to; off < run_len(p); off = end) {
+		enum cluster_kind kind = kind_at(p, off);
+		int rc = 0;
+
+		for (end = off + p->cluster_len; end < run_len(p); end += p->cluster_len)
+			if (kind_at(p, end) != kind)
+				break;
+		switch (kind) {
+		case CLUSTER_ZERO: leave_out(p, off, end - off); break;
+		case CLUSTER_PLAIN: rc = populate_reserve(p, off, end - off); break;
+		case CLUSTER_COMPRESSED: rc = reserve_compressed(p, off, end - off); break;
+		}
+		if (rc)
+			return rc;
+		p->reserved_to = end;
+	}
+	return 0;
+}
+
+/* How many mappings from i on lie one behind the other in the file: one request writes them. */
+static size_t contiguous(const struct populate *p, size_t i)
+{
+	const struct mapping *maps = p->maps;
+	size_t n = 1;
+
+	while (i + n < p->n_maps && maps[i + n - 1].comp_len && maps[i + n].comp_len &&
+	       maps[i + n - 1].host_off + maps[i + n - 1].comp_len == maps[i + n].host_off)
+		n++;
+	return n;
+}
+
+static void describe_write(struct populate *p, struct io_req *req, size_t i, size_t n)
+{
+	struct iovec *iov = &p->iovs[i];
+	uint64_t len = 0;
+
+	for (size_t k = i; k < i + n; k++) {
+		const struct mapping *map = &p->maps[k];
+
+		p->iovs[k].iov_base = run_bytes(p) + (map->guest_off - p->guest_off);
+		p->iovs[k].iov_len = mapping_host_len(map);
+		len += mapping_host_len(map);
+		p->copied_len += populate_guest_bytes(p, map->guest_off - p->guest_off, map->len);
+	}
+	io_req_write(req, disk_overlay(p->op.disk)->file, iov->iov_base, iov->iov_len,
+		     p->maps[i].host_off);
+	req->iov = iov;
+	req->n_iov = n;
+	req->len = len;
+	req->uncached = true;
+}
+
+enum step populate_write_compressed(struct populate *p)
+{
+	int rc = reserve_all(p);
+
+	if (rc)
+		return populate_hold(p, rc);
+	p->phase = POPULATE_PUBLISH;
+	if (!p->n_maps)
+		return STEP_NEXT;
+	if (populate_in_pieces(p))
+		p->left_out_len = 0;
+	populate_free_requests(p);
+	p->reqs = calloc(p->n_maps, sizeof(*p->reqs));
+	p->iovs = calloc(p->n_maps, sizeof(*p->iovs));
+	if (!p->reqs || !p->iovs) {
+		op_set_error(&p->op, -ENOMEM, NULL, 0, false);
+		return STEP_NEXT;
+	}
+	for (size_t i = 0, n; i < p->n_maps; i += n) {
+		n = contiguous(p, i);
+		describe_write(p, &p->reqs[i], i, n);
+		op_submit(&p->op, &p->reqs[i]);
+	}
+	return STEP_WAIT;
+}
