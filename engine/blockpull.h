@@ -254,6 +254,11 @@ struct bpull_job_info {
  * changed safely (nothing was written), -EINVAL. */
 BPULL_API int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *options,
 			      struct bpull_error *error);
+/* Would a job with these options be refused? As far as that can be known without writing: the
+ * image's tables are not audited as a whole. The disk may be open read-only. Blocking, owner
+ * thread; errors as bpull_job_start(). */
+BPULL_API int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *options,
+			      struct bpull_error *error);
 /* Fills *info. 1: a job was started on this disk; 0: none (all zero but end = 1). Any thread. */
 BPULL_API int bpull_job_info(struct bpull_disk *disk, struct bpull_job_info *info);
 /* Changes the job's own limit at once; burst 0: bandwidth / 10. -ENOENT: no job runs.

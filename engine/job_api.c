@@ -39,13 +39,12 @@ static int check_compression(struct layer *overlay, const struct bpull_job_optio
 					  o->compression_level, err);
 }
 
-static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
+/* What can be known to forbid the job without writing anything. */
+static int may_start(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
 {
 	struct layer *overlay = disk_overlay(disk);
 	int rc;
 
-	if (disk->flags & BPULL_DISK_READ_ONLY)
-		return err_set(err, -EROFS, "the disk was opened read-only");
 	if (disk->poisoned)
 		return err_set(err, disk->poisoned,
 			       "an earlier write to the image failed; close it and open it again");
@@ -58,13 +57,43 @@ static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, s
 		return rc;
 	if (!overlay->ops->publish)
 		return err_set(err, -ENOTSUP, "a raw image has no backing file to pull");
-	rc = check_compression(overlay, o, err);
-	if (!rc)
-		rc = overlay->ops->begin_writing(overlay, err);
+	return check_compression(overlay, o, err);
+}
+
+static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
+{
+	struct layer *overlay = disk_overlay(disk);
+	int rc;
+
+	if (disk->flags & BPULL_DISK_READ_ONLY)
+		return err_set(err, -EROFS, "the disk was opened read-only");
+	rc = may_start(disk, o, err);
+	if (rc || !overlay->has_backing)
+		return rc;
+	rc = overlay->ops->begin_writing(overlay, err);
 	if (!rc && o->compression != BPULL_COMPRESSION_NONE)
 		rc = overlay->ops->set_compression(overlay, (enum layer_compression)o->compression,
 						   err);
 	return rc;
+}
+
+static bool import(struct bpull_job_options *o, const struct bpull_job_options *options)
+{
+	return options_import(o, sizeof(*o), options) &&
+	       !(o->flags & ~(BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_START_PAUSED)) &&
+	       o->compression <= BPULL_COMPRESSION_ZSTD &&
+	       (o->compression || !o->compression_level);
+}
+
+int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *options,
+		    struct bpull_error *error)
+{
+	struct bpull_job_options o;
+	struct err err = { 0 };
+
+	if (!import(&o, options))
+		return error_fill(error, -EINVAL, "unknown job options");
+	return may_start(disk, &o, &err) ? error_export(&err, error) : 0;
 }
 
 int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *options,
@@ -73,9 +102,7 @@ int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *opt
 	struct bpull_job_options o;
 	struct err err = { 0 };
 
-	if (!options_import(&o, sizeof(o), options) ||
-	    (o.flags & ~(BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_START_PAUSED)) ||
-	    o.compression > BPULL_COMPRESSION_ZSTD || (o.compression_level && !o.compression))
+	if (!import(&o, options))
 		return error_fill(error, -EINVAL, "unknown job options");
 	if (is_running(disk))
 		return error_fill(error, -EBUSY, "a job runs on this disk already");

@@ -48,6 +48,7 @@ int populate_start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, vo
 	p->unit = MIN(p->cluster_len, (uint32_t)RUN_MAX_LEN);
 	p->len = populate_in_pieces(p) ? p->cluster_len : round_up(len, p->cluster_len);
 	p->buf = buf;
+	populate_begin_compress(p);
 	p->lock = (struct range_lock){ .guest_off = guest_off, .len = p->len, .owner = &p->op };
 	p->prev = job->runs_last;
 	if (job->runs_last)
@@ -95,23 +96,38 @@ static void over(struct populate *p)
 	free(p);
 }
 
+/* Space of the run that nothing refers to: on a full disk the tables of what was copied need it. A
+ * poisoned disk is not touched any more (I7). */
+static void give_up(struct populate *p, const struct mapping *map, uint64_t len)
+{
+	struct bpull_disk *disk = p->op.disk;
+	struct layer *overlay = disk_overlay(disk);
+
+	disk->job.abandoned_end = MAX(disk->job.abandoned_end, map->host_off + len);
+	if (!disk->poisoned)
+		file_discard(overlay->file, map->host_off, len);
+	if (!map->comp_len)
+		overlay->ops->release(overlay, map->host_off, map->len);
+}
+
 static void populate_fail(struct op *op)
 {
 	struct populate *p = populate_of(op);
-	struct layer *overlay = disk_overlay(op->disk);
 
 	/* The latest first, so that the end of the file can fall back. */
-	while (p->n_maps--) {
-		const struct mapping *map = &p->maps[p->n_maps];
+	while (p->n_maps) {
+		struct mapping first = p->maps[--p->n_maps];
+		uint64_t len = mapping_host_len(&first);
 
-		op->disk->job.abandoned_end =
-			MAX(op->disk->job.abandoned_end, map->host_off + mapping_host_len(map));
-		/* Nothing refers to it; on a full disk the tables of what was copied need the room.
-		 * A poisoned disk is not touched any more (I7). */
-		if (!op->disk->poisoned)
-			file_discard(overlay->file, map->host_off, mapping_host_len(map));
-		if (!map->comp_len)
-			overlay->ops->release(overlay, map->host_off, map->len);
+		/* Compressed ones that lie behind each other as one: only whole pages are freed. */
+		for (; first.comp_len && p->n_maps; first = p->maps[--p->n_maps]) {
+			const struct mapping *map = &p->maps[p->n_maps - 1];
+
+			if (!map->comp_len || map->host_off + map->comp_len != first.host_off)
+				break;
+			len += map->comp_len;
+		}
+		give_up(p, &first, len);
 	}
 	op->disk->job.given_up_off = MIN(op->disk->job.given_up_off, p->guest_off);
 	if (op->error != -ECANCELED)

@@ -84,6 +84,8 @@ static inline bool populate_in_pieces(const struct populate *p)
 /* Frees requests, compressed input and decodes; none is in flight. */
 void populate_free_requests(struct populate *p);
 
+/* Counts the memory that compressing a large cluster will take. */
+void populate_begin_compress(struct populate *p);
 /* Frees what compressing took; no request is in flight. */
 void populate_free_compress(struct populate *p);
 /* What comes when the run's bytes are there. */

@@ -21,6 +21,7 @@
 /* Clusters are given to workers by so many bytes. */
 #define ENCODE_LEN (64 * KiB)
 #define SECTOR_LEN 512u
+#define SLOW_LEVEL 10u        /* of zstd: from here on it takes several times a cluster's length */
 #define COMP_ZERO  UINT32_MAX /* comp_lens[]: the cluster is all zeros */
 
 struct encode {
@@ -113,11 +114,19 @@ static enum step submit_encodes(struct populate *p)
 	return STEP_WAIT;
 }
 
-/* The workers' scratch, and the whole of a large cluster: fewer runs begin meanwhile. */
 static void hold(struct populate *p, uint32_t len)
 {
 	p->encode_held += len;
 	p->op.engine->comp_len += len;
+}
+
+/* A large cluster, a worker's scratch of the same length, and what an encoder keeps for a slow level:
+ * counted before it is taken, so that only a few runs of that kind are in flight. */
+void populate_begin_compress(struct populate *p)
+{
+	if (p->op.disk->job.compress && populate_in_pieces(p))
+		hold(p,
+		     p->cluster_len * (p->op.disk->job.compression_level >= SLOW_LEVEL ? 16 : 2));
 }
 
 /* Puts a piece where it belongs; the next one, or all are there. */
@@ -129,7 +138,6 @@ static bool gather(struct populate *p)
 			op_set_error(&p->op, -ENOMEM, NULL, 0, false);
 			return false;
 		}
-		hold(p, p->cluster_len);
 	}
 	if (p->plan.n_parts) /* else it lies behind the guest's end */
 		memcpy(p->whole + p->piece_off, p->buf, p->unit);
@@ -146,7 +154,8 @@ enum step populate_compress(struct populate *p)
 	if (populate_in_pieces(p) && !gather(p))
 		return STEP_NEXT;
 	populate_free_requests(p);
-	hold(p, run_len(p));
+	if (!populate_in_pieces(p)) /* scratch: as much, if the workers took all of it at once */
+		hold(p, run_len(p));
 	p->phase = POPULATE_WRITE;
 	return submit_encodes(p);
 }
@@ -254,8 +263,15 @@ static void describe_write(struct populate *p, struct io_req *req, size_t i, siz
 
 enum step populate_write_compressed(struct populate *p)
 {
-	int rc = reserve_all(p);
+	int rc;
 
+	/* The job has failed meanwhile. On a full disk, what failed runs gave back is for the tables:
+	 * runs as short as these would still fit into it. */
+	if (p->op.disk->job.error) {
+		op_set_error(&p->op, -ECANCELED, NULL, 0, false);
+		return STEP_NEXT;
+	}
+	rc = reserve_all(p);
 	if (rc)
 		return populate_hold(p, rc);
 	p->phase = POPULATE_PUBLISH;

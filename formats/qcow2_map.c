@@ -251,7 +251,7 @@ static int new_l2_slices(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off)
 /* Gives guest_off an (empty) L2 table if it has none. Harmless if publish() stops behind it. */
 static int link_l2(struct qcow2 *q, uint64_t guest_off, struct table_need *need)
 {
-	uint64_t l2_off, got;
+	uint64_t l2_off, got, zero_from = q->layer.zero_from;
 	struct table *l1;
 	uint32_t byte;
 	int rc = l2_table_off(q, guest_off, &l2_off, need);
@@ -264,6 +264,7 @@ static int link_l2(struct qcow2 *q, uint64_t guest_off, struct table_need *need)
 	rc = qcow2_ref_need(q, l2_off, got, need);
 	if (rc) {
 		qcow2_release(&q->layer, l2_off, got);
+		q->layer.zero_from = zero_from; /* nothing was written there */
 		return rc;
 	}
 	/* From here on the space stays ours even on failure (an unaccounted gap): cached slices of

@@ -171,7 +171,8 @@ static void pull_plan_all(struct pull *pull)
 	for (; pull->next_idx < pull->n_images && !stop_signal(); pull->next_idx++) {
 		struct pull_image *image = &pull->images[pull->next_idx];
 		struct pull_plan plan;
-		pull_image_plan(image, pull->engine, &pull->options.chain.disk, &plan);
+		pull_image_plan(image, pull->engine, &pull->options.chain.disk, &pull->options.job,
+				&plan);
 		if (image->code || !(pull->options.quiet || pull->options.json))
 			pull_image_say_plan(image, &plan);
 		if (pull->options.json)

@@ -60,7 +60,8 @@ void pull_image_conclude(struct pull_image *image, const struct bpull_event *eve
 void pull_image_stop(struct pull_image *image, int signal);
 /* For --dry-run: finds out what a pull would do and ends the image. Changes nothing. */
 void pull_image_plan(struct pull_image *image, struct bpull_engine *engine,
-		     const struct bpull_disk_options *options, struct pull_plan *plan);
+		     const struct bpull_disk_options *options, const struct bpull_job_options *job,
+		     struct pull_plan *plan);
 
 /* The image's end on stderr: an error always, a summary unless quiet. */
 void pull_image_say(const struct pull_image *image, bool quiet);

@@ -121,7 +121,8 @@ static void pull_plan_count(struct pull_plan *plan, const struct bpull_extent *e
 }
 
 void pull_image_plan(struct pull_image *image, struct bpull_engine *engine,
-		     const struct bpull_disk_options *options, struct pull_plan *plan)
+		     const struct bpull_disk_options *options, const struct bpull_job_options *job,
+		     struct pull_plan *plan)
 {
 	struct bpull_disk_options read_only = *options;
 	read_only.flags |= BPULL_DISK_READ_ONLY;
@@ -131,6 +132,8 @@ void pull_image_plan(struct pull_image *image, struct bpull_engine *engine,
 	int rc = pull_image_open(image, engine, &read_only);
 	if (!rc)
 		rc = pull_plan_check(image, &read_only);
+	if (!rc)
+		rc = bpull_job_check(image->disk, job, &image->error);
 	for (uint64_t start = 0; !rc && !stop_signal() && start < image->virtual_size;) {
 		struct bpull_extent extents[PULL_PLAN_EXTENTS];
 		int n = bpull_disk_map(image->disk, start, extents, PULL_PLAN_EXTENTS,
