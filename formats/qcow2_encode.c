@@ -11,6 +11,7 @@
  * programs can read was rejected for the sake of a better ratio.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <libdeflate.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -121,7 +122,16 @@ static int may_switch(struct qcow2 *q, const char *name, enum qcow2_compression 
 			       "%s: it has internal snapshots, so its compression type must stay: "
 			       "use --compress=%s",
 			       name, type_name(q->compression));
+	/* A table that can't be read or understood may have compressed clusters, too. */
 	rc = qcow2_check(&q->layer, &result, err);
+	if (!rc && result.n_check_errors)
+		rc = err_set(err, -EIO, "%s: its tables can't be read; nothing was changed", name);
+	if (!rc && result.n_errors)
+		rc = err_set(
+			err, -EUCLEAN,
+			"%s: damaged image (%" PRIu64
+			" errors); nothing was changed: see blockpull check, and repair a copy",
+			name, result.n_errors);
 	if (!rc && result.n_compressed_clusters)
 		rc = err_set(err, -ENOTSUP,
 			     "%s: it has clusters compressed with %s, so it can't have %s: use "
