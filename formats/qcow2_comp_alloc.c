@@ -44,17 +44,19 @@ static int take_chunk(struct qcow2 *q)
 	return 0;
 }
 
-int qcow2_reserve_bytes(struct layer *layer, uint32_t len, uint64_t *host_off)
+/* `weight` references to it will be published. */
+int qcow2_comp_reserve(struct qcow2 *q, uint32_t len, uint64_t weight, uint64_t *host_off)
 {
-	struct qcow2 *q = qcow2_of(layer);
 	struct qcow2_comp_tail *tail = &q->comp_tail;
-	uint64_t end;
+	uint64_t cluster_len = q->layer.cluster_len, end;
 
 	len = round_up(len, 512);
-	if (!len || len >= layer->cluster_len)
+	if (!len || len >= cluster_len || !weight)
 		return -EINVAL;
-	if (tail->n_refs == max_refs(q)) {
-		tail->off = round_up(tail->off, layer->cluster_len);
+	if (weight > max_refs(q))
+		return -ERANGE;
+	if (tail->n_refs > max_refs(q) - weight) {
+		tail->off = round_up(tail->off, cluster_len);
 		tail->n_refs = 0;
 	}
 	if (tail->end - tail->off < len) { /* what is got has a whole cluster, so room */
@@ -67,14 +69,19 @@ int qcow2_reserve_bytes(struct layer *layer, uint32_t len, uint64_t *host_off)
 	if (end > UINT64_C(1) << qcow2_comp_off_bits(q->cluster_bits))
 		return -EFBIG;
 	*host_off = tail->off;
-	if (is_aligned(end, layer->cluster_len))
+	if (is_aligned(end, cluster_len))
 		tail->n_refs = 0;
-	else if (round_down(tail->off, layer->cluster_len) == round_down(end, layer->cluster_len))
-		tail->n_refs++;
+	else if (round_down(tail->off, cluster_len) == round_down(end, cluster_len))
+		tail->n_refs += weight;
 	else
-		tail->n_refs = 1;
+		tail->n_refs = weight;
 	tail->off = end;
 	return 0;
+}
+
+int qcow2_reserve_bytes(struct layer *layer, uint32_t len, uint64_t *host_off)
+{
+	return qcow2_comp_reserve(qcow2_of(layer), len, 1, host_off);
 }
 
 /* The host clusters it touches, as indices [*first, *end). */

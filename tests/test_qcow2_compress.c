@@ -235,6 +235,21 @@ Test(qcow2_compress, a_cluster_that_is_none_is_refused)
 	rig_close(&r);
 }
 
+/* Several entries for one cluster: counted as many times, never above the width. */
+Test(qcow2_compress, weights)
+{
+	struct rig r = rig_open(12, 4);
+	uint64_t first, host_off, n_in_first = 0;
+
+	cr_assert_eq(qcow2_comp_reserve(r.q, 512, 16, &host_off), -ERANGE);
+	cr_assert_eq(qcow2_comp_reserve(r.q, 512, 4, &first), 0);
+	for (host_off = first; host_off >> 12 == first >> 12; n_in_first++)
+		cr_assert_eq(qcow2_comp_reserve(r.q, 512, 4, &host_off), 0);
+	cr_assert_eq(n_in_first, 3, "%" PRIu64 " times 4 references", n_in_first);
+	cr_assert_eq(host_off, (first | 4095) + 1);
+	rig_close(&r);
+}
+
 /* A count that somebody else raised meanwhile is not made to overflow. */
 Test(qcow2_compress, a_full_refcount_is_not_raised)
 {
