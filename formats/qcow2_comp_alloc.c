@@ -114,6 +114,7 @@ void qcow2_comp_ref_raise(struct qcow2 *q, const struct mapping *map, uint64_t w
 	uint64_t first, end, refs = 0;
 	struct table_need need;
 
+	/* Space behind the image's end counts nothing but ours, so the limit is never met here. */
 	for (touched(q, map, &first, &end); first < end; first++) {
 		qcow2_ref_get(q, first, &refs, &need);
 		qcow2_ref_set(q, first, 1, refs + MIN(weight, max_refs(q) - refs));
