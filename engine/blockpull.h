@@ -218,6 +218,14 @@ enum bpull_job_flags {
 	BPULL_JOB_START_PAUSED = 1 << 1,
 };
 
+/* How copied clusters are written. */
+enum bpull_compression {
+	BPULL_COMPRESSION_NONE = 0, /* plain */
+	BPULL_COMPRESSION_OWN = 1,  /* compressed, of the type the image has */
+	BPULL_COMPRESSION_ZLIB = 2,
+	BPULL_COMPRESSION_ZSTD = 3,
+};
+
 struct bpull_job_options {
 	size_t size;        /* sizeof(struct bpull_job_options) */
 	uint32_t flags;     /* enum bpull_job_flags */
@@ -226,6 +234,11 @@ struct bpull_job_options {
 	const char *base;   /* a file of the chain: what is above it is pulled, and it becomes the
 			       image's backing file; NULL: the whole chain is pulled, and it has
 			       none. Found by device and inode, or else by the recorded name */
+	/* qcow2 only. A type that is not the image's becomes it (before anything is copied), where
+	 * no cluster is compressed yet and the header has room for it: else -ENOTSUP. Clusters
+	 * that don't shrink by a sector are stored plain. Bandwidth counts guest bytes. */
+	uint32_t compression;       /* enum bpull_compression */
+	uint32_t compression_level; /* zlib 1-9, zstd 1-19; 0: the type's default (6, 3) */
 };
 
 struct bpull_job_info {
@@ -250,6 +263,11 @@ struct bpull_job_info {
  * Errors: -EINVAL no such base, -EBUSY a job runs already, -EROFS opened read-only, -ENOTSUP / -EUCLEAN the image can't be
  * changed safely (nothing was written), -EINVAL. */
 BPULL_API int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *options,
+			      struct bpull_error *error);
+/* Would a job with these options be refused? As far as that can be known without writing: the
+ * image's tables are not audited as a whole. The disk may be open read-only. Blocking, owner
+ * thread; errors as bpull_job_start(). */
+BPULL_API int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *options,
 			      struct bpull_error *error);
 /* Fills *info. 1: a job was started on this disk; 0: none (all zero but end = 1). Any thread. */
 BPULL_API int bpull_job_info(struct bpull_disk *disk, struct bpull_job_info *info);

@@ -40,7 +40,7 @@ struct bpull_engine {
 	struct limiter limiter; /* shared by all jobs */
 	struct bpull_disk *disks;
 	struct op *ready_first, *ready_last;
-	uint64_t comp_len;       /* bytes of compressed input held by runs */
+	uint64_t comp_len;       /* bytes of compressed input, and for compressing, held by runs */
 	uint64_t comp_len_limit; /* no new run while more is held */
 	uint64_t held_len_limit; /* nor while more bytes of cached tables wait for a commit */
 	uint64_t commit_len;     /* a group commit is due when so many bytes were copied */
@@ -76,6 +76,8 @@ struct job {
 	enum job_step step;
 	uint32_t flags; /* enum bpull_job_flags */
 	struct limiter limiter;
+	bool compress;              /* what is copied */
+	unsigned compression_level; /* 0: the type's default */
 	bool paused, aborted;
 	int error;
 	char message[1024];
@@ -171,7 +173,7 @@ bool options_import(void *dst, size_t dst_len, const void *src);
 /* measure.c */
 /* Refuses a pull into a block device too small for what it may need. Blocking, read-only.
  * 0, -ENOSPC with a sentence, or -errno. */
-int measure_device(struct bpull_disk *disk, struct err *err);
+int measure_device(struct bpull_disk *disk, uint64_t spare_len, struct err *err);
 
 /* inspect.c: a chain at rest, without an engine. */
 struct look {

@@ -399,6 +399,8 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	*job = (struct job){ .flags = o->flags, .start_ns = engine_now_ns() };
 	job->n.type = BPULL_JOB_TYPE_PULL;
 	job->n.end = overlay->has_backing && overlay->pull_len ? overlay->pull_len : 1;
+	job->compress = o->compression != BPULL_COMPRESSION_NONE;
+	job->compression_level = o->compression_level;
 	limiter_set(&job->limiter, job->start_ns, o->bandwidth, o->burst);
 	pthread_mutex_lock(&c->mutex);
 	c->running = true;

@@ -10,6 +10,9 @@
 #include "engine/engine.h"
 #include "io/base.h"
 
+/* Space for compressed clusters is taken in pieces, of which the last is not used up. */
+#define COMPRESSION_SPARE_LEN (1 * MiB)
+
 static bool is_running(struct bpull_disk *disk)
 {
 	bool running;
@@ -42,13 +45,31 @@ static enum image_format base_format(const struct bpull_disk *disk)
 	return disk->base_name ? chain->layers[chain->pull_to]->ops->format : IMAGE_UNKNOWN;
 }
 
-static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
+/* Refuses before anything is written. */
+static int check_compression(struct layer *overlay, const struct bpull_job_options *o,
+			     struct err *err)
+{
+	char name[512];
+
+	if (o->compression == BPULL_COMPRESSION_NONE)
+		return 0;
+	if (!overlay->ops->may_compress)
+		return err_set(
+			err, -ENOTSUP,
+			"%s: %s images have no compressed clusters; pull without compression",
+			err_escape(overlay->file->name, strlen(overlay->file->name), name,
+				   sizeof(name)),
+			overlay->ops->name);
+	return overlay->ops->may_compress(overlay, (enum layer_compression)o->compression,
+					  o->compression_level, err);
+}
+
+/* What can be known to forbid the job without writing anything. */
+static int may_start(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
 {
 	struct layer *overlay = disk_overlay(disk);
 	int rc;
 
-	if (disk->flags & BPULL_DISK_READ_ONLY)
-		return err_set(err, -EROFS, "the disk was opened read-only");
 	if (disk->poisoned)
 		return err_set(err, disk->poisoned,
 			       "an earlier write to the image failed; close it and open it again");
@@ -60,15 +81,48 @@ static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, s
 		return rc;
 	if (!overlay->ops->publish)
 		return err_set(err, -ENOTSUP, "a raw image has no backing file to pull");
-	if (overlay->file->is_block) {
-		rc = measure_device(disk, err);
-		if (rc)
-			return rc;
-	}
-	rc = overlay->ops->begin_writing(overlay, err);
+	return check_compression(overlay, o, err);
+}
+
+static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
+{
+	struct layer *overlay = disk_overlay(disk);
+	int rc;
+
+	if (disk->flags & BPULL_DISK_READ_ONLY)
+		return err_set(err, -EROFS, "the disk was opened read-only");
+	rc = may_start(disk, o, err);
+	if (rc || !overlay->has_backing || disk->chain->pull_to < 2)
+		return rc;
+	if (overlay->file->is_block)
+		rc = measure_device(disk, o->compression ? COMPRESSION_SPARE_LEN : 0, err);
+	if (!rc)
+		rc = overlay->ops->begin_writing(overlay, err);
+	if (!rc && o->compression != BPULL_COMPRESSION_NONE)
+		rc = overlay->ops->set_compression(overlay, (enum layer_compression)o->compression,
+						   err);
 	if (!rc)
 		rc = overlay->ops->plan_link(overlay, disk->base_name, base_format(disk), err);
 	return rc;
+}
+
+static bool import(struct bpull_job_options *o, const struct bpull_job_options *options)
+{
+	return options_import(o, sizeof(*o), options) &&
+	       !(o->flags & ~(BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_START_PAUSED)) &&
+	       o->compression <= BPULL_COMPRESSION_ZSTD &&
+	       (o->compression || !o->compression_level);
+}
+
+int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *options,
+		    struct bpull_error *error)
+{
+	struct bpull_job_options o;
+	struct err err = { 0 };
+
+	if (!import(&o, options))
+		return error_fill(error, -EINVAL, "unknown job options");
+	return may_start(disk, &o, &err) ? error_export(&err, error) : 0;
 }
 
 int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *options,
@@ -77,8 +131,7 @@ int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *opt
 	struct bpull_job_options o;
 	struct err err = { 0 };
 
-	if (!options_import(&o, sizeof(o), options) ||
-	    (o.flags & ~(BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_START_PAUSED)))
+	if (!import(&o, options))
 		return error_fill(error, -EINVAL, "unknown job options");
 	if (is_running(disk))
 		return error_fill(error, -EBUSY, "a job runs on this disk already");

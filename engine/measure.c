@@ -165,9 +165,10 @@ static int measure_walk(struct walk *w, struct bpull_measure *out, struct err *e
 	return 0;
 }
 
-int measure_device(struct bpull_disk *disk, struct err *err)
+int measure_device(struct bpull_disk *disk, uint64_t spare_len, struct err *err)
 {
-	struct walk w = { .chain = disk->chain,
+	struct walk w = { .n_data = div_round_up(spare_len, disk_overlay(disk)->cluster_len),
+			  .chain = disk->chain,
 			  .cache = disk->engine->cache,
 			  .engine = disk->engine };
 	struct layer *overlay = disk_overlay(disk);

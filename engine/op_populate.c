@@ -2,7 +2,7 @@
 /*
  * Copying one run from the chain into the overlay:
  *
- *   LOCK -> MAP -> CHARGE -> READ -> DECODE -> WRITE -> PUBLISH -> over
+ *   LOCK -> MAP -> CHARGE -> READ -> DECODE [-> COMPRESS] -> WRITE -> PUBLISH -> over
  *
  * A run is many small clusters in one buffer, or one cluster larger than the
  * buffer in pieces (MAP..WRITE once a piece). It maps under its lock, so that
@@ -53,6 +53,7 @@ static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void
 	p->is_zero = !buf;
 	op_init(&p->op, &populate_kind, disk->engine, disk);
 	p->guest_off = guest_off;
+	p->cluster_len = overlay->cluster_len;
 	p->granule_len = overlay->granule_len;
 	p->unit = MIN(p->granule_len, (uint32_t)RUN_MAX_LEN);
 	p->len = populate_in_pieces(p) && buf ? p->granule_len : round_up(len, p->granule_len);
@@ -60,6 +61,7 @@ static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void
 	p->lock = (struct range_lock){ .guest_off = round_down(guest_off, overlay->cluster_len),
 				       .owner = &p->op };
 	p->lock.len = lock_len(p);
+	populate_begin_compress(p);
 	p->prev = job->runs_last;
 	if (job->runs_last)
 		job->runs_last->next = p;
@@ -81,6 +83,11 @@ int populate_start_zero(struct bpull_disk *disk, uint64_t guest_off, uint64_t le
 	uint64_t max_len = PUBLISH_MAX_GRANULES * (uint64_t)disk_overlay(disk)->granule_len;
 
 	return start(disk, guest_off, MIN(len, max_len), NULL);
+}
+
+enum populate_phase populate_after_read(const struct populate *p)
+{
+	return p->op.disk->job.compress ? POPULATE_COMPRESS : POPULATE_WRITE;
 }
 
 void populate_free_requests(struct populate *p)
@@ -107,11 +114,40 @@ static void over(struct populate *p)
 	*(p->prev ? &p->prev->next : &job->runs_first) = p->next;
 	*(p->next ? &p->next->prev : &job->runs_last) = p->prev;
 	populate_free_requests(p);
+	populate_free_compress(p);
 	if (p->buf)
 		buf_put(p->op.engine->bufs, p->buf);
 	free(p->maps);
 	free(p->spaces);
 	free(p);
+}
+
+/* Space of the run that nothing refers to: on a full disk the tables of what was copied need it. A
+ * poisoned disk is not touched any more (I7). */
+static void give_up(struct populate *p, uint64_t host_off, uint64_t len)
+{
+	struct bpull_disk *disk = p->op.disk;
+
+	disk->job.abandoned_end = MAX(disk->job.abandoned_end, host_off + len);
+	if (!disk->poisoned)
+		file_discard(disk_overlay(disk)->file, host_off, len);
+}
+
+/* Compressed clusters that lie behind each other as one: only whole pages are freed. There is no way
+ * to give their space back to the format. */
+static void give_up_compressed(struct populate *p)
+{
+	for (size_t i = 0, end; i < p->n_maps; i = end) {
+		uint64_t len = p->maps[i].comp_len;
+
+		for (end = i + 1; len && end < p->n_maps && p->maps[end].comp_len; end++) {
+			if (p->maps[end].host_off != p->maps[i].host_off + len)
+				break;
+			len += p->maps[end].comp_len;
+		}
+		if (len)
+			give_up(p, p->maps[i].host_off, len);
+	}
 }
 
 static void populate_fail(struct op *op)
@@ -120,15 +156,11 @@ static void populate_fail(struct op *op)
 	struct layer *overlay = disk_overlay(op->disk);
 
 	/* The latest first, so that the end of the file can fall back. */
+	give_up_compressed(p);
 	while (p->n_spaces--) {
 		const struct mapping *space = &p->spaces[p->n_spaces];
 
-		op->disk->job.abandoned_end =
-			MAX(op->disk->job.abandoned_end, space->host_off + space->len);
-		/* Nothing refers to it; on a full disk the tables of what was copied need the room.
-		 * A poisoned disk is not touched any more (I7). */
-		if (!op->disk->poisoned)
-			file_discard(overlay->file, space->host_off, space->len);
+		give_up(p, space->host_off, space->len);
 		overlay->ops->release(overlay, space->host_off, space->len);
 	}
 	op->disk->job.given_up_off = MIN(op->disk->job.given_up_off, p->guest_off);
@@ -185,7 +217,7 @@ static enum step map(struct populate *p)
 		p->plan.len = p->unit;
 		p->plan.guest_off = at;
 		p->plan.n_parts = p->plan.data_len = 0;
-		p->phase = POPULATE_WRITE;
+		p->phase = populate_after_read(p);
 		return STEP_NEXT;
 	}
 	rc = plan_next(disk->chain, at, end, &action, &unallocated, &need);
@@ -242,7 +274,8 @@ static enum step publish(struct populate *p)
 	for (size_t i = 0; i < p->n_maps; i++)
 		if (!p->maps[i].is_zero)
 			overlay->file->len =
-				MAX(overlay->file->len, p->maps[i].host_off + p->maps[i].len);
+				MAX(overlay->file->len,
+				    p->maps[i].host_off + mapping_host_len(&p->maps[i]));
 	/* The data is written, not durable: a barrier must come before what points at it (I1). */
 	if (p->n_maps)
 		p->op.disk->undurable = true;
@@ -265,6 +298,7 @@ static enum step populate_step(struct op *op)
 	case POPULATE_CHARGE: return populate_charge(p);
 	case POPULATE_READ: return populate_read(p);
 	case POPULATE_DECODE: return populate_decode(p);
+	case POPULATE_COMPRESS: return populate_compress(p);
 	case POPULATE_WRITE: return populate_write(p);
 	case POPULATE_FILL: return populate_fill(p);
 	case POPULATE_PUBLISH: return publish(p);

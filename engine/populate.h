@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The state of one copy run, shared by op_populate.c (its life and most
- * phases) and populate_charge.c, populate_read.c and populate_write.c.
+ * phases) and populate_charge.c, populate_read.c, populate_compress.c and
+ * populate_write.c.
  */
 #ifndef BLOCKPULL_POPULATE_H
 #define BLOCKPULL_POPULATE_H
@@ -11,14 +12,15 @@
 #include "engine/range_lock.h"
 
 enum populate_phase {
-	POPULATE_LOCK,    /* the clusters, exclusively, FIFO */
-	POPULATE_MAP,     /* plan the run, or the next piece, under the lock */
-	POPULATE_CHARGE,  /* wait for tokens */
-	POPULATE_READ,    /* into the buffer; compressed input beside it */
-	POPULATE_DECODE,  /* on the workers, into the buffer */
-	POPULATE_WRITE,   /* find zeros, reserve, write */
-	POPULATE_FILL,    /* large cluster: pieces of zeros that must be written */
-	POPULATE_PUBLISH, /* in-memory tables; marks them dirty */
+	POPULATE_LOCK,     /* the clusters, exclusively, FIFO */
+	POPULATE_MAP,      /* plan the run, or the next piece, under the lock */
+	POPULATE_CHARGE,   /* wait for tokens */
+	POPULATE_READ,     /* into the buffer; compressed input beside it */
+	POPULATE_DECODE,   /* on the workers, into the buffer */
+	POPULATE_COMPRESS, /* on the workers, in place: jobs that compress only */
+	POPULATE_WRITE,    /* find zeros, reserve, write */
+	POPULATE_FILL,     /* large cluster: pieces of zeros that must be written */
+	POPULATE_PUBLISH,  /* in-memory tables; marks them dirty */
 	POPULATE_OVER,
 };
 
@@ -35,9 +37,9 @@ struct populate {
 	struct op op;
 	enum populate_phase phase;
 	uint64_t guest_off;
-	uint64_t len;         /* at most, until it is mapped; then the run's */
-	uint32_t granule_len; /* of the overlay */
-	uint32_t unit;        /* the granule, or a piece of a large one */
+	uint64_t len;                      /* at most, until it is mapped; then the run's */
+	uint32_t cluster_len, granule_len; /* of the overlay */
+	uint32_t unit;                     /* the granule, or a piece of a large one */
 	struct range_lock lock;
 	bool locked;  /* held or queued */
 	bool is_zero; /* no copy: entries that read zeros */
@@ -62,6 +64,14 @@ struct populate {
 	struct mapping *spaces; /* reserved for them: whole clusters */
 	size_t n_spaces, spaces_cap;
 
+	/* populate_compress.c; NULL in jobs that don't compress. */
+	uint32_t *comp_lens; /* for each cluster of the run: bytes in whole sectors, 0: plain */
+	uint32_t n_chosen;   /* of them it is decided whether to compress them */
+	struct encode *encodes;
+	struct iovec *iovs;
+	uint8_t *whole;       /* all of a cluster larger than the buffer */
+	uint32_t encode_held; /* counted in engine->comp_len */
+
 	uint64_t copied_len, zero_len, left_out_len;
 	struct populate *prev, *next; /* the job's runs in flight */
 	struct populate *next_throttled;
@@ -79,14 +89,37 @@ static inline bool populate_in_pieces(const struct populate *p)
 /* Frees requests, compressed input and decodes; none is in flight. */
 void populate_free_requests(struct populate *p);
 
-/* populate_charge.c, populate_read.c, populate_write.c: the phases of those names. */
+/* Counts the memory that compressing a large cluster will take. */
+void populate_begin_compress(struct populate *p);
+/* Frees what compressing took; no request is in flight. */
+void populate_free_compress(struct populate *p);
+/* What comes when the run's bytes are there. */
+enum populate_phase populate_after_read(const struct populate *p);
+
+/* populate_write.c, for the other phases too. */
+/* Remembers where a part of the run goes, or that it reads zeros: 0 or -ENOMEM. */
+int populate_add_map(struct populate *p, const struct mapping *map);
+int populate_add_zero(struct populate *p, uint64_t guest_off, uint64_t len);
+/* [off, off + len) of the run holds nothing but zeros: it gets no entry, or one that says so. */
+int populate_leave_zeros(struct populate *p, uint32_t off, uint32_t len);
+/* Must zeros be written, or have an entry? Without a backing file what has none reads zeros. */
+bool populate_keeps_zeros(const struct populate *p);
+/* Must these bytes of the run be written? Pure; any thread. */
+bool populate_is_data(const struct populate *p, const uint8_t *bytes, uint32_t len);
+/* Decides where [off, off + len) of the run goes, plain, in one stretch where it can, and moves
+ * reserved_to on behind what succeeded. 0, TABLE_NEED or -errno. */
+int populate_reserve(struct populate *p, uint32_t off, uint32_t len);
+/* Guest bytes of [off, off + len) of the run: the last cluster may reach behind the guest's end. */
+uint64_t populate_guest_bytes(const struct populate *p, uint64_t off, uint64_t len);
+
+/* populate_charge.c, populate_read.c, populate_compress.c, populate_write.c: the phases of those names. */
 enum step populate_charge(struct populate *p);
 enum step populate_read(struct populate *p);
 enum step populate_decode(struct populate *p);
+enum step populate_compress(struct populate *p);
 enum step populate_write(struct populate *p);
+enum step populate_write_compressed(struct populate *p);
 enum step populate_fill(struct populate *p);
-/* Adds a mapping that reads zeros. 0 or -ENOMEM. */
-int populate_add_zero(struct populate *p, uint64_t guest_off, uint64_t len);
 /* A reservation or a publication gave rc: waits for a table (TABLE_NEED, p->need) or for the commit
  * in flight (-EAGAIN), then the phase runs again; else puts the run in error. */
 enum step populate_hold(struct populate *p, int rc);

@@ -174,7 +174,7 @@ static int decode_work(struct io_req *req)
 enum step populate_decode(struct populate *p)
 {
 	pad_reads(p);
-	p->phase = POPULATE_WRITE;
+	p->phase = populate_after_read(p);
 	for (unsigned i = 0; i < p->n_decodes; i++) {
 		struct decode *d = &p->decodes[i];
 

@@ -18,8 +18,8 @@ static int append(struct mapping **list, size_t *n, size_t *cap, const struct ma
 {
 	struct mapping *last = *n ? &(*list)[*n - 1] : NULL;
 
-	if (last && last->copy == map->copy && last->is_zero == map->is_zero &&
-	    last->guest_off + last->len == map->guest_off &&
+	if (last && !last->comp_len && !map->comp_len && last->copy == map->copy &&
+	    last->is_zero == map->is_zero && last->guest_off + last->len == map->guest_off &&
 	    (map->is_zero || last->host_off + last->len == map->host_off)) {
 		last->len += map->len;
 		return 0;
@@ -37,22 +37,25 @@ static int append(struct mapping **list, size_t *n, size_t *cap, const struct ma
 	return 0;
 }
 
-int populate_add_zero(struct populate *p, uint64_t guest_off, uint64_t len)
+int populate_add_map(struct populate *p, const struct mapping *map)
 {
-	struct mapping map = { .guest_off = guest_off, .len = len, .is_zero = true };
-
-	return append(&p->maps, &p->n_maps, &p->maps_cap, &map);
+	return append(&p->maps, &p->n_maps, &p->maps_cap, map);
 }
 
-/* Must zeros be written, or have an entry? Without a backing file what has none reads zeros. */
-static bool keeps_zeros(const struct populate *p)
+int populate_add_zero(struct populate *p, uint64_t guest_off, uint64_t len)
+{
+	return populate_add_map(
+		p, &(struct mapping){ .guest_off = guest_off, .len = len, .is_zero = true });
+}
+
+bool populate_keeps_zeros(const struct populate *p)
 {
 	return p->op.disk->base_name;
 }
 
-static bool is_data(const struct populate *p, const uint8_t *bytes, uint32_t len)
+bool populate_is_data(const struct populate *p, const uint8_t *bytes, uint32_t len)
 {
-	if (keeps_zeros(p) && !disk_overlay(p->op.disk)->has_zero_entries)
+	if (populate_keeps_zeros(p) && !disk_overlay(p->op.disk)->has_zero_entries)
 		return true;
 	return !zero_is(bytes, len);
 }
@@ -111,7 +114,9 @@ static int place_copy(struct populate *p, uint64_t guest_off, uint64_t *len, uns
 		host_off = space->host_off + (guest_off - space->guest_off);
 		*len = MIN(*len, space->guest_off + space->len - guest_off);
 	}
-	*map = (struct mapping){ guest_off, *len, host_off, false, copy };
+	*map = (struct mapping){
+		.guest_off = guest_off, .len = *len, .host_off = host_off, .copy = copy
+	};
 	return 0;
 }
 
@@ -137,8 +142,7 @@ static int place(struct populate *p, uint64_t guest_off, uint64_t *len)
 	return 0;
 }
 
-/* Decides where [off, off + len) of the run goes: in one stretch where it can. */
-static int reserve(struct populate *p, uint32_t off, uint32_t len)
+int populate_reserve(struct populate *p, uint32_t off, uint32_t len)
 {
 	struct layer *overlay = disk_overlay(p->op.disk);
 	int rc = overlay->ops->link(overlay, p->guest_off + off, len, &p->need);
@@ -157,12 +161,24 @@ static int reserve(struct populate *p, uint32_t off, uint32_t len)
 	return rc;
 }
 
-/* Guest bytes of [off, off + len) of the run: the last cluster may reach behind the guest's end. */
-static uint64_t guest_bytes(const struct populate *p, uint64_t off, uint64_t len)
+uint64_t populate_guest_bytes(const struct populate *p, uint64_t off, uint64_t len)
 {
 	uint64_t pull_len = disk_overlay(p->op.disk)->pull_len, at = p->guest_off + off;
 
 	return at >= pull_len ? 0 : MIN(len, pull_len - at);
+}
+
+int populate_leave_zeros(struct populate *p, uint32_t off, uint32_t len)
+{
+	int rc = 0;
+
+	if (populate_keeps_zeros(p))
+		rc = populate_add_zero(p, p->guest_off + off, len);
+	else if (!populate_in_pieces(p)) /* whose pieces were counted one by one */
+		p->left_out_len += plan_data_in(&p->plan, off, len);
+	if (!rc)
+		p->zero_len += populate_guest_bytes(p, off, len);
+	return rc;
 }
 
 /* Reserves for every stretch of granules that hold something; the others stay unallocated, since
@@ -173,20 +189,16 @@ static int reserve_stretches(struct populate *p)
 
 	/* Resumed behind what is reserved already, after waiting for a commit. */
 	for (uint32_t off = p->reserved_to; off < p->plan.len; off = end) {
-		bool zero = !is_data(p, p->buf + off, p->granule_len);
+		bool zero = !populate_is_data(p, p->buf + off, p->granule_len);
 		int rc = 0;
 
 		for (end = off + p->granule_len; end < p->plan.len; end += p->granule_len)
-			if (is_data(p, p->buf + end, p->granule_len) == zero)
+			if (populate_is_data(p, p->buf + end, p->granule_len) == zero)
 				break;
 		if (!zero) {
-			rc = reserve(p, off, end - off);
+			rc = populate_reserve(p, off, end - off);
 		} else {
-			p->zero_len += guest_bytes(p, off, end - off);
-			if (keeps_zeros(p))
-				rc = populate_add_zero(p, p->guest_off + off, end - off);
-			else
-				p->left_out_len += plan_data_in(&p->plan, off, end - off);
+			rc = populate_leave_zeros(p, off, end - off);
 		}
 		if (rc)
 			return rc;
@@ -217,8 +229,8 @@ static enum step submit_writes(struct populate *p)
 
 	for (size_t i = 0; i < p->n_maps; i++)
 		if (!p->maps[i].copy && !p->maps[i].is_zero)
-			p->copied_len +=
-				guest_bytes(p, p->maps[i].guest_off - p->guest_off, p->maps[i].len);
+			p->copied_len += populate_guest_bytes(
+				p, p->maps[i].guest_off - p->guest_off, p->maps[i].len);
 
 	p->phase = POPULATE_PUBLISH;
 	if (!p->n_maps)
@@ -281,16 +293,16 @@ static bool all_known_zero(const struct populate *p)
 static enum step write_piece(struct populate *p)
 {
 	unsigned piece = p->piece_off / p->unit;
-	bool zero = !p->plan.n_parts || !is_data(p, p->buf, p->unit);
+	bool zero = !p->plan.n_parts || !populate_is_data(p, p->buf, p->unit);
 
 	if (!zero && !p->n_maps) {
-		int rc = reserve(p, 0, p->granule_len);
+		int rc = populate_reserve(p, 0, p->granule_len);
 
 		if (rc)
 			return populate_hold(p, rc);
 		p->known_zero = all_known_zero(p);
 	}
-	if (!keeps_zeros(p))
+	if (!populate_keeps_zeros(p))
 		p->left_out_len += p->plan.data_len;
 	p->piece_off += p->unit;
 	p->phase = p->piece_off < p->granule_len ? POPULATE_MAP : POPULATE_FILL;
@@ -306,9 +318,9 @@ enum step populate_fill(struct populate *p)
 	unsigned n_pieces = p->granule_len / p->unit;
 
 	if (!p->n_maps) {
-		p->zero_len = guest_bytes(p, 0, p->granule_len);
+		p->zero_len = populate_guest_bytes(p, 0, p->granule_len);
 		p->phase = POPULATE_PUBLISH;
-		if (keeps_zeros(p))
+		if (populate_keeps_zeros(p))
 			op_set_error(&p->op, populate_add_zero(p, p->guest_off, p->granule_len),
 				     NULL, p->guest_off, false);
 		return STEP_NEXT;
@@ -319,7 +331,7 @@ enum step populate_fill(struct populate *p)
 			return write_piece_of_all(p, i);
 		}
 	p->left_out_len = 0;
-	p->copied_len = guest_bytes(p, 0, p->granule_len);
+	p->copied_len = populate_guest_bytes(p, 0, p->granule_len);
 	p->phase = POPULATE_PUBLISH;
 	return STEP_NEXT;
 }
@@ -330,5 +342,7 @@ enum step populate_write(struct populate *p)
 		op_set_error(&p->op, p->op.disk->poisoned, NULL, p->guest_off, false);
 		return STEP_NEXT;
 	}
+	if (p->op.disk->job.compress)
+		return populate_write_compressed(p);
 	return populate_in_pieces(p) ? write_piece(p) : write_run(p);
 }

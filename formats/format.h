@@ -58,6 +58,22 @@ struct mapping {
 	uint64_t host_off; /* reserved space holding the data; unused for zeros */
 	bool is_zero;
 	unsigned copy; /* which of the range's destinations (layer_ops.destination) */
+	/* One whole guest cluster, compressed: bytes of it at host_off, in whole sectors; else 0. */
+	uint32_t comp_len;
+};
+
+/* Bytes of the file that hold the mapping's data. */
+static inline uint64_t mapping_host_len(const struct mapping *map)
+{
+	return map->comp_len ? map->comp_len : map->len;
+}
+
+/* How copied clusters are compressed. Values are those of enum bpull_compression. */
+enum layer_compression {
+	COMPRESSION_NONE,
+	COMPRESSION_OWN, /* as the image's own compressed clusters */
+	COMPRESSION_ZLIB,
+	COMPRESSION_ZSTD,
 };
 
 /* What `info` tells of an image beside its geometry. Strings are static. */
@@ -162,6 +178,23 @@ struct layer_ops {
 	int (*reserve)(struct layer *layer, uint64_t len, uint64_t *host_off, uint64_t *got);
 	/* Gives unpublished space back. */
 	void (*release)(struct layer *layer, uint64_t host_off, uint64_t len);
+	/* Compressed clusters; all four are NULL where the format can't have them. */
+	/* Blocking, changes nothing: can clusters be compressed so? -ENOTSUP or -EINVAL (a level
+	 * the type does not have; 0: its default) with a sentence. */
+	int (*may_compress)(struct layer *layer, enum layer_compression type, unsigned level,
+			    struct err *err);
+	/* Blocking, after may_compress() and begin_writing(): records the type, durably. */
+	int (*set_compression)(struct layer *layer, enum layer_compression type, struct err *err);
+	/* Compresses one cluster into at most out_cap bytes. Pure; any thread. How many; 0: they
+	 * are not enough; -ENOMEM. */
+	int (*encode)(const struct layer *layer, unsigned level, const void *in, void *out,
+		      size_t out_cap);
+	/* Reserves space for one compressed cluster, at least a sector shorter than a plain one,
+	 * rounded up to sectors, linked, and with one destination, which is to be reserved. There is
+	 * no way to give it back: what is never published is not accounted. TABLE_NEED, or errors as
+	 * reserve(). */
+	int (*reserve_bytes)(struct layer *layer, uint64_t guest_off, uint32_t len,
+			     uint64_t *host_off, struct table_need *need);
 	/* At most 1 MiB or PUBLISH_MAX_GRANULES of the guest's disk.
 	 * Makes the mappings visible in memory and marks what must be written, by stage; the data
 	 * is already written. Every range must still be unallocated. Changes nothing a reader could
@@ -217,6 +250,7 @@ struct layer {
 	uint32_t cluster_len; /* bytes; 512 for raw */
 	uint32_t granule_len; /* bytes, a fraction of a cluster: what has its own mapping */
 	bool has_backing;
+	bool has_copies;                      /* destination() may say more than "reserve one copy" */
 	bool has_zero_entries;                /* publish() takes mappings that read zeros */
 	char *backing_name;               /* as recorded; never trusted, never printed raw */
 	enum image_format backing_format; /* IMAGE_UNKNOWN: none recorded */

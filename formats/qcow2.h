@@ -5,8 +5,8 @@
  * qcow2_map.c (lookup, and publish for one plain table), qcow2_views.c and
  * qcow2_fill.c (publish for snapshots and subclusters), qcow2_link.c (the
  * backing link), qcow2_alloc.c (space and refcounts), qcow2_compressed.c
- * (decode), qcow2_check*.c, qcow2_repair*.c and qcow2_rebuild.c,
- * qcow2_create.c.
+ * (decode), qcow2_encode.c, qcow2_comp_alloc.c (where compressed clusters go),
+ * qcow2_check*.c, qcow2_repair*.c and qcow2_rebuild.c, qcow2_create.c.
  */
 #ifndef BLOCKPULL_QCOW2_H
 #define BLOCKPULL_QCOW2_H
@@ -69,6 +69,11 @@ struct qcow2 {
 	struct gaps unfreed; /* replaced ones, durably, whose clusters are still counted */
 	struct gaps gaps;    /* reserved space that came back */
 
+	/* qcow2_comp_alloc.c: space taken for compressed clusters, from where it is free. */
+	struct qcow2_comp_tail {
+		uint64_t off, end; /* host bytes; off is at a sector */
+		uint64_t n_refs;   /* given out to the host cluster that off lies inside of */
+	} comp_tail;
 	struct qcow2_new_link *new_link; /* the link to be, or NULL */
 };
 
@@ -148,6 +153,8 @@ int qcow2_ref_get(struct qcow2 *q, uint64_t cluster_idx, uint64_t *value, struct
 uint64_t qcow2_block_off(const struct qcow2 *q, uint64_t block_idx);
 /* Makes the cluster at host_off an empty refcount block, in memory. 0 or -ENOMEM. */
 int qcow2_new_block(struct qcow2 *q, uint64_t host_off);
+/* The refcount of one cluster whose block exists. 0, TABLE_NEED or -errno. */
+int qcow2_ref_get(struct qcow2 *q, uint64_t cluster_idx, uint64_t *value, struct table_need *need);
 /* Sets the refcount of n clusters from cluster_idx on; their slices are cached. */
 void qcow2_ref_set(struct qcow2 *q, uint64_t cluster_idx, uint64_t n, uint64_t value);
 /* How many of `want` clusters fit behind alloc_end; 0: none, and qcow2_no_room() says why. */
@@ -189,6 +196,9 @@ int qcow2_lacks(struct layer *layer, uint64_t guest_off, uint64_t len, struct ex
 /* qcow2_fill.c: the same layer ops where q->views is set. */
 int qcow2_destination(struct layer *layer, uint64_t guest_off, uint64_t len, unsigned copy,
 		      uint64_t *host_off, uint64_t *got, struct table_need *need);
+/* How many references a copy of guest_off's cluster will have. 0, TABLE_NEED or -errno. */
+int qcow2_copy_weight(struct qcow2 *q, uint64_t guest_off, unsigned copy, uint64_t *weight,
+		      struct table_need *need);
 int qcow2_views_link(struct qcow2 *q, uint64_t guest_off, uint64_t len, struct table_need *need);
 int qcow2_views_publish(struct qcow2 *q, const struct mapping *maps, size_t n_maps,
 			struct table_need *need);
@@ -201,6 +211,28 @@ void qcow2_link_durable(struct layer *layer);
 
 /* qcow2_compressed.c */
 int qcow2_decode(const struct layer *layer, const void *in, size_t in_len, void *out);
+
+/* qcow2_encode.c */
+int qcow2_encode(const struct layer *layer, unsigned level, const void *in, void *out,
+		 size_t out_cap);
+int qcow2_may_compress(struct layer *layer, enum layer_compression type, unsigned level,
+		       struct err *err);
+int qcow2_set_compression(struct layer *layer, enum layer_compression type, struct err *err);
+
+/* qcow2_comp_alloc.c */
+int qcow2_reserve_bytes(struct layer *layer, uint64_t guest_off, uint32_t len, uint64_t *host_off,
+			struct table_need *need);
+/* As qcow2_reserve_bytes(), for a cluster that `weight` entries will refer to. -ERANGE: no refcount
+ * can count so many. */
+int qcow2_comp_reserve(struct qcow2 *q, uint32_t len, uint64_t weight, uint64_t *host_off);
+/* For a mapping with comp_len. Are the refcounts it will raise by `weight` (references to it)
+ * cached, and is there room in them? 0, TABLE_NEED or -errno. */
+int qcow2_comp_ref_need(struct qcow2 *q, const struct mapping *map, uint64_t weight,
+			struct table_need *need);
+/* Raises them; qcow2_comp_ref_need() said 0. */
+void qcow2_comp_ref_raise(struct qcow2 *q, const struct mapping *map, uint64_t weight);
+/* Its L2 entry. */
+uint64_t qcow2_comp_entry(const struct qcow2 *q, const struct mapping *map);
 
 /* qcow2_check.c */
 int qcow2_check(struct layer *layer, struct check_result *result, struct err *err);

@@ -75,14 +75,19 @@ enum qcow2_header_field {
 #define QCOW2_REFTABLE_OFF_MASK UINT64_C(0xfffffffffffffe00)
 
 /* Compressed descriptor (bits 0..61 of an L2 entry): first byte and readable length. */
+static inline unsigned qcow2_comp_off_bits(unsigned cluster_bits)
+{
+	return 62 - (cluster_bits - 8);
+}
+
 static inline uint64_t qcow2_comp_host_off(uint64_t entry, unsigned cluster_bits)
 {
-	return entry & ((UINT64_C(1) << (62 - (cluster_bits - 8))) - 1);
+	return entry & ((UINT64_C(1) << qcow2_comp_off_bits(cluster_bits)) - 1);
 }
 
 static inline uint32_t qcow2_comp_host_len(uint64_t entry, unsigned cluster_bits)
 {
-	unsigned x = 62 - (cluster_bits - 8);
+	unsigned x = qcow2_comp_off_bits(cluster_bits);
 	uint64_t sectors = (entry >> x) & ((UINT64_C(1) << (cluster_bits - 8)) - 1);
 
 	return (sectors + 1) * 512 - (qcow2_comp_host_off(entry, cluster_bits) & 511);

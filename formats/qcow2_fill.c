@@ -189,6 +189,17 @@ int qcow2_destination(struct layer *layer, uint64_t guest_off, uint64_t len, uns
 	return rc;
 }
 
+int qcow2_copy_weight(struct qcow2 *q, uint64_t guest_off, unsigned copy, uint64_t *weight,
+		      struct table_need *need)
+{
+	int rc = find_copies(q, guest_off, need);
+
+	if (!rc && copy >= q->views->n_copies)
+		rc = -EEXIST;
+	*weight = rc ? 0 : q->views->copy_weight[copy];
+	return rc;
+}
+
 /* ---- new tables ---- */
 
 /* The disks by number: 0 the guest's, then the snapshots'. Its L1 entry, where it sees guest_off and
@@ -354,7 +365,10 @@ static int prepare_map(struct qcow2 *q, const struct mapping *map, struct table_
 			continue;
 		if (v->copy_host_off[map->copy] && v->copy_host_off[map->copy] != host_off)
 			return -EEXIST;
-		rc = qcow2_ref_need(q, host_off, q->layer.cluster_len, need);
+		if (map->comp_len)
+			rc = qcow2_comp_ref_need(q, map, v->copy_weight[map->copy], need);
+		else
+			rc = qcow2_ref_need(q, host_off, q->layer.cluster_len, need);
 		if (rc)
 			return rc;
 	}
@@ -368,7 +382,7 @@ static void set_entry(struct qcow2 *q, uint8_t *bytes, uint64_t guest_off, uint6
 	uint64_t first = (guest_off - cluster_start(q, guest_off)) / q->layer.granule_len;
 	uint64_t n = len / q->layer.granule_len, bits;
 
-	if (q->l2_entry_len == 8) {
+	if (q->l2_entry_len == 8 || host_entry & QCOW2_COMPRESSED) {
 		put_be64(bytes, host_entry ? host_entry : QCOW2_ZERO);
 		return;
 	}
@@ -389,7 +403,9 @@ static void set_cluster(struct qcow2 *q, const struct mapping *map, uint64_t at,
 	int rc = find_copies(q, at, &need);
 
 	assert(!rc && map->copy < v->n_copies);
-	if (!map->is_zero)
+	if (map->comp_len)
+		entry = qcow2_comp_entry(q, map);
+	else if (!map->is_zero)
 		entry = host_off | (v->copy_weight[map->copy] == 1 ? QCOW2_COPIED : 0);
 	for (uint32_t i = 0; i < v->n_at; i++) {
 		struct table *l2;
@@ -402,7 +418,9 @@ static void set_cluster(struct qcow2 *q, const struct mapping *map, uint64_t at,
 		set_entry(q, l2->bytes + byte, at, len, entry);
 		table_mark_dirty(q->layer.cache, l2, byte, q->l2_entry_len, STAGE_TABLE);
 	}
-	if (!map->is_zero && !v->copy_host_off[map->copy])
+	if (map->comp_len)
+		qcow2_comp_ref_raise(q, map, v->copy_weight[map->copy]);
+	else if (!map->is_zero && !v->copy_host_off[map->copy])
 		qcow2_ref_set(q, host_off >> q->cluster_bits, 1, v->copy_weight[map->copy]);
 }
 

@@ -228,6 +228,8 @@ static int publish_prepare(struct qcow2 *q, const struct mapping *map, struct ta
 			if (be64(l2->bytes + byte + i * q->l2_entry_len))
 				return -EEXIST;
 	}
+	if (map->comp_len)
+		return qcow2_comp_ref_need(q, map, 1, need);
 	return map->is_zero ? 0 : qcow2_ref_need(q, map->host_off, map->len, need);
 }
 
@@ -261,7 +263,7 @@ int qcow2_new_l2_slices(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off)
 /* Gives guest_off an (empty) L2 table if it has none. Harmless if publish() stops behind it. */
 static int link_l2(struct qcow2 *q, uint64_t guest_off, struct table_need *need)
 {
-	uint64_t l2_off, got;
+	uint64_t l2_off, got, zero_from = q->layer.zero_from;
 	struct table *l1;
 	uint32_t byte;
 	int rc = l2_table_off(q, guest_off, &l2_off, need);
@@ -274,6 +276,7 @@ static int link_l2(struct qcow2 *q, uint64_t guest_off, struct table_need *need)
 	rc = qcow2_ref_need(q, l2_off, got, need);
 	if (rc) {
 		qcow2_release(&q->layer, l2_off, got);
+		q->layer.zero_from = zero_from; /* nothing was written there */
 		return rc;
 	}
 	/* From here on the space stays ours even on failure (an unaccounted gap): cached slices of
@@ -308,10 +311,14 @@ static void set_entries(struct qcow2 *q, const struct mapping *map)
 		assert(!rc);
 		for (uint64_t i = 0; i < n; i++, host_off += q->layer.cluster_len)
 			put_be64(l2->bytes + byte + i * q->l2_entry_len,
-				 map->is_zero ? QCOW2_ZERO : host_off | QCOW2_COPIED);
+				 map->comp_len  ? qcow2_comp_entry(q, map)
+				 : map->is_zero ? QCOW2_ZERO
+						: host_off | QCOW2_COPIED);
 		table_mark_dirty(q->layer.cache, l2, byte, n * q->l2_entry_len, STAGE_TABLE);
 	}
-	if (!map->is_zero)
+	if (map->comp_len)
+		qcow2_comp_ref_raise(q, map, 1);
+	else if (!map->is_zero)
 		qcow2_ref_take(q, map->host_off, map->len);
 }
 

@@ -215,6 +215,7 @@ int qcow2_views_load(struct qcow2 *q, const char *name, struct err *err)
 	v = q->views = calloc(1, sizeof(*v));
 	if (!v)
 		return err_set(err, -ENOMEM, "%s: out of memory", name);
+	q->layer.has_copies = true;
 	v->at_l1_idx = UINT64_MAX;
 	v->snapshots = calloc(n, sizeof(*v->snapshots));
 	v->at = calloc(n, sizeof(*v->at));

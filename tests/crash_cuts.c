@@ -93,7 +93,10 @@ static uint64_t max_leaks(const struct crash_cuts *cuts)
 {
 	uint64_t len = crash_io_unsettled_len(cuts->io);
 
-	return 2 * (len / cuts->chain->cluster_len) + 8 + (cuts->chain->how.full_table ? 16 : 0);
+	/* A compressed cluster has a sector at least, and may lie alone in its host cluster. */
+	uint64_t each = cuts->chain->how.compression ? 512 : cuts->chain->cluster_len;
+
+	return 2 * (len / each) + 8 + (cuts->chain->how.full_table ? 16 : 0);
 }
 
 static void resume(struct crash_cuts *cuts, const struct sim_cut *how, struct sim *left)
@@ -116,6 +119,7 @@ static void resume(struct crash_cuts *cuts, const struct sim_cut *how, struct si
 		bad(cuts, how, "pulled again, the link is still there", &v);
 	else if (v.n_leaks)
 		bad(cuts, how, "pulled again, and leaks are left", &v);
+	cuts->max_compressed = MAX(cuts->max_compressed, v.n_compressed);
 }
 
 static void judge_qemu(struct crash_cuts *cuts, const struct sim_cut *how, struct sim *left)

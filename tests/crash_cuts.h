@@ -22,7 +22,7 @@ struct crash_cuts {
 	uint64_t *seen; /* hashes of states judged; open addressing, 0: free */
 	size_t n_seen, seen_cap;
 	uint64_t n_cuts, n_states, n_resumed, n_qemu, n_bad;
-	uint64_t max_leaks;
+	uint64_t max_leaks, max_compressed; /* clusters */
 	uint64_t subsets_of; /* signature of the table writes whose subsets were all tried */
 	char bad[1200];      /* the first one, in words */
 };

@@ -28,7 +28,8 @@ struct sim_chain_how {
 	unsigned stretch;    /* clusters of a kind side by side, at most; 0: 6 */
 	/* qcow2: when a few clusters are added a refcount block, the refcount table are full. */
 	bool full_block, full_table;
-	uint64_t autoclear; /* bits of the overlay, qcow2 version 3 */
+	uint64_t autoclear;   /* bits of the overlay, qcow2 version 3 */
+	unsigned compression; /* enum bpull_compression: how it is pulled */
 };
 
 struct sim_chain_file {

@@ -41,7 +41,11 @@ int sim_pull_open(struct sim_pull *pull, const struct sim_chain *chain, struct s
 	};
 	int rc;
 
-	*pull = (struct sim_pull){ .sim = sim, .opener = pull->opener };
+	*pull = (struct sim_pull){
+		.sim = sim,
+		.opener = pull->opener,
+		.compression = chain->how.format == IMAGE_QED ? 0 : chain->how.compression,
+	};
 	rc = engine_open_on(io ? io : sim_io(sim), pull->opener ? pull->opener : sim_opener(sim),
 			    memory, &pull->engine);
 	if (rc) {
@@ -77,7 +81,9 @@ static bool is_over(struct sim_pull *pull)
 
 int sim_pull_run(struct sim_pull *pull)
 {
-	int rc = bpull_job_start(pull->disk, NULL, &pull->error);
+	struct bpull_job_options options = { .size = sizeof(options),
+					     .compression = pull->compression };
+	int rc = bpull_job_start(pull->disk, &options, &pull->error);
 
 	while (!rc && !is_over(pull)) {
 		struct pollfd ready = { .fd = bpull_engine_fd(pull->engine), .events = POLLIN };
@@ -209,6 +215,7 @@ static void judge_check(struct layer *layer, struct sim_verdict *v)
 	int rc = layer->ops->check(layer, &result, &err);
 
 	v->n_leaks = result.n_leaks;
+	v->n_compressed = result.n_compressed_clusters;
 	if (rc)
 		wrong(v, "check failed: %s", err.message);
 	else if (result.n_errors || result.n_check_errors)

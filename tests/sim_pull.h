@@ -28,6 +28,7 @@ struct sim_pull {
 	int event_error;
 	char message[1024];
 	uint64_t n_calls; /* of bpull_engine_process() */
+	unsigned compression;
 };
 
 /* Opens an engine on `io` (NULL: the simulator's own), which it takes over, and the chain as a disk.
@@ -47,7 +48,7 @@ struct sim_verdict {
 	bool ok;        /* opens, checks without corruption, reads as it should */
 	char text[500]; /* what is wrong */
 	bool has_backing;
-	uint64_t n_leaks;
+	uint64_t n_leaks, n_compressed;
 };
 /* Judges SIM_CHAIN_TOP with its chain. Takes part in the machine's operations: clear its faults. */
 void sim_pull_judge(const struct sim_chain *chain, struct sim *sim, struct sim_verdict *verdict);

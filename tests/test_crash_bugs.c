@@ -83,6 +83,28 @@ static void find_in_every_pull(enum crash_lie lie, bool qed)
 	}
 }
 
+/* Compressed clusters: host clusters' counts rise from what is durable, not from zero. */
+static void find_compressed(enum crash_lie lie)
+{
+	for (uint64_t seed = 1; seed <= 5; seed++) {
+		struct sim_chain_how how = bug_config(false, seed);
+		struct bug bug;
+
+		how.cluster_bits = 12;
+		how.n_clusters = 150;
+		how.compression = BPULL_COMPRESSION_OWN;
+		bug = find_bug(&how, lie, 0);
+		cr_assert(bug.lied && bug.n_states, "seed %" PRIu64 ": not found", seed);
+		fprintf(stderr, "found after %" PRIu64 " states: %s\n", bug.n_states, bug.what);
+	}
+}
+
+Test(crash_bugs, an_early_compressed_entry_is_found) /* I1, I2 */
+{
+	find_compressed(CRASH_EARLY_DATA);
+	find_compressed(CRASH_LATE_REFCOUNT);
+}
+
 /* One barrier of a pull is not what it seems: each that matters is found. */
 static void find_every_barrier(enum crash_lie lie, bool qed, bool full_table)
 {

@@ -20,11 +20,14 @@
 
 TestSuite(engine_sim, .init = scratch_make, .fini = scratch_remove, .timeout = 600);
 
+static uint64_t n_compressed; /* clusters, in all that was judged */
+
 static void judge_end(const struct sim_chain *chain, struct sim *sim, uint64_t seed)
 {
 	struct sim_verdict v;
 
 	sim_pull_judge(chain, sim, &v);
+	n_compressed += v.n_compressed;
 	cr_assert(v.ok, "seed %" PRIu64 ": %s: %s", seed, chain->text, v.text);
 	cr_assert(!v.has_backing, "seed %" PRIu64 ": the link is still there", seed);
 	cr_assert_eq(v.n_leaks, 0, "seed %" PRIu64 ": %s: %" PRIu64 " clusters leaked: %s", seed,
@@ -95,6 +98,27 @@ Test(engine_sim, any_chain)
 Test(engine_sim, full_refcount_block)
 {
 	pull_seeds((struct sim_chain_how){ .format = IMAGE_QCOW2, .full_block = true }, 200);
+}
+
+/* Compressed, whatever the width of the refcounts that the host clusters share. */
+Test(engine_sim, compressed)
+{
+	pull_seeds((struct sim_chain_how){ .format = IMAGE_QCOW2,
+					   .compression = BPULL_COMPRESSION_OWN },
+		   400);
+	for (unsigned order = 0; order <= 6; order += 3) {
+		unsigned type = order < 4 ? BPULL_COMPRESSION_ZSTD : BPULL_COMPRESSION_OWN;
+
+		n_compressed = 0;
+		pull_seeds((struct sim_chain_how){ .format = IMAGE_QCOW2,
+						   .version = 3,
+						   .cluster_bits = 12,
+						   .refcount_bits = 1u << order,
+						   .full_block = order < 4,
+						   .compression = type },
+			   60);
+		cr_assert_gt(n_compressed, 1000 / SIM_PULL_SLOWDOWN, "%" PRIu64, n_compressed);
+	}
 }
 
 /* The refcount table moves. */

@@ -17,7 +17,7 @@
 #include "io/base.h"
 #include "tests/sim_pull.h"
 
-#define N_CHAINS 16    /* FAULT_CHAINS=n for more */
+#define N_CHAINS 18    /* FAULT_CHAINS=n for more */
 #define MAX_NTH  20000 /* more calls than any pull here makes */
 
 TestSuite(faults, .timeout = 1200);
@@ -61,6 +61,15 @@ static const struct sim_chain_how chains[] = {
 	  .n_clusters = 20,
 	  .max_depth = 3,
 	  .stretch = 2 },
+	{ .seed = 6,
+	  .format = IMAGE_QCOW2,
+	  .version = 3,
+	  .cluster_bits = 12,
+	  .refcount_bits = 2,
+	  .n_clusters = 90,
+	  .max_depth = 2,
+	  .stretch = 2,
+	  .compression = BPULL_COMPRESSION_ZSTD },
 };
 
 struct trial {

@@ -14,7 +14,7 @@
 #include "tests/oom.h"
 #include "tests/sim_pull.h"
 
-#define N_CHAINS 12 /* OOM_CHAINS=n for more */
+#define N_CHAINS 15 /* OOM_CHAINS=n for more */
 #define MAX_NTH  100000
 
 TestSuite(oom, .timeout = 1200);
@@ -42,6 +42,14 @@ static const struct sim_chain_how chains[] = {
 	  .n_clusters = 16,
 	  .max_depth = 3,
 	  .stretch = 2 },
+	{ .format = IMAGE_QCOW2,
+	  .version = 3,
+	  .cluster_bits = 12,
+	  .refcount_bits = 4,
+	  .n_clusters = 60,
+	  .max_depth = 2,
+	  .stretch = 2,
+	  .compression = BPULL_COMPRESSION_ZSTD },
 };
 
 static void judge(const struct sim_chain *chain, struct sim *sim, const char *what, bool link_gone)

@@ -138,6 +138,8 @@ void pull_image_plan(struct pull_image *image, struct bpull_engine *engine,
 	int rc = pull_image_open(image, engine, &read_only);
 	if (!rc)
 		rc = pull_plan_check(image, &read_only);
+	if (!rc)
+		rc = bpull_job_check(image->disk, job, &image->error);
 	if (!rc && job->base)
 		rc = bpull_disk_find(image->disk, job->base, &base_depth, &image->error);
 	for (uint64_t start = 0; !rc && !stop_signal() && start < image->virtual_size;) {

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "tools/commands.h"
+#include "tools/compression.h"
 #include "tools/exit_code.h"
 #include "tools/pull.h"
 #include "tools/say.h"
@@ -30,6 +31,9 @@ const char pull_help[] =
 	"  --burst SIZE         bytes that may follow an idle time at once\n"
 	"                       (default: a tenth of a second's worth)\n"
 	"  -j, --jobs N         pull N images at once (default 1)\n"
+	"  --compress[=TYPE[:LEVEL]]\n"
+	"                       write what is copied compressed (qcow2): zlib (level 1-9),\n"
+	"                       zstd (1-19); default: the image's own type\n"
 	"  --allow-backing DIR  backing files may lie below DIR too, not only below the\n"
 	"                       image's own directory; repeatable; 'any': anywhere;\n"
 	"                       'none': nowhere (default: BLOCKPULL_ALLOW_BACKING)\n"
@@ -52,6 +56,7 @@ enum {
 	PULL_BANDWIDTH = OPTIONS_OWN,
 	PULL_BASE,
 	PULL_BURST,
+	PULL_COMPRESS,
 	PULL_HOLES,
 	PULL_IO,
 	PULL_PROGRESS,
@@ -63,6 +68,7 @@ static const struct option pull_table[] = {
 	{ "base", required_argument, NULL, PULL_BASE },
 	{ "burst", required_argument, NULL, PULL_BURST },
 	{ "jobs", required_argument, NULL, 'j' },
+	{ "compress", optional_argument, NULL, PULL_COMPRESS },
 	OPTIONS_CHAIN,
 	{ "holes", required_argument, NULL, PULL_HOLES },
 	{ "io", required_argument, NULL, PULL_IO },
@@ -132,6 +138,9 @@ static int pull_take(struct pull_options *options, int option, const char *text)
 	case PULL_BASE: options->job.base = text; return 0;
 	case PULL_BURST:
 		return options_size("pull", "--burst", text, SIZE_BYTES, &options->engine.burst);
+	case PULL_COMPRESS:
+		return compression_parse("pull", text, &options->job.compression,
+					 &options->job.compression_level);
 	case PULL_HOLES:
 	case PULL_IO:
 	case PULL_PROGRESS: return pull_take_words(options, option, text);

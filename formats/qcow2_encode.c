@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * qcow2: bytes to compressed clusters, and the header's compression type.
+ *
+ * Deflate readers of qcow2 (QEMU among them) open the stream with a window of
+ * 12 bits: 4 KiB. libdeflate always uses 32 KiB, so it is asked for clusters
+ * of no more than 4 KiB, where no distance can be longer; larger ones go to
+ * zlib with a 12-bit window. QEMU 7.2 happens to decode longer distances, since
+ * its zlib finds them in the output buffer, but zlib's manual promises nothing
+ * of the kind and other readers have no reason to: an image that only some
+ * programs can read was rejected for the sake of a better ratio.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <libdeflate.h>
+#include <zlib.h>
+#include <zstd.h>
+#include <zstd_errors.h>
+
+#include "formats/qcow2.h"
+
+#define WINDOW_BITS        12
+#define ZLIB_DEFAULT_LEVEL 6
+#define ZLIB_MAX_LEVEL     9
+#define ZSTD_DEFAULT_LEVEL 3
+#define ZSTD_MAX_LEVEL     19
+
+static int encode_libdeflate(int level, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct libdeflate_compressor *encoder = libdeflate_alloc_compressor(level);
+	size_t n;
+
+	if (!encoder)
+		return -ENOMEM;
+	n = libdeflate_deflate_compress(encoder, in, in_len, out, out_cap);
+	libdeflate_free_compressor(encoder);
+	return n;
+}
+
+static int encode_zlib(int level, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	z_stream stream = {
+		.next_in = (void *)in,
+		.avail_in = in_len,
+		.next_out = out,
+		.avail_out = out_cap,
+	};
+	int rc;
+
+	if (deflateInit2(&stream, level, Z_DEFLATED, -WINDOW_BITS, MAX_MEM_LEVEL,
+			 Z_DEFAULT_STRATEGY) != Z_OK)
+		return -ENOMEM;
+	rc = deflate(&stream, Z_FINISH);
+	deflateEnd(&stream);
+	return rc == Z_STREAM_END ? (int)(out_cap - stream.avail_out) : 0;
+}
+
+static int encode_zstd(int level, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	ZSTD_CCtx *encoder = ZSTD_createCCtx();
+	size_t n;
+
+	if (!encoder)
+		return -ENOMEM;
+	n = ZSTD_compressCCtx(encoder, out, out_cap, in, in_len, level);
+	ZSTD_freeCCtx(encoder);
+	if (ZSTD_isError(n))
+		return ZSTD_getErrorCode(n) == ZSTD_error_memory_allocation ? -ENOMEM : 0;
+	return n;
+}
+
+int qcow2_encode(const struct layer *layer, unsigned level, const void *in, void *out,
+		 size_t out_cap)
+{
+	const struct qcow2 *q = (const struct qcow2 *)layer;
+	size_t in_len = layer->cluster_len;
+
+	if (q->compression == QCOW2_COMPRESSION_ZSTD)
+		return encode_zstd(level ? level : ZSTD_DEFAULT_LEVEL, in, in_len, out, out_cap);
+	if (!level)
+		level = ZLIB_DEFAULT_LEVEL;
+	return in_len <= 1u << WINDOW_BITS ? encode_libdeflate(level, in, in_len, out, out_cap)
+					   : encode_zlib(level, in, in_len, out, out_cap);
+}
+
+/* ---- the header's type ---- */
+
+static enum qcow2_compression wanted(const struct qcow2 *q, enum layer_compression type)
+{
+	switch (type) {
+	case COMPRESSION_NONE:
+	case COMPRESSION_OWN: break;
+	case COMPRESSION_ZLIB: return QCOW2_COMPRESSION_ZLIB;
+	case COMPRESSION_ZSTD: return QCOW2_COMPRESSION_ZSTD;
+	}
+	return q->compression;
+}
+
+static const char *type_name(enum qcow2_compression type)
+{
+	return type == QCOW2_COMPRESSION_ZSTD ? "zstd" : "zlib";
+}
+
+/* May the type change? Not while anything is compressed in the old one. */
+static int may_switch(struct qcow2 *q, const char *name, enum qcow2_compression to, struct err *err)
+{
+	struct check_result result = { 0 };
+	int rc;
+
+	if (q->version < 3)
+		return err_set(err, -ENOTSUP,
+			       "%s: version 2 images have zlib compression only; use "
+			       "--compress=zlib",
+			       name);
+	if (q->header_len <= QCOW2_H_COMPRESSION)
+		return err_set(err, -ENOTSUP,
+			       "%s: its header (%u bytes) has no room for a compression type; use "
+			       "--compress=%s",
+			       name, q->header_len, type_name(q->compression));
+	if (q->n_snapshots)
+		return err_set(err, -ENOTSUP,
+			       "%s: it has internal snapshots, so its compression type must stay: "
+			       "use --compress=%s",
+			       name, type_name(q->compression));
+	/* A table that can't be read or understood may have compressed clusters, too. */
+	rc = qcow2_check(&q->layer, &result, err);
+	if (!rc && result.n_check_errors)
+		rc = err_set(err, -EIO, "%s: its tables can't be read; nothing was changed", name);
+	if (!rc && result.n_errors)
+		rc = err_set(
+			err, -EUCLEAN,
+			"%s: damaged image (%" PRIu64
+			" errors); nothing was changed: see blockpull check, and repair a copy",
+			name, result.n_errors);
+	if (!rc && result.n_compressed_clusters)
+		rc = err_set(err, -ENOTSUP,
+			     "%s: it has clusters compressed with %s, so it can't have %s: use "
+			     "--compress=%s",
+			     name, type_name(q->compression), type_name(to),
+			     type_name(q->compression));
+	return rc;
+}
+
+int qcow2_may_compress(struct layer *layer, enum layer_compression type, unsigned level,
+		       struct err *err)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	enum qcow2_compression to = wanted(q, type);
+	unsigned max_level = to == QCOW2_COMPRESSION_ZSTD ? ZSTD_MAX_LEVEL : ZLIB_MAX_LEVEL;
+	char name[512];
+
+	err_escape(layer->file->name, strlen(layer->file->name), name, sizeof(name));
+	if (level > max_level)
+		return err_set(err, -EINVAL, "%s: compression level %u; %s has 1 to %u", name,
+			       level, type_name(to), max_level);
+	if (q->incompat & QCOW2_INCOMPAT_DATA_FILE)
+		return err_set(err, -ENOTSUP,
+			       "%s: its data lies in an external data file, where nothing can be "
+			       "compressed; pull without --compress",
+			       name);
+	return to == q->compression ? 0 : may_switch(q, name, to, err);
+}
+
+/* The feature bit and the type, both in the first sector, with one write that no cut can halve, and
+ * durable before the first compressed cluster: an entry must never meet the other type. */
+int qcow2_set_compression(struct layer *layer, enum layer_compression type, struct err *err)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	enum qcow2_compression to = wanted(q, type);
+	uint64_t incompat = q->incompat & ~QCOW2_INCOMPAT_COMPRESSION;
+	uint8_t bytes[QCOW2_H_COMPRESSION + 1 - QCOW2_H_INCOMPAT];
+	int rc;
+
+	if (to == q->compression)
+		return 0;
+	if (to != QCOW2_COMPRESSION_ZLIB)
+		incompat |= QCOW2_INCOMPAT_COMPRESSION;
+	rc = file_read(layer->file, bytes, sizeof(bytes), QCOW2_H_INCOMPAT);
+	put_be64(bytes, incompat);
+	bytes[QCOW2_H_COMPRESSION - QCOW2_H_INCOMPAT] = to;
+	if (!rc)
+		rc = file_write(layer->file, bytes, sizeof(bytes), QCOW2_H_INCOMPAT);
+	if (!rc)
+		rc = file_sync(layer->file);
+	if (rc) {
+		char name[512];
+
+		return err_errno(err, rc, "%s: cannot write the compression type",
+				 err_escape(layer->file->name, strlen(layer->file->name), name,
+					    sizeof(name)));
+	}
+	q->incompat = incompat;
+	q->compression = to;
+	return 0;
+}
