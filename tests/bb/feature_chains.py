@@ -26,9 +26,11 @@ class FeatureChain(Chain):
         self.name = self._another_name()
 
     def _place(self, directory):
+        outer = directory
         if self.rng.random() < 0.25:
             directory = os.path.join(directory, self.rng.choice(['a b', 'dé日本', 'x:y']))
         super()._place(directory)
+        self.directory = outer  # for what qemu-io must name: its commands know no quotes
 
     def _size(self):
         return min(super()._size(), self.rng.choice([2, 4, 8]) * MIB)
@@ -61,7 +63,7 @@ class FeatureChain(Chain):
             return
         if 'extended_l2' not in layer.text:
             super()._write(layer)
-        elif self.rng.random() < 0.4:
+        elif 'preallocation' not in layer.text and self.rng.random() < 0.4:
             self._compress_some(layer)
         else:
             self._scribble(layer)

@@ -49,6 +49,7 @@ class Before:
         self.path, self.fmt, self.scratch = path, fmt, scratch
         self.flat = flatten(path, fmt, scratch + '.flat')
         self.info = image_info(path)
+        self.check = image_check(path, fmt)
         if fmt != 'qcow2':
             return
         below = flat_bytes(*backing, scratch + '.below') if backing else b''
@@ -68,7 +69,7 @@ class Before:
     def verify(self, backing=None, compressed=False):
         """backing: (path, format) that the image must have now."""
         path = self.path
-        same(image_check(path, self.fmt), 0, 'exit code of qemu-img check')
+        same(image_check(path, self.fmt), 0, f'exit code of qemu-img check, which was {self.check} before')
         info = image_info(path)
         name = info.get('full-backing-filename', info.get('backing-filename'))
         if backing is None:
@@ -101,7 +102,7 @@ class Before:
         after.judge_refcounts()
         judge_copied_flags(after)
         same(after.vm_state(), self.vm_state, 'VM state')
-        same(bitmap_bytes(after), self.bitmaps, 'bitmaps')
+        check(bitmap_bytes(after) == self.bitmaps, f'the bitmaps changed: {after.bitmaps()}')
         if 1 << after.order >= 8:
             self._verify_sharing(after)
 
