@@ -113,7 +113,9 @@ def pull_and_judge(chain, before, options, base):
     if result.rc == REFUSED:
         whole.verify('although the pull was refused')
     else:
-        before.verify((base.path, base.fmt) if base else None, any('compress' in o for o in options))
+        # Down to its own backing file there is nothing to pull, and nothing to mend for it.
+        before.verify((base.path, base.fmt) if base else None, any('compress' in o for o in options),
+                      idle=base is chain.layers[1])
 
 
 if __name__ == '__main__':
