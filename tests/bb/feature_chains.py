@@ -55,7 +55,8 @@ class FeatureChain(Chain):
             options += ',data_file_raw=on'
         qemu_img('create', '-q', '-f', fmt, '-o', options, *backing, path, *([size] if size else []))
         self.data_files.append(data)
-        self.layers.insert(0, Layer(path, fmt, image_info(path)['virtual-size'], cluster, options + ' ' + ' '.join(backing)))
+        size = image_info(path)['virtual-size']
+        self.layers.insert(0, Layer(path, fmt, size, cluster, f'{options} {" ".join(backing)}'))
         self._scribble(self.top)
 
     def _write(self, layer):

@@ -70,7 +70,8 @@ class Before:
         """backing: (path, format) that the image must have now; idle: what was wrong may be so still."""
         path = self.path
         idle = idle and self.check
-        same(image_check(path, self.fmt), self.check if idle else 0, f'exit code of qemu-img check, which was {self.check} before')
+        same(image_check(path, self.fmt), self.check if idle else 0,
+             f'exit code of qemu-img check, which was {self.check} before')
         info = image_info(path)
         name = info.get('full-backing-filename', info.get('backing-filename'))
         if backing is None:
