@@ -171,8 +171,8 @@ struct chain_open options_chain(const struct bpull_disk_options *options, const 
 bool options_import(void *dst, size_t dst_len, const void *src);
 
 /* measure.c */
-/* Refuses a pull into a block device too small for what it may need. Blocking, read-only.
- * 0, -ENOSPC with a sentence, or -errno. */
+/* Refuses a pull into a block device too small for what it may need, and spare_len bytes more.
+ * Blocking, read-only. 0, -ENOSPC with a sentence, or -errno. */
 int measure_device(struct bpull_disk *disk, uint64_t spare_len, struct err *err);
 
 /* inspect.c: a chain at rest, without an engine. */
