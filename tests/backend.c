@@ -31,7 +31,7 @@ static void backend_open(struct backend *b)
 	if (!strcmp(b->name, "uring")) {
 		ret = io_open(IO_CHOICE_URING, BACKEND_DEPTH, &b->io, &err);
 		if (ret == -ENOTSUP)
-			cr_skip("%s", err.message);
+			scratch_skip("%s", err.message);
 	} else {
 		ret = io_open(IO_CHOICE_THREADS, BACKEND_DEPTH, &b->io, &err);
 	}

@@ -19,4 +19,11 @@ const char *scratch_file(const char *name, const void *bytes, unsigned long len)
  * ends the arguments. */
 int scratch_run(const char *program, ...) __attribute__((sentinel));
 
+/* Skips the test; .fini would not be run. */
+#define scratch_skip(...)             \
+	do {                          \
+		scratch_remove();     \
+		cr_skip(__VA_ARGS__); \
+	} while (0)
+
 #endif

@@ -42,7 +42,7 @@ static void completions_while_draining(enum io_choice choice)
 	struct err err = { 0 };
 
 	if (io_open(choice, 8, &io, &err))
-		cr_skip("%s", err.message);
+		scratch_skip("%s", err.message);
 	for (unsigned i = 0; i < ARRAY_LEN(reqs); i++) {
 		io_req_work(&reqs[i], short_work);
 		io_submit(io, &reqs[i]);
@@ -78,7 +78,7 @@ static void in_child(int (*body)(int), int arg, const char *what)
 		_exit(body(arg));
 	cr_assert_eq(waitpid(pid, &status, 0), pid);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
-		cr_skip("no seccomp filters or no io_uring here");
+		scratch_skip("no seccomp filters or no io_uring here");
 	cr_assert(WIFEXITED(status) && !WEXITSTATUS(status), "%s: step %d, signal %d", what,
 		  WEXITSTATUS(status), WTERMSIG(status));
 }
@@ -191,7 +191,7 @@ Test(choice, auto_takes_the_ring_where_it_works)
 	struct io *io;
 	struct err err = { 0 };
 	if (io_open(IO_CHOICE_URING, 8, &io, &err))
-		cr_skip("%s", err.message);
+		scratch_skip("%s", err.message);
 	io_close(io);
 	cr_assert_eq(io_open(IO_CHOICE_AUTO, 8, &io, &err), 0);
 	cr_assert_str_eq(io->ops->name, "uring");
@@ -310,7 +310,7 @@ Test(choice, a_registered_file_gives_its_locks_back_at_once)
 	struct io *io;
 	struct err err = { 0 };
 	if (io_open(IO_CHOICE_URING, 8, &io, &err))
-		cr_skip("%s", err.message);
+		scratch_skip("%s", err.message);
 	for (int i = 0; i < 200; i++) {
 		struct file *file;
 		struct io_req req = { 0 }, *out;
@@ -339,7 +339,7 @@ Test(choice, slots_are_not_mixed_up_between_rings)
 	struct io *one, *two;
 	struct err err = { 0 };
 	if (io_open(IO_CHOICE_URING, 8, &one, &err))
-		cr_skip("%s", err.message);
+		scratch_skip("%s", err.message);
 	cr_assert_eq(io_open(IO_CHOICE_URING, 8, &two, &err), 0);
 	struct file_open how = { .name = scratch_file("a", "aaa", 3) };
 	cr_assert_eq(opener->open(opener, &how, &a, &err), 0);
@@ -381,7 +381,7 @@ static void direct(enum io_choice choice)
 	struct file_open how = { .name = scratch_file("disk", buf, 5000), .direct = true };
 
 	if (io_open(choice, 8, &io, &err))
-		cr_skip("%s", err.message);
+		scratch_skip("%s", err.message);
 	cr_assert_eq(opener->open(opener, &how, &file, &err), 0);
 	for (uint64_t off = 0; off <= 8192; off += 4096) {
 		memset(buf, 'x', sizeof(buf));

@@ -86,7 +86,7 @@ Test(build_image, qemu_reads_what_was_asked_for)
 	};
 
 	if (!qemu_img_installed())
-		cr_skip_test("qemu-img and qemu-io are not installed");
+		scratch_skip("qemu-img and qemu-io are not installed");
 	for (uint64_t seed = 1; seed <= 40; seed++) {
 		struct build_cluster clusters[N_GUEST];
 		struct build_how how = { .clusters = clusters };
@@ -127,7 +127,7 @@ Test(build_image, refcount_table_nearly_full)
 	struct build_image image;
 
 	if (!qemu_img_installed())
-		cr_skip_test("qemu-img and qemu-io are not installed");
+		scratch_skip("qemu-img and qemu-io are not installed");
 	assert_qemu_reads(&how, "nearly full");
 	image = build_image(&how);
 	/* 64 table entries of 64 refcounts each. */
@@ -149,7 +149,7 @@ Test(build_image, backing_name_and_format_are_recorded)
 	char json[4096];
 
 	if (!qemu_img_installed())
-		cr_skip_test("qemu-img and qemu-io are not installed");
+		scratch_skip("qemu-img and qemu-io are not installed");
 	scratch_file("built", image.bytes, image.len);
 	cr_assert_eq(qemu_img_run(json, sizeof(json), "qemu-img info --output=json %s",
 				  scratch("built")),

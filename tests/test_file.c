@@ -223,7 +223,7 @@ static void in_namespace(int (*body)(void))
 	int status;
 	cr_assert_eq(waitpid(pid, &status, 0), pid);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
-		cr_skip("needs the right to mount");
+		scratch_skip("needs the right to mount");
 	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child failed at step %d",
 		  WEXITSTATUS(status));
 }
@@ -314,10 +314,10 @@ Test(file, an_immutable_file_is_no_matter_of_policy)
 	const char *path = scratch_file("disk", "x", 1);
 	int flags, fd = open(path, O_RDONLY);
 	if (ioctl(fd, FS_IOC_GETFLAGS, &flags))
-		cr_skip("the file system knows no flags");
+		scratch_skip("the file system knows no flags");
 	flags |= FS_IMMUTABLE_FL;
 	if (ioctl(fd, FS_IOC_SETFLAGS, &flags))
-		cr_skip("may not mark files immutable");
+		scratch_skip("may not mark files immutable");
 	REFUSED(OPEN(.name = path, .write = true), -EACCES, "immutable", path);
 	flags &= ~FS_IMMUTABLE_FL;
 	cr_assert_eq(ioctl(fd, FS_IOC_SETFLAGS, &flags), 0);

@@ -71,7 +71,7 @@ Test(file_blocks, holes_are_found_and_data_is_never_one)
 {
 	uint64_t n;
 	if (!tells_holes())
-		cr_skip("the file system here does not tell its holes");
+		scratch_skip("the file system here does not tell its holes");
 	for (uint64_t mask = 0; mask < 64; mask++) {
 		const char *path = striped("disk", 6, mask);
 		struct file *file = must_open(&(struct file_open){ .name = path });
@@ -88,7 +88,7 @@ Test(file_blocks, status_in_the_middle_of_a_run)
 	struct file_status status;
 	struct file *file = must_open(&(struct file_open){ .name = striped("disk", 4, 0x9) });
 	if (!tells_holes())
-		cr_skip("the file system here does not tell its holes");
+		scratch_skip("the file system here does not tell its holes");
 	cr_assert_eq(file_status(file, MiB + 12345, &status), 0);
 	cr_assert(status.is_hole);
 	cr_assert_eq(status.len, 2 * MiB - 12345);
@@ -136,7 +136,7 @@ Test(file_blocks, a_hole_that_was_written_is_data)
 	struct file *file =
 		must_open(&(struct file_open){ .name = striped("disk", 4, 0), .write = true });
 	if (!tells_holes())
-		cr_skip("the file system here does not tell its holes");
+		scratch_skip("the file system here does not tell its holes");
 	cr_assert_eq(file_status(file, 0, &status), 0);
 	cr_assert(status.is_hole);
 	cr_assert_eq(file_write(file, "x", 1, MiB), 0);
@@ -208,7 +208,7 @@ Test(file_blocks, direct_is_done_without_where_refused)
 {
 	const char *path = "/sys/kernel/mm/transparent_hugepage/enabled";
 	if (access(path, R_OK))
-		cr_skip("no file here that refuses O_DIRECT");
+		scratch_skip("no file here that refuses O_DIRECT");
 	struct file *file = must_open(&(struct file_open){ .name = path, .direct = true });
 	cr_assert_eq(file->io_align, 1);
 	cr_assert_not(fcntl(file->fd, F_GETFL) & O_DIRECT);
@@ -235,7 +235,7 @@ Test(file_blocks, a_block_device_has_its_size_and_cannot_grow)
 {
 	char dev[64];
 	if (!loop_device(striped("disk", 4, 0x3), dev, sizeof(dev)))
-		cr_skip("needs loop devices");
+		scratch_skip("needs loop devices");
 	for (int direct = 0; direct < 2; direct++) {
 		struct file *file = must_open(
 			&(struct file_open){ .name = dev, .write = true, .direct = direct });

@@ -184,7 +184,7 @@ Test(lock, done_without_where_there_are_none)
 		int status;
 		cr_assert_eq(waitpid(pid, &status, 0), pid);
 		if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
-			cr_skip("no seccomp filters here");
+			scratch_skip("no seccomp filters here");
 		cr_assert(WIFEXITED(status) && !WEXITSTATUS(status), "%s: step %d",
 			  strerror(codes[i]), WEXITSTATUS(status));
 	}
@@ -195,7 +195,7 @@ static const char *qemu_image(const char *program)
 {
 	const char *path = scratch("disk.qcow2");
 	if (scratch_run(program, "--version", NULL) || scratch_run("qemu-img", "--version", NULL))
-		cr_skip("%s or qemu-img is not installed", program);
+		scratch_skip("%s or qemu-img is not installed", program);
 	cr_assert_eq(scratch_run("qemu-img", "create", "-f", "qcow2", path, "1M", NULL), 0);
 	return path;
 }

@@ -147,7 +147,7 @@ Test(qcow2_check_qemu, random_images_are_counted_alike)
 	const char *path = scratch("img");
 
 	if (!qemu_img_installed())
-		cr_skip_test("qemu-img and qemu-io are not installed");
+		scratch_skip("qemu-img and qemu-io are not installed");
 	for (uint64_t seed = 1; seed <= N_SEEDS; seed++) {
 		size_t f = seed % ARRAY_LEN(flavours);
 		char what[100];
@@ -172,7 +172,7 @@ Test(qcow2_check_qemu, bitmaps_and_data_files_are_counted_alike)
 	const char *path = scratch("img");
 
 	if (!qemu_img_installed())
-		cr_skip_test("qemu-img and qemu-io are not installed");
+		scratch_skip("qemu-img and qemu-io are not installed");
 	rng = 1;
 	RUN("qemu-img create -q -f qcow2 -o cluster_size=4k %s 64M", path);
 	RUN("qemu-img bitmap --add -g 4k %s a", path);
@@ -197,7 +197,7 @@ Test(qcow2_check_qemu, large_clusters_are_counted_alike)
 	const char *path = scratch("img");
 
 	if (!qemu_img_installed())
-		cr_skip_test("qemu-img and qemu-io are not installed");
+		scratch_skip("qemu-img and qemu-io are not installed");
 	rng = 1;
 	RUN("qemu-img create -q -f qcow2 -o "
 	    "cluster_size=2M,refcount_bits=64,preallocation=metadata "
@@ -296,7 +296,7 @@ Test(qcow2_check_qemu, planted_damage_is_classed_alike)
 	unsigned n_of[4] = { 0 };
 
 	if (!qemu_img_installed())
-		cr_skip_test("qemu-img and qemu-io are not installed");
+		scratch_skip("qemu-img and qemu-io are not installed");
 	for (unsigned which = 0; which < N_DAMAGES; which++) {
 		char json[4096], first[512];
 

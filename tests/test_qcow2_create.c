@@ -141,7 +141,7 @@ static void judge_by_qemu(uint32_t cluster_len, unsigned bits, unsigned version,
 Test(qcow2_create, qemu_agrees)
 {
 	if (!qemu_img_installed())
-		cr_skip_test("qemu-img and qemu-io are not installed");
+		scratch_skip("qemu-img and qemu-io are not installed");
 	cr_assert_eq(qemu_img_run(NULL, 0, "truncate -s 16M %s", scratch("base.raw")), 0);
 	for (size_t c = 0; c < ARRAY_LEN(cluster_lens); c++) {
 		judge_by_qemu(cluster_lens[c], 16, 2, c % 2);

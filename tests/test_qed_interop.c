@@ -26,7 +26,7 @@ static const struct shape {
 static void skip_without_qemu(void)
 {
 	if (scratch_run("qemu-img", "--version", NULL) || scratch_run("qemu-io", "--version", NULL))
-		cr_skip_test("qemu-img and qemu-io are needed");
+		scratch_skip("qemu-img and qemu-io are needed");
 }
 
 static struct file *open_file(const char *path, bool write)
