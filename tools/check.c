@@ -171,7 +171,9 @@ static int check_run(const struct check_command *command, const char *path)
 
 	int rc = bpull_check(path, &options, &result, &error);
 	if (rc) {
-		code = say_failed(&error, rc);
+		/* Without the hint to run this very command. */
+		say_error("%s", error.message[0] ? error.message : strerror(-rc));
+		code = exit_code_of_error(rc);
 	} else {
 		if (command->json)
 			check_print_json(path, &result, findings);
