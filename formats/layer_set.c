@@ -90,8 +90,8 @@ static int check_identity(const struct layer_set *set, const struct layer_want *
 			continue;
 		return err_set(err, -EBUSY,
 			       layer->is_overlay
-				       ? "'%s' is open for writing in this process (as "
-					 "'%s'); close that disk first"
+				       ? "'%s' is being written to by this process already (as "
+					 "'%s'): once at a time"
 				       : "'%s' is in use in this process (as '%s') and can't "
 					 "be changed; close that disk first",
 			       shown_file(file, shown), shown_file(layer->file, other));

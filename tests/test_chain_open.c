@@ -484,7 +484,7 @@ Test(chain_open, chains_share_a_template)
 	chain_close(a, count_closing, &told);
 	cr_assert_eq(told.n_closing, 1, "the template is still in use");
 	cr_assert_eq(open_chain("b", false, &c), -EBUSY, "the other overlay is still known");
-	says("'b' is open for writing", "this process");
+	says("'b' is being written to", "this process");
 	cr_assert_eq(base->n_shared, 1);
 	chain_close(b, count_closing, &told);
 	cr_assert_eq(told.n_closing, 3);
@@ -511,8 +511,8 @@ Test(chain_open, an_overlay_belongs_to_one_chain)
 	add_qcow2("top", "middle", "qcow2");
 
 	cr_assert_eq(open_chain("middle", true, &chain), 0);
-	refused("middle", -EBUSY, "'middle' is open for writing", "this process");
-	refused("top", -EBUSY, "'middle' is open for writing", "backing file of 'top'");
+	refused("middle", -EBUSY, "'middle' is being written to", "this process");
+	refused("top", -EBUSY, "'middle' is being written to", "backing file of 'top'");
 	cr_assert_eq(open_chain("middle", false, &other), -EBUSY);
 	cr_assert_eq(open_how(&reader, &other), -EBUSY, "what it caches would go stale");
 	chain_close(chain, NULL, NULL);
@@ -582,7 +582,7 @@ Test(chain_open, a_file_system_without_locks_is_told_of_once)
 	cr_assert_eq(told.n_no_locks, 1);
 	/* Within the engine it is found out all the same. */
 	cr_assert_eq(open_how(&how, &other), -EBUSY);
-	says("'top' is open for writing", "this process");
+	says("'top' is being written to", "this process");
 	chain_close(chain, NULL, NULL);
 }
 
