@@ -112,7 +112,8 @@ struct bpull_disk {
 	struct op *commit_waiters; /* run when it ends */
 	uint64_t published_len;    /* bytes since the last commit began */
 	uint64_t first_published_ns;
-	bool undurable; /* something was written since the last barrier */
+	bool undurable;      /* something was written since the last barrier */
+	bool data_undurable; /* and to the overlay's data file, since that one's last */
 
 	struct job job;
 	struct control control;
@@ -158,6 +159,12 @@ struct chain_open options_chain(const struct bpull_disk_options *options, const 
 /* Checks a size-prefixed option struct and copies what the caller's version has of it.
  * False: it is not one of ours. */
 bool options_import(void *dst, size_t dst_len, const void *src);
+
+/* Does the overlay keep its data in a file of its own? */
+static inline bool disk_has_data_file(const struct bpull_disk *disk)
+{
+	return disk_overlay(disk)->data != disk_overlay(disk)->file;
+}
 
 /* cursor.c */
 /* (Re)starts the walk at guest byte 0: JOB_COPYING copies, JOB_PROVING only counts. */

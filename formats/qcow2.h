@@ -75,6 +75,12 @@ static inline struct qcow2 *qcow2_of(const struct layer *layer)
 	return (struct qcow2 *)layer;
 }
 
+/* Are data clusters in another file, where they have no refcounts? */
+static inline bool qcow2_is_external(const struct qcow2 *q)
+{
+	return q->incompat & QCOW2_INCOMPAT_DATA_FILE;
+}
+
 static inline uint64_t qcow2_cluster_len(const struct qcow2 *q)
 {
 	return UINT64_C(1) << q->cluster_bits;
@@ -167,7 +173,7 @@ int qcow2_lacks(struct layer *layer, uint64_t guest_off, uint64_t len, struct ex
 
 /* qcow2_fill.c: the same layer ops where q->views is set. */
 int qcow2_destination(struct layer *layer, uint64_t guest_off, uint64_t len, unsigned copy,
-		      uint64_t *host_off, uint64_t *got, struct table_need *need);
+		      struct destination *out, struct table_need *need);
 int qcow2_views_link(struct qcow2 *q, uint64_t guest_off, uint64_t len, struct table_need *need);
 int qcow2_views_publish(struct qcow2 *q, const struct mapping *maps, size_t n_maps,
 			struct table_need *need);

@@ -133,10 +133,15 @@ static int find_used_end(struct qcow2 *q, uint64_t from_idx, uint64_t *end_idx)
 	return 0;
 }
 
-/* SAFETY C1 rule 7: autoclear bits not understood are gone, durably, before anything changes. */
-static int clear_unknown_autoclear(struct qcow2 *q)
+/* SAFETY C1 rule 7: autoclear bits not understood are gone, durably, before anything changes. So is
+ * the mark that the data file alone is the guest's disk, where there is a backing file: it has never
+ * been true then (QEMU makes no such image, and what it writes to one does not make it true), and
+ * what a cluster without an entry has in the data file is nobody's zeros. Making it true, by zeroing
+ * all that reads zeros, was rejected: it would write over bytes whose meaning we do not know. */
+static int clear_autoclear(struct qcow2 *q)
 {
-	uint64_t known = QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_RAW_DATA;
+	uint64_t known =
+		QCOW2_AUTOCLEAR_BITMAPS | (q->layer.has_backing ? 0 : QCOW2_AUTOCLEAR_RAW_DATA);
 	uint8_t bytes[8];
 	int rc;
 
@@ -188,7 +193,7 @@ int qcow2_begin_writing(struct layer *layer, struct err *err)
 	from_idx = layer->file->is_block ? 0 : div_round_up(layer->file->len, layer->cluster_len);
 	rc = find_used_end(q, from_idx, &end_idx);
 	if (!rc)
-		rc = clear_unknown_autoclear(q);
+		rc = clear_autoclear(q);
 	if (rc) {
 		err_errno(err, rc, "%s: cannot prepare the image for writing", name);
 		goto fail;
