@@ -330,6 +330,8 @@ struct bpull_layer_info {
 	uint8_t has_bitmaps;
 	const char *unreadable; /* why it can't be read, or NULL */
 	const char *unwritable; /* why a pull into it would be refused, or NULL */
+	const char *data_file;  /* the external data file, as recorded, or NULL; not opened */
+	uint8_t data_file_raw;  /* it is marked to be the guest's disk by itself */
 };
 
 /* Describes an image and, unless flags has BPULL_DISK_NO_BACKING, its chain, whether or not its

@@ -4,11 +4,15 @@
  *
  *   DATA -> REFCOUNT -> REFTABLE -> TABLE (L2), ROOT (L1) -> HEADER
  *
+ * All but DATA are in the image's file. DATA is in the overlay's data file where
+ * it has one, which knows nothing of the image's barriers and has its own.
+ *
  * INVARIANTS (tests and commit messages cite them by number)
  *
  * I1  A table entry reaches the disk only after the data it points at is
  *     durable. (An operation publishes after its data write completed; a batch
- *     is staged after that; its barrier is submitted after staging.)
+ *     is staged after that; its barriers are submitted after staging: the data
+ *     file's, if there is one, completes before the image's is submitted.)
  * I2  A reference reaches the disk only after the refcount that covers it is
  *     durable; a refcount block before the refcount table's entry for it, a
  *     larger refcount table before the header that names it.
@@ -29,6 +33,7 @@
  * EPOCHS of batch n (states proven by enumeration, tests/test_crash.c):
  *
  *   write REFCOUNT(n): raised counts, new blocks, new tables no entry reaches
+ *   [barrier of the data file]     only if there is one: makes DATA(n) durable
  *   barrier            also makes DATA(n), and TABLE and ROOT of n-1, durable
  *   [write REFTABLE(n), barrier]   only if a refcount block was added
  *   write TABLE(n), ROOT(n)        durable with the next barrier
@@ -52,6 +57,7 @@
 
 enum commit_phase {
 	COMMIT_WRITE_REFCOUNT,
+	COMMIT_DATA_BARRIER,
 	COMMIT_BARRIER,
 	COMMIT_WRITE_REFTABLE,
 	COMMIT_REFTABLE_BARRIER,
@@ -158,6 +164,19 @@ static enum step barrier(struct commit *commit)
 	return STEP_WAIT;
 }
 
+/* What was published by now was written by now; what comes later is for the next batch. */
+static enum step data_barrier(struct commit *commit)
+{
+	struct bpull_disk *disk = commit->op.disk;
+
+	if (!disk->data_undurable)
+		return STEP_NEXT;
+	disk->data_undurable = false;
+	io_req_sync(&commit->sync, disk_overlay(disk)->data);
+	op_submit(&commit->op, &commit->sync);
+	return STEP_WAIT;
+}
+
 static bool is_hard(const struct commit *commit)
 {
 	return commit->kind != COMMIT_SOFT;
@@ -171,8 +190,9 @@ static enum step commit_step(struct op *op)
 	retire_writes(commit);
 	switch (commit->phase) {
 	case COMMIT_WRITE_REFCOUNT:
-		commit->phase = COMMIT_BARRIER;
+		commit->phase = COMMIT_DATA_BARRIER;
 		return write_stages(commit, STAGE_REFCOUNT, STAGE_REFTABLE);
+	case COMMIT_DATA_BARRIER: commit->phase = COMMIT_BARRIER; return data_barrier(commit);
 	case COMMIT_BARRIER:
 		commit->phase = COMMIT_WRITE_REFTABLE;
 		return disk->undurable ? barrier(commit) : STEP_NEXT;
@@ -284,7 +304,7 @@ void commit_begin(struct bpull_disk *disk, enum commit_kind kind)
 
 bool commit_is_clean(const struct bpull_disk *disk)
 {
-	return !disk->commit && !disk->undurable && !disk->published_len &&
+	return !disk->commit && !disk->undurable && !disk->data_undurable && !disk->published_len &&
 	       !table_cache_dirty_len(disk->engine->cache, disk_overlay(disk)->file);
 }
 

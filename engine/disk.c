@@ -28,6 +28,27 @@ static void note_no_locks(void *opaque, const char *name)
 		disk->warning = NULL;
 }
 
+/* A pull takes the mark away (qcow2_alloc.c says why); it is the user's who put it there. */
+static void note_raw_mark(struct bpull_disk *disk)
+{
+	const struct layer *overlay = disk_overlay(disk);
+	struct layer_info info = { 0 };
+	char safe[512];
+
+	if (disk->warning || !overlay->is_overlay || !overlay->has_backing ||
+	    !overlay->ops->describe)
+		return;
+	overlay->ops->describe(overlay, &info);
+	if (!info.data_file_raw)
+		return;
+	if (asprintf(&disk->warning,
+		     "%s: its data file is marked as raw (the guest's disk by itself), which it "
+		     "is not above a backing file; pulling removes that mark",
+		     err_escape(overlay->file->name, strlen(overlay->file->name), safe,
+				sizeof(safe))) < 0)
+		disk->warning = NULL;
+}
+
 static void file_opened(void *opaque, struct file *file)
 {
 	struct bpull_disk *disk = opaque;
@@ -60,6 +81,8 @@ static int open_chain(struct bpull_disk *disk, const char *path, const struct bp
 	how.opaque = disk;
 	rc = chain_open(disk->engine->layers, &how, &disk->chain, err);
 	policy_free(&policy);
+	if (!rc)
+		note_raw_mark(disk);
 	return rc;
 }
 

@@ -115,7 +115,8 @@ struct bpull_disk {
 	struct op *commit_waiters; /* run when it ends */
 	uint64_t published_len;    /* bytes since the last commit began */
 	uint64_t first_published_ns;
-	bool undurable; /* something was written since the last barrier */
+	bool undurable;      /* something was written since the last barrier */
+	bool data_undurable; /* and to the overlay's data file, since that one's last */
 
 	struct job job;
 	struct control control;
@@ -170,6 +171,11 @@ struct chain_open options_chain(const struct bpull_disk_options *options, const 
  * False: it is not one of ours. */
 bool options_import(void *dst, size_t dst_len, const void *src);
 
+/* Does the overlay keep its data in a file of its own? */
+static inline bool disk_has_data_file(const struct bpull_disk *disk)
+{
+	return disk_overlay(disk)->data != disk_overlay(disk)->file;
+}
 /* measure.c */
 /* Refuses a pull into a block device too small for what it may need, and spare_len bytes more.
  * Blocking, read-only. 0, -ENOSPC with a sentence, or -errno. */

@@ -224,6 +224,8 @@ int bpull_info_layer(const struct bpull_info *info, unsigned i, struct bpull_lay
 		.unwritable = layer->unreadable.code   ? layer->unreadable.why
 			      : layer->unwritable.code ? layer->unwritable.why
 						       : NULL,
+		.data_file = more.data_file,
+		.data_file_raw = more.data_file_raw,
 	};
 	return 0;
 }

@@ -67,9 +67,12 @@ void job_fail_op(struct bpull_disk *disk, const struct op *op)
 
 	if (disk->poisoned)
 		job_fail(disk, op->error,
-			 "%s: writing the image's tables failed: %s; the image is not written to "
+			 "%s: writing the image's %s failed: %s; the image is not written to "
 			 "any more: it is as it was at the last commit",
-			 show(disk_overlay(disk)->file, &shown), strerror(-op->error));
+			 show(disk_overlay(disk)->file, &shown),
+			 disk_has_data_file(disk) && file == disk_overlay(disk)->data ? "data file"
+										      : "tables",
+			 strerror(-op->error));
 	else if (file)
 		job_fail(disk, op->error, "%s: cannot %s at offset %#llx: %s%s", show(file, &shown),
 			 op->error_was_read ? "read" : "write", (unsigned long long)op->error_off,
@@ -172,7 +175,8 @@ static bool batch_is_due(const struct bpull_disk *disk, uint64_t now_ns)
 static bool backing_changed(struct bpull_disk *disk)
 {
 	for (unsigned i = 1; i < disk->chain->n_layers; i++) {
-		struct file *file = disk->chain->layers[i]->file;
+		const struct layer *layer = disk->chain->layers[i];
+		struct file *file = file_changed(layer->file) ? layer->file : layer->data;
 		struct shown shown;
 
 		if (!file_changed(file))

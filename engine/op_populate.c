@@ -150,6 +150,20 @@ static void give_up_compressed(struct populate *p)
 	}
 }
 
+/* The same for a data file, where nothing is reserved: no entry leads to what was written. */
+static void discard_data(const struct populate *p)
+{
+	struct file *data = disk_overlay(p->op.disk)->data;
+
+	for (size_t i = 0; i < p->n_maps; i++) {
+		const struct mapping *map = &p->maps[i];
+
+		if (!map->is_zero)
+			file_discard(data, map->host_off,
+				     populate_write_len(p, map->host_off, map->len));
+	}
+}
+
 static void populate_fail(struct op *op)
 {
 	struct populate *p = populate_of(op);
@@ -163,6 +177,8 @@ static void populate_fail(struct op *op)
 		give_up(p, space->host_off, space->len);
 		overlay->ops->release(overlay, space->host_off, space->len);
 	}
+	if (disk_has_data_file(op->disk) && !op->disk->poisoned)
+		discard_data(p);
 	op->disk->job.given_up_off = MIN(op->disk->job.given_up_off, p->guest_off);
 	if (op->error != -ECANCELED)
 		job_fail_op(op->disk, op);
@@ -269,13 +285,19 @@ static void account(struct populate *p)
 static enum step publish(struct populate *p)
 {
 	struct layer *overlay = disk_overlay(p->op.disk);
+	struct file *data = overlay->data;
 	int rc = p->op.disk->poisoned;
 
-	for (size_t i = 0; i < p->n_maps; i++)
-		if (!p->maps[i].is_zero)
-			overlay->file->len =
-				MAX(overlay->file->len,
-				    p->maps[i].host_off + mapping_host_len(&p->maps[i]));
+	for (size_t i = 0; i < p->n_maps; i++) {
+		const struct mapping *map = &p->maps[i];
+
+		if (map->is_zero)
+			continue;
+		data->len =
+			MAX(data->len, map->host_off + populate_write_len(p, map->host_off,
+									  mapping_host_len(map)));
+		p->op.disk->data_undurable = disk_has_data_file(p->op.disk);
+	}
 	/* The data is written, not durable: a barrier must come before what points at it (I1). */
 	if (p->n_maps)
 		p->op.disk->undurable = true;

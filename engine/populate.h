@@ -86,6 +86,9 @@ static inline bool populate_in_pieces(const struct populate *p)
 	return p->granule_len > p->unit;
 }
 
+/* How many of the len bytes at host_off are to be written. A data file need not be longer than the
+ * guest's disk (a device can't be), but where it is, the rest of the last cluster is cleared. */
+uint64_t populate_write_len(const struct populate *p, uint64_t host_off, uint64_t len);
 /* Frees requests, compressed input and decodes; none is in flight. */
 void populate_free_requests(struct populate *p);
 

@@ -126,7 +126,8 @@ static int encode_work(struct io_req *req)
 /* One copy, in space of its own, for everybody who lacks the cluster? Only that can be compressed. */
 static int choose_cluster(struct populate *p, uint32_t idx)
 {
-	uint64_t guest_off = first_cluster(p) + (uint64_t)idx * p->cluster_len, host_off, got;
+	uint64_t guest_off = first_cluster(p) + (uint64_t)idx * p->cluster_len;
+	struct destination to;
 	struct layer *overlay = disk_overlay(p->op.disk);
 	int rc;
 
@@ -139,12 +140,12 @@ static int choose_cluster(struct populate *p, uint32_t idx)
 		}
 		rc = overlay->ops->link(overlay, guest_off, p->cluster_len, &p->need);
 		if (!rc)
-			rc = overlay->ops->destination(overlay, guest_off, p->cluster_len, 0,
-						       &host_off, &got, &p->need);
-		if (rc || host_off || got < p->cluster_len)
+			rc = overlay->ops->destination(overlay, guest_off, p->cluster_len, 0, &to,
+						       &p->need);
+		if (rc || to.has_space || to.len < p->cluster_len)
 			return rc;
-		rc = overlay->ops->destination(overlay, guest_off, p->cluster_len, 1, &host_off,
-					       &got, &p->need);
+		rc = overlay->ops->destination(overlay, guest_off, p->cluster_len, 1, &to,
+					       &p->need);
 		if (rc != -ENOENT)
 			return rc;
 	}

@@ -101,7 +101,7 @@ static void describe_reads(struct populate *p)
 		group = 1;
 		covered = part->buf_off + part->len;
 		if (part->kind == EXTENT_DATA) {
-			add_read(p, part_layer(p, part)->file, p->buf + part->buf_off, part->len,
+			add_read(p, part_layer(p, part)->data, p->buf + part->buf_off, part->len,
 				 part->host_off);
 		} else if (part->kind == EXTENT_COMPRESSED && !part->is_repeat) {
 			group = comp_group(plan, i, &span);

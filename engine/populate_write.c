@@ -96,26 +96,25 @@ static int place_copy(struct populate *p, uint64_t guest_off, uint64_t *len, uns
 {
 	struct layer *overlay = disk_overlay(p->op.disk);
 	const struct mapping *space;
-	uint64_t host_off = 0, got = *len;
+	struct destination to = { .len = *len };
 	int rc = copy ? -ENOENT : 0;
 
 	if (overlay->ops->destination)
-		rc = overlay->ops->destination(overlay, guest_off, *len, copy, &host_off, &got,
-					       &p->need);
+		rc = overlay->ops->destination(overlay, guest_off, *len, copy, &to, &p->need);
 	if (rc)
 		return rc;
-	*len = got;
-	if (!host_off) {
+	*len = to.len;
+	if (!to.has_space) {
 		space = find_space(p, guest_off, copy);
 		rc = space ? 0 : reserve_space(p, guest_off, *len, copy);
 		if (rc)
 			return rc;
 		space = find_space(p, guest_off, copy);
-		host_off = space->host_off + (guest_off - space->guest_off);
+		to.host_off = space->host_off + (guest_off - space->guest_off);
 		*len = MIN(*len, space->guest_off + space->len - guest_off);
 	}
 	*map = (struct mapping){
-		.guest_off = guest_off, .len = *len, .host_off = host_off, .copy = copy
+		.guest_off = guest_off, .len = *len, .host_off = to.host_off, .copy = copy
 	};
 	return 0;
 }
@@ -222,9 +221,19 @@ enum step populate_hold(struct populate *p, int rc)
 	return STEP_NEXT;
 }
 
+uint64_t populate_write_len(const struct populate *p, uint64_t host_off, uint64_t len)
+{
+	const struct layer *overlay = disk_overlay(p->op.disk);
+	uint64_t end = MAX(overlay->guest_len, overlay->data->len);
+
+	if (!disk_has_data_file(p->op.disk))
+		return len;
+	return host_off < end ? MIN(len, end - host_off) : 0;
+}
+
 static enum step submit_writes(struct populate *p)
 {
-	struct file *file = disk_overlay(p->op.disk)->file;
+	struct file *file = disk_overlay(p->op.disk)->data;
 	size_t n = 0;
 
 	for (size_t i = 0; i < p->n_maps; i++)
@@ -246,8 +255,8 @@ static enum step submit_writes(struct populate *p)
 
 		if (m->is_zero)
 			continue;
-		io_req_write(&p->reqs[n], file, p->buf + (m->guest_off - p->guest_off), m->len,
-			     m->host_off);
+		io_req_write(&p->reqs[n], file, p->buf + (m->guest_off - p->guest_off),
+			     populate_write_len(p, m->host_off, m->len), m->host_off);
 		p->reqs[n].uncached = true;
 		op_submit(&p->op, &p->reqs[n++]);
 	}
@@ -264,6 +273,9 @@ static enum step write_run(struct populate *p)
 /* The piece in the buffer, to every copy of the cluster. */
 static enum step write_piece_of_all(struct populate *p, unsigned piece)
 {
+	struct file *file = disk_overlay(p->op.disk)->data;
+	unsigned n = 0;
+
 	populate_free_requests(p);
 	p->reqs = calloc(p->n_maps, sizeof(*p->reqs));
 	if (!p->reqs) {
@@ -272,16 +284,23 @@ static enum step write_piece_of_all(struct populate *p, unsigned piece)
 	}
 	p->written_pieces |= UINT64_C(1) << piece;
 	for (size_t i = 0; i < p->n_maps; i++) {
-		io_req_write(&p->reqs[i], disk_overlay(p->op.disk)->file, p->buf, p->unit,
-			     p->maps[i].host_off + (uint64_t)piece * p->unit);
-		p->reqs[i].uncached = true;
-		op_submit(&p->op, &p->reqs[i]);
+		uint64_t host_off = p->maps[i].host_off + (uint64_t)piece * p->unit;
+		uint64_t len = populate_write_len(p, host_off, p->unit);
+
+		if (!len)
+			continue;
+		io_req_write(&p->reqs[n], file, p->buf, len, host_off);
+		p->reqs[n].uncached = true;
+		op_submit(&p->op, &p->reqs[n++]);
 	}
-	return STEP_WAIT;
+	return n ? STEP_WAIT : STEP_NEXT;
 }
 
+/* A data file may have held anything before. */
 static bool all_known_zero(const struct populate *p)
 {
+	if (disk_has_data_file(p->op.disk))
+		return false;
 	for (size_t i = 0; i < p->n_maps; i++)
 		if (p->maps[i].host_off < disk_overlay(p->op.disk)->zero_from)
 			return false;

@@ -30,45 +30,58 @@ static const char *shown_name(const char *name, char shown[LAYER_SET_SHOWN])
 
 /* ---- Names ---- */
 
-static int bad_backing_name(const char *image_name, const char *recorded, int code, const char *why,
-			    struct err *err)
-{
-	char shown[LAYER_SET_SHOWN], backing[LAYER_SET_SHOWN];
+/* What a recorded name is the name of, and how a better one is recorded. */
+struct name_use {
+	const char *what, *remedy;
+};
 
-	return err_set(err, code,
-		       "'%s' names '%s' as its backing file: %s; set a plain file name with "
-		       "qemu-img rebase -u",
-		       shown_name(image_name, shown), shown_name(recorded, backing), why);
+static const struct name_use backing_use = { "backing file", "qemu-img rebase -u" };
+static const struct name_use data_use = { "data file", "qemu-img amend -o data_file=NAME" };
+
+static int bad_name(const char *image_name, const char *recorded, const struct name_use *use,
+		    int code, const char *why, struct err *err)
+{
+	char shown[LAYER_SET_SHOWN], other[LAYER_SET_SHOWN];
+
+	return err_set(err, code, "'%s' names '%s' as its %s: %s; set a plain file name with %s",
+		       shown_name(image_name, shown), shown_name(recorded, other), use->what, why,
+		       use->remedy);
 }
 
 /* "file:" is a plain name with a mark on it. QEMU looks for such a name in the directory the process
  * runs in, which says nothing about the image; here it is relative to the image like any other. */
-int chain_backing_path(const char *image_name, const char *recorded, char **out, struct err *err)
+static int plain_path(const char *image_name, const char *recorded, const struct name_use *use,
+		      char **out, struct err *err)
 {
 	const char *name = recorded;
 
 	for (const char *c = recorded; *c; c++)
 		if ((unsigned char)*c < 0x20 || *c == 0x7f)
-			return bad_backing_name(image_name, recorded, -ENOTSUP,
-						"it holds control characters", err);
+			return bad_name(image_name, recorded, use, -ENOTSUP,
+					"it holds control characters", err);
 	if (!strncmp(name, "json:", 5))
-		return bad_backing_name(image_name, recorded, -ENOTSUP,
-					"json: descriptions are not followed", err);
+		return bad_name(image_name, recorded, use, -ENOTSUP,
+				"json: descriptions are not followed", err);
 	if (!strncmp(name, "file:", 5))
 		name += 5;
 	else if (name[strcspn(name, ":/")] == ':')
-		return bad_backing_name(image_name, recorded, -ENOTSUP,
-					"protocols are not supported (a file of that name would be "
-					"written ./NAME)",
-					err);
+		return bad_name(image_name, recorded, use, -ENOTSUP,
+				"protocols are not supported (a file of that name would be "
+				"written ./NAME)",
+				err);
 	if (!*name)
-		return bad_backing_name(image_name, recorded, -EUCLEAN, "the name is empty", err);
+		return bad_name(image_name, recorded, use, -EUCLEAN, "the name is empty", err);
 
 	const char *slash = strrchr(image_name, '/');
 	int dir_len = slash && *name != '/' ? (int)(slash + 1 - image_name) : 0;
 	if (asprintf(out, "%.*s%s", dir_len, image_name, name) < 0)
-		return err_set(err, -ENOMEM, "out of memory while opening a backing file");
+		return err_set(err, -ENOMEM, "out of memory while opening a %s", use->what);
 	return 0;
+}
+
+int chain_backing_path(const char *image_name, const char *recorded, char **out, struct err *err)
+{
+	return plain_path(image_name, recorded, &backing_use, out, err);
 }
 
 /* ---- Opening ---- */
@@ -90,6 +103,16 @@ static int out_of_memory(struct err *err)
 	return err_set(err, -ENOMEM, "out of memory while opening an image");
 }
 
+static void tell_no_locks(struct chain_walk *walk, const char *name)
+{
+	const struct chain_open *how = walk->how;
+
+	if (!how->no_locks_here || walk->told_no_locks)
+		return;
+	walk->told_no_locks = true;
+	how->no_locks_here(how->opaque, name);
+}
+
 static int take_layer(struct chain_walk *walk, struct layer_want *want, struct err *err)
 {
 	struct chain *chain = walk->chain;
@@ -106,10 +129,8 @@ static int take_layer(struct chain_walk *walk, struct layer_want *want, struct e
 		return rc;
 	chain->layers[i] = layer;
 	chain->n_layers++;
-	if (no_locks && how->no_locks_here && !walk->told_no_locks) {
-		walk->told_no_locks = true;
-		how->no_locks_here(how->opaque, want->name);
-	}
+	if (no_locks)
+		tell_no_locks(walk, want->name);
 	rc = how->allow_unreadable ? 0 : layer_refuse(layer, &layer->unreadable, err);
 	if (!rc && want->write && !how->for_repair)
 		rc = layer_refuse(layer, &layer->unwritable, err);
@@ -209,6 +230,55 @@ static int open_backing(struct chain_walk *walk, struct err *err)
 	return 0;
 }
 
+/* The data file of the last layer, if it has one: named by the image as its backing file is, so
+ * found and allowed as that would be. QEMU looks for it in the directory the process runs in. */
+static int open_data_file(struct chain_walk *walk, struct err *err)
+{
+	const struct chain_open *how = walk->how;
+	struct chain *chain = walk->chain;
+	struct layer *layer = chain->layers[chain->n_layers - 1];
+	char shown[LAYER_SET_SHOWN];
+	autofree char *path = NULL;
+	struct layer_want want = {
+		.write = layer->is_overlay,
+		.lock = !how->no_lock || how->write,
+		.policy = &walk->policy,
+		.above = chain,
+		.is_data = true,
+	};
+	struct err cause = { 0 };
+	bool no_locks;
+
+	if (!layer->has_data_file || how->allow_unreadable)
+		return 0;
+	int rc = plain_path(walk->name, layer->data_name, &data_use, &path, err);
+	if (rc < 0)
+		return rc;
+	want.name = path;
+	rc = layer_set_open_data(chain->set, &want, layer, &no_locks, &cause);
+	if (rc < 0)
+		return err_set(err, rc, "data file of '%s': %s", shown_name(walk->name, shown),
+			       cause.message);
+	if (no_locks)
+		tell_no_locks(walk, path);
+	return 0;
+}
+
+static int open_layers(struct chain_walk *walk, struct err *err)
+{
+	const struct chain *chain = walk->chain;
+	int rc = open_overlay(walk, err);
+
+	if (!rc)
+		rc = open_data_file(walk, err);
+	while (!rc && !walk->how->no_backing && chain->layers[chain->n_layers - 1]->has_backing) {
+		rc = open_backing(walk, err);
+		if (!rc)
+			rc = open_data_file(walk, err);
+	}
+	return rc;
+}
+
 int chain_open(struct layer_set *set, const struct chain_open *how, struct chain **out,
 	       struct err *err)
 {
@@ -218,9 +288,7 @@ int chain_open(struct layer_set *set, const struct chain_open *how, struct chain
 	if (!chain)
 		return out_of_memory(err);
 	chain->set = set;
-	int rc = open_overlay(&walk, err);
-	while (rc == 0 && !how->no_backing && chain->layers[chain->n_layers - 1]->has_backing)
-		rc = open_backing(&walk, err);
+	int rc = open_layers(&walk, err);
 	free(walk.name);
 	free(walk.own_dir);
 	if (rc < 0) {
@@ -228,9 +296,14 @@ int chain_open(struct layer_set *set, const struct chain_open *how, struct chain
 		return rc;
 	}
 	/* Told only now: a file of a chain that failed half way was never anybody's. */
-	for (unsigned i = 0; i < chain->n_layers; i++)
-		if (walk.is_new[i] && how->file_opened)
-			how->file_opened(how->opaque, chain->layers[i]->file);
+	for (unsigned i = 0; i < chain->n_layers && how->file_opened; i++) {
+		const struct layer *layer = chain->layers[i];
+
+		if (walk.is_new[i])
+			how->file_opened(how->opaque, layer->file);
+		if (walk.is_new[i] && layer->data != layer->file)
+			how->file_opened(how->opaque, layer->data);
+	}
 	chain->pull_to = chain->n_layers;
 	*out = chain;
 	return 0;

@@ -99,7 +99,7 @@ int format_open(enum image_format format, struct file *file, struct table_cache 
 		layer_close(layer);
 		return -EUCLEAN;
 	}
-	layer->file = file;
+	layer->file = layer->data = file;
 	layer->cache = cache;
 	layer->pull_len = layer->guest_len;
 	layer->hint_off = layer->hint_end = 0;

@@ -83,7 +83,16 @@ struct layer_info {
 	uint32_t n_snapshots;
 	const char *compression; /* "zlib", "zstd" or NULL */
 	const char *encryption;  /* "aes", "luks" or NULL */
+	const char *data_file;   /* its name as recorded, never trusted, or NULL; the layer's */
 	bool dirty, corrupt, lazy_refcounts, extended_l2, has_data_file, has_bitmaps;
+	bool data_file_raw; /* marked: the data file alone is the guest's disk */
+};
+
+/* Where a copied range goes (layer_ops.destination). */
+struct destination {
+	bool has_space; /* in a cluster that has its space already; else reserve whole clusters */
+	uint64_t host_off; /* has_space: the byte for the range's beginning; it may be 0 */
+	uint64_t len;      /* guest bytes for which this holds */
 };
 
 /* Why an image is refused for some use; code 0: it is not. */
@@ -102,6 +111,7 @@ struct check_result {
 	uint64_t n_leaks;        /* clusters counted but not referenced */
 	uint64_t n_check_errors; /* what could not be checked (I/O errors) */
 	uint64_t n_allocated_clusters, n_compressed_clusters, n_zero_clusters, n_total_clusters;
+	uint64_t n_snapshot_compressed_clusters; /* in tables of internal snapshots alone */
 	uint64_t image_end_off; /* first byte behind the last cluster in use */
 	/* Called for each finding, at most max_reports times; NULL for none. Text without newline. */
 	void (*report)(void *opaque, bool is_leak, const char *text);
@@ -164,13 +174,11 @@ struct layer_ops {
 	 * tells. */
 	int (*lacks)(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
 		     struct table_need *need);
-	/* Where copy `copy` of [guest_off, guest_off + len), all of it lacking and linked, has to go:
-	 * *host_off is the byte for guest_off in a cluster that has its space already, or 0: reserve
-	 * whole clusters. Holds for *got bytes. -ENOENT: the range needs no more than `copy` copies.
-	 * One copy serves all readers where refcounts allow. NULL: one copy, always to be reserved.
-	 * 0, TABLE_NEED or -errno. */
+	/* Where copy `copy` of [guest_off, guest_off + len), all of it lacking and linked, has to go.
+	 * -ENOENT: the range needs no more than `copy` copies. One copy serves all readers where
+	 * refcounts allow. NULL: one copy, always to be reserved. 0, TABLE_NEED or -errno. */
 	int (*destination)(struct layer *layer, uint64_t guest_off, uint64_t len, unsigned copy,
-			   uint64_t *host_off, uint64_t *got, struct table_need *need);
+			   struct destination *out, struct table_need *need);
 	/* Reserves up to len bytes (a multiple of cluster_len) of contiguous host space, which no
 	 * table refers to. *got may be less, not 0. Not accounted before publish. 0, -ENOSPC where
 	 * the file cannot grow, -EFBIG, -ENOMEM; -EAGAIN: try again when the commit in flight is
@@ -236,13 +244,16 @@ struct layer_ops {
 	 * failed. */
 	int (*repair)(struct layer *layer, struct repair *repair, struct err *err);
 
-	/* Frees the layer, not its file. */
+	/* Frees the layer, not its files. */
 	void (*close)(struct layer *layer);
 };
 
 struct layer {
 	const struct layer_ops *ops;
 	struct file *file;
+	/* What DATA extents lie in: `file`, or the external data file, which has the guest's byte N
+	 * at N. Opened and closed by chain.c. */
+	struct file *data;
 	struct table_cache *cache;
 	uint64_t guest_len; /* bytes: the virtual size */
 	uint64_t pull_len; /* bytes: the longest disk that reads through the backing file; more than
@@ -250,8 +261,10 @@ struct layer {
 	uint32_t cluster_len; /* bytes; 512 for raw */
 	uint32_t granule_len; /* bytes, a fraction of a cluster: what has its own mapping */
 	bool has_backing;
-	bool has_copies;                      /* destination() may say more than "reserve one copy" */
-	bool has_zero_entries;                /* publish() takes mappings that read zeros */
+	bool has_copies;       /* destination() may say more than "reserve one copy" */
+	bool has_data_file;    /* its data lies in another file */
+	const char *data_name; /* that one's, as recorded; never trusted; or NULL */
+	bool has_zero_entries; /* publish() takes mappings that read zeros */
 	char *backing_name;               /* as recorded; never trusted, never printed raw */
 	enum image_format backing_format; /* IMAGE_UNKNOWN: none recorded */
 	char backing_format_name[32];     /* as recorded, where it is none we know */

@@ -61,9 +61,39 @@ static bool same_inode(const struct file *a, const struct file *b)
 	return a->dev == b->dev && a->ino == b->ino;
 }
 
+static bool uses_file(const struct layer *layer, const struct file *file)
+{
+	return same_inode(layer->file, file) || same_inode(layer->data, file);
+}
+
 static const char *shown_file(const struct file *file, char shown[LAYER_SET_SHOWN])
 {
 	return err_escape(file->name, strlen(file->name), shown, LAYER_SET_SHOWN);
+}
+
+/* A file of the chain that turns up in it again. */
+static int used_twice(const struct layer_want *want, const struct file *file,
+		      const struct layer *above, struct err *err)
+{
+	char shown[LAYER_SET_SHOWN], other[LAYER_SET_SHOWN];
+
+	if (want->is_data)
+		return err_set(err, -ELOOP,
+			       "'%s' is named as a data file, but it is, or holds the data of, "
+			       "'%s' of the same chain; give the image a data file of its own "
+			       "(qemu-img amend -o data_file=NAME)",
+			       shown_file(file, shown), shown_file(above->file, other));
+	if (!same_inode(above->file, file))
+		return err_set(err, -ELOOP,
+			       "'%s' is named as a backing file, but it is the data file of '%s', "
+			       "which reads through to it; mend the backing name of one of the "
+			       "chain's images (qemu-img rebase -u)",
+			       shown_file(file, shown), shown_file(above->file, other));
+	return err_set(err, -ELOOP,
+		       "'%s' is the same file as '%s', which reads through to it: the "
+		       "chain is a loop; mend the backing name of one of its images "
+		       "(qemu-img rebase -u)",
+		       shown_file(file, shown), shown_file(above->file, other));
 }
 
 /* May this chain use this file, for all that the chain and the set know? */
@@ -72,21 +102,13 @@ static int check_identity(const struct layer_set *set, const struct layer_want *
 {
 	char shown[LAYER_SET_SHOWN], other[LAYER_SET_SHOWN];
 
-	for (unsigned i = 0; i < want->above->n_layers; i++) {
-		const struct file *above = want->above->layers[i]->file;
-
-		if (same_inode(above, file))
-			return err_set(
-				err, -ELOOP,
-				"'%s' is the same file as '%s', which reads through to it: the "
-				"chain is a loop; mend the backing name of one of its images "
-				"(qemu-img rebase -u)",
-				shown_file(file, shown), shown_file(above, other));
-	}
+	for (unsigned i = 0; i < want->above->n_layers; i++)
+		if (uses_file(want->above->layers[i], file))
+			return used_twice(want, file, want->above->layers[i], err);
 	for (size_t i = 0; i < set->n; i++) {
 		const struct layer *layer = set->entries[i].layer;
 
-		if (!same_inode(layer->file, file) || (!layer->is_overlay && !want->write))
+		if (!uses_file(layer, file) || (!layer->is_overlay && !want->write))
 			continue;
 		return err_set(err, -EBUSY,
 			       layer->is_overlay
@@ -145,7 +167,8 @@ static int open_file(struct layer_set *set, const struct layer_want *want, struc
 }
 
 /* The open layer that serves as well as one made from `file`: as safe from others, and not older
- * than the last change of the file. */
+ * than the last change of the file. One with a data file never does: that one's name is another
+ * chain's to follow, by another policy. */
 static struct layer *find_shared(const struct layer_set *set, const struct file *file,
 				 enum image_format format, bool lock)
 {
@@ -154,8 +177,9 @@ static struct layer *find_shared(const struct layer_set *set, const struct file 
 		const struct file *have = entry->layer->file;
 
 		if (same_inode(have, file) && entry->layer->ops->format == format &&
-		    (entry->locked || !lock) && have->mtime_ns == file->mtime_ns &&
-		    have->len == file->len && have->trust_holes == file->trust_holes)
+		    !entry->layer->has_data_file && (entry->locked || !lock) &&
+		    have->mtime_ns == file->mtime_ns && have->len == file->len &&
+		    have->trust_holes == file->trust_holes)
 			return entry->layer;
 	}
 	return NULL;
@@ -224,10 +248,22 @@ int layer_set_take(struct layer_set *set, const struct layer_want *want, struct 
 	return 0;
 }
 
+int layer_set_open_data(struct layer_set *set, const struct layer_want *want, struct layer *layer,
+			bool *no_locks, struct err *err)
+{
+	struct file *file;
+	int rc = open_file(set, want, &file, no_locks, err);
+
+	if (rc < 0)
+		return rc;
+	layer->data = file;
+	return 0;
+}
+
 void layer_set_drop(struct layer_set *set, struct layer *layer,
 		    void (*file_closing)(void *opaque, struct file *file), void *opaque)
 {
-	struct file *file = layer->file;
+	struct file *file = layer->file, *data = layer->data != file ? layer->data : NULL;
 	size_t i = 0;
 
 	assert(layer->n_users > 0);
@@ -239,7 +275,10 @@ void layer_set_drop(struct layer_set *set, struct layer *layer,
 	set->entries[i] = set->entries[--set->n];
 	if (file_closing)
 		file_closing(opaque, file);
+	if (file_closing && data)
+		file_closing(opaque, data);
 	table_cache_forget(set->cache, file);
 	layer_close(layer);
+	file_close(data);
 	file_close(file);
 }

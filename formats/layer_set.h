@@ -15,6 +15,7 @@ struct layer_want {
 	enum image_format format; /* IMAGE_UNKNOWN: probe */
 	bool write;               /* as the overlay of its chain, to be changed */
 	bool lock, read_holes;
+	bool is_data; /* an image's data file, not an image */
 	const struct path_policy *policy;
 	const struct chain *above; /* the images that read through to this one */
 };
@@ -24,6 +25,10 @@ struct layer_want {
  * -EBUSY it is, or would become, an overlay while another chain of this engine holds it. */
 int layer_set_take(struct layer_set *set, const struct layer_want *want, struct layer **out,
 		   bool *is_new, bool *no_locks, struct err *err);
+/* Opens the data file of a layer that no other chain has: the last of want->above. -ELOOP: it is a
+ * file of that chain already. */
+int layer_set_open_data(struct layer_set *set, const struct layer_want *want, struct layer *layer,
+			bool *no_locks, struct err *err);
 /* Gives one hold back. file_closing: as chain_close() has it. */
 void layer_set_drop(struct layer_set *set, struct layer *layer,
 		    void (*file_closing)(void *opaque, struct file *file), void *opaque);

@@ -219,13 +219,18 @@ static void note_refusals(struct qcow2 *q, const struct header_source *src)
 	if (q->crypt_method || q->has_luks)
 		refuse(unreadable, -ENOTSUP,
 		       q->crypt_method == 1 ? "it is encrypted (AES)" : "it is encrypted (LUKS)");
-	if (q->incompat & QCOW2_INCOMPAT_DATA_FILE)
-		refuse(unreadable, -ENOTSUP, "its data lies in an external data file");
+	if (qcow2_is_external(q) && !q->layer.data_name)
+		refuse(unreadable, -ENOTSUP,
+		       "its data lies in an external data file, whose name it does not record; "
+		       "record it with qemu-img amend -o data_file=NAME");
 	if (type_bit != (q->compression != QCOW2_COMPRESSION_ZLIB))
 		refuse(unreadable, -EUCLEAN, "its compression type and feature bit disagree");
 	else if (q->compression > QCOW2_COMPRESSION_ZSTD)
 		refuse(unreadable, -ENOTSUP, "its compression type is unknown here");
 
+	if (qcow2_is_external(q) && q->n_snapshots)
+		refuse(unwritable, -ENOTSUP,
+		       "it has both an external data file and internal snapshots");
 	if (q->incompat & QCOW2_INCOMPAT_CORRUPT)
 		refuse(unwritable, -EUCLEAN,
 		       "it is marked corrupt; repair a copy with blockpull check --repair=all "
@@ -243,7 +248,7 @@ int qcow2_open(struct file *file, struct table_cache *cache, struct layer **out,
 	if (!q)
 		return err_set(err, -ENOMEM, "%s: out of memory", src.name);
 	q->layer.ops = &qcow2_ops;
-	q->layer.file = file;
+	q->layer.file = q->layer.data = file;
 	q->layer.cache = cache;
 	rc = read_first_cluster(file, &src, err);
 	if (!rc)
@@ -255,6 +260,9 @@ int qcow2_open(struct file *file, struct table_cache *cache, struct layer **out,
 	if (!rc)
 		rc = qcow2_read_extensions(q, src.bytes, src.len, err);
 	if (!rc) {
+		q->layer.has_data_file = qcow2_is_external(q);
+		if (q->layer.has_data_file && q->data_file_name && *q->data_file_name)
+			q->layer.data_name = q->data_file_name;
 		note_refusals(q, &src);
 		*out = &q->layer;
 		q = NULL;
@@ -292,7 +300,9 @@ static void qcow2_describe(const struct layer *layer, struct layer_info *info)
 	info->corrupt = q->incompat & QCOW2_INCOMPAT_CORRUPT;
 	info->lazy_refcounts = q->compat & QCOW2_COMPAT_LAZY;
 	info->extended_l2 = q->incompat & QCOW2_INCOMPAT_EXTENDED_L2;
-	info->has_data_file = q->incompat & QCOW2_INCOMPAT_DATA_FILE;
+	info->has_data_file = layer->has_data_file;
+	info->data_file = layer->data_name;
+	info->data_file_raw = layer->has_data_file && q->autoclear & QCOW2_AUTOCLEAR_RAW_DATA;
 	info->has_bitmaps = q->has_bitmaps;
 }
 

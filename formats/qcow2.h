@@ -82,6 +82,12 @@ static inline struct qcow2 *qcow2_of(const struct layer *layer)
 	return (struct qcow2 *)layer;
 }
 
+/* Are data clusters in another file, where they have no refcounts? */
+static inline bool qcow2_is_external(const struct qcow2 *q)
+{
+	return q->incompat & QCOW2_INCOMPAT_DATA_FILE;
+}
+
 static inline uint64_t qcow2_cluster_len(const struct qcow2 *q)
 {
 	return UINT64_C(1) << q->cluster_bits;
@@ -195,7 +201,7 @@ int qcow2_lacks(struct layer *layer, uint64_t guest_off, uint64_t len, struct ex
 
 /* qcow2_fill.c: the same layer ops where q->views is set. */
 int qcow2_destination(struct layer *layer, uint64_t guest_off, uint64_t len, unsigned copy,
-		      uint64_t *host_off, uint64_t *got, struct table_need *need);
+		      struct destination *out, struct table_need *need);
 /* How many references a copy of guest_off's cluster will have. 0, TABLE_NEED or -errno. */
 int qcow2_copy_weight(struct qcow2 *q, uint64_t guest_off, unsigned copy, uint64_t *weight,
 		      struct table_need *need);
@@ -243,6 +249,6 @@ int qcow2_repair(struct layer *layer, struct repair *repair, struct err *err);
  * repairs the refcounts; layer->note says so. `name` is the image's, escaped. */
 int qcow2_make_sound(struct layer *layer, const char *name, struct err *err);
 /* 0 or -errno; durable. */
-int qcow2_clear_unknown_autoclear(struct qcow2 *q);
+int qcow2_clear_unknown_autoclear(struct qcow2 *q, uint64_t known);
 
 #endif

@@ -202,8 +202,12 @@ __attribute__((format(printf, 3, 4), noinline)) static void entry_error(struct q
 static void count_extents(struct qcow2_check *c, const struct l2_walk *walk, bool allocated,
 			  bool compressed, bool zero)
 {
-	if (!c->first_target || walk->l1->snapshot >= 0)
+	if (!c->first_target)
 		return;
+	if (walk->l1->snapshot >= 0) {
+		c->result->n_snapshot_compressed_clusters += compressed;
+		return;
+	}
 	c->result->n_allocated_clusters += allocated;
 	c->result->n_compressed_clusters += compressed;
 	c->result->n_zero_clusters += zero;

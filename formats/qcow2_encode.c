@@ -117,22 +117,18 @@ static int may_switch(struct qcow2 *q, const char *name, enum qcow2_compression 
 			       "%s: its header (%u bytes) has no room for a compression type; use "
 			       "--compress=%s",
 			       name, q->header_len, type_name(q->compression));
-	if (q->n_snapshots)
-		return err_set(err, -ENOTSUP,
-			       "%s: it has internal snapshots, so its compression type must stay: "
-			       "use --compress=%s",
-			       name, type_name(q->compression));
 	/* A table that can't be read or understood may have compressed clusters, too. */
 	rc = qcow2_check(&q->layer, &result, err);
 	if (!rc && result.n_check_errors)
 		rc = err_set(err, -EIO, "%s: its tables can't be read; nothing was changed", name);
-	if (!rc && result.n_errors)
+	/* Of a dirty image the refcounts are wrong, which will be mended. */
+	if (!rc && result.n_errors > result.n_stale && !(q->incompat & QCOW2_INCOMPAT_DIRTY))
 		rc = err_set(
 			err, -EUCLEAN,
 			"%s: damaged image (%" PRIu64
 			" errors); nothing was changed: see blockpull check, and repair a copy",
 			name, result.n_errors);
-	if (!rc && result.n_compressed_clusters)
+	if (!rc && result.n_compressed_clusters + result.n_snapshot_compressed_clusters)
 		rc = err_set(err, -ENOTSUP,
 			     "%s: it has clusters compressed with %s, so it can't have %s: use "
 			     "--compress=%s",

@@ -156,15 +156,19 @@ static int extend_copies(struct qcow2 *q, uint64_t guest_off, uint64_t *end,
 }
 
 int qcow2_destination(struct layer *layer, uint64_t guest_off, uint64_t len, unsigned copy,
-		      uint64_t *host_off, uint64_t *got, struct table_need *need)
+		      struct destination *out, struct table_need *need)
 {
 	struct qcow2 *q = qcow2_of(layer);
 	struct qcow2_views *v = q->views;
 	uint64_t slice_end, end = guest_off + len, in_cluster;
 	int rc;
 
-	*host_off = 0;
-	*got = len;
+	*out = (struct destination){ .len = len };
+	if (qcow2_is_external(q)) { /* there is one place for it, and one disk that lacks it */
+		out->has_space = true;
+		out->host_off = guest_off;
+		return copy ? -ENOENT : 0;
+	}
 	if (!v)
 		return copy ? -ENOENT : 0;
 	rc = find_copies(q, guest_off, need);
@@ -179,13 +183,12 @@ int qcow2_destination(struct layer *layer, uint64_t guest_off, uint64_t len, uns
 		rc = extend_copies(q, guest_off, &end, need);
 	} else {
 		end = MIN(end, guest_off - in_cluster + layer->cluster_len);
-		*host_off = v->copy_host_off[copy];
-		if (*host_off) {
-			rc = may_write_into(q, guest_off, *host_off, need);
-			*host_off += in_cluster;
-		}
+		out->has_space = v->copy_host_off[copy];
+		if (out->has_space)
+			rc = may_write_into(q, guest_off, v->copy_host_off[copy], need);
+		out->host_off = v->copy_host_off[copy] + in_cluster;
 	}
-	*got = end - guest_off;
+	out->len = end - guest_off;
 	return rc;
 }
 
@@ -367,7 +370,7 @@ static int prepare_map(struct qcow2 *q, const struct mapping *map, struct table_
 			return -EEXIST;
 		if (map->comp_len)
 			rc = qcow2_comp_ref_need(q, map, v->copy_weight[map->copy], need);
-		else
+		else if (!qcow2_is_external(q))
 			rc = qcow2_ref_need(q, host_off, q->layer.cluster_len, need);
 		if (rc)
 			return rc;
@@ -420,7 +423,7 @@ static void set_cluster(struct qcow2 *q, const struct mapping *map, uint64_t at,
 	}
 	if (map->comp_len)
 		qcow2_comp_ref_raise(q, map, v->copy_weight[map->copy]);
-	else if (!map->is_zero && !v->copy_host_off[map->copy])
+	else if (!map->is_zero && !v->copy_host_off[map->copy] && !qcow2_is_external(q))
 		qcow2_ref_set(q, host_off >> q->cluster_bits, 1, v->copy_weight[map->copy]);
 }
 

@@ -13,10 +13,16 @@
 
 #include "formats/qcow2.h"
 
-/* Where cluster data may begin: a file may stop inside its last cluster. */
-static uint64_t data_end(const struct qcow2 *q)
+/* Where tables may end: a file may stop inside its last cluster. */
+static uint64_t file_end(const struct qcow2 *q)
 {
 	return MAX(round_up(q->layer.file->len, q->layer.cluster_len), q->layer.alloc_end);
+}
+
+/* Where cluster data may begin. */
+static uint64_t data_end(const struct qcow2 *q)
+{
+	return qcow2_is_external(q) ? q->layer.data->len : file_end(q);
 }
 
 /* The slice of the L1 table that has entry l1_idx, and the entry's byte in it. */
@@ -35,7 +41,7 @@ int qcow2_l1_slice(struct qcow2 *q, uint64_t l1_idx, struct table **out, uint32_
 static int l2_table_off(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off,
 			struct table_need *need)
 {
-	uint64_t end, file_end = data_end(q);
+	uint64_t end;
 	struct table *l1;
 	uint32_t byte;
 	int rc = qcow2_l1_slice(q, guest_off / qcow2_l2_span(q), &l1, &byte, need);
@@ -46,7 +52,7 @@ static int l2_table_off(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off,
 	if (!*l2_off)
 		return 0;
 	if (!is_aligned(*l2_off, q->layer.cluster_len) ||
-	    add_u64(*l2_off, q->layer.cluster_len, &end) || end > file_end)
+	    add_u64(*l2_off, q->layer.cluster_len, &end) || end > file_end(q))
 		return -EUCLEAN;
 	return 0;
 }
@@ -70,10 +76,11 @@ static int classify(const struct qcow2 *q, uint64_t raw, struct qcow2_entry *e)
 	if (raw & QCOW2_COMPRESSED) {
 		e->kind = EXTENT_COMPRESSED;
 		e->host_off = qcow2_comp_host_off(raw, q->cluster_bits);
-		return e->host_off < data_end(q) ? 0 : -EUCLEAN;
+		return e->host_off < data_end(q) && !qcow2_is_external(q) ? 0 : -EUCLEAN;
 	}
 	e->host_off = raw & QCOW2_OFF_MASK;
-	e->has_host = e->host_off != 0;
+	/* Offset 0 is the header's, but in a data file it is the first cluster's. */
+	e->has_host = e->host_off || (qcow2_is_external(q) && raw & QCOW2_COPIED);
 	if (!is_aligned(e->host_off, q->layer.cluster_len))
 		return -EUCLEAN;
 	if (raw & QCOW2_ZERO) {
@@ -82,7 +89,7 @@ static int classify(const struct qcow2 *q, uint64_t raw, struct qcow2_entry *e)
 	}
 	e->kind = e->has_host ? EXTENT_DATA : EXTENT_UNALLOCATED;
 	/* Reading zeros there would make lost data look like none. */
-	return e->host_off < data_end(q) ? 0 : -EUCLEAN;
+	return !e->has_host || e->host_off < data_end(q) ? 0 : -EUCLEAN;
 }
 
 /* Subcluster `sub` of an extended entry whose first half is in *e. */
@@ -180,6 +187,10 @@ int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct exte
 	rc = qcow2_entry_read(q, l2->bytes + byte, sub, &first);
 	if (rc)
 		return rc;
+	/* Then all that extend_run() adds lies where it must, too. */
+	if (qcow2_is_external(q) && first.kind == EXTENT_DATA &&
+	    first.host_off != guest_off - in_granule)
+		return -EUCLEAN;
 	out->kind = first.kind;
 	out->has_host = first.has_host && first.kind != EXTENT_UNALLOCATED;
 	out->host_off = out->has_host ? first.host_off : 0;
@@ -230,7 +241,9 @@ static int publish_prepare(struct qcow2 *q, const struct mapping *map, struct ta
 	}
 	if (map->comp_len)
 		return qcow2_comp_ref_need(q, map, 1, need);
-	return map->is_zero ? 0 : qcow2_ref_need(q, map->host_off, map->len, need);
+	if (map->is_zero || qcow2_is_external(q))
+		return 0;
+	return qcow2_ref_need(q, map->host_off, map->len, need);
 }
 
 /* Slices of a new table: those a reader of known-zero space would find empty anyway are left to be
@@ -318,7 +331,7 @@ static void set_entries(struct qcow2 *q, const struct mapping *map)
 	}
 	if (map->comp_len)
 		qcow2_comp_ref_raise(q, map, 1);
-	else if (!map->is_zero)
+	else if (!map->is_zero && !qcow2_is_external(q))
 		qcow2_ref_take(q, map->host_off, map->len);
 }
 

@@ -65,6 +65,8 @@ static int all_clusters(const struct qcow2 *q, uint64_t n_data, uint64_t n_table
 	bool narrow =
 		q->refcount_order < 6 && n_disks > (UINT64_C(1) << (1u << q->refcount_order)) - 2;
 
+	if (qcow2_is_external(q))
+		n_data = 0;
 	if (q->n_snapshots && (narrow || q->l2_entry_len == 16) &&
 	    mul_u64(n_data, n_disks, &n_data))
 		return -EFBIG;

@@ -56,9 +56,8 @@ static int clear_marks(struct qcow2 *q, uint64_t off)
 }
 
 /* SAFETY C1 rule 7: autoclear bits not understood are gone, durably, before anything changes. */
-int qcow2_clear_unknown_autoclear(struct qcow2 *q)
+int qcow2_clear_unknown_autoclear(struct qcow2 *q, uint64_t known)
 {
-	uint64_t known = QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_RAW_DATA;
 	uint8_t bytes[8];
 	int rc;
 
@@ -86,7 +85,7 @@ static int mend(struct qcow2 *q, struct repair *repair, uint64_t window_clusters
 			 "that is repaired");
 		return 0;
 	}
-	rc = qcow2_clear_unknown_autoclear(q);
+	rc = qcow2_clear_unknown_autoclear(q, QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_RAW_DATA);
 	if (rc)
 		return rc;
 	if (n_worse)

@@ -111,6 +111,9 @@ static struct json_object *info_json_specific(const struct bpull_layer_info *lay
 		info_add_bool(data, "corrupt", layer->corrupt);
 		info_add_bool(data, "extended-l2", layer->extended_l2);
 		info_add_bool(data, "has-data-file", layer->has_data_file);
+		info_add_text(data, "data-file", layer->data_file);
+		if (layer->has_data_file)
+			info_add_bool(data, "data-file-raw", layer->data_file_raw);
 		info_add_bool(data, "has-bitmaps", layer->has_bitmaps);
 		info_add_number(data, "snapshot-count", layer->n_snapshots);
 	} else {
@@ -191,7 +194,8 @@ static void info_print_features(const struct bpull_layer_info *layer)
 	if (layer->extended_l2)
 		say_data("extended l2: yes\n");
 	if (layer->has_data_file)
-		say_data("external data file: yes\n");
+		say_data("data file: %s%s\n", layer->data_file ? layer->data_file : "not recorded",
+			 layer->data_file_raw ? " (raw: by itself the guest's disk)" : "");
 	if (layer->has_bitmaps)
 		say_data("bitmaps: yes\n");
 	if (layer->dirty)

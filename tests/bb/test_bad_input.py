@@ -90,12 +90,6 @@ def backing_snapshots(d):
     before.verify()
 
 
-@case('an external data file')
-def data_file(d):
-    top, base = pair(d, options=f'data_file={d}/data.raw')
-    refused_unchanged(REFUSED, ['top.img', 'data file'], top, base)
-
-
 @case('encryption')
 def encryption(d):
     base = raw_image(f'{d}/base.img', MIB)
