@@ -17,10 +17,10 @@
 #include "engine/blockpull.h"
 #include "tools/commands.h"
 #include "tools/exit_code.h"
+#include "tools/new_image.h"
 #include "tools/options.h"
 #include "tools/say.h"
 #include "tools/size.h"
-#include "tools/suggest.h"
 
 const char create_help[] =
 	"Usage: blockpull create -f FORMAT [-o NAME=VALUE,...] [-b BASE -F FORMAT]\n"
@@ -67,121 +67,14 @@ static const struct options_word create_backing_formats[] = {
 	{ NULL, 0 },
 };
 
-static const struct options_word create_compat[] = {
-	{ "0.10", 2 }, { "1.1", 3 }, { "v2", 2 }, { "v3", 3 }, { NULL, 0 },
-};
-
-static const struct options_word create_switch[] = { { "on", 1 }, { "off", 0 }, { NULL, 0 } };
-
-static const struct options_word create_compression[] = {
-	{ "zlib", 0 },
-	{ "zstd", 1 },
-	{ NULL, 0 },
-};
-
-enum create_key {
-	CREATE_CLUSTER_SIZE,
-	CREATE_COMPAT,
-	CREATE_REFCOUNT_BITS,
-	CREATE_LAZY_REFCOUNTS,
-	CREATE_COMPRESSION_TYPE,
-	CREATE_TABLE_SIZE,
-};
-
-/* The formats a key has a meaning for. */
-static const struct {
-	const char *name;
-	enum bpull_format format; /* UNKNOWN: all */
-} create_keys[] = {
-	[CREATE_CLUSTER_SIZE] = { "cluster_size", BPULL_FORMAT_UNKNOWN },
-	[CREATE_COMPAT] = { "compat", BPULL_FORMAT_QCOW2 },
-	[CREATE_REFCOUNT_BITS] = { "refcount_bits", BPULL_FORMAT_QCOW2 },
-	[CREATE_LAZY_REFCOUNTS] = { "lazy_refcounts", BPULL_FORMAT_QCOW2 },
-	[CREATE_COMPRESSION_TYPE] = { "compression_type", BPULL_FORMAT_QCOW2 },
-	[CREATE_TABLE_SIZE] = { "table_size", BPULL_FORMAT_QED },
-};
-
-#define N_KEYS (sizeof(create_keys) / sizeof(create_keys[0]))
-
 struct create_command {
-	struct bpull_create_options options;
-	unsigned given_keys; /* bit by enum create_key */
+	struct new_image image;
 	bool has_size, quiet, help;
 };
 
-/* A number that the library takes as a uint32_t with 0 for "default": 0 itself is refused. */
-static int create_number(const char *name, const char *text, uint32_t *number)
-{
-	uint64_t value;
-	int code = options_size("create", name, text, SIZE_BYTES, &value);
-	if (code)
-		return code;
-	if (!value || value > UINT32_MAX)
-		return say_usage("create", "%s: %s is out of range", name, text);
-	*number = value;
-	return 0;
-}
-
-static int create_take_key(struct create_command *command, enum create_key key, const char *text)
-{
-	struct bpull_create_options *options = &command->options;
-	const char *name = create_keys[key].name;
-	int value = 0, code = 0;
-
-	command->given_keys |= 1U << key;
-	switch (key) {
-	case CREATE_CLUSTER_SIZE: return create_number(name, text, &options->cluster_size);
-	case CREATE_REFCOUNT_BITS: return create_number(name, text, &options->refcount_bits);
-	case CREATE_TABLE_SIZE: return create_number(name, text, &options->table_size);
-	case CREATE_COMPAT:
-		code = options_word("create", name, text, create_compat, &value);
-		options->version = value;
-		break;
-	case CREATE_LAZY_REFCOUNTS:
-		code = options_word("create", name, text, create_switch, &value);
-		options->lazy_refcounts = value;
-		break;
-	case CREATE_COMPRESSION_TYPE:
-		code = options_word("create", name, text, create_compression, &value);
-		options->zstd = value;
-		break;
-	}
-	return code;
-}
-
-static int create_take_item(struct create_command *command, char *item)
-{
-	struct suggest suggest = { 0 };
-	char *text = strchr(item, '=');
-	if (!text)
-		return say_usage("create", "-o: '%s' is not of the form NAME=VALUE", item);
-	*text++ = 0;
-	for (unsigned key = 0; key < N_KEYS; key++) {
-		if (!strcmp(item, create_keys[key].name))
-			return create_take_key(command, key, text);
-		suggest_offer(&suggest, item, create_keys[key].name);
-	}
-	if (suggest.best)
-		return say_usage("create", "-o: unknown name '%s'; did you mean '%s'?", item,
-				 suggest.best);
-	return say_usage("create", "-o: unknown name '%s'", item);
-}
-
-/* Takes "name=value,name=value"; changes the text. */
-static int create_take_items(struct create_command *command, char *text)
-{
-	char *item;
-	while ((item = strsep(&text, ","))) {
-		int code = create_take_item(command, item);
-		if (code)
-			return code;
-	}
-	return 0;
-}
-
 static int create_take(struct create_command *command, int option, char *text)
 {
-	struct bpull_create_options *options = &command->options;
+	struct bpull_create_options *options = &command->image.options;
 	int value = 0, code;
 	switch (option) {
 	case 'f':
@@ -198,7 +91,7 @@ static int create_take(struct create_command *command, int option, char *text)
 			return say_usage("create", "-b: a backing file's name is missing");
 		options->backing_name = text;
 		return 0;
-	case 'o': return create_take_items(command, text);
+	case 'o': return new_image_take(&command->image, text);
 	case 'q': command->quiet = true; return 0;
 	default: command->help = true; return 0;
 	}
@@ -207,19 +100,16 @@ static int create_take(struct create_command *command, int option, char *text)
 /* What is wrong with the options taken together. */
 static int create_validate(const struct create_command *command)
 {
-	const struct bpull_create_options *options = &command->options;
+	const struct bpull_create_options *options = &command->image.options;
 	if (!options->format)
 		return say_usage("create", "the format is missing: give -f qcow2 or -f qed");
 	if (options->backing_format && !options->backing_name)
 		return say_usage("create", "-F has no meaning without -b");
 	if (!command->has_size && !options->backing_name)
 		return say_usage("create", "a size is missing");
-	for (unsigned key = 0; key < N_KEYS; key++) {
-		enum bpull_format format = create_keys[key].format;
-		if ((command->given_keys & 1U << key) && format && format != options->format)
-			return say_usage("create", "-o: '%s' has no meaning for %s images",
-					 create_keys[key].name, bpull_format_name(options->format));
-	}
+	int code = new_image_check(&command->image);
+	if (code)
+		return code;
 	if (options->backing_name && !options->backing_format) {
 		/* Not a slip of the keyboard but a thing refused: guessing would be a risk. */
 		say_error("the format of backing file '%s' is not given and is never guessed",
@@ -247,7 +137,7 @@ static int create_parse(struct create_command *command, int argc, char **argv)
 	command->has_size = argc - optind == 2;
 	if (command->has_size) {
 		code = options_size("create", "size", argv[optind + 1], SIZE_BYTES,
-				    &command->options.virtual_size);
+				    &command->image.options.virtual_size);
 		if (code)
 			return code;
 	}
@@ -256,7 +146,9 @@ static int create_parse(struct create_command *command, int argc, char **argv)
 
 int create_main(int argc, char **argv)
 {
-	struct create_command command = { .options.size = sizeof(command.options) };
+	struct create_command command = { .image = { .command = "create",
+						     .options.size = sizeof(
+							     struct bpull_create_options) } };
 	struct bpull_error error = { 0 };
 
 	int code = create_parse(&command, argc, argv);
@@ -266,13 +158,13 @@ int create_main(int argc, char **argv)
 		fputs(create_help, stdout);
 		return EXIT_CODE_DONE;
 	}
-	int rc = bpull_create(argv[optind], &command.options, &error);
+	int rc = bpull_create(argv[optind], &command.image.options, &error);
 	if (rc) {
 		code = say_failed(&error, rc);
 		return rc == -EINVAL ? EXIT_CODE_USAGE : code; /* a value out of range */
 	}
 	if (!command.quiet)
 		say_note("%s: created as %s", argv[optind],
-			 bpull_format_name(command.options.format));
+			 bpull_format_name(command.image.options.format));
 	return EXIT_CODE_DONE;
 }
