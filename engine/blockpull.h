@@ -183,6 +183,18 @@ BPULL_API void bpull_disk_close(struct bpull_disk *disk);
 BPULL_API uint64_t bpull_disk_size(const struct bpull_disk *disk);
 /* Images in the chain, the top one included. */
 BPULL_API unsigned bpull_disk_depth(const struct bpull_disk *disk);
+struct bpull_create_options;
+/* A disk that copies what an image reads, with its chain, into a new file. The source is opened as
+ * with READ_ONLY and never changed; `out` says what is made (format UNKNOWN: the source's; no backing
+ * file, no size). bpull_job_start() does it, with all that a job has but a base; COMPLETED means that
+ * the file is durable under out_path. Until then, after a failure and without a job it is not there,
+ * and nothing is left when the disk is closed; a crash may leave a file called
+ * .NAME.blockpull-XXXXXXXX beside it. NULL options: all defaults. Blocking.
+ * Errors: as bpull_disk_open() and bpull_create(). */
+BPULL_API int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
+				 const struct bpull_disk_options *source_options,
+				 const char *out_path, const struct bpull_create_options *out_options,
+				 struct bpull_disk **disk, struct bpull_error *error);
 /* Which image of the chain a file is: *depth 1 is the backing file of the top one. As
  * bpull_job_options.base is found. -EINVAL: it is none of them, or the top one. */
 BPULL_API int bpull_disk_find(struct bpull_disk *disk, const char *path, uint32_t *depth,

@@ -64,8 +64,8 @@ static int size_of(const char *path, const struct bpull_create_options *o, uint6
 	return rc;
 }
 
-static int create_in(struct file *file, const struct bpull_create_options *o, uint64_t guest_len,
-		     struct err *err)
+int create_image_in(struct file *file, const struct bpull_create_options *o, uint64_t guest_len,
+		    struct err *err)
 {
 	struct image_create how = {
 		.guest_len = guest_len,
@@ -103,7 +103,7 @@ int bpull_create(const char *path, const struct bpull_create_options *options,
 		rc = opener->create(opener, path, &file, &err);
 	if (rc)
 		return error_export(&err, error);
-	rc = create_in(file, &o, guest_len, &err);
+	rc = create_image_in(file, &o, guest_len, &err);
 	file_close(file);
 	if (rc) {
 		opener->remove(opener, path);

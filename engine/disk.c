@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "engine/engine.h"
+#include "engine/flatten.h"
 #include "io/base.h"
 
 #define KNOWN_FLAGS                                                              \
@@ -49,13 +50,17 @@ static void note_raw_mark(struct bpull_disk *disk)
 		disk->warning = NULL;
 }
 
-static void file_opened(void *opaque, struct file *file)
+void disk_file_opened(struct bpull_disk *disk, struct file *file)
 {
-	struct bpull_disk *disk = opaque;
 	struct io *io = disk->engine->io;
 
 	if (io->ops->add_file)
 		io->ops->add_file(io, file);
+}
+
+static void file_opened(void *opaque, struct file *file)
+{
+	disk_file_opened(opaque, file);
 }
 
 static void file_closing(void *opaque, struct file *file)
@@ -162,6 +167,7 @@ void bpull_disk_close(struct bpull_disk *disk)
 		return;
 	engine = disk->engine;
 	stop_job(disk);
+	flatten_free(disk);
 	events_forget(disk);
 	for (link = &engine->disks; *link != disk; link = &(*link)->next)
 		;
@@ -180,7 +186,7 @@ uint64_t bpull_disk_size(const struct bpull_disk *disk)
 
 unsigned bpull_disk_depth(const struct bpull_disk *disk)
 {
-	return disk->chain->n_layers;
+	return disk->chain->n_layers - flatten_is(disk);
 }
 
 int bpull_disk_find(struct bpull_disk *disk, const char *path, uint32_t *depth,

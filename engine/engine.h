@@ -71,6 +71,7 @@ struct control {
 
 struct populate;
 struct commit;
+struct flatten;
 
 struct job {
 	enum job_step step;
@@ -107,6 +108,7 @@ struct bpull_disk {
 	void *user_data;
 	uint32_t flags;
 	char *warning;
+	struct flatten *flatten; /* flatten.c: the top is a new file; NULL: a pull's disk */
 	char *base_name; /* what the overlay is to call its new backing file; NULL: it gets none */
 
 	struct range_locks locks;
@@ -202,7 +204,14 @@ uint64_t cursor_position(const struct bpull_disk *disk);
 /* Has it walked to the end, and has every run ended? */
 bool cursor_is_done(const struct bpull_disk *disk);
 
+/* create.c */
+/* Makes an empty file an image of this format. 0 or -errno. */
+int create_image_in(struct file *file, const struct bpull_create_options *o, uint64_t guest_len,
+		    struct err *err);
+
 /* disk.c */
+/* Tells the backend of a file that was opened for the disk. */
+void disk_file_opened(struct bpull_disk *disk, struct file *file);
 /* The header on disk names the new base, or none: so does the chain from now on. */
 void disk_link_changed(struct bpull_disk *disk);
 /* Closes what the overlay does not read any more. */

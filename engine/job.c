@@ -16,6 +16,7 @@
 
 #include "engine/commit.h"
 #include "engine/engine.h"
+#include "engine/flatten.h"
 #include "io/base.h"
 
 /* Group commits: engine->commit_len copied, or this long ago. */
@@ -49,8 +50,12 @@ void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
 	engine_wake(disk->engine); /* perhaps nothing else is on its way that would */
 }
 
-static const char *advice(int error)
+static const char *advice(const struct bpull_disk *disk, int error)
 {
+	if (flatten_is(disk))
+		return error == -ENOSPC || error == -EDQUOT || error == -EFBIG
+			       ? "; the unfinished new image was removed: make room and try again"
+			       : "; the unfinished new image was removed";
 	switch (error) {
 	case -ENOSPC:
 	case -EDQUOT:
@@ -65,7 +70,11 @@ void job_fail_op(struct bpull_disk *disk, const struct op *op)
 	struct file *file = op->error_file;
 	struct shown shown;
 
-	if (disk->poisoned)
+	if (disk->poisoned && flatten_is(disk))
+		job_fail(disk, op->error, "%s: writing the new image failed: %s%s",
+			 show(disk_overlay(disk)->file, &shown), strerror(-op->error),
+			 advice(disk, op->error));
+	else if (disk->poisoned)
 		job_fail(disk, op->error,
 			 "%s: writing the image's %s failed: %s; the image is not written to "
 			 "any more: it is as it was at the last commit",
@@ -76,13 +85,13 @@ void job_fail_op(struct bpull_disk *disk, const struct op *op)
 	else if (file)
 		job_fail(disk, op->error, "%s: cannot %s at offset %#llx: %s%s", show(file, &shown),
 			 op->error_was_read ? "read" : "write", (unsigned long long)op->error_off,
-			 strerror(-op->error), advice(op->error));
+			 strerror(-op->error), advice(disk, op->error));
 	else
-		job_fail(disk, op->error, "%s: pulling stopped at guest offset %#llx: %s%s",
+		job_fail(disk, op->error, "%s: copying stopped at guest offset %#llx: %s%s",
 			 show(disk_overlay(disk)->file, &shown), (unsigned long long)op->error_off,
 			 op->error == -EUCLEAN ? "a table entry points outside its file"
 					       : strerror(-op->error),
-			 advice(op->error));
+			 advice(disk, op->error));
 }
 
 /* ---- the numbers others may read ---- */
@@ -134,6 +143,8 @@ static void conclude(struct bpull_disk *disk, enum bpull_job_status status)
 
 	if (status == BPULL_JOB_COMPLETED)
 		job->n.cur = job->n.end;
+	else
+		flatten_abandon(disk);
 	job->step = JOB_IDLE;
 	job->n.status = status;
 	job->n.error = status == BPULL_JOB_FAILED ? job->error : 0;
@@ -181,10 +192,10 @@ static bool backing_changed(struct bpull_disk *disk)
 
 		if (!file_changed(file))
 			continue;
-		job_fail(disk, -EIO,
-			 "%s: it was changed while it was read; the backing link is kept, and what "
-			 "was copied may be of either state",
-			 show(file, &shown));
+		job_fail(disk, -EIO, "%s: it was changed while it was read; %s", show(file, &shown),
+			 flatten_is(disk) ? "nothing was made of it"
+					  : "the backing link is kept, and what was copied may be "
+					    "of either state");
 		return true;
 	}
 	return false;
@@ -255,6 +266,10 @@ static void run_committing(struct bpull_disk *disk)
 	}
 	if (!reclaim_space(disk))
 		return;
+	if (overlay->no_tables) {
+		all_is_proven(disk);
+		return;
+	}
 	table_cache_drop_clean(disk->engine->cache, overlay->file);
 	if (overlay->ops->reread && overlay->ops->reread(overlay, &err)) {
 		job_fail(disk, err.code, "%s", err.message);
@@ -294,10 +309,16 @@ static void run_proving(struct bpull_disk *disk)
 
 static void run_detaching(struct bpull_disk *disk)
 {
+	struct err err = { 0 };
+
 	if (commit_is_running(disk))
 		return;
 	if (!disk->job.link_changed) {
 		commit_begin(disk, COMMIT_DETACH);
+		return;
+	}
+	if (flatten_is(disk) && flatten_finish(disk, &err)) {
+		job_fail(disk, err.code, "%s", err.message);
 		return;
 	}
 	disk_drop_layers(disk);

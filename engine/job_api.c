@@ -73,6 +73,8 @@ static int may_start(struct bpull_disk *disk, const struct bpull_job_options *o,
 	if (disk->poisoned)
 		return err_set(err, disk->poisoned,
 			       "an earlier write to the image failed; close it and open it again");
+	if (disk->flatten && o->base)
+		return err_set(err, -EINVAL, "flattening has no base");
 	rc = find_base(disk, o->base, err);
 	if (rc || !overlay->has_backing || disk->chain->pull_to < 2)
 		return rc;

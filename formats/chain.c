@@ -319,6 +319,16 @@ void chain_close(struct chain *chain, void (*file_closing)(void *opaque, struct 
 	free(chain);
 }
 
+int chain_put_on_top(struct chain *chain, struct layer *layer, struct err *err)
+{
+	if (chain->n_layers > CHAIN_MAX_DEPTH)
+		return err_set(err, -ELOOP, "the chain has too many images: shorten it first");
+	memmove(chain->layers + 1, chain->layers, chain->n_layers * sizeof(chain->layers[0]));
+	chain->layers[0] = layer;
+	chain->pull_to = ++chain->n_layers;
+	return 0;
+}
+
 /* ---- Mapping ---- */
 
 /* The span is remembered with its neighbours, so that a walk over it never forgets its beginning. An

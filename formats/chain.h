@@ -68,6 +68,10 @@ int chain_map(struct chain *chain, unsigned from, uint64_t guest_off, uint64_t l
 int chain_map_pulled(struct chain *chain, uint64_t guest_off, uint64_t len, struct extent *out,
 		     struct table_need *need);
 
+/* Puts a layer in front of the others, which it reads through to from now on; the chain holds it
+ * then. -ELOOP: there are too many. */
+int chain_put_on_top(struct chain *chain, struct layer *layer, struct err *err);
+
 /* chain_base.c */
 /* Which layer is the file of this name: the one with its device and inode, or else the one that was
  * opened, or is recorded, under the very name. -EINVAL with a sentence: none, or the overlay. */

@@ -261,6 +261,7 @@ struct layer {
 	uint32_t cluster_len; /* bytes; 512 for raw */
 	uint32_t granule_len; /* bytes, a fraction of a cluster: what has its own mapping */
 	bool has_backing;
+	bool no_tables;        /* what it holds is recorded nowhere: nothing to prove from disk */
 	bool has_copies;       /* destination() may say more than "reserve one copy" */
 	bool has_data_file;    /* its data lies in another file */
 	const char *data_name; /* that one's, as recorded; never trusted; or NULL */
@@ -286,6 +287,8 @@ struct layer {
 /* Parses the header. The file stays the caller's. Errors: -EUCLEAN damaged, -ENOTSUP, -EINVAL not
  * of this format, -ENOMEM, I/O. */
 int raw_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err);
+/* Makes the layer of an empty file one to flatten into. */
+void raw_make_new(struct layer *layer);
 int qcow2_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err);
 int qed_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err);
 int format_open(enum image_format format, struct file *file, struct table_cache *cache,

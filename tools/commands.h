@@ -9,6 +9,7 @@
 int pull_main(int argc, char **argv);
 int info_main(int argc, char **argv);
 int map_main(int argc, char **argv);
+int flatten_main(int argc, char **argv);
 int measure_main(int argc, char **argv);
 int check_main(int argc, char **argv);
 int create_main(int argc, char **argv);
@@ -16,6 +17,7 @@ int create_main(int argc, char **argv);
 extern const char pull_help[];
 extern const char info_help[];
 extern const char map_help[];
+extern const char flatten_help[];
 extern const char measure_help[];
 extern const char check_help[];
 extern const char create_help[];

@@ -32,6 +32,7 @@ static const struct main_command main_commands[] = {
 	{ "pull", pull_main, "copy what an image reads from its backing chain into it", pull_help },
 	{ "info", info_main, "describe an image or its chain", info_help },
 	{ "map", map_main, "list what the guest's disk consists of", map_help },
+	{ "flatten", flatten_main, "copy what an image reads to a new file", flatten_help },
 	{ "measure", measure_main, "say how much space a pull needs", measure_help },
 	{ "check", check_main, "look for damage and leaks in an image", check_help },
 	{ "create", create_main, "make a new qcow2 or QED image", create_help },

@@ -132,8 +132,8 @@ static void pull_pass_stop(struct pull *pull)
 	pull->aborted = true;
 	progress_clear(&pull->progress);
 	if (pull->n_active && !pull->options.quiet)
-		say_note("stopping (%s); what was copied is being made durable...",
-			 strsignal(stop_signal()));
+		say_note("stopping (%s)%s...", strsignal(stop_signal()),
+			 pull->images[0].out ? "" : "; what was copied is being made durable");
 	for (unsigned i = 0; i < pull->next_idx; i++) {
 		if (pull->images[i].state == PULL_RUNNING)
 			bpull_job_abort(pull->images[i].disk);
@@ -243,29 +243,34 @@ static int pull_run(struct pull *pull)
 	return code;
 }
 
-static int pull_all(struct pull *pull, unsigned n_images, char **names)
+int pull_images(const struct pull_options *options, struct pull_image *images, unsigned n_images)
 {
-	pull->n_images = n_images;
-	pull->images = calloc(n_images, sizeof(*pull->images));
-	if (!pull->images) {
+	struct pull pull = { .options = *options, .images = images, .n_images = n_images };
+	return pull_run(&pull);
+}
+
+static int pull_all(const struct pull_options *options, unsigned n_images, char **names)
+{
+	struct pull_image *images = calloc(n_images, sizeof(*images));
+	if (!images) {
 		say_error("out of memory");
 		return EXIT_CODE_FAILED;
 	}
 	for (unsigned i = 0; i < n_images; i++)
-		pull->images[i].path = names[i];
-	int code = pull_run(pull);
-	free(pull->images);
+		images[i].path = names[i];
+	int code = pull_images(options, images, n_images);
+	free(images);
 	return code;
 }
 
 int pull_main(int argc, char **argv)
 {
-	struct pull pull = { 0 };
-	int code = pull_options_parse(&pull.options, argc, argv);
-	if (!code && pull.options.help)
+	struct pull_options options;
+	int code = pull_options_parse(&options, argc, argv);
+	if (!code && options.help)
 		fputs(pull_help, stdout);
 	else if (!code)
-		code = pull_all(&pull, argc - optind, argv + optind);
-	options_chain_free(&pull.options.chain);
+		code = pull_all(&options, argc - optind, argv + optind);
+	options_chain_free(&options.chain);
 	return code;
 }

@@ -22,9 +22,43 @@ struct pull_options {
 	unsigned n_jobs;
 };
 
+struct pull_image;
+
+/* Runs the options on these images (path, out, new_image set). An exit code. */
+int pull_images(const struct pull_options *options, struct pull_image *images, unsigned n_images);
+
 /* Fills *options; the images are argv[optind] and on. 0, or an exit code after saying what is
  * wrong. Free with options_chain_free(&options->chain) in both cases. */
 int pull_options_parse(struct pull_options *options, int argc, char **argv);
+
+/* What `pull` and `flatten` have in common: 0 taken, -1 none of them, else an exit code. */
+int pull_options_take(struct pull_options *options, const char *command, int option,
+		      const char *text);
+/* What is wrong with them together; applies defaults. 0 or an exit code. */
+int pull_options_finish(struct pull_options *options, const char *command);
+
+/* Values and rows of long options for both. */
+enum pull_option {
+	PULL_BANDWIDTH = OPTIONS_OWN,
+	PULL_BURST,
+	PULL_COMPRESS,
+	PULL_HOLES,
+	PULL_IO,
+	PULL_PROGRESS,
+	PULL_JSON,
+	PULL_OWN,
+};
+#define PULL_OPTIONS                                                    \
+	{ "bandwidth", required_argument, NULL, PULL_BANDWIDTH },       \
+		{ "burst", required_argument, NULL, PULL_BURST },       \
+		{ "compress", optional_argument, NULL, PULL_COMPRESS }, \
+		{ "holes", required_argument, NULL, PULL_HOLES },       \
+		{ "io", required_argument, NULL, PULL_IO },             \
+		{ "progress", required_argument, NULL, PULL_PROGRESS }, \
+		{ "json", no_argument, NULL, PULL_JSON },               \
+	{                                                               \
+		"quiet", no_argument, NULL, 'q'                         \
+	}
 
 enum pull_state {
 	PULL_UNTRIED = 0,
@@ -38,7 +72,9 @@ struct pull_image {
 	const char *status; /* for JSON: "completed", "failed", "canceled", "dry-run" */
 	int code;           /* exit code, once ended */
 	unsigned depth;     /* images in the chain; 0: it was not opened */
-	const char *base;   /* what it is to read from afterwards; NULL: nothing */
+	const char *out;    /* flatten: the new file, as new_image says; NULL: a pull */
+	const struct bpull_create_options *new_image;
+	const char *base; /* what it is to read from afterwards; NULL: nothing */
 	uint64_t virtual_size;
 	struct bpull_disk *disk; /* while running */
 	struct bpull_job_info info;

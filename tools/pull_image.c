@@ -42,7 +42,10 @@ static void pull_image_fail(struct pull_image *image, int error)
 static int pull_image_open(struct pull_image *image, struct bpull_engine *engine,
 			   const struct bpull_disk_options *options)
 {
-	int rc = bpull_disk_open(engine, image->path, options, &image->disk, &image->error);
+	int rc = image->out ? bpull_flatten_open(engine, image->path, options, image->out,
+						 image->new_image, &image->disk, &image->error)
+			    : bpull_disk_open(engine, image->path, options, &image->disk,
+					      &image->error);
 	if (rc)
 		return rc;
 	image->depth = bpull_disk_depth(image->disk);
@@ -173,6 +176,8 @@ static void pull_say_summary(const struct pull_image *image)
 	if (info->cloned_bytes)
 		snprintf(cloned_part, sizeof(cloned_part), "%s cloned, ",
 			 size_text(info->cloned_bytes, cloned));
+	if (image->out)
+		say_note("%s: made '%s', which needs no other file", image->path, image->out);
 	if (image->base)
 		say_note("%s: its backing file is %s now", image->path, image->base);
 	say_note("%s: %s copied, %s%s zero, %s skipped, %s already there, %.2f s (%s MiB/s)",
@@ -186,13 +191,16 @@ static void pull_say_stopped(const struct pull_image *image)
 {
 	char kept[SIZE_TEXT_CAP];
 	const char *name = strsignal(image->code - EXIT_CODE_SIGNAL);
-	if (!image->info.type)
+	if (image->out)
+		say_error("'%s': stopped (%s); '%s' was not made", image->path, name, image->out);
+	else if (!image->info.type)
 		say_error("'%s': stopped before the pull began (%s)", image->path, name);
 	else
 		say_error("'%s': stopped (%s); %s copied are kept and the image is valid",
 			  image->path, name,
 			  size_text(image->info.copied_bytes + image->info.cloned_bytes, kept));
-	say_hint("run the same command again to go on");
+	if (!image->out)
+		say_hint("run the same command again to go on");
 }
 
 void pull_image_say(const struct pull_image *image, bool quiet)
@@ -201,11 +209,11 @@ void pull_image_say(const struct pull_image *image, bool quiet)
 		pull_say_stopped(image);
 	} else if (image->code) {
 		say_failed(&image->error, image->error.code);
-		if (image->info.type && !exit_code_hint(image->error.code))
+		if (!image->out && image->info.type && !exit_code_hint(image->error.code))
 			say_hint("'%s' keeps its backing file and what was copied; run the same "
 				 "command again to go on",
 				 image->path);
-	} else if (!quiet && image->depth == 1) {
+	} else if (!quiet && image->depth == 1 && !image->out) {
 		say_note("%s: has no backing file; there is nothing to pull", image->path);
 	} else if (!quiet) {
 		pull_say_summary(image);

@@ -53,29 +53,15 @@ const char pull_help[] =
 	"at once; SIGUSR1 prints a line of progress. See blockpull-pull(1).\n";
 
 enum {
-	PULL_BANDWIDTH = OPTIONS_OWN,
-	PULL_BASE,
-	PULL_BURST,
-	PULL_COMPRESS,
-	PULL_HOLES,
-	PULL_IO,
-	PULL_PROGRESS,
-	PULL_JSON,
+	PULL_BASE = PULL_OWN
 };
 
 static const struct option pull_table[] = {
-	{ "bandwidth", required_argument, NULL, PULL_BANDWIDTH },
 	{ "base", required_argument, NULL, PULL_BASE },
-	{ "burst", required_argument, NULL, PULL_BURST },
 	{ "jobs", required_argument, NULL, 'j' },
-	{ "compress", optional_argument, NULL, PULL_COMPRESS },
 	OPTIONS_CHAIN,
-	{ "holes", required_argument, NULL, PULL_HOLES },
-	{ "io", required_argument, NULL, PULL_IO },
-	{ "progress", required_argument, NULL, PULL_PROGRESS },
-	{ "json", no_argument, NULL, PULL_JSON },
 	{ "dry-run", no_argument, NULL, 'n' },
-	{ "quiet", no_argument, NULL, 'q' },
+	PULL_OPTIONS,
 	OPTIONS_HELP,
 	OPTIONS_END,
 };
@@ -109,46 +95,69 @@ static int pull_take_jobs(struct pull_options *options, const char *text)
 	return 0;
 }
 
-static int pull_take_words(struct pull_options *options, int option, const char *text)
+static int pull_take_words(struct pull_options *options, const char *command, int option,
+			   const char *text)
 {
 	int value = 0, code;
 	switch (option) {
 	case PULL_HOLES:
-		code = options_word("pull", "--holes", text, pull_holes_words, &value);
+		code = options_word(command, "--holes", text, pull_holes_words, &value);
 		options->chain.disk.flags &= ~BPULL_DISK_READ_HOLES;
 		options->chain.disk.flags |= value;
 		return code;
 	case PULL_IO:
-		code = options_word("pull", "--io", text, pull_io_words, &value);
+		code = options_word(command, "--io", text, pull_io_words, &value);
 		options->engine.io = value;
 		return code;
 	default:
-		code = options_word("pull", "--progress", text, pull_progress_words, &value);
+		code = options_word(command, "--progress", text, pull_progress_words, &value);
 		options->progress = value;
 		return code;
 	}
 }
 
-static int pull_take(struct pull_options *options, int option, const char *text)
+int pull_options_take(struct pull_options *options, const char *command, int option,
+		      const char *text)
 {
 	switch (option) {
 	case PULL_BANDWIDTH:
-		return options_size("pull", "--bandwidth", text, SIZE_RATE,
+		return options_size(command, "--bandwidth", text, SIZE_RATE,
 				    &options->engine.bandwidth);
-	case PULL_BASE: options->job.base = text; return 0;
 	case PULL_BURST:
-		return options_size("pull", "--burst", text, SIZE_BYTES, &options->engine.burst);
+		return options_size(command, "--burst", text, SIZE_BYTES, &options->engine.burst);
 	case PULL_COMPRESS:
-		return compression_parse("pull", text, &options->job.compression,
+		return compression_parse(command, text, &options->job.compression,
 					 &options->job.compression_level);
 	case PULL_HOLES:
 	case PULL_IO:
-	case PULL_PROGRESS: return pull_take_words(options, option, text);
+	case PULL_PROGRESS: return pull_take_words(options, command, option, text);
 	case PULL_JSON: options->json = true; return 0;
 	case 'h': options->help = true; return 0;
+	case 'q': options->quiet = true; return 0;
+	default: return -1;
+	}
+}
+
+int pull_options_finish(struct pull_options *options, const char *command)
+{
+	if (options->engine.burst && !options->engine.bandwidth)
+		return say_usage(command, "--burst has no meaning without --bandwidth");
+	if (options->progress == PROGRESS_JSON)
+		options->json = true; /* who reads events waits for the last one */
+	if (options->quiet && options->progress == PROGRESS_AUTO)
+		options->progress = PROGRESS_NONE;
+	return options_chain_finish(&options->chain, command);
+}
+
+static int pull_take(struct pull_options *options, int option, const char *text)
+{
+	int code = pull_options_take(options, "pull", option, text);
+	if (code >= 0)
+		return code;
+	switch (option) {
+	case PULL_BASE: options->job.base = text; return 0;
 	case 'j': return pull_take_jobs(options, text);
 	case 'n': options->dry_run = true; return 0;
-	case 'q': options->quiet = true; return 0;
 	default: return options_chain_take(&options->chain, "pull", option, text);
 	}
 }
@@ -168,11 +177,5 @@ int pull_options_parse(struct pull_options *options, int argc, char **argv)
 	}
 	if (optind == argc)
 		return say_usage("pull", "an image's name is missing");
-	if (options->engine.burst && !options->engine.bandwidth)
-		return say_usage("pull", "--burst has no meaning without --bandwidth");
-	if (options->progress == PROGRESS_JSON)
-		options->json = true; /* who reads events waits for the last one */
-	if (options->quiet && options->progress == PROGRESS_AUTO)
-		options->progress = PROGRESS_NONE;
-	return options_chain_finish(&options->chain, "pull");
+	return pull_options_finish(options, "pull");
 }
