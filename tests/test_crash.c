@@ -65,6 +65,16 @@ static const struct sim_chain_how configs[] = {
 	  .refcount_bits = 16,
 	  .n_clusters = 250,
 	  .full_table = true },
+	{ .version = 3,
+	  .cluster_bits = 9,
+	  .refcount_bits = 16,
+	  .n_clusters = 250,
+	  .data_file = true },
+	{ .version = 3,
+	  .cluster_bits = 12,
+	  .refcount_bits = 1,
+	  .n_clusters = 90,
+	  .data_file = true },
 	{ .format = IMAGE_QED, .cluster_bits = 12, .n_clusters = 90 },
 	{ .format = IMAGE_QED, .cluster_bits = 16, .n_clusters = 30 },
 };
@@ -201,9 +211,14 @@ Test(crash, refcount_table_moved)
 	cut_configs(14, 17);
 }
 
+Test(crash, data_file)
+{
+	cut_configs(17, 19);
+}
+
 Test(crash, qed)
 {
-	cut_configs(17, ARRAY_LEN(configs));
+	cut_configs(19, ARRAY_LEN(configs));
 }
 
 /* ---- the machine stops ---- */
@@ -263,11 +278,12 @@ Test(crash, stopped_at_every_operation)
 	const struct sim_chain_how hows[] = {
 		{ .format = IMAGE_QCOW2, .version = 3, .autoclear = 1u << 9 },
 		{ .format = IMAGE_QED },
+		{ .format = IMAGE_QCOW2, .version = 3, .autoclear = 1u << 1, .data_file = true },
 	};
 	uint64_t n_states = 0;
 
 	for (uint64_t seed = 1; seed <= 6; seed++) {
-		struct sim_chain_how how = hows[seed % 2];
+		struct sim_chain_how how = hows[seed % ARRAY_LEN(hows)];
 		struct sim_chain chain;
 		uint64_t k = 1;
 

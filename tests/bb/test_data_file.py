@@ -135,8 +135,8 @@ def shared(d):
 @case('zeros read from the chain are not junk, subclusters', 'extended_l2=on')
 def zeros(d, options):
     with open(f'{d}/base.img', 'wb') as file:  # zeros that are no holes, and a byte in every 1.5 MiB
-        file.write((b'\1' + bytes(MIB + MIB // 2 - 1)) * 4)
-    top, _ = own_data(d, options, 6 * MIB)
+        file.write((b'\1' + bytes(MIB + MIB // 2 - 1)) * 16)  # longer than the image's own file
+    top, _ = own_data(d, options, 24 * MIB)
     judged(d, top, '--holes=read')
 
 
