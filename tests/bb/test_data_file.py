@@ -309,14 +309,23 @@ def common(d):
     refused_unchanged(FAILED, ['mid.img', 'data file'], top, base)
 
 
+def use(image):
+    """A process that has the image open for writing. A look at it too early may have kept it out."""
+    for _ in range(20):
+        user = harness.start('qemu-io', '-f', 'qcow2', '-c', 'sleep 60000', image)
+        while user.poll() is None:
+            time.sleep(0.05)
+            if qemu_img('info', image, rc=(0, 1)).rc:
+                return user
+    raise harness.Failed(f'qemu-io could not open {image} 20 times')
+
+
 @case('a data file in use')
 def locked(d):
     top, base = own_data(d)
     shutil.copy(top, f'{d}/other.img')
-    user = harness.start('qemu-io', '-f', 'qcow2', '-c', 'sleep 60000', f'{d}/other.img')
+    user = use(f'{d}/other.img')
     try:
-        while qemu_img('info', f'{d}/other.img', rc=(0, 1)).rc == 0:
-            time.sleep(0.01)
         refused_unchanged(LOCKED, ['dat.img', 'top.img'], top, base)
     finally:
         harness.kill(user)
