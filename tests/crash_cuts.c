@@ -162,7 +162,8 @@ void crash_cuts_try(struct crash_cuts *cuts, const struct sim_cut *how)
 		return;
 	left = sim_cut(cuts->sim, how);
 	cuts->n_cuts++;
-	if (is_new(cuts, sim_pull_hash(left) ^ cuts->completed * UINT64_C(0x9e3779b97f4a7c16)))
+	if (is_new(cuts, sim_pull_hash(cuts->chain, left) ^
+				 cuts->completed * UINT64_C(0x9e3779b97f4a7c16)))
 		judge(cuts, how, left);
 	sim_free(left);
 }

@@ -135,7 +135,8 @@ static void write_newer(struct crash_io *c, struct io_req *req)
 
 static void submit_sync(struct crash_io *c, struct io_req *req)
 {
-	bool mine = ++c->n_syncs == c->nth;
+	bool counts = !c->sync_of || !strcmp(req->file->name, c->sync_of);
+	bool mine = counts && ++c->n_syncs == c->nth;
 	struct sim_fault fault = { .op = SIM_SYNC, .nth = 1, .error = -EIO };
 
 	c->last_was_sync = true;

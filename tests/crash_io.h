@@ -29,6 +29,7 @@ struct crash_io {
 	struct sim *sim;
 	enum crash_lie lie;
 	uint64_t nth;              /* barrier the lie is about, from 1 */
+	const char *sync_of;       /* count barriers of this file only; NULL: of all */
 	struct table_cache *cache; /* the engine's, for NEWER_TABLES */
 	/* Called when what a power cut leaves may have changed; NULL for none. */
 	void (*look)(void *arg);

@@ -128,6 +128,7 @@ void sim_chain_free(struct sim_chain *chain)
 {
 	for (unsigned i = 0; i < chain->n_files; i++)
 		free(chain->files[i].bytes);
+	free(chain->data.bytes);
 	free(chain->want);
 	*chain = (struct sim_chain){ 0 };
 }
@@ -164,6 +165,8 @@ void sim_chain_put(const struct sim_chain *chain, struct sim *sim)
 {
 	for (unsigned i = 0; i < chain->n_files; i++)
 		put_file(&chain->files[i], sim);
+	if (chain->data.name[0])
+		put_file(&chain->data, sim);
 }
 
 bool sim_chain_backing_is_same(const struct sim_chain *chain, const struct sim *sim)

@@ -30,6 +30,7 @@ struct sim_chain_how {
 	bool full_block, full_table;
 	uint64_t autoclear;   /* bits of the overlay, qcow2 version 3 */
 	unsigned compression; /* enum bpull_compression: how it is pulled */
+	bool data_file;       /* the overlay, qcow2 version 3, has an external one, full of junk */
 };
 
 struct sim_chain_file {
@@ -46,6 +47,7 @@ struct sim_chain {
 	enum image_format unnamed; /* of backing files below QED, which records raw or nothing */
 	unsigned n_files;
 	struct sim_chain_file files[SIM_CHAIN_MAX_DEPTH + 1]; /* the overlay first */
+	struct sim_chain_file data;                           /* the overlay's, or no name */
 	char text[400];                                       /* what it is, for messages */
 };
 

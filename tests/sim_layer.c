@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 
+#include "formats/qcow2_disk.h"
 #include "io/base.h"
 #include "tests/build_image.h"
 #include "tests/mem_file.h"
@@ -158,6 +159,22 @@ static void fill_block(struct sim_draw *d, const struct sim_layer *l, struct sim
 					       cluster_len(l));
 }
 
+/* An overlay with a data file has zeros of its own, and no data yet. */
+static void make_data_file(struct sim_draw *d, const struct sim_layer *l,
+			   struct build_cluster *clusters, size_t n)
+{
+	struct sim_chain_file *data = &d->chain->data;
+	uint64_t len = l->guest_len;
+
+	for (size_t i = 0; i < n; i++)
+		if (clusters[i].kind != BUILD_UNALLOCATED)
+			clusters[i].kind = BUILD_ZERO_PLAIN;
+	snprintf(data->name, sizeof(data->name), "/data");
+	take_bytes(data, sim_need(malloc(len)), len);
+	for (uint64_t i = 0; i < len; i++)
+		data->bytes[i] = (uint8_t)(next(d) >> 8 | 1);
+}
+
 static void make_qcow2(struct sim_draw *d, const struct sim_layer *l, struct sim_chain_file *file)
 {
 	size_t most = div_round_up(l->guest_len, cluster_len(l));
@@ -176,10 +193,18 @@ static void make_qcow2(struct sim_draw *d, const struct sim_layer *l, struct sim
 		.shuffle_seed = sim_draw_below(d, 2) ? next(d) : 0,
 		.n_clusters_left = clusters_left(d, l),
 	};
+	const struct build_ext data_name = { QCOW2_EXT_DATA_FILE, "data", 4 };
 	uint8_t *bytes = sim_need(malloc(cluster_len(l)));
 	struct build_image image;
 
 	how.n_clusters = draw_clusters(d, l, clusters);
+	if (l->is_top && d->chain->how.data_file) {
+		make_data_file(d, l, clusters, how.n_clusters);
+		how.zstd = false;
+		how.incompat = QCOW2_INCOMPAT_DATA_FILE;
+		how.exts = &data_name;
+		how.n_exts = 1;
+	}
 	image = build_image(&how);
 	for (size_t i = 0; i < how.n_clusters; i++) {
 		uint64_t zero_off = 0, n_zero = 0;

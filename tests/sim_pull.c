@@ -141,7 +141,7 @@ static int read_extent(struct chain *chain, const struct extent *e, uint8_t *out
 	if (e->kind == EXTENT_ZERO)
 		return 0;
 	if (e->kind == EXTENT_DATA)
-		return file_read_padded(layer->file, out, e->len, e->host_off);
+		return file_read_padded(layer->data, out, e->len, e->host_off);
 	in = sim_need(malloc(e->host_len));
 	cluster = sim_need(malloc(layer->cluster_len));
 	rc = file_read_padded(layer->file, in, e->host_len, e->host_off);
@@ -258,9 +258,8 @@ void sim_pull_judge(const struct sim_chain *chain, struct sim *sim, struct sim_v
 	table_cache_free(cache);
 }
 
-uint64_t sim_pull_hash(const struct sim *sim)
+static uint64_t hash_file(const struct sim_store *store)
 {
-	const struct sim_store *store = &sim_file_find(sim, SIM_CHAIN_TOP)->live;
 	uint64_t h = store->len;
 
 	for (size_t i = 0; i < store->n_slots; i++) {
@@ -274,6 +273,15 @@ uint64_t sim_pull_hash(const struct sim *sim)
 		if (page) /* all zeros: as good as a hole */
 			h = sim_mix(h, sim_mix(page, store->slots[i].idx));
 	}
+	return h;
+}
+
+uint64_t sim_pull_hash(const struct sim_chain *chain, const struct sim *sim)
+{
+	uint64_t h = hash_file(&sim_file_find(sim, SIM_CHAIN_TOP)->live);
+
+	if (chain->data.name[0])
+		h = sim_mix(h, hash_file(&sim_file_find(sim, chain->data.name)->live));
 	return h;
 }
 
@@ -321,6 +329,9 @@ void sim_pull_judge_qemu(const struct sim_chain *chain, struct sim *sim, const c
 		if (sim_file_to_host(sim, chain->files[i].name, path))
 			abort();
 	}
+	snprintf(path, sizeof(path), "%s%s", dir, chain->data.name);
+	if (chain->data.name[0] && sim_file_to_host(sim, chain->data.name, path))
+		abort();
 	write_want(chain, dir);
 	rc = run("cd %s && qemu-img check -q -f %s top >check.txt 2>&1", dir, format);
 	if (rc != 0 && rc != 3)

@@ -53,7 +53,7 @@ struct sim_verdict {
 /* Judges SIM_CHAIN_TOP with its chain. Takes part in the machine's operations: clear its faults. */
 void sim_pull_judge(const struct sim_chain *chain, struct sim *sim, struct sim_verdict *verdict);
 /* A hash of the overlay's bytes. */
-uint64_t sim_pull_hash(const struct sim *sim);
+uint64_t sim_pull_hash(const struct sim_chain *chain, const struct sim *sim);
 
 /* Writes the chain to a directory and has `qemu-img check` and `qemu-img compare` judge it (without
  * its backing files where it names none). *ran is false where there is no qemu-img. */

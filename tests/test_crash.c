@@ -65,6 +65,16 @@ static const struct sim_chain_how configs[] = {
 	  .refcount_bits = 16,
 	  .n_clusters = 250,
 	  .full_table = true },
+	{ .version = 3,
+	  .cluster_bits = 9,
+	  .refcount_bits = 16,
+	  .n_clusters = 250,
+	  .data_file = true },
+	{ .version = 3,
+	  .cluster_bits = 12,
+	  .refcount_bits = 1,
+	  .n_clusters = 90,
+	  .data_file = true },
 	{ .format = IMAGE_QED, .cluster_bits = 12, .n_clusters = 90 },
 	{ .format = IMAGE_QED, .cluster_bits = 16, .n_clusters = 30 },
 	{ .version = 3,
@@ -223,16 +233,21 @@ Test(crash, refcount_table_moved)
 	cut_configs(14, 17);
 }
 
-Test(crash, qed)
+Test(crash, data_file)
 {
 	cut_configs(17, 19);
+}
+
+Test(crash, qed)
+{
+	cut_configs(19, 21);
 }
 
 /* Host clusters are shared by several batches: counts rise from more than 0, and the bytes beside
  * what is written are durable already. */
 Test(crash, compressed)
 {
-	cut_configs(19, ARRAY_LEN(configs));
+	cut_configs(21, ARRAY_LEN(configs));
 }
 
 /* ---- the machine stops ---- */
@@ -292,6 +307,7 @@ Test(crash, stopped_at_every_operation)
 	const struct sim_chain_how hows[] = {
 		{ .format = IMAGE_QCOW2, .version = 3, .autoclear = 1u << 9 },
 		{ .format = IMAGE_QED },
+		{ .format = IMAGE_QCOW2, .version = 3, .autoclear = 1u << 1, .data_file = true },
 		/* The compression type changes. */
 		{ .format = IMAGE_QCOW2,
 		  .version = 3,
@@ -300,7 +316,7 @@ Test(crash, stopped_at_every_operation)
 	};
 	uint64_t n_states = 0;
 
-	for (uint64_t seed = 1; seed <= 9; seed++) {
+	for (uint64_t seed = 1; seed <= 12; seed++) {
 		struct sim_chain_how how = hows[seed % ARRAY_LEN(hows)];
 		struct sim_chain chain;
 		uint64_t k = 1;

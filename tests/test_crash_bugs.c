@@ -36,14 +36,16 @@ static struct bug find_bug(const struct sim_chain_how *how, enum crash_lie lie, 
 	crash_io_init(&io, sim);
 	io.lie = lie;
 	io.nth = nth;
+	/* On many of the image's own nothing rests then: no refcounts, and few new tables. */
+	io.sync_of = how->data_file ? chain.data.name : NULL;
 	crash_cuts_init(&cuts, &chain, sim, &io);
 	cuts.stop_at_bad = true;
 	crash_cuts_pull(&cuts, &io, 2 * chain.cluster_len);
 	bug = (struct bug){
 		.n_states = cuts.n_bad ? cuts.n_states : 0,
 		.lied = io.n_lies,
-		/* On the last two rest the header and the event. */
-		.harmless = nth && !io.n_ended_at_lie && nth + 1 < io.n_syncs,
+		/* On the image's last two rest the header and the event. */
+		.harmless = nth && !io.n_ended_at_lie && (io.sync_of || nth + 1 < io.n_syncs),
 	};
 	memcpy(bug.what, cuts.bad, sizeof(bug.what));
 	crash_cuts_free(&cuts);
@@ -106,15 +108,16 @@ Test(crash_bugs, an_early_compressed_entry_is_found) /* I1, I2 */
 }
 
 /* One barrier of a pull is not what it seems: each that matters is found. */
-static void find_every_barrier(enum crash_lie lie, bool qed, bool full_table)
+static void find_every_barrier(enum crash_lie lie, bool qed, bool full_table, bool data_file)
 {
 	uint64_t n_found = 0, n_states = 0, n_harmless = 0;
 
-	for (uint64_t seed = 1; seed <= 2; seed++) {
+	for (uint64_t seed = 1; seed <= (data_file ? 4 : 2); seed++) {
 		struct sim_chain_how how = bug_config(qed, seed);
 		struct bug bug = { .lied = true };
 
 		how.full_table = full_table;
+		how.data_file = data_file;
 		for (uint64_t nth = 1; bug.lied; nth++) {
 			bug = find_bug(&how, lie, nth);
 			cr_expect(bug.n_states || bug.harmless || !bug.lied,
@@ -132,23 +135,28 @@ static void find_every_barrier(enum crash_lie lie, bool qed, bool full_table)
 
 Test(crash_bugs, a_dropped_barrier_is_found) /* I1, I2, I3; the last one: I4 */
 {
-	find_every_barrier(CRASH_DROP_SYNC, false, false);
+	find_every_barrier(CRASH_DROP_SYNC, false, false, false);
 }
 
 Test(crash_bugs, a_dropped_barrier_is_found_while_the_refcount_table_moves)
 {
-	find_every_barrier(CRASH_DROP_SYNC, false, true);
+	find_every_barrier(CRASH_DROP_SYNC, false, true, false);
+}
+
+Test(crash_bugs, a_dropped_barrier_of_a_data_file_is_found) /* I1 */
+{
+	find_every_barrier(CRASH_DROP_SYNC, false, false, true);
 }
 
 Test(crash_bugs, a_dropped_barrier_is_found_in_qed)
 {
-	find_every_barrier(CRASH_DROP_SYNC, true, false);
+	find_every_barrier(CRASH_DROP_SYNC, true, false, false);
 }
 
 Test(crash_bugs, a_barrier_made_again_after_it_failed_is_found) /* I7 */
 {
-	find_every_barrier(CRASH_RETRY_SYNC, false, false);
-	find_every_barrier(CRASH_RETRY_SYNC, true, false);
+	find_every_barrier(CRASH_RETRY_SYNC, false, false, false);
+	find_every_barrier(CRASH_RETRY_SYNC, true, false, false);
 }
 
 Test(crash_bugs, an_entry_before_its_data_is_found) /* I1 */

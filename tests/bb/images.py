@@ -13,7 +13,7 @@ import os
 import random
 import time
 
-from harness import KIB, MIB, bp, check, refused, run, same
+from harness import KIB, MIB, Failed, bp, check, refused, run, same, start
 
 
 def qemu_img(*args, rc=(0,), **options):
@@ -114,6 +114,17 @@ def settle(path):
     deadline = time.monotonic() + 10
     while qemu_img('info', path, rc=(0, 1)).rc:
         check(time.monotonic() < deadline, f'{path} is still locked 10 s after the kill')
+
+
+def use(image):
+    """A process that has the image open for writing. A look at it too early may have kept it out."""
+    for _ in range(20):
+        user = start('qemu-io', '-f', 'qcow2', '-c', 'sleep 60000', image)
+        while user.poll() is None:
+            time.sleep(0.05)
+            if qemu_img('info', image, rc=(0, 1)).rc:
+                return user
+    raise Failed(f'qemu-io could not open {image} 20 times')
 
 
 class Untouched:

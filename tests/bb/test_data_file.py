@@ -135,8 +135,8 @@ def shared(d):
 @case('zeros read from the chain are not junk, subclusters', 'extended_l2=on')
 def zeros(d, options):
     with open(f'{d}/base.img', 'wb') as file:  # zeros that are no holes, and a byte in every 1.5 MiB
-        file.write((b'\1' + bytes(MIB + MIB // 2 - 1)) * 4)
-    top, _ = own_data(d, options, 6 * MIB)
+        file.write((b'\1' + bytes(MIB + MIB // 2 - 1)) * 16)  # longer than the image's own file
+    top, _ = own_data(d, options, 24 * MIB)
     judged(d, top, '--holes=read')
 
 
@@ -313,10 +313,8 @@ def common(d):
 def locked(d):
     top, base = own_data(d)
     shutil.copy(top, f'{d}/other.img')
-    user = harness.start('qemu-io', '-f', 'qcow2', '-c', 'sleep 60000', f'{d}/other.img')
+    user = images.use(f'{d}/other.img')
     try:
-        while qemu_img('info', f'{d}/other.img', rc=(0, 1)).rc == 0:
-            time.sleep(0.01)
         refused_unchanged(LOCKED, ['dat.img', 'top.img'], top, base)
     finally:
         harness.kill(user)
