@@ -186,7 +186,7 @@ BPULL_API unsigned bpull_disk_depth(const struct bpull_disk *disk);
 struct bpull_create_options;
 /* A disk that copies what an image reads, with its chain, into a new file. The source is opened as
  * with READ_ONLY and never changed; `out` says what is made (format UNKNOWN: the source's; no backing
- * file, no size). bpull_job_start() does it, with all that a job has but a base; COMPLETED means that
+ * file, no size). One bpull_job_start() does it, with all that a job has but a base; COMPLETED means that
  * the file is durable under out_path. Until then, after a failure and without a job it is not there,
  * and nothing is left when the disk is closed; a crash may leave a file called
  * .NAME.blockpull-XXXXXXXX beside it. NULL options: all defaults. Blocking.

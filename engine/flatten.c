@@ -30,6 +30,11 @@ struct flatten {
 	uint64_t raw_len; /* exact bytes of a raw file; 0: the format's business */
 };
 
+bool flatten_is_over(const struct bpull_disk *disk)
+{
+	return disk->flatten && !disk->flatten->temp_name;
+}
+
 bool flatten_is(const struct bpull_disk *disk)
 {
 	return disk->flatten != NULL;
@@ -217,7 +222,8 @@ static int give_name(const struct flatten *f)
 		return -errno;
 	if (link(f->temp_name, f->out_name))
 		return -errno;
-	return unlink(f->temp_name) ? -errno : 0;
+	unlink(f->temp_name); /* else it stays, as after a crash */
+	return 0;
 }
 
 int flatten_finish(struct bpull_disk *disk, struct err *err)
@@ -235,6 +241,8 @@ int flatten_finish(struct bpull_disk *disk, struct err *err)
 		free(f->temp_name);
 		f->temp_name = NULL;
 		rc = sync_directory(f->out_name);
+		if (rc) /* it may be gone after a power cut: so it is not there now */
+			unlink(f->out_name);
 	}
 	return rc ? err_errno(err, rc, "%s: the new image can't be given its name",
 			      err_escape(f->out_name, strlen(f->out_name), shown, sizeof(shown)))

@@ -10,6 +10,8 @@
 struct bpull_disk;
 
 bool flatten_is(const struct bpull_disk *disk);
+/* Is there no file to write to any more: made, or removed? */
+bool flatten_is_over(const struct bpull_disk *disk);
 /* Everything is committed: makes the file durable under its final name. Blocking. 0 or -errno with a
  * sentence; then the file is as good as not there. */
 int flatten_finish(struct bpull_disk *disk, struct err *err);

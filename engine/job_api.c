@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "engine/engine.h"
+#include "engine/flatten.h"
 #include "io/base.h"
 
 /* Space for compressed clusters is taken in pieces, of which the last is not used up. */
@@ -73,6 +74,10 @@ static int may_start(struct bpull_disk *disk, const struct bpull_job_options *o,
 	if (disk->poisoned)
 		return err_set(err, disk->poisoned,
 			       "an earlier write to the image failed; close it and open it again");
+	if (flatten_is_over(disk))
+		return err_set(
+			err, -EINVAL,
+			"the new file was made, or removed, by the job before: open it anew");
 	if (disk->flatten && o->base)
 		return err_set(err, -EINVAL, "flattening has no base");
 	rc = find_base(disk, o->base, err);
