@@ -160,5 +160,16 @@ def cut_short(d):
     check('backing-filename' in image_info(top), 'the link was dropped')
 
 
+@case('a name of 1023 bytes', 'qcow2')
+@case('a name of 1023 bytes, QED', 'qed')
+def longest(d, fmt):
+    images.raw_image(f'{d}/b ä.img', 1 << 20)
+    length = 1023 - len('b ä.img'.encode())
+    name = ('./' * length)[:length - 2] + '//' + 'b ä.img'
+    check(len(name.encode()) == 1023, f'the name has {len(name.encode())} bytes')
+    top = images.overlay(f'{d}/top.img', name, fmt)
+    images.pulled(top, fmt)
+
+
 if __name__ == '__main__':
     harness.main()
