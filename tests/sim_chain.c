@@ -124,6 +124,13 @@ void sim_chain_draw(struct sim_chain *chain, const struct sim_chain_how *how)
 	chain->want = d.flat;
 }
 
+const char *sim_chain_base(const struct sim_chain *chain)
+{
+	if (!chain->how.to_base || chain->n_files < 3)
+		return NULL;
+	return chain->files[2 + chain->how.seed % (chain->n_files - 2)].name;
+}
+
 void sim_chain_free(struct sim_chain *chain)
 {
 	for (unsigned i = 0; i < chain->n_files; i++)

@@ -30,7 +30,8 @@ struct sim_chain_how {
 	bool full_block, full_table;
 	uint64_t autoclear;   /* bits of the overlay, qcow2 version 3 */
 	unsigned compression; /* enum bpull_compression: how it is pulled */
-	bool data_file;       /* the overlay, qcow2 version 3, has an external one, full of junk */
+	bool to_base;   /* pulled down to a file of the chain, where there are three or more */
+	bool data_file; /* the overlay, qcow2 version 3, has an external one, full of junk */
 };
 
 struct sim_chain_file {
@@ -52,6 +53,8 @@ struct sim_chain {
 };
 
 void sim_chain_draw(struct sim_chain *chain, const struct sim_chain_how *how);
+/* The file that is to be the overlay's backing file after the pull; NULL: none. */
+const char *sim_chain_base(const struct sim_chain *chain);
 void sim_chain_free(struct sim_chain *chain);
 /* All of its files, durable. */
 void sim_chain_put(const struct sim_chain *chain, struct sim *sim);

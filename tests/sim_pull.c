@@ -44,6 +44,7 @@ int sim_pull_open(struct sim_pull *pull, const struct sim_chain *chain, struct s
 	*pull = (struct sim_pull){
 		.sim = sim,
 		.opener = pull->opener,
+		.base = sim_chain_base(chain),
 		.compression = chain->how.format == IMAGE_QED ? 0 : chain->how.compression,
 	};
 	rc = engine_open_on(io ? io : sim_io(sim), pull->opener ? pull->opener : sim_opener(sim),
@@ -82,7 +83,8 @@ static bool is_over(struct sim_pull *pull)
 int sim_pull_run(struct sim_pull *pull)
 {
 	struct bpull_job_options options = { .size = sizeof(options),
-					     .compression = pull->compression };
+					     .compression = pull->compression,
+					     .base = pull->base };
 	int rc = bpull_job_start(pull->disk, &options, &pull->error);
 
 	while (!rc && !is_over(pull)) {
@@ -222,6 +224,14 @@ static void judge_check(struct layer *layer, struct sim_verdict *v)
 		v->ok = false;
 }
 
+/* Not the one to the new base, whose name is relative like the old one. */
+static bool has_old_link(const struct sim_chain *want, const struct layer *overlay)
+{
+	const char *base = sim_chain_base(want);
+
+	return overlay->has_backing && !(base && !strcmp(overlay->backing_name, base + 1));
+}
+
 static void judge_with(const struct sim_chain *want, struct layer_set *set, struct sim_verdict *v)
 {
 	struct path_policy any = { .rule = PATH_RULE_ANY };
@@ -238,7 +248,7 @@ static void judge_with(const struct sim_chain *want, struct layer_set *set, stru
 		wrong(v, "it does not open: %s", err.message);
 		return;
 	}
-	v->has_backing = chain->layers[0]->has_backing;
+	v->has_backing = has_old_link(want, chain->layers[0]);
 	judge_check(chain->layers[0], v);
 	if (v->ok)
 		judge_contents(want, chain, v);

@@ -29,6 +29,7 @@ struct sim_pull {
 	char message[1024];
 	uint64_t n_calls; /* of bpull_engine_process() */
 	unsigned compression;
+	const char *base;
 };
 
 /* Opens an engine on `io` (NULL: the simulator's own), which it takes over, and the chain as a disk.
@@ -45,9 +46,9 @@ int sim_pull_whole(const struct sim_chain *chain, struct sim *sim, uint64_t memo
 		   uint64_t commit_len, struct sim_pull *pull);
 
 struct sim_verdict {
-	bool ok;        /* opens, checks without corruption, reads as it should */
-	char text[500]; /* what is wrong */
-	bool has_backing;
+	bool ok;          /* opens, checks without corruption, reads as it should */
+	char text[500];   /* what is wrong */
+	bool has_backing; /* the link that the pull is to take away */
 	uint64_t n_leaks, n_compressed;
 };
 /* Judges SIM_CHAIN_TOP with its chain. Takes part in the machine's operations: clear its faults. */

@@ -75,6 +75,20 @@ static const struct sim_chain_how configs[] = {
 	  .refcount_bits = 1,
 	  .n_clusters = 90,
 	  .data_file = true },
+	{ .version = 3,
+	  .cluster_bits = 9,
+	  .refcount_bits = 16,
+	  .n_clusters = 200,
+	  .max_depth = 4,
+	  .to_base = true },
+	{ .version = 2, .cluster_bits = 12, .n_clusters = 90, .max_depth = 3, .to_base = true },
+	{ .version = 3,
+	  .cluster_bits = 16,
+	  .refcount_bits = 1,
+	  .n_clusters = 30,
+	  .max_depth = 3,
+	  .compression = BPULL_COMPRESSION_ZLIB,
+	  .to_base = true },
 	{ .format = IMAGE_QED, .cluster_bits = 12, .n_clusters = 90 },
 	{ .format = IMAGE_QED, .cluster_bits = 16, .n_clusters = 30 },
 	{ .version = 3,
@@ -105,7 +119,8 @@ static struct sim_chain_how config(size_t i, uint64_t seed)
 
 	if (how.format == IMAGE_UNKNOWN)
 		how.format = IMAGE_QCOW2;
-	how.max_depth = 2;
+	if (!how.max_depth)
+		how.max_depth = 2;
 	how.stretch = 2;
 	how.seed = seed * ARRAY_LEN(configs) + i;
 	return how;
@@ -240,14 +255,20 @@ Test(crash, data_file)
 
 Test(crash, qed)
 {
-	cut_configs(19, 21);
+	cut_configs(22, 24);
+}
+
+/* The link is led to a file further down. */
+Test(crash, to_base)
+{
+	cut_configs(19, 22);
 }
 
 /* Host clusters are shared by several batches: counts rise from more than 0, and the bytes beside
  * what is written are durable already. */
 Test(crash, compressed)
 {
-	cut_configs(21, ARRAY_LEN(configs));
+	cut_configs(24, ARRAY_LEN(configs));
 }
 
 /* ---- the machine stops ---- */
