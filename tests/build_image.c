@@ -11,21 +11,9 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#include "tests/build_image.h"
+#include "tests/builder.h"
 
 #define MAX_IMAGE_LEN (512u << 20)
-
-struct builder {
-	const struct build_how *how;
-	struct build_image image;
-	uint32_t *refs; /* by host cluster */
-	size_t n_host;  /* host clusters in use */
-	unsigned cluster_bits, refcount_bits, version;
-	size_t cluster_len, l2_entries;
-	uint64_t l1_size;
-	uint64_t *slots; /* host clusters for L2 tables and data, in the order they are taken */
-	size_t next_slot;
-};
 
 static uint64_t next_random(uint64_t *state)
 {
@@ -36,7 +24,7 @@ static uint64_t next_random(uint64_t *state)
 	return z ^ (z >> 31);
 }
 
-static void put_be(uint8_t *at, unsigned n_bytes, uint64_t v)
+void build_put_be(uint8_t *at, unsigned n_bytes, uint64_t v)
 {
 	for (unsigned i = 0; i < n_bytes; i++)
 		at[i] = v >> (8 * (n_bytes - 1 - i));
@@ -55,7 +43,7 @@ uint64_t build_get64(const struct build_image *image, uint64_t host_off)
 void build_put64(struct build_image *image, uint64_t host_off, uint64_t v)
 {
 	assert(host_off + 8 <= image->len);
-	put_be(image->bytes + host_off, 8, v);
+	build_put_be(image->bytes + host_off, 8, v);
 }
 
 void build_fill(uint8_t *buf, size_t len, uint32_t seed)
@@ -100,7 +88,7 @@ static void grow(struct builder *b, size_t n_host)
 }
 
 /* n clusters at the end, referenced once; their offset. */
-static uint64_t append(struct builder *b, size_t n)
+uint64_t build_append(struct builder *b, size_t n)
 {
 	size_t at = b->n_host;
 
@@ -251,7 +239,7 @@ static void put_refcount(struct builder *b, uint8_t *block, size_t idx, uint32_t
 
 	assert(bits >= 32 || v < UINT64_C(1) << bits);
 	if (bits >= 8)
-		put_be(block + idx * (bits / 8), bits / 8, v);
+		build_put_be(block + idx * (bits / 8), bits / 8, v);
 	else
 		block[idx * bits / 8] |= v << (idx * bits % 8);
 }
@@ -275,8 +263,8 @@ static void put_refcounts(struct builder *b)
 		n_blocks += n_blocks * per_block < total;
 		n_table += n_table * per_table < n_blocks;
 	}
-	b->image.refblock_off = append(b, n_blocks);
-	b->image.reftable_off = append(b, n_table);
+	b->image.refblock_off = build_append(b, n_blocks);
+	b->image.reftable_off = build_append(b, n_table);
 	for (size_t i = 0; i < b->n_host; i++)
 		put_refcount(
 			b, b->image.bytes + b->image.refblock_off + i / per_block * b->cluster_len,
@@ -284,15 +272,15 @@ static void put_refcounts(struct builder *b)
 	for (size_t i = 0; i < n_blocks; i++)
 		build_put64(&b->image, b->image.reftable_off + 8 * i,
 			    b->image.refblock_off + i * b->cluster_len);
-	put_be(b->image.bytes + 48, 8, b->image.reftable_off);
-	put_be(b->image.bytes + 56, 4, n_table);
+	build_put_be(b->image.bytes + 48, 8, b->image.reftable_off);
+	build_put_be(b->image.bytes + 56, 4, n_table);
 }
 
 static size_t put_ext(struct builder *b, size_t at, uint32_t type, const void *data, uint32_t len)
 {
 	assert(at + 8 + len + 7 <= b->cluster_len);
-	put_be(b->image.bytes + at, 4, type);
-	put_be(b->image.bytes + at + 4, 4, len);
+	build_put_be(b->image.bytes + at, 4, type);
+	build_put_be(b->image.bytes + at + 4, 4, len);
 	if (len)
 		memcpy(b->image.bytes + at + 8, data, len);
 	return at + 8 + (len + 7) / 8 * 8;
@@ -311,8 +299,8 @@ static void put_strings(struct builder *b, size_t at)
 		return;
 	assert(at + strlen(how->backing_name) <= b->cluster_len);
 	memcpy(b->image.bytes + at, how->backing_name, strlen(how->backing_name));
-	put_be(b->image.bytes + 8, 8, at);
-	put_be(b->image.bytes + 16, 4, strlen(how->backing_name));
+	build_put_be(b->image.bytes + 8, 8, at);
+	build_put_be(b->image.bytes + 16, 4, strlen(how->backing_name));
 }
 
 static void put_header(struct builder *b)
@@ -321,22 +309,22 @@ static void put_header(struct builder *b)
 	uint32_t header_len = how->header_len ? how->header_len : 112;
 	uint8_t *h = b->image.bytes;
 
-	put_be(h, 4, 0x514649fb);
-	put_be(h + 4, 4, b->version);
-	put_be(h + 20, 4, b->cluster_bits);
-	put_be(h + 24, 8, how->guest_len);
-	put_be(h + 36, 4, b->l1_size);
-	put_be(h + 40, 8, b->image.l1_off);
+	build_put_be(h, 4, 0x514649fb);
+	build_put_be(h + 4, 4, b->version);
+	build_put_be(h + 20, 4, b->cluster_bits);
+	build_put_be(h + 24, 8, how->guest_len);
+	build_put_be(h + 36, 4, b->l1_size);
+	build_put_be(h + 40, 8, b->image.l1_off);
 	if (b->version == 2) {
 		assert(b->refcount_bits == 16 && !how->zstd && !how->header_len);
 		put_strings(b, 72);
 		return;
 	}
-	put_be(h + 72, 8, how->incompat | (how->zstd ? 1u << 3 : 0));
-	put_be(h + 80, 8, how->compat);
-	put_be(h + 88, 8, how->autoclear);
-	put_be(h + 96, 4, __builtin_ctz(b->refcount_bits));
-	put_be(h + 100, 4, header_len);
+	build_put_be(h + 72, 8, how->incompat | (how->zstd ? 1u << 3 : 0));
+	build_put_be(h + 80, 8, how->compat);
+	build_put_be(h + 88, 8, how->autoclear);
+	build_put_be(h + 96, 4, __builtin_ctz(b->refcount_bits));
+	build_put_be(h + 100, 4, header_len);
 	if (header_len > 104)
 		h[104] = how->zstd;
 	if (header_len > 112)
@@ -359,10 +347,16 @@ struct build_image build_image(const struct build_how *how)
 	b.l2_entries = b.cluster_len / 8;
 	span = b.l2_entries * b.cluster_len;
 	b.l1_size = (how->guest_len + span - 1) / span + how->n_extra_l1;
-	append(&b, 1);
-	b.image.l1_off = append(&b, (b.l1_size * 8 + b.cluster_len - 1) / b.cluster_len);
+	build_append(&b, 1);
+	b.image.l1_off = build_append(&b, (b.l1_size * 8 + b.cluster_len - 1) / b.cluster_len);
 	put_clusters(&b);
 	put_header(&b);
+	if (how->n_snapshots) {
+		uint64_t table_off = build_snapshots(&b);
+
+		build_put_be(b.image.bytes + 60, 4, how->n_snapshots);
+		build_put_be(b.image.bytes + 64, 8, table_off);
+	}
 	put_refcounts(&b);
 	free(b.refs);
 	free(b.slots);

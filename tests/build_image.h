@@ -47,7 +47,8 @@ struct build_how {
 	uint64_t incompat, compat, autoclear; /* further feature bits */
 	const struct build_cluster *clusters; /* each guest cluster once, in any order */
 	size_t n_clusters;
-	uint32_t n_extra_l1; /* L1 entries more than needed */
+	uint32_t n_extra_l1;  /* L1 entries more than needed */
+	uint32_t n_snapshots; /* up to 9; of the disk as it is, tables shared and copied in turn */
 	/* Not 0: L2 tables and data clusters lie in a random order made from this. */
 	uint64_t shuffle_seed;
 	/* Not 0: the refcount table (one cluster) covers that many clusters behind the image's

@@ -30,6 +30,7 @@ struct sim_chain_how {
 	bool full_block, full_table;
 	uint64_t autoclear;   /* bits of the overlay, qcow2 version 3 */
 	unsigned compression; /* enum bpull_compression: how it is pulled */
+	unsigned n_snapshots; /* of a qcow2 overlay, all of the disk as it is */
 	bool to_base;   /* pulled down to a file of the chain, where there are three or more */
 	bool data_file; /* the overlay, qcow2 version 3, has an external one, full of junk */
 };

@@ -187,6 +187,7 @@ static void make_qcow2(struct sim_draw *d, const struct sim_layer *l, struct sim
 		.zstd = l->version >= 3 && sim_draw_below(d, 4) == 0,
 		.backing_name = l->backing_name,
 		.backing_format = l->backing_format,
+		.n_snapshots = l->is_top ? d->chain->how.n_snapshots : 0,
 		.autoclear = l->is_top ? d->chain->how.autoclear : 0,
 		.clusters = clusters,
 		.n_extra_l1 = (uint32_t)sim_draw_below(d, 3),

@@ -232,7 +232,8 @@ static bool has_old_link(const struct sim_chain *want, const struct layer *overl
 	return overlay->has_backing && !(base && !strcmp(overlay->backing_name, base + 1));
 }
 
-static void judge_with(const struct sim_chain *want, struct layer_set *set, struct sim_verdict *v)
+static struct chain *open_for_judging(const struct sim_chain *want, struct layer_set *set,
+				      struct sim_verdict *v)
 {
 	struct path_policy any = { .rule = PATH_RULE_ANY };
 	struct chain_open how = {
@@ -244,15 +245,64 @@ static void judge_with(const struct sim_chain *want, struct layer_set *set, stru
 	struct err err = { 0 };
 	struct chain *chain;
 
-	if (chain_open(set, &how, &chain, &err)) {
-		wrong(v, "it does not open: %s", err.message);
+	if (!chain_open(set, &how, &chain, &err))
+		return chain;
+	wrong(v, "it does not open: %s", err.message);
+	return NULL;
+}
+
+static void judge_contents_of(const struct sim_chain *want, struct layer_set *set,
+			      struct sim_verdict *v)
+{
+	struct chain *chain = open_for_judging(want, set, v);
+
+	if (!chain)
 		return;
-	}
+	judge_contents(want, chain, v);
+	chain_close(chain, NULL, NULL);
+}
+
+static void judge_with(const struct sim_chain *want, struct layer_set *set, struct sim_verdict *v)
+{
+	struct chain *chain = open_for_judging(want, set, v);
+
+	if (!chain)
+		return;
 	v->has_backing = has_old_link(want, chain->layers[0]);
 	judge_check(chain->layers[0], v);
 	if (v->ok)
 		judge_contents(want, chain, v);
 	chain_close(chain, NULL, NULL);
+}
+
+/* Reads a snapshot as if it were the disk: the header names its L1 table for a moment. */
+static void judge_snapshot(const struct sim_chain *chain, struct sim *sim, unsigned i,
+			   struct sim_verdict *v)
+{
+	enum {
+		L1_SIZE_OFF = 36,
+		SNAPSHOTS_OFF = 64,
+		ENTRY_LEN = 72
+	};
+	struct sim_verdict as_disk = { .ok = true };
+	uint8_t was[12], is[12], table[8], entry[12];
+	struct table_cache *cache;
+	struct layer_set *set;
+
+	sim_file_peek(sim, SIM_CHAIN_TOP, was, sizeof(was), L1_SIZE_OFF);
+	sim_file_peek(sim, SIM_CHAIN_TOP, table, sizeof(table), SNAPSHOTS_OFF);
+	sim_file_peek(sim, SIM_CHAIN_TOP, entry, sizeof(entry), be64(table) + i * ENTRY_LEN);
+	memcpy(is, entry + 8, 4);
+	memcpy(is + 4, entry, 8);
+	sim_file_poke(sim, SIM_CHAIN_TOP, is, sizeof(is), L1_SIZE_OFF);
+	cache = table_cache_new(256 * KiB);
+	set = layer_set_new(sim_opener(sim), cache);
+	judge_contents_of(chain, set, &as_disk);
+	layer_set_free(set);
+	table_cache_free(cache);
+	sim_file_poke(sim, SIM_CHAIN_TOP, was, sizeof(was), L1_SIZE_OFF);
+	if (!as_disk.ok)
+		wrong(v, "snapshot %u: %s", i + 1, as_disk.text);
 }
 
 void sim_pull_judge(const struct sim_chain *chain, struct sim *sim, struct sim_verdict *v)
@@ -266,6 +316,8 @@ void sim_pull_judge(const struct sim_chain *chain, struct sim *sim, struct sim_v
 	judge_with(chain, set, v);
 	layer_set_free(set);
 	table_cache_free(cache);
+	for (unsigned i = 0; v->ok && i < chain->how.n_snapshots; i++)
+		judge_snapshot(chain, sim, i, v);
 }
 
 static uint64_t hash_file(const struct sim_store *store)

@@ -89,6 +89,22 @@ static const struct sim_chain_how configs[] = {
 	  .max_depth = 3,
 	  .compression = BPULL_COMPRESSION_ZLIB,
 	  .to_base = true },
+	{ .version = 3,
+	  .cluster_bits = 9,
+	  .refcount_bits = 16,
+	  .n_clusters = 200,
+	  .n_snapshots = 1 },
+	{ .version = 3,
+	  .cluster_bits = 12,
+	  .refcount_bits = 4,
+	  .n_clusters = 90,
+	  .n_snapshots = 3 },
+	{ .version = 3,
+	  .cluster_bits = 12,
+	  .refcount_bits = 8,
+	  .n_clusters = 90,
+	  .n_snapshots = 2,
+	  .compression = BPULL_COMPRESSION_OWN },
 	{ .format = IMAGE_QED, .cluster_bits = 12, .n_clusters = 90 },
 	{ .format = IMAGE_QED, .cluster_bits = 16, .n_clusters = 30 },
 	{ .version = 3,
@@ -255,7 +271,13 @@ Test(crash, data_file)
 
 Test(crash, qed)
 {
-	cut_configs(22, 24);
+	cut_configs(25, 27);
+}
+
+/* One copy for several readers, all of whom must be able to read it. */
+Test(crash, snapshots)
+{
+	cut_configs(22, 25);
 }
 
 /* The link is led to a file further down. */
@@ -268,7 +290,7 @@ Test(crash, to_base)
  * what is written are durable already. */
 Test(crash, compressed)
 {
-	cut_configs(24, ARRAY_LEN(configs));
+	cut_configs(27, ARRAY_LEN(configs));
 }
 
 /* ---- the machine stops ---- */
