@@ -96,6 +96,7 @@ struct job {
 	uint64_t unproven_bytes; /* data the proof found unallocated */
 	unsigned n_rounds;       /* walks of the chain begun */
 	bool round_copied;       /* this walk published something */
+	bool round_skipped;      /* it began a run that turned out not to be needed, unread */
 	bool finalize;           /* asked for */
 	bool link_changed;       /* the header without the old link is durable */
 	uint64_t abandoned_end;  /* host byte up to which failed runs may have written */

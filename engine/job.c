@@ -244,7 +244,7 @@ static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
 		job->step = JOB_COMMITTING;
 		/* A walk over the tables as they are on disk that read all they leave to the chain
 		 * and found nothing but zeros: that is the proof. */
-		if (job->n_rounds > 1 && !job->round_copied)
+		if (job->n_rounds > 1 && !job->round_copied && !job->round_skipped)
 			all_is_proven(disk);
 		return;
 	}
@@ -302,7 +302,7 @@ static void run_proving(struct bpull_disk *disk)
 		return;
 	}
 	job->left_out_bytes = 0;
-	job->round_copied = false;
+	job->round_copied = job->round_skipped = false;
 	job->step = JOB_COPYING;
 	cursor_start(disk);
 }

@@ -211,6 +211,7 @@ static void mapped(struct populate *p)
 static enum step map_zero(struct populate *p, enum plan_action action, uint64_t len)
 {
 	p->len = action == PLAN_ZERO ? MIN(p->len, round_up(len, p->granule_len)) : 0;
+	p->op.disk->job.round_skipped |= !p->len;
 	mapped(p);
 	p->phase = POPULATE_OVER;
 	if (!p->len)
@@ -237,7 +238,10 @@ static enum step map(struct populate *p)
 		return STEP_NEXT;
 	}
 	rc = plan_next(disk->chain, at, end, &action, &unallocated, &need);
-	if (!rc && action == PLAN_PRESENT) { /* somebody was here before we had the lock */
+	/* Somebody was here before we had the lock. Not so for a later piece of a large cluster: there
+	 * only disks that end before it lack the cluster. */
+	if (!rc && action == PLAN_PRESENT && !p->piece_off) {
+		disk->job.round_skipped = true;
 		p->len = round_up(unallocated, p->unit);
 		mapped(p);
 		p->phase = POPULATE_OVER;

@@ -123,22 +123,30 @@ static int place_copy(struct populate *p, uint64_t guest_off, uint64_t *len, uns
  * reserved and is too long for the others stays the run's, for what comes next. */
 static int place(struct populate *p, uint64_t guest_off, uint64_t *len)
 {
-	struct mapping map;
+	struct mapping map = { 0 }, last;
 	unsigned n_copies = 0;
+	size_t n_maps;
 	int rc;
 
 	while ((rc = place_copy(p, guest_off, len, n_copies, &map)) == 0)
 		n_copies++;
 	if (rc != -ENOENT || !n_copies)
 		return rc;
-	for (unsigned copy = 0; copy < n_copies; copy++) {
+	/* All or none: what has to wait for a table is asked for again as a whole. */
+	n_maps = p->n_maps;
+	last = n_maps ? p->maps[n_maps - 1] : map;
+	rc = 0;
+	for (unsigned copy = 0; !rc && copy < n_copies; copy++) {
 		rc = place_copy(p, guest_off, len, copy, &map);
 		if (!rc)
 			rc = append(&p->maps, &p->n_maps, &p->maps_cap, &map);
-		if (rc)
-			return rc;
 	}
-	return 0;
+	if (!rc)
+		return 0;
+	p->n_maps = n_maps;
+	if (n_maps)
+		p->maps[n_maps - 1] = last;
+	return rc;
 }
 
 int populate_reserve(struct populate *p, uint32_t off, uint32_t len)

@@ -23,11 +23,10 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#define SNAPSHOT_LEN   40u
-#define MAX_L1_LEN     (64 * MiB) /* bytes of all snapshots' L1 tables */
-#define MAX_SLICES_LEN (2 * MiB)  /* bytes of all the L2 slices that map one run */
-#define MAX_RUN_LEN    (1 * MiB)  /* guest bytes published at once, or PUBLISH_MAX_GRANULES */
-#define MIN_SLICE_LEN  512u
+#define SNAPSHOT_LEN  40u
+#define MAX_L1_LEN    (64 * MiB) /* bytes of all snapshots' L1 tables */
+#define MAX_RUN_LEN   (1 * MiB)  /* guest bytes published at once, or PUBLISH_MAX_GRANULES */
+#define MIN_SLICE_LEN 512u
 
 /* ---- loading ---- */
 
@@ -182,7 +181,7 @@ static int check_places(struct qcow2 *q, const char *name, struct err *err)
 static uint64_t slices_len(const struct qcow2 *q)
 {
 	uint64_t run_len = MAX(MAX_RUN_LEN, PUBLISH_MAX_GRANULES * (uint64_t)q->layer.granule_len);
-	uint64_t n_slices = run_len / qcow2_l2_slice_span(q) + 1;
+	uint64_t n_slices = run_len / qcow2_l2_slice_span(q) + 2; /* it may begin anywhere */
 
 	return (UINT64_C(1) + q->n_snapshots) * n_slices * q->l2_slice_len;
 }
@@ -190,9 +189,11 @@ static uint64_t slices_len(const struct qcow2 *q)
 /* They must fit into the cache together: with many snapshots, smaller slices. */
 static int choose_slices(struct qcow2 *q, const char *name, struct err *err)
 {
-	while (q->l2_slice_len > MIN_SLICE_LEN && slices_len(q) > MAX_SLICES_LEN)
+	uint64_t room = q->layer.cache ? table_cache_budget(q->layer.cache) / 2 : UINT64_MAX;
+
+	while (q->l2_slice_len > MIN_SLICE_LEN && slices_len(q) > room)
 		q->l2_slice_len /= 2;
-	if (slices_len(q) > MAX_SLICES_LEN)
+	if (slices_len(q) > room)
 		return err_set(err, -ENOTSUP,
 			       "%s: it has %u internal snapshots, more than can be pulled; delete "
 			       "some (qemu-img snapshot -d); nothing was changed",

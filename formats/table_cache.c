@@ -136,6 +136,11 @@ static void table_drop(struct table *table)
 	free(table);
 }
 
+size_t table_cache_budget(const struct table_cache *cache)
+{
+	return cache->budget;
+}
+
 void table_cache_free(struct table_cache *cache)
 {
 	if (!cache)

@@ -87,6 +87,7 @@ struct table_cache;
 /* budget in bytes; clean tables beyond it are evicted, least recently used first. */
 struct table_cache *table_cache_new(size_t budget);
 void table_cache_free(struct table_cache *cache);
+size_t table_cache_budget(const struct table_cache *cache); /* bytes */
 
 /* 0 and *out; TABLE_NEED and *need (also while the table is loading). -EUCLEAN: a table of another
  * length is cached at this place, so two tables of the image lie on each other. */
