@@ -55,8 +55,9 @@ int qcow2_comp_reserve(struct qcow2 *q, uint32_t len, uint64_t weight, uint64_t 
 		return -EINVAL;
 	if (weight > max_refs(q))
 		return -ERANGE;
-	/* With snapshots one reference is left over, as max_shared() in qcow2_fill.c has it. */
-	limit = q->n_snapshots ? MAX(max_refs(q) - 1, weight) : max_refs(q);
+	/* Going back to a snapshot counts all of its clusters here once more before it lets others go:
+	 * with snapshots half of what the width counts stays free. */
+	limit = q->n_snapshots ? MAX(max_refs(q) / 2, weight) : max_refs(q);
 	if (tail->n_refs > limit - weight) {
 		tail->off = round_up(tail->off, cluster_len);
 		tail->n_refs = 0;
