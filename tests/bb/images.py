@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import random
+import struct
 import time
 
 from harness import KIB, MIB, Failed, bp, check, refused, run, same, start
@@ -176,3 +177,19 @@ def pulled(top, fmt, *args, **options):
     flat = flatten(top, fmt, top + '.flat')
     bp('pull', *args, top, **options)
     judge_pulled(top, fmt, flat)
+
+
+def add_luks_extension(path):
+    """In front of the other extensions, which move with the backing file's name; its header is a new
+    cluster at the end."""
+    with open(path, 'r+b') as file:
+        header = bytearray(file.read(64 * KIB))
+        end = (file.seek(0, os.SEEK_END) + 65535) // 65536 * 65536
+        file.truncate(end + 65536)
+        at, = struct.unpack_from('>I', header, 100)
+        name_off, = struct.unpack_from('>Q', header, 8)
+        header[at:at] = struct.pack('>IIQQ', 0x0537be77, 16, end, 65536)
+        if name_off:
+            struct.pack_into('>Q', header, 8, name_off + 24)
+        file.seek(0)
+        file.write(header[:64 * KIB])

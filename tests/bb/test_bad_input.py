@@ -94,32 +94,13 @@ def backing_snapshots(d):
 def encryption(d):
     base = raw_image(f'{d}/base.img', MIB)
     top = f'{d}/top.img'
-    for _ in range(20):  # QEMU fails where its clock sees no time pass, as on a busy machine
-        made = qemu_img('create', '-q', '--object', 'secret,id=s,data=abc', '-f', 'qcow2', '-b', 'base.img', '-F',
-                        'raw', '-o', 'encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10', top, rc=(0, 1))
-        if not made.rc:
-            break
-    check(not made.rc, str(made))
+    # AES, for which QEMU stretches no key: it can't measure how long that takes on a busy machine.
+    qemu_img('create', '-q', '--object', 'secret,id=s,data=abc', '-f', 'qcow2', '-b', 'base.img', '-F', 'raw', '-o',
+             'encrypt.format=aes,encrypt.key-secret=s', top)
     refused_unchanged(REFUSED, ['top.img', 'encrypt'], top, base)
     os.rename(top, f'{d}/middle.img')
     overlay(top, f'{d}/middle.img', base_fmt='qcow2', size=MIB)
     refused_unchanged(REFUSED, ['middle.img', 'encrypt'], top, f'{d}/middle.img')
-
-
-def add_luks_extension(path):
-    """In front of the other extensions, which move with the backing file's name; its header is a new
-    cluster at the end."""
-    with open(path, 'r+b') as file:
-        header = bytearray(file.read(64 * KIB))
-        end = (file.seek(0, os.SEEK_END) + 65535) // 65536 * 65536
-        file.truncate(end + 65536)
-        at, = struct.unpack_from('>I', header, 100)
-        name_off, = struct.unpack_from('>Q', header, 8)
-        header[at:at] = struct.pack('>IIQQ', 0x0537be77, 16, end, 65536)
-        if name_off:
-            struct.pack_into('>Q', header, 8, name_off + 24)
-        file.seek(0)
-        file.write(header[:64 * KIB])
 
 
 @case('encryption of an overlay, AES', 1, 0)
@@ -137,7 +118,7 @@ def encrypted_layer(d, method, depth):
     overlay(chain[0], 'middle.img', base_fmt='qcow2')
     patch(chain[depth], 32, method.to_bytes(4, 'big'))
     if method == 2:
-        add_luks_extension(chain[depth])
+        images.add_luks_extension(chain[depth])
     name = os.path.basename(chain[depth])
     refused_unchanged(REFUSED, [name, 'encrypt', ('AES', 'LUKS')[method - 1]], chain[0], chain[depth])
     info = harness.bp('info', '--chain', chain[0])
