@@ -10,12 +10,17 @@
  * THREADS. An engine belongs to one thread, which makes all calls on it and on
  * its disks. The exceptions may be called from any thread while the disk is
  * open: bpull_job_info(), bpull_job_set_speed(), bpull_job_pause(),
- * bpull_job_resume() and bpull_job_abort().
+ * bpull_job_resume(), bpull_job_abort(), bpull_job_finalize() and
+ * bpull_disk_set_copy_on_read(). An engine opened with BPULL_ENGINE_THREAD has
+ * a thread of its own instead, and every function may be called from any
+ * thread but that a disk or engine is closed once, by the last to use it.
  *
- * RUNNING IT. Either from the program's own loop: poll bpull_engine_fd() for
- * reading and call bpull_engine_process(), which never waits for I/O; or with
- * bpull_engine_wait(), which does. Opening, closing, and the calls under
- * "Images at rest" may block on the file system.
+ * RUNNING IT, in one of three ways. From the program's own loop: poll
+ * bpull_engine_fd() for reading and call bpull_engine_process(), which never
+ * waits for I/O. With bpull_engine_wait(), which does. Or by the engine's
+ * thread, with the blocking calls (bpull_pread(), ...) beside the others.
+ * Opening, closing, and the calls under "Images at rest" may block on the file
+ * system.
  *
  * ERRORS are 0 or a negative errno value, and where there is a struct
  * bpull_error parameter (NULL is allowed) a sentence that names the file, the
@@ -36,6 +41,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -82,6 +88,11 @@ enum bpull_io {
 	BPULL_IO_THREADS = 2,
 };
 
+enum bpull_engine_flags {
+	BPULL_ENGINE_THREAD = 1 << 0, /* the engine runs by itself, in a thread that blocks all
+					 signals; process() and wait() only hand out events */
+};
+
 struct bpull_engine_options {
 	size_t size; /* sizeof(struct bpull_engine_options) */
 	enum bpull_io io;
@@ -89,6 +100,7 @@ struct bpull_engine_options {
 		memory; /* budget for buffers and cached tables, bytes; 0: 48 MiB; at least 8 MiB */
 	uint64_t bandwidth; /* shared by all jobs, bytes/s; 0: unlimited */
 	uint64_t burst;     /* bytes that may follow an idle time at once; 0: bandwidth / 10 */
+	uint32_t flags;     /* enum bpull_engine_flags */
 };
 
 /* Opens an engine (NULL options: all defaults). Free with bpull_engine_close().
@@ -103,9 +115,12 @@ BPULL_API const char *bpull_engine_io_name(const struct bpull_engine *engine);
 BPULL_API void bpull_engine_set_speed(struct bpull_engine *engine, uint64_t bandwidth,
 				      uint64_t burst);
 
+/* More types may come: skip those you do not know. */
 enum bpull_event_type {
-	BPULL_EVENT_JOB = 1,
-	/* Guest I/O completions will come with their own type: skip types you do not know. */
+	BPULL_EVENT_JOB = 1,         /* `status` changed */
+	BPULL_EVENT_JOB_STOPPED = 2, /* an error stopped the job (bpull_on_error): `error`,
+					`message`, and bpull_job_info() says where; it is paused */
+	BPULL_EVENT_IO = 3,          /* a guest request is over */
 };
 
 /* Numbers of libvirt's virConnectDomainEventBlockJobStatus. */
@@ -119,11 +134,12 @@ enum bpull_job_status {
 struct bpull_event {
 	enum bpull_event_type type;
 	struct bpull_disk *disk;
-	void *user_data; /* bpull_disk_options.user_data */
+	void *user_data; /* bpull_disk_options.user_data; IO: the request's */
 	enum bpull_job_status status;
-	int error;           /* 0 or -errno: why it FAILED */
+	int error;           /* 0 or -errno: why it FAILED or stopped; the request's result */
 	const char *message; /* the sentence, or ""; valid from when the event is taken until the
-				disk's next job starts or it is closed */
+				disk's next job starts or it is closed; IO: always "" */
+	int count;           /* bpull_block_status(): extents filled; else 0 */
 };
 
 /* A descriptor that becomes readable when bpull_engine_process() has work. It stays the engine's:
@@ -141,12 +157,17 @@ BPULL_API int bpull_engine_wait(struct bpull_engine *engine, struct bpull_event 
 /* ---- Disks ----------------------------------------------------------------- */
 
 enum bpull_disk_flags {
-	BPULL_DISK_READ_ONLY = 1 << 0,   /* no job; the image is not changed */
-	BPULL_DISK_FORCE_SHARE = 1 << 1, /* with READ_ONLY: take no locks; what another process
+	BPULL_DISK_READ_ONLY = 1 << 0,    /* no job; the image is not changed */
+	BPULL_DISK_FORCE_SHARE = 1 << 1,  /* with READ_ONLY: take no locks; what another process
 					    writes meanwhile may be seen half */
-	BPULL_DISK_NO_BACKING = 1 << 2,  /* with READ_ONLY: the image alone; ranges it does not
+	BPULL_DISK_NO_BACKING = 1 << 2,   /* with READ_ONLY: the image alone; ranges it does not
 					    hold are reported as unallocated */
-	BPULL_DISK_READ_HOLES = 1 << 3,  /* do not trust the file system's word on holes */
+	BPULL_DISK_READ_HOLES = 1 << 3,   /* do not trust the file system's word on holes */
+	BPULL_DISK_GUEST_IO = 1 << 4,     /* guest requests will come. Without READ_ONLY the image
+					    is made ready to be written at once, as a job's start
+					    does it: audited, and mended where it needs it */
+	BPULL_DISK_COPY_ON_READ = 1 << 5, /* with GUEST_IO, without READ_ONLY: what the guest reads
+					     from the chain is copied into the image */
 };
 
 /* Which backing files may be opened, at every level of the chain. */
@@ -193,7 +214,8 @@ struct bpull_create_options;
  * Errors: as bpull_disk_open() and bpull_create(). */
 BPULL_API int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 				 const struct bpull_disk_options *source_options,
-				 const char *out_path, const struct bpull_create_options *out_options,
+				 const char *out_path,
+				 const struct bpull_create_options *out_options,
 				 struct bpull_disk **disk, struct bpull_error *error);
 /* Which image of the chain a file is: *depth 1 is the backing file of the top one. As
  * bpull_job_options.base is found. -EINVAL: it is none of them, or the top one. */
@@ -225,6 +247,14 @@ enum bpull_job_state {
 	BPULL_JOB_CONCLUDED = 5, /* its result stays readable until the next start */
 };
 
+/* What an I/O error of the job's own does to it. Errors of guest requests are the guest's. */
+enum bpull_on_error {
+	BPULL_ON_ERROR_REPORT = 0, /* it FAILED */
+	BPULL_ON_ERROR_STOP = 1, /* it pauses and keeps its place; bpull_job_resume() tries again */
+	BPULL_ON_ERROR_ENOSPC = 2, /* the same for want of space only (-ENOSPC, -EDQUOT); else as
+				      REPORT */
+};
+
 enum bpull_job_flags {
 	BPULL_JOB_MANUAL_FINALIZE = 1 << 0, /* stop at READY and keep the link until told */
 	BPULL_JOB_START_PAUSED = 1 << 1,
@@ -251,6 +281,9 @@ struct bpull_job_options {
 	 * that don't shrink by a sector are stored plain. Bandwidth counts guest bytes. */
 	uint32_t compression;       /* enum bpull_compression */
 	uint32_t compression_level; /* zlib 1-9, zstd 1-19; 0: the type's default (6, 3) */
+	uint32_t on_error;          /* enum bpull_on_error */
+	uint32_t guest_share; /* percent (1-100) of the job's queue that it may fill while guest
+				 requests are in flight on its disk; 0: 10 */
 };
 
 struct bpull_job_info {
@@ -268,6 +301,10 @@ struct bpull_job_info {
 	uint64_t present_bytes;       /* already in the image */
 	uint64_t elapsed_ns;          /* since the start; stops when the job concludes */
 	uint64_t n_commits;           /* group commits made durable */
+	/* Why an error stopped it, while it is so: state is PAUSED then. */
+	int stop_error;       /* -errno; 0: it did not */
+	uint64_t stop_offset; /* byte of the file, or of the guest's disk */
+	uint8_t stop_was_read;
 };
 
 /* Starts pulling the chain into the image. NULL options: all defaults. A disk without backing is
@@ -293,10 +330,61 @@ BPULL_API int bpull_job_resume(struct bpull_disk *disk);
 /* Asks the job to stop. It commits what it copied, keeps the link and ends with a CANCELED event,
  * unless it completes or fails first. Idempotent. -ENOENT: no job runs. Any thread. */
 BPULL_API int bpull_job_abort(struct bpull_disk *disk);
-/* After READY: drops the link; COMPLETED follows. -EAGAIN: not READY. Owner thread. */
+/* After READY: drops the link; COMPLETED follows. -EAGAIN: not READY. Any thread. */
 BPULL_API int bpull_job_finalize(struct bpull_disk *disk);
 
-/* Guest I/O (bpull_read, bpull_write, ...) will be declared here. */
+/* ---- Guest I/O --------------------------------------------------------------
+ *
+ * For disks opened with BPULL_DISK_GUEST_IO, while a job runs or not. Offsets and lengths are bytes
+ * of the guest's disk, any alignment. Submitting returns nothing: each request ends in one event
+ * (BPULL_EVENT_IO) with its user_data and 0 or -errno: -EINVAL outside the disk, -EROFS, -ENOSPC,
+ * -EIO (also: an earlier write to the image's tables failed; nothing more is written), -ENOMEM,
+ * -EUCLEAN. The iovec array is copied; the buffers are the caller's and stay put until the event.
+ * Requests in flight are in no order; of two that overlap either may win. Owner thread. */
+
+enum bpull_io_flags {
+	BPULL_IO_FUA = 1 << 0, /* durable, with the tables that lead to it, when the event comes */
+	BPULL_IO_UNMAP = 1 << 1, /* write-zeroes: the space may be given back */
+};
+
+BPULL_API void bpull_read(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
+			  uint64_t guest_off, void *user_data);
+BPULL_API void bpull_write(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
+			   uint64_t guest_off, uint32_t flags, void *user_data);
+/* The range reads as zeros afterwards, whatever the format. */
+BPULL_API void bpull_write_zeroes(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
+				  uint32_t flags, void *user_data);
+/* A hint that the range's content is not needed. What is discarded reads as zeros or as before,
+ * never as what a backing file holds below it. Whole clusters only; the rest, and all of it where the
+ * format can't say so (qcow2 v2, QED), stays as it is. */
+BPULL_API void bpull_discard(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
+			     void *user_data);
+/* Makes durable what every request that was over when this was submitted wrote. */
+BPULL_API void bpull_flush(struct bpull_disk *disk, void *user_data);
+struct bpull_extent;
+/* What [guest_off, guest_off + len) is, at most max extents: the event's `count` says how many were
+ * filled. What is in flight may or may not be told. */
+BPULL_API void bpull_block_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
+				  struct bpull_extent *extents, int max, void *user_data);
+/* Switches copy-on-read; requests in flight are not changed. -EROFS, -EINVAL (no GUEST_IO). Any
+ * thread. */
+BPULL_API int bpull_disk_set_copy_on_read(struct bpull_disk *disk, int on);
+
+/* The same, waiting for the result: 0 (bpull_pblock_status(): how many) or -errno. For engines with
+ * BPULL_ENGINE_THREAD, from any thread but the engine's; -EINVAL with others. Their requests make no
+ * events. */
+BPULL_API int bpull_pread(struct bpull_disk *disk, void *buf, size_t len, uint64_t guest_off);
+BPULL_API int bpull_pwrite(struct bpull_disk *disk, const void *buf, size_t len, uint64_t guest_off,
+			   uint32_t flags);
+BPULL_API int bpull_pwrite_zeroes(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
+				  uint32_t flags);
+BPULL_API int bpull_pdiscard(struct bpull_disk *disk, uint64_t guest_off, uint64_t len);
+BPULL_API int bpull_pflush(struct bpull_disk *disk);
+BPULL_API int bpull_pblock_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
+				  struct bpull_extent *extents, int max);
+/* Waits until the disk's job is concluded: 0, also where there is none; -ETIMEDOUT (timeout_ms; -1:
+ * never). Its event comes as ever. As for engines with BPULL_ENGINE_THREAD. */
+BPULL_API int bpull_job_wait(struct bpull_disk *disk, int timeout_ms);
 
 /* ---- Images at rest -------------------------------------------------------- */
 

@@ -57,7 +57,8 @@ struct mapping {
 	uint64_t len;
 	uint64_t host_off; /* reserved space holding the data; unused for zeros */
 	bool is_zero;
-	unsigned copy; /* which of the range's destinations (layer_ops.destination) */
+	bool keep_space; /* is_zero, publish_write(): what the clusters have stays theirs */
+	unsigned copy;   /* which of the range's destinations (layer_ops.destination) */
 	/* One whole guest cluster, compressed: bytes of it at host_off, in whole sectors; else 0. */
 	uint32_t comp_len;
 };
@@ -95,6 +96,27 @@ struct destination {
 	uint64_t len;      /* guest bytes for which this holds */
 };
 
+/* What a guest write to a range meets (layer_ops.map_write). */
+enum write_kind {
+	WRITE_IN_PLACE, /* space of the guest's disk alone, holding its data: host_off */
+	WRITE_NEW,      /* what the range is to hold must be written to destination_write() and then
+			 * published: whole units */
+	WRITE_SHARED,   /* tables that others read too lie on the way: unshare() first */
+};
+
+struct write_extent {
+	enum write_kind kind;
+	uint64_t guest_off;
+	uint64_t len; /* guest bytes, > 0. NEW: up to there, beginning and end rounded out to units,
+		       * is as said. SHARED: of no meaning */
+	uint64_t host_off;   /* IN_PLACE: byte in layer->data, of guest_off */
+	uint32_t unit_len;   /* NEW: a granule, or a cluster where all of it must move */
+	bool reads_zero;     /* NEW: all of it reads zeros, from an entry of the overlay's own */
+	bool is_unallocated; /* NEW: the overlay holds nothing of it: what reads it asks below */
+	uint64_t lock_off, lock_len; /* SHARED: the guest bytes whose operations must stand still
+				      * while unshare() runs, whole clusters */
+};
+
 /* Why an image is refused for some use; code 0: it is not. */
 struct refusal {
 	int code;      /* -ENOTSUP, -EUCLEAN */
@@ -112,7 +134,7 @@ struct check_result {
 	uint64_t n_check_errors; /* what could not be checked (I/O errors) */
 	uint64_t n_allocated_clusters, n_compressed_clusters, n_zero_clusters, n_total_clusters;
 	uint64_t n_snapshot_compressed_clusters; /* in tables of internal snapshots alone */
-	uint64_t image_end_off; /* first byte behind the last cluster in use */
+	uint64_t image_end_off;                  /* first byte behind the last cluster in use */
 	/* Called for each finding, at most max_reports times; NULL for none. Text without newline. */
 	void (*report)(void *opaque, bool is_leak, const char *text);
 	void *opaque;
@@ -209,6 +231,44 @@ struct layer_ops {
 	 * see before it returns 0. 0, TABLE_NEED or -errno. */
 	int (*publish)(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		       struct table_need *need);
+	/* --- the guest's writes; all NULL where the format can't be written to; for raw images only
+	 * begin_guest_writes and map_write are there --- */
+
+	/* Blocking, once, before the guest's first write, after begin_writing(): durably takes back
+	 * what the header says of the disk's content and will be untrue (qcow2: bitmaps). On any
+	 * thread, beside operations and commits. 0 or -errno with a sentence. */
+	int (*begin_guest_writes)(struct layer *layer, struct err *err);
+	/* What a write to guest_off meets, for at most len bytes (inside guest_len); unaligned ends
+	 * allowed. 0, TABLE_NEED or -errno. */
+	int (*map_write)(struct layer *layer, uint64_t guest_off, uint64_t len,
+			 struct write_extent *out, struct table_need *need);
+	/* Gives the guest's disk tables of its own on the way to guest_off, where it has none or
+	 * shares them; what anybody reads stays the same. No operation is between link() and
+	 * publish() in lock_off, lock_len. 0, TABLE_NEED, or as reserve(). */
+	int (*unshare)(struct layer *layer, uint64_t guest_off, struct table_need *need);
+	/* Where units of one NEW extent go: link() was called for them. As destination(), with the one
+	 * copy that is the guest's; has_space: it was written by nobody else, but may hold anything.
+	 * 0, TABLE_NEED or -errno. */
+	int (*destination_write)(struct layer *layer, uint64_t guest_off, uint64_t len,
+				 struct destination *out, struct table_need *need);
+	/* As publish(), on the guest's disk alone, replacing whatever the ranges hold there: whole
+	 * units, or, is_zero, whole granules, all NEW or IN_PLACE (none SHARED). Data or zeros of a
+	 * cluster that is compressed, or shared with a snapshot, must come as the whole cluster.
+	 * -ENOTSUP: is_zero where !has_zero_entries. The space that falls free is kept until
+	 * tables_durable() and drained() have said that nobody needs it. */
+	int (*publish_write)(struct layer *layer, const struct mapping *maps, size_t n_maps,
+			     struct table_need *need);
+	/* Everything that was staged before the last stage() (with_last: and by it) is durable: what it
+	 * let go is counted free from now on (dirty again: the next commit writes it), but not used
+	 * again yet. Never fails; what needs a table that is not cached waits for a later call, and
+	 * *need names it: TABLE_NEED, else 0. */
+	int (*tables_durable)(struct layer *layer, bool with_last, struct table_need *need);
+	/* Does tables_durable() or drained() have anything to do, now or after more commits? */
+	bool (*has_freed)(const struct layer *layer);
+	/* Called some time after tables_durable(): operations that began before that call are over, so
+	 * the space it counted free may be used again. It is given back to the file system. */
+	void (*drained)(struct layer *layer);
+
 	/* Adds what is dirty outside the table cache (the refcount table) to a commit.
 	 * 0 or -ENOMEM, changing nothing. */
 	int (*stage)(struct layer *layer, struct staged *staged);
@@ -266,7 +326,7 @@ struct layer {
 	bool has_data_file;    /* its data lies in another file */
 	const char *data_name; /* that one's, as recorded; never trusted; or NULL */
 	bool has_zero_entries; /* publish() takes mappings that read zeros */
-	char *backing_name;               /* as recorded; never trusted, never printed raw */
+	char *backing_name;    /* as recorded; never trusted, never printed raw */
 	enum image_format backing_format; /* IMAGE_UNKNOWN: none recorded */
 	char backing_format_name[32];     /* as recorded, where it is none we know */
 	struct refusal unreadable;
