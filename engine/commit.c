@@ -83,17 +83,7 @@ struct commit {
 
 static void wake_waiters(struct bpull_disk *disk, int error)
 {
-	struct op *waiter = disk->commit_waiters;
-
-	disk->commit_waiters = NULL;
-	while (waiter) {
-		struct op *next = waiter->next_waiter;
-
-		op_set_error(waiter, error, NULL, 0, false);
-		if (!--waiter->n_pending)
-			op_ready(waiter);
-		waiter = next;
-	}
+	op_wake_all(&disk->commit_waiters, error, NULL, 0, false);
 }
 
 static void end(struct commit *commit)
@@ -334,7 +324,5 @@ void commit_wait(struct bpull_disk *disk, struct op *op)
 		op_ready(op);
 		return;
 	}
-	op->n_pending++;
-	op->next_waiter = disk->commit_waiters;
-	disk->commit_waiters = op;
+	op_wait_in(&disk->commit_waiters, op);
 }

@@ -250,8 +250,8 @@ void engine_run(struct bpull_engine *engine)
 		op_run_ready(engine);
 		run_jobs(engine);
 		io_kick(engine->io);
-	} while ((n || engine->ready_first) && ++rounds < MAX_ROUNDS);
-	if (n || engine->ready_first)
+	} while ((n || engine_has_ready(engine)) && ++rounds < MAX_ROUNDS);
+	if (n || engine_has_ready(engine))
 		engine_wake(engine);
 	arm_timer(engine);
 }

@@ -39,7 +39,7 @@ struct bpull_engine {
 	struct layer_set *layers;
 	struct limiter limiter; /* shared by all jobs */
 	struct bpull_disk *disks;
-	struct op *ready_first, *ready_last;
+	struct op_list urgent, ready; /* operations to be stepped: the guest's, the others */
 	uint64_t comp_len;       /* bytes of compressed input, and for compressing, held by runs */
 	uint64_t comp_len_limit; /* no new run while more is held */
 	uint64_t held_len_limit; /* nor while more bytes of cached tables wait for a commit */
@@ -128,6 +128,11 @@ struct bpull_disk {
 	struct queued_event *ready_event, *end_event;
 	struct queued_event *taken_events; /* the program may still read their messages */
 };
+
+static inline bool engine_has_ready(const struct bpull_engine *engine)
+{
+	return engine->urgent.first || engine->ready.first;
+}
 
 static inline struct layer *disk_overlay(const struct bpull_disk *disk)
 {

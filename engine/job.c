@@ -408,7 +408,7 @@ uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns)
 	if (disk->job.step != JOB_COPYING)
 		return at_ns;
 	at_ns = populate_unthrottle(disk, now_ns);
-	if (disk->engine->ready_first)
+	if (engine_has_ready(disk->engine))
 		at_ns = now_ns;
 	if (disk->first_published_ns && !commit_is_running(disk))
 		at_ns = MIN(at_ns, disk->first_published_ns + COMMIT_NS);

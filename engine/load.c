@@ -19,18 +19,8 @@ struct load {
 
 static void load_end(struct load *load, int error)
 {
-	struct op *waiter = load->waiters;
-
 	load->table->waiters = NULL;
-	while (waiter) {
-		struct op *next = waiter->next_waiter;
-
-		if (error)
-			op_set_error(waiter, error, load->req.file, load->req.off, true);
-		if (!--waiter->n_pending)
-			op_ready(waiter);
-		waiter = next;
-	}
+	op_wake_all(&load->waiters, error, load->req.file, load->req.off, true);
 	table_load_end(load->op.engine->cache, load->table, error);
 	free(load);
 }
@@ -79,8 +69,6 @@ enum step op_wait_table(struct op *op, const struct table_need *need)
 		op_set_error(op, -ENOMEM, need->file, need->host_off, true);
 		return STEP_NEXT;
 	}
-	op->next_waiter = load->waiters;
-	load->waiters = op;
-	op->n_pending++;
+	op_wait_in(&load->waiters, op);
 	return STEP_WAIT;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The executor of operations (see op.h). A FIFO of ready operations, run to
- * the end by the owner's thread between reaping and submitting. Stepping an
- * operation straight from its completion was rejected: a long chain of
- * completions would recurse, and guest operations could not go first.
+ * The executor of operations (see op.h). Two FIFOs of ready operations, the
+ * guest's and the others, run to the end by the owner's thread between reaping
+ * and submitting, the guest's first. Stepping an operation straight from its
+ * completion was rejected: a long chain of completions would recurse, and
+ * guest operations could not go first.
  */
 #include "engine/op.h"
 
@@ -19,17 +20,17 @@ void op_init(struct op *op, const struct op_kind *kind, struct bpull_engine *eng
 
 void op_ready(struct op *op)
 {
-	struct bpull_engine *engine = op->engine;
+	struct op_list *list = op->urgent ? &op->engine->urgent : &op->engine->ready;
 
 	if (op->queued)
 		return;
 	op->queued = true;
 	op->next_ready = NULL;
-	if (engine->ready_last)
-		engine->ready_last->next_ready = op;
+	if (list->last)
+		list->last->next_ready = op;
 	else
-		engine->ready_first = op;
-	engine->ready_last = op;
+		list->first = op;
+	list->last = op;
 }
 
 void op_set_error(struct op *op, int error, struct file *file, uint64_t off, bool was_read)
@@ -75,15 +76,45 @@ static void run(struct op *op)
 	}
 }
 
+static struct op *pop(struct op_list *list)
+{
+	struct op *op = list->first;
+
+	if (!op)
+		return NULL;
+	list->first = op->next_ready;
+	if (!list->first)
+		list->last = NULL;
+	op->queued = false;
+	return op;
+}
+
 void op_run_ready(struct bpull_engine *engine)
 {
-	while (engine->ready_first) {
-		struct op *op = engine->ready_first;
+	struct op *op;
 
-		engine->ready_first = op->next_ready;
-		if (!engine->ready_first)
-			engine->ready_last = NULL;
-		op->queued = false;
+	while ((op = pop(&engine->urgent)) || (op = pop(&engine->ready)))
 		run(op);
+}
+
+void op_wait_in(struct op **waiters, struct op *op)
+{
+	op->n_pending++;
+	op->next_waiter = *waiters;
+	*waiters = op;
+}
+
+void op_wake_all(struct op **waiters, int error, struct file *file, uint64_t off, bool was_read)
+{
+	struct op *waiter = *waiters;
+
+	*waiters = NULL;
+	while (waiter) {
+		struct op *next = waiter->next_waiter;
+
+		op_set_error(waiter, error, file, off, was_read);
+		if (!--waiter->n_pending)
+			op_ready(waiter);
+		waiter = next;
 	}
 }

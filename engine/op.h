@@ -40,9 +40,14 @@ struct op {
 	uint64_t error_off;      /* byte in error_file */
 	bool error_was_read;
 	unsigned n_pending; /* requests and loads not finished */
-	bool queued;        /* on the ready list */
+	bool queued;        /* on a ready list */
+	bool urgent;        /* the guest waits for it: run before others */
 	struct op *next_ready;
-	struct op *next_waiter; /* on a table's or commit's list of waiters */
+	struct op *next_waiter; /* on a list of waiters: a table's, a commit's */
+};
+
+struct op_list {
+	struct op *first, *last;
 };
 
 void op_init(struct op *op, const struct op_kind *kind, struct bpull_engine *engine,
@@ -57,6 +62,10 @@ void op_submit(struct op *op, struct io_req *req);
 void op_io_done(struct io_req *req);
 /* Runs ready operations until none is left. */
 void op_run_ready(struct bpull_engine *engine);
+/* The operation waits, besides for what it waits for already, until op_wake_all() of that list. */
+void op_wait_in(struct op **waiters, struct op *op);
+/* Wakes all of the list, with an error (or 0). */
+void op_wake_all(struct op **waiters, int error, struct file *file, uint64_t off, bool was_read);
 
 /* load.c: makes the operation wait for a table, loading it if nobody does yet. */
 enum step op_wait_table(struct op *op, const struct table_need *need);
