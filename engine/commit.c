@@ -55,16 +55,21 @@
 #include "engine/engine.h"
 #include "io/base.h"
 
+/* A batch is committed this long after its first entry. */
+#define COMMIT_NS UINT64_C(2000000000)
+
 enum commit_phase {
 	COMMIT_WRITE_REFCOUNT,
 	COMMIT_DATA_BARRIER,
 	COMMIT_BARRIER,
+	COMMIT_LET_GO, /* what the last batch's entries let go is counted free */
 	COMMIT_WRITE_REFTABLE,
 	COMMIT_REFTABLE_BARRIER,
 	COMMIT_WRITE_TABLES,
 	COMMIT_LAST_BARRIER,
 	COMMIT_WRITE_HEADER,
 	COMMIT_HEADER_BARRIER,
+	COMMIT_LET_GO_NOW, /* and what this one's did */
 	COMMIT_DONE,
 };
 
@@ -79,6 +84,8 @@ struct commit {
 	bool synced;  /* a barrier was passed */
 	bool stalled; /* the writes found no space, and wait for commit_retry() */
 	bool retried;
+	uint64_t number; /* disk->n_commits_begun */
+	struct table_need need;
 };
 
 static void wake_waiters(struct bpull_disk *disk, int error)
@@ -172,10 +179,27 @@ static bool is_hard(const struct commit *commit)
 	return commit->kind != COMMIT_SOFT;
 }
 
+/* Entries on disk do not refer any more to what they replaced (I5): it is counted free, in the next
+ * batch, and used again when those who may still read it have ended. One lot at a time. */
+static enum step let_go(struct commit *commit, bool with_this)
+{
+	struct bpull_disk *disk = commit->op.disk;
+	struct layer *overlay = disk_overlay(disk);
+
+	if (!overlay->ops->has_freed || !overlay->ops->has_freed(overlay) || disk->guests.draining)
+		return STEP_NEXT;
+	if (overlay->ops->tables_durable(overlay, with_this, &commit->need) == TABLE_NEED)
+		return op_wait_table(&commit->op, &commit->need);
+	guest_begin_drain(disk);
+	commit_note_published(disk, 0);
+	return STEP_NEXT;
+}
+
 static enum step commit_step(struct op *op)
 {
 	struct commit *commit = (struct commit *)op;
 	struct bpull_disk *disk = op->disk;
+	enum step step;
 
 	retire_writes(commit);
 	switch (commit->phase) {
@@ -184,8 +208,13 @@ static enum step commit_step(struct op *op)
 		return write_stages(commit, STAGE_REFCOUNT, STAGE_REFTABLE);
 	case COMMIT_DATA_BARRIER: commit->phase = COMMIT_BARRIER; return data_barrier(commit);
 	case COMMIT_BARRIER:
-		commit->phase = COMMIT_WRITE_REFTABLE;
+		commit->phase = COMMIT_LET_GO;
 		return disk->undurable ? barrier(commit) : STEP_NEXT;
+	case COMMIT_LET_GO:
+		step = let_go(commit, false);
+		if (step == STEP_NEXT)
+			commit->phase = COMMIT_WRITE_REFTABLE;
+		return step;
 	case COMMIT_WRITE_REFTABLE:
 		commit->phase = COMMIT_REFTABLE_BARRIER;
 		if (!commit->staged.n[STAGE_REFTABLE])
@@ -198,13 +227,21 @@ static enum step commit_step(struct op *op)
 		commit->phase = is_hard(commit) ? COMMIT_LAST_BARRIER : COMMIT_DONE;
 		return write_stages(commit, STAGE_TABLE, STAGE_HEADER);
 	case COMMIT_LAST_BARRIER:
-		commit->phase = commit->kind == COMMIT_DETACH ? COMMIT_WRITE_HEADER : COMMIT_DONE;
+		commit->phase =
+			commit->kind == COMMIT_DETACH ? COMMIT_WRITE_HEADER : COMMIT_LET_GO_NOW;
 		return disk->undurable ? barrier(commit) : STEP_NEXT;
 	case COMMIT_WRITE_HEADER: /* I3: all that replaces the link is durable */
 		commit->phase = COMMIT_HEADER_BARRIER;
 		return write_stages(commit, STAGE_HEADER, N_STAGES);
-	case COMMIT_HEADER_BARRIER: commit->phase = COMMIT_DONE; return barrier(commit);
+	case COMMIT_HEADER_BARRIER: commit->phase = COMMIT_LET_GO_NOW; return barrier(commit);
+	case COMMIT_LET_GO_NOW:
+		step = let_go(commit, true);
+		if (step == STEP_NEXT)
+			commit->phase = COMMIT_DONE;
+		return step;
 	case COMMIT_DONE:
+		if (is_hard(commit))
+			disk->hard_commit = commit->number;
 		if (commit->kind == COMMIT_DETACH)
 			disk_link_changed(disk);
 		disk->job.n.n_commits += commit->synced;
@@ -227,9 +264,13 @@ static bool stall(struct commit *commit)
 	struct op *op = &commit->op;
 
 	if (!is_no_space(op->error) || commit->writing_lo == commit->writing_hi ||
-	    commit->writing_lo == STAGE_HEADER || commit->retried)
+	    commit->writing_lo == STAGE_HEADER)
 		return false;
-	job_fail_op(op->disk, op);
+	/* Without a job nothing more is to be given back: the guest's next flush tries again. */
+	if (op->disk->job.step != JOB_IDLE && commit->retried)
+		return false;
+	if (op->disk->job.step != JOB_IDLE)
+		job_fail_op(op->disk, op);
 	wake_waiters(op->disk, op->error);
 	op->error = 0;
 	commit->stalled = true;
@@ -284,12 +325,42 @@ void commit_begin(struct bpull_disk *disk, enum commit_kind kind)
 	op_init(&commit->op, &commit_kind, disk->engine, disk);
 	commit->kind = kind;
 	commit->phase = COMMIT_WRITE_REFCOUNT;
+	commit->number = ++disk->n_commits_begun;
 	disk->commit = commit;
 	disk->published_len = 0;
 	disk->first_published_ns = 0;
 	/* Tables half staged are lost to later commits: as bad as a failed write. */
 	op_set_error(&commit->op, stage_all(disk, commit), NULL, 0, false);
 	op_ready(&commit->op);
+}
+
+bool commit_is_due(const struct bpull_disk *disk, uint64_t now_ns)
+{
+	const struct bpull_engine *engine = disk->engine;
+
+	if (disk->published_len >= engine->commit_len)
+		return true;
+	if (disk->first_published_ns && now_ns >= commit_due_ns(disk))
+		return true;
+	return table_cache_dirty_len(engine->cache, disk_overlay(disk)->file) &&
+	       table_cache_held_len(engine->cache) >= engine->held_len_limit / 2;
+}
+
+uint64_t commit_due_ns(const struct bpull_disk *disk)
+{
+	return disk->first_published_ns ? disk->first_published_ns + COMMIT_NS : UINT64_MAX;
+}
+
+bool commit_is_overdue(const struct bpull_disk *disk)
+{
+	return table_cache_held_len(disk->engine->cache) > disk->engine->held_len_limit;
+}
+
+void commit_note_published(struct bpull_disk *disk, uint64_t len)
+{
+	disk->published_len += len;
+	if (!disk->first_published_ns)
+		disk->first_published_ns = engine_now_ns();
 }
 
 bool commit_is_clean(const struct bpull_disk *disk)

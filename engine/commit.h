@@ -15,6 +15,14 @@ enum commit_kind {
 /* Begins a group commit of what the disk has published. Nothing happens while one is in flight or
  * the disk is poisoned: job_run() looks again when it ends. */
 void commit_begin(struct bpull_disk *disk, enum commit_kind kind);
+/* Is a soft commit due: enough was published, or long enough ago, or too much memory is dirty? When does
+ * the second become true (UINT64_MAX: never as it is)? */
+bool commit_is_due(const struct bpull_disk *disk, uint64_t now_ns);
+uint64_t commit_due_ns(const struct bpull_disk *disk);
+/* So many changed tables wait for a commit, which can't be evicted, that no more may be changed. */
+bool commit_is_overdue(const struct bpull_disk *disk);
+/* Entries for so many bytes of data were published. */
+void commit_note_published(struct bpull_disk *disk, uint64_t len);
 /* Is anything changed in memory, written, or on its way that is not durable? */
 bool commit_is_clean(const struct bpull_disk *disk);
 /* Did its table writes find no space? Then it stands still until commit_retry(), which may be called

@@ -20,10 +20,23 @@
 /* Extents looked at before others get their turn. */
 #define MAX_EXTENTS_A_TURN 4096
 
-/* Changed tables can't be evicted: beyond this a commit must come first. */
-static bool too_dirty(const struct bpull_disk *disk)
+/* While a guest is at work, and so long after: what lies between its requests is no idle time. */
+#define GUEST_HOLD_NS UINT64_C(10000000)
+/* Then a run is no longer than this, so that a request that needs its clusters waits less. */
+#define GUEST_RUN_LEN (256 * KiB)
+
+static bool guest_is_active(const struct bpull_engine *engine)
 {
-	return table_cache_held_len(disk->engine->cache) > disk->engine->held_len_limit;
+	return engine->n_guests ||
+	       (engine->last_guest_ns && engine_now_ns() - engine->last_guest_ns < GUEST_HOLD_NS);
+}
+
+/* Guest first: the job's share of the queue while a guest uses it. */
+static bool has_its_share(const struct bpull_disk *disk)
+{
+	unsigned n_max = disk->engine->n_bufs * disk->job.guest_share / 100;
+
+	return guest_is_active(disk->engine) && disk->job.n_runs >= MAX(n_max, 1u);
 }
 
 /* May the cursor look for another run? */
@@ -37,8 +50,8 @@ static bool may_go(const struct bpull_disk *disk)
 		return true;
 	/* One run that can't pay is enough: more would only keep buffers from other jobs. */
 	return job->step == JOB_COPYING && !job->mapping && !job->throttled_first &&
-	       buf_n_free(disk->engine->bufs) &&
-	       disk->engine->comp_len <= disk->engine->comp_len_limit && !too_dirty(disk);
+	       buf_n_free(disk->engine->bufs) && !has_its_share(disk) &&
+	       disk->engine->comp_len <= disk->engine->comp_len_limit && !commit_is_overdue(disk);
 }
 
 /* Runs of a low rate are short, so that the rate holds over short times too. */
@@ -50,6 +63,8 @@ static uint64_t run_len(const struct bpull_disk *disk)
 		len = MIN(len, disk->job.limiter.burst);
 	if (disk->engine->limiter.rate)
 		len = MIN(len, disk->engine->limiter.burst);
+	if (guest_is_active(disk->engine))
+		len = MIN(len, GUEST_RUN_LEN);
 	len = MAX(len, 64 * KiB);
 	return MAX(round_down(len, MIN(granule_len, (uint64_t)RUN_MAX_LEN)), granule_len);
 }
@@ -162,13 +177,13 @@ bool cursor_is_done(const struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
 
-	return job->scan_off >= disk_overlay(disk)->pull_len && !job->runs_first;
+	return job->scan_off >= disk_overlay(disk)->pull_len && !job->runs.first;
 }
 
 uint64_t cursor_position(const struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
 
-	return MIN(job->runs_first ? populate_guest_off(job->runs_first) : job->scan_off,
+	return MIN(job->runs.first ? populate_guest_off(job->runs.first) : job->scan_off,
 		   job->given_up_off);
 }

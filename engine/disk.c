@@ -7,13 +7,14 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "engine/commit.h"
 #include "engine/engine.h"
 #include "engine/flatten.h"
 #include "io/base.h"
 
 #define KNOWN_FLAGS                                                              \
 	(BPULL_DISK_READ_ONLY | BPULL_DISK_FORCE_SHARE | BPULL_DISK_NO_BACKING | \
-	 BPULL_DISK_READ_HOLES)
+	 BPULL_DISK_READ_HOLES | BPULL_DISK_GUEST_IO | BPULL_DISK_COPY_ON_READ)
 
 static void note_no_locks(void *opaque, const char *name)
 {
@@ -81,6 +82,7 @@ static int open_chain(struct bpull_disk *disk, const char *path, const struct bp
 	if (rc)
 		return rc;
 	how.write = !(o->flags & BPULL_DISK_READ_ONLY);
+	how.allow_raw = o->flags & BPULL_DISK_GUEST_IO;
 	how.no_locks_here = note_no_locks;
 	how.file_opened = file_opened;
 	how.opaque = disk;
@@ -89,6 +91,68 @@ static int open_chain(struct bpull_disk *disk, const char *path, const struct bp
 	if (!rc)
 		note_raw_mark(disk);
 	return rc;
+}
+
+/* Ready for the guest's writes. */
+static int prepare_guest(struct bpull_disk *disk, const struct bpull_disk_options *o,
+			 struct err *err)
+{
+	struct layer *overlay = disk_overlay(disk);
+	char name[512];
+	int rc;
+
+	atomic_init(&disk->guests.copy_on_read, o->flags & BPULL_DISK_COPY_ON_READ);
+	if (!(o->flags & BPULL_DISK_GUEST_IO) || o->flags & BPULL_DISK_READ_ONLY)
+		return 0;
+	/* What a guest writes to a raw disk may look like an image by the next time. */
+	if (disk_is_raw(disk) && o->format != BPULL_FORMAT_RAW)
+		return err_set(
+			err, -EINVAL,
+			"%s: it looks raw, but a guest may have made it look so, or may make "
+			"it look different; name its format to let a guest write to it",
+			err_escape(overlay->file->name, strlen(overlay->file->name), name,
+				   sizeof(name)));
+	rc = overlay->ops->begin_writing ? overlay->ops->begin_writing(overlay, err) : 0;
+	disk->may_write = !rc;
+	return rc;
+}
+
+/* No job, no request is in flight: what is not durable becomes so, and what was let go is counted free.
+ * What fails now can't be told any more: a program that wants to know flushes first. */
+static void settle(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+	bool retried = false;
+	struct err err = { 0 };
+	uint64_t n_left;
+
+	while (!disk->poisoned && (!commit_is_clean(disk) ||
+				   (overlay->ops->has_freed && overlay->ops->has_freed(overlay)))) {
+		if (commit_is_stalled(disk) && retried)
+			return;
+		if (commit_is_stalled(disk)) {
+			retried = true;
+			commit_retry(disk);
+		}
+		if (!commit_is_running(disk))
+			commit_begin(disk, COMMIT_HARD);
+		if (!commit_is_running(disk))
+			return;
+		engine_run(disk->engine);
+		if (commit_is_running(disk))
+			engine_wait_io(disk->engine, 1000);
+	}
+	if (!disk->poisoned && disk->may_write && overlay->ops->reclaim)
+		overlay->ops->reclaim(overlay, &n_left, &err);
+}
+
+static void stop_guests(struct bpull_disk *disk)
+{
+	while (!guest_is_idle(disk)) {
+		engine_run(disk->engine);
+		if (!guest_is_idle(disk))
+			engine_wait_io(disk->engine, 1000);
+	}
 }
 
 int bpull_disk_open(struct bpull_engine *engine, const char *path,
@@ -107,6 +171,10 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 	    !(o.flags & BPULL_DISK_READ_ONLY))
 		return error_fill(error, -EINVAL,
 				  "FORCE_SHARE and NO_BACKING go with READ_ONLY only");
+	if (o.flags & BPULL_DISK_COPY_ON_READ &&
+	    (o.flags & BPULL_DISK_READ_ONLY || !(o.flags & BPULL_DISK_GUEST_IO)))
+		return error_fill(error, -EINVAL,
+				  "COPY_ON_READ goes with GUEST_IO, without READ_ONLY");
 	disk = calloc(1, sizeof(*disk));
 	if (!disk)
 		return error_fill(error, -ENOMEM, "out of memory");
@@ -114,6 +182,11 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 	disk->user_data = o.user_data;
 	disk->flags = o.flags;
 	rc = open_chain(disk, path, &o, &err);
+	if (!rc) {
+		rc = prepare_guest(disk, &o, &err);
+		if (rc)
+			chain_close(disk->chain, file_closing, engine);
+	}
 	if (rc) {
 		free(disk->warning);
 		free(disk);
@@ -167,7 +240,11 @@ void bpull_disk_close(struct bpull_disk *disk)
 		return;
 	engine = disk->engine;
 	stop_job(disk);
+	stop_guests(disk);
+	if (disk->flags & BPULL_DISK_GUEST_IO)
+		settle(disk);
 	flatten_free(disk);
+	guest_forget_events(disk);
 	events_forget(disk);
 	for (link = &engine->disks; *link != disk; link = &(*link)->next)
 		;

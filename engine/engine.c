@@ -85,6 +85,7 @@ static int open_memory(struct bpull_engine *engine, uint64_t memory)
 
 	engine->bufs = buf_pool_new(RUN_MAX_LEN, MAX(runs, UINT64_C(2)) * RUN_MAX_LEN);
 	engine->cache = table_cache_new(memory / 2);
+	engine->n_bufs = engine->bufs ? buf_n_free(engine->bufs) : 0;
 	engine->comp_len_limit = memory / 6;
 	engine->held_len_limit = memory / 4;
 	engine->commit_len = COMMIT_LEN;
@@ -205,8 +206,10 @@ static void run_jobs(struct bpull_engine *engine)
 	uint64_t now_ns = engine_now_ns();
 	struct bpull_disk *first = engine->disks, **link;
 
-	for (struct bpull_disk *disk = first; disk; disk = disk->next)
+	for (struct bpull_disk *disk = first; disk; disk = disk->next) {
 		job_run(disk, now_ns);
+		guest_run(disk, now_ns);
+	}
 	if (!first || !first->next)
 		return;
 	engine->disks = first->next;
@@ -221,8 +224,10 @@ static void arm_timer(struct bpull_engine *engine)
 	uint64_t now_ns = engine_now_ns(), at_ns = UINT64_MAX;
 	struct itimerspec when = { 0 };
 
-	for (struct bpull_disk *disk = engine->disks; disk; disk = disk->next)
+	for (struct bpull_disk *disk = engine->disks; disk; disk = disk->next) {
 		at_ns = MIN(at_ns, job_deadline_ns(disk, now_ns));
+		at_ns = MIN(at_ns, guest_deadline_ns(disk));
+	}
 	if (at_ns == UINT64_MAX)
 		at_ns = 0;
 	if (at_ns == engine->timer_ns)
@@ -269,7 +274,8 @@ int bpull_engine_process(struct bpull_engine *engine, struct bpull_event *events
 		return -EINVAL;
 	engine_run(engine);
 	n = events_take(engine, events, max);
-	if (engine->events_first)
+	n += guest_take_events(engine, events + n, max - n);
+	if (engine->events_first || engine->done_first)
 		engine_wake(engine);
 	return n;
 }

@@ -35,6 +35,7 @@ struct queued_event {
 struct bpull_engine {
 	struct io *io;
 	struct buf_pool *bufs; /* slots of RUN_MAX_LEN: one for each run in flight */
+	unsigned n_bufs;
 	struct table_cache *cache;
 	struct layer_set *layers;
 	struct limiter limiter; /* shared by all jobs */
@@ -45,9 +46,17 @@ struct bpull_engine {
 	uint64_t held_len_limit; /* nor while more bytes of cached tables wait for a commit */
 	uint64_t commit_len;     /* a group commit is due when so many bytes were copied */
 	struct queued_event *events_first, *events_last;
+	struct guest *done_first, *done_last; /* guest requests that are over: events to be */
+	unsigned n_guests;                    /* guest requests in flight, of all disks */
+	uint64_t last_guest_ns;               /* when one ended last */
 	int epoll_fd, timer_fd, wake_fd;
 	atomic_bool woken; /* wake_fd is readable, or about to be */
 	uint64_t timer_ns; /* what timer_fd is set to; 0: off */
+};
+
+/* Copy runs in flight, in guest order. */
+struct run_list {
+	struct populate *first, *last;
 };
 
 enum job_step {
@@ -72,6 +81,33 @@ struct control {
 struct populate;
 struct commit;
 struct flatten;
+struct guest;
+
+/* A disk's guest requests (guest.c). */
+struct guests {
+	struct guest *first, *last; /* in flight, in order of submission */
+	uint64_t next_seq;          /* of the next one */
+	atomic_bool copy_on_read;
+	struct run_list runs_on_read; /* copies that follow reads */
+	unsigned n_runs_on_read;
+	bool published; /* entries changed since the job's walk began */
+	/* Words in the header that the first write makes untrue. */
+	enum {
+		GUESTS_UNPREPARED,
+		GUESTS_PREPARING,
+		GUESTS_PREPARED,
+	} prepare;
+	struct op *prepare_waiters;
+	/* Layers are about to be closed: once no request from before drop_seq is in flight; new ones
+	 * wait. */
+	bool dropping;
+	uint64_t drop_seq;
+	struct op *gate;
+	/* Space was let go: it may be used again once no request from before drain_seq is in flight
+	 * (I5). */
+	bool draining;
+	uint64_t drain_seq;
+};
 
 struct job {
 	enum job_step step;
@@ -89,14 +125,18 @@ struct job {
 	struct op cursor;
 	uint64_t scan_off;     /* guest byte the cursor looks at next */
 	uint64_t given_up_off; /* lowest guest byte of a run that ended without copying */
-	struct populate *runs_first, *runs_last; /* in flight, in guest order */
-	struct populate *mapping;                /* the newest run, until it knows its length */
+	struct run_list runs;
+	unsigned n_runs;
+	unsigned guest_share;     /* percent of the buffers, while a guest is at work */
+	struct populate *mapping; /* the newest run, until it knows its length */
 	struct populate *throttled_first, *throttled_last; /* wait for tokens, FIFO */
 	uint64_t left_out_bytes; /* data found zero: unallocated on purpose */
 	uint64_t unproven_bytes; /* data the proof found unallocated */
 	unsigned n_rounds;       /* walks of the chain begun */
+	unsigned n_mismatches;   /* proofs that failed for no reason a guest gave */
 	bool round_copied;       /* this walk published something */
 	bool round_skipped;      /* it began a run that turned out not to be needed, unread */
+	uint64_t commit_target;  /* the hard commit that the step waits for; 0: none yet */
 	bool finalize;           /* asked for */
 	bool link_changed;       /* the header without the old link is durable */
 	uint64_t abandoned_end;  /* host byte up to which failed runs may have written */
@@ -116,11 +156,16 @@ struct bpull_disk {
 	int poisoned; /* -errno: a barrier or a table write failed, nothing is written any more (I7) */
 	struct commit *commit;     /* in flight, or NULL */
 	struct op *commit_waiters; /* run when it ends */
-	uint64_t published_len;    /* bytes since the last commit began */
+	uint64_t n_commits_begun;
+	uint64_t hard_commit;   /* which one, counted so, was the last hard one that ended well */
+	uint64_t published_len; /* bytes since the last commit began */
 	uint64_t first_published_ns;
 	bool undurable;      /* something was written since the last barrier */
 	bool data_undurable; /* and to the overlay's data file, since that one's last */
 
+	bool may_write; /* begin_writing() was done for the guest */
+
+	struct guests guests;
 	struct job job;
 	struct control control;
 	/* A job has at most one of each: set aside when it starts, so that no event needs memory when
@@ -179,17 +224,24 @@ struct chain_open options_chain(const struct bpull_disk_options *options, const 
  * False: it is not one of ours. */
 bool options_import(void *dst, size_t dst_len, const void *src);
 
-/* Does the overlay keep its data in a file of its own? */
-static inline bool disk_has_data_file(const struct bpull_disk *disk)
+/* A raw image by itself, open for the guest. */
+static inline bool disk_is_raw(const struct bpull_disk *disk)
 {
-	return disk_overlay(disk)->data != disk_overlay(disk)->file;
+	return disk_overlay(disk)->ops->format == IMAGE_RAW && !disk->flatten;
 }
+
 /* measure.c */
 /* Refuses a pull into a block device too small for what it may need, and spare_len bytes more.
  * Blocking, read-only. 0, -ENOSPC with a sentence, or -errno. */
 int measure_device(struct bpull_disk *disk, uint64_t spare_len, struct err *err);
 
-/* inspect.c: a chain at rest, without an engine. */
+/* inspect.c */
+/* An extent as the public interface has it. */
+struct bpull_extent extent_export(const struct chain *chain, const struct extent *e);
+/* Makes *last longer by *next, which follows it, where they are alike. */
+bool extent_merge(struct bpull_extent *last, const struct bpull_extent *next);
+
+/* A chain at rest, without an engine. */
 struct look {
 	struct table_cache *cache;
 	struct layer_set *layers;
@@ -223,6 +275,41 @@ void disk_link_changed(struct bpull_disk *disk);
 /* Closes what the overlay does not read any more. */
 void disk_drop_layers(struct bpull_disk *disk);
 
+/* Does the overlay keep its data in a file of its own? */
+static inline bool disk_has_data_file(const struct bpull_disk *disk)
+{
+	return disk_overlay(disk)->data != disk_overlay(disk)->file;
+}
+
+/* Data was written to the overlay: not durable before the next barrier. */
+static inline void disk_wrote_data(struct bpull_disk *disk)
+{
+	if (disk_has_data_file(disk))
+		disk->data_undurable = true;
+	else
+		disk->undurable = true;
+}
+/* How many of the len bytes at host_off are to be written. A data file need not be longer than the
+ * guest's disk (a device can't be), but where it is, the rest of the last cluster is cleared. */
+uint64_t disk_write_len(const struct bpull_disk *disk, uint64_t host_off, uint64_t len);
+
+/* guest.c: the disk's requests as the others see them. */
+int guest_take_events(struct bpull_engine *engine, struct bpull_event *out, int max);
+void guest_forget_events(struct bpull_disk *disk);
+/* Neither a request nor a copy that follows one is in flight. */
+bool guest_is_idle(const struct bpull_disk *disk);
+/* Layers are to be closed: from now on requests wait. Idempotent. */
+void guest_begin_drop(struct bpull_disk *disk);
+/* Nobody reads them any more. */
+bool guest_may_drop(const struct bpull_disk *disk);
+void guest_end_drop(struct bpull_disk *disk);
+/* Space was let go that requests in flight may still read. */
+void guest_begin_drain(struct bpull_disk *disk);
+/* After every round: commits that are due, space that nobody needs any more. */
+void guest_run(struct bpull_disk *disk, uint64_t now_ns);
+/* When guest_run() has something to do by itself; UINT64_MAX for never. */
+uint64_t guest_deadline_ns(const struct bpull_disk *disk);
+
 /* op_populate.c */
 /* Gives a run of clusters entries that read zeros; at most PUBLISH_MAX_GRANULES. -ENOMEM. */
 int populate_start_zero(struct bpull_disk *disk, uint64_t guest_off, uint64_t len);
@@ -233,6 +320,10 @@ int populate_start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, vo
 uint64_t populate_unthrottle(struct bpull_disk *disk, uint64_t now_ns);
 /* Cancels the runs that wait for tokens: they have done nothing yet. */
 void populate_cancel_throttled(struct bpull_disk *disk);
+/* Begins copying what the guest has read of [guest_off, end), as far as buffers are free. */
+void populate_start_on_read(struct bpull_disk *disk, uint64_t guest_off, uint64_t end);
+/* Runs that wait for tokens with their clusters locked go on at once: the guest waits for those. */
+void populate_hurry(struct bpull_disk *disk);
 /* Guest offset of a run in flight. */
 uint64_t populate_guest_off(const struct populate *run);
 

@@ -13,7 +13,7 @@
 
 /* ---- map ---- */
 
-static struct bpull_extent describe(const struct chain *chain, const struct extent *e)
+struct bpull_extent extent_export(const struct chain *chain, const struct extent *e)
 {
 	struct bpull_extent out = {
 		.start = e->guest_off,
@@ -33,7 +33,7 @@ static struct bpull_extent describe(const struct chain *chain, const struct exte
 	return out;
 }
 
-static bool merge(struct bpull_extent *last, const struct bpull_extent *next)
+bool extent_merge(struct bpull_extent *last, const struct bpull_extent *next)
 {
 	if (last->depth != next->depth || last->present != next->present ||
 	    last->zero != next->zero || last->data != next->data ||
@@ -93,9 +93,9 @@ int bpull_disk_map(struct bpull_disk *disk, uint64_t start, struct bpull_extent 
 					  (unsigned long long)start,
 					  rc == -EUCLEAN ? "a table entry points outside its file"
 							 : strerror(-rc));
-		next = describe(disk->chain, &e);
+		next = extent_export(disk->chain, &e);
 		start += e.len;
-		if (n && merge(&extents[n - 1], &next))
+		if (n && extent_merge(&extents[n - 1], &next))
 			continue;
 		if (n == max)
 			break;

@@ -19,8 +19,8 @@
 #include "engine/flatten.h"
 #include "io/base.h"
 
-/* Group commits: engine->commit_len copied, or this long ago. */
-#define COMMIT_NS UINT64_C(2000000000)
+/* Percent; one run of the usual 16. */
+#define DEFAULT_GUEST_SHARE 10
 /* Walks of the chain before a proof that fails is taken for damage. */
 #define MAX_ROUNDS 3
 
@@ -171,14 +171,21 @@ static void obey(struct bpull_disk *disk, uint64_t now_ns)
 	pthread_mutex_unlock(&c->mutex);
 }
 
-static bool batch_is_due(const struct bpull_disk *disk, uint64_t now_ns)
+/* Everything published before the step's first call is durable; else makes it so. A guest publishes on
+ * and on: what comes later is not waited for. */
+static bool committed(struct bpull_disk *disk)
 {
-	if (disk->published_len >= disk->engine->commit_len)
+	struct job *job = &disk->job;
+
+	if (!job->commit_target) {
+		if (commit_is_clean(disk))
+			return true;
+		job->commit_target = disk->n_commits_begun + 1;
+	}
+	if (disk->hard_commit >= job->commit_target)
 		return true;
-	if (disk->first_published_ns && now_ns >= disk->first_published_ns + COMMIT_NS)
-		return true;
-	return table_cache_dirty_len(disk->engine->cache, disk_overlay(disk)->file) &&
-	       table_cache_held_len(disk->engine->cache) >= disk->engine->held_len_limit / 2;
+	commit_begin(disk, COMMIT_HARD);
+	return false;
 }
 
 /* Locks keep QEMU and us apart, but not everybody takes them: a base that was written to while it
@@ -224,7 +231,8 @@ static bool reclaim_space(struct bpull_disk *disk)
 	struct err err = { 0 };
 	uint64_t n_left = 0;
 
-	if (!overlay->ops->reclaim || disk->poisoned)
+	/* With a guest, the disk's close does it. */
+	if (!overlay->ops->reclaim || disk->poisoned || disk->flags & BPULL_DISK_GUEST_IO)
 		return true;
 	disk->poisoned = overlay->ops->reclaim(overlay, &n_left, &err);
 	if (disk->poisoned)
@@ -240,8 +248,11 @@ static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
 	struct job *job = &disk->job;
 
 	populate_unthrottle(disk, now_ns);
+	if (!job->paused)
+		job->commit_target = 0;
 	if (cursor_is_done(disk)) {
 		job->step = JOB_COMMITTING;
+		job->commit_target = 0;
 		/* A walk over the tables as they are on disk that read all they leave to the chain
 		 * and found nothing but zeros: that is the proof. */
 		if (job->n_rounds > 1 && !job->round_copied && !job->round_skipped)
@@ -249,10 +260,10 @@ static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
 		return;
 	}
 	cursor_kick(disk);
-	if (batch_is_due(disk, now_ns))
+	if (commit_is_due(disk, now_ns))
 		commit_begin(disk, COMMIT_SOFT);
-	else if (job->paused && job->runs_first == job->throttled_first && !commit_is_clean(disk))
-		commit_begin(disk, COMMIT_HARD);
+	else if (job->paused && job->runs.first == job->throttled_first)
+		committed(disk);
 }
 
 static void run_committing(struct bpull_disk *disk)
@@ -260,11 +271,7 @@ static void run_committing(struct bpull_disk *disk)
 	struct layer *overlay = disk_overlay(disk);
 	struct err err = { 0 };
 
-	if (!commit_is_clean(disk)) {
-		commit_begin(disk, COMMIT_HARD);
-		return;
-	}
-	if (!reclaim_space(disk))
+	if (!committed(disk) || !reclaim_space(disk))
 		return;
 	if (overlay->no_tables) {
 		all_is_proven(disk);
@@ -294,15 +301,20 @@ static void run_proving(struct bpull_disk *disk)
 		all_is_proven(disk);
 		return;
 	}
-	if (job->n_rounds++ == MAX_ROUNDS) {
+	/* A guest's writes to what was left out make the difference, too: then nothing is wrong yet. */
+	if (!disk->guests.published)
+		job->n_mismatches++;
+	if (job->n_mismatches == MAX_ROUNDS) {
 		job_fail(disk, -EIO,
 			 "%s: the tables on disk do not hold what was copied; the backing link is "
 			 "kept",
 			 show(disk_overlay(disk)->file, &shown));
 		return;
 	}
+	job->n_rounds++;
 	job->left_out_bytes = 0;
 	job->round_copied = job->round_skipped = false;
+	disk->guests.published = false;
 	job->step = JOB_COPYING;
 	cursor_start(disk);
 }
@@ -317,11 +329,15 @@ static void run_detaching(struct bpull_disk *disk)
 		commit_begin(disk, COMMIT_DETACH);
 		return;
 	}
+	guest_begin_drop(disk);
+	if (!guest_may_drop(disk))
+		return;
 	if (flatten_is(disk) && flatten_finish(disk, &err)) {
 		job_fail(disk, err.code, "%s", err.message);
 		return;
 	}
 	disk_drop_layers(disk);
+	guest_end_drop(disk);
 	conclude(disk, BPULL_JOB_COMPLETED); /* I4 */
 }
 
@@ -340,19 +356,16 @@ static void give_back_space(struct bpull_disk *disk)
 static void run_unwinding(struct bpull_disk *disk)
 {
 	populate_cancel_throttled(disk);
-	if (disk->job.runs_first || disk->job.cursor.n_pending)
+	if (disk->job.runs.first || disk->job.cursor.n_pending)
 		return;
 	give_back_space(disk);
 	if (commit_is_stalled(disk))
 		commit_retry(disk);
 	if (commit_is_running(disk))
 		return;
-	if (!disk->poisoned && !commit_is_clean(disk)) {
-		commit_begin(disk, COMMIT_HARD);
-		/* No memory for it: then what is not committed goes with the disk. */
-		if (commit_is_running(disk))
-			return;
-	}
+	/* No memory for it: then what is not committed goes with the disk. */
+	if (!disk->poisoned && !committed(disk) && commit_is_running(disk))
+		return;
 	if (commit_is_clean(disk))
 		reclaim_space(disk);
 	conclude(disk, disk->job.error ? BPULL_JOB_FAILED : BPULL_JOB_CANCELED);
@@ -370,8 +383,10 @@ static bool must_unwind(const struct bpull_disk *disk)
 
 static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 {
-	if (must_unwind(disk))
+	if (must_unwind(disk)) {
 		disk->job.step = JOB_UNWINDING;
+		disk->job.commit_target = 0;
+	}
 	switch (disk->job.step) {
 	case JOB_IDLE: break;
 	case JOB_COPYING: run_copying(disk, now_ns); break;
@@ -410,8 +425,8 @@ uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns)
 	at_ns = populate_unthrottle(disk, now_ns);
 	if (engine_has_ready(disk->engine))
 		at_ns = now_ns;
-	if (disk->first_published_ns && !commit_is_running(disk))
-		at_ns = MIN(at_ns, disk->first_published_ns + COMMIT_NS);
+	if (!commit_is_running(disk))
+		at_ns = MIN(at_ns, commit_due_ns(disk));
 	return at_ns;
 }
 
@@ -426,6 +441,7 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	job->n.end = overlay->has_backing && overlay->pull_len ? overlay->pull_len : 1;
 	job->compress = o->compression != BPULL_COMPRESSION_NONE;
 	job->compression_level = o->compression_level;
+	job->guest_share = o->guest_share ? o->guest_share : DEFAULT_GUEST_SHARE;
 	limiter_set(&job->limiter, job->start_ns, o->bandwidth, o->burst);
 	pthread_mutex_lock(&c->mutex);
 	c->running = true;
@@ -437,6 +453,7 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 		conclude(disk, BPULL_JOB_COMPLETED);
 		return;
 	}
+	disk->guests.published = false;
 	job->step = JOB_COPYING;
 	job->n_rounds = 1;
 	job->paused = c->want_pause;

@@ -106,7 +106,7 @@ static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, s
 		return rc;
 	if (overlay->file->is_block)
 		rc = measure_device(disk, o->compression ? COMPRESSION_SPARE_LEN : 0, err);
-	if (!rc)
+	if (!rc && !disk->may_write) /* for a guest it was done when the disk was opened */
 		rc = overlay->ops->begin_writing(overlay, err);
 	if (!rc && o->compression != BPULL_COMPRESSION_NONE)
 		rc = overlay->ops->set_compression(overlay, (enum layer_compression)o->compression,

@@ -42,15 +42,32 @@ static uint64_t lock_len(const struct populate *p)
 	       p->lock.guest_off;
 }
 
-static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf)
+static struct run_list *runs_of(const struct populate *p)
+{
+	struct bpull_disk *disk = p->op.disk;
+
+	return p->on_read ? &disk->guests.runs_on_read : &disk->job.runs;
+}
+
+static unsigned *count_of(const struct populate *p)
+{
+	struct bpull_disk *disk = p->op.disk;
+
+	return p->on_read ? &disk->guests.n_runs_on_read : &disk->job.n_runs;
+}
+
+static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf, bool on_read)
 {
 	struct layer *overlay = disk_overlay(disk);
 	struct job *job = &disk->job;
 	struct populate *p = calloc(1, sizeof(*p));
+	struct run_list *runs;
 
 	if (!p)
 		return -ENOMEM;
 	p->is_zero = !buf;
+	p->on_read = on_read;
+	p->compress = !on_read && job->compress;
 	op_init(&p->op, &populate_kind, disk->engine, disk);
 	p->guest_off = guest_off;
 	p->cluster_len = overlay->cluster_len;
@@ -62,32 +79,52 @@ static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void
 				       .owner = &p->op };
 	p->lock.len = lock_len(p);
 	populate_begin_compress(p);
-	p->prev = job->runs_last;
-	if (job->runs_last)
-		job->runs_last->next = p;
-	else
-		job->runs_first = p;
-	job->runs_last = p;
-	job->mapping = p;
+	runs = runs_of(p);
+	p->prev = runs->last;
+	*(runs->last ? &runs->last->next : &runs->first) = p;
+	runs->last = p;
+	++*count_of(p);
+	if (!on_read)
+		job->mapping = p;
 	op_ready(&p->op);
 	return 0;
 }
 
 int populate_start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf)
 {
-	return start(disk, guest_off, len, buf);
+	return start(disk, guest_off, len, buf, false);
 }
 
 int populate_start_zero(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
 {
 	uint64_t max_len = PUBLISH_MAX_GRANULES * (uint64_t)disk_overlay(disk)->granule_len;
 
-	return start(disk, guest_off, MIN(len, max_len), NULL);
+	return start(disk, guest_off, MIN(len, max_len), NULL, false);
+}
+
+void populate_start_on_read(struct bpull_disk *disk, uint64_t guest_off, uint64_t end)
+{
+	const struct layer *overlay = disk_overlay(disk);
+	uint64_t len_max =
+		MAX(round_down(RUN_MAX_LEN, overlay->granule_len), (uint64_t)overlay->granule_len);
+
+	guest_off = round_down(guest_off, overlay->granule_len);
+	for (uint64_t len; guest_off < end; guest_off += len) {
+		void *buf = commit_is_overdue(disk) ? NULL : buf_get(disk->engine->bufs);
+
+		len = MIN(len_max, end - guest_off);
+		if (!buf)
+			return;
+		if (start(disk, guest_off, len, buf, true)) {
+			buf_put(disk->engine->bufs, buf);
+			return;
+		}
+	}
 }
 
 enum populate_phase populate_after_read(const struct populate *p)
 {
-	return p->op.disk->job.compress ? POPULATE_COMPRESS : POPULATE_WRITE;
+	return p->compress ? POPULATE_COMPRESS : POPULATE_WRITE;
 }
 
 void populate_free_requests(struct populate *p)
@@ -105,14 +142,17 @@ void populate_free_requests(struct populate *p)
 static void over(struct populate *p)
 {
 	struct bpull_disk *disk = p->op.disk;
-	struct job *job = &disk->job;
+	struct run_list *runs = runs_of(p);
 
-	if (job->mapping == p)
-		job->mapping = NULL;
+	if (disk->job.mapping == p)
+		disk->job.mapping = NULL;
 	if (p->locked)
 		range_lock_release(&disk->locks, &p->lock, granted);
-	*(p->prev ? &p->prev->next : &job->runs_first) = p->next;
-	*(p->next ? &p->next->prev : &job->runs_last) = p->prev;
+	*(p->prev ? &p->prev->next : &runs->first) = p->next;
+	*(p->next ? &p->next->prev : &runs->last) = p->prev;
+	--*count_of(p);
+	if (p->on_read)
+		engine_wake(disk->engine); /* layers may wait for it to be closed */
 	populate_free_requests(p);
 	populate_free_compress(p);
 	if (p->buf)
@@ -160,7 +200,7 @@ static void discard_data(const struct populate *p)
 
 		if (!map->is_zero)
 			file_discard(data, map->host_off,
-				     populate_write_len(p, map->host_off, map->len));
+				     disk_write_len(p->op.disk, map->host_off, map->len));
 	}
 }
 
@@ -179,13 +219,22 @@ static void populate_fail(struct op *op)
 	}
 	if (disk_has_data_file(op->disk) && !op->disk->poisoned)
 		discard_data(p);
-	op->disk->job.given_up_off = MIN(op->disk->job.given_up_off, p->guest_off);
-	if (op->error != -ECANCELED)
-		job_fail_op(op->disk, op);
+	/* One that follows a read is done without: the cursor comes by. */
+	if (!p->on_read) {
+		op->disk->job.given_up_off = MIN(op->disk->job.given_up_off, p->guest_off);
+		if (op->error != -ECANCELED)
+			job_fail_op(op->disk, op);
+	}
 	over(p);
 }
 
 /* ---- LOCK, MAP ---- */
+
+void populate_unlock(struct populate *p)
+{
+	range_lock_release(&p->op.disk->locks, &p->lock, granted);
+	p->locked = false;
+}
 
 static enum step lock(struct populate *p)
 {
@@ -200,10 +249,17 @@ static void mapped(struct populate *p)
 	struct bpull_disk *disk = p->op.disk;
 	struct job *job = &disk->job;
 
-	if (job->mapping != p)
+	if (job->mapping == p) {
+		job->mapping = NULL;
+		job->scan_off = MIN(p->guest_off + p->len, disk_overlay(disk)->pull_len);
+	} else if (p->on_read) {
+		/* only the lock */
+	} else if (!p->piece_off) {
+		/* Mapped again: what it does not reach any more is the cursor's to look at again. */
+		job->scan_off = MIN(job->scan_off, p->guest_off + p->len);
+	} else {
 		return;
-	job->mapping = NULL;
-	job->scan_off = MIN(p->guest_off + p->len, disk_overlay(disk)->pull_len);
+	}
 	range_lock_shrink(&disk->locks, &p->lock, lock_len(p), granted);
 }
 
@@ -241,7 +297,7 @@ static enum step map(struct populate *p)
 	/* Somebody was here before we had the lock. Not so for a later piece of a large cluster: there
 	 * only disks that end before it lack the cluster. */
 	if (!rc && action == PLAN_PRESENT && !p->piece_off) {
-		disk->job.round_skipped = true;
+		disk->job.round_skipped |= !p->on_read;
 		p->len = round_up(unallocated, p->unit);
 		mapped(p);
 		p->phase = POPULATE_OVER;
@@ -272,6 +328,15 @@ static void account(struct populate *p)
 	struct bpull_disk *disk = p->op.disk;
 	struct job *job = &disk->job;
 
+	for (size_t i = 0; i < p->n_maps; i++)
+		if (!p->maps[i].is_zero)
+			disk->published_len += p->maps[i].len;
+	if (p->n_maps)
+		commit_note_published(disk, 0);
+	if (p->on_read) {
+		disk->guests.published |= p->n_maps > 0;
+		return;
+	}
 	job->n.copied_bytes += p->copied_len;
 	if (p->is_zero && job->n_rounds == 1)
 		job->n.skipped_bytes += MIN(p->len, disk_overlay(disk)->pull_len - p->guest_off);
@@ -279,11 +344,6 @@ static void account(struct populate *p)
 		job->n.zero_bytes += p->zero_len;
 	job->round_copied |= p->n_maps > 0;
 	job->left_out_bytes += p->left_out_len;
-	for (size_t i = 0; i < p->n_maps; i++)
-		if (!p->maps[i].is_zero)
-			disk->published_len += p->maps[i].len;
-	if (p->n_maps && !disk->first_published_ns)
-		disk->first_published_ns = engine_now_ns();
 }
 
 static enum step publish(struct populate *p)
@@ -297,8 +357,7 @@ static enum step publish(struct populate *p)
 
 		if (map->is_zero)
 			continue;
-		data->len =
-			MAX(data->len, map->host_off + populate_write_len(p, map->host_off,
+		data->len = MAX(data->len, map->host_off + disk_write_len(p->op.disk, map->host_off,
 									  mapping_host_len(map)));
 		p->op.disk->data_undurable = disk_has_data_file(p->op.disk);
 	}

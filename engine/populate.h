@@ -43,7 +43,10 @@ struct populate {
 	struct range_lock lock;
 	bool locked;  /* held or queued */
 	bool is_zero; /* no copy: entries that read zeros */
-	uint8_t *buf; /* RUN_MAX_LEN bytes of the engine's pool; NULL where is_zero */
+	bool on_read; /* follows a guest's read: not the job's */
+	bool compress;
+	uint32_t paid_len; /* bytes charged to the limiters for what is mapped next */
+	uint8_t *buf;      /* RUN_MAX_LEN bytes of the engine's pool; NULL where is_zero */
 
 	struct io_req *reqs; /* reads, then writes */
 	unsigned n_reqs;
@@ -73,7 +76,7 @@ struct populate {
 	uint32_t encode_held; /* counted in engine->comp_len */
 
 	uint64_t copied_len, zero_len, left_out_len;
-	struct populate *prev, *next; /* the job's runs in flight */
+	struct populate *prev, *next; /* runs in flight: the job's, or those that follow reads */
 	struct populate *next_throttled;
 	struct plan plan; /* large, last */
 };
@@ -86,9 +89,8 @@ static inline bool populate_in_pieces(const struct populate *p)
 	return p->granule_len > p->unit;
 }
 
-/* How many of the len bytes at host_off are to be written. A data file need not be longer than the
- * guest's disk (a device can't be), but where it is, the rest of the last cluster is cleared. */
-uint64_t populate_write_len(const struct populate *p, uint64_t host_off, uint64_t len);
+/* Lets its clusters go; LOCK takes them again. */
+void populate_unlock(struct populate *p);
 /* Frees requests, compressed input and decodes; none is in flight. */
 void populate_free_requests(struct populate *p);
 

@@ -19,11 +19,33 @@ static uint64_t tokens_ready_ns(struct populate *p, uint64_t now_ns)
 	return MAX(own, shared);
 }
 
+static void charge(struct populate *p, uint64_t now_ns, uint64_t len)
+{
+	limiter_charge(&p->op.disk->job.limiter, now_ns, len);
+	limiter_charge(&p->op.engine->limiter, now_ns, len);
+}
+
+/* A run that has done nothing yet waits without its lock: a guest may write there meanwhile, and then
+ * it is mapped again. A later piece of a large cluster can't let go. */
+static bool may_unlock(const struct populate *p)
+{
+	return !p->piece_off;
+}
+
+/* Paid for: it goes on where it stopped. */
 static void take_tokens(struct populate *p, uint64_t now_ns)
 {
-	limiter_charge(&p->op.disk->job.limiter, now_ns, p->plan.data_len);
-	limiter_charge(&p->op.engine->limiter, now_ns, p->plan.data_len);
+	charge(p, now_ns, p->plan.data_len);
 	p->phase = POPULATE_READ;
+	if (p->locked)
+		return;
+	p->paid_len = p->plan.data_len;
+	p->phase = POPULATE_LOCK;
+}
+
+static bool guest_waits_for(const struct populate *p)
+{
+	return range_lock_is_wanted(&p->lock);
 }
 
 enum step populate_charge(struct populate *p)
@@ -31,11 +53,18 @@ enum step populate_charge(struct populate *p)
 	struct job *job = &p->op.disk->job;
 	uint64_t now_ns;
 
-	if (!p->plan.data_len || (!job->limiter.rate && !p->op.engine->limiter.rate)) {
+	if (p->on_read || !p->plan.data_len ||
+	    (!job->limiter.rate && !p->op.engine->limiter.rate)) {
 		p->phase = POPULATE_READ;
 		return STEP_NEXT;
 	}
 	now_ns = engine_now_ns();
+	if (p->paid_len || (!may_unlock(p) && guest_waits_for(p))) {
+		charge(p, now_ns, p->plan.data_len - MIN(p->paid_len, p->plan.data_len));
+		p->paid_len = 0;
+		p->phase = POPULATE_READ;
+		return STEP_NEXT;
+	}
 	if (!job->throttled_first && !job->paused && tokens_ready_ns(p, now_ns) <= now_ns) {
 		take_tokens(p, now_ns);
 		return STEP_NEXT;
@@ -46,6 +75,8 @@ enum step populate_charge(struct populate *p)
 	else
 		job->throttled_first = p;
 	job->throttled_last = p;
+	if (may_unlock(p))
+		populate_unlock(p);
 	return STEP_WAIT;
 }
 
@@ -74,6 +105,19 @@ uint64_t populate_unthrottle(struct bpull_disk *disk, uint64_t now_ns)
 		op_ready(&p->op);
 	}
 	return UINT64_MAX;
+}
+
+void populate_hurry(struct bpull_disk *disk)
+{
+	struct populate *first = disk->job.throttled_first;
+
+	/* Only a piece of a large cluster waits with its lock; no run starts while one waits, so it is
+	 * the first. */
+	if (!first || !first->locked || !guest_waits_for(first))
+		return;
+	pop_throttled(&disk->job);
+	take_tokens(first, engine_now_ns());
+	op_ready(&first->op);
 }
 
 void populate_cancel_throttled(struct bpull_disk *disk)

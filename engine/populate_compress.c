@@ -198,7 +198,7 @@ static void hold(struct populate *p, uint32_t len)
  * counted before it is taken, so that only a few runs of that kind are in flight. */
 void populate_begin_compress(struct populate *p)
 {
-	if (p->op.disk->job.compress && populate_in_pieces(p) && !p->is_zero)
+	if (p->compress && populate_in_pieces(p) && !p->is_zero)
 		hold(p,
 		     p->cluster_len * (p->op.disk->job.compression_level >= SLOW_LEVEL ? 16 : 2));
 }

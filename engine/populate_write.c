@@ -229,12 +229,12 @@ enum step populate_hold(struct populate *p, int rc)
 	return STEP_NEXT;
 }
 
-uint64_t populate_write_len(const struct populate *p, uint64_t host_off, uint64_t len)
+uint64_t disk_write_len(const struct bpull_disk *disk, uint64_t host_off, uint64_t len)
 {
-	const struct layer *overlay = disk_overlay(p->op.disk);
+	const struct layer *overlay = disk_overlay(disk);
 	uint64_t end = MAX(overlay->guest_len, overlay->data->len);
 
-	if (!disk_has_data_file(p->op.disk))
+	if (!disk_has_data_file(disk))
 		return len;
 	return host_off < end ? MIN(len, end - host_off) : 0;
 }
@@ -264,7 +264,7 @@ static enum step submit_writes(struct populate *p)
 		if (m->is_zero)
 			continue;
 		io_req_write(&p->reqs[n], file, p->buf + (m->guest_off - p->guest_off),
-			     populate_write_len(p, m->host_off, m->len), m->host_off);
+			     disk_write_len(p->op.disk, m->host_off, m->len), m->host_off);
 		p->reqs[n].uncached = true;
 		op_submit(&p->op, &p->reqs[n++]);
 	}
@@ -293,7 +293,7 @@ static enum step write_piece_of_all(struct populate *p, unsigned piece)
 	p->written_pieces |= UINT64_C(1) << piece;
 	for (size_t i = 0; i < p->n_maps; i++) {
 		uint64_t host_off = p->maps[i].host_off + (uint64_t)piece * p->unit;
-		uint64_t len = populate_write_len(p, host_off, p->unit);
+		uint64_t len = disk_write_len(p->op.disk, host_off, p->unit);
 
 		if (!len)
 			continue;
@@ -369,7 +369,7 @@ enum step populate_write(struct populate *p)
 		op_set_error(&p->op, p->op.disk->poisoned, NULL, p->guest_off, false);
 		return STEP_NEXT;
 	}
-	if (p->op.disk->job.compress)
+	if (p->compress)
 		return populate_write_compressed(p);
 	return populate_in_pieces(p) ? write_piece(p) : write_run(p);
 }

@@ -39,6 +39,14 @@ bool range_lock_take(struct range_locks *locks, struct range_lock *lock)
 	return lock->held;
 }
 
+bool range_lock_is_wanted(const struct range_lock *lock)
+{
+	for (const struct range_lock *l = lock->next; l; l = l->next)
+		if (overlap(l, lock))
+			return true;
+	return false;
+}
+
 static void grant(struct range_locks *locks, void (*granted)(void *owner))
 {
 	for (struct range_lock *l = locks->first; l; l = l->next)

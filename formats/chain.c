@@ -132,7 +132,8 @@ static int take_layer(struct chain_walk *walk, struct layer_want *want, struct e
 	if (no_locks)
 		tell_no_locks(walk, want->name);
 	rc = how->allow_unreadable ? 0 : layer_refuse(layer, &layer->unreadable, err);
-	if (!rc && want->write && !how->for_repair)
+	if (!rc && want->write && !how->for_repair &&
+	    !(how->allow_raw && layer->ops->format == IMAGE_RAW))
 		rc = layer_refuse(layer, &layer->unwritable, err);
 	return rc;
 }

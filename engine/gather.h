@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#ifndef BLOCKPULL_GATHER_H
+#define BLOCKPULL_GATHER_H
+
+#include "engine/iov.h"
+#include "engine/op.h"
+#include "formats/format.h"
+
+struct chain;
+struct gather_part;
+
+/* Reading a range of the guest's disk, from whatever layers hold it, into a vector of buffers: a
+ * part of an operation. */
+struct gather {
+	struct op *op;
+	const struct iovec *iov; /* the operation's, as long as this goes on */
+	unsigned n_iov;
+	uint64_t guest_off, len; /* what is to be read; bytes behind the disk's end are zeros */
+	uint64_t done;           /* of len, mapped or read */
+	struct gather_part *parts;
+	unsigned n_parts;
+	bool decoding;
+	/* Guest bytes that came from below the overlay; lo == hi: none. */
+	uint64_t below_lo, below_hi;
+};
+
+/* Begins; nothing happens before the first gather_step(). */
+void gather_begin(struct gather *g, struct op *op, const struct iovec *iov, unsigned n_iov,
+		  uint64_t guest_off, uint64_t len);
+/* STEP_WAIT: the operation is to call it again when it is run next. STEP_NEXT: all is there, or the
+ * operation is in error. */
+enum step gather_step(struct gather *g);
+/* Frees what it holds; no request of it is in flight. To be called after success and failure. */
+void gather_end(struct gather *g);
+
+#endif

@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The guest's requests, from submission to event:
+ *
+ *   read    BEGIN -> GATHER -> over [a copy run follows, copy-on-read]
+ *   write   BEGIN -> PREPARE -> LOCK -> MAP -> ... -> [SYNC] -> over
+ *   flush   BEGIN -> SYNC -> over
+ *
+ * Reads take no lock. What they may meet is kept for them: space that a write
+ * lets go is used again only when all requests submitted before have ended
+ * (I5), and layers that a finished pull drops are closed only then, while new
+ * requests wait in BEGIN. A lock for reads was rejected: a guest's reads would
+ * wait for copy runs.
+ *
+ * A submission can't fail and returns nothing, so memory for its result must
+ * be there: without any left, it waits for memory.
+ */
+#include "engine/guest.h"
+
+#include <errno.h>
+#include <time.h>
+
+#include "engine/commit.h"
+#include "engine/populate.h"
+#include "io/base.h"
+
+#define OUT_OF_MEMORY_NAP_NS 1000000
+
+/* ---- the list of requests in flight ---- */
+
+static void list_add(struct guest *g)
+{
+	struct guests *all = &g->op.disk->guests;
+
+	g->seq = all->next_seq++;
+	g->prev = all->last;
+	*(all->last ? &all->last->next : &all->first) = g;
+	all->last = g;
+	g->op.engine->n_guests++;
+}
+
+static void list_remove(struct guest *g)
+{
+	struct guests *all = &g->op.disk->guests;
+
+	*(g->prev ? &g->prev->next : &all->first) = g->next;
+	*(g->next ? &g->next->prev : &all->last) = g->prev;
+	g->prev = g->next = NULL;
+	g->op.engine->n_guests--;
+	g->op.engine->last_guest_ns = engine_now_ns();
+}
+
+static void queue_event(struct guest *g)
+{
+	struct bpull_engine *engine = g->op.engine;
+
+	if (engine->done_last)
+		engine->done_last->next = g;
+	else
+		engine->done_first = g;
+	engine->done_last = g;
+}
+
+int guest_take_events(struct bpull_engine *engine, struct bpull_event *out, int max)
+{
+	int n = 0;
+
+	while (n < max && engine->done_first) {
+		struct guest *g = engine->done_first;
+
+		engine->done_first = g->next;
+		out[n++] = (struct bpull_event){
+			.type = BPULL_EVENT_IO,
+			.disk = g->op.disk,
+			.user_data = g->user_data,
+			.error = g->op.error,
+			.message = "",
+			.count = g->n_extents,
+		};
+		free(g);
+	}
+	if (!engine->done_first)
+		engine->done_last = NULL;
+	return n;
+}
+
+void guest_forget_events(struct bpull_disk *disk)
+{
+	struct bpull_engine *engine = disk->engine;
+	struct guest **link = &engine->done_first, *g;
+
+	engine->done_last = NULL;
+	while ((g = *link)) {
+		if (g->op.disk == disk) {
+			*link = g->next;
+			free(g);
+			continue;
+		}
+		engine->done_last = g;
+		link = &g->next;
+	}
+}
+
+/* ---- the end of one ---- */
+
+static void over(struct guest *g)
+{
+	struct bpull_disk *disk = g->op.disk;
+
+	guest_unlock(g);
+	guest_free_reqs(g);
+	gather_end(&g->gather);
+	free(g->stretch.fill);
+	free(g->iov);
+	g->iov = NULL;
+	list_remove(g);
+	if (disk->guests.dropping || disk->guests.draining)
+		engine_wake(disk->engine); /* somebody may wait for the oldest to end */
+	queue_event(g);
+}
+
+/* What the guest has read below the overlay is copied into it, as far as buffers are free. The run
+ * reads it again: the guest may change its buffer at once, and what was just read is at hand. */
+static void copy_on_read(struct guest *g)
+{
+	struct bpull_disk *disk = g->op.disk;
+	uint64_t lo = g->gather.below_lo, hi = g->gather.below_hi;
+
+	if (lo != hi && atomic_load(&disk->guests.copy_on_read) && !disk->poisoned &&
+	    !disk->guests.dropping && disk_overlay(disk)->has_backing)
+		populate_start_on_read(disk, lo, hi);
+}
+
+static enum step guest_gather(struct guest *g)
+{
+	if (gather_step(&g->gather) == STEP_WAIT)
+		return STEP_WAIT;
+	if (g->op.error)
+		return STEP_NEXT;
+	copy_on_read(g);
+	return guest_go(g, GUEST_OVER);
+}
+
+enum step guest_error(struct guest *g, int error)
+{
+	op_set_error(&g->op, error, disk_overlay(g->op.disk)->file, g->at, g->kind == GUEST_READ);
+	return STEP_NEXT;
+}
+
+enum step guest_hold(struct guest *g, int rc)
+{
+	struct bpull_disk *disk = g->op.disk;
+
+	if (rc == TABLE_NEED)
+		return op_wait_table(&g->op, &g->need);
+	if (rc != -EAGAIN)
+		return guest_error(g, rc);
+	if (commit_is_stalled(disk))
+		return guest_error(g, -ENOSPC);
+	if (!commit_is_running(disk))
+		commit_begin(disk, COMMIT_SOFT);
+	if (!commit_is_running(disk))
+		return guest_error(g, disk->poisoned ? -EIO : -ENOMEM);
+	commit_wait(disk, &g->op);
+	return STEP_WAIT;
+}
+
+static void guest_fail(struct op *op)
+{
+	struct guest *g = guest_of(op);
+
+	guest_give_up(g);
+	guest_prepare_failed(g);
+	if (op->disk->poisoned && g->kind != GUEST_READ)
+		op->error = -EIO;
+	over(g);
+}
+
+/* ---- locks ---- */
+
+static void granted(void *owner)
+{
+	op_ready(owner);
+}
+
+void guest_lock(struct guest *g, uint64_t off, uint64_t len)
+{
+	uint32_t cluster_len = disk_overlay(g->op.disk)->cluster_len;
+	uint64_t end = round_up(off + len, cluster_len);
+
+	g->lock = (struct range_lock){ .guest_off = round_down(off, cluster_len), .owner = &g->op };
+	g->lock.len = end - g->lock.guest_off;
+	g->locked = true;
+	range_lock_take(&g->op.disk->locks, &g->lock);
+}
+
+void guest_unlock(struct guest *g)
+{
+	if (g->locked)
+		range_lock_release(&g->op.disk->locks, &g->lock, granted);
+	g->locked = false;
+}
+
+/* ---- block status ---- */
+
+static enum step describe(struct guest *g)
+{
+	struct bpull_disk *disk = g->op.disk;
+	uint64_t end = g->guest_off + g->len;
+
+	while (g->at < end) {
+		struct bpull_extent next;
+		struct extent e;
+		int rc = chain_map(disk->chain, 0, g->at, end - g->at, &e, &g->need);
+
+		if (rc)
+			return guest_hold(g, rc);
+		next = extent_export(disk->chain, &e);
+		if (!g->n_extents || !extent_merge(&g->extents[g->n_extents - 1], &next)) {
+			if (g->n_extents == g->max_extents)
+				break;
+			g->extents[g->n_extents++] = next;
+		}
+		g->at += e.len;
+	}
+	return guest_go(g, GUEST_OVER);
+}
+
+/* ---- phases ---- */
+
+static enum step begin(struct guest *g)
+{
+	struct bpull_disk *disk = g->op.disk;
+
+	if (disk->guests.dropping) {
+		op_wait_in(&disk->guests.gate, &g->op);
+		return STEP_WAIT;
+	}
+	if (g->kind == GUEST_READ)
+		gather_begin(&g->gather, &g->op, g->iov, g->n_iov, g->guest_off, g->len);
+	if (!g->len && g->kind != GUEST_FLUSH)
+		return guest_go(g, g->flags & BPULL_IO_FUA ? GUEST_SYNC : GUEST_OVER);
+	switch (g->kind) {
+	case GUEST_READ: return guest_go(g, GUEST_GATHER);
+	case GUEST_STATUS: return guest_go(g, GUEST_DESCRIBE);
+	case GUEST_FLUSH: return guest_go(g, GUEST_SYNC);
+	case GUEST_WRITE:
+	case GUEST_ZEROES:
+	case GUEST_DISCARD: return guest_go(g, GUEST_PREPARE);
+	}
+	abort();
+}
+
+static enum step guest_step(struct op *op)
+{
+	struct guest *g = guest_of(op);
+
+	switch (g->phase) {
+	case GUEST_BEGIN: return begin(g);
+	case GUEST_PREPARE: return guest_prepare(g);
+	case GUEST_LOCK: return guest_take_lock(g);
+	case GUEST_MAP: return guest_map(g);
+	case GUEST_UNSHARE: return guest_unshare(g);
+	case GUEST_PLACE: return guest_place(g);
+	case GUEST_FILL: return guest_fill(g);
+	case GUEST_STORE: return guest_store(g);
+	case GUEST_PUBLISH: return guest_publish(g);
+	case GUEST_GATHER: return guest_gather(g);
+	case GUEST_DESCRIBE: return describe(g);
+	case GUEST_SYNC: return guest_sync(g);
+	case GUEST_OVER: over(g); return STEP_WAIT;
+	}
+	abort();
+}
+
+const struct op_kind guest_op_kind = { "guest", guest_step, guest_fail };
+
+/* ---- the disk's side ---- */
+
+static uint64_t oldest_seq(const struct bpull_disk *disk)
+{
+	return disk->guests.first ? disk->guests.first->seq : disk->guests.next_seq;
+}
+
+bool guest_is_idle(const struct bpull_disk *disk)
+{
+	return !disk->guests.first && !disk->guests.n_runs_on_read;
+}
+
+void guest_begin_drop(struct bpull_disk *disk)
+{
+	if (disk->guests.dropping)
+		return;
+	disk->guests.dropping = true;
+	disk->guests.drop_seq = disk->guests.next_seq;
+}
+
+bool guest_may_drop(const struct bpull_disk *disk)
+{
+	return oldest_seq(disk) >= disk->guests.drop_seq && !disk->guests.n_runs_on_read;
+}
+
+void guest_end_drop(struct bpull_disk *disk)
+{
+	disk->guests.dropping = false;
+	op_wake_all(&disk->guests.gate, 0, NULL, 0, false);
+}
+
+void guest_begin_drain(struct bpull_disk *disk)
+{
+	disk->guests.draining = true;
+	disk->guests.drain_seq = disk->guests.next_seq;
+}
+
+void guest_run(struct bpull_disk *disk, uint64_t now_ns)
+{
+	struct layer *overlay = disk_overlay(disk);
+
+	if (disk->guests.draining && oldest_seq(disk) >= disk->guests.drain_seq) {
+		disk->guests.draining = false;
+		if (!disk->poisoned)
+			overlay->ops->drained(overlay);
+	}
+	if (disk->flags & BPULL_DISK_GUEST_IO && commit_is_due(disk, now_ns))
+		commit_begin(disk, COMMIT_SOFT);
+}
+
+uint64_t guest_deadline_ns(const struct bpull_disk *disk)
+{
+	if (!(disk->flags & BPULL_DISK_GUEST_IO) || commit_is_running(disk) || disk->poisoned)
+		return UINT64_MAX;
+	return commit_due_ns(disk);
+}
+
+/* ---- submission ---- */
+
+static struct guest *new_guest(struct bpull_disk *disk, enum guest_kind kind)
+{
+	struct guest *g;
+
+	while (!(g = calloc(1, sizeof(*g))))
+		nanosleep(&(struct timespec){ .tv_nsec = OUT_OF_MEMORY_NAP_NS }, NULL);
+	op_init(&g->op, &guest_op_kind, disk->engine, disk);
+	g->op.urgent = true;
+	g->kind = kind;
+	return g;
+}
+
+static bool changes(enum guest_kind kind)
+{
+	return kind == GUEST_WRITE || kind == GUEST_ZEROES || kind == GUEST_DISCARD;
+}
+
+static int refusal(const struct guest *g)
+{
+	const struct bpull_disk *disk = g->op.disk;
+	uint64_t guest_len = disk_overlay(disk)->guest_len;
+	uint32_t known = g->kind == GUEST_ZEROES  ? BPULL_IO_FUA | BPULL_IO_UNMAP
+			 : g->kind == GUEST_WRITE ? BPULL_IO_FUA
+						  : 0;
+
+	if (!(disk->flags & BPULL_DISK_GUEST_IO) || g->flags & ~known)
+		return -EINVAL;
+	if (g->guest_off > guest_len || g->len > guest_len - g->guest_off)
+		return -EINVAL;
+	if (changes(g->kind) && disk->flags & BPULL_DISK_READ_ONLY)
+		return -EROFS;
+	return changes(g->kind) && disk->poisoned ? -EIO : 0;
+}
+
+void guest_submit(struct guest *g)
+{
+	g->at = g->guest_off;
+	list_add(g);
+	op_set_error(&g->op, refusal(g), NULL, 0, false);
+	op_ready(&g->op);
+	engine_wake(g->op.engine);
+}
+
+/* iov is copied. */
+static struct guest *new_transfer(struct bpull_disk *disk, enum guest_kind kind,
+				  const struct iovec *iov, int n_iov, uint64_t guest_off)
+{
+	struct guest *g = new_guest(disk, kind);
+
+	g->guest_off = guest_off;
+	if (n_iov < 0 || n_iov > IOV_MAX_ENTRIES) {
+		op_set_error(&g->op, -EINVAL, NULL, 0, false);
+		return g;
+	}
+	g->len = iov_len(iov, n_iov);
+	g->n_iov = n_iov;
+	g->iov = malloc((n_iov + 1) * sizeof(*iov));
+	if (!g->iov)
+		op_set_error(&g->op, -ENOMEM, NULL, 0, false);
+	else if (n_iov)
+		memcpy(g->iov, iov, n_iov * sizeof(*iov));
+	return g;
+}
+
+struct guest *guest_new_read(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
+			     uint64_t guest_off)
+{
+	return new_transfer(disk, GUEST_READ, iov, n_iov, guest_off);
+}
+
+struct guest *guest_new_write(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
+			      uint64_t guest_off, uint32_t flags)
+{
+	struct guest *g = new_transfer(disk, GUEST_WRITE, iov, n_iov, guest_off);
+
+	g->flags = flags;
+	return g;
+}
+
+struct guest *guest_new_range(struct bpull_disk *disk, enum guest_kind kind, uint64_t guest_off,
+			      uint64_t len, uint32_t flags)
+{
+	struct guest *g = new_guest(disk, kind);
+
+	g->guest_off = guest_off;
+	g->len = len;
+	g->flags = flags;
+	return g;
+}
+
+struct guest *guest_new_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
+			       struct bpull_extent *extents, int max)
+{
+	struct guest *g = guest_new_range(disk, GUEST_STATUS, guest_off, len, 0);
+
+	g->extents = extents;
+	g->max_extents = max;
+	if (max <= 0 || !extents)
+		op_set_error(&g->op, -EINVAL, NULL, 0, false);
+	return g;
+}

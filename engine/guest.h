@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * One request of the guest's, shared by guest.c (its life), guest_write.c
+ * (where its bytes go), guest_new.c (bytes that need new space) and
+ * guest_sync.c (making them durable).
+ */
+#ifndef BLOCKPULL_GUEST_H
+#define BLOCKPULL_GUEST_H
+
+#include "engine/engine.h"
+#include "engine/gather.h"
+
+enum guest_kind {
+	GUEST_READ,
+	GUEST_WRITE,
+	GUEST_ZEROES,
+	GUEST_DISCARD,
+	GUEST_FLUSH,
+	GUEST_STATUS,
+};
+
+enum guest_phase {
+	GUEST_BEGIN,    /* not while layers of the chain are being closed */
+	GUEST_PREPARE,  /* the disk's first write: takes untrue words in the header back */
+	GUEST_LOCK,     /* the clusters, exclusively, FIFO */
+	GUEST_MAP,      /* what is there: written in place at once, or one stretch of new space */
+	GUEST_UNSHARE,  /* tables of the guest's own first */
+	GUEST_PLACE,    /* new space for a stretch of units */
+	GUEST_FILL,     /* what the request does not cover of them */
+	GUEST_STORE,    /* write a piece of the stretch */
+	GUEST_PUBLISH,  /* its new entries; then on to MAP */
+	GUEST_GATHER,   /* reads */
+	GUEST_DESCRIBE, /* block status */
+	GUEST_SYNC,     /* flush, and FUA */
+	GUEST_OVER,
+};
+
+/* A stretch of whole units that gets new entries. Guest bytes. */
+struct guest_new {
+	uint64_t off, end;
+	bool is_zero;                  /* entries that read zeros: nothing is written */
+	uint64_t host_off;             /* of `off` */
+	uint64_t space_off, space_len; /* host bytes reserved and not published; len 0: none */
+	uint64_t piece_off, piece_end; /* being written */
+	uint8_t *fill; /* head and tail of the piece, which the request does not cover */
+	uint32_t head_len, tail_len;
+	bool head_done, tail_done;
+};
+
+struct guest {
+	struct op op;
+	enum guest_kind kind;
+	enum guest_phase phase;
+	uint64_t guest_off, len; /* as asked */
+	uint64_t at;             /* guest byte up to which it is done */
+	uint32_t flags;          /* enum bpull_io_flags */
+	void *user_data;
+	struct iovec *iov;
+	unsigned n_iov;
+	struct bpull_extent *extents; /* STATUS: the caller's */
+	int max_extents, n_extents;
+
+	struct range_lock lock;
+	bool locked; /* held or queued */
+	struct table_need need;
+	struct io_req *reqs; /* of the phase: writes */
+	struct iovec *req_iovs;
+	unsigned n_reqs;
+	struct gather gather;
+	struct iovec fill_iov;
+	struct guest_new stretch;
+	uint64_t sync_target; /* the commit that covers it; 0: not known yet */
+
+	uint64_t seq; /* order of submission on its disk */
+	struct guest *prev,
+		*next; /* the disk's requests in flight; then the engine's list of events */
+};
+
+static inline struct guest *guest_of(struct op *op)
+{
+	return (struct guest *)op;
+}
+
+extern const struct op_kind guest_op_kind;
+
+/* guest.c */
+/* Changes the phase. */
+static inline enum step guest_go(struct guest *g, enum guest_phase phase)
+{
+	g->phase = phase;
+	return STEP_NEXT;
+}
+/* Puts the request in error. */
+enum step guest_error(struct guest *g, int error);
+/* A format's answer other than 0: waits for the table, or for the commit in flight; then the phase runs
+ * again. */
+enum step guest_hold(struct guest *g, int rc);
+void guest_lock(struct guest *g, uint64_t off, uint64_t len);
+void guest_unlock(struct guest *g);
+/* New requests; guest_submit() takes them over. The vector is copied, nothing else is. */
+struct guest *guest_new_read(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
+			     uint64_t guest_off);
+struct guest *guest_new_write(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
+			      uint64_t guest_off, uint32_t flags);
+struct guest *guest_new_range(struct bpull_disk *disk, enum guest_kind kind, uint64_t guest_off,
+			      uint64_t len, uint32_t flags);
+struct guest *guest_new_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
+			       struct bpull_extent *extents, int max);
+void guest_submit(struct guest *g);
+
+/* guest_write.c: the phases of those names. */
+enum step guest_prepare(struct guest *g);
+/* The request failed: in that phase it kept others waiting. */
+void guest_prepare_failed(struct guest *g);
+enum step guest_take_lock(struct guest *g);
+enum step guest_map(struct guest *g);
+enum step guest_unshare(struct guest *g);
+/* Slices of what the request writes to guest bytes [off, off + len), which it covers. Returns how many;
+ * room for guest_n_slices(). */
+unsigned guest_slices(const struct guest *g, uint64_t off, uint64_t len, struct iovec *out);
+unsigned guest_n_slices(const struct guest *g, uint64_t len);
+void guest_free_reqs(struct guest *g);
+
+/* guest_new.c */
+enum step guest_place(struct guest *g);
+enum step guest_fill(struct guest *g);
+enum step guest_store(struct guest *g);
+enum step guest_publish(struct guest *g);
+/* Gives up what was reserved and not published. */
+void guest_give_up(struct guest *g);
+
+/* guest_sync.c */
+enum step guest_sync(struct guest *g);
+
+#endif

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A stretch of a guest's write that gets new entries: whole units, of which the
+ * request covers a part and the rest is read through the chain.
+ *
+ *   PLACE -> [FILL -> STORE] a piece at a time -> PUBLISH -> back to MAP
+ *
+ * The data is written before the entry is visible, as a copy run's (I1); until
+ * then nobody can reach it, so a failure gives the space back. Head, request
+ * and tail go in one write, from three buffers: putting them together in one
+ * was rejected, as it copies what the guest has laid out already.
+ */
+#include <errno.h>
+
+#include "engine/commit.h"
+#include "engine/guest.h"
+#include "io/base.h"
+
+/* ---- PLACE ---- */
+
+static enum step no_space_yet(struct guest *g)
+{
+	commit_begin(g->op.disk, COMMIT_SOFT);
+	if (!commit_is_running(g->op.disk))
+		return guest_error(g, g->op.disk->poisoned ? -EIO : -ENOMEM);
+	commit_wait(g->op.disk, &g->op);
+	return STEP_WAIT;
+}
+
+/* Whole clusters around what is not in space that is there; the stretch ends where they do. */
+static int reserve(struct guest *g, struct destination *to)
+{
+	struct layer *overlay = disk_overlay(g->op.disk);
+	struct guest_new *s = &g->stretch;
+	uint64_t off = round_down(s->off, overlay->cluster_len);
+	uint64_t end = round_up(s->off + to->len, overlay->cluster_len);
+	uint64_t got;
+	int rc = overlay->ops->reserve(overlay, end - off, &to->host_off, &got);
+
+	if (rc)
+		return rc;
+	s->space_off = to->host_off;
+	s->space_len = got;
+	to->host_off += s->off - off;
+	to->len = MIN(to->len, off + got - s->off);
+	return 0;
+}
+
+enum step guest_place(struct guest *g)
+{
+	struct bpull_disk *disk = g->op.disk;
+	struct layer *overlay = disk_overlay(disk);
+	struct guest_new *s = &g->stretch;
+	struct destination to = { .len = s->end - s->off };
+	int rc;
+
+	/* Changed tables stay in memory until they are committed. */
+	if (commit_is_overdue(disk) && !commit_is_stalled(disk))
+		return no_space_yet(g);
+	rc = overlay->ops->link(overlay, s->off, s->end - s->off, &g->need);
+	if (rc)
+		return guest_hold(g, rc);
+	if (s->is_zero)
+		return guest_go(g, GUEST_PUBLISH);
+	if (overlay->ops->destination_write)
+		rc = overlay->ops->destination_write(overlay, s->off, to.len, &to, &g->need);
+	if (!rc && !to.has_space)
+		rc = reserve(g, &to);
+	if (rc)
+		return guest_hold(g, rc);
+	s->host_off = to.host_off;
+	s->end = s->off + to.len;
+	s->piece_off = s->piece_end = s->off;
+	return guest_go(g, GUEST_FILL);
+}
+
+void guest_give_up(struct guest *g)
+{
+	struct bpull_disk *disk = g->op.disk;
+	struct layer *overlay = disk_overlay(disk);
+	struct guest_new *s = &g->stretch;
+
+	if (!s->space_len)
+		return;
+	if (!disk->poisoned)
+		file_discard(overlay->file, s->space_off, s->space_len);
+	overlay->ops->release(overlay, s->space_off, s->space_len);
+	s->space_len = 0;
+}
+
+/* ---- FILL ---- */
+
+/* The next piece, and what of it is not the request's. 0 or -ENOMEM. */
+static int next_piece(struct guest *g)
+{
+	struct guest_new *s = &g->stretch;
+	uint64_t from, to, end = g->guest_off + g->len;
+
+	s->piece_off = s->piece_end;
+	s->piece_end = MIN(s->piece_off + RUN_MAX_LEN, s->end);
+	from = MIN(MAX(g->at, s->piece_off), s->piece_end);
+	to = MAX(MIN(end, s->piece_end), from);
+	s->head_len = from - s->piece_off;
+	s->tail_len = s->piece_end - to;
+	s->head_done = s->tail_done = false;
+	free(s->fill);
+	s->fill = NULL;
+	if (s->head_len + s->tail_len) {
+		s->fill = malloc(s->head_len + s->tail_len);
+		if (!s->fill)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static void gather_fill(struct guest *g, uint8_t *buf, uint64_t guest_off, uint32_t len)
+{
+	g->fill_iov = (struct iovec){ buf, len };
+	gather_begin(&g->gather, &g->op, &g->fill_iov, 1, guest_off, len);
+}
+
+enum step guest_fill(struct guest *g)
+{
+	struct guest_new *s = &g->stretch;
+
+	if (s->piece_off == s->piece_end || s->tail_done) {
+		int rc = next_piece(g);
+
+		if (rc)
+			return guest_error(g, rc);
+		gather_fill(g, s->fill, s->piece_off, s->head_len);
+	}
+	for (;;) {
+		if (gather_step(&g->gather) == STEP_WAIT)
+			return STEP_WAIT;
+		gather_end(&g->gather);
+		if (g->op.error)
+			return STEP_NEXT;
+		if (s->head_done)
+			break;
+		s->head_done = true;
+		gather_fill(g, s->tail_len ? s->fill + s->head_len : NULL,
+			    s->piece_end - s->tail_len, s->tail_len);
+	}
+	s->tail_done = true;
+	return guest_go(g, GUEST_STORE);
+}
+
+/* ---- STORE ---- */
+
+/* Head, request, tail: how many entries. */
+static unsigned piece_iov(const struct guest *g, struct iovec *out)
+{
+	const struct guest_new *s = &g->stretch;
+	uint64_t from = s->piece_off + s->head_len, to = s->piece_end - s->tail_len;
+	unsigned n = 0;
+
+	if (s->head_len)
+		out[n++] = (struct iovec){ s->fill, s->head_len };
+	n += guest_slices(g, from, to - from, out + n);
+	if (s->tail_len)
+		out[n++] = (struct iovec){ s->fill + s->head_len, s->tail_len };
+	return n;
+}
+
+enum step guest_store(struct guest *g)
+{
+	struct bpull_disk *disk = g->op.disk;
+	struct guest_new *s = &g->stretch;
+	uint64_t len = s->piece_end - s->piece_off;
+	uint64_t host_off = s->host_off + (s->piece_off - s->off);
+	uint64_t write_len = disk_write_len(disk, host_off, len);
+	struct iovec *whole;
+	unsigned n = guest_n_slices(g, len) + 2;
+
+	guest_free_reqs(g);
+	g->phase = s->piece_end < s->end ? GUEST_FILL : GUEST_PUBLISH;
+	if (!write_len)
+		return STEP_NEXT;
+	g->reqs = calloc(1, sizeof(*g->reqs));
+	g->req_iovs = whole = calloc(2 * n, sizeof(*whole));
+	if (!g->reqs || !whole)
+		return guest_error(g, -ENOMEM);
+	n = piece_iov(g, whole);
+	io_req_write(g->reqs, disk_overlay(disk)->data, NULL, write_len, host_off);
+	g->reqs->iov = whole + n;
+	g->reqs->n_iov = iov_slice(whole, n, 0, write_len, whole + n);
+	op_submit(&g->op, g->reqs);
+	return STEP_WAIT;
+}
+
+/* ---- PUBLISH ---- */
+
+enum step guest_publish(struct guest *g)
+{
+	struct bpull_disk *disk = g->op.disk;
+	struct layer *overlay = disk_overlay(disk);
+	struct guest_new *s = &g->stretch;
+	struct mapping map = {
+		.guest_off = s->off,
+		.len = s->end - s->off,
+		.host_off = s->host_off,
+		.is_zero = s->is_zero,
+		.keep_space = s->is_zero && g->kind == GUEST_ZEROES && !(g->flags & BPULL_IO_UNMAP),
+	};
+	int rc;
+
+	guest_free_reqs(g);
+	if (disk->poisoned) /* I7 */
+		return guest_error(g, -EIO);
+	if (!s->is_zero) {
+		struct file *data = overlay->data;
+
+		data->len =
+			MAX(data->len, s->host_off + disk_write_len(disk, s->host_off, map.len));
+		disk_wrote_data(disk); /* I1: a barrier must come before what points at it */
+	}
+	disk->undurable = true;
+	rc = overlay->ops->publish_write(overlay, &map, 1, &g->need);
+	if (rc)
+		return guest_hold(g, rc);
+	commit_note_published(disk, s->is_zero ? 0 : map.len);
+	disk->guests.published = true;
+	s->space_len = 0;
+	free(STEAL(s->fill));
+	g->at = MIN(s->end, g->guest_off + g->len);
+	return guest_go(g, GUEST_MAP);
+}

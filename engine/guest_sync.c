@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Making the guest's writes durable: a flush waits for a hard commit that
+ * began after it was submitted. All flushes that wait at one time share the
+ * next one. A barrier for each was rejected: a guest that flushes from many
+ * threads would queue them up behind each other.
+ */
+#include <errno.h>
+
+#include "engine/commit.h"
+#include "engine/guest.h"
+#include "io/base.h"
+
+/* A job that waits to drop the link does so by the same commit: flushes must not keep it out. */
+static enum commit_kind kind(const struct bpull_disk *disk)
+{
+	const struct job *job = &disk->job;
+
+	return job->step == JOB_DETACHING && !job->link_changed && !job->error ? COMMIT_DETACH
+									       : COMMIT_HARD;
+}
+
+enum step guest_sync(struct guest *g)
+{
+	struct bpull_disk *disk = g->op.disk;
+
+	if (disk->flags & BPULL_DISK_READ_ONLY)
+		return guest_go(g, GUEST_OVER);
+	if (disk->poisoned)
+		return guest_error(g, -EIO);
+	if (!g->sync_target) {
+		if (commit_is_clean(disk))
+			return guest_go(g, GUEST_OVER);
+		g->sync_target = disk->n_commits_begun + 1;
+	}
+	if (disk->hard_commit >= g->sync_target)
+		return guest_go(g, GUEST_OVER);
+	/* One that found no space stands still until a job has given some back, or until now. */
+	if (commit_is_stalled(disk) && disk->job.step == JOB_IDLE)
+		commit_retry(disk);
+	else if (commit_is_stalled(disk))
+		return guest_error(g, -ENOSPC);
+	if (!commit_is_running(disk))
+		commit_begin(disk, kind(disk));
+	if (!commit_is_running(disk))
+		return guest_error(g, disk->poisoned ? -EIO : -ENOMEM);
+	commit_wait(disk, &g->op);
+	return STEP_WAIT;
+}

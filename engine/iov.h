@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Pieces of a vector of buffers. Pure; lengths and offsets are bytes of the vector as a whole. */
+#ifndef BLOCKPULL_IOV_H
+#define BLOCKPULL_IOV_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+/* What the kernel takes in one request. */
+#define IOV_MAX_ENTRIES 1024
+
+/* The sum of all lengths; UINT64_MAX where it overflows. */
+uint64_t iov_len(const struct iovec *iov, unsigned n);
+/* Entries for [off, off + len) into out, which has room for n. Returns how many. */
+unsigned iov_slice(const struct iovec *iov, unsigned n, uint64_t off, uint64_t len,
+		   struct iovec *out);
+void iov_zero(const struct iovec *iov, unsigned n, uint64_t off, uint64_t len);
+/* Copies len bytes of buf to [off, off + len). */
+void iov_fill(const struct iovec *iov, unsigned n, uint64_t off, const void *buf, uint64_t len);
+
+#endif
