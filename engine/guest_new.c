@@ -57,7 +57,9 @@ enum step guest_place(struct guest *g)
 	/* Changed tables stay in memory until they are committed. */
 	if (commit_is_overdue(disk) && !commit_is_stalled(disk))
 		return no_space_yet(g);
-	rc = overlay->ops->link(overlay, s->off, s->end - s->off, &g->need);
+	/* With snapshots unshare() did it, for the guest alone. */
+	rc = overlay->has_copies ? 0
+				 : overlay->ops->link(overlay, s->off, s->end - s->off, &g->need);
 	if (rc)
 		return guest_hold(g, rc);
 	if (s->is_zero)

@@ -16,8 +16,10 @@ static enum commit_kind kind(const struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
 
-	return job->step == JOB_DETACHING && !job->link_changed && !job->error ? COMMIT_DETACH
-									       : COMMIT_HARD;
+	if (job->step == JOB_DETACHING && !job->link_changed && !job->error &&
+	    disk->guests.prepare != GUESTS_PREPARING)
+		return COMMIT_DETACH;
+	return COMMIT_HARD;
 }
 
 enum step guest_sync(struct guest *g)

@@ -105,6 +105,11 @@ enum step guest_prepare(struct guest *g)
 		return discard_raw(g);
 	if (all->prepare == GUESTS_PREPARED || !disk_overlay(disk)->ops->begin_guest_writes)
 		return guest_go(g, GUEST_LOCK);
+	/* A commit may be writing the header, with the words as they were. */
+	if (commit_is_running(disk)) {
+		commit_wait(disk, &g->op);
+		return STEP_WAIT;
+	}
 	if (all->prepare == GUESTS_PREPARING) {
 		op_wait_in(&all->prepare_waiters, &g->op);
 		return STEP_WAIT;

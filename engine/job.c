@@ -323,7 +323,7 @@ static void run_detaching(struct bpull_disk *disk)
 {
 	struct err err = { 0 };
 
-	if (commit_is_running(disk))
+	if (commit_is_running(disk) || disk->guests.prepare == GUESTS_PREPARING)
 		return;
 	if (!disk->job.link_changed) {
 		commit_begin(disk, COMMIT_DETACH);

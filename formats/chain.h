@@ -27,7 +27,7 @@ struct chain_open {
 	enum image_format format;         /* IMAGE_UNKNOWN: probe */
 	enum image_format backing_format; /* where an image records none; IMAGE_UNKNOWN: refuse */
 	bool write;                       /* the overlay is to be changed */
-	bool allow_raw;        /* with write: a raw image, too */
+	bool allow_raw;                   /* with write: a raw image, too */
 	bool for_repair;       /* with write: what must not be written to may be opened */
 	bool no_backing;       /* only the image itself */
 	bool allow_unreadable; /* for info: open what can't be read, too */

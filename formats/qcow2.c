@@ -280,6 +280,7 @@ static void qcow2_close(struct layer *layer)
 	free(q->data_file_name);
 	free(q->new_link);
 	free(q->reftable);
+	qcow2_freed_free(q);
 	qcow2_views_free(q);
 	free(q);
 }
@@ -326,6 +327,14 @@ static const struct layer_ops qcow2_ops = {
 	.reserve_bytes = qcow2_reserve_bytes,
 	.link = qcow2_link,
 	.publish = qcow2_publish,
+	.begin_guest_writes = qcow2_begin_guest_writes,
+	.map_write = qcow2_map_write,
+	.unshare = qcow2_unshare,
+	.destination_write = qcow2_destination_write,
+	.publish_write = qcow2_publish_write,
+	.tables_durable = qcow2_tables_durable,
+	.has_freed = qcow2_has_freed,
+	.drained = qcow2_drained,
 	.stage = qcow2_stage,
 	.reftable_durable = qcow2_reftable_durable,
 	.reread = qcow2_views_reread,

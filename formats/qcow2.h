@@ -4,7 +4,8 @@
  * qcow2.c (open, validate, detach), qcow2_ext.c (header extensions),
  * qcow2_map.c (lookup, and publish for one plain table), qcow2_views.c and
  * qcow2_fill.c (publish for snapshots and subclusters), qcow2_link.c (the
- * backing link), qcow2_alloc.c (space and refcounts), qcow2_compressed.c
+ * backing link), qcow2_write.c, qcow2_unshare.c and qcow2_freed.c (the guest's
+ * writes), qcow2_alloc.c (space and refcounts), qcow2_compressed.c
  * (decode), qcow2_encode.c, qcow2_comp_alloc.c (where compressed clusters go),
  * qcow2_check*.c, qcow2_repair*.c and qcow2_rebuild.c, qcow2_create.c.
  */
@@ -14,6 +15,7 @@
 #include "formats/format.h"
 #include "formats/gaps.h"
 #include "formats/qcow2_disk.h"
+#include "formats/qcow2_freed.h"
 
 enum qcow2_compression {
 	QCOW2_COMPRESSION_ZLIB = 0,
@@ -68,6 +70,7 @@ struct qcow2 {
 	bool old_reftable_staged;
 	struct gaps unfreed; /* replaced ones, durably, whose clusters are still counted */
 	struct gaps gaps;    /* reserved space that came back */
+	struct qcow2_freed_lists freed;
 
 	/* qcow2_comp_alloc.c: space taken for compressed clusters, from where it is free. */
 	struct qcow2_comp_tail {
@@ -122,6 +125,9 @@ struct qcow2_entry {
 /* Decodes the entry at `bytes`; sub: which subcluster, 0 for plain entries. 0 or -EUCLEAN. */
 int qcow2_entry_read(const struct qcow2 *q, const uint8_t *bytes, unsigned sub,
 		     struct qcow2_entry *e);
+/* Host offset of the guest's L2 table for guest_off; 0: there is none. 0, TABLE_NEED or -errno. */
+int qcow2_l2_table_off(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off,
+		       struct table_need *need);
 /* The slice of the active L1 table that has entry l1_idx, and the entry's byte in it. */
 int qcow2_l1_slice(struct qcow2 *q, uint64_t l1_idx, struct table **out, uint32_t *byte,
 		   struct table_need *need);
@@ -208,6 +214,31 @@ int qcow2_copy_weight(struct qcow2 *q, uint64_t guest_off, unsigned copy, uint64
 int qcow2_views_link(struct qcow2 *q, uint64_t guest_off, uint64_t len, struct table_need *need);
 int qcow2_views_publish(struct qcow2 *q, const struct mapping *maps, size_t n_maps,
 			struct table_need *need);
+
+/* What is known of the tables at one place is out of date. */
+void qcow2_views_forget(struct qcow2 *q);
+
+/* qcow2_write.c, qcow2_unshare.c */
+int qcow2_begin_guest_writes(struct layer *layer, struct err *err);
+int qcow2_map_write(struct layer *layer, uint64_t guest_off, uint64_t len, struct write_extent *out,
+		    struct table_need *need);
+int qcow2_unshare(struct layer *layer, uint64_t guest_off, struct table_need *need);
+int qcow2_destination_write(struct layer *layer, uint64_t guest_off, uint64_t len,
+			    struct destination *out, struct table_need *need);
+int qcow2_publish_write(struct layer *layer, const struct mapping *maps, size_t n_maps,
+			struct table_need *need);
+
+/* qcow2_freed.c */
+/* Room for n more items: qcow2_freed_add() can't fail then. 0 or -ENOMEM. */
+int qcow2_freed_room(struct qcow2 *q, size_t n);
+/* An entry in memory does not refer to host clusters [first_idx, first_idx + n) any more. */
+void qcow2_freed_add(struct qcow2 *q, uint64_t first_idx, uint64_t n, bool reuse);
+/* A commit begins. 0 or -ENOMEM, changing nothing. */
+int qcow2_freed_stage(struct qcow2 *q);
+void qcow2_freed_free(struct qcow2 *q);
+bool qcow2_has_freed(const struct layer *layer);
+int qcow2_tables_durable(struct layer *layer, bool with_last, struct table_need *need);
+void qcow2_drained(struct layer *layer);
 
 /* qcow2_link.c */
 int qcow2_plan_link(struct layer *layer, const char *name, enum image_format format,

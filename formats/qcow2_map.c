@@ -38,8 +38,8 @@ int qcow2_l1_slice(struct qcow2 *q, uint64_t l1_idx, struct table **out, uint32_
 }
 
 /* Host offset of the L2 table for guest_off; 0: there is none. */
-static int l2_table_off(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off,
-			struct table_need *need)
+int qcow2_l2_table_off(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off,
+		       struct table_need *need)
 {
 	uint64_t end;
 	struct table *l1;
@@ -176,7 +176,7 @@ int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct exte
 	int rc;
 
 	*out = (struct extent){ .guest_off = guest_off };
-	rc = l2_table_off(q, guest_off, &l2_off, need);
+	rc = qcow2_l2_table_off(q, guest_off, &l2_off, need);
 	if (rc)
 		return rc;
 	if (!l2_off)
@@ -227,7 +227,7 @@ static int publish_prepare(struct qcow2 *q, const struct mapping *map, struct ta
 
 	for (uint64_t at = map->guest_off, part; at < end; at += part) {
 		part = slice_part(q, at, end);
-		rc = l2_table_off(q, at, &l2_off, need);
+		rc = qcow2_l2_table_off(q, at, &l2_off, need);
 		if (rc)
 			return rc;
 		if (!l2_off)
@@ -279,7 +279,7 @@ static int link_l2(struct qcow2 *q, uint64_t guest_off, struct table_need *need)
 	uint64_t l2_off, got, zero_from = q->layer.zero_from;
 	struct table *l1;
 	uint32_t byte;
-	int rc = l2_table_off(q, guest_off, &l2_off, need);
+	int rc = qcow2_l2_table_off(q, guest_off, &l2_off, need);
 
 	if (rc || l2_off)
 		return rc;
@@ -318,7 +318,7 @@ static void set_entries(struct qcow2 *q, const struct mapping *map)
 
 		part = slice_part(q, at, end);
 		n = part >> q->cluster_bits;
-		rc = l2_table_off(q, at, &l2_off, &need);
+		rc = qcow2_l2_table_off(q, at, &l2_off, &need);
 		assert(!rc && l2_off);
 		rc = qcow2_l2_slice(q, l2_off, at, &l2, &byte, &need);
 		assert(!rc);
@@ -389,7 +389,7 @@ int qcow2_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t
 
 	/* With snapshots there may be a table for each disk: qcow2_measure() counts them all. */
 	if (!q->n_snapshots)
-		rc = l2_table_off(q, guest_off, &l2_off, need);
+		rc = qcow2_l2_table_off(q, guest_off, &l2_off, need);
 	if (rc)
 		return rc;
 	*has = l2_off;

@@ -188,7 +188,8 @@ int qcow2_stage(struct layer *layer, struct staged *staged)
 			return rc;
 	}
 	q->reftable_lo = q->reftable_hi = 0;
-	return qcow2_views_stage(q, staged);
+	rc = qcow2_views_stage(q, staged);
+	return rc ? rc : qcow2_freed_stage(q);
 }
 
 /* Now, or behind a later commit: what keeps it from being done now will be published. */

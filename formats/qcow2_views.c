@@ -250,6 +250,12 @@ void qcow2_views_free(struct qcow2 *q)
 	q->views = NULL;
 }
 
+void qcow2_views_forget(struct qcow2 *q)
+{
+	if (q->views)
+		q->views->at_l1_idx = UINT64_MAX;
+}
+
 int qcow2_views_reread(struct layer *layer, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(layer);
@@ -260,8 +266,10 @@ int qcow2_views_reread(struct layer *layer, struct err *err)
 	if (!v)
 		return 0;
 	v->at_l1_idx = UINT64_MAX;
+	/* What changed since the last commit (copies that follow a guest's reads) is not on disk. */
 	for (uint32_t i = 0; !rc && i < v->n_snapshots; i++)
-		rc = read_l1(q, &v->snapshots[i]);
+		if (v->snapshots[i].dirty_lo == v->snapshots[i].dirty_hi)
+			rc = read_l1(q, &v->snapshots[i]);
 	return rc ? err_errno(err, rc, "%s: cannot read the L1 tables of its snapshots again",
 			      err_escape(layer->file->name, strlen(layer->file->name), name,
 					 sizeof(name)))

@@ -56,8 +56,18 @@ int qed_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent
 int qed_link(struct layer *layer, uint64_t guest_off, uint64_t len, struct table_need *need);
 int qed_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		struct table_need *need);
+/* As qed_publish(), also where the entries are not greater than `over`: QED_ENTRY_UNALLOCATED, or
+ * QED_ENTRY_ZERO. */
+int qed_publish_over(struct layer *layer, const struct mapping *maps, size_t n_maps, uint64_t over,
+		     struct table_need *need);
 int qed_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
 		  struct table_need *need);
+
+/* qed_write.c */
+int qed_map_write(struct layer *layer, uint64_t guest_off, uint64_t len, struct write_extent *out,
+		  struct table_need *need);
+int qed_publish_write(struct layer *layer, const struct mapping *maps, size_t n_maps,
+		      struct table_need *need);
 
 /* qed_alloc.c */
 /* Pure, but for a device, where the tables say how far it is used. */

@@ -179,9 +179,10 @@ static uint64_t slice_part(const struct qed *q, uint64_t guest_off, uint64_t end
 	return MIN(end - guest_off, span - (guest_off & (span - 1)));
 }
 
-/* Every slice a mapping changes is in memory and its entries are empty. A slice of a table that
- * does not exist yet comes with it. */
-static int publish_prepare(struct qed *q, const struct mapping *map, struct table_need *need)
+/* Every slice a mapping changes is in memory and its entries are empty, or no more than `over`. A slice
+ * of a table that does not exist yet comes with it. */
+static int publish_prepare(struct qed *q, const struct mapping *map, uint64_t over,
+			   struct table_need *need)
 {
 	uint64_t end = map->guest_off + map->len, l2_off;
 	struct table *l2;
@@ -199,7 +200,7 @@ static int publish_prepare(struct qed *q, const struct mapping *map, struct tabl
 		if (rc)
 			return rc;
 		for (uint64_t i = 0; i < part >> q->cluster_bits; i++)
-			if (le64(l2->bytes + byte + i * QED_ENTRY_LEN))
+			if (le64(l2->bytes + byte + i * QED_ENTRY_LEN) > over)
 				return -EEXIST;
 	}
 	return 0;
@@ -291,13 +292,13 @@ static void set_entries(struct qed *q, const struct mapping *map)
 	}
 }
 
-static int prepare_all(struct qed *q, const struct mapping *maps, size_t n_maps,
+static int prepare_all(struct qed *q, const struct mapping *maps, size_t n_maps, uint64_t over,
 		       struct table_need *need)
 {
 	int rc = 0;
 
 	for (size_t i = 0; !rc && i < n_maps; i++)
-		rc = publish_prepare(q, &maps[i], need);
+		rc = publish_prepare(q, &maps[i], over, need);
 	return rc;
 }
 
@@ -315,8 +316,14 @@ int qed_link(struct layer *layer, uint64_t guest_off, uint64_t len, struct table
 int qed_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		struct table_need *need)
 {
+	return qed_publish_over(layer, maps, n_maps, QED_ENTRY_UNALLOCATED, need);
+}
+
+int qed_publish_over(struct layer *layer, const struct mapping *maps, size_t n_maps, uint64_t over,
+		     struct table_need *need)
+{
 	struct qed *q = qed_of(layer);
-	int rc = prepare_all(q, maps, n_maps, need);
+	int rc = prepare_all(q, maps, n_maps, over, need);
 
 	for (size_t i = 0; !rc && i < n_maps; i++) {
 		assert(is_aligned(maps[i].guest_off | maps[i].len, layer->cluster_len));
@@ -325,7 +332,7 @@ int qed_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
 	}
 	/* The slices of new tables, and what linking them may have pushed out of the cache. */
 	if (!rc)
-		rc = prepare_all(q, maps, n_maps, need);
+		rc = prepare_all(q, maps, n_maps, over, need);
 	for (size_t i = 0; !rc && i < n_maps; i++)
 		set_entries(q, &maps[i]);
 	return rc;

@@ -46,6 +46,18 @@ static int raw_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct
 	return 0;
 }
 
+/* All of it is there to be written. */
+static int raw_map_write(struct layer *layer, uint64_t guest_off, uint64_t len,
+			 struct write_extent *out, struct table_need *need)
+{
+	(void)layer;
+	(void)need;
+	*out = (struct write_extent){
+		.kind = WRITE_IN_PLACE, .guest_off = guest_off, .len = len, .host_off = guest_off
+	};
+	return 0;
+}
+
 static void raw_close(struct layer *layer)
 {
 	free(layer);
@@ -55,6 +67,7 @@ static const struct layer_ops raw_ops = {
 	.format = IMAGE_RAW,
 	.name = "raw",
 	.map = raw_map,
+	.map_write = raw_map_write,
 	.close = raw_close,
 };
 

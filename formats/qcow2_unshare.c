@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * qcow2: an L2 table of the guest's own, where it has none or shares it with a
+ * snapshot. The copy is a new table that nothing on disk reaches before the
+ * commit that writes it whole; then the L1 entry leads to it, and only when
+ * that is durable the old one counts a reference less (I2, I5).
+ *
+ * Data clusters keep their counts: they count L1 entries that lead to them, and
+ * those are as many as before. Changing the shared table in place, for all of
+ * its disks, was rejected: a snapshot is what must not change.
+ */
+#include <assert.h>
+#include <errno.h>
+
+#include "formats/qcow2.h"
+
+/* Every slice of the table is in memory. */
+static int load_table(struct qcow2 *q, uint64_t l2_off, struct table_need *need)
+{
+	int rc = 0;
+
+	for (uint32_t off = 0; !rc && off < q->layer.cluster_len; off += q->l2_slice_len) {
+		struct table *slice;
+
+		rc = table_get(q->layer.cache, q->layer.file, l2_off + off, q->l2_slice_len, &slice,
+			       need);
+	}
+	return rc;
+}
+
+/* Space for a table, with its refcount block at hand. */
+static int reserve_table(struct qcow2 *q, uint64_t *l2_off, struct table_need *need)
+{
+	uint64_t got, zero_from = q->layer.zero_from;
+	int rc = qcow2_reserve(&q->layer, q->layer.cluster_len, l2_off, &got);
+
+	if (rc)
+		return rc;
+	rc = qcow2_ref_need(q, *l2_off, got, need);
+	if (rc) {
+		qcow2_release(&q->layer, *l2_off, got);
+		q->layer.zero_from = zero_from; /* nothing was written there */
+	}
+	return rc;
+}
+
+static int copy_table(struct qcow2 *q, uint64_t from_off, uint64_t to_off)
+{
+	for (uint32_t off = 0; off < q->layer.cluster_len; off += q->l2_slice_len) {
+		struct table *to = table_new(q->layer.cache, q->layer.file, to_off + off,
+					     q->l2_slice_len, STAGE_TABLE);
+		struct table *from = table_find(q->layer.cache, q->layer.file, from_off + off);
+
+		if (!to || !from) /* making room for the one drove the other out */
+			return -ENOMEM;
+		memcpy(to->bytes, from->bytes, q->l2_slice_len);
+		table_mark_dirty(q->layer.cache, to, 0, q->l2_slice_len, STAGE_TABLE);
+	}
+	return 0;
+}
+
+int qcow2_unshare(struct layer *layer, uint64_t guest_off, struct table_need *need)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	uint64_t l1_idx = guest_off / qcow2_l2_span(q), old_off, new_off, entry;
+	struct table *l1;
+	uint32_t byte;
+	int rc = qcow2_l1_slice(q, l1_idx, &l1, &byte, need);
+
+	if (rc)
+		return rc;
+	entry = be64(l1->bytes + byte);
+	old_off = entry & QCOW2_OFF_MASK;
+	if (entry & QCOW2_COPIED && old_off)
+		return 0;
+	rc = qcow2_freed_room(q, 1);
+	if (!rc && old_off)
+		rc = load_table(q, old_off, need);
+	if (!rc)
+		rc = reserve_table(q, &new_off, need);
+	/* From here on the space stays ours: slices of it may be in the cache. */
+	if (!rc)
+		rc = old_off ? copy_table(q, old_off, new_off)
+			     : qcow2_new_l2_slices(q, new_off, guest_off);
+	if (!rc)
+		rc = qcow2_l1_slice(q, l1_idx, &l1, &byte, need);
+	if (!rc)
+		rc = qcow2_ref_need(q, new_off, layer->cluster_len, need);
+	if (rc)
+		return rc;
+	qcow2_ref_take(q, new_off, layer->cluster_len);
+	put_be64(l1->bytes + byte, new_off | QCOW2_COPIED);
+	table_mark_dirty(layer->cache, l1, byte, 8, STAGE_ROOT);
+	if (old_off)
+		qcow2_freed_add(q, old_off >> q->cluster_bits, 1, false);
+	qcow2_views_forget(q);
+	return 0;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * QED: the guest's writes. A cluster that has space is the guest's alone and is
+ * written in place; one without, or marked zero, gets space and an entry. The
+ * format can't free: what would read zeros and has space is written with zeros
+ * by the engine, since there is nothing here that takes space back.
+ */
+#include <assert.h>
+#include <errno.h>
+
+#include "formats/qed.h"
+
+int qed_map_write(struct layer *layer, uint64_t guest_off, uint64_t len, struct write_extent *out,
+		  struct table_need *need)
+{
+	struct extent e;
+	int rc = qed_map(layer, guest_off, len, &e, need);
+
+	if (rc)
+		return rc;
+	*out = (struct write_extent){
+		.kind = e.kind == EXTENT_DATA ? WRITE_IN_PLACE : WRITE_NEW,
+		.guest_off = guest_off,
+		.len = e.len,
+		.host_off = e.host_off,
+		.unit_len = layer->cluster_len,
+		.reads_zero = e.kind == EXTENT_ZERO,
+		.is_unallocated = e.kind == EXTENT_UNALLOCATED,
+	};
+	return 0;
+}
+
+/* The entries are there to be replaced: none of them has space. */
+int qed_publish_write(struct layer *layer, const struct mapping *maps, size_t n_maps,
+		      struct table_need *need)
+{
+	return qed_publish_over(layer, maps, n_maps, QED_ENTRY_ZERO, need);
+}
