@@ -10,6 +10,7 @@
 #include <inttypes.h>
 
 #include "formats/format.h"
+#include "io/base.h"
 #include "tests/mem_file.h"
 #include "tests/write_rig.h"
 
