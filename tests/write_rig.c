@@ -209,6 +209,21 @@ int write_rig_check(struct file *file, uint64_t *n_leaks, char *why, size_t cap)
 	return rc;
 }
 
+int write_rig_reopens(struct file *file)
+{
+	struct table_cache *cache = table_cache_new(RIG_SNAPSHOT_CACHE_LEN);
+	struct layer *layer;
+	int rc = open_layer(file, NULL, cache, &layer);
+
+	if (!rc) {
+		rc = layer->ops->begin_writing(layer, NULL);
+		table_cache_forget(cache, file);
+		layer_close(layer);
+	}
+	table_cache_free(cache);
+	return rc;
+}
+
 /* ---- life ---- */
 
 void write_rig_open(struct write_rig *rig, struct file *file, struct file *data,

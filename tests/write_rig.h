@@ -72,6 +72,9 @@ int write_rig_read_fresh(struct file *file, struct file *data, unsigned snapshot
  * into why. */
 int write_rig_check(struct file *file, uint64_t *n_leaks, char *why, size_t cap);
 
+/* May it be written to again? As begin_writing(), on the file itself. */
+int write_rig_reopens(struct file *file);
+
 /* Seeded numbers. */
 void write_rig_seed(uint64_t seed);
 uint64_t write_rig_roll(uint64_t below);
