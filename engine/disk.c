@@ -138,9 +138,8 @@ static void settle(struct bpull_disk *disk)
 			commit_begin(disk, COMMIT_HARD);
 		if (!commit_is_running(disk))
 			return;
-		engine_run(disk->engine);
-		if (commit_is_running(disk))
-			engine_wait_io(disk->engine, 1000);
+		engine_wake(disk->engine);
+		engine_wait_round(disk->engine, UINT64_MAX);
 	}
 	if (!disk->poisoned && disk->may_write && overlay->ops->reclaim)
 		overlay->ops->reclaim(overlay, &n_left, &err);
@@ -148,17 +147,16 @@ static void settle(struct bpull_disk *disk)
 
 static void stop_guests(struct bpull_disk *disk)
 {
-	while (!guest_is_idle(disk)) {
-		engine_run(disk->engine);
-		if (!guest_is_idle(disk))
-			engine_wait_io(disk->engine, 1000);
-	}
+	engine_wake(disk->engine); /* requests may not have begun yet */
+	while (!guest_is_idle(disk))
+		engine_wait_round(disk->engine, UINT64_MAX);
 }
 
 int bpull_disk_open(struct bpull_engine *engine, const char *path,
 		    const struct bpull_disk_options *options, struct bpull_disk **out,
 		    struct bpull_error *error)
 {
+	ENGINE_SCOPE(engine);
 	struct bpull_disk_options o;
 	struct bpull_disk *disk;
 	struct err err = { 0 };
@@ -225,9 +223,7 @@ static void stop_job(struct bpull_disk *disk)
 {
 	while (disk->job.step != JOB_IDLE) {
 		bpull_job_abort(disk);
-		engine_run(disk->engine);
-		if (disk->job.step != JOB_IDLE)
-			engine_wait_io(disk->engine, 1000);
+		engine_wait_round(disk->engine, UINT64_MAX);
 	}
 }
 
@@ -239,6 +235,7 @@ void bpull_disk_close(struct bpull_disk *disk)
 	if (!disk)
 		return;
 	engine = disk->engine;
+	engine_enter(engine);
 	stop_job(disk);
 	stop_guests(disk);
 	if (disk->flags & BPULL_DISK_GUEST_IO)
@@ -254,6 +251,7 @@ void bpull_disk_close(struct bpull_disk *disk)
 	free(disk->warning);
 	free(disk->base_name);
 	free(disk);
+	engine_leave(engine);
 }
 
 uint64_t bpull_disk_size(const struct bpull_disk *disk)
@@ -263,12 +261,14 @@ uint64_t bpull_disk_size(const struct bpull_disk *disk)
 
 unsigned bpull_disk_depth(const struct bpull_disk *disk)
 {
+	ENGINE_SCOPE(disk->engine);
 	return disk->chain->n_layers - flatten_is(disk);
 }
 
 int bpull_disk_find(struct bpull_disk *disk, const char *path, uint32_t *depth,
 		    struct bpull_error *error)
 {
+	ENGINE_SCOPE(disk->engine);
 	struct err err = { 0 };
 
 	return chain_find_base(disk->chain, file_opener_posix(), path, depth, &err)
@@ -283,5 +283,6 @@ const char *bpull_disk_warning(const struct bpull_disk *disk)
 
 const char *bpull_disk_note(const struct bpull_disk *disk)
 {
+	ENGINE_SCOPE(disk->engine);
 	return disk_overlay(disk)->note[0] ? disk_overlay(disk)->note : NULL;
 }

@@ -131,7 +131,8 @@ int bpull_engine_open(const struct bpull_engine_options *options, struct bpull_e
 	struct io *io;
 	int rc;
 
-	if (!options_import(&o, sizeof(o), options) || o.io > BPULL_IO_THREADS)
+	if (!options_import(&o, sizeof(o), options) || o.io > BPULL_IO_THREADS ||
+	    o.flags & ~(uint32_t)BPULL_ENGINE_THREAD)
 		return error_fill(error, -EINVAL, "unknown engine options");
 	if (o.memory && o.memory < MIN_MEMORY)
 		return error_fill(error, -EINVAL, "an engine needs at least 8 MiB of memory");
@@ -142,6 +143,11 @@ int bpull_engine_open(const struct bpull_engine_options *options, struct bpull_e
 	if (rc)
 		return error_fill(error, rc, "cannot open the engine: %s", strerror(-rc));
 	limiter_set(&(*out)->limiter, engine_now_ns(), o.bandwidth, o.burst);
+	rc = o.flags & BPULL_ENGINE_THREAD ? engine_thread_start(*out) : 0;
+	if (rc) {
+		bpull_engine_close(*out);
+		return error_fill(error, rc, "cannot start the engine's thread: %s", strerror(-rc));
+	}
 	return 0;
 }
 
@@ -157,6 +163,7 @@ void bpull_engine_close(struct bpull_engine *engine)
 		return;
 	while (engine->disks)
 		bpull_disk_close(engine->disks);
+	engine_thread_stop(engine);
 	if (engine->layers)
 		layer_set_free(engine->layers);
 	if (engine->cache)
@@ -177,6 +184,8 @@ const char *bpull_engine_io_name(const struct bpull_engine *engine)
 
 void bpull_engine_set_speed(struct bpull_engine *engine, uint64_t bandwidth, uint64_t burst)
 {
+	ENGINE_SCOPE(engine);
+
 	limiter_set(&engine->limiter, engine_now_ns(), bandwidth, burst);
 	engine_wake(engine);
 }
@@ -263,19 +272,23 @@ void engine_run(struct bpull_engine *engine)
 
 int bpull_engine_fd(const struct bpull_engine *engine)
 {
-	return engine->epoll_fd;
+	return engine->thread.is_on ? engine->thread.event_fd : engine->epoll_fd;
 }
 
 int bpull_engine_process(struct bpull_engine *engine, struct bpull_event *events, int max)
 {
+	ENGINE_SCOPE(engine);
 	int n;
 
 	if (max < 0 || (max && !events))
 		return -EINVAL;
-	engine_run(engine);
+	if (!engine->thread.is_on)
+		engine_run(engine);
 	n = events_take(engine, events, max);
 	n += guest_take_events(engine, events + n, max - n);
-	if (engine->events_first || engine->done_first)
+	if (!engine->events_first && !engine->done_first)
+		engine_tell_events(engine, false);
+	else if (!engine->thread.is_on)
 		engine_wake(engine);
 	return n;
 }
@@ -286,7 +299,7 @@ int bpull_engine_wait(struct bpull_engine *engine, struct bpull_event *events, i
 	uint64_t end_ns = engine_now_ns() + (uint64_t)MAX(timeout_ms, 0) * 1000000;
 
 	for (;;) {
-		struct pollfd ready = { .fd = engine->epoll_fd, .events = POLLIN };
+		struct pollfd ready = { .fd = bpull_engine_fd(engine), .events = POLLIN };
 		uint64_t now_ns;
 		int n = bpull_engine_process(engine, events, max), left_ms = -1;
 

@@ -2,8 +2,8 @@
 /*
  * The engine's inside.
  *
- * THREADS. Everything here belongs to the engine's owner thread, without
- * locks, but for `struct control`: what other threads ask of a job, and the
+ * THREADS. Everything here belongs to the engine's owner thread (or to whoever
+ * is inside an engine with a thread of its own, thread.h), without locks, but for `struct control`: what other threads ask of a job, and the
  * copy of its numbers they may read, under control.mutex, with engine->wake_fd
  * to be heard.
  */
@@ -18,6 +18,7 @@
 #include "engine/op.h"
 #include "engine/plan.h"
 #include "engine/range_lock.h"
+#include "engine/thread.h"
 #include "formats/chain.h"
 #include "io/buf.h"
 
@@ -33,6 +34,7 @@ struct queued_event {
 };
 
 struct bpull_engine {
+	struct engine_thread thread;
 	struct io *io;
 	struct buf_pool *bufs; /* slots of RUN_MAX_LEN: one for each run in flight */
 	unsigned n_bufs;
@@ -74,7 +76,7 @@ struct control {
 	pthread_mutex_t mutex;
 	struct bpull_job_info info;
 	bool running; /* between start and conclusion */
-	bool want_pause, want_abort, new_speed;
+	bool want_pause, want_abort, want_finalize, new_speed;
 	uint64_t bandwidth, burst;
 };
 

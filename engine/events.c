@@ -55,6 +55,7 @@ void events_push(struct bpull_disk *disk, enum bpull_job_status status, int erro
 	else
 		engine->events_first = queued;
 	engine->events_last = queued;
+	engine_tell_events(engine, true);
 }
 
 int events_take(struct bpull_engine *engine, struct bpull_event *out, int max)

@@ -172,6 +172,7 @@ int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 		       const struct bpull_create_options *out_options, struct bpull_disk **out,
 		       struct bpull_error *error)
 {
+	ENGINE_SCOPE(engine);
 	struct bpull_disk_options source;
 	struct bpull_create_options o;
 	struct bpull_disk *disk;

@@ -59,6 +59,7 @@ static void queue_event(struct guest *g)
 	else
 		engine->done_first = g;
 	engine->done_last = g;
+	engine_tell_events(engine, true);
 }
 
 int guest_take_events(struct bpull_engine *engine, struct bpull_event *out, int max)
@@ -116,7 +117,12 @@ static void over(struct guest *g)
 	list_remove(g);
 	if (disk->guests.dropping || disk->guests.draining)
 		engine_wake(disk->engine); /* somebody may wait for the oldest to end */
-	queue_event(g);
+	if (g->waiter) {
+		waiter_done(g->waiter, g->op.error, g->n_extents);
+		free(g);
+	} else {
+		queue_event(g);
+	}
 }
 
 /* What the guest has read below the overlay is copied into it, as far as buffers are free. The run

@@ -71,7 +71,8 @@ struct guest {
 	struct guest_new stretch;
 	uint64_t sync_target; /* the commit that covers it; 0: not known yet */
 
-	uint64_t seq; /* order of submission on its disk */
+	struct waiter *waiter; /* who waits for it in a blocking call; NULL: an event comes */
+	uint64_t seq;          /* order of submission on its disk */
 	struct guest *prev,
 		*next; /* the disk's requests in flight; then the engine's list of events */
 };

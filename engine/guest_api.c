@@ -17,34 +17,46 @@ static void submit(struct guest *g, void *user_data)
 void bpull_read(struct bpull_disk *disk, const struct iovec *iov, int n_iov, uint64_t guest_off,
 		void *user_data)
 {
+	ENGINE_SCOPE(disk->engine);
+
 	submit(guest_new_read(disk, iov, n_iov, guest_off), user_data);
 }
 
 void bpull_write(struct bpull_disk *disk, const struct iovec *iov, int n_iov, uint64_t guest_off,
 		 uint32_t flags, void *user_data)
 {
+	ENGINE_SCOPE(disk->engine);
+
 	submit(guest_new_write(disk, iov, n_iov, guest_off, flags), user_data);
 }
 
 void bpull_write_zeroes(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, uint32_t flags,
 			void *user_data)
 {
+	ENGINE_SCOPE(disk->engine);
+
 	submit(guest_new_range(disk, GUEST_ZEROES, guest_off, len, flags), user_data);
 }
 
 void bpull_discard(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *user_data)
 {
+	ENGINE_SCOPE(disk->engine);
+
 	submit(guest_new_range(disk, GUEST_DISCARD, guest_off, len, 0), user_data);
 }
 
 void bpull_flush(struct bpull_disk *disk, void *user_data)
 {
+	ENGINE_SCOPE(disk->engine);
+
 	submit(guest_new_range(disk, GUEST_FLUSH, 0, 0, 0), user_data);
 }
 
 void bpull_block_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
 			struct bpull_extent *extents, int max, void *user_data)
 {
+	ENGINE_SCOPE(disk->engine);
+
 	submit(guest_new_status(disk, guest_off, len, extents, max), user_data);
 }
 
@@ -55,5 +67,94 @@ int bpull_disk_set_copy_on_read(struct bpull_disk *disk, int on)
 	if (disk->flags & BPULL_DISK_READ_ONLY)
 		return -EROFS;
 	atomic_store(&disk->guests.copy_on_read, on != 0);
+	return 0;
+}
+
+/* ---- waiting for the result ---- */
+
+/* Runs a request to its end: 0 or -errno, and how many extents. */
+static int run(struct guest *g, int *count)
+{
+	struct bpull_engine *engine = g->op.engine;
+	struct waiter waiter = { .cond = PTHREAD_COND_INITIALIZER };
+
+	g->waiter = &waiter;
+	guest_submit(g);
+	waiter_wait(engine, &waiter);
+	pthread_cond_destroy(&waiter.cond);
+	if (count)
+		*count = waiter.count;
+	return waiter.result;
+}
+
+int bpull_pread(struct bpull_disk *disk, void *buf, size_t len, uint64_t guest_off)
+{
+	ENGINE_SCOPE(disk->engine);
+	struct iovec iov = { buf, len };
+
+	if (!disk->engine->thread.is_on)
+		return -EINVAL;
+	return run(guest_new_read(disk, &iov, 1, guest_off), NULL);
+}
+
+int bpull_pwrite(struct bpull_disk *disk, const void *buf, size_t len, uint64_t guest_off,
+		 uint32_t flags)
+{
+	ENGINE_SCOPE(disk->engine);
+	struct iovec iov = { (void *)buf, len };
+
+	if (!disk->engine->thread.is_on)
+		return -EINVAL;
+	return run(guest_new_write(disk, &iov, 1, guest_off, flags), NULL);
+}
+
+static int run_range(struct bpull_disk *disk, enum guest_kind kind, uint64_t guest_off,
+		     uint64_t len, uint32_t flags)
+{
+	ENGINE_SCOPE(disk->engine);
+
+	if (!disk->engine->thread.is_on)
+		return -EINVAL;
+	return run(guest_new_range(disk, kind, guest_off, len, flags), NULL);
+}
+
+int bpull_pwrite_zeroes(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, uint32_t flags)
+{
+	return run_range(disk, GUEST_ZEROES, guest_off, len, flags);
+}
+
+int bpull_pdiscard(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
+{
+	return run_range(disk, GUEST_DISCARD, guest_off, len, 0);
+}
+
+int bpull_pflush(struct bpull_disk *disk)
+{
+	return run_range(disk, GUEST_FLUSH, 0, 0, 0);
+}
+
+int bpull_pblock_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
+			struct bpull_extent *extents, int max)
+{
+	ENGINE_SCOPE(disk->engine);
+	int rc, count;
+
+	if (!disk->engine->thread.is_on)
+		return -EINVAL;
+	rc = run(guest_new_status(disk, guest_off, len, extents, max), &count);
+	return rc ? rc : count;
+}
+
+int bpull_job_wait(struct bpull_disk *disk, int timeout_ms)
+{
+	ENGINE_SCOPE(disk->engine);
+	uint64_t end_ns =
+		timeout_ms < 0 ? UINT64_MAX : engine_now_ns() + timeout_ms * UINT64_C(1000000);
+
+	if (!disk->engine->thread.is_on)
+		return -EINVAL;
+	while (disk->job.step != JOB_IDLE)
+		if (!engine_wait_round(disk->engine, end_ns) && disk->job.step != JOB_IDLE)
+			return -ETIMEDOUT;
 	return 0;
 }

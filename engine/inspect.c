@@ -65,8 +65,7 @@ static int map_at(struct bpull_disk *disk, uint64_t guest_off, struct extent *e)
 	while ((rc = ask(disk, guest_off, e, &need)) == TABLE_NEED) {
 		rc = table_load_now(disk->engine->cache, &need);
 		if (rc == -EAGAIN) { /* a job's own load of it is on its way */
-			engine_wait_io(disk->engine, 1000);
-			engine_run(disk->engine);
+			engine_wait_round(disk->engine, UINT64_MAX);
 		} else if (rc) {
 			return rc;
 		}
@@ -77,6 +76,7 @@ static int map_at(struct bpull_disk *disk, uint64_t guest_off, struct extent *e)
 int bpull_disk_map(struct bpull_disk *disk, uint64_t start, struct bpull_extent *extents, int max,
 		   struct bpull_error *error)
 {
+	ENGINE_SCOPE(disk->engine);
 	uint64_t guest_len = disk_overlay(disk)->guest_len;
 	int n = 0;
 

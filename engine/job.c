@@ -165,6 +165,7 @@ static void obey(struct bpull_disk *disk, uint64_t now_ns)
 	pthread_mutex_lock(&c->mutex);
 	job->paused = c->want_pause;
 	job->aborted |= c->want_abort;
+	job->finalize |= c->want_finalize;
 	if (c->new_speed)
 		limiter_set(&job->limiter, now_ns, c->bandwidth, c->burst);
 	c->new_speed = false;
@@ -445,7 +446,7 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	limiter_set(&job->limiter, job->start_ns, o->bandwidth, o->burst);
 	pthread_mutex_lock(&c->mutex);
 	c->running = true;
-	c->want_abort = c->new_speed = false;
+	c->want_abort = c->want_finalize = c->new_speed = false;
 	c->want_pause = o->flags & BPULL_JOB_START_PAUSED;
 	pthread_mutex_unlock(&c->mutex);
 	events_drop_taken(disk);

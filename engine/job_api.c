@@ -127,6 +127,7 @@ static bool import(struct bpull_job_options *o, const struct bpull_job_options *
 int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *options,
 		    struct bpull_error *error)
 {
+	ENGINE_SCOPE(disk->engine);
 	struct bpull_job_options o;
 	struct err err = { 0 };
 
@@ -138,6 +139,7 @@ int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *opt
 int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *options,
 		    struct bpull_error *error)
 {
+	ENGINE_SCOPE(disk->engine);
 	struct bpull_job_options o;
 	struct err err = { 0 };
 
@@ -217,9 +219,12 @@ int bpull_job_abort(struct bpull_disk *disk)
 
 int bpull_job_finalize(struct bpull_disk *disk)
 {
-	if (disk->job.step != JOB_READY)
+	bool ready;
+
+	if (control_lock(disk))
 		return -EAGAIN;
-	disk->job.finalize = true;
-	engine_wake(disk->engine);
-	return 0;
+	ready = disk->control.info.state == BPULL_JOB_WAITING;
+	disk->control.want_finalize |= ready;
+	control_unlock(disk);
+	return ready ? 0 : -EAGAIN;
 }

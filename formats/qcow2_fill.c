@@ -120,6 +120,8 @@ static int may_write_into(struct qcow2 *q, uint64_t guest_off, uint64_t host_off
 	}
 	if (!rc)
 		rc = qcow2_ref_get(q, host_off >> q->cluster_bits, &refcount, need);
+	/* The guest's disk may have left the cluster, and the count does not say so yet. */
+	n_refs += qcow2_freed_pending(q, host_off >> q->cluster_bits);
 	return rc ? rc : refcount == n_refs ? 0 : -ENOTSUP;
 }
 

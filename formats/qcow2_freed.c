@@ -57,6 +57,23 @@ void qcow2_freed_add(struct qcow2 *q, uint64_t first_idx, uint64_t n, bool reuse
 	add(&q->freed.fresh, &(struct qcow2_freed){ first_idx, n, reuse });
 }
 
+static uint64_t n_in(const struct qcow2_freed_list *list, uint64_t cluster_idx)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < list->n; i++)
+		n += cluster_idx - list->items[i].first_idx < list->items[i].n;
+	return n;
+}
+
+uint64_t qcow2_freed_pending(const struct qcow2 *q, uint64_t cluster_idx)
+{
+	const struct qcow2_freed_lists *f = &q->freed;
+
+	return n_in(&f->fresh, cluster_idx) + n_in(&f->staged, cluster_idx) +
+	       n_in(&f->written, cluster_idx);
+}
+
 int qcow2_freed_stage(struct qcow2 *q)
 {
 	struct qcow2_freed_lists *f = &q->freed;

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The engine's own thread, and its lock. One lock for all was chosen over a
+ * mailbox of calls: each public function would need a message and an answer,
+ * and would wait for the engine's thread just the same. What is held long is
+ * file-system work of opening and closing, which the header says.
+ */
+#include "engine/thread.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/engine.h"
+#include "io/base.h"
+
+/* Without a thread: so long at once, should nothing be under way. */
+#define MAX_NAP_MS 1000
+
+/* ---- the lock ---- */
+
+static void take(struct engine_thread *t)
+{
+	pthread_mutex_lock(&t->lobby);
+	pthread_mutex_lock(&t->mutex);
+	pthread_mutex_unlock(&t->lobby);
+	atomic_store(&t->owner, pthread_self());
+	t->depth = 1;
+}
+
+static void give(struct engine_thread *t)
+{
+	t->depth = 0;
+	atomic_store(&t->owner, 0);
+	pthread_mutex_unlock(&t->mutex);
+}
+
+struct bpull_engine *engine_enter(struct bpull_engine *engine)
+{
+	struct engine_thread *t = &engine->thread;
+
+	if (!t->is_on)
+		return engine;
+	if (pthread_equal(atomic_load(&t->owner), pthread_self()))
+		t->depth++;
+	else
+		take(t);
+	return engine;
+}
+
+void engine_leave(struct bpull_engine *engine)
+{
+	struct engine_thread *t = &engine->thread;
+
+	if (!t->is_on)
+		return;
+	if (t->depth > 1)
+		t->depth--;
+	else
+		give(t);
+}
+
+/* Sleeps on the condition: others are inside meanwhile. False: end_ns has come. */
+static bool sleep_on(struct engine_thread *t, pthread_cond_t *cond, uint64_t end_ns)
+{
+	struct timespec end = { .tv_sec = end_ns / UINT64_C(1000000000),
+				.tv_nsec = end_ns % UINT64_C(1000000000) };
+	unsigned depth = t->depth;
+	int rc = 0;
+
+	t->depth = 0;
+	atomic_store(&t->owner, 0);
+	if (end_ns == UINT64_MAX)
+		pthread_cond_wait(cond, &t->mutex);
+	else
+		rc = pthread_cond_timedwait(cond, &t->mutex, &end);
+	atomic_store(&t->owner, pthread_self());
+	t->depth = depth;
+	return rc != ETIMEDOUT;
+}
+
+bool engine_wait_round(struct bpull_engine *engine, uint64_t end_ns)
+{
+	struct engine_thread *t = &engine->thread;
+	bool in_time;
+
+	if (!t->is_on) {
+		engine_wait_io(engine, MAX_NAP_MS);
+		engine_run(engine);
+		return engine_now_ns() < end_ns;
+	}
+	t->n_waiters++;
+	in_time = sleep_on(t, &t->round, end_ns);
+	t->n_waiters--;
+	return in_time;
+}
+
+void waiter_wait(struct bpull_engine *engine, struct waiter *waiter)
+{
+	while (!waiter->done)
+		sleep_on(&engine->thread, &waiter->cond, UINT64_MAX);
+}
+
+void waiter_done(struct waiter *waiter, int result, int count)
+{
+	waiter->result = result;
+	waiter->count = count;
+	waiter->done = true;
+	pthread_cond_signal(&waiter->cond);
+}
+
+/* ---- the thread ---- */
+
+void engine_tell_events(struct bpull_engine *engine, bool are_there)
+{
+	struct engine_thread *t = &engine->thread;
+	uint64_t count = 1;
+
+	if (!t->is_on)
+		return;
+	if (are_there)
+		(void)!write(t->event_fd, &count, sizeof(count));
+	else
+		(void)!read(t->event_fd, &count, sizeof(count));
+}
+
+static void *run(void *opaque)
+{
+	struct bpull_engine *engine = opaque;
+	struct engine_thread *t = &engine->thread;
+
+	for (;;) {
+		struct pollfd ready = { .fd = engine->epoll_fd, .events = POLLIN };
+
+		take(t);
+		if (t->quit)
+			break;
+		engine_run(engine);
+		if (t->n_waiters)
+			pthread_cond_broadcast(&t->round);
+		give(t);
+		poll(&ready, 1, -1);
+	}
+	give(t);
+	return NULL;
+}
+
+static int init(struct engine_thread *t)
+{
+	pthread_condattr_t attr;
+
+	t->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (t->event_fd < 0)
+		return -errno;
+	pthread_mutex_init(&t->lobby, NULL);
+	pthread_mutex_init(&t->mutex, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&t->round, &attr);
+	pthread_condattr_destroy(&attr);
+	return 0;
+}
+
+static void destroy(struct engine_thread *t)
+{
+	pthread_mutex_destroy(&t->lobby);
+	pthread_mutex_destroy(&t->mutex);
+	pthread_cond_destroy(&t->round);
+	close(t->event_fd);
+	t->is_on = false;
+}
+
+/* Signals are the program's other threads'. */
+int engine_thread_start(struct bpull_engine *engine)
+{
+	struct engine_thread *t = &engine->thread;
+	sigset_t all, before;
+	int rc = init(t);
+
+	if (rc)
+		return rc;
+	t->is_on = true;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	rc = -pthread_create(&t->thread, NULL, run, engine);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (rc)
+		destroy(t);
+	return rc;
+}
+
+void engine_thread_stop(struct bpull_engine *engine)
+{
+	struct engine_thread *t = &engine->thread;
+
+	if (!t->is_on)
+		return;
+	take(t);
+	t->quit = true;
+	give(t);
+	engine_wake(engine);
+	pthread_join(t->thread, NULL);
+	destroy(t);
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * An engine with a thread of its own (BPULL_ENGINE_THREAD). Everything inside
+ * stays as for one owner: whoever is inside has the engine's lock, and so is
+ * the owner for that time. Only the engine's thread runs operations, since the
+ * kernel cancels the requests of a thread that exits.
+ */
+#ifndef BLOCKPULL_THREAD_H
+#define BLOCKPULL_THREAD_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct bpull_engine;
+
+struct engine_thread {
+	bool is_on;
+	pthread_t thread;
+	/* To come in: lobby, then mutex, then the lobby is left. Who waits for the mutex keeps the
+	 * engine's thread from taking it again first. */
+	pthread_mutex_t lobby, mutex;
+	_Atomic(pthread_t) owner; /* who has the mutex, where depth > 0 */
+	unsigned depth;
+	pthread_cond_t round; /* after each round of the engine, while somebody waits */
+	unsigned n_waiters;
+	bool quit;
+	int event_fd; /* readable while there are events */
+};
+
+/* Someone who waits for one request. */
+struct waiter {
+	pthread_cond_t cond;
+	bool done;
+	int result;
+	int count;
+};
+
+int engine_thread_start(struct bpull_engine *engine);
+/* Ends the thread; the caller is alone with the engine then. Nothing where there is none. */
+void engine_thread_stop(struct bpull_engine *engine);
+
+/* The caller is inside until engine_leave(); may be nested. Nothing for an engine without a thread. */
+struct bpull_engine *engine_enter(struct bpull_engine *engine);
+void engine_leave(struct bpull_engine *engine);
+static inline void engine_leave_scope(struct bpull_engine **engine)
+{
+	engine_leave(*engine);
+}
+/* Inside up to the end of the block. */
+#define ENGINE_SCOPE(engine)                                                               \
+	__attribute__((cleanup(engine_leave_scope), unused)) struct bpull_engine *inside = \
+		engine_enter(engine)
+
+/* Inside: waits until the engine has run once more; without a thread, waits for I/O and runs it. At most
+ * until end_ns (UINT64_MAX: for ever). False: that is over. Wake the engine first where there may be
+ * nothing under way. */
+bool engine_wait_round(struct bpull_engine *engine, uint64_t end_ns);
+/* Inside: sleeps until waiter_done(). */
+void waiter_wait(struct bpull_engine *engine, struct waiter *waiter);
+void waiter_done(struct waiter *waiter, int result, int count);
+/* Inside: events were queued, or none are left. */
+void engine_tell_events(struct bpull_engine *engine, bool are_there);
+
+#endif
