@@ -367,8 +367,8 @@ Test(qcow2_write, snapshots_keep_what_they_have)
 Test(qcow2_write, shared_tables_are_unshared_once)
 {
 	static const struct build_cluster spread[] = {
-		{ 1, BUILD_DATA, 1 },	    { 70, BUILD_DATA, 2 },
-		{ 130, BUILD_DATA, 3 },	    { 131, BUILD_ZERO_PLAIN, 4 },
+		{ 1, BUILD_DATA, 1 },         { 70, BUILD_DATA, 2 },
+		{ 130, BUILD_DATA, 3 },       { 131, BUILD_ZERO_PLAIN, 4 },
 		{ 200, BUILD_COMPRESSED, 5 }, { 260, BUILD_ZERO_ALLOC, 6 },
 	};
 	struct build_how how = {

@@ -122,8 +122,8 @@ static void snapshot_extended(struct file *file)
 	for (unsigned i = 0; i < 30; i++) {
 		uint64_t off = write_rig_roll(rig.layer->guest_len);
 
-		write_rig_write(&rig, off, noise, MIN(1 + write_rig_roll(3000),
-						      rig.layer->guest_len - off));
+		write_rig_write(&rig, off, noise,
+				MIN(1 + write_rig_roll(3000), rig.layer->guest_len - off));
 	}
 	write_rig_settle(&rig);
 	write_rig_close(&rig);
@@ -273,7 +273,8 @@ static void qemu_agrees(struct run *run)
 		scratch_file("data", mem_file_inode(run->data)->bytes,
 			     mem_file_inode(run->data)->len);
 	want = scratch_file("want", run->is, run->guest_len);
-	rc = qemu_img_run(out, sizeof(out), "cd %s && qemu-img check -f qcow2 %s", scratch_dir(), img);
+	rc = qemu_img_run(out, sizeof(out), "cd %s && qemu-img check -f qcow2 %s", scratch_dir(),
+			  img);
 	cr_assert_eq(rc, 0, "%s: %s", run->setup->name, out);
 	rc = qemu_img_run(out, sizeof(out), "cd %s && qemu-img compare -f qcow2 -F raw %s %s",
 			  scratch_dir(), img, want);

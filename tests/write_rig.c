@@ -17,8 +17,8 @@
 #define RIG_CACHE_LEN 4096
 /* What a run touches in the tables of several disks must fit. */
 #define RIG_SNAPSHOT_CACHE_LEN (256 * KiB)
-#define LOADS_MAX     2000
-#define SETTLE_MAX    12 /* commits that closing may take */
+#define LOADS_MAX              2000
+#define SETTLE_MAX             12 /* commits that closing may take */
 
 static uint64_t rng;
 
@@ -38,15 +38,15 @@ uint64_t write_rig_roll(uint64_t below)
 }
 
 /* Runs a call of the format's until it needs no further table. */
-#define LOADING(rig, call)                                                                   \
-	({                                                                                   \
-		struct table_need need;                                                      \
-		int loading_rc, loading_n = 0;                                               \
-		while ((loading_rc = (call)) == TABLE_NEED) {                                \
-			cr_assert_lt(loading_n++, LOADS_MAX, "%s: for ever", #call);         \
+#define LOADING(rig, call)                                                                 \
+	({                                                                                 \
+		struct table_need need;                                                    \
+		int loading_rc, loading_n = 0;                                             \
+		while ((loading_rc = (call)) == TABLE_NEED) {                              \
+			cr_assert_lt(loading_n++, LOADS_MAX, "%s: for ever", #call);       \
 			cr_assert_eq(table_load_now((rig)->cache, &need), 0, "%s", #call); \
-		}                                                                            \
-		loading_rc;                                                                  \
+		}                                                                          \
+		loading_rc;                                                                \
 	})
 
 #define WELL(rig, call)                                                        \
@@ -323,8 +323,8 @@ static uint64_t write_new(struct write_rig *rig, const struct write_extent *e, u
 			  uint64_t end, const uint8_t *bytes)
 {
 	struct layer *layer = rig->layer;
-	uint64_t max = MAX((uint64_t)e->unit_len,
-			   PUBLISH_MAX_GRANULES * (uint64_t)layer->granule_len);
+	uint64_t max =
+		MAX((uint64_t)e->unit_len, PUBLISH_MAX_GRANULES * (uint64_t)layer->granule_len);
 	uint64_t off = round_down(at, e->unit_len);
 	struct destination to = { .len = MIN(round_up(end, e->unit_len) - off, max) };
 	autofree uint8_t *buf = malloc(to.len);
@@ -411,8 +411,7 @@ static uint64_t zero_some(struct write_rig *rig, uint64_t at, uint64_t end, bool
 		return ext_end;
 	last = ext_end == layer->guest_len ? round_up(ext_end, unit_len)
 					   : round_down(ext_end, unit_len);
-	if (!layer->has_zero_entries ||
-	    (e.kind == WRITE_IN_PLACE && !layer->ops->tables_durable))
+	if (!layer->has_zero_entries || (e.kind == WRITE_IN_PLACE && !layer->ops->tables_durable))
 		first = last = ext_end;
 	if (first == at && last > first) {
 		last = MIN(last, first + PUBLISH_MAX_GRANULES * (uint64_t)layer->granule_len);
