@@ -70,6 +70,7 @@ struct run {
 	struct flush flushes[MAX_FLUSHES];
 	unsigned n_flushes;
 	uint32_t next_id;
+	bool grew; /* the header names another refcount table */
 };
 
 static uint8_t below[MAX_SECTORS * SECTOR / 2];
@@ -242,7 +243,7 @@ static uint64_t crash(const struct setup *s, uint64_t seed, enum write_rig_fault
 		      uint64_t *n_states)
 {
 	const char *why = "";
-	uint64_t n_bad;
+	uint64_t n_bad, reftable_off;
 
 	memset(&run, 0, sizeof(run));
 	run.setup = s;
@@ -254,6 +255,7 @@ static uint64_t crash(const struct setup *s, uint64_t seed, enum write_rig_fault
 	write_rig_open(&run.rig, run.file, NULL, below, sizeof(below));
 	run.rig.fault = fault;
 	memcpy(run.first, run.rig.model, run.len);
+	reftable_off = be64(mem_file_inode(run.file)->bytes + 48);
 	note(0, s->n_sectors, ID_FIRST, 0);
 	cut_log_start(&run.log, run.file, UINT64_MAX);
 	for (unsigned i = 0; i < N_OPS; i++)
@@ -261,6 +263,7 @@ static uint64_t crash(const struct setup *s, uint64_t seed, enum write_rig_fault
 	write_rig_settle(&run.rig);
 	note_flush();
 	cut_log_stop(&run.log);
+	run.grew = be64(mem_file_inode(run.file)->bytes + 48) != reftable_off;
 	n_bad = cut_log_judge(&run.log, seed, judge, &why, n_states);
 	if (n_bad)
 		fprintf(stderr, "%s, seed %" PRIu64 ": %" PRIu64 " states, the last one %s\n",
@@ -273,11 +276,14 @@ static uint64_t crash(const struct setup *s, uint64_t seed, enum write_rig_fault
 
 static void every_cut(size_t i, uint64_t n_seeds)
 {
-	uint64_t n_states = 0;
+	uint64_t n_states = 0, n_grew = 0;
 
-	for (uint64_t seed = 1; seed <= n_seeds; seed++)
+	for (uint64_t seed = 1; seed <= n_seeds; seed++) {
 		cr_assert_eq(crash(&setups[i], seed, RIG_RIGHT, &n_states), 0, "%s, seed %" PRIu64,
 			     setups[i].name, seed);
+		n_grew += run.grew;
+	}
+	cr_assert(n_grew || !setups[i].how.n_clusters_left, "the refcount table never grew");
 	fprintf(stderr, "%s: %" PRIu64 " states\n", setups[i].name, n_states);
 	cr_assert_gt(n_states, 100 * n_seeds);
 }
