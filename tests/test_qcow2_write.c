@@ -301,20 +301,24 @@ Test(qcow2_write, the_file_does_not_grow_for_ever)
 	close_well(&rig);
 }
 
-/* A new table on space that held data must not let old bytes be entries. */
+/* A new table on space that held data must not let old bytes be entries: it is written whole. */
 Test(qcow2_write, tables_on_space_used_before)
 {
-	struct build_how how = { .cluster_bits = 9, .guest_len = 64 * 64 * 512 };
+	uint64_t span = CLUSTER / 8 * CLUSTER;
+	struct build_how how = { .cluster_bits = 12, .guest_len = 8 * span };
 	struct write_rig rig;
+	uint64_t used;
 
 	open_built(&rig, &how);
 	memset(bytes, 0x81, sizeof(bytes)); /* as entries they would point somewhere */
-	write_rig_write(&rig, 0, bytes, 60 * 512);
+	write_rig_write(&rig, 0, bytes, sizeof(bytes));
 	write_rig_settle(&rig);
-	write_rig_zero(&rig, 0, 60 * 512, false);
+	write_rig_zero(&rig, 0, sizeof(bytes), false);
 	write_rig_settle(&rig);
-	for (unsigned i = 1; i < 64; i++)
-		write_rig_write(&rig, i * 64 * 512 + 5 * 512, bytes, 512);
+	used = rig.layer->alloc_end;
+	for (unsigned i = 1; i < 8; i++)
+		write_rig_write(&rig, i * span + 200 * CLUSTER, bytes, 512);
+	cr_assert_eq(rig.layer->alloc_end, used, "not on the space used before");
 	close_well(&rig);
 }
 

@@ -157,6 +157,8 @@ void write_image_assert_sound(struct file *file, struct file *data, unsigned sna
 	cr_assert_eq(n_leaks, 0, "%s", why);
 	rc = write_rig_read_fresh(file, data, snapshot, below, below_len, got, len);
 	cr_assert_eq(rc, 0, "%s", strerror(-rc));
+	if (!memcmp(got, want, len))
+		return;
 	for (uint64_t i = 0; i < len; i++)
 		cr_assert_eq(got[i], want[i], "disk %u, byte %#" PRIx64 " is %02x, not %02x",
 			     snapshot, i, got[i], want[i]);
