@@ -282,8 +282,10 @@ struct bpull_job_options {
 	uint32_t compression;       /* enum bpull_compression */
 	uint32_t compression_level; /* zlib 1-9, zstd 1-19; 0: the type's default (6, 3) */
 	uint32_t on_error;          /* enum bpull_on_error */
-	uint32_t guest_share; /* percent (1-100) of the job's queue that it may fill while guest
-				 requests are in flight on its disk; 0: 10 */
+	uint32_t
+		guest_share; /* percent of the time (1-100) for which the job may keep a run in flight
+				 while guest requests come in on its engine; 100: it never gives
+				 way; 0: 25 */
 };
 
 struct bpull_job_info {

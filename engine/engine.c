@@ -85,7 +85,6 @@ static int open_memory(struct bpull_engine *engine, uint64_t memory)
 
 	engine->bufs = buf_pool_new(RUN_MAX_LEN, MAX(runs, UINT64_C(2)) * RUN_MAX_LEN);
 	engine->cache = table_cache_new(memory / 2);
-	engine->n_bufs = engine->bufs ? buf_n_free(engine->bufs) : 0;
 	engine->comp_len_limit = memory / 6;
 	engine->held_len_limit = memory / 4;
 	engine->commit_len = COMMIT_LEN;

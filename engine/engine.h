@@ -37,7 +37,6 @@ struct bpull_engine {
 	struct engine_thread thread;
 	struct io *io;
 	struct buf_pool *bufs; /* slots of RUN_MAX_LEN: one for each run in flight */
-	unsigned n_bufs;
 	struct table_cache *cache;
 	struct layer_set *layers;
 	struct limiter limiter; /* shared by all jobs */
@@ -129,6 +128,7 @@ struct job {
 	uint64_t given_up_off; /* lowest guest byte of a run that ended without copying */
 	struct run_list runs;
 	unsigned n_runs;
+	uint64_t rest_ns;         /* while a guest is at work: no new run before then */
 	unsigned guest_share;     /* percent of the buffers, while a guest is at work */
 	struct populate *mapping; /* the newest run, until it knows its length */
 	struct populate *throttled_first, *throttled_last; /* wait for tokens, FIFO */
@@ -259,6 +259,10 @@ void look_close(struct look *look);
 void cursor_start(struct bpull_disk *disk);
 /* Looks again, if it may go on: a run ended, the job changed. */
 void cursor_kick(struct bpull_disk *disk);
+/* A run that began at start_ns is over: while a guest is at work the next one waits a while. */
+void cursor_rest(struct bpull_disk *disk, uint64_t start_ns);
+/* When the cursor may go on; 0: now. */
+uint64_t cursor_rest_end_ns(const struct bpull_disk *disk, uint64_t now_ns);
 /* Guest byte below which everything is done. */
 uint64_t cursor_position(const struct bpull_disk *disk);
 /* Has it walked to the end, and has every run ended? */

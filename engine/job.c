@@ -19,8 +19,8 @@
 #include "engine/flatten.h"
 #include "io/base.h"
 
-/* Percent; one run of the usual 16. */
-#define DEFAULT_GUEST_SHARE 10
+/* Percent of the time. */
+#define DEFAULT_GUEST_SHARE 25
 /* Walks of the chain before a proof that fails is taken for damage. */
 #define MAX_ROUNDS 3
 
@@ -424,6 +424,8 @@ uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns)
 	if (disk->job.step != JOB_COPYING)
 		return at_ns;
 	at_ns = populate_unthrottle(disk, now_ns);
+	if (cursor_rest_end_ns(disk, now_ns))
+		at_ns = MIN(at_ns, cursor_rest_end_ns(disk, now_ns));
 	if (engine_has_ready(disk->engine))
 		at_ns = now_ns;
 	if (!commit_is_running(disk))

@@ -120,7 +120,7 @@ static bool import(struct bpull_job_options *o, const struct bpull_job_options *
 {
 	return options_import(o, sizeof(*o), options) &&
 	       !(o->flags & ~(BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_START_PAUSED)) &&
-	       o->compression <= BPULL_COMPRESSION_ZSTD &&
+	       o->compression <= BPULL_COMPRESSION_ZSTD && o->guest_share <= 100 &&
 	       (o->compression || !o->compression_level);
 }
 

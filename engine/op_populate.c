@@ -65,6 +65,7 @@ static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void
 
 	if (!p)
 		return -ENOMEM;
+	p->start_ns = engine_now_ns();
 	p->is_zero = !buf;
 	p->on_read = on_read;
 	p->compress = !on_read && job->compress;
@@ -153,6 +154,8 @@ static void over(struct populate *p)
 	--*count_of(p);
 	if (p->on_read)
 		engine_wake(disk->engine); /* layers may wait for it to be closed */
+	else
+		cursor_rest(disk, p->start_ns);
 	populate_free_requests(p);
 	populate_free_compress(p);
 	if (p->buf)

@@ -45,6 +45,7 @@ struct populate {
 	bool is_zero; /* no copy: entries that read zeros */
 	bool on_read; /* follows a guest's read: not the job's */
 	bool compress;
+	uint64_t start_ns;
 	uint32_t paid_len; /* bytes charged to the limiters for what is mapped next */
 	uint8_t *buf;      /* RUN_MAX_LEN bytes of the engine's pool; NULL where is_zero */
 
