@@ -301,6 +301,31 @@ Test(qcow2_write, the_file_does_not_grow_for_ever)
 	close_well(&rig);
 }
 
+/* Nor does one that does so here and there: thousands of single clusters fall free. */
+Test(qcow2_write, fragments_are_used_again)
+{
+	enum {
+		N_CLUSTERS = 2000
+	};
+	struct build_how how = { .cluster_bits = 12, .guest_len = N_CLUSTERS * CLUSTER };
+	struct write_rig rig;
+	uint64_t end = 0;
+
+	open_built(&rig, &how);
+	write_rig_seed(3);
+	for (unsigned round = 0; round < 12; round++) {
+		for (unsigned i = 0; i < N_CLUSTERS; i++)
+			write_rig_write(&rig, (uint64_t)i * CLUSTER, bytes + i, 512);
+		write_rig_settle(&rig);
+		end = end ? end : rig.layer->alloc_end;
+		cr_assert_leq(rig.layer->alloc_end, end, "round %u", round);
+		for (unsigned i = 0; i < 500; i++)
+			write_rig_zero(&rig, write_rig_roll(N_CLUSTERS) * CLUSTER, CLUSTER, false);
+		write_rig_settle(&rig);
+	}
+	close_well(&rig);
+}
+
 /* A new table on space that held data must not let old bytes be entries: it is written whole. */
 Test(qcow2_write, tables_on_space_used_before)
 {
