@@ -374,12 +374,12 @@ bool commit_is_stalled(const struct bpull_disk *disk)
 	return disk->commit && disk->commit->stalled;
 }
 
-void commit_retry(struct bpull_disk *disk)
+void commit_retry(struct bpull_disk *disk, bool is_last)
 {
 	struct commit *commit = disk->commit;
 
 	commit->stalled = false;
-	commit->retried = true;
+	commit->retried = is_last;
 	if (write_stages(commit, commit->writing_lo, commit->writing_hi) == STEP_NEXT)
 		op_ready(&commit->op);
 }

@@ -26,9 +26,10 @@ void commit_note_published(struct bpull_disk *disk, uint64_t len);
 /* Is anything changed in memory, written, or on its way that is not durable? */
 bool commit_is_clean(const struct bpull_disk *disk);
 /* Did its table writes find no space? Then it stands still until commit_retry(), which may be called
- * once, when no run is in flight and what could be given back has been. */
+ * when no run is in flight and what could be given back has been. is_last: a job's end, after which
+ * another failure is as bad as any. */
 bool commit_is_stalled(const struct bpull_disk *disk);
-void commit_retry(struct bpull_disk *disk);
+void commit_retry(struct bpull_disk *disk, bool is_last);
 bool commit_is_running(const struct bpull_disk *disk);
 /* The operation is made ready when the commit in flight ends (at once if there is none). */
 void commit_wait(struct bpull_disk *disk, struct op *op);

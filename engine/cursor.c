@@ -185,6 +185,18 @@ void cursor_start(struct bpull_disk *disk)
 	op_ready(&job->cursor);
 }
 
+void cursor_go_back(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	/* A failed cursor is over as an operation; one that waits goes on by itself. */
+	if (!job->cursor.n_pending)
+		op_init(&job->cursor, &cursor_kind, disk->engine, disk);
+	job->scan_off = MIN(job->scan_off, job->given_up_off);
+	job->given_up_off = UINT64_MAX;
+	engine_wake(disk->engine);
+}
+
 void cursor_kick(struct bpull_disk *disk)
 {
 	if (!disk->job.cursor.n_pending && may_go(disk) &&

@@ -132,7 +132,7 @@ static void settle(struct bpull_disk *disk)
 			return;
 		if (commit_is_stalled(disk)) {
 			retried = true;
-			commit_retry(disk);
+			commit_retry(disk, true);
 		}
 		if (!commit_is_running(disk))
 			commit_begin(disk, COMMIT_HARD);

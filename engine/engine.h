@@ -117,6 +117,8 @@ struct job {
 	bool compress;              /* what is copied */
 	unsigned compression_level; /* 0: the type's default */
 	bool paused, aborted;
+	bool stopped;      /* by an error; paused, until told to go on */
+	uint32_t on_error; /* enum bpull_on_error */
 	int error;
 	char message[1024];
 	uint64_t start_ns;
@@ -135,6 +137,7 @@ struct job {
 	uint64_t left_out_bytes; /* data found zero: unallocated on purpose */
 	uint64_t unproven_bytes; /* data the proof found unallocated */
 	unsigned n_rounds;       /* walks of the chain begun */
+	bool disturbed;          /* a part of this walk was walked twice */
 	unsigned n_mismatches;   /* proofs that failed for no reason a guest gave */
 	bool round_copied;       /* this walk published something */
 	bool round_skipped;      /* it began a run that turned out not to be needed, unread */
@@ -172,7 +175,7 @@ struct bpull_disk {
 	struct control control;
 	/* A job has at most one of each: set aside when it starts, so that no event needs memory when
 	 * there is none. NULL once queued. */
-	struct queued_event *ready_event, *end_event;
+	struct queued_event *ready_event, *end_event, *stop_event;
 	struct queued_event *taken_events; /* the program may still read their messages */
 };
 
@@ -204,6 +207,9 @@ void events_drop_taken(struct bpull_disk *disk);
 /* Queues a job event; the message is copied. */
 void events_push(struct bpull_disk *disk, enum bpull_job_status status, int error,
 		 const char *message);
+/* Sets one aside for the next stop; a want of memory costs that event alone. */
+void events_prepare_stopped(struct bpull_disk *disk);
+void events_push_stopped(struct bpull_disk *disk, int error, const char *message);
 int events_take(struct bpull_engine *engine, struct bpull_event *out, int max);
 /* Frees all of a disk's events, taken or not. */
 void events_forget(struct bpull_disk *disk);
@@ -257,6 +263,8 @@ void look_close(struct look *look);
 /* cursor.c */
 /* (Re)starts the walk at guest byte 0: JOB_COPYING copies, JOB_PROVING only counts. */
 void cursor_start(struct bpull_disk *disk);
+/* Walks again from the lowest byte that a failed run gave up. */
+void cursor_go_back(struct bpull_disk *disk);
 /* Looks again, if it may go on: a run ended, the job changed. */
 void cursor_kick(struct bpull_disk *disk);
 /* A run that began at start_ns is over: while a guest is at work the next one waits a while. */

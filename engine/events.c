@@ -17,7 +17,14 @@ int events_prepare(struct bpull_disk *disk)
 		disk->ready_event = calloc(1, sizeof(*disk->ready_event));
 	if (!disk->end_event)
 		disk->end_event = calloc(1, sizeof(*disk->end_event));
-	return disk->ready_event && disk->end_event ? 0 : -ENOMEM;
+	events_prepare_stopped(disk);
+	return disk->ready_event && disk->end_event && disk->stop_event ? 0 : -ENOMEM;
+}
+
+void events_prepare_stopped(struct bpull_disk *disk)
+{
+	if (!disk->stop_event)
+		disk->stop_event = calloc(1, sizeof(*disk->stop_event));
 }
 
 void events_drop_taken(struct bpull_disk *disk)
@@ -30,18 +37,16 @@ void events_drop_taken(struct bpull_disk *disk)
 	}
 }
 
-void events_push(struct bpull_disk *disk, enum bpull_job_status status, int error,
-		 const char *message)
+static void push(struct bpull_disk *disk, struct queued_event **slot, enum bpull_event_type type,
+		 enum bpull_job_status status, int error, const char *message)
 {
 	struct bpull_engine *engine = disk->engine;
-	struct queued_event **slot =
-		status == BPULL_JOB_READY ? &disk->ready_event : &disk->end_event;
 	struct queued_event *queued = *slot;
 
 	*slot = NULL;
 	*queued = (struct queued_event){
 		.event = {
-			.type = BPULL_EVENT_JOB,
+			.type = type,
 			.disk = disk,
 			.user_data = disk->user_data,
 			.status = status,
@@ -56,6 +61,20 @@ void events_push(struct bpull_disk *disk, enum bpull_job_status status, int erro
 		engine->events_first = queued;
 	engine->events_last = queued;
 	engine_tell_events(engine, true);
+}
+
+void events_push(struct bpull_disk *disk, enum bpull_job_status status, int error,
+		 const char *message)
+{
+	push(disk, status == BPULL_JOB_READY ? &disk->ready_event : &disk->end_event,
+	     BPULL_EVENT_JOB, status, error, message);
+}
+
+void events_push_stopped(struct bpull_disk *disk, int error, const char *message)
+{
+	if (disk->stop_event)
+		push(disk, &disk->stop_event, BPULL_EVENT_JOB_STOPPED, BPULL_JOB_FAILED, error,
+		     message);
 }
 
 int events_take(struct bpull_engine *engine, struct bpull_event *out, int max)
@@ -92,7 +111,8 @@ void events_forget(struct bpull_disk *disk)
 	events_drop_taken(disk);
 	free(disk->ready_event);
 	free(disk->end_event);
-	disk->ready_event = disk->end_event = NULL;
+	free(disk->stop_event);
+	disk->ready_event = disk->end_event = disk->stop_event = NULL;
 }
 
 int error_export(const struct err *err, struct bpull_error *out)

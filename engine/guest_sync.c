@@ -39,7 +39,7 @@ enum step guest_sync(struct guest *g)
 		return guest_go(g, GUEST_OVER);
 	/* One that found no space stands still until a job has given some back, or until now. */
 	if (commit_is_stalled(disk) && disk->job.step == JOB_IDLE)
-		commit_retry(disk);
+		commit_retry(disk, false);
 	else if (commit_is_stalled(disk))
 		return guest_error(g, -ENOSPC);
 	if (!commit_is_running(disk))

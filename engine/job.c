@@ -17,6 +17,7 @@
 #include "engine/commit.h"
 #include "engine/engine.h"
 #include "engine/flatten.h"
+#include "engine/job_stop.h"
 #include "io/base.h"
 
 /* Percent of the time. */
@@ -65,17 +66,18 @@ static const char *advice(const struct bpull_disk *disk, int error)
 	}
 }
 
-void job_fail_op(struct bpull_disk *disk, const struct op *op)
+/* What failed, in a sentence. */
+static void describe_failure(const struct bpull_disk *disk, const struct op *op,
+			     const char *what_now, char *out, size_t cap)
 {
 	struct file *file = op->error_file;
 	struct shown shown;
 
 	if (disk->poisoned && flatten_is(disk))
-		job_fail(disk, op->error, "%s: writing the new image failed: %s%s",
-			 show(disk_overlay(disk)->file, &shown), strerror(-op->error),
-			 advice(disk, op->error));
+		snprintf(out, cap, "%s: writing the new image failed: %s%s",
+			 show(disk_overlay(disk)->file, &shown), strerror(-op->error), what_now);
 	else if (disk->poisoned)
-		job_fail(disk, op->error,
+		snprintf(out, cap,
 			 "%s: writing the image's %s failed: %s; the image is not written to "
 			 "any more: it is as it was at the last commit",
 			 show(disk_overlay(disk)->file, &shown),
@@ -83,15 +85,26 @@ void job_fail_op(struct bpull_disk *disk, const struct op *op)
 										      : "tables",
 			 strerror(-op->error));
 	else if (file)
-		job_fail(disk, op->error, "%s: cannot %s at offset %#llx: %s%s", show(file, &shown),
+		snprintf(out, cap, "%s: cannot %s at offset %#llx: %s%s", show(file, &shown),
 			 op->error_was_read ? "read" : "write", (unsigned long long)op->error_off,
-			 strerror(-op->error), advice(disk, op->error));
+			 strerror(-op->error), what_now);
 	else
-		job_fail(disk, op->error, "%s: copying stopped at guest offset %#llx: %s%s",
+		snprintf(out, cap, "%s: copying stopped at guest offset %#llx: %s%s",
 			 show(disk_overlay(disk)->file, &shown), (unsigned long long)op->error_off,
 			 op->error == -EUCLEAN ? "a table entry points outside its file"
 					       : strerror(-op->error),
-			 advice(disk, op->error));
+			 what_now);
+}
+
+void job_fail_op(struct bpull_disk *disk, const struct op *op)
+{
+	char message[sizeof(disk->job.message)];
+
+	describe_failure(disk, op, "; the job waits to be resumed", message, sizeof(message));
+	if (job_stop(disk, op, message))
+		return;
+	describe_failure(disk, op, advice(disk, op->error), message, sizeof(message));
+	job_fail(disk, op->error, "%s", message);
 }
 
 /* ---- the numbers others may read ---- */
@@ -109,6 +122,8 @@ void job_free_control(struct bpull_disk *disk)
 
 static enum bpull_job_state public_state(const struct job *job)
 {
+	if (job->stopped && job->step != JOB_IDLE && job->step != JOB_UNWINDING)
+		return BPULL_JOB_PAUSED;
 	switch (job->step) {
 	case JOB_IDLE: return BPULL_JOB_CONCLUDED;
 	case JOB_COPYING: return job->paused ? BPULL_JOB_PAUSED : BPULL_JOB_RUNNING;
@@ -303,7 +318,7 @@ static void run_proving(struct bpull_disk *disk)
 		return;
 	}
 	/* A guest's writes to what was left out make the difference, too: then nothing is wrong yet. */
-	if (!disk->guests.published)
+	if (!disk->guests.published && !job->disturbed)
 		job->n_mismatches++;
 	if (job->n_mismatches == MAX_ROUNDS) {
 		job_fail(disk, -EIO,
@@ -315,7 +330,7 @@ static void run_proving(struct bpull_disk *disk)
 	job->n_rounds++;
 	job->left_out_bytes = 0;
 	job->round_copied = job->round_skipped = false;
-	disk->guests.published = false;
+	disk->guests.published = job->disturbed = false;
 	job->step = JOB_COPYING;
 	cursor_start(disk);
 }
@@ -361,7 +376,7 @@ static void run_unwinding(struct bpull_disk *disk)
 		return;
 	give_back_space(disk);
 	if (commit_is_stalled(disk))
-		commit_retry(disk);
+		commit_retry(disk, true);
 	if (commit_is_running(disk))
 		return;
 	/* No memory for it: then what is not committed goes with the disk. */
@@ -387,7 +402,13 @@ static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 	if (must_unwind(disk)) {
 		disk->job.step = JOB_UNWINDING;
 		disk->job.commit_target = 0;
+		disk->job.stopped = false;
 	}
+	/* What was copied is made durable while it waits, if only that is possible. */
+	if (job_is_stopped(disk) && (disk->job.step != JOB_COPYING || commit_is_stalled(disk)))
+		return;
+	if (!job_is_stopped(disk))
+		job_go_on(disk);
 	switch (disk->job.step) {
 	case JOB_IDLE: break;
 	case JOB_COPYING: run_copying(disk, now_ns); break;
@@ -444,6 +465,7 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	job->n.end = overlay->has_backing && overlay->pull_len ? overlay->pull_len : 1;
 	job->compress = o->compression != BPULL_COMPRESSION_NONE;
 	job->compression_level = o->compression_level;
+	job->on_error = o->on_error;
 	job->guest_share = o->guest_share ? o->guest_share : DEFAULT_GUEST_SHARE;
 	limiter_set(&job->limiter, job->start_ns, o->bandwidth, o->burst);
 	pthread_mutex_lock(&c->mutex);

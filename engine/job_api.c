@@ -120,8 +120,8 @@ static bool import(struct bpull_job_options *o, const struct bpull_job_options *
 {
 	return options_import(o, sizeof(*o), options) &&
 	       !(o->flags & ~(BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_START_PAUSED)) &&
-	       o->compression <= BPULL_COMPRESSION_ZSTD && o->guest_share <= 100 &&
-	       (o->compression || !o->compression_level);
+	       o->compression <= BPULL_COMPRESSION_ZSTD && o->on_error <= BPULL_ON_ERROR_ENOSPC &&
+	       o->guest_share <= 100 && (o->compression || !o->compression_level);
 }
 
 int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *options,

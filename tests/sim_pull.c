@@ -61,12 +61,30 @@ int sim_pull_open(struct sim_pull *pull, const struct sim_chain *chain, struct s
 	return rc;
 }
 
+/* Stopped by an error: says where, as it must, and tries again with a machine that works. */
+static void go_on(struct sim_pull *pull, const struct bpull_event *event)
+{
+	struct bpull_job_info info;
+
+	bpull_job_info(pull->disk, &info);
+	pull->stop_is_told = info.state == BPULL_JOB_PAUSED && info.stop_error == event->error &&
+			     event->error && event->message[0];
+	pull->n_stops++;
+	sim_clear_faults(pull->sim);
+	sim_file_limit(pull->sim, SIM_CHAIN_TOP, 0);
+	bpull_job_resume(pull->disk);
+}
+
 static bool is_over(struct sim_pull *pull)
 {
 	struct bpull_job_info info;
 	struct bpull_event event;
 
 	if (bpull_engine_process(pull->engine, &event, 1) == 1) {
+		if (event.type == BPULL_EVENT_JOB_STOPPED) {
+			go_on(pull, &event);
+			return false;
+		}
 		pull->has_event = true;
 		pull->status = event.status;
 		pull->event_error = event.error;
@@ -84,7 +102,8 @@ int sim_pull_run(struct sim_pull *pull)
 {
 	struct bpull_job_options options = { .size = sizeof(options),
 					     .compression = pull->compression,
-					     .base = pull->base };
+					     .base = pull->base,
+					     .on_error = pull->on_error };
 	int rc = bpull_job_start(pull->disk, &options, &pull->error);
 
 	while (!rc && !is_over(pull)) {

@@ -30,6 +30,10 @@ struct sim_pull {
 	uint64_t n_calls; /* of bpull_engine_process() */
 	unsigned compression;
 	const char *base;
+	uint32_t
+		on_error; /* enum bpull_on_error; when stopped, the machine is mended and it goes on */
+	unsigned n_stops;
+	bool stop_is_told; /* by event and info alike */
 };
 
 /* Opens an engine on `io` (NULL: the simulator's own), which it takes over, and the chain as a disk.

@@ -303,6 +303,74 @@ Test(faults, no_space)
 	}
 }
 
+/* A job that stops at errors: what it can't go on from fails as ever, and everything else ends well
+ * once the machine works again. */
+static bool try_stop(const struct sim_chain *chain, const struct sim_fault *fault)
+{
+	struct trial t = { .chain = chain, .fault = *fault, .sim = sim_new(fault->nth) };
+	bool hit;
+
+	snprintf(t.what, sizeof(t.what), "chain %" PRIu64 ": stop at operation %d number %" PRIu64,
+		 chain->how.seed, (int)fault->op, fault->nth);
+	sim_chain_put(chain, t.sim);
+	t.rc = sim_pull_open(&t.pull, chain, t.sim, NULL, SIM_PULL_MEMORY, 4 * chain->cluster_len);
+	cr_assert_eq(t.rc, 0);
+	t.pull.on_error = BPULL_ON_ERROR_STOP;
+	sim_fail(t.sim, fault);
+	t.rc = sim_pull_run(&t.pull);
+	hit = sim_n_faults_hit(t.sim) || t.pull.n_stops;
+	if (t.rc) { /* the start met it: not the job's */
+		cr_assert_eq(t.rc, fault->error, "%s: %s", t.what, strerror(-t.rc));
+	} else if (t.pull.disk->poisoned) {
+		cr_assert_eq(t.pull.status, BPULL_JOB_FAILED, "%s", t.what);
+		t.rc = t.pull.event_error;
+	} else {
+		cr_assert_eq(t.pull.status, BPULL_JOB_COMPLETED, "%s: %s", t.what, t.pull.message);
+		cr_assert(!hit || t.pull.n_stops, "%s: it did not stop", t.what);
+		cr_assert(!t.pull.n_stops || t.pull.stop_is_told, "%s: nobody is told", t.what);
+	}
+	sim_pull_close(&t.pull);
+	judge_after(&t);
+	sim_free(t.sim);
+	return hit;
+}
+
+static void stop_at_all(enum sim_op op, int error)
+{
+	for (size_t i = 0; i < ARRAY_LEN(chains); i++) {
+		struct sim_fault fault = { .op = op, .error = error, .forever = true };
+		struct sim_chain chain;
+
+		sim_chain_draw(&chain, &chains[i]);
+		for (fault.nth = 1; fault.nth < MAX_NTH; fault.nth++)
+			if (!try_stop(&chain, &fault))
+				break;
+		cr_assert_lt(fault.nth, MAX_NTH);
+		cr_assert_gt(fault.nth, 3);
+		sim_chain_free(&chain);
+	}
+}
+
+Test(faults, stop_at_reads)
+{
+	stop_at_all(SIM_READ, -EIO);
+}
+
+Test(faults, stop_at_writes)
+{
+	stop_at_all(SIM_WRITE, -ENOSPC);
+}
+
+Test(faults, stop_at_failing_writes)
+{
+	stop_at_all(SIM_WRITE, -EIO);
+}
+
+Test(faults, stop_at_barriers)
+{
+	stop_at_all(SIM_SYNC, -EIO);
+}
+
 /* Transfers of any length, interruptions all the time. */
 Test(faults, short_transfers)
 {

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Stopping at an error. A read of the chain that failed, or a write that found
+ * no space, says nothing of what was copied: the job is paused as by its user,
+ * what is in flight ends and is committed, and once it is told to go on, the
+ * cursor starts again at the lowest byte that was given up.
+ *
+ * What was left out as zeros above that byte is walked, and counted, again:
+ * so the proof at the end does not match and another walk looks at it all.
+ * Remembering every run's outcome was rejected: a rare case may cost time.
+ *
+ * A failed barrier or table write (I7) and a damaged image always fail the job.
+ */
+#include "engine/job_stop.h"
+
+#include <errno.h>
+
+#include "engine/commit.h"
+#include "engine/engine.h"
+#include "io/base.h"
+
+static bool wants_stop(const struct bpull_disk *disk, int error)
+{
+	bool no_space = error == -ENOSPC || error == -EDQUOT;
+
+	if (disk->poisoned || disk->job.step == JOB_IDLE || disk->job.step == JOB_UNWINDING)
+		return false;
+	switch (disk->job.on_error) {
+	case BPULL_ON_ERROR_ENOSPC: return no_space;
+	case BPULL_ON_ERROR_STOP:
+		return no_space || (error != -EUCLEAN && error != -ENOTSUP && error != -EFBIG);
+	case BPULL_ON_ERROR_REPORT: break;
+	}
+	return false;
+}
+
+bool job_stop(struct bpull_disk *disk, const struct op *op, const char *message)
+{
+	struct job *job = &disk->job;
+
+	if (!wants_stop(disk, op->error))
+		return false;
+	if (job->stopped) /* what else was in flight */
+		return true;
+	job->stopped = job->disturbed = true;
+	job->n.stop_error = op->error;
+	job->n.stop_offset = op->error_off;
+	job->n.stop_was_read = op->error_was_read;
+	pthread_mutex_lock(&disk->control.mutex);
+	disk->control.want_pause = true;
+	pthread_mutex_unlock(&disk->control.mutex);
+	job->paused = true;
+	events_push_stopped(disk, op->error, message);
+	engine_wake(disk->engine);
+	return true;
+}
+
+bool job_is_stopped(const struct bpull_disk *disk)
+{
+	return disk->job.stopped && disk->job.paused;
+}
+
+void job_go_on(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	if (!job->stopped)
+		return;
+	events_prepare_stopped(disk);
+	job->stopped = false;
+	job->n.stop_error = 0;
+	job->n.stop_offset = 0;
+	job->n.stop_was_read = 0;
+	if (commit_is_stalled(disk))
+		commit_retry(disk, false);
+	if (job->step == JOB_COPYING || job->step == JOB_PROVING)
+		cursor_go_back(disk);
+}
