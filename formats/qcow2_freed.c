@@ -81,6 +81,11 @@ uint64_t qcow2_freed_pending(const struct qcow2 *q, uint64_t cluster_idx)
 	       n_in(&f->written, cluster_idx);
 }
 
+bool qcow2_freed_is_fresh(const struct qcow2 *q, uint64_t cluster_idx)
+{
+	return n_in(&q->freed.fresh, cluster_idx);
+}
+
 int qcow2_freed_stage(struct qcow2 *q)
 {
 	struct qcow2_freed_lists *f = &q->freed;

@@ -21,6 +21,7 @@
 #define MAX_VALUES  64u
 #define MAX_FLUSHES 32u
 #define N_OPS       40u
+#define WHY_LEN     300u
 #define ID_ZERO     0u
 #define ID_FIRST    1u /* what was there */
 
@@ -149,8 +150,8 @@ static const char *judge_reads(struct file *state, unsigned epoch)
 
 static bool judge(struct file *state, void *opaque)
 {
-	const char **why = opaque, *wrong;
-	static char text[256];
+	char *why = opaque, text[256];
+	const char *wrong;
 	uint64_t n_leaks;
 
 	if (write_rig_check(state, &n_leaks, text, sizeof(text)))
@@ -159,8 +160,8 @@ static bool judge(struct file *state, void *opaque)
 		wrong = judge_reads(state, run.log.judged_epoch);
 	if (!wrong && write_rig_reopens(state))
 		wrong = "can't be written to any more";
-	if (wrong)
-		*why = wrong;
+	if (wrong && !*why)
+		snprintf(why, WHY_LEN, "cut in epoch %u: %s", run.log.judged_epoch, wrong);
 	return !wrong;
 }
 
@@ -242,8 +243,8 @@ static struct file *make_extended(const struct setup *s)
 static uint64_t crash(const struct setup *s, uint64_t seed, enum write_rig_fault fault,
 		      uint64_t *n_states)
 {
-	const char *why = "";
 	uint64_t n_bad, reftable_off;
+	char why[WHY_LEN] = "";
 
 	memset(&run, 0, sizeof(run));
 	run.setup = s;
@@ -264,10 +265,10 @@ static uint64_t crash(const struct setup *s, uint64_t seed, enum write_rig_fault
 	note_flush();
 	cut_log_stop(&run.log);
 	run.grew = be64(mem_file_inode(run.file)->bytes + 48) != reftable_off;
-	n_bad = cut_log_judge(&run.log, seed, judge, &why, n_states);
+	n_bad = cut_log_judge(&run.log, seed, judge, why, n_states);
 	if (n_bad)
-		fprintf(stderr, "%s, seed %" PRIu64 ": %" PRIu64 " states, the last one %s\n",
-			s->name, seed, n_bad, why);
+		fprintf(stderr, "%s, seed %" PRIu64 ": %" PRIu64 " states, first %s\n", s->name,
+			seed, n_bad, why);
 	write_rig_close(&run.rig);
 	cut_log_free(&run.log);
 	file_close(run.file);
@@ -296,8 +297,8 @@ Test(qcow2_write_crash, plain)
 
 Test(qcow2_write_crash, snapshots)
 {
-	every_cut(2, 30);
-	every_cut(3, 30);
+	every_cut(2, 60);
+	every_cut(3, 60);
 }
 
 Test(qcow2_write_crash, refcount_table_grows)
@@ -308,7 +309,7 @@ Test(qcow2_write_crash, refcount_table_grows)
 Test(qcow2_write_crash, subclusters)
 {
 	every_cut(5, 12);
-	every_cut(6, 12);
+	every_cut(6, 24);
 }
 
 static uint64_t n_bad_with(enum write_rig_fault fault, uint64_t n_seeds)

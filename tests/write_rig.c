@@ -179,21 +179,24 @@ int write_rig_read_fresh(struct file *file, struct file *data, unsigned snapshot
 struct first_finding {
 	char *why;
 	size_t cap;
+	bool is_leak;
 };
 
 static void note_finding(void *opaque, bool is_leak, const char *text)
 {
 	struct first_finding *first = opaque;
 
-	if (first->cap && !*first->why)
-		snprintf(first->why, first->cap, "%s%s", is_leak ? "leak: " : "", text);
+	if (!first->cap || (*first->why && (is_leak || !first->is_leak)))
+		return;
+	first->is_leak = is_leak;
+	snprintf(first->why, first->cap, "%s%s", is_leak ? "leak: " : "", text);
 }
 
 int write_rig_check(struct file *file, uint64_t *n_leaks, char *why, size_t cap)
 {
 	struct table_cache *cache = table_cache_new(RIG_CACHE_LEN);
-	struct first_finding first = { why, cap };
-	struct check_result found = { .report = note_finding, .opaque = &first, .max_reports = 1 };
+	struct first_finding first = { why, cap, false };
+	struct check_result found = { .report = note_finding, .opaque = &first, .max_reports = 99 };
 	struct layer *layer;
 	int rc = open_layer(file, NULL, cache, &layer);
 

@@ -68,8 +68,8 @@ void write_rig_assert_model(struct write_rig *rig);
  * the disk, n bytes of it into out. 0 or -errno. */
 int write_rig_read_fresh(struct file *file, struct file *data, unsigned snapshot,
 			 const uint8_t *below, uint64_t below_len, uint8_t *out, uint64_t len);
-/* Our own check of the image as it is on disk. 0: no errors; *n_leaks. The text of the first finding
- * into why. */
+/* Our own check of the image as it is on disk. 0: no errors; *n_leaks. The text of the first error,
+ * or else of the first leak, into why. */
 int write_rig_check(struct file *file, uint64_t *n_leaks, char *why, size_t cap);
 
 /* May it be written to again? As begin_writing(), on the file itself. */
