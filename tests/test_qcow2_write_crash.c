@@ -255,6 +255,7 @@ static uint64_t crash(const struct setup *s, uint64_t seed, enum write_rig_fault
 	run.file = s->extended ? make_extended(s) : make_plain(s);
 	write_rig_open(&run.rig, run.file, NULL, below, sizeof(below));
 	run.rig.fault = fault;
+	run.rig.compress = seed % 2;
 	memcpy(run.first, run.rig.model, run.len);
 	reftable_off = be64(mem_file_inode(run.file)->bytes + 48);
 	note(0, s->n_sectors, ID_FIRST, 0);

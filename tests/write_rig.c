@@ -438,6 +438,32 @@ void write_rig_zero(struct write_rig *rig, uint64_t off, uint64_t len, bool keep
 
 /* ---- the cursor ---- */
 
+/* A whole cluster with one destination that is to be reserved: compressed, if it shrinks. */
+static bool copy_compressed(struct write_rig *rig, uint64_t off, const uint8_t *buf)
+{
+	struct layer *layer = rig->layer;
+	uint32_t len = layer->cluster_len;
+	autofree uint8_t *packed = calloc(1, len);
+	struct mapping map = { .guest_off = off, .len = len };
+	struct destination to;
+	int n;
+
+	WELL(rig, layer->ops->destination(layer, off, len, 0, &to, &need));
+	if (to.has_space ||
+	    LOADING(rig, layer->ops->destination(layer, off, len, 1, &to, &need)) != -ENOENT)
+		return false;
+	n = layer->ops->encode(layer, 0, buf, packed, len - 512);
+	cr_assert_geq(n, 0);
+	if (!n)
+		return false;
+	map.comp_len = round_up(n, 512);
+	WELL(rig, layer->ops->reserve_bytes(layer, off, map.comp_len, &map.host_off, &need));
+	write_host(rig, map.host_off, packed, map.comp_len);
+	WELL(rig, layer->ops->publish(layer, &map, 1, &need));
+	rig->n_compressed++;
+	return true;
+}
+
 /* All copies of granules of one cluster. */
 static void copy_part(struct write_rig *rig, uint64_t off, uint64_t len)
 {
@@ -448,6 +474,8 @@ static void copy_part(struct write_rig *rig, uint64_t off, uint64_t len)
 	int rc;
 
 	read_below(rig->below, rig->below_len, off, buf, len);
+	if (rig->compress && len == layer->cluster_len && copy_compressed(rig, off, buf))
+		return;
 	for (;; n++) {
 		struct destination to = { .len = len };
 

@@ -31,9 +31,10 @@ struct write_rig {
 	uint8_t *model;  /* guest_len bytes: what the disk must read */
 	bool draining;   /* space counted free waits for drained() */
 	bool auto_drain; /* nothing is in flight: drained() follows at once */
+	bool compress;   /* copies, where it can be */
 	enum write_rig_fault fault;
 	/* how often */
-	unsigned n_in_place, n_new, n_in_space, n_unshared, n_zero_entries, n_copied;
+	unsigned n_in_place, n_new, n_in_space, n_unshared, n_zero_entries, n_copied, n_compressed;
 };
 
 /* Opens the image in `file` (which stays the caller's, as `data` and `below` do), ready for the guest's
