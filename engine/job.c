@@ -230,6 +230,7 @@ static void all_is_proven(struct bpull_disk *disk)
 
 	if (backing_changed(disk))
 		return;
+	job->n.cur = job->n.end;
 	job->step = JOB_DETACHING;
 	if (job->flags & BPULL_JOB_MANUAL_FINALIZE) {
 		job->step = JOB_READY;

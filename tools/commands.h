@@ -13,6 +13,7 @@ int flatten_main(int argc, char **argv);
 int measure_main(int argc, char **argv);
 int check_main(int argc, char **argv);
 int create_main(int argc, char **argv);
+int ctl_main(int argc, char **argv);
 
 extern const char pull_help[];
 extern const char info_help[];
@@ -21,5 +22,6 @@ extern const char flatten_help[];
 extern const char measure_help[];
 extern const char check_help[];
 extern const char create_help[];
+extern const char ctl_help[];
 
 #endif

@@ -36,6 +36,7 @@ static const struct main_command main_commands[] = {
 	{ "measure", measure_main, "say how much space a pull needs", measure_help },
 	{ "check", check_main, "look for damage and leaks in an image", check_help },
 	{ "create", create_main, "make a new qcow2 or QED image", create_help },
+	{ "ctl", ctl_main, "steer a running pull", ctl_help },
 	{ "help", help_main, "explain a command", help_help },
 };
 

@@ -26,13 +26,15 @@
 #include <nbdkit-plugin.h>
 
 #include "engine/blockpull.h"
+#include "tools/control.h"
 #include "tools/size.h"
 
 #define MAX_DIRS    64
 #define MAX_EXTENTS 64
+#define LOOK_MS     200
 
 static struct {
-	char *image, *base;
+	char *image, *base, *control;
 	const char *dirs[MAX_DIRS];
 	struct bpull_engine_options engine;
 	struct bpull_disk_options disk;
@@ -49,6 +51,8 @@ static struct bpull_disk *disk;
 static int can_discard; /* the format can say that a cluster reads zeros */
 static pthread_t monitor;
 static int quit_fd = -1;
+static struct control *control;
+static struct control_target target;
 
 /* ---- configuration ---- */
 
@@ -139,6 +143,11 @@ static int plugin_config(const char *key, const char *value)
 		config.base = nbdkit_absolute_path(value);
 		return config.base ? 0 : -1;
 	}
+	if (!strcmp(key, "control")) {
+		free(config.control);
+		config.control = nbdkit_absolute_path(value);
+		return config.control ? 0 : -1;
+	}
 	if (!strcmp(key, "on-error"))
 		return choose(key, value, on_error, &config.job.on_error);
 	if (!strcmp(key, "io")) {
@@ -171,6 +180,7 @@ static int plugin_config_complete(void)
 	"base=FILE             pull what is above FILE only, which stays its backing file\n" \
 	"copy-on-read=true     keep what clients read from the chain\n"                      \
 	"manual-finalize=true  keep the link to the backing file until told otherwise\n"     \
+	"control=SOCKET        steer the pull through a socket: see blockpull ctl\n"         \
 	"on-error=WHAT         report, stop or enospc: what an I/O error does to the pull\n" \
 	"format=FMT            qcow2, qed or raw (a raw disk must be named so)\n"            \
 	"backing-format=FMT    of backing files for which none is recorded\n"                \
@@ -204,18 +214,28 @@ static void tell(const struct bpull_event *event)
 /* Takes the job's events until it is told to quit. */
 static void *watch_job(void *opaque)
 {
-	struct pollfd fds[2] = { { .fd = bpull_engine_fd(engine), .events = POLLIN },
-				 { .fd = quit_fd, .events = POLLIN } };
+	struct pollfd fds[2 + CONTROL_MAX_FDS] = { { .fd = bpull_engine_fd(engine),
+						     .events = POLLIN },
+						   { .fd = quit_fd, .events = POLLIN } };
 
 	(void)opaque;
 	while (!fds[1].revents) {
 		struct bpull_event events[4];
-		int n = bpull_engine_process(engine, events, 4);
+		int n = bpull_engine_process(engine, events, 4), n_fds = 2;
 
-		for (int i = 0; i < n; i++)
+		for (int i = 0; i < n; i++) {
+			if (control)
+				control_event(control, &events[i]);
 			tell(&events[i]);
-		if (n <= 0)
-			poll(fds, 2, -1);
+		}
+		if (n > 0)
+			continue;
+		if (control)
+			n_fds += control_poll_fds(control, fds + 2);
+		/* States that are no events (paused, committing) are looked for while someone listens. */
+		poll(fds, n_fds, n_fds > 3 ? LOOK_MS : -1);
+		if (control)
+			control_process(control);
 	}
 	return NULL;
 }
@@ -263,6 +283,11 @@ static int plugin_after_fork(void)
 		nbdkit_error("%s", error.message);
 		return -1;
 	}
+	target = (struct control_target){ .disk = disk, .device = config.image, .job = config.job };
+	if (config.control && control_open(config.control, &target, &control, &error)) {
+		nbdkit_error("%s", error.message);
+		return -1;
+	}
 	quit_fd = eventfd(0, EFD_CLOEXEC);
 	if (quit_fd < 0 || pthread_create(&monitor, NULL, watch_job, NULL)) {
 		nbdkit_error("cannot start a thread: %m");
@@ -280,6 +305,7 @@ static void plugin_cleanup(void)
 		pthread_join(monitor, NULL);
 		close(quit_fd);
 	}
+	control_close(control);
 	bpull_disk_close(disk);
 	bpull_engine_close(engine);
 }
@@ -288,6 +314,7 @@ static void plugin_unload(void)
 {
 	free(config.image);
 	free(config.base);
+	free(config.control);
 	for (size_t i = 0; i < config.disk.n_allowed_dirs; i++)
 		free((char *)config.dirs[i]);
 }

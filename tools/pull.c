@@ -15,9 +15,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/blockpull.h"
 #include "tools/commands.h"
+#include "tools/control.h"
 #include "tools/exit_code.h"
 #include "tools/options.h"
 #include "tools/progress.h"
@@ -34,6 +36,8 @@ struct pull {
 	unsigned n_images, next_idx, n_active, n_ended;
 	bool aborted; /* the stop signal has been passed on */
 	struct progress progress;
+	struct control *control; /* of the one image, or NULL */
+	struct control_target target;
 };
 
 /* ---- Progress -------------------------------------------------------------- */
@@ -104,8 +108,32 @@ static void pull_start_next(struct pull *pull)
 		return;
 	}
 	pull->n_active++;
+	pull->target.disk = image->disk;
 	struct progress_now now = pull_now(pull);
 	progress_sample(&pull->progress, &now);
+}
+
+/* The job waits; so does the command, until it is told what to do. */
+static void pull_say_stopped(struct pull *pull, const struct bpull_event *event)
+{
+	progress_clear(&pull->progress);
+	say_error("%s", event->message);
+	say_hint("kill -CONT %d goes on%s", (int)getpid(),
+		 pull->control ? ", as 'blockpull ctl' does with resume" : "");
+}
+
+static void pull_pass_go_on(struct pull *pull)
+{
+	if (!stop_take_go_on())
+		return;
+	for (unsigned i = 0; i < pull->next_idx; i++) {
+		struct bpull_job_info info;
+		if (pull->images[i].state != PULL_RUNNING)
+			continue;
+		bpull_job_info(pull->images[i].disk, &info);
+		if (info.stop_error)
+			bpull_job_resume(pull->images[i].disk);
+	}
 }
 
 /* 0 or -errno of the engine, after which it is of no more use. */
@@ -115,8 +143,14 @@ static int pull_process(struct pull *pull)
 	int n = bpull_engine_process(pull->engine, events, PULL_EVENTS_MAX);
 	for (int i = 0; i < n; i++) {
 		struct pull_image *image = events[i].user_data;
+		if (pull->control)
+			control_event(pull->control, &events[i]);
+		if (events[i].type == BPULL_EVENT_JOB_STOPPED)
+			pull_say_stopped(pull, &events[i]);
 		if (events[i].type != BPULL_EVENT_JOB || events[i].status == BPULL_JOB_READY)
 			continue;
+		pull->target.disk = NULL;
+		bpull_job_info(image->disk, &pull->target.last);
 		pull_image_conclude(image, &events[i], stop_signal());
 		pull->n_active--;
 		pull_report_end(pull, image);
@@ -147,6 +181,7 @@ static int pull_loop(struct pull *pull, int stop_fd)
 		       !stop_signal())
 			pull_start_next(pull);
 		pull_pass_stop(pull);
+		pull_pass_go_on(pull);
 		int rc = pull_process(pull);
 		if (rc) {
 			progress_clear(&pull->progress);
@@ -156,12 +191,15 @@ static int pull_loop(struct pull *pull, int stop_fd)
 		pull_show_progress(pull);
 		if (!pull->n_active)
 			continue;
-		struct pollfd fds[] = {
+		struct pollfd fds[2 + CONTROL_MAX_FDS] = {
 			{ .fd = bpull_engine_fd(pull->engine), .events = POLLIN },
 			{ .fd = stop_fd, .events = POLLIN },
 		};
-		if (poll(fds, 2, progress_timeout_ms(&pull->progress)) > 0 && fds[1].revents)
+		int n_fds = 2 + (pull->control ? control_poll_fds(pull->control, fds + 2) : 0);
+		if (poll(fds, n_fds, progress_timeout_ms(&pull->progress)) > 0 && fds[1].revents)
 			stop_drain();
+		if (pull->control)
+			control_process(pull->control);
 	}
 	return 0;
 }
@@ -227,9 +265,18 @@ static int pull_run(struct pull *pull)
 	}
 
 	int code = 0;
+	if (pull->options.control && !pull->options.dry_run) {
+		pull->target = (struct control_target){ .device = pull->images[0].path,
+							.job = pull->options.job };
+		rc = control_open(pull->options.control, &pull->target, &pull->control, &error);
+		if (rc) {
+			bpull_engine_close(pull->engine);
+			return say_failed(&error, rc);
+		}
+	}
 	progress_open(&pull->progress,
 		      pull->options.dry_run ? PROGRESS_NONE : pull->options.progress,
-		      pull->options.engine.bandwidth, pull->n_images);
+		      pull->options.engine.bandwidth + pull->options.job.bandwidth, pull->n_images);
 	if (pull->options.dry_run)
 		pull_plan_all(pull);
 	else
@@ -239,6 +286,7 @@ static int pull_run(struct pull *pull)
 		pull_end_untried(pull);
 		code = pull_exit_code(pull);
 	}
+	control_close(pull->control);
 	bpull_engine_close(pull->engine);
 	return code;
 }

@@ -20,6 +20,7 @@ struct pull_options {
 	enum progress_mode progress;
 	bool json, dry_run, quiet, help;
 	unsigned n_jobs;
+	const char *control; /* a socket's path, or NULL */
 };
 
 struct pull_image;

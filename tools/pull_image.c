@@ -91,7 +91,8 @@ void pull_image_conclude(struct pull_image *image, const struct bpull_event *eve
 
 void pull_image_stop(struct pull_image *image, int signal)
 {
-	pull_image_end(image, "canceled", EXIT_CODE_SIGNAL + signal);
+	/* Without a signal it was told so through its control socket. */
+	pull_image_end(image, "canceled", signal ? EXIT_CODE_SIGNAL + signal : EXIT_CODE_FAILED);
 }
 
 /* A pull that would be refused must be refused here too. */
@@ -190,7 +191,9 @@ static void pull_say_summary(const struct pull_image *image)
 static void pull_say_stopped(const struct pull_image *image)
 {
 	char kept[SIZE_TEXT_CAP];
-	const char *name = strsignal(image->code - EXIT_CODE_SIGNAL);
+	const char *name = image->code > EXIT_CODE_SIGNAL
+				   ? strsignal(image->code - EXIT_CODE_SIGNAL)
+				   : "aborted through the control socket";
 	if (image->out)
 		say_error("'%s': stopped (%s); '%s' was not made", image->path, name, image->out);
 	else if (!image->info.type)
@@ -205,7 +208,7 @@ static void pull_say_stopped(const struct pull_image *image)
 
 void pull_image_say(const struct pull_image *image, bool quiet)
 {
-	if (image->code > EXIT_CODE_SIGNAL) {
+	if (image->code > EXIT_CODE_SIGNAL || !strcmp(image->status, "canceled")) {
 		pull_say_stopped(image);
 	} else if (image->code) {
 		say_failed(&image->error, image->error.code);

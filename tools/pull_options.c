@@ -30,6 +30,11 @@ const char pull_help[] =
 	"                       file (default: copy all, and have none)\n"
 	"  --burst SIZE         bytes that may follow an idle time at once\n"
 	"                       (default: a tenth of a second's worth)\n"
+	"  --control SOCKET     be steered through a socket meanwhile; see blockpull ctl\n"
+	"  --manual-finalize    keep the link until 'blockpull ctl SOCKET finalize'\n"
+	"  --on-error WHAT      report: an I/O error ends the pull; stop: the pull waits to\n"
+	"                       be resumed (blockpull ctl SOCKET resume, or SIGCONT);\n"
+	"                       enospc: so for want of space only (default: report)\n"
 	"  -j, --jobs N         pull N images at once (default 1)\n"
 	"  --compress[=TYPE[:LEVEL]]\n"
 	"                       write what is copied compressed (qcow2): zlib (level 1-9),\n"
@@ -53,11 +58,17 @@ const char pull_help[] =
 	"at once; SIGUSR1 prints a line of progress. See blockpull-pull(1).\n";
 
 enum {
-	PULL_BASE = PULL_OWN
+	PULL_BASE = PULL_OWN,
+	PULL_CONTROL,
+	PULL_MANUAL_FINALIZE,
+	PULL_ON_ERROR,
 };
 
 static const struct option pull_table[] = {
 	{ "base", required_argument, NULL, PULL_BASE },
+	{ "control", required_argument, NULL, PULL_CONTROL },
+	{ "manual-finalize", no_argument, NULL, PULL_MANUAL_FINALIZE },
+	{ "on-error", required_argument, NULL, PULL_ON_ERROR },
 	{ "jobs", required_argument, NULL, 'j' },
 	OPTIONS_CHAIN,
 	{ "dry-run", no_argument, NULL, 'n' },
@@ -83,6 +94,21 @@ static const struct options_word pull_progress_words[] = {
 	{ "auto", PROGRESS_AUTO }, { "bar", PROGRESS_BAR },   { "plain", PROGRESS_PLAIN },
 	{ "json", PROGRESS_JSON }, { "none", PROGRESS_NONE }, { NULL, 0 },
 };
+
+static const struct options_word pull_on_error_words[] = {
+	{ "report", BPULL_ON_ERROR_REPORT },
+	{ "stop", BPULL_ON_ERROR_STOP },
+	{ "enospc", BPULL_ON_ERROR_ENOSPC },
+	{ NULL, 0 },
+};
+
+static int pull_take_on_error(struct pull_options *options, const char *text)
+{
+	int value = 0;
+	int code = options_word("pull", "--on-error", text, pull_on_error_words, &value);
+	options->job.on_error = value;
+	return code;
+}
 
 static int pull_take_jobs(struct pull_options *options, const char *text)
 {
@@ -156,6 +182,9 @@ static int pull_take(struct pull_options *options, int option, const char *text)
 		return code;
 	switch (option) {
 	case PULL_BASE: options->job.base = text; return 0;
+	case PULL_CONTROL: options->control = text; return 0;
+	case PULL_MANUAL_FINALIZE: options->job.flags |= BPULL_JOB_MANUAL_FINALIZE; return 0;
+	case PULL_ON_ERROR: return pull_take_on_error(options, text);
 	case 'j': return pull_take_jobs(options, text);
 	case 'n': options->dry_run = true; return 0;
 	default: return options_chain_take(&options->chain, "pull", option, text);
@@ -177,5 +206,16 @@ int pull_options_parse(struct pull_options *options, int argc, char **argv)
 	}
 	if (optind == argc)
 		return say_usage("pull", "an image's name is missing");
-	return pull_options_finish(options, "pull");
+	if (options->control && argc - optind > 1)
+		return say_usage("pull", "--control is for one image");
+	if (options->job.flags & BPULL_JOB_MANUAL_FINALIZE && !options->control)
+		return say_usage("pull",
+				 "--manual-finalize needs --control, to be told to finalize");
+	int code = pull_options_finish(options, "pull");
+	if (options->control) { /* a limit that can be changed there is the job's */
+		options->job.bandwidth = options->engine.bandwidth;
+		options->job.burst = options->engine.burst;
+		options->engine.bandwidth = options->engine.burst = 0;
+	}
+	return code;
 }

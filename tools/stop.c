@@ -27,6 +27,7 @@
 
 static volatile sig_atomic_t stop_number;
 static volatile sig_atomic_t stop_report_wished;
+static volatile sig_atomic_t stop_go_on;
 static volatile int64_t stop_ns;
 static int stop_pipe[2] = { -1, -1 };
 
@@ -42,6 +43,8 @@ static void stop_handle(int number)
 	int saved_errno = errno;
 	if (number == SIGUSR1) {
 		stop_report_wished = 1;
+	} else if (number == SIGCONT) {
+		stop_go_on = 1;
 	} else if (!stop_number) {
 		stop_ns = stop_now_ns();
 		stop_number = number;
@@ -56,7 +59,7 @@ static void stop_handle(int number)
 
 int stop_install(void)
 {
-	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1 };
+	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCONT };
 	struct sigaction action = { .sa_handler = stop_handle, .sa_flags = SA_RESTART };
 
 	if (pipe2(stop_pipe, O_CLOEXEC | O_NONBLOCK))
@@ -85,6 +88,13 @@ void stop_drain(void)
 int stop_signal(void)
 {
 	return stop_number;
+}
+
+bool stop_take_go_on(void)
+{
+	bool go_on = stop_go_on;
+	stop_go_on = 0;
+	return go_on;
 }
 
 bool stop_take_report_wish(void)

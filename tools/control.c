@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The control socket's connections. Whoever may open the socket may steer the
+ * job, so it is its owner's alone (0600), made so before anybody can connect.
+ * Lines and queues are bounded: a client that floods or does not read is
+ * dropped, never waited for. A thread a client was rejected: the owner has a
+ * loop already.
+ */
+#include "tools/control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define MAX_OUT (256u * 1024)
+#define BACKLOG 4
+
+struct client {
+	int fd; /* -1: free */
+	bool negotiated;
+	char *in, *out;
+	size_t in_len, out_len;
+};
+
+struct control {
+	struct control_target *target;
+	int fd;
+	struct sockaddr_un address;
+	struct client clients[CONTROL_MAX_CLIENTS];
+};
+
+/* ---- the socket ---- */
+
+__attribute__((format(printf, 3, 4))) static int fail(struct bpull_error *error, int code,
+						      const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	error->code = code;
+	vsnprintf(error->message, sizeof(error->message), format, args);
+	va_end(args);
+	return code;
+}
+
+/* A socket that nobody listens at is what a killed process left. 0: there is none any more. */
+static int remove_stale(const struct sockaddr_un *address, struct bpull_error *error)
+{
+	struct stat st;
+	int fd, rc;
+
+	if (lstat(address->sun_path, &st))
+		return errno == ENOENT ? 0
+				       : fail(error, -errno, "control socket %s: %s",
+					      address->sun_path, strerror(errno));
+	if (!S_ISSOCK(st.st_mode))
+		return fail(error, -EEXIST, "control socket %s: a file that is no socket is there",
+			    address->sun_path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return fail(error, -errno, "control socket: %s", strerror(errno));
+	rc = connect(fd, (const struct sockaddr *)address, sizeof(*address));
+	close(fd);
+	if (!rc)
+		return fail(error, -EBUSY, "control socket %s: another process listens there",
+			    address->sun_path);
+	if (errno != ECONNREFUSED)
+		return fail(error, -errno, "control socket %s: %s", address->sun_path,
+			    strerror(errno));
+	return unlink(address->sun_path) ? fail(error, -errno, "control socket %s: %s",
+						address->sun_path, strerror(errno))
+					 : 0;
+}
+
+static int listen_at(struct control *control, struct bpull_error *error)
+{
+	const struct sockaddr *address = (const struct sockaddr *)&control->address;
+	int rc;
+
+	control->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (control->fd < 0)
+		return fail(error, -errno, "control socket: %s", strerror(errno));
+	rc = bind(control->fd, address, sizeof(control->address)) ? -errno : 0;
+	/* Nobody can connect before listen(). */
+	if (!rc && chmod(control->address.sun_path, 0600))
+		rc = -errno;
+	if (!rc && listen(control->fd, BACKLOG))
+		rc = -errno;
+	return rc ? fail(error, rc, "control socket %s: %s", control->address.sun_path,
+			 strerror(-rc))
+		  : 0;
+}
+
+int control_open(const char *path, struct control_target *target, struct control **out,
+		 struct bpull_error *error)
+{
+	struct control *control = calloc(1, sizeof(*control));
+	int rc = 0;
+
+	if (!control)
+		return fail(error, -ENOMEM, "out of memory");
+	control->target = target;
+	control->fd = -1;
+	for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++)
+		control->clients[i].fd = -1;
+	control->address.sun_family = AF_UNIX;
+	if (!*path || strlen(path) >= sizeof(control->address.sun_path))
+		rc = fail(error, -ENAMETOOLONG, "control socket: a name of 1 to %zu bytes",
+			  sizeof(control->address.sun_path) - 1);
+	else
+		memcpy(control->address.sun_path, path, strlen(path) + 1);
+	if (!rc)
+		rc = remove_stale(&control->address, error);
+	if (!rc)
+		rc = listen_at(control, error);
+	if (rc) {
+		if (control->fd >= 0)
+			close(control->fd);
+		free(control);
+		return rc;
+	}
+	*out = control;
+	return 0;
+}
+
+/* ---- clients ---- */
+
+static void drop(struct client *client)
+{
+	close(client->fd);
+	free(client->in);
+	free(client->out);
+	*client = (struct client){ .fd = -1 };
+}
+
+static void flush(struct client *client)
+{
+	while (client->out_len) {
+		ssize_t n = send(client->fd, client->out, client->out_len, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			return;
+		if (n <= 0) {
+			drop(client);
+			return;
+		}
+		client->out_len -= n;
+		memmove(client->out, client->out + n, client->out_len);
+	}
+}
+
+/* Queues a line; takes over the reference. */
+static void say(struct client *client, struct json_object *value)
+{
+	const char *text =
+		value ? json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN) : NULL;
+	size_t len = text ? strlen(text) : 0;
+
+	if (!text || client->out_len + len + 2 > MAX_OUT) {
+		drop(client);
+	} else {
+		memcpy(client->out + client->out_len, text, len);
+		memcpy(client->out + client->out_len + len, "\r\n", 2);
+		client->out_len += len + 2;
+		flush(client);
+	}
+	json_object_put(value);
+}
+
+static void take_client(struct control *control)
+{
+	int fd;
+
+	while ((fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
+		struct client *client = control->clients;
+
+		while (client < control->clients + CONTROL_MAX_CLIENTS && client->fd >= 0)
+			client++;
+		if (client == control->clients + CONTROL_MAX_CLIENTS) {
+			close(fd);
+			continue;
+		}
+		*client = (struct client){ .fd = fd,
+					   .in = malloc(CONTROL_MAX_LINE),
+					   .out = malloc(MAX_OUT) };
+		if (!client->in || !client->out)
+			drop(client);
+		else
+			say(client, control_greeting());
+	}
+}
+
+/* Answers every whole line that has come. */
+static void answer_lines(struct control *control, struct client *client)
+{
+	char *end;
+
+	while (client->fd >= 0 && (end = memchr(client->in, '\n', client->in_len))) {
+		size_t len = end - client->in, next = len + 1;
+
+		if (len && client->in[len - 1] == '\r')
+			len--;
+		if (len)
+			say(client,
+			    control_answer(control->target, &client->negotiated, client->in, len));
+		if (client->fd < 0)
+			return;
+		client->in_len -= next;
+		memmove(client->in, client->in + next, client->in_len);
+	}
+}
+
+static void hear(struct control *control, struct client *client)
+{
+	while (client->fd >= 0) {
+		ssize_t n = recv(client->fd, client->in + client->in_len,
+				 CONTROL_MAX_LINE - client->in_len, 0);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			return;
+		if (n <= 0) {
+			drop(client);
+			return;
+		}
+		client->in_len += n;
+		answer_lines(control, client);
+		if (client->fd >= 0 && client->in_len == CONTROL_MAX_LINE)
+			drop(client); /* a line without end */
+	}
+}
+
+/* To all who have negotiated; takes over the reference. */
+static void tell_all(struct control *control, struct json_object *event)
+{
+	for (unsigned i = 0; event && i < CONTROL_MAX_CLIENTS; i++)
+		if (control->clients[i].fd >= 0 && control->clients[i].negotiated)
+			say(&control->clients[i], json_object_get(event));
+	json_object_put(event);
+}
+
+/* ---- the owner's calls ---- */
+
+int control_poll_fds(const struct control *control, struct pollfd *fds)
+{
+	int n = 0;
+
+	fds[n++] = (struct pollfd){ .fd = control->fd, .events = POLLIN };
+	for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++)
+		if (control->clients[i].fd >= 0)
+			fds[n++] = (struct pollfd){
+				.fd = control->clients[i].fd,
+				.events = POLLIN | (control->clients[i].out_len ? POLLOUT : 0),
+			};
+	return n;
+}
+
+void control_process(struct control *control)
+{
+	take_client(control);
+	for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
+		if (control->clients[i].fd >= 0)
+			flush(&control->clients[i]);
+		if (control->clients[i].fd >= 0)
+			hear(control, &control->clients[i]);
+	}
+	tell_all(control, control_status_change(control->target));
+}
+
+void control_event(struct control *control, const struct bpull_event *event)
+{
+	tell_all(control, control_describe(control->target, event));
+	tell_all(control, control_status_change(control->target));
+}
+
+void control_close(struct control *control)
+{
+	if (!control)
+		return;
+	for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++)
+		if (control->clients[i].fd >= 0)
+			drop(&control->clients[i]);
+	close(control->fd);
+	unlink(control->address.sun_path);
+	free(control);
+}

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * blockpull ctl: the other end of a control socket. It asks as any QMP client
+ * would; a private protocol was rejected, since then nobody else could.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <json-c/json.h>
+
+#include "tools/commands.h"
+#include "tools/exit_code.h"
+#include "tools/options.h"
+#include "tools/say.h"
+#include "tools/size.h"
+#include "tools/suggest.h"
+#include "tools/text.h"
+
+#define ANSWER_MS    10000
+#define WAIT_LOOK_MS 500
+#define MAX_LINE     (1u << 20)
+
+const char ctl_help[] =
+	"Usage: blockpull ctl [OPTION...] SOCKET VERB [RATE]\n"
+	"\n"
+	"Steers a pull through its control socket (blockpull pull --control=SOCKET, or the\n"
+	"nbdkit plugin's control=SOCKET).\n"
+	"\n"
+	"Verbs:\n"
+	"  info         how far it is\n"
+	"  speed RATE   at most RATE bytes a second from now on (50M; 0: no limit)\n"
+	"  pause        stop copying; what was copied is made durable\n"
+	"  resume       go on, also after an error stopped it\n"
+	"  abort        end it; the image stays linked, and what was copied stays copied\n"
+	"  finalize     drop the link of a pull that is ready (--manual-finalize)\n"
+	"  wait         until it is over: exits with 0 if it completed, 1 if not\n"
+	"\n"
+	"Options:\n"
+	"      --json   info, wait: the job as a JSON line\n"
+	"  -h, --help   this text\n";
+
+enum {
+	CTL_JSON = OPTIONS_OWN
+};
+
+static const struct option ctl_table[] = {
+	{ "json", no_argument, NULL, CTL_JSON },
+	OPTIONS_HELP,
+	OPTIONS_END,
+};
+
+struct ctl {
+	const char *path;
+	int fd;
+	char *in;
+	size_t in_len;
+	bool json;
+};
+
+/* ---- talking ---- */
+
+static int connect_to(struct ctl *ctl)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	if (strlen(ctl->path) >= sizeof(address.sun_path)) {
+		say_error("'%s': too long for a socket's name", ctl->path);
+		return EXIT_CODE_FAILED;
+	}
+	memcpy(address.sun_path, ctl->path, strlen(ctl->path) + 1);
+	ctl->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (ctl->fd >= 0 && !connect(ctl->fd, (struct sockaddr *)&address, sizeof(address)))
+		return 0;
+	if (errno == ECONNREFUSED)
+		say_error("'%s': nobody listens there: the pull is over, or was killed", ctl->path);
+	else
+		say_error("'%s': %s", ctl->path, strerror(errno));
+	if (errno == ENOENT)
+		say_hint("the socket is there while blockpull pull --control runs");
+	return EXIT_CODE_FAILED;
+}
+
+/* The next object from the other side; NULL: none came (said). timeout_ms 0 and more. */
+static struct json_object *receive(struct ctl *ctl, int timeout_ms, bool *in_time)
+{
+	*in_time = true;
+	for (;;) {
+		struct pollfd ready = { .fd = ctl->fd, .events = POLLIN };
+		char *end = memchr(ctl->in, '\n', ctl->in_len);
+		struct json_object *value;
+		ssize_t n;
+
+		if (end) {
+			*end = 0;
+			value = json_tokener_parse(ctl->in);
+			ctl->in_len -= end + 1 - ctl->in;
+			memmove(ctl->in, end + 1, ctl->in_len);
+			if (!value)
+				say_error("'%s': what came from there is no JSON", ctl->path);
+			return value;
+		}
+		if (poll(&ready, 1, timeout_ms) == 0) {
+			*in_time = false;
+			return NULL;
+		}
+		n = ctl->in_len < MAX_LINE - 1
+			    ? recv(ctl->fd, ctl->in + ctl->in_len, MAX_LINE - 1 - ctl->in_len, 0)
+			    : 0;
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return NULL;
+		ctl->in_len += n;
+	}
+}
+
+/* Sends a verb and returns what it answered: the value, or NULL with the reason said. */
+static struct json_object *ask(struct ctl *ctl, const char *verb, struct json_object *args)
+{
+	struct json_object *request = json_object_new_object(), *answer, *value, *error;
+	bool in_time;
+	int n;
+
+	json_object_object_add(request, "execute", json_object_new_string(verb));
+	if (args)
+		json_object_object_add(request, "arguments", args);
+	n = dprintf(ctl->fd, "%s\n",
+		    json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN));
+	json_object_put(request);
+	while (n > 0 && (answer = receive(ctl, ANSWER_MS, &in_time))) {
+		if (json_object_object_get_ex(answer, "return", &value)) {
+			json_object_get(value);
+			json_object_put(answer);
+			return value;
+		}
+		if (json_object_object_get_ex(answer, "error", &error)) {
+			struct json_object *desc = NULL;
+
+			json_object_object_get_ex(error, "desc", &desc);
+			say_error("%s", desc ? json_object_get_string(desc) : "refused");
+			json_object_put(answer);
+			return NULL;
+		}
+		json_object_put(answer); /* an event, or the greeting */
+	}
+	say_error("'%s': no answer: the pull is over", ctl->path);
+	return NULL;
+}
+
+/* ---- verbs ---- */
+
+static uint64_t number(struct json_object *job, const char *key)
+{
+	struct json_object *value;
+
+	return json_object_object_get_ex(job, key, &value) ? json_object_get_uint64(value) : 0;
+}
+
+static const char *word(struct json_object *job, const char *key)
+{
+	struct json_object *value;
+
+	return json_object_object_get_ex(job, key, &value) ? json_object_get_string(value) : "";
+}
+
+/* The job, which the caller releases; NULL: there is none, or no answer (said). */
+static struct json_object *job_of(struct ctl *ctl)
+{
+	struct json_object *list = ask(ctl, "query-block-jobs", NULL), *job;
+
+	if (!list)
+		return NULL;
+	job = json_object_is_type(list, json_type_array) && json_object_array_length(list)
+		      ? json_object_get(json_object_array_get_idx(list, 0))
+		      : NULL;
+	json_object_put(list);
+	if (!job)
+		say_error("'%s': no job was started there", ctl->path);
+	return job;
+}
+
+static void print_job(const struct ctl *ctl, struct json_object *job)
+{
+	char done[SIZE_TEXT_CAP], all[SIZE_TEXT_CAP], copied[SIZE_TEXT_CAP], speed[SIZE_TEXT_CAP];
+	uint64_t end = number(job, "len"), cur = number(job, "offset");
+
+	if (ctl->json) {
+		say_json(json_object_get(job), SAY_JSON_LINE);
+		return;
+	}
+	say_data("%s: %s, %.1f %% (%s of %s), %s copied, limit %s%s%s\n", word(job, "device"),
+		 word(job, "status"), end ? 100.0 * cur / end : 100.0, size_text(cur, done),
+		 size_text(end, all), size_text(number(job, "x-copied"), copied),
+		 number(job, "speed") ? size_text(number(job, "speed"), speed) : "none",
+		 number(job, "speed") ? "/s" : "",
+		 strcmp(word(job, "io-status"), "ok") ? "; an error stopped it" : "");
+}
+
+static int info(struct ctl *ctl)
+{
+	struct json_object *job = job_of(ctl);
+
+	if (!job)
+		return EXIT_CODE_FAILED;
+	print_job(ctl, job);
+	json_object_put(job);
+	return EXIT_CODE_DONE;
+}
+
+static bool is_over(struct json_object *job)
+{
+	return !strcmp(word(job, "status"), "concluded");
+}
+
+/* 1: goes on; else the exit code. */
+static int judge_event(struct json_object *event)
+{
+	const char *name = word(event, "event");
+	struct json_object *data = NULL, *error;
+
+	json_object_object_get_ex(event, "data", &data);
+	if (!strcmp(name, "BLOCK_JOB_CANCELLED")) {
+		say_error("it was canceled");
+		return EXIT_CODE_FAILED;
+	}
+	if (strcmp(name, "BLOCK_JOB_COMPLETED"))
+		return -1;
+	if (!json_object_object_get_ex(data, "error", &error))
+		return EXIT_CODE_DONE;
+	say_error("%s", json_object_get_string(error));
+	return EXIT_CODE_FAILED;
+}
+
+/* A job that was over before: its event went by. */
+static int judge_concluded(struct json_object *job)
+{
+	const char *error = word(job, "error");
+
+	if (*error) {
+		say_error("%s", error);
+		return EXIT_CODE_FAILED;
+	}
+	if (number(job, "offset") < number(job, "len")) {
+		say_error("it was canceled");
+		return EXIT_CODE_FAILED;
+	}
+	return EXIT_CODE_DONE;
+}
+
+static int wait_for_end(struct ctl *ctl)
+{
+	struct json_object *job = job_of(ctl), *event;
+	bool in_time;
+	int code = -1;
+
+	if (!job)
+		return EXIT_CODE_FAILED;
+	if (is_over(job))
+		code = judge_concluded(job);
+	while (code < 0) {
+		event = receive(ctl, WAIT_LOOK_MS, &in_time);
+		if (!event && in_time) {
+			say_error("'%s': the pull's process ended before it said how the pull did",
+				  ctl->path);
+			code = EXIT_CODE_FAILED;
+		} else if (event) {
+			code = judge_event(event);
+			json_object_put(event);
+		}
+	}
+	if (ctl->json)
+		print_job(ctl, job);
+	json_object_put(job);
+	return code;
+}
+
+static int simple(struct ctl *ctl, const char *verb, struct json_object *args)
+{
+	struct json_object *value = ask(ctl, verb, args);
+
+	json_object_put(value);
+	return value ? EXIT_CODE_DONE : EXIT_CODE_FAILED;
+}
+
+static const struct {
+	const char *word, *verb;
+	int (*run)(struct ctl *ctl);
+} ctl_verbs[] = {
+	{ "info", NULL, info },          { "speed", "block-job-set-speed", NULL },
+	{ "pause", "job-pause", NULL },  { "resume", "job-resume", NULL },
+	{ "abort", "job-cancel", NULL }, { "finalize", "job-finalize", NULL },
+	{ "wait", NULL, wait_for_end },
+};
+
+#define N_VERBS (sizeof(ctl_verbs) / sizeof(ctl_verbs[0]))
+
+static int unknown_verb(const char *text)
+{
+	struct suggest suggest = { 0 };
+
+	for (size_t i = 0; i < N_VERBS; i++)
+		suggest_offer(&suggest, text, ctl_verbs[i].word);
+	if (suggest.best)
+		return say_usage("ctl", "unknown verb '%s'; did you mean '%s'?", text,
+				 suggest.best);
+	return say_usage("ctl", "unknown verb '%s'", text);
+}
+
+static int run(struct ctl *ctl, size_t verb, uint64_t rate)
+{
+	struct json_object *args = NULL, *value;
+	int code = connect_to(ctl);
+
+	if (!code) {
+		value = ask(ctl, "qmp_capabilities", NULL);
+		code = value ? 0 : EXIT_CODE_FAILED;
+		json_object_put(value);
+	}
+	if (code)
+		return code;
+	if (ctl_verbs[verb].run)
+		return ctl_verbs[verb].run(ctl);
+	if (!strcmp(ctl_verbs[verb].word, "speed")) {
+		args = json_object_new_object();
+		json_object_object_add(args, "speed", json_object_new_uint64(rate));
+	}
+	return simple(ctl, ctl_verbs[verb].verb, args);
+}
+
+int ctl_main(int argc, char **argv)
+{
+	struct ctl ctl = { .fd = -1 };
+	uint64_t rate = 0;
+	size_t verb = 0;
+	int option, code = 0;
+
+	while ((option = options_next(argc, argv, ":h", ctl_table)) != -1) {
+		if (option == '?')
+			return EXIT_CODE_USAGE;
+		if (option == 'h') {
+			fputs(ctl_help, stdout);
+			return EXIT_CODE_DONE;
+		}
+		ctl.json = true;
+	}
+	if (argc - optind < 2)
+		return say_usage("ctl", argc == optind ? "a socket's name is missing"
+						       : "a verb is missing");
+	ctl.path = argv[optind];
+	while (verb < N_VERBS && strcmp(argv[optind + 1], ctl_verbs[verb].word))
+		verb++;
+	if (verb == N_VERBS)
+		return unknown_verb(argv[optind + 1]);
+	bool is_speed = !strcmp(ctl_verbs[verb].word, "speed");
+	if (argc - optind != 2 + is_speed)
+		return say_usage("ctl", is_speed ? "speed needs one rate"
+						 : "more than a socket and a verb");
+	if (is_speed)
+		code = options_size("ctl", "speed", argv[optind + 2], SIZE_RATE, &rate);
+	ctl.in = malloc(MAX_LINE);
+	if (!code && !ctl.in) {
+		say_error("out of memory");
+		code = EXIT_CODE_FAILED;
+	}
+	if (!code)
+		code = run(&ctl, verb, rate);
+	if (ctl.fd >= 0)
+		close(ctl.fd);
+	free(ctl.in);
+	return code;
+}
