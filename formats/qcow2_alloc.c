@@ -224,6 +224,9 @@ int qcow2_begin_writing(struct layer *layer, struct err *err)
 		err_errno(err, rc, "%s: cannot prepare the image for writing", name);
 		goto fail;
 	}
+	/* A data file that is the disk by itself must hold the zeros, too. */
+	if (qcow2_is_external(q) && q->autoclear & QCOW2_AUTOCLEAR_RAW_DATA)
+		layer->has_zero_entries = false;
 	return 0;
 fail:
 	qcow2_views_free(q);

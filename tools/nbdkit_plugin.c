@@ -254,6 +254,14 @@ static int ask_format(void)
 		return -1;
 	}
 	bpull_info_layer(info, 0, &layer);
+	if (layer.format == BPULL_FORMAT_RAW && config.disk.format != BPULL_FORMAT_RAW) {
+		nbdkit_error(
+			"%s looks raw, but a guest may have made it look so; say format=raw to "
+			"serve it",
+			config.image);
+		bpull_info_close(info);
+		return -1;
+	}
 	can_discard =
 		layer.format == BPULL_FORMAT_RAW ||
 		(layer.format == BPULL_FORMAT_QCOW2 && layer.version >= 3 && !layer.data_file_raw);
