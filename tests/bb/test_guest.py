@@ -114,6 +114,23 @@ for title, kind_fmt, kind_options, kind_more in KINDS:
     case(title, kind_fmt, kind_options, kind_more)(lambda d, f, o, m: every_way(d, f, o, m))
 
 
+@case('threads that wait for their calls, and one that steers the job', 'qcow2', 'cluster_size=4k', ())
+@case('the same without io_uring', 'qcow2', None, ('threads',))
+@case('the same on QED', 'qed', None, ())
+def threads(d, fmt, options, words):
+    rng = random.Random(1)
+    base_image(rng, f'{d}/base.img')
+    top = images.overlay(f'{d}/top.img', 'base.img', fmt, options, size=SIZE)
+    own_writes(rng, top, fmt, 5)
+    flat = images.flatten(top, fmt, f'{d}/flat')
+    command = os.path.join(os.path.dirname(driver()), 'thread_driver')
+    result = harness.run(command, top, fmt, flat, '1', str(N_OPS), *words, timeout=120)
+    check(result.rc == 0, str(result))
+    same(image_check(top, fmt), 0, 'qemu-img check')
+    images.compare_flat(top, fmt, flat)
+    check('backing-filename' not in image_info(top), 'the link is there')
+
+
 @case('raw')
 def raw(d):
     flat = raw_image(f'{d}/flat', SIZE)
