@@ -233,6 +233,7 @@ static void steer_job(struct play *p)
 	struct bpull_job_options o = { .size = sizeof(o),
 				       .flags = below(p, 4) ? 0 : BPULL_JOB_MANUAL_FINALIZE,
 				       .guest_share = below(p, 3) ? 100 : 0,
+				       .base = sim_chain_base(p->chain),
 				       .compression = below(p, 2) ? p->chain->how.compression : 0 };
 	struct bpull_error error;
 
@@ -367,6 +368,8 @@ static void play(struct sim_chain *chain, uint64_t seed)
 	sim_chain_put(chain, p.sim);
 	sim_knobs(p.sim)->short_permille = (unsigned)(seed % 3 * 150);
 	sim_knobs(p.sim)->retry_permille = (unsigned)(seed % 5 * 20);
+	if (seed % 4 == 0) /* a few take very long */
+		sim_knobs(p.sim)->max_delay_ns = UINT64_C(1) << (14 + seed / 4 % 14);
 	model_begin(&p.model, chain->want, chain->guest_len);
 	open_disk(&p);
 	for (unsigned i = 0; i < n_steps; i++) {
@@ -430,6 +433,7 @@ static void draw(struct sim_chain *chain, uint64_t seed)
 		how.version = 3;
 		break;
 	}
+	how.to_base = how.format != IMAGE_QED && seed / 64 % 3 == 0;
 	if (!how.cluster_bits)
 		how.cluster_bits = 9 + seed / 64 % 4;
 	sim_chain_draw(chain, &how);
