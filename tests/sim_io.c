@@ -208,6 +208,11 @@ static void sim_io_land(struct sim *sim, struct sim_flight *flight)
 		if (off + flight->write->len > limit)
 			flight->write->len = off < limit ? limit - off : 0;
 		sim_tear(&data->live, flight->write, &sim->rng);
+	} else {
+		/* Pieces of it may have been written over by a write that was in flight beside it: what goes
+		 * to the device is what is in the page cache. */
+		sim_store_read(&data->live, flight->write->bytes, flight->write->len,
+			       flight->write->off);
 	}
 	sim_log_land(sim, data, flight->write, result < 0);
 }
