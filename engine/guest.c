@@ -188,7 +188,9 @@ void guest_lock(struct guest *g, uint64_t off, uint64_t len)
 	uint32_t cluster_len = disk_overlay(g->op.disk)->cluster_len;
 	uint64_t end = round_up(off + len, cluster_len);
 
-	g->lock = (struct range_lock){ .guest_off = round_down(off, cluster_len), .owner = &g->op };
+	g->lock = (struct range_lock){ .guest_off = round_down(off, cluster_len),
+				       .is_shared = !g->alone,
+				       .owner = &g->op };
 	g->lock.len = end - g->lock.guest_off;
 	g->locked = true;
 	range_lock_take(&g->op.disk->locks, &g->lock);

@@ -62,6 +62,7 @@ struct guest {
 
 	struct range_lock lock;
 	bool locked; /* held or queued */
+	bool alone;  /* its lock is not shared: it changes entries */
 	struct table_need need;
 	struct io_req *reqs; /* of the phase: writes */
 	struct iovec *req_iovs;
@@ -96,6 +97,7 @@ enum step guest_error(struct guest *g, int error);
 /* A format's answer other than 0: waits for the table, or for the commit in flight; then the phase runs
  * again. */
 enum step guest_hold(struct guest *g, int rc);
+/* Shared unless g->alone. */
 void guest_lock(struct guest *g, uint64_t off, uint64_t len);
 void guest_unlock(struct guest *g);
 /* guest.c: puts it behind all others of its disk. */

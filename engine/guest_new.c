@@ -18,7 +18,7 @@
 
 /* ---- PLACE ---- */
 
-static enum step no_space_yet(struct guest *g)
+static enum step wait_for_commit(struct guest *g)
 {
 	commit_begin(g->op.disk, COMMIT_SOFT);
 	if (!commit_is_running(g->op.disk))
@@ -55,8 +55,8 @@ enum step guest_place(struct guest *g)
 	int rc;
 
 	/* Changed tables stay in memory until they are committed. */
-	if (commit_is_overdue(disk) && !commit_is_stalled(disk))
-		return no_space_yet(g);
+	if (commit_is_overdue(disk))
+		return commit_is_stalled(disk) ? guest_error(g, -ENOSPC) : wait_for_commit(g);
 	/* With snapshots unshare() did it, for the guest alone. */
 	rc = overlay->has_copies ? 0
 				 : overlay->ops->link(overlay, s->off, s->end - s->off, &g->need);

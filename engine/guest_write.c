@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Where the guest's bytes go. A write maps under a lock on its clusters: what
- * has its space already is written in place, all of it at once, and then the
- * lock is not needed any more; the rest goes stretch by stretch to new space
- * (guest_new.c). Zeroes and discards become entries where the format has them,
- * and for the rest a write of zeros.
+ * Where the guest's bytes go. A write maps under a lock on its clusters, which
+ * it shares with other writes: what has its space already is written in place,
+ * all of it at once. For the rest it locks the clusters for itself, and goes
+ * stretch by stretch to new space (guest_new.c). Zeroes and discards become
+ * entries where the format has them, and for the rest a write of zeros.
+ *
+ * Letting go of the lock before the bytes are written was tried: a cluster that
+ * reads zeros meanwhile, and is filled again, may then show them later.
  *
  * Turning every write into copy-up and then a write in place was rejected: a
  * whole cluster would be written twice, and I1 would need a barrier between.
@@ -106,6 +109,8 @@ enum step guest_prepare(struct guest *g)
 	if (all->prepare == GUESTS_PREPARED || !disk_overlay(disk)->ops->begin_guest_writes)
 		return guest_go(g, GUEST_LOCK);
 	/* A commit may be writing the header, with the words as they were. */
+	if (commit_is_stalled(disk))
+		return guest_error(g, -ENOSPC);
 	if (commit_is_running(disk)) {
 		commit_wait(disk, &g->op);
 		return STEP_WAIT;
@@ -139,6 +144,7 @@ void guest_prepare_failed(struct guest *g)
 enum step guest_take_lock(struct guest *g)
 {
 	g->phase = GUEST_MAP;
+	g->alone |= g->kind != GUEST_WRITE;
 	if (!g->locked)
 		guest_lock(g, g->at, g->guest_off + g->len - g->at);
 	if (g->lock.held)
@@ -268,9 +274,6 @@ static enum step write_in_place(struct guest *g, const struct write_extent *list
 		op_submit(&g->op, req);
 	}
 	g->n_reqs = n;
-	/* Others may follow: all of them are in place, too, or the guest lets them race. */
-	if (g->at == end_of(g) && n)
-		guest_unlock(g);
 	return STEP_WAIT;
 }
 
@@ -304,6 +307,11 @@ enum step guest_map(struct guest *g)
 		return guest_hold(g, rc);
 	if (n)
 		return write_in_place(g, list, n);
+	if (!g->alone) { /* entries are to change: nobody else may be here */
+		guest_unlock(g);
+		g->alone = true;
+		return guest_go(g, GUEST_LOCK);
+	}
 	if (other.kind == WRITE_SHARED) {
 		g->stretch.off = other.lock_off;
 		g->stretch.end = other.lock_off + other.lock_len;

@@ -260,10 +260,9 @@ static void run_detaching(struct bpull_disk *disk)
 {
 	struct err err = { 0 };
 
-	if (commit_is_running(disk) || disk->guests.prepare == GUESTS_PREPARING)
-		return;
 	if (!disk->job.link_changed) {
-		commit_begin(disk, COMMIT_DETACH);
+		if (disk->guests.prepare != GUESTS_PREPARING)
+			commit_begin(disk, COMMIT_DETACH);
 		return;
 	}
 	guest_begin_drop(disk);
@@ -315,6 +314,9 @@ static bool must_unwind(const struct bpull_disk *disk)
 
 	if (job->step == JOB_UNWINDING)
 		return false;
+	/* The link is gone, durably: what fails from then on is the guest's, not the job's. */
+	if (job->link_changed && !flatten_is(disk))
+		return false;
 	return job->error || disk->poisoned || (job->aborted && job->step != JOB_DETACHING);
 }
 
@@ -330,6 +332,9 @@ static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 		return;
 	if (!job_is_stopped(disk))
 		job_go_on(disk);
+	/* One of the guest's found no space while there was no job to fail. */
+	if (commit_is_stalled(disk) && disk->job.step != JOB_UNWINDING)
+		commit_retry(disk, false);
 	switch (disk->job.step) {
 	case JOB_IDLE: break;
 	case JOB_COPYING: run_copying(disk, now_ns); break;

@@ -3,7 +3,7 @@
  * Exclusion between operations on the same guest clusters.
  *
  * One list in arrival order: a lock is held unless an earlier entry, held or
- * waiting, overlaps it. So conflicts are served first come, first served, a
+ * waiting, overlaps it and does not share. So conflicts are served first come, first served, a
  * stream of guest writes cannot starve the cursor nor the reverse, and since
  * an operation asks for all it needs in one range, nothing can deadlock. An
  * interval tree was rejected: a disk has tens of operations in flight.
@@ -15,6 +15,8 @@
 
 static bool overlap(const struct range_lock *a, const struct range_lock *b)
 {
+	if (a->is_shared && b->is_shared)
+		return false;
 	return a->guest_off < b->guest_off + b->len && b->guest_off < a->guest_off + a->len;
 }
 

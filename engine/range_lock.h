@@ -5,9 +5,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A range of the guest's disk that one operation has, or waits for, alone. */
+/* A range of the guest's disk that one operation has, or waits for: alone, or with others that share. */
 struct range_lock {
 	uint64_t guest_off, len; /* bytes, whole overlay clusters */
+	bool is_shared;
 	bool held;
 	void *owner;
 	struct range_lock *next;

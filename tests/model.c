@@ -21,6 +21,7 @@ void model_begin(struct model *m, const uint8_t *first, uint64_t len)
 	m->legal = need(malloc(len * sizeof(*m->legal)));
 	m->n_changing = need(calloc(len, sizeof(*m->n_changing)));
 	m->after_cut = need(malloc(len * sizeof(*m->after_cut)));
+	m->uncertain = need(calloc(len, sizeof(*m->uncertain)));
 	for (uint64_t i = 0; i < len; i++)
 		m->legal[i] = m->after_cut[i] = 1;
 	m->versions[0].ended = 1;
@@ -31,6 +32,7 @@ void model_end(struct model *m)
 	free(m->legal);
 	free(m->n_changing);
 	free(m->after_cut);
+	free(m->uncertain);
 }
 
 unsigned model_write_begin(struct model *m, uint64_t off, uint64_t len, uint8_t value, bool is_hint)
@@ -69,11 +71,20 @@ void model_write_durable(struct model *m, unsigned version, uint64_t off, uint64
 		m->after_cut[i] &= ~gone;
 }
 
+void model_write_failed(struct model *m, unsigned version, uint64_t off, uint64_t len)
+{
+	m->versions[version].is_hint = true;
+	for (uint64_t i = off; i < off + len; i++)
+		m->uncertain[i] |= UINT64_C(1) << version;
+	model_write_end(m, version, off, len);
+}
+
 void model_flush_begin(struct model *m, struct model_flush *f)
 {
 	f->begun = ++m->now;
 	f->legal = need(malloc(m->len * sizeof(*f->legal)));
-	memcpy(f->legal, m->legal, m->len * sizeof(*f->legal));
+	for (uint64_t i = 0; i < m->len; i++)
+		f->legal[i] = m->legal[i] | m->uncertain[i];
 }
 
 void model_flush_end(struct model *m, struct model_flush *f)
@@ -97,8 +108,10 @@ void model_write_end(struct model *m, unsigned version, uint64_t off, uint64_t l
 
 	me->ended = ++m->now;
 	for (uint64_t i = off; i < off + len; i++) {
-		if (!me->is_hint)
+		if (!me->is_hint) {
 			m->legal[i] &= ~gone;
+			m->uncertain[i] &= ~gone;
+		}
 		m->n_changing[i]--;
 	}
 }
@@ -165,7 +178,7 @@ bool model_read_end(struct model *m, struct model_read *r, const uint8_t *got, u
 		if (!found) {
 			*bad = byte;
 			ok = false;
-		} else if (was_still(m, r, byte)) {
+		} else if (was_still(m, r, byte) && !m->uncertain[byte]) {
 			m->legal[byte] &= found;
 		}
 	}

@@ -28,8 +28,11 @@ struct model {
 	unsigned n_versions;
 	uint64_t now;
 	uint16_t *n_changing; /* requests in flight that change the byte */
-	/* What a power cut now may leave of each byte, whatever reads have returned. */
+	/* What a power cut now may leave of each byte. */
 	uint64_t *after_cut;
+	/* Versions that failed, and where they may be on a device though reads found others: a write that
+	 * failed stays uncertain until another one is durable over it. */
+	uint64_t *uncertain;
 };
 
 /* A flush in flight. */
@@ -52,6 +55,8 @@ unsigned model_write_begin(struct model *m, uint64_t off, uint64_t len, uint8_t 
 			   bool is_hint);
 /* It is over. */
 void model_write_end(struct model *m, unsigned version, uint64_t off, uint64_t len);
+/* It failed, and is over: done, or not, or in part. */
+void model_write_failed(struct model *m, unsigned version, uint64_t off, uint64_t len);
 /* It is durable as well (FUA); after model_write_end(). */
 void model_write_durable(struct model *m, unsigned version, uint64_t off, uint64_t len);
 void model_flush_begin(struct model *m, struct model_flush *f);

@@ -59,14 +59,16 @@ struct play {
 	struct request requests[MAX_IN_FLIGHT];
 	unsigned n_in_flight;
 	bool job_runs, completed, closed_with_job;
-	bool cuts; /* look at what power cuts would leave */
+	bool cuts;   /* look at what power cuts would leave */
+	bool faults; /* the machine fails now and then, and so may requests */
 	uint64_t n_states;
 	uint64_t last_cur;
 };
 
 /* What was met at least once, over all seeds. */
 static struct {
-	uint64_t requests[N_KINDS], completed, canceled, guest_at_end, aborted_with_guest;
+	uint64_t requests[N_KINDS], failed, poisoned, stopped, completed, canceled, guest_at_end,
+		aborted_with_guest;
 } met;
 
 static uint64_t below(struct play *p, uint64_t n)
@@ -182,11 +184,32 @@ static void judge_status(struct play *p, const struct request *r, int count)
 	      "extents end at %" PRIu64, at);
 }
 
+/* What failed may have been done, or not, or in part. */
+static void end_failed(struct play *p, struct request *r, int error)
+{
+	CHECK(p, error == -EIO || error == -ENOSPC, "request %d failed with %s", (int)r->kind,
+	      strerror(-error));
+	met.failed++;
+	if (r->kind == READ)
+		free(r->read.legal);
+	if (r->kind == FLUSH)
+		free(r->flush.legal);
+	if (r->kind == WRITE || r->kind == ZEROES || r->kind == DISCARD)
+		model_write_failed(&p->model, r->version, r->off, r->len);
+	free(r->buf);
+	r->busy = false;
+	p->n_in_flight--;
+}
+
 static void end_request(struct play *p, struct request *r, const struct bpull_event *event)
 {
 	uint64_t bad = 0;
 
 	CHECK(p, r->busy, "an event for no request");
+	if (event->error && p->faults) {
+		end_failed(p, r, event->error);
+		return;
+	}
 	CHECK(p, !event->error, "request %d of %" PRIu64 "+%" PRIu64 " failed: %s", (int)r->kind,
 	      r->off, r->len, strerror(-event->error));
 	switch (r->kind) {
@@ -214,15 +237,28 @@ static void end_request(struct play *p, struct request *r, const struct bpull_ev
 	p->n_in_flight--;
 }
 
+static void mend_everything(struct play *p)
+{
+	sim_clear_faults(p->sim);
+	sim_file_limit(p->sim, SIM_CHAIN_TOP, 0);
+}
+
 /* ---- the job ---- */
 
 static void end_job(struct play *p, const struct bpull_event *event)
 {
+	if (event->type == BPULL_EVENT_JOB_STOPPED) {
+		met.stopped++;
+		mend_everything(p);
+		bpull_job_resume(p->disk);
+		return;
+	}
 	if (event->status == BPULL_JOB_READY) {
 		CHECK(p, !bpull_job_finalize(p->disk), "finalize is refused");
 		return;
 	}
-	CHECK(p, event->status != BPULL_JOB_FAILED, "the job failed: %s", event->message);
+	CHECK(p, p->faults || event->status != BPULL_JOB_FAILED, "the job failed: %s",
+	      event->message);
 	p->job_runs = false;
 	p->completed = event->status == BPULL_JOB_COMPLETED;
 	met.completed += p->completed;
@@ -243,9 +279,12 @@ static void watch_job(struct play *p)
 static void steer_job(struct play *p)
 {
 	struct bpull_job_options o = { .size = sizeof(o),
-				       .flags = below(p, 4) ? 0 : BPULL_JOB_MANUAL_FINALIZE,
+				       .flags = p->faults || below(p, 4)
+							? 0
+							: BPULL_JOB_MANUAL_FINALIZE,
 				       .guest_share = below(p, 3) ? 100 : 0,
 				       .base = sim_chain_base(p->chain),
+				       .on_error = (uint32_t)below(p, 3),
 				       .compression = below(p, 2) ? p->chain->how.compression : 0 };
 	struct bpull_error error;
 
@@ -253,8 +292,10 @@ static void steer_job(struct play *p)
 	case 0:
 		if (p->job_runs || p->completed)
 			break;
-		CHECK(p, !bpull_job_start(p->disk, &o, &error), "the job is refused: %s",
-		      error.message);
+		if (bpull_job_start(p->disk, &o, &error)) {
+			CHECK(p, p->faults, "the job is refused: %s", error.message);
+			break;
+		}
 		p->job_runs = true;
 		p->last_cur = 0;
 		break;
@@ -363,6 +404,39 @@ static void cut_now(struct play *p)
 	judge_cut(p, &how);
 }
 
+/* ---- faults ---- */
+
+static void break_something(struct play *p)
+{
+	static const enum sim_op ops[] = { SIM_READ,  SIM_READ,  SIM_WRITE,
+					   SIM_WRITE, SIM_WRITE, SIM_SYNC };
+	struct sim_fault fault = { .op = ops[below(p, ARRAY_LEN(ops))],
+				   .nth = 1 + below(p, 12),
+				   .error = below(p, 2) ? -EIO : -ENOSPC };
+
+	if (below(p, 2)) {
+		sim_file_limit(p->sim, SIM_CHAIN_TOP,
+			       sim_file_len(p->sim, SIM_CHAIN_TOP) + below(p, 8) * 512);
+		return;
+	}
+	if (fault.op == SIM_READ)
+		fault.error = -EIO;
+	sim_fail(p->sim, &fault);
+}
+
+/* Nothing is written any more behind a failed barrier or table write (I7); and a write that failed may
+ * have left anything of itself. So what is there must be what a power cut may leave. */
+static void judge_faults(struct play *p)
+{
+	bool poisoned = p->disk->poisoned;
+
+	met.poisoned += poisoned;
+	bpull_engine_close(p->engine);
+	p->completed = false; /* the last job may have failed behind it */
+	judge_cut(p, &(struct sim_cut){ .mode = SIM_CUT_ALL_KEPT });
+	judge_cut(p, &(struct sim_cut){ .mode = SIM_CUT_ALL_LOST });
+}
+
 /* ---- a play ---- */
 
 static void open_disk(struct play *p)
@@ -424,15 +498,15 @@ static void judge_end(struct play *p, uint8_t *last)
 	CHECK(p, sim_chain_backing_is_same(p->chain, p->sim), "a backing file was changed");
 	sim_pull_judge_snapshots(p->chain, p->sim, &v);
 	CHECK(p, v.ok, "%s", v.text);
-	if (p->seed % QEMU_EVERY)
-		return;
-	sim_pull_judge_qemu(&after, p->sim, scratch_dir(), &v, &ran);
+	if (p->seed % QEMU_EVERY == 0)
+		sim_pull_judge_qemu(&after, p->sim, scratch_dir(), &v, &ran);
 	CHECK(p, v.ok, "%s", v.text);
 }
 
-static uint64_t play(struct sim_chain *chain, uint64_t seed, bool cuts)
+static uint64_t play(struct sim_chain *chain, uint64_t seed, const struct play *how)
 {
-	struct play p = { .cuts = cuts,
+	struct play p = { .cuts = how->cuts,
+			  .faults = how->faults,
 			  .seed = seed,
 			  .chain = chain,
 			  .sim = sim_new(seed),
@@ -457,16 +531,26 @@ static uint64_t play(struct sim_chain *chain, uint64_t seed, bool cuts)
 			take_events(&p);
 		if (p.cuts && !below(&p, 3))
 			cut_now(&p);
+		if (p.faults && !below(&p, 12))
+			break_something(&p);
+		if (p.faults && !below(&p, 12))
+			mend_everything(&p);
 	}
+	mend_everything(&p);
 	if (p.job_runs && below(&p, 3)) {
 		bpull_job_resume(p.disk);
 		run_until(&p, true);
 	}
 	run_until(&p, false);
+	if (p.faults) {
+		judge_faults(&p);
+		goto over;
+	}
 	read_all(&p, last);
 	p.closed_with_job = p.job_runs; /* it may be aborted, or win */
 	bpull_engine_close(p.engine);
 	judge_end(&p, last);
+over:
 	model_end(&p.model);
 	free(last);
 	sim_free(p.sim);
@@ -519,7 +603,7 @@ static void draw(struct sim_chain *chain, uint64_t seed)
 }
 
 /* Eight plays on each chain: drawing one costs as much as a play. */
-static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, bool cuts)
+static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, const struct play *how)
 {
 	uint64_t n_states = 0;
 	uint64_t first = sim_pull_env("MODEL_SEED", 0),
@@ -535,7 +619,7 @@ static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, bool cuts)
 	for (uint64_t seed = first; seed < first + n_seeds; seed++) {
 		if (seed == first || seed % 8 == 0)
 			draw(&chain, seed);
-		n_states += play(&chain, seed, cuts);
+		n_states += play(&chain, seed, how);
 		if (seed == first + n_seeds - 1 || seed % 8 == 7)
 			sim_chain_free(&chain);
 	}
@@ -558,21 +642,34 @@ static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, bool cuts)
 
 Test(model, guests_1)
 {
-	play_seeds(0, 2, N_PLAYS, false);
+	play_seeds(0, 2, N_PLAYS, &(struct play){ 0 });
 }
 
 Test(model, guests_2)
 {
-	play_seeds(1, 2, N_PLAYS, false);
+	play_seeds(1, 2, N_PLAYS, &(struct play){ 0 });
 }
 
 /* The same with the power gone at random moments. */
 Test(model, cuts_1)
 {
-	play_seeds(0, 2, N_PLAYS_CUT, true);
+	play_seeds(0, 2, N_PLAYS_CUT, &(struct play){ .cuts = true });
 }
 
 Test(model, cuts_2)
 {
-	play_seeds(1, 2, N_PLAYS_CUT, true);
+	play_seeds(1, 2, N_PLAYS_CUT, &(struct play){ .cuts = true });
+}
+
+/* Reads, writes and barriers that fail, disks that are full. */
+Test(model, faults)
+{
+	play_seeds(0, 1, N_PLAYS_CUT, &(struct play){ .faults = true });
+	if (sim_pull_env("MODEL_SEED", 0))
+		return;
+	cr_assert_gt(met.failed, 100);
+	cr_assert_gt(met.poisoned, 30);
+	cr_assert_gt(met.stopped, 30);
+	fprintf(stderr, "%" PRIu64 " requests failed, %" PRIu64 " disks were given up\n",
+		met.failed, met.poisoned);
 }
