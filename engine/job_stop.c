@@ -27,8 +27,7 @@ static bool wants_stop(const struct bpull_disk *disk, int error)
 		return false;
 	switch (disk->job.on_error) {
 	case BPULL_ON_ERROR_ENOSPC: return no_space;
-	case BPULL_ON_ERROR_STOP:
-		return no_space || (error != -EUCLEAN && error != -ENOTSUP && error != -EFBIG);
+	case BPULL_ON_ERROR_STOP: return no_space || (error != -EUCLEAN && error != -ENOTSUP);
 	case BPULL_ON_ERROR_REPORT: break;
 	}
 	return false;

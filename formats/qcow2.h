@@ -215,8 +215,9 @@ int qcow2_views_link(struct qcow2 *q, uint64_t guest_off, uint64_t len, struct t
 int qcow2_views_publish(struct qcow2 *q, const struct mapping *maps, size_t n_maps,
 			struct table_need *need);
 
-/* What is known of the tables at one place is out of date. */
-void qcow2_views_forget(struct qcow2 *q);
+/* The guest's disk has left a table that others read: what is known of the tables at one place is out
+ * of date. */
+void qcow2_views_left(struct qcow2 *q);
 
 /* qcow2_write.c, qcow2_unshare.c */
 int qcow2_begin_guest_writes(struct layer *layer, struct err *err);
@@ -233,8 +234,12 @@ int qcow2_publish_write(struct layer *layer, const struct mapping *maps, size_t 
 int qcow2_freed_room(struct qcow2 *q, size_t n);
 /* An entry in memory does not refer to host clusters [first_idx, first_idx + n) any more. */
 void qcow2_freed_add(struct qcow2 *q, uint64_t first_idx, uint64_t n, bool reuse);
+/* Takes up to len bytes (whole clusters) of space that was let go. False: there is none. */
+bool qcow2_freed_take(struct qcow2 *q, uint64_t len, uint64_t *host_off, uint64_t *got);
 /* How many references to a host cluster were dropped and are still counted. */
 uint64_t qcow2_freed_pending(const struct qcow2 *q, uint64_t cluster_idx);
+/* Was one dropped since the last commit began? */
+bool qcow2_freed_is_fresh(const struct qcow2 *q, uint64_t cluster_idx);
 /* A commit begins. 0 or -ENOMEM, changing nothing. */
 int qcow2_freed_stage(struct qcow2 *q);
 void qcow2_freed_free(struct qcow2 *q);

@@ -6,7 +6,8 @@
  * pointer (alloc_end); a cluster is counted when it is published, so that
  * nothing an aborted copy reserved is ever a leak. A free-cluster search was
  * rejected for copying: a refcount that is wrong by one would let it overwrite
- * live data, and what lies behind the end also lies contiguous.
+ * live data, and what lies behind the end also lies contiguous. Only what came
+ * back, or what the guest's own writes let go, is handed out again.
  *
  * reserve() keeps this true: space it gave out lies in a refcount block that
  * exists, at least in memory. A block for a new range is that range's first
@@ -223,6 +224,9 @@ int qcow2_begin_writing(struct layer *layer, struct err *err)
 		err_errno(err, rc, "%s: cannot prepare the image for writing", name);
 		goto fail;
 	}
+	/* A data file that is the disk by itself must hold the zeros, too. */
+	if (qcow2_is_external(q) && q->autoclear & QCOW2_AUTOCLEAR_RAW_DATA)
+		layer->has_zero_entries = false;
 	return 0;
 fail:
 	qcow2_views_free(q);
@@ -296,7 +300,7 @@ int qcow2_reserve(struct layer *layer, uint64_t len, uint64_t *host_off, uint64_
 {
 	struct qcow2 *q = qcow2_of(layer);
 
-	if (gaps_take(&q->gaps, len, host_off, got))
+	if (gaps_take(&q->gaps, len, host_off, got) || qcow2_freed_take(q, len, host_off, got))
 		return 0;
 	for (;;) {
 		uint64_t idx = layer->alloc_end >> q->cluster_bits;

@@ -81,6 +81,7 @@ static int find_copies(struct qcow2 *q, uint64_t guest_off, struct table_need *n
 	int rc = qcow2_views_at(q, guest_off / qcow2_l2_span(q), need);
 
 	v->n_copies = 0;
+	v->left_copy = -1;
 	for (uint32_t i = 0; !rc && i < v->n_at; i++) {
 		struct qcow2_view_table *table = &v->at[i];
 		struct qcow2_entry entry;
@@ -92,6 +93,9 @@ static int find_copies(struct qcow2 *q, uint64_t guest_off, struct table_need *n
 		rc = read_entry(q, table, guest_off, &entry, &cluster_off, need);
 		if (!rc && entry.kind == EXTENT_UNALLOCATED)
 			table->copy = join_copy(q, cluster_off, table->weight);
+		if (table->copy >= 0 && v->has_left &&
+		    qcow2_freed_is_fresh(q, table->l2_off >> q->cluster_bits))
+			v->left_copy = table->copy;
 	}
 	return rc;
 }
@@ -340,6 +344,25 @@ int qcow2_views_link(struct qcow2 *q, uint64_t guest_off, uint64_t len, struct t
 
 /* ---- entries ---- */
 
+/* The references that a new copy must have on disk before its entries (I2). Entries and L1 entries
+ * of one batch become durable in any order: the guest's disk may read through a table that it has
+ * left in this batch. What that counts falls with the table's own count. */
+static uint64_t new_weight(const struct qcow2_views *v, unsigned copy)
+{
+	return v->copy_weight[copy] + (v->left_copy == (int)copy);
+}
+
+static void drop_left(struct qcow2 *q, const struct mapping *map, uint64_t host_off)
+{
+	uint64_t len = map->comp_len ? map->comp_len : 1;
+
+	if (q->views->left_copy == (int)map->copy)
+		qcow2_freed_add(q, host_off >> q->cluster_bits,
+				((host_off + len - 1) >> q->cluster_bits) -
+					(host_off >> q->cluster_bits) + 1,
+				!map->comp_len);
+}
+
 /* The part of the mapping [at, end) that lies in one cluster. */
 static uint64_t cluster_part(const struct qcow2 *q, uint64_t at, uint64_t end)
 {
@@ -371,7 +394,7 @@ static int prepare_map(struct qcow2 *q, const struct mapping *map, struct table_
 		if (v->copy_host_off[map->copy] && v->copy_host_off[map->copy] != host_off)
 			return -EEXIST;
 		if (map->comp_len)
-			rc = qcow2_comp_ref_need(q, map, v->copy_weight[map->copy], need);
+			rc = qcow2_comp_ref_need(q, map, new_weight(v, map->copy), need);
 		else if (!qcow2_is_external(q))
 			rc = qcow2_ref_need(q, host_off, q->layer.cluster_len, need);
 		if (rc)
@@ -411,7 +434,7 @@ static void set_cluster(struct qcow2 *q, const struct mapping *map, uint64_t at,
 	if (map->comp_len)
 		entry = qcow2_comp_entry(q, map);
 	else if (!map->is_zero)
-		entry = host_off | (v->copy_weight[map->copy] == 1 ? QCOW2_COPIED : 0);
+		entry = host_off | (new_weight(v, map->copy) == 1 ? QCOW2_COPIED : 0);
 	for (uint32_t i = 0; i < v->n_at; i++) {
 		struct table *l2;
 		uint32_t byte;
@@ -423,17 +446,24 @@ static void set_cluster(struct qcow2 *q, const struct mapping *map, uint64_t at,
 		set_entry(q, l2->bytes + byte, at, len, entry);
 		table_mark_dirty(q->layer.cache, l2, byte, q->l2_entry_len, STAGE_TABLE);
 	}
+	if (map->is_zero || v->copy_host_off[map->copy] || qcow2_is_external(q))
+		return;
 	if (map->comp_len)
-		qcow2_comp_ref_raise(q, map, v->copy_weight[map->copy]);
-	else if (!map->is_zero && !v->copy_host_off[map->copy] && !qcow2_is_external(q))
-		qcow2_ref_set(q, host_off >> q->cluster_bits, 1, v->copy_weight[map->copy]);
+		qcow2_comp_ref_raise(q, map, new_weight(v, map->copy));
+	else
+		qcow2_ref_set(q, host_off >> q->cluster_bits, 1, new_weight(v, map->copy));
+	drop_left(q, map, map->comp_len ? map->host_off : host_off);
 }
 
 static int prepare_all(struct qcow2 *q, const struct mapping *maps, size_t n_maps,
 		       struct table_need *need)
 {
-	int rc = 0;
+	uint64_t n_clusters = 0;
+	int rc;
 
+	for (size_t i = 0; i < n_maps; i++)
+		n_clusters += maps[i].len / q->layer.cluster_len + 2;
+	rc = qcow2_freed_room(q, n_clusters);
 	for (size_t i = 0; !rc && i < n_maps; i++)
 		rc = maps[i].is_zero && q->version < 3 ? -ENOTSUP : prepare_map(q, &maps[i], need);
 	return rc;

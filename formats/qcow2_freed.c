@@ -11,12 +11,19 @@
  * Cut before the lower count is on disk, a count is too high: a leak. Lowering
  * it with the entries' own batch was rejected: counts go to disk before entries
  * do, so a cut between would leave the old entry pointing at a free cluster.
+ *
+ * What is free is a list in memory: a guest that discards here and there leaves
+ * thousands of pieces, more than gaps.h is for. Looking for free clusters in the
+ * refcount blocks was rejected: see qcow2_alloc.c.
  */
 #include "formats/qcow2_freed.h"
 
 #include <errno.h>
 
 #include "formats/qcow2.h"
+
+/* Pieces; more are forgotten until their neighbours fall free: that costs space, no leak. */
+#define REUSABLE_MAX 65536u
 
 static bool add(struct qcow2_freed_list *list, const struct qcow2_freed *item)
 {
@@ -74,6 +81,11 @@ uint64_t qcow2_freed_pending(const struct qcow2 *q, uint64_t cluster_idx)
 	       n_in(&f->written, cluster_idx);
 }
 
+bool qcow2_freed_is_fresh(const struct qcow2 *q, uint64_t cluster_idx)
+{
+	return n_in(&q->freed.fresh, cluster_idx);
+}
+
 int qcow2_freed_stage(struct qcow2 *q)
 {
 	struct qcow2_freed_lists *f = &q->freed;
@@ -97,6 +109,7 @@ void qcow2_freed_free(struct qcow2 *q)
 	free(q->freed.staged.items);
 	free(q->freed.written.items);
 	free(q->freed.unused.items);
+	free(q->freed.reusable.items);
 }
 
 bool qcow2_has_freed(const struct layer *layer)
@@ -148,11 +161,62 @@ int qcow2_tables_durable(struct layer *layer, bool with_last, struct table_need 
 	return rc || !with_last ? rc : lower_all(q, &q->freed.staged, need);
 }
 
+static int by_place(const void *a, const void *b)
+{
+	const struct qcow2_freed *x = a, *y = b;
+
+	return x->first_idx < y->first_idx ? -1 : x->first_idx > y->first_idx;
+}
+
+/* In order of place, neighbours joined. */
+static void tidy(struct qcow2_freed_list *list)
+{
+	size_t n = list->n;
+
+	if (!n)
+		return;
+	qsort(list->items, n, sizeof(*list->items), by_place);
+	list->n = 1;
+	for (size_t i = 1; i < n; i++) {
+		struct qcow2_freed item = list->items[i]; /* add() may write over it */
+
+		add(list, &item);
+	}
+}
+
+static void make_reusable(struct qcow2 *q, const struct qcow2_freed *item)
+{
+	struct qcow2_freed_list *list = &q->freed.reusable;
+
+	if (list->n < REUSABLE_MAX && !make_room(list, 1))
+		add(list, item);
+}
+
+bool qcow2_freed_take(struct qcow2 *q, uint64_t len, uint64_t *host_off, uint64_t *got)
+{
+	struct qcow2_freed_list *list = &q->freed.reusable;
+	struct qcow2_freed *item = list->n ? &list->items[list->n - 1] : NULL;
+	uint64_t n;
+
+	if (!item)
+		return false;
+	n = MIN(item->n, len >> q->cluster_bits);
+	*host_off = item->first_idx << q->cluster_bits;
+	*got = n << q->cluster_bits;
+	item->first_idx += n;
+	item->n -= n;
+	list->n -= !item->n;
+	return true;
+}
+
 void qcow2_drained(struct layer *layer)
 {
 	struct qcow2 *q = qcow2_of(layer);
 	struct qcow2_freed_list *list = &q->freed.unused;
 
+	tidy(list);
+	if (q->freed.reusable.n + list->n > REUSABLE_MAX)
+		tidy(&q->freed.reusable);
 	for (size_t i = 0; i < list->n; i++) {
 		uint64_t host_off = list->items[i].first_idx << q->cluster_bits;
 		uint64_t len = list->items[i].n << q->cluster_bits;
@@ -160,7 +224,7 @@ void qcow2_drained(struct layer *layer)
 		file_discard(layer->file, host_off, len);
 		if (layer->zero_from != UINT64_MAX) /* should the hole not have been punched */
 			layer->zero_from = MAX(layer->zero_from, host_off + len);
-		gaps_add(&q->gaps, host_off, len);
+		make_reusable(q, &list->items[i]);
 	}
 	list->n = 0;
 }

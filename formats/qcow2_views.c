@@ -250,10 +250,12 @@ void qcow2_views_free(struct qcow2 *q)
 	q->views = NULL;
 }
 
-void qcow2_views_forget(struct qcow2 *q)
+void qcow2_views_left(struct qcow2 *q)
 {
-	if (q->views)
-		q->views->at_l1_idx = UINT64_MAX;
+	if (!q->views)
+		return;
+	q->views->at_l1_idx = UINT64_MAX;
+	q->views->has_left = true;
 }
 
 int qcow2_views_reread(struct layer *layer, struct err *err)
@@ -294,6 +296,8 @@ int qcow2_views_stage(struct qcow2 *q, struct staged *staged)
 				hi - lo);
 		view->dirty_lo = view->dirty_hi = 0;
 	}
+	if (v)
+		v->has_left = false;
 	return rc;
 }
 

@@ -39,6 +39,10 @@ struct qcow2_views {
 	uint64_t *copy_host_off;
 	uint64_t *copy_weight;
 	uint32_t n_copies;
+	/* The copy that goes to a table which the guest's disk has left since the last commit began;
+	 * -1: none. On disk it reads through that table still, so the copy counts it, too, for now. */
+	int left_copy;
+	bool has_left; /* there are such tables */
 };
 
 /* The tables at this L1 index are in views->at. 0, TABLE_NEED or -errno. */

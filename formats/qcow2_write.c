@@ -26,9 +26,6 @@ int qcow2_begin_guest_writes(struct layer *layer, struct err *err)
 	/* Bitmaps that nobody keeps any more would miss the guest's changes. */
 	int rc = qcow2_clear_unknown_autoclear(q, QCOW2_AUTOCLEAR_RAW_DATA);
 
-	/* A data file that is the disk by itself must hold the zeros, too. */
-	if (!rc && qcow2_is_external(q) && q->autoclear & QCOW2_AUTOCLEAR_RAW_DATA)
-		layer->has_zero_entries = false;
 	return rc ? err_errno(err, rc, "%s: cannot take its bitmaps' validity back",
 			      err_escape(layer->file->name, strlen(layer->file->name), name,
 					 sizeof(name)))

@@ -20,6 +20,9 @@ EMBEDDERS = ("tools", "bench")
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 
 
+PUBLIC = "engine/blockpull.h", "engine/blockpull-libvirt.h"
+
+
 def sources(root, *folders):
     for folder in folders:
         for path in sorted((root / folder).glob("**/*.[ch]")):
@@ -30,14 +33,14 @@ def upward_includes(root):
     for path in sources(root, *ALLOWED):
         folder = path.relative_to(root).parts[0]
         for name in INCLUDE.findall(path.read_text()):
-            if name.split("/")[0] not in ALLOWED[folder]:
+            if "/" in name and name.split("/")[0] not in ALLOWED[folder]:
                 yield f"{path.relative_to(root)} includes {name}"
 
 
 def private_includes(root):
     for path in sources(root, *EMBEDDERS):
         for name in INCLUDE.findall(path.read_text()):
-            if name != "engine/blockpull.h" and name.split("/")[0] not in EMBEDDERS:
+            if name not in PUBLIC and name.split("/")[0] not in EMBEDDERS:
                 yield f"{path.relative_to(root)} includes {name}"
 
 
@@ -48,7 +51,7 @@ def unlicensed(root):
 
 
 def declared(root):
-    text = (root / "engine/blockpull.h").read_text()
+    text = "".join((root / name).read_text() for name in PUBLIC)
     return set(re.findall(r"^BPULL_API[^;(]*?\b(bpull_\w+)\(", text, re.M))
 
 

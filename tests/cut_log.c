@@ -180,7 +180,7 @@ void cut_log_free(struct cut_log *log)
 /* ---- judging ---- */
 
 struct judging {
-	const struct cut_log *log;
+	struct cut_log *log;
 	uint64_t rng;
 	bool (*judge)(struct file *state, void *opaque);
 	void *opaque;
@@ -213,6 +213,7 @@ static void judge_state(struct judging *j, unsigned epoch, const bool *kept)
 	for (size_t i = 0; i < log->n_units && log->units[i].epoch <= epoch; i++)
 		if (log->units[i].epoch < epoch || kept[i])
 			apply(state, &log->units[i]);
+	j->log->judged_epoch = epoch;
 	j->n_states++;
 	j->n_bad += !j->judge(state, j->opaque);
 	file_close(state);
@@ -257,7 +258,7 @@ static void judge_epoch(struct judging *j, unsigned epoch)
 	free(kept);
 }
 
-uint64_t cut_log_judge(const struct cut_log *log, uint64_t seed,
+uint64_t cut_log_judge(struct cut_log *log, uint64_t seed,
 		       bool (*judge)(struct file *state, void *opaque), void *opaque,
 		       uint64_t *n_states)
 {

@@ -33,7 +33,8 @@ struct cut_log {
 	uint64_t free_blocks; /* where limited */
 	bool *allocated;
 	size_t n_allocated;
-	unsigned fail_sync; /* the barrier that fails, from 1; 0: none */
+	unsigned fail_sync;    /* the barrier that fails, from 1; 0: none */
+	unsigned judged_epoch; /* while judging: barriers passed before the cut */
 };
 
 /* Logs what is done to the file from now on; one log at a time. n_free_blocks: UINT64_MAX for any. */
@@ -41,7 +42,7 @@ void cut_log_start(struct cut_log *log, struct file *file, uint64_t n_free_block
 /* The file is as it was created again; the log stays. */
 void cut_log_stop(struct cut_log *log);
 /* Calls judge for the states; returns how many it found bad. */
-uint64_t cut_log_judge(const struct cut_log *log, uint64_t seed,
+uint64_t cut_log_judge(struct cut_log *log, uint64_t seed,
 		       bool (*judge)(struct file *state, void *opaque), void *opaque,
 		       uint64_t *n_states);
 void cut_log_free(struct cut_log *log);

@@ -30,8 +30,7 @@ enum kind {
 	ZEROES,
 	DISCARD,
 	FLUSH,
-	STATUS,
-	N_KINDS
+	STATUS
 };
 
 struct request {
@@ -147,7 +146,6 @@ static void submit(struct bpull_disk *disk, struct request *r)
 	case DISCARD: bpull_discard(disk, r->off, r->len, r); break;
 	case FLUSH: bpull_flush(disk, r); break;
 	case STATUS: bpull_block_status(disk, r->off, r->len, r->extents, 8, r); break;
-	default: abort();
 	}
 }
 
@@ -212,7 +210,7 @@ static void finish(struct request *r, int error, int count)
 		if (count < 1 || r->extents[0].start != r->off)
 			die("block status is empty", -EIO);
 		break;
-	default: break;
+	case FLUSH: break;
 	}
 	free(r->buf);
 	r->busy = 0;
@@ -280,6 +278,7 @@ int main(int argc, char **argv)
 	n_ops = strtoul(argv[5], NULL, 0);
 	eo.io = word(argc, argv, "threads") ? BPULL_IO_THREADS : BPULL_IO_AUTO;
 	o.format = bpull_format_by_name(argv[2]);
+	o.backing_format = BPULL_FORMAT_QCOW2; /* QED records none but raw */
 	o.flags |= word(argc, argv, "cor") ? BPULL_DISK_COPY_ON_READ : 0;
 	if (bpull_engine_open(&eo, &engine, &error) ||
 	    bpull_disk_open(engine, argv[1], &o, &disk, &error)) {

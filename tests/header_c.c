@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The public header alone, as strict C11. */
+/* The public headers alone, as strict C11. */
+#include "engine/blockpull-libvirt.h"
 #include "engine/blockpull.h"
 
 int main(void)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The public header alone, as C++17; tests/header_c.c does the same as C11. */
+#include "engine/blockpull-libvirt.h"
 #include "engine/blockpull.h"
 
 int main()

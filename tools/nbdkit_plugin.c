@@ -254,6 +254,14 @@ static int ask_format(void)
 		return -1;
 	}
 	bpull_info_layer(info, 0, &layer);
+	if (layer.format == BPULL_FORMAT_RAW && config.disk.format != BPULL_FORMAT_RAW) {
+		nbdkit_error(
+			"%s looks raw, but a guest may have made it look so; say format=raw to "
+			"serve it",
+			config.image);
+		bpull_info_close(info);
+		return -1;
+	}
 	can_discard =
 		layer.format == BPULL_FORMAT_RAW ||
 		(layer.format == BPULL_FORMAT_QCOW2 && layer.version >= 3 && !layer.data_file_raw);
@@ -265,7 +273,25 @@ static int ask_format(void)
  * known to be wrong is found before. */
 static int plugin_get_ready(void)
 {
-	return ask_format();
+	struct bpull_engine_options eo = { .size = sizeof(eo), .io = BPULL_IO_THREADS };
+	struct bpull_disk_options o = config.disk;
+	struct bpull_engine *trial = NULL;
+	struct bpull_disk *opened;
+	struct bpull_error error;
+	int rc;
+
+	if (ask_format())
+		return -1;
+	o.flags = BPULL_DISK_READ_ONLY;
+	rc = bpull_engine_open(&eo, &trial, &error);
+	if (!rc)
+		rc = bpull_disk_open(trial, config.image, &o, &opened, &error);
+	if (!rc && config.pull)
+		rc = bpull_job_check(opened, &config.job, &error);
+	if (rc)
+		nbdkit_error("%s", error.message);
+	bpull_engine_close(trial);
+	return rc ? -1 : 0;
 }
 
 static int plugin_after_fork(void)
