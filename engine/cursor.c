@@ -48,14 +48,17 @@ void cursor_rest(struct bpull_disk *disk, uint64_t start_ns)
 		disk->job.rest_ns = now_ns + (now_ns - start_ns) * (100 - share) / share;
 }
 
-uint64_t cursor_rest_end_ns(const struct bpull_disk *disk, uint64_t now_ns)
+/* Rest is over by the job's look at the clock, and by no other: a later look that found it over would
+ * leave nobody to wake the cursor. */
+void cursor_wake_rested(struct bpull_disk *disk, uint64_t now_ns)
 {
-	return disk->job.rest_ns > now_ns && gives_way(disk) ? disk->job.rest_ns : 0;
+	if (now_ns >= disk->job.rest_ns || !gives_way(disk))
+		disk->job.rest_ns = 0;
 }
 
 static bool has_its_share(const struct bpull_disk *disk)
 {
-	return gives_way(disk) && (disk->job.n_runs || cursor_rest_end_ns(disk, engine_now_ns()));
+	return disk->job.rest_ns || (disk->job.n_runs && gives_way(disk));
 }
 
 /* May the cursor look for another run? */

@@ -269,8 +269,8 @@ void cursor_go_back(struct bpull_disk *disk);
 void cursor_kick(struct bpull_disk *disk);
 /* A run that began at start_ns is over: while a guest is at work the next one waits a while. */
 void cursor_rest(struct bpull_disk *disk, uint64_t start_ns);
-/* When the cursor may go on; 0: now. */
-uint64_t cursor_rest_end_ns(const struct bpull_disk *disk, uint64_t now_ns);
+/* Ends the rest, if its time has come. */
+void cursor_wake_rested(struct bpull_disk *disk, uint64_t now_ns);
 /* Guest byte below which everything is done. */
 uint64_t cursor_position(const struct bpull_disk *disk);
 /* Has it walked to the end, and has every run ended? */

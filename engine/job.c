@@ -265,6 +265,7 @@ static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
 	struct job *job = &disk->job;
 
 	populate_unthrottle(disk, now_ns);
+	cursor_wake_rested(disk, now_ns);
 	if (!job->paused)
 		job->commit_target = 0;
 	if (cursor_is_done(disk)) {
@@ -446,8 +447,8 @@ uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns)
 	if (disk->job.step != JOB_COPYING)
 		return at_ns;
 	at_ns = populate_unthrottle(disk, now_ns);
-	if (cursor_rest_end_ns(disk, now_ns))
-		at_ns = MIN(at_ns, cursor_rest_end_ns(disk, now_ns));
+	if (disk->job.rest_ns)
+		at_ns = MIN(at_ns, disk->job.rest_ns);
 	if (engine_has_ready(disk->engine))
 		at_ns = now_ns;
 	if (!commit_is_running(disk))

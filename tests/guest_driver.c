@@ -266,7 +266,7 @@ int main(int argc, char **argv)
 	struct bpull_engine_options eo = { .size = sizeof(eo), .memory = 16 << 20 };
 	struct bpull_disk_options o = { .size = sizeof(o), .flags = BPULL_DISK_GUEST_IO };
 	struct bpull_job_options jo = { .size = sizeof(jo) };
-	struct bpull_engine *engine;
+	struct bpull_engine *engine = NULL;
 	struct bpull_disk *disk;
 	struct bpull_error error;
 	unsigned long n_ops;
@@ -283,6 +283,9 @@ int main(int argc, char **argv)
 	if (bpull_engine_open(&eo, &engine, &error) ||
 	    bpull_disk_open(engine, argv[1], &o, &disk, &error)) {
 		fprintf(stderr, "guest_driver: %s\n", error.message);
+		bpull_engine_close(engine);
+		free(flat);
+		free(known);
 		return 1;
 	}
 	if (bpull_disk_size(disk) != flat_len)
@@ -315,5 +318,7 @@ int main(int argc, char **argv)
 	bpull_disk_close(disk);
 	bpull_engine_close(engine);
 	store(argv[3]);
+	free(flat);
+	free(known);
 	return 0;
 }

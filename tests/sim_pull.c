@@ -335,6 +335,13 @@ void sim_pull_judge(const struct sim_chain *chain, struct sim *sim, struct sim_v
 	judge_with(chain, set, v);
 	layer_set_free(set);
 	table_cache_free(cache);
+	if (v->ok)
+		sim_pull_judge_snapshots(chain, sim, v);
+}
+
+void sim_pull_judge_snapshots(const struct sim_chain *chain, struct sim *sim, struct sim_verdict *v)
+{
+	v->ok = true;
 	for (unsigned i = 0; v->ok && i < chain->how.n_snapshots; i++)
 		judge_snapshot(chain, sim, i, v);
 }

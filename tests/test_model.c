@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A guest and a pull in the simulated machine: random requests, up to 16 in
+ * flight, overlapping or not, on any kind of image, while the chain is pulled,
+ * paused, aborted, pulled again; completions in any order, transfers of any
+ * length. Every read is legal (model.c), every request has one event, and what
+ * is left at the end reads as the guest read it last, is clean, keeps its
+ * snapshots, and stands alone where the pull said so.
+ *
+ *   MODEL_SEEDS=n MODEL_SEED=first   more of them, or one again
+ */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+
+#include "io/base.h"
+#include "tests/model.h"
+#include "tests/scratch.h"
+#include "tests/sim_private.h"
+#include "tests/sim_pull.h"
+
+#define MAX_IN_FLIGHT 16
+#define MAX_CALLS     200000
+#define QEMU_EVERY    500
+
+TestSuite(model, .init = scratch_make, .fini = scratch_remove, .timeout = 1200);
+
+enum kind {
+	READ,
+	WRITE,
+	ZEROES,
+	DISCARD,
+	FLUSH,
+	STATUS,
+	N_KINDS
+};
+
+struct request {
+	bool busy;
+	enum kind kind;
+	uint64_t off, len;
+	unsigned version;
+	uint8_t *buf, *out; /* out: where a copy of what was read goes, or NULL */
+	struct model_read read;
+	struct bpull_extent extents[4];
+};
+
+struct play {
+	uint64_t seed, state;
+	struct sim_chain *chain;
+	struct sim *sim;
+	struct bpull_engine *engine;
+	struct bpull_disk *disk;
+	struct model model;
+	struct request requests[MAX_IN_FLIGHT];
+	unsigned n_in_flight;
+	bool job_runs, completed, closed_with_job;
+	uint64_t last_cur;
+};
+
+/* What was met at least once, over all seeds. */
+static struct {
+	uint64_t requests[N_KINDS], completed, canceled, guest_at_end, aborted_with_guest;
+} met;
+
+static uint64_t below(struct play *p, uint64_t n)
+{
+	p->state ^= p->state << 13;
+	p->state ^= p->state >> 7;
+	p->state ^= p->state << 17;
+	return n ? (p->state * UINT64_C(2685821657736338717) >> 20) % n : 0;
+}
+
+#define CHECK(p, condition, ...)                                                    \
+	do {                                                                        \
+		if (!(condition)) {                                                 \
+			char text_[1600];                                           \
+			snprintf(text_, sizeof(text_), __VA_ARGS__);                \
+			cr_assert_fail("MODEL_SEED=%" PRIu64 ": %s: %s", (p)->seed, \
+				       (p)->chain->text, text_);                    \
+		}                                                                   \
+	} while (0)
+
+/* ---- requests ---- */
+
+static void choose_range(struct play *p, struct request *r)
+{
+	uint64_t disk_len = p->chain->guest_len,
+		 align = UINT64_C(1) << (below(p, 3) * below(p, 5) + below(p, 2) * 9);
+	uint64_t max = below(p, 3) ? 3 * p->chain->cluster_len : 20 * p->chain->cluster_len;
+
+	r->len = 1 + below(p, MIN(max, disk_len));
+	r->off = below(p, disk_len - r->len + 1);
+	if (below(p, 2)) {
+		r->off = round_down(r->off, align);
+		r->len = MIN(round_up(r->len, align), disk_len - r->off);
+	}
+	if (!below(p, 10)) /* whole clusters */
+		r->off = round_down(r->off, p->chain->cluster_len);
+}
+
+static void begin_change(struct play *p, struct request *r, uint8_t value)
+{
+	r->version = model_write_begin(&p->model, r->off, r->len, value, r->kind == DISCARD);
+	for (unsigned i = 0; i < MAX_IN_FLIGHT; i++)
+		if (p->requests[i].busy && p->requests[i].kind == READ && &p->requests[i] != r)
+			model_read_sees(&p->requests[i].read, r->version, r->off, r->len);
+}
+
+static void submit(struct play *p, struct request *r)
+{
+	uint64_t cut = below(p, r->len + 1), cut2 = cut + below(p, r->len - cut + 1);
+	struct iovec iov[3] = { { r->buf, cut },
+				{ r->buf + cut, cut2 - cut },
+				{ r->buf + cut2, r->len - cut2 } };
+	uint32_t fua = below(p, 12) ? 0 : BPULL_IO_FUA;
+
+	switch (r->kind) {
+	case READ:
+		model_read_begin(&p->model, &r->read, r->off, r->len);
+		bpull_read(p->disk, iov, 3, r->off, r);
+		break;
+	case WRITE:
+		begin_change(p, r, r->buf[0]);
+		bpull_write(p->disk, iov, 3, r->off, fua, r);
+		break;
+	case ZEROES:
+		begin_change(p, r, 0);
+		bpull_write_zeroes(p->disk, r->off, r->len,
+				   fua | (below(p, 2) ? BPULL_IO_UNMAP : 0), r);
+		break;
+	case DISCARD:
+		begin_change(p, r, 0);
+		bpull_discard(p->disk, r->off, r->len, r);
+		break;
+	case FLUSH: bpull_flush(p->disk, r); break;
+	case STATUS: bpull_block_status(p->disk, r->off, r->len, r->extents, 4, r); break;
+	case N_KINDS: abort();
+	}
+}
+
+static void start_request(struct play *p)
+{
+	static const enum kind kinds[] = { READ,  READ,   READ,   READ,    WRITE, WRITE, WRITE,
+					   WRITE, ZEROES, ZEROES, DISCARD, FLUSH, STATUS };
+	struct request *r = p->requests;
+
+	while (r->busy)
+		r++;
+	*r = (struct request){ .busy = true, .kind = kinds[below(p, ARRAY_LEN(kinds))] };
+	if (p->model.n_versions == MODEL_MAX_VERSIONS && r->kind != FLUSH && r->kind != STATUS)
+		r->kind = READ;
+	choose_range(p, r);
+	r->buf = sim_need(malloc(r->len));
+	memset(r->buf, r->kind == WRITE ? 1 + (int)below(p, 255) : 0xa5, r->len);
+	met.requests[r->kind]++;
+	p->n_in_flight++;
+	submit(p, r);
+}
+
+static void judge_status(struct play *p, const struct request *r, int count)
+{
+	uint64_t at = r->off;
+
+	CHECK(p, count >= 1 && count <= 4, "%d extents", count);
+	for (int i = 0; i < count; i++) {
+		CHECK(p, r->extents[i].start == at && r->extents[i].length,
+		      "extent %d begins at %" PRIu64, i, r->extents[i].start);
+		at += r->extents[i].length;
+	}
+	CHECK(p, at <= r->off + r->len && (count == 4 || at == r->off + r->len),
+	      "extents end at %" PRIu64, at);
+}
+
+static void end_request(struct play *p, struct request *r, const struct bpull_event *event)
+{
+	uint64_t bad = 0;
+
+	CHECK(p, r->busy, "an event for no request");
+	CHECK(p, !event->error, "request %d of %" PRIu64 "+%" PRIu64 " failed: %s", (int)r->kind,
+	      r->off, r->len, strerror(-event->error));
+	switch (r->kind) {
+	case READ:
+		CHECK(p, model_read_end(&p->model, &r->read, r->buf, &bad),
+		      "byte %" PRIu64 " reads %#x, which nobody wrote (read of %" PRIu64 "+%" PRIu64
+		      ")",
+		      bad, r->buf[bad - r->off], r->off, r->len);
+		break;
+	case WRITE:
+	case ZEROES:
+	case DISCARD: model_write_end(&p->model, r->version, r->off, r->len); break;
+	case STATUS: judge_status(p, r, event->count); break;
+	case FLUSH: break;
+	case N_KINDS: abort();
+	}
+	if (r->out)
+		memcpy(r->out, r->buf, r->len);
+	free(r->buf);
+	r->busy = false;
+	p->n_in_flight--;
+}
+
+/* ---- the job ---- */
+
+static void end_job(struct play *p, const struct bpull_event *event)
+{
+	if (event->status == BPULL_JOB_READY) {
+		CHECK(p, !bpull_job_finalize(p->disk), "finalize is refused");
+		return;
+	}
+	CHECK(p, event->status != BPULL_JOB_FAILED, "the job failed: %s", event->message);
+	p->job_runs = false;
+	p->completed = event->status == BPULL_JOB_COMPLETED;
+	met.completed += p->completed;
+	met.canceled += !p->completed;
+	met.guest_at_end += p->completed && p->n_in_flight;
+}
+
+static void watch_job(struct play *p)
+{
+	struct bpull_job_info info;
+
+	if (!bpull_job_info(p->disk, &info))
+		return;
+	CHECK(p, info.cur >= p->last_cur && info.cur <= info.end, "cur fell, or passed the end");
+	p->last_cur = info.cur;
+}
+
+static void steer_job(struct play *p)
+{
+	struct bpull_job_options o = { .size = sizeof(o),
+				       .flags = below(p, 4) ? 0 : BPULL_JOB_MANUAL_FINALIZE,
+				       .guest_share = below(p, 3) ? 100 : 0,
+				       .compression = below(p, 2) ? p->chain->how.compression : 0 };
+	struct bpull_error error;
+
+	switch (below(p, p->job_runs ? 12 : 3)) {
+	case 0:
+		if (p->job_runs || p->completed)
+			break;
+		CHECK(p, !bpull_job_start(p->disk, &o, &error), "the job is refused: %s",
+		      error.message);
+		p->job_runs = true;
+		p->last_cur = 0;
+		break;
+	case 3: bpull_job_pause(p->disk); break;
+	case 4:
+	case 5:
+	case 6: bpull_job_resume(p->disk); break;
+	case 7:
+		if (below(p, 3))
+			break;
+		met.aborted_with_guest += p->n_in_flight > 0;
+		bpull_job_abort(p->disk);
+		break;
+	case 8: bpull_disk_set_copy_on_read(p->disk, (int)below(p, 2)); break;
+	default: break;
+	}
+}
+
+static void take_events(struct play *p)
+{
+	struct bpull_event events[4];
+	int n = bpull_engine_process(p->engine, events, 1 + (int)below(p, 4));
+
+	CHECK(p, n >= 0, "process() failed");
+	for (int i = 0; i < n; i++)
+		if (events[i].type == BPULL_EVENT_IO)
+			end_request(p, events[i].user_data, &events[i]);
+		else
+			end_job(p, &events[i]);
+	watch_job(p);
+}
+
+static void run_until(struct play *p, bool job_too)
+{
+	for (unsigned i = 0; p->n_in_flight || (job_too && p->job_runs); i++) {
+		struct pollfd ready = { .fd = bpull_engine_fd(p->engine), .events = POLLIN };
+
+		CHECK(p, i < MAX_CALLS, "it hangs with %u requests", p->n_in_flight);
+		take_events(p);
+		if (p->n_in_flight || (job_too && p->job_runs))
+			CHECK(p, poll(&ready, 1, 5000) == 1, "nothing happens with %u requests",
+			      p->n_in_flight);
+	}
+}
+
+/* ---- a play ---- */
+
+static void open_disk(struct play *p)
+{
+	struct bpull_disk_options o = {
+		.size = sizeof(o),
+		.format = (enum bpull_format)p->chain->how.format,
+		.backing_format = (enum bpull_format)p->chain->unnamed,
+		.backing_rule = BPULL_BACKING_ANY,
+		.flags = BPULL_DISK_GUEST_IO | (below(p, 2) ? BPULL_DISK_COPY_ON_READ : 0),
+	};
+	struct bpull_error error;
+	int rc = engine_open_on(sim_io(p->sim), sim_opener(p->sim),
+				below(p, 3) ? SIM_PULL_MEMORY : 8 * MiB, &p->engine);
+
+	CHECK(p, !rc, "no engine");
+	p->engine->commit_len = (1 + below(p, 40)) * 4096;
+	rc = bpull_disk_open(p->engine, SIM_CHAIN_TOP, &o, &p->disk, &error);
+	CHECK(p, !rc, "it does not open: %s", error.message);
+}
+
+/* The whole disk, by the guest's own reads: what is judged by others afterwards. */
+static void read_all(struct play *p, uint8_t *out)
+{
+	uint64_t part = 32 * p->chain->cluster_len;
+
+	for (uint64_t at = 0; at < p->chain->guest_len; at += part) {
+		struct request *r = &p->requests[0];
+
+		*r = (struct request){ .busy = true,
+				       .kind = READ,
+				       .off = at,
+				       .len = MIN(part, p->chain->guest_len - at) };
+		r->buf = sim_need(malloc(r->len));
+		r->out = out + at;
+		model_read_begin(&p->model, &r->read, r->off, r->len);
+		bpull_read(p->disk, &(struct iovec){ r->buf, r->len }, 1, r->off, r);
+		p->n_in_flight++;
+		for (unsigned i = 0; p->n_in_flight; i++) {
+			CHECK(p, i < MAX_CALLS, "it hangs");
+			take_events(p);
+		}
+	}
+}
+
+static void judge_end(struct play *p, uint8_t *last)
+{
+	struct sim_chain after = *p->chain;
+	struct sim_verdict v;
+	bool ran;
+
+	after.want = last;
+	after.how.n_snapshots = 0;
+	sim_pull_judge(&after, p->sim, &v);
+	CHECK(p, v.ok, "at the end: %s", v.text);
+	CHECK(p, !v.n_leaks, "%" PRIu64 " clusters leaked: %s", v.n_leaks, v.text);
+	CHECK(p, p->closed_with_job || v.has_backing == !p->completed, "the link is %s",
+	      v.has_backing ? "there" : "gone");
+	CHECK(p, sim_chain_backing_is_same(p->chain, p->sim), "a backing file was changed");
+	sim_pull_judge_snapshots(p->chain, p->sim, &v);
+	CHECK(p, v.ok, "%s", v.text);
+	if (p->seed % QEMU_EVERY)
+		return;
+	sim_pull_judge_qemu(&after, p->sim, scratch_dir(), &v, &ran);
+	CHECK(p, v.ok, "%s", v.text);
+}
+
+static void play(struct sim_chain *chain, uint64_t seed)
+{
+	struct play p = { .seed = seed,
+			  .chain = chain,
+			  .sim = sim_new(seed),
+			  .state = seed * UINT64_C(0x9e3779b97f4a7c15) + 1 };
+	uint8_t *last = sim_need(malloc(chain->guest_len));
+	unsigned n_steps = 5 + (unsigned)below(&p, 60),
+		 width = 1 + (unsigned)below(&p, MAX_IN_FLIGHT);
+
+	sim_chain_put(chain, p.sim);
+	sim_knobs(p.sim)->short_permille = (unsigned)(seed % 3 * 150);
+	sim_knobs(p.sim)->retry_permille = (unsigned)(seed % 5 * 20);
+	model_begin(&p.model, chain->want, chain->guest_len);
+	open_disk(&p);
+	for (unsigned i = 0; i < n_steps; i++) {
+		if (p.n_in_flight < width && below(&p, 4))
+			start_request(&p);
+		if (!below(&p, 4))
+			steer_job(&p);
+		if (below(&p, 3))
+			take_events(&p);
+	}
+	if (p.job_runs && below(&p, 3)) {
+		bpull_job_resume(p.disk);
+		run_until(&p, true);
+	}
+	run_until(&p, false);
+	read_all(&p, last);
+	p.closed_with_job = p.job_runs; /* it may be aborted, or win */
+	bpull_engine_close(p.engine);
+	judge_end(&p, last);
+	model_end(&p.model);
+	free(last);
+	sim_free(p.sim);
+}
+
+static void draw(struct sim_chain *chain, uint64_t seed)
+{
+	struct sim_chain_how how = { .seed = seed / 8 + 1, .n_clusters = 12 + seed / 8 % 40 };
+
+	switch (seed / 8 % 8) {
+	case 0:
+		how.format = IMAGE_QED;
+		how.cluster_bits = 12;
+		break;
+	case 1:
+	case 2:
+		how.format = IMAGE_QCOW2;
+		how.version = 3;
+		how.cluster_bits = 9 + seed / 64 % 3;
+		how.n_snapshots = 1 + seed / 64 % 2;
+		how.refcount_bits = 4u << seed / 64 % 3;
+		break;
+	case 3:
+		how.format = IMAGE_QCOW2;
+		how.version = 3;
+		how.data_file = true;
+		break;
+	case 4:
+		how.format = IMAGE_QCOW2;
+		how.version = 2;
+		break;
+	case 5:
+		how.format = IMAGE_QCOW2;
+		how.full_block = true;
+		break;
+	case 6:
+		how.format = IMAGE_QCOW2;
+		how.compression = BPULL_COMPRESSION_OWN;
+		break;
+	default:
+		how.format = IMAGE_QCOW2;
+		how.version = 3;
+		break;
+	}
+	if (!how.cluster_bits)
+		how.cluster_bits = 9 + seed / 64 % 4;
+	sim_chain_draw(chain, &how);
+}
+
+/* Eight plays on each chain: drawing one costs as much as a play. */
+static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n)
+{
+	uint64_t first = sim_pull_env("MODEL_SEED", 0),
+		 n_seeds = sim_pull_env("MODEL_SEEDS", n / SIM_PULL_SLOWDOWN);
+	struct sim_chain chain;
+
+	if (first) {
+		n_seeds = part ? 0 : sim_pull_env("MODEL_SEEDS", 1);
+	} else {
+		first = 8 + part * (n_seeds / n_parts);
+		n_seeds /= n_parts;
+	}
+	for (uint64_t seed = first; seed < first + n_seeds; seed++) {
+		if (seed == first || seed % 8 == 0)
+			draw(&chain, seed);
+		play(&chain, seed);
+		if (seed == first + n_seeds - 1 || seed % 8 == 7)
+			sim_chain_free(&chain);
+	}
+	if (n_seeds < 1000)
+		return;
+	for (unsigned i = 0; i < N_KINDS; i++)
+		cr_assert_gt(met.requests[i], 100);
+	cr_assert_gt(met.completed, 100);
+	cr_assert_gt(met.canceled, 30);
+	cr_assert_gt(met.guest_at_end, 30, "no layers were dropped under a guest");
+	cr_assert_gt(met.aborted_with_guest, 30);
+	fprintf(stderr,
+		"seeds %" PRIu64 " to %" PRIu64 ": %" PRIu64 " pulls completed, %" PRIu64
+		" canceled\n",
+		first, first + n_seeds - 1, met.completed, met.canceled);
+}
+
+#define N_PLAYS 100000
+
+Test(model, guests_1)
+{
+	play_seeds(0, 2, N_PLAYS);
+}
+
+Test(model, guests_2)
+{
+	play_seeds(1, 2, N_PLAYS);
+}
