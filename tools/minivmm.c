@@ -185,14 +185,15 @@ static void finish(struct machine *m, const struct bpull_event *event)
 	answer(m, slot, event->error);
 }
 
+/* Without options that ask for it a job is never READY and never stopped: its one event is its end. */
 static void tell_of_job(struct machine *m, const struct bpull_event *event)
 {
-	if (event->type == BPULL_EVENT_JOB && event->status == BPULL_JOB_COMPLETED)
-		printf("pull: completed: the image stands alone\n");
-	else
-		fprintf(stderr, "minivmm: the pull ended: %s\n", event->message);
-	m->job_failed = event->status != BPULL_JOB_COMPLETED;
 	m->job_over = true;
+	m->job_failed = event->status != BPULL_JOB_COMPLETED;
+	if (m->job_failed)
+		fprintf(stderr, "minivmm: the pull failed: %s\n", event->message);
+	else
+		printf("pull: completed: the image stands alone\n");
 }
 
 static void take_events(struct machine *m)
@@ -203,7 +204,7 @@ static void take_events(struct machine *m)
 	for (int i = 0; i < n; i++)
 		if (events[i].type == BPULL_EVENT_IO)
 			finish(m, &events[i]);
-		else
+		else if (events[i].type == BPULL_EVENT_JOB)
 			tell_of_job(m, &events[i]);
 }
 
