@@ -20,8 +20,9 @@ void model_begin(struct model *m, const uint8_t *first, uint64_t len)
 	*m = (struct model){ .first = first, .len = len, .n_versions = 1, .now = 1 };
 	m->legal = need(malloc(len * sizeof(*m->legal)));
 	m->n_changing = need(calloc(len, sizeof(*m->n_changing)));
+	m->after_cut = need(malloc(len * sizeof(*m->after_cut)));
 	for (uint64_t i = 0; i < len; i++)
-		m->legal[i] = 1;
+		m->legal[i] = m->after_cut[i] = 1;
 	m->versions[0].ended = 1;
 }
 
@@ -29,6 +30,7 @@ void model_end(struct model *m)
 {
 	free(m->legal);
 	free(m->n_changing);
+	free(m->after_cut);
 }
 
 unsigned model_write_begin(struct model *m, uint64_t off, uint64_t len, uint8_t value, bool is_hint)
@@ -41,21 +43,59 @@ unsigned model_write_begin(struct model *m, uint64_t off, uint64_t len, uint8_t 
 		(struct model_version){ .value = value, .is_hint = is_hint, .begun = ++m->now };
 	for (uint64_t i = off; i < off + len; i++) {
 		m->legal[i] |= UINT64_C(1) << v;
+		m->after_cut[i] |= UINT64_C(1) << v;
 		m->n_changing[i]++;
 	}
 	return v;
+}
+
+/* The versions that were over before it began. */
+static uint64_t older(const struct model *m, unsigned version)
+{
+	uint64_t found = 0;
+
+	for (unsigned v = 0; v < m->n_versions; v++)
+		if (v != version && m->versions[v].ended &&
+		    m->versions[v].ended < m->versions[version].begun)
+			found |= UINT64_C(1) << v;
+	return found;
+}
+
+void model_write_durable(struct model *m, unsigned version, uint64_t off, uint64_t len)
+{
+	uint64_t gone = older(m, version);
+
+	for (uint64_t i = off; i < off + len && !m->versions[version].is_hint; i++)
+		m->after_cut[i] &= ~gone;
+}
+
+void model_flush_begin(struct model *m, struct model_flush *f)
+{
+	f->begun = ++m->now;
+	f->legal = need(malloc(m->len * sizeof(*f->legal)));
+	memcpy(f->legal, m->legal, m->len * sizeof(*f->legal));
+}
+
+void model_flush_end(struct model *m, struct model_flush *f)
+{
+	uint64_t newer = 0;
+
+	for (unsigned v = 0; v < m->n_versions; v++)
+		if (m->versions[v].begun > f->begun)
+			newer |= UINT64_C(1) << v;
+	for (uint64_t i = 0; i < m->len; i++)
+		m->after_cut[i] &= f->legal[i] | newer;
+	free(f->legal);
+	f->legal = NULL;
 }
 
 /* What was over before it began can't be what is there now. */
 void model_write_end(struct model *m, unsigned version, uint64_t off, uint64_t len)
 {
 	struct model_version *me = &m->versions[version];
-	uint64_t gone = 0;
+	uint64_t gone = older(m, version);
 
 	me->ended = ++m->now;
-	for (unsigned v = 0; v < m->n_versions; v++)
-		if (v != version && m->versions[v].ended && m->versions[v].ended < me->begun)
-			gone |= UINT64_C(1) << v;
 	for (uint64_t i = off; i < off + len; i++) {
 		if (!me->is_hint)
 			m->legal[i] &= ~gone;
@@ -133,4 +173,9 @@ bool model_read_end(struct model *m, struct model_read *r, const uint8_t *got, u
 	r->legal = NULL;
 	m->now++;
 	return ok;
+}
+
+bool model_is_legal_after_cut(const struct model *m, uint64_t byte, uint8_t value)
+{
+	return having(m, m->after_cut[byte], byte, value);
 }

@@ -28,6 +28,14 @@ struct model {
 	unsigned n_versions;
 	uint64_t now;
 	uint16_t *n_changing; /* requests in flight that change the byte */
+	/* What a power cut now may leave of each byte, whatever reads have returned. */
+	uint64_t *after_cut;
+};
+
+/* A flush in flight. */
+struct model_flush {
+	uint64_t begun;
+	uint64_t *legal; /* of each byte, when it began */
 };
 
 /* One read in flight. */
@@ -44,6 +52,13 @@ unsigned model_write_begin(struct model *m, uint64_t off, uint64_t len, uint8_t 
 			   bool is_hint);
 /* It is over. */
 void model_write_end(struct model *m, unsigned version, uint64_t off, uint64_t len);
+/* It is durable as well (FUA); after model_write_end(). */
+void model_write_durable(struct model *m, unsigned version, uint64_t off, uint64_t len);
+void model_flush_begin(struct model *m, struct model_flush *f);
+/* What was over when it began is durable. Frees the flush. */
+void model_flush_end(struct model *m, struct model_flush *f);
+/* May a byte hold this after a power cut now? */
+bool model_is_legal_after_cut(const struct model *m, uint64_t byte, uint8_t value);
 void model_read_begin(struct model *m, struct model_read *r, uint64_t off, uint64_t len);
 /* A version begins while the read is in flight. */
 void model_read_sees(struct model_read *r, unsigned version, uint64_t off, uint64_t len);

@@ -208,6 +208,11 @@ static void sim_io_land(struct sim *sim, struct sim_flight *flight)
 		if (off + flight->write->len > limit)
 			flight->write->len = off < limit ? limit - off : 0;
 		sim_tear(&data->live, flight->write, &sim->rng);
+	} else {
+		/* Pieces of it may have been written over by a write that was in flight beside it: what goes
+		 * to the device is what is in the page cache. */
+		sim_store_read(&data->live, flight->write->bytes, flight->write->len,
+			       flight->write->off);
 	}
 	sim_log_land(sim, data, flight->write, result < 0);
 }
@@ -299,6 +304,17 @@ static void sim_io_file(struct io *io, struct file *file)
 {
 }
 
+/* A kernel would read from whatever gets the descriptor next. */
+static void sim_io_forget(struct io *io, struct file *file)
+{
+	struct sim *sim = sim_of(io);
+
+	for (size_t i = 0; i < sim->n_flights; i++)
+		assert(sim->flights[i].req->file != file);
+	for (size_t i = 0; i < sim->n_waiting; i++)
+		assert(sim->waiting[i].req->file != file);
+}
+
 static void sim_io_destroy(struct io *io)
 {
 	struct sim *sim = sim_of(io);
@@ -314,7 +330,7 @@ static const struct io_ops sim_io_ops = {
 	.fd = sim_io_fd,
 	.use_memory = sim_io_use_memory,
 	.add_file = sim_io_file,
-	.forget_file = sim_io_file,
+	.forget_file = sim_io_forget,
 	.destroy = sim_io_destroy,
 };
 

@@ -188,14 +188,14 @@ static int map_now(struct chain *chain, uint64_t off, uint64_t len, struct exten
 	return rc;
 }
 
-static void judge_contents(const struct sim_chain *want, struct chain *chain, struct sim_verdict *v)
+/* got: room for the disk; want->want is compared with it where `compare`. */
+static void read_contents(const struct sim_chain *want, struct chain *chain, uint8_t *got,
+			  bool compare, struct sim_verdict *v)
 {
-	uint8_t *got = sim_need(malloc(want->guest_len));
 	struct extent e;
 
 	if (chain->layers[0]->guest_len != want->guest_len) {
 		wrong(v, "the disk has another length");
-		free(got);
 		return;
 	}
 	for (uint64_t off = 0; v->ok && off < want->guest_len; off += e.len) {
@@ -206,7 +206,7 @@ static void judge_contents(const struct sim_chain *want, struct chain *chain, st
 		if (rc)
 			wrong(v, "guest offset %#llx can't be read (layer %u, kind %d): %s",
 			      (unsigned long long)off, e.depth, (int)e.kind, strerror(-rc));
-		else if (memcmp(got + off, want->want + off, e.len))
+		else if (compare && memcmp(got + off, want->want + off, e.len))
 			wrong(v,
 			      "guest data between %#llx and %#llx is not what it was; it comes "
 			      "from "
@@ -214,6 +214,13 @@ static void judge_contents(const struct sim_chain *want, struct chain *chain, st
 			      (unsigned long long)off, (unsigned long long)(off + e.len), e.depth,
 			      (unsigned long long)e.host_off, (int)e.kind);
 	}
+}
+
+static void judge_contents(const struct sim_chain *want, struct chain *chain, struct sim_verdict *v)
+{
+	uint8_t *got = sim_need(malloc(want->guest_len));
+
+	read_contents(want, chain, got, true, v);
 	free(got);
 }
 
@@ -322,6 +329,26 @@ static void judge_snapshot(const struct sim_chain *chain, struct sim *sim, unsig
 	sim_file_poke(sim, SIM_CHAIN_TOP, was, sizeof(was), L1_SIZE_OFF);
 	if (!as_disk.ok)
 		wrong(v, "snapshot %u: %s", i + 1, as_disk.text);
+}
+
+void sim_pull_read(const struct sim_chain *want, struct sim *sim, uint8_t *out,
+		   struct sim_verdict *v)
+{
+	struct table_cache *cache = sim_need(table_cache_new(256 * KiB));
+	struct layer_set *set = sim_need(layer_set_new(sim_opener(sim), cache));
+	struct chain *chain;
+
+	*v = (struct sim_verdict){ .ok = true };
+	chain = open_for_judging(want, set, v);
+	if (chain) {
+		v->has_backing = has_old_link(want, chain->layers[0]);
+		judge_check(chain->layers[0], v);
+		if (v->ok)
+			read_contents(want, chain, out, false, v);
+		chain_close(chain, NULL, NULL);
+	}
+	layer_set_free(set);
+	table_cache_free(cache);
 }
 
 void sim_pull_judge(const struct sim_chain *chain, struct sim *sim, struct sim_verdict *v)

@@ -57,6 +57,9 @@ struct sim_verdict {
 };
 /* Judges SIM_CHAIN_TOP with its chain. Takes part in the machine's operations: clear its faults. */
 void sim_pull_judge(const struct sim_chain *chain, struct sim *sim, struct sim_verdict *verdict);
+/* Reads the whole disk through the chain and checks the overlay; compares with nothing. */
+void sim_pull_read(const struct sim_chain *chain, struct sim *sim, uint8_t *out,
+		   struct sim_verdict *verdict);
 /* Only the snapshots of it, which hold what the chain did. */
 void sim_pull_judge_snapshots(const struct sim_chain *chain, struct sim *sim,
 			      struct sim_verdict *verdict);

@@ -44,6 +44,8 @@ struct request {
 	unsigned version;
 	uint8_t *buf, *out; /* out: where a copy of what was read goes, or NULL */
 	struct model_read read;
+	struct model_flush flush;
+	bool fua;
 	struct bpull_extent extents[4];
 };
 
@@ -57,6 +59,8 @@ struct play {
 	struct request requests[MAX_IN_FLIGHT];
 	unsigned n_in_flight;
 	bool job_runs, completed, closed_with_job;
+	bool cuts; /* look at what power cuts would leave */
+	uint64_t n_states;
 	uint64_t last_cur;
 };
 
@@ -76,7 +80,7 @@ static uint64_t below(struct play *p, uint64_t n)
 #define CHECK(p, condition, ...)                                                    \
 	do {                                                                        \
 		if (!(condition)) {                                                 \
-			char text_[1600];                                           \
+			char text_[2400];                                           \
 			snprintf(text_, sizeof(text_), __VA_ARGS__);                \
 			cr_assert_fail("MODEL_SEED=%" PRIu64 ": %s: %s", (p)->seed, \
 				       (p)->chain->text, text_);                    \
@@ -117,6 +121,7 @@ static void submit(struct play *p, struct request *r)
 				{ r->buf + cut2, r->len - cut2 } };
 	uint32_t fua = below(p, 12) ? 0 : BPULL_IO_FUA;
 
+	r->fua = fua;
 	switch (r->kind) {
 	case READ:
 		model_read_begin(&p->model, &r->read, r->off, r->len);
@@ -135,7 +140,10 @@ static void submit(struct play *p, struct request *r)
 		begin_change(p, r, 0);
 		bpull_discard(p->disk, r->off, r->len, r);
 		break;
-	case FLUSH: bpull_flush(p->disk, r); break;
+	case FLUSH:
+		model_flush_begin(&p->model, &r->flush);
+		bpull_flush(p->disk, r);
+		break;
 	case STATUS: bpull_block_status(p->disk, r->off, r->len, r->extents, 4, r); break;
 	case N_KINDS: abort();
 	}
@@ -190,9 +198,13 @@ static void end_request(struct play *p, struct request *r, const struct bpull_ev
 		break;
 	case WRITE:
 	case ZEROES:
-	case DISCARD: model_write_end(&p->model, r->version, r->off, r->len); break;
+	case DISCARD:
+		model_write_end(&p->model, r->version, r->off, r->len);
+		if (r->fua)
+			model_write_durable(&p->model, r->version, r->off, r->len);
+		break;
 	case STATUS: judge_status(p, r, event->count); break;
-	case FLUSH: break;
+	case FLUSH: model_flush_end(&p->model, &r->flush); break;
 	case N_KINDS: abort();
 	}
 	if (r->out)
@@ -233,6 +245,7 @@ static void steer_job(struct play *p)
 	struct bpull_job_options o = { .size = sizeof(o),
 				       .flags = below(p, 4) ? 0 : BPULL_JOB_MANUAL_FINALIZE,
 				       .guest_share = below(p, 3) ? 100 : 0,
+				       .base = sim_chain_base(p->chain),
 				       .compression = below(p, 2) ? p->chain->how.compression : 0 };
 	struct bpull_error error;
 
@@ -285,6 +298,69 @@ static void run_until(struct play *p, bool job_too)
 			CHECK(p, poll(&ready, 1, 5000) == 1, "nothing happens with %u requests",
 			      p->n_in_flight);
 	}
+}
+
+/* ---- power cuts ---- */
+
+/* The image opens, checks without errors, holds in each byte what it may, keeps its snapshots, and, if
+ * the pull has said that it is done, its link is gone (I4); one in a few is pulled to its end. */
+static void judge_cut(struct play *p, const struct sim_cut *how)
+{
+	struct sim *left = sim_cut(p->sim, how);
+	struct sim_chain after = *p->chain;
+	uint8_t *got = sim_need(malloc(p->chain->guest_len));
+	struct sim_verdict v;
+	struct sim_pull again;
+	bool had_link;
+
+	sim_pull_read(p->chain, left, got, &v);
+	CHECK(p, v.ok, "after a cut (mode %d, seed %" PRIu64 "): %s", (int)how->mode, how->seed,
+	      v.text);
+	CHECK(p, !p->completed || !v.has_backing, "COMPLETED, and a cut brings the link back");
+	for (uint64_t i = 0; i < p->chain->guest_len; i++)
+		CHECK(p, model_is_legal_after_cut(&p->model, i, got[i]),
+		      "after a cut (mode %d, seed %" PRIu64 ") byte %" PRIu64 " is %#x",
+		      (int)how->mode, how->seed, i, got[i]);
+	had_link = v.has_backing;
+	sim_pull_judge_snapshots(p->chain, left, &v);
+	CHECK(p, v.ok, "after a cut: %s", v.text);
+	p->n_states++;
+	/* Without a link there is nothing to pull: leaks stay for check --repair. */
+	if (had_link && !below(p, 8)) {
+		int rc = sim_pull_whole(p->chain, left, SIM_PULL_MEMORY, 0, &again);
+
+		after.want = got;
+		after.how.n_snapshots = 0;
+		CHECK(p, !rc, "pulled after a cut: %s %s%s", strerror(-rc), again.error.message,
+		      again.message);
+		sim_pull_judge(&after, left, &v);
+		CHECK(p, v.ok && !v.n_leaks && !v.has_backing, "pulled after a cut: %s", v.text);
+		sim_pull_judge_snapshots(p->chain, left, &v);
+		CHECK(p, v.ok, "pulled after a cut: %s", v.text);
+	}
+	free(got);
+	sim_free(left);
+}
+
+/* Data gone, tables there: what each order of writes must survive. The image's tables are all but the
+ * writes of whole runs; any line between them will do, as each state must be legal. */
+static bool keep_short(void *arg, const char *name, uint64_t off, uint64_t len)
+{
+	return !strcmp(name, SIM_CHAIN_TOP) && len <= *(uint64_t *)arg;
+}
+
+static void cut_now(struct play *p)
+{
+	static const enum sim_cut_mode modes[] = { SIM_CUT_ALL_LOST,  SIM_CUT_ALL_KEPT,
+						   SIM_CUT_ONLY_LAST, SIM_CUT_RANDOM,
+						   SIM_CUT_RANDOM,    SIM_CUT_CHOSEN };
+	uint64_t limit = UINT64_C(8) << below(p, 8);
+	struct sim_cut how = { .mode = modes[below(p, ARRAY_LEN(modes))],
+			       .seed = below(p, UINT32_MAX),
+			       .keep = keep_short,
+			       .arg = &limit };
+
+	judge_cut(p, &how);
 }
 
 /* ---- a play ---- */
@@ -354,9 +430,10 @@ static void judge_end(struct play *p, uint8_t *last)
 	CHECK(p, v.ok, "%s", v.text);
 }
 
-static void play(struct sim_chain *chain, uint64_t seed)
+static uint64_t play(struct sim_chain *chain, uint64_t seed, bool cuts)
 {
-	struct play p = { .seed = seed,
+	struct play p = { .cuts = cuts,
+			  .seed = seed,
 			  .chain = chain,
 			  .sim = sim_new(seed),
 			  .state = seed * UINT64_C(0x9e3779b97f4a7c15) + 1 };
@@ -367,6 +444,8 @@ static void play(struct sim_chain *chain, uint64_t seed)
 	sim_chain_put(chain, p.sim);
 	sim_knobs(p.sim)->short_permille = (unsigned)(seed % 3 * 150);
 	sim_knobs(p.sim)->retry_permille = (unsigned)(seed % 5 * 20);
+	if (seed % 4 == 0) /* a few take very long */
+		sim_knobs(p.sim)->max_delay_ns = UINT64_C(1) << (14 + seed / 4 % 14);
 	model_begin(&p.model, chain->want, chain->guest_len);
 	open_disk(&p);
 	for (unsigned i = 0; i < n_steps; i++) {
@@ -376,6 +455,8 @@ static void play(struct sim_chain *chain, uint64_t seed)
 			steer_job(&p);
 		if (below(&p, 3))
 			take_events(&p);
+		if (p.cuts && !below(&p, 3))
+			cut_now(&p);
 	}
 	if (p.job_runs && below(&p, 3)) {
 		bpull_job_resume(p.disk);
@@ -389,6 +470,7 @@ static void play(struct sim_chain *chain, uint64_t seed)
 	model_end(&p.model);
 	free(last);
 	sim_free(p.sim);
+	return p.n_states;
 }
 
 static void draw(struct sim_chain *chain, uint64_t seed)
@@ -430,14 +512,16 @@ static void draw(struct sim_chain *chain, uint64_t seed)
 		how.version = 3;
 		break;
 	}
+	how.to_base = how.format != IMAGE_QED && seed / 64 % 3 == 0;
 	if (!how.cluster_bits)
 		how.cluster_bits = 9 + seed / 64 % 4;
 	sim_chain_draw(chain, &how);
 }
 
 /* Eight plays on each chain: drawing one costs as much as a play. */
-static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n)
+static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, bool cuts)
 {
+	uint64_t n_states = 0;
 	uint64_t first = sim_pull_env("MODEL_SEED", 0),
 		 n_seeds = sim_pull_env("MODEL_SEEDS", n / SIM_PULL_SLOWDOWN);
 	struct sim_chain chain;
@@ -451,7 +535,7 @@ static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n)
 	for (uint64_t seed = first; seed < first + n_seeds; seed++) {
 		if (seed == first || seed % 8 == 0)
 			draw(&chain, seed);
-		play(&chain, seed);
+		n_states += play(&chain, seed, cuts);
 		if (seed == first + n_seeds - 1 || seed % 8 == 7)
 			sim_chain_free(&chain);
 	}
@@ -465,18 +549,30 @@ static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n)
 	cr_assert_gt(met.aborted_with_guest, 30);
 	fprintf(stderr,
 		"seeds %" PRIu64 " to %" PRIu64 ": %" PRIu64 " pulls completed, %" PRIu64
-		" canceled\n",
-		first, first + n_seeds - 1, met.completed, met.canceled);
+		" canceled, %" PRIu64 " states after power cuts\n",
+		first, first + n_seeds - 1, met.completed, met.canceled, n_states);
 }
 
-#define N_PLAYS 100000
+#define N_PLAYS     100000
+#define N_PLAYS_CUT 10000
 
 Test(model, guests_1)
 {
-	play_seeds(0, 2, N_PLAYS);
+	play_seeds(0, 2, N_PLAYS, false);
 }
 
 Test(model, guests_2)
 {
-	play_seeds(1, 2, N_PLAYS);
+	play_seeds(1, 2, N_PLAYS, false);
+}
+
+/* The same with the power gone at random moments. */
+Test(model, cuts_1)
+{
+	play_seeds(0, 2, N_PLAYS_CUT, true);
+}
+
+Test(model, cuts_2)
+{
+	play_seeds(1, 2, N_PLAYS_CUT, true);
 }
