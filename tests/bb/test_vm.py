@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """A Linux guest on the nbdkit plugin while its disk's chain is pulled; and one in real mode, in process.
 
-The Linux guest hashes its files, writes, deletes, trims, syncs, hashes again from the disk, and
-powers off. The first hashes must be those of the files that were put there, the second those that
-e2fsprogs reads from the image afterwards, which by then stands alone. minivmm's guest sums its disk;
+The Linux guest hashes its files, writes, deletes, trims, syncs, hashes again what it has in memory,
+then what the disk says, and powers off. The first hashes must be those of the files that were put
+there; the second those of the third, and those that e2fsprogs reads from the image afterwards, which by
+then stands alone. (Without the second, a write that was lost would look the same from both sides.) minivmm's guest sums its disk;
 here the same sums are computed from the flat file.
 """
 import hashlib
@@ -43,6 +44,7 @@ dd if=/dev/zero of=zeros bs=64k count=20 2>/dev/null
 sync
 fstrim /mnt 2>&1
 sync
+echo HASHES; hashes; echo END
 '''
 
 POWER_OFF = '''cd /; umount /mnt || fail umount
@@ -168,6 +170,8 @@ def linux(d, fmt, options, *parameters):
     bp('ctl', f'{d}/ctl', 'speed', '8M')
     guest.until('HASHES')
     wanted = hash_lines(guest.until('END'))
+    guest.until('HASHES')
+    same_files(hash_lines(guest.until('END')), wanted, 'the files, read back by the guest')
     guest.ended()
     check(len(wanted) == 24 - 2 + 103, f'{len(wanted)} files')
     bp('ctl', f'{d}/ctl', 'speed', '0', rc=(DONE, FAILED))  # it may be over by now
@@ -191,6 +195,8 @@ def killed(d, fmt, options, *parameters):
     bp('ctl', f'{d}/ctl', 'speed', '4M')
     guest.until('HASHES')
     wanted = hash_lines(guest.until('END'))
+    guest.until('HASHES')
+    same_files(hash_lines(guest.until('END')), wanted, 'the files, read back by the guest')
     harness.kill(server)
     harness.finish(server)
     harness.kill(guest.process)
@@ -250,4 +256,4 @@ def no_image(d):
 
 
 if __name__ == '__main__':
-    harness.main()
+    harness.main(workers=2)
