@@ -341,6 +341,13 @@ void populate_hurry(struct bpull_disk *disk);
 /* Guest offset of a run in flight. */
 uint64_t populate_guest_off(const struct populate *run);
 
+/* job_message.c */
+struct shown {
+	char name[512];
+};
+/* A file's name as it may be printed. */
+const char *file_show(const struct file *file, struct shown *shown);
+
 /* job.c */
 /* Starts the job (the disk is prepared), or concludes it where there is nothing to pull. */
 void job_begin(struct bpull_disk *disk, const struct bpull_job_options *options);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * One request of the guest's, shared by guest.c (its life), guest_write.c
+ * One request of the guest's, shared by guest_submit.c, guest.c (its life), guest_write.c
  * (where its bytes go), guest_new.c (bytes that need new space) and
  * guest_sync.c (making them durable).
  */
@@ -98,6 +98,10 @@ enum step guest_error(struct guest *g, int error);
 enum step guest_hold(struct guest *g, int rc);
 void guest_lock(struct guest *g, uint64_t off, uint64_t len);
 void guest_unlock(struct guest *g);
+/* guest.c: puts it behind all others of its disk. */
+void guest_list_add(struct guest *g);
+
+/* guest_submit.c */
 /* New requests; guest_submit() takes them over. The vector is copied, nothing else is. */
 struct guest *guest_new_read(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
 			     uint64_t guest_off);

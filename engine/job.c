@@ -25,88 +25,6 @@
 /* Walks of the chain before a proof that fails is taken for damage. */
 #define MAX_ROUNDS 3
 
-/* ---- messages ---- */
-
-struct shown {
-	char name[512];
-};
-
-/* A file's name as it may be printed. */
-static const char *show(const struct file *file, struct shown *shown)
-{
-	return err_escape(file->name, strlen(file->name), shown->name, sizeof(shown->name));
-}
-
-void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
-{
-	struct job *job = &disk->job;
-	va_list args;
-
-	if (job->error)
-		return;
-	job->error = error;
-	va_start(args, format);
-	vsnprintf(job->message, sizeof(job->message), format, args);
-	va_end(args);
-	engine_wake(disk->engine); /* perhaps nothing else is on its way that would */
-}
-
-static const char *advice(const struct bpull_disk *disk, int error)
-{
-	if (flatten_is(disk))
-		return error == -ENOSPC || error == -EDQUOT || error == -EFBIG
-			       ? "; the unfinished new image was removed: make room and try again"
-			       : "; the unfinished new image was removed";
-	switch (error) {
-	case -ENOSPC:
-	case -EDQUOT:
-	case -EFBIG: return "; what was copied is kept: make room and run the pull again";
-	case -EUCLEAN: return "; check the image";
-	default: return "; what was copied is kept";
-	}
-}
-
-/* What failed, in a sentence. */
-static void describe_failure(const struct bpull_disk *disk, const struct op *op,
-			     const char *what_now, char *out, size_t cap)
-{
-	struct file *file = op->error_file;
-	struct shown shown;
-
-	if (disk->poisoned && flatten_is(disk))
-		snprintf(out, cap, "%s: writing the new image failed: %s%s",
-			 show(disk_overlay(disk)->file, &shown), strerror(-op->error), what_now);
-	else if (disk->poisoned)
-		snprintf(out, cap,
-			 "%s: writing the image's %s failed: %s; the image is not written to "
-			 "any more: it is as it was at the last commit",
-			 show(disk_overlay(disk)->file, &shown),
-			 disk_has_data_file(disk) && file == disk_overlay(disk)->data ? "data file"
-										      : "tables",
-			 strerror(-op->error));
-	else if (file)
-		snprintf(out, cap, "%s: cannot %s at offset %#llx: %s%s", show(file, &shown),
-			 op->error_was_read ? "read" : "write", (unsigned long long)op->error_off,
-			 strerror(-op->error), what_now);
-	else
-		snprintf(out, cap, "%s: copying stopped at guest offset %#llx: %s%s",
-			 show(disk_overlay(disk)->file, &shown), (unsigned long long)op->error_off,
-			 op->error == -EUCLEAN ? "a table entry points outside its file"
-					       : strerror(-op->error),
-			 what_now);
-}
-
-void job_fail_op(struct bpull_disk *disk, const struct op *op)
-{
-	char message[sizeof(disk->job.message)];
-
-	describe_failure(disk, op, "; the job waits to be resumed", message, sizeof(message));
-	if (job_stop(disk, op, message))
-		return;
-	describe_failure(disk, op, advice(disk, op->error), message, sizeof(message));
-	job_fail(disk, op->error, "%s", message);
-}
-
 /* ---- the numbers others may read ---- */
 
 void job_init_control(struct bpull_disk *disk)
@@ -215,7 +133,8 @@ static bool backing_changed(struct bpull_disk *disk)
 
 		if (!file_changed(file))
 			continue;
-		job_fail(disk, -EIO, "%s: it was changed while it was read; %s", show(file, &shown),
+		job_fail(disk, -EIO, "%s: it was changed while it was read; %s",
+			 file_show(file, &shown),
 			 flatten_is(disk) ? "nothing was made of it"
 					  : "the backing link is kept, and what was copied may be "
 					    "of either state");
@@ -326,7 +245,7 @@ static void run_proving(struct bpull_disk *disk)
 		job_fail(disk, -EIO,
 			 "%s: the tables on disk do not hold what was copied; the backing link is "
 			 "kept",
-			 show(disk_overlay(disk)->file, &shown));
+			 file_show(disk_overlay(disk)->file, &shown));
 		return;
 	}
 	job->n_rounds++;

@@ -13,45 +13,16 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "engine/libvirt_handle.h"
 #include "io/base.h"
 #include "io/err.h"
 
-#define MAX_CALLBACKS 64
-
-struct virt_disk {
-	struct virt_disk *next;
-	char *path, *real_path;
-	struct bpull_disk *disk;
-	bool attached;   /* the program's own */
-	bool is_over;    /* to be closed by the last user */
-	unsigned n_used; /* calls that hold it */
-};
-
-struct callback {
-	bpull_virt_block_job_callback call; /* NULL: free */
-	void *opaque;
-};
-
-struct bpull_virt {
-	struct bpull_engine *engine;
-	struct bpull_disk_options options;
-	pthread_mutex_t mutex;
-	pthread_cond_t idle; /* no callback runs */
-	struct virt_disk *disks;
-	struct callback callbacks[MAX_CALLBACKS];
-	bool calling;
-	pthread_t dispatcher;
-	int quit_fd;
-};
-
-__attribute__((format(printf, 3, 4))) static int fail(struct bpull_error *error, int code,
-						      const char *format, ...)
+int virt_fail(struct bpull_error *error, int code, const char *format, ...)
 {
 	va_list args;
 
@@ -92,7 +63,7 @@ static void unlink_disk(struct bpull_virt *virt, struct virt_disk *d)
 }
 
 /* Gives a held disk back; whoever is last closes one that is over. */
-static void put(struct bpull_virt *virt, struct virt_disk *d)
+void virt_put(struct bpull_virt *virt, struct virt_disk *d)
 {
 	bool last;
 
@@ -109,23 +80,23 @@ static void put(struct bpull_virt *virt, struct virt_disk *d)
 }
 
 /* 0 and the path without symlinks, which the caller frees; -1. */
-static int resolve(const char *path, char **real_path, struct bpull_error *error)
+int virt_resolve(const char *path, char **real_path, struct bpull_error *error)
 {
 	char shown[512];
 
 	if (!path || *path != '/')
-		return fail(error, -EINVAL,
-			    "%s: a disk is named by its image's fully-qualified path",
-			    path ? err_escape(path, strlen(path), shown, sizeof(shown)) : "NULL");
+		return virt_fail(
+			error, -EINVAL, "%s: a disk is named by its image's fully-qualified path",
+			path ? err_escape(path, strlen(path), shown, sizeof(shown)) : "NULL");
 	*real_path = realpath(path, NULL);
 	return *real_path ? 0
-			  : fail(error, -errno, "%s: %s",
-				 err_escape(path, strlen(path), shown, sizeof(shown)),
-				 strerror(errno));
+			  : virt_fail(error, -errno, "%s: %s",
+				      err_escape(path, strlen(path), shown, sizeof(shown)),
+				      strerror(errno));
 }
 
 /* The disk of that path, held; NULL: it is not known. */
-static struct virt_disk *hold(struct bpull_virt *virt, const char *real_path)
+struct virt_disk *virt_hold(struct bpull_virt *virt, const char *real_path)
 {
 	struct virt_disk *d;
 
@@ -137,22 +108,22 @@ static struct virt_disk *hold(struct bpull_virt *virt, const char *real_path)
 	return d;
 }
 
-static int hold_by_path(struct bpull_virt *virt, const char *path, struct virt_disk **out,
-			struct bpull_error *error)
+int virt_hold_by_path(struct bpull_virt *virt, const char *path, struct virt_disk **out,
+		      struct bpull_error *error)
 {
 	char *real_path;
-	int rc = resolve(path, &real_path, error);
+	int rc = virt_resolve(path, &real_path, error);
 
 	if (rc)
 		return rc;
-	*out = hold(virt, real_path);
+	*out = virt_hold(virt, real_path);
 	free(real_path);
 	return 0;
 }
 
 /* Adds one, held once. Takes over real_path. NULL: no memory, or it is there already. */
-static struct virt_disk *add(struct bpull_virt *virt, const char *path, char *real_path,
-			     struct bpull_disk *disk, bool attached)
+struct virt_disk *virt_add(struct bpull_virt *virt, const char *path, char *real_path,
+			   struct bpull_disk *disk, bool attached)
 {
 	struct virt_disk *d = calloc(1, sizeof(*d));
 
@@ -186,12 +157,12 @@ int bpull_virt_attach(struct bpull_virt *virt, const char *path, struct bpull_di
 	char *real_path;
 	struct virt_disk *d;
 
-	if (resolve(path, &real_path, error))
+	if (virt_resolve(path, &real_path, error))
 		return -1;
-	d = add(virt, path, real_path, disk, true);
+	d = virt_add(virt, path, real_path, disk, true);
 	if (!d)
-		return fail(error, -EBUSY, "another disk is known under that path");
-	put(virt, d);
+		return virt_fail(error, -EBUSY, "another disk is known under that path");
+	virt_put(virt, d);
 	return 0;
 }
 
@@ -199,17 +170,17 @@ int bpull_virt_detach(struct bpull_virt *virt, const char *path, struct bpull_er
 {
 	struct virt_disk *d;
 
-	if (hold_by_path(virt, path, &d, error))
+	if (virt_hold_by_path(virt, path, &d, error))
 		return -1;
 	if (!d || !d->attached) {
 		if (d)
-			put(virt, d);
-		return fail(error, -ENOENT, "no disk is attached under that path");
+			virt_put(virt, d);
+		return virt_fail(error, -ENOENT, "no disk is attached under that path");
 	}
 	pthread_mutex_lock(&virt->mutex);
 	d->is_over = true;
 	pthread_mutex_unlock(&virt->mutex);
-	put(virt, d);
+	virt_put(virt, d);
 	return 0;
 }
 
@@ -239,15 +210,16 @@ int bpull_virt_event_register(struct bpull_virt *virt, bpull_virt_block_job_call
 	int id = 0;
 
 	if (!callback)
-		return fail(error, -EINVAL, "no callback");
+		return virt_fail(error, -EINVAL, "no callback");
 	pthread_mutex_lock(&virt->mutex);
 	while (id < MAX_CALLBACKS && virt->callbacks[id].call)
 		id++;
 	if (id < MAX_CALLBACKS)
 		virt->callbacks[id] = (struct callback){ callback, opaque };
 	pthread_mutex_unlock(&virt->mutex);
-	return id < MAX_CALLBACKS ? id
-				  : fail(error, -ENOSPC, "more than %d callbacks", MAX_CALLBACKS);
+	return id < MAX_CALLBACKS
+		       ? id
+		       : virt_fail(error, -ENOSPC, "more than %d callbacks", MAX_CALLBACKS);
 }
 
 int bpull_virt_event_deregister(struct bpull_virt *virt, int id, struct bpull_error *error)
@@ -262,7 +234,7 @@ int bpull_virt_event_deregister(struct bpull_virt *virt, int id, struct bpull_er
 	while (!rc && virt->calling)
 		pthread_cond_wait(&virt->idle, &virt->mutex);
 	pthread_mutex_unlock(&virt->mutex);
-	return rc ? fail(error, -EINVAL, "no such callback") : 0;
+	return rc ? virt_fail(error, -EINVAL, "no such callback") : 0;
 }
 
 /* ---- the dispatcher ---- */
@@ -280,7 +252,7 @@ static struct virt_disk *hold_by_disk(struct bpull_virt *virt, const struct bpul
 	return d;
 }
 
-static bool runs(struct bpull_disk *disk)
+bool virt_runs(struct bpull_disk *disk)
 {
 	struct bpull_job_info info;
 
@@ -297,9 +269,9 @@ static void dispatch(struct bpull_virt *virt, const struct bpull_event *event)
 	call_all(virt, d->path, event->status);
 	pthread_mutex_lock(&virt->mutex);
 	/* Another pull may have been started already, from the callback even. */
-	d->is_over |= event->status != BPULL_JOB_READY && !d->attached && !runs(d->disk);
+	d->is_over |= event->status != BPULL_JOB_READY && !d->attached && !virt_runs(d->disk);
 	pthread_mutex_unlock(&virt->mutex);
-	put(virt, d);
+	virt_put(virt, d);
 }
 
 static void *run(void *opaque)
@@ -330,7 +302,7 @@ int bpull_virt_open(const struct bpull_engine_options *engine_options,
 	int rc;
 
 	if (!virt)
-		return fail(error, -ENOMEM, "out of memory");
+		return virt_fail(error, -ENOMEM, "out of memory");
 	if (engine_options)
 		memcpy(&eo, engine_options, MIN(engine_options->size, sizeof(eo)));
 	virt->options = (struct bpull_disk_options){ .size = sizeof(virt->options) };
@@ -343,11 +315,11 @@ int bpull_virt_open(const struct bpull_engine_options *engine_options,
 	rc = bpull_engine_open(&eo, &virt->engine, error);
 	virt->quit_fd = rc ? -1 : eventfd(0, EFD_CLOEXEC);
 	if (!rc && virt->quit_fd < 0)
-		rc = fail(error, -errno, "eventfd: %s", strerror(errno));
+		rc = virt_fail(error, -errno, "eventfd: %s", strerror(errno));
 	pthread_mutex_init(&virt->mutex, NULL);
 	pthread_cond_init(&virt->idle, NULL);
 	if (!rc && pthread_create(&virt->dispatcher, NULL, run, virt))
-		rc = fail(error, -EAGAIN, "cannot start the dispatcher's thread");
+		rc = virt_fail(error, -EAGAIN, "cannot start the dispatcher's thread");
 	if (rc) {
 		bpull_engine_close(virt->engine);
 		if (virt->quit_fd >= 0)
@@ -385,146 +357,4 @@ void bpull_virt_close(struct bpull_virt *virt)
 struct bpull_engine *bpull_virt_engine(struct bpull_virt *virt)
 {
 	return virt->engine;
-}
-
-/* ---- libvirt's calls ---- */
-
-static int check_flags(unsigned int flags, unsigned int known, struct bpull_error *error)
-{
-	return flags & ~known ? fail(error, -EINVAL, "unknown flags %#x", flags & ~known) : 0;
-}
-
-/* bandwidth as given, to bytes/s. libvirt may refuse what overflows 2^63, too. */
-static int to_bytes(unsigned long bandwidth, bool is_bytes, uint64_t *out,
-		    struct bpull_error *error)
-{
-	if (!is_bytes && bandwidth > (UINT64_MAX >> 1) / MiB)
-		return fail(error, -ERANGE, "a bandwidth of %lu MiB/s is too large", bandwidth);
-	*out = is_bytes ? bandwidth : bandwidth * MiB;
-	return 0;
-}
-
-static struct virt_disk *open_disk(struct bpull_virt *virt, const char *path, char *real_path,
-				   struct bpull_error *error)
-{
-	struct bpull_disk *disk;
-	struct virt_disk *d;
-
-	if (bpull_disk_open(virt->engine, path, &virt->options, &disk, error)) {
-		free(real_path);
-		return NULL;
-	}
-	d = add(virt, path, real_path, disk, false);
-	if (!d) {
-		bpull_disk_close(disk);
-		fail(error, -EBUSY, "another call opens the image this very moment");
-	}
-	return d;
-}
-
-int bpull_virt_block_pull(struct bpull_virt *virt, const char *path, unsigned long bandwidth,
-			  unsigned int flags, struct bpull_error *error)
-{
-	struct bpull_job_options o = { .size = sizeof(o) };
-	struct virt_disk *d;
-	char *real_path;
-	int rc;
-
-	if (check_flags(flags, BPULL_VIRT_BLOCK_PULL_BANDWIDTH_BYTES, error) ||
-	    to_bytes(bandwidth, flags & BPULL_VIRT_BLOCK_PULL_BANDWIDTH_BYTES, &o.bandwidth,
-		     error) ||
-	    resolve(path, &real_path, error))
-		return -1;
-	d = hold(virt, real_path);
-	if (d)
-		free(real_path);
-	else
-		d = open_disk(virt, path, real_path, error);
-	if (!d)
-		return -1;
-	rc = bpull_job_start(d->disk, &o, error);
-	pthread_mutex_lock(&virt->mutex);
-	/* The dispatcher may just have found the job before this one to be over. */
-	d->is_over = !d->attached && !runs(d->disk) && rc;
-	pthread_mutex_unlock(&virt->mutex);
-	put(virt, d);
-	return rc ? -1 : 0;
-}
-
-int bpull_virt_block_job_info(struct bpull_virt *virt, const char *path,
-			      struct bpull_virt_block_job_info *info, unsigned int flags,
-			      struct bpull_error *error)
-{
-	bool is_bytes = flags & BPULL_VIRT_BLOCK_JOB_INFO_BANDWIDTH_BYTES;
-	struct bpull_job_info now;
-	struct virt_disk *d;
-	int found;
-
-	if (check_flags(flags, BPULL_VIRT_BLOCK_JOB_INFO_BANDWIDTH_BYTES, error) ||
-	    hold_by_path(virt, path, &d, error))
-		return -1;
-	*info = (struct bpull_virt_block_job_info){ 0 };
-	if (!d)
-		return 0;
-	found = bpull_job_info(d->disk, &now) && now.state != BPULL_JOB_CONCLUDED;
-	put(virt, d);
-	if (!found)
-		return 0;
-	*info = (struct bpull_virt_block_job_info){
-		.type = BPULL_VIRT_BLOCK_JOB_TYPE_PULL,
-		.bandwidth = is_bytes ? now.bandwidth : div_round_up(now.bandwidth, MiB),
-		.cur = now.cur,
-		.end = now.end,
-	};
-	return 1;
-}
-
-/* The held disk of a running job. */
-static int hold_running(struct bpull_virt *virt, const char *path, struct virt_disk **out,
-			struct bpull_error *error)
-{
-	if (hold_by_path(virt, path, out, error))
-		return -1;
-	if (*out && runs((*out)->disk))
-		return 0;
-	if (*out)
-		put(virt, *out);
-	return fail(error, -ENOENT, "no block job runs on that disk");
-}
-
-int bpull_virt_block_job_abort(struct bpull_virt *virt, const char *path, unsigned int flags,
-			       struct bpull_error *error)
-{
-	struct virt_disk *d;
-
-	if (check_flags(flags, BPULL_VIRT_BLOCK_JOB_ABORT_ASYNC | BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT,
-			error))
-		return -1;
-	if (flags & BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT)
-		return fail(error, -EINVAL, "a pull can't be pivoted: that is for copy jobs");
-	if (hold_running(virt, path, &d, error))
-		return -1;
-	bpull_job_abort(d->disk); /* -ENOENT: it is over this moment, which is what was asked for */
-	if (!(flags & BPULL_VIRT_BLOCK_JOB_ABORT_ASYNC))
-		bpull_job_wait(d->disk, -1);
-	put(virt, d);
-	return 0;
-}
-
-int bpull_virt_block_job_set_speed(struct bpull_virt *virt, const char *path,
-				   unsigned long bandwidth, unsigned int flags,
-				   struct bpull_error *error)
-{
-	struct virt_disk *d;
-	uint64_t bytes = 0;
-	int rc;
-
-	if (check_flags(flags, BPULL_VIRT_BLOCK_JOB_SPEED_BANDWIDTH_BYTES, error) ||
-	    to_bytes(bandwidth, flags & BPULL_VIRT_BLOCK_JOB_SPEED_BANDWIDTH_BYTES, &bytes,
-		     error) ||
-	    hold_running(virt, path, &d, error))
-		return -1;
-	rc = bpull_job_set_speed(d->disk, bytes, 0);
-	put(virt, d);
-	return rc ? fail(error, rc, "no block job runs on that disk") : 0;
 }

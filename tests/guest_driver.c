@@ -8,10 +8,11 @@
  *   guest_driver IMAGE FORMAT FLAT SEED N_OPS WORDS...
  *
  * FLAT holds the disk's content and is written back as it must be at the end.
- * WORDS: uring, threads; cor; pull; abort; no-discard.
+ * WORDS: threads (no io_uring); poll (a loop of its own); cor; pull; abort; no-discard.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,7 +49,7 @@ static uint8_t *known; /* 0: discarded, so zero or as it was */
 static uint64_t flat_len;
 static struct request requests[MAX_IN_FLIGHT];
 static unsigned n_in_flight;
-static int job_over, job_status;
+static int job_over, job_status, own_loop;
 
 static void die(const char *what, int error)
 {
@@ -217,10 +218,23 @@ static void finish(struct request *r, int error, int count)
 	n_in_flight--;
 }
 
+/* From the program's own loop, or by waiting. */
+static int next_events(struct bpull_engine *engine, struct bpull_event *events, int max)
+{
+	struct pollfd ready = { .fd = bpull_engine_fd(engine), .events = POLLIN };
+	int n = 0;
+
+	if (!own_loop)
+		return bpull_engine_wait(engine, events, max, 20000);
+	while (!n && poll(&ready, 1, 20000) == 1)
+		n = bpull_engine_process(engine, events, max);
+	return n;
+}
+
 static void take(struct bpull_engine *engine)
 {
 	struct bpull_event events[8];
-	int n = bpull_engine_wait(engine, events, 8, 20000);
+	int n = next_events(engine, events, 8);
 
 	if (n <= 0)
 		die("nothing happens", n ? n : -ETIMEDOUT);
@@ -291,6 +305,7 @@ int main(int argc, char **argv)
 	if (bpull_disk_size(disk) != flat_len)
 		die("sizes differ", -EINVAL);
 	job_over = 1;
+	own_loop = word(argc, argv, "poll");
 	for (unsigned long i = 0; i < n_ops; i++) {
 		if (job_over && i == n_ops / 4 && word(argc, argv, "pull")) {
 			jo.bandwidth = random_below(2) ? 20 << 20 : 0;

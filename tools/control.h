@@ -51,6 +51,15 @@ struct json_object *control_greeting(void);
 /* The answer to one line, never NULL but for want of memory. *negotiated is the connection's. */
 struct json_object *control_answer(struct control_target *target, bool *negotiated,
 				   const char *line, size_t len);
+/* For the events' file: members, and what the target's job is. */
+void control_add_text(struct json_object *object, const char *key, const char *text);
+void control_add_number(struct json_object *object, const char *key, uint64_t value);
+void control_add_bool(struct json_object *object, const char *key, bool value);
+struct bpull_job_info control_job_info(const struct control_target *target);
+/* QMP's JobStatus. Static. */
+const char *control_status_word(const struct bpull_job_info *info);
+
+/* control_events.c */
 /* The event on the wire, or NULL where there is none for it. */
 struct json_object *control_describe(struct control_target *target,
 				     const struct bpull_event *event);

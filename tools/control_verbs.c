@@ -9,7 +9,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include <json-c/json.h>
 
@@ -43,17 +42,17 @@ __attribute__((format(printf, 2, 3))) static struct json_object *refuse(const ch
 	return answer;
 }
 
-static void add_text(struct json_object *object, const char *key, const char *text)
+void control_add_text(struct json_object *object, const char *key, const char *text)
 {
 	json_object_object_add(object, key, json_object_new_string(text));
 }
 
-static void add_number(struct json_object *object, const char *key, uint64_t value)
+void control_add_number(struct json_object *object, const char *key, uint64_t value)
 {
 	json_object_object_add(object, key, json_object_new_uint64(value));
 }
 
-static void add_bool(struct json_object *object, const char *key, bool value)
+void control_add_bool(struct json_object *object, const char *key, bool value)
 {
 	json_object_object_add(object, key, json_object_new_boolean(value));
 }
@@ -66,7 +65,7 @@ static struct json_object *version(void)
 	json_object_object_add(numbers, "minor", json_object_new_int(BPULL_VERSION_MINOR));
 	json_object_object_add(numbers, "micro", json_object_new_int(BPULL_VERSION_PATCH));
 	json_object_object_add(object, "qemu", numbers);
-	add_text(object, "package", "blockpull");
+	control_add_text(object, "package", "blockpull");
 	return object;
 }
 
@@ -82,7 +81,7 @@ struct json_object *control_greeting(void)
 
 /* ---- the job ---- */
 
-static struct bpull_job_info job_info(const struct control_target *target)
+struct bpull_job_info control_job_info(const struct control_target *target)
 {
 	struct bpull_job_info info = target->last;
 
@@ -97,7 +96,7 @@ static bool is_active(const struct bpull_job_info *info)
 }
 
 /* QMP's JobStatus. */
-static const char *status_word(const struct bpull_job_info *info)
+const char *control_status_word(const struct bpull_job_info *info)
 {
 	switch (info->state) {
 	case BPULL_JOB_NONE: return "null";
@@ -122,31 +121,31 @@ static struct json_object *describe_block_job(const struct control_target *targe
 {
 	struct json_object *job = json_object_new_object();
 
-	add_text(job, "type", "stream");
-	add_text(job, "device", target->device);
-	add_number(job, "len", info->end);
-	add_number(job, "offset", info->cur);
-	add_bool(job, "busy", info->state == BPULL_JOB_RUNNING);
-	add_bool(job, "paused", info->state == BPULL_JOB_PAUSED);
-	add_number(job, "speed", info->bandwidth);
-	add_text(job, "io-status", io_status(info));
-	add_bool(job, "ready", info->state == BPULL_JOB_WAITING);
-	add_text(job, "status", status_word(info));
-	add_bool(job, "auto-finalize", !(target->job.flags & BPULL_JOB_MANUAL_FINALIZE));
-	add_bool(job, "auto-dismiss", false);
-	add_number(job, "x-copied", info->copied_bytes);
-	add_number(job, "x-zero", info->zero_bytes);
-	add_number(job, "x-skipped", info->skipped_bytes);
-	add_number(job, "x-present", info->present_bytes);
-	add_number(job, "x-elapsed-ns", info->elapsed_ns);
+	control_add_text(job, "type", "stream");
+	control_add_text(job, "device", target->device);
+	control_add_number(job, "len", info->end);
+	control_add_number(job, "offset", info->cur);
+	control_add_bool(job, "busy", info->state == BPULL_JOB_RUNNING);
+	control_add_bool(job, "paused", info->state == BPULL_JOB_PAUSED);
+	control_add_number(job, "speed", info->bandwidth);
+	control_add_text(job, "io-status", io_status(info));
+	control_add_bool(job, "ready", info->state == BPULL_JOB_WAITING);
+	control_add_text(job, "status", control_status_word(info));
+	control_add_bool(job, "auto-finalize", !(target->job.flags & BPULL_JOB_MANUAL_FINALIZE));
+	control_add_bool(job, "auto-dismiss", false);
+	control_add_number(job, "x-copied", info->copied_bytes);
+	control_add_number(job, "x-zero", info->zero_bytes);
+	control_add_number(job, "x-skipped", info->skipped_bytes);
+	control_add_number(job, "x-present", info->present_bytes);
+	control_add_number(job, "x-elapsed-ns", info->elapsed_ns);
 	if (target->error[0])
-		add_text(job, "error", target->error);
+		control_add_text(job, "error", target->error);
 	return job;
 }
 
 static struct json_object *query_block_jobs(struct control_target *target)
 {
-	struct bpull_job_info info = job_info(target);
+	struct bpull_job_info info = control_job_info(target);
 	struct json_object *list = json_object_new_array();
 
 	if (info.type != BPULL_JOB_TYPE_UNKNOWN)
@@ -156,19 +155,19 @@ static struct json_object *query_block_jobs(struct control_target *target)
 
 static struct json_object *query_jobs(struct control_target *target)
 {
-	struct bpull_job_info info = job_info(target);
+	struct bpull_job_info info = control_job_info(target);
 	struct json_object *list = json_object_new_array(), *job;
 
 	if (info.type == BPULL_JOB_TYPE_UNKNOWN)
 		return ok(list);
 	job = json_object_new_object();
-	add_text(job, "id", target->device);
-	add_text(job, "type", "stream");
-	add_text(job, "status", status_word(&info));
-	add_number(job, "current-progress", info.cur);
-	add_number(job, "total-progress", info.end);
+	control_add_text(job, "id", target->device);
+	control_add_text(job, "type", "stream");
+	control_add_text(job, "status", control_status_word(&info));
+	control_add_number(job, "current-progress", info.cur);
+	control_add_number(job, "total-progress", info.end);
 	if (target->error[0])
-		add_text(job, "error", target->error);
+		control_add_text(job, "error", target->error);
 	json_object_array_add(list, job);
 	return ok(list);
 }
@@ -213,7 +212,7 @@ static bool bool_of(struct json_object *args, const char *key, bool *out)
 static struct json_object *check_job(struct control_target *target, struct json_object *args,
 				     bool must_run)
 {
-	struct bpull_job_info info = job_info(target);
+	struct bpull_job_info info = control_job_info(target);
 	bool wrong = false;
 	const char *name = text_of(args, "device", &wrong);
 
@@ -309,7 +308,7 @@ static struct json_object *finalize_job(struct control_target *target, struct js
 static struct json_object *dismiss_job(struct control_target *target, struct json_object *args)
 {
 	struct json_object *refusal = check_job(target, args, false);
-	struct bpull_job_info info = job_info(target);
+	struct bpull_job_info info = control_job_info(target);
 
 	if (refusal)
 		return refusal;
@@ -363,7 +362,7 @@ static struct json_object *query_commands(struct control_target *target, struct 
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
 		struct json_object *name = json_object_new_object();
 
-		add_text(name, "name", verbs[i].name);
+		control_add_text(name, "name", verbs[i].name);
 		json_object_array_add(list, name);
 	}
 	return ok(list);
@@ -431,75 +430,4 @@ struct json_object *control_answer(struct control_target *target, bool *negotiat
 		json_object_object_add(answer, "id", json_object_get(id));
 	json_object_put(request);
 	return answer;
-}
-
-/* ---- events ---- */
-
-static struct json_object *new_event(const char *name, struct json_object *data)
-{
-	struct json_object *event = json_object_new_object(), *stamp = json_object_new_object();
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	add_number(stamp, "seconds", now.tv_sec);
-	add_number(stamp, "microseconds", now.tv_nsec / 1000);
-	json_object_object_add(event, "timestamp", stamp);
-	add_text(event, "event", name);
-	json_object_object_add(event, "data", data);
-	return event;
-}
-
-static struct json_object *job_data(const struct control_target *target,
-				    const struct bpull_job_info *info)
-{
-	struct json_object *data = json_object_new_object();
-
-	add_text(data, "device", target->device);
-	add_text(data, "type", "stream");
-	add_number(data, "len", info->end);
-	add_number(data, "offset", info->cur);
-	add_number(data, "speed", info->bandwidth);
-	return data;
-}
-
-struct json_object *control_describe(struct control_target *target, const struct bpull_event *event)
-{
-	struct bpull_job_info info = job_info(target);
-	struct json_object *data;
-
-	if (event->type == BPULL_EVENT_JOB_STOPPED) {
-		data = json_object_new_object();
-		add_text(data, "device", target->device);
-		add_text(data, "operation", info.stop_was_read ? "read" : "write");
-		add_text(data, "action", "stop");
-		add_text(data, "x-error", event->message);
-		return new_event("BLOCK_JOB_ERROR", data);
-	}
-	if (event->type != BPULL_EVENT_JOB)
-		return NULL;
-	data = job_data(target, &info);
-	switch (event->status) {
-	case BPULL_JOB_COMPLETED: return new_event("BLOCK_JOB_COMPLETED", data);
-	case BPULL_JOB_CANCELED: return new_event("BLOCK_JOB_CANCELLED", data);
-	case BPULL_JOB_READY: return new_event("BLOCK_JOB_READY", data);
-	case BPULL_JOB_FAILED: break;
-	}
-	snprintf(target->error, sizeof(target->error), "%s", event->message);
-	add_text(data, "error", event->message);
-	return new_event("BLOCK_JOB_COMPLETED", data);
-}
-
-struct json_object *control_status_change(struct control_target *target)
-{
-	struct bpull_job_info info = job_info(target);
-	const char *word = status_word(&info);
-	struct json_object *data;
-
-	if (target->told ? !strcmp(word, target->told) : info.state == BPULL_JOB_NONE)
-		return NULL;
-	target->told = word;
-	data = json_object_new_object();
-	add_text(data, "id", target->device);
-	add_text(data, "status", word);
-	return new_event("JOB_STATUS_CHANGE", data);
 }

@@ -95,7 +95,7 @@ KINDS = [
     ('QED', 'qed', None, {'middle': True}),
     ('QED, 4 KiB clusters', 'qed', 'cluster_size=4k,table_size=1', {}),
 ]
-WAYS = [('pull',), ('pull', 'cor'), ('cor',), ('pull', 'abort', 'threads'), ('pull', 'cor', 'threads')]
+WAYS = [('pull',), ('pull', 'cor', 'poll'), ('cor',), ('pull', 'abort', 'threads'), ('pull', 'cor', 'threads', 'poll')]
 
 
 def every_way(d, fmt, options, more):

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What a job says of its failures: one sentence that names the file, the offset,
+ * the direction, and what became of what was copied. All are worded here, so
+ * that the command, the control socket and the library say the same.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "engine/engine.h"
+#include "engine/flatten.h"
+#include "engine/job_stop.h"
+#include "io/base.h"
+
+const char *file_show(const struct file *file, struct shown *shown)
+{
+	return err_escape(file->name, strlen(file->name), shown->name, sizeof(shown->name));
+}
+
+void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
+{
+	struct job *job = &disk->job;
+	va_list args;
+
+	if (job->error)
+		return;
+	job->error = error;
+	va_start(args, format);
+	vsnprintf(job->message, sizeof(job->message), format, args);
+	va_end(args);
+	engine_wake(disk->engine); /* perhaps nothing else is on its way that would */
+}
+
+static const char *advice(const struct bpull_disk *disk, int error)
+{
+	if (flatten_is(disk))
+		return error == -ENOSPC || error == -EDQUOT || error == -EFBIG
+			       ? "; the unfinished new image was removed: make room and try again"
+			       : "; the unfinished new image was removed";
+	switch (error) {
+	case -ENOSPC:
+	case -EDQUOT:
+	case -EFBIG: return "; what was copied is kept: make room and run the pull again";
+	case -EUCLEAN: return "; check the image";
+	default: return "; what was copied is kept";
+	}
+}
+
+/* What failed, in a sentence. */
+static void describe_failure(const struct bpull_disk *disk, const struct op *op,
+			     const char *what_now, char *out, size_t cap)
+{
+	struct file *file = op->error_file;
+	struct shown shown;
+
+	if (disk->poisoned && flatten_is(disk))
+		snprintf(out, cap, "%s: writing the new image failed: %s%s",
+			 file_show(disk_overlay(disk)->file, &shown), strerror(-op->error),
+			 what_now);
+	else if (disk->poisoned)
+		snprintf(out, cap,
+			 "%s: writing the image's %s failed: %s; the image is not written to "
+			 "any more: it is as it was at the last commit",
+			 file_show(disk_overlay(disk)->file, &shown),
+			 disk_has_data_file(disk) && file == disk_overlay(disk)->data ? "data file"
+										      : "tables",
+			 strerror(-op->error));
+	else if (file)
+		snprintf(out, cap, "%s: cannot %s at offset %#llx: %s%s", file_show(file, &shown),
+			 op->error_was_read ? "read" : "write", (unsigned long long)op->error_off,
+			 strerror(-op->error), what_now);
+	else
+		snprintf(out, cap, "%s: copying stopped at guest offset %#llx: %s%s",
+			 file_show(disk_overlay(disk)->file, &shown),
+			 (unsigned long long)op->error_off,
+			 op->error == -EUCLEAN ? "a table entry points outside its file"
+					       : strerror(-op->error),
+			 what_now);
+}
+
+void job_fail_op(struct bpull_disk *disk, const struct op *op)
+{
+	char message[sizeof(disk->job.message)];
+
+	describe_failure(disk, op, "; the job waits to be resumed", message, sizeof(message));
+	if (job_stop(disk, op, message))
+		return;
+	describe_failure(disk, op, advice(disk, op->error), message, sizeof(message));
+	job_fail(disk, op->error, "%s", message);
+}
