@@ -11,6 +11,7 @@ import hashlib
 import os
 import random
 import struct
+import tempfile
 import time
 
 import harness
@@ -142,25 +143,32 @@ def serve(d, top, *parameters):
     return process
 
 
-def judge_alone(d, top, fmt, wanted, e2fsck='-fn', verdicts=(0,)):
+def judge_files(d, top, fmt, wanted, what, *convert, e2fsck='-fn', verdicts=(0,)):
+    """What e2fsprogs finds in the image, without any other file."""
+    qemu_img('convert', '-f', fmt, '-O', 'raw', *convert, top, f'{d}/flat')
+    result = harness.run(tool('e2fsck'), e2fsck, f'{d}/flat')
+    check(result.rc in verdicts, f'{what}: e2fsck: {result}')
+    directory = tempfile.mkdtemp(dir=d)
+    harness.run(tool('debugfs'), '-R', f'rdump / {directory}', f'{d}/flat')
+    same_files(tree_hashes(directory), wanted, f'{what}, as e2fsprogs reads them from the image')
+
+
+def judge_alone(d, top, fmt):
     os.unlink(f'{d}/base.img')
     os.unlink(f'{d}/mid.img')
     check('backing-filename' not in image_info(top), 'the image is still linked')
     same(image_check(top, fmt), 0, 'qemu-img check')
-    qemu_img('convert', '-f', fmt, '-O', 'raw', top, f'{d}/flat')
-    result = harness.run(tool('e2fsck'), e2fsck, f'{d}/flat')
-    check(result.rc in verdicts, f'e2fsck: {result}')
-    os.mkdir(f'{d}/read')
-    harness.run(tool('debugfs'), '-R', f'rdump / {d}/read', f'{d}/flat')
-    same_files(tree_hashes(f'{d}/read'), wanted, 'the files that e2fsprogs reads from the image')
 
 
-@case('a Linux guest, qcow2', 'qcow2', None)
-@case('a Linux guest, qcow2 with subclusters, its reads copied', 'qcow2', 'extended_l2=on', 'copy-on-read=true')
-@case('a Linux guest, QED, its reads copied', 'qed', None, 'backing-format=qcow2', 'copy-on-read=true')
-def linux(d, fmt, options, *parameters):
+@case('a Linux guest, qcow2', 'qcow2', None, False)
+@case('a Linux guest, qcow2 with subclusters, its reads copied', 'qcow2', 'extended_l2=on', False, 'copy-on-read=true')
+@case('a Linux guest, qcow2 with a snapshot, which stays as it was', 'qcow2', 'compat=0.10', True)
+@case('a Linux guest, QED, its reads copied', 'qed', None, False, 'backing-format=qcow2', 'copy-on-read=true')
+def linux(d, fmt, options, snapshot, *parameters):
     vm.files()
     top = make_chain(d, fmt, options)
+    if snapshot:
+        qemu_img('snapshot', '-c', 's1', top)
     server = serve(d, top, *parameters)
     guest = vm.Guest(d, f'{d}/nbd', SCRIPT + POWER_OFF)
     guest.until('HASHES')
@@ -180,7 +188,10 @@ def linux(d, fmt, options, *parameters):
     result = harness.finish(server)
     check(result.rc in (0, 128 + 15), str(result))
     note(f'{job["offset"]} of {job["len"]} bytes were pulled when the guest began to write')
-    judge_alone(d, top, fmt, wanted)
+    judge_alone(d, top, fmt)
+    judge_files(d, top, fmt, wanted, 'the files')
+    if snapshot:
+        judge_files(d, top, fmt, tree_hashes(f'{d}/files'), 'the files of the snapshot', '-l', 'snapshot.name=s1')
 
 
 @case('killed under a Linux guest: what it synced is there', 'qcow2', None)
@@ -199,9 +210,12 @@ def killed(d, fmt, options, *parameters):
     same_files(hash_lines(guest.until('END')), wanted, 'the files, read back by the guest')
     harness.kill(server)
     harness.finish(server)
-    harness.kill(guest.process)
+    guest.killed()
     bp('pull', '--backing-format=qcow2', top)
-    judge_alone(d, top, fmt, wanted, '-fp', (0, 1))  # it replays the journal
+    if fmt == 'qcow2':
+        bp('check', '--repair=leaks', top)  # a pull that was over before the kill leaves them to whoever opens the image
+    judge_alone(d, top, fmt)
+    judge_files(d, top, fmt, wanted, 'the files', e2fsck='-fp', verdicts=(0, 1))  # it replays the journal
 
 
 # ---- Real mode, in process ----------------------------------------------------------------------

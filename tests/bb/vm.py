@@ -8,9 +8,12 @@ hundreds of megabytes, and shows nothing more of a disk.
 """
 import gzip
 import os
+import threading
 
 import harness
 from harness import Skip, check, need
+
+LATE = 120  # seconds
 
 
 def files():
@@ -55,6 +58,10 @@ class Guest:
             '-initrd', f'{d}/initramfs', '-append', 'console=ttyS0 quiet panic=-1',
             '-blockdev', f'driver=nbd,node-name=disk,server.type=unix,server.path={socket},discard=unmap',
             '-device', 'nvme,drive=disk,serial=1', stderr=None)
+        # A guest that hangs is a failure, which until() finds.
+        self.late = threading.Timer(LATE, harness.kill, [self.process])
+        self.late.daemon = True
+        self.late.start()
 
     def until(self, word):
         """The lines of the console up to one that is this word, without it."""
@@ -71,4 +78,10 @@ class Guest:
 
     def ended(self):
         result = harness.finish(self.process, timeout=60)
+        self.late.cancel()
         check(result.rc == 0, f'QEMU: {result}')
+
+    def killed(self):
+        self.late.cancel()
+        harness.kill(self.process)
+        harness.finish(self.process)
