@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""The programs of docs/embedding.md: compiled as strangers do it, and run.
+
+The library is installed below the case's directory; header and pkg-config file are the installed
+ones. So a program that is shown there is one that works, as C11 and as C++17.
+"""
+import os
+import re
+
+import harness
+from harness import MIB, Skip, case, check, need, same
+from images import flatten, judge_pulled, overlay, qemu_io, raw_image
+
+PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../docs/embedding.md')
+STRICT = ('-Wall', '-Wextra', '-pedantic', '-Werror')
+
+
+def program(name):
+    with open(PAGE, encoding='utf-8') as file:
+        blocks = re.findall(r'^```c\n(.*?)^```$', file.read(), re.M | re.S)
+    found = [block for block in blocks if block.startswith(f'/* {name}:')]
+    same(len(found), 1, f'programs called {name} in embedding.md')
+    return found[0]
+
+
+def installed(d):
+    """Flags of the compiler, by pkg-config, for what `meson install` made; and where the library is."""
+    build = os.path.dirname(os.path.dirname(harness.blockpull))
+    if harness.instrumented():
+        raise Skip('a sanitizer\'s library wants its programs built alike')
+    if not os.path.exists(f'{build}/meson-info'):
+        raise Skip('the command does not lie in a build directory')
+    if not os.access(f'{build}/meson-logs', os.W_OK):
+        raise Skip('the build directory is somebody else\'s, and meson logs there')
+    need('meson', 'pkg-config')
+    result = harness.run('meson', 'install', '-C', build, '--no-rebuild', '--quiet', '--destdir', f'{d}/root')
+    check(result.rc == 0, str(result))
+    found = [p for p, _, names in os.walk(f'{d}/root') if 'blockpull.pc' in names]
+    same(len(found), 1, 'pkg-config files installed')
+    env = harness.environment(PKG_CONFIG_PATH=found[0], PKG_CONFIG_SYSROOT_DIR=f'{d}/root')
+    flags = harness.run('pkg-config', '--cflags', '--libs', 'blockpull', env=env)
+    check(flags.rc == 0, str(flags))
+    return flags.out.split(), os.path.dirname(found[0])
+
+
+@case('a poll loop, C11', 'loop.c', 'cc', '-std=c11')
+@case('a poll loop, C++17', 'loop.c', 'c++', '-std=c++17')
+@case('blocking calls, C11', 'thread.c', 'cc', '-std=c11')
+@case('blocking calls, C++17', 'thread.c', 'c++', '-std=c++17')
+def compiled(d, name, compiler, standard):
+    need(compiler)
+    flags, lib = installed(d)
+    source = f'{d}/program.c' + ('pp' if compiler == 'c++' else '')
+    with open(source, 'w', encoding='utf-8') as file:
+        file.write(program(name))
+    result = harness.run(compiler, standard, *STRICT, '-o', f'{d}/program', source, *flags)
+    check(result.rc == 0 and not result.err, str(result))
+    raw_image(f'{d}/base.img', 8 * MIB)
+    top = overlay(f'{d}/top.img', 'base.img')
+    qemu_io(top, 'qcow2', 'write -P 7 3M 100k')
+    flat = flatten(top, 'qcow2', f'{d}/flat')
+    env = harness.environment(LD_LIBRARY_PATH=lib)
+    result = harness.run(f'{d}/program', top, env=env, timeout=60)
+    same((result.rc, result.out, result.err), (0, 'stands alone\n', ''), f'{name}: {result}')
+    judge_pulled(top, 'qcow2', flat)
+    result = harness.run(f'{d}/program', f'{d}/none.img', env=env, timeout=60)
+    check(result.rc == 1 and 'none.img' in result.err, str(result))
+
+
+if __name__ == '__main__':
+    harness.main()
