@@ -211,7 +211,9 @@ bool cursor_is_done(const struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
 
-	return job->scan_off >= disk_overlay(disk)->pull_len && !job->runs.first;
+	/* What a failed run gave up is walked again, or the job fails. */
+	return job->scan_off >= disk_overlay(disk)->pull_len && !job->runs.first &&
+	       job->given_up_off == UINT64_MAX;
 }
 
 uint64_t cursor_position(const struct bpull_disk *disk)

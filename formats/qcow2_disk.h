@@ -64,14 +64,14 @@ enum qcow2_header_field {
 #define QCOW2_EXT_LUKS           0x0537be77u
 #define QCOW2_EXT_DATA_FILE      0x44415441u
 
-#define QCOW2_OFF_MASK          UINT64_C(0x00fffffffffffe00) /* L1, L2 */
-#define QCOW2_L1_RESERVED       UINT64_C(0x7f000000000001ff)
-#define QCOW2_L2_RESERVED       UINT64_C(0x3f000000000001fe)
-#define QCOW2_COPIED            (UINT64_C(1) << 63)
-#define QCOW2_COMPRESSED        (UINT64_C(1) << 62)
-#define QCOW2_ZERO              (UINT64_C(1) << 0)
+#define QCOW2_OFF_MASK    UINT64_C(0x00fffffffffffe00) /* L1, L2 */
+#define QCOW2_L1_RESERVED UINT64_C(0x7f000000000001ff)
+#define QCOW2_L2_RESERVED UINT64_C(0x3f000000000001fe)
+#define QCOW2_COPIED      (UINT64_C(1) << 63)
+#define QCOW2_COMPRESSED  (UINT64_C(1) << 62)
+#define QCOW2_ZERO        (UINT64_C(1) << 0)
 /* Extended L2 entries: a second u64, bit i: subcluster i is allocated, 32 + i: it reads zeros. */
-#define QCOW2_SUBCLUSTERS 32u
+#define QCOW2_SUBCLUSTERS       32u
 #define QCOW2_REFTABLE_OFF_MASK UINT64_C(0xfffffffffffffe00)
 
 /* Compressed descriptor (bits 0..61 of an L2 entry): first byte and readable length. */

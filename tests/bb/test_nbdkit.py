@@ -84,7 +84,7 @@ def fio(d):
     if 'nbd' not in harness.run('fio', '--enghelp').out:
         raise Skip('fio without nbd')
     top, _ = disk(d)
-    out = nbdkit('fio --name=v --ioengine=nbd --uri=$uri --rw=randrw --bsrange=512-64k --size=48M --iodepth=16'
+    out = nbdkit(f'cd {d} && fio --name=v --ioengine=nbd --uri=$uri --rw=randrw --bsrange=512-64k --size=48M --iodepth=16'
                  ' --verify=crc32c --verify_fatal=1 --randseed=7', f'image={top}', 'pull=true', 'bandwidth=20M').out
     check('err= 0' in out, out)
     same(image_check(top, 'qcow2'), 0, 'check')
