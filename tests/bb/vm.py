@@ -77,7 +77,7 @@ class Guest:
         return said
 
     def ended(self):
-        result = harness.finish(self.process, timeout=60)
+        result = harness.finish(self.process, timeout=150)
         self.late.cancel()
         check(result.rc == 0, f'QEMU: {result}')
 
