@@ -134,6 +134,9 @@ int qcow2_l1_slice(struct qcow2 *q, uint64_t l1_idx, struct table **out, uint32_
 /* The L2 slice that maps guest_off in the table at l2_off, and the entry's byte in it. */
 int qcow2_l2_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct table **out,
 		   uint32_t *byte, struct table_need *need);
+/* Space for an L2 table, not counted yet, with its refcount slice in the cache. 0, TABLE_NEED (then
+ * nothing was taken), or as reserve(). */
+int qcow2_reserve_table(struct qcow2 *q, uint64_t *l2_off, struct table_need *need);
 /* Slices of a new L2 table at l2_off, which is about to map guest_off. 0 or -ENOMEM. */
 int qcow2_new_l2_slices(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off);
 int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,

@@ -262,17 +262,9 @@ static void set_l1(struct qcow2 *q, uint32_t disk, uint64_t l1_idx, uint64_t ent
 /* Space for a table, counted by nobody yet, whose slices are in memory. As link_l2() has it. */
 static int new_table(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off, struct table_need *need)
 {
-	uint64_t got;
-	int rc = qcow2_reserve(&q->layer, q->layer.cluster_len, l2_off, &got);
+	int rc = qcow2_reserve_table(q, l2_off, need);
 
-	if (rc)
-		return rc;
-	rc = qcow2_ref_need(q, *l2_off, got, need);
-	if (rc) {
-		qcow2_release(&q->layer, *l2_off, got);
-		return rc;
-	}
-	return qcow2_new_l2_slices(q, *l2_off, guest_off);
+	return rc ? rc : qcow2_new_l2_slices(q, *l2_off, guest_off);
 }
 
 /* One table for the disk `first` and for those behind it that lack one and see as far: what is

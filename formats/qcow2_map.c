@@ -273,25 +273,34 @@ int qcow2_new_l2_slices(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off)
 	return 0;
 }
 
+int qcow2_reserve_table(struct qcow2 *q, uint64_t *l2_off, struct table_need *need)
+{
+	uint64_t got, zero_from = q->layer.zero_from;
+	int rc = qcow2_reserve(&q->layer, q->layer.cluster_len, l2_off, &got);
+
+	if (rc)
+		return rc;
+	rc = qcow2_ref_need(q, *l2_off, got, need);
+	if (rc) {
+		qcow2_release(&q->layer, *l2_off, got);
+		q->layer.zero_from = zero_from; /* nothing was written there */
+	}
+	return rc;
+}
+
 /* Gives guest_off an (empty) L2 table if it has none. Harmless if publish() stops behind it. */
 static int link_l2(struct qcow2 *q, uint64_t guest_off, struct table_need *need)
 {
-	uint64_t l2_off, got, zero_from = q->layer.zero_from;
+	uint64_t l2_off;
 	struct table *l1;
 	uint32_t byte;
 	int rc = qcow2_l2_table_off(q, guest_off, &l2_off, need);
 
 	if (rc || l2_off)
 		return rc;
-	rc = qcow2_reserve(&q->layer, q->layer.cluster_len, &l2_off, &got);
+	rc = qcow2_reserve_table(q, &l2_off, need);
 	if (rc)
 		return rc;
-	rc = qcow2_ref_need(q, l2_off, got, need);
-	if (rc) {
-		qcow2_release(&q->layer, l2_off, got);
-		q->layer.zero_from = zero_from; /* nothing was written there */
-		return rc;
-	}
 	/* From here on the space stays ours even on failure (an unaccounted gap): cached slices of
 	 * it may exist. */
 	rc = qcow2_new_l2_slices(q, l2_off, guest_off);
@@ -299,7 +308,7 @@ static int link_l2(struct qcow2 *q, uint64_t guest_off, struct table_need *need)
 		rc = qcow2_l1_slice(q, guest_off / qcow2_l2_span(q), &l1, &byte, need);
 	if (rc)
 		return rc;
-	qcow2_ref_take(q, l2_off, got);
+	qcow2_ref_take(q, l2_off, q->layer.cluster_len);
 	put_be64(l1->bytes + byte, l2_off | QCOW2_COPIED);
 	table_mark_dirty(q->layer.cache, l1, byte, 8, STAGE_ROOT);
 	return 0;

@@ -28,22 +28,6 @@ static int load_table(struct qcow2 *q, uint64_t l2_off, struct table_need *need)
 	return rc;
 }
 
-/* Space for a table, with its refcount block at hand. */
-static int reserve_table(struct qcow2 *q, uint64_t *l2_off, struct table_need *need)
-{
-	uint64_t got, zero_from = q->layer.zero_from;
-	int rc = qcow2_reserve(&q->layer, q->layer.cluster_len, l2_off, &got);
-
-	if (rc)
-		return rc;
-	rc = qcow2_ref_need(q, *l2_off, got, need);
-	if (rc) {
-		qcow2_release(&q->layer, *l2_off, got);
-		q->layer.zero_from = zero_from; /* nothing was written there */
-	}
-	return rc;
-}
-
 static int copy_table(struct qcow2 *q, uint64_t from_off, uint64_t to_off)
 {
 	for (uint32_t off = 0; off < q->layer.cluster_len; off += q->l2_slice_len) {
@@ -77,7 +61,7 @@ int qcow2_unshare(struct layer *layer, uint64_t guest_off, struct table_need *ne
 	if (!rc && old_off)
 		rc = load_table(q, old_off, need);
 	if (!rc)
-		rc = reserve_table(q, &new_off, need);
+		rc = qcow2_reserve_table(q, &new_off, need);
 	/* From here on the space stays ours: slices of it may be in the cache. */
 	if (!rc)
 		rc = old_off ? copy_table(q, old_off, new_off)
