@@ -58,7 +58,7 @@ void cursor_wake_rested(struct bpull_disk *disk, uint64_t now_ns)
 
 static bool has_its_share(const struct bpull_disk *disk)
 {
-	return disk->job.rest_ns || (disk->job.n_runs && gives_way(disk));
+	return disk->job.rest_ns || (disk->job.runs.n && gives_way(disk));
 }
 
 /* May the cursor look for another run? */

@@ -58,6 +58,7 @@ struct bpull_engine {
 /* Copy runs in flight, in guest order. */
 struct run_list {
 	struct populate *first, *last;
+	unsigned n;
 };
 
 enum job_step {
@@ -90,8 +91,7 @@ struct guests {
 	uint64_t next_seq;          /* of the next one */
 	atomic_bool copy_on_read;
 	struct run_list runs_on_read; /* copies that follow reads */
-	unsigned n_runs_on_read;
-	bool published; /* entries changed since the job's walk began */
+	bool published;               /* entries changed since the job's walk began */
 	/* Words in the header that the first write makes untrue. */
 	enum {
 		GUESTS_UNPREPARED,
@@ -129,9 +129,8 @@ struct job {
 	uint64_t scan_off;     /* guest byte the cursor looks at next */
 	uint64_t given_up_off; /* lowest guest byte of a run that ended without copying */
 	struct run_list runs;
-	unsigned n_runs;
 	uint64_t rest_ns;         /* while a guest is at work: no new run before then */
-	unsigned guest_share;     /* percent of the buffers, while a guest is at work */
+	unsigned guest_share;     /* percent of the time, while a guest is at work */
 	struct populate *mapping; /* the newest run, until it knows its length */
 	struct populate *throttled_first, *throttled_last; /* wait for tokens, FIFO */
 	uint64_t left_out_bytes; /* data found zero: unallocated on purpose */

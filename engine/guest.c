@@ -286,7 +286,7 @@ static uint64_t oldest_seq(const struct bpull_disk *disk)
 
 bool guest_is_idle(const struct bpull_disk *disk)
 {
-	return !disk->guests.first && !disk->guests.n_runs_on_read;
+	return !disk->guests.first && !disk->guests.runs_on_read.n;
 }
 
 void guest_begin_drop(struct bpull_disk *disk)
@@ -299,7 +299,7 @@ void guest_begin_drop(struct bpull_disk *disk)
 
 bool guest_may_drop(const struct bpull_disk *disk)
 {
-	return oldest_seq(disk) >= disk->guests.drop_seq && !disk->guests.n_runs_on_read;
+	return oldest_seq(disk) >= disk->guests.drop_seq && !disk->guests.runs_on_read.n;
 }
 
 void guest_end_drop(struct bpull_disk *disk)

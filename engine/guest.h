@@ -22,7 +22,7 @@ enum guest_kind {
 enum guest_phase {
 	GUEST_BEGIN,    /* not while layers of the chain are being closed */
 	GUEST_PREPARE,  /* the disk's first write: takes untrue words in the header back */
-	GUEST_LOCK,     /* the clusters, exclusively, FIFO */
+	GUEST_LOCK,     /* the clusters, FIFO: with other writes, or alone to change entries */
 	GUEST_MAP,      /* what is there: written in place at once, or one stretch of new space */
 	GUEST_UNSHARE,  /* tables of the guest's own first */
 	GUEST_PLACE,    /* new space for a stretch of units */

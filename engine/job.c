@@ -11,7 +11,6 @@
  * rejected: a missed one is a job that hangs at 98 %.
  */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 #include "engine/commit.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The libvirt family: paths to disks, MiB to bytes, events to callbacks. It
- * uses the public interface alone.
+ * uses the public interface alone, but for the wording of errors.
  *
  * One mutex guards the tables of disks and callbacks; no call that waits or
  * that may call back is made under it. A disk in use by a call is held by a
@@ -13,27 +13,12 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "engine/libvirt_handle.h"
 #include "io/base.h"
 #include "io/err.h"
-
-int virt_fail(struct bpull_error *error, int code, const char *format, ...)
-{
-	va_list args;
-
-	if (error) {
-		error->code = code;
-		va_start(args, format);
-		vsnprintf(error->message, sizeof(error->message), format, args);
-		va_end(args);
-	}
-	return -1;
-}
 
 /* ---- disks ---- */
 

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "engine/blockpull-libvirt.h"
+#include "engine/engine.h"
 
 #define MAX_CALLBACKS 64
 
@@ -37,9 +38,8 @@ struct bpull_virt {
 	int quit_fd;
 };
 
-/* Fills *error; -1. */
-int virt_fail(struct bpull_error *error, int code, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+/* Fills *error; -1, as libvirt's calls return. */
+#define virt_fail(error, code, ...) (error_fill(error, code, __VA_ARGS__), -1)
 /* 0 and the path without symlinks, which the caller frees; -1. */
 int virt_resolve(const char *path, char **real_path, struct bpull_error *error);
 /* The disk of that path, held; NULL: it is not known. */

@@ -37,7 +37,7 @@ static struct virt_disk *open_disk(struct bpull_virt *virt, const char *path, ch
 	d = virt_add(virt, path, real_path, disk, false);
 	if (!d) {
 		bpull_disk_close(disk);
-		virt_fail(error, -EBUSY, "another call opens the image this very moment");
+		error_fill(error, -EBUSY, "another call opens the image this very moment");
 	}
 	return d;
 }

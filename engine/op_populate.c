@@ -49,13 +49,6 @@ static struct run_list *runs_of(const struct populate *p)
 	return p->on_read ? &disk->guests.runs_on_read : &disk->job.runs;
 }
 
-static unsigned *count_of(const struct populate *p)
-{
-	struct bpull_disk *disk = p->op.disk;
-
-	return p->on_read ? &disk->guests.n_runs_on_read : &disk->job.n_runs;
-}
-
 static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf, bool on_read)
 {
 	struct layer *overlay = disk_overlay(disk);
@@ -84,7 +77,7 @@ static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void
 	p->prev = runs->last;
 	*(runs->last ? &runs->last->next : &runs->first) = p;
 	runs->last = p;
-	++*count_of(p);
+	runs->n++;
 	if (!on_read)
 		job->mapping = p;
 	op_ready(&p->op);
@@ -151,7 +144,7 @@ static void over(struct populate *p)
 		range_lock_release(&disk->locks, &p->lock, granted);
 	*(p->prev ? &p->prev->next : &runs->first) = p->next;
 	*(p->next ? &p->next->prev : &runs->last) = p->prev;
-	--*count_of(p);
+	runs->n--;
 	if (p->on_read)
 		engine_wake(disk->engine); /* layers may wait for it to be closed */
 	else
@@ -332,10 +325,7 @@ static void account(struct populate *p)
 	struct job *job = &disk->job;
 
 	for (size_t i = 0; i < p->n_maps; i++)
-		if (!p->maps[i].is_zero)
-			disk->published_len += p->maps[i].len;
-	if (p->n_maps)
-		commit_note_published(disk, 0);
+		commit_note_published(disk, p->maps[i].is_zero ? 0 : p->maps[i].len);
 	if (p->on_read) {
 		disk->guests.published |= p->n_maps > 0;
 		return;

@@ -87,12 +87,10 @@ static void set_shared(const struct qcow2 *q, uint64_t guest_off, struct write_e
 }
 
 /* Does the granule go on with what *out is so far? */
-static bool goes_on(const struct qcow2 *q, const struct target *first, const struct target *next,
-		    uint64_t next_host_off)
+static bool goes_on(const struct target *first, const struct target *next, uint64_t next_host_off)
 {
-	(void)q;
 	if (next->kind != first->kind || next->whole != first->whole ||
-	    next->has_room != first->has_room || next->holds != first->holds || first->whole)
+	    next->has_room != first->has_room || next->holds != first->holds)
 		return false;
 	return (first->kind != WRITE_IN_PLACE && !first->has_room) ||
 	       next->host_off == next_host_off;
@@ -113,7 +111,7 @@ static void extend(const struct qcow2 *q, const struct table *l2, uint32_t byte,
 			byte += q->l2_entry_len;
 		}
 		if (byte >= l2->len || look(q, l2->bytes + byte, sub, &next) ||
-		    !goes_on(q, first, &next, host_off))
+		    !goes_on(first, &next, host_off))
 			break;
 		out->len += q->layer.granule_len;
 	}
