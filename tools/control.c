@@ -140,19 +140,22 @@ static void drop(struct client *client)
 	*client = (struct client){ .fd = -1 };
 }
 
+/* After send() and recv(): did bytes go? If not, it is for later, or for good: then the client is dropped. */
+static bool has_moved(struct client *client, ssize_t n)
+{
+	if (n <= 0 && !(n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)))
+		drop(client);
+	return n > 0;
+}
+
 static void flush(struct client *client)
 {
 	while (client->out_len) {
-		ssize_t n = send(client->fd, client->out, client->out_len, MSG_NOSIGNAL);
+		ssize_t n = TEMP_FAILURE_RETRY(
+			send(client->fd, client->out, client->out_len, MSG_NOSIGNAL));
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		if (!has_moved(client, n))
 			return;
-		if (n <= 0) {
-			drop(client);
-			return;
-		}
 		client->out_len -= n;
 		memmove(client->out, client->out + n, client->out_len);
 	}
@@ -222,17 +225,11 @@ static void answer_lines(struct control *control, struct client *client)
 static void hear(struct control *control, struct client *client)
 {
 	while (client->fd >= 0) {
-		ssize_t n = recv(client->fd, client->in + client->in_len,
-				 CONTROL_MAX_LINE - client->in_len, 0);
+		ssize_t n = TEMP_FAILURE_RETRY(recv(client->fd, client->in + client->in_len,
+						    CONTROL_MAX_LINE - client->in_len, 0));
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		if (!has_moved(client, n))
 			return;
-		if (n <= 0) {
-			drop(client);
-			return;
-		}
 		client->in_len += n;
 		answer_lines(control, client);
 		if (client->fd >= 0 && client->in_len == CONTROL_MAX_LINE)
