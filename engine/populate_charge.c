@@ -109,15 +109,24 @@ uint64_t populate_unthrottle(struct bpull_disk *disk, uint64_t now_ns)
 
 void populate_hurry(struct bpull_disk *disk)
 {
-	struct populate *first = disk->job.throttled_first;
+	struct job *job = &disk->job;
+	struct populate **at = &job->throttled_first;
+	struct populate *last = NULL;
 
-	/* Only a piece of a large cluster waits with its lock; no run starts while one waits, so it is
-	 * the first. */
-	if (!first || !first->locked || !guest_waits_for(first))
-		return;
-	pop_throttled(&disk->job);
-	take_tokens(first, engine_now_ns());
-	op_ready(&first->op);
+	/* Only a piece of a large cluster waits with its lock, and runs that began later may be before it. */
+	while (*at) {
+		struct populate *p = *at;
+
+		if (!p->locked || !guest_waits_for(p)) {
+			last = p;
+			at = &p->next_throttled;
+			continue;
+		}
+		*at = p->next_throttled;
+		take_tokens(p, engine_now_ns());
+		op_ready(&p->op);
+	}
+	job->throttled_last = last;
 }
 
 void populate_cancel_throttled(struct bpull_disk *disk)

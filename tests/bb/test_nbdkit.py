@@ -123,6 +123,22 @@ def ended(d):
     same(image_check(top, 'qcow2'), 0, 'check')
 
 
+@case('a write does not wait for the bandwidth of the pull', None)
+@case('nor for a cluster that is copied in pieces', 'cluster_size=2M')
+def not_throttled(d, options):
+    """The pull waits a minute for its second 64 KiB, and a quarter of an hour for the second half of its
+    first 2 MiB cluster; the first write is to these, when it has begun."""
+    top, flat = disk(d, options=options)
+    words = [f'write -P {1 + at} {at}M 100000' for at in range(16)]
+    began = time.monotonic()
+    nbdkit('sleep 1; qemu-io -f raw ' + ' '.join(f'-c "{word}"' for word in words) + ' $uri', f'image={top}', 'pull=true',
+           'bandwidth=1K')
+    check(time.monotonic() - began < 20, f'{time.monotonic() - began:.1f} s')
+    qemu_io(flat, 'raw', *words)
+    compare_flat(top, 'qcow2', flat)
+    same(image_check(top, 'qcow2'), 0, 'check')
+
+
 @case('what is wrong is said at the start', 'image=', 'none.img', 'none.img')
 @case('an unknown parameter', 'imgae=', 'top.img', 'imgae')
 @case('a bandwidth that is none', 'bandwidth=', 'fast', 'fast')
