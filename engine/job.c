@@ -214,7 +214,7 @@ static void run_committing(struct bpull_disk *disk)
 		return;
 	}
 	table_cache_drop_clean(disk->engine->cache, overlay->file);
-	if (overlay->ops->reread && overlay->ops->reread(overlay, &err)) {
+	if (overlay->ops->reread && overlay->ops->reread(overlay, commit_is_running(disk), &err)) {
 		job_fail(disk, err.code, "%s", err.message);
 		return;
 	}

@@ -276,7 +276,7 @@ struct layer_ops {
 	void (*reftable_durable)(struct layer *layer);
 	/* Blocking, when all is committed: what is kept of the tables outside the cache is read again
 	 * from disk, for the proof. NULL: nothing is. */
-	int (*reread)(struct layer *layer, struct err *err);
+	int (*reread)(struct layer *layer, bool commit_runs, struct err *err);
 	/* What stage_link() is to do: lead the link to this name and format; NULL: drop it. Blocking,
 	 * reads the header, writes nothing. -ENAMETOOLONG, -ENOTSUP (no place for it that a cut
 	 * survives) with a sentence. */

@@ -202,7 +202,7 @@ void qcow2_reftable_durable(struct layer *layer);
  * changed. */
 int qcow2_views_load(struct qcow2 *q, const char *name, struct err *err);
 void qcow2_views_free(struct qcow2 *q);
-int qcow2_views_reread(struct layer *layer, struct err *err);
+int qcow2_views_reread(struct layer *layer, bool commit_runs, struct err *err);
 /* Adds the changed entries of the snapshots' L1 tables to a commit. 0 or -ENOMEM. */
 int qcow2_views_stage(struct qcow2 *q, struct staged *staged);
 int qcow2_lacks(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,

@@ -258,7 +258,7 @@ void qcow2_views_left(struct qcow2 *q)
 	q->views->has_left = true;
 }
 
-int qcow2_views_reread(struct layer *layer, struct err *err)
+int qcow2_views_reread(struct layer *layer, bool commit_runs, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(layer);
 	struct qcow2_views *v = q->views;
@@ -268,10 +268,14 @@ int qcow2_views_reread(struct layer *layer, struct err *err)
 	if (!v)
 		return 0;
 	v->at_l1_idx = UINT64_MAX;
-	/* What changed since the last commit (copies that follow a guest's reads) is not on disk. */
-	for (uint32_t i = 0; !rc && i < v->n_snapshots; i++)
-		if (v->snapshots[i].dirty_lo == v->snapshots[i].dirty_hi)
-			rc = read_l1(q, &v->snapshots[i]);
+	/* What changed since the last commit (copies that follow a guest's reads), or is being written by
+	 * this one, is not on disk. */
+	for (uint32_t i = 0; !rc && i < v->n_snapshots; i++) {
+		struct qcow2_view *view = &v->snapshots[i];
+
+		if (view->dirty_lo == view->dirty_hi && !(commit_runs && view->is_staged))
+			rc = read_l1(q, view);
+	}
 	return rc ? err_errno(err, rc, "%s: cannot read the L1 tables of its snapshots again",
 			      err_escape(layer->file->name, strlen(layer->file->name), name,
 					 sizeof(name)))
@@ -290,7 +294,8 @@ int qcow2_views_stage(struct qcow2 *q, struct staged *staged)
 		uint64_t hi = MIN(round_up(view->dirty_hi * UINT64_C(8), TABLE_SECTOR_LEN),
 				  view->n_l1 * UINT64_C(8));
 
-		if (view->dirty_lo == view->dirty_hi)
+		view->is_staged = view->dirty_lo != view->dirty_hi;
+		if (!view->is_staged)
 			continue;
 		rc = staged_add(staged, STAGE_ROOT, q->layer.file, view->l1_off + lo, view->l1 + lo,
 				hi - lo);

@@ -17,6 +17,7 @@ struct qcow2_view {
 	uint64_t guest_len; /* bytes of its disk */
 	uint8_t *l1;
 	uint32_t dirty_lo, dirty_hi; /* entries changed since staged; lo == hi: none */
+	bool is_staged;              /* the last stage() took some */
 };
 
 /* A distinct L2 table at one L1 index; l2_off 0: those disks have none. */
