@@ -26,7 +26,8 @@
  * bpull_error parameter (NULL is allowed) a sentence that names the file, the
  * offset and what to do. Told apart: -EUCLEAN damaged image, -ENOTSUP a feature
  * not supported (named), -EBUSY locked or in use, -EPERM refused by policy,
- * -ENOSPC no space, -ENOENT, -EACCES, -EROFS, -EINVAL. Texts may change;
+ * -ENOSPC no space, -EBADMSG what was written reads back otherwise, -ENOENT,
+ * -EACCES, -EROFS, -EINVAL. Texts may change;
  * do not parse them.
  *
  * OPTION STRUCTS begin with their own size, only ever grow at the end, and may
@@ -258,6 +259,11 @@ enum bpull_on_error {
 enum bpull_job_flags {
 	BPULL_JOB_MANUAL_FINALIZE = 1 << 0, /* stop at READY and keep the link until told */
 	BPULL_JOB_START_PAUSED = 1 << 1,
+	BPULL_JOB_VERIFY =
+		1 << 2, /* before the link is dropped, reads back from the device what was
+				      copied and compares it with what was read. -EBADMSG: it
+				      differs, and the link is kept. What the guest has written
+				      since is its own, and not compared */
 };
 
 /* How copied clusters are written. */
@@ -307,6 +313,7 @@ struct bpull_job_info {
 	int stop_error;       /* -errno; 0: it did not */
 	uint64_t stop_offset; /* byte of the file, or of the guest's disk */
 	uint8_t stop_was_read;
+	uint64_t verified_bytes; /* of copied_bytes, read back and found right */
 };
 
 /* Starts pulling the chain into the image. NULL options: all defaults. A disk without backing is

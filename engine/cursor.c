@@ -15,6 +15,7 @@
 
 #include "engine/commit.h"
 #include "engine/engine.h"
+#include "engine/verify.h"
 #include "io/base.h"
 
 /* Extents looked at before others get their turn. */
@@ -35,7 +36,7 @@ static bool guest_is_active(const struct bpull_engine *engine)
  * share asks for: a run keeps processors, memory and the device busy, and with a queue of them even a
  * read of one page waits milliseconds (measured: the guest's 99th percentile is 490 us with a quarter
  * of the time, 1,400 us with one run after another). */
-static bool gives_way(const struct bpull_disk *disk)
+bool cursor_gives_way(const struct bpull_disk *disk)
 {
 	return disk->job.guest_share < 100 && guest_is_active(disk->engine);
 }
@@ -44,7 +45,7 @@ void cursor_rest(struct bpull_disk *disk, uint64_t start_ns)
 {
 	uint64_t now_ns = engine_now_ns(), share = disk->job.guest_share;
 
-	if (gives_way(disk))
+	if (cursor_gives_way(disk))
 		disk->job.rest_ns = now_ns + (now_ns - start_ns) * (100 - share) / share;
 }
 
@@ -52,13 +53,13 @@ void cursor_rest(struct bpull_disk *disk, uint64_t start_ns)
  * leave nobody to wake the cursor. */
 void cursor_wake_rested(struct bpull_disk *disk, uint64_t now_ns)
 {
-	if (now_ns >= disk->job.rest_ns || !gives_way(disk))
+	if (now_ns >= disk->job.rest_ns || !cursor_gives_way(disk))
 		disk->job.rest_ns = 0;
 }
 
 static bool has_its_share(const struct bpull_disk *disk)
 {
-	return disk->job.rest_ns || (disk->job.runs.n && gives_way(disk));
+	return disk->job.rest_ns || (disk->job.runs.n && cursor_gives_way(disk));
 }
 
 /* May the cursor look for another run? */
@@ -73,7 +74,8 @@ static bool may_go(const struct bpull_disk *disk)
 	/* One run that can't pay is enough: more would only keep buffers from other jobs. */
 	return job->step == JOB_COPYING && !job->mapping && !job->throttled_first &&
 	       buf_n_free(disk->engine->bufs) && !has_its_share(disk) &&
-	       disk->engine->comp_len <= disk->engine->comp_len_limit && !commit_is_overdue(disk);
+	       disk->engine->comp_len <= disk->engine->comp_len_limit && !commit_is_overdue(disk) &&
+	       !verify_is_full(disk);
 }
 
 /* Runs of a low rate are short, so that the rate holds over short times too. */

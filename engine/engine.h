@@ -66,6 +66,7 @@ enum job_step {
 	JOB_COPYING,    /* the cursor walks */
 	JOB_COMMITTING, /* all copied: making it durable */
 	JOB_PROVING,    /* walking the tables on disk again before the link goes */
+	JOB_VERIFYING,  /* reading back what was copied */
 	JOB_READY,      /* waits for finalize */
 	JOB_DETACHING,  /* the link is being dropped */
 	JOB_UNWINDING,  /* aborted or failed: runs drain, what was published is committed */
@@ -82,6 +83,7 @@ struct control {
 
 struct populate;
 struct commit;
+struct verify;
 struct flatten;
 struct guest;
 
@@ -140,6 +142,7 @@ struct job {
 	unsigned n_mismatches;   /* proofs that failed for no reason a guest gave */
 	bool round_copied;       /* this walk published something */
 	bool round_skipped;      /* it began a run that turned out not to be needed, unread */
+	struct verify *verify;   /* verify.c; NULL: not asked for */
 	uint64_t commit_target;  /* the hard commit that the step waits for; 0: none yet */
 	bool finalize;           /* asked for */
 	bool link_changed;       /* the header without the old link is durable */
@@ -272,6 +275,8 @@ void cursor_rest(struct bpull_disk *disk, uint64_t start_ns);
 void cursor_wake_rested(struct bpull_disk *disk, uint64_t now_ns);
 /* Guest byte below which everything is done. */
 uint64_t cursor_position(const struct bpull_disk *disk);
+/* Is a guest at work, and the job to let it go first? */
+bool cursor_gives_way(const struct bpull_disk *disk);
 /* Has it walked to the end, and has every run ended? */
 bool cursor_is_done(const struct bpull_disk *disk);
 

@@ -127,7 +127,8 @@ static void copy_on_read(struct guest *g)
 	uint64_t lo = g->gather.below_lo, hi = g->gather.below_hi;
 
 	if (lo != hi && atomic_load(&disk->guests.copy_on_read) && !disk->poisoned &&
-	    !disk->guests.dropping && disk_overlay(disk)->has_backing)
+	    !disk->guests.dropping && disk_overlay(disk)->has_backing &&
+	    disk->job.step != JOB_VERIFYING)
 		populate_start_on_read(disk, lo, hi);
 }
 

@@ -17,6 +17,7 @@
 #include "engine/commit.h"
 #include "engine/guest.h"
 #include "engine/populate.h"
+#include "engine/verify.h"
 #include "io/base.h"
 
 /* Extents written in place by one round. */
@@ -302,6 +303,7 @@ enum step guest_map(struct guest *g)
 	}
 	if (g->op.disk->poisoned) /* I7 */
 		return guest_error(g, -EIO);
+	verify_forget(g->op.disk, g->at, end_of(g) - g->at);
 	rc = map_in_place(g, list, &n, &other);
 	if (rc && !n)
 		return guest_hold(g, rc);

@@ -2,8 +2,8 @@
 /*
  * A pull job from start to conclusion:
  *
- *   COPYING -> COMMITTING -> PROVING -> [READY] -> DETACHING -> COMPLETED
- *      \___________\____________\__________\-> UNWINDING -> FAILED, CANCELED
+ *   COPYING -> COMMITTING -> PROVING -> [VERIFYING] -> [READY] -> DETACHING -> COMPLETED
+ *      \___________\____________\____________\___________\-> UNWINDING -> FAILED, CANCELED
  *
  * job_run() looks at the step after every round of the engine and moves on
  * when what the step waits for is there. It is idempotent, so nobody has to
@@ -17,6 +17,7 @@
 #include "engine/engine.h"
 #include "engine/flatten.h"
 #include "engine/job_stop.h"
+#include "engine/verify.h"
 #include "io/base.h"
 
 /* Percent of the time. */
@@ -43,7 +44,8 @@ static enum bpull_job_state public_state(const struct job *job)
 		return BPULL_JOB_PAUSED;
 	switch (job->step) {
 	case JOB_IDLE: return BPULL_JOB_CONCLUDED;
-	case JOB_COPYING: return job->paused ? BPULL_JOB_PAUSED : BPULL_JOB_RUNNING;
+	case JOB_COPYING:
+	case JOB_VERIFYING: return job->paused ? BPULL_JOB_PAUSED : BPULL_JOB_RUNNING;
 	case JOB_READY: return BPULL_JOB_WAITING;
 	case JOB_COMMITTING:
 	case JOB_PROVING:
@@ -77,6 +79,7 @@ static void conclude(struct bpull_disk *disk, enum bpull_job_status status)
 		job->n.cur = job->n.end;
 	else
 		flatten_abandon(disk);
+	verify_close(disk);
 	job->step = JOB_IDLE;
 	job->n.status = status;
 	job->n.error = status == BPULL_JOB_FAILED ? job->error : 0;
@@ -142,12 +145,23 @@ static bool backing_changed(struct bpull_disk *disk)
 	return false;
 }
 
+static void begin_verifying(struct bpull_disk *disk, enum job_step after)
+{
+	disk->job.verify->after = after;
+	disk->job.commit_target = 0;
+	disk->job.step = JOB_VERIFYING;
+}
+
 static void all_is_proven(struct bpull_disk *disk)
 {
 	struct job *job = &disk->job;
 
 	if (backing_changed(disk))
 		return;
+	if (verify_has_any(disk)) {
+		begin_verifying(disk, JOB_DETACHING);
+		return;
+	}
 	job->n.cur = job->n.end;
 	job->step = JOB_DETACHING;
 	if (job->flags & BPULL_JOB_MANUAL_FINALIZE) {
@@ -193,6 +207,10 @@ static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
 		 * and found nothing but zeros: that is the proof. */
 		if (job->n_rounds > 1 && !job->round_copied && !job->round_skipped)
 			all_is_proven(disk);
+		return;
+	}
+	if (verify_is_full(disk) && !job->runs.first) {
+		begin_verifying(disk, JOB_COPYING);
 		return;
 	}
 	cursor_kick(disk);
@@ -255,6 +273,27 @@ static void run_proving(struct bpull_disk *disk)
 	cursor_start(disk);
 }
 
+/* Copies that follow reads are not begun in this step (guest.c): when those in flight have ended and all is
+ * durable, nothing of the list is in the page cache only. */
+static void run_verifying(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	if (disk->guests.runs_on_read.n)
+		return;
+	if (!job->verify->uncached && !committed(disk))
+		return;
+	if (!verify_run(disk))
+		return;
+	if (job->verify->after == JOB_DETACHING) {
+		all_is_proven(disk);
+		return;
+	}
+	job->step = JOB_COPYING;
+	job->commit_target = 0;
+	engine_wake(disk->engine);
+}
+
 static void run_detaching(struct bpull_disk *disk)
 {
 	struct err err = { 0 };
@@ -291,7 +330,7 @@ static void give_back_space(struct bpull_disk *disk)
 static void run_unwinding(struct bpull_disk *disk)
 {
 	populate_cancel_throttled(disk);
-	if (disk->job.runs.first || disk->job.cursor.n_pending)
+	if (disk->job.runs.first || disk->job.cursor.n_pending || verify_is_busy(disk))
 		return;
 	give_back_space(disk);
 	if (commit_is_stalled(disk))
@@ -339,6 +378,7 @@ static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 	case JOB_COPYING: run_copying(disk, now_ns); break;
 	case JOB_COMMITTING: run_committing(disk); break;
 	case JOB_PROVING: run_proving(disk); break;
+	case JOB_VERIFYING: run_verifying(disk); break;
 	case JOB_READY:
 		if (disk->job.finalize)
 			disk->job.step = JOB_DETACHING;
@@ -382,10 +422,11 @@ uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns)
 void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 {
 	struct layer *overlay = disk_overlay(disk);
+	struct verify *verify = disk->job.verify;
 	struct control *c = &disk->control;
 	struct job *job = &disk->job;
 
-	*job = (struct job){ .flags = o->flags, .start_ns = engine_now_ns() };
+	*job = (struct job){ .flags = o->flags, .start_ns = engine_now_ns(), .verify = verify };
 	job->n.type = BPULL_JOB_TYPE_PULL;
 	job->n.end = overlay->has_backing && overlay->pull_len ? overlay->pull_len : 1;
 	job->compress = o->compression != BPULL_COMPRESSION_NONE;

@@ -9,7 +9,10 @@
 
 #include "engine/engine.h"
 #include "engine/flatten.h"
+#include "engine/verify.h"
 #include "io/base.h"
+
+#define KNOWN_FLAGS (BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_START_PAUSED | BPULL_JOB_VERIFY)
 
 /* Space for compressed clusters is taken in pieces, of which the last is not used up. */
 #define COMPRESSION_SPARE_LEN (1 * MiB)
@@ -118,8 +121,7 @@ static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, s
 
 static bool import(struct bpull_job_options *o, const struct bpull_job_options *options)
 {
-	return options_import(o, sizeof(*o), options) &&
-	       !(o->flags & ~(BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_START_PAUSED)) &&
+	return options_import(o, sizeof(*o), options) && !(o->flags & ~KNOWN_FLAGS) &&
 	       o->compression <= BPULL_COMPRESSION_ZSTD && o->on_error <= BPULL_ON_ERROR_ENOSPC &&
 	       o->guest_share <= 100 && (o->compression || !o->compression_level);
 }
@@ -149,8 +151,12 @@ int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *opt
 		return error_fill(error, -EBUSY, "a job runs on this disk already");
 	if (events_prepare(disk))
 		return error_fill(error, -ENOMEM, "out of memory");
-	if (prepare(disk, &o, &err))
+	if (o.flags & BPULL_JOB_VERIFY && verify_open(disk))
+		return error_fill(error, -ENOMEM, "out of memory");
+	if (prepare(disk, &o, &err)) {
+		verify_close(disk);
 		return error_export(&err, error);
+	}
 	job_begin(disk, &o);
 	engine_wake(disk->engine);
 	return 0;

@@ -151,6 +151,7 @@ static void over(struct populate *p)
 		cursor_rest(disk, p->start_ns);
 	populate_free_requests(p);
 	populate_free_compress(p);
+	populate_free_digests(p);
 	if (p->buf)
 		buf_put(p->op.engine->bufs, p->buf);
 	free(p->maps);
@@ -357,10 +358,13 @@ static enum step publish(struct populate *p)
 	/* The data is written, not durable: a barrier must come before what points at it (I1). */
 	if (p->n_maps)
 		p->op.disk->undurable = true;
+	if (!rc)
+		rc = populate_prepare_handing_over(p);
 	if (!rc && p->n_maps)
 		rc = overlay->ops->publish(overlay, p->maps, p->n_maps, &p->need);
 	if (rc)
 		return populate_hold(p, rc);
+	populate_hand_over(p);
 	account(p);
 	p->phase = POPULATE_OVER;
 	return STEP_NEXT;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The state of one copy run, shared by op_populate.c (its life and most
- * phases) and populate_charge.c, populate_read.c, populate_compress.c and
- * populate_write.c.
+ * phases) and populate_charge.c, populate_read.c, populate_compress.c,
+ * populate_digest.c and populate_write.c.
  */
 #ifndef BLOCKPULL_POPULATE_H
 #define BLOCKPULL_POPULATE_H
@@ -10,6 +10,7 @@
 #include "engine/op.h"
 #include "engine/plan.h"
 #include "engine/range_lock.h"
+#include "engine/verify.h"
 
 enum populate_phase {
 	POPULATE_LOCK,     /* the clusters, exclusively, FIFO */
@@ -76,6 +77,10 @@ struct populate {
 	uint8_t *whole;       /* all of a cluster larger than the buffer */
 	uint32_t encode_held; /* counted in engine->comp_len */
 
+	/* populate_digest.c; only in jobs that verify. */
+	struct copied_list copied;      /* what it has written, or is about to */
+	XXH128_hash_t *cluster_digests; /* of the run's whole clusters, a few for each large one */
+
 	uint64_t copied_len, zero_len, left_out_len;
 	struct populate *prev, *next; /* runs in flight: the job's, or those that follow reads */
 	struct populate *next_throttled;
@@ -117,6 +122,23 @@ bool populate_is_data(const struct populate *p, const uint8_t *bytes, uint32_t l
 int populate_reserve(struct populate *p, uint32_t off, uint32_t len);
 /* Guest bytes of [off, off + len) of the run: the last cluster may reach behind the guest's end. */
 uint64_t populate_guest_bytes(const struct populate *p, uint64_t off, uint64_t len);
+
+/* populate_digest.c; without a job that verifies these do nothing. */
+bool populate_digests(const struct populate *p);
+/* The len bytes are going to where `map` puts its byte `off` and on. 0 or -ENOMEM. */
+int populate_digest(struct populate *p, const struct mapping *map, uint32_t off, uint32_t len,
+		    const uint8_t *bytes);
+/* Room for the digests of n clusters. 0 or -ENOMEM. */
+int populate_prepare_cluster_digests(struct populate *p, uint32_t n_clusters);
+/* A whole cluster is about to be compressed in its place. Any thread. */
+void populate_digest_cluster(const struct populate *p, uint32_t idx, const uint8_t *bytes);
+/* And is going to be written so. 0 or -ENOMEM. */
+int populate_note_cluster(struct populate *p, uint64_t guest_off, uint32_t idx);
+/* Room in the job's list. 0 or -ENOMEM. */
+int populate_prepare_handing_over(struct populate *p);
+/* It is published: the job has them now. */
+void populate_hand_over(struct populate *p);
+void populate_free_digests(struct populate *p);
 
 /* populate_charge.c, populate_read.c, populate_compress.c, populate_write.c: the phases of those names. */
 enum step populate_charge(struct populate *p);

@@ -98,6 +98,7 @@ static int encode_cluster(const struct populate *p, uint32_t idx, uint8_t *scrat
 		p->comp_lens[idx] = COMP_ZERO;
 		return 0;
 	}
+	populate_digest_cluster(p, idx, bytes);
 	n = cap ? overlay->ops->encode(overlay, p->op.disk->job.compression_level, bytes, scratch,
 				       cap)
 		: 0;
@@ -230,7 +231,9 @@ enum step populate_compress(struct populate *p)
 
 	if (populate_in_pieces(p) && p->piece_off < p->cluster_len && !gather(p))
 		return STEP_NEXT;
-	rc = choose(p); /* may be told to come again */
+	rc = populate_prepare_cluster_digests(p, n_clusters(p));
+	if (!rc)
+		rc = choose(p); /* may be told to come again */
 	if (rc)
 		return populate_hold(p, rc);
 	populate_free_requests(p);
@@ -267,6 +270,7 @@ static enum cluster_kind kind_at(const struct populate *p, uint32_t off, uint32_
 static int reserve_compressed(struct populate *p, uint32_t off, uint32_t len)
 {
 	struct layer *overlay = disk_overlay(p->op.disk);
+	struct destination to = { 0 };
 	uint32_t end = off + len;
 	int rc = overlay->ops->link(overlay, p->guest_off + off, len, &p->need);
 
@@ -275,8 +279,13 @@ static int reserve_compressed(struct populate *p, uint32_t off, uint32_t len)
 				       .len = p->cluster_len,
 				       .comp_len = p->comp_lens[cluster_idx(p, off)] };
 
-		rc = overlay->ops->reserve_bytes(overlay, map.guest_off, map.comp_len,
-						 &map.host_off, &p->need);
+		if (overlay->has_copies)
+			rc = overlay->ops->destination(overlay, map.guest_off, p->cluster_len, 0,
+						       &to, &p->need);
+		map.for_snapshots = to.for_snapshots;
+		if (!rc)
+			rc = overlay->ops->reserve_bytes(overlay, map.guest_off, map.comp_len,
+							 &map.host_off, &p->need);
 		if (!rc)
 			rc = populate_add_map(p, &map);
 		if (!rc)
@@ -344,6 +353,31 @@ static void describe_write(struct populate *p, struct io_req *req, size_t i, siz
 	req->uncached = true;
 }
 
+/* A cluster that the guest's disk does not read, or not all of: its bytes as they are written. */
+static int digest_compressed(struct populate *p, struct mapping map, uint32_t off)
+{
+	if (!map.for_snapshots && map.guest_off + map.len <= disk_overlay(p->op.disk)->guest_len)
+		return populate_note_cluster(p, map.guest_off, cluster_idx(p, off));
+	map.for_snapshots = true;
+	return populate_digest(p, &map, 0, map.comp_len, run_bytes(p) + off);
+}
+
+static int digest(struct populate *p)
+{
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < p->n_maps; i++) {
+		const struct mapping *map = &p->maps[i];
+		uint32_t off = map->guest_off - p->guest_off;
+
+		if (map->comp_len)
+			rc = digest_compressed(p, *map, off);
+		else if (!map->is_zero)
+			rc = populate_digest(p, map, 0, map->len, run_bytes(p) + off);
+	}
+	return rc;
+}
+
 enum step populate_write_compressed(struct populate *p)
 {
 	size_t n_writes = 0;
@@ -366,7 +400,7 @@ enum step populate_write_compressed(struct populate *p)
 	populate_free_requests(p);
 	p->reqs = calloc(p->n_maps, sizeof(*p->reqs));
 	p->iovs = calloc(p->n_maps, sizeof(*p->iovs));
-	if (!p->reqs || !p->iovs) {
+	if (!p->reqs || !p->iovs || digest(p)) {
 		op_set_error(&p->op, -ENOMEM, NULL, 0, false);
 		return STEP_NEXT;
 	}

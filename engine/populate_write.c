@@ -19,7 +19,8 @@ static int append(struct mapping **list, size_t *n, size_t *cap, const struct ma
 	struct mapping *last = *n ? &(*list)[*n - 1] : NULL;
 
 	if (last && !last->comp_len && !map->comp_len && last->copy == map->copy &&
-	    last->is_zero == map->is_zero && last->guest_off + last->len == map->guest_off &&
+	    last->for_snapshots == map->for_snapshots && last->is_zero == map->is_zero &&
+	    last->guest_off + last->len == map->guest_off &&
 	    (map->is_zero || last->host_off + last->len == map->host_off)) {
 		last->len += map->len;
 		return 0;
@@ -114,7 +115,11 @@ static int place_copy(struct populate *p, uint64_t guest_off, uint64_t *len, uns
 		*len = MIN(*len, space->guest_off + space->len - guest_off);
 	}
 	*map = (struct mapping){
-		.guest_off = guest_off, .len = *len, .host_off = to.host_off, .copy = copy
+		.guest_off = guest_off,
+		.len = *len,
+		.host_off = to.host_off,
+		.copy = copy,
+		.for_snapshots = to.for_snapshots,
 	};
 	return 0;
 }
@@ -263,6 +268,8 @@ static enum step submit_writes(struct populate *p)
 
 		if (m->is_zero)
 			continue;
+		if (populate_digest(p, m, 0, m->len, p->buf + (m->guest_off - p->guest_off)))
+			op_set_error(&p->op, -ENOMEM, NULL, 0, false);
 		io_req_write(&p->reqs[n], file, p->buf + (m->guest_off - p->guest_off),
 			     disk_write_len(p->op.disk, m->host_off, m->len), m->host_off);
 		p->reqs[n].uncached = true;
@@ -297,6 +304,8 @@ static enum step write_piece_of_all(struct populate *p, unsigned piece)
 
 		if (!len)
 			continue;
+		if (populate_digest(p, &p->maps[i], piece * p->unit, p->unit, p->buf))
+			op_set_error(&p->op, -ENOMEM, NULL, 0, false);
 		io_req_write(&p->reqs[n], file, p->buf, len, host_off);
 		p->reqs[n].uncached = true;
 		op_submit(&p->op, &p->reqs[n++]);
@@ -338,6 +347,21 @@ static enum step write_piece(struct populate *p)
 	return write_piece_of_all(p, piece);
 }
 
+/* Pieces that were left as the zeros they are. */
+static int digest_unwritten(struct populate *p)
+{
+	int rc = 0;
+
+	if (!populate_digests(p))
+		return 0;
+	memset(p->buf, 0, p->unit);
+	for (unsigned i = 0; i < p->granule_len / p->unit; i++)
+		for (size_t k = 0; !rc && k < p->n_maps; k++)
+			if (!(p->written_pieces & UINT64_C(1) << i))
+				rc = populate_digest(p, &p->maps[k], i * p->unit, p->unit, p->buf);
+	return rc;
+}
+
 /* Pieces of zeros in a cluster that is kept: they must be written where the file may hold something
  * else, and the last one always, so that the file has the whole cluster. */
 enum step populate_fill(struct populate *p)
@@ -360,6 +384,7 @@ enum step populate_fill(struct populate *p)
 	p->left_out_len = 0;
 	p->copied_len = populate_guest_bytes(p, 0, p->granule_len);
 	p->phase = POPULATE_PUBLISH;
+	op_set_error(&p->op, digest_unwritten(p), NULL, 0, false);
 	return STEP_NEXT;
 }
 

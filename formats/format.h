@@ -57,8 +57,9 @@ struct mapping {
 	uint64_t len;
 	uint64_t host_off; /* reserved space holding the data; unused for zeros */
 	bool is_zero;
-	bool keep_space; /* is_zero, publish_write(): what the clusters have stays theirs */
-	unsigned copy;   /* which of the range's destinations (layer_ops.destination) */
+	bool keep_space;    /* is_zero, publish_write(): what the clusters have stays theirs */
+	unsigned copy;      /* which of the range's destinations (layer_ops.destination) */
+	bool for_snapshots; /* as that destination says; of no interest to publish() */
 	/* One whole guest cluster, compressed: bytes of it at host_off, in whole sectors; else 0. */
 	uint32_t comp_len;
 };
@@ -92,8 +93,9 @@ struct layer_info {
 /* Where a copied range goes (layer_ops.destination). */
 struct destination {
 	bool has_space; /* in a cluster that has its space already; else reserve whole clusters */
-	uint64_t host_off; /* has_space: the byte for the range's beginning; it may be 0 */
-	uint64_t len;      /* guest bytes for which this holds */
+	uint64_t host_off;  /* has_space: the byte for the range's beginning; it may be 0 */
+	uint64_t len;       /* guest bytes for which this holds */
+	bool for_snapshots; /* the guest's disk has something else there */
 };
 
 /* What a guest write to a range meets (layer_ops.map_write). */

@@ -129,6 +129,17 @@ static int may_write_into(struct qcow2 *q, uint64_t guest_off, uint64_t host_off
 	return rc ? rc : refcount == n_refs ? 0 : -ENOTSUP;
 }
 
+/* Does the guest's disk take this copy of the cluster at guest_off? */
+static bool is_guests_copy(const struct qcow2 *q, uint64_t guest_off, unsigned copy)
+{
+	const struct qcow2_views *v = q->views;
+
+	for (uint32_t i = 0; i < v->n_at; i++)
+		if (v->at[i].is_guests && v->at[i].copy == (int)copy)
+			return guest_off < q->layer.guest_len;
+	return false;
+}
+
 static bool all_copies_are_new(const struct qcow2_views *v)
 {
 	for (uint32_t i = 0; i < v->n_copies; i++)
@@ -145,6 +156,7 @@ static int extend_copies(struct qcow2 *q, uint64_t guest_off, uint64_t *end,
 	struct qcow2_views *v = q->views;
 	uint64_t at = cluster_start(q, guest_off) + q->layer.cluster_len;
 	uint32_t n_copies = v->n_copies;
+	bool is_guests = is_guests_copy(q, guest_off, 0);
 
 	if (v->n_copies > 1) { /* rare: a cluster at a time */
 		*end = MIN(*end, at);
@@ -155,7 +167,8 @@ static int extend_copies(struct qcow2 *q, uint64_t guest_off, uint64_t *end,
 
 		if (rc)
 			return rc;
-		if (v->n_copies != n_copies || !all_copies_are_new(v))
+		if (v->n_copies != n_copies || !all_copies_are_new(v) ||
+		    is_guests_copy(q, at, 0) != is_guests)
 			*end = at;
 	}
 	return 0;
@@ -185,6 +198,7 @@ int qcow2_destination(struct layer *layer, uint64_t guest_off, uint64_t len, uns
 	slice_end = round_down(guest_off, qcow2_l2_slice_span(q)) + qcow2_l2_slice_span(q);
 	end = qcow2_views_boundary(q, guest_off, MIN(end, slice_end));
 	in_cluster = guest_off - cluster_start(q, guest_off);
+	out->for_snapshots = !is_guests_copy(q, guest_off, copy);
 	if (all_copies_are_new(v)) {
 		rc = extend_copies(q, guest_off, &end, need);
 	} else {

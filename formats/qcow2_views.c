@@ -308,9 +308,9 @@ int qcow2_views_stage(struct qcow2 *q, struct staged *staged)
 
 /* ---- lookup ---- */
 
-static void add_table(struct qcow2_views *v, uint64_t l2_off, uint64_t guest_len)
+static void add_table(struct qcow2_views *v, uint64_t l2_off, uint64_t guest_len, bool is_guests)
 {
-	v->at[v->n_at++] = (struct qcow2_view_table){ l2_off, 1, guest_len, -1 };
+	v->at[v->n_at++] = (struct qcow2_view_table){ l2_off, 1, guest_len, is_guests, -1 };
 }
 
 static int by_table(const void *a, const void *b)
@@ -332,6 +332,7 @@ static void merge_tables(struct qcow2_views *v)
 			continue;
 		}
 		v->at[n].weight++;
+		v->at[n].is_guests |= v->at[i].is_guests;
 		v->at[n].guest_len = MAX(v->at[n].guest_len, v->at[i].guest_len);
 	}
 	v->n_at = n + 1;
@@ -354,14 +355,14 @@ int qcow2_views_at(struct qcow2 *q, uint64_t l1_idx, struct table_need *need)
 		if (rc)
 			return rc;
 		add_table(v, be64(l1->bytes + byte) & QCOW2_OFF_MASK,
-			  guest_off < q->layer.guest_len ? q->layer.guest_len : 0);
+			  guest_off < q->layer.guest_len ? q->layer.guest_len : 0, true);
 	}
 	for (uint32_t i = 0; i < v->n_snapshots; i++) {
 		const struct qcow2_view *view = &v->snapshots[i];
 
 		if (l1_idx < view->n_l1)
 			add_table(v, be64(view->l1 + 8 * l1_idx) & QCOW2_OFF_MASK,
-				  guest_off < view->guest_len ? view->guest_len : 0);
+				  guest_off < view->guest_len ? view->guest_len : 0, false);
 	}
 	if (!v->n_at) /* behind all disks */
 		return -EINVAL;

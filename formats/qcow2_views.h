@@ -25,6 +25,7 @@ struct qcow2_view_table {
 	uint64_t l2_off;
 	uint32_t weight;    /* L1 entries that refer to it: what each of its references counts */
 	uint64_t guest_len; /* the longest disk that reads through it; 0: VM state of all of them */
+	bool is_guests;     /* the guest's disk reads through it */
 	/* qcow2_fill.c: of the cluster looked at */
 	int copy; /* which copy it takes; -1: it lacks nothing there */
 };

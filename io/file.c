@@ -107,6 +107,12 @@ bool file_changed(struct file *file)
 	return file->ops->changed && file->ops->changed(file);
 }
 
+void file_uncache(struct file *file)
+{
+	if (file->ops->uncache)
+		file->ops->uncache(file);
+}
+
 void file_discard(struct file *file, uint64_t off, uint64_t len)
 {
 	if (file->writable && file->ops->discard)

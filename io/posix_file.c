@@ -178,6 +178,11 @@ static void posix_file_discard(struct file *file, uint64_t off, uint64_t len)
 				 (off_t)len);
 }
 
+static void posix_file_uncache(struct file *file)
+{
+	(void)!posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 /* A device node's times say nothing of its content. */
 static bool posix_file_changed(struct file *file)
 {
@@ -196,6 +201,7 @@ const struct file_ops posix_file_ops = {
 	.truncate = posix_file_truncate,
 	.status = posix_holes_status,
 	.discard = posix_file_discard,
+	.uncache = posix_file_uncache,
 	.changed = posix_file_changed,
 	.close = posix_file_close,
 };

@@ -101,14 +101,19 @@ static bool is_over(struct sim_pull *pull)
 int sim_pull_run(struct sim_pull *pull)
 {
 	struct bpull_job_options options = { .size = sizeof(options),
+					     .flags = pull->flags,
 					     .compression = pull->compression,
 					     .base = pull->base,
 					     .on_error = pull->on_error };
 	int rc = bpull_job_start(pull->disk, &options, &pull->error);
 
-	while (!rc && !is_over(pull)) {
+	while (!rc) {
 		struct pollfd ready = { .fd = bpull_engine_fd(pull->engine), .events = POLLIN };
 
+		if (pull->look)
+			pull->look(pull, pull->look_arg);
+		if (is_over(pull))
+			break;
 		if (pull->n_calls++ == MAX_CALLS || poll(&ready, 1, MAX_SLEEP_MS) != 1)
 			return -ETIME;
 	}

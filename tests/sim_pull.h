@@ -33,6 +33,10 @@ struct sim_pull {
 	uint32_t
 		on_error; /* enum bpull_on_error; when stopped, the machine is mended and it goes on */
 	unsigned n_stops;
+	uint32_t flags; /* enum bpull_job_flags */
+	/* Called before each bpull_engine_process(); NULL for none. */
+	void (*look)(struct sim_pull *pull, void *arg);
+	void *look_arg;
 	bool stop_is_told; /* by event and info alike */
 };
 

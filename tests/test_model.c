@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <stdio.h>
 
+#include "engine/verify.h"
 #include "io/base.h"
 #include "tests/model.h"
 #include "tests/scratch.h"
@@ -288,6 +289,7 @@ static void steer_job(struct play *p)
 				       .compression = below(p, 2) ? p->chain->how.compression : 0 };
 	struct bpull_error error;
 
+	o.flags |= below(p, 2) ? BPULL_JOB_VERIFY : 0;
 	switch (below(p, p->job_runs ? 12 : 3)) {
 	case 0:
 		if (p->job_runs || p->completed)
@@ -298,6 +300,8 @@ static void steer_job(struct play *p)
 		}
 		p->job_runs = true;
 		p->last_cur = 0;
+		if (p->disk->job.verify) /* now and then it is full */
+			p->disk->job.verify->max_items = 2 + below(p, 60);
 		break;
 	case 3: bpull_job_pause(p->disk); break;
 	case 4:

@@ -137,6 +137,7 @@ static struct json_object *describe_block_job(const struct control_target *targe
 	control_add_number(job, "x-zero", info->zero_bytes);
 	control_add_number(job, "x-skipped", info->skipped_bytes);
 	control_add_number(job, "x-present", info->present_bytes);
+	control_add_number(job, "x-verified", info->verified_bytes);
 	control_add_number(job, "x-elapsed-ns", info->elapsed_ns);
 	if (target->error[0])
 		control_add_text(job, "error", target->error);

@@ -17,6 +17,7 @@ int exit_code_of_error(int error)
 	case 0: return EXIT_CODE_DONE;
 	case EBUSY: return EXIT_CODE_BUSY;
 	case EUCLEAN: return EXIT_CODE_CORRUPT;
+	case EBADMSG: return EXIT_CODE_DIFFERENT;
 	case EPERM:
 	case ENOTSUP: return EXIT_CODE_REFUSED;
 	case ENOSPC:
@@ -35,7 +36,7 @@ const char *exit_code_class(int code)
 	case EXIT_CODE_USAGE: return "usage";
 	case EXIT_CODE_BUSY: return "busy";
 	case EXIT_CODE_CORRUPT: return "corrupt";
-	case EXIT_CODE_LEAKS: return "leaks";
+	case EXIT_CODE_DIFFERENT: return "different"; /* no JSON line tells of leaks by this */
 	case EXIT_CODE_REFUSED: return "refused";
 	case EXIT_CODE_NO_SPACE: return "no-space";
 	case EXIT_CODE_SIGNAL: break;

@@ -12,7 +12,8 @@ enum exit_code {
 	EXIT_CODE_USAGE = 2,
 	EXIT_CODE_BUSY = 3,
 	EXIT_CODE_CORRUPT = 4,
-	EXIT_CODE_LEAKS = 5, /* check only */
+	EXIT_CODE_LEAKS = 5,     /* check only */
+	EXIT_CODE_DIFFERENT = 5, /* --verify, verify: content is not what it should be */
 	EXIT_CODE_REFUSED = 6,
 	EXIT_CODE_NO_SPACE = 7,
 	EXIT_CODE_SIGNAL = 128, /* plus the signal's number */

@@ -30,6 +30,8 @@ const char flatten_help[] =
 	"  --compress[=TYPE[:LEVEL]]\n"
 	"                       compressed clusters (qcow2): zlib (1-9), zstd (1-19)\n"
 	"  --source-format FMT  IMAGE's format (default: detected)\n"
+	"  --verify             read OUT back from the disk and compare it before it\n"
+	"                       appears; a difference removes it (exit 5)\n"
 	"  --bandwidth RATE     at most RATE bytes a second (default 0: no limit)\n"
 	"  --burst SIZE         bytes that may follow an idle time at once\n"
 	"  --allow-backing DIR  backing files may lie below DIR too; repeatable; 'any',\n"

@@ -328,6 +328,7 @@ struct json_object *progress_bytes(const struct bpull_job_info *info)
 	json_object_object_add(bytes, "zero", json_object_new_uint64(info->zero_bytes));
 	json_object_object_add(bytes, "skipped", json_object_new_uint64(info->skipped_bytes));
 	json_object_object_add(bytes, "present", json_object_new_uint64(info->present_bytes));
+	json_object_object_add(bytes, "verified", json_object_new_uint64(info->verified_bytes));
 	return bytes;
 }
 

@@ -46,6 +46,7 @@ enum pull_option {
 	PULL_HOLES,
 	PULL_IO,
 	PULL_PROGRESS,
+	PULL_VERIFY,
 	PULL_JSON,
 	PULL_OWN,
 };
@@ -56,6 +57,7 @@ enum pull_option {
 		{ "holes", required_argument, NULL, PULL_HOLES },       \
 		{ "io", required_argument, NULL, PULL_IO },             \
 		{ "progress", required_argument, NULL, PULL_PROGRESS }, \
+		{ "verify", no_argument, NULL, PULL_VERIFY },           \
 		{ "json", no_argument, NULL, PULL_JSON },               \
 	{                                                               \
 		"quiet", no_argument, NULL, 'q'                         \

@@ -170,10 +170,14 @@ static void pull_say_summary(const struct pull_image *image)
 	const struct bpull_job_info *info = &image->info;
 	char copied[SIZE_TEXT_CAP], zero[SIZE_TEXT_CAP], skipped[SIZE_TEXT_CAP],
 		present[SIZE_TEXT_CAP], cloned[SIZE_TEXT_CAP], rate[SIZE_TEXT_CAP];
+	char verified[SIZE_TEXT_CAP], verified_part[SIZE_TEXT_CAP + 16] = "";
 	char cloned_part[SIZE_TEXT_CAP + 16] = "";
 	double seconds = info->elapsed_ns / 1e9;
 	uint64_t moved = info->copied_bytes + info->cloned_bytes;
 
+	if (info->verified_bytes)
+		snprintf(verified_part, sizeof(verified_part), ", %s verified",
+			 size_text(info->verified_bytes, verified));
 	if (info->cloned_bytes)
 		snprintf(cloned_part, sizeof(cloned_part), "%s cloned, ",
 			 size_text(info->cloned_bytes, cloned));
@@ -181,10 +185,10 @@ static void pull_say_summary(const struct pull_image *image)
 		say_note("%s: made '%s', which needs no other file", image->path, image->out);
 	if (image->base)
 		say_note("%s: its backing file is %s now", image->path, image->base);
-	say_note("%s: %s copied, %s%s zero, %s skipped, %s already there, %.2f s (%s MiB/s)",
+	say_note("%s: %s copied, %s%s zero, %s skipped, %s already there%s, %.2f s (%s MiB/s)",
 		 image->path, size_text(info->copied_bytes, copied), cloned_part,
 		 size_text(info->zero_bytes, zero), size_text(info->skipped_bytes, skipped),
-		 size_text(info->present_bytes, present), seconds,
+		 size_text(info->present_bytes, present), verified_part, seconds,
 		 size_text_mib(seconds > 0 ? moved / seconds : 0, rate));
 }
 

@@ -39,6 +39,8 @@ const char pull_help[] =
 	"  --compress[=TYPE[:LEVEL]]\n"
 	"                       write what is copied compressed (qcow2): zlib (level 1-9),\n"
 	"                       zstd (1-19); default: the image's own type\n"
+	"  --verify             before the link goes, read back from the disk what was copied\n"
+	"                       and compare it; a difference keeps the link (exit 5)\n"
 	"  --allow-backing DIR  backing files may lie below DIR too, not only below the\n"
 	"                       image's own directory; repeatable; 'any': anywhere;\n"
 	"                       'none': nowhere (default: BLOCKPULL_ALLOW_BACKING)\n"
@@ -157,6 +159,7 @@ int pull_options_take(struct pull_options *options, const char *command, int opt
 	case PULL_HOLES:
 	case PULL_IO:
 	case PULL_PROGRESS: return pull_take_words(options, command, option, text);
+	case PULL_VERIFY: options->job.flags |= BPULL_JOB_VERIFY; return 0;
 	case PULL_JSON: options->json = true; return 0;
 	case 'h': options->help = true; return 0;
 	case 'q': options->quiet = true; return 0;
