@@ -12,6 +12,8 @@ int map_main(int argc, char **argv);
 int flatten_main(int argc, char **argv);
 int measure_main(int argc, char **argv);
 int check_main(int argc, char **argv);
+int hash_main(int argc, char **argv);
+int verify_main(int argc, char **argv);
 int create_main(int argc, char **argv);
 int ctl_main(int argc, char **argv);
 
@@ -21,6 +23,8 @@ extern const char map_help[];
 extern const char flatten_help[];
 extern const char measure_help[];
 extern const char check_help[];
+extern const char hash_help[];
+extern const char verify_help[];
 extern const char create_help[];
 extern const char ctl_help[];
 

@@ -35,6 +35,8 @@ static const struct main_command main_commands[] = {
 	{ "flatten", flatten_main, "copy what an image reads to a new file", flatten_help },
 	{ "measure", measure_main, "say how much space a pull needs", measure_help },
 	{ "check", check_main, "look for damage and leaks in an image", check_help },
+	{ "hash", hash_main, "print a hash of what a guest reads", hash_help },
+	{ "verify", verify_main, "compare what guests read of two images", verify_help },
 	{ "create", create_main, "make a new qcow2 or QED image", create_help },
 	{ "ctl", ctl_main, "steer a running pull", ctl_help },
 	{ "help", help_main, "explain a command", help_help },
@@ -62,8 +64,9 @@ static void main_usage(FILE *out)
 	      "  -h, --help     this text; behind a command, its own\n"
 	      "  -V, --version  the version\n"
 	      "\n"
-	      "Exit codes: 0 done, 1 failed, 2 usage, 3 in use, 4 corrupt, 5 leaks (check),\n"
-	      "6 refused, 7 no space, 130 or 143 stopped by a signal.\n"
+	      "Exit codes: 0 done, 1 failed, 2 usage, 3 in use, 4 corrupt, 5 leaks (check)\n"
+	      "or different content (verify), 6 refused, 7 no space, 130 or 143 stopped by a "
+	      "signal.\n"
 	      "'blockpull help COMMAND' explains a command; see also blockpull(1).\n",
 	      out);
 }

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * blockpull hash: the XXH3-128 of what a guest reads, the same for the same
+ * content in any format, and for a raw image the same as `xxh128sum`.
+ *
+ * A hash of chunks' hashes, which could pass over zeros, was rejected: nobody
+ * else could compute it. Zeros cost what memory costs.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+#include <json-c/json_object.h>
+#include <xxhash.h>
+
+#include "tools/commands.h"
+#include "tools/content.h"
+#include "tools/exit_code.h"
+#include "tools/options.h"
+#include "tools/say.h"
+
+#define MIN_CHUNK_LEN 4096u
+
+const char hash_help[] =
+	"Usage: blockpull hash [OPTION...] IMAGE...\n"
+	"\n"
+	"Prints the XXH3-128 of each image's disk as a guest reads it, with its backing\n"
+	"chain: the same for the same content in any format, and what xxh128sum prints\n"
+	"of a raw image. Changes nothing.\n"
+	"\n"
+	"Options:\n"
+	"  --chunk SIZE         of each SIZE bytes too (from 4K)\n"
+	"  --json               a JSON line for each image\n"
+	"  --force-share        take no locks: for images in use\n"
+	"  --allow-backing DIR  backing files may lie below DIR too; repeatable; 'any';\n"
+	"                       'none' (default: BLOCKPULL_ALLOW_BACKING)\n"
+	"  --backing-format FMT format of backing files for which none is recorded\n"
+	"  -f, --format FMT     the images' format: raw, qcow2 or qed\n"
+	"                       (default: detected)\n"
+	"  -h, --help           this text\n";
+
+enum {
+	HASH_JSON = OPTIONS_OWN,
+	HASH_CHUNK,
+};
+
+static const struct option hash_table[] = {
+	{ "chunk", required_argument, NULL, HASH_CHUNK },
+	{ "json", no_argument, NULL, HASH_JSON },
+	OPTIONS_CHAIN,
+	OPTIONS_SHARE,
+	OPTIONS_HELP,
+	OPTIONS_END,
+};
+
+struct hash_command {
+	struct options_chain chain;
+	uint64_t chunk_len; /* 0: the whole only */
+	bool json, help;
+};
+
+/* Of one image. */
+struct hash {
+	const struct hash_command *command;
+	XXH3_state_t *whole, *chunk;
+	uint64_t at, chunk_start;
+	uint64_t n_printed;
+};
+
+#define HASH_TEXT_CAP 33
+
+static const char *hash_text(XXH128_hash_t hash, char text[HASH_TEXT_CAP])
+{
+	snprintf(text, HASH_TEXT_CAP, "%016" PRIx64 "%016" PRIx64, (uint64_t)hash.high64,
+		 (uint64_t)hash.low64);
+	return text;
+}
+
+static void hash_end_chunk(struct hash *h)
+{
+	char text[HASH_TEXT_CAP];
+
+	if (h->at == h->chunk_start)
+		return;
+	hash_text(XXH3_128bits_digest(h->chunk), text);
+	if (h->command->json)
+		say_data("%s{\"start\":%" PRIu64 ",\"length\":%" PRIu64 ",\"hash\":\"%s\"}",
+			 h->n_printed++ ? "," : "", h->chunk_start, h->at - h->chunk_start, text);
+	else
+		say_data("%s  %" PRIu64 "+%" PRIu64 "\n", text, h->chunk_start,
+			 h->at - h->chunk_start);
+	h->chunk_start = h->at;
+	XXH3_128bits_reset(h->chunk);
+}
+
+static void hash_add(struct hash *h, const uint8_t *bytes, uint64_t len)
+{
+	XXH3_128bits_update(h->whole, bytes, len);
+	while (h->command->chunk_len && len) {
+		uint64_t left = h->chunk_start + h->command->chunk_len - h->at;
+		uint64_t n = len < left ? len : left;
+
+		XXH3_128bits_update(h->chunk, bytes, n);
+		h->at += n;
+		bytes += n;
+		len -= n;
+		if (n == left)
+			hash_end_chunk(h);
+	}
+}
+
+static int hash_content(struct hash *h, struct content *content, struct bpull_error *error)
+{
+	struct content_piece piece;
+	int rc;
+
+	XXH3_128bits_reset(h->whole);
+	XXH3_128bits_reset(h->chunk);
+	while (!(rc = content_next(content, &piece, error)) && piece.length) {
+		if (piece.bytes)
+			hash_add(h, piece.bytes, piece.length);
+		for (uint64_t n, left = piece.bytes ? 0 : piece.length; left; left -= n) {
+			n = left < CONTENT_ZEROS ? left : CONTENT_ZEROS;
+			hash_add(h, content_zeros, n);
+		}
+	}
+	return rc;
+}
+
+static void hash_begin_json(const struct hash *h, const char *path, uint64_t size)
+{
+	struct json_object *name = say_json_text(path);
+
+	if (!h->command->json)
+		return;
+	say_data("{\"filename\":%s,\"virtual-size\":%" PRIu64 ",\"algorithm\":\"XXH3-128\"",
+		 name ? json_object_to_json_string(name) : "null", size);
+	if (h->command->chunk_len)
+		say_data(",\"chunk-size\":%" PRIu64 ",\"chunks\":[", h->command->chunk_len);
+	json_object_put(name);
+}
+
+/* An object that was begun is ended, also after an error. */
+static void hash_print(struct hash *h, const char *path, bool failed)
+{
+	char text[HASH_TEXT_CAP];
+
+	if (!failed)
+		hash_end_chunk(h);
+	hash_text(XXH3_128bits_digest(h->whole), text);
+	if (h->command->json)
+		say_data("%s,\"hash\":%s%s%s}\n", h->command->chunk_len ? "]" : "",
+			 failed ? "" : "\"", failed ? "null" : text, failed ? "" : "\"");
+	else if (!failed)
+		say_data("%s  %s\n", text, path);
+}
+
+static int hash_image(const struct hash_command *command, struct bpull_engine *engine,
+		      const char *path, struct bpull_error *error)
+{
+	struct hash h = { .command = command,
+			  .whole = XXH3_createState(),
+			  .chunk = XXH3_createState() };
+	struct content *content = NULL;
+	int rc = h.whole && h.chunk
+			 ? content_open(engine, path, &command->chain.disk, &content, error)
+			 : -ENOMEM;
+
+	if (!rc) {
+		hash_begin_json(&h, path, content_size(content));
+		rc = hash_content(&h, content, error);
+		hash_print(&h, path, rc);
+	}
+	content_close(content);
+	XXH3_freeState(h.whole);
+	XXH3_freeState(h.chunk);
+	return rc;
+}
+
+/* The first failure's exit code; the other images are hashed all the same. */
+static int hash_run(const struct hash_command *command, char **paths, int n_paths)
+{
+	struct bpull_engine *engine = NULL;
+	struct bpull_error error = { 0 };
+	int code = EXIT_CODE_DONE, rc = bpull_engine_open(NULL, &engine, &error);
+
+	if (rc)
+		return say_failed(&error, rc);
+	for (int i = 0; i < n_paths; i++) {
+		error = (struct bpull_error){ 0 };
+		rc = hash_image(command, engine, paths[i], &error);
+		if (rc) {
+			int failed = say_failed(&error, rc);
+
+			code = code ? code : failed;
+		}
+	}
+	bpull_engine_close(engine);
+	return code;
+}
+
+static int hash_parse(struct hash_command *command, int argc, char **argv)
+{
+	int option, code;
+	while ((option = options_next(argc, argv, ":f:h", hash_table)) != -1) {
+		switch (option) {
+		case 'h': command->help = true; return 0;
+		case '?': return EXIT_CODE_USAGE;
+		case HASH_JSON: command->json = true; break;
+		case HASH_CHUNK:
+			code = options_size("hash", "--chunk", optarg, SIZE_BYTES,
+					    &command->chunk_len);
+			if (code)
+				return code;
+			if (command->chunk_len < MIN_CHUNK_LEN)
+				return say_usage("hash", "--chunk: at least %u bytes",
+						 MIN_CHUNK_LEN);
+			break;
+		default:
+			code = options_chain_take(&command->chain, "hash", option, optarg);
+			if (code)
+				return code;
+		}
+	}
+	if (optind == argc)
+		return say_usage("hash", "an image's name is missing");
+	command->chain.disk.flags |= BPULL_DISK_READ_ONLY;
+	return options_chain_finish(&command->chain, "hash");
+}
+
+int hash_main(int argc, char **argv)
+{
+	struct hash_command command = { 0 };
+	int code = hash_parse(&command, argc, argv);
+	if (!code && command.help)
+		fputs(hash_help, stdout);
+	else if (!code)
+		code = hash_run(&command, argv + optind, argc - optind);
+	options_chain_free(&command.chain);
+	return code;
+}
