@@ -28,7 +28,7 @@ static int load(struct walk *w, struct table_need *need)
 {
 	int rc = table_load_now(w->cache, need);
 
-	if (rc != -EAGAIN || !w->engine)
+	if (rc != -EALREADY || !w->engine)
 		return rc;
 	engine_wait_io(w->engine, 1000); /* another job's load of it is on its way */
 	engine_run(w->engine);
