@@ -150,7 +150,8 @@ def header_tables():
         field(cls, 'refuse', rt_off=value)
     for value in wrong:
         field(cls, 'refuse', n_snapshots=1, snapshots_off=value)
-        field(cls, 'either', [BIG], n_snapshots=0, snapshots_off=value)
+        aligned = not value & 0xffff and value < 1 << 63  # QEMU opens no other
+        field(cls, 'pull' if aligned else 'refuse', [BIG], n_snapshots=0, snapshots_off=value)
     for name in PLACES:
         if name != 'the L1 table':
             both(cls, f'the L1 table on {name}', 'refuse', lambda q, n=name: q.set(l1_off=places(q)[n]))
@@ -195,8 +196,8 @@ def extensions():
         tail(f'{name}, length 2^32-1', 'refuse', fmt + ext(kind, 0xffffffff, b'x' * 8) + bytes(8))
     tail('no end marker: the name ends them', 'pull', fmt)
     tail('no end marker: the name ends them, small clusters', 'pull', fmt, SMALL)
-    tail('no end marker, the name beyond sector 0', 'either', fmt + ext(0x12345678, 600, b'x' * 600))
-    tail('no end marker, half a record before the name', 'either', fmt + b'\x12\x34\x56\x78')
+    tail('no end marker, the name beyond sector 0', 'refuse', fmt + ext(0x12345678, 600, b'x' * 600))
+    tail('no end marker, half a record before the name', 'refuse', fmt + b'\x12\x34\x56\x78')
     tail('a length that reaches into the name', 'refuse', fmt + ext(0x12345678, 16, b'x' * 8))
     tail('the format twice, alike', 'either', fmt + fmt + bytes(8))
     tail('the format twice, at odds', 'refuse', fmt + ext(FMT, 5, b'qcow2\0\0\0') + bytes(8))
@@ -210,7 +211,7 @@ def extensions():
     for name in b'file', b'host_device':  # QEMU's words for the file itself
         tail(f'the format {name!r}', 'pull', ext(FMT, len(name), name + bytes(-len(name) % 8)) + bytes(8))
     tail('no format', 'refuse', bytes(8))
-    tail('a type of 0 with a length', 'either', fmt + ext(0, 0xffffffff))
+    tail('a type of 0 with a length of 4 GiB', 'refuse', fmt + ext(0, 0xffffffff))
     bent(cls, 'the whole first cluster full', 'pull', lambda q: setattr(q, 'tail', fmt + ext(0x12345678, 512 - 112 - 16 - 8 - 8 - 8,
          b'f' * (512 - 112 - 16 - 8 - 8 - 8)) + bytes(8)), SMALL)
 

@@ -101,7 +101,10 @@ def streams():
                     top.data(1)
                     top.save(f'{d}/top.img')
                     return top
-                add(cls, f'{("deflate", "zstd")[packer]}, in the base: {name} ({1 << bits} bytes a cluster)', 'stop', build)
+                # Decoding stops when a cluster is full; what follows is of no interest.
+                long = name in ('two clusters', '256 MiB of zeros', 'runs of 128 KiB')
+                add(cls, f'{("deflate", "zstd")[packer]}, in the base: {name} ({1 << bits} bytes a cluster)',
+                    'stop?' if long else 'stop', build)
 
                 def bend(q, packer=packer, blob=blob):
                     q.l2[0].pop(3)

@@ -59,12 +59,14 @@ def replace(content=None, **how):
 def backing_names():
     named('plain', 'pull', b'base.img')
     named('with ./ in front', 'pull', b'./././base.img')
+    named('file:', 'pull', b'file:base.img')
+    named('no bytes', 'complete', b'')
     named('1023 bytes', 'pull', b'./' * 507 + b'/base.img')
     for name in (b'/etc/passwd', b'/dev/zero', b'/dev/null', b'/dev/stdin', b'/proc/self/fd/0', b'/proc/self/mem', b'/proc/self/exe',
-                 b'/proc/kcore', b'/dev/fd/0', b'/', b'.', b'..', b'./', b'', b'gone.img', b'../secret.img', b'x/../../secret.img',
+                 b'/proc/kcore', b'/dev/fd/0', b'/', b'.', b'..', b'./', b'gone.img', b'../secret.img', b'x/../../secret.img',
                  b'./../secret.img', b'../image/../secret.img', b'//etc/passwd', b'top.img', b'./top.img',
                  b'nbd://localhost/x', b'nbd:localhost:10809', b'nbd+unix:///?socket=/tmp/x', b'http://localhost/x', b'https:x',
-                 b'ssh://root@localhost/x', b'file:base.img', b'file:/etc/passwd', b'fat:/etc', b'blkdebug::base.img',
+                 b'ssh://root@localhost/x', b'file:/etc/passwd', b'fat:/etc', b'blkdebug::base.img',
                  b'json:{"driver":"raw","file":{"driver":"file","filename":"base.img"}}', b'json:{"file.filename":"/etc/passwd"}',
                  b'json:{}', b'fd:0', b'host_device:/dev/zero', b'raw:base.img', b'driver:x', b':', b'a:b', b'base.img\0', b'\0base.img',
                  b'base.img\0/etc/passwd', b'\0', b'base.img\n', b'\x1b[2Jbase.img', b'\x9b31m', b'\xe2\x80\xaegmi.esab', b'%s%s%s%n',
@@ -138,20 +140,20 @@ def images_of_wrong_format():
             return Stacked(top, base)
         add('damaged bases', title, verdict, build)
     over('sound', 'pull', lambda q: q)
-    over('raw content of a qcow2 file', 'pull', lambda q: q)
-    over('cut before its data', 'stop', lambda q: setattr(q, 'length', q.host[1]))
-    over('cut inside its first data', 'stop', lambda q: setattr(q, 'length', q.host[1] + 100))
-    over('cut before its L2 table', 'stop', lambda q: setattr(q, 'length', q.l2_off[0]))
-    over('an L1 entry past the end', 'stop', lambda q: q.l1.update({0: 1 << 40}))
-    over('an L2 entry past the end', 'stop', lambda q: q.entry(3, 1 << 40))
-    over('an L2 entry not aligned', 'stop', lambda q: q.entry(3, q.host[1] + 512))
-    over('an L2 entry with reserved bits', 'stop', lambda q: q.entry(3, q.host[1] | 1 << 57))
-    over('an L2 entry onto the header', 'stop', lambda q: q.entry(3, COPIED))
+    over('an L1 entry with reserved bits', 'refuse', lambda q: q.l1.update({0: q.l1[0] | 1 << 57}))
+    over('cut before its data', 'refuse', lambda q: setattr(q, 'length', q.host[1]))
+    over('cut inside its first data', 'refuse', lambda q: setattr(q, 'length', q.host[1] + 100))
+    over('cut before its L2 table', 'refuse', lambda q: setattr(q, 'length', q.l2_off[0]))
+    over('an L1 entry past the end', 'refuse', lambda q: q.l1.update({0: 1 << 40}))
+    over('an L2 entry past the end', 'refuse', lambda q: q.entry(3, 1 << 40))
+    over('an L2 entry not aligned', 'refuse', lambda q: q.entry(3, q.host[1] + 512))
+    over('an L2 entry with reserved bits', 'refuse', lambda q: q.entry(3, q.host[1] | 1 << 57))
+    over('an L2 entry onto the header', 'stop?', lambda q: q.entry(3, COPIED))
     over('an L2 entry onto its L1 table', 'stop?', lambda q: q.entry(3, COPIED | q.l1_off))
     over('an L1 entry onto the header', 'stop?', lambda q: q.l1.update({0: COPIED}))
     over('an L1 entry onto the L1 table', 'stop?', lambda q: q.l1.update({0: COPIED | q.l1_off}))
     over('refcounts of 0', 'pull', lambda q: q.counts.update({n: 0 for n in range(4, 9)}))
-    over('marked corrupt', 'refuse', lambda q: q.set(incompat=2))
+    over('marked corrupt', 'stop?', lambda q: q.set(incompat=2))
     over('marked dirty', 'pull', lambda q: q.set(incompat=1))
 
 
@@ -253,11 +255,12 @@ def data_files():
             q.data_file = f'{d}/disk.raw'
             return q
         add(cls, title, verdict, build)
-    data('sound', 'pull', b'disk.raw')
-    data('marked raw', 'pull', b'disk.raw', autoclear=2)
+    # Absolute, because QEMU looks for a relative one in the directory that it runs in.
+    data('sound', 'pull', lambda d: f'{d}/disk.raw'.encode())
+    data('marked raw', 'pull', lambda d: f'{d}/disk.raw'.encode(), autoclear=2)
     data('no name', 'refuse', None)
     for name in (b'', b'gone.raw', b'/etc/passwd', b'../secret.img', b'/dev/null', b'/dev/zero', b'top.img', b'./top.img', b'base.img', b'./base.img',
-                 b'json:{"driver":"file","filename":"disk.raw"}', b'json:{"filename":"/etc/passwd"}', b'nbd:localhost:1', b'file:disk.raw',
+                 b'json:{"driver":"file","filename":"disk.raw"}', b'json:{"filename":"/etc/passwd"}', b'nbd:localhost:1',
                  b'disk.raw\0', b'disk.raw\0x', b'\x1b[31m', b'a\nb', b'.', b'..', b'/proc/self/fd/1', b'/proc/self/mem', b'a' * 1024, b'a' * 5000,
                  b'disk.raw/', b'%n%n', b'\xe2\x80\xae'):
         data(f'{name[:30]!r}', 'refuse', name)

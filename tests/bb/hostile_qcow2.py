@@ -283,6 +283,8 @@ class Qcow2:
         with open(path, 'wb') as file:
             file.write(below[:self.size])
             for number, content in self.guest.items():
+                if number << self.bits >= self.size:
+                    continue
                 file.seek(number << self.bits)
                 file.write(content[:max(0, self.size - (number << self.bits))])
             file.truncate(self.size)

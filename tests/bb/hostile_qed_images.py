@@ -25,10 +25,10 @@ def field(cls, verdict, **fields):
 
 def header():
     cls = 'QED header'
-    for cluster in 4 * KIB, 64 * KIB, 1024 * KIB:
-        for tables in 2, 4, 16:
-            bent(cls, f'sound, {cluster} bytes, tables of {tables}', 'pull', lambda q: q, cluster=cluster, tables=tables,
-                 size=(tables * cluster // 8 + 8) * cluster)
+    # Not larger: where one L2 table maps more than 2 GiB, qemu-img 7.2 fails an assertion of its own.
+    for cluster, tables in (4 * KIB, 2), (4 * KIB, 4), (4 * KIB, 16), (16 * KIB, 16), (64 * KIB, 2), (64 * KIB, 4):
+        bent(cls, f'sound, {cluster} bytes, tables of {tables}', 'pull', lambda q: q, cluster=cluster, tables=tables,
+             size=(tables * cluster // 8 + 8) * cluster)
     bent(cls, 'sound, a header of three clusters', 'pull', lambda q: q, header_size=3)
     bent(cls, 'sound, the name in the third cluster', 'pull', lambda q: setattr(q, 'name_at', 9000), header_size=3)
     for value in 0, 1, 512, 2048, 4095, 4097, 6144, 1 << 27, 1 << 31, 0xffffffff, 8192:
@@ -52,7 +52,7 @@ def header():
     bent(cls, 'the L1 table half past the end', 'refuse', lambda q: q.set(l1_off=q.end - q.cluster))
     for value in 1, 511, 513, (1 << 64) - 512, (1 << 64) - 1, 1 << 63, (1024 * 1024 * 4096) + 512:
         field(cls, 'refuse', size=value)
-    field(cls, 'pull', size=512)
+    bent(cls, 'size 512', 'pull', lambda q: setattr(q, 'size', 512))
     bent(cls, 'size 0', 'pull', lambda q: q.guest.clear() or setattr(q, 'size', 0))
     bent(cls, 'the largest size', 'pull', lambda q: setattr(q, 'size', 1024 * 1024 * 4096))
     cls = 'QED backing name'
@@ -61,7 +61,7 @@ def header():
     for value in 0, 1024, 4096, 1 << 31, 0xffffffff:
         field(cls, 'refuse' if value else 'either', name_len=value)
     field(cls, 'refuse', name_off=0xffffffff, name_len=0xffffffff)
-    for name in (b'/etc/passwd', b'../secret.img', b'top.img', b'nbd:x:1', b'json:{}', b'file:base.img', b'base.img\0', b'a\0b', b'\x1b[31m', b'a\nb',
+    for name in (b'/etc/passwd', b'../secret.img', b'top.img', b'nbd:x:1', b'json:{}', b'base.img\0', b'a\0b', b'\x1b[31m', b'a\nb',
                  b'/dev/zero', b'/proc/self/fd/0', b'gone', b'.', b'%s%n', b'\xff'):
         bent(cls, repr(name), 'refuse', lambda q, n=name: setattr(q, 'backing', n))
     bent(cls, '1023 bytes', 'pull', lambda q: setattr(q, 'backing', b'./' * 507 + b'/base.img'))
