@@ -243,7 +243,7 @@ static inline bool disk_is_raw(const struct bpull_disk *disk)
 int measure_device(struct bpull_disk *disk, uint64_t spare_len, struct err *err);
 /* Refuses a pull whose reading would end at damaged tables of a lower layer, before anything is
  * changed. Damage that only decoding finds is for the job to meet. Blocking, read-only. 0, -EUCLEAN
- * with a sentence. */
+ * with a sentence, or -errno. */
 int measure_damage(struct bpull_disk *disk, struct err *err);
 
 /* inspect.c */

@@ -248,9 +248,12 @@ int measure_damage(struct bpull_disk *disk, struct err *err)
 	rc = overlay->ops->begin_measuring ? overlay->ops->begin_measuring(overlay, err) : 0;
 	if (!rc)
 		rc = count_all(&w);
-	/* What can't be read now is for the job, which knows what to do about it. */
-	*err = (struct err){ 0 };
-	rc = rc == -EUCLEAN ? tell_damage(&w, err) : 0;
+	if (rc == -EUCLEAN) {
+		*err = (struct err){ 0 };
+		rc = tell_damage(&w, err);
+	} else if (rc && !err->message[0]) {
+		rc = err_errno(err, rc, "the backing chain cannot be read; nothing was changed");
+	}
 	/* begin_writing may mend tables; those of the others are wanted later, one by one. */
 	for (unsigned i = 0; i < disk->chain->n_layers; i++)
 		table_cache_drop_clean(disk->engine->cache, disk->chain->layers[i]->file);
