@@ -20,7 +20,8 @@ from harness import CORRUPT, DONE, FAILED, KIB, MIB, REFUSED, Failed, bp, case, 
 from images import Untouched
 
 SECONDS, MEMORY = 10, 128 * MIB
-LOOKS = ('info',), ('info', '--json', '--chain'), ('check',), ('map',)
+LOOKS = ('check',), ('info',), ('info', '--json', '--chain'), ('map',)
+NAMED = 'backing names', 'data files', 'chains', 'no images', 'giants', 'QED backing name', 'QED files', 'header extensions'
 CONTROL = re.compile('[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]')
 
 
@@ -92,11 +93,11 @@ def judge_pull(d, image, plan, before, flat):
     return result
 
 
-def judge(d, image):
+def judge(d, image, looks):
     plan = image.build(d)
     top, fmt = f'{d}/top.img', getattr(plan, 'fmt', 'qcow2')
     before = Untouched(*files_of(os.path.dirname(d)))
-    codes = [f'{args[0]} {command(d, *args, "top.img").rc}' for args in LOOKS]
+    codes = [f'{args[0]} {command(d, *args, "top.img").rc}' for args in looks]
     before.verify('by a command that only looks')
     flat = None
     if image.verdict == 'pull':
@@ -119,7 +120,9 @@ def judge_class(d, name):
         for part in d, f'{d}/{seen}', place:
             os.chmod(part, 0o755)  # for the images that somebody else looks at
         try:
-            verdict = judge(place, image)
+            # Where names or files are the weapon every command meets it; else they take turns.
+            looks = LOOKS if image.cls in NAMED or os.environ.get('BB_TALK') else LOOKS[:1] + LOOKS[1 + seen % 3:][:1]
+            verdict = judge(place, image, looks)
             if os.environ.get('BB_TALK'):
                 note(f'{image.title}: {image.verdict}: {verdict}')
         except Failed as error:
@@ -131,8 +134,7 @@ def judge_class(d, name):
         raise Failed(f'{len(broken)} of {seen}:\n' + '\n'.join(broken))
 
 
-for class_name in dict.fromkeys(i.cls for i in hostile_images.images):
-    case(class_name, class_name)(judge_class)
-
 if __name__ == '__main__':
+    for class_name in reversed(list(dict.fromkeys(i.cls for i in hostile_images.images))):
+        case(class_name, class_name)(judge_class)
     harness.main(workers=2)
