@@ -244,6 +244,10 @@ static inline bool disk_is_raw(const struct bpull_disk *disk)
 /* Refuses a pull into a block device too small for what it may need, and spare_len bytes more.
  * Blocking, read-only. 0, -ENOSPC with a sentence, or -errno. */
 int measure_device(struct bpull_disk *disk, uint64_t spare_len, struct err *err);
+/* Refuses a pull whose reading would end at damaged tables of a lower layer, before anything is
+ * changed. Damage that only decoding finds is for the job to meet. Blocking, read-only. 0, -EUCLEAN
+ * with a sentence, or -errno. */
+int measure_damage(struct bpull_disk *disk, struct err *err);
 
 /* inspect.c */
 /* An extent as the public interface has it. */

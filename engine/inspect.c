@@ -64,7 +64,7 @@ static int map_at(struct bpull_disk *disk, uint64_t guest_off, struct extent *e)
 
 	while ((rc = ask(disk, guest_off, e, &need)) == TABLE_NEED) {
 		rc = table_load_now(disk->engine->cache, &need);
-		if (rc == -EAGAIN) { /* a job's own load of it is on its way */
+		if (rc == -EALREADY) { /* a job's own load of it is on its way */
 			engine_wait_round(disk->engine, UINT64_MAX);
 		} else if (rc) {
 			return rc;

@@ -107,7 +107,11 @@ static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, s
 	rc = may_start(disk, o, err);
 	if (rc || !overlay->has_backing || disk->chain->pull_to < 2)
 		return rc;
-	if (overlay->file->is_block)
+	/* What can be known to stop the job later stops it here, with the image untouched. */
+	rc = overlay->ops->plan_link(overlay, disk->base_name, base_format(disk), err);
+	if (!rc && !disk->may_write && !disk->flatten)
+		rc = measure_damage(disk, err);
+	if (!rc && overlay->file->is_block)
 		rc = measure_device(disk, o->compression ? COMPRESSION_SPARE_LEN : 0, err);
 	if (!rc && !disk->may_write) /* for a guest it was done when the disk was opened */
 		rc = overlay->ops->begin_writing(overlay, err);

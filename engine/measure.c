@@ -28,7 +28,7 @@ static int load(struct walk *w, struct table_need *need)
 {
 	int rc = table_load_now(w->cache, need);
 
-	if (rc != -EAGAIN || !w->engine)
+	if (rc != -EALREADY || !w->engine)
 		return rc;
 	engine_wait_io(w->engine, 1000); /* another job's load of it is on its way */
 	engine_run(w->engine);
@@ -190,6 +190,74 @@ int measure_device(struct bpull_disk *disk, uint64_t spare_len, struct err *err)
 		" are available, %" PRIu64 " are missing; nothing was changed: enlarge it",
 		err_escape(overlay->file->name, strlen(overlay->file->name), name, sizeof(name)),
 		m.needed_size, m.file_size, m.missing);
+}
+
+/* The first guest byte that the layer's own tables can't be read for; its end if there is none. */
+static int find_damage(struct walk *w, struct layer *layer, uint64_t *guest_off)
+{
+	for (*guest_off = 0; *guest_off < layer->guest_len;) {
+		struct extent e;
+		int rc;
+
+		NOW(w, rc,
+		    layer->ops->map(layer, *guest_off, layer->guest_len - *guest_off, &e, &need));
+		if (rc)
+			return rc;
+		*guest_off += e.len;
+	}
+	return 0;
+}
+
+static int tell_damage(struct walk *w, struct err *err)
+{
+	const struct chain *chain = w->chain;
+	uint64_t guest_off;
+	char name[512];
+
+	for (unsigned i = 0; i < chain->n_layers; i++) {
+		struct layer *layer = chain->layers[i];
+
+		if (find_damage(w, layer, &guest_off) != -EUCLEAN)
+			continue;
+		if (!i)
+			return 0; /* begin_writing finds and describes all damage of the overlay */
+		return err_set(err, -EUCLEAN,
+			       "%s: damaged: the tables point nowhere for guest offset %#" PRIx64
+			       ", which the image above reads; nothing was changed: see blockpull "
+			       "check, or restore it from a copy",
+			       err_escape(layer->file->name, strlen(layer->file->name), name,
+					  sizeof(name)),
+			       guest_off);
+	}
+	return 0;
+}
+
+int measure_damage(struct bpull_disk *disk, struct err *err)
+{
+	struct walk w = { .chain = disk->chain,
+			  .cache = disk->engine->cache,
+			  .engine = disk->engine };
+	struct layer *overlay = disk_overlay(disk);
+	bool has_tables = false;
+	int rc;
+
+	for (unsigned i = 1; i < disk->chain->pull_to; i++)
+		has_tables |= disk->chain->layers[i]->ops->check != NULL;
+	if (!has_tables)
+		return 0;
+	rc = overlay->ops->begin_measuring ? overlay->ops->begin_measuring(overlay, err) : 0;
+	if (!rc)
+		rc = count_all(&w);
+	if (rc == -EUCLEAN) {
+		*err = (struct err){ 0 };
+		rc = tell_damage(&w, err);
+	} else if (rc && !err->message[0]) {
+		rc = err_errno(err, rc, "the backing chain cannot be read; nothing was changed");
+	}
+	/* begin_writing may mend tables; those of the others are wanted later, one by one. */
+	for (unsigned i = 0; i < disk->chain->n_layers; i++)
+		table_cache_drop_clean(disk->engine->cache, disk->chain->layers[i]->file);
+	return rc;
 }
 
 /* Every layer can be read, and the top one can be pulled into. */

@@ -132,6 +132,8 @@ struct check_result {
 	uint64_t n_errors;       /* broken entries, refcounts too low, overlaps: corruption */
 	uint64_t n_stale;        /* of these, qcow2's COPIED flags clear without need: harmless, and
 				  * what a cut in the middle of a repair leaves */
+	uint64_t n_crossed;      /* of these, clusters of data that more entries share than there
+				  * are disks to share them: found whatever refcounts say */
 	uint64_t n_leaks;        /* clusters counted but not referenced */
 	uint64_t n_check_errors; /* what could not be checked (I/O errors) */
 	uint64_t n_allocated_clusters, n_compressed_clusters, n_zero_clusters, n_total_clusters;

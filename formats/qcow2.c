@@ -165,6 +165,11 @@ static int check_geometry(struct qcow2 *q, const struct header_source *src, stru
 	if (q->n_snapshots > QCOW2_MAX_SNAPSHOTS)
 		return damaged(err, src, "it claims %u snapshots, more than %u", q->n_snapshots,
 			       QCOW2_MAX_SNAPSHOTS);
+	/* Of no use without snapshots; but QEMU does not open what is not aligned. */
+	if (!is_aligned(q->snapshots_off, qcow2_cluster_len(q)) || q->snapshots_off > INT64_MAX)
+		return damaged(err, src,
+			       "the snapshot table at offset %#" PRIx64 " is not cluster aligned",
+			       q->snapshots_off);
 	/* A table has at least 40 bytes a snapshot; its entries are checked where they are read. */
 	return check_region(q, "the snapshot table", q->snapshots_off,
 			    q->n_snapshots * UINT64_C(40), src, err);
@@ -216,7 +221,9 @@ static void note_refusals(struct qcow2 *q, const struct header_source *src)
 				 "it uses an incompatible feature unknown here (%s)", name);
 			refuse(unreadable, -ENOTSUP, why);
 		}
-	if (q->crypt_method || q->has_luks)
+	if (q->crypt_method > 2)
+		refuse(unreadable, -ENOTSUP, "it is encrypted, by a method unknown here");
+	else if (q->crypt_method || q->has_luks)
 		refuse(unreadable, -ENOTSUP,
 		       q->crypt_method == 1 ? "it is encrypted (AES)" : "it is encrypted (LUKS)");
 	if (qcow2_is_external(q) && !q->layer.data_name)
@@ -296,7 +303,9 @@ static void qcow2_describe(const struct layer *layer, struct layer_info *info)
 			    : q->compression == QCOW2_COMPRESSION_ZSTD ? "zstd"
 								       : "unknown";
 	if (q->crypt_method || q->has_luks)
-		info->encryption = q->crypt_method == 1 ? "aes" : "luks";
+		info->encryption = q->crypt_method == 1   ? "aes"
+				   : q->crypt_method == 2 ? "luks"
+							  : "unknown";
 	info->dirty = q->incompat & QCOW2_INCOMPAT_DIRTY;
 	info->corrupt = q->incompat & QCOW2_INCOMPAT_CORRUPT;
 	info->lazy_refcounts = q->compat & QCOW2_COMPAT_LAZY;

@@ -14,11 +14,12 @@
 #define CHECK_WINDOW_CLUSTERS (UINT64_C(4) << 20) /* 16 MiB of counters */
 
 /* A counter: how often a host cluster is referenced, and as what. */
-#define CHECK_COUNT_MAX 0x0fffffffu
+#define CHECK_COUNT_MAX 0x07ffffffu
 #define CHECK_EXCLUSIVE (1u << 31) /* metadata that has one owner */
 #define CHECK_L2        (1u << 30)
 #define CHECK_DATA      (1u << 29)
 #define CHECK_WALKED    (1u << 28) /* in a source window: this L2 table has been walked */
+#define CHECK_PACKED    (1u << 27) /* with CHECK_DATA: compressed clusters are in it */
 
 /* Counters of host clusters [first, first + n). */
 struct check_window {

@@ -13,12 +13,15 @@
 
 #include "formats/qcow2_check.h"
 
-#define SNAPSHOT_LEN          40u
-#define MAX_SNAPSHOT_EXTRA    1024u
-#define MIN_V3_EXTRA          16u
-#define BITMAP_ENTRY_LEN      24u
-#define BITMAP_TABLE_RESERVED UINT64_C(0xff000000000001fe)
-#define BITMAP_FLAGS_RESERVED UINT32_C(0xfffffff8)
+#define SNAPSHOT_LEN           40u
+#define MAX_SNAPSHOT_EXTRA     1024u
+#define MIN_V3_EXTRA           16u
+#define BITMAP_ENTRY_LEN       24u
+#define BITMAP_TABLE_RESERVED  UINT64_C(0xff000000000001fe)
+#define BITMAP_FLAGS_RESERVED  UINT32_C(0xfffffff8)
+#define BITMAP_MIN_GRANULARITY 9u /* bits */
+#define BITMAP_MAX_GRANULARITY 31u
+#define BITMAP_MAX_NAME_LEN    1023u
 
 /* Counts a table that has its clusters to itself; judged in the first pass. */
 static void count_table(struct qcow2_check *c, const char *what, uint64_t off, uint64_t len)
@@ -182,6 +185,16 @@ static int count_bitmap(struct qcow2_check *c, const uint8_t *entry, uint64_t *t
 	    c->first_target)
 		check_error(c, "the bitmap with its table at offset %#" PRIx64 " is malformed",
 			    off);
+	/* Not against the format; but QEMU opens no image with such a bitmap. */
+	else if ((entry[17] < BITMAP_MIN_GRANULARITY || entry[17] > BITMAP_MAX_GRANULARITY ||
+		  be16(entry + 18) > BITMAP_MAX_NAME_LEN) &&
+		 c->first_target)
+		check_error(c,
+			    "the bitmap with its table at offset %#" PRIx64
+			    " has a granularity of 2^%u bytes and a name of %u bytes; the limits "
+			    "are 2^%u to 2^%u, and %u",
+			    off, entry[17], be16(entry + 18), BITMAP_MIN_GRANULARITY,
+			    BITMAP_MAX_GRANULARITY, BITMAP_MAX_NAME_LEN);
 	*table_bytes += len;
 	if (!len)
 		return 0;
@@ -212,15 +225,18 @@ static int count_bitmaps(struct qcow2_check *c)
 	count_table(c, "the bitmap directory", at, q->bitmap_dir_len);
 	for (end = at + q->bitmap_dir_len; n < q->n_bitmaps && end - at >= BITMAP_ENTRY_LEN; n++) {
 		uint8_t entry[BITMAP_ENTRY_LEN];
+		uint64_t entry_len;
 		int rc = check_read(c, "the bitmap directory", entry, sizeof(entry), at);
 
 		if (!rc)
 			rc = count_bitmap(c, entry, &table_bytes);
 		if (rc)
 			return rc;
-		at += MIN(end - at,
-			  round_up(BITMAP_ENTRY_LEN + (uint64_t)be32(entry + 20) + be16(entry + 18),
-				   8));
+		entry_len = round_up(
+			BITMAP_ENTRY_LEN + (uint64_t)be32(entry + 20) + be16(entry + 18), 8);
+		if (entry_len > end - at)
+			break;
+		at += entry_len;
 	}
 	if (c->first_target && (n != q->n_bitmaps || at != end))
 		check_error(c, "the bitmap directory has not the %u entries it should have",

@@ -229,7 +229,9 @@ static void check_compressed(struct qcow2_check *c, const struct l2_walk *walk, 
 	if (bitmap)
 		entry_error(c, walk, "subcluster bits %#" PRIx64 " for a compressed cluster",
 			    bitmap);
-	if (!check_count(c, off, len, CHECK_DATA, walk->weight))
+	/* The file may end inside the last sector, whose rest means nothing, and not before it. */
+	if (off >= c->file->len || off + len >= c->file->len + 512 ||
+	    !check_count(c, off, len, CHECK_DATA | CHECK_PACKED, walk->weight))
 		entry_error(c, walk,
 			    "compressed data at offset %#" PRIx64
 			    ", %u bytes, lies beyond the end of the file",
@@ -250,10 +252,16 @@ static void check_copied(struct qcow2_check *c, const struct l2_walk *walk, uint
 		walk->guest_off, copied ? "set" : "clear", off, copied ? "not 1" : "1");
 }
 
-/* A cluster in an external data file: no refcounts there, COPIED always set. */
+/* A cluster in an external data file: no refcounts there, COPIED always set. A pull has the file
+ * open, and must know before its first write what qcow2_map() would stop at. */
 static void check_external(struct qcow2_check *c, const struct l2_walk *walk, uint64_t off,
-			   bool copied)
+			   bool copied, bool zero)
 {
+	const struct file *data = c->q->layer.data;
+
+	if (data != c->file && off >= data->len && !zero)
+		entry_error(c, walk, "offset %#" PRIx64 " lies beyond the end of the data file",
+			    off);
 	if (off != walk->guest_off)
 		entry_error(c, walk, "offset %#" PRIx64 " in the data file is not the guest's",
 			    off);
@@ -306,7 +314,8 @@ static void check_standard(struct qcow2_check *c, const struct l2_walk *walk, ui
 		return;
 	}
 	if (external) {
-		check_external(c, walk, off, copied);
+		check_external(c, walk, off, copied,
+			       zero && (c->q->l2_entry_len == 8 || !(uint32_t)bitmap));
 		return;
 	}
 	if (!check_count(c, off, cluster_len, CHECK_DATA, walk->weight))

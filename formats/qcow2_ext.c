@@ -46,22 +46,25 @@ static struct ext_walk ext_walk_begin(const uint8_t *cluster0, size_t len, uint3
 	return walk;
 }
 
-/* 1 and *ext, 0 at the end, -EUCLEAN with *ext where one reaches past the area. */
+/* 1 and *ext, 0 at the end, -EUCLEAN with *ext where one reaches past the area: other readers would
+ * take bytes of the backing file's name for an extension. */
 static int ext_walk_next(struct ext_walk *walk, struct ext *ext)
 {
 	size_t room;
 
-	if (walk->end - walk->pos < EXT_HEAD_LEN)
-		return 0;
+	if (walk->end - walk->pos < EXT_HEAD_LEN) {
+		*ext = (struct ext){ .off = walk->pos + EXT_HEAD_LEN };
+		return walk->end == walk->pos ? 0 : -EUCLEAN;
+	}
 	ext->type = be32(walk->bytes + walk->pos);
 	ext->len = be32(walk->bytes + walk->pos + 4);
 	ext->off = walk->pos + EXT_HEAD_LEN;
 	ext->data = walk->bytes + ext->off;
-	if (ext->type == QCOW2_EXT_END)
-		return 0;
 	room = walk->end - ext->off;
 	if (ext->len > room)
 		return -EUCLEAN;
+	if (ext->type == QCOW2_EXT_END)
+		return 0;
 	/* The padding of the last one may be what the name's offset cuts off. */
 	walk->pos = ext->off + MIN(round_up(ext->len, 8), room);
 	return 1;
@@ -207,6 +210,8 @@ int qcow2_read_extensions(struct qcow2 *q, const uint8_t *cluster0, size_t len, 
 		if (rc)
 			return rc;
 	}
+	if (rc && !ext.data)
+		return ext_damaged(q, &ext, err, "is cut off by the backing file's name");
 	if (rc)
 		return ext_damaged(q, &ext, err, "is %u bytes long, more than there is room for",
 				   ext.len);

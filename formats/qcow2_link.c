@@ -2,11 +2,15 @@
 /*
  * qcow2: the backing link, dropped or led to another file.
  *
- * Dropping it zeroes bytes 8-19. Leading it elsewhere changes three things: the
- * name, where the header says it is, and the format in an extension. The name
- * goes to bytes of the first cluster that nothing uses, and is durable before
- * anything names it; the pointer to it and the format change with one write
- * inside sector 0, so that no cut leaves a name with another file's format.
+ * Dropping it zeroes bytes 8-19. Where the name was what ended the extensions,
+ * for want of a marker, one takes its place with the same write: else its bytes
+ * would be read as an extension, and no reader would open the image.
+ *
+ * Leading it elsewhere changes three things: the name, where the header says it
+ * is, and the format in an extension. The name goes to bytes of the first cluster
+ * that nothing uses, and is durable before anything names it; the pointer to it
+ * and the format change with one write inside sector 0, so that no cut leaves a
+ * name with another file's format.
  *
  * A header whose format extension lies behind sector 0, or that has no room
  * for one there, is refused before anything is copied. Rewriting the first
@@ -27,7 +31,7 @@ struct qcow2_new_link {
 		[SECTOR_LEN];    /* the extensions as they are to be; the rest is filled in late */
 	size_t ext_off, ext_end; /* extension bytes that change, in sector 0 */
 	char name[QCOW2_MAX_NAME_LEN + 1];
-	size_t name_len;
+	size_t name_len;   /* 0: the link is dropped */
 	uint64_t name_off; /* byte in the first cluster */
 	enum image_format format;
 };
@@ -38,12 +42,13 @@ struct draft {
 	size_t ext_end;        /* behind the end marker */
 	uint64_t name_off;     /* the old name */
 	size_t name_len, tail; /* tail: end of the extensions, in front of the end marker */
+	bool needs_marker;     /* there is none: the name's begin is the end */
 	size_t format_off;     /* the format extension's head; 0: there is none */
 };
 
 static void find_parts(const struct qcow2 *q, struct draft *d)
 {
-	size_t end = d->len, at = q->header_len;
+	size_t end = d->len, at = q->header_len, padded = at;
 
 	d->name_off = be64(d->bytes + QCOW2_H_BACKING_OFF);
 	d->name_len = be32(d->bytes + QCOW2_H_BACKING_LEN);
@@ -53,10 +58,26 @@ static void find_parts(const struct qcow2 *q, struct draft *d)
 	while (end - at >= EXT_HEAD_LEN && be32(d->bytes + at) != QCOW2_EXT_END) {
 		if (be32(d->bytes + at) == QCOW2_EXT_BACKING_FORMAT)
 			d->format_off = at;
-		at += MIN(EXT_HEAD_LEN + round_up((uint64_t)be32(d->bytes + at + 4), 8), end - at);
+		padded = at + EXT_HEAD_LEN + round_up((uint64_t)be32(d->bytes + at + 4), 8);
+		at = MIN(padded, end);
 	}
-	d->tail = at;
+	/* Readers look for the next one behind the padding, of which the name may have cut off some. */
+	d->tail = padded;
 	d->ext_end = MIN(at + EXT_HEAD_LEN, end);
+	d->needs_marker = at == end && end < d->len;
+}
+
+/* In the draft, over the name, which is dead when this is on disk. */
+static int put_marker(struct draft *d, struct qcow2_new_link *link)
+{
+	if (!d->needs_marker || link->ext_end)
+		return 0;
+	if (d->tail + EXT_HEAD_LEN > MIN(d->len, (size_t)SECTOR_LEN))
+		return -ENOTSUP;
+	memset(d->bytes + d->tail, 0, EXT_HEAD_LEN);
+	link->ext_off = d->tail;
+	d->ext_end = link->ext_end = d->tail + EXT_HEAD_LEN;
+	return 0;
 }
 
 /* The format's extension in the draft: replaced where it is, or put behind the last one, with the end
@@ -115,14 +136,22 @@ static int draft_link(struct qcow2 *q, struct draft *d, struct qcow2_new_link *l
 	if (rc)
 		return rc;
 	find_parts(q, d);
-	*why = "its header's first sector has no room for the new base's format; record that "
-	       "format "
-	       "with qemu-img rebase -u -F first";
-	rc = put_format(d, format_name(link->format), link);
+	if (link->name_len) {
+		*why = "its header's first sector has no room for the new base's format; record "
+		       "that format with qemu-img rebase -u -F first";
+		rc = put_format(d, format_name(link->format), link);
+	}
 	if (rc)
 		return rc;
+	*why = "its header extensions end with the backing file's name instead of a marker, and "
+	       "its first sector has no room for one; write the header anew with qemu-img "
+	       "rebase -u first";
+	rc = put_marker(d, link);
+	if (rc || !link->name_len)
+		goto out;
 	*why = "its header cluster has no room for the new base's name beside the old one";
 	rc = place_name(d, link);
+out:
 	memcpy(link->sector, d->bytes, MIN(d->len, sizeof(link->sector)));
 	return rc;
 }
@@ -140,14 +169,13 @@ int qcow2_plan_link(struct layer *layer, const char *name, enum image_format for
 
 	free(q->new_link);
 	q->new_link = NULL;
-	if (!name)
-		return 0;
-	if (strlen(name) > QCOW2_MAX_NAME_LEN) {
+	if (name && strlen(name) > QCOW2_MAX_NAME_LEN) {
 		rc = -ENAMETOOLONG;
 		why = "the new base's name is longer than 1023 bytes";
 	} else if (link && bytes) {
-		link->name_len = strlen(name);
-		memcpy(link->name, name, link->name_len);
+		link->name_len = name ? strlen(name) : 0;
+		if (name)
+			memcpy(link->name, name, link->name_len);
 		link->format = format;
 		rc = draft_link(q, &draft, link, &why);
 	}
@@ -156,7 +184,8 @@ int qcow2_plan_link(struct layer *layer, const char *name, enum image_format for
 			       err_escape(layer->file->name, strlen(layer->file->name), shown,
 					  sizeof(shown)),
 			       why);
-	q->new_link = STEAL(link);
+	if (link->name_len || link->ext_end)
+		q->new_link = STEAL(link);
 	return 0;
 }
 
@@ -186,7 +215,9 @@ static int stage_new_link(struct qcow2 *q, struct staged *staged)
 
 	if (link->ext_end)
 		end = MAX(end, link->ext_end);
-	if (link->name_off < old_end && name_end > old_off) {
+	if (!link->name_len) {
+		/* Dropped: there is no name to write. */
+	} else if (link->name_off < old_end && name_end > old_off) {
 		memcpy(link->sector + link->name_off, link->name, link->name_len);
 		end = MAX(end, name_end);
 	} else {

@@ -48,6 +48,8 @@ int qcow2_l2_table_off(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off,
 
 	if (rc)
 		return rc;
+	if (be64(l1->bytes + byte) & QCOW2_L1_RESERVED)
+		return -EUCLEAN;
 	*l2_off = be64(l1->bytes + byte) & QCOW2_OFF_MASK;
 	if (!*l2_off)
 		return 0;
@@ -78,6 +80,9 @@ static int classify(const struct qcow2 *q, uint64_t raw, struct qcow2_entry *e)
 		e->host_off = qcow2_comp_host_off(raw, q->cluster_bits);
 		return e->host_off < data_end(q) && !qcow2_is_external(q) ? 0 : -EUCLEAN;
 	}
+	/* Bits of a meaning to come: what is read here may not be what is meant. */
+	if (raw & QCOW2_L2_RESERVED)
+		return -EUCLEAN;
 	e->host_off = raw & QCOW2_OFF_MASK;
 	/* Offset 0 is the header's, but in a data file it is the first cluster's. */
 	e->has_host = e->host_off || (qcow2_is_external(q) && raw & QCOW2_COPIED);
@@ -129,7 +134,7 @@ static int map_empty_l1(struct qcow2 *q, uint64_t guest_off, uint64_t len, struc
 	if (rc)
 		return rc;
 	for (byte += 8; byte + 8 <= l1->len && end < guest_off + len; byte += 8) {
-		if (be64(l1->bytes + byte) & QCOW2_OFF_MASK)
+		if (be64(l1->bytes + byte) & (QCOW2_OFF_MASK | QCOW2_L1_RESERVED))
 			break;
 		end += qcow2_l2_span(q);
 	}

@@ -43,7 +43,7 @@ int qcow2_reftable_read(struct qcow2 *q, const char *name, struct err *err)
 }
 
 /* Frees clusters outside any map: only a replaced refcount table. Blocking, rare (once a growth).
- * -EAGAIN: an operation is loading the block this very moment; come again. If a block can't be read
+ * -EALREADY: an operation is loading the block this very moment; come again. If a block can't be read
  * the old table stays counted, which is a leak and no harm. */
 static int ref_free_now(struct qcow2 *q, uint64_t host_off, uint64_t len)
 {
@@ -199,7 +199,7 @@ static void free_replaced(struct qcow2 *q)
 	uint64_t host_off, len;
 
 	while (gaps_take(&q->unfreed, UINT64_MAX, &host_off, &len))
-		if (ref_free_now(q, host_off, len) == -EAGAIN)
+		if (ref_free_now(q, host_off, len) == -EALREADY)
 			gaps_add(&left, host_off, len);
 	q->unfreed = left;
 }

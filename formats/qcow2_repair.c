@@ -176,6 +176,10 @@ int qcow2_make_sound(struct layer *layer, const char *name, struct err *err)
 	if (repair.found.n_check_errors ||
 	    (repair.found.n_errors > repair.found.n_stale && !was_dirty))
 		return refuse(name, &repair.found, "", err);
+	/* Counting such a cluster anew would make the image consistent, and hide that one of its
+	 * owners reads another's data. Who wants that asks for it with check --repair=all. */
+	if (repair.found.n_crossed)
+		return refuse(name, &repair.found, "clusters that several entries share", err);
 	if (is_sound(&repair.found) && !was_dirty)
 		return 0;
 	repair.found = (struct check_result){ 0 };

@@ -236,7 +236,7 @@ int table_load_now(struct table_cache *cache, const struct table_need *need)
 {
 	struct table *table = table_find(cache, need->file, need->host_off);
 	if (table && table->state == TABLE_LOADING)
-		return -EAGAIN;
+		return -EALREADY;
 	if (table)
 		return table->len == need->len ? 0 : -EUCLEAN;
 

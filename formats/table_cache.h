@@ -100,7 +100,7 @@ struct table *table_find(struct table_cache *cache, struct file *file, uint64_t 
 struct table *table_load_begin(struct table_cache *cache, const struct table_need *need);
 /* Ends it: READY, or, with an error, forgotten. */
 void table_load_end(struct table_cache *cache, struct table *table, int error);
-/* Loads with blocking reads, for open, check, map and tests. 0 or -errno; -EAGAIN where a load
+/* Loads with blocking reads, for open, check, map and tests. 0 or -errno; -EALREADY where a load
  * begun with table_load_begin() is under way: whoever runs it must end it first. */
 int table_load_now(struct table_cache *cache, const struct table_need *need);
 

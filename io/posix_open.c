@@ -13,9 +13,11 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -173,6 +175,24 @@ static int posix_open_allowed(struct posix_open *po, struct err *err)
 		       dir);
 }
 
+/* What the kernel makes up as it is read calls itself a regular file of no bytes: as a base it would
+ * read as zeros, and /proc/self holds this very process. */
+static int posix_open_real_file(const struct posix_open *po, struct err *err)
+{
+	static const uint32_t made_up[] = { PROC_SUPER_MAGIC, DEBUGFS_MAGIC, TRACEFS_MAGIC };
+	struct statfs fs;
+
+	if (!S_ISREG(po->st.st_mode) || fstatfs(po->path_fd, &fs))
+		return 0;
+	for (size_t i = 0; i < sizeof(made_up) / sizeof(made_up[0]); i++)
+		if ((uint32_t)fs.f_type == made_up[i])
+			return err_set(err, -EINVAL,
+				       "'%s' is not a file on a disk, but a view into the kernel "
+				       "(/proc, /sys): it can hold no image",
+				       po->shown);
+	return 0;
+}
+
 /* The descriptor looked up before becomes one that can be read. */
 static int posix_open_again(struct posix_open *po, int flags)
 {
@@ -319,6 +339,8 @@ static int posix_open_open(struct file_opener *opener, const struct file_open *h
 		ret = posix_open_real_name(&po, err);
 	if (!ret)
 		ret = posix_open_allowed(&po, err);
+	if (!ret)
+		ret = posix_open_real_file(&po, err);
 	if (!ret)
 		ret = posix_open_reopen(&po, err);
 	if (!ret)

@@ -258,7 +258,8 @@ Test(qcow2_ext, length_is_bounded_by_the_area)
 		}
 }
 
-/* Seven bytes behind the last extension hold no header of another: the area's end. */
+/* The name may end the area; but QEMU takes up to seven bytes in front of it for the beginning of one
+ * more extension, which goes on in the name. */
 Test(qcow2_ext, area_may_end_without_a_marker)
 {
 	struct build_how how = { .cluster_bits = 9, .guest_len = 4096 };
@@ -276,8 +277,12 @@ Test(qcow2_ext, area_may_end_without_a_marker)
 		put_be64(image.bytes + QCOW2_H_BACKING_OFF, name_at);
 		put_be32(image.bytes + QCOW2_H_BACKING_LEN, 1);
 		o = open_bytes(image.bytes, image.len);
-		cr_assert(o.layer, "name at %u: %s", name_at, o.err.message);
-		cr_assert_eq(o.layer->backing_format, IMAGE_RAW);
+		cr_assert_eq(!!o.layer, name_at == 120 + 16, "name at %u: %s", name_at,
+			     o.err.message);
+		if (o.layer)
+			cr_assert_eq(o.layer->backing_format, IMAGE_RAW);
+		else
+			cr_assert(strstr(o.err.message, "cut off by the backing file's name"));
 		close_opened(&o);
 	}
 	build_image_free(&image);

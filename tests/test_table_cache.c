@@ -128,7 +128,7 @@ static struct table *want_table(struct model *m, int f, struct model_table *mt)
 			cr_assert_eq(table_get(m->cache, m->files[f], mt->host_off, mt->len, &table,
 					       &need),
 				     TABLE_NEED, "seed %" PRIu64, m->seed);
-			cr_assert_eq(table_load_now(m->cache, &need), -EAGAIN);
+			cr_assert_eq(table_load_now(m->cache, &need), -EALREADY);
 			table = table_find(m->cache, m->files[f], mt->host_off);
 			file_read_padded(m->files[f], table->bytes, table->len, table->host_off);
 			int error = roll(m, 8) ? 0 : -EIO;

@@ -119,18 +119,25 @@ void say_data(const char *format, ...)
 		say_stdout_failed();
 }
 
-/* json-c writes U+007F..U+009F as they are: harmless to a parser, commands to a terminal. */
+/* JSON's way to write any character: beyond 16 bits as two halves. */
+static int say_escaped(uint32_t code_point)
+{
+	if (code_point < 0x10000)
+		return printf("\\u%04x", code_point);
+	code_point -= 0x10000;
+	return printf("\\u%04x\\u%04x", 0xd800 + (code_point >> 10), 0xdc00 + (code_point & 0x3ff));
+}
+
+/* json-c writes U+007F and above as they are: harmless to a parser, but some are commands to a
+ * terminal, or show another name than the one that is meant. */
 static void say_json_string(const char *text)
 {
-	for (; *text; text++) {
-		unsigned char byte = *text, next = text[1];
-		int rc;
-		if (byte == 0x7f)
-			rc = fputs("\\u007f", stdout);
-		else if (byte == 0xc2 && next >= 0x80 && next <= 0x9f)
-			rc = printf("\\u%04x", *(const unsigned char *)++text);
-		else
-			rc = putchar(byte);
+	while (*text) {
+		uint32_t code_point;
+		size_t len = text_harmful(text, &code_point);
+		int rc = len ? say_escaped(code_point) : putchar((unsigned char)*text);
+
+		text += len ? len : 1;
 		if (rc < 0) {
 			say_stdout_failed();
 			return;

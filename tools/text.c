@@ -65,6 +65,13 @@ static bool text_is_harmless(uint32_t code_point)
 	return true;
 }
 
+size_t text_harmful(const char *text, uint32_t *code_point)
+{
+	size_t len = text_decode(text, code_point);
+
+	return len && *code_point >= 0x7f && !text_is_harmless(*code_point) ? len : 0;
+}
+
 char *text_safe(const char *text, char *out, size_t cap)
 {
 	size_t out_len = 0;
