@@ -210,8 +210,11 @@ int qcow2_begin_writing(struct layer *layer, struct err *err)
 		layer->note[0] = 0;
 		return 0;
 	}
-	rc = qcow2_make_sound(layer, name, err);
+	/* What it refuses is refused before anything is mended; and what is mended is read again. */
+	rc = qcow2_views_load(q, name, err);
 	if (!rc)
+		rc = qcow2_make_sound(layer, name, err);
+	if (!rc && q->views)
 		rc = qcow2_views_load(q, name, err);
 	if (!rc)
 		rc = qcow2_reftable_read(q, name, err);
