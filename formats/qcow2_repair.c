@@ -85,16 +85,16 @@ static int mend(struct qcow2 *q, struct repair *repair, uint64_t window_clusters
 			 "that is repaired");
 		return 0;
 	}
-	rc = qcow2_clear_unknown_autoclear(q, QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_RAW_DATA);
-	if (rc)
-		return rc;
-	if (n_worse)
+	if (n_worse) {
 		rc = qcow2_rebuild_refcounts(q, found->image_end_off, window_clusters, repair->why,
 					     sizeof(repair->why));
-	else if (found->n_leaks)
-		rc = qcow2_lower_refcounts(q, window_clusters);
-	else if (!found->n_stale)
-		return 0;
+	} else {
+		rc = qcow2_clear_unknown_autoclear(q, QCOW2_REPAIR_KEEPS);
+		if (!rc && found->n_leaks)
+			rc = qcow2_lower_refcounts(q, window_clusters);
+		else if (!found->n_stale)
+			return rc;
+	}
 	if (repair->why[0]) /* and nothing was changed */
 		return rc == -EIO || rc == -ENOMEM ? rc : 0;
 	return rc ? rc : qcow2_mend_copied(q, window_clusters);
