@@ -14,9 +14,12 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "engine/verify.h"
 #include "io/base.h"
+#include "formats/qcow2.h"
 #include "tests/model.h"
 #include "tests/scratch.h"
 #include "tests/sim_private.h"
@@ -50,6 +53,16 @@ struct request {
 	struct bpull_extent extents[4];
 };
 
+/* Bugs put into the overlay's operations: the plays must find them (I5). */
+enum planted {
+	PLANTED_NONE,
+	/* Space is counted free before the entries without it are durable. */
+	PLANTED_EARLY,
+	/* Space is used again while reads that began before may still meet it. */
+	PLANTED_UNDRAINED,
+};
+#define PLANTED_FOUND 42 /* exit code */
+
 struct play {
 	uint64_t seed, state;
 	struct sim_chain *chain;
@@ -62,6 +75,8 @@ struct play {
 	bool job_runs, completed, closed_with_job;
 	bool cuts;   /* look at what power cuts would leave */
 	bool faults; /* the machine fails now and then, and so may requests */
+	enum planted planted;
+	struct layer_ops ops; /* the overlay's, with a planted bug */
 	uint64_t n_states;
 	uint64_t last_cur;
 };
@@ -85,6 +100,8 @@ static uint64_t below(struct play *p, uint64_t n)
 		if (!(condition)) {                                                 \
 			char text_[2400];                                           \
 			snprintf(text_, sizeof(text_), __VA_ARGS__);                \
+			if ((p)->planted)                                           \
+				_exit(PLANTED_FOUND);                               \
 			cr_assert_fail("MODEL_SEED=%" PRIu64 ": %s: %s", (p)->seed, \
 				       (p)->chain->text, text_);                    \
 		}                                                                   \
@@ -443,6 +460,32 @@ static void judge_faults(struct play *p)
 
 /* ---- a play ---- */
 
+static int tables_durable_early(struct layer *layer, bool with_last, struct table_need *need)
+{
+	return qcow2_tables_durable(layer, true, need);
+}
+
+static int tables_durable_undrained(struct layer *layer, bool with_last, struct table_need *need)
+{
+	int rc = qcow2_tables_durable(layer, true,
+				      need); /* sooner: without cuts that shows nothing */
+
+	qcow2_drained(layer);
+	return rc;
+}
+
+static void plant(struct play *p)
+{
+	struct layer *overlay = disk_overlay(p->disk);
+
+	if (!p->planted || !overlay->ops->tables_durable)
+		return;
+	p->ops = *overlay->ops;
+	p->ops.tables_durable =
+		p->planted == PLANTED_EARLY ? tables_durable_early : tables_durable_undrained;
+	overlay->ops = &p->ops;
+}
+
 static void open_disk(struct play *p)
 {
 	struct bpull_disk_options o = {
@@ -460,6 +503,7 @@ static void open_disk(struct play *p)
 	p->engine->commit_len = (1 + below(p, 40)) * 4096;
 	rc = bpull_disk_open(p->engine, SIM_CHAIN_TOP, &o, &p->disk, &error);
 	CHECK(p, !rc, "it does not open: %s", error.message);
+	plant(p);
 }
 
 /* The whole disk, by the guest's own reads: what is judged by others afterwards. */
@@ -511,6 +555,7 @@ static uint64_t play(struct sim_chain *chain, uint64_t seed, const struct play *
 {
 	struct play p = { .cuts = how->cuts,
 			  .faults = how->faults,
+			  .planted = how->planted,
 			  .seed = seed,
 			  .chain = chain,
 			  .sim = sim_new(seed),
@@ -676,4 +721,30 @@ Test(model, faults)
 	cr_assert_gt(met.stopped, 30);
 	fprintf(stderr, "%" PRIu64 " requests failed, %" PRIu64 " disks were given up\n",
 		met.failed, met.poisoned);
+}
+
+/* In a child, which ends at the first thing that is wrong. */
+static void find_planted(enum planted planted, bool cuts)
+{
+	int status;
+	pid_t pid = fork();
+
+	cr_assert_geq(pid, 0);
+	if (!pid) {
+		play_seeds(0, 2, 20000, &(struct play){ .cuts = cuts, .planted = planted });
+		_exit(0);
+	}
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert(WIFSIGNALED(status) || WEXITSTATUS(status) == PLANTED_FOUND,
+		  "a planted bug was not found");
+}
+
+Test(model, space_reused_before_its_entries_are_durable_is_found) /* I5 */
+{
+	find_planted(PLANTED_EARLY, true);
+}
+
+Test(model, space_reused_under_reads_is_found) /* I5 */
+{
+	find_planted(PLANTED_UNDRAINED, false);
 }
