@@ -55,12 +55,15 @@ class Recorded:
         return self
 
     def __exit__(self, *error):
+        os.chdir('/')  # a directory that someone stands in cannot be unmounted
         deadline = time.monotonic() + 20
-        while harness.run('fusermount3', '-u', self.mount).rc and os.path.ismount(self.mount):
+        # After a failure somebody may still be at work in there.
+        while harness.run('fusermount3', '-uz' if error[0] else '-u', self.mount).rc and os.path.ismount(self.mount):
             check(time.monotonic() < deadline, 'cutfs cannot be unmounted')
             time.sleep(0.05)
-        result = harness.finish(self.server)
-        check(error[0] or result.rc == 0, f'cutfs: {result}')
+        if not error[0]:
+            result = harness.finish(self.server)
+            check(result.rc == 0, f'cutfs: {result}')
 
     def mark(self, text):
         with contextlib.suppress(OSError):
@@ -106,15 +109,21 @@ class Judging:
             self.put(where, cut, how, random.Random(seed))  # as it was before the judge touched it
             shutil.copytree(where, f'{KEEP}/{os.getpid()}-{number}-state', dirs_exist_ok=True)
             shutil.copy(f'{self.d}/log', f'{KEEP}/{os.getpid()}-{number}.log')
+        os.chdir('/')
         shutil.rmtree(where, ignore_errors=True)
         return fault, doubtful
 
     def choose(self, count, rng):
-        """Cuts and fates: every eighth near the end, where links are dropped; the rest anywhere."""
+        """Cuts and fates: every eighth at the end, where links are dropped, one in eight anywhere, and
+        the rest where something is in doubt."""
+        last = self.log.length + 1
+        doubtful = [cut for cut in range(1, last + 1) if self.log.in_doubt(cut)] or [last]
         for number in range(count):
-            last = self.log.length + 1
-            cut = rng.randint(max(1, last - 12), last) if number % 8 == 0 else rng.randint(1, last)
-            how = 'random' if number % 3 == 0 else cut_states.NASTY[number // 3 * 2 % len(cut_states.NASTY) + number % 3 - 1]
+            if number % 8 == 0:
+                cut = rng.randint(max(1, last - 12), last)
+            else:
+                cut = rng.choice(doubtful) if number % 8 > 1 else rng.randint(1, last)
+            how = rng.choice(cut_states.NASTY) if number % 3 else 'random'
             yield number, cut, how, rng.randrange(1 << 32)
 
 

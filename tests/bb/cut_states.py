@@ -100,6 +100,9 @@ class Log:
                     event.op = ord('F')
         self._find_syncs()
 
+    def in_doubt(self, cut):
+        return any(e.begin < cut <= e.safe for e in self.changes + self.names)
+
     # ---- States -------------------------------------------------------------------------------
 
     def state(self, cut, how, rng):
