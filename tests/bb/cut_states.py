@@ -41,6 +41,7 @@ class Log:
         self.events, self.marks = [], {}
         self.length = 0
         self._read(path)
+        self._mend_splits()
         self.changes = [e for e in self.events if e.op in FILE_OPS]
         self.names = [e for e in self.events if e.op in DIR_OPS]
         self._find_syncs()
@@ -71,6 +72,21 @@ class Log:
                 event.file = (inode, instance[inode])
         self.length = place
         self.events.sort(key=lambda e: e.begin)
+
+    def _mend_splits(self):
+        """FUSE may split a request in the middle of a sector, where a buffer's page was not at hand. A
+        disk gets that sector whole: it goes with the second half."""
+        last = {}
+        for event in self.events:
+            if event.op == ord('M'):
+                continue
+            first = last.get(event.file)
+            if event.op == ord('W') and first and first.op == ord('W') and first.at + len(first.data) == event.at:
+                shared = min(event.at % SECTOR, len(first.data))
+                if shared:
+                    event.data, event.at = first.data[-shared:] + event.data, event.at - shared
+                    first.data = first.data[:-shared]
+            last[event.file] = event
 
     def _find_syncs(self):
         syncs = collections.defaultdict(list)
@@ -152,7 +168,7 @@ class Log:
         elif kept == 'torn':
             first, last = event.at // SECTOR, (end - 1) // SECTOR + 1
             middle, shape = rng.randrange(first, last + 1), rng.randrange(4)
-            for sector in range(first, last):
+            for sector in range(first, last if event.data else first):
                 if (sector < middle, sector >= middle, rng.random() < 0.5, sector == middle)[shape]:
                     a, b = max(sector * SECTOR, event.at), min((sector + 1) * SECTOR, end)
                     content[a:b] = event.data[a - event.at:b - event.at]

@@ -4,6 +4,7 @@
 What the guest flushed (or wrote with FUA) is there after the cut; what it wrote since then is there or not,
 for each 512 bytes; everything else, snapshots too, is as before. The rest is as in test_powercut.py.
 """
+import contextlib
 import os
 import random
 import struct
@@ -23,8 +24,8 @@ N_OPS = int(os.environ.get('BB_GUEST_OPS', '60'))
 
 
 class Request:
-    def __init__(self, number, kind, at, length, fua):
-        self.number, self.kind, self.at, self.length, self.fua = number, kind, at, length, fua
+    def __init__(self, session, number, kind, at, length, fua):
+        self.session, self.number, self.kind, self.at, self.length, self.fua = session, number, kind, at, length, fua
         self.begin = self.end = None  # places in the log
 
     def overlaps(self, other):
@@ -38,16 +39,16 @@ class Request:
 class Guest:
     """Random requests, a few at a time, never two on one place."""
 
-    def __init__(self, rng, recorded, path, trims):
+    def __init__(self, rng, recorded, path, trims, requests=()):
         self.rng, self.recorded, self.client, self.trims = rng, recorded, Client(path), trims
-        self.requests, self.flying = [], {}
+        self.requests, self.flying = list(requests), {}
 
     def draw(self):
         rng, size = self.rng, self.client.size
         kind = rng.choices((WRITE, FLUSH, WRITE_ZEROES, TRIM), (12, 4, 2, 1 if self.trims else 0))[0]
         length = 0 if kind == FLUSH else min(rng.choice((1, 2, 7, 8, 64, 128, 200)), size // SECTOR) * SECTOR
         at = rng.randrange(size - length) // SECTOR * SECTOR if length else 0
-        return Request(len(self.requests), kind, at, length, kind != FLUSH and rng.random() < 0.1)
+        return Request(self, len(self.requests), kind, at, length, kind != FLUSH and rng.random() < 0.1)
 
     def send(self, request):
         data = b''.join(request.sector((request.at + off) // SECTOR) for off in range(0, request.length, SECTOR)) \
@@ -71,6 +72,8 @@ class Guest:
             self.send(request)
             if self.rng.random() < 0.3:
                 time.sleep(self.rng.random() * 0.02)
+
+    def leave(self):
         while self.flying:
             self.receive()
         self.client.close()
@@ -107,7 +110,8 @@ class GuestScene(Scene):
             request.end = log.marks.get(f'end {request.number}', never)
         flushes = [r for r in requests if r.kind == FLUSH]
         for request in requests:
-            covers = [f.end for f in flushes if f.begin > request.end] + ([request.end] if request.fua else [])
+            # What a server had not flushed when it was killed no later flush covers.
+            covers = [f.end for f in flushes if f.begin > request.end and f.session is request.session] + ([request.end] if request.fua else [])
             request.safe = min(covers, default=never)
         self.requests = [r for r in requests if r.length]
 
@@ -150,19 +154,33 @@ def shapes(function):
     return function
 
 
+def serve(d, scene, *parameters):
+    """A server on the disk, ready for clients."""
+    for name in ('nbd', 'control'):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f'{d}/{name}')
+    server = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', plugin(), f'image={scene.mounted_top}', 'pull=true',
+                           f'control={d}/control', *parameters)
+    deadline = time.monotonic() + 20
+    while not (os.path.exists(f'{d}/nbd') and os.path.exists(f'{d}/control')):
+        check(server.poll() is None and time.monotonic() < deadline, 'nbdkit did not start')
+        time.sleep(0.01)
+    return server
+
+
+def may_trim(how):
+    return how.get('options', '')[:11] != 'compat=0.10' and how.get('fmt') != 'qed'
+
+
 def record(d, name, how):
     """A disk used and pulled; returns the scene and its log."""
     rng = random.Random(f'{SEED} {name}')
     scene = GuestScene(d, **how)
     with scene.rec:
-        server = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', plugin(), f'image={scene.mounted_top}', 'pull=true',
-                               'bandwidth=1M', f'control={d}/control')
-        deadline = time.monotonic() + 20
-        while not (os.path.exists(f'{d}/nbd') and os.path.exists(f'{d}/control')):
-            check(server.poll() is None and time.monotonic() < deadline, 'nbdkit did not start')
-            time.sleep(0.01)
-        guest = Guest(rng, scene.rec, f'{d}/nbd', how.get('options', '')[:11] != 'compat=0.10' and how.get('fmt') != 'qed')
+        server = serve(d, scene, 'bandwidth=1M')
+        guest = Guest(rng, scene.rec, f'{d}/nbd', may_trim(how))
         guest.run(N_OPS)
+        guest.leave()
         bp('ctl', f'{d}/control', 'speed', '0', rc=None)  # it may be over
         bp('ctl', f'{d}/control', 'wait', timeout=60)
         scene.rec.mark('done')
@@ -176,6 +194,33 @@ def record(d, name, how):
 @shapes
 def guest_and_pull(d, name, how):
     scene, log, rng = record(d, name, how)
+    judge_states(scene.judging(log), rng)
+
+
+@case('killed under a guest, and begun again, qcow2', dict(options='cluster_size=4k'))
+@case('killed under a guest, and begun again, 512-byte clusters', dict(options='cluster_size=512'))
+@case('killed under a guest, and begun again, snapshot', dict(options='cluster_size=1k,refcount_bits=64', snapshot=True))
+@case('killed under a guest, and begun again, QED', dict(fmt='qed', options='cluster_size=4k'))
+def killed(d, how):
+    """What one process let go and the next one counts free must not come back with the power."""
+    rng = random.Random(f'{SEED} killed {how}')
+    scene = GuestScene(d, **how)
+    requests = []
+    with scene.rec:
+        for number in range(5):
+            server = serve(d, scene, 'bandwidth=1M')
+            guest = Guest(rng, scene.rec, f'{d}/nbd', may_trim(how), requests)
+            guest.run(N_OPS // 4)
+            harness.kill(server)  # with requests in flight
+            harness.finish(server)
+            guest.client.socket.close()
+            requests = guest.requests
+            if number % 2:
+                bp('check', '--repair=leaks', scene.mounted_top, rc=(0, 5))
+        harness.finish(harness.start(harness.blockpull, 'pull', '-q', scene.mounted_top))
+        scene.rec.mark('done')
+    log = scene.rec.log()
+    scene.learn_guest(log, requests)
     judge_states(scene.judging(log), rng)
 
 
