@@ -77,7 +77,7 @@ static int mend(struct qcow2 *q, struct repair *repair, uint64_t window_clusters
 {
 	const struct check_result *found = &repair->found;
 	uint64_t n_worse = found->n_errors - found->n_stale;
-	int rc;
+	int rc = 0;
 
 	if (n_worse && !repair->all) {
 		snprintf(repair->why, sizeof(repair->why),
@@ -85,7 +85,8 @@ static int mend(struct qcow2 *q, struct repair *repair, uint64_t window_clusters
 			 "that is repaired");
 		return 0;
 	}
-	rc = qcow2_clear_unknown_autoclear(q, QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_RAW_DATA);
+	if (!n_worse)
+		rc = qcow2_clear_unknown_autoclear(q, QCOW2_REPAIR_KEEPS);
 	if (rc)
 		return rc;
 	if (n_worse)
@@ -182,6 +183,11 @@ int qcow2_make_sound(struct layer *layer, const char *name, struct err *err)
 		return refuse(name, &repair.found, "clusters that several entries share", err);
 	if (is_sound(&repair.found) && !was_dirty)
 		return 0;
+	/* What refuses the image later refuses it now, before anything is mended. */
+	rc = qcow2_views_load(q, name, err);
+	qcow2_views_free(q);
+	if (rc)
+		return rc;
 	repair.found = (struct check_result){ 0 };
 	rc = qcow2_repair(layer, &repair, err);
 	if (rc)

@@ -9,6 +9,9 @@
 
 #include "formats/qcow2_check.h"
 
+/* Autoclear bits that stay true when refcounts are repaired. */
+#define QCOW2_REPAIR_KEEPS (QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_RAW_DATA)
+
 /* All block, run on an image whose tables are not cached dirty, and return 0 or -errno. */
 
 /* Lowers every refcount that is larger than the references there are, and gives the space of
