@@ -226,6 +226,21 @@ def chains():
     add(cls, 'a base that begins like a qcow2 image, no format recorded', 'refuse', unrecorded)
 
 
+def deeper():
+    """The name that the middle image records."""
+    cls = 'backing names'
+    for name in (b'/etc/passwd', b'../secret.img', b'json:{}', b'nbd:x:1', b'top.img', b'middle.img', b'/dev/zero', b'/proc/self/fd/0', b'gone',
+                 b'\x1b[31m', b'base.img\0', b'pipe'):
+        for fmt in b'raw', b'qcow2', None:
+            def build(d, name=name, fmt=fmt):
+                base_file(d)
+                outside(d)
+                os.mkfifo(f'{d}/pipe')
+                overlay(BIG, backing=name, fmt=fmt).save(f'{d}/middle.img')
+                overlay(BIG, backing=b'middle.img', fmt=b'qcow2').save(f'{d}/top.img')
+            add(cls, f'one below: {name!r}, {fmt!r}', 'refuse', build)
+
+
 def data_files():
     cls = 'data files'
 
@@ -348,5 +363,5 @@ def no_images():
     add(cls, 'not ours to read', 'refuse', locked_away(0o200))
 
 
-for section in backing_names, chains, data_files, no_images:
+for section in backing_names, deeper, chains, data_files, no_images:
     section()
