@@ -192,6 +192,32 @@ int measure_device(struct bpull_disk *disk, uint64_t spare_len, struct err *err)
 		m.needed_size, m.file_size, m.missing);
 }
 
+/* Maps every byte of what is to be copied: counting looks no further than each cluster's first data. */
+static int map_all(struct walk *w)
+{
+	uint64_t pull_len = w->chain->layers[0]->pull_len, end;
+
+	for (uint64_t at = 0; at < pull_len;) {
+		enum plan_action action;
+		uint64_t len;
+		int rc;
+
+		NOW(w, rc, plan_next(w->chain, at, pull_len, &action, &len, &need));
+		if (rc)
+			return rc;
+		for (end = at + len; at < end && action == PLAN_COPY;) {
+			struct extent e;
+
+			NOW(w, rc, chain_map(w->chain, 1, at, end - at, &e, &need));
+			if (rc)
+				return rc;
+			at += e.len;
+		}
+		at = end;
+	}
+	return 0;
+}
+
 /* The first guest byte that the layer's own tables can't be read for; its end if there is none. */
 static int find_damage(struct walk *w, struct layer *layer, uint64_t *guest_off)
 {
@@ -222,9 +248,9 @@ static int tell_damage(struct walk *w, struct err *err)
 		if (!i)
 			return 0; /* begin_writing finds and describes all damage of the overlay */
 		return err_set(err, -EUCLEAN,
-			       "%s: damaged: the tables point nowhere for guest offset %#" PRIx64
-			       ", which the image above reads; nothing was changed: see blockpull "
-			       "check, or restore it from a copy",
+			       "%s: damaged: a table entry for guest offset %#" PRIx64
+			       ", which the image above reads, points where it must not; nothing "
+			       "was changed: see blockpull check, or restore it from a copy",
 			       err_escape(layer->file->name, strlen(layer->file->name), name,
 					  sizeof(name)),
 			       guest_off);
@@ -247,7 +273,7 @@ int measure_damage(struct bpull_disk *disk, struct err *err)
 		return 0;
 	rc = overlay->ops->begin_measuring ? overlay->ops->begin_measuring(overlay, err) : 0;
 	if (!rc)
-		rc = count_all(&w);
+		rc = map_all(&w);
 	if (rc == -EUCLEAN) {
 		*err = (struct err){ 0 };
 		rc = tell_damage(&w, err);
