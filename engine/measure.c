@@ -7,6 +7,9 @@
  * It is an upper bound: clusters of data that hold nothing but zeros are left
  * out by the pull, and only reading them would tell. Reading them here was
  * rejected: it would cost as much as the pull.
+ *
+ * A walk of the same kind finds the tables of lower layers that would end the
+ * pull half way (measure_damage); what is in them only decoding can tell.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -4,7 +4,7 @@
 An image is made by hostile_qcow2.py or hostile_qed.py, with snapshots, bitmaps, subclusters and compressed
 clusters, and then bent in one to four places. Nobody says beforehand what is right; what must hold is:
 no crash, no hang, no more memory; refused, it is as it was, byte for byte; pulled, QEMU finds it clean and reads
-what it read before. BB_SEED=N begins with seed N, BB_SEEDS=N tries N of each kind. Flipping random bits was
+what it read before. BB_FIRST_SEED=N begins with seed N, BB_SEEDS=N tries N of each kind. Flipping random bits was
 rejected: most flips hit guest data, and few make a value that lies at a limit.
 """
 import os
@@ -197,7 +197,7 @@ def attempt_base(d, image):
 @case('qcow2, clusters of 64 KiB', 'qcow2', 16)
 @case('QED', 'qed', 0)
 def fuzz(d, fmt, bits):
-    first, n = int(os.environ.get('BB_SEED', '1')), int(os.environ.get('BB_SEEDS', SEEDS))
+    first, n = int(os.environ.get('BB_FIRST_SEED', '1')), int(os.environ.get('BB_SEEDS', SEEDS))
     broken, seen = [], {}
     for seed in range(first, first + n):
         rng = random.Random(f'{fmt} {bits} {seed}')
@@ -209,7 +209,7 @@ def fuzz(d, fmt, bits):
             verdict = attempt_base(place, image) if fmt == 'base' else attempt(place, fmt, image)
             seen[verdict] = seen.get(verdict, 0) + 1
         except Failed as error:
-            broken.append(f'BB_SEED={seed} BB_SEEDS=1, {fmt} {bits}: {"; ".join(done)}: {error}')
+            broken.append(f'BB_FIRST_SEED={seed} BB_SEEDS=1, {fmt} {bits}: {"; ".join(done)}: {error}')
         shutil.rmtree(place)
     note(f'seeds {first} to {first + n - 1}: {seen}')
     if broken:
