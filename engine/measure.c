@@ -132,6 +132,41 @@ static int count_all(struct walk *w)
 	return 0;
 }
 
+/* Refuses a layer whose disk has more tables than its file has clusters: one of them is in many
+ * entries, and what a few bytes describe would keep us busy for hours. */
+static int check_sharing(struct walk *w, struct layer *layer, struct err *err)
+{
+	uint64_t max = layer->file->len / layer->cluster_len + 1, n = 0, end;
+	char name[512];
+
+	for (uint64_t at = 0; layer->ops->table_at && at < layer->guest_len; at = end) {
+		bool has;
+		int rc;
+
+		NOW(w, rc, layer->ops->table_at(layer, at, &has, &end, &need));
+		if (rc)
+			return rc == -EUCLEAN ? 0 : rc; /* whoever maps it tells more */
+		n += has;
+		if (n > max)
+			return err_set(err, -EUCLEAN,
+				       "%s: damaged: it has more L2 tables than its file has "
+				       "clusters, so that entries share some; nothing was changed: "
+				       "see blockpull check, or restore it from a copy",
+				       err_escape(layer->file->name, strlen(layer->file->name),
+						  name, sizeof(name)));
+	}
+	return 0;
+}
+
+static int check_all_sharing(struct walk *w, unsigned from, struct err *err)
+{
+	int rc = 0;
+
+	for (unsigned i = from; !rc && i < w->chain->n_layers; i++)
+		rc = check_sharing(w, w->chain->layers[i], err);
+	return rc;
+}
+
 static int measure_walk(struct walk *w, struct bpull_measure *out, struct err *err)
 {
 	struct layer *overlay = w->chain->layers[0];
@@ -147,7 +182,9 @@ static int measure_walk(struct walk *w, struct bpull_measure *out, struct err *e
 	};
 	if (!overlay->has_backing)
 		return 0;
-	rc = overlay->ops->begin_measuring ? overlay->ops->begin_measuring(overlay, err) : 0;
+	rc = check_all_sharing(w, 0, err);
+	if (!rc && overlay->ops->begin_measuring)
+		rc = overlay->ops->begin_measuring(overlay, err);
 	if (rc)
 		return rc;
 	rc = count_all(w);
@@ -274,6 +311,9 @@ int measure_damage(struct bpull_disk *disk, struct err *err)
 		has_tables |= disk->chain->layers[i]->ops->check != NULL;
 	if (!has_tables)
 		return 0;
+	rc = check_all_sharing(&w, 1, err);
+	if (rc)
+		goto out;
 	rc = overlay->ops->begin_measuring ? overlay->ops->begin_measuring(overlay, err) : 0;
 	if (!rc)
 		rc = map_all(&w);
@@ -283,6 +323,7 @@ int measure_damage(struct bpull_disk *disk, struct err *err)
 	} else if (rc && !err->message[0]) {
 		rc = err_errno(err, rc, "the backing chain cannot be read; nothing was changed");
 	}
+out:
 	/* begin_writing may mend tables; those of the others are wanted later, one by one. */
 	for (unsigned i = 0; i < disk->chain->n_layers; i++)
 		table_cache_drop_clean(disk->engine->cache, disk->chain->layers[i]->file);

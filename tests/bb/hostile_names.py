@@ -157,6 +157,22 @@ def images_of_wrong_format():
     over('marked dirty', 'pull', lambda q: q.set(incompat=1))
 
 
+    def shared_tables(d, entries):
+        """One L2 table for all L1 entries: a few bytes that would be walked for hours."""
+        base = Qcow2(BIG, size=entries << 29, backing=None)
+        base.data(5)
+        for number in range(0, 8192, 2):
+            base.l2[0].setdefault(number, (1, 0))
+        base.l1.clear()
+        base.bytes[base.l1_off] = struct.pack('>Q', base.l2_off[0]) * entries
+        base.save(f'{d}/base.img')
+        Qcow2(BIG, size=entries << 29, fmt=b'qcow2').save(f'{d}/top.img')
+
+    # No other command looks at it: map lists millions of ranges, and is not asked to know better.
+    for entries in 4096, 100000:
+        add('damaged bases, pull alone', f'one L2 table for {entries} L1 entries', 'refuse', lambda d, n=entries: shared_tables(d, n))
+
+
 class Stacked:
     """The content of an overlay that holds what its base does not."""
 
