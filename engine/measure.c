@@ -183,6 +183,8 @@ static int measure_walk(struct walk *w, struct bpull_measure *out, struct err *e
 	if (!overlay->has_backing)
 		return 0;
 	rc = check_all_sharing(w, 0, err);
+	if (rc && !err->message[0])
+		return err_errno(err, rc, "the chain cannot be read");
 	if (!rc && overlay->ops->begin_measuring)
 		rc = overlay->ops->begin_measuring(overlay, err);
 	if (rc)
@@ -312,18 +314,18 @@ int measure_damage(struct bpull_disk *disk, struct err *err)
 	if (!has_tables)
 		return 0;
 	rc = check_all_sharing(&w, 1, err);
-	if (rc)
-		goto out;
-	rc = overlay->ops->begin_measuring ? overlay->ops->begin_measuring(overlay, err) : 0;
-	if (!rc)
-		rc = map_all(&w);
-	if (rc == -EUCLEAN) {
-		*err = (struct err){ 0 };
-		rc = tell_damage(&w, err);
-	} else if (rc && !err->message[0]) {
-		rc = err_errno(err, rc, "the backing chain cannot be read; nothing was changed");
+	if (!rc) {
+		if (overlay->ops->begin_measuring)
+			rc = overlay->ops->begin_measuring(overlay, err);
+		if (!rc)
+			rc = map_all(&w);
+		if (rc == -EUCLEAN) {
+			*err = (struct err){ 0 };
+			rc = tell_damage(&w, err);
+		}
 	}
-out:
+	if (rc && !err->message[0])
+		err_errno(err, rc, "the backing chain cannot be read; nothing was changed");
 	/* begin_writing may mend tables; those of the others are wanted later, one by one. */
 	for (unsigned i = 0; i < disk->chain->n_layers; i++)
 		table_cache_drop_clean(disk->engine->cache, disk->chain->layers[i]->file);
