@@ -7,6 +7,9 @@
  * It is an upper bound: clusters of data that hold nothing but zeros are left
  * out by the pull, and only reading them would tell. Reading them here was
  * rejected: it would cost as much as the pull.
+ *
+ * A walk of the same kind finds the tables of lower layers that would end the
+ * pull half way (measure_damage); what is in them only decoding can tell.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -129,6 +132,41 @@ static int count_all(struct walk *w)
 	return 0;
 }
 
+/* Refuses a layer whose disk has more tables than its file has clusters: one of them is in many
+ * entries, and what a few bytes describe would keep us busy for hours. */
+static int check_sharing(struct walk *w, struct layer *layer, struct err *err)
+{
+	uint64_t max = layer->file->len / layer->cluster_len + 1, n = 0, end;
+	char name[512];
+
+	for (uint64_t at = 0; layer->ops->table_at && at < layer->guest_len; at = end) {
+		bool has;
+		int rc;
+
+		NOW(w, rc, layer->ops->table_at(layer, at, &has, &end, &need));
+		if (rc)
+			return rc == -EUCLEAN ? 0 : rc; /* whoever maps it tells more */
+		n += has;
+		if (n > max)
+			return err_set(err, -EUCLEAN,
+				       "%s: damaged: it has more L2 tables than its file has "
+				       "clusters, so that entries share some; nothing was changed: "
+				       "see blockpull check, or restore it from a copy",
+				       err_escape(layer->file->name, strlen(layer->file->name),
+						  name, sizeof(name)));
+	}
+	return 0;
+}
+
+static int check_all_sharing(struct walk *w, unsigned from, struct err *err)
+{
+	int rc = 0;
+
+	for (unsigned i = from; !rc && i < w->chain->n_layers; i++)
+		rc = check_sharing(w, w->chain->layers[i], err);
+	return rc;
+}
+
 static int measure_walk(struct walk *w, struct bpull_measure *out, struct err *err)
 {
 	struct layer *overlay = w->chain->layers[0];
@@ -144,7 +182,11 @@ static int measure_walk(struct walk *w, struct bpull_measure *out, struct err *e
 	};
 	if (!overlay->has_backing)
 		return 0;
-	rc = overlay->ops->begin_measuring ? overlay->ops->begin_measuring(overlay, err) : 0;
+	rc = check_all_sharing(w, 0, err);
+	if (rc && !err->message[0])
+		return err_errno(err, rc, "the chain cannot be read");
+	if (!rc && overlay->ops->begin_measuring)
+		rc = overlay->ops->begin_measuring(overlay, err);
 	if (rc)
 		return rc;
 	rc = count_all(w);
@@ -192,6 +234,32 @@ int measure_device(struct bpull_disk *disk, uint64_t spare_len, struct err *err)
 		m.needed_size, m.file_size, m.missing);
 }
 
+/* Maps every byte of what is to be copied: counting looks no further than each cluster's first data. */
+static int map_all(struct walk *w)
+{
+	uint64_t pull_len = w->chain->layers[0]->pull_len, end;
+
+	for (uint64_t at = 0; at < pull_len;) {
+		enum plan_action action;
+		uint64_t len;
+		int rc;
+
+		NOW(w, rc, plan_next(w->chain, at, pull_len, &action, &len, &need));
+		if (rc)
+			return rc;
+		for (end = at + len; at < end && action == PLAN_COPY;) {
+			struct extent e;
+
+			NOW(w, rc, chain_map(w->chain, 1, at, end - at, &e, &need));
+			if (rc)
+				return rc;
+			at += e.len;
+		}
+		at = end;
+	}
+	return 0;
+}
+
 /* The first guest byte that the layer's own tables can't be read for; its end if there is none. */
 static int find_damage(struct walk *w, struct layer *layer, uint64_t *guest_off)
 {
@@ -222,9 +290,9 @@ static int tell_damage(struct walk *w, struct err *err)
 		if (!i)
 			return 0; /* begin_writing finds and describes all damage of the overlay */
 		return err_set(err, -EUCLEAN,
-			       "%s: damaged: the tables point nowhere for guest offset %#" PRIx64
-			       ", which the image above reads; nothing was changed: see blockpull "
-			       "check, or restore it from a copy",
+			       "%s: damaged: a table entry for guest offset %#" PRIx64
+			       ", which the image above reads, points where it must not; nothing "
+			       "was changed: see blockpull check, or restore it from a copy",
 			       err_escape(layer->file->name, strlen(layer->file->name), name,
 					  sizeof(name)),
 			       guest_off);
@@ -245,15 +313,19 @@ int measure_damage(struct bpull_disk *disk, struct err *err)
 		has_tables |= disk->chain->layers[i]->ops->check != NULL;
 	if (!has_tables)
 		return 0;
-	rc = overlay->ops->begin_measuring ? overlay->ops->begin_measuring(overlay, err) : 0;
-	if (!rc)
-		rc = count_all(&w);
-	if (rc == -EUCLEAN) {
-		*err = (struct err){ 0 };
-		rc = tell_damage(&w, err);
-	} else if (rc && !err->message[0]) {
-		rc = err_errno(err, rc, "the backing chain cannot be read; nothing was changed");
+	rc = check_all_sharing(&w, 1, err);
+	if (!rc) {
+		if (overlay->ops->begin_measuring)
+			rc = overlay->ops->begin_measuring(overlay, err);
+		if (!rc)
+			rc = map_all(&w);
+		if (rc == -EUCLEAN) {
+			*err = (struct err){ 0 };
+			rc = tell_damage(&w, err);
+		}
 	}
+	if (rc && !err->message[0])
+		err_errno(err, rc, "the backing chain cannot be read; nothing was changed");
 	/* begin_writing may mend tables; those of the others are wanted later, one by one. */
 	for (unsigned i = 0; i < disk->chain->n_layers; i++)
 		table_cache_drop_clean(disk->engine->cache, disk->chain->layers[i]->file);

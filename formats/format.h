@@ -169,6 +169,10 @@ struct layer_ops {
 	 * 0 or -EIO. */
 	int (*decode)(const struct layer *layer, const void *in, size_t in_len, void *out);
 
+	/* Does a table of its own map guest_off of the guest's disk, and up to which guest byte (not
+	 * capped at guest_len) would one. 0, TABLE_NEED or -errno. NULL: there are no tables. */
+	int (*table_at)(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
+			struct table_need *need);
 	/* Fills a zeroed *info. NULL: nothing to tell. */
 	void (*describe)(const struct layer *layer, struct layer_info *info);
 

@@ -323,6 +323,7 @@ static const struct layer_ops qcow2_ops = {
 	.decode = qcow2_decode,
 	.describe = qcow2_describe,
 	.begin_measuring = qcow2_begin_measuring,
+	.table_at = qcow2_table_at,
 	.has_table = qcow2_has_table,
 	.measure = qcow2_measure,
 	.begin_writing = qcow2_begin_writing,

@@ -145,6 +145,8 @@ int qcow2_link(struct layer *layer, uint64_t guest_off, uint64_t len, struct tab
 int qcow2_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		  struct table_need *need);
 
+int qcow2_table_at(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
+		   struct table_need *need);
 int qcow2_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
 		    struct table_need *need);
 

@@ -199,6 +199,22 @@ static uint64_t true_marks(const struct qcow2 *q)
 	return QCOW2_AUTOCLEAR_BITMAPS | (q->layer.has_backing ? 0 : QCOW2_AUTOCLEAR_RAW_DATA);
 }
 
+/* New space lies behind the file's end, where even the largest refcount table must reach: a sparse tail
+ * costs its author nothing. */
+static int may_grow(const struct qcow2 *q, const char *name, struct err *err)
+{
+	uint64_t end_idx = q->layer.file->len >> q->cluster_bits;
+
+	if (q->layer.file->is_block || end_idx / q->refs_per_block < QCOW2_MAX_REFTABLE_LEN / 8)
+		return 0;
+	return err_set(err, -ENOTSUP,
+		       "%s: its file is %" PRIu64
+		       " bytes long, and nothing behind that can be counted; nothing was changed: "
+		       "cut off what lies behind the image (see image-end-offset of blockpull "
+		       "check --json)",
+		       name, q->layer.file->len);
+}
+
 int qcow2_begin_writing(struct layer *layer, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(layer);
@@ -210,11 +226,10 @@ int qcow2_begin_writing(struct layer *layer, struct err *err)
 		layer->note[0] = 0;
 		return 0;
 	}
-	/* What it refuses is refused before anything is mended; and what is mended is read again. */
-	rc = qcow2_views_load(q, name, err);
+	rc = may_grow(q, name, err);
 	if (!rc)
 		rc = qcow2_make_sound(layer, name, err);
-	if (!rc && q->views)
+	if (!rc)
 		rc = qcow2_views_load(q, name, err);
 	if (!rc)
 		rc = qcow2_reftable_read(q, name, err);

@@ -397,13 +397,21 @@ int qcow2_publish(struct layer *layer, const struct mapping *maps, size_t n_maps
 int qcow2_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
 		    struct table_need *need)
 {
-	struct qcow2 *q = qcow2_of(layer);
-	uint64_t l2_off = 0;
-	int rc = 0;
+	int rc = qcow2_table_at(layer, guest_off, has, end_off, need);
 
 	/* With snapshots there may be a table for each disk: qcow2_measure() counts them all. */
-	if (!q->n_snapshots)
-		rc = qcow2_l2_table_off(q, guest_off, &l2_off, need);
+	*has = !rc && *has && !qcow2_of(layer)->n_snapshots;
+	return rc;
+}
+
+int qcow2_table_at(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
+		   struct table_need *need)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	uint64_t l2_off;
+	int rc = qcow2_l2_table_off(q, guest_off, &l2_off, need);
+
+	*has = false;
 	if (rc)
 		return rc;
 	*has = l2_off;

@@ -254,16 +254,16 @@ int qcow2_rebuild_refcounts(struct qcow2 *q, uint64_t end_off, uint64_t window_c
 	uint64_t old_len = file->len, refs_end = 0;
 	int rc = r.needed ? scan(&r, window_clusters, &refs_end, why, why_cap) : -ENOMEM;
 
-	if (!rc)
-		rc = qcow2_clear_unknown_autoclear(q, QCOW2_REPAIR_KEEPS);
 	if (!rc) {
 		refs_end = MAX(refs_end, div_round_up(end_off, q->layer.cluster_len));
 		if (!file->is_block)
 			refs_end = MAX(refs_end, div_round_up(old_len, q->layer.cluster_len));
 		rc = place(&r, refs_end);
 		if (!rc)
+			rc = qcow2_clear_unknown_autoclear(q, QCOW2_REPAIR_KEEPS);
+		if (!rc)
 			rc = write_all(&r, window_clusters);
-		if (rc && !file->is_block)
+		if (rc && !file->is_block && r.table)
 			file_truncate(file, old_len);
 		if (rc)
 			snprintf(why, why_cap,

@@ -77,7 +77,7 @@ static int mend(struct qcow2 *q, struct repair *repair, uint64_t window_clusters
 {
 	const struct check_result *found = &repair->found;
 	uint64_t n_worse = found->n_errors - found->n_stale;
-	int rc;
+	int rc = 0;
 
 	if (n_worse && !repair->all) {
 		snprintf(repair->why, sizeof(repair->why),
@@ -85,16 +85,17 @@ static int mend(struct qcow2 *q, struct repair *repair, uint64_t window_clusters
 			 "that is repaired");
 		return 0;
 	}
-	if (n_worse) {
+	if (!n_worse)
+		rc = qcow2_clear_unknown_autoclear(q, QCOW2_REPAIR_KEEPS);
+	if (rc)
+		return rc;
+	if (n_worse)
 		rc = qcow2_rebuild_refcounts(q, found->image_end_off, window_clusters, repair->why,
 					     sizeof(repair->why));
-	} else {
-		rc = qcow2_clear_unknown_autoclear(q, QCOW2_REPAIR_KEEPS);
-		if (!rc && found->n_leaks)
-			rc = qcow2_lower_refcounts(q, window_clusters);
-		else if (!found->n_stale)
-			return rc;
-	}
+	else if (found->n_leaks)
+		rc = qcow2_lower_refcounts(q, window_clusters);
+	else if (!found->n_stale)
+		return 0;
 	if (repair->why[0]) /* and nothing was changed */
 		return rc == -EIO || rc == -ENOMEM ? rc : 0;
 	return rc ? rc : qcow2_mend_copied(q, window_clusters);
@@ -182,6 +183,11 @@ int qcow2_make_sound(struct layer *layer, const char *name, struct err *err)
 		return refuse(name, &repair.found, "clusters that several entries share", err);
 	if (is_sound(&repair.found) && !was_dirty)
 		return 0;
+	/* What refuses the image later refuses it now, before anything is mended. */
+	rc = qcow2_views_load(q, name, err);
+	qcow2_views_free(q);
+	if (rc)
+		return rc;
 	repair.found = (struct check_result){ 0 };
 	rc = qcow2_repair(layer, &repair, err);
 	if (rc)

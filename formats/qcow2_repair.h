@@ -9,7 +9,7 @@
 
 #include "formats/qcow2_check.h"
 
-/* Autoclear bits that stay true: it changes neither. */
+/* Autoclear bits that stay true when refcounts are repaired. */
 #define QCOW2_REPAIR_KEEPS (QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_RAW_DATA)
 
 /* All block, run on an image whose tables are not cached dirty, and return 0 or -errno. */
@@ -23,8 +23,7 @@ int qcow2_lower_refcounts(struct qcow2 *q, uint64_t window_clusters);
 int qcow2_mend_copied(struct qcow2 *q, uint64_t window_clusters);
 
 /* Counts all references and writes new refcount blocks and a new refcount table of them, at or
- * behind end_off and the file's end; then switches the header to them. Durable. Autoclear bits that
- * are not known go first. -EUCLEAN: not even
+ * behind end_off and the file's end; then switches the header to them. Durable. -EUCLEAN: not even
  * the references can be trusted; -ERANGE: refcounts are too narrow; -EFBIG, -ENOSPC: no room:
  * nothing was changed, and `why` says so. */
 int qcow2_rebuild_refcounts(struct qcow2 *q, uint64_t end_off, uint64_t window_clusters, char *why,

@@ -361,6 +361,7 @@ static const struct layer_ops qed_ops = {
 	.name = "qed",
 	.map = qed_map,
 	.describe = qed_describe,
+	.table_at = qed_has_table,
 	.has_table = qed_has_table,
 	.measure = qed_measure,
 	.begin_writing = qed_begin_writing,

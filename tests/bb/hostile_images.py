@@ -137,6 +137,15 @@ def features():
     both(cls, 'dirty, the refcount table past the end', 'either', lambda q: q.set(incompat=1, rt_off=FAR))
     both(cls, 'dirty, a refcount table entry past the end', 'either',
          lambda q: (q.set(incompat=1), q.reftable.update({0: FAR})))
+    for marks in 1 << 20, (1 << 64) - 4:  # which a pull clears, but not in what it refuses
+        both(cls, f'dirty, unknown autoclear bits {marks:#x}, a reference past the end', 'refuse',
+             lambda q, m=marks: (q.set(incompat=1, autoclear=m), q.entry(7, FAR | COPIED)))
+    both(cls, 'leaks, unknown autoclear bits, and a file longer than any refcount table counts', 'either',
+         lambda q: (q.alloc(3), q.set(autoclear=1 << 20), setattr(q, 'length', q.end + (1 << 38))))
+    both(cls, 'dirty, wrong refcounts, and a file longer than any refcount table counts', 'either',
+         lambda q: (q.set(incompat=1), q.counts.update({5: 0}), setattr(q, 'length', q.end + (1 << 38))))
+    both(cls, 'dirty, wrong refcounts, a table of snapshots in pieces', 'refuse',
+         lambda q: (q.counts.update({5: 0}), q.snapshots(q.snapshot(extra=bytes(8))), q.set(incompat=1)))
     bent(cls, 'names of unknown features with control characters', 'refuse',
          lambda q: (q.set(incompat=1 << 20), q.exts.append((FEATURES, b'\x00\x14' + b'\x1b[31m\n\r\x07evil\xff'.ljust(46, b'\0')))), BIG)
     bent(cls, 'a feature name table of odd length', 'either', lambda q: q.exts.append((FEATURES, b'\0\0dirty bit')), BIG)

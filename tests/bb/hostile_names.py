@@ -157,6 +157,22 @@ def images_of_wrong_format():
     over('marked dirty', 'pull', lambda q: q.set(incompat=1))
 
 
+    def shared_tables(d, entries):
+        """One L2 table for all L1 entries: a few bytes that would be walked for hours."""
+        base = Qcow2(BIG, size=entries << 29, backing=None)
+        base.data(5)
+        for number in range(0, 8192, 2):
+            base.l2[0].setdefault(number, (1, 0))
+        base.l1.clear()
+        base.bytes[base.l1_off] = struct.pack('>Q', base.l2_off[0]) * entries
+        base.save(f'{d}/base.img')
+        Qcow2(BIG, size=entries << 29, fmt=b'qcow2').save(f'{d}/top.img')
+
+    # No other command looks at it: map lists millions of ranges, and is not asked to know better.
+    for entries in 4096, 100000:
+        add('damaged bases, pull alone', f'one L2 table for {entries} L1 entries', 'refuse', lambda d, n=entries: shared_tables(d, n))
+
+
 class Stacked:
     """The content of an overlay that holds what its base does not."""
 
@@ -224,6 +240,21 @@ def chains():
         q.save(f'{d}/top.img')
         return q
     add(cls, 'a base that begins like a qcow2 image, no format recorded', 'refuse', unrecorded)
+
+
+def deeper():
+    """The name that the middle image records."""
+    cls = 'backing names'
+    for name in (b'/etc/passwd', b'../secret.img', b'json:{}', b'nbd:x:1', b'top.img', b'middle.img', b'/dev/zero', b'/proc/self/fd/0', b'gone',
+                 b'\x1b[31m', b'base.img\0', b'pipe'):
+        for fmt in b'raw', b'qcow2', None:
+            def build(d, name=name, fmt=fmt):
+                base_file(d)
+                outside(d)
+                os.mkfifo(f'{d}/pipe')
+                overlay(BIG, backing=name, fmt=fmt).save(f'{d}/middle.img')
+                overlay(BIG, backing=b'middle.img', fmt=b'qcow2').save(f'{d}/top.img')
+            add(cls, f'one below: {name!r}, {fmt!r}', 'refuse', build)
 
 
 def data_files():
@@ -348,5 +379,5 @@ def no_images():
     add(cls, 'not ours to read', 'refuse', locked_away(0o200))
 
 
-for section in backing_names, chains, data_files, no_images:
+for section in backing_names, deeper, chains, data_files, no_images:
     section()

@@ -350,7 +350,7 @@ def elsewhere(d):
     refused_unchanged(CORRUPT, ['top.img'], top, base)
     os.rename(top, f'{d}/mid.img')
     overlay(top, 'mid.img', base_fmt='qcow2', size=MIB)
-    refused(CORRUPT, ['top.img'], 'pull', top)
+    refused_unchanged(CORRUPT, ['mid.img'], top, base)
 
 
 @case('a data file shorter than its entries say is no disk of zeros')
