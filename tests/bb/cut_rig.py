@@ -17,10 +17,10 @@ import traceback
 
 import cut_states
 import harness
-from harness import Failed, Skip, check, note
+from harness import Failed, Skip, check, need, note
 
 SEED = int(os.environ.get('BB_SEED', time.time_ns() % 10**6))
-STATES = int(os.environ.get('BB_STATES', '45'))  # of each case
+STATES = int(os.environ.get('BB_STATES', '30'))  # of each case
 KEEP = os.environ.get('BB_KEEP')  # where a failing state and its log are put
 
 
@@ -34,6 +34,7 @@ class Recorded:
         self.server = None
 
     def __enter__(self):
+        need('fusermount3')
         cutfs = os.path.join(os.path.dirname(harness.blockpull), '..', 'tests', 'cutfs')
         if not os.path.exists(cutfs):
             raise Skip('tests/cutfs is not built: libfuse3-dev is missing')

@@ -100,7 +100,8 @@ static void *cut_init(struct fuse_conn_info *conn, struct fuse_config *cfg)
 	(void)conn;
 	/* Nothing is remembered: a second run sees what the first one left, and so does a test. */
 	cfg->use_ino = 1;
-	cfg->direct_io = getenv("CUTFS_DIRECT") != NULL;
+	cfg->hard_remove = 1; /* no second name for what is removed while it is open */
+	cfg->nullpath_ok = 1;
 	cfg->entry_timeout = cfg->attr_timeout = cfg->negative_timeout = 0;
 	return NULL;
 }
