@@ -13,9 +13,11 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -88,13 +90,21 @@ static int posix_open_failed(const struct posix_open *po, int code, struct err *
 	}
 }
 
+/* The kernel's own "files": to open one may act, and its size is no size. */
+static bool posix_open_is_kernels(const struct posix_open *po)
+{
+	struct statfs fs;
+	return !fstatfs(po->path_fd, &fs) &&
+	       (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC);
+}
+
 /* Looks the name up and judges what it led to. */
 static int posix_open_look(struct posix_open *po, struct err *err)
 {
 	po->path_fd = open(po->how->name, O_PATH | O_CLOEXEC);
 	if (po->path_fd < 0 || fstat(po->path_fd, &po->st))
 		return posix_open_failed(po, -errno, err);
-	if (S_ISREG(po->st.st_mode) || S_ISBLK(po->st.st_mode))
+	if (S_ISBLK(po->st.st_mode) || (S_ISREG(po->st.st_mode) && !posix_open_is_kernels(po)))
 		return 0;
 	if (S_ISDIR(po->st.st_mode))
 		return err_set(err, -EISDIR, "'%s' is a directory: name the image file in it",
