@@ -15,7 +15,7 @@ import time
 
 import harness
 import images
-import test_seccomp
+import seccomp_filter
 from harness import DONE, LOCKED, MIB, Skip, bp, case, check, need, refused
 from images import Untouched, overlay, qemu_img, raw_image
 
@@ -172,12 +172,12 @@ def without_ofd_locks():
     lines = [(0x20, 0, 0, 0), (0x15, 0, 4, number), (0x20, 0, 0, 24),  # the low half of the command
              (0x35, 0, 2, 36), (0x25, 1, 0, 38), (0x06, 0, 0, deny), (0x06, 0, 0, allow)]
     code = b''.join(struct.pack('=HBBI', *line) for line in lines)
-    program = test_seccomp.Program(len(lines), code)
+    program = seccomp_filter.Program(len(lines), code)
     libc = ctypes.CDLL(None, use_errno=True)
 
     def install():
-        if (libc.prctl(test_seccomp.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-                or libc.prctl(test_seccomp.PR_SET_SECCOMP, 2, ctypes.byref(program), 0, 0)):
+        if (libc.prctl(seccomp_filter.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+                or libc.prctl(seccomp_filter.PR_SET_SECCOMP, 2, ctypes.byref(program), 0, 0)):
             os._exit(99)
     return {'preexec_fn': install}
 
@@ -191,7 +191,7 @@ def no_ofd_locks(d):
         raise Skip('may not install a seccomp filter')
     check('Invalid argument' in probe.err, f'the filter denies nothing: {probe}')
     result = bp('pull', top, **without_ofd_locks())
-    told = [line for line in result.err.splitlines() if 'lock' in line]
+    told = [line for line in result.err.splitlines() if 'no locks' in line]
     check(len(told) == 1 and 'warning' in told[0], f'locks are not spoken of in one line: {result}')
     images.judge_pulled(top, 'qcow2', flat)
 

@@ -11,7 +11,7 @@ import re
 
 import harness
 import images
-import test_seccomp
+import seccomp_filter
 from harness import MIB, Skip, bp, case, check, need, same
 from images import overlay, raw_image
 
@@ -139,9 +139,9 @@ def unavailable(d, error):
 
 @case('inside somebody else\'s filter', errno.EPERM)
 def nested(d, error):
-    test_seccomp.need_filter(error)
+    seccomp_filter.need_filter(error)
     top = chain(d)
-    bp('pull', top, **test_seccomp.denying(error))
+    bp('pull', top, **seccomp_filter.denying(error))
     images.judge_pulled(top, 'qcow2', f'{d}/base.img')
 
 
