@@ -90,12 +90,11 @@ static int posix_open_failed(const struct posix_open *po, int code, struct err *
 	}
 }
 
-/* The kernel's own "files": to open one may act, and its size is no size. */
+/* The kernel's own "files" in /proc: /proc/PID/mem is somebody's memory, and its size is no size. */
 static bool posix_open_is_kernels(const struct posix_open *po)
 {
 	struct statfs fs;
-	return !fstatfs(po->path_fd, &fs) &&
-	       (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC);
+	return !fstatfs(po->path_fd, &fs) && fs.f_type == PROC_SUPER_MAGIC;
 }
 
 /* Looks the name up and judges what it led to. */
