@@ -189,6 +189,10 @@ struct bpull_disk_options {
 					     directory; copied */
 	size_t n_allowed_dirs;
 	void *user_data; /* returned in the disk's events */
+	/* Called with user_data once, when all files are open and only their headers were read: here
+	 * a process may give up what it needed to open them. Whatever is opened after it (another
+	 * disk, a job's base) needs that still. On the caller's thread; must not call us. NULL: none. */
+	void (*opened)(void *user_data);
 };
 
 /* Opens an image and its chain and takes QEMU's locks on them: the image for writing unless
@@ -470,6 +474,7 @@ struct bpull_check_options {
 	void *opaque;
 	uint64_t max_reports;
 	enum bpull_repair repair;
+	void (*opened)(void *opaque); /* as bpull_disk_options.opened, with opaque */
 };
 
 /* With a repair, the numbers are of what is there afterwards. */

@@ -194,6 +194,8 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 	disk->next = engine->disks;
 	engine->disks = disk;
 	*out = disk;
+	if (o.opened)
+		o.opened(o.user_data);
 	return 0;
 }
 

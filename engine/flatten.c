@@ -27,6 +27,7 @@
 
 struct flatten {
 	char *out_name, *temp_name;
+	int dir_fd; /* of the directory both lie in, held since nothing may be opened at the end */
 	uint64_t raw_len; /* exact bytes of a raw file; 0: the format's business */
 };
 
@@ -78,6 +79,21 @@ static int check_free(const char *name, struct err *err)
 			       "cannot create '%s': the directory it would lie in does not exist",
 			       shown);
 	return 0;
+}
+
+static int open_directory(struct flatten *f, struct err *err)
+{
+	const char *slash = strrchr(f->out_name, '/');
+	autofree char *dir = slash ? strndup(f->out_name, slash + 1 - f->out_name) : strdup(".");
+	char shown[512];
+
+	f->dir_fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (!dir)
+		return err_set(err, -ENOMEM, "out of memory");
+	return f->dir_fd < 0 ? err_errno(err, -errno, "cannot open the directory of '%s'",
+					 err_escape(f->out_name, strlen(f->out_name), shown,
+						    sizeof(shown)))
+			     : 0;
 }
 
 /* An empty image under the temporary name; the name is left in *f only if it exists. */
@@ -161,7 +177,10 @@ static int prepare(struct bpull_disk *disk, const char *out_path,
 		disk->flatten->out_name = strdup(out_path);
 	if (!disk->flatten || !disk->flatten->out_name)
 		return err_set(err, -ENOMEM, "out of memory");
+	disk->flatten->dir_fd = -1;
 	rc = check_free(out_path, err);
+	if (!rc)
+		rc = open_directory(disk->flatten, err);
 	if (!rc)
 		rc = create_temp(disk->flatten, &o, guest_len, err);
 	return rc ? rc : put_on_top(disk, (enum image_format)o.format, err);
@@ -174,6 +193,7 @@ int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 {
 	ENGINE_SCOPE(engine);
 	struct bpull_disk_options source;
+	void (*opened)(void *user_data);
 	struct bpull_create_options o;
 	struct bpull_disk *disk;
 	struct err err = { 0 };
@@ -184,6 +204,8 @@ int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 	    o.backing_name || o.virtual_size)
 		return error_fill(error, -EINVAL, "unknown options for flattening");
 	source.size = sizeof(source);
+	opened = source.opened;
+	source.opened = NULL;
 	source.flags |= BPULL_DISK_READ_ONLY;
 	rc = bpull_disk_open(engine, source_path, &source, &disk, error);
 	if (rc)
@@ -193,6 +215,8 @@ int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 		bpull_disk_close(disk);
 		return error_export(&err, error);
 	}
+	if (opened)
+		opened(source.user_data);
 	/* The top is ours to write to. */
 	disk->flags &= ~BPULL_DISK_READ_ONLY;
 	*out = disk;
@@ -200,19 +224,6 @@ int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 }
 
 /* ---- the end ---- */
-
-/* The rename must not be lost: it is durable when its directory is. */
-static int sync_directory(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	autofree char *dir = slash ? strndup(path, slash + 1 - path) : strdup(".");
-	int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-	int rc = fd < 0 || fsync(fd) ? -errno : 0;
-
-	if (fd >= 0)
-		close(fd);
-	return rc;
-}
 
 /* Never over a file that is there. File systems without RENAME_NOREPLACE have links. */
 static int give_name(const struct flatten *f)
@@ -241,7 +252,8 @@ int flatten_finish(struct bpull_disk *disk, struct err *err)
 	if (!rc) {
 		free(f->temp_name);
 		f->temp_name = NULL;
-		rc = sync_directory(f->out_name);
+		/* The rename must not be lost: it is durable when its directory is. */
+		rc = fsync(f->dir_fd) ? -errno : 0;
 		if (rc) /* it may be gone after a power cut: so it is not there now */
 			unlink(f->out_name);
 	}
@@ -268,6 +280,8 @@ void flatten_free(struct bpull_disk *disk)
 	if (!f)
 		return;
 	flatten_abandon(disk);
+	if (f->dir_fd >= 0)
+		close(f->dir_fd);
 	free(f->out_name);
 	free(f);
 	disk->flatten = NULL;

@@ -166,6 +166,8 @@ int bpull_info_open(const char *path, const struct bpull_disk_options *options,
 		free(info);
 		return error_export(&err, error);
 	}
+	if (o.opened)
+		o.opened(o.user_data);
 	*out = info;
 	return 0;
 }
@@ -329,6 +331,8 @@ int bpull_check(const char *path, const struct bpull_check_options *options,
 	rc = look_open(&look, path, &disk, o.repair, &err);
 	if (rc)
 		return error_export(&err, error);
+	if (o.opened)
+		o.opened(o.opaque);
 	rc = check_layer(look.chain->layers[0], &o, result, &err);
 	look_close(&look);
 	return rc ? error_export(&err, error) : 0;

@@ -360,6 +360,8 @@ int bpull_measure(const char *path, const struct bpull_disk_options *options,
 	rc = look_open(&look, path, &o, false, &err);
 	if (rc)
 		return error_export(&err, error);
+	if (o.opened)
+		o.opened(o.user_data);
 	rc = refuse(look.chain, &err);
 	if (!rc) {
 		struct walk w = { .chain = look.chain, .cache = look.cache };

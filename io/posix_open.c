@@ -96,7 +96,7 @@ static int posix_open_look(struct posix_open *po, struct err *err)
 	po->path_fd = open(po->how->name, O_PATH | O_CLOEXEC);
 	if (po->path_fd < 0 || fstat(po->path_fd, &po->st))
 		return posix_open_failed(po, -errno, err);
-	if (S_ISREG(po->st.st_mode) || S_ISBLK(po->st.st_mode))
+	if (S_ISBLK(po->st.st_mode) || S_ISREG(po->st.st_mode))
 		return 0;
 	if (S_ISDIR(po->st.st_mode))
 		return err_set(err, -EISDIR, "'%s' is a directory: name the image file in it",

@@ -14,6 +14,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "io/uring.h"
@@ -235,21 +236,59 @@ static const struct io_ops uring_ops = {
 	.destroy = uring_destroy,
 };
 
-/* Everything this file asks of the kernel. LINKED_FILE dates it to 5.19 or later: earlier ones
+/* Everything this file asks of the kernel, and the round trip's. */
+static const uint8_t uring_ops_used[] = {
+	IORING_OP_READ,       IORING_OP_WRITE, IORING_OP_READV,           IORING_OP_WRITEV,
+	IORING_OP_READ_FIXED, IORING_OP_FSYNC, IORING_OP_SYNC_FILE_RANGE, IORING_OP_WRITE_FIXED,
+	IORING_OP_NOP,
+};
+
+/* And of the tables of uring_tables.c, as well as what enables the ring and its descriptor. */
+static const uint8_t uring_registers_used[] = {
+	IORING_REGISTER_ENABLE_RINGS, IORING_REGISTER_EVENTFD,      IORING_REGISTER_PROBE,
+	IORING_REGISTER_FILES2,       IORING_REGISTER_FILES_UPDATE, IORING_UNREGISTER_FILES,
+	IORING_REGISTER_BUFFERS,      IORING_UNREGISTER_BUFFERS,
+};
+
+/* Some liburings (2.3 of Debian 12) declare the functions for these two and export none. */
+static int uring_register(struct io_uring *ring, unsigned opcode, const void *arg, unsigned n)
+{
+	return syscall(__NR_io_uring_register, ring->ring_fd, opcode, arg, n) < 0 ? -errno : 0;
+}
+
+/* A ring opens files and sockets, too, past any filter of system calls. This one can't: whoever takes
+ * over the process must not get out through it. It was made disabled, so nothing came before. */
+static int uring_restrict(struct io_uring *ring)
+{
+	struct io_uring_restriction
+		rules[ARRAY_LEN(uring_ops_used) + ARRAY_LEN(uring_registers_used) + 1] = { 0 };
+	unsigned n = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(uring_ops_used); i++) {
+		rules[n].opcode = IORING_RESTRICTION_SQE_OP;
+		rules[n++].sqe_op = uring_ops_used[i];
+	}
+	for (size_t i = 0; i < ARRAY_LEN(uring_registers_used); i++) {
+		rules[n].opcode = IORING_RESTRICTION_REGISTER_OP;
+		rules[n++].register_op = uring_registers_used[i];
+	}
+	rules[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+	rules[n++].sqe_flags = IOSQE_FIXED_FILE | IOSQE_ASYNC;
+	int ret = uring_register(ring, IORING_REGISTER_RESTRICTIONS, rules, n);
+	return ret ? ret : uring_register(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+}
+
+/* LINKED_FILE dates it to 5.19 or later: earlier ones
  * corrupted or hung direct I/O on btrfs, and the threads serve those well. */
 static int uring_supported(struct io_uring *ring)
 {
-	static const int ops[] = { IORING_OP_READ,       IORING_OP_WRITE,
-				   IORING_OP_READV,      IORING_OP_WRITEV,
-				   IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED,
-				   IORING_OP_FSYNC,      IORING_OP_SYNC_FILE_RANGE };
 	unsigned needed = IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_LINKED_FILE;
 	if ((ring->features & needed) != needed)
 		return -EOPNOTSUPP;
 	struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
 	int ret = probe ? 0 : -EOPNOTSUPP;
-	for (size_t i = 0; probe && i < ARRAY_LEN(ops); i++)
-		if (!io_uring_opcode_supported(probe, ops[i]))
+	for (size_t i = 0; probe && i < ARRAY_LEN(uring_ops_used); i++)
+		if (!io_uring_opcode_supported(probe, uring_ops_used[i]))
 			ret = -EOPNOTSUPP;
 	io_uring_free_probe(probe);
 	return ret;
@@ -278,18 +317,22 @@ static int uring_round_trip(struct io_uring *ring)
 
 static int uring_ring_open(struct uring *u)
 {
-	struct io_uring_params params = { .flags = IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL |
+	struct io_uring_params params = { .flags = IORING_SETUP_CLAMP | IORING_SETUP_R_DISABLED |
+						   IORING_SETUP_SUBMIT_ALL |
 						   IORING_SETUP_COOP_TASKRUN |
 						   IORING_SETUP_TASKRUN_FLAG };
 	int ret = io_uring_queue_init_params(u->depth, &u->ring, &params);
 	if (ret == -EINVAL) {
-		params = (struct io_uring_params){ .flags = IORING_SETUP_CLAMP };
+		params = (struct io_uring_params){ .flags = IORING_SETUP_CLAMP |
+							    IORING_SETUP_R_DISABLED };
 		ret = io_uring_queue_init_params(u->depth, &u->ring, &params);
 	}
 	if (ret < 0)
 		return ret;
 	u->depth = MIN(u->depth, params.sq_entries);
 	ret = uring_supported(&u->ring);
+	if (!ret)
+		ret = uring_restrict(&u->ring);
 	if (!ret)
 		ret = uring_round_trip(&u->ring);
 	if (!ret)

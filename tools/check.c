@@ -20,6 +20,7 @@
 #include "tools/commands.h"
 #include "tools/exit_code.h"
 #include "tools/options.h"
+#include "tools/sandbox.h"
 #include "tools/say.h"
 
 #define CHECK_REPORTS_MAX 1000
@@ -39,6 +40,7 @@ const char check_help[] =
 	"  --force-share        take no locks: for images in use; what is read may be\n"
 	"                       half-written and found at fault for that\n"
 	"  -f, --format FMT     the image's format: qcow2 or qed (default: detected)\n"
+	"  --no-sandbox         do without the seccomp filter\n"
 	"  -h, --help           this text\n";
 
 enum {
@@ -153,6 +155,11 @@ static void check_print_text(const struct bpull_check_result *result)
 	say_data("Image end offset: %" PRIu64 "\n", result->image_end_offset);
 }
 
+static void check_opened(void *opaque)
+{
+	sandbox_enter(SANDBOX_NO_NAMES);
+}
+
 static int check_run(const struct check_command *command, const char *path)
 {
 	struct json_object *findings = command->json ? json_object_new_array() : NULL;
@@ -164,6 +171,7 @@ static int check_run(const struct check_command *command, const char *path)
 		.opaque = findings,
 		.max_reports = CHECK_REPORTS_MAX,
 		.repair = command->repair,
+		.opened = check_opened,
 	};
 	struct bpull_check_result result = { 0 };
 	struct bpull_error error = { 0 };

@@ -42,6 +42,7 @@ const char flatten_help[] =
 	"  --progress MODE      auto, bar, plain, json or none\n"
 	"  --json               the result as a JSON line on stdout\n"
 	"  -q, --quiet          only errors\n"
+	"  --no-sandbox         do without the seccomp filter\n"
 	"  -h, --help           this text\n"
 	"\n"
 	"SIGINT or SIGTERM removes what was begun and exits. See blockpull-flatten(1).\n";

@@ -18,6 +18,7 @@
 #include "tools/content.h"
 #include "tools/exit_code.h"
 #include "tools/options.h"
+#include "tools/sandbox.h"
 #include "tools/say.h"
 
 #define MIN_CHUNK_LEN 4096u
@@ -156,8 +157,9 @@ static void hash_print(struct hash *h, const char *path, bool failed)
 		say_data("%s  %s\n", text, path);
 }
 
+/* Behind the last one's opening nothing is opened any more. */
 static int hash_image(const struct hash_command *command, struct bpull_engine *engine,
-		      const char *path, struct bpull_error *error)
+		      const char *path, bool is_last, struct bpull_error *error)
 {
 	struct hash h = { .command = command,
 			  .whole = XXH3_createState(),
@@ -167,6 +169,8 @@ static int hash_image(const struct hash_command *command, struct bpull_engine *e
 			 ? content_open(engine, path, &command->chain.disk, &content, error)
 			 : -ENOMEM;
 
+	if (!rc && is_last)
+		sandbox_enter(SANDBOX_NO_NAMES);
 	if (!rc) {
 		hash_begin_json(&h, path, content_size(content));
 		rc = hash_content(&h, content, error);
@@ -189,7 +193,7 @@ static int hash_run(const struct hash_command *command, char **paths, int n_path
 		return say_failed(&error, rc);
 	for (int i = 0; i < n_paths; i++) {
 		error = (struct bpull_error){ 0 };
-		rc = hash_image(command, engine, paths[i], &error);
+		rc = hash_image(command, engine, paths[i], i + 1 == n_paths, &error);
 		if (rc) {
 			int failed = say_failed(&error, rc);
 

@@ -18,6 +18,7 @@
 #include "tools/commands.h"
 #include "tools/exit_code.h"
 #include "tools/options.h"
+#include "tools/sandbox.h"
 #include "tools/say.h"
 #include "tools/size.h"
 
@@ -38,6 +39,7 @@ const char info_help[] =
 	"  --backing-format FMT format of backing files for which none is recorded\n"
 	"  -f, --format FMT     the image's format: raw, qcow2 or qed\n"
 	"                       (default: detected)\n"
+	"  --no-sandbox         do without the seccomp filter\n"
 	"  -h, --help           this text\n";
 
 enum {
@@ -287,9 +289,11 @@ int info_main(int argc, char **argv)
 		int rc = bpull_info_open(argv[optind], &command.chain.disk, &info, &error);
 		if (rc)
 			code = say_failed(&error, rc);
-		else if (command.json)
-			info_print_json(info, command.whole_chain);
 		else
+			sandbox_enter(SANDBOX_NO_NAMES);
+		if (!rc && command.json)
+			info_print_json(info, command.whole_chain);
+		else if (!rc)
 			info_print_text(info);
 	}
 	bpull_info_close(info);

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "tools/exit_code.h"
+#include "tools/sandbox.h"
 #include "tools/say.h"
 #include "tools/suggest.h"
 
@@ -59,7 +60,9 @@ static void options_unknown(const char *command, const char *typed, const struct
 
 int options_next(int argc, char **argv, const char *letters, const struct option *table)
 {
-	int option = getopt_long(argc, argv, letters, table, NULL);
+	int option;
+	while ((option = getopt_long(argc, argv, letters, table, NULL)) == OPTIONS_NO_SANDBOX)
+		sandbox_disable();
 	if (option != '?' && option != ':')
 		return option;
 

@@ -19,6 +19,7 @@ enum options_value {
 	OPTIONS_ALLOW_BACKING = 256,
 	OPTIONS_BACKING_FORMAT,
 	OPTIONS_FORCE_SHARE,
+	OPTIONS_NO_SANDBOX, /* every command has it; options_next() deals with it */
 	OPTIONS_OWN,
 };
 
@@ -37,9 +38,10 @@ enum options_value {
 	{                                      \
 		"help", no_argument, NULL, 'h' \
 	}
-#define OPTIONS_END              \
-	{                        \
-		NULL, 0, NULL, 0 \
+#define OPTIONS_END                                              \
+	{ "no-sandbox", no_argument, NULL, OPTIONS_NO_SANDBOX }, \
+	{                                                        \
+		NULL, 0, NULL, 0                                 \
 	}
 
 /* The next option of the command's line as getopt_long() returns it; -1: no more; '?': said what

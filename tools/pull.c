@@ -24,6 +24,7 @@
 #include "tools/options.h"
 #include "tools/progress.h"
 #include "tools/pull.h"
+#include "tools/sandbox.h"
 #include "tools/say.h"
 #include "tools/stop.h"
 
@@ -294,6 +295,12 @@ static int pull_run(struct pull *pull)
 int pull_images(const struct pull_options *options, struct pull_image *images, unsigned n_images)
 {
 	struct pull pull = { .options = *options, .images = images, .n_images = n_images };
+	struct pull_image *last = &images[n_images - 1];
+	last->is_last = true;
+	if (options->control || last->out)
+		last->sandbox_names |= SANDBOX_UNLINK;
+	if (last->out)
+		last->sandbox_names |= SANDBOX_RENAME;
 	return pull_run(&pull);
 }
 

@@ -77,7 +77,9 @@ struct pull_image {
 	unsigned depth;     /* images in the chain; 0: it was not opened */
 	const char *out;    /* flatten: the new file, as new_image says; NULL: a pull */
 	const struct bpull_create_options *new_image;
-	const char *base; /* what it is to read from afterwards; NULL: nothing */
+	bool is_last;           /* nothing is opened after it: the sandbox is closed */
+	unsigned sandbox_names; /* enum sandbox_names, what is allowed then */
+	const char *base;       /* what it is to read from afterwards; NULL: nothing */
 	uint64_t virtual_size;
 	struct bpull_disk *disk; /* while running */
 	struct bpull_job_info info;

@@ -17,6 +17,7 @@
 
 #include "tools/exit_code.h"
 #include "tools/progress.h"
+#include "tools/sandbox.h"
 #include "tools/say.h"
 #include "tools/size.h"
 #include "tools/stop.h"
@@ -66,6 +67,8 @@ void pull_image_start(struct pull_image *image, struct bpull_engine *engine,
 	int rc = pull_image_open(image, engine, &own);
 	if (!rc && !stop_signal())
 		rc = bpull_job_start(image->disk, job, &image->error);
+	if (image->is_last)
+		sandbox_enter(image->sandbox_names);
 	const char *note = image->disk ? bpull_disk_note(image->disk) : NULL;
 	if (note)
 		say_note("'%s': %s", image->path, note);
@@ -146,6 +149,8 @@ void pull_image_plan(struct pull_image *image, struct bpull_engine *engine,
 		rc = bpull_job_check(image->disk, job, &image->error);
 	if (!rc && job->base)
 		rc = bpull_disk_find(image->disk, job->base, &base_depth, &image->error);
+	if (image->is_last)
+		sandbox_enter(SANDBOX_NO_NAMES);
 	for (uint64_t start = 0; !rc && !stop_signal() && start < image->virtual_size;) {
 		struct bpull_extent extents[PULL_PLAN_EXTENTS];
 		int n = bpull_disk_map(image->disk, start, extents, PULL_PLAN_EXTENTS,

@@ -54,6 +54,7 @@ const char pull_help[] =
 	"  --json               a JSON line for each image's result on stdout\n"
 	"  -n, --dry-run        say what would be copied and change nothing\n"
 	"  -q, --quiet          neither progress nor summaries, only errors\n"
+	"  --no-sandbox         do without the seccomp filter\n"
 	"  -h, --help           this text\n"
 	"\n"
 	"SIGINT or SIGTERM stops cleanly and keeps what was copied, a second one exits\n"

@@ -16,6 +16,7 @@
 #include "tools/content.h"
 #include "tools/exit_code.h"
 #include "tools/options.h"
+#include "tools/sandbox.h"
 #include "tools/say.h"
 
 const char verify_help[] =
@@ -208,6 +209,8 @@ static int verify_run(const struct verify_command *command, const char *first, c
 		rc = content_open(engine, first, &command->chain.disk, &a.content, &error);
 	if (!rc)
 		rc = content_open(engine, second, &other, &b.content, &error);
+	if (!rc)
+		sandbox_enter(SANDBOX_NO_NAMES);
 	code = rc ? say_failed(&error, rc) : verify_sides(command, &a, &b, &error);
 	content_close(a.content);
 	content_close(b.content);

@@ -4,14 +4,19 @@
 The other side is a real qemu-io or qemu-storage-daemon that has the image open, not a hand-made
 lock: what counts is that the users of one disk notice each other.
 """
+import ctypes
+import errno
 import os
+import platform
 import signal
+import struct
 import subprocess
 import time
 
 import harness
 import images
-from harness import DONE, LOCKED, MIB, bp, case, check, need, refused
+import seccomp_filter
+from harness import DONE, LOCKED, MIB, Skip, bp, case, check, need, refused
 from images import Untouched, overlay, qemu_img, raw_image
 
 LOCK_WORDS = ('lock', 'in use', 'another process')
@@ -128,6 +133,66 @@ def while_pulling(d):
     check(result.rc == 137, f'the slow pull was over too soon: {result}')
     images.settle(top)
     bp('pull', top)
+    images.judge_pulled(top, 'qcow2', flat)
+
+
+@case('what qemu-storage-daemon and other commands of ours may do while a pull runs')
+def daemon_while_pulling(d):
+    need('qemu-storage-daemon')
+    top = chain(d, 16 * MIB)
+    flat = images.flatten(top, 'qcow2', f'{d}/flat')
+    pull = SlowPull(top)
+    try:
+        for name in 'top.img', 'base.img':
+            daemon = harness.run('qemu-storage-daemon', '--blockdev', f'file,filename={d}/{name},node-name=f',
+                                 '--blockdev', 'raw,file=f,node-name=q', '--nbd-server', f'addr.type=unix,addr.path={d}/s',
+                                 '--export', 'nbd,id=e,node-name=q,writable=on', timeout=20)
+            busy(daemon, name)
+        before = images.digest(f'{d}/base.img')
+        for args in ['check', '--repair=all', top], ['flatten', top, f'{d}/new.img'], ['measure', top], ['check', top], \
+                ['map', top], ['info', top]:
+            refused(LOCKED, ['top.img', LOCK_WORDS], *args, timeout=20)
+        bp('info', '--force-share', top)
+        bp('flatten', f'{d}/middle.img', f'{d}/new.img')  # readers may share the backing files
+        check(images.digest(f'{d}/base.img') == before, 'the base changed')
+    finally:
+        result = pull.end(signal.SIGKILL)
+    check(result.rc == 137, f'the slow pull was over too soon: {result}')
+    images.settle(top)
+    bp('pull', top)
+    images.judge_pulled(top, 'qcow2', flat)
+
+
+def without_ofd_locks():
+    """fcntl(2) as a file system or kernel without open file description locks answers it."""
+    number = {'x86_64': 72, 'aarch64': 25}.get(platform.machine())
+    if number is None:
+        raise Skip('fcntl has another number here')
+    allow, deny = 0x7fff0000, 0x00050000 | errno.EINVAL
+    lines = [(0x20, 0, 0, 0), (0x15, 0, 4, number), (0x20, 0, 0, 24),  # the low half of the command
+             (0x35, 0, 2, 36), (0x25, 1, 0, 38), (0x06, 0, 0, deny), (0x06, 0, 0, allow)]
+    code = b''.join(struct.pack('=HBBI', *line) for line in lines)
+    program = seccomp_filter.Program(len(lines), code)
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def install():
+        if (libc.prctl(seccomp_filter.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+                or libc.prctl(seccomp_filter.PR_SET_SECCOMP, 2, ctypes.byref(program), 0, 0)):
+            os._exit(99)
+    return {'preexec_fn': install}
+
+
+@case('where there are no OFD locks: said in one line, and done')
+def no_ofd_locks(d):
+    top = chain(d)
+    flat = images.flatten(top, 'qcow2', f'{d}/flat')
+    probe = harness.run('python3', '-c', 'import fcntl, struct; fcntl.fcntl(0, 37, bytes(32))', **without_ofd_locks())
+    if probe.rc == 99:
+        raise Skip('may not install a seccomp filter')
+    check('Invalid argument' in probe.err, f'the filter denies nothing: {probe}')
+    result = bp('pull', top, **without_ofd_locks())
+    told = [line for line in result.err.splitlines() if 'no locks' in line]
+    check(len(told) == 1 and 'warning' in told[0], f'locks are not spoken of in one line: {result}')
     images.judge_pulled(top, 'qcow2', flat)
 
 
