@@ -195,7 +195,7 @@ def main():
     parser.add_argument("blockpull", type=os.path.abspath)
     parser.add_argument("plain_copy", type=os.path.abspath)
     parser.add_argument("scenario", nargs="*")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()  # options between names too
     known = {s.name: s for s in scenarios.TABLE}
     unknown = [name for name in args.scenario if name not in known]
     if unknown or args.rounds < 1 or not 0 < args.scale <= 1:

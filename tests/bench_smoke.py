@@ -18,8 +18,8 @@ def bench(command, *scenarios):
         out = os.path.join(top, "out.json")
         files = os.path.join(top, "files")
         os.mkdir(files)
-        done = subprocess.run([sys.executable, run_py, "--rounds", "1", "--scale", "0.004", "--dir", files,
-                               "--json", out, command, plain_copy, *scenarios], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, run_py, command, plain_copy, "--rounds", "1", "--scale", "0.004",
+                               "--dir", files, "--json", out, *scenarios], capture_output=True, text=True)
         assert os.listdir(files) == [], "files are left"
         with open(out) as file:
             return done.returncode, json.load(file)["rows"], done.stdout + done.stderr
