@@ -71,6 +71,7 @@ static int pull_starved(const struct sim_chain *chain, struct sim *sim, uint64_t
 	oom_arm(nth, forever);
 	rc = sim_pull_open(&pull, chain, sim, io, SIM_PULL_MEMORY, 4 * chain->cluster_len);
 	if (!rc) {
+		pull.flags = chain->how.seed % 2 ? BPULL_JOB_VERIFY : 0;
 		rc = sim_pull_run(&pull);
 		cr_assert_neq(rc, -ETIME, "%s: it hangs", what);
 		if (!rc && pull.status != BPULL_JOB_COMPLETED)
