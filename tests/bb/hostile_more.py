@@ -5,7 +5,8 @@ import zlib
 
 from harness import KIB, MIB, TIB
 from hostile_images import BIG, FAR, PLACES, SMALL, add, base_file, bent, both, places
-from hostile_qcow2 import (BASE, COMPRESSED, COPIED, ZERO, Qcow2, deflate, overlay, pattern, zstd_bomb, zstd_frame)
+from hostile_qcow2 import (BASE, COMPRESSED, COPIED, ZERO, Qcow2, deflate, deflated_zeros, overlay, pattern, zstd_bomb,
+                           zstd_frame)
 
 PACKED_BITS = 12, 16
 
@@ -68,7 +69,7 @@ BLOBS = {
     'ones': lambda n: b'\xff' * 400,
     'half a cluster': lambda n: deflate(bytes(n // 2)),
     'two clusters': lambda n: deflate(bytes(2 * n)),
-    '256 MiB of zeros': lambda n: deflate(bytes(256 * MIB))[:60 * KIB] if n > 60 * KIB else deflate(bytes(n * 800)),
+    '256 MiB of zeros': lambda n: deflated_zeros(256)[:60 * KIB] if n > 60 * KIB else deflate(bytes(n * 800)),
     'a zlib header': lambda n: zlib.compress(bytes(n)),
 }
 ZSTD_BLOBS = {
