@@ -88,6 +88,8 @@ def traced(d, *args, rc=0):
 @case('nothing is opened behind it: info, JSON', ['info', '--json'])
 @case('nothing is opened behind it: map', ['map'])
 @case('nothing is opened behind it: measure', ['measure'])
+@case('nothing is opened behind it: pull that verifies', ['pull', '--verify'])
+@case('nothing is opened behind it: hash', ['hash', '--chunk=64K'])
 def nothing_opened(d, args):
     if '--io=uring' in args and bp('pull', '-n', '--io=uring', chain(d), rc=None).rc:
         raise Skip('no io_uring here')
@@ -103,6 +105,13 @@ def flattened(d, fmt):
     same(len(named), 1, 'calls that change names')
     check('out.img' in named[0], str(named))
     images.compare_flat(f'{d}/out.img', fmt, f'{d}/base.img')
+
+
+@case('nothing is opened behind it: hash and verify of two')
+def two_images(d):
+    one, two = chain(d, name='one.img'), chain(d, name='two.img')
+    traced(d, 'hash', one, two)
+    traced(d, 'verify', one, two)
 
 
 @case('pull --base, and a control socket that is taken away at the end')
