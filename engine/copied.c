@@ -10,7 +10,6 @@
  */
 #include "engine/copied.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,18 +22,7 @@ uint32_t copied_stretch_len(uint64_t guest_off, uint64_t len)
 
 int copied_reserve(struct copied_list *list, size_t n)
 {
-	size_t cap = MAX(2 * list->cap, (size_t)64);
-	struct copied *grown;
-
-	if (list->cap - list->n >= n)
-		return 0;
-	cap = MAX(cap, list->n + n);
-	grown = reallocarray(list->items, cap, sizeof(*grown));
-	if (!grown)
-		return -ENOMEM;
-	list->items = grown;
-	list->cap = cap;
-	return 0;
+	return array_reserve(&list->items, list->n, n, &list->cap, sizeof(*list->items));
 }
 
 void copied_add(struct copied_list *list, const struct copied *item)

@@ -25,15 +25,8 @@ static int append(struct mapping **list, size_t *n, size_t *cap, const struct ma
 		last->len += map->len;
 		return 0;
 	}
-	if (*n == *cap) {
-		size_t more = *cap ? *cap * 2 : 8;
-		struct mapping *grown = reallocarray(*list, more, sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		*list = grown;
-		*cap = more;
-	}
+	if (array_reserve(list, *n, 1, cap, sizeof(**list)))
+		return -ENOMEM;
 	(*list)[(*n)++] = *map;
 	return 0;
 }

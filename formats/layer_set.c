@@ -187,16 +187,7 @@ static struct layer *find_shared(const struct layer_set *set, const struct file 
 
 static int grow(struct layer_set *set)
 {
-	if (set->n < set->room)
-		return 0;
-
-	size_t room = set->room ? 2 * set->room : 16;
-	struct layer_entry *entries = reallocarray(set->entries, room, sizeof(*entries));
-	if (!entries)
-		return -ENOMEM;
-	set->entries = entries;
-	set->room = room;
-	return 0;
+	return array_reserve(&set->entries, set->n, 1, &set->room, sizeof(*set->entries));
 }
 
 /* Makes a layer of the file, or finds that there is one. On error the file is still the caller's;

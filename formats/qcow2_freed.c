@@ -41,17 +41,7 @@ static bool add(struct qcow2_freed_list *list, const struct qcow2_freed *item)
 
 static int make_room(struct qcow2_freed_list *list, size_t n)
 {
-	size_t cap = MAX(list->cap * 2, list->n + n);
-	struct qcow2_freed *grown;
-
-	if (list->n + n <= list->cap)
-		return 0;
-	grown = reallocarray(list->items, cap, sizeof(*grown));
-	if (!grown)
-		return -ENOMEM;
-	list->items = grown;
-	list->cap = cap;
-	return 0;
+	return array_reserve(&list->items, list->n, n, &list->cap, sizeof(*list->items));
 }
 
 int qcow2_freed_room(struct qcow2 *q, size_t n)

@@ -11,6 +11,7 @@
 #define BLOCKPULL_BASE_H
 
 #include <endian.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -49,6 +50,25 @@ static inline void autofree_cleanup(void *pointer)
 		(p) = NULL;                 \
 		stolen;                     \
 	})
+
+/* Makes room for `more` items behind the first n of an array that grows (*array points to it, *cap is
+ * its size in items). 0, or -ENOMEM with everything as it was. */
+static inline int array_reserve(void *array, size_t n, size_t more, size_t *cap, size_t item_len)
+{
+	void **items = (void **)array;
+	size_t larger = MAX(2 * *cap, (size_t)8);
+	void *grown;
+
+	if (*cap - n >= more)
+		return 0;
+	larger = MAX(larger, n + more);
+	grown = reallocarray(*items, larger, item_len);
+	if (!grown)
+		return -ENOMEM;
+	*items = grown;
+	*cap = larger;
+	return 0;
+}
 
 static inline uint16_t be16(const void *p)
 {
