@@ -87,6 +87,7 @@ static int open_memory(struct bpull_engine *engine, uint64_t memory)
 	engine->cache = table_cache_new(memory / 2);
 	engine->comp_len_limit = memory / 6;
 	engine->held_len_limit = memory / 4;
+	engine->verify_len_limit = memory / 16;
 	engine->commit_len = COMMIT_LEN;
 	if (!engine->bufs || !engine->cache)
 		return -ENOMEM;

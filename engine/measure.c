@@ -106,7 +106,10 @@ static int count_copy(struct walk *w, uint64_t guest_off, uint64_t limit, uint64
 	return 0;
 }
 
-static int count_all(struct walk *w)
+/* What the cursor would copy or give an entry, to a visitor, which says in *end where to look next. */
+static int walk_plan(struct walk *w,
+		     int (*visit)(struct walk *w, enum plan_action action, uint64_t guest_off,
+				  uint64_t limit, uint64_t *end))
 {
 	uint64_t pull_len = w->chain->layers[0]->pull_len, end;
 
@@ -116,18 +119,23 @@ static int count_all(struct walk *w)
 		int rc;
 
 		NOW(w, rc, plan_next(w->chain, at, pull_len, &action, &len, &need));
+		end = at + len;
+		if (!rc)
+			rc = visit(w, action, at, at + len, &end);
 		if (rc)
 			return rc;
-		end = at + len;
-		if (action == PLAN_COPY) {
-			rc = count_copy(w, at, at + len, &end);
-			if (rc)
-				return rc;
-		} else if (action == PLAN_ZERO) {
-			rc = count_tables(w, at, end);
-			if (rc)
-				return rc;
-		}
+	}
+	return 0;
+}
+
+static int count_action(struct walk *w, enum plan_action action, uint64_t guest_off, uint64_t limit,
+			uint64_t *end)
+{
+	switch (action) {
+	case PLAN_COPY: return count_copy(w, guest_off, limit, end);
+	case PLAN_ZERO: return count_tables(w, guest_off, limit);
+	case PLAN_PRESENT:
+	case PLAN_SKIP: break;
 	}
 	return 0;
 }
@@ -189,7 +197,7 @@ static int measure_walk(struct walk *w, struct bpull_measure *out, struct err *e
 		rc = overlay->ops->begin_measuring(overlay, err);
 	if (rc)
 		return rc;
-	rc = count_all(w);
+	rc = walk_plan(w, count_action);
 	if (rc)
 		return err_errno(err, rc, "%s: cannot map the disk",
 				 err_escape(overlay->file->name, strlen(overlay->file->name), name,
@@ -235,27 +243,17 @@ int measure_device(struct bpull_disk *disk, uint64_t spare_len, struct err *err)
 }
 
 /* Maps every byte of what is to be copied: counting looks no further than each cluster's first data. */
-static int map_all(struct walk *w)
+static int map_action(struct walk *w, enum plan_action action, uint64_t guest_off, uint64_t limit,
+		      uint64_t *end)
 {
-	uint64_t pull_len = w->chain->layers[0]->pull_len, end;
+	struct extent e;
 
-	for (uint64_t at = 0; at < pull_len;) {
-		enum plan_action action;
-		uint64_t len;
+	for (uint64_t at = guest_off; action == PLAN_COPY && at < limit; at += e.len) {
 		int rc;
 
-		NOW(w, rc, plan_next(w->chain, at, pull_len, &action, &len, &need));
+		NOW(w, rc, chain_map(w->chain, 1, at, limit - at, &e, &need));
 		if (rc)
 			return rc;
-		for (end = at + len; at < end && action == PLAN_COPY;) {
-			struct extent e;
-
-			NOW(w, rc, chain_map(w->chain, 1, at, end - at, &e, &need));
-			if (rc)
-				return rc;
-			at += e.len;
-		}
-		at = end;
 	}
 	return 0;
 }
@@ -318,7 +316,7 @@ int measure_damage(struct bpull_disk *disk, struct err *err)
 		if (overlay->ops->begin_measuring)
 			rc = overlay->ops->begin_measuring(overlay, err);
 		if (!rc)
-			rc = map_all(&w);
+			rc = walk_plan(&w, map_action);
 		if (rc == -EUCLEAN) {
 			*err = (struct err){ 0 };
 			rc = tell_damage(&w, err);

@@ -22,8 +22,6 @@
 #include "engine/gather.h"
 #include "io/base.h"
 
-/* Part of the engine's memory for the list. */
-#define LIST_PART   16
 #define MAX_READING 8
 
 /* One stretch of neighbours, at most a buffer long. */
@@ -51,8 +49,7 @@ int verify_open(struct bpull_disk *disk)
 
 	if (!verify)
 		return -ENOMEM;
-	verify->max_items =
-		2 * disk->engine->held_len_limit / (LIST_PART / 2) / sizeof(struct copied);
+	verify->max_items = disk->engine->verify_len_limit / sizeof(struct copied);
 	disk->job.verify = verify;
 	return 0;
 }
