@@ -193,6 +193,18 @@ static int map_now(struct chain *chain, uint64_t off, uint64_t len, struct exten
 	return rc;
 }
 
+int sim_pull_read_extent(struct chain *chain, uint64_t off, uint8_t *out, struct extent *e)
+{
+	uint64_t left = chain->layers[0]->guest_len - off;
+	int rc = map_now(chain, off, left, e);
+
+	if (rc)
+		return rc;
+	if (!e->len || e->len > left)
+		abort();
+	return read_extent(chain, e, out);
+}
+
 /* got: room for the disk; want->want is compared with it where `compare`. */
 static void read_contents(const struct sim_chain *want, struct chain *chain, uint8_t *got,
 			  bool compare, struct sim_verdict *v)
@@ -204,10 +216,8 @@ static void read_contents(const struct sim_chain *want, struct chain *chain, uin
 		return;
 	}
 	for (uint64_t off = 0; v->ok && off < want->guest_len; off += e.len) {
-		int rc = map_now(chain, off, want->guest_len - off, &e);
+		int rc = sim_pull_read_extent(chain, off, got + off, &e);
 
-		if (!rc)
-			rc = read_extent(chain, &e, got + off);
 		if (rc)
 			wrong(v, "guest offset %#llx can't be read (layer %u, kind %d): %s",
 			      (unsigned long long)off, e.depth, (int)e.kind, strerror(-rc));

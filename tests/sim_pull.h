@@ -75,6 +75,9 @@ uint64_t sim_pull_hash(const struct sim_chain *chain, const struct sim *sim);
 void sim_pull_judge_qemu(const struct sim_chain *chain, struct sim *sim, const char *dir,
 			 struct sim_verdict *verdict, bool *ran);
 
+/* Maps one extent of the chain's disk from off on and reads it to out, by blocking calls. 0 or -errno. */
+int sim_pull_read_extent(struct chain *chain, uint64_t off, uint8_t *out, struct extent *e);
+
 /* What runs many seeds runs a part of them under the sanitizer, which takes several times as long. */
 #ifdef __SANITIZE_ADDRESS__
 #define SIM_PULL_SLOWDOWN 4

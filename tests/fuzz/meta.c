@@ -3,15 +3,11 @@
  * Header extensions, the snapshot table and bitmap directories: the input is the
  * bytes of these areas, the image around them is sound, so that no byte is lost on
  * getting past the header. First byte: which area, and how often it says it has an
- * entry; then the bytes. Judged as image.c judges.
+ * entry; then the bytes. Judged as any image (judge.c).
  */
-#define FUZZ_FORMAT            IMAGE_QCOW2 /* of image.c */
-#define LLVMFuzzerTestOneInput fuzz_image
-int fuzz_image(const unsigned char *data, unsigned long size);
-#include "tests/fuzz/image.c"
-#undef LLVMFuzzerTestOneInput
-
+#include "io/base.h"
 #include "tests/build_image.h"
+#include "tests/fuzz/world.h"
 
 #define CLUSTER_LEN 4096u
 #define HEADER_LEN  112u
@@ -88,7 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		put(image.bytes + AUTOCLEAR_AT, 8, data[0] & 1);
 		break;
 	}
-	fuzz_image(image.bytes, image.len);
+	fuzz_image(IMAGE_QCOW2, image.bytes, image.len);
 	build_image_free(&image);
 	return 0;
 }

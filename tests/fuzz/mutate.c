@@ -84,7 +84,7 @@ static uint64_t choose_value(struct fields *f, uint64_t old, unsigned n)
 	case 4: return UINT64_MAX >> draw(f, 64);
 	case 5: return UINT64_C(1) << draw(f, 64);
 	case 6: return other;
-	case 7: return get(f, f->big_endian ? 40 : 40, 8) | (old & UINT64_C(0xff00000000000000));
+	case 7: return get(f, 40, 8) | (old & UINT64_C(0xff00000000000000));
 	case 8: return get(f, f->big_endian ? 48 : 16, 8);
 	case 9: return round_down((uint64_t)f->len, cluster) | UINT64_C(1) << 63;
 	case 10: return draw(f, f->len / 512 + 2) * 512 | UINT64_C(1) << 63;

@@ -38,54 +38,13 @@ uint64_t fuzz_file_hash(const struct sim *sim, const char *name)
 	return hash;
 }
 
-static int map_now(struct chain *chain, uint64_t off, uint64_t len, struct extent *e)
-{
-	struct table_need need;
-	int rc;
-
-	while ((rc = chain_map(chain, 0, off, len, e, &need)) == TABLE_NEED) {
-		rc = table_load_now(layer_set_cache(chain->set), &need);
-		if (rc)
-			break;
-	}
-	return rc;
-}
-
-static int read_compressed(struct layer *layer, const struct extent *e, uint8_t *out)
-{
-	uint8_t *in = sim_need(malloc(e->host_len)),
-		*cluster = sim_need(malloc(layer->cluster_len));
-	int rc = file_read_padded(layer->file, in, e->host_len, e->host_off);
-
-	if (!rc)
-		rc = layer->ops->decode(layer, in, e->host_len, cluster);
-	if (!rc)
-		memcpy(out, cluster + e->skip, e->len);
-	free(in);
-	free(cluster);
-	return rc;
-}
-
 static int read_disk(struct chain *chain, uint8_t *out)
 {
-	uint64_t guest_len = chain->layers[0]->guest_len;
 	struct extent e;
 	int rc = 0;
 
-	for (uint64_t off = 0; !rc && off < guest_len; off += e.len) {
-		rc = map_now(chain, off, guest_len - off, &e);
-		if (rc)
-			break;
-		FUZZ_CHECK(e.len && e.len <= guest_len - off, "a map of %llu bytes at %llu",
-			   (unsigned long long)e.len, (unsigned long long)off);
-		if (e.kind == EXTENT_DATA)
-			rc = file_read_padded(chain->layers[e.depth]->data, out + off, e.len,
-					      e.host_off);
-		else if (e.kind == EXTENT_COMPRESSED)
-			rc = read_compressed(chain->layers[e.depth], &e, out + off);
-		else
-			memset(out + off, 0, e.len);
-	}
+	for (uint64_t off = 0; !rc && off < chain->layers[0]->guest_len; off += e.len)
+		rc = sim_pull_read_extent(chain, off, out + off, &e);
 	return rc;
 }
 
@@ -101,7 +60,6 @@ static void look_at(struct chain *chain, struct fuzz_look *look)
 	look->is_dirty = info.dirty;
 	look->guest_len = top->guest_len;
 	look->has_backing = top->has_backing;
-	look->unwritable = top->unwritable.code;
 	look->check_rc = top->ops->check ? top->ops->check(top, &result, &err) : 0;
 	look->n_errors = result.n_errors - result.n_stale + result.n_check_errors;
 	look->n_stale = result.n_stale;

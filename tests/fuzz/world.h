@@ -36,7 +36,7 @@ struct fuzz_look {
 	int rc; /* of opening */
 	char text[1024];
 	uint64_t guest_len;
-	bool has_backing, unwritable;
+	bool has_backing;
 	bool is_dirty; /* its refcounts may be wrong, and are made right first */
 	int check_rc;
 	uint64_t n_errors, n_leaks;
@@ -46,6 +46,8 @@ struct fuzz_look {
 };
 /* no_backing: the image alone. */
 void fuzz_look(struct sim *sim, enum image_format format, bool no_backing, struct fuzz_look *look);
+/* judge.c: opens, checks, reads and pulls an image of these bytes, and judges what came of it. */
+void fuzz_image(enum image_format format, const uint8_t *data, size_t size);
 /* A hash of a file's bytes. */
 uint64_t fuzz_file_hash(const struct sim *sim, const char *name);
 
