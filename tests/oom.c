@@ -7,10 +7,14 @@
 #include "tests/oom.h"
 
 #include <assert.h>
+#include <criterion/criterion.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define MAX_NTH 100000
 
 static uint64_t left; /* until one fails; 0: not armed */
 static bool is_forever;
@@ -28,6 +32,28 @@ uint64_t oom_disarm(void)
 {
 	left = 0;
 	return n_failed;
+}
+
+uint64_t oom_try_all(const struct sim_chain_how *hows, uint64_t n_hows, uint64_t n, bool forever,
+		     bool (*try)(const struct sim_chain *chain, uint64_t nth, bool forever))
+{
+	uint64_t n_runs = 0;
+
+	for (uint64_t i = 0; i < n; i++) {
+		struct sim_chain_how how = hows[i % n_hows];
+		struct sim_chain chain;
+		uint64_t nth = 1;
+
+		how.seed = i + 1;
+		sim_chain_draw(&chain, &how);
+		while (nth < MAX_NTH && try(&chain, nth, forever))
+			nth++;
+		cr_assert_lt(nth, MAX_NTH);
+		n_runs += nth;
+		sim_chain_free(&chain);
+	}
+	fprintf(stderr, "%" PRIu64 " runs\n", n_runs);
+	return n_runs;
 }
 
 void oom_pause(void)

@@ -15,7 +15,6 @@
 #include "tests/sim_pull.h"
 
 #define N_CHAINS 15 /* OOM_CHAINS=n for more */
-#define MAX_NTH  100000
 
 TestSuite(oom, .timeout = 1200);
 
@@ -108,23 +107,10 @@ static bool try_oom(const struct sim_chain *chain, uint64_t nth, bool forever)
 
 static void try_all(bool forever)
 {
-	uint64_t n_chains = sim_pull_env("OOM_CHAINS", N_CHAINS), n_runs = 0;
+	uint64_t n_chains = sim_pull_env("OOM_CHAINS", N_CHAINS);
+	uint64_t n_runs = oom_try_all(chains, ARRAY_LEN(chains), n_chains, forever, try_oom);
 
-	for (uint64_t i = 0; i < n_chains; i++) {
-		struct sim_chain_how how = chains[i % ARRAY_LEN(chains)];
-		struct sim_chain chain;
-		uint64_t nth = 1;
-
-		how.seed = i + 1;
-		sim_chain_draw(&chain, &how);
-		while (nth < MAX_NTH && try_oom(&chain, nth, forever))
-			nth++;
-		cr_assert_lt(nth, MAX_NTH);
-		n_runs += nth;
-		sim_chain_free(&chain);
-	}
 	cr_assert_geq(n_runs, n_chains * 80, "only %" PRIu64 " runs", n_runs);
-	fprintf(stderr, "%" PRIu64 " runs\n", n_runs);
 }
 
 Test(oom, once)

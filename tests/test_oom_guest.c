@@ -17,7 +17,6 @@
 #include "tests/sim_private.h"
 #include "tests/sim_pull.h"
 
-#define MAX_NTH   100000
 #define MAX_CALLS 100000
 
 TestSuite(oom_guest, .timeout = 1200);
@@ -239,8 +238,8 @@ static void judge(const struct visit *v, struct sim *sim)
 	free(got);
 }
 
-/* How often an allocation failed. */
-static uint64_t try_oom(const struct sim_chain *chain, uint64_t nth, bool forever)
+/* False: no allocation was the n-th. */
+static bool try_oom(const struct sim_chain *chain, uint64_t nth, bool forever)
 {
 	struct sim *sim = sim_new(nth);
 	struct visit v = { .chain = chain,
@@ -274,23 +273,10 @@ static uint64_t try_oom(const struct sim_chain *chain, uint64_t nth, bool foreve
 
 static void try_all(bool forever)
 {
-	uint64_t n_runs = 0;
+	uint64_t n_runs =
+		oom_try_all(chains, ARRAY_LEN(chains), ARRAY_LEN(chains), forever, try_oom);
 
-	for (uint64_t i = 0; i < ARRAY_LEN(chains); i++) {
-		struct sim_chain_how how = chains[i];
-		struct sim_chain chain;
-		uint64_t nth = 1;
-
-		how.seed = i + 1;
-		sim_chain_draw(&chain, &how);
-		while (nth < MAX_NTH && try_oom(&chain, nth, forever))
-			nth++;
-		cr_assert_lt(nth, MAX_NTH);
-		n_runs += nth;
-		sim_chain_free(&chain);
-	}
 	cr_assert_gt(n_runs, 500, "only %" PRIu64 " runs", n_runs);
-	fprintf(stderr, "%" PRIu64 " runs\n", n_runs);
 }
 
 Test(oom_guest, once)
