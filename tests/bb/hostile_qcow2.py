@@ -65,7 +65,27 @@ def deflated_zeros(mibs):
     return b''.join(packer.compress(bytes(1024 * KIB)) for _ in range(mibs)) + packer.flush()
 
 
-class Qcow2:
+class Image:
+    """What the writers of both formats have: fields to bend, and the guest's clusters by number."""
+
+    def set(self, **fields):
+        self.fields.update(fields)
+        return self
+
+    def flat(self, path, below=BASE):
+        """What the guest sees, as a sparse file."""
+        with open(path, 'wb') as file:
+            file.write(below[:self.size])
+            for number, content in self.guest.items():
+                at = number * self.cluster
+                if at < self.size:
+                    file.seek(at)
+                    file.write(content[:self.size - at])
+            file.truncate(self.size)
+        return path
+
+
+class Qcow2(Image):
     def __init__(self, bits=9, size=256 * KIB, version=3, order=4, backing=b'base.img', fmt=b'raw', sub=False,
                  l1_size=None, rt_clusters=1):
         self.bits, self.size, self.version, self.order, self.sub = bits, size, version, order, sub
@@ -85,10 +105,6 @@ class Qcow2:
         self.blocks = {}
         self.block(0)
         self.l1_off = self.alloc(max(1, -(-8 * self.l1_size // self.cluster)))
-
-    def set(self, **fields):
-        self.fields.update(fields)
-        return self
 
     def alloc(self, clusters=1, refs=1):
         off = self.end
@@ -282,18 +298,6 @@ class Qcow2:
             for off, content in self.patches:
                 put(off, content)
             file.truncate(self.end if self.length is None else self.length)
-        return path
-
-    def flat(self, path, below=BASE):
-        """What the guest sees, as a sparse file."""
-        with open(path, 'wb') as file:
-            file.write(below[:self.size])
-            for number, content in self.guest.items():
-                if number << self.bits >= self.size:
-                    continue
-                file.seek(number << self.bits)
-                file.write(content[:max(0, self.size - (number << self.bits))])
-            file.truncate(self.size)
         return path
 
 

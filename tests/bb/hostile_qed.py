@@ -3,7 +3,7 @@
 import struct
 
 from harness import KIB
-from hostile_qcow2 import BASE, pattern
+from hostile_qcow2 import Image, pattern
 
 FIELDS = {
     'magic': (0, '4s'), 'cluster_size': (4, 'I'), 'table_size': (8, 'I'), 'header_size': (12, 'I'),
@@ -13,7 +13,7 @@ FIELDS = {
 BACKING, NEED_CHECK, NO_PROBE = 1, 2, 4
 
 
-class Qed:
+class Qed(Image):
     def __init__(self, cluster=4 * KIB, tables=2, size=8 << 20, backing=b'base.img', features=BACKING | NO_PROBE, header_size=1):
         self.cluster, self.tables, self.size, self.backing, self.features = cluster, tables, size, backing, features
         self.header_size, self.name_at = header_size, 64
@@ -22,10 +22,6 @@ class Qed:
         self.bytes, self.l1, self.l2, self.l2_off, self.guest, self.host = {}, {}, {}, {}, {}, {}
         self.end = header_size * cluster
         self.l1_off = self.alloc(tables)
-
-    def set(self, **fields):
-        self.fields.update(fields)
-        return self
 
     def alloc(self, clusters=1):
         off = self.end
@@ -88,15 +84,6 @@ class Qed:
             for off, content in self.patches:
                 put(off, content)
             file.truncate(self.end if self.length is None else self.length)
-        return path
-
-    def flat(self, path, below=BASE):
-        with open(path, 'wb') as file:
-            file.write(below[:self.size])
-            for number, content in self.guest.items():
-                file.seek(number * self.cluster)
-                file.write(content[:max(0, self.size - number * self.cluster)])
-            file.truncate(self.size)
         return path
 
 
