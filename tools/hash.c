@@ -39,6 +39,7 @@ const char hash_help[] =
 	"  --backing-format FMT format of backing files for which none is recorded\n"
 	"  -f, --format FMT     the images' format: raw, qcow2 or qed\n"
 	"                       (default: detected)\n"
+	"  --no-sandbox         do without the seccomp filter\n"
 	"  -h, --help           this text\n";
 
 enum {

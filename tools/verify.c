@@ -37,6 +37,7 @@ const char verify_help[] =
 	"  -f, --format FMT     A's format: raw, qcow2 or qed (default: detected)\n"
 	"  -F, --second-format FMT\n"
 	"                       B's\n"
+	"  --no-sandbox         do without the seccomp filter\n"
 	"  -h, --help           this text\n"
 	"\n"
 	"Exit codes: 0 the same, 5 different, else see blockpull(1).\n";
