@@ -171,7 +171,8 @@ struct bpull_disk {
 	bool undurable;      /* something was written since the last barrier */
 	bool data_undurable; /* and to the overlay's data file, since that one's last */
 
-	bool may_write; /* begin_writing() was done for the guest */
+	bool may_write;       /* begin_writing() was done for the guest */
+	bool sharing_checked; /* measure_sharing() found nothing */
 
 	struct guests guests;
 	struct job job;
@@ -249,6 +250,8 @@ int measure_device(struct bpull_disk *disk, uint64_t spare_len, struct err *err)
  * changed. Damage that only decoding finds is for the job to meet. Blocking, read-only. 0, -EUCLEAN
  * with a sentence, or -errno. */
 int measure_damage(struct bpull_disk *disk, struct err *err);
+/* Refuses, once a disk, a chain that a few bytes make so long that mapping it takes hours. Blocks. */
+int measure_sharing(struct bpull_disk *disk, struct err *err);
 
 /* inspect.c */
 /* An extent as the public interface has it. */

@@ -78,10 +78,13 @@ int bpull_disk_map(struct bpull_disk *disk, uint64_t start, struct bpull_extent 
 {
 	ENGINE_SCOPE(disk->engine);
 	uint64_t guest_len = disk_overlay(disk)->guest_len;
+	struct err err = { 0 };
 	int n = 0;
 
 	if (max <= 0 || !extents)
 		return error_fill(error, -EINVAL, "no room for an extent");
+	if (measure_sharing(disk, &err))
+		return error_export(&err, error);
 	while (start < guest_len) {
 		struct bpull_extent next;
 		struct extent e;

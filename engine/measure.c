@@ -298,6 +298,19 @@ static int tell_damage(struct walk *w, struct err *err)
 	return 0;
 }
 
+int measure_sharing(struct bpull_disk *disk, struct err *err)
+{
+	struct walk w = { .chain = disk->chain,
+			  .cache = disk->engine->cache,
+			  .engine = disk->engine };
+	int rc = disk->sharing_checked ? 0 : check_all_sharing(&w, 0, err);
+
+	if (rc && !err->message[0])
+		err_errno(err, rc, "the chain cannot be read");
+	disk->sharing_checked = !rc;
+	return rc;
+}
+
 int measure_damage(struct bpull_disk *disk, struct err *err)
 {
 	struct walk w = { .chain = disk->chain,

@@ -168,9 +168,8 @@ def images_of_wrong_format():
         base.save(f'{d}/base.img')
         Qcow2(BIG, size=entries << 29, fmt=b'qcow2').save(f'{d}/top.img')
 
-    # No other command looks at it: map lists millions of ranges, and is not asked to know better.
     for entries in 4096, 100000:
-        add('damaged bases, pull alone', f'one L2 table for {entries} L1 entries', 'refuse', lambda d, n=entries: shared_tables(d, n))
+        add('shared tables', f'one L2 table for {entries} L1 entries', 'refuse', lambda d, n=entries: shared_tables(d, n))
 
 
 class Stacked:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """The hostile images of hostile_images.py and its parts, judged as an outsider would.
 
-Each is looked at by info, map and check and then pulled. No command may crash, take ten seconds or 128 MiB,
-print a control character, or change a file that it only looks at; a pull does what the image's verdict says.
+Each is looked at by check, info, map and pull --dry-run, and then pulled. No command may crash, take ten
+seconds or 128 MiB, print a control character, or change a file that it only looks at; a pull does what the
+image's verdict says.
 One case is a class of images; it goes through all of them and reports every deviation. BB_ALL=1 has every
 command look at every image, and says what became of each.
 """
@@ -21,8 +22,9 @@ from harness import CORRUPT, DONE, FAILED, KIB, MIB, REFUSED, Failed, bp, case, 
 from images import Untouched
 
 SECONDS, MEMORY = 10, 128 * MIB
-LOOKS = ('check',), ('info',), ('info', '--json', '--chain'), ('map',)
-NAMED = 'backing names', 'data files', 'chains', 'no images', 'giants', 'QED backing name', 'QED files', 'header extensions'
+LOOKS = ('check',), ('info',), ('info', '--json', '--chain'), ('map',), ('pull', '-n')
+NAMED = ('shared tables', 'backing names', 'data files', 'chains', 'no images', 'giants', 'QED backing name', 'QED files',
+         'header extensions')
 CONTROL = re.compile('[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]')
 
 
@@ -122,8 +124,7 @@ def judge_class(d, name):
             os.chmod(part, 0o755)  # for the images that somebody else looks at
         try:
             # Where names or files are the weapon every command meets it; else they take turns, to save a minute.
-            looks = LOOKS if image.cls in NAMED or os.environ.get('BB_ALL') else LOOKS[seen % 4:][:1]
-            looks = LOOKS[:1] if 'pull alone' in image.cls else looks
+            looks = LOOKS if image.cls in NAMED or os.environ.get('BB_ALL') else LOOKS[seen % len(LOOKS):][:1]
             verdict = judge(place, image, looks)
             if os.environ.get('BB_ALL'):
                 note(f'{image.title}: {image.verdict}: {verdict}')
