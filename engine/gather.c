@@ -180,7 +180,7 @@ static enum step decode(struct gather *g)
 
 	for (unsigned i = 0; i < g->n_parts; i++) {
 		struct gather_part *part = &g->parts[i];
-		uint64_t got = part->req.result;
+		uint64_t got = part->req.result, host_off = part->req.off;
 
 		if (!part->comp) {
 			iov_zero(g->iov, g->n_iov, part->at + got, part->len - got);
@@ -189,6 +189,7 @@ static enum step decode(struct gather *g)
 		memset(part->comp + got, 0, part->comp_len - got);
 		io_req_work(&part->req, decode_part);
 		part->req.file = part->layer->file;
+		part->req.off = host_off;
 		op_submit(g->op, &part->req);
 		n++;
 	}

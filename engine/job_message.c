@@ -42,7 +42,7 @@ static const char *advice(const struct bpull_disk *disk, int error)
 	case -ENOSPC:
 	case -EDQUOT:
 	case -EFBIG: return "; what was copied is kept: make room and run the pull again";
-	case -EUCLEAN: return "; check the image";
+	case -EUCLEAN: return "; what was copied is kept: check the image";
 	default: return "; what was copied is kept";
 	}
 }
@@ -66,6 +66,9 @@ static void describe_failure(const struct bpull_disk *disk, const struct op *op,
 			 disk_has_data_file(disk) && file == disk_overlay(disk)->data ? "data file"
 										      : "tables",
 			 strerror(-op->error));
+	else if (file && op->error == -EUCLEAN)
+		snprintf(out, cap, "%s: the compressed cluster at offset %#llx does not decode%s",
+			 file_show(file, &shown), (unsigned long long)op->error_off, what_now);
 	else if (file)
 		snprintf(out, cap, "%s: cannot %s at offset %#llx: %s%s", file_show(file, &shown),
 			 op->error_was_read ? "read" : "write", (unsigned long long)op->error_off,

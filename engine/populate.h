@@ -28,6 +28,7 @@ enum populate_phase {
 struct decode {
 	struct io_req req;
 	const struct layer *layer;
+	uint64_t host_off; /* where the input was read */
 	const uint8_t *in;
 	uint32_t in_len;
 	const struct populate *run;

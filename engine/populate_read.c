@@ -81,6 +81,7 @@ static void add_comp_group(struct populate *p, unsigned i, unsigned n, uint32_t 
 	for (const struct plan_part *part = first; part < first + n; part++)
 		p->decodes[p->n_decodes++] = (struct decode){
 			.layer = part_layer(p, part),
+			.host_off = part->host_off,
 			.in = in + (part->host_off - first->host_off),
 			.in_len = part->host_len,
 			.run = p,
@@ -180,6 +181,7 @@ enum step populate_decode(struct populate *p)
 
 		io_req_work(&d->req, decode_work);
 		d->req.file = d->layer->file;
+		d->req.off = d->host_off;
 		op_submit(&p->op, &d->req);
 	}
 	return p->n_decodes ? STEP_WAIT : STEP_NEXT;

@@ -166,7 +166,7 @@ struct layer_ops {
 	int (*map)(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
 		   struct table_need *need);
 	/* Decodes one compressed cluster: out has cluster_len bytes. Pure; any thread.
-	 * 0 or -EIO. */
+	 * 0, -EUCLEAN (the input is damaged) or -ENOMEM. */
 	int (*decode)(const struct layer *layer, const void *in, size_t in_len, void *out);
 
 	/* Does a table of its own map guest_off of the guest's disk, and up to which guest byte (not

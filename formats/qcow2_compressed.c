@@ -30,12 +30,12 @@ static int inflate_unended(const void *in, size_t in_len, void *out, size_t out_
 	int rc;
 
 	if (inflateInit2(&stream, -MAX_WBITS) != Z_OK)
-		return -EIO;
+		return -ENOMEM;
 	do
 		rc = inflate(&stream, Z_NO_FLUSH);
 	while (rc == Z_OK && stream.avail_out);
 	inflateEnd(&stream);
-	return stream.avail_out ? -EIO : 0;
+	return stream.avail_out ? -EUCLEAN : 0;
 }
 
 static int decode_deflate(const void *in, size_t in_len, void *out, size_t out_len)
@@ -45,12 +45,12 @@ static int decode_deflate(const void *in, size_t in_len, void *out, size_t out_l
 	size_t used, produced;
 
 	if (!decoder)
-		return -EIO;
+		return -ENOMEM;
 	result = libdeflate_deflate_decompress_ex(decoder, in, in_len, out, out_len, &used,
 						  &produced);
 	libdeflate_free_decompressor(decoder);
 	if (result == LIBDEFLATE_SUCCESS)
-		return produced == out_len ? 0 : -EIO;
+		return produced == out_len ? 0 : -EUCLEAN;
 	return inflate_unended(in, in_len, out, out_len);
 }
 
@@ -62,7 +62,7 @@ static int decode_zstd(const void *in, size_t in_len, void *out, size_t out_len)
 	int rc = 0;
 
 	if (!decoder)
-		return -EIO;
+		return -ENOMEM;
 	ZSTD_DCtx_setParameter(decoder, ZSTD_d_windowLogMax, ZSTD_MAX_WINDOW_LOG);
 	/* Frame after frame until the cluster is full; a call that moves nothing on is the end. */
 	while (!rc && dst.pos < dst.size) {
@@ -70,7 +70,7 @@ static int decode_zstd(const void *in, size_t in_len, void *out, size_t out_len)
 		size_t more = ZSTD_decompressStream(decoder, &dst, &src);
 
 		if (ZSTD_isError(more) || (src.pos == src_before && dst.pos == dst_before))
-			rc = -EIO;
+			rc = -EUCLEAN;
 	}
 	ZSTD_freeDCtx(decoder);
 	return rc;
@@ -84,5 +84,5 @@ int qcow2_decode(const struct layer *layer, const void *in, size_t in_len, void 
 	case QCOW2_COMPRESSION_ZLIB: return decode_deflate(in, in_len, out, layer->cluster_len);
 	case QCOW2_COMPRESSION_ZSTD: return decode_zstd(in, in_len, out, layer->cluster_len);
 	}
-	return -EIO; /* unreadable: refused when it was opened */
+	return -EUCLEAN; /* unreadable: refused when it was opened */
 }

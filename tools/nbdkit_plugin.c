@@ -395,7 +395,7 @@ static int result(int rc)
 {
 	if (rc >= 0)
 		return 0;
-	nbdkit_set_error(-rc);
+	nbdkit_set_error(rc == -EUCLEAN ? EIO : -rc); /* an NBD client knows no damaged image */
 	nbdkit_debug("%s", strerror(-rc));
 	return -1;
 }
