@@ -89,11 +89,6 @@ static int may_start(struct bpull_disk *disk, const struct bpull_job_options *o,
 	rc = layer_refuse(overlay, &overlay->unwritable, err);
 	if (rc)
 		return rc;
-	if (!overlay->ops->publish && !overlay->file->len)
-		return err_set(err, -ENOTSUP,
-			       "the file is empty: it is no image with a backing file");
-	if (!overlay->ops->publish)
-		return err_set(err, -ENOTSUP, "a raw image has no backing file to pull");
 	return check_compression(overlay, o, err);
 }
 
