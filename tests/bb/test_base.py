@@ -83,6 +83,18 @@ def zeros(d, fmt, options):
         check(os.stat(top).st_blocks * 512 < 4 * MIB, 'all of it was copied')
 
 
+@case('zeros that were written above the base, 2 MiB clusters', None)
+@case('zeros that were written above the base, v2, 2 MiB clusters', 'compat=0.10,cluster_size=2M')
+def written_zeros(d, options):
+    raw_image(f'{d}/base.img', 16 * MIB, (0, 16 * MIB))
+    overlay(f'{d}/mid.img', 'base.img')
+    qemu_io(f'{d}/mid.img', 'qcow2', 'write -P 0 2M 2M', 'write -P 0 6M 1M', 'write -P 0 9M 1M', 'write -P 3 12M 1k')
+    overlay(f'{d}/top.img', 'mid.img', options=options or 'cluster_size=2M', base_fmt='qcow2')
+    flat = images.flatten(f'{d}/top.img', 'qcow2', f'{d}/flat')
+    bp('pull', '--base', f'{d}/base.img', f'{d}/top.img')
+    judge(f'{d}/top.img', 'qcow2', flat, f'{d}/base.img', [f'{d}/mid.img'])
+
+
 @case('snapshots keep what they read above the base')
 def snapshots(d):
     top = three(d)

@@ -63,6 +63,16 @@ def shared_copy(directory):
         same(hosts[0] == hosts[1], number != 2, f'cluster {number} is shared ({hosts})')
 
 
+@case('more ranges than a turn of the cursor takes, with nothing to copy between them')
+def chessboard(directory):
+    n = 5000
+    top, base = layers(directory, 'cluster_size=512', size=n * KIB, base_size=n * KIB)
+    os.truncate(base, 0)
+    os.truncate(base, n * KIB)
+    qemu_io(top, 'qcow2', *(f'write -q -P {1 + i % 255} {i * KIB} 512' for i in range(n)))
+    pulled(directory, top, base)
+
+
 @case('a snapshot without tables, the disk written since', 'first')
 @case('tables in the snapshot, none in the disk', 'dropped')
 def missing_tables(directory, how):

@@ -59,6 +59,19 @@ def verified(d, fmt, options, *args):
     compare_flat(top, fmt, flat)
 
 
+@case('clusters of 2 MiB of which only a part was written')
+def pieces(d):
+    with open(f'{d}/base.img', 'wb') as file:
+        file.truncate(16 * MIB)
+        for at, length in (3 * MIB, MIB), (4 * MIB, 512), (7 * MIB + 99, 5), (10 * MIB, 2 * MIB):
+            file.seek(at)
+            file.write(random.Random(at).randbytes(length))
+    top = overlay(f'{d}/top.img', 'base.img', options='cluster_size=2M')
+    flat = flatten(top, 'qcow2', f'{d}/flat')
+    same(field(bp('pull', '--verify', '--json', top).json(), 'bytes', 'verified'), 8 * MIB, 'read back')
+    images.judge_pulled(top, 'qcow2', flat)
+
+
 def slow_pull(top, *args):
     """A pull that has copied 2 MiB, and takes a while for the rest."""
     process = start(harness.blockpull, 'pull', '--verify', '--progress=json', '--bandwidth=1M', '--burst=2M', *args, top)
