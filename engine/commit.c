@@ -343,7 +343,7 @@ bool commit_is_due(const struct bpull_disk *disk, uint64_t now_ns)
 	if (disk->first_published_ns && now_ns >= commit_due_ns(disk))
 		return true;
 	return table_cache_dirty_len(engine->cache, disk_overlay(disk)->file) &&
-	       table_cache_held_len(engine->cache) >= engine->held_len_limit / 2;
+	       table_cache_changed_len(engine->cache) >= engine->changed_len_limit / 2;
 }
 
 uint64_t commit_due_ns(const struct bpull_disk *disk)
@@ -353,7 +353,7 @@ uint64_t commit_due_ns(const struct bpull_disk *disk)
 
 bool commit_is_overdue(const struct bpull_disk *disk)
 {
-	return table_cache_held_len(disk->engine->cache) > disk->engine->held_len_limit;
+	return table_cache_changed_len(disk->engine->cache) > disk->engine->changed_len_limit;
 }
 
 void commit_note_published(struct bpull_disk *disk, uint64_t len)

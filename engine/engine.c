@@ -86,7 +86,7 @@ static int open_memory(struct bpull_engine *engine, uint64_t memory)
 	engine->bufs = buf_pool_new(RUN_MAX_LEN, MAX(runs, UINT64_C(2)) * RUN_MAX_LEN);
 	engine->cache = table_cache_new(memory / 2);
 	engine->comp_len_limit = memory / 6;
-	engine->held_len_limit = memory / 4;
+	engine->changed_len_limit = memory / 4;
 	engine->verify_len_limit = memory / 16;
 	engine->commit_len = COMMIT_LEN;
 	if (!engine->bufs || !engine->cache)

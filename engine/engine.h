@@ -44,9 +44,9 @@ struct bpull_engine {
 	struct op_list urgent, ready; /* operations to be stepped: the guest's, the others */
 	uint64_t comp_len;       /* bytes of compressed input, and for compressing, held by runs */
 	uint64_t comp_len_limit; /* no new run while more is held */
-	uint64_t verify_len_limit; /* a list of what is to be verified takes no more bytes */
-	uint64_t held_len_limit;   /* nor while more bytes of cached tables wait for a commit */
-	uint64_t commit_len;       /* a group commit is due when so many bytes were copied */
+	uint64_t verify_len_limit;  /* a list of what is to be verified takes no more bytes */
+	uint64_t changed_len_limit; /* nor while more bytes of cached tables wait for a commit */
+	uint64_t commit_len;        /* a group commit is due when so many bytes were copied */
 	struct queued_event *events_first, *events_last;
 	struct guest *done_first, *done_last; /* guest requests that are over: events to be */
 	unsigned n_guests;                    /* guest requests in flight, of all disks */

@@ -28,6 +28,7 @@ struct table_cache {
 	size_t used;   /* bytes, the structs included */
 	unsigned n_clean;
 	size_t clean_len;         /* of used, what the clean tables take */
+	size_t loading_len;       /* of used, what those being read take */
 	uint64_t n_dirty_sectors; /* of all tables */
 	struct table_list clean, held;
 	size_t n_buckets; /* a power of two */
@@ -213,6 +214,8 @@ static struct table *table_add(struct table_cache *cache, struct file *file, uin
 	*bucket = table;
 	list_push(&cache->held, table);
 	cache->used += sizeof(*table) + len;
+	if (state == TABLE_LOADING)
+		cache->loading_len += sizeof(*table) + len;
 	return table;
 }
 
@@ -224,6 +227,7 @@ struct table *table_load_begin(struct table_cache *cache, const struct table_nee
 void table_load_end(struct table_cache *cache, struct table *table, int error)
 {
 	assert(table->cache == cache && table->state == TABLE_LOADING);
+	cache->loading_len -= sizeof(*table) + table->len;
 	if (error) {
 		table_drop(table);
 		return;
@@ -292,9 +296,9 @@ uint64_t table_cache_dirty_len(const struct table_cache *cache, const struct fil
 	return len;
 }
 
-size_t table_cache_held_len(const struct table_cache *cache)
+size_t table_cache_changed_len(const struct table_cache *cache)
 {
-	return cache->used - cache->clean_len;
+	return cache->used - cache->clean_len - cache->loading_len;
 }
 
 static void staged_push(struct staged *staged, enum stage stage, struct staged_write *write)

@@ -116,8 +116,9 @@ void table_mark_dirty(struct table_cache *cache, struct table *table, uint32_t o
 /* Bytes of sectors of this file's tables changed and not staged yet; NULL: of all files', rounded up
  * to whole sectors, without looking at each table. */
 uint64_t table_cache_dirty_len(const struct table_cache *cache, const struct file *file);
-/* Bytes of memory in tables that can't be evicted now: dirty, loading, being written. */
-size_t table_cache_held_len(const struct table_cache *cache);
+/* Bytes of memory in tables that can be evicted when a commit has written them. Those being loaded
+ * are not among them: who waits for a commit because of one would spin, since nothing is written. */
+size_t table_cache_changed_len(const struct table_cache *cache);
 /* Moves copies of all dirty sectors of this file's tables into *staged, and makes fresh tables
  * reachable ones. All or nothing: -ENOMEM changes nothing. */
 int table_cache_stage(struct table_cache *cache, struct file *file, struct staged *staged);

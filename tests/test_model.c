@@ -501,6 +501,8 @@ static void open_disk(struct play *p)
 
 	CHECK(p, !rc, "no engine");
 	p->engine->commit_len = (1 + below(p, 40)) * 4096;
+	if (p->seed % 4 == 1) /* so little that requests must wait for commits */
+		p->engine->changed_len_limit = 8 * KiB;
 	rc = bpull_disk_open(p->engine, SIM_CHAIN_TOP, &o, &p->disk, &error);
 	CHECK(p, !rc, "it does not open: %s", error.message);
 	plant(p);
