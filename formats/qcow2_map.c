@@ -143,12 +143,56 @@ static int map_empty_l1(struct qcow2 *q, uint64_t guest_off, uint64_t len, struc
 	return 0;
 }
 
+/* How many of n words from p on are raw, raw + step, raw + 2 * step... Most tables of a large disk hold
+ * nothing for most of their length, so words that are all the same go eight at a time. */
+static uint64_t n_words_like(const uint8_t *p, uint64_t n, uint64_t raw, uint64_t step)
+{
+	uint64_t i = 0, same, word;
+
+	put_be64((uint8_t *)&same, raw);
+	for (; !step && i + 8 <= n; i += 8) {
+		uint64_t differ = 0;
+
+		for (unsigned k = 0; k < 8; k++) {
+			memcpy(&word, p + (i + k) * 8, 8);
+			differ |= word ^ same;
+		}
+		if (differ)
+			break;
+	}
+	for (; i < n && be64(p + i * 8) == raw + i * step; i++)
+		;
+	return i;
+}
+
+/* Lengthens *out by the whole clusters whose entries, behind the one at `byte`, differ from it in nothing
+ * but the place that follows: what was found of that one holds for them, as far as the data goes. */
+static uint32_t extend_alike(const struct qcow2 *q, const struct table *l2, uint32_t byte,
+			     uint64_t limit, struct extent *out)
+{
+	uint64_t raw = be64(l2->bytes + byte), step = out->has_host ? q->layer.cluster_len : 0;
+	uint64_t n = MIN(div_round_up(limit - out->len, q->layer.cluster_len),
+			 (uint64_t)(l2->len - byte) / 8 - 1);
+
+	if (step) {
+		uint64_t host_off = raw & QCOW2_OFF_MASK;
+		uint64_t end = MIN(data_end(q), QCOW2_OFF_MASK);
+
+		n = end > host_off ? MIN(n, (end - host_off - 1) / step) : 0;
+	}
+	n = n_words_like(l2->bytes + byte + 8, n, raw + step, step);
+	out->len += n * q->layer.cluster_len;
+	return byte + n * 8;
+}
+
 /* Lengthens *out, whose last granule is `sub` of the entry at `byte`, by those that go on with it. */
 static void extend_run(const struct qcow2 *q, const struct table *l2, uint32_t byte, unsigned sub,
 		       uint64_t limit, struct extent *out)
 {
 	unsigned n_subs = q->layer.cluster_len / q->layer.granule_len;
 
+	if (n_subs == 1 && out->len < limit)
+		byte = extend_alike(q, l2, byte, limit, out);
 	while (out->len < limit) {
 		struct qcow2_entry next;
 
