@@ -197,10 +197,12 @@ static unsigned uring_reap(struct io *io, struct io_req **out, unsigned max)
 {
 	struct uring *u = (struct uring *)io;
 
+	/* What is there is taken without a look at the descriptor: it stays readable, the caller asks again,
+	 * and a read for each completion would cost as much as the completion. */
 	unsigned n = uring_collect(u, out, max);
-	if (n < max) {
+	if (!n) {
 		wake_drain(u->wake_fd);
-		n += uring_collect(u, out + n, max - n);
+		n = uring_collect(u, out, max);
 		if (n == max)
 			wake_signal(u->wake_fd); /* there may be more, drained but not taken */
 	}
