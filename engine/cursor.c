@@ -158,8 +158,12 @@ static enum step cursor_step(struct op *op)
 		struct table_need need;
 		int rc = advance(disk, &need);
 
-		if (rc == TABLE_NEED)
-			return op_wait_table(op, &need);
+		if (rc == TABLE_NEED) {
+			enum step step = op_wait_table(op, &need);
+
+			load_ahead(disk, &need, disk->job.scan_off);
+			return step;
+		}
 		if (rc) {
 			op_set_error(op, rc, NULL, disk->job.scan_off, true);
 			return STEP_NEXT;
@@ -214,7 +218,7 @@ bool cursor_is_done(const struct bpull_disk *disk)
 	const struct job *job = &disk->job;
 
 	/* What a failed run gave up is walked again, or the job fails. */
-	return job->scan_off >= disk_overlay(disk)->pull_len && !job->runs.first &&
+	return job->scan_off >= disk_overlay(disk)->pull_len && !job->runs.first && !job->n_ahead &&
 	       job->given_up_off == UINT64_MAX;
 }
 

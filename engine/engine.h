@@ -130,6 +130,7 @@ struct job {
 	/* The cursor (cursor.c). */
 	struct op cursor;
 	uint64_t scan_off;     /* guest byte the cursor looks at next */
+	unsigned n_ahead;      /* tables that are being loaded for it before it asks (load.c) */
 	uint64_t given_up_off; /* lowest guest byte of a run that ended without copying */
 	struct run_list runs;
 	uint64_t rest_ns;         /* while a guest is at work: no new run before then */

@@ -80,6 +80,7 @@ static void conclude(struct bpull_disk *disk, enum bpull_job_status status)
 	else
 		flatten_abandon(disk);
 	verify_close(disk);
+	file_expect(disk_overlay(disk)->file, false);
 	job->step = JOB_IDLE;
 	job->n.status = status;
 	job->n.error = status == BPULL_JOB_FAILED ? job->error : 0;
@@ -237,6 +238,8 @@ static void run_committing(struct bpull_disk *disk)
 		return;
 	}
 	disk->job.step = JOB_PROVING;
+	/* Tables lie between the data, which is not wanted. */
+	file_expect(overlay->file, true);
 	cursor_start(disk);
 }
 
@@ -330,7 +333,8 @@ static void give_back_space(struct bpull_disk *disk)
 static void run_unwinding(struct bpull_disk *disk)
 {
 	populate_cancel_throttled(disk);
-	if (disk->job.runs.first || disk->job.cursor.n_pending || verify_is_busy(disk))
+	if (disk->job.runs.first || disk->job.cursor.n_pending || disk->job.n_ahead ||
+	    verify_is_busy(disk))
 		return;
 	give_back_space(disk);
 	if (commit_is_stalled(disk))

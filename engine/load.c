@@ -4,6 +4,10 @@
  * operation of its own; any number of others wait for it. Bytes behind the end
  * of the file are zeros: the formats have checked where a table may lie, and
  * a new table's slices may not have been written yet.
+ *
+ * When a walk misses a table, the ones it will want next are loaded with it, so that a slow disk's latency,
+ * or a system call, is paid once for many. A walker of its own that runs in front of the cursor was rejected:
+ * it would have to be held back, and told when the cursor goes back.
  */
 #include <errno.h>
 
@@ -15,12 +19,21 @@ struct load {
 	struct io_req req;
 	struct table *table;
 	struct op *waiters;
+	struct bpull_disk *ahead; /* whose walk will want it, counted there; NULL: somebody waits */
 };
+
+/* Loaded ahead at most: in number, and bytes of one layer. */
+#define AHEAD_MAX 32
+#define AHEAD_LEN (512 * KiB)
 
 static void load_end(struct load *load, int error)
 {
 	load->table->waiters = NULL;
 	op_wake_all(&load->waiters, error, load->req.file, load->req.off, true);
+	if (load->ahead) {
+		load->ahead->job.n_ahead--;
+		engine_wake(load->op.engine); /* the job may wait for it to end */
+	}
 	table_load_end(load->op.engine->cache, load->table, error);
 	free(load);
 }
@@ -71,4 +84,46 @@ enum step op_wait_table(struct op *op, const struct table_need *need)
 	}
 	op_wait_in(&load->waiters, op);
 	return STEP_WAIT;
+}
+
+static struct layer *layer_of(const struct chain *chain, const struct file *file)
+{
+	for (unsigned i = 0; i < chain->n_layers; i++)
+		if (chain->layers[i]->file == file)
+			return chain->layers[i];
+	return NULL;
+}
+
+/* A share of what the cache keeps, or one would evict the other. */
+static uint64_t ahead_len(const struct bpull_disk *disk)
+{
+	return MIN((uint64_t)AHEAD_LEN,
+		   table_cache_budget(disk->engine->cache) / 8 / disk->chain->n_layers);
+}
+
+void load_ahead(struct bpull_disk *disk, const struct table_need *missed, uint64_t guest_off)
+{
+	struct layer *layer = layer_of(disk->chain, missed->file);
+	uint64_t len = missed->len, end = disk_overlay(disk)->pull_len;
+
+	if (!layer || !layer->ops->table_place)
+		return;
+	end = MIN(end, layer->guest_len);
+	for (unsigned n = 0; guest_off < end && n < AHEAD_MAX; n++) {
+		struct table_need place, need;
+		struct load *load;
+
+		if (layer->ops->table_place(layer, guest_off, &place, &guest_off, &need))
+			return;
+		len += place.len;
+		if (len > ahead_len(disk))
+			return;
+		if (!place.len || table_find(disk->engine->cache, place.file, place.host_off))
+			continue;
+		load = load_begin(disk->engine, &place);
+		if (!load)
+			return;
+		load->ahead = disk;
+		disk->job.n_ahead++;
+	}
 }

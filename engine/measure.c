@@ -317,6 +317,7 @@ int measure_damage(struct bpull_disk *disk, struct err *err)
 			  .cache = disk->engine->cache,
 			  .engine = disk->engine };
 	struct layer *overlay = disk_overlay(disk);
+	size_t budget = table_cache_budget(disk->engine->cache);
 	bool has_tables = false;
 	int rc;
 
@@ -324,6 +325,8 @@ int measure_damage(struct bpull_disk *disk, struct err *err)
 		has_tables |= disk->chain->layers[i]->ops->check != NULL;
 	if (!has_tables)
 		return 0;
+	/* Each table is looked at once: new memory costs more than reading one again. */
+	table_cache_set_budget(disk->engine->cache, MIN(budget, (size_t)(2 * MiB)));
 	rc = check_all_sharing(&w, 1, err);
 	if (!rc) {
 		if (overlay->ops->begin_measuring)
@@ -340,6 +343,7 @@ int measure_damage(struct bpull_disk *disk, struct err *err)
 	/* begin_writing may mend tables; those of the others are wanted later, one by one. */
 	for (unsigned i = 0; i < disk->chain->n_layers; i++)
 		table_cache_drop_clean(disk->engine->cache, disk->chain->layers[i]->file);
+	table_cache_set_budget(disk->engine->cache, budget);
 	return rc;
 }
 

@@ -173,6 +173,10 @@ struct layer_ops {
 	 * capped at guest_len) would one. 0, TABLE_NEED or -errno. NULL: there are no tables. */
 	int (*table_at)(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
 			struct table_need *need);
+	/* Where the piece of a table lies that must be loaded to map guest_off (len 0: none), and up to
+	 * which guest byte (not capped) it maps. 0, TABLE_NEED or -errno. NULL: there are no tables. */
+	int (*table_place)(struct layer *layer, uint64_t guest_off, struct table_need *place,
+			   uint64_t *end_off, struct table_need *need);
 	/* Fills a zeroed *info. NULL: nothing to tell. */
 	void (*describe)(const struct layer *layer, struct layer_info *info);
 

@@ -287,6 +287,7 @@ static void qcow2_close(struct layer *layer)
 	free(q->data_file_name);
 	free(q->new_link);
 	free(q->reftable);
+	free(q->empty_slices);
 	qcow2_freed_free(q);
 	qcow2_views_free(q);
 	free(q);
@@ -324,6 +325,7 @@ static const struct layer_ops qcow2_ops = {
 	.describe = qcow2_describe,
 	.begin_measuring = qcow2_begin_measuring,
 	.table_at = qcow2_table_at,
+	.table_place = qcow2_table_place,
 	.has_table = qcow2_has_table,
 	.measure = qcow2_measure,
 	.begin_writing = qcow2_begin_writing,

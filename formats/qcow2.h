@@ -56,6 +56,11 @@ struct qcow2 {
 	uint64_t refs_per_block;
 	uint32_t l2_slice_len; /* bytes of an L2 table cached at a time */
 
+	/* qcow2_map.c, of an image that nobody writes: a bit for each L2 slice found empty. Most of a
+	 * sparse disk's are, and a pull walks them three times. NULL: none yet. */
+	uint64_t *empty_slices;
+	uint64_t n_empty_bits;
+
 	/* qcow2_views.c, from begin_writing() on; NULL: the guest's disk alone reads through the
 	 * backing file, cluster by cluster. */
 	struct qcow2_views *views;
@@ -145,6 +150,8 @@ int qcow2_link(struct layer *layer, uint64_t guest_off, uint64_t len, struct tab
 int qcow2_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		  struct table_need *need);
 
+int qcow2_table_place(struct layer *layer, uint64_t guest_off, struct table_need *place,
+		      uint64_t *end_off, struct table_need *need);
 int qcow2_table_at(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
 		   struct table_need *need);
 int qcow2_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,

@@ -212,6 +212,41 @@ static void extend_run(const struct qcow2 *q, const struct table *l2, uint32_t b
 	out->len = MIN(out->len, limit);
 }
 
+/* More than a disk of 64 TiB has with clusters of 4 KiB. */
+#define MAX_EMPTY_BITS (UINT64_C(1) << 25)
+
+static bool is_known_empty(const struct qcow2 *q, uint64_t slice_idx)
+{
+	return slice_idx < q->n_empty_bits && q->empty_slices[slice_idx / 64] >> slice_idx % 64 & 1;
+}
+
+static void note_empty(struct qcow2 *q, uint64_t slice_idx)
+{
+	uint64_t n = div_round_up(q->layer.guest_len, qcow2_l2_slice_span(q));
+
+	if (q->layer.file->writable || n > MAX_EMPTY_BITS)
+		return;
+	if (!q->empty_slices)
+		q->empty_slices = calloc(div_round_up(n, 64), sizeof(*q->empty_slices));
+	if (!q->empty_slices) /* it is looked at again */
+		return;
+	q->n_empty_bits = n;
+	q->empty_slices[slice_idx / 64] |= UINT64_C(1) << slice_idx % 64;
+}
+
+static int map_known_empty(const struct qcow2 *q, uint64_t slice_idx, uint64_t len,
+			   struct extent *out)
+{
+	uint64_t span = qcow2_l2_slice_span(q);
+
+	out->kind = EXTENT_UNALLOCATED;
+	out->len = span - out->guest_off % span;
+	while (out->len < len && is_known_empty(q, ++slice_idx))
+		out->len += span;
+	out->len = MIN(out->len, len);
+	return 0;
+}
+
 int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
 	      struct table_need *need)
 {
@@ -225,6 +260,8 @@ int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct exte
 	int rc;
 
 	*out = (struct extent){ .guest_off = guest_off };
+	if (is_known_empty(q, guest_off / qcow2_l2_slice_span(q)))
+		return map_known_empty(q, guest_off / qcow2_l2_slice_span(q), len, out);
 	rc = qcow2_l2_table_off(q, guest_off, &l2_off, need);
 	if (rc)
 		return rc;
@@ -253,6 +290,9 @@ int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct exte
 		out->host_off += in_granule;
 	out->len = MIN(len, layer->granule_len - in_granule);
 	extend_run(q, l2, byte, sub, len, out);
+	if (out->kind == EXTENT_UNALLOCATED && out->len == qcow2_l2_slice_span(q) && !byte &&
+	    !in_cluster)
+		note_empty(q, guest_off / qcow2_l2_slice_span(q));
 	return 0;
 }
 
@@ -460,5 +500,25 @@ int qcow2_table_at(struct layer *layer, uint64_t guest_off, bool *has, uint64_t 
 		return rc;
 	*has = l2_off;
 	*end_off = round_down(guest_off, qcow2_l2_span(q)) + qcow2_l2_span(q);
+	return 0;
+}
+
+int qcow2_table_place(struct layer *layer, uint64_t guest_off, struct table_need *place,
+		      uint64_t *end_off, struct table_need *need)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	uint64_t l2_off, table_byte, span;
+	int rc = qcow2_l2_table_off(q, guest_off, &l2_off, need);
+
+	if (rc)
+		return rc;
+	span = l2_off ? qcow2_l2_slice_span(q) : qcow2_l2_span(q);
+	table_byte = ((guest_off % qcow2_l2_span(q)) >> q->cluster_bits) * q->l2_entry_len;
+	*place = (struct table_need){ .file = layer->file,
+				      .host_off = l2_off + round_down(table_byte, q->l2_slice_len),
+				      .len = q->l2_slice_len };
+	if (!l2_off || is_known_empty(q, guest_off / qcow2_l2_slice_span(q)))
+		place->len = 0;
+	*end_off = round_down(guest_off, span) + span;
 	return 0;
 }

@@ -362,6 +362,7 @@ static const struct layer_ops qed_ops = {
 	.map = qed_map,
 	.describe = qed_describe,
 	.table_at = qed_has_table,
+	.table_place = qed_table_place,
 	.has_table = qed_has_table,
 	.measure = qed_measure,
 	.begin_writing = qed_begin_writing,

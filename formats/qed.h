@@ -60,6 +60,8 @@ int qed_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
  * QED_ENTRY_ZERO. */
 int qed_publish_over(struct layer *layer, const struct mapping *maps, size_t n_maps, uint64_t over,
 		     struct table_need *need);
+int qed_table_place(struct layer *layer, uint64_t guest_off, struct table_need *place,
+		    uint64_t *end_off, struct table_need *need);
 int qed_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
 		  struct table_need *need);
 

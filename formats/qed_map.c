@@ -351,3 +351,23 @@ int qed_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *
 	*end_off = ((guest_off >> q->l2_bits) + 1) << q->l2_bits;
 	return 0;
 }
+
+int qed_table_place(struct layer *layer, uint64_t guest_off, struct table_need *place,
+		    uint64_t *end_off, struct table_need *need)
+{
+	struct qed *q = qed_of(layer);
+	uint64_t l2_off, span;
+	int rc = l2_table_off(q, guest_off, &l2_off, need);
+
+	if (rc)
+		return rc;
+	span = l2_off ? (uint64_t)q->slice_len / QED_ENTRY_LEN << q->cluster_bits
+		      : UINT64_C(1) << q->l2_bits;
+	*place = (struct table_need){
+		.file = layer->file,
+		.host_off = l2_off + round_down(l2_idx(q, guest_off) * QED_ENTRY_LEN, q->slice_len),
+		.len = l2_off ? q->slice_len : 0,
+	};
+	*end_off = round_down(guest_off, span) + span;
+	return 0;
+}

@@ -142,6 +142,11 @@ size_t table_cache_budget(const struct table_cache *cache)
 	return cache->budget;
 }
 
+void table_cache_set_budget(struct table_cache *cache, size_t budget)
+{
+	cache->budget = budget;
+}
+
 void table_cache_free(struct table_cache *cache)
 {
 	if (!cache)
@@ -187,7 +192,7 @@ static void make_room(struct table_cache *cache, size_t len)
 		table_drop(cache->clean.end.lru_prev);
 }
 
-/* A table of zeros on the held list: a short read at the end of a file leaves no stale bytes. */
+/* On the held list; zeros, or, to be loaded, anything: who loads it clears what a short read leaves. */
 static struct table *table_add(struct table_cache *cache, struct file *file, uint64_t host_off,
 			       uint32_t len, enum table_state state)
 {
@@ -196,7 +201,7 @@ static struct table *table_add(struct table_cache *cache, struct file *file, uin
 	make_room(cache, sizeof(struct table) + len);
 
 	struct table *table = calloc(1, sizeof(*table));
-	uint8_t *bytes = calloc(1, len);
+	uint8_t *bytes = state == TABLE_LOADING ? malloc(len) : calloc(1, len);
 	if (!table || !bytes) {
 		free(bytes);
 		free(table);

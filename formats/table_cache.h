@@ -87,6 +87,8 @@ struct table_cache;
 /* budget in bytes; clean tables beyond it are evicted, least recently used first. */
 struct table_cache *table_cache_new(size_t budget);
 void table_cache_free(struct table_cache *cache);
+/* From now on it keeps so much, and lets go of what is too much when it needs room next. */
+void table_cache_set_budget(struct table_cache *cache, size_t budget);
 size_t table_cache_budget(const struct table_cache *cache); /* bytes */
 
 /* 0 and *out; TABLE_NEED and *need (also while the table is loading). -EUCLEAN: a table of another

@@ -107,6 +107,12 @@ bool file_changed(struct file *file)
 	return file->ops->changed && file->ops->changed(file);
 }
 
+void file_expect(struct file *file, bool scattered)
+{
+	if (file->ops->expect)
+		file->ops->expect(file, scattered);
+}
+
 void file_uncache(struct file *file)
 {
 	if (file->ops->uncache)

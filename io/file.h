@@ -39,6 +39,8 @@ struct file_ops {
 	void (*discard)(struct file *file, uint64_t off, uint64_t len);
 	/* Drops what the page cache holds of it and is durable. May be NULL. */
 	void (*uncache)(struct file *file);
+	/* Will reads go on where the last one ended (the usual), or not? A hint; may be NULL. */
+	void (*expect)(struct file *file, bool scattered);
 	/* Has its length or content been changed since it was opened, as its file system tells? Files
 	 * of which that can't be said: NULL. */
 	bool (*changed)(struct file *file);
@@ -124,6 +126,8 @@ int file_sync(struct file *file);
 int file_truncate(struct file *file, uint64_t len);
 int file_status(struct file *file, uint64_t off, struct file_status *out);
 void file_discard(struct file *file, uint64_t off, uint64_t len);
+/* Scattered reads: the kernel reads nothing ahead. A hint. */
+void file_expect(struct file *file, bool scattered);
 /* What is read next comes from the device, as far as the file system obeys. May wait. */
 void file_uncache(struct file *file);
 /* Somebody wrote to it meanwhile; false where nobody can tell. Not for files we write ourselves. */

@@ -183,6 +183,11 @@ static void posix_file_uncache(struct file *file)
 	(void)!posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
+static void posix_file_expect(struct file *file, bool scattered)
+{
+	(void)!posix_fadvise(file->fd, 0, 0, scattered ? POSIX_FADV_RANDOM : POSIX_FADV_NORMAL);
+}
+
 /* A device node's times say nothing of its content. */
 static bool posix_file_changed(struct file *file)
 {
@@ -202,6 +207,7 @@ const struct file_ops posix_file_ops = {
 	.status = posix_holes_status,
 	.discard = posix_file_discard,
 	.uncache = posix_file_uncache,
+	.expect = posix_file_expect,
 	.changed = posix_file_changed,
 	.close = posix_file_close,
 };
