@@ -133,6 +133,19 @@ static void write_newer(struct crash_io *c, struct io_req *req)
 	io_submit(c->inner, &held->req);
 }
 
+/* What ended before a commit began is in it; what ended since is for the next one, and the barrier makes it
+ * durable by chance. */
+static void note_commit(struct crash_io *c)
+{
+	uint64_t n_commits = c->n_commits ? *c->n_commits : 0;
+
+	if (n_commits == c->commit)
+		return;
+	c->commit = n_commits;
+	c->n_ended += c->n_ended_late;
+	c->n_ended_late = 0;
+}
+
 static void submit_sync(struct crash_io *c, struct io_req *req)
 {
 	bool counts = !c->sync_of || !strcmp(req->file->name, c->sync_of);
@@ -140,9 +153,10 @@ static void submit_sync(struct crash_io *c, struct io_req *req)
 	struct sim_fault fault = { .op = SIM_SYNC, .nth = 1, .error = -EIO };
 
 	c->last_was_sync = true;
+	note_commit(c);
 	if (mine)
-		c->n_ended_at_lie = c->n_ended;
-	c->n_ended = 0;
+		c->n_ended_at_lie = c->n_ended + (c->sync_of ? 0 : c->n_ended_late);
+	c->n_ended = c->n_ended_late = 0;
 	if (mine && c->lie == CRASH_DROP_SYNC) {
 		report(c, req, 0);
 		return;
@@ -218,6 +232,16 @@ static struct io_req *end_late(struct crash_io *c, struct io_req *req)
 	return original;
 }
 
+/* A write that the next barrier of interest makes durable, and on which later ones may rest. */
+static bool is_covered(const struct crash_io *c, const struct io_req *req)
+{
+	if (req->kind != IO_WRITE)
+		return false;
+	if (c->sync_of)
+		return !strcmp(req->file->name, c->sync_of);
+	return c->batch_is_first || !crash_io_is_table(c, req->off);
+}
+
 static unsigned crash_reap(struct io *io, struct io_req **out, unsigned max)
 {
 	struct crash_io *c = crash_of(io);
@@ -232,8 +256,10 @@ static unsigned crash_reap(struct io *io, struct io_req **out, unsigned max)
 	if (!io_reap(c->inner, &req, 1))
 		return 0;
 	c->changed = req->kind == IO_WRITE || req->kind == IO_SYNC;
-	c->n_ended +=
-		req->kind == IO_WRITE && (c->batch_is_first || !crash_io_is_table(c, req->off));
+	if (is_covered(c, req)) {
+		note_commit(c);
+		c->n_ended_late++;
+	}
 	if (req->kind == IO_SYNC && req->result == -EIO && c->lie == CRASH_RETRY_SYNC) {
 		io_submit(c->inner, req);
 		io_kick(c->inner);

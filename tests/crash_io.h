@@ -41,6 +41,9 @@ struct crash_io {
 	/* Writes that came to an end since the last barrier was submitted and on which later ones
 	 * may rest: data, refcounts, new tables. And their number at a lie about a barrier. */
 	uint64_t n_ended, n_ended_at_lie;
+	uint64_t n_ended_late;     /* not in n_ended: since the commit under way began */
+	const uint64_t *n_commits; /* begun by the disk, or NULL */
+	uint64_t commit;           /* the same, when it was last looked at */
 	uint64_t n_table_writes;
 	uint64_t data_len;      /* bytes of data submitted */
 	uint64_t data_marks[5]; /* the same when the last commits began, the latest first */
