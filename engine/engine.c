@@ -263,6 +263,7 @@ void engine_run(struct bpull_engine *engine)
 		n = reap(engine);
 		op_run_ready(engine);
 		run_jobs(engine);
+		merge_flush(engine);
 		io_kick(engine->io);
 	} while ((n || engine_has_ready(engine)) && ++rounds < MAX_ROUNDS);
 	if (n || engine_has_ready(engine))

@@ -15,6 +15,7 @@
 
 #include "engine/blockpull.h"
 #include "engine/limiter.h"
+#include "engine/merge.h"
 #include "engine/op.h"
 #include "engine/plan.h"
 #include "engine/range_lock.h"
@@ -41,6 +42,8 @@ struct bpull_engine {
 	struct layer_set *layers;
 	struct limiter limiter; /* shared by all jobs */
 	struct bpull_disk *disks;
+	uint64_t n_ahead_failed; /* tables that could not be read before anybody wanted them */
+	struct merge_queue merging;
 	struct op_list urgent, ready; /* operations to be stepped: the guest's, the others */
 	uint64_t comp_len;       /* bytes of compressed input, and for compressing, held by runs */
 	uint64_t comp_len_limit; /* no new run while more is held */

@@ -29,6 +29,8 @@ struct load {
 static void load_end(struct load *load, int error)
 {
 	load->table->waiters = NULL;
+	/* Nobody's error: whoever wants the table reads it again. */
+	load->op.engine->n_ahead_failed += error && !load->waiters;
 	op_wake_all(&load->waiters, error, load->req.file, load->req.off, true);
 	if (load->ahead) {
 		load->ahead->job.n_ahead--;

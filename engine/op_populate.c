@@ -249,6 +249,7 @@ static void mapped(struct populate *p)
 	if (job->mapping == p) {
 		job->mapping = NULL;
 		job->scan_off = MIN(p->guest_off + p->len, disk_overlay(disk)->pull_len);
+		cursor_kick(disk); /* all that has room begins in one round */
 	} else if (p->on_read) {
 		/* only the lock */
 	} else if (!p->piece_off) {

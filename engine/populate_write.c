@@ -266,7 +266,7 @@ static enum step submit_writes(struct populate *p)
 		io_req_write(&p->reqs[n], file, p->buf + (m->guest_off - p->guest_off),
 			     disk_write_len(p->op.disk, m->host_off, m->len), m->host_off);
 		p->reqs[n].uncached = true;
-		op_submit(&p->op, &p->reqs[n++]);
+		merge_write(&p->op, &p->reqs[n++]);
 	}
 	return n ? STEP_WAIT : STEP_NEXT;
 }
