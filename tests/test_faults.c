@@ -142,20 +142,16 @@ static bool is_passing(int error)
 	return error == -EINTR || error == -EAGAIN;
 }
 
-/* The code is the fault's; one that passes is tried again, and EIO when it never does. Blocking calls
- * of the simulator, unlike those of posix_file.c, hand EINTR and EAGAIN on. */
+/* The code is the fault's; one that passes is tried again. */
 static void judge_code(const struct trial *t)
 {
 	int error = t->fault.error;
 
-	if (t->rc)
-		cr_assert(t->rc == error || (is_passing(error) && t->rc == -EIO), "%s: %s", t->what,
-			  strerror(-t->rc));
+	if (is_passing(error))
+		cr_assert_eq(t->rc, 0, "%s: not tried again: %s", t->what, strerror(-t->rc));
 	else
-		cr_assert(is_passing(error) || t->fault.op == SIM_WRITEBACK,
-			  "%s: COMPLETED all the same", t->what);
-	if (is_passing(error) && !t->fault.forever && t->pull.has_event)
-		cr_assert_eq(t->rc, 0, "%s: not tried again", t->what);
+		cr_assert_eq(t->rc, t->fault.op == SIM_WRITEBACK ? 0 : error, "%s: %s", t->what,
+			     strerror(-t->rc));
 }
 
 static void judge_after(struct trial *t)
