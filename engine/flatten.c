@@ -180,11 +180,12 @@ static int prepare(struct bpull_disk *disk, const char *out_path,
 	if (o.format != BPULL_FORMAT_RAW)
 		guest_len = round_up(guest_len, 512);
 	disk->flatten = calloc(1, sizeof(*disk->flatten));
-	if (disk->flatten)
-		disk->flatten->out_name = strdup(out_path);
-	if (!disk->flatten || !disk->flatten->out_name)
+	if (!disk->flatten)
 		return err_set(err, -ENOMEM, "out of memory");
 	disk->flatten->dir_fd = -1;
+	disk->flatten->out_name = strdup(out_path);
+	if (!disk->flatten->out_name)
+		return err_set(err, -ENOMEM, "out of memory");
 	rc = check_free(out_path, err);
 	if (!rc)
 		rc = open_directory(disk->flatten, err);
