@@ -18,6 +18,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "tests/leaks.h"
+
 #define MAX_NTH 100000
 
 /* Workers allocate, too. */
@@ -56,6 +58,7 @@ uint64_t oom_try_all(const struct sim_chain_how *hows, uint64_t n_hows, uint64_t
 		cr_assert_lt(nth, MAX_NTH);
 		n_runs += nth;
 		sim_chain_free(&chain);
+		leaks_assert_none("a failing allocation");
 	}
 	fprintf(stderr, "%" PRIu64 " runs\n", n_runs);
 	return n_runs;

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "tests/build_image.h"
+#include "tests/leaks.h"
 #include "tests/oom.h"
 #include "tests/scratch.h"
 
@@ -80,6 +81,7 @@ void oom_call_all(const struct oom_call *c, unsigned min_runs)
 		cr_assert_lt(nth, MAX_NTH);
 		cr_assert_gt(nth, min_runs, "%s: only %lu allocations", c->name,
 			     (unsigned long)nth);
+		leaks_assert_none(c->name);
 		fprintf(stderr, "%s: %lu allocations\n", c->name, (unsigned long)nth - 1);
 	}
 }

@@ -15,6 +15,7 @@
 #include <stdio.h>
 
 #include "io/base.h"
+#include "tests/leaks.h"
 #include "tests/sim_pull.h"
 
 #define N_CHAINS 18    /* FAULT_CHAINS=n for more */
@@ -218,6 +219,7 @@ static void try_all(enum sim_op op, int error, uint64_t min_runs)
 			cr_assert_lt(fault.nth, MAX_NTH);
 		}
 		sim_chain_free(&chain);
+		leaks_assert_none("a failing call");
 	}
 	cr_assert_geq(n_runs, min_runs * n_chains / N_CHAINS / 2, "only %" PRIu64 " runs", n_runs);
 	fprintf(stderr, "operation %d, %s: %" PRIu64 " runs\n", (int)op, strerror(-error), n_runs);

@@ -25,6 +25,7 @@
 
 #include "engine/commit.h"
 #include "io/base.h"
+#include "tests/leaks.h"
 #include "tests/sim_guest.h"
 
 #define MAX_NTH   5000 /* more calls than a session makes */
@@ -489,6 +490,7 @@ static void try_all(enum sim_op op, const struct sim_fault *faults, size_t n_fau
 			cr_assert(fault.nth > 1 || op == SIM_WORK, "nothing failed");
 		}
 		sim_chain_free(&chain);
+		leaks_assert_none("a failing call");
 	}
 	fprintf(stderr,
 		"operation %d: %" PRIu64 " sessions, %" PRIu64 " requests and jobs failed, %" PRIu64
