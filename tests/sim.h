@@ -85,6 +85,8 @@ void sim_clear_faults(struct sim *sim);
 uint64_t sim_n_faults_hit(const struct sim *sim);
 
 uint64_t sim_n_ops(const struct sim *sim, enum sim_op op);
+/* Requests that were submitted and are not counted yet: they are when they begin. */
+uint64_t sim_n_begun_later(const struct sim *sim, enum sim_op op);
 uint64_t sim_n_all_ops(const struct sim *sim);
 
 /* From the k-th operation on (1: the first ever) nothing reaches the files and everything fails

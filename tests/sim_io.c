@@ -312,6 +312,17 @@ static unsigned sim_io_reap(struct io *io, struct io_req **out, unsigned max)
 	return n;
 }
 
+uint64_t sim_n_begun_later(const struct sim *sim, enum sim_op op)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < sim->n_flights; i++)
+		n += !sim->flights[i].started && sim_io_op(sim->flights[i].req) == op;
+	for (size_t i = 0; i < sim->n_waiting; i++)
+		n += sim_io_op(sim->waiting[i].req) == op;
+	return n;
+}
+
 static int sim_io_fd(const struct io *io)
 {
 	return sim_of(io)->wake_fd;
