@@ -26,7 +26,7 @@
  * bpull_error parameter (NULL is allowed) a sentence that names the file, the
  * offset and what to do. Told apart: -EUCLEAN damaged image, -ENOTSUP a feature
  * not supported (named), -EBUSY locked or in use, -EPERM refused by policy,
- * -ENOSPC no space, -EBADMSG what was written reads back otherwise, -ENOENT,
+ * -ENOSPC and -EDQUOT no space, -EBADMSG what was written reads back otherwise, -ENOENT,
  * -EACCES, -EROFS, -EINVAL. Texts may change;
  * do not parse them.
  *
@@ -350,10 +350,11 @@ BPULL_API int bpull_job_finalize(struct bpull_disk *disk);
  *
  * For disks opened with BPULL_DISK_GUEST_IO, while a job runs or not. Offsets and lengths are bytes
  * of the guest's disk, any alignment. Submitting returns nothing: each request ends in one event
- * (BPULL_EVENT_IO) with its user_data and 0 or -errno: -EINVAL outside the disk, -EROFS, -ENOSPC,
- * -EIO (also: an earlier write to the image's tables failed; nothing more is written), -ENOMEM,
- * -EUCLEAN. The iovec array is copied; the buffers are the caller's and stay put until the event.
- * Requests in flight are in no order; of two that overlap either may win. Owner thread. */
+ * (BPULL_EVENT_IO) with its user_data and 0 or -errno: -EINVAL outside the disk, -EROFS, -ENOSPC
+ * or -EDQUOT (a flush, too: with space again it may be repeated), -EIO (also: an earlier write to
+ * the image's tables failed; nothing more is written), -ENOMEM, -EUCLEAN. The iovec array is copied;
+ * the buffers are the caller's and stay put until the event. Requests in flight are in no order; of
+ * two that overlap either may win. Owner thread. */
 
 enum bpull_io_flags {
 	BPULL_IO_FUA = 1 << 0, /* durable, with the tables that lead to it, when the event comes */

@@ -266,8 +266,9 @@ static bool stall(struct commit *commit)
 	if (!is_no_space(op->error) || commit->writing_lo == commit->writing_hi ||
 	    commit->writing_lo == STAGE_HEADER)
 		return false;
-	/* Without a job nothing more is to be given back: the guest's next flush tries again. */
-	if (op->disk->job.step != JOB_IDLE && commit->retried)
+	/* Once is all there is at a job's end and at the disk's close: a commit left standing would hold
+	 * its tables for ever. Else the guest's next flush tries again. */
+	if (commit->retried)
 		return false;
 	if (op->disk->job.step != JOB_IDLE)
 		job_fail_op(op->disk, op);

@@ -122,18 +122,13 @@ static int prepare_guest(struct bpull_disk *disk, const struct bpull_disk_option
 static void settle(struct bpull_disk *disk)
 {
 	struct layer *overlay = disk_overlay(disk);
-	bool retried = false;
 	struct err err = { 0 };
 	uint64_t n_left;
 
 	while (!disk->poisoned && (!commit_is_clean(disk) ||
 				   (overlay->ops->has_freed && overlay->ops->has_freed(overlay)))) {
-		if (commit_is_stalled(disk) && retried)
-			return;
-		if (commit_is_stalled(disk)) {
-			retried = true;
+		if (commit_is_stalled(disk))
 			commit_retry(disk, true);
-		}
 		if (!commit_is_running(disk))
 			commit_begin(disk, COMMIT_HARD);
 		if (!commit_is_running(disk))

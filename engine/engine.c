@@ -127,6 +127,7 @@ int bpull_engine_open(const struct bpull_engine_options *options, struct bpull_e
 		      struct bpull_error *error)
 {
 	struct bpull_engine_options o = { 0 };
+	struct bpull_engine *engine;
 	struct err err = { 0 };
 	struct io *io;
 	int rc;
@@ -139,15 +140,16 @@ int bpull_engine_open(const struct bpull_engine_options *options, struct bpull_e
 	rc = io_open((enum io_choice)o.io, RING_DEPTH, &io, &err);
 	if (rc)
 		return error_export(&err, error);
-	rc = engine_open_on(io, file_opener_posix(), o.memory ? o.memory : DEFAULT_MEMORY, out);
+	rc = engine_open_on(io, file_opener_posix(), o.memory ? o.memory : DEFAULT_MEMORY, &engine);
 	if (rc)
 		return error_fill(error, rc, "cannot open the engine: %s", strerror(-rc));
-	limiter_set(&(*out)->limiter, engine_now_ns(), o.bandwidth, o.burst);
-	rc = o.flags & BPULL_ENGINE_THREAD ? engine_thread_start(*out) : 0;
+	limiter_set(&engine->limiter, engine_now_ns(), o.bandwidth, o.burst);
+	rc = o.flags & BPULL_ENGINE_THREAD ? engine_thread_start(engine) : 0;
 	if (rc) {
-		bpull_engine_close(*out);
+		bpull_engine_close(engine);
 		return error_fill(error, rc, "cannot start the engine's thread: %s", strerror(-rc));
 	}
+	*out = engine;
 	return 0;
 }
 

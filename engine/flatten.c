@@ -22,6 +22,7 @@
 #include "engine/engine.h"
 #include "formats/layer_set.h"
 #include "io/base.h"
+#include "io/posix_file.h"
 
 #define NAME_TRIES 16
 
@@ -85,12 +86,15 @@ static int open_directory(struct flatten *f, struct err *err)
 {
 	const char *slash = strrchr(f->out_name, '/');
 	autofree char *dir = slash ? strndup(f->out_name, slash + 1 - f->out_name) : strdup(".");
+	unsigned n_tries = 0;
 	char shown[512];
 
-	f->dir_fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	if (!dir)
 		return err_set(err, -ENOMEM, "out of memory");
-	return f->dir_fd < 0 ? err_errno(err, -errno, "cannot open the directory of '%s'",
+	do
+		f->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	while (f->dir_fd < 0 && posix_again(&n_tries));
+	return f->dir_fd < 0 ? err_errno(err, posix_error(), "cannot open the directory of '%s'",
 					 err_escape(f->out_name, strlen(f->out_name), shown,
 						    sizeof(shown)))
 			     : 0;
@@ -102,6 +106,7 @@ static int create_temp(struct flatten *f, const struct bpull_create_options *o, 
 {
 	struct file_opener *opener = file_opener_posix();
 	struct file *file = NULL;
+	char shown[512];
 	int rc = -EEXIST;
 
 	for (unsigned i = 0; rc == -EEXIST && i < NAME_TRIES; i++) {
@@ -117,7 +122,9 @@ static int create_temp(struct flatten *f, const struct bpull_create_options *o, 
 		f->raw_len = guest_len;
 		rc = file_truncate(file, guest_len);
 		if (rc)
-			err_errno(err, rc, "cannot set the length of the new file");
+			err_errno(
+				err, rc, "%s: cannot set the length of the new file",
+				err_escape(f->out_name, strlen(f->out_name), shown, sizeof(shown)));
 	}
 	if (file)
 		file_close(file);
@@ -173,11 +180,12 @@ static int prepare(struct bpull_disk *disk, const char *out_path,
 	if (o.format != BPULL_FORMAT_RAW)
 		guest_len = round_up(guest_len, 512);
 	disk->flatten = calloc(1, sizeof(*disk->flatten));
-	if (disk->flatten)
-		disk->flatten->out_name = strdup(out_path);
-	if (!disk->flatten || !disk->flatten->out_name)
+	if (!disk->flatten)
 		return err_set(err, -ENOMEM, "out of memory");
 	disk->flatten->dir_fd = -1;
+	disk->flatten->out_name = strdup(out_path);
+	if (!disk->flatten->out_name)
+		return err_set(err, -ENOMEM, "out of memory");
 	rc = check_free(out_path, err);
 	if (!rc)
 		rc = open_directory(disk->flatten, err);
@@ -238,6 +246,16 @@ static int give_name(const struct flatten *f)
 	return 0;
 }
 
+static int sync_dir(int fd)
+{
+	unsigned n_tries = 0;
+
+	while (fsync(fd))
+		if (!posix_again(&n_tries))
+			return posix_error();
+	return 0;
+}
+
 int flatten_finish(struct bpull_disk *disk, struct err *err)
 {
 	struct flatten *f = disk->flatten;
@@ -253,7 +271,7 @@ int flatten_finish(struct bpull_disk *disk, struct err *err)
 		free(f->temp_name);
 		f->temp_name = NULL;
 		/* The rename must not be lost: it is durable when its directory is. */
-		rc = fsync(f->dir_fd) ? -errno : 0;
+		rc = sync_dir(f->dir_fd);
 		if (rc) /* it may be gone after a power cut: so it is not there now */
 			unlink(f->out_name);
 	}

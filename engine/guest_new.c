@@ -176,6 +176,8 @@ enum step guest_store(struct guest *g)
 	unsigned n = guest_n_slices(g, len) + 2;
 
 	guest_free_reqs(g);
+	if (disk->poisoned) /* I7 */
+		return guest_error(g, -EIO);
 	g->phase = s->piece_end < s->end ? GUEST_FILL : GUEST_PUBLISH;
 	if (!write_len)
 		return STEP_NEXT;

@@ -4,6 +4,7 @@
  * table cache and no ring: an engine for a look at a header was rejected.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <sys/stat.h>
 
 #include "engine/engine.h"
@@ -79,6 +80,7 @@ int bpull_disk_map(struct bpull_disk *disk, uint64_t start, struct bpull_extent 
 	ENGINE_SCOPE(disk->engine);
 	uint64_t guest_len = disk_overlay(disk)->guest_len;
 	struct err err = { 0 };
+	struct shown shown;
 	int n = 0;
 
 	if (max <= 0 || !extents)
@@ -92,7 +94,8 @@ int bpull_disk_map(struct bpull_disk *disk, uint64_t start, struct bpull_extent 
 
 		if (rc)
 			return error_fill(error, rc,
-					  "cannot map the disk at guest offset %#llx: %s",
+					  "%s: cannot map the disk at guest offset %#llx: %s",
+					  file_show(disk_overlay(disk)->file, &shown),
 					  (unsigned long long)start,
 					  rc == -EUCLEAN ? "a table entry points outside its file"
 							 : strerror(-rc));
@@ -311,6 +314,10 @@ static int check_layer(struct layer *layer, const struct bpull_check_options *o,
 		.marks_cleared = repair.was_marked,
 	};
 	memcpy(out->unrepaired, repair.why, sizeof(repair.why));
+	/* What came after a repair is not reported one by one. */
+	if (o->repair && left->n_check_errors && !repair.why[0])
+		snprintf(out->unrepaired, sizeof(out->unrepaired), "what is left is not known: %s",
+			 left->incomplete);
 	return 0;
 }
 

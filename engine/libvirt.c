@@ -106,9 +106,8 @@ int virt_hold_by_path(struct bpull_virt *virt, const char *path, struct virt_dis
 	return 0;
 }
 
-/* Adds one, held once. Takes over real_path. NULL: no memory, or it is there already. */
-struct virt_disk *virt_add(struct bpull_virt *virt, const char *path, char *real_path,
-			   struct bpull_disk *disk, bool attached)
+int virt_add(struct bpull_virt *virt, const char *path, char *real_path, struct bpull_disk *disk,
+	     bool attached, struct virt_disk **out)
 {
 	struct virt_disk *d = calloc(1, sizeof(*d));
 
@@ -122,18 +121,19 @@ struct virt_disk *virt_add(struct bpull_virt *virt, const char *path, char *real
 	if (!d || !d->path) {
 		free(d);
 		free(real_path);
-		return NULL;
+		return -ENOMEM;
 	}
 	pthread_mutex_lock(&virt->mutex);
 	if (find(virt, real_path)) {
 		pthread_mutex_unlock(&virt->mutex);
 		free_disk(d);
-		return NULL;
+		return -EBUSY;
 	}
 	d->next = virt->disks;
 	virt->disks = d;
 	pthread_mutex_unlock(&virt->mutex);
-	return d;
+	*out = d;
+	return 0;
 }
 
 int bpull_virt_attach(struct bpull_virt *virt, const char *path, struct bpull_disk *disk,
@@ -141,12 +141,15 @@ int bpull_virt_attach(struct bpull_virt *virt, const char *path, struct bpull_di
 {
 	char *real_path;
 	struct virt_disk *d;
+	int rc;
 
 	if (virt_resolve(path, &real_path, error))
 		return -1;
-	d = virt_add(virt, path, real_path, disk, true);
-	if (!d)
-		return virt_fail(error, -EBUSY, "another disk is known under that path");
+	rc = virt_add(virt, path, real_path, disk, true, &d);
+	if (rc == -EBUSY)
+		return virt_fail(error, rc, "another disk is known under that path");
+	if (rc)
+		return virt_fail(error, rc, "out of memory");
 	virt_put(virt, d);
 	return 0;
 }

@@ -47,9 +47,9 @@ struct virt_disk *virt_hold(struct bpull_virt *virt, const char *real_path);
 /* The same for a path as given; -1: it is none. */
 int virt_hold_by_path(struct bpull_virt *virt, const char *path, struct virt_disk **out,
 		      struct bpull_error *error);
-/* Adds one, held once. Takes over real_path. NULL: no memory, or it is there already. */
-struct virt_disk *virt_add(struct bpull_virt *virt, const char *path, char *real_path,
-			   struct bpull_disk *disk, bool attached);
+/* Adds one, held once. Takes over real_path. 0, -ENOMEM, or -EBUSY: it is there already. */
+int virt_add(struct bpull_virt *virt, const char *path, char *real_path, struct bpull_disk *disk,
+	     bool attached, struct virt_disk **out);
 /* Gives a held disk back; whoever is last closes one that is over. */
 void virt_put(struct bpull_virt *virt, struct virt_disk *d);
 /* Is its job under way? */

@@ -27,19 +27,22 @@ static int to_bytes(unsigned long bandwidth, bool is_bytes, uint64_t *out,
 static struct virt_disk *open_disk(struct bpull_virt *virt, const char *path, char *real_path,
 				   struct bpull_error *error)
 {
+	struct virt_disk *d = NULL;
 	struct bpull_disk *disk;
-	struct virt_disk *d;
+	int rc;
 
 	if (bpull_disk_open(virt->engine, path, &virt->options, &disk, error)) {
 		free(real_path);
 		return NULL;
 	}
-	d = virt_add(virt, path, real_path, disk, false);
-	if (!d) {
-		bpull_disk_close(disk);
-		error_fill(error, -EBUSY, "another call opens the image this very moment");
-	}
-	return d;
+	rc = virt_add(virt, path, real_path, disk, false, &d);
+	if (!rc)
+		return d;
+	bpull_disk_close(disk);
+	error_fill(error, rc, "%s",
+		   rc == -EBUSY ? "another call opens the image this very moment"
+				: "out of memory");
+	return NULL;
 }
 
 int bpull_virt_block_pull(struct bpull_virt *virt, const char *path, unsigned long bandwidth,

@@ -190,18 +190,17 @@ static int measure_walk(struct walk *w, struct bpull_measure *out, struct err *e
 	};
 	if (!overlay->has_backing)
 		return 0;
+	err_escape(overlay->file->name, strlen(overlay->file->name), name, sizeof(name));
 	rc = check_all_sharing(w, 0, err);
 	if (rc && !err->message[0])
-		return err_errno(err, rc, "the chain cannot be read");
+		return err_errno(err, rc, "%s: its chain cannot be read", name);
 	if (!rc && overlay->ops->begin_measuring)
 		rc = overlay->ops->begin_measuring(overlay, err);
 	if (rc)
 		return rc;
 	rc = walk_plan(w, count_action);
 	if (rc)
-		return err_errno(err, rc, "%s: cannot map the disk",
-				 err_escape(overlay->file->name, strlen(overlay->file->name), name,
-					    sizeof(name)));
+		return err_errno(err, rc, "%s: cannot map the disk", name);
 	out->copy_bytes = w->copy_bytes;
 	rc = overlay->ops->measure(overlay, w->n_data, w->n_tables, &out->needed_size, err);
 	if (rc)
@@ -318,6 +317,7 @@ int measure_damage(struct bpull_disk *disk, struct err *err)
 			  .engine = disk->engine };
 	struct layer *overlay = disk_overlay(disk);
 	size_t budget = table_cache_budget(disk->engine->cache);
+	struct shown shown;
 	bool has_tables = false;
 	int rc;
 
@@ -339,7 +339,8 @@ int measure_damage(struct bpull_disk *disk, struct err *err)
 		}
 	}
 	if (rc && !err->message[0])
-		err_errno(err, rc, "the backing chain cannot be read; nothing was changed");
+		err_errno(err, rc, "%s: its chain cannot be read; nothing was changed",
+			  file_show(overlay->file, &shown));
 	/* begin_writing may mend tables; those of the others are wanted later, one by one. */
 	for (unsigned i = 0; i < disk->chain->n_layers; i++)
 		table_cache_drop_clean(disk->engine->cache, disk->chain->layers[i]->file);

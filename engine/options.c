@@ -41,6 +41,18 @@ static char *real_directory(const char *path)
 	return real;
 }
 
+/* An image that can't be resolved can't be opened either, and that error is the better one: 0. But
+ * without its directory because the machine failed, its backing files would be refused as strangers. */
+static int cannot_resolve(const char *image, int why, struct err *err)
+{
+	char name[512];
+
+	if (why == ENOENT || why == ENOTDIR || why == EACCES || why == ELOOP || why == ENAMETOOLONG)
+		return 0;
+	return err_errno(err, -why, "%s: cannot find its directory",
+			 err_escape(image, strlen(image), name, sizeof(name)));
+}
+
 static int add_dirs(const struct bpull_disk_options *options, char **dirs, size_t *n,
 		    struct err *err)
 {
@@ -79,10 +91,11 @@ int policy_build(const struct bpull_disk_options *options, const char *image,
 	dirs = calloc(options->n_allowed_dirs + 1, sizeof(*dirs));
 	if (!dirs)
 		return err_set(err, -ENOMEM, "out of memory");
-	/* An image that can't be resolved can't be opened either; that error is the better one. */
 	dirs[n] = real_directory(image);
+	rc = dirs[n] ? 0 : cannot_resolve(image, errno, err);
 	n += dirs[n] != NULL;
-	rc = add_dirs(options, dirs, &n, err);
+	if (!rc)
+		rc = add_dirs(options, dirs, &n, err);
 	policy->dirs = (const char *const *)dirs;
 	policy->n_dirs = n;
 	if (rc)

@@ -83,14 +83,17 @@ int chain_find_base(struct chain *chain, struct file_opener *opener, const char 
 /* ---- the new name ---- */
 
 /* The directory a path's last component is looked up in, symlinks resolved, with a slash at its end;
- * where the file is of no real file system, the directory of its resolved name. */
-static char *real_dir(const struct file *file)
+ * where the file is of no real file system, the directory of its resolved name. NULL and *why < 0. */
+static char *real_dir(const struct file *file, int *why)
 {
 	const char *slash = strrchr(file->name, '/');
 	autofree char *dir = slash ? strndup(file->name, slash - file->name + 1) : strdup(".");
 	autofree char *real = dir ? realpath(dir, NULL) : NULL;
 	char *out;
 
+	*why = !dir || real || errno == ENOENT ? -ENOMEM : -errno;
+	if (!dir || (!real && errno != ENOENT))
+		return NULL;
 	if (!real) {
 		slash = strrchr(file->real_name, '/');
 		return strndup(file->real_name, slash - file->real_name + 1);
@@ -131,14 +134,17 @@ int chain_base_name(const struct chain *chain, unsigned depth, char **out, struc
 	const struct layer *overlay = chain->layers[0];
 	const struct file *base = chain->layers[depth]->file;
 	const char *recorded = overlay->backing_name, *guard = "";
-	autofree char *from = real_dir(overlay->file), *to = real_dir(base), *path = NULL;
-	autofree char *dir = NULL;
+	int why_from, why_to;
+	autofree char *from = real_dir(overlay->file, &why_from), *to = real_dir(base, &why_to);
+	autofree char *dir = NULL, *path = NULL;
 	bool relative;
 
 	recorded += strncmp(recorded, "file:", 5) ? 0 : 5;
 	relative = recorded[0] != '/';
-	if (from && to)
-		dir = relative ? relative_dir(from, to) : strdup(to);
+	if (!from || !to)
+		return err_errno(err, from ? why_to : why_from,
+				 "cannot find the way from the image to its new base");
+	dir = relative ? relative_dir(from, to) : strdup(to);
 	if (!dir || asprintf(&path, "%s%s", dir, last_part(base->name)) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	/* A colon before any slash would make it a protocol. */

@@ -136,6 +136,7 @@ struct check_result {
 				  * are disks to share them: found whatever refcounts say */
 	uint64_t n_leaks;        /* clusters counted but not referenced */
 	uint64_t n_check_errors; /* what could not be checked (I/O errors) */
+	char incomplete[160];    /* the first of those, in words; or "" */
 	uint64_t n_allocated_clusters, n_compressed_clusters, n_zero_clusters, n_total_clusters;
 	uint64_t n_snapshot_compressed_clusters; /* in tables of internal snapshots alone */
 	uint64_t image_end_off;                  /* first byte behind the last cluster in use */

@@ -66,6 +66,11 @@ __attribute__((format(printf, 2, 3))) static void check_incomplete(struct qcow2_
 	va_list args;
 
 	c->result->n_check_errors++;
+	if (!c->result->incomplete[0]) {
+		va_start(args, format);
+		vsnprintf(c->result->incomplete, sizeof(c->result->incomplete), format, args);
+		va_end(args);
+	}
 	va_start(args, format);
 	report(c, false, format, args);
 	va_end(args);

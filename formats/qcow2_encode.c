@@ -120,7 +120,8 @@ static int may_switch(struct qcow2 *q, const char *name, enum qcow2_compression 
 	/* A table that can't be read or understood may have compressed clusters, too. */
 	rc = qcow2_check(&q->layer, &result, err);
 	if (!rc && result.n_check_errors)
-		rc = err_set(err, -EIO, "%s: its tables can't be read; nothing was changed", name);
+		rc = err_set(err, -EIO, "%s: its tables can't be read: %s; nothing was changed",
+			     name, result.incomplete);
 	/* Of a dirty image the refcounts are wrong, which will be mended. */
 	if (!rc && result.n_errors > result.n_stale && !(q->incompat & QCOW2_INCOMPAT_DIRTY))
 		rc = err_set(

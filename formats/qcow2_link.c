@@ -127,12 +127,13 @@ static int place_name(const struct draft *d, struct qcow2_new_link *link)
 	return 0;
 }
 
+/* *why: what is in the way, or NULL: reading failed. */
 static int draft_link(struct qcow2 *q, struct draft *d, struct qcow2_new_link *link,
 		      const char **why)
 {
 	int rc = file_read_padded(q->layer.file, d->bytes, d->len, 0);
 
-	*why = "its header can't be read";
+	*why = NULL;
 	if (rc)
 		return rc;
 	find_parts(q, d);
@@ -180,10 +181,12 @@ int qcow2_plan_link(struct layer *layer, const char *name, enum image_format for
 		rc = draft_link(q, &draft, link, &why);
 	}
 	if (rc)
-		return err_set(err, rc, "%s: %s; nothing was changed",
-			       err_escape(layer->file->name, strlen(layer->file->name), shown,
-					  sizeof(shown)),
-			       why);
+		err_escape(layer->file->name, strlen(layer->file->name), shown, sizeof(shown));
+	if (rc && !why)
+		return err_errno(err, rc, "%s: its header can't be read; nothing was changed",
+				 shown);
+	if (rc)
+		return err_set(err, rc, "%s: %s; nothing was changed", shown, why);
 	if (link->name_len || link->ext_end)
 		q->new_link = STEAL(link);
 	return 0;

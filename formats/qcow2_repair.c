@@ -72,6 +72,12 @@ int qcow2_clear_unknown_autoclear(struct qcow2 *q, uint64_t known)
 	return rc;
 }
 
+/* The machine's failure, not the image's. */
+static bool is_passing(int rc)
+{
+	return rc == -EIO || rc == -ENOMEM || rc == -ENOSPC || rc == -EDQUOT;
+}
+
 /* Refcounts and flags, as repair->found asks for it; what is not done is said in repair->why. */
 static int mend(struct qcow2 *q, struct repair *repair, uint64_t window_clusters)
 {
@@ -97,7 +103,7 @@ static int mend(struct qcow2 *q, struct repair *repair, uint64_t window_clusters
 	else if (!found->n_stale)
 		return 0;
 	if (repair->why[0]) /* and nothing was changed */
-		return rc == -EIO || rc == -ENOMEM ? rc : 0;
+		return is_passing(rc) ? rc : 0;
 	return rc ? rc : qcow2_mend_copied(q, window_clusters);
 }
 
@@ -111,7 +117,8 @@ int qcow2_repair_windowed(struct layer *layer, struct repair *repair, struct err
 	if (rc)
 		return rc;
 	if (repair->found.n_check_errors) {
-		snprintf(repair->why, sizeof(repair->why), "it could not be checked as a whole");
+		snprintf(repair->why, sizeof(repair->why), "it could not be checked as a whole: %s",
+			 repair->found.incomplete);
 		repair->left = repair->found;
 		return 0;
 	}
@@ -140,8 +147,8 @@ static int refuse(const char *name, const struct check_result *found, const char
 		  struct err *err)
 {
 	if (found->n_check_errors)
-		return err_set(err, -EIO, "%s: its tables can't be read; nothing was changed",
-			       name);
+		return err_set(err, -EIO, "%s: its tables can't be read: %s; nothing was changed",
+			       name, found->incomplete);
 	return err_set(err, -EUCLEAN,
 		       "%s: damaged image (%" PRIu64
 		       " errors%s%s); nothing was changed: see blockpull check, and repair a copy",

@@ -135,8 +135,10 @@ static void walk_table(struct walk *w, const struct level *level, uint64_t table
 		/* Later passes read the same tables again: what fails only now must be told, too. */
 		if (rc && (level->tell || !w->result->n_check_errors)) {
 			w->result->n_check_errors++;
-			report(w, false, "the table at host offset %#" PRIx64 " can't be read: %s",
-			       table_off + at, strerror(-rc));
+			snprintf(w->result->incomplete, sizeof(w->result->incomplete),
+				 "the table at host offset %#" PRIx64 " can't be read: %s",
+				 table_off + at, strerror(-rc));
+			report(w, false, "%s", w->result->incomplete);
 		}
 		for (uint64_t i = 0; !rc && i < w->chunk_len; i += QED_ENTRY_LEN) {
 			uint64_t entry = le64(level->chunk + i);

@@ -25,12 +25,14 @@ int qed_plan_link(struct layer *layer, const char *name, enum image_format forma
 	uint64_t old_end = old_off + le32(q->header + QED_H_BACKING_LEN);
 	autofree struct qed_new_link *link = calloc(1, sizeof(*link));
 	char shown[512];
-	int rc = link ? 0 : -ENOMEM;
+	int rc = 0;
 
 	free(q->new_link);
 	q->new_link = NULL;
 	if (!name)
 		return 0;
+	if (!link)
+		return err_set(err, -ENOMEM, "out of memory");
 	if (len > QED_MAX_NEW_NAME_LEN)
 		rc = -ENAMETOOLONG;
 	/* The header has at least 4096 bytes: two names of any length fit beside each other, unless

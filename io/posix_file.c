@@ -21,13 +21,14 @@
 /* Until len or the end of the file. Bytes read or -errno. */
 static ssize_t posix_file_pread(struct file *file, char *buf, size_t len, uint64_t off)
 {
+	unsigned n_tries = 0;
 	size_t done = 0;
 	while (done < len) {
 		ssize_t got = pread(file->fd, buf + done, len - done, (off_t)(off + done));
-		if (got < 0 && errno == EINTR)
+		if (got < 0 && posix_again(&n_tries))
 			continue;
 		if (got < 0)
-			return -errno;
+			return posix_error();
 		done += (size_t)got;
 		/* A direct read ends off its grid only at the end of the file. */
 		if (!got || !is_aligned(off + done, file->io_align))
@@ -38,12 +39,13 @@ static ssize_t posix_file_pread(struct file *file, char *buf, size_t len, uint64
 
 static int posix_file_pwrite(struct file *file, const char *buf, size_t len, uint64_t off)
 {
+	unsigned n_tries = 0;
 	while (len > 0) {
 		ssize_t put = pwrite(file->fd, buf, len, (off_t)off);
-		if (put < 0 && errno == EINTR)
+		if (put < 0 && posix_again(&n_tries))
 			continue;
 		if (put < 0)
-			return -errno;
+			return posix_error();
 		if (!put || !is_aligned((uint64_t)put, file->io_align))
 			return -EIO;
 		buf += put;
@@ -123,11 +125,12 @@ static int posix_file_patch(struct file *file, const char *buf, uint64_t off, ui
 
 static int posix_file_truncate(struct file *file, uint64_t len)
 {
+	unsigned n_tries = 0;
 	int ret;
 	do
 		ret = ftruncate(file->fd, (off_t)len);
-	while (ret < 0 && errno == EINTR);
-	return ret < 0 ? -errno : 0;
+	while (ret < 0 && posix_again(&n_tries));
+	return ret < 0 ? posix_error() : 0;
 }
 
 static int posix_file_write_at(struct file *file, const void *buf, size_t len, uint64_t off)
@@ -149,11 +152,12 @@ static int posix_file_write_at(struct file *file, const void *buf, size_t len, u
 
 static int posix_file_sync(struct file *file)
 {
+	unsigned n_tries = 0;
 	int ret;
 	do
 		ret = fdatasync(file->fd);
-	while (ret < 0 && errno == EINTR);
-	return ret < 0 ? -errno : 0;
+	while (ret < 0 && posix_again(&n_tries));
+	return ret < 0 ? posix_error() : 0;
 }
 
 static void posix_file_close(struct file *file)

@@ -8,6 +8,8 @@
 #ifndef BLOCKPULL_POSIX_FILE_H
 #define BLOCKPULL_POSIX_FILE_H
 
+#include <errno.h>
+
 #include "io/base.h"
 #include "io/file.h"
 
@@ -24,5 +26,18 @@ extern const struct file_ops posix_file_ops;
 int posix_holes_status(struct file *file, uint64_t off, struct file_status *out);
 /* False where the file system's answers about holes are known to be wrong. */
 bool posix_holes_trusted(int fd);
+
+/* A call failed: may it be tried again? Not for ever, as io.c has it for requests; *n_tries begins at 0. */
+#define POSIX_MAX_RETRIES 64
+static inline bool posix_again(unsigned *n_tries)
+{
+	return (errno == EINTR || errno == EAGAIN) && (*n_tries)++ < POSIX_MAX_RETRIES;
+}
+
+/* The code of one that was given up. */
+static inline int posix_error(void)
+{
+	return errno == EINTR || errno == EAGAIN ? -EIO : -errno;
+}
 
 #endif

@@ -90,10 +90,21 @@ static int posix_open_failed(const struct posix_open *po, int code, struct err *
 	}
 }
 
+/* Over FUSE or a network a signal may end it. -1 and errno, as open() has it. */
+static int posix_open_call(const char *name, int flags, mode_t mode)
+{
+	unsigned n_tries = 0;
+	int fd;
+	do
+		fd = open(name, flags | O_CLOEXEC, mode);
+	while (fd < 0 && posix_again(&n_tries));
+	return fd;
+}
+
 /* Looks the name up and judges what it led to. */
 static int posix_open_look(struct posix_open *po, struct err *err)
 {
-	po->path_fd = open(po->how->name, O_PATH | O_CLOEXEC);
+	po->path_fd = posix_open_call(po->how->name, O_PATH, 0);
 	if (po->path_fd < 0 || fstat(po->path_fd, &po->st))
 		return posix_open_failed(po, -errno, err);
 	if (S_ISBLK(po->st.st_mode) || S_ISREG(po->st.st_mode))
@@ -198,10 +209,10 @@ static int posix_open_again(struct posix_open *po, int flags)
 {
 	char link[64];
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", po->path_fd);
-	po->fd = open(link, flags);
+	po->fd = posix_open_call(link, flags, 0);
 	if (po->fd < 0 && errno == ENOENT) {
 		/* No /proc. O_NONBLOCK guards against a fifo put there meanwhile. */
-		po->fd = open(po->real_name, flags | O_NOFOLLOW | O_NONBLOCK);
+		po->fd = posix_open_call(po->real_name, flags | O_NOFOLLOW | O_NONBLOCK, 0);
 		if (po->fd >= 0)
 			fcntl(po->fd, F_SETFL, fcntl(po->fd, F_GETFL) & ~O_NONBLOCK);
 	}
@@ -213,7 +224,7 @@ static int posix_open_again(struct posix_open *po, int flags)
 
 static int posix_open_reopen(struct posix_open *po, struct err *err)
 {
-	int flags = (po->how->write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY;
+	int flags = (po->how->write ? O_RDWR : O_RDONLY) | O_NOCTTY;
 	int ret = posix_open_again(po, flags | (po->how->direct ? O_DIRECT : 0));
 	if (ret == -EINVAL && po->how->direct)
 		ret = posix_open_again(po, flags);
@@ -294,7 +305,7 @@ static int posix_open_lock(const struct posix_open *po, struct file *file, bool 
 	 * process; a direct one may, and then the locks must outlive it as well. */
 	if (po->how->lock != FILE_LOCK_NONE && file->io_align == 1) {
 		snprintf(link, sizeof(link), "/proc/self/fd/%d", file->fd);
-		file->lock_fd = open(link, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+		file->lock_fd = posix_open_call(link, O_RDONLY | O_NOCTTY, 0);
 	}
 
 	for (unsigned waited_ms = 0;; waited_ms += LOCK_PAUSE_MS) {
@@ -356,7 +367,7 @@ static int posix_open_create(struct file_opener *opener, const char *name, struc
 	struct posix_open po = { .how = &how, .path_fd = -1 };
 	err_escape(name, strlen(name), po.shown, sizeof(po.shown));
 
-	po.fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0666);
+	po.fd = posix_open_call(name, O_RDWR | O_CREAT | O_EXCL | O_NOCTTY, 0666);
 	if (po.fd < 0 && errno == EEXIST)
 		return err_set(err, -EEXIST,
 			       "'%s' exists already and is left alone: remove it, or choose "

@@ -188,6 +188,11 @@ bool model_read_end(struct model *m, struct model_read *r, const uint8_t *got, u
 	return ok;
 }
 
+bool model_is_legal(const struct model *m, uint64_t byte, uint8_t value)
+{
+	return having(m, m->legal[byte], byte, value);
+}
+
 bool model_is_legal_after_cut(const struct model *m, uint64_t byte, uint8_t value)
 {
 	return having(m, m->after_cut[byte], byte, value);

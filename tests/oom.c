@@ -8,24 +8,31 @@
 
 #include <assert.h>
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#include "tests/leaks.h"
 
 #define MAX_NTH 100000
 
-static uint64_t left; /* until one fails; 0: not armed */
+/* Workers allocate, too. */
+static _Atomic uint64_t left; /* until one fails; 0: not armed */
 static bool is_forever;
-static uint64_t n_failed;
+static _Atomic uint64_t n_failed;
 static unsigned n_paused;
 
 void oom_arm(uint64_t nth, bool forever)
 {
-	left = nth;
 	is_forever = forever;
 	n_failed = 0;
+	left = nth;
 }
 
 uint64_t oom_disarm(void)
@@ -51,6 +58,7 @@ uint64_t oom_try_all(const struct sim_chain_how *hows, uint64_t n_hows, uint64_t
 		cr_assert_lt(nth, MAX_NTH);
 		n_runs += nth;
 		sim_chain_free(&chain);
+		leaks_assert_none("a failing allocation");
 	}
 	fprintf(stderr, "%" PRIu64 " runs\n", n_runs);
 	return n_runs;
@@ -68,14 +76,16 @@ void oom_resume(void)
 
 static bool fails(void)
 {
-	if (n_paused || !left)
+	uint64_t now = atomic_load(&left);
+
+	if (n_paused)
 		return false;
-	if (left > 1) {
-		left--;
+	while (now && !atomic_compare_exchange_weak(&left, &now, now > 1 ? now - 1 : is_forever))
+		;
+	if (now != 1)
 		return false;
-	}
-	left = is_forever;
-	n_failed++;
+	atomic_fetch_add(&n_failed, 1);
+	errno = ENOMEM;
 	return true;
 }
 
@@ -136,6 +146,38 @@ int __wrap_asprintf(char **out, const char *format, ...)
 	n = vasprintf(out, format, args);
 	va_end(args);
 	return n;
+}
+
+int __real_posix_memalign(void **p, size_t align, size_t len);
+char *__real_realpath(const char *path, char *out);
+void *__real_mmap(void *at, size_t len, int prot, int flags, int fd, off_t off);
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
+			  void *arg);
+int __wrap_posix_memalign(void **p, size_t align, size_t len);
+char *__wrap_realpath(const char *path, char *out);
+void *__wrap_mmap(void *at, size_t len, int prot, int flags, int fd, off_t off);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
+			  void *arg);
+
+int __wrap_posix_memalign(void **p, size_t align, size_t len)
+{
+	return fails() ? ENOMEM : __real_posix_memalign(p, align, len);
+}
+
+char *__wrap_realpath(const char *path, char *out)
+{
+	return fails() ? NULL : __real_realpath(path, out);
+}
+
+void *__wrap_mmap(void *at, size_t len, int prot, int flags, int fd, off_t off)
+{
+	return fails() ? MAP_FAILED : __real_mmap(at, len, prot, flags, fd, off);
+}
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
+			  void *arg)
+{
+	return fails() ? EAGAIN : __real_pthread_create(thread, attr, run, arg);
 }
 
 /* ---- files ---- */

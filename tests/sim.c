@@ -104,7 +104,8 @@ struct sim_knobs *sim_knobs(struct sim *sim)
 
 void sim_fail(struct sim *sim, const struct sim_fault *fault)
 {
-	assert(sim->n_faults < SIM_MAX_FAULTS && fault->nth && fault->error < 0);
+	assert(sim->n_faults < SIM_MAX_FAULTS && fault->nth);
+	assert(fault->error < 0 || (!fault->error && fault->max_len));
 	sim->faults[sim->n_faults++] = *fault;
 }
 
@@ -122,6 +123,8 @@ uint64_t sim_n_faults_hit(const struct sim *sim)
 static int sim_fault_check(struct sim *sim, enum sim_op op, const struct sim_file *file)
 {
 	int error = 0;
+
+	sim->hit = NULL;
 	for (unsigned i = 0; i < sim->n_faults; i++) {
 		struct sim_fault *fault = &sim->faults[i];
 		if (fault->op != op || !fault->nth)
@@ -134,8 +137,9 @@ static int sim_fault_check(struct sim *sim, enum sim_op op, const struct sim_fil
 		}
 		fault->nth = fault->forever;
 		error = error ? error : fault->error;
+		sim->hit = fault;
 	}
-	sim->n_faults_hit += !!error;
+	sim->n_faults_hit += !!sim->hit;
 	return error;
 }
 

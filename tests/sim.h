@@ -71,9 +71,12 @@ enum sim_op {
 
 struct sim_fault {
 	enum sim_op op;
-	uint64_t nth;     /* 1: the next one from now */
-	int error;        /* -errno; for SIM_WORK the work is not run */
-	bool forever;     /* that one and all after it, else once */
+	uint64_t nth;  /* 1: the next one from now */
+	int error;     /* -errno; for SIM_WORK the work is not run */
+	bool forever;  /* that one and all after it, else once */
+	bool persists; /* a request met fails so at each attempt, not only at its first */
+	/* Not 0, with error 0: no failure, but a request's first attempt moves so much at most, bytes. */
+	uint64_t max_len;
 	const char *name; /* only on this file; NULL: on any. Stays the caller's, until sim_free */
 };
 #define SIM_MAX_FAULTS 8
@@ -82,6 +85,8 @@ void sim_clear_faults(struct sim *sim);
 uint64_t sim_n_faults_hit(const struct sim *sim);
 
 uint64_t sim_n_ops(const struct sim *sim, enum sim_op op);
+/* Requests that were submitted and are not counted yet: they are when they begin. */
+uint64_t sim_n_begun_later(const struct sim *sim, enum sim_op op);
 uint64_t sim_n_all_ops(const struct sim *sim);
 
 /* From the k-th operation on (1: the first ever) nothing reaches the files and everything fails
@@ -106,6 +111,7 @@ enum sim_cut_mode {
 	SIM_CUT_PREFIX,     /* the first n */
 	SIM_CUT_ALL_BUT,    /* all but number n, from 0 */
 	SIM_CUT_MASK,       /* number i where bit i of mask is set; those past 63 are lost */
+	SIM_CUT_NONE,       /* no cut: what readers see now, as when only a process died */
 	SIM_CUT_CHOSEN,     /* those for which keep() says so: data lost, tables kept */
 };
 

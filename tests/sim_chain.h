@@ -32,6 +32,7 @@ struct sim_chain_how {
 	unsigned compression; /* enum bpull_compression: how it is pulled */
 	unsigned n_snapshots; /* of a qcow2 overlay, all of the disk as it is */
 	bool to_base;   /* pulled down to a file of the chain, where there are three or more */
+	bool extended;  /* the overlay, qcow2 version 3, has extended L2 entries, and none yet */
 	bool data_file; /* the overlay, qcow2 version 3, has an external one, full of junk */
 };
 

@@ -74,6 +74,7 @@ static bool sim_cut_keeps(const struct sim_cut *how, const struct sim_fate *fate
 
 	switch (how->mode) {
 	case SIM_CUT_ALL_LOST: return false;
+	case SIM_CUT_NONE:
 	case SIM_CUT_ALL_KEPT: return true;
 	case SIM_CUT_RANDOM: break;
 	case SIM_CUT_ONLY_FIRST: return i == 0;
@@ -137,8 +138,8 @@ static void sim_cut_file(struct sim *to, const struct sim_file *from, const stru
 
 	file->limit = from->limit;
 	file->mtime_ns = from->mtime_ns;
-	sim_store_clone(&file->durable, &from->durable);
-	for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+	sim_store_clone(&file->durable, how->mode == SIM_CUT_NONE ? &from->live : &from->durable);
+	for (size_t i = 0; how->mode != SIM_CUT_NONE && i < ARRAY_LEN(lists); i++) {
 		for (const struct sim_write *write = lists[i]; write; write = write->next) {
 			int fate = write->durable ? SIM_KEPT : sim_cut_fate(fates, n, write)->fate;
 			bool random = how->mode == SIM_CUT_RANDOM && !write->durable;

@@ -112,21 +112,28 @@ static void sim_io_kick(struct io *io)
 }
 
 /* How much of the rest this attempt moves. */
-static uint64_t sim_io_chunk(struct sim *sim, const struct io_req *req)
+static uint64_t sim_io_chunk(struct sim *sim, struct sim_flight *flight)
 {
+	const struct io_req *req = flight->req;
 	uint64_t left = req->len - req->done_len;
 	uint64_t grid = MAX(req->file->io_align, 1u);
+	uint64_t max_len = flight->max_len;
+
+	flight->max_len = 0;
+	if (max_len && left > max_len)
+		return MAX(round_down(max_len, grid), grid);
 	if (left <= grid || !sim_chance(sim, sim->knobs.short_permille))
 		return left;
 	return MAX(round_down(1 + sim_below(sim, left - 1), grid), grid);
 }
 
-static int64_t sim_io_read(struct sim *sim, struct io_req *req)
+static int64_t sim_io_read(struct sim *sim, struct sim_flight *flight)
 {
+	struct io_req *req = flight->req;
 	const struct sim_store *live = &sim_io_data(req)->live;
 	uint64_t off = req->off + req->done_len;
 	uint64_t here = off < live->len ? live->len - off : 0;
-	uint64_t left = MIN(sim_io_chunk(sim, req), here);
+	uint64_t left = MIN(sim_io_chunk(sim, flight), here);
 	unsigned n;
 	const struct iovec *iov = io_req_rest(req, &n);
 	int64_t got = 0;
@@ -145,7 +152,7 @@ static int64_t sim_io_write(struct sim *sim, struct sim_flight *flight)
 	struct io_req *req = flight->req;
 	struct sim_file *data = sim_io_data(req);
 	uint64_t off = req->off + req->done_len;
-	uint64_t part = sim_io_chunk(sim, req);
+	uint64_t part = sim_io_chunk(sim, flight);
 
 	if (data->limit && off + part > data->limit)
 		part = off < data->limit ? data->limit - off : 0;
@@ -168,7 +175,7 @@ static int64_t sim_io_attempt(struct sim *sim, struct sim_flight *flight)
 			return -EINVAL;
 		if (sim_chance(sim, sim->knobs.retry_permille))
 			return sim_chance(sim, 500) ? -EINTR : -EAGAIN;
-		return req->kind == IO_READ ? sim_io_read(sim, req) : sim_io_write(sim, flight);
+		return req->kind == IO_READ ? sim_io_read(sim, flight) : sim_io_write(sim, flight);
 	case IO_SYNC:
 	case IO_WRITEBACK: return 0;
 	case IO_WORK: return req->work(req);
@@ -217,6 +224,18 @@ static void sim_io_land(struct sim *sim, struct sim_flight *flight)
 	sim_log_land(sim, data, flight->write, result < 0);
 }
 
+/* Its first attempt. */
+static int sim_io_begin(struct sim *sim, struct sim_flight *flight)
+{
+	int error = sim_op_begin(sim, sim_io_op(flight->req), sim_io_data(flight->req));
+
+	if (error != SIM_STOPPED && sim->hit) {
+		flight->stuck = sim->hit->persists ? error : 0;
+		flight->max_len = sim->hit->max_len;
+	}
+	return error;
+}
+
 /* True: the request is finished. */
 static bool sim_io_step(struct sim *sim, struct sim_flight *flight)
 {
@@ -224,7 +243,9 @@ static bool sim_io_step(struct sim *sim, struct sim_flight *flight)
 	int64_t got = sim_is_stopped(sim) ? SIM_STOPPED : 0;
 
 	if (!got && !flight->started)
-		got = sim_op_begin(sim, sim_io_op(req), sim_io_data(req));
+		got = sim_io_begin(sim, flight);
+	else if (!got)
+		got = flight->stuck;
 	flight->started = true;
 	if (!got)
 		got = sim_io_attempt(sim, flight);
@@ -288,6 +309,17 @@ static unsigned sim_io_reap(struct io *io, struct io_req **out, unsigned max)
 	}
 	if (!sim->n_flights)
 		wake_drain(sim->wake_fd);
+	return n;
+}
+
+uint64_t sim_n_begun_later(const struct sim *sim, enum sim_op op)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < sim->n_flights; i++)
+		n += !sim->flights[i].started && sim_io_op(sim->flights[i].req) == op;
+	for (size_t i = 0; i < sim->n_waiting; i++)
+		n += sim_io_op(sim->waiting[i].req) == op;
 	return n;
 }
 

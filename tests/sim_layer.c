@@ -199,6 +199,10 @@ static void make_qcow2(struct sim_draw *d, const struct sim_layer *l, struct sim
 	struct build_image image;
 
 	how.n_clusters = draw_clusters(d, l, clusters);
+	if (l->is_top && d->chain->how.extended) { /* the builder makes no such entries */
+		how.incompat = QCOW2_INCOMPAT_EXTENDED_L2;
+		how.n_clusters = 0;
+	}
 	if (l->is_top && d->chain->how.data_file) {
 		make_data_file(d, l, clusters, how.n_clusters);
 		how.zstd = false;

@@ -10,10 +10,20 @@
 
 #include "tests/sim_private.h"
 
+/* What passes is tried again, as io/posix_file.c does. */
+static int sim_blocking_begin(struct sim *sim, enum sim_op op, const struct sim_file *file)
+{
+	int error = sim_op_begin(sim, op, file);
+
+	if (error != -EINTR && error != -EAGAIN)
+		return error;
+	return sim->hit->persists ? -EIO : 0;
+}
+
 static ssize_t sim_handle_read(struct file *file, void *buf, size_t len, uint64_t off)
 {
 	struct sim_handle *h = (struct sim_handle *)file;
-	ssize_t ret = sim_op_begin(h->sim, SIM_READ, h->data);
+	ssize_t ret = sim_blocking_begin(h->sim, SIM_READ, h->data);
 	if (!ret) {
 		uint64_t end = h->data->live.len;
 		size_t n = off < end ? (size_t)MIN((uint64_t)len, end - off) : 0;
@@ -28,7 +38,7 @@ static int sim_handle_write(struct file *file, const void *buf, size_t len, uint
 {
 	struct sim_handle *h = (struct sim_handle *)file;
 	bool was_off = sim_is_stopped(h->sim);
-	int ret = sim_op_begin(h->sim, SIM_WRITE, h->data);
+	int ret = sim_blocking_begin(h->sim, SIM_WRITE, h->data);
 	if (!ret && h->data->limit && off + len > h->data->limit)
 		ret = -ENOSPC;
 	if (!was_off) {
@@ -52,7 +62,7 @@ static int sim_handle_sync(struct file *file)
 {
 	struct sim_handle *h = (struct sim_handle *)file;
 	uint64_t stamp = ++h->sim->event;
-	int ret = sim_op_begin(h->sim, SIM_SYNC, h->data);
+	int ret = sim_blocking_begin(h->sim, SIM_SYNC, h->data);
 	if (ret != SIM_STOPPED)
 		sim_log_sync(h->data, stamp, ret != 0);
 	sim_op_trace(h->sim, SIM_SYNC, 0, 0, ret);
@@ -62,7 +72,7 @@ static int sim_handle_sync(struct file *file)
 static int sim_handle_truncate(struct file *file, uint64_t len)
 {
 	struct sim_handle *h = (struct sim_handle *)file;
-	int ret = sim_op_begin(h->sim, SIM_TRUNCATE, h->data);
+	int ret = sim_blocking_begin(h->sim, SIM_TRUNCATE, h->data);
 	if (!ret && h->data->limit && len > h->data->limit)
 		ret = -ENOSPC;
 	if (!ret) {

@@ -47,8 +47,10 @@ struct sim_handle {
 struct sim_flight {
 	struct io_req *req;
 	uint64_t due_ns;
-	uint64_t stamp; /* of a sync: writes with a lower `done` are covered */
-	bool started;   /* counted, and past the fault check */
+	uint64_t stamp;   /* of a sync: writes with a lower `done` are covered */
+	bool started;     /* counted, and past the fault check */
+	int stuck;        /* -errno of each attempt; 0: none */
+	uint64_t max_len; /* of the next attempt, bytes; 0: any */
 	struct sim_write *write;
 };
 
@@ -71,6 +73,7 @@ struct sim {
 	struct sim_fault faults[SIM_MAX_FAULTS];
 	unsigned n_faults;
 	uint64_t n_faults_hit;
+	const struct sim_fault *hit; /* by the operation begun last, or NULL */
 
 	struct sim_flight *flights; /* kicked and not reaped */
 	size_t n_flights, flights_cap;

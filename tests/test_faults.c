@@ -15,6 +15,7 @@
 #include <stdio.h>
 
 #include "io/base.h"
+#include "tests/leaks.h"
 #include "tests/sim_pull.h"
 
 #define N_CHAINS 18    /* FAULT_CHAINS=n for more */
@@ -144,21 +145,17 @@ static bool is_passing(int error)
 	return error == -EINTR || error == -EAGAIN;
 }
 
-/* The code is the fault's; one that passes is tried again, and EIO when it never does. Blocking calls
- * of the simulator, unlike those of posix_file.c, hand EINTR and EAGAIN on. */
+/* The code is the fault's; one that passes is tried again. */
 static void judge_code(const struct trial *t)
 {
 	int error = t->fault.error;
 
-	if (t->rc)
-		cr_assert(t->rc == error || (is_passing(error) && t->rc == -EIO), "%s: %s", t->what,
-			  strerror(-t->rc));
+	if (is_passing(error))
+		cr_assert_eq(t->rc, 0, "%s: not tried again: %s", t->what, strerror(-t->rc));
 	else
-		cr_assert(is_passing(error) || t->fault.op == SIM_WRITEBACK ||
-				  (!t->fault.forever && t->n_unnoticed == 1),
-			  "%s: COMPLETED all the same", t->what);
-	if (is_passing(error) && !t->fault.forever && t->pull.has_event)
-		cr_assert_eq(t->rc, 0, "%s: not tried again", t->what);
+		cr_assert(t->rc == (t->fault.op == SIM_WRITEBACK ? 0 : error) ||
+				  (!t->rc && !t->fault.forever && t->n_unnoticed == 1),
+			  "%s: %s", t->what, strerror(-t->rc));
 }
 
 static void judge_after(struct trial *t)
@@ -225,6 +222,7 @@ static void try_all(enum sim_op op, int error, uint64_t min_runs)
 			cr_assert_lt(fault.nth, MAX_NTH);
 		}
 		sim_chain_free(&chain);
+		leaks_assert_none("a failing call");
 	}
 	cr_assert_geq(n_runs, min_runs * n_chains / N_CHAINS / 2, "only %" PRIu64 " runs", n_runs);
 	fprintf(stderr, "operation %d, %s: %" PRIu64 " runs\n", (int)op, strerror(-error), n_runs);

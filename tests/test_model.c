@@ -20,38 +20,15 @@
 #include "engine/verify.h"
 #include "io/base.h"
 #include "formats/qcow2.h"
-#include "tests/model.h"
 #include "tests/scratch.h"
+#include "tests/sim_guest.h"
 #include "tests/sim_private.h"
 #include "tests/sim_pull.h"
 
-#define MAX_IN_FLIGHT 16
-#define MAX_CALLS     200000
-#define QEMU_EVERY    500
+#define MAX_CALLS  200000
+#define QEMU_EVERY 500
 
 TestSuite(model, .init = scratch_make, .fini = scratch_remove, .timeout = 1200);
-
-enum kind {
-	READ,
-	WRITE,
-	ZEROES,
-	DISCARD,
-	FLUSH,
-	STATUS,
-	N_KINDS
-};
-
-struct request {
-	bool busy;
-	enum kind kind;
-	uint64_t off, len;
-	unsigned version;
-	uint8_t *buf, *out; /* out: where a copy of what was read goes, or NULL */
-	struct model_read read;
-	struct model_flush flush;
-	bool fua;
-	struct bpull_extent extents[4];
-};
 
 /* Bugs put into the overlay's operations: the plays must find them (I5). */
 enum planted {
@@ -68,10 +45,7 @@ struct play {
 	struct sim_chain *chain;
 	struct sim *sim;
 	struct bpull_engine *engine;
-	struct bpull_disk *disk;
-	struct model model;
-	struct request requests[MAX_IN_FLIGHT];
-	unsigned n_in_flight;
+	struct sim_guest guest;
 	bool job_runs, completed, closed_with_job;
 	bool cuts;   /* look at what power cuts would leave */
 	bool faults; /* the machine fails now and then, and so may requests */
@@ -83,8 +57,8 @@ struct play {
 
 /* What was met at least once, over all seeds. */
 static struct {
-	uint64_t requests[N_KINDS], failed, poisoned, stopped, completed, canceled, guest_at_end,
-		aborted_with_guest;
+	uint64_t requests[SIM_GUEST_N_KINDS], failed, poisoned, stopped, completed, canceled,
+		guest_at_end, aborted_with_guest;
 } met;
 
 static uint64_t below(struct play *p, uint64_t n)
@@ -109,7 +83,7 @@ static uint64_t below(struct play *p, uint64_t n)
 
 /* ---- requests ---- */
 
-static void choose_range(struct play *p, struct request *r)
+static void choose_range(struct play *p, struct sim_guest_request *r)
 {
 	uint64_t disk_len = p->chain->guest_len,
 		 align = UINT64_C(1) << (below(p, 3) * below(p, 5) + below(p, 2) * 9);
@@ -125,134 +99,41 @@ static void choose_range(struct play *p, struct request *r)
 		r->off = round_down(r->off, p->chain->cluster_len);
 }
 
-static void begin_change(struct play *p, struct request *r, uint8_t value)
-{
-	r->version = model_write_begin(&p->model, r->off, r->len, value, r->kind == DISCARD);
-	for (unsigned i = 0; i < MAX_IN_FLIGHT; i++)
-		if (p->requests[i].busy && p->requests[i].kind == READ && &p->requests[i] != r)
-			model_read_sees(&p->requests[i].read, r->version, r->off, r->len);
-}
-
-static void submit(struct play *p, struct request *r)
-{
-	uint64_t cut = below(p, r->len + 1), cut2 = cut + below(p, r->len - cut + 1);
-	struct iovec iov[3] = { { r->buf, cut },
-				{ r->buf + cut, cut2 - cut },
-				{ r->buf + cut2, r->len - cut2 } };
-	uint32_t fua = below(p, 12) ? 0 : BPULL_IO_FUA;
-
-	r->fua = fua;
-	switch (r->kind) {
-	case READ:
-		model_read_begin(&p->model, &r->read, r->off, r->len);
-		bpull_read(p->disk, iov, 3, r->off, r);
-		break;
-	case WRITE:
-		begin_change(p, r, r->buf[0]);
-		bpull_write(p->disk, iov, 3, r->off, fua, r);
-		break;
-	case ZEROES:
-		begin_change(p, r, 0);
-		bpull_write_zeroes(p->disk, r->off, r->len,
-				   fua | (below(p, 2) ? BPULL_IO_UNMAP : 0), r);
-		break;
-	case DISCARD:
-		begin_change(p, r, 0);
-		bpull_discard(p->disk, r->off, r->len, r);
-		break;
-	case FLUSH:
-		model_flush_begin(&p->model, &r->flush);
-		bpull_flush(p->disk, r);
-		break;
-	case STATUS: bpull_block_status(p->disk, r->off, r->len, r->extents, 4, r); break;
-	case N_KINDS: abort();
-	}
-}
-
 static void start_request(struct play *p)
 {
-	static const enum kind kinds[] = { READ,  READ,   READ,   READ,    WRITE, WRITE, WRITE,
-					   WRITE, ZEROES, ZEROES, DISCARD, FLUSH, STATUS };
-	struct request *r = p->requests;
+	static const enum sim_guest_kind kinds[] = {
+		SIM_GUEST_READ,   SIM_GUEST_READ,   SIM_GUEST_READ,    SIM_GUEST_READ,
+		SIM_GUEST_WRITE,  SIM_GUEST_WRITE,  SIM_GUEST_WRITE,   SIM_GUEST_WRITE,
+		SIM_GUEST_ZEROES, SIM_GUEST_ZEROES, SIM_GUEST_DISCARD, SIM_GUEST_FLUSH,
+		SIM_GUEST_STATUS,
+	};
+	struct sim_guest_request r = { .kind = kinds[below(p, ARRAY_LEN(kinds))] };
 
-	while (r->busy)
-		r++;
-	*r = (struct request){ .busy = true, .kind = kinds[below(p, ARRAY_LEN(kinds))] };
-	if (p->model.n_versions == MODEL_MAX_VERSIONS && r->kind != FLUSH && r->kind != STATUS)
-		r->kind = READ;
-	choose_range(p, r);
-	r->buf = sim_need(malloc(r->len));
-	memset(r->buf, r->kind == WRITE ? 1 + (int)below(p, 255) : 0xa5, r->len);
-	met.requests[r->kind]++;
-	p->n_in_flight++;
-	submit(p, r);
+	if (p->guest.model.n_versions == MODEL_MAX_VERSIONS && r.kind != SIM_GUEST_FLUSH &&
+	    r.kind != SIM_GUEST_STATUS)
+		r.kind = SIM_GUEST_READ;
+	choose_range(p, &r);
+	if (r.kind == SIM_GUEST_WRITE)
+		r.value = 1 + (uint8_t)below(p, 255);
+	met.requests[r.kind]++;
+	r.cuts[0] = below(p, r.len + 1);
+	r.cuts[1] = r.cuts[0] + below(p, r.len - r.cuts[0] + 1);
+	r.flags = below(p, 12) ? 0 : BPULL_IO_FUA;
+	if (r.kind == SIM_GUEST_ZEROES)
+		r.flags |= below(p, 2) ? BPULL_IO_UNMAP : 0;
+	else if (r.kind != SIM_GUEST_WRITE)
+		r.flags = 0;
+	sim_guest_submit(&p->guest, &r);
 }
 
-static void judge_status(struct play *p, const struct request *r, int count)
+static void end_request(struct play *p, const struct bpull_event *event)
 {
-	uint64_t at = r->off;
+	int error = event->error;
 
-	CHECK(p, count >= 1 && count <= 4, "%d extents", count);
-	for (int i = 0; i < count; i++) {
-		CHECK(p, r->extents[i].start == at && r->extents[i].length,
-		      "extent %d begins at %" PRIu64, i, r->extents[i].start);
-		at += r->extents[i].length;
-	}
-	CHECK(p, at <= r->off + r->len && (count == 4 || at == r->off + r->len),
-	      "extents end at %" PRIu64, at);
-}
-
-/* What failed may have been done, or not, or in part. */
-static void end_failed(struct play *p, struct request *r, int error)
-{
-	CHECK(p, error == -EIO || error == -ENOSPC, "request %d failed with %s", (int)r->kind,
-	      strerror(-error));
-	met.failed++;
-	if (r->kind == READ)
-		free(r->read.legal);
-	if (r->kind == FLUSH)
-		free(r->flush.legal);
-	if (r->kind == WRITE || r->kind == ZEROES || r->kind == DISCARD)
-		model_write_failed(&p->model, r->version, r->off, r->len);
-	free(r->buf);
-	r->busy = false;
-	p->n_in_flight--;
-}
-
-static void end_request(struct play *p, struct request *r, const struct bpull_event *event)
-{
-	uint64_t bad = 0;
-
-	CHECK(p, r->busy, "an event for no request");
-	if (event->error && p->faults) {
-		end_failed(p, r, event->error);
-		return;
-	}
-	CHECK(p, !event->error, "request %d of %" PRIu64 "+%" PRIu64 " failed: %s", (int)r->kind,
-	      r->off, r->len, strerror(-event->error));
-	switch (r->kind) {
-	case READ:
-		CHECK(p, model_read_end(&p->model, &r->read, r->buf, &bad),
-		      "byte %" PRIu64 " reads %#x, which nobody wrote (read of %" PRIu64 "+%" PRIu64
-		      ")",
-		      bad, r->buf[bad - r->off], r->off, r->len);
-		break;
-	case WRITE:
-	case ZEROES:
-	case DISCARD:
-		model_write_end(&p->model, r->version, r->off, r->len);
-		if (r->fua)
-			model_write_durable(&p->model, r->version, r->off, r->len);
-		break;
-	case STATUS: judge_status(p, r, event->count); break;
-	case FLUSH: model_flush_end(&p->model, &r->flush); break;
-	case N_KINDS: abort();
-	}
-	if (r->out)
-		memcpy(r->out, r->buf, r->len);
-	free(r->buf);
-	r->busy = false;
-	p->n_in_flight--;
+	CHECK(p, !error || (p->faults && (error == -EIO || error == -ENOSPC)),
+	      "a request failed: %s", strerror(-error));
+	met.failed += error != 0;
+	CHECK(p, sim_guest_end(&p->guest, event), "%s", p->guest.wrong);
 }
 
 static void mend_everything(struct play *p)
@@ -268,11 +149,11 @@ static void end_job(struct play *p, const struct bpull_event *event)
 	if (event->type == BPULL_EVENT_JOB_STOPPED) {
 		met.stopped++;
 		mend_everything(p);
-		bpull_job_resume(p->disk);
+		bpull_job_resume(p->guest.disk);
 		return;
 	}
 	if (event->status == BPULL_JOB_READY) {
-		CHECK(p, !bpull_job_finalize(p->disk), "finalize is refused");
+		CHECK(p, !bpull_job_finalize(p->guest.disk), "finalize is refused");
 		return;
 	}
 	CHECK(p, p->faults || event->status != BPULL_JOB_FAILED, "the job failed: %s",
@@ -281,14 +162,14 @@ static void end_job(struct play *p, const struct bpull_event *event)
 	p->completed = event->status == BPULL_JOB_COMPLETED;
 	met.completed += p->completed;
 	met.canceled += !p->completed;
-	met.guest_at_end += p->completed && p->n_in_flight;
+	met.guest_at_end += p->completed && p->guest.n_in_flight;
 }
 
 static void watch_job(struct play *p)
 {
 	struct bpull_job_info info;
 
-	if (!bpull_job_info(p->disk, &info))
+	if (!bpull_job_info(p->guest.disk, &info))
 		return;
 	CHECK(p, info.cur >= p->last_cur && info.cur <= info.end, "cur fell, or passed the end");
 	p->last_cur = info.cur;
@@ -311,26 +192,26 @@ static void steer_job(struct play *p)
 	case 0:
 		if (p->job_runs || p->completed)
 			break;
-		if (bpull_job_start(p->disk, &o, &error)) {
+		if (bpull_job_start(p->guest.disk, &o, &error)) {
 			CHECK(p, p->faults, "the job is refused: %s", error.message);
 			break;
 		}
 		p->job_runs = true;
 		p->last_cur = 0;
-		if (p->disk->job.verify) /* now and then it is full */
-			p->disk->job.verify->max_items = 2 + below(p, 60);
+		if (p->guest.disk->job.verify) /* now and then it is full */
+			p->guest.disk->job.verify->max_items = 2 + below(p, 60);
 		break;
-	case 3: bpull_job_pause(p->disk); break;
+	case 3: bpull_job_pause(p->guest.disk); break;
 	case 4:
 	case 5:
-	case 6: bpull_job_resume(p->disk); break;
+	case 6: bpull_job_resume(p->guest.disk); break;
 	case 7:
 		if (below(p, 3))
 			break;
-		met.aborted_with_guest += p->n_in_flight > 0;
-		bpull_job_abort(p->disk);
+		met.aborted_with_guest += p->guest.n_in_flight > 0;
+		bpull_job_abort(p->guest.disk);
 		break;
-	case 8: bpull_disk_set_copy_on_read(p->disk, (int)below(p, 2)); break;
+	case 8: bpull_disk_set_copy_on_read(p->guest.disk, (int)below(p, 2)); break;
 	default: break;
 	}
 }
@@ -343,7 +224,7 @@ static void take_events(struct play *p)
 	CHECK(p, n >= 0, "process() failed");
 	for (int i = 0; i < n; i++)
 		if (events[i].type == BPULL_EVENT_IO)
-			end_request(p, events[i].user_data, &events[i]);
+			end_request(p, &events[i]);
 		else
 			end_job(p, &events[i]);
 	watch_job(p);
@@ -351,14 +232,14 @@ static void take_events(struct play *p)
 
 static void run_until(struct play *p, bool job_too)
 {
-	for (unsigned i = 0; p->n_in_flight || (job_too && p->job_runs); i++) {
+	for (unsigned i = 0; p->guest.n_in_flight || (job_too && p->job_runs); i++) {
 		struct pollfd ready = { .fd = bpull_engine_fd(p->engine), .events = POLLIN };
 
-		CHECK(p, i < MAX_CALLS, "it hangs with %u requests", p->n_in_flight);
+		CHECK(p, i < MAX_CALLS, "it hangs with %u requests", p->guest.n_in_flight);
 		take_events(p);
-		if (p->n_in_flight || (job_too && p->job_runs))
+		if (p->guest.n_in_flight || (job_too && p->job_runs))
 			CHECK(p, poll(&ready, 1, 5000) == 1, "nothing happens with %u requests",
-			      p->n_in_flight);
+			      p->guest.n_in_flight);
 	}
 }
 
@@ -375,17 +256,11 @@ static void judge_cut(struct play *p, const struct sim_cut *how)
 	struct sim_pull again;
 	bool had_link;
 
-	sim_pull_read(p->chain, left, got, &v);
+	sim_guest_judge_cut(&p->guest, p->chain, left, got, &v);
 	CHECK(p, v.ok, "after a cut (mode %d, seed %" PRIu64 "): %s", (int)how->mode, how->seed,
 	      v.text);
 	CHECK(p, !p->completed || !v.has_backing, "COMPLETED, and a cut brings the link back");
-	for (uint64_t i = 0; i < p->chain->guest_len; i++)
-		CHECK(p, model_is_legal_after_cut(&p->model, i, got[i]),
-		      "after a cut (mode %d, seed %" PRIu64 ") byte %" PRIu64 " is %#x",
-		      (int)how->mode, how->seed, i, got[i]);
 	had_link = v.has_backing;
-	sim_pull_judge_snapshots(p->chain, left, &v);
-	CHECK(p, v.ok, "after a cut: %s", v.text);
 	p->n_states++;
 	/* Without a link there is nothing to pull: leaks stay for check --repair. */
 	if (had_link && !below(p, 8)) {
@@ -449,7 +324,7 @@ static void break_something(struct play *p)
  * have left anything of itself. So what is there must be what a power cut may leave. */
 static void judge_faults(struct play *p)
 {
-	bool poisoned = p->disk->poisoned;
+	bool poisoned = p->guest.disk->poisoned;
 
 	met.poisoned += poisoned;
 	bpull_engine_close(p->engine);
@@ -476,7 +351,7 @@ static int tables_durable_undrained(struct layer *layer, bool with_last, struct 
 
 static void plant(struct play *p)
 {
-	struct layer *overlay = disk_overlay(p->disk);
+	struct layer *overlay = disk_overlay(p->guest.disk);
 
 	if (!p->planted || !overlay->ops->tables_durable)
 		return;
@@ -503,7 +378,7 @@ static void open_disk(struct play *p)
 	p->engine->commit_len = (1 + below(p, 40)) * 4096;
 	if (p->seed % 4 == 1) /* so little that requests must wait for commits */
 		p->engine->changed_len_limit = 8 * KiB;
-	rc = bpull_disk_open(p->engine, SIM_CHAIN_TOP, &o, &p->disk, &error);
+	rc = bpull_disk_open(p->engine, SIM_CHAIN_TOP, &o, &p->guest.disk, &error);
 	CHECK(p, !rc, "it does not open: %s", error.message);
 	plant(p);
 }
@@ -514,18 +389,14 @@ static void read_all(struct play *p, uint8_t *out)
 	uint64_t part = 32 * p->chain->cluster_len;
 
 	for (uint64_t at = 0; at < p->chain->guest_len; at += part) {
-		struct request *r = &p->requests[0];
+		uint64_t len = MIN(part, p->chain->guest_len - at);
 
-		*r = (struct request){ .busy = true,
-				       .kind = READ,
-				       .off = at,
-				       .len = MIN(part, p->chain->guest_len - at) };
-		r->buf = sim_need(malloc(r->len));
-		r->out = out + at;
-		model_read_begin(&p->model, &r->read, r->off, r->len);
-		bpull_read(p->disk, &(struct iovec){ r->buf, r->len }, 1, r->off, r);
-		p->n_in_flight++;
-		for (unsigned i = 0; p->n_in_flight; i++) {
+		sim_guest_submit(&p->guest, &(struct sim_guest_request){ .kind = SIM_GUEST_READ,
+									 .off = at,
+									 .len = len,
+									 .cuts = { len, len },
+									 .out = out + at });
+		for (unsigned i = 0; p->guest.n_in_flight; i++) {
 			CHECK(p, i < MAX_CALLS, "it hangs");
 			take_events(p);
 		}
@@ -564,17 +435,17 @@ static uint64_t play(struct sim_chain *chain, uint64_t seed, const struct play *
 			  .state = seed * UINT64_C(0x9e3779b97f4a7c15) + 1 };
 	uint8_t *last = sim_need(malloc(chain->guest_len));
 	unsigned n_steps = 5 + (unsigned)below(&p, 60),
-		 width = 1 + (unsigned)below(&p, MAX_IN_FLIGHT);
+		 width = 1 + (unsigned)below(&p, SIM_GUEST_MAX);
 
 	sim_chain_put(chain, p.sim);
 	sim_knobs(p.sim)->short_permille = (unsigned)(seed % 3 * 150);
 	sim_knobs(p.sim)->retry_permille = (unsigned)(seed % 5 * 20);
 	if (seed % 4 == 0) /* a few take very long */
 		sim_knobs(p.sim)->max_delay_ns = UINT64_C(1) << (14 + seed / 4 % 14);
-	model_begin(&p.model, chain->want, chain->guest_len);
+	model_begin(&p.guest.model, chain->want, chain->guest_len);
 	open_disk(&p);
 	for (unsigned i = 0; i < n_steps; i++) {
-		if (p.n_in_flight < width && below(&p, 4))
+		if (p.guest.n_in_flight < width && below(&p, 4))
 			start_request(&p);
 		if (!below(&p, 4))
 			steer_job(&p);
@@ -589,7 +460,7 @@ static uint64_t play(struct sim_chain *chain, uint64_t seed, const struct play *
 	}
 	mend_everything(&p);
 	if (p.job_runs && below(&p, 3)) {
-		bpull_job_resume(p.disk);
+		bpull_job_resume(p.guest.disk);
 		run_until(&p, true);
 	}
 	run_until(&p, false);
@@ -602,7 +473,7 @@ static uint64_t play(struct sim_chain *chain, uint64_t seed, const struct play *
 	bpull_engine_close(p.engine);
 	judge_end(&p, last);
 over:
-	model_end(&p.model);
+	model_end(&p.guest.model);
 	free(last);
 	sim_free(p.sim);
 	return p.n_states;
@@ -676,7 +547,7 @@ static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, const struct
 	}
 	if (n_seeds < 1000)
 		return;
-	for (unsigned i = 0; i < N_KINDS; i++)
+	for (unsigned i = 0; i < SIM_GUEST_N_KINDS; i++)
 		cr_assert_gt(met.requests[i], 100);
 	cr_assert_gt(met.completed, 100);
 	cr_assert_gt(met.canceled, 30);

@@ -180,14 +180,17 @@ static int check_run(const struct check_command *command, const char *path)
 	int rc = bpull_check(path, &options, &result, &error);
 	if (rc) {
 		/* Without the hint to run this very command. */
-		say_error("%s", error.message[0] ? error.message : strerror(-rc));
-		code = exit_code_of_error(rc);
+		code = rc == -EUCLEAN ? say_failed_bare(&error, rc) : say_failed(&error, rc);
 	} else {
 		if (command->json)
 			check_print_json(path, &result, findings);
 		else
 			check_print_text(&result);
 		code = check_exit_code(&result);
+		if (result.n_check_errors) {
+			say_error("'%s': the check did not come to its end", path);
+			say_hint("%s", exit_code_hint(-EIO));
+		}
 	}
 	json_object_put(findings);
 	return code;

@@ -50,6 +50,11 @@ const char *exit_code_hint(int error)
 	case EUCLEAN:
 		return "work on a copy of the image; 'blockpull check' lists the damage it can "
 		       "reach";
-	default: return NULL; /* of space, the sentence itself says what to do */
+	case EIO:
+		return "the device or its file system failed; the kernel's log (dmesg) says more, "
+		       "and the same command may be run again";
+	case ENOSPC:
+	case EDQUOT: return "make room, then run the same command again";
+	default: return NULL;
 	}
 }

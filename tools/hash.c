@@ -132,10 +132,11 @@ static int hash_content(struct hash *h, struct content *content, struct bpull_er
 
 static void hash_begin_json(const struct hash *h, const char *path, uint64_t size)
 {
-	struct json_object *name = say_json_text(path);
+	struct json_object *name;
 
 	if (!h->command->json)
 		return;
+	name = say_json_text(path);
 	say_data("{\"filename\":%s,\"virtual-size\":%" PRIu64 ",\"algorithm\":\"XXH3-128\"",
 		 name ? json_object_to_json_string(name) : "null", size);
 	if (h->command->chunk_len)

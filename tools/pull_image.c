@@ -215,16 +215,28 @@ static void pull_say_stopped(const struct pull_image *image)
 		say_hint("run the same command again to go on");
 }
 
+static void pull_say_failed(const struct pull_image *image)
+{
+	/* Of a job there is more to say than of its error. */
+	if (!image->info.type || image->error.code == -EUCLEAN) {
+		say_failed(&image->error, image->error.code);
+		return;
+	}
+	say_failed_bare(&image->error, image->error.code);
+	if (image->out)
+		say_hint("'%s' was not made; the same command may be run again", image->out);
+	else
+		say_hint("'%s' keeps its backing file and what was copied; run the same command "
+			 "again to go on",
+			 image->path);
+}
+
 void pull_image_say(const struct pull_image *image, bool quiet)
 {
 	if (image->code > EXIT_CODE_SIGNAL || !strcmp(image->status, "canceled")) {
 		pull_say_stopped(image);
 	} else if (image->code) {
-		say_failed(&image->error, image->error.code);
-		if (!image->out && image->info.type && !exit_code_hint(image->error.code))
-			say_hint("'%s' keeps its backing file and what was copied; run the same "
-				 "command again to go on",
-				 image->path);
+		pull_say_failed(image);
 	} else if (!quiet && image->depth == 1 && !image->out) {
 		say_note("%s: has no backing file; there is nothing to pull", image->path);
 	} else if (!quiet) {

@@ -58,13 +58,19 @@ void say_note(const char *format, ...)
 	va_end(args);
 }
 
-int say_failed(const struct bpull_error *error, int code)
+int say_failed_bare(const struct bpull_error *error, int code)
 {
 	if (error->message[0])
 		say_error("%s", error->message);
 	else
 		say_error("%s", strerror(-code));
+	return exit_code_of_error(code);
+}
+
+int say_failed(const struct bpull_error *error, int code)
+{
 	const char *hint = exit_code_hint(code);
+	say_failed_bare(error, code);
 	if (hint)
 		say_hint("%s", hint);
 	return exit_code_of_error(code);

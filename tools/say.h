@@ -22,6 +22,8 @@ void say_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Says why a library call failed, with a hint where there is one. Returns the exit code. */
 int say_failed(const struct bpull_error *error, int code);
+/* The same without the hint, where the caller has a better one. */
+int say_failed_bare(const struct bpull_error *error, int code);
 
 /* Says what is wrong with the command line. `command` NULL: blockpull itself.
  * Returns EXIT_CODE_USAGE. */
