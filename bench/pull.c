@@ -151,6 +151,8 @@ static int copy_once(void *opaque)
 
 	series_begin(b->series[CEILING], timed_now_ns());
 	int rc = copies_run(&job, &what);
+	if (!rc) /* it is durable now */
+		note_copied(b, scene_moved_len(&b->scene));
 	return rc ? complain(exit_code_of_error(rc), "plain copy: %s: %s", what, strerror(-rc)) : 0;
 }
 

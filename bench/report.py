@@ -178,29 +178,26 @@ def percentiles(phases, height=270):
     return svg(height, *out, label="latency at each percentile")
 
 
-def distribution(phases, height=190):
-    """Share of the requests for each tenth of a power of ten."""
+def distribution(phases, height=220):
+    """Share of the requests for each tenth of a power of ten; by powers of ten too, or no stall would be seen."""
     left, right, low = 84, 16, height - 34
     first, last = log_axis([row[0] for *_, h in phases for row in h["buckets"] if row[0]] + [h["max_ns"] for *_, h in phases])
-    binned = []
+    floor = min(-2, math.floor(-math.log10(max(h["n"] for *_, h in phases))))
+    x_of = lambda i: left + i / ((last - first) * 10) * (WIDTH - left - right)
+    y_of = lambda share: low - (1 - math.log10(share) / floor) * (low - 14) if share > 10 ** floor else low
+    out = [part for power in range(floor, 1) for part in
+           (line(left, y_of(10 ** power), WIDTH - right, y_of(10 ** power), "grid"),
+            text(left - 8, y_of(10 ** power) + 4, f"{100 * 10 ** power:.10g} %" if power > -6 else "", "end"))]
+    out += [text(x_of(i * 10), low + 18, duration(10 ** (first + i)), "middle") for i in range(last - first + 1)]
     for name, colour, h in phases:
-        bins = [0.0] * ((last - first) * 10 + 1)
+        bins = [0.0] * ((last - first) * 10)
         for begin, end, count in h["buckets"]:
             place = int((math.log10(max((begin + end) / 2, 1)) - first) * 10)
             bins[min(max(place, 0), len(bins) - 1)] += count / h["n"]
-        binned.append((name, colour, bins))
-    marks = ticks(max(max(bins) for *_, bins in binned) * 100, 4)
-    x_of = lambda i: left + i / ((last - first) * 10) * (WIDTH - left - right)
-    y_of = lambda share: low - share * 100 / marks[-1] * (low - 14)
-    out = [part for mark in marks for part in
-           (line(left, y_of(mark / 100), WIDTH - right, y_of(mark / 100), "grid"),
-            text(left - 8, y_of(mark / 100) + 4, f"{mark:g} %", "end"))]
-    out += [text(x_of(i * 10), low + 18, duration(10 ** (first + i)), "middle") for i in range(last - first + 1)]
-    for name, colour, bins in binned:
         path = f"M{x_of(0):.1f} {low}" + "".join(
-            f"L{x_of(i):.1f} {y_of(share):.1f}L{x_of(i + 1):.1f} {y_of(share):.1f}" for i, share in enumerate(bins[:-1]))
-        path += f"L{x_of(len(bins) - 1):.1f} {low}"
-        out.append(f'<path d="{path}Z" class="f{colour}" fill-opacity=".18"/>'
+            f"L{x_of(i):.1f} {y_of(share):.1f}L{x_of(i + 1):.1f} {y_of(share):.1f}" for i, share in enumerate(bins))
+        path += f"L{x_of(len(bins)):.1f} {low}"
+        out.append(f'<path d="{path}Z" class="f{colour}" fill-opacity=".14"/>'
                    f'<path d="{path}" class="curve s{colour}"><title>{esc(name)}</title></path>')
     return svg(height, *out, label="distribution of latencies")
 
@@ -294,7 +291,7 @@ def show_guest(result):
         words += f" {size(result['pulled_bytes'])} pulled beside it."
     return section(f"Guest: {o['format']}, {o['rw']}", dim(words), legend([(n, c) for n, c, _ in phases]),
                    "<h3>Latency at each percentile</h3>", percentiles(phases),
-                   "<h3>Share of requests by latency</h3>", distribution(phases),
+                   "<h3>Share of the requests, by latency</h3>", distribution(phases),
                    table(["", "IOPS", "p50", "p90", "p99", "p99.9", "longest"], cells))
 
 

@@ -38,7 +38,7 @@ int series_windows(const struct series *s, uint64_t from_ns, uint64_t window_ns,
 		   struct series_window *out);
 /* Bytes done by at_ns. */
 uint64_t series_at(const struct series *s, uint64_t at_ns);
-/* [[seconds, bytes per second], ...], a point each step_ns. */
+/* [[seconds, bytes per second], ...], a point at the end of each step_ns. */
 struct json_object *series_json(const struct series *s, uint64_t step_ns);
 
 #endif
