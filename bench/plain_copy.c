@@ -3,6 +3,7 @@
  * The small programs that bench/run.py needs beside its peers.
  *
  *   plain_copy ceiling|ref FROM TO   the copies of copies.h, until durable
+ *   plain_copy clone FROM TO         FICLONERANGE of all of it, and fsync
  *   plain_copy touch MIB             dirties that much memory and frees it, so that the host has
  *                                    given it to this machine before a measured run needs it
  *   plain_copy cost FILE COMMAND...  runs the command and writes "wall_ns cpu_ns rss_kib" to FILE;
@@ -14,10 +15,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/fs.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -30,6 +33,21 @@ static int die(const char *what, int error)
 {
 	fprintf(stderr, "plain_copy: %s: %s\n", what, strerror(error));
 	exit(1);
+}
+
+static int clone_file(const char *from_path, const char *to_path)
+{
+	int from = open(from_path, O_RDONLY | O_CLOEXEC);
+	int to = open(to_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	struct file_clone_range all = { .src_fd = from }; /* length 0: to its end */
+
+	if (from < 0 || to < 0)
+		die("open", errno);
+	if (ioctl(to, FICLONERANGE, &all))
+		die("clone", errno);
+	if (fsync(to))
+		die("fsync", errno);
+	return 0;
 }
 
 static int touch(const char *arg)
@@ -90,8 +108,11 @@ int main(int argc, char **argv)
 		return touch(argv[2]);
 	if (argc > 3 && !strcmp(verb, "cost"))
 		return cost(argv[2], argv + 3);
+	if (argc == 4 && !strcmp(verb, "clone"))
+		return clone_file(argv[2], argv[3]);
 	if (argc != 4 || (strcmp(verb, "ceiling") && strcmp(verb, "ref"))) {
-		fputs("usage: plain_copy ceiling|ref FROM TO, plain_copy touch MIB, or plain_copy "
+		fputs("usage: plain_copy ceiling|ref|clone FROM TO, plain_copy touch MIB, or "
+		      "plain_copy "
 		      "cost FILE COMMAND...\n",
 		      stderr);
 		return 2;

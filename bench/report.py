@@ -225,31 +225,32 @@ def median(values):
 
 
 def show_scenario(row, rounds):
-    sound = {name: r for name, r in row["results"].items() if r["proven"]}
-    unit_name = row["unit"]
-    unit = median([run["seconds"] for run in sound[unit_name]["runs"]]) if unit_name in sound else 1
-    with_unit = unit_name in sound
+    about = dim(f"{size(row['data_len'])} of data on a disk of {size(row['virtual_len'])}, {rounds} rounds; until durable; "
+                "whiskers from the fastest to the slowest")
+    if row.get("skipped"):
+        return section(row["title"], about, dim(f"Skipped: {row['skipped']}."))
+    unit_runs = row["results"].get(row["unit"], {"proven": False})
+    unit = median([run["seconds"] for run in unit_runs["runs"]]) if unit_runs["proven"] else 1
+    label = f"x {NAMES.get(row['unit'], row['unit'])}" if unit_runs["proven"] else "seconds"
+    head = ["", "min s", "median s", "max s"] + ([label] if unit_runs["proven"] else []) + ["CPU s", "peak memory", "system calls"]
     drawn, cells = [], []
     for name, result in row["results"].items():
+        cells.append([esc(NAMES.get(name, name))])
         if not result["proven"]:
-            cells.append([esc(NAMES.get(name, name)), f'<span class="bad">{esc(result["error"] or "not run")}</span>'] + [""] * 5)
+            cells[-1].append(f'<span class="bad">{esc(result["error"] or "not run")}</span>')
             continue
         times = [run["seconds"] for run in result["runs"]]
         shown = [value / unit for value in (median(times), min(times), max(times))]
         drawn.append((NAMES.get(name, name), COLOURS.get(name, 0), *shown))
-        cells.append([esc(NAMES.get(name, name)), f"{min(times):.3f}", f"{median(times):.3f}", f"{max(times):.3f}",
-                      f"{shown[0]:.2f}" if with_unit else "", f"{median([run['cpu'] for run in result['runs']]):.2f}",
-                      size(max(run["rss_kib"] for run in result["runs"]) * 1024)])
-        if result.get("syscalls"):
-            cells[-1].append(f"{result['syscalls']:,}")
-    head = ["", "min s", "median s", "max s", f"x {NAMES.get(unit_name, unit_name)}", "CPU s", "peak memory"]
-    head += ["system calls"] if any(len(row) > len(head) for row in cells) else []
-    cells = [row + [""] * (len(head) - len(row)) for row in cells]
-    goal = row.get("goal") if with_unit else None
-    label = f"x {NAMES.get(unit_name, unit_name)}" if with_unit else "seconds"
-    return section(row["title"], dim(f"{size(row['data_len'])} of data on a disk of {size(row['virtual_len'])}, {rounds} rounds; "
-                                     "until durable; whiskers from the fastest to the slowest"),
-                   bars(drawn, label, goal) if drawn else "", table(head, cells))
+        cells[-1] += [f"{min(times):.3f}", f"{median(times):.3f}", f"{max(times):.3f}"]
+        cells[-1] += [f"{shown[0]:.2f}"] if unit_runs["proven"] else []
+        cells[-1] += [f"{median([run['cpu'] for run in result['runs']]):.2f}",
+                      size(max(run["rss_kib"] for run in result["runs"]) * 1024)]
+        cells[-1] += [f"{result['syscalls']:,}"] if "syscalls" in result else []
+    head = head[:max(len(cell) for cell in cells)]
+    goal = row["goal"] if unit_runs["proven"] or row["unit"] == "s" else None
+    return section(row["title"], about, bars(drawn, label, goal) if drawn else "",
+                   table(head, [cell + [""] * (len(head) - len(cell)) for cell in cells]))
 
 
 def show_scenarios(result):
