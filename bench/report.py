@@ -110,7 +110,7 @@ def bars(rows, unit, goal=None):
     for mark in marks:
         x = left + mark * scale
         out += [line(x, 0, x, bottom, "grid"), text(x, bottom + 16, f"{mark:g}", "middle")]
-    out.append(text(WIDTH, bottom + 16, unit, "end"))
+    out.append(text(left - 10, bottom + 16, unit, "end"))
     for i, (name, colour, median, low, high) in enumerate(rows):
         y = i * step + 4
         tip = f"{name}: {median:.3g} ({low:.3g} to {high:.3g}) {unit}"
