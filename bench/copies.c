@@ -128,7 +128,7 @@ static int copy_open(struct copy *c, int is_direct)
 		     O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | (is_direct ? O_DIRECT : 0), 0600);
 	if (c->to < 0)
 		return failed(c, c->job->to, -errno);
-	c->bufs = aligned_alloc(4096, (size_t)N_SLOTS * COPIES_CHUNK_LEN);
+	c->bufs = aligned_alloc(4096, (size_t)(is_direct ? N_SLOTS : 1) * COPIES_CHUNK_LEN);
 	if (!c->bufs)
 		return failed(c, "memory", -ENOMEM);
 	if (c->len && fallocate(c->to, 0, 0, c->len) && errno != EOPNOTSUPP)
