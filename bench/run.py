@@ -1,88 +1,31 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Measures a pull beside its peers and plain copies of the same bytes, in turn, until durable.
 
-usage: run.py [--rounds N] [--scale X] [--dir DIR] [--json FILE] BLOCKPULL PLAIN_COPY [SCENARIO...]
+usage: run.py [--rounds N] [--scale X] [--syscalls] [--dir DIR] [--json FILE] [--html FILE]
+              BLOCKPULL PLAIN_COPY [SCENARIO...]
 
-A round runs every method once, so that a slow minute of the machine is everybody's. The file's
-fsync is inside the time. What each method made is compared with the truth in its first round, and
-one that is wrong, or fails, makes the exit status 1: its times are not shown.
-Peak memory has a floor: a child's begins with that of this program, about 20 MiB.
+A round runs every method once, each round another first, so that a slow minute of the machine is
+everybody's. The file's fsync is inside the time. What each method made is compared with the truth in
+its first round, and one that is wrong, or fails, makes the exit status 1: its times are not shown.
+With --syscalls each runs once more, not timed, under strace.
 """
 import argparse
+import contextlib
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
+import methods
+import reflink
+import report
 import scenarios
-
-
-class Broken(Exception):
-    pass
-
-
-def child(command, out):
-    """Runs it; returns its CPU seconds (user and system) and peak memory in KiB."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-    return reap(process, command[0])
-
-
-def reap(process, name):
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise Broken(f"{os.path.basename(name)}: exit status {process.returncode}")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss
-
-
-def stream(form, out):
-    """block-stream in a qemu-storage-daemon that is spoken to on its standard input."""
-    node = {"driver": form, "node-name": "top", "file": {"driver": "file", "filename": "image"}}
-    daemon = subprocess.Popen(
-        ["qemu-storage-daemon", "--chardev", "stdio,id=c", "--monitor", "chardev=c",
-         "--blockdev", json.dumps(node)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=out)
-    error = "ended early"
-    with daemon.stdin, daemon.stdout:
-        for command in ({"execute": "qmp_capabilities"},
-                        {"execute": "block-stream", "arguments": {"job-id": "j", "device": "top"}}):
-            daemon.stdin.write(json.dumps(command).encode() + b"\n")
-        daemon.stdin.flush()
-        for line in daemon.stdout:
-            message = json.loads(line)
-            if "error" in message:
-                error = message["error"]["desc"]
-                break
-            if message.get("event") == "BLOCK_JOB_COMPLETED":
-                error = message["data"].get("error")
-                break
-        daemon.stdin.write(b'{"execute": "quit"}\n')
-        daemon.stdin.flush()
-        daemon.stdout.read()
-    cost = reap(daemon, "qemu-storage-daemon")
-    if error:
-        raise Broken(f"block-stream: {error}")
-    return cost
-
-
-def methods(args, form):
-    """Name: (what runs it, the file it makes, whether that is an image)."""
-    def command(*words):
-        return lambda out: child(list(words), out)
-    # A QED file can't record its backing file's format.
-    backing = ["--backing-format=qed"] if form == "qed" else []
-    return {
-        "blockpull": (command(args.blockpull, "pull", "-q", "--progress=none", *backing, "image"), "image", True),
-        "rebase": (command("qemu-img", "rebase", "-f", form, "-b", "", "image"), "image", True),
-        "stream": (lambda out: stream(form, out), "image", True),
-        "convert": (command("qemu-img", "convert", "-f", form, "-O", form, "image", "new"), "new", True),
-        "ceiling": (command(args.plain_copy, "ceiling", "packed", "new"), "new", False),
-        "ref": (command(args.plain_copy, "ref", "packed", "new"), "new", False),
-    }
+from methods import Broken
 
 
 def sync(name):
@@ -124,54 +67,102 @@ def prove_copy(made):
         raise Broken("the copy differs")
 
 
-def one_run(args, s, form, method, first):
-    go, made, is_image = method
-    for name in ("image", "new"):
+def prepare():
+    for name in ("image", "new", "cost", "calls"):
         if os.path.exists(name):
             os.unlink(name)
     shutil.copyfile("fresh", "image")
     os.sync()
-    warm()
-    subprocess.run([args.plain_copy, "touch", str(s.data // scenarios.MIB + 64)], check=True)
+
+
+def go(method, prefix):
     with tempfile.TemporaryFile() as out:
-        start = time.monotonic()
         try:
-            cpu, rss = go(out)
+            method.go(prefix, out)
         except Broken as broken:
             out.seek(0)
             raise Broken(f"{broken}: {out.read()[-400:].decode(errors='replace').strip()}") from None
-        sync(made)
-        seconds = time.monotonic() - start
-    if first and is_image:
-        prove(form, made)
+
+
+def one_run(args, s, form, method, first):
+    prepare()
+    warm()
+    subprocess.run([args.plain_copy, "touch", str(s.data // scenarios.MIB + 64)], check=True)
+    start = time.monotonic()
+    go(method, [args.plain_copy, "cost", "cost"])
+    sync(method.made)
+    seconds = time.monotonic() - start
+    with open("cost") as file:
+        _, cpu_ns, rss_kib = map(int, file.read().split())
+    if first and method.is_image:
+        prove(form, method.made)
     elif first:
-        prove_copy(made)
-    return {"seconds": seconds, "cpu": cpu, "rss_kib": rss}
+        prove_copy(method.made)
+    return {"seconds": seconds, "cpu": cpu_ns / 1e9, "rss_kib": rss_kib}
+
+
+def count_syscalls(method):
+    """strace's total; what a ring does is not in it, as it is none."""
+    prepare()
+    go(method, ["strace", "-f", "-c", "-o", "calls"])
+    with open("calls") as file:
+        totals = [line.split() for line in file if line.rstrip().endswith(" total")]
+    if not totals:
+        raise Broken("strace printed no total")
+    return int(totals[-1][3])
 
 
 def measure(args, s):
     scenarios.make_content(s)
     form = scenarios.make_overlay(s, scenarios.make_base(s))
-    results = {}
-    for round_no in range(args.rounds):
-        for name, method in methods(args, form).items():
-            result = results.setdefault(name, {"runs": [], "error": None})
+    all_methods = methods.table(args.blockpull, args.plain_copy, form, s.unit == "s")
+    results = {name: {"runs": [], "error": None} for name in all_methods}
+    for round_no in range(args.rounds + args.syscalls):
+        for name, method in methods.rotated(all_methods, round_no).items():
+            result = results[name]
             if result["error"]:
                 continue
             try:
-                result["runs"].append(one_run(args, s, form, method, round_no == 0))
+                if round_no < args.rounds:
+                    result["runs"].append(one_run(args, s, form, method, round_no == 0))
+                else:
+                    result["syscalls"] = count_syscalls(method)
             except Broken as broken:
                 result["error"] = str(broken)
     for result in results.values():
         result["proven"] = bool(result["runs"]) and not result["error"]
-    return {"name": s.name, "title": s.title, "data_len": s.data, "virtual_len": s.virtual,
-            "unit": s.unit, "goal": s.goal, "results": results}
+    return results
+
+
+def measure_in(args, s, where):
+    """In a new directory, which is gone afterwards."""
+    row = {"name": s.name, "title": s.title, "data_len": s.data, "virtual_len": s.virtual,
+           "unit": s.unit, "goal": s.goal, "results": {}, "skipped": None}
+    home = os.getcwd()
+    try:
+        with contextlib.ExitStack() as stack:
+            if s.unit == "s":
+                stack.enter_context(reflink.mounted(where, s.data))
+            else:
+                os.mkdir(where)
+                stack.callback(shutil.rmtree, where)
+            stack.callback(os.chdir, home)
+            os.chdir(where)
+            row["results"] = measure(args, s)
+    except reflink.Missing as missing:
+        row["skipped"] = str(missing)
+    return row
 
 
 def show(row):
-    print(f"\n{row['name']}: {row['title']} (goal {row['goal']} x {row['unit']})")
-    print(f"  {'':10} {'min':>8} {'median':>8} {'max':>8} {'x ' + row['unit']:>10} {'CPU s':>7} {'MiB':>6}")
-    unit = row["results"][row["unit"]]
+    unit = row["results"].get(row["unit"])
+    times_unit = "s" if row["unit"] == "s" else f"x {row['unit']}"
+    print(f"\n{row['name']}: {row['title']} (goal {row['goal']} {times_unit})")
+    if row["skipped"]:
+        print(f"  skipped: {row['skipped']}")
+        return
+    print(f"  {'':10} {'min':>8} {'median':>8} {'max':>8} {times_unit:>10} {'CPU s':>7} {'s/GiB':>7} {'MiB':>6}"
+          f"  {'syscalls' if any('syscalls' in r for r in row['results'].values()) else ''}")
     for name, result in row["results"].items():
         if not result["proven"]:
             print(f"  {name:10} FAILED: {result['error']}")
@@ -180,18 +171,31 @@ def show(row):
         cpu = statistics.median(run["cpu"] for run in result["runs"])
         rss = max(run["rss_kib"] for run in result["runs"]) / 1024
         ratio = "-"
-        if unit["proven"]:
+        if row["unit"] == "s":
+            ratio = f"{statistics.median(times):.3f}"
+        elif unit["proven"]:
             ratio = f"{statistics.median(times) / statistics.median(r['seconds'] for r in unit['runs']):.2f}"
         print(f"  {name:10} {min(times):8.3f} {statistics.median(times):8.3f} {max(times):8.3f} "
-              f"{ratio:>10} {cpu:7.2f} {rss:6.0f}", flush=True)
+              f"{ratio:>10} {cpu:7.2f} {cpu / row['data_len'] * scenarios.GIB:7.2f} {rss:6.1f}"
+              f"  {result.get('syscalls', '')}", flush=True)
 
 
-def main():
+def machine(where):
+    kernel = os.uname()
+    kind = subprocess.run(["stat", "-f", "-c", "%T", where], capture_output=True, text=True).stdout.strip()
+    return {"kernel": kernel.release, "processor": kernel.machine, "processors": os.cpu_count(),
+            "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+            "file_system": {"ext2/ext3": "ext4"}.get(kind, kind)}
+
+
+def parse():
     parser = argparse.ArgumentParser(prog="bench")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="shrinks every size")
-    parser.add_argument("--dir", help="where the files go (default: TMPDIR)")
-    parser.add_argument("--json", help="the results go there too")
+    parser.add_argument("--syscalls", action="store_true", help="count system calls, in runs of their own")
+    parser.add_argument("--dir", help="where the files go (default: TMPDIR)", type=os.path.abspath)
+    parser.add_argument("--json", help="the results go there too", type=os.path.abspath)
+    parser.add_argument("--html", help="and a page of them there", type=os.path.abspath)
     parser.add_argument("blockpull", type=os.path.abspath)
     parser.add_argument("plain_copy", type=os.path.abspath)
     parser.add_argument("scenario", nargs="*")
@@ -201,25 +205,32 @@ def main():
     if unknown or args.rounds < 1 or not 0 < args.scale <= 1:
         parser.error(f"scenarios: {' '.join(known)}; rounds from 1; scale above 0, up to 1"
                      + (f"; unknown: {' '.join(unknown)}" if unknown else ""))
-    chosen = [scenarios.scaled(known[name], args.scale) for name in args.scenario or known]
-    home = os.getcwd()
-    rows = []
+    if args.syscalls and not shutil.which("strace"):
+        parser.error("--syscalls needs strace")
+    return args, [scenarios.scaled(known[name], args.scale) for name in args.scenario or known]
+
+
+def main():
+    args, chosen = parse()
+    # So that directories and mounts go also then.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    result = {"tool": "bench/run.py", "kind": "scenarios", "rounds": args.rounds, "scale": args.scale, "rows": []}
     with tempfile.TemporaryDirectory(prefix="blockpull-bench.", dir=args.dir) as top:
         # truth, base, packed, image and new may each hold the data
         needed = 5 * max(s.data for s in chosen) + (256 << 20)
         if shutil.disk_usage(top).free < needed:
             sys.exit(f"bench: {top} needs {needed >> 20} MiB free; use --dir or --scale")
+        result["machine"] = machine(top)
         for s in chosen:
-            os.mkdir(os.path.join(top, s.name))
-            os.chdir(os.path.join(top, s.name))
-            rows.append(measure(args, s))
-            os.chdir(home)
-            shutil.rmtree(os.path.join(top, s.name))
-            show(rows[-1])
+            result["rows"].append(measure_in(args, s, os.path.join(top, s.name)))
+            show(result["rows"][-1])
     if args.json:
         with open(args.json, "w") as file:
-            json.dump({"rounds": args.rounds, "scale": args.scale, "rows": rows}, file, indent=1)
-    return 0 if all(r["proven"] for row in rows for r in row["results"].values()) else 1
+            json.dump(result, file, indent=1)
+    if args.html:
+        with open(args.html, "w", encoding="ascii") as file:
+            file.write(report.page([result]))
+    return 0 if all(r["proven"] for row in result["rows"] for r in row["results"].values()) else 1
 
 
 if __name__ == "__main__":

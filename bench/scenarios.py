@@ -13,7 +13,7 @@ import subprocess
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 
 # virtual, data: bytes at --scale 1. piece: length of one island, 0 when dense.
-# base: raw, qcow2, zlib, zstd, qed or chain. unit: what `goal` is a multiple of.
+# base: raw, qcow2, zlib, zstd, qed or chain. unit: what `goal` is a multiple of; s: seconds.
 Scenario = collections.namedtuple("Scenario", "name title virtual data piece base overlay cluster unit goal")
 
 TABLE = [
@@ -33,6 +33,8 @@ TABLE = [
     Scenario("chain", "chain of 16, 256 KiB pieces", GIB, GIB, 256 * KIB, "chain", "qcow2", 64 * KIB,
              "ceiling", 1.25),
     Scenario("clusters2m", "2 MiB clusters", GIB, GIB, 0, "qcow2", "qcow2", 2 * MIB, "ref", 1.15),
+    Scenario("reflink", "one file system that shares blocks (XFS), dense raw base", 4 * GIB, 4 * GIB, 0, "raw",
+             "qcow2", 64 * KIB, "s", .2),
 ]
 
 

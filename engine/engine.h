@@ -41,6 +41,7 @@ struct bpull_engine {
 	struct table_cache *cache;
 	struct layer_set *layers;
 	struct limiter limiter; /* shared by all jobs */
+	uint64_t shared_turn;   /* bytes: job.shared_turn of the run that was let go last */
 	struct bpull_disk *disks;
 	uint64_t n_ahead_failed; /* tables that could not be read before anybody wanted them */
 	struct merge_queue merging;
@@ -140,6 +141,7 @@ struct job {
 	unsigned guest_share;     /* percent of the time, while a guest is at work */
 	struct populate *mapping; /* the newest run, until it knows its length */
 	struct populate *throttled_first, *throttled_last; /* wait for tokens, FIFO */
+	uint64_t shared_turn; /* of the engine's tokens, bytes it has had: who had least is next */
 	uint64_t left_out_bytes; /* data found zero: unallocated on purpose */
 	uint64_t unproven_bytes; /* data the proof found unallocated */
 	unsigned n_rounds;       /* walks of the chain begun */

@@ -4,6 +4,11 @@
  * true size, to the job's limiter and the engine's. Runs that can't pay yet
  * wait in a queue, first come, first served. Charging the cursor's steps
  * instead was rejected: holes would cost as much as data.
+ *
+ * Of several jobs that wait for the engine's tokens the one goes first that had
+ * the least of them since it began to wait (start-time fair queueing, in bytes,
+ * whatever the runs' lengths). Whose disk is looked at first was rejected: a
+ * timer and the rotation of the disks can keep step, and one job gets it all.
  */
 #include <errno.h>
 
@@ -11,18 +16,52 @@
 #include "engine/populate.h"
 #include "io/base.h"
 
+/* The run of another job that waits for nothing but the engine's tokens, and whose turn is before
+ * this job's; NULL: there is none. */
+static struct populate *before_us(const struct populate *p, uint64_t now_ns)
+{
+	uint64_t turn = p->op.disk->job.shared_turn;
+	struct populate *first = NULL;
+
+	for (struct bpull_disk *disk = p->op.engine->disks; disk; disk = disk->next) {
+		struct job *job = &disk->job;
+		struct populate *other = job->throttled_first;
+
+		if (disk == p->op.disk || !other || job->paused || job->shared_turn >= turn ||
+		    limiter_ready_ns(&job->limiter, now_ns, other->plan.data_len) > now_ns)
+			continue;
+		turn = job->shared_turn;
+		first = other;
+	}
+	return first;
+}
+
+static uint64_t shared_ready_ns(struct populate *p, uint64_t now_ns)
+{
+	struct limiter *shared = &p->op.engine->limiter;
+	struct populate *first = shared->rate ? before_us(p, now_ns) : NULL;
+
+	if (first) /* it takes them when its disk is looked at, in this same round */
+		return MAX(limiter_ready_ns(shared, now_ns, first->plan.data_len), now_ns + 1);
+	return limiter_ready_ns(shared, now_ns, p->plan.data_len);
+}
+
 static uint64_t tokens_ready_ns(struct populate *p, uint64_t now_ns)
 {
 	uint64_t own = limiter_ready_ns(&p->op.disk->job.limiter, now_ns, p->plan.data_len);
-	uint64_t shared = limiter_ready_ns(&p->op.engine->limiter, now_ns, p->plan.data_len);
 
-	return MAX(own, shared);
+	return MAX(own, shared_ready_ns(p, now_ns));
 }
 
 static void charge(struct populate *p, uint64_t now_ns, uint64_t len)
 {
-	limiter_charge(&p->op.disk->job.limiter, now_ns, len);
-	limiter_charge(&p->op.engine->limiter, now_ns, len);
+	struct bpull_engine *engine = p->op.engine;
+	struct job *job = &p->op.disk->job;
+
+	limiter_charge(&job->limiter, now_ns, len);
+	limiter_charge(&engine->limiter, now_ns, len);
+	engine->shared_turn = MAX(engine->shared_turn, job->shared_turn);
+	job->shared_turn += len;
 }
 
 /* A run that has done nothing yet waits without its lock: a guest may write there meanwhile, and then
@@ -65,6 +104,8 @@ enum step populate_charge(struct populate *p)
 		p->phase = POPULATE_READ;
 		return STEP_NEXT;
 	}
+	if (!job->throttled_first) /* what it did not use while it wanted nothing is gone */
+		job->shared_turn = MAX(job->shared_turn, p->op.engine->shared_turn);
 	if (!job->throttled_first && !job->paused && tokens_ready_ns(p, now_ns) <= now_ns) {
 		take_tokens(p, now_ns);
 		return STEP_NEXT;

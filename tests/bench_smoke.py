@@ -1,58 +1,263 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""bench/run.py at a tiny scale: every scenario's results are proven, and false ones are found out.
+"""The benchmarks at a tiny scale: results are proven, false ones are found out, nothing is left.
 
-Never asserts on a time. usage: bench_smoke.py RUN_PY BLOCKPULL PLAIN_COPY
+Never asserts on a time. usage: bench_smoke.py RUN_PY BLOCKPULL PLAIN_COPY BLOCKPULL_BENCH MICROBENCH
 """
+import html.parser
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
-run_py, blockpull, plain_copy = sys.argv[1:]
+run_py, blockpull, plain_copy, bench_exe, micro_exe = sys.argv[1:]
 METHODS = {"blockpull", "rebase", "stream", "convert", "ceiling", "ref"}
+VOID = {"meta", "line", "rect", "path", "br"}
 
 
-def bench(command, *scenarios):
+def bench(command, *words):
+    """run.py in a directory of its own: exit status, its JSON, the page, what it printed."""
     with tempfile.TemporaryDirectory() as top:
-        out = os.path.join(top, "out.json")
-        files = os.path.join(top, "files")
+        out, page, files = (os.path.join(top, name) for name in ("out.json", "out.html", "files"))
         os.mkdir(files)
         done = subprocess.run([sys.executable, run_py, command, plain_copy, "--rounds", "1", "--scale", "0.004",
-                               "--dir", files, "--json", out, *scenarios], capture_output=True, text=True)
+                               "--dir", files, "--json", out, "--html", page, *words], capture_output=True, text=True)
         assert os.listdir(files) == [], "files are left"
-        with open(out) as file:
-            return done.returncode, json.load(file)["rows"], done.stdout + done.stderr
+        with open(out) as file, open(page) as made:
+            return done.returncode, json.load(file), made.read(), done.stdout + done.stderr
+
+
+def ours(*words, code=0):
+    """blockpull-bench in a directory of its own, which must be empty afterwards: its stdout."""
+    with tempfile.TemporaryDirectory() as top:
+        done = subprocess.run([bench_exe, *words, "--dir", top], capture_output=True, text=True)
+        assert done.returncode == code, (words, done.returncode, done.stderr)
+        assert os.listdir(top) == [], "files are left"
+        return done.stdout if not code else done.stderr
+
+
+class Page(html.parser.HTMLParser):
+    """Well formed, and complete in itself."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.seen, self.words = [], [], ""
+        self.feed(text)
+        self.close()
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        assert tag not in ("script", "link", "img", "iframe", "object"), tag
+        assert not {"src", "href"} & {name for name, _ in attrs}, attrs
+        for _, value in attrs:
+            assert "nan" not in (value or "") and "inf" not in (value or "").split(), value
+        self.seen.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag, tag
+
+    def handle_data(self, data):
+        self.words += data
 
 
 def proven():
-    rc, rows, text = bench(blockpull)
-    assert len(rows) == 11, len(rows)
-    for row in rows:
-        assert set(row["results"]) == METHODS, row
-        for name, result in row["results"].items():
+    rc, result, page, text = bench(blockpull)
+    assert len(result["rows"]) == 12, len(result["rows"])
+    for row in result["rows"]:
+        if row["skipped"]:
+            assert row["name"] == "reflink" and not row["results"], row
+            continue
+        assert set(row["results"]) == METHODS | ({"clone"} if row["name"] == "reflink" else set()), row
+        for name, method in row["results"].items():
             # a kernel that forbids io_uring has no such copy; nothing else may fail
-            if name == "ref" and "io_uring" in (result["error"] or ""):
+            if name == "ref" and "io_uring" in (method["error"] or ""):
                 continue
-            assert result["proven"] and len(result["runs"]) == 1, (row["name"], name, result["error"])
-            assert set(result["runs"][0]) == {"seconds", "cpu", "rss_kib"}
+            assert method["proven"] and len(method["runs"]) == 1, (row["name"], name, method["error"])
+            assert set(method["runs"][0]) == {"seconds", "cpu", "rss_kib"}
     assert rc == 0 or "io_uring" in text, text
+    seen = Page(page)
+    assert seen.seen.count("svg") == sum(not row["skipped"] for row in result["rows"])
+    for row in result["rows"]:
+        assert row["title"] in seen.words
+
+
+def floor():
+    """A child's peak memory is not that of the Python that started it."""
+    _, result, _, text = bench(blockpull, "dense")
+    rss = result["rows"][0]["results"]["ceiling"]["runs"][0]["rss_kib"]
+    assert 0 < rss < 8192, (rss, text)
 
 
 def found_out(command, why):
-    rc, rows, text = bench(command, "dense")
-    result = rows[0]["results"]["blockpull"]
-    assert rc == 1 and not result["proven"] and why in result["error"], text
-    assert rows[0]["results"]["rebase"]["proven"], text
+    rc, result, page, text = bench(command, "dense")
+    methods = result["rows"][0]["results"]
+    assert rc == 1 and not methods["blockpull"]["proven"] and why in methods["blockpull"]["error"], text
+    assert methods["rebase"]["proven"], text
+    assert why in Page(page).words
+
+
+def syscalls():
+    with tempfile.TemporaryDirectory() as top:
+        probe = subprocess.run(["strace", "-f", "-c", "-o", os.path.join(top, "calls"), "true"], capture_output=True)
+    if probe.returncode:
+        return "strace may not trace here"
+    _, result, page, text = bench(blockpull, "--syscalls", "dense")
+    for name in ("blockpull", "rebase", "stream", "ceiling"):
+        assert result["rows"][0]["results"][name]["syscalls"] > 10, (name, text)
+    assert "system calls" in Page(page).words
+    return None
+
+
+def pull(*words):
+    result = json.loads(ours("pull", "--data", "8M", "--rounds", "2", "--json", *words))
+    assert result["kind"] == "pull" and set(result["methods"]) == {"blockpull", "ceiling"}
+    for method in result["methods"].values():
+        assert len(method["runs"]) == 2 and method["min_seconds"] <= method["median_seconds"] <= method["max_seconds"]
+        assert method["rss_bytes"] > 0 and method["throughput"]
+        moved = before = 0
+        for seconds, rate in method["throughput"]:
+            moved += (seconds - before) * rate
+            before = seconds
+        assert abs(moved - result["options"]["moved_bytes"]) < 1, moved  # all of it is in the curve
+    assert result["methods"]["ceiling"]["ratio"] == 1
+    return result
+
+
+def every_pull():
+    for pattern in ("dense", "scattered", "half", "chain"):
+        for form in ("qcow2", "qed"):
+            pull("--pattern", pattern, "--format", form)
+    pull("--cluster-size", "2M", "--pattern", "half")
+    slow = pull("--speed", "40M")
+    # The one thing about time that can't be false: no limit was exceeded as a whole.
+    assert slow["methods"]["blockpull"]["min_seconds"] > 0.1, slow
+
+
+def guest(*words):
+    result = json.loads(ours("guest", "--size", "8M", "--seconds", "1", "--json", *words))
+    for name, phase in result["phases"].items():
+        latency = phase["latency"]
+        order = [latency[key] for key in ("p50_ns", "p90_ns", "p99_ns", "p999_ns", "max_ns")]
+        assert order == sorted(order) and order[0] > 0, (name, order)
+        assert sum(count for _, _, count in latency["buckets"]) == latency["n"] > 0
+        assert all(begin < end for begin, end, _ in latency["buckets"])
+    assert "raw" in result["phases"] or "io_uring" in result["no_raw"], result
+    assert "alone" in result["phases"]
+    return result
+
+
+def every_guest():
+    result = guest("--with-pull", "--data", "16M")
+    assert "with_pull" in result["phases"] and result["pull_completed"], result
+    assert result["pulled_bytes"] == 16 << 20, result["pulled_bytes"]
+    guest("--rw", "write", "--depth", "32", "--format", "qed")
+    guest("--rw", "alloc", "--depth", "4", "--with-pull", "--data", "1M")
+
+
+def limit(*words):
+    return json.loads(ours("limit", "--seconds", "2", "--json", *words))["runs"]
+
+
+def every_limit():
+    low, high = limit("--rate", "1M", "--rate", "8M")
+    for run in (low, high):
+        # Over the whole no more than rate and burst, however slow the machine is.
+        assert 0 < run["bytes"] <= run["rate"] * (run["seconds"] + .1) + (1 << 20), run
+        assert run["throughput"] and run["tenth_max_bytes"] > 0 and not run["ended_early"]
+    (shared,) = limit("--rate", "8M", "--jobs", "3")
+    assert len(shared["job_throughput"]) == 3 and shared["share_low"] <= 1 <= shared["share_high"], shared
+    (early,) = limit("--rate", "100M", "--data", "2M")
+    assert early["ended_early"]
+
+
+def reports():
+    with tempfile.TemporaryDirectory() as top:
+        names = []
+        for words in (("pull", "--data", "4M", "--rounds", "1"), ("guest", "--size", "4M", "--seconds", "1", "--with-pull", "--data", "4M"),
+                      ("limit", "--rate", "4M", "--jobs", "2", "--seconds", "1")):
+            names.append(os.path.join(top, words[0]))
+            with open(names[-1], "w") as file:
+                file.write(ours(*words, "--json"))
+        page = Page(subprocess.run([bench_exe, "report", *names], check=True, capture_output=True, text=True).stdout)
+        assert page.seen.count("svg") == 2 + 2 + 1, page.seen.count("svg")
+        for words in ("library, beside a pull", "plain copy", "4 MiB/s", "job 2"):
+            assert words in page.words, words
+        with open(names[0]) as file:
+            hostile = json.load(file)
+        hostile["options"]["pattern"] = "<script>alert(1)</script>"
+        for bad, why in ((json.dumps({"kind": "pull"}), "incomplete"), ("{", "Expecting"), ("[]", "not a result")):
+            with open(os.path.join(top, "bad"), "w") as file:
+                file.write(bad)
+            done = subprocess.run([bench_exe, "report", os.path.join(top, "bad")], capture_output=True, text=True)
+            assert done.returncode == 1 and why in done.stderr and "Traceback" not in done.stderr, done.stderr
+        with open(os.path.join(top, "bad"), "w") as file:
+            json.dump(hostile, file)
+        Page(subprocess.run([bench_exe, "report", os.path.join(top, "bad")], check=True, capture_output=True, text=True).stdout)
+
+
+def told():
+    for command in ("pull", "guest", "limit", "report"):
+        done = subprocess.run([bench_exe, command, "--help"], capture_output=True, text=True)
+        assert done.returncode == 0 and done.stdout.startswith(f"Usage: blockpull-bench {command}"), done
+        done = subprocess.run([bench_exe, command, "--no-such"], capture_output=True, text=True)
+        assert done.returncode == 2 and "--no-such" in done.stderr and not done.stdout, done
+    for words in (("pull", "--rounds", "0"), ("pull", "--data", "1Mb"), ("pull", "name"), ("guest", "--depth", "257"),
+                  ("guest", "--rw", "erase"), ("limit", "--rate", "0"), ("limit", "--jobs", "17"), ("pull", "--cluster-size", "5000"),
+                  ("erase",), (), ("report",)):
+        assert subprocess.run([bench_exe, *words], capture_output=True).returncode == 2, words
+    assert "free" in ours("pull", "--data", "1000T", code=7)
+    with open("/dev/full", "w") as full:
+        assert subprocess.run([bench_exe, "pull", "--help"], stdout=full, stderr=subprocess.DEVNULL).returncode == 7
+
+
+def interrupted(which):
+    with tempfile.TemporaryDirectory() as top:
+        bench_run = subprocess.Popen([bench_exe, "limit", "--rate", "1M", "--seconds", "60", "--dir", top],
+                                     stdout=subprocess.DEVNULL)
+        end = time.monotonic() + 30
+        while not any("image0" in names for _, _, names in os.walk(top)):
+            assert time.monotonic() < end and bench_run.poll() is None, "no image comes"
+            time.sleep(.01)
+        bench_run.send_signal(which)
+        assert bench_run.wait(30) == -which, bench_run.returncode
+        assert os.listdir(top) == [], "files are left"
+
+
+def micro():
+    done = subprocess.run([micro_exe, "--seconds", "0.01", "--json"], check=True, capture_output=True, text=True)
+    rows = json.loads(done.stdout)
+    assert {row["name"] for row in rows} == {"map-random", "map-walk", "refcount-run", "zero-scan", "inflate-zlib", "inflate-zstd"}
+    assert all(row["per_second"] > 0 for row in rows)
+    assert subprocess.run([micro_exe, "no-such"], capture_output=True).returncode == 2
 
 
 CASES = [("every scenario is proven", proven),
+         ("peak memory is the method's own", floor),
+         ("system calls are counted", syscalls),
          ("a pull that did nothing is found out", lambda: found_out("/bin/true", "backing file")),
-         ("a pull that failed is found out", lambda: found_out("/bin/false", "exit status 1"))]
-print(f"1..{len(CASES)}")
+         ("a pull that failed is found out", lambda: found_out("/bin/false", "exit status 1")),
+         ("blockpull-bench pull: every pattern and format", every_pull),
+         ("blockpull-bench guest: reads, writes, allocations, a pull beside them", every_guest),
+         ("blockpull-bench limit: rates and shares", every_limit),
+         ("a report is one sound page, and says what is wrong with a result", reports),
+         ("help, usage, no room, no output", told),
+         ("Ctrl-C leaves nothing", lambda: interrupted(signal.SIGINT)),
+         ("SIGTERM leaves nothing", lambda: interrupted(signal.SIGTERM)),
+         ("the microbenchmarks run", micro)]
+print(f"1..{len(CASES)}", flush=True)
 for number, (title, case) in enumerate(CASES, 1):
     try:
-        case()
-        print(f"ok {number} - {title}")
+        skipped = case()
+        print(f"ok {number} - {title}" + (f" # SKIP {skipped}" if skipped else ""), flush=True)
     except Exception as error:  # told as TAP
-        print(f"not ok {number} - {title}\n# {error!r}")
+        print(f"not ok {number} - {title}\n# " + repr(error).replace("\n", "\n# "), flush=True)

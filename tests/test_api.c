@@ -472,6 +472,37 @@ Test(api, disks_share_an_engine_and_a_base)
 	expect_base_content("ov2");
 }
 
+/* 18 MiB each at 36 MiB/s, judged when about two thirds of it all are copied: 12 MiB each, give or
+ * take what is in flight. The engine's own timer alone wakes it, as that could keep step with which
+ * disk is looked at first. */
+Test(api, jobs_share_the_engines_rate_fairly)
+{
+	static const char *const names[] = { "a.qcow2", "b.qcow2", "c.qcow2" };
+	struct bpull_disk *disks[3];
+	struct bpull_job_info info[3];
+	struct bpull_event event;
+	uint64_t total = 0;
+
+	bpull_engine_set_speed(engine, 36 * MiB, 0);
+	for (int i = 0; i < 3; i++) {
+		make_overlay(names[i], BPULL_FORMAT_QCOW2, "base.raw");
+		disks[i] = open_disk(names[i]);
+		start(disks[i], 0, 0);
+	}
+	cr_assert_eq(bpull_engine_wait(engine, &event, 1, 1000), 0, "one is done already");
+	for (int i = 0; i < 3; i++) {
+		bpull_job_info(disks[i], &info[i]);
+		total += info[i].copied_bytes;
+	}
+	for (int i = 0; i < 3; i++)
+		cr_assert(info[i].copied_bytes >= total / 3 - 3 * MiB &&
+				  info[i].copied_bytes <= total / 3 + 3 * MiB,
+			  "job %d: %u of %u KiB", i, (unsigned)(info[i].copied_bytes / 1024),
+			  (unsigned)(total / 1024));
+	for (int i = 0; i < 3; i++)
+		bpull_disk_close(disks[i]);
+}
+
 Test(api, a_base_changed_meanwhile_keeps_the_link)
 {
 	struct bpull_disk *disk;

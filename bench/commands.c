@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Options, as all commands read them: the value is optarg. tools/options.c was
+ * not used: it is about images and chains that a user has, and none is opened here.
+ */
+#include "bench/commands.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/complain.h"
+#include "tools/exit_code.h"
+#include "tools/size.h"
+
+int commands_option(int argc, char **argv, const struct option *table)
+{
+	int option = getopt_long(argc, argv, ":", table, NULL);
+
+	if (option == ':')
+		complain_usage(argv[0], "option '%s' needs a value", argv[optind - 1]);
+	else if (option == '?')
+		complain_usage(argv[0], "option '%s' is unknown, ambiguous or takes no value",
+			       argv[optind - 1]);
+	return option == ':' ? '?' : option;
+}
+
+static int parse_size(const char *command, const char *option, enum size_kind kind, uint64_t *bytes)
+{
+	const char *why;
+
+	if (size_parse(optarg, kind, bytes, &why))
+		return complain_usage(command, "%s '%s': %s", option, optarg, why);
+	return 0;
+}
+
+int commands_size(const char *command, const char *option, uint64_t *bytes)
+{
+	return parse_size(command, option, SIZE_BYTES, bytes);
+}
+
+int commands_rate(const char *command, const char *option, uint64_t *bytes)
+{
+	return parse_size(command, option, SIZE_RATE, bytes);
+}
+
+int commands_count(const char *command, const char *option, uint64_t min, uint64_t max,
+		   uint64_t *value)
+{
+	char *end;
+
+	errno = 0;
+	*value = strtoull(optarg, &end, 10);
+	if (*optarg < '0' || *optarg > '9' || *end || errno || *value < min || *value > max)
+		return complain_usage(command, "%s '%s': a number from %llu to %llu is wanted",
+				      option, optarg, (unsigned long long)min,
+				      (unsigned long long)max);
+	return 0;
+}
+
+int commands_word(const char *command, const char *option, const char *const *words, unsigned n,
+		  unsigned *which)
+{
+	char all[256] = "";
+
+	for (*which = 0; *which < n; ++*which) {
+		if (!strcmp(words[*which], optarg))
+			return 0;
+		if (strlen(all) + strlen(words[*which]) + 3 < sizeof(all))
+			strcat(strcat(all, *which ? ", " : ""), words[*which]);
+	}
+	return complain_usage(command, "%s '%s': it is one of %s", option, optarg, all);
+}
+
+int commands_end(int argc, char **argv)
+{
+	if (optind == argc)
+		return 0;
+	return complain_usage(argv[0], "'%s': no name is wanted here, the files are made",
+			      argv[optind]);
+}

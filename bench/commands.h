@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What main.c's table is made of, and how the commands read their options.
+ */
+#ifndef BENCH_COMMANDS_H
+#define BENCH_COMMANDS_H
+
+#include <getopt.h>
+#include <stdint.h>
+
+#include "engine/blockpull.h"
+
+/* argv[0] is the command's name. Returns the exit code. */
+int pull_main(int argc, char **argv);
+int guest_main(int argc, char **argv);
+int limit_main(int argc, char **argv);
+int report_main(int argc, char **argv);
+extern const char pull_help[], guest_help[], limit_help[], report_help[];
+
+/* The next option as getopt_long() returns it; '?': said what is wrong, exit with EXIT_CODE_USAGE. */
+int commands_option(int argc, char **argv, const struct option *table);
+/* The values of --size and the like. 0 or EXIT_CODE_USAGE, having said why. */
+int commands_size(const char *command, const char *option, uint64_t *bytes);
+int commands_rate(const char *command, const char *option, uint64_t *bytes);
+int commands_count(const char *command, const char *option, uint64_t min, uint64_t max,
+		   uint64_t *value);
+/* One of n words, as its index. */
+int commands_word(const char *command, const char *option, const char *const *words, unsigned n,
+		  unsigned *which);
+/* 0, or EXIT_CODE_USAGE where words are left. */
+int commands_end(int argc, char **argv);
+
+#endif

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * blockpull-bench limit: pulls under a limit, and whether it is kept: in every
+ * second, wherever it begins, and in every tenth of one; and whether several jobs
+ * get the same share. Bytes are the jobs' own count of what they copied, asked
+ * for every millisecond by a thread of its own.
+ *
+ * A second's worst is looked for after the first one, in which the job starts; a
+ * tenth's from the beginning, because a limit is a promise to others.
+ */
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench/commands.h"
+#include "bench/complain.h"
+#include "bench/limit.h"
+#include "bench/machine.h"
+#include "bench/place.h"
+#include "bench/scene.h"
+#include "tools/exit_code.h"
+#include "tools/size.h"
+
+#define MAX_RATES   16
+#define MAX_SECONDS 3600
+#define STEP_NS     UINT64_C(100000000)
+#define SECOND_NS   UINT64_C(1000000000)
+
+const char limit_help[] =
+	"Usage: blockpull-bench limit [OPTION...]\n"
+	"\n"
+	"Pulls under each rate for some seconds and looks for the worst window of one second\n"
+	"and of a tenth. Several jobs share the rate.\n"
+	"\n"
+	"Options:\n"
+	"  --rate RATE        repeatable (default: 1M, 10M, 100M and 1G)\n"
+	"  --jobs N           pulls at once, 1 to 16 (default: 1)\n"
+	"  --seconds N        for each rate (default: 10)\n"
+	"  --data SIZE        at most for each rate; a pull that has copied all ends early\n"
+	"                     (default: 4G)\n"
+	"  --dir DIR          where the files go (default: TMPDIR, else /var/tmp)\n"
+	"  --json             as JSON, for 'blockpull-bench report'\n"
+	"  -h, --help         this text\n";
+
+enum {
+	OPT_RATE = 256,
+	OPT_JOBS,
+	OPT_SECONDS,
+	OPT_DATA,
+	OPT_DIR,
+	OPT_JSON,
+};
+
+static const struct option options[] = {
+	{ "rate", required_argument, NULL, OPT_RATE },
+	{ "jobs", required_argument, NULL, OPT_JOBS },
+	{ "seconds", required_argument, NULL, OPT_SECONDS },
+	{ "data", required_argument, NULL, OPT_DATA },
+	{ "dir", required_argument, NULL, OPT_DIR },
+	{ "json", no_argument, NULL, OPT_JSON },
+	{ NULL, 0, NULL, 0 },
+};
+
+struct bench {
+	uint64_t rates[MAX_RATES];
+	unsigned n_rates;
+	uint64_t n_jobs, seconds, data_len;
+	const char *dir;
+	bool json;
+};
+
+/* Of one rate. */
+struct verdict {
+	double mean;       /* of the rate */
+	bool has_second;   /* else the run was too short */
+	double second_low; /* the worst seconds, of the rate */
+	double second_high;
+	bool has_tenth;
+	uint64_t tenth_bytes, tenth_allowed;
+	double share_low, share_high; /* of a job's fair share */
+};
+
+static struct verdict judge(const struct limit_run *run)
+{
+	const struct series *all = run->series[0];
+	uint64_t end_ns = all->samples[all->n - 1].at_ns;
+	struct verdict v = { .share_low = 1, .share_high = 1 };
+	struct series_window w;
+	uint64_t total = series_at(all, end_ns);
+
+	v.mean = end_ns ? total * 1e9 / end_ns / run->rate : 0;
+	v.has_second = series_windows(all, SECOND_NS, SECOND_NS, &w);
+	if (v.has_second) {
+		v.second_low = (double)w.min_bytes / run->rate;
+		v.second_high = (double)w.max_bytes / run->rate;
+	}
+	v.has_tenth = series_windows(all, 0, SECOND_NS / 10, &w);
+	v.tenth_bytes = v.has_tenth ? w.max_bytes : 0;
+	v.tenth_allowed = run->rate / 10 + run->rate / 10; /* a tenth and the default burst */
+	for (unsigned i = 0; i < run->n_jobs && total; i++) {
+		double share = (double)series_at(run->series[1 + i], end_ns) * run->n_jobs / total;
+
+		v.share_low = !i || share < v.share_low ? share : v.share_low;
+		v.share_high = !i || share > v.share_high ? share : v.share_high;
+	}
+	return v;
+}
+
+static void add_double(struct json_object *to, const char *name, bool has, double value)
+{
+	json_object_object_add(to, name, has ? json_object_new_double(value) : NULL);
+}
+
+static struct json_object *json_run(const struct limit_run *run)
+{
+	struct json_object *object = json_object_new_object(), *jobs = json_object_new_array();
+	const struct series *all = run->series[0];
+	uint64_t end_ns = all->samples[all->n - 1].at_ns;
+	struct verdict v = judge(run);
+
+	json_object_object_add(object, "rate", json_object_new_uint64(run->rate));
+	json_object_object_add(object, "burst", json_object_new_uint64(run->rate / 10));
+	json_object_object_add(object, "jobs", json_object_new_int((int)run->n_jobs));
+	add_double(object, "seconds", true, end_ns / 1e9);
+	json_object_object_add(object, "ended_early", json_object_new_boolean(run->ended_early));
+	json_object_object_add(object, "bytes", json_object_new_uint64(series_at(all, end_ns)));
+	add_double(object, "mean_of_rate", true, v.mean);
+	add_double(object, "second_low_of_rate", v.has_second, v.second_low);
+	add_double(object, "second_high_of_rate", v.has_second, v.second_high);
+	json_object_object_add(object, "tenth_max_bytes",
+			       v.has_tenth ? json_object_new_uint64(v.tenth_bytes) : NULL);
+	json_object_object_add(object, "tenth_allowed_bytes",
+			       json_object_new_uint64(v.tenth_allowed));
+	add_double(object, "share_low", true, v.share_low);
+	add_double(object, "share_high", true, v.share_high);
+	json_object_object_add(object, "throughput", series_json(all, STEP_NS));
+	for (unsigned i = 0; i < run->n_jobs; i++)
+		json_object_array_add(jobs, series_json(run->series[1 + i], STEP_NS));
+	json_object_object_add(object, "job_throughput", jobs);
+	return object;
+}
+
+static void print_head(const struct bench *b)
+{
+	if (b->json)
+		return;
+	printf("%llu jobs, up to %llu s for each rate; parts of the rate, worst second after the "
+	       "first\n  %-10s %8s %8s %8s %8s %22s %15s\n",
+	       (unsigned long long)b->n_jobs, (unsigned long long)b->seconds, "rate", "seconds",
+	       "mean", "lowest", "highest", "worst 0.1 s / allowed", "shares");
+}
+
+static void print_row(const struct limit_run *run)
+{
+	const struct series *all = run->series[0];
+	char rate[SIZE_TEXT_CAP], tenth[SIZE_TEXT_CAP], allowed[SIZE_TEXT_CAP];
+	struct verdict v = judge(run);
+
+	printf("  %-10s %8.2f %8.4f ", size_text(run->rate, rate),
+	       all->samples[all->n - 1].at_ns / 1e9, v.mean);
+	if (v.has_second)
+		printf("%8.4f %8.4f ", v.second_low, v.second_high);
+	else
+		printf("%8s %8s ", "-", "-");
+	printf("%10s/%-10s %7.3f-%.3f%s\n", size_text(v.tenth_bytes, tenth),
+	       size_text(v.tenth_allowed, allowed), v.share_low, v.share_high,
+	       run->ended_early ? "  (all was copied)" : "");
+	fflush(stdout);
+}
+
+static int take_option(struct bench *b, int option)
+{
+	int code = 0;
+
+	switch (option) {
+	case OPT_RATE:
+		if (b->n_rates == MAX_RATES)
+			return complain_usage("limit", "--rate: at most %d rates", MAX_RATES);
+		code = commands_rate("limit", "--rate", &b->rates[b->n_rates]);
+		if (!code && (b->rates[b->n_rates] < 1024 || b->rates[b->n_rates] >> 40))
+			code = complain_usage("limit", "--rate '%s': from 1K to 1T is measured",
+					      optarg);
+		b->n_rates++;
+		break;
+	case OPT_JOBS:
+		code = commands_count("limit", "--jobs", 1, LIMIT_MAX_JOBS, &b->n_jobs);
+		break;
+	case OPT_SECONDS:
+		code = commands_count("limit", "--seconds", 1, MAX_SECONDS, &b->seconds);
+		break;
+	case OPT_DATA: code = commands_size("limit", "--data", &b->data_len); break;
+	case OPT_DIR: b->dir = optarg; break;
+	case OPT_JSON: b->json = true; break;
+	default: code = EXIT_CODE_USAGE;
+	}
+	return code;
+}
+
+static int parse(struct bench *b, int argc, char **argv)
+{
+	int option, code = 0;
+
+	while (!code && (option = commands_option(argc, argv, options)) != -1)
+		code = take_option(b, option);
+	if (!code)
+		code = commands_end(argc, argv);
+	for (unsigned i = 0; !b->n_rates && i < 4; i++) {
+		static const uint64_t mib[] = { 1, 10, 100, 1024 };
+
+		b->rates[i] = mib[i] << 20;
+	}
+	if (!b->n_rates)
+		b->n_rates = 4;
+	if (!code && b->data_len >> 44)
+		code = complain_usage("limit", "--data: at most 16 TiB");
+	return code;
+}
+
+/* What one job has to copy under a rate, so that it is not done before the time is over. */
+static uint64_t job_len(const struct bench *b, uint64_t rate)
+{
+	uint64_t len = rate * (b->seconds + 1);
+
+	if (len > b->data_len)
+		len = b->data_len;
+	return (len / b->n_jobs + (2 << 20) - 1) >> 20 << 20;
+}
+
+static int measure(const struct bench *b, uint64_t rate, struct limit_run *run)
+{
+	run->rate = rate;
+	run->seconds = b->seconds;
+	int code = scene_raw("base", job_len(b, rate), 0, job_len(b, rate));
+
+	sync();
+	if (!code) {
+		place_touch_memory(job_len(b, rate) * b->n_jobs + (64 << 20));
+		code = limit_measure(run);
+	}
+	return code;
+}
+
+int limit_main(int argc, char **argv)
+{
+	struct bench b = { .n_jobs = 1, .seconds = 10, .data_len = UINT64_C(4) << 30 };
+	int code = parse(&b, argc, argv);
+	uint64_t longest = 0;
+
+	for (unsigned i = 0; i < b.n_rates && !code; i++)
+		if (job_len(&b, b.rates[i]) > longest)
+			longest = job_len(&b, b.rates[i]);
+	if (!code)
+		code = place_enter(b.dir, longest * (b.n_jobs + 1) + (64 << 20));
+	if (code)
+		return code;
+	struct limit_run *run = limit_run_new((unsigned)b.n_jobs);
+	struct json_object *head = machine_head("limit"), *runs = json_object_new_array();
+	if (!run)
+		code = EXIT_CODE_FAILED;
+	print_head(&b);
+	for (unsigned i = 0; i < b.n_rates && !code; i++) {
+		code = measure(&b, b.rates[i], run);
+		if (!code && b.json)
+			json_object_array_add(runs, json_run(run));
+		else if (!code)
+			print_row(run);
+	}
+	json_object_object_add(head, "runs", runs);
+	if (!code && b.json)
+		return machine_print(head);
+	json_object_put(head);
+	return code;
+}

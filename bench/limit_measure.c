@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The thread that owns the engine runs it and nothing else; another asks each
+ * job every millisecond how much it has copied, which any thread may. Asking from
+ * the engine's own loop was rejected: it would see the bytes only when the engine
+ * has time, which is what is to be judged.
+ */
+#include "bench/limit.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bench/complain.h"
+#include "bench/scene.h"
+#include "bench/timed.h"
+#include "tools/exit_code.h"
+
+#define N_SAMPLES    (1u << 18)
+#define SAMPLE_NS    1000000
+#define CLUSTER_SIZE 65536
+
+struct jobs {
+	struct limit_run *run;
+	struct bpull_engine *engine;
+	struct bpull_disk *disks[LIMIT_MAX_JOBS];
+	bool stop; /* atomic: the sampler ends */
+};
+
+struct limit_run *limit_run_new(unsigned n_jobs)
+{
+	struct limit_run *run = calloc(1, sizeof(*run));
+
+	if (!run) {
+		complain_system("memory");
+		return NULL;
+	}
+	run->n_jobs = n_jobs;
+	for (unsigned i = 0; i <= n_jobs; i++)
+		if (!(run->series[i] = series_new(N_SAMPLES)))
+			return NULL;
+	return run;
+}
+
+static void image_name(char name[16], unsigned i)
+{
+	snprintf(name, 16, "image%u", i);
+}
+
+static void sample(struct jobs *jobs)
+{
+	struct bpull_job_info info;
+	uint64_t total = 0, now_ns = 0;
+
+	for (unsigned i = 0; i < jobs->run->n_jobs; i++) {
+		bpull_job_info(jobs->disks[i], &info);
+		now_ns = timed_now_ns();
+		series_add(jobs->run->series[1 + i], now_ns, info.copied_bytes + info.cloned_bytes);
+		total += info.copied_bytes + info.cloned_bytes;
+	}
+	series_add(jobs->run->series[0], now_ns, total);
+}
+
+static void *run_sampler(void *opaque)
+{
+	struct jobs *jobs = opaque;
+	struct timespec next;
+
+	clock_gettime(CLOCK_MONOTONIC, &next);
+	while (!__atomic_load_n(&jobs->stop, __ATOMIC_ACQUIRE)) {
+		next.tv_nsec += SAMPLE_NS;
+		if (next.tv_nsec >= 1000000000) {
+			next.tv_nsec -= 1000000000;
+			next.tv_sec++;
+		}
+		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL);
+		sample(jobs);
+	}
+	return NULL;
+}
+
+static int open_jobs(struct jobs *jobs)
+{
+	struct limit_run *run = jobs->run;
+	struct bpull_engine_options eo = { .size = sizeof(eo) };
+	struct bpull_disk_options options = scene_disk_options(BPULL_FORMAT_QCOW2, 0);
+	struct bpull_error error = { 0 };
+	struct stat base;
+	int code = stat("base", &base) ? complain_system("base") : 0;
+
+	eo.bandwidth = run->n_jobs > 1 ? run->rate : 0;
+	int rc = code ? 0 : bpull_engine_open(&eo, &jobs->engine, &error);
+	for (unsigned i = 0; i < run->n_jobs && !rc && !code; i++) {
+		char name[16];
+
+		image_name(name, i);
+		unlink(name);
+		code = scene_overlay(name, BPULL_FORMAT_QCOW2, base.st_size, CLUSTER_SIZE, "base",
+				     BPULL_FORMAT_RAW);
+		if (!code)
+			rc = bpull_disk_open(jobs->engine, name, &options, &jobs->disks[i], &error);
+	}
+	return rc ? complain_library("pull", &error, rc) : code;
+}
+
+static int start_jobs(struct jobs *jobs)
+{
+	struct bpull_job_options o = { .size = sizeof(o) };
+	uint64_t now_ns = timed_now_ns();
+	struct bpull_error error = { 0 };
+	int rc = 0;
+
+	o.bandwidth = jobs->run->n_jobs > 1 ? 0 : jobs->run->rate;
+	for (unsigned i = 0; i <= jobs->run->n_jobs; i++)
+		series_begin(jobs->run->series[i], now_ns);
+	for (unsigned i = 0; i < jobs->run->n_jobs && !rc; i++)
+		rc = bpull_job_start(jobs->disks[i], &o, &error);
+	return rc ? complain_library("pull", &error, rc) : 0;
+}
+
+/* Runs the engine until the time is over or the first job is. */
+static int run_jobs(struct jobs *jobs)
+{
+	uint64_t until_ns = jobs->run->series[0]->begin_ns + jobs->run->seconds * 1000000000;
+
+	while (timed_now_ns() < until_ns) {
+		uint64_t left_ms = (until_ns - timed_now_ns()) / 1000000 + 1;
+		struct bpull_event event;
+		int n = bpull_engine_wait(jobs->engine, &event, 1, (int)left_ms);
+
+		if (n < 0)
+			return complain_library("pull", NULL, n);
+		if (n != 1 || event.type != BPULL_EVENT_JOB)
+			continue;
+		if (event.status != BPULL_JOB_COMPLETED)
+			return complain(EXIT_CODE_FAILED, "pull: %s", event.message);
+		jobs->run->ended_early = true;
+		break;
+	}
+	return 0;
+}
+
+int limit_measure(struct limit_run *run)
+{
+	struct jobs jobs = { .run = run };
+	pthread_t sampler;
+	int code = open_jobs(&jobs);
+
+	run->ended_early = false;
+	if (!code)
+		code = start_jobs(&jobs);
+	if (!code && pthread_create(&sampler, NULL, run_sampler, &jobs))
+		code = complain(EXIT_CODE_FAILED, "a thread could not be started");
+	else if (!code) {
+		code = run_jobs(&jobs);
+		__atomic_store_n(&jobs.stop, true, __ATOMIC_RELEASE);
+		pthread_join(sampler, NULL);
+	}
+	for (unsigned i = 0; i < run->n_jobs; i++) {
+		char name[16];
+
+		image_name(name, i);
+		bpull_disk_close(jobs.disks[i]);
+		unlink(name);
+	}
+	bpull_engine_close(jobs.engine);
+	return code;
+}

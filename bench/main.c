@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * blockpull-bench: measures the library on the machine it runs on, beside peers
+ * that need nothing installed: a plain copy of the same bytes, raw io_uring on
+ * the same file, a limit's own arithmetic. What needs QEMU is bench/run.py's.
+ */
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bench/commands.h"
+#include "bench/complain.h"
+#include "engine/blockpull.h"
+#include "tools/exit_code.h"
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *summary;
+	const char *help;
+} commands[] = {
+	{ "pull", pull_main, "pulls beside a plain copy of the same bytes", pull_help },
+	{ "guest", guest_main, "a guest's requests beside raw io_uring, with and without a pull",
+	  guest_help },
+	{ "limit", limit_main, "pulls under a limit: how exactly is it kept", limit_help },
+	{ "report", report_main, "an HTML page from results", report_help },
+};
+
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void usage(FILE *out)
+{
+	fputs("Usage: blockpull-bench COMMAND [OPTION...]\n"
+	      "\n"
+	      "Measures pulls of backing chains on this machine. Files are made in a directory\n"
+	      "of their own (--dir) and removed again, after Ctrl-C too.\n"
+	      "\n"
+	      "Commands:\n",
+	      out);
+	for (size_t i = 0; i < N_COMMANDS; i++)
+		fprintf(out, "  %-7s %s\n", commands[i].name, commands[i].summary);
+	fputs("\n"
+	      "'blockpull-bench COMMAND --help' lists a command's options.\n"
+	      "Exit codes: 0 done, 1 failed, 2 usage, 7 no space.\n",
+	      out);
+}
+
+static bool wants_help(int argc, char **argv)
+{
+	for (int i = 2; i < argc && strcmp(argv[i], "--"); i++)
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+			return true;
+	return false;
+}
+
+static int run(int argc, char **argv)
+{
+	if (argc < 2) {
+		usage(stderr);
+		return EXIT_CODE_USAGE;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
+		usage(stdout);
+		return EXIT_CODE_DONE;
+	}
+	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
+		printf("blockpull-bench %s\n", bpull_version());
+		return EXIT_CODE_DONE;
+	}
+	for (size_t i = 0; i < N_COMMANDS; i++) {
+		if (strcmp(argv[1], commands[i].name))
+			continue;
+		if (wants_help(argc, argv)) {
+			fputs(commands[i].help, stdout);
+			return EXIT_CODE_DONE;
+		}
+		return commands[i].run(argc - 1, argv + 1);
+	}
+	return complain_usage(NULL, "unknown command '%s'", argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+	signal(SIGPIPE, SIG_IGN);
+	int code = run(argc, argv);
+
+	if (fclose(stdout) && !code)
+		code = complain_system("standard output");
+	return code;
+}

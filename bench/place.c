@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The process that was started only waits: for its child, which measures, or for
+ * a signal, which kills the child's group; then it removes the directory. So
+ * nothing has to be cleaned up in a signal handler, where nearly nothing may be
+ * called, and a child that crashes leaves nothing either. A table of files that
+ * a handler unlinks was rejected: what is created while it runs would stay.
+ */
+#include "bench/place.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/statvfs.h>
+#include <sys/sysinfo.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bench/complain.h"
+#include "tools/exit_code.h"
+#include "tools/size.h"
+
+#define REMOVE_TRIES 100
+
+static int check_room(const char *dir, uint64_t needed_len)
+{
+	char needed[SIZE_TEXT_CAP], has[SIZE_TEXT_CAP];
+	struct statvfs fs;
+
+	if (statvfs(dir, &fs))
+		return complain_system(dir);
+	uint64_t free_len = (uint64_t)fs.f_bavail * fs.f_frsize;
+	if (free_len >= needed_len)
+		return 0;
+	return complain(EXIT_CODE_NO_SPACE,
+			"%s has %s free, and this needs %s: choose another place with --dir, "
+			"or less data",
+			dir, size_text(free_len, has), size_text(needed_len, needed));
+}
+
+/* One level; a killed child's last file may appear while this runs. */
+static void remove_place(const char *path)
+{
+	for (int i = 0; i < REMOVE_TRIES; i++) {
+		DIR *dir = opendir(path);
+		struct dirent *entry;
+
+		while (dir && (entry = readdir(dir)))
+			if (entry->d_name[0] != '.' || strlen(entry->d_name) > 2)
+				unlinkat(dirfd(dir), entry->d_name, 0);
+		if (dir)
+			closedir(dir);
+		if (!rmdir(path) || errno == ENOENT)
+			return;
+		usleep(20000);
+	}
+	complain(EXIT_CODE_FAILED, "%s could not be removed: %s", path, strerror(errno));
+}
+
+static _Noreturn void wait_and_remove(pid_t child, const sigset_t *signals, const char *path)
+{
+	int status = 0, stopped_by = 0;
+	siginfo_t info;
+
+	while (waitpid(child, &status, WNOHANG) != child) {
+		if (sigwaitinfo(signals, &info) < 0 || info.si_signo == SIGCHLD)
+			continue;
+		stopped_by = info.si_signo;
+		kill(-child, SIGKILL);
+	}
+	kill(-child, SIGKILL); /* what it may have started */
+	remove_place(path);
+	if (stopped_by) {
+		signal(stopped_by, SIG_DFL);
+		sigprocmask(SIG_UNBLOCK, signals, NULL);
+		raise(stopped_by);
+	}
+	if (WIFSIGNALED(status))
+		complain(EXIT_CODE_FAILED, "ended by signal %d", WTERMSIG(status));
+	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_CODE_FAILED);
+}
+
+static int enter_child(pid_t parent, const char *path, const sigset_t *old_mask)
+{
+	setpgid(0, 0);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(EXIT_CODE_FAILED);
+	sigprocmask(SIG_SETMASK, old_mask, NULL);
+	return chdir(path) ? complain_system(path) : 0;
+}
+
+int place_enter(const char *dir, uint64_t needed_len)
+{
+	char path[PATH_MAX];
+	sigset_t signals, old_mask;
+	pid_t parent = getpid();
+
+	if (!dir)
+		dir = getenv("TMPDIR") && *getenv("TMPDIR") ? getenv("TMPDIR") : "/var/tmp";
+	int code = check_room(dir, needed_len);
+	if (code)
+		return code;
+	if (snprintf(path, sizeof(path), "%s/blockpull-bench.XXXXXX", dir) >= (int)sizeof(path))
+		return complain(EXIT_CODE_FAILED, "the name of the directory is too long");
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGHUP);
+	sigaddset(&signals, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &signals, &old_mask);
+	if (!mkdtemp(path))
+		return complain_system(dir);
+	fflush(NULL);
+	pid_t child = fork();
+	if (!child)
+		return enter_child(parent, path, &old_mask);
+	if (child < 0) {
+		code = complain_system("fork");
+		rmdir(path);
+		return code;
+	}
+	setpgid(child, child); /* in both: whoever is first */
+	wait_and_remove(child, &signals, path);
+}
+
+void place_touch_memory(uint64_t len)
+{
+	struct sysinfo info;
+
+	if (!sysinfo(&info) && len > (uint64_t)info.freeram * info.mem_unit / 2)
+		len = (uint64_t)info.freeram * info.mem_unit / 2;
+	pid_t child = fork();
+	if (!child) {
+		void *mem =
+			mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (mem != MAP_FAILED)
+			memset(mem, 1, len);
+		_exit(0);
+	}
+	if (child > 0)
+		waitpid(child, NULL, 0);
+}

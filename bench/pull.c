@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * blockpull-bench pull: how long a pull takes until it is durable, in units of a
+ * plain copy of the same bytes on the same file system (copies.h, the ceiling).
+ * The two take turns, and who begins changes with each round, so that a slow
+ * minute of the machine is nobody's alone.
+ */
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench/commands.h"
+#include "bench/complain.h"
+#include "bench/copies.h"
+#include "bench/machine.h"
+#include "bench/place.h"
+#include "bench/scene.h"
+#include "bench/series.h"
+#include "bench/timed.h"
+#include "tools/exit_code.h"
+#include "tools/size.h"
+
+#define MAX_ROUNDS 1000
+#define N_SAMPLES  65536
+#define SAMPLE_MS  10
+#define STEP_NS    UINT64_C(100000000)
+
+const char pull_help[] =
+	"Usage: blockpull-bench pull [OPTION...]\n"
+	"\n"
+	"Makes an overlay and its chain, pulls it until that is durable, and copies the same\n"
+	"bytes plainly, in turn. The first result is compared byte by byte.\n"
+	"\n"
+	"Options:\n"
+	"  --format FMT       of the overlay: qcow2 (default) or qed\n"
+	"  --pattern WORD     dense (default): a full raw base; scattered: 64 KiB here and there;\n"
+	"                     half: every other cluster is the overlay's; chain: 16 images\n"
+	"  --data SIZE        what the chain holds (default: 1G)\n"
+	"  --size SIZE        of the guest's disk (default: as --data; scattered: 16 times that)\n"
+	"  --cluster-size N   of the images (default: 64K)\n"
+	"  --rounds N         of each method (default: 3)\n"
+	"  --speed RATE       limits the pull (default: unlimited)\n"
+	"  --dir DIR          where the files go (default: TMPDIR, else /var/tmp)\n"
+	"  --json             as JSON, for 'blockpull-bench report'\n"
+	"  -h, --help         this text\n";
+
+enum {
+	OPT_FORMAT = 256,
+	OPT_PATTERN,
+	OPT_DATA,
+	OPT_SIZE,
+	OPT_CLUSTER,
+	OPT_ROUNDS,
+	OPT_SPEED,
+	OPT_DIR,
+	OPT_JSON,
+};
+
+static const struct option options[] = {
+	{ "format", required_argument, NULL, OPT_FORMAT },
+	{ "pattern", required_argument, NULL, OPT_PATTERN },
+	{ "data", required_argument, NULL, OPT_DATA },
+	{ "size", required_argument, NULL, OPT_SIZE },
+	{ "cluster-size", required_argument, NULL, OPT_CLUSTER },
+	{ "rounds", required_argument, NULL, OPT_ROUNDS },
+	{ "speed", required_argument, NULL, OPT_SPEED },
+	{ "dir", required_argument, NULL, OPT_DIR },
+	{ "json", no_argument, NULL, OPT_JSON },
+	{ NULL, 0, NULL, 0 },
+};
+
+static const char *const formats[] = { "qcow2", "qed" };
+static const char *const patterns[] = { "dense", "scattered", "half", "chain" };
+
+enum {
+	PULL,
+	CEILING,
+	N_METHODS
+};
+static const char *const methods[] = { "blockpull", "ceiling" };
+
+struct bench {
+	struct scene scene;
+	uint64_t rounds, speed;
+	const char *dir;
+	bool json;
+	struct series *series[N_METHODS]; /* of the method's last run */
+	struct timed_cost *costs[N_METHODS];
+};
+
+static int wait_completed(struct bpull_engine *engine, struct bpull_disk *disk, struct series *s)
+{
+	struct bpull_job_info info;
+	struct bpull_event event;
+
+	for (;;) {
+		int n = bpull_engine_wait(engine, &event, 1, SAMPLE_MS);
+
+		if (n < 0)
+			return complain_library("pull", NULL, n);
+		bpull_job_info(disk, &info);
+		series_add(s, timed_now_ns(), info.copied_bytes + info.cloned_bytes);
+		if (n == 1 && event.type == BPULL_EVENT_JOB) {
+			if (event.status == BPULL_JOB_COMPLETED)
+				return 0;
+			return complain(EXIT_CODE_FAILED, "pull: %s", event.message);
+		}
+	}
+}
+
+static int pull_once(void *opaque)
+{
+	struct bench *b = opaque;
+	struct bpull_disk_options disk_options = scene_disk_options(b->scene.format, 0);
+	struct bpull_job_options job = { .size = sizeof(job), .bandwidth = b->speed };
+	struct bpull_error error = { 0 };
+	struct bpull_engine *engine = NULL;
+	struct bpull_disk *disk = NULL;
+
+	series_begin(b->series[PULL], timed_now_ns());
+	int rc = bpull_engine_open(NULL, &engine, &error);
+	if (!rc)
+		rc = bpull_disk_open(engine, "image", &disk_options, &disk, &error);
+	if (!rc)
+		rc = bpull_job_start(disk, &job, &error);
+	int code = rc ? complain_library("pull", &error, rc)
+		      : wait_completed(engine, disk, b->series[PULL]);
+	bpull_disk_close(disk);
+	bpull_engine_close(engine);
+	return code;
+}
+
+static void note_copied(void *opaque, uint64_t done_len)
+{
+	struct bench *b = opaque;
+
+	series_add(b->series[CEILING], timed_now_ns(), done_len);
+}
+
+static int copy_once(void *opaque)
+{
+	struct bench *b = opaque;
+	struct copies_job job = { .method = COPIES_CEILING,
+				  .from = "packed",
+				  .to = "copy",
+				  .progress = note_copied,
+				  .opaque = b };
+	const char *what = NULL;
+
+	series_begin(b->series[CEILING], timed_now_ns());
+	int rc = copies_run(&job, &what);
+	if (!rc) /* it is durable now */
+		note_copied(b, scene_moved_len(&b->scene));
+	return rc ? complain(exit_code_of_error(rc), "plain copy: %s: %s", what, strerror(-rc)) : 0;
+}
+
+static int one_run(struct bench *b, unsigned method, uint64_t round)
+{
+	int code = scene_fresh("image");
+
+	unlink("copy");
+	if (!code)
+		code = scene_warm();
+	sync();
+	if (code)
+		return code;
+	place_touch_memory(scene_moved_len(&b->scene) + (64 << 20));
+	code = timed_run(method == PULL ? pull_once : copy_once, b,
+			 method == PULL ? "image" : "copy", &b->costs[method][round]);
+	if (!code && method == PULL && !round)
+		code = scene_judge(&b->scene, "image");
+	return code;
+}
+
+static int compare_u64(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* Of all rounds of a method. */
+struct summary {
+	uint64_t min_ns, median_ns, max_ns, cpu_ns, rss_len;
+};
+
+static uint64_t median(uint64_t *values, uint64_t n)
+{
+	qsort(values, n, sizeof(values[0]), compare_u64);
+	return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+static struct summary summarize(const struct bench *b, unsigned method)
+{
+	uint64_t values[MAX_ROUNDS];
+	struct summary s = { 0 };
+
+	for (uint64_t i = 0; i < b->rounds; i++) {
+		values[i] = b->costs[method][i].cpu_ns;
+		if (b->costs[method][i].rss_len > s.rss_len)
+			s.rss_len = b->costs[method][i].rss_len;
+	}
+	s.cpu_ns = median(values, b->rounds);
+	for (uint64_t i = 0; i < b->rounds; i++)
+		values[i] = b->costs[method][i].wall_ns;
+	s.median_ns = median(values, b->rounds);
+	s.min_ns = values[0];
+	s.max_ns = values[b->rounds - 1];
+	return s;
+}
+
+static double gib(const struct bench *b)
+{
+	return (double)scene_moved_len(&b->scene) / (1 << 30);
+}
+
+static void add_double(struct json_object *to, const char *name, double value)
+{
+	json_object_object_add(to, name, json_object_new_double(value));
+}
+
+static void add_u64(struct json_object *to, const char *name, uint64_t value)
+{
+	json_object_object_add(to, name, json_object_new_uint64(value));
+}
+
+static struct json_object *json_method(const struct bench *b, unsigned method, uint64_t unit_ns)
+{
+	struct json_object *object = json_object_new_object(), *runs = json_object_new_array();
+	struct summary s = summarize(b, method);
+
+	for (uint64_t i = 0; i < b->rounds; i++) {
+		const struct timed_cost *cost = &b->costs[method][i];
+		struct json_object *run = json_object_new_object();
+
+		add_double(run, "seconds", cost->wall_ns / 1e9);
+		add_double(run, "cpu_seconds", cost->cpu_ns / 1e9);
+		add_u64(run, "rss_bytes", cost->rss_len);
+		json_object_array_add(runs, run);
+	}
+	add_double(object, "min_seconds", s.min_ns / 1e9);
+	add_double(object, "median_seconds", s.median_ns / 1e9);
+	add_double(object, "max_seconds", s.max_ns / 1e9);
+	add_double(object, "ratio", (double)s.median_ns / unit_ns);
+	add_double(object, "cpu_seconds_per_gib", s.cpu_ns / 1e9 / gib(b));
+	add_u64(object, "rss_bytes", s.rss_len);
+	json_object_object_add(object, "runs", runs);
+	json_object_object_add(object, "throughput", series_json(b->series[method], STEP_NS));
+	return object;
+}
+
+static int print_json(const struct bench *b)
+{
+	struct json_object *head = machine_head("pull"), *o = json_object_new_object(),
+			   *all = json_object_new_object();
+	uint64_t unit_ns = summarize(b, CEILING).median_ns;
+
+	json_object_object_add(o, "format",
+			       json_object_new_string(bpull_format_name(b->scene.format)));
+	json_object_object_add(o, "pattern", json_object_new_string(patterns[b->scene.pattern]));
+	add_u64(o, "size_bytes", b->scene.size);
+	add_u64(o, "data_bytes", b->scene.data_len);
+	add_u64(o, "moved_bytes", scene_moved_len(&b->scene));
+	add_u64(o, "cluster_size", b->scene.cluster_size);
+	add_u64(o, "rounds", b->rounds);
+	add_u64(o, "speed", b->speed);
+	json_object_object_add(head, "options", o);
+	for (unsigned m = 0; m < N_METHODS; m++)
+		json_object_object_add(all, methods[m], json_method(b, m, unit_ns));
+	json_object_object_add(head, "methods", all);
+	return machine_print(head);
+}
+
+static void print_text(const struct bench *b)
+{
+	char moved[SIZE_TEXT_CAP], size[SIZE_TEXT_CAP];
+	uint64_t unit_ns = summarize(b, CEILING).median_ns;
+
+	printf("%s, %s, %s to move of a disk of %s, %llu rounds; seconds until durable\n",
+	       bpull_format_name(b->scene.format), patterns[b->scene.pattern],
+	       size_text(scene_moved_len(&b->scene), moved), size_text(b->scene.size, size),
+	       (unsigned long long)b->rounds);
+	printf("  %-10s %8s %8s %8s %9s %10s %9s\n", "", "min", "median", "max", "x ceiling",
+	       "CPU s/GiB", "peak MiB");
+	for (unsigned m = 0; m < N_METHODS; m++) {
+		struct summary s = summarize(b, m);
+
+		printf("  %-10s %8.3f %8.3f %8.3f %9.2f %10.2f %9.1f\n", methods[m], s.min_ns / 1e9,
+		       s.median_ns / 1e9, s.max_ns / 1e9, (double)s.median_ns / unit_ns,
+		       s.cpu_ns / 1e9 / gib(b), s.rss_len / 1048576.0);
+	}
+}
+
+static int take_option(struct bench *b, int option)
+{
+	uint64_t value;
+	unsigned which;
+	int code = 0;
+
+	switch (option) {
+	case OPT_FORMAT:
+		code = commands_word("pull", "--format", formats, 2, &which);
+		b->scene.format = which ? BPULL_FORMAT_QED : BPULL_FORMAT_QCOW2;
+		break;
+	case OPT_PATTERN:
+		code = commands_word("pull", "--pattern", patterns, 4, &which);
+		b->scene.pattern = (enum scene_pattern)which;
+		break;
+	case OPT_DATA: code = commands_size("pull", "--data", &b->scene.data_len); break;
+	case OPT_SIZE: code = commands_size("pull", "--size", &b->scene.size); break;
+	case OPT_CLUSTER:
+		code = commands_size("pull", "--cluster-size", &value);
+		if (!code && (value < 4096 || value > 2 << 20 || (value & (value - 1))))
+			code = complain_usage("pull",
+					      "--cluster-size '%s': a power of two from 4K "
+					      "to 2M is wanted",
+					      optarg);
+		b->scene.cluster_size = (uint32_t)value;
+		break;
+	case OPT_ROUNDS:
+		code = commands_count("pull", "--rounds", 1, MAX_ROUNDS, &b->rounds);
+		break;
+	case OPT_SPEED: code = commands_rate("pull", "--speed", &b->speed); break;
+	case OPT_DIR: b->dir = optarg; break;
+	case OPT_JSON: b->json = true; break;
+	default: code = EXIT_CODE_USAGE;
+	}
+	return code;
+}
+
+static int parse(struct bench *b, int argc, char **argv)
+{
+	int option, code = 0;
+
+	while (!code && (option = commands_option(argc, argv, options)) != -1)
+		code = take_option(b, option);
+	if (!code)
+		code = commands_end(argc, argv);
+	if (!code && (b->scene.data_len | b->scene.size) >> 50)
+		code = complain_usage("pull", "--data and --size: at most 1024 TiB");
+	scene_settle(&b->scene);
+	return code;
+}
+
+int pull_main(int argc, char **argv)
+{
+	struct bench b = { .scene = { .format = BPULL_FORMAT_QCOW2, .cluster_size = 65536 },
+			   .rounds = 3 };
+	int code = parse(&b, argc, argv);
+
+	if (!code)
+		code = place_enter(b.dir, scene_room(&b.scene));
+	if (code)
+		return code;
+	for (unsigned m = 0; m < N_METHODS && !code; m++) {
+		b.series[m] = series_new(N_SAMPLES);
+		b.costs[m] = timed_shared(MAX_ROUNDS * sizeof(struct timed_cost));
+		if (!b.series[m] || !b.costs[m])
+			code = EXIT_CODE_FAILED;
+	}
+	if (!code)
+		code = scene_make(&b.scene);
+	for (uint64_t i = 0; i < b.rounds * N_METHODS && !code; i++)
+		code = one_run(&b, (unsigned)(i + i / N_METHODS) % N_METHODS, i / N_METHODS);
+	if (!code && b.json)
+		code = print_json(&b);
+	else if (!code)
+		print_text(&b);
+	return code;
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * wait4() tells what one child cost. getrusage() around a function in this
+ * process was rejected: peak memory only ever rises, so that the second method
+ * measured would be charged for the first.
+ */
+#include "bench/timed.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bench/complain.h"
+#include "tools/exit_code.h"
+
+uint64_t timed_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+void *timed_shared(size_t len)
+{
+	void *mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (mem == MAP_FAILED) {
+		complain_system("memory");
+		return NULL;
+	}
+	return mem;
+}
+
+static uint64_t ns_of(struct timeval t)
+{
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_usec * 1000;
+}
+
+static int sync_made(const char *made)
+{
+	int fd = made ? open(made, O_RDONLY | O_CLOEXEC) : -1;
+	int code = made && (fd < 0 || fsync(fd)) ? complain_system(made) : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return code;
+}
+
+int timed_run(int (*work)(void *opaque), void *opaque, const char *made, struct timed_cost *cost)
+{
+	uint64_t begin_ns = timed_now_ns();
+	struct rusage usage;
+	int status;
+
+	fflush(NULL);
+	pid_t child = fork();
+	if (child < 0)
+		return complain_system("fork");
+	if (!child) {
+		int code = work(opaque);
+
+		fflush(NULL);
+		_exit(code);
+	}
+	while (wait4(child, &status, 0, &usage) < 0)
+		if (errno != EINTR)
+			return complain_system("wait");
+	int code = sync_made(made);
+	*cost = (struct timed_cost){
+		.wall_ns = timed_now_ns() - begin_ns,
+		.cpu_ns = ns_of(usage.ru_utime) + ns_of(usage.ru_stime),
+		.rss_len = (uint64_t)usage.ru_maxrss * 1024,
+	};
+	if (WIFSIGNALED(status))
+		return complain(EXIT_CODE_FAILED, "a measured run was ended by signal %d",
+				WTERMSIG(status));
+	return WEXITSTATUS(status) ? WEXITSTATUS(status) : code;
+}
