@@ -225,7 +225,7 @@ def median(values):
 
 
 def show_scenario(row, rounds):
-    about = dim(f"{size(row['data_len'])} of data on a disk of {size(row['virtual_len'])}, {rounds} rounds; until durable; "
+    about = dim(f"{size(row['moved_len'])} to move of a disk of {size(row['virtual_len'])}, {rounds} rounds; until durable; "
                 "whiskers from the fastest to the slowest")
     if row.get("skipped"):
         return section(row["title"], about, dim(f"Skipped: {row['skipped']}."))

@@ -77,6 +77,7 @@ def proven():
         if row["skipped"]:
             assert row["name"] == "reflink" and not row["results"], row
             continue
+        assert row["moved_len"] == row["data_len"] // (2 if row["name"] == "half" else 1), row
         assert set(row["results"]) == METHODS | ({"clone"} if row["name"] == "reflink" else set()), row
         for name, method in row["results"].items():
             # a kernel that forbids io_uring has no such copy; nothing else may fail
@@ -173,6 +174,7 @@ def every_limit():
     for run in (low, high):
         # Over the whole no more than rate and burst, however slow the machine is.
         assert 0 < run["bytes"] <= run["rate"] * (run["seconds"] + .1) + (1 << 20), run
+        assert 0 < run["longest_sample_gap_seconds"] <= run["seconds"]
         assert run["throughput"] and run["tenth_max_bytes"] > 0 and not run["ended_early"]
     (shared,) = limit("--rate", "8M", "--jobs", "3")
     assert len(shared["job_throughput"]) == 3 and shared["share_low"] <= 1 <= shared["share_high"], shared
