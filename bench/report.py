@@ -99,9 +99,9 @@ def table(head, rows):
             + "</table></div>")
 
 
-def bars(rows, unit, goal=None):
+def bars(rows, unit, goal=None, left=130):
     """rows: (name, colour, median, min, max), in one unit; a goal is a line across."""
-    left, right, step = 130, 70, 26
+    right, step = 70, 26
     top = max([row[4] for row in rows] + [goal or 0])
     marks = ticks(top)
     scale = (WIDTH - left - right) / marks[-1]
@@ -316,7 +316,17 @@ def show_limit(result):
     return "".join(show_limit_run(run) for run in result["runs"])
 
 
-SHOW = {"scenarios": show_scenarios, "pull": show_pull, "guest": show_guest, "limit": show_limit}
+def show_nbd_guest(result):
+    rows, words = result["results"], ("p50_ns", "p90_ns", "p99_ns", "p999_ns", "max_ns")
+    drawn = [(name, 1 if name.startswith("blockpull") else 3, *(row["p99_ns"] / 1e3,) * 3) for name, row in rows.items()]
+    return section(f"Guest over NBD: {result['rw']}", dim(
+        f"4 KiB at random, {result['depth']} in flight; fio against nbdkit with our plugin and qemu-storage-daemon; medians of "
+        f"{result['rounds']} rounds, and the longest request of all"), "<h3>99th percentile</h3>", bars(drawn, "us", left=200),
+        table(["", "IOPS", "p50", "p90", "p99", "p99.9", "longest"],
+              [[esc(name), f"{row['iops']:,.0f}"] + [duration(row[word]) for word in words] for name, row in rows.items()]))
+
+
+SHOW = {"nbd_guest": show_nbd_guest, "scenarios": show_scenarios, "pull": show_pull, "guest": show_guest, "limit": show_limit}
 
 
 def page(results):
