@@ -59,6 +59,10 @@ def size(n, per=""):
     return ""
 
 
+def figure(value):
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
 def duration(ns):
     for limit, scale, unit in ((1e3, 1, "ns"), (1e6, 1e3, "us"), (1e9, 1e6, "ms")):
         if ns < limit:
@@ -113,12 +117,12 @@ def bars(rows, unit, goal=None, left=130):
     out.append(text(left - 10, bottom + 16, unit, "end"))
     for i, (name, colour, median, low, high) in enumerate(rows):
         y = i * step + 4
-        tip = f"{name}: {median:.3g} ({low:.3g} to {high:.3g}) {unit}"
+        tip = f"{name}: {figure(median)} ({figure(low)} to {figure(high)}) {unit}"
         out += [text(left - 10, y + 14, name, "end", "strong" if colour == 1 else ""),
                 f'<rect x="{left}" y="{y}" width="{max(median * scale, 1):.1f}" height="18" rx="3" class="f{colour}">'
                 f"<title>{esc(tip)}</title></rect>",
                 line(left + low * scale, y + 9, left + high * scale, y + 9, "whisker"),
-                text(left + high * scale + 8, y + 14, f"{median:.3g}", cls="strong")]
+                text(left + high * scale + 8, y + 14, figure(median), cls="strong")]
     if goal:
         x = left + goal * scale
         out += [line(x, -4, x, bottom, "goal"), text(x, -8, f"goal {goal:g}", "middle", "goalt")]
