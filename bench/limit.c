@@ -27,6 +27,7 @@
 #define MAX_SECONDS 3600
 #define STEP_NS     UINT64_C(100000000)
 #define SECOND_NS   UINT64_C(1000000000)
+#define GAP_NS      UINT64_C(20000000) /* between two samples: worth telling */
 
 const char limit_help[] =
 	"Usage: blockpull-bench limit [OPTION...]\n"
@@ -125,6 +126,7 @@ static struct json_object *json_run(const struct limit_run *run)
 	json_object_object_add(object, "jobs", json_object_new_int((int)run->n_jobs));
 	add_double(object, "seconds", true, end_ns / 1e9);
 	json_object_object_add(object, "ended_early", json_object_new_boolean(run->ended_early));
+	add_double(object, "longest_sample_gap_seconds", true, series_longest_gap_ns(all) / 1e9);
 	json_object_object_add(object, "bytes", json_object_new_uint64(series_at(all, end_ns)));
 	add_double(object, "mean_of_rate", true, v.mean);
 	add_double(object, "second_low_of_rate", v.has_second, v.second_low);
@@ -167,6 +169,10 @@ static void print_row(const struct limit_run *run)
 	printf("%10s/%-10s %7.3f-%.3f%s\n", size_text(v.tenth_bytes, tenth),
 	       size_text(v.tenth_allowed, allowed), v.share_low, v.share_high,
 	       run->ended_early ? "  (all was copied)" : "");
+	if (series_longest_gap_ns(all) > GAP_NS)
+		printf("  %10s  the machine was busy: nobody looked for %.0f ms, which the windows "
+		       "may show\n",
+		       "", series_longest_gap_ns(all) / 1e6);
 	fflush(stdout);
 }
 

@@ -59,6 +59,10 @@ def size(n, per=""):
     return ""
 
 
+def figure(value):
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
 def duration(ns):
     for limit, scale, unit in ((1e3, 1, "ns"), (1e6, 1e3, "us"), (1e9, 1e6, "ms")):
         if ns < limit:
@@ -99,9 +103,9 @@ def table(head, rows):
             + "</table></div>")
 
 
-def bars(rows, unit, goal=None):
+def bars(rows, unit, goal=None, left=130):
     """rows: (name, colour, median, min, max), in one unit; a goal is a line across."""
-    left, right, step = 130, 70, 26
+    right, step = 70, 26
     top = max([row[4] for row in rows] + [goal or 0])
     marks = ticks(top)
     scale = (WIDTH - left - right) / marks[-1]
@@ -113,12 +117,12 @@ def bars(rows, unit, goal=None):
     out.append(text(left - 10, bottom + 16, unit, "end"))
     for i, (name, colour, median, low, high) in enumerate(rows):
         y = i * step + 4
-        tip = f"{name}: {median:.3g} ({low:.3g} to {high:.3g}) {unit}"
+        tip = f"{name}: {figure(median)} ({figure(low)} to {figure(high)}) {unit}"
         out += [text(left - 10, y + 14, name, "end", "strong" if colour == 1 else ""),
                 f'<rect x="{left}" y="{y}" width="{max(median * scale, 1):.1f}" height="18" rx="3" class="f{colour}">'
                 f"<title>{esc(tip)}</title></rect>",
                 line(left + low * scale, y + 9, left + high * scale, y + 9, "whisker"),
-                text(left + high * scale + 8, y + 14, f"{median:.3g}", cls="strong")]
+                text(left + high * scale + 8, y + 14, figure(median), cls="strong")]
     if goal:
         x = left + goal * scale
         out += [line(x, -4, x, bottom, "goal"), text(x, -8, f"goal {goal:g}", "middle", "goalt")]
@@ -225,7 +229,7 @@ def median(values):
 
 
 def show_scenario(row, rounds):
-    about = dim(f"{size(row['data_len'])} of data on a disk of {size(row['virtual_len'])}, {rounds} rounds; until durable; "
+    about = dim(f"{size(row['moved_len'])} to move of a disk of {size(row['virtual_len'])}, {rounds} rounds; until durable; "
                 "whiskers from the fastest to the slowest")
     if row.get("skipped"):
         return section(row["title"], about, dim(f"Skipped: {row['skipped']}."))
@@ -316,7 +320,17 @@ def show_limit(result):
     return "".join(show_limit_run(run) for run in result["runs"])
 
 
-SHOW = {"scenarios": show_scenarios, "pull": show_pull, "guest": show_guest, "limit": show_limit}
+def show_nbd_guest(result):
+    rows, words = result["results"], ("p50_ns", "p90_ns", "p99_ns", "p999_ns", "max_ns")
+    drawn = [(name, 1 if name.startswith("blockpull") else 3, *(row["p99_ns"] / 1e3,) * 3) for name, row in rows.items()]
+    return section(f"Guest over NBD: {result['rw']}", dim(
+        f"4 KiB at random, {result['depth']} in flight; fio against nbdkit with our plugin and qemu-storage-daemon; medians of "
+        f"{result['rounds']} rounds, and the longest request of all"), "<h3>99th percentile</h3>", bars(drawn, "us", left=200),
+        table(["", "IOPS", "p50", "p90", "p99", "p99.9", "longest"],
+              [[esc(name), f"{row['iops']:,.0f}"] + [duration(row[word]) for word in words] for name, row in rows.items()]))
+
+
+SHOW = {"nbd_guest": show_nbd_guest, "scenarios": show_scenarios, "pull": show_pull, "guest": show_guest, "limit": show_limit}
 
 
 def page(results):

@@ -136,7 +136,7 @@ def measure(args, s):
 
 def measure_in(args, s, where):
     """In a new directory, which is gone afterwards."""
-    row = {"name": s.name, "title": s.title, "data_len": s.data, "virtual_len": s.virtual,
+    row = {"name": s.name, "title": s.title, "data_len": s.data, "moved_len": s.data, "virtual_len": s.virtual,
            "unit": s.unit, "goal": s.goal, "results": {}, "skipped": None}
     home = os.getcwd()
     try:
@@ -149,6 +149,7 @@ def measure_in(args, s, where):
             stack.callback(os.chdir, home)
             os.chdir(where)
             row["results"] = measure(args, s)
+            row["moved_len"] = os.path.getsize("packed")
     except reflink.Missing as missing:
         row["skipped"] = str(missing)
     return row
@@ -176,7 +177,7 @@ def show(row):
         elif unit["proven"]:
             ratio = f"{statistics.median(times) / statistics.median(r['seconds'] for r in unit['runs']):.2f}"
         print(f"  {name:10} {min(times):8.3f} {statistics.median(times):8.3f} {max(times):8.3f} "
-              f"{ratio:>10} {cpu:7.2f} {cpu / row['data_len'] * scenarios.GIB:7.2f} {rss:6.1f}"
+              f"{ratio:>10} {cpu:7.2f} {cpu / row['moved_len'] * scenarios.GIB:7.2f} {rss:6.1f}"
               f"  {result.get('syscalls', '')}", flush=True)
 
 

@@ -85,6 +85,16 @@ int series_windows(const struct series *s, uint64_t from_ns, uint64_t window_ns,
 	return out->min_bytes != UINT64_MAX;
 }
 
+uint64_t series_longest_gap_ns(const struct series *s)
+{
+	uint64_t longest = 0;
+
+	for (size_t i = 1; i < s->n; i++)
+		if (s->samples[i].at_ns - s->samples[i - 1].at_ns > longest)
+			longest = s->samples[i].at_ns - s->samples[i - 1].at_ns;
+	return longest;
+}
+
 struct json_object *series_json(const struct series *s, uint64_t step_ns)
 {
 	struct json_object *points = json_object_new_array();

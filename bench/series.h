@@ -36,6 +36,8 @@ struct series_window {
 };
 int series_windows(const struct series *s, uint64_t from_ns, uint64_t window_ns,
 		   struct series_window *out);
+/* The longest time between two samples: every window may be wrong by what happened in it. */
+uint64_t series_longest_gap_ns(const struct series *s);
 /* Bytes done by at_ns. */
 uint64_t series_at(const struct series *s, uint64_t at_ns);
 /* [[seconds, bytes per second], ...], a point at the end of each step_ns. */

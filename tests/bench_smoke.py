@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """The benchmarks at a tiny scale: results are proven, false ones are found out, nothing is left.
 
-Never asserts on a time. usage: bench_smoke.py RUN_PY BLOCKPULL PLAIN_COPY BLOCKPULL_BENCH MICROBENCH
+Never asserts on a time. usage: bench_smoke.py RUN_PY BLOCKPULL PLAIN_COPY BLOCKPULL_BENCH MICROBENCH [NBDKIT_PLUGIN]
 """
 import html.parser
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 
-run_py, blockpull, plain_copy, bench_exe, micro_exe = sys.argv[1:]
+run_py, blockpull, plain_copy, bench_exe, micro_exe = sys.argv[1:6]
+plugin = sys.argv[6:]
 METHODS = {"blockpull", "rebase", "stream", "convert", "ceiling", "ref"}
 VOID = {"meta", "line", "rect", "path", "br"}
 
@@ -77,6 +79,7 @@ def proven():
         if row["skipped"]:
             assert row["name"] == "reflink" and not row["results"], row
             continue
+        assert row["moved_len"] == row["data_len"] // (2 if row["name"] == "half" else 1), row
         assert set(row["results"]) == METHODS | ({"clone"} if row["name"] == "reflink" else set()), row
         for name, method in row["results"].items():
             # a kernel that forbids io_uring has no such copy; nothing else may fail
@@ -173,6 +176,7 @@ def every_limit():
     for run in (low, high):
         # Over the whole no more than rate and burst, however slow the machine is.
         assert 0 < run["bytes"] <= run["rate"] * (run["seconds"] + .1) + (1 << 20), run
+        assert 0 < run["longest_sample_gap_seconds"] <= run["seconds"]
         assert run["throughput"] and run["tenth_max_bytes"] > 0 and not run["ended_early"]
     (shared,) = limit("--rate", "8M", "--jobs", "3")
     assert len(shared["job_throughput"]) == 3 and shared["share_low"] <= 1 <= shared["share_high"], shared
@@ -233,6 +237,27 @@ def interrupted(which):
         assert os.listdir(top) == [], "files are left"
 
 
+def over_nbd():
+    for tool in ("nbdkit", "fio", "qemu-storage-daemon"):
+        if not plugin or not shutil.which(tool):
+            return f"needs the plugin and {tool}"
+    script = os.path.join(os.path.dirname(run_py), "nbd_guest.py")
+    with tempfile.TemporaryDirectory() as top:
+        files, out = os.path.join(top, "files"), os.path.join(top, "out.json")
+        os.mkdir(files)
+        for rw in ("read", "alloc"):
+            done = subprocess.run([sys.executable, script, "--rw", rw, "--seconds", "1", "--size", "8", "--data", "8", "--rounds", "1",
+                                   "--dir", files, "--json", out, *plugin], capture_output=True, text=True)
+            assert done.returncode == 0 and os.listdir(files) == [], done.stdout + done.stderr
+            with open(out) as file:
+                rows = json.load(file)["results"]
+            assert set(rows) == {f"{who}, {how}" for who in ("blockpull", "qsd") for how in ("alone", "beside a pull")}, rows
+            assert all(row["iops"] > 0 and 0 < row["p50_ns"] <= row["p99_ns"] <= row["max_ns"] for row in rows.values()), rows
+        page = Page(subprocess.run([bench_exe, "report", out], check=True, capture_output=True, text=True).stdout)
+        assert "qsd, beside a pull" in page.words
+    return None
+
+
 def micro():
     done = subprocess.run([micro_exe, "--seconds", "0.01", "--json"], check=True, capture_output=True, text=True)
     rows = json.loads(done.stdout)
@@ -253,6 +278,7 @@ CASES = [("every scenario is proven", proven),
          ("help, usage, no room, no output", told),
          ("Ctrl-C leaves nothing", lambda: interrupted(signal.SIGINT)),
          ("SIGTERM leaves nothing", lambda: interrupted(signal.SIGTERM)),
+         ("a guest over NBD, beside qemu-storage-daemon", over_nbd),
          ("the microbenchmarks run", micro)]
 print(f"1..{len(CASES)}", flush=True)
 for number, (title, case) in enumerate(CASES, 1):
