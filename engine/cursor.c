@@ -78,15 +78,23 @@ static bool may_go(const struct bpull_disk *disk)
 	       !verify_is_full(disk);
 }
 
-/* Runs of a low rate are short, so that the rate holds over short times too. */
+/* Of a rate, so much is one run at most: over a second the rate is kept to a run. Below 8 MiB/s it is
+ * the shortest run, or a cluster. */
+#define RATE_SHARE 128
+
+static uint64_t rate_len(const struct limiter *limiter)
+{
+	return MIN(limiter->rate / RATE_SHARE, limiter->burst);
+}
+
 static uint64_t run_len(const struct bpull_disk *disk)
 {
 	uint64_t granule_len = disk_overlay(disk)->granule_len, len = RUN_MAX_LEN;
 
 	if (disk->job.limiter.rate)
-		len = MIN(len, disk->job.limiter.burst);
+		len = MIN(len, rate_len(&disk->job.limiter));
 	if (disk->engine->limiter.rate)
-		len = MIN(len, disk->engine->limiter.burst);
+		len = MIN(len, rate_len(&disk->engine->limiter));
 	if (guest_is_active(disk->engine))
 		len = MIN(len, GUEST_RUN_LEN);
 	len = MAX(len, 64 * KiB);
