@@ -152,8 +152,12 @@ static int check_sharing(struct walk *w, struct layer *layer, struct err *err)
 		int rc;
 
 		NOW(w, rc, layer->ops->table_at(layer, at, &has, &end, &need));
+		if (rc == -EUCLEAN)
+			return 0; /* whoever maps it tells more */
 		if (rc)
-			return rc == -EUCLEAN ? 0 : rc; /* whoever maps it tells more */
+			return err_errno(err, rc, "%s: cannot read its L1 table",
+					 err_escape(layer->file->name, strlen(layer->file->name),
+						    name, sizeof(name)));
 		n += has;
 		if (n > max)
 			return err_set(err, -EUCLEAN,
@@ -192,8 +196,6 @@ static int measure_walk(struct walk *w, struct bpull_measure *out, struct err *e
 		return 0;
 	err_escape(overlay->file->name, strlen(overlay->file->name), name, sizeof(name));
 	rc = check_all_sharing(w, 0, err);
-	if (rc && !err->message[0])
-		return err_errno(err, rc, "%s: its chain cannot be read", name);
 	if (!rc && overlay->ops->begin_measuring)
 		rc = overlay->ops->begin_measuring(overlay, err);
 	if (rc)
@@ -304,8 +306,6 @@ int measure_sharing(struct bpull_disk *disk, struct err *err)
 			  .engine = disk->engine };
 	int rc = disk->sharing_checked ? 0 : check_all_sharing(&w, 0, err);
 
-	if (rc && !err->message[0])
-		err_errno(err, rc, "the chain cannot be read");
 	disk->sharing_checked = !rc;
 	return rc;
 }
