@@ -35,7 +35,7 @@ static void note_raw_mark(struct bpull_disk *disk)
 {
 	const struct layer *overlay = disk_overlay(disk);
 	struct layer_info info = { 0 };
-	char safe[512];
+	struct shown shown;
 
 	if (disk->warning || !overlay->is_overlay || !overlay->has_backing ||
 	    !overlay->ops->describe)
@@ -46,8 +46,7 @@ static void note_raw_mark(struct bpull_disk *disk)
 	if (asprintf(&disk->warning,
 		     "%s: its data file is marked as raw (the guest's disk by itself), which it "
 		     "is not above a backing file; pulling removes that mark",
-		     err_escape(overlay->file->name, strlen(overlay->file->name), safe,
-				sizeof(safe))) < 0)
+		     file_show(overlay->file, &shown)) < 0)
 		disk->warning = NULL;
 }
 
@@ -98,7 +97,7 @@ static int prepare_guest(struct bpull_disk *disk, const struct bpull_disk_option
 			 struct err *err)
 {
 	struct layer *overlay = disk_overlay(disk);
-	char name[512];
+	struct shown shown;
 	int rc;
 
 	atomic_init(&disk->guests.copy_on_read, o->flags & BPULL_DISK_COPY_ON_READ);
@@ -110,8 +109,7 @@ static int prepare_guest(struct bpull_disk *disk, const struct bpull_disk_option
 			err, -EINVAL,
 			"%s: it looks raw, but a guest may have made it look so, or may make "
 			"it look different; name its format to let a guest write to it",
-			err_escape(overlay->file->name, strlen(overlay->file->name), name,
-				   sizeof(name)));
+			file_show(overlay->file, &shown));
 	rc = overlay->ops->begin_writing ? overlay->ops->begin_writing(overlay, err) : 0;
 	disk->may_write = !rc;
 	return rc;

@@ -289,13 +289,12 @@ static int check_layer(struct layer *layer, const struct bpull_check_options *o,
 			   .max_reports = o->max_reports ? o->max_reports : 100 },
 	};
 	const struct check_result *left = &repair.left;
-	char name[512];
+	struct shown shown;
 	int rc;
 
 	if (!layer->ops->check)
 		return err_set(err, -ENOTSUP, "%s: a raw image has nothing to check",
-			       err_escape(layer->file->name, strlen(layer->file->name), name,
-					  sizeof(name)));
+			       file_show(layer->file, &shown));
 	rc = check_or_repair(layer, o, &repair, err);
 	if (rc)
 		return rc;

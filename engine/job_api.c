@@ -53,7 +53,7 @@ static enum image_format base_format(const struct bpull_disk *disk)
 static int check_compression(struct layer *overlay, const struct bpull_job_options *o,
 			     struct err *err)
 {
-	char name[512];
+	struct shown shown;
 
 	if (o->compression == BPULL_COMPRESSION_NONE)
 		return 0;
@@ -61,9 +61,7 @@ static int check_compression(struct layer *overlay, const struct bpull_job_optio
 		return err_set(
 			err, -ENOTSUP,
 			"%s: %s images have no compressed clusters; pull without compression",
-			err_escape(overlay->file->name, strlen(overlay->file->name), name,
-				   sizeof(name)),
-			overlay->ops->name);
+			file_show(overlay->file, &shown), overlay->ops->name);
 	return overlay->ops->may_compress(overlay, (enum layer_compression)o->compression,
 					  o->compression_level, err);
 }

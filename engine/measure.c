@@ -145,7 +145,7 @@ static int count_action(struct walk *w, enum plan_action action, uint64_t guest_
 static int check_sharing(struct walk *w, struct layer *layer, struct err *err)
 {
 	uint64_t max = layer->file->len / layer->cluster_len + 1, n = 0, end;
-	char name[512];
+	struct shown shown;
 
 	for (uint64_t at = 0; layer->ops->table_at && at < layer->guest_len; at = end) {
 		bool has;
@@ -156,16 +156,14 @@ static int check_sharing(struct walk *w, struct layer *layer, struct err *err)
 			return 0; /* whoever maps it tells more */
 		if (rc)
 			return err_errno(err, rc, "%s: cannot read its L1 table",
-					 err_escape(layer->file->name, strlen(layer->file->name),
-						    name, sizeof(name)));
+					 file_show(layer->file, &shown));
 		n += has;
 		if (n > max)
 			return err_set(err, -EUCLEAN,
 				       "%s: damaged: it has more L2 tables than its file has "
 				       "clusters, so that entries share some; nothing was changed: "
 				       "see blockpull check, or restore it from a copy",
-				       err_escape(layer->file->name, strlen(layer->file->name),
-						  name, sizeof(name)));
+				       file_show(layer->file, &shown));
 	}
 	return 0;
 }
@@ -182,7 +180,7 @@ static int check_all_sharing(struct walk *w, unsigned from, struct err *err)
 static int measure_walk(struct walk *w, struct bpull_measure *out, struct err *err)
 {
 	struct layer *overlay = w->chain->layers[0];
-	char name[512];
+	struct shown shown;
 	int rc;
 
 	*out = (struct bpull_measure){
@@ -194,7 +192,6 @@ static int measure_walk(struct walk *w, struct bpull_measure *out, struct err *e
 	};
 	if (!overlay->has_backing)
 		return 0;
-	err_escape(overlay->file->name, strlen(overlay->file->name), name, sizeof(name));
 	rc = check_all_sharing(w, 0, err);
 	if (!rc && overlay->ops->begin_measuring)
 		rc = overlay->ops->begin_measuring(overlay, err);
@@ -202,7 +199,8 @@ static int measure_walk(struct walk *w, struct bpull_measure *out, struct err *e
 		return rc;
 	rc = walk_plan(w, count_action);
 	if (rc)
-		return err_errno(err, rc, "%s: cannot map the disk", name);
+		return err_errno(err, rc, "%s: cannot map the disk",
+				 file_show(overlay->file, &shown));
 	out->copy_bytes = w->copy_bytes;
 	rc = overlay->ops->measure(overlay, w->n_data, w->n_tables, &out->needed_size, err);
 	if (rc)
@@ -224,7 +222,7 @@ int measure_device(struct bpull_disk *disk, uint64_t spare_len, struct err *err)
 			  .engine = disk->engine };
 	struct layer *overlay = disk_overlay(disk);
 	struct bpull_measure m;
-	char name[512];
+	struct shown shown;
 	int rc = measure_walk(&w, &m, err);
 
 	/* begin_writing may mend tables. */
@@ -235,12 +233,10 @@ int measure_device(struct bpull_disk *disk, uint64_t spare_len, struct err *err)
 	}
 	if (rc || !m.missing)
 		return rc;
-	return err_set(
-		err, -ENOSPC,
-		"%s: the device is too small: a pull needs up to %" PRIu64 " bytes, %" PRIu64
-		" are available, %" PRIu64 " are missing; nothing was changed: enlarge it",
-		err_escape(overlay->file->name, strlen(overlay->file->name), name, sizeof(name)),
-		m.needed_size, m.file_size, m.missing);
+	return err_set(err, -ENOSPC,
+		       "%s: the device is too small: a pull needs up to %" PRIu64 " bytes, %" PRIu64
+		       " are available, %" PRIu64 " are missing; nothing was changed: enlarge it",
+		       file_show(overlay->file, &shown), m.needed_size, m.file_size, m.missing);
 }
 
 /* Maps every byte of what is to be copied: counting looks no further than each cluster's first data. */
@@ -279,7 +275,7 @@ static int tell_damage(struct walk *w, struct err *err)
 {
 	const struct chain *chain = w->chain;
 	uint64_t guest_off;
-	char name[512];
+	struct shown shown;
 
 	for (unsigned i = 0; i < chain->n_layers; i++) {
 		struct layer *layer = chain->layers[i];
@@ -292,9 +288,7 @@ static int tell_damage(struct walk *w, struct err *err)
 			       "%s: damaged: a table entry for guest offset %#" PRIx64
 			       ", which the image above reads, points where it must not; nothing "
 			       "was changed: see blockpull check, or restore it from a copy",
-			       err_escape(layer->file->name, strlen(layer->file->name), name,
-					  sizeof(name)),
-			       guest_off);
+			       file_show(layer->file, &shown), guest_off);
 	}
 	return 0;
 }
