@@ -27,6 +27,13 @@ struct walk {
 	uint64_t table_end_off; /* guest byte up to which a table is there, or counted */
 };
 
+static struct walk walk_of(const struct bpull_disk *disk)
+{
+	return (struct walk){ .chain = disk->chain,
+			      .cache = disk->engine->cache,
+			      .engine = disk->engine };
+}
+
 static int load(struct walk *w, struct table_need *need)
 {
 	int rc = table_load_now(w->cache, need);
@@ -216,15 +223,14 @@ static int measure_walk(struct walk *w, struct bpull_measure *out, struct err *e
 
 int measure_device(struct bpull_disk *disk, uint64_t spare_len, struct err *err)
 {
-	struct walk w = { .n_data = div_round_up(spare_len, disk_overlay(disk)->cluster_len),
-			  .chain = disk->chain,
-			  .cache = disk->engine->cache,
-			  .engine = disk->engine };
+	struct walk w = walk_of(disk);
 	struct layer *overlay = disk_overlay(disk);
 	struct bpull_measure m;
 	struct shown shown;
-	int rc = measure_walk(&w, &m, err);
+	int rc;
 
+	w.n_data = div_round_up(spare_len, overlay->cluster_len);
+	rc = measure_walk(&w, &m, err);
 	/* begin_writing may mend tables. */
 	table_cache_drop_clean(disk->engine->cache, overlay->file);
 	if (rc == -EUCLEAN) {
@@ -295,9 +301,7 @@ static int tell_damage(struct walk *w, struct err *err)
 
 int measure_sharing(struct bpull_disk *disk, struct err *err)
 {
-	struct walk w = { .chain = disk->chain,
-			  .cache = disk->engine->cache,
-			  .engine = disk->engine };
+	struct walk w = walk_of(disk);
 	int rc = disk->sharing_checked ? 0 : check_all_sharing(&w, 0, err);
 
 	disk->sharing_checked = !rc;
@@ -306,9 +310,7 @@ int measure_sharing(struct bpull_disk *disk, struct err *err)
 
 int measure_damage(struct bpull_disk *disk, struct err *err)
 {
-	struct walk w = { .chain = disk->chain,
-			  .cache = disk->engine->cache,
-			  .engine = disk->engine };
+	struct walk w = walk_of(disk);
 	struct layer *overlay = disk_overlay(disk);
 	size_t budget = table_cache_budget(disk->engine->cache);
 	struct shown shown;
