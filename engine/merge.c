@@ -27,28 +27,26 @@ struct merged {
 	struct io_req *parts[MERGE_MAX];
 };
 
-static enum step merged_step(struct op *op)
+/* All parts have the same end. Writing each once more after a failure would be a retry, and what failed once
+ * is not trusted. */
+static void end(struct merged *m)
 {
-	struct merged *m = (struct merged *)op;
-
 	for (unsigned i = 0; i < m->n; i++) {
-		m->parts[i]->result = (int64_t)m->parts[i]->len;
+		m->parts[i]->result = m->op.error ? m->op.error : (int64_t)m->parts[i]->len;
 		op_io_done(m->parts[i]);
 	}
 	free(m);
+}
+
+static enum step merged_step(struct op *op)
+{
+	end((struct merged *)op);
 	return STEP_WAIT;
 }
 
-/* All of them: writing each once more would be a retry, and what failed once is not trusted. */
 static void merged_fail(struct op *op)
 {
-	struct merged *m = (struct merged *)op;
-
-	for (unsigned i = 0; i < m->n; i++) {
-		m->parts[i]->result = op->error;
-		op_io_done(m->parts[i]);
-	}
-	free(m);
+	end((struct merged *)op);
 }
 
 static const struct op_kind merged_kind = { "merged write", merged_step, merged_fail };
