@@ -59,11 +59,17 @@ int qcow2_l2_table_off(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off,
 	return 0;
 }
 
+/* The byte in its L2 table of the entry that maps guest_off. */
+static uint64_t l2_byte(const struct qcow2 *q, uint64_t guest_off)
+{
+	return ((guest_off % qcow2_l2_span(q)) >> q->cluster_bits) * q->l2_entry_len;
+}
+
 /* The L2 slice that maps guest_off in the table at l2_off, and the entry's byte in it. */
 int qcow2_l2_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct table **out,
 		   uint32_t *byte, struct table_need *need)
 {
-	uint64_t table_byte = ((guest_off % qcow2_l2_span(q)) >> q->cluster_bits) * q->l2_entry_len;
+	uint64_t table_byte = l2_byte(q, guest_off);
 	uint64_t slice_off = round_down(table_byte, q->l2_slice_len);
 
 	*byte = table_byte - slice_off;
@@ -340,7 +346,7 @@ static int publish_prepare(struct qcow2 *q, const struct mapping *map, struct ta
  * written. */
 int qcow2_new_l2_slices(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off)
 {
-	uint64_t table_byte = ((guest_off % qcow2_l2_span(q)) >> q->cluster_bits) * q->l2_entry_len;
+	uint64_t table_byte = l2_byte(q, guest_off);
 	uint32_t last = q->layer.cluster_len - q->l2_slice_len;
 	bool known_zero = l2_off >= q->layer.zero_from;
 
@@ -507,15 +513,15 @@ int qcow2_table_place(struct layer *layer, uint64_t guest_off, struct table_need
 		      uint64_t *end_off, struct table_need *need)
 {
 	struct qcow2 *q = qcow2_of(layer);
-	uint64_t l2_off, table_byte, span;
+	uint64_t l2_off, span;
 	int rc = qcow2_l2_table_off(q, guest_off, &l2_off, need);
 
 	if (rc)
 		return rc;
 	span = l2_off ? qcow2_l2_slice_span(q) : qcow2_l2_span(q);
-	table_byte = ((guest_off % qcow2_l2_span(q)) >> q->cluster_bits) * q->l2_entry_len;
 	*place = (struct table_need){ .file = layer->file,
-				      .host_off = l2_off + round_down(table_byte, q->l2_slice_len),
+				      .host_off = l2_off + round_down(l2_byte(q, guest_off),
+								      q->l2_slice_len),
 				      .len = q->l2_slice_len };
 	if (!l2_off || is_known_empty(q, guest_off / qcow2_l2_slice_span(q)))
 		place->len = 0;
