@@ -48,6 +48,9 @@ struct file_ops {
 	void (*close)(struct file *file);
 };
 
+/* Attempts that bring nothing (EINTR, EAGAIN) before a request or a blocking call fails. */
+#define IO_MAX_RETRIES 64
+
 struct file {
 	const struct file_ops *ops;
 	char *name;      /* as it was named, for messages: err_escape() before printing */

@@ -14,8 +14,6 @@
 #include "io/base.h"
 #include "io/io.h"
 
-/* Attempts that bring nothing (EINTR, EAGAIN) before a request fails. */
-#define IO_MAX_RETRIES 64
 /* More threads than this only queue in the block layer instead of here. */
 #define IO_MAX_THREADS 16
 

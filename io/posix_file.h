@@ -27,11 +27,10 @@ int posix_holes_status(struct file *file, uint64_t off, struct file_status *out)
 /* False where the file system's answers about holes are known to be wrong. */
 bool posix_holes_trusted(int fd);
 
-/* A call failed: may it be tried again? Not for ever, as io.c has it for requests; *n_tries begins at 0. */
-#define POSIX_MAX_RETRIES 64
+/* A call failed: may it be tried again? *n_tries begins at 0. */
 static inline bool posix_again(unsigned *n_tries)
 {
-	return (errno == EINTR || errno == EAGAIN) && (*n_tries)++ < POSIX_MAX_RETRIES;
+	return (errno == EINTR || errno == EAGAIN) && (*n_tries)++ < IO_MAX_RETRIES;
 }
 
 /* The code of one that was given up. */
