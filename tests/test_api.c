@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "engine/blockpull.h"
+#include "tests/overlay.h"
 #include "tests/scratch.h"
 
 #define MiB      (1u << 20)
@@ -45,17 +46,6 @@ static void make_base(const char *name)
 static uint64_t data_len(void)
 {
 	return BASE_LEN / 4 * 3;
-}
-
-static void make_overlay(const char *name, enum bpull_format format, const char *base)
-{
-	struct bpull_create_options o = { .size = sizeof(o),
-					  .format = format,
-					  .backing_name = base,
-					  .backing_format = BPULL_FORMAT_RAW };
-	struct bpull_error error = { 0 };
-
-	cr_assert_eq(bpull_create(scratch(name), &o, &error), 0, "%s", error.message);
 }
 
 /* Guest content through the public map and plain reads; standing alone only. */

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "engine/blockpull-libvirt.h"
+#include "tests/overlay.h"
 #include "tests/scratch.h"
 
 #define MiB      (1u << 20)
@@ -23,16 +24,6 @@
 
 static struct bpull_engine *engine;
 static struct bpull_error error;
-
-static void make_overlay(const char *name, const char *base)
-{
-	struct bpull_create_options o = { .size = sizeof(o),
-					  .format = BPULL_FORMAT_QCOW2,
-					  .backing_name = base,
-					  .backing_format = BPULL_FORMAT_RAW };
-
-	cr_assert_eq(bpull_create(scratch(name), &o, &error), 0, "%s", error.message);
-}
 
 static void begin(void)
 {
@@ -42,7 +33,7 @@ static void begin(void)
 	memset(bytes, 0x5a, BASE_LEN);
 	scratch_file("base", bytes, BASE_LEN);
 	free(bytes);
-	make_overlay("top", "base");
+	make_overlay("top", BPULL_FORMAT_QCOW2, "base");
 	cr_assert_eq(bpull_engine_open(NULL, &engine, &error), 0, "%s", error.message);
 }
 
@@ -303,7 +294,7 @@ Test(api_misuse, a_disk_is_closed_with_results_uncollected)
 	struct iovec iov = { block, sizeof(block) };
 	unsigned n = 0;
 
-	make_overlay("other", "base");
+	make_overlay("other", BPULL_FORMAT_QCOW2, "base");
 	a = open_disk("top", BPULL_DISK_GUEST_IO);
 	b = open_disk("other", BPULL_DISK_GUEST_IO);
 	for (unsigned i = 0; i < 8; i++)
@@ -331,8 +322,8 @@ Test(api_misuse, a_disk_is_closed_with_job_events_uncollected)
 	struct bpull_job_info info;
 	struct bpull_event event;
 
-	make_overlay("second", "base");
-	make_overlay("third", "base");
+	make_overlay("second", BPULL_FORMAT_QCOW2, "base");
+	make_overlay("third", BPULL_FORMAT_QCOW2, "base");
 	disks[0] = open_disk("top", 0);
 	disks[1] = open_disk("second", 0);
 	disks[2] = open_disk("third", 0);
@@ -375,7 +366,7 @@ Test(api_misuse, the_shared_limit_is_lifted_from_another_thread)
 
 	bpull_engine_close(engine);
 	cr_assert_eq(bpull_engine_open(&o, &engine, &error), 0);
-	make_overlay("other", "base");
+	make_overlay("other", BPULL_FORMAT_QCOW2, "base");
 	disks[0] = open_disk("top", 0);
 	disks[1] = open_disk("other", 0);
 	for (unsigned i = 0; i < 2; i++)

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "engine/blockpull-libvirt.h"
+#include "tests/overlay.h"
 #include "tests/scratch.h"
 
 #define MiB      (1u << 20)
@@ -43,16 +44,6 @@ static void wait_events(int n)
 	cr_assert_eq(atomic_load(&n_events), n);
 }
 
-static void make(const char *name, const char *base)
-{
-	struct bpull_create_options o = { .size = sizeof(o),
-					  .format = BPULL_FORMAT_QCOW2,
-					  .backing_name = base,
-					  .backing_format = BPULL_FORMAT_RAW };
-
-	cr_assert_eq(bpull_create(scratch(name), &o, &error), 0, "%s", error.message);
-}
-
 static void begin(void)
 {
 	static uint8_t block[MiB];
@@ -65,8 +56,8 @@ static void begin(void)
 		cr_assert_eq(pwrite(fd, block, MiB, (off_t)i * MiB), MiB);
 	}
 	close(fd);
-	make("one", "base");
-	make("two", "base");
+	make_overlay("one", BPULL_FORMAT_QCOW2, "base");
+	make_overlay("two", BPULL_FORMAT_QCOW2, "base");
 	cr_assert_eq(bpull_virt_open(NULL, NULL, &virt, &error), 0, "%s", error.message);
 	cr_assert_geq(bpull_virt_event_register(virt, count, &n_events, &error), 0);
 }
