@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Measures a pull beside its peers and plain copies of the same bytes, in turn, until durable.
 
-usage: run.py [--rounds N] [--scale X] [--syscalls] [--dir DIR] [--json FILE] [--html FILE]
-              BLOCKPULL PLAIN_COPY [SCENARIO...]
+usage: run.py [--rounds N] [--scale X] [--methods A,B] [--syscalls] [--dir DIR] [--json FILE]
+              [--html FILE] BLOCKPULL PLAIN_COPY [SCENARIO...]
 
 A round runs every method once, each round another first, so that a slow minute of the machine is
 everybody's. The file's fsync is inside the time. What each method made is compared with the truth in
@@ -116,6 +116,8 @@ def measure(args, s):
     scenarios.make_content(s)
     form = scenarios.make_overlay(s, scenarios.make_base(s))
     all_methods = methods.table(args.blockpull, args.plain_copy, form, s.unit == "s")
+    if args.methods:
+        all_methods = {name: all_methods[name] for name in all_methods if name in args.methods + [s.unit]}
     results = {name: {"runs": [], "error": None} for name in all_methods}
     for round_no in range(args.rounds + args.syscalls):
         for name, method in methods.rotated(all_methods, round_no).items():
@@ -193,6 +195,8 @@ def parse():
     parser = argparse.ArgumentParser(prog="bench")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="shrinks every size")
+    parser.add_argument("--methods", type=lambda names: names.split(","), metavar="A,B",
+                        help="these only, and what the goal is a multiple of")
     parser.add_argument("--syscalls", action="store_true", help="count system calls, in runs of their own")
     parser.add_argument("--dir", help="where the files go (default: TMPDIR)", type=os.path.abspath)
     parser.add_argument("--json", help="the results go there too", type=os.path.abspath)
