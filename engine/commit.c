@@ -343,8 +343,9 @@ bool commit_is_due(const struct bpull_disk *disk, uint64_t now_ns)
 		return true;
 	if (disk->first_published_ns && now_ns >= commit_due_ns(disk))
 		return true;
-	return table_cache_dirty_len(engine->cache, disk_overlay(disk)->file) &&
-	       table_cache_changed_len(engine->cache) >= engine->changed_len_limit / 2;
+	return table_cache_changed_len(engine->cache) >= engine->changed_len_limit / 2 &&
+	       table_cache_dirty_len(engine->cache,
+				     disk_overlay(disk)->file); /* looks at each table */
 }
 
 uint64_t commit_due_ns(const struct bpull_disk *disk)
