@@ -167,10 +167,8 @@ static enum step cursor_step(struct op *op)
 		int rc = advance(disk, &need);
 
 		if (rc == TABLE_NEED) {
-			enum step step = op_wait_table(op, &need);
-
 			load_ahead(disk, &need, disk->job.scan_off);
-			return step;
+			return op_wait_table(op, &need);
 		}
 		if (rc) {
 			op_set_error(op, rc, NULL, disk->job.scan_off, true);

@@ -14,38 +14,56 @@
 #include "engine/engine.h"
 #include "io/base.h"
 
+/* One read loads so many tables that lie behind each other. */
+#define LOAD_MAX 16
+
 struct load {
 	struct op op;
 	struct io_req req;
-	struct table *table;
-	struct op *waiters;
+	unsigned n;
+	struct table *tables[LOAD_MAX];
+	struct iovec iov[LOAD_MAX];
+	struct op *waiters;       /* for any of them */
 	struct bpull_disk *ahead; /* whose walk will want it, counted there; NULL: somebody waits */
 };
 
-/* Loaded ahead at most: in number, and bytes of one layer. */
+/* Loaded ahead at most: in requests, and bytes of one layer. */
 #define AHEAD_MAX 32
 #define AHEAD_LEN (512 * KiB)
 
 static void load_end(struct load *load, int error)
 {
-	load->table->waiters = NULL;
-	/* Nobody's error: whoever wants the table reads it again. */
-	load->op.engine->n_ahead_failed += error && !load->waiters;
+	struct bpull_engine *engine = load->op.engine;
+
+	for (unsigned i = 0; i < load->n; i++)
+		load->tables[i]->waiters = NULL;
+	/* Nobody's error, and not one table's: whoever wants one reads it again, alone. */
+	if (error && (!load->waiters || load->n > 1)) {
+		engine->n_ahead_failed++;
+		op_wake_all(&load->waiters, 0, NULL, 0, false);
+	}
 	op_wake_all(&load->waiters, error, load->req.file, load->req.off, true);
 	if (load->ahead) {
 		load->ahead->job.n_ahead--;
-		engine_wake(load->op.engine); /* the job may wait for it to end */
+		engine_wake(engine); /* the job may wait for it to end */
 	}
-	table_load_end(load->op.engine->cache, load->table, error);
+	for (unsigned i = 0; i < load->n; i++)
+		table_load_end(engine->cache, load->tables[i], error);
 	free(load);
 }
 
 static enum step load_step(struct op *op)
 {
 	struct load *load = (struct load *)op;
-	size_t got = load->req.result;
+	uint64_t got = load->req.result, off = 0;
 
-	memset(load->table->bytes + got, 0, load->table->len - got);
+	for (unsigned i = 0; i < load->n; i++) {
+		struct table *table = load->tables[i];
+		uint64_t here = got > off ? MIN(got - off, (uint64_t)table->len) : 0;
+
+		memset(table->bytes + here, 0, table->len - here);
+		off += table->len;
+	}
 	load_end(load, 0);
 	return STEP_WAIT;
 }
@@ -57,20 +75,30 @@ static void load_fail(struct op *op)
 
 static const struct op_kind load_kind = { "load", load_step, load_fail };
 
-static struct load *load_begin(struct bpull_engine *engine, const struct table_need *need)
+/* Of the tables behind it, as many as the need speaks of, but for `max` in all. */
+static struct load *load_begin(struct bpull_engine *engine, const struct table_need *need,
+			       unsigned max)
 {
 	struct load *load = calloc(1, sizeof(*load));
 
 	if (!load)
 		return NULL;
-	load->table = table_load_begin(engine->cache, need);
-	if (!load->table) {
+	load->n = table_load_begin_some(engine->cache, need, load->tables, max);
+	if (!load->n) {
 		free(load);
 		return NULL;
 	}
 	op_init(&load->op, &load_kind, engine, NULL);
-	load->table->waiters = load;
-	io_req_read(&load->req, need->file, load->table->bytes, need->len, need->host_off);
+	io_req_read(&load->req, need->file, load->tables[0]->bytes, need->len, need->host_off);
+	for (unsigned i = 0; i < load->n; i++) {
+		load->tables[i]->waiters = load;
+		load->iov[i] = (struct iovec){ load->tables[i]->bytes, need->len };
+	}
+	if (load->n > 1) {
+		load->req.iov = load->iov;
+		load->req.n_iov = load->n;
+		load->req.len = (uint64_t)load->n * need->len;
+	}
 	op_submit(&load->op, &load->req);
 	return load;
 }
@@ -78,7 +106,7 @@ static struct load *load_begin(struct bpull_engine *engine, const struct table_n
 enum step op_wait_table(struct op *op, const struct table_need *need)
 {
 	struct table *table = table_find(op->engine->cache, need->file, need->host_off);
-	struct load *load = table ? table->waiters : load_begin(op->engine, need);
+	struct load *load = table ? table->waiters : load_begin(op->engine, need, 1);
 
 	if (!load) {
 		op_set_error(op, -ENOMEM, need->file, need->host_off, true);
@@ -106,26 +134,27 @@ static uint64_t ahead_len(const struct bpull_disk *disk)
 void load_ahead(struct bpull_disk *disk, const struct table_need *missed, uint64_t guest_off)
 {
 	struct layer *layer = layer_of(disk->chain, missed->file);
-	uint64_t len = missed->len, end = disk_overlay(disk)->pull_len;
+	uint64_t len = 0, end = disk_overlay(disk)->pull_len;
 
-	if (!layer || !layer->ops->table_place)
+	if (!layer || !layer->ops->table_place || disk->engine->n_ahead_failed)
 		return;
 	end = MIN(end, layer->guest_len);
-	for (unsigned n = 0; guest_off < end && n < AHEAD_MAX; n++) {
+	for (unsigned n = 0; guest_off < end && n < AHEAD_MAX;) {
 		struct table_need place, need;
 		struct load *load;
 
 		if (layer->ops->table_place(layer, guest_off, &place, &guest_off, &need))
 			return;
-		len += place.len;
-		if (len > ahead_len(disk))
-			return;
 		if (!place.len || table_find(disk->engine->cache, place.file, place.host_off))
 			continue;
-		load = load_begin(disk->engine, &place);
+		if (n && len + place.len + place.more_len > ahead_len(disk))
+			return;
+		load = load_begin(disk->engine, &place, LOAD_MAX);
 		if (!load)
 			return;
+		len += load->req.len;
 		load->ahead = disk;
 		disk->job.n_ahead++;
+		n++;
 	}
 }

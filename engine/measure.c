@@ -245,7 +245,7 @@ int measure_device(struct bpull_disk *disk, uint64_t spare_len, struct err *err)
 		       file_show(overlay->file, &shown), m.needed_size, m.file_size, m.missing);
 }
 
-/* Maps every byte of what is to be copied: counting looks no further than each cluster's first data. */
+/* Maps every byte of what is to be copied: counting clusters looks no further than each one's first data. */
 static int map_action(struct walk *w, enum plan_action action, uint64_t guest_off, uint64_t limit,
 		      uint64_t *end)
 {
@@ -255,6 +255,8 @@ static int map_action(struct walk *w, enum plan_action action, uint64_t guest_of
 		int rc;
 
 		NOW(w, rc, chain_map(w->chain, 1, at, limit - at, &e, &need));
+		if (!rc && e.kind != EXTENT_ZERO)
+			rc = count_tables(w, at, at + e.len);
 		if (rc)
 			return rc;
 	}
@@ -329,6 +331,7 @@ int measure_damage(struct bpull_disk *disk, struct err *err)
 			rc = overlay->ops->begin_measuring(overlay, err);
 		if (!rc)
 			rc = walk_plan(&w, map_action);
+		overlay->tables_wanted = rc ? 0 : w.n_tables;
 		if (rc == -EUCLEAN) {
 			*err = (struct err){ 0 };
 			rc = tell_damage(&w, err);

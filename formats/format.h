@@ -348,6 +348,9 @@ struct layer {
 	 * there. UINT64_MAX where that can't be said (a block device). Set by begin_writing. */
 	uint64_t zero_from;
 	uint64_t alloc_end; /* end of space in use or reserved; set by begin_writing */
+	/* Tables that a pull under way has still to make, at most; 0: not known. The engine's walk counts
+	 * them, the format takes off what it makes. */
+	uint64_t tables_wanted;
 	/* What begin_writing had to mend first, a sentence for the user; "": nothing. */
 	char note[512];
 

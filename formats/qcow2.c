@@ -136,7 +136,7 @@ static int check_geometry(struct qcow2 *q, const struct header_source *src, stru
 
 	q->l2_entry_len = q->incompat & QCOW2_INCOMPAT_EXTENDED_L2 ? 16 : 8;
 	q->l2_entries = qcow2_cluster_len(q) / q->l2_entry_len;
-	q->l2_slice_len = MIN(q->layer.cluster_len, TABLE_MAX_LEN);
+	q->l2_slice_len = MIN(q->layer.cluster_len, QCOW2_L2_SLICE_LEN);
 	q->layer.granule_len = q->layer.cluster_len;
 	if (q->l2_entry_len == 16)
 		q->layer.granule_len /= QCOW2_SUBCLUSTERS;
@@ -287,7 +287,7 @@ static void qcow2_close(struct layer *layer)
 	free(q->data_file_name);
 	free(q->new_link);
 	free(q->reftable);
-	free(q->empty_slices);
+	qcow2_forget_all_empty(q);
 	qcow2_freed_free(q);
 	qcow2_views_free(q);
 	free(q);

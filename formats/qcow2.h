@@ -56,10 +56,12 @@ struct qcow2 {
 	uint64_t refs_per_block;
 	uint32_t l2_slice_len; /* bytes of an L2 table cached at a time */
 
-	/* qcow2_map.c, of an image that nobody writes: a bit for each L2 slice found empty. Most of a
-	 * sparse disk's are, and a pull walks them three times. NULL: none yet. */
+	/* qcow2_empty.c: a bit for each L2 slice of the guest's disk that holds nothing. NULL: none yet. */
 	uint64_t *empty_slices;
 	uint64_t n_empty_bits;
+
+	/* qcow2_table_space.c: clusters for the next tables, not counted. */
+	uint64_t aside_off, aside_end;
 
 	/* qcow2_views.c, from begin_writing() on; NULL: the guest's disk alone reads through the
 	 * backing file, cluster by cluster. */
@@ -108,6 +110,9 @@ int qcow2_read_extensions(struct qcow2 *q, const uint8_t *cluster0, size_t len, 
 void qcow2_feature_name(const uint8_t *cluster0, size_t len, uint32_t header_len, unsigned bit,
 			char *out, size_t cap);
 
+/* So much of an L2 table is cached at a time: on a sparse disk, most pages of one hold nothing. */
+#define QCOW2_L2_SLICE_LEN 4096u
+
 /* Guest bytes one L2 slice, one L2 table map. */
 static inline uint64_t qcow2_l2_slice_span(const struct qcow2 *q)
 {
@@ -136,12 +141,10 @@ int qcow2_l2_table_off(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off,
 /* The slice of the active L1 table that has entry l1_idx, and the entry's byte in it. */
 int qcow2_l1_slice(struct qcow2 *q, uint64_t l1_idx, struct table **out, uint32_t *byte,
 		   struct table_need *need);
-/* The L2 slice that maps guest_off in the table at l2_off, and the entry's byte in it. */
+/* The L2 slice that maps guest_off in the table at l2_off, and the entry's byte in it. Who asks may change
+ * it at once: no call that maps comes between. */
 int qcow2_l2_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct table **out,
 		   uint32_t *byte, struct table_need *need);
-/* Space for an L2 table, not counted yet, with its refcount slice in the cache. 0, TABLE_NEED (then
- * nothing was taken), or as reserve(). */
-int qcow2_reserve_table(struct qcow2 *q, uint64_t *l2_off, struct table_need *need);
 /* Slices of a new L2 table at l2_off, which is about to map guest_off. 0 or -ENOMEM. */
 int qcow2_new_l2_slices(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off);
 int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
@@ -156,6 +159,22 @@ int qcow2_table_at(struct layer *layer, uint64_t guest_off, bool *has, uint64_t 
 		   struct table_need *need);
 int qcow2_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
 		    struct table_need *need);
+
+/* qcow2_table_space.c */
+/* Space for an L2 table, not counted yet, with its refcount slice in the cache. 0, TABLE_NEED (then
+ * nothing was taken), or as reserve(). */
+int qcow2_reserve_table(struct qcow2 *q, uint64_t *l2_off, struct table_need *need);
+/* Gives back what is set aside for tables, when there is no other room. */
+void qcow2_give_up_aside(struct qcow2 *q);
+
+/* qcow2_empty.c. All that these say is of whole slices: of the one at guest_off, or those in [guest_off,
+ * guest_off + len). */
+bool qcow2_is_known_empty(const struct qcow2 *q, uint64_t guest_off);
+/* How far from guest_off on no slice has an entry, at most max_len; 0: not known. */
+uint64_t qcow2_known_empty_len(const struct qcow2 *q, uint64_t guest_off, uint64_t max_len);
+void qcow2_note_empty(struct qcow2 *q, uint64_t guest_off, uint64_t len);
+void qcow2_forget_empty(struct qcow2 *q, uint64_t guest_off);
+void qcow2_forget_all_empty(struct qcow2 *q);
 
 /* qcow2_measure.c */
 int qcow2_begin_measuring(struct layer *layer, struct err *err);

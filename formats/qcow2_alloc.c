@@ -333,6 +333,10 @@ int qcow2_reserve(struct layer *layer, uint64_t len, uint64_t *host_off, uint64_
 			uint64_t n = qcow2_room(q, MIN(len >> q->cluster_bits,
 						       (block_idx + 1) * q->refs_per_block - idx));
 
+			if (!n && q->aside_off < q->aside_end) {
+				qcow2_give_up_aside(q);
+				return qcow2_reserve(layer, len, host_off, got);
+			}
 			if (!n)
 				return qcow2_no_room(q);
 			*host_off = layer->alloc_end;

@@ -65,16 +65,42 @@ static uint64_t l2_byte(const struct qcow2 *q, uint64_t guest_off)
 	return ((guest_off % qcow2_l2_span(q)) >> q->cluster_bits) * q->l2_entry_len;
 }
 
-/* The L2 slice that maps guest_off in the table at l2_off, and the entry's byte in it. */
+/* Which slice that is; slices behind it are worth reading with it, up to one that is known to be empty. */
+static struct table_need slice_place(const struct qcow2 *q, uint64_t l2_off, uint64_t guest_off)
+{
+	uint64_t slice_off = round_down(l2_byte(q, guest_off), q->l2_slice_len), off = slice_off;
+	uint64_t at = guest_off;
+
+	do {
+		off += q->l2_slice_len;
+		at += qcow2_l2_slice_span(q);
+	} while (off < q->layer.cluster_len && !qcow2_is_known_empty(q, at));
+	return (struct table_need){ .file = q->layer.file,
+				    .host_off = l2_off + slice_off,
+				    .len = q->l2_slice_len,
+				    .more_len = off - slice_off - q->l2_slice_len };
+}
+
+static int read_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct table **out,
+		      uint32_t *byte, struct table_need *need)
+{
+	int rc;
+
+	*byte = l2_byte(q, guest_off) % q->l2_slice_len;
+	rc = table_get(q->layer.cache, q->layer.file, l2_off + l2_byte(q, guest_off) - *byte,
+		       q->l2_slice_len, out, need);
+	if (rc == TABLE_NEED)
+		*need = slice_place(q, l2_off, guest_off);
+	return rc;
+}
+
+/* The L2 slice that maps guest_off in the table at l2_off, and the entry's byte in it. Who asks may
+ * change it. */
 int qcow2_l2_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct table **out,
 		   uint32_t *byte, struct table_need *need)
 {
-	uint64_t table_byte = l2_byte(q, guest_off);
-	uint64_t slice_off = round_down(table_byte, q->l2_slice_len);
-
-	*byte = table_byte - slice_off;
-	return table_get(q->layer.cache, q->layer.file, l2_off + slice_off, q->l2_slice_len, out,
-			 need);
+	qcow2_forget_empty(q, guest_off);
+	return read_slice(q, l2_off, guest_off, out, byte, need);
 }
 
 /* An entry without what extended ones say of its subclusters. */
@@ -218,41 +244,6 @@ static void extend_run(const struct qcow2 *q, const struct table *l2, uint32_t b
 	out->len = MIN(out->len, limit);
 }
 
-/* More than a disk of 64 TiB has with clusters of 4 KiB. */
-#define MAX_EMPTY_BITS (UINT64_C(1) << 25)
-
-static bool is_known_empty(const struct qcow2 *q, uint64_t slice_idx)
-{
-	return slice_idx < q->n_empty_bits && q->empty_slices[slice_idx / 64] >> slice_idx % 64 & 1;
-}
-
-static void note_empty(struct qcow2 *q, uint64_t slice_idx)
-{
-	uint64_t n = div_round_up(q->layer.guest_len, qcow2_l2_slice_span(q));
-
-	if (q->layer.file->writable || n > MAX_EMPTY_BITS)
-		return;
-	if (!q->empty_slices)
-		q->empty_slices = calloc(div_round_up(n, 64), sizeof(*q->empty_slices));
-	if (!q->empty_slices) /* it is looked at again */
-		return;
-	q->n_empty_bits = n;
-	q->empty_slices[slice_idx / 64] |= UINT64_C(1) << slice_idx % 64;
-}
-
-static int map_known_empty(const struct qcow2 *q, uint64_t slice_idx, uint64_t len,
-			   struct extent *out)
-{
-	uint64_t span = qcow2_l2_slice_span(q);
-
-	out->kind = EXTENT_UNALLOCATED;
-	out->len = span - out->guest_off % span;
-	while (out->len < len && is_known_empty(q, ++slice_idx))
-		out->len += span;
-	out->len = MIN(out->len, len);
-	return 0;
-}
-
 int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
 	      struct table_need *need)
 {
@@ -266,14 +257,17 @@ int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct exte
 	int rc;
 
 	*out = (struct extent){ .guest_off = guest_off };
-	if (is_known_empty(q, guest_off / qcow2_l2_slice_span(q)))
-		return map_known_empty(q, guest_off / qcow2_l2_slice_span(q), len, out);
+	out->len = qcow2_known_empty_len(q, guest_off, len);
+	if (out->len) {
+		out->kind = EXTENT_UNALLOCATED;
+		return 0;
+	}
 	rc = qcow2_l2_table_off(q, guest_off, &l2_off, need);
 	if (rc)
 		return rc;
 	if (!l2_off)
 		return map_empty_l1(q, guest_off, len, out, need);
-	rc = qcow2_l2_slice(q, l2_off, guest_off, &l2, &byte, need);
+	rc = read_slice(q, l2_off, guest_off, &l2, &byte, need);
 	if (rc)
 		return rc;
 	rc = qcow2_entry_read(q, l2->bytes + byte, sub, &first);
@@ -298,7 +292,7 @@ int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct exte
 	extend_run(q, l2, byte, sub, len, out);
 	if (out->kind == EXTENT_UNALLOCATED && out->len == qcow2_l2_slice_span(q) && !byte &&
 	    !in_cluster)
-		note_empty(q, guest_off / qcow2_l2_slice_span(q));
+		qcow2_note_empty(q, guest_off, out->len);
 	return 0;
 }
 
@@ -350,6 +344,7 @@ int qcow2_new_l2_slices(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off)
 	uint32_t last = q->layer.cluster_len - q->l2_slice_len;
 	bool known_zero = l2_off >= q->layer.zero_from;
 
+	qcow2_note_empty(q, round_down(guest_off, qcow2_l2_span(q)), qcow2_l2_span(q));
 	for (uint32_t off = 0; off <= last; off += q->l2_slice_len) {
 		struct table *slice;
 
@@ -366,21 +361,6 @@ int qcow2_new_l2_slices(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off)
 					 TABLE_SECTOR_LEN, STAGE_TABLE);
 	}
 	return 0;
-}
-
-int qcow2_reserve_table(struct qcow2 *q, uint64_t *l2_off, struct table_need *need)
-{
-	uint64_t got, zero_from = q->layer.zero_from;
-	int rc = qcow2_reserve(&q->layer, q->layer.cluster_len, l2_off, &got);
-
-	if (rc)
-		return rc;
-	rc = qcow2_ref_need(q, *l2_off, got, need);
-	if (rc) {
-		qcow2_release(&q->layer, *l2_off, got);
-		q->layer.zero_from = zero_from; /* nothing was written there */
-	}
-	return rc;
 }
 
 /* Gives guest_off an (empty) L2 table if it has none. Harmless if publish() stops behind it. */
@@ -519,11 +499,8 @@ int qcow2_table_place(struct layer *layer, uint64_t guest_off, struct table_need
 	if (rc)
 		return rc;
 	span = l2_off ? qcow2_l2_slice_span(q) : qcow2_l2_span(q);
-	*place = (struct table_need){ .file = layer->file,
-				      .host_off = l2_off + round_down(l2_byte(q, guest_off),
-								      q->l2_slice_len),
-				      .len = q->l2_slice_len };
-	if (!l2_off || is_known_empty(q, guest_off / qcow2_l2_slice_span(q)))
+	*place = slice_place(q, l2_off, guest_off);
+	if (!l2_off || qcow2_is_known_empty(q, guest_off))
 		place->len = 0;
 	*end_off = round_down(guest_off, span) + span;
 	return 0;

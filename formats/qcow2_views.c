@@ -209,7 +209,8 @@ int qcow2_views_load(struct qcow2 *q, const char *name, struct err *err)
 	int rc;
 
 	qcow2_views_free(q);
-	q->l2_slice_len = MIN(q->layer.cluster_len, TABLE_MAX_LEN);
+	q->l2_slice_len = MIN(q->layer.cluster_len, QCOW2_L2_SLICE_LEN);
+	qcow2_forget_all_empty(q);
 	q->layer.pull_len = q->layer.guest_len;
 	if (!q->n_snapshots && q->l2_entry_len == 8)
 		return 0;

@@ -241,20 +241,59 @@ void table_load_end(struct table_cache *cache, struct table *table, int error)
 	settle(table, false);
 }
 
+unsigned table_load_begin_some(struct table_cache *cache, const struct table_need *need,
+			       struct table **tables, unsigned max)
+{
+	unsigned n = 0;
+
+	for (uint32_t off = 0; n < max && (!off || off <= need->more_len); off += need->len) {
+		struct table_need one = { .file = need->file,
+					  .host_off = need->host_off + off,
+					  .len = need->len };
+
+		if (off && table_find(cache, one.file, one.host_off))
+			break;
+		tables[n] = table_load_begin(cache, &one);
+		if (!tables[n])
+			break;
+		n++;
+	}
+	return n;
+}
+
+/* So many tables behind each other with one read. */
+#define LOAD_NOW_MAX 16u
+
+static int read_some(const struct table_need *need, struct table **tables, unsigned n)
+{
+	uint8_t *bytes = malloc((size_t)n * need->len);
+	/* The formats have checked where tables may lie; the last one may end behind the file. */
+	int rc = bytes ? file_read_padded(need->file, bytes, (size_t)n * need->len, need->host_off)
+		       : -ENOMEM;
+
+	for (unsigned i = 0; !rc && i < n; i++)
+		memcpy(tables[i]->bytes, bytes + (size_t)i * need->len, need->len);
+	free(bytes);
+	return rc;
+}
+
 int table_load_now(struct table_cache *cache, const struct table_need *need)
 {
 	struct table *table = table_find(cache, need->file, need->host_off);
+	struct table *tables[LOAD_NOW_MAX];
+	unsigned n;
+	int rc;
+
 	if (table && table->state == TABLE_LOADING)
 		return -EALREADY;
 	if (table)
 		return table->len == need->len ? 0 : -EUCLEAN;
-
-	table = table_load_begin(cache, need);
-	if (!table)
+	n = table_load_begin_some(cache, need, tables, LOAD_NOW_MAX);
+	if (!n)
 		return -ENOMEM;
-	/* The formats have checked where tables may lie; the last one may end behind the file. */
-	int rc = file_read_padded(need->file, table->bytes, need->len, need->host_off);
-	table_load_end(cache, table, rc);
+	rc = read_some(need, tables, n);
+	while (n--)
+		table_load_end(cache, tables[n], rc);
 	return rc;
 }
 

@@ -33,6 +33,8 @@ struct table_need {
 	struct file *file;
 	uint64_t host_off;
 	uint32_t len; /* 1..TABLE_MAX_LEN */
+	/* Behind it lie more tables of the same length that a walk will want next, so many bytes of them. */
+	uint32_t more_len;
 };
 
 /* When a changed sector may reach the disk; the order is engine/commit.c's. */
@@ -100,9 +102,13 @@ struct table *table_find(struct table_cache *cache, struct file *file, uint64_t 
 
 /* Begins a load: an entry in state LOADING with room for the bytes. NULL: out of memory. */
 struct table *table_load_begin(struct table_cache *cache, const struct table_need *need);
-/* Ends it: READY, or, with an error, forgotten. */
+/* The same for it and for the tables behind it that are not cached, as far as more_len goes: at most max of
+ * them, one behind the other, into tables[]. How many; 0: out of memory. */
+unsigned table_load_begin_some(struct table_cache *cache, const struct table_need *need,
+			       struct table **tables, unsigned max);
+/* Ends one: READY, or, with an error, forgotten. */
 void table_load_end(struct table_cache *cache, struct table *table, int error);
-/* Loads with blocking reads, for open, check, map and tests. 0 or -errno; -EALREADY where a load
+/* Loads with a blocking read, and what lies behind it, for open, check, map and tests. 0 or -errno; -EALREADY where a load
  * begun with table_load_begin() is under way: whoever runs it must end it first. */
 int table_load_now(struct table_cache *cache, const struct table_need *need);
 
