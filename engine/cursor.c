@@ -78,26 +78,30 @@ static bool may_go(const struct bpull_disk *disk)
 	       !verify_is_full(disk);
 }
 
-/* Of a rate, so much is one run at most: over a second the rate is kept to a run. Below 8 MiB/s it is
- * the shortest run, or a cluster. */
-#define RATE_SHARE 128
+/* Of a rate, so much is one run at most, or one piece of a cluster: over a second the rate is kept to a
+ * piece. */
+#define RATE_SHARE 256
+#define MIN_LEN    (4 * KiB)
 
 static uint64_t rate_len(const struct limiter *limiter)
 {
-	return MIN(limiter->rate / RATE_SHARE, limiter->burst);
+	return limiter->rate ? MAX(MIN(limiter->rate / RATE_SHARE, limiter->burst), MIN_LEN)
+			     : UINT64_MAX;
+}
+
+uint64_t cursor_piece_len(const struct bpull_disk *disk)
+{
+	uint64_t len = MIN(rate_len(&disk->job.limiter), rate_len(&disk->engine->limiter));
+
+	return MIN(len, (uint64_t)RUN_MAX_LEN);
 }
 
 static uint64_t run_len(const struct bpull_disk *disk)
 {
-	uint64_t granule_len = disk_overlay(disk)->granule_len, len = RUN_MAX_LEN;
+	uint64_t granule_len = disk_overlay(disk)->granule_len, len = cursor_piece_len(disk);
 
-	if (disk->job.limiter.rate)
-		len = MIN(len, rate_len(&disk->job.limiter));
-	if (disk->engine->limiter.rate)
-		len = MIN(len, rate_len(&disk->engine->limiter));
 	if (guest_is_active(disk->engine))
 		len = MIN(len, GUEST_RUN_LEN);
-	len = MAX(len, 64 * KiB);
 	return MAX(round_down(len, MIN(granule_len, (uint64_t)RUN_MAX_LEN)), granule_len);
 }
 

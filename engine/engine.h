@@ -289,6 +289,8 @@ void cursor_rest(struct bpull_disk *disk, uint64_t start_ns);
 void cursor_wake_rested(struct bpull_disk *disk, uint64_t now_ns);
 /* Guest byte below which everything is done. */
 uint64_t cursor_position(const struct bpull_disk *disk);
+/* What a run, or a piece of a cluster, may be under the rates that are set. Bytes, up to RUN_MAX_LEN. */
+uint64_t cursor_piece_len(const struct bpull_disk *disk);
 /* Is a guest at work, and the job to let it go first? */
 bool cursor_gives_way(const struct bpull_disk *disk);
 /* Has it walked to the end, and has every run ended? */

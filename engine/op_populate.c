@@ -4,8 +4,8 @@
  *
  *   LOCK -> MAP -> CHARGE -> READ -> DECODE [-> COMPRESS] -> WRITE -> PUBLISH -> over
  *
- * A run is many small clusters in one buffer, or one cluster larger than the
- * buffer in pieces (MAP..WRITE once a piece). It maps under its lock, so that
+ * A run is many small clusters in one buffer, or one cluster in pieces (MAP..WRITE
+ * once a piece) when it is larger than the buffer or than a rate's share. It maps under its lock, so that
  * what was allocated meanwhile is never copied over; it reserves host space
  * only for clusters found to hold something, and publishes when all is
  * written (I1). Two operation kinds, one for large clusters, were rejected:
@@ -49,6 +49,21 @@ static struct run_list *runs_of(const struct populate *p)
 	return p->on_read ? &disk->guests.runs_on_read : &disk->job.runs;
 }
 
+/* At most this many in a cluster: written_pieces has a bit for each. */
+#define MAX_PIECES 64u
+
+/* What is read, written and paid for at once of a granule. */
+static uint32_t unit_len(const struct populate *p)
+{
+	uint64_t len = MIN(p->granule_len, (uint32_t)RUN_MAX_LEN), piece_len = len;
+
+	if (!p->on_read && !p->is_zero && !p->compress)
+		piece_len = cursor_piece_len(p->op.disk);
+	while (len > piece_len && p->granule_len / len < MAX_PIECES)
+		len /= 2;
+	return len;
+}
+
 static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf, bool on_read)
 {
 	struct layer *overlay = disk_overlay(disk);
@@ -66,7 +81,7 @@ static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void
 	p->guest_off = guest_off;
 	p->cluster_len = overlay->cluster_len;
 	p->granule_len = overlay->granule_len;
-	p->unit = MIN(p->granule_len, (uint32_t)RUN_MAX_LEN);
+	p->unit = unit_len(p);
 	p->len = populate_in_pieces(p) && buf ? p->granule_len : round_up(len, p->granule_len);
 	p->buf = buf;
 	p->lock = (struct range_lock){ .guest_off = round_down(guest_off, overlay->cluster_len),
@@ -218,6 +233,7 @@ static void populate_fail(struct op *op)
 		discard_data(p);
 	/* One that follows a read is done without: the cursor comes by. */
 	if (!p->on_read) {
+		op->disk->job.n.copied_bytes -= p->told_len;
 		op->disk->job.given_up_off = MIN(op->disk->job.given_up_off, p->guest_off);
 		if (op->error != -ECANCELED)
 			job_fail_op(op->disk, op);
@@ -275,6 +291,17 @@ static enum step map_zero(struct populate *p, enum plan_action action, uint64_t 
 	return STEP_NEXT;
 }
 
+/* At a low rate a cluster takes long: what is written of it shows at once. */
+static void tell_pieces(struct populate *p)
+{
+	uint64_t len = p->n_maps ? populate_guest_bytes(p, 0, p->piece_off) : 0;
+
+	if (p->on_read || len <= p->told_len)
+		return;
+	p->op.disk->job.n.copied_bytes += len - p->told_len;
+	p->told_len = len;
+}
+
 static enum step map(struct populate *p)
 {
 	struct bpull_disk *disk = p->op.disk;
@@ -284,6 +311,7 @@ static enum step map(struct populate *p)
 	struct table_need need;
 	int rc;
 
+	tell_pieces(p);
 	if (at >= pull_len) { /* pieces of the last cluster behind the disk's end */
 		p->plan.len = p->unit;
 		p->plan.guest_off = at;
@@ -304,8 +332,9 @@ static enum step map(struct populate *p)
 	if (!rc && p->is_zero)
 		return map_zero(p, action, unallocated);
 	if (!rc)
-		rc = plan_run(disk->chain, at, MIN(end, at + unallocated), RUN_MAX_LEN, p->unit,
-			      &p->plan, &need);
+		rc = plan_run(disk->chain, at, MIN(end, at + unallocated),
+			      populate_in_pieces(p) ? p->unit : RUN_MAX_LEN, p->unit, &p->plan,
+			      &need);
 	if (rc == TABLE_NEED)
 		return op_wait_table(&p->op, &need);
 	if (rc) {
@@ -332,7 +361,8 @@ static void account(struct populate *p)
 		disk->guests.published |= p->n_maps > 0;
 		return;
 	}
-	job->n.copied_bytes += p->copied_len;
+	job->n.copied_bytes += p->copied_len - p->told_len;
+	p->told_len = 0;
 	if (p->is_zero && job->n_rounds == 1)
 		job->n.skipped_bytes += MIN(p->len, disk_overlay(disk)->pull_len - p->guest_off);
 	if (job->n_rounds == 1) /* a later walk reads them again */

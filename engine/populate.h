@@ -58,8 +58,9 @@ struct populate {
 	struct decode *decodes;
 	unsigned n_decodes;
 
-	/* A cluster larger than the buffer. */
+	/* A cluster larger than the buffer, or than what a rate lets through at once. */
 	uint64_t piece_off;
+	uint64_t told_len; /* guest bytes of its pieces that the job counts as copied already */
 	uint64_t written_pieces; /* bit i: piece i */
 	bool known_zero;         /* its host space reads as zeros where not written */
 
@@ -90,7 +91,7 @@ struct populate {
 
 extern const struct op_kind populate_kind;
 
-/* One cluster larger than the buffer, in pieces? */
+/* One cluster, in pieces? */
 static inline bool populate_in_pieces(const struct populate *p)
 {
 	return p->granule_len > p->unit;

@@ -30,6 +30,8 @@ struct sim_chain_how {
 	bool full_block, full_table;
 	uint64_t autoclear;   /* bits of the overlay, qcow2 version 3 */
 	unsigned compression; /* enum bpull_compression: how it is pulled */
+	uint32_t
+		piece_len; /* larger clusters are pulled in pieces of so many bytes; 0: as they are */
 	unsigned n_snapshots; /* of a qcow2 overlay, all of the disk as it is */
 	bool to_base;   /* pulled down to a file of the chain, where there are three or more */
 	bool extended;  /* the overlay, qcow2 version 3, has extended L2 entries, and none yet */

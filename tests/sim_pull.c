@@ -46,6 +46,7 @@ int sim_pull_open(struct sim_pull *pull, const struct sim_chain *chain, struct s
 		.opener = pull->opener,
 		.base = sim_chain_base(chain),
 		.compression = chain->how.format == IMAGE_QED ? 0 : chain->how.compression,
+		.piece_len = chain->how.piece_len,
 	};
 	rc = engine_open_on(io ? io : sim_io(sim), pull->opener ? pull->opener : sim_opener(sim),
 			    memory, &pull->engine);
@@ -103,6 +104,9 @@ int sim_pull_run(struct sim_pull *pull)
 	struct bpull_job_options options = { .size = sizeof(options),
 					     .flags = pull->flags,
 					     .compression = pull->compression,
+					     /* A burst that short, at a rate that is none. */
+					     .bandwidth = pull->piece_len ? GiB : 0,
+					     .burst = pull->piece_len,
 					     .base = pull->base,
 					     .on_error = pull->on_error };
 	int rc = bpull_job_start(pull->disk, &options, &pull->error);

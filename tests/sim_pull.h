@@ -29,6 +29,7 @@ struct sim_pull {
 	char message[1024];
 	uint64_t n_calls; /* of bpull_engine_process() */
 	unsigned compression;
+	uint32_t piece_len; /* as in struct sim_chain_how */
 	const char *base;
 	uint32_t
 		on_error; /* enum bpull_on_error; when stopped, the machine is mended and it goes on */

@@ -420,6 +420,32 @@ Test(api, another_thread_raises_the_speed_at_once)
 	pthread_join(thread, NULL);
 }
 
+/* At 1 MiB/s a cluster of 64 KiB is a sixteenth of a second's bytes: the rate is kept to less. */
+Test(api, a_slow_pull_goes_on_within_clusters)
+{
+	struct bpull_disk *disk;
+	uint64_t before = 0;
+	unsigned n_within = 0;
+
+	make_overlay("ov", BPULL_FORMAT_QCOW2, "base.raw");
+	disk = open_disk("ov");
+	start(disk, MiB, 0);
+	while (before < 524288) {
+		struct bpull_event event;
+		uint64_t now;
+
+		cr_assert_eq(bpull_engine_wait(engine, &event, 1, 1), 0);
+		now = info_of(disk).copied_bytes;
+		n_within += now != before && now % (65536);
+		before = now;
+	}
+	cr_assert_geq(n_within, 16);
+	cr_assert_eq(bpull_job_abort(disk), 0);
+	cr_assert_eq(next_event(disk).status, BPULL_JOB_CANCELED);
+	cr_assert_eq(info_of(disk).copied_bytes % (65536), 0, "what is half copied is not kept");
+	bpull_disk_close(disk);
+}
+
 Test(api, closing_a_disk_aborts_its_job_and_keeps_the_image)
 {
 	struct bpull_disk *disk;

@@ -105,6 +105,12 @@ static const struct sim_chain_how configs[] = {
 	  .n_clusters = 90,
 	  .n_snapshots = 2,
 	  .compression = BPULL_COMPRESSION_OWN },
+	{ .version = 3,
+	  .cluster_bits = 14,
+	  .refcount_bits = 16,
+	  .n_clusters = 60,
+	  .piece_len = 4096 },
+	{ .format = IMAGE_QED, .cluster_bits = 16, .n_clusters = 30, .piece_len = 8192 },
 	{ .format = IMAGE_QED, .cluster_bits = 12, .n_clusters = 90 },
 	{ .format = IMAGE_QED, .cluster_bits = 16, .n_clusters = 30 },
 	{ .version = 3,
@@ -269,9 +275,14 @@ Test(crash, data_file)
 	cut_configs(17, 19);
 }
 
-Test(crash, qed)
+Test(crash, in_pieces)
 {
 	cut_configs(25, 27);
+}
+
+Test(crash, qed)
+{
+	cut_configs(27, 29);
 }
 
 /* One copy for several readers, all of whom must be able to read it. */
@@ -290,7 +301,7 @@ Test(crash, to_base)
  * what is written are durable already. */
 Test(crash, compressed)
 {
-	cut_configs(27, ARRAY_LEN(configs));
+	cut_configs(29, ARRAY_LEN(configs));
 }
 
 /* ---- the machine stops ---- */

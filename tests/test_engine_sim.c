@@ -94,6 +94,25 @@ Test(engine_sim, any_chain)
 	pull_seeds((struct sim_chain_how){ 0 }, 1200);
 }
 
+/* Clusters in pieces, as at a low rate; with snapshots, for all copies of a cluster. */
+Test(engine_sim, in_pieces)
+{
+	pull_seeds(
+		(struct sim_chain_how){ .cluster_bits = 16, .n_clusters = 20, .piece_len = 4096 },
+		100);
+	pull_seeds((struct sim_chain_how){ .format = IMAGE_QCOW2,
+					   .cluster_bits = 14,
+					   .refcount_bits = 16,
+					   .n_snapshots = 2,
+					   .piece_len = 8192 },
+		   100);
+	pull_seeds((struct sim_chain_how){ .format = IMAGE_QCOW2,
+					   .cluster_bits = 13,
+					   .to_base = true,
+					   .piece_len = 4096 },
+		   100);
+}
+
 /* Refcount blocks are added, at every width. */
 Test(engine_sim, full_refcount_block)
 {

@@ -71,6 +71,15 @@ static const struct sim_chain_how chains[] = {
 	  .max_depth = 2,
 	  .stretch = 2,
 	  .compression = BPULL_COMPRESSION_ZSTD },
+	{ .seed = 8,
+	  .format = IMAGE_QCOW2,
+	  .version = 3,
+	  .cluster_bits = 14,
+	  .refcount_bits = 16,
+	  .n_clusters = 40,
+	  .max_depth = 2,
+	  .stretch = 2,
+	  .piece_len = 4096 },
 };
 
 struct trial {
