@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "formats/codecs.h"
 #include "formats/qcow2.h"
 
 static const struct layer_ops qcow2_ops;
@@ -257,7 +258,9 @@ int qcow2_open(struct file *file, struct table_cache *cache, struct layer **out,
 	q->layer.ops = &qcow2_ops;
 	q->layer.file = q->layer.data = file;
 	q->layer.cache = cache;
-	rc = read_first_cluster(file, &src, err);
+	q->codecs = codecs_new();
+	rc = q->codecs ? read_first_cluster(file, &src, err)
+		       : err_set(err, -ENOMEM, "%s: out of memory", src.name);
 	if (!rc)
 		rc = parse_fixed_fields(q, &src, err);
 	if (!rc)
@@ -288,6 +291,7 @@ static void qcow2_close(struct layer *layer)
 	free(q->new_link);
 	free(q->reftable);
 	qcow2_forget_all_empty(q);
+	codecs_free(q->codecs);
 	qcow2_freed_free(q);
 	qcow2_views_free(q);
 	free(q);

@@ -22,6 +22,7 @@ enum qcow2_compression {
 	QCOW2_COMPRESSION_ZSTD = 1,
 };
 
+struct codecs;         /* codecs.h */
 struct qcow2_views;    /* qcow2_views.c */
 struct qcow2_new_link; /* qcow2_link.c */
 
@@ -42,6 +43,7 @@ struct qcow2 {
 	uint64_t snapshots_off;
 	uint64_t incompat, compat, autoclear;
 	enum qcow2_compression compression;
+	struct codecs *codecs; /* NULL: none are kept */
 
 	/* Header extensions. */
 	bool has_luks, has_bitmaps;

@@ -13,10 +13,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <libdeflate.h>
+#include <stdlib.h>
 #include <zlib.h>
 #include <zstd.h>
 #include <zstd_errors.h>
 
+#include "formats/codecs.h"
 #include "formats/qcow2.h"
 
 #define WINDOW_BITS        12
@@ -37,33 +39,57 @@ static int encode_libdeflate(int level, const void *in, size_t in_len, void *out
 	return n;
 }
 
-static int encode_zlib(int level, const void *in, size_t in_len, void *out, size_t out_cap)
+/* One for this level, ready for a new stream; NULL: out of memory. */
+static struct deflate_encoder *deflate_encoder(struct codecs *codecs, int level)
 {
-	z_stream stream = {
-		.next_in = (void *)in,
-		.avail_in = in_len,
-		.next_out = out,
-		.avail_out = out_cap,
-	};
-	int rc;
+	struct deflate_encoder *encoder = codecs_take(codecs, CODEC_DEFLATE_ENCODER);
 
-	if (deflateInit2(&stream, level, Z_DEFLATED, -WINDOW_BITS, MAX_MEM_LEVEL,
-			 Z_DEFAULT_STRATEGY) != Z_OK)
-		return -ENOMEM;
-	rc = deflate(&stream, Z_FINISH);
-	deflateEnd(&stream);
-	return rc == Z_STREAM_END ? (int)(out_cap - stream.avail_out) : 0;
+	if (encoder && encoder->level == level && deflateReset(&encoder->stream) == Z_OK)
+		return encoder;
+	codecs_give(NULL, CODEC_DEFLATE_ENCODER, encoder);
+	encoder = calloc(1, sizeof(*encoder));
+	if (!encoder)
+		return NULL;
+	encoder->level = level;
+	if (deflateInit2(&encoder->stream, level, Z_DEFLATED, -WINDOW_BITS, MAX_MEM_LEVEL,
+			 Z_DEFAULT_STRATEGY) == Z_OK)
+		return encoder;
+	free(encoder);
+	return NULL;
 }
 
-static int encode_zstd(int level, const void *in, size_t in_len, void *out, size_t out_cap)
+static int encode_zlib(struct codecs *codecs, int level, const void *in, size_t in_len, void *out,
+		       size_t out_cap)
 {
-	ZSTD_CCtx *encoder = ZSTD_createCCtx();
-	size_t n;
+	struct deflate_encoder *encoder = deflate_encoder(codecs, level);
+	z_stream *stream;
+	int rc;
 
 	if (!encoder)
 		return -ENOMEM;
+	stream = &encoder->stream;
+	stream->next_in = (void *)in;
+	stream->avail_in = in_len;
+	stream->next_out = out;
+	stream->avail_out = out_cap;
+	rc = deflate(stream, Z_FINISH);
+	rc = rc == Z_STREAM_END ? (int)(out_cap - stream->avail_out) : 0;
+	codecs_give(codecs, CODEC_DEFLATE_ENCODER, encoder);
+	return rc;
+}
+
+static int encode_zstd(struct codecs *codecs, int level, const void *in, size_t in_len, void *out,
+		       size_t out_cap)
+{
+	ZSTD_CCtx *encoder = codecs_take(codecs, CODEC_ZSTD_ENCODER);
+	size_t n;
+
+	if (!encoder)
+		encoder = ZSTD_createCCtx();
+	if (!encoder)
+		return -ENOMEM;
 	n = ZSTD_compressCCtx(encoder, out, out_cap, in, in_len, level);
-	ZSTD_freeCCtx(encoder);
+	codecs_give(codecs, CODEC_ZSTD_ENCODER, encoder);
 	if (ZSTD_isError(n))
 		return ZSTD_getErrorCode(n) == ZSTD_error_memory_allocation ? -ENOMEM : 0;
 	return n;
@@ -76,11 +102,13 @@ int qcow2_encode(const struct layer *layer, unsigned level, const void *in, void
 	size_t in_len = layer->cluster_len;
 
 	if (q->compression == QCOW2_COMPRESSION_ZSTD)
-		return encode_zstd(level ? level : ZSTD_DEFAULT_LEVEL, in, in_len, out, out_cap);
+		return encode_zstd(q->codecs, level ? level : ZSTD_DEFAULT_LEVEL, in, in_len, out,
+				   out_cap);
 	if (!level)
 		level = ZLIB_DEFAULT_LEVEL;
-	return in_len <= 1u << WINDOW_BITS ? encode_libdeflate(level, in, in_len, out, out_cap)
-					   : encode_zlib(level, in, in_len, out, out_cap);
+	return in_len <= 1u << WINDOW_BITS
+		       ? encode_libdeflate(level, in, in_len, out, out_cap)
+		       : encode_zlib(q->codecs, level, in, in_len, out, out_cap);
 }
 
 /* ---- the header's type ---- */

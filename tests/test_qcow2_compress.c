@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <zlib.h>
 
+#include "formats/codecs.h"
 #include "formats/qcow2.h"
 #include "tests/build_image.h"
 #include "tests/mem_file.h"
@@ -16,6 +17,22 @@
 #define MAX_CLUSTER_LEN (2u << 20)
 
 static uint8_t plain[MAX_CLUSTER_LEN], packed[MAX_CLUSTER_LEN], out[MAX_CLUSTER_LEN];
+
+/* Contexts are used for one kind of cluster after the other. */
+static struct codecs *codecs;
+
+static void make_codecs(void)
+{
+	codecs = codecs_new();
+	cr_assert(codecs);
+}
+
+static void free_codecs(void)
+{
+	codecs_free(codecs);
+}
+
+TestSuite(qcow2_compress, .init = make_codecs, .fini = free_codecs);
 
 /* ---- encode ---- */
 
@@ -54,7 +71,7 @@ static void assert_inflates_in_12_bits(uint32_t packed_len, uint32_t len)
 static void round_trip(enum qcow2_compression type, uint32_t len, unsigned level, uint32_t distance,
 		       bool must_shrink)
 {
-	struct qcow2 q = { .layer.cluster_len = len, .compression = type };
+	struct qcow2 q = { .layer.cluster_len = len, .compression = type, .codecs = codecs };
 	int n;
 
 	fill(len, distance, len + level);
@@ -100,7 +117,9 @@ Test(qcow2_compress, random_bytes_do_not_shrink)
 {
 	for (uint32_t len = 1024; len <= 65536; len *= 2)
 		for (int type = 0; type < 2; type++) {
-			struct qcow2 q = { .layer.cluster_len = len, .compression = type };
+			struct qcow2 q = { .layer.cluster_len = len,
+					   .compression = type,
+					   .codecs = codecs };
 
 			fill(len, len, 5);
 			cr_assert_eq(qcow2_encode(&q.layer, 0, plain, packed, len - 512), 0);

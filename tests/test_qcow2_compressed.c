@@ -11,6 +11,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include "formats/codecs.h"
 #include "formats/qcow2.h"
 #include "tests/build_image.h"
 
@@ -20,9 +21,27 @@
 
 static uint8_t plain[2 * CLUSTER_LEN], packed[PACKED_CAP], out[CLUSTER_LEN + CANARY_LEN];
 
+/* What one cluster leaves in a context must not show in the next one. */
+static struct codecs *codecs;
+
+static void make_codecs(void)
+{
+	codecs = codecs_new();
+	cr_assert(codecs);
+}
+
+static void free_codecs(void)
+{
+	codecs_free(codecs);
+}
+
+TestSuite(qcow2_compressed, .init = make_codecs, .fini = free_codecs);
+
 static struct qcow2 image(enum qcow2_compression compression)
 {
-	return (struct qcow2){ .layer.cluster_len = CLUSTER_LEN, .compression = compression };
+	return (struct qcow2){ .layer.cluster_len = CLUSTER_LEN,
+			       .compression = compression,
+			       .codecs = codecs };
 }
 
 static int decode(enum qcow2_compression compression, size_t len)
@@ -134,6 +153,33 @@ Test(qcow2_compressed, too_much_zstd_stops_at_the_cluster)
 	fill(2 * CLUSTER_LEN, 10);
 	assert_decodes(QCOW2_COMPRESSION_ZSTD,
 		       ZSTD_compress(packed, sizeof(packed), plain, 2 * CLUSTER_LEN, 3));
+}
+
+/* A stream that breaks off, or asks for a large window, and the next cluster. */
+Test(qcow2_compressed, a_kept_decoder_is_as_good_as_new)
+{
+	uint64_t word = 0;
+
+	for (unsigned i = 0; i < 20; i++) {
+		ZSTD_CCtx *encoder = ZSTD_createCCtx();
+		ZSTD_outBuffer dst = { packed, sizeof(packed), 0 };
+		ZSTD_inBuffer src = { &word, sizeof(word), 0 };
+		size_t len;
+
+		fill(CLUSTER_LEN, i);
+		len = ZSTD_compress(packed, sizeof(packed), plain, CLUSTER_LEN, 3);
+		cr_assert_eq(decode(QCOW2_COMPRESSION_ZSTD, len / 2), -EUCLEAN);
+		assert_decodes(QCOW2_COMPRESSION_ZSTD, len);
+		/* Flushed: the frame goes on, and the decoder waits with 8 MiB of window. */
+		ZSTD_CCtx_setParameter(encoder, ZSTD_c_windowLog, 23);
+		ZSTD_compressStream2(encoder, &dst, &src, ZSTD_e_flush);
+		ZSTD_freeCCtx(encoder);
+		cr_assert_eq(decode(QCOW2_COMPRESSION_ZSTD, dst.pos), -EUCLEAN);
+		cr_assert_eq(codecs->n[CODEC_ZSTD_DECODER], 0, "the large one is kept");
+		len = ZSTD_compress(packed, sizeof(packed), plain, CLUSTER_LEN, 3);
+		assert_decodes(QCOW2_COMPRESSION_ZSTD, len);
+		cr_assert_eq(codecs->n[CODEC_ZSTD_DECODER], 1);
+	}
 }
 
 Test(qcow2_compressed, short_output_is_an_error)

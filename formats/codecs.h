@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Compressors' and decompressors' contexts, kept between clusters: making one
+ * takes as long as a fifth of a cluster, and new memory for an encoder longer.
+ *
+ * One pool an image, under a lock: any worker may take one. Contexts of each
+ * thread's own were rejected: they would outlive the engine in threads that are
+ * the embedder's.
+ */
+#ifndef BLOCKPULL_CODECS_H
+#define BLOCKPULL_CODECS_H
+
+#include <pthread.h>
+#include <stddef.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#define CODECS_MAX 16u /* of a kind: what more workers need at once is made and freed */
+
+enum codec {
+	CODEC_ZSTD_DECODER,
+	CODEC_ZSTD_ENCODER,
+	CODEC_DEFLATE_ENCODER, /* a struct deflate_encoder */
+	N_CODECS,
+};
+
+struct deflate_encoder {
+	z_stream stream;
+	int level;
+};
+
+struct codecs {
+	pthread_mutex_t lock;
+	unsigned n[N_CODECS];
+	void *kept[N_CODECS][CODECS_MAX];
+};
+
+/* NULL: out of memory. */
+struct codecs *codecs_new(void);
+/* With what is kept; nobody has one. NULL is allowed. */
+void codecs_free(struct codecs *codecs);
+/* The calls below may be made by any thread, and of no pool (NULL), which keeps nothing.
+ * One that is kept, to be given back; NULL: none is. */
+void *codecs_take(struct codecs *codecs, enum codec kind);
+/* Keeps it for the next one, or frees it: when there are enough, or when it has grown large for a stream
+ * that asked for it. A codec of NULL is allowed. */
+void codecs_give(struct codecs *codecs, enum codec kind, void *codec);
+
+#endif
