@@ -228,7 +228,7 @@ bool cursor_is_done(const struct bpull_disk *disk)
 	const struct job *job = &disk->job;
 
 	/* What a failed run gave up is walked again, or the job fails. */
-	return job->scan_off >= disk_overlay(disk)->pull_len && !job->runs.first && !job->n_ahead &&
+	return job->scan_off >= disk_overlay(disk)->pull_len && !job->runs.first && !job->n_hints &&
 	       job->given_up_off == UINT64_MAX;
 }
 

@@ -133,8 +133,12 @@ struct job {
 
 	/* The cursor (cursor.c). */
 	struct op cursor;
-	uint64_t scan_off;     /* guest byte the cursor looks at next */
-	unsigned n_ahead;      /* tables that are being loaded for it before it asks (load.c) */
+	uint64_t scan_off; /* guest byte the cursor looks at next */
+	unsigned
+		n_hints; /* requests that nobody waits for: tables loaded ahead (load.c), write-back */
+	/* writeback.c: host bytes written through the page cache since the last write-back, and between
+	 * which offsets. */
+	uint64_t dirty_len, dirty_lo, dirty_hi;
 	uint64_t given_up_off; /* lowest guest byte of a run that ended without copying */
 	struct run_list runs;
 	uint64_t rest_ns;         /* while a guest is at work: no new run before then */
@@ -289,6 +293,8 @@ void cursor_rest(struct bpull_disk *disk, uint64_t start_ns);
 void cursor_wake_rested(struct bpull_disk *disk, uint64_t now_ns);
 /* Guest byte below which everything is done. */
 uint64_t cursor_position(const struct bpull_disk *disk);
+/* writeback.c: so much of the overlay's data was written by the job. May begin to write it back. */
+void writeback_note(struct bpull_disk *disk, uint64_t host_off, uint64_t len);
 /* What a run, or a piece of a cluster, may be under the rates that are set. Bytes, up to RUN_MAX_LEN. */
 uint64_t cursor_piece_len(const struct bpull_disk *disk);
 /* Is a guest at work, and the job to let it go first? */

@@ -333,7 +333,7 @@ static void give_back_space(struct bpull_disk *disk)
 static void run_unwinding(struct bpull_disk *disk)
 {
 	populate_cancel_throttled(disk);
-	if (disk->job.runs.first || disk->job.cursor.n_pending || disk->job.n_ahead ||
+	if (disk->job.runs.first || disk->job.cursor.n_pending || disk->job.n_hints ||
 	    verify_is_busy(disk))
 		return;
 	give_back_space(disk);

@@ -44,7 +44,7 @@ static void load_end(struct load *load, int error)
 	}
 	op_wake_all(&load->waiters, error, load->req.file, load->req.off, true);
 	if (load->ahead) {
-		load->ahead->job.n_ahead--;
+		load->ahead->job.n_hints--;
 		engine_wake(engine); /* the job may wait for it to end */
 	}
 	for (unsigned i = 0; i < load->n; i++)
@@ -154,7 +154,7 @@ void load_ahead(struct bpull_disk *disk, const struct table_need *missed, uint64
 			return;
 		len += load->req.len;
 		load->ahead = disk;
-		disk->job.n_ahead++;
+		disk->job.n_hints++;
 		n++;
 	}
 }

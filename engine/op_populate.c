@@ -361,6 +361,9 @@ static void account(struct populate *p)
 		disk->guests.published |= p->n_maps > 0;
 		return;
 	}
+	for (size_t i = 0; i < p->n_maps; i++)
+		if (!p->maps[i].is_zero)
+			writeback_note(disk, p->maps[i].host_off, mapping_host_len(&p->maps[i]));
 	job->n.copied_bytes += p->copied_len - p->told_len;
 	p->told_len = 0;
 	if (p->is_zero && job->n_rounds == 1)

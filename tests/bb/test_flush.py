@@ -65,6 +65,24 @@ def link_drop(d, fmt, options):
     check(names[last_write - 1] in FLUSHES, f'no flush just before the link is dropped: {calls[-6:]}')
 
 
+@case('what cannot be written uncached is written back early')
+def early(d):
+    """Or the first flush would have to write it all."""
+    need('strace')
+    flat = raw_image(f'{d}/base.img', 40 * MIB)
+    top = overlay(f'{d}/top.img', 'base.img')
+    log = f'{d}/strace'
+    result = harness.run('strace', '-f', '-y', '-s', '0', '-o', log, '-e', 'trace=sync_file_range,pwritev2', '-e',
+                         'inject=pwritev2:error=EOPNOTSUPP', harness.blockpull, 'pull', '--io=threads', top, timeout=180)
+    if result.rc != DONE and 'ptrace' in result.err:
+        raise Skip('may not trace')
+    images.judge_pulled(top, 'qcow2', flat)
+    with open(log, encoding='utf-8', errors='replace') as file:
+        begun = [line for line in file if 'sync_file_range(' in line and f'<{top}>' in line]
+    note(f'{len(begun)} times for 40 MiB')
+    check(3 <= len(begun) <= 6, f'write-back was begun {len(begun)} times for 40 MiB')
+
+
 @case('at most 20 flushes a GiB')
 def budget(d):
     calls = traced(d, 'qcow2', None, 256 * MIB)
