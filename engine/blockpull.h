@@ -169,6 +169,11 @@ enum bpull_disk_flags {
 					    does it: audited, and mended where it needs it */
 	BPULL_DISK_COPY_ON_READ = 1 << 5, /* with GUEST_IO, without READ_ONLY: what the guest reads
 					     from the chain is copied into the image */
+	BPULL_DISK_DIRECT =
+		1 << 6, /* without READ_ONLY: the image's file, and its data file, past the
+					     page cache (O_DIRECT). -ENOTSUP where that can't be. Left
+					     out, what is copied goes through the page cache and does
+					     not stay there, which is faster nearly everywhere */
 };
 
 /* Which backing files may be opened, at every level of the chain. */

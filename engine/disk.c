@@ -14,7 +14,8 @@
 
 #define KNOWN_FLAGS                                                              \
 	(BPULL_DISK_READ_ONLY | BPULL_DISK_FORCE_SHARE | BPULL_DISK_NO_BACKING | \
-	 BPULL_DISK_READ_HOLES | BPULL_DISK_GUEST_IO | BPULL_DISK_COPY_ON_READ)
+	 BPULL_DISK_READ_HOLES | BPULL_DISK_GUEST_IO | BPULL_DISK_COPY_ON_READ | \
+	 BPULL_DISK_DIRECT)
 
 static void note_no_locks(void *opaque, const char *name)
 {
@@ -92,6 +93,30 @@ static int open_chain(struct bpull_disk *disk, const char *path, const struct bp
 	return rc;
 }
 
+/* Two clusters in one block of a direct file would be read, changed and written back by two at once. */
+static int check_direct(const struct bpull_disk *disk, struct err *err)
+{
+	const struct layer *overlay = disk_overlay(disk);
+	struct shown shown;
+
+	if (!(disk->flags & BPULL_DISK_DIRECT))
+		return 0;
+	if (overlay->file->io_align <= 1 || overlay->data->io_align <= 1)
+		return err_set(
+			err, -ENOTSUP,
+			"%s: its file system has no direct I/O (O_DIRECT), which was asked for; "
+			"nothing was changed: leave that out",
+			file_show(overlay->file, &shown));
+	if (overlay->cluster_len < MAX(overlay->file->io_align, overlay->data->io_align))
+		return err_set(
+			err, -ENOTSUP,
+			"%s: its clusters (%u bytes) are smaller than the blocks of direct I/O "
+			"(%u), which was asked for; nothing was changed: leave that out",
+			file_show(overlay->file, &shown), overlay->cluster_len,
+			MAX(overlay->file->io_align, overlay->data->io_align));
+	return 0;
+}
+
 /* Ready for the guest's writes. */
 static int prepare_guest(struct bpull_disk *disk, const struct bpull_disk_options *o,
 			 struct err *err)
@@ -166,6 +191,8 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 	    (o.flags & BPULL_DISK_READ_ONLY || !(o.flags & BPULL_DISK_GUEST_IO)))
 		return error_fill(error, -EINVAL,
 				  "COPY_ON_READ goes with GUEST_IO, without READ_ONLY");
+	if (o.flags & BPULL_DISK_DIRECT && o.flags & BPULL_DISK_READ_ONLY)
+		return error_fill(error, -EINVAL, "DIRECT does not go with READ_ONLY");
 	disk = calloc(1, sizeof(*disk));
 	if (!disk)
 		return error_fill(error, -ENOMEM, "out of memory");
@@ -174,7 +201,9 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 	disk->flags = o.flags;
 	rc = open_chain(disk, path, &o, &err);
 	if (!rc) {
-		rc = prepare_guest(disk, &o, &err);
+		rc = check_direct(disk, &err);
+		if (!rc)
+			rc = prepare_guest(disk, &o, &err);
 		if (rc)
 			chain_close(disk->chain, file_closing, engine);
 	}

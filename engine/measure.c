@@ -371,7 +371,7 @@ int bpull_measure(const char *path, const struct bpull_disk_options *options,
 	if (!options_import(&o, sizeof(o), options) || o.format > BPULL_FORMAT_QED ||
 	    o.backing_format > BPULL_FORMAT_QED || (o.flags & BPULL_DISK_NO_BACKING))
 		return error_fill(error, -EINVAL, "unknown options");
-	o.flags |= BPULL_DISK_READ_ONLY;
+	o.flags = (o.flags | BPULL_DISK_READ_ONLY) & ~(uint32_t)BPULL_DISK_DIRECT;
 	rc = look_open(&look, path, &o, false, &err);
 	if (rc)
 		return error_export(&err, error);

@@ -121,6 +121,7 @@ struct chain_open options_chain(const struct bpull_disk_options *options, const 
 		.no_backing = options->flags & BPULL_DISK_NO_BACKING,
 		.no_lock = options->flags & BPULL_DISK_FORCE_SHARE,
 		.read_holes = options->flags & BPULL_DISK_READ_HOLES,
+		.direct = options->flags & BPULL_DISK_DIRECT,
 		.policy = policy,
 	};
 }

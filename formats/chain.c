@@ -145,6 +145,7 @@ static int open_overlay(struct chain_walk *walk, struct err *err)
 		.name = how->name,
 		.format = how->format,
 		.write = how->write,
+		.direct = how->direct,
 	};
 
 	walk->name = strdup(how->name);
@@ -242,6 +243,7 @@ static int open_data_file(struct chain_walk *walk, struct err *err)
 	autofree char *path = NULL;
 	struct layer_want want = {
 		.write = layer->is_overlay,
+		.direct = layer->is_overlay && how->direct,
 		.lock = !how->no_lock || how->write,
 		.policy = &walk->policy,
 		.above = chain,

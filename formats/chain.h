@@ -33,6 +33,7 @@ struct chain_open {
 	bool allow_unreadable; /* for info: open what can't be read, too */
 	bool no_lock;          /* --force-share; only without write */
 	bool read_holes;
+	bool direct; /* the overlay's file and its data file are opened with O_DIRECT, where they can be */
 	const struct path_policy *policy; /* what backing names may lead to; NULL: the directory of
 					   * the overlay and below */
 	/* Told once where a file system has no OFD locks; NULL for none. */

@@ -141,6 +141,7 @@ static int open_file(struct layer_set *set, const struct layer_want *want, struc
 		.name = want->name,
 		.write = want->write,
 		.read_holes = want->read_holes,
+		.direct = want->direct,
 		.lock = want->write ? FILE_LOCK_OVERLAY : FILE_LOCK_SHARED,
 		.lock_unsupported = no_locks,
 		.policy = want->policy,

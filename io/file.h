@@ -30,6 +30,9 @@ struct file_ops {
 	ssize_t (*read_at)(struct file *file, void *buf, size_t len, uint64_t off);
 	/* Writes all of len bytes; 0 or -errno. */
 	int (*write_at)(struct file *file, const void *buf, size_t len, uint64_t off);
+	/* The same beside other writes, on any thread: a file on a grid may end up longer than asked for,
+	 * up to its grid. Others need not have it: NULL. */
+	int (*write_padded)(struct file *file, const void *buf, size_t len, uint64_t off);
 	/* fdatasync; 0 or -errno. */
 	int (*sync)(struct file *file);
 	int (*truncate)(struct file *file, uint64_t len);
@@ -60,7 +63,7 @@ struct file {
 	bool is_block;    /* a block device: cannot grow, may hold stale bytes anywhere */
 	bool trust_holes; /* false where SEEK_HOLE is known to lie (ZFS) or holes are to be read */
 	uint32_t
-		io_align; /* bytes that offset, length and memory of a request must be a multiple of */
+		io_align; /* bytes that offset, length and memory are multiples of, or a worker does it; 1: any */
 	uint64_t dev, ino; /* identity */
 	int64_t mtime_ns;  /* when it was opened, to notice a backing file changed underneath */
 	int fd;            /* -1 where there is none (sim) */

@@ -101,8 +101,9 @@ void io_submit(struct io *io, struct io_req *req)
 	req->done_len = 0;
 	req->n_retries = 0;
 	req->uncached_refused = false;
-	if (req->kind != IO_WRITE || req->file->no_uncached)
+	if (req->kind != IO_WRITE || req->file->no_uncached || req->file->io_align > 1)
 		req->uncached = false;
+	req->off_grid = io_req_is_off_grid(req);
 	io->n_in_flight++;
 	io->ops->submit(io, req);
 }
@@ -173,7 +174,7 @@ static bool io_req_moved(struct io_req *req, uint64_t n)
 		bool at_end = req->file->is_block && req->off + req->done_len >= req->file->len;
 		return io_req_end(req, at_end ? -ENOSPC : -EIO);
 	}
-	if (!is_aligned(req->off + req->done_len, MAX(req->file->io_align, 1u)))
+	if (!req->off_grid && !is_aligned(req->off + req->done_len, MAX(req->file->io_align, 1u)))
 		return io_req_off_grid(req);
 	req->n_retries = 0;
 	return false;

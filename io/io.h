@@ -56,6 +56,7 @@ struct io_req {
 	uint64_t done_len;
 	unsigned n_retries;
 	bool uncached_refused; /* the file system does not know that */
+	bool off_grid;         /* io_req_run_off_grid() does it, on a worker */
 	struct iovec rest;     /* what is left of the buffer done_len lies in */
 };
 
@@ -113,6 +114,11 @@ void io_kick(struct io *io);
 unsigned io_reap(struct io *io, struct io_req **out, unsigned max);
 int io_fd(const struct io *io);
 void io_close(struct io *io);
+
+/* off_grid.c. Would O_DIRECT refuse it? */
+bool io_req_is_off_grid(const struct io_req *req);
+/* All of it with blocking calls; sets the result. On a worker. */
+void io_req_run_off_grid(struct io_req *req);
 
 /* For backends: takes what one attempt gave (bytes or -errno), and says whether the request is
  * finished (true; result set) or must be tried again from done_len on. EINTR and EAGAIN are

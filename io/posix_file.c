@@ -109,11 +109,12 @@ static int posix_file_patch(struct file *file, const char *buf, uint64_t off, ui
 		return -ENOMEM;
 	for (uint64_t at = round_down(off, file->io_align); at < end;) {
 		size_t piece = posix_file_piece(file, at, end);
-		ssize_t got = posix_file_pread(file, bounce, piece, at);
+		uint64_t from = MAX(at, off), to = MIN(at + piece, end);
+		bool whole = from == at && to == at + piece;
+		ssize_t got = whole ? (ssize_t)piece : posix_file_pread(file, bounce, piece, at);
 		if (got < 0)
 			return (int)got;
 		memset(bounce + got, 0, piece - (size_t)got);
-		uint64_t from = MAX(at, off), to = MIN(at + piece, end);
 		memcpy(bounce + (from - at), buf + (from - off), (size_t)(to - from));
 		int ret = posix_file_pwrite(file, bounce, piece, at);
 		if (ret)
@@ -150,6 +151,19 @@ static int posix_file_write_at(struct file *file, const void *buf, size_t len, u
 	return ret;
 }
 
+static int posix_file_write_padded(struct file *file, const void *buf, size_t len, uint64_t off)
+{
+	struct posix_file *pf = (struct posix_file *)file;
+	int ret;
+
+	if (is_aligned(off | len, file->io_align)) /* its memory is all that was not */
+		return posix_file_patch(file, buf, off, off + len);
+	pthread_mutex_lock(&pf->patch_lock);
+	ret = posix_file_patch(file, buf, off, off + len);
+	pthread_mutex_unlock(&pf->patch_lock);
+	return ret;
+}
+
 static int posix_file_sync(struct file *file)
 {
 	unsigned n_tries = 0;
@@ -172,6 +186,7 @@ static void posix_file_close(struct file *file)
 		close(file->lock_fd);
 	free(file->name);
 	free(file->real_name);
+	pthread_mutex_destroy(&((struct posix_file *)file)->patch_lock);
 	free(file);
 }
 
@@ -206,6 +221,7 @@ static bool posix_file_changed(struct file *file)
 const struct file_ops posix_file_ops = {
 	.read_at = posix_file_read_at,
 	.write_at = posix_file_write_at,
+	.write_padded = posix_file_write_padded,
 	.sync = posix_file_sync,
 	.truncate = posix_file_truncate,
 	.status = posix_holes_status,

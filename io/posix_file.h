@@ -9,6 +9,7 @@
 #define BLOCKPULL_POSIX_FILE_H
 
 #include <errno.h>
+#include <pthread.h>
 
 #include "io/base.h"
 #include "io/file.h"
@@ -19,6 +20,7 @@ struct posix_file {
 	 * for read-only files; a write would turn a hole into data behind our back. */
 	uint64_t extent_off, extent_end;
 	bool extent_is_hole;
+	pthread_mutex_t patch_lock; /* blocks that are read, changed and written back by several */
 };
 
 extern const struct file_ops posix_file_ops;

@@ -287,6 +287,7 @@ static struct file *posix_open_file(struct posix_open *po)
 		.ino = po->st.st_ino,
 		.slot = -1,
 	};
+	pthread_mutex_init(&pf->patch_lock, NULL);
 	pf->file.fd = po->fd;
 	pf->file.real_name = STEAL(po->real_name);
 	po->fd = -1;

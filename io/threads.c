@@ -58,8 +58,11 @@ static int64_t threads_attempt(struct io_req *req)
 
 static void threads_run(struct io_req *req)
 {
-	while (!io_req_attempt(req, threads_attempt(req)))
-		;
+	if (req->off_grid)
+		io_req_run_off_grid(req);
+	else
+		while (!io_req_attempt(req, threads_attempt(req)))
+			;
 }
 
 static void threads_submit(struct io *io, struct io_req *req)

@@ -146,7 +146,7 @@ static void uring_submit(struct io *io, struct io_req *req)
 	struct uring *u = (struct uring *)io;
 	bool data = req->kind == IO_READ || req->kind == IO_WRITE;
 
-	if (req->kind == IO_WORK) {
+	if (req->kind == IO_WORK || req->off_grid) {
 		struct req_list one = { 0 };
 		req_list_push(&one, req);
 		workers_put(u->workers, &one);
@@ -346,7 +346,10 @@ static int uring_ring_open(struct uring *u)
 
 static void uring_run_work(struct io_req *req)
 {
-	io_req_attempt(req, req->work(req));
+	if (req->off_grid)
+		io_req_run_off_grid(req);
+	else
+		io_req_attempt(req, req->work(req));
 }
 
 /* Frees what it made when it fails. */

@@ -60,7 +60,7 @@ static void sim_io_submit(struct io *io, struct io_req *req)
 
 static bool sim_io_range_ok(const struct sim *sim, const struct io_req *req)
 {
-	uint64_t align = MAX(req->file->io_align, 1u);
+	uint64_t align = req->off_grid ? 1 : MAX(req->file->io_align, 1u);
 	if (req->off > INT64_MAX || req->len > INT64_MAX - req->off)
 		return false;
 	if (!is_aligned(req->off | req->len, align))
@@ -116,7 +116,7 @@ static uint64_t sim_io_chunk(struct sim *sim, struct sim_flight *flight)
 {
 	const struct io_req *req = flight->req;
 	uint64_t left = req->len - req->done_len;
-	uint64_t grid = MAX(req->file->io_align, 1u);
+	uint64_t grid = req->off_grid ? 1 : MAX(req->file->io_align, 1u);
 	uint64_t max_len = flight->max_len;
 
 	flight->max_len = 0;

@@ -368,7 +368,7 @@ Test(choice, slots_are_not_mixed_up_between_rings)
 	io_close(two);
 }
 
-/* Direct reads end at an odd end of file; off the grid they are the caller's mistake. */
+/* Direct reads end at an odd end of file. */
 static void direct(enum io_choice choice)
 {
 	static char buf[16384] __attribute__((aligned(4096)));

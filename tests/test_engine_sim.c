@@ -94,6 +94,41 @@ Test(engine_sim, any_chain)
 	pull_seeds((struct sim_chain_how){ 0 }, 1200);
 }
 
+/* A file system without direct I/O, and one with blocks larger than the clusters. */
+Test(engine_sim, direct_is_refused_where_it_cannot_be)
+{
+	static const struct {
+		uint32_t align;
+		const char *words;
+	} cases[] = { { 1, "no direct I/O" }, { 4096, "smaller than the blocks of direct I/O" } };
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct sim_chain_how how = { .seed = 5, .format = IMAGE_QCOW2, .cluster_bits = 9 };
+		struct bpull_disk_options o = { .size = sizeof(o),
+						.backing_rule = BPULL_BACKING_ANY,
+						.flags = BPULL_DISK_DIRECT };
+		struct sim *sim = sim_new(how.seed);
+		struct bpull_engine *engine;
+		struct bpull_error error;
+		struct bpull_disk *disk;
+		struct sim_chain chain;
+
+		sim_chain_draw(&chain, &how);
+		sim_chain_put(&chain, sim);
+		sim_knobs(sim)->io_align = cases[i].align;
+		o.backing_format = (enum bpull_format)chain.unnamed;
+		cr_assert_eq(engine_open_on(sim_io(sim), sim_opener(sim), SIM_PULL_MEMORY, &engine),
+			     0);
+		cr_assert_eq(bpull_disk_open(engine, SIM_CHAIN_TOP, &o, &disk, &error), -ENOTSUP);
+		cr_assert(strstr(error.message, cases[i].words), "%s", error.message);
+		o.flags |= BPULL_DISK_READ_ONLY;
+		cr_assert_eq(bpull_disk_open(engine, SIM_CHAIN_TOP, &o, &disk, &error), -EINVAL);
+		bpull_engine_close(engine);
+		sim_chain_free(&chain);
+		sim_free(sim);
+	}
+}
+
 /* Clusters in pieces, as at a low rate; with snapshots, for all copies of a cluster. */
 Test(engine_sim, in_pieces)
 {

@@ -31,6 +31,8 @@ const char pull_help[] =
 	"  --burst SIZE         bytes that may follow an idle time at once\n"
 	"                       (default: a tenth of a second's worth)\n"
 	"  --control SOCKET     be steered through a socket meanwhile; see blockpull ctl\n"
+	"  --direct             write the image past the page cache (O_DIRECT), which is\n"
+	"                       slower nearly everywhere\n"
 	"  --manual-finalize    keep the link until 'blockpull ctl SOCKET finalize'\n"
 	"  --on-error WHAT      report: an I/O error ends the pull; stop: the pull waits to\n"
 	"                       be resumed (blockpull ctl SOCKET resume, or SIGCONT);\n"
@@ -63,6 +65,7 @@ const char pull_help[] =
 enum {
 	PULL_BASE = PULL_OWN,
 	PULL_CONTROL,
+	PULL_DIRECT,
 	PULL_MANUAL_FINALIZE,
 	PULL_ON_ERROR,
 };
@@ -70,6 +73,7 @@ enum {
 static const struct option pull_table[] = {
 	{ "base", required_argument, NULL, PULL_BASE },
 	{ "control", required_argument, NULL, PULL_CONTROL },
+	{ "direct", no_argument, NULL, PULL_DIRECT },
 	{ "manual-finalize", no_argument, NULL, PULL_MANUAL_FINALIZE },
 	{ "on-error", required_argument, NULL, PULL_ON_ERROR },
 	{ "jobs", required_argument, NULL, 'j' },
@@ -187,6 +191,7 @@ static int pull_take(struct pull_options *options, int option, const char *text)
 	switch (option) {
 	case PULL_BASE: options->job.base = text; return 0;
 	case PULL_CONTROL: options->control = text; return 0;
+	case PULL_DIRECT: options->chain.disk.flags |= BPULL_DISK_DIRECT; return 0;
 	case PULL_MANUAL_FINALIZE: options->job.flags |= BPULL_JOB_MANUAL_FINALIZE; return 0;
 	case PULL_ON_ERROR: return pull_take_on_error(options, text);
 	case 'j': return pull_take_jobs(options, text);

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Requests that O_DIRECT refuses, because offset, length or memory is not a
+ * multiple of what the device wants: tables, compressed clusters, a guest's
+ * memory. A worker does them with blocking calls, which know the grid.
+ *
+ * Tables on the grid from the start were rejected: the simulator, the formats and
+ * the cache would all have to know a number that only one way of opening has.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "io/base.h"
+#include "io/io.h"
+
+bool io_req_is_off_grid(const struct io_req *req)
+{
+	uint32_t align = req->file ? req->file->io_align : 1;
+	uint64_t all = req->off | req->len;
+
+	if (align <= 1 || (req->kind != IO_READ && req->kind != IO_WRITE))
+		return false;
+	for (unsigned i = 0; i < req->n_iov; i++)
+		all |= (uintptr_t)req->iov[i].iov_base | req->iov[i].iov_len;
+	return !is_aligned(all, align);
+}
+
+/* Between the request's memory and one piece. */
+static void copy(const struct io_req *req, char *flat, uint64_t len)
+{
+	for (unsigned i = 0; i < req->n_iov && len; i++) {
+		uint64_t n = MIN((uint64_t)req->iov[i].iov_len, len);
+
+		if (req->kind == IO_READ)
+			memcpy(req->iov[i].iov_base, flat, n);
+		else
+			memcpy(flat, req->iov[i].iov_base, n);
+		flat += n;
+		len -= n;
+	}
+}
+
+static int64_t run(const struct io_req *req)
+{
+	struct file *file = req->file;
+	autofree char *flat = malloc(req->len ? req->len : 1);
+	int64_t got;
+
+	if (!flat)
+		return -ENOMEM;
+	if (req->off > INT64_MAX || req->len > INT64_MAX - req->off)
+		return -EINVAL;
+	if (req->kind == IO_READ) {
+		got = file->ops->read_at(file, flat, req->len, req->off);
+		copy(req, flat, got > 0 ? (uint64_t)got : 0);
+		return got;
+	}
+	if (file->is_block && req->off + req->len > file->len)
+		return -ENOSPC;
+	copy(req, flat, req->len);
+	got = file->ops->write_padded(file, flat, req->len, req->off);
+	return got < 0 ? got : (int64_t)req->len;
+}
+
+void io_req_run_off_grid(struct io_req *req)
+{
+	req->result = run(req);
+}
