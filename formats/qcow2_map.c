@@ -336,19 +336,22 @@ static int publish_prepare(struct qcow2 *q, const struct mapping *map, struct ta
 }
 
 /* Slices of a new table: those a reader of known-zero space would find empty anyway are left to be
- * loaded from there, but for the last one, which makes the file long enough; elsewhere all are
- * written. */
+ * loaded from there, but for the last one where it makes the file long enough; elsewhere all are
+ * written. What lies behind the table in the file was written before, and the barrier that makes the
+ * table durable does so for the file's length. */
 int qcow2_new_l2_slices(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off)
 {
 	uint64_t table_byte = l2_byte(q, guest_off);
 	uint32_t last = q->layer.cluster_len - q->l2_slice_len;
 	bool known_zero = l2_off >= q->layer.zero_from;
+	bool is_end = l2_off + q->layer.cluster_len > q->layer.file->len;
 
 	qcow2_note_empty(q, round_down(guest_off, qcow2_l2_span(q)), qcow2_l2_span(q));
 	for (uint32_t off = 0; off <= last; off += q->l2_slice_len) {
 		struct table *slice;
 
-		if (known_zero && off != last && off != round_down(table_byte, q->l2_slice_len))
+		if (known_zero && (off != last || !is_end) &&
+		    off != round_down(table_byte, q->l2_slice_len))
 			continue;
 		slice = table_new(q->layer.cache, q->layer.file, l2_off + off, q->l2_slice_len,
 				  STAGE_TABLE);
@@ -356,7 +359,7 @@ int qcow2_new_l2_slices(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off)
 			return -ENOMEM;
 		if (!known_zero)
 			table_mark_dirty(q->layer.cache, slice, 0, slice->len, STAGE_TABLE);
-		else if (off == last)
+		else if (off == last && is_end)
 			table_mark_dirty(q->layer.cache, slice, slice->len - TABLE_SECTOR_LEN,
 					 TABLE_SECTOR_LEN, STAGE_TABLE);
 	}

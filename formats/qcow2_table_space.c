@@ -12,7 +12,7 @@
  */
 #include "formats/qcow2.h"
 
-#define MAX_ASIDE 16u
+#define MAX_ASIDE 64u
 
 void qcow2_give_up_aside(struct qcow2 *q)
 {
