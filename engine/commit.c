@@ -102,7 +102,7 @@ static void end(struct commit *commit)
 	free(commit);
 	disk->commit = NULL;
 	wake_waiters(disk, disk->poisoned);
-	engine_wake(disk->engine);
+	engine_again(disk->engine);
 }
 
 /* Submits all writes of the stages [lo, hi); they may go in any order. */
@@ -286,7 +286,7 @@ static void commit_fail(struct op *op)
 	struct commit *commit = (struct commit *)op;
 
 	if (stall(commit)) {
-		engine_wake(op->engine);
+		engine_again(op->engine);
 		return;
 	}
 

@@ -179,7 +179,7 @@ static enum step cursor_step(struct op *op)
 			return STEP_NEXT;
 		}
 		if (++n == MAX_EXTENTS_A_TURN) {
-			engine_wake(disk->engine); /* job_run() kicks the cursor again */
+			engine_again(disk->engine); /* job_run() kicks the cursor again */
 			break;
 		}
 	}
@@ -213,7 +213,7 @@ void cursor_go_back(struct bpull_disk *disk)
 		op_init(&job->cursor, &cursor_kind, disk->engine, disk);
 	job->scan_off = MIN(job->scan_off, job->given_up_off);
 	job->given_up_off = UINT64_MAX;
-	engine_wake(disk->engine);
+	engine_again(disk->engine);
 }
 
 void cursor_kick(struct bpull_disk *disk)

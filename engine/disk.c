@@ -156,7 +156,7 @@ static void settle(struct bpull_disk *disk)
 			commit_begin(disk, COMMIT_HARD);
 		if (!commit_is_running(disk))
 			return;
-		engine_wake(disk->engine);
+		engine_again(disk->engine);
 		engine_wait_round(disk->engine, UINT64_MAX);
 	}
 	if (!disk->poisoned && disk->may_write && overlay->ops->reclaim)
@@ -165,7 +165,7 @@ static void settle(struct bpull_disk *disk)
 
 static void stop_guests(struct bpull_disk *disk)
 {
-	engine_wake(disk->engine); /* requests may not have begun yet */
+	engine_again(disk->engine); /* requests may not have begun yet */
 	while (!guest_is_idle(disk))
 		engine_wait_round(disk->engine, UINT64_MAX);
 }

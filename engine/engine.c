@@ -51,6 +51,14 @@ void engine_wake(struct bpull_engine *engine)
 	(void)!write(engine->wake_fd, &(uint64_t){ 1 }, sizeof(uint64_t));
 }
 
+void engine_again(struct bpull_engine *engine)
+{
+	if (engine->running || (!engine->thread.is_on && !engine->fd_asked))
+		engine->again = true;
+	else
+		engine_wake(engine);
+}
+
 /* ---- open and close ---- */
 
 static int watch(int epoll_fd, int fd)
@@ -194,11 +202,21 @@ void bpull_engine_set_speed(struct bpull_engine *engine, uint64_t bandwidth, uin
 
 /* ---- running ---- */
 
-static void drain(int fd)
+static uint64_t drain(int fd)
 {
 	uint64_t count;
 
-	(void)!read(fd, &count, sizeof(count));
+	return read(fd, &count, sizeof(count)) == sizeof(count) ? count : 0;
+}
+
+/* The flag falls before the look at the world: who sets it later is seen, or wakes again. A waker sets
+ * it first and writes a moment later, so that writes are counted: what is owed is read next time. */
+static void hear(struct bpull_engine *engine)
+{
+	if (atomic_load(&engine->woken))
+		engine->n_woken += atomic_exchange(&engine->woken, false);
+	if (engine->n_woken)
+		engine->n_woken -= (int)drain(engine->wake_fd);
 }
 
 static unsigned reap(struct bpull_engine *engine)
@@ -212,9 +230,8 @@ static unsigned reap(struct bpull_engine *engine)
 }
 
 /* Each job looks at its state; the disk that goes first changes, so that none starves. */
-static void run_jobs(struct bpull_engine *engine)
+static void run_jobs(struct bpull_engine *engine, uint64_t now_ns)
 {
-	uint64_t now_ns = engine_now_ns();
 	struct bpull_disk *first = engine->disks, **link;
 
 	for (struct bpull_disk *disk = first; disk; disk = disk->next) {
@@ -230,9 +247,9 @@ static void run_jobs(struct bpull_engine *engine)
 	first->next = NULL;
 }
 
-static void arm_timer(struct bpull_engine *engine)
+static void arm_timer(struct bpull_engine *engine, uint64_t now_ns)
 {
-	uint64_t now_ns = engine_now_ns(), at_ns = UINT64_MAX;
+	uint64_t at_ns = UINT64_MAX;
 	struct itimerspec when = { 0 };
 
 	for (struct bpull_disk *disk = engine->disks; disk; disk = disk->next) {
@@ -252,11 +269,13 @@ static void arm_timer(struct bpull_engine *engine)
 void engine_run(struct bpull_engine *engine)
 {
 	unsigned n, rounds = 0;
+	uint64_t now_ns;
+	bool goes_on;
 
-	/* The flag falls before the look at the world: who sets it later is seen, or wakes again.
-	 * Draining does not ask the flag: a waker sets it first and writes a moment later. */
-	drain(engine->wake_fd);
-	atomic_store(&engine->woken, false);
+	io_tell(engine->io, false);
+	hear(engine);
+	engine->running = true;
+	engine->again = engine->has_news = false;
 	if (engine->timer_ns && engine_now_ns() >= engine->timer_ns) {
 		drain(engine->timer_fd);
 		engine->timer_ns = 0;
@@ -264,17 +283,34 @@ void engine_run(struct bpull_engine *engine)
 	do {
 		n = reap(engine);
 		op_run_ready(engine);
-		run_jobs(engine);
+		now_ns = engine_now_ns();
+		run_jobs(engine, now_ns);
 		merge_flush(engine);
 		io_kick(engine->io);
-	} while ((n || engine_has_ready(engine)) && ++rounds < MAX_ROUNDS);
-	if (n || engine_has_ready(engine))
-		engine_wake(engine);
-	arm_timer(engine);
+		goes_on = n || engine_has_ready(engine) || io_has_done(engine->io);
+	} while (goes_on && !engine->has_news && ++rounds < MAX_ROUNDS);
+	arm_timer(engine, now_ns);
+	engine->again |= goes_on;
+	engine->running = false;
 }
 
+/* Before the program may sleep on the descriptor: from now on it tells. */
+static void doze(struct bpull_engine *engine)
+{
+	io_tell(engine->io, true);
+	if (engine->again)
+		engine_wake(engine);
+}
+
+/* Until then nobody can be waiting for it, and what happens need not be told there. */
 int bpull_engine_fd(const struct bpull_engine *engine)
 {
+	struct bpull_engine *e = (struct bpull_engine *)engine;
+
+	if (!e->thread.is_on && !e->fd_asked) {
+		e->fd_asked = true;
+		doze(e);
+	}
 	return engine->thread.is_on ? engine->thread.event_fd : engine->epoll_fd;
 }
 
@@ -292,30 +328,46 @@ int bpull_engine_process(struct bpull_engine *engine, struct bpull_event *events
 	if (!engine->events_first && !engine->done_first)
 		engine_tell_events(engine, false);
 	else if (!engine->thread.is_on)
-		engine_wake(engine);
+		engine->again = true;
+	if (engine->fd_asked)
+		doze(engine);
 	return n;
+}
+
+/* Sleeps until there may be something to do. */
+static int nap(struct bpull_engine *engine, int timeout_ms)
+{
+	bool has_thread = engine->thread.is_on;
+	struct pollfd ready = { .fd = has_thread ? engine->thread.event_fd : engine->epoll_fd,
+				.events = POLLIN };
+
+	if (!has_thread && engine->again)
+		return 0;
+	if (!has_thread)
+		io_tell(engine->io, true);
+	return poll(&ready, 1, timeout_ms) < 0 ? -errno : 0;
 }
 
 int bpull_engine_wait(struct bpull_engine *engine, struct bpull_event *events, int max,
 		      int timeout_ms)
 {
-	uint64_t end_ns = engine_now_ns() + (uint64_t)MAX(timeout_ms, 0) * 1000000;
+	uint64_t end_ns = timeout_ms > 0 ? engine_now_ns() + (uint64_t)timeout_ms * 1000000 : 0;
 
 	for (;;) {
-		struct pollfd ready = { .fd = bpull_engine_fd(engine), .events = POLLIN };
-		uint64_t now_ns;
-		int n = bpull_engine_process(engine, events, max), left_ms = -1;
+		int n = bpull_engine_process(engine, events, max), left_ms = -1, rc;
 
 		if (n)
 			return n;
-		now_ns = engine_now_ns();
 		if (timeout_ms >= 0) {
+			uint64_t now_ns = engine_now_ns();
+
 			if (now_ns >= end_ns)
 				return 0;
 			left_ms = (int)((end_ns - now_ns + 999999) / 1000000);
 		}
-		if (poll(&ready, 1, left_ms) < 0)
-			return errno == EINTR ? 0 : -errno;
+		rc = nap(engine, left_ms);
+		if (rc)
+			return rc == -EINTR ? 0 : rc;
 	}
 }
 
@@ -323,5 +375,8 @@ void engine_wait_io(struct bpull_engine *engine, int timeout_ms)
 {
 	struct pollfd ready = { .fd = engine->epoll_fd, .events = POLLIN };
 
+	if (engine->again)
+		return;
+	io_tell(engine->io, true);
 	poll(&ready, 1, timeout_ms);
 }

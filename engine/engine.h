@@ -57,6 +57,11 @@ struct bpull_engine {
 	uint64_t last_guest_ns;               /* when one ended last */
 	int epoll_fd, timer_fd, wake_fd;
 	atomic_bool woken; /* wake_fd is readable, or about to be */
+	int n_woken;       /* writes to wake_fd that were announced and not read yet */
+	bool fd_asked;     /* the program may be waiting for the descriptor */
+	bool running;      /* in engine_run() */
+	bool again;        /* there is something to do at once, and wake_fd does not say so */
+	bool has_news;     /* the program has got something since engine_run() began */
 	uint64_t timer_ns; /* what timer_fd is set to; 0: off */
 };
 
@@ -210,6 +215,8 @@ int engine_open_on(struct io *io, struct file_opener *opener, uint64_t memory,
 		   struct bpull_engine **out);
 uint64_t engine_now_ns(void);
 void engine_wake(struct bpull_engine *engine); /* any thread */
+/* The owner's own wish for another engine_run(): without a system call where nobody sleeps. */
+void engine_again(struct bpull_engine *engine);
 void engine_run(struct bpull_engine *engine);  /* all that can be done without waiting */
 void engine_wait_io(struct bpull_engine *engine, int timeout_ms);
 

@@ -60,6 +60,7 @@ static void push(struct bpull_disk *disk, struct queued_event **slot, enum bpull
 	else
 		engine->events_first = queued;
 	engine->events_last = queued;
+	engine->has_news = true;
 	engine_tell_events(engine, true);
 }
 

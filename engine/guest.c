@@ -47,13 +47,16 @@ static void list_remove(struct guest *g)
 static void queue_event(struct guest *g)
 {
 	struct bpull_engine *engine = g->op.engine;
+	bool is_first = !engine->done_first && !engine->events_first;
 
 	if (engine->done_last)
 		engine->done_last->next = g;
 	else
 		engine->done_first = g;
 	engine->done_last = g;
-	engine_tell_events(engine, true);
+	engine->has_news = true;
+	if (is_first)
+		engine_tell_events(engine, true);
 }
 
 int guest_take_events(struct bpull_engine *engine, struct bpull_event *out, int max)
@@ -110,9 +113,10 @@ static void over(struct guest *g)
 	g->iov = NULL;
 	list_remove(g);
 	if (disk->guests.dropping || disk->guests.draining)
-		engine_wake(disk->engine); /* somebody may wait for the oldest to end */
+		engine_again(disk->engine); /* somebody may wait for the oldest to end */
 	if (g->waiter) {
 		waiter_done(g->waiter, g->op.error, g->n_extents);
+		g->op.engine->has_news = true;
 		free(g);
 	} else {
 		queue_event(g);

@@ -54,7 +54,7 @@ void guest_submit(struct guest *g)
 	guest_list_add(g);
 	op_set_error(&g->op, refusal(g), NULL, 0, false);
 	op_ready(&g->op);
-	engine_wake(g->op.engine);
+	engine_again(g->op.engine);
 }
 
 /* iov is copied. */

@@ -294,7 +294,7 @@ static void run_verifying(struct bpull_disk *disk)
 	}
 	job->step = JOB_COPYING;
 	job->commit_target = 0;
-	engine_wake(disk->engine);
+	engine_again(disk->engine);
 }
 
 static void run_detaching(struct bpull_disk *disk)

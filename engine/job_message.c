@@ -29,7 +29,7 @@ void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(job->message, sizeof(job->message), format, args);
 	va_end(args);
-	engine_wake(disk->engine); /* perhaps nothing else is on its way that would */
+	engine_again(disk->engine); /* perhaps nothing else is on its way that would */
 }
 
 static const char *advice(const struct bpull_disk *disk, int error)

@@ -50,7 +50,7 @@ bool job_stop(struct bpull_disk *disk, const struct op *op, const char *message)
 	pthread_mutex_unlock(&disk->control.mutex);
 	job->paused = true;
 	events_push_stopped(disk, op->error, message);
-	engine_wake(disk->engine);
+	engine_again(disk->engine);
 	return true;
 }
 

@@ -161,7 +161,7 @@ static void over(struct populate *p)
 	*(p->next ? &p->next->prev : &runs->last) = p->prev;
 	runs->n--;
 	if (p->on_read)
-		engine_wake(disk->engine); /* layers may wait for it to be closed */
+		engine_again(disk->engine); /* layers may wait for it to be closed */
 	else
 		cursor_rest(disk, p->start_ns);
 	populate_free_requests(p);

@@ -134,6 +134,7 @@ static void *run(void *opaque)
 
 	for (;;) {
 		struct pollfd ready = { .fd = engine->epoll_fd, .events = POLLIN };
+		bool goes_on;
 
 		take(t);
 		if (t->quit)
@@ -141,8 +142,12 @@ static void *run(void *opaque)
 		engine_run(engine);
 		if (t->n_waiters)
 			pthread_cond_broadcast(&t->round);
+		goes_on = engine->again;
+		if (!goes_on)
+			io_tell(engine->io, true);
 		give(t);
-		poll(&ready, 1, -1);
+		if (!goes_on)
+			poll(&ready, 1, -1);
 	}
 	give(t);
 	return NULL;

@@ -130,6 +130,17 @@ int io_fd(const struct io *io)
 	return io->ops->fd(io);
 }
 
+void io_tell(struct io *io, bool on)
+{
+	if (io->ops->tell)
+		io->ops->tell(io, on);
+}
+
+bool io_has_done(const struct io *io)
+{
+	return io->ops->has_done && io->ops->has_done(io);
+}
+
 void io_close(struct io *io)
 {
 	if (!io)

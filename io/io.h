@@ -80,10 +80,16 @@ struct io_ops {
 	 * waiting may end with EINTR without any signal: uring finishes requests on the thread
 	 * that submitted them. */
 	int (*fd)(const struct io *io);
+	/* Whether anybody is going to wait for the descriptor. Off, it need not tell of anything, and
+	 * reap() leaves it alone; switched on again it is readable where reap() would return something. On
+	 * at first. NULL: it always tells. */
+	void (*tell)(struct io *io, bool on);
 	/* A hint: this memory will be used for most transfers. Failure is silent. It stays mapped
 	 * until destroy() or the next call, which replaces it (NULL: by nothing). No request may
 	 * be in flight. */
 	void (*use_memory)(struct io *io, void *base, size_t len);
+	/* Would reap() return something, without a look at workers and the kernel's longer ways? NULL: no. */
+	bool (*has_done)(const struct io *io);
 	/* Files may be registered on open and must be forgotten before file_close(). */
 	void (*add_file)(struct io *io, struct file *file);
 	void (*forget_file)(struct io *io, struct file *file);
@@ -113,6 +119,8 @@ void io_submit(struct io *io, struct io_req *req);
 void io_kick(struct io *io);
 unsigned io_reap(struct io *io, struct io_req **out, unsigned max);
 int io_fd(const struct io *io);
+void io_tell(struct io *io, bool on);
+bool io_has_done(const struct io *io);
 void io_close(struct io *io);
 
 /* off_grid.c. Would O_DIRECT refuse it? */

@@ -14,6 +14,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -82,7 +83,8 @@ static void uring_finish(struct uring *u, struct io_req *req, int64_t result)
 {
 	req->result = result;
 	req_list_push(&u->done, req);
-	wake_signal(u->wake_fd);
+	if (!u->quiet)
+		wake_signal(u->wake_fd);
 }
 
 /* From the waiting list into the submission ring, as far as the kernel may hold. */
@@ -200,7 +202,7 @@ static unsigned uring_reap(struct io *io, struct io_req **out, unsigned max)
 	/* What is there is taken without a look at the descriptor: it stays readable, the caller asks again,
 	 * and a read for each completion would cost as much as the completion. */
 	unsigned n = uring_collect(u, out, max);
-	if (!n) {
+	if (!n && !u->quiet) {
 		wake_drain(u->wake_fd);
 		n = uring_collect(u, out, max);
 		if (n == max)
@@ -208,6 +210,38 @@ static unsigned uring_reap(struct io *io, struct io_req **out, unsigned max)
 	}
 	uring_kick(io); /* room for those waiting, and for what is to be resumed */
 	return n;
+}
+
+/* What a look at the ring would make the kernel put there. */
+static bool uring_has_hidden(const struct uring *u)
+{
+	return IO_URING_READ_ONCE(*u->ring.sq.kflags) & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN);
+}
+
+static bool uring_has_done(const struct io *io)
+{
+	const struct uring *u = (const struct uring *)io;
+
+	return u->done.head || (u->n_kernel && io_uring_cq_ready(&u->ring));
+}
+
+/* The eventfd is told of completions only while somebody sleeps: telling it, and reading it, cost as
+ * much as a small read. What completes between the last look and the flag is found by another look. */
+static void uring_tell(struct io *io, bool on)
+{
+	struct uring *u = (struct uring *)io;
+
+	if (u->quiet == !on)
+		return;
+	u->quiet = !on;
+	io_uring_cq_eventfd_toggle(&u->ring, on);
+	if (!on) {
+		wake_drain(u->wake_fd);
+		return;
+	}
+	atomic_thread_fence(memory_order_seq_cst);
+	if (uring_has_done(io) || uring_has_hidden(u))
+		wake_signal(u->wake_fd);
 }
 
 static int uring_fd(const struct io *io)
@@ -232,6 +266,8 @@ static const struct io_ops uring_ops = {
 	.kick = uring_kick,
 	.reap = uring_reap,
 	.fd = uring_fd,
+	.tell = uring_tell,
+	.has_done = uring_has_done,
 	.use_memory = uring_tables_use_memory,
 	.add_file = uring_tables_add_file,
 	.forget_file = uring_tables_forget_file,

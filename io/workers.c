@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 
 #include "io/base.h"
 #include "io/wake.h"
@@ -20,6 +21,7 @@ struct workers {
 	void (*run)(struct io_req *req);
 	int wake_fd;
 	unsigned max_threads;
+	atomic_bool has_done; /* something is in `done`; written under the lock */
 
 	pthread_mutex_t lock; /* guards all below */
 	pthread_cond_t more;
@@ -50,6 +52,7 @@ static void workers_finish(struct workers *w, struct io_req *req)
 {
 	bool first = !w->done.head;
 	req_list_push(&w->done, req);
+	atomic_store(&w->has_done, true);
 	if (first)
 		wake_signal(w->wake_fd);
 }
@@ -112,8 +115,12 @@ void workers_put(struct workers *w, struct req_list *list)
 
 unsigned workers_take(struct workers *w, struct io_req **out, unsigned max)
 {
+	/* Most looks find nothing. What comes a moment later has its wake-up. */
+	if (!atomic_load(&w->has_done))
+		return 0;
 	pthread_mutex_lock(&w->lock);
 	unsigned n = req_list_take(&w->done, out, max);
+	atomic_store(&w->has_done, w->done.head != NULL);
 	pthread_mutex_unlock(&w->lock);
 	return n;
 }

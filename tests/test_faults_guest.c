@@ -205,8 +205,8 @@ static void judge_error(struct trial *t, const struct sim_guest_request *r, int 
 		  "%s: a read fails: %s", t->what, strerror(-error));
 	/* Later ones fail while a commit waits for the space that a flush will find, or when the disk is
 	 * given up meanwhile: the table write that failed was one of several. */
-	if (!once || !t->was_hit || (t->was_stalled && r->kind != SIM_GUEST_FLUSH) ||
-	    t->guest.disk->poisoned)
+	if (!once || !t->was_hit || t->guest.disk->poisoned ||
+	    ((t->was_stalled || commit_is_stalled(t->guest.disk)) && r->kind != SIM_GUEST_FLUSH))
 		return;
 	cr_assert_fail("%s: request %d fails long after: %s", t->what, (int)r->kind,
 		       strerror(-error));
