@@ -28,7 +28,7 @@
 
 static bool guest_is_active(const struct bpull_engine *engine)
 {
-	return engine->n_guests ||
+	return engine->n_guests || engine->guest_seen ||
 	       (engine->last_guest_ns && engine_now_ns() - engine->last_guest_ns < GUEST_HOLD_NS);
 }
 

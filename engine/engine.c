@@ -284,6 +284,9 @@ void engine_run(struct bpull_engine *engine)
 		n = reap(engine);
 		op_run_ready(engine);
 		now_ns = engine_now_ns();
+		if (engine->guest_seen)
+			engine->last_guest_ns = now_ns;
+		engine->guest_seen = false;
 		run_jobs(engine, now_ns);
 		merge_flush(engine);
 		io_kick(engine->io);

@@ -54,6 +54,7 @@ struct bpull_engine {
 	struct queued_event *events_first, *events_last;
 	struct guest *done_first, *done_last; /* guest requests that are over: events to be */
 	unsigned n_guests;                    /* guest requests in flight, of all disks */
+	bool guest_seen;                      /* one ended since the engine last looked at the clock */
 	uint64_t last_guest_ns;               /* when one ended last */
 	int epoll_fd, timer_fd, wake_fd;
 	atomic_bool woken; /* wake_fd is readable, or about to be */

@@ -18,6 +18,8 @@
 
 /* Parts in flight at once, and so what a request may take of the queue. */
 #define MAX_PARTS 32
+/* Guest bytes for which one more is set aside: a read of one page needs one. */
+#define PART_LEN 4096
 
 struct gather_part {
 	struct io_req req;
@@ -57,11 +59,10 @@ void gather_end(struct gather *g)
 
 /* The guest's own writes make holes into data: what the file system says of a raw disk that is being
  * written to is not worth asking for. */
-static int map_next(struct gather *g, struct extent *e, struct table_need *need)
+int gather_map(struct bpull_disk *disk, uint64_t at, uint64_t len, struct extent *e,
+	       struct table_need *need)
 {
-	struct bpull_disk *disk = g->op->disk;
 	struct layer *top = disk_overlay(disk);
-	uint64_t at = g->guest_off + g->done, len = g->len - g->done;
 
 	if (at >= top->guest_len) {
 		*e = (struct extent){ .kind = EXTENT_ZERO, .guest_off = at, .len = len };
@@ -118,9 +119,10 @@ static int add_part(struct gather *g, const struct extent *e)
 /* Maps until there is enough to read, or a table is missing. 0, TABLE_NEED or -errno. */
 static int map_parts(struct gather *g, struct table_need *need)
 {
-	while (g->done < g->len && g->n_parts < MAX_PARTS) {
+	while (g->done < g->len && g->n_parts < g->max_parts) {
 		struct extent e;
-		int rc = map_next(g, &e, need);
+		int rc =
+			gather_map(g->op->disk, g->guest_off + g->done, g->len - g->done, &e, need);
 
 		if (rc)
 			return rc;
@@ -142,8 +144,10 @@ static enum step map_and_read(struct gather *g)
 	struct table_need need;
 	int rc;
 
-	if (!g->parts)
-		g->parts = calloc(MAX_PARTS, sizeof(*g->parts));
+	if (!g->parts) {
+		g->max_parts = (unsigned)MIN(div_round_up(g->len, PART_LEN), (uint64_t)MAX_PARTS);
+		g->parts = calloc(g->max_parts, sizeof(*g->parts));
+	}
 	rc = g->parts ? map_parts(g, &need) : -ENOMEM;
 	/* What is mapped is read first: it costs nothing to ask again afterwards. */
 	if (rc == TABLE_NEED && !g->n_parts)

@@ -18,12 +18,16 @@ struct gather {
 	uint64_t guest_off, len; /* what is to be read; bytes behind the disk's end are zeros */
 	uint64_t done;           /* of len, mapped or read */
 	struct gather_part *parts;
-	unsigned n_parts;
+	unsigned n_parts, max_parts;
 	bool decoding;
 	/* Guest bytes that came from below the overlay; lo == hi: none. */
 	uint64_t below_lo, below_hi;
 };
 
+/* What lies at guest bytes [at, at + len): its first piece. Bytes behind the disk's end are zeros. 0, TABLE_NEED
+ * or -errno. */
+int gather_map(struct bpull_disk *disk, uint64_t at, uint64_t len, struct extent *e,
+	       struct table_need *need);
 /* Begins; nothing happens before the first gather_step(). */
 void gather_begin(struct gather *g, struct op *op, const struct iovec *iov, unsigned n_iov,
 		  uint64_t guest_off, uint64_t len);

@@ -41,12 +41,11 @@ static void list_remove(struct guest *g)
 	*(g->next ? &g->next->prev : &all->last) = g->prev;
 	g->prev = g->next = NULL;
 	g->op.engine->n_guests--;
-	g->op.engine->last_guest_ns = engine_now_ns();
+	g->op.engine->guest_seen = true;
 }
 
-static void queue_event(struct guest *g)
+void guest_queue_event(struct bpull_engine *engine, struct guest *g)
 {
-	struct bpull_engine *engine = g->op.engine;
 	bool is_first = !engine->done_first && !engine->events_first;
 
 	if (engine->done_last)
@@ -119,7 +118,7 @@ static void over(struct guest *g)
 		g->op.engine->has_news = true;
 		free(g);
 	} else {
-		queue_event(g);
+		guest_queue_event(g->op.engine, g);
 	}
 }
 

@@ -100,6 +100,8 @@ enum step guest_hold(struct guest *g, int rc);
 /* Shared unless g->alone. */
 void guest_lock(struct guest *g, uint64_t off, uint64_t len);
 void guest_unlock(struct guest *g);
+/* Its event waits to be taken; of the request no more than that is used. */
+void guest_queue_event(struct bpull_engine *engine, struct guest *g);
 /* guest.c: puts it behind all others of its disk. */
 void guest_list_add(struct guest *g);
 
@@ -114,6 +116,13 @@ struct guest *guest_new_range(struct bpull_disk *disk, enum guest_kind kind, uin
 struct guest *guest_new_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
 			       struct bpull_extent *extents, int max);
 void guest_submit(struct guest *g);
+/* The event of a request that never was one: it is over already, and well. */
+void guest_end_now(struct bpull_disk *disk, void *user_data);
+
+/* guest_now.c */
+/* Reads what needs no waiting: all of it, or the buffers hold anything and a request is needed. */
+bool guest_read_now(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
+		    uint64_t guest_off);
 
 /* guest_write.c: the phases of those names. */
 enum step guest_prepare(struct guest *g);

@@ -19,7 +19,10 @@ void bpull_read(struct bpull_disk *disk, const struct iovec *iov, int n_iov, uin
 {
 	ENGINE_SCOPE(disk->engine);
 
-	submit(guest_new_read(disk, iov, n_iov, guest_off), user_data);
+	if (guest_read_now(disk, iov, n_iov, guest_off))
+		guest_end_now(disk, user_data);
+	else
+		submit(guest_new_read(disk, iov, n_iov, guest_off), user_data);
 }
 
 void bpull_write(struct bpull_disk *disk, const struct iovec *iov, int n_iov, uint64_t guest_off,
@@ -94,6 +97,8 @@ int bpull_pread(struct bpull_disk *disk, void *buf, size_t len, uint64_t guest_o
 
 	if (!disk->engine->thread.is_on)
 		return -EINVAL;
+	if (guest_read_now(disk, &iov, 1, guest_off))
+		return 0;
 	return run(guest_new_read(disk, &iov, 1, guest_off), NULL);
 }
 

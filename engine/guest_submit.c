@@ -14,12 +14,21 @@
 
 #define OUT_OF_MEMORY_NAP_NS 1000000
 
-static struct guest *new_guest(struct bpull_disk *disk, enum guest_kind kind)
+/* Not calloc(), which glibc's cache of small pieces does not serve. */
+static struct guest *guest_alloc(void)
 {
 	struct guest *g;
 
-	while (!(g = calloc(1, sizeof(*g))))
+	while (!(g = malloc(sizeof(*g))))
 		nanosleep(&(struct timespec){ .tv_nsec = OUT_OF_MEMORY_NAP_NS }, NULL);
+	return g;
+}
+
+static struct guest *new_guest(struct bpull_disk *disk, enum guest_kind kind)
+{
+	struct guest *g = guest_alloc();
+
+	*g = (struct guest){ 0 };
 	op_init(&g->op, &guest_op_kind, disk->engine, disk);
 	g->op.urgent = true;
 	g->kind = kind;
@@ -55,6 +64,21 @@ void guest_submit(struct guest *g)
 	op_set_error(&g->op, refusal(g), NULL, 0, false);
 	op_ready(&g->op);
 	engine_again(g->op.engine);
+}
+
+void guest_end_now(struct bpull_disk *disk, void *user_data)
+{
+	struct guest *g = guest_alloc();
+
+	/* All that its event takes. */
+	g->op.disk = disk;
+	g->op.error = 0;
+	g->user_data = user_data;
+	g->n_extents = 0;
+	g->next = NULL;
+	guest_queue_event(disk->engine, g);
+	if (!disk->engine->thread.is_on)
+		engine_again(disk->engine);
 }
 
 /* iov is copied. */

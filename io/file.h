@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #include "io/err.h"
 
@@ -33,6 +34,10 @@ struct file_ops {
 	/* The same beside other writes, on any thread: a file on a grid may end up longer than asked for,
 	 * up to its grid. Others need not have it: NULL. */
 	int (*write_padded)(struct file *file, const void *buf, size_t len, uint64_t off);
+	/* Reads what takes no waiting: bytes, fewer than asked for where the rest does or the file ends.
+	 * -EAGAIN: none; -EOPNOTSUPP: and never will be. May be NULL. */
+	ssize_t (*read_now)(struct file *file, const struct iovec *iov, unsigned n_iov,
+			    uint64_t off);
 	/* fdatasync; 0 or -errno. */
 	int (*sync)(struct file *file);
 	int (*truncate)(struct file *file, uint64_t len);
@@ -69,6 +74,7 @@ struct file {
 	int fd;            /* -1 where there is none (sim) */
 	int lock_fd;       /* a description of its own for the locks; 0 or -1: they are on fd */
 	int slot;          /* index in the ring's file table, or -1 */
+	bool no_read_now;  /* file.c: it can't read without waiting */
 	bool no_uncached;  /* io.c: its file system refuses uncached writes */
 };
 
@@ -127,6 +133,8 @@ struct file_opener *file_opener_posix(void);
 int file_read(struct file *file, void *buf, size_t len, uint64_t off);
 /* Reads len bytes, those past the end of the file as zeros. */
 int file_read_padded(struct file *file, void *buf, size_t len, uint64_t off);
+/* What can be read without waiting, in bytes; never an error. */
+ssize_t file_read_now(struct file *file, const struct iovec *iov, unsigned n_iov, uint64_t off);
 int file_write(struct file *file, const void *buf, size_t len, uint64_t off);
 int file_sync(struct file *file);
 int file_truncate(struct file *file, uint64_t len);

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "io/posix_file.h"
@@ -35,6 +36,21 @@ static ssize_t posix_file_pread(struct file *file, char *buf, size_t len, uint64
 			break;
 	}
 	return (ssize_t)done;
+}
+
+/* From the page cache. A direct read would wait for the device, whatever it is told. */
+static ssize_t posix_file_read_now(struct file *file, const struct iovec *iov, unsigned n_iov,
+				   uint64_t off)
+{
+	ssize_t got;
+
+	if (file->io_align > 1)
+		return -EOPNOTSUPP;
+	got = preadv2(file->fd, iov, (int)n_iov, (off_t)off, RWF_NOWAIT);
+	if (got >= 0)
+		return got;
+	/* What is wrong with the device is said to a request that waits. A filter may forbid the call. */
+	return errno == EINTR || errno == EAGAIN || errno == EIO ? -EAGAIN : -EOPNOTSUPP;
 }
 
 static int posix_file_pwrite(struct file *file, const char *buf, size_t len, uint64_t off)
@@ -220,6 +236,7 @@ static bool posix_file_changed(struct file *file)
 
 const struct file_ops posix_file_ops = {
 	.read_at = posix_file_read_at,
+	.read_now = posix_file_read_now,
 	.write_at = posix_file_write_at,
 	.write_padded = posix_file_write_padded,
 	.sync = posix_file_sync,

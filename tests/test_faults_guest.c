@@ -144,7 +144,7 @@ struct trial {
 	struct bpull_engine *engine;
 	struct sim_guest guest;
 	/* When the requests in flight were submitted. */
-	bool was_hit, was_poisoned, was_stalled;
+	bool was_hit, was_poisoned, was_stalled, was_committing;
 	bool job_runs, completed;
 	unsigned n_failed;     /* requests and jobs */
 	uint64_t n_writes_max; /* once it is poisoned: those that were under way then; else 0 */
@@ -203,10 +203,10 @@ static void judge_error(struct trial *t, const struct sim_guest_request *r, int 
 		  strerror(-error));
 	cr_assert(!only_reads(r) || t->fault.op == SIM_READ || t->fault.op == SIM_WORK,
 		  "%s: a read fails: %s", t->what, strerror(-error));
-	/* Later ones fail while a commit waits for the space that a flush will find, or when the disk is
-	 * given up meanwhile: the table write that failed was one of several. */
-	if (!once || !t->was_hit || t->guest.disk->poisoned ||
-	    ((t->was_stalled || commit_is_stalled(t->guest.disk)) && r->kind != SIM_GUEST_FLUSH))
+	/* Later ones fail while a commit waits for the space that a flush will find, or when it begins to
+	 * wait, or the disk is given up, meanwhile: the table write that failed was one of several. */
+	if (!once || !t->was_hit || t->guest.disk->poisoned || t->was_committing ||
+	    (t->was_stalled && r->kind != SIM_GUEST_FLUSH))
 		return;
 	cr_assert_fail("%s: request %d fails long after: %s", t->what, (int)r->kind,
 		       strerror(-error));
@@ -287,6 +287,7 @@ static void run_session(struct trial *t)
 			t->was_hit = sim_n_faults_hit(t->sim);
 			t->was_poisoned = disk->poisoned;
 			t->was_stalled = commit_is_stalled(disk);
+			t->was_committing = commit_is_running(disk) && !t->was_stalled;
 		}
 		submit(t, &session[i], value++);
 		if (session[i].ends_group)

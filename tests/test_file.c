@@ -349,6 +349,29 @@ Test(file, reading_at_the_edges)
 	file_close(file);
 }
 
+/* Where the file system can't say so (or the call is forbidden), nothing is at hand, for good. */
+Test(file, what_is_at_hand_is_read_now)
+{
+	struct file *file = must_open(OPEN(.name = scratch_file("disk", "hello, world", 12)));
+	char a[4] = "", b[9] = "";
+	struct iovec iov[] = { { a, 4 }, { b, 8 } };
+	ssize_t got = file_read_now(file, iov, 2, 0);
+
+	cr_assert_eq(got, file->no_read_now ? 0 : 12, "%zd", got);
+	if (got) {
+		cr_assert_arr_eq(a, "hell", 4);
+		cr_assert_str_eq(b, "o, world");
+		cr_assert_eq(file_read_now(file, iov, 2, 7), 5);
+		cr_assert_eq(file_read_now(file, iov, 2, 12), 0);
+		cr_assert_not(file->no_read_now);
+	}
+	cr_assert_eq(file_read_now(file, iov, 2, UINT64_MAX), 0);
+	file->io_align = 512; /* as a direct one, which would wait */
+	cr_assert_eq(file_read_now(file, iov, 2, 0), 0);
+	cr_assert(file->no_read_now);
+	file_close(file);
+}
+
 Test(file, writing_at_the_edges)
 {
 	const char *path = scratch_file("disk", "0123456789", 10);
