@@ -343,6 +343,8 @@ static enum step map(struct populate *p)
 	}
 	if (!populate_in_pieces(p))
 		p->len = p->plan.len;
+	if (!populate_in_pieces(p))
+		p->buf = buf_shrink(disk->engine->bufs, p->buf, p->len);
 	mapped(p);
 	p->phase = POPULATE_CHARGE;
 	return STEP_NEXT;

@@ -23,13 +23,18 @@
 #define BUF_SHOW(p, len) ((void)(p), (void)(len))
 #endif
 
+#define BUF_PIECES 16
+
 struct buf_pool {
 	char *base;
+	size_t piece_len; /* 0: slots are too small to be shared */
 	size_t slot_len;
 	size_t n_slots;
 	size_t n_free;
 	size_t *free_idx; /* the first n_free are free */
-	bool *taken;      /* one a slot: a buffer put twice would be given out twice */
+	uint16_t *
+		pieces; /* one a slot: bit i is set while its piece i is taken; 0: it is not shared */
+	bool *taken;    /* one a slot: a buffer put twice would be given out twice */
 };
 
 /* Of a processor with pages of 4 KiB; elsewhere the hint does less. */
@@ -67,12 +72,15 @@ struct buf_pool *buf_pool_new(size_t slot_len, size_t budget)
 	pool->n_free = pool->n_slots;
 	pool->free_idx = calloc(pool->n_slots, sizeof(*pool->free_idx));
 	pool->taken = calloc(pool->n_slots, sizeof(*pool->taken));
+	pool->pieces = calloc(pool->n_slots, sizeof(*pool->pieces));
+	pool->piece_len = slot_len % (BUF_PIECES * page) ? 0 : slot_len / BUF_PIECES;
 	pool->base = map_memory(pool->n_slots * slot_len);
-	if (!pool->base || !pool->free_idx || !pool->taken) {
+	if (!pool->base || !pool->free_idx || !pool->taken || !pool->pieces) {
 		if (pool->base)
 			munmap(pool->base, pool->n_slots * slot_len);
 		free(pool->free_idx);
 		free(pool->taken);
+		free(pool->pieces);
 		free(pool);
 		return NULL;
 	}
@@ -91,6 +99,7 @@ void buf_pool_free(struct buf_pool *pool)
 	munmap(pool->base, pool->n_slots * pool->slot_len);
 	free(pool->free_idx);
 	free(pool->taken);
+	free(pool->pieces);
 	free(pool);
 }
 
@@ -105,16 +114,57 @@ void *buf_get(struct buf_pool *pool)
 	return buf;
 }
 
+static size_t buf_idx(const struct buf_pool *pool, const void *buf, size_t *at)
+{
+	size_t off = (size_t)((const char *)buf - pool->base);
+	size_t idx = off / pool->slot_len;
+	assert((const char *)buf >= pool->base && idx < pool->n_slots);
+	*at = off % pool->slot_len;
+	return idx;
+}
+
+void *buf_shrink(struct buf_pool *pool, void *buf, size_t len)
+{
+	size_t at, own = buf_idx(pool, buf, &at), idx = own;
+	if (len > pool->piece_len || pool->pieces[own])
+		return buf;
+	assert(!at && pool->taken[own]);
+	for (size_t i = 0; idx == own && i < pool->n_slots; i++)
+		if (pool->pieces[i] && pool->pieces[i] != UINT16_MAX)
+			idx = i;
+	if (idx != own)
+		buf_put(pool, buf);
+	else
+		BUF_HIDE(buf, pool->slot_len);
+	unsigned piece = (unsigned)__builtin_ctz(~(unsigned)pool->pieces[idx]);
+	char *small = pool->base + idx * pool->slot_len + piece * pool->piece_len;
+	pool->pieces[idx] |= (uint16_t)(1u << piece);
+	BUF_SHOW(small, pool->piece_len);
+	return small;
+}
+
+/* Is the rest of its slot taken? */
+static bool buf_put_piece(struct buf_pool *pool, size_t idx, size_t at)
+{
+	uint16_t bit = (uint16_t)(1u << at / pool->piece_len);
+	assert(at % pool->piece_len == 0 && pool->pieces[idx] & bit);
+	pool->pieces[idx] &= (uint16_t)~bit;
+	BUF_HIDE(pool->base + idx * pool->slot_len + at, pool->piece_len);
+	return pool->pieces[idx];
+}
+
 void buf_put(struct buf_pool *pool, void *buf)
 {
+	size_t at;
 	if (!buf)
 		return;
-	size_t at = (size_t)((char *)buf - pool->base);
-	size_t idx = at / pool->slot_len;
-	assert((char *)buf >= pool->base && idx < pool->n_slots && at % pool->slot_len == 0);
-	assert(pool->taken[idx]);
+	size_t idx = buf_idx(pool, buf, &at);
+	bool is_shared = pool->pieces[idx];
+	assert(pool->taken[idx] && (is_shared || !at));
+	if (is_shared && buf_put_piece(pool, idx, at))
+		return;
 	pool->taken[idx] = false;
-	BUF_HIDE(buf, pool->slot_len);
+	BUF_HIDE(pool->base + idx * pool->slot_len, pool->slot_len);
 	pool->free_idx[pool->n_free++] = idx;
 }
 

@@ -188,6 +188,11 @@ uint64_t sim_now_ns(const struct sim *sim)
 	return sim->now_ns;
 }
 
+uint64_t sim_far_bytes(const struct sim *sim)
+{
+	return sim->far_bytes;
+}
+
 void sim_advance(struct sim *sim, uint64_t ns)
 {
 	sim->now_ns += ns;

@@ -37,6 +37,9 @@ struct sim_knobs {
 	unsigned short_permille; /* attempts that move only a part */
 	unsigned retry_permille; /* attempts that answer EINTR or EAGAIN first */
 	uint64_t max_delay_ns;   /* of a completion, on the virtual clock */
+	/* A source far away: each request to read a file that is not open for writing takes so long, and
+	 * its bytes come through one pipe of this width, bytes/s. 0: at once. */
+	uint64_t far_latency_ns, far_rate;
 	uint32_t io_align;       /* > 1: requests off this grid fail with -EINVAL, as O_DIRECT */
 	bool no_holes;           /* files do not tell where their holes are */
 };
@@ -98,6 +101,9 @@ bool sim_is_stopped(const struct sim *sim);
 /* The virtual clock. It moves on with every operation. */
 uint64_t sim_now_ns(const struct sim *sim);
 void sim_advance(struct sim *sim, uint64_t ns);
+
+/* Bytes that came from far away (sim_knobs.far_rate). */
+uint64_t sim_far_bytes(const struct sim *sim);
 
 /* A hash over every operation and result so far. */
 uint64_t sim_trace(const struct sim *sim);

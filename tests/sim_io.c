@@ -92,6 +92,21 @@ static uint64_t sim_io_due(struct sim *sim)
 	}
 }
 
+static bool sim_io_is_far(const struct sim *sim, const struct io_req *req)
+{
+	return sim->knobs.far_rate && req->kind == IO_READ && !req->file->writable;
+}
+
+/* Latencies pass side by side, bytes behind each other. */
+static uint64_t sim_io_far_due(struct sim *sim, const struct io_req *req)
+{
+	uint64_t begin_ns = MAX(sim->far_free_ns, sim->now_ns);
+
+	sim->far_free_ns = begin_ns + req->len * UINT64_C(1000000000) / sim->knobs.far_rate;
+	sim->far_bytes += req->len;
+	return sim->far_free_ns + sim->knobs.far_latency_ns;
+}
+
 static void sim_io_kick(struct io *io)
 {
 	struct sim *sim = sim_of(io);
@@ -103,7 +118,8 @@ static void sim_io_kick(struct io *io)
 			flight->write = sim_log_fly(sim, sim_io_data(req), req->len, req->off);
 			sim_io_gather(req, flight->write->bytes);
 		}
-		flight->due_ns = sim_io_due(sim);
+		flight->due_ns =
+			sim_io_is_far(sim, req) ? sim_io_far_due(sim, req) : sim_io_due(sim);
 		sim_flight_push(&sim->flights, &sim->n_flights, &sim->flights_cap, flight);
 	}
 	sim->n_waiting = 0;

@@ -69,6 +69,50 @@ Test(buf, impossible_sizes_are_refused)
 	cr_assert_eq(buf_pool_new(SIZE_MAX, SIZE_MAX), NULL);
 }
 
+Test(buf, small_ones_share_a_slot)
+{
+	struct buf_pool *pool = buf_pool_new(1 * MiB, 3 * MiB);
+	char *small[40];
+
+	for (unsigned i = 0; i < 40; i++) {
+		void *whole = buf_get(pool);
+
+		/* 16 to a slot, and one whole to begin with. */
+		cr_assert_eq(!whole, i >= 33, "%u", i);
+		if (!whole)
+			continue;
+		small[i] = buf_shrink(pool, whole, i == 32 ? 64 * KiB + 1 : 64 * KiB - i);
+		cr_assert_eq(buf_n_free(pool), i < 16 ? 2 : i < 32 ? 1 : 0, "%u", i);
+		cr_assert_eq(buf_shrink(pool, small[i], 4096), small[i]);
+		memset(small[i], (int)i, i == 32 ? 1 * MiB : 64 * KiB);
+	}
+	for (unsigned i = 0; i < 33; i++)
+		for (unsigned at = 0; at < 64 * KiB; at += 4096)
+			cr_assert_eq(small[i][at], (char)i, "%u is not its own", i);
+	for (unsigned i = 0; i < 33; i += 2)
+		buf_put(pool, small[i]);
+	cr_assert_eq(buf_n_free(pool), 1);
+	/* The gaps first. */
+	small[0] = buf_shrink(pool, buf_get(pool), 1);
+	cr_assert_eq(buf_n_free(pool), 1);
+	buf_put(pool, small[0]);
+	for (unsigned i = 1; i < 33; i += 2)
+		buf_put(pool, small[i]);
+	cr_assert_eq(buf_n_free(pool), 3);
+	buf_pool_free(pool);
+}
+
+Test(buf, small_slots_are_not_shared)
+{
+	struct buf_pool *pool = buf_pool_new(32 * KiB, 64 * KiB);
+	void *a = buf_get(pool);
+
+	cr_assert_eq(buf_shrink(pool, a, 1), a);
+	cr_assert_eq(buf_n_free(pool), 1);
+	buf_put(pool, a);
+	buf_pool_free(pool);
+}
+
 Test(buf, putting_twice_is_caught, .signal = SIGABRT)
 {
 	struct buf_pool *pool = buf_pool_new(4096, 4 * 4096);
