@@ -30,7 +30,7 @@
 /* Then a run is no longer than this, so that a request that needs its clusters waits less. */
 #define GUEST_RUN_LEN (256 * KiB)
 
-static bool guest_is_active(const struct bpull_engine *engine)
+bool engine_guest_is_active(const struct bpull_engine *engine)
 {
 	return engine->n_guests || engine->guest_seen ||
 	       (engine->last_guest_ns && engine_now_ns() - engine->last_guest_ns < GUEST_HOLD_NS);
@@ -42,7 +42,7 @@ static bool guest_is_active(const struct bpull_engine *engine)
  * of the time, 1,400 us with one run after another). */
 bool cursor_gives_way(const struct bpull_disk *disk)
 {
-	return disk->job.guest_share < 100 && guest_is_active(disk->engine);
+	return disk->job.guest_share < 100 && engine_guest_is_active(disk->engine);
 }
 
 void cursor_rest(struct bpull_disk *disk, uint64_t start_ns)
@@ -104,7 +104,7 @@ static uint64_t run_len(const struct bpull_disk *disk)
 {
 	uint64_t granule_len = disk_overlay(disk)->granule_len, len = cursor_piece_len(disk);
 
-	if (guest_is_active(disk->engine))
+	if (engine_guest_is_active(disk->engine))
 		len = MIN(len, GUEST_RUN_LEN);
 	return MAX(round_down(len, MIN(granule_len, (uint64_t)RUN_MAX_LEN)), granule_len);
 }

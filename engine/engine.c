@@ -289,7 +289,7 @@ void engine_run(struct bpull_engine *engine)
 		engine->guest_seen = false;
 		run_jobs(engine, now_ns);
 		merge_flush(engine);
-		io_kick(engine->io);
+		engine_kick(engine);
 		goes_on = n || engine_has_ready(engine) || io_has_done(engine->io);
 	} while (goes_on && !engine->has_news && ++rounds < MAX_ROUNDS);
 	arm_timer(engine, now_ns);

@@ -305,6 +305,8 @@ uint64_t cursor_position(const struct bpull_disk *disk);
 void writeback_note(struct bpull_disk *disk, uint64_t host_off, uint64_t len);
 /* What a run, or a piece of a cluster, may be under the rates that are set. Bytes, up to RUN_MAX_LEN. */
 uint64_t cursor_piece_len(const struct bpull_disk *disk);
+/* Is a guest at work, or was it a moment ago? */
+bool engine_guest_is_active(const struct bpull_engine *engine);
 /* Is a guest at work, and the job to let it go first? */
 bool cursor_gives_way(const struct bpull_disk *disk);
 /* Has it walked to the end, and has every run ended? */

@@ -40,11 +40,7 @@ static int load(struct walk *w, struct table_need *need)
 
 	if (rc != -EALREADY || !w->engine)
 		return rc;
-	engine_wait_io(w->engine, 1000); /* another job's load of it is on its way */
-	engine_run(w->engine);
-	if (w->engine->thread.is_on)
-		engine_wake(
-			w->engine); /* its thread may sleep, and nobody tells it of what is in flight */
+	engine_wait_here(w->engine, 1000); /* another job's load of it is on its way */
 	return 0;
 }
 

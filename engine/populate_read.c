@@ -130,8 +130,10 @@ enum step populate_read(struct populate *p)
 		return STEP_NEXT;
 	}
 	describe_reads(p);
-	for (unsigned i = 0; i < p->n_reqs; i++)
+	for (unsigned i = 0; i < p->n_reqs; i++) {
+		p->reqs[i].aside = engine_guest_is_active(p->op.engine);
 		op_submit(&p->op, &p->reqs[i]);
+	}
 	return p->n_reqs ? STEP_WAIT : STEP_NEXT;
 }
 

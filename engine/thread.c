@@ -17,18 +17,47 @@
 #include "engine/engine.h"
 #include "io/base.h"
 
+/* So long one waits for the lock with open eyes. Rounds beside a pull: 16 us and less, measured. */
+#define SPIN_NS 20000
 /* Without a thread: so long at once, should nothing be under way. */
 #define MAX_NAP_MS 1000
 
 /* ---- the lock ---- */
+
+static void enter(struct engine_thread *t)
+{
+	atomic_store(&t->owner, pthread_self());
+	t->depth = 1;
+}
 
 static void take(struct engine_thread *t)
 {
 	pthread_mutex_lock(&t->lobby);
 	pthread_mutex_lock(&t->mutex);
 	pthread_mutex_unlock(&t->lobby);
-	atomic_store(&t->owner, pthread_self());
-	t->depth = 1;
+	enter(t);
+}
+
+/* A round of the engine's thread is over sooner than a sleeper is woken, and most of those who come read
+ * a page. */
+static void take_soon(struct engine_thread *t)
+{
+	uint64_t end_ns = 0;
+	bool taken;
+
+	pthread_mutex_lock(&t->lobby);
+	while (!(taken = !pthread_mutex_trylock(&t->mutex)) && t->spins) {
+		uint64_t now_ns = engine_now_ns();
+
+		if (!end_ns)
+			end_ns = now_ns + SPIN_NS;
+		else if (now_ns >= end_ns)
+			break;
+	}
+	if (!taken)
+		pthread_mutex_lock(&t->mutex);
+	pthread_mutex_unlock(&t->lobby);
+	enter(t);
 }
 
 static void give(struct engine_thread *t)
@@ -47,8 +76,42 @@ struct bpull_engine *engine_enter(struct bpull_engine *engine)
 	if (pthread_equal(atomic_load(&t->owner), pthread_self()))
 		t->depth++;
 	else
-		take(t);
+		take_soon(t);
 	return engine;
+}
+
+/* What the kernel is handed it may do at once, or wake somebody who does it in this thread's place: nobody
+ * is to wait for the lock meanwhile. The ring stays this thread's: only what is under the other mutex may
+ * touch it. */
+void engine_kick(struct bpull_engine *engine)
+{
+	struct engine_thread *t = &engine->thread;
+
+	if (!t->is_on || !pthread_equal(t->runner, pthread_self())) {
+		io_kick(engine->io);
+		return;
+	}
+	if (!io_feed(engine->io))
+		return;
+	pthread_mutex_lock(&t->ring);
+	give(t);
+	io_enter(engine->io);
+	pthread_mutex_unlock(&t->ring);
+	take(t);
+}
+
+void engine_wait_here(struct bpull_engine *engine, int timeout_ms)
+{
+	struct engine_thread *t = &engine->thread;
+
+	if (t->is_on)
+		pthread_mutex_lock(&t->ring);
+	engine_wait_io(engine, timeout_ms);
+	engine_run(engine);
+	if (!t->is_on)
+		return;
+	pthread_mutex_unlock(&t->ring);
+	engine_wake(engine); /* its thread may sleep, and nobody tells it of what is in flight */
 }
 
 void engine_leave(struct bpull_engine *engine)
@@ -132,6 +195,9 @@ static void *run(void *opaque)
 	struct bpull_engine *engine = opaque;
 	struct engine_thread *t = &engine->thread;
 
+	take(t);
+	t->runner = pthread_self();
+	give(t);
 	for (;;) {
 		struct pollfd ready = { .fd = engine->epoll_fd, .events = POLLIN };
 		bool goes_on;
@@ -160,8 +226,10 @@ static int init(struct engine_thread *t)
 	t->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (t->event_fd < 0)
 		return -errno;
+	t->spins = sysconf(_SC_NPROCESSORS_ONLN) > 1;
 	pthread_mutex_init(&t->lobby, NULL);
 	pthread_mutex_init(&t->mutex, NULL);
+	pthread_mutex_init(&t->ring, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&t->round, &attr);
@@ -173,6 +241,7 @@ static void destroy(struct engine_thread *t)
 {
 	pthread_mutex_destroy(&t->lobby);
 	pthread_mutex_destroy(&t->mutex);
+	pthread_mutex_destroy(&t->ring);
 	pthread_cond_destroy(&t->round);
 	close(t->event_fd);
 	t->is_on = false;

@@ -18,9 +18,14 @@ struct bpull_engine;
 struct engine_thread {
 	bool is_on;
 	pthread_t thread;
+	pthread_t
+		runner; /* the same, once it runs: operations are its alone, but for engine_wait_here() */
 	/* To come in: lobby, then mutex, then the lobby is left. Who waits for the mutex keeps the
 	 * engine's thread from taking it again first. */
 	pthread_mutex_t lobby, mutex;
+	pthread_mutex_t
+		ring; /* who has it may enter the ring; to be taken inside, or by nobody else */
+	bool spins;   /* waiting with open eyes makes sense: who has the mutex runs elsewhere */
 	_Atomic(pthread_t) owner; /* who has the mutex, where depth > 0 */
 	unsigned depth;
 	pthread_cond_t round; /* after each round of the engine, while somebody waits */
@@ -53,6 +58,10 @@ static inline void engine_leave_scope(struct bpull_engine **engine)
 	__attribute__((cleanup(engine_leave_scope), unused)) struct bpull_engine *inside = \
 		engine_enter(engine)
 
+/* Inside, as the last thing of a round: hands the kernel what was submitted. Others may be inside meanwhile. */
+void engine_kick(struct bpull_engine *engine);
+/* Inside, for a thread that must not let others in: waits for I/O, at most so long, and runs the engine. */
+void engine_wait_here(struct bpull_engine *engine, int timeout_ms);
 /* Inside: waits until the engine has run once more; without a thread, waits for I/O and runs it. At most
  * until end_ns (UINT64_MAX: for ever). False: that is over. Wake the engine first where there may be
  * nothing under way. */

@@ -113,6 +113,19 @@ void io_kick(struct io *io)
 	io->ops->kick(io);
 }
 
+bool io_feed(struct io *io)
+{
+	if (io->ops->feed)
+		return io->ops->feed(io);
+	io->ops->kick(io);
+	return false;
+}
+
+void io_enter(struct io *io)
+{
+	io->ops->enter(io);
+}
+
 unsigned io_reap(struct io *io, struct io_req **out, unsigned max)
 {
 	/* Asked even with nothing in flight: the backend may have a stale wake-up to clear. */

@@ -47,6 +47,8 @@ struct io_req {
 	bool uncached; /* IO_WRITE: start writing to the device at once and keep nothing in the page
 			* cache; a hint, set after io_req_write() */
 
+	bool aside; /* a hint, set later, too: not on the thread that submits, which has others to serve */
+
 	/* Out: 0 or more, or -errno. IO_READ: bytes read, less than len only at the end of the
 	 * file. IO_WRITE: len. Others: 0 (IO_WORK: what work returned). */
 	int64_t result;
@@ -74,6 +76,10 @@ struct io_ops {
 	void (*submit)(struct io *io, struct io_req *req);
 	/* Hands everything submitted so far to the kernel or the workers. */
 	void (*kick)(struct io *io);
+	/* kick() in two parts. What was submitted goes where the kernel looks for it: true if it is to be
+	 * told, by enter(), which touches nothing that the calls below touch. NULL: only kick(). */
+	bool (*feed)(struct io *io);
+	void (*enter)(struct io *io);
 	/* Up to max finished requests into out; never blocks. Returns how many. */
 	unsigned (*reap)(struct io *io, struct io_req **out, unsigned max);
 	/* Becomes readable when reap() has something to return. Spurious wake-ups are legal, and
@@ -117,6 +123,8 @@ int io_threads_backend_open(unsigned n_threads, struct io **out, struct err *err
 /* These wrap the table: they check preconditions (range not wrapping, iov sum) and count. */
 void io_submit(struct io *io, struct io_req *req);
 void io_kick(struct io *io);
+bool io_feed(struct io *io); /* false, too, where kick() is not in two parts, and did it all */
+void io_enter(struct io *io);
 unsigned io_reap(struct io *io, struct io_req **out, unsigned max);
 int io_fd(const struct io *io);
 void io_tell(struct io *io, bool on);

@@ -73,8 +73,9 @@ static void uring_prep(struct uring *u, struct io_uring_sqe *sqe, struct io_req 
 		sqe->fd = slot;
 		sqe->flags |= IOSQE_FIXED_FILE;
 	}
-	/* It did not get through without waiting: let it wait. */
-	if (req->n_retries)
+	/* It did not get through without waiting: let it wait. Or the kernel would copy here and now what is
+	 * in the page cache, 50 us for 256 KiB. */
+	if (req->n_retries || req->aside)
 		sqe->flags |= IOSQE_ASYNC;
 	io_uring_sqe_set_data(sqe, req);
 }
@@ -128,11 +129,10 @@ static void uring_refused(struct uring *u, int code)
 	}
 }
 
-static void uring_kick(struct io *io)
+static void uring_enter(struct io *io)
 {
 	struct uring *u = (struct uring *)io;
 
-	uring_feed(u);
 	while (io_uring_sq_ready(&u->ring)) {
 		int ret = io_uring_submit(&u->ring);
 		if (ret <= 0) {
@@ -141,6 +141,20 @@ static void uring_kick(struct io *io)
 		}
 		u->n_refusals = 0;
 	}
+}
+
+static bool uring_has_fed(struct io *io)
+{
+	struct uring *u = (struct uring *)io;
+
+	uring_feed(u);
+	return io_uring_sq_ready(&u->ring);
+}
+
+static void uring_kick(struct io *io)
+{
+	uring_feed((struct uring *)io);
+	uring_enter(io);
 }
 
 static void uring_submit(struct io *io, struct io_req *req)
@@ -264,6 +278,8 @@ static const struct io_ops uring_ops = {
 	.name = "uring",
 	.submit = uring_submit,
 	.kick = uring_kick,
+	.feed = uring_has_fed,
+	.enter = uring_enter,
 	.reap = uring_reap,
 	.fd = uring_fd,
 	.tell = uring_tell,
