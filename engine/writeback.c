@@ -26,7 +26,7 @@ struct writeback {
 static void end(struct op *op)
 {
 	op->disk->job.n_hints--;
-	engine_wake(op->engine); /* the job may wait for it to end */
+	engine_again(op->engine); /* the job may wait for it to end */
 	free(op);
 }
 
