@@ -72,6 +72,7 @@ void job_go_on(struct bpull_disk *disk)
 	job->n.stop_was_read = 0;
 	if (commit_is_stalled(disk))
 		commit_retry(disk, false);
-	if (job->step == JOB_COPYING || job->step == JOB_PROVING)
+	/* Verifying, too: a list that is full may have begun it while the job was stopped. */
+	if (job->step == JOB_COPYING || job->step == JOB_PROVING || job->step == JOB_VERIFYING)
 		cursor_go_back(disk);
 }
