@@ -21,10 +21,6 @@
 /* Extents looked at before others get their turn. */
 #define MAX_EXTENTS_A_TURN 4096
 
-/* In flight at once: each has a plan of 100 KiB. Small ones share buffers (buf_shrink()), so that of these
- * there are enough to hide a source's latency: 64 of 64 KiB, 5 ms each, are 800 MB/s. */
-#define MAX_RUNS 64
-
 /* While a guest is at work, and so long after: what lies between its requests is no idle time. */
 #define GUEST_HOLD_NS UINT64_C(10000000)
 /* Then a run is no longer than this, so that a request that needs its clusters waits less. */
@@ -77,7 +73,7 @@ static bool may_go(const struct bpull_disk *disk)
 		return true;
 	/* One run that can't pay is enough: more would only keep buffers from other jobs. */
 	return job->step == JOB_COPYING && !job->mapping && !job->throttled_first &&
-	       buf_n_free(disk->engine->bufs) && job->runs.n < MAX_RUNS && !has_its_share(disk) &&
+	       buf_n_free(disk->engine->bufs) && job->runs.n < disk->engine->max_runs && !has_its_share(disk) &&
 	       disk->engine->comp_len <= disk->engine->comp_len_limit && !commit_is_overdue(disk) &&
 	       !verify_is_full(disk);
 }

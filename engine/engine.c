@@ -23,7 +23,12 @@
 #define RING_DEPTH     256
 #define DEFAULT_MEMORY (48 * MiB)
 #define MIN_MEMORY     (8 * MiB)
-#define MAX_RUNS       16
+#define MAX_BUFS       16
+/* Runs in flight are as many as have room for their plans, of 100 KiB, in a fifth of the memory. Small ones
+ * share buffers (buf_shrink()), so that there are enough to hide a slow source's latency: 64 of 64 KiB, 5 ms
+ * each, are 800 MB/s. */
+#define RUN_SHARE (512 * KiB)
+#define MAX_RUNS  64
 /* A call of process() gives way after this much: other descriptors of the program wait. */
 #define MAX_ROUNDS 64
 
@@ -87,12 +92,13 @@ static int open_descriptors(struct bpull_engine *engine)
  * request arrays take for a while. */
 static int open_memory(struct bpull_engine *engine, uint64_t memory)
 {
-	uint64_t runs = MIN(memory / 3 / RUN_MAX_LEN, (uint64_t)MAX_RUNS);
+	uint64_t runs = MIN(memory / 3 / RUN_MAX_LEN, (uint64_t)MAX_BUFS);
 	size_t len;
 	void *base;
 
 	engine->bufs = buf_pool_new(RUN_MAX_LEN, MAX(runs, UINT64_C(2)) * RUN_MAX_LEN);
 	engine->cache = table_cache_new(memory / 2);
+	engine->max_runs = (unsigned)MAX(MIN(memory / RUN_SHARE, (uint64_t)MAX_RUNS), UINT64_C(2));
 	engine->comp_len_limit = memory / 6;
 	engine->changed_len_limit = memory / 4;
 	engine->verify_len_limit = memory / 16;

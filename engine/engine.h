@@ -38,6 +38,7 @@ struct bpull_engine {
 	struct engine_thread thread;
 	struct io *io;
 	struct buf_pool *bufs; /* slots of RUN_MAX_LEN: one for each run in flight */
+	unsigned max_runs; /* in flight, of a job: small ones share slots */
 	struct table_cache *cache;
 	struct layer_set *layers;
 	struct limiter limiter; /* shared by all jobs */
