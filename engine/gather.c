@@ -130,6 +130,7 @@ static int map_parts(struct gather *g, struct table_need *need)
 			iov_zero(g->iov, g->n_iov, g->done, e.len);
 		} else {
 			note_below(g, &e);
+			g->has_read = true;
 			rc = add_part(g, &e);
 			if (rc)
 				return rc;

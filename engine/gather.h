@@ -20,6 +20,7 @@ struct gather {
 	struct gather_part *parts;
 	unsigned n_parts, max_parts;
 	bool decoding;
+	bool has_read; /* not all of it reads zeros by the tables */
 	/* Guest bytes that came from below the overlay; lo == hi: none. */
 	uint64_t below_lo, below_hi;
 };

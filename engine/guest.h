@@ -45,6 +45,7 @@ struct guest_new {
 	uint8_t *fill; /* head and tail of the piece, which the request does not cover */
 	uint32_t head_len, tail_len;
 	bool head_done, tail_done;
+	bool has_fill; /* of head or tail something was read, not only zeros known from tables */
 };
 
 struct guest {

@@ -16,6 +16,9 @@
 #include "engine/guest.h"
 #include "io/base.h"
 
+/* Of a stretch's end, so much is written that the file has all of it: a page. */
+#define END_LEN 4096u
+
 /* ---- PLACE ---- */
 
 static enum step wait_for_commit(struct guest *g)
@@ -104,7 +107,7 @@ static int next_piece(struct guest *g)
 	to = MAX(MIN(end, s->piece_end), from);
 	s->head_len = from - s->piece_off;
 	s->tail_len = s->piece_end - to;
-	s->head_done = s->tail_done = false;
+	s->head_done = s->tail_done = s->has_fill = false;
 	free(s->fill);
 	s->fill = NULL;
 	if (s->head_len + s->tail_len) {
@@ -136,6 +139,7 @@ enum step guest_fill(struct guest *g)
 		if (gather_step(&g->gather) == STEP_WAIT)
 			return STEP_WAIT;
 		gather_end(&g->gather);
+		s->has_fill |= g->gather.has_read;
 		if (g->op.error)
 			return STEP_NEXT;
 		if (s->head_done)
@@ -165,6 +169,44 @@ static unsigned piece_iov(const struct guest *g, struct iovec *out)
 	return n;
 }
 
+/* Head and tail read zeros, and so does space that the image never used: the request alone is enough. That
+ * is a sixteenth of a cluster for a guest's page. */
+static bool is_sparse(const struct guest *g, uint64_t host_off)
+{
+	const struct layer *overlay = disk_overlay(g->op.disk);
+	const struct guest_new *s = &g->stretch;
+
+	return !s->has_fill && s->fill && s->piece_off == s->off && s->piece_end == s->end &&
+	       !disk_has_data_file(g->op.disk) && s->space_len && host_off >= overlay->zero_from &&
+	       overlay->data->io_align <= 1;
+}
+
+/* The request, and the end of the space where the file does not reach it yet: what an entry leads to lies
+ * inside the file. */
+static enum step store_sparse(struct guest *g, uint64_t host_off)
+{
+	const struct guest_new *s = &g->stretch;
+	struct file *data = disk_overlay(g->op.disk)->data;
+	uint64_t from = s->piece_off + s->head_len, to = s->piece_end - s->tail_len;
+	uint64_t host_end = host_off + (s->end - s->off);
+	uint32_t end_len = MIN(s->tail_len, END_LEN);
+
+	g->reqs = calloc(2, sizeof(*g->reqs));
+	g->req_iovs = calloc(guest_n_slices(g, to - from), sizeof(*g->req_iovs));
+	if (!g->reqs || !g->req_iovs)
+		return guest_error(g, -ENOMEM);
+	io_req_write(g->reqs, data, NULL, to - from, host_off + s->head_len);
+	g->reqs->iov = g->req_iovs;
+	g->reqs->n_iov = guest_slices(g, from, to - from, g->req_iovs);
+	op_submit(&g->op, g->reqs);
+	if (end_len && data->len < host_end) {
+		io_req_write(g->reqs + 1, data, s->fill + s->head_len + s->tail_len - end_len,
+			     end_len, host_end - end_len);
+		op_submit(&g->op, g->reqs + 1);
+	}
+	return STEP_WAIT;
+}
+
 enum step guest_store(struct guest *g)
 {
 	struct bpull_disk *disk = g->op.disk;
@@ -181,6 +223,8 @@ enum step guest_store(struct guest *g)
 	g->phase = s->piece_end < s->end ? GUEST_FILL : GUEST_PUBLISH;
 	if (!write_len)
 		return STEP_NEXT;
+	if (is_sparse(g, host_off))
+		return store_sparse(g, host_off);
 	g->reqs = calloc(1, sizeof(*g->reqs));
 	g->req_iovs = whole = calloc(2 * n, sizeof(*whole));
 	if (!g->reqs || !whole)
