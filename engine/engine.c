@@ -295,7 +295,10 @@ void engine_run(struct bpull_engine *engine)
 		engine->guest_seen = false;
 		run_jobs(engine, now_ns);
 		merge_flush(engine);
-		engine_kick(engine);
+		/* Who is going to sleep hands over in the same call. */
+		if (!engine->may_sleep || n || engine->has_news || engine_has_ready(engine) ||
+		    !io_feed(engine->io))
+			engine_kick(engine);
 		goes_on = n || engine_has_ready(engine) || io_has_done(engine->io);
 	} while (goes_on && !engine->has_news && ++rounds < MAX_ROUNDS);
 	arm_timer(engine, now_ns);
@@ -344,7 +347,7 @@ int bpull_engine_process(struct bpull_engine *engine, struct bpull_event *events
 }
 
 /* Sleeps until there may be something to do. */
-static int nap(struct bpull_engine *engine, int timeout_ms)
+static int nap(struct bpull_engine *engine, bool in_ring, int timeout_ms)
 {
 	bool has_thread = engine->thread.is_on;
 	struct pollfd ready = { .fd = has_thread ? engine->thread.event_fd : engine->epoll_fd,
@@ -352,6 +355,8 @@ static int nap(struct bpull_engine *engine, int timeout_ms)
 
 	if (!has_thread && engine->again)
 		return 0;
+	if (in_ring)
+		return io_wait(engine->io, engine->epoll_fd, timeout_ms);
 	if (!has_thread)
 		io_tell(engine->io, true);
 	return poll(&ready, 1, timeout_ms) < 0 ? -errno : 0;
@@ -360,21 +365,28 @@ static int nap(struct bpull_engine *engine, int timeout_ms)
 int bpull_engine_wait(struct bpull_engine *engine, struct bpull_event *events, int max,
 		      int timeout_ms)
 {
+	bool may_sleep =
+		!engine->thread.is_on && !engine->fd_asked && timeout_ms && io_can_wait(engine->io);
 	uint64_t end_ns = timeout_ms > 0 ? engine_now_ns() + (uint64_t)timeout_ms * 1000000 : 0;
 
 	for (;;) {
-		int n = bpull_engine_process(engine, events, max), left_ms = -1, rc;
+		int n, left_ms = -1, rc;
 
+		engine->may_sleep = may_sleep;
+		n = bpull_engine_process(engine, events, max);
+		engine->may_sleep = false;
 		if (n)
 			return n;
 		if (timeout_ms >= 0) {
 			uint64_t now_ns = engine_now_ns();
 
-			if (now_ns >= end_ns)
+			if (now_ns >= end_ns) {
+				io_kick(engine->io);
 				return 0;
+			}
 			left_ms = (int)((end_ns - now_ns + 999999) / 1000000);
 		}
-		rc = nap(engine, left_ms);
+		rc = nap(engine, may_sleep, left_ms);
 		if (rc)
 			return rc == -EINTR ? 0 : rc;
 	}

@@ -61,6 +61,7 @@ struct bpull_engine {
 	atomic_bool woken; /* wake_fd is readable, or about to be */
 	int n_woken;       /* writes to wake_fd that were announced and not read yet */
 	bool fd_asked;     /* the program may be waiting for the descriptor */
+	bool may_sleep;    /* whoever runs it sleeps next if there is nothing to do, in io_wait() */
 	bool running;      /* in engine_run() */
 	bool again;        /* there is something to do at once, and wake_fd does not say so */
 	bool has_news;     /* the program has got something since engine_run() began */

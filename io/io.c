@@ -126,6 +126,16 @@ void io_enter(struct io *io)
 	io->ops->enter(io);
 }
 
+bool io_can_wait(const struct io *io)
+{
+	return io->ops->wait;
+}
+
+int io_wait(struct io *io, int fd, int timeout_ms)
+{
+	return io->ops->wait(io, fd, timeout_ms);
+}
+
 unsigned io_reap(struct io *io, struct io_req **out, unsigned max)
 {
 	/* Asked even with nothing in flight: the backend may have a stale wake-up to clear. */

@@ -90,6 +90,10 @@ struct io_ops {
 	 * reap() leaves it alone; switched on again it is readable where reap() would return something. On
 	 * at first. NULL: it always tells. */
 	void (*tell)(struct io *io, bool on);
+	/* After feed(), while told that nobody waits for fd(): hands over what was fed and sleeps until something
+	 * has completed, fd (which watches fd() and what else the caller waits for) is readable, or
+	 * timeout_ms are over (-1: never). May end for nothing. 0 or -errno. NULL: there is no such way. */
+	int (*wait)(struct io *io, int fd, int timeout_ms);
 	/* A hint: this memory will be used for most transfers. Failure is silent. It stays mapped
 	 * until destroy() or the next call, which replaces it (NULL: by nothing). No request may
 	 * be in flight. */
@@ -125,6 +129,8 @@ void io_submit(struct io *io, struct io_req *req);
 void io_kick(struct io *io);
 bool io_feed(struct io *io); /* false, too, where kick() is not in two parts, and did it all */
 void io_enter(struct io *io);
+bool io_can_wait(const struct io *io);
+int io_wait(struct io *io, int fd, int timeout_ms);
 unsigned io_reap(struct io *io, struct io_req **out, unsigned max);
 int io_fd(const struct io *io);
 void io_tell(struct io *io, bool on);

@@ -14,6 +14,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -108,6 +109,10 @@ static void uring_fail_unsubmitted(struct uring *u, int code)
 
 	for (unsigned at = head; at != sq->sqe_tail; at++) {
 		struct io_uring_sqe *sqe = &sq->sqes[at & sq->ring_mask];
+		if (!sqe->user_data) {
+			u->watches = false;
+			continue;
+		}
 		u->n_kernel--;
 		uring_finish(u, (struct io_req *)(uintptr_t)sqe->user_data, code);
 	}
@@ -177,17 +182,28 @@ static void uring_submit(struct io *io, struct io_req *req)
 	}
 }
 
+/* What wait() watches has become readable: the workers' part of it is looked at next. */
+static void uring_watch_over(struct uring *u)
+{
+	u->watches = false;
+	wake_drain(u->wake_fd);
+}
+
 /* Completions off the ring; what is not finished goes back to wait. */
 static unsigned uring_collect_ring(struct uring *u, struct io_req **out, unsigned max)
 {
 	struct io_uring_cqe *cqes[URING_BATCH];
 	unsigned n = 0;
 
-	while (n < max && u->n_kernel) {
+	while (n < max && (u->n_kernel || u->watches)) {
 		unsigned want = MIN(max - n, (unsigned)URING_BATCH);
 		unsigned got = io_uring_peek_batch_cqe(&u->ring, cqes, want);
 		for (unsigned i = 0; i < got; i++) {
 			struct io_req *req = io_uring_cqe_get_data(cqes[i]);
+			if (!req) {
+				uring_watch_over(u);
+				continue;
+			}
 			u->n_kernel--;
 			if (io_req_attempt(req, cqes[i]->res))
 				out[n++] = req;
@@ -236,7 +252,7 @@ static bool uring_has_done(const struct io *io)
 {
 	const struct uring *u = (const struct uring *)io;
 
-	return u->done.head || (u->n_kernel && io_uring_cq_ready(&u->ring));
+	return u->done.head || ((u->n_kernel || u->watches) && io_uring_cq_ready(&u->ring));
 }
 
 /* The eventfd is told of completions only while somebody sleeps: telling it, and reading it, cost as
@@ -256,6 +272,36 @@ static void uring_tell(struct io *io, bool on)
 	atomic_thread_fence(memory_order_seq_cst);
 	if (uring_has_done(io) || uring_has_hidden(u))
 		wake_signal(u->wake_fd);
+}
+
+/* One system call hands over and sleeps, and what completes wakes the sleeper without a detour through the
+ * eventfd, epoll and poll(). */
+static int uring_wait(struct io *io, int fd, int timeout_ms)
+{
+	struct uring *u = (struct uring *)io;
+	struct __kernel_timespec ts;
+	struct io_uring_sqe *sqe;
+	struct io_uring_cqe *cqe;
+	int ret;
+
+	if (uring_has_done(io))
+		timeout_ms = 0;
+	else if (!u->watches && (sqe = io_uring_get_sqe(&u->ring))) {
+		io_uring_prep_poll_add(sqe, fd, POLLIN);
+		io_uring_sqe_set_data(sqe, NULL);
+		u->watches = true;
+	}
+	if (!u->watches) /* no room: it may not sleep */
+		timeout_ms = 0;
+	ts = (struct __kernel_timespec){ .tv_sec = timeout_ms / 1000,
+					 .tv_nsec = timeout_ms % 1000 * 1000000 };
+	ret = timeout_ms < 0 ? io_uring_submit_and_wait(&u->ring, 1)
+			     : io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, &ts, NULL);
+	if (ret == -EINTR)
+		return ret;
+	if (ret < 0 && ret != -ETIME && io_uring_sq_ready(&u->ring))
+		uring_refused(u, ret);
+	return 0;
 }
 
 static int uring_fd(const struct io *io)
@@ -283,6 +329,7 @@ static const struct io_ops uring_ops = {
 	.reap = uring_reap,
 	.fd = uring_fd,
 	.tell = uring_tell,
+	.wait = uring_wait,
 	.has_done = uring_has_done,
 	.use_memory = uring_tables_use_memory,
 	.add_file = uring_tables_add_file,
@@ -292,9 +339,9 @@ static const struct io_ops uring_ops = {
 
 /* Everything this file asks of the kernel, and the round trip's. */
 static const uint8_t uring_ops_used[] = {
-	IORING_OP_READ,       IORING_OP_WRITE, IORING_OP_READV,           IORING_OP_WRITEV,
-	IORING_OP_READ_FIXED, IORING_OP_FSYNC, IORING_OP_SYNC_FILE_RANGE, IORING_OP_WRITE_FIXED,
-	IORING_OP_NOP,
+	IORING_OP_READ,       IORING_OP_WRITE,    IORING_OP_READV,           IORING_OP_WRITEV,
+	IORING_OP_READ_FIXED, IORING_OP_FSYNC,    IORING_OP_SYNC_FILE_RANGE, IORING_OP_WRITE_FIXED,
+	IORING_OP_NOP,        IORING_OP_POLL_ADD,
 };
 
 /* And of the tables of uring_tables.c, as well as what enables the ring and its descriptor. */

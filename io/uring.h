@@ -20,6 +20,7 @@ struct uring {
 	struct io_uring ring;
 	int wake_fd;
 	bool quiet;              /* nobody waits for wake_fd: it is neither written to nor read */
+	bool watches;            /* a request to watch wait()'s descriptor is with the kernel */
 	unsigned depth;          /* the most the kernel may hold */
 	unsigned n_kernel;       /* in the submission ring or with the kernel */
 	unsigned n_refusals;     /* in a row */

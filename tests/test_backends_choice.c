@@ -6,8 +6,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/backend.h"
@@ -254,6 +256,79 @@ static int refused_later(int error)
 	file_close(file);
 	io_close(io);
 	return opener->remove(opener, scratch("disk")) ? 5 : 0;
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * UINT64_C(1000) + now.tv_nsec / 1000000;
+}
+
+/* One call hands over and sleeps: until a completion, what else is watched, or the time is over. */
+Test(choice, waiting_in_the_ring)
+{
+	int fds[2], epoll_fd = epoll_create1(0);
+	struct io_req work = { 0 }, read = { 0 }, *out[2];
+	struct file *file;
+	struct io *io;
+	uint64_t begin_ms;
+	char buf[512];
+	struct err err = { 0 };
+
+	if (io_open(IO_CHOICE_URING, 4, &io, &err))
+		scratch_skip("%s", err.message);
+	cr_assert_eq(file_opener_posix()->create(file_opener_posix(), scratch("disk"), &file, NULL),
+		     0);
+	cr_assert_eq(pipe(fds), 0);
+	cr_assert_eq(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fds[0],
+			       &(struct epoll_event){ .events = EPOLLIN }),
+		     0);
+	cr_assert_eq(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, io_fd(io),
+			       &(struct epoll_event){ .events = EPOLLIN }),
+		     0);
+	io_tell(io, false);
+	begin_ms = now_ms();
+	cr_assert_eq(io_wait(io, epoll_fd, 50), 0);
+	cr_assert_geq(now_ms() - begin_ms, 49, "it did not sleep");
+	cr_assert_eq(io_reap(io, out, 2), 0);
+
+	/* Fed, not entered. */
+	io_req_read(&read, file, buf, sizeof(buf), 0);
+	io_submit(io, &read);
+	cr_assert(io_feed(io));
+	cr_assert_eq(io_wait(io, epoll_fd, 10000), 0);
+	cr_assert_eq(io_reap(io, out, 2), 1);
+	cr_assert_eq(read.result, 0);
+
+	/* A worker's, through the descriptor; after that it sleeps again. */
+	io_req_work(&work, short_work);
+	io_submit(io, &work);
+	for (unsigned i = 0; i < 5 && io->n_in_flight; i++) {
+		cr_assert_eq(io_wait(io, epoll_fd, 10000), 0);
+		io_reap(io, out, 2);
+	}
+	cr_assert_eq(io->n_in_flight, 0, "the worker was not heard");
+	begin_ms = now_ms();
+	for (unsigned i = 0; i < 3; i++) { /* one may end for nothing */
+		cr_assert_eq(io_wait(io, epoll_fd, 50), 0);
+		io_reap(io, out, 2);
+	}
+	cr_assert_geq(now_ms() - begin_ms, 99, "it does not sleep any more");
+
+	/* Something of the caller's own. */
+	cr_assert_eq(write(fds[1], "x", 1), 1);
+	begin_ms = now_ms();
+	cr_assert_eq(io_wait(io, epoll_fd, -1), 0);
+	cr_assert_lt(now_ms() - begin_ms, 5000);
+	io_reap(io, out, 2);
+	file_close(file);
+	io_close(io);
+	close(epoll_fd);
+	close(fds[0]);
+	close(fds[1]);
+	cr_assert_eq(file_opener_posix()->remove(file_opener_posix(), scratch("disk")), 0);
 }
 
 Test(choice, a_ring_refused_later_fails_each_request)
