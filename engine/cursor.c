@@ -73,9 +73,9 @@ static bool may_go(const struct bpull_disk *disk)
 		return true;
 	/* One run that can't pay is enough: more would only keep buffers from other jobs. */
 	return job->step == JOB_COPYING && !job->mapping && !job->throttled_first &&
-	       buf_n_free(disk->engine->bufs) && job->runs.n < disk->engine->max_runs && !has_its_share(disk) &&
-	       disk->engine->comp_len <= disk->engine->comp_len_limit && !commit_is_overdue(disk) &&
-	       !verify_is_full(disk);
+	       buf_n_free(disk->engine->bufs) && job->runs.n < disk->engine->max_runs &&
+	       !has_its_share(disk) && disk->engine->comp_len <= disk->engine->comp_len_limit &&
+	       !commit_is_overdue(disk) && !verify_is_full(disk);
 }
 
 /* Of a rate, so much is one run at most, or one piece of a cluster: over a second the rate is kept to a

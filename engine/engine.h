@@ -38,7 +38,7 @@ struct bpull_engine {
 	struct engine_thread thread;
 	struct io *io;
 	struct buf_pool *bufs; /* slots of RUN_MAX_LEN: one for each run in flight */
-	unsigned max_runs; /* in flight, of a job: small ones share slots */
+	unsigned max_runs;     /* in flight, of a job: small ones share slots */
 	struct table_cache *cache;
 	struct layer_set *layers;
 	struct limiter limiter; /* shared by all jobs */
@@ -55,8 +55,8 @@ struct bpull_engine {
 	struct queued_event *events_first, *events_last;
 	struct guest *done_first, *done_last; /* guest requests that are over: events to be */
 	unsigned n_guests;                    /* guest requests in flight, of all disks */
-	bool guest_seen;                      /* one ended since the engine last looked at the clock */
-	uint64_t last_guest_ns;               /* when one ended last */
+	bool guest_seen;        /* one ended since the engine last looked at the clock */
+	uint64_t last_guest_ns; /* when one ended last */
 	int epoll_fd, timer_fd, wake_fd;
 	atomic_bool woken; /* wake_fd is readable, or about to be */
 	int n_woken;       /* writes to wake_fd that were announced and not read yet */
@@ -220,7 +220,7 @@ uint64_t engine_now_ns(void);
 void engine_wake(struct bpull_engine *engine); /* any thread */
 /* The owner's own wish for another engine_run(): without a system call where nobody sleeps. */
 void engine_again(struct bpull_engine *engine);
-void engine_run(struct bpull_engine *engine);  /* all that can be done without waiting */
+void engine_run(struct bpull_engine *engine); /* all that can be done without waiting */
 void engine_wait_io(struct bpull_engine *engine, int timeout_ms);
 
 /* events.c */
@@ -374,7 +374,8 @@ uint64_t populate_unthrottle(struct bpull_disk *disk, uint64_t now_ns);
 void populate_cancel_throttled(struct bpull_disk *disk);
 /* Begins copying what the guest has read of [guest_off, end), as far as buffers are free. */
 void populate_start_on_read(struct bpull_disk *disk, uint64_t guest_off, uint64_t end);
-/* Runs that wait for tokens with their clusters locked go on at once: the guest waits for those. */
+/* Runs that wait for tokens with their clusters locked go on at once, where a guest or a pause waits for
+ * those. */
 void populate_hurry(struct bpull_disk *disk);
 /* Guest offset of a run in flight. */
 uint64_t populate_guest_off(const struct populate *run);

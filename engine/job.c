@@ -106,6 +106,8 @@ static void obey(struct bpull_disk *disk, uint64_t now_ns)
 		limiter_set(&job->limiter, now_ns, c->bandwidth, c->burst);
 	c->new_speed = false;
 	pthread_mutex_unlock(&c->mutex);
+	if (job->paused)
+		populate_hurry(disk);
 }
 
 /* Everything published before the step's first call is durable; else makes it so. A guest publishes on

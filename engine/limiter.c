@@ -3,6 +3,11 @@
  * The bandwidth limit: a token bucket that begins empty, so that a pull of N
  * bytes takes N / rate from its first read on and not a burst less.
  *
+ * When a device stalls, what was charged before ends all at once, together with
+ * what the bucket has earned meanwhile. So what is in flight is half a burst's at most,
+ * and takes that room in the bucket; not more, since with a bucket of a request
+ * or two there would be no time to earn the next one.
+ *
  * Integer arithmetic with the fraction of a byte carried along: over an hour
  * the rate is exact to the byte. Time slices with a quota each, as QEMU has
  * them, were rejected: a chunk larger than a slice's quota leaks through, and
@@ -16,6 +21,7 @@
 
 static void fill(struct limiter *l, uint64_t now_ns)
 {
+	int64_t most = (int64_t)(l->burst - MIN(l->in_flight, l->burst / 2));
 	unsigned __int128 earned;
 
 	if (now_ns <= l->filled_ns)
@@ -24,8 +30,10 @@ static void fill(struct limiter *l, uint64_t now_ns)
 	l->filled_ns = now_ns;
 	l->fraction = earned % NS;
 	earned /= NS;
-	if (earned >= (unsigned __int128)((__int128)l->burst - l->tokens)) {
-		l->tokens = l->burst;
+	if (l->tokens >= most) {
+		l->fraction = 0;
+	} else if (earned >= (unsigned __int128)((__int128)most - l->tokens)) {
+		l->tokens = most;
 		l->fraction = 0;
 	} else {
 		l->tokens += (int64_t)earned;
@@ -37,7 +45,7 @@ void limiter_set(struct limiter *l, uint64_t now_ns, uint64_t rate, uint64_t bur
 	if (l->rate)
 		fill(l, now_ns);
 	else
-		*l = (struct limiter){ .filled_ns = now_ns };
+		*l = (struct limiter){ .filled_ns = now_ns, .in_flight = l->in_flight };
 	l->rate = rate;
 	l->burst = MIN(burst ? burst : MAX(rate / 10, UINT64_C(1)), (uint64_t)INT64_MAX);
 	l->tokens = MIN(l->tokens, (int64_t)l->burst);
@@ -51,8 +59,10 @@ uint64_t limiter_ready_ns(struct limiter *l, uint64_t now_ns, uint64_t bytes)
 	if (!l->rate)
 		return now_ns;
 	fill(l, now_ns);
-	/* A request the bucket can never hold goes when it is full, and is paid for afterwards. */
-	want = (int64_t)MIN(bytes, l->burst);
+	if (l->in_flight > bytes && l->in_flight + bytes > l->burst / 2)
+		return UINT64_MAX;
+	/* A request the bucket can't hold goes when it is full, and is paid for afterwards. */
+	want = (int64_t)MIN(bytes, l->burst - MIN(l->in_flight, l->burst / 2));
 	if (l->tokens >= want)
 		return now_ns;
 	wait = (unsigned __int128)(uint64_t)(want - l->tokens) * NS - l->fraction;
@@ -61,8 +71,16 @@ uint64_t limiter_ready_ns(struct limiter *l, uint64_t now_ns, uint64_t bytes)
 
 void limiter_charge(struct limiter *l, uint64_t now_ns, uint64_t bytes)
 {
+	l->in_flight += bytes;
 	if (!l->rate)
 		return;
 	fill(l, now_ns);
 	l->tokens -= (int64_t)bytes;
+}
+
+void limiter_done(struct limiter *l, uint64_t now_ns, uint64_t bytes)
+{
+	if (l->rate)
+		fill(l, now_ns); /* while there was less room */
+	l->in_flight -= bytes;
 }

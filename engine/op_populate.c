@@ -157,6 +157,7 @@ static void over(struct populate *p)
 
 	if (disk->job.mapping == p)
 		disk->job.mapping = NULL;
+	populate_paid_is_done(p);
 	if (p->locked)
 		range_lock_release(&disk->locks, &p->lock, granted);
 	*(p->prev ? &p->prev->next : &runs->first) = p->next;
@@ -314,6 +315,8 @@ static enum step map(struct populate *p)
 	int rc;
 
 	tell_pieces(p);
+	if (p->piece_off)
+		populate_paid_is_done(p);
 	if (at >= pull_len) { /* pieces of the last cluster behind the disk's end */
 		p->plan.len = p->unit;
 		p->plan.guest_off = at;

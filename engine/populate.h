@@ -48,8 +48,9 @@ struct populate {
 	bool on_read; /* follows a guest's read: not the job's */
 	bool compress;
 	uint64_t start_ns;
-	uint32_t paid_len; /* bytes charged to the limiters for what is mapped next */
-	uint8_t *buf;      /* RUN_MAX_LEN bytes of the engine's pool; NULL where is_zero */
+	uint32_t paid_len;    /* bytes charged to the limiters for what is mapped next */
+	uint64_t charged_len; /* bytes charged and not done */
+	uint8_t *buf;         /* RUN_MAX_LEN bytes of the engine's pool; NULL where is_zero */
 
 	struct io_req *reqs; /* reads, then writes */
 	unsigned n_reqs;
@@ -141,6 +142,9 @@ int populate_prepare_handing_over(struct populate *p);
 /* It is published: the job has them now. */
 void populate_hand_over(struct populate *p);
 void populate_free_digests(struct populate *p);
+
+/* What the run was charged for and is read and written: not in flight any more. */
+void populate_paid_is_done(struct populate *p);
 
 /* populate_charge.c, populate_read.c, populate_compress.c, populate_write.c: the phases of those names. */
 enum step populate_charge(struct populate *p);

@@ -62,6 +62,19 @@ static void charge(struct populate *p, uint64_t now_ns, uint64_t len)
 	limiter_charge(&engine->limiter, now_ns, len);
 	engine->shared_turn = MAX(engine->shared_turn, job->shared_turn);
 	job->shared_turn += len;
+	p->charged_len += len;
+}
+
+void populate_paid_is_done(struct populate *p)
+{
+	uint64_t now_ns;
+
+	if (!p->charged_len)
+		return;
+	now_ns = engine_now_ns();
+	limiter_done(&p->op.disk->job.limiter, now_ns, p->charged_len);
+	limiter_done(&p->op.engine->limiter, now_ns, p->charged_len);
+	p->charged_len = 0;
 }
 
 /* A run that has done nothing yet waits without its lock: a guest may write there meanwhile, and then
@@ -82,9 +95,11 @@ static void take_tokens(struct populate *p, uint64_t now_ns)
 	p->phase = POPULATE_LOCK;
 }
 
-static bool guest_waits_for(const struct populate *p)
+/* In the middle of a cluster, which a guest wants, or whose end a pause waits for: what is copied is made
+ * durable then, and no run is in flight. */
+static bool is_in_the_way(const struct populate *p)
 {
-	return range_lock_is_wanted(&p->lock);
+	return !may_unlock(p) && (range_lock_is_wanted(&p->lock) || p->op.disk->job.paused);
 }
 
 enum step populate_charge(struct populate *p)
@@ -98,7 +113,7 @@ enum step populate_charge(struct populate *p)
 		return STEP_NEXT;
 	}
 	now_ns = engine_now_ns();
-	if (p->paid_len || (!may_unlock(p) && guest_waits_for(p))) {
+	if (p->paid_len || is_in_the_way(p)) {
 		charge(p, now_ns, p->plan.data_len - MIN(p->paid_len, p->plan.data_len));
 		p->paid_len = 0;
 		p->phase = POPULATE_READ;
@@ -158,7 +173,7 @@ void populate_hurry(struct bpull_disk *disk)
 	while (*at) {
 		struct populate *p = *at;
 
-		if (!p->locked || !guest_waits_for(p)) {
+		if (!p->locked || !is_in_the_way(p)) {
 			last = p;
 			at = &p->next_throttled;
 			continue;

@@ -12,6 +12,13 @@
 
 #define NS UINT64_C(1000000000)
 
+/* Done at once. */
+static void charge(struct limiter *l, uint64_t now_ns, uint64_t bytes)
+{
+	limiter_charge(l, now_ns, bytes);
+	limiter_done(l, now_ns, bytes);
+}
+
 /* Sends `total` bytes in requests of random size up to max_len as early as allowed; returns when the
  * last one went. */
 static uint64_t send_all(struct limiter *l, uint64_t now_ns, uint64_t total, uint64_t max_len)
@@ -25,7 +32,7 @@ static uint64_t send_all(struct limiter *l, uint64_t now_ns, uint64_t total, uin
 				     "it would have been ready earlier than it said");
 		now_ns = MAX(now_ns, at_ns);
 		cr_assert_leq(limiter_ready_ns(l, now_ns, len), now_ns);
-		limiter_charge(l, now_ns, len);
+		charge(l, now_ns, len);
 		total -= len;
 	}
 	return now_ns;
@@ -36,7 +43,7 @@ Test(limiter, unlimited_is_always_ready)
 	struct limiter l = { 0 };
 
 	cr_assert_eq(limiter_ready_ns(&l, 5, UINT64_MAX), 5);
-	limiter_charge(&l, 5, UINT64_MAX);
+	charge(&l, 5, UINT64_MAX);
 	cr_assert_eq(limiter_ready_ns(&l, 5, 1), 5);
 }
 
@@ -78,7 +85,7 @@ Test(limiter, idle_time_earns_a_burst_and_no_more)
 
 	limiter_set(&l, 0, 1000, 100);
 	cr_assert_eq(limiter_ready_ns(&l, 3600 * NS, 100), 3600 * NS);
-	limiter_charge(&l, 3600 * NS, 100);
+	charge(&l, 3600 * NS, 100);
 	cr_assert_eq(limiter_ready_ns(&l, 3600 * NS, 1), 3600 * NS + NS / 1000);
 }
 
@@ -88,7 +95,7 @@ Test(limiter, larger_than_the_bucket_is_paid_afterwards)
 
 	limiter_set(&l, 0, 1000, 100);
 	cr_assert_eq(limiter_ready_ns(&l, NS, 5000), NS);
-	limiter_charge(&l, NS, 5000);
+	charge(&l, NS, 5000);
 	/* 4900 owed, and 100 for the next full bucket. */
 	cr_assert_eq(limiter_ready_ns(&l, NS, 5000), NS + 5 * NS);
 }
@@ -121,7 +128,7 @@ Test(limiter, no_window_exceeds_rate_and_burst)
 			len[i] = 1 + (uint64_t)rand() % (64 * KiB);
 			now_ns += rand() % 3 ? 0 : (uint64_t)rand() % (NS / 1000);
 			now_ns = MAX(now_ns, limiter_ready_ns(&l, now_ns, len[i]));
-			limiter_charge(&l, now_ns, len[i]);
+			charge(&l, now_ns, len[i]);
 			at_ns[i] = now_ns;
 		}
 		for (unsigned i = 0; i < ARRAY_LEN(at_ns); i++) {
@@ -130,6 +137,48 @@ Test(limiter, no_window_exceeds_rate_and_burst)
 			for (unsigned j = i;
 			     j < ARRAY_LEN(at_ns) && at_ns[j] <= at_ns[i] + window_ns; j++)
 				sum += len[j];
+			cr_assert_leq(sum, rate / 10 + l.burst + 1, "seed %u", seed);
+		}
+	}
+}
+
+/* Requests take a while, and sometimes the device stands still and then does all of them at once. It is what
+ * is done that counts. */
+Test(limiter, no_window_of_what_is_done_exceeds_rate_and_burst)
+{
+	static uint64_t done_ns[4000], len[4000];
+
+	for (unsigned seed = 1; seed <= 20; seed++) {
+		struct limiter l = { 0 };
+		uint64_t now_ns = 0, rate, window_ns = NS / 10, sum = 0, last_ns = 0;
+		unsigned first = 0, n = 0, first_in_window = 0;
+
+		srand(seed);
+		rate = 16 * MiB + (uint64_t)rand() % GiB;
+		limiter_set(&l, 0, rate, 0);
+		while (n < ARRAY_LEN(len)) {
+			uint64_t at_ns, bytes = 1 + (uint64_t)rand() % (rate / 256);
+
+			for (; first < n && done_ns[first] <= now_ns; first++)
+				limiter_done(&l, done_ns[first], len[first]);
+			at_ns = limiter_ready_ns(&l, now_ns, bytes);
+			if (at_ns > now_ns) {
+				now_ns = first < n ? MIN(at_ns, MAX(done_ns[first], now_ns + 1))
+						   : at_ns;
+				continue;
+			}
+			limiter_charge(&l, now_ns, bytes);
+			len[n] = bytes;
+			/* In the order they were begun. */
+			done_ns[n] = MAX(last_ns, now_ns + (uint64_t)rand() % (NS / 500));
+			if (rand() % 300 == 0)
+				done_ns[n] += NS / 4;
+			last_ns = done_ns[n++];
+		}
+		for (unsigned i = 0; i < n; i++) {
+			sum += len[i];
+			while (done_ns[first_in_window] + window_ns < done_ns[i])
+				sum -= len[first_in_window++];
 			cr_assert_leq(sum, rate / 10 + l.burst + 1, "seed %u", seed);
 		}
 	}
