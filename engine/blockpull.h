@@ -283,6 +283,17 @@ enum bpull_compression {
 	BPULL_COMPRESSION_ZSTD = 3,
 };
 
+/* How data gets into the image. */
+enum bpull_copy {
+	BPULL_COPY_AUTO =
+		0, /* blocks are shared where the file system can (XFS, btrfs), else copied. Not in
+				 jobs that compress or verify: those look at the bytes */
+	BPULL_COPY_CLONE =
+		1, /* the job fails (-ENOTSUP) where whole clusters can't be shared; ends that
+				 are no whole blocks are copied still */
+	BPULL_COPY_READ = 2, /* always copied */
+};
+
 struct bpull_job_options {
 	size_t size;        /* sizeof(struct bpull_job_options) */
 	uint32_t flags;     /* enum bpull_job_flags */
@@ -301,6 +312,7 @@ struct bpull_job_options {
 		guest_share; /* percent of the time (1-100) for which the job may keep a run in flight
 				 while guest requests come in on its engine; 100: it never gives
 				 way; 0: 25 */
+	uint32_t copy;       /* enum bpull_copy */
 };
 
 struct bpull_job_info {
@@ -312,7 +324,7 @@ struct bpull_job_info {
 	uint64_t cur, end;            /* guest bytes walked, of how many; cur never falls, end >= 1;
 					 cur == end does not mean done */
 	uint64_t copied_bytes;        /* guest data written into the image */
-	uint64_t cloned_bytes;        /* shared by the file system instead of copied */
+	uint64_t cloned_bytes;        /* shared by the file system instead of copied; not limited */
 	uint64_t zero_bytes;          /* read, found zero, and left out */
 	uint64_t skipped_bytes;       /* held by no layer, or known zero: not read */
 	uint64_t present_bytes;       /* already in the image */

@@ -115,6 +115,17 @@ static int start_run(struct bpull_disk *disk, uint64_t len)
 	return rc;
 }
 
+/* By sharing the source's blocks, where that can be. */
+static int start_copy(struct bpull_disk *disk, uint64_t len, struct table_need *need)
+{
+	struct extent e;
+	int rc = populate_find_clone(disk, disk->job.scan_off, len, &e, need);
+
+	if (rc)
+		return rc;
+	return e.len ? populate_start_clone(disk, disk->job.scan_off, e.len) : start_run(disk, len);
+}
+
 /* Counts what the chain holds of an unallocated stretch; all of it or, on TABLE_NEED, none. Above a
  * base that stays, what was found zero has entries, so nothing may be left at all. */
 static int count_unproven(struct bpull_disk *disk, uint64_t len, struct table_need *need)
@@ -152,7 +163,7 @@ static int advance(struct bpull_disk *disk, struct table_need *need)
 	if (action == PLAN_COPY || action == PLAN_ZERO) {
 		if (job->step == JOB_PROVING)
 			return count_unproven(disk, MIN(len, 64 * MiB), need);
-		return action == PLAN_COPY ? start_run(disk, len)
+		return action == PLAN_COPY ? start_copy(disk, len, need)
 					   : populate_start_zero(disk, job->scan_off, len);
 	}
 	job->scan_off += len;

@@ -129,7 +129,10 @@ struct job {
 	enum job_step step;
 	uint32_t flags; /* enum bpull_job_flags */
 	struct limiter limiter;
-	bool compress;              /* what is copied */
+	bool compress; /* what is copied */
+	enum bpull_copy copy;
+	uint64_t clone_refused[CHAIN_MAX_DEPTH / 64 +
+			       1];  /* a bit for each layer that can't be cloned from */
 	unsigned compression_level; /* 0: the type's default */
 	bool paused, aborted;
 	bool stopped;      /* by an error; paused, until told to go on */
@@ -363,6 +366,12 @@ void guest_run(struct bpull_disk *disk, uint64_t now_ns);
 uint64_t guest_deadline_ns(const struct bpull_disk *disk);
 
 /* op_populate.c */
+/* What of [guest_off, guest_off + max_len), unallocated in the overlay, one clone can serve: e->len bytes
+ * from e->host_off of layer e->depth; 0: none, it is to be copied. 0, TABLE_NEED or -errno. */
+int populate_find_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t max_len,
+			struct extent *e, struct table_need *need);
+/* Begins to clone it. -ENOMEM. */
+int populate_start_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t len);
 /* Gives a run of clusters entries that read zeros; at most PUBLISH_MAX_GRANULES. -ENOMEM. */
 int populate_start_zero(struct bpull_disk *disk, uint64_t guest_off, uint64_t len);
 /* Begins copying a run from guest_off on; at most len bytes, overlay cluster aligned. Takes over

@@ -438,6 +438,7 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	job->compress = o->compression != BPULL_COMPRESSION_NONE;
 	job->compression_level = o->compression_level;
 	job->on_error = o->on_error;
+	job->copy = (enum bpull_copy)o->copy;
 	job->guest_share = o->guest_share ? o->guest_share : DEFAULT_GUEST_SHARE;
 	limiter_set(&job->limiter, job->start_ns, o->bandwidth, o->burst);
 	pthread_mutex_lock(&c->mutex);

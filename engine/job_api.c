@@ -66,6 +66,34 @@ static int check_compression(struct layer *overlay, const struct bpull_job_optio
 					  o->compression_level, err);
 }
 
+/* Clones only: what can be known of it before the first one. */
+static int check_copy(const struct bpull_disk *disk, const struct bpull_job_options *o,
+		      struct err *err)
+{
+	const struct chain *chain = disk->chain;
+	struct shown shown;
+	bool may = false;
+
+	if (o->copy != BPULL_COPY_CLONE)
+		return 0;
+	if (o->compression || o->flags & BPULL_JOB_VERIFY)
+		return err_set(
+			err, -EINVAL,
+			"a job that compresses or verifies looks at the bytes, so it can't only "
+			"clone");
+	for (unsigned i = 1; i < chain->pull_to; i++)
+		may |= chain->layers[i]->data->may_clone;
+	if (may && disk_overlay(disk)->data->may_clone && !disk_has_data_file(disk) &&
+	    !disk->flatten)
+		return 0;
+	return err_set(
+		err, -ENOTSUP,
+		"%s: its file system, or that of its backing files, can't share blocks between "
+		"files (XFS and btrfs can, and not with a data file); nothing was changed: "
+		"leave the choice open",
+		file_show(disk_overlay(disk)->file, &shown));
+}
+
 /* What can be known to forbid the job without writing anything. */
 static int may_start(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
 {
@@ -87,7 +115,8 @@ static int may_start(struct bpull_disk *disk, const struct bpull_job_options *o,
 	rc = layer_refuse(overlay, &overlay->unwritable, err);
 	if (rc)
 		return rc;
-	return check_compression(overlay, o, err);
+	rc = check_copy(disk, o, err);
+	return rc ? rc : check_compression(overlay, o, err);
 }
 
 static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
@@ -120,7 +149,8 @@ static bool import(struct bpull_job_options *o, const struct bpull_job_options *
 {
 	return options_import(o, sizeof(*o), options) && !(o->flags & ~KNOWN_FLAGS) &&
 	       o->compression <= BPULL_COMPRESSION_ZSTD && o->on_error <= BPULL_ON_ERROR_ENOSPC &&
-	       o->guest_share <= 100 && (o->compression || !o->compression_level);
+	       o->guest_share <= 100 && o->copy <= BPULL_COPY_READ &&
+	       (o->compression || !o->compression_level);
 }
 
 int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *options,

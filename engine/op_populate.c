@@ -57,6 +57,8 @@ static uint32_t unit_len(const struct populate *p)
 {
 	uint64_t len = MIN(p->granule_len, (uint32_t)RUN_MAX_LEN), piece_len = len;
 
+	if (p->is_clone)
+		return p->granule_len;
 	if (!p->on_read && !p->is_zero && !p->compress)
 		piece_len = cursor_piece_len(p->op.disk);
 	while (len > piece_len && p->granule_len / len < MAX_PIECES)
@@ -64,8 +66,18 @@ static uint32_t unit_len(const struct populate *p)
 	return len;
 }
 
-static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf, bool on_read)
+enum run_kind {
+	RUN_COPY,
+	RUN_ON_READ, /* a copy that follows a guest's read */
+	RUN_CLONE,
+	RUN_ZERO,
+};
+
+/* buf: NULL for those that need none. */
+static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf,
+		 enum run_kind kind)
 {
+	bool on_read = kind == RUN_ON_READ;
 	struct layer *overlay = disk_overlay(disk);
 	struct job *job = &disk->job;
 	struct populate *p = malloc(sizeof(*p));
@@ -76,7 +88,8 @@ static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void
 	/* Not the plan's parts: 100 KiB, of which a run has a few, and those are written whole. */
 	memset(p, 0, offsetof(struct populate, plan.parts));
 	p->start_ns = engine_now_ns();
-	p->is_zero = !buf;
+	p->is_zero = kind == RUN_ZERO;
+	p->is_clone = kind == RUN_CLONE;
 	p->on_read = on_read;
 	p->compress = !on_read && job->compress;
 	op_init(&p->op, &populate_kind, disk->engine, disk);
@@ -103,14 +116,19 @@ static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void
 
 int populate_start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf)
 {
-	return start(disk, guest_off, len, buf, false);
+	return start(disk, guest_off, len, buf, RUN_COPY);
+}
+
+int populate_start_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
+{
+	return start(disk, guest_off, len, NULL, RUN_CLONE);
 }
 
 int populate_start_zero(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
 {
 	uint64_t max_len = PUBLISH_MAX_GRANULES * (uint64_t)disk_overlay(disk)->granule_len;
 
-	return start(disk, guest_off, MIN(len, max_len), NULL, false);
+	return start(disk, guest_off, MIN(len, max_len), NULL, RUN_ZERO);
 }
 
 void populate_start_on_read(struct bpull_disk *disk, uint64_t guest_off, uint64_t end)
@@ -126,7 +144,7 @@ void populate_start_on_read(struct bpull_disk *disk, uint64_t guest_off, uint64_
 		len = MIN(len_max, end - guest_off);
 		if (!buf)
 			return;
-		if (start(disk, guest_off, len, buf, true)) {
+		if (start(disk, guest_off, len, buf, RUN_ON_READ)) {
 			buf_put(disk->engine->bufs, buf);
 			return;
 		}
@@ -140,6 +158,7 @@ enum populate_phase populate_after_read(const struct populate *p)
 
 void populate_free_requests(struct populate *p)
 {
+	populate_free_clones(p);
 	free(p->reqs);
 	free(p->decodes);
 	free(p->comp_buf);
@@ -219,19 +238,25 @@ static void discard_data(const struct populate *p)
 	}
 }
 
-static void populate_fail(struct op *op)
+void populate_give_up_space(struct populate *p)
 {
-	struct populate *p = populate_of(op);
-	struct layer *overlay = disk_overlay(op->disk);
+	struct layer *overlay = disk_overlay(p->op.disk);
 
 	/* The latest first, so that the end of the file can fall back. */
 	give_up_compressed(p);
-	while (p->n_spaces--) {
-		const struct mapping *space = &p->spaces[p->n_spaces];
+	while (p->n_spaces) {
+		const struct mapping *space = &p->spaces[--p->n_spaces];
 
 		give_up(p, space->host_off, space->len);
 		overlay->ops->release(overlay, space->host_off, space->len);
 	}
+}
+
+static void populate_fail(struct op *op)
+{
+	struct populate *p = populate_of(op);
+
+	populate_give_up_space(p);
 	if (disk_has_data_file(op->disk) && !op->disk->poisoned)
 		discard_data(p);
 	/* One that follows a read is done without: the cursor comes by. */
@@ -259,8 +284,7 @@ static enum step lock(struct populate *p)
 	return range_lock_take(&p->op.disk->locks, &p->lock) ? STEP_NEXT : STEP_WAIT;
 }
 
-/* The cursor may look for the next run: this one knows where it ends. */
-static void mapped(struct populate *p)
+void populate_mapped(struct populate *p)
 {
 	struct bpull_disk *disk = p->op.disk;
 	struct job *job = &disk->job;
@@ -284,11 +308,12 @@ static void mapped(struct populate *p)
 static enum step map_zero(struct populate *p, enum plan_action action, uint64_t len)
 {
 	p->len = action == PLAN_ZERO ? MIN(p->len, round_up(len, p->granule_len)) : 0;
-	p->op.disk->job.round_skipped |= !p->len;
-	mapped(p);
 	p->phase = POPULATE_OVER;
-	if (!p->len)
+	if (!p->len) {
+		p->op.disk->job.round_skipped = true;
 		return STEP_NEXT;
+	}
+	populate_mapped(p);
 	p->phase = POPULATE_PUBLISH;
 	op_set_error(&p->op, populate_add_zero(p, p->guest_off, p->len), NULL, p->guest_off, false);
 	return STEP_NEXT;
@@ -330,12 +355,14 @@ static enum step map(struct populate *p)
 	if (!rc && action == PLAN_PRESENT && !p->piece_off) {
 		disk->job.round_skipped |= !p->on_read;
 		p->len = round_up(unallocated, p->unit);
-		mapped(p);
+		populate_mapped(p);
 		p->phase = POPULATE_OVER;
 		return STEP_NEXT;
 	}
 	if (!rc && p->is_zero)
 		return map_zero(p, action, unallocated);
+	if (!rc && p->is_clone)
+		return populate_map_clone(p, action, unallocated);
 	if (!rc)
 		rc = plan_run(disk->chain, at, MIN(end, at + unallocated),
 			      populate_in_pieces(p) ? p->unit : RUN_MAX_LEN, p->unit, &p->plan,
@@ -350,12 +377,21 @@ static enum step map(struct populate *p)
 		p->len = p->plan.len;
 	if (!populate_in_pieces(p))
 		p->buf = buf_shrink(disk->engine->bufs, p->buf, p->len);
-	mapped(p);
+	populate_mapped(p);
 	p->phase = POPULATE_CHARGE;
 	return STEP_NEXT;
 }
 
 /* ---- PUBLISH ---- */
+
+/* What is cloned fills a batch, too, or a power cut would leak any amount of space: but slowly, or the
+ * barriers would be all that takes time. */
+static uint64_t batch_len(const struct populate *p, const struct mapping *map)
+{
+	if (map->is_zero)
+		return 0;
+	return p->is_clone ? map->len / 16 : map->len;
+}
 
 static void account(struct populate *p)
 {
@@ -363,15 +399,16 @@ static void account(struct populate *p)
 	struct job *job = &disk->job;
 
 	for (size_t i = 0; i < p->n_maps; i++)
-		commit_note_published(disk, p->maps[i].is_zero ? 0 : p->maps[i].len);
+		commit_note_published(disk, batch_len(p, &p->maps[i]));
 	if (p->on_read) {
 		disk->guests.published |= p->n_maps > 0;
 		return;
 	}
 	for (size_t i = 0; i < p->n_maps; i++)
-		if (!p->maps[i].is_zero)
+		if (!p->maps[i].is_zero && !p->is_clone)
 			writeback_note(disk, p->maps[i].host_off, mapping_host_len(&p->maps[i]));
 	job->n.copied_bytes += p->copied_len - p->told_len;
+	job->n.cloned_bytes += p->cloned_len;
 	p->told_len = 0;
 	if (p->is_zero && job->n_rounds == 1)
 		job->n.skipped_bytes += MIN(p->len, disk_overlay(disk)->pull_len - p->guest_off);
@@ -424,6 +461,8 @@ static enum step populate_step(struct op *op)
 	case POPULATE_COMPRESS: return populate_compress(p);
 	case POPULATE_WRITE: return populate_write(p);
 	case POPULATE_FILL: return populate_fill(p);
+	case POPULATE_CLONE: return populate_clone(p);
+	case POPULATE_CLONED: return populate_cloned(p);
 	case POPULATE_PUBLISH: return publish(p);
 	case POPULATE_OVER: over(p); return STEP_WAIT;
 	}

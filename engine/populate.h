@@ -2,7 +2,7 @@
 /*
  * The state of one copy run, shared by op_populate.c (its life and most
  * phases) and populate_charge.c, populate_read.c, populate_compress.c,
- * populate_digest.c and populate_write.c.
+ * populate_digest.c, populate_clone.c and populate_write.c.
  */
 #ifndef BLOCKPULL_POPULATE_H
 #define BLOCKPULL_POPULATE_H
@@ -21,7 +21,9 @@ enum populate_phase {
 	POPULATE_COMPRESS, /* on the workers, in place: jobs that compress only */
 	POPULATE_WRITE,    /* find zeros, reserve, write */
 	POPULATE_FILL,     /* large cluster: pieces of zeros that must be written */
-	POPULATE_PUBLISH,  /* in-memory tables; marks them dirty */
+	POPULATE_CLONE,    /* instead of CHARGE to WRITE: reserve, share blocks */
+	POPULATE_CLONED,
+	POPULATE_PUBLISH, /* in-memory tables; marks them dirty */
 	POPULATE_OVER,
 };
 
@@ -43,9 +45,10 @@ struct populate {
 	uint32_t cluster_len, granule_len; /* of the overlay */
 	uint32_t unit;                     /* the granule, or a piece of a large one */
 	struct range_lock lock;
-	bool locked;  /* held or queued */
-	bool is_zero; /* no copy: entries that read zeros */
-	bool on_read; /* follows a guest's read: not the job's */
+	bool locked;   /* held or queued */
+	bool is_zero;  /* no copy: entries that read zeros */
+	bool is_clone; /* no copy: the source's blocks */
+	bool on_read;  /* follows a guest's read: not the job's */
 	bool compress;
 	uint64_t start_ns;
 	uint32_t paid_len;    /* bytes charged to the limiters for what is mapped next */
@@ -84,6 +87,11 @@ struct populate {
 	struct copied_list copied;      /* what it has written, or is about to */
 	XXH128_hash_t *cluster_digests; /* of the run's whole clusters, a few for each large one */
 
+	/* populate_clone.c: the layer and byte of its file that are shared. */
+	unsigned clone_depth;
+	uint64_t clone_off, cloned_len;
+	struct clone *clones;
+
 	uint64_t copied_len, zero_len, left_out_len;
 	struct populate *prev, *next; /* runs in flight: the job's, or those that follow reads */
 	struct populate *next_throttled;
@@ -102,6 +110,17 @@ static inline bool populate_in_pieces(const struct populate *p)
 void populate_unlock(struct populate *p);
 /* Frees requests, compressed input and decodes; none is in flight. */
 void populate_free_requests(struct populate *p);
+
+/* The cursor may look for the next run: this one knows where it ends. */
+void populate_mapped(struct populate *p);
+/* Space of the run that nothing refers to goes back. No request is in flight. */
+void populate_give_up_space(struct populate *p);
+
+/* populate_clone.c */
+enum step populate_map_clone(struct populate *p, enum plan_action action, uint64_t unallocated);
+enum step populate_clone(struct populate *p);
+enum step populate_cloned(struct populate *p);
+void populate_free_clones(struct populate *p);
 
 /* Counts the memory that compressing a large cluster will take. */
 void populate_begin_compress(struct populate *p);

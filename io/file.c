@@ -68,6 +68,17 @@ int file_write(struct file *file, const void *buf, size_t len, uint64_t off)
 	return ret;
 }
 
+int file_clone(struct file *to, struct file *from, uint64_t from_off, uint64_t off, uint64_t len)
+{
+	if (!to->ops->clone || to->ops != from->ops)
+		return -EOPNOTSUPP;
+	if (!to->writable)
+		return -EBADF;
+	if (!file_range_ok(off, len) || !file_range_ok(from_off, len))
+		return -EINVAL;
+	return to->ops->clone(to, from, from_off, off, len);
+}
+
 int file_sync(struct file *file)
 {
 	return file->ops->sync(file);

@@ -38,6 +38,10 @@ struct file_ops {
 	 * -EAGAIN: none; -EOPNOTSUPP: and never will be. May be NULL. */
 	ssize_t (*read_now)(struct file *file, const struct iovec *iov, unsigned n_iov,
 			    uint64_t off);
+	/* [off, off + len) of `to` shares the blocks of `from` at from_off, of a file with the same ops. 0 or
+	 * -errno. On any thread. May be NULL. */
+	int (*clone)(struct file *to, struct file *from, uint64_t from_off, uint64_t off,
+		     uint64_t len);
 	/* fdatasync; 0 or -errno. */
 	int (*sync)(struct file *file);
 	int (*truncate)(struct file *file, uint64_t len);
@@ -66,6 +70,7 @@ struct file {
 	uint64_t len;    /* bytes; the owner raises it when it writes past the end */
 	bool writable;
 	bool is_block;    /* a block device: cannot grow, may hold stale bytes anywhere */
+	bool may_clone;   /* its file system knows how to share blocks between files */
 	bool trust_holes; /* false where SEEK_HOLE is known to lie (ZFS) or holes are to be read */
 	uint32_t
 		io_align; /* bytes that offset, length and memory are multiples of, or a worker does it; 1: any */
@@ -136,6 +141,9 @@ int file_read_padded(struct file *file, void *buf, size_t len, uint64_t off);
 /* What can be read without waiting, in bytes; never an error. */
 ssize_t file_read_now(struct file *file, const struct iovec *iov, unsigned n_iov, uint64_t off);
 int file_write(struct file *file, const void *buf, size_t len, uint64_t off);
+/* Shares blocks instead of copying bytes; all of them or -errno: -EXDEV, -EOPNOTSUPP, -EINVAL and the like
+ * where these two files, or these ranges, can't. `to` is not made longer in file->len. On any thread. */
+int file_clone(struct file *to, struct file *from, uint64_t from_off, uint64_t off, uint64_t len);
 int file_sync(struct file *file);
 int file_truncate(struct file *file, uint64_t len);
 int file_status(struct file *file, uint64_t off, struct file_status *out);

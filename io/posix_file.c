@@ -11,6 +11,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -180,6 +182,21 @@ static int posix_file_write_padded(struct file *file, const void *buf, size_t le
 	return ret;
 }
 
+static int posix_file_clone(struct file *to, struct file *from, uint64_t from_off, uint64_t off,
+			    uint64_t len)
+{
+	struct file_clone_range range = {
+		.src_fd = from->fd, .src_offset = from_off, .src_length = len, .dest_offset = off
+	};
+	unsigned n_tries = 0;
+	int ret;
+
+	do
+		ret = ioctl(to->fd, FICLONERANGE, &range);
+	while (ret < 0 && posix_again(&n_tries));
+	return ret < 0 ? posix_error() : 0;
+}
+
 static int posix_file_sync(struct file *file)
 {
 	unsigned n_tries = 0;
@@ -239,6 +256,7 @@ const struct file_ops posix_file_ops = {
 	.read_now = posix_file_read_now,
 	.write_at = posix_file_write_at,
 	.write_padded = posix_file_write_padded,
+	.clone = posix_file_clone,
 	.sync = posix_file_sync,
 	.truncate = posix_file_truncate,
 	.status = posix_holes_status,

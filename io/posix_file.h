@@ -28,6 +28,8 @@ extern const struct file_ops posix_file_ops;
 int posix_holes_status(struct file *file, uint64_t off, struct file_status *out);
 /* False where the file system's answers about holes are known to be wrong. */
 bool posix_holes_trusted(int fd);
+/* False where the file system is none of those that can share blocks: a try would be wasted. */
+bool posix_may_clone(int fd);
 
 /* A call failed: may it be tried again? *n_tries begins at 0. */
 static inline bool posix_again(unsigned *n_tries)

@@ -26,6 +26,26 @@ bool posix_holes_trusted(int fd)
 	return (uint32_t)fs.f_type != POSIX_HOLES_ZFS_MAGIC;
 }
 
+bool posix_may_clone(int fd)
+{
+	static const uint32_t magics[] = {
+		0x58465342, /* XFS */
+		0x9123683e, /* btrfs */
+		0xca451a4e, /* bcachefs */
+		0x7461636f, /* OCFS2 */
+		0x794c7630, /* overlayfs, of what is below it */
+		0x6969,     /* NFS 4.2 */
+	};
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs))
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(magics); i++)
+		if ((uint32_t)fs.f_type == magics[i])
+			return true;
+	return false;
+}
+
 /* The hole reaches the end, or the file is shorter than it was: then only a read may tell. */
 static bool posix_holes_until_end(int fd, uint64_t off)
 {

@@ -281,6 +281,7 @@ static struct file *posix_open_file(struct posix_open *po)
 		.name = name,
 		.writable = po->how->write,
 		.is_block = is_block,
+		.may_clone = !is_block && posix_may_clone(po->fd),
 		.trust_holes = !is_block && !po->how->read_holes && posix_holes_trusted(po->fd),
 		.io_align = posix_open_align(po),
 		.dev = po->st.st_dev,

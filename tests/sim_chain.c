@@ -174,6 +174,8 @@ void sim_chain_put(const struct sim_chain *chain, struct sim *sim)
 		put_file(&chain->files[i], sim);
 	if (chain->data.name[0])
 		put_file(&chain->data, sim);
+	sim_knobs(sim)->may_clone = chain->how.clone != SIM_CLONE_NEVER;
+	sim_knobs(sim)->clones = chain->how.clone == SIM_CLONE_WORKS;
 }
 
 bool sim_chain_backing_is_same(const struct sim_chain *chain, const struct sim *sim)

@@ -32,6 +32,11 @@ struct sim_chain_how {
 	unsigned compression; /* enum bpull_compression: how it is pulled */
 	uint32_t
 		piece_len; /* larger clusters are pulled in pieces of so many bytes; 0: as they are */
+	enum {
+		SIM_CLONE_NEVER,
+		SIM_CLONE_WORKS,
+		SIM_CLONE_REFUSED, /* when it is tried */
+	} clone;
 	unsigned n_snapshots; /* of a qcow2 overlay, all of the disk as it is */
 	bool to_base;   /* pulled down to a file of the chain, where there are three or more */
 	bool extended;  /* the overlay, qcow2 version 3, has extended L2 entries, and none yet */

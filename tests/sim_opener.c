@@ -58,6 +58,25 @@ static int sim_handle_write(struct file *file, const void *buf, size_t len, uint
 	return ret;
 }
 
+/* To a reader, and to a power cut, a clone is a write of the same bytes. */
+static int sim_handle_clone(struct file *to, struct file *from, uint64_t from_off, uint64_t off,
+			    uint64_t len)
+{
+	struct sim_handle *h = (struct sim_handle *)from;
+	uint8_t *bytes;
+	int ret;
+
+	if (!h->sim->knobs.clones)
+		return -EXDEV;
+	if (from_off + len > h->data->live.len)
+		return -EINVAL;
+	bytes = sim_need(malloc(len));
+	sim_store_read(&h->data->live, bytes, len, from_off);
+	ret = sim_handle_write(to, bytes, len, off);
+	free(bytes);
+	return ret;
+}
+
 static int sim_handle_sync(struct file *file)
 {
 	struct sim_handle *h = (struct sim_handle *)file;
@@ -108,6 +127,7 @@ static void sim_handle_close(struct file *file)
 static const struct file_ops sim_handle_ops = {
 	.read_at = sim_handle_read,
 	.write_at = sim_handle_write,
+	.clone = sim_handle_clone,
 	.sync = sim_handle_sync,
 	.truncate = sim_handle_truncate,
 	.status = sim_handle_status,
@@ -128,6 +148,7 @@ static struct file *sim_handle_new(struct sim *sim, struct sim_file *data,
 		.real_name = sim_need(strdup(data->name)),
 		.len = data->live.len,
 		.writable = how->write,
+		.may_clone = sim->knobs.may_clone,
 		.trust_holes = !how->read_holes && !sim->knobs.no_holes,
 		.io_align = sim->knobs.io_align,
 		.dev = 0x51,

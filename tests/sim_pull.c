@@ -141,6 +141,12 @@ int sim_pull_whole(const struct sim_chain *chain, struct sim *sim, uint64_t memo
 	if (rc)
 		return rc;
 	rc = sim_pull_run(pull);
+	if (!rc) {
+		struct bpull_job_info info;
+
+		bpull_job_info(pull->disk, &info);
+		pull->n_cloned = info.cloned_bytes;
+	}
 	sim_pull_close(pull);
 	if (!rc && pull->status != BPULL_JOB_COMPLETED)
 		rc = pull->event_error ? pull->event_error : -EPROTO;

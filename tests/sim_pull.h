@@ -27,7 +27,8 @@ struct sim_pull {
 	enum bpull_job_status status;
 	int event_error;
 	char message[1024];
-	uint64_t n_calls; /* of bpull_engine_process() */
+	uint64_t n_cloned; /* bytes */
+	uint64_t n_calls;  /* of bpull_engine_process() */
 	unsigned compression;
 	uint32_t piece_len; /* as in struct sim_chain_how */
 	const char *base;

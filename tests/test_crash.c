@@ -111,6 +111,12 @@ static const struct sim_chain_how configs[] = {
 	  .n_clusters = 60,
 	  .piece_len = 4096 },
 	{ .format = IMAGE_QED, .cluster_bits = 16, .n_clusters = 30, .piece_len = 8192 },
+	{ .version = 3,
+	  .cluster_bits = 12,
+	  .refcount_bits = 16,
+	  .n_clusters = 90,
+	  .clone = SIM_CLONE_WORKS },
+	{ .format = IMAGE_QED, .cluster_bits = 12, .n_clusters = 90, .clone = SIM_CLONE_WORKS },
 	{ .format = IMAGE_QED, .cluster_bits = 12, .n_clusters = 90 },
 	{ .format = IMAGE_QED, .cluster_bits = 16, .n_clusters = 30 },
 	{ .version = 3,
@@ -280,9 +286,14 @@ Test(crash, in_pieces)
 	cut_configs(25, 27);
 }
 
-Test(crash, qed)
+Test(crash, clones)
 {
 	cut_configs(27, 29);
+}
+
+Test(crash, qed)
+{
+	cut_configs(29, 31);
 }
 
 /* One copy for several readers, all of whom must be able to read it. */
@@ -301,7 +312,7 @@ Test(crash, to_base)
  * what is written are durable already. */
 Test(crash, compressed)
 {
-	cut_configs(29, ARRAY_LEN(configs));
+	cut_configs(31, ARRAY_LEN(configs));
 }
 
 /* ---- the machine stops ---- */

@@ -22,6 +22,8 @@ TestSuite(engine_sim, .init = scratch_make, .fini = scratch_remove, .timeout = 6
 
 static uint64_t n_compressed; /* clusters, in all that was judged */
 
+static uint64_t n_cloned; /* bytes, in all */
+
 static void judge_end(const struct sim_chain *chain, struct sim *sim, uint64_t seed)
 {
 	struct sim_verdict v;
@@ -67,6 +69,7 @@ static void pull_seed(const struct sim_chain_how *how, uint64_t memory, uint64_t
 	rc = sim_pull_whole(&chain, sim, memory, commit_len, &pull);
 	cr_assert_eq(rc, 0, "seed %" PRIu64 ": %s: %s %s%s", how->seed, chain.text, strerror(-rc),
 		     pull.error.message, pull.message);
+	n_cloned += pull.n_cloned;
 	judge_end(&chain, sim, how->seed);
 	if (how->seed % QEMU_EVERY == 0)
 		judge_qemu(&chain, sim, how->seed);
@@ -92,6 +95,30 @@ static void pull_seeds(struct sim_chain_how how, uint64_t n)
 Test(engine_sim, any_chain)
 {
 	pull_seeds((struct sim_chain_how){ 0 }, 1200);
+}
+
+/* Shared blocks instead of copies, and what must be copied all the same. */
+Test(engine_sim, clones)
+{
+	pull_seeds((struct sim_chain_how){ .cluster_bits = 12, .clone = SIM_CLONE_WORKS }, 200);
+	pull_seeds((struct sim_chain_how){ .format = IMAGE_QCOW2,
+					   .cluster_bits = 13,
+					   .refcount_bits = 16,
+					   .n_snapshots = 2,
+					   .clone = SIM_CLONE_WORKS },
+		   100);
+	pull_seeds((struct sim_chain_how){ .format = IMAGE_QCOW2,
+					   .cluster_bits = 12,
+					   .to_base = true,
+					   .clone = SIM_CLONE_WORKS },
+		   100);
+	cr_assert_gt(n_cloned, 10 * MiB);
+}
+
+Test(engine_sim, clones_that_are_refused)
+{
+	pull_seeds((struct sim_chain_how){ .cluster_bits = 12, .clone = SIM_CLONE_REFUSED }, 100);
+	cr_assert_eq(n_cloned, 0);
 }
 
 /* A file system without direct I/O, and one with blocks larger than the clusters. */

@@ -80,6 +80,15 @@ static const struct sim_chain_how chains[] = {
 	  .max_depth = 2,
 	  .stretch = 2,
 	  .piece_len = 4096 },
+	{ .seed = 9,
+	  .format = IMAGE_QCOW2,
+	  .version = 3,
+	  .cluster_bits = 12,
+	  .refcount_bits = 16,
+	  .n_clusters = 60,
+	  .max_depth = 2,
+	  .stretch = 2,
+	  .clone = SIM_CLONE_WORKS },
 };
 
 struct trial {

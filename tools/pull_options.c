@@ -31,6 +31,9 @@ const char pull_help[] =
 	"  --burst SIZE         bytes that may follow an idle time at once\n"
 	"                       (default: a tenth of a second's worth)\n"
 	"  --control SOCKET     be steered through a socket meanwhile; see blockpull ctl\n"
+	"  --copy MODE          auto: share blocks with the backing files where the file\n"
+	"                       system can (XFS, btrfs), else copy; clone: fail where it\n"
+	"                       can't; read: always copy\n"
 	"  --direct             write the image past the page cache (O_DIRECT), which is\n"
 	"                       slower nearly everywhere\n"
 	"  --manual-finalize    keep the link until 'blockpull ctl SOCKET finalize'\n"
@@ -65,6 +68,7 @@ const char pull_help[] =
 enum {
 	PULL_BASE = PULL_OWN,
 	PULL_CONTROL,
+	PULL_COPY,
 	PULL_DIRECT,
 	PULL_MANUAL_FINALIZE,
 	PULL_ON_ERROR,
@@ -73,6 +77,7 @@ enum {
 static const struct option pull_table[] = {
 	{ "base", required_argument, NULL, PULL_BASE },
 	{ "control", required_argument, NULL, PULL_CONTROL },
+	{ "copy", required_argument, NULL, PULL_COPY },
 	{ "direct", no_argument, NULL, PULL_DIRECT },
 	{ "manual-finalize", no_argument, NULL, PULL_MANUAL_FINALIZE },
 	{ "on-error", required_argument, NULL, PULL_ON_ERROR },
@@ -108,6 +113,21 @@ static const struct options_word pull_on_error_words[] = {
 	{ "enospc", BPULL_ON_ERROR_ENOSPC },
 	{ NULL, 0 },
 };
+
+static const struct options_word pull_copy_words[] = {
+	{ "auto", BPULL_COPY_AUTO },
+	{ "clone", BPULL_COPY_CLONE },
+	{ "read", BPULL_COPY_READ },
+	{ NULL, 0 },
+};
+
+static int pull_take_copy(struct pull_options *options, const char *text)
+{
+	int value = 0;
+	int code = options_word("pull", "--copy", text, pull_copy_words, &value);
+	options->job.copy = value;
+	return code;
+}
 
 static int pull_take_on_error(struct pull_options *options, const char *text)
 {
@@ -191,6 +211,7 @@ static int pull_take(struct pull_options *options, int option, const char *text)
 	switch (option) {
 	case PULL_BASE: options->job.base = text; return 0;
 	case PULL_CONTROL: options->control = text; return 0;
+	case PULL_COPY: return pull_take_copy(options, text);
 	case PULL_DIRECT: options->chain.disk.flags |= BPULL_DISK_DIRECT; return 0;
 	case PULL_MANUAL_FINALIZE: options->job.flags |= BPULL_JOB_MANUAL_FINALIZE; return 0;
 	case PULL_ON_ERROR: return pull_take_on_error(options, text);
