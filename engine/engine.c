@@ -272,7 +272,7 @@ static void arm_timer(struct bpull_engine *engine, uint64_t now_ns)
 	timerfd_settime(engine->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
-void engine_run(struct bpull_engine *engine)
+static void run_rounds(struct bpull_engine *engine)
 {
 	unsigned n, rounds = 0;
 	uint64_t now_ns;
@@ -310,8 +310,15 @@ void engine_run(struct bpull_engine *engine)
 static void doze(struct bpull_engine *engine)
 {
 	io_tell(engine->io, true);
-	if (engine->again)
+	if (engine->again || engine->events_first || engine->done_first)
 		engine_wake(engine);
+}
+
+void engine_run(struct bpull_engine *engine)
+{
+	run_rounds(engine);
+	if (engine->fd_asked)
+		doze(engine);
 }
 
 /* Until then nobody can be waiting for it, and what happens need not be told there. */
@@ -334,7 +341,7 @@ int bpull_engine_process(struct bpull_engine *engine, struct bpull_event *events
 	if (max < 0 || (max && !events))
 		return -EINVAL;
 	if (!engine->thread.is_on)
-		engine_run(engine);
+		run_rounds(engine);
 	n = events_take(engine, events, max);
 	n += guest_take_events(engine, events + n, max - n);
 	if (!engine->events_first && !engine->done_first)

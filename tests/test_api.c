@@ -236,6 +236,37 @@ Test(api, a_program_may_poll_the_descriptor)
 		"a descriptor that never rests");
 }
 
+/* Closing runs the engine, too, while the other disk's requests are in flight. */
+Test(api, the_descriptor_tells_of_one_disk_when_another_is_closed)
+{
+	struct bpull_create_options o = { .size = sizeof(o),
+					  .format = BPULL_FORMAT_QCOW2,
+					  .virtual_size = MiB };
+	struct bpull_disk_options guest = { .size = sizeof(guest), .flags = BPULL_DISK_GUEST_IO };
+	struct bpull_disk *disk, *other;
+	struct bpull_event event;
+	int n = 0;
+
+	make_overlay("ov", BPULL_FORMAT_QCOW2, "base.raw");
+	cr_assert_eq(bpull_create(scratch("other"), &o, NULL), 0);
+	disk = open_disk("ov");
+	start(disk, 0, 0);
+	while (!n) {
+		struct pollfd fd = { .fd = bpull_engine_fd(engine), .events = POLLIN };
+
+		cr_assert_eq(bpull_disk_open(engine, scratch("other"), &guest, &other, NULL), 0);
+		bpull_write(other, &(struct iovec){ (char *)"written", 7 }, 1, 0, 0, NULL);
+		n = bpull_engine_process(engine, &event, 1);
+		bpull_disk_close(other);
+		if (n && event.type == BPULL_EVENT_IO)
+			n = 0;
+		if (!n)
+			cr_assert_eq(poll(&fd, 1, 10000), 1, "nobody tells of what was in flight");
+	}
+	cr_assert_eq(event.status, BPULL_JOB_COMPLETED);
+	bpull_disk_close(disk);
+}
+
 Test(api, without_backing_it_is_complete_at_once)
 {
 	struct bpull_create_options o = { .size = sizeof(o),
