@@ -7,7 +7,7 @@ Then each of these calls fails with each error that it may really give:
 
   EAGAIN, EINTR    nobody hears of it: exit 0, the same result
   EIO              exit 1;  ENOSPC, EDQUOT  exit 7; a sentence that names a file, and what to do
-  a mere hint      (punching holes, asking for them, ...) may be ignored
+  a mere hint      (punching holes, asking for them, reads that need not wait, ...) may be ignored
 
 and never a signal or a hang. Then the same command without an injection succeeds, judged by qemu-img: an
 image that is pulled has lost nothing, and a new one is there whole or not at all.
@@ -27,9 +27,10 @@ import images
 from harness import CORRUPT, DONE, FAILED, MIB, NO_SPACE, Skip, bp, case, check, need, same
 from images import image_check, overlay, qemu_img, qemu_io, raw_image
 
-READS = ('pread64', 'preadv', 'preadv2')
+READS = ('pread64', 'preadv')
 WRITES = ('pwrite64', 'pwritev', 'pwritev2', 'fdatasync', 'ftruncate', 'fsync', 'renameat2', 'linkat')
-HINTS = ('fallocate', 'lseek', 'sync_file_range', 'fadvise64', 'fstatfs')
+# preadv2 reads what need not wait; what it does not read a request does.
+HINTS = ('preadv2', 'fallocate', 'lseek', 'sync_file_range', 'fadvise64', 'fstatfs')
 CALLS = READS + WRITES + HINTS + ('openat',)
 PASSING = ('EAGAIN', 'EINTR')
 MOST = 12       # indexes of one call and error; more are spread over what there is
