@@ -39,7 +39,8 @@ def calls_on(path, log):
         for line in file:
             thread = line.split(maxsplit=1)[0]
             if 'resumed>' in line:
-                line = pending.pop(thread, '') + line
+                # Without the thread's number, which would stand behind the last argument.
+                line = pending.pop(thread, '') + line.partition('resumed>')[2]
             elif 'unfinished ...>' in line:
                 pending[thread] = line.rstrip('\n')
                 continue
