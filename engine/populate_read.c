@@ -6,6 +6,7 @@
  * it would stand still for everybody else.
  */
 #include <errno.h>
+#include <stdlib.h>
 
 #include "engine/engine.h"
 #include "engine/populate.h"
@@ -117,6 +118,33 @@ static void describe_reads(struct populate *p)
 	memset(p->buf + covered, 0, plan->len - covered);
 }
 
+static int by_place(const void *a, const void *b)
+{
+	const struct io_req *x = *(struct io_req *const *)a, *y = *(struct io_req *const *)b;
+
+	if (x->file != y->file)
+		return x->file < y->file ? -1 : 1;
+	return x->off < y->off ? -1 : x->off > y->off;
+}
+
+/* One file after the other, in the order of each: a disk with a head goes there and back once a run. */
+static void submit_reads(struct populate *p)
+{
+	bool aside = engine_guest_is_active(p->op.engine);
+	struct io_req **order = p->n_reqs > 1 ? calloc(p->n_reqs, sizeof(*order)) : NULL;
+
+	for (unsigned i = 0; i < p->n_reqs; i++) {
+		p->reqs[i].aside = aside;
+		if (order)
+			order[i] = &p->reqs[i];
+	}
+	if (order)
+		qsort(order, p->n_reqs, sizeof(*order), by_place);
+	for (unsigned i = 0; i < p->n_reqs; i++)
+		op_submit(&p->op, order ? order[i] : &p->reqs[i]); /* no memory: as they are */
+	free(order);
+}
+
 enum step populate_read(struct populate *p)
 {
 	int rc;
@@ -130,10 +158,7 @@ enum step populate_read(struct populate *p)
 		return STEP_NEXT;
 	}
 	describe_reads(p);
-	for (unsigned i = 0; i < p->n_reqs; i++) {
-		p->reqs[i].aside = engine_guest_is_active(p->op.engine);
-		op_submit(&p->op, &p->reqs[i]);
-	}
+	submit_reads(p);
 	return p->n_reqs ? STEP_WAIT : STEP_NEXT;
 }
 
