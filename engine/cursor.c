@@ -4,9 +4,13 @@
  * what the overlay holds and what no layer holds without any I/O, and starts a
  * run for the rest as long as the window (one buffer a run) has room.
  *
- * A second walk, the proof, reads the overlay's tables from disk again before
- * the backing link is dropped and counts what is still unallocated though the
- * chain holds data: that must be exactly what was read and found zero.
+ * What a walk has still to look at is a set, job.todo. The cursor takes ranges
+ * from its front; a run holds the range it was begun for, and puts back what it
+ * did not finish. A number that says how far the cursor is was rejected: runs
+ * that set it back and forward overwrote each other's.
+ *
+ * A proving walk reads the overlay's tables from disk again before the backing
+ * link is dropped (proof.h), and starts no run.
  *
  * A list of all runs made beforehand was rejected: it costs memory by the
  * image's size, and a guest's writes would make it stale.
@@ -15,11 +19,14 @@
 
 #include "engine/commit.h"
 #include "engine/engine.h"
+#include "engine/proof.h"
 #include "engine/verify.h"
 #include "io/base.h"
 
 /* Extents looked at before others get their turn. */
 #define MAX_EXTENTS_A_TURN 4096
+/* Bytes that the overlay lacks, proven in one turn. */
+#define PROVE_LEN (64 * MiB)
 
 /* While a guest is at work, and so long after: what lies between its requests is no idle time. */
 #define GUEST_HOLD_NS UINT64_C(10000000)
@@ -105,10 +112,10 @@ static uint64_t run_len(const struct bpull_disk *disk)
 	return MAX(round_down(len, MIN(granule_len, (uint64_t)RUN_MAX_LEN)), granule_len);
 }
 
-static int start_run(struct bpull_disk *disk, uint64_t len)
+static int start_run(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
 {
 	void *buf = buf_get(disk->engine->bufs);
-	int rc = populate_start(disk, disk->job.scan_off, MIN(len, run_len(disk)), buf);
+	int rc = populate_start(disk, guest_off, MIN(len, run_len(disk)), buf);
 
 	if (rc)
 		buf_put(disk->engine->bufs, buf);
@@ -116,60 +123,75 @@ static int start_run(struct bpull_disk *disk, uint64_t len)
 }
 
 /* By sharing the source's blocks, where that can be. */
-static int start_copy(struct bpull_disk *disk, uint64_t len, struct table_need *need)
+static int start_copy(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
+		      struct table_need *need)
 {
 	struct extent e;
-	int rc = populate_find_clone(disk, disk->job.scan_off, len, &e, need);
+	int rc = populate_find_clone(disk, guest_off, len, &e, need);
 
 	if (rc)
 		return rc;
-	return e.len ? populate_start_clone(disk, disk->job.scan_off, e.len) : start_run(disk, len);
+	return e.len ? populate_start_clone(disk, guest_off, e.len)
+		     : start_run(disk, guest_off, len);
 }
 
-/* Counts what the chain holds of an unallocated stretch; all of it or, on TABLE_NEED, none. Above a
- * base that stays, what was found zero has entries, so nothing may be left at all. */
-static int count_unproven(struct bpull_disk *disk, uint64_t len, struct table_need *need)
+/* Nothing of [guest_off, guest_off + len) needs a run. */
+static void pass(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, enum plan_action action)
 {
-	uint64_t at = disk->job.scan_off, end = at + len, sum = 0;
-	struct extent e;
+	struct job *job = &disk->job;
 
-	if (disk->base_name) {
-		disk->job.unproven_bytes += len;
-		at = end;
-	}
-	for (; at < end; at += e.len) {
-		int rc = chain_map(disk->chain, 1, at, end - at, &e, need);
+	range_set_remove(&job->todo, guest_off, guest_off + len);
+	/* Tables that may have changed in memory since they were read are no evidence; where there are
+	 * none, this is all there will be. */
+	if (job->step == JOB_PROVING || disk_overlay(disk)->no_tables)
+		proof_settle(disk, guest_off, guest_off + len);
+	else if (job->n_rounds == 1)
+		*(action == PLAN_SKIP ? &job->n.skipped_bytes : &job->n.present_bytes) += len;
+}
 
-		if (rc)
-			return rc;
-		if (e.kind != EXTENT_ZERO)
-			sum += e.len;
-	}
-	disk->job.unproven_bytes += sum;
-	disk->job.scan_off = end;
-	return 0;
+static int prove(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, struct table_need *need)
+{
+	uint64_t done;
+	int rc = proof_pass_lacking(disk, guest_off, MIN(len, PROVE_LEN), &done, need);
+
+	range_set_remove(&disk->job.todo, guest_off, guest_off + done);
+	return rc;
+}
+
+/* What is left to look at first: whole granules. */
+static struct range next_range(const struct bpull_disk *disk)
+{
+	const struct layer *overlay = disk_overlay(disk);
+	struct range next = range_set_first(&disk->job.todo);
+
+	return (struct range){ round_down(next.lo, overlay->granule_len),
+			       MIN(round_up(next.hi, overlay->granule_len), overlay->pull_len) };
 }
 
 /* One extent further. 0, TABLE_NEED or -errno. */
 static int advance(struct bpull_disk *disk, struct table_need *need)
 {
-	struct job *job = &disk->job;
-	uint64_t len, end = disk_overlay(disk)->pull_len;
+	struct range next = next_range(disk);
 	enum plan_action action;
-	int rc = plan_next(disk->chain, job->scan_off, end, &action, &len, need);
+	uint64_t len;
+	int rc = plan_next(disk->chain, next.lo, next.hi, &action, &len, need);
 
 	if (rc)
 		return rc;
-	if (action == PLAN_COPY || action == PLAN_ZERO) {
-		if (job->step == JOB_PROVING)
-			return count_unproven(disk, MIN(len, 64 * MiB), need);
-		return action == PLAN_COPY ? start_copy(disk, len, need)
-					   : populate_start_zero(disk, job->scan_off, len);
+	if (action == PLAN_PRESENT || action == PLAN_SKIP) {
+		pass(disk, next.lo, len, action);
+		return 0;
 	}
-	job->scan_off += len;
-	if (job->step == JOB_COPYING && job->n_rounds == 1)
-		*(action == PLAN_SKIP ? &job->n.skipped_bytes : &job->n.present_bytes) += len;
-	return 0;
+	if (disk->job.step == JOB_PROVING)
+		return prove(disk, next.lo, len, need);
+	return action == PLAN_COPY ? start_copy(disk, next.lo, len, need)
+				   : populate_start_zero(disk, next.lo, len);
+}
+
+static uint64_t todo_off(const struct bpull_disk *disk)
+{
+	return range_set_is_empty(&disk->job.todo) ? disk_overlay(disk)->pull_len
+						   : range_set_first(&disk->job.todo).lo;
 }
 
 static enum step cursor_step(struct op *op)
@@ -177,16 +199,16 @@ static enum step cursor_step(struct op *op)
 	struct bpull_disk *disk = op->disk;
 	unsigned n = 0;
 
-	while (may_go(disk) && disk->job.scan_off < disk_overlay(disk)->pull_len) {
+	while (may_go(disk) && !range_set_is_empty(&disk->job.todo)) {
 		struct table_need need;
 		int rc = advance(disk, &need);
 
 		if (rc == TABLE_NEED) {
-			load_ahead(disk, &need, disk->job.scan_off);
+			load_ahead(disk, &need, todo_off(disk));
 			return op_wait_table(op, &need);
 		}
 		if (rc) {
-			op_set_error(op, rc, NULL, disk->job.scan_off, true);
+			op_set_error(op, rc, NULL, todo_off(disk), true);
 			return STEP_NEXT;
 		}
 		if (++n == MAX_EXTENTS_A_TURN) {
@@ -208,29 +230,30 @@ void cursor_start(struct bpull_disk *disk)
 {
 	struct job *job = &disk->job;
 
+	(void)range_set_copy(&job->todo, &job->owed); /* it has had a range */
 	op_init(&job->cursor, &cursor_kind, disk->engine, disk);
-	job->scan_off = 0;
-	job->given_up_off = UINT64_MAX;
-	job->unproven_bytes = 0;
 	op_ready(&job->cursor);
 }
 
-void cursor_go_back(struct bpull_disk *disk)
+void cursor_go_on(struct bpull_disk *disk)
 {
-	struct job *job = &disk->job;
+	struct op *op = &disk->job.cursor;
 
 	/* A failed cursor is over as an operation; one that waits goes on by itself. */
-	if (!job->cursor.n_pending)
-		op_init(&job->cursor, &cursor_kind, disk->engine, disk);
-	job->scan_off = MIN(job->scan_off, job->given_up_off);
-	job->given_up_off = UINT64_MAX;
+	if (op->error && !op->n_pending && !op->queued)
+		op_init(op, &cursor_kind, disk->engine, disk);
 	engine_again(disk->engine);
+}
+
+void cursor_put_back(struct bpull_disk *disk, uint64_t lo, uint64_t hi)
+{
+	/* It has had a range, so there is room for one. */
+	(void)range_set_add(&disk->job.todo, lo, MIN(hi, disk_overlay(disk)->pull_len));
 }
 
 void cursor_kick(struct bpull_disk *disk)
 {
-	if (!disk->job.cursor.n_pending && may_go(disk) &&
-	    disk->job.scan_off < disk_overlay(disk)->pull_len)
+	if (!disk->job.cursor.n_pending && may_go(disk) && !range_set_is_empty(&disk->job.todo))
 		op_ready(&disk->job.cursor);
 }
 
@@ -238,15 +261,13 @@ bool cursor_is_done(const struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
 
-	/* What a failed run gave up is walked again, or the job fails. */
-	return job->scan_off >= disk_overlay(disk)->pull_len && !job->runs.first && !job->n_hints &&
-	       job->given_up_off == UINT64_MAX;
+	return range_set_is_empty(&job->todo) && !job->runs.first && !job->n_hints;
 }
 
 uint64_t cursor_position(const struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
+	uint64_t at = todo_off(disk);
 
-	return MIN(job->runs.first ? populate_guest_off(job->runs.first) : job->scan_off,
-		   job->given_up_off);
+	return job->runs.first ? MIN(at, populate_guest_off(job->runs.first)) : at;
 }

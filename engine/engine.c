@@ -102,6 +102,7 @@ static int open_memory(struct bpull_engine *engine, uint64_t memory)
 	engine->comp_len_limit = memory / 6;
 	engine->changed_len_limit = memory / 4;
 	engine->verify_len_limit = memory / 16;
+	engine->range_sets_max = memory / 32 / sizeof(struct range);
 	engine->commit_len = COMMIT_LEN;
 	if (!engine->bufs || !engine->cache)
 		return -ENOMEM;

@@ -19,6 +19,7 @@
 #include "engine/op.h"
 #include "engine/plan.h"
 #include "engine/range_lock.h"
+#include "engine/range_set.h"
 #include "engine/thread.h"
 #include "formats/chain.h"
 #include "io/buf.h"
@@ -50,6 +51,7 @@ struct bpull_engine {
 	uint64_t comp_len;       /* bytes of compressed input, and for compressing, held by runs */
 	uint64_t comp_len_limit; /* no new run while more is held */
 	uint64_t verify_len_limit;  /* a list of what is to be verified takes no more bytes */
+	size_t range_sets_max;      /* ranges in each set of a job */
 	uint64_t changed_len_limit; /* nor while more bytes of cached tables wait for a commit */
 	uint64_t commit_len;        /* a group commit is due when so many bytes were copied */
 	struct queued_event *events_first, *events_last;
@@ -106,7 +108,6 @@ struct guests {
 	uint64_t next_seq;          /* of the next one */
 	atomic_bool copy_on_read;
 	struct run_list runs_on_read; /* copies that follow reads */
-	bool published;               /* entries changed since the job's walk began */
 	/* Words in the header that the first write makes untrue. */
 	enum {
 		GUESTS_UNPREPARED,
@@ -144,26 +145,23 @@ struct job {
 
 	/* The cursor (cursor.c). */
 	struct op cursor;
-	uint64_t scan_off; /* guest byte the cursor looks at next */
+	struct range_set todo; /* guest bytes that the walk has still to look at: the cursor takes them
+				* from the front, a run that does not finish puts its own back */
 	unsigned
 		n_hints; /* requests that nobody waits for: tables loaded ahead (load.c), write-back */
 	/* writeback.c: host bytes written through the page cache since the last write-back, and between
 	 * which offsets. */
 	uint64_t dirty_len, dirty_lo, dirty_hi;
-	uint64_t given_up_off; /* lowest guest byte of a run that ended without copying */
 	struct run_list runs;
 	uint64_t rest_ns;         /* while a guest is at work: no new run before then */
 	unsigned guest_share;     /* percent of the time, while a guest is at work */
 	struct populate *mapping; /* the newest run, until it knows its length */
 	struct populate *throttled_first, *throttled_last; /* wait for tokens, FIFO */
 	uint64_t shared_turn; /* of the engine's tokens, bytes it has had: who had least is next */
-	uint64_t left_out_bytes; /* data found zero: unallocated on purpose */
-	uint64_t unproven_bytes; /* data the proof found unallocated */
-	unsigned n_rounds;       /* walks of the chain begun */
-	bool disturbed;          /* a part of this walk was walked twice */
-	unsigned n_mismatches;   /* proofs that failed for no reason a guest gave */
-	bool round_copied;       /* this walk published something */
-	bool round_skipped;      /* it began a run that turned out not to be needed, unread */
+	struct range_set owed;   /* guest bytes without evidence that they need no chain (proof.h) */
+	unsigned n_rounds;       /* copying walks begun */
+	unsigned n_stuck;        /* proofs that found no less owed than the one before */
+	uint64_t owed_len;       /* bytes that the last proof found owed */
 	struct verify *verify;   /* verify.c; NULL: not asked for */
 	uint64_t commit_target;  /* the hard commit that the step waits for; 0: none yet */
 	bool finalize;           /* asked for */
@@ -294,10 +292,12 @@ int look_open(struct look *look, const char *path, const struct bpull_disk_optio
 void look_close(struct look *look);
 
 /* cursor.c */
-/* (Re)starts the walk at guest byte 0: JOB_COPYING copies, JOB_PROVING only counts. */
+/* Begins a walk over what is owed: JOB_COPYING copies, JOB_PROVING only looks. */
 void cursor_start(struct bpull_disk *disk);
-/* Walks again from the lowest byte that a failed run gave up. */
-void cursor_go_back(struct bpull_disk *disk);
+/* A job that was stopped goes on: so does a cursor that failed. */
+void cursor_go_on(struct bpull_disk *disk);
+/* The walk is to look at [lo, hi) again. */
+void cursor_put_back(struct bpull_disk *disk, uint64_t lo, uint64_t hi);
 /* Looks again, if it may go on: a run ended, the job changed. */
 void cursor_kick(struct bpull_disk *disk);
 /* A run that began at start_ns is over: while a guest is at work the next one waits a while. */

@@ -268,7 +268,6 @@ enum step guest_publish(struct guest *g)
 	if (rc)
 		return guest_hold(g, rc);
 	commit_note_published(disk, s->is_zero ? 0 : map.len);
-	disk->guests.published = true;
 	s->space_len = 0;
 	free(STEAL(s->fill));
 	g->at = MIN(s->end, g->guest_off + g->len);

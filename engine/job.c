@@ -17,13 +17,14 @@
 #include "engine/engine.h"
 #include "engine/flatten.h"
 #include "engine/job_stop.h"
+#include "engine/proof.h"
 #include "engine/verify.h"
 #include "io/base.h"
 
 /* Percent of the time. */
 #define DEFAULT_GUEST_SHARE 25
-/* Walks of the chain before a proof that fails is taken for damage. */
-#define MAX_ROUNDS 3
+/* Proofs in a row that find no less owed, before that is taken for damage. */
+#define MAX_STUCK 2
 
 /* ---- the numbers others may read ---- */
 
@@ -80,6 +81,7 @@ static void conclude(struct bpull_disk *disk, enum bpull_job_status status)
 	else
 		flatten_abandon(disk);
 	verify_close(disk);
+	proof_end(disk);
 	file_expect(disk_overlay(disk)->file, false);
 	job->step = JOB_IDLE;
 	job->n.status = status;
@@ -206,9 +208,7 @@ static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
 	if (cursor_is_done(disk)) {
 		job->step = JOB_COMMITTING;
 		job->commit_target = 0;
-		/* A walk over the tables as they are on disk that read all they leave to the chain
-		 * and found nothing but zeros: that is the proof. */
-		if (job->n_rounds > 1 && !job->round_copied && !job->round_skipped)
+		if (proof_is_complete(disk)) /* the rest was read, and was zeros */
 			all_is_proven(disk);
 		return;
 	}
@@ -223,6 +223,29 @@ static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
 		committed(disk);
 }
 
+/* Something is owed still: a run gave it up, or a file system calls data what it called a hole before, when
+ * its unwritten extents have come into the page cache. One more walk looks at it. */
+static void begin_round(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+	uint64_t owed_len = range_set_len(&job->owed);
+	struct shown shown;
+
+	if (job->n_rounds > 1 && owed_len >= job->owed_len)
+		job->n_stuck++;
+	job->owed_len = owed_len;
+	if (job->n_stuck == MAX_STUCK) {
+		job_fail(disk, -EIO,
+			 "%s: the tables on disk do not hold what was copied; the backing link is "
+			 "kept",
+			 file_show(disk_overlay(disk)->file, &shown));
+		return;
+	}
+	job->n_rounds++;
+	job->step = JOB_COPYING;
+	cursor_start(disk);
+}
+
 static void run_committing(struct bpull_disk *disk)
 {
 	struct layer *overlay = disk_overlay(disk);
@@ -231,7 +254,7 @@ static void run_committing(struct bpull_disk *disk)
 	if (!committed(disk) || !reclaim_space(disk))
 		return;
 	if (overlay->no_tables) {
-		all_is_proven(disk);
+		begin_round(disk);
 		return;
 	}
 	table_cache_drop_clean(disk->engine->cache, overlay->file);
@@ -245,37 +268,15 @@ static void run_committing(struct bpull_disk *disk)
 	cursor_start(disk);
 }
 
-/* What the tables on disk leave to the chain is what was found zero, or one more walk looks at the
- * difference: a file system may call data later what it called a hole before, when its unwritten
- * extents have come into the page cache. */
 static void run_proving(struct bpull_disk *disk)
 {
-	struct job *job = &disk->job;
-	struct shown shown;
-
 	cursor_kick(disk);
 	if (!cursor_is_done(disk))
 		return;
-	if (job->unproven_bytes == job->left_out_bytes) {
+	if (proof_is_complete(disk))
 		all_is_proven(disk);
-		return;
-	}
-	/* A guest's writes to what was left out make the difference, too: then nothing is wrong yet. */
-	if (!disk->guests.published && !job->disturbed)
-		job->n_mismatches++;
-	if (job->n_mismatches == MAX_ROUNDS) {
-		job_fail(disk, -EIO,
-			 "%s: the tables on disk do not hold what was copied; the backing link is "
-			 "kept",
-			 file_show(disk_overlay(disk)->file, &shown));
-		return;
-	}
-	job->n_rounds++;
-	job->left_out_bytes = 0;
-	job->round_copied = job->round_skipped = false;
-	disk->guests.published = job->disturbed = false;
-	job->step = JOB_COPYING;
-	cursor_start(disk);
+	else
+		begin_round(disk);
 }
 
 /* Copies that follow reads are not begun in this step (guest.c): when those in flight have ended and all is
@@ -432,7 +433,11 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	struct control *c = &disk->control;
 	struct job *job = &disk->job;
 
-	*job = (struct job){ .flags = o->flags, .start_ns = engine_now_ns(), .verify = verify };
+	*job = (struct job){ .flags = o->flags,
+			     .start_ns = engine_now_ns(),
+			     .verify = verify,
+			     .owed = job->owed,
+			     .todo = job->todo };
 	job->n.type = BPULL_JOB_TYPE_PULL;
 	job->n.end = overlay->has_backing && overlay->pull_len ? overlay->pull_len : 1;
 	job->compress = o->compression != BPULL_COMPRESSION_NONE;
@@ -451,7 +456,6 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 		conclude(disk, BPULL_JOB_COMPLETED);
 		return;
 	}
-	disk->guests.published = false;
 	job->step = JOB_COPYING;
 	job->n_rounds = 1;
 	job->paused = c->want_pause;

@@ -9,6 +9,7 @@
 
 #include "engine/engine.h"
 #include "engine/flatten.h"
+#include "engine/proof.h"
 #include "engine/verify.h"
 #include "io/base.h"
 
@@ -180,8 +181,13 @@ int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *opt
 		return error_fill(error, -ENOMEM, "out of memory");
 	if (o.flags & BPULL_JOB_VERIFY && verify_open(disk))
 		return error_fill(error, -ENOMEM, "out of memory");
+	if (proof_begin(disk)) {
+		verify_close(disk);
+		return error_fill(error, -ENOMEM, "out of memory");
+	}
 	if (prepare(disk, &o, &err)) {
 		verify_close(disk);
+		proof_end(disk);
 		return error_export(&err, error);
 	}
 	job_begin(disk, &o);

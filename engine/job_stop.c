@@ -3,11 +3,7 @@
  * Stopping at an error. A read of the chain that failed, or a write that found
  * no space, says nothing of what was copied: the job is paused as by its user,
  * what is in flight ends and is committed, and once it is told to go on, the
- * cursor starts again at the lowest byte that was given up.
- *
- * What was left out as zeros above that byte is walked, and counted, again:
- * so the proof at the end does not match and another walk looks at it all.
- * Remembering every run's outcome was rejected: a rare case may cost time.
+ * cursor goes on with what runs have put back.
  *
  * A failed barrier or table write (I7) and a damaged image always fail the job.
  */
@@ -41,7 +37,7 @@ bool job_stop(struct bpull_disk *disk, const struct op *op, const char *message)
 		return false;
 	if (job->stopped) /* what else was in flight */
 		return true;
-	job->stopped = job->disturbed = true;
+	job->stopped = true;
 	job->n.stop_error = op->error;
 	job->n.stop_offset = op->error_off;
 	job->n.stop_was_read = op->error_was_read;
@@ -75,5 +71,5 @@ void job_go_on(struct bpull_disk *disk)
 		commit_retry(disk, false);
 	/* Verifying, too: a list that is full may have begun it while the job was stopped. */
 	if (job->step == JOB_COPYING || job->step == JOB_PROVING || job->step == JOB_VERIFYING)
-		cursor_go_back(disk);
+		cursor_go_on(disk);
 }

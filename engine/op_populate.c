@@ -16,6 +16,7 @@
 #include "engine/commit.h"
 #include "engine/engine.h"
 #include "engine/populate.h"
+#include "engine/proof.h"
 #include "io/base.h"
 
 static void granted(void *owner)
@@ -102,6 +103,9 @@ static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void
 	p->lock = (struct range_lock){ .guest_off = round_down(guest_off, overlay->cluster_len),
 				       .owner = &p->op };
 	p->lock.len = lock_len(p);
+	p->taken_end = guest_off + p->len;
+	if (!on_read)
+		range_set_remove(&job->todo, guest_off, p->taken_end);
 	populate_begin_compress(p);
 	runs = runs_of(p);
 	p->prev = runs->last;
@@ -169,11 +173,22 @@ void populate_free_requests(struct populate *p)
 	p->comp_held = 0;
 }
 
+/* Of what the run holds, [from, ...) is the walk's again. */
+static void put_back(struct populate *p, uint64_t from)
+{
+	if (p->on_read || from >= p->taken_end)
+		return;
+	cursor_put_back(p->op.disk, from, p->taken_end);
+	p->taken_end = from;
+}
+
 static void over(struct populate *p)
 {
 	struct bpull_disk *disk = p->op.disk;
 	struct run_list *runs = runs_of(p);
 
+	if (!p->is_finished)
+		put_back(p, p->guest_off);
 	if (disk->job.mapping == p)
 		disk->job.mapping = NULL;
 	populate_paid_is_done(p);
@@ -262,7 +277,6 @@ static void populate_fail(struct op *op)
 	/* One that follows a read is done without: the cursor comes by. */
 	if (!p->on_read) {
 		op->disk->job.n.copied_bytes -= p->told_len;
-		op->disk->job.given_up_off = MIN(op->disk->job.given_up_off, p->guest_off);
 		if (op->error != -ECANCELED)
 			job_fail_op(op->disk, op);
 	}
@@ -289,30 +303,23 @@ void populate_mapped(struct populate *p)
 	struct bpull_disk *disk = p->op.disk;
 	struct job *job = &disk->job;
 
+	if (p->piece_off)
+		return;
+	put_back(p, p->guest_off + p->len);
 	if (job->mapping == p) {
 		job->mapping = NULL;
-		job->scan_off = MIN(p->guest_off + p->len, disk_overlay(disk)->pull_len);
 		cursor_kick(disk); /* all that has room begins in one round */
-	} else if (p->on_read) {
-		/* only the lock */
-	} else if (!p->piece_off) {
-		/* Mapped again: what it does not reach any more is the cursor's to look at again. */
-		job->scan_off = MIN(job->scan_off, p->guest_off + p->len);
-	} else {
-		return;
 	}
 	range_lock_shrink(&disk->locks, &p->lock, lock_len(p), granted);
 }
 
-/* The same zeros that the cursor saw, or it is to look again. */
+/* The same zeros that the cursor saw, or it looks again. */
 static enum step map_zero(struct populate *p, enum plan_action action, uint64_t len)
 {
 	p->len = action == PLAN_ZERO ? MIN(p->len, round_up(len, p->granule_len)) : 0;
 	p->phase = POPULATE_OVER;
-	if (!p->len) {
-		p->op.disk->job.round_skipped = true;
+	if (!p->len)
 		return STEP_NEXT;
-	}
 	populate_mapped(p);
 	p->phase = POPULATE_PUBLISH;
 	op_set_error(&p->op, populate_add_zero(p, p->guest_off, p->len), NULL, p->guest_off, false);
@@ -353,9 +360,9 @@ static enum step map(struct populate *p)
 	/* Somebody was here before we had the lock. Not so for a later piece of a large cluster: there
 	 * only disks that end before it lack the cluster. */
 	if (!rc && action == PLAN_PRESENT && !p->piece_off) {
-		disk->job.round_skipped |= !p->on_read;
 		p->len = round_up(unallocated, p->unit);
 		populate_mapped(p);
+		p->is_finished = true;
 		p->phase = POPULATE_OVER;
 		return STEP_NEXT;
 	}
@@ -396,14 +403,17 @@ static uint64_t batch_len(const struct populate *p, const struct mapping *map)
 static void account(struct populate *p)
 {
 	struct bpull_disk *disk = p->op.disk;
+	const struct layer *overlay = disk_overlay(disk);
 	struct job *job = &disk->job;
 
-	for (size_t i = 0; i < p->n_maps; i++)
+	for (size_t i = 0; i < p->n_maps; i++) {
 		commit_note_published(disk, batch_len(p, &p->maps[i]));
-	if (p->on_read) {
-		disk->guests.published |= p->n_maps > 0;
-		return;
+		if (overlay->no_tables)
+			proof_settle(disk, p->maps[i].guest_off,
+				     p->maps[i].guest_off + p->maps[i].len);
 	}
+	if (p->on_read)
+		return;
 	for (size_t i = 0; i < p->n_maps; i++)
 		if (!p->maps[i].is_zero && !p->is_clone)
 			writeback_note(disk, p->maps[i].host_off, mapping_host_len(&p->maps[i]));
@@ -411,11 +421,9 @@ static void account(struct populate *p)
 	job->n.cloned_bytes += p->cloned_len;
 	p->told_len = 0;
 	if (p->is_zero && job->n_rounds == 1)
-		job->n.skipped_bytes += MIN(p->len, disk_overlay(disk)->pull_len - p->guest_off);
+		job->n.skipped_bytes += MIN(p->len, overlay->pull_len - p->guest_off);
 	if (job->n_rounds == 1) /* a later walk reads them again */
 		job->n.zero_bytes += p->zero_len;
-	job->round_copied |= p->n_maps > 0;
-	job->left_out_bytes += p->left_out_len;
 }
 
 static enum step publish(struct populate *p)
@@ -444,6 +452,7 @@ static enum step publish(struct populate *p)
 		return populate_hold(p, rc);
 	populate_hand_over(p);
 	account(p);
+	p->is_finished = true;
 	p->phase = POPULATE_OVER;
 	return STEP_NEXT;
 }

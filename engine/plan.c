@@ -181,18 +181,3 @@ int plan_run(struct chain *chain, uint64_t guest_off, uint64_t end, uint32_t max
 	plan->len = round_up(at, unit);
 	return 0;
 }
-
-uint32_t plan_data_in(const struct plan *plan, uint32_t off, uint32_t len)
-{
-	uint32_t sum = 0;
-
-	for (unsigned i = 0; i < plan->n_parts; i++) {
-		const struct plan_part *part = &plan->parts[i];
-		uint32_t lo = MAX(off, part->buf_off);
-		uint32_t hi = MIN(off + len, part->buf_off + part->len);
-
-		if (part->kind != EXTENT_ZERO && lo < hi)
-			sum += hi - lo;
-	}
-	return sum;
-}

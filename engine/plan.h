@@ -54,7 +54,4 @@ struct plan {
 int plan_run(struct chain *chain, uint64_t guest_off, uint64_t end, uint32_t max_len, uint32_t unit,
 	     struct plan *plan, struct table_need *need);
 
-/* How many of the run's bytes [off, off + len) are DATA or COMPRESSED. */
-uint32_t plan_data_in(const struct plan *plan, uint32_t off, uint32_t len);
-
 #endif

@@ -42,6 +42,8 @@ struct populate {
 	enum populate_phase phase;
 	uint64_t guest_off;
 	uint64_t len;                      /* at most, until it is mapped; then the run's */
+	uint64_t taken_end; /* guest byte: it holds [guest_off, taken_end) of what the walk has to do */
+	bool is_finished;   /* and has done it */
 	uint32_t cluster_len, granule_len; /* of the overlay */
 	uint32_t unit;                     /* the granule, or a piece of a large one */
 	struct range_lock lock;
@@ -92,7 +94,7 @@ struct populate {
 	uint64_t clone_off, cloned_len;
 	struct clone *clones;
 
-	uint64_t copied_len, zero_len, left_out_len;
+	uint64_t copied_len, zero_len;
 	struct populate *prev, *next; /* runs in flight: the job's, or those that follow reads */
 	struct populate *next_throttled;
 	struct plan plan; /* large, last */
@@ -111,7 +113,7 @@ void populate_unlock(struct populate *p);
 /* Frees requests, compressed input and decodes; none is in flight. */
 void populate_free_requests(struct populate *p);
 
-/* The cursor may look for the next run: this one knows where it ends. */
+/* The cursor may look for the next run: this one knows where it ends, and puts back what lies behind. */
 void populate_mapped(struct populate *p);
 /* Space of the run that nothing refers to goes back. No request is in flight. */
 void populate_give_up_space(struct populate *p);

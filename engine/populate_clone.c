@@ -95,10 +95,8 @@ enum step populate_map_clone(struct populate *p, enum plan_action action, uint64
 		return op_wait_table(&p->op, &need);
 	}
 	op_set_error(&p->op, rc, NULL, p->guest_off, true);
-	if (rc || !e.len) { /* nothing: the cursor looks again */
-		disk->job.round_skipped = true;
+	if (rc || !e.len) /* nothing: the cursor looks again */
 		return STEP_NEXT;
-	}
 	p->phase = POPULATE_CLONE;
 	p->len = e.len;
 	p->clone_depth = e.depth;
@@ -163,15 +161,13 @@ static bool is_refusal(int rc)
 	return false;
 }
 
-/* The cursor comes again, and copies. */
+/* The run ends unfinished: the cursor comes again, and copies. */
 static enum step copy_instead(struct populate *p)
 {
-	struct job *job = &p->op.disk->job;
-	uint64_t bit, *word = refused_word(job, p->clone_depth, &bit);
+	uint64_t bit, *word = refused_word(&p->op.disk->job, p->clone_depth, &bit);
 
 	*word |= bit;
 	populate_give_up_space(p);
-	job->scan_off = MIN(job->scan_off, p->guest_off);
 	p->phase = POPULATE_OVER;
 	return STEP_NEXT;
 }

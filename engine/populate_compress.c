@@ -216,8 +216,6 @@ static bool gather(struct populate *p)
 	}
 	if (p->plan.n_parts) /* else it lies behind the guest's end */
 		memcpy(p->whole + p->piece_off, p->buf, p->unit);
-	if (!populate_keeps_zeros(p))
-		p->left_out_len += p->plan.data_len;
 	p->piece_off += p->unit;
 	if (p->piece_off == p->cluster_len)
 		return true;
@@ -395,8 +393,6 @@ enum step populate_write_compressed(struct populate *p)
 	p->phase = POPULATE_PUBLISH;
 	if (!p->n_maps)
 		return STEP_NEXT;
-	if (populate_in_pieces(p))
-		p->left_out_len = 0; /* it has an entry */
 	populate_free_requests(p);
 	p->reqs = calloc(p->n_maps, sizeof(*p->reqs));
 	p->iovs = calloc(p->n_maps, sizeof(*p->iovs));

@@ -10,6 +10,7 @@
 #include "engine/commit.h"
 #include "engine/engine.h"
 #include "engine/populate.h"
+#include "engine/proof.h"
 #include "engine/zero.h"
 #include "io/base.h"
 
@@ -175,12 +176,13 @@ uint64_t populate_guest_bytes(const struct populate *p, uint64_t off, uint64_t l
 
 int populate_leave_zeros(struct populate *p, uint32_t off, uint32_t len)
 {
+	uint64_t lo = p->guest_off + off;
 	int rc = 0;
 
 	if (populate_keeps_zeros(p))
-		rc = populate_add_zero(p, p->guest_off + off, len);
-	else if (!populate_in_pieces(p)) /* whose pieces were counted one by one */
-		p->left_out_len += plan_data_in(&p->plan, off, len);
+		rc = populate_add_zero(p, lo, len);
+	else
+		proof_settle(p->op.disk, lo, lo + len);
 	if (!rc)
 		p->zero_len += populate_guest_bytes(p, off, len);
 	return rc;
@@ -331,8 +333,6 @@ static enum step write_piece(struct populate *p)
 			return populate_hold(p, rc);
 		p->known_zero = all_known_zero(p);
 	}
-	if (!populate_keeps_zeros(p))
-		p->left_out_len += p->plan.data_len;
 	p->piece_off += p->unit;
 	p->phase = p->piece_off < p->granule_len ? POPULATE_MAP : POPULATE_FILL;
 	if (zero)
@@ -362,11 +362,9 @@ enum step populate_fill(struct populate *p)
 	unsigned n_pieces = p->granule_len / p->unit;
 
 	if (!p->n_maps) {
-		p->zero_len = populate_guest_bytes(p, 0, p->granule_len);
 		p->phase = POPULATE_PUBLISH;
-		if (populate_keeps_zeros(p))
-			op_set_error(&p->op, populate_add_zero(p, p->guest_off, p->granule_len),
-				     NULL, p->guest_off, false);
+		op_set_error(&p->op, populate_leave_zeros(p, 0, p->granule_len), NULL,
+			     p->guest_off, false);
 		return STEP_NEXT;
 	}
 	for (unsigned i = p->known_zero ? n_pieces - 1 : 0; i < n_pieces; i++)
@@ -374,7 +372,6 @@ enum step populate_fill(struct populate *p)
 			memset(p->buf, 0, p->unit);
 			return write_piece_of_all(p, i);
 		}
-	p->left_out_len = 0;
 	p->copied_len = populate_guest_bytes(p, 0, p->granule_len);
 	p->phase = POPULATE_PUBLISH;
 	op_set_error(&p->op, digest_unwritten(p), NULL, 0, false);

@@ -68,6 +68,15 @@ bool range_set_meets(const struct range_set *set, uint64_t lo, uint64_t hi)
 	return lo < hi && i < set->n && item(set, i)->lo < hi;
 }
 
+uint64_t range_set_len(const struct range_set *set)
+{
+	uint64_t len = 0;
+
+	for (size_t i = 0; i < set->n; i++)
+		len += item(set, i)->hi - item(set, i)->lo;
+	return len;
+}
+
 static void move_gap(struct range_set *set, size_t to)
 {
 	size_t len = set->room - set->n;

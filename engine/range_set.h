@@ -41,6 +41,8 @@ void range_set_clear(struct range_set *set);
 bool range_set_is_empty(const struct range_set *set);
 /* Its lowest range; the set is not empty. */
 struct range range_set_first(const struct range_set *set);
+/* Bytes in it. */
+uint64_t range_set_len(const struct range_set *set);
 /* Does it hold any byte of [lo, hi)? */
 bool range_set_meets(const struct range_set *set, uint64_t lo, uint64_t hi);
 

@@ -51,6 +51,7 @@ static void check(const struct twin *t, bool exact)
 		cr_assert(!exact || has == t->bytes[b], "byte %u is held", b);
 	}
 	cr_assert_eq(range_set_is_empty(&t->set), n == 0);
+	cr_assert_eq(range_set_len(&t->set), n);
 }
 
 static void change(struct twin *t)
