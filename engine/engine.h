@@ -400,6 +400,8 @@ const char *file_show(const struct file *file, struct shown *shown);
 /* Starts the job (the disk is prepared), or concludes it where there is nothing to pull. */
 void job_begin(struct bpull_disk *disk, const struct bpull_job_options *options);
 void job_run(struct bpull_disk *disk, uint64_t now_ns);
+/* A job has ended, or did not begin: the next one has a target of its own. */
+void job_forget_target(struct bpull_disk *disk);
 /* When job_run() has something to do by itself; UINT64_MAX for never. */
 uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns);
 void job_fail(struct bpull_disk *disk, int error, const char *format, ...)

@@ -82,6 +82,7 @@ static void conclude(struct bpull_disk *disk, enum bpull_job_status status)
 		flatten_abandon(disk);
 	verify_close(disk);
 	proof_end(disk);
+	job_forget_target(disk);
 	file_expect(disk_overlay(disk)->file, false);
 	job->step = JOB_IDLE;
 	job->n.status = status;

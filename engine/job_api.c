@@ -28,19 +28,37 @@ static bool is_running(struct bpull_disk *disk)
 	return running;
 }
 
-/* Which layers are to be pulled, and what the overlay will call the one below them. Base NULL: all. */
-static int find_base(struct bpull_disk *disk, const char *base, struct err *err)
+/* What a job is to leave behind. It is the disk's (take_target()) from the job's start to its end only:
+ * asking whether a job would be refused must not change one that runs. */
+struct target {
+	unsigned pull_to; /* layers [1, pull_to) are to be pulled */
+	char *base_name;  /* what the overlay will call the one below them; NULL: there is none */
+};
+
+/* Base NULL: all layers. */
+static int find_target(const struct bpull_disk *disk, const char *base, struct target *target,
+		       struct err *err)
 {
-	struct chain *chain = disk->chain;
+	const struct chain *chain = disk->chain;
 	int rc;
 
-	free(disk->base_name);
-	disk->base_name = NULL;
-	chain->pull_to = chain->n_layers;
+	*target = (struct target){ .pull_to = chain->n_layers };
 	if (!base)
 		return 0;
-	rc = chain_find_base(chain, file_opener_posix(), base, &chain->pull_to, err);
-	return rc ? rc : chain_base_name(chain, chain->pull_to, &disk->base_name, err);
+	rc = chain_find_base(chain, file_opener_posix(), base, &target->pull_to, err);
+	return rc ? rc : chain_base_name(chain, target->pull_to, &target->base_name, err);
+}
+
+static void take_target(struct bpull_disk *disk, struct target *target)
+{
+	free(disk->base_name);
+	disk->base_name = STEAL(target->base_name);
+	disk->chain->pull_to = target->pull_to;
+}
+
+void job_forget_target(struct bpull_disk *disk)
+{
+	take_target(disk, &(struct target){ .pull_to = disk->chain->n_layers });
 }
 
 static enum image_format base_format(const struct bpull_disk *disk)
@@ -69,7 +87,7 @@ static int check_compression(struct layer *overlay, const struct bpull_job_optio
 
 /* Clones only: what can be known of it before the first one. */
 static int check_copy(const struct bpull_disk *disk, const struct bpull_job_options *o,
-		      struct err *err)
+		      unsigned pull_to, struct err *err)
 {
 	const struct chain *chain = disk->chain;
 	struct shown shown;
@@ -82,7 +100,7 @@ static int check_copy(const struct bpull_disk *disk, const struct bpull_job_opti
 			err, -EINVAL,
 			"a job that compresses or verifies looks at the bytes, so it can't only "
 			"clone");
-	for (unsigned i = 1; i < chain->pull_to; i++)
+	for (unsigned i = 1; i < pull_to; i++)
 		may |= chain->layers[i]->data->may_clone;
 	if (may && disk_overlay(disk)->data->may_clone && !disk_has_data_file(disk) &&
 	    !disk->flatten)
@@ -95,8 +113,15 @@ static int check_copy(const struct bpull_disk *disk, const struct bpull_job_opti
 		file_show(disk_overlay(disk)->file, &shown));
 }
 
-/* What can be known to forbid the job without writing anything. */
-static int may_start(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
+/* Is there nothing to pull? */
+static bool is_idle_target(const struct bpull_disk *disk, unsigned pull_to)
+{
+	return !disk_overlay(disk)->has_backing || pull_to < 2;
+}
+
+/* What can be known to forbid the job without changing anything, in memory or on disk. */
+static int may_start(const struct bpull_disk *disk, const struct bpull_job_options *o,
+		     struct target *target, struct err *err)
 {
 	struct layer *overlay = disk_overlay(disk);
 	int rc;
@@ -110,26 +135,22 @@ static int may_start(struct bpull_disk *disk, const struct bpull_job_options *o,
 			"the new file was made, or removed, by the job before: open it anew");
 	if (disk->flatten && o->base)
 		return err_set(err, -EINVAL, "flattening has no base");
-	rc = find_base(disk, o->base, err);
-	if (rc || !overlay->has_backing || disk->chain->pull_to < 2)
+	rc = find_target(disk, o->base, target, err);
+	if (rc || is_idle_target(disk, target->pull_to))
 		return rc;
 	rc = layer_refuse(overlay, &overlay->unwritable, err);
 	if (rc)
 		return rc;
-	rc = check_copy(disk, o, err);
+	rc = check_copy(disk, o, target->pull_to, err);
 	return rc ? rc : check_compression(overlay, o, err);
 }
 
-static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
+static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options *o,
+			 struct err *err)
 {
 	struct layer *overlay = disk_overlay(disk);
 	int rc;
 
-	if (disk->flags & BPULL_DISK_READ_ONLY)
-		return err_set(err, -EROFS, "the disk was opened read-only");
-	rc = may_start(disk, o, err);
-	if (rc || !overlay->has_backing || disk->chain->pull_to < 2)
-		return rc;
 	/* What can be known to stop the job later stops it here, with the image untouched. */
 	rc = overlay->ops->plan_link(overlay, disk->base_name, base_format(disk), err);
 	if (!rc && !disk->may_write && !disk->flatten)
@@ -146,6 +167,25 @@ static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, s
 	return rc;
 }
 
+static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
+{
+	struct target target = { 0 };
+	int rc = 0;
+
+	if (disk->flags & BPULL_DISK_READ_ONLY)
+		return err_set(err, -EROFS, "the disk was opened read-only");
+	rc = may_start(disk, o, &target, err);
+	if (!rc) {
+		take_target(disk, &target);
+		if (!is_idle_target(disk, disk->chain->pull_to))
+			rc = prepare_image(disk, o, err);
+		if (rc)
+			job_forget_target(disk);
+	}
+	free(target.base_name);
+	return rc;
+}
+
 static bool import(struct bpull_job_options *o, const struct bpull_job_options *options)
 {
 	return options_import(o, sizeof(*o), options) && !(o->flags & ~KNOWN_FLAGS) &&
@@ -159,11 +199,17 @@ int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *opt
 {
 	ENGINE_SCOPE(disk->engine);
 	struct bpull_job_options o;
+	struct target target = { 0 };
 	struct err err = { 0 };
+	int rc;
 
 	if (!import(&o, options))
 		return error_fill(error, -EINVAL, "unknown job options");
-	return may_start(disk, &o, &err) ? error_export(&err, error) : 0;
+	if (is_running(disk))
+		return error_fill(error, -EBUSY, "a job runs on this disk already");
+	rc = may_start(disk, &o, &target, &err);
+	free(target.base_name);
+	return rc ? error_export(&err, error) : 0;
 }
 
 int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *options,

@@ -77,7 +77,7 @@ int chain_put_on_top(struct chain *chain, struct layer *layer, struct err *err);
 /* chain_base.c */
 /* Which layer is the file of this name: the one with its device and inode, or else the one that was
  * opened, or is recorded, under the very name. -EINVAL with a sentence: none, or the overlay. */
-int chain_find_base(struct chain *chain, struct file_opener *opener, const char *name,
+int chain_find_base(const struct chain *chain, struct file_opener *opener, const char *name,
 		    unsigned *depth, struct err *err);
 /* The name under which the overlay is to find layer `depth`: relative where its own recorded name
  * is. *out is malloc'd. */

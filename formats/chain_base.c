@@ -58,7 +58,7 @@ static int find_by_identity(const struct chain *chain, struct file_opener *opene
 	return rc;
 }
 
-int chain_find_base(struct chain *chain, struct file_opener *opener, const char *name,
+int chain_find_base(const struct chain *chain, struct file_opener *opener, const char *name,
 		    unsigned *depth, struct err *err)
 {
 	char shown[LAYER_SET_SHOWN], top[LAYER_SET_SHOWN];

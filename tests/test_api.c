@@ -297,6 +297,34 @@ Test(api, one_job_a_disk)
 	cr_assert_neq(error.message[0], '\0');
 }
 
+/* Asking whether another job would be refused, and a start that is, leave the one that runs as it is. */
+Test(api, a_question_changes_no_job)
+{
+	struct bpull_create_options top = { .size = sizeof(top),
+					    .format = BPULL_FORMAT_QCOW2,
+					    .backing_name = "mid",
+					    .backing_format = BPULL_FORMAT_QCOW2 };
+	struct bpull_job_options other = { .size = sizeof(other), .base = "mid" };
+	struct bpull_error error = { 0 };
+	struct bpull_disk *disk;
+	struct bpull_event event;
+
+	make_overlay("mid", BPULL_FORMAT_QCOW2, "base.raw");
+	cr_assert_eq(bpull_create(scratch("ov"), &top, &error), 0, "%s", error.message);
+	disk = open_disk("ov");
+	cr_assert_eq(bpull_job_check(disk, &other, &error), 0, "%s", error.message);
+	start(disk, 0, BPULL_JOB_START_PAUSED);
+	cr_assert_eq(bpull_job_check(disk, &other, &error), -EBUSY);
+	cr_assert_eq(bpull_job_start(disk, &other, &error), -EBUSY);
+	other.base = "no such file";
+	cr_assert_eq(bpull_job_check(disk, &other, &error), -EBUSY);
+	bpull_job_resume(disk);
+	event = next_event(disk);
+	cr_assert_eq(event.status, BPULL_JOB_COMPLETED, "%s", event.message);
+	bpull_disk_close(disk);
+	expect_base_content("ov");
+}
+
 Test(api, pause_holds_and_resume_goes_on)
 {
 	struct bpull_disk *disk;
