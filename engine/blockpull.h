@@ -178,8 +178,9 @@ enum bpull_disk_flags {
 
 /* Which backing files may be opened, at every level of the chain. */
 enum bpull_backing_rule {
-	BPULL_BACKING_DIRS = 0, /* what lies below allowed_dirs; with none given, below the
-				   directory of the image itself; symlinks are resolved first */
+	BPULL_BACKING_DIRS = 0, /* plain files in the directory of the image itself and below it
+				   (none, where the image is a block device or lies in "/"), and
+				   what allowed_dirs names; symlinks are resolved first */
 	BPULL_BACKING_ANY = 1,
 	BPULL_BACKING_NONE = 2,
 };
@@ -190,8 +191,10 @@ struct bpull_disk_options {
 	enum bpull_format format;         /* UNKNOWN: probed */
 	enum bpull_format backing_format; /* for images that record none; UNKNOWN: refuse those */
 	enum bpull_backing_rule backing_rule;
-	const char *const *allowed_dirs; /* n_allowed_dirs names, in addition to the image's own
-					     directory; copied */
+	const char *const *allowed_dirs; /* n_allowed_dirs names of directories (all below them, and the
+					     block devices that links in them lead to, where only root
+					     or we can have made those links), of single files, and of
+					     block devices, which are never allowed but so; copied */
 	size_t n_allowed_dirs;
 	void *user_data; /* returned in the disk's events */
 	/* Called with user_data once, when all files are open and only their headers were read: here

@@ -247,7 +247,7 @@ int error_fill(struct bpull_error *out, int code, const char *format, ...)
 
 /* options.c */
 /* What the options allow backing files to be, as chain_open() wants it: the image's own directory,
- * symlinks resolved, and the allowed ones. Free with policy_free(). 0 or -errno. */
+ * symlinks resolved, and what was named. Free with policy_free(). 0 or -errno. */
 int policy_build(const struct bpull_disk_options *options, const char *image,
 		 struct path_policy *policy, struct err *err);
 void policy_free(struct path_policy *policy);
