@@ -30,6 +30,19 @@ bool options_import(void *dst, size_t dst_len, const void *src)
 	return true;
 }
 
+int options_take(enum open_way way, const struct bpull_disk_options *given,
+		 struct bpull_disk_options *out, struct bpull_error *error)
+{
+	struct err err = { 0 };
+
+	if (!options_import(out, sizeof(*out), given) || out->format > BPULL_FORMAT_QED ||
+	    out->backing_format > BPULL_FORMAT_QED || out->backing_rule > BPULL_BACKING_NONE ||
+	    (out->n_allowed_dirs && !out->allowed_dirs))
+		return error_fill(error, -EINVAL, "unknown disk options");
+	out->size = sizeof(*out);
+	return open_flags_check(way, out->flags, &err) ? error_export(&err, error) : 0;
+}
+
 /* The directory a path's file lies in, symlinks (the file's own too) resolved. NULL and errno. */
 static char *real_directory(const char *path)
 {
@@ -104,8 +117,6 @@ int policy_build(const struct bpull_disk_options *options, const char *image,
 	int rc;
 
 	*policy = (struct path_policy){ 0 };
-	if (options->backing_rule > BPULL_BACKING_NONE)
-		return err_set(err, -EINVAL, "unknown backing rule %d", options->backing_rule);
 	policy->rule = rules[options->backing_rule];
 	if (policy->rule != PATH_RULE_TREE)
 		return 0;
