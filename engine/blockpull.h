@@ -157,16 +157,20 @@ BPULL_API int bpull_engine_wait(struct bpull_engine *engine, struct bpull_event 
 
 /* ---- Disks ----------------------------------------------------------------- */
 
+/* Which of them go together, and with which call, is one table in engine/open_flags.c: what does not
+ * is -EINVAL, with a sentence, before anything is opened. */
 enum bpull_disk_flags {
 	BPULL_DISK_READ_ONLY = 1 << 0,    /* no job; the image is not changed */
 	BPULL_DISK_FORCE_SHARE = 1 << 1,  /* with READ_ONLY: take no locks; what another process
 					    writes meanwhile may be seen half */
 	BPULL_DISK_NO_BACKING = 1 << 2,   /* with READ_ONLY: the image alone; ranges it does not
-					    hold are reported as unallocated */
+					    hold are reported as unallocated, and read as zeros.
+					    Only bpull_disk_open(), bpull_info_open() */
 	BPULL_DISK_READ_HOLES = 1 << 3,   /* do not trust the file system's word on holes */
 	BPULL_DISK_GUEST_IO = 1 << 4,     /* guest requests will come. Without READ_ONLY the image
 					    is made ready to be written at once, as a job's start
-					    does it: audited, and mended where it needs it */
+					    does it: audited, and mended where it needs it. Only
+					    bpull_disk_open() */
 	BPULL_DISK_COPY_ON_READ = 1 << 5, /* with GUEST_IO, without READ_ONLY: what the guest reads
 					     from the chain is copied into the image */
 	BPULL_DISK_DIRECT =
@@ -178,8 +182,9 @@ enum bpull_disk_flags {
 
 /* Which backing files may be opened, at every level of the chain. */
 enum bpull_backing_rule {
-	BPULL_BACKING_DIRS = 0, /* what lies below allowed_dirs; with none given, below the
-				   directory of the image itself; symlinks are resolved first */
+	BPULL_BACKING_DIRS = 0, /* plain files in the directory of the image itself and below it
+				   (none, where the image is a block device or lies in "/"), and
+				   what allowed_dirs names; symlinks are resolved first */
 	BPULL_BACKING_ANY = 1,
 	BPULL_BACKING_NONE = 2,
 };
@@ -190,8 +195,10 @@ struct bpull_disk_options {
 	enum bpull_format format;         /* UNKNOWN: probed */
 	enum bpull_format backing_format; /* for images that record none; UNKNOWN: refuse those */
 	enum bpull_backing_rule backing_rule;
-	const char *const *allowed_dirs; /* n_allowed_dirs names, in addition to the image's own
-					     directory; copied */
+	const char *const *allowed_dirs; /* n_allowed_dirs names of directories (all below them, and the
+					     block devices that links in them lead to, where only root
+					     or we can have made those links), of single files, and of
+					     block devices, which are never allowed but so; copied */
 	size_t n_allowed_dirs;
 	void *user_data; /* returned in the disk's events */
 	/* Called with user_data once, when all files are open and only their headers were read: here
@@ -216,9 +223,10 @@ BPULL_API uint64_t bpull_disk_size(const struct bpull_disk *disk);
 BPULL_API unsigned bpull_disk_depth(const struct bpull_disk *disk);
 struct bpull_create_options;
 /* A disk that copies what an image reads, with its chain, into a new file. The source is opened as
- * with READ_ONLY and never changed; `out` says what is made (format UNKNOWN: the source's; no backing
- * file, no size). One bpull_job_start() does it, with all that a job has but a base; COMPLETED means that
- * the file is durable under out_path. Until then, after a failure and without a job it is not there,
+ * with READ_ONLY and never changed; its flags are READ_ONLY, FORCE_SHARE and READ_HOLES only: a file
+ * that is still being made serves no guest (GUEST_IO and COPY_ON_READ are -EINVAL). `out` says what
+ * is made (format UNKNOWN: the source's; no backing file, no size). One bpull_job_start() does it,
+ * with all that a job has but a base; COMPLETED means that the file is durable under out_path. Until then, after a failure and without a job it is not there,
  * and nothing is left when the disk is closed; a crash may leave a file called
  * .NAME.blockpull-XXXXXXXX beside it. NULL options: all defaults. Blocking.
  * Errors: as bpull_disk_open() and bpull_create(). */
@@ -466,7 +474,8 @@ struct bpull_layer_info {
 };
 
 /* Describes an image and, unless flags has BPULL_DISK_NO_BACKING, its chain, whether or not its
- * features are supported. Opened as bpull_disk_open() with READ_ONLY does. Free with
+ * features are supported. Opened as bpull_disk_open() with READ_ONLY does; no other flags than
+ * that, FORCE_SHARE, NO_BACKING and READ_HOLES. Free with
  * bpull_info_close(). Blocking. */
 struct bpull_info;
 BPULL_API int bpull_info_open(const char *path, const struct bpull_disk_options *options,
@@ -531,8 +540,8 @@ struct bpull_measure {
 };
 
 /* Computes how much space a pull of the whole chain into the image needs. options: flags
- * FORCE_SHARE and what says how the chain is opened; NULL: all defaults. Blocking, read-only; opened
- * as bpull_disk_open() with READ_ONLY does. Errors: as bpull_disk_open(); -ENOTSUP / -EUCLEAN where a
+ * FORCE_SHARE, READ_HOLES, DIRECT (of the pull that is meant) and what says how the chain is opened;
+ * NULL: all defaults. Blocking, read-only; opened as bpull_disk_open() with READ_ONLY does. Errors: as bpull_disk_open(); -ENOTSUP / -EUCLEAN where a
  * pull would be refused for the image's format or state; -EFBIG the format can't hold it. */
 BPULL_API int bpull_measure(const char *path, const struct bpull_disk_options *options,
 			    struct bpull_measure *result, struct bpull_error *error);

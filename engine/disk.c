@@ -12,11 +12,6 @@
 #include "engine/flatten.h"
 #include "io/base.h"
 
-#define KNOWN_FLAGS                                                              \
-	(BPULL_DISK_READ_ONLY | BPULL_DISK_FORCE_SHARE | BPULL_DISK_NO_BACKING | \
-	 BPULL_DISK_READ_HOLES | BPULL_DISK_GUEST_IO | BPULL_DISK_COPY_ON_READ | \
-	 BPULL_DISK_DIRECT)
-
 static void note_no_locks(void *opaque, const char *name)
 {
 	struct bpull_disk *disk = opaque;
@@ -178,21 +173,10 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 	struct bpull_disk_options o;
 	struct bpull_disk *disk;
 	struct err err = { 0 };
-	int rc;
+	int rc = options_take(OPEN_DISK, options, &o, error);
 
-	if (!options_import(&o, sizeof(o), options) || (o.flags & ~KNOWN_FLAGS) ||
-	    o.format > BPULL_FORMAT_QED || o.backing_format > BPULL_FORMAT_QED)
-		return error_fill(error, -EINVAL, "unknown disk options");
-	if ((o.flags & (BPULL_DISK_FORCE_SHARE | BPULL_DISK_NO_BACKING)) &&
-	    !(o.flags & BPULL_DISK_READ_ONLY))
-		return error_fill(error, -EINVAL,
-				  "FORCE_SHARE and NO_BACKING go with READ_ONLY only");
-	if (o.flags & BPULL_DISK_COPY_ON_READ &&
-	    (o.flags & BPULL_DISK_READ_ONLY || !(o.flags & BPULL_DISK_GUEST_IO)))
-		return error_fill(error, -EINVAL,
-				  "COPY_ON_READ goes with GUEST_IO, without READ_ONLY");
-	if (o.flags & BPULL_DISK_DIRECT && o.flags & BPULL_DISK_READ_ONLY)
-		return error_fill(error, -EINVAL, "DIRECT does not go with READ_ONLY");
+	if (rc)
+		return rc;
 	disk = calloc(1, sizeof(*disk));
 	if (!disk)
 		return error_fill(error, -ENOMEM, "out of memory");

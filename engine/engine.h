@@ -16,6 +16,7 @@
 #include "engine/blockpull.h"
 #include "engine/limiter.h"
 #include "engine/merge.h"
+#include "engine/open_flags.h"
 #include "engine/op.h"
 #include "engine/plan.h"
 #include "engine/range_lock.h"
@@ -244,8 +245,12 @@ int error_fill(struct bpull_error *out, int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /* options.c */
+/* Takes over a program's options for opening images (NULL: all defaults), complete and checked for
+ * this way of opening. The names stay the program's. 0, or -EINVAL with a sentence. */
+int options_take(enum open_way way, const struct bpull_disk_options *given,
+		 struct bpull_disk_options *out, struct bpull_error *error);
 /* What the options allow backing files to be, as chain_open() wants it: the image's own directory,
- * symlinks resolved, and the allowed ones. Free with policy_free(). 0 or -errno. */
+ * symlinks resolved, and what was named. Free with policy_free(). 0 or -errno. */
 int policy_build(const struct bpull_disk_options *options, const char *image,
 		 struct path_policy *policy, struct err *err);
 void policy_free(struct path_policy *policy);

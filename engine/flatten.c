@@ -205,13 +205,13 @@ int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 	struct bpull_create_options o;
 	struct bpull_disk *disk;
 	struct err err = { 0 };
-	int rc;
+	int rc = options_take(OPEN_FLATTEN, source_options, &source, error);
 
-	if (!options_import(&source, sizeof(source), source_options) ||
-	    !options_import(&o, sizeof(o), out_options) || o.format > BPULL_FORMAT_QED ||
+	if (rc)
+		return rc;
+	if (!options_import(&o, sizeof(o), out_options) || o.format > BPULL_FORMAT_QED ||
 	    o.backing_name || o.virtual_size)
 		return error_fill(error, -EINVAL, "unknown options for flattening");
-	source.size = sizeof(source);
 	opened = source.opened;
 	source.opened = NULL;
 	source.flags |= BPULL_DISK_READ_ONLY;
@@ -225,7 +225,7 @@ int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 	}
 	if (opened)
 		opened(source.user_data);
-	/* The top is ours to write to. */
+	/* The top is the job's to write to; there is no guest who could. */
 	disk->flags &= ~BPULL_DISK_READ_ONLY;
 	*out = disk;
 	return 0;

@@ -159,11 +159,10 @@ int bpull_info_open(const char *path, const struct bpull_disk_options *options,
 	struct bpull_disk_options o;
 	struct err err = { 0 };
 	struct bpull_info *info;
-	int rc;
+	int rc = options_take(OPEN_INFO, options, &o, error);
 
-	if (!options_import(&o, sizeof(o), options) || o.format > BPULL_FORMAT_QED ||
-	    o.backing_format > BPULL_FORMAT_QED)
-		return error_fill(error, -EINVAL, "unknown options");
+	if (rc)
+		return rc;
 	info = calloc(1, sizeof(*info));
 	if (!info)
 		return error_fill(error, -ENOMEM, "out of memory");
@@ -329,11 +328,11 @@ int bpull_check(const char *path, const struct bpull_check_options *options,
 	struct look look;
 	int rc;
 
-	if (!options_import(&o, sizeof(o), options) || (o.flags & ~BPULL_DISK_FORCE_SHARE) ||
-	    o.format > BPULL_FORMAT_QED || o.repair > BPULL_REPAIR_ALL)
+	if (!options_import(&o, sizeof(o), options) || o.format > BPULL_FORMAT_QED ||
+	    o.repair > BPULL_REPAIR_ALL)
 		return error_fill(error, -EINVAL, "unknown check options");
-	if (o.repair && o.flags & BPULL_DISK_FORCE_SHARE)
-		return error_fill(error, -EINVAL, "a repair can't do without locks");
+	if (open_flags_check(o.repair ? OPEN_REPAIR : OPEN_CHECK, o.flags, &err))
+		return error_export(&err, error);
 	disk.size = sizeof(disk);
 	disk.flags |= o.flags;
 	disk.format = o.format;

@@ -365,11 +365,10 @@ int bpull_measure(const char *path, const struct bpull_disk_options *options,
 	struct bpull_disk_options o;
 	struct err err = { 0 };
 	struct look look;
-	int rc;
+	int rc = options_take(OPEN_MEASURE, options, &o, error);
 
-	if (!options_import(&o, sizeof(o), options) || o.format > BPULL_FORMAT_QED ||
-	    o.backing_format > BPULL_FORMAT_QED || (o.flags & BPULL_DISK_NO_BACKING))
-		return error_fill(error, -EINVAL, "unknown options");
+	if (rc)
+		return rc;
 	o.flags = (o.flags | BPULL_DISK_READ_ONLY) & ~(uint32_t)BPULL_DISK_DIRECT;
 	rc = look_open(&look, path, &o, false, &err);
 	if (rc)

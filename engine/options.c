@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "engine/engine.h"
 #include "io/base.h"
@@ -29,7 +30,20 @@ bool options_import(void *dst, size_t dst_len, const void *src)
 	return true;
 }
 
-/* The directory a path's file lies in, symlinks (the file's own too) resolved. */
+int options_take(enum open_way way, const struct bpull_disk_options *given,
+		 struct bpull_disk_options *out, struct bpull_error *error)
+{
+	struct err err = { 0 };
+
+	if (!options_import(out, sizeof(*out), given) || out->format > BPULL_FORMAT_QED ||
+	    out->backing_format > BPULL_FORMAT_QED || out->backing_rule > BPULL_BACKING_NONE ||
+	    (out->n_allowed_dirs && !out->allowed_dirs))
+		return error_fill(error, -EINVAL, "unknown disk options");
+	out->size = sizeof(*out);
+	return open_flags_check(way, out->flags, &err) ? error_export(&err, error) : 0;
+}
+
+/* The directory a path's file lies in, symlinks (the file's own too) resolved. NULL and errno. */
 static char *real_directory(const char *path)
 {
 	char *real = realpath(path, NULL), *slash;
@@ -53,21 +67,43 @@ static int cannot_resolve(const char *image, int why, struct err *err)
 			 err_escape(image, strlen(image), name, sizeof(name)));
 }
 
-static int add_dirs(const struct bpull_disk_options *options, char **dirs, size_t *n,
-		    struct err *err)
+/* One thing that the user named: all below a directory, or a file or device by itself. */
+static int add_named(const char *named, char **dirs, char **files, struct path_policy *policy,
+		     struct err *err)
 {
-	for (size_t i = 0; i < options->n_allowed_dirs; i++) {
-		char name[512];
+	char *real = realpath(named, NULL), name[512];
+	struct stat st;
+	int rc = real && !stat(real, &st) ? 0 : -errno;
 
-		dirs[*n] = realpath(options->allowed_dirs[i], NULL);
-		if (!dirs[*n])
-			return err_errno(err, -errno, "allowed directory %s",
-					 err_escape(options->allowed_dirs[i],
-						    strlen(options->allowed_dirs[i]), name,
-						    sizeof(name)));
-		(*n)++;
+	if (!rc && S_ISDIR(st.st_mode)) {
+		dirs[policy->n_dirs++] = real;
+		return 0;
 	}
-	return 0;
+	if (!rc && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))) {
+		files[policy->n_files++] = real;
+		return 0;
+	}
+	free(real);
+	err_escape(named, strlen(named), name, sizeof(name));
+	return rc ? err_errno(err, rc, "allowed for backing files: %s", name)
+		  : err_set(err, -EINVAL,
+			    "allowed for backing files: %s is neither a directory nor a file or "
+			    "block device",
+			    name);
+}
+
+static int add_all_named(const struct bpull_disk_options *options, struct path_policy *policy,
+			 struct err *err)
+{
+	size_t n = options->n_allowed_dirs;
+	char **dirs = calloc(n + 1, sizeof(*dirs)), **files = calloc(n + 1, sizeof(*files));
+	int rc = dirs && files ? 0 : err_set(err, -ENOMEM, "out of memory");
+
+	policy->dirs = (const char *const *)dirs;
+	policy->files = (const char *const *)files;
+	for (size_t i = 0; !rc && i < n; i++)
+		rc = add_named(options->allowed_dirs[i], dirs, files, policy, err);
+	return rc;
 }
 
 int policy_build(const struct bpull_disk_options *options, const char *image,
@@ -78,26 +114,17 @@ int policy_build(const struct bpull_disk_options *options, const char *image,
 		[BPULL_BACKING_ANY] = PATH_RULE_ANY,
 		[BPULL_BACKING_NONE] = PATH_RULE_NONE,
 	};
-	char **dirs;
-	size_t n = 0;
 	int rc;
 
 	*policy = (struct path_policy){ 0 };
-	if (options->backing_rule > BPULL_BACKING_NONE)
-		return err_set(err, -EINVAL, "unknown backing rule %d", options->backing_rule);
 	policy->rule = rules[options->backing_rule];
 	if (policy->rule != PATH_RULE_TREE)
 		return 0;
-	dirs = calloc(options->n_allowed_dirs + 1, sizeof(*dirs));
-	if (!dirs)
-		return err_set(err, -ENOMEM, "out of memory");
-	dirs[n] = real_directory(image);
-	rc = dirs[n] ? 0 : cannot_resolve(image, errno, err);
-	n += dirs[n] != NULL;
+	/* chain_open() takes it away again where the image turns out to be a device. */
+	policy->own_dir = real_directory(image);
+	rc = policy->own_dir ? 0 : cannot_resolve(image, errno, err);
 	if (!rc)
-		rc = add_dirs(options, dirs, &n, err);
-	policy->dirs = (const char *const *)dirs;
-	policy->n_dirs = n;
+		rc = add_all_named(options, policy, err);
 	if (rc)
 		policy_free(policy);
 	return rc;
@@ -107,7 +134,11 @@ void policy_free(struct path_policy *policy)
 {
 	for (size_t i = 0; i < policy->n_dirs; i++)
 		free((char *)policy->dirs[i]);
+	for (size_t i = 0; i < policy->n_files; i++)
+		free((char *)policy->files[i]);
 	free((void *)policy->dirs);
+	free((void *)policy->files);
+	free((char *)policy->own_dir);
 	*policy = (struct path_policy){ 0 };
 }
 

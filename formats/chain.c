@@ -93,7 +93,6 @@ struct chain_walk {
 	char *name; /* of the last layer, as this chain came to it */
 	struct path_policy policy;
 	char *own_dir; /* of the overlay, where the policy is the default one */
-	const char *dirs[1];
 	bool told_no_locks;
 	bool is_new[CHAIN_MAX_DEPTH + 1];
 };
@@ -138,6 +137,27 @@ static int take_layer(struct chain_walk *walk, struct layer_want *want, struct e
 	return rc;
 }
 
+/* A device has no directory of its own: what it shares /dev with is other people's disks. Whether it
+ * is one, only the opened file says: its name may be a link, and may have been swapped. */
+static int set_policy(struct chain_walk *walk, const struct file *overlay, struct err *err)
+{
+	const struct path_policy *given = walk->how->policy;
+
+	walk->policy = given ? *given : (struct path_policy){ .rule = PATH_RULE_TREE };
+	if (overlay->is_block) {
+		walk->policy.own_dir = NULL;
+	} else if (!given) {
+		/* An absolute name, so there is a slash. */
+		size_t dir_len = (size_t)(strrchr(overlay->real_name, '/') - overlay->real_name);
+
+		walk->own_dir = strndup(overlay->real_name, dir_len ? dir_len : 1);
+		if (!walk->own_dir)
+			return out_of_memory(err);
+		walk->policy.own_dir = walk->own_dir;
+	}
+	return 0;
+}
+
 static int open_overlay(struct chain_walk *walk, struct err *err)
 {
 	const struct chain_open *how = walk->how;
@@ -154,20 +174,7 @@ static int open_overlay(struct chain_walk *walk, struct err *err)
 	int rc = take_layer(walk, &want, err);
 	if (rc < 0)
 		return rc;
-	if (how->policy) {
-		walk->policy = *how->policy;
-		return 0;
-	}
-	/* An absolute name, so there is a slash. */
-	const char *real_name = walk->chain->layers[0]->file->real_name;
-	size_t dir_len = (size_t)(strrchr(real_name, '/') - real_name);
-	walk->own_dir = strndup(real_name, dir_len ? dir_len : 1);
-	if (!walk->own_dir)
-		return out_of_memory(err);
-	walk->dirs[0] = walk->own_dir;
-	walk->policy =
-		(struct path_policy){ .rule = PATH_RULE_TREE, .dirs = walk->dirs, .n_dirs = 1 };
-	return 0;
+	return set_policy(walk, walk->chain->layers[0]->file, err);
 }
 
 /* The format somebody vouches for: the image that names the backing file, or the user. */

@@ -34,8 +34,9 @@ struct chain_open {
 	bool no_lock;          /* --force-share; only without write */
 	bool read_holes;
 	bool direct; /* the overlay's file and its data file are opened with O_DIRECT, where they can be */
-	const struct path_policy *policy; /* what backing names may lead to; NULL: the directory of
-					   * the overlay and below */
+	/* What backing and data names may lead to; NULL: plain files in the overlay's directory and below.
+	 * Its own_dir counts only where the overlay is no device. */
+	const struct path_policy *policy;
 	/* Told once where a file system has no OFD locks; NULL for none. */
 	void (*no_locks_here)(void *opaque, const char *name);
 	void *opaque;

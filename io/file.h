@@ -83,21 +83,29 @@ struct file {
 	bool no_uncached;  /* io.c: its file system refuses uncached writes */
 };
 
-/* Which files an image may name. See formats' chain and DESIGN of trust in docs/architecture.md. */
+/* Which files an image may name. See "Trust" in docs/architecture.md. */
 enum path_rule {
-	PATH_RULE_TREE, /* the directories in `dirs` and all below them */
+	PATH_RULE_TREE, /* plain files below own_dir, and what `dirs` and `files` name */
 	PATH_RULE_ANY,
 	PATH_RULE_NONE,
 };
 
+/* All names are absolute, symlinks resolved. */
 struct path_policy {
 	enum path_rule rule;
-	const char *const *dirs; /* absolute, symlinks resolved */
+	const char *own_dir; /* of the image itself: never a device in it, and nothing at all where
+				  * this is "/" or NULL (an image on a device has none) */
+	const char *const *dirs; /* named by the user: files and devices below them */
 	size_t n_dirs;
+	const char *const *files; /* single files and devices the user named */
+	size_t n_files;
 };
 
 /* Pure: may a file with this absolute, symlink-free name be opened? */
-bool path_policy_allows(const struct path_policy *policy, const char *real_name);
+bool path_policy_allows(const struct path_policy *policy, const char *real_name, bool is_block);
+/* Pure: is a link of this name, its directory resolved and its last part not, one of those by which
+ * the user allowed devices: does it lie in a directory that was named? */
+bool path_policy_allows_link(const struct path_policy *policy, const char *link_name);
 
 enum file_lock {
 	FILE_LOCK_NONE,    /* only looking, with --force-share */

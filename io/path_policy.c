@@ -5,6 +5,10 @@
  * no realpath, nothing that could race. A name that is not in that plain form
  * (relative, with "." or ".." or an empty part) is refused rather than
  * normalised: whoever passes one has not resolved it.
+ *
+ * The directory of an image says which plain files belong to it. It says nothing
+ * of devices: what shares /dev with an image is other people's disks. So a
+ * device is allowed only where the user named it, or a directory that holds it.
  */
 #include <string.h>
 
@@ -39,7 +43,28 @@ static bool path_policy_below(const char *dir, const char *name)
 	return !strncmp(dir, name, len) && name[len] == '/' && name[len + 1] != '\0';
 }
 
-bool path_policy_allows(const struct path_policy *policy, const char *real_name)
+static bool path_policy_in_dirs(const struct path_policy *policy, const char *name)
+{
+	for (size_t i = 0; i < policy->n_dirs; i++)
+		if (path_policy_below(policy->dirs[i], name))
+			return true;
+	return false;
+}
+
+static bool path_policy_is_file(const struct path_policy *policy, const char *name)
+{
+	for (size_t i = 0; i < policy->n_files; i++)
+		if (!strcmp(policy->files[i], name))
+			return true;
+	return false;
+}
+
+static bool path_policy_is_root(const char *dir)
+{
+	return !dir[strspn(dir, "/")];
+}
+
+bool path_policy_allows(const struct path_policy *policy, const char *real_name, bool is_block)
 {
 	if (!path_policy_plain(real_name))
 		return false;
@@ -47,10 +72,17 @@ bool path_policy_allows(const struct path_policy *policy, const char *real_name)
 	case PATH_RULE_ANY: return true;
 	case PATH_RULE_NONE: return false;
 	case PATH_RULE_TREE:
-		for (size_t i = 0; i < policy->n_dirs; i++)
-			if (path_policy_below(policy->dirs[i], real_name))
-				return true;
-		return false;
+		if (path_policy_in_dirs(policy, real_name) ||
+		    path_policy_is_file(policy, real_name))
+			return true;
+		return !is_block && policy->own_dir && !path_policy_is_root(policy->own_dir) &&
+		       path_policy_below(policy->own_dir, real_name);
 	}
 	return false; /* no such rule: refuse */
+}
+
+bool path_policy_allows_link(const struct path_policy *policy, const char *link_name)
+{
+	return policy->rule == PATH_RULE_TREE && path_policy_plain(link_name) &&
+	       path_policy_in_dirs(policy, link_name);
 }

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A struct file on the machine's own file system, shared by the three files
- * that make one: posix_open.c (how a name becomes a descriptor), posix_file.c
- * (the blocking calls) and posix_holes.c (block status). One file was rejected:
+ * A struct file on the machine's own file system, shared by the files that
+ * make one: posix_open.c (how a name becomes a descriptor), posix_link.c (names
+ * of devices), posix_file.c (the blocking calls) and posix_holes.c (block status). One file was rejected:
  * the policy-minded part is read by other people than the lseek oddities.
  */
 #ifndef BLOCKPULL_POSIX_FILE_H
 #define BLOCKPULL_POSIX_FILE_H
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
+#include <sys/stat.h>
 
 #include "io/base.h"
 #include "io/file.h"
@@ -30,6 +32,11 @@ int posix_holes_status(struct file *file, uint64_t off, struct file_status *out)
 bool posix_holes_trusted(int fd);
 /* False where the file system is none of those that can share blocks: a try would be wasted. */
 bool posix_may_clone(int fd);
+
+/* Does `name` lead to the block device *target over a link in a directory that the policy names, where
+ * no other user can have put it? link_name is set to the first such link in any directory, or "". */
+bool posix_link_allowed(const struct path_policy *policy, const char *name,
+			const struct stat *target, char link_name[PATH_MAX]);
 
 /* A call failed: may it be tried again? *n_tries begins at 0. */
 static inline bool posix_again(unsigned *n_tries)

@@ -170,20 +170,51 @@ static int posix_open_real_name(struct posix_open *po, struct err *err)
 	return 0;
 }
 
+/* What would allow the file, safe to say: for a plain file its directory, unless that is all there is;
+ * for a device itself, by the link that names it where that can be trusted to stay. */
+static void posix_open_remedy(const struct posix_open *po, const char *link_name, char *out,
+			      size_t size)
+{
+	const char *name = *link_name ? link_name : po->real_name;
+	size_t len = strlen(name);
+
+	if (!S_ISBLK(po->st.st_mode)) {
+		size_t dir_len = (size_t)(strrchr(name, '/') - name);
+		len = dir_len ? dir_len : len;
+	}
+	err_escape(name, len, out, size);
+}
+
+static int posix_open_forbidden(const struct posix_open *po, const char *link_name, struct err *err)
+{
+	char real[POSIX_OPEN_SHOWN / 2], remedy[POSIX_OPEN_SHOWN / 2];
+	bool moved = strcmp(po->how->name, po->real_name) != 0;
+
+	err_escape(po->real_name, strlen(po->real_name), real, sizeof(real));
+	posix_open_remedy(po, link_name, remedy, sizeof(remedy));
+	return err_set(
+		err, -EPERM,
+		"'%s'%s%s%s %s: allow it with --allow-backing=%s or --allow-backing=any, "
+		"if you trust the image",
+		po->shown, moved ? " (really '" : "", moved ? real : "", moved ? "')" : "",
+		S_ISBLK(po->st.st_mode)
+			? "is a block device, which may be opened as a part of an image only "
+			  "where it was named"
+			: "may not be opened as a part of this image",
+		remedy);
+}
+
 static int posix_open_allowed(struct posix_open *po, struct err *err)
 {
-	if (!po->how->policy || path_policy_allows(po->how->policy, po->real_name))
+	const struct path_policy *policy = po->how->policy;
+	bool is_block = S_ISBLK(po->st.st_mode);
+	char link_name[PATH_MAX] = "";
+
+	if (!policy || path_policy_allows(policy, po->real_name, is_block))
 		return 0;
-	char real[POSIX_OPEN_SHOWN / 2], dir[POSIX_OPEN_SHOWN / 2];
-	size_t dir_len = (size_t)(strrchr(po->real_name, '/') - po->real_name);
-	err_escape(po->real_name, strlen(po->real_name), real, sizeof(real));
-	err_escape(po->real_name, dir_len ? dir_len : 1, dir, sizeof(dir));
-	bool moved = strcmp(po->how->name, po->real_name) != 0;
-	return err_set(err, -EPERM,
-		       "'%s'%s%s%s may not be opened as a part of this image: allow it with "
-		       "--allow-backing=%s or --allow-backing=any, if you trust the image",
-		       po->shown, moved ? " (really '" : "", moved ? real : "", moved ? "')" : "",
-		       dir);
+	if (is_block && posix_link_allowed(policy, po->how->name, &po->st, link_name))
+		return 0;
+	return posix_open_forbidden(po, link_name, err);
 }
 
 /* What the kernel makes up as it is read calls itself a regular file of no bytes: as a base it would

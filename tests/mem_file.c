@@ -237,7 +237,8 @@ static int fs_open(struct file_opener *opener, const struct file_open *how, stru
 	fs->n_opens++;
 	if (!entry)
 		return err_set(err, -ENOENT, "'%s' does not exist", how->name);
-	if (how->policy && !path_policy_allows(how->policy, entry->real_name))
+	if (how->policy &&
+	    !path_policy_allows(how->policy, entry->real_name, entry->inode->is_block))
 		return err_set(err, -EPERM, "'%s' is not allowed", entry->real_name);
 
 	struct mem_file *mf = file_on(entry->inode, how->name, entry->real_name, how->write);

@@ -182,7 +182,7 @@ static int sim_opener_open(struct file_opener *opener, const struct file_open *h
 		return err_errno(err, ret, "cannot open '%s'", name);
 	if (!data)
 		return err_set(err, -ENOENT, "'%s' does not exist", name);
-	if (how->policy && !path_policy_allows(how->policy, data->name))
+	if (how->policy && !path_policy_allows(how->policy, data->name, false))
 		return err_set(err, -EPERM, "'%s' may not be opened (--allow-backing)", name);
 	if (sim_is_locked(data, how->lock))
 		return err_set(err, -EBUSY, "'%s' is in use", name);

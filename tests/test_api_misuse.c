@@ -118,6 +118,15 @@ Test(api_misuse, open_says_which_options_do_not_go_together)
 		try_open((struct bpull_disk_options){ .allowed_dirs = dirs, .n_allowed_dirs = 1 }),
 		-ENOENT);
 	cr_assert(strstr(error.message, "/nonexistent-directory"), "%s", error.message);
+	dirs[0] = "/dev/null";
+	cr_assert_eq(
+		try_open((struct bpull_disk_options){ .allowed_dirs = dirs, .n_allowed_dirs = 1 }),
+		-EINVAL);
+	cr_assert(strstr(error.message, "/dev/null"), "%s", error.message);
+	dirs[0] = scratch("base"); /* a file by itself */
+	cr_assert_eq(
+		try_open((struct bpull_disk_options){ .allowed_dirs = dirs, .n_allowed_dirs = 1 }),
+		0);
 	cr_assert_eq(try_open((struct bpull_disk_options){ .flags = 0 }), 0);
 }
 

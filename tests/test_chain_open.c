@@ -409,13 +409,21 @@ Test(chain_open, by_default_the_tree_of_the_overlay_and_no_more)
 	}
 }
 
-Test(chain_open, tree_of_an_overlay_in_the_root_directory)
+/* Its tree would be the whole machine. */
+Test(chain_open, an_overlay_in_the_root_directory_has_no_tree)
 {
+	const char *file = "/base";
+	struct path_policy own = { .rule = PATH_RULE_TREE, .own_dir = "/" };
+	struct path_policy named = { .rule = PATH_RULE_TREE, .files = &file, .n_files = 1 };
+	struct chain_open how = { .name = "/top", .write = true, .policy = &own };
 	struct chain *chain;
 
 	mem_fs_add(&fs, "/base", 4096);
 	add_qcow2("/top", "base", "raw");
-	cr_assert_eq(open_chain("/top", true, &chain), 0, "%s", err.message);
+	refused("/top", -EPERM, "'/top'", "'/base' is not allowed");
+	cr_assert_eq(open_how(&how, &chain), -EPERM);
+	how.policy = &named;
+	cr_assert_eq(open_how(&how, &chain), 0, "%s", err.message);
 	chain_close(chain, NULL, NULL);
 }
 
@@ -431,6 +439,34 @@ Test(chain_open, tree_is_that_of_the_real_overlay)
 	mem_fs_link(&fs, "d/base", NULL, base);
 	cr_assert_eq(open_chain("d/top", true, &chain), 0, "%s", err.message);
 	chain_close(chain, NULL, NULL);
+}
+
+/* On every level: what a device shares its directory with is other people's. */
+Test(chain_open, a_device_has_no_directory_of_its_own)
+{
+	struct path_policy own = { .rule = PATH_RULE_TREE, .own_dir = "/mem/d" };
+	struct chain_open how = { .name = "d/top", .write = true };
+	struct mem_inode *top, *middle, *base;
+	struct chain *chain;
+
+	base = mem_fs_add(&fs, "d/base", 4096);
+	middle = add_qcow2("d/middle", "base", "raw");
+	top = add_qcow2("d/top", "middle", "qcow2");
+	for (unsigned i = 0; i < 16; i++) {
+		bool is_device = i & 1;
+
+		how.policy = i & 8 ? &own : NULL;
+		top->is_block = is_device;
+		middle->is_block = i & 2;
+		base->is_block = i & 4;
+		if (i & 7) {
+			cr_assert_eq(open_how(&how, &chain), -EPERM, "%u", i);
+			says(is_device || i & 2 ? "'d/top'" : "'d/middle'", "not allowed");
+		} else {
+			cr_assert_eq(open_how(&how, &chain), 0, "%u: %s", i, err.message);
+			chain_close(chain, NULL, NULL);
+		}
+	}
 }
 
 Test(chain_open, a_given_policy_is_asked_instead_but_not_about_the_overlay)

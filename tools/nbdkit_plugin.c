@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +41,7 @@ static struct {
 	struct bpull_disk_options disk;
 	struct bpull_job_options job;
 	int pull, manual_finalize, verify, copy_on_read;
+	bool rule_given;
 } config = {
 	.engine = { .size = sizeof(config.engine), .flags = BPULL_ENGINE_THREAD },
 	.disk = { .size = sizeof(config.disk), .flags = BPULL_DISK_GUEST_IO },
@@ -83,14 +85,21 @@ static int parse_format(const char *key, const char *value, enum bpull_format *o
 
 static int add_dir(const char *value)
 {
-	if (!strcmp(value, "any")) {
-		config.disk.backing_rule = BPULL_BACKING_ANY;
-	} else if (!strcmp(value, "none")) {
-		config.disk.backing_rule = BPULL_BACKING_NONE;
-	} else if (config.disk.n_allowed_dirs == MAX_DIRS) {
-		nbdkit_error("allow-backing: more than %d directories", MAX_DIRS);
+	enum bpull_backing_rule rule = !strcmp(value, "any")    ? BPULL_BACKING_ANY
+				       : !strcmp(value, "none") ? BPULL_BACKING_NONE
+								: BPULL_BACKING_DIRS;
+
+	if (config.rule_given && rule != config.disk.backing_rule) {
+		nbdkit_error("allow-backing: 'any' and 'none' can't be combined with others");
 		return -1;
-	} else {
+	}
+	config.rule_given = true;
+	config.disk.backing_rule = rule;
+	if (rule == BPULL_BACKING_DIRS) {
+		if (config.disk.n_allowed_dirs == MAX_DIRS) {
+			nbdkit_error("allow-backing: more than %d names", MAX_DIRS);
+			return -1;
+		}
 		config.dirs[config.disk.n_allowed_dirs] = nbdkit_realpath(value);
 		if (!config.dirs[config.disk.n_allowed_dirs])
 			return -1;

@@ -120,7 +120,7 @@ static int options_allow(struct options_chain *chain, const char *command, const
 	else if (!strcmp(text, "none"))
 		rule = BPULL_BACKING_NONE;
 	if (!*text)
-		return say_usage(command, "%s: a directory's name is missing", source);
+		return say_usage(command, "%s: a name is missing", source);
 	if (chain->rule_given && (rule != chain->disk.backing_rule))
 		return say_usage(command, "%s: 'any' and 'none' can't be combined with others",
 				 source);
@@ -129,8 +129,10 @@ static int options_allow(struct options_chain *chain, const char *command, const
 	if (rule != BPULL_BACKING_DIRS)
 		return 0;
 	struct stat st;
-	if (!stat(text, &st) && !S_ISDIR(st.st_mode))
-		return say_usage(command, "%s: '%s' is not a directory; name the one it lies in",
+	if (!stat(text, &st) && !S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode) &&
+	    !S_ISBLK(st.st_mode))
+		return say_usage(command,
+				 "%s: '%s' is neither a directory nor a file or block device",
 				 source, text);
 
 	size_t n_dirs = chain->disk.n_allowed_dirs;

@@ -139,6 +139,7 @@ void pull_image_plan(struct pull_image *image, struct bpull_engine *engine,
 	struct bpull_disk_options read_only = *options;
 	uint32_t base_depth = UINT32_MAX;
 	read_only.flags |= BPULL_DISK_READ_ONLY;
+	read_only.flags &= ~(uint32_t)BPULL_DISK_DIRECT; /* nothing is written */
 	*plan = (struct pull_plan){ 0 };
 	image->state = PULL_RUNNING;
 

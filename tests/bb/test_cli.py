@@ -211,13 +211,13 @@ def closed_stdout(d):
 
 @case('slips of the command line are called by their names')
 def slips(d):
-    top, base = images.pair(d)
+    top, _ = images.pair(d)
     for words, args in [
             (['-b'], ['create', '-f', 'qcow2', '-b', '', '-F', 'raw', f'{d}/new', '1M']),
             ([], ['create', '-f', 'qcow2', '-o', 'refcount_bits=3', f'{d}/new', '1M']),
             ([], ['create', '-f', 'qcow2', '-o', 'cluster_size=1000', f'{d}/new', '1M']),
             (['ambiguous', '--format', '--force-share'], ['map', '--fo', top]),
-            (['base.img', 'not a directory'], ['map', f'--allow-backing={base}', top])]:
+            (['/dev/null', 'neither a directory nor a file'], ['map', '--allow-backing=/dev/null', top])]:
         result = harness.refused(USAGE, words, *args)
         check(not os.path.exists(f'{d}/new'), str(result))
 

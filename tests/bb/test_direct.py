@@ -86,6 +86,14 @@ def refused(d):
     whole.verify('although the pull was refused')
 
 
+@case('a dry run writes nothing, so it may be asked for there')
+def dry_run(d):
+    top, _ = chain(d, 'qcow2', None)
+    whole = Untouched(top)
+    same(bp('pull', '-n', '--direct', top).out, bp('pull', '-n', top).out, 'the plan')
+    whole.verify('by a dry run')
+
+
 @case('an unknown word')
 def usage(d):
     result = bp('pull', '--direct=yes', f'{d}/x', rc=USAGE)

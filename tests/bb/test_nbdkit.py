@@ -151,6 +151,17 @@ def wrong(d, key, value, word):
     check(word in result.err, str(result))
 
 
+@case("'any' and 'none' stand alone")
+def allow_backing(d):
+    top, _ = disk(d, 16 * MIB)
+    for values in ('any', d), (d, 'none'), ('none', 'any'):
+        result = nbdkit('true', *[f'allow-backing={value}' for value in values], f'image={top}', rc=1)
+        check("can't be combined" in result.err, str(result))
+    nbdkit('true', 'allow-backing=none', f'image={top}', rc=1)
+    for values in ('any',), (d, f'{d}/base.img'):
+        nbdkit('true', *[f'allow-backing={value}' for value in values], f'image={top}')
+
+
 @case('a raw disk, named so')
 def raw(d):
     top = raw_image(f'{d}/top.img', 16 * MIB)
