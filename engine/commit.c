@@ -18,13 +18,20 @@
  *     larger refcount table before the header that names it.
  * I3  The backing link is dropped only after every table that replaces it is
  *     durable.
- * I4  COMPLETED is reported only after the header without the link is durable.
+ * I4  COMPLETED is reported only after the header without the link is durable,
+ *     FAILED and CANCELED only while the header with it is.
  * I5  Host space is reused only after the reference that freed it is durable
  *     and reads in flight have drained.
  * I6  A commit writes the tables as they stood when it began: an entry
  *     published during its barrier belongs to the next one.
  * I7  After a failed barrier or table write nothing is retried: the disk
- *     refuses further writes and says so.
+ *     refuses further writes and says so. (Two things are no such failure: a
+ *     write that found no space changed nothing, and is tried again when there
+ *     may be some; and the old header is put back over one that failed.)
+ * I8  The point of no return is the header's write: asked for when all else is
+ *     durable, after the last look at the job and at the backing files. If it
+ *     or its barrier fails, the bytes that it replaced are written back, with
+ *     a barrier of their own: all other writes were durable before.
  *
  * A BARRIER is an fdatasync; it covers the writes completed before it was
  * submitted. Nothing else is assumed: any other write may be lost, kept or
@@ -38,7 +45,7 @@
  *   [write REFTABLE(n), barrier]   only if a refcount block was added
  *   write TABLE(n), ROOT(n)        durable with the next barrier
  *   [barrier]                      hard commits only
- *   [write HEADER, barrier]        detach only
+ *   [write HEADER, barrier]        detach only, if the link may go (I8)
  *
  * So a long pull costs one barrier a batch while copying goes on beside it.
  * TABLE and ROOT may share an epoch because the table a root entry points at
@@ -53,6 +60,7 @@
 #include <errno.h>
 
 #include "engine/engine.h"
+#include "engine/job_stop.h"
 #include "io/base.h"
 
 /* A batch is committed this long after its first entry. */
@@ -67,8 +75,13 @@ enum commit_phase {
 	COMMIT_REFTABLE_BARRIER,
 	COMMIT_WRITE_TABLES,
 	COMMIT_LAST_BARRIER,
+	COMMIT_READ_HEADER, /* the bytes that it has so far */
 	COMMIT_WRITE_HEADER,
 	COMMIT_HEADER_BARRIER,
+	COMMIT_LINK_GONE,
+	COMMIT_RESTORE_HEADER,
+	COMMIT_RESTORE_BARRIER,
+	COMMIT_LINK_KEPT,
 	COMMIT_LET_GO_NOW, /* and what this one's did */
 	COMMIT_DONE,
 };
@@ -81,12 +94,21 @@ struct commit {
 	enum stage writing_lo, writing_hi; /* stages whose writes are in flight: [lo, hi) */
 	struct io_req *writes;
 	struct io_req sync;
-	bool synced;  /* a barrier was passed */
-	bool stalled; /* the writes found no space, and wait for commit_retry() */
-	bool retried;
-	uint64_t number; /* disk->n_commits_begun */
+	struct io_req header; /* reads, or writes back, what the header was: */
+	uint8_t *old_header;  /* so many bytes at that place of the file; NULL: there is none */
+	uint64_t header_off, header_len;
+	int header_error; /* the new one's; the old one is written back */
+	bool barrier_failed; /* that error is of the barrier behind it */
+	bool synced;      /* a barrier was passed */
+	bool stalled;     /* the writes found no space, and wait for commit_retry() */
+	uint64_t number;  /* disk->n_commits_begun */
 	struct table_need need;
 };
+
+static bool is_no_space(int error)
+{
+	return error == -ENOSPC || error == -EDQUOT || error == -EFBIG;
+}
 
 static void wake_waiters(struct bpull_disk *disk, int error)
 {
@@ -98,6 +120,7 @@ static void end(struct commit *commit)
 	struct bpull_disk *disk = commit->op.disk;
 
 	staged_clear(&commit->staged);
+	free(commit->old_header);
 	free(commit->writes);
 	free(commit);
 	disk->commit = NULL;
@@ -115,13 +138,13 @@ static enum step write_stages(struct commit *commit, enum stage lo, enum stage h
 		n += commit->staged.n[s];
 	if (!n)
 		return STEP_NEXT;
+	commit->writing_lo = lo;
+	commit->writing_hi = hi;
 	commit->writes = calloc(n, sizeof(*commit->writes));
 	if (!commit->writes) {
 		op_set_error(&commit->op, -ENOMEM, NULL, 0, false);
 		return STEP_NEXT;
 	}
-	commit->writing_lo = lo;
-	commit->writing_hi = hi;
 	commit->op.disk->undurable = true;
 	req = commit->writes;
 	for (enum stage s = lo; s < hi; s++)
@@ -195,6 +218,75 @@ static enum step let_go(struct commit *commit, bool with_this)
 	return STEP_NEXT;
 }
 
+/* ---- the header (I3, I8) ---- */
+
+/* The tables' commit goes on, the link stays. */
+static enum step keep_link(struct commit *commit)
+{
+	commit->kind = COMMIT_HARD;
+	commit->phase = COMMIT_LET_GO_NOW;
+	return STEP_NEXT;
+}
+
+static enum step read_header(struct commit *commit)
+{
+	const struct staged_write *w = commit->staged.head[STAGE_HEADER];
+
+	if (!job_may_drop_link(commit->op.disk))
+		return keep_link(commit);
+	commit->phase = COMMIT_WRITE_HEADER;
+	if (!w) /* a new raw file has none */
+		return STEP_NEXT;
+	assert(!w->next);
+	commit->header_off = w->host_off;
+	commit->header_len = w->len;
+	commit->old_header = calloc(1, w->len);
+	if (!commit->old_header) {
+		job_fail(commit->op.disk, -ENOMEM, "out of memory");
+		return keep_link(commit);
+	}
+	io_req_read(&commit->header, w->file, commit->old_header, w->len, w->host_off);
+	op_submit(&commit->op, &commit->header);
+	return STEP_WAIT;
+}
+
+static enum step write_header(struct commit *commit)
+{
+	if (!job_may_drop_link(commit->op.disk))
+		return keep_link(commit);
+	commit->phase = COMMIT_HEADER_BARRIER;
+	commit->op.disk->job.link_leaving = true;
+	return write_stages(commit, STAGE_HEADER, N_STAGES);
+}
+
+static enum step restore_header(struct commit *commit)
+{
+	commit->phase = COMMIT_RESTORE_BARRIER;
+	if (!commit->old_header)
+		return STEP_NEXT;
+	io_req_write(&commit->header, disk_overlay(commit->op.disk)->file, commit->old_header,
+		     commit->header_len, commit->header_off);
+	op_submit(&commit->op, &commit->header);
+	return STEP_WAIT;
+}
+
+/* The new header was not written, or its barrier failed, and the old one is durable again. */
+static enum step link_kept(struct commit *commit)
+{
+	struct bpull_disk *disk = commit->op.disk;
+	struct op failed = commit->op;
+
+	failed.error = commit->header_error;
+	disk->job.link_leaving = false;
+	if (!commit->barrier_failed && (is_no_space(failed.error) || failed.error == -ENOMEM))
+		disk->hard_commit = commit->number;
+	else
+		disk->poisoned = failed.error;
+	job_fail_op(disk, &failed);
+	end(commit);
+	return STEP_WAIT;
+}
+
 static enum step commit_step(struct op *op)
 {
 	struct commit *commit = (struct commit *)op;
@@ -228,12 +320,19 @@ static enum step commit_step(struct op *op)
 		return write_stages(commit, STAGE_TABLE, STAGE_HEADER);
 	case COMMIT_LAST_BARRIER:
 		commit->phase =
-			commit->kind == COMMIT_DETACH ? COMMIT_WRITE_HEADER : COMMIT_LET_GO_NOW;
+			commit->kind == COMMIT_DETACH ? COMMIT_READ_HEADER : COMMIT_LET_GO_NOW;
 		return disk->undurable ? barrier(commit) : STEP_NEXT;
-	case COMMIT_WRITE_HEADER: /* I3: all that replaces the link is durable */
-		commit->phase = COMMIT_HEADER_BARRIER;
-		return write_stages(commit, STAGE_HEADER, N_STAGES);
-	case COMMIT_HEADER_BARRIER: commit->phase = COMMIT_LET_GO_NOW; return barrier(commit);
+	case COMMIT_READ_HEADER: return read_header(commit); /* I3: what replaces the link is durable */
+	case COMMIT_WRITE_HEADER: return write_header(commit);
+	case COMMIT_HEADER_BARRIER: commit->phase = COMMIT_LINK_GONE; return barrier(commit);
+	case COMMIT_LINK_GONE:
+		disk->job.link_leaving = false;
+		disk_link_changed(disk);
+		commit->phase = COMMIT_LET_GO_NOW;
+		return STEP_NEXT;
+	case COMMIT_RESTORE_HEADER: return restore_header(commit);
+	case COMMIT_RESTORE_BARRIER: commit->phase = COMMIT_LINK_KEPT; return barrier(commit);
+	case COMMIT_LINK_KEPT: return link_kept(commit);
 	case COMMIT_LET_GO_NOW:
 		step = let_go(commit, true);
 		if (step == STEP_NEXT)
@@ -242,8 +341,6 @@ static enum step commit_step(struct op *op)
 	case COMMIT_DONE:
 		if (is_hard(commit))
 			disk->hard_commit = commit->number;
-		if (commit->kind == COMMIT_DETACH)
-			disk_link_changed(disk);
 		disk->job.n.n_commits += commit->synced;
 		end(commit);
 		return STEP_WAIT;
@@ -251,24 +348,17 @@ static enum step commit_step(struct op *op)
 	abort();
 }
 
-static bool is_no_space(int error)
-{
-	return error == -ENOSPC || error == -EDQUOT || error == -EFBIG;
-}
-
-/* A table write that found no space changed nothing that cannot be written again. The job fails and
- * its runs give back what they took; then there is one more try (commit_retry()), so that what was
- * copied before the disk was full is kept. */
+/* A table write that found no space, or no memory for its requests, changed nothing that cannot be written
+ * again. The job fails, or is stopped, and its runs give back what they took; then there is another try, and
+ * one with each of the guest's flushes. */
 static bool stall(struct commit *commit)
 {
 	struct op *op = &commit->op;
+	bool was_begun = commit->writes;
 
-	if (!is_no_space(op->error) || commit->writing_lo == commit->writing_hi ||
-	    commit->writing_lo == STAGE_HEADER)
+	if (commit->writing_lo == commit->writing_hi || commit->writing_lo == STAGE_HEADER)
 		return false;
-	/* Once is all there is at a job's end and at the disk's close: a commit left standing would hold
-	 * its tables for ever. Else the guest's next flush tries again. */
-	if (commit->retried)
+	if (was_begun ? !is_no_space(op->error) : op->error != -ENOMEM)
 		return false;
 	if (op->disk->job.step != JOB_IDLE)
 		job_fail_op(op->disk, op);
@@ -280,19 +370,71 @@ static bool stall(struct commit *commit)
 	return true;
 }
 
+/* What a commit reads it can do without: space that is let go waits for the next commit, and the link for
+ * another try. */
+static bool go_on_unread(struct commit *commit)
+{
+	struct op *op = &commit->op;
+
+	if (!op->error_was_read || commit->writing_lo != commit->writing_hi)
+		return false;
+	if (commit->phase == COMMIT_LET_GO) {
+		commit->phase = COMMIT_WRITE_REFTABLE;
+	} else if (commit->phase == COMMIT_LET_GO_NOW) {
+		commit->phase = COMMIT_DONE;
+	} else if (commit->phase == COMMIT_WRITE_HEADER) {
+		job_fail_op(op->disk, op);
+		keep_link(commit);
+	} else {
+		return false;
+	}
+	op->error = 0;
+	op_ready(op);
+	return true;
+}
+
+/* I8: the write of the new header, or its barrier, failed. */
+static bool begin_restoring(struct commit *commit)
+{
+	struct op *op = &commit->op;
+
+	if (!op->disk->job.link_leaving || commit->header_error)
+		return false;
+	commit->header_error = op->error;
+	commit->barrier_failed = commit->phase == COMMIT_LINK_GONE;
+	commit->writing_lo = commit->writing_hi = 0;
+	op->error = 0;
+	commit->phase = COMMIT_RESTORE_HEADER;
+	op_ready(op);
+	return true;
+}
+
+/* Neither the new header nor the old one could be written. Both lead to the same content. */
+static void link_unknown(struct commit *commit)
+{
+	struct bpull_disk *disk = commit->op.disk;
+	struct shown shown;
+
+	disk->job.link_leaving = false;
+	job_fail(disk, commit->header_error,
+		 "%s: writing its header failed: %s, and so did putting the old one back: whether it "
+		 "still names its backing file can't be known; it reads the same either way: keep the "
+		 "backing files, and look after the device",
+		 file_show(disk_overlay(disk)->file, &shown), strerror(-commit->header_error));
+}
+
 /* I7: what the page cache dropped can't be known, so nothing is written any more. */
 static void commit_fail(struct op *op)
 {
 	struct commit *commit = (struct commit *)op;
 
-	if (stall(commit)) {
+	if (stall(commit) || go_on_unread(commit) || begin_restoring(commit)) {
 		engine_again(op->engine);
 		return;
 	}
-
-	op->disk->poisoned = op->error;
-	if (commit->retried) /* its first failure promised that the copied data is kept */
-		op->disk->job.error = 0;
+	op->disk->poisoned = commit->header_error ? commit->header_error : op->error;
+	if (commit->header_error)
+		link_unknown(commit);
 	job_fail_op(op->disk, op);
 	end(commit);
 }
@@ -376,14 +518,37 @@ bool commit_is_stalled(const struct bpull_disk *disk)
 	return disk->commit && disk->commit->stalled;
 }
 
-void commit_retry(struct bpull_disk *disk, bool is_last)
+void commit_retry(struct bpull_disk *disk)
 {
 	struct commit *commit = disk->commit;
 
 	commit->stalled = false;
-	commit->retried = is_last;
 	if (write_stages(commit, commit->writing_lo, commit->writing_hi) == STEP_NEXT)
 		op_ready(&commit->op);
+}
+
+bool commit_revive(struct bpull_disk *disk)
+{
+	if (commit_is_stalled(disk) && (disk->job.step == JOB_IDLE || job_is_stopped(disk)))
+		commit_retry(disk);
+	return !commit_is_stalled(disk);
+}
+
+bool commit_is_detaching(const struct bpull_disk *disk)
+{
+	return disk->commit && disk->commit->kind == COMMIT_DETACH;
+}
+
+void commit_keep_link(struct bpull_disk *disk)
+{
+	if (commit_is_detaching(disk) && !disk->job.link_leaving && !disk->job.link_changed)
+		disk->commit->kind = COMMIT_HARD;
+}
+
+void commit_abandon(struct bpull_disk *disk)
+{
+	if (commit_is_stalled(disk))
+		end(disk->commit);
 }
 
 bool commit_is_running(const struct bpull_disk *disk)

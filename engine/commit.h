@@ -25,11 +25,20 @@ bool commit_is_overdue(const struct bpull_disk *disk);
 void commit_note_published(struct bpull_disk *disk, uint64_t len);
 /* Is anything changed in memory, written, or on its way that is not durable? */
 bool commit_is_clean(const struct bpull_disk *disk);
-/* Did its table writes find no space? Then it stands still until commit_retry(), which may be called
- * when no run is in flight and what could be given back has been. is_last: a job's end, after which
- * another failure is as bad as any. */
+/* Did its table writes find no space? Then it stands still until commit_retry(). Nothing was written wrongly,
+ * so it may be tried as often as there may be space again. */
 bool commit_is_stalled(const struct bpull_disk *disk);
-void commit_retry(struct bpull_disk *disk, bool is_last);
+void commit_retry(struct bpull_disk *disk);
+/* For a guest's request that needs the next commit: tries one that stands still again, unless a job will.
+ * False: it stands still. */
+bool commit_revive(struct bpull_disk *disk);
+/* Is the commit in flight one that drops the link, or has just done so? */
+bool commit_is_detaching(const struct bpull_disk *disk);
+/* The job that wanted the link dropped is over, or gave up: a commit in flight that has not come to the header
+ * is an ordinary one. */
+void commit_keep_link(struct bpull_disk *disk);
+/* Before the disk is closed: one that stands still goes, and what it would have written with it. */
+void commit_abandon(struct bpull_disk *disk);
 bool commit_is_running(const struct bpull_disk *disk);
 /* The operation is made ready when the commit in flight ends (at once if there is none). */
 void commit_wait(struct bpull_disk *disk, struct op *op);

@@ -135,19 +135,28 @@ static int prepare_guest(struct bpull_disk *disk, const struct bpull_disk_option
 	return rc;
 }
 
+/* Space let go is counted free by the next commit but one, or later where a table can't be read. */
+#define MAX_LAST_COMMITS 16
+
 /* No job, no request is in flight: what is not durable becomes so, and what was let go is counted free.
  * What fails now can't be told any more: a program that wants to know flushes first. */
 static void settle(struct bpull_disk *disk)
 {
 	struct layer *overlay = disk_overlay(disk);
 	struct err err = { 0 };
-	uint64_t n_left;
+	uint64_t n_left, last = disk->n_commits_begun + MAX_LAST_COMMITS;
+	bool has_retried = false;
 
-	while (!disk->poisoned && (!commit_is_clean(disk) ||
-				   (overlay->ops->has_freed && overlay->ops->has_freed(overlay)))) {
-		if (commit_is_stalled(disk))
-			commit_retry(disk, true);
-		if (!commit_is_running(disk))
+	while (!disk->poisoned &&
+	       (!commit_is_clean(disk) ||
+		(overlay->ops->has_freed && overlay->ops->has_freed(overlay)))) {
+		if (commit_is_stalled(disk) && has_retried)
+			return;
+		if (commit_is_stalled(disk)) {
+			has_retried = true;
+			commit_retry(disk);
+		}
+		if (!commit_is_running(disk) && disk->n_commits_begun < last)
 			commit_begin(disk, COMMIT_HARD);
 		if (!commit_is_running(disk))
 			return;
@@ -205,6 +214,8 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 	return 0;
 }
 
+/* What the overlay does not read any more is its owner's from now on. No request that might use it is in
+ * flight: the link was not dropped before that. */
 void disk_link_changed(struct bpull_disk *disk)
 {
 	struct layer *overlay = disk_overlay(disk);
@@ -218,13 +229,8 @@ void disk_link_changed(struct bpull_disk *disk)
 		overlay->backing_format = disk->chain->layers[disk->chain->pull_to]->ops->format;
 		overlay->backing_format_name[0] = 0;
 	}
+	chain_drop_hidden(disk->chain, file_closing, disk->engine);
 	disk->job.link_changed = true;
-}
-
-void disk_drop_layers(struct bpull_disk *disk)
-{
-	if (disk_overlay(disk)->has_backing)
-		chain_drop_above(disk->chain, disk->chain->pull_to, file_closing, disk->engine);
 }
 
 static void stop_job(struct bpull_disk *disk)
@@ -248,6 +254,7 @@ void bpull_disk_close(struct bpull_disk *disk)
 	stop_guests(disk);
 	if (disk->flags & BPULL_DISK_GUEST_IO)
 		settle(disk);
+	commit_abandon(disk);
 	flatten_free(disk);
 	guest_forget_events(disk);
 	events_forget(disk);
@@ -270,7 +277,8 @@ uint64_t bpull_disk_size(const struct bpull_disk *disk)
 unsigned bpull_disk_depth(const struct bpull_disk *disk)
 {
 	ENGINE_SCOPE(disk->engine);
-	return disk->chain->n_layers - flatten_is(disk);
+	/* A source that is flattened is not below the new file, and is gone when that is made. */
+	return MAX(disk->chain->n_layers - flatten_is(disk), 1u);
 }
 
 int bpull_disk_find(struct bpull_disk *disk, const char *path, uint32_t *depth,

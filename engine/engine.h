@@ -116,11 +116,9 @@ struct guests {
 		GUESTS_PREPARED,
 	} prepare;
 	struct op *prepare_waiters;
-	/* Layers are about to be closed: once no request from before drop_seq is in flight; new ones
-	 * wait. */
-	bool dropping;
-	uint64_t drop_seq;
-	struct op *gate;
+	/* Layers were hidden from mappings: requests from before hide_seq may still use them. */
+	uint64_t hide_seq;
+	bool dropping; /* they are about to be closed: no new copies that follow reads */
 	/* Space was let go: it may be used again once no request from before drain_seq is in flight
 	 * (I5). */
 	bool draining;
@@ -166,7 +164,9 @@ struct job {
 	struct verify *verify;   /* verify.c; NULL: not asked for */
 	uint64_t commit_target;  /* the hard commit that the step waits for; 0: none yet */
 	bool finalize;           /* asked for */
-	bool link_changed;       /* the header without the old link is durable */
+	bool link_leaving; /* the header without the old link is being written: the point of no return */
+	bool link_changed; /* and is durable */
+	bool has_retried;  /* unwinding: the commit that found no space had another try */
 	uint64_t abandoned_end;  /* host byte up to which failed runs may have written */
 };
 
@@ -330,10 +330,9 @@ int create_image_in(struct file *file, const struct bpull_create_options *o, uin
 /* disk.c */
 /* Tells the backend of a file that was opened for the disk. */
 void disk_file_opened(struct bpull_disk *disk, struct file *file);
-/* The header on disk names the new base, or none: so does the chain from now on. */
+/* The header on disk names the new base, or none: so does the chain from now on. Closes what the overlay does
+ * not read any more. */
 void disk_link_changed(struct bpull_disk *disk);
-/* Closes what the overlay does not read any more. */
-void disk_drop_layers(struct bpull_disk *disk);
 
 /* Does the overlay keep its data in a file of its own? */
 static inline bool disk_has_data_file(const struct bpull_disk *disk)
@@ -358,9 +357,11 @@ int guest_take_events(struct bpull_engine *engine, struct bpull_event *out, int 
 void guest_forget_events(struct bpull_disk *disk);
 /* Neither a request nor a copy that follows one is in flight. */
 bool guest_is_idle(const struct bpull_disk *disk);
-/* Layers are to be closed: from now on requests wait. Idempotent. */
+/* Layers were hidden: requests from now on don't use them. */
+void guest_note_hidden(struct bpull_disk *disk);
+/* They are to be closed: until guest_end_drop() no copy that follows a read begins. Idempotent. */
 void guest_begin_drop(struct bpull_disk *disk);
-/* Nobody reads them any more. */
+/* Has every request ended that may use them? */
 bool guest_may_drop(const struct bpull_disk *disk);
 void guest_end_drop(struct bpull_disk *disk);
 /* Space was let go that requests in flight may still read. */
@@ -405,6 +406,9 @@ const char *file_show(const struct file *file, struct shown *shown);
 /* Starts the job (the disk is prepared), or concludes it where there is nothing to pull. */
 void job_begin(struct bpull_disk *disk, const struct bpull_job_options *options);
 void job_run(struct bpull_disk *disk, uint64_t now_ns);
+/* Everything that replaces the link is durable. May it go, now? Asked at the point of no return: the job
+ * neither failed, nor was aborted or stopped, and the backing files are what they were. */
+bool job_may_drop_link(struct bpull_disk *disk);
 /* A job has ended, or did not begin: the next one has a target of its own. */
 void job_forget_target(struct bpull_disk *disk);
 /* When job_run() has something to do by itself; UINT64_MAX for never. */
@@ -413,6 +417,8 @@ void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 /* The same, from an operation in error: names the file, the offset and the direction. */
 void job_fail_op(struct bpull_disk *disk, const struct op *op);
+/* For a job that ends with tables for which there was no space, in memory: replaces what it said. */
+void job_say_uncommitted(struct bpull_disk *disk);
 void job_init_control(struct bpull_disk *disk);
 void job_free_control(struct bpull_disk *disk);
 

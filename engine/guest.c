@@ -8,9 +8,9 @@
  *
  * Reads take no lock. What they may meet is kept for them: space that a write
  * lets go is used again only when all requests submitted before have ended
- * (I5), and layers that a finished pull drops are closed only then, while new
- * requests wait in BEGIN. A lock for reads was rejected: a guest's reads would
- * wait for copy runs.
+ * (I5), and layers that a finished pull drops are closed only then; later
+ * requests don't see them any more. A lock for reads was rejected: a guest's
+ * reads would wait for copy runs.
  */
 #include "engine/guest.h"
 
@@ -159,7 +159,7 @@ enum step guest_hold(struct guest *g, int rc)
 		return op_wait_table(&g->op, &g->need);
 	if (rc != -EAGAIN)
 		return guest_error(g, rc);
-	if (commit_is_stalled(disk))
+	if (!commit_revive(disk))
 		return guest_error(g, -ENOSPC);
 	if (!commit_is_running(disk))
 		commit_begin(disk, COMMIT_SOFT);
@@ -236,12 +236,6 @@ static enum step describe(struct guest *g)
 
 static enum step begin(struct guest *g)
 {
-	struct bpull_disk *disk = g->op.disk;
-
-	if (disk->guests.dropping) {
-		op_wait_in(&disk->guests.gate, &g->op);
-		return STEP_WAIT;
-	}
 	if (g->kind == GUEST_READ)
 		gather_begin(&g->gather, &g->op, g->iov, g->n_iov, g->guest_off, g->len);
 	if (!g->len && g->kind != GUEST_FLUSH)
@@ -293,23 +287,24 @@ bool guest_is_idle(const struct bpull_disk *disk)
 	return !disk->guests.first && !disk->guests.runs_on_read.n;
 }
 
+void guest_note_hidden(struct bpull_disk *disk)
+{
+	disk->guests.hide_seq = disk->guests.next_seq;
+}
+
 void guest_begin_drop(struct bpull_disk *disk)
 {
-	if (disk->guests.dropping)
-		return;
 	disk->guests.dropping = true;
-	disk->guests.drop_seq = disk->guests.next_seq;
 }
 
 bool guest_may_drop(const struct bpull_disk *disk)
 {
-	return oldest_seq(disk) >= disk->guests.drop_seq && !disk->guests.runs_on_read.n;
+	return oldest_seq(disk) >= disk->guests.hide_seq && !disk->guests.runs_on_read.n;
 }
 
 void guest_end_drop(struct bpull_disk *disk)
 {
 	disk->guests.dropping = false;
-	op_wake_all(&disk->guests.gate, 0, NULL, 0, false);
 }
 
 void guest_begin_drain(struct bpull_disk *disk)

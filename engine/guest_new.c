@@ -59,7 +59,7 @@ enum step guest_place(struct guest *g)
 
 	/* Changed tables stay in memory until they are committed. */
 	if (commit_is_overdue(disk))
-		return commit_is_stalled(disk) ? guest_error(g, -ENOSPC) : wait_for_commit(g);
+		return commit_revive(disk) ? wait_for_commit(g) : guest_error(g, -ENOSPC);
 	/* With snapshots unshare() did it, for the guest alone. */
 	rc = overlay->has_copies ? 0
 				 : overlay->ops->link(overlay, s->off, s->end - s->off, &g->need);

@@ -16,8 +16,8 @@ static enum commit_kind kind(const struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
 
-	if (job->step == JOB_DETACHING && !job->link_changed && !job->error &&
-	    disk->guests.prepare != GUESTS_PREPARING)
+	if (job->step == JOB_DETACHING && !job->link_changed && !job->error && !job->aborted &&
+	    guest_may_drop(disk) && disk->guests.prepare != GUESTS_PREPARING)
 		return COMMIT_DETACH;
 	return COMMIT_HARD;
 }
@@ -37,10 +37,7 @@ enum step guest_sync(struct guest *g)
 	}
 	if (disk->hard_commit >= g->sync_target)
 		return guest_go(g, GUEST_OVER);
-	/* One that found no space stands still until a job has given some back, or until now. */
-	if (commit_is_stalled(disk) && disk->job.step == JOB_IDLE)
-		commit_retry(disk, false);
-	else if (commit_is_stalled(disk))
+	if (!commit_revive(disk))
 		return guest_error(g, -ENOSPC);
 	if (!commit_is_running(disk))
 		commit_begin(disk, kind(disk));

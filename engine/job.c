@@ -91,7 +91,7 @@ static void conclude(struct bpull_disk *disk, enum bpull_job_status status)
 	pthread_mutex_lock(&disk->control.mutex);
 	disk->control.running = false;
 	pthread_mutex_unlock(&disk->control.mutex);
-	events_push(disk, status, job->n.error, job->message);
+	events_push(disk, status, job->n.error, status == BPULL_JOB_FAILED ? job->message : "");
 }
 
 /* ---- steps ---- */
@@ -158,6 +158,8 @@ static void begin_verifying(struct bpull_disk *disk, enum job_step after)
 	disk->job.step = JOB_VERIFYING;
 }
 
+/* From here on what the overlay lacks reads as zeros, or from the new base, as it will without the link: a base
+ * that changes while the job waits in READY does not show, neither to a guest nor around what it writes. */
 static void all_is_proven(struct bpull_disk *disk)
 {
 	struct job *job = &disk->job;
@@ -168,6 +170,8 @@ static void all_is_proven(struct bpull_disk *disk)
 		begin_verifying(disk, JOB_DETACHING);
 		return;
 	}
+	chain_hide_pulled(disk->chain);
+	guest_note_hidden(disk);
 	job->n.cur = job->n.end;
 	job->step = JOB_DETACHING;
 	if (job->flags & BPULL_JOB_MANUAL_FINALIZE) {
@@ -301,25 +305,47 @@ static void run_verifying(struct bpull_disk *disk)
 	engine_again(disk->engine);
 }
 
+bool job_may_drop_link(struct bpull_disk *disk)
+{
+	const struct job *job = &disk->job;
+
+	return job->step == JOB_DETACHING && !job->error && !job->aborted &&
+	       !job_is_stopped(disk) && guest_may_drop(disk) && !backing_changed(disk);
+}
+
+/* The files that are dropped are their owners' as soon as the link is gone: so requests that may use them end
+ * before the header is written, and none of a guest's later ones waits for that. */
 static void run_detaching(struct bpull_disk *disk)
 {
 	struct err err = { 0 };
 
 	if (!disk->job.link_changed) {
-		if (disk->guests.prepare != GUESTS_PREPARING)
+		guest_begin_drop(disk);
+		if (guest_may_drop(disk) && disk->guests.prepare != GUESTS_PREPARING)
 			commit_begin(disk, COMMIT_DETACH);
 		return;
 	}
-	guest_begin_drop(disk);
-	if (!guest_may_drop(disk))
+	if (commit_is_detaching(disk))
 		return;
+	guest_end_drop(disk);
 	if (flatten_is(disk) && flatten_finish(disk, &err)) {
 		job_fail(disk, err.code, "%s", err.message);
 		return;
 	}
-	disk_drop_layers(disk);
-	guest_end_drop(disk);
 	conclude(disk, BPULL_JOB_COMPLETED); /* I4 */
+}
+
+/* The link stays. */
+static void begin_unwinding(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	job->step = JOB_UNWINDING;
+	job->commit_target = 0;
+	job->stopped = false;
+	chain_show_all(disk->chain);
+	guest_end_drop(disk);
+	commit_keep_link(disk);
 }
 
 /* Runs that failed wrote behind the end of what is in use: on a full disk the tables need it. */
@@ -341,38 +367,41 @@ static void run_unwinding(struct bpull_disk *disk)
 	    verify_is_busy(disk))
 		return;
 	give_back_space(disk);
-	if (commit_is_stalled(disk))
-		commit_retry(disk, true);
-	if (commit_is_running(disk))
+	if (commit_is_stalled(disk) && !disk->job.has_retried) {
+		disk->job.has_retried = true;
+		commit_retry(disk);
+	}
+	if (commit_is_running(disk) && !commit_is_stalled(disk))
 		return;
-	/* No memory for it: then what is not committed goes with the disk. */
-	if (!disk->poisoned && !committed(disk) && commit_is_running(disk))
+	/* No memory for it, or no space: the next flush, or the next job, tries again. */
+	if (!disk->poisoned && !commit_is_stalled(disk) && !committed(disk) &&
+	    commit_is_running(disk) && !commit_is_stalled(disk))
 		return;
 	if (commit_is_clean(disk))
 		reclaim_space(disk);
+	if (commit_is_stalled(disk))
+		job_say_uncommitted(disk);
 	conclude(disk, disk->job.error ? BPULL_JOB_FAILED : BPULL_JOB_CANCELED);
 }
 
-/* Abort loses to completion once the link is on its way out. */
+/* Abort loses to completion once the link is on its way out; so does what fails then, but for the header's
+ * write itself. */
 static bool must_unwind(const struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
 
-	if (job->step == JOB_UNWINDING)
+	if (job->step == JOB_UNWINDING || job->link_leaving)
 		return false;
 	/* The link is gone, durably: what fails from then on is the guest's, not the job's. */
-	if (job->link_changed && !flatten_is(disk))
-		return false;
-	return job->error || disk->poisoned || (job->aborted && job->step != JOB_DETACHING);
+	if (job->link_changed)
+		return flatten_is(disk) && job->error;
+	return job->error || disk->poisoned || job->aborted;
 }
 
 static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 {
-	if (must_unwind(disk)) {
-		disk->job.step = JOB_UNWINDING;
-		disk->job.commit_target = 0;
-		disk->job.stopped = false;
-	}
+	if (must_unwind(disk))
+		begin_unwinding(disk);
 	/* What was copied is made durable while it waits, if only that is possible. */
 	if (job_is_stopped(disk) && (disk->job.step != JOB_COPYING || commit_is_stalled(disk)))
 		return;
@@ -380,7 +409,7 @@ static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 		job_go_on(disk);
 	/* One of the guest's found no space while there was no job to fail. */
 	if (commit_is_stalled(disk) && disk->job.step != JOB_UNWINDING)
-		commit_retry(disk, false);
+		commit_retry(disk);
 	switch (disk->job.step) {
 	case JOB_IDLE: break;
 	case JOB_COPYING: run_copying(disk, now_ns); break;

@@ -82,6 +82,19 @@ static void describe_failure(const struct bpull_disk *disk, const struct op *op,
 			 what_now);
 }
 
+void job_say_uncommitted(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+	struct shown shown;
+
+	if (!job->error || flatten_is(disk) || disk->flags & BPULL_DISK_GUEST_IO)
+		return;
+	snprintf(job->message, sizeof(job->message),
+		 "%s: there is no space for the tables of what was copied last: %s; the image is "
+		 "as it was at the last commit: make room and run the pull again",
+		 file_show(disk_overlay(disk)->file, &shown), strerror(-job->error));
+}
+
 void job_fail_op(struct bpull_disk *disk, const struct op *op)
 {
 	char message[sizeof(disk->job.message)];

@@ -68,7 +68,7 @@ void job_go_on(struct bpull_disk *disk)
 	job->n.stop_offset = 0;
 	job->n.stop_was_read = 0;
 	if (commit_is_stalled(disk))
-		commit_retry(disk, false);
+		commit_retry(disk);
 	/* Verifying, too: a list that is full may have begun it while the job was stopped. */
 	if (job->step == JOB_COPYING || job->step == JOB_PROVING || job->step == JOB_VERIFYING)
 		cursor_go_on(disk);

@@ -391,6 +391,8 @@ static int map_layers(struct chain *chain, unsigned from, unsigned to, uint64_t 
 	for (depth = from; depth < to; depth++) {
 		struct layer *layer = chain->layers[depth];
 
+		if (depth && depth < chain->hidden_to)
+			continue;
 		/* The end of a layer hides all that lies below it. */
 		if (guest_off >= layer->guest_len)
 			break;

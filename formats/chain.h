@@ -48,6 +48,7 @@ struct chain {
 	struct layer_set *set;
 	unsigned n_layers;
 	unsigned pull_to; /* layers [1, pull_to) are to be pulled; n_layers: all */
+	unsigned hidden_to; /* layers [1, hidden_to) are open still, but no mapping leads to them; 0: none */
 	struct layer *layers[CHAIN_MAX_DEPTH + 1];
 };
 
@@ -83,9 +84,13 @@ int chain_find_base(const struct chain *chain, struct file_opener *opener, const
 /* The name under which the overlay is to find layer `depth`: relative where its own recorded name
  * is. *out is malloc'd. */
 int chain_base_name(const struct chain *chain, unsigned depth, char **out, struct err *err);
-/* Drops the layers [1, depth): the overlay reads layer `depth` now. */
-void chain_drop_above(struct chain *chain, unsigned depth,
-		      void (*file_closing)(void *opaque, struct file *file), void *opaque);
+/* From now on the overlay reads through to layer pull_to, or to none: what is pulled reads so. Requests that
+ * were mapped before may still use the layers between. */
+void chain_hide_pulled(struct chain *chain);
+void chain_show_all(struct chain *chain);
+/* Drops the hidden layers, which no request in flight may use any more: layer pull_to is layer 1 then. */
+void chain_drop_hidden(struct chain *chain, void (*file_closing)(void *opaque, struct file *file),
+		       void *opaque);
 
 /* The name of a backing file as recorded in an image opened as `image_name`, made usable:
  * absolute names and "file:" handled, relative ones joined to the image's directory.

@@ -155,13 +155,26 @@ int chain_base_name(const struct chain *chain, unsigned depth, char **out, struc
 	return 0;
 }
 
-void chain_drop_above(struct chain *chain, unsigned depth,
-		      void (*file_closing)(void *opaque, struct file *file), void *opaque)
+void chain_hide_pulled(struct chain *chain)
 {
-	for (unsigned i = 1; i < depth; i++)
+	chain->hidden_to = chain->pull_to;
+}
+
+void chain_show_all(struct chain *chain)
+{
+	chain->hidden_to = 0;
+}
+
+void chain_drop_hidden(struct chain *chain, void (*file_closing)(void *opaque, struct file *file),
+		       void *opaque)
+{
+	unsigned to = chain->hidden_to;
+
+	for (unsigned i = 1; i < to; i++)
 		layer_set_drop(chain->set, chain->layers[i], file_closing, opaque);
-	for (unsigned i = depth; i < chain->n_layers; i++)
-		chain->layers[1 + i - depth] = chain->layers[i];
-	chain->n_layers -= depth - 1;
+	for (unsigned i = to; i < chain->n_layers; i++)
+		chain->layers[1 + i - to] = chain->layers[i];
+	chain->n_layers -= to - 1;
 	chain->pull_to = chain->n_layers;
+	chain->hidden_to = 0;
 }
