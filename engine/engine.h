@@ -177,7 +177,7 @@ struct bpull_disk {
 	struct chain *chain;
 	void *user_data;
 	uint32_t flags;
-	char *warning;
+	char *warning, *hint;    /* NULL: there is nothing to say */
 	struct flatten *flatten; /* flatten.c: the top is a new file; NULL: a pull's disk */
 	char *base_name; /* what the overlay is to call its new backing file; NULL: it gets none */
 
@@ -255,6 +255,8 @@ void policy_free(struct path_policy *policy);
  * and who is told of files, is the caller's to add. */
 struct chain_open options_chain(const struct bpull_disk_options *options, const char *image,
 				const struct path_policy *policy);
+/* Are these disk flags that are known, and go together as far as holes are meant? */
+bool options_flags_known(uint32_t flags);
 /* Checks a size-prefixed option struct and copies what the caller's version has of it.
  * False: it is not one of ours. */
 bool options_import(void *dst, size_t dst_len, const void *src);

@@ -162,7 +162,7 @@ int bpull_info_open(const char *path, const struct bpull_disk_options *options,
 	int rc;
 
 	if (!options_import(&o, sizeof(o), options) || o.format > BPULL_FORMAT_QED ||
-	    o.backing_format > BPULL_FORMAT_QED)
+	    o.backing_format > BPULL_FORMAT_QED || !options_flags_known(o.flags))
 		return error_fill(error, -EINVAL, "unknown options");
 	info = calloc(1, sizeof(*info));
 	if (!info)

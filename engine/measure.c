@@ -368,7 +368,8 @@ int bpull_measure(const char *path, const struct bpull_disk_options *options,
 	int rc;
 
 	if (!options_import(&o, sizeof(o), options) || o.format > BPULL_FORMAT_QED ||
-	    o.backing_format > BPULL_FORMAT_QED || (o.flags & BPULL_DISK_NO_BACKING))
+	    o.backing_format > BPULL_FORMAT_QED || (o.flags & BPULL_DISK_NO_BACKING) ||
+	    !options_flags_known(o.flags))
 		return error_fill(error, -EINVAL, "unknown options");
 	o.flags = (o.flags | BPULL_DISK_READ_ONLY) & ~(uint32_t)BPULL_DISK_DIRECT;
 	rc = look_open(&look, path, &o, false, &err);

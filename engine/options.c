@@ -12,6 +12,11 @@
 #include "engine/engine.h"
 #include "io/base.h"
 
+#define KNOWN_FLAGS                                                              \
+	(BPULL_DISK_READ_ONLY | BPULL_DISK_FORCE_SHARE | BPULL_DISK_NO_BACKING | \
+	 BPULL_DISK_READ_HOLES | BPULL_DISK_GUEST_IO | BPULL_DISK_COPY_ON_READ | \
+	 BPULL_DISK_DIRECT | BPULL_DISK_TRUST_HOLES)
+
 bool options_import(void *dst, size_t dst_len, const void *src)
 {
 	size_t src_len;
@@ -111,6 +116,13 @@ void policy_free(struct path_policy *policy)
 	*policy = (struct path_policy){ 0 };
 }
 
+bool options_flags_known(uint32_t flags)
+{
+	const uint32_t both = BPULL_DISK_READ_HOLES | BPULL_DISK_TRUST_HOLES;
+
+	return !(flags & ~(uint32_t)KNOWN_FLAGS) && (flags & both) != both;
+}
+
 struct chain_open options_chain(const struct bpull_disk_options *options, const char *image,
 				const struct path_policy *policy)
 {
@@ -120,7 +132,9 @@ struct chain_open options_chain(const struct bpull_disk_options *options, const 
 		.backing_format = (enum image_format)options->backing_format,
 		.no_backing = options->flags & BPULL_DISK_NO_BACKING,
 		.no_lock = options->flags & BPULL_DISK_FORCE_SHARE,
-		.read_holes = options->flags & BPULL_DISK_READ_HOLES,
+		.holes = options->flags & BPULL_DISK_READ_HOLES    ? FILE_HOLES_READ
+			 : options->flags & BPULL_DISK_TRUST_HOLES ? FILE_HOLES_TRUST
+								   : FILE_HOLES_AUTO,
 		.direct = options->flags & BPULL_DISK_DIRECT,
 		.policy = policy,
 	};

@@ -32,7 +32,7 @@ struct chain_open {
 	bool no_backing;       /* only the image itself */
 	bool allow_unreadable; /* for info: open what can't be read, too */
 	bool no_lock;          /* --force-share; only without write */
-	bool read_holes;
+	enum file_holes holes;
 	bool direct; /* the overlay's file and its data file are opened with O_DIRECT, where they can be */
 	const struct path_policy *policy; /* what backing names may lead to; NULL: the directory of
 					   * the overlay and below */
