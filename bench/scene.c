@@ -250,8 +250,19 @@ int scene_make(const struct scene *s)
 	return code;
 }
 
-/* Reads it, holes left out; `to` -1: only that. */
-static bool copy_data(int from, int to, char *buf)
+/* All of it, whatever its file system calls a hole; zeros are left out of `to`, which is new. */
+static bool copy_all(int from, int to, char *buf)
+{
+	ssize_t n;
+
+	for (off_t at = 0; (n = pread(from, buf, BUF_LEN, at)) > 0; at += n)
+		if ((buf[0] || memcmp(buf, buf + 1, n - 1)) && pwrite(to, buf, n, at) != n)
+			return false;
+	return !n;
+}
+
+/* Into the page cache, which a hole is not in anyway. */
+static bool read_data(int from, char *buf)
 {
 	off_t end = 0, begin;
 
@@ -261,7 +272,7 @@ static bool copy_data(int from, int to, char *buf)
 			size_t len = end - begin < (off_t)BUF_LEN ? end - begin : BUF_LEN;
 			ssize_t n = pread(from, buf, len, begin);
 
-			if (n <= 0 || (to >= 0 && pwrite(to, buf, n, begin) != n))
+			if (n <= 0)
 				return false;
 			begin += n;
 		}
@@ -276,7 +287,7 @@ int scene_fresh(const char *name)
 	int to = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	struct stat st;
 	bool ok = buf && from >= 0 && to >= 0 && !fstat(from, &st) && !ftruncate(to, st.st_size) &&
-		  copy_data(from, to, buf) && !fsync(to);
+		  copy_all(from, to, buf) && !fsync(to);
 	int code = ok ? 0 : complain_system(name);
 
 	if (from >= 0)
@@ -294,7 +305,7 @@ static int warm_file(const char *name, char *buf)
 
 	if (fd < 0)
 		return errno == ENOENT ? 0 : complain_system(name);
-	if (!copy_data(fd, -1, buf))
+	if (!read_data(fd, buf))
 		code = complain_system(name);
 	close(fd);
 	return code;

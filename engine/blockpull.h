@@ -166,7 +166,7 @@ enum bpull_disk_flags {
 	BPULL_DISK_NO_BACKING = 1 << 2,   /* with READ_ONLY: the image alone; ranges it does not
 					    hold are reported as unallocated, and read as zeros.
 					    Only bpull_disk_open(), bpull_info_open() */
-	BPULL_DISK_READ_HOLES = 1 << 3,   /* do not trust the file system's word on holes */
+	BPULL_DISK_READ_HOLES = 1 << 3,   /* trust no file system's word on holes of raw files */
 	BPULL_DISK_GUEST_IO = 1 << 4,     /* guest requests will come. Without READ_ONLY the image
 					    is made ready to be written at once, as a job's start
 					    does it: audited, and mended where it needs it. Only
@@ -178,6 +178,12 @@ enum bpull_disk_flags {
 					     page cache (O_DIRECT). -ENOTSUP where that can't be. Left
 					     out, what is copied goes through the page cache and does
 					     not stay there, which is faster nearly everywhere */
+	/* Without READ_HOLES: trust any file system's word on holes. With neither, that of file systems known
+	 * to tell the truth is taken: ext2/3/4, XFS, btrfs, tmpfs, and overlayfs on the first three. Others
+	 * (FUSE, virtiofs, NFS, 9p, CIFS, ZFS) were seen to call data a hole, and their files are read. What
+	 * such a one calls a hole is zeros then to everything but a job with BPULL_JOB_VERIFY, which reads
+	 * it. */
+	BPULL_DISK_TRUST_HOLES = 1 << 7,
 };
 
 /* Which backing files may be opened, at every level of the chain. */
@@ -242,6 +248,9 @@ BPULL_API int bpull_disk_find(struct bpull_disk *disk, const char *path, uint32_
 /* One sentence on something the user should know (a file system without locks), or NULL. Valid
  * until the disk is closed. */
 BPULL_API const char *bpull_disk_warning(const struct bpull_disk *disk);
+/* One sentence on why the disk is slower than it could be (a raw file's holes are read, because its file
+ * system is not known to tell the truth about them), or NULL. Valid until the disk is closed. */
+BPULL_API const char *bpull_disk_hint(const struct bpull_disk *disk);
 /* What starting the last job had to mend in the image first (leaks of a killed one, a mark that it
  * was not closed), a clause without the image's name; or NULL. Valid until the next start or the
  * disk is closed. Owner thread. */
@@ -280,7 +289,10 @@ enum bpull_job_flags {
 		1 << 2, /* before the link is dropped, reads back from the device what was
 				      copied and compares it with what was read. -EBADMSG: it
 				      differs, and the link is kept. What the guest has written
-				      since is its own, and not compared */
+				      since is its own, and not compared. Before it copies, a
+				      block in each MiB (of files above 8 GiB: in each 8192nd part)
+				      of the holes that it will leave out is read, and must be
+				      zeros: else -EBADMSG, too */
 };
 
 /* How copied clusters are written. */

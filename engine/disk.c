@@ -46,6 +46,23 @@ static void note_raw_mark(struct bpull_disk *disk)
 		disk->warning = NULL;
 }
 
+/* Once for a disk: a chain may have many files on that file system. */
+static void hint_holes(struct bpull_disk *disk)
+{
+	for (unsigned i = 0; i < disk->chain->n_layers && !disk->hint; i++) {
+		const struct layer *layer = disk->chain->layers[i];
+		struct shown shown;
+
+		if (layer->ops->format != IMAGE_RAW || !layer->file->holes_spared)
+			continue;
+		if (asprintf(&disk->hint,
+			     "%s: its file system is not known to tell the truth about holes, so "
+			     "they are read; if you know better: --holes=trust",
+			     file_show(layer->file, &shown)) < 0)
+			disk->hint = NULL;
+	}
+}
+
 void disk_file_opened(struct bpull_disk *disk, struct file *file)
 {
 	struct io *io = disk->engine->io;
@@ -83,8 +100,10 @@ static int open_chain(struct bpull_disk *disk, const char *path, const struct bp
 	how.opaque = disk;
 	rc = chain_open(disk->engine->layers, &how, &disk->chain, err);
 	policy_free(&policy);
-	if (!rc)
+	if (!rc) {
 		note_raw_mark(disk);
+		hint_holes(disk);
+	}
 	return rc;
 }
 
@@ -202,6 +221,7 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 	}
 	if (rc) {
 		free(disk->warning);
+		free(disk->hint);
 		free(disk);
 		return error_export(&err, error);
 	}
@@ -264,6 +284,7 @@ void bpull_disk_close(struct bpull_disk *disk)
 	chain_close(disk->chain, file_closing, engine);
 	job_free_control(disk);
 	free(disk->warning);
+	free(disk->hint);
 	free(disk->base_name);
 	free(disk);
 	engine_leave(engine);
@@ -295,6 +316,11 @@ int bpull_disk_find(struct bpull_disk *disk, const char *path, uint32_t *depth,
 const char *bpull_disk_warning(const struct bpull_disk *disk)
 {
 	return disk->warning;
+}
+
+const char *bpull_disk_hint(const struct bpull_disk *disk)
+{
+	return disk->hint;
 }
 
 const char *bpull_disk_note(const struct bpull_disk *disk)

@@ -176,7 +176,7 @@ struct bpull_disk {
 	struct chain *chain;
 	void *user_data;
 	uint32_t flags;
-	char *warning;
+	char *warning, *hint;    /* NULL: there is nothing to say */
 	struct flatten *flatten; /* flatten.c: the top is a new file; NULL: a pull's disk */
 	char *base_name; /* what the overlay is to call its new backing file; NULL: it gets none */
 

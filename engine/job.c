@@ -206,6 +206,8 @@ static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
 {
 	struct job *job = &disk->job;
 
+	if (verify_is_on(disk) && !verify_holes(disk))
+		return;
 	populate_unthrottle(disk, now_ns);
 	cursor_wake_rested(disk, now_ns);
 	if (!job->paused)

@@ -25,6 +25,8 @@ const struct open_flag open_flags[] = {
 	  "NO_BACKING goes with READ_ONLY only, and not where the chain is copied or measured" },
 	{ BPULL_DISK_READ_HOLES, CHAINS, 0, 0,
 	  "READ_HOLES does not go with a check: it reads no holes" },
+	{ BPULL_DISK_TRUST_HOLES, CHAINS, 0, BPULL_DISK_READ_HOLES,
+	  "TRUST_HOLES does not go with READ_HOLES, nor with a check: it reads no holes" },
 	{ BPULL_DISK_GUEST_IO, ON(OPEN_DISK), 0, 0,
 	  "GUEST_IO goes with bpull_disk_open() only: a file that is still being made, and an "
 	  "image that is only described, serve no guest" },

@@ -151,7 +151,9 @@ struct chain_open options_chain(const struct bpull_disk_options *options, const 
 		.backing_format = (enum image_format)options->backing_format,
 		.no_backing = options->flags & BPULL_DISK_NO_BACKING,
 		.no_lock = options->flags & BPULL_DISK_FORCE_SHARE,
-		.read_holes = options->flags & BPULL_DISK_READ_HOLES,
+		.holes = options->flags & BPULL_DISK_READ_HOLES    ? FILE_HOLES_READ
+			 : options->flags & BPULL_DISK_TRUST_HOLES ? FILE_HOLES_TRUST
+								   : FILE_HOLES_AUTO,
 		.direct = options->flags & BPULL_DISK_DIRECT,
 		.policy = policy,
 	};

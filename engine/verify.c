@@ -51,6 +51,7 @@ int verify_open(struct bpull_disk *disk)
 		return -ENOMEM;
 	verify->max_items = disk->engine->verify_len_limit / sizeof(struct copied);
 	disk->job.verify = verify;
+	verify_holes_doubt(disk);
 	return 0;
 }
 
@@ -82,7 +83,7 @@ bool verify_is_busy(const struct bpull_disk *disk)
 {
 	const struct verify *verify = disk->job.verify;
 
-	return verify && (verify->n_reading || verify->uncaching);
+	return verify && (verify->n_reading || verify->uncaching || verify->holes.reading);
 }
 
 void verify_forget(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)

@@ -121,7 +121,7 @@ static int take_layer(struct chain_walk *walk, struct layer_want *want, struct e
 	bool no_locks;
 
 	want->lock = !how->no_lock || how->write;
-	want->read_holes = how->read_holes;
+	want->holes = how->holes;
 	want->above = chain;
 	int rc = layer_set_take(chain->set, want, &layer, &walk->is_new[i], &no_locks, err);
 	if (rc < 0)
@@ -252,6 +252,7 @@ static int open_data_file(struct chain_walk *walk, struct err *err)
 		.write = layer->is_overlay,
 		.direct = layer->is_overlay && how->direct,
 		.lock = !how->no_lock || how->write,
+		.holes = how->holes,
 		.policy = &walk->policy,
 		.above = chain,
 		.is_data = true,

@@ -32,7 +32,7 @@ struct chain_open {
 	bool no_backing;       /* only the image itself */
 	bool allow_unreadable; /* for info: open what can't be read, too */
 	bool no_lock;          /* --force-share; only without write */
-	bool read_holes;
+	enum file_holes holes;
 	bool direct; /* the overlay's file and its data file are opened with O_DIRECT, where they can be */
 	/* What backing and data names may lead to; NULL: plain files in the overlay's directory and below.
 	 * Its own_dir counts only where the overlay is no device. */

@@ -140,7 +140,7 @@ static int open_file(struct layer_set *set, const struct layer_want *want, struc
 	struct file_open how = {
 		.name = want->name,
 		.write = want->write,
-		.read_holes = want->read_holes,
+		.holes = want->holes,
 		.direct = want->direct,
 		.lock = want->write ? FILE_LOCK_OVERLAY : FILE_LOCK_SHARED,
 		.lock_unsupported = no_locks,

@@ -14,7 +14,8 @@ struct layer_want {
 	const char *name;
 	enum image_format format; /* IMAGE_UNKNOWN: probe */
 	bool write;               /* as the overlay of its chain, to be changed */
-	bool lock, read_holes, direct;
+	bool lock, direct;
+	enum file_holes holes;
 	bool is_data; /* an image's data file, not an image */
 	const struct path_policy *policy;
 	const struct chain *above; /* the images that read through to this one */

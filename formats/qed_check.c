@@ -108,16 +108,6 @@ struct level {
 	void (*visit)(struct walk *w, uint64_t entry);
 };
 
-/* Bytes from `off` on that the file system knows to be zeros; 0 if it does not tell. */
-static uint64_t hole_len(struct walk *w, uint64_t off)
-{
-	struct file_status status;
-
-	if (off >= w->q->layer.file->len || file_status(w->q->layer.file, off, &status))
-		return 0;
-	return status.is_hole ? status.len : 0;
-}
-
 /* Visits each entry of a table that is not 0; the table begins to map at guest_off. */
 static void walk_table(struct walk *w, const struct level *level, uint64_t table_off,
 		       uint64_t guest_off)
@@ -126,7 +116,7 @@ static void walk_table(struct walk *w, const struct level *level, uint64_t table
 	int rc;
 
 	for (uint64_t at = 0; at < table_len; at += w->chunk_len) {
-		hole = hole_len(w, table_off + at);
+		hole = file_known_hole(w->q->layer.file, table_off + at);
 		if (hole >= w->chunk_len) {
 			at += round_down(MIN(hole, table_len - at), w->chunk_len) - w->chunk_len;
 			continue;

@@ -12,10 +12,9 @@
 
 bool compact_is_hole(struct compact *c, uint64_t off, uint64_t len)
 {
-	struct file_status status;
+	uint64_t hole = file_known_hole(c->file, off);
 
-	return off < c->file->len && !file_status(c->file, off, &status) && status.is_hole &&
-	       status.len >= len;
+	return hole && hole >= len;
 }
 
 int compact_each_entry(struct compact *c, uint64_t table_off, uint8_t *chunk, entry_fn each)

@@ -98,6 +98,18 @@ int file_truncate(struct file *file, uint64_t len)
 	return ret;
 }
 
+void file_judge_holes(struct file *file, enum file_holes want, bool known, bool claims)
+{
+	file->holes_known = known;
+	file->trust_holes = want == FILE_HOLES_TRUST || (want == FILE_HOLES_AUTO && known);
+	file->holes_spared = want == FILE_HOLES_AUTO && !known && claims;
+}
+
+void file_doubt_holes(struct file *file)
+{
+	file->trust_holes = file->trust_holes && file->holes_known;
+}
+
 int file_status(struct file *file, uint64_t off, struct file_status *out)
 {
 	if (off >= file->len) {
@@ -116,6 +128,15 @@ int file_status(struct file *file, uint64_t off, struct file_status *out)
 		*out = (struct file_status){ .len = left };
 	out->len = MIN(out->len, left);
 	return 0;
+}
+
+uint64_t file_known_hole(struct file *file, uint64_t off)
+{
+	struct file_status status;
+
+	if (!file->holes_known || file_status(file, off, &status) || !status.is_hole)
+		return 0;
+	return status.len;
 }
 
 void file_close(struct file *file)

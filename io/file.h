@@ -71,7 +71,9 @@ struct file {
 	bool writable;
 	bool is_block;    /* a block device: cannot grow, may hold stale bytes anywhere */
 	bool may_clone;   /* its file system knows how to share blocks between files */
-	bool trust_holes; /* false where SEEK_HOLE is known to lie (ZFS) or holes are to be read */
+	bool trust_holes; /* what status() calls a hole is not read; false: all of it is */
+	bool holes_known; /* its file system is known to tell the truth about holes */
+	bool holes_spared; /* it claims holes, which FILE_HOLES_AUTO does not believe: trust would save reads */
 	uint32_t
 		io_align; /* bytes that offset, length and memory are multiples of, or a worker does it; 1: any */
 	uint64_t dev, ino; /* identity */
@@ -81,6 +83,13 @@ struct file {
 	int slot;          /* index in the ring's file table, or -1 */
 	bool no_read_now;  /* file.c: it can't read without waiting */
 	bool no_uncached;  /* io.c: its file system refuses uncached writes */
+};
+
+/* Whose word on holes is taken (--holes). */
+enum file_holes {
+	FILE_HOLES_AUTO,  /* that of file systems known to tell the truth */
+	FILE_HOLES_READ,  /* none: holes are read, too */
+	FILE_HOLES_TRUST, /* any: the user knows better */
 };
 
 /* Which files an image may name. See "Trust" in docs/architecture.md. */
@@ -117,7 +126,7 @@ struct file_open {
 	const char *name; /* path, relative to the process's directory or absolute */
 	bool write;       /* read-write, else read-only */
 	bool direct;      /* O_DIRECT wanted; done without where refused */
-	bool read_holes;  /* never trust SEEK_HOLE (--holes=read) */
+	enum file_holes holes;
 	enum file_lock lock;
 	unsigned
 		lock_wait_ms; /* ask again for a lock that is held, this long: a process killed a moment
@@ -155,6 +164,14 @@ int file_clone(struct file *to, struct file *from, uint64_t from_off, uint64_t o
 int file_sync(struct file *file);
 int file_truncate(struct file *file, uint64_t len);
 int file_status(struct file *file, uint64_t off, struct file_status *out);
+/* Bytes of a hole from `off` on, as a file system tells that is known to tell the truth; 0: no hole, or
+ * nothing is known. For an image's own tables: --holes=trust is about raw files. */
+uint64_t file_known_hole(struct file *file, uint64_t off);
+/* For openers: sets what the file is to believe. known: its file system tells the truth about holes;
+ * claims: it says that there are some. */
+void file_judge_holes(struct file *file, enum file_holes want, bool known, bool claims);
+/* From now on only a file system that is known to tell the truth is believed, whatever was asked for. */
+void file_doubt_holes(struct file *file);
 void file_discard(struct file *file, uint64_t off, uint64_t len);
 /* Scattered reads: the kernel reads nothing ahead. A hint. */
 void file_expect(struct file *file, bool scattered);

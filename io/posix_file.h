@@ -22,14 +22,15 @@ struct posix_file {
 	 * for read-only files; a write would turn a hole into data behind our back. */
 	uint64_t extent_off, extent_end;
 	bool extent_is_hole;
+	bool confirm_holes;         /* each one by a second witness: posix_holes.c */
 	pthread_mutex_t patch_lock; /* blocks that are read, changed and written back by several */
 };
 
 extern const struct file_ops posix_file_ops;
 
 int posix_holes_status(struct file *file, uint64_t off, struct file_status *out);
-/* False where the file system's answers about holes are known to be wrong. */
-bool posix_holes_trusted(int fd);
+/* Sets what the opened file believes of its holes: file_judge_holes(). Devices have none to tell of. */
+void posix_holes_judge(struct posix_file *pf, enum file_holes want);
 /* False where the file system is none of those that can share blocks: a try would be wasted. */
 bool posix_may_clone(int fd);
 

@@ -5,25 +5,113 @@
  * costs a read and never a byte. A hole reported wrongly would be copied as
  * zeros, so doubt has only one direction.
  *
- * FIEMAP was rejected: it tells of the disk, not of the contents, and needs a
- * sync to be true.
+ * WHOM TO BELIEVE. File systems over a network or in another process (FUSE,
+ * virtiofs, NFS, 9p, CIFS) pass on what a server says, and servers were seen to
+ * call data a hole; so was ZFS, of data not yet written out. A list of liars is
+ * never complete, so this is a list of those whose driver, in this kernel, owns
+ * the extents that it tells of: posix_holes_types. (eCryptfs shows the type of what lies
+ * beneath it, and calls all of a file data.) A block device has no holes to tell of.
+ *
+ * OVERLAYFS, which is every container, hands SEEK_DATA to the file beneath,
+ * whatever that lies on. statx() and FIEMAP go to that file, too, and there tell drivers
+ * apart that no list of names reaches:
+ *   - "no dump" among the attributes that statx() knows of. Drivers that own
+ *     inodes say so; FUSE, NFS, 9p and CIFS never do, and overlayfs itself adds
+ *     "immutable" and "append only", not this.
+ *   - FIEMAP, which FUSE, NFS, 9p and ZFS have not.
+ *   - each hole is asked of both: what FIEMAP calls written, or about to be, is
+ *     no hole. One contradiction, and the file is read from then on.
+ * A preallocated range (unwritten) may be a hole: SEEK_DATA looks at the page
+ * cache for what was written to it since. What FIEMAP does not show yet (delayed
+ * allocation, in some drivers) is no danger either, because it only ever takes
+ * trust away. The price: an overlay on tmpfs, which has no FIEMAP, is read. In
+ * memory that is cheap, and ZFS can't be told from it.
+ *
+ * FIEMAP as the only witness was rejected: it tells of the disk, not of the
+ * contents, and needs a sync to be true.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "io/posix_file.h"
 
-/* OpenZFS reported data not yet written out as holes, release after release. */
-#define POSIX_HOLES_ZFS_MAGIC 0x2fc12fc1
+#define POSIX_HOLES_OVERLAYFS 0x794c7630
+#define POSIX_HOLES_EXTENTS   16 /* that one FIEMAP returns */
 
-bool posix_holes_trusted(int fd)
+static const uint32_t posix_holes_types[] = {
+	0xef53,     /* ext2, ext3, ext4 */
+	0x58465342, /* XFS */
+	0x9123683e, /* btrfs */
+	0x01021994, /* tmpfs */
+	0x858458f6, /* ramfs: calls all of it data */
+};
+
+/* Does what lies below an overlayfs own its inodes and its extents? */
+static bool posix_holes_sound_below(int fd)
 {
-	struct statfs fs;
-	if (fstatfs(fd, &fs))
+	struct fiemap map = { .fm_length = FIEMAP_MAX_OFFSET };
+	struct statx sx;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &sx) ||
+	    !(sx.stx_attributes_mask & STATX_ATTR_NODUMP))
 		return false;
-	return (uint32_t)fs.f_type != POSIX_HOLES_ZFS_MAGIC;
+	return !ioctl(fd, FS_IOC_FIEMAP, &map);
+}
+
+void posix_holes_judge(struct posix_file *pf, enum file_holes want)
+{
+	struct file *file = &pf->file;
+	struct statfs fs;
+	bool known = false;
+
+	if (file->is_block) {
+		file_judge_holes(file, FILE_HOLES_READ, false, false);
+		return;
+	}
+	if (!fstatfs(file->fd, &fs)) {
+		for (size_t i = 0; i < ARRAY_LEN(posix_holes_types); i++)
+			known |= (uint32_t)fs.f_type == posix_holes_types[i];
+		if ((uint32_t)fs.f_type == POSIX_HOLES_OVERLAYFS)
+			known = pf->confirm_holes = posix_holes_sound_below(file->fd);
+	}
+	/* Where all is called data there is nothing to be gained. */
+	off_t hole = known ? -1 : lseek(file->fd, 0, SEEK_HOLE);
+	struct stat st;
+	file_judge_holes(file, want, known,
+			 hole >= 0 && !fstat(file->fd, &st) && hole < st.st_size);
+}
+
+/* FIEMAP has nothing written in [off, end) either. */
+static bool posix_holes_confirmed(int fd, uint64_t off, uint64_t end)
+{
+	_Alignas(struct fiemap) char
+		room[sizeof(struct fiemap) + POSIX_HOLES_EXTENTS * sizeof(struct fiemap_extent)];
+	struct fiemap *map = (struct fiemap *)room;
+
+	while (off < end) {
+		*map = (struct fiemap){ .fm_start = off,
+					.fm_length = end - off,
+					.fm_extent_count = POSIX_HOLES_EXTENTS };
+		if (ioctl(fd, FS_IOC_FIEMAP, map))
+			return false;
+		for (uint32_t i = 0; i < map->fm_mapped_extents; i++) {
+			const struct fiemap_extent *e = &map->fm_extents[i];
+
+			if ((e->fe_flags & (FIEMAP_EXTENT_UNWRITTEN | FIEMAP_EXTENT_UNKNOWN)) !=
+			    FIEMAP_EXTENT_UNWRITTEN)
+				return false;
+			off = MAX(off, e->fe_logical + e->fe_length);
+		}
+		if (map->fm_mapped_extents < POSIX_HOLES_EXTENTS)
+			return true;
+	}
+	return true;
 }
 
 bool posix_may_clone(int fd)
@@ -75,6 +163,9 @@ static bool posix_holes_ask(struct posix_file *pf, uint64_t off)
 	} else {
 		return false;
 	}
+	if (pf->extent_is_hole && pf->confirm_holes &&
+	    !posix_holes_confirmed(fd, off, pf->extent_end))
+		return false;
 	pf->extent_off = off;
 	return true;
 }

@@ -313,7 +313,6 @@ static struct file *posix_open_file(struct posix_open *po)
 		.writable = po->how->write,
 		.is_block = is_block,
 		.may_clone = !is_block && posix_may_clone(po->fd),
-		.trust_holes = !is_block && !po->how->read_holes && posix_holes_trusted(po->fd),
 		.io_align = posix_open_align(po),
 		.dev = po->st.st_dev,
 		.ino = po->st.st_ino,
@@ -321,6 +320,7 @@ static struct file *posix_open_file(struct posix_open *po)
 	};
 	pthread_mutex_init(&pf->patch_lock, NULL);
 	pf->file.fd = po->fd;
+	posix_holes_judge(pf, po->how->holes);
 	pf->file.real_name = STEAL(po->real_name);
 	po->fd = -1;
 	return &pf->file;

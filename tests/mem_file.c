@@ -179,6 +179,7 @@ static struct mem_file *file_on(struct mem_inode *inode, const char *name, const
 			.writable = write,
 			.is_block = inode->is_block,
 			.trust_holes = !inode->is_block,
+			.holes_known = !inode->is_block,
 			.io_align = 1,
 			.dev = 1,
 			.ino = inode->ino,
@@ -242,7 +243,8 @@ static int fs_open(struct file_opener *opener, const struct file_open *how, stru
 		return err_set(err, -EPERM, "'%s' is not allowed", entry->real_name);
 
 	struct mem_file *mf = file_on(entry->inode, how->name, entry->real_name, how->write);
-	mf->file.trust_holes = mf->file.trust_holes && !how->read_holes;
+	if (!entry->inode->is_block)
+		file_judge_holes(&mf->file, how->holes, true, entry->inode->is_hole);
 	int rc = fs_lock(fs, mf, how, err);
 	if (rc < 0) {
 		file_close(&mf->file);

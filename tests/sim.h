@@ -43,6 +43,7 @@ struct sim_knobs {
 	uint32_t io_align;      /* > 1: the grid of direct I/O */
 	bool may_clone, clones; /* files may be able to share blocks, and are */
 	bool no_holes;          /* files do not tell where their holes are */
+	bool holes_unknown; /* the file system is none of those known to tell the truth about holes */
 };
 struct sim_knobs *sim_knobs(struct sim *sim);
 
@@ -54,6 +55,8 @@ void sim_file_put_hole(struct sim *sim, const char *name, uint64_t len);
 void sim_file_poke(struct sim *sim, const char *name, const void *bytes, size_t len, uint64_t off);
 /* Writes past this length fail with -ENOSPC; 0: no bound. */
 void sim_file_limit(struct sim *sim, const char *name, uint64_t max_len);
+/* Its file system calls everything from this byte on a hole, whatever is there; UINT64_MAX: no more. */
+void sim_file_lie(struct sim *sim, const char *name, uint64_t lie_off);
 int sim_file_from_host(struct sim *sim, const char *name, const char *path);
 int sim_file_to_host(struct sim *sim, const char *name, const char *path); /* holes kept */
 bool sim_file_exists(const struct sim *sim, const char *name);

@@ -64,6 +64,7 @@ struct sim_file *sim_file_add(struct sim *sim, const char *name)
 	struct sim_file *file = sim_need(calloc(1, sizeof(*file)));
 	file->name = sim_path(name);
 	file->ino = ++sim->n_files;
+	file->lie_off = UINT64_MAX;
 	file->log_end = &file->log;
 	struct sim_file **end = &sim->files;
 	while (*end)
@@ -181,6 +182,11 @@ void sim_file_poke(struct sim *sim, const char *name, const void *bytes, size_t 
 void sim_file_limit(struct sim *sim, const char *name, uint64_t max_len)
 {
 	sim_file_must(sim, name)->limit = max_len;
+}
+
+void sim_file_lie(struct sim *sim, const char *name, uint64_t lie_off)
+{
+	sim_file_must(sim, name)->lie_off = lie_off;
 }
 
 bool sim_file_exists(const struct sim *sim, const char *name)

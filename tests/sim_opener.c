@@ -111,6 +111,10 @@ static int sim_handle_status(struct file *file, uint64_t off, struct file_status
 	/* Not an operation: a machine that answers it keeps its inodes in memory. */
 	if (off < h->data->live.len)
 		out->len = sim_store_status(&h->data->live, off, &out->is_hole);
+	if (off >= h->data->lie_off)
+		*out = (struct file_status){ .len = file->len - off, .is_hole = true };
+	else
+		out->len = MIN(out->len, h->data->lie_off - off);
 	return 0;
 }
 
@@ -149,7 +153,6 @@ static struct file *sim_handle_new(struct sim *sim, struct sim_file *data,
 		.len = data->live.len,
 		.writable = how->write,
 		.may_clone = sim->knobs.may_clone,
-		.trust_holes = !how->read_holes && !sim->knobs.no_holes,
 		.io_align = sim->knobs.io_align,
 		.dev = 0x51,
 		.ino = data->ino,
@@ -157,6 +160,8 @@ static struct file *sim_handle_new(struct sim *sim, struct sim_file *data,
 		.fd = -1,
 		.slot = -1,
 	};
+	file_judge_holes(&h->file, sim->knobs.no_holes ? FILE_HOLES_READ : how->holes,
+			 !sim->knobs.holes_unknown, true);
 	return &h->file;
 }
 

@@ -38,12 +38,14 @@ int sim_pull_open(struct sim_pull *pull, const struct sim_chain *chain, struct s
 		.backing_format = (enum bpull_format)chain->unnamed,
 		.backing_rule = BPULL_BACKING_ANY,
 		.user_data = pull,
+		.flags = pull->disk_flags,
 	};
 	int rc;
 
 	*pull = (struct sim_pull){
 		.sim = sim,
 		.opener = pull->opener,
+		.disk_flags = pull->disk_flags,
 		.base = sim_chain_base(chain),
 		.compression = chain->how.format == IMAGE_QED ? 0 : chain->how.compression,
 		.piece_len = chain->how.piece_len,
@@ -137,6 +139,7 @@ int sim_pull_whole(const struct sim_chain *chain, struct sim *sim, uint64_t memo
 	int rc;
 
 	pull->opener = NULL;
+	pull->disk_flags = 0;
 	rc = sim_pull_open(pull, chain, sim, NULL, memory, commit_len);
 	if (rc)
 		return rc;

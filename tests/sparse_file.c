@@ -139,6 +139,7 @@ struct file *sparse_file_new(const char *name, uint64_t len)
 		.len = len,
 		.writable = true,
 		.trust_holes = true,
+		.holes_known = true,
 		.io_align = 1,
 		.fd = -1,
 		.slot = -1,

@@ -107,10 +107,32 @@ Test(file_blocks, read_holes_means_all_is_data)
 {
 	uint64_t n = 0;
 	struct file *file = must_open(
-		&(struct file_open){ .name = striped("disk", 4, 0x5), .read_holes = true });
+		&(struct file_open){ .name = striped("disk", 4, 0x5), .holes = FILE_HOLES_READ });
 	cr_assert_not(file->trust_holes);
 	cr_assert_eq(walk(file, 0x5, &n), 0);
 	cr_assert_eq(n, 1);
+	file_close(file);
+}
+
+/* sysfs is none of the file systems that are vouched for. */
+Test(file_blocks, only_a_known_file_system_is_believed_unless_told_to)
+{
+	struct file_open how = { .name = "/sys/kernel/mm/transparent_hugepage/enabled" };
+	struct file *file;
+
+	if (access(how.name, R_OK))
+		scratch_skip("no sysfs here");
+	file = must_open(&how);
+	cr_expect_not(file->trust_holes);
+	cr_expect_not(file->holes_known);
+	file_close(file);
+	how.holes = FILE_HOLES_TRUST;
+	file = must_open(&how);
+	cr_expect(file->trust_holes);
+	cr_expect_not(file->holes_known);
+	cr_expect_eq(file_known_hole(file, 0), 0);
+	file_doubt_holes(file);
+	cr_expect_not(file->trust_holes);
 	file_close(file);
 }
 

@@ -75,6 +75,11 @@ uint64_t content_size(const struct content *content)
 	return content->size;
 }
 
+const char *content_hint(const struct content *content)
+{
+	return bpull_disk_hint(content->disk);
+}
+
 /* The extent at `asked`, or the next. 0 or -errno. */
 static int find_extent(struct content *c, const struct bpull_extent **extent,
 		       struct bpull_error *error)

@@ -37,7 +37,7 @@ const char flatten_help[] =
 	"  --allow-backing DIR  backing files may lie below DIR too; repeatable; 'any',\n"
 	"                       'none' (default: BLOCKPULL_ALLOW_BACKING)\n"
 	"  --backing-format FMT format of backing files for which none is recorded\n"
-	"  --holes MODE         auto or read\n"
+	"  --holes MODE         auto, read or trust\n"
 	"  --io MODE            auto, uring or threads\n"
 	"  --progress MODE      auto, bar, plain, json or none\n"
 	"  --json               the result as a JSON line on stdout\n"

@@ -39,6 +39,7 @@ const char hash_help[] =
 	"  --backing-format FMT format of backing files for which none is recorded\n"
 	"  -f, --format FMT     the images' format: raw, qcow2 or qed\n"
 	"                       (default: detected)\n"
+	"  --holes MODE         auto, read or trust: which holes of raw files are left out\n"
 	"  --no-sandbox         do without the seccomp filter\n"
 	"  -h, --help           this text\n";
 
@@ -51,6 +52,7 @@ static const struct option hash_table[] = {
 	{ "chunk", required_argument, NULL, HASH_CHUNK },
 	{ "json", no_argument, NULL, HASH_JSON },
 	OPTIONS_CHAIN,
+	OPTIONS_HOLES,
 	OPTIONS_SHARE,
 	OPTIONS_HELP,
 	OPTIONS_END,
@@ -173,6 +175,8 @@ static int hash_image(const struct hash_command *command, struct bpull_engine *e
 
 	if (!rc && is_last)
 		sandbox_enter(SANDBOX_NO_NAMES);
+	if (!rc && content_hint(content))
+		say_note("note: %s", content_hint(content));
 	if (!rc) {
 		hash_begin_json(&h, path, content_size(content));
 		rc = hash_content(&h, content, error);

@@ -37,6 +37,7 @@ const char map_help[] =
 	"  --backing-format FMT format of backing files for which none is recorded\n"
 	"  -f, --format FMT     the image's format: raw, qcow2 or qed\n"
 	"                       (default: detected)\n"
+	"  --holes MODE         auto, read or trust: which holes of raw files are left out\n"
 	"  --no-sandbox         do without the seccomp filter\n"
 	"  -h, --help           this text\n";
 
@@ -47,6 +48,7 @@ enum {
 static const struct option map_table[] = {
 	{ "json", no_argument, NULL, MAP_JSON },
 	OPTIONS_CHAIN,
+	OPTIONS_HOLES,
 	OPTIONS_SHARE,
 	OPTIONS_HELP,
 	OPTIONS_END,
@@ -164,6 +166,8 @@ static int map_run(const struct map_command *command, const char *path)
 		rc = bpull_disk_open(engine, path, &command->chain.disk, &disk, &error);
 	if (!rc)
 		sandbox_enter(SANDBOX_NO_NAMES);
+	if (!rc && bpull_disk_hint(disk))
+		say_note("note: %s", bpull_disk_hint(disk));
 	if (!rc)
 		rc = map_disk(disk, command->json, &error);
 	int code = rc ? say_failed(&error, rc) : 0;

@@ -32,6 +32,7 @@ const char measure_help[] =
 	"  --backing-format FMT format of backing files for which none is recorded\n"
 	"  -f, --format FMT     the image's format: raw, qcow2 or qed\n"
 	"                       (default: detected)\n"
+	"  --holes MODE         auto, read or trust: which holes of raw files are left out\n"
 	"  --no-sandbox         do without the seccomp filter\n"
 	"  -h, --help           this text\n";
 
@@ -42,6 +43,7 @@ enum {
 static const struct option measure_table[] = {
 	{ "json", no_argument, NULL, MEASURE_JSON },
 	OPTIONS_CHAIN,
+	OPTIONS_HOLES,
 	OPTIONS_SHARE,
 	OPTIONS_HELP,
 	OPTIONS_END,

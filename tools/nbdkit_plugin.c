@@ -123,8 +123,10 @@ static int choose(const char *key, const char *value, const char *const *words, 
 static int plugin_config(const char *key, const char *value)
 {
 	static const char *const io_modes[] = { "auto", "uring", "threads", NULL };
+	static const char *const holes_words[] = { "auto", "read", "trust", NULL };
+	static const uint32_t holes_flags[] = { 0, BPULL_DISK_READ_HOLES, BPULL_DISK_TRUST_HOLES };
 	static const char *const on_error[] = { "report", "stop", "enospc", NULL };
-	uint32_t io = 0;
+	uint32_t io = 0, holes = 0;
 
 	if (!strcmp(key, "image")) {
 		free(config.image);
@@ -161,6 +163,13 @@ static int plugin_config(const char *key, const char *value)
 	}
 	if (!strcmp(key, "on-error"))
 		return choose(key, value, on_error, &config.job.on_error);
+	if (!strcmp(key, "holes")) {
+		if (choose(key, value, holes_words, &holes))
+			return -1;
+		config.disk.flags &= ~(BPULL_DISK_READ_HOLES | BPULL_DISK_TRUST_HOLES);
+		config.disk.flags |= holes_flags[holes];
+		return 0;
+	}
 	if (!strcmp(key, "io")) {
 		int rc = choose(key, value, io_modes, &io);
 
@@ -198,6 +207,7 @@ static int plugin_config_complete(void)
 	"format=FMT            qcow2, qed or raw (a raw disk must be named so)\n"            \
 	"backing-format=FMT    of backing files for which none is recorded\n"                \
 	"allow-backing=DIR     backing files may lie below DIR, too; 'any', 'none'\n"        \
+	"holes=MODE            auto, read or trust: which holes of raw files are left out\n" \
 	"io=MODE               auto, uring or threads\n"                                     \
 	"memory=SIZE           for buffers and tables (default 48M)"
 
@@ -295,7 +305,8 @@ static int plugin_get_ready(void)
 
 	if (ask_format())
 		return -1;
-	o.flags = BPULL_DISK_READ_ONLY;
+	o.flags = BPULL_DISK_READ_ONLY |
+		  (config.disk.flags & (BPULL_DISK_READ_HOLES | BPULL_DISK_TRUST_HOLES));
 	rc = bpull_engine_open(&eo, &trial, &error);
 	if (!rc)
 		rc = bpull_disk_open(trial, config.image, &o, &opened, &error);
@@ -318,6 +329,8 @@ static int plugin_after_fork(void)
 	}
 	if (bpull_disk_warning(disk))
 		nbdkit_error("%s", bpull_disk_warning(disk));
+	if (bpull_disk_hint(disk))
+		nbdkit_error("note: %s", bpull_disk_hint(disk));
 	if (config.pull && bpull_job_start(disk, &config.job, &error)) {
 		nbdkit_error("%s", error.message);
 		return -1;

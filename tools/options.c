@@ -28,6 +28,13 @@ static const struct options_word options_formats[] = {
 	{ NULL, 0 },
 };
 
+static const struct options_word options_holes[] = {
+	{ "auto", 0 },
+	{ "read", BPULL_DISK_READ_HOLES },
+	{ "trust", BPULL_DISK_TRUST_HOLES },
+	{ NULL, 0 },
+};
+
 static void options_unknown(const char *command, const char *typed, const struct option *table)
 {
 	struct suggest suggest = { 0 };
@@ -151,7 +158,7 @@ static int options_allow(struct options_chain *chain, const char *command, const
 int options_chain_take(struct options_chain *chain, const char *command, int option,
 		       const char *text)
 {
-	int format, code;
+	int format, value, code;
 	switch (option) {
 	case 'f':
 		code = options_word(command, "--format", text, options_formats, &format);
@@ -164,6 +171,13 @@ int options_chain_take(struct options_chain *chain, const char *command, int opt
 			chain->disk.backing_format = format;
 		return code;
 	case OPTIONS_ALLOW_BACKING: return options_allow(chain, command, "--allow-backing", text);
+	case OPTIONS_HOLES_MODE:
+		code = options_word(command, "--holes", text, options_holes, &value);
+		if (!code) {
+			chain->disk.flags &= ~(BPULL_DISK_READ_HOLES | BPULL_DISK_TRUST_HOLES);
+			chain->disk.flags |= value;
+		}
+		return code;
 	case OPTIONS_FORCE_SHARE: chain->disk.flags |= BPULL_DISK_FORCE_SHARE; return 0;
 	default: return -1;
 	}

@@ -19,6 +19,7 @@ enum options_value {
 	OPTIONS_ALLOW_BACKING = 256,
 	OPTIONS_BACKING_FORMAT,
 	OPTIONS_FORCE_SHARE,
+	OPTIONS_HOLES_MODE,
 	OPTIONS_NO_SANDBOX, /* every command has it; options_next() deals with it */
 	OPTIONS_OWN,
 };
@@ -29,6 +30,11 @@ enum options_value {
 		{ "backing-format", required_argument, NULL, OPTIONS_BACKING_FORMAT }, \
 	{                                                                              \
 		"format", required_argument, NULL, 'f'                                 \
+	}
+/* For commands that read, or map, what raw files hold. */
+#define OPTIONS_HOLES                                                \
+	{                                                            \
+		"holes", required_argument, NULL, OPTIONS_HOLES_MODE \
 	}
 #define OPTIONS_SHARE                                                 \
 	{                                                             \
@@ -70,7 +76,7 @@ struct options_chain {
 	char *env_copy;
 };
 
-/* Takes an option if it is one of OPTIONS_CHAIN or OPTIONS_SHARE. 0: taken; -1: not one of them;
+/* Takes an option if it is one of OPTIONS_CHAIN, OPTIONS_HOLES or OPTIONS_SHARE. 0: taken; -1: not one of them;
  * else an exit code. */
 int options_chain_take(struct options_chain *chain, const char *command, int option,
 		       const char *text);

@@ -103,6 +103,7 @@ static void pull_start_next(struct pull *pull)
 {
 	struct pull_image *image = &pull->images[pull->next_idx++];
 	progress_clear(&pull->progress);
+	image->quiet = pull->options.quiet;
 	pull_image_start(image, pull->engine, &pull->options.chain.disk, &pull->options.job);
 	if (image->state == PULL_ENDED) {
 		pull_report_end(pull, image);
@@ -210,6 +211,7 @@ static void pull_plan_all(struct pull *pull)
 	for (; pull->next_idx < pull->n_images && !stop_signal(); pull->next_idx++) {
 		struct pull_image *image = &pull->images[pull->next_idx];
 		struct pull_plan plan;
+		image->quiet = pull->options.quiet;
 		pull_image_plan(image, pull->engine, &pull->options.chain.disk, &pull->options.job,
 				&plan);
 		if (image->code || !(pull->options.quiet || pull->options.json))

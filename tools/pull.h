@@ -43,24 +43,22 @@ enum pull_option {
 	PULL_BANDWIDTH = OPTIONS_OWN,
 	PULL_BURST,
 	PULL_COMPRESS,
-	PULL_HOLES,
 	PULL_IO,
 	PULL_PROGRESS,
 	PULL_VERIFY,
 	PULL_JSON,
 	PULL_OWN,
 };
-#define PULL_OPTIONS                                                    \
-	{ "bandwidth", required_argument, NULL, PULL_BANDWIDTH },       \
-		{ "burst", required_argument, NULL, PULL_BURST },       \
-		{ "compress", optional_argument, NULL, PULL_COMPRESS }, \
-		{ "holes", required_argument, NULL, PULL_HOLES },       \
-		{ "io", required_argument, NULL, PULL_IO },             \
-		{ "progress", required_argument, NULL, PULL_PROGRESS }, \
-		{ "verify", no_argument, NULL, PULL_VERIFY },           \
-		{ "json", no_argument, NULL, PULL_JSON },               \
-	{                                                               \
-		"quiet", no_argument, NULL, 'q'                         \
+#define PULL_OPTIONS                                                                   \
+	{ "bandwidth", required_argument, NULL, PULL_BANDWIDTH },                      \
+		{ "burst", required_argument, NULL, PULL_BURST },                      \
+		{ "compress", optional_argument, NULL, PULL_COMPRESS }, OPTIONS_HOLES, \
+		{ "io", required_argument, NULL, PULL_IO },                            \
+		{ "progress", required_argument, NULL, PULL_PROGRESS },                \
+		{ "verify", no_argument, NULL, PULL_VERIFY },                          \
+		{ "json", no_argument, NULL, PULL_JSON },                              \
+	{                                                                              \
+		"quiet", no_argument, NULL, 'q'                                        \
 	}
 
 enum pull_state {
@@ -77,6 +75,7 @@ struct pull_image {
 	unsigned depth;     /* images in the chain; 0: it was not opened */
 	const char *out;    /* flatten: the new file, as new_image says; NULL: a pull */
 	const struct bpull_create_options *new_image;
+	bool quiet;             /* errors and warnings only */
 	bool is_last;           /* nothing is opened after it: the sandbox is closed */
 	unsigned sandbox_names; /* enum sandbox_names, what is allowed then */
 	const char *base;       /* what it is to read from afterwards; NULL: nothing */

@@ -54,6 +54,9 @@ static int pull_image_open(struct pull_image *image, struct bpull_engine *engine
 	const char *warning = bpull_disk_warning(image->disk);
 	if (warning)
 		say_note("warning: %s", warning);
+	const char *hint = bpull_disk_hint(image->disk);
+	if (hint && !image->quiet)
+		say_note("note: %s", hint);
 	return 0;
 }
 

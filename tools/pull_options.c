@@ -52,8 +52,8 @@ const char pull_help[] =
 	"                       (default: BLOCKPULL_ALLOW_BACKING)\n"
 	"  --backing-format FMT format of backing files for which none is recorded\n"
 	"  -f, --format FMT     the images' format: qcow2 or qed (default: detected)\n"
-	"  --holes MODE         auto: leave out the holes of raw files; read: read them,\n"
-	"                       for file systems that report wrong ones\n"
+	"  --holes MODE         auto: leave out the holes of raw files on file systems known\n"
+	"                       to report them rightly; read: on none; trust: on any\n"
 	"  --io MODE            auto, uring or threads\n"
 	"  --progress MODE      auto, bar, plain (a line every 10 s), json (lines on\n"
 	"                       stdout, the results too) or none\n"
@@ -88,12 +88,6 @@ static const struct option pull_table[] = {
 	PULL_OPTIONS,
 	OPTIONS_HELP,
 	OPTIONS_END,
-};
-
-static const struct options_word pull_holes_words[] = {
-	{ "auto", 0 },
-	{ "read", BPULL_DISK_READ_HOLES },
-	{ NULL, 0 },
 };
 
 static const struct options_word pull_io_words[] = {
@@ -154,11 +148,6 @@ static int pull_take_words(struct pull_options *options, const char *command, in
 {
 	int value = 0, code;
 	switch (option) {
-	case PULL_HOLES:
-		code = options_word(command, "--holes", text, pull_holes_words, &value);
-		options->chain.disk.flags &= ~BPULL_DISK_READ_HOLES;
-		options->chain.disk.flags |= value;
-		return code;
 	case PULL_IO:
 		code = options_word(command, "--io", text, pull_io_words, &value);
 		options->engine.io = value;
@@ -182,7 +171,6 @@ int pull_options_take(struct pull_options *options, const char *command, int opt
 	case PULL_COMPRESS:
 		return compression_parse(command, text, &options->job.compression,
 					 &options->job.compression_level);
-	case PULL_HOLES:
 	case PULL_IO:
 	case PULL_PROGRESS: return pull_take_words(options, command, option, text);
 	case PULL_VERIFY: options->job.flags |= BPULL_JOB_VERIFY; return 0;

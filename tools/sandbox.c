@@ -33,6 +33,7 @@ void sandbox_enter(unsigned names)
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/sched.h>
 #include <malloc.h>
@@ -190,9 +191,11 @@ static const int sandbox_unlink[] = { SCMP_SYS(unlink), SCMP_SYS(unlinkat) };
 static const int sandbox_rename[] = { SCMP_SYS(rename), SCMP_SYS(renameat), SCMP_SYS(renameat2),
 				      SCMP_SYS(link), SCMP_SYS(linkat) };
 
-/* Asking for a terminal, for its width, and for a range to be cloned, zeroed or discarded. */
-static const unsigned long sandbox_ioctls[] = { TCGETS,       TIOCGWINSZ, FICLONERANGE,
-						BLKGETSIZE64, BLKDISCARD, BLKZEROOUT };
+/* Asking for a terminal, for its width, for the extents of a file, and for a range to be cloned, zeroed or
+ * discarded. */
+static const unsigned long sandbox_ioctls[] = { TCGETS,       TIOCGWINSZ,   FS_IOC_FIEMAP,
+						FICLONERANGE, BLKGETSIZE64, BLKDISCARD,
+						BLKZEROOUT };
 
 /* A call that this processor has not is no error: libseccomp leaves it out. */
 static int sandbox_all(scmp_filter_ctx filter, uint32_t action, const int *calls, size_t n)

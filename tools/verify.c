@@ -37,6 +37,7 @@ const char verify_help[] =
 	"  -f, --format FMT     A's format: raw, qcow2 or qed (default: detected)\n"
 	"  -F, --second-format FMT\n"
 	"                       B's\n"
+	"  --holes MODE         auto, read or trust: which holes of raw files are left out\n"
 	"  --no-sandbox         do without the seccomp filter\n"
 	"  -h, --help           this text\n"
 	"\n"
@@ -53,6 +54,7 @@ static const struct option verify_table[] = {
 	{ "quiet", no_argument, NULL, 'q' },
 	{ "second-format", required_argument, NULL, 'F' },
 	OPTIONS_CHAIN,
+	OPTIONS_HOLES,
 	OPTIONS_SHARE,
 	OPTIONS_HELP,
 	OPTIONS_END,
@@ -197,6 +199,12 @@ static int verify_sides(const struct verify_command *command, struct side *a, st
 	return same ? EXIT_CODE_DONE : EXIT_CODE_DIFFERENT;
 }
 
+static void say_hint_of(const struct content *content)
+{
+	if (content_hint(content))
+		say_note("note: %s", content_hint(content));
+}
+
 static int verify_run(const struct verify_command *command, const char *first, const char *second)
 {
 	struct bpull_disk_options other = command->chain.disk;
@@ -212,6 +220,10 @@ static int verify_run(const struct verify_command *command, const char *first, c
 		rc = content_open(engine, second, &other, &b.content, &error);
 	if (!rc)
 		sandbox_enter(SANDBOX_NO_NAMES);
+	if (!rc && !command->quiet) {
+		say_hint_of(a.content);
+		say_hint_of(b.content);
+	}
 	code = rc ? say_failed(&error, rc) : verify_sides(command, &a, &b, &error);
 	content_close(a.content);
 	content_close(b.content);
