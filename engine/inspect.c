@@ -295,7 +295,9 @@ static int check_layer(struct layer *layer, const struct bpull_check_options *o,
 	if (!layer->ops->check)
 		return err_set(err, -ENOTSUP, "%s: a raw image has nothing to check",
 			       file_show(layer->file, &shown));
-	rc = check_or_repair(layer, o, &repair, err);
+	rc = layer_refuse(layer, &layer->uncheckable, err);
+	if (!rc)
+		rc = check_or_repair(layer, o, &repair, err);
 	if (rc)
 		return rc;
 	*out = (struct bpull_check_result){

@@ -344,6 +344,9 @@ struct layer {
 	char backing_format_name[32];     /* as recorded, where it is none we know */
 	struct refusal unreadable;
 	struct refusal unwritable;
+	/* Its tables may mean anything, so that a check would say nothing; of the reasons why it is
+	 * unreadable, those that are not about its data alone (encryption is). */
+	struct refusal uncheckable;
 	/* Host bytes from here on have never been used by the image: a file that grows reads zeros
 	 * there. UINT64_MAX where that can't be said (a block device). Set by begin_writing. */
 	uint64_t zero_from;

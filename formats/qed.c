@@ -168,6 +168,7 @@ static void note_refusals(struct qed *q)
 	q->layer.unreadable.code = -ENOTSUP;
 	snprintf(q->layer.unreadable.why, sizeof(q->layer.unreadable.why),
 		 "it uses an incompatible feature unknown here (bit %d)", __builtin_ctzll(unknown));
+	q->layer.uncheckable = q->layer.unreadable;
 }
 
 int qed_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err)
