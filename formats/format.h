@@ -134,6 +134,8 @@ struct check_result {
 				  * what a cut in the middle of a repair leaves */
 	uint64_t n_crossed;      /* of these, clusters of data that more entries share than there
 				  * are disks to share them: found whatever refcounts say */
+	uint64_t n_overlaps;     /* of these, clusters of one owner that another uses, too: one of them
+				  * has overwritten the other, or will */
 	uint64_t n_leaks;        /* clusters counted but not referenced */
 	uint64_t n_check_errors; /* what could not be checked (I/O errors) */
 	char incomplete[160];    /* the first of those, in words; or "" */

@@ -155,6 +155,11 @@ static int refuse(const char *name, const struct check_result *found, const char
 		       name, found->n_errors, first[0] ? ": " : "", first);
 }
 
+static const char *overlaps(const struct check_result *found)
+{
+	return found->n_overlaps ? "a cluster that has one owner is used by another, too" : "";
+}
+
 static void note(struct layer *layer, bool was_dirty, const struct repair *repair)
 {
 	char *at = layer->note, *end = at + sizeof(layer->note);
@@ -183,9 +188,11 @@ int qcow2_make_sound(struct layer *layer, const char *name, struct err *err)
 	/* Of a dirty image only the refcounts may be wrong; anything else refuses it, too. */
 	if (repair.found.n_check_errors ||
 	    (repair.found.n_errors > repair.found.n_stale && !was_dirty))
-		return refuse(name, &repair.found, "", err);
+		return refuse(name, &repair.found, overlaps(&repair.found), err);
 	/* Counting such a cluster anew would make the image consistent, and hide that one of its
 	 * owners reads another's data. Who wants that asks for it with check --repair=all. */
+	if (repair.found.n_overlaps)
+		return refuse(name, &repair.found, overlaps(&repair.found), err);
 	if (repair.found.n_crossed)
 		return refuse(name, &repair.found, "clusters that several entries share", err);
 	if (is_sound(&repair.found) && !was_dirty)
