@@ -55,7 +55,10 @@ void sim_tear(struct sim_store *store, const struct sim_write *write, uint64_t *
 	uint64_t off = write->off, end = write->off + write->len;
 	while (off < end) {
 		uint64_t next = MIN(round_down(off, 512) + 512, end);
-		if (sim_next(rng) & 1)
+		bool is_there = sim_next(rng) & 1;
+		if (is_there && write->is_punch)
+			sim_store_punch(store, off, next - off);
+		else if (is_there)
 			sim_store_write(store, write->bytes + (off - write->off),
 					(size_t)(next - off), off);
 		off = next;

@@ -43,6 +43,8 @@ struct sim_knobs {
 	uint32_t io_align;      /* > 1: the grid of direct I/O */
 	bool may_clone, clones; /* files may be able to share blocks, and are */
 	bool no_holes;          /* files do not tell where their holes are */
+	bool no_discard;        /* nor have a way to give space back */
+	unsigned discard_fails_permille;
 };
 struct sim_knobs *sim_knobs(struct sim *sim);
 
@@ -69,7 +71,8 @@ enum sim_op {
 	SIM_TRUNCATE,
 	SIM_WRITEBACK,
 	SIM_WORK,
-	SIM_OPEN, /* and create */
+	SIM_OPEN,    /* and create */
+	SIM_DISCARD, /* one that fails leaves the range as it is: it was a hint */
 	SIM_N_OPS,
 };
 

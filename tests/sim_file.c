@@ -125,10 +125,12 @@ void sim_log_land(struct sim *sim, struct sim_file *file, struct sim_write *writ
 	file->mtime_ns = (int64_t)sim->now_ns;
 }
 
-static void sim_log_apply(struct sim_store *store, const struct sim_write *write)
+void sim_log_apply(struct sim_store *store, const struct sim_write *write)
 {
 	if (write->is_truncate)
 		sim_store_truncate(store, write->off);
+	else if (write->is_punch)
+		sim_store_punch(store, write->off, write->len);
 	else
 		sim_store_write(store, write->bytes, write->len, write->off);
 }
@@ -172,10 +174,9 @@ void sim_file_put_hole(struct sim *sim, const char *name, uint64_t len)
 void sim_file_poke(struct sim *sim, const char *name, const void *bytes, size_t len, uint64_t off)
 {
 	struct sim_file *file = sim_file_must(sim, name);
-	assert(!file->log && !file->flying);
+	assert(!file->flying);
 	sim_store_write(&file->live, bytes, len, off);
-	sim_store_clear(&file->durable);
-	sim_store_clone(&file->durable, &file->live);
+	sim_store_write(&file->durable, bytes, len, off);
 }
 
 void sim_file_limit(struct sim *sim, const char *name, uint64_t max_len)

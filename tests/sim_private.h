@@ -15,6 +15,7 @@
 struct sim_write {
 	struct sim_write *next;
 	bool is_truncate; /* to off */
+	bool is_punch;    /* [off, off + len) is a hole; it has no bytes */
 	bool doomed;      /* it failed, or a sync that covered it did: no later sync counts */
 	bool durable;     /* survives every cut; kept only because an older doomed one is */
 	uint64_t seq;     /* order of submission */
@@ -99,6 +100,8 @@ struct sim_file *sim_file_find(const struct sim *sim, const char *name);
 struct sim_file *sim_file_add(struct sim *sim, const char *name);
 void sim_file_free(struct sim_file *file);
 void sim_opener_init(struct sim *sim);
+/* A write, truncation or punch as it is at its end. */
+void sim_log_apply(struct sim_store *store, const struct sim_write *write);
 /* The log: a write flies, lands (failed: doomed), and a sync decides about what had landed. */
 struct sim_write *sim_log_fly(struct sim *sim, struct sim_file *file, uint64_t len, uint64_t off);
 void sim_log_land(struct sim *sim, struct sim_file *file, struct sim_write *write, bool failed);

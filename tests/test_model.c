@@ -440,6 +440,8 @@ static uint64_t play(struct sim_chain *chain, uint64_t seed, const struct play *
 	sim_chain_put(chain, p.sim);
 	sim_knobs(p.sim)->short_permille = (unsigned)(seed % 3 * 150);
 	sim_knobs(p.sim)->retry_permille = (unsigned)(seed % 5 * 20);
+	sim_knobs(p.sim)->no_discard = seed % 11 == 0;
+	sim_knobs(p.sim)->discard_fails_permille = seed % 4 == 2 ? 500 : 0;
 	if (seed % 4 == 0) /* a few take very long */
 		sim_knobs(p.sim)->max_delay_ns = UINT64_C(1) << (14 + seed / 4 % 14);
 	model_begin(&p.guest.model, chain->want, chain->guest_len);
