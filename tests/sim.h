@@ -56,6 +56,8 @@ void sim_file_put_hole(struct sim *sim, const char *name, uint64_t len);
 void sim_file_poke(struct sim *sim, const char *name, const void *bytes, size_t len, uint64_t off);
 /* Writes past this length fail with -ENOSPC; 0: no bound. */
 void sim_file_limit(struct sim *sim, const char *name, uint64_t max_len);
+/* No blocks of it can be shared, whatever sim_knobs.clones says: it lies on another file system. */
+void sim_file_refuse_clones(struct sim *sim, const char *name);
 int sim_file_from_host(struct sim *sim, const char *name, const char *path);
 int sim_file_to_host(struct sim *sim, const char *name, const char *path); /* holes kept */
 bool sim_file_exists(const struct sim *sim, const char *name);

@@ -175,7 +175,11 @@ void sim_chain_put(const struct sim_chain *chain, struct sim *sim)
 	if (chain->data.name[0])
 		put_file(&chain->data, sim);
 	sim_knobs(sim)->may_clone = chain->how.clone != SIM_CLONE_NEVER;
-	sim_knobs(sim)->clones = chain->how.clone == SIM_CLONE_WORKS;
+	sim_knobs(sim)->clones =
+		chain->how.clone == SIM_CLONE_WORKS || chain->how.clone == SIM_CLONE_SOME;
+	for (unsigned i = 1; i < chain->n_files && chain->how.clone == SIM_CLONE_SOME; i++)
+		if (chain->how.seed >> i & 1)
+			sim_file_refuse_clones(sim, chain->files[i].name);
 }
 
 bool sim_chain_backing_is_same(const struct sim_chain *chain, const struct sim *sim)

@@ -36,6 +36,7 @@ struct sim_chain_how {
 		SIM_CLONE_NEVER,
 		SIM_CLONE_WORKS,
 		SIM_CLONE_REFUSED, /* when it is tried */
+		SIM_CLONE_SOME,    /* refused by some of the files, by seed */
 	} clone;
 	unsigned n_snapshots; /* of a qcow2 overlay, all of the disk as it is */
 	bool to_base;   /* pulled down to a file of the chain, where there are three or more */

@@ -184,6 +184,11 @@ void sim_file_limit(struct sim *sim, const char *name, uint64_t max_len)
 	sim_file_must(sim, name)->limit = max_len;
 }
 
+void sim_file_refuse_clones(struct sim *sim, const char *name)
+{
+	sim_file_must(sim, name)->refuses_clones = true;
+}
+
 bool sim_file_exists(const struct sim *sim, const char *name)
 {
 	return sim_file_find(sim, name);

@@ -66,7 +66,7 @@ static int sim_handle_clone(struct file *to, struct file *from, uint64_t from_of
 	uint8_t *bytes;
 	int ret;
 
-	if (!h->sim->knobs.clones)
+	if (!h->sim->knobs.clones || h->data->refuses_clones)
 		return -EXDEV;
 	if (from_off + len > h->data->live.len)
 		return -EINVAL;

@@ -31,6 +31,7 @@ struct sim_file {
 	bool is_removed;
 	unsigned n_open[FILE_LOCK_OVERLAY + 1]; /* handles, by lock */
 	uint64_t limit;                         /* 0: none */
+	bool refuses_clones;
 	int64_t mtime_ns;
 	struct sim_store live;                 /* what readers see */
 	struct sim_store durable;              /* what is sure to survive */

@@ -146,6 +146,7 @@ int sim_pull_whole(const struct sim_chain *chain, struct sim *sim, uint64_t memo
 
 		bpull_job_info(pull->disk, &info);
 		pull->n_cloned = info.cloned_bytes;
+		pull->n_rounds = pull->disk->job.n_rounds;
 	}
 	sim_pull_close(pull);
 	if (!rc && pull->status != BPULL_JOB_COMPLETED)
