@@ -37,6 +37,10 @@ struct sim_knobs {
 	unsigned short_permille; /* attempts that move only a part */
 	unsigned retry_permille; /* attempts that answer EINTR or EAGAIN first */
 	uint64_t max_delay_ns;   /* of a completion, on the virtual clock */
+	/* Requests of these kinds (a bit 1 << SIM_READ and so on), of this file (NULL: of any), are held
+	 * back by chance: most likely until all the others are over. */
+	unsigned hold_ops, hold_permille;
+	const char *hold_name; /* the caller's */
 	/* A source far away: each request to read a file that is not open for writing takes so long, and
 	 * its bytes come through one pipe of this width, bytes/s. 0: at once. */
 	uint64_t far_latency_ns, far_rate;
@@ -60,6 +64,16 @@ void sim_file_limit(struct sim *sim, const char *name, uint64_t max_len);
 void sim_file_refuse_clones(struct sim *sim, const char *name);
 int sim_file_from_host(struct sim *sim, const char *name, const char *path);
 int sim_file_to_host(struct sim *sim, const char *name, const char *path); /* holes kept */
+/* What other programs do to a file while it is open: bytes are written, the file ends at len, its name
+ * is gone (who has it open reads it still). Durable at once; its time moves on. */
+void sim_file_overwrite(struct sim *sim, const char *name, const void *bytes, size_t len,
+			uint64_t off);
+void sim_file_cut(struct sim *sim, const char *name, uint64_t len);
+void sim_file_remove(struct sim *sim, const char *name);
+/* Has it been opened and not closed? */
+bool sim_file_is_open(const struct sim *sim, const char *name);
+/* Is a write to some of these bytes on its way? */
+bool sim_file_is_written(const struct sim *sim, const char *name, uint64_t off, uint64_t len);
 bool sim_file_exists(const struct sim *sim, const char *name);
 /* As a reader sees it now. */
 uint64_t sim_file_len(const struct sim *sim, const char *name);

@@ -182,11 +182,11 @@ void sim_chain_put(const struct sim_chain *chain, struct sim *sim)
 			sim_file_refuse_clones(sim, chain->files[i].name);
 }
 
-bool sim_chain_backing_is_same(const struct sim_chain *chain, const struct sim *sim)
+bool sim_chain_rest_is_same(const struct sim_chain *chain, const struct sim *sim, unsigned first)
 {
 	bool same = true;
 
-	for (unsigned i = 1; same && i < chain->n_files; i++) {
+	for (unsigned i = first; same && i < chain->n_files; i++) {
 		const struct sim_chain_file *file = &chain->files[i];
 		uint8_t *now = sim_need(malloc(file->len + 1));
 
@@ -196,4 +196,50 @@ bool sim_chain_backing_is_same(const struct sim_chain *chain, const struct sim *
 		free(now);
 	}
 	return same;
+}
+
+bool sim_chain_backing_is_same(const struct sim_chain *chain, const struct sim *sim)
+{
+	return sim_chain_rest_is_same(chain, sim, 1);
+}
+
+/* ---- the link ---- */
+
+/* Where the two specifications have it; a QED image without a backing file has a feature bit less. */
+static void find_link(const struct sim_chain *chain, const uint8_t *header, uint64_t *off,
+		      uint32_t *len)
+{
+	if (chain->how.format == IMAGE_QCOW2) {
+		*off = be64(header + 8);
+		*len = *off ? be32(header + 16) : 0;
+		return;
+	}
+	*off = le32(header + 56);
+	*len = header[16] & 1 ? le32(header + 60) : 0;
+}
+
+unsigned sim_chain_link(const struct sim_chain *chain, const struct sim *sim)
+{
+	uint8_t header[64];
+	char name[8] = "/";
+	uint64_t off;
+	uint32_t len;
+
+	sim_file_peek(sim, SIM_CHAIN_TOP, header, sizeof(header), 0);
+	find_link(chain, header, &off, &len);
+	if (!len)
+		return chain->n_files;
+	if (len + 2 > sizeof(name))
+		return SIM_CHAIN_NO_FILE;
+	sim_file_peek(sim, SIM_CHAIN_TOP, name + 1, len, off);
+	for (unsigned i = 1; i < chain->n_files; i++)
+		if (!strcmp(name, chain->files[i].name))
+			return i;
+	return SIM_CHAIN_NO_FILE;
+}
+
+bool sim_chain_link_is_written(const struct sim_chain *chain, const struct sim *sim)
+{
+	return chain->how.format == IMAGE_QCOW2 ? sim_file_is_written(sim, SIM_CHAIN_TOP, 8, 12)
+						: sim_file_is_written(sim, SIM_CHAIN_TOP, 16, 48);
 }

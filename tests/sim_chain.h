@@ -70,5 +70,13 @@ void sim_chain_free(struct sim_chain *chain);
 void sim_chain_put(const struct sim_chain *chain, struct sim *sim);
 /* Are the backing files as they were put? */
 bool sim_chain_backing_is_same(const struct sim_chain *chain, const struct sim *sim);
+/* Those from this one on. */
+bool sim_chain_rest_is_same(const struct sim_chain *chain, const struct sim *sim, unsigned first);
+/* What the overlay's header names in the file as readers see it now, found without formats/: the index
+ * of a file of the chain, n_files for none, SIM_CHAIN_NO_FILE for what is neither. */
+#define SIM_CHAIN_NO_FILE UINT32_MAX
+unsigned sim_chain_link(const struct sim_chain *chain, const struct sim *sim);
+/* Is a write on its way that may change the link? */
+bool sim_chain_link_is_written(const struct sim_chain *chain, const struct sim *sim);
 
 #endif

@@ -189,6 +189,53 @@ void sim_file_refuse_clones(struct sim *sim, const char *name)
 	sim_file_must(sim, name)->refuses_clones = true;
 }
 
+/* It was changed by others: no later than now, and not when it was. */
+static void sim_file_touched(struct sim *sim, struct sim_file *file)
+{
+	file->mtime_ns = MAX((int64_t)sim->now_ns, file->mtime_ns + 1);
+}
+
+void sim_file_overwrite(struct sim *sim, const char *name, const void *bytes, size_t len,
+			uint64_t off)
+{
+	sim_file_poke(sim, name, bytes, len, off);
+	sim_file_touched(sim, sim_file_must(sim, name));
+}
+
+void sim_file_cut(struct sim *sim, const char *name, uint64_t len)
+{
+	struct sim_file *file = sim_file_must(sim, name);
+
+	sim_store_truncate(&file->live, len);
+	sim_store_truncate(&file->durable, len);
+	sim_file_touched(sim, file);
+}
+
+void sim_file_remove(struct sim *sim, const char *name)
+{
+	sim_file_must(sim, name)->is_removed = true;
+}
+
+bool sim_file_is_open(const struct sim *sim, const char *name)
+{
+	const struct sim_file *file = sim_file_must(sim, name);
+
+	for (size_t i = 0; i < ARRAY_LEN(file->n_open); i++)
+		if (file->n_open[i])
+			return true;
+	return false;
+}
+
+bool sim_file_is_written(const struct sim *sim, const char *name, uint64_t off, uint64_t len)
+{
+	const struct sim_write *write = sim_file_must(sim, name)->flying;
+
+	for (; write; write = write->next)
+		if (write->off < off + len && off < write->off + write->len)
+			return true;
+	return false;
+}
+
 bool sim_file_exists(const struct sim *sim, const char *name)
 {
 	return sim_file_find(sim, name);

@@ -79,10 +79,17 @@ static void sim_io_gather(const struct io_req *req, uint8_t *to)
 	}
 }
 
-/* Most completions come at once, some late, a few very late. */
-static uint64_t sim_io_due(struct sim *sim)
+/* Most completions come at once, some late, a few very late, and those held back when there is nothing
+ * else to wait for. */
+static uint64_t sim_io_due(struct sim *sim, const struct io_req *req)
 {
-	uint64_t most = sim->knobs.max_delay_ns + 1;
+	const struct sim_knobs *knobs = &sim->knobs;
+	uint64_t most = knobs->max_delay_ns + 1;
+
+	if (knobs->hold_ops >> sim_io_op(req) & 1 &&
+	    (!knobs->hold_name || sim_file_find(sim, knobs->hold_name) == sim_io_data(req)) &&
+	    sim_chance(sim, knobs->hold_permille))
+		return sim->now_ns + UINT64_C(1000000000) * (1 + sim_below(sim, 8));
 	switch (sim_below(sim, 10)) {
 	case 0: return sim->now_ns + sim_below(sim, most);
 	case 1:
@@ -119,7 +126,7 @@ static void sim_io_kick(struct io *io)
 			sim_io_gather(req, flight->write->bytes);
 		}
 		flight->due_ns =
-			sim_io_is_far(sim, req) ? sim_io_far_due(sim, req) : sim_io_due(sim);
+			sim_io_is_far(sim, req) ? sim_io_far_due(sim, req) : sim_io_due(sim, req);
 		sim_flight_push(&sim->flights, &sim->n_flights, &sim->flights_cap, flight);
 	}
 	sim->n_waiting = 0;
@@ -318,7 +325,7 @@ static unsigned sim_io_reap(struct io *io, struct io_req **out, unsigned max)
 		if (sim_io_step(sim, &flight)) {
 			out[n++] = flight.req;
 		} else {
-			flight.due_ns = sim_io_due(sim);
+			flight.due_ns = sim_io_due(sim, flight.req);
 			sim_flight_push(&sim->flights, &sim->n_flights, &sim->flights_cap, &flight);
 		}
 		n_due = sim_io_n_due(sim);

@@ -466,6 +466,8 @@ void sim_pull_judge_qemu(const struct sim_chain *chain, struct sim *sim, const c
 	if (!*ran)
 		return;
 	for (unsigned i = 0; i < chain->n_files; i++) {
+		if (!sim_file_exists(sim, chain->files[i].name)) /* dropped, and removed since */
+			continue;
 		snprintf(path, sizeof(path), "%s%s", dir, chain->files[i].name);
 		if (sim_file_to_host(sim, chain->files[i].name, path))
 			abort();
