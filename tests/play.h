@@ -55,7 +55,8 @@ struct play {
 	uint64_t last_cur;
 	bool base_changed; /* since the job began */
 	bool base_ever_changed;
-	bool may_have_let_go; /* the header was on its way when that happened */
+	enum job_step changed_in; /* the step in which it did */
+	bool may_have_let_go;     /* the header was on its way when that happened */
 
 	unsigned n_broken;    /* faults that were ordered and not mended */
 	bool given_up;        /* the disk was poisoned when it was closed */
@@ -100,6 +101,8 @@ void play_end_job(struct play *p, const struct bpull_event *event);
 void play_watch_job(struct play *p);
 /* Tells a job that waits to go on. */
 void play_urge_job(struct play *p);
+/* Its event may wait to be taken: then there is none to abort. */
+void play_abort_job(struct play *p);
 /* "none", or the file's name. */
 const char *play_file(const struct play *p, unsigned i);
 

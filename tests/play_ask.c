@@ -57,6 +57,14 @@ static void ask_map(struct play *p)
 	CHECK(p, at <= p->chain->guest_len, "the map is longer than the disk");
 }
 
+/* Not, where its event waits to be taken: then another may be started. */
+static bool is_known_to_run(struct play *p)
+{
+	struct bpull_job_info info;
+
+	return bpull_job_info(p->guest.disk, &info) && info.state != BPULL_JOB_CONCLUDED;
+}
+
 /* Another target than the one that runs, a wrong one, options that are none. */
 static void ask_check(struct play *p, bool start)
 {
@@ -89,7 +97,7 @@ void play_ask(struct play *p)
 	case 0: ask_find(p); break;
 	case 1: ask_depth(p); break;
 	case 2: ask_map(p); break;
-	case 3: ask_check(p, p->job_runs); break;
+	case 3: ask_check(p, p->job_runs && is_known_to_run(p)); break;
 	case 4: play_watch_job(p); break;
 	default: ask_check(p, false); break;
 	}

@@ -33,7 +33,7 @@ static void completed(struct play *p)
 	unsigned old = p->link;
 
 	CHECK(p, !p->base_changed || p->may_have_let_go,
-	      "COMPLETED, and a backing file was changed");
+	      "COMPLETED, and a backing file was changed (in step %d)", (int)p->changed_in);
 	p->link = p->target;
 	play_met.completed++;
 	play_met.later_jobs += p->n_jobs > 1;
@@ -88,6 +88,18 @@ static bool may_fail(const struct play *p, const struct bpull_event *event)
 	return p->faults;
 }
 
+void play_abort_job(struct play *p)
+{
+	struct bpull_job_info info;
+
+	play_met.aborted_with_guest += p->guest.n_in_flight > 0;
+	play_met.aborted_stopped += p->is_stopped;
+	p->is_aborted = true;
+	bpull_job_info(p->guest.disk, &info);
+	CHECK(p, !bpull_job_abort(p->guest.disk) || info.state == BPULL_JOB_CONCLUDED,
+	      "abort is refused in state %d", (int)info.state);
+}
+
 static void stopped(struct play *p)
 {
 	play_met.stopped++;
@@ -97,9 +109,7 @@ static void stopped(struct play *p)
 		bpull_job_resume(p->guest.disk);
 		p->is_stopped = false;
 	} else if (play_below(p, 2)) {
-		play_met.aborted_stopped++;
-		p->is_aborted = true;
-		CHECK(p, !bpull_job_abort(p->guest.disk), "a stopped job can't be aborted");
+		play_abort_job(p);
 	}
 }
 
@@ -188,14 +198,6 @@ static void start(struct play *p)
 
 /* ---- while it runs ---- */
 
-static void abort_it(struct play *p)
-{
-	play_met.aborted_with_guest += p->guest.n_in_flight > 0;
-	play_met.aborted_stopped += p->is_stopped;
-	p->is_aborted = true;
-	CHECK(p, !bpull_job_abort(p->guest.disk), "abort is refused");
-}
-
 static void finalize(struct play *p)
 {
 	struct bpull_job_info info;
@@ -248,7 +250,7 @@ void play_steer_job(struct play *p)
 	case 6: bpull_job_resume(disk); break;
 	case 7:
 		if (!play_below(p, 3))
-			abort_it(p);
+			play_abort_job(p);
 		break;
 	case 8: bpull_disk_set_copy_on_read(disk, (int)play_below(p, 2)); break;
 	case 9:

@@ -52,6 +52,7 @@ void play_change_base(struct play *p)
 		return;
 	play_met.changed_bases++;
 	p->base_changed = p->base_ever_changed = true;
+	p->changed_in = p->guest.disk->job.step;
 	p->may_have_let_go = sim_chain_link(p->chain, p->sim) == p->target ||
 			     sim_chain_link_is_written(p->chain, p->sim);
 	/* Behind its header and tables, if it has any: the guest data of others' images changes. */

@@ -123,14 +123,15 @@ uint64_t sim_n_faults_hit(const struct sim *sim)
 }
 
 /* nth counts down; 0 is spent, and stays at 1 for one that holds for ever. */
-static int sim_fault_check(struct sim *sim, enum sim_op op, const struct sim_file *file)
+static int sim_fault_check(struct sim *sim, enum sim_op op, const struct sim_file *file,
+			   uint64_t off)
 {
 	int error = 0;
 
 	sim->hit = NULL;
 	for (unsigned i = 0; i < sim->n_faults; i++) {
 		struct sim_fault *fault = &sim->faults[i];
-		if (fault->op != op || !fault->nth)
+		if (fault->op != op || !fault->nth || (fault->spares_header && off < 512))
 			continue;
 		if (fault->name && (!file || sim_file_find(sim, fault->name) != file))
 			continue;
@@ -146,7 +147,7 @@ static int sim_fault_check(struct sim *sim, enum sim_op op, const struct sim_fil
 	return error;
 }
 
-int sim_op_begin(struct sim *sim, enum sim_op op, const struct sim_file *file)
+int sim_op_begin_at(struct sim *sim, enum sim_op op, const struct sim_file *file, uint64_t off)
 {
 	if (sim_is_stopped(sim))
 		return SIM_STOPPED;
@@ -155,7 +156,12 @@ int sim_op_begin(struct sim *sim, enum sim_op op, const struct sim_file *file)
 		return SIM_STOPPED;
 	sim->n_ops[op]++;
 	sim->now_ns += 1000;
-	return sim_fault_check(sim, op, file);
+	return sim_fault_check(sim, op, file, off);
+}
+
+int sim_op_begin(struct sim *sim, enum sim_op op, const struct sim_file *file)
+{
+	return sim_op_begin_at(sim, op, file, UINT64_MAX);
 }
 
 void sim_op_trace(struct sim *sim, enum sim_op op, uint64_t off, uint64_t len, int64_t result)

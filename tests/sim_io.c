@@ -250,7 +250,8 @@ static void sim_io_land(struct sim *sim, struct sim_flight *flight)
 /* Its first attempt. */
 static int sim_io_begin(struct sim *sim, struct sim_flight *flight)
 {
-	int error = sim_op_begin(sim, sim_io_op(flight->req), sim_io_data(flight->req));
+	int error = sim_op_begin_at(sim, sim_io_op(flight->req), sim_io_data(flight->req),
+				    flight->req->off);
 
 	if (error != SIM_STOPPED && sim->hit) {
 		flight->stuck = sim->hit->persists ? error : 0;

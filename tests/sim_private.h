@@ -94,6 +94,8 @@ bool sim_chance(struct sim *sim, unsigned permille);
 uint64_t sim_mix(uint64_t a, uint64_t b);
 /* Counts an operation; 0, an injected -errno, or SIM_STOPPED. */
 int sim_op_begin(struct sim *sim, enum sim_op op, const struct sim_file *file);
+/* The same, of something at this offset. */
+int sim_op_begin_at(struct sim *sim, enum sim_op op, const struct sim_file *file, uint64_t off);
 void sim_op_trace(struct sim *sim, enum sim_op op, uint64_t off, uint64_t len, int64_t result);
 
 /* sim_file.c */

@@ -88,7 +88,7 @@ static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, const struct
 		if (seed == first + n_seeds - 1 || seed % 8 == 7)
 			sim_chain_free(&chain);
 	}
-	if (n_seeds < 1000)
+	if (n_seeds < 1000 || how->base_changes)
 		return;
 	for (unsigned i = 0; i < SIM_GUEST_N_KINDS; i++)
 		cr_assert_gt(play_met.requests[i], 100);
@@ -102,8 +102,10 @@ static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, const struct
 		first, first + n_seeds - 1, play_met.completed, play_met.canceled, n_states);
 }
 
-#define N_PLAYS     100000
-#define N_PLAYS_CUT 10000
+#define N_PLAYS       100000
+#define N_PLAYS_CUT   10000
+#define N_PLAYS_SPACE 6000
+#define N_PLAYS_BASE  3000
 
 Test(model, guests_1)
 {
@@ -137,6 +139,30 @@ Test(model, faults)
 	cr_assert_gt(play_met.stopped, 30);
 	fprintf(stderr, "%" PRIu64 " requests failed, %" PRIu64 " disks were given up\n",
 		play_met.failed, play_met.poisoned);
+}
+
+/* A disk that is full and has room again, beside jobs that fail of it or wait: in every commit, the one
+ * that detaches too. Nothing was written wrongly, so nothing is given up. */
+Test(model, space)
+{
+	play_seeds(0, 1, N_PLAYS_SPACE, &(struct play){ .space = true });
+	if (sim_pull_env("MODEL_SEED", 0))
+		return;
+	cr_assert_gt(play_met.failed, 100);
+	cr_assert_gt(play_met.full_jobs, 30);
+	cr_assert_gt(play_met.stopped, 30);
+	cr_assert_gt(play_met.aborted_stopped, 10);
+}
+
+/* Others write to a backing file while a job reads it, in any of its states: it must not say that it is
+ * done, and keep the link. */
+Test(model, base_changes)
+{
+	play_seeds(0, 1, N_PLAYS_BASE, &(struct play){ .base_changes = true });
+	if (sim_pull_env("MODEL_SEED", 0))
+		return;
+	fprintf(stderr, "%" PRIu64 " bases changed under a job\n", play_met.changed_bases);
+	cr_assert_gt(play_met.changed_bases, 300);
 }
 
 /* In a child, which ends at the first thing that is wrong. */
