@@ -105,19 +105,27 @@ void play_take_events(struct play *p)
 		else
 			play_end_job(p, &events[i]);
 	play_watch_job(p);
+	/* One that stopped at READY waits again a moment after it was told to go on. */
+	if (p->ending && p->job_runs && p->is_ready && !p->is_aborted)
+		play_urge_job(p);
 }
 
 void play_run_until(struct play *p, bool job_too)
 {
+	const struct job *job = &p->guest.disk->job;
+
 	for (unsigned i = 0; p->guest.n_in_flight || (job_too && p->job_runs); i++) {
 		struct pollfd ready = { .fd = bpull_engine_fd(p->engine), .events = POLLIN };
+		const char *what = NULL;
 
-		CHECK(p, i < PLAY_MAX_CALLS, "it hangs with %u requests%s", p->guest.n_in_flight,
-		      p->job_runs ? " and a job" : "");
+		if (i == PLAY_MAX_CALLS)
+			what = "it does not end";
+		else if (i && poll(&ready, 1, 5000) != 1)
+			what = "nothing happens";
+		CHECK(p, !what, "%s: %u requests, job in step %d%s%s%s", what, p->guest.n_in_flight,
+		      (int)job->step, job->stopped ? ", stopped" : "",
+		      job->paused ? ", paused" : "", job->aborted ? ", aborted" : "");
 		play_take_events(p);
-		if (p->guest.n_in_flight || (job_too && p->job_runs))
-			CHECK(p, poll(&ready, 1, 5000) == 1, "nothing happens with %u requests%s",
-			      p->guest.n_in_flight, p->job_runs ? " and a job" : "");
 	}
 }
 
