@@ -70,6 +70,8 @@ void sim_file_overwrite(struct sim *sim, const char *name, const void *bytes, si
 			uint64_t off);
 void sim_file_cut(struct sim *sim, const char *name, uint64_t len);
 void sim_file_remove(struct sim *sim, const char *name);
+/* What was there under the new name is gone. */
+void sim_file_rename(struct sim *sim, const char *from, const char *to);
 /* Has it been opened and not closed? */
 bool sim_file_is_open(const struct sim *sim, const char *name);
 /* Is a write to some of these bytes on its way? */

@@ -148,32 +148,37 @@ static bool is_zero(const uint8_t *bytes, uint64_t len)
 }
 
 /* Pages of zeros stay holes. */
-static void put_file(const struct sim_chain_file *file, struct sim *sim)
+static void put_file(const struct sim_chain_file *file, struct sim *sim, const char *name)
 {
 	const uint64_t page = 4096;
 	uint64_t from = 0, at = 0;
 
-	sim_file_put_hole(sim, file->name, file->file_len);
+	sim_file_put_hole(sim, name, file->file_len);
 	while (at < file->len) {
 		uint64_t n = MIN(page, file->len - at);
 
 		if (is_zero(file->bytes + at, n)) {
 			if (at > from)
-				sim_file_poke(sim, file->name, file->bytes + from, at - from, from);
+				sim_file_poke(sim, name, file->bytes + from, at - from, from);
 			from = at + n;
 		}
 		at += n;
 	}
 	if (at > from)
-		sim_file_poke(sim, file->name, file->bytes + from, at - from, from);
+		sim_file_poke(sim, name, file->bytes + from, at - from, from);
+}
+
+void sim_chain_put_twin(const struct sim_chain *chain, struct sim *sim, const char *name)
+{
+	put_file(&chain->files[0], sim, name);
 }
 
 void sim_chain_put(const struct sim_chain *chain, struct sim *sim)
 {
 	for (unsigned i = 0; i < chain->n_files; i++)
-		put_file(&chain->files[i], sim);
+		put_file(&chain->files[i], sim, chain->files[i].name);
 	if (chain->data.name[0])
-		put_file(&chain->data, sim);
+		put_file(&chain->data, sim, chain->data.name);
 	sim_knobs(sim)->may_clone = chain->how.clone != SIM_CLONE_NEVER;
 	sim_knobs(sim)->clones =
 		chain->how.clone == SIM_CLONE_WORKS || chain->how.clone == SIM_CLONE_SOME;
@@ -220,18 +225,24 @@ static void find_link(const struct sim_chain *chain, const uint8_t *header, uint
 
 unsigned sim_chain_link(const struct sim_chain *chain, const struct sim *sim)
 {
+	return sim_chain_link_of(chain, sim, SIM_CHAIN_TOP);
+}
+
+unsigned sim_chain_link_of(const struct sim_chain *chain, const struct sim *sim,
+			   const char *overlay)
+{
 	uint8_t header[64];
 	char name[8] = "/";
 	uint64_t off;
 	uint32_t len;
 
-	sim_file_peek(sim, SIM_CHAIN_TOP, header, sizeof(header), 0);
+	sim_file_peek(sim, overlay, header, sizeof(header), 0);
 	find_link(chain, header, &off, &len);
 	if (!len)
 		return chain->n_files;
 	if (len + 2 > sizeof(name))
 		return SIM_CHAIN_NO_FILE;
-	sim_file_peek(sim, SIM_CHAIN_TOP, name + 1, len, off);
+	sim_file_peek(sim, overlay, name + 1, len, off);
 	for (unsigned i = 1; i < chain->n_files; i++)
 		if (!strcmp(name, chain->files[i].name))
 			return i;

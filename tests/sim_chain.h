@@ -76,6 +76,11 @@ bool sim_chain_rest_is_same(const struct sim_chain *chain, const struct sim *sim
  * of a file of the chain, n_files for none, SIM_CHAIN_NO_FILE for what is neither. */
 #define SIM_CHAIN_NO_FILE UINT32_MAX
 unsigned sim_chain_link(const struct sim_chain *chain, const struct sim *sim);
+/* The same of a copy of the overlay under another name. */
+unsigned sim_chain_link_of(const struct sim_chain *chain, const struct sim *sim,
+			   const char *overlay);
+/* Puts one. */
+void sim_chain_put_twin(const struct sim_chain *chain, struct sim *sim, const char *name);
 /* Is a write on its way that may change the link? */
 bool sim_chain_link_is_written(const struct sim_chain *chain, const struct sim *sim);
 

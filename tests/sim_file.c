@@ -216,6 +216,16 @@ void sim_file_remove(struct sim *sim, const char *name)
 	sim_file_must(sim, name)->is_removed = true;
 }
 
+void sim_file_rename(struct sim *sim, const char *from, const char *to)
+{
+	struct sim_file *file = sim_file_must(sim, from), *old = sim_file_find(sim, to);
+
+	if (old)
+		old->is_removed = true;
+	free(file->name);
+	file->name = sim_path(to);
+}
+
 bool sim_file_is_open(const struct sim *sim, const char *name)
 {
 	const struct sim_file *file = sim_file_must(sim, name);

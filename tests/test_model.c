@@ -102,8 +102,8 @@ static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, const struct
 		first, first + n_seeds - 1, play_met.completed, play_met.canceled, n_states);
 }
 
-#define N_PLAYS       100000
-#define N_PLAYS_CUT   10000
+#define N_PLAYS       50000
+#define N_PLAYS_CUT   6000
 #define N_PLAYS_SPACE 6000
 #define N_PLAYS_BASE  3000
 
