@@ -76,14 +76,18 @@ static bool may_fail(const struct play *p, int error)
 
 static void end_request(struct play *p, const struct bpull_event *event)
 {
+	const struct sim_guest_request *r = event->user_data;
 	int error = event->error;
-	bool ok;
+	bool has_written, ok;
 
 	CHECK(p, !error || (!p->has_room && may_fail(p, error)), "a request failed%s: %s",
 	      p->has_room ? ", with room again" : "", strerror(-error));
 	play_met.failed += error != 0;
+	has_written = !error && r->kind == SIM_GUEST_WRITE;
 	ok = sim_guest_end(&p->guest, event);
 	CHECK(p, ok || p->base_ever_changed, "%s", p->guest.wrong);
+	p->has_written |= has_written;
+	play_judge_bitmaps(p, p->sim, p->has_written);
 }
 
 void play_mend(struct play *p)

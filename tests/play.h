@@ -58,6 +58,7 @@ struct play {
 	enum job_step changed_in; /* the step in which it did */
 	bool may_have_let_go;     /* the header was on its way when that happened */
 
+	bool has_written;     /* the guest, something other than what was there */
 	unsigned n_broken;    /* faults that were ordered and not mended */
 	bool given_up;        /* the disk was poisoned when it was closed */
 	bool has_room;        /* nothing may fail any more */
@@ -70,7 +71,7 @@ struct play {
 struct play_met {
 	uint64_t requests[SIM_GUEST_N_KINDS], failed, poisoned, stopped, completed, canceled,
 		guest_at_end, aborted_with_guest, later_jobs, dropped, ruined, asked, full_jobs,
-		changed_bases, aborted_stopped, closed_stopped;
+		changed_bases, bitmaps_cleared, aborted_stopped, closed_stopped;
 };
 extern struct play_met play_met;
 
@@ -116,6 +117,8 @@ void play_change_base(struct play *p);
 
 /* play_cut.c */
 void play_cut_now(struct play *p);
+/* Bitmaps say what the guest wrote since they were made: they hold no more once it has. */
+void play_judge_bitmaps(struct play *p, struct sim *sim, bool has_written);
 void play_judge_cut(struct play *p, const struct sim_cut *how);
 /* What is left when all is closed; last: what the guest read at last. */
 void play_judge_end(struct play *p, uint8_t *last);

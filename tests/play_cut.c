@@ -25,6 +25,15 @@ static void pull_again(struct play *p, struct sim *left, uint8_t *got)
 	CHECK(p, v.ok, "pulled after a cut: %s", v.text);
 }
 
+void play_judge_bitmaps(struct play *p, struct sim *sim, bool has_written)
+{
+	if (!(p->chain->how.autoclear & 1) || !has_written)
+		return;
+	play_met.bitmaps_cleared++;
+	CHECK(p, !sim_chain_has_bitmaps(p->chain, sim),
+	      "the guest has written, and the bitmaps are said to hold");
+}
+
 /* The image opens, checks without errors, holds in each byte what it may, keeps its snapshots, and no
  * link comes back that was said to be gone (I4); one in a few is pulled to its end. */
 void play_judge_cut(struct play *p, const struct sim_cut *how)
@@ -43,6 +52,8 @@ void play_judge_cut(struct play *p, const struct sim_cut *how)
 	sim_guest_judge_cut(&p->guest, p->chain, left, got, &v);
 	CHECK(p, v.ok, "after a cut (mode %d, seed %" PRIu64 "): %s", (int)how->mode, how->seed,
 	      v.text);
+	/* Also where a part of a write is there that was never said to be done. */
+	play_judge_bitmaps(p, left, memcmp(got, p->chain->want, p->chain->guest_len) != 0);
 	p->n_states++;
 	/* Without a link there is nothing to pull: leaks stay for check --repair. */
 	if (link < p->chain->n_files && !play_below(p, 8))
@@ -82,6 +93,7 @@ void play_judge_end(struct play *p, uint8_t *last)
 	CHECK(p, link == p->link || (p->closed_with_job && link == p->target),
 	      "at the end the link is %s instead of %s",
 	      link == SIM_CHAIN_NO_FILE ? "strange" : play_file(p, link), play_file(p, p->link));
+	play_judge_bitmaps(p, p->sim, p->has_written);
 	after.want = last;
 	after.how.n_snapshots = 0;
 	sim_pull_judge(&after, p->sim, &v);

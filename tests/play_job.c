@@ -135,6 +135,7 @@ void play_end_job(struct play *p, const struct bpull_event *event)
 	CHECK(p, event->status != BPULL_JOB_FAILED || event->message[0], "it does not say why");
 	judge_info(p, event);
 	judge_link(p, event);
+	play_judge_bitmaps(p, p->sim, p->has_written);
 	p->job_runs = p->is_ready = p->is_stopped = false;
 	if (event->status == BPULL_JOB_COMPLETED)
 		completed(p);

@@ -249,6 +249,16 @@ unsigned sim_chain_link_of(const struct sim_chain *chain, const struct sim *sim,
 	return SIM_CHAIN_NO_FILE;
 }
 
+bool sim_chain_has_bitmaps(const struct sim_chain *chain, const struct sim *sim)
+{
+	uint8_t autoclear[8];
+
+	if (chain->how.format != IMAGE_QCOW2 || chain->how.version < 3)
+		return false;
+	sim_file_peek(sim, SIM_CHAIN_TOP, autoclear, sizeof(autoclear), 88);
+	return be64(autoclear) & 1;
+}
+
 bool sim_chain_link_is_written(const struct sim_chain *chain, const struct sim *sim)
 {
 	return chain->how.format == IMAGE_QCOW2 ? sim_file_is_written(sim, SIM_CHAIN_TOP, 8, 12)

@@ -81,6 +81,8 @@ unsigned sim_chain_link_of(const struct sim_chain *chain, const struct sim *sim,
 			   const char *overlay);
 /* Puts one. */
 void sim_chain_put_twin(const struct sim_chain *chain, struct sim *sim, const char *name);
+/* Does the overlay say that its bitmaps hold of its content? As readers see it now. */
+bool sim_chain_has_bitmaps(const struct sim_chain *chain, const struct sim *sim);
 /* Is a write on its way that may change the link? */
 bool sim_chain_link_is_written(const struct sim_chain *chain, const struct sim *sim);
 

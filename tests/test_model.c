@@ -64,6 +64,8 @@ static void draw(struct sim_chain *chain, uint64_t seed)
 		how.cluster_bits = 12;
 		how.clone = 1 + seed / 128 % 3;
 	}
+	if (how.version == 3)
+		how.autoclear = seed / 8 % 2; /* bitmaps that hold */
 	sim_chain_draw(chain, &how);
 }
 
@@ -96,6 +98,9 @@ static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, const struct
 	cr_assert_gt(play_met.canceled, 30);
 	cr_assert_gt(play_met.guest_at_end, 30, "no layers were dropped under a guest");
 	cr_assert_gt(play_met.aborted_with_guest, 30);
+	cr_assert_gt(play_met.bitmaps_cleared, 100);
+	cr_assert_gt(play_met.asked, 100);
+	cr_assert_gt(play_met.later_jobs, 30);
 	fprintf(stderr,
 		"seeds %" PRIu64 " to %" PRIu64 ": %" PRIu64 " pulls completed, %" PRIu64
 		" canceled, %" PRIu64 " states after power cuts\n",
