@@ -114,6 +114,27 @@ void play_take_events(struct play *p)
 		play_urge_job(p);
 }
 
+/* Nothing is on its way: the clock goes on to what the engine has set its timer to. */
+static bool pass_time(struct play *p)
+{
+	uint64_t at_ns = p->engine->timer_ns;
+
+	if (p->engine->io->n_in_flight || !at_ns)
+		return false;
+	if (at_ns > sim_clock_ns())
+		sim_advance(p->sim, at_ns - sim_clock_ns());
+	return true;
+}
+
+/* Time without traffic: a commit falls due, a limit has let a burst gather, a machine has slept. */
+static void jump(struct play *p)
+{
+	static const uint64_t jumps_s[] = { 1, 3, 60, 86400, 30 * 86400 };
+
+	sim_advance(p->sim, UINT64_C(1000000000) * jumps_s[play_below(p, ARRAY_LEN(jumps_s))]);
+	play_met.jumps++;
+}
+
 void play_run_until(struct play *p, bool job_too)
 {
 	const struct job *job = &p->guest.disk->job;
@@ -124,7 +145,7 @@ void play_run_until(struct play *p, bool job_too)
 
 		if (i == PLAY_MAX_CALLS)
 			what = "it does not end";
-		else if (i && poll(&ready, 1, 5000) != 1)
+		else if (i && !pass_time(p) && poll(&ready, 1, 5000) != 1)
 			what = "nothing happens";
 		CHECK(p, !what, "%s: %u requests, job in step %d%s%s%s", what, p->guest.n_in_flight,
 		      (int)job->step, job->stopped ? ", stopped" : "",
@@ -309,6 +330,8 @@ static void act(struct play *p, unsigned width)
 			play_steer_job(p);
 		if (play_below(p, 3))
 			play_take_events(p);
+		if (!play_below(p, 20))
+			jump(p);
 		if (p->cuts && !play_below(p, 3))
 			play_cut_now(p);
 		if (fails && !play_below(p, p->space && is_at_the_end(p) ? 3 : 12))

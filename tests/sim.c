@@ -147,6 +147,19 @@ static int sim_fault_check(struct sim *sim, enum sim_op op, const struct sim_fil
 	return error;
 }
 
+static uint64_t clock_ns = SIM_CLOCK_BEGIN_NS;
+
+uint64_t sim_clock_ns(void)
+{
+	return clock_ns;
+}
+
+void sim_pass(struct sim *sim, uint64_t ns)
+{
+	sim->now_ns += ns;
+	clock_ns += ns;
+}
+
 int sim_op_begin_at(struct sim *sim, enum sim_op op, const struct sim_file *file, uint64_t off)
 {
 	if (sim_is_stopped(sim))
@@ -155,7 +168,7 @@ int sim_op_begin_at(struct sim *sim, enum sim_op op, const struct sim_file *file
 	if (sim_is_stopped(sim))
 		return SIM_STOPPED;
 	sim->n_ops[op]++;
-	sim->now_ns += 1000;
+	sim_pass(sim, 1000);
 	return sim_fault_check(sim, op, file, off);
 }
 
@@ -204,7 +217,7 @@ uint64_t sim_far_bytes(const struct sim *sim)
 
 void sim_advance(struct sim *sim, uint64_t ns)
 {
-	sim->now_ns += ns;
+	sim_pass(sim, ns);
 }
 
 uint64_t sim_trace(const struct sim *sim)

@@ -293,13 +293,14 @@ static size_t sim_io_pass_time(struct sim *sim)
 {
 	uint64_t next = UINT64_MAX;
 
-	sim->now_ns += sim_below(sim, 2000);
+	sim_pass(sim, sim_below(sim, 2000));
 	size_t n = sim_io_n_due(sim);
 	if (n || !sim->n_flights || sim_chance(sim, 300))
 		return n;
 	for (size_t i = 0; i < sim->n_flights; i++)
 		next = MIN(next, sim->flights[i].due_ns);
-	sim->now_ns = MAX(sim->now_ns, next);
+	if (next > sim->now_ns)
+		sim_pass(sim, next - sim->now_ns);
 	return sim_io_n_due(sim);
 }
 

@@ -92,6 +92,10 @@ uint64_t sim_rand(struct sim *sim);
 uint64_t sim_below(struct sim *sim, uint64_t n); /* 0 to n - 1 */
 bool sim_chance(struct sim *sim, unsigned permille);
 uint64_t sim_mix(uint64_t a, uint64_t b);
+/* Time passes in this machine. */
+void sim_pass(struct sim *sim, uint64_t ns);
+/* Years after any boot, so that no timer of the kernel's, set by it, ever rings. */
+#define SIM_CLOCK_BEGIN_NS (UINT64_C(1) << 60)
 /* Counts an operation; 0, an injected -errno, or SIM_STOPPED. */
 int sim_op_begin(struct sim *sim, enum sim_op op, const struct sim_file *file);
 /* The same, of something at this offset. */
