@@ -154,71 +154,10 @@ void play_run_until(struct play *p, bool job_too)
 	}
 }
 
-/* ---- faults ---- */
-
-static void break_something(struct play *p)
-{
-	static const enum sim_op ops[] = { SIM_READ,  SIM_READ,  SIM_WRITE,
-					   SIM_WRITE, SIM_WRITE, SIM_SYNC };
-	struct sim_fault fault = { .op = ops[play_below(p, ARRAY_LEN(ops))],
-				   .nth = 1 + play_below(p, 12),
-				   .error = play_below(p, 2) ? -EIO : -ENOSPC };
-
-	if (p->n_broken++ == SIM_MAX_FAULTS)
-		play_mend(p);
-	if (play_below(p, 2)) {
-		sim_file_limit(p->sim, SIM_CHAIN_TOP,
-			       sim_file_len(p->sim, SIM_CHAIN_TOP) + play_below(p, 8) * 512);
-		return;
-	}
-	if (p->space) {
-		fault.op = SIM_WRITE;
-		fault.error = -ENOSPC;
-		fault.name = SIM_CHAIN_TOP;
-		fault.forever = play_below(p, 2);
-		/* The link's own write can't be told whether it was done: it may end the disk. */
-		fault.spares_header = true;
-	}
-	if (fault.op == SIM_READ)
-		fault.error = -EIO;
-	sim_fail(p->sim, &fault);
-}
-
-/* Nothing is written any more behind a failed barrier or table write (I7); and a write that failed may
- * have left anything of itself. So what is there must be what a power cut may leave. */
-static void judge_faults(struct play *p)
-{
-	p->given_up = p->guest.disk->poisoned;
-	play_met.poisoned += p->given_up;
-	p->closed_with_job = p->job_runs;
-	bpull_engine_close(p->engine);
-	play_judge_cut(p, &(struct sim_cut){ .mode = SIM_CUT_ALL_KEPT });
-	play_judge_cut(p, &(struct sim_cut){ .mode = SIM_CUT_ALL_LOST });
-}
-
-static void submit_and_wait(struct play *p, const struct sim_guest_request *r)
+void play_submit_and_wait(struct play *p, const struct sim_guest_request *r)
 {
 	sim_guest_submit(&p->guest, r);
 	play_run_until(p, false);
-}
-
-/* A disk that was full goes on once there is room: nothing was written wrongly. A flush that meets the
- * commit which found none may say so once more. */
-static void use_the_room(struct play *p)
-{
-	uint64_t len = MIN(p->chain->guest_len, UINT64_C(3) * p->chain->cluster_len);
-	struct sim_guest_request flush = { .kind = SIM_GUEST_FLUSH }, write = {
-		.kind = SIM_GUEST_WRITE, .len = len, .cuts = { len / 3, len / 2 }, .value = 0x77
-	};
-
-	play_run_until(p, true);
-	CHECK(p, !p->guest.disk->poisoned, "want of space has ended the disk: %s",
-	      strerror(-p->guest.disk->poisoned));
-	submit_and_wait(p, &flush);
-	p->has_room = true;
-	submit_and_wait(p, &flush);
-	submit_and_wait(p, &write);
-	submit_and_wait(p, &flush);
 }
 
 /* ---- a play ---- */
@@ -280,11 +219,11 @@ static void read_all(struct play *p, uint8_t *out)
 	for (uint64_t at = 0; at < p->chain->guest_len; at += part) {
 		uint64_t len = MIN(part, p->chain->guest_len - at);
 
-		submit_and_wait(p, &(struct sim_guest_request){ .kind = SIM_GUEST_READ,
-								.off = at,
-								.len = len,
-								.cuts = { len, len },
-								.out = out + at });
+		play_submit_and_wait(p, &(struct sim_guest_request){ .kind = SIM_GUEST_READ,
+								     .off = at,
+								     .len = len,
+								     .cuts = { len, len },
+								     .out = out + at });
 	}
 }
 
@@ -335,7 +274,7 @@ static void act(struct play *p, unsigned width)
 		if (p->cuts && !play_below(p, 3))
 			play_cut_now(p);
 		if (fails && !play_below(p, p->space && is_at_the_end(p) ? 3 : 12))
-			break_something(p);
+			play_break(p);
 		if (fails && !play_below(p, 12))
 			play_mend(p);
 		if (p->base_changes && p->job_runs && !play_below(p, 12))
@@ -352,7 +291,7 @@ static void begin_again(struct play *p)
 
 	play_run_until(p, false);
 	read_all(p, first);
-	submit_and_wait(p, &(struct sim_guest_request){ .kind = SIM_GUEST_FLUSH });
+	play_submit_and_wait(p, &(struct sim_guest_request){ .kind = SIM_GUEST_FLUSH });
 	model_end(&p->guest.model);
 	model_begin(&p->guest.model, first, p->chain->guest_len);
 	free(p->first);
@@ -381,12 +320,12 @@ static void end(struct play *p)
 
 	begin_to_end(p);
 	if (p->faults) {
-		judge_faults(p);
+		play_judge_faults(p);
 	} else if (p->base_ever_changed) {
 		bpull_engine_close(p->engine);
 	} else {
 		if (p->space)
-			use_the_room(p);
+			play_use_the_room(p);
 		read_all(p, last);
 		p->closed_with_job = p->job_runs;
 		play_met.closed_stopped += p->is_stopped;

@@ -95,6 +95,7 @@ void play_take_events(struct play *p);
 /* Until no request is in flight, nor a job where job_too. */
 void play_run_until(struct play *p, bool job_too);
 void play_mend(struct play *p);
+void play_submit_and_wait(struct play *p, const struct sim_guest_request *r);
 
 /* play_job.c */
 void play_steer_job(struct play *p);
@@ -114,6 +115,13 @@ void play_ask(struct play *p);
 /* The files [from, to) were dropped, and their owners use their space for something else. */
 void play_ruin(struct play *p, unsigned from, unsigned to);
 void play_change_base(struct play *p);
+
+/* play_fault.c */
+void play_break(struct play *p);
+/* Closes the disk and looks at what is left. */
+void play_judge_faults(struct play *p);
+/* All that waits is told to go on, and the machine is mended. */
+void play_use_the_room(struct play *p);
 
 /* play_cut.c */
 void play_cut_now(struct play *p);
