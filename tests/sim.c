@@ -55,7 +55,10 @@ void sim_tear(struct sim_store *store, const struct sim_write *write, uint64_t *
 	uint64_t off = write->off, end = write->off + write->len;
 	while (off < end) {
 		uint64_t next = MIN(round_down(off, 512) + 512, end);
-		if (sim_next(rng) & 1)
+		bool is_there = sim_next(rng) & 1;
+		if (is_there && write->is_punch)
+			sim_store_punch(store, off, next - off);
+		else if (is_there)
 			sim_store_write(store, write->bytes + (off - write->off),
 					(size_t)(next - off), off);
 		off = next;
@@ -120,14 +123,15 @@ uint64_t sim_n_faults_hit(const struct sim *sim)
 }
 
 /* nth counts down; 0 is spent, and stays at 1 for one that holds for ever. */
-static int sim_fault_check(struct sim *sim, enum sim_op op, const struct sim_file *file)
+static int sim_fault_check(struct sim *sim, enum sim_op op, const struct sim_file *file,
+			   uint64_t off)
 {
 	int error = 0;
 
 	sim->hit = NULL;
 	for (unsigned i = 0; i < sim->n_faults; i++) {
 		struct sim_fault *fault = &sim->faults[i];
-		if (fault->op != op || !fault->nth)
+		if (fault->op != op || !fault->nth || (fault->spares_header && off < 512))
 			continue;
 		if (fault->name && (!file || sim_file_find(sim, fault->name) != file))
 			continue;
@@ -143,7 +147,20 @@ static int sim_fault_check(struct sim *sim, enum sim_op op, const struct sim_fil
 	return error;
 }
 
-int sim_op_begin(struct sim *sim, enum sim_op op, const struct sim_file *file)
+static uint64_t clock_ns = SIM_CLOCK_BEGIN_NS;
+
+uint64_t sim_clock_ns(void)
+{
+	return clock_ns;
+}
+
+void sim_pass(struct sim *sim, uint64_t ns)
+{
+	sim->now_ns += ns;
+	clock_ns += ns;
+}
+
+int sim_op_begin_at(struct sim *sim, enum sim_op op, const struct sim_file *file, uint64_t off)
 {
 	if (sim_is_stopped(sim))
 		return SIM_STOPPED;
@@ -151,8 +168,13 @@ int sim_op_begin(struct sim *sim, enum sim_op op, const struct sim_file *file)
 	if (sim_is_stopped(sim))
 		return SIM_STOPPED;
 	sim->n_ops[op]++;
-	sim->now_ns += 1000;
-	return sim_fault_check(sim, op, file);
+	sim_pass(sim, 1000);
+	return sim_fault_check(sim, op, file, off);
+}
+
+int sim_op_begin(struct sim *sim, enum sim_op op, const struct sim_file *file)
+{
+	return sim_op_begin_at(sim, op, file, UINT64_MAX);
 }
 
 void sim_op_trace(struct sim *sim, enum sim_op op, uint64_t off, uint64_t len, int64_t result)
@@ -195,7 +217,7 @@ uint64_t sim_far_bytes(const struct sim *sim)
 
 void sim_advance(struct sim *sim, uint64_t ns)
 {
-	sim->now_ns += ns;
+	sim_pass(sim, ns);
 }
 
 uint64_t sim_trace(const struct sim *sim)
