@@ -355,6 +355,7 @@ uint64_t play(struct sim_chain *chain, uint64_t seed, const struct play *how)
 	playing = p.seed = seed;
 	p.state = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
 	p.chain = chain;
+	sim_clock_reset();
 	p.sim = sim_new(seed);
 	signal(SIGALRM, hang);
 	alarm((unsigned)sim_pull_env("MODEL_HANG", HANG_S));
@@ -370,6 +371,7 @@ uint64_t play(struct sim_chain *chain, uint64_t seed, const struct play *how)
 	alarm(0);
 	model_end(&p.guest.model);
 	free(p.first);
+	play_met.trace = sim_trace(p.sim); /* of the last one */
 	sim_free(p.sim);
 	return p.n_states;
 }

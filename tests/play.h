@@ -71,7 +71,7 @@ struct play {
 struct play_met {
 	uint64_t requests[SIM_GUEST_N_KINDS], failed, poisoned, stopped, completed, canceled,
 		guest_at_end, aborted_with_guest, later_jobs, dropped, ruined, asked, full_jobs,
-		changed_bases, bitmaps_cleared, jumps, aborted_stopped, closed_stopped;
+		changed_bases, bitmaps_cleared, jumps, trace, aborted_stopped, closed_stopped;
 };
 extern struct play_met play_met;
 

@@ -154,6 +154,11 @@ uint64_t sim_clock_ns(void)
 	return clock_ns;
 }
 
+void sim_clock_reset(void)
+{
+	clock_ns = SIM_CLOCK_BEGIN_NS;
+}
+
 void sim_pass(struct sim *sim, uint64_t ns)
 {
 	sim->now_ns += ns;

@@ -129,6 +129,8 @@ uint64_t sim_now_ns(const struct sim *sim);
 void sim_advance(struct sim *sim, uint64_t ns);
 /* The sum of the time that has passed in all of this process's machines, for a clock of the engine's. */
 uint64_t sim_clock_ns(void);
+/* It begins again: while no engine is open. */
+void sim_clock_reset(void);
 
 /* Bytes that came from far away (sim_knobs.far_rate). */
 uint64_t sim_far_bytes(const struct sim *sim);

@@ -139,7 +139,9 @@ static uint64_t sim_io_chunk(struct sim *sim, struct sim_flight *flight)
 {
 	const struct io_req *req = flight->req;
 	uint64_t left = req->len - req->done_len;
-	uint64_t grid = req->off_grid ? 1 : MAX(req->file->io_align, 1u);
+	/* Not by where the allocator has put the memory: the same seed moves the same pieces. */
+	uint64_t align = MAX(req->file->io_align, 1u);
+	uint64_t grid = is_aligned(req->off | req->len, align) ? align : 1;
 	uint64_t max_len = flight->max_len;
 
 	flight->max_len = 0;

@@ -122,6 +122,26 @@ Test(model, guests_2)
 	play_seeds(1, 2, N_PLAYS, &(struct play){ 0 });
 }
 
+/* What one met can be met again: with other memory, behind other plays. */
+Test(model, the_same_seed_is_the_same_play)
+{
+	for (uint64_t seed = 8; seed < 8 + 100 / SIM_PULL_SLOWDOWN; seed++) {
+		struct sim_chain chain;
+		uint64_t trace;
+		void *other;
+
+		draw(&chain, seed);
+		play(&chain, seed, &(struct play){ 0 });
+		trace = play_met.trace;
+		other = malloc(seed * 48);
+		play(&chain, seed + 1, &(struct play){ 0 });
+		play(&chain, seed, &(struct play){ 0 });
+		cr_assert_eq(trace, play_met.trace, "MODEL_SEED=%" PRIu64 " is two plays", seed);
+		free(other);
+		sim_chain_free(&chain);
+	}
+}
+
 /* The same with the power gone at random moments. */
 Test(model, cuts_1)
 {
