@@ -25,8 +25,6 @@ void play_break(struct play *p)
 		fault.error = -ENOSPC;
 		fault.name = SIM_CHAIN_TOP;
 		fault.forever = play_below(p, 2);
-		/* The link's own write can't be told whether it was done: it may end the disk. */
-		fault.spares_header = true;
 	}
 	if (fault.op == SIM_READ)
 		fault.error = -EIO;

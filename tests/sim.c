@@ -123,15 +123,14 @@ uint64_t sim_n_faults_hit(const struct sim *sim)
 }
 
 /* nth counts down; 0 is spent, and stays at 1 for one that holds for ever. */
-static int sim_fault_check(struct sim *sim, enum sim_op op, const struct sim_file *file,
-			   uint64_t off)
+static int sim_fault_check(struct sim *sim, enum sim_op op, const struct sim_file *file)
 {
 	int error = 0;
 
 	sim->hit = NULL;
 	for (unsigned i = 0; i < sim->n_faults; i++) {
 		struct sim_fault *fault = &sim->faults[i];
-		if (fault->op != op || !fault->nth || (fault->spares_header && off < 512))
+		if (fault->op != op || !fault->nth)
 			continue;
 		if (fault->name && (!file || sim_file_find(sim, fault->name) != file))
 			continue;
@@ -165,7 +164,7 @@ void sim_pass(struct sim *sim, uint64_t ns)
 	clock_ns += ns;
 }
 
-int sim_op_begin_at(struct sim *sim, enum sim_op op, const struct sim_file *file, uint64_t off)
+int sim_op_begin(struct sim *sim, enum sim_op op, const struct sim_file *file)
 {
 	if (sim_is_stopped(sim))
 		return SIM_STOPPED;
@@ -174,12 +173,7 @@ int sim_op_begin_at(struct sim *sim, enum sim_op op, const struct sim_file *file
 		return SIM_STOPPED;
 	sim->n_ops[op]++;
 	sim_pass(sim, 1000);
-	return sim_fault_check(sim, op, file, off);
-}
-
-int sim_op_begin(struct sim *sim, enum sim_op op, const struct sim_file *file)
-{
-	return sim_op_begin_at(sim, op, file, UINT64_MAX);
+	return sim_fault_check(sim, op, file);
 }
 
 void sim_op_trace(struct sim *sim, enum sim_op op, uint64_t off, uint64_t len, int64_t result)

@@ -105,7 +105,6 @@ struct sim_fault {
 	bool persists; /* a request met fails so at each attempt, not only at its first */
 	/* Not 0, with error 0: no failure, but a request's first attempt moves so much at most, bytes. */
 	uint64_t max_len;
-	bool spares_header; /* of requests, not those that begin in a file's first sector */
 	const char *name; /* only on this file; NULL: on any. Stays the caller's, until sim_free */
 };
 #define SIM_MAX_FAULTS 8

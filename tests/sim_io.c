@@ -134,6 +134,12 @@ static void sim_io_kick(struct io *io)
 		wake_signal(sim->wake_fd);
 }
 
+/* A page takes such a write at once, or not at all, as a sector does when the power goes. */
+static bool sim_io_is_one_sector(const struct io_req *req)
+{
+	return req->kind == IO_WRITE && req->off / 512 == (req->off + req->len - 1) / 512;
+}
+
 /* How much of the rest this attempt moves. */
 static uint64_t sim_io_chunk(struct sim *sim, struct sim_flight *flight)
 {
@@ -147,7 +153,8 @@ static uint64_t sim_io_chunk(struct sim *sim, struct sim_flight *flight)
 	flight->max_len = 0;
 	if (max_len && left > max_len)
 		return MAX(round_down(max_len, grid), grid);
-	if (left <= grid || !sim_chance(sim, sim->knobs.short_permille))
+	if (left <= grid || sim_io_is_one_sector(req) ||
+	    !sim_chance(sim, sim->knobs.short_permille))
 		return left;
 	return MAX(round_down(1 + sim_below(sim, left - 1), grid), grid);
 }
@@ -252,8 +259,7 @@ static void sim_io_land(struct sim *sim, struct sim_flight *flight)
 /* Its first attempt. */
 static int sim_io_begin(struct sim *sim, struct sim_flight *flight)
 {
-	int error = sim_op_begin_at(sim, sim_io_op(flight->req), sim_io_data(flight->req),
-				    flight->req->off);
+	int error = sim_op_begin(sim, sim_io_op(flight->req), sim_io_data(flight->req));
 
 	if (error != SIM_STOPPED && sim->hit) {
 		flight->stuck = sim->hit->persists ? error : 0;

@@ -99,8 +99,6 @@ void sim_pass(struct sim *sim, uint64_t ns);
 #define SIM_CLOCK_BEGIN_NS (UINT64_C(1) << 60)
 /* Counts an operation; 0, an injected -errno, or SIM_STOPPED. */
 int sim_op_begin(struct sim *sim, enum sim_op op, const struct sim_file *file);
-/* The same, of something at this offset. */
-int sim_op_begin_at(struct sim *sim, enum sim_op op, const struct sim_file *file, uint64_t off);
 void sim_op_trace(struct sim *sim, enum sim_op op, uint64_t off, uint64_t len, int64_t result);
 
 /* sim_file.c */
