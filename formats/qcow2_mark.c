@@ -11,8 +11,8 @@
  * same link, and the mark or not. A mark taken back keeps its place with its
  * flag clear, so that setting it again needs no room.
  *
- * An autoclear bit was rejected: whoever else opens the image for writing clears
- * it. So was a compatible feature bit: their numbers are not ours to give out.
+ * An autoclear bit was rejected: any other program that opens the image for
+ * writing clears it. So was a compatible feature bit: their numbers are not ours to give out.
  */
 #include <errno.h>
 
@@ -41,8 +41,8 @@ static int write_bytes(struct qcow2 *q, const struct mark_plan *plan, size_t off
 	return file_sync(file);
 }
 
-/* The name's new place: at once behind the extensions, where one write takes all of it, else in bytes
- * that neither the name nor the extensions have. */
+/* The name's new place: at once behind the extensions, where one write takes all of it, else in
+ * bytes that neither the name nor the extensions have. */
 static int place_name(struct mark_plan *plan)
 {
 	const struct qcow2_parts *p = &plan->parts;

@@ -18,8 +18,8 @@
  * What stays open: a writer of that kind that does not close the file, and a touch,
  * between two looks. The looks are as far apart as commits.
  *
- * Taking a lease, to know that there is no writer, was rejected: whoever opens the
- * file meanwhile sends this process a signal. Fanotify wants a privilege.
+ * Taking a lease, to know that there is no writer, was rejected: a program that
+ * opens the file meanwhile sends this process a signal. Fanotify wants a privilege.
  */
 #include "io/file_watch.h"
 
@@ -164,7 +164,7 @@ static bool is_local(int fd)
 	return false;
 }
 
-/* The kernel's watch for what fd has open, or -1. By the descriptor: its name may be another file's. */
+/* The kernel's watch for what fd has open, or -1. The name may be another file's by now. */
 static int add_watch(struct file_watch *watch, int fd)
 {
 	struct stat have, led_to;
@@ -282,7 +282,7 @@ static enum verdict judge(const struct watched_file *file, const struct stat *st
 /* Times and notes that belong together: nothing was done to the file while they were taken. */
 static int look(const struct watched_file *file, int fd, struct stat *st, struct file_notes *notes)
 {
-	struct stat before;
+	struct stat before = { 0 };
 	int n_looks = 0;
 
 	do {
@@ -302,7 +302,7 @@ bool file_watch_changed(struct watched_file *file, int fd, uint64_t len, int64_t
 	enum verdict verdict = UNEXPLAINED;
 	struct file_notes notes;
 	int64_t checked_ns = 0;
-	struct stat st;
+	struct stat st = { 0 };
 
 	for (int i = 0; i < MAX_LOOKS && verdict == UNEXPLAINED && !file->changed; i++) {
 		if (i)
