@@ -559,14 +559,25 @@ struct bpull_measure {
 	uint64_t copy_bytes; /* guest data to be read and copied, at most */
 	uint8_t is_device;   /* a block device: cannot grow */
 	uint8_t has_backing; /* else there is nothing to pull */
+	/* The image's data lies in a file of its own: the same numbers of that one, else 0. The guest's
+	 * bytes are in there, tables and refcounts in the image's file. */
+	uint8_t has_data_file, data_is_device;
+	uint64_t data_file_size, data_needed_size, data_growth, data_missing;
 };
 
-/* Computes how much space a pull of the whole chain into the image needs. options: flags
- * FORCE_SHARE, READ_HOLES, DIRECT (of the pull that is meant) and what says how the chain is opened;
- * NULL: all defaults. Blocking, read-only; opened as bpull_disk_open() with READ_ONLY does. Errors: as bpull_disk_open(); -ENOTSUP / -EUCLEAN where a
- * pull would be refused for the image's format or state; -EFBIG the format can't hold it. */
+/* Computes how much space a pull of the whole chain into the image needs, what a pull mends first
+ * (an image left dirty, leaks) included. options: flags FORCE_SHARE, READ_HOLES, TRUST_HOLES, DIRECT
+ * (of the pull that is meant) and what says how the chain is opened; NULL: all defaults. Blocking,
+ * read-only; opened as bpull_disk_open() with READ_ONLY does. Errors: as bpull_disk_open(); -ENOTSUP /
+ * -EUCLEAN where a pull would be refused for the image's format or state; -EFBIG the format can't
+ * hold it. */
 BPULL_API int bpull_measure(const char *path, const struct bpull_disk_options *options,
 			    struct bpull_measure *result, struct bpull_error *error);
+/* The same for the job that these options start; of them base and compression matter here, and NULL
+ * means a plain pull of the whole chain. -EINVAL too: unknown options, no such base. */
+BPULL_API int bpull_measure_job(const char *path, const struct bpull_disk_options *options,
+				const struct bpull_job_options *job, struct bpull_measure *result,
+				struct bpull_error *error);
 
 struct bpull_create_options {
 	size_t size;              /* sizeof(struct bpull_create_options) */

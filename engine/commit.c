@@ -79,6 +79,8 @@ enum commit_phase {
 	COMMIT_WRITE_HEADER,
 	COMMIT_HEADER_BARRIER,
 	COMMIT_LINK_GONE,
+	COMMIT_LOOK_AT_HEADER, /* for which there was no space: did anything of it come through? */
+	COMMIT_COMPARE_HEADER,
 	COMMIT_RESTORE_HEADER,
 	COMMIT_RESTORE_BARRIER,
 	COMMIT_LINK_KEPT,
@@ -95,7 +97,8 @@ struct commit {
 	struct io_req *writes;
 	struct io_req sync;
 	struct io_req header; /* reads, or writes back, what the header was: */
-	uint8_t *old_header;  /* so many bytes at that place of the file; NULL: there is none */
+	uint8_t *old_header;  /* so many bytes at that place of the file, and room for as many again; NULL:
+			       * there is none */
 	uint64_t header_off, header_len;
 	int header_error; /* the new one's; the old one is written back */
 	bool barrier_failed; /* that error is of the barrier behind it */
@@ -240,7 +243,7 @@ static enum step read_header(struct commit *commit)
 	assert(!w->next);
 	commit->header_off = w->host_off;
 	commit->header_len = w->len;
-	commit->old_header = calloc(1, w->len);
+	commit->old_header = calloc(2, w->len);
 	if (!commit->old_header) {
 		job_fail(commit->op.disk, -ENOMEM, "out of memory");
 		return keep_link(commit);
@@ -257,6 +260,33 @@ static enum step write_header(struct commit *commit)
 	commit->phase = COMMIT_HEADER_BARRIER;
 	commit->op.disk->job.link_leaving = true;
 	return write_stages(commit, STAGE_HEADER, N_STAGES);
+}
+
+static enum step look_at_header(struct commit *commit)
+{
+	commit->phase = COMMIT_COMPARE_HEADER;
+	if (!commit->old_header)
+		return STEP_NEXT;
+	io_req_read(&commit->header, disk_overlay(commit->op.disk)->file,
+		    commit->old_header + commit->header_len, commit->header_len,
+		    commit->header_off);
+	op_submit(&commit->op, &commit->header);
+	return STEP_WAIT;
+}
+
+static enum step compare_header(struct commit *commit)
+{
+	const struct staged_write *w = commit->staged.head[STAGE_HEADER];
+	const uint8_t *old = commit->old_header;
+
+	commit->phase = COMMIT_RESTORE_HEADER;
+	if (!old || !memcmp(old, old + commit->header_len, commit->header_len)) {
+		commit->phase = COMMIT_LINK_KEPT;
+	} else if (!memcmp(w->bytes, old + commit->header_len, commit->header_len)) {
+		commit->header_error = 0; /* all of it did */
+		commit->phase = COMMIT_HEADER_BARRIER;
+	}
+	return STEP_NEXT;
 }
 
 static enum step restore_header(struct commit *commit)
@@ -330,6 +360,8 @@ static enum step commit_step(struct op *op)
 		disk_link_changed(disk);
 		commit->phase = COMMIT_LET_GO_NOW;
 		return STEP_NEXT;
+	case COMMIT_LOOK_AT_HEADER: return look_at_header(commit);
+	case COMMIT_COMPARE_HEADER: return compare_header(commit);
 	case COMMIT_RESTORE_HEADER: return restore_header(commit);
 	case COMMIT_RESTORE_BARRIER: commit->phase = COMMIT_LINK_KEPT; return barrier(commit);
 	case COMMIT_LINK_KEPT: return link_kept(commit);
@@ -403,8 +435,10 @@ static bool begin_restoring(struct commit *commit)
 	commit->header_error = op->error;
 	commit->barrier_failed = commit->phase == COMMIT_LINK_GONE;
 	commit->writing_lo = commit->writing_hi = 0;
+	commit->phase = !commit->barrier_failed && is_no_space(op->error)
+				? COMMIT_LOOK_AT_HEADER
+				: COMMIT_RESTORE_HEADER;
 	op->error = 0;
-	commit->phase = COMMIT_RESTORE_HEADER;
 	op_ready(op);
 	return true;
 }

@@ -40,14 +40,6 @@ const char *bpull_version(void)
 	return STR(BPULL_VERSION_MAJOR) "." STR(BPULL_VERSION_MINOR) "." STR(BPULL_VERSION_PATCH);
 }
 
-uint64_t engine_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * UINT64_C(1000000000) + now.tv_nsec;
-}
-
 void engine_wake(struct bpull_engine *engine)
 {
 	if (atomic_exchange(&engine->woken, true))

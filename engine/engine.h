@@ -270,8 +270,11 @@ static inline bool disk_is_raw(const struct bpull_disk *disk)
 }
 
 /* measure.c */
-/* Refuses a pull into a block device too small for what it may need, and spare_len bytes more.
- * Blocking, read-only. 0, -ENOSPC with a sentence, or -errno. */
+/* Space for compressed clusters is taken in pieces, of which the last is not used up: so many bytes more
+ * may be needed than without compression. */
+#define COMPRESSION_SPARE_LEN (1 * MiB)
+/* Refuses a pull whose image, or data file, is a block device too small for what it may need, and for
+ * spare_len bytes more. Blocking, read-only. 0, -ENOSPC with a sentence, or -errno. */
 int measure_device(struct bpull_disk *disk, uint64_t spare_len, struct err *err);
 /* Refuses a pull whose reading would end at damaged tables of a lower layer, before anything is
  * changed. Damage that only decoding finds is for the job to meet. Blocking, read-only. 0, -EUCLEAN
@@ -292,9 +295,15 @@ struct look {
 	struct layer_set *layers;
 	struct chain *chain;
 };
-/* What can't be read is opened too. The options are complete. 0 or -errno with a sentence. */
+enum look_at {
+	LOOK_AT_HEADERS, /* what can't be read is opened, too; data files are not */
+	LOOK_AT_CHAIN,   /* as for reading */
+	LOOK_FOR_REPAIR, /* as for writing */
+};
+
+/* The options are complete. 0 or -errno with a sentence. */
 int look_open(struct look *look, const char *path, const struct bpull_disk_options *options,
-	      bool for_repair, struct err *err);
+	      enum look_at at, struct err *err);
 void look_close(struct look *look);
 
 /* cursor.c */

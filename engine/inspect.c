@@ -123,7 +123,7 @@ void look_close(struct look *look)
 }
 
 int look_open(struct look *look, const char *path, const struct bpull_disk_options *o,
-	      bool for_repair, struct err *err)
+	      enum look_at at, struct err *err)
 {
 	struct path_policy policy = { 0 };
 	struct chain_open how = options_chain(o, path, &policy);
@@ -135,8 +135,8 @@ int look_open(struct look *look, const char *path, const struct bpull_disk_optio
 		look_close(look);
 		return err_set(err, -ENOMEM, "out of memory");
 	}
-	how.allow_unreadable = !for_repair;
-	how.write = how.for_repair = for_repair;
+	how.allow_unreadable = at == LOOK_AT_HEADERS;
+	how.write = how.for_repair = at == LOOK_FOR_REPAIR;
 	rc = policy_build(o, path, &policy, err);
 	if (!rc) {
 		rc = chain_open(look->layers, &how, &look->chain, err);
@@ -166,7 +166,7 @@ int bpull_info_open(const char *path, const struct bpull_disk_options *options,
 	info = calloc(1, sizeof(*info));
 	if (!info)
 		return error_fill(error, -ENOMEM, "out of memory");
-	rc = look_open(&info->look, path, &o, false, &err);
+	rc = look_open(&info->look, path, &o, LOOK_AT_HEADERS, &err);
 	if (rc) {
 		free(info);
 		return error_export(&err, error);
@@ -295,7 +295,9 @@ static int check_layer(struct layer *layer, const struct bpull_check_options *o,
 	if (!layer->ops->check)
 		return err_set(err, -ENOTSUP, "%s: a raw image has nothing to check",
 			       file_show(layer->file, &shown));
-	rc = check_or_repair(layer, o, &repair, err);
+	rc = layer_refuse(layer, &layer->uncheckable, err);
+	if (!rc)
+		rc = check_or_repair(layer, o, &repair, err);
 	if (rc)
 		return rc;
 	*out = (struct bpull_check_result){
@@ -338,7 +340,7 @@ int bpull_check(const char *path, const struct bpull_check_options *options,
 	disk.size = sizeof(disk);
 	disk.flags |= o.flags;
 	disk.format = o.format;
-	rc = look_open(&look, path, &disk, o.repair, &err);
+	rc = look_open(&look, path, &disk, o.repair ? LOOK_FOR_REPAIR : LOOK_AT_HEADERS, &err);
 	if (rc)
 		return error_export(&err, error);
 	if (o.opened)

@@ -18,9 +18,6 @@
 	(BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_START_PAUSED | BPULL_JOB_VERIFY | \
 	 BPULL_JOB_ACCEPT_MIXED)
 
-/* Space for compressed clusters is taken in pieces, of which the last is not used up. */
-#define COMPRESSION_SPARE_LEN (1 * MiB)
-
 static bool is_running(struct bpull_disk *disk)
 {
 	bool running;
@@ -160,7 +157,7 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 	rc = overlay->ops->plan_link(overlay, disk->base_name, base_format(disk), err);
 	if (!rc && !disk->may_write && !disk->flatten)
 		rc = measure_damage(disk, err);
-	if (!rc && overlay->file->is_block)
+	if (!rc && (overlay->file->is_block || overlay->data->is_block))
 		rc = measure_device(disk, o->compression ? COMPRESSION_SPARE_LEN : 0, err);
 	if (!rc && !disk->may_write) /* for a guest it was done when the disk was opened */
 		rc = overlay->ops->begin_writing(overlay, err);

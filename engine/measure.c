@@ -24,7 +24,9 @@ struct walk {
 	uint64_t n_data;             /* overlay clusters to be copied at most */
 	uint64_t n_tables;           /* tables they need */
 	uint64_t copy_bytes;
+	uint64_t copy_end_off;  /* guest byte behind the last cluster to be copied */
 	uint64_t table_end_off; /* guest byte up to which a table is there, or counted */
+	bool has_packed[CHAIN_MAX_DEPTH + 1]; /* layers with compressed data that is to be copied */
 };
 
 static struct walk walk_of(const struct bpull_disk *disk)
@@ -80,6 +82,7 @@ static int count(struct walk *w, uint64_t guest_off, uint64_t end)
 
 	w->n_data += div_round_up(end - guest_off, overlay->cluster_len);
 	w->copy_bytes += end - guest_off;
+	w->copy_end_off = round_up(end, overlay->cluster_len);
 	return count_tables(w, guest_off, end);
 }
 
@@ -183,6 +186,20 @@ static int check_all_sharing(struct walk *w, unsigned from, struct err *err)
 	return rc;
 }
 
+/* Whole clusters are written at the guest's own place, but for what lies behind the disk and the file. */
+static void measure_data_file(const struct walk *w, struct bpull_measure *out)
+{
+	const struct layer *overlay = w->chain->layers[0];
+	uint64_t len = overlay->data->len, end = MIN(w->copy_end_off, MAX(len, overlay->guest_len));
+
+	out->has_data_file = true;
+	out->data_is_device = overlay->data->is_block;
+	out->data_file_size = len;
+	out->data_needed_size = out->data_is_device ? end : MAX(end, len);
+	if (end > len)
+		*(out->data_is_device ? &out->data_missing : &out->data_growth) = end - len;
+}
+
 static int measure_walk(struct walk *w, struct bpull_measure *out, struct err *err)
 {
 	struct layer *overlay = w->chain->layers[0];
@@ -196,6 +213,8 @@ static int measure_walk(struct walk *w, struct bpull_measure *out, struct err *e
 		.is_device = overlay->file->is_block,
 		.has_backing = overlay->has_backing,
 	};
+	if (overlay->data != overlay->file)
+		measure_data_file(w, out);
 	if (!overlay->has_backing)
 		return 0;
 	rc = check_all_sharing(w, 0, err);
@@ -208,6 +227,8 @@ static int measure_walk(struct walk *w, struct bpull_measure *out, struct err *e
 		return err_errno(err, rc, "%s: cannot map the disk",
 				 file_show(overlay->file, &shown));
 	out->copy_bytes = w->copy_bytes;
+	if (out->has_data_file)
+		measure_data_file(w, out);
 	rc = overlay->ops->measure(overlay, w->n_data, w->n_tables, &out->needed_size, err);
 	if (rc)
 		return rc;
@@ -220,12 +241,21 @@ static int measure_walk(struct walk *w, struct bpull_measure *out, struct err *e
 	return 0;
 }
 
+static int too_small(const struct file *device, uint64_t needed, uint64_t missing, struct err *err)
+{
+	struct shown shown;
+
+	return err_set(err, -ENOSPC,
+		       "%s: the device is too small: a pull needs up to %" PRIu64 " bytes, %" PRIu64
+		       " are available, %" PRIu64 " are missing; nothing was changed: enlarge it",
+		       file_show(device, &shown), needed, device->len, missing);
+}
+
 int measure_device(struct bpull_disk *disk, uint64_t spare_len, struct err *err)
 {
 	struct walk w = walk_of(disk);
 	struct layer *overlay = disk_overlay(disk);
 	struct bpull_measure m;
-	struct shown shown;
 	int rc;
 
 	w.n_data = div_round_up(spare_len, overlay->cluster_len);
@@ -236,12 +266,11 @@ int measure_device(struct bpull_disk *disk, uint64_t spare_len, struct err *err)
 		*err = (struct err){ 0 };
 		return 0; /* begin_writing finds and describes all damage */
 	}
-	if (rc || !m.missing)
-		return rc;
-	return err_set(err, -ENOSPC,
-		       "%s: the device is too small: a pull needs up to %" PRIu64 " bytes, %" PRIu64
-		       " are available, %" PRIu64 " are missing; nothing was changed: enlarge it",
-		       file_show(overlay->file, &shown), m.needed_size, m.file_size, m.missing);
+	if (!rc && m.missing)
+		rc = too_small(overlay->file, m.needed_size, m.missing, err);
+	else if (!rc && m.data_missing)
+		rc = too_small(overlay->data, m.data_needed_size, m.data_missing, err);
+	return rc;
 }
 
 /* Maps every byte of what is to be copied: counting clusters looks no further than each one's first data. */
@@ -258,6 +287,35 @@ static int map_action(struct walk *w, enum plan_action action, uint64_t guest_of
 			rc = count_tables(w, at, at + e.len);
 		if (rc)
 			return rc;
+		if (e.kind == EXTENT_COMPRESSED)
+			w->has_packed[e.depth] = true;
+	}
+	return 0;
+}
+
+/* Compressed data that lies inside another guest cluster (QEMU 7.2 puts it there after a discard) maps
+ * well, and one of the two is overwritten: only a look at the whole layer tells. */
+static int check_packed(struct walk *w, struct err *err)
+{
+	for (unsigned i = 1; i < w->chain->pull_to; i++) {
+		struct layer *layer = w->chain->layers[i];
+		struct check_result found = { 0 };
+		struct shown shown;
+		int rc = w->has_packed[i] ? layer->ops->check(layer, &found, err) : 0;
+
+		if (rc)
+			return rc;
+		if (found.n_check_errors)
+			return err_set(err, -EIO,
+				       "%s: its tables can't be read: %s; nothing was changed",
+				       file_show(layer->file, &shown), found.incomplete);
+		if (found.n_overlaps)
+			return err_set(err, -EUCLEAN,
+				       "%s: damaged: %" PRIu64
+				       " clusters that have one owner are used by another, too "
+				       "(compressed data inside them, or tables); nothing was "
+				       "changed: see blockpull check, or restore it from a copy",
+				       file_show(layer->file, &shown), found.n_overlaps);
 	}
 	return 0;
 }
@@ -334,6 +392,8 @@ int measure_damage(struct bpull_disk *disk, struct err *err)
 		if (rc == -EUCLEAN) {
 			*err = (struct err){ 0 };
 			rc = tell_damage(&w, err);
+		} else if (!rc) {
+			rc = check_packed(&w, err);
 		}
 	}
 	if (rc && !err->message[0])
@@ -359,28 +419,62 @@ static int refuse(const struct chain *chain, struct err *err)
 	return rc;
 }
 
-int bpull_measure(const char *path, const struct bpull_disk_options *options,
-		  struct bpull_measure *result, struct bpull_error *error)
+/* The plan of the job: to which layer, and with what spare space. */
+static int plan_job(struct walk *w, const struct bpull_job_options *job, struct err *err)
 {
+	struct layer *overlay = w->chain->layers[0];
+	struct shown shown;
+	int rc = 0;
+
+	if (job->base)
+		rc = chain_find_base(w->chain, file_opener_posix(), job->base, &w->chain->pull_to,
+				     err);
+	if (rc || !job->compression || !overlay->has_backing)
+		return rc;
+	if (!overlay->ops->may_compress)
+		return err_set(err, -ENOTSUP,
+			       "%s: %s images have no compressed clusters; measure without "
+			       "compression",
+			       file_show(overlay->file, &shown), overlay->ops->name);
+	w->n_data = div_round_up(COMPRESSION_SPARE_LEN, overlay->cluster_len);
+	return overlay->ops->may_compress(overlay, (enum layer_compression)job->compression,
+					  job->compression_level, err);
+}
+
+int bpull_measure_job(const char *path, const struct bpull_disk_options *options,
+		      const struct bpull_job_options *job, struct bpull_measure *result,
+		      struct bpull_error *error)
+{
+	struct bpull_job_options j = { 0 };
 	struct bpull_disk_options o;
 	struct err err = { 0 };
+	struct walk w = { 0 };
 	struct look look;
 	int rc = options_take(OPEN_MEASURE, options, &o, error);
 
 	if (rc)
 		return rc;
+	if (!options_import(&j, sizeof(j), job) || j.compression > BPULL_COMPRESSION_ZSTD)
+		return error_fill(error, -EINVAL, "unknown job options");
 	o.flags = (o.flags | BPULL_DISK_READ_ONLY) & ~(uint32_t)BPULL_DISK_DIRECT;
-	rc = look_open(&look, path, &o, false, &err);
+	rc = look_open(&look, path, &o, LOOK_AT_CHAIN, &err);
 	if (rc)
 		return error_export(&err, error);
+	w.chain = look.chain;
+	w.cache = look.cache;
+	rc = plan_job(&w, &j, &err); /* the last that opens a file */
 	if (o.opened)
 		o.opened(o.user_data);
-	rc = refuse(look.chain, &err);
-	if (!rc) {
-		struct walk w = { .chain = look.chain, .cache = look.cache };
-
+	if (!rc)
+		rc = refuse(look.chain, &err);
+	if (!rc)
 		rc = measure_walk(&w, result, &err);
-	}
 	look_close(&look);
 	return rc ? error_export(&err, error) : 0;
+}
+
+int bpull_measure(const char *path, const struct bpull_disk_options *options,
+		  struct bpull_measure *result, struct bpull_error *error)
+{
+	return bpull_measure_job(path, options, NULL, result, error);
 }

@@ -122,8 +122,11 @@ static int by_place(const void *a, const void *b)
 {
 	const struct io_req *x = *(struct io_req *const *)a, *y = *(struct io_req *const *)b;
 
-	if (x->file != y->file)
-		return x->file < y->file ? -1 : 1;
+	/* By inode: the order of addresses changes from one process to the next, and a seed's play with it. */
+	if (x->file->ino != y->file->ino)
+		return x->file->ino < y->file->ino ? -1 : 1;
+	if (x->file != y->file) /* of different file systems */
+		return x->file->dev < y->file->dev ? -1 : 1;
 	return x->off < y->off ? -1 : x->off > y->off;
 }
 

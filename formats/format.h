@@ -129,17 +129,21 @@ struct layer;
 
 /* One finding of check(), worst kinds first. */
 struct check_result {
-	uint64_t n_errors;       /* broken entries, refcounts too low, overlaps: corruption */
-	uint64_t n_stale;        /* of these, qcow2's COPIED flags clear without need: harmless, and
+	uint64_t n_errors;   /* broken entries, refcounts too low, overlaps: corruption */
+	uint64_t n_stale;    /* of these, qcow2's COPIED flags clear without need: harmless, and
 				  * what a cut in the middle of a repair leaves */
-	uint64_t n_crossed;      /* of these, clusters of data that more entries share than there
+	uint64_t n_crossed;  /* of these, clusters of data that more entries share than there
 				  * are disks to share them: found whatever refcounts say */
-	uint64_t n_leaks;        /* clusters counted but not referenced */
+	uint64_t n_overlaps; /* of these, clusters of one owner that another uses, too: one of them
+				  * has overwritten the other, or will */
+	uint64_t n_leaks;    /* clusters counted but not referenced */
 	uint64_t n_check_errors; /* what could not be checked (I/O errors) */
 	char incomplete[160];    /* the first of those, in words; or "" */
 	uint64_t n_allocated_clusters, n_compressed_clusters, n_zero_clusters, n_total_clusters;
 	uint64_t n_snapshot_compressed_clusters; /* in tables of internal snapshots alone */
-	uint64_t image_end_off;                  /* first byte behind the last cluster in use */
+	uint64_t
+		image_end_off; /* first byte behind the last cluster that is counted or referred to */
+	uint64_t refs_end_off; /* qcow2: behind the last one referred to */
 	/* Called for each finding, at most max_reports times; NULL for none. Text without newline. */
 	void (*report)(void *opaque, bool is_leak, const char *text);
 	void *opaque;
@@ -352,6 +356,9 @@ struct layer {
 	char backing_format_name[32];     /* as recorded, where it is none we know */
 	struct refusal unreadable;
 	struct refusal unwritable;
+	/* Its tables may mean anything, so that a check would say nothing; of the reasons why it is
+	 * unreadable, those that are not about its data alone (encryption is). */
+	struct refusal uncheckable;
 	/* Host bytes from here on have never been used by the image: a file that grows reads zeros
 	 * there. UINT64_MAX where that can't be said (a block device). Set by begin_writing. */
 	uint64_t zero_from;

@@ -206,10 +206,10 @@ static void refuse(struct refusal *refusal, int code, const char *why)
 	snprintf(refusal->why, sizeof(refusal->why), "%s", why);
 }
 
-/* What is here but can't be read or changed. The first reason found stands. */
-static void note_refusals(struct qcow2 *q, const struct header_source *src)
+/* What makes even the tables mean what is not known here. */
+static void note_unknown(struct qcow2 *q, const struct header_source *src)
 {
-	struct refusal *unreadable = &q->layer.unreadable, *unwritable = &q->layer.unwritable;
+	struct refusal *uncheckable = &q->layer.uncheckable;
 	bool type_bit = q->incompat & QCOW2_INCOMPAT_COMPRESSION;
 
 	for (unsigned bit = 0; bit < 64; bit++)
@@ -220,22 +220,30 @@ static void note_refusals(struct qcow2 *q, const struct header_source *src)
 					   sizeof(name));
 			snprintf(why, sizeof(why),
 				 "it uses an incompatible feature unknown here (%s)", name);
-			refuse(unreadable, -ENOTSUP, why);
+			refuse(uncheckable, -ENOTSUP, why);
 		}
 	if (q->crypt_method > 2)
-		refuse(unreadable, -ENOTSUP, "it is encrypted, by a method unknown here");
-	else if (q->crypt_method || q->has_luks)
+		refuse(uncheckable, -ENOTSUP, "it is encrypted, by a method unknown here");
+	if (type_bit != (q->compression != QCOW2_COMPRESSION_ZLIB))
+		refuse(uncheckable, -EUCLEAN, "its compression type and feature bit disagree; restore its header from a copy");
+	else if (q->compression > QCOW2_COMPRESSION_ZSTD)
+		refuse(uncheckable, -ENOTSUP, "its compression type is unknown here");
+}
+
+/* What is here but can't be read or changed. The first reason found stands. */
+static void note_refusals(struct qcow2 *q, const struct header_source *src)
+{
+	struct refusal *unreadable = &q->layer.unreadable, *unwritable = &q->layer.unwritable;
+
+	note_unknown(q, src);
+	*unreadable = q->layer.uncheckable;
+	if (q->crypt_method || q->has_luks)
 		refuse(unreadable, -ENOTSUP,
 		       q->crypt_method == 1 ? "it is encrypted (AES)" : "it is encrypted (LUKS)");
 	if (qcow2_is_external(q) && !q->layer.data_name)
 		refuse(unreadable, -ENOTSUP,
 		       "its data lies in an external data file, whose name it does not record; "
 		       "record it with qemu-img amend -o data_file=NAME");
-	if (type_bit != (q->compression != QCOW2_COMPRESSION_ZLIB))
-		refuse(unreadable, -EUCLEAN, "its compression type and feature bit disagree");
-	else if (q->compression > QCOW2_COMPRESSION_ZSTD)
-		refuse(unreadable, -ENOTSUP, "its compression type is unknown here");
-
 	if (qcow2_is_external(q) && q->n_snapshots)
 		refuse(unwritable, -ENOTSUP,
 		       "it has both an external data file and internal snapshots");

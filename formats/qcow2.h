@@ -178,6 +178,17 @@ void qcow2_note_empty(struct qcow2 *q, uint64_t guest_off, uint64_t len);
 void qcow2_forget_empty(struct qcow2 *q, uint64_t guest_off);
 void qcow2_forget_all_empty(struct qcow2 *q);
 
+/* Where space is taken from once begin_writing has mended what it finds. */
+struct qcow2_space {
+	uint64_t end_idx;    /* host cluster from which on all is free */
+	bool is_rebuilt;     /* the refcounts are new: no block counts anything from there on */
+	uint64_t n_reftable; /* is_rebuilt: entries of the new refcount table */
+};
+/* qcow2_repair.c: audits the image and plans its repair, changing nothing. Refuses what begin_writing
+ * refuses, with its sentence; `name` is the image's, escaped. Blocks. */
+int qcow2_plan_repair(struct layer *layer, const char *name, struct qcow2_space *space,
+		      struct err *err);
+
 /* qcow2_measure.c */
 int qcow2_begin_measuring(struct layer *layer, struct err *err);
 int qcow2_measure(struct layer *layer, uint64_t n_data, uint64_t n_tables, uint64_t *end_off,

@@ -19,6 +19,7 @@
 #define BITMAP_ENTRY_LEN       24u
 #define BITMAP_TABLE_RESERVED  UINT64_C(0xff000000000001fe)
 #define BITMAP_FLAGS_RESERVED  UINT32_C(0xfffffff8)
+#define BITMAP_EXTRA_IS_FINE   UINT32_C(4) /* unknown extra data is no reason not to use it */
 #define BITMAP_MIN_GRANULARITY 9u /* bits */
 #define BITMAP_MAX_GRANULARITY 31u
 #define BITMAP_MAX_NAME_LEN    1023u
@@ -175,26 +176,38 @@ static int count_bitmap_data(struct qcow2_check *c, uint64_t table_off, uint64_t
 	return 0;
 }
 
-/* One directory entry; *table_bytes sums the tables up. */
-static int count_bitmap(struct qcow2_check *c, const uint8_t *entry, uint64_t *table_bytes)
+/* Also what is not against the format: QEMU opens no image with such a bitmap, so that who relies on
+ * "clean" would lose the disk to its VM. */
+static void judge_bitmap(struct qcow2_check *c, const uint8_t *entry, uint64_t off)
 {
-	uint64_t off = be64(entry), len = be32(entry + 8) * UINT64_C(8);
+	uint32_t flags = be32(entry + 12), extra_len = be32(entry + 20);
 
-	if ((be32(entry + 12) & BITMAP_FLAGS_RESERVED || entry[16] != 1 || entry[17] > 63 ||
-	     !be16(entry + 18)) &&
-	    c->first_target)
+	if (flags & BITMAP_FLAGS_RESERVED || entry[16] != 1 || entry[17] > 63 || !be16(entry + 18))
 		check_error(c, "the bitmap with its table at offset %#" PRIx64 " is malformed",
 			    off);
-	/* Not against the format; but QEMU opens no image with such a bitmap. */
-	else if ((entry[17] < BITMAP_MIN_GRANULARITY || entry[17] > BITMAP_MAX_GRANULARITY ||
-		  be16(entry + 18) > BITMAP_MAX_NAME_LEN) &&
-		 c->first_target)
+	else if (entry[17] < BITMAP_MIN_GRANULARITY || entry[17] > BITMAP_MAX_GRANULARITY ||
+		 be16(entry + 18) > BITMAP_MAX_NAME_LEN)
 		check_error(c,
 			    "the bitmap with its table at offset %#" PRIx64
 			    " has a granularity of 2^%u bytes and a name of %u bytes; the limits "
 			    "are 2^%u to 2^%u, and %u",
 			    off, entry[17], be16(entry + 18), BITMAP_MIN_GRANULARITY,
 			    BITMAP_MAX_GRANULARITY, BITMAP_MAX_NAME_LEN);
+	else if (extra_len || flags & BITMAP_EXTRA_IS_FINE)
+		check_error(c,
+			    "the bitmap with its table at offset %#" PRIx64
+			    " has extra data (%u bytes, flags %#x), which the format allows and "
+			    "QEMU opens no image with",
+			    off, extra_len, flags);
+}
+
+/* One directory entry; *table_bytes sums the tables up. */
+static int count_bitmap(struct qcow2_check *c, const uint8_t *entry, uint64_t *table_bytes)
+{
+	uint64_t off = be64(entry), len = be32(entry + 8) * UINT64_C(8);
+
+	if (c->first_target)
+		judge_bitmap(c, entry, off);
 	*table_bytes += len;
 	if (!len)
 		return 0;

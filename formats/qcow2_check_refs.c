@@ -122,8 +122,11 @@ int check_load_refcounts(struct qcow2_check *c)
 	return check_each_refcount(c, c->target.first, c->target.first + c->target.n, mark_ones);
 }
 
-static void report_overlap(struct qcow2_check *c, uint64_t host_off, uint32_t counter)
+/* What has one owner, and is used by another, too: whatever the refcounts say, one of them has been
+ * overwritten or will be. Compressed clusters alone share host clusters, with one another. */
+static void judge_overlap(struct qcow2_check *c, uint64_t host_off, uint32_t counter)
 {
+	const uint32_t both = CHECK_PLAIN | CHECK_PACKED;
 	uint32_t count = counter & CHECK_COUNT_MAX;
 
 	if (counter & CHECK_EXCLUSIVE && count > 1)
@@ -133,14 +136,22 @@ static void report_overlap(struct qcow2_check *c, uint64_t host_off, uint32_t co
 			    host_off, count);
 	else if (counter & CHECK_L2 && counter & CHECK_DATA)
 		check_error(c, "the L2 table at offset %#" PRIx64 " is guest data, too", host_off);
+	else if ((counter & both) == both)
+		check_error(c,
+			    "compressed data lies inside the cluster at offset %#" PRIx64
+			    ", which is the data of another guest cluster",
+			    host_off);
+	else
+		return;
+	c->result->n_overlaps++;
 }
 
 void check_overlaps(struct qcow2_check *c)
 {
 	for (uint64_t i = 0; i < c->target.n; i++)
-		if (c->target.counts[i] & (CHECK_EXCLUSIVE | CHECK_L2))
-			report_overlap(c, (c->target.first + i) << c->q->cluster_bits,
-				       c->target.counts[i]);
+		if (c->target.counts[i])
+			judge_overlap(c, (c->target.first + i) << c->q->cluster_bits,
+				      c->target.counts[i]);
 }
 
 static void compare_one(struct qcow2_check *c, uint64_t idx, uint64_t stored, uint32_t counter)
@@ -150,8 +161,8 @@ static void compare_one(struct qcow2_check *c, uint64_t idx, uint64_t stored, ui
 
 	if (stored || count)
 		c->result->image_end_off = host_off + qcow2_cluster_len(c->q);
-	if (counter & (CHECK_EXCLUSIVE | CHECK_L2))
-		report_overlap(c, host_off, counter);
+	if (counter)
+		judge_overlap(c, host_off, counter);
 	/* A counter at its limit only says "at least". */
 	if (stored == count || (count == CHECK_COUNT_MAX && stored > count))
 		return;

@@ -318,7 +318,7 @@ static void check_standard(struct qcow2_check *c, const struct l2_walk *walk, ui
 			       zero && (c->q->l2_entry_len == 8 || !(uint32_t)bitmap));
 		return;
 	}
-	if (!check_count(c, off, cluster_len, CHECK_DATA, walk->weight))
+	if (!check_count(c, off, cluster_len, CHECK_DATA | CHECK_PLAIN, walk->weight))
 		entry_error(c, walk, "cluster offset %#" PRIx64 " lies beyond the end of the file",
 			    off);
 	else

@@ -7,15 +7,22 @@
  *
  * The bound is exact when every cluster is taken: taking fewer never ends
  * farther behind, and space that comes back is handed out again first.
+ *
+ * It begins where begin_writing() will have left the image: leaks at its end
+ * taken out, or, where it was left dirty, new refcounts behind everything.
  */
 #include <errno.h>
 
 #include "formats/qcow2.h"
 
 /* Takes n clusters in the shadow of q, whose alloc_end is moved. */
-static int take_all(const struct qcow2 *q, struct qcow2 *shadow, uint64_t n)
+static int take_all(const struct qcow2 *q, const struct qcow2_space *space, struct qcow2 *shadow,
+		    uint64_t n)
 {
 	uint64_t new_blocks_end = 0; /* ranges below it that lie behind the old end have a block */
+
+	if (space->is_rebuilt) /* the last range that is counted has one, and none behind it */
+		new_blocks_end = (space->end_idx - 1) / q->refs_per_block + 1;
 
 	while (n) {
 		uint64_t idx = shadow->layer.alloc_end >> q->cluster_bits;
@@ -33,7 +40,8 @@ static int take_all(const struct qcow2 *q, struct qcow2 *shadow, uint64_t n)
 			shadow->layer.alloc_end += (g.n_blocks + g.table_clusters)
 						   << q->cluster_bits;
 			new_blocks_end = block_idx + g.n_blocks;
-		} else if (block_idx >= new_blocks_end && !qcow2_block_off(q, block_idx)) {
+		} else if (block_idx >= new_blocks_end &&
+			   (space->is_rebuilt || !qcow2_block_off(q, block_idx))) {
 			shadow->layer.alloc_end += q->layer.cluster_len;
 			new_blocks_end = block_idx + 1;
 		} else {
@@ -75,30 +83,41 @@ static int all_clusters(const struct qcow2 *q, uint64_t n_data, uint64_t n_table
 	return 0;
 }
 
+/* Where space is taken from: of an image being written, and of one that is to be mended first. */
+static int find_space(struct qcow2 *q, const char *name, struct qcow2_space *space, struct err *err)
+{
+	int rc;
+
+	if (!q->reftable)
+		return qcow2_plan_repair(&q->layer, name, space, err);
+	*space = (struct qcow2_space){ 0 };
+	rc = qcow2_used_end(q, &space->end_idx);
+	return rc ? err_errno(err, rc, "%s: cannot read the refcounts", name) : 0;
+}
+
 int qcow2_measure(struct layer *layer, uint64_t n_data, uint64_t n_tables, uint64_t *end_off,
 		  struct err *err)
 {
 	struct qcow2 *q = qcow2_of(layer);
 	bool loaded = q->reftable;
+	struct qcow2_space space;
 	struct qcow2 shadow;
-	uint64_t end_idx, n;
+	uint64_t n;
 	char name[512];
-	int rc = 0;
+	int rc;
 
 	err_escape(layer->file->name, strlen(layer->file->name), name, sizeof(name));
-	if (!loaded)
+	rc = find_space(q, name, &space, err);
+	if (!rc && !loaded && !space.is_rebuilt) /* else the old one is not to be trusted */
 		rc = qcow2_reftable_read(q, name, err);
 	if (!rc) {
-		rc = qcow2_used_end(q, &end_idx);
-		if (rc)
-			err_errno(err, rc, "%s: cannot read the refcounts", name);
-	}
-	if (!rc) {
 		shadow = *q;
-		shadow.layer.alloc_end = end_idx << q->cluster_bits;
+		shadow.layer.alloc_end = space.end_idx << q->cluster_bits;
+		if (space.is_rebuilt)
+			shadow.n_reftable = space.n_reftable;
 		rc = all_clusters(q, n_data, n_tables, &n);
 		if (!rc)
-			rc = take_all(q, &shadow, n);
+			rc = take_all(q, &space, &shadow, n);
 		if (rc)
 			err_set(err, rc, "%s: the image would grow beyond what qcow2 can hold",
 				name);

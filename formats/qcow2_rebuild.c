@@ -150,8 +150,6 @@ static int place(struct rebuild *r, uint64_t first_idx)
 			 r->table_clusters * q->layer.cluster_len);
 	if (r->too_far || r->table_clusters * q->layer.cluster_len > QCOW2_MAX_REFTABLE_LEN)
 		return -EFBIG;
-	if (q->layer.file->is_block && r->end_idx << q->cluster_bits > q->layer.file->len)
-		return -ENOSPC;
 	return 0;
 }
 
@@ -246,32 +244,66 @@ static int switch_header(struct rebuild *r)
 	return 0;
 }
 
+/* Everything that can be known without a write: where the new structures will lie. */
+static int plan(struct rebuild *r, uint64_t end_off, uint64_t window_clusters, char *why,
+		size_t why_cap)
+{
+	const struct qcow2 *q = r->q;
+	uint64_t refs_end = 0;
+	int rc = r->needed ? scan(r, window_clusters, &refs_end, why, why_cap) : -ENOMEM;
+
+	if (rc)
+		return rc;
+	refs_end = MAX(refs_end, div_round_up(end_off, q->layer.cluster_len));
+	if (!q->layer.file->is_block)
+		refs_end = MAX(refs_end, div_round_up(q->layer.file->len, q->layer.cluster_len));
+	return place(r, refs_end);
+}
+
+static void tell_no_place(char *why, size_t why_cap, int rc)
+{
+	if (!why[0])
+		snprintf(why, why_cap, "new refcounts can't be written behind the image: %s",
+			 strerror(-rc));
+}
+
+int qcow2_plan_rebuild(struct qcow2 *q, uint64_t end_off, uint64_t window_clusters,
+		       struct qcow2_space *space, char *why, size_t why_cap)
+{
+	struct rebuild r = { .q = q, .needed = calloc(MAX_BLOCKS, sizeof(bool)) };
+	int rc = plan(&r, end_off, window_clusters, why, why_cap);
+
+	*space = (struct qcow2_space){
+		.end_idx = r.end_idx,
+		.is_rebuilt = true,
+		.n_reftable = r.table_clusters * q->layer.cluster_len / 8,
+	};
+	if (rc)
+		tell_no_place(why, why_cap, rc);
+	free(r.needed);
+	return rc;
+}
+
 int qcow2_rebuild_refcounts(struct qcow2 *q, uint64_t end_off, uint64_t window_clusters, char *why,
 			    size_t why_cap)
 {
 	struct rebuild r = { .q = q, .needed = calloc(MAX_BLOCKS, sizeof(bool)) };
 	struct file *file = q->layer.file;
-	uint64_t old_len = file->len, refs_end = 0;
-	int rc = r.needed ? scan(&r, window_clusters, &refs_end, why, why_cap) : -ENOMEM;
+	uint64_t old_len = file->len;
+	int rc = plan(&r, end_off, window_clusters, why, why_cap);
 
-	if (!rc) {
-		refs_end = MAX(refs_end, div_round_up(end_off, q->layer.cluster_len));
-		if (!file->is_block)
-			refs_end = MAX(refs_end, div_round_up(old_len, q->layer.cluster_len));
-		rc = place(&r, refs_end);
-		if (!rc)
-			rc = qcow2_clear_unknown_autoclear(q, QCOW2_REPAIR_KEEPS);
-		if (!rc)
-			rc = write_all(&r, window_clusters);
-		if (rc && !file->is_block && r.table)
-			file_truncate(file, old_len);
-		if (rc)
-			snprintf(why, why_cap,
-				 "new refcounts can't be written behind the image: %s",
-				 strerror(-rc));
-		else
-			rc = switch_header(&r);
-	}
+	if (!rc && file->is_block && r.end_idx << q->cluster_bits > file->len)
+		rc = -ENOSPC;
+	if (!rc)
+		rc = qcow2_clear_unknown_autoclear(q, QCOW2_REPAIR_KEEPS);
+	if (!rc)
+		rc = write_all(&r, window_clusters);
+	if (rc && !file->is_block && r.table)
+		file_truncate(file, old_len);
+	if (rc)
+		tell_no_place(why, why_cap, rc);
+	else
+		rc = switch_header(&r);
 	free(r.needed);
 	free(r.table);
 	return rc;

@@ -155,6 +155,11 @@ static int refuse(const char *name, const struct check_result *found, const char
 		       name, found->n_errors, first[0] ? ": " : "", first);
 }
 
+static const char *overlaps(const struct check_result *found)
+{
+	return found->n_overlaps ? "a cluster that has one owner is used by another, too" : "";
+}
+
 static void note(struct layer *layer, bool was_dirty, const struct repair *repair)
 {
 	char *at = layer->note, *end = at + sizeof(layer->note);
@@ -170,26 +175,64 @@ static void note(struct layer *layer, bool was_dirty, const struct repair *repai
 			 repair->found.n_leaks);
 }
 
+/* Checks the image, and refuses what no repair before a job is to touch. */
+static int audit(struct layer *layer, const char *name, struct check_result *found, struct err *err)
+{
+	bool is_dirty = qcow2_of(layer)->incompat & QCOW2_INCOMPAT_DIRTY;
+	int rc = qcow2_check(layer, found, err);
+
+	if (rc)
+		return rc;
+	/* Of a dirty image only the refcounts may be wrong; anything else refuses it, too. */
+	if (found->n_check_errors || (found->n_errors > found->n_stale && !is_dirty))
+		return refuse(name, found, overlaps(found), err);
+	/* Counting such a cluster anew would make the image consistent, and hide that one of its
+	 * owners reads another's data. Who wants that asks for it with check --repair=all. */
+	if (found->n_overlaps)
+		return refuse(name, found, overlaps(found), err);
+	if (found->n_crossed)
+		return refuse(name, found, "clusters that several entries share", err);
+	return 0;
+}
+
+int qcow2_plan_repair(struct layer *layer, const char *name, struct qcow2_space *space,
+		      struct err *err)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	struct check_result found = { 0 };
+	char why[sizeof(((struct repair *)0)->why)] = "";
+	int rc = audit(layer, name, &found, err);
+
+	*space = (struct qcow2_space){ 0 };
+	if (rc)
+		return rc;
+	if (found.n_errors > found.n_stale) {
+		rc = qcow2_plan_rebuild(q, found.image_end_off, CHECK_WINDOW_CLUSTERS, space, why,
+					sizeof(why));
+		if (rc && is_passing(rc))
+			return err_errno(err, rc, "%s: cannot count its references", name);
+		return rc ? refuse(name, &found, why, err) : 0;
+	}
+	/* Leaks at the end are cut off, or not counted any more. */
+	if (layer->file->is_block ||
+	    (found.image_end_off > found.refs_end_off && found.n_leaks <= QCOW2_MAX_FREED)) {
+		space->end_idx = found.refs_end_off >> q->cluster_bits;
+		return 0;
+	}
+	space->end_idx = div_round_up(layer->file->len, layer->cluster_len);
+	return 0;
+}
+
 int qcow2_make_sound(struct layer *layer, const char *name, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(layer);
 	bool was_dirty = q->incompat & QCOW2_INCOMPAT_DIRTY;
 	struct repair repair = { .all = was_dirty };
-	int rc = qcow2_check(layer, &repair.found, err);
+	int rc = audit(layer, name, &repair.found, err);
 
 	layer->note[0] = 0;
-	if (rc)
+	if (rc || (is_sound(&repair.found) && !was_dirty))
 		return rc;
-	/* Of a dirty image only the refcounts may be wrong; anything else refuses it, too. */
-	if (repair.found.n_check_errors ||
-	    (repair.found.n_errors > repair.found.n_stale && !was_dirty))
-		return refuse(name, &repair.found, "", err);
-	/* Counting such a cluster anew would make the image consistent, and hide that one of its
-	 * owners reads another's data. Who wants that asks for it with check --repair=all. */
-	if (repair.found.n_crossed)
-		return refuse(name, &repair.found, "clusters that several entries share", err);
-	if (is_sound(&repair.found) && !was_dirty)
-		return 0;
 	/* What refuses the image later refuses it now, before anything is mended. */
 	rc = qcow2_views_load(q, name, err);
 	qcow2_views_free(q);

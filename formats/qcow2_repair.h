@@ -12,6 +12,10 @@
 /* Autoclear bits that stay true when refcounts are repaired. */
 #define QCOW2_REPAIR_KEEPS (QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_RAW_DATA)
 
+/* Leaked clusters in so many ranges are told apart when leaks are taken out; behind that many a file
+ * may keep its length. */
+#define QCOW2_MAX_FREED 4096u
+
 /* All block, run on an image whose tables are not cached dirty, and return 0 or -errno. */
 
 /* Lowers every refcount that is larger than the references there are, and gives the space of
@@ -28,6 +32,10 @@ int qcow2_mend_copied(struct qcow2 *q, uint64_t window_clusters);
  * nothing was changed, and `why` says so. */
 int qcow2_rebuild_refcounts(struct qcow2 *q, uint64_t end_off, uint64_t window_clusters, char *why,
 			    size_t why_cap);
+
+/* What qcow2_rebuild_refcounts() would do, of the same errors but -ENOSPC, without a write. */
+int qcow2_plan_rebuild(struct qcow2 *q, uint64_t end_off, uint64_t window_clusters,
+		       struct qcow2_space *space, char *why, size_t why_cap);
 
 /* The layer's repair, with windows of so many clusters. */
 int qcow2_repair_windowed(struct layer *layer, struct repair *repair, struct err *err,

@@ -12,14 +12,12 @@
 
 #include "formats/qcow2_repair.h"
 
-#define MAX_FREED 4096u
-
 struct freed_range {
 	uint64_t first, n; /* clusters */
 };
 
 struct lowering {
-	struct freed_range freed[MAX_FREED]; /* more are free, too, but keep their blocks */
+	struct freed_range freed[QCOW2_MAX_FREED]; /* more are free, too, but keep their blocks */
 	unsigned n_freed;
 	bool freed_last; /* something behind the last cluster that is referenced, perhaps */
 };
@@ -30,7 +28,7 @@ static void note_freed(struct lowering *l, uint64_t idx)
 
 	if (last && last->first + last->n == idx)
 		last->n++;
-	else if (l->n_freed < MAX_FREED)
+	else if (l->n_freed < QCOW2_MAX_FREED)
 		l->freed[l->n_freed++] = (struct freed_range){ idx, 1 };
 }
 

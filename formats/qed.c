@@ -168,6 +168,7 @@ static void note_refusals(struct qed *q)
 	q->layer.unreadable.code = -ENOTSUP;
 	snprintf(q->layer.unreadable.why, sizeof(q->layer.unreadable.why),
 		 "it uses an incompatible feature unknown here (bit %d)", __builtin_ctzll(unknown));
+	q->layer.uncheckable = q->layer.unreadable;
 }
 
 int qed_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err)
@@ -224,9 +225,9 @@ static void keep_first_error(void *opaque, bool is_leak, const char *text)
 		snprintf(*first, sizeof(*first), "%s", text);
 }
 
-static int audit(struct qed *q, const struct header_name *name, struct check_result *found,
-		 struct err *err)
+int qed_audit(struct qed *q, struct check_result *found, struct err *err)
 {
+	struct header_name name;
 	char first[256] = "";
 	struct check_result result = {
 		.report = keep_first_error,
@@ -237,14 +238,15 @@ static int audit(struct qed *q, const struct header_name *name, struct check_res
 
 	if (rc)
 		return rc;
+	header_name_init(&name, q->layer.file);
 	if (result.n_errors)
 		return err_set(err, -EUCLEAN,
 			       "%s: damaged, not written to: %s (%" PRIu64
 			       " errors); repair a copy with qemu-img check -r all first",
-			       name->text, first, result.n_errors);
+			       name.text, first, result.n_errors);
 	if (result.n_check_errors)
-		return err_set(err, -EIO, "%s: could not be checked, not written to: %s",
-			       name->text, first);
+		return err_set(err, -EIO, "%s: could not be checked, not written to: %s", name.text,
+			       first);
 	*found = result;
 	return 0;
 }
@@ -319,7 +321,7 @@ static int qed_begin_writing(struct layer *layer, struct err *err)
 			       "%s: QED tables of %" PRIu64
 			       " MiB are not written on a block device; copy the image to a file",
 			       name.text, q->table_len / MiB);
-	rc = audit(q, &name, &found, err);
+	rc = qed_audit(q, &found, err);
 	if (rc)
 		return rc;
 	if (q->need_check || q->autoclear & ~QED_AUTOCLEAR_KNOWN) {

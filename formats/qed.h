@@ -85,6 +85,9 @@ int qed_plan_link(struct layer *layer, const char *name, enum image_format forma
 int qed_stage_link(struct layer *layer, struct staged *staged);
 void qed_link_durable(struct layer *layer);
 
+/* qed.c: checks the image, and refuses what no job is to touch, with a sentence. Blocks. */
+int qed_audit(struct qed *q, struct check_result *found, struct err *err);
+
 /* qed_check.c */
 int qed_check(struct layer *layer, struct check_result *result, struct err *err);
 

@@ -85,17 +85,15 @@ int qed_measure(struct layer *layer, uint64_t n_data, uint64_t n_tables, uint64_
 		struct err *err)
 {
 	struct qed *q = qed_of(layer);
-	struct check_result result = { 0 };
+	struct check_result found = { 0 };
 	uint64_t n_clusters;
-	int rc;
+	int rc = qed_audit(q, &found, err);
 
-	*end_off = layer->file->len;
-	if (layer->file->is_block) {
-		rc = qed_check(layer, &result, err);
-		if (rc)
-			return rc;
-		*end_off = result.image_end_off;
-	}
+	if (rc)
+		return rc;
+	/* Leaks are taken out before space is taken; how far that comes only trying tells. It never
+	 * makes the file longer, beyond its last cluster's end. */
+	*end_off = layer->file->is_block ? found.image_end_off : layer->file->len;
 	*end_off = round_up(*end_off, layer->cluster_len);
 	if (__builtin_mul_overflow(n_tables, q->table_clusters, &n_clusters) ||
 	    add_u64(n_clusters, n_data, &n_clusters) ||

@@ -55,7 +55,10 @@ void sim_tear(struct sim_store *store, const struct sim_write *write, uint64_t *
 	uint64_t off = write->off, end = write->off + write->len;
 	while (off < end) {
 		uint64_t next = MIN(round_down(off, 512) + 512, end);
-		if (sim_next(rng) & 1)
+		bool is_there = sim_next(rng) & 1;
+		if (is_there && write->is_punch)
+			sim_store_punch(store, off, next - off);
+		else if (is_there)
 			sim_store_write(store, write->bytes + (off - write->off),
 					(size_t)(next - off), off);
 		off = next;
@@ -143,6 +146,24 @@ static int sim_fault_check(struct sim *sim, enum sim_op op, const struct sim_fil
 	return error;
 }
 
+static uint64_t clock_ns = SIM_CLOCK_BEGIN_NS;
+
+uint64_t sim_clock_ns(void)
+{
+	return clock_ns;
+}
+
+void sim_clock_reset(void)
+{
+	clock_ns = SIM_CLOCK_BEGIN_NS;
+}
+
+void sim_pass(struct sim *sim, uint64_t ns)
+{
+	sim->now_ns += ns;
+	clock_ns += ns;
+}
+
 int sim_op_begin(struct sim *sim, enum sim_op op, const struct sim_file *file)
 {
 	if (sim_is_stopped(sim))
@@ -151,7 +172,7 @@ int sim_op_begin(struct sim *sim, enum sim_op op, const struct sim_file *file)
 	if (sim_is_stopped(sim))
 		return SIM_STOPPED;
 	sim->n_ops[op]++;
-	sim->now_ns += 1000;
+	sim_pass(sim, 1000);
 	return sim_fault_check(sim, op, file);
 }
 
@@ -195,7 +216,7 @@ uint64_t sim_far_bytes(const struct sim *sim)
 
 void sim_advance(struct sim *sim, uint64_t ns)
 {
-	sim->now_ns += ns;
+	sim_pass(sim, ns);
 }
 
 uint64_t sim_trace(const struct sim *sim)

@@ -37,6 +37,10 @@ struct sim_knobs {
 	unsigned short_permille; /* attempts that move only a part */
 	unsigned retry_permille; /* attempts that answer EINTR or EAGAIN first */
 	uint64_t max_delay_ns;   /* of a completion, on the virtual clock */
+	/* Requests of these kinds (a bit 1 << SIM_READ and so on), of this file (NULL: of any), are held
+	 * back by chance: most likely until all the others are over. */
+	unsigned hold_ops, hold_permille;
+	const char *hold_name; /* the caller's */
 	/* A source far away: each request to read a file that is not open for writing takes so long, and
 	 * its bytes come through one pipe of this width, bytes/s. 0: at once. */
 	uint64_t far_latency_ns, far_rate;
@@ -44,6 +48,8 @@ struct sim_knobs {
 	bool may_clone, clones; /* files may be able to share blocks, and are */
 	bool no_holes;          /* files do not tell where their holes are */
 	bool holes_unknown; /* the file system is none of those known to tell the truth about holes */
+	bool no_discard;        /* nor have a way to give space back */
+	unsigned discard_fails_permille;
 };
 struct sim_knobs *sim_knobs(struct sim *sim);
 
@@ -57,8 +63,22 @@ void sim_file_poke(struct sim *sim, const char *name, const void *bytes, size_t 
 void sim_file_limit(struct sim *sim, const char *name, uint64_t max_len);
 /* Its file system calls everything from this byte on a hole, whatever is there; UINT64_MAX: no more. */
 void sim_file_lie(struct sim *sim, const char *name, uint64_t lie_off);
+/* No blocks of it can be shared, whatever sim_knobs.clones says: it lies on another file system. */
+void sim_file_refuse_clones(struct sim *sim, const char *name);
 int sim_file_from_host(struct sim *sim, const char *name, const char *path);
 int sim_file_to_host(struct sim *sim, const char *name, const char *path); /* holes kept */
+/* What other programs do to a file while it is open: bytes are written, the file ends at len, its name
+ * is gone (who has it open reads it still). Durable at once; its time moves on. */
+void sim_file_overwrite(struct sim *sim, const char *name, const void *bytes, size_t len,
+			uint64_t off);
+void sim_file_cut(struct sim *sim, const char *name, uint64_t len);
+void sim_file_remove(struct sim *sim, const char *name);
+/* What was there under the new name is gone. */
+void sim_file_rename(struct sim *sim, const char *from, const char *to);
+/* Has it been opened and not closed? */
+bool sim_file_is_open(const struct sim *sim, const char *name);
+/* Is a write to some of these bytes on its way? */
+bool sim_file_is_written(const struct sim *sim, const char *name, uint64_t off, uint64_t len);
 bool sim_file_exists(const struct sim *sim, const char *name);
 /* As a reader sees it now. */
 uint64_t sim_file_len(const struct sim *sim, const char *name);
@@ -72,7 +92,8 @@ enum sim_op {
 	SIM_TRUNCATE,
 	SIM_WRITEBACK,
 	SIM_WORK,
-	SIM_OPEN, /* and create */
+	SIM_OPEN,    /* and create */
+	SIM_DISCARD, /* one that fails leaves the range as it is: it was a hint */
 	SIM_N_OPS,
 };
 
@@ -105,6 +126,10 @@ bool sim_is_stopped(const struct sim *sim);
 /* The virtual clock. It moves on with every operation. */
 uint64_t sim_now_ns(const struct sim *sim);
 void sim_advance(struct sim *sim, uint64_t ns);
+/* The sum of the time that has passed in all of this process's machines, for a clock of the engine's. */
+uint64_t sim_clock_ns(void);
+/* It begins again: while no engine is open. */
+void sim_clock_reset(void);
 
 /* Bytes that came from far away (sim_knobs.far_rate). */
 uint64_t sim_far_bytes(const struct sim *sim);

@@ -148,41 +148,50 @@ static bool is_zero(const uint8_t *bytes, uint64_t len)
 }
 
 /* Pages of zeros stay holes. */
-static void put_file(const struct sim_chain_file *file, struct sim *sim)
+static void put_file(const struct sim_chain_file *file, struct sim *sim, const char *name)
 {
 	const uint64_t page = 4096;
 	uint64_t from = 0, at = 0;
 
-	sim_file_put_hole(sim, file->name, file->file_len);
+	sim_file_put_hole(sim, name, file->file_len);
 	while (at < file->len) {
 		uint64_t n = MIN(page, file->len - at);
 
 		if (is_zero(file->bytes + at, n)) {
 			if (at > from)
-				sim_file_poke(sim, file->name, file->bytes + from, at - from, from);
+				sim_file_poke(sim, name, file->bytes + from, at - from, from);
 			from = at + n;
 		}
 		at += n;
 	}
 	if (at > from)
-		sim_file_poke(sim, file->name, file->bytes + from, at - from, from);
+		sim_file_poke(sim, name, file->bytes + from, at - from, from);
+}
+
+void sim_chain_put_twin(const struct sim_chain *chain, struct sim *sim, const char *name)
+{
+	put_file(&chain->files[0], sim, name);
 }
 
 void sim_chain_put(const struct sim_chain *chain, struct sim *sim)
 {
 	for (unsigned i = 0; i < chain->n_files; i++)
-		put_file(&chain->files[i], sim);
+		put_file(&chain->files[i], sim, chain->files[i].name);
 	if (chain->data.name[0])
-		put_file(&chain->data, sim);
+		put_file(&chain->data, sim, chain->data.name);
 	sim_knobs(sim)->may_clone = chain->how.clone != SIM_CLONE_NEVER;
-	sim_knobs(sim)->clones = chain->how.clone == SIM_CLONE_WORKS;
+	sim_knobs(sim)->clones =
+		chain->how.clone == SIM_CLONE_WORKS || chain->how.clone == SIM_CLONE_SOME;
+	for (unsigned i = 1; i < chain->n_files && chain->how.clone == SIM_CLONE_SOME; i++)
+		if (chain->how.seed >> i & 1)
+			sim_file_refuse_clones(sim, chain->files[i].name);
 }
 
-bool sim_chain_backing_is_same(const struct sim_chain *chain, const struct sim *sim)
+bool sim_chain_rest_is_same(const struct sim_chain *chain, const struct sim *sim, unsigned first)
 {
 	bool same = true;
 
-	for (unsigned i = 1; same && i < chain->n_files; i++) {
+	for (unsigned i = first; same && i < chain->n_files; i++) {
 		const struct sim_chain_file *file = &chain->files[i];
 		uint8_t *now = sim_need(malloc(file->len + 1));
 
@@ -192,4 +201,66 @@ bool sim_chain_backing_is_same(const struct sim_chain *chain, const struct sim *
 		free(now);
 	}
 	return same;
+}
+
+bool sim_chain_backing_is_same(const struct sim_chain *chain, const struct sim *sim)
+{
+	return sim_chain_rest_is_same(chain, sim, 1);
+}
+
+/* ---- the link ---- */
+
+/* Where the two specifications have it; a QED image without a backing file has a feature bit less. */
+static void find_link(const struct sim_chain *chain, const uint8_t *header, uint64_t *off,
+		      uint32_t *len)
+{
+	if (chain->how.format == IMAGE_QCOW2) {
+		*off = be64(header + 8);
+		*len = *off ? be32(header + 16) : 0;
+		return;
+	}
+	*off = le32(header + 56);
+	*len = header[16] & 1 ? le32(header + 60) : 0;
+}
+
+unsigned sim_chain_link(const struct sim_chain *chain, const struct sim *sim)
+{
+	return sim_chain_link_of(chain, sim, SIM_CHAIN_TOP);
+}
+
+unsigned sim_chain_link_of(const struct sim_chain *chain, const struct sim *sim,
+			   const char *overlay)
+{
+	uint8_t header[64];
+	char name[8] = "/";
+	uint64_t off;
+	uint32_t len;
+
+	sim_file_peek(sim, overlay, header, sizeof(header), 0);
+	find_link(chain, header, &off, &len);
+	if (!len)
+		return chain->n_files;
+	if (len + 2 > sizeof(name))
+		return SIM_CHAIN_NO_FILE;
+	sim_file_peek(sim, overlay, name + 1, len, off);
+	for (unsigned i = 1; i < chain->n_files; i++)
+		if (!strcmp(name, chain->files[i].name))
+			return i;
+	return SIM_CHAIN_NO_FILE;
+}
+
+bool sim_chain_has_bitmaps(const struct sim_chain *chain, const struct sim *sim)
+{
+	uint8_t autoclear[8];
+
+	if (chain->how.format != IMAGE_QCOW2 || chain->how.version < 3)
+		return false;
+	sim_file_peek(sim, SIM_CHAIN_TOP, autoclear, sizeof(autoclear), 88);
+	return be64(autoclear) & 1;
+}
+
+bool sim_chain_link_is_written(const struct sim_chain *chain, const struct sim *sim)
+{
+	return chain->how.format == IMAGE_QCOW2 ? sim_file_is_written(sim, SIM_CHAIN_TOP, 8, 12)
+						: sim_file_is_written(sim, SIM_CHAIN_TOP, 16, 48);
 }

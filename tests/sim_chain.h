@@ -36,6 +36,7 @@ struct sim_chain_how {
 		SIM_CLONE_NEVER,
 		SIM_CLONE_WORKS,
 		SIM_CLONE_REFUSED, /* when it is tried */
+		SIM_CLONE_SOME,    /* refused by some of the files, by seed */
 	} clone;
 	unsigned n_snapshots; /* of a qcow2 overlay, all of the disk as it is */
 	bool to_base;   /* pulled down to a file of the chain, where there are three or more */
@@ -69,5 +70,20 @@ void sim_chain_free(struct sim_chain *chain);
 void sim_chain_put(const struct sim_chain *chain, struct sim *sim);
 /* Are the backing files as they were put? */
 bool sim_chain_backing_is_same(const struct sim_chain *chain, const struct sim *sim);
+/* Those from this one on. */
+bool sim_chain_rest_is_same(const struct sim_chain *chain, const struct sim *sim, unsigned first);
+/* What the overlay's header names in the file as readers see it now, found without formats/: the index
+ * of a file of the chain, n_files for none, SIM_CHAIN_NO_FILE for what is neither. */
+#define SIM_CHAIN_NO_FILE UINT32_MAX
+unsigned sim_chain_link(const struct sim_chain *chain, const struct sim *sim);
+/* The same of a copy of the overlay under another name. */
+unsigned sim_chain_link_of(const struct sim_chain *chain, const struct sim *sim,
+			   const char *overlay);
+/* Puts one. */
+void sim_chain_put_twin(const struct sim_chain *chain, struct sim *sim, const char *name);
+/* Does the overlay say that its bitmaps hold of its content? As readers see it now. */
+bool sim_chain_has_bitmaps(const struct sim_chain *chain, const struct sim *sim);
+/* Is a write on its way that may change the link? */
+bool sim_chain_link_is_written(const struct sim_chain *chain, const struct sim *sim);
 
 #endif

@@ -115,9 +115,11 @@ static void sim_cut_apply(struct sim *to, struct sim_store *store, const struct 
 		return;
 	}
 	if (fate == SIM_KEPT)
-		sim_store_write(store, write->bytes, (size_t)write->len, write->off);
+		sim_log_apply(store, write);
 	if (fate == SIM_TORN)
 		sim_tear(store, write, &to->rng);
+	if (write->is_punch)
+		return;
 	uint64_t end = write->off + write->len;
 	if (random && end > store->len && sim_chance(to, 300))
 		sim_store_truncate(store, end);

@@ -126,10 +126,12 @@ void sim_log_land(struct sim *sim, struct sim_file *file, struct sim_write *writ
 	file->mtime_ns = (int64_t)sim->now_ns;
 }
 
-static void sim_log_apply(struct sim_store *store, const struct sim_write *write)
+void sim_log_apply(struct sim_store *store, const struct sim_write *write)
 {
 	if (write->is_truncate)
 		sim_store_truncate(store, write->off);
+	else if (write->is_punch)
+		sim_store_punch(store, write->off, write->len);
 	else
 		sim_store_write(store, write->bytes, write->len, write->off);
 }
@@ -173,10 +175,9 @@ void sim_file_put_hole(struct sim *sim, const char *name, uint64_t len)
 void sim_file_poke(struct sim *sim, const char *name, const void *bytes, size_t len, uint64_t off)
 {
 	struct sim_file *file = sim_file_must(sim, name);
-	assert(!file->log && !file->flying);
+	assert(!file->flying);
 	sim_store_write(&file->live, bytes, len, off);
-	sim_store_clear(&file->durable);
-	sim_store_clone(&file->durable, &file->live);
+	sim_store_write(&file->durable, bytes, len, off);
 }
 
 void sim_file_limit(struct sim *sim, const char *name, uint64_t max_len)
@@ -187,6 +188,68 @@ void sim_file_limit(struct sim *sim, const char *name, uint64_t max_len)
 void sim_file_lie(struct sim *sim, const char *name, uint64_t lie_off)
 {
 	sim_file_must(sim, name)->lie_off = lie_off;
+}
+
+void sim_file_refuse_clones(struct sim *sim, const char *name)
+{
+	sim_file_must(sim, name)->refuses_clones = true;
+}
+
+/* It was changed by others: no later than now, and not when it was. */
+static void sim_file_touched(struct sim *sim, struct sim_file *file)
+{
+	file->mtime_ns = MAX((int64_t)sim->now_ns, file->mtime_ns + 1);
+}
+
+void sim_file_overwrite(struct sim *sim, const char *name, const void *bytes, size_t len,
+			uint64_t off)
+{
+	sim_file_poke(sim, name, bytes, len, off);
+	sim_file_touched(sim, sim_file_must(sim, name));
+}
+
+void sim_file_cut(struct sim *sim, const char *name, uint64_t len)
+{
+	struct sim_file *file = sim_file_must(sim, name);
+
+	sim_store_truncate(&file->live, len);
+	sim_store_truncate(&file->durable, len);
+	sim_file_touched(sim, file);
+}
+
+void sim_file_remove(struct sim *sim, const char *name)
+{
+	sim_file_must(sim, name)->is_removed = true;
+}
+
+void sim_file_rename(struct sim *sim, const char *from, const char *to)
+{
+	struct sim_file *file = sim_file_must(sim, from), *old = sim_file_find(sim, to);
+
+	if (old)
+		old->is_removed = true;
+	free(file->name);
+	file->name = sim_path(to);
+}
+
+bool sim_file_is_open(const struct sim *sim, const char *name)
+{
+	const struct sim_file *file = sim_file_must(sim, name);
+
+	for (size_t i = 0; i < ARRAY_LEN(file->n_open); i++)
+		if (file->n_open[i])
+			return true;
+	return false;
+}
+
+bool sim_file_is_written(const struct sim *sim, const char *name, uint64_t off, uint64_t len)
+{
+	const struct sim_write *write = sim_file_must(sim, name)->flying;
+
+	for (; write; write = write->next)
+		if (write->off < off + len && off < write->off + write->len)
+			return true;
+	return false;
 }
 
 bool sim_file_exists(const struct sim *sim, const char *name)

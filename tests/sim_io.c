@@ -79,10 +79,17 @@ static void sim_io_gather(const struct io_req *req, uint8_t *to)
 	}
 }
 
-/* Most completions come at once, some late, a few very late. */
-static uint64_t sim_io_due(struct sim *sim)
+/* Most completions come at once, some late, a few very late, and those held back when there is nothing
+ * else to wait for. */
+static uint64_t sim_io_due(struct sim *sim, const struct io_req *req)
 {
-	uint64_t most = sim->knobs.max_delay_ns + 1;
+	const struct sim_knobs *knobs = &sim->knobs;
+	uint64_t most = knobs->max_delay_ns + 1;
+
+	if (knobs->hold_ops >> sim_io_op(req) & 1 &&
+	    (!knobs->hold_name || sim_file_find(sim, knobs->hold_name) == sim_io_data(req)) &&
+	    sim_chance(sim, knobs->hold_permille))
+		return sim->now_ns + UINT64_C(1000000000) * (1 + sim_below(sim, 8));
 	switch (sim_below(sim, 10)) {
 	case 0: return sim->now_ns + sim_below(sim, most);
 	case 1:
@@ -119,7 +126,7 @@ static void sim_io_kick(struct io *io)
 			sim_io_gather(req, flight->write->bytes);
 		}
 		flight->due_ns =
-			sim_io_is_far(sim, req) ? sim_io_far_due(sim, req) : sim_io_due(sim);
+			sim_io_is_far(sim, req) ? sim_io_far_due(sim, req) : sim_io_due(sim, req);
 		sim_flight_push(&sim->flights, &sim->n_flights, &sim->flights_cap, flight);
 	}
 	sim->n_waiting = 0;
@@ -127,18 +134,27 @@ static void sim_io_kick(struct io *io)
 		wake_signal(sim->wake_fd);
 }
 
+/* A page takes such a write at once, or not at all, as a sector does when the power goes. */
+static bool sim_io_is_one_sector(const struct io_req *req)
+{
+	return req->kind == IO_WRITE && req->off / 512 == (req->off + req->len - 1) / 512;
+}
+
 /* How much of the rest this attempt moves. */
 static uint64_t sim_io_chunk(struct sim *sim, struct sim_flight *flight)
 {
 	const struct io_req *req = flight->req;
 	uint64_t left = req->len - req->done_len;
-	uint64_t grid = req->off_grid ? 1 : MAX(req->file->io_align, 1u);
+	/* Not by where the allocator has put the memory: the same seed moves the same pieces. */
+	uint64_t align = MAX(req->file->io_align, 1u);
+	uint64_t grid = is_aligned(req->off | req->len, align) ? align : 1;
 	uint64_t max_len = flight->max_len;
 
 	flight->max_len = 0;
 	if (max_len && left > max_len)
 		return MAX(round_down(max_len, grid), grid);
-	if (left <= grid || !sim_chance(sim, sim->knobs.short_permille))
+	if (left <= grid || sim_io_is_one_sector(req) ||
+	    !sim_chance(sim, sim->knobs.short_permille))
 		return left;
 	return MAX(round_down(1 + sim_below(sim, left - 1), grid), grid);
 }
@@ -285,13 +301,14 @@ static size_t sim_io_pass_time(struct sim *sim)
 {
 	uint64_t next = UINT64_MAX;
 
-	sim->now_ns += sim_below(sim, 2000);
+	sim_pass(sim, sim_below(sim, 2000));
 	size_t n = sim_io_n_due(sim);
 	if (n || !sim->n_flights || sim_chance(sim, 300))
 		return n;
 	for (size_t i = 0; i < sim->n_flights; i++)
 		next = MIN(next, sim->flights[i].due_ns);
-	sim->now_ns = MAX(sim->now_ns, next);
+	if (next > sim->now_ns)
+		sim_pass(sim, next - sim->now_ns);
 	return sim_io_n_due(sim);
 }
 
@@ -318,7 +335,7 @@ static unsigned sim_io_reap(struct io *io, struct io_req **out, unsigned max)
 		if (sim_io_step(sim, &flight)) {
 			out[n++] = flight.req;
 		} else {
-			flight.due_ns = sim_io_due(sim);
+			flight.due_ns = sim_io_due(sim, flight.req);
 			sim_flight_push(&sim->flights, &sim->n_flights, &sim->flights_cap, &flight);
 		}
 		n_due = sim_io_n_due(sim);

@@ -66,7 +66,7 @@ static int sim_handle_clone(struct file *to, struct file *from, uint64_t from_of
 	uint8_t *bytes;
 	int ret;
 
-	if (!h->sim->knobs.clones)
+	if (!h->sim->knobs.clones || h->data->refuses_clones)
 		return -EXDEV;
 	if (from_off + len > h->data->live.len)
 		return -EINVAL;
@@ -118,6 +118,32 @@ static int sim_handle_status(struct file *file, uint64_t off, struct file_status
 	return 0;
 }
 
+/* Between the writes that have completed, in their order, and lost or kept by a power cut as they are. */
+static void sim_handle_discard(struct file *file, uint64_t off, uint64_t len)
+{
+	struct sim_handle *h = (struct sim_handle *)file;
+	int ret = h->sim->knobs.no_discard ? -EOPNOTSUPP : 0;
+
+	if (!ret)
+		ret = sim_op_begin(h->sim, SIM_DISCARD, h->data);
+	if (!ret && sim_chance(h->sim, h->sim->knobs.discard_fails_permille))
+		ret = -EIO;
+	if (!ret) {
+		struct sim_write *write = sim_log_fly(h->sim, h->data, 0, off);
+		write->is_punch = true;
+		write->len = len;
+		sim_store_punch(&h->data->live, off, len);
+		sim_log_land(h->sim, h->data, write, false);
+	}
+	sim_op_trace(h->sim, SIM_DISCARD, off, len, ret);
+}
+
+static bool sim_handle_changed(struct file *file)
+{
+	struct sim_handle *h = (struct sim_handle *)file;
+	return file->len != h->data->live.len || file->mtime_ns != h->data->mtime_ns;
+}
+
 static void sim_handle_close(struct file *file)
 {
 	struct sim_handle *h = (struct sim_handle *)file;
@@ -135,6 +161,8 @@ static const struct file_ops sim_handle_ops = {
 	.sync = sim_handle_sync,
 	.truncate = sim_handle_truncate,
 	.status = sim_handle_status,
+	.discard = sim_handle_discard,
+	.changed = sim_handle_changed,
 	.close = sim_handle_close,
 };
 

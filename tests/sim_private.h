@@ -15,6 +15,7 @@
 struct sim_write {
 	struct sim_write *next;
 	bool is_truncate; /* to off */
+	bool is_punch;    /* [off, off + len) is a hole; it has no bytes */
 	bool doomed;      /* it failed, or a sync that covered it did: no later sync counts */
 	bool durable;     /* survives every cut; kept only because an older doomed one is */
 	uint64_t seq;     /* order of submission */
@@ -31,6 +32,7 @@ struct sim_file {
 	unsigned n_open[FILE_LOCK_OVERLAY + 1]; /* handles, by lock */
 	uint64_t limit;                         /* 0: none */
 	uint64_t lie_off;                       /* all from here on is called a hole */
+	bool refuses_clones;
 	int64_t mtime_ns;
 	struct sim_store live;                 /* what readers see */
 	struct sim_store durable;              /* what is sure to survive */
@@ -91,6 +93,10 @@ uint64_t sim_rand(struct sim *sim);
 uint64_t sim_below(struct sim *sim, uint64_t n); /* 0 to n - 1 */
 bool sim_chance(struct sim *sim, unsigned permille);
 uint64_t sim_mix(uint64_t a, uint64_t b);
+/* Time passes in this machine. */
+void sim_pass(struct sim *sim, uint64_t ns);
+/* Years after any boot, so that no timer of the kernel's, set by it, ever rings. */
+#define SIM_CLOCK_BEGIN_NS (UINT64_C(1) << 60)
 /* Counts an operation; 0, an injected -errno, or SIM_STOPPED. */
 int sim_op_begin(struct sim *sim, enum sim_op op, const struct sim_file *file);
 void sim_op_trace(struct sim *sim, enum sim_op op, uint64_t off, uint64_t len, int64_t result);
@@ -100,6 +106,8 @@ struct sim_file *sim_file_find(const struct sim *sim, const char *name);
 struct sim_file *sim_file_add(struct sim *sim, const char *name);
 void sim_file_free(struct sim_file *file);
 void sim_opener_init(struct sim *sim);
+/* A write, truncation or punch as it is at its end. */
+void sim_log_apply(struct sim_store *store, const struct sim_write *write);
 /* The log: a write flies, lands (failed: doomed), and a sync decides about what had landed. */
 struct sim_write *sim_log_fly(struct sim *sim, struct sim_file *file, uint64_t len, uint64_t off);
 void sim_log_land(struct sim *sim, struct sim_file *file, struct sim_write *write, bool failed);

@@ -149,6 +149,7 @@ int sim_pull_whole(const struct sim_chain *chain, struct sim *sim, uint64_t memo
 
 		bpull_job_info(pull->disk, &info);
 		pull->n_cloned = info.cloned_bytes;
+		pull->n_rounds = pull->disk->job.n_rounds;
 	}
 	sim_pull_close(pull);
 	if (!rc && pull->status != BPULL_JOB_COMPLETED)
@@ -468,6 +469,8 @@ void sim_pull_judge_qemu(const struct sim_chain *chain, struct sim *sim, const c
 	if (!*ran)
 		return;
 	for (unsigned i = 0; i < chain->n_files; i++) {
+		if (!sim_file_exists(sim, chain->files[i].name)) /* dropped, and removed since */
+			continue;
 		snprintf(path, sizeof(path), "%s%s", dir, chain->files[i].name);
 		if (sim_file_to_host(sim, chain->files[i].name, path))
 			abort();

@@ -29,6 +29,7 @@ struct sim_pull {
 	int event_error;
 	char message[1024];
 	uint64_t n_cloned; /* bytes */
+	unsigned n_rounds; /* walks of the chain: more than one where the proof did not hold */
 	uint64_t n_calls;  /* of bpull_engine_process() */
 	unsigned compression;
 	uint32_t piece_len; /* as in struct sim_chain_how */

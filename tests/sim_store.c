@@ -139,6 +139,38 @@ void sim_store_truncate(struct sim_store *store, uint64_t len)
 	store->len = len;
 }
 
+static void sim_store_zero(struct sim_store *store, uint64_t off, uint64_t end)
+{
+	uint64_t idx = off / SIM_PAGE_LEN;
+
+	if (off < end && sim_store_has(store, sim_store_find(store, idx), idx))
+		memset(sim_store_own(store, idx) + off % SIM_PAGE_LEN, 0, (size_t)(end - off));
+}
+
+void sim_store_punch(struct sim_store *store, uint64_t off, uint64_t len)
+{
+	uint64_t end = MIN(off + len, store->len);
+	uint64_t first = round_up(off, SIM_PAGE_LEN), last = round_down(end, SIM_PAGE_LEN);
+	size_t lo, hi;
+
+	if (off >= end)
+		return;
+	if (first > last) { /* inside one page */
+		sim_store_zero(store, off, end);
+		return;
+	}
+	sim_store_zero(store, off, first);
+	sim_store_zero(store, last, end);
+	lo = sim_store_find(store, first / SIM_PAGE_LEN);
+	hi = sim_store_find(store, last / SIM_PAGE_LEN);
+	for (size_t i = lo; i < hi; i++)
+		sim_store_unref(store->slots[i].page);
+	if (hi < store->n_slots)
+		memmove(store->slots + lo, store->slots + hi,
+			(store->n_slots - hi) * sizeof(*store->slots));
+	store->n_slots -= hi - lo;
+}
+
 uint64_t sim_store_status(const struct sim_store *store, uint64_t off, bool *is_hole)
 {
 	uint64_t idx = off / SIM_PAGE_LEN;

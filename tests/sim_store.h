@@ -38,6 +38,8 @@ void sim_store_read(const struct sim_store *store, void *buf, size_t len, uint64
 /* Grows the file as needed. */
 void sim_store_write(struct sim_store *store, const void *buf, size_t len, uint64_t off);
 void sim_store_truncate(struct sim_store *store, uint64_t len);
+/* The range reads as zeros from then on, its whole pages are a hole; the file keeps its length. */
+void sim_store_punch(struct sim_store *store, uint64_t off, uint64_t len);
 /* Bytes from off (below len) for which *is_hole holds. */
 uint64_t sim_store_status(const struct sim_store *store, uint64_t off, bool *is_hole);
 

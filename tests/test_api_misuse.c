@@ -172,6 +172,8 @@ Test(api_misuse, looking_at_images)
 	struct bpull_disk_options bad = { .size = sizeof(bad), .format = BPULL_FORMAT_QED + 1 };
 	struct bpull_check_options check = { .size = sizeof(check),
 					     .repair = BPULL_REPAIR_ALL + 1 };
+	struct bpull_job_options job = { .size = sizeof(job),
+					 .compression = BPULL_COMPRESSION_ZSTD + 1 };
 	struct bpull_check_result checked;
 	struct bpull_measure measured;
 	struct bpull_layer_info layer;
@@ -182,6 +184,9 @@ Test(api_misuse, looking_at_images)
 	cr_assert_eq(bpull_info_open(scratch("top"), &bad, &info, &error), -EINVAL);
 	cr_assert_eq(bpull_info_open(scratch("missing"), NULL, &info, &error), -ENOENT);
 	cr_assert_eq(bpull_measure(scratch("top"), &bad, &measured, &error), -EINVAL);
+	cr_assert_eq(bpull_measure_job(scratch("top"), NULL, &job, &measured, &error), -EINVAL);
+	job = (struct bpull_job_options){ .size = sizeof(job), .base = "none of the chain" };
+	cr_assert_eq(bpull_measure_job(scratch("top"), NULL, &job, &measured, &error), -EINVAL);
 	cr_assert_eq(bpull_check(scratch("top"), &check, &checked, &error), -EINVAL);
 	check = (struct bpull_check_options){ .size = sizeof(check),
 					      .repair = BPULL_REPAIR_ALL,

@@ -14,6 +14,7 @@
 #include "tests/mem_file.h"
 
 #define COPIED  (UINT64_C(1) << 63)
+#define PACKED  (UINT64_C(1) << 62)
 #define N_GUEST 600u /* guest clusters: more than one L2 table up to 4 KiB clusters */
 
 struct verdict {
@@ -199,6 +200,13 @@ static const struct fault faults[] = {
 	{ "data is the refcount table", L2, 7, 0, COPIED, AT_REFTABLE, 2, 0, "one owner" },
 	{ "data is a refcount block", L2, 7, 0, COPIED, AT_REFBLOCK, 2, 0, "one owner" },
 	{ "data is the L2 table", L2, 7, 0, COPIED, AT_L2, 2, 0, "guest data, too" },
+	/* The format lets compressed clusters share host clusters, with none but one another. */
+	{ "packed in a data cluster", L2, 7, 0, PACKED, AT_DATA0, 2, 0, "inside" },
+	{ "packed at a data cluster's end", L2, 7, 0, PACKED + 500, AT_DATA0, 2, 0, "inside" },
+	{ "packed in the refcount table", L2, 7, 0, PACKED, AT_REFTABLE, 2, 0, "one owner" },
+	{ "packed in a refcount block", L2, 7, 0, PACKED, AT_REFBLOCK, 2, 0, "one owner" },
+	{ "packed in the L2 table", L2, 7, 0, PACKED, AT_L2, 2, 0, "guest data, too" },
+	{ "packed in the header", L2, 7, 0, PACKED, 0, 2, 0, "one owner" },
 	{ "refcount one up", REFCOUNT, 1, 0, 2, 0, 0, 1, "refcount 2" },
 	{ "refcount at its limit", REFCOUNT, 1, 0, 65535, 0, 0, 1, "refcount 65535" },
 	{ "refcount one down", REFCOUNT, 1, 0, 0, 0, 1, 0, "too low" },

@@ -214,7 +214,7 @@ Test(sim_model, a_file_of_many_tib_costs_what_is_in_it)
 	end(sim, file);
 }
 
-/* Random writes, truncations and syncs, live and durable, each against an array. */
+/* Random writes, punches, truncations and syncs, live and durable, each against an array. */
 Test(sim_model, the_stores_against_arrays)
 {
 	enum {
@@ -235,6 +235,9 @@ Test(sim_model, the_stores_against_arrays)
 				cr_assert_eq(file_sync(file), 0);
 				memcpy(durable, live, LEN);
 				durable_len = live_len;
+			} else if (rng >> 60 == 2) {
+				file_discard(file, off, n);
+				memset(live + off, 0, n);
 			} else if (rng >> 60 == 1) {
 				cr_assert_eq(file_truncate(file, off), 0);
 				memset(live + off, 0, LEN - off);

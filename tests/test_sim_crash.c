@@ -52,6 +52,39 @@ Test(sim_model, blocking_calls_obey_the_same_rules)
 	end(sim, file);
 }
 
+Test(sim_model, a_punch_is_lost_or_kept_like_a_write)
+{
+	static char was[16384], is[16384];
+	struct sim *sim = sim_new(7), *left;
+	struct file_status status;
+
+	memset(was, 'w', sizeof(was));
+	sim_file_put(sim, "disk", was, sizeof(was));
+	struct file *file = open_file(sim, "disk");
+	file_discard(file, 1000, 8000);
+	cr_assert_eq(file_read(file, is, sizeof(is), 0), 0);
+	cr_assert(is[999] == 'w' && !is[1000] && !is[8999] && is[9000] == 'w');
+	cr_assert_eq(file_status(file, 4096, &status), 0);
+	cr_assert(status.is_hole && status.len == 4096, "whole pages are a hole");
+	cr_assert_eq(sim_file_len(sim, "disk"), sizeof(was));
+	cr_assert_str_eq(AFTER(998, 4, SIM_CUT_ALL_LOST), "wwww");
+	cr_assert_str_eq(AFTER(998, 4, SIM_CUT_ALL_KEPT), "ww..");
+	cr_assert_eq(put(sim, file, "new", 4096), 3);
+	cr_assert_str_eq(AFTER(4095, 5, SIM_CUT_ONLY_LAST), "wneww");
+	cr_assert_str_eq(AFTER(4095, 5, SIM_CUT_ONLY_FIRST), ".....");
+	cr_assert_eq(sync_file(sim, file), 0);
+	left = sim_cut(sim, &(struct sim_cut){ .mode = SIM_CUT_ALL_LOST });
+	sim_file_peek(left, "disk", is, sizeof(is), 0);
+	cr_assert(!is[8999] && is[9000] == 'w' && is[4096] == 'n');
+	sim_free(left);
+
+	sim_fail(sim, &(struct sim_fault){ .op = SIM_DISCARD, .nth = 1, .error = -EIO });
+	file_discard(file, 0, 512);
+	cr_assert_eq(sim_n_faults_hit(sim), 1);
+	cr_assert_str_eq(AFTER(0, 2, SIM_CUT_NONE), "ww", "it was a hint");
+	end(sim, file);
+}
+
 Test(sim_model, the_modes_keep_what_they_say)
 {
 	struct sim *sim = sim_new(4);

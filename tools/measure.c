@@ -12,6 +12,7 @@
 
 #include "engine/blockpull.h"
 #include "tools/commands.h"
+#include "tools/compression.h"
 #include "tools/exit_code.h"
 #include "tools/options.h"
 #include "tools/sandbox.h"
@@ -25,6 +26,8 @@ const char measure_help[] =
 	"would tell. Changes nothing.\n"
 	"\n"
 	"Options:\n"
+	"  --base FILE          for a pull with this --base\n"
+	"  --compress[=TYPE]    for a pull with this --compress\n"
 	"  --json               as JSON\n"
 	"  --force-share        take no locks: for images in use\n"
 	"  --allow-backing DIR  backing files may lie below DIR too; repeatable; 'any';\n"
@@ -38,10 +41,14 @@ const char measure_help[] =
 
 enum {
 	MEASURE_JSON = OPTIONS_OWN,
+	MEASURE_BASE,
+	MEASURE_COMPRESS,
 };
 
 static const struct option measure_table[] = {
 	{ "json", no_argument, NULL, MEASURE_JSON },
+	{ "base", required_argument, NULL, MEASURE_BASE },
+	{ "compress", optional_argument, NULL, MEASURE_COMPRESS },
 	OPTIONS_CHAIN,
 	OPTIONS_HOLES,
 	OPTIONS_SHARE,
@@ -51,6 +58,7 @@ static const struct option measure_table[] = {
 
 struct measure_command {
 	struct options_chain chain;
+	struct bpull_job_options job;
 	bool json, help;
 };
 
@@ -65,15 +73,51 @@ static void measure_print_json(const char *path, const struct bpull_measure *m)
 		{ "needed-size", m->needed_size }, { "growth", m->growth },
 		{ "copy-bytes", m->copy_bytes },   { "missing", m->missing },
 	};
+	const struct {
+		const char *name;
+		uint64_t value;
+	} data_numbers[] = {
+		{ "data-file-size", m->data_file_size },
+		{ "data-needed-size", m->data_needed_size },
+		{ "data-growth", m->data_growth },
+		{ "data-missing", m->data_missing },
+	};
 
 	json_object_object_add(object, "filename", say_json_text(path));
 	json_object_object_add(object, "device", json_object_new_boolean(m->is_device));
-	json_object_object_add(object, "fits", json_object_new_boolean(!m->missing));
+	json_object_object_add(object, "fits",
+			       json_object_new_boolean(!m->missing && !m->data_missing));
 	json_object_object_add(object, "has-backing", json_object_new_boolean(m->has_backing));
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
 		json_object_object_add(object, numbers[i].name,
 				       json_object_new_uint64(numbers[i].value));
+	if (m->has_data_file)
+		json_object_object_add(object, "data-device",
+				       json_object_new_boolean(m->data_is_device));
+	for (size_t i = 0; m->has_data_file && i < sizeof(data_numbers) / sizeof(data_numbers[0]);
+	     i++)
+		json_object_object_add(object, data_numbers[i].name,
+				       json_object_new_uint64(data_numbers[i].value));
 	say_json(object, SAY_JSON_DOCUMENT);
+}
+
+/* One file of the image: what is "file" or "device" is so for its data file, too. */
+static void measure_print_file(const char *what, bool is_device, uint64_t now, uint64_t needed,
+			       uint64_t growth, uint64_t missing)
+{
+	if (!is_device) {
+		say_data("%sfile size: %" PRIu64 " bytes, at most %" PRIu64
+			 " after a pull (+%" PRIu64 ")\n",
+			 what, now, needed, growth);
+		return;
+	}
+	say_data("%sdevice size: %" PRIu64 " bytes, of which a pull needs at most %" PRIu64 "\n",
+		 what, now, needed);
+	if (missing)
+		say_data("The %sdevice is too small: %" PRIu64 " bytes are missing.\n", what,
+			 missing);
+	else
+		say_data("The %sdevice is large enough.\n", what);
 }
 
 static void measure_print_text(const struct bpull_measure *m)
@@ -82,18 +126,10 @@ static void measure_print_text(const struct bpull_measure *m)
 		say_data("The image has no backing file: there is nothing to pull.\n");
 	say_data("to copy: at most %" PRIu64 " bytes of %" PRIu64 "\n", m->copy_bytes,
 		 m->guest_size);
-	if (!m->is_device) {
-		say_data("file size: %" PRIu64 " bytes, at most %" PRIu64 " after a pull (+%" PRIu64
-			 ")\n",
-			 m->file_size, m->needed_size, m->growth);
-		return;
-	}
-	say_data("device size: %" PRIu64 " bytes, of which a pull needs at most %" PRIu64 "\n",
-		 m->file_size, m->needed_size);
-	if (m->missing)
-		say_data("The device is too small: %" PRIu64 " bytes are missing.\n", m->missing);
-	else
-		say_data("The device is large enough.\n");
+	measure_print_file("", m->is_device, m->file_size, m->needed_size, m->growth, m->missing);
+	if (m->has_data_file)
+		measure_print_file("data ", m->data_is_device, m->data_file_size,
+				   m->data_needed_size, m->data_growth, m->data_missing);
 }
 
 static void measure_opened(void *user_data)
@@ -105,7 +141,7 @@ static int measure_run(const struct measure_command *command, const char *path)
 {
 	struct bpull_measure result = { 0 };
 	struct bpull_error error = { 0 };
-	int rc = bpull_measure(path, &command->chain.disk, &result, &error);
+	int rc = bpull_measure_job(path, &command->chain.disk, &command->job, &result, &error);
 
 	if (rc)
 		return say_failed(&error, rc);
@@ -124,6 +160,13 @@ static int measure_parse(struct measure_command *command, int argc, char **argv)
 		case 'h': command->help = true; return 0;
 		case '?': return EXIT_CODE_USAGE;
 		case MEASURE_JSON: command->json = true; break;
+		case MEASURE_BASE: command->job.base = optarg; break;
+		case MEASURE_COMPRESS:
+			code = compression_parse("measure", optarg, &command->job.compression,
+						 &command->job.compression_level);
+			if (code)
+				return code;
+			break;
 		default:
 			code = options_chain_take(&command->chain, "measure", option, optarg);
 			if (code)
@@ -141,7 +184,7 @@ static int measure_parse(struct measure_command *command, int argc, char **argv)
 
 int measure_main(int argc, char **argv)
 {
-	struct measure_command command = { 0 };
+	struct measure_command command = { .job.size = sizeof(command.job) };
 	int code = measure_parse(&command, argc, argv);
 	if (!code && command.help)
 		fputs(measure_help, stdout);

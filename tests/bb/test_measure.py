@@ -136,6 +136,46 @@ for name in SHAPES:
         on_device(d, shape)
 
 
+@case('a data file that is a device: too small by a cluster, and just enough')
+def data_device(d):
+    need('losetup')
+    raw_image(f'{d}/base.img', 4 * MIB, (0, 2 * MIB))
+    for size, rc in (2 * MIB - 64 * KIB, NO_SPACE), (2 * MIB, 0):
+        with open(f'{d}/store', 'wb') as store:
+            store.truncate(size)
+        device = attach(f'{d}/store')
+        try:
+            top = overlay(f'{d}/top{size}', f'{d}/base.img', options=f'data_file={d}/data')
+            qemu_io(top, 'qcow2', 'write -P 7 0 64k')
+            images.qemu_img('amend', '-q', '-f', 'qcow2', '-o', f'data_file={device}', top)
+            os.remove(f'{d}/data')
+            with open(device, 'r+b') as file:
+                file.write(b'\x07' * 64 * KIB)
+            before = Untouched(top, f'{d}/store')
+            m = measure(top, '--allow-backing=any')
+            same((m['data-device'], m['data-needed-size'], m['data-missing'], m['fits']),
+                 (True, 2 * MIB, 2 * MIB - size, not rc), str(m))
+            result = bp('pull', '--allow-backing=any', top, rc=rc)
+            if rc:
+                check(str(m['data-missing']) in result.err and device in result.err, str(result))
+                before.verify('although its data does not fit')
+        finally:
+            detach(device)
+
+
+@case('zeros that a version 2 image must write above a base that stays')
+def base_of_zeros(d):
+    raw_image(f'{d}/base.img', 4 * MIB)
+    overlay(f'{d}/mid', f'{d}/base.img')
+    qemu_io(f'{d}/mid', 'qcow2', 'write -z 0 3M')
+    top = overlay(f'{d}/top', f'{d}/mid', options='compat=0.10', base_fmt='qcow2')
+    whole, part = measure(top), measure(top, '--base', f'{d}/base.img')
+    check(part['needed-size'] >= whole['file-size'] + 3 * MIB, f'{whole}\n{part}')
+    bp('pull', '--base', f'{d}/base.img', top)
+    check(os.path.getsize(top) <= part['needed-size'], str(part))
+    harness.refused(harness.FAILED, ['not in the backing chain'], 'measure', '--base', f'{d}/top2', top)
+
+
 @case('an unknown autoclear bit is still there when a device is too small')
 def autoclear_kept(d):
     need('losetup')
