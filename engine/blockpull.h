@@ -26,7 +26,7 @@
  * bpull_error parameter (NULL is allowed) a sentence that names the file, the
  * offset and what to do. Told apart: -EUCLEAN damaged image, -ENOTSUP a feature
  * not supported (named), -EBUSY locked or in use, -EPERM refused by policy,
- * -ENOSPC and -EDQUOT no space, -EBADMSG what was written reads back otherwise, -ENOENT,
+ * -ESTALE a backing file was changed while a job read it, -ENOSPC and -EDQUOT no space, -EBADMSG what was written reads back otherwise, -ENOENT,
  * -EACCES, -EROFS, -EINVAL. Texts may change;
  * do not parse them.
  *
@@ -138,7 +138,8 @@ struct bpull_event {
 	void *user_data; /* bpull_disk_options.user_data; IO: the request's */
 	enum bpull_job_status status;
 	int error;           /* 0 or -errno: why it FAILED or stopped; the request's result */
-	const char *message; /* the sentence, or ""; valid from when the event is taken until the
+	const char *message; /* the sentence, or "" (a job that did not fail has one only of
+				the mark, BPULL_JOB_ACCEPT_MIXED); valid from when the event is taken until the
 				disk's next job starts or it is closed; IO: always "" */
 	int count;           /* bpull_block_status(): extents filled; else 0 */
 };
@@ -201,7 +202,8 @@ struct bpull_disk_options {
 	enum bpull_format format;         /* UNKNOWN: probed */
 	enum bpull_format backing_format; /* for images that record none; UNKNOWN: refuse those */
 	enum bpull_backing_rule backing_rule;
-	const char *const *allowed_dirs; /* n_allowed_dirs names of directories (all below them, and the
+	const char *const
+		*allowed_dirs; /* n_allowed_dirs names of directories (all below them, and the
 					     block devices that links in them lead to, where only root
 					     or we can have made those links), of single files, and of
 					     block devices, which are never allowed but so; copied */
@@ -293,6 +295,11 @@ enum bpull_job_flags {
 				      block in each MiB (of files above 8 GiB: in each 8192nd part)
 				      of the holes that it will leave out is read, and must be
 				      zeros: else -EBADMSG, too */
+	BPULL_JOB_ACCEPT_MIXED =
+		1
+		<< 3, /* the image is marked: an earlier job saw a backing file change (-ESTALE), so
+				      that what it copied may be of another state than the chain. Go on
+				      all the same; the mark goes when the image has no link any more */
 };
 
 /* How copied clusters are written. */
@@ -359,7 +366,7 @@ struct bpull_job_info {
 
 /* Starts pulling the chain into the image. NULL options: all defaults. A disk without backing is
  * complete at once and says so by its event. The job begins in the next process().
- * Errors: -EINVAL no such base, -EBUSY a job runs already, -EROFS opened read-only, -ENOTSUP / -EUCLEAN the image can't be
+ * Errors: -EINVAL no such base, -EBUSY a job runs already, -EPERM the image is marked (BPULL_JOB_ACCEPT_MIXED), -EROFS opened read-only, -ENOTSUP / -EUCLEAN the image can't be
  * changed safely (nothing was written), -EINVAL. */
 BPULL_API int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *options,
 			      struct bpull_error *error);
@@ -483,6 +490,8 @@ struct bpull_layer_info {
 	const char *unwritable; /* why a pull into it would be refused, or NULL */
 	const char *data_file;  /* the external data file, as recorded, or NULL; not opened */
 	uint8_t data_file_raw;  /* it is marked to be the guest's disk by itself */
+	uint8_t mixed; /* it is marked: what was copied into it may be of another state of its backing
+			  files than they are in; a job needs BPULL_JOB_ACCEPT_MIXED */
 };
 
 /* Describes an image and, unless flags has BPULL_DISK_NO_BACKING, its chain, whether or not its
@@ -527,6 +536,7 @@ struct bpull_check_result {
 	uint64_t n_corruptions_fixed, n_leaks_fixed;
 	uint8_t marks_cleared; /* dirty, corrupt or in need of a check: not any more */
 	char unrepaired[384];  /* why something was left, or "" */
+	uint8_t mixed;         /* as bpull_layer_info has it; no damage, and not repaired */
 };
 
 /* Checks one image's metadata (not its backing files) in bounded memory. Blocking. 0 when the check

@@ -10,6 +10,7 @@
 #include "engine/commit.h"
 #include "engine/engine.h"
 #include "engine/flatten.h"
+#include "engine/mixed.h"
 #include "io/base.h"
 
 static void note_no_locks(void *opaque, const char *name)
@@ -24,6 +25,17 @@ static void note_no_locks(void *opaque, const char *name)
 		     "changing the image meanwhile",
 		     err_escape(name, strlen(name), safe, sizeof(safe))) < 0)
 		disk->warning = NULL;
+}
+
+/* One warning is all there is: this one says more than any other. */
+static void note_mixed(struct bpull_disk *disk)
+{
+	char *warning = mixed_warning(disk);
+
+	if (!warning)
+		return;
+	free(disk->warning);
+	disk->warning = warning;
 }
 
 /* A pull takes the mark away (qcow2_alloc.c says why); it is the user's who put it there. */
@@ -95,12 +107,14 @@ static int open_chain(struct bpull_disk *disk, const char *path, const struct bp
 		return rc;
 	how.write = !(o->flags & BPULL_DISK_READ_ONLY);
 	how.allow_raw = o->flags & BPULL_DISK_GUEST_IO;
+	how.watch = true;
 	how.no_locks_here = note_no_locks;
 	how.file_opened = file_opened;
 	how.opaque = disk;
 	rc = chain_open(disk->engine->layers, &how, &disk->chain, err);
 	policy_free(&policy);
 	if (!rc) {
+		note_mixed(disk);
 		note_raw_mark(disk);
 		hint_holes(disk);
 	}
@@ -166,9 +180,8 @@ static void settle(struct bpull_disk *disk)
 	uint64_t n_left, last = disk->n_commits_begun + MAX_LAST_COMMITS;
 	bool has_retried = false;
 
-	while (!disk->poisoned &&
-	       (!commit_is_clean(disk) ||
-		(overlay->ops->has_freed && overlay->ops->has_freed(overlay)))) {
+	while (!disk->poisoned && (!commit_is_clean(disk) ||
+				   (overlay->ops->has_freed && overlay->ops->has_freed(overlay)))) {
 		if (commit_is_stalled(disk) && has_retried)
 			return;
 		if (commit_is_stalled(disk)) {

@@ -165,6 +165,7 @@ struct job {
 	uint64_t commit_target;  /* the hard commit that the step waits for; 0: none yet */
 	bool finalize;           /* asked for */
 	bool link_leaving; /* the header without the old link is being written: the point of no return */
+	bool says_mixed;   /* the message is of the mark (mixed.c): told with any status */
 	bool link_changed; /* and is durable */
 	bool has_retried;  /* unwinding: the commit that found no space had another try */
 	uint64_t abandoned_end;  /* host byte up to which failed runs may have written */

@@ -233,6 +233,7 @@ int bpull_info_layer(const struct bpull_info *info, unsigned i, struct bpull_lay
 						       : NULL,
 		.data_file = more.data_file,
 		.data_file_raw = more.data_file_raw,
+		.mixed = layer->is_mixed,
 	};
 	return 0;
 }
@@ -312,6 +313,7 @@ static int check_layer(struct layer *layer, const struct bpull_check_options *o,
 		.n_corruptions_fixed = n_fixed(repair.found.n_errors, left->n_errors),
 		.n_leaks_fixed = n_fixed(repair.found.n_leaks, left->n_leaks),
 		.marks_cleared = repair.was_marked,
+		.mixed = layer->is_mixed,
 	};
 	memcpy(out->unrepaired, repair.why, sizeof(repair.why));
 	/* What came after a repair is not reported one by one. */

@@ -17,6 +17,7 @@
 #include "engine/engine.h"
 #include "engine/flatten.h"
 #include "engine/job_stop.h"
+#include "engine/mixed.h"
 #include "engine/proof.h"
 #include "engine/verify.h"
 #include "io/base.h"
@@ -91,7 +92,8 @@ static void conclude(struct bpull_disk *disk, enum bpull_job_status status)
 	pthread_mutex_lock(&disk->control.mutex);
 	disk->control.running = false;
 	pthread_mutex_unlock(&disk->control.mutex);
-	events_push(disk, status, job->n.error, status == BPULL_JOB_FAILED ? job->message : "");
+	events_push(disk, status, job->n.error,
+		    status == BPULL_JOB_FAILED || job->says_mixed ? job->message : "");
 }
 
 /* ---- steps ---- */
@@ -130,27 +132,6 @@ static bool committed(struct bpull_disk *disk)
 	return false;
 }
 
-/* Locks keep QEMU and us apart, but not everybody takes them: a base that was written to while it
- * was read leaves a mixture behind, and then the link must stay. */
-static bool backing_changed(struct bpull_disk *disk)
-{
-	for (unsigned i = 1; i < disk->chain->n_layers; i++) {
-		const struct layer *layer = disk->chain->layers[i];
-		struct file *file = file_changed(layer->file) ? layer->file : layer->data;
-		struct shown shown;
-
-		if (!file_changed(file))
-			continue;
-		job_fail(disk, -EIO, "%s: it was changed while it was read; %s",
-			 file_show(file, &shown),
-			 flatten_is(disk) ? "nothing was made of it"
-					  : "the backing link is kept, and what was copied may be "
-					    "of either state");
-		return true;
-	}
-	return false;
-}
-
 static void begin_verifying(struct bpull_disk *disk, enum job_step after)
 {
 	disk->job.verify->after = after;
@@ -164,7 +145,7 @@ static void all_is_proven(struct bpull_disk *disk)
 {
 	struct job *job = &disk->job;
 
-	if (backing_changed(disk))
+	if (mixed_base_changed(disk))
 		return;
 	if (verify_has_any(disk)) {
 		begin_verifying(disk, JOB_DETACHING);
@@ -312,7 +293,7 @@ bool job_may_drop_link(struct bpull_disk *disk)
 	const struct job *job = &disk->job;
 
 	return job->step == JOB_DETACHING && !job->error && !job->aborted &&
-	       !job_is_stopped(disk) && guest_may_drop(disk) && !backing_changed(disk);
+	       !job_is_stopped(disk) && guest_may_drop(disk) && !mixed_base_changed(disk);
 }
 
 /* The files that are dropped are their owners' as soon as the link is gone: so requests that may use them end
@@ -330,6 +311,8 @@ static void run_detaching(struct bpull_disk *disk)
 	if (commit_is_detaching(disk))
 		return;
 	guest_end_drop(disk);
+	if (!mixed_clear(disk))
+		return;
 	if (flatten_is(disk) && flatten_finish(disk, &err)) {
 		job_fail(disk, err.code, "%s", err.message);
 		return;
@@ -383,6 +366,8 @@ static void run_unwinding(struct bpull_disk *disk)
 		reclaim_space(disk);
 	if (commit_is_stalled(disk))
 		job_say_uncommitted(disk);
+	if (!mixed_mark(disk))
+		return;
 	conclude(disk, disk->job.error ? BPULL_JOB_FAILED : BPULL_JOB_CANCELED);
 }
 

@@ -9,11 +9,14 @@
 
 #include "engine/engine.h"
 #include "engine/flatten.h"
+#include "engine/mixed.h"
 #include "engine/proof.h"
 #include "engine/verify.h"
 #include "io/base.h"
 
-#define KNOWN_FLAGS (BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_START_PAUSED | BPULL_JOB_VERIFY)
+#define KNOWN_FLAGS                                                              \
+	(BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_START_PAUSED | BPULL_JOB_VERIFY | \
+	 BPULL_JOB_ACCEPT_MIXED)
 
 static bool is_running(struct bpull_disk *disk)
 {
@@ -136,6 +139,8 @@ static int may_start(const struct bpull_disk *disk, const struct bpull_job_optio
 	if (rc || is_idle_target(disk, target->pull_to))
 		return rc;
 	rc = layer_refuse(overlay, &overlay->unwritable, err);
+	if (!rc)
+		rc = mixed_check(disk, o->flags, err);
 	if (rc)
 		return rc;
 	rc = check_copy(disk, o, target->pull_to, err);
@@ -176,6 +181,8 @@ static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, s
 		take_target(disk, &target);
 		if (!is_idle_target(disk, disk->chain->pull_to))
 			rc = prepare_image(disk, o, err);
+		else if (o->flags & BPULL_JOB_ACCEPT_MIXED)
+			mixed_clear(disk); /* a cut came between the link's end and the mark's */
 		if (rc)
 			job_forget_target(disk);
 	}

@@ -122,6 +122,7 @@ static int take_layer(struct chain_walk *walk, struct layer_want *want, struct e
 
 	want->lock = !how->no_lock || how->write;
 	want->holes = how->holes;
+	want->watch = how->watch;
 	want->above = chain;
 	int rc = layer_set_take(chain->set, want, &layer, &walk->is_new[i], &no_locks, err);
 	if (rc < 0)
@@ -253,6 +254,7 @@ static int open_data_file(struct chain_walk *walk, struct err *err)
 		.direct = layer->is_overlay && how->direct,
 		.lock = !how->no_lock || how->write,
 		.holes = how->holes,
+		.watch = how->watch,
 		.policy = &walk->policy,
 		.above = chain,
 		.is_data = true,

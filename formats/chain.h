@@ -33,6 +33,7 @@ struct chain_open {
 	bool allow_unreadable; /* for info: open what can't be read, too */
 	bool no_lock;          /* --force-share; only without write */
 	enum file_holes holes;
+	bool watch; /* file_changed() will be asked for the files that are only read */
 	bool direct; /* the overlay's file and its data file are opened with O_DIRECT, where they can be */
 	/* What backing and data names may lead to; NULL: plain files in the overlay's directory and below.
 	 * Its own_dir counts only where the overlay is no device. */
@@ -48,7 +49,8 @@ struct chain {
 	struct layer_set *set;
 	unsigned n_layers;
 	unsigned pull_to; /* layers [1, pull_to) are to be pulled; n_layers: all */
-	unsigned hidden_to; /* layers [1, hidden_to) are open still, but no mapping leads to them; 0: none */
+	unsigned
+		hidden_to; /* layers [1, hidden_to) are open still, but no mapping leads to them; 0: none */
 	struct layer *layers[CHAIN_MAX_DEPTH + 1];
 };
 

@@ -304,6 +304,13 @@ struct layer_ops {
 	int (*stage_link)(struct layer *layer, struct staged *staged);
 	/* Called when that is durable. */
 	void (*link_durable)(struct layer *layer);
+	/* Blocking: records in the image, durably, that its content may be a mixture of two states of
+	 * its backing file, or takes that back; sets is_mixed. The guest's disk reads the same before,
+	 * afterwards and after a cut at any moment. No commit and no begin_guest_writes() is running; a
+	 * plan_link() made before is void. 0; -ENOSPC: the header has no room for it, nothing was changed;
+	 * I/O errors, after which the mark may be there or not; each with a sentence. NULL: the format has
+	 * no place for it. */
+	int (*mark_mixed)(struct layer *layer, bool mixed, struct err *err);
 
 	/* Blocking: takes out what was reserved and nothing refers to, where the format can't keep
 	 * track of it. Nothing is dirty, in flight or being read. 0 and in *n_left the clusters that
@@ -343,6 +350,7 @@ struct layer {
 	bool has_data_file;    /* its data lies in another file */
 	const char *data_name; /* that one's, as recorded; never trusted; or NULL */
 	bool has_zero_entries; /* publish() takes mappings that read zeros */
+	bool is_mixed; /* marked: what was copied into it may be of two states of its backing file */
 	char *backing_name;    /* as recorded; never trusted, never printed raw */
 	enum image_format backing_format; /* IMAGE_UNKNOWN: none recorded */
 	char backing_format_name[32];     /* as recorded, where it is none we know */

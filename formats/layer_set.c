@@ -15,6 +15,7 @@
 #include <errno.h>
 
 #include "io/base.h"
+#include "io/file_watch.h"
 
 /* A stranger's lock is asked for again this long. */
 #define LOCK_WAIT_MS 1000
@@ -27,6 +28,7 @@ struct layer_entry {
 struct layer_set {
 	struct file_opener *opener;
 	struct table_cache *cache;
+	struct file_watch *watch; /* of all its files that are only read */
 	struct layer_entry *entries;
 	size_t n, room;
 };
@@ -37,6 +39,11 @@ struct layer_set *layer_set_new(struct file_opener *opener, struct table_cache *
 
 	if (!set)
 		return NULL;
+	set->watch = file_watch_new();
+	if (!set->watch) {
+		free(set);
+		return NULL;
+	}
 	set->opener = opener;
 	set->cache = cache;
 	return set;
@@ -47,6 +54,7 @@ void layer_set_free(struct layer_set *set)
 	if (!set)
 		return;
 	assert(!set->n);
+	file_watch_free(set->watch);
 	free(set->entries);
 	free(set);
 }
@@ -144,6 +152,7 @@ static int open_file(struct layer_set *set, const struct layer_want *want, struc
 		.direct = want->direct,
 		.lock = want->write ? FILE_LOCK_OVERLAY : FILE_LOCK_SHARED,
 		.lock_unsupported = no_locks,
+		.watch = want->watch ? set->watch : NULL,
 		.policy = want->policy,
 	};
 
@@ -175,12 +184,13 @@ static struct layer *find_shared(const struct layer_set *set, const struct file 
 {
 	for (size_t i = 0; i < set->n; i++) {
 		const struct layer_entry *entry = &set->entries[i];
-		const struct file *have = entry->layer->file;
+		struct file *have = entry->layer->file;
 
+		/* Asked first, it takes the time of a touch over. */
 		if (same_inode(have, file) && entry->layer->ops->format == format &&
 		    !entry->layer->has_data_file && (entry->locked || !lock) &&
-		    have->mtime_ns == file->mtime_ns && have->len == file->len &&
-		    have->trust_holes == file->trust_holes)
+		    !file_changed(have) && have->mtime_ns == file->mtime_ns &&
+		    have->len == file->len && have->trust_holes == file->trust_holes)
 			return entry->layer;
 	}
 	return NULL;

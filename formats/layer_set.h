@@ -16,6 +16,7 @@ struct layer_want {
 	bool write;               /* as the overlay of its chain, to be changed */
 	bool lock, direct;
 	enum file_holes holes;
+	bool watch;   /* file_changed() is to tell a touch from a write */
 	bool is_data; /* an image's data file, not an image */
 	const struct path_policy *policy;
 	const struct chain *above; /* the images that read through to this one */

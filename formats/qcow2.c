@@ -365,6 +365,7 @@ static const struct layer_ops qcow2_ops = {
 	.plan_link = qcow2_plan_link,
 	.stage_link = qcow2_stage_link,
 	.link_durable = qcow2_link_durable,
+	.mark_mixed = qcow2_mark_mixed,
 	.check = qcow2_check,
 	.repair = qcow2_repair,
 	.close = qcow2_close,

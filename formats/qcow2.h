@@ -4,9 +4,9 @@
  * qcow2.c (open, validate, detach), qcow2_ext.c (header extensions),
  * qcow2_map.c (lookup, and publish for one plain table), qcow2_views.c and
  * qcow2_fill.c (publish for snapshots and subclusters), qcow2_link.c (the
- * backing link), qcow2_write.c, qcow2_unshare.c and qcow2_freed.c (the guest's
- * writes), qcow2_alloc.c (space and refcounts), qcow2_compressed.c
- * (decode), qcow2_encode.c, qcow2_comp_alloc.c (where compressed clusters go),
+ * backing link), qcow2_mark.c (the mark of a changed base), qcow2_write.c,
+ * qcow2_unshare.c and qcow2_freed.c (the guest's writes), qcow2_alloc.c (space
+ * and refcounts), qcow2_compressed.c (decode), qcow2_encode.c, qcow2_comp_alloc.c (where compressed clusters go),
  * qcow2_check*.c, qcow2_repair*.c and qcow2_rebuild.c, qcow2_create.c.
  */
 #ifndef BLOCKPULL_QCOW2_H
@@ -290,6 +290,30 @@ void qcow2_freed_free(struct qcow2 *q);
 bool qcow2_has_freed(const struct layer *layer);
 int qcow2_tables_durable(struct layer *layer, bool with_last, struct table_need *need);
 void qcow2_drained(struct layer *layer);
+
+/* qcow2_ext.c */
+#define QCOW2_EXT_HEAD_LEN 8u
+#define QCOW2_SECTOR_LEN   512u /* what the power can't tear */
+
+/* The first cluster, and what of it the backing link and the extensions take. Offsets are bytes in it. */
+struct qcow2_parts {
+	uint8_t *bytes;
+	size_t len;
+	size_t ext_end;        /* behind the end marker */
+	uint64_t name_off;     /* the backing file's name */
+	size_t name_len, tail; /* tail: end of the extensions, in front of the end marker */
+	bool needs_marker;     /* there is none: the name's begin is the end */
+	size_t format_off;     /* the format extension's head; 0: there is none */
+	size_t mark_off;       /* the head of the extension of qcow2_mark.c; 0: there is none */
+};
+
+/* Fills the rest; qcow2_read_extensions() has found every length sound. */
+void qcow2_find_parts(const struct qcow2 *q, struct qcow2_parts *parts);
+
+/* qcow2_mark.c */
+#define QCOW2_MARK_LEN   8u /* of its data: flags and a reserved u32 */
+#define QCOW2_MARK_MIXED 1u /* flag */
+int qcow2_mark_mixed(struct layer *layer, bool mixed, struct err *err);
 
 /* qcow2_link.c */
 int qcow2_plan_link(struct layer *layer, const char *name, enum image_format format,

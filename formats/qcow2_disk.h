@@ -63,6 +63,7 @@ enum qcow2_header_field {
 #define QCOW2_EXT_BITMAPS        0x23852875u
 #define QCOW2_EXT_LUKS           0x0537be77u
 #define QCOW2_EXT_DATA_FILE      0x44415441u
+#define QCOW2_EXT_MIXED          0x62706d78u /* "bpmx", ours: docs/architecture.md */
 
 #define QCOW2_OFF_MASK    UINT64_C(0x00fffffffffffe00) /* L1, L2 */
 #define QCOW2_L1_RESERVED UINT64_C(0x7f000000000001ff)

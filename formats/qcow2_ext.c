@@ -16,7 +16,7 @@
 
 #include "formats/qcow2.h"
 
-#define EXT_HEAD_LEN     8u
+#define EXT_HEAD_LEN     QCOW2_EXT_HEAD_LEN
 #define FEATURE_LEN      48u
 #define FEATURE_NAME_OFF 2u
 #define BITMAPS_LEN      24u
@@ -162,6 +162,17 @@ static int read_data_file(struct qcow2 *q, const struct ext *ext, struct err *er
 	return q->data_file_name ? 0 : err_set(err, -ENOMEM, "out of memory for header extensions");
 }
 
+/* Flags unknown here are of a newer version, which other programs need not understand either. */
+static int read_mixed(struct qcow2 *q, const struct ext *ext, struct err *err)
+{
+	if (ext->len != QCOW2_MARK_LEN)
+		return ext_damaged(q, ext, err,
+				   "holds the mark of a changed base in %u bytes, not %u", ext->len,
+				   QCOW2_MARK_LEN);
+	q->layer.is_mixed = be32(ext->data) & QCOW2_MARK_MIXED;
+	return 0;
+}
+
 static const struct known_ext {
 	uint32_t type;
 	int (*read)(struct qcow2 *q, const struct ext *ext, struct err *err);
@@ -170,6 +181,7 @@ static const struct known_ext {
 	{ QCOW2_EXT_BITMAPS, read_bitmaps },
 	{ QCOW2_EXT_LUKS, read_luks },
 	{ QCOW2_EXT_DATA_FILE, read_data_file },
+	{ QCOW2_EXT_MIXED, read_mixed },
 };
 
 /* `seen` has a bit for each known type met before. */
@@ -245,4 +257,27 @@ void qcow2_feature_name(const uint8_t *cluster0, size_t len, uint32_t header_len
 		if (ext.type == QCOW2_EXT_FEATURE_NAMES && find_feature(&ext, bit, out, cap))
 			return;
 	snprintf(out, cap, "bit %u", bit);
+}
+
+void qcow2_find_parts(const struct qcow2 *q, struct qcow2_parts *parts)
+{
+	size_t end = parts->len, at = q->header_len, padded = at;
+	uint32_t type;
+
+	parts->name_off = be64(parts->bytes + QCOW2_H_BACKING_OFF);
+	parts->name_len = be32(parts->bytes + QCOW2_H_BACKING_LEN);
+	if (parts->name_off >= at && parts->name_off < end)
+		end = parts->name_off;
+	while (end - at >= EXT_HEAD_LEN && (type = be32(parts->bytes + at)) != QCOW2_EXT_END) {
+		if (type == QCOW2_EXT_BACKING_FORMAT)
+			parts->format_off = at;
+		if (type == QCOW2_EXT_MIXED)
+			parts->mark_off = at;
+		padded = at + EXT_HEAD_LEN + round_up((uint64_t)be32(parts->bytes + at + 4), 8);
+		at = MIN(padded, end);
+	}
+	/* Readers look for the next one behind the padding, of which the name may have cut off some. */
+	parts->tail = padded;
+	parts->ext_end = MIN(at + EXT_HEAD_LEN, end);
+	parts->needs_marker = at == end && end < parts->len;
 }

@@ -22,8 +22,8 @@
 
 #include "formats/qcow2.h"
 
-#define EXT_HEAD_LEN 8u
-#define SECTOR_LEN   512u
+#define EXT_HEAD_LEN QCOW2_EXT_HEAD_LEN
+#define SECTOR_LEN   QCOW2_SECTOR_LEN
 
 /* The first cluster with the new link in it, and what of it is to be written. */
 struct qcow2_new_link {
@@ -36,39 +36,8 @@ struct qcow2_new_link {
 	enum image_format format;
 };
 
-struct draft {
-	uint8_t *bytes; /* the first cluster */
-	size_t len;
-	size_t ext_end;        /* behind the end marker */
-	uint64_t name_off;     /* the old name */
-	size_t name_len, tail; /* tail: end of the extensions, in front of the end marker */
-	bool needs_marker;     /* there is none: the name's begin is the end */
-	size_t format_off;     /* the format extension's head; 0: there is none */
-};
-
-static void find_parts(const struct qcow2 *q, struct draft *d)
-{
-	size_t end = d->len, at = q->header_len, padded = at;
-
-	d->name_off = be64(d->bytes + QCOW2_H_BACKING_OFF);
-	d->name_len = be32(d->bytes + QCOW2_H_BACKING_LEN);
-	if (d->name_off >= at && d->name_off < end)
-		end = d->name_off;
-	/* qcow2_read_extensions() has found every length sound. */
-	while (end - at >= EXT_HEAD_LEN && be32(d->bytes + at) != QCOW2_EXT_END) {
-		if (be32(d->bytes + at) == QCOW2_EXT_BACKING_FORMAT)
-			d->format_off = at;
-		padded = at + EXT_HEAD_LEN + round_up((uint64_t)be32(d->bytes + at + 4), 8);
-		at = MIN(padded, end);
-	}
-	/* Readers look for the next one behind the padding, of which the name may have cut off some. */
-	d->tail = padded;
-	d->ext_end = MIN(at + EXT_HEAD_LEN, end);
-	d->needs_marker = at == end && end < d->len;
-}
-
 /* In the draft, over the name, which is dead when this is on disk. */
-static int put_marker(struct draft *d, struct qcow2_new_link *link)
+static int put_marker(struct qcow2_parts *d, struct qcow2_new_link *link)
 {
 	if (!d->needs_marker || link->ext_end)
 		return 0;
@@ -82,7 +51,7 @@ static int put_marker(struct draft *d, struct qcow2_new_link *link)
 
 /* The format's extension in the draft: replaced where it is, or put behind the last one, with the end
  * marker behind it; the old name may lie there, it is dead when this is on disk. */
-static int put_format(struct draft *d, const char *format, struct qcow2_new_link *link)
+static int put_format(struct qcow2_parts *d, const char *format, struct qcow2_new_link *link)
 {
 	size_t len = strlen(format), at = d->format_off, need = EXT_HEAD_LEN + 8;
 	uint32_t old_len = at ? be32(d->bytes + at + 4) : 0;
@@ -111,7 +80,7 @@ static int put_format(struct draft *d, const char *format, struct qcow2_new_link
 
 /* Where nothing is: behind the extensions in front of the old name, or behind that; in a cluster of
  * one sector, which is written at once, over it. */
-static int place_name(const struct draft *d, struct qcow2_new_link *link)
+static int place_name(const struct qcow2_parts *d, struct qcow2_new_link *link)
 {
 	size_t old_end = d->name_len ? d->name_off + d->name_len : 0;
 	size_t behind = MAX(d->ext_end, old_end);
@@ -128,7 +97,7 @@ static int place_name(const struct draft *d, struct qcow2_new_link *link)
 }
 
 /* *why: what is in the way, or NULL: reading failed. */
-static int draft_link(struct qcow2 *q, struct draft *d, struct qcow2_new_link *link,
+static int draft_link(struct qcow2 *q, struct qcow2_parts *d, struct qcow2_new_link *link,
 		      const char **why)
 {
 	int rc = file_read_padded(q->layer.file, d->bytes, d->len, 0);
@@ -136,7 +105,7 @@ static int draft_link(struct qcow2 *q, struct draft *d, struct qcow2_new_link *l
 	*why = NULL;
 	if (rc)
 		return rc;
-	find_parts(q, d);
+	qcow2_find_parts(q, d);
 	if (link->name_len) {
 		*why = "its header's first sector has no room for the new base's format; record "
 		       "that format with qemu-img rebase -u -F first";
@@ -163,7 +132,7 @@ int qcow2_plan_link(struct layer *layer, const char *name, enum image_format for
 	struct qcow2 *q = qcow2_of(layer);
 	autofree struct qcow2_new_link *link = calloc(1, sizeof(*link));
 	autofree uint8_t *bytes = malloc(layer->cluster_len);
-	struct draft draft = { .bytes = bytes, .len = layer->cluster_len };
+	struct qcow2_parts draft = { .bytes = bytes, .len = layer->cluster_len };
 	const char *why = "out of memory";
 	char shown[512];
 	int rc = -ENOMEM;

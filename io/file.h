@@ -19,6 +19,7 @@
 #include "io/err.h"
 
 struct file;
+struct file_watch;
 
 /* What a range of a file is, as far as its file system tells. */
 struct file_status {
@@ -53,8 +54,9 @@ struct file_ops {
 	void (*uncache)(struct file *file);
 	/* Will reads go on where the last one ended (the usual), or not? A hint; may be NULL. */
 	void (*expect)(struct file *file, bool scattered);
-	/* Has its length or content been changed since it was opened, as its file system tells? Files
-	 * of which that can't be said: NULL. */
+	/* Has its length or content been changed since it was opened, as its file system tells? A touch
+	 * is no change, where it can be told from one: mtime_ns is its time then. Files of which nothing
+	 * can be said: NULL. */
 	bool (*changed)(struct file *file);
 	/* Frees the file; its locks go with it. */
 	void (*close)(struct file *file);
@@ -77,7 +79,7 @@ struct file {
 	uint32_t
 		io_align; /* bytes that offset, length and memory are multiples of, or a worker does it; 1: any */
 	uint64_t dev, ino; /* identity */
-	int64_t mtime_ns;  /* when it was opened, to notice a backing file changed underneath */
+	int64_t mtime_ns;  /* when it was opened or touched last; another one: it was changed */
 	int fd;            /* -1 where there is none (sim) */
 	int lock_fd;       /* a description of its own for the locks; 0 or -1: they are on fd */
 	int slot;          /* index in the ring's file table, or -1 */
@@ -132,6 +134,9 @@ struct file_open {
 		lock_wait_ms; /* ask again for a lock that is held, this long: a process killed a moment
 				* ago gives its own back only when the kernel has ended its ring */
 	bool *lock_unsupported; /* set to whether the file system has no OFD locks; NULL: don't say */
+	struct file_watch
+		*watch; /* of a file that is only read: tells changed() a touch from a write;
+				   * outlives the file. NULL: each new time is a change */
 	const struct path_policy *policy; /* NULL: the user named it, any regular file or device */
 };
 
@@ -177,7 +182,8 @@ void file_discard(struct file *file, uint64_t off, uint64_t len);
 void file_expect(struct file *file, bool scattered);
 /* What is read next comes from the device, as far as the file system obeys. May wait. */
 void file_uncache(struct file *file);
-/* Somebody wrote to it meanwhile; false where nobody can tell. Not for files we write ourselves. */
+/* It was written to meanwhile; false where that can't be told. Not for files we write ourselves. May sleep
+ * some milliseconds where it is true. */
 bool file_changed(struct file *file);
 /* NULL is allowed. */
 void file_close(struct file *file);

@@ -209,6 +209,7 @@ static int posix_file_sync(struct file *file)
 
 static void posix_file_close(struct file *file)
 {
+	file_watch_end(&((struct posix_file *)file)->watched);
 	if (file->fd >= 0) {
 		/* The ring may hold on to the description for a moment; the locks must not. */
 		struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
@@ -243,12 +244,10 @@ static void posix_file_expect(struct file *file, bool scattered)
 /* A device node's times say nothing of its content. */
 static bool posix_file_changed(struct file *file)
 {
-	struct stat st;
+	struct posix_file *pf = (struct posix_file *)file;
 
-	if (file->is_block || fstat(file->fd, &st))
-		return false;
-	return (uint64_t)st.st_size != file->len ||
-	       (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec != file->mtime_ns;
+	return !file->is_block &&
+	       file_watch_changed(&pf->watched, file->fd, file->len, &file->mtime_ns);
 }
 
 const struct file_ops posix_file_ops = {

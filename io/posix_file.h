@@ -15,6 +15,7 @@
 
 #include "io/base.h"
 #include "io/file.h"
+#include "io/file_watch.h"
 
 struct posix_file {
 	struct file file; /* first: the ops cast back */
@@ -22,8 +23,9 @@ struct posix_file {
 	 * for read-only files; a write would turn a hole into data behind our back. */
 	uint64_t extent_off, extent_end;
 	bool extent_is_hole;
-	bool confirm_holes;         /* each one by a second witness: posix_holes.c */
-	pthread_mutex_t patch_lock; /* blocks that are read, changed and written back by several */
+	bool confirm_holes;          /* each one by a second witness: posix_holes.c */
+	struct watched_file watched; /* for a file that we only read */
+	pthread_mutex_t patch_lock;  /* blocks that are read, changed and written back by several */
 };
 
 extern const struct file_ops posix_file_ops;

@@ -360,6 +360,9 @@ static int posix_open_finish(struct posix_open *po, struct file **out, struct er
 	if (!ret && po->how->lock_unsupported)
 		*po->how->lock_unsupported = unsupported;
 	if (!ret) {
+		if (!file->writable && !file->is_block)
+			file_watch_begin(&((struct posix_file *)file)->watched, po->how->watch,
+					 file->fd);
 		ret = posix_open_measure(po, file);
 		if (ret)
 			err_errno(err, ret, "cannot find the size of '%s'", po->shown);

@@ -580,6 +580,10 @@ Test(api, jobs_share_the_engines_rate_fairly)
 
 Test(api, a_base_changed_meanwhile_keeps_the_link)
 {
+	struct bpull_disk_options look = { .size = sizeof(look),
+					   .flags = BPULL_DISK_READ_ONLY | BPULL_DISK_FORCE_SHARE };
+	struct bpull_layer_info layer;
+	struct bpull_info *info;
 	struct bpull_disk *disk;
 	struct bpull_event event;
 	int fd;
@@ -594,12 +598,19 @@ Test(api, a_base_changed_meanwhile_keeps_the_link)
 	bpull_job_set_speed(disk, 0, 0);
 	event = next_event(disk);
 	cr_assert_eq(event.status, BPULL_JOB_FAILED);
+	cr_assert_eq(event.error, -ESTALE);
 	cr_assert_not_null(strstr(event.message, "base.raw"));
 	bpull_disk_close(disk);
 	disk = open_disk("ov");
 	cr_assert_eq(bpull_disk_depth(disk), 2, "the link is gone");
-	start(disk, 0, 0);
+	cr_assert_eq(bpull_job_start(disk, NULL, NULL), -EPERM, "it was not marked");
+	cr_assert_eq(bpull_job_check(disk, NULL, NULL), -EPERM);
+	start(disk, 0, BPULL_JOB_ACCEPT_MIXED);
 	cr_assert_eq(next_event(disk).status, BPULL_JOB_COMPLETED);
+	cr_assert_eq(bpull_info_open(scratch("ov"), &look, &info, NULL), 0);
+	cr_assert_eq(bpull_info_layer(info, 0, &layer), 0);
+	cr_assert(!layer.mixed && !layer.backing_name);
+	bpull_info_close(info);
 }
 
 Test(api, an_image_is_not_opened_twice_for_writing)

@@ -113,6 +113,7 @@ static void check_print_json(const char *path, const struct bpull_check_result *
 				       json_object_new_uint64(numbers[i].value));
 	if (result->unrepaired[0])
 		json_object_object_add(object, "unrepaired", say_json_text(result->unrepaired));
+	json_object_object_add(object, "mixed", json_object_new_boolean(result->mixed));
 	json_object_object_add(object, "findings", json_object_get(findings));
 	say_json(object, SAY_JSON_DOCUMENT);
 }
@@ -153,6 +154,10 @@ static void check_print_text(const struct bpull_check_result *result)
 		 result->n_allocated_clusters, result->n_total_clusters,
 		 result->n_compressed_clusters, result->n_zero_clusters);
 	say_data("Image end offset: %" PRIu64 "\n", result->image_end_offset);
+	if (result->mixed)
+		say_data("The image is marked: a backing file was changed while a pull copied it, "
+			 "and "
+			 "its content may be of either state.\n");
 }
 
 static void check_opened(void *opaque)

@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/say.h"
+
 #define PIECE_LEN (UINT64_C(1) << 20)
 #define N_PIECES  8
 #define N_EXTENTS 256
@@ -63,6 +65,8 @@ int content_open(struct bpull_engine *engine, const char *path,
 		content_close(content);
 		return rc;
 	}
+	if (bpull_disk_warning(content->disk))
+		say_note("warning: %s", bpull_disk_warning(content->disk));
 	content->engine = engine;
 	content->path = path;
 	content->size = bpull_disk_size(content->disk);

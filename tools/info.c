@@ -81,6 +81,17 @@ static bool info_has_clusters(const struct bpull_layer_info *layer)
 	return layer->format == BPULL_FORMAT_QCOW2 || layer->format == BPULL_FORMAT_QED;
 }
 
+/* Why a pull would be refused, or NULL. */
+static const char *info_unpullable(const struct bpull_layer_info *layer)
+{
+	if (layer->unreadable || layer->unwritable)
+		return layer->unreadable ? layer->unreadable : layer->unwritable;
+	return layer->mixed && layer->backing_name
+		       ? "a backing file was changed during an earlier pull; --accept-mixed takes "
+			 "the mixture"
+		       : NULL;
+}
+
 /* ---- JSON ------------------------------------------------------------------ */
 
 static void info_add_bool(struct json_object *object, const char *name, int value)
@@ -117,6 +128,7 @@ static struct json_object *info_json_specific(const struct bpull_layer_info *lay
 		if (layer->has_data_file)
 			info_add_bool(data, "data-file-raw", layer->data_file_raw);
 		info_add_bool(data, "has-bitmaps", layer->has_bitmaps);
+		info_add_bool(data, "mixed", layer->mixed);
 		info_add_number(data, "snapshot-count", layer->n_snapshots);
 	} else {
 		info_add_number(data, "table-size", layer->table_size);
@@ -150,9 +162,8 @@ static struct json_object *info_json_layer(const struct bpull_layer_info *layer)
 	info_add_bool(object, "readable", !layer->unreadable);
 	info_add_text(object, "unreadable-reason", layer->unreadable);
 	if (info_has_clusters(layer)) {
-		info_add_bool(object, "pullable", !layer->unreadable && !layer->unwritable);
-		info_add_text(object, "unpullable-reason",
-			      layer->unreadable ? layer->unreadable : layer->unwritable);
+		info_add_bool(object, "pullable", !info_unpullable(layer));
+		info_add_text(object, "unpullable-reason", info_unpullable(layer));
 	}
 	free(full_name);
 	return object;
@@ -204,6 +215,9 @@ static void info_print_features(const struct bpull_layer_info *layer)
 		say_data("dirty: yes (not closed cleanly)\n");
 	if (layer->corrupt)
 		say_data("corrupt: yes (marked so)\n");
+	if (layer->mixed)
+		say_data(
+			"mixed: yes (marked: a backing file was changed while a pull copied it)\n");
 }
 
 static void info_print_layer(const struct bpull_layer_info *layer)
@@ -228,8 +242,8 @@ static void info_print_layer(const struct bpull_layer_info *layer)
 	info_print_features(layer);
 	if (layer->unreadable)
 		say_data("readable: no (%s)\n", layer->unreadable);
-	else if (layer->unwritable && layer->backing_name)
-		say_data("pull: refused (%s)\n", layer->unwritable);
+	else if (layer->backing_name && info_unpullable(layer))
+		say_data("pull: refused (%s)\n", info_unpullable(layer));
 	free(full_name);
 }
 

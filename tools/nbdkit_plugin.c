@@ -40,7 +40,7 @@ static struct {
 	struct bpull_engine_options engine;
 	struct bpull_disk_options disk;
 	struct bpull_job_options job;
-	int pull, manual_finalize, verify, copy_on_read;
+	int pull, manual_finalize, verify, copy_on_read, accept_mixed;
 	bool rule_given;
 } config = {
 	.engine = { .size = sizeof(config.engine), .flags = BPULL_ENGINE_THREAD },
@@ -145,6 +145,8 @@ static int plugin_config(const char *key, const char *value)
 		return parse_bool(value, &config.manual_finalize);
 	if (!strcmp(key, "verify"))
 		return parse_bool(value, &config.verify);
+	if (!strcmp(key, "accept-mixed"))
+		return parse_bool(value, &config.accept_mixed);
 	if (!strcmp(key, "copy-on-read"))
 		return parse_bool(value, &config.copy_on_read);
 	if (!strcmp(key, "bandwidth"))
@@ -189,6 +191,7 @@ static int plugin_config_complete(void)
 	config.job.base = config.base;
 	config.job.flags = config.manual_finalize ? BPULL_JOB_MANUAL_FINALIZE : 0;
 	config.job.flags |= config.verify ? BPULL_JOB_VERIFY : 0;
+	config.job.flags |= config.accept_mixed ? BPULL_JOB_ACCEPT_MIXED : 0;
 	config.disk.flags |= config.copy_on_read ? BPULL_DISK_COPY_ON_READ : 0;
 	config.disk.allowed_dirs = config.dirs;
 	return 0;
@@ -201,6 +204,7 @@ static int plugin_config_complete(void)
 	"base=FILE             pull what is above FILE only, which stays its backing file\n" \
 	"copy-on-read=true     keep what clients read from the chain\n"                      \
 	"manual-finalize=true  keep the link to the backing file until told otherwise\n"     \
+	"accept-mixed=true     pull an image marked because a backing file had changed\n"    \
 	"verify=true           read back what was copied before the link goes\n"             \
 	"control=SOCKET        steer the pull through a socket: see blockpull ctl\n"         \
 	"on-error=WHAT         report, stop or enospc: what an I/O error does to the pull\n" \

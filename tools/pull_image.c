@@ -85,8 +85,19 @@ void pull_image_conclude(struct pull_image *image, const struct bpull_event *eve
 {
 	bpull_job_info(image->disk, &image->info);
 	switch (event->status) {
-	case BPULL_JOB_COMPLETED: pull_image_end(image, "completed", EXIT_CODE_DONE); break;
-	case BPULL_JOB_CANCELED: pull_image_stop(image, signal); break;
+	case BPULL_JOB_COMPLETED:
+		if (*event->message)
+			say_note("warning: %s", event->message);
+		pull_image_end(image, "completed", EXIT_CODE_DONE);
+		break;
+	case BPULL_JOB_CANCELED:
+		if (*event->message) { /* it ended in time, but a base had been changed */
+			image->error.code = -ESTALE;
+			snprintf(image->error.message, sizeof(image->error.message), "%s",
+				 event->message);
+		}
+		pull_image_stop(image, signal);
+		break;
 	case BPULL_JOB_FAILED:
 		snprintf(image->error.message, sizeof(image->error.message), "%s", event->message);
 		pull_image_fail(image, event->error ? event->error : -EIO);
@@ -215,7 +226,9 @@ static void pull_say_stopped(const struct pull_image *image)
 		say_error("'%s': stopped (%s); %s copied are kept and the image is valid",
 			  image->path, name,
 			  size_text(image->info.copied_bytes + image->info.cloned_bytes, kept));
-	if (!image->out)
+	if (image->error.code == -ESTALE) /* it would go on with another base */
+		say_error("%s", image->error.message);
+	else if (!image->out)
 		say_hint("run the same command again to go on");
 }
 
@@ -227,6 +240,8 @@ static void pull_say_failed(const struct pull_image *image)
 		return;
 	}
 	say_failed_bare(&image->error, image->error.code);
+	if (image->error.code == -ESTALE && !image->out)
+		return; /* what was said is all that helps: to go on would mix two states */
 	if (image->out)
 		say_hint("'%s' was not made; the same command may be run again", image->out);
 	else

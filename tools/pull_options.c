@@ -46,6 +46,9 @@ const char pull_help[] =
 	"                       zstd (1-19); default: the image's own type\n"
 	"  --verify             before the link goes, read back from the disk what was copied\n"
 	"                       and compare it; a difference keeps the link (exit 5)\n"
+	"  --accept-mixed       pull an image that an earlier pull marked because a backing\n"
+	"                       file changed under it; what comes out may be a mixture of\n"
+	"                       two states\n"
 	"  --allow-backing DIR  backing files may lie below DIR too, or be DIR (a file or\n"
 	"                       device), not only below the image's own directory;\n"
 	"                       repeatable; 'any': anywhere; 'none': nowhere\n"
@@ -67,7 +70,8 @@ const char pull_help[] =
 	"at once; SIGUSR1 prints a line of progress. See blockpull-pull(1).\n";
 
 enum {
-	PULL_BASE = PULL_OWN,
+	PULL_ACCEPT_MIXED = PULL_OWN,
+	PULL_BASE,
 	PULL_CONTROL,
 	PULL_COPY,
 	PULL_DIRECT,
@@ -76,6 +80,7 @@ enum {
 };
 
 static const struct option pull_table[] = {
+	{ "accept-mixed", no_argument, NULL, PULL_ACCEPT_MIXED },
 	{ "base", required_argument, NULL, PULL_BASE },
 	{ "control", required_argument, NULL, PULL_CONTROL },
 	{ "copy", required_argument, NULL, PULL_COPY },
@@ -198,6 +203,7 @@ static int pull_take(struct pull_options *options, int option, const char *text)
 	if (code >= 0)
 		return code;
 	switch (option) {
+	case PULL_ACCEPT_MIXED: options->job.flags |= BPULL_JOB_ACCEPT_MIXED; return 0;
 	case PULL_BASE: options->job.base = text; return 0;
 	case PULL_CONTROL: options->control = text; return 0;
 	case PULL_COPY: return pull_take_copy(options, text);

@@ -77,6 +77,7 @@ static const int sandbox_allowed[] = {
 	SCMP_SYS(fstat64),
 	SCMP_SYS(fstatfs),
 	SCMP_SYS(fstatfs64),
+	SCMP_SYS(inotify_rm_watch),
 	SCMP_SYS(io_uring_enter),
 	SCMP_SYS(io_uring_register),
 	/* glibc's fstat(). By a name they tell whether it is there, no more. */

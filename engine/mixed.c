@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Locks keep QEMU and us apart, but not everything takes them. When a backing file
+ * is changed while a job reads it, what was copied is of one state, what the chain
+ * still holds is of another, and no later job could see that. So the link stays
+ * and the image is marked (formats/qcow2_mark.c), also by a job that ends for
+ * another reason; a marked image is pulled only by who accepts the mixture.
+ *
+ * The mark goes after the link. The other way round a cut between the two would
+ * leave a mixture with a link and without the mark; this way it leaves an image
+ * that stands alone and bears a mark, which keeps it from nothing.
+ */
+#include "engine/mixed.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "engine/commit.h"
+#include "engine/engine.h"
+#include "engine/flatten.h"
+#include "io/base.h"
+
+static struct file *changed_file(const struct bpull_disk *disk)
+{
+	for (unsigned i = 1; i < disk->chain->n_layers; i++) {
+		const struct layer *layer = disk->chain->layers[i];
+
+		if (file_changed(layer->file))
+			return layer->file;
+		if (layer->data != layer->file && file_changed(layer->data))
+			return layer->data;
+	}
+	return NULL;
+}
+
+bool mixed_base_changed(struct bpull_disk *disk)
+{
+	struct file *file = changed_file(disk);
+	struct shown shown;
+
+	if (!file)
+		return false;
+	job_fail(disk, -ESTALE, "%s: it was changed while it was read; %s", file_show(file, &shown),
+		 flatten_is(disk) ? "nothing was made of it" : "the backing link is kept");
+	return true;
+}
+
+/* The header is written by this alone. */
+static bool may_write_header(const struct bpull_disk *disk)
+{
+	return (!commit_is_running(disk) || commit_is_stalled(disk)) &&
+	       disk->guests.prepare != GUESTS_PREPARING;
+}
+
+static bool has_read(const struct job *job)
+{
+	return job->n.copied_bytes || job->n.cloned_bytes || job->n.zero_bytes ||
+	       job->n.skipped_bytes;
+}
+
+/* In place of any other, which would advise to go on. */
+static void say_changed(struct bpull_disk *disk, const struct file *file, const char *marked)
+{
+	struct job *job = &disk->job;
+	struct shown shown;
+
+	job->says_mixed = true;
+	if (job->error)
+		job->error = -ESTALE;
+	snprintf(job->message, sizeof(job->message),
+		 "%s: it was changed while it was read; the backing link is kept, and what was "
+		 "copied may be of either state%s: put that file back as it was, or make the "
+		 "overlay anew",
+		 file_show(file, &shown), marked);
+}
+
+bool mixed_mark(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+	struct err err = { 0 };
+	struct file *file;
+
+	if (flatten_is(disk) || !has_read(&disk->job))
+		return true;
+	file = changed_file(disk);
+	if (!file)
+		return true;
+	if (!overlay->ops->mark_mixed || disk->poisoned) {
+		say_changed(disk, file, ", of which the image can bear no mark");
+		return true;
+	}
+	if (!may_write_header(disk))
+		return false;
+	if (overlay->ops->mark_mixed(overlay, true, &err))
+		say_changed(disk, file, ", of which the image could not be marked");
+	else
+		say_changed(disk, file, ", of which the image is marked");
+	return true;
+}
+
+bool mixed_clear(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+	struct job *job = &disk->job;
+	struct err err = { 0 };
+
+	if (!overlay->is_mixed || overlay->has_backing || disk->poisoned)
+		return true;
+	if (!may_write_header(disk))
+		return false;
+	if (overlay->ops->mark_mixed(overlay, false, &err)) {
+		job->says_mixed = true;
+		snprintf(job->message, sizeof(job->message), "%s", err.message);
+	}
+	return true;
+}
+
+int mixed_check(const struct bpull_disk *disk, uint32_t job_flags, struct err *err)
+{
+	const struct layer *overlay = disk_overlay(disk);
+	struct shown shown;
+
+	if (!overlay->is_mixed || job_flags & BPULL_JOB_ACCEPT_MIXED)
+		return 0;
+	return err_set(
+		err, -EPERM,
+		"%s: it is marked: a backing file was changed while an earlier pull read it, and "
+		"what that pull copied is of the file's earlier state, not of what the chain "
+		"holds now; put the backing file back as it was, or make the overlay anew (to "
+		"have the mixture all the same: --accept-mixed)",
+		file_show(overlay->file, &shown));
+}
+
+char *mixed_warning(const struct bpull_disk *disk)
+{
+	const struct chain *chain = disk->chain;
+	bool will_pull = !(disk->flags & (BPULL_DISK_READ_ONLY | BPULL_DISK_GUEST_IO));
+	struct shown shown;
+	char *text;
+
+	for (unsigned i = will_pull; i < chain->n_layers; i++) {
+		if (!chain->layers[i]->is_mixed)
+			continue;
+		if (asprintf(&text,
+			     "%s: it is marked: a backing file was changed while a pull copied it, "
+			     "and "
+			     "what is read here may be of either state",
+			     file_show(chain->layers[i]->file, &shown)) < 0)
+			return NULL;
+		return text;
+	}
+	return NULL;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* A backing file that was changed while a job read it (mixed.c). Owner thread. */
+#ifndef BLOCKPULL_MIXED_H
+#define BLOCKPULL_MIXED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "io/err.h"
+
+struct bpull_disk;
+
+/* Fails the job if a file of the chain was changed since it was opened. */
+bool mixed_base_changed(struct bpull_disk *disk);
+/* The last thing a job does that keeps its link, whatever ended it, with all of its own over: where a
+ * file of the chain was changed the image is marked, and the job's message says so. May block on the
+ * image's header. False: not now, later. */
+bool mixed_mark(struct bpull_disk *disk);
+/* The link is gone durably: so is the mark, which the job had been told to accept. As mixed_mark(). */
+bool mixed_clear(struct bpull_disk *disk);
+/* -EPERM with a sentence: the image is marked and the job's flags do not accept that. */
+int mixed_check(const struct bpull_disk *disk, uint32_t job_flags, struct err *err);
+/* For the disk's warning: what reads this disk reads a mixture. NULL: it does not. malloc'd. */
+char *mixed_warning(const struct bpull_disk *disk);
+
+#endif

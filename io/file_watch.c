@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A touch is no change. A new time alone may be either; so the kernel's notes must
+ * explain it, and all that they leave open counts as a change:
+ *
+ * - A write by a call leaves a note and decides, whatever the times say.
+ * - Times that are set leave a note (IN_ATTRIB), as do a new mode, owner or link,
+ *   which leave the time alone. What was noted while the time stayed explains
+ *   nothing later.
+ * - A write through a mapping, a loop device or the kernel's asynchronous calls, or
+ *   by another machine, leaves a new time without a note.
+ * - Such a write and a note of another thing between two looks: a writer that is
+ *   closed leaves a note of that, which a touch that opens the file does, too, but
+ *   behind the note of the times. And a write's time is not older than the last
+ *   look, and is that of the inode's last change, unless that was a later one: such
+ *   a time is believed only where it was surely set.
+ *
+ * What stays open: a writer of that kind that does not close the file, and a touch,
+ * between two looks. The looks are as far apart as commits.
+ *
+ * Taking a lease, to know that there is no writer, was rejected: a program that
+ * opens the file meanwhile sends this process a signal. Fanotify wants a privilege.
+ */
+#include "io/file_watch.h"
+
+#include <errno.h>
+#include <linux/magic.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "io/base.h"
+
+#ifndef ZFS_SUPER_MAGIC
+#define ZFS_SUPER_MAGIC 0x2fc12fc1
+#endif
+
+/* Notes alike, one behind the other, become one: opening stands between two that are closed. */
+#define WATCH_MASK (IN_MODIFY | IN_ATTRIB | IN_OPEN | IN_CLOSE_WRITE)
+/* A note follows what it is of; so often it is waited for, and so long. */
+#define MAX_LOOKS 10
+#define LOOK_NS   1000000
+/* Who sets the time to now asks the clock first. */
+#define SET_NOW_NS 10000000
+
+/* One inode; the kernel has one watch for all who want it. */
+struct watched_inode {
+	int id;
+	unsigned n_users;
+	struct file_notes notes;
+	bool has_touch; /* noted since a writer closed it last */
+};
+
+struct file_watch {
+	pthread_mutex_t lock;
+	int fd; /* of the instance, or -1 */
+	struct watched_inode *inodes;
+	size_t n, room;
+};
+
+struct file_watch *file_watch_new(void)
+{
+	struct file_watch *watch = calloc(1, sizeof(*watch));
+
+	if (!watch)
+		return NULL;
+	pthread_mutex_init(&watch->lock, NULL);
+	watch->fd = -1;
+	return watch;
+}
+
+void file_watch_free(struct file_watch *watch)
+{
+	if (!watch)
+		return;
+	if (watch->fd >= 0)
+		close(watch->fd);
+	pthread_mutex_destroy(&watch->lock);
+	free(watch->inodes);
+	free(watch);
+}
+
+static struct watched_inode *find(struct file_watch *watch, int id)
+{
+	for (size_t i = 0; i < watch->n; i++)
+		if (watch->inodes[i].id == id)
+			return &watch->inodes[i];
+	return NULL;
+}
+
+/* ---- notes ---- */
+
+static void take_note(struct file_watch *watch, const struct inotify_event *event)
+{
+	struct watched_inode *inode = find(watch, event->wd);
+
+	if (event->mask & IN_Q_OVERFLOW)
+		for (size_t i = 0; i < watch->n; i++)
+			watch->inodes[i].notes.n_doubts++;
+	if (!inode)
+		return;
+	if (event->mask & IN_MODIFY)
+		inode->notes.n_writes++;
+	if (event->mask & IN_ATTRIB) {
+		inode->notes.n_touches++;
+		inode->has_touch = true;
+	}
+	if (event->mask & IN_CLOSE_WRITE) {
+		inode->notes.n_doubts += !inode->has_touch;
+		inode->has_touch = false;
+	}
+	if (event->mask & (IN_IGNORED | IN_UNMOUNT))
+		inode->notes.n_doubts++;
+}
+
+static void take_notes(struct file_watch *watch)
+{
+	_Alignas(struct inotify_event) char buf[4096];
+	ssize_t got;
+
+	while ((got = read(watch->fd, buf, sizeof(buf))) > 0 || (got < 0 && errno == EINTR))
+		for (ssize_t at = 0; at < got;) {
+			const struct inotify_event *event = (const void *)(buf + at);
+
+			take_note(watch, event);
+			at += (ssize_t)(sizeof(*event) + event->len);
+		}
+}
+
+static struct file_notes notes_of(const struct watched_file *file)
+{
+	struct file_watch *watch = file->watch;
+	struct watched_inode *inode;
+	struct file_notes notes;
+
+	pthread_mutex_lock(&watch->lock);
+	take_notes(watch);
+	inode = find(watch, file->id);
+	notes = inode ? inode->notes : (struct file_notes){ .n_doubts = UINT64_MAX };
+	pthread_mutex_unlock(&watch->lock);
+	return notes;
+}
+
+/* ---- begin and end ---- */
+
+/* Only where all that writes to the file does so through this kernel. */
+static bool is_local(int fd)
+{
+	static const uint32_t known[] = { EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC,  BTRFS_SUPER_MAGIC,
+					  TMPFS_MAGIC,      F2FS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC,
+					  ZFS_SUPER_MAGIC };
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs))
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(known); i++)
+		if ((uint32_t)fs.f_type == known[i])
+			return true;
+	return false;
+}
+
+/* The kernel's watch for what fd has open, or -1. The name may be another file's by now. */
+static int add_watch(struct file_watch *watch, int fd)
+{
+	struct stat have, led_to;
+	char link[64];
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (fstat(fd, &have) || stat(link, &led_to) || have.st_dev != led_to.st_dev ||
+	    have.st_ino != led_to.st_ino)
+		return -1;
+	if (watch->fd < 0)
+		watch->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	return watch->fd < 0 ? -1 : inotify_add_watch(watch->fd, link, WATCH_MASK);
+}
+
+static struct watched_inode *hold(struct file_watch *watch, int fd)
+{
+	struct watched_inode *inode;
+	int id;
+
+	if (array_reserve(&watch->inodes, watch->n, 1, &watch->room, sizeof(*watch->inodes)))
+		return NULL;
+	id = add_watch(watch, fd);
+	if (id < 0)
+		return NULL;
+	inode = find(watch, id);
+	if (!inode) {
+		inode = &watch->inodes[watch->n++];
+		*inode = (struct watched_inode){ .id = id };
+	}
+	inode->n_users++;
+	return inode;
+}
+
+static int64_t time_ns(struct timespec at)
+{
+	return (int64_t)at.tv_sec * 1000000000 + at.tv_nsec;
+}
+
+/* The clock that inodes get their times from. */
+static int64_t now_ns(void)
+{
+	struct timespec now = { 0 };
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	return time_ns(now);
+}
+
+void file_watch_begin(struct watched_file *file, struct file_watch *watch, int fd)
+{
+	struct watched_inode *inode;
+
+	*file = (struct watched_file){ 0 };
+	if (!watch || !is_local(fd))
+		return;
+	pthread_mutex_lock(&watch->lock);
+	inode = hold(watch, fd);
+	if (inode) {
+		take_notes(watch);
+		*file = (struct watched_file){ .watch = watch,
+					       .id = inode->id,
+					       .known = inode->notes,
+					       .checked_ns = now_ns() };
+	}
+	pthread_mutex_unlock(&watch->lock);
+}
+
+void file_watch_end(struct watched_file *file)
+{
+	struct file_watch *watch = file->watch;
+	struct watched_inode *inode;
+
+	if (!watch)
+		return;
+	pthread_mutex_lock(&watch->lock);
+	inode = find(watch, file->id);
+	if (inode && !--inode->n_users) {
+		inotify_rm_watch(watch->fd, inode->id);
+		*inode = watch->inodes[--watch->n];
+	}
+	pthread_mutex_unlock(&watch->lock);
+	*file = (struct watched_file){ .changed = file->changed };
+}
+
+/* ---- what they say ---- */
+
+enum verdict {
+	SAME,
+	TOUCHED,
+	CHANGED,
+	UNEXPLAINED
+};
+
+/* Was this time set, rather than left by a write since the last look? */
+static bool was_set(const struct watched_file *file, const struct stat *st)
+{
+	int64_t mtime_ns = time_ns(st->st_mtim), ctime_ns = time_ns(st->st_ctim);
+
+	return mtime_ns < file->checked_ns || mtime_ns >= ctime_ns - SET_NOW_NS;
+}
+
+static enum verdict judge(const struct watched_file *file, const struct stat *st,
+			  const struct file_notes *notes, uint64_t len, int64_t mtime_ns)
+{
+	if ((uint64_t)st->st_size != len || notes->n_writes != file->known.n_writes)
+		return CHANGED;
+	if (time_ns(st->st_mtim) == mtime_ns)
+		return SAME;
+	if (!file->watch || notes->n_doubts != file->known.n_doubts)
+		return CHANGED;
+	if (notes->n_touches == file->known.n_touches)
+		return UNEXPLAINED;
+	return was_set(file, st) ? TOUCHED : CHANGED;
+}
+
+/* Times and notes that belong together: nothing was done to the file while they were taken. */
+static int look(const struct watched_file *file, int fd, struct stat *st, struct file_notes *notes)
+{
+	struct stat before = { 0 };
+	int n_looks = 0;
+
+	do {
+		if (fstat(fd, &before))
+			return -errno;
+		*notes = file->watch ? notes_of(file) : file->known;
+		if (fstat(fd, st))
+			return -errno;
+	} while (file->watch && time_ns(before.st_ctim) != time_ns(st->st_ctim) &&
+		 ++n_looks < MAX_LOOKS);
+	return 0;
+}
+
+bool file_watch_changed(struct watched_file *file, int fd, uint64_t len, int64_t *mtime_ns)
+{
+	const struct timespec pause = { .tv_nsec = LOOK_NS };
+	enum verdict verdict = UNEXPLAINED;
+	struct file_notes notes;
+	int64_t checked_ns = 0;
+	struct stat st = { 0 };
+
+	for (int i = 0; i < MAX_LOOKS && verdict == UNEXPLAINED && !file->changed; i++) {
+		if (i)
+			nanosleep(&pause, NULL);
+		checked_ns = now_ns();
+		if (look(file, fd, &st, &notes))
+			return false; /* its reads will fail, too */
+		verdict = judge(file, &st, &notes, len, *mtime_ns);
+	}
+	file->changed |= verdict == CHANGED || verdict == UNEXPLAINED;
+	if (file->changed)
+		return true;
+	*mtime_ns = time_ns(st.st_mtim);
+	file->known = notes;
+	file->checked_ns = checked_ns;
+	return false;
+}
