@@ -48,8 +48,8 @@ static enum bpull_job_state public_state(const struct job *job)
 	case JOB_COPYING:
 	case JOB_VERIFYING: return job->paused ? BPULL_JOB_PAUSED : BPULL_JOB_RUNNING;
 	case JOB_READY: return BPULL_JOB_WAITING;
+	case JOB_PROVING: return job->paused ? BPULL_JOB_PAUSED : BPULL_JOB_STOPPING;
 	case JOB_COMMITTING:
-	case JOB_PROVING:
 	case JOB_DETACHING:
 	case JOB_UNWINDING: return BPULL_JOB_STOPPING;
 	}
