@@ -344,7 +344,7 @@ static void begin_unwinding(struct bpull_disk *disk)
 
 	job->step = JOB_UNWINDING;
 	job->commit_target = 0;
-	job->stopped = false;
+	job_forget_stop(job);
 	chain_show_all(disk->chain);
 	guest_end_drop(disk);
 	commit_keep_link(disk);
