@@ -307,11 +307,22 @@ static void run_verifying(struct bpull_disk *disk)
 	engine_again(disk->engine);
 }
 
+/* Operations run before the job obeys: an abort that came before the round counts all the same. */
+static bool is_aborted(struct bpull_disk *disk)
+{
+	bool is_asked;
+
+	pthread_mutex_lock(&disk->control.mutex);
+	is_asked = disk->control.want_abort;
+	pthread_mutex_unlock(&disk->control.mutex);
+	return is_asked || disk->job.aborted;
+}
+
 bool job_may_drop_link(struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
 
-	return job->step == JOB_DETACHING && !job->error && !job->aborted &&
+	return job->step == JOB_DETACHING && !job->error && !is_aborted(disk) &&
 	       !job_is_stopped(disk) && guest_may_drop(disk) && !backing_changed(disk);
 }
 
