@@ -49,8 +49,8 @@ static enum bpull_job_state public_state(const struct job *job)
 	case JOB_COPYING:
 	case JOB_VERIFYING: return job->paused ? BPULL_JOB_PAUSED : BPULL_JOB_RUNNING;
 	case JOB_READY: return BPULL_JOB_WAITING;
+	case JOB_PROVING: return job->paused ? BPULL_JOB_PAUSED : BPULL_JOB_STOPPING;
 	case JOB_COMMITTING:
-	case JOB_PROVING:
 	case JOB_DETACHING:
 	case JOB_UNWINDING: return BPULL_JOB_STOPPING;
 	}
@@ -288,11 +288,22 @@ static void run_verifying(struct bpull_disk *disk)
 	engine_again(disk->engine);
 }
 
+/* Operations run before the job obeys: an abort that came before the round counts all the same. */
+static bool is_aborted(struct bpull_disk *disk)
+{
+	bool is_asked;
+
+	pthread_mutex_lock(&disk->control.mutex);
+	is_asked = disk->control.want_abort;
+	pthread_mutex_unlock(&disk->control.mutex);
+	return is_asked || disk->job.aborted;
+}
+
 bool job_may_drop_link(struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
 
-	return job->step == JOB_DETACHING && !job->error && !job->aborted &&
+	return job->step == JOB_DETACHING && !job->error && !is_aborted(disk) &&
 	       !job_is_stopped(disk) && guest_may_drop(disk) && !mixed_base_changed(disk);
 }
 
@@ -327,7 +338,7 @@ static void begin_unwinding(struct bpull_disk *disk)
 
 	job->step = JOB_UNWINDING;
 	job->commit_target = 0;
-	job->stopped = false;
+	job_forget_stop(job);
 	chain_show_all(disk->chain);
 	guest_end_drop(disk);
 	commit_keep_link(disk);

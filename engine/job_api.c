@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 
+#include "engine/commit.h"
 #include "engine/engine.h"
 #include "engine/flatten.h"
 #include "engine/mixed.h"
@@ -151,16 +152,21 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 			 struct err *err)
 {
 	struct layer *overlay = disk_overlay(disk);
+	/* Done for the guest when the disk was opened; or by a job that left tables in memory for
+	 * which there was no space: what those lead to would be taken for leaked, and given away. */
+	bool is_prepared = disk->may_write || !commit_is_clean(disk);
 	int rc;
 
 	/* What can be known to stop the job later stops it here, with the image untouched. */
 	rc = overlay->ops->plan_link(overlay, disk->base_name, base_format(disk), err);
-	if (!rc && !disk->may_write && !disk->flatten)
+	if (!rc && !is_prepared && !disk->flatten)
 		rc = measure_damage(disk, err);
 	if (!rc && (overlay->file->is_block || overlay->data->is_block))
 		rc = measure_device(disk, o->compression ? COMPRESSION_SPARE_LEN : 0, err);
-	if (!rc && !disk->may_write) /* for a guest it was done when the disk was opened */
+	if (!rc && !is_prepared)
 		rc = overlay->ops->begin_writing(overlay, err);
+	else if (!disk->may_write)
+		overlay->note[0] = 0;
 	if (!rc && o->compression != BPULL_COMPRESSION_NONE)
 		rc = overlay->ops->set_compression(overlay, (enum layer_compression)o->compression,
 						   err);

@@ -56,6 +56,14 @@ bool job_is_stopped(const struct bpull_disk *disk)
 	return disk->job.stopped && disk->job.paused;
 }
 
+void job_forget_stop(struct job *job)
+{
+	job->stopped = false;
+	job->n.stop_error = 0;
+	job->n.stop_offset = 0;
+	job->n.stop_was_read = 0;
+}
+
 void job_go_on(struct bpull_disk *disk)
 {
 	struct job *job = &disk->job;
@@ -63,10 +71,7 @@ void job_go_on(struct bpull_disk *disk)
 	if (!job->stopped)
 		return;
 	events_prepare_stopped(disk);
-	job->stopped = false;
-	job->n.stop_error = 0;
-	job->n.stop_offset = 0;
-	job->n.stop_was_read = 0;
+	job_forget_stop(job);
 	if (commit_is_stalled(disk))
 		commit_retry(disk);
 	/* Verifying, too: a list that is full may have begun it while the job was stopped. */

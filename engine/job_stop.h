@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 struct bpull_disk;
+struct job;
 struct op;
 
 /* Does the job's policy want this failure to stop it? It does then, and false is the answer to
@@ -16,5 +17,7 @@ bool job_stop(struct bpull_disk *disk, const struct op *op, const char *message)
 bool job_is_stopped(const struct bpull_disk *disk);
 /* It was told to go on: tries again what failed. */
 void job_go_on(struct bpull_disk *disk);
+/* It is stopped no more, and bpull_job_info() says so. */
+void job_forget_stop(struct job *job);
 
 #endif
