@@ -487,6 +487,7 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	job->step = JOB_COPYING;
 	job->n_rounds = 1;
 	job->paused = c->want_pause;
+	proof_owe_all(disk);
 	cursor_start(disk);
 	publish_info(disk, job->start_ns);
 }

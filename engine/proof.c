@@ -15,8 +15,14 @@ int proof_begin(struct bpull_disk *disk)
 
 	range_set_init(&job->owed, disk->engine->range_sets_max);
 	range_set_init(&job->todo, disk->engine->range_sets_max);
-	rc = range_set_add(&job->owed, 0, disk_overlay(disk)->pull_len);
+	rc = range_set_add(&job->owed, 0, 1); /* any: for the memory */
 	return rc ? rc : range_set_copy(&job->todo, &job->owed);
+}
+
+void proof_owe_all(struct bpull_disk *disk)
+{
+	range_set_clear(&disk->job.owed);
+	(void)range_set_add(&disk->job.owed, 0, disk_overlay(disk)->pull_len); /* it has had a range */
 }
 
 void proof_end(struct bpull_disk *disk)

@@ -20,9 +20,12 @@
 
 #include "engine/engine.h"
 
-/* Before a job: all is owed, and is for its first walk to look at. From then on the job's sets need no memory
- * that could be lacking. 0 or -ENOMEM. */
+/* Before a job, and before anything is changed for it: from then on the job's sets need no memory that could
+ * be lacking. 0 or -ENOMEM. */
 int proof_begin(struct bpull_disk *disk);
+/* As the job begins: all is owed, to the end of the longest disk that reads through the link. Only a format that
+ * is ready for writing knows of its snapshots, and so where that is. */
+void proof_owe_all(struct bpull_disk *disk);
 void proof_end(struct bpull_disk *disk);
 /* There is evidence of the guest's [lo, hi). Without a job it is of no use, and forgotten. */
 void proof_settle(struct bpull_disk *disk, uint64_t lo, uint64_t hi);

@@ -384,6 +384,31 @@ Test(qcow2_compress, the_type_stays_where_it_must)
 	cr_assert(!written);
 }
 
+/* The guest's disk has let go of all that was compressed, and a snapshot reads it still. */
+Test(qcow2_compress, the_type_stays_for_a_snapshot)
+{
+	struct build_cluster cluster = { 3, BUILD_COMPRESSED, 1 };
+	struct build_how how = {
+		.guest_len = MiB, .clusters = &cluster, .n_clusters = 1, .n_snapshots = 1
+	};
+	struct build_image built = build_image(&how);
+	struct table_cache *cache = table_cache_new(MiB);
+	struct file *file = mem_file_new("img", built.len);
+	struct err err = { 0 };
+	struct layer *layer;
+
+	build_put64(&built, built.l1_off, 0);
+	memcpy(mem_file_inode(file)->bytes, built.bytes, built.len);
+	cr_assert_eq(qcow2_open(file, cache, &layer, &err), 0, "%s", err.message);
+	cr_assert_eq(layer->ops->may_compress(layer, COMPRESSION_ZSTD, 0, &err), -ENOTSUP);
+	cr_assert(strstr(err.message, "compressed with zlib"), "%s", err.message);
+	table_cache_forget(cache, file);
+	layer_close(layer);
+	table_cache_free(cache);
+	file_close(file);
+	build_image_free(&built);
+}
+
 Test(qcow2_compress, levels)
 {
 	struct rig r = rig_open(16, 16);

@@ -470,6 +470,29 @@ Test(table_cache, change_after_staging_belongs_to_the_next_commit)
 	file_close(file);
 }
 
+/* As a damaged image can make it: then the later stage is right for both. */
+Test(table_cache, two_tables_in_one_place_wait_for_the_later_stage)
+{
+	static const enum stage stages[] = { STAGE_TABLE, STAGE_ROOT };
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct table_cache *cache = table_cache_new(1 << 20);
+		struct file *file = mem_file_new("mem", 65536);
+		struct table *table = load(cache, file, 4096, 4096);
+		struct staged staged = { 0 };
+
+		table_mark_dirty(cache, table, 0, 8, stages[i]);
+		table_mark_dirty(cache, table, 512, 8, stages[1 - i]);
+		cr_assert_eq(table_cache_stage(cache, file, &staged), 0);
+		cr_assert_eq(staged.n[STAGE_TABLE], 0);
+		cr_assert_eq(staged.n[STAGE_ROOT], 1);
+		staged_clear(&staged);
+		table_cache_forget(cache, file);
+		table_cache_free(cache);
+		file_close(file);
+	}
+}
+
 /* A slice of an L1 table ends where the table ends: not one byte behind it may be written. */
 Test(table_cache, last_sector_of_an_odd_table_is_staged_in_part)
 {

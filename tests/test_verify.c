@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "engine/verify.h"
+#include "formats/qcow2.h"
 #include "tests/sim_pull.h"
 
 TestSuite(verify, .timeout = 600);
@@ -21,6 +22,7 @@ TestSuite(verify, .timeout = 600);
 struct rot {
 	uint64_t seed;
 	bool wanted, done;
+	bool entry; /* not a byte of it, but the table entry that leads to it */
 	uint64_t n_looks;
 	unsigned n_rounds; /* verifications begun */
 	bool verifying;
@@ -60,6 +62,30 @@ static void rot(struct sim_pull *pull, struct rot *r)
 	r->done = true;
 }
 
+static void lose_entry(struct sim_pull *pull, struct rot *r)
+{
+	const struct copied_list *list = &pull->disk->job.verify->list;
+	const struct copied *item = &list->items[r->seed * 7919 % list->n];
+	struct layer *overlay = disk_overlay(pull->disk);
+	struct qcow2 *q = qcow2_of(overlay);
+	static const uint8_t none[16];
+	struct table_need need;
+	struct table *l2;
+	uint64_t l2_off;
+	uint32_t byte;
+	int rc;
+
+	while ((rc = qcow2_l2_table_off(q, item->guest_off, &l2_off, &need)) == TABLE_NEED ||
+	       (!rc &&
+		(rc = qcow2_l2_slice(q, l2_off, item->guest_off, &l2, &byte, &need)) == TABLE_NEED))
+		if (table_load_now(overlay->cache, &need))
+			return; /* it is being loaded: next time */
+	cr_assert_eq(rc, 0);
+	memcpy(l2->bytes + byte, none, q->l2_entry_len);
+	cr_assert_eq(file_write(overlay->file, none, q->l2_entry_len, l2->host_off + byte), 0);
+	r->done = true;
+}
+
 /* What is in the list is written, durable or not. */
 static void look(struct sim_pull *pull, void *arg)
 {
@@ -73,6 +99,8 @@ static void look(struct sim_pull *pull, void *arg)
 		job->verify->max_items = 1 + r->seed % 40;
 	r->n_rounds += verifying && !r->verifying;
 	r->verifying = verifying;
+	if (r->entry && !r->done && verifying && !job->verify->uncached && job->verify->list.n)
+		lose_entry(pull, r);
 	if (r->wanted && !r->done && !job->verify->uncached && job->verify->list.n &&
 	    r->n_rounds >= r->seed % 3)
 		rot(pull, r);
@@ -188,4 +216,33 @@ Test(verify, a_rotten_byte_keeps_the_link)
 		sim_free(sim);
 	}
 	cr_assert(n < 100 || n_found > n / 3, "%" PRIu64 " of %" PRIu64, n_found, n);
+}
+
+/* Then the chain answers, with the same bytes: as long as it is there. */
+Test(verify, an_entry_that_is_lost_keeps_the_link)
+{
+	uint64_t first = sim_pull_env("SIM_SEED", 1), n = n_seeds(60), n_found = 0;
+
+	for (uint64_t seed = first; seed < first + n; seed++) {
+		struct sim_chain_how how = { .seed = seed, .format = IMAGE_QCOW2, .version = 3 };
+		struct rot r = { .seed = seed, .entry = true };
+		struct sim *sim = sim_new(seed);
+		struct sim_chain chain;
+		struct sim_pull pull;
+
+		sim_chain_draw(&chain, &how);
+		sim_chain_put(&chain, sim);
+		pull = pull_verified(&chain, sim, &r);
+		sim_pull_close(&pull);
+		if (r.done) {
+			cr_assert_eq(pull.status, BPULL_JOB_FAILED,
+				     "seed %" PRIu64 ": %s: not found", seed, chain.text);
+			cr_assert_eq(pull.event_error, -EBADMSG, "seed %" PRIu64 ": %s", seed,
+				     pull.message);
+			n_found++;
+		}
+		sim_chain_free(&chain);
+		sim_free(sim);
+	}
+	cr_assert(n < 50 || n_found > n / 4, "%" PRIu64 " of %" PRIu64, n_found, n);
 }

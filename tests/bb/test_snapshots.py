@@ -178,6 +178,21 @@ def large(d):
     same(contents(top, d), before, 'the snapshot')
 
 
+@case('a snapshot that is longer than the disk', 6, 2)
+@case('a snapshot that is a little longer than the disk', 3, 2.75)
+def longer(d, size, shrunk):
+    """Behind the disk's end the base has data that is the snapshot's alone."""
+    images.raw_image(f'{d}/base.img', size * MIB)
+    top = images.overlay(f'{d}/top.img', 'base.img')
+    qemu_img('snapshot', '-c', 's', top)
+    qemu_img('resize', '--shrink', '-f', 'qcow2', top, str(int(shrunk * MIB) + 512))
+    before, flat = contents(top, d), images.flatten(top, 'qcow2', f'{d}/flat')
+    bp('pull', top)
+    judge_pulled(top, 'qcow2', flat)
+    os.rename(f'{d}/base.img', f'{d}/away.img')
+    same(contents(top, d), before, 'the snapshot')
+
+
 @case('only the missing subclusters are copied, in place')
 def subclusters(d):
     images.raw_image(f'{d}/base.img', 2 * MIB)

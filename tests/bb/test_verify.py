@@ -121,6 +121,20 @@ def rotten_snapshot(d):
     check('guest offset 0x81000 ' in result.err, result.err)  # at this rate in pieces of 4 KiB
 
 
+@case("a snapshot that is longer than the disk")
+def longer_snapshot(d):
+    random_base(f'{d}/base.img')
+    top = f'{d}/top.img'
+    overlay(top, 'base.img')
+    qemu_img('snapshot', '-c', 'one', top)
+    qemu_img('resize', '--shrink', '-f', 'qcow2', top, str(2 * MIB + 512))
+    flat = flatten(top, 'qcow2', f'{d}/flat')
+    result = bp('pull', '--verify', '--json', top).json()
+    check(field(result, 'bytes', 'copied') > 4 * MIB, 'the snapshot was not pulled')
+    same(field(result, 'bytes', 'verified'), 2 * MIB + 512, 'read back')  # as a guest would
+    images.judge_pulled(top, 'qcow2', flat)
+
+
 @case('a new file that rots is removed')
 def rotten_flatten(d):
     random_base(f'{d}/base.img')
