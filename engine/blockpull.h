@@ -225,7 +225,8 @@ BPULL_API int bpull_disk_open(struct bpull_engine *engine, const char *path,
 BPULL_API void bpull_disk_close(struct bpull_disk *disk);
 /* Virtual size of the guest's disk, bytes. */
 BPULL_API uint64_t bpull_disk_size(const struct bpull_disk *disk);
-/* Images in the chain, the top one included. */
+/* Images in the chain, the top one included: also those that a job is to drop, until their link
+ * is gone. */
 BPULL_API unsigned bpull_disk_depth(const struct bpull_disk *disk);
 struct bpull_create_options;
 /* A disk that copies what an image reads, with its chain, into a new file. The source is opened as
@@ -373,14 +374,20 @@ BPULL_API int bpull_job_info(struct bpull_disk *disk, struct bpull_job_info *inf
 /* Changes the job's own limit at once; burst 0: bandwidth / 10. -ENOENT: no job runs.
  * Any thread. */
 BPULL_API int bpull_job_set_speed(struct bpull_disk *disk, uint64_t bandwidth, uint64_t burst);
-/* Stops asking for more; what is in flight finishes and is committed. Idempotent. -ENOENT: no job
- * runs. Any thread. */
+/* Stops asking for more; what is in flight finishes and is committed. Copying, proving and
+ * verifying stand still then (PAUSED); a commit, the wait for bpull_job_finalize() and the drop of
+ * the link go on. A job that an error stopped is paused already. Idempotent. -ENOENT: no job runs.
+ * Any thread. */
 BPULL_API int bpull_job_pause(struct bpull_disk *disk);
+/* It goes on, and tries again what stopped it, if that was an error. Idempotent. -ENOENT: no job
+ * runs. Any thread. */
 BPULL_API int bpull_job_resume(struct bpull_disk *disk);
 /* Asks the job to stop. It commits what it copied, keeps the link and ends with a CANCELED event,
- * unless it completes or fails first. Idempotent. -ENOENT: no job runs. Any thread. */
+ * unless it fails first, or the header without the link is being written already: then it
+ * completes. Idempotent. -ENOENT: no job runs. Any thread. */
 BPULL_API int bpull_job_abort(struct bpull_disk *disk);
-/* After READY: drops the link; COMPLETED follows. -EAGAIN: not READY. Any thread. */
+/* After READY: drops the link, also of a job that is paused; COMPLETED follows. -EAGAIN: not READY,
+ * or no job runs. Any thread. */
 BPULL_API int bpull_job_finalize(struct bpull_disk *disk);
 
 /* ---- Guest I/O --------------------------------------------------------------
