@@ -296,14 +296,20 @@ bool sim_job_run_to(struct sim_job *j, enum job_step step, unsigned n)
 {
 	bool met = false;
 
-	for (begin_wait(j); sim_job_is_running(j); round_and_sleep(j)) {
+	begin_wait(j);
+	while (sim_job_is_running(j)) {
 		if (sim_job_step(j) == step && !n--)
 			return true;
 		if (met && sim_job_step(j) != step)
 			return false;
 		met = sim_job_step(j) == step;
+		if (met && step == JOB_READY) {
+			sim_job_round(j); /* it stays */
+			continue;
+		}
 		if (sim_job_step(j) == JOB_READY)
 			bpull_job_finalize(j->guest.disk);
+		round_and_sleep(j);
 	}
 	return false;
 }

@@ -63,7 +63,7 @@ int sim_job_start(struct sim_job *j);
 void sim_job_round(struct sim_job *j);
 /* The same, after a sleep that must end where nothing is in flight. False: the job is over. */
 bool sim_job_step_once(struct sim_job *j);
-/* Until it is in this step for the n-th round (0: the first). False: it went on, or ended, before. */
+/* Until it is in this step for the n-th round (0: the first). False: it went on, or ended. */
 bool sim_job_run_to(struct sim_job *j, enum job_step step, unsigned n);
 /* Until it stops, or ends. True: it was stopped. */
 bool sim_job_run_to_stop(struct sim_job *j);
@@ -89,7 +89,7 @@ void sim_job_use(struct sim_job *j);
 /* The disk, or the engine with it; ends where it hangs. Requests in flight are over then. */
 void sim_job_close_disk(struct sim_job *j);
 void sim_job_close(struct sim_job *j);
-/* The image in the store, and what a power cut leaves of it. *has_link: to what was to be dropped. */
+/* The image in the store, and what a power cut leaves. *has_link: to what was to be dropped. */
 void sim_job_judge(struct sim_job *j, bool *has_link);
 void sim_job_free(struct sim_job *j);
 

@@ -290,8 +290,9 @@ Test(states, every_call_in_every_state)
 	for (size_t i = 0; i < N_STATE_CALLS; i++)
 		for (unsigned state = 0; state < N_STATES; state++) {
 			n += n_met[i][state];
-			cr_expect(n_met[i][state], "%s was never called while %s",
-				  state_calls[i].name, state_names[state]);
+			cr_expect(n_met[i][state] || sim_pull_env("STATES_SEED", 0),
+				  "%s was never called while %s", state_calls[i].name,
+				  state_names[state]);
 		}
 	fprintf(stderr, "%u calls, seeds %" PRIu64 " to %" PRIu64 "\n", n, first,
 		first + n_rounds - 1);
