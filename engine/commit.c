@@ -276,16 +276,11 @@ static enum step look_at_header(struct commit *commit)
 
 static enum step compare_header(struct commit *commit)
 {
-	const struct staged_write *w = commit->staged.head[STAGE_HEADER];
 	const uint8_t *old = commit->old_header;
 
 	commit->phase = COMMIT_RESTORE_HEADER;
-	if (!old || !memcmp(old, old + commit->header_len, commit->header_len)) {
+	if (!old || !memcmp(old, old + commit->header_len, commit->header_len))
 		commit->phase = COMMIT_LINK_KEPT;
-	} else if (!memcmp(w->bytes, old + commit->header_len, commit->header_len)) {
-		commit->header_error = 0; /* all of it did */
-		commit->phase = COMMIT_HEADER_BARRIER;
-	}
 	return STEP_NEXT;
 }
 

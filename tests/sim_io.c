@@ -246,6 +246,8 @@ static void sim_io_land(struct sim *sim, struct sim_flight *flight)
 		uint64_t off = flight->write->off, limit = data->limit ? data->limit : UINT64_MAX;
 		if (off + flight->write->len > limit)
 			flight->write->len = off < limit ? limit - off : 0;
+		if ((result == -ENOSPC || result == -EDQUOT) && sim_io_is_one_sector(flight->req))
+			flight->write->len = 0;
 		sim_tear(&data->live, flight->write, &sim->rng);
 	} else {
 		/* Pieces of it may have been written over by a write that was in flight beside it: what goes
