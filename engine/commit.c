@@ -104,6 +104,7 @@ struct commit {
 	bool barrier_failed; /* that error is of the barrier behind it */
 	bool synced;      /* a barrier was passed */
 	bool stalled;     /* the writes found no space, and wait for commit_retry() */
+	int stall_error;  /* or no memory: which */
 	uint64_t number;  /* disk->n_commits_begun */
 	struct table_need need;
 };
@@ -390,6 +391,7 @@ static bool stall(struct commit *commit)
 	if (op->disk->job.step != JOB_IDLE)
 		job_fail_op(op->disk, op);
 	wake_waiters(op->disk, op->error);
+	commit->stall_error = op->error;
 	op->error = 0;
 	commit->stalled = true;
 	free(commit->writes);
@@ -556,11 +558,18 @@ void commit_retry(struct bpull_disk *disk)
 		op_ready(&commit->op);
 }
 
-bool commit_revive(struct bpull_disk *disk)
+int commit_stall_error(const struct bpull_disk *disk)
 {
-	if (commit_is_stalled(disk) && (disk->job.step == JOB_IDLE || job_is_stopped(disk)))
+	return disk->commit->stall_error;
+}
+
+void commit_revive(struct bpull_disk *disk)
+{
+	const struct job *job = &disk->job;
+
+	if (commit_is_stalled(disk) &&
+	    (job->step == JOB_IDLE || job_is_stopped(disk) || job->has_retried))
 		commit_retry(disk);
-	return !commit_is_stalled(disk);
 }
 
 bool commit_is_detaching(const struct bpull_disk *disk)

@@ -159,8 +159,7 @@ enum step guest_hold(struct guest *g, int rc)
 		return op_wait_table(&g->op, &g->need);
 	if (rc != -EAGAIN)
 		return guest_error(g, rc);
-	if (!commit_revive(disk))
-		return guest_error(g, -ENOSPC);
+	commit_revive(disk);
 	if (!commit_is_running(disk))
 		commit_begin(disk, COMMIT_SOFT);
 	if (!commit_is_running(disk))

@@ -23,6 +23,7 @@
 
 static enum step wait_for_commit(struct guest *g)
 {
+	commit_revive(g->op.disk);
 	commit_begin(g->op.disk, COMMIT_SOFT);
 	if (!commit_is_running(g->op.disk))
 		return guest_error(g, g->op.disk->poisoned ? -EIO : -ENOMEM);
@@ -59,7 +60,7 @@ enum step guest_place(struct guest *g)
 
 	/* Changed tables stay in memory until they are committed. */
 	if (commit_is_overdue(disk))
-		return commit_revive(disk) ? wait_for_commit(g) : guest_error(g, -ENOSPC);
+		return wait_for_commit(g);
 	/* With snapshots unshare() did it, for the guest alone. */
 	rc = overlay->has_copies ? 0
 				 : overlay->ops->link(overlay, s->off, s->end - s->off, &g->need);

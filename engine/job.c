@@ -205,10 +205,12 @@ static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
 		return;
 	}
 	cursor_kick(disk);
-	if (commit_is_due(disk, now_ns))
-		commit_begin(disk, COMMIT_SOFT);
-	else if (job->paused && job->runs.first == job->throttled_first)
+	if (commit_is_due(disk, now_ns) && !commit_is_running(disk)) {
+		if (!mixed_base_changed(disk)) /* the less is copied of another state, the better */
+			commit_begin(disk, COMMIT_SOFT);
+	} else if (job->paused && job->runs.first == job->throttled_first) {
 		committed(disk);
+	}
 }
 
 /* Something is owed still: a run gave it up, or a file system calls data what it called a hole before, when

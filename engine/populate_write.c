@@ -220,7 +220,7 @@ enum step populate_hold(struct populate *p, int rc)
 		return op_wait_table(&p->op, &p->need);
 	/* A stalled commit waits for the runs itself. */
 	if (rc == -EAGAIN && commit_is_stalled(p->op.disk))
-		rc = -ENOSPC;
+		rc = commit_stall_error(p->op.disk);
 	if (rc == -EAGAIN && commit_is_running(p->op.disk)) {
 		commit_wait(p->op.disk, &p->op);
 		return STEP_WAIT;

@@ -613,6 +613,26 @@ Test(api, a_base_changed_meanwhile_keeps_the_link)
 	bpull_info_close(info);
 }
 
+/* Long before the end: the next group commit looks. */
+Test(api, a_base_changed_meanwhile_is_noticed_at_the_next_commit)
+{
+	struct bpull_disk *disk;
+	struct bpull_event event;
+	int fd;
+
+	make_overlay("ov", BPULL_FORMAT_QCOW2, "base.raw");
+	disk = open_disk("ov");
+	start(disk, MiB / 4, 0);
+	expect_no_event(100);
+	fd = open(scratch("base.raw"), O_WRONLY);
+	cr_assert_eq(pwrite(fd, "x", 1, 0), 1);
+	close(fd);
+	event = next_event(disk);
+	cr_assert_eq(event.status, BPULL_JOB_FAILED);
+	cr_assert_eq(event.error, -ESTALE);
+	cr_assert_lt(info_of(disk).copied_bytes, data_len() / 2);
+}
+
 Test(api, an_image_is_not_opened_twice_for_writing)
 {
 	struct bpull_error error = { 0 };
