@@ -96,16 +96,17 @@ struct commit {
 	enum stage writing_lo, writing_hi; /* stages whose writes are in flight: [lo, hi) */
 	struct io_req *writes;
 	struct io_req sync;
-	struct io_req header; /* reads, or writes back, what the header was: */
-	uint8_t *old_header;  /* so many bytes at that place of the file, and room for as many again; NULL:
-			       * there is none */
+	/* What the header was: so many bytes at that place of the file, read before the new one is
+	 * written, and room for as many again. NULL: there is none. */
+	uint8_t *old_header;
+	struct io_req header; /* reads it, or writes it back */
 	uint64_t header_off, header_len;
-	int header_error; /* the new one's; the old one is written back */
+	int header_error;    /* the new one's; the old one is written back */
 	bool barrier_failed; /* that error is of the barrier behind it */
-	bool synced;      /* a barrier was passed */
-	bool stalled;     /* the writes found no space, and wait for commit_retry() */
-	int stall_error;  /* or no memory: which */
-	uint64_t number;  /* disk->n_commits_begun */
+	bool synced;         /* a barrier was passed */
+	bool stalled;        /* the writes found no space, and wait for commit_retry() */
+	int stall_error;     /* or no memory: which */
+	uint64_t number;     /* disk->n_commits_begun */
 	struct table_need need;
 };
 
@@ -348,7 +349,7 @@ static enum step commit_step(struct op *op)
 		commit->phase =
 			commit->kind == COMMIT_DETACH ? COMMIT_READ_HEADER : COMMIT_LET_GO_NOW;
 		return disk->undurable ? barrier(commit) : STEP_NEXT;
-	case COMMIT_READ_HEADER: return read_header(commit); /* I3: what replaces the link is durable */
+	case COMMIT_READ_HEADER: return read_header(commit); /* I3 */
 	case COMMIT_WRITE_HEADER: return write_header(commit);
 	case COMMIT_HEADER_BARRIER: commit->phase = COMMIT_LINK_GONE; return barrier(commit);
 	case COMMIT_LINK_GONE:
@@ -432,9 +433,8 @@ static bool begin_restoring(struct commit *commit)
 	commit->header_error = op->error;
 	commit->barrier_failed = commit->phase == COMMIT_LINK_GONE;
 	commit->writing_lo = commit->writing_hi = 0;
-	commit->phase = !commit->barrier_failed && is_no_space(op->error)
-				? COMMIT_LOOK_AT_HEADER
-				: COMMIT_RESTORE_HEADER;
+	commit->phase = !commit->barrier_failed && is_no_space(op->error) ? COMMIT_LOOK_AT_HEADER
+									  : COMMIT_RESTORE_HEADER;
 	op->error = 0;
 	op_ready(op);
 	return true;
@@ -448,9 +448,9 @@ static void link_unknown(struct commit *commit)
 
 	disk->job.link_leaving = false;
 	job_fail(disk, commit->header_error,
-		 "%s: writing its header failed: %s, and so did putting the old one back: whether it "
-		 "still names its backing file can't be known; it reads the same either way: keep the "
-		 "backing files, and look after the device",
+		 "%s: writing its header failed: %s, and so did putting the old one back: whether "
+		 "it still names its backing file can't be known; it reads the same either way: "
+		 "keep the backing files, and look after the device",
 		 file_show(disk_overlay(disk)->file, &shown), strerror(-commit->header_error));
 }
 

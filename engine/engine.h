@@ -144,8 +144,9 @@ struct job {
 
 	/* The cursor (cursor.c). */
 	struct op cursor;
-	struct range_set todo; /* guest bytes that the walk has still to look at: the cursor takes them
-				* from the front, a run that does not finish puts its own back */
+	/* Guest bytes that the walk has still to look at: the cursor takes them from the front, a run
+	 * that does not finish puts its own back. */
+	struct range_set todo;
 	unsigned
 		n_hints; /* requests that nobody waits for: tables loaded ahead (load.c), write-back */
 	/* writeback.c: host bytes written through the page cache since the last write-back, and between
@@ -156,19 +157,19 @@ struct job {
 	unsigned guest_share;     /* percent of the time, while a guest is at work */
 	struct populate *mapping; /* the newest run, until it knows its length */
 	struct populate *throttled_first, *throttled_last; /* wait for tokens, FIFO */
-	uint64_t shared_turn; /* of the engine's tokens, bytes it has had: who had least is next */
-	struct range_set owed;   /* guest bytes without evidence that they need no chain (proof.h) */
-	unsigned n_rounds;       /* copying walks begun */
-	unsigned n_stuck;        /* proofs that found no less owed than the one before */
-	uint64_t owed_len;       /* bytes that the last proof found owed */
-	struct verify *verify;   /* verify.c; NULL: not asked for */
-	uint64_t commit_target;  /* the hard commit that the step waits for; 0: none yet */
-	bool finalize;           /* asked for */
-	bool link_leaving; /* the header without the old link is being written: the point of no return */
-	bool says_mixed;   /* the message is of the mark (mixed.c): told with any status */
-	bool link_changed; /* and is durable */
-	bool has_retried;  /* unwinding: the commit that found no space had another try */
-	uint64_t abandoned_end;  /* host byte up to which failed runs may have written */
+	uint64_t shared_turn;  /* of the engine's tokens, bytes it has had: who had least is next */
+	struct range_set owed; /* guest bytes without evidence that they need no chain (proof.h) */
+	unsigned n_rounds;     /* copying walks begun */
+	unsigned n_stuck;      /* proofs that found no less owed than the one before */
+	uint64_t owed_len;     /* bytes that the last proof found owed */
+	struct verify *verify; /* verify.c; NULL: not asked for */
+	uint64_t commit_target; /* the hard commit that the step waits for; 0: none yet */
+	bool finalize;          /* asked for */
+	bool link_leaving;      /* the header without it is being written: the point of no return */
+	bool says_mixed;        /* the message is of the mark (mixed.c): told with any status */
+	bool link_changed;      /* and is durable */
+	bool has_retried;       /* unwinding: the commit that found no space had another try */
+	uint64_t abandoned_end; /* host byte up to which failed runs may have written */
 };
 
 struct bpull_disk {

@@ -41,9 +41,10 @@ struct populate {
 	struct op op;
 	enum populate_phase phase;
 	uint64_t guest_off;
-	uint64_t len;                      /* at most, until it is mapped; then the run's */
-	uint64_t taken_end; /* guest byte: it holds [guest_off, taken_end) of what the walk has to do */
-	bool is_finished;   /* and has done it */
+	uint64_t len; /* at most, until it is mapped; then the run's */
+	uint64_t
+		taken_end; /* guest byte: [guest_off, taken_end) of the walk's work is this run's */
+	bool is_finished;  /* and is done */
 	uint32_t cluster_len, granule_len; /* of the overlay */
 	uint32_t unit;                     /* the granule, or a piece of a large one */
 	struct range_lock lock;

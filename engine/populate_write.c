@@ -363,8 +363,8 @@ enum step populate_fill(struct populate *p)
 
 	if (!p->n_maps) {
 		p->phase = POPULATE_PUBLISH;
-		op_set_error(&p->op, populate_leave_zeros(p, 0, p->granule_len), NULL,
-			     p->guest_off, false);
+		op_set_error(&p->op, populate_leave_zeros(p, 0, p->granule_len), NULL, p->guest_off,
+			     false);
 		return STEP_NEXT;
 	}
 	for (unsigned i = p->known_zero ? n_pieces - 1 : 0; i < n_pieces; i++)

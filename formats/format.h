@@ -351,7 +351,7 @@ struct layer {
 	const char *data_name; /* that one's, as recorded; never trusted; or NULL */
 	bool has_zero_entries; /* publish() takes mappings that read zeros */
 	bool is_mixed; /* marked: what was copied into it may be of two states of its backing file */
-	char *backing_name;    /* as recorded; never trusted, never printed raw */
+	char *backing_name;               /* as recorded; never trusted, never printed raw */
 	enum image_format backing_format; /* IMAGE_UNKNOWN: none recorded */
 	char backing_format_name[32];     /* as recorded, where it is none we know */
 	struct refusal unreadable;

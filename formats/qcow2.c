@@ -225,7 +225,9 @@ static void note_unknown(struct qcow2 *q, const struct header_source *src)
 	if (q->crypt_method > 2)
 		refuse(uncheckable, -ENOTSUP, "it is encrypted, by a method unknown here");
 	if (type_bit != (q->compression != QCOW2_COMPRESSION_ZLIB))
-		refuse(uncheckable, -EUCLEAN, "its compression type and feature bit disagree; restore its header from a copy");
+		refuse(uncheckable, -EUCLEAN,
+		       "its compression type and feature bit disagree; restore its header from a "
+		       "copy");
 	else if (q->compression > QCOW2_COMPRESSION_ZSTD)
 		refuse(uncheckable, -ENOTSUP, "its compression type is unknown here");
 }

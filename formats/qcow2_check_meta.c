@@ -20,7 +20,7 @@
 #define BITMAP_TABLE_RESERVED  UINT64_C(0xff000000000001fe)
 #define BITMAP_FLAGS_RESERVED  UINT32_C(0xfffffff8)
 #define BITMAP_EXTRA_IS_FINE   UINT32_C(4) /* unknown extra data is no reason not to use it */
-#define BITMAP_MIN_GRANULARITY 9u /* bits */
+#define BITMAP_MIN_GRANULARITY 9u          /* bits */
 #define BITMAP_MAX_GRANULARITY 31u
 #define BITMAP_MAX_NAME_LEN    1023u
 

@@ -48,7 +48,7 @@ struct sim_knobs {
 	bool may_clone, clones; /* files may be able to share blocks, and are */
 	bool no_holes;          /* files do not tell where their holes are */
 	bool holes_unknown; /* the file system is none of those known to tell the truth about holes */
-	bool no_discard;        /* nor have a way to give space back */
+	bool no_discard;    /* nor have a way to give space back */
 	unsigned discard_fails_permille;
 };
 struct sim_knobs *sim_knobs(struct sim *sim);
