@@ -633,6 +633,65 @@ Test(api, a_base_changed_meanwhile_is_noticed_at_the_next_commit)
 	cr_assert_lt(info_of(disk).copied_bytes, data_len() / 2);
 }
 
+static void overwrite_base(uint64_t off, uint8_t byte, size_t len)
+{
+	uint8_t *bytes = malloc(len);
+	int fd = open(scratch("base.raw"), O_WRONLY);
+
+	memset(bytes, byte, len);
+	cr_assert_eq(pwrite(fd, bytes, len, off), (ssize_t)len);
+	close(fd);
+	free(bytes);
+}
+
+static void guest_request(struct bpull_disk *disk, bool write, uint8_t *bytes, size_t len,
+			  uint64_t off)
+{
+	struct iovec iov = { bytes, len };
+	struct bpull_event event;
+
+	if (write)
+		bpull_write(disk, &iov, 1, off, 0, NULL);
+	else
+		bpull_read(disk, &iov, 1, off, NULL);
+	cr_assert_eq(bpull_engine_wait(engine, &event, 1, 30000), 1);
+	cr_assert_eq(event.type, BPULL_EVENT_IO);
+	cr_assert_eq(event.error, 0);
+}
+
+/* Zeros that were left out are proven: a guest that writes into them takes none of the base's new bytes
+ * along, and the link stays for the base is not what it was. */
+Test(api, a_base_that_changes_at_ready_does_not_show)
+{
+	struct bpull_disk_options o = { .size = sizeof(o),
+					.user_data = &engine,
+					.flags = BPULL_DISK_GUEST_IO };
+	struct bpull_error error = { 0 };
+	uint8_t bytes[4096] = { 0 };
+	struct bpull_disk *disk;
+	struct bpull_event event;
+
+	overwrite_base(4 * MiB, 0, MiB); /* zeros that are data */
+	make_overlay("ov", BPULL_FORMAT_QCOW2, "base.raw");
+	cr_assert_eq(bpull_disk_open(engine, scratch("ov"), &o, &disk, &error), 0);
+	start(disk, 0, BPULL_JOB_MANUAL_FINALIZE);
+	cr_assert_eq(next_event(disk).status, BPULL_JOB_READY);
+	overwrite_base(4 * MiB, 0xee, MiB);
+	memset(bytes, 7, 512);
+	guest_request(disk, true, bytes, 512, 4 * MiB + 512);
+	guest_request(disk, false, bytes, sizeof(bytes), 4 * MiB);
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		cr_assert_eq(bytes[i], i >= 512 && i < 1024 ? 7 : 0, "byte %zu", i);
+	cr_assert_eq(bpull_job_finalize(disk), 0);
+	event = next_event(disk);
+	cr_assert_eq(event.status, BPULL_JOB_FAILED);
+	cr_assert_eq(event.error, -ESTALE);
+	cr_assert_eq(bpull_disk_depth(disk), 2);
+	guest_request(disk, false, bytes, sizeof(bytes), 4 * MiB);
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		cr_assert_eq(bytes[i], i >= 512 && i < 1024 ? 7 : 0, "byte %zu, later", i);
+}
+
 Test(api, an_image_is_not_opened_twice_for_writing)
 {
 	struct bpull_error error = { 0 };

@@ -90,15 +90,20 @@ def fio(d):
     same(image_check(top, 'qcow2'), 0, 'check')
 
 
-@case('the pull goes on when clients leave, is steered by its socket, and the end is clean')
-def life(d):
-    top, flat = disk(d)
-    process = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', plugin(), f'image={top}', 'pull=true', 'bandwidth=1M',
-                            f'control={d}/ctl')
+def served(d, top, *parameters):
+    """The plugin, pulling, and its NBD address. The caller ends it."""
+    process = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', plugin(), f'image={top}', 'pull=true', f'control={d}/ctl',
+                            *parameters)
     deadline = time.monotonic() + 20
     while not (os.path.exists(f'{d}/nbd') and os.path.exists(f'{d}/ctl')) and time.monotonic() < deadline:
         time.sleep(0.02)
-    uri = f'nbd+unix:///?socket={d}/nbd'
+    return process, f'nbd+unix:///?socket={d}/nbd'
+
+
+@case('the pull goes on when clients leave, is steered by its socket, and the end is clean')
+def life(d):
+    top, flat = disk(d)
+    process, uri = served(d, top, 'bandwidth=1M')
     qemu_io(uri, 'raw', 'write -P 3 100 5000')
     check('running' in bp('ctl', f'{d}/ctl', 'info').out, 'no pull is running')
     bp('ctl', f'{d}/ctl', 'speed', '0')
@@ -111,6 +116,25 @@ def life(d):
     qemu_io(flat, 'raw', 'write -P 3 100 5000')
     compare_flat(top, 'qcow2', flat)
     same(image_check(top, 'qcow2'), 0, 'check')
+
+
+@case('after the pull the base is its owner\'s, while the disk is served', 'qcow2')
+@case('the same with QED', 'qed')
+def after_the_end(d, fmt):
+    top, flat = disk(d, fmt=fmt)
+    process, uri = served(d, top)
+    bp('ctl', f'{d}/ctl', 'wait')
+    fds = [os.readlink(f'/proc/{process.pid}/fd/{fd}') for fd in os.listdir(f'/proc/{process.pid}/fd')]
+    check(not any('base.img' in name for name in fds), f'the base is open still: {fds}')
+    qemu_io(f'{d}/base.img', 'raw', 'write -P 0xee 0 64M')
+    for disk_at in '400k', '1400k', '33M', '60M':
+        qemu_io(uri, 'raw', f'write -P 0x5a {disk_at} 512')
+        qemu_io(flat, 'raw', f'write -P 0x5a {disk_at} 512')
+    os.remove(f'{d}/base.img')
+    os.kill(process.pid, signal.SIGTERM)
+    check(harness.finish(process).rc in (0, 128 + signal.SIGTERM), 'exit code')
+    compare_flat(top, fmt, flat)
+    same(image_check(top, fmt), 0, 'check')
 
 
 @case('an end in the middle of a pull keeps what was written')
