@@ -563,13 +563,14 @@ int commit_stall_error(const struct bpull_disk *disk)
 	return disk->commit->stall_error;
 }
 
-void commit_revive(struct bpull_disk *disk)
+bool commit_revive(struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
 
 	if (commit_is_stalled(disk) &&
 	    (job->step == JOB_IDLE || job_is_stopped(disk) || job->has_retried))
 		commit_retry(disk);
+	return !commit_is_stalled(disk);
 }
 
 bool commit_is_detaching(const struct bpull_disk *disk)

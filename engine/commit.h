@@ -31,9 +31,10 @@ bool commit_is_stalled(const struct bpull_disk *disk);
 void commit_retry(struct bpull_disk *disk);
 /* Why it stands still: -errno. */
 int commit_stall_error(const struct bpull_disk *disk);
-/* For a guest's request that needs the next commit, and will wait for the one in flight: tries one that stands
- * still again, unless a job is about to. If it finds no space again, those who wait hear of it. */
-void commit_revive(struct bpull_disk *disk);
+/* For a guest's request that needs the next commit: tries one that stands still again, unless a job is about to.
+ * False: it stands still, and a request that holds a lock must not wait for the job, whose runs may wait for that
+ * lock. If the next try finds no space either, those who wait hear of it. */
+bool commit_revive(struct bpull_disk *disk);
 /* Is the commit in flight one that drops the link, or has just done so? */
 bool commit_is_detaching(const struct bpull_disk *disk);
 /* The job that wanted the link dropped is over, or gave up: a commit in flight that has not come to the header

@@ -159,7 +159,8 @@ enum step guest_hold(struct guest *g, int rc)
 		return op_wait_table(&g->op, &g->need);
 	if (rc != -EAGAIN)
 		return guest_error(g, rc);
-	commit_revive(disk);
+	if (!commit_revive(disk))
+		return guest_error(g, commit_stall_error(disk));
 	if (!commit_is_running(disk))
 		commit_begin(disk, COMMIT_SOFT);
 	if (!commit_is_running(disk))

@@ -37,7 +37,8 @@ enum step guest_sync(struct guest *g)
 	}
 	if (disk->hard_commit >= g->sync_target)
 		return guest_go(g, GUEST_OVER);
-	commit_revive(disk);
+	if (!commit_revive(disk) && g->locked)
+		return guest_error(g, commit_stall_error(disk));
 	if (!commit_is_running(disk))
 		commit_begin(disk, kind(disk));
 	if (!commit_is_running(disk))

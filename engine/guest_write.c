@@ -110,7 +110,8 @@ enum step guest_prepare(struct guest *g)
 	if (all->prepare == GUESTS_PREPARED || !disk_overlay(disk)->ops->begin_guest_writes)
 		return guest_go(g, GUEST_LOCK);
 	/* A commit may be writing the header, with the words as they were. */
-	commit_revive(disk);
+	if (!commit_revive(disk))
+		return guest_error(g, commit_stall_error(disk));
 	if (commit_is_running(disk)) {
 		commit_wait(disk, &g->op);
 		return STEP_WAIT;

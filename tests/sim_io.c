@@ -153,10 +153,10 @@ static uint64_t sim_io_chunk(struct sim *sim, struct sim_flight *flight)
 	flight->max_len = 0;
 	if (max_len && left > max_len)
 		return MAX(round_down(max_len, grid), grid);
-	if (left <= grid || sim_io_is_one_sector(req) ||
-	    !sim_chance(sim, sim->knobs.short_permille))
+	if (left <= grid || !sim_chance(sim, sim->knobs.short_permille))
 		return left;
-	return MAX(round_down(1 + sim_below(sim, left - 1), grid), grid);
+	max_len = MAX(round_down(1 + sim_below(sim, left - 1), grid), grid);
+	return sim_io_is_one_sector(req) ? left : max_len;
 }
 
 static int64_t sim_io_read(struct sim *sim, struct sim_flight *flight)
