@@ -11,7 +11,7 @@
 void scratch_make(void);
 void scratch_remove(void);
 const char *scratch_dir(void);
-/* "<directory>/name", in one of a few static buffers: good for the next 16 calls. */
+/* "<directory>/name"; good until the process ends. For one thread. */
 const char *scratch(const char *name);
 /* Writes a file in it: `len` bytes, or the string itself where len is 0. Returns its path. */
 const char *scratch_file(const char *name, const void *bytes, unsigned long len);

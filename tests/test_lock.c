@@ -301,7 +301,7 @@ Test(lock, we_may_read_what_qemu_reads_but_not_write_it)
 static pid_t export(const char *path, const char *writable)
 {
 	char node[1200], server[1200], what[200];
-	const char *socket = scratch("nbd");
+	const char *socket = scratch("nbd"), *pid_file = scratch("pid");
 	unlink(socket);
 	snprintf(node, sizeof(node),
 		 "driver=qcow2,node-name=f,file.driver=file,file.filename=%s,read-only=%s", path,
@@ -312,11 +312,11 @@ static pid_t export(const char *path, const char *writable)
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL); /* also where an assertion ends the test */
 		execlp("qemu-storage-daemon", "qemu-storage-daemon", "--blockdev", node,
-		       "--nbd-server", server, "--export", what, "--pidfile", scratch("pid"), NULL);
+		       "--nbd-server", server, "--export", what, "--pidfile", pid_file, NULL);
 		_exit(127);
 	}
 	/* The pid file is written when everything is set up. */
-	while (access(scratch("pid"), F_OK)) {
+	while (access(pid_file, F_OK)) {
 		cr_assert_eq(waitpid(pid, NULL, WNOHANG), 0, "qemu-storage-daemon ended");
 		usleep(10000);
 	}
