@@ -151,6 +151,27 @@ static uint64_t having(const struct model *m, uint64_t set, uint64_t byte, uint8
 	return found;
 }
 
+/*
+ * The same, where many bytes in a row have the same set and the same value. What version 0 has is each
+ * byte's own, so the memo is of the others.
+ */
+struct having_memo {
+	uint64_t set, found;
+	uint8_t value;
+};
+
+static uint64_t having_again(const struct model *m, struct having_memo *memo, uint64_t set,
+			     uint64_t byte, uint8_t value)
+{
+	uint64_t others = set & ~UINT64_C(1);
+
+	if (others != memo->set || value != memo->value)
+		*memo = (struct having_memo){ .set = others,
+					      .found = having(m, others, byte, value),
+					      .value = value };
+	return memo->found | (set & (m->first[byte] == value));
+}
+
 /* Did nothing touch the byte while the read was in flight? */
 static bool was_still(const struct model *m, const struct model_read *r, uint64_t byte)
 {
@@ -169,11 +190,12 @@ static bool was_still(const struct model *m, const struct model_read *r, uint64_
 
 bool model_read_end(struct model *m, struct model_read *r, const uint8_t *got, uint64_t *bad)
 {
+	struct having_memo memo = { 0 };
 	bool ok = true;
 
 	for (uint64_t i = 0; ok && i < r->len; i++) {
 		uint64_t byte = r->off + i;
-		uint64_t found = having(m, r->legal[i], byte, got[i]);
+		uint64_t found = having_again(m, &memo, r->legal[i], byte, got[i]);
 
 		if (!found) {
 			*bad = byte;
@@ -193,7 +215,13 @@ bool model_is_legal(const struct model *m, uint64_t byte, uint8_t value)
 	return having(m, m->legal[byte], byte, value);
 }
 
-bool model_is_legal_after_cut(const struct model *m, uint64_t byte, uint8_t value)
+uint64_t model_illegal_after_cut(const struct model *m, const uint8_t *got)
 {
-	return having(m, m->after_cut[byte], byte, value);
+	struct having_memo memo = { 0 };
+
+	for (uint64_t byte = 0; byte < m->len; byte++)
+		if ((!(m->after_cut[byte] & 1) || got[byte] != m->first[byte]) &&
+		    !having_again(m, &memo, m->after_cut[byte], byte, got[byte]))
+			return byte;
+	return m->len;
 }

@@ -64,8 +64,8 @@ bool model_is_legal(const struct model *m, uint64_t byte, uint8_t value);
 void model_flush_begin(struct model *m, struct model_flush *f);
 /* What was over when it began is durable. Frees the flush. */
 void model_flush_end(struct model *m, struct model_flush *f);
-/* May a byte hold this after a power cut now? */
-bool model_is_legal_after_cut(const struct model *m, uint64_t byte, uint8_t value);
+/* The first byte that may not hold what `got` has of it after a power cut now, or m->len. */
+uint64_t model_illegal_after_cut(const struct model *m, const uint8_t *got);
 void model_read_begin(struct model *m, struct model_read *r, uint64_t off, uint64_t len);
 /* A version begins while the read is in flight. */
 void model_read_sees(struct model_read *r, unsigned version, uint64_t off, uint64_t len);

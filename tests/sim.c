@@ -8,9 +8,21 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
+#include <malloc.h>
 
 #include "io/wake.h"
 #include "tests/sim_private.h"
+
+/*
+ * A play's disks and models are some 100 KiB each, made and freed thousands of times. By default malloc()
+ * gives such memory back to the kernel each time: half of a play's time went into page faults.
+ */
+__attribute__((constructor)) static void keep_freed_memory(void)
+{
+	mallopt(M_MMAP_THRESHOLD, 32 << 20);
+	mallopt(M_TRIM_THRESHOLD, INT_MAX);
+}
 
 void *sim_need(void *p)
 {
