@@ -54,11 +54,9 @@
  * Ordering writes by dependency between cached tables, as QEMU does, was
  * rejected: it is right nowhere in particular and written down nowhere.
  */
-#include "engine/commit.h"
-
-#include <assert.h>
 #include <errno.h>
 
+#include "engine/commit_private.h"
 #include "engine/engine.h"
 #include "engine/job_stop.h"
 #include "io/base.h"
@@ -66,51 +64,7 @@
 /* A batch is committed this long after its first entry. */
 #define COMMIT_NS UINT64_C(2000000000)
 
-enum commit_phase {
-	COMMIT_WRITE_REFCOUNT,
-	COMMIT_DATA_BARRIER,
-	COMMIT_BARRIER,
-	COMMIT_LET_GO, /* what the last batch's entries let go is counted free */
-	COMMIT_WRITE_REFTABLE,
-	COMMIT_REFTABLE_BARRIER,
-	COMMIT_WRITE_TABLES,
-	COMMIT_LAST_BARRIER,
-	COMMIT_READ_HEADER, /* the bytes that it has so far */
-	COMMIT_WRITE_HEADER,
-	COMMIT_HEADER_BARRIER,
-	COMMIT_LINK_GONE,
-	COMMIT_LOOK_AT_HEADER, /* for which there was no space: did anything of it come through? */
-	COMMIT_COMPARE_HEADER,
-	COMMIT_RESTORE_HEADER,
-	COMMIT_RESTORE_BARRIER,
-	COMMIT_LINK_KEPT,
-	COMMIT_LET_GO_NOW, /* and what this one's did */
-	COMMIT_DONE,
-};
-
-struct commit {
-	struct op op;
-	enum commit_kind kind;
-	enum commit_phase phase;
-	struct staged staged;
-	enum stage writing_lo, writing_hi; /* stages whose writes are in flight: [lo, hi) */
-	struct io_req *writes;
-	struct io_req sync;
-	/* What the header was: so many bytes at that place of the file, read before the new one is
-	 * written, and room for as many again. NULL: there is none. */
-	uint8_t *old_header;
-	struct io_req header; /* reads it, or writes it back */
-	uint64_t header_off, header_len;
-	int header_error;    /* the new one's; the old one is written back */
-	bool barrier_failed; /* that error is of the barrier behind it */
-	bool synced;         /* a barrier was passed */
-	bool stalled;        /* the writes found no space, and wait for commit_retry() */
-	int stall_error;     /* or no memory: which */
-	uint64_t number;     /* disk->n_commits_begun */
-	struct table_need need;
-};
-
-static bool is_no_space(int error)
+bool commit_found_no_space(int error)
 {
 	return error == -ENOSPC || error == -EDQUOT || error == -EFBIG;
 }
@@ -120,7 +74,7 @@ static void wake_waiters(struct bpull_disk *disk, int error)
 	op_wake_all(&disk->commit_waiters, error, NULL, 0, false);
 }
 
-static void end(struct commit *commit)
+void commit_end(struct commit *commit)
 {
 	struct bpull_disk *disk = commit->op.disk;
 
@@ -133,8 +87,7 @@ static void end(struct commit *commit)
 	engine_again(disk->engine);
 }
 
-/* Submits all writes of the stages [lo, hi); they may go in any order. */
-static enum step write_stages(struct commit *commit, enum stage lo, enum stage hi)
+enum step commit_write_stages(struct commit *commit, enum stage lo, enum stage hi)
 {
 	struct io_req *req;
 	unsigned n = 0;
@@ -179,7 +132,7 @@ static void retire_writes(struct commit *commit)
 	commit->writes = NULL;
 }
 
-static enum step barrier(struct commit *commit)
+enum step commit_barrier(struct commit *commit)
 {
 	/* Writes that complete from here on are not covered. */
 	commit->op.disk->undurable = false;
@@ -223,97 +176,6 @@ static enum step let_go(struct commit *commit, bool with_this)
 	return STEP_NEXT;
 }
 
-/* ---- the header (I3, I8) ---- */
-
-/* The tables' commit goes on, the link stays. */
-static enum step keep_link(struct commit *commit)
-{
-	commit->kind = COMMIT_HARD;
-	commit->phase = COMMIT_LET_GO_NOW;
-	return STEP_NEXT;
-}
-
-static enum step read_header(struct commit *commit)
-{
-	const struct staged_write *w = commit->staged.head[STAGE_HEADER];
-
-	if (!job_may_drop_link(commit->op.disk))
-		return keep_link(commit);
-	commit->phase = COMMIT_WRITE_HEADER;
-	if (!w) /* a new raw file has none */
-		return STEP_NEXT;
-	assert(!w->next);
-	commit->header_off = w->host_off;
-	commit->header_len = w->len;
-	commit->old_header = calloc(2, w->len);
-	if (!commit->old_header) {
-		job_fail(commit->op.disk, -ENOMEM, "out of memory");
-		return keep_link(commit);
-	}
-	io_req_read(&commit->header, w->file, commit->old_header, w->len, w->host_off);
-	op_submit(&commit->op, &commit->header);
-	return STEP_WAIT;
-}
-
-static enum step write_header(struct commit *commit)
-{
-	if (!job_may_drop_link(commit->op.disk))
-		return keep_link(commit);
-	commit->phase = COMMIT_HEADER_BARRIER;
-	commit->op.disk->job.link_leaving = true;
-	return write_stages(commit, STAGE_HEADER, N_STAGES);
-}
-
-static enum step look_at_header(struct commit *commit)
-{
-	commit->phase = COMMIT_COMPARE_HEADER;
-	if (!commit->old_header)
-		return STEP_NEXT;
-	io_req_read(&commit->header, disk_overlay(commit->op.disk)->file,
-		    commit->old_header + commit->header_len, commit->header_len,
-		    commit->header_off);
-	op_submit(&commit->op, &commit->header);
-	return STEP_WAIT;
-}
-
-static enum step compare_header(struct commit *commit)
-{
-	const uint8_t *old = commit->old_header;
-
-	commit->phase = COMMIT_RESTORE_HEADER;
-	if (!old || !memcmp(old, old + commit->header_len, commit->header_len))
-		commit->phase = COMMIT_LINK_KEPT;
-	return STEP_NEXT;
-}
-
-static enum step restore_header(struct commit *commit)
-{
-	commit->phase = COMMIT_RESTORE_BARRIER;
-	if (!commit->old_header)
-		return STEP_NEXT;
-	io_req_write(&commit->header, disk_overlay(commit->op.disk)->file, commit->old_header,
-		     commit->header_len, commit->header_off);
-	op_submit(&commit->op, &commit->header);
-	return STEP_WAIT;
-}
-
-/* The new header was not written, or its barrier failed, and the old one is durable again. */
-static enum step link_kept(struct commit *commit)
-{
-	struct bpull_disk *disk = commit->op.disk;
-	struct op failed = commit->op;
-
-	failed.error = commit->header_error;
-	disk->job.link_leaving = false;
-	if (!commit->barrier_failed && (is_no_space(failed.error) || failed.error == -ENOMEM))
-		disk->hard_commit = commit->number;
-	else
-		disk->poisoned = failed.error;
-	job_fail_op(disk, &failed);
-	end(commit);
-	return STEP_WAIT;
-}
-
 static enum step commit_step(struct op *op)
 {
 	struct commit *commit = (struct commit *)op;
@@ -324,11 +186,11 @@ static enum step commit_step(struct op *op)
 	switch (commit->phase) {
 	case COMMIT_WRITE_REFCOUNT:
 		commit->phase = COMMIT_DATA_BARRIER;
-		return write_stages(commit, STAGE_REFCOUNT, STAGE_REFTABLE);
+		return commit_write_stages(commit, STAGE_REFCOUNT, STAGE_REFTABLE);
 	case COMMIT_DATA_BARRIER: commit->phase = COMMIT_BARRIER; return data_barrier(commit);
 	case COMMIT_BARRIER:
 		commit->phase = COMMIT_LET_GO;
-		return disk->undurable ? barrier(commit) : STEP_NEXT;
+		return disk->undurable ? commit_barrier(commit) : STEP_NEXT;
 	case COMMIT_LET_GO:
 		step = let_go(commit, false);
 		if (step == STEP_NEXT)
@@ -338,30 +200,28 @@ static enum step commit_step(struct op *op)
 		commit->phase = COMMIT_REFTABLE_BARRIER;
 		if (!commit->staged.n[STAGE_REFTABLE])
 			commit->phase = COMMIT_WRITE_TABLES;
-		return write_stages(commit, STAGE_REFTABLE, STAGE_TABLE);
-	case COMMIT_REFTABLE_BARRIER: commit->phase = COMMIT_WRITE_TABLES; return barrier(commit);
+		return commit_write_stages(commit, STAGE_REFTABLE, STAGE_TABLE);
+	case COMMIT_REFTABLE_BARRIER:
+		commit->phase = COMMIT_WRITE_TABLES;
+		return commit_barrier(commit);
 	case COMMIT_WRITE_TABLES:
 		if (disk_overlay(disk)->ops->reftable_durable)
 			disk_overlay(disk)->ops->reftable_durable(disk_overlay(disk));
 		commit->phase = is_hard(commit) ? COMMIT_LAST_BARRIER : COMMIT_DONE;
-		return write_stages(commit, STAGE_TABLE, STAGE_HEADER);
+		return commit_write_stages(commit, STAGE_TABLE, STAGE_HEADER);
 	case COMMIT_LAST_BARRIER:
 		commit->phase =
 			commit->kind == COMMIT_DETACH ? COMMIT_READ_HEADER : COMMIT_LET_GO_NOW;
-		return disk->undurable ? barrier(commit) : STEP_NEXT;
-	case COMMIT_READ_HEADER: return read_header(commit); /* I3 */
-	case COMMIT_WRITE_HEADER: return write_header(commit);
-	case COMMIT_HEADER_BARRIER: commit->phase = COMMIT_LINK_GONE; return barrier(commit);
+		return disk->undurable ? commit_barrier(commit) : STEP_NEXT;
+	case COMMIT_READ_HEADER:
+	case COMMIT_WRITE_HEADER:
+	case COMMIT_HEADER_BARRIER:
 	case COMMIT_LINK_GONE:
-		disk->job.link_leaving = false;
-		disk_link_changed(disk);
-		commit->phase = COMMIT_LET_GO_NOW;
-		return STEP_NEXT;
-	case COMMIT_LOOK_AT_HEADER: return look_at_header(commit);
-	case COMMIT_COMPARE_HEADER: return compare_header(commit);
-	case COMMIT_RESTORE_HEADER: return restore_header(commit);
-	case COMMIT_RESTORE_BARRIER: commit->phase = COMMIT_LINK_KEPT; return barrier(commit);
-	case COMMIT_LINK_KEPT: return link_kept(commit);
+	case COMMIT_LOOK_AT_HEADER:
+	case COMMIT_COMPARE_HEADER:
+	case COMMIT_RESTORE_HEADER:
+	case COMMIT_RESTORE_BARRIER:
+	case COMMIT_LINK_KEPT: return commit_header_step(commit);
 	case COMMIT_LET_GO_NOW:
 		step = let_go(commit, true);
 		if (step == STEP_NEXT)
@@ -371,7 +231,7 @@ static enum step commit_step(struct op *op)
 		if (is_hard(commit))
 			disk->hard_commit = commit->number;
 		disk->job.n.n_commits += commit->synced;
-		end(commit);
+		commit_end(commit);
 		return STEP_WAIT;
 	}
 	abort();
@@ -387,7 +247,7 @@ static bool stall(struct commit *commit)
 
 	if (commit->writing_lo == commit->writing_hi || commit->writing_lo == STAGE_HEADER)
 		return false;
-	if (was_begun ? !is_no_space(op->error) : op->error != -ENOMEM)
+	if (was_begun ? !commit_found_no_space(op->error) : op->error != -ENOMEM)
 		return false;
 	if (op->disk->job.step != JOB_IDLE)
 		job_fail_op(op->disk, op);
@@ -414,7 +274,7 @@ static bool go_on_unread(struct commit *commit)
 		commit->phase = COMMIT_DONE;
 	} else if (commit->phase == COMMIT_WRITE_HEADER) {
 		job_fail_op(op->disk, op);
-		keep_link(commit);
+		commit_go_on_with_link(commit);
 	} else {
 		return false;
 	}
@@ -423,51 +283,20 @@ static bool go_on_unread(struct commit *commit)
 	return true;
 }
 
-/* I8: the write of the new header, or its barrier, failed. */
-static bool begin_restoring(struct commit *commit)
-{
-	struct op *op = &commit->op;
-
-	if (!op->disk->job.link_leaving || commit->header_error)
-		return false;
-	commit->header_error = op->error;
-	commit->barrier_failed = commit->phase == COMMIT_LINK_GONE;
-	commit->writing_lo = commit->writing_hi = 0;
-	commit->phase = !commit->barrier_failed && is_no_space(op->error) ? COMMIT_LOOK_AT_HEADER
-									  : COMMIT_RESTORE_HEADER;
-	op->error = 0;
-	op_ready(op);
-	return true;
-}
-
-/* Neither the new header nor the old one could be written. Both lead to the same content. */
-static void link_unknown(struct commit *commit)
-{
-	struct bpull_disk *disk = commit->op.disk;
-	struct shown shown;
-
-	disk->job.link_leaving = false;
-	job_fail(disk, commit->header_error,
-		 "%s: writing its header failed: %s, and so did putting the old one back: whether "
-		 "it still names its backing file can't be known; it reads the same either way: "
-		 "keep the backing files, and look after the device",
-		 file_show(disk_overlay(disk)->file, &shown), strerror(-commit->header_error));
-}
-
 /* I7: what the page cache dropped can't be known, so nothing is written any more. */
 static void commit_fail(struct op *op)
 {
 	struct commit *commit = (struct commit *)op;
 
-	if (stall(commit) || go_on_unread(commit) || begin_restoring(commit)) {
+	if (stall(commit) || go_on_unread(commit) || commit_restore_header(commit)) {
 		engine_again(op->engine);
 		return;
 	}
 	op->disk->poisoned = commit->header_error ? commit->header_error : op->error;
 	if (commit->header_error)
-		link_unknown(commit);
+		commit_link_unknown(commit);
 	job_fail_op(op->disk, op);
-	end(commit);
+	commit_end(commit);
 }
 
 static const struct op_kind commit_kind = { "commit", commit_step, commit_fail };
@@ -554,7 +383,7 @@ void commit_retry(struct bpull_disk *disk)
 	struct commit *commit = disk->commit;
 
 	commit->stalled = false;
-	if (write_stages(commit, commit->writing_lo, commit->writing_hi) == STEP_NEXT)
+	if (commit_write_stages(commit, commit->writing_lo, commit->writing_hi) == STEP_NEXT)
 		op_ready(&commit->op);
 }
 
@@ -587,7 +416,7 @@ void commit_keep_link(struct bpull_disk *disk)
 void commit_abandon(struct bpull_disk *disk)
 {
 	if (commit_is_stalled(disk))
-		end(disk->commit);
+		commit_end(disk->commit);
 }
 
 bool commit_is_running(const struct bpull_disk *disk)

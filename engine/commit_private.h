@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A commit in flight: for commit.c, which leads it, and commit_header.c, which ends one that drops the
+ * backing link.
+ */
+#ifndef BLOCKPULL_COMMIT_PRIVATE_H
+#define BLOCKPULL_COMMIT_PRIVATE_H
+
+#include "engine/commit.h"
+#include "formats/table_cache.h"
+#include "io/io.h"
+
+enum commit_phase {
+	COMMIT_WRITE_REFCOUNT,
+	COMMIT_DATA_BARRIER,
+	COMMIT_BARRIER,
+	COMMIT_LET_GO, /* what the last batch's entries let go is counted free */
+	COMMIT_WRITE_REFTABLE,
+	COMMIT_REFTABLE_BARRIER,
+	COMMIT_WRITE_TABLES,
+	COMMIT_LAST_BARRIER,
+	COMMIT_READ_HEADER, /* the bytes that it has so far */
+	COMMIT_WRITE_HEADER,
+	COMMIT_HEADER_BARRIER,
+	COMMIT_LINK_GONE,
+	COMMIT_LOOK_AT_HEADER, /* for which there was no space: did anything of it come through? */
+	COMMIT_COMPARE_HEADER,
+	COMMIT_RESTORE_HEADER,
+	COMMIT_RESTORE_BARRIER,
+	COMMIT_LINK_KEPT,
+	COMMIT_LET_GO_NOW, /* and what this one's did */
+	COMMIT_DONE,
+};
+
+struct commit {
+	struct op op;
+	enum commit_kind kind;
+	enum commit_phase phase;
+	struct staged staged;
+	enum stage writing_lo, writing_hi; /* stages whose writes are in flight: [lo, hi) */
+	struct io_req *writes;
+	struct io_req sync;
+	/* What the header was: so many bytes at that place of the file, read before the new one is
+	 * written, and room for as many again. NULL: there is none. */
+	uint8_t *old_header;
+	struct io_req header; /* reads it, or writes it back */
+	uint64_t header_off, header_len;
+	int header_error;    /* the new one's; the old one is written back */
+	bool barrier_failed; /* that error is of the barrier behind it */
+	bool synced;         /* a barrier was passed */
+	bool stalled;        /* the writes found no space, and wait for commit_retry() */
+	int stall_error;     /* or no memory: which */
+	uint64_t number;     /* disk->n_commits_begun */
+	struct table_need need;
+};
+
+/* Submits all writes of the stages [lo, hi), which may go in any order. */
+enum step commit_write_stages(struct commit *commit, enum stage lo, enum stage hi);
+/* Submits a barrier of the image's file. */
+enum step commit_barrier(struct commit *commit);
+/* Frees it, and wakes who waited for it. */
+void commit_end(struct commit *commit);
+/* Is the error want of space, in the file or of a limit? */
+bool commit_found_no_space(int error);
+
+/* The phases from COMMIT_READ_HEADER to COMMIT_LINK_KEPT. */
+enum step commit_header_step(struct commit *commit);
+/* The tables' commit goes on, the link stays. */
+enum step commit_go_on_with_link(struct commit *commit);
+/* A write or a barrier failed. True: it was the new header's, and the old one is put back (I8). */
+bool commit_restore_header(struct commit *commit);
+/* That failed as well: neither could be written. Both lead to the same content; the job says so. */
+void commit_link_unknown(struct commit *commit);
+
+#endif
