@@ -16,8 +16,9 @@ import time
 import traceback
 
 import cut_states
+import fuse_rig
 import harness
-from harness import Failed, Skip, check, need, note
+from harness import Failed, check, note
 
 SEED = int(os.environ.get('BB_SEED', time.time_ns() % 10**6))
 STATES = int(os.environ.get('BB_STATES', '30'))  # of each case
@@ -34,37 +35,18 @@ class Recorded:
         self.server = None
 
     def __enter__(self):
-        need('fusermount3')
-        cutfs = os.path.join(os.path.dirname(harness.blockpull), '..', 'tests', 'cutfs')
-        if not os.path.exists(cutfs):
-            raise Skip('tests/cutfs is not built: libfuse3-dev is missing')
-        if not os.access('/dev/fuse', os.R_OK | os.W_OK):
-            raise Skip('no /dev/fuse to mount on')
+        cutfs = fuse_rig.program('cutfs')
         self.before, self.numbers = {}, {}
         for name in os.listdir(self.disk):
             with open(f'{self.disk}/{name}', 'rb') as file:
                 self.before[name] = file.read()
             self.numbers[name] = os.stat(f'{self.disk}/{name}').st_ino
-        self.server = harness.start(cutfs, self.log_path, self.disk, self.mount)
-        deadline = time.monotonic() + 20
-        while not os.path.ismount(self.mount):
-            if self.server.poll() is not None:
-                text = self.server.stderr.read().decode(errors='replace').strip()
-                raise Skip(f'FUSE does not mount here: {text.splitlines()[-1] if text else "no reason given"}')
-            check(time.monotonic() < deadline, 'cutfs did not mount within 20 s')
-            time.sleep(0.01)
+        self.server = fuse_rig.mount(cutfs, self.log_path, self.disk, self.mount)
         return self
 
     def __exit__(self, *error):
-        os.chdir('/')  # a directory that someone stands in cannot be unmounted
-        deadline = time.monotonic() + 20
-        # After a failure somebody may still be at work in there.
-        while harness.run('fusermount3', '-uz' if error[0] else '-u', self.mount).rc and os.path.ismount(self.mount):
-            check(time.monotonic() < deadline, 'cutfs cannot be unmounted')
-            time.sleep(0.05)
-        if not error[0]:
-            result = harness.finish(self.server)
-            check(result.rc == 0, f'cutfs: {result}')
+        result = fuse_rig.unmount(self.server, self.mount, in_use=bool(error[0]))
+        check(error[0] or result.rc == 0, f'cutfs: {result}')
 
     def mark(self, text):
         with contextlib.suppress(OSError):

@@ -9,8 +9,8 @@ command says it skipped, and by its processor time.
 import contextlib
 import os
 import random
-import time
 
+import fuse_rig
 import harness
 import images
 from harness import DONE, GIB, KIB, MIB, Skip, bp, case, check, field, need, run, same
@@ -23,27 +23,14 @@ SIZE = 6 * MIB + 4096
 @contextlib.contextmanager
 def lying(d, data_len):
     """The directory d/low seen through a file system that admits to so many bytes of each file."""
-    need('fusermount3')
-    liefs = os.path.join(os.path.dirname(harness.blockpull), '..', 'tests', 'liefs')
-    if not os.path.exists(liefs):
-        raise Skip('tests/liefs is not built: libfuse3-dev is missing')
-    if not os.access('/dev/fuse', os.R_OK | os.W_OK):
-        raise Skip('no /dev/fuse to mount on')
-    mount = f'{d}/lie'
+    liefs, mount = fuse_rig.program('liefs'), f'{d}/lie'
     for name in f'{d}/low', mount:
         os.makedirs(name, exist_ok=True)
-    server = harness.start(liefs, data_len, f'{d}/low', mount)
+    server = fuse_rig.mount(liefs, data_len, f'{d}/low', mount)
     try:
-        deadline = time.monotonic() + 20
-        while not os.path.ismount(mount):
-            if server.poll() is not None:
-                raise Skip('FUSE does not mount here: ' + server.stderr.read().decode(errors='replace').strip())
-            check(time.monotonic() < deadline, 'liefs did not mount within 20 s')
-            time.sleep(0.01)
         yield mount
     finally:
-        run('fusermount3', '-uz', mount)
-        harness.finish(server)
+        fuse_rig.unmount(server, mount, in_use=True)
 
 
 @contextlib.contextmanager
