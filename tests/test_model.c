@@ -107,9 +107,9 @@ static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, const struct
 		first, first + n_seeds - 1, play_met.completed, play_met.canceled, n_states);
 }
 
-#define N_PLAYS       50000
-#define N_PLAYS_CUT   6000
-#define N_PLAYS_SPACE 6000
+#define N_PLAYS       30000
+#define N_PLAYS_CUT   4000
+#define N_PLAYS_SPACE 4000
 #define N_PLAYS_BASE  3000
 
 Test(model, guests_1)

@@ -17,7 +17,7 @@ from harness import DONE, KIB, MIB, REFUSED, USAGE, Skip, bp, case, check, field
 from images import Untouched, image_check, overlay, qemu_img
 
 SEED = int(os.environ.get('BB_SEED', time.time_ns() % 10**6))
-KILLS = int(os.environ.get('BB_KILLS', '16'))
+KILLS = int(os.environ.get('BB_KILLS', '6'))
 
 
 def text(rng, length):
@@ -310,6 +310,6 @@ def random_chain(d, seed):
 
 
 if __name__ == '__main__':
-    for number in range(int(os.environ.get('BB_SEEDS', '24'))):
+    for number in range(int(os.environ.get('BB_SEEDS', '12'))):
         harness.cases.append((f'random chain, seed {9000 + number}', random_chain, (9000 + number,)))
     harness.main(workers=2)

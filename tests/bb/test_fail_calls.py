@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""System calls of the built command that fail: the n-th of its kind, for every n, by strace's injection.
+"""System calls of the built command that fail: the n-th of its kind, by strace's injection.
 
 Each verb is first traced as it is: that tells which calls it makes on its files, and as which of their
 kind (strace counts them for each thread by itself, so the n-th of every thread fails).
@@ -18,8 +18,10 @@ asked here: a call that it refuses is never made.
 """
 import errno
 import os
+import random
 import re
 import shutil
+import time
 
 import damaged_images
 import harness
@@ -33,7 +35,8 @@ WRITES = ('pwrite64', 'pwritev', 'pwritev2', 'fdatasync', 'ftruncate', 'fsync', 
 HINTS = ('preadv2', 'fallocate', 'lseek', 'sync_file_range', 'fadvise64', 'fstatfs')
 CALLS = READS + WRITES + HINTS + ('openat',)
 PASSING = ('EAGAIN', 'EINTR')
-MOST = 12       # indexes of one call and error; more are spread over what there is
+MOST = int(os.environ.get('BB_CALLS', '5'))  # indexes of one call and error: the first, the last, and some between
+SEED = int(os.environ.get('BB_SEED', time.time_ns() % 10**6))
 TIMEOUT = 30
 
 
@@ -89,7 +92,7 @@ def spread(indexes):
     indexes = sorted(indexes)
     if len(indexes) <= MOST:
         return indexes
-    return sorted({indexes[i * (len(indexes) - 1) // (MOST - 1)] for i in range(MOST)})
+    return sorted({indexes[0], indexes[-1], *random.Random(SEED).sample(indexes[1:-1], MOST - 2)})
 
 
 def wanted_codes(verb, call, error, injected):
@@ -257,4 +260,5 @@ case('hash', reads('hash'))(fail_all)
 case('verify', reads('verify', two=True))(fail_all)
 
 if __name__ == '__main__':
+    print(f'# BB_SEED={SEED}')
     harness.main(2)

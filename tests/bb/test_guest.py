@@ -16,7 +16,7 @@ from images import image_check, image_info, qemu_img, qemu_io, raw_image
 
 SIZE = 3 * MIB
 N_OPS = int(os.environ.get('BB_GUEST_OPS', '400'))
-N_SEEDS = int(os.environ.get('BB_SEEDS', '2'))
+N_SEEDS = int(os.environ.get('BB_SEEDS', '1'))
 FIRST = int(os.environ.get('BB_FIRST_SEED', '1'))
 
 
