@@ -74,6 +74,9 @@ static bool may_go(const struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
 
+	/* What lies about holes must not get into a cluster that is held in part. */
+	if (verify_is_on(disk) && !disk->job.verify->holes.done)
+		return false;
 	if (job->error || job->aborted || job->paused)
 		return false;
 	if (job->step == JOB_PROVING)
