@@ -380,6 +380,8 @@ struct layer {
 int raw_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err);
 /* Makes the layer of an empty file one to flatten into. */
 void raw_make_new(struct layer *layer);
+/* And such a one an ordinary raw one. */
+void raw_make_ordinary(struct layer *layer);
 int qcow2_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err);
 int qed_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err);
 int format_open(enum image_format format, struct file *file, struct table_cache *cache,

@@ -71,6 +71,11 @@ static const struct layer_ops raw_ops = {
 	.close = raw_close,
 };
 
+void raw_make_ordinary(struct layer *layer)
+{
+	layer->ops = &raw_ops;
+}
+
 int raw_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err)
 {
 	struct layer *layer = calloc(1, sizeof(*layer));

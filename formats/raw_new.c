@@ -70,6 +70,12 @@ static int raw_new_stage_link(struct layer *layer, struct staged *staged)
 	return 0;
 }
 
+/* All was written: from now on the file itself says what it holds. */
+static void raw_new_link_durable(struct layer *layer)
+{
+	raw_make_ordinary(layer);
+}
+
 static void raw_new_close(struct layer *layer)
 {
 	free(layer);
@@ -87,6 +93,7 @@ static const struct layer_ops raw_new_ops = {
 	.publish = raw_new_publish,
 	.plan_link = raw_new_plan_link,
 	.stage_link = raw_new_stage_link,
+	.link_durable = raw_new_link_durable,
 	.close = raw_new_close,
 };
 

@@ -77,6 +77,27 @@ static enum bpull_job_status run(struct bpull_disk *disk, uint64_t bandwidth, bo
 	return event.status;
 }
 
+/* The source is closed; the new file says itself where its data is. */
+static void expect_mapped(struct bpull_disk *disk)
+{
+	struct bpull_extent extents[64];
+	struct bpull_error error = { 0 };
+	uint64_t at = 0, data_len = 0;
+
+	while (at < LEN) {
+		int n = bpull_disk_map(disk, at, extents, 64, &error);
+
+		cr_assert_gt(n, 0, "%s", error.message);
+		for (int i = 0; i < n; i++) {
+			cr_assert_eq(extents[i].start, at);
+			at += extents[i].length;
+			if (extents[i].present && !extents[i].zero)
+				data_len += extents[i].length;
+		}
+	}
+	cr_assert_geq(data_len, 2u << 20); /* the rest is zeros */
+}
+
 static void expect_same(const char *raw)
 {
 	uint8_t *want = malloc(LEN), *got = malloc(LEN);
@@ -106,6 +127,7 @@ Test(flatten_api, to_each_format_and_back)
 		bpull_disk_close(disk);
 		disk = open_flatten("there", "back", BPULL_FORMAT_RAW);
 		cr_assert_eq(run(disk, 0, false), BPULL_JOB_COMPLETED);
+		expect_mapped(disk);
 		bpull_disk_close(disk);
 		expect_same("back");
 		unlink(scratch("there"));
