@@ -254,7 +254,9 @@ static struct json_object *block_stream(struct control_target *target, struct js
 		o.on_error = BPULL_ON_ERROR_ENOSPC;
 	else if (on_error && strcmp(on_error, "report"))
 		return refuse("GenericError", "on-error is report, stop or enospc");
-	o.flags = auto_finalize ? 0 : BPULL_JOB_MANUAL_FINALIZE;
+	o.flags &= ~(uint32_t)BPULL_JOB_MANUAL_FINALIZE;
+	if (!auto_finalize)
+		o.flags |= BPULL_JOB_MANUAL_FINALIZE;
 	o.base = base ? base : o.base;
 	if (bpull_job_start(target->disk, &o, &error))
 		return refuse("GenericError", "%s", error.message);
