@@ -43,7 +43,7 @@
  *   [barrier of the data file]     only if there is one: makes DATA(n) durable
  *   barrier            also makes DATA(n), and TABLE and ROOT of n-1, durable
  *   [write REFTABLE(n), barrier]   only if a refcount block was added
- *   write TABLE(n), ROOT(n)        durable with the next barrier
+ *   write TABLE(n), ROOT(n)        durable with the next barrier; a new link's name with them
  *   [barrier]                      hard commits only
  *   [write HEADER, barrier]        detach only, if the link may go (I8)
  *
@@ -237,6 +237,14 @@ static enum step commit_step(struct op *op)
 	abort();
 }
 
+/* Of a commit that has become an ordinary one: when it is tried again, what it would have written of the new
+ * link may be another's. */
+static void drop_link_writes(struct commit *commit)
+{
+	staged_clear_stage(&commit->staged, STAGE_NAME);
+	staged_clear_stage(&commit->staged, STAGE_HEADER);
+}
+
 /* A table write that found no space, or no memory for its requests, changed nothing that cannot be written
  * again. The job fails, or is stopped, and its runs give back what they took; then there is another try, and
  * one with each of the guest's flushes. */
@@ -249,7 +257,10 @@ static bool stall(struct commit *commit)
 		return false;
 	if (was_begun ? !commit_found_no_space(op->error) : op->error != -ENOMEM)
 		return false;
-	if (op->disk->job.step != JOB_IDLE)
+	if (commit->kind != COMMIT_DETACH)
+		drop_link_writes(commit);
+	/* Once the link is gone it is the guest's, not the job's. */
+	if (op->disk->job.step != JOB_IDLE && !op->disk->job.link_changed)
 		job_fail_op(op->disk, op);
 	wake_waiters(op->disk, op->error);
 	commit->stall_error = op->error;
@@ -318,7 +329,7 @@ void commit_begin(struct bpull_disk *disk, enum commit_kind kind)
 {
 	struct commit *commit;
 
-	if (disk->commit || disk->poisoned)
+	if (disk->commit || disk->poisoned || disk->commits_held)
 		return;
 	commit = calloc(1, sizeof(*commit));
 	if (!commit) {
@@ -409,8 +420,13 @@ bool commit_is_detaching(const struct bpull_disk *disk)
 
 void commit_keep_link(struct bpull_disk *disk)
 {
-	if (commit_is_detaching(disk) && !disk->job.link_leaving && !disk->job.link_changed)
-		disk->commit->kind = COMMIT_HARD;
+	struct commit *commit = disk->commit;
+
+	if (!commit_is_detaching(disk) || disk->job.link_leaving || disk->job.link_changed)
+		return;
+	commit->kind = COMMIT_HARD;
+	if (commit->stalled)
+		drop_link_writes(commit);
 }
 
 void commit_abandon(struct bpull_disk *disk)
@@ -422,6 +438,29 @@ void commit_abandon(struct bpull_disk *disk)
 bool commit_is_running(const struct bpull_disk *disk)
 {
 	return disk->commit != NULL;
+}
+
+bool commit_await(struct bpull_disk *disk, enum commit_kind kind, struct op *op)
+{
+	commit_begin(disk, kind);
+	if (!disk->commit && !disk->commits_held)
+		return false;
+	op_wait_in(&disk->commit_waiters, op);
+	return true;
+}
+
+void commit_hold(struct bpull_disk *disk)
+{
+	disk->commits_held = true;
+}
+
+void commit_release(struct bpull_disk *disk)
+{
+	if (!disk->commits_held)
+		return;
+	disk->commits_held = false;
+	if (!disk->commit)
+		wake_waiters(disk, 0);
 }
 
 void commit_wait(struct bpull_disk *disk, struct op *op)

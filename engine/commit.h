@@ -43,6 +43,13 @@ void commit_keep_link(struct bpull_disk *disk);
 /* Before the disk is closed: one that stands still goes, and what it would have written with it. */
 void commit_abandon(struct bpull_disk *disk);
 bool commit_is_running(const struct bpull_disk *disk);
+/* Begins a commit if none is in flight, and makes the operation ready when it ends. False: none can be begun
+ * (the disk is poisoned, or there is no memory). */
+bool commit_await(struct bpull_disk *disk, enum commit_kind kind, struct op *op);
+/* The job is to write the header with no commit in flight: none begins, however many requests want one, until it
+ * has. Those wait. */
+void commit_hold(struct bpull_disk *disk);
+void commit_release(struct bpull_disk *disk);
 /* The operation is made ready when the commit in flight ends (at once if there is none). */
 void commit_wait(struct bpull_disk *disk, struct op *op);
 

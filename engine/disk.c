@@ -287,6 +287,7 @@ void bpull_disk_close(struct bpull_disk *disk)
 	stop_guests(disk);
 	if (disk->flags & BPULL_DISK_GUEST_IO)
 		settle(disk);
+	mixed_mark_closing(disk);
 	commit_abandon(disk);
 	flatten_free(disk);
 	guest_forget_events(disk);

@@ -190,11 +190,14 @@ struct bpull_disk {
 	uint64_t hard_commit;   /* which one, counted so, was the last hard one that ended well */
 	uint64_t published_len; /* bytes since the last commit began */
 	uint64_t first_published_ns;
+	bool commits_held;   /* commit_hold() */
 	bool undurable;      /* something was written since the last barrier */
 	bool data_undurable; /* and to the overlay's data file, since that one's last */
 
 	bool may_write;       /* begin_writing() was done for the guest */
 	bool sharing_checked; /* measure_sharing() found nothing */
+	bool has_copied;      /* a job, or reads, since it was opened */
+	unsigned sound_to;    /* measure_damage() found nothing of pulling the layers below this one */
 
 	struct guests guests;
 	struct job job;

@@ -161,11 +161,8 @@ enum step guest_hold(struct guest *g, int rc)
 		return guest_error(g, rc);
 	if (!commit_revive(disk))
 		return guest_error(g, commit_stall_error(disk));
-	if (!commit_is_running(disk))
-		commit_begin(disk, COMMIT_SOFT);
-	if (!commit_is_running(disk))
+	if (!commit_await(disk, COMMIT_SOFT, &g->op))
 		return guest_error(g, disk->poisoned ? -EIO : -ENOMEM);
-	commit_wait(disk, &g->op);
 	return STEP_WAIT;
 }
 

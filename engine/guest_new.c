@@ -25,10 +25,8 @@ static enum step wait_for_commit(struct guest *g)
 {
 	if (!commit_revive(g->op.disk))
 		return guest_error(g, commit_stall_error(g->op.disk));
-	commit_begin(g->op.disk, COMMIT_SOFT);
-	if (!commit_is_running(g->op.disk))
+	if (!commit_await(g->op.disk, COMMIT_SOFT, &g->op))
 		return guest_error(g, g->op.disk->poisoned ? -EIO : -ENOMEM);
-	commit_wait(g->op.disk, &g->op);
 	return STEP_WAIT;
 }
 

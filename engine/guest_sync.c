@@ -9,6 +9,7 @@
 
 #include "engine/commit.h"
 #include "engine/guest.h"
+#include "engine/job_stop.h"
 #include "io/base.h"
 
 /* A job that waits to drop the link does so by the same commit: flushes must not keep it out. */
@@ -17,7 +18,8 @@ static enum commit_kind kind(const struct bpull_disk *disk)
 	const struct job *job = &disk->job;
 
 	if (job->step == JOB_DETACHING && !job->link_changed && !job->error && !job->aborted &&
-	    guest_may_drop(disk) && disk->guests.prepare != GUESTS_PREPARING)
+	    !job_is_stopped(disk) && guest_may_drop(disk) &&
+	    disk->guests.prepare != GUESTS_PREPARING)
 		return COMMIT_DETACH;
 	return COMMIT_HARD;
 }
@@ -39,10 +41,7 @@ enum step guest_sync(struct guest *g)
 		return guest_go(g, GUEST_OVER);
 	if (!commit_revive(disk) && g->locked)
 		return guest_error(g, commit_stall_error(disk));
-	if (!commit_is_running(disk))
-		commit_begin(disk, kind(disk));
-	if (!commit_is_running(disk))
+	if (!commit_await(disk, kind(disk), &g->op))
 		return guest_error(g, disk->poisoned ? -EIO : -ENOMEM);
-	commit_wait(disk, &g->op);
 	return STEP_WAIT;
 }

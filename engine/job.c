@@ -84,6 +84,7 @@ static void conclude(struct bpull_disk *disk, enum bpull_job_status status)
 	verify_close(disk);
 	proof_end(disk);
 	job_forget_target(disk);
+	commit_release(disk);
 	file_expect(disk_overlay(disk)->file, false);
 	job->step = JOB_IDLE;
 	job->n.status = status;
@@ -221,8 +222,7 @@ static void begin_round(struct bpull_disk *disk)
 	uint64_t owed_len = range_set_len(&job->owed);
 	struct shown shown;
 
-	if (job->n_rounds > 1 && owed_len >= job->owed_len)
-		job->n_stuck++;
+	job->n_stuck = job->n_rounds > 1 && owed_len >= job->owed_len ? job->n_stuck + 1 : 0;
 	job->owed_len = owed_len;
 	if (job->n_stuck == MAX_STUCK) {
 		job_fail(disk, -EIO,
@@ -369,8 +369,6 @@ static void run_unwinding(struct bpull_disk *disk)
 		disk->job.has_retried = true;
 		commit_retry(disk);
 	}
-	if (commit_is_running(disk) && !commit_is_stalled(disk))
-		return;
 	/* No memory for it, or no space: the next flush, or the next job, tries again. */
 	if (!disk->poisoned && !commit_is_stalled(disk) && !committed(disk) &&
 	    commit_is_running(disk) && !commit_is_stalled(disk))
@@ -402,6 +400,10 @@ static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 {
 	if (must_unwind(disk))
 		begin_unwinding(disk);
+	if (disk->job.step == JOB_DETACHING && disk->job.link_changed) {
+		run_detaching(disk); /* whatever becomes of the guest's commits */
+		return;
+	}
 	/* What was copied is made durable while it waits, if only that is possible. */
 	if (job_is_stopped(disk) && (disk->job.step != JOB_COPYING || commit_is_stalled(disk)))
 		return;
@@ -456,6 +458,21 @@ uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns)
 	return at_ns;
 }
 
+/* There is nothing to pull. A cut may have come between the link's end and the mark's, which is to go then. */
+static void begin_idle(struct bpull_disk *disk)
+{
+	const struct layer *overlay = disk_overlay(disk);
+	struct job *job = &disk->job;
+
+	if (!overlay->is_mixed || overlay->has_backing || !(job->flags & BPULL_JOB_ACCEPT_MIXED)) {
+		conclude(disk, BPULL_JOB_COMPLETED);
+		return;
+	}
+	job->step = JOB_DETACHING;
+	job->link_changed = true;
+	publish_info(disk, job->start_ns);
+}
+
 void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 {
 	struct layer *overlay = disk_overlay(disk);
@@ -483,9 +500,11 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	pthread_mutex_unlock(&c->mutex);
 	events_drop_taken(disk);
 	if (!overlay->has_backing || disk->chain->pull_to < 2) {
-		conclude(disk, BPULL_JOB_COMPLETED);
+		begin_idle(disk);
 		return;
 	}
+	if (verify_is_on(disk))
+		verify_holes_begin(disk);
 	job->step = JOB_COPYING;
 	job->n_rounds = 1;
 	job->paused = c->want_pause;

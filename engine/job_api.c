@@ -159,8 +159,10 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 
 	/* What can be known to stop the job later stops it here, with the image untouched. */
 	rc = overlay->ops->plan_link(overlay, disk->base_name, base_format(disk), err);
-	if (!rc && !is_prepared && !disk->flatten)
+	if (!rc && !disk->flatten && disk->sound_to < disk->chain->pull_to) {
 		rc = measure_damage(disk, err);
+		disk->sound_to = rc ? 0 : disk->chain->pull_to;
+	}
 	if (!rc && (overlay->file->is_block || overlay->data->is_block))
 		rc = measure_device(disk, o->compression ? COMPRESSION_SPARE_LEN : 0, err);
 	if (!rc && !is_prepared)
@@ -187,8 +189,6 @@ static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, s
 		take_target(disk, &target);
 		if (!is_idle_target(disk, disk->chain->pull_to))
 			rc = prepare_image(disk, o, err);
-		else if (o->flags & BPULL_JOB_ACCEPT_MIXED)
-			mixed_clear(disk); /* a cut came between the link's end and the mark's */
 		if (rc)
 			job_forget_target(disk);
 	}
@@ -238,6 +238,7 @@ int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *opt
 	if (o.flags & BPULL_JOB_VERIFY && verify_open(disk))
 		return error_fill(error, -ENOMEM, "out of memory");
 	if (proof_begin(disk)) {
+		proof_end(disk);
 		verify_close(disk);
 		return error_fill(error, -ENOMEM, "out of memory");
 	}

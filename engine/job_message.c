@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "engine/commit.h"
 #include "engine/engine.h"
 #include "engine/flatten.h"
 #include "engine/job_stop.h"
@@ -87,12 +88,18 @@ void job_say_uncommitted(struct bpull_disk *disk)
 	struct job *job = &disk->job;
 	struct shown shown;
 
+	size_t used = 0;
+
 	if (!job->error || flatten_is(disk) || disk->flags & BPULL_DISK_GUEST_IO)
 		return;
-	snprintf(job->message, sizeof(job->message),
-		 "%s: there is no space for the tables of what was copied last: %s; the image is "
+	/* What failed first is said first, unless it is this. */
+	if (job->error != commit_stall_error(disk))
+		used = MIN(strlen(job->message), sizeof(job->message) / 2);
+	snprintf(job->message + used, sizeof(job->message) - used,
+		 "%s%s: the tables of what was copied last could not be written: %s; the image is "
 		 "as it was at the last commit: make room and run the pull again",
-		 file_show(disk_overlay(disk)->file, &shown), strerror(-job->error));
+		 used ? "; then " : "", file_show(disk_overlay(disk)->file, &shown),
+		 strerror(-commit_stall_error(disk)));
 }
 
 void job_fail_op(struct bpull_disk *disk, const struct op *op)

@@ -19,7 +19,8 @@ static bool wants_stop(const struct bpull_disk *disk, int error)
 {
 	bool no_space = error == -ENOSPC || error == -EDQUOT;
 
-	if (disk->poisoned || disk->job.step == JOB_IDLE || disk->job.step == JOB_UNWINDING)
+	if (disk->poisoned || disk->job.step == JOB_IDLE || disk->job.step == JOB_UNWINDING ||
+	    disk->job.link_changed)
 		return false;
 	switch (disk->job.on_error) {
 	case BPULL_ON_ERROR_ENOSPC: return no_space;

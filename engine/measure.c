@@ -15,6 +15,7 @@
 #include <inttypes.h>
 
 #include "engine/engine.h"
+#include "engine/mixed.h"
 #include "io/base.h"
 
 struct walk {
@@ -150,19 +151,31 @@ static int count_action(struct walk *w, enum plan_action action, uint64_t guest_
 }
 
 /* Refuses a layer whose disk has more tables than its file has clusters: one of them is in many
- * entries, and what a few bytes describe would keep us busy for hours. */
-static int check_sharing(struct walk *w, struct layer *layer, struct err *err)
+ * entries, and what a few bytes describe would keep us busy for hours. While a table is loaded the engine may
+ * run, and a job of this disk end, which closes layers: so each is asked for anew. */
+static int check_sharing(struct walk *w, unsigned depth, struct err *err)
 {
-	uint64_t max = layer->file->len / layer->cluster_len + 1, n = 0, end;
+	uint64_t n = 0, end = 0;
 	struct shown shown;
 
-	for (uint64_t at = 0; layer->ops->table_at && at < layer->guest_len; at = end) {
+	for (uint64_t at = 0; depth < w->chain->n_layers; at = end) {
+		struct layer *layer = w->chain->layers[depth];
+		uint64_t max = layer->file->len / layer->cluster_len + 1;
+		struct table_need need;
 		bool has;
 		int rc;
 
-		NOW(w, rc, layer->ops->table_at(layer, at, &has, &end, &need));
+		if (!layer->ops->table_at || at >= layer->guest_len)
+			return 0;
+		rc = layer->ops->table_at(layer, at, &has, &end, &need);
+		if (rc == TABLE_NEED) {
+			rc = load(w, &need);
+			end = at;
+			if (!rc)
+				continue;
+		}
 		if (rc == -EUCLEAN)
-			return 0; /* whoever maps it tells more */
+			return 0; /* mapping it tells more */
 		if (rc)
 			return err_errno(err, rc, "%s: cannot read its L1 table",
 					 file_show(layer->file, &shown));
@@ -182,7 +195,7 @@ static int check_all_sharing(struct walk *w, unsigned from, struct err *err)
 	int rc = 0;
 
 	for (unsigned i = from; !rc && i < w->chain->n_layers; i++)
-		rc = check_sharing(w, w->chain->layers[i], err);
+		rc = check_sharing(w, i, err);
 	return rc;
 }
 
@@ -297,7 +310,7 @@ static int map_action(struct walk *w, enum plan_action action, uint64_t guest_of
  * well, and one of the two is overwritten: only a look at the whole layer tells. */
 static int check_packed(struct walk *w, struct err *err)
 {
-	for (unsigned i = 1; i < w->chain->pull_to; i++) {
+	for (unsigned i = 1; i < w->chain->n_layers; i++) {
 		struct layer *layer = w->chain->layers[i];
 		struct check_result found = { 0 };
 		struct shown shown;
@@ -367,60 +380,84 @@ int measure_sharing(struct bpull_disk *disk, struct err *err)
 	return rc;
 }
 
-int measure_damage(struct bpull_disk *disk, struct err *err)
+/* A lower layer's table, or what it leads to, that would end a pull half way. */
+static int refuse_damage(struct walk *w, struct err *err)
 {
-	struct walk w = walk_of(disk);
-	struct layer *overlay = disk_overlay(disk);
-	size_t budget = table_cache_budget(disk->engine->cache);
+	const struct chain *chain = w->chain;
+	struct layer *overlay = chain->layers[0];
 	struct shown shown;
 	bool has_tables = false;
 	int rc;
 
-	for (unsigned i = 1; i < disk->chain->pull_to; i++)
-		has_tables |= disk->chain->layers[i]->ops->check != NULL;
+	/* Below the base too: of a cluster that is held in part the rest comes from there. */
+	for (unsigned i = 1; i < chain->n_layers; i++)
+		has_tables |= chain->layers[i]->ops->check != NULL;
 	if (!has_tables)
 		return 0;
-	/* Each table is looked at once: new memory costs more than reading one again. */
-	table_cache_set_budget(disk->engine->cache, MIN(budget, (size_t)(2 * MiB)));
-	rc = check_all_sharing(&w, 1, err);
+	rc = check_all_sharing(w, 1, err);
 	if (!rc) {
 		if (overlay->ops->begin_measuring)
 			rc = overlay->ops->begin_measuring(overlay, err);
 		if (!rc)
-			rc = walk_plan(&w, map_action);
-		overlay->tables_wanted = rc ? 0 : w.n_tables;
+			rc = walk_plan(w, map_action);
+		overlay->tables_wanted = rc ? 0 : w->n_tables;
 		if (rc == -EUCLEAN) {
 			*err = (struct err){ 0 };
-			rc = tell_damage(&w, err);
+			rc = tell_damage(w, err);
 		} else if (!rc) {
-			rc = check_packed(&w, err);
+			rc = check_packed(w, err);
 		}
 	}
 	if (rc && !err->message[0])
 		err_errno(err, rc, "%s: its chain cannot be read; nothing was changed",
 			  file_show(overlay->file, &shown));
 	/* begin_writing may mend tables; those of the others are wanted later, one by one. */
-	for (unsigned i = 0; i < disk->chain->n_layers; i++)
-		table_cache_drop_clean(disk->engine->cache, disk->chain->layers[i]->file);
+	for (unsigned i = 0; i < chain->n_layers; i++)
+		table_cache_drop_clean(w->cache, chain->layers[i]->file);
+	return rc;
+}
+
+int measure_damage(struct bpull_disk *disk, struct err *err)
+{
+	struct walk w = walk_of(disk);
+	size_t budget = table_cache_budget(disk->engine->cache);
+	int rc;
+
+	/* Each table is looked at once: new memory costs more than reading one again. */
+	table_cache_set_budget(disk->engine->cache, MIN(budget, (size_t)(2 * MiB)));
+	rc = refuse_damage(&w, err);
 	table_cache_set_budget(disk->engine->cache, budget);
 	return rc;
 }
 
-/* Every layer can be read, and the top one can be pulled into. */
-static int refuse(const struct chain *chain, struct err *err)
+/* What a job with these options refuses before its first write; the overlay's own tables are
+ * measure_walk()'s. */
+static int refuse(struct walk *w, const struct bpull_job_options *job, const char *base_name,
+		  struct err *err)
 {
-	const struct layer *overlay = chain->layers[0];
+	const struct chain *chain = w->chain;
+	struct layer *overlay = chain->layers[0];
+	bool has_base = chain->pull_to < chain->n_layers;
+	struct walk damage = *w; /* which counts for itself */
 	int rc = 0;
 
 	for (unsigned i = 0; !rc && i < chain->n_layers; i++)
 		rc = layer_refuse(chain->layers[i], &chain->layers[i]->unreadable, err);
-	if (!rc && overlay->has_backing)
-		rc = layer_refuse(overlay, &overlay->unwritable, err);
-	return rc;
+	if (rc || !overlay->has_backing || chain->pull_to < 2)
+		return rc;
+	rc = layer_refuse(overlay, &overlay->unwritable, err);
+	if (!rc)
+		rc = mixed_refuse(overlay, job->flags & BPULL_JOB_ACCEPT_MIXED, err);
+	if (!rc)
+		rc = overlay->ops->plan_link(
+			overlay, base_name,
+			has_base ? chain->layers[chain->pull_to]->ops->format : IMAGE_UNKNOWN, err);
+	return rc ? rc : refuse_damage(&damage, err);
 }
 
-/* The plan of the job: to which layer, and with what spare space. */
-static int plan_job(struct walk *w, const struct bpull_job_options *job, struct err *err)
+/* The plan of the job: to which layer, what the image will call it, and with what spare space. */
+static int plan_job(struct walk *w, const struct bpull_job_options *job, char **base_name,
+		    struct err *err)
 {
 	struct layer *overlay = w->chain->layers[0];
 	struct shown shown;
@@ -429,6 +466,8 @@ static int plan_job(struct walk *w, const struct bpull_job_options *job, struct 
 	if (job->base)
 		rc = chain_find_base(w->chain, file_opener_posix(), job->base, &w->chain->pull_to,
 				     err);
+	if (!rc && job->base)
+		rc = chain_base_name(w->chain, w->chain->pull_to, base_name, err);
 	if (rc || !job->compression || !overlay->has_backing)
 		return rc;
 	if (!overlay->ops->may_compress)
@@ -449,6 +488,7 @@ int bpull_measure_job(const char *path, const struct bpull_disk_options *options
 	struct bpull_disk_options o;
 	struct err err = { 0 };
 	struct walk w = { 0 };
+	autofree char *base_name = NULL;
 	struct look look;
 	int rc = options_take(OPEN_MEASURE, options, &o, error);
 
@@ -462,11 +502,11 @@ int bpull_measure_job(const char *path, const struct bpull_disk_options *options
 		return error_export(&err, error);
 	w.chain = look.chain;
 	w.cache = look.cache;
-	rc = plan_job(&w, &j, &err); /* the last that opens a file */
+	rc = plan_job(&w, &j, &base_name, &err); /* the last that opens a file */
 	if (o.opened)
 		o.opened(o.user_data);
 	if (!rc)
-		rc = refuse(look.chain, &err);
+		rc = refuse(&w, &j, base_name, &err);
 	if (!rc)
 		rc = measure_walk(&w, result, &err);
 	look_close(&look);

@@ -45,17 +45,15 @@ bool mixed_base_changed(struct bpull_disk *disk)
 	return true;
 }
 
-/* The header is written by this alone. */
-static bool may_write_header(const struct bpull_disk *disk)
+/* The header is written by this alone. A guest that flushes from several threads leaves no moment without a
+ * commit: the next one is kept from beginning. */
+static bool may_write_header(struct bpull_disk *disk)
 {
-	return (!commit_is_running(disk) || commit_is_stalled(disk)) &&
-	       disk->guests.prepare != GUESTS_PREPARING;
-}
-
-static bool has_read(const struct job *job)
-{
-	return job->n.copied_bytes || job->n.cloned_bytes || job->n.zero_bytes ||
-	       job->n.skipped_bytes;
+	if (commit_is_running(disk) && !commit_is_stalled(disk)) {
+		commit_hold(disk);
+		return false;
+	}
+	return disk->guests.prepare != GUESTS_PREPARING;
 }
 
 /* In place of any other, which would advise to go on. */
@@ -67,11 +65,11 @@ static void say_changed(struct bpull_disk *disk, const struct file *file, const 
 	job->says_mixed = true;
 	if (job->error)
 		job->error = -ESTALE;
-	snprintf(job->message, sizeof(job->message),
-		 "%s: it was changed while it was read; the backing link is kept, and what was "
-		 "copied may be of either state%s: put that file back as it was, or make the "
-		 "overlay anew",
-		 file_show(file, &shown), marked);
+	snprintf(
+		job->message, sizeof(job->message),
+		"%s: it was changed while it was read; the backing link is kept, and what was "
+		"copied may be of either state%s: restore the overlay from a copy, or make it anew",
+		file_show(file, &shown), marked);
 }
 
 bool mixed_mark(struct bpull_disk *disk)
@@ -79,23 +77,44 @@ bool mixed_mark(struct bpull_disk *disk)
 	struct layer *overlay = disk_overlay(disk);
 	struct err err = { 0 };
 	struct file *file;
+	int rc;
 
-	if (flatten_is(disk) || !has_read(&disk->job))
+	if (flatten_is(disk) || !disk->has_copied)
 		return true;
 	file = changed_file(disk);
 	if (!file)
 		return true;
-	if (!overlay->ops->mark_mixed || disk->poisoned) {
+	if (!overlay->ops->mark_mixed) {
 		say_changed(disk, file, ", of which the image can bear no mark");
+		return true;
+	}
+	if (disk->poisoned) {
+		say_changed(disk, file,
+			    ", of which the image is not marked, since an earlier write to it "
+			    "failed");
 		return true;
 	}
 	if (!may_write_header(disk))
 		return false;
-	if (overlay->ops->mark_mixed(overlay, true, &err))
-		say_changed(disk, file, ", of which the image could not be marked");
-	else
-		say_changed(disk, file, ", of which the image is marked");
+	rc = overlay->ops->mark_mixed(overlay, true, &err);
+	say_changed(disk, file,
+		    !rc             ? ", of which the image is marked"
+		    : rc == -ENOSPC ? ", of which the image could not be marked for want of room"
+				    : ", of which the image could not be marked: its header can't "
+				      "be written");
 	return true;
+}
+
+void mixed_mark_closing(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+	struct err err = { 0 };
+
+	if (flatten_is(disk) || !disk->has_copied || !overlay->has_backing || overlay->is_mixed ||
+	    !overlay->ops->mark_mixed || disk->poisoned || !may_write_header(disk))
+		return;
+	if (changed_file(disk))
+		overlay->ops->mark_mixed(overlay, true, &err); /* no caller hears of it any more */
 }
 
 bool mixed_clear(struct bpull_disk *disk)
@@ -115,20 +134,35 @@ bool mixed_clear(struct bpull_disk *disk)
 	return true;
 }
 
-int mixed_check(const struct bpull_disk *disk, uint32_t job_flags, struct err *err)
+int mixed_refuse(const struct layer *overlay, bool accepts, struct err *err)
 {
-	const struct layer *overlay = disk_overlay(disk);
 	struct shown shown;
 
-	if (!overlay->is_mixed || job_flags & BPULL_JOB_ACCEPT_MIXED)
+	if (!overlay->is_mixed || accepts)
 		return 0;
 	return err_set(
 		err, -EPERM,
 		"%s: it is marked: a backing file was changed while an earlier pull read it, and "
-		"what that pull copied is of the file's earlier state, not of what the chain "
-		"holds now; put the backing file back as it was, or make the overlay anew (to "
-		"have the mixture all the same: --accept-mixed)",
+		"what that pull copied may be of either state, not of what the chain holds now; "
+		"restore the overlay from a copy, or make it anew (where the backing file is as it "
+		"was again, or to have the "
+		"mixture all the same: --accept-mixed)",
 		file_show(overlay->file, &shown));
+}
+
+int mixed_check(const struct bpull_disk *disk, uint32_t job_flags, struct err *err)
+{
+	const struct layer *overlay = disk_overlay(disk);
+	bool accepts = job_flags & BPULL_JOB_ACCEPT_MIXED;
+	const struct file *file = accepts && overlay->is_mixed ? changed_file(disk) : NULL;
+	struct shown shown;
+
+	if (file)
+		return err_set(err, -ESTALE,
+			       "%s: it was changed while this disk had it open, which may hold "
+			       "tables of its earlier state: close the disk, and open it again",
+			       file_show(file, &shown));
+	return mixed_refuse(overlay, accepts, err);
 }
 
 char *mixed_warning(const struct bpull_disk *disk)

@@ -406,6 +406,7 @@ static void account(struct populate *p)
 	const struct layer *overlay = disk_overlay(disk);
 	struct job *job = &disk->job;
 
+	disk->has_copied = true;
 	for (size_t i = 0; i < p->n_maps; i++) {
 		commit_note_published(disk, batch_len(p, &p->maps[i]));
 		if (overlay->no_tables)

@@ -51,7 +51,6 @@ int verify_open(struct bpull_disk *disk)
 		return -ENOMEM;
 	verify->max_items = disk->engine->verify_len_limit / sizeof(struct copied);
 	disk->job.verify = verify;
-	verify_holes_doubt(disk);
 	return 0;
 }
 

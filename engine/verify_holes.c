@@ -23,8 +23,9 @@
 #define STRETCH_LEN   MiB  /* one sample in each */
 #define MAX_STRETCHES 8192 /* of one file: those of larger ones are longer */
 
-void verify_holes_doubt(struct bpull_disk *disk)
+void verify_holes_begin(struct bpull_disk *disk)
 {
+	disk->job.verify->holes.depth = 1;
 	for (unsigned i = 1; i < disk->chain->n_layers; i++)
 		file_doubt_holes(disk->chain->layers[i]->file);
 }
@@ -42,7 +43,7 @@ static bool find_hole(const struct bpull_disk *disk, struct hole_samples *h, uin
 {
 	const struct chain *chain = disk->chain;
 
-	for (; h->depth < chain->n_layers; h->depth++, h->off = 0) {
+	for (; h->depth < chain->pull_to; h->depth++, h->off = 0) {
 		const struct layer *layer = chain->layers[h->depth];
 		struct file_status status;
 

@@ -17,6 +17,7 @@
  * cluster in several writes, as others do, was rejected: between any two of
  * them the image reads another disk, or none.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 
@@ -27,8 +28,9 @@
 
 /* The first cluster with the new link in it, and what of it is to be written. */
 struct qcow2_new_link {
-	uint8_t sector
-		[SECTOR_LEN];    /* the extensions as they are to be; the rest is filled in late */
+	/* The extensions as they are to be, the rest as it was when the draft was made. A commit may give up
+	 * before its header and another one stage again, so staging never changes the draft. */
+	uint8_t sector[SECTOR_LEN];
 	size_t ext_off, ext_end; /* extension bytes that change, in sector 0 */
 	char name[QCOW2_MAX_NAME_LEN + 1];
 	size_t name_len;   /* 0: the link is dropped */
@@ -161,7 +163,7 @@ int qcow2_plan_link(struct layer *layer, const char *name, enum image_format for
 	return 0;
 }
 
-/* Header fields that this process has changed since the draft was made. */
+/* Into a copy of the draft: header fields that this process has changed since it was made. */
 static void fill_header(const struct qcow2 *q, uint8_t *sector)
 {
 	put_be64(sector + QCOW2_H_BACKING_OFF, q->new_link->name_off);
@@ -174,36 +176,39 @@ static void fill_header(const struct qcow2 *q, uint8_t *sector)
 	put_be64(sector + QCOW2_H_AUTOCLEAR, q->autoclear);
 }
 
-/* The name first, with what nothing reaches yet (STAGE_REFCOUNT); then sector 0 as far as it changes.
+/* The name first, which nothing leads to yet (STAGE_NAME); then sector 0 as far as it changes.
  * A name that does not lie behind the old one's bytes goes with the sector itself. */
 static int stage_new_link(struct qcow2 *q, struct staged *staged)
 {
-	struct qcow2_new_link *link = q->new_link;
+	const struct qcow2_new_link *link = q->new_link;
 	uint64_t old_off = be64(link->sector + QCOW2_H_BACKING_OFF);
 	uint64_t old_end = old_off + be32(link->sector + QCOW2_H_BACKING_LEN);
 	uint64_t name_end = link->name_off + link->name_len;
 	size_t end = QCOW2_H_CLUSTER_BITS;
+	uint8_t sector[SECTOR_LEN];
 	int rc = 0;
 
+	memcpy(sector, link->sector, sizeof(sector));
 	if (link->ext_end)
 		end = MAX(end, link->ext_end);
 	if (!link->name_len) {
 		/* Dropped: there is no name to write. */
 	} else if (link->name_off < old_end && name_end > old_off) {
-		memcpy(link->sector + link->name_off, link->name, link->name_len);
+		assert(name_end <= SECTOR_LEN); /* place_name() */
+		memcpy(sector + link->name_off, link->name, link->name_len);
 		end = MAX(end, name_end);
 	} else {
-		rc = staged_add(staged, STAGE_REFCOUNT, q->layer.file, link->name_off, link->name,
+		rc = staged_add(staged, STAGE_NAME, q->layer.file, link->name_off, link->name,
 				link->name_len);
 		/* The sector's write must not bring older bytes back. */
 		if (link->name_off < SECTOR_LEN)
-			memcpy(link->sector + link->name_off, link->name,
+			memcpy(sector + link->name_off, link->name,
 			       MIN(link->name_len, SECTOR_LEN - link->name_off));
 	}
-	fill_header(q, link->sector);
+	fill_header(q, sector);
 	return rc ? rc
 		  : staged_add(staged, STAGE_HEADER, q->layer.file, QCOW2_H_BACKING_OFF,
-			       link->sector + QCOW2_H_BACKING_OFF, end - QCOW2_H_BACKING_OFF);
+			       sector + QCOW2_H_BACKING_OFF, end - QCOW2_H_BACKING_OFF);
 }
 
 void qcow2_link_durable(struct layer *layer)

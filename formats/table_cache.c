@@ -452,17 +452,21 @@ void staged_write_done(struct staged_write *write)
 	free(write);
 }
 
+void staged_clear_stage(struct staged *staged, enum stage stage)
+{
+	while (staged->head[stage]) {
+		struct staged_write *write = staged->head[stage];
+
+		staged->head[stage] = write->next;
+		staged_write_done(write);
+	}
+	staged->n[stage] = 0;
+}
+
 void staged_clear(struct staged *staged)
 {
-	for (int stage = 0; stage < N_STAGES; stage++) {
-		while (staged->head[stage]) {
-			struct staged_write *write = staged->head[stage];
-
-			staged->head[stage] = write->next;
-			staged_write_done(write);
-		}
-		staged->n[stage] = 0;
-	}
+	for (enum stage stage = 0; stage < N_STAGES; stage++)
+		staged_clear_stage(staged, stage);
 }
 
 /* Drops the tables of a file that lie on one list. */

@@ -43,6 +43,7 @@ enum stage {
 	STAGE_REFTABLE, /* what makes a new refcount block or refcount table reachable */
 	STAGE_TABLE,    /* entries of tables that readers of the disk can reach (L2) */
 	STAGE_ROOT,     /* entries that make new tables reachable (L1) */
+	STAGE_NAME,     /* a new backing file's name, where nothing leads to it yet */
 	STAGE_HEADER,   /* the backing link */
 	N_STAGES,
 };
@@ -135,8 +136,9 @@ int staged_add(struct staged *staged, enum stage stage, struct file *file, uint6
 	       const void *bytes, uint32_t len);
 /* A staged write is on its way no more (written or given up); frees it. */
 void staged_write_done(struct staged_write *write);
-/* Gives up all that is left in *staged. */
+/* Gives up all that is left in *staged; all of one stage. */
 void staged_clear(struct staged *staged);
+void staged_clear_stage(struct staged *staged, enum stage stage);
 
 /* Drops all tables of a file, dirty ones too; none may be loading. */
 void table_cache_forget(struct table_cache *cache, struct file *file);

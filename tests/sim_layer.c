@@ -194,7 +194,9 @@ static void make_qcow2(struct sim_draw *d, const struct sim_layer *l, struct sim
 		.shuffle_seed = sim_draw_below(d, 2) ? next(d) : 0,
 		.n_clusters_left = clusters_left(d, l),
 	};
-	const struct build_ext data_name = { QCOW2_EXT_DATA_FILE, "data", 4 };
+	static const uint8_t feature_names[8 * 48];
+	static const uint8_t mark[8] = { 0, 0, 0, 1 };
+	struct build_ext exts[3];
 	uint8_t *bytes = sim_need(malloc(cluster_len(l)));
 	struct build_image image;
 
@@ -207,9 +209,16 @@ static void make_qcow2(struct sim_draw *d, const struct sim_layer *l, struct sim
 		make_data_file(d, l, clusters, how.n_clusters);
 		how.zstd = false;
 		how.incompat = QCOW2_INCOMPAT_DATA_FILE;
-		how.exts = &data_name;
-		how.n_exts = 1;
+		exts[how.n_exts++] = (struct build_ext){ QCOW2_EXT_DATA_FILE, "data", 4 };
 	}
+	/* As qemu-img has them: the backing file's name lies behind the first sector then. */
+	if (l->version >= 3 && l->cluster_bits >= 11 &&
+	    (sim_draw_below(d, 2) || d->chain->how.long_header))
+		exts[how.n_exts++] = (struct build_ext){ QCOW2_EXT_FEATURE_NAMES, feature_names,
+							 sizeof(feature_names) };
+	if (l->is_top && d->chain->how.mixed)
+		exts[how.n_exts++] = (struct build_ext){ QCOW2_EXT_MIXED, mark, sizeof(mark) };
+	how.exts = exts;
 	image = build_image(&how);
 	for (size_t i = 0; i < how.n_clusters; i++) {
 		uint64_t zero_off = 0, n_zero = 0;

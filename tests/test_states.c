@@ -180,27 +180,14 @@ static void be_closed(struct state_trial *t)
 static void live_on(struct state_trial *t)
 {
 	struct sim_job *j = &t->job;
-	bool has_link, is_alone = j->n_starts && j->status == BPULL_JOB_COMPLETED;
+	bool is_alone = j->n_starts && j->status == BPULL_JOB_COMPLETED;
 
 	sim_job_mend(j);
 	j->has_traffic = false;
 	sim_job_run_guest(j);
-	j->may_fail = false;
-	if (j->with_guest)
-		sim_job_use(j);
-	if (sim_job_below(j, 2)) {
-		int rc = sim_job_start(j);
-
-		sim_job_assert(j, !rc, "no second job: %s", strerror(-rc));
-		sim_job_run(j);
-		sim_job_assert(j, j->status == BPULL_JOB_COMPLETED, "the second job: %s",
-			       j->message);
-		is_alone = true;
-	}
-	sim_job_close(j);
-	sim_job_judge(j, &has_link);
-	sim_job_assert(j, has_link == !is_alone, "closed, and the link is %s",
-		       has_link ? "there" : "gone");
+	is_alone |= sim_job_use_again(j);
+	sim_job_assert(j, !j->link_unknown, "nothing failed, and the link is unknown");
+	sim_job_close_judged(j, is_alone);
 }
 
 static void go_out(struct state_trial *t, const struct state_call *call)
