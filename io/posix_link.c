@@ -2,9 +2,8 @@
 /*
  * Links that lead to a block device. The names people give devices (/dev/vg0/lv,
  * /dev/mapper/x, /dev/disk/by-id/y) are links to nodes that are called dm-3 or
- * sdb and change with every boot. So a directory of such links stands for what
- * they lead to; of a directory of plain files that is never said (a link in it
- * that leads elsewhere is refused).
+ * sdb and change with every boot. So naming a directory of such links allows what
+ * is named through one of them. A link to a plain file allows nothing.
  *
  * A link counts only where no other user can have made it: it and its directory
  * are root's or ours, and others may not write there. Such a link stays what it

@@ -26,6 +26,7 @@ const char measure_help[] =
 	"would tell. Changes nothing.\n"
 	"\n"
 	"Options:\n"
+	"  --accept-mixed       for a pull with this option: the image may be marked\n"
 	"  --base FILE          for a pull with this --base\n"
 	"  --compress[=TYPE]    for a pull with this --compress\n"
 	"  --json               as JSON\n"
@@ -41,12 +42,14 @@ const char measure_help[] =
 
 enum {
 	MEASURE_JSON = OPTIONS_OWN,
+	MEASURE_ACCEPT_MIXED,
 	MEASURE_BASE,
 	MEASURE_COMPRESS,
 };
 
 static const struct option measure_table[] = {
 	{ "json", no_argument, NULL, MEASURE_JSON },
+	{ "accept-mixed", no_argument, NULL, MEASURE_ACCEPT_MIXED },
 	{ "base", required_argument, NULL, MEASURE_BASE },
 	{ "compress", optional_argument, NULL, MEASURE_COMPRESS },
 	OPTIONS_CHAIN,
@@ -160,6 +163,7 @@ static int measure_parse(struct measure_command *command, int argc, char **argv)
 		case 'h': command->help = true; return 0;
 		case '?': return EXIT_CODE_USAGE;
 		case MEASURE_JSON: command->json = true; break;
+		case MEASURE_ACCEPT_MIXED: command->job.flags |= BPULL_JOB_ACCEPT_MIXED; break;
 		case MEASURE_BASE: command->job.base = optarg; break;
 		case MEASURE_COMPRESS:
 			code = compression_parse("measure", optarg, &command->job.compression,

@@ -133,6 +133,26 @@ static int pull_plan_check(struct pull_image *image, const struct bpull_disk_opt
 	return rc;
 }
 
+/* So must one that is refused for what is in the files: damage, no room for the link, a device too small. */
+static int pull_plan_measure(struct pull_image *image, const struct bpull_disk_options *options,
+			     const struct bpull_job_options *job)
+{
+	struct bpull_disk_options look = *options;
+	struct bpull_measure m = { 0 };
+
+	look.flags &= BPULL_DISK_FORCE_SHARE | BPULL_DISK_READ_HOLES | BPULL_DISK_TRUST_HOLES;
+	look.opened = NULL;
+	int rc = bpull_measure_job(image->path, &look, job, &m, &image->error);
+	if (rc || !(m.missing || m.data_missing))
+		return rc;
+	snprintf(image->error.message, sizeof(image->error.message),
+		 "'%s': the device is too small: a pull needs up to %" PRIu64 " bytes, %" PRIu64
+		 " are missing; enlarge it",
+		 image->path, m.missing ? m.needed_size : m.data_needed_size,
+		 m.missing ? m.missing : m.data_missing);
+	return -ENOSPC;
+}
+
 static void pull_plan_count(struct pull_plan *plan, const struct bpull_extent *extent,
 			    uint32_t base_depth)
 {
@@ -164,6 +184,8 @@ void pull_image_plan(struct pull_image *image, struct bpull_engine *engine,
 		rc = bpull_job_check(image->disk, job, &image->error);
 	if (!rc && job->base)
 		rc = bpull_disk_find(image->disk, job->base, &base_depth, &image->error);
+	if (!rc && image->depth > 1)
+		rc = pull_plan_measure(image, &read_only, job);
 	if (image->is_last)
 		sandbox_enter(SANDBOX_NO_NAMES);
 	for (uint64_t start = 0; !rc && !stop_signal() && start < image->virtual_size;) {
