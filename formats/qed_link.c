@@ -70,7 +70,7 @@ int qed_stage_link(struct layer *layer, struct staged *staged)
 	memcpy(header, q->header, sizeof(header));
 	if (link) {
 		features |= QED_F_BACKING_FILE | (link->raw ? QED_F_NO_PROBE : 0);
-		rc = staged_add(staged, STAGE_REFCOUNT, layer->file, link->name_off, link->name,
+		rc = staged_add(staged, STAGE_NAME, layer->file, link->name_off, link->name,
 				link->name_len);
 	}
 	put_le64(header + QED_H_FEATURES, features);
