@@ -582,6 +582,8 @@ Test(api, a_base_changed_meanwhile_keeps_the_link)
 {
 	struct bpull_disk_options look = { .size = sizeof(look),
 					   .flags = BPULL_DISK_READ_ONLY | BPULL_DISK_FORCE_SHARE };
+	const struct bpull_job_options accepts = { .size = sizeof(accepts),
+						   .flags = BPULL_JOB_ACCEPT_MIXED };
 	struct bpull_layer_info layer;
 	struct bpull_info *info;
 	struct bpull_disk *disk;
@@ -600,6 +602,9 @@ Test(api, a_base_changed_meanwhile_keeps_the_link)
 	cr_assert_eq(event.status, BPULL_JOB_FAILED);
 	cr_assert_eq(event.error, -ESTALE);
 	cr_assert_not_null(strstr(event.message, "base.raw"));
+	/* Accepted or not: this disk has tables of the base's earlier state. */
+	cr_assert_eq(bpull_job_start(disk, &accepts, NULL), -ESTALE);
+	cr_assert_eq(bpull_job_check(disk, &accepts, NULL), -ESTALE);
 	bpull_disk_close(disk);
 	disk = open_disk("ov");
 	cr_assert_eq(bpull_disk_depth(disk), 2, "the link is gone");
@@ -631,6 +636,32 @@ Test(api, a_base_changed_meanwhile_is_noticed_at_the_next_commit)
 	cr_assert_eq(event.status, BPULL_JOB_FAILED);
 	cr_assert_eq(event.error, -ESTALE);
 	cr_assert_lt(info_of(disk).copied_bytes, data_len() / 2);
+}
+
+/* No job is there to see it, but what the one before has copied is of the earlier state. */
+Test(api, a_base_changed_after_an_aborted_job_is_remembered)
+{
+	for (unsigned changes = 0; changes < 2; changes++) {
+		const char *name = changes ? "ov1" : "ov0";
+		struct bpull_disk *disk;
+		int fd;
+
+		make_overlay(name, BPULL_FORMAT_QCOW2, "base.raw");
+		disk = open_disk(name);
+		start(disk, 8 * MiB, 0);
+		expect_no_event(300);
+		bpull_job_abort(disk);
+		cr_assert_eq(next_event(disk).status, BPULL_JOB_CANCELED);
+		cr_assert_gt(info_of(disk).copied_bytes, 0);
+		fd = open(scratch("base.raw"), O_WRONLY);
+		if (changes)
+			cr_assert_eq(pwrite(fd, "x", 1, 0), 1);
+		close(fd);
+		bpull_disk_close(disk);
+		disk = open_disk(name);
+		cr_assert_eq(bpull_job_check(disk, NULL, NULL), changes ? -EPERM : 0);
+		bpull_disk_close(disk);
+	}
 }
 
 static void overwrite_base(uint64_t off, uint8_t byte, size_t len)
