@@ -13,17 +13,20 @@ void play_break(struct play *p)
 				   .nth = 1 + play_below(p, 12),
 				   .error = play_below(p, 2) ? -EIO : -ENOSPC };
 
+	/* Each on a file system of its own. */
+	const char *full =
+		p->chain->how.data_file && play_below(p, 2) ? p->chain->data.name : SIM_CHAIN_TOP;
+
 	if (p->n_broken++ == SIM_MAX_FAULTS)
 		play_mend(p);
 	if (play_below(p, 2)) {
-		sim_file_limit(p->sim, SIM_CHAIN_TOP,
-			       sim_file_len(p->sim, SIM_CHAIN_TOP) + play_below(p, 8) * 512);
+		sim_file_limit(p->sim, full, sim_file_len(p->sim, full) + play_below(p, 8) * 512);
 		return;
 	}
 	if (p->space) {
 		fault.op = SIM_WRITE;
 		fault.error = -ENOSPC;
-		fault.name = SIM_CHAIN_TOP;
+		fault.name = full;
 		fault.forever = play_below(p, 2);
 	}
 	if (fault.op == SIM_READ)
