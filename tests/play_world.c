@@ -44,6 +44,8 @@ void play_ruin(struct play *p, unsigned from, unsigned to)
  * by the model in such a play, only how the job ends. */
 void play_change_base(struct play *p)
 {
+	if (p->link >= p->target) /* it has nothing to pull */
+		return;
 	unsigned i = p->link + (unsigned)play_below(p, p->target - p->link);
 	const char *name = p->chain->files[i].name;
 	uint64_t len = sim_file_len(p->sim, name);
