@@ -104,6 +104,36 @@ Test(qed_begin, tables_too_large_for_a_device)
 
 /* ---- dropping the link ---- */
 
+/* What a raw base holds may look like an image of some format: it must never be asked. */
+Test(qed_detach, a_raw_base_is_not_to_be_probed)
+{
+	for (unsigned raw = 0; raw < 2; raw++) {
+		struct file *file = qed_images_sound();
+		uint8_t *bytes = mem_file_inode(file)->bytes;
+		struct staged staged = { 0 };
+		struct qed_rig rig;
+
+		put_le64(bytes + QED_H_FEATURES, 1 | (raw ? 0 : QED_F_NO_PROBE));
+		put_le32(bytes + QED_H_BACKING_OFF, 100);
+		put_le32(bytes + QED_H_BACKING_LEN, 4);
+		memcpy(bytes + 100, "base", 4);
+		cr_assert_eq(qed_rig_open(&rig, file, NULL), 0);
+		cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, NULL), 0);
+		cr_assert_eq(rig.layer->ops->plan_link(rig.layer, "other",
+						       raw ? IMAGE_RAW : IMAGE_QCOW2, NULL),
+			     0);
+		cr_assert_eq(rig.layer->ops->stage_link(rig.layer, &staged), 0);
+		qed_rig_write(&rig, &staged, STAGE_NAME, STAGE_HEADER);
+		qed_rig_close(&rig);
+		cr_assert_eq(le64(bytes + QED_H_FEATURES), 1 | (raw ? QED_F_NO_PROBE : 0));
+		cr_assert_eq(qed_rig_open(&rig, file, NULL), 0);
+		cr_assert_str_eq(rig.layer->backing_name, "other");
+		cr_assert_eq(rig.layer->backing_format, raw ? IMAGE_RAW : IMAGE_UNKNOWN);
+		qed_rig_close(&rig);
+		file_close(file);
+	}
+}
+
 Test(qed_detach, one_write_that_keeps_the_rest)
 {
 	struct file *file = qed_images_sound();

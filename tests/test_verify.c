@@ -131,6 +131,9 @@ static struct sim_chain_how draw(uint64_t seed)
 		.data_file = seed % 5 && seed % 12 == 3,
 		.version = seed % 12 == 3 ? 3 : 0,
 		.to_base = seed % 5 && seed % 2,
+		/* It looks at the bytes, so it shares none, also where it could. */
+		.clone = seed % 12 == 4 ? SIM_CLONE_WORKS : SIM_CLONE_NEVER,
+		.cluster_bits = seed % 12 == 4 ? 12 : 0,
 	};
 }
 
@@ -158,6 +161,7 @@ Test(verify, what_is_right_is_all_read_back)
 		cr_assert_eq(pull.status, BPULL_JOB_COMPLETED, "seed %" PRIu64 ": %s: %s", seed,
 			     chain.text, pull.message);
 		bpull_job_info(pull.disk, &info);
+		cr_assert_eq(info.cloned_bytes, 0, "seed %" PRIu64, seed);
 		/* Of the last cluster more may be read back, or, compressed, its bytes as they are. */
 		cr_assert(info.verified_bytes + chain.cluster_len > info.copied_bytes &&
 				  info.verified_bytes < info.copied_bytes + chain.cluster_len,

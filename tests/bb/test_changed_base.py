@@ -91,6 +91,20 @@ def written_qed(d):
     same(bp('check', '--json', top).json()['mixed'], False, 'mixed')
 
 
+@case('the data file of a base that is written to')
+def written_data_file(d):
+    raw_image(f'{d}/data.raw', SIZE)
+    qemu_img('create', '-f', 'qcow2', '-o', f'data_file={d}/data.raw,data_file_raw=on', f'{d}/base.img', str(SIZE))
+    raw_image(f'{d}/data.raw', SIZE)
+    top = overlay(f'{d}/top.img', 'base.img', 'qcow2', None, 'qcow2')
+    pull = slow_pull(top)
+    patch(f'{d}/data.raw', 0, b'changed' * 100)
+    result = harness.finish(pull)
+    same(result.rc, FAILED, f'exit code: {result}')
+    check('data.raw' in result.err and 'changed' in result.err, str(result))
+    check(is_linked(top) and is_marked(top), 'it is not marked')
+
+
 @case('a pull that is stopped after its base was changed marks the image, too')
 def stopped(d):
     top = scene(d)

@@ -4,7 +4,7 @@ import os
 
 import harness
 import images
-from harness import KIB, MIB, bp, case, check, note
+from harness import KIB, MIB, bp, case, check, note, same
 from images import overlay, qemu_img
 
 SIZE = 8 * MIB
@@ -48,6 +48,25 @@ def shared(d):
         for cluster in range(1, 40):
             os.pwrite(file.fileno(), entry, l2 + 8 * cluster)
     top = overlay(f'{d}/top.img', 'base.img', 'qcow2', None, 'qcow2')
+    flat = images.flatten(top, 'qcow2', f'{d}/flat')
+    bp('pull', top)
+    images.judge_pulled(top, 'qcow2', flat)
+
+
+@case('compressed clusters at one place of two files')
+def one_place(d):
+    """The base's first compressed cluster and that of the image above lie at one offset, as long, and side by side."""
+    base, mid, top = (f'{d}/{name}' for name in ('base.img', 'mid.img', 'top.img'))
+    with open(f'{base}.raw', 'wb') as file:
+        file.truncate(MIB)
+        file.seek(64 * KIB)
+        file.write(b'B' * 64 * KIB)
+    qemu_img('convert', '-c', '-O', 'qcow2', '-f', 'raw', f'{base}.raw', base)
+    overlay(mid, 'base.img', 'qcow2', None, 'qcow2')
+    images.qemu_io(mid, 'qcow2', 'write -c -P 77 0 64k')
+    compressed = [(extent['depth'], extent['start']) for extent in bp('map', '--json', mid).json() if extent['compressed']]
+    same(compressed, [(0, 0), (1, 64 * KIB)], 'compressed clusters')
+    overlay(top, 'mid.img', 'qcow2', None, 'qcow2')
     flat = images.flatten(top, 'qcow2', f'{d}/flat')
     bp('pull', top)
     images.judge_pulled(top, 'qcow2', flat)
