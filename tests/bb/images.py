@@ -173,6 +173,14 @@ def refused_unchanged(rc, words, top, base, *args):
     return result
 
 
+def refused_alike(rc, words, top, *files, args=()):
+    """What a pull refuses, its dry run and measure refuse with the same exit code; none changes a file."""
+    before = Untouched(top, *files)
+    for verb in ('pull', '-n'), ('measure',), ('pull',):
+        refused(rc, words, *verb, *args, top, timeout=20)
+        before.verify(f'although {verb} refused it')
+
+
 def pulled(top, fmt, *args, **options):
     flat = flatten(top, fmt, top + '.flat')
     bp('pull', *args, top, **options)

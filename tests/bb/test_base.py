@@ -159,6 +159,18 @@ def no_room(d):
     before.verify('although the pull was refused')
 
 
+@case('a name that does not fit: a dry run and measure refuse it, too')
+def no_room_dry(d):
+    name = 'l' * 200
+    os.mkdir(f'{d}/{name}')
+    base = raw_image(f'{d}/{name}/{name}', MIB)
+    mid = overlay(f'{d}/{name}/mid', name)
+    top = overlay(f'{d}/top', f'{name}/mid', options='cluster_size=512', base_fmt='qcow2')
+    images.refused_alike(harness.REFUSED, ['top', 'room', 'name'], top, mid, base, args=('--base', base))
+    for verb in ('pull', '-n'), ('measure',), ('pull',):  # the whole chain needs no name
+        bp(*verb, top)
+
+
 @case('a terabyte of zeros above the base')
 def terabyte(d):
     raw_image(f'{d}/base', 1 << 40, (5 * MIB, 10000))

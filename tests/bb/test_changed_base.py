@@ -11,10 +11,9 @@ import signal
 import time
 
 import harness
-from harness import DONE, FAILED, KIB, MIB, REFUSED, bp, case, check, field, need, refused, same
-from images import (compare_flat, flatten, image_check, image_info, judge_pulled, overlay, patch, qemu_img, qemu_io,
-                    raw_image)
-
+from harness import DONE, FAILED, KIB, MIB, REFUSED, bp, case, check, field, refused, same
+from images import (Untouched, compare_flat, flatten, image_check, image_info, judge_pulled, overlay, patch, qemu_img,
+                    qemu_io, raw_image, refused_alike)
 SIZE = 6 * MIB
 MARK = b'bpmx'
 
@@ -234,7 +233,9 @@ def to_a_base(d):
     same(harness.finish(pull).rc, FAILED, 'exit code')
     check(is_marked(top), 'it is not marked')
     flat = flatten(top, 'qcow2', f'{d}/flat')
-    refused(REFUSED, ['marked'], 'pull', f'--base={d}/base.img', top)
+    refused_alike(REFUSED, ['marked'], top, args=(f'--base={d}/base.img',))
+    for verb in ('pull', '-n'), ('measure',):
+        bp(*verb, '--accept-mixed', f'--base={d}/base.img', top)
     bp('pull', '--accept-mixed', f'--base={d}/base.img', top)
     compare_flat(top, 'qcow2', flat)
     same(os.path.basename(image_info(top)['backing-filename']), 'base.img', 'backing file')
@@ -242,6 +243,17 @@ def to_a_base(d):
     bp('pull', '--accept-mixed', top)
     judge_pulled(top, 'qcow2', flat)
     check(not is_marked(top), 'the mark outlived the link')
+
+
+@case('a dry run and measure refuse a marked image, too, unless it is accepted')
+def refused_by_all(d):
+    top = spoil(d)
+    refused_alike(REFUSED, ['marked', '--accept-mixed'], top, f'{d}/base.img')
+    whole = Untouched(top, f'{d}/base.img')
+    for verb in ('pull', '-n'), ('measure',):
+        bp(*verb, '--accept-mixed', top)
+    whole.verify('by what writes nothing')
+    check(is_marked(top), 'the mark is gone')
 
 
 @case('who reads a marked image is warned')
@@ -265,21 +277,6 @@ def alone(d):
     bp('pull', '--accept-mixed', top)
     check(not is_marked(top), 'it is still there')
     same(image_check(top, 'qcow2'), 0, 'qemu-img check')
-
-
-@case('nbdkit: accept-mixed')
-def nbdkit(d):
-    need('nbdkit')
-    plugin = os.path.join(os.path.dirname(harness.blockpull), 'nbdkit-blockpull-plugin.so')
-    if not os.path.exists(plugin):
-        raise harness.Skip('the plugin was not built')
-    top = spoil(d)
-    result = harness.run('nbdkit', '-U', '-', plugin, f'image={top}', 'pull=true', '--run', 'true')
-    check(result.rc and 'marked' in result.err, str(result))
-    result = harness.run('nbdkit', '-U', '-', plugin, f'image={top}', 'pull=true', 'accept-mixed=true', '--run',
-                         'sleep 3')
-    check('needs' not in result.err and 'refused' not in result.err, str(result))
-    check(not is_linked(top) and not is_marked(top), f'it was not pulled: {result}')
 
 
 if __name__ == '__main__':

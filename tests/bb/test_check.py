@@ -14,7 +14,7 @@ import time
 import harness
 import images
 from harness import CORRUPT, DONE, KIB, LEAKS, MIB, REFUSED, Skip, bp, case, check, note, same
-from images import Untouched, overlay, patch, qemu_img, qemu_io, raw_image
+from images import Untouched, overlay, patch, qemu_img, qemu_io, raw_image, refused_alike
 from qcow2_reader import OFFSET, Reader
 
 SEED = int(os.environ.get('BB_SEED', time.time_ns() % 10**6))
@@ -100,6 +100,55 @@ def inside_backing(d):
     result = bp('pull', top, rc=CORRUPT)
     check('nothing was changed' in result.err and 'base' in result.err, str(result))
     before.verify('although the chain is damaged')
+
+
+@case('compressed data inside a plain cluster, by QEMU: a dry run and measure refuse it, too')
+def inside_backing_dry(d):
+    by_qemu(f'{d}/base')
+    top = overlay(f'{d}/top', 'base', base_fmt='qcow2')
+    refused_alike(CORRUPT, ['base', 'damaged'], top, f'{d}/base')
+
+
+def bend_l2(path):
+    """The first table entry points far behind the file's end."""
+    l2 = struct.unpack_from('>Q', Reader(path).file, Reader(path).l1_off)[0] & OFFSET
+    patch(path, l2, struct.pack('>Q', 1 << 63 | 1 << 40))
+
+
+def bend_l1(path):
+    """The first table is where none can be."""
+    patch(path, Reader(path).l1_off, struct.pack('>Q', 1 << 63 | 1 << 40))
+
+
+@case('a backing file with a damaged table: a dry run and measure refuse it, too', bend_l2, ())
+@case('a backing file whose first table is gone: a dry run and measure refuse it, too', bend_l1, ())
+@case('a damaged table above the base that stays', bend_l2, ('--base',))
+def damaged_backing(d, bend, args):
+    raw_image(f'{d}/raw', 4 * MIB)
+    mid = overlay(f'{d}/mid', 'raw')
+    qemu_io(mid, 'qcow2', 'write -P 1 0 64k')
+    bend(mid)
+    top = overlay(f'{d}/top', 'mid', base_fmt='qcow2', size='4M')
+    refused_alike(CORRUPT, ['mid', 'damaged'], top, mid, f'{d}/raw', args=(*args, f'{d}/raw') if args else ())
+
+
+@case('compressed data inside a plain cluster, by QEMU: a base that stays and is copied from in part')
+def inside_base_that_stays(d):
+    """The middle layer has 4 KiB of a cluster of the top one: the rest of it comes from the base."""
+    base = by_qemu(f'{d}/base')
+    mid = overlay(f'{d}/mid', 'base', options='cluster_size=4k', base_fmt='qcow2')
+    top = overlay(f'{d}/top', 'mid', base_fmt='qcow2')
+    whole = Untouched(top, mid, base)
+    # Where the middle layer has the whole cluster, or a part of one that the base does not have, all is well.
+    for number, command in enumerate(('write -P 5 256k 64k', 'write -P 5 1M 4k')):
+        for name in 'mid', 'top':
+            shutil.copy(f'{d}/{name}', f'{d}/{name}{number}')
+        qemu_img('rebase', '-u', '-f', 'qcow2', '-b', f'mid{number}', '-F', 'qcow2', f'{d}/top{number}')
+        qemu_io(f'{d}/mid{number}', 'qcow2', command)
+        bp('pull', '--base', base, f'{d}/top{number}')
+    whole.verify('by other pulls')
+    qemu_io(mid, 'qcow2', 'write -P 5 256k 4k')
+    refused_alike(CORRUPT, ['base', 'damaged', 'nothing was changed'], top, mid, base, args=('--base', base))
 
 
 @case('compressed data beside the rest, at random, agrees with a second reader')

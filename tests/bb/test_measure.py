@@ -176,6 +176,51 @@ def base_of_zeros(d):
     harness.refused(harness.FAILED, ['not in the backing chain'], 'measure', '--base', f'{d}/top2', top)
 
 
+@case('a dry run refuses a device that is too small: qcow2', 'qcow2')
+@case('a dry run refuses a device that is too small: QED', 'QED')
+def dry_run_on_device(d, shape):
+    need('losetup')
+    store = f'{d}/store'
+    build(d, shape, store, (0, 2 * MIB))
+    os.truncate(store, 64 * MIB)
+    device = attach(store)
+    try:
+        needed = measure(device, '--allow-backing=any')['needed-size']
+    finally:
+        detach(device)
+    for size, rc in (needed - cluster_of(shape), NO_SPACE), (needed, harness.DONE):
+        copy, device = resized(d, store, size)
+        try:
+            before = images.digest(copy)
+            result = bp('pull', '-n', '--allow-backing=any', device, rc=rc)
+            same(images.digest(copy), before, 'bytes of the device after the dry run')
+            for number in (needed, cluster_of(shape)) if rc else ():
+                check(str(number) in result.err, f'{number} is not said: {result}')
+            check(not rc or 'too small' in result.err, str(result))
+            bp('pull', '--allow-backing=any', device, rc=rc)
+        finally:
+            detach(device)
+
+
+@case('a dry run refuses a data file that is a device and too small')
+def dry_run_on_data_device(d):
+    need('losetup')
+    raw_image(f'{d}/base.img', 2 * MIB)
+    with open(f'{d}/store', 'wb') as store:
+        store.truncate(MIB)
+    device = attach(f'{d}/store')
+    try:
+        top = overlay(f'{d}/top', f'{d}/base.img', options=f'data_file={d}/data')
+        images.qemu_img('amend', '-q', '-f', 'qcow2', '-o', f'data_file={device}', top)
+        before = Untouched(top, f'{d}/store')
+        for verb in ('-n',), ():
+            result = bp('pull', *verb, '--allow-backing=any', top, rc=NO_SPACE)
+            check('too small' in result.err and str(MIB) in result.err, str(result))
+            before.verify('although its data does not fit')
+    finally:
+        detach(device)
+
+
 @case('an unknown autoclear bit is still there when a device is too small')
 def autoclear_kept(d):
     need('losetup')

@@ -7,7 +7,10 @@ import time
 import harness
 import images
 from harness import MIB, Skip, bp, case, check, need, same
-from images import compare_flat, image_check, image_info, overlay, qemu_img, qemu_io, raw_image
+from images import compare_flat, image_check, image_info, overlay, patch, qemu_img, qemu_io, raw_image
+from test_control import Client, state
+
+harness.cases.clear()  # test_control's own
 
 
 def plugin():
@@ -92,11 +95,20 @@ def fio(d):
 
 def served(d, top, *parameters):
     """The plugin, pulling, and its NBD address. The caller ends it."""
-    process = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', plugin(), f'image={top}', 'pull=true', f'control={d}/ctl',
-                            *parameters)
+    return listening(d, top, 'pull=true', *parameters)
+
+
+def listening(d, top, *parameters):
+    """The plugin, without a pull unless one is asked for, and its NBD address. The caller ends it."""
+    process = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', plugin(), f'image={top}', f'control={d}/ctl', *parameters)
     deadline = time.monotonic() + 20
-    while not (os.path.exists(f'{d}/nbd') and os.path.exists(f'{d}/ctl')) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            Client(f'{d}/ctl', negotiate=False).socket.close()
+            if os.path.exists(f'{d}/nbd'):
+                break
+        except OSError:
+            time.sleep(0.02)
     return process, f'nbd+unix:///?socket={d}/nbd'
 
 
@@ -160,6 +172,51 @@ def not_throttled(d, options):
     check(time.monotonic() - began < 20, f'{time.monotonic() - began:.1f} s')
     qemu_io(flat, 'raw', *words)
     compare_flat(top, 'qcow2', flat)
+    same(image_check(top, 'qcow2'), 0, 'check')
+
+
+@case('a job that QMP starts verifies as the plugin was told', 'verify=true', True)
+@case('and does not where it was not told', 'verify=false', False)
+def streamed(d, parameter, verifies):
+    top, flat = disk(d, 16 * MIB)
+    process, _ = listening(d, top, parameter)
+    client = Client(f'{d}/ctl')
+    client.ask('block-stream', device=top, auto_finalize=False)
+    job = state(client, 'pending')
+    check(job['x-copied'] >= 8 * MIB, str(job))
+    same(job['x-verified'] >= job['x-copied'], verifies, f'verified: {job}')
+    check(verifies or not job['x-verified'], str(job))
+    client.ask('job-finalize', id=top)
+    ended = client.event('BLOCK_JOB_COMPLETED')
+    check('error' not in ended['data'], str(ended))
+    os.kill(process.pid, signal.SIGTERM)
+    harness.finish(process)
+    images.judge_pulled(top, 'qcow2', flat)
+
+
+@case('a job that QMP starts finds a byte that rots', 'manual-finalize=false')
+@case('and does with manual-finalize, which it takes back', 'manual-finalize=true')
+def streamed_rot(d, parameter):
+    top, _ = disk(d, 16 * MIB)
+    with open(f'{d}/base.img', 'rb') as file:
+        content = file.read(4096)
+    process, _ = listening(d, top, 'verify=true', parameter)
+    client = Client(f'{d}/ctl')
+    client.ask('block-stream', device=top, speed=MIB, auto_finalize=True)
+    deadline = time.monotonic() + 20
+    while client.job()['x-copied'] < MIB:
+        check(time.monotonic() < deadline, f'nothing is copied: {client.job()}')
+        time.sleep(0.02)
+    with open(top, 'rb') as file:
+        at = file.read().find(content)
+    check(at > 0, 'what is copied is not there')
+    patch(top, at + 100, b'rot')
+    client.ask('block-job-set-speed', device=top, speed=0)
+    ended = client.event('BLOCK_JOB_COMPLETED')
+    check('guest offset 0 ' in ended['data'].get('error', ''), f'it was not found: {ended}')
+    os.kill(process.pid, signal.SIGTERM)
+    harness.finish(process)
+    same(image_info(top)['backing-filename'], 'base.img', 'the link')
     same(image_check(top, 'qcow2'), 0, 'check')
 
 
