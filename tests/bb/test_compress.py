@@ -246,10 +246,14 @@ mount -t tmpfs -o size=64m none "$1/small"
 cd "$1/small"
 head -c $5 /dev/zero >ballast
 qemu-img create -q -f qcow2 -o "cluster_size=$4" -b "$1/base.img" -F raw top.img
-rc=0; "$2" pull --compress=zstd:1 --io="$3" --allow-backing=any top.img || rc=$?
+rc=0; "$2" pull --compress=zstd:1 --io="$3" --allow-backing=any top.img 2>"$1/said" || rc=$?
+cat "$1/said" >&2
 [ $rc = 7 ] || { echo "exit code $rc, wanted 7"; exit 1; }
+# Nothing leaks, but where no room was left for the tables either, and it says so: their counts may be there.
+leaks=0
+! grep -q 'as it was at the last commit' "$1/said" || leaks=3
 rc=0; qemu-img check -q top.img 2>/dev/null || rc=$?
-[ $rc = 0 ] || { echo "qemu-img check $rc after the failure"; exit 1; }
+[ $rc = 0 ] || [ $rc = $leaks ] || { echo "qemu-img check $rc after the failure"; exit 1; }
 qemu-img map --output=json top.img | grep -q '"depth": 0.*"data": true' || { echo 'nothing was kept'; exit 1; }
 qemu-img compare -q -f qcow2 -F raw top.img "$1/base.img" || { echo 'content changed'; exit 1; }
 rm ballast
