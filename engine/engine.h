@@ -197,7 +197,6 @@ struct bpull_disk {
 	bool may_write;       /* begin_writing() was done for the guest */
 	bool sharing_checked; /* measure_sharing() found nothing */
 	bool has_copied;      /* a job, or reads, since it was opened */
-	unsigned sound_to; /* measure_damage() found nothing of pulling the layers below this one */
 
 	struct guests guests;
 	struct job job;

@@ -85,6 +85,8 @@ static void conclude(struct bpull_disk *disk, enum bpull_job_status status)
 	proof_end(disk);
 	job_forget_target(disk);
 	commit_release(disk);
+	if (commit_is_stalled(disk) && disk->commit_waiters)
+		commit_retry(disk); /* those who waited for the job to try again */
 	file_expect(disk_overlay(disk)->file, false);
 	job->step = JOB_IDLE;
 	job->n.status = status;

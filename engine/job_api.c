@@ -159,10 +159,8 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 
 	/* What can be known to stop the job later stops it here, with the image untouched. */
 	rc = overlay->ops->plan_link(overlay, disk->base_name, base_format(disk), err);
-	if (!rc && !disk->flatten && disk->sound_to < disk->chain->pull_to) {
+	if (!rc && !is_prepared && !disk->flatten)
 		rc = measure_damage(disk, err);
-		disk->sound_to = rc ? 0 : disk->chain->pull_to;
-	}
 	if (!rc && (overlay->file->is_block || overlay->data->is_block))
 		rc = measure_device(disk, o->compression ? COMPRESSION_SPARE_LEN : 0, err);
 	if (!rc && !is_prepared)

@@ -286,6 +286,15 @@ int measure_device(struct bpull_disk *disk, uint64_t spare_len, struct err *err)
 	return rc;
 }
 
+/* Of the base that stays only what completes a cluster is read: whole clusters are left to it. */
+static bool is_left_to_base(const struct walk *w, const struct extent *e, uint64_t guest_off)
+{
+	uint32_t cluster_len = w->chain->layers[0]->cluster_len;
+
+	return e->depth >= w->chain->pull_to && is_aligned(guest_off, cluster_len) &&
+	       is_aligned(guest_off + e->len, cluster_len);
+}
+
 /* Maps every byte of what is to be copied: counting clusters looks no further than each one's first data. */
 static int map_action(struct walk *w, enum plan_action action, uint64_t guest_off, uint64_t limit,
 		      uint64_t *end)
@@ -300,7 +309,7 @@ static int map_action(struct walk *w, enum plan_action action, uint64_t guest_of
 			rc = count_tables(w, at, at + e.len);
 		if (rc)
 			return rc;
-		if (e.kind == EXTENT_COMPRESSED)
+		if (e.kind == EXTENT_COMPRESSED && !is_left_to_base(w, &e, at))
 			w->has_packed[e.depth] = true;
 	}
 	return 0;

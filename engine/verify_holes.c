@@ -43,7 +43,7 @@ static bool find_hole(const struct bpull_disk *disk, struct hole_samples *h, uin
 {
 	const struct chain *chain = disk->chain;
 
-	for (; h->depth < chain->pull_to; h->depth++, h->off = 0) {
+	for (; h->depth < chain->n_layers; h->depth++, h->off = 0) {
 		const struct layer *layer = chain->layers[h->depth];
 		struct file_status status;
 
