@@ -210,18 +210,9 @@ static enum step commit_step(struct op *op)
 		commit->phase = is_hard(commit) ? COMMIT_LAST_BARRIER : COMMIT_DONE;
 		return commit_write_stages(commit, STAGE_TABLE, STAGE_HEADER);
 	case COMMIT_LAST_BARRIER:
-		commit->phase =
-			commit->kind == COMMIT_DETACH ? COMMIT_READ_HEADER : COMMIT_LET_GO_NOW;
+		commit->phase = commit->kind == COMMIT_DETACH ? COMMIT_HEADER : COMMIT_LET_GO_NOW;
 		return disk->undurable ? commit_barrier(commit) : STEP_NEXT;
-	case COMMIT_READ_HEADER:
-	case COMMIT_WRITE_HEADER:
-	case COMMIT_HEADER_BARRIER:
-	case COMMIT_LINK_GONE:
-	case COMMIT_LOOK_AT_HEADER:
-	case COMMIT_COMPARE_HEADER:
-	case COMMIT_RESTORE_HEADER:
-	case COMMIT_RESTORE_BARRIER:
-	case COMMIT_LINK_KEPT: return commit_header_step(commit);
+	case COMMIT_HEADER: return commit_header_step(commit);
 	case COMMIT_LET_GO_NOW:
 		step = let_go(commit, true);
 		if (step == STEP_NEXT)
@@ -283,7 +274,7 @@ static bool go_on_unread(struct commit *commit)
 		commit->phase = COMMIT_WRITE_REFTABLE;
 	} else if (commit->phase == COMMIT_LET_GO_NOW) {
 		commit->phase = COMMIT_DONE;
-	} else if (commit->phase == COMMIT_WRITE_HEADER) {
+	} else if (commit->phase == COMMIT_HEADER && commit->header_phase == HEADER_WRITE) {
 		job_fail_op(op->disk, op);
 		commit_go_on_with_link(commit);
 	} else {

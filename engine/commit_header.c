@@ -15,13 +15,19 @@ enum step commit_go_on_with_link(struct commit *commit)
 	return STEP_NEXT;
 }
 
+static enum step submit(struct commit *commit)
+{
+	op_submit(&commit->op, &commit->header);
+	return STEP_WAIT;
+}
+
 static enum step read_header(struct commit *commit)
 {
 	const struct staged_write *w = commit->staged.head[STAGE_HEADER];
 
 	if (!job_may_drop_link(commit->op.disk))
 		return commit_go_on_with_link(commit);
-	commit->phase = COMMIT_WRITE_HEADER;
+	commit->header_phase = HEADER_WRITE;
 	if (!w) /* a new raw file has none */
 		return STEP_NEXT;
 	assert(!w->next);
@@ -33,15 +39,14 @@ static enum step read_header(struct commit *commit)
 		return commit_go_on_with_link(commit);
 	}
 	io_req_read(&commit->header, w->file, commit->old_header, w->len, w->host_off);
-	op_submit(&commit->op, &commit->header);
-	return STEP_WAIT;
+	return submit(commit);
 }
 
 static enum step write_header(struct commit *commit)
 {
 	if (!job_may_drop_link(commit->op.disk))
 		return commit_go_on_with_link(commit);
-	commit->phase = COMMIT_HEADER_BARRIER;
+	commit->header_phase = HEADER_BARRIER;
 	commit->op.disk->job.link_leaving = true;
 	return commit_write_stages(commit, STAGE_HEADER, N_STAGES);
 }
@@ -58,35 +63,33 @@ static enum step link_gone(struct commit *commit)
 
 static enum step look_at_header(struct commit *commit)
 {
-	commit->phase = COMMIT_COMPARE_HEADER;
+	commit->header_phase = HEADER_COMPARE;
 	if (!commit->old_header)
 		return STEP_NEXT;
 	io_req_read(&commit->header, disk_overlay(commit->op.disk)->file,
 		    commit->old_header + commit->header_len, commit->header_len,
 		    commit->header_off);
-	op_submit(&commit->op, &commit->header);
-	return STEP_WAIT;
+	return submit(commit);
 }
 
 static enum step compare_header(struct commit *commit)
 {
 	const uint8_t *old = commit->old_header;
 
-	commit->phase = COMMIT_RESTORE_HEADER;
+	commit->header_phase = HEADER_RESTORE;
 	if (!old || !memcmp(old, old + commit->header_len, commit->header_len))
-		commit->phase = COMMIT_LINK_KEPT;
+		commit->header_phase = HEADER_LINK_KEPT;
 	return STEP_NEXT;
 }
 
 static enum step restore_header(struct commit *commit)
 {
-	commit->phase = COMMIT_RESTORE_BARRIER;
+	commit->header_phase = HEADER_RESTORE_BARRIER;
 	if (!commit->old_header)
 		return STEP_NEXT;
 	io_req_write(&commit->header, disk_overlay(commit->op.disk)->file, commit->old_header,
 		     commit->header_len, commit->header_off);
-	op_submit(&commit->op, &commit->header);
-	return STEP_WAIT;
+	return submit(commit);
 }
 
 /* The new header was not written, or its barrier failed, and the old one is durable again. */
@@ -109,30 +112,20 @@ static enum step link_kept(struct commit *commit)
 
 enum step commit_header_step(struct commit *commit)
 {
-	switch (commit->phase) {
-	case COMMIT_READ_HEADER: return read_header(commit);
-	case COMMIT_WRITE_HEADER: return write_header(commit);
-	case COMMIT_HEADER_BARRIER: commit->phase = COMMIT_LINK_GONE; return commit_barrier(commit);
-	case COMMIT_LINK_GONE: return link_gone(commit);
-	case COMMIT_LOOK_AT_HEADER: return look_at_header(commit);
-	case COMMIT_COMPARE_HEADER: return compare_header(commit);
-	case COMMIT_RESTORE_HEADER: return restore_header(commit);
-	case COMMIT_RESTORE_BARRIER:
-		commit->phase = COMMIT_LINK_KEPT;
+	switch (commit->header_phase) {
+	case HEADER_READ: return read_header(commit);
+	case HEADER_WRITE: return write_header(commit);
+	case HEADER_BARRIER: commit->header_phase = HEADER_LINK_GONE; return commit_barrier(commit);
+	case HEADER_LINK_GONE: return link_gone(commit);
+	case HEADER_LOOK_AT: return look_at_header(commit);
+	case HEADER_COMPARE: return compare_header(commit);
+	case HEADER_RESTORE: return restore_header(commit);
+	case HEADER_RESTORE_BARRIER:
+		commit->header_phase = HEADER_LINK_KEPT;
 		return commit_barrier(commit);
-	case COMMIT_LINK_KEPT: return link_kept(commit);
-	case COMMIT_WRITE_REFCOUNT:
-	case COMMIT_DATA_BARRIER:
-	case COMMIT_BARRIER:
-	case COMMIT_LET_GO:
-	case COMMIT_WRITE_REFTABLE:
-	case COMMIT_REFTABLE_BARRIER:
-	case COMMIT_WRITE_TABLES:
-	case COMMIT_LAST_BARRIER:
-	case COMMIT_LET_GO_NOW:
-	case COMMIT_DONE: break;
+	case HEADER_LINK_KEPT: return link_kept(commit);
 	}
-	abort(); /* commit.c's own */
+	abort();
 }
 
 bool commit_restore_header(struct commit *commit)
@@ -142,11 +135,11 @@ bool commit_restore_header(struct commit *commit)
 	if (!op->disk->job.link_leaving || commit->header_error)
 		return false;
 	commit->header_error = op->error;
-	commit->barrier_failed = commit->phase == COMMIT_LINK_GONE;
+	commit->barrier_failed = commit->header_phase == HEADER_LINK_GONE;
 	commit->writing_lo = commit->writing_hi = 0;
-	commit->phase = !commit->barrier_failed && commit_found_no_space(op->error)
-				? COMMIT_LOOK_AT_HEADER
-				: COMMIT_RESTORE_HEADER;
+	commit->header_phase = !commit->barrier_failed && commit_found_no_space(op->error)
+				       ? HEADER_LOOK_AT
+				       : HEADER_RESTORE;
 	op->error = 0;
 	op_ready(op);
 	return true;

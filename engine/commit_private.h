@@ -19,23 +19,28 @@ enum commit_phase {
 	COMMIT_REFTABLE_BARRIER,
 	COMMIT_WRITE_TABLES,
 	COMMIT_LAST_BARRIER,
-	COMMIT_READ_HEADER, /* the bytes that it has so far */
-	COMMIT_WRITE_HEADER,
-	COMMIT_HEADER_BARRIER,
-	COMMIT_LINK_GONE,
-	COMMIT_LOOK_AT_HEADER, /* for which there was no space: did anything of it come through? */
-	COMMIT_COMPARE_HEADER,
-	COMMIT_RESTORE_HEADER,
-	COMMIT_RESTORE_BARRIER,
-	COMMIT_LINK_KEPT,
+	COMMIT_HEADER,     /* commit_header.c: its own phases */
 	COMMIT_LET_GO_NOW, /* and what this one's did */
 	COMMIT_DONE,
+};
+
+enum header_phase {
+	HEADER_READ, /* the bytes that it has so far */
+	HEADER_WRITE,
+	HEADER_BARRIER,
+	HEADER_LINK_GONE,
+	HEADER_LOOK_AT, /* for which there was no space: did anything of it come through? */
+	HEADER_COMPARE,
+	HEADER_RESTORE,
+	HEADER_RESTORE_BARRIER,
+	HEADER_LINK_KEPT,
 };
 
 struct commit {
 	struct op op;
 	enum commit_kind kind;
 	enum commit_phase phase;
+	enum header_phase header_phase;
 	struct staged staged;
 	enum stage writing_lo, writing_hi; /* stages whose writes are in flight: [lo, hi) */
 	struct io_req *writes;
@@ -63,7 +68,7 @@ void commit_end(struct commit *commit);
 /* Is the error want of space, in the file or of a limit? */
 bool commit_found_no_space(int error);
 
-/* The phases from COMMIT_READ_HEADER to COMMIT_LINK_KEPT. */
+/* One step of COMMIT_HEADER. */
 enum step commit_header_step(struct commit *commit);
 /* The tables' commit goes on, the link stays. */
 enum step commit_go_on_with_link(struct commit *commit);
