@@ -21,15 +21,6 @@
 
 /* ---- PLACE ---- */
 
-static enum step wait_for_commit(struct guest *g)
-{
-	if (!commit_revive(g->op.disk))
-		return guest_error(g, commit_stall_error(g->op.disk));
-	if (!commit_await(g->op.disk, COMMIT_SOFT, &g->op))
-		return guest_error(g, g->op.disk->poisoned ? -EIO : -ENOMEM);
-	return STEP_WAIT;
-}
-
 /* Whole clusters around what is not in space that is there; the stretch ends where they do. */
 static int reserve(struct guest *g, struct destination *to)
 {
@@ -59,7 +50,7 @@ enum step guest_place(struct guest *g)
 
 	/* Changed tables stay in memory until they are committed. */
 	if (commit_is_overdue(disk))
-		return wait_for_commit(g);
+		return guest_hold(g, -EAGAIN);
 	/* With snapshots unshare() did it, for the guest alone. */
 	rc = overlay->has_copies ? 0
 				 : overlay->ops->link(overlay, s->off, s->end - s->off, &g->need);
