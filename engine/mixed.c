@@ -56,6 +56,12 @@ static bool may_write_header(struct bpull_disk *disk)
 	return disk->guests.prepare != GUESTS_PREPARING;
 }
 
+/* The file whose change makes a mixture of what was copied through this disk; NULL: there is none. */
+static struct file *file_changed_behind_copies(const struct bpull_disk *disk)
+{
+	return flatten_is(disk) || !disk->has_copied ? NULL : changed_file(disk);
+}
+
 /* In place of any other, which would advise to go on. */
 static void say_changed(struct bpull_disk *disk, const struct file *file, const char *marked)
 {
@@ -75,13 +81,10 @@ static void say_changed(struct bpull_disk *disk, const struct file *file, const 
 bool mixed_mark(struct bpull_disk *disk)
 {
 	struct layer *overlay = disk_overlay(disk);
+	const struct file *file = file_changed_behind_copies(disk);
 	struct err err = { 0 };
-	struct file *file;
 	int rc;
 
-	if (flatten_is(disk) || !disk->has_copied)
-		return true;
-	file = changed_file(disk);
 	if (!file)
 		return true;
 	if (!overlay->ops->mark_mixed) {
@@ -110,11 +113,10 @@ void mixed_mark_closing(struct bpull_disk *disk)
 	struct layer *overlay = disk_overlay(disk);
 	struct err err = { 0 };
 
-	if (flatten_is(disk) || !disk->has_copied || !overlay->has_backing || overlay->is_mixed ||
-	    !overlay->ops->mark_mixed || disk->poisoned || !may_write_header(disk))
+	if (!file_changed_behind_copies(disk) || overlay->is_mixed || !overlay->ops->mark_mixed ||
+	    disk->poisoned || !may_write_header(disk))
 		return;
-	if (changed_file(disk))
-		overlay->ops->mark_mixed(overlay, true, &err); /* no caller hears of it any more */
+	overlay->ops->mark_mixed(overlay, true, &err); /* no caller hears of it any more */
 }
 
 bool mixed_clear(struct bpull_disk *disk)
@@ -145,8 +147,7 @@ int mixed_refuse(const struct layer *overlay, bool accepts, struct err *err)
 		"%s: it is marked: a backing file was changed while an earlier pull read it, and "
 		"what that pull copied may be of either state, not of what the chain holds now; "
 		"restore the overlay from a copy, or make it anew (where the backing file is as it "
-		"was again, or to have the "
-		"mixture all the same: --accept-mixed)",
+		"was again, or to have the mixture all the same: --accept-mixed)",
 		file_show(overlay->file, &shown));
 }
 
