@@ -62,13 +62,6 @@ void job_forget_target(struct bpull_disk *disk)
 	take_target(disk, &(struct target){ .pull_to = disk->chain->n_layers });
 }
 
-static enum image_format base_format(const struct bpull_disk *disk)
-{
-	const struct chain *chain = disk->chain;
-
-	return disk->base_name ? chain->layers[chain->pull_to]->ops->format : IMAGE_UNKNOWN;
-}
-
 /* Refuses before anything is written. */
 static int check_compression(struct layer *overlay, const struct bpull_job_options *o,
 			     struct err *err)
@@ -158,7 +151,7 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 	int rc;
 
 	/* What can be known to stop the job later stops it here, with the image untouched. */
-	rc = overlay->ops->plan_link(overlay, disk->base_name, base_format(disk), err);
+	rc = chain_plan_link(disk->chain, disk->base_name, err);
 	if (!rc && !is_prepared && !disk->flatten)
 		rc = measure_damage(disk, err);
 	if (!rc && (overlay->file->is_block || overlay->data->is_block))
@@ -171,7 +164,7 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 		rc = overlay->ops->set_compression(overlay, (enum layer_compression)o->compression,
 						   err);
 	if (!rc)
-		rc = overlay->ops->plan_link(overlay, disk->base_name, base_format(disk), err);
+		rc = chain_plan_link(disk->chain, disk->base_name, err);
 	return rc;
 }
 

@@ -150,42 +150,45 @@ static int count_action(struct walk *w, enum plan_action action, uint64_t guest_
 	return 0;
 }
 
+/* Is there a table for this guest byte in the layer? *end: up to where it says so. While a table is loaded the
+ * engine may run, and a job of this disk end, which closes layers: so the layer is asked for by its depth. */
+static int table_at(const struct chain *chain, unsigned depth, uint64_t guest_off, bool *has,
+		    uint64_t *end, struct table_need *need)
+{
+	struct layer *layer = depth < chain->n_layers ? chain->layers[depth] : NULL;
+
+	*has = false;
+	*end = UINT64_MAX;
+	if (!layer || !layer->ops->table_at || guest_off >= layer->guest_len)
+		return 0;
+	return layer->ops->table_at(layer, guest_off, has, end, need);
+}
+
 /* Refuses a layer whose disk has more tables than its file has clusters: one of them is in many
- * entries, and what a few bytes describe would keep us busy for hours. While a table is loaded the engine may
- * run, and a job of this disk end, which closes layers: so each is asked for anew. */
+ * entries, and what a few bytes describe would keep us busy for hours. */
 static int check_sharing(struct walk *w, unsigned depth, struct err *err)
 {
-	uint64_t n = 0, end = 0;
+	struct layer *const *layer = &w->chain->layers[depth];
+	uint64_t max = (*layer)->file->len / (*layer)->cluster_len + 1, n = 0, end;
 	struct shown shown;
 
-	for (uint64_t at = 0; depth < w->chain->n_layers; at = end) {
-		struct layer *layer = w->chain->layers[depth];
-		uint64_t max = layer->file->len / layer->cluster_len + 1;
-		struct table_need need;
+	for (uint64_t at = 0; at < UINT64_MAX; at = end) {
 		bool has;
 		int rc;
 
-		if (!layer->ops->table_at || at >= layer->guest_len)
-			return 0;
-		rc = layer->ops->table_at(layer, at, &has, &end, &need);
-		if (rc == TABLE_NEED) {
-			rc = load(w, &need);
-			end = at;
-			if (!rc)
-				continue;
-		}
+		NOW(w, rc, table_at(w->chain, depth, at, &has, &end, &need));
 		if (rc == -EUCLEAN)
 			return 0; /* mapping it tells more */
 		if (rc)
 			return err_errno(err, rc, "%s: cannot read its L1 table",
-					 file_show(layer->file, &shown));
+					 file_show((*layer)->file, &shown));
 		n += has;
 		if (n > max)
 			return err_set(err, -EUCLEAN,
 				       "%s: damaged: it has more L2 tables than its file has "
 				       "clusters, so that entries share some; nothing was changed: "
 				       "see blockpull check, or restore it from a copy",
-				       file_show(layer->file, &shown));
+				       file_show((*layer)->file, &shown));
 	}
 	return 0;
 }
@@ -445,8 +448,7 @@ static int refuse(struct walk *w, const struct bpull_job_options *job, const cha
 		  struct err *err)
 {
 	const struct chain *chain = w->chain;
-	struct layer *overlay = chain->layers[0];
-	bool has_base = chain->pull_to < chain->n_layers;
+	const struct layer *overlay = chain->layers[0];
 	struct walk damage = *w; /* which counts for itself */
 	int rc = 0;
 
@@ -458,9 +460,7 @@ static int refuse(struct walk *w, const struct bpull_job_options *job, const cha
 	if (!rc)
 		rc = mixed_refuse(overlay, job->flags & BPULL_JOB_ACCEPT_MIXED, err);
 	if (!rc)
-		rc = overlay->ops->plan_link(
-			overlay, base_name,
-			has_base ? chain->layers[chain->pull_to]->ops->format : IMAGE_UNKNOWN, err);
+		rc = chain_plan_link(chain, base_name, err);
 	return rc ? rc : refuse_damage(&damage, err);
 }
 

@@ -155,6 +155,15 @@ int chain_base_name(const struct chain *chain, unsigned depth, char **out, struc
 	return 0;
 }
 
+int chain_plan_link(const struct chain *chain, const char *base_name, struct err *err)
+{
+	struct layer *overlay = chain->layers[0];
+
+	return overlay->ops->plan_link(
+		overlay, base_name,
+		base_name ? chain->layers[chain->pull_to]->ops->format : IMAGE_UNKNOWN, err);
+}
+
 void chain_hide_pulled(struct chain *chain)
 {
 	chain->hidden_to = chain->pull_to;
