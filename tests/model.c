@@ -152,8 +152,8 @@ static uint64_t having(const struct model *m, uint64_t set, uint64_t byte, uint8
 }
 
 /*
- * The same, where many bytes in a row have the same set and the same value. What version 0 has is each
- * byte's own, so the memo is of the others.
+ * The same, where many bytes in a row have the same set and the same value. What version 0 has is
+ * each byte's own, so the memo is of the others.
  */
 struct having_memo {
 	uint64_t set, found;
@@ -219,6 +219,7 @@ uint64_t model_illegal_after_cut(const struct model *m, const uint8_t *got)
 {
 	struct having_memo memo = { 0 };
 
+	/* Most bytes are the first version's, and those are found without a memo. */
 	for (uint64_t byte = 0; byte < m->len; byte++)
 		if ((!(m->after_cut[byte] & 1) || got[byte] != m->first[byte]) &&
 		    !having_again(m, &memo, m->after_cut[byte], byte, got[byte]))

@@ -46,8 +46,8 @@ const char *scratch_dir(void)
 }
 
 /*
- * Every path stays until the process ends: a ring of a few was given out again under a caller that still
- * held one. Not from malloc(), which some tests let fail.
+ * Every path stays until the process ends: a ring of a few was given out again under a caller that
+ * still held one. Not from malloc(), which some tests let fail.
  */
 const char *scratch(const char *name)
 {

@@ -15,8 +15,9 @@
 #include "tests/sim_private.h"
 
 /*
- * A play's disks and models are some 100 KiB each, made and freed thousands of times. By default malloc()
- * gives such memory back to the kernel each time: half of a play's time went into page faults.
+ * A play's disks and models are some 100 KiB each, made and freed thousands of times. By default
+ * malloc() gives such memory back to the kernel each time: half of a play's time went into page
+ * faults.
  */
 __attribute__((constructor)) static void keep_freed_memory(void)
 {

@@ -42,8 +42,8 @@ struct sim_chain_how {
 	bool to_base;   /* pulled down to a file of the chain, where there are three or more */
 	bool extended;  /* the overlay, qcow2 version 3, has extended L2 entries, and none yet */
 	bool data_file; /* the overlay, qcow2 version 3, has an external one, full of junk */
-	/* The backing file's name lies behind the overlay's first sector: qcow2 version 3, clusters of 2 KiB and up.
-	 * Else drawn. */
+	/* The backing file's name lies behind the overlay's first sector: qcow2 version 3, clusters
+	 * of 2 KiB and up. Else drawn. */
 	bool long_header;
 	bool mixed; /* the overlay is marked: qcow2, clusters of 1 KiB and up */
 };

@@ -89,8 +89,8 @@ void sim_job_use(struct sim_job *j);
 /* The disk, or the engine with it; ends where it hangs. Requests in flight are over then. */
 void sim_job_close_disk(struct sim_job *j);
 void sim_job_close(struct sim_job *j);
-/* Nothing fails any more: the guest uses the disk, and half of the time there is another job, which completes.
- * True: there was. */
+/* Nothing fails any more: the guest uses the disk, and half of the time there is another job, which
+ * completes. True: there was. */
 bool sim_job_use_again(struct sim_job *j);
 /* Closes it, and judges what is left: the link is gone where the image is alone, and only there. */
 void sim_job_close_judged(struct sim_job *j, bool is_alone);

@@ -28,6 +28,13 @@
 
 TestSuite(end_faults, .timeout = 900);
 
+/* The new link's name and its pointer are two writes. */
+#define LONG_HEADER                                                                        \
+	{                                                                                  \
+		.format = IMAGE_QCOW2, .version = 3, .cluster_bits = 11, .n_clusters = 12, \
+		.to_base = true, .long_header = true                                       \
+	}
+
 static const struct sim_job_kind kinds[] = {
 	{ { .format = IMAGE_QCOW2, .version = 3, .cluster_bits = 9, .n_clusters = 24 }, 0, true },
 	{ { .format = IMAGE_QED, .cluster_bits = 12, .n_clusters = 12 },
@@ -48,22 +55,8 @@ static const struct sim_job_kind kinds[] = {
 	    .to_base = true },
 	  0,
 	  false },
-	{ { .format = IMAGE_QCOW2,
-	    .version = 3,
-	    .cluster_bits = 11,
-	    .n_clusters = 12,
-	    .to_base = true,
-	    .long_header = true },
-	  0,
-	  true },
-	{ { .format = IMAGE_QCOW2,
-	    .version = 3,
-	    .cluster_bits = 11,
-	    .n_clusters = 12,
-	    .to_base = true,
-	    .long_header = true },
-	  0,
-	  false },
+	{ LONG_HEADER, 0, true },
+	{ LONG_HEADER, 0, false },
 	{ { .format = IMAGE_QCOW2,
 	    .version = 3,
 	    .cluster_bits = 10,

@@ -210,7 +210,8 @@ Test(engine_sim, compressed)
 	}
 }
 
-/* The refcount table moves: also where the header gets a new link, whose draft is older than that. */
+/* The refcount table moves: also where the header gets a new link, whose draft is older than
+ * that. */
 Test(engine_sim, full_refcount_table)
 {
 	for (unsigned i = 0; i < 6; i++)

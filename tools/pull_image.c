@@ -133,7 +133,8 @@ static int pull_plan_check(struct pull_image *image, const struct bpull_disk_opt
 	return rc;
 }
 
-/* So must one that is refused for what is in the files: damage, no room for the link, a device too small. */
+/* So must one that is refused for what is in the files: damage, no room for the link, a device too
+ * small. */
 static int pull_plan_measure(struct pull_image *image, const struct bpull_disk_options *options,
 			     const struct bpull_job_options *job)
 {
@@ -143,8 +144,8 @@ static int pull_plan_measure(struct pull_image *image, const struct bpull_disk_o
 	look.flags &= BPULL_DISK_FORCE_SHARE | BPULL_DISK_READ_HOLES | BPULL_DISK_TRUST_HOLES;
 	look.opened = NULL;
 	int rc = bpull_measure_job(image->path, &look, job, &m, &image->error);
-	if (rc ==
-	    -EFBIG) { /* an upper bound that a pull may not reach: so it only fails when it does */
+	/* An upper bound, which the pull itself only fails of when it gets there. */
+	if (rc == -EFBIG) {
 		image->error = (struct bpull_error){ 0 };
 		return 0;
 	}

@@ -17,7 +17,6 @@ import traceback
 
 import cut_states
 import fuse_rig
-import harness
 from harness import Failed, check, note
 
 SEED = int(os.environ.get('BB_SEED', time.time_ns() % 10**6))
