@@ -232,13 +232,14 @@ BPULL_API uint64_t bpull_disk_size(const struct bpull_disk *disk);
 BPULL_API unsigned bpull_disk_depth(const struct bpull_disk *disk);
 struct bpull_create_options;
 /* A disk that copies what an image reads, with its chain, into a new file. The source is opened as
- * with READ_ONLY and never changed; its flags are READ_ONLY, FORCE_SHARE, READ_HOLES and TRUST_HOLES only: a file
- * that is still being made serves no guest (GUEST_IO and COPY_ON_READ are -EINVAL). `out` says what
- * is made (format UNKNOWN: the source's; no backing file, no size). One bpull_job_start() does it,
- * with all that a job has but a base; COMPLETED means that the file is durable under out_path. Until then, after a failure and without a job it is not there,
- * and nothing is left when the disk is closed; a crash may leave a file called
- * .NAME.blockpull-XXXXXXXX beside it. NULL options: all defaults. Blocking.
- * Errors: as bpull_disk_open() and bpull_create(). */
+ * with READ_ONLY and never changed; its flags are READ_ONLY, FORCE_SHARE, READ_HOLES and
+ * TRUST_HOLES only: a file that is still being made serves no guest (GUEST_IO and COPY_ON_READ are
+ * -EINVAL). `out` says what is made (format UNKNOWN: the source's; no backing file, no size). One
+ * bpull_job_start() does it, with all that a job has but a base; COMPLETED means that the file is
+ * durable under out_path. Until then, after a failure and without a job it is not there, and
+ * nothing is left when the disk is closed; a crash may leave a file called .NAME.blockpull-XXXXXXXX
+ * beside it. NULL options: all defaults. Blocking. Errors: as bpull_disk_open() and
+ * bpull_create(). */
 BPULL_API int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 				 const struct bpull_disk_options *source_options,
 				 const char *out_path,
@@ -367,9 +368,10 @@ struct bpull_job_info {
 
 /* Starts pulling the chain into the image. NULL options: all defaults. A disk without backing is
  * complete at once and says so by its event. The job begins in the next process().
- * Errors: -EINVAL no such base, -EBUSY a job runs already, -EPERM the image is marked (BPULL_JOB_ACCEPT_MIXED), -ESTALE with that flag: this disk
- * saw the change, and must be closed and opened again, -EROFS opened read-only, -ENOTSUP / -EUCLEAN the image can't be
- * changed safely (nothing was written), -EINVAL. */
+ * Errors: -EINVAL no such base, -EBUSY a job runs already, -EPERM the image is marked
+ * (BPULL_JOB_ACCEPT_MIXED), -ESTALE with that flag: this disk saw the change, and must be closed
+ * and opened again, -EROFS opened read-only, -ENOTSUP / -EUCLEAN the image can't be changed safely
+ * (nothing was written), -EINVAL. */
 BPULL_API int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *options,
 			      struct bpull_error *error);
 /* Would a job with these options be refused? As far as that can be known without writing: the
@@ -577,12 +579,14 @@ struct bpull_measure {
  * (an image left dirty, leaks) included. options: flags FORCE_SHARE, READ_HOLES, TRUST_HOLES, DIRECT
  * (of the pull that is meant) and what says how the chain is opened; NULL: all defaults. Blocking,
  * read-only; opened as bpull_disk_open() with READ_ONLY does. Errors: as bpull_disk_open(); what
- * bpull_job_start() refuses before the first write is refused here with the same error (-EPERM, -ENOTSUP, -EUCLEAN),
- * but for a device that is too small, which *result tells; -EFBIG the format can't hold it. */
+ * bpull_job_start() refuses before the first write is refused here with the same error (-EPERM,
+ * -ENOTSUP, -EUCLEAN), but for a device that is too small, which *result tells; -EFBIG the format
+ * can't hold it. */
 BPULL_API int bpull_measure(const char *path, const struct bpull_disk_options *options,
 			    struct bpull_measure *result, struct bpull_error *error);
 /* The same for the job that these options start; of them base and compression matter here, and NULL
- * means a plain pull of the whole chain; of the flags, ACCEPT_MIXED. -EINVAL too: unknown options, no such base. */
+ * means a plain pull of the whole chain; of the flags, ACCEPT_MIXED. -EINVAL too: unknown options,
+ * no such base. */
 BPULL_API int bpull_measure_job(const char *path, const struct bpull_disk_options *options,
 				const struct bpull_job_options *job, struct bpull_measure *result,
 				struct bpull_error *error);

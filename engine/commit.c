@@ -228,8 +228,8 @@ static enum step commit_step(struct op *op)
 	abort();
 }
 
-/* Of a commit that has become an ordinary one: when it is tried again, what it would have written of the new
- * link may be another's. */
+/* Of a commit that has become an ordinary one: when it is tried again, what it would have written
+ * of the new link may be another's. */
 static void drop_link_writes(struct commit *commit)
 {
 	staged_clear_stage(&commit->staged, STAGE_NAME);

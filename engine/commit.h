@@ -31,9 +31,10 @@ bool commit_is_stalled(const struct bpull_disk *disk);
 void commit_retry(struct bpull_disk *disk);
 /* Why it stands still: -errno. */
 int commit_stall_error(const struct bpull_disk *disk);
-/* For a guest's request that needs the next commit: tries one that stands still again, unless a job is about to.
- * False: it stands still, and a request that holds a lock must not wait for the job, whose runs may wait for that
- * lock. If the next try finds no space either, those who wait hear of it. */
+/* For a guest's request that needs the next commit: tries one that stands still again, unless a job
+ * is about to. False: it stands still, and a request that holds a lock must not wait for the job,
+ * whose runs may wait for that lock. If the next try finds no space either, those who wait hear of
+ * it. */
 bool commit_revive(struct bpull_disk *disk);
 /* Is the commit in flight one that drops the link, or has just done so? */
 bool commit_is_detaching(const struct bpull_disk *disk);
@@ -43,11 +44,11 @@ void commit_keep_link(struct bpull_disk *disk);
 /* Before the disk is closed: one that stands still goes, and what it would have written with it. */
 void commit_abandon(struct bpull_disk *disk);
 bool commit_is_running(const struct bpull_disk *disk);
-/* Begins a commit if none is in flight, and makes the operation ready when it ends. False: none can be begun
- * (the disk is poisoned, or there is no memory). */
+/* Begins a commit if none is in flight, and makes the operation ready when it ends. False: none can
+ * be begun (the disk is poisoned, or there is no memory). */
 bool commit_await(struct bpull_disk *disk, enum commit_kind kind, struct op *op);
-/* The job is to write the header with no commit in flight: none begins, however many requests want one, until it
- * has. Those wait. */
+/* The job is to write the header with no commit in flight: none begins, however many requests want
+ * one, until it has. Those wait. */
 void commit_hold(struct bpull_disk *disk);
 void commit_release(struct bpull_disk *disk);
 /* The operation is made ready when the commit in flight ends (at once if there is none). */

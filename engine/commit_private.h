@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A commit in flight: for commit.c, which leads it, and commit_header.c, which ends one that drops the
- * backing link.
+ * A commit in flight: for commit.c, which leads it, and commit_header.c, which ends one that drops
+ * the backing link.
  */
 #ifndef BLOCKPULL_COMMIT_PRIVATE_H
 #define BLOCKPULL_COMMIT_PRIVATE_H

@@ -460,7 +460,8 @@ uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns)
 	return at_ns;
 }
 
-/* There is nothing to pull. A cut may have come between the link's end and the mark's, which is to go then. */
+/* There is nothing to pull. A cut may have come between the link's end and the mark's, which is to
+ * go then. */
 static void begin_idle(struct bpull_disk *disk)
 {
 	const struct layer *overlay = disk_overlay(disk);

@@ -150,8 +150,9 @@ static int count_action(struct walk *w, enum plan_action action, uint64_t guest_
 	return 0;
 }
 
-/* Is there a table for this guest byte in the layer? *end: up to where it says so. While a table is loaded the
- * engine may run, and a job of this disk end, which closes layers: so the layer is asked for by its depth. */
+/* Is there a table for this guest byte in the layer? *end: up to where it says so. While a table is
+ * loaded the engine may run, and a job of this disk end, which closes layers: so the layer is asked
+ * for by its depth. */
 static int table_at(const struct chain *chain, unsigned depth, uint64_t guest_off, bool *has,
 		    uint64_t *end, struct table_need *need)
 {

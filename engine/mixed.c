@@ -45,8 +45,8 @@ bool mixed_base_changed(struct bpull_disk *disk)
 	return true;
 }
 
-/* The header is written by this alone. A guest that flushes from several threads leaves no moment without a
- * commit: the next one is kept from beginning. */
+/* The header is written by this alone. A guest that flushes from several threads leaves no moment
+ * without a commit: the next one is kept from beginning. */
 static bool may_write_header(struct bpull_disk *disk)
 {
 	if (commit_is_running(disk) && !commit_is_stalled(disk)) {
@@ -56,7 +56,8 @@ static bool may_write_header(struct bpull_disk *disk)
 	return disk->guests.prepare != GUESTS_PREPARING;
 }
 
-/* The file whose change makes a mixture of what was copied through this disk; NULL: there is none. */
+/* The file whose change makes a mixture of what was copied through this disk; NULL: there is
+ * none. */
 static struct file *file_changed_behind_copies(const struct bpull_disk *disk)
 {
 	return flatten_is(disk) || !disk->has_copied ? NULL : changed_file(disk);

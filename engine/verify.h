@@ -48,8 +48,8 @@ bool verify_has_any(const struct bpull_disk *disk);
 bool verify_is_busy(const struct bpull_disk *disk);
 /* The guest is about to change [guest_off, guest_off + len) and has its clusters locked. */
 void verify_forget(struct bpull_disk *disk, uint64_t guest_off, uint64_t len);
-/* The job begins: from now on --holes=trust is not enough for the chain's files, whose holes need a known file
- * system. */
+/* The job begins: from now on --holes=trust is not enough for the chain's files, whose holes need a
+ * known file system. */
 void verify_holes_begin(struct bpull_disk *disk);
 /* Samples the holes that it does believe. True: all of them were zeros. A sample that is not fails the
  * job with -EBADMSG. To be called again after each round until then. */

@@ -28,8 +28,9 @@
 
 /* The first cluster with the new link in it, and what of it is to be written. */
 struct qcow2_new_link {
-	/* The extensions as they are to be, the rest as it was when the draft was made. A commit may give up
-	 * before its header and another one stage again, so staging never changes the draft. */
+	/* The extensions as they are to be, the rest as it was when the draft was made. A commit
+	 * may give up before its header and another one stage again, so staging never changes the
+	 * draft. */
 	uint8_t sector[SECTOR_LEN];
 	size_t ext_off, ext_end; /* extension bytes that change, in sector 0 */
 	char name[QCOW2_MAX_NAME_LEN + 1];
