@@ -253,7 +253,7 @@ static int measure_with_pull(struct rig *rig)
 		if (bpull_engine_wait(rig->engine, &event, 1, -1) == 1 &&
 		    event.type == BPULL_EVENT_JOB)
 			note_job(rig, &event);
-	bpull_job_info(rig->disk, &info);
+	bpull_job_get_info(rig->disk, &info);
 	rig->result->pulled_len = info.copied_bytes + info.cloned_bytes;
 	if (!code && rig->job_status == BPULL_JOB_FAILED)
 		code = complain(EXIT_CODE_FAILED, "pull: %s", rig->job_message);

@@ -57,7 +57,7 @@ static void sample(struct jobs *jobs)
 	uint64_t total = 0, now_ns = 0;
 
 	for (unsigned i = 0; i < jobs->run->n_jobs; i++) {
-		bpull_job_info(jobs->disks[i], &info);
+		bpull_job_get_info(jobs->disks[i], &info);
 		now_ns = timed_now_ns();
 		series_add(jobs->run->series[1 + i], now_ns, info.copied_bytes + info.cloned_bytes);
 		total += info.copied_bytes + info.cloned_bytes;

@@ -100,7 +100,7 @@ static int wait_completed(struct bpull_engine *engine, struct bpull_disk *disk, 
 
 		if (n < 0)
 			return complain_library("pull", NULL, n);
-		bpull_job_info(disk, &info);
+		bpull_job_get_info(disk, &info);
 		series_add(s, timed_now_ns(), info.copied_bytes + info.cloned_bytes);
 		if (n == 1 && event.type == BPULL_EVENT_JOB) {
 			if (event.status == BPULL_JOB_COMPLETED)

@@ -9,7 +9,7 @@
  *
  * THREADS. An engine belongs to one thread, which makes all calls on it and on
  * its disks. The exceptions may be called from any thread while the disk is
- * open: bpull_job_info(), bpull_job_set_speed(), bpull_job_pause(),
+ * open: bpull_job_get_info(), bpull_job_set_speed(), bpull_job_pause(),
  * bpull_job_resume(), bpull_job_abort(), bpull_job_finalize() and
  * bpull_disk_set_copy_on_read(). An engine opened with BPULL_ENGINE_THREAD has
  * a thread of its own instead, and every function may be called from any
@@ -120,7 +120,7 @@ BPULL_API void bpull_engine_set_speed(struct bpull_engine *engine, uint64_t band
 enum bpull_event_type {
 	BPULL_EVENT_JOB = 1,         /* `status` changed */
 	BPULL_EVENT_JOB_STOPPED = 2, /* an error stopped the job (bpull_on_error): `error`,
-					`message`, and bpull_job_info() says where; it is paused */
+					`message`, and bpull_job_get_info() says where; it is paused */
 	BPULL_EVENT_IO = 3,          /* a guest request is over */
 };
 
@@ -380,7 +380,7 @@ BPULL_API int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_op
 BPULL_API int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *options,
 			      struct bpull_error *error);
 /* Fills *info. 1: a job was started on this disk; 0: none (all zero but end = 1). Any thread. */
-BPULL_API int bpull_job_info(struct bpull_disk *disk, struct bpull_job_info *info);
+BPULL_API int bpull_job_get_info(struct bpull_disk *disk, struct bpull_job_info *info);
 /* Changes the job's own limit at once; burst 0: bandwidth / 10. -ENOENT: no job runs.
  * Any thread. */
 BPULL_API int bpull_job_set_speed(struct bpull_disk *disk, uint64_t bandwidth, uint64_t burst);
@@ -582,8 +582,8 @@ struct bpull_measure {
  * bpull_job_start() refuses before the first write is refused here with the same error (-EPERM,
  * -ENOTSUP, -EUCLEAN), but for a device that is too small, which *result tells; -EFBIG the format
  * can't hold it. */
-BPULL_API int bpull_measure(const char *path, const struct bpull_disk_options *options,
-			    struct bpull_measure *result, struct bpull_error *error);
+BPULL_API int bpull_image_measure(const char *path, const struct bpull_disk_options *options,
+				  struct bpull_measure *result, struct bpull_error *error);
 /* The same for the job that these options start; of them base and compression matter here, and NULL
  * means a plain pull of the whole chain; of the flags, ACCEPT_MIXED. -EINVAL too: unknown options,
  * no such base. */

@@ -243,7 +243,7 @@ int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *opt
 	return 0;
 }
 
-int bpull_job_info(struct bpull_disk *disk, struct bpull_job_info *info)
+int bpull_job_get_info(struct bpull_disk *disk, struct bpull_job_info *info)
 {
 	pthread_mutex_lock(&disk->control.mutex);
 	*info = disk->control.info;

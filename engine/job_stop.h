@@ -17,7 +17,7 @@ bool job_stop(struct bpull_disk *disk, const struct op *op, const char *message)
 bool job_is_stopped(const struct bpull_disk *disk);
 /* It was told to go on: tries again what failed. */
 void job_go_on(struct bpull_disk *disk);
-/* It is stopped no more, and bpull_job_info() says so. */
+/* It is stopped no more, and bpull_job_get_info() says so. */
 void job_forget_stop(struct job *job);
 
 #endif

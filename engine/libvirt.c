@@ -244,7 +244,7 @@ bool virt_runs(struct bpull_disk *disk)
 {
 	struct bpull_job_info info;
 
-	return bpull_job_info(disk, &info) && info.state != BPULL_JOB_CONCLUDED;
+	return bpull_job_get_info(disk, &info) && info.state != BPULL_JOB_CONCLUDED;
 }
 
 static void dispatch(struct bpull_virt *virt, const struct bpull_event *event)

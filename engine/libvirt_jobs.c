@@ -89,7 +89,7 @@ int bpull_virt_block_job_info(struct bpull_virt *virt, const char *path,
 	*info = (struct bpull_virt_block_job_info){ 0 };
 	if (!d)
 		return 0;
-	found = bpull_job_info(d->disk, &now) && now.state != BPULL_JOB_CONCLUDED;
+	found = bpull_job_get_info(d->disk, &now) && now.state != BPULL_JOB_CONCLUDED;
 	virt_put(virt, d);
 	if (!found)
 		return 0;

@@ -523,8 +523,8 @@ int bpull_measure_job(const char *path, const struct bpull_disk_options *options
 	return rc ? error_export(&err, error) : 0;
 }
 
-int bpull_measure(const char *path, const struct bpull_disk_options *options,
-		  struct bpull_measure *result, struct bpull_error *error)
+int bpull_image_measure(const char *path, const struct bpull_disk_options *options,
+			struct bpull_measure *result, struct bpull_error *error)
 {
 	return bpull_measure_job(path, options, NULL, result, error);
 }

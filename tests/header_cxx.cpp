@@ -6,7 +6,10 @@
 int main()
 {
 	bpull_engine_options options{};
+	bpull_job_info info{}; // the plain names: no function may hide a struct
+	bpull_measure sizes{};
 
 	options.size = sizeof(options);
-	return bpull_version() == nullptr || options.bandwidth != 0;
+	return bpull_version() == nullptr || options.bandwidth != 0 || info.end != 0 ||
+	       sizes.needed_size != 0;
 }

@@ -62,7 +62,7 @@ static bool is_known_to_run(struct play *p)
 {
 	struct bpull_job_info info;
 
-	return bpull_job_info(p->guest.disk, &info) && info.state != BPULL_JOB_CONCLUDED;
+	return bpull_job_get_info(p->guest.disk, &info) && info.state != BPULL_JOB_CONCLUDED;
 }
 
 /* Another target than the one that runs, a wrong one, options that are none. */

@@ -72,7 +72,7 @@ static void judge_info(struct play *p, const struct bpull_event *event)
 {
 	struct bpull_job_info info;
 
-	CHECK(p, bpull_job_info(p->guest.disk, &info) == 1 && info.state == BPULL_JOB_CONCLUDED,
+	CHECK(p, bpull_job_get_info(p->guest.disk, &info) == 1 && info.state == BPULL_JOB_CONCLUDED,
 	      "the job's event has come, and its state is %d", (int)info.state);
 	CHECK(p, info.status == event->status && info.error == event->error,
 	      "the event says %d (%d), the info %d (%d)", (int)event->status, event->error,
@@ -95,7 +95,7 @@ void play_abort_job(struct play *p)
 	play_met.aborted_with_guest += p->guest.n_in_flight > 0;
 	play_met.aborted_stopped += p->is_stopped;
 	p->is_aborted = true;
-	bpull_job_info(p->guest.disk, &info);
+	bpull_job_get_info(p->guest.disk, &info);
 	CHECK(p, !bpull_job_abort(p->guest.disk) || info.state == BPULL_JOB_CONCLUDED,
 	      "abort is refused in state %d", (int)info.state);
 }
@@ -151,7 +151,7 @@ void play_watch_job(struct play *p)
 {
 	struct bpull_job_info info;
 
-	if (!bpull_job_info(p->guest.disk, &info))
+	if (!bpull_job_get_info(p->guest.disk, &info))
 		return;
 	CHECK(p, info.cur >= p->last_cur && info.cur <= info.end, "cur fell, or passed the end");
 	p->last_cur = info.cur;
@@ -207,7 +207,7 @@ static void finalize(struct play *p)
 	struct bpull_job_info info;
 	int rc;
 
-	bpull_job_info(p->guest.disk, &info);
+	bpull_job_get_info(p->guest.disk, &info);
 	rc = bpull_job_finalize(p->guest.disk);
 	CHECK(p, !rc == (info.state == BPULL_JOB_WAITING), "finalize says %d in state %d", rc,
 	      (int)info.state);
@@ -233,7 +233,7 @@ void play_urge_job(struct play *p)
 	struct bpull_job_info info;
 
 	bpull_job_resume(p->guest.disk);
-	bpull_job_info(p->guest.disk, &info);
+	bpull_job_get_info(p->guest.disk, &info);
 	if (p->is_ready && info.state == BPULL_JOB_WAITING)
 		bpull_job_finalize(p->guest.disk);
 }

@@ -188,7 +188,7 @@ static void judge_end(struct sim_job *j)
 	bool completed = j->status == BPULL_JOB_COMPLETED, has_link;
 	struct bpull_job_info info;
 
-	sim_job_assert(j, bpull_job_info(j->guest.disk, &info) == 1, "no info");
+	sim_job_assert(j, bpull_job_get_info(j->guest.disk, &info) == 1, "no info");
 	sim_job_assert(j, info.state == BPULL_JOB_CONCLUDED && info.status == j->status,
 		       "the event says %d, info state %d, status %d", (int)j->status,
 		       (int)info.state, (int)info.status);
@@ -227,7 +227,7 @@ static void take_event(struct sim_job *j, const struct bpull_event *event)
 		struct bpull_job_info info;
 
 		j->n_stops++;
-		bpull_job_info(j->guest.disk, &info);
+		bpull_job_get_info(j->guest.disk, &info);
 		sim_job_assert(j, event->error && event->message[0], "it says nothing");
 		/* It may have been aborted before it stopped. */
 		sim_job_assert(

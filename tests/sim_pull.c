@@ -69,7 +69,7 @@ static void go_on(struct sim_pull *pull, const struct bpull_event *event)
 {
 	struct bpull_job_info info;
 
-	bpull_job_info(pull->disk, &info);
+	bpull_job_get_info(pull->disk, &info);
 	pull->stop_is_told = info.state == BPULL_JOB_PAUSED && info.stop_error == event->error &&
 			     event->error && event->message[0];
 	pull->n_stops++;
@@ -94,7 +94,7 @@ static bool is_over(struct sim_pull *pull)
 		snprintf(pull->message, sizeof(pull->message), "%s", event.message);
 		return true;
 	}
-	bpull_job_info(pull->disk, &info);
+	bpull_job_get_info(pull->disk, &info);
 	pull->lost_event = info.state == BPULL_JOB_CONCLUDED;
 	pull->status = info.status;
 	pull->event_error = info.error;
@@ -147,7 +147,7 @@ int sim_pull_whole(const struct sim_chain *chain, struct sim *sim, uint64_t memo
 	if (!rc) {
 		struct bpull_job_info info;
 
-		bpull_job_info(pull->disk, &info);
+		bpull_job_get_info(pull->disk, &info);
 		pull->n_cloned = info.cloned_bytes;
 		pull->n_rounds = pull->disk->job.n_rounds;
 	}

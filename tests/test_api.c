@@ -115,7 +115,7 @@ static struct bpull_job_info info_of(struct bpull_disk *disk)
 {
 	struct bpull_job_info info;
 
-	bpull_job_info(disk, &info);
+	bpull_job_get_info(disk, &info);
 	return info;
 }
 
@@ -176,13 +176,13 @@ static void pull_to_the_end(enum bpull_format format)
 	make_overlay("ov", format, "base.raw");
 	disk = open_disk("ov");
 	cr_assert_eq(bpull_disk_depth(disk), 2);
-	cr_assert_eq(bpull_job_info(disk, &info), 0);
+	cr_assert_eq(bpull_job_get_info(disk, &info), 0);
 	cr_assert_eq(info.type, BPULL_JOB_TYPE_UNKNOWN);
 	cr_assert_eq(info.end, 1);
 	start(disk, 0, 0);
 	event = next_event(disk);
 	cr_assert_eq(event.status, BPULL_JOB_COMPLETED, "%s", event.message);
-	cr_assert_eq(bpull_job_info(disk, &info), 1);
+	cr_assert_eq(bpull_job_get_info(disk, &info), 1);
 	cr_assert_eq(info.type, BPULL_JOB_TYPE_PULL);
 	cr_assert_eq(info.state, BPULL_JOB_CONCLUDED);
 	cr_assert_eq(info.cur, BASE_LEN);
@@ -566,7 +566,7 @@ Test(api, jobs_share_the_engines_rate_fairly)
 	}
 	cr_assert_eq(bpull_engine_wait(engine, &event, 1, 1000), 0, "one is done already");
 	for (int i = 0; i < 3; i++) {
-		bpull_job_info(disks[i], &info[i]);
+		bpull_job_get_info(disks[i], &info[i]);
 		total += info[i].copied_bytes;
 	}
 	for (int i = 0; i < 3; i++)

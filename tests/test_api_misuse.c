@@ -183,7 +183,7 @@ Test(api_misuse, looking_at_images)
 
 	cr_assert_eq(bpull_info_open(scratch("top"), &bad, &info, &error), -EINVAL);
 	cr_assert_eq(bpull_info_open(scratch("missing"), NULL, &info, &error), -ENOENT);
-	cr_assert_eq(bpull_measure(scratch("top"), &bad, &measured, &error), -EINVAL);
+	cr_assert_eq(bpull_image_measure(scratch("top"), &bad, &measured, &error), -EINVAL);
 	cr_assert_eq(bpull_measure_job(scratch("top"), NULL, &job, &measured, &error), -EINVAL);
 	job = (struct bpull_job_options){ .size = sizeof(job), .base = "none of the chain" };
 	cr_assert_eq(bpull_measure_job(scratch("top"), NULL, &job, &measured, &error), -EINVAL);
@@ -248,7 +248,7 @@ Test(api_misuse, the_word_that_all_is_open_comes_once)
 	cr_assert_eq(bpull_info_open(scratch("top"), &o, &info, &error), 0);
 	cr_assert_eq(n, 3);
 	bpull_info_close(info);
-	cr_assert_eq(bpull_measure(scratch("top"), &o, &measured, &error), 0);
+	cr_assert_eq(bpull_image_measure(scratch("top"), &o, &measured, &error), 0);
 	cr_assert_eq(n, 4);
 	cr_assert_eq(bpull_check(scratch("top"), &check, &checked, &error), 0);
 	cr_assert_eq(n, 5);
@@ -353,7 +353,7 @@ Test(api_misuse, a_disk_is_closed_with_job_events_uncollected)
 			struct bpull_event none[1];
 
 			cr_assert_eq(bpull_engine_process(engine, none, 0), 0);
-			bpull_job_info(disks[i], &info);
+			bpull_job_get_info(disks[i], &info);
 			if (info.state == BPULL_JOB_CONCLUDED)
 				break;
 			usleep(10000);

@@ -104,7 +104,7 @@ static int info(struct bpull_error *error)
 static int measure(struct bpull_error *error)
 {
 	struct bpull_measure m;
-	int rc = bpull_measure(scratch("top"), NULL, &m, error);
+	int rc = bpull_image_measure(scratch("top"), NULL, &m, error);
 
 	cr_assert(rc || m.growth);
 	return rc;

@@ -164,7 +164,7 @@ static int blocking(struct bpull_error *error)
 	rc = bpull_disk_open(engine, scratch("top"), &o, &disk, error);
 	if (!rc) {
 		rc = blocking_with(disk);
-		if (!rc && bpull_job_info(disk, &info) && info.status != BPULL_JOB_COMPLETED)
+		if (!rc && bpull_job_get_info(disk, &info) && info.status != BPULL_JOB_COMPLETED)
 			rc = info.error;
 		if (rc == -EIO) /* tables could not be made ready to be written (I7) */
 			rc = -ENOMEM;

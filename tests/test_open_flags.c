@@ -130,7 +130,7 @@ static int open_it(enum open_way way, enum bpull_format format, uint32_t flags,
 		if (!rc)
 			bpull_info_close(info);
 		return rc;
-	case OPEN_MEASURE: return bpull_measure(scratch("top"), &o, &measured, &error);
+	case OPEN_MEASURE: return bpull_image_measure(scratch("top"), &o, &measured, &error);
 	case OPEN_REPAIR: c.repair = BPULL_REPAIR_LEAKS; /* fall through */
 	case OPEN_CHECK: return bpull_check(scratch("top"), &c, &found, &error);
 	case OPEN_N_WAYS: break;

@@ -59,7 +59,7 @@ static void abort_half_way(struct sim_pull *pull, void *arg)
 {
 	struct bpull_job_info info;
 
-	bpull_job_info(pull->disk, &info);
+	bpull_job_get_info(pull->disk, &info);
 	if (!scene.aborted && info.copied_bytes)
 		scene.aborted = bpull_job_abort(pull->disk) == 0;
 }

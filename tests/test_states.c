@@ -112,7 +112,7 @@ static void be_paused(struct state_trial *t)
 		return;
 	j->has_traffic = false;
 	sim_job_settle(j);
-	bpull_job_info(state_disk(t), &info);
+	bpull_job_get_info(state_disk(t), &info);
 	sim_job_assert(j,
 		       info.state == BPULL_JOB_PAUSED || info.state == BPULL_JOB_WAITING ||
 			       info.state == BPULL_JOB_CONCLUDED,

@@ -160,7 +160,7 @@ Test(verify, what_is_right_is_all_read_back)
 		pull = pull_verified(&chain, sim, &r);
 		cr_assert_eq(pull.status, BPULL_JOB_COMPLETED, "seed %" PRIu64 ": %s: %s", seed,
 			     chain.text, pull.message);
-		bpull_job_info(pull.disk, &info);
+		bpull_job_get_info(pull.disk, &info);
 		cr_assert_eq(info.cloned_bytes, 0, "seed %" PRIu64, seed);
 		/* Of the last cluster more may be read back, or, compressed, its bytes as they are. */
 		cr_assert(info.verified_bytes + chain.cluster_len > info.copied_bytes &&

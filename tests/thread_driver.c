@@ -117,7 +117,7 @@ static void *run_steering(void *opaque)
 		case 2: bpull_job_resume(disk); break;
 		case 3: bpull_disk_set_copy_on_read(disk, (int)random_below(&g->state, 2)); break;
 		default:
-			bpull_job_info(disk, &info);
+			bpull_job_get_info(disk, &info);
 			if (info.cur < cur || info.cur > info.end)
 				die("the cursor went back", -EIO);
 			cur = info.cur;

@@ -86,7 +86,7 @@ struct bpull_job_info control_job_info(const struct control_target *target)
 	struct bpull_job_info info = target->last;
 
 	if (target->disk)
-		bpull_job_info(target->disk, &info);
+		bpull_job_get_info(target->disk, &info);
 	return info;
 }
 

@@ -221,7 +221,7 @@ static void main_loop(struct machine *m)
 		if (off && !told) {
 			struct bpull_job_info info;
 
-			bpull_job_info(m->disk, &info);
+			bpull_job_get_info(m->disk, &info);
 			printf("guest: off, with %" PRIu64 " of %" PRIu64 " bytes pulled\n",
 			       info.cur, info.end);
 			told = true;

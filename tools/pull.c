@@ -53,7 +53,7 @@ static struct progress_now pull_now(const struct pull *pull)
 		struct bpull_job_info info;
 		if (image->state != PULL_RUNNING)
 			continue;
-		bpull_job_info(image->disk, &info);
+		bpull_job_get_info(image->disk, &info);
 		progress_add(&now, &info);
 		if (!*now.name)
 			now.name = image->path;
@@ -67,7 +67,7 @@ static void pull_json_progress(const struct pull *pull)
 		struct bpull_job_info info;
 		if (pull->images[i].state != PULL_RUNNING)
 			continue;
-		bpull_job_info(pull->images[i].disk, &info);
+		bpull_job_get_info(pull->images[i].disk, &info);
 		progress_json(&pull->progress, pull->images[i].path, &info);
 	}
 }
@@ -132,7 +132,7 @@ static void pull_pass_go_on(struct pull *pull)
 		struct bpull_job_info info;
 		if (pull->images[i].state != PULL_RUNNING)
 			continue;
-		bpull_job_info(pull->images[i].disk, &info);
+		bpull_job_get_info(pull->images[i].disk, &info);
 		if (info.stop_error)
 			bpull_job_resume(pull->images[i].disk);
 	}
@@ -152,7 +152,7 @@ static int pull_process(struct pull *pull)
 		if (events[i].type != BPULL_EVENT_JOB || events[i].status == BPULL_JOB_READY)
 			continue;
 		pull->target.disk = NULL;
-		bpull_job_info(image->disk, &pull->target.last);
+		bpull_job_get_info(image->disk, &pull->target.last);
 		pull_image_conclude(image, &events[i], stop_signal());
 		pull->n_active--;
 		pull_report_end(pull, image);

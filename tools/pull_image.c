@@ -83,7 +83,7 @@ void pull_image_start(struct pull_image *image, struct bpull_engine *engine,
 
 void pull_image_conclude(struct pull_image *image, const struct bpull_event *event, int signal)
 {
-	bpull_job_info(image->disk, &image->info);
+	bpull_job_get_info(image->disk, &image->info);
 	switch (event->status) {
 	case BPULL_JOB_COMPLETED:
 		if (*event->message)
