@@ -17,7 +17,7 @@
 #include "tests/crash_cuts.h"
 #include "tests/scratch.h"
 
-#define DEFAULT_STATES (12000 / SIM_PULL_SLOWDOWN)
+#define DEFAULT_STATES (7000 / SIM_PULL_SLOWDOWN)
 #define MAX_ROUNDS     1000 /* chains of one configuration */
 
 TestSuite(crash, .init = scratch_make, .fini = scratch_remove, .timeout = 3600);

@@ -18,7 +18,7 @@
 #include "tests/leaks.h"
 #include "tests/sim_pull.h"
 
-#define N_CHAINS 18    /* FAULT_CHAINS=n for more */
+#define N_CHAINS 12    /* FAULT_CHAINS=n for more */
 #define MAX_NTH  20000 /* more calls than any pull here makes */
 
 TestSuite(faults, .timeout = 1200);

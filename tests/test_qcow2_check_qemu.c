@@ -16,7 +16,7 @@
 #include "tests/scratch.h"
 
 #define COPIED  (UINT64_C(1) << 63)
-#define N_SEEDS 24u
+#define N_SEEDS 14u
 
 enum {
 	CLEAN = 0,

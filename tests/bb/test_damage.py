@@ -19,7 +19,7 @@ from harness import CORRUPT, DONE, FAILED, KIB, LEAKS, MIB, REFUSED, bp, case, c
 from images import Untouched, overlay, qemu_img, qemu_io, raw_image
 
 SEED = int(os.environ.get('BB_SEED', time.time_ns() % 10**6))
-ROUNDS = int(os.environ.get('BB_ROUNDS', '20'))
+ROUNDS = int(os.environ.get('BB_ROUNDS', '12'))
 VERDICT = {0: DONE, 2: CORRUPT, 3: LEAKS}
 
 
