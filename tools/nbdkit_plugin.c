@@ -19,6 +19,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -28,25 +29,11 @@
 
 #include "engine/blockpull.h"
 #include "tools/control.h"
-#include "tools/size.h"
+#include "tools/nbdkit_config.h"
+#include "tools/nbdkit_start.h"
 
-#define MAX_DIRS    64
 #define MAX_EXTENTS 64
 #define LOOK_MS     200
-
-static struct {
-	char *image, *base, *control;
-	const char *dirs[MAX_DIRS];
-	struct bpull_engine_options engine;
-	struct bpull_disk_options disk;
-	struct bpull_job_options job;
-	int pull, manual_finalize, verify, copy_on_read, accept_mixed;
-	bool rule_given;
-} config = {
-	.engine = { .size = sizeof(config.engine), .flags = BPULL_ENGINE_THREAD },
-	.disk = { .size = sizeof(config.disk), .flags = BPULL_DISK_GUEST_IO },
-	.job = { .size = sizeof(config.job) },
-};
 
 static struct bpull_engine *engine;
 static struct bpull_disk *disk;
@@ -55,147 +42,6 @@ static pthread_t monitor;
 static int quit_fd = -1;
 static struct control *control;
 static struct control_target target;
-
-/* ---- configuration ---- */
-
-static int parse_bool(const char *value, int *out)
-{
-	*out = nbdkit_parse_bool(value);
-	return *out < 0 ? -1 : 0;
-}
-
-static int parse_size(const char *key, const char *value, uint64_t *out)
-{
-	const char *why;
-
-	if (!size_parse(value, SIZE_RATE, out, &why))
-		return 0;
-	nbdkit_error("%s: '%s': %s", key, value, why);
-	return -1;
-}
-
-static int parse_format(const char *key, const char *value, enum bpull_format *out)
-{
-	*out = bpull_format_by_name(value);
-	if (*out != BPULL_FORMAT_UNKNOWN)
-		return 0;
-	nbdkit_error("%s: '%s': qcow2, qed or raw", key, value);
-	return -1;
-}
-
-static int add_dir(const char *value)
-{
-	enum bpull_backing_rule rule = !strcmp(value, "any")    ? BPULL_BACKING_ANY
-				       : !strcmp(value, "none") ? BPULL_BACKING_NONE
-								: BPULL_BACKING_DIRS;
-
-	if (config.rule_given && rule != config.disk.backing_rule) {
-		nbdkit_error("allow-backing: 'any' and 'none' can't be combined with others");
-		return -1;
-	}
-	config.rule_given = true;
-	config.disk.backing_rule = rule;
-	if (rule == BPULL_BACKING_DIRS) {
-		if (config.disk.n_allowed_dirs == MAX_DIRS) {
-			nbdkit_error("allow-backing: more than %d names", MAX_DIRS);
-			return -1;
-		}
-		config.dirs[config.disk.n_allowed_dirs] = nbdkit_realpath(value);
-		if (!config.dirs[config.disk.n_allowed_dirs])
-			return -1;
-		config.disk.n_allowed_dirs++;
-	}
-	return 0;
-}
-
-/* One of several words; -1 with a message. */
-static int choose(const char *key, const char *value, const char *const *words, uint32_t *out)
-{
-	for (uint32_t i = 0; words[i]; i++)
-		if (!strcmp(value, words[i])) {
-			*out = i;
-			return 0;
-		}
-	nbdkit_error("%s: '%s' is none of its values; see nbdkit blockpull --help", key, value);
-	return -1;
-}
-
-static int plugin_config(const char *key, const char *value)
-{
-	static const char *const io_modes[] = { "auto", "uring", "threads", NULL };
-	static const char *const holes_words[] = { "auto", "read", "trust", NULL };
-	static const uint32_t holes_flags[] = { 0, BPULL_DISK_READ_HOLES, BPULL_DISK_TRUST_HOLES };
-	static const char *const on_error[] = { "report", "stop", "enospc", NULL };
-	uint32_t io = 0, holes = 0;
-
-	if (!strcmp(key, "image")) {
-		free(config.image);
-		config.image = nbdkit_absolute_path(value);
-		return config.image ? 0 : -1;
-	}
-	if (!strcmp(key, "format"))
-		return parse_format(key, value, &config.disk.format);
-	if (!strcmp(key, "backing-format"))
-		return parse_format(key, value, &config.disk.backing_format);
-	if (!strcmp(key, "allow-backing"))
-		return add_dir(value);
-	if (!strcmp(key, "pull"))
-		return parse_bool(value, &config.pull);
-	if (!strcmp(key, "manual-finalize"))
-		return parse_bool(value, &config.manual_finalize);
-	if (!strcmp(key, "verify"))
-		return parse_bool(value, &config.verify);
-	if (!strcmp(key, "accept-mixed"))
-		return parse_bool(value, &config.accept_mixed);
-	if (!strcmp(key, "copy-on-read"))
-		return parse_bool(value, &config.copy_on_read);
-	if (!strcmp(key, "bandwidth"))
-		return parse_size(key, value, &config.job.bandwidth);
-	if (!strcmp(key, "memory"))
-		return parse_size(key, value, &config.engine.memory);
-	if (!strcmp(key, "base")) {
-		free(config.base);
-		config.base = nbdkit_absolute_path(value);
-		return config.base ? 0 : -1;
-	}
-	if (!strcmp(key, "control")) {
-		free(config.control);
-		config.control = nbdkit_absolute_path(value);
-		return config.control ? 0 : -1;
-	}
-	if (!strcmp(key, "on-error"))
-		return choose(key, value, on_error, &config.job.on_error);
-	if (!strcmp(key, "holes")) {
-		if (choose(key, value, holes_words, &holes))
-			return -1;
-		config.disk.flags &= ~(BPULL_DISK_READ_HOLES | BPULL_DISK_TRUST_HOLES);
-		config.disk.flags |= holes_flags[holes];
-		return 0;
-	}
-	if (!strcmp(key, "io")) {
-		int rc = choose(key, value, io_modes, &io);
-
-		config.engine.io = (enum bpull_io)io;
-		return rc;
-	}
-	nbdkit_error("unknown parameter '%s'; see nbdkit blockpull --help", key);
-	return -1;
-}
-
-static int plugin_config_complete(void)
-{
-	if (!config.image) {
-		nbdkit_error("image=FILE is needed; see nbdkit blockpull --help");
-		return -1;
-	}
-	config.job.base = config.base;
-	config.job.flags = config.manual_finalize ? BPULL_JOB_MANUAL_FINALIZE : 0;
-	config.job.flags |= config.verify ? BPULL_JOB_VERIFY : 0;
-	config.job.flags |= config.accept_mixed ? BPULL_JOB_ACCEPT_MIXED : 0;
-	config.disk.flags |= config.copy_on_read ? BPULL_DISK_COPY_ON_READ : 0;
-	config.disk.allowed_dirs = config.dirs;
-	return 0;
-}
 
 #define plugin_config_help                                                                   \
 	"image=FILE            the image (required)\n"                                       \
@@ -270,22 +116,22 @@ static void *watch_job(void *opaque)
 /* What can be discarded depends on the format, which only the image says. */
 static int ask_format(void)
 {
-	struct bpull_disk_options o = config.disk;
+	struct bpull_disk_options o = plugin_config.disk;
 	struct bpull_layer_info layer = { 0 };
 	struct bpull_info *info;
 	struct bpull_error error;
 
 	o.flags = BPULL_DISK_READ_ONLY | BPULL_DISK_NO_BACKING | BPULL_DISK_FORCE_SHARE;
-	if (bpull_info_open(config.image, &o, &info, &error)) {
+	if (bpull_info_open(plugin_config.image, &o, &info, &error)) {
 		nbdkit_error("%s", error.message);
 		return -1;
 	}
 	bpull_info_layer(info, 0, &layer);
-	if (layer.format == BPULL_FORMAT_RAW && config.disk.format != BPULL_FORMAT_RAW) {
+	if (layer.format == BPULL_FORMAT_RAW && plugin_config.disk.format != BPULL_FORMAT_RAW) {
 		nbdkit_error(
 			"%s looks raw, but a guest may have made it look so; say format=raw to "
 			"serve it",
-			config.image);
+			plugin_config.image);
 		bpull_info_close(info);
 		return -1;
 	}
@@ -296,60 +142,97 @@ static int ask_format(void)
 	return 0;
 }
 
-/* Threads do not survive nbdkit's fork into the background, so all begins behind it; what can be
- * known to be wrong is found before. */
+/* Opened as it will be, but for the audit, which may write. */
+static int try_image(struct bpull_engine *trial, struct bpull_error *error)
+{
+	struct bpull_disk_options o = plugin_config.disk;
+	struct bpull_disk *opened;
+	int rc;
+
+	if (!(o.flags & BPULL_DISK_READ_ONLY) && o.format != BPULL_FORMAT_RAW)
+		o.flags &= ~(uint32_t)(BPULL_DISK_GUEST_IO | BPULL_DISK_COPY_ON_READ);
+	rc = bpull_disk_open(trial, plugin_config.image, &o, &opened, error);
+	if (rc)
+		return rc;
+	if (bpull_disk_warning(opened))
+		nbdkit_error("%s", bpull_disk_warning(opened));
+	if (bpull_disk_hint(opened))
+		nbdkit_error("note: %s", bpull_disk_hint(opened));
+	return plugin_config.pull ? bpull_job_check(opened, &plugin_config.job, error) : 0;
+}
+
+static int try_control(struct bpull_error *error)
+{
+	struct control *trial = NULL;
+	int rc = plugin_config.control ? control_open(plugin_config.control, &target, &trial, error)
+				       : 0;
+
+	control_close(trial);
+	return rc;
+}
+
+/* Threads do not survive nbdkit's fork into the background, so all begins behind it. What can be
+ * known to be wrong is found before: nbdkit has made no socket and no file yet. */
 static int plugin_get_ready(void)
 {
-	struct bpull_engine_options eo = { .size = sizeof(eo), .io = BPULL_IO_THREADS };
-	struct bpull_disk_options o = config.disk;
+	struct bpull_engine_options eo = plugin_config.engine;
 	struct bpull_engine *trial = NULL;
-	struct bpull_disk *opened;
 	struct bpull_error error;
 	int rc;
 
 	if (ask_format())
 		return -1;
-	o.flags = BPULL_DISK_READ_ONLY |
-		  (config.disk.flags & (BPULL_DISK_READ_HOLES | BPULL_DISK_TRUST_HOLES));
+	eo.flags &= ~(uint32_t)BPULL_ENGINE_THREAD;
+	eo.io = eo.io == BPULL_IO_AUTO ? BPULL_IO_THREADS : eo.io;
 	rc = bpull_engine_open(&eo, &trial, &error);
 	if (!rc)
-		rc = bpull_disk_open(trial, config.image, &o, &opened, &error);
-	if (!rc && config.pull)
-		rc = bpull_job_check(opened, &config.job, &error);
+		rc = try_image(trial, &error);
+	if (!rc)
+		rc = try_control(&error);
 	if (rc)
 		nbdkit_error("%s", error.message);
 	bpull_engine_close(trial);
+	if (!rc && start_watch()) {
+		nbdkit_error("out of memory");
+		rc = -ENOMEM;
+	}
 	return rc ? -1 : 0;
 }
 
-static int plugin_after_fork(void)
+static int start_monitor(struct bpull_error *error)
 {
-	struct bpull_error error;
+	int rc;
 
-	if (bpull_engine_open(&config.engine, &engine, &error) ||
-	    bpull_disk_open(engine, config.image, &config.disk, &disk, &error)) {
-		nbdkit_error("%s", error.message);
-		return -1;
-	}
-	if (bpull_disk_warning(disk))
-		nbdkit_error("%s", bpull_disk_warning(disk));
-	if (bpull_disk_hint(disk))
-		nbdkit_error("note: %s", bpull_disk_hint(disk));
-	if (config.pull && bpull_job_start(disk, &config.job, &error)) {
-		nbdkit_error("%s", error.message);
-		return -1;
-	}
-	target = (struct control_target){ .disk = disk, .device = config.image, .job = config.job };
-	if (config.control && control_open(config.control, &target, &control, &error)) {
-		nbdkit_error("%s", error.message);
-		return -1;
-	}
 	quit_fd = eventfd(0, EFD_CLOEXEC);
-	if (quit_fd < 0 || pthread_create(&monitor, NULL, watch_job, NULL)) {
-		nbdkit_error("cannot start a thread: %m");
-		return -1;
-	}
-	return 0;
+	rc = quit_fd < 0 ? errno : pthread_create(&monitor, NULL, watch_job, NULL);
+	if (!rc)
+		return 0;
+	if (quit_fd >= 0)
+		close(quit_fd);
+	quit_fd = -1;
+	error->code = -rc;
+	snprintf(error->message, sizeof(error->message), "cannot start a thread: %s", strerror(rc));
+	return -rc;
+}
+
+/* The monitor is last: it is what takes the events of the job. */
+static int start(struct bpull_error *error)
+{
+	int rc = bpull_engine_open(&plugin_config.engine, &engine, error);
+
+	if (!rc)
+		rc = bpull_disk_open(engine, plugin_config.image, &plugin_config.disk, &disk,
+				     error);
+	if (rc)
+		return rc;
+	target = (struct control_target){ .disk = disk,
+					  .device = plugin_config.image,
+					  .job = plugin_config.job };
+	if (plugin_config.control)
+		rc = control_open(plugin_config.control, &target, &control, error);
+	if (!rc && plugin_config.pull)
+		rc = bpull_job_start(disk, &plugin_config.job, error);
+	return rc ? rc : start_monitor(error);
 }
 
 static void plugin_cleanup(void)
@@ -366,13 +249,16 @@ static void plugin_cleanup(void)
 	bpull_engine_close(engine);
 }
 
-static void plugin_unload(void)
+/* What fails is undone before it is told: then the image is free again when nbdkit's exit code is seen. */
+static int plugin_after_fork(void)
 {
-	free(config.image);
-	free(config.base);
-	free(config.control);
-	for (size_t i = 0; i < config.disk.n_allowed_dirs; i++)
-		free((char *)config.dirs[i]);
+	struct bpull_error error;
+	int rc = start(&error);
+
+	if (rc)
+		plugin_cleanup();
+	start_tell(rc ? error.message : NULL);
+	return rc ? -1 : 0;
 }
 
 /* ---- clients ---- */
@@ -502,9 +388,9 @@ static struct nbdkit_plugin plugin = {
 	.longname = "blockpull: images that are pulled while they are used",
 	.description = "Serves a qcow2, QED or raw image and pulls its backing chain into it.",
 	.version = "0.1.0",
-	.unload = plugin_unload,
-	.config = plugin_config,
-	.config_complete = plugin_config_complete,
+	.unload = config_free,
+	.config = config_take,
+	.config_complete = config_finish,
 	.config_help = plugin_config_help,
 	.magic_config_key = "image",
 	.get_ready = plugin_get_ready,

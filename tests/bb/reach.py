@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Commands run as a user without rights, who may not enter the checkout: a home of root's is closed to others.
+
+What such a user runs are copies, made once a program beside its scratch files, with the build's own layout, by
+which the command and the plugin find their library. Opening the way to the checkout instead was rejected: a
+test changes no rights outside its own directory.
+"""
+import os
+import shutil
+import threading
+
+import harness
+from harness import Skip, need
+
+STRANGER = 65534
+
+_lock = threading.Lock()
+_made = None
+
+
+class Copies:
+    """Of the command, its library and the plugin (None where there is none to copy)."""
+
+    def __init__(self, command, plugin):
+        self.command, self.plugin = command, plugin
+
+
+def as_nobody():
+    """What to put before a command to run it without root's rights. Skips where we have not those to give up,
+    and where such a user can't reach the scratch files."""
+    if os.geteuid():
+        raise Skip('needs root, to become another user')
+    need('setpriv')
+    words = ['setpriv', f'--reuid={STRANGER}', f'--regid={STRANGER}', '--clear-groups', '--bounding-set=-all']
+    if harness.run(*words, 'test', '-x', harness.root).rc:
+        raise Skip(f'another user can\'t enter {harness.root}: set TMPDIR')
+    return words
+
+
+def _copy(plugin):
+    build = os.path.dirname(os.path.dirname(harness.blockpull))
+    to = f'{harness.root}/reach'
+    for name in 'engine', 'tools':
+        os.makedirs(f'{to}/{name}')
+    for name in os.listdir(f'{build}/engine') if os.path.isdir(f'{build}/engine') else []:
+        if name.startswith('libblockpull.so') and '.p' not in name:
+            shutil.copy(f'{build}/engine/{name}', f'{to}/engine/{name}')
+    command = shutil.copy(harness.blockpull, f'{to}/tools/')
+    made = Copies(command, shutil.copy(plugin, f'{to}/tools/') if plugin else None)
+    for directory, _, names in os.walk(to):
+        os.chmod(directory, 0o755)
+        for name in names:
+            os.chmod(f'{directory}/{name}', 0o755)
+    return made
+
+
+def copies(plugin=None):
+    """Copies that any user can run. The program's end removes them."""
+    global _made
+    with _lock:
+        if not _made or plugin and not _made.plugin:
+            shutil.rmtree(f'{harness.root}/reach', ignore_errors=True)
+            _made = _copy(plugin)
+    if harness.run(*as_nobody(), _made.command, '--version').rc:
+        raise Skip(f'another user can\'t run {_made.command}')
+    return _made

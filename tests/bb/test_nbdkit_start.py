@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""How a server of the nbdkit plugin starts: what is wrong is said then, by a sentence on stderr and an exit
+code that is not 0, also where nbdkit goes into the background."""
+import contextlib
+import os
+import signal
+import time
+
+import harness
+import images
+from harness import MIB, case, check, need, same
+from images import overlay, patch, qemu_io, raw_image
+from reach import as_nobody, copies
+from test_nbdkit import plugin
+
+harness.cases.clear()  # those of the modules that are imported
+
+
+def disk(d, fmt='qcow2', size=16 * MIB):
+    raw_image(f'{d}/base.img', size, (0, size // 2))
+    top = overlay(f'{d}/top.img', 'base.img', fmt)
+    qemu_io(top, fmt, 'write -P 7 10M 1M')
+    return top
+
+
+def in_background(d, *arguments, prefix=(), so=None):
+    """nbdkit as it is started by itself: its first process ends when it serves, or when it does not. A session
+    of its own keeps the server from ending with that."""
+    return harness.run('setsid', '-w', *prefix, 'nbdkit', '-U', f'{d}/nbd', '-P', f'{d}/pid', so or plugin(), *arguments, timeout=60)
+
+
+def serves(d):
+    return harness.run('nbdinfo', '--size', f'nbd+unix:///?socket={d}/nbd').rc == 0
+
+
+def end(d):
+    """Ends the server in the background, and waits until it is gone."""
+    with open(f'{d}/pid', encoding='ascii') as file:
+        pid = int(file.read())
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + 60
+    while os.path.exists(f'/proc/{pid}') and open(f'/proc/{pid}/stat', encoding='ascii').read().split()[2] != 'Z':
+        check(time.monotonic() < deadline, 'the server does not end')
+        time.sleep(0.02)
+    for name in 'nbd', 'pid':
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(f'{d}/{name}')
+
+
+def does_not_start(d, words, *arguments, prefix=(), so=None, anywhere=True):
+    """In the background, in the foreground and with a captive command: each says why, with exit code 1. Not
+    anywhere: in the background alone, for what comes before these ways part."""
+    for way in ((), ('-f',), ('--run', f'touch {d}/ran'))[:3 if anywhere else 1]:
+        for name in 'nbd', 'pid':
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(f'{d}/{name}')
+        result = in_background(d, *way, *arguments, prefix=prefix, so=so)
+        same(result.rc, 1, f'exit code {way}: {result}')
+        errors = [line for line in result.err.splitlines() if 'error: ' in line]
+        same(len(errors), 1, f'{way}: sentences: {result}')
+        for word in words:
+            check(word in errors[0], f'{way}: the message does not say {word!r}: {result}')
+        check(not os.path.exists(f'{d}/ran'), f'the command was run beside a server that is not there: {result}')
+        check(not os.path.exists(f'{d}/nbd') or not serves(d), 'it serves all the same')
+
+
+@contextlib.contextmanager
+def beside(*argv):
+    """A process that goes on meanwhile; ready when its socket, the first argument, is there."""
+    socket, *argv = argv
+    process = harness.start(*argv)
+    deadline = time.monotonic() + 60
+    while not os.path.exists(socket):
+        check(time.monotonic() < deadline and process.poll() is None, f'{argv} does not begin')
+        time.sleep(0.02)
+    try:
+        yield
+    finally:
+        harness.kill(process, signal.SIGTERM)
+        harness.finish(process)
+
+
+# ---- What is said ----
+
+@case('all is well: exit 0, and it serves at once', ())
+@case('the same with a pull and a socket', ('pull=true', 'bandwidth=1M', 'control={d}/ctl'))
+@case('the same by threads', ('pull=true', 'io=threads'))
+def well(d, parameters):
+    need('nbdinfo')
+    top = disk(d)
+    result = in_background(d, f'image={top}', *[p.format(d=d) for p in parameters])
+    same(result.rc, 0, str(result))
+    same(result.err, '', 'stderr')
+    check(serves(d), 'it does not serve')
+    end(d)
+    same(images.image_check(top, 'qcow2'), 0, 'check')
+
+
+def missing(d, top):
+    os.remove(top)
+
+
+def no_base(d, top):
+    os.remove(f'{d}/base.img')
+
+
+def cut(d, top):
+    os.truncate(top, 70000)
+
+
+def bad_table(d, top):
+    """An L2 entry into nowhere: only an audit of all tables finds it."""
+    with open(top, 'rb') as file:
+        content = file.read()
+    l1 = int.from_bytes(content[40:48], 'big')
+    l2 = int.from_bytes(content[l1:l1 + 8], 'big') & ((1 << 56) - 1)
+    patch(top, l2, (1 << 63 | 1 << 40).to_bytes(8, 'big'))
+
+
+@case('an image that is not there', missing, ['top.img'])
+@case('a backing file that is not there', no_base, ['base.img'])
+@case('an image that was cut', cut, ['top.img'])
+@case('a damaged table, found by the audit behind the fork', bad_table, ['top.img'])
+def broken(d, how, words):
+    top = disk(d)
+    how(d, top)
+    does_not_start(d, words, f'image={top}', 'pull=true')
+
+
+@case('a control socket in no directory', 'control={d}/none/ctl', 'none/ctl')
+@case('a control socket that is a file', 'control={d}/base.img', 'base.img')
+@case('a control socket with too long a name', 'control={d}/' + 'x' * 120, 'control socket')
+@case('a base that is not in the chain', 'base={d}/other.img', 'other.img')
+@case('a base that is the image', 'base={d}/top.img', 'top.img')
+@case('a backing file out of reach', 'allow-backing=none', 'base.img')
+@case('a format that it has not', 'format=qed', 'top.img')
+@case('too little memory', 'memory=1M', 'memory')
+def refused(d, parameter, word):
+    top = disk(d)
+    raw_image(f'{d}/other.img', MIB)
+    does_not_start(d, [word], f'image={top}', 'pull=true', parameter.format(d=d))
+
+
+@case('an image in use by a writer', ('-t',))
+@case('an image in use by a reader', ('-r', '-t'))
+def in_use(d, words):
+    need('qemu-nbd')
+    top = disk(d)
+    with beside(f'{d}/q', 'qemu-nbd', *words, '-k', f'{d}/q', '-f', 'qcow2', top):
+        does_not_start(d, ['top.img'], f'image={top}')
+
+
+@case('an image that may not be written')
+def no_permission(d):
+    top = disk(d)
+    here = copies(plugin())
+    os.chmod(d, 0o777)
+    for name in 'top.img', 'base.img':
+        os.chmod(f'{d}/{name}', 0o444)
+    before = images.digest(top)
+    does_not_start(d, ['top.img', 'no permission'], f'image={top}', prefix=as_nobody(), so=here.plugin)
+    same(images.digest(top), before, 'the image')
+
+
+@case('an image that may not be written by the user whom nbdkit becomes')
+def no_permission_later(d):
+    """Only behind -u is it known: nbdkit starts as root, which may."""
+    as_nobody()
+    top = disk(d)
+    os.chmod(d, 0o777)
+    os.chmod(top, 0o444)
+    does_not_start(d, ['top.img', 'no permission'], '-u', 'nobody', f'image={top}')
+
+
+@case('the reason a process without a pull can give is given once', ())
+@case('and in a server that talks', ('-v',))
+def once(d, words):
+    top = disk(d)
+    bad_table(d, top)
+    result = in_background(d, *words, f'image={top}')
+    same(result.rc, 1, str(result))
+    check('error: ' in result.err and 'top.img' in result.err, str(result))
+
+
+# ---- Parameters ----
+
+@case('two images', ['image={d}/top.img'], 'image')
+@case('two images, by place', ['{d}/other.img'], 'image')
+@case('pull twice', ['pull=true', 'pull=true'], 'pull')
+@case('pull told both ways', ['pull=true', 'pull=false'], 'pull')
+@case('two rates', ['pull=true', 'bandwidth=1M', 'bandwidth=2M'], 'bandwidth')
+@case('two bases', ['pull=true', 'base={d}/base.img', 'base={d}/base.img'], 'base')
+@case('two sockets', ['control={d}/a', 'control={d}/b'], 'control')
+@case('two formats', ['format=qcow2', 'format=qcow2'], 'format')
+@case('two memories', ['memory=48M', 'memory=64M'], 'memory')
+@case('two words of holes', ['holes=read', 'holes=trust'], 'holes')
+def twice(d, parameters, key):
+    top = disk(d)
+    does_not_start(d, [f'{key}: ', 'twice'], f'image={top}', *[p.format(d=d) for p in parameters], anywhere=False)
+
+
+@case('a rate without a pull', 'bandwidth=1M')
+@case('a base without a pull', 'base={d}/base.img')
+@case('verify without a pull', 'verify=true')
+@case('accept-mixed without a pull', 'accept-mixed=true')
+@case('manual-finalize without a pull', 'manual-finalize=true')
+@case('on-error without a pull', 'on-error=stop')
+def alone(d, parameter):
+    top = disk(d)
+    parameter = parameter.format(d=d)
+    key = parameter.split('=')[0]
+    does_not_start(d, [f'{key}: ', 'pull=true', 'control='], f'image={top}', parameter, anywhere=False)
+    does_not_start(d, [f'{key}: ', 'pull=true'], f'image={top}', parameter, 'pull=false', anywhere=False)
+    for partner in 'pull=true', f'control={d}/ctl':
+        result = in_background(d, f'image={top}', parameter, partner)
+        same(result.rc, 0, str(result))
+        end(d)
+
+
+@case('an image without a name', 'image=', 'image')
+@case('a control socket without a name', 'control=', 'control')
+@case('a base without a name', 'base=', 'base')
+@case('a directory without a name', 'allow-backing=', 'allow-backing')
+@case('a word that is none', 'on-error=ignore', 'on-error')
+@case('no number', 'bandwidth=-1', 'bandwidth')
+@case('no truth', 'pull=perhaps', 'perhaps')
+@case('a key that is none', 'pul=true', "'pul'")
+def no_value(d, parameter, word):
+    top = disk(d)
+    given = () if parameter == 'image=' else (f'image={top}',)
+    does_not_start(d, [word], *given, parameter, anywhere=False)
+
+
+@case('a server that is killed while it begins')
+def killed(d):
+    """chdir() is what nbdkit calls behind its fork, before the plugin's turn."""
+    need('strace')
+    top = disk(d)
+    result = in_background(d, f'image={top}', prefix=('strace', '-f', '-qq', '-o', f'{d}/trace', '-e', 'trace=chdir', '-e',
+                                                      'inject=chdir:signal=KILL'))
+    same(result.rc, 1, str(result))
+    check('ended while it was starting' in result.err, str(result))
+    check(not serves(d), 'it serves')
+
+
+if __name__ == '__main__':
+    harness.main(workers=2)

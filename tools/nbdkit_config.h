@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The nbdkit plugin's parameters: what is asked for, and what does not go
+ * together. nbdkit's thread fills it before the server begins; it is read only
+ * from then on.
+ */
+#ifndef TOOLS_NBDKIT_CONFIG_H
+#define TOOLS_NBDKIT_CONFIG_H
+
+#include <stdbool.h>
+
+#include "engine/blockpull.h"
+
+#define CONFIG_MAX_DIRS 64
+
+struct plugin_config {
+	char *image, *base, *control;
+	const char *dirs[CONFIG_MAX_DIRS];
+	struct bpull_engine_options engine;
+	struct bpull_disk_options disk;
+	struct bpull_job_options job;
+	int pull, manual_finalize, verify, copy_on_read, accept_mixed;
+	bool rule_given;
+};
+
+extern struct plugin_config plugin_config;
+
+/* One parameter. -1: it is refused, and nbdkit_error() was told why. */
+int config_take(const char *key, const char *value);
+/* All parameters were taken: fills the options. -1 as above. */
+int config_finish(void);
+void config_free(void);
+
+#endif
