@@ -15,6 +15,7 @@
 
 #include <nbdkit-plugin.h>
 
+#include "tools/nbdkit_line.h"
 #include "tools/size.h"
 
 struct plugin_config plugin_config = {
@@ -22,6 +23,13 @@ struct plugin_config plugin_config = {
 	.disk = { .size = sizeof(plugin_config.disk), .flags = BPULL_DISK_GUEST_IO },
 	.job = { .size = sizeof(plugin_config.job) },
 };
+
+static struct nbdkit_line line;
+
+void config_load(void)
+{
+	nbdkit_line_read(&line);
+}
 
 /* ---- values: 0, or -1 with a message ---- */
 
@@ -153,6 +161,7 @@ static const struct key {
 	unsigned flags; /* enum key_flags */
 } keys[] = {
 	{ "image", take_path, &plugin_config.image, 0 },
+	{ "readonly", take_bool, &plugin_config.read_only, 0 },
 	{ "pull", take_bool, &plugin_config.pull, CHANGES },
 	{ "copy-on-read", take_bool, &plugin_config.copy_on_read, CHANGES },
 	{ "bandwidth", take_size, &plugin_config.job.bandwidth, OF_A_PULL },
@@ -202,13 +211,35 @@ static int check_partners(void)
 {
 	bool may_pull = plugin_config.pull || plugin_config.control;
 
-	for (size_t i = 0; i < N_KEYS; i++)
-		if (keys[i].flags & OF_A_PULL && is_asked(i) && !may_pull) {
+	for (size_t i = 0; i < N_KEYS; i++) {
+		if (!is_asked(i))
+			continue;
+		if (plugin_config.read_only && keys[i].flags & (CHANGES | OF_A_PULL)) {
+			nbdkit_error("%s: it goes with what changes the image, and the image is "
+				     "to be read only (readonly=true, or nbdkit's -r)",
+				     keys[i].name);
+			return -1;
+		}
+		if (keys[i].flags & OF_A_PULL && !may_pull) {
 			nbdkit_error("%s: it says how to pull, and no pull is asked for: add "
 				     "pull=true, or control=SOCKET to start one through",
 				     keys[i].name);
 			return -1;
 		}
+	}
+	return 0;
+}
+
+/* Said by nbdkit's -r or by the parameter: either is enough. */
+static int check_read_only(void)
+{
+	for (size_t i = 0; i < N_KEYS; i++)
+		if (keys[i].to == &plugin_config.read_only && !given[i] && !line.is_known) {
+			nbdkit_error("/proc/self/cmdline can't be read, which says whether -r was "
+				     "given: say readonly=true or readonly=false, too");
+			return -1;
+		}
+	plugin_config.read_only |= line.read_only;
 	return 0;
 }
 
@@ -220,19 +251,26 @@ int config_finish(void)
 		nbdkit_error("image=FILE is needed; see nbdkit blockpull --help");
 		return -1;
 	}
-	if (check_partners())
+	if (check_read_only() || check_partners())
 		return -1;
 	c->job.base = c->base;
 	c->job.flags = c->manual_finalize ? BPULL_JOB_MANUAL_FINALIZE : 0;
 	c->job.flags |= c->verify ? BPULL_JOB_VERIFY : 0;
 	c->job.flags |= c->accept_mixed ? BPULL_JOB_ACCEPT_MIXED : 0;
+	c->disk.flags |= c->read_only ? BPULL_DISK_READ_ONLY : 0;
 	c->disk.flags |= c->copy_on_read ? BPULL_DISK_COPY_ON_READ : 0;
 	c->disk.allowed_dirs = c->dirs;
 	return 0;
 }
 
+bool config_is_export(const char *name)
+{
+	return !*name || (line.export_name && !strcmp(name, line.export_name));
+}
+
 void config_free(void)
 {
+	nbdkit_line_free(&line);
 	free(plugin_config.image);
 	free(plugin_config.base);
 	free(plugin_config.control);

@@ -19,16 +19,20 @@ struct plugin_config {
 	struct bpull_engine_options engine;
 	struct bpull_disk_options disk;
 	struct bpull_job_options job;
-	int pull, manual_finalize, verify, copy_on_read, accept_mixed;
+	int read_only, pull, manual_finalize, verify, copy_on_read, accept_mixed;
 	bool rule_given;
 };
 
 extern struct plugin_config plugin_config;
 
+/* First of all: what nbdkit itself was told. */
+void config_load(void);
 /* One parameter. -1: it is refused, and nbdkit_error() was told why. */
 int config_take(const char *key, const char *value);
 /* All parameters were taken: fills the options. -1 as above. */
 int config_finish(void);
+/* Whether a client may ask for the disk by this name: none, or the one that nbdkit was told by -e. */
+bool config_is_export(const char *name);
 void config_free(void);
 
 #endif

@@ -45,6 +45,7 @@ static struct control_target target;
 
 #define plugin_config_help                                                                   \
 	"image=FILE            the image (required)\n"                                       \
+	"readonly=true         serve it read only, as nbdkit's -r does\n"                    \
 	"pull=true             pull its backing chain into it while it is served\n"          \
 	"bandwidth=RATE        at most RATE bytes a second (50M; default: no limit)\n"       \
 	"base=FILE             pull what is above FILE only, which stays its backing file\n" \
@@ -265,8 +266,16 @@ static int plugin_after_fork(void)
 
 static void *plugin_open(int readonly)
 {
+	const char *name = nbdkit_export_name();
+
 	(void)readonly;
-	return NBDKIT_HANDLE_NOT_NEEDED;
+	if (!name)
+		return NULL;
+	if (config_is_export(name))
+		return NBDKIT_HANDLE_NOT_NEEDED;
+	/* The client has another disk in mind than the one it would write to. */
+	nbdkit_error("export '%s': there is none but the one without a name", name);
+	return NULL;
 }
 
 static int64_t plugin_get_size(void *handle)
@@ -281,10 +290,16 @@ static int yes(void *handle)
 	return 1;
 }
 
+static int plugin_can_write(void *handle)
+{
+	(void)handle;
+	return !plugin_config.read_only;
+}
+
 static int plugin_can_trim(void *handle)
 {
 	(void)handle;
-	return can_discard;
+	return can_discard && !plugin_config.read_only;
 }
 
 static int plugin_can_fua(void *handle)
@@ -352,7 +367,7 @@ static int plugin_flush(void *handle, uint32_t flags)
 {
 	(void)handle;
 	(void)flags;
-	return result(bpull_pflush(disk));
+	return plugin_config.read_only ? 0 : result(bpull_pflush(disk));
 }
 
 static uint32_t extent_type(const struct bpull_extent *e)
@@ -388,6 +403,7 @@ static struct nbdkit_plugin plugin = {
 	.longname = "blockpull: images that are pulled while they are used",
 	.description = "Serves a qcow2, QED or raw image and pulls its backing chain into it.",
 	.version = "0.1.0",
+	.load = config_load,
 	.unload = config_free,
 	.config = config_take,
 	.config_complete = config_finish,
@@ -398,10 +414,10 @@ static struct nbdkit_plugin plugin = {
 	.cleanup = plugin_cleanup,
 	.open = plugin_open,
 	.get_size = plugin_get_size,
-	.can_write = yes,
+	.can_write = plugin_can_write,
 	.can_flush = yes,
 	.can_trim = plugin_can_trim,
-	.can_zero = yes,
+	.can_zero = plugin_can_write,
 	.can_fua = plugin_can_fua,
 	.can_multi_conn = yes,
 	.can_extents = yes,

@@ -24,7 +24,7 @@ def plugin():
 
 
 def nbdkit(command, *parameters, rc=0):
-    result = harness.run('nbdkit', '-U', '-', plugin(), *parameters, '--run', command, timeout=200)
+    result = harness.run('nbdkit', '-U', f'{harness.temp_dir()}/s', plugin(), *parameters, '--run', command, timeout=200)
     check((result.rc == 0) == (rc == 0), str(result))
     return result
 
