@@ -169,9 +169,9 @@ def run(*argv, timeout=120, **options):
     return finish(start(*argv, **options), timeout)
 
 
-def bp(*args, rc=DONE, timeout=120, **options):
-    """Runs blockpull and demands its exit code (rc=None: any that the manual names)."""
-    result = run(blockpull, *args, timeout=timeout, **options)
+def bp(*args, rc=DONE, timeout=120, command=None, **options):
+    """Runs blockpull, or this copy of it, and demands its exit code (rc=None: any that the manual names)."""
+    result = run(command or blockpull, *args, timeout=timeout, **options)
     wanted = range(8) if rc is None else rc if isinstance(rc, tuple) else (rc,)
     check(result.rc in wanted, f'exit code {result.rc}, wanted {rc}: {result}')
     return result
@@ -287,7 +287,7 @@ def _prepare():
         sys.exit(f'usage: {sys.argv[0]} /path/to/blockpull [WORD]')
     blockpull = os.path.abspath(command)
     root = os.path.realpath(tempfile.mkdtemp(prefix='blockpull-bb-'))
-    os.chmod(root, 0o755)  # for the cases which go on as somebody else
+    os.chmod(root, 0o755)  # for the cases that go on as another user (reach.py)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     atexit.register(_clean_up)
     for sig in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):

@@ -18,6 +18,7 @@ import hostile_more
 import hostile_names
 import hostile_qed_images
 import images
+import reach
 from harness import CORRUPT, DONE, FAILED, KIB, MIB, REFUSED, Failed, bp, case, check, note, run, same
 from images import Untouched
 
@@ -69,7 +70,9 @@ def judge_changed(image, plan, top, fmt, flat):
 
 def judge_pull(d, image, plan, before, flat):
     top, fmt = f'{d}/top.img', getattr(plan, 'fmt', 'qcow2')
-    who = {'user': plan.user, 'group': plan.user, 'extra_groups': []} if hasattr(plan, 'user') and os.getuid() == 0 else {}
+    who = {}
+    if hasattr(plan, 'user') and os.getuid() == 0:
+        who = {'user': plan.user, 'group': plan.user, 'extra_groups': [], 'command': reach.copies().command}
     looked = before.files.get(top)
     result = command(d, 'pull', *getattr(plan, 'args', ()), 'top.img', **who)
     verdict = image.verdict

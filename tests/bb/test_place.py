@@ -11,32 +11,21 @@ import harness
 import images
 from harness import DONE, FAILED, MIB, REFUSED, Skip, bp, case, check, need, same
 from images import Untouched, overlay, pair, pulled, raw_image
-
-
-def as_nobody(d):
-    """What to put before a command to run it without root's rights (nothing, if we have none)."""
-    if os.geteuid():
-        return []
-    need('setpriv')
-    prefix_args = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--bounding-set=-all']
-    if harness.run(*prefix_args, 'test', '-x', harness.blockpull).rc:
-        raise Skip(f'nobody may not run {harness.blockpull}')
-    os.chmod(d, 0o777)
-    return prefix_args
+from reach import unprivileged
 
 
 @case('an image that may not be written')
 def read_only_image(d):
     top, base = pair(d)
-    prefix_args = as_nobody(d)
+    command = unprivileged(d)
     os.chmod(top, 0o444)
     before = Untouched(top, base)
-    result = harness.run(*prefix_args, harness.blockpull, 'pull', top)
+    result = harness.run(*command, 'pull', top)
     check(result.rc == FAILED, str(result))
     check('top.img' in result.err and 'ermission' in result.err, str(result))
-    for command in 'info', 'map', 'check':
-        result = harness.run(*prefix_args, harness.blockpull, command, top)
-        check(result.rc == DONE, f'{command} needs no right to write: {result}')
+    for verb in 'info', 'map', 'check':
+        result = harness.run(*command, verb, top)
+        check(result.rc == DONE, f'{verb} needs no right to write: {result}')
     before.verify()
 
 
@@ -46,12 +35,12 @@ def read_only_backing(d):
     base = raw_image(f'{d}/base/base.img', MIB)
     top = overlay(f'{d}/top.img', 'base/base.img')
     flat = images.flatten(top, 'qcow2', f'{d}/flat')
-    prefix_args = as_nobody(d)
-    if prefix_args:
+    command = unprivileged(d)
+    if not os.geteuid():
         os.chown(top, 65534, 65534)
     os.chmod(base, 0o444)
     os.chmod(f'{d}/base', 0o555)
-    result = harness.run(*prefix_args, harness.blockpull, 'pull', top)
+    result = harness.run(*command, 'pull', top)
     os.chmod(f'{d}/base', 0o755)
     check(result.rc == DONE, str(result))
     images.judge_pulled(top, 'qcow2', flat)
