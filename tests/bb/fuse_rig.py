@@ -4,9 +4,7 @@ import os
 import time
 
 import harness
-from harness import Skip, check, need
-
-WAIT = 20  # seconds, to mount and to unmount
+from harness import WAIT, Skip, check, need
 
 
 def program(name):

@@ -11,6 +11,7 @@ the files.
 import atexit
 import concurrent.futures
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -28,6 +29,8 @@ import traceback
 DONE, FAILED, USAGE, LOCKED, CORRUPT, LEAKS, REFUSED, NO_SPACE = 0, 1, 2, 3, 4, 5, 6, 7
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+
+WAIT = 120  # seconds of the wall clock until what has to come counts as never coming
 
 cases = []           # (title, function, arguments), in file order
 blockpull = None     # absolute path of the command under test
@@ -120,16 +123,23 @@ def start(*argv, **options):
     options.setdefault('stdout', subprocess.PIPE)
     options.setdefault('stderr', subprocess.PIPE)
     process = subprocess.Popen([str(a) for a in argv], start_new_session=True, **options)
-    process.began = time.monotonic()
+    process.began, process.allowed = time.monotonic(), None  # allowed: seconds of the processor's time
     _mine.started.append(process)
     with _live_lock:
         _live.add(process)
     return process
 
 
+def patience(seconds):
+    """Of the wall clock, for what takes so many seconds on a quiet machine: this one may be busy. It ends what
+    hangs, and proves nothing else."""
+    return max(seconds, min(8 * seconds + 60, 600))
+
+
 def finish(process, timeout=120):
-    """Waits for what start() began. Never hangs: past the time-out it is killed and the case fails."""
-    texts = {}
+    """Waits for what start() began. Never hangs: it is killed, and the case fails, when it has waited for
+    many times the time-out, which is that of a quiet machine."""
+    texts, timeout = {}, patience(timeout)
 
     def drain(name, pipe):
         texts[name] = pipe.read()
@@ -157,6 +167,9 @@ def finish(process, timeout=120):
     out, err = (texts.get(n, b'').decode(errors='replace') for n in ('out', 'err'))
     result = Result(process.args, rc, out, err, seconds, usage.ru_maxrss * 1024)
     check(seconds < timeout, f'still running after {timeout} s, killed: {result}')
+    used = usage.ru_utime + usage.ru_stime
+    check(process.allowed is None or used < process.allowed,
+          f'it used {used:.1f} s of the processor, and may use {process.allowed} s: {result}')
     return result
 
 
@@ -166,7 +179,12 @@ def kill(process, sig=signal.SIGKILL):
 
 
 def run(*argv, timeout=120, **options):
-    return finish(start(*argv, **options), timeout)
+    """A command, which may use so many seconds of the processor: the kernel ends it, and what it starts, after
+    twice as many (its own count runs ahead of what it reports). A sanitizer's build may use five times as many."""
+    seconds = timeout * (5 if blockpull and instrumented() else 1)
+    process = start('prlimit', f'--cpu={2 * seconds}', *argv, **options)
+    process.args, process.allowed = process.args[2:], seconds
+    return finish(process, timeout)
 
 
 def bp(*args, rc=DONE, timeout=120, command=None, **options):
@@ -232,6 +250,7 @@ def _interrupted(number, frame):
     os._exit(128 + number)
 
 
+@functools.lru_cache(1)
 def instrumented():
     """Whether the command is a sanitizer's build, of which memory and speed prove nothing."""
     with open(blockpull, 'rb') as file:

@@ -14,7 +14,7 @@ import random
 import struct
 import time
 
-from harness import KIB, MIB, Failed, bp, check, refused, run, same, start
+from harness import WAIT, KIB, MIB, Failed, bp, check, refused, run, same, start
 
 
 def qemu_img(*args, rc=(0,), **options):
@@ -112,9 +112,9 @@ def digest(path):
 def settle(path):
     """Waits until a killed process has really let go of an image: the kernel ends its io_uring, and
     with it the open files and their locks, a moment after the process is gone."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + WAIT
     while qemu_img('info', path, rc=(0, 1)).rc:
-        check(time.monotonic() < deadline, f'{path} is still locked 10 s after the kill')
+        check(time.monotonic() < deadline, f'{path} is still locked {WAIT} s after the kill')
 
 
 def use(image):

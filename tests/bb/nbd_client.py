@@ -7,7 +7,7 @@ import itertools
 import socket
 import struct
 
-from harness import check
+from harness import WAIT, check
 
 READ, WRITE, DISCONNECT, FLUSH, TRIM, WRITE_ZEROES = 0, 1, 2, 3, 4, 6
 FUA = 1
@@ -16,7 +16,7 @@ FUA = 1
 class Client:
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(60)
+        self.socket.settimeout(WAIT)
         self.socket.connect(path)
         check(self._get(16) == b'NBDMAGICIHAVEOPT', 'the server greets in an unknown way')
         self._get(2)

@@ -97,7 +97,7 @@ def aborted(d, how, wanted):
     top = scene(d)
     process, _ = listening(d, top, 'pull=true', 'bandwidth=2M')
     client = Client(f'{d}/ctl')
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + harness.WAIT
     while client.job()['x-copied'] < 5 * MIB // 2:  # more than one run, or none of it may have been kept
         check(time.monotonic() < deadline, f'nothing is copied: {client.job()}')
         time.sleep(0.02)

@@ -23,7 +23,7 @@ SLOW = ('--bandwidth', '8M')
 class Client:
     def __init__(self, path, negotiate=True):
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(20)
+        self.socket.settimeout(harness.WAIT)
         self.socket.connect(path)
         self.file = self.socket.makefile('rb')
         self.events = []
@@ -72,7 +72,7 @@ def pulling(d, *args, size=40 * MIB, **options):
     base = raw_image(f'{d}/base.img', size)
     top = overlay(f'{d}/top.img', 'base.img')
     process = harness.start(harness.blockpull, 'pull', '--control', f'{d}/s', *args, top, **options)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + harness.WAIT
     while time.monotonic() < deadline and process.poll() is None:
         try:
             Client(f'{d}/s', negotiate=False).socket.close()
@@ -83,7 +83,7 @@ def pulling(d, *args, size=40 * MIB, **options):
 
 
 def state(client, wanted):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + harness.WAIT
     while time.monotonic() < deadline:
         job = client.job()
         if job['status'] == wanted:
@@ -258,7 +258,7 @@ def stops(d, how):
     top = overlay(f'{d}/top.img', 'base.img')
     process = harness.start(harness.blockpull, 'pull', '--io=threads', '--on-error=stop', '--control', f'{d}/s', '-q', top,
                             preexec_fn=small_files(5 * MIB))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + harness.WAIT
     while not os.path.exists(f'{d}/s') and time.monotonic() < deadline:
         time.sleep(0.02)
     client = Client(f'{d}/s')

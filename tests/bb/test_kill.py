@@ -171,7 +171,7 @@ def twice(d):
     began = time.monotonic()
     result = harness.finish(pull, 20)
     check(result.rc == 130, str(result))
-    check(time.monotonic() - began < 2, 'it took its time')
+    check(time.monotonic() - began < 10, 'it took its time: to the end it would be 24 s')
     scene.judge_killed('after two SIGINTs')
 
 

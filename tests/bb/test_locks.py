@@ -88,7 +88,7 @@ def exported(d):
                            '--blockdev', 'qcow2,file=f,node-name=q',
                            '--nbd-server', f'addr.type=unix,addr.path={d}/s',
                            '--export', 'nbd,id=e,node-name=q,writable=on', '--pidfile', f'{d}/pid')
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + harness.WAIT
     while not os.path.exists(f'{d}/pid') and daemon.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     refused(LOCKED, ['top.img', LOCK_WORDS], 'pull', top, timeout=20)

@@ -38,7 +38,7 @@ def end(d):
     with open(f'{d}/pid', encoding='ascii') as file:
         pid = int(file.read())
     os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + harness.WAIT
     while os.path.exists(f'/proc/{pid}') and open(f'/proc/{pid}/stat', encoding='ascii').read().split()[2] != 'Z':
         check(time.monotonic() < deadline, 'the server does not end')
         time.sleep(0.02)
@@ -69,7 +69,7 @@ def beside(*argv):
     """A process that goes on meanwhile; ready when its socket, the first argument, is there."""
     socket, *argv = argv
     process = harness.start(*argv)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + harness.WAIT
     while not os.path.exists(socket):
         check(time.monotonic() < deadline and process.poll() is None, f'{argv} does not begin')
         time.sleep(0.02)

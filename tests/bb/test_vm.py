@@ -134,7 +134,7 @@ def serve(d, top, *parameters):
     need('nbdkit')
     process = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', plugin, f'image={top}', 'pull=true', 'bandwidth=2M',
                             f'control={d}/ctl', *parameters)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + harness.WAIT
     while not (os.path.exists(f'{d}/nbd') and os.path.exists(f'{d}/ctl')):
         if process.poll() is not None:
             check(False, f'nbdkit ended: {process.stderr.read().decode()}')
