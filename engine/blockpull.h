@@ -122,6 +122,9 @@ enum bpull_event_type {
 	BPULL_EVENT_JOB_STOPPED = 2, /* an error stopped the job (bpull_on_error): `error`,
 					`message`, and bpull_job_get_info() says where; it is paused */
 	BPULL_EVENT_IO = 3,          /* a guest request is over */
+	BPULL_EVENT_JOB_IGNORED = 4, /* a stretch could not be read and was left out
+					(BPULL_ON_ERROR_IGNORE): `error`, `message`. At most 256 a job:
+					the later ones are counted by its end only */
 };
 
 /* Numbers of libvirt's virConnectDomainEventBlockJobStatus. */
@@ -284,6 +287,9 @@ enum bpull_on_error {
 	BPULL_ON_ERROR_STOP = 1, /* it pauses and keeps its place; bpull_job_resume() tries again */
 	BPULL_ON_ERROR_ENOSPC = 2, /* the same for want of space only (-ENOSPC, -EDQUOT); else as
 				      REPORT */
+	BPULL_ON_ERROR_IGNORE = 3, /* a stretch that can't be read is left out and told by an event;
+				      the job goes on, keeps the link, and FAILED is its end, with
+				      the first such error. Other errors are as with REPORT */
 };
 
 enum bpull_job_flags {
@@ -342,6 +348,10 @@ struct bpull_job_options {
 				 while guest requests come in on its engine; 100: it never gives
 				 way; 0: 25 */
 	uint32_t copy;       /* enum bpull_copy */
+	/* With base: the name that the image will have for it, instead of one made from the directories.
+	 * It must lead to that file from the image's directory, else -EINVAL; so it is, too, where base
+	 * is the backing file already under another name. NULL: a name is made. */
+	const char *base_name;
 };
 
 struct bpull_job_info {
@@ -364,6 +374,9 @@ struct bpull_job_info {
 	uint64_t stop_offset; /* byte of the file, or of the guest's disk */
 	uint8_t stop_was_read;
 	uint64_t verified_bytes; /* of copied_bytes, read back and found right */
+	/* Where status is FAILED: a request or an operation of the job's failed, not a rule of the job's
+	 * (a base that changed, a comparison); and whether that was reading. */
+	uint8_t error_was_io, error_was_read;
 };
 
 /* Starts pulling the chain into the image. NULL options: all defaults. A disk without backing is

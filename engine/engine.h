@@ -161,6 +161,9 @@ struct job {
 	struct range_set owed; /* guest bytes without evidence that they need no chain (proof.h) */
 	unsigned n_rounds;     /* copying walks begun */
 	unsigned n_stuck;      /* proofs that found no less owed than the one before */
+	unsigned n_ignored;    /* runs that could not read, and were left out (job_stop.h) */
+	int ignored_error;     /* the first one's */
+	char ignored_message[1024];
 	uint64_t owed_len;     /* bytes that the last proof found owed */
 	struct verify *verify; /* verify.c; NULL: not asked for */
 	uint64_t commit_target; /* the hard commit that the step waits for; 0: none yet */
@@ -240,6 +243,8 @@ void events_push(struct bpull_disk *disk, enum bpull_job_status status, int erro
 /* Sets one aside for the next stop; a want of memory costs that event alone. */
 void events_prepare_stopped(struct bpull_disk *disk);
 void events_push_stopped(struct bpull_disk *disk, int error, const char *message);
+/* Without memory for it, it is not told. */
+void events_push_ignored(struct bpull_disk *disk, int error, const char *message);
 int events_take(struct bpull_engine *engine, struct bpull_event *out, int max);
 /* Frees all of a disk's events, taken or not. */
 void events_forget(struct bpull_disk *disk);
@@ -430,6 +435,9 @@ void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 /* The same, from an operation in error: names the file, the offset and the direction. */
 void job_fail_op(struct bpull_disk *disk, const struct op *op);
+/* What failed, in a sentence of at most cap bytes that ends with what_now. */
+void job_describe_failure(const struct bpull_disk *disk, const struct op *op, const char *what_now,
+			  char *out, size_t cap);
 /* For a job that ends with tables for which there was no space, in memory: replaces what it said. */
 void job_say_uncommitted(struct bpull_disk *disk);
 void job_init_control(struct bpull_disk *disk);

@@ -78,6 +78,14 @@ void events_push_stopped(struct bpull_disk *disk, int error, const char *message
 		     message);
 }
 
+void events_push_ignored(struct bpull_disk *disk, int error, const char *message)
+{
+	struct queued_event *queued = calloc(1, sizeof(*queued));
+
+	if (queued)
+		push(disk, &queued, BPULL_EVENT_JOB_IGNORED, BPULL_JOB_FAILED, error, message);
+}
+
 int events_take(struct bpull_engine *engine, struct bpull_event *out, int max)
 {
 	int n = 0;

@@ -224,6 +224,8 @@ static void begin_round(struct bpull_disk *disk)
 	uint64_t owed_len = range_set_len(&job->owed);
 	struct shown shown;
 
+	if (job_fail_ignored(disk))
+		return;
 	job->n_stuck = job->n_rounds > 1 && owed_len >= job->owed_len ? job->n_stuck + 1 : 0;
 	job->owed_len = owed_len;
 	if (job->n_stuck == MAX_STUCK) {

@@ -37,17 +37,21 @@ struct target {
 };
 
 /* Base NULL: all layers. */
-static int find_target(const struct bpull_disk *disk, const char *base, struct target *target,
-		       struct err *err)
+static int find_target(const struct bpull_disk *disk, const struct bpull_job_options *o,
+		       struct target *target, struct err *err)
 {
 	const struct chain *chain = disk->chain;
 	int rc;
 
 	*target = (struct target){ .pull_to = chain->n_layers };
-	if (!base)
+	if (!o->base && o->base_name)
+		return err_set(err, -EINVAL, "a name for the base, but no base");
+	if (!o->base)
 		return 0;
-	rc = chain_find_base(chain, file_opener_posix(), base, &target->pull_to, err);
-	return rc ? rc : chain_base_name(chain, target->pull_to, &target->base_name, err);
+	rc = chain_find_base(chain, file_opener_posix(), o->base, &target->pull_to, err);
+	return rc ? rc
+		  : chain_name_base(chain, file_opener_posix(), target->pull_to, o->base_name,
+				    &target->base_name, err);
 }
 
 static void take_target(struct bpull_disk *disk, struct target *target)
@@ -129,7 +133,7 @@ static int may_start(const struct bpull_disk *disk, const struct bpull_job_optio
 			"the new file was made, or removed, by the job before: open it anew");
 	if (disk->flatten && o->base)
 		return err_set(err, -EINVAL, "flattening has no base");
-	rc = find_target(disk, o->base, target, err);
+	rc = find_target(disk, o, target, err);
 	if (rc || is_idle_target(disk, target->pull_to))
 		return rc;
 	rc = layer_refuse(overlay, &overlay->unwritable, err);
@@ -190,7 +194,7 @@ static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, s
 static bool import(struct bpull_job_options *o, const struct bpull_job_options *options)
 {
 	return options_import(o, sizeof(*o), options) && !(o->flags & ~KNOWN_FLAGS) &&
-	       o->compression <= BPULL_COMPRESSION_ZSTD && o->on_error <= BPULL_ON_ERROR_ENOSPC &&
+	       o->compression <= BPULL_COMPRESSION_ZSTD && o->on_error <= BPULL_ON_ERROR_IGNORE &&
 	       o->guest_share <= 100 && o->copy <= BPULL_COPY_READ &&
 	       (o->compression || !o->compression_level);
 }

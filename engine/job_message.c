@@ -48,9 +48,8 @@ static const char *advice(const struct bpull_disk *disk, int error)
 	}
 }
 
-/* What failed, in a sentence. */
-static void describe_failure(const struct bpull_disk *disk, const struct op *op,
-			     const char *what_now, char *out, size_t cap)
+void job_describe_failure(const struct bpull_disk *disk, const struct op *op, const char *what_now,
+			  char *out, size_t cap)
 {
 	struct file *file = op->error_file;
 	struct shown shown;
@@ -106,9 +105,13 @@ void job_fail_op(struct bpull_disk *disk, const struct op *op)
 {
 	char message[sizeof(disk->job.message)];
 
-	describe_failure(disk, op, "; the job waits to be resumed", message, sizeof(message));
+	job_describe_failure(disk, op, "; the job waits to be resumed", message, sizeof(message));
 	if (job_stop(disk, op, message))
 		return;
-	describe_failure(disk, op, advice(disk, op->error), message, sizeof(message));
+	job_describe_failure(disk, op, advice(disk, op->error), message, sizeof(message));
+	if (!disk->job.error) {
+		disk->job.n.error_was_io = op->error != -ENOMEM;
+		disk->job.n.error_was_read = op->error_was_read;
+	}
 	job_fail(disk, op->error, "%s", message);
 }

@@ -6,14 +6,22 @@
  * cursor goes on with what runs have put back.
  *
  * A failed barrier or table write (I7) and a damaged image always fail the job.
+ *
+ * With IGNORE a run that could not read is over without an error. What it was
+ * to copy stays owed (proof.h), so that the link can't go; the next walk, which
+ * would meet the same error, is not begun.
  */
 #include "engine/job_stop.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "engine/commit.h"
 #include "engine/engine.h"
 #include "io/base.h"
+
+/* Each takes memory until the next job starts. */
+#define MAX_IGNORED_EVENTS 256
 
 static bool wants_stop(const struct bpull_disk *disk, int error)
 {
@@ -25,7 +33,8 @@ static bool wants_stop(const struct bpull_disk *disk, int error)
 	switch (disk->job.on_error) {
 	case BPULL_ON_ERROR_ENOSPC: return no_space;
 	case BPULL_ON_ERROR_STOP: return no_space || (error != -EUCLEAN && error != -ENOTSUP);
-	case BPULL_ON_ERROR_REPORT: break;
+	case BPULL_ON_ERROR_REPORT:
+	case BPULL_ON_ERROR_IGNORE: break;
 	}
 	return false;
 }
@@ -49,6 +58,36 @@ bool job_stop(struct bpull_disk *disk, const struct op *op, const char *message)
 	populate_hurry(disk);
 	events_push_stopped(disk, op->error, message);
 	engine_again(disk->engine);
+	return true;
+}
+
+bool job_ignore(struct bpull_disk *disk, const struct op *op)
+{
+	struct job *job = &disk->job;
+	char message[sizeof(job->message)];
+
+	if (job->on_error != BPULL_ON_ERROR_IGNORE || disk->poisoned || job->step != JOB_COPYING ||
+	    !op->error_was_read || !op->error_file)
+		return false;
+	job_describe_failure(disk, op, "", message, sizeof(message));
+	if (!job->n_ignored++) {
+		job->ignored_error = op->error;
+		memcpy(job->ignored_message, message, sizeof(job->ignored_message));
+	}
+	if (job->n_ignored <= MAX_IGNORED_EVENTS)
+		events_push_ignored(disk, op->error, message);
+	return true;
+}
+
+bool job_fail_ignored(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	if (!job->n_ignored)
+		return false;
+	job_fail(disk, job->ignored_error,
+		 "%.600s; %u stretches were left out, what was copied is kept, and so is the link",
+		 job->ignored_message, job->n_ignored);
 	return true;
 }
 

@@ -477,7 +477,8 @@ static int plan_job(struct walk *w, const struct bpull_job_options *job, char **
 		rc = chain_find_base(w->chain, file_opener_posix(), job->base, &w->chain->pull_to,
 				     err);
 	if (!rc && job->base)
-		rc = chain_base_name(w->chain, w->chain->pull_to, base_name, err);
+		rc = chain_name_base(w->chain, file_opener_posix(), w->chain->pull_to,
+				     job->base_name, base_name, err);
 	if (rc || !job->compression || !overlay->has_backing)
 		return rc;
 	if (!overlay->ops->may_compress)

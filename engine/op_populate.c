@@ -15,6 +15,7 @@
 
 #include "engine/commit.h"
 #include "engine/engine.h"
+#include "engine/job_stop.h"
 #include "engine/populate.h"
 #include "engine/proof.h"
 #include "io/base.h"
@@ -277,7 +278,9 @@ static void populate_fail(struct op *op)
 	/* One that follows a read is done without: the cursor comes by. */
 	if (!p->on_read) {
 		op->disk->job.n.copied_bytes -= p->told_len;
-		if (op->error != -ECANCELED)
+		if (job_ignore(op->disk, op))
+			p->is_finished = true; /* it stays owed, but is not put back for this walk */
+		else if (op->error != -ECANCELED)
 			job_fail_op(op->disk, op);
 	}
 	over(p);

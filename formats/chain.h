@@ -86,6 +86,9 @@ int chain_find_base(const struct chain *chain, struct file_opener *opener, const
 /* The name under which the overlay is to find layer `depth`: relative where its own recorded name
  * is. *out is malloc'd. */
 int chain_base_name(const struct chain *chain, unsigned depth, char **out, struct err *err);
+/* The same, or a copy of the wanted name (NULL: none is wanted), which must lead there and be no protocol's. */
+int chain_name_base(const struct chain *chain, struct file_opener *opener, unsigned depth,
+		    const char *wanted, char **out, struct err *err);
 /* The overlay's plan_link(): to layer pull_to under this name, or, NULL, to none. Blocking. */
 int chain_plan_link(const struct chain *chain, const char *base_name, struct err *err);
 /* From now on the overlay reads through to layer pull_to, or to none: what is pulled reads so. Requests that

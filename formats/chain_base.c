@@ -155,6 +155,61 @@ int chain_base_name(const struct chain *chain, unsigned depth, char **out, struc
 	return 0;
 }
 
+/* As the image will resolve it: from the directory it lies in. NULL: no memory. */
+static char *resolve_beside(const struct file *overlay, const char *name)
+{
+	const char *slash = strrchr(overlay->name, '/');
+	char *out;
+
+	if (name[0] == '/' || !slash)
+		return strdup(name);
+	return asprintf(&out, "%.*s%s", (int)(slash + 1 - overlay->name), overlay->name, name) < 0
+		       ? NULL
+		       : out;
+}
+
+/* Could be taken for something else when the image is opened. */
+static bool is_plain_name(const char *name)
+{
+	for (const char *c = name; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			return false;
+	return *name && name[strcspn(name, ":/")] != ':';
+}
+
+int chain_name_base(const struct chain *chain, struct file_opener *opener, unsigned depth,
+		    const char *wanted, char **out, struct err *err)
+{
+	const struct layer *overlay = chain->layers[0];
+	char shown[LAYER_SET_SHOWN], base[LAYER_SET_SHOWN];
+	autofree char *path = NULL;
+	unsigned found;
+
+	if (!wanted)
+		return chain_base_name(chain, depth, out, err);
+	if (!is_plain_name(wanted))
+		return err_set(
+			err, -EINVAL,
+			"'%s' can't be the name of the new backing file: it must be that of a "
+			"plain file",
+			shown_name(wanted, shown));
+	path = resolve_beside(overlay->file, wanted);
+	if (!path)
+		return err_set(err, -ENOMEM, "out of memory");
+	if (find_by_identity(chain, opener, path, &found) || found != depth)
+		return err_set(err, -EINVAL,
+			       "'%s' does not lead to '%s' from the image's directory; nothing was "
+			       "changed",
+			       shown_name(wanted, shown),
+			       shown_name(chain->layers[depth]->file->name, base));
+	if (depth == 1 && strcmp(overlay->backing_name, wanted) != 0)
+		return err_set(err, -EINVAL,
+			       "'%s' is the backing file already, and a pull does not rename it",
+			       shown_name(overlay->backing_name, shown));
+	*out = strdup(wanted);
+	return *out ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
 int chain_plan_link(const struct chain *chain, const char *base_name, struct err *err)
 {
 	struct layer *overlay = chain->layers[0];
