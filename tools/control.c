@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The control socket's connections. Whoever may open the socket may steer the
+ * The control socket's connections. Who may open the socket may steer the
  * job, so it is its owner's alone (0600), made so before anybody can connect.
- * Lines and queues are bounded: a client that floods or does not read is
- * dropped, never waited for. A thread a client was rejected: the owner has a
- * loop already.
+ * Values and queues are bounded: a client is not listened to while it does not
+ * read its answers, and one that does not read its events is dropped, never
+ * waited for. A thread a client was rejected: the owner has a loop already.
  */
 #include "tools/control.h"
 
@@ -19,14 +19,25 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <json-c/json.h>
+
+#include "tools/control_args.h"
+#include "tools/control_stream.h"
+
 #define MAX_OUT (256u * 1024)
-#define BACKLOG 4
+#define MAX_IN  4096u
+/* With so much on its way to a client, it is not listened to. */
+#define MUCH_OUT (64u * 1024)
+#define BACKLOG  4
 
 struct client {
 	int fd; /* -1: free */
 	bool negotiated;
-	char *in, *out;
-	size_t in_len, out_len;
+	char in[MAX_IN]; /* received, [in_at, in_len) not looked at */
+	size_t in_at, in_len;
+	struct control_stream stream;
+	char *out;
+	size_t out_len;
 };
 
 struct control {
@@ -126,6 +137,7 @@ int control_open(const char *path, struct control_target *target, struct control
 		free(control);
 		return rc;
 	}
+	control_nodes_open(target);
 	*out = control;
 	return 0;
 }
@@ -135,7 +147,7 @@ int control_open(const char *path, struct control_target *target, struct control
 static void drop(struct client *client)
 {
 	close(client->fd);
-	free(client->in);
+	free(client->stream.text);
 	free(client->out);
 	*client = (struct client){ .fd = -1 };
 }
@@ -193,57 +205,70 @@ static void take_client(struct control *control)
 			continue;
 		}
 		*client = (struct client){ .fd = fd,
-					   .in = malloc(CONTROL_MAX_LINE),
+					   .stream.text = malloc(CONTROL_MAX_VALUE),
 					   .out = malloc(MAX_OUT) };
-		if (!client->in || !client->out)
+		if (!client->stream.text || !client->out)
 			drop(client);
 		else
 			say(client, control_greeting());
 	}
 }
 
-/* Answers every whole line that has come. */
-static void answer_lines(struct control *control, struct client *client)
+/* To all who have negotiated. */
+static void tell_news(struct control *control)
 {
-	char *end;
+	struct json_object *event;
 
-	while (client->fd >= 0 && (end = memchr(client->in, '\n', client->in_len))) {
-		size_t len = end - client->in, next = len + 1;
+	while ((event = control_take_news(control->target))) {
+		for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++)
+			if (control->clients[i].fd >= 0 && control->clients[i].negotiated)
+				say(&control->clients[i], json_object_get(event));
+		json_object_put(event);
+	}
+}
 
-		if (len && client->in[len - 1] == '\r')
-			len--;
-		if (len)
-			say(client,
-			    control_answer(control->target, &client->negotiated, client->in, len));
-		if (client->fd < 0)
-			return;
-		client->in_len -= next;
-		memmove(client->in, client->in + next, client->in_len);
+static struct json_object *answer(struct control *control, struct client *client,
+				  enum control_piece piece)
+{
+	const char *why = client->stream.why;
+	struct json_object *request = NULL, *said;
+
+	if (piece == CONTROL_VALUE)
+		request = control_parse(client->stream.text, client->stream.len, &why);
+	said = piece == CONTROL_GARBAGE || (!request && why)
+		       ? control_refuse("GenericError", "%s", why)
+		       : control_answer(control->target, &client->negotiated, request);
+	json_object_put(request);
+	return said;
+}
+
+/* Answers what has come, as far as the client takes the answers. */
+static void answer_all(struct control *control, struct client *client)
+{
+	enum control_piece piece;
+
+	while (client->fd >= 0 && client->in_at < client->in_len && client->out_len < MUCH_OUT) {
+		client->in_at += control_stream_take(&client->stream, client->in + client->in_at,
+						     client->in_len - client->in_at, &piece);
+		if (!piece)
+			continue;
+		say(client, answer(control, client, piece));
+		tell_news(control);
 	}
 }
 
 static void hear(struct control *control, struct client *client)
 {
-	while (client->fd >= 0) {
-		ssize_t n = TEMP_FAILURE_RETRY(recv(client->fd, client->in + client->in_len,
-						    CONTROL_MAX_LINE - client->in_len, 0));
+	answer_all(control, client);
+	while (client->fd >= 0 && client->in_at == client->in_len) {
+		ssize_t n = TEMP_FAILURE_RETRY(recv(client->fd, client->in, MAX_IN, 0));
 
 		if (!has_moved(client, n))
 			return;
-		client->in_len += n;
-		answer_lines(control, client);
-		if (client->fd >= 0 && client->in_len == CONTROL_MAX_LINE)
-			drop(client); /* a line without end */
+		client->in_at = 0;
+		client->in_len = n;
+		answer_all(control, client);
 	}
-}
-
-/* To all who have negotiated; takes over the reference. */
-static void tell_all(struct control *control, struct json_object *event)
-{
-	for (unsigned i = 0; event && i < CONTROL_MAX_CLIENTS; i++)
-		if (control->clients[i].fd >= 0 && control->clients[i].negotiated)
-			say(&control->clients[i], json_object_get(event));
-	json_object_put(event);
 }
 
 /* ---- the owner's calls ---- */
@@ -253,17 +278,23 @@ int control_poll_fds(const struct control *control, struct pollfd *fds)
 	int n = 0;
 
 	fds[n++] = (struct pollfd){ .fd = control->fd, .events = POLLIN };
-	for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++)
-		if (control->clients[i].fd >= 0)
+	for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
+		const struct client *client = &control->clients[i];
+		short hears = client->in_at == client->in_len ? POLLIN : 0;
+
+		if (client->fd >= 0)
 			fds[n++] = (struct pollfd){
-				.fd = control->clients[i].fd,
-				.events = POLLIN | (control->clients[i].out_len ? POLLOUT : 0),
+				.fd = client->fd,
+				.events = hears | (client->out_len ? POLLOUT : 0),
 			};
+	}
 	return n;
 }
 
 void control_process(struct control *control)
 {
+	/* What came before a client negotiated is not for it. */
+	tell_news(control);
 	take_client(control);
 	for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
 		if (control->clients[i].fd >= 0)
@@ -271,13 +302,15 @@ void control_process(struct control *control)
 		if (control->clients[i].fd >= 0)
 			hear(control, &control->clients[i]);
 	}
-	tell_all(control, control_status_change(control->target));
+	control_job_look(control->target);
+	tell_news(control);
 }
 
 void control_event(struct control *control, const struct bpull_event *event)
 {
-	tell_all(control, control_describe(control->target, event));
-	tell_all(control, control_status_change(control->target));
+	control_job_look(control->target);
+	control_job_event(control->target, event);
+	tell_news(control);
 }
 
 void control_close(struct control *control)
@@ -289,5 +322,6 @@ void control_close(struct control *control)
 			drop(&control->clients[i]);
 	close(control->fd);
 	unlink(control->address.sun_path);
+	control_forget(control->target);
 	free(control);
 }

@@ -1,17 +1,37 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The job's events on the control socket, under QMP's names. Changes of state
- * that the library has no event for are found by looking, and told once.
+ * The job's events on the control socket, under QMP's names. They wait in a
+ * list, so that the answer to the request that caused them goes first.
  */
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include <json-c/json.h>
 
 #include "tools/control.h"
+#include "tools/text.h"
 
-static struct json_object *new_event(const char *name, struct json_object *data)
+/* Names of files may hold any byte, JSON only UTF-8. */
+void control_add_text(struct json_object *object, const char *key, const char *text)
+{
+	char *utf8 = text_utf8(text);
+
+	json_object_object_add(object, key, utf8 ? json_object_new_string(utf8) : NULL);
+	free(utf8);
+}
+
+void control_add_number(struct json_object *object, const char *key, uint64_t value)
+{
+	json_object_object_add(object, key, json_object_new_uint64(value));
+}
+
+void control_add_bool(struct json_object *object, const char *key, bool value)
+{
+	json_object_object_add(object, key, json_object_new_boolean(value));
+}
+
+void control_tell(struct control_target *target, const char *name, struct json_object *data)
 {
 	struct json_object *event = json_object_new_object(), *stamp = json_object_new_object();
 	struct timespec now;
@@ -22,60 +42,67 @@ static struct json_object *new_event(const char *name, struct json_object *data)
 	json_object_object_add(event, "timestamp", stamp);
 	control_add_text(event, "event", name);
 	json_object_object_add(event, "data", data);
+	if (!target->news)
+		target->news = json_object_new_array();
+	if (!target->news || json_object_array_add(target->news, event))
+		json_object_put(event);
+}
+
+struct json_object *control_take_news(struct control_target *target)
+{
+	struct json_object *event;
+
+	if (!target->news || !json_object_array_length(target->news))
+		return NULL;
+	event = json_object_get(json_object_array_get_idx(target->news, 0));
+	json_object_array_del_idx(target->news, 0, 1);
 	return event;
 }
 
-static struct json_object *job_data(const struct control_target *target,
-				    const struct bpull_job_info *info)
+void control_tell_status(struct control_target *target, struct control_job *job, const char *status)
 {
 	struct json_object *data = json_object_new_object();
 
-	control_add_text(data, "device", target->device);
+	job->status = status;
+	control_add_text(data, "id", job->id);
+	control_add_text(data, "status", status);
+	control_tell(target, "JOB_STATUS_CHANGE", data);
+}
+
+void control_tell_end(struct control_target *target, const struct control_job *job,
+		      const char *event, const char *error)
+{
+	struct json_object *data = json_object_new_object();
+
+	control_add_text(data, "device", job->id);
 	control_add_text(data, "type", "stream");
-	control_add_number(data, "len", info->end);
-	control_add_number(data, "offset", info->cur);
-	control_add_number(data, "speed", info->bandwidth);
-	return data;
+	control_add_number(data, "len", job->end.end);
+	control_add_number(data, "offset", job->end.cur);
+	control_add_number(data, "speed", job->end.bandwidth);
+	if (error) {
+		control_add_text(data, "error", error);
+		control_add_number(data, "x-errno", -job->end.error);
+	}
+	control_tell(target, event, data);
 }
 
-struct json_object *control_describe(struct control_target *target, const struct bpull_event *event)
+void control_tell_pending(struct control_target *target, const struct control_job *job)
 {
-	struct bpull_job_info info = control_job_info(target);
-	struct json_object *data;
+	struct json_object *data = json_object_new_object();
 
-	if (event->type == BPULL_EVENT_JOB_STOPPED) {
-		data = json_object_new_object();
-		control_add_text(data, "device", target->device);
-		control_add_text(data, "operation", info.stop_was_read ? "read" : "write");
-		control_add_text(data, "action", "stop");
-		control_add_text(data, "x-error", event->message);
-		return new_event("BLOCK_JOB_ERROR", data);
-	}
-	if (event->type != BPULL_EVENT_JOB)
-		return NULL;
-	data = job_data(target, &info);
-	switch (event->status) {
-	case BPULL_JOB_COMPLETED: return new_event("BLOCK_JOB_COMPLETED", data);
-	case BPULL_JOB_CANCELED: return new_event("BLOCK_JOB_CANCELLED", data);
-	case BPULL_JOB_READY: return new_event("BLOCK_JOB_READY", data);
-	case BPULL_JOB_FAILED: break;
-	}
-	snprintf(target->error, sizeof(target->error), "%s", event->message);
-	control_add_text(data, "error", event->message);
-	return new_event("BLOCK_JOB_COMPLETED", data);
+	control_add_text(data, "type", "stream");
+	control_add_text(data, "id", job->id);
+	control_tell(target, "BLOCK_JOB_PENDING", data);
 }
 
-struct json_object *control_status_change(struct control_target *target)
+void control_tell_error(struct control_target *target, const struct control_job *job, bool was_read,
+			const char *action, const char *message)
 {
-	struct bpull_job_info info = control_job_info(target);
-	const char *word = control_status_word(&info);
-	struct json_object *data;
+	struct json_object *data = json_object_new_object();
 
-	if (target->told ? !strcmp(word, target->told) : info.state == BPULL_JOB_NONE)
-		return NULL;
-	target->told = word;
-	data = json_object_new_object();
-	control_add_text(data, "id", target->device);
-	control_add_text(data, "status", word);
-	return new_event("JOB_STATUS_CHANGE", data);
+	control_add_text(data, "device", job->id);
+	control_add_text(data, "operation", was_read ? "read" : "write");
+	control_add_text(data, "action", action);
+	control_add_text(data, "x-error", message);
+	control_tell(target, "BLOCK_JOB_ERROR", data);
 }

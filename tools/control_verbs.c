@@ -1,61 +1,26 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The control socket's verbs: one line in, one object out, no socket and no
- * state but the target's. Names, members and error classes are QMP's (QEMU
- * docs/interop/qmp-spec), so that what drives QEMU's jobs drives these; what
- * QMP has no word for begins with "x-".
+ * The control socket's verbs: one value in, one object out. Names, members,
+ * sentences and error classes are QMP's (QEMU docs/interop/qmp-spec), so that
+ * what drives QEMU's jobs drives these; what QMP has no word for begins with
+ * "x-". One disk is served: so a request may leave out which job it means.
  */
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include <json-c/json.h>
 
 #include "tools/control.h"
+#include "tools/control_args.h"
+#include "tools/control_start.h"
 
-#define MAX_DEPTH 16
+/* Which of QEMU's two families a verb is of: they name the job differently, and a missing one too. */
+enum family {
+	OF_BLOCK_JOBS, /* block-job-*: DeviceNotActive */
+	OF_JOBS,       /* job-*: GenericError */
+};
 
-/* ---- answers ---- */
-
-static struct json_object *ok(struct json_object *value)
-{
-	struct json_object *answer = json_object_new_object();
-
-	json_object_object_add(answer, "return", value ? value : json_object_new_object());
-	return answer;
-}
-
-__attribute__((format(printf, 2, 3))) static struct json_object *refuse(const char *class,
-									const char *format, ...)
-{
-	struct json_object *answer = json_object_new_object(), *error = json_object_new_object();
-	char text[1200];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	json_object_object_add(error, "class", json_object_new_string(class));
-	json_object_object_add(error, "desc", json_object_new_string(text));
-	json_object_object_add(answer, "error", error);
-	return answer;
-}
-
-void control_add_text(struct json_object *object, const char *key, const char *text)
-{
-	json_object_object_add(object, key, json_object_new_string(text));
-}
-
-void control_add_number(struct json_object *object, const char *key, uint64_t value)
-{
-	json_object_object_add(object, key, json_object_new_uint64(value));
-}
-
-void control_add_bool(struct json_object *object, const char *key, bool value)
-{
-	json_object_object_add(object, key, json_object_new_boolean(value));
-}
+/* ---- greeting ---- */
 
 static struct json_object *version(void)
 {
@@ -79,282 +44,349 @@ struct json_object *control_greeting(void)
 	return greeting;
 }
 
-/* ---- the job ---- */
-
-struct bpull_job_info control_job_info(const struct control_target *target)
+static struct json_object *negotiate(bool *negotiated, struct json_object *args)
 {
-	struct bpull_job_info info = target->last;
+	static const struct control_arg list[] = { { "enable", CONTROL_WORDS, false }, { 0 } };
+	struct json_object *refusal = control_check_args(list, args), *enable;
 
-	if (target->disk)
-		bpull_job_get_info(target->disk, &info);
-	return info;
+	if (refusal)
+		return refusal;
+	if (*negotiated)
+		return control_refuse(
+			"CommandNotFound",
+			"Capabilities negotiation is already complete, command ignored");
+	if (args && json_object_object_get_ex(args, "enable", &enable) &&
+	    json_object_array_length(enable))
+		return control_refuse("GenericError", "Capability '%.100s' is not available",
+				      json_object_get_string(json_object_array_get_idx(enable, 0)));
+	*negotiated = true;
+	return control_ok(NULL);
 }
 
-static bool is_active(const struct bpull_job_info *info)
-{
-	return info->type != BPULL_JOB_TYPE_UNKNOWN && info->state != BPULL_JOB_CONCLUDED;
-}
-
-/* QMP's JobStatus. */
-const char *control_status_word(const struct bpull_job_info *info)
-{
-	switch (info->state) {
-	case BPULL_JOB_NONE: return "null";
-	case BPULL_JOB_RUNNING: return "running";
-	case BPULL_JOB_PAUSED: return "paused";
-	case BPULL_JOB_WAITING: return "pending";
-	case BPULL_JOB_STOPPING: return "waiting";
-	case BPULL_JOB_CONCLUDED: return "concluded";
-	}
-	return "undefined";
-}
+/* ---- queries ---- */
 
 static const char *io_status(const struct bpull_job_info *info)
 {
-	if (!info->stop_error)
+	if (!info->stop_error || info->state == BPULL_JOB_CONCLUDED)
 		return "ok";
 	return info->stop_error == -ENOSPC || info->stop_error == -EDQUOT ? "nospace" : "failed";
 }
 
 static struct json_object *describe_block_job(const struct control_target *target,
-					      const struct bpull_job_info *info)
+					      const struct control_job *job)
 {
-	struct json_object *job = json_object_new_object();
+	struct bpull_job_info info = control_job_info(target, job);
+	struct json_object *object = json_object_new_object();
 
-	control_add_text(job, "type", "stream");
-	control_add_text(job, "device", target->device);
-	control_add_number(job, "len", info->end);
-	control_add_number(job, "offset", info->cur);
-	control_add_bool(job, "busy", info->state == BPULL_JOB_RUNNING);
-	control_add_bool(job, "paused", info->state == BPULL_JOB_PAUSED);
-	control_add_number(job, "speed", info->bandwidth);
-	control_add_text(job, "io-status", io_status(info));
-	control_add_bool(job, "ready", info->state == BPULL_JOB_WAITING);
-	control_add_text(job, "status", control_status_word(info));
-	control_add_bool(job, "auto-finalize", !(target->job.flags & BPULL_JOB_MANUAL_FINALIZE));
-	control_add_bool(job, "auto-dismiss", false);
-	control_add_number(job, "x-copied", info->copied_bytes);
-	control_add_number(job, "x-zero", info->zero_bytes);
-	control_add_number(job, "x-skipped", info->skipped_bytes);
-	control_add_number(job, "x-present", info->present_bytes);
-	control_add_number(job, "x-verified", info->verified_bytes);
-	control_add_number(job, "x-elapsed-ns", info->elapsed_ns);
-	if (target->error[0])
-		control_add_text(job, "error", target->error);
-	return job;
+	control_add_text(object, "type", "stream");
+	control_add_text(object, "device", job->id);
+	control_add_number(object, "len", info.end);
+	control_add_number(object, "offset", info.cur);
+	control_add_bool(object, "busy", info.state == BPULL_JOB_RUNNING);
+	control_add_bool(object, "paused", !strcmp(job->status, "paused"));
+	control_add_number(object, "speed", info.bandwidth);
+	control_add_text(object, "io-status", io_status(&info));
+	control_add_bool(object, "ready", false); /* that is a mirror's */
+	control_add_text(object, "status", job->status);
+	control_add_bool(object, "auto-finalize", job->auto_finalize);
+	control_add_bool(object, "auto-dismiss", job->auto_dismiss);
+	if (job->error[0])
+		control_add_text(object, "error", job->error);
+	control_add_number(object, "x-copied", info.copied_bytes);
+	control_add_number(object, "x-zero", info.zero_bytes);
+	control_add_number(object, "x-skipped", info.skipped_bytes);
+	control_add_number(object, "x-present", info.present_bytes);
+	control_add_number(object, "x-verified", info.verified_bytes);
+	control_add_number(object, "x-elapsed-ns", info.elapsed_ns);
+	return object;
 }
 
-static struct json_object *query_block_jobs(struct control_target *target)
+static struct json_object *query_block_jobs(struct control_target *target, struct json_object *args)
 {
-	struct bpull_job_info info = control_job_info(target);
 	struct json_object *list = json_object_new_array();
 
-	if (info.type != BPULL_JOB_TYPE_UNKNOWN)
-		json_object_array_add(list, describe_block_job(target, &info));
-	return ok(list);
-}
-
-static struct json_object *query_jobs(struct control_target *target)
-{
-	struct bpull_job_info info = control_job_info(target);
-	struct json_object *list = json_object_new_array(), *job;
-
-	if (info.type == BPULL_JOB_TYPE_UNKNOWN)
-		return ok(list);
-	job = json_object_new_object();
-	control_add_text(job, "id", target->device);
-	control_add_text(job, "type", "stream");
-	control_add_text(job, "status", control_status_word(&info));
-	control_add_number(job, "current-progress", info.cur);
-	control_add_number(job, "total-progress", info.end);
-	if (target->error[0])
-		control_add_text(job, "error", target->error);
-	json_object_array_add(list, job);
-	return ok(list);
-}
-
-/* ---- arguments ---- */
-
-/* The member as text; NULL: not there, or no text (then *wrong). */
-static const char *text_of(struct json_object *args, const char *key, bool *wrong)
-{
-	struct json_object *value;
-
-	if (!json_object_object_get_ex(args, key, &value))
-		return NULL;
-	*wrong |= !json_object_is_type(value, json_type_string);
-	return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : NULL;
-}
-
-/* False: there, and no number of bytes. */
-static bool size_of(struct json_object *args, const char *key, uint64_t *out)
-{
-	struct json_object *value;
-
-	if (!json_object_object_get_ex(args, key, &value))
-		return true;
-	if (!json_object_is_type(value, json_type_int) || json_object_get_int64(value) < 0)
-		return false;
-	*out = json_object_get_uint64(value);
-	return true;
-}
-
-static bool bool_of(struct json_object *args, const char *key, bool *out)
-{
-	struct json_object *value;
-
-	if (!json_object_object_get_ex(args, key, &value))
-		return true;
-	*out = json_object_get_boolean(value);
-	return json_object_is_type(value, json_type_boolean);
-}
-
-/* A refusal where the arguments name another job, or none runs; NULL: go on. */
-static struct json_object *check_job(struct control_target *target, struct json_object *args,
-				     bool must_run)
-{
-	struct bpull_job_info info = control_job_info(target);
-	bool wrong = false;
-	const char *name = text_of(args, "device", &wrong);
-
-	if (!name)
-		name = text_of(args, "id", &wrong);
-	if (wrong)
-		return refuse("GenericError",
-			      "Invalid parameter type for 'device', expected: string");
-	if (name && strcmp(name, target->device))
-		return refuse("DeviceNotActive", "Block job '%.200s' not found", name);
-	if (must_run && (!target->disk || !is_active(&info)))
-		return refuse("DeviceNotActive", "No block job is running on '%.200s'",
-			      target->device);
-	return NULL;
-}
-
-/* ---- verbs ---- */
-
-static struct json_object *block_stream(struct control_target *target, struct json_object *args)
-{
-	struct bpull_job_options o = target->job;
-	struct json_object *refusal = check_job(target, args, false);
-	struct bpull_error error = { 0 };
-	bool wrong = false, auto_finalize = !(o.flags & BPULL_JOB_MANUAL_FINALIZE);
-	const char *on_error = text_of(args, "on-error", &wrong);
-	const char *base = text_of(args, "base", &wrong);
-
-	if (refusal)
-		return refusal;
-	if (!target->disk)
-		return refuse("GenericError", "The disk is closed");
-	if (wrong || !size_of(args, "speed", &o.bandwidth) ||
-	    !bool_of(args, "auto-finalize", &auto_finalize))
-		return refuse("GenericError", "An argument has the wrong type");
-	if (on_error && !strcmp(on_error, "stop"))
-		o.on_error = BPULL_ON_ERROR_STOP;
-	else if (on_error && !strcmp(on_error, "enospc"))
-		o.on_error = BPULL_ON_ERROR_ENOSPC;
-	else if (on_error && strcmp(on_error, "report"))
-		return refuse("GenericError", "on-error is report, stop or enospc");
-	o.flags &= ~(uint32_t)BPULL_JOB_MANUAL_FINALIZE;
-	if (!auto_finalize)
-		o.flags |= BPULL_JOB_MANUAL_FINALIZE;
-	o.base = base ? base : o.base;
-	if (bpull_job_start(target->disk, &o, &error))
-		return refuse("GenericError", "%s", error.message);
-	target->error[0] = 0;
-	return ok(NULL);
-}
-
-static struct json_object *set_speed(struct control_target *target, struct json_object *args)
-{
-	struct json_object *refusal = check_job(target, args, true);
-	uint64_t speed = UINT64_MAX;
-
-	if (refusal)
-		return refusal;
-	if (!size_of(args, "speed", &speed) || speed == UINT64_MAX)
-		return refuse("GenericError",
-			      "Parameter 'speed' is missing, or not a number of bytes a second");
-	bpull_job_set_speed(target->disk, speed, 0);
-	return ok(NULL);
-}
-
-static struct json_object *on_running(struct control_target *target, struct json_object *args,
-				      int (*verb)(struct bpull_disk *disk), const char *failure)
-{
-	struct json_object *refusal = check_job(target, args, true);
-
-	if (refusal)
-		return refusal;
-	return verb(target->disk) ? refuse("GenericError", "%s", failure) : ok(NULL);
-}
-
-static struct json_object *pause_job(struct control_target *target, struct json_object *args)
-{
-	return on_running(target, args, bpull_job_pause, "The job is over");
-}
-
-static struct json_object *resume_job(struct control_target *target, struct json_object *args)
-{
-	return on_running(target, args, bpull_job_resume, "The job is over");
-}
-
-static struct json_object *cancel_job(struct control_target *target, struct json_object *args)
-{
-	return on_running(target, args, bpull_job_abort, "The job is over");
-}
-
-static struct json_object *finalize_job(struct control_target *target, struct json_object *args)
-{
-	return on_running(target, args, bpull_job_finalize, "The job is not ready to be finalized");
-}
-
-static struct json_object *dismiss_job(struct control_target *target, struct json_object *args)
-{
-	struct json_object *refusal = check_job(target, args, false);
-	struct bpull_job_info info = control_job_info(target);
-
-	if (refusal)
-		return refusal;
-	if (info.state != BPULL_JOB_CONCLUDED)
-		return refuse("GenericError", "The job is not concluded");
-	return ok(NULL); /* its result stays readable until the next one starts */
-}
-
-static struct json_object *query_block_jobs_verb(struct control_target *target,
-						 struct json_object *args)
-{
 	(void)args;
-	return query_block_jobs(target);
+	for (const struct control_job *job = target->jobs; job; job = job->next)
+		json_object_array_add(list, describe_block_job(target, job));
+	return control_ok(list);
 }
 
-static struct json_object *query_jobs_verb(struct control_target *target, struct json_object *args)
+static struct json_object *query_jobs(struct control_target *target, struct json_object *args)
 {
+	struct json_object *list = json_object_new_array();
+
 	(void)args;
-	return query_jobs(target);
+	for (const struct control_job *job = target->jobs; job; job = job->next) {
+		struct bpull_job_info info = control_job_info(target, job);
+		struct json_object *object = json_object_new_object();
+
+		control_add_text(object, "id", job->id);
+		control_add_text(object, "type", "stream");
+		control_add_text(object, "status", job->status);
+		control_add_number(object, "current-progress", info.cur);
+		control_add_number(object, "total-progress", info.end);
+		if (job->error[0])
+			control_add_text(object, "error", job->error);
+		json_object_array_add(list, object);
+	}
+	return control_ok(list);
+}
+
+static struct json_object *query_nodes(struct control_target *target, struct json_object *args)
+{
+	(void)args; /* the list is flat always */
+	return control_ok(control_nodes_describe(target));
+}
+
+static struct json_object *query_job_report(struct control_target *target, struct json_object *args)
+{
+	struct json_object *list = json_object_new_array(), *report = control_job_report(target);
+
+	(void)args;
+	if (report)
+		json_object_array_add(list, report);
+	return control_ok(list);
 }
 
 static struct json_object *query_version(struct control_target *target, struct json_object *args)
 {
 	(void)target;
 	(void)args;
-	return ok(version());
+	return control_ok(version());
 }
+
+/* ---- verbs for a job ---- */
+
+static struct json_object *not_found(enum family family, const char *name)
+{
+	if (family == OF_JOBS)
+		return control_refuse("GenericError", "Job not found");
+	return control_refuse("DeviceNotActive", "Block job '%.200s' not found", name);
+}
+
+static const char *job_name(struct json_object *args)
+{
+	const char *name = control_text(args, "device");
+
+	return name ? name : control_text(args, "id");
+}
+
+/* The job that the request means, or its refusal: one of the two is NULL. Without a name it is the one that
+ * has not ended, or the latest. */
+static struct control_job *find(struct control_target *target, struct json_object *args,
+				enum family family, struct json_object **refusal)
+{
+	const char *name = job_name(args);
+	struct control_job *job = name             ? control_job_find(target, name)
+				  : target->active ? target->active
+						   : target->jobs;
+
+	control_job_look(target);
+	*refusal = job ? NULL : not_found(family, name ? name : target->device);
+	return job;
+}
+
+/* QEMU's table: which verb a job takes in which state. */
+static struct json_object *check_verb(const struct control_job *job, const char *verb)
+{
+	bool is_alive = !strcmp(job->status, "running") || !strcmp(job->status, "paused");
+	bool is_pending = !strcmp(job->status, "pending");
+	bool may;
+
+	if (!strcmp(verb, "cancel"))
+		may = is_alive || is_pending;
+	else if (!strcmp(verb, "finalize"))
+		may = is_pending;
+	else if (!strcmp(verb, "dismiss"))
+		may = !strcmp(job->status, "concluded");
+	else
+		may = is_alive && strcmp(verb, "complete") != 0;
+	if (may)
+		return NULL;
+	return control_refuse("GenericError",
+			      "Job '%.200s' in state '%s' cannot accept command verb '%s'", job->id,
+			      job->status, verb);
+}
+
+/* It ended, or began to, after it was looked at: its event is on the way. */
+static struct json_object *answer_of(const struct control_job *job, int rc)
+{
+	return rc ? control_refuse("GenericError", "Job '%.200s' is ending", job->id)
+		  : control_ok(NULL);
+}
+
+static struct json_object *set_speed(struct control_target *target, struct control_job *job,
+				     struct json_object *args)
+{
+	struct json_object *refusal = check_verb(job, "set-speed");
+	struct bpull_job_info info;
+	int64_t speed = -1;
+
+	if (refusal)
+		return refusal;
+	control_integer(args, "speed", &speed);
+	if (speed < 0)
+		return control_refuse("GenericError",
+				      "Parameter 'speed' expects a non-negative value");
+	info = control_job_info(target, job);
+	job->since = job_since(&info);
+	return answer_of(job, bpull_job_set_speed(target->disk, speed, 0));
+}
+
+static struct json_object *pause_job(struct control_target *target, struct control_job *job,
+				     struct json_object *args)
+{
+	struct json_object *refusal = check_verb(job, "pause");
+	int rc;
+
+	(void)args;
+	if (refusal)
+		return refusal;
+	if (job->is_user_paused)
+		return control_refuse("GenericError", "Job is already paused");
+	rc = bpull_job_pause(target->disk);
+	job->is_user_paused = !rc;
+	job->is_resuming = false;
+	return answer_of(job, rc);
+}
+
+static struct json_object *resume_job(struct control_target *target, struct control_job *job,
+				      struct json_object *args)
+{
+	int rc;
+
+	(void)args;
+	if (!job->is_user_paused || job != target->active)
+		return control_refuse("GenericError", "Can't resume a job that was not paused");
+	rc = bpull_job_resume(target->disk);
+	if (!rc)
+		control_job_resumed(target, job);
+	return answer_of(job, rc);
+}
+
+static struct json_object *cancel_job(struct control_target *target, struct control_job *job,
+				      struct json_object *args)
+{
+	struct json_object *refusal = check_verb(job, "cancel");
+
+	(void)args;
+	if (refusal)
+		return refusal;
+	if (job->is_held) {
+		control_job_release(target, job, false);
+		return control_ok(NULL);
+	}
+	return answer_of(job, bpull_job_abort(target->disk));
+}
+
+static struct json_object *cancel_block_job(struct control_target *target, struct control_job *job,
+					    struct json_object *args)
+{
+	bool force = false;
+
+	control_boolean(args, "force", &force);
+	if (job->is_user_paused && job == target->active && !force)
+		return control_refuse("GenericError",
+				      "The block job for device '%.200s' is currently paused",
+				      job->id);
+	return cancel_job(target, job, args);
+}
+
+static struct json_object *finalize_job(struct control_target *target, struct control_job *job,
+					struct json_object *args)
+{
+	struct json_object *refusal = check_verb(job, "finalize");
+
+	(void)args;
+	if (refusal)
+		return refusal;
+	if (job->is_held) {
+		control_job_release(target, job, true);
+		return control_ok(NULL);
+	}
+	return answer_of(job, bpull_job_finalize(target->disk));
+}
+
+static struct json_object *complete_job(struct control_target *target, struct control_job *job,
+					struct json_object *args)
+{
+	(void)target;
+	(void)args;
+	return check_verb(job, "complete"); /* a stream job is never ready for that */
+}
+
+static struct json_object *dismiss_job(struct control_target *target, struct control_job *job,
+				       struct json_object *args)
+{
+	struct json_object *refusal = check_verb(job, "dismiss");
+
+	(void)args;
+	if (refusal)
+		return refusal;
+	control_job_dismiss(target, job);
+	return control_ok(NULL);
+}
+
+/* ---- the tables ---- */
+
+static const struct control_arg no_args[] = { { 0 } };
+static const struct control_arg nodes_args[] = { { "flat", CONTROL_BOOLEAN, false }, { 0 } };
+static const struct control_arg device_args[] = { { "device", CONTROL_TEXT, false }, { 0 } };
+static const struct control_arg id_args[] = { { "id", CONTROL_TEXT, false }, { 0 } };
+static const struct control_arg cancel_args[] = { { "device", CONTROL_TEXT, false },
+						  { "force", CONTROL_BOOLEAN, false },
+						  { 0 } };
+static const struct control_arg speed_args[] = { { "device", CONTROL_TEXT, false },
+						 { "speed", CONTROL_INTEGER, true },
+						 { 0 } };
 
 static struct json_object *query_commands(struct control_target *target, struct json_object *args);
 
-static const struct verb {
+static const struct {
 	const char *name;
+	const struct control_arg *args;
 	struct json_object *(*run)(struct control_target *target, struct json_object *args);
 } verbs[] = {
-	{ "block-stream", block_stream },   { "query-block-jobs", query_block_jobs_verb },
-	{ "query-jobs", query_jobs_verb },  { "block-job-set-speed", set_speed },
-	{ "job-pause", pause_job },         { "block-job-pause", pause_job },
-	{ "job-resume", resume_job },       { "block-job-resume", resume_job },
-	{ "block-job-cancel", cancel_job }, { "job-cancel", cancel_job },
-	{ "job-finalize", finalize_job },   { "block-job-finalize", finalize_job },
-	{ "job-dismiss", dismiss_job },     { "block-job-dismiss", dismiss_job },
-	{ "query-version", query_version }, { "query-commands", query_commands },
+	{ "block-stream", control_stream_args, control_block_stream },
+	{ "query-block-jobs", no_args, query_block_jobs },
+	{ "query-jobs", no_args, query_jobs },
+	{ "query-named-block-nodes", nodes_args, query_nodes },
+	{ "query-version", no_args, query_version },
+	{ "query-commands", no_args, query_commands },
+	{ "x-query-job", no_args, query_job_report },
 };
+
+static const struct {
+	const char *name;
+	enum family family;
+	const struct control_arg *args;
+	struct json_object *(*run)(struct control_target *target, struct control_job *job,
+				   struct json_object *args);
+} job_verbs[] = {
+	{ "block-job-set-speed", OF_BLOCK_JOBS, speed_args, set_speed },
+	{ "block-job-pause", OF_BLOCK_JOBS, device_args, pause_job },
+	{ "block-job-resume", OF_BLOCK_JOBS, device_args, resume_job },
+	{ "block-job-cancel", OF_BLOCK_JOBS, cancel_args, cancel_block_job },
+	{ "block-job-complete", OF_BLOCK_JOBS, device_args, complete_job },
+	{ "block-job-finalize", OF_BLOCK_JOBS, id_args, finalize_job },
+	{ "block-job-dismiss", OF_BLOCK_JOBS, id_args, dismiss_job },
+	{ "job-pause", OF_JOBS, id_args, pause_job },
+	{ "job-resume", OF_JOBS, id_args, resume_job },
+	{ "job-cancel", OF_JOBS, id_args, cancel_job },
+	{ "job-complete", OF_JOBS, id_args, complete_job },
+	{ "job-finalize", OF_JOBS, id_args, finalize_job },
+	{ "job-dismiss", OF_JOBS, id_args, dismiss_job },
+};
+
+#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
+
+static void add_command(struct json_object *list, const char *name)
+{
+	struct json_object *object = json_object_new_object();
+
+	control_add_text(object, "name", name);
+	json_object_array_add(list, object);
+}
 
 static struct json_object *query_commands(struct control_target *target, struct json_object *args)
 {
@@ -362,75 +394,90 @@ static struct json_object *query_commands(struct control_target *target, struct 
 
 	(void)target;
 	(void)args;
-	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-		struct json_object *name = json_object_new_object();
-
-		control_add_text(name, "name", verbs[i].name);
-		json_object_array_add(list, name);
-	}
-	return ok(list);
+	add_command(list, "qmp_capabilities");
+	for (size_t i = 0; i < COUNT(verbs); i++)
+		add_command(list, verbs[i].name);
+	for (size_t i = 0; i < COUNT(job_verbs); i++)
+		add_command(list, job_verbs[i].name);
+	return control_ok(list);
 }
 
-/* ---- a line ---- */
-
-static struct json_object *parse(const char *line, size_t len)
+static struct json_object *run_verb(struct control_target *target, const char *verb,
+				    struct json_object *args)
 {
-	struct json_tokener *tokener = json_tokener_new_ex(MAX_DEPTH);
-	struct json_object *request = NULL;
+	struct json_object *refusal;
 
-	if (!tokener)
-		return NULL;
-	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-	if (!memchr(line, 0, len))
-		request = json_tokener_parse_ex(tokener, line, (int)len);
-	if (request && (json_tokener_get_error(tokener) != json_tokener_success ||
-			json_tokener_get_parse_end(tokener) != len)) {
-		json_object_put(request);
-		request = NULL;
+	for (size_t i = 0; i < COUNT(verbs); i++) {
+		if (strcmp(verb, verbs[i].name))
+			continue;
+		refusal = control_check_args(verbs[i].args, args);
+		if (!refusal)
+			control_job_look(target);
+		return refusal ? refusal : verbs[i].run(target, args);
 	}
-	json_tokener_free(tokener);
-	return request;
+	for (size_t i = 0; i < COUNT(job_verbs); i++) {
+		struct control_job *job;
+
+		if (strcmp(verb, job_verbs[i].name))
+			continue;
+		refusal = control_check_args(job_verbs[i].args, args);
+		if (refusal)
+			return refusal;
+		job = find(target, args, job_verbs[i].family, &refusal);
+		return job ? job_verbs[i].run(target, job, args) : refusal;
+	}
+	return control_refuse("CommandNotFound", "The command %.100s has not been found", verb);
 }
 
-static struct json_object *run(struct control_target *target, bool *negotiated,
-			       struct json_object *request)
-{
-	struct json_object *name, *args = NULL;
-	const char *verb;
+/* ---- a request ---- */
 
+/* A refusal, or NULL: then *verb and *args are the request's. */
+static struct json_object *take_apart(struct json_object *request, const char **verb,
+				      struct json_object **args)
+{
+	*args = NULL;
+	*verb = NULL;
 	if (!json_object_is_type(request, json_type_object))
-		return refuse("GenericError", "QMP input must be a JSON object");
-	if (!json_object_object_get_ex(request, "execute", &name) ||
-	    !json_object_is_type(name, json_type_string))
-		return refuse("GenericError", "QMP input lacks member 'execute'");
-	if (json_object_object_get_ex(request, "arguments", &args) &&
-	    !json_object_is_type(args, json_type_object))
-		return refuse("GenericError", "QMP input member 'arguments' must be an object");
-	verb = json_object_get_string(name);
-	if (!strcmp(verb, "qmp_capabilities")) {
-		*negotiated = true;
-		return ok(NULL);
+		return control_refuse("GenericError", "QMP input must be a JSON object");
+	json_object_object_foreach(request, key, value)
+	{
+		if (!strcmp(key, "execute")) {
+			if (!json_object_is_type(value, json_type_string))
+				return control_refuse(
+					"GenericError",
+					"QMP input member 'execute' must be a string");
+			*verb = json_object_get_string(value);
+		} else if (!strcmp(key, "arguments")) {
+			if (!json_object_is_type(value, json_type_object))
+				return control_refuse(
+					"GenericError",
+					"QMP input member 'arguments' must be an object");
+			*args = value;
+		} else if (strcmp(key, "id") != 0) {
+			return control_refuse("GenericError",
+					      "QMP input member '%.200s' is unexpected", key);
+		}
 	}
-	if (!*negotiated)
-		return refuse("CommandNotFound",
-			      "Expecting capabilities negotiation with 'qmp_capabilities'");
-	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
-		if (!strcmp(verb, verbs[i].name))
-			return verbs[i].run(target, args);
-	return refuse("CommandNotFound", "The command %.100s has not been found", verb);
+	return *verb ? NULL : control_refuse("GenericError", "QMP input lacks member 'execute'");
 }
 
 struct json_object *control_answer(struct control_target *target, bool *negotiated,
-				   const char *line, size_t len)
+				   struct json_object *request)
 {
-	struct json_object *request = parse(line, len), *answer, *id;
+	struct json_object *args, *answer, *id;
+	const char *verb;
 
-	if (!request)
-		return refuse("GenericError", "JSON parse error");
-	answer = run(target, negotiated, request);
+	answer = take_apart(request, &verb, &args);
+	if (!answer && !strcmp(verb, "qmp_capabilities"))
+		answer = negotiate(negotiated, args);
+	else if (!answer && !*negotiated)
+		answer = control_refuse(
+			"CommandNotFound",
+			"Expecting capabilities negotiation with 'qmp_capabilities'");
+	else if (!answer)
+		answer = run_verb(target, verb, args);
 	if (json_object_is_type(request, json_type_object) &&
 	    json_object_object_get_ex(request, "id", &id))
 		json_object_object_add(answer, "id", json_object_get(id));
-	json_object_put(request);
 	return answer;
 }

@@ -22,7 +22,6 @@
 #include "tools/say.h"
 #include "tools/size.h"
 #include "tools/suggest.h"
-#include "tools/text.h"
 
 #define ANSWER_MS    10000
 #define WAIT_LOOK_MS 500
@@ -35,7 +34,7 @@ const char ctl_help[] =
 	"nbdkit plugin's control=SOCKET).\n"
 	"\n"
 	"Verbs:\n"
-	"  info         how far it is\n"
+	"  info         how far it is, how fast, how long still; or how it ended\n"
 	"  speed RATE   at most RATE bytes a second from now on (50M; 0: no limit)\n"
 	"  pause        stop copying; what was copied is made durable\n"
 	"  resume       go on, also after an error stopped it\n"
@@ -44,7 +43,7 @@ const char ctl_help[] =
 	"  wait         until it is over: exits with 0 if it completed, 1 if not\n"
 	"\n"
 	"Options:\n"
-	"      --json   info, wait: the job as a JSON line\n"
+	"      --json   info, wait: the job as a JSON line, as pull --json has it\n"
 	"  --no-sandbox do without the seccomp filter\n"
 	"  -h, --help   this text\n";
 
@@ -169,13 +168,24 @@ static const char *word(struct json_object *job, const char *key)
 {
 	struct json_object *value;
 
-	return json_object_object_get_ex(job, key, &value) ? json_object_get_string(value) : "";
+	/* A member may be null. */
+	return json_object_object_get_ex(job, key, &value) && value ? json_object_get_string(value)
+								    : "";
+}
+
+/* null, or absent: negative. */
+static double seconds_of(struct json_object *job, const char *key)
+{
+	struct json_object *value;
+
+	return json_object_object_get_ex(job, key, &value) && value ? json_object_get_double(value)
+								    : -1;
 }
 
 /* The job, which the caller releases; NULL: there is none, or no answer (said). */
 static struct json_object *job_of(struct ctl *ctl)
 {
-	struct json_object *list = ask(ctl, "query-block-jobs", NULL), *job;
+	struct json_object *list = ask(ctl, "x-query-job", NULL), *job;
 
 	if (!list)
 		return NULL;
@@ -188,21 +198,52 @@ static struct json_object *job_of(struct ctl *ctl)
 	return job;
 }
 
+/* As `pull --json` prints it. */
+static void print_json(struct json_object *job)
+{
+	const char *status = word(job, "status");
+	int code = !strcmp(status, "failed") ? exit_code_of_error(-(int)number(job, "errno"))
+					     : EXIT_CODE_FAILED;
+
+	json_object_object_del(job, "id");
+	json_object_object_add(job, "event",
+			       json_object_new_string(*status ? "result" : "progress"));
+	if (*status) {
+		code = strcmp(status, "completed") != 0 ? code : EXIT_CODE_DONE;
+		json_object_object_add(job, "exit-code", json_object_new_int(code));
+		json_object_object_add(job, "exit-class",
+				       json_object_new_string(exit_code_class(code)));
+	}
+	say_json(json_object_get(job), SAY_JSON_LINE);
+}
+
 static void print_job(const struct ctl *ctl, struct json_object *job)
 {
-	char done[SIZE_TEXT_CAP], all[SIZE_TEXT_CAP], copied[SIZE_TEXT_CAP], speed[SIZE_TEXT_CAP];
-	uint64_t end = number(job, "len"), cur = number(job, "offset");
+	char done[SIZE_TEXT_CAP], all[SIZE_TEXT_CAP], copied[SIZE_TEXT_CAP], text[SIZE_TEXT_CAP];
+	const char *status = word(job, "status");
+	uint64_t end = number(job, "end"), cur = number(job, "cur");
+	struct json_object *bytes = NULL, *rate = NULL;
+	double left = seconds_of(job, "seconds-left");
 
 	if (ctl->json) {
-		say_json(json_object_get(job), SAY_JSON_LINE);
+		print_json(job);
 		return;
 	}
-	say_data("%s: %s, %.1f %% (%s of %s), %s copied, limit %s%s%s\n", word(job, "device"),
-		 word(job, "status"), end ? 100.0 * cur / end : 100.0, size_text(cur, done),
-		 size_text(end, all), size_text(number(job, "x-copied"), copied),
-		 number(job, "speed") ? size_text(number(job, "speed"), speed) : "none",
-		 number(job, "speed") ? "/s" : "",
-		 strcmp(word(job, "io-status"), "ok") ? "; an error stopped it" : "");
+	json_object_object_get_ex(job, "bytes", &bytes);
+	json_object_object_get_ex(job, "rate", &rate);
+	say_data("%s: %s, %.1f %% (%s of %s), %s copied", word(job, "filename"),
+		 *status ? status : word(job, "state"), end ? 100.0 * cur / end : 100.0,
+		 size_text(cur, done), size_text(end, all),
+		 size_text(number(bytes, "copied"), copied));
+	if (rate)
+		say_data(", %s MiB/s", size_text_mib(json_object_get_int64(rate), text));
+	say_data(", limit %s%s",
+		 number(job, "bandwidth") ? size_text(number(job, "bandwidth"), text) : "none",
+		 number(job, "bandwidth") ? "/s" : "");
+	say_data(", %.1f s elapsed", seconds_of(job, "seconds"));
+	if (left >= 0 && !*status)
+		say_data(", about %.0f s left", left);
+	say_data("%s%s\n", *word(job, "error") ? "; " : "", word(job, "error"));
 }
 
 static int info(struct ctl *ctl)
@@ -216,69 +257,66 @@ static int info(struct ctl *ctl)
 	return EXIT_CODE_DONE;
 }
 
-static bool is_over(struct json_object *job)
-{
-	return !strcmp(word(job, "status"), "concluded");
-}
-
-/* 1: goes on; else the exit code. */
-static int judge_event(struct json_object *event)
+/* Puts what the job's last event says into what was known of it. False: it is another event. */
+static bool take_end(struct json_object *job, struct json_object *event)
 {
 	const char *name = word(event, "event");
-	struct json_object *data = NULL, *error;
+	struct json_object *data = NULL, *error = NULL;
+	bool is_canceled = !strcmp(name, "BLOCK_JOB_CANCELLED");
 
 	json_object_object_get_ex(event, "data", &data);
-	if (!strcmp(name, "BLOCK_JOB_CANCELLED")) {
-		say_error("it was canceled");
-		return EXIT_CODE_FAILED;
-	}
-	if (strcmp(name, "BLOCK_JOB_COMPLETED"))
-		return -1;
-	if (!json_object_object_get_ex(data, "error", &error))
-		return EXIT_CODE_DONE;
-	say_error("%s", json_object_get_string(error));
-	return EXIT_CODE_FAILED;
+	if ((!is_canceled && strcmp(name, "BLOCK_JOB_COMPLETED") != 0) ||
+	    strcmp(word(data, "device"), word(job, "id")) != 0)
+		return false;
+	json_object_object_get_ex(data, "error", &error);
+	json_object_object_add(job, "status",
+			       json_object_new_string(is_canceled ? "canceled"
+						      : error     ? "failed"
+								  : "completed"));
+	json_object_object_add(job, "state", json_object_new_string("concluded"));
+	json_object_object_add(job, "error", json_object_get(error));
+	json_object_object_add(job, "errno", json_object_new_int((int)number(data, "x-errno")));
+	json_object_object_add(job, "cur", json_object_new_uint64(number(data, "offset")));
+	json_object_object_add(job, "end", json_object_new_uint64(number(data, "len")));
+	return true;
 }
 
-/* A job that was over before: its event went by. */
-static int judge_concluded(struct json_object *job)
+static int judge(struct json_object *job)
 {
-	const char *error = word(job, "error");
+	const char *status = word(job, "status");
 
-	if (*error) {
-		say_error("%s", error);
-		return EXIT_CODE_FAILED;
-	}
-	if (number(job, "offset") < number(job, "len")) {
+	if (!strcmp(status, "completed"))
+		return EXIT_CODE_DONE;
+	if (!strcmp(status, "canceled"))
 		say_error("it was canceled");
-		return EXIT_CODE_FAILED;
-	}
-	return EXIT_CODE_DONE;
+	else
+		say_error("%s", word(job, "error"));
+	return EXIT_CODE_FAILED;
 }
 
 static int wait_for_end(struct ctl *ctl)
 {
 	struct json_object *job = job_of(ctl), *event;
-	bool in_time;
-	int code = -1;
+	bool in_time, is_over;
+	int code;
 
 	if (!job)
 		return EXIT_CODE_FAILED;
-	if (is_over(job))
-		code = judge_concluded(job);
-	while (code < 0) {
+	is_over = *word(job, "status");
+	while (!is_over) {
 		event = receive(ctl, WAIT_LOOK_MS, &in_time);
 		if (!event && in_time) {
 			say_error("'%s': the pull's process ended before it said how the pull did",
 				  ctl->path);
-			code = EXIT_CODE_FAILED;
-		} else if (event) {
-			code = judge_event(event);
-			json_object_put(event);
+			json_object_put(job);
+			return EXIT_CODE_FAILED;
 		}
+		is_over = event && take_end(job, event);
+		json_object_put(event);
 	}
+	code = judge(job);
 	if (ctl->json)
-		print_job(ctl, job);
+		print_json(job);
 	json_object_put(job);
 	return code;
 }

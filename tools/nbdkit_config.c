@@ -76,6 +76,12 @@ static int take_path(const char *key, const char *value, void *to)
 	return *out ? 0 : -1;
 }
 
+static int take_image(const char *key, const char *value, void *to)
+{
+	plugin_config.device = strdup(value);
+	return plugin_config.device ? take_path(key, value, to) : -1;
+}
+
 static int take_dir(const char *key, const char *value, void *to)
 {
 	struct bpull_disk_options *disk = to;
@@ -160,7 +166,7 @@ static const struct key {
 	void *to;
 	unsigned flags; /* enum key_flags */
 } keys[] = {
-	{ "image", take_path, &plugin_config.image, 0 },
+	{ "image", take_image, &plugin_config.image, 0 },
 	{ "readonly", take_bool, &plugin_config.read_only, 0 },
 	{ "pull", take_bool, &plugin_config.pull, CHANGES },
 	{ "copy-on-read", take_bool, &plugin_config.copy_on_read, CHANGES },
@@ -272,6 +278,7 @@ void config_free(void)
 {
 	nbdkit_line_free(&line);
 	free(plugin_config.image);
+	free(plugin_config.device);
 	free(plugin_config.base);
 	free(plugin_config.control);
 	for (size_t i = 0; i < plugin_config.disk.n_allowed_dirs; i++)

@@ -15,6 +15,7 @@
 
 struct plugin_config {
 	char *image, *base, *control;
+	char *device; /* the image as it was given: its name for clients of the control socket */
 	const char *dirs[CONFIG_MAX_DIRS];
 	struct bpull_engine_options engine;
 	struct bpull_disk_options disk;

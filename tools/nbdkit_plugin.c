@@ -227,12 +227,17 @@ static int start(struct bpull_error *error)
 	if (rc)
 		return rc;
 	target = (struct control_target){ .disk = disk,
-					  .device = plugin_config.image,
-					  .job = plugin_config.job };
+					  .device = plugin_config.device,
+					  .path = plugin_config.image,
+					  .how = &plugin_config.disk,
+					  .job = plugin_config.job,
+					  .stays = true };
 	if (plugin_config.control)
 		rc = control_open(plugin_config.control, &target, &control, error);
 	if (!rc && plugin_config.pull)
 		rc = bpull_job_start(disk, &plugin_config.job, error);
+	if (!rc && control && plugin_config.pull)
+		control_job_started(&target, &plugin_config.job);
 	return rc ? rc : start_monitor(error);
 }
 

@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tools/job_json.h"
 #include "tools/say.h"
 #include "tools/size.h"
 #include "tools/text.h"
@@ -103,6 +104,7 @@ void progress_add(struct progress_now *now, const struct bpull_job_info *info)
 	uint64_t worked = moved + info->zero_bytes;
 	uint64_t settled = worked + info->present_bytes + info->skipped_bytes;
 
+	now->bandwidth = info->bandwidth;
 	now->cur += info->cur;
 	now->end += info->end;
 	now->moved += moved;
@@ -189,9 +191,10 @@ static struct progress_facts progress_gather(const struct progress *progress,
 	if (progress->moved.rate >= 0)
 		snprintf(facts.rate, sizeof(facts.rate), "  %s MiB/s",
 			 size_text_mib(progress->moved.rate, one));
-	if (progress->bandwidth)
+	uint64_t limit = progress->is_job_limit ? now->bandwidth : progress->bandwidth;
+	if (limit)
 		snprintf(facts.limit, sizeof(facts.limit), "  limit %s MiB/s",
-			 size_text_mib(progress->bandwidth, one));
+			 size_text_mib(limit, one));
 	double seconds_left = progress_seconds_left(progress, now);
 	if (!now->copying)
 		snprintf(facts.eta, sizeof(facts.eta), "  finishing");
@@ -307,52 +310,16 @@ void progress_line(struct progress *progress, const struct progress_now *now)
 	progress_print(progress, now);
 }
 
-static const char *progress_state_name(enum bpull_job_state state)
-{
-	switch (state) {
-	case BPULL_JOB_NONE: return "none";
-	case BPULL_JOB_RUNNING: return "running";
-	case BPULL_JOB_PAUSED: return "paused";
-	case BPULL_JOB_WAITING: return "waiting";
-	case BPULL_JOB_STOPPING: return "stopping";
-	case BPULL_JOB_CONCLUDED: return "concluded";
-	}
-	return "unknown";
-}
-
-struct json_object *progress_bytes(const struct bpull_job_info *info)
-{
-	struct json_object *bytes = json_object_new_object();
-	json_object_object_add(bytes, "copied", json_object_new_uint64(info->copied_bytes));
-	json_object_object_add(bytes, "cloned", json_object_new_uint64(info->cloned_bytes));
-	json_object_object_add(bytes, "zero", json_object_new_uint64(info->zero_bytes));
-	json_object_object_add(bytes, "skipped", json_object_new_uint64(info->skipped_bytes));
-	json_object_object_add(bytes, "present", json_object_new_uint64(info->present_bytes));
-	json_object_object_add(bytes, "verified", json_object_new_uint64(info->verified_bytes));
-	return bytes;
-}
-
-struct json_object *progress_seconds(const struct bpull_job_info *info)
-{
-	char text[32];
-	double seconds = info->elapsed_ns / 1e9;
-	snprintf(text, sizeof(text), "%.3f", seconds);
-	return json_object_new_double_s(seconds, text);
-}
-
 void progress_json(const struct progress *progress, const char *name,
 		   const struct bpull_job_info *info)
 {
 	struct json_object *line = json_object_new_object();
 	json_object_object_add(line, "event", json_object_new_string("progress"));
 	json_object_object_add(line, "filename", say_json_text(name));
-	json_object_object_add(line, "state",
-			       json_object_new_string(progress_state_name(info->state)));
-	json_object_object_add(line, "cur", json_object_new_uint64(info->cur));
-	json_object_object_add(line, "end", json_object_new_uint64(info->end));
-	json_object_object_add(line, "bandwidth", json_object_new_uint64(progress->bandwidth));
-	json_object_object_add(line, "bytes", progress_bytes(info));
-	json_object_object_add(line, "seconds", progress_seconds(info));
+	struct bpull_job_info shown = *info;
+	if (!progress->is_job_limit)
+		shown.bandwidth = progress->bandwidth;
+	job_json_progress(line, &shown, &(struct job_since){ 0 });
 	say_json(line, SAY_JSON_LINE);
 }
 

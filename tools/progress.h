@@ -29,6 +29,7 @@ struct progress_rate {
 struct progress {
 	enum progress_mode mode; /* never AUTO after progress_open() */
 	uint64_t bandwidth;      /* the limit shown, bytes/s; 0: none */
+	bool is_job_limit;       /* of one job, which may change it: its own is shown instead */
 	unsigned n_images;       /* in all */
 
 	int64_t next_ns; /* when something is due */
@@ -40,15 +41,16 @@ struct progress {
 
 /* The pulls that run, added up. */
 struct progress_now {
-	const char *name;  /* of the only one, or of the first */
-	unsigned n_active; /* how many run */
-	unsigned n_done;   /* how many ended */
-	uint64_t cur, end; /* guest bytes */
-	uint64_t moved;    /* bytes copied or cloned */
-	uint64_t worked;   /* those, and zeros that were read */
-	uint64_t walked;   /* of cur, what was not in the image before */
-	uint64_t left;     /* at most so much is still to be read */
-	bool copying;      /* something is left to copy and no stop was asked for */
+	const char *name;   /* of the only one, or of the first */
+	unsigned n_active;  /* how many run */
+	unsigned n_done;    /* how many ended */
+	uint64_t bandwidth; /* of the job that was added last, bytes/s; 0: none */
+	uint64_t cur, end;  /* guest bytes */
+	uint64_t moved;     /* bytes copied or cloned */
+	uint64_t worked;    /* those, and zeros that were read */
+	uint64_t walked;    /* of cur, what was not in the image before */
+	uint64_t left;      /* at most so much is still to be read */
+	bool copying;       /* something is left to copy and no stop was asked for */
 };
 
 /* Adds a running pull to the sums. */
@@ -69,9 +71,6 @@ void progress_line(struct progress *progress, const struct progress_now *now);
 /* One JSON line on stdout for one image. */
 void progress_json(const struct progress *progress, const char *name,
 		   const struct bpull_job_info *info);
-/* The bytes of a job by kind and its seconds, for JSON. */
-struct json_object *progress_bytes(const struct bpull_job_info *info);
-struct json_object *progress_seconds(const struct bpull_job_info *info);
 /* Removes the bar: call it before anything else is written to the terminal. */
 void progress_clear(struct progress *progress);
 

@@ -111,6 +111,8 @@ static void pull_start_next(struct pull *pull)
 	}
 	pull->n_active++;
 	pull->target.disk = image->disk;
+	if (pull->control)
+		control_job_started(&pull->target, &pull->options.job);
 	struct progress_now now = pull_now(pull);
 	progress_sample(&pull->progress, &now);
 }
@@ -152,7 +154,6 @@ static int pull_process(struct pull *pull)
 		if (events[i].type != BPULL_EVENT_JOB || events[i].status == BPULL_JOB_READY)
 			continue;
 		pull->target.disk = NULL;
-		bpull_job_get_info(image->disk, &pull->target.last);
 		pull_image_conclude(image, &events[i], stop_signal());
 		pull->n_active--;
 		pull_report_end(pull, image);
@@ -270,6 +271,8 @@ static int pull_run(struct pull *pull)
 	int code = 0;
 	if (pull->options.control && !pull->options.dry_run) {
 		pull->target = (struct control_target){ .device = pull->images[0].path,
+							.path = pull->images[0].path,
+							.how = &pull->options.chain.disk,
 							.job = pull->options.job };
 		rc = control_open(pull->options.control, &pull->target, &pull->control, &error);
 		if (rc) {
@@ -280,6 +283,7 @@ static int pull_run(struct pull *pull)
 	progress_open(&pull->progress,
 		      pull->options.dry_run ? PROGRESS_NONE : pull->options.progress,
 		      pull->options.engine.bandwidth + pull->options.job.bandwidth, pull->n_images);
+	pull->progress.is_job_limit = pull->options.control;
 	if (pull->options.dry_run)
 		pull_plan_all(pull);
 	else

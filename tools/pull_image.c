@@ -16,6 +16,7 @@
 #include <json-c/json_object.h>
 
 #include "tools/exit_code.h"
+#include "tools/job_json.h"
 #include "tools/progress.h"
 #include "tools/sandbox.h"
 #include "tools/say.h"
@@ -332,7 +333,7 @@ void pull_image_json(const struct pull_image *image, const struct pull_plan *pla
 	json_object_object_add(line, "virtual-size", json_object_new_uint64(image->virtual_size));
 	json_object_object_add(line, "depth", json_object_new_int(image->depth));
 	json_object_object_add(line, "bytes",
-			       plan ? pull_plan_bytes(plan) : progress_bytes(&image->info));
-	json_object_object_add(line, "seconds", progress_seconds(&image->info));
+			       plan ? pull_plan_bytes(plan) : job_json_bytes(&image->info));
+	json_object_object_add(line, "seconds", job_json_seconds(image->info.elapsed_ns / 1e9));
 	say_json(line, SAY_JSON_LINE);
 }
