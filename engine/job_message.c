@@ -35,14 +35,20 @@ void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
 
 static const char *advice(const struct bpull_disk *disk, int error)
 {
+	if (flatten_is(disk) && error == -EFBIG)
+		return "; the unfinished new image was removed: raise the limit on file sizes, or "
+		       "choose a file system that holds larger files, and try again";
 	if (flatten_is(disk))
-		return error == -ENOSPC || error == -EDQUOT || error == -EFBIG
+		return error == -ENOSPC || error == -EDQUOT
 			       ? "; the unfinished new image was removed: make room and try again"
 			       : "; the unfinished new image was removed";
 	switch (error) {
+	case -EFBIG:
+		return "; what was copied is kept: raise the limit on file sizes, or move the "
+		       "image "
+		       "to a file system that holds larger files, and run the pull again";
 	case -ENOSPC:
-	case -EDQUOT:
-	case -EFBIG: return "; what was copied is kept: make room and run the pull again";
+	case -EDQUOT: return "; what was copied is kept: make room and run the pull again";
 	case -EUCLEAN: return "; what was copied is kept: check the image";
 	default: return "; what was copied is kept";
 	}
@@ -96,9 +102,11 @@ void job_say_uncommitted(struct bpull_disk *disk)
 		used = MIN(strlen(job->message), sizeof(job->message) / 2);
 	snprintf(job->message + used, sizeof(job->message) - used,
 		 "%s%s: the tables of what was copied last could not be written: %s; the image is "
-		 "as it was at the last commit: make room and run the pull again",
+		 "as it was at the last commit: %s and run the pull again",
 		 used ? "; then " : "", file_show(disk_overlay(disk)->file, &shown),
-		 strerror(-commit_stall_error(disk)));
+		 strerror(-commit_stall_error(disk)),
+		 commit_stall_error(disk) == -EFBIG ? "raise the limit on file sizes"
+						    : "make room");
 }
 
 void job_fail_op(struct bpull_disk *disk, const struct op *op)
