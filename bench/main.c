@@ -4,7 +4,6 @@
  * that need nothing installed: a plain copy of the same bytes, raw io_uring on
  * the same file, a limit's own arithmetic. What needs QEMU is bench/run.py's.
  */
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "bench/complain.h"
 #include "engine/blockpull.h"
 #include "tools/exit_code.h"
+#include "tools/stop.h"
 
 static const struct command {
 	const char *name;
@@ -82,7 +82,7 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	signal(SIGPIPE, SIG_IGN);
+	stop_prepare();
 	int code = run(argc, argv);
 
 	if (fclose(stdout) && !code)

@@ -25,6 +25,7 @@
 #include "bench/complain.h"
 #include "tools/exit_code.h"
 #include "tools/size.h"
+#include "tools/stop.h"
 
 #define REMOVE_TRIES 100
 
@@ -82,7 +83,7 @@ static _Noreturn void wait_and_remove(pid_t child, const sigset_t *signals, cons
 		raise(stopped_by);
 	}
 	if (WIFSIGNALED(status))
-		complain(EXIT_CODE_FAILED, "ended by signal %d", WTERMSIG(status));
+		complain(EXIT_CODE_FAILED, "ended by a signal: %s", strsignal(WTERMSIG(status)));
 	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_CODE_FAILED);
 }
 
@@ -109,10 +110,7 @@ int place_enter(const char *dir, uint64_t needed_len)
 		return code;
 	if (snprintf(path, sizeof(path), "%s/blockpull-bench.XXXXXX", dir) >= (int)sizeof(path))
 		return complain(EXIT_CODE_FAILED, "the name of the directory is too long");
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGHUP);
+	stop_ends(&signals);
 	sigaddset(&signals, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &signals, &old_mask);
 	if (!mkdtemp(path))

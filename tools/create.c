@@ -21,6 +21,7 @@
 #include "tools/options.h"
 #include "tools/say.h"
 #include "tools/size.h"
+#include "tools/stop.h"
 
 const char create_help[] =
 	"Usage: blockpull create -f FORMAT [-o NAME=VALUE,...] [-b BASE -F FORMAT]\n"
@@ -158,7 +159,9 @@ int create_main(int argc, char **argv)
 		fputs(create_help, stdout);
 		return EXIT_CODE_DONE;
 	}
+	stop_hold(true); /* no half image */
 	int rc = bpull_create(argv[optind], &command.image.options, &error);
+	stop_hold(false);
 	if (rc) {
 		code = say_failed(&error, rc);
 		return rc == -EINVAL ? EXIT_CODE_USAGE : code; /* a value out of range */

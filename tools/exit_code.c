@@ -9,7 +9,9 @@
 #include "tools/exit_code.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <sys/resource.h>
 
 int exit_code_of_error(int error)
 {
@@ -44,6 +46,12 @@ const char *exit_code_class(int code)
 	return "failed";
 }
 
+static bool exit_code_has_file_limit(void)
+{
+	struct rlimit limit;
+	return !getrlimit(RLIMIT_FSIZE, &limit) && limit.rlim_cur != RLIM_INFINITY;
+}
+
 const char *exit_code_hint(int error)
 {
 	switch (-error) {
@@ -55,6 +63,11 @@ const char *exit_code_hint(int error)
 		       "and the same command may be run again";
 	case ENOSPC:
 	case EDQUOT: return "make room, then run the same command again";
+	case EFBIG:
+		return exit_code_has_file_limit()
+			       ? "this process may not make files as large as that: raise the "
+				 "limit (ulimit -f), then run the same command again"
+			       : NULL;
 	default: return NULL;
 	}
 }

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * blockpull: the command. A table of commands and what surrounds all of them:
- * descriptors, SIGPIPE, help, the state of stdout at the end.
+ * descriptors, signals, help, the state of stdout at the end.
  *
  * It is an ordinary embedder of the library. When a command needs something
  * that engine/blockpull.h does not offer, the library lacks it.
  */
 #include <fcntl.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 #include "tools/commands.h"
 #include "tools/exit_code.h"
 #include "tools/say.h"
+#include "tools/stop.h"
 #include "tools/suggest.h"
 
 struct main_command {
@@ -66,7 +66,7 @@ static void main_usage(FILE *out)
 	      "  -V, --version  the version\n"
 	      "\n"
 	      "Exit codes: 0 done, 1 failed, 2 usage, 3 in use, 4 corrupt, 5 leaks (check)\n"
-	      "or different content (verify), 6 refused, 7 no space, 130 or 143 stopped by a "
+	      "or different content (verify), 6 refused, 7 no space, 128+N stopped by a "
 	      "signal.\n"
 	      "'blockpull help COMMAND' explains a command; see also blockpull(1).\n",
 	      out);
@@ -163,6 +163,6 @@ int main(int argc, char **argv)
 			  "take that away (chmod ug-s)");
 		return EXIT_CODE_REFUSED;
 	}
-	signal(SIGPIPE, SIG_IGN);
+	stop_prepare();
 	return say_finish(main_run(argc, argv));
 }

@@ -10,6 +10,7 @@
 #include "tools/pull.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -257,6 +258,9 @@ static void pull_say_stopped(const struct pull_image *image)
 			  size_text(image->info.copied_bytes + image->info.cloned_bytes, kept));
 	if (image->error.code == -ESTALE) /* it would go on with another base */
 		say_error("%s", image->error.message);
+	else if (image->code == EXIT_CODE_SIGNAL + SIGXCPU)
+		say_hint("raise the limit on processor time (ulimit -t), then run the same command "
+			 "again");
 	else if (!image->out)
 		say_hint("run the same command again to go on");
 }

@@ -6,7 +6,7 @@
  *
  * stdout is different: a script that reads half a map must learn of it, so its
  * first error is kept and becomes the exit code. A broken pipe is an error like
- * any other (main.c ignores SIGPIPE): a pull must not die of its reader.
+ * any other (stop.c has SIGPIPE ignored): a pull must not die of its reader.
  */
 #include "tools/say.h"
 
