@@ -241,8 +241,11 @@ struct bpull_create_options;
  * bpull_job_start() does it, with all that a job has but a base; COMPLETED means that the file is
  * durable under out_path. Until then, after a failure and without a job it is not there, and
  * nothing is left when the disk is closed; a crash may leave a file called .NAME.blockpull-XXXXXXXX
- * beside it. NULL options: all defaults. Blocking. Errors: as bpull_disk_open() and
- * bpull_create(). */
+ * beside it. The new file gets the source's mode bits (of 0777), not its owner, group, access list,
+ * extended attributes, snapshots and bitmaps; before it is done it is its owner's alone. That it can be
+ * given its name is tried at once. After `opened` a job's end calls renameat2, linkat, unlinkat, mknodat
+ * (a regular file), renameat, fchmod, fsync and syncfs. NULL options: all defaults. Blocking. Errors: as
+ * bpull_disk_open() and bpull_create(). */
 BPULL_API int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 				 const struct bpull_disk_options *source_options,
 				 const char *out_path,

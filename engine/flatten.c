@@ -8,7 +8,11 @@
  * The file has a name of its own beside the wanted one until all is durable;
  * then it is renamed, and the directory synced, before COMPLETED. A name that
  * exists is never replaced, even one that appeared meanwhile. Writing to the
- * wanted name at once was rejected: a crash would leave what looks done.
+ * wanted name at once was rejected: a crash would leave what looks done. That
+ * the directory lets a file be renamed is tried before anything is copied.
+ *
+ * The file is its owner's alone until it is done: then it gets the mode of the
+ * source, which may be secret, or not to be written to.
  */
 #include "engine/flatten.h"
 
@@ -22,14 +26,19 @@
 #include "engine/engine.h"
 #include "formats/layer_set.h"
 #include "io/base.h"
+#include "io/posix_dir.h"
 #include "io/posix_file.h"
 
-#define NAME_TRIES 16
+#define NAME_TRIES   16
+#define TEMP_KEPT    200 /* bytes of the wanted name in a temporary one */
+#define TEMP_PRIVATE 0600
 
 struct flatten {
 	char *out_name, *temp_name;
-	int dir_fd; /* of the directory both lie in, held since nothing may be opened at the end */
-	uint64_t raw_len; /* exact bytes of a raw file; 0: the format's business */
+	struct posix_dir dir; /* both lie in it; held since nothing may be opened at the end */
+	size_t kept;          /* bytes of the wanted name that the temporary one may hold */
+	mode_t mode;          /* for the finished file, of 0777 */
+	uint64_t raw_len;     /* exact bytes of a raw file; 0: the format's business */
 };
 
 bool flatten_is_over(const struct bpull_disk *disk)
@@ -44,18 +53,29 @@ bool flatten_is(const struct bpull_disk *disk)
 
 /* ---- the new file ---- */
 
+/* At most this many bytes of a name, in whole characters: some file systems take no parts of one. */
+static int kept_of(const char *name, size_t cap)
+{
+	size_t len = strlen(name);
+
+	if (len <= cap)
+		return (int)len;
+	for (len = cap; len && ((unsigned char)name[len] & 0xc0) == 0x80;)
+		len--;
+	return (int)len;
+}
+
 static int name_temp(struct flatten *f)
 {
-	const char *slash = strrchr(f->out_name, '/');
-	int dir_len = slash ? (int)(slash + 1 - f->out_name) : 0;
+	const char *last = posix_last(f->out_name);
 	uint32_t salt;
 
 	free(f->temp_name);
 	f->temp_name = NULL;
 	if (getrandom(&salt, sizeof(salt), 0) != sizeof(salt))
 		return -errno;
-	return asprintf(&f->temp_name, "%.*s.%.200s.blockpull-%08x", dir_len, f->out_name,
-			f->out_name + dir_len, salt) < 0
+	return asprintf(&f->temp_name, "%.*s.%.*s.blockpull-%08x", (int)(last - f->out_name),
+			f->out_name, kept_of(last, f->kept), last, salt) < 0
 		       ? -ENOMEM
 		       : 0;
 }
@@ -67,6 +87,8 @@ static int check_free(const char *name, struct err *err)
 	struct stat st;
 	char shown[512];
 
+	if (!*name)
+		return err_set(err, -EINVAL, "the new file's name is empty: give it one");
 	err_escape(name, strlen(name), shown, sizeof(shown));
 	if (!lstat(name, &st))
 		return err_set(err, -EEXIST,
@@ -82,59 +104,115 @@ static int check_free(const char *name, struct err *err)
 	return 0;
 }
 
-static int open_directory(struct flatten *f, struct err *err)
+/* An empty file, its owner's alone, under a name that is free. The name is left in *f only if the file
+ * exists. */
+static int create_empty(struct flatten *f, mode_t mode, struct file **file, struct err *err)
 {
-	const char *slash = strrchr(f->out_name, '/');
-	autofree char *dir = slash ? strndup(f->out_name, slash + 1 - f->out_name) : strdup(".");
-	unsigned n_tries = 0;
-	char shown[512];
-
-	if (!dir)
-		return err_set(err, -ENOMEM, "out of memory");
-	do
-		f->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	while (f->dir_fd < 0 && posix_again(&n_tries));
-	return f->dir_fd < 0 ? err_errno(err, posix_error(), "cannot open the directory of '%s'",
-					 err_escape(f->out_name, strlen(f->out_name), shown,
-						    sizeof(shown)))
-			     : 0;
-}
-
-/* An empty image under the temporary name; the name is left in *f only if it exists. */
-static int create_temp(struct flatten *f, const struct bpull_create_options *o, uint64_t guest_len,
-		       struct err *err)
-{
-	struct file_opener *opener = file_opener_posix();
-	struct file *file = NULL;
-	char shown[512];
 	int rc = -EEXIST;
 
-	for (unsigned i = 0; rc == -EEXIST && i < NAME_TRIES; i++) {
+	f->kept = TEMP_KEPT;
+	for (unsigned i = 0; (rc == -EEXIST || rc == -ENAMETOOLONG) && i < NAME_TRIES; i++) {
 		*err = (struct err){ 0 };
+		f->kept = rc == -ENAMETOOLONG ? 0 : f->kept;
 		rc = name_temp(f);
 		if (rc)
 			return err_errno(err, rc, "cannot make a temporary name");
-		rc = opener->create(opener, f->temp_name, &file, err);
+		rc = posix_create(f->temp_name, mode, file, err);
 	}
-	if (!rc && o->format != BPULL_FORMAT_RAW) {
-		rc = create_image_in(file, o, guest_len, err);
-	} else if (!rc) {
-		f->raw_len = guest_len;
-		rc = file_truncate(file, guest_len);
-		if (rc)
-			err_errno(
-				err, rc, "%s: cannot set the length of the new file",
-				err_escape(f->out_name, strlen(f->out_name), shown, sizeof(shown)));
-	}
-	if (file)
-		file_close(file);
-	if (rc && file)
-		opener->remove(opener, f->temp_name);
 	if (rc) {
 		free(f->temp_name);
 		f->temp_name = NULL;
 	}
 	return rc;
+}
+
+static void remove_name(const struct flatten *f, const char *name)
+{
+	unlinkat(f->dir.fd, posix_last(name), 0);
+}
+
+/* Learns by trying: the file gets another temporary name. */
+static int try_rename(struct flatten *f, struct file *file, struct err *err)
+{
+	char *old = STEAL(f->temp_name), shown[512];
+	int rc = name_temp(f);
+
+	if (!rc)
+		rc = posix_dir_rename(&f->dir, file->fd, posix_last(old), posix_last(f->temp_name));
+	if (!rc && posix_dir_has(&f->dir, posix_last(old))) {
+		remove_name(f, f->temp_name);
+		rc = -EACCES;
+	}
+	if (!rc) {
+		free(old);
+		return 0;
+	}
+	free(f->temp_name);
+	f->temp_name = old;
+	return err_errno(err, rc,
+			 "cannot create '%s': a finished file can't be given its name there: "
+			 "choose another directory",
+			 err_escape(f->out_name, strlen(f->out_name), shown, sizeof(shown)));
+}
+
+/* The mode that the finished file is to have. */
+static int choose_mode(struct flatten *f, const struct file *source, struct err *err)
+{
+	struct shown shown;
+	int rc = posix_mode(source->fd, &f->mode);
+
+	return rc ? err_errno(err, rc, "%s: cannot find its mode", file_show(source, &shown)) : 0;
+}
+
+/* A device's mode is a rule of the machine: the file gets of it what a new file may have. */
+static mode_t create_mode(const struct flatten *f, const struct file *source)
+{
+	return source->is_block ? f->mode & 0666 : TEMP_PRIVATE;
+}
+
+/* File systems without modes refuse it, and nothing is lost by that. */
+static void make_private(struct flatten *f, const struct file *source, const struct file *file)
+{
+	struct stat st;
+
+	if (source->is_block && !fstat(file->fd, &st))
+		f->mode = st.st_mode & 0777;
+	if (fchmod(file->fd, TEMP_PRIVATE))
+		errno = 0;
+}
+
+/* The new image, as yet of nothing, in its file. */
+static int fill_temp(struct flatten *f, struct file *file, const struct bpull_create_options *o,
+		     uint64_t guest_len, struct err *err)
+{
+	char shown[512];
+	int rc;
+
+	if (o->format != BPULL_FORMAT_RAW)
+		return create_image_in(file, o, guest_len, err);
+	f->raw_len = guest_len;
+	rc = file_truncate(file, guest_len);
+	return rc ? err_errno(err, rc, "%s: cannot set the length of the new file",
+			      err_escape(f->out_name, strlen(f->out_name), shown, sizeof(shown)))
+		  : 0;
+}
+
+static int create_temp(struct flatten *f, const struct file *source,
+		       const struct bpull_create_options *o, uint64_t guest_len, struct err *err)
+{
+	struct file *file;
+	int rc = choose_mode(f, source, err);
+
+	if (!rc)
+		rc = create_empty(f, create_mode(f, source), &file, err);
+	if (rc)
+		return rc;
+	make_private(f, source, file);
+	rc = try_rename(f, file, err);
+	if (!rc)
+		rc = fill_temp(f, file, o, guest_len, err);
+	file_close(file);
+	return rc; /* after an error the disk is closed, and the file removed */
 }
 
 /* The new image becomes the top of the disk's chain. */
@@ -182,15 +260,15 @@ static int prepare(struct bpull_disk *disk, const char *out_path,
 	disk->flatten = calloc(1, sizeof(*disk->flatten));
 	if (!disk->flatten)
 		return err_set(err, -ENOMEM, "out of memory");
-	disk->flatten->dir_fd = -1;
+	disk->flatten->dir.fd = -1;
 	disk->flatten->out_name = strdup(out_path);
 	if (!disk->flatten->out_name)
 		return err_set(err, -ENOMEM, "out of memory");
 	rc = check_free(out_path, err);
 	if (!rc)
-		rc = open_directory(disk->flatten, err);
+		rc = posix_dir_open(&disk->flatten->dir, out_path, err);
 	if (!rc)
-		rc = create_temp(disk->flatten, &o, guest_len, err);
+		rc = create_temp(disk->flatten, source->file, &o, guest_len, err);
 	return rc ? rc : put_on_top(disk, (enum image_format)o.format, err);
 }
 
@@ -233,27 +311,28 @@ int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 
 /* ---- the end ---- */
 
-/* Never over a file that is there. File systems without RENAME_NOREPLACE have links. */
-static int give_name(const struct flatten *f)
+static int give_name(struct flatten *f, struct file *file, struct err *err)
 {
-	if (!renameat2(AT_FDCWD, f->temp_name, AT_FDCWD, f->out_name, RENAME_NOREPLACE))
+	char shown[512];
+	int rc = posix_dir_rename(&f->dir, file->fd, posix_last(f->temp_name),
+				  posix_last(f->out_name));
+
+	err_escape(f->out_name, strlen(f->out_name), shown, sizeof(shown));
+	if (rc == -EEXIST)
+		return err_set(err, rc,
+			       "'%s' exists by now and is left alone: remove it, or choose another "
+			       "name",
+			       shown);
+	if (rc)
+		return err_errno(err, rc, "%s: the new image can't be given its name", shown);
+	free(f->temp_name);
+	f->temp_name = NULL;
+	/* The rename must not be lost: it is durable when its directory is. */
+	rc = posix_dir_sync(&f->dir, file->fd);
+	if (!rc)
 		return 0;
-	if (errno != EINVAL && errno != ENOSYS)
-		return -errno;
-	if (link(f->temp_name, f->out_name))
-		return -errno;
-	unlink(f->temp_name); /* else it stays, as after a crash */
-	return 0;
-}
-
-static int sync_dir(int fd)
-{
-	unsigned n_tries = 0;
-
-	while (fsync(fd))
-		if (!posix_again(&n_tries))
-			return posix_error();
-	return 0;
+	remove_name(f, f->out_name); /* it may be gone after a power cut: so it is not there now */
+	return err_errno(err, rc, "%s: the new image's name can't be made durable", shown);
 }
 
 int flatten_finish(struct bpull_disk *disk, struct err *err)
@@ -263,21 +342,13 @@ int flatten_finish(struct bpull_disk *disk, struct err *err)
 	char shown[512];
 	int rc = f->raw_len ? file_truncate(file, f->raw_len) : 0;
 
+	if (fchmod(file->fd, f->mode))
+		errno = 0; /* as make_private(): it is the owner's alone */
 	if (!rc)
 		rc = file_sync(file);
-	if (!rc)
-		rc = give_name(f);
-	if (!rc) {
-		free(f->temp_name);
-		f->temp_name = NULL;
-		/* The rename must not be lost: it is durable when its directory is. */
-		rc = sync_dir(f->dir_fd);
-		if (rc) /* it may be gone after a power cut: so it is not there now */
-			unlink(f->out_name);
-	}
-	return rc ? err_errno(err, rc, "%s: the new image can't be given its name",
+	return rc ? err_errno(err, rc, "%s: the new image can't be made durable",
 			      err_escape(f->out_name, strlen(f->out_name), shown, sizeof(shown)))
-		  : 0;
+		  : give_name(f, file, err);
 }
 
 void flatten_abandon(struct bpull_disk *disk)
@@ -286,7 +357,7 @@ void flatten_abandon(struct bpull_disk *disk)
 
 	if (!f || !f->temp_name)
 		return;
-	unlink(f->temp_name);
+	remove_name(f, f->temp_name);
 	free(f->temp_name);
 	f->temp_name = NULL;
 }
@@ -298,8 +369,8 @@ void flatten_free(struct bpull_disk *disk)
 	if (!f)
 		return;
 	flatten_abandon(disk);
-	if (f->dir_fd >= 0)
-		close(f->dir_fd);
+	if (f->dir.fd >= 0)
+		close(f->dir.fd);
 	free(f->out_name);
 	free(f);
 	disk->flatten = NULL;

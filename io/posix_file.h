@@ -36,6 +36,9 @@ void posix_holes_judge(struct posix_file *pf, enum file_holes want);
 /* False where the file system is none of those that can share blocks: a try would be wasted. */
 bool posix_may_clone(int fd);
 
+/* As an opener's create(), with a mode of its own, of which the process's umask is taken. */
+int posix_create(const char *name, mode_t mode, struct file **out, struct err *err);
+
 /* Does `name` lead to the block device *target over a link in a directory that the policy names, where
  * no other user can have put it? link_name is set to the first such link in any directory, or "". */
 bool posix_link_allowed(const struct path_policy *policy, const char *name,

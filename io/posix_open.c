@@ -396,14 +396,13 @@ static int posix_open_open(struct file_opener *opener, const struct file_open *h
 	return ret;
 }
 
-static int posix_open_create(struct file_opener *opener, const char *name, struct file **out,
-			     struct err *err)
+int posix_create(const char *name, mode_t mode, struct file **out, struct err *err)
 {
 	struct file_open how = { .name = name, .write = true };
 	struct posix_open po = { .how = &how, .path_fd = -1 };
 	err_escape(name, strlen(name), po.shown, sizeof(po.shown));
 
-	po.fd = posix_open_call(name, O_RDWR | O_CREAT | O_EXCL | O_NOCTTY, 0666);
+	po.fd = posix_open_call(name, O_RDWR | O_CREAT | O_EXCL | O_NOCTTY, mode);
 	if (po.fd < 0 && errno == EEXIST)
 		return err_set(err, -EEXIST,
 			       "'%s' exists already and is left alone: remove it, or choose "
@@ -428,6 +427,12 @@ static int posix_open_create(struct file_opener *opener, const char *name, struc
 		unlink(name);
 	posix_open_drop(&po);
 	return ret;
+}
+
+static int posix_open_create(struct file_opener *opener, const char *name, struct file **out,
+			     struct err *err)
+{
+	return posix_create(name, 0666, out, err);
 }
 
 static int posix_open_remove(struct file_opener *opener, const char *name)

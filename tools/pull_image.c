@@ -18,6 +18,7 @@
 
 #include "tools/exit_code.h"
 #include "tools/job_json.h"
+#include "tools/not_taken.h"
 #include "tools/progress.h"
 #include "tools/sandbox.h"
 #include "tools/say.h"
@@ -59,6 +60,8 @@ static int pull_image_open(struct pull_image *image, struct bpull_engine *engine
 	const char *hint = bpull_disk_hint(image->disk);
 	if (hint && !image->quiet)
 		say_note("note: %s", hint);
+	if (image->out && !image->quiet)
+		not_taken_say(image->path, image->out, options);
 	return 0;
 }
 

@@ -42,6 +42,7 @@ void sandbox_enter(unsigned names)
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define N_CALLS(list) (sizeof(list) / sizeof((list)[0]))
@@ -160,7 +161,6 @@ static const int sandbox_hostile[] = {
 	SCMP_SYS(openat2),
 	SCMP_SYS(open_by_handle_at),
 	SCMP_SYS(mknod),
-	SCMP_SYS(mknodat),
 	SCMP_SYS(symlink),
 	SCMP_SYS(symlinkat),
 	SCMP_SYS(io_uring_setup),
@@ -190,7 +190,7 @@ static const int sandbox_hostile[] = {
 
 static const int sandbox_unlink[] = { SCMP_SYS(unlink), SCMP_SYS(unlinkat) };
 static const int sandbox_rename[] = { SCMP_SYS(rename), SCMP_SYS(renameat), SCMP_SYS(renameat2),
-				      SCMP_SYS(link), SCMP_SYS(linkat) };
+				      SCMP_SYS(link),   SCMP_SYS(linkat),   SCMP_SYS(syncfs) };
 
 /* Asking for a terminal, for its width, for the extents of a file, and for a range to be cloned, zeroed or
  * discarded. */
@@ -240,6 +240,21 @@ static int sandbox_by_argument(scmp_filter_ctx filter)
 	return rc;
 }
 
+/* A new file's name may need an empty file in its place first, and the file its mode: never a device, nor
+ * a program that runs as its owner. */
+static int sandbox_new_file(scmp_filter_ctx filter, unsigned names)
+{
+	int rc;
+
+	if (!(names & SANDBOX_RENAME))
+		return seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, SCMP_SYS(mknodat), 0);
+	rc = sandbox_arg(filter, SCMP_ACT_ALLOW, SCMP_SYS(mknodat),
+			 SCMP_A2(SCMP_CMP_MASKED_EQ, UINT32_MAX, S_IFREG | 0600));
+	return rc ? rc
+		  : sandbox_arg(filter, SCMP_ACT_ALLOW, SCMP_SYS(fchmod),
+				SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX & ~0777u, 0));
+}
+
 /* To write is hostile; to read may be a C library after its tables, and fails with EPERM. */
 static int sandbox_opens(scmp_filter_ctx filter)
 {
@@ -272,6 +287,8 @@ static int sandbox_build(scmp_filter_ctx filter, unsigned names)
 		rc = sandbox_all(filter, SCMP_ACT_ALLOW, sandbox_unlink, N_CALLS(sandbox_unlink));
 	if (!rc && names & SANDBOX_RENAME)
 		rc = sandbox_all(filter, SCMP_ACT_ALLOW, sandbox_rename, N_CALLS(sandbox_rename));
+	if (!rc)
+		rc = sandbox_new_file(filter, names);
 	if (!rc)
 		rc = sandbox_by_argument(filter);
 	return rc ? rc : sandbox_opens(filter);
