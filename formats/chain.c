@@ -193,12 +193,17 @@ static int backing_format(const struct chain_walk *walk, const struct layer *lay
 		*out = IMAGE_RAW;
 		return 0;
 	}
-	if (*recorded)
+	if (*recorded) {
+		const char *known = foreign_by_name(recorded);
+
 		return err_set(err, -ENOTSUP,
-			       "'%s' says its backing file has the format '%s', which is not "
-			       "supported; convert that file to qcow2 or raw first",
+			       "'%s' says its backing file has the format '%s'%s%s%s, which is not "
+			       "supported; convert that file to qcow2 or raw first (qemu-img "
+			       "convert)",
 			       shown_name(walk->name, shown),
-			       err_escape(recorded, strlen(recorded), other, sizeof(other)));
+			       err_escape(recorded, strlen(recorded), other, sizeof(other)),
+			       known ? " (" : "", known ? known : "", known ? ")" : "");
+	}
 	*out = walk->how->backing_format;
 	if (*out != IMAGE_UNKNOWN)
 		return 0;

@@ -50,18 +50,27 @@ static const char *shown_name(const struct file *file, char shown[FORMAT_SHOWN])
 int format_probe(struct file *file, enum image_format *out, struct err *err)
 {
 	char shown[FORMAT_SHOWN];
-	uint8_t magic[4]; /* a file too short for one is read as zeros, and raw */
-	int rc = file_read_padded(file, magic, sizeof(magic), 0);
+	uint8_t head[FOREIGN_HEAD_LEN]; /* a file too short for one is read as zeros, and raw */
+	const char *other;
+	int rc = file_read_padded(file, head, sizeof(head), 0);
 
 	if (rc < 0)
 		return err_errno(err, rc, "%s: can't read its first bytes to find its format",
 				 shown_name(file, shown));
-	if (!memcmp(magic, "QFI\xfb", 4))
+	other = foreign_by_head(head);
+	if (!memcmp(head, "QFI\xfb", 4)) /* of any version: qcow2_open() says which are known */
 		*out = IMAGE_QCOW2;
-	else if (!memcmp(magic, "QED", 4)) /* with the terminating 0 */
+	else if (!memcmp(head, "QED", 4)) /* with the terminating 0 */
 		*out = IMAGE_QED;
-	else
+	else if (!other)
 		*out = IMAGE_RAW;
+	else
+		return err_set(
+			err, -ENOTSUP,
+			"'%s' looks like an image of the format %s, which is not supported: "
+			"convert it to qcow2 (qemu-img convert -O qcow2), or, if it is a raw "
+			"disk on which a guest wrote that, give its format as raw",
+			shown_name(file, shown), other);
 	return 0;
 }
 

@@ -386,8 +386,17 @@ int qcow2_open(struct file *file, struct table_cache *cache, struct layer **out,
 int qed_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err);
 int format_open(enum image_format format, struct file *file, struct table_cache *cache,
 		struct layer **out, struct err *err);
-/* By magic: QCOW2, QED, else RAW. Only for what the user names; never for a backing file. */
+/* By magic: QCOW2, QED, else RAW; -ENOTSUP for an image of a format that is only known by sight. Only
+ * for what the user names; never for a backing file. */
 int format_probe(struct file *file, enum image_format *out, struct err *err);
+
+/* Formats that are recognised and not supported: a static half sentence, or NULL. The name is QEMU's. */
+#define FOREIGN_HEAD_LEN 72u
+const char *foreign_by_head(const uint8_t head[FOREIGN_HEAD_LEN]);
+const char *foreign_by_name(const char *name);
+/* -ENOTSUP and a sentence that names the format and says what to do. */
+int foreign_refuse(const char *shown_name, const char *text, struct err *err);
+
 const char *format_name(enum image_format format);
 enum image_format format_by_name(const char *name, size_t len); /* IMAGE_UNKNOWN: none of ours */
 void layer_close(struct layer *layer);                          /* NULL is allowed */

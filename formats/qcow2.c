@@ -57,22 +57,41 @@ static int check_region(const struct qcow2 *q, const char *what, uint64_t off, u
 	return 0;
 }
 
+/* The kind of file, before anything else: what other versions hold may look like damage. */
+static int check_kind(const uint8_t head[QCOW2_V2_HEADER_LEN], const struct file *file,
+		      const struct header_source *src, struct err *err)
+{
+	const char *other = foreign_by_head(head);
+	uint32_t version = be32(head + QCOW2_H_VERSION);
+
+	if (be32(head) != QCOW2_MAGIC && file->len >= QCOW2_V2_HEADER_LEN)
+		return err_set(err, -EINVAL,
+			       "%s: not a qcow2 image (wrong magic%s%s), though it was named or "
+			       "recorded as one",
+			       src->name, other ? "; it looks like the format " : "",
+			       other ? other : "");
+	if (be32(head) == QCOW2_MAGIC && other)
+		return foreign_refuse(src->name, other, err);
+	if (file->len < QCOW2_V2_HEADER_LEN)
+		return damaged(err, src, "the file ends after %" PRIu64 " bytes", file->len);
+	if (version != 2 && version != 3)
+		return err_set(err, -ENOTSUP,
+			       "%s: qcow2 version %u is not supported; versions 2 and 3 are",
+			       src->name, version);
+	return 0;
+}
+
 static int read_first_cluster(struct file *file, struct header_source *src, struct err *err)
 {
 	uint8_t head[QCOW2_V2_HEADER_LEN];
 	unsigned bits;
-	int rc;
+	int rc = file_read_padded(file, head, sizeof(head), 0);
 
-	if (file->len < sizeof(head))
-		return damaged(err, src, "the file ends after %" PRIu64 " bytes", file->len);
-	rc = file_read(file, head, sizeof(head), 0);
 	if (rc)
 		return err_errno(err, rc, "%s: cannot read the header", src->name);
-	if (be32(head) != QCOW2_MAGIC)
-		return err_set(err, -EINVAL,
-			       "%s: not a qcow2 image (wrong magic), though it was named or "
-			       "recorded as one",
-			       src->name);
+	rc = check_kind(head, file, src, err);
+	if (rc)
+		return rc;
 	bits = be32(head + QCOW2_H_CLUSTER_BITS);
 	if (bits < QCOW2_MIN_CLUSTER_BITS || bits > QCOW2_MAX_CLUSTER_BITS)
 		return damaged(err, src, "cluster_bits is %u, not 9 to 21", bits);
@@ -110,10 +129,6 @@ static int parse_fixed_fields(struct qcow2 *q, const struct header_source *src, 
 	const uint8_t *h = src->bytes;
 
 	q->version = be32(h + QCOW2_H_VERSION);
-	if (q->version != 2 && q->version != 3)
-		return err_set(err, -ENOTSUP,
-			       "%s: qcow2 version %u is not supported; versions 2 and 3 are",
-			       src->name, q->version);
 	q->cluster_bits = be32(h + QCOW2_H_CLUSTER_BITS);
 	q->layer.cluster_len = qcow2_cluster_len(q);
 	q->layer.guest_len = round_down(be64(h + QCOW2_H_SIZE), 512);

@@ -188,7 +188,8 @@ Test(format, probing_goes_by_all_four_bytes)
 		{ "QFI\xfb", 4, IMAGE_QCOW2 }, { "QED\0", 4, IMAGE_QED },
 		{ "QFI\xfc", 4, IMAGE_RAW },   { "QEDx", 4, IMAGE_RAW },
 		{ "QFI", 3, IMAGE_RAW },       { "", 0, IMAGE_RAW },
-		{ "KDMV", 4, IMAGE_RAW },      { "QFI\xfb\0\0\0\3", 8, IMAGE_QCOW2 },
+		{ "KDM", 3, IMAGE_RAW },       { "QFI\xfb\0\0\0\3", 8, IMAGE_QCOW2 },
+		{ "vhdxfil", 7, IMAGE_RAW },   { "QFI\xfb\0\0\0\1", 8, IMAGE_QCOW2 },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -198,6 +199,26 @@ Test(format, probing_goes_by_all_four_bytes)
 		memcpy(mem_file_inode(file)->bytes, rows[i].bytes, rows[i].len);
 		cr_assert_eq(format_probe(file, &format, NULL), 0);
 		cr_assert_eq(format, rows[i].format, "row %zu", i);
+		file_close(file);
+	}
+}
+
+Test(format, other_formats_are_named_instead_of_taken_for_raw)
+{
+	static const char *const heads[][2] = {
+		{ "KDMV", "VMDK" },         { "# Disk DescriptorFile\nversion=1", "VMDK" },
+		{ "vhdxfile", "VHDX" },     { "conectix", "VHD " },
+		{ "LUKS\xba\xbe", "LUKS" }, { "WithouFreSpacExt", "Parallels" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
+		struct file *file = mem_file_new("image", strlen(heads[i][0]));
+		enum image_format format;
+		struct err err;
+
+		memcpy(mem_file_inode(file)->bytes, heads[i][0], strlen(heads[i][0]));
+		cr_assert_eq(format_probe(file, &format, &err), -ENOTSUP);
+		cr_assert(strstr(err.message, heads[i][1]), "%s", err.message);
 		file_close(file);
 	}
 }
