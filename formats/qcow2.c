@@ -38,7 +38,8 @@ __attribute__((format(printf, 3, 4))) static int damaged(struct err *err,
 		       src->name, why);
 }
 
-/* The table [off, off + len) must be cluster aligned, not the header, and inside the file. */
+/* The table [off, off + len) must be cluster aligned, not the header, and inside the file. A file may
+ * stop inside its last cluster: what is missing of that reads as zeros. */
 static int check_region(const struct qcow2 *q, const char *what, uint64_t off, uint64_t len,
 			const struct header_source *src, struct err *err)
 {
@@ -49,7 +50,8 @@ static int check_region(const struct qcow2 *q, const char *what, uint64_t off, u
 	if (!off || !is_aligned(off, qcow2_cluster_len(q)))
 		return damaged(err, src, "%s at offset %#" PRIx64 " is not on a cluster of its own",
 			       what, off);
-	if (add_u64(off, len, &end) || end > q->layer.file->len)
+	if (add_u64(off, len, &end) || off >= q->layer.file->len ||
+	    end > round_up(q->layer.file->len, q->layer.cluster_len))
 		return damaged(err, src,
 			       "%s at offset %#" PRIx64 ", %" PRIu64
 			       " bytes long, lies beyond the end of the file (%" PRIu64 ")",

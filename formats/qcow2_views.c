@@ -59,8 +59,13 @@ static int read_disk_len(const struct qcow2 *q, struct qcow2_view *view, uint64_
 static int read_l1(const struct qcow2 *q, struct qcow2_view *view)
 {
 	uint64_t file_end = round_up(q->layer.file->len, q->layer.cluster_len);
-	int rc = file_read(q->layer.file, view->l1, view->n_l1 * UINT64_C(8), view->l1_off);
+	uint64_t len = view->n_l1 * UINT64_C(8), end;
+	int rc = -EUCLEAN;
 
+	/* The file may stop inside its last cluster: what is missing of that reads as zeros. */
+	if (!len || (view->l1_off < q->layer.file->len && !add_u64(view->l1_off, len, &end) &&
+		     end <= file_end))
+		rc = file_read_padded(q->layer.file, view->l1, len, view->l1_off);
 	for (uint32_t i = 0; !rc && i < view->n_l1; i++) {
 		uint64_t off = be64(view->l1 + 8 * i) & QCOW2_OFF_MASK;
 
@@ -84,7 +89,7 @@ static int load_snapshot(struct qcow2 *q, struct qcow2_view *view, uint64_t *at,
 	*l1_len += view->n_l1 * UINT64_C(8);
 	if (*l1_len > MAX_L1_LEN)
 		return -E2BIG;
-	if (*l1_len > q->layer.file->len)
+	if (*l1_len > round_up(q->layer.file->len, q->layer.cluster_len))
 		return -EUCLEAN;
 	extra_len = be32(head + 36);
 	rc = read_disk_len(q, view, *at + SNAPSHOT_LEN, extra_len);
