@@ -48,12 +48,27 @@ static int bad_name(const char *image_name, const char *recorded, const struct n
 		       use->remedy);
 }
 
-/* "file:" is a plain name with a mark on it. QEMU looks for such a name in the directory the process
- * runs in, which says nothing about the image; here it is relative to the image like any other. */
+static bool is_ascii_letter(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static const char *why_no_path(const char *name)
+{
+	if (is_ascii_letter(name[0]) && name[1] == ':')
+		return "it begins with a drive letter, as on Windows, and leads to no file here "
+		       "(a file of that name would be written ./NAME)";
+	return "protocols are not supported (a file of that name would be written ./NAME)";
+}
+
+/* "file:" is a plain name with a mark on it. A relative one leads, as in QEMU, from the directory the
+ * process runs in and not from the image's: two readers of one image must find the same file. The
+ * policy is asked about what it leads to, as always. */
 static int plain_path(const char *image_name, const char *recorded, const struct name_use *use,
 		      char **out, struct err *err)
 {
 	const char *name = recorded;
+	bool from_here = false;
 
 	for (const char *c = recorded; *c; c++)
 		if ((unsigned char)*c < 0x20 || *c == 0x7f)
@@ -62,18 +77,17 @@ static int plain_path(const char *image_name, const char *recorded, const struct
 	if (!strncmp(name, "json:", 5))
 		return bad_name(image_name, recorded, use, -ENOTSUP,
 				"json: descriptions are not followed", err);
-	if (!strncmp(name, "file:", 5))
+	if (!strncmp(name, "file:", 5)) {
 		name += 5;
-	else if (name[strcspn(name, ":/")] == ':')
-		return bad_name(image_name, recorded, use, -ENOTSUP,
-				"protocols are not supported (a file of that name would be "
-				"written ./NAME)",
-				err);
+		from_here = true;
+	} else if (name[strcspn(name, ":/")] == ':') {
+		return bad_name(image_name, recorded, use, -ENOTSUP, why_no_path(name), err);
+	}
 	if (!*name)
 		return bad_name(image_name, recorded, use, -EUCLEAN, "the name is empty", err);
 
 	const char *slash = strrchr(image_name, '/');
-	int dir_len = slash && *name != '/' ? (int)(slash + 1 - image_name) : 0;
+	int dir_len = slash && *name != '/' && !from_here ? (int)(slash + 1 - image_name) : 0;
 	if (asprintf(out, "%.*s%s", dir_len, image_name, name) < 0)
 		return err_set(err, -ENOMEM, "out of memory while opening a %s", use->what);
 	return 0;
@@ -82,6 +96,15 @@ static int plain_path(const char *image_name, const char *recorded, const struct
 int chain_backing_path(const char *image_name, const char *recorded, char **out, struct err *err)
 {
 	return plain_path(image_name, recorded, &backing_use, out, err);
+}
+
+/* What to add to a sentence about a file that was not where it was looked for. */
+static const char *where_sought(const char *recorded)
+{
+	if (strncmp(recorded, "file:", 5) || recorded[5] == '/')
+		return "";
+	return " (a relative name behind 'file:' leads from the directory the command runs in, as "
+	       "in QEMU)";
 }
 
 /* ---- Opening ---- */
@@ -238,8 +261,8 @@ static int open_backing(struct chain_walk *walk, struct err *err)
 	want.name = path;
 	rc = take_layer(walk, &want, &cause);
 	if (rc < 0)
-		return err_set(err, rc, "backing file of '%s': %s", shown_name(walk->name, shown),
-			       cause.message);
+		return err_set(err, rc, "backing file of '%s': %s%s", shown_name(walk->name, shown),
+			       cause.message, where_sought(layer->backing_name));
 	free(walk->name);
 	walk->name = STEAL(path);
 	return 0;
@@ -275,8 +298,8 @@ static int open_data_file(struct chain_walk *walk, struct err *err)
 	want.name = path;
 	rc = layer_set_open_data(chain->set, &want, layer, &no_locks, &cause);
 	if (rc < 0)
-		return err_set(err, rc, "data file of '%s': %s", shown_name(walk->name, shown),
-			       cause.message);
+		return err_set(err, rc, "data file of '%s': %s%s", shown_name(walk->name, shown),
+			       cause.message, where_sought(layer->data_name));
 	if (no_locks)
 		tell_no_locks(walk, path);
 	return 0;

@@ -163,7 +163,7 @@ Test(chain_open, follows_names_from_directory_to_directory)
 {
 	struct mem_inode *base = mem_fs_add(&fs, "d/base.raw", 5000);
 	struct mem_inode *middle = add_qcow2("d/sub/middle", "../base.raw", "raw");
-	struct mem_inode *top = add_qcow2("d/top", "file:sub/middle", "qcow2");
+	struct mem_inode *top = add_qcow2("d/top", "file:d/sub/middle", "qcow2");
 	struct told told = { 0 };
 	struct chain_open how = {
 		.name = "d/top", .write = true, .file_opened = count_opened, .opaque = &told

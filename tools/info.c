@@ -63,7 +63,9 @@ static char *info_full_backing_name(const struct bpull_layer_info *layer)
 	const char *slash = layer->path ? strrchr(layer->path, '/') : NULL;
 	if (!layer->backing_name)
 		return NULL;
-	if (*layer->backing_name == '/' || !slash)
+	/* A protocol's name does not depend on a place. */
+	if (*layer->backing_name == '/' || !slash ||
+	    layer->backing_name[strcspn(layer->backing_name, ":/")] == ':')
 		return strdup(layer->backing_name);
 	if (asprintf(&full, "%.*s/%s", (int)(slash - layer->path), layer->path,
 		     layer->backing_name) < 0)
