@@ -9,6 +9,7 @@
  */
 #include "tools/options.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,6 +137,10 @@ static int options_allow(struct options_chain *chain, const char *command, const
 	if (rule != BPULL_BACKING_DIRS)
 		return 0;
 	struct stat st;
+	if (stat(text, &st) && (errno == ENOENT || errno == ENOTDIR)) {
+		say_note("warning: %s: '%s' does not exist, so it allows nothing", source, text);
+		return 0;
+	}
 	if (!stat(text, &st) && !S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode) &&
 	    !S_ISBLK(st.st_mode))
 		return say_usage(command,
