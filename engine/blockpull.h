@@ -610,7 +610,8 @@ BPULL_API int bpull_measure_job(const char *path, const struct bpull_disk_option
 struct bpull_create_options {
 	size_t size;              /* sizeof(struct bpull_create_options) */
 	enum bpull_format format; /* QCOW2 or QED */
-	uint64_t virtual_size;    /* bytes; 0 with a backing file: the backing file's */
+	uint64_t virtual_size;    /* bytes; 0: the backing file's, which must be there then (but
+				   * see empty) */
 	const char *backing_name; /* recorded as given; relative to the new image; NULL: none */
 	enum bpull_format backing_format; /* required with backing_name */
 	uint32_t cluster_size;            /* 0: 65536 */
@@ -619,6 +620,8 @@ struct bpull_create_options {
 	uint32_t table_size;              /* qed: 1..16; 0: 4 */
 	uint8_t lazy_refcounts;           /* qcow2 */
 	uint8_t zstd;                     /* qcow2: compression type zstd instead of zlib */
+	uint8_t empty; /* a virtual_size of 0 is meant as it stands: a disk of no bytes; with
+			* another size -EINVAL */
 };
 
 /* Makes a new image (-EEXIST: never over an existing file) and makes it durable. Blocking. */

@@ -49,15 +49,19 @@ static int size_of(const char *path, const struct bpull_create_options *o, uint6
 	uint64_t backing_len = 0;
 	int rc = 0;
 
+	if (o->empty && o->virtual_size)
+		return err_set(err, -EINVAL, "a new image has a size or is empty, not both");
 	if (o->backing_name && !o->backing_format)
 		return err_set(
 			err, -EINVAL,
 			"a backing file needs its format, since it must not be guessed later");
 	if (o->backing_name)
 		rc = look_at_backing(path, o, &backing_len, err);
-	else if (!o->virtual_size)
+	else if (!o->virtual_size && !o->empty)
 		return err_set(err, -EINVAL, "a new image needs a size or a backing file");
-	*guest_len = round_up(o->virtual_size ? o->virtual_size : backing_len, 512);
+	if (o->virtual_size || o->empty)
+		backing_len = o->virtual_size;
+	*guest_len = round_up(backing_len, 512);
 	if (!rc && o->virtual_size > INT64_MAX)
 		return err_set(err, -EFBIG, "a disk of %llu bytes is too large",
 			       (unsigned long long)o->virtual_size);

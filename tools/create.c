@@ -141,6 +141,7 @@ static int create_parse(struct create_command *command, int argc, char **argv)
 				    &command->image.options.virtual_size);
 		if (code)
 			return code;
+		command->image.options.empty = !command->image.options.virtual_size;
 	}
 	return create_validate(command);
 }

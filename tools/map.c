@@ -82,6 +82,12 @@ static void map_print_json(const struct map_printer *printer, const struct bpull
 	say_data("}");
 }
 
+static void map_print_columns(void)
+{
+	say_data("%-18s %-18s %-5s %-15s %s\n", "Start", "Length", "Depth", "Kind",
+		 "Offset in file");
+}
+
 static void map_print_text(const struct map_printer *printer, const struct bpull_extent *extent)
 {
 	const char *kind = "data";
@@ -92,14 +98,24 @@ static void map_print_text(const struct map_printer *printer, const struct bpull
 	else if (extent->compressed)
 		kind = "compressed";
 	if (!printer->n_printed)
-		say_data("%-18s %-18s %-5s %-15s %s\n", "Start", "Length", "Depth", "Kind",
-			 "Offset in file");
+		map_print_columns();
 	say_data("%#-18" PRIx64 " %#-18" PRIx64 " %-5" PRIu32 " ", extent->start, extent->length,
 		 extent->depth);
 	if (extent->has_offset)
 		say_data("%-15s %#" PRIx64 "\n", kind, extent->offset);
 	else
 		say_data("%s\n", kind);
+}
+
+/* A disk of no bytes: the columns alone, or the one range of no length that qemu-img prints. */
+static void map_print_empty(const struct map_printer *printer)
+{
+	const struct bpull_extent nothing = { 0 };
+
+	if (printer->json)
+		map_print_json(printer, &nothing);
+	else
+		map_print_columns();
 }
 
 static void map_flush(struct map_printer *printer)
@@ -149,8 +165,10 @@ static int map_disk(struct bpull_disk *disk, bool json, struct bpull_error *erro
 		start = extents[n - 1].start + extents[n - 1].length;
 	}
 	map_flush(&printer);
+	if (!printer.n_printed)
+		map_print_empty(&printer);
 	if (json)
-		say_data("%s]\n", printer.n_printed ? "" : "[");
+		say_data("]\n");
 	return 0;
 }
 
