@@ -596,7 +596,7 @@ struct bpull_measure {
  * (of the pull that is meant) and what says how the chain is opened; NULL: all defaults. Blocking,
  * read-only; opened as bpull_disk_open() with READ_ONLY does. Errors: as bpull_disk_open(); what
  * bpull_job_start() refuses before the first write is refused here with the same error (-EPERM,
- * -ENOTSUP, -EUCLEAN), but for a device that is too small, which *result tells; -EFBIG the format
+ * -ENOTSUP, -EUCLEAN, -EROFS), but for a device that is too small, which *result tells; -EFBIG the format
  * can't hold it. */
 BPULL_API int bpull_image_measure(const char *path, const struct bpull_disk_options *options,
 				  struct bpull_measure *result, struct bpull_error *error);

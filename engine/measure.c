@@ -443,6 +443,16 @@ int measure_damage(struct bpull_disk *disk, struct err *err)
 	return rc;
 }
 
+/* Opening it for writing will fail; here it is opened for reading. */
+static int refuse_read_only(const struct layer *overlay, struct err *err)
+{
+	const struct file *file = overlay->file->read_only ? overlay->file : overlay->data;
+
+	if (!file->read_only)
+		return 0;
+	return medium_refuse(file->name, file->real_name, file->is_block, err);
+}
+
 /* What a job with these options refuses before its first write; the overlay's own tables are
  * measure_walk()'s. */
 static int refuse(struct walk *w, const struct bpull_job_options *job, const char *base_name,
@@ -458,6 +468,8 @@ static int refuse(struct walk *w, const struct bpull_job_options *job, const cha
 	if (rc || !overlay->has_backing || chain->pull_to < 2)
 		return rc;
 	rc = layer_refuse(overlay, &overlay->unwritable, err);
+	if (!rc)
+		rc = refuse_read_only(overlay, err);
 	if (!rc)
 		rc = mixed_refuse(overlay, job->flags & BPULL_JOB_ACCEPT_MIXED, err);
 	if (!rc)

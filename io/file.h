@@ -71,7 +71,8 @@ struct file {
 	char *real_name; /* symlinks resolved; what the policy was asked about */
 	uint64_t len;    /* bytes; the owner raises it when it writes past the end */
 	bool writable;
-	bool is_block;    /* a block device: cannot grow, may hold stale bytes anywhere */
+	bool is_block;  /* a block device: cannot grow, may hold stale bytes anywhere */
+	bool read_only; /* its device or file system can't be written, whatever this is opened for */
 	bool may_clone;   /* its file system knows how to share blocks between files */
 	bool trust_holes; /* what status() calls a hole is not read; false: all of it is */
 	bool holes_known; /* its file system is known to tell the truth about holes */
@@ -187,6 +188,11 @@ void file_uncache(struct file *file);
 bool file_changed(struct file *file);
 /* NULL is allowed. */
 void file_close(struct file *file);
+
+/* Whether an open file's device, or its file system, is read-only. */
+bool medium_is_read_only(int fd, bool is_block);
+/* -EROFS with a sentence that names the file or device; real_name may be NULL. */
+int medium_refuse(const char *name, const char *real_name, bool is_block, struct err *err);
 
 /* Takes QEMU's own OFD lock bytes on an open file and looks for conflicting holders.
  * 0; -EBUSY with a sentence naming the file; 0 with *unsupported set where the file system has

@@ -82,10 +82,7 @@ static int posix_open_failed(const struct posix_open *po, int code, struct err *
 			       "immutable (see lsattr)",
 			       po->shown, what);
 	case EROFS:
-		return err_set(err, code,
-			       "'%s' is on a read-only file system or device and cannot be opened "
-			       "for writing: remount it writable, or copy the image elsewhere",
-			       po->shown);
+		return medium_refuse(po->how->name, po->real_name, S_ISBLK(po->st.st_mode), err);
 	default: return err_errno(err, code, "cannot open '%s' for %s", po->shown, what);
 	}
 }
@@ -253,12 +250,27 @@ static int posix_open_again(struct posix_open *po, int flags)
 	return posix_open_same(po, &st) ? 0 : -ENOENT;
 }
 
+/* Drivers differ in what they answer where a read-only device is opened for writing: EROFS, EACCES,
+ * EPERM, or a descriptor of which every write fails. So the device itself is asked. */
+static int posix_open_writable(struct posix_open *po, int ret)
+{
+	bool refused = ret == -EACCES || ret == -EPERM;
+
+	if (!S_ISBLK(po->st.st_mode) || (ret && !refused))
+		return ret;
+	if (refused && posix_open_again(po, O_RDONLY | O_NOCTTY | O_NONBLOCK))
+		return ret;
+	return medium_is_read_only(po->fd, true) ? -EROFS : ret;
+}
+
 static int posix_open_reopen(struct posix_open *po, struct err *err)
 {
 	int flags = (po->how->write ? O_RDWR : O_RDONLY) | O_NOCTTY;
 	int ret = posix_open_again(po, flags | (po->how->direct ? O_DIRECT : 0));
 	if (ret == -EINVAL && po->how->direct)
 		ret = posix_open_again(po, flags);
+	if (po->how->write)
+		ret = posix_open_writable(po, ret);
 	return ret ? posix_open_failed(po, ret, err) : 0;
 }
 
@@ -312,6 +324,7 @@ static struct file *posix_open_file(struct posix_open *po)
 		.name = name,
 		.writable = po->how->write,
 		.is_block = is_block,
+		.read_only = medium_is_read_only(po->fd, is_block),
 		.may_clone = !is_block && posix_may_clone(po->fd),
 		.io_align = posix_open_align(po),
 		.dev = po->st.st_dev,

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What may not be written whoever asks: devices that are set read-only, and file
+ * systems mounted so. Opening such a device for writing may succeed and every
+ * write fail (loop devices), so the device is asked when it is opened.
+ *
+ * Trying a write was rejected: a look must change nothing.
+ */
+#include <errno.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/statvfs.h>
+
+#include "io/file.h"
+
+#define MEDIUM_SHOWN 200 /* bytes of a name in a sentence; two fit a message */
+
+bool medium_is_read_only(int fd, bool is_block)
+{
+	struct statvfs fs;
+	int read_only = 0;
+
+	if (is_block)
+		return !ioctl(fd, BLKROGET, &read_only) && read_only;
+	return !fstatvfs(fd, &fs) && fs.f_flag & ST_RDONLY;
+}
+
+int medium_refuse(const char *name, const char *real_name, bool is_block, struct err *err)
+{
+	char shown[MEDIUM_SHOWN], real[MEDIUM_SHOWN];
+	bool moved = is_block && real_name && strcmp(name, real_name) != 0;
+
+	err_escape(name, strlen(name), shown, sizeof(shown));
+	err_escape(moved ? real_name : "", moved ? strlen(real_name) : 0, real, sizeof(real));
+	if (is_block)
+		return err_set(
+			err, -EROFS,
+			"the block device '%s'%s%s%s is read-only and cannot be written: "
+			"make it writable (blockdev --setrw, losetup without -r), or copy the "
+			"image elsewhere",
+			shown, moved ? " (really '" : "", real, moved ? "')" : "");
+	return err_set(err, -EROFS,
+		       "'%s' is on a read-only file system and cannot be written: remount it "
+		       "writable, or copy the image elsewhere",
+		       shown);
+}
