@@ -16,6 +16,7 @@
 #include <linux/magic.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -63,6 +64,14 @@ static int posix_open_missing(const struct posix_open *po, struct err *err)
 		       po->shown);
 }
 
+static unsigned long long posix_open_limit(void)
+{
+	struct rlimit limit = { 0 };
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	return limit.rlim_cur;
+}
+
 /* One sentence for each way the system refuses; code is what the caller sees. */
 static int posix_open_failed(const struct posix_open *po, int code, struct err *err)
 {
@@ -70,6 +79,19 @@ static int posix_open_failed(const struct posix_open *po, int code, struct err *
 
 	switch (-code) {
 	case ENOENT: return posix_open_missing(po, err);
+	case EMFILE:
+		return err_set(
+			err, code,
+			"cannot open '%s': this process has as many files open as it may (its "
+			"limit is %llu); raise the limit (ulimit -n), or work on fewer images "
+			"at once",
+			po->shown, posix_open_limit());
+	case ENFILE:
+		return err_set(
+			err, code,
+			"cannot open '%s': the system has as many files open as it may; raise "
+			"its limit (sysctl fs.file-max), or close some",
+			po->shown);
 	case EACCES:
 		return err_set(err, code,
 			       "no permission to open '%s' for %s: change its mode or owner, or "

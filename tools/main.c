@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "engine/blockpull.h"
@@ -148,6 +149,18 @@ static void main_fill_descriptors(void)
 	}
 }
 
+/* The usual soft limit (1024) is there for programs that use select(); a pull of many deep chains at once
+ * needs more. Where it can't be raised, what fails of it will say so. */
+static void main_raise_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 /* Set-user-ID or set-group-ID: the names in a caller's image would be opened with rights that the
  * caller has not. AT_SECURE was rejected as the sign of it: SELinux sets it on any change of domain. */
 static bool main_has_borrowed_rights(void)
@@ -164,5 +177,6 @@ int main(int argc, char **argv)
 		return EXIT_CODE_REFUSED;
 	}
 	stop_prepare();
+	main_raise_limit();
 	return say_finish(main_run(argc, argv));
 }

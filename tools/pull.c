@@ -99,12 +99,27 @@ static void pull_report_end(struct pull *pull, struct pull_image *image)
 		pull_image_json(image, NULL);
 }
 
+/* The limit on open files allows no more images at once than run now. */
+static void pull_start_fewer(struct pull *pull)
+{
+	pull->next_idx--;
+	pull->options.n_jobs = pull->n_active;
+	if (!pull->options.quiet)
+		say_note("note: the limit on open files (ulimit -n) allows %u images at once here, "
+			 "not more",
+			 pull->n_active);
+}
+
 static void pull_start_next(struct pull *pull)
 {
 	struct pull_image *image = &pull->images[pull->next_idx++];
 	progress_clear(&pull->progress);
 	image->quiet = pull->options.quiet;
-	pull_image_start(image, pull->engine, &pull->options.chain.disk, &pull->options.job);
+	if (!pull_image_start(image, pull->engine, &pull->options.chain.disk, &pull->options.job,
+			      pull->n_active > 0)) {
+		pull_start_fewer(pull);
+		return;
+	}
 	if (image->state == PULL_ENDED) {
 		pull_report_end(pull, image);
 		return;

@@ -91,10 +91,12 @@ struct pull_plan {
 	uint64_t present_bytes, skipped_bytes;
 };
 
-/* Opens the image and starts its job. What fails is kept in the image, which has ended then. */
-void pull_image_start(struct pull_image *image, struct bpull_engine *engine,
-		      const struct bpull_disk_options *options,
-		      const struct bpull_job_options *job);
+/* Opens the image and starts its job. What fails is kept in the image, which has ended then; but with
+ * may_wait, where files can't be opened because the process has too many open, the image is as
+ * untried as before and the result is false: try again when another one has ended. */
+bool pull_image_start(struct pull_image *image, struct bpull_engine *engine,
+		      const struct bpull_disk_options *options, const struct bpull_job_options *job,
+		      bool may_wait);
 /* Takes the end of its job and closes it. `signal` is what asked for a stop, or 0. */
 void pull_image_conclude(struct pull_image *image, const struct bpull_event *event, int signal);
 /* Ends an image that was not begun, or must be given up, because of a signal. */

@@ -65,8 +65,9 @@ static int pull_image_open(struct pull_image *image, struct bpull_engine *engine
 	return 0;
 }
 
-void pull_image_start(struct pull_image *image, struct bpull_engine *engine,
-		      const struct bpull_disk_options *options, const struct bpull_job_options *job)
+bool pull_image_start(struct pull_image *image, struct bpull_engine *engine,
+		      const struct bpull_disk_options *options, const struct bpull_job_options *job,
+		      bool may_wait)
 {
 	struct bpull_disk_options own = *options;
 	own.user_data = image;
@@ -75,6 +76,13 @@ void pull_image_start(struct pull_image *image, struct bpull_engine *engine,
 	int rc = pull_image_open(image, engine, &own);
 	if (!rc && !stop_signal())
 		rc = bpull_job_start(image->disk, job, &image->error);
+	if (may_wait && (rc == -EMFILE || rc == -ENFILE)) {
+		bpull_disk_close(image->disk);
+		image->disk = NULL;
+		image->state = PULL_UNTRIED;
+		image->error = (struct bpull_error){ 0 };
+		return false;
+	}
 	if (image->is_last)
 		sandbox_enter(image->sandbox_names);
 	const char *note = image->disk ? bpull_disk_note(image->disk) : NULL;
@@ -84,6 +92,7 @@ void pull_image_start(struct pull_image *image, struct bpull_engine *engine,
 		pull_image_fail(image, rc);
 	else if (stop_signal())
 		pull_image_stop(image, stop_signal());
+	return true;
 }
 
 void pull_image_conclude(struct pull_image *image, const struct bpull_event *event, int signal)
