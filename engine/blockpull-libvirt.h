@@ -67,7 +67,7 @@ struct bpull_virt_block_job_info {
 
 struct bpull_virt;
 
-/* options: how images are opened, and the engine; NULL: all defaults. The strings in them must last as long
+/* options: how images are opened, and the engine; NULL: all defaults. The strings and lists in them must last as long
  * as the handle. Free with bpull_virt_close(). */
 BPULL_API int bpull_virt_open(const struct bpull_engine_options *engine_options,
 			      const struct bpull_disk_options *disk_options,

@@ -199,11 +199,32 @@ enum bpull_backing_rule {
 	BPULL_BACKING_NONE = 2,
 };
 
+/* What is done where an image records no format for its backing file and the program names none. */
+enum bpull_backing_trust {
+	/* qcow2: refused, -ENOTSUP. QED, which can record raw only and whose specification says to
+	 * probe: the file is used as what it looks like, if it names no further file. If it names one
+	 * (a backing or data file), a guest may have written that into its raw disk: -EPERM. */
+	BPULL_TRUST_ALONE = 0,
+	/* Probed, below qcow2 too, and what the files name is followed, at every level and under the
+	 * same backing_rule. Whoever can write to one of them chooses, within that rule, what is read. */
+	BPULL_TRUST_ALL = 1,
+};
+
+/* What one backing file is, by the program's word. */
+struct bpull_backing_format {
+	const char *file; /* as the image above it records it, or any name that leads to it: as the
+			     chain opens it, or from the directory the process runs in */
+	enum bpull_format format; /* RAW, QCOW2 or QED */
+	uint8_t optional;         /* no error where the chain has no such file */
+	uint8_t used;             /* set to 1 when a chain is opened that has it; never to 0 */
+	uint8_t reserved[2];      /* 0 */
+};
+
 struct bpull_disk_options {
 	size_t size;                      /* sizeof(struct bpull_disk_options) */
 	uint32_t flags;                   /* enum bpull_disk_flags */
 	enum bpull_format format;         /* UNKNOWN: probed */
-	enum bpull_format backing_format; /* for images that record none; UNKNOWN: refuse those */
+	enum bpull_format backing_format; /* for images that record none; UNKNOWN: backing_trust */
 	enum bpull_backing_rule backing_rule;
 	const char *const
 		*allowed_dirs; /* n_allowed_dirs names of directories (all below them, and the
@@ -216,12 +237,19 @@ struct bpull_disk_options {
 	 * a process may give up what it needed to open them. Whatever is opened after it (another
 	 * disk, a job's base) needs that still. On the caller's thread; must not call us. NULL: none. */
 	void (*opened)(void *user_data);
+	enum bpull_backing_trust backing_trust; /* TRUST_ALL: not with a backing_format */
+	/* n_backing_formats of single files. They come before backing_format and backing_trust; a
+	 * record that says another format than they do is an error. The program's, and read and
+	 * written to (`used`) only while the image is opened. */
+	struct bpull_backing_format *backing_formats;
+	size_t n_backing_formats;
 };
 
 /* Opens an image and its chain and takes QEMU's locks on them: the image for writing unless
  * READ_ONLY. Nothing is written before a job starts. The path is used as given: relative backing
  * names are looked for beside it. Blocking. NULL options: all defaults.
- * Errors: all those told apart above, and -ELOOP. */
+ * Errors: all those told apart above, and -ELOOP. -EINVAL too: a file of backing_formats that the
+ * chain does not have, or has two of, and one that is said to be two things. */
 BPULL_API int bpull_disk_open(struct bpull_engine *engine, const char *path,
 			      const struct bpull_disk_options *options, struct bpull_disk **disk,
 			      struct bpull_error *error);
@@ -489,6 +517,14 @@ struct bpull_extent {
 BPULL_API int bpull_disk_map(struct bpull_disk *disk, uint64_t start, struct bpull_extent *extents,
 			     int max, struct bpull_error *error);
 
+/* How it is known what a backing file is. */
+enum bpull_format_from {
+	BPULL_FORMAT_NOT_KNOWN = 0, /* no backing file; or no record of it, and it was not opened */
+	BPULL_FORMAT_RECORDED = 1,  /* by the image above it */
+	BPULL_FORMAT_PROBED = 2,    /* it looks so: opened, or below QED to be found when it is */
+	BPULL_FORMAT_TOLD = 3,      /* by the options it was opened with */
+};
+
 /* One image of a chain. Strings are the disk's, valid until it is closed; they come from the image
  * and may hold any byte but NUL. */
 struct bpull_layer_info {
@@ -518,6 +554,8 @@ struct bpull_layer_info {
 	uint8_t data_file_raw;  /* it is marked to be the guest's disk by itself */
 	uint8_t mixed; /* it is marked: what was copied into it may be of another state of its backing
 			  files than they are in; a job needs BPULL_JOB_ACCEPT_MIXED */
+	enum bpull_format_from backing_format_from;
+	enum bpull_format backing_opened_as; /* UNKNOWN: no backing file, or it was not opened */
 };
 
 /* Describes an image and, unless flags has BPULL_DISK_NO_BACKING, its chain, whether or not its

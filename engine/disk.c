@@ -111,7 +111,12 @@ static int open_chain(struct bpull_disk *disk, const char *path, const struct bp
 	how.no_locks_here = note_no_locks;
 	how.file_opened = file_opened;
 	how.opaque = disk;
-	rc = chain_open(disk->engine->layers, &how, &disk->chain, err);
+	rc = told_build(o, &how, err);
+	if (!rc)
+		rc = chain_open(disk->engine->layers, &how, &disk->chain, err);
+	if (!rc)
+		told_note_used(o, &how);
+	told_free(&how);
 	policy_free(&policy);
 	if (!rc) {
 		note_mixed(disk);

@@ -267,6 +267,13 @@ void policy_free(struct path_policy *policy);
  * and who is told of files, is the caller's to add. */
 struct chain_open options_chain(const struct bpull_disk_options *options, const char *image,
 				const struct path_policy *policy);
+/* What the options say of single backing files goes into *how, and comes back as `used` once the chain is
+ * open. Free with told_free(), in that case only. 0 or -ENOMEM. */
+int told_build(const struct bpull_disk_options *options, struct chain_open *how, struct err *err);
+void told_note_used(const struct bpull_disk_options *options, const struct chain_open *how);
+void told_free(struct chain_open *how);
+/* Are they all files with one of our formats? */
+bool told_are_known(const struct bpull_disk_options *options);
 /* Checks a size-prefixed option struct and copies what the caller's version has of it.
  * False: it is not one of ours. */
 bool options_import(void *dst, size_t dst_len, const void *src);

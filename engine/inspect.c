@@ -139,7 +139,12 @@ int look_open(struct look *look, const char *path, const struct bpull_disk_optio
 	how.write = how.for_repair = at == LOOK_FOR_REPAIR;
 	rc = policy_build(o, path, &policy, err);
 	if (!rc) {
-		rc = chain_open(look->layers, &how, &look->chain, err);
+		rc = told_build(o, &how, err);
+		if (!rc)
+			rc = chain_open(look->layers, &how, &look->chain, err);
+		if (!rc)
+			told_note_used(o, &how);
+		told_free(&how);
 		policy_free(&policy);
 	}
 	if (rc)
@@ -189,6 +194,24 @@ static const char *backing_format_name(const struct layer *layer)
 	return layer->backing_format_name[0] ? layer->backing_format_name : NULL;
 }
 
+static enum bpull_format_from backing_format_from(const struct chain *chain, unsigned i)
+{
+	static const enum bpull_format_from as[] = {
+		[CHAIN_FORMAT_RECORDED] = BPULL_FORMAT_RECORDED,
+		[CHAIN_FORMAT_TOLD] = BPULL_FORMAT_TOLD,
+		[CHAIN_FORMAT_PROBED] = BPULL_FORMAT_PROBED,
+	};
+	const struct layer *layer = chain->layers[i];
+
+	if (!layer->has_backing)
+		return BPULL_FORMAT_NOT_KNOWN;
+	if (i + 1 < chain->n_layers)
+		return as[chain->format_from[i + 1]];
+	if (backing_format_name(layer))
+		return BPULL_FORMAT_RECORDED;
+	return layer->probe_backing ? BPULL_FORMAT_PROBED : BPULL_FORMAT_NOT_KNOWN;
+}
+
 static uint64_t allocated_len(const struct file *file)
 {
 	struct stat st;
@@ -198,12 +221,13 @@ static uint64_t allocated_len(const struct file *file)
 
 int bpull_info_layer(const struct bpull_info *info, unsigned i, struct bpull_layer_info *out)
 {
+	const struct chain *chain = info->look.chain;
 	const struct layer *layer;
 	struct layer_info more = { 0 };
 
-	if (i >= info->look.chain->n_layers)
+	if (i >= chain->n_layers)
 		return -EINVAL;
-	layer = info->look.chain->layers[i];
+	layer = chain->layers[i];
 	if (layer->ops->describe)
 		layer->ops->describe(layer, &more);
 	*out = (struct bpull_layer_info){
@@ -234,7 +258,10 @@ int bpull_info_layer(const struct bpull_info *info, unsigned i, struct bpull_lay
 		.data_file = more.data_file,
 		.data_file_raw = more.data_file_raw,
 		.mixed = layer->is_mixed,
+		.backing_format_from = backing_format_from(chain, i),
 	};
+	if (i + 1 < chain->n_layers)
+		out->backing_opened_as = (enum bpull_format)chain->layers[i + 1]->ops->format;
 	return 0;
 }
 

@@ -37,8 +37,14 @@ int options_take(enum open_way way, const struct bpull_disk_options *given,
 
 	if (!options_import(out, sizeof(*out), given) || out->format > BPULL_FORMAT_QED ||
 	    out->backing_format > BPULL_FORMAT_QED || out->backing_rule > BPULL_BACKING_NONE ||
-	    (out->n_allowed_dirs && !out->allowed_dirs))
+	    (out->n_allowed_dirs && !out->allowed_dirs) || out->backing_trust > BPULL_TRUST_ALL ||
+	    !told_are_known(out))
 		return error_fill(error, -EINVAL, "unknown disk options");
+	if (out->backing_trust && out->backing_format)
+		return error_fill(error, -EINVAL,
+				  "backing files whose format is not recorded can't be probed and "
+				  "be %s at once: BPULL_TRUST_ALL goes without a backing_format",
+				  bpull_format_name(out->backing_format));
 	out->size = sizeof(*out);
 	return open_flags_check(way, out->flags, &err) ? error_export(&err, error) : 0;
 }
@@ -149,6 +155,7 @@ struct chain_open options_chain(const struct bpull_disk_options *options, const 
 		.name = image,
 		.format = (enum image_format)options->format,
 		.backing_format = (enum image_format)options->backing_format,
+		.trust_formats = options->backing_trust == BPULL_TRUST_ALL,
 		.no_backing = options->flags & BPULL_DISK_NO_BACKING,
 		.no_lock = options->flags & BPULL_DISK_FORCE_SHARE,
 		.holes = options->flags & BPULL_DISK_READ_HOLES    ? FILE_HOLES_READ

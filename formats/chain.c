@@ -3,9 +3,9 @@
  * Backing chains: following recorded names, and asking layer after layer.
  *
  * A recorded name is a stranger's wish. It is followed only as a plain path,
- * only where the policy lets it lead, only with a format somebody vouched for,
- * and not in circles. Resolving names the way a shell or QEMU would (json:,
- * protocols, the process's directory, probing) was rejected: each of these has
+ * only where the policy lets it lead, only with a format that chain_format.c
+ * settles, and not in circles. Resolving names the way a shell or QEMU would (json:,
+ * protocols, the process's directory) was rejected: each of these has
  * been used to read files of the host.
  *
  * Opening walks down in a loop, not by recursion: depth is the image's choice.
@@ -16,6 +16,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "formats/chain_format.h"
 #include "formats/layer_set.h"
 #include "io/base.h"
 
@@ -201,40 +202,16 @@ static int open_overlay(struct chain_walk *walk, struct err *err)
 	return set_policy(walk, walk->chain->layers[0]->file, err);
 }
 
-/* The format somebody vouches for: the image that names the backing file, or the user. */
-static int backing_format(const struct chain_walk *walk, const struct layer *layer,
-			  enum image_format *out, struct err *err)
+/* That the user called the overlay's backing file raw is for the overlay to record, if it can. */
+static void note_format(struct chain_walk *walk, const struct chain_choice *choice)
 {
-	const char *recorded = layer->backing_format_name;
-	char shown[LAYER_SET_SHOWN], other[4 * sizeof(layer->backing_format_name)];
+	struct chain *chain = walk->chain;
+	const struct layer *layer = chain->layers[choice->depth];
 
-	*out = layer->backing_format;
-	if (*out != IMAGE_UNKNOWN)
-		return 0;
-	/* The names of QEMU's drivers for plain files and devices, put there for raw. */
-	if (!strcmp(recorded, "file") || !strcmp(recorded, "host_device")) {
-		*out = IMAGE_RAW;
-		return 0;
-	}
-	if (*recorded) {
-		const char *known = foreign_by_name(recorded);
-
-		return err_set(err, -ENOTSUP,
-			       "'%s' says its backing file has the format '%s'%s%s%s, which is not "
-			       "supported; convert that file to qcow2 or raw first (qemu-img "
-			       "convert)",
-			       shown_name(walk->name, shown),
-			       err_escape(recorded, strlen(recorded), other, sizeof(other)),
-			       known ? " (" : "", known ? known : "", known ? ")" : "");
-	}
-	*out = walk->how->backing_format;
-	if (*out != IMAGE_UNKNOWN)
-		return 0;
-	return err_set(err, -ENOTSUP,
-		       "'%s' does not record the format of its backing file, and guessing it from "
-		       "the contents would trust whoever wrote them; name it with "
-		       "--backing-format=FMT (raw, qcow2 or qed)",
-		       shown_name(walk->name, shown));
+	chain->format_from[choice->depth] = (uint8_t)choice->from;
+	if (choice->depth == 1 && choice->from == CHAIN_FORMAT_TOLD &&
+	    layer->ops->format == IMAGE_RAW && chain->layers[0]->is_overlay)
+		chain->layers[0]->backing_told_raw = true;
 }
 
 /* One step down, from the last layer to the file it names. */
@@ -244,7 +221,17 @@ static int open_backing(struct chain_walk *walk, struct err *err)
 	const struct layer *layer = chain->layers[chain->n_layers - 1];
 	char shown[LAYER_SET_SHOWN];
 	autofree char *path = NULL;
-	struct layer_want want = { .policy = &walk->policy };
+	struct chain_choice choice = {
+		.how = walk->how,
+		.above = layer,
+		.above_name = walk->name,
+		.depth = chain->n_layers,
+	};
+	struct layer_want want = {
+		.policy = &walk->policy,
+		.choose = chain_choose_format,
+		.opaque = &choice,
+	};
 	struct err cause = { 0 };
 
 	if (chain->n_layers > CHAIN_MAX_DEPTH)
@@ -255,14 +242,18 @@ static int open_backing(struct chain_walk *walk, struct err *err)
 	int rc = chain_backing_path(walk->name, layer->backing_name, &path, err);
 	if (rc < 0)
 		return rc;
-	rc = backing_format(walk, layer, &want.format, err);
+	want.name = choice.path = path;
+	rc = chain_can_choose(&choice, err);
 	if (rc < 0)
 		return rc;
-	want.name = path;
 	rc = take_layer(walk, &want, &cause);
 	if (rc < 0)
 		return err_set(err, rc, "backing file of '%s': %s%s", shown_name(walk->name, shown),
 			       cause.message, where_sought(layer->backing_name));
+	rc = chain_check_trust(&choice, chain->layers[choice.depth], err);
+	if (rc < 0)
+		return rc;
+	note_format(walk, &choice);
 	free(walk->name);
 	walk->name = STEAL(path);
 	return 0;
@@ -317,7 +308,7 @@ static int open_layers(struct chain_walk *walk, struct err *err)
 		if (!rc)
 			rc = open_data_file(walk, err);
 	}
-	return rc;
+	return rc ? rc : chain_check_told(walk->how, err);
 }
 
 int chain_open(struct layer_set *set, const struct chain_open *how, struct chain **out,

@@ -22,12 +22,26 @@ struct layer_set *layer_set_new(struct file_opener *opener, struct table_cache *
 void layer_set_free(struct layer_set *set); /* every chain must be closed */
 struct table_cache *layer_set_cache(struct layer_set *set);
 
+/* The format of one backing file, as the user says it (chain_format.c). */
+struct chain_told {
+	const char *name; /* as the image above records it, as the chain opens it, or another */
+	const char *real; /* the same with symlinks resolved; NULL: it leads nowhere */
+	enum image_format format; /* not IMAGE_UNKNOWN */
+	bool optional;            /* no error where the chain has no such file */
+	unsigned depth;           /* set by chain_open(): the layer it names; 0: none */
+};
+
 struct chain_open {
 	const char *name;
-	enum image_format format;         /* IMAGE_UNKNOWN: probe */
-	enum image_format backing_format; /* where an image records none; IMAGE_UNKNOWN: refuse */
-	bool write;                       /* the overlay is to be changed */
-	bool allow_raw;                   /* with write: a raw image, too */
+	enum image_format format; /* IMAGE_UNKNOWN: probe */
+	/* Of all backing files of which none is recorded; IMAGE_UNKNOWN: probed below QED where they
+	 * name no further file, else refused. */
+	enum image_format backing_format;
+	bool trust_formats;      /* instead of that: probed, and what they name is followed */
+	struct chain_told *told; /* n_told of single files: these come first */
+	size_t n_told;
+	bool write;            /* the overlay is to be changed */
+	bool allow_raw;        /* with write: a raw image, too */
 	bool for_repair;       /* with write: what must not be written to may be opened */
 	bool no_backing;       /* only the image itself */
 	bool allow_unreadable; /* for info: open what can't be read, too */
@@ -45,6 +59,12 @@ struct chain_open {
 	void (*file_opened)(void *opaque, struct file *file);
 };
 
+enum chain_format_from {
+	CHAIN_FORMAT_RECORDED, /* in the image above; also of layer 0 */
+	CHAIN_FORMAT_TOLD,     /* by the user */
+	CHAIN_FORMAT_PROBED,
+};
+
 struct chain {
 	struct layer_set *set;
 	unsigned n_layers;
@@ -52,11 +72,15 @@ struct chain {
 	unsigned
 		hidden_to; /* layers [1, hidden_to) are open still, but no mapping leads to them; 0: none */
 	struct layer *layers[CHAIN_MAX_DEPTH + 1];
+	/* enum chain_format_from of each layer, as they were opened: of use until a layer comes or goes. */
+	uint8_t format_from[CHAIN_MAX_DEPTH + 1];
 };
 
 /* Errors, each with a sentence: the opener's and the formats'; -ELOOP a loop or too deep; -EBUSY an
- * overlay of, or below, another chain of this set; -EINVAL a backing format nobody named; -ENOTSUP
- * one that is not supported, and what `unreadable` and `unwritable` say. */
+ * overlay of, or below, another chain of this set; -EPERM a file outside the policy, or one that only a
+ * probe vouches for and that names others; -EINVAL `told` names no file of the chain, or contradicts
+ * itself or a record; -ENOTSUP a backing format that is not known or not supported, and what
+ * `unreadable` and `unwritable` say. */
 int chain_open(struct layer_set *set, const struct chain_open *how, struct chain **out,
 	       struct err *err);
 /* file_closing is called before each file that no other chain holds is closed; NULL for none. */

@@ -32,7 +32,7 @@ static const struct foreign {
 	{ "parallels", "Parallels", "WithouFreSpacExt", 0, 16 },
 	{ "bochs", "Bochs", "Bochs Virtual HD Image", 0, 22 },
 	{ "dmg", "DMG (macOS)", NULL, 0, 0 },
-	{ "cloop", "cloop", NULL, 0, 0 },
+	{ "cloop", "cloop", "#!/bin/sh\n#V2.0 Format\n", 0, 23 },
 };
 
 const char *foreign_by_head(const uint8_t head[FOREIGN_HEAD_LEN])

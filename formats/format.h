@@ -354,6 +354,10 @@ struct layer {
 	char *backing_name;               /* as recorded; never trusted, never printed raw */
 	enum image_format backing_format; /* IMAGE_UNKNOWN: none recorded */
 	char backing_format_name[32];     /* as recorded, where it is none we know */
+	bool probe_backing; /* no format can be recorded but raw: the specification says to probe */
+	/* chain.c: the user called its backing file raw. begin_writing records that where the next one
+	 * to open the image would probe, or part of the guest's disk would be read in another way. */
+	bool backing_told_raw;
 	struct refusal unreadable;
 	struct refusal unwritable;
 	/* Its tables may mean anything, so that a check would say nothing; of the reasons why it is
@@ -386,8 +390,8 @@ int qcow2_open(struct file *file, struct table_cache *cache, struct layer **out,
 int qed_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err);
 int format_open(enum image_format format, struct file *file, struct table_cache *cache,
 		struct layer **out, struct err *err);
-/* By magic: QCOW2, QED, else RAW; -ENOTSUP for an image of a format that is only known by sight. Only
- * for what the user names; never for a backing file. */
+/* By magic: QCOW2, QED, else RAW; -ENOTSUP for an image of a format that is only known by sight. For
+ * what the user names; for a backing file only where chain_format.c says that its record is missing. */
 int format_probe(struct file *file, enum image_format *out, struct err *err);
 
 /* Formats that are recognised and not supported: a static half sentence, or NULL. The name is QEMU's. */

@@ -207,18 +207,20 @@ static int layer_of_file(struct layer_set *set, const struct layer_want *want, s
 			 struct layer **out, bool *is_new, struct err *err)
 {
 	enum image_format format = want->format;
+	int rc = 0;
 
-	if (format == IMAGE_UNKNOWN) {
-		int rc = format_probe(file, &format, err);
-		if (rc < 0)
-			return rc;
-	}
+	if (want->choose)
+		rc = want->choose(want->opaque, file, &format, err);
+	else if (format == IMAGE_UNKNOWN)
+		rc = format_probe(file, &format, err);
+	if (rc < 0)
+		return rc;
 	struct layer *layer = want->write ? NULL : find_shared(set, file, format, want->lock);
 	*is_new = !layer;
 	if (!layer) {
 		if (grow(set) < 0)
 			return err_set(err, -ENOMEM, "out of memory while opening an image");
-		int rc = format_open(format, file, set->cache, &layer, err);
+		rc = format_open(format, file, set->cache, &layer, err);
 		if (rc < 0)
 			return rc;
 		layer->is_overlay = want->write;

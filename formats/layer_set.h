@@ -13,7 +13,10 @@
 struct layer_want {
 	const char *name;
 	enum image_format format; /* IMAGE_UNKNOWN: probe */
-	bool write;               /* as the overlay of its chain, to be changed */
+	/* Settles the format of the opened file instead; NULL for none. */
+	int (*choose)(void *opaque, struct file *file, enum image_format *out, struct err *err);
+	void *opaque; /* of choose */
+	bool write;   /* as the overlay of its chain, to be changed */
 	bool lock, direct;
 	enum file_holes holes;
 	bool watch;   /* file_changed() is to tell a touch from a write */

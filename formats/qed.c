@@ -154,8 +154,9 @@ static int read_backing_name(struct qed *q, const struct header_name *name, stru
 		return damaged(err, name, "the backing file's name has a NUL byte in it");
 	q->layer.has_backing = true;
 	q->layer.backing_name = STEAL(backing);
-	/* Without the bit the specification says: probe. Nobody here ever does. */
+	/* Without the bit the specification says: probe. */
 	q->layer.backing_format = q->features & QED_F_NO_PROBE ? IMAGE_RAW : IMAGE_UNKNOWN;
+	q->layer.probe_backing = !(q->features & QED_F_NO_PROBE);
 	return 0;
 }
 
@@ -311,7 +312,7 @@ static int qed_begin_writing(struct layer *layer, struct err *err)
 	struct header_name name;
 	struct check_result found = { 0 };
 	bool was_dirty = q->need_check;
-	uint64_t n_left = 0;
+	uint64_t n_left = 0, no_probe = 0;
 	int rc;
 
 	header_name_init(&name, file);
@@ -324,8 +325,10 @@ static int qed_begin_writing(struct layer *layer, struct err *err)
 	rc = qed_audit(q, &found, err);
 	if (rc)
 		return rc;
-	if (q->need_check || q->autoclear & ~QED_AUTOCLEAR_KNOWN) {
-		rc = qed_rewrite_header(q, q->features & ~QED_F_NEED_CHECK,
+	if (layer->has_backing && layer->backing_told_raw)
+		no_probe = QED_F_NO_PROBE;
+	if (q->need_check || q->autoclear & ~QED_AUTOCLEAR_KNOWN || no_probe & ~q->features) {
+		rc = qed_rewrite_header(q, (q->features & ~QED_F_NEED_CHECK) | no_probe,
 					q->autoclear & QED_AUTOCLEAR_KNOWN, err);
 		if (rc)
 			return rc;

@@ -244,7 +244,7 @@ Test(chain_open, names_are_joined_to_the_name_this_chain_used)
 
 /* ---- Formats ---- */
 
-Test(chain_open, a_backing_file_is_never_probed)
+Test(chain_open, what_a_guest_may_have_written_is_not_followed)
 {
 	struct chain *chain;
 
@@ -252,7 +252,19 @@ Test(chain_open, a_backing_file_is_never_probed)
 	add_qcow2("a", "evil", NULL);
 	refused("a", -ENOTSUP, "'a'", "--backing-format=FMT");
 	add_qed("b", "evil", 0);
-	refused("b", -ENOTSUP, "'b'", "--backing-format=FMT");
+	refused("b", -EPERM, "'evil'", "names '/etc/shadow' as its backing file");
+	says("--backing-format=auto", "--backing-format 'evil=qcow2'");
+	add_qed("qed", "/etc/shadow", QED_F_NO_PROBE);
+	add_qed("b2", "qed", 0);
+	refused("b2", -EPERM, "looks like a qed image", "'/etc/shadow'");
+	struct mem_inode *data = add_qcow2("data", NULL, NULL);
+	put_be64(data->bytes + QCOW2_H_INCOMPAT, QCOW2_INCOMPAT_DATA_FILE);
+	add_qed("b3", "data", 0);
+	cr_assert_lt(open_chain("b3", true, &chain), 0);
+	put_be32(data->bytes + 104, 0x44415441);
+	put_be32(data->bytes + 108, 11);
+	memcpy(data->bytes + 112, "/etc/shadow", 11);
+	refused("b3", -EPERM, "names '/etc/shadow' as its data file", "'data'");
 
 	/* Raw means raw, whatever a guest has written into it. */
 	add_qcow2("c", "evil", "raw");
@@ -278,6 +290,176 @@ Test(chain_open, the_user_names_formats_only_where_none_is_recorded)
 	cr_assert_eq(chain->n_layers, 4);
 	cr_assert_eq(chain->layers[3]->ops->format, IMAGE_RAW);
 	chain_close(chain, NULL, NULL);
+}
+
+static void layers_are(const struct chain *chain, const enum image_format *formats,
+		       const enum chain_format_from *from, unsigned n)
+{
+	cr_assert_eq(chain->n_layers, n);
+	for (unsigned i = 0; i < n; i++) {
+		cr_assert_eq(chain->layers[i]->ops->format, formats[i], "layer %u", i);
+		cr_assert_eq(chain->format_from[i], from[i], "layer %u", i);
+	}
+}
+
+Test(chain_open, below_qed_a_file_that_stands_alone_is_probed)
+{
+	static const enum image_format kinds[] = { IMAGE_RAW, IMAGE_QCOW2, IMAGE_QED };
+	static const char *const names[] = { "raw", "qcow2", "qed" };
+	enum chain_format_from from[] = { CHAIN_FORMAT_RECORDED, CHAIN_FORMAT_PROBED };
+	struct chain *chain;
+
+	mem_fs_add(&fs, "raw", 4096);
+	add_qcow2("qcow2", NULL, NULL);
+	add_qed("qed", NULL, 0);
+	for (unsigned i = 0; i < ARRAY_LEN(kinds); i++) {
+		enum image_format formats[] = { IMAGE_QED, kinds[i] };
+		char top[8];
+
+		snprintf(top, sizeof(top), "top%u", i);
+		add_qed(top, names[i], 0);
+		cr_assert_eq(open_chain(top, true, &chain), 0, "%s", err.message);
+		layers_are(chain, formats, from, 2);
+		cr_assert(!chain->layers[0]->backing_told_raw);
+		chain_close(chain, NULL, NULL);
+	}
+}
+
+/* QEMU would read them as what they are. */
+Test(chain_open, formats_that_only_qemu_reads_are_not_taken_for_raw)
+{
+	static const struct {
+		const char *bytes, *name;
+		size_t off;
+	} kinds[] = {
+		{ "KDMV", "VMDK", 0 },
+		{ "# Disk DescriptorFile", "VMDK", 0 },
+		{ "\x7f\x10\xda\xbe", "VDI", 64 },
+		{ "conectix", "VHD", 0 },
+		{ "vhdxfile", "VHDX", 0 },
+		{ "WithouFreSpacExt", "Parallels", 0 },
+		{ "LUKS\xba\xbe", "LUKS", 0 },
+	};
+	struct chain_told told = { .name = "base", .format = IMAGE_RAW };
+	struct chain_open how = { .name = "top", .write = true, .trust_formats = true };
+	struct mem_inode *base = mem_fs_add(&fs, "base", 4096);
+	struct chain *chain;
+
+	add_qed("top", "base", 0);
+	for (unsigned i = 0; i < ARRAY_LEN(kinds); i++) {
+		memset(base->bytes, 0, 512);
+		memcpy(base->bytes + kinds[i].off, kinds[i].bytes, strlen(kinds[i].bytes));
+		refused("top", -ENOTSUP, kinds[i].name, "--backing-format FILE=raw");
+		cr_assert_eq(open_how(&how, &chain), -ENOTSUP);
+	}
+	how.trust_formats = false;
+	how.told = &told;
+	how.n_told = 1;
+	cr_assert_eq(open_how(&how, &chain), 0, "%s", err.message);
+	cr_assert(chain->layers[0]->backing_told_raw);
+	chain_close(chain, NULL, NULL);
+}
+
+/* QED over QED over qcow2 over raw, of which the last records a format only. */
+static void add_kinds(void)
+{
+	mem_fs_add(&fs, "base", 4096);
+	add_qcow2("lowest", "base", "raw");
+	add_qed("lower", "lowest", 0);
+	add_qcow2("middle", "lower", NULL);
+	add_qed("top", "middle", 0);
+}
+
+Test(chain_open, all_is_trusted_when_the_user_says_so)
+{
+	static const enum image_format formats[] = { IMAGE_QED, IMAGE_QCOW2, IMAGE_QED, IMAGE_QCOW2,
+						     IMAGE_RAW };
+	static const enum chain_format_from from[] = { CHAIN_FORMAT_RECORDED, CHAIN_FORMAT_PROBED,
+						       CHAIN_FORMAT_PROBED, CHAIN_FORMAT_PROBED,
+						       CHAIN_FORMAT_RECORDED };
+	struct path_policy none = { .rule = PATH_RULE_NONE };
+	struct chain_open how = { .name = "top", .trust_formats = true };
+	struct chain *chain;
+
+	add_kinds();
+	refused("top", -EPERM, "'middle'", "'lower'");
+	cr_assert_eq(open_how(&how, &chain), 0, "%s", err.message);
+	layers_are(chain, formats, from, 5);
+	chain_close(chain, NULL, NULL);
+	how.policy = &none; /* which files may be opened is another question */
+	cr_assert_lt(open_how(&how, &chain), 0);
+}
+
+Test(chain_open, the_user_names_the_formats_of_single_files)
+{
+	static const enum chain_format_from from[] = { CHAIN_FORMAT_RECORDED, CHAIN_FORMAT_TOLD,
+						       CHAIN_FORMAT_TOLD, CHAIN_FORMAT_TOLD,
+						       CHAIN_FORMAT_RECORDED };
+	static const enum image_format formats[] = { IMAGE_QED, IMAGE_QCOW2, IMAGE_QED, IMAGE_QCOW2,
+						     IMAGE_RAW };
+	struct chain_told told[] = {
+		{ .name = "middle", .format = IMAGE_QCOW2 },
+		{ .name = "elsewhere", .real = "/mem/lower", .format = IMAGE_QED },
+		{ .name = "lowest", .format = IMAGE_QCOW2 },
+	};
+	struct chain_open how = { .name = "top", .told = told };
+	struct chain *chain;
+
+	add_kinds();
+	for (how.n_told = 0; how.n_told < 3; how.n_told++) {
+		cr_assert_lt(open_how(&how, &chain), 0, "%zu are enough", how.n_told);
+		for (unsigned i = 0; i < 3; i++)
+			told[i].depth = 0;
+	}
+	cr_assert_eq(open_how(&how, &chain), 0, "%s", err.message);
+	layers_are(chain, formats, from, 5);
+	cr_assert(told[0].depth == 1 && told[1].depth == 2 && told[2].depth == 3);
+	chain_close(chain, NULL, NULL);
+}
+
+static void told_is_refused(struct chain_told *told, size_t n, const char *a, const char *b)
+{
+	struct chain_open how = { .name = "top", .told = told, .n_told = n, .trust_formats = true };
+	struct chain *chain;
+
+	cr_assert_eq(open_how(&how, &chain), -EINVAL, "%s", err.message);
+	says(a, b);
+}
+
+Test(chain_open, what_the_user_says_of_formats_must_hold)
+{
+	struct chain_told absent[] = { { .name = "nowhere", .format = IMAGE_RAW } };
+	struct chain_told against[] = { { .name = "base", .format = IMAGE_QCOW2 } };
+	struct chain_told twice[] = { { .name = "middle", .format = IMAGE_QCOW2 },
+				      { .name = "x", .real = "/mem/middle", .format = IMAGE_RAW } };
+	struct chain_told wrong[] = { { .name = "lower", .format = IMAGE_QCOW2 } };
+	struct chain_open how = {
+		.name = "top", .told = absent, .n_told = 1, .trust_formats = true
+	};
+	struct chain *chain;
+
+	add_kinds();
+	told_is_refused(absent, 1, "'nowhere'", "no backing file of 'top'");
+	told_is_refused(against, 1, "'lowest' records", "is raw");
+	told_is_refused(twice, 2, "'middle'", "said to be qcow2 and to be raw");
+	told_is_refused(wrong, 1, "lower", "not a qcow2 image");
+	absent[0].optional = true;
+	cr_assert_eq(open_how(&how, &chain), 0, "%s", err.message);
+	chain_close(chain, NULL, NULL);
+	absent[0].optional = false;
+	how.no_backing = true;
+	cr_assert_eq(open_how(&how, &chain), -EINVAL);
+	says("'nowhere'", "no backing file is opened here");
+}
+
+Test(chain_open, a_name_that_two_files_are_recorded_by_is_ambiguous)
+{
+	struct chain_told told[] = { { .name = "d/x", .format = IMAGE_QED } };
+
+	add_qed("d/d/x", NULL, 0);
+	add_qed("d/x", "d/x", 0);
+	add_qed("top", "d/x", 0);
+	told_is_refused(told, 1, "'d/x'", "either of two");
 }
 
 Test(chain_open, recorded_formats_that_are_none_of_ours)

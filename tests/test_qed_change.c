@@ -134,6 +134,34 @@ Test(qed_detach, a_raw_base_is_not_to_be_probed)
 	}
 }
 
+/* The user called it raw for this time. Whoever opens the image next would probe it. */
+Test(qed_detach, that_the_base_was_called_raw_is_recorded_before_data_is)
+{
+	struct file *file = qed_images_sound();
+	uint8_t *bytes = mem_file_inode(file)->bytes;
+	struct staged staged = { 0 };
+	struct qed_rig rig;
+
+	put_le64(bytes + QED_H_FEATURES, 1);
+	put_le32(bytes + QED_H_BACKING_OFF, 100);
+	put_le32(bytes + QED_H_BACKING_LEN, 4);
+	memcpy(bytes + 100, "base", 4);
+	cr_assert_eq(qed_rig_open(&rig, file, NULL), 0);
+	rig.layer->backing_told_raw = true;
+	cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, NULL), 0);
+	cr_assert_eq(le64(bytes + QED_H_FEATURES), 1 | QED_F_NO_PROBE);
+
+	/* It was said of that base, of no other. */
+	cr_assert_eq(rig.layer->ops->plan_link(rig.layer, "other", IMAGE_QCOW2, NULL), 0);
+	cr_assert_eq(rig.layer->ops->stage_link(rig.layer, &staged), 0);
+	qed_rig_write(&rig, &staged, STAGE_NAME, STAGE_HEADER);
+	rig.layer->ops->link_durable(rig.layer);
+	cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, NULL), 0);
+	cr_assert_eq(le64(bytes + QED_H_FEATURES), 1);
+	qed_rig_close(&rig);
+	file_close(file);
+}
+
 Test(qed_detach, one_write_that_keeps_the_rest)
 {
 	struct file *file = qed_images_sound();

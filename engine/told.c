@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What a program says of the formats of single backing files, on its way to the
+ * chain. Names are resolved here, since formats/ knows no file system; whether a
+ * file is the one that is meant is asked there of the opened file.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/engine.h"
+#include "io/base.h"
+
+bool told_are_known(const struct bpull_disk_options *options)
+{
+	if (options->n_backing_formats && !options->backing_formats)
+		return false;
+	for (size_t i = 0; i < options->n_backing_formats; i++) {
+		const struct bpull_backing_format *f = &options->backing_formats[i];
+		if (!f->file || !*f->file || f->format == BPULL_FORMAT_UNKNOWN ||
+		    f->format > BPULL_FORMAT_QED || f->reserved[0] || f->reserved[1])
+			return false;
+	}
+	return true;
+}
+
+int told_build(const struct bpull_disk_options *options, struct chain_open *how, struct err *err)
+{
+	size_t n = options->n_backing_formats;
+
+	how->told = calloc(n + 1, sizeof(*how->told));
+	if (!how->told)
+		return err_set(err, -ENOMEM, "out of memory");
+	how->n_told = n;
+	for (size_t i = 0; i < n; i++) {
+		const struct bpull_backing_format *f = &options->backing_formats[i];
+		char *real = realpath(f->file, NULL);
+
+		if (!real && errno == ENOMEM)
+			return err_set(err, -ENOMEM, "out of memory");
+		how->told[i] = (struct chain_told){
+			.name = f->file,
+			.real = real,
+			.format = (enum image_format)f->format,
+			.optional = f->optional,
+		};
+	}
+	return 0;
+}
+
+void told_note_used(const struct bpull_disk_options *options, const struct chain_open *how)
+{
+	for (size_t i = 0; i < how->n_told; i++)
+		if (how->told[i].depth)
+			options->backing_formats[i].used = 1;
+}
+
+void told_free(struct chain_open *how)
+{
+	for (size_t i = 0; i < how->n_told; i++)
+		free((char *)how->told[i].real);
+	free(how->told);
+	how->told = NULL;
+	how->n_told = 0;
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The format of a backing file: what the image above it records, or else what
+ * the user says, or else, where that image's specification demands a probe
+ * (QED, which can record raw only), what the file looks like.
+ *
+ * A guest can write any header into its raw disk. A probed file is therefore
+ * used only where it stands alone: then the worst is that the guest reads its
+ * own disk in another way. One that names further files would let the guest
+ * choose files of the host, and is followed only by the user's word. Probing
+ * raw templates alone was rejected: a QED overlay of a qcow2 template is QED's
+ * own ordinary case.
+ *
+ * The choice is made from the opened file, so that the file which was looked at
+ * is the one that is used, whatever its name leads to by now.
+ */
+#include "formats/chain_format.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "formats/layer_set.h"
+#include "io/base.h"
+
+#define SHORT_NAME 160 /* bytes of a name in a sentence that holds four */
+
+static const char *shown_name(const char *name, char shown[LAYER_SET_SHOWN])
+{
+	return err_escape(name, strlen(name), shown, LAYER_SET_SHOWN);
+}
+
+static const char *short_name(const char *name, char shown[SHORT_NAME])
+{
+	return err_escape(name, strlen(name), shown, SHORT_NAME);
+}
+
+/* What the image above records, IMAGE_UNKNOWN: nothing. */
+static int recorded_format(const struct chain_choice *choice, enum image_format *out,
+			   struct err *err)
+{
+	const struct layer *above = choice->above;
+	const char *recorded = above->backing_format_name, *known;
+	char shown[LAYER_SET_SHOWN], other[4 * sizeof(above->backing_format_name)];
+
+	*out = above->backing_format;
+	if (*out != IMAGE_UNKNOWN || !*recorded)
+		return 0;
+	/* The names of QEMU's drivers for plain files and devices, put there for raw. */
+	if (!strcmp(recorded, "file") || !strcmp(recorded, "host_device")) {
+		*out = IMAGE_RAW;
+		return 0;
+	}
+	known = foreign_by_name(recorded);
+	return err_set(err, -ENOTSUP,
+		       "'%s' says its backing file has the format '%s'%s%s%s, which is not "
+		       "supported; convert that file to qcow2 or raw first (qemu-img convert)",
+		       shown_name(choice->above_name, shown),
+		       err_escape(recorded, strlen(recorded), other, sizeof(other)),
+		       known ? " (" : "", known ? known : "", known ? ")" : "");
+}
+
+int chain_can_choose(const struct chain_choice *choice, struct err *err)
+{
+	const struct chain_open *how = choice->how;
+	enum image_format recorded;
+	char shown[LAYER_SET_SHOWN];
+	int rc = recorded_format(choice, &recorded, err);
+
+	if (rc || recorded != IMAGE_UNKNOWN || how->backing_format != IMAGE_UNKNOWN ||
+	    how->trust_formats || how->n_told || choice->above->probe_backing)
+		return rc;
+	return err_set(err, -ENOTSUP,
+		       "'%s' does not record the format of its backing file, and guessing it from "
+		       "the contents would trust whoever wrote them; name it with "
+		       "--backing-format=FMT (raw, qcow2 or qed), or trust the contents with "
+		       "--backing-format=auto",
+		       shown_name(choice->above_name, shown));
+}
+
+/* A name is the one recorded, the one this chain opens, or any other that leads to the same file. */
+static bool names_file(const struct chain_told *told, const struct chain_choice *choice,
+		       const struct file *file)
+{
+	return !strcmp(told->name, choice->above->backing_name) ||
+	       !strcmp(told->name, choice->path) ||
+	       (told->real && file->real_name && !strcmp(told->real, file->real_name));
+}
+
+/* What the user says of this very file; IMAGE_UNKNOWN: nothing. */
+static int told_format(const struct chain_choice *choice, const struct file *file,
+		       enum image_format *out, struct err *err)
+{
+	const struct chain_open *how = choice->how;
+	char shown[LAYER_SET_SHOWN], other[LAYER_SET_SHOWN];
+
+	*out = IMAGE_UNKNOWN;
+	for (size_t i = 0; i < how->n_told; i++) {
+		struct chain_told *told = &how->told[i];
+
+		if (!names_file(told, choice, file))
+			continue;
+		if (told->depth)
+			return err_set(err, -EINVAL,
+				       "--backing-format: '%s' may be either of two backing files "
+				       "of '%s'; name the one that is meant by its full path",
+				       shown_name(told->name, shown), shown_name(how->name, other));
+		if (*out != IMAGE_UNKNOWN && *out != told->format)
+			return err_set(err, -EINVAL,
+				       "--backing-format: '%s' is said to be %s and to be %s; say "
+				       "one of them",
+				       shown_name(choice->path, shown), format_name(*out),
+				       format_name(told->format));
+		*out = told->format;
+		told->depth = choice->depth;
+	}
+	return 0;
+}
+
+int chain_choose_format(void *opaque, struct file *file, enum image_format *out, struct err *err)
+{
+	struct chain_choice *choice = opaque;
+	const struct chain_open *how = choice->how;
+	char shown[LAYER_SET_SHOWN], other[LAYER_SET_SHOWN];
+	enum image_format told;
+	int rc = recorded_format(choice, out, err);
+
+	if (!rc)
+		rc = told_format(choice, file, &told, err);
+	if (rc)
+		return rc;
+	choice->from = CHAIN_FORMAT_RECORDED;
+	if (*out != IMAGE_UNKNOWN && told != IMAGE_UNKNOWN && told != *out)
+		return err_set(err, -EINVAL,
+			       "'%s' records that its backing file '%s' is %s, and "
+			       "--backing-format says %s; leave that out, or mend the record with "
+			       "qemu-img rebase -u",
+			       shown_name(choice->above_name, shown),
+			       shown_name(choice->path, other), format_name(*out),
+			       format_name(told));
+	if (*out != IMAGE_UNKNOWN)
+		return 0;
+	choice->from = CHAIN_FORMAT_TOLD;
+	*out = told != IMAGE_UNKNOWN ? told : how->backing_format;
+	if (*out != IMAGE_UNKNOWN)
+		return 0;
+	choice->from = CHAIN_FORMAT_PROBED;
+	if (how->trust_formats || choice->above->probe_backing)
+		return format_probe(file, out, err);
+	return err_set(err, -ENOTSUP,
+		       "'%s' does not record that file's format, and --backing-format names "
+		       "other files only; say --backing-format '%s=FMT' (raw, qcow2 or qed)",
+		       shown_name(choice->above_name, shown), shown_name(choice->path, other));
+}
+
+int chain_check_trust(const struct chain_choice *choice, const struct layer *layer, struct err *err)
+{
+	const char *format = format_name(layer->ops->format), *further;
+	char path[SHORT_NAME], above[SHORT_NAME], name[SHORT_NAME];
+
+	if (choice->from != CHAIN_FORMAT_PROBED || choice->how->trust_formats ||
+	    !(layer->has_backing || layer->has_data_file))
+		return 0;
+	further = layer->has_backing ? layer->backing_name : layer->data_name;
+	return err_set(
+		err, -EPERM,
+		"'%s', the backing file of '%s', which can't record its format, looks like a %s "
+		"image that names '%s' as its %s file; a guest may have written that into its raw "
+		"disk. Say what it is with --backing-format '%s=%s' (or =raw), or trust such files "
+		"with --backing-format=auto",
+		short_name(choice->path, path), short_name(choice->above_name, above), format,
+		short_name(further ? further : "", name), layer->has_backing ? "backing" : "data",
+		path, format);
+}
+
+int chain_check_told(const struct chain_open *how, struct err *err)
+{
+	char shown[LAYER_SET_SHOWN], other[LAYER_SET_SHOWN];
+
+	for (size_t i = 0; i < how->n_told; i++) {
+		const struct chain_told *told = &how->told[i];
+
+		if (told->depth || told->optional)
+			continue;
+		if (how->no_backing)
+			return err_set(err, -EINVAL,
+				       "--backing-format: no backing file is opened here, so '%s' "
+				       "can't be one",
+				       shown_name(told->name, shown));
+		return err_set(err, -EINVAL,
+			       "--backing-format: '%s' is no backing file of '%s'; see blockpull "
+			       "info --chain for their names",
+			       shown_name(told->name, shown), shown_name(how->name, other));
+	}
+	return 0;
+}
