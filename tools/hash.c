@@ -36,7 +36,9 @@ const char hash_help[] =
 	"  --force-share        take no locks: for images in use\n"
 	"  --allow-backing DIR  backing files may lie below DIR too; repeatable; 'any';\n"
 	"                       'none' (default: BLOCKPULL_ALLOW_BACKING)\n"
-	"  --backing-format FMT format of backing files for which none is recorded\n"
+	"  --backing-format FMT format of backing files for which none is recorded;\n"
+	"                       'auto': what they look like; FILE=FMT: of one of them,\n"
+	"                       repeatable\n"
 	"  -f, --format FMT     the images' format: raw, qcow2 or qed\n"
 	"                       (default: detected)\n"
 	"  --holes MODE         auto, read or trust: which holes of raw files are left out\n"
@@ -236,7 +238,12 @@ static int hash_parse(struct hash_command *command, int argc, char **argv)
 	if (optind == argc)
 		return say_usage("hash", "an image's name is missing");
 	command->chain.disk.flags |= BPULL_DISK_READ_ONLY;
-	return options_chain_finish(&command->chain, "hash");
+	code = options_chain_finish(&command->chain, "hash");
+	if (code || optind + 1 == argc)
+		return code;
+	for (int i = optind; i < argc; i++)
+		options_chain_look(&command->chain, argv[i], command->chain.disk.format);
+	return options_chain_judge(&command->chain, "hash");
 }
 
 int hash_main(int argc, char **argv)

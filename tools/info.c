@@ -36,7 +36,9 @@ const char info_help[] =
 	"                       half-written\n"
 	"  --allow-backing DIR  backing files may lie below DIR too; repeatable; 'any';\n"
 	"                       'none' (default: BLOCKPULL_ALLOW_BACKING)\n"
-	"  --backing-format FMT format of backing files for which none is recorded\n"
+	"  --backing-format FMT format of backing files for which none is recorded;\n"
+	"                       'auto': what they look like; FILE=FMT: of one of them,\n"
+	"                       repeatable\n"
 	"  -f, --format FMT     the image's format: raw, qcow2 or qed\n"
 	"                       (default: detected)\n"
 	"  --no-sandbox         do without the seccomp filter\n"
@@ -92,6 +94,18 @@ static const char *info_unpullable(const struct bpull_layer_info *layer)
 		       ? "a backing file was changed during an earlier pull; --accept-mixed takes "
 			 "the mixture"
 		       : NULL;
+}
+
+/* How it is known what the backing file is, or NULL. */
+static const char *info_format_from(const struct bpull_layer_info *layer)
+{
+	switch (layer->backing_format_from) {
+	case BPULL_FORMAT_NOT_KNOWN: break;
+	case BPULL_FORMAT_RECORDED: return "recorded";
+	case BPULL_FORMAT_PROBED: return "probed";
+	case BPULL_FORMAT_TOLD: return "told";
+	}
+	return NULL;
 }
 
 /* ---- JSON ------------------------------------------------------------------ */
@@ -154,6 +168,10 @@ static struct json_object *info_json_layer(const struct bpull_layer_info *layer)
 	info_add_text(object, "backing-filename", layer->backing_name);
 	info_add_text(object, "full-backing-filename", full_name);
 	info_add_text(object, "backing-filename-format", layer->backing_format);
+	info_add_text(object, "backing-format-from", info_format_from(layer));
+	if (layer->backing_opened_as)
+		info_add_text(object, "backing-opened-as",
+			      bpull_format_name(layer->backing_opened_as));
 	info_add_bool(object, "dirty-flag", layer->dirty);
 	if (layer->encryption) {
 		info_add_bool(object, "encrypted", 1);
@@ -222,6 +240,23 @@ static void info_print_features(const struct bpull_layer_info *layer)
 			"mixed: yes (marked: a backing file was changed while a pull copied it)\n");
 }
 
+static void info_print_backing_format(const struct bpull_layer_info *layer)
+{
+	const char *opened_as = bpull_format_name(layer->backing_opened_as);
+
+	if (layer->backing_format)
+		say_data("backing file format: %s\n", layer->backing_format);
+	else if (!layer->backing_opened_as && layer->backing_format_from == BPULL_FORMAT_PROBED)
+		say_data("backing file format: not recorded (probed when the file is opened)\n");
+	else if (!layer->backing_opened_as)
+		say_data("backing file format: not recorded\n");
+	else
+		say_data("backing file format: not recorded (%s: %s)\n",
+			 layer->backing_format_from == BPULL_FORMAT_PROBED ? "probed"
+									   : "--backing-format",
+			 opened_as);
+}
+
 static void info_print_layer(const struct bpull_layer_info *layer)
 {
 	char size[SIZE_TEXT_CAP];
@@ -239,8 +274,7 @@ static void info_print_layer(const struct bpull_layer_info *layer)
 	else if (layer->backing_name)
 		say_data("backing file: %s\n", layer->backing_name);
 	if (layer->backing_name)
-		say_data("backing file format: %s\n",
-			 layer->backing_format ? layer->backing_format : "not recorded");
+		info_print_backing_format(layer);
 	info_print_features(layer);
 	if (layer->unreadable)
 		say_data("readable: no (%s)\n", layer->unreadable);
@@ -289,6 +323,9 @@ static int info_parse(struct info_command *command, int argc, char **argv)
 	command->chain.disk.flags |= BPULL_DISK_READ_ONLY;
 	if (!command->whole_chain)
 		command->chain.disk.flags |= BPULL_DISK_NO_BACKING;
+	if (!command->whole_chain && command->chain.formats.n)
+		return say_usage("info", "--backing-format FILE=FMT needs --chain: without it no "
+					 "backing file is opened");
 	return options_chain_finish(&command->chain, "info");
 }
 

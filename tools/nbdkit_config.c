@@ -10,6 +10,7 @@
 #include "tools/nbdkit_config.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,6 +62,27 @@ static int take_format(const char *key, const char *value, void *to)
 		return 0;
 	nbdkit_error("%s: '%s': qcow2, qed or raw", key, value);
 	return -1;
+}
+
+/* Behind the fork nbdkit is in another directory, so a name that leads to a file from here is resolved here;
+ * any other is one that an image records. */
+static int take_backing_format(const char *key, const char *value, void *to)
+{
+	const char *equals = strrchr(value, '=');
+	char why[BACKING_FORMAT_WHY_CAP];
+	char *name = equals ? strndup(value, (size_t)(equals - value)) : NULL;
+	char *real = name ? realpath(name, NULL) : NULL, *full = NULL;
+	int rc;
+
+	if (real && asprintf(&full, "%s%s", real, equals) < 0)
+		full = NULL;
+	rc = backing_formats_take(to, full ? full : value, why);
+	if (rc)
+		nbdkit_error("%s: %s", key, why);
+	free(full);
+	free(real);
+	free(name);
+	return rc;
 }
 
 /* Absolute: behind the fork nbdkit is in another directory. */
@@ -178,7 +200,7 @@ static const struct key {
 	{ "on-error", take_on_error, &plugin_config.job.on_error, OF_A_PULL },
 	{ "control", take_path, &plugin_config.control, 0 },
 	{ "format", take_format, &plugin_config.disk.format, 0 },
-	{ "backing-format", take_format, &plugin_config.disk.backing_format, 0 },
+	{ "backing-format", take_backing_format, &plugin_config.formats, REPEATS },
 	{ "allow-backing", take_dir, &plugin_config.disk, REPEATS },
 	{ "holes", take_holes, &plugin_config.disk.flags, 0 },
 	{ "io", take_io, &plugin_config.engine.io, 0 },
@@ -266,6 +288,7 @@ int config_finish(void)
 	c->disk.flags |= c->read_only ? BPULL_DISK_READ_ONLY : 0;
 	c->disk.flags |= c->copy_on_read ? BPULL_DISK_COPY_ON_READ : 0;
 	c->disk.allowed_dirs = c->dirs;
+	backing_formats_apply(&c->formats, &c->disk);
 	return 0;
 }
 
@@ -281,6 +304,7 @@ void config_free(void)
 	free(plugin_config.device);
 	free(plugin_config.base);
 	free(plugin_config.control);
+	backing_formats_free(&plugin_config.formats);
 	for (size_t i = 0; i < plugin_config.disk.n_allowed_dirs; i++)
 		free((char *)plugin_config.dirs[i]);
 }

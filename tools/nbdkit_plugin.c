@@ -56,7 +56,8 @@ static struct control_target target;
 	"control=SOCKET        steer the pull through a socket: see blockpull ctl\n"         \
 	"on-error=WHAT         report, stop or enospc: what an I/O error does to the pull\n" \
 	"format=FMT            qcow2, qed or raw (a raw disk must be named so)\n"            \
-	"backing-format=FMT    of backing files for which none is recorded\n"                \
+	"backing-format=FMT    of backing files for which none is recorded; 'auto': by\n"    \
+	"                      probing; FILE=FMT: of one of them; may be repeated\n"         \
 	"allow-backing=DIR     backing files may lie below DIR, too; 'any', 'none'\n"        \
 	"holes=MODE            auto, read or trust: which holes of raw files are left out\n" \
 	"io=MODE               auto, uring or threads\n"                                     \
@@ -123,6 +124,7 @@ static int ask_format(void)
 	struct bpull_error error;
 
 	o.flags = BPULL_DISK_READ_ONLY | BPULL_DISK_NO_BACKING | BPULL_DISK_FORCE_SHARE;
+	o.n_backing_formats = 0; /* of files that are not opened here */
 	if (bpull_info_open(plugin_config.image, &o, &info, &error)) {
 		nbdkit_error("%s", error.message);
 		return -1;

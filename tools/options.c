@@ -163,6 +163,7 @@ static int options_allow(struct options_chain *chain, const char *command, const
 int options_chain_take(struct options_chain *chain, const char *command, int option,
 		       const char *text)
 {
+	char why[BACKING_FORMAT_WHY_CAP];
 	int format, value, code;
 	switch (option) {
 	case 'f':
@@ -171,10 +172,9 @@ int options_chain_take(struct options_chain *chain, const char *command, int opt
 			chain->disk.format = format;
 		return code;
 	case OPTIONS_BACKING_FORMAT:
-		code = options_word(command, "--backing-format", text, options_formats, &format);
-		if (!code)
-			chain->disk.backing_format = format;
-		return code;
+		if (backing_formats_take(&chain->formats, text, why))
+			return say_usage(command, "--backing-format: %s", why);
+		return 0;
 	case OPTIONS_ALLOW_BACKING: return options_allow(chain, command, "--allow-backing", text);
 	case OPTIONS_HOLES_MODE:
 		code = options_word(command, "--holes", text, options_holes, &value);
@@ -191,6 +191,7 @@ int options_chain_take(struct options_chain *chain, const char *command, int opt
 int options_chain_finish(struct options_chain *chain, const char *command)
 {
 	chain->disk.size = sizeof(chain->disk);
+	backing_formats_apply(&chain->formats, &chain->disk);
 	const char *value = chain->rule_given ? NULL : getenv(OPTIONS_VARIABLE);
 	if (!value)
 		return 0;
@@ -214,4 +215,35 @@ void options_chain_free(struct options_chain *chain)
 {
 	free(chain->dirs);
 	free(chain->env_copy);
+	backing_formats_free(&chain->formats);
+}
+
+void options_chain_look(struct options_chain *chain, const char *image, enum bpull_format format)
+{
+	struct bpull_disk_options look = chain->disk;
+	struct bpull_info *info;
+	struct bpull_error error;
+
+	if (!chain->formats.n)
+		return;
+	for (size_t i = 0; i < chain->formats.n; i++)
+		chain->formats.list[i].optional = 1;
+	look.flags = BPULL_DISK_READ_ONLY | BPULL_DISK_FORCE_SHARE;
+	look.format = format;
+	look.opened = NULL;
+	if (bpull_info_open(image, &look, &info, &error))
+		chain->look_failed = true;
+	else
+		bpull_info_close(info);
+}
+
+int options_chain_judge(const struct options_chain *chain, const char *command)
+{
+	for (size_t i = 0; i < chain->formats.n && !chain->look_failed; i++)
+		if (!chain->formats.list[i].used)
+			return say_usage(command,
+					 "--backing-format: '%s' is no backing file of any of the "
+					 "images; see blockpull info --chain",
+					 chain->formats.list[i].file);
+	return 0;
 }

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "engine/blockpull.h"
+#include "tools/backing_format.h"
 #include "tools/size.h"
 
 /* Values of long options that have no letter; a command's own begin at OPTIONS_OWN. */
@@ -73,6 +74,8 @@ struct options_chain {
 	struct bpull_disk_options disk; /* complete after options_chain_finish() */
 	bool rule_given;                /* by an option: the environment is not asked */
 	const char **dirs;              /* owned; what they point at is argv or env_copy */
+	struct backing_formats formats;
+	bool look_failed; /* options_chain_look() met an image that can't be opened */
 	char *env_copy;
 };
 
@@ -83,5 +86,13 @@ int options_chain_take(struct options_chain *chain, const char *command, int opt
 /* Applies BLOCKPULL_ALLOW_BACKING where no option said otherwise. 0 or an exit code. */
 int options_chain_finish(struct options_chain *chain, const char *command);
 void options_chain_free(struct options_chain *chain);
+
+/* For commands that open several images with the same options: a FILE of --backing-format need be in
+ * one of their chains only. Look at each image, then ask. Both do nothing where no
+ * FILE was named. */
+void options_chain_look(struct options_chain *chain, const char *image, enum bpull_format format);
+/* 0, or an exit code after naming a FILE that no chain has. Where an image could not be looked at, none
+ * is: opening it says why. */
+int options_chain_judge(const struct options_chain *chain, const char *command);
 
 #endif

@@ -133,6 +133,7 @@ static int pull_plan_check(struct pull_image *image, const struct bpull_disk_opt
 	struct bpull_info *info;
 	struct bpull_disk_options alone = *options;
 	alone.flags |= BPULL_DISK_NO_BACKING;
+	alone.n_backing_formats = 0; /* of files that are not opened so */
 
 	int rc = bpull_info_open(image->path, &alone, &info, &image->error);
 	if (rc)

@@ -53,7 +53,9 @@ const char pull_help[] =
 	"                       device), not only below the image's own directory;\n"
 	"                       repeatable; 'any': anywhere; 'none': nowhere\n"
 	"                       (default: BLOCKPULL_ALLOW_BACKING)\n"
-	"  --backing-format FMT format of backing files for which none is recorded\n"
+	"  --backing-format FMT format of backing files for which none is recorded;\n"
+	"                       'auto': what they look like; FILE=FMT: of one of them,\n"
+	"                       repeatable\n"
 	"  -f, --format FMT     the images' format: qcow2 or qed (default: detected)\n"
 	"  --holes MODE         auto: leave out the holes of raw files on file systems known\n"
 	"                       to report them rightly; read: on none; trust: on any\n"
@@ -237,6 +239,11 @@ int pull_options_parse(struct pull_options *options, int argc, char **argv)
 		return say_usage("pull",
 				 "--manual-finalize needs --control, to be told to finalize");
 	int code = pull_options_finish(options, "pull");
+	if (!code && argc - optind > 1) {
+		for (int i = optind; i < argc; i++)
+			options_chain_look(&options->chain, argv[i], options->chain.disk.format);
+		code = options_chain_judge(&options->chain, "pull");
+	}
 	if (options->control) { /* a limit that can be changed there is the job's */
 		options->job.bandwidth = options->engine.bandwidth;
 		options->job.burst = options->engine.burst;

@@ -33,7 +33,9 @@ const char verify_help[] =
 	"  --force-share        take no locks: for images in use\n"
 	"  --allow-backing DIR  backing files may lie below DIR too; repeatable; 'any';\n"
 	"                       'none' (default: BLOCKPULL_ALLOW_BACKING)\n"
-	"  --backing-format FMT format of backing files for which none is recorded\n"
+	"  --backing-format FMT format of backing files for which none is recorded;\n"
+	"                       'auto': what they look like; FILE=FMT: of one of them,\n"
+	"                       repeatable\n"
 	"  -f, --format FMT     A's format: raw, qcow2 or qed (default: detected)\n"
 	"  -F, --second-format FMT\n"
 	"                       B's\n"
@@ -261,7 +263,12 @@ static int verify_parse(struct verify_command *command, int argc, char **argv)
 	if (optind + 2 != argc)
 		return say_usage("verify", "two images are needed, no more");
 	command->chain.disk.flags |= BPULL_DISK_READ_ONLY;
-	return options_chain_finish(&command->chain, "verify");
+	code = options_chain_finish(&command->chain, "verify");
+	if (code)
+		return code;
+	options_chain_look(&command->chain, argv[optind], command->chain.disk.format);
+	options_chain_look(&command->chain, argv[optind + 1], command->second_format);
+	return options_chain_judge(&command->chain, "verify");
 }
 
 int verify_main(int argc, char **argv)
