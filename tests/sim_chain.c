@@ -41,7 +41,7 @@ static struct sim_layer draw_backing(struct sim_draw *d, unsigned depth, unsigne
 		l.format = IMAGE_RAW;
 	else if (sim_draw_below(d, 3) == 0)
 		l.format = IMAGE_QED;
-	if (l.format != IMAGE_RAW && above->format == IMAGE_QED)
+	if (l.format != IMAGE_RAW && above->format == IMAGE_QED && !how->any_below_qed)
 		l.format = d->chain->unnamed;
 	if (l.format == IMAGE_QED) {
 		l.version = 3; /* has zero clusters */
@@ -110,6 +110,8 @@ void sim_chain_draw(struct sim_chain *chain, const struct sim_chain_how *how)
 	d.flat = sim_need(calloc(1, d.max_len + 65536));
 	chain->n_files = 2 + (unsigned)sim_draw_below(&d, chain->how.max_depth);
 	chain->unnamed = sim_draw_below(&d, 2) ? IMAGE_QED : IMAGE_QCOW2;
+	if (how->any_below_qed)
+		chain->unnamed = IMAGE_UNKNOWN;
 	layers[0] = draw_top(&d);
 	for (unsigned i = 1; i < chain->n_files; i++)
 		layers[i] = draw_backing(&d, i, chain->n_files, &layers[i - 1]);
@@ -117,6 +119,10 @@ void sim_chain_draw(struct sim_chain *chain, const struct sim_chain_how *how)
 		if (i + 1 < chain->n_files) {
 			layers[i].backing_name = names[i + 1];
 			layers[i].backing_format = format_name(layers[i + 1].format);
+			/* Raw by a record, or found to be raw. */
+			if (how->any_below_qed && layers[i].format == IMAGE_QED &&
+			    sim_draw_below(&d, 2))
+				layers[i].backing_format = NULL;
 		}
 		snprintf(chain->files[i].name, sizeof(chain->files[i].name), "/%s", names[i]);
 		sim_layer_make(&d, &layers[i], &chain->files[i]);

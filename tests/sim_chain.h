@@ -45,6 +45,9 @@ struct sim_chain_how {
 	/* The backing file's name lies behind the overlay's first sector: qcow2 version 3, clusters
 	 * of 2 KiB and up. Else drawn. */
 	bool long_header;
+	/* Below QED, which records raw or nothing, any format may lie: opened with BPULL_TRUST_ALL, as
+	 * `unnamed` is none then. Else it is one format in the whole chain. */
+	bool any_below_qed;
 	bool mixed; /* the overlay is marked: qcow2, clusters of 1 KiB and up */
 };
 

@@ -36,6 +36,7 @@ int sim_pull_open(struct sim_pull *pull, const struct sim_chain *chain, struct s
 	struct bpull_disk_options options = {
 		.size = sizeof(options),
 		.backing_format = (enum bpull_format)chain->unnamed,
+		.backing_trust = chain->unnamed ? BPULL_TRUST_ALONE : BPULL_TRUST_ALL,
 		.backing_rule = BPULL_BACKING_ANY,
 		.user_data = pull,
 		.flags = pull->disk_flags,
@@ -295,6 +296,7 @@ static struct chain *open_for_judging(const struct sim_chain *want, struct layer
 		.name = SIM_CHAIN_TOP,
 		.format = want->how.format,
 		.backing_format = want->unnamed,
+		.trust_formats = !want->unnamed,
 		.policy = &any,
 	};
 	struct err err = { 0 };

@@ -101,6 +101,13 @@ Test(engine_sim, any_chain)
 	pull_seeds((struct sim_chain_how){ 0 }, 1200);
 }
 
+/* QED over QED and qcow2 in turn, and over raw with and without a record of it. */
+Test(engine_sim, any_format_below_qed)
+{
+	pull_seeds((struct sim_chain_how){ .format = IMAGE_QED, .any_below_qed = true }, 300);
+	pull_seeds((struct sim_chain_how){ .any_below_qed = true, .to_base = true }, 100);
+}
+
 /* Shared blocks instead of copies, and what must be copied all the same. */
 Test(engine_sim, clones)
 {
