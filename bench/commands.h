@@ -14,8 +14,9 @@
 int pull_main(int argc, char **argv);
 int guest_main(int argc, char **argv);
 int limit_main(int argc, char **argv);
+int stall_main(int argc, char **argv);
 int report_main(int argc, char **argv);
-extern const char pull_help[], guest_help[], limit_help[], report_help[];
+extern const char pull_help[], guest_help[], limit_help[], stall_help[], report_help[];
 
 /* The next option as getopt_long() returns it; '?': said what is wrong, exit with EXIT_CODE_USAGE. */
 int commands_option(int argc, char **argv, const struct option *table);

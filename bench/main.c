@@ -24,6 +24,8 @@ static const struct command {
 	{ "guest", guest_main, "a guest's requests beside raw io_uring, with and without a pull",
 	  guest_help },
 	{ "limit", limit_main, "pulls under a limit: how exactly is it kept", limit_help },
+	{ "stall", stall_main, "a guest's reads while another disk is opened, started or closed",
+	  stall_help },
 	{ "report", report_main, "an HTML page from results", report_help },
 };
 

@@ -171,6 +171,17 @@ def limit(*words):
     return json.loads(ours("limit", "--seconds", "2", "--json", *words))["runs"]
 
 
+def every_stall():
+    """That each operation was made, and reads beside it were counted; never how long they took."""
+    phases = json.loads(ours("stall", "--size", "512M", "--times", "2", "--json"))["phases"]
+    assert [p["beside"] for p in phases] == ["alone", "open", "close", "refused", "open_job", "start", "start_own",
+                                             "close_job"], phases
+    assert all(p["reads"]["n"] for p in phases), phases
+    assert all(p["longest_operation_ns"] for p in phases[1:]), phases
+    assert "start_own" in ours("stall", "--size", "512M", "--times", "1")
+    assert "512M" in ours("stall", "--size", "1M", code=2)
+
+
 def every_limit():
     low, high = limit("--rate", "1M", "--rate", "8M")
     for run in (low, high):
@@ -210,7 +221,7 @@ def reports():
 
 
 def told():
-    for command in ("pull", "guest", "limit", "report"):
+    for command in ("pull", "guest", "limit", "stall", "report"):
         done = subprocess.run([bench_exe, command, "--help"], capture_output=True, text=True)
         assert done.returncode == 0 and done.stdout.startswith(f"Usage: blockpull-bench {command}"), done
         done = subprocess.run([bench_exe, command, "--no-such"], capture_output=True, text=True)
@@ -274,6 +285,7 @@ CASES = [("every scenario is proven", proven),
          ("blockpull-bench pull: every pattern and format", every_pull),
          ("blockpull-bench guest: reads, writes, allocations, a pull beside them", every_guest),
          ("blockpull-bench limit: rates and shares", every_limit),
+         ("blockpull-bench stall: each operation, with reads beside it", every_stall),
          ("a report is one sound page, and says what is wrong with a result", reports),
          ("help, usage, no room, no output", told),
          ("Ctrl-C leaves nothing", lambda: interrupted(signal.SIGINT)),

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * blockpull-bench stall: how long a guest's 4 KiB reads wait while another disk of
+ * the same engine is opened, refused, started and closed. The other disk's tables
+ * are large and its data is none: a file of a few hundred MiB that says it holds
+ * terabytes.
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench/big_tables.h"
+#include "bench/commands.h"
+#include "bench/complain.h"
+#include "bench/histogram.h"
+#include "bench/machine.h"
+#include "bench/place.h"
+#include "bench/scene.h"
+#include "bench/timed.h"
+#include "tools/exit_code.h"
+
+#define GUEST_LEN (UINT64_C(64) << 20)
+#define READ_LEN  4096
+#define ALONE_NS  UINT64_C(1000000000)
+#define GAP_US    1000
+#define MAX_TIMES 1000
+
+const char stall_help[] =
+	"Usage: blockpull-bench stall [OPTION...]\n"
+	"\n"
+	"A guest reads 4 KiB at random from one disk of an engine with a thread of its own, while\n"
+	"another disk with large tables is opened, refused (locked), started and closed: how long\n"
+	"does a read wait beside each of these?\n"
+	"\n"
+	"Options:\n"
+	"  --size SIZE        of the other disk, all of it mapped (default: 1T, whose tables take\n"
+	"                     160 MiB)\n"
+	"  --times N          each operation, 1 to 1000 (default: 3)\n"
+	"  --dir DIR          where the files go (default: TMPDIR, else /var/tmp)\n"
+	"  --json             as JSON\n"
+	"  -h, --help         this text\n";
+
+enum {
+	OPT_SIZE = 256,
+	OPT_TIMES,
+	OPT_DIR,
+	OPT_JSON,
+};
+
+static const struct option options[] = {
+	{ "size", required_argument, NULL, OPT_SIZE },
+	{ "times", required_argument, NULL, OPT_TIMES },
+	{ "dir", required_argument, NULL, OPT_DIR },
+	{ "json", no_argument, NULL, OPT_JSON },
+	{ NULL, 0, NULL, 0 },
+};
+
+/* What is done to the other disk meanwhile. */
+enum stall_phase {
+	STALL_ALONE,
+	STALL_OPEN,      /* for a guest: its tables are audited */
+	STALL_CLOSE,     /* of that */
+	STALL_REFUSED,   /* open, while another program has it locked */
+	STALL_OPEN_JOB,  /* for a job: headers only */
+	STALL_START,     /* above the large image, whose tables are mapped */
+	STALL_START_OWN, /* of a large image itself, which is audited, too */
+	STALL_CLOSE_JOB, /* a close that aborts that job */
+	STALL_N_PHASES
+};
+
+static const char *const phase_names[] = { "alone",    "open",  "close",     "refused",
+					   "open_job", "start", "start_own", "close_job" };
+
+struct bench {
+	uint64_t size, times;
+	const char *dir;
+	bool json;
+	struct bpull_engine *engine;
+	struct bpull_disk *guest;
+	atomic_int phase; /* to which the guest's reads are put down now */
+	atomic_ulong n_reads;
+	atomic_bool stop;
+	atomic_int guest_error;
+	struct histogram reads[STALL_N_PHASES];
+	uint64_t longest_ns[STALL_N_PHASES]; /* of the operation itself */
+};
+
+static int take_option(struct bench *b, int option)
+{
+	switch (option) {
+	case OPT_SIZE: return commands_size("stall", "--size", &b->size);
+	case OPT_TIMES: return commands_count("stall", "--times", 1, MAX_TIMES, &b->times);
+	case OPT_DIR: b->dir = optarg; return 0;
+	case OPT_JSON: b->json = true; return 0;
+	default: return EXIT_CODE_USAGE;
+	}
+}
+
+static int parse(struct bench *b, int argc, char **argv)
+{
+	int option, code = 0;
+
+	while (!code && (option = commands_option(argc, argv, options)) != -1)
+		code = take_option(b, option);
+	if (!code)
+		code = commands_end(argc, argv);
+	if (!code && (b->size < BIG_TABLES_MIN_LEN || b->size > BIG_TABLES_MAX_LEN))
+		code = complain_usage("stall", "--size: from 512M to 8T");
+	return code;
+}
+
+/* ---- the guest ---- */
+
+/* A read counts where it ended, unless nothing was done by then: it waited for what it met on its way. */
+static void *run_guest(void *opaque)
+{
+	struct bench *b = opaque;
+	uint64_t state = 1;
+	char buf[READ_LEN];
+
+	while (!atomic_load(&b->stop) && !b->guest_error) {
+		int began = atomic_load(&b->phase), ended;
+		uint64_t at_ns = timed_now_ns(), took_ns;
+
+		state = state * UINT64_C(6364136223846793005) + 1442695040888963407;
+		b->guest_error = bpull_pread(b->guest, buf, READ_LEN,
+					     (state >> 33) % (GUEST_LEN / READ_LEN) * READ_LEN);
+		took_ns = timed_now_ns() - at_ns;
+		ended = atomic_load(&b->phase);
+		histogram_add(&b->reads[ended == STALL_ALONE ? began : ended], took_ns);
+		atomic_fetch_add(&b->n_reads, 1);
+	}
+	return NULL;
+}
+
+/* ---- the other disk ---- */
+
+struct timing {
+	struct bench *b;
+	enum stall_phase phase;
+	uint64_t begin_ns;
+};
+
+static struct timing begin(struct bench *b, enum stall_phase phase)
+{
+	atomic_store(&b->phase, phase);
+	return (struct timing){ b, phase, timed_now_ns() };
+}
+
+static void end(struct timing t)
+{
+	uint64_t took_ns = timed_now_ns() - t.begin_ns;
+
+	/* Reads that it holds up still. */
+	for (unsigned long n = atomic_load(&t.b->n_reads) + 2;
+	     atomic_load(&t.b->n_reads) < n && !atomic_load(&t.b->guest_error);)
+		usleep(GAP_US);
+	atomic_store(&t.b->phase, STALL_ALONE);
+	if (took_ns > t.b->longest_ns[t.phase])
+		t.b->longest_ns[t.phase] = took_ns;
+}
+
+/* One after the other, apart from each other. */
+static int open_and_close(struct bench *b, const char *name, uint32_t flags)
+{
+	bool with_job = !(flags & BPULL_DISK_GUEST_IO);
+	struct bpull_disk_options o = scene_disk_options(BPULL_FORMAT_QCOW2, flags);
+	struct bpull_job_options job = { .size = sizeof(job), .flags = BPULL_JOB_START_PAUSED };
+	struct bpull_error error = { 0 };
+	struct bpull_disk *disk;
+	struct timing t = begin(b, with_job ? STALL_OPEN_JOB : STALL_OPEN);
+	int rc = bpull_disk_open(b->engine, name, &o, &disk, &error);
+
+	end(t);
+	if (rc)
+		return complain_library("open", &error, rc);
+	if (with_job) {
+		t = begin(b, strcmp(name, "own") ? STALL_START : STALL_START_OWN);
+		rc = bpull_job_start(disk, &job, &error);
+		end(t);
+	}
+	t = begin(b, with_job ? STALL_CLOSE_JOB : STALL_CLOSE);
+	bpull_disk_close(disk);
+	end(t);
+	return rc ? complain_library("start", &error, rc) : 0;
+}
+
+/* As QEMU locks an image that it writes to. */
+static int lock_as_writer(const char *name, int *fd)
+{
+	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 101, .l_len = 1 };
+
+	*fd = open(name, O_RDWR | O_CLOEXEC);
+	if (*fd < 0 || fcntl(*fd, F_OFD_SETLK, &lock))
+		return complain_system(name);
+	return 0;
+}
+
+static int be_refused(struct bench *b)
+{
+	struct bpull_disk_options o = scene_disk_options(BPULL_FORMAT_QCOW2, BPULL_DISK_GUEST_IO);
+	struct bpull_error error = { 0 };
+	struct bpull_disk *disk;
+	int fd, rc, code = lock_as_writer("big", &fd);
+
+	if (code)
+		return code;
+	struct timing t = begin(b, STALL_REFUSED);
+	rc = bpull_disk_open(b->engine, "big", &o, &disk, &error);
+	end(t);
+	close(fd);
+	if (rc)
+		return 0;
+	bpull_disk_close(disk);
+	return complain(EXIT_CODE_FAILED, "a locked image was opened");
+}
+
+static int run_others(struct bench *b)
+{
+	int code = 0;
+
+	usleep(ALONE_NS / 1000);
+	for (uint64_t i = 0; i < b->times && !code; i++) {
+		code = open_and_close(b, "big", BPULL_DISK_GUEST_IO);
+		if (!code)
+			code = be_refused(b);
+		if (!code)
+			code = open_and_close(b, "above", 0);
+		if (!code)
+			code = open_and_close(b, "own", 0);
+	}
+	return code;
+}
+
+static int measure(struct bench *b)
+{
+	struct bpull_engine_options eo = { .size = sizeof(eo), .flags = BPULL_ENGINE_THREAD };
+	struct bpull_disk_options o = scene_disk_options(BPULL_FORMAT_QCOW2, BPULL_DISK_GUEST_IO);
+	struct bpull_error error = { 0 };
+	pthread_t thread;
+	int rc = bpull_engine_open(&eo, &b->engine, &error), code;
+
+	if (!rc)
+		rc = bpull_disk_open(b->engine, "guest", &o, &b->guest, &error);
+	if (rc)
+		return complain_library("open", &error, rc);
+	if (pthread_create(&thread, NULL, run_guest, b)) {
+		bpull_engine_close(b->engine);
+		return complain(EXIT_CODE_FAILED, "cannot start a thread");
+	}
+	code = run_others(b);
+	atomic_store(&b->stop, true);
+	pthread_join(thread, NULL);
+	bpull_engine_close(b->engine);
+	if (!code && b->guest_error)
+		code = complain(EXIT_CODE_FAILED, "the guest's read: %s",
+				strerror(-b->guest_error));
+	return code;
+}
+
+static int make(const struct bench *b)
+{
+	int code = scene_raw("base", GUEST_LEN, 0, GUEST_LEN);
+
+	if (!code)
+		code = scene_overlay("guest", BPULL_FORMAT_QCOW2, GUEST_LEN, 65536, "base",
+				     BPULL_FORMAT_RAW);
+	if (!code)
+		code = big_tables_make("big", b->size, NULL);
+	if (!code)
+		code = big_tables_make("own", b->size, "base");
+	if (!code)
+		code = scene_overlay("above", BPULL_FORMAT_QCOW2, b->size, 65536, "big",
+				     BPULL_FORMAT_QCOW2);
+	sync();
+	return code;
+}
+
+/* ---- the result ---- */
+
+static struct json_object *json_phase(const struct bench *b, unsigned i)
+{
+	struct json_object *object = json_object_new_object();
+
+	json_object_object_add(object, "beside", json_object_new_string(phase_names[i]));
+	json_object_object_add(object, "longest_operation_ns",
+			       json_object_new_uint64(b->longest_ns[i]));
+	json_object_object_add(object, "reads", histogram_json(&b->reads[i]));
+	return object;
+}
+
+static int print_json(const struct bench *b)
+{
+	struct json_object *head = machine_head("stall"), *phases = json_object_new_array();
+
+	for (unsigned i = 0; i < STALL_N_PHASES; i++)
+		json_object_array_add(phases, json_phase(b, i));
+	json_object_object_add(head, "table_bytes",
+			       json_object_new_uint64(big_tables_len(b->size)));
+	json_object_object_add(head, "times", json_object_new_uint64(b->times));
+	json_object_object_add(head, "phases", phases);
+	return machine_print(head);
+}
+
+static int print_text(const struct bench *b)
+{
+	printf("4 KiB reads beside another disk with %.0f MiB of tables; milliseconds\n"
+	       "  %-10s %10s %8s %8s %8s %8s %16s\n",
+	       big_tables_len(b->size) / 1048576.0, "beside", "reads", "p50", "p99", "p99.9",
+	       "longest", "the operation");
+	for (unsigned i = 0; i < STALL_N_PHASES; i++) {
+		const struct histogram *h = &b->reads[i];
+
+		printf("  %-10s %10llu %8.3f %8.3f %8.3f %8.3f", phase_names[i],
+		       (unsigned long long)h->n, histogram_percentile(h, 500) / 1e6,
+		       histogram_percentile(h, 990) / 1e6, histogram_percentile(h, 999) / 1e6,
+		       h->max_ns / 1e6);
+		if (i == STALL_ALONE)
+			printf(" %16s\n", "-");
+		else
+			printf(" %16.1f\n", b->longest_ns[i] / 1e6);
+	}
+	return 0;
+}
+
+int stall_main(int argc, char **argv)
+{
+	static struct bench b = { .size = UINT64_C(1) << 40, .times = 3 };
+	int code = parse(&b, argc, argv);
+
+	if (!code)
+		code = place_enter(b.dir, 2 * big_tables_len(b.size) + 3 * GUEST_LEN);
+	if (!code)
+		code = make(&b);
+	if (!code)
+		code = measure(&b);
+	if (code)
+		return code;
+	return b.json ? print_json(&b) : print_text(&b);
+}
