@@ -19,8 +19,14 @@
  * bpull_engine_fd() for reading and call bpull_engine_process(), which never
  * waits for I/O. With bpull_engine_wait(), which does. Or by the engine's
  * thread, with the blocking calls (bpull_pread(), ...) beside the others.
- * Opening, closing, and the calls under "Images at rest" may block on the file
- * system.
+ *
+ * BLOCKING. These wait for files, for a second for a lock that another process
+ * holds, and walk tables (seconds, where those map terabytes): bpull_disk_open(),
+ * bpull_flatten_open(), bpull_disk_close(), bpull_disk_find(), bpull_disk_map(),
+ * bpull_job_check(), bpull_job_start(), bpull_engine_close(), and the calls under
+ * "Images at rest". Where the engine has a thread of its own they hold up their
+ * caller, and calls that open, start, map or close the same disk; guests and jobs
+ * of all other disks go on. Without one the owner waits, and with it the engine.
  *
  * ERRORS are 0 or a negative errno value, and where there is a struct
  * bpull_error parameter (NULL is allowed) a sentence that names the file, the
@@ -247,7 +253,7 @@ struct bpull_disk_options {
 
 /* Opens an image and its chain and takes QEMU's locks on them: the image for writing unless
  * READ_ONLY. Nothing is written before a job starts. The path is used as given: relative backing
- * names are looked for beside it. Blocking. NULL options: all defaults.
+ * names are looked for beside it. Blocking (see the top). NULL options: all defaults.
  * Errors: all those told apart above, and -ELOOP. -EINVAL too: a file of backing_formats that the
  * chain does not have, or has two of, and one that is said to be two things. */
 BPULL_API int bpull_disk_open(struct bpull_engine *engine, const char *path,
@@ -411,7 +417,8 @@ struct bpull_job_info {
 };
 
 /* Starts pulling the chain into the image. NULL options: all defaults. A disk without backing is
- * complete at once and says so by its event. The job begins in the next process().
+ * complete at once and says so by its event. The job begins in the next process(). Blocking (see the
+ * top): the image is audited, and mended where it needs it, and what it will read is mapped.
  * Errors: -EINVAL no such base, -EBUSY a job runs already, -EPERM the image is marked
  * (BPULL_JOB_ACCEPT_MIXED), -ESTALE with that flag: this disk saw the change, and must be closed
  * and opened again, -EROFS opened read-only, -ENOTSUP / -EUCLEAN the image can't be changed safely

@@ -12,6 +12,7 @@
 #include "engine/flatten.h"
 #include "engine/mixed.h"
 #include "io/base.h"
+#include "io/blocking.h"
 
 static void note_no_locks(void *opaque, const char *name)
 {
@@ -96,13 +97,23 @@ static void file_closing(void *opaque, struct file *file)
 		engine->io->ops->forget_file(engine->io, file);
 }
 
+static void file_of_failed(void *opaque, struct file *file)
+{
+	struct bpull_disk *disk = opaque;
+
+	file_closing(disk->engine, file);
+}
+
 static int open_chain(struct bpull_disk *disk, const char *path, const struct bpull_disk_options *o,
 		      struct err *err)
 {
 	struct path_policy policy = { 0 };
 	struct chain_open how = options_chain(o, path, &policy);
-	int rc = policy_build(o, path, &policy, err);
+	int rc;
 
+	blocking_begin();
+	rc = policy_build(o, path, &policy, err);
+	blocking_end();
 	if (rc)
 		return rc;
 	how.write = !(o->flags & BPULL_DISK_READ_ONLY);
@@ -110,6 +121,7 @@ static int open_chain(struct bpull_disk *disk, const char *path, const struct bp
 	how.watch = true;
 	how.no_locks_here = note_no_locks;
 	how.file_opened = file_opened;
+	how.file_closing = file_of_failed;
 	how.opaque = disk;
 	rc = told_build(o, &how, err);
 	if (!rc)
@@ -181,8 +193,7 @@ static int prepare_guest(struct bpull_disk *disk, const struct bpull_disk_option
 static void settle(struct bpull_disk *disk)
 {
 	struct layer *overlay = disk_overlay(disk);
-	struct err err = { 0 };
-	uint64_t n_left, last = disk->n_commits_begun + MAX_LAST_COMMITS;
+	uint64_t last = disk->n_commits_begun + MAX_LAST_COMMITS;
 	bool has_retried = false;
 
 	while (!disk->poisoned && (!commit_is_clean(disk) ||
@@ -200,8 +211,27 @@ static void settle(struct bpull_disk *disk)
 		engine_again(disk->engine);
 		engine_wait_round(disk->engine, UINT64_MAX);
 	}
-	if (!disk->poisoned && disk->may_write && overlay->ops->reclaim)
+}
+
+/* All is committed, and nothing in flight. */
+static void reclaim(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+	struct err err = { 0 };
+	uint64_t n_left;
+
+	if (!disk->poisoned && disk->may_write && commit_is_clean(disk) && overlay->ops->reclaim)
 		overlay->ops->reclaim(overlay, &n_left, &err);
+}
+
+/* From now on the engine's rounds pass it by. */
+static void leave_engine(struct bpull_disk *disk)
+{
+	struct bpull_disk **link = &disk->engine->disks;
+
+	while (*link != disk)
+		link = &(*link)->next;
+	*link = disk->next;
 }
 
 static void stop_guests(struct bpull_disk *disk)
@@ -217,6 +247,7 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 {
 	ENGINE_SCOPE(engine);
 	struct bpull_disk_options o;
+	struct engine_yields yields;
 	struct bpull_disk *disk;
 	struct err err = { 0 };
 	int rc = options_take(OPEN_DISK, options, &o, error);
@@ -229,6 +260,7 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 	disk->engine = engine;
 	disk->user_data = o.user_data;
 	disk->flags = o.flags;
+	engine_yields_begin(&yields, engine);
 	rc = open_chain(disk, path, &o, &err);
 	if (!rc) {
 		rc = check_direct(disk, &err);
@@ -237,6 +269,7 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 		if (rc)
 			chain_close(disk->chain, file_closing, engine);
 	}
+	engine_yields_end(&yields);
 	if (rc) {
 		free(disk->warning);
 		free(disk->hint);
@@ -282,7 +315,7 @@ static void stop_job(struct bpull_disk *disk)
 void bpull_disk_close(struct bpull_disk *disk)
 {
 	struct bpull_engine *engine;
-	struct bpull_disk **link;
+	struct engine_yields yields;
 
 	if (!disk)
 		return;
@@ -292,15 +325,17 @@ void bpull_disk_close(struct bpull_disk *disk)
 	stop_guests(disk);
 	if (disk->flags & BPULL_DISK_GUEST_IO)
 		settle(disk);
+	leave_engine(disk);
+	engine_yields_begin(&yields, engine);
+	if (disk->flags & BPULL_DISK_GUEST_IO)
+		reclaim(disk);
 	mixed_mark_closing(disk);
 	commit_abandon(disk);
 	flatten_free(disk);
 	guest_forget_events(disk);
 	events_forget(disk);
-	for (link = &engine->disks; *link != disk; link = &(*link)->next)
-		;
-	*link = disk->next;
 	chain_close(disk->chain, file_closing, engine);
+	engine_yields_end(&yields);
 	job_free_control(disk);
 	free(disk->warning);
 	free(disk->hint);
@@ -325,11 +360,14 @@ int bpull_disk_find(struct bpull_disk *disk, const char *path, uint32_t *depth,
 		    struct bpull_error *error)
 {
 	ENGINE_SCOPE(disk->engine);
+	struct engine_yields yields;
 	struct err err = { 0 };
+	int rc;
 
-	return chain_find_base(disk->chain, file_opener_posix(), path, depth, &err)
-		       ? error_export(&err, error)
-		       : 0;
+	engine_yields_begin(&yields, disk->engine);
+	rc = chain_find_base(disk->chain, file_opener_posix(), path, depth, &err);
+	engine_yields_end(&yields);
+	return rc ? error_export(&err, error) : 0;
 }
 
 const char *bpull_disk_warning(const struct bpull_disk *disk)

@@ -48,6 +48,7 @@ struct bpull_engine {
 	struct bpull_disk *disks;
 	uint64_t n_ahead_failed; /* tables that could not be read before anybody wanted them */
 	struct merge_queue merging;
+	struct op *table_waiters;     /* for tables that a thread which yields is reading itself */
 	struct op_list urgent, ready; /* operations to be stepped: the guest's, the others */
 	uint64_t comp_len;       /* bytes of compressed input, and for compressing, held by runs */
 	uint64_t comp_len_limit; /* no new run while more is held */
@@ -197,7 +198,12 @@ struct bpull_disk {
 	bool undurable;      /* something was written since the last barrier */
 	bool data_undurable; /* and to the overlay's data file, since that one's last */
 
-	bool may_write;       /* begin_writing() was done for the guest */
+	bool may_write; /* begin_writing() was done for the guest */
+	/* A job's start looks at the image and mends it, and lets others into the engine meanwhile: nothing
+	 * else may look at this disk's tables, or write its header. */
+	bool starting;
+	unsigned
+		n_walking; /* calls that walk its chain, and let others in: no layer is closed meanwhile */
 	bool sharing_checked; /* measure_sharing() found nothing */
 	bool has_copied;      /* a job, or reads, since it was opened */
 

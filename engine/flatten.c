@@ -279,6 +279,7 @@ int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 {
 	ENGINE_SCOPE(engine);
 	struct bpull_disk_options source;
+	struct engine_yields yields;
 	void (*opened)(void *user_data);
 	struct bpull_create_options o;
 	struct bpull_disk *disk;
@@ -296,7 +297,9 @@ int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 	rc = bpull_disk_open(engine, source_path, &source, &disk, error);
 	if (rc)
 		return rc;
+	engine_yields_begin(&yields, engine);
 	rc = prepare(disk, out_path, &o, &err);
+	engine_yields_end(&yields);
 	if (rc) {
 		bpull_disk_close(disk);
 		return error_export(&err, error);

@@ -296,7 +296,8 @@ void guest_begin_drop(struct bpull_disk *disk)
 
 bool guest_may_drop(const struct bpull_disk *disk)
 {
-	return oldest_seq(disk) >= disk->guests.hide_seq && !disk->guests.runs_on_read.n;
+	return oldest_seq(disk) >= disk->guests.hide_seq && !disk->guests.runs_on_read.n &&
+	       !disk->n_walking;
 }
 
 void guest_end_drop(struct bpull_disk *disk)

@@ -116,7 +116,7 @@ enum step guest_prepare(struct guest *g)
 		commit_wait(disk, &g->op);
 		return STEP_WAIT;
 	}
-	if (all->prepare == GUESTS_PREPARING) {
+	if (all->prepare == GUESTS_PREPARING || disk->starting) {
 		op_wait_in(&all->prepare_waiters, &g->op);
 		return STEP_WAIT;
 	}

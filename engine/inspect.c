@@ -9,6 +9,7 @@
 
 #include "engine/engine.h"
 #include "io/base.h"
+#include "io/blocking.h"
 
 #define INSPECT_CACHE_LEN (16 * MiB)
 
@@ -74,31 +75,24 @@ static int map_at(struct bpull_disk *disk, uint64_t guest_off, struct extent *e)
 	return rc;
 }
 
-int bpull_disk_map(struct bpull_disk *disk, uint64_t start, struct bpull_extent *extents, int max,
-		   struct bpull_error *error)
+static int map_all(struct bpull_disk *disk, uint64_t start, struct bpull_extent *extents, int max,
+		   struct err *err)
 {
-	ENGINE_SCOPE(disk->engine);
 	uint64_t guest_len = disk_overlay(disk)->guest_len;
-	struct err err = { 0 };
+	int n = 0, rc = measure_sharing(disk, err);
 	struct shown shown;
-	int n = 0;
 
-	if (max <= 0 || !extents)
-		return error_fill(error, -EINVAL, "no room for an extent");
-	if (measure_sharing(disk, &err))
-		return error_export(&err, error);
-	while (start < guest_len) {
+	while (!rc && start < guest_len) {
 		struct bpull_extent next;
 		struct extent e;
-		int rc = map_at(disk, start, &e);
 
+		rc = map_at(disk, start, &e);
 		if (rc)
-			return error_fill(error, rc,
-					  "%s: cannot map the disk at guest offset %#llx: %s",
-					  file_show(disk_overlay(disk)->file, &shown),
-					  (unsigned long long)start,
-					  rc == -EUCLEAN ? "a table entry points outside its file"
-							 : strerror(-rc));
+			return err_set(err, rc, "%s: cannot map the disk at guest offset %#llx: %s",
+				       file_show(disk_overlay(disk)->file, &shown),
+				       (unsigned long long)start,
+				       rc == -EUCLEAN ? "a table entry points outside its file"
+						      : strerror(-rc));
 		next = extent_export(disk->chain, &e);
 		start += e.len;
 		if (n && extent_merge(&extents[n - 1], &next))
@@ -106,8 +100,32 @@ int bpull_disk_map(struct bpull_disk *disk, uint64_t start, struct bpull_extent 
 		if (n == max)
 			break;
 		extents[n++] = next;
+		blocking_pause();
 	}
-	return n;
+	return rc ? rc : n;
+}
+
+int bpull_disk_map(struct bpull_disk *disk, uint64_t start, struct bpull_extent *extents, int max,
+		   struct bpull_error *error)
+{
+	ENGINE_SCOPE(disk->engine);
+	struct engine_yields yields;
+	struct err err = { 0 };
+	int n;
+
+	if (max <= 0 || !extents)
+		return error_fill(error, -EINVAL, "no room for an extent");
+	/* One that maps again and again must not keep layers from being dropped. */
+	while (disk->starting || (disk->guests.dropping && disk->engine->thread.is_on))
+		engine_wait_round(disk->engine, UINT64_MAX);
+	disk->n_walking++;
+	engine_yields_begin(&yields, disk->engine);
+	n = map_all(disk, start, extents, max, &err);
+	engine_yields_end(&yields);
+	disk->n_walking--;
+	if (disk->engine->thread.is_on)
+		engine_wake(disk->engine); /* a job may wait to drop layers */
+	return n < 0 ? error_export(&err, error) : n;
 }
 
 /* ---- a chain without an engine ---- */

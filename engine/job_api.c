@@ -172,6 +172,29 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 	return rc;
 }
 
+/* The image is this call's alone, but for a guest that may write already: its header is. -EBUSY: a job
+ * runs. */
+static int begin_starting(struct bpull_disk *disk, struct engine_yields *yields)
+{
+	while (disk->starting || disk->n_walking)
+		engine_wait_round(disk->engine, UINT64_MAX);
+	if (is_running(disk))
+		return -EBUSY;
+	disk->starting = true;
+	while (disk->guests.prepare == GUESTS_PREPARING)
+		engine_wait_round(disk->engine, UINT64_MAX);
+	engine_yields_begin(yields, disk->engine);
+	return 0;
+}
+
+static void end_starting(struct bpull_disk *disk, struct engine_yields *yields)
+{
+	engine_yields_end(yields);
+	disk->starting = false;
+	op_wake_all(&disk->guests.prepare_waiters, 0, NULL, 0, false);
+	engine_wake(disk->engine);
+}
+
 static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
 {
 	struct target target = { 0 };
@@ -203,6 +226,7 @@ int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *opt
 		    struct bpull_error *error)
 {
 	ENGINE_SCOPE(disk->engine);
+	struct engine_yields yields;
 	struct bpull_job_options o;
 	struct target target = { 0 };
 	struct err err = { 0 };
@@ -210,38 +234,60 @@ int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *opt
 
 	if (!import(&o, options))
 		return error_fill(error, -EINVAL, "unknown job options");
-	if (is_running(disk))
+	if (begin_starting(disk, &yields))
 		return error_fill(error, -EBUSY, "a job runs on this disk already");
 	rc = may_start(disk, &o, &target, &err);
+	end_starting(disk, &yields);
 	free(target.base_name);
 	return rc ? error_export(&err, error) : 0;
+}
+
+/* Memory for what a job must be able to say and to note. 0 or -ENOMEM. */
+static int set_aside(struct bpull_disk *disk, const struct bpull_job_options *o)
+{
+	if (events_prepare(disk) || (o->flags & BPULL_JOB_VERIFY && verify_open(disk)))
+		return -ENOMEM;
+	return proof_begin(disk);
+}
+
+static int start(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
+{
+	int rc = set_aside(disk, o);
+
+	if (rc)
+		err_set(err, rc, "out of memory");
+	else
+		rc = prepare(disk, o, err);
+	/* A guest may have written meanwhile. */
+	if (!rc && disk->poisoned) {
+		job_forget_target(disk);
+		rc = err_set(err, disk->poisoned,
+			     "a write to the image failed; close it and open it again");
+	}
+	if (rc) {
+		verify_close(disk);
+		proof_end(disk);
+	}
+	return rc;
 }
 
 int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *options,
 		    struct bpull_error *error)
 {
 	ENGINE_SCOPE(disk->engine);
+	struct engine_yields yields;
 	struct bpull_job_options o;
 	struct err err = { 0 };
+	int rc;
 
 	if (!import(&o, options))
 		return error_fill(error, -EINVAL, "unknown job options");
-	if (is_running(disk))
+	if (begin_starting(disk, &yields))
 		return error_fill(error, -EBUSY, "a job runs on this disk already");
-	if (events_prepare(disk))
-		return error_fill(error, -ENOMEM, "out of memory");
-	if (o.flags & BPULL_JOB_VERIFY && verify_open(disk))
-		return error_fill(error, -ENOMEM, "out of memory");
-	if (proof_begin(disk)) {
-		proof_end(disk);
-		verify_close(disk);
-		return error_fill(error, -ENOMEM, "out of memory");
-	}
-	if (prepare(disk, &o, &err)) {
-		verify_close(disk);
-		proof_end(disk);
+	rc = start(disk, &o, &err);
+	end_starting(disk, &yields);
+	if (rc)
 		return error_export(&err, error);
-	}
 	job_begin(disk, &o);
 	engine_wake(disk->engine);
 	return 0;

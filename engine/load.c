@@ -108,6 +108,10 @@ enum step op_wait_table(struct op *op, const struct table_need *need)
 	struct table *table = table_find(op->engine->cache, need->file, need->host_off);
 	struct load *load = table ? table->waiters : load_begin(op->engine, need, 1);
 
+	if (table && !load) { /* thread.c: a thread that reads it itself */
+		op_wait_in(&op->engine->table_waiters, op);
+		return STEP_WAIT;
+	}
 	if (!load) {
 		op_set_error(op, -ENOMEM, need->file, need->host_off, true);
 		return STEP_NEXT;

@@ -17,6 +17,7 @@
 #include "engine/engine.h"
 #include "engine/mixed.h"
 #include "io/base.h"
+#include "io/blocking.h"
 
 struct walk {
 	struct chain *chain;
@@ -43,7 +44,7 @@ static int load(struct walk *w, struct table_need *need)
 
 	if (rc != -EALREADY || !w->engine)
 		return rc;
-	engine_wait_here(w->engine, 1000); /* another job's load of it is on its way */
+	engine_wait_round(w->engine, UINT64_MAX); /* another's load of it is on its way */
 	return 0;
 }
 
@@ -51,6 +52,7 @@ static int load(struct walk *w, struct table_need *need)
 #define NOW(w, rc, call)                                \
 	do {                                            \
 		struct table_need need;                 \
+		blocking_pause();                       \
 		while (((rc) = (call)) == TABLE_NEED) { \
 			(rc) = load((w), &need);        \
 			if (rc)                         \
@@ -169,9 +171,10 @@ static int table_at(const struct chain *chain, unsigned depth, uint64_t guest_of
  * entries, and what a few bytes describe would keep us busy for hours. */
 static int check_sharing(struct walk *w, unsigned depth, struct err *err)
 {
-	struct layer *const *layer = &w->chain->layers[depth];
-	uint64_t max = (*layer)->file->len / (*layer)->cluster_len + 1, n = 0, end;
+	const struct layer *layer = w->chain->layers[depth]; /* may be gone in the loop */
+	uint64_t max = layer->file->len / layer->cluster_len + 1, n = 0, end;
 	struct shown shown;
+	const char *name = file_show(layer->file, &shown);
 
 	for (uint64_t at = 0; at < UINT64_MAX; at = end) {
 		bool has;
@@ -181,15 +184,14 @@ static int check_sharing(struct walk *w, unsigned depth, struct err *err)
 		if (rc == -EUCLEAN)
 			return 0; /* mapping it tells more */
 		if (rc)
-			return err_errno(err, rc, "%s: cannot read its L1 table",
-					 file_show((*layer)->file, &shown));
+			return err_errno(err, rc, "%s: cannot read its L1 table", name);
 		n += has;
 		if (n > max)
 			return err_set(err, -EUCLEAN,
 				       "%s: damaged: it has more L2 tables than its file has "
 				       "clusters, so that entries share some; nothing was changed: "
 				       "see blockpull check, or restore it from a copy",
-				       file_show((*layer)->file, &shown));
+				       name);
 	}
 	return 0;
 }
@@ -327,8 +329,12 @@ static int check_packed(struct walk *w, struct err *err)
 		struct layer *layer = w->chain->layers[i];
 		struct check_result found = { 0 };
 		struct shown shown;
-		int rc = w->has_packed[i] ? layer->ops->check(layer, &found, err) : 0;
+		int rc = 0;
 
+		blocking_begin(); /* a lower layer never changes */
+		if (w->has_packed[i])
+			rc = layer->ops->check(layer, &found, err);
+		blocking_end();
 		if (rc)
 			return rc;
 		if (found.n_check_errors)
@@ -436,8 +442,10 @@ int measure_damage(struct bpull_disk *disk, struct err *err)
 	size_t budget = table_cache_budget(disk->engine->cache);
 	int rc;
 
-	/* Each table is looked at once: new memory costs more than reading one again. */
-	table_cache_set_budget(disk->engine->cache, MIN(budget, (size_t)(2 * MiB)));
+	/* Each table is looked at once: new memory costs more than reading one again. Not where others want
+	 * theirs meanwhile. */
+	if (!disk->engine->thread.is_on)
+		table_cache_set_budget(disk->engine->cache, MIN(budget, (size_t)(2 * MiB)));
 	rc = refuse_damage(&w, err);
 	table_cache_set_budget(disk->engine->cache, budget);
 	return rc;

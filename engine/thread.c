@@ -2,8 +2,14 @@
 /*
  * The engine's own thread, and its lock. One lock for all was chosen over a
  * mailbox of calls: each public function would need a message and an answer,
- * and would wait for the engine's thread just the same. What is held long is
- * file-system work of opening and closing, which the header says.
+ * and would wait for the engine's thread just the same.
+ *
+ * Opening, starting and closing read and walk for seconds. They do so on the
+ * caller's thread, and let go of the lock whenever they wait for a file
+ * (engine_yields_begin()): what they look at is either not the engine's yet, or
+ * nobody else may touch it meanwhile. Making operations of them was rejected: each
+ * audit, repair and walk in formats/ would have to be cut into steps that remember
+ * where they were, for the same order of reads.
  */
 #include "engine/thread.h"
 
@@ -19,6 +25,10 @@
 
 /* So long one waits for the lock with open eyes. Rounds beside a pull: 16 us and less, measured. */
 #define SPIN_NS 20000
+/* So long one who yields may compute before others are let in, and so many pauses go by between two looks at
+ * the clock. */
+#define MAX_HOLD_NS     200000
+#define PAUSES_PER_LOOK 16
 /* Without a thread: so long at once, should nothing be under way. */
 #define MAX_NAP_MS 1000
 
@@ -100,20 +110,6 @@ void engine_kick(struct bpull_engine *engine)
 	take(t);
 }
 
-void engine_wait_here(struct bpull_engine *engine, int timeout_ms)
-{
-	struct engine_thread *t = &engine->thread;
-
-	if (t->is_on)
-		pthread_mutex_lock(&t->ring);
-	engine_wait_io(engine, timeout_ms);
-	engine_run(engine);
-	if (!t->is_on)
-		return;
-	pthread_mutex_unlock(&t->ring);
-	engine_wake(engine); /* its thread may sleep, and nobody tells it of what is in flight */
-}
-
 void engine_leave(struct bpull_engine *engine)
 {
 	struct engine_thread *t = &engine->thread;
@@ -144,6 +140,63 @@ static bool sleep_on(struct engine_thread *t, pthread_cond_t *cond, uint64_t end
 	t->depth = depth;
 	return rc != ETIMEDOUT;
 }
+
+/* ---- letting others in ---- */
+
+static void yields_give(struct blocking *blocking)
+{
+	struct engine_yields *yields = (struct engine_yields *)blocking;
+	struct engine_thread *t = &yields->engine->thread;
+
+	yields->depth = t->depth;
+	give(t);
+}
+
+/* Who found a table that this thread was reading, or a state that it was changing, looks again. */
+static void yields_take(struct blocking *blocking)
+{
+	struct engine_yields *yields = (struct engine_yields *)blocking;
+	struct bpull_engine *engine = yields->engine;
+	struct engine_thread *t = &engine->thread;
+
+	take(t);
+	t->depth = yields->depth;
+	yields->since_ns = engine_now_ns();
+	if (!engine->table_waiters && !t->n_waiters)
+		return;
+	op_wake_all(&engine->table_waiters, 0, NULL, 0, false);
+	engine_wake(engine);
+}
+
+static void yields_pause(struct blocking *blocking)
+{
+	struct engine_yields *yields = (struct engine_yields *)blocking;
+
+	if (++yields->n_pauses % PAUSES_PER_LOOK ||
+	    engine_now_ns() - yields->since_ns < MAX_HOLD_NS)
+		return;
+	yields_give(blocking);
+	yields_take(blocking);
+}
+
+void engine_yields_begin(struct engine_yields *yields, struct bpull_engine *engine)
+{
+	*yields = (struct engine_yields){
+		.blocking = { .begin = yields_give, .end = yields_take, .pause = yields_pause },
+		.engine = engine,
+		.since_ns = engine_now_ns(),
+	};
+	if (engine->thread.is_on)
+		yields->before = blocking_set(&yields->blocking);
+}
+
+void engine_yields_end(struct engine_yields *yields)
+{
+	if (yields->engine->thread.is_on)
+		blocking_set(yields->before);
+}
+
+/* ---- waiting ---- */
 
 bool engine_wait_round(struct bpull_engine *engine, uint64_t end_ns)
 {

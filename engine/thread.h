@@ -13,13 +13,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "io/blocking.h"
+
 struct bpull_engine;
 
 struct engine_thread {
 	bool is_on;
 	pthread_t thread;
-	pthread_t
-		runner; /* the same, once it runs: operations are its alone, but for engine_wait_here() */
+	pthread_t runner; /* the same, once it runs: operations are its alone */
 	/* To come in: lobby, then mutex, then the lobby is left. Who waits for the mutex keeps the
 	 * engine's thread from taking it again first. */
 	pthread_mutex_t lobby, mutex;
@@ -58,10 +59,22 @@ static inline void engine_leave_scope(struct bpull_engine **engine)
 	__attribute__((cleanup(engine_leave_scope), unused)) struct bpull_engine *inside = \
 		engine_enter(engine)
 
+/* Inside, between the two: whenever this thread waits for a file, or has computed for a while, others may be
+ * inside, and do all but what the caller keeps them from. Never for the engine's thread. To be ended in
+ * reverse order. Without a thread nothing is done. */
+struct engine_yields {
+	struct blocking blocking;
+	struct blocking *before;
+	struct bpull_engine *engine;
+	unsigned depth; /* the thread's, while others are inside */
+	unsigned n_pauses;
+	uint64_t since_ns; /* when others could come in last */
+};
+void engine_yields_begin(struct engine_yields *yields, struct bpull_engine *engine);
+void engine_yields_end(struct engine_yields *yields);
+
 /* Inside, as the last thing of a round: hands the kernel what was submitted. Others may be inside meanwhile. */
 void engine_kick(struct bpull_engine *engine);
-/* Inside, for a thread that must not let others in: waits for I/O, at most so long, and runs the engine. */
-void engine_wait_here(struct bpull_engine *engine, int timeout_ms);
 /* Inside: waits until the engine has run once more; without a thread, waits for I/O and runs it. At most
  * until end_ns (UINT64_MAX: for ever). False: that is over. Wake the engine first where there may be
  * nothing under way. */

@@ -324,7 +324,7 @@ int chain_open(struct layer_set *set, const struct chain_open *how, struct chain
 	free(walk.name);
 	free(walk.own_dir);
 	if (rc < 0) {
-		chain_close(chain, NULL, NULL);
+		chain_close(chain, how->file_closing, how->opaque);
 		return rc;
 	}
 	/* Told only now: a file of a chain that failed half way was never anybody's. */

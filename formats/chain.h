@@ -57,6 +57,9 @@ struct chain_open {
 	void *opaque;
 	/* Called for each newly opened file, once the whole chain is open; NULL for none. */
 	void (*file_opened)(void *opaque, struct file *file);
+	/* Called before a file is closed where opening fails: another thread's chain may have had it
+	 * meanwhile, and told of it. NULL for none. */
+	void (*file_closing)(void *opaque, struct file *file);
 };
 
 enum chain_format_from {

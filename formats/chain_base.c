@@ -16,6 +16,7 @@
 
 #include "formats/layer_set.h"
 #include "io/base.h"
+#include "io/blocking.h"
 
 static const char *shown_name(const char *name, char shown[LAYER_SET_SHOWN])
 {
@@ -41,8 +42,11 @@ static int find_by_identity(const struct chain *chain, struct file_opener *opene
 {
 	struct file_open how = { .name = name };
 	struct file *file;
-	int rc = opener->open(opener, &how, &file, NULL);
+	int rc;
 
+	blocking_begin();
+	rc = opener->open(opener, &how, &file, NULL);
+	blocking_end();
 	if (rc)
 		return rc;
 	rc = -ENOENT;

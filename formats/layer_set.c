@@ -4,6 +4,9 @@
  * opened, locked, parsed and cached once. What makes two names the same image
  * is device and inode of the opened file: names lie (links, "..", renames).
  *
+ * Reading a file lets other threads at the set (io/blocking.h): so a layer joins it
+ * when it is complete, and what was asked before that is asked again.
+ *
  * An overlay open for writing belongs to one chain alone. Inside one process
  * QEMU's locks say so too, but they can't say who holds them; so where the
  * opener answers -EBUSY, the file is looked at without locks to tell "this
@@ -15,6 +18,7 @@
 #include <errno.h>
 
 #include "io/base.h"
+#include "io/blocking.h"
 #include "io/file_watch.h"
 
 /* A stranger's lock is asked for again this long. */
@@ -129,13 +133,25 @@ static int check_identity(const struct layer_set *set, const struct layer_want *
 	return 0;
 }
 
+/* Others of the engine may open and close images meanwhile. */
+static int open_waiting(struct layer_set *set, const struct file_open *how, struct file **out,
+			struct err *err)
+{
+	int rc;
+
+	blocking_begin();
+	rc = set->opener->open(set->opener, how, out, err);
+	blocking_end();
+	return rc;
+}
+
 /* A file that is locked: is it this engine that has it? 0 if not, and *err is left alone. */
 static int check_busy(struct layer_set *set, const struct layer_want *want, struct err *err)
 {
 	struct file_open look = { .name = want->name, .policy = want->policy };
 	struct file *file;
 
-	if (set->opener->open(set->opener, &look, &file, NULL) < 0)
+	if (open_waiting(set, &look, &file, NULL) < 0)
 		return 0;
 	int rc = check_identity(set, want, file, err);
 	file_close(file);
@@ -159,14 +175,16 @@ static int open_file(struct layer_set *set, const struct layer_want *want, struc
 	*no_locks = false;
 	if (!want->lock)
 		how.lock = FILE_LOCK_NONE;
-	int rc = set->opener->open(set->opener, &how, out, err);
-	if (rc == -EBUSY) {
+	int rc = open_waiting(set, &how, out, err);
+	for (int i = 0; rc == -EBUSY && i < 2; i++) {
 		int ours = check_busy(set, want, err);
 
 		if (ours < 0)
 			return ours;
+		if (i) /* what another thread was opening is open by now */
+			break;
 		how.lock_wait_ms = LOCK_WAIT_MS;
-		rc = set->opener->open(set->opener, &how, out, err);
+		rc = open_waiting(set, &how, out, err);
 	}
 	if (rc < 0)
 		return rc;
@@ -201,12 +219,37 @@ static int grow(struct layer_set *set)
 	return array_reserve(&set->entries, set->n, 1, &set->room, sizeof(*set->entries));
 }
 
+/* A new layer joins the set, unless another thread was faster, or has begun to use the file in a way that
+ * keeps this one out. On error, and where *out is another one, the new layer is gone. */
+static int join(struct layer_set *set, const struct layer_want *want, struct layer *layer,
+		struct layer **out, struct err *err)
+{
+	struct layer *shared;
+	int rc = check_identity(set, want, layer->file, err);
+
+	if (!rc && grow(set) < 0)
+		rc = err_set(err, -ENOMEM, "out of memory while opening an image");
+	shared = rc || want->write ? NULL
+				   : find_shared(set, layer->file, layer->ops->format, want->lock);
+	if (rc || shared) {
+		table_cache_forget(set->cache, layer->file);
+		layer_close(layer);
+		*out = shared;
+		return rc;
+	}
+	layer->is_overlay = want->write;
+	set->entries[set->n++] = (struct layer_entry){ .layer = layer, .locked = want->lock };
+	*out = layer;
+	return 0;
+}
+
 /* Makes a layer of the file, or finds that there is one. On error the file is still the caller's;
  * *is_new says whether it is the layer's. */
 static int layer_of_file(struct layer_set *set, const struct layer_want *want, struct file *file,
 			 struct layer **out, bool *is_new, struct err *err)
 {
 	enum image_format format = want->format;
+	struct layer *layer;
 	int rc = 0;
 
 	if (want->choose)
@@ -215,20 +258,16 @@ static int layer_of_file(struct layer_set *set, const struct layer_want *want, s
 		rc = format_probe(file, &format, err);
 	if (rc < 0)
 		return rc;
-	struct layer *layer = want->write ? NULL : find_shared(set, file, format, want->lock);
-	*is_new = !layer;
-	if (!layer) {
-		if (grow(set) < 0)
-			return err_set(err, -ENOMEM, "out of memory while opening an image");
+	*out = want->write ? NULL : find_shared(set, file, format, want->lock);
+	if (!*out) {
 		rc = format_open(format, file, set->cache, &layer, err);
+		if (!rc)
+			rc = join(set, want, layer, out, err);
 		if (rc < 0)
 			return rc;
-		layer->is_overlay = want->write;
-		set->entries[set->n++] =
-			(struct layer_entry){ .layer = layer, .locked = want->lock };
 	}
-	layer->n_users++;
-	*out = layer;
+	*is_new = (*out)->file == file;
+	(*out)->n_users++;
 	return 0;
 }
 

@@ -17,6 +17,7 @@
 #include <stdio.h>
 
 #include "formats/qcow2_check.h"
+#include "io/blocking.h"
 
 static void report(struct qcow2_check *c, bool is_leak, const char *format, va_list args)
 {
@@ -91,7 +92,9 @@ static void window_move(struct check_window *window, uint64_t first, uint64_t ma
 {
 	window->first = first;
 	window->n = MIN(max_n, end - first);
+	blocking_begin();
 	memset(window->counts, 0, window->n * sizeof(*window->counts));
+	blocking_end();
 }
 
 /* Everything that refers into one target window, and the comparison. */
@@ -132,11 +135,13 @@ int check_run(struct qcow2_check *c, uint64_t window_clusters)
 
 void check_free(struct qcow2_check *c)
 {
+	blocking_begin();
 	free(c->target.counts);
 	free(c->source.counts);
 	free(c->refcount_is_one);
 	free(c->snapshots);
 	free(c);
+	blocking_end();
 }
 
 struct qcow2_check *check_new(struct qcow2 *q, struct check_result *result, uint64_t window)

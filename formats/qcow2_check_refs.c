@@ -11,6 +11,10 @@
 #include <inttypes.h>
 
 #include "formats/qcow2_check.h"
+#include "io/blocking.h"
+
+/* Clusters looked at before others may be let in. */
+#define MAX_RUN 65536
 
 static void count_one(uint32_t *counter, uint32_t use, uint32_t weight)
 {
@@ -92,14 +96,17 @@ int check_each_refcount(struct qcow2_check *c, uint64_t at, uint64_t end, check_
 		uint64_t block = at / per_block;
 		struct ref_run none = { .first = at, .n = end - at };
 
+		blocking_pause();
 		if (block < n_blocks) {
 			none.n = MIN(none.n, per_block - at % per_block);
 			rc = block_off(c, block, &off);
 		}
-		if (!rc && block < n_blocks && off)
+		if (!rc && block < n_blocks && off) {
 			rc = each_in_block(c, off, at, at + none.n, each);
-		else if (!rc)
+		} else if (!rc) {
+			none.n = MIN(none.n, (uint64_t)MAX_RUN);
 			each(c, &none);
+		}
 		at += none.n;
 	}
 	return rc;
@@ -148,10 +155,13 @@ static void judge_overlap(struct qcow2_check *c, uint64_t host_off, uint32_t cou
 
 void check_overlaps(struct qcow2_check *c)
 {
-	for (uint64_t i = 0; i < c->target.n; i++)
+	for (uint64_t i = 0; i < c->target.n; i++) {
+		if (i % MAX_RUN == 0)
+			blocking_pause();
 		if (c->target.counts[i])
 			judge_overlap(c, (c->target.first + i) << c->q->cluster_bits,
 				      c->target.counts[i]);
+	}
 }
 
 static void compare_one(struct qcow2_check *c, uint64_t idx, uint64_t stored, uint32_t counter)

@@ -17,6 +17,7 @@
 #include <stdio.h>
 
 #include "formats/qcow2_repair.h"
+#include "io/blocking.h"
 
 #define MAX_BLOCKS (QCOW2_MAX_REFTABLE_LEN / 8)
 
@@ -80,7 +81,9 @@ static int walk(struct rebuild *r, int (*window_counted)(struct qcow2_check *c),
 	c->window_counted = window_counted;
 	c->beyond = nothing_beyond;
 	c->opaque = r;
+	blocking_begin();
 	rc = check_run(c, window_clusters);
+	blocking_end();
 	if (refs_end)
 		*refs_end = c->refs_end;
 	check_free(c);

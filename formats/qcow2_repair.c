@@ -21,6 +21,7 @@
 #include <stdio.h>
 
 #include "formats/qcow2_repair.h"
+#include "io/blocking.h"
 
 static bool is_sound(const struct check_result *found)
 {
@@ -179,8 +180,12 @@ static void note(struct layer *layer, bool was_dirty, const struct repair *repai
 static int audit(struct layer *layer, const char *name, struct check_result *found, struct err *err)
 {
 	bool is_dirty = qcow2_of(layer)->incompat & QCOW2_INCOMPAT_DIRTY;
-	int rc = qcow2_check(layer, found, err);
+	int rc;
 
+	/* No other reads or writes this image: not before it may be written to. */
+	blocking_begin();
+	rc = qcow2_check(layer, found, err);
+	blocking_end();
 	if (rc)
 		return rc;
 	/* Of a dirty image only the refcounts may be wrong; anything else refuses it, too. */

@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include "formats/qcow2_repair.h"
+#include "io/blocking.h"
 
 struct freed_range {
 	uint64_t first, n; /* clusters */
@@ -112,8 +113,12 @@ int qcow2_lower_refcounts(struct qcow2 *q, uint64_t window_clusters)
 		c->opaque = l;
 		/* What it is judged by is durable. */
 		rc = file_sync(q->layer.file);
+		blocking_begin();
 		if (!rc)
-			rc = check_run(c, window_clusters);
+			blocking_begin();
+		rc = check_run(c, window_clusters);
+		blocking_end();
+		blocking_end();
 		if (!rc && c->written)
 			rc = file_sync(q->layer.file);
 		if (!rc)
@@ -148,7 +153,9 @@ int qcow2_mend_copied(struct qcow2 *q, uint64_t window_clusters)
 	c->mend_copied = true;
 	c->window_counted = nothing_to_compare;
 	c->beyond = nothing_beyond;
+	blocking_begin();
 	rc = check_run(c, window_clusters);
+	blocking_end();
 	if (!rc && c->written)
 		rc = file_sync(q->layer.file);
 	check_free(c);

@@ -15,6 +15,7 @@
 #include <stdio.h>
 
 #include "formats/qed.h"
+#include "io/blocking.h"
 
 /* On a block device every byte of a new table must be written, and a commit holds a copy. */
 #define QED_MAX_DEVICE_TABLE_LEN (16 * MiB)
@@ -235,8 +236,12 @@ int qed_audit(struct qed *q, struct check_result *found, struct err *err)
 		.opaque = &first,
 		.max_reports = UINT64_MAX,
 	};
-	int rc = qed_check(&q->layer, &result, err);
+	int rc;
 
+	/* No other reads or writes this image: not before it may be written to. */
+	blocking_begin();
+	rc = qed_check(&q->layer, &result, err);
+	blocking_end();
 	if (rc)
 		return rc;
 	header_name_init(&name, q->layer.file);

@@ -12,7 +12,17 @@
 #include <string.h>
 
 #include "io/base.h"
+#include "io/blocking.h"
 #include "io/file.h"
+
+/* What others do meanwhile, who is inside of what: blocking.h. */
+#define WAITING(call)                      \
+	({                                 \
+		blocking_begin();          \
+		__typeof__(call) r = call; \
+		blocking_end();            \
+		r;                         \
+	})
 
 /* Offsets are off_t below this line. */
 static bool file_range_ok(uint64_t off, uint64_t len)
@@ -25,7 +35,7 @@ int file_read(struct file *file, void *buf, size_t len, uint64_t off)
 {
 	if (!file_range_ok(off, len))
 		return -EUCLEAN;
-	ssize_t got = file->ops->read_at(file, buf, len, off);
+	ssize_t got = WAITING(file->ops->read_at(file, buf, len, off));
 	if (got < 0)
 		return (int)got;
 	return (size_t)got == len ? 0 : -EUCLEAN;
@@ -35,7 +45,7 @@ int file_read_padded(struct file *file, void *buf, size_t len, uint64_t off)
 {
 	if (!file_range_ok(off, len))
 		return -EINVAL;
-	ssize_t got = file->ops->read_at(file, buf, len, off);
+	ssize_t got = WAITING(file->ops->read_at(file, buf, len, off));
 	if (got < 0)
 		return (int)got;
 	assert((size_t)got <= len);
@@ -62,7 +72,7 @@ int file_write(struct file *file, const void *buf, size_t len, uint64_t off)
 		return -EFBIG;
 	if (file->is_block && off + len > file->len)
 		return -ENOSPC;
-	int ret = file->ops->write_at(file, buf, len, off);
+	int ret = WAITING(file->ops->write_at(file, buf, len, off));
 	if (!ret)
 		file->len = MAX(file->len, (uint64_t)(off + len));
 	return ret;
@@ -76,12 +86,12 @@ int file_clone(struct file *to, struct file *from, uint64_t from_off, uint64_t o
 		return -EBADF;
 	if (!file_range_ok(off, len) || !file_range_ok(from_off, len))
 		return -EINVAL;
-	return to->ops->clone(to, from, from_off, off, len);
+	return WAITING(to->ops->clone(to, from, from_off, off, len));
 }
 
 int file_sync(struct file *file)
 {
-	return file->ops->sync(file);
+	return WAITING(file->ops->sync(file));
 }
 
 int file_truncate(struct file *file, uint64_t len)
@@ -92,7 +102,7 @@ int file_truncate(struct file *file, uint64_t len)
 		return -EFBIG;
 	if (file->is_block)
 		return len > file->len ? -ENOSPC : 0;
-	int ret = file->ops->truncate(file, len);
+	int ret = WAITING(file->ops->truncate(file, len));
 	if (!ret)
 		file->len = len;
 	return ret;
@@ -141,8 +151,11 @@ uint64_t file_known_hole(struct file *file, uint64_t off)
 
 void file_close(struct file *file)
 {
-	if (file)
-		file->ops->close(file);
+	if (!file)
+		return;
+	blocking_begin();
+	file->ops->close(file);
+	blocking_end();
 }
 
 bool file_changed(struct file *file)
@@ -158,12 +171,18 @@ void file_expect(struct file *file, bool scattered)
 
 void file_uncache(struct file *file)
 {
-	if (file->ops->uncache)
-		file->ops->uncache(file);
+	if (!file->ops->uncache)
+		return;
+	blocking_begin();
+	file->ops->uncache(file);
+	blocking_end();
 }
 
 void file_discard(struct file *file, uint64_t off, uint64_t len)
 {
-	if (file->writable && file->ops->discard)
-		file->ops->discard(file, off, len);
+	if (!file->writable || !file->ops->discard)
+		return;
+	blocking_begin();
+	file->ops->discard(file, off, len);
+	blocking_end();
 }
