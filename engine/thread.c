@@ -159,7 +159,7 @@ static void yields_take(struct blocking *blocking)
 	struct bpull_engine *engine = yields->engine;
 	struct engine_thread *t = &engine->thread;
 
-	take(t);
+	take_soon(t);
 	t->depth = yields->depth;
 	yields->since_ns = engine_now_ns();
 	if (!engine->table_waiters && !t->n_waiters)
