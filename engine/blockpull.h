@@ -15,6 +15,15 @@
  * a thread of its own instead, and every function may be called from any
  * thread but that a disk or engine is closed once, by the last to use it.
  *
+ * FORK. An engine, its disks and a struct bpull_info belong to the process that
+ * opened them. A child of fork() may exec, exit, or call bpull_disk_close(),
+ * bpull_engine_close(), bpull_info_close() and bpull_virt_close(), which close
+ * the child's descriptors and do nothing that the parent could see: no request
+ * ends, nothing is written, no lock is given back, and memory stays until the
+ * child ends. It calls nothing else (bpull_engine_process() and _wait() are
+ * -EINVAL there). What the parent closes is unlocked at once, whatever children
+ * have inherited. All descriptors are closed by exec.
+ *
  * RUNNING IT, in one of three ways. From the program's own loop: poll
  * bpull_engine_fd() for reading and call bpull_engine_process(), which never
  * waits for I/O. With bpull_engine_wait(), which does. Or by the engine's

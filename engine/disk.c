@@ -10,6 +10,7 @@
 #include "engine/commit.h"
 #include "engine/engine.h"
 #include "engine/flatten.h"
+#include "engine/fork.h"
 #include "engine/mixed.h"
 #include "io/base.h"
 #include "io/blocking.h"
@@ -320,6 +321,8 @@ void bpull_disk_close(struct bpull_disk *disk)
 	if (!disk)
 		return;
 	engine = disk->engine;
+	if (engine_is_forked(engine))
+		return; /* bpull_engine_close() closes the descriptors of all */
 	engine_enter(engine);
 	stop_job(disk);
 	stop_guests(disk);

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "engine/engine.h"
+#include "engine/fork.h"
 #include "io/base.h"
 
 #define RING_DEPTH     256
@@ -116,6 +117,7 @@ int engine_open_on(struct io *io, struct file_opener *opener, uint64_t memory,
 		return -ENOMEM;
 	}
 	engine->io = io;
+	engine->owner = getpid();
 	engine->wake_fd = engine->timer_fd = engine->epoll_fd = -1;
 	rc = open_memory(engine, memory);
 	if (!rc) {
@@ -170,6 +172,10 @@ void bpull_engine_close(struct bpull_engine *engine)
 {
 	if (!engine)
 		return;
+	if (engine_is_forked(engine)) {
+		engine_leave_to_parent(engine);
+		return;
+	}
 	while (engine->disks)
 		bpull_disk_close(engine->disks);
 	engine_thread_stop(engine);
@@ -326,13 +332,11 @@ int bpull_engine_fd(const struct bpull_engine *engine)
 	return engine->thread.is_on ? engine->thread.event_fd : engine->epoll_fd;
 }
 
-int bpull_engine_process(struct bpull_engine *engine, struct bpull_event *events, int max)
+static int process(struct bpull_engine *engine, struct bpull_event *events, int max)
 {
 	ENGINE_SCOPE(engine);
 	int n;
 
-	if (max < 0 || (max && !events))
-		return -EINVAL;
 	if (!engine->thread.is_on)
 		run_rounds(engine);
 	n = events_take(engine, events, max);
@@ -344,6 +348,13 @@ int bpull_engine_process(struct bpull_engine *engine, struct bpull_event *events
 	if (engine->fd_asked)
 		doze(engine);
 	return n;
+}
+
+int bpull_engine_process(struct bpull_engine *engine, struct bpull_event *events, int max)
+{
+	if (max < 0 || (max && !events) || engine_is_forked(engine))
+		return -EINVAL;
+	return process(engine, events, max);
 }
 
 /* Sleeps until there may be something to do. */

@@ -12,6 +12,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/types.h>
 
 #include "engine/blockpull.h"
 #include "engine/limiter.h"
@@ -61,6 +62,7 @@ struct bpull_engine {
 	unsigned n_guests;                    /* guest requests in flight, of all disks */
 	bool guest_seen;        /* one ended since the engine last looked at the clock */
 	uint64_t last_guest_ns; /* when one ended last */
+	pid_t owner;            /* the process that opened it: fork.h */
 	int epoll_fd, timer_fd, wake_fd;
 	atomic_bool woken; /* wake_fd is readable, or about to be */
 	int n_woken;       /* writes to wake_fd that were announced and not read yet */

@@ -16,6 +16,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "engine/fork.h"
 #include "engine/libvirt_handle.h"
 #include "io/base.h"
 #include "io/err.h"
@@ -325,6 +326,11 @@ void bpull_virt_close(struct bpull_virt *virt)
 
 	if (!virt)
 		return;
+	if (engine_is_forked(virt->engine)) {
+		bpull_engine_close(virt->engine);
+		close(virt->quit_fd);
+		return;
+	}
 	(void)!write(virt->quit_fd, &one, sizeof(one));
 	pthread_join(virt->dispatcher, NULL);
 	while (virt->disks) {

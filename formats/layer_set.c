@@ -16,6 +16,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdatomic.h>
 
 #include "io/base.h"
 #include "io/blocking.h"
@@ -35,6 +36,7 @@ struct layer_set {
 	struct file_watch *watch; /* of all its files that are only read */
 	struct layer_entry *entries;
 	size_t n, room;
+	atomic_bool changes; /* a child of fork() made now must not look at the entries */
 };
 
 struct layer_set *layer_set_new(struct file_opener *opener, struct table_cache *cache)
@@ -61,6 +63,15 @@ void layer_set_free(struct layer_set *set)
 	file_watch_free(set->watch);
 	free(set->entries);
 	free(set);
+}
+
+void layer_set_leave(struct layer_set *set)
+{
+	for (size_t i = 0; !atomic_load(&set->changes) && i < set->n; i++) {
+		file_leave(set->entries[i].layer->file);
+		file_leave(set->entries[i].layer->data);
+	}
+	file_watch_leave(set->watch);
 }
 
 struct table_cache *layer_set_cache(struct layer_set *set)
@@ -216,7 +227,32 @@ static struct layer *find_shared(const struct layer_set *set, const struct file 
 
 static int grow(struct layer_set *set)
 {
-	return array_reserve(&set->entries, set->n, 1, &set->room, sizeof(*set->entries));
+	int rc;
+
+	atomic_store(&set->changes, true);
+	rc = array_reserve(&set->entries, set->n, 1, &set->room, sizeof(*set->entries));
+	atomic_store(&set->changes, false);
+	return rc;
+}
+
+/* grow() has made room. */
+static void put(struct layer_set *set, struct layer *layer, bool locked)
+{
+	atomic_store(&set->changes, true);
+	set->entries[set->n++] = (struct layer_entry){ .layer = layer, .locked = locked };
+	atomic_store(&set->changes, false);
+}
+
+static void take_out(struct layer_set *set, const struct layer *layer)
+{
+	size_t i = 0;
+
+	while (i < set->n && set->entries[i].layer != layer)
+		i++;
+	assert(i < set->n);
+	atomic_store(&set->changes, true);
+	set->entries[i] = set->entries[--set->n];
+	atomic_store(&set->changes, false);
 }
 
 /* A new layer joins the set, unless another thread was faster, or has begun to use the file in a way that
@@ -238,7 +274,7 @@ static int join(struct layer_set *set, const struct layer_want *want, struct lay
 		return rc;
 	}
 	layer->is_overlay = want->write;
-	set->entries[set->n++] = (struct layer_entry){ .layer = layer, .locked = want->lock };
+	put(set, layer, want->lock);
 	*out = layer;
 	return 0;
 }
@@ -307,15 +343,11 @@ void layer_set_drop(struct layer_set *set, struct layer *layer,
 		    void (*file_closing)(void *opaque, struct file *file), void *opaque)
 {
 	struct file *file = layer->file, *data = layer->data != file ? layer->data : NULL;
-	size_t i = 0;
 
 	assert(layer->n_users > 0);
 	if (--layer->n_users)
 		return;
-	while (i < set->n && set->entries[i].layer != layer)
-		i++;
-	assert(i < set->n);
-	set->entries[i] = set->entries[--set->n];
+	take_out(set, layer);
 	if (file_closing)
 		file_closing(opaque, file);
 	if (file_closing && data)

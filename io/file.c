@@ -158,6 +158,12 @@ void file_close(struct file *file)
 	blocking_end();
 }
 
+void file_leave(struct file *file)
+{
+	if (file->ops->leave)
+		file->ops->leave(file);
+}
+
 bool file_changed(struct file *file)
 {
 	return file->ops->changed && file->ops->changed(file);

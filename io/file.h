@@ -58,8 +58,11 @@ struct file_ops {
 	 * is no change, where it can be told from one: mtime_ns is its time then. Files of which nothing
 	 * can be said: NULL. */
 	bool (*changed)(struct file *file);
-	/* Frees the file; its locks go with it. */
+	/* Frees the file; its locks go with it, whatever processes have inherited its descriptors. */
 	void (*close)(struct file *file);
+	/* In a child of fork(): closes the child's descriptors and does nothing that the parent could see; the
+	 * file and its locks are the parent's. May be NULL, where there are none. */
+	void (*leave)(struct file *file);
 };
 
 /* Attempts that bring nothing (EINTR, EAGAIN) before a request or a blocking call fails. */
@@ -188,6 +191,8 @@ void file_uncache(struct file *file);
 bool file_changed(struct file *file);
 /* NULL is allowed. */
 void file_close(struct file *file);
+/* For a child of fork(), which can use the file no more; its memory stays. Idempotent. */
+void file_leave(struct file *file);
 
 /* Whether an open file's device, or its file system, is read-only. */
 bool medium_is_read_only(int fd, bool is_block);
@@ -198,5 +203,8 @@ int medium_refuse(const char *name, const char *real_name, bool is_block, struct
  * 0; -EBUSY with a sentence naming the file; 0 with *unsupported set where the file system has
  * no OFD locks. */
 int file_lock_take(struct file *file, enum file_lock kind, bool *unsupported, struct err *err);
+/* Gives back what file_lock_take() took, before the descriptor is closed. Closing alone would not: a child of
+ * fork() has the same open file description, and the locks are the description's. */
+void file_lock_drop(struct file *file);
 
 #endif

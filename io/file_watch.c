@@ -85,6 +85,13 @@ void file_watch_free(struct file_watch *watch)
 	free(watch);
 }
 
+void file_watch_leave(struct file_watch *watch)
+{
+	if (watch->fd >= 0)
+		close(watch->fd);
+	watch->fd = -1;
+}
+
 static struct watched_inode *find(struct file_watch *watch, int id)
 {
 	for (size_t i = 0; i < watch->n; i++)

@@ -16,6 +16,8 @@ struct file_watch;
 struct file_watch *file_watch_new(void);
 /* Every file must have ended. NULL is allowed. */
 void file_watch_free(struct file_watch *watch);
+/* For a child of fork(): closes its descriptor; the watches stay the parent's. */
+void file_watch_leave(struct file_watch *watch);
 
 /* What the kernel noted of one file, counted from when it was first watched. */
 struct file_notes {

@@ -172,6 +172,12 @@ void io_close(struct io *io)
 	io->ops->destroy(io);
 }
 
+void io_leave(struct io *io)
+{
+	if (io->ops->leave)
+		io->ops->leave(io);
+}
+
 static bool io_req_end(struct io_req *req, int64_t result)
 {
 	req->result = result;

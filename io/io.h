@@ -105,6 +105,9 @@ struct io_ops {
 	void (*forget_file)(struct io *io, struct file *file);
 	/* No request may be in flight. */
 	void (*destroy)(struct io *io);
+	/* In a child of fork(): closes the child's descriptors and does nothing that the parent could see. NULL:
+	 * there are none. */
+	void (*leave)(struct io *io);
 };
 
 struct io {
@@ -136,6 +139,8 @@ int io_fd(const struct io *io);
 void io_tell(struct io *io, bool on);
 bool io_has_done(const struct io *io);
 void io_close(struct io *io);
+/* For a child of fork(), once; the memory stays. */
+void io_leave(struct io *io);
 
 /* off_grid.c. Would O_DIRECT refuse it? */
 bool io_req_is_off_grid(const struct io_req *req);

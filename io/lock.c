@@ -132,6 +132,16 @@ static bool lock_missing(int code)
 	       code == -ENOTTY;
 }
 
+static int lock_fd(const struct file *file)
+{
+	return file->lock_fd > 0 ? file->lock_fd : file->fd;
+}
+
+void file_lock_drop(struct file *file)
+{
+	lock_release(lock_fd(file));
+}
+
 int file_lock_take(struct file *file, enum file_lock kind, bool *unsupported, struct err *err)
 {
 	struct lock_set set = lock_set_of(kind);
@@ -140,7 +150,7 @@ int file_lock_take(struct file *file, enum file_lock kind, bool *unsupported, st
 	*unsupported = false;
 	if (kind == FILE_LOCK_NONE)
 		return 0;
-	int fd = file->lock_fd > 0 ? file->lock_fd : file->fd;
+	int fd = lock_fd(file);
 	int ret = lock_take_all(fd, &set, &at);
 	if (!ret)
 		ret = lock_ask_all(fd, &set, &at);

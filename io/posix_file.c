@@ -207,20 +207,28 @@ static int posix_file_sync(struct file *file)
 	return ret < 0 ? posix_error() : 0;
 }
 
-static void posix_file_close(struct file *file)
+static void posix_file_leave(struct file *file)
 {
-	file_watch_end(&((struct posix_file *)file)->watched);
-	if (file->fd >= 0) {
-		/* The ring may hold on to the description for a moment; the locks must not. */
-		struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
-		fcntl(file->fd, F_OFD_SETLK, &all);
+	if (file->fd >= 0)
 		close(file->fd);
-	}
 	if (file->lock_fd > 0)
 		close(file->lock_fd);
+	file->fd = file->lock_fd = -1;
+}
+
+static void posix_file_close(struct file *file)
+{
+	struct posix_file *pf = (struct posix_file *)file;
+
+	if (pf->owner == getpid()) {
+		file_watch_end(&pf->watched);
+		/* The ring, or a child, may hold on to the description; the locks must not. */
+		file_lock_drop(file);
+	}
+	posix_file_leave(file);
 	free(file->name);
 	free(file->real_name);
-	pthread_mutex_destroy(&((struct posix_file *)file)->patch_lock);
+	pthread_mutex_destroy(&pf->patch_lock);
 	free(file);
 }
 
@@ -264,4 +272,5 @@ const struct file_ops posix_file_ops = {
 	.expect = posix_file_expect,
 	.changed = posix_file_changed,
 	.close = posix_file_close,
+	.leave = posix_file_leave,
 };

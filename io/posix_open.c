@@ -353,6 +353,7 @@ static struct file *posix_open_file(struct posix_open *po)
 		.ino = po->st.st_ino,
 		.slot = -1,
 	};
+	pf->owner = getpid();
 	pthread_mutex_init(&pf->patch_lock, NULL);
 	pf->file.fd = po->fd;
 	posix_holes_judge(pf, po->how->holes);

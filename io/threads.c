@@ -115,6 +115,12 @@ static void threads_destroy(struct io *io)
 	free(t);
 }
 
+/* The workers are not in the child. */
+static void threads_leave(struct io *io)
+{
+	close(((struct threads *)io)->wake_fd);
+}
+
 static const struct io_ops threads_ops = {
 	.name = "threads",
 	.submit = threads_submit,
@@ -125,6 +131,7 @@ static const struct io_ops threads_ops = {
 	.add_file = threads_file,
 	.forget_file = threads_file,
 	.destroy = threads_destroy,
+	.leave = threads_leave,
 };
 
 int io_threads_backend_open(unsigned n_threads, struct io **out, struct err *err)

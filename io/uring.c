@@ -320,6 +320,15 @@ static void uring_destroy(struct io *io)
 	free(u);
 }
 
+/* Unmaps and closes, no more: what is registered with the ring, and what it does, is the parent's. */
+static void uring_leave(struct io *io)
+{
+	struct uring *u = (struct uring *)io;
+
+	io_uring_queue_exit(&u->ring);
+	close(u->wake_fd);
+}
+
 static const struct io_ops uring_ops = {
 	.name = "uring",
 	.submit = uring_submit,
@@ -335,6 +344,7 @@ static const struct io_ops uring_ops = {
 	.add_file = uring_tables_add_file,
 	.forget_file = uring_tables_forget_file,
 	.destroy = uring_destroy,
+	.leave = uring_leave,
 };
 
 /* Everything this file asks of the kernel, and the round trip's. */
