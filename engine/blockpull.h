@@ -120,7 +120,8 @@ struct bpull_engine_options {
 };
 
 /* Opens an engine (NULL options: all defaults). Free with bpull_engine_close().
- * Errors: -ENOTSUP io_uring was asked for by name and is refused here, -ENOMEM, -EINVAL. */
+ * Errors: -ENOTSUP io_uring was asked for by name and is refused here, or its threads are; -EAGAIN the
+ * limit on processes (RLIMIT_NPROC, pids.max) leaves no room for one thread, -ENOMEM, -EINVAL. */
 BPULL_API int bpull_engine_open(const struct bpull_engine_options *options,
 				struct bpull_engine **engine, struct bpull_error *error);
 /* Closes it and every disk left open (as bpull_disk_close() does). NULL is allowed. */

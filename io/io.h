@@ -116,13 +116,13 @@ struct io {
 };
 
 enum io_choice {
-	IO_CHOICE_AUTO, /* uring if a real no-op works, else threads */
+	IO_CHOICE_AUTO, /* uring if it really works, its kernel threads too; else threads */
 	IO_CHOICE_URING,
 	IO_CHOICE_THREADS,
 };
 
 /* depth: requests the kernel may hold at once. Errors: -ENOTSUP with a sentence where uring was
- * asked for by name and is refused here; -ENOMEM. */
+ * asked for by name and is refused here; -EAGAIN, with a sentence, where no thread may be started; -ENOMEM. */
 int io_open(enum io_choice choice, unsigned depth, struct io **out, struct err *err);
 int io_uring_backend_open(unsigned depth, struct io **out, struct err *err);
 int io_threads_backend_open(unsigned n_threads, struct io **out, struct err *err);
@@ -147,6 +147,8 @@ bool io_req_is_off_grid(const struct io_req *req);
 /* All of it with blocking calls; sets the result. On a worker. */
 void io_req_run_off_grid(struct io_req *req);
 
+/* threads.c. The same for any request, and the way of the threads backend. */
+void io_req_run_here(struct io_req *req);
 /* For backends: takes what one attempt gave (bytes or -errno), and says whether the request is
  * finished (true; result set) or must be tried again from done_len on. EINTR and EAGAIN are
  * retried a bounded number of times, short transfers resumed, a write of 0 bytes is an error. */

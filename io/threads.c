@@ -56,7 +56,7 @@ static int64_t threads_attempt(struct io_req *req)
 	return got < 0 ? -errno : got;
 }
 
-static void threads_run(struct io_req *req)
+void io_req_run_here(struct io_req *req)
 {
 	if (req->off_grid)
 		io_req_run_off_grid(req);
@@ -134,6 +134,16 @@ static const struct io_ops threads_ops = {
 	.leave = threads_leave,
 };
 
+static int threads_refused(int code, struct err *err)
+{
+	if (code != -EAGAIN)
+		return err_errno(err, code, "cannot start the I/O threads");
+	return err_errno(
+		err, code,
+		"not a single thread may be started here: the limit on processes is used up "
+		"(ulimit -u, or pids.max of the container); raise it, or end what uses it");
+}
+
 int io_threads_backend_open(unsigned n_threads, struct io **out, struct err *err)
 {
 	struct threads *t = calloc(1, sizeof(*t));
@@ -143,15 +153,13 @@ int io_threads_backend_open(unsigned n_threads, struct io **out, struct err *err
 	t->wake_fd = wake_open();
 	int ret = t->wake_fd < 0 ? t->wake_fd : 0;
 	if (!ret) {
-		t->workers = workers_new(n_threads, threads_run, t->wake_fd);
-		if (!t->workers) {
+		ret = workers_new(n_threads, io_req_run_here, t->wake_fd, &t->workers);
+		if (ret)
 			close(t->wake_fd);
-			ret = -ENOMEM;
-		}
 	}
 	if (ret) {
 		free(t);
-		return err_errno(err, ret, "cannot start the I/O threads");
+		return threads_refused(ret, err);
 	}
 	*out = &t->io;
 	return 0;

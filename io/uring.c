@@ -10,20 +10,30 @@
  * by a third (one after the other). The second thread's requests would fail,
  * and a file could not be taken out of the ring's table, lock and all.
  * COOP_TASKRUN spares the interrupts without that bond.
+ *
+ * What may wait, each fsync for one, the kernel hands to threads that it makes then,
+ * in the place of the thread that submits, and under its limits (RLIMIT_NPROC,
+ * pids.max). Without room for one a request ends with ECANCELED, or, with other
+ * kernels, never. So opening asks for such a thread, and while requests are with
+ * the kernel a timer of the ring looks whether any ends. What the kernel has not
+ * begun is called back then and goes to workers of our own, of which one is there
+ * from the start; so does all that follows. To have the workers do each fsync from
+ * the start was rejected: reads and writes need those threads, too, now and then.
  */
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdatomic.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "io/uring.h"
 #include "io/wake.h"
 
-#define URING_MAX_DEPTH    4096
-#define URING_MAX_WORKERS  16
+#define URING_MAX_DEPTH   4096
+#define URING_MAX_WORKERS 16
+/* No request of those with the kernel has ended for so long: perhaps none will. */
+#define URING_STUCK_S      5
 #define URING_BATCH        64         /* completions taken at once */
 #define URING_MAX_REFUSALS 1000       /* submissions in a row the kernel had no room for */
 #define URING_MAX_TRANSFER (1U << 30) /* bytes a request asks for at once; lengths are 32 bit */
@@ -89,9 +99,59 @@ static void uring_finish(struct uring *u, struct io_req *req, int64_t result)
 		wake_signal(u->wake_fd);
 }
 
+/* A request of this file's own that is not with the kernel any more; false: it is none of those. */
+static bool uring_mark_over(struct uring *u, const void *data)
+{
+	if (!data)
+		u->watches = false;
+	else if (data == &u->guarded)
+		u->guarded = false;
+	else if (data == &u->recalling)
+		u->recalling = false;
+	else
+		return false;
+	return true;
+}
+
+/* Does the kernel have anything that will end? */
+static bool uring_owes(const struct uring *u)
+{
+	return u->n_kernel || u->watches || u->guarded || u->recalling;
+}
+
+static void uring_guard(struct uring *u)
+{
+	struct io_uring_sqe *sqe;
+
+	if (u->guarded || !u->n_kernel || !(sqe = io_uring_get_sqe(&u->ring)))
+		return;
+	u->guard_time = (struct __kernel_timespec){ .tv_sec = URING_STUCK_S };
+	io_uring_prep_timeout(sqe, &u->guard_time, 0, 0);
+	io_uring_sqe_set_data(sqe, &u->guarded);
+	u->guarded = true;
+	u->n_over_before = u->n_over;
+}
+
+/* What no thread of the kernel's has begun ends with ECANCELED; what is under way goes on. */
+static void uring_recall(struct uring *u)
+{
+	struct io_uring_sqe *sqe;
+
+	u->stuck = true;
+	if (u->recalling || !(sqe = io_uring_get_sqe(&u->ring)))
+		return;
+	io_uring_prep_cancel(sqe, NULL, IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY);
+	io_uring_sqe_set_data(sqe, &u->recalling);
+	u->recalling = true;
+}
+
 /* From the waiting list into the submission ring, as far as the kernel may hold. */
 static void uring_feed(struct uring *u)
 {
+	if (u->stuck) {
+		workers_put(u->workers, &u->waiting);
+		return;
+	}
 	while (u->waiting.head && u->n_kernel < u->depth) {
 		struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
 		if (!sqe)
@@ -99,6 +159,7 @@ static void uring_feed(struct uring *u)
 		uring_prep(u, sqe, req_list_pop(&u->waiting));
 		u->n_kernel++;
 	}
+	uring_guard(u);
 }
 
 /* Takes back what the kernel has not looked at; it reads the tail only when entered. */
@@ -109,10 +170,8 @@ static void uring_fail_unsubmitted(struct uring *u, int code)
 
 	for (unsigned at = head; at != sq->sqe_tail; at++) {
 		struct io_uring_sqe *sqe = &sq->sqes[at & sq->ring_mask];
-		if (!sqe->user_data) {
-			u->watches = false;
+		if (uring_mark_over(u, (void *)(uintptr_t)sqe->user_data))
 			continue;
-		}
 		u->n_kernel--;
 		uring_finish(u, (struct io_req *)(uintptr_t)sqe->user_data, code);
 	}
@@ -129,7 +188,7 @@ static void uring_refused(struct uring *u, int code)
 	if (!passes || ++u->n_refusals > URING_MAX_REFUSALS) {
 		uring_fail_unsubmitted(u, code ? code : -EIO);
 		u->n_refusals = 0;
-	} else if (u->n_kernel == io_uring_sq_ready(&u->ring)) {
+	} else if (u->n_kernel <= io_uring_sq_ready(&u->ring)) {
 		wake_signal(u->wake_fd);
 	}
 }
@@ -182,11 +241,28 @@ static void uring_submit(struct io *io, struct io_req *req)
 	}
 }
 
-/* What wait() watches has become readable: the workers' part of it is looked at next. */
-static void uring_watch_over(struct uring *u)
+/* One that is over by itself. What wait() watches has become readable: the workers' part of it is looked at
+ * next. */
+static bool uring_mark_done(struct uring *u, const void *data)
 {
-	u->watches = false;
-	wake_drain(u->wake_fd);
+	if (!uring_mark_over(u, data))
+		return false;
+	if (!data)
+		wake_drain(u->wake_fd);
+	if (data == &u->guarded && u->n_kernel && u->n_over == u->n_over_before)
+		uring_recall(u);
+	return true;
+}
+
+/* True: it is finished, else it goes on waiting. */
+static bool uring_attempted(struct uring *u, struct io_req *req, int got)
+{
+	u->n_kernel--;
+	u->n_over++;
+	if (got != -ECANCELED)
+		return io_req_attempt(req, got);
+	u->stuck = true;
+	return false;
 }
 
 /* Completions off the ring; what is not finished goes back to wait. */
@@ -195,17 +271,14 @@ static unsigned uring_collect_ring(struct uring *u, struct io_req **out, unsigne
 	struct io_uring_cqe *cqes[URING_BATCH];
 	unsigned n = 0;
 
-	while (n < max && (u->n_kernel || u->watches)) {
+	while (n < max && uring_owes(u)) {
 		unsigned want = MIN(max - n, (unsigned)URING_BATCH);
 		unsigned got = io_uring_peek_batch_cqe(&u->ring, cqes, want);
 		for (unsigned i = 0; i < got; i++) {
 			struct io_req *req = io_uring_cqe_get_data(cqes[i]);
-			if (!req) {
-				uring_watch_over(u);
+			if (uring_mark_done(u, req))
 				continue;
-			}
-			u->n_kernel--;
-			if (io_req_attempt(req, cqes[i]->res))
+			if (uring_attempted(u, req, cqes[i]->res))
 				out[n++] = req;
 			else
 				req_list_push(&u->waiting, req);
@@ -252,7 +325,7 @@ static bool uring_has_done(const struct io *io)
 {
 	const struct uring *u = (const struct uring *)io;
 
-	return u->done.head || ((u->n_kernel || u->watches) && io_uring_cq_ready(&u->ring));
+	return u->done.head || (uring_owes(u) && io_uring_cq_ready(&u->ring));
 }
 
 /* The eventfd is told of completions only while somebody sleeps: telling it, and reading it, cost as
@@ -347,120 +420,6 @@ static const struct io_ops uring_ops = {
 	.leave = uring_leave,
 };
 
-/* Everything this file asks of the kernel, and the round trip's. */
-static const uint8_t uring_ops_used[] = {
-	IORING_OP_READ,       IORING_OP_WRITE,    IORING_OP_READV,           IORING_OP_WRITEV,
-	IORING_OP_READ_FIXED, IORING_OP_FSYNC,    IORING_OP_SYNC_FILE_RANGE, IORING_OP_WRITE_FIXED,
-	IORING_OP_NOP,        IORING_OP_POLL_ADD,
-};
-
-/* And of the tables of uring_tables.c, as well as what enables the ring and its descriptor. */
-static const uint8_t uring_registers_used[] = {
-	IORING_REGISTER_ENABLE_RINGS, IORING_REGISTER_EVENTFD,      IORING_REGISTER_PROBE,
-	IORING_REGISTER_FILES2,       IORING_REGISTER_FILES_UPDATE, IORING_UNREGISTER_FILES,
-	IORING_REGISTER_BUFFERS,      IORING_UNREGISTER_BUFFERS,
-};
-
-/* Some liburings (2.3 of Debian 12) declare the functions for these two and export none. */
-static int uring_register(struct io_uring *ring, unsigned opcode, const void *arg, unsigned n)
-{
-	return syscall(__NR_io_uring_register, ring->ring_fd, opcode, arg, n) < 0 ? -errno : 0;
-}
-
-/* A ring opens files and sockets, too, past any filter of system calls. This one can't: whoever takes
- * over the process must not get out through it. It was made disabled, so nothing came before. */
-static int uring_restrict(struct io_uring *ring)
-{
-	struct io_uring_restriction
-		rules[ARRAY_LEN(uring_ops_used) + ARRAY_LEN(uring_registers_used) + 1] = { 0 };
-	unsigned n = 0;
-
-	for (size_t i = 0; i < ARRAY_LEN(uring_ops_used); i++) {
-		rules[n].opcode = IORING_RESTRICTION_SQE_OP;
-		rules[n++].sqe_op = uring_ops_used[i];
-	}
-	for (size_t i = 0; i < ARRAY_LEN(uring_registers_used); i++) {
-		rules[n].opcode = IORING_RESTRICTION_REGISTER_OP;
-		rules[n++].register_op = uring_registers_used[i];
-	}
-	rules[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
-	rules[n++].sqe_flags = IOSQE_FIXED_FILE | IOSQE_ASYNC;
-	int ret = uring_register(ring, IORING_REGISTER_RESTRICTIONS, rules, n);
-	return ret ? ret : uring_register(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
-}
-
-/* LINKED_FILE dates it to 5.19 or later: earlier ones
- * corrupted or hung direct I/O on btrfs, and the threads serve those well. */
-static int uring_supported(struct io_uring *ring)
-{
-	unsigned needed = IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_LINKED_FILE;
-	if ((ring->features & needed) != needed)
-		return -EOPNOTSUPP;
-	struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
-	int ret = probe ? 0 : -EOPNOTSUPP;
-	for (size_t i = 0; probe && i < ARRAY_LEN(uring_ops_used); i++)
-		if (!io_uring_opcode_supported(probe, uring_ops_used[i]))
-			ret = -EOPNOTSUPP;
-	io_uring_free_probe(probe);
-	return ret;
-}
-
-/* A filter may let the ring be made and then refuse to enter it: only a round trip tells. */
-static int uring_round_trip(struct io_uring *ring)
-{
-	struct io_uring_cqe *cqe;
-	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
-	if (!sqe)
-		return -EIO;
-	io_uring_prep_nop(sqe);
-	io_uring_sqe_set_data(sqe, NULL);
-	int ret = io_uring_submit(ring);
-	if (ret == 1)
-		ret = io_uring_wait_cqe(ring, &cqe);
-	else if (ret >= 0)
-		ret = -EIO;
-	if (ret < 0)
-		return ret;
-	ret = cqe->res;
-	io_uring_cqe_seen(ring, cqe);
-	return ret;
-}
-
-static int uring_ring_open(struct uring *u)
-{
-	struct io_uring_params params = { .flags = IORING_SETUP_CLAMP | IORING_SETUP_R_DISABLED |
-						   IORING_SETUP_SUBMIT_ALL |
-						   IORING_SETUP_COOP_TASKRUN |
-						   IORING_SETUP_TASKRUN_FLAG };
-	int ret = io_uring_queue_init_params(u->depth, &u->ring, &params);
-	if (ret == -EINVAL) {
-		params = (struct io_uring_params){ .flags = IORING_SETUP_CLAMP |
-							    IORING_SETUP_R_DISABLED };
-		ret = io_uring_queue_init_params(u->depth, &u->ring, &params);
-	}
-	if (ret < 0)
-		return ret;
-	u->depth = MIN(u->depth, params.sq_entries);
-	ret = uring_supported(&u->ring);
-	if (!ret)
-		ret = uring_restrict(&u->ring);
-	if (!ret)
-		ret = uring_round_trip(&u->ring);
-	if (!ret)
-		ret = io_uring_register_eventfd(&u->ring, u->wake_fd);
-	if (ret < 0)
-		io_uring_queue_exit(&u->ring);
-	return ret;
-}
-
-static void uring_run_work(struct io_req *req)
-{
-	if (req->off_grid)
-		io_req_run_off_grid(req);
-	else
-		io_req_attempt(req, req->work(req));
-}
-
 /* Frees what it made when it fails. */
 static int uring_open(struct uring *u)
 {
@@ -470,16 +429,36 @@ static int uring_open(struct uring *u)
 	u->wake_fd = wake_open();
 	if (u->wake_fd < 0)
 		return u->wake_fd;
-	int ret = uring_ring_open(u);
+	/* Before the kernel's threads: where there is room for one thread alone, it is this. */
+	int ret = workers_new(n_workers, io_req_run_here, u->wake_fd, &u->workers);
 	if (!ret) {
-		u->workers = workers_new(n_workers, uring_run_work, u->wake_fd);
-		if (u->workers)
+		ret = uring_ring_open(u);
+		if (!ret)
 			return 0;
-		io_uring_queue_exit(&u->ring);
-		ret = -ENOMEM;
+		workers_free(u->workers);
 	}
 	close(u->wake_fd);
 	return ret;
+}
+
+static int uring_refused_here(int code, struct err *err)
+{
+	if (code == -ENOMEM)
+		return err_errno(err, code, "cannot set up io_uring");
+	if (code == -EAGAIN)
+		err_errno(
+			err, code,
+			"io_uring cannot start the threads that it needs here: the limit on "
+			"processes is used up (ulimit -u, or pids.max of the container); raise it, "
+			"or choose the threads backend, or leave the choice open");
+	else
+		err_errno(err, code,
+			  "io_uring cannot be used here (a container's filter, "
+			  "kernel.io_uring_disabled, or a kernel older than 5.19); choose the "
+			  "threads backend or leave the choice open");
+	if (err)
+		err->code = -ENOTSUP;
+	return -ENOTSUP;
 }
 
 int io_uring_backend_open(unsigned depth, struct io **out, struct err *err)
@@ -492,15 +471,7 @@ int io_uring_backend_open(unsigned depth, struct io **out, struct err *err)
 	int ret = uring_open(u);
 	if (ret) {
 		free(u);
-		if (ret == -ENOMEM)
-			return err_errno(err, ret, "cannot set up io_uring");
-		err_errno(err, ret,
-			  "io_uring cannot be used here (a container's filter, "
-			  "kernel.io_uring_disabled, or a kernel older than 5.19); choose the "
-			  "threads backend or leave the choice open");
-		if (err)
-			err->code = -ENOTSUP;
-		return -ENOTSUP;
+		return uring_refused_here(ret, err);
 	}
 	uring_tables_init(u);
 	*out = &u->io;

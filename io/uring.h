@@ -19,8 +19,14 @@ struct uring {
 	struct io io; /* first: the ops cast back */
 	struct io_uring ring;
 	int wake_fd;
-	bool quiet;              /* nobody waits for wake_fd: it is neither written to nor read */
-	bool watches;            /* a request to watch wait()'s descriptor is with the kernel */
+	bool quiet;             /* nobody waits for wake_fd: it is neither written to nor read */
+	bool watches;           /* a request to watch wait()'s descriptor is with the kernel */
+	bool guarded;           /* so is one to say when URING_STUCK_S are over */
+	bool recalling;         /* and one to give back what it has not begun */
+	bool stuck;             /* its threads don't come: the workers do what is not begun */
+	unsigned n_over;        /* requests that the kernel ended, modulo 2^32 */
+	unsigned n_over_before; /* when guarded was set */
+	struct __kernel_timespec guard_time;
 	unsigned depth;          /* the most the kernel may hold */
 	unsigned n_kernel;       /* in the submission ring or with the kernel */
 	unsigned n_refusals;     /* in a row */
@@ -34,6 +40,9 @@ struct uring {
 	char *mem_base; /* the registered memory, or NULL */
 	size_t mem_len;
 };
+
+/* uring_open.c. Makes u->ring, of u->depth at most. 0 or -errno; -EAGAIN: the kernel can't start threads for it. */
+int uring_ring_open(struct uring *u);
 
 void uring_tables_init(struct uring *u);
 void uring_tables_free(struct uring *u);

@@ -1,21 +1,28 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * One mutex, a queue in and a list out. Threads start when there is more
- * queued than idle threads to take it, up to the bound, and then stay: they
- * sleep on the condition and cost nothing. All signals are blocked in them, so
+ * One mutex, a queue in and a list out. One thread starts with the pool, the others
+ * when there is more queued than idle threads to take it, up to the bound; all stay:
+ * they sleep on the condition and cost nothing. Where a limit on processes forbids
+ * another one, those that are there do the work. All signals are blocked in them, so
  * that an embedder's handlers run on its own threads.
  *
  * Work stealing and lock-free queues were rejected: what runs here takes tens
  * of microseconds at least, and the lock is held for a few instructions.
  */
 #include <assert.h>
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include "io/base.h"
 #include "io/wake.h"
 #include "io/workers.h"
+
+/* The first thread of a pool is tried so often, so far apart. */
+#define WORKERS_N_TRIES  50
+#define WORKERS_PAUSE_NS 2000000
 
 struct workers {
 	void (*run)(struct io_req *req);
@@ -32,20 +39,6 @@ struct workers {
 	bool stopping;
 	pthread_t threads[];
 };
-
-struct workers *workers_new(unsigned max_threads, void (*run)(struct io_req *req), int wake_fd)
-{
-	max_threads = MAX(max_threads, 1u);
-	struct workers *w = calloc(1, sizeof(*w) + max_threads * sizeof(w->threads[0]));
-	if (!w)
-		return NULL;
-	w->run = run;
-	w->wake_fd = wake_fd;
-	w->max_threads = max_threads;
-	pthread_mutex_init(&w->lock, NULL);
-	pthread_cond_init(&w->more, NULL);
-	return w;
-}
 
 /* Caller holds the lock. Announces only the first: the owner takes all it finds. */
 static void workers_finish(struct workers *w, struct io_req *req)
@@ -81,7 +74,7 @@ static void *workers_main(void *arg)
 	return NULL;
 }
 
-/* Caller holds the lock. */
+/* Caller holds the lock, or is alone. */
 static int workers_start_one(struct workers *w)
 {
 	sigset_t all, before;
@@ -92,6 +85,38 @@ static int workers_start_one(struct workers *w)
 	if (!ret)
 		w->n_threads++;
 	return -ret;
+}
+
+/* One that has just ended is counted for a moment still. */
+static int workers_start_first(struct workers *w)
+{
+	const struct timespec pause = { .tv_nsec = WORKERS_PAUSE_NS };
+	int ret;
+
+	for (int n = 0; (ret = workers_start_one(w)) == -EAGAIN && n < WORKERS_N_TRIES; n++)
+		nanosleep(&pause, NULL);
+	return ret;
+}
+
+int workers_new(unsigned max_threads, void (*run)(struct io_req *req), int wake_fd,
+		struct workers **out)
+{
+	max_threads = MAX(max_threads, 1u);
+	struct workers *w = calloc(1, sizeof(*w) + max_threads * sizeof(w->threads[0]));
+	if (!w)
+		return -ENOMEM;
+	w->run = run;
+	w->wake_fd = wake_fd;
+	w->max_threads = max_threads;
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_cond_init(&w->more, NULL);
+	int ret = workers_start_first(w);
+	if (ret) {
+		workers_free(w);
+		return ret;
+	}
+	*out = w;
+	return 0;
 }
 
 void workers_put(struct workers *w, struct req_list *list)
@@ -106,10 +131,6 @@ void workers_put(struct workers *w, struct req_list *list)
 		ret = workers_start_one(w);
 	for (unsigned n = MIN(w->n_idle, w->queue.n); n; n--)
 		pthread_cond_signal(&w->more);
-	for (struct io_req *req; ret && !w->n_threads && (req = req_list_pop(&w->queue));) {
-		req->result = ret;
-		workers_finish(w, req);
-	}
 	pthread_mutex_unlock(&w->lock);
 }
 

@@ -11,9 +11,12 @@
 struct workers;
 
 /* run sets req->result, on any worker. wake_fd is signalled (wake.h) when finished requests
- * begin to wait for workers_take(). NULL: out of memory. No thread is started yet. */
-struct workers *workers_new(unsigned max_threads, void (*run)(struct io_req *req), int wake_fd);
-/* Takes over all of the list. Where no thread can be started the requests fail. */
+ * begin to wait for workers_take(). One thread is started at once, so that whatever is put later ends;
+ * more, up to max_threads, when there is work for them and the system lets them start. 0, -ENOMEM, or
+ * -EAGAIN where not even one may be started. */
+int workers_new(unsigned max_threads, void (*run)(struct io_req *req), int wake_fd,
+		struct workers **out);
+/* Takes over all of the list. */
 void workers_put(struct workers *workers, struct req_list *list);
 unsigned workers_take(struct workers *workers, struct io_req **out, unsigned max);
 /* Nothing may be queued or running. */
