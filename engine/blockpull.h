@@ -8,8 +8,8 @@
  * is a return value or an event.
  *
  * THREADS. An engine belongs to one thread, which makes all calls on it and on
- * its disks. The exceptions may be called from any thread while the disk is
- * open: bpull_job_get_info(), bpull_job_set_speed(), bpull_job_pause(),
+ * its disks. The exceptions may be called from any thread while the engine, or
+ * the disk, is open: bpull_engine_set_speed(), bpull_job_get_info(), bpull_job_set_speed(), bpull_job_pause(),
  * bpull_job_resume(), bpull_job_abort(), bpull_job_finalize() and
  * bpull_disk_set_copy_on_read(). An engine opened with BPULL_ENGINE_THREAD has
  * a thread of its own instead, and every function may be called from any
@@ -128,7 +128,7 @@ BPULL_API int bpull_engine_open(const struct bpull_engine_options *options,
 BPULL_API void bpull_engine_close(struct bpull_engine *engine);
 /* "uring" or "threads": the backend in use. Static. */
 BPULL_API const char *bpull_engine_io_name(const struct bpull_engine *engine);
-/* Changes the shared limit at once. */
+/* Changes the shared limit: the engine takes it up in its next round. Any thread, while the engine is open. */
 BPULL_API void bpull_engine_set_speed(struct bpull_engine *engine, uint64_t bandwidth,
 				      uint64_t burst);
 

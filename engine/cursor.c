@@ -89,8 +89,8 @@ static bool may_go(const struct bpull_disk *disk)
 }
 
 /* Of a rate, so much is one run at most, or one piece of a cluster: over a second the rate is kept to a
- * piece. */
-#define RATE_SHARE 256
+ * piece. Smaller ones keep it no better and wake the program more often. */
+#define RATE_SHARE 10
 #define MIN_LEN    (4 * KiB)
 
 static uint64_t rate_len(const struct limiter *limiter)
@@ -112,7 +112,8 @@ static uint64_t run_len(const struct bpull_disk *disk)
 
 	if (engine_guest_is_active(disk->engine))
 		len = MIN(len, GUEST_RUN_LEN);
-	return MAX(round_down(len, MIN(granule_len, (uint64_t)RUN_MAX_LEN)), granule_len);
+	/* Up, since two thirds of what the rate allows would be half as many wake-ups again. */
+	return MAX(MIN(round_up(len, granule_len), (uint64_t)RUN_MAX_LEN), granule_len);
 }
 
 static int start_run(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)

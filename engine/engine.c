@@ -32,6 +32,8 @@
 #define MAX_RUNS  64
 /* A call of process() gives way after this much: other descriptors of the program wait. */
 #define MAX_ROUNDS 64
+/* A completion waits no longer than this for others. */
+#define MAX_LATE_NS UINT64_C(150000000)
 
 #define STR_(x) #x
 #define STR(x)  STR_(x)
@@ -118,6 +120,7 @@ int engine_open_on(struct io *io, struct file_opener *opener, uint64_t memory,
 	}
 	engine->io = io;
 	engine->owner = getpid();
+	pthread_mutex_init(&engine->speed.mutex, NULL);
 	engine->wake_fd = engine->timer_fd = engine->epoll_fd = -1;
 	rc = open_memory(engine, memory);
 	if (!rc) {
@@ -189,6 +192,7 @@ void bpull_engine_close(struct bpull_engine *engine)
 	close_fd(engine->epoll_fd);
 	close_fd(engine->timer_fd);
 	close_fd(engine->wake_fd);
+	pthread_mutex_destroy(&engine->speed.mutex);
 	free(engine);
 }
 
@@ -199,9 +203,11 @@ const char *bpull_engine_io_name(const struct bpull_engine *engine)
 
 void bpull_engine_set_speed(struct bpull_engine *engine, uint64_t bandwidth, uint64_t burst)
 {
-	ENGINE_SCOPE(engine);
-
-	limiter_set(&engine->limiter, engine_now_ns(), bandwidth, burst);
+	pthread_mutex_lock(&engine->speed.mutex);
+	engine->speed.bandwidth = bandwidth;
+	engine->speed.burst = burst;
+	atomic_store(&engine->speed.is_new, true);
+	pthread_mutex_unlock(&engine->speed.mutex);
 	engine_wake(engine);
 }
 
@@ -271,6 +277,51 @@ static void arm_timer(struct bpull_engine *engine, uint64_t now_ns)
 	timerfd_settime(engine->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
+/* A job at its limit: the next run waits for tokens, and the one before need not be looked at any sooner. To be
+ * woken for each read and each write would be three times a run instead of once. */
+static bool waits_for_tokens(const struct bpull_disk *disk)
+{
+	const struct job *job = &disk->job;
+
+	return job->step == JOB_COPYING && job->throttled_first && !job->paused && !job->error &&
+	       !job->aborted;
+}
+
+static bool may_be_late(const struct bpull_engine *engine, uint64_t now_ns)
+{
+	bool any = false;
+
+	if (!engine->timer_ns || engine->timer_ns > now_ns + MAX_LATE_NS ||
+	    engine_guest_is_active(engine))
+		return false;
+	for (const struct bpull_disk *disk = engine->disks; disk; disk = disk->next) {
+		if (disk->job.step != JOB_IDLE && !waits_for_tokens(disk))
+			return false;
+		if (disk->job.step == JOB_IDLE && disk->commit)
+			return false;
+		any |= disk->job.step != JOB_IDLE;
+	}
+	return any;
+}
+
+/* Nobody is told of completions that may be late; the timer is in the same descriptor. */
+void engine_tell(struct bpull_engine *engine)
+{
+	if (!engine->lazy)
+		io_tell(engine->io, true);
+}
+
+static void take_speed(struct bpull_engine *engine)
+{
+	if (!atomic_load(&engine->speed.is_new))
+		return;
+	pthread_mutex_lock(&engine->speed.mutex);
+	atomic_store(&engine->speed.is_new, false);
+	limiter_set(&engine->limiter, engine_now_ns(), engine->speed.bandwidth,
+		    engine->speed.burst);
+	pthread_mutex_unlock(&engine->speed.mutex);
+}
+
 static void run_rounds(struct bpull_engine *engine)
 {
 	unsigned n, rounds = 0;
@@ -279,6 +330,7 @@ static void run_rounds(struct bpull_engine *engine)
 
 	io_tell(engine->io, false);
 	hear(engine);
+	take_speed(engine);
 	engine->running = true;
 	engine->again = engine->has_news = false;
 	if (engine->timer_ns && engine_now_ns() >= engine->timer_ns) {
@@ -301,6 +353,7 @@ static void run_rounds(struct bpull_engine *engine)
 		goes_on = n || engine_has_ready(engine) || io_has_done(engine->io);
 	} while (goes_on && !engine->has_news && ++rounds < MAX_ROUNDS);
 	arm_timer(engine, now_ns);
+	engine->lazy = !goes_on && may_be_late(engine, now_ns);
 	engine->again |= goes_on;
 	engine->running = false;
 }
@@ -308,7 +361,7 @@ static void run_rounds(struct bpull_engine *engine)
 /* Before the program may sleep on the descriptor: from now on it tells. */
 static void doze(struct bpull_engine *engine)
 {
-	io_tell(engine->io, true);
+	engine_tell(engine);
 	if (engine->again || engine->events_first || engine->done_first)
 		engine_wake(engine);
 }
@@ -366,10 +419,12 @@ static int nap(struct bpull_engine *engine, bool in_ring, int timeout_ms)
 
 	if (!has_thread && engine->again)
 		return 0;
-	if (in_ring)
+	if (in_ring && engine->lazy)
+		io_kick(engine->io); /* what was left to the call that sleeps */
+	else if (in_ring)
 		return io_wait(engine->io, engine->epoll_fd, timeout_ms);
 	if (!has_thread)
-		io_tell(engine->io, true);
+		engine_tell(engine);
 	return poll(&ready, 1, timeout_ms) < 0 ? -errno : 0;
 }
 

@@ -45,7 +45,12 @@ struct bpull_engine {
 	struct table_cache *cache;
 	struct layer_set *layers;
 	struct limiter limiter; /* shared by all jobs */
-	uint64_t shared_turn;   /* bytes: job.shared_turn of the run that was let go last */
+	struct {
+		pthread_mutex_t mutex;
+		atomic_bool is_new;
+		uint64_t bandwidth, burst;
+	} speed;              /* what any thread wishes for the limiter */
+	uint64_t shared_turn; /* bytes: job.shared_turn of the run that was let go last */
 	struct bpull_disk *disks;
 	uint64_t n_ahead_failed; /* tables that could not be read before anybody wanted them */
 	struct merge_queue merging;
@@ -71,6 +76,7 @@ struct bpull_engine {
 	bool running;      /* in engine_run() */
 	bool again;        /* there is something to do at once, and wake_fd does not say so */
 	bool has_news;     /* the program has got something since engine_run() began */
+	bool lazy; /* what completes may wait for the timer: see may_be_late() in engine.c */
 	uint64_t timer_ns; /* what timer_fd is set to; 0: off */
 };
 
@@ -238,6 +244,8 @@ void engine_wake(struct bpull_engine *engine); /* any thread */
 /* The owner's own wish for another engine_run(): without a system call where nobody sleeps. */
 void engine_again(struct bpull_engine *engine);
 void engine_run(struct bpull_engine *engine); /* all that can be done without waiting */
+/* Before a sleep on the backend's descriptor: from now on it tells, unless that can wait. */
+void engine_tell(struct bpull_engine *engine);
 void engine_wait_io(struct bpull_engine *engine, int timeout_ms);
 
 /* events.c */

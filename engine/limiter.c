@@ -21,7 +21,8 @@
 
 static void fill(struct limiter *l, uint64_t now_ns)
 {
-	int64_t most = (int64_t)(l->burst - MIN(l->in_flight, l->burst / 2));
+	uint64_t room = l->burst - MIN(l->in_flight, l->burst / 2);
+	int64_t most = (int64_t)MAX(room, l->wanted);
 	unsigned __int128 earned;
 
 	if (now_ns <= l->filled_ns)
@@ -47,6 +48,7 @@ void limiter_set(struct limiter *l, uint64_t now_ns, uint64_t rate, uint64_t bur
 	else
 		*l = (struct limiter){ .filled_ns = now_ns, .in_flight = l->in_flight };
 	l->rate = rate;
+	l->wanted = 0;
 	l->burst = MIN(burst ? burst : MAX(rate / 10, UINT64_C(1)), (uint64_t)INT64_MAX);
 	l->tokens = MIN(l->tokens, (int64_t)l->burst);
 }
@@ -65,6 +67,7 @@ uint64_t limiter_ready_ns(struct limiter *l, uint64_t now_ns, uint64_t bytes)
 	want = (int64_t)MIN(bytes, l->burst - MIN(l->in_flight, l->burst / 2));
 	if (l->tokens >= want)
 		return now_ns;
+	l->wanted = MAX(l->wanted, (uint64_t)want);
 	wait = (unsigned __int128)(uint64_t)(want - l->tokens) * NS - l->fraction;
 	return now_ns + (uint64_t)((wait + l->rate - 1) / l->rate);
 }
@@ -76,6 +79,7 @@ void limiter_charge(struct limiter *l, uint64_t now_ns, uint64_t bytes)
 		return;
 	fill(l, now_ns);
 	l->tokens -= (int64_t)bytes;
+	l->wanted = 0;
 }
 
 void limiter_done(struct limiter *l, uint64_t now_ns, uint64_t bytes)

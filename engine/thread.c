@@ -263,7 +263,7 @@ static void *run(void *opaque)
 			pthread_cond_broadcast(&t->round);
 		goes_on = engine->again;
 		if (!goes_on)
-			io_tell(engine->io, true);
+			engine_tell(engine);
 		give(t);
 		if (!goes_on)
 			poll(&ready, 1, -1);

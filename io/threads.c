@@ -92,6 +92,11 @@ static unsigned threads_reap(struct io *io, struct io_req **out, unsigned max)
 	return n;
 }
 
+static void threads_tell(struct io *io, bool on)
+{
+	workers_tell(((struct threads *)io)->workers, on);
+}
+
 static int threads_fd(const struct io *io)
 {
 	return ((const struct threads *)io)->wake_fd;
@@ -127,6 +132,7 @@ static const struct io_ops threads_ops = {
 	.kick = threads_kick,
 	.reap = threads_reap,
 	.fd = threads_fd,
+	.tell = threads_tell,
 	.use_memory = threads_use_memory,
 	.add_file = threads_file,
 	.forget_file = threads_file,

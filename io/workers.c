@@ -37,6 +37,7 @@ struct workers {
 	unsigned n_threads;
 	unsigned n_idle;
 	bool stopping;
+	bool quiet; /* the owner looks by itself */
 	pthread_t threads[];
 };
 
@@ -46,7 +47,7 @@ static void workers_finish(struct workers *w, struct io_req *req)
 	bool first = !w->done.head;
 	req_list_push(&w->done, req);
 	atomic_store(&w->has_done, true);
-	if (first)
+	if (first && !w->quiet)
 		wake_signal(w->wake_fd);
 }
 
@@ -131,6 +132,15 @@ void workers_put(struct workers *w, struct req_list *list)
 		ret = workers_start_one(w);
 	for (unsigned n = MIN(w->n_idle, w->queue.n); n; n--)
 		pthread_cond_signal(&w->more);
+	pthread_mutex_unlock(&w->lock);
+}
+
+void workers_tell(struct workers *w, bool on)
+{
+	pthread_mutex_lock(&w->lock);
+	if (on && w->quiet && w->done.head)
+		wake_signal(w->wake_fd);
+	w->quiet = !on;
 	pthread_mutex_unlock(&w->lock);
 }
 

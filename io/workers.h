@@ -18,6 +18,8 @@ int workers_new(unsigned max_threads, void (*run)(struct io_req *req), int wake_
 		struct workers **out);
 /* Takes over all of the list. */
 void workers_put(struct workers *workers, struct req_list *list);
+/* Whether wake_fd is told. Switched on again, it is, of what has finished meanwhile. On at first. */
+void workers_tell(struct workers *workers, bool on);
 unsigned workers_take(struct workers *workers, struct io_req **out, unsigned max);
 /* Nothing may be queued or running. */
 void workers_free(struct workers *workers);
