@@ -39,7 +39,10 @@
  *
  * ERRORS are 0 or a negative errno value, and where there is a struct
  * bpull_error parameter (NULL is allowed) a sentence that names the file, the
- * offset and what to do. Told apart: -EUCLEAN damaged image, -ENOTSUP a feature
+ * offset and what to do; after success its code is 0 and its message empty. A
+ * pointer that is NULL where none is allowed is -EINVAL, and where a function
+ * returns no error, NULL or 0; a guest request without a disk is no request.
+ * What a failed call was to fill stays as it was. Told apart: -EUCLEAN damaged image, -ENOTSUP a feature
  * not supported (named), -EBUSY locked or in use, -EPERM refused by policy,
  * -ESTALE a backing file was changed while a job read it, -ENOSPC and -EDQUOT no space, -EBADMSG what was written reads back otherwise, -ENOENT,
  * -EACCES, -EROFS, -EINVAL. Texts may change;
@@ -457,8 +460,8 @@ BPULL_API int bpull_job_resume(struct bpull_disk *disk);
  * unless it fails first, or the header without the link is being written already: then it
  * completes. Idempotent. -ENOENT: no job runs. Any thread. */
 BPULL_API int bpull_job_abort(struct bpull_disk *disk);
-/* After READY: drops the link, also of a job that is paused; COMPLETED follows. -EAGAIN: not READY,
- * or no job runs. Any thread. */
+/* After READY: drops the link, also of a job that is paused; COMPLETED follows. -EAGAIN: it is not
+ * READY. -ENOENT: no job runs. Any thread. */
 BPULL_API int bpull_job_finalize(struct bpull_disk *disk);
 
 /* ---- Guest I/O --------------------------------------------------------------

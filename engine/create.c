@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 
+#include "engine/args.h"
 #include "engine/engine.h"
 #include "io/base.h"
 
@@ -97,6 +98,9 @@ int bpull_create(const char *path, const struct bpull_create_options *options,
 	uint64_t guest_len = 0;
 	int rc;
 
+	error_begin(error);
+	if (is_missing(path, "path", error) || is_missing(options, "options", error))
+		return -EINVAL;
 	if (!options_import(&o, sizeof(o), options) ||
 	    (o.format != BPULL_FORMAT_QCOW2 && o.format != BPULL_FORMAT_QED))
 		return error_fill(error, -EINVAL, "only qcow2 and qed images can be created");
@@ -123,5 +127,5 @@ const char *bpull_format_name(enum bpull_format format)
 
 enum bpull_format bpull_format_by_name(const char *name)
 {
-	return (enum bpull_format)format_by_name(name, strlen(name));
+	return name ? (enum bpull_format)format_by_name(name, strlen(name)) : BPULL_FORMAT_UNKNOWN;
 }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "engine/args.h"
 #include "engine/commit.h"
 #include "engine/engine.h"
 #include "engine/flatten.h"
@@ -251,8 +252,13 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 	struct engine_yields yields;
 	struct bpull_disk *disk;
 	struct err err = { 0 };
-	int rc = options_take(OPEN_DISK, options, &o, error);
+	int rc;
 
+	error_begin(error);
+	if (is_missing(engine, "engine", error) || is_missing(path, "path", error) ||
+	    is_missing(out, "disk", error))
+		return -EINVAL;
+	rc = options_take(OPEN_DISK, options, &o, error);
 	if (rc)
 		return rc;
 	disk = calloc(1, sizeof(*disk));
@@ -349,12 +355,15 @@ void bpull_disk_close(struct bpull_disk *disk)
 
 uint64_t bpull_disk_size(const struct bpull_disk *disk)
 {
-	return disk_overlay(disk)->guest_len;
+	return disk ? disk_overlay(disk)->guest_len : 0;
 }
 
 unsigned bpull_disk_depth(const struct bpull_disk *disk)
 {
-	ENGINE_SCOPE(disk->engine);
+	DISK_SCOPE(disk);
+
+	if (!disk)
+		return 0;
 	/* A source that is flattened is not below the new file, and is gone when that is made. */
 	return MAX(disk->chain->n_layers - flatten_is(disk), 1u);
 }
@@ -362,11 +371,15 @@ unsigned bpull_disk_depth(const struct bpull_disk *disk)
 int bpull_disk_find(struct bpull_disk *disk, const char *path, uint32_t *depth,
 		    struct bpull_error *error)
 {
-	ENGINE_SCOPE(disk->engine);
+	DISK_SCOPE(disk);
 	struct engine_yields yields;
 	struct err err = { 0 };
 	int rc;
 
+	error_begin(error);
+	if (is_missing(disk, "disk", error) || is_missing(path, "path", error) ||
+	    is_missing(depth, "depth", error))
+		return -EINVAL;
 	engine_yields_begin(&yields, disk->engine);
 	rc = chain_find_base(disk->chain, file_opener_posix(), path, depth, &err);
 	engine_yields_end(&yields);
@@ -375,16 +388,16 @@ int bpull_disk_find(struct bpull_disk *disk, const char *path, uint32_t *depth,
 
 const char *bpull_disk_warning(const struct bpull_disk *disk)
 {
-	return disk->warning;
+	return disk ? disk->warning : NULL;
 }
 
 const char *bpull_disk_hint(const struct bpull_disk *disk)
 {
-	return disk->hint;
+	return disk ? disk->hint : NULL;
 }
 
 const char *bpull_disk_note(const struct bpull_disk *disk)
 {
-	ENGINE_SCOPE(disk->engine);
-	return disk_overlay(disk)->note[0] ? disk_overlay(disk)->note : NULL;
+	DISK_SCOPE(disk);
+	return disk && disk_overlay(disk)->note[0] ? disk_overlay(disk)->note : NULL;
 }

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/args.h"
 #include "engine/engine.h"
 #include "engine/fork.h"
 #include "io/base.h"
@@ -144,6 +145,9 @@ int bpull_engine_open(const struct bpull_engine_options *options, struct bpull_e
 	struct io *io;
 	int rc;
 
+	error_begin(error);
+	if (is_missing(out, "engine", error))
+		return -EINVAL;
 	if (!options_import(&o, sizeof(o), options) || o.io > BPULL_IO_THREADS ||
 	    o.flags & ~(uint32_t)BPULL_ENGINE_THREAD)
 		return error_fill(error, -EINVAL, "unknown engine options");
@@ -198,11 +202,13 @@ void bpull_engine_close(struct bpull_engine *engine)
 
 const char *bpull_engine_io_name(const struct bpull_engine *engine)
 {
-	return engine->io->ops->name;
+	return engine ? engine->io->ops->name : NULL;
 }
 
 void bpull_engine_set_speed(struct bpull_engine *engine, uint64_t bandwidth, uint64_t burst)
 {
+	if (!engine)
+		return;
 	pthread_mutex_lock(&engine->speed.mutex);
 	engine->speed.bandwidth = bandwidth;
 	engine->speed.burst = burst;
@@ -378,6 +384,8 @@ int bpull_engine_fd(const struct bpull_engine *engine)
 {
 	struct bpull_engine *e = (struct bpull_engine *)engine;
 
+	if (!e)
+		return -EINVAL;
 	if (!e->thread.is_on && !e->fd_asked) {
 		e->fd_asked = true;
 		doze(e);
@@ -405,7 +413,7 @@ static int process(struct bpull_engine *engine, struct bpull_event *events, int 
 
 int bpull_engine_process(struct bpull_engine *engine, struct bpull_event *events, int max)
 {
-	if (max < 0 || (max && !events) || engine_is_forked(engine))
+	if (!engine || max < 0 || (max && !events) || engine_is_forked(engine))
 		return -EINVAL;
 	return process(engine, events, max);
 }
@@ -431,13 +439,15 @@ static int nap(struct bpull_engine *engine, bool in_ring, int timeout_ms)
 int bpull_engine_wait(struct bpull_engine *engine, struct bpull_event *events, int max,
 		      int timeout_ms)
 {
-	bool may_sleep =
-		!engine->thread.is_on && !engine->fd_asked && timeout_ms && io_can_wait(engine->io);
+	bool may_sleep = engine && !engine->thread.is_on && !engine->fd_asked && timeout_ms &&
+			 io_can_wait(engine->io);
 	uint64_t end_ns = timeout_ms > 0 ? engine_now_ns() + (uint64_t)timeout_ms * 1000000 : 0;
 
 	for (;;) {
 		int n, left_ms = -1, rc;
 
+		if (!engine)
+			return -EINVAL;
 		engine->may_sleep = may_sleep;
 		n = bpull_engine_process(engine, events, max);
 		engine->may_sleep = false;

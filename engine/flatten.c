@@ -23,6 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/args.h"
 #include "engine/engine.h"
 #include "formats/layer_set.h"
 #include "io/base.h"
@@ -284,8 +285,13 @@ int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 	struct bpull_create_options o;
 	struct bpull_disk *disk;
 	struct err err = { 0 };
-	int rc = options_take(OPEN_FLATTEN, source_options, &source, error);
+	int rc;
 
+	error_begin(error);
+	if (is_missing(engine, "engine", error) || is_missing(source_path, "source_path", error) ||
+	    is_missing(out_path, "out_path", error) || is_missing(out, "disk", error))
+		return -EINVAL;
+	rc = options_take(OPEN_FLATTEN, source_options, &source, error);
 	if (rc)
 		return rc;
 	if (!options_import(&o, sizeof(o), out_options) || o.format > BPULL_FORMAT_QED ||

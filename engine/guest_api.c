@@ -17,8 +17,10 @@ static void submit(struct guest *g, void *user_data)
 void bpull_read(struct bpull_disk *disk, const struct iovec *iov, int n_iov, uint64_t guest_off,
 		void *user_data)
 {
-	ENGINE_SCOPE(disk->engine);
+	DISK_SCOPE(disk);
 
+	if (!disk)
+		return;
 	if (guest_read_now(disk, iov, n_iov, guest_off))
 		guest_end_now(disk, user_data);
 	else
@@ -28,44 +30,49 @@ void bpull_read(struct bpull_disk *disk, const struct iovec *iov, int n_iov, uin
 void bpull_write(struct bpull_disk *disk, const struct iovec *iov, int n_iov, uint64_t guest_off,
 		 uint32_t flags, void *user_data)
 {
-	ENGINE_SCOPE(disk->engine);
+	DISK_SCOPE(disk);
 
-	submit(guest_new_write(disk, iov, n_iov, guest_off, flags), user_data);
+	if (disk)
+		submit(guest_new_write(disk, iov, n_iov, guest_off, flags), user_data);
 }
 
 void bpull_write_zeroes(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, uint32_t flags,
 			void *user_data)
 {
-	ENGINE_SCOPE(disk->engine);
+	DISK_SCOPE(disk);
 
-	submit(guest_new_range(disk, GUEST_ZEROES, guest_off, len, flags), user_data);
+	if (disk)
+		submit(guest_new_range(disk, GUEST_ZEROES, guest_off, len, flags), user_data);
 }
 
 void bpull_discard(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *user_data)
 {
-	ENGINE_SCOPE(disk->engine);
+	DISK_SCOPE(disk);
 
-	submit(guest_new_range(disk, GUEST_DISCARD, guest_off, len, 0), user_data);
+	if (disk)
+		submit(guest_new_range(disk, GUEST_DISCARD, guest_off, len, 0), user_data);
 }
 
 void bpull_flush(struct bpull_disk *disk, void *user_data)
 {
-	ENGINE_SCOPE(disk->engine);
+	DISK_SCOPE(disk);
 
-	submit(guest_new_range(disk, GUEST_FLUSH, 0, 0, 0), user_data);
+	if (disk)
+		submit(guest_new_range(disk, GUEST_FLUSH, 0, 0, 0), user_data);
 }
 
 void bpull_block_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
 			struct bpull_extent *extents, int max, void *user_data)
 {
-	ENGINE_SCOPE(disk->engine);
+	DISK_SCOPE(disk);
 
-	submit(guest_new_status(disk, guest_off, len, extents, max), user_data);
+	if (disk)
+		submit(guest_new_status(disk, guest_off, len, extents, max), user_data);
 }
 
 int bpull_disk_set_copy_on_read(struct bpull_disk *disk, int on)
 {
-	if (!(disk->flags & BPULL_DISK_GUEST_IO))
+	if (!disk || !(disk->flags & BPULL_DISK_GUEST_IO))
 		return -EINVAL;
 	if (disk->flags & BPULL_DISK_READ_ONLY)
 		return -EROFS;
@@ -74,6 +81,12 @@ int bpull_disk_set_copy_on_read(struct bpull_disk *disk, int on)
 }
 
 /* ---- waiting for the result ---- */
+
+/* NULL has none. */
+static bool has_thread(const struct bpull_disk *disk)
+{
+	return disk && disk->engine->thread.is_on;
+}
 
 /* Runs a request to its end: 0 or -errno, and how many extents. */
 static int run(struct guest *g, int *count)
@@ -92,10 +105,10 @@ static int run(struct guest *g, int *count)
 
 int bpull_pread(struct bpull_disk *disk, void *buf, size_t len, uint64_t guest_off)
 {
-	ENGINE_SCOPE(disk->engine);
+	DISK_SCOPE(disk);
 	struct iovec iov = { buf, len };
 
-	if (!disk->engine->thread.is_on)
+	if (!has_thread(disk))
 		return -EINVAL;
 	if (guest_read_now(disk, &iov, 1, guest_off))
 		return 0;
@@ -105,10 +118,10 @@ int bpull_pread(struct bpull_disk *disk, void *buf, size_t len, uint64_t guest_o
 int bpull_pwrite(struct bpull_disk *disk, const void *buf, size_t len, uint64_t guest_off,
 		 uint32_t flags)
 {
-	ENGINE_SCOPE(disk->engine);
+	DISK_SCOPE(disk);
 	struct iovec iov = { (void *)buf, len };
 
-	if (!disk->engine->thread.is_on)
+	if (!has_thread(disk))
 		return -EINVAL;
 	return run(guest_new_write(disk, &iov, 1, guest_off, flags), NULL);
 }
@@ -116,9 +129,9 @@ int bpull_pwrite(struct bpull_disk *disk, const void *buf, size_t len, uint64_t 
 static int run_range(struct bpull_disk *disk, enum guest_kind kind, uint64_t guest_off,
 		     uint64_t len, uint32_t flags)
 {
-	ENGINE_SCOPE(disk->engine);
+	DISK_SCOPE(disk);
 
-	if (!disk->engine->thread.is_on)
+	if (!has_thread(disk))
 		return -EINVAL;
 	return run(guest_new_range(disk, kind, guest_off, len, flags), NULL);
 }
@@ -141,10 +154,10 @@ int bpull_pflush(struct bpull_disk *disk)
 int bpull_pblock_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
 			struct bpull_extent *extents, int max)
 {
-	ENGINE_SCOPE(disk->engine);
+	DISK_SCOPE(disk);
 	int rc, count;
 
-	if (!disk->engine->thread.is_on)
+	if (!has_thread(disk))
 		return -EINVAL;
 	rc = run(guest_new_status(disk, guest_off, len, extents, max), &count);
 	return rc ? rc : count;
@@ -152,11 +165,11 @@ int bpull_pblock_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t le
 
 int bpull_job_wait(struct bpull_disk *disk, int timeout_ms)
 {
-	ENGINE_SCOPE(disk->engine);
+	DISK_SCOPE(disk);
 	uint64_t end_ns =
 		timeout_ms < 0 ? UINT64_MAX : engine_now_ns() + timeout_ms * UINT64_C(1000000);
 
-	if (!disk->engine->thread.is_on)
+	if (!has_thread(disk))
 		return -EINVAL;
 	while (disk->job.step != JOB_IDLE)
 		if (!engine_wait_round(disk->engine, end_ns) && disk->job.step != JOB_IDLE)

@@ -29,7 +29,7 @@ static bool may_be_read(const struct bpull_disk *disk, uint64_t guest_off, uint6
 
 bool guest_read_now(struct bpull_disk *disk, const struct iovec *iov, int n_iov, uint64_t guest_off)
 {
-	uint64_t len = n_iov > 0 && n_iov <= IOV_MAX_ENTRIES ? iov_len(iov, n_iov) : 0;
+	uint64_t len = iov_is_sound(iov, n_iov) ? iov_len(iov, n_iov) : 0;
 	struct table_need need;
 	struct extent e;
 

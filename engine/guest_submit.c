@@ -88,7 +88,7 @@ static struct guest *new_transfer(struct bpull_disk *disk, enum guest_kind kind,
 	struct guest *g = new_guest(disk, kind);
 
 	g->guest_off = guest_off;
-	if (n_iov < 0 || n_iov > IOV_MAX_ENTRIES) {
+	if (!iov_is_sound(iov, n_iov)) {
 		op_set_error(&g->op, -EINVAL, NULL, 0, false);
 		return g;
 	}

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "engine/args.h"
 #include "engine/engine.h"
 #include "io/base.h"
 #include "io/blocking.h"
@@ -108,12 +109,15 @@ static int map_all(struct bpull_disk *disk, uint64_t start, struct bpull_extent 
 int bpull_disk_map(struct bpull_disk *disk, uint64_t start, struct bpull_extent *extents, int max,
 		   struct bpull_error *error)
 {
-	ENGINE_SCOPE(disk->engine);
+	DISK_SCOPE(disk);
 	struct engine_yields yields;
 	struct err err = { 0 };
 	int n;
 
-	if (max <= 0 || !extents)
+	error_begin(error);
+	if (is_missing(disk, "disk", error) || is_missing(extents, "extents", error))
+		return -EINVAL;
+	if (max <= 0)
 		return error_fill(error, -EINVAL, "no room for an extent");
 	/* One that maps again and again must not keep layers from being dropped. */
 	while (disk->starting || (disk->guests.dropping && disk->engine->thread.is_on))
@@ -182,8 +186,12 @@ int bpull_info_open(const char *path, const struct bpull_disk_options *options,
 	struct bpull_disk_options o;
 	struct err err = { 0 };
 	struct bpull_info *info;
-	int rc = options_take(OPEN_INFO, options, &o, error);
+	int rc;
 
+	error_begin(error);
+	if (is_missing(path, "path", error) || is_missing(out, "info", error))
+		return -EINVAL;
+	rc = options_take(OPEN_INFO, options, &o, error);
 	if (rc)
 		return rc;
 	info = calloc(1, sizeof(*info));
@@ -202,7 +210,7 @@ int bpull_info_open(const char *path, const struct bpull_disk_options *options,
 
 unsigned bpull_info_depth(const struct bpull_info *info)
 {
-	return info->look.chain->n_layers;
+	return info ? info->look.chain->n_layers : 0;
 }
 
 static const char *backing_format_name(const struct layer *layer)
@@ -239,12 +247,13 @@ static uint64_t allocated_len(const struct file *file)
 
 int bpull_info_layer(const struct bpull_info *info, unsigned i, struct bpull_layer_info *out)
 {
-	const struct chain *chain = info->look.chain;
+	const struct chain *chain;
 	const struct layer *layer;
 	struct layer_info more = { 0 };
 
-	if (i >= chain->n_layers)
+	if (!out || i >= bpull_info_depth(info))
 		return -EINVAL;
+	chain = info->look.chain;
 	layer = chain->layers[i];
 	if (layer->ops->describe)
 		layer->ops->describe(layer, &more);
@@ -377,6 +386,9 @@ int bpull_check(const char *path, const struct bpull_check_options *options,
 	struct look look;
 	int rc;
 
+	error_begin(error);
+	if (is_missing(path, "path", error) || is_missing(result, "result", error))
+		return -EINVAL;
 	if (!options_import(&o, sizeof(o), options) || o.format > BPULL_FORMAT_QED ||
 	    o.repair > BPULL_REPAIR_ALL)
 		return error_fill(error, -EINVAL, "unknown check options");

@@ -9,6 +9,16 @@
 
 #include "io/base.h"
 
+bool iov_is_sound(const struct iovec *iov, int n)
+{
+	if (n < 0 || n > IOV_MAX_ENTRIES || (n && !iov))
+		return false;
+	for (int i = 0; i < n; i++)
+		if (iov[i].iov_len && !iov[i].iov_base)
+			return false;
+	return true;
+}
+
 uint64_t iov_len(const struct iovec *iov, unsigned n)
 {
 	uint64_t sum = 0;

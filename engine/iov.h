@@ -3,6 +3,7 @@
 #ifndef BLOCKPULL_IOV_H
 #define BLOCKPULL_IOV_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -10,6 +11,8 @@
 /* What the kernel takes in one request. */
 #define IOV_MAX_ENTRIES 1024
 
+/* At most IOV_MAX_ENTRIES, and NULL only where it has no bytes. */
+bool iov_is_sound(const struct iovec *iov, int n);
 /* The sum of all lengths; UINT64_MAX where it overflows. */
 uint64_t iov_len(const struct iovec *iov, unsigned n);
 /* Entries for [off, off + len) into out, which has room for n. Returns how many. */

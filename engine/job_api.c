@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 
+#include "engine/args.h"
 #include "engine/commit.h"
 #include "engine/engine.h"
 #include "engine/flatten.h"
@@ -225,13 +226,16 @@ static bool import(struct bpull_job_options *o, const struct bpull_job_options *
 int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *options,
 		    struct bpull_error *error)
 {
-	ENGINE_SCOPE(disk->engine);
+	DISK_SCOPE(disk);
 	struct engine_yields yields;
 	struct bpull_job_options o;
 	struct target target = { 0 };
 	struct err err = { 0 };
 	int rc;
 
+	error_begin(error);
+	if (is_missing(disk, "disk", error))
+		return -EINVAL;
 	if (!import(&o, options))
 		return error_fill(error, -EINVAL, "unknown job options");
 	if (begin_starting(disk, &yields))
@@ -274,12 +278,15 @@ static int start(struct bpull_disk *disk, const struct bpull_job_options *o, str
 int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *options,
 		    struct bpull_error *error)
 {
-	ENGINE_SCOPE(disk->engine);
+	DISK_SCOPE(disk);
 	struct engine_yields yields;
 	struct bpull_job_options o;
 	struct err err = { 0 };
 	int rc;
 
+	error_begin(error);
+	if (is_missing(disk, "disk", error))
+		return -EINVAL;
 	if (!import(&o, options))
 		return error_fill(error, -EINVAL, "unknown job options");
 	if (begin_starting(disk, &yields))
@@ -295,15 +302,19 @@ int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *opt
 
 int bpull_job_get_info(struct bpull_disk *disk, struct bpull_job_info *info)
 {
+	if (!disk || !info)
+		return -EINVAL;
 	pthread_mutex_lock(&disk->control.mutex);
 	*info = disk->control.info;
 	pthread_mutex_unlock(&disk->control.mutex);
 	return info->type != BPULL_JOB_TYPE_UNKNOWN;
 }
 
-/* Locks the control block of a running job, or says there is none. */
+/* Locks the control block of a running job, or says there is none: -ENOENT, whatever is asked of it. */
 static int control_lock(struct bpull_disk *disk)
 {
+	if (!disk)
+		return -EINVAL;
 	pthread_mutex_lock(&disk->control.mutex);
 	if (disk->control.running)
 		return 0;
@@ -320,8 +331,10 @@ static int control_unlock(struct bpull_disk *disk)
 
 int bpull_job_set_speed(struct bpull_disk *disk, uint64_t bandwidth, uint64_t burst)
 {
-	if (control_lock(disk))
-		return -ENOENT;
+	int rc = control_lock(disk);
+
+	if (rc)
+		return rc;
 	disk->control.bandwidth = bandwidth;
 	disk->control.burst = burst;
 	disk->control.new_speed = true;
@@ -330,8 +343,10 @@ int bpull_job_set_speed(struct bpull_disk *disk, uint64_t bandwidth, uint64_t bu
 
 static int set_pause(struct bpull_disk *disk, bool pause)
 {
-	if (control_lock(disk))
-		return -ENOENT;
+	int rc = control_lock(disk);
+
+	if (rc)
+		return rc;
 	disk->control.want_pause = pause;
 	return control_unlock(disk);
 }
@@ -348,18 +363,21 @@ int bpull_job_resume(struct bpull_disk *disk)
 
 int bpull_job_abort(struct bpull_disk *disk)
 {
-	if (control_lock(disk))
-		return -ENOENT;
+	int rc = control_lock(disk);
+
+	if (rc)
+		return rc;
 	disk->control.want_abort = true;
 	return control_unlock(disk);
 }
 
 int bpull_job_finalize(struct bpull_disk *disk)
 {
+	int rc = control_lock(disk);
 	bool ready;
 
-	if (control_lock(disk))
-		return -EAGAIN;
+	if (rc)
+		return rc;
 	ready = disk->control.info.state == BPULL_JOB_WAITING;
 	disk->control.want_finalize |= ready;
 	control_unlock(disk);

@@ -16,6 +16,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "engine/args.h"
 #include "engine/fork.h"
 #include "engine/libvirt_handle.h"
 #include "io/base.h"
@@ -144,6 +145,9 @@ int bpull_virt_attach(struct bpull_virt *virt, const char *path, struct bpull_di
 	struct virt_disk *d;
 	int rc;
 
+	error_begin(error);
+	if (is_missing(virt, "virt", error) || is_missing(disk, "disk", error))
+		return -1;
 	if (virt_resolve(path, &real_path, error))
 		return -1;
 	rc = virt_add(virt, path, real_path, disk, true, &d);
@@ -159,6 +163,9 @@ int bpull_virt_detach(struct bpull_virt *virt, const char *path, struct bpull_er
 {
 	struct virt_disk *d;
 
+	error_begin(error);
+	if (is_missing(virt, "virt", error))
+		return -1;
 	if (virt_hold_by_path(virt, path, &d, error))
 		return -1;
 	if (!d || !d->attached) {
@@ -198,6 +205,9 @@ int bpull_virt_event_register(struct bpull_virt *virt, bpull_virt_block_job_call
 {
 	int id = 0;
 
+	error_begin(error);
+	if (is_missing(virt, "virt", error))
+		return -1;
 	if (!callback)
 		return virt_fail(error, -EINVAL, "no callback");
 	pthread_mutex_lock(&virt->mutex);
@@ -215,6 +225,9 @@ int bpull_virt_event_deregister(struct bpull_virt *virt, int id, struct bpull_er
 {
 	int rc = 0;
 
+	error_begin(error);
+	if (is_missing(virt, "virt", error))
+		return -1;
 	pthread_mutex_lock(&virt->mutex);
 	if (id < 0 || id >= MAX_CALLBACKS || !virt->callbacks[id].call)
 		rc = -1;
@@ -286,18 +299,22 @@ int bpull_virt_open(const struct bpull_engine_options *engine_options,
 		    const struct bpull_disk_options *disk_options, struct bpull_virt **out,
 		    struct bpull_error *error)
 {
-	struct bpull_engine_options eo = { .size = sizeof(eo) };
-	struct bpull_virt *virt = calloc(1, sizeof(*virt));
+	struct bpull_engine_options eo;
+	struct bpull_disk_options o;
+	struct bpull_virt *virt;
 	int rc;
 
+	error_begin(error);
+	if (is_missing(out, "virt", error))
+		return -1;
+	/* Which flags and names are known is for the first disk's opening to say. */
+	if (!options_import(&eo, sizeof(eo), engine_options) ||
+	    !options_import(&o, sizeof(o), disk_options))
+		return virt_fail(error, -EINVAL, "unknown engine or disk options");
+	virt = calloc(1, sizeof(*virt));
 	if (!virt)
 		return virt_fail(error, -ENOMEM, "out of memory");
-	if (engine_options)
-		memcpy(&eo, engine_options, MIN(engine_options->size, sizeof(eo)));
-	virt->options = (struct bpull_disk_options){ .size = sizeof(virt->options) };
-	if (disk_options)
-		memcpy(&virt->options, disk_options,
-		       MIN(disk_options->size, sizeof(virt->options)));
+	virt->options = o;
 	eo.size = sizeof(eo);
 	virt->options.size = sizeof(virt->options);
 	eo.flags |= BPULL_ENGINE_THREAD;
@@ -350,5 +367,5 @@ void bpull_virt_close(struct bpull_virt *virt)
 
 struct bpull_engine *bpull_virt_engine(struct bpull_virt *virt)
 {
-	return virt->engine;
+	return virt ? virt->engine : NULL;
 }

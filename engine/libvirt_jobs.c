@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 
+#include "engine/args.h"
 #include "engine/libvirt_handle.h"
 #include "io/base.h"
 
@@ -53,6 +54,9 @@ int bpull_virt_block_pull(struct bpull_virt *virt, const char *path, unsigned lo
 	char *real_path;
 	int rc;
 
+	error_begin(error);
+	if (is_missing(virt, "virt", error))
+		return -1;
 	if (check_flags(flags, BPULL_VIRT_BLOCK_PULL_BANDWIDTH_BYTES, error) ||
 	    to_bytes(bandwidth, flags & BPULL_VIRT_BLOCK_PULL_BANDWIDTH_BYTES, &o.bandwidth,
 		     error) ||
@@ -83,6 +87,9 @@ int bpull_virt_block_job_info(struct bpull_virt *virt, const char *path,
 	struct virt_disk *d;
 	int found;
 
+	error_begin(error);
+	if (is_missing(virt, "virt", error) || is_missing(info, "info", error))
+		return -1;
 	if (check_flags(flags, BPULL_VIRT_BLOCK_JOB_INFO_BANDWIDTH_BYTES, error) ||
 	    virt_hold_by_path(virt, path, &d, error))
 		return -1;
@@ -120,6 +127,9 @@ int bpull_virt_block_job_abort(struct bpull_virt *virt, const char *path, unsign
 {
 	struct virt_disk *d;
 
+	error_begin(error);
+	if (is_missing(virt, "virt", error))
+		return -1;
 	if (check_flags(flags, BPULL_VIRT_BLOCK_JOB_ABORT_ASYNC | BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT,
 			error))
 		return -1;
@@ -142,6 +152,9 @@ int bpull_virt_block_job_set_speed(struct bpull_virt *virt, const char *path,
 	uint64_t bytes = 0;
 	int rc;
 
+	error_begin(error);
+	if (is_missing(virt, "virt", error))
+		return -1;
 	if (check_flags(flags, BPULL_VIRT_BLOCK_JOB_SPEED_BANDWIDTH_BYTES, error) ||
 	    to_bytes(bandwidth, flags & BPULL_VIRT_BLOCK_JOB_SPEED_BANDWIDTH_BYTES, &bytes,
 		     error) ||

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "engine/args.h"
 #include "engine/engine.h"
 #include "engine/mixed.h"
 #include "io/base.h"
@@ -521,8 +522,12 @@ int bpull_measure_job(const char *path, const struct bpull_disk_options *options
 	struct walk w = { 0 };
 	autofree char *base_name = NULL;
 	struct look look;
-	int rc = options_take(OPEN_MEASURE, options, &o, error);
+	int rc;
 
+	error_begin(error);
+	if (is_missing(path, "path", error) || is_missing(result, "result", error))
+		return -EINVAL;
+	rc = options_take(OPEN_MEASURE, options, &o, error);
 	if (rc)
 		return rc;
 	if (!options_import(&j, sizeof(j), job) || j.compression > BPULL_COMPRESSION_ZSTD)

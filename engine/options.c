@@ -30,6 +30,14 @@ bool options_import(void *dst, size_t dst_len, const void *src)
 	return true;
 }
 
+static bool names_are_there(const struct bpull_disk_options *o)
+{
+	for (size_t i = 0; i < o->n_allowed_dirs; i++)
+		if (!o->allowed_dirs || !o->allowed_dirs[i])
+			return false;
+	return true;
+}
+
 int options_take(enum open_way way, const struct bpull_disk_options *given,
 		 struct bpull_disk_options *out, struct bpull_error *error)
 {
@@ -37,8 +45,7 @@ int options_take(enum open_way way, const struct bpull_disk_options *given,
 
 	if (!options_import(out, sizeof(*out), given) || out->format > BPULL_FORMAT_QED ||
 	    out->backing_format > BPULL_FORMAT_QED || out->backing_rule > BPULL_BACKING_NONE ||
-	    (out->n_allowed_dirs && !out->allowed_dirs) || out->backing_trust > BPULL_TRUST_ALL ||
-	    !told_are_known(out))
+	    !names_are_there(out) || out->backing_trust > BPULL_TRUST_ALL || !told_are_known(out))
 		return error_fill(error, -EINVAL, "unknown disk options");
 	if (out->backing_trust && out->backing_format)
 		return error_fill(error, -EINVAL,

@@ -79,10 +79,11 @@ static void give(struct engine_thread *t)
 
 struct bpull_engine *engine_enter(struct bpull_engine *engine)
 {
-	struct engine_thread *t = &engine->thread;
+	struct engine_thread *t;
 
-	if (!t->is_on)
+	if (!engine || !engine->thread.is_on)
 		return engine;
+	t = &engine->thread;
 	if (pthread_equal(atomic_load(&t->owner), pthread_self()))
 		t->depth++;
 	else
@@ -112,10 +113,11 @@ void engine_kick(struct bpull_engine *engine)
 
 void engine_leave(struct bpull_engine *engine)
 {
-	struct engine_thread *t = &engine->thread;
+	struct engine_thread *t;
 
-	if (!t->is_on)
+	if (!engine || !engine->thread.is_on)
 		return;
+	t = &engine->thread;
 	if (t->depth > 1)
 		t->depth--;
 	else

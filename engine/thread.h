@@ -47,7 +47,8 @@ int engine_thread_start(struct bpull_engine *engine);
 /* Ends the thread; the caller is alone with the engine then. Nothing where there is none. */
 void engine_thread_stop(struct bpull_engine *engine);
 
-/* The caller is inside until engine_leave(); may be nested. Nothing for an engine without a thread. */
+/* The caller is inside until engine_leave(); may be nested. Nothing for NULL, and for an
+ * engine without a thread. */
 struct bpull_engine *engine_enter(struct bpull_engine *engine);
 void engine_leave(struct bpull_engine *engine);
 static inline void engine_leave_scope(struct bpull_engine **engine)
@@ -58,6 +59,8 @@ static inline void engine_leave_scope(struct bpull_engine **engine)
 #define ENGINE_SCOPE(engine)                                                               \
 	__attribute__((cleanup(engine_leave_scope), unused)) struct bpull_engine *inside = \
 		engine_enter(engine)
+/* The same with a disk's, NULL allowed. */
+#define DISK_SCOPE(disk) ENGINE_SCOPE((disk) ? (disk)->engine : NULL)
 
 /* Inside, between the two: whenever this thread waits for a file, or has computed for a while, others may be
  * inside, and do all but what the caller keeps them from. Never for the engine's thread. To be ended in

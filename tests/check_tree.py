@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Rules of the tree that a compiler does not check, as TAP: includes never point
 upwards, commands use the public header only, the shared library exports what
-the header declares and nothing else, every file carries its licence line.
+the header declares and nothing else, every file carries its licence line, every
+pointer of a public function has a row in the table of NULLs.
 
 usage: check_tree.py ROOT [LIBRARY]"""
 import pathlib
@@ -58,6 +59,31 @@ def declared(root):
     return set(re.findall(r"^BPULL_API[^;(]*?\b(bpull_\w+)\(", text, re.M))
 
 
+# Parameters of the public functions that may be NULL, as the headers say; all others need a row.
+MAY_BE_NULL = {"error", "options", "engine_options", "disk_options", "source_options", "out_options",
+               "job", "user_data", "opaque"}
+NULL_TABLE = "tests/test_api_null.c"
+NULL_ROW = re.compile(r"\b[A-Z_]+\(\s*(bpull_\w+),\s*(\w+),")
+
+
+def pointer_parameters(root):
+    for name in PUBLIC:
+        for function, parameters in re.findall(r"^BPULL_API[^;(]*?\b(bpull_\w+)\(([^;]*)\);",
+                                               (root / name).read_text(), re.M):
+            for parameter in parameters.split(","):
+                if "*" in parameter and (last := re.search(r"(\w+)\s*$", parameter)):
+                    yield function, last[1]
+
+
+def untested_pointers(root):
+    rows = set(NULL_ROW.findall((root / NULL_TABLE).read_text()))
+    wanted = {pair for pair in pointer_parameters(root) if pair[1] not in MAY_BE_NULL}
+    yield from (f"no row in {NULL_TABLE}: {function}, {parameter}"
+                for function, parameter in sorted(wanted - rows))
+    if len(wanted) < 60:
+        yield f"only {len(wanted)} pointers found: the pattern is wrong"
+
+
 def exported(library):
     out = subprocess.run(["nm", "-D", "--defined-only", library], check=True,
                          capture_output=True, text=True).stdout
@@ -77,7 +103,8 @@ def main():
     root = pathlib.Path(sys.argv[1])
     checks = [("includes never point upwards", upward_includes(root)),
               ("commands use the public header only", private_includes(root)),
-              ("every file has its licence line", unlicensed(root))]
+              ("every file has its licence line", unlicensed(root)),
+              ("each public pointer was tried as NULL", untested_pointers(root))]
     if len(sys.argv) > 2:
         checks.append(("the library exports the header", export_differences(root, sys.argv[2])))
     print(f"1..{len(checks)}")

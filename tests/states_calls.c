@@ -307,7 +307,7 @@ const struct state_call state_calls[N_STATE_CALLS] = {
 	{ "job_pause", call_pause, "N000000000NNN", PAUSES },
 	{ "job_resume", call_resume, "N000000000NNN", RESUMES },
 	{ "job_abort", call_abort, "N000000000NNN", ABORTS },
-	{ "job_finalize", call_finalize, "AAAAAA0AAAAAA", FINALIZES },
+	{ "job_finalize", call_finalize, "NAAAAA0AAANNN", FINALIZES },
 	{ "disk_set_copy_on_read", call_set_copy_on_read, "CCCCCCCCCCCCC", NOTHING },
 	{ "disk_size", call_size, "0000000000000", NOTHING },
 	{ "disk_depth", call_depth, "0000000000000", NOTHING },

@@ -441,7 +441,7 @@ Test(api, manual_finalize_waits_with_the_link)
 	expect_no_event(50);
 	cr_assert_eq(bpull_job_finalize(disk), 0);
 	cr_assert_eq(next_event(disk).status, BPULL_JOB_COMPLETED);
-	cr_assert_eq(bpull_job_finalize(disk), -EAGAIN);
+	cr_assert_eq(bpull_job_finalize(disk), -ENOENT);
 }
 
 Test(api, abort_at_ready_keeps_the_link)

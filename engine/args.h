@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What each public function does first: its error says nothing yet, and the
+ * pointers that it needs are there. Attributes (nonnull) were rejected: they
+ * let the compiler drop the look, and help no program in another language.
+ */
+#ifndef BLOCKPULL_ARGS_H
+#define BLOCKPULL_ARGS_H
+
+#include <errno.h>
+#include <stdbool.h>
+
+#include "engine/engine.h"
+
+/* NULL is allowed. */
+static inline void error_begin(struct bpull_error *error)
+{
+	if (!error)
+		return;
+	error->code = 0;
+	error->message[0] = '\0';
+}
+
+/* True, with *error filled, where the pointer is NULL; the name is the header's. */
+static inline bool is_missing(const void *pointer, const char *name, struct bpull_error *error)
+{
+	if (pointer)
+		return false;
+	error_fill(error, -EINVAL, "%s is NULL, where a pointer is needed", name);
+	return true;
+}
+
+#endif
