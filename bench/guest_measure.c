@@ -236,7 +236,7 @@ static int measure_pairs(struct rig *rig)
 
 static int measure_with_pull(struct rig *rig)
 {
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 	struct bpull_error error = { 0 };
 	struct bpull_event event;
 	double iops;

@@ -53,7 +53,7 @@ static void image_name(char name[16], unsigned i)
 
 static void sample(struct jobs *jobs)
 {
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 	uint64_t total = 0, now_ns = 0;
 
 	for (unsigned i = 0; i < jobs->run->n_jobs; i++) {

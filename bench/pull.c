@@ -92,7 +92,7 @@ struct bench {
 
 static int wait_completed(struct bpull_engine *engine, struct bpull_disk *disk, struct series *s)
 {
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 	struct bpull_event event;
 
 	for (;;) {

@@ -331,7 +331,7 @@ int scene_warm(void)
 static int judge_check(const struct scene *s, const char *name)
 {
 	struct bpull_check_options o = { .size = sizeof(o), .format = s->format };
-	struct bpull_check_result result = { 0 };
+	struct bpull_check_result result = { .size = sizeof(result) };
 	struct bpull_error error = { 0 };
 	int rc = bpull_check(name, &o, &result, &error);
 

@@ -30,4 +30,16 @@ static inline bool is_missing(const void *pointer, const char *name, struct bpul
 	return true;
 }
 
+/* True, with *error filled, where the caller's struct for a result is missing, or its size is none. */
+static inline bool is_unfit(const void *result, const char *name, size_t first_len,
+			    struct bpull_error *error)
+{
+	if (is_missing(result, name, error))
+		return true;
+	if (result_fits(result, first_len))
+		return false;
+	error_fill(error, -EINVAL, "%s has a size that no version of its struct has", name);
+	return true;
+}
+
 #endif

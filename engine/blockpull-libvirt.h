@@ -57,7 +57,7 @@ enum bpull_virt_block_job_set_speed_flags {
 	BPULL_VIRT_BLOCK_JOB_SPEED_BANDWIDTH_BYTES = 1 << 0,
 };
 
-/* virDomainBlockJobInfo. */
+/* virDomainBlockJobInfo, which has no size and never grows. */
 struct bpull_virt_block_job_info {
 	int type;                /* enum bpull_virt_block_job_type */
 	unsigned long bandwidth; /* MiB/s, rounded up, or bytes/s; 0: no limit */

@@ -52,6 +52,15 @@
  * be all zero behind it: zero is the default of every field. Unknown flag bits
  * are refused with -EINVAL.
  *
+ * RESULT STRUCTS that the caller provides begin with their size as well, which
+ * the caller sets and the library never changes. They grow at the end: a program
+ * older than the library gets what its struct has room for, one that is newer gets
+ * zeros in what the library does not know. Nothing is written beyond the size.
+ * -EINVAL: it is smaller than the struct's first version, or larger than 4096.
+ * Fixed for good, without a size, are struct bpull_error, and what comes in arrays
+ * (struct bpull_event, struct bpull_extent): what could be added to those is the
+ * bytes called reserved, which are zero.
+ *
  * Rates are bytes per second everywhere, 0 meaning unlimited; sizes and offsets
  * are bytes. Job types and statuses have libvirt's numbers.
  */
@@ -164,6 +173,7 @@ struct bpull_event {
 				the mark, BPULL_JOB_ACCEPT_MIXED); valid from when the event is taken until the
 				disk's next job starts or it is closed; IO: always "" */
 	int count;           /* bpull_block_status(): extents filled; else 0 */
+	uint32_t reserved[5]; /* zero */
 };
 
 /* A descriptor that becomes readable when bpull_engine_process() has work. It stays the engine's:
@@ -405,6 +415,7 @@ struct bpull_job_options {
 };
 
 struct bpull_job_info {
+	size_t size; /* sizeof(struct bpull_job_info) */
 	enum bpull_job_type type;
 	enum bpull_job_state state;
 	enum bpull_job_status status; /* where state is CONCLUDED */
@@ -443,7 +454,8 @@ BPULL_API int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_op
  * job that runs: while one does, the answer is -EBUSY. Blocking, owner thread; errors as bpull_job_start(). */
 BPULL_API int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *options,
 			      struct bpull_error *error);
-/* Fills *info. 1: a job was started on this disk; 0: none (all zero but end = 1). Any thread. */
+/* Fills *info. 1: a job was started on this disk; 0: none (all zero but end = 1). -EINVAL: its size.
+ * Any thread. */
 BPULL_API int bpull_job_get_info(struct bpull_disk *disk, struct bpull_job_info *info);
 /* Changes the job's own limit at once; burst 0: bandwidth / 10. -ENOENT: no job runs.
  * Any thread. */
@@ -529,6 +541,7 @@ struct bpull_extent {
 	uint8_t data;           /* takes space in that image */
 	uint8_t compressed;
 	uint8_t has_offset;
+	uint8_t reserved[7]; /* zero */
 	uint64_t offset; /* byte in that image's file, where has_offset */
 };
 
@@ -548,6 +561,7 @@ enum bpull_format_from {
 /* One image of a chain. Strings are the disk's, valid until it is closed; they come from the image
  * and may hold any byte but NUL. */
 struct bpull_layer_info {
+	size_t size;      /* sizeof(struct bpull_layer_info) */
 	const char *path; /* as opened */
 	enum bpull_format format;
 	uint64_t virtual_size;
@@ -586,7 +600,7 @@ struct bpull_info;
 BPULL_API int bpull_info_open(const char *path, const struct bpull_disk_options *options,
 			      struct bpull_info **info, struct bpull_error *error);
 BPULL_API unsigned bpull_info_depth(const struct bpull_info *info);
-/* Fills *layer for image i < depth; 0 or -EINVAL. */
+/* Fills *layer for image i < depth; 0 or -EINVAL (no such image; its size). */
 BPULL_API int bpull_info_layer(const struct bpull_info *info, unsigned i,
 			       struct bpull_layer_info *layer);
 BPULL_API void bpull_info_close(struct bpull_info *info); /* NULL is allowed */
@@ -611,6 +625,7 @@ struct bpull_check_options {
 
 /* With a repair, the numbers are of what is there afterwards. */
 struct bpull_check_result {
+	size_t size; /* sizeof(struct bpull_check_result) */
 	enum bpull_format format;
 	uint64_t n_corruptions; /* broken entries, refcounts too low, overlaps */
 	uint64_t n_leaks;       /* clusters that nothing refers to: space lost, no data */
@@ -633,6 +648,7 @@ BPULL_API int bpull_check(const char *path, const struct bpull_check_options *op
 			  struct bpull_check_result *result, struct bpull_error *error);
 
 struct bpull_measure {
+	size_t size;         /* sizeof(struct bpull_measure) */
 	uint64_t guest_size; /* virtual size of the guest's disk, bytes */
 	uint64_t file_size;  /* of the image's file, or of the block device, now */
 	/* Bytes of the file, or of the device, that the image reaches into after a pull, at most:

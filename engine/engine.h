@@ -293,6 +293,13 @@ bool told_are_known(const struct bpull_disk_options *options);
 /* Checks a size-prefixed option struct and copies what the caller's version has of it.
  * False: it is not one of ours. */
 bool options_import(void *dst, size_t dst_len, const void *src);
+/* May a result be stored in the caller's struct, which begins with its size? Not below what the first
+ * version of the struct had. */
+bool result_fits(const void *out, size_t first_len);
+/* Stores it, and nothing beyond the size that the struct says, which stays. It fits. */
+void result_export(void *out, const void *src, size_t src_len);
+/* first_len of a struct, by the last field that its first version had. */
+#define RESULT_FIRST_LEN(type, last) (offsetof(type, last) + sizeof(((type *)NULL)->last))
 
 /* A raw image by itself, open for the guest. */
 static inline bool disk_is_raw(const struct bpull_disk *disk)

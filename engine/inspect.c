@@ -248,16 +248,18 @@ static uint64_t allocated_len(const struct file *file)
 int bpull_info_layer(const struct bpull_info *info, unsigned i, struct bpull_layer_info *out)
 {
 	const struct chain *chain;
+	struct bpull_layer_info described;
 	const struct layer *layer;
 	struct layer_info more = { 0 };
 
-	if (!out || i >= bpull_info_depth(info))
+	if (i >= bpull_info_depth(info) ||
+	    is_unfit(out, "layer", RESULT_FIRST_LEN(struct bpull_layer_info, mixed), NULL))
 		return -EINVAL;
 	chain = info->look.chain;
 	layer = chain->layers[i];
 	if (layer->ops->describe)
 		layer->ops->describe(layer, &more);
-	*out = (struct bpull_layer_info){
+	described = (struct bpull_layer_info){
 		.path = layer->file->name,
 		.format = (enum bpull_format)layer->ops->format,
 		.virtual_size = layer->guest_len,
@@ -288,7 +290,8 @@ int bpull_info_layer(const struct bpull_info *info, unsigned i, struct bpull_lay
 		.backing_format_from = backing_format_from(chain, i),
 	};
 	if (i + 1 < chain->n_layers)
-		out->backing_opened_as = (enum bpull_format)chain->layers[i + 1]->ops->format;
+		described.backing_opened_as = (enum bpull_format)chain->layers[i + 1]->ops->format;
+	result_export(out, &described, sizeof(described));
 	return 0;
 }
 
@@ -383,11 +386,13 @@ int bpull_check(const char *path, const struct bpull_check_options *options,
 	struct bpull_disk_options disk = { .flags = BPULL_DISK_READ_ONLY | BPULL_DISK_NO_BACKING };
 	struct bpull_check_options o;
 	struct err err = { 0 };
+	struct bpull_check_result checked = { 0 };
 	struct look look;
 	int rc;
 
 	error_begin(error);
-	if (is_missing(path, "path", error) || is_missing(result, "result", error))
+	if (is_missing(path, "path", error) ||
+	    is_unfit(result, "result", RESULT_FIRST_LEN(struct bpull_check_result, mixed), error))
 		return -EINVAL;
 	if (!options_import(&o, sizeof(o), options) || o.format > BPULL_FORMAT_QED ||
 	    o.repair > BPULL_REPAIR_ALL)
@@ -402,7 +407,10 @@ int bpull_check(const char *path, const struct bpull_check_options *options,
 		return error_export(&err, error);
 	if (o.opened)
 		o.opened(o.opaque);
-	rc = check_layer(look.chain->layers[0], &o, result, &err);
+	rc = check_layer(look.chain->layers[0], &o, &checked, &err);
 	look_close(&look);
-	return rc ? error_export(&err, error) : 0;
+	if (rc)
+		return error_export(&err, error);
+	result_export(result, &checked, sizeof(checked));
+	return 0;
 }

@@ -302,12 +302,16 @@ int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *opt
 
 int bpull_job_get_info(struct bpull_disk *disk, struct bpull_job_info *info)
 {
-	if (!disk || !info)
+	struct bpull_job_info now;
+
+	if (!disk ||
+	    is_unfit(info, "info", RESULT_FIRST_LEN(struct bpull_job_info, verified_bytes), NULL))
 		return -EINVAL;
 	pthread_mutex_lock(&disk->control.mutex);
-	*info = disk->control.info;
+	now = disk->control.info;
 	pthread_mutex_unlock(&disk->control.mutex);
-	return info->type != BPULL_JOB_TYPE_UNKNOWN;
+	result_export(info, &now, sizeof(now));
+	return now.type != BPULL_JOB_TYPE_UNKNOWN;
 }
 
 /* Locks the control block of a running job, or says there is none: -ENOENT, whatever is asked of it. */

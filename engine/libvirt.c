@@ -256,7 +256,7 @@ static struct virt_disk *hold_by_disk(struct bpull_virt *virt, const struct bpul
 
 bool virt_runs(struct bpull_disk *disk)
 {
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 
 	return bpull_job_get_info(disk, &info) && info.state != BPULL_JOB_CONCLUDED;
 }

@@ -83,7 +83,7 @@ int bpull_virt_block_job_info(struct bpull_virt *virt, const char *path,
 			      struct bpull_error *error)
 {
 	bool is_bytes = flags & BPULL_VIRT_BLOCK_JOB_INFO_BANDWIDTH_BYTES;
-	struct bpull_job_info now;
+	struct bpull_job_info now = { .size = sizeof(now) };
 	struct virt_disk *d;
 	int found;
 

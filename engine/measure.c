@@ -517,6 +517,7 @@ int bpull_measure_job(const char *path, const struct bpull_disk_options *options
 		      struct bpull_error *error)
 {
 	struct bpull_job_options j = { 0 };
+	struct bpull_measure measured;
 	struct bpull_disk_options o;
 	struct err err = { 0 };
 	struct walk w = { 0 };
@@ -525,7 +526,8 @@ int bpull_measure_job(const char *path, const struct bpull_disk_options *options
 	int rc;
 
 	error_begin(error);
-	if (is_missing(path, "path", error) || is_missing(result, "result", error))
+	if (is_missing(path, "path", error) ||
+	    is_unfit(result, "result", RESULT_FIRST_LEN(struct bpull_measure, data_missing), error))
 		return -EINVAL;
 	rc = options_take(OPEN_MEASURE, options, &o, error);
 	if (rc)
@@ -544,9 +546,12 @@ int bpull_measure_job(const char *path, const struct bpull_disk_options *options
 	if (!rc)
 		rc = refuse(&w, &j, base_name, &err);
 	if (!rc)
-		rc = measure_walk(&w, result, &err);
+		rc = measure_walk(&w, &measured, &err);
 	look_close(&look);
-	return rc ? error_export(&err, error) : 0;
+	if (rc)
+		return error_export(&err, error);
+	result_export(result, &measured, sizeof(measured));
+	return 0;
 }
 
 int bpull_image_measure(const char *path, const struct bpull_disk_options *options,

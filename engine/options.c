@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Option structs as programs of any age pass them, and the policy on backing
- * files they ask for. One import function for all structs: a caller's shorter
- * struct is filled up with zeros, a longer one may only have zeros we do not
- * know. Versioned function names were rejected: they double with each field.
+ * Option and result structs as programs of any age pass them, and the policy on
+ * backing files they ask for. One import function for all structs: a caller's
+ * shorter struct is filled up with zeros, a longer one may only have zeros we do
+ * not know. One export function: a shorter struct gets what it has room for, of a
+ * longer one the rest is zeroed. Versioned function names were rejected: they double with each field.
  */
 #include <errno.h>
 #include <limits.h>
@@ -13,6 +14,9 @@
 #include "engine/engine.h"
 #include "io/base.h"
 
+/* No struct of ours will be longer: a size beyond it is memory that was never set. */
+#define STRUCT_MAX_LEN 4096
+
 bool options_import(void *dst, size_t dst_len, const void *src)
 {
 	size_t src_len;
@@ -21,13 +25,31 @@ bool options_import(void *dst, size_t dst_len, const void *src)
 	if (!src)
 		return true;
 	memcpy(&src_len, src, sizeof(src_len));
-	if (src_len < sizeof(src_len) || src_len > 4096)
+	if (src_len < sizeof(src_len) || src_len > STRUCT_MAX_LEN)
 		return false;
 	for (size_t i = dst_len; i < src_len; i++)
 		if (((const uint8_t *)src)[i])
 			return false;
 	memcpy(dst, src, MIN(src_len, dst_len));
 	return true;
+}
+
+bool result_fits(const void *out, size_t first_len)
+{
+	size_t out_len;
+
+	memcpy(&out_len, out, sizeof(out_len));
+	return out_len >= first_len && out_len <= STRUCT_MAX_LEN;
+}
+
+void result_export(void *out, const void *src, size_t src_len)
+{
+	size_t out_len, at = sizeof(out_len);
+
+	memcpy(&out_len, out, sizeof(out_len));
+	memcpy((uint8_t *)out + at, (const uint8_t *)src + at, MIN(out_len, src_len) - at);
+	if (out_len > src_len)
+		memset((uint8_t *)out + src_len, 0, out_len - src_len);
 }
 
 static bool names_are_there(const struct bpull_disk_options *o)

@@ -148,9 +148,9 @@ void oom_put_chain(void)
 
 void oom_judge_image(const char *name, bool with_backing)
 {
-	struct bpull_check_result result = { 0 };
+	struct bpull_check_result result = { .size = sizeof(result) };
 	struct bpull_error error = { 0 };
-	struct bpull_layer_info layer;
+	struct bpull_layer_info layer = { .size = sizeof(layer) };
 	struct bpull_info *info;
 	uint8_t *got = read_image(name);
 	int rc = bpull_check(scratch(name), NULL, &result, &error);

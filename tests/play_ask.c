@@ -60,7 +60,7 @@ static void ask_map(struct play *p)
 /* Not, where its event waits to be taken: then another may be started. */
 static bool is_known_to_run(struct play *p)
 {
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 
 	return bpull_job_get_info(p->guest.disk, &info) && info.state != BPULL_JOB_CONCLUDED;
 }

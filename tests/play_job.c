@@ -70,7 +70,7 @@ static void judge_link(struct play *p, const struct bpull_event *event)
 
 static void judge_info(struct play *p, const struct bpull_event *event)
 {
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 
 	CHECK(p, bpull_job_get_info(p->guest.disk, &info) == 1 && info.state == BPULL_JOB_CONCLUDED,
 	      "the job's event has come, and its state is %d", (int)info.state);
@@ -90,7 +90,7 @@ static bool may_fail(const struct play *p, const struct bpull_event *event)
 
 void play_abort_job(struct play *p)
 {
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 
 	play_met.aborted_with_guest += p->guest.n_in_flight > 0;
 	play_met.aborted_stopped += p->is_stopped;
@@ -149,7 +149,7 @@ void play_end_job(struct play *p, const struct bpull_event *event)
 
 void play_watch_job(struct play *p)
 {
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 
 	if (!bpull_job_get_info(p->guest.disk, &info))
 		return;
@@ -204,7 +204,7 @@ static void start(struct play *p)
 
 static void finalize(struct play *p)
 {
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 	int rc;
 
 	bpull_job_get_info(p->guest.disk, &info);
@@ -230,7 +230,7 @@ static void storm(struct play *p)
 
 void play_urge_job(struct play *p)
 {
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 
 	bpull_job_resume(p->guest.disk);
 	bpull_job_get_info(p->guest.disk, &info);

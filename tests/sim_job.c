@@ -186,7 +186,7 @@ unsigned sim_job_depth(const struct sim_job *j, bool completed)
 static void judge_end(struct sim_job *j)
 {
 	bool completed = j->status == BPULL_JOB_COMPLETED, has_link;
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 
 	sim_job_assert(j, bpull_job_get_info(j->guest.disk, &info) == 1, "no info");
 	sim_job_assert(j, info.state == BPULL_JOB_CONCLUDED && info.status == j->status,
@@ -224,7 +224,7 @@ static void take_event(struct sim_job *j, const struct bpull_event *event)
 		j->n_failed += event->error != 0;
 		sim_job_assert(j, sim_guest_end(&j->guest, event), "%s", j->guest.wrong);
 	} else if (event->type == BPULL_EVENT_JOB_STOPPED) {
-		struct bpull_job_info info;
+		struct bpull_job_info info = { .size = sizeof(info) };
 
 		j->n_stops++;
 		bpull_job_get_info(j->guest.disk, &info);

@@ -68,7 +68,7 @@ int sim_pull_open(struct sim_pull *pull, const struct sim_chain *chain, struct s
 /* Stopped by an error: says where, as it must, and tries again with a machine that works. */
 static void go_on(struct sim_pull *pull, const struct bpull_event *event)
 {
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 
 	bpull_job_get_info(pull->disk, &info);
 	pull->stop_is_told = info.state == BPULL_JOB_PAUSED && info.stop_error == event->error &&
@@ -81,7 +81,7 @@ static void go_on(struct sim_pull *pull, const struct bpull_event *event)
 
 static bool is_over(struct sim_pull *pull)
 {
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 	struct bpull_event event;
 
 	if (bpull_engine_process(pull->engine, &event, 1) == 1) {
@@ -146,7 +146,7 @@ int sim_pull_whole(const struct sim_chain *chain, struct sim *sim, uint64_t memo
 		return rc;
 	rc = sim_pull_run(pull);
 	if (!rc) {
-		struct bpull_job_info info;
+		struct bpull_job_info info = { .size = sizeof(info) };
 
 		bpull_job_get_info(pull->disk, &info);
 		pull->n_cloned = info.cloned_bytes;

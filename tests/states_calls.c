@@ -55,7 +55,10 @@ static int call_info(struct state_trial *t)
 		BPULL_JOB_STOPPING,  BPULL_JOB_PAUSED,  BPULL_JOB_CONCLUDED, BPULL_JOB_CONCLUDED,
 		BPULL_JOB_CONCLUDED,
 	};
-	int rc = bpull_job_get_info(state_disk(t), &t->info);
+	int rc;
+
+	t->info.size = sizeof(t->info);
+	rc = bpull_job_get_info(state_disk(t), &t->info);
 
 	sim_job_assert(&t->job, t->info.state == expected[t->state], "info has state %d",
 		       (int)t->info.state);

@@ -113,7 +113,7 @@ static void start(struct bpull_disk *disk, uint64_t bandwidth, uint32_t flags)
 
 static struct bpull_job_info info_of(struct bpull_disk *disk)
 {
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 
 	bpull_job_get_info(disk, &info);
 	return info;
@@ -169,7 +169,7 @@ TestSuite(api_threads, .init = setup_threads, .fini = teardown);
 
 static void pull_to_the_end(enum bpull_format format)
 {
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 	struct bpull_disk *disk;
 	struct bpull_event event;
 
@@ -272,7 +272,7 @@ Test(api, without_backing_it_is_complete_at_once)
 	struct bpull_create_options o = { .size = sizeof(o),
 					  .format = BPULL_FORMAT_QCOW2,
 					  .virtual_size = MiB };
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 	struct bpull_disk *disk;
 
 	cr_assert_eq(bpull_create(scratch("alone"), &o, NULL), 0);
@@ -352,7 +352,7 @@ Test(api, pause_holds_and_resume_goes_on)
 Test(api, a_paused_slow_job_commits_and_leaves_the_engine_to_others)
 {
 	struct bpull_disk *slow, *other;
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 
 	make_overlay("slow", BPULL_FORMAT_QCOW2, "base.raw");
 	make_overlay("other", BPULL_FORMAT_QCOW2, "base.raw");
@@ -385,7 +385,7 @@ Test(api, it_may_start_paused)
 
 Test(api, abort_keeps_what_was_copied_and_the_next_pull_skips_it)
 {
-	struct bpull_job_info first, second;
+	struct bpull_job_info first = { .size = sizeof(first) }, second = first;
 	struct bpull_disk *disk;
 
 	make_overlay("ov", BPULL_FORMAT_QED, "base.raw");
@@ -566,6 +566,7 @@ Test(api, jobs_share_the_engines_rate_fairly)
 	}
 	cr_assert_eq(bpull_engine_wait(engine, &event, 1, 1000), 0, "one is done already");
 	for (int i = 0; i < 3; i++) {
+		info[i].size = sizeof(info[i]);
 		bpull_job_get_info(disks[i], &info[i]);
 		total += info[i].copied_bytes;
 	}
@@ -584,7 +585,7 @@ Test(api, a_base_changed_meanwhile_keeps_the_link)
 					   .flags = BPULL_DISK_READ_ONLY | BPULL_DISK_FORCE_SHARE };
 	const struct bpull_job_options accepts = { .size = sizeof(accepts),
 						   .flags = BPULL_JOB_ACCEPT_MIXED };
-	struct bpull_layer_info layer;
+	struct bpull_layer_info layer = { .size = sizeof(layer) };
 	struct bpull_info *info;
 	struct bpull_disk *disk;
 	struct bpull_event event;

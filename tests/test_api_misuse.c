@@ -174,9 +174,9 @@ Test(api_misuse, looking_at_images)
 					     .repair = BPULL_REPAIR_ALL + 1 };
 	struct bpull_job_options job = { .size = sizeof(job),
 					 .compression = BPULL_COMPRESSION_ZSTD + 1 };
-	struct bpull_check_result checked;
-	struct bpull_measure measured;
-	struct bpull_layer_info layer;
+	struct bpull_check_result checked = { .size = sizeof(checked) };
+	struct bpull_measure measured = { .size = sizeof(measured) };
+	struct bpull_layer_info layer = { .size = sizeof(layer) };
 	struct bpull_extent extents[4];
 	struct bpull_info *info;
 	struct bpull_disk *disk;
@@ -232,8 +232,8 @@ Test(api_misuse, the_word_that_all_is_open_comes_once)
 	struct bpull_check_options check = { .size = sizeof(check),
 					     .opened = note_opened,
 					     .opaque = &n };
-	struct bpull_check_result checked;
-	struct bpull_measure measured;
+	struct bpull_check_result checked = { .size = sizeof(checked) };
+	struct bpull_measure measured = { .size = sizeof(measured) };
 	struct bpull_info *info;
 	struct bpull_disk *disk;
 
@@ -338,7 +338,7 @@ Test(api_misuse, a_disk_is_closed_with_results_uncollected)
 Test(api_misuse, a_disk_is_closed_with_job_events_uncollected)
 {
 	struct bpull_disk *disks[3];
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 	struct bpull_event event;
 
 	make_overlay("second", BPULL_FORMAT_QCOW2, "base");

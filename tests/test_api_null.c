@@ -151,7 +151,7 @@ Test(api_null, disks)
 
 Test(api_null, jobs)
 {
-	struct bpull_job_info job = { 0 };
+	struct bpull_job_info job = { .size = sizeof(job) };
 
 	REFUSED(bpull_job_start, disk, (NULL, NULL, &error));
 	REFUSED(bpull_job_check, disk, (NULL, NULL, &error));
@@ -231,9 +231,9 @@ Test(api_null, images_at_rest)
 	struct bpull_create_options o = { .size = sizeof(o),
 					  .format = BPULL_FORMAT_QCOW2,
 					  .virtual_size = BASE_LEN };
-	struct bpull_check_result checked = { 0 };
-	struct bpull_measure measured = { 0 };
-	struct bpull_layer_info layer = { 0 };
+	struct bpull_check_result checked = { .size = sizeof(checked) };
+	struct bpull_measure measured = { .size = sizeof(measured) };
+	struct bpull_layer_info layer = { .size = sizeof(layer) };
 
 	REFUSED(bpull_info_open, path, (NULL, NULL, &info, &error));
 	REFUSED(bpull_info_open, info, (top, NULL, NULL, &error));
@@ -315,8 +315,8 @@ Test(api_null, success_leaves_no_error)
 	struct bpull_create_options o = { .size = sizeof(o),
 					  .format = BPULL_FORMAT_QCOW2,
 					  .virtual_size = BASE_LEN };
-	struct bpull_check_result checked = { 0 };
-	struct bpull_measure measured = { 0 };
+	struct bpull_check_result checked = { .size = sizeof(checked) };
+	struct bpull_measure measured = { .size = sizeof(measured) };
 	struct bpull_extent extent;
 	struct bpull_engine *e;
 	struct bpull_info *i;

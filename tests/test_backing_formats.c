@@ -114,7 +114,7 @@ Test(backing_formats, options_that_mean_nothing_are_refused)
 static void described(const struct bpull_info *info, unsigned i, enum bpull_format_from from,
 		      enum bpull_format as)
 {
-	struct bpull_layer_info layer;
+	struct bpull_layer_info layer = { .size = sizeof(layer) };
 
 	cr_assert_eq(bpull_info_layer(info, i, &layer), 0);
 	cr_assert_eq(layer.backing_format_from, from, "layer %u: %d", i, layer.backing_format_from);

@@ -47,7 +47,7 @@ static int create_qed(struct bpull_error *error)
 
 static void judge_new(void)
 {
-	struct bpull_check_result result = { 0 };
+	struct bpull_check_result result = { .size = sizeof(result) };
 
 	cr_assert_eq(bpull_check(scratch("new"), NULL, &result, NULL), 0);
 	cr_assert(!result.n_corruptions && !result.n_leaks);
@@ -96,14 +96,17 @@ static int info(struct bpull_error *error)
 	if (rc)
 		return rc;
 	for (unsigned i = 0; i < 3; i++)
-		cr_assert_eq(bpull_info_layer(info, i, &(struct bpull_layer_info){ 0 }), 0);
+		cr_assert_eq(bpull_info_layer(info, i,
+					      &(struct bpull_layer_info){
+						      .size = sizeof(struct bpull_layer_info) }),
+			     0);
 	bpull_info_close(info);
 	return 0;
 }
 
 static int measure(struct bpull_error *error)
 {
-	struct bpull_measure m;
+	struct bpull_measure m = { .size = sizeof(m) };
 	int rc = bpull_image_measure(scratch("top"), NULL, &m, error);
 
 	cr_assert(rc || m.growth);
@@ -128,7 +131,7 @@ static int check_with(const char *name, enum bpull_repair repair, struct bpull_c
 
 static int check(struct bpull_error *error)
 {
-	struct bpull_check_result result = { 0 };
+	struct bpull_check_result result = { .size = sizeof(result) };
 	int rc = check_with("top", BPULL_REPAIR_NONE, &result, error);
 
 	cr_assert(!result.n_corruptions && !result.n_leaks);
@@ -200,7 +203,7 @@ static void put_no_counts(void)
 
 static int repair(struct bpull_error *error)
 {
-	struct bpull_check_result result = { 0 };
+	struct bpull_check_result result = { .size = sizeof(result) };
 	int rc = check_with("top", BPULL_REPAIR_ALL, &result, error);
 
 	cr_assert(rc || !result.unrepaired[0], "%s", result.unrepaired);
@@ -310,7 +313,7 @@ static void put_qed_leak(void)
 
 static int repair_qed(struct bpull_error *error)
 {
-	struct bpull_check_result result = { 0 };
+	struct bpull_check_result result = { .size = sizeof(result) };
 
 	return check_with("new", BPULL_REPAIR_ALL, &result, error);
 }
@@ -353,7 +356,7 @@ static int pull_to_base(struct bpull_error *error)
 
 static void judge_based(void)
 {
-	struct bpull_layer_info layer;
+	struct bpull_layer_info layer = { .size = sizeof(layer) };
 	struct bpull_info *info;
 
 	judge_top();

@@ -152,7 +152,7 @@ static int blocking(struct bpull_error *error)
 {
 	struct bpull_engine_options eo = threads;
 	struct bpull_disk_options o = { .size = sizeof(o), .flags = BPULL_DISK_GUEST_IO };
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 	struct bpull_engine *engine;
 	struct bpull_disk *disk;
 	int rc;

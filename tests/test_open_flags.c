@@ -112,8 +112,8 @@ static int open_it(enum open_way way, enum bpull_format format, uint32_t flags,
 	struct bpull_disk_options o = { .size = sizeof(o), .flags = flags };
 	struct bpull_check_options c = { .size = sizeof(c), .flags = flags };
 	struct bpull_create_options out = { .size = sizeof(out), .format = format };
-	struct bpull_check_result found;
-	struct bpull_measure measured;
+	struct bpull_check_result found = { .size = sizeof(found) };
+	struct bpull_measure measured = { .size = sizeof(measured) };
 	struct bpull_info *info;
 	int rc = -EINVAL;
 

@@ -57,7 +57,7 @@ static int lose_entry(struct layer *layer, bool commit_runs, struct err *err)
 
 static void abort_half_way(struct sim_pull *pull, void *arg)
 {
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 
 	bpull_job_get_info(pull->disk, &info);
 	if (!scene.aborted && info.copied_bytes)

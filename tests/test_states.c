@@ -105,7 +105,7 @@ static void go_on(struct state_trial *t)
 static void be_paused(struct state_trial *t)
 {
 	struct sim_job *j = &t->job;
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 	uint64_t n_ops;
 
 	if (!sim_job_is_running(j))

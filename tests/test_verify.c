@@ -150,7 +150,7 @@ Test(verify, what_is_right_is_all_read_back)
 		struct sim_chain_how how = draw(seed);
 		struct rot r = { .seed = seed };
 		struct sim *sim = sim_new(seed);
-		struct bpull_job_info info;
+		struct bpull_job_info info = { .size = sizeof(info) };
 		struct sim_chain chain;
 		struct sim_verdict v;
 		struct sim_pull pull;

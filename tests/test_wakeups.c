@@ -61,7 +61,7 @@ static bool start(enum bpull_io io, uint32_t flags, uint64_t shared, uint64_t ow
 
 static uint64_t copied(void)
 {
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 
 	bpull_job_get_info(disk, &info);
 	return info.copied_bytes;

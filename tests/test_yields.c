@@ -307,7 +307,7 @@ Test(yields, a_disk_that_is_being_started)
 	struct call start = { .run = call_start, .disk = disk, .flags = BPULL_JOB_START_PAUSED },
 		    again = start, check = { .run = call_check, .disk = disk },
 		    map = { .run = call_map, .disk = disk };
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 
 	gate_shut(GATE_READ, "top", 2);
 	begin_call(&start);

@@ -107,7 +107,7 @@ static void *run_guest(void *opaque)
 static void *run_steering(void *opaque)
 {
 	struct guest *g = opaque;
-	struct bpull_job_info info;
+	struct bpull_job_info info = { .size = sizeof(info) };
 	uint64_t cur = 0;
 
 	while (!atomic_load(&stop)) {

@@ -178,7 +178,7 @@ static int check_run(const struct check_command *command, const char *path)
 		.repair = command->repair,
 		.opened = check_opened,
 	};
-	struct bpull_check_result result = { 0 };
+	struct bpull_check_result result = { .size = sizeof(result) };
 	struct bpull_error error = { 0 };
 	int code;
 

@@ -78,6 +78,7 @@ struct bpull_job_info control_job_info(const struct control_target *target,
 {
 	struct bpull_job_info info = job->end;
 
+	info.size = sizeof(info);
 	if (job == target->active && !job->is_held && target->disk)
 		bpull_job_get_info(target->disk, &info);
 	return info;

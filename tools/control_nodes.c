@@ -39,7 +39,7 @@ static bool take(struct control_node *node, unsigned i, const struct bpull_layer
 void control_nodes_open(struct control_target *target)
 {
 	struct bpull_disk_options o = { .size = sizeof(o) };
-	struct bpull_layer_info layer = { 0 };
+	struct bpull_layer_info layer = { .size = sizeof(layer) };
 	struct bpull_info *info;
 	unsigned depth;
 

@@ -193,7 +193,7 @@ static void info_print_json(const struct bpull_info *info, bool chain)
 {
 	struct json_object *array = chain ? json_object_new_array() : NULL;
 	for (unsigned i = 0; i < bpull_info_depth(info); i++) {
-		struct bpull_layer_info layer;
+		struct bpull_layer_info layer = { .size = sizeof(layer) };
 		if (bpull_info_layer(info, i, &layer))
 			break;
 		struct json_object *object = info_json_layer(&layer);
@@ -286,7 +286,7 @@ static void info_print_layer(const struct bpull_layer_info *layer)
 static void info_print_text(const struct bpull_info *info)
 {
 	for (unsigned i = 0; i < bpull_info_depth(info); i++) {
-		struct bpull_layer_info layer;
+		struct bpull_layer_info layer = { .size = sizeof(layer) };
 		if (bpull_info_layer(info, i, &layer))
 			break;
 		if (i)

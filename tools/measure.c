@@ -144,7 +144,7 @@ static void measure_opened(void *user_data)
 
 static int measure_run(const struct measure_command *command, const char *path)
 {
-	struct bpull_measure result = { 0 };
+	struct bpull_measure result = { .size = sizeof(result) };
 	struct bpull_error error = { 0 };
 	int rc = bpull_measure_job(path, &command->chain.disk, &command->job, &result, &error);
 

@@ -219,7 +219,7 @@ static void main_loop(struct machine *m)
 		bool off = __atomic_load_n(&m->off, __ATOMIC_ACQUIRE);
 
 		if (off && !told) {
-			struct bpull_job_info info;
+			struct bpull_job_info info = { .size = sizeof(info) };
 
 			bpull_job_get_info(m->disk, &info);
 			printf("guest: off, with %" PRIu64 " of %" PRIu64 " bytes pulled\n",

@@ -119,7 +119,7 @@ static void *watch_job(void *opaque)
 static int ask_format(void)
 {
 	struct bpull_disk_options o = plugin_config.disk;
-	struct bpull_layer_info layer = { 0 };
+	struct bpull_layer_info layer = { .size = sizeof(layer) };
 	struct bpull_info *info;
 	struct bpull_error error;
 

@@ -63,7 +63,7 @@ static void not_taken_file(const char *path, char *list)
 static void not_taken_image(const char *path, const struct bpull_disk_options *options, char *list)
 {
 	struct bpull_disk_options alone = *options;
-	struct bpull_layer_info layer;
+	struct bpull_layer_info layer = { .size = sizeof(layer) };
 	struct bpull_info *info;
 	char text[64];
 

@@ -50,7 +50,7 @@ static struct progress_now pull_now(const struct pull *pull)
 				    .n_done = pull->n_ended };
 	for (unsigned i = 0; i < pull->next_idx; i++) {
 		const struct pull_image *image = &pull->images[i];
-		struct bpull_job_info info;
+		struct bpull_job_info info = { .size = sizeof(info) };
 		if (image->state != PULL_RUNNING)
 			continue;
 		bpull_job_get_info(image->disk, &info);
@@ -64,7 +64,7 @@ static struct progress_now pull_now(const struct pull *pull)
 static void pull_json_progress(const struct pull *pull)
 {
 	for (unsigned i = 0; i < pull->next_idx; i++) {
-		struct bpull_job_info info;
+		struct bpull_job_info info = { .size = sizeof(info) };
 		if (pull->images[i].state != PULL_RUNNING)
 			continue;
 		bpull_job_get_info(pull->images[i].disk, &info);
@@ -146,7 +146,7 @@ static void pull_pass_go_on(struct pull *pull)
 	if (!stop_take_go_on())
 		return;
 	for (unsigned i = 0; i < pull->next_idx; i++) {
-		struct bpull_job_info info;
+		struct bpull_job_info info = { .size = sizeof(info) };
 		if (pull->images[i].state != PULL_RUNNING)
 			continue;
 		bpull_job_get_info(pull->images[i].disk, &info);

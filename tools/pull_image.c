@@ -97,6 +97,7 @@ bool pull_image_start(struct pull_image *image, struct bpull_engine *engine,
 
 void pull_image_conclude(struct pull_image *image, const struct bpull_event *event, int signal)
 {
+	image->info.size = sizeof(image->info);
 	bpull_job_get_info(image->disk, &image->info);
 	switch (event->status) {
 	case BPULL_JOB_COMPLETED:
@@ -129,7 +130,7 @@ void pull_image_stop(struct pull_image *image, int signal)
 /* A pull that would be refused must be refused here too. */
 static int pull_plan_check(struct pull_image *image, const struct bpull_disk_options *options)
 {
-	struct bpull_layer_info top;
+	struct bpull_layer_info top = { .size = sizeof(top) };
 	struct bpull_info *info;
 	struct bpull_disk_options alone = *options;
 	alone.flags |= BPULL_DISK_NO_BACKING;
@@ -154,7 +155,7 @@ static int pull_plan_measure(struct pull_image *image, const struct bpull_disk_o
 			     const struct bpull_job_options *job)
 {
 	struct bpull_disk_options look = *options;
-	struct bpull_measure m = { 0 };
+	struct bpull_measure m = { .size = sizeof(m) };
 
 	look.flags &= BPULL_DISK_FORCE_SHARE | BPULL_DISK_READ_HOLES | BPULL_DISK_TRUST_HOLES;
 	look.opened = NULL;
