@@ -18,7 +18,8 @@ static inline void error_begin(struct bpull_error *error)
 	if (!error)
 		return;
 	error->code = 0;
-	error->message[0] = '\0';
+	error->remedy = BPULL_REMEDY_NONE;
+	error->message[0] = error->remedy_name[0] = '\0';
 }
 
 /* True, with *error filled, where the pointer is NULL; the name is the header's. */

@@ -88,9 +88,32 @@ extern "C" {
 /* "0.1.0", of the library that runs. Static. */
 BPULL_API const char *bpull_version(void);
 
+/* What would let a refused call pass, if the user knows better: for programs that have a switch for it.
+ * More may come. */
+enum bpull_remedy {
+	BPULL_REMEDY_NONE = 0,
+	BPULL_REMEDY_ALLOW_BACKING = 1, /* remedy_name in allowed_dirs, or BPULL_BACKING_ANY */
+	BPULL_REMEDY_FORCE_SHARE = 2,   /* BPULL_DISK_FORCE_SHARE, only to look at it */
+	BPULL_REMEDY_READ_HOLES = 3,    /* BPULL_DISK_READ_HOLES */
+	BPULL_REMEDY_ACCEPT_MIXED = 4,  /* BPULL_JOB_ACCEPT_MIXED */
+	BPULL_REMEDY_REPAIR = 5,        /* bpull_check() with BPULL_REPAIR_ALL, of a copy */
+	BPULL_REMEDY_CUT_TAIL = 6,      /* the file cut off at bpull_check()'s image_end_offset */
+	BPULL_REMEDY_BACKING_FORMAT =
+		7, /* backing_format in bpull_disk_options, or backing_formats with
+					    remedy_name, where that is not empty */
+	BPULL_REMEDY_COMPRESSION = 8, /* compression of the type that remedy_name has */
+	BPULL_REMEDY_LIST_CHAIN = 9,  /* bpull_info_open() lists the files there are */
+	BPULL_REMEDY_TRUST_BACKING =
+		10, /* backing_formats with remedy_name, which is FILE=FORMAT as the file
+					    looks, or with raw; or BPULL_TRUST_ALL */
+};
+
 struct bpull_error {
 	int code;           /* 0 or a negative errno value */
 	char message[1024]; /* one sentence, safe to print: names are escaped */
+	enum bpull_remedy remedy;
+	char remedy_name[256]; /* ALLOW_BACKING: a directory, file or device; COMPRESSION:
+				  "zlib" or "zstd"; safe to print */
 };
 
 enum bpull_format {
@@ -168,12 +191,13 @@ struct bpull_event {
 	struct bpull_disk *disk;
 	void *user_data; /* bpull_disk_options.user_data; IO: the request's */
 	enum bpull_job_status status;
-	int error;           /* 0 or -errno: why it FAILED or stopped; the request's result */
-	const char *message; /* the sentence, or "" (a job that did not fail has one only of
+	int error;                /* 0 or -errno: why it FAILED or stopped; the request's result */
+	const char *message;      /* the sentence, or "" (a job that did not fail has one only of
 				the mark, BPULL_JOB_ACCEPT_MIXED); valid from when the event is taken until the
 				disk's next job starts or it is closed; IO: always "" */
-	int count;           /* bpull_block_status(): extents filled; else 0 */
-	uint32_t reserved[5]; /* zero */
+	int count;                /* bpull_block_status(): extents filled; else 0 */
+	enum bpull_remedy remedy; /* JOB: of `error` */
+	uint32_t reserved[4];     /* zero */
 };
 
 /* A descriptor that becomes readable when bpull_engine_process() has work. It stays the engine's:
@@ -316,7 +340,8 @@ BPULL_API int bpull_disk_find(struct bpull_disk *disk, const char *path, uint32_
  * until the disk is closed. */
 BPULL_API const char *bpull_disk_warning(const struct bpull_disk *disk);
 /* One sentence on why the disk is slower than it could be (a raw file's holes are read, because its file
- * system is not known to tell the truth about them), or NULL. Valid until the disk is closed. */
+ * system is not known to tell the truth about them; BPULL_DISK_TRUST_HOLES if you know better), or NULL.
+ * Valid until the disk is closed. */
 BPULL_API const char *bpull_disk_hint(const struct bpull_disk *disk);
 /* What starting the last job had to mend in the image first (leaks of a killed one, a mark that it
  * was not closed), a clause without the image's name; or NULL. Valid until the next start or the
@@ -542,7 +567,7 @@ struct bpull_extent {
 	uint8_t compressed;
 	uint8_t has_offset;
 	uint8_t reserved[7]; /* zero */
-	uint64_t offset; /* byte in that image's file, where has_offset */
+	uint64_t offset;     /* byte in that image's file, where has_offset */
 };
 
 /* Maps up to max extents from guest offset `start` on; neighbours alike are merged. Blocking.
@@ -590,6 +615,7 @@ struct bpull_layer_info {
 			  files than they are in; a job needs BPULL_JOB_ACCEPT_MIXED */
 	enum bpull_format_from backing_format_from;
 	enum bpull_format backing_opened_as; /* UNKNOWN: no backing file, or it was not opened */
+	enum bpull_remedy unwritable_remedy;
 };
 
 /* Describes an image and, unless flags has BPULL_DISK_NO_BACKING, its chain, whether or not its

@@ -72,7 +72,7 @@ static void hint_holes(struct bpull_disk *disk)
 			continue;
 		if (asprintf(&disk->hint,
 			     "%s: its file system is not known to tell the truth about holes, so "
-			     "they are read; if you know better: --holes=trust",
+			     "they are read",
 			     file_show(layer->file, &shown)) < 0)
 			disk->hint = NULL;
 	}

@@ -147,6 +147,7 @@ struct job {
 	bool stopped;      /* by an error; paused, until told to go on */
 	uint32_t on_error; /* enum bpull_on_error */
 	int error;
+	enum bpull_remedy remedy; /* of that error */
 	char message[1024];
 	uint64_t start_ns;
 	struct bpull_job_info n; /* the owner's numbers; copied to control.info */

@@ -52,6 +52,7 @@ static void push(struct bpull_disk *disk, struct queued_event **slot, enum bpull
 			.status = status,
 			.error = error,
 			.message = queued->message,
+			.remedy = status == BPULL_JOB_FAILED ? disk->job.remedy : BPULL_REMEDY_NONE,
 		},
 	};
 	snprintf(queued->message, sizeof(queued->message), "%s", message);
@@ -128,7 +129,9 @@ int error_export(const struct err *err, struct bpull_error *out)
 {
 	if (out) {
 		out->code = err->code;
+		out->remedy = (enum bpull_remedy)err->remedy;
 		memcpy(out->message, err->message, sizeof(out->message));
+		memcpy(out->remedy_name, err->remedy_name, sizeof(out->remedy_name));
 	}
 	return err->code;
 }
@@ -139,6 +142,8 @@ int error_fill(struct bpull_error *out, int code, const char *format, ...)
 
 	if (out) {
 		out->code = code;
+		out->remedy = BPULL_REMEDY_NONE;
+		out->remedy_name[0] = '\0';
 		va_start(args, format);
 		vsnprintf(out->message, sizeof(out->message), format, args);
 		va_end(args);

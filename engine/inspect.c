@@ -253,7 +253,8 @@ int bpull_info_layer(const struct bpull_info *info, unsigned i, struct bpull_lay
 	struct layer_info more = { 0 };
 
 	if (i >= bpull_info_depth(info) ||
-	    is_unfit(out, "layer", RESULT_FIRST_LEN(struct bpull_layer_info, mixed), NULL))
+	    is_unfit(out, "layer", RESULT_FIRST_LEN(struct bpull_layer_info, unwritable_remedy),
+		     NULL))
 		return -EINVAL;
 	chain = info->look.chain;
 	layer = chain->layers[i];
@@ -288,6 +289,7 @@ int bpull_info_layer(const struct bpull_info *info, unsigned i, struct bpull_lay
 		.data_file_raw = more.data_file_raw,
 		.mixed = layer->is_mixed,
 		.backing_format_from = backing_format_from(chain, i),
+		.unwritable_remedy = (enum bpull_remedy)layer->unwritable.remedy,
 	};
 	if (i + 1 < chain->n_layers)
 		described.backing_opened_as = (enum bpull_format)chain->layers[i + 1]->ops->format;

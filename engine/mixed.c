@@ -143,13 +143,13 @@ int mixed_refuse(const struct layer *overlay, bool accepts, struct err *err)
 
 	if (!overlay->is_mixed || accepts)
 		return 0;
-	return err_set(
-		err, -EPERM,
+	err_set(err, -EPERM,
 		"%s: it is marked: a backing file was changed while an earlier pull read it, and "
 		"what that pull copied may be of either state, not of what the chain holds now; "
 		"restore the overlay from a copy, or make it anew (where the backing file is as it "
-		"was again, or to have the mixture all the same: --accept-mixed)",
+		"was again, or to have the mixture all the same, the mark may be accepted)",
 		file_show(overlay->file, &shown));
+	return err_remedy(err, -EPERM, ERR_REMEDY_ACCEPT_MIXED, NULL);
 }
 
 int mixed_check(const struct bpull_disk *disk, uint32_t job_flags, struct err *err)

@@ -80,10 +80,12 @@ static void refuse(struct bpull_disk *disk, const struct hole_samples *h)
 {
 	struct shown shown;
 
+	if (!disk->job.error)
+		disk->job.remedy = BPULL_REMEDY_READ_HOLES;
 	job_fail(
 		disk, -EBADMSG,
 		"%s: its file system calls the bytes from %#llx on a hole, but they do not read as "
-		"zeros; %s: do it again with holes read (--holes=read), and look after that file "
+		"zeros; %s: do it again with holes read, and look after that file "
 		"system",
 		file_show(h->file, &shown), (unsigned long long)h->at,
 		flatten_is(disk) ? "nothing was made of it" : "the backing link is kept");

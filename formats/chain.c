@@ -248,8 +248,8 @@ static int open_backing(struct chain_walk *walk, struct err *err)
 		return rc;
 	rc = take_layer(walk, &want, &cause);
 	if (rc < 0)
-		return err_set(err, rc, "backing file of '%s': %s%s", shown_name(walk->name, shown),
-			       cause.message, where_sought(layer->backing_name));
+		return err_wrap(err, rc, &cause, "backing file", shown_name(walk->name, shown),
+				where_sought(layer->backing_name));
 	rc = chain_check_trust(&choice, chain->layers[choice.depth], err);
 	if (rc < 0)
 		return rc;
@@ -289,8 +289,8 @@ static int open_data_file(struct chain_walk *walk, struct err *err)
 	want.name = path;
 	rc = layer_set_open_data(chain->set, &want, layer, &no_locks, &cause);
 	if (rc < 0)
-		return err_set(err, rc, "data file of '%s': %s%s", shown_name(walk->name, shown),
-			       cause.message, where_sought(layer->data_name));
+		return err_wrap(err, rc, &cause, "data file", shown_name(walk->name, shown),
+				where_sought(layer->data_name));
 	if (no_locks)
 		tell_no_locks(walk, path);
 	return 0;

@@ -70,12 +70,12 @@ int chain_find_base(const struct chain *chain, struct file_opener *opener, const
 
 	if (rc)
 		rc = find_by_name(chain, name, depth);
-	if (rc)
-		return err_set(err, -EINVAL,
-			       "'%s' is not in the backing chain of '%s'; see blockpull info "
-			       "--chain; nothing was changed",
-			       shown_name(name, shown),
-			       shown_name(chain->layers[0]->file->name, top));
+	if (rc) {
+		err_set(err, -EINVAL,
+			"'%s' is not in the backing chain of '%s'; nothing was changed",
+			shown_name(name, shown), shown_name(chain->layers[0]->file->name, top));
+		return err_remedy(err, -EINVAL, ERR_REMEDY_LIST_CHAIN, NULL);
+	}
 	if (!*depth)
 		return err_set(err, -EINVAL,
 			       "'%s' is the image itself, not a file of its backing chain; nothing "

@@ -17,6 +17,7 @@
 #include "formats/chain_format.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "formats/layer_set.h"
@@ -69,12 +70,11 @@ int chain_can_choose(const struct chain_choice *choice, struct err *err)
 	if (rc || recorded != IMAGE_UNKNOWN || how->backing_format != IMAGE_UNKNOWN ||
 	    how->trust_formats || how->n_told || choice->above->probe_backing)
 		return rc;
-	return err_set(err, -ENOTSUP,
-		       "'%s' does not record the format of its backing file, and guessing it from "
-		       "the contents would trust whoever wrote them; name it with "
-		       "--backing-format=FMT (raw, qcow2 or qed), or trust the contents with "
-		       "--backing-format=auto",
-		       shown_name(choice->above_name, shown));
+	err_set(err, -ENOTSUP,
+		"'%s' does not record the format of its backing file, and guessing it from the "
+		"contents would trust whoever wrote them; it must be named",
+		shown_name(choice->above_name, shown));
+	return err_remedy(err, -ENOTSUP, ERR_REMEDY_BACKING_FORMAT, NULL);
 }
 
 /* A name is the one recorded, the one this chain opens, or any other that leads to the same file. */
@@ -101,12 +101,12 @@ static int told_format(const struct chain_choice *choice, const struct file *fil
 			continue;
 		if (told->depth)
 			return err_set(err, -EINVAL,
-				       "--backing-format: '%s' may be either of two backing files "
-				       "of '%s'; name the one that is meant by its full path",
+				       "'%s', whose format is given, may be either of two backing "
+				       "files of '%s'; name the one that is meant by its full path",
 				       shown_name(told->name, shown), shown_name(how->name, other));
 		if (*out != IMAGE_UNKNOWN && *out != told->format)
 			return err_set(err, -EINVAL,
-				       "--backing-format: '%s' is said to be %s and to be %s; say "
+				       "'%s' is said to be %s and to be %s; say "
 				       "one of them",
 				       shown_name(choice->path, shown), format_name(*out),
 				       format_name(told->format));
@@ -131,8 +131,8 @@ int chain_choose_format(void *opaque, struct file *file, enum image_format *out,
 	choice->from = CHAIN_FORMAT_RECORDED;
 	if (*out != IMAGE_UNKNOWN && told != IMAGE_UNKNOWN && told != *out)
 		return err_set(err, -EINVAL,
-			       "'%s' records that its backing file '%s' is %s, and "
-			       "--backing-format says %s; leave that out, or mend the record with "
+			       "'%s' records that its backing file '%s' is %s, and it "
+			       "is said to be %s; leave that out, or mend the record with "
 			       "qemu-img rebase -u",
 			       shown_name(choice->above_name, shown),
 			       shown_name(choice->path, other), format_name(*out),
@@ -146,30 +146,33 @@ int chain_choose_format(void *opaque, struct file *file, enum image_format *out,
 	choice->from = CHAIN_FORMAT_PROBED;
 	if (how->trust_formats || choice->above->probe_backing)
 		return format_probe(file, out, err);
-	return err_set(err, -ENOTSUP,
-		       "'%s' does not record that file's format, and --backing-format names "
-		       "other files only; say --backing-format '%s=FMT' (raw, qcow2 or qed)",
-		       shown_name(choice->above_name, shown), shown_name(choice->path, other));
+	shown_name(choice->path, other);
+	err_set(err, -ENOTSUP,
+		"'%s' does not record that file's format, and those of other files only are "
+		"given; that of '%s' must be named",
+		shown_name(choice->above_name, shown), other);
+	return err_remedy(err, -ENOTSUP, ERR_REMEDY_BACKING_FORMAT, other);
 }
 
 int chain_check_trust(const struct chain_choice *choice, const struct layer *layer, struct err *err)
 {
 	const char *format = format_name(layer->ops->format), *further;
 	char path[SHORT_NAME], above[SHORT_NAME], name[SHORT_NAME];
+	char remedy[SHORT_NAME + 8];
 
 	if (choice->from != CHAIN_FORMAT_PROBED || choice->how->trust_formats ||
 	    !(layer->has_backing || layer->has_data_file))
 		return 0;
 	further = layer->has_backing ? layer->backing_name : layer->data_name;
-	return err_set(
-		err, -EPERM,
+	short_name(choice->path, path);
+	snprintf(remedy, sizeof(remedy), "%.*s=%s", SHORT_NAME, path, format);
+	err_set(err, -EPERM,
 		"'%s', the backing file of '%s', which can't record its format, looks like a %s "
 		"image that names '%s' as its %s file; a guest may have written that into its raw "
-		"disk. Say what it is with --backing-format '%s=%s' (or =raw), or trust such files "
-		"with --backing-format=auto",
-		short_name(choice->path, path), short_name(choice->above_name, above), format,
-		short_name(further ? further : "", name), layer->has_backing ? "backing" : "data",
-		path, format);
+		"disk",
+		path, short_name(choice->above_name, above), format,
+		short_name(further ? further : "", name), layer->has_backing ? "backing" : "data");
+	return err_remedy(err, -EPERM, ERR_REMEDY_TRUST_BACKING, remedy);
 }
 
 int chain_check_told(const struct chain_open *how, struct err *err)
@@ -183,13 +186,12 @@ int chain_check_told(const struct chain_open *how, struct err *err)
 			continue;
 		if (how->no_backing)
 			return err_set(err, -EINVAL,
-				       "--backing-format: no backing file is opened here, so '%s' "
-				       "can't be one",
+				       "no backing file is opened here, so '%s', whose format is "
+				       "given, can't be one",
 				       shown_name(told->name, shown));
-		return err_set(err, -EINVAL,
-			       "--backing-format: '%s' is no backing file of '%s'; see blockpull "
-			       "info --chain for their names",
-			       shown_name(told->name, shown), shown_name(how->name, other));
+		err_set(err, -EINVAL, "'%s', whose format is given, is no backing file of '%s'",
+			shown_name(told->name, shown), shown_name(how->name, other));
+		return err_remedy(err, -EINVAL, ERR_REMEDY_LIST_CHAIN, NULL);
 	}
 	return 0;
 }

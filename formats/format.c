@@ -151,6 +151,7 @@ int layer_refuse(const struct layer *layer, const struct refusal *refusal, struc
 		advice = "; check and repair a copy of it (qemu-img check -r all) first";
 	if (strchr(refusal->why, ';')) /* the reason says itself what to do */
 		advice = "";
-	return err_set(err, refusal->code, "%s: %s%s", shown_name(layer->file, shown), refusal->why,
-		       advice);
+	err_set(err, refusal->code, "%s: %s%s", shown_name(layer->file, shown), refusal->why,
+		advice);
+	return err_remedy(err, refusal->code, refusal->remedy, NULL);
 }

@@ -123,6 +123,7 @@ struct write_extent {
 struct refusal {
 	int code;      /* -ENOTSUP, -EUCLEAN */
 	char why[256]; /* a clause, e.g. "it is encrypted (LUKS)" */
+	enum err_remedy remedy;
 };
 
 struct layer;

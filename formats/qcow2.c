@@ -266,10 +266,10 @@ static void note_refusals(struct qcow2 *q, const struct header_source *src)
 	if (qcow2_is_external(q) && q->n_snapshots)
 		refuse(unwritable, -ENOTSUP,
 		       "it has both an external data file and internal snapshots");
-	if (q->incompat & QCOW2_INCOMPAT_CORRUPT)
-		refuse(unwritable, -EUCLEAN,
-		       "it is marked corrupt; repair a copy with blockpull check --repair=all "
-		       "first");
+	if (q->incompat & QCOW2_INCOMPAT_CORRUPT && !unwritable->code) {
+		refuse(unwritable, -EUCLEAN, "it is marked corrupt; repair a copy first");
+		unwritable->remedy = ERR_REMEDY_REPAIR;
+	}
 }
 
 int qcow2_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err)

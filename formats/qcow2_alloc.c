@@ -207,12 +207,12 @@ static int may_grow(const struct qcow2 *q, const char *name, struct err *err)
 
 	if (q->layer.file->is_block || end_idx / q->refs_per_block < QCOW2_MAX_REFTABLE_LEN / 8)
 		return 0;
-	return err_set(err, -ENOTSUP,
-		       "%s: its file is %" PRIu64
-		       " bytes long, and nothing behind that can be counted; nothing was changed: "
-		       "cut off what lies behind the image (see image-end-offset of blockpull "
-		       "check --json)",
-		       name, q->layer.file->len);
+	err_set(err, -ENOTSUP,
+		"%s: its file is %" PRIu64
+		" bytes long, and nothing behind that can be counted; nothing was changed: "
+		"cut off what lies behind the image",
+		name, q->layer.file->len);
+	return err_remedy(err, -ENOTSUP, ERR_REMEDY_CUT_TAIL, NULL);
 }
 
 int qcow2_begin_writing(struct layer *layer, struct err *err)

@@ -136,15 +136,13 @@ static int may_switch(struct qcow2 *q, const char *name, enum qcow2_compression 
 	int rc;
 
 	if (q->version < 3)
-		return err_set(err, -ENOTSUP,
-			       "%s: version 2 images have zlib compression only; use "
-			       "--compress=zlib",
-			       name);
-	if (q->header_len <= QCOW2_H_COMPRESSION)
-		return err_set(err, -ENOTSUP,
-			       "%s: its header (%u bytes) has no room for a compression type; use "
-			       "--compress=%s",
-			       name, q->header_len, type_name(q->compression));
+		err_set(err, -ENOTSUP, "%s: version 2 images have zlib compression only", name);
+	else if (q->header_len <= QCOW2_H_COMPRESSION)
+		err_set(err, -ENOTSUP,
+			"%s: its header (%u bytes) has no room for a compression type", name,
+			q->header_len);
+	if (q->version < 3 || q->header_len <= QCOW2_H_COMPRESSION)
+		return err_remedy(err, -ENOTSUP, ERR_REMEDY_COMPRESSION, type_name(q->compression));
 	/* A table that can't be read or understood may have compressed clusters, too. */
 	rc = qcow2_check(&q->layer, &result, err);
 	if (!rc && result.n_check_errors)
@@ -157,13 +155,11 @@ static int may_switch(struct qcow2 *q, const char *name, enum qcow2_compression 
 			"%s: damaged image (%" PRIu64
 			" errors); nothing was changed: see blockpull check, and repair a copy",
 			name, result.n_errors);
-	if (!rc && result.n_compressed_clusters + result.n_snapshot_compressed_clusters)
-		rc = err_set(err, -ENOTSUP,
-			     "%s: it has clusters compressed with %s, so it can't have %s: use "
-			     "--compress=%s",
-			     name, type_name(q->compression), type_name(to),
-			     type_name(q->compression));
-	return rc;
+	if (rc || !(result.n_compressed_clusters + result.n_snapshot_compressed_clusters))
+		return rc;
+	err_set(err, -ENOTSUP, "%s: it has clusters compressed with %s, so it can't have %s", name,
+		type_name(q->compression), type_name(to));
+	return err_remedy(err, -ENOTSUP, ERR_REMEDY_COMPRESSION, type_name(q->compression));
 }
 
 int qcow2_may_compress(struct layer *layer, enum layer_compression type, unsigned level,
@@ -181,7 +177,7 @@ int qcow2_may_compress(struct layer *layer, enum layer_compression type, unsigne
 	if (q->incompat & QCOW2_INCOMPAT_DATA_FILE)
 		return err_set(err, -ENOTSUP,
 			       "%s: its data lies in an external data file, where nothing can be "
-			       "compressed; pull without --compress",
+			       "compressed; pull without compression",
 			       name);
 	return to == q->compression ? 0 : may_switch(q, name, to, err);
 }

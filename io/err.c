@@ -110,6 +110,29 @@ __attribute__((format(printf, 2, 0))) static void err_fill(struct err *err, cons
 		err_ellipsis(err->message, sizeof(err->message) - 1, sizeof(err->message));
 }
 
+static void err_begin(struct err *err, int code)
+{
+	err->code = code;
+	err->remedy = ERR_REMEDY_NONE;
+	err->remedy_name[0] = '\0';
+}
+
+int err_remedy(struct err *err, int code, enum err_remedy remedy, const char *name)
+{
+	if (!err)
+		return code;
+	err->remedy = remedy;
+	snprintf(err->remedy_name, sizeof(err->remedy_name), "%s", name ? name : "");
+	return code;
+}
+
+int err_wrap(struct err *err, int code, const struct err *cause, const char *kind, const char *name,
+	     const char *more)
+{
+	err_set(err, code, "%s of '%s': %s%s", kind, name, cause->message, more);
+	return err_remedy(err, code, cause->remedy, cause->remedy_name);
+}
+
 int err_set(struct err *err, int code, const char *format, ...)
 {
 	if (!err)
@@ -118,7 +141,7 @@ int err_set(struct err *err, int code, const char *format, ...)
 	va_start(ap, format);
 	err_fill(err, format, ap);
 	va_end(ap);
-	err->code = code;
+	err_begin(err, code);
 	return code;
 }
 
@@ -130,7 +153,7 @@ int err_errno(struct err *err, int code, const char *format, ...)
 	va_start(ap, format);
 	err_fill(err, format, ap);
 	va_end(ap);
-	err->code = code;
+	err_begin(err, code);
 
 	char text[128];
 	size_t used = strlen(err->message);

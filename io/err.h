@@ -9,9 +9,29 @@
 
 #include <stddef.h>
 
+/* What would let it pass, as data: how that is asked for is the program's to say. The numbers are those
+ * of enum bpull_remedy, which explains them. */
+enum err_remedy {
+	ERR_REMEDY_NONE,
+	ERR_REMEDY_ALLOW_BACKING,
+	ERR_REMEDY_FORCE_SHARE,
+	ERR_REMEDY_READ_HOLES,
+	ERR_REMEDY_ACCEPT_MIXED,
+	ERR_REMEDY_REPAIR,
+	ERR_REMEDY_CUT_TAIL,
+	ERR_REMEDY_BACKING_FORMAT,
+	ERR_REMEDY_COMPRESSION,
+	ERR_REMEDY_LIST_CHAIN,
+	ERR_REMEDY_TRUST_BACKING,
+};
+
 struct err {
 	int code; /* 0 or -errno */
+	enum err_remedy remedy;
 	char message[1024];
+	char remedy_name
+		[256]; /* ALLOW_BACKING: what is to be allowed; COMPRESSION: the type; BACKING_FORMAT: a file, or empty;
+			 TRUST_BACKING: FILE=FORMAT; escaped */
 };
 
 /* Fills *err (NULL is allowed) and returns code, so that it can end a function. */
@@ -21,6 +41,13 @@ int err_set(struct err *err, int code, const char *format, ...)
 /* The same, with ": " and the system's text for -code behind the sentence. */
 int err_errno(struct err *err, int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* Adds a remedy to a filled *err (NULL is allowed); name NULL: it has none. Returns code. */
+int err_remedy(struct err *err, int code, enum err_remedy remedy, const char *name);
+
+/* "KIND of 'NAME': " in front of what went wrong with it, and `more` behind it, the remedy kept. Returns code. */
+int err_wrap(struct err *err, int code, const struct err *cause, const char *kind, const char *name,
+	     const char *more);
 
 /* Copies `name` into out (cap bytes, always terminated) with control bytes, quotes, backslashes
  * and invalid UTF-8 as \xNN: a name from an image must never reach a terminal raw.

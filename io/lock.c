@@ -116,13 +116,13 @@ static int lock_refused(const struct file *file, enum file_lock kind, off_t at, 
 	const char *words = lock_words[(at - LOCK_USED) % (LOCK_UNSHARED - LOCK_USED)];
 
 	err_escape(file->name, strlen(file->name), name, sizeof(name));
-	return err_set(err, -EBUSY,
-		       "'%s' is in use: another process %s %s (lock byte %d). Stop the virtual "
-		       "machine or tool that has it open, then try again%s",
-		       name, theirs ? "may" : "does not let others", words, (int)at,
-		       kind == FILE_LOCK_SHARED
-			       ? "; only to look at it meanwhile, give --force-share"
-			       : "");
+	err_set(err, -EBUSY,
+		"'%s' is in use: another process %s %s (lock byte %d). Stop the virtual "
+		"machine or tool that has it open, then try again",
+		name, theirs ? "may" : "does not let others", words, (int)at);
+	return err_remedy(err, -EBUSY,
+			  kind == FILE_LOCK_SHARED ? ERR_REMEDY_FORCE_SHARE : ERR_REMEDY_NONE,
+			  NULL);
 }
 
 /* What a file system or an old kernel answers when it has no such locks. */

@@ -211,16 +211,14 @@ static int posix_open_forbidden(const struct posix_open *po, const char *link_na
 
 	err_escape(po->real_name, strlen(po->real_name), real, sizeof(real));
 	posix_open_remedy(po, link_name, remedy, sizeof(remedy));
-	return err_set(
-		err, -EPERM,
-		"'%s'%s%s%s %s: allow it with --allow-backing=%s or --allow-backing=any, "
-		"if you trust the image",
-		po->shown, moved ? " (really '" : "", moved ? real : "", moved ? "')" : "",
+	err_set(err, -EPERM, "'%s'%s%s%s %s; '%s' is not allowed for backing files", po->shown,
+		moved ? " (really '" : "", moved ? real : "", moved ? "')" : "",
 		S_ISBLK(po->st.st_mode)
 			? "is a block device, which may be opened as a part of an image only "
 			  "where it was named"
 			: "may not be opened as a part of this image",
 		remedy);
+	return err_remedy(err, -EPERM, ERR_REMEDY_ALLOW_BACKING, remedy);
 }
 
 static int posix_open_allowed(struct posix_open *po, struct err *err)

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Rules of the tree that a compiler does not check, as TAP: includes never point
 upwards, commands use the public header only, the shared library exports what
-the header declares and nothing else, every file carries its licence line, every
-pointer of a public function has a row in the table of NULLs.
+the header declares and nothing else, every file carries its licence line, no
+message of the library names an option of the command, every pointer of a public
+function has a row in the table of NULLs.
 
 usage: check_tree.py ROOT [LIBRARY]"""
 import pathlib
@@ -84,6 +85,19 @@ def untested_pointers(root):
         yield f"only {len(wanted)} pointers found: the pattern is wrong"
 
 
+COMMENT_OR_STRING = re.compile(r'/\*.*?\*/|//[^\n]*|"((?:[^"\\\n]|\\.)*)"', re.S)
+OPTION = re.compile(r"(?:^|[^\w-])--[a-z]")
+OTHER_COMMAND = re.compile(r"\b(?:blockdev|losetup|qemu-img [a-z]+) --[a-z]+")  # advice that is not ours to put in words
+
+
+def options_named(root):
+    """Of the library's users only some have a command line; tools/advice.c says what theirs has."""
+    for path in sources(root, "engine", "formats", "io"):
+        for found in COMMENT_OR_STRING.finditer(path.read_text()):
+            if found[1] and OPTION.search(OTHER_COMMAND.sub("", found[1])):
+                yield f'{path.relative_to(root)}: "{found[1]}"'
+
+
 def exported(library):
     out = subprocess.run(["nm", "-D", "--defined-only", library], check=True,
                          capture_output=True, text=True).stdout
@@ -104,6 +118,7 @@ def main():
     checks = [("includes never point upwards", upward_includes(root)),
               ("commands use the public header only", private_includes(root)),
               ("every file has its licence line", unlicensed(root)),
+              ("no message of the library names an option", options_named(root)),
               ("each public pointer was tried as NULL", untested_pointers(root))]
     if len(sys.argv) > 2:
         checks.append(("the library exports the header", export_differences(root, sys.argv[2])))

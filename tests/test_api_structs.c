@@ -86,7 +86,7 @@ static const struct {
 	size_t len, first_len;
 } structs[] = {
 	STRUCT(fill_job_info, bpull_job_info, verified_bytes),
-	STRUCT(fill_layer_info, bpull_layer_info, mixed),
+	STRUCT(fill_layer_info, bpull_layer_info, unwritable_remedy),
 	STRUCT(fill_check_result, bpull_check_result, mixed),
 	STRUCT(fill_measure, bpull_measure, data_missing),
 	STRUCT(fill_measure_job, bpull_measure, data_missing),

@@ -250,10 +250,12 @@ Test(chain_open, what_a_guest_may_have_written_is_not_followed)
 
 	add_qcow2("evil", "/etc/shadow", "raw");
 	add_qcow2("a", "evil", NULL);
-	refused("a", -ENOTSUP, "'a'", "--backing-format=FMT");
+	refused("a", -ENOTSUP, "'a'", "it must be named");
+	cr_assert_eq(err.remedy, ERR_REMEDY_BACKING_FORMAT);
 	add_qed("b", "evil", 0);
 	refused("b", -EPERM, "'evil'", "names '/etc/shadow' as its backing file");
-	says("--backing-format=auto", "--backing-format 'evil=qcow2'");
+	cr_assert_eq(err.remedy, ERR_REMEDY_TRUST_BACKING);
+	cr_assert_str_eq(err.remedy_name, "evil=qcow2");
 	add_qed("qed", "/etc/shadow", QED_F_NO_PROBE);
 	add_qed("b2", "qed", 0);
 	refused("b2", -EPERM, "looks like a qed image", "'/etc/shadow'");
@@ -349,7 +351,7 @@ Test(chain_open, formats_that_only_qemu_reads_are_not_taken_for_raw)
 	for (unsigned i = 0; i < ARRAY_LEN(kinds); i++) {
 		memset(base->bytes, 0, 512);
 		memcpy(base->bytes + kinds[i].off, kinds[i].bytes, strlen(kinds[i].bytes));
-		refused("top", -ENOTSUP, kinds[i].name, "--backing-format FILE=raw");
+		refused("top", -ENOTSUP, kinds[i].name, "give its format as raw");
 		cr_assert_eq(open_how(&how, &chain), -ENOTSUP);
 	}
 	how.trust_formats = false;

@@ -14,6 +14,7 @@
 #include <json-c/json_object.h>
 #include <xxhash.h>
 
+#include "tools/advice.h"
 #include "tools/commands.h"
 #include "tools/content.h"
 #include "tools/exit_code.h"
@@ -177,8 +178,8 @@ static int hash_image(const struct hash_command *command, struct bpull_engine *e
 
 	if (!rc && is_last)
 		sandbox_enter(SANDBOX_NO_NAMES);
-	if (!rc && content_hint(content))
-		say_note("note: %s", content_hint(content));
+	if (!rc)
+		advice_say_hint(content_hint(content));
 	if (!rc) {
 		hash_begin_json(&h, path, content_size(content));
 		rc = hash_content(&h, content, error);

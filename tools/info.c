@@ -15,6 +15,7 @@
 #include <json-c/json_object.h>
 
 #include "engine/blockpull.h"
+#include "tools/advice.h"
 #include "tools/commands.h"
 #include "tools/exit_code.h"
 #include "tools/options.h"
@@ -88,8 +89,16 @@ static bool info_has_clusters(const struct bpull_layer_info *layer)
 /* Why a pull would be refused, or NULL. */
 static const char *info_unpullable(const struct bpull_layer_info *layer)
 {
-	if (layer->unreadable || layer->unwritable)
-		return layer->unreadable ? layer->unreadable : layer->unwritable;
+	static struct bpull_error told; /* one image at a time */
+
+	if (layer->unreadable)
+		return layer->unreadable;
+	if (layer->unwritable) {
+		told.remedy = layer->unwritable_remedy;
+		snprintf(told.message, sizeof(told.message), "%s", layer->unwritable);
+		advice_add(&told, true);
+		return told.message;
+	}
 	return layer->mixed && layer->backing_name
 		       ? "a backing file was changed during an earlier pull; --accept-mixed takes "
 			 "the mixture"

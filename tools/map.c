@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #include "engine/blockpull.h"
+#include "tools/advice.h"
 #include "tools/commands.h"
 #include "tools/exit_code.h"
 #include "tools/options.h"
@@ -186,8 +187,8 @@ static int map_run(const struct map_command *command, const char *path)
 		rc = bpull_disk_open(engine, path, &command->chain.disk, &disk, &error);
 	if (!rc)
 		sandbox_enter(SANDBOX_NO_NAMES);
-	if (!rc && bpull_disk_hint(disk))
-		say_note("note: %s", bpull_disk_hint(disk));
+	if (!rc)
+		advice_say_hint(bpull_disk_hint(disk));
 	if (!rc)
 		rc = map_disk(disk, command->json, &error);
 	int code = rc ? say_failed(&error, rc) : 0;

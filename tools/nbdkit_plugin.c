@@ -115,6 +115,31 @@ static void *watch_job(void *opaque)
 	return NULL;
 }
 
+/* Adds to the sentence what the plugin's parameters have for it. */
+static void advise(struct bpull_error *error)
+{
+	static const char *const advice[] = {
+		[BPULL_REMEDY_ALLOW_BACKING] = ": allow-backing=NAME",
+		[BPULL_REMEDY_READ_HOLES] = ": holes=read",
+		[BPULL_REMEDY_ACCEPT_MIXED] = ": accept-mixed=true",
+		[BPULL_REMEDY_REPAIR] = ": blockpull check --repair=all",
+		[BPULL_REMEDY_BACKING_FORMAT] = ": backing-format=FMT, or FILE=FMT",
+		[BPULL_REMEDY_TRUST_BACKING] = ": backing-format=FILE=FMT, or backing-format=auto",
+	};
+	const char *text =
+		error->remedy < sizeof(advice) / sizeof(advice[0]) ? advice[error->remedy] : NULL;
+	size_t used = strlen(error->message);
+
+	if (text)
+		snprintf(error->message + used, sizeof(error->message) - used, "%s", text);
+}
+
+static void complain(struct bpull_error *error)
+{
+	advise(error);
+	nbdkit_error("%s", error->message);
+}
+
 /* What can be discarded depends on the format, which only the image says. */
 static int ask_format(void)
 {
@@ -126,7 +151,7 @@ static int ask_format(void)
 	o.flags = BPULL_DISK_READ_ONLY | BPULL_DISK_NO_BACKING | BPULL_DISK_FORCE_SHARE;
 	o.n_backing_formats = 0; /* of files that are not opened here */
 	if (bpull_info_open(plugin_config.image, &o, &info, &error)) {
-		nbdkit_error("%s", error.message);
+		complain(&error);
 		return -1;
 	}
 	bpull_info_layer(info, 0, &layer);
@@ -160,7 +185,7 @@ static int try_image(struct bpull_engine *trial, struct bpull_error *error)
 	if (bpull_disk_warning(opened))
 		nbdkit_error("%s", bpull_disk_warning(opened));
 	if (bpull_disk_hint(opened))
-		nbdkit_error("note: %s", bpull_disk_hint(opened));
+		nbdkit_error("note: %s; if you know better: holes=trust", bpull_disk_hint(opened));
 	return plugin_config.pull ? bpull_job_check(opened, &plugin_config.job, error) : 0;
 }
 
@@ -193,7 +218,7 @@ static int plugin_get_ready(void)
 	if (!rc)
 		rc = try_control(&error);
 	if (rc)
-		nbdkit_error("%s", error.message);
+		complain(&error);
 	bpull_engine_close(trial);
 	if (!rc && start_watch()) {
 		nbdkit_error("out of memory");
@@ -263,8 +288,10 @@ static int plugin_after_fork(void)
 	struct bpull_error error;
 	int rc = start(&error);
 
-	if (rc)
+	if (rc) {
+		advise(&error);
 		plugin_cleanup();
+	}
 	start_tell(rc ? error.message : NULL);
 	return rc ? -1 : 0;
 }

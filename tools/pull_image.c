@@ -7,6 +7,7 @@
  * A dry run maps the chain through the public API instead of asking the job: it
  * must not need write access, and the map is what the job itself will walk.
  */
+#include "tools/advice.h"
 #include "tools/pull.h"
 
 #include <errno.h>
@@ -39,6 +40,7 @@ static void pull_image_end(struct pull_image *image, const char *status, int cod
 static void pull_image_fail(struct pull_image *image, int error)
 {
 	image->error.code = error;
+	advice_add(&image->error, false); /* here, as the JSON line has it, too */
 	pull_image_end(image, "failed", exit_code_of_error(error));
 }
 
@@ -58,8 +60,8 @@ static int pull_image_open(struct pull_image *image, struct bpull_engine *engine
 	if (warning)
 		say_note("warning: %s", warning);
 	const char *hint = bpull_disk_hint(image->disk);
-	if (hint && !image->quiet)
-		say_note("note: %s", hint);
+	if (!image->quiet)
+		advice_say_hint(hint);
 	if (image->out && !image->quiet)
 		not_taken_say(image->path, image->out, options);
 	return 0;
@@ -115,6 +117,7 @@ void pull_image_conclude(struct pull_image *image, const struct bpull_event *eve
 		break;
 	case BPULL_JOB_FAILED:
 		snprintf(image->error.message, sizeof(image->error.message), "%s", event->message);
+		image->error.remedy = event->remedy;
 		pull_image_fail(image, event->error ? event->error : -EIO);
 		break;
 	case BPULL_JOB_READY: break; /* not without BPULL_JOB_MANUAL_FINALIZE */
@@ -144,6 +147,7 @@ static int pull_plan_check(struct pull_image *image, const struct bpull_disk_opt
 		rc = top.corrupt ? -EUCLEAN : -ENOTSUP;
 		snprintf(image->error.message, sizeof(image->error.message),
 			 "'%s' can't be pulled into: %s", image->path, top.unwritable);
+		image->error.remedy = top.unwritable_remedy;
 	}
 	bpull_info_close(info);
 	return rc;

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tools/advice.h"
 #include "tools/exit_code.h"
 #include "tools/text.h"
 
@@ -60,8 +61,11 @@ void say_note(const char *format, ...)
 
 int say_failed_bare(const struct bpull_error *error, int code)
 {
-	if (error->message[0])
-		say_error("%s", error->message);
+	struct bpull_error told = *error;
+
+	advice_add(&told, true);
+	if (told.message[0])
+		say_error("%s", told.message);
 	else
 		say_error("%s", strerror(-code));
 	return exit_code_of_error(code);

@@ -12,6 +12,7 @@
 
 #include <json-c/json_object.h>
 
+#include "tools/advice.h"
 #include "tools/commands.h"
 #include "tools/content.h"
 #include "tools/exit_code.h"
@@ -203,8 +204,7 @@ static int verify_sides(const struct verify_command *command, struct side *a, st
 
 static void say_hint_of(const struct content *content)
 {
-	if (content_hint(content))
-		say_note("note: %s", content_hint(content));
+	advice_say_hint(content_hint(content));
 }
 
 static int verify_run(const struct verify_command *command, const char *first, const char *second)
