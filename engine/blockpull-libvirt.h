@@ -81,6 +81,9 @@ BPULL_API struct bpull_engine *bpull_virt_engine(struct bpull_virt *virt);
  * the caller's: bpull_virt_detach() before it is closed. */
 BPULL_API int bpull_virt_attach(struct bpull_virt *virt, const char *path, struct bpull_disk *disk,
 				struct bpull_error *error);
+/* The path is not known any more. A job that runs goes on, but without callbacks and for bpull_job_...()
+ * calls only. Waits for calls by that path in other threads (an abort that waits for the job is one), so
+ * that the disk may be closed next; may be called from a callback. -ENOENT: none is attached there. */
 BPULL_API int bpull_virt_detach(struct bpull_virt *virt, const char *path,
 				struct bpull_error *error);
 

@@ -56,8 +56,9 @@ void virt_put(struct bpull_virt *virt, struct virt_disk *d)
 
 	pthread_mutex_lock(&virt->mutex);
 	last = !--d->n_used && d->is_over;
-	if (last)
+	if (last && !d->is_gone)
 		unlink_disk(virt, d);
+	pthread_cond_broadcast(&virt->idle);
 	pthread_mutex_unlock(&virt->mutex);
 	if (!last)
 		return;
@@ -159,25 +160,38 @@ int bpull_virt_attach(struct bpull_virt *virt, const char *path, struct bpull_di
 	return 0;
 }
 
+/* Under the mutex. New calls do not find it; those under way are waited for, as the program may close it
+ * next. The dispatcher, in a callback of that very disk, can't wait for itself: it frees it later. */
+static void detach(struct bpull_virt *virt, struct virt_disk *d)
+{
+	bool is_own = d == virt->dispatched && pthread_equal(pthread_self(), virt->dispatcher);
+
+	unlink_disk(virt, d);
+	d->is_gone = true;
+	while (d->n_used > is_own)
+		pthread_cond_wait(&virt->idle, &virt->mutex);
+	d->is_over = is_own;
+	if (!is_own)
+		free_disk(d);
+}
+
 int bpull_virt_detach(struct bpull_virt *virt, const char *path, struct bpull_error *error)
 {
 	struct virt_disk *d;
+	char *real_path;
 
 	error_begin(error);
-	if (is_missing(virt, "virt", error))
+	if (is_missing(virt, "virt", error) || virt_resolve(path, &real_path, error))
 		return -1;
-	if (virt_hold_by_path(virt, path, &d, error))
-		return -1;
-	if (!d || !d->attached) {
-		if (d)
-			virt_put(virt, d);
-		return virt_fail(error, -ENOENT, "no disk is attached under that path");
-	}
 	pthread_mutex_lock(&virt->mutex);
-	d->is_over = true;
+	d = find(virt, real_path);
+	if (d && d->attached)
+		detach(virt, d);
+	else
+		d = NULL;
 	pthread_mutex_unlock(&virt->mutex);
-	virt_put(virt, d);
-	return 0;
+	free(real_path);
+	return d ? 0 : virt_fail(error, -ENOENT, "no disk is attached under that path");
 }
 
 /* ---- callbacks ---- */
@@ -250,6 +264,7 @@ static struct virt_disk *hold_by_disk(struct bpull_virt *virt, const struct bpul
 		;
 	if (d)
 		d->n_used++;
+	virt->dispatched = d;
 	pthread_mutex_unlock(&virt->mutex);
 	return d;
 }
@@ -272,6 +287,7 @@ static void dispatch(struct bpull_virt *virt, const struct bpull_event *event)
 	pthread_mutex_lock(&virt->mutex);
 	/* Another pull may have been started already, from the callback even. */
 	d->is_over |= event->status != BPULL_JOB_READY && !d->attached && !virt_runs(d->disk);
+	virt->dispatched = NULL;
 	pthread_mutex_unlock(&virt->mutex);
 	virt_put(virt, d);
 }

@@ -18,6 +18,7 @@ struct virt_disk {
 	struct bpull_disk *disk;
 	bool attached;   /* the program's own */
 	bool is_over;    /* to be closed by the last user */
+	bool is_gone;    /* detached: no longer found */
 	unsigned n_used; /* calls that hold it */
 };
 
@@ -30,7 +31,8 @@ struct bpull_virt {
 	struct bpull_engine *engine;
 	struct bpull_disk_options options;
 	pthread_mutex_t mutex;
-	pthread_cond_t idle; /* no callback runs */
+	pthread_cond_t idle;          /* no callback runs, or a disk has a user less */
+	struct virt_disk *dispatched; /* whose event the dispatcher has in hand */
 	struct virt_disk *disks;
 	struct callback callbacks[MAX_CALLBACKS];
 	bool calling;
