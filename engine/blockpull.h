@@ -8,8 +8,10 @@
  * is a return value or an event.
  *
  * THREADS. An engine belongs to one thread, which makes all calls on it and on
- * its disks. The exceptions may be called from any thread while the engine, or
- * the disk, is open: bpull_engine_set_speed(), bpull_job_get_info(), bpull_job_set_speed(), bpull_job_pause(),
+ * its disks; another may take it over when the first makes no more calls, and does
+ * not exit while anything is in flight. The exceptions may be called from any thread
+ * while the engine, or the disk, is open: bpull_engine_set_speed(),
+ * bpull_job_get_info(), bpull_job_set_speed(), bpull_job_pause(),
  * bpull_job_resume(), bpull_job_abort(), bpull_job_finalize() and
  * bpull_disk_set_copy_on_read(). An engine opened with BPULL_ENGINE_THREAD has
  * a thread of its own instead, and every function may be called from any
@@ -26,7 +28,8 @@
  *
  * RUNNING IT, in one of three ways. From the program's own loop: poll
  * bpull_engine_fd() for reading and call bpull_engine_process(), which never
- * waits for I/O. With bpull_engine_wait(), which does. Or by the engine's
+ * waits for I/O (with EPOLLET: until it returns less than there is room for). With
+ * bpull_engine_wait(), which does. Or by the engine's
  * thread, with the blocking calls (bpull_pread(), ...) beside the others.
  *
  * BLOCKING. These wait for files, for a second for a lock that another process
@@ -506,10 +509,15 @@ BPULL_API int bpull_job_finalize(struct bpull_disk *disk);
  * For disks opened with BPULL_DISK_GUEST_IO, while a job runs or not. Offsets and lengths are bytes
  * of the guest's disk, any alignment. Submitting returns nothing: each request ends in one event
  * (BPULL_EVENT_IO) with its user_data and 0 or -errno: -EINVAL outside the disk, -EROFS, -ENOSPC
- * or -EDQUOT (a flush, too: with space again it may be repeated), -EIO (also: an earlier write to
- * the image's tables failed; nothing more is written), -ENOMEM, -EUCLEAN. The iovec array is copied;
- * the buffers are the caller's and stay put until the event. Requests in flight are in no order; of
- * two that overlap either may win. Owner thread. */
+ * or -EDQUOT (a flush, too: with space again it may be repeated), -EFBIG the image's file can't grow
+ * any more (its format, the file system, or a limit of the process: to be treated like -ENOSPC), -EIO
+ * (also: an earlier write to the image's tables failed; nothing more is written), -ENOMEM, -EUCLEAN.
+ *
+ * LIMITS. A vector has 0 to 1024 entries (-EINVAL), of any length and alignment each, also 0; all
+ * together at most what the disk has behind the offset (-EINVAL). A request of no bytes is one like
+ * others: 0 where its offset is at most the disk's size, else -EINVAL; a write with FUA makes durable
+ * what was over before. The iovec array is copied; the buffers are the caller's and stay put until the
+ * event. Requests in flight are in no order; of two that overlap either may win. Owner thread. */
 
 enum bpull_io_flags {
 	BPULL_IO_FUA = 1 << 0, /* durable, with the tables that lead to it, when the event comes */
@@ -535,6 +543,12 @@ struct bpull_extent;
  * filled. What is in flight may or may not be told. */
 BPULL_API void bpull_block_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
 				  struct bpull_extent *extents, int max, void *user_data);
+/* Waits until all requests are over that were submitted before the call: 0, or -ETIMEDOUT (timeout_ms;
+ * -1: never). Their events are not lost but wait to be taken; buffers may be reused at once. What other
+ * threads submit meanwhile is not waited for, nor are copies that follow reads. Nothing becomes durable
+ * by it: that is bpull_flush(). -EINVAL: no GUEST_IO. Blocks; owner thread, and with
+ * BPULL_ENGINE_THREAD any. */
+BPULL_API int bpull_disk_drain(struct bpull_disk *disk, int timeout_ms);
 /* Switches copy-on-read; requests in flight are not changed. -EROFS, -EINVAL (no GUEST_IO). Any
  * thread. */
 BPULL_API int bpull_disk_set_copy_on_read(struct bpull_disk *disk, int on);
@@ -545,6 +559,11 @@ BPULL_API int bpull_disk_set_copy_on_read(struct bpull_disk *disk, int on);
 BPULL_API int bpull_pread(struct bpull_disk *disk, void *buf, size_t len, uint64_t guest_off);
 BPULL_API int bpull_pwrite(struct bpull_disk *disk, const void *buf, size_t len, uint64_t guest_off,
 			   uint32_t flags);
+/* With a vector, of which the limits are those above; it is not used after the call. */
+BPULL_API int bpull_preadv(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
+			   uint64_t guest_off);
+BPULL_API int bpull_pwritev(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
+			    uint64_t guest_off, uint32_t flags);
 BPULL_API int bpull_pwrite_zeroes(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
 				  uint32_t flags);
 BPULL_API int bpull_pdiscard(struct bpull_disk *disk, uint64_t guest_off, uint64_t len);
@@ -552,7 +571,9 @@ BPULL_API int bpull_pflush(struct bpull_disk *disk);
 BPULL_API int bpull_pblock_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
 				  struct bpull_extent *extents, int max);
 /* Waits until the disk's job is concluded: 0, also where there is none; -ETIMEDOUT (timeout_ms; -1:
- * never). Its event comes as ever. As for engines with BPULL_ENGINE_THREAD. */
+ * never). A job that is paused, by an error too, or READY does not conclude before another thread
+ * resumes, finalizes or aborts it: with -1 that is waited for. Its event comes as ever. -EINVAL: the
+ * engine has no BPULL_ENGINE_THREAD. */
 BPULL_API int bpull_job_wait(struct bpull_disk *disk, int timeout_ms);
 
 /* ---- Images at rest -------------------------------------------------------- */

@@ -103,27 +103,40 @@ static int run(struct guest *g, int *count)
 	return waiter.result;
 }
 
-int bpull_pread(struct bpull_disk *disk, void *buf, size_t len, uint64_t guest_off)
+int bpull_preadv(struct bpull_disk *disk, const struct iovec *iov, int n_iov, uint64_t guest_off)
 {
 	DISK_SCOPE(disk);
-	struct iovec iov = { buf, len };
 
 	if (!has_thread(disk))
 		return -EINVAL;
-	if (guest_read_now(disk, &iov, 1, guest_off))
+	if (guest_read_now(disk, iov, n_iov, guest_off))
 		return 0;
-	return run(guest_new_read(disk, &iov, 1, guest_off), NULL);
+	return run(guest_new_read(disk, iov, n_iov, guest_off), NULL);
+}
+
+int bpull_pwritev(struct bpull_disk *disk, const struct iovec *iov, int n_iov, uint64_t guest_off,
+		  uint32_t flags)
+{
+	DISK_SCOPE(disk);
+
+	if (!has_thread(disk))
+		return -EINVAL;
+	return run(guest_new_write(disk, iov, n_iov, guest_off, flags), NULL);
+}
+
+int bpull_pread(struct bpull_disk *disk, void *buf, size_t len, uint64_t guest_off)
+{
+	struct iovec iov = { buf, len };
+
+	return bpull_preadv(disk, &iov, 1, guest_off);
 }
 
 int bpull_pwrite(struct bpull_disk *disk, const void *buf, size_t len, uint64_t guest_off,
 		 uint32_t flags)
 {
-	DISK_SCOPE(disk);
 	struct iovec iov = { (void *)buf, len };
 
-	if (!has_thread(disk))
-		return -EINVAL;
-	return run(guest_new_write(disk, &iov, 1, guest_off, flags), NULL);
+	return bpull_pwritev(disk, &iov, 1, guest_off, flags);
 }
 
 static int run_range(struct bpull_disk *disk, enum guest_kind kind, uint64_t guest_off,
@@ -163,11 +176,36 @@ int bpull_pblock_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t le
 	return rc ? rc : count;
 }
 
+static uint64_t end_of(int timeout_ms)
+{
+	return timeout_ms < 0 ? UINT64_MAX : engine_now_ns() + timeout_ms * UINT64_C(1000000);
+}
+
+/* Submitted before seq. The list is in that order. */
+static bool is_in_flight(const struct bpull_disk *disk, uint64_t seq)
+{
+	return disk->guests.first && disk->guests.first->seq < seq;
+}
+
+int bpull_disk_drain(struct bpull_disk *disk, int timeout_ms)
+{
+	DISK_SCOPE(disk);
+	uint64_t end_ns = end_of(timeout_ms), seq;
+
+	if (!disk || !(disk->flags & BPULL_DISK_GUEST_IO))
+		return -EINVAL;
+	seq = disk->guests.next_seq;
+	engine_again(disk->engine); /* requests may not have begun yet */
+	while (is_in_flight(disk, seq))
+		if (!engine_wait_round(disk->engine, end_ns) && is_in_flight(disk, seq))
+			return -ETIMEDOUT;
+	return 0;
+}
+
 int bpull_job_wait(struct bpull_disk *disk, int timeout_ms)
 {
 	DISK_SCOPE(disk);
-	uint64_t end_ns =
-		timeout_ms < 0 ? UINT64_MAX : engine_now_ns() + timeout_ms * UINT64_C(1000000);
+	uint64_t end_ns = end_of(timeout_ms);
 
 	if (!has_thread(disk))
 		return -EINVAL;

@@ -200,13 +200,22 @@ void engine_yields_end(struct engine_yields *yields)
 
 /* ---- waiting ---- */
 
+static int nap_ms(uint64_t end_ns)
+{
+	uint64_t now_ns = engine_now_ns();
+
+	if (now_ns >= end_ns)
+		return 0;
+	return (int)MIN(div_round_up(end_ns - now_ns, 1000000), (uint64_t)MAX_NAP_MS);
+}
+
 bool engine_wait_round(struct bpull_engine *engine, uint64_t end_ns)
 {
 	struct engine_thread *t = &engine->thread;
 	bool in_time;
 
 	if (!t->is_on) {
-		engine_wait_io(engine, MAX_NAP_MS);
+		engine_wait_io(engine, nap_ms(end_ns));
 		engine_run(engine);
 		return engine_now_ns() < end_ns;
 	}

@@ -210,6 +210,7 @@ Test(api_null, requests)
 
 Test(api_null, requests_that_wait)
 {
+	struct iovec empty = { NULL, 0 }, hole = { NULL, 1 };
 	char bytes[16] = { 0 };
 	struct bpull_extent extent;
 
@@ -219,6 +220,14 @@ Test(api_null, requests_that_wait)
 	INVALID(bpull_pwrite, disk, (NULL, bytes, 16, 0, 0));
 	INVALID(bpull_pwrite, buf, (other, NULL, 16, 0, 0));
 	cr_expect_eq(bpull_pwrite(other, NULL, 0, 0, 0), 0);
+	INVALID(bpull_preadv, disk, (NULL, &empty, 1, 0));
+	INVALID(bpull_preadv, iov, (other, NULL, 1, 0));
+	INVALID(bpull_preadv, iov, (other, &hole, 1, 0));
+	cr_expect_eq(bpull_preadv(other, &empty, 1, 0), 0);
+	INVALID(bpull_pwritev, disk, (NULL, &empty, 1, 0, 0));
+	INVALID(bpull_pwritev, iov, (other, NULL, 1, 0, 0));
+	INVALID(bpull_pwritev, iov, (other, &hole, 1, 0, 0));
+	INVALID(bpull_disk_drain, disk, (NULL, 0));
 	INVALID(bpull_pwrite_zeroes, disk, (NULL, 0, 16, 0));
 	INVALID(bpull_pdiscard, disk, (NULL, 0, 16));
 	INVALID(bpull_pflush, disk, (NULL));
