@@ -174,8 +174,8 @@ struct job {
 	unsigned n_ignored;    /* runs that could not read, and were left out (job_stop.h) */
 	int ignored_error;     /* the first one's */
 	char ignored_message[1024];
-	uint64_t owed_len;     /* bytes that the last proof found owed */
-	struct verify *verify; /* verify.c; NULL: not asked for */
+	uint64_t owed_len;      /* bytes that the last proof found owed */
+	struct verify *verify;  /* verify.c; NULL: not asked for */
 	uint64_t commit_target; /* the hard commit that the step waits for; 0: none yet */
 	bool finalize;          /* asked for */
 	bool link_leaving;      /* the header without it is being written: the point of no return */
