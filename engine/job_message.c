@@ -113,6 +113,8 @@ void job_fail_op(struct bpull_disk *disk, const struct op *op)
 {
 	char message[sizeof(disk->job.message)];
 
+	if (disk->job.aborted && op->error_was_read) /* a read in flight when the abort was heard */
+		return;
 	job_describe_failure(disk, op, "; the job waits to be resumed", message, sizeof(message));
 	if (job_stop(disk, op, message))
 		return;

@@ -60,17 +60,21 @@ static void not_taken_file(const char *path, char *list)
 	not_taken_attributes(path, list);
 }
 
-static void not_taken_image(const char *path, const struct bpull_disk_options *options, char *list)
+static int not_taken_image(const char *path, const struct bpull_disk_options *options, char *list,
+			   struct bpull_error *error)
 {
 	struct bpull_disk_options alone = *options;
 	struct bpull_layer_info layer = { .size = sizeof(layer) };
 	struct bpull_info *info;
 	char text[64];
+	int rc;
 
 	alone.flags = BPULL_DISK_NO_BACKING | BPULL_DISK_FORCE_SHARE;
 	alone.opened = NULL;
-	if (bpull_info_open(path, &alone, &info, NULL))
-		return;
+	alone.n_backing_formats = 0; /* of files that are not opened here */
+	rc = bpull_info_open(path, &alone, &info, error);
+	if (rc)
+		return rc;
 	if (!bpull_info_layer(info, 0, &layer)) {
 		if (layer.n_snapshots)
 			snprintf(text, sizeof(text), "%u internal snapshot%s", layer.n_snapshots,
@@ -81,14 +85,18 @@ static void not_taken_image(const char *path, const struct bpull_disk_options *o
 			not_taken_add(list, "its bitmaps");
 	}
 	bpull_info_close(info);
+	return 0;
 }
 
-void not_taken_say(const char *path, const char *out, const struct bpull_disk_options *options)
+int not_taken_say(const char *path, const char *out, const struct bpull_disk_options *options,
+		  struct bpull_error *error)
 {
 	char list[NOT_TAKEN_CAP] = "";
+	int rc;
 
 	not_taken_file(path, list);
-	not_taken_image(path, options, list);
-	if (*list)
+	rc = not_taken_image(path, options, list, error);
+	if (!rc && *list)
 		say_note("note: %s: '%s' does not get %s", path, out, list);
+	return rc;
 }

@@ -63,7 +63,7 @@ static int pull_image_open(struct pull_image *image, struct bpull_engine *engine
 	if (!image->quiet)
 		advice_say_hint(hint);
 	if (image->out && !image->quiet)
-		not_taken_say(image->path, image->out, options);
+		return not_taken_say(image->path, image->out, options, &image->error);
 	return 0;
 }
 

@@ -42,7 +42,7 @@ def header():
     field(cls, 'pull', compat=(1 << 64) - 1)
     field(cls, 'pull', autoclear=(1 << 64) - 1)
     field(cls, 'pull', features=BACKING | NO_PROBE | NEED_CHECK)
-    field(cls, 'refuse', features=BACKING)        # no format to trust
+    field(cls, 'pull', features=BACKING)          # probed, as its specification says: the base stands alone
     field(cls, 'complete', features=0)
     field(cls, 'complete', features=NO_PROBE)
     for value in 0, 1, 512, 4095, 1 << 32, FAR, 1 << 63, (1 << 64) - 4096, (1 << 64) - 1:

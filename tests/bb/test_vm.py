@@ -174,7 +174,7 @@ def linux(d, fmt, options, snapshot, *parameters):
     guest.until('HASHES')
     same_files(hash_lines(guest.until('END')), tree_hashes(f'{d}/files'), 'the files, in the guest')
     job = bp('ctl', f'{d}/ctl', 'info', '--json').json()
-    same(job['status'], 'running', f'the pull when the guest begins to write: {job}')
+    same(job['state'], 'running', f'the pull when the guest begins to write: {job}')
     bp('ctl', f'{d}/ctl', 'speed', '8M')
     guest.until('HASHES')
     wanted = hash_lines(guest.until('END'))
