@@ -131,7 +131,7 @@ def repair(d, damage, leaks_only, what, how):
 
 def wait_until_ready(socket):
     deadline = time.monotonic() + harness.WAIT
-    while '"ready":true' not in harness.run(harness.blockpull, 'ctl', '--json', socket, 'info').out:
+    while '"state":"waiting"' not in harness.run(harness.blockpull, 'ctl', '--json', socket, 'info').out:
         check(time.monotonic() < deadline, 'it never was ready to be finalized')
         time.sleep(0.01)
 
