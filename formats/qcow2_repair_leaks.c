@@ -115,9 +115,7 @@ int qcow2_lower_refcounts(struct qcow2 *q, uint64_t window_clusters)
 		rc = file_sync(q->layer.file);
 		blocking_begin();
 		if (!rc)
-			blocking_begin();
-		rc = check_run(c, window_clusters);
-		blocking_end();
+			rc = check_run(c, window_clusters);
 		blocking_end();
 		if (!rc && c->written)
 			rc = file_sync(q->layer.file);
