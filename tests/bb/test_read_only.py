@@ -22,6 +22,8 @@ def loop(path, *flags):
     try:
         yield attached.out.strip()
     finally:
+        # Else the next that gets this device finds it as it was left.
+        harness.run('blockdev', '--setrw', attached.out.strip())
         harness.run('losetup', '--detach', attached.out.strip())
 
 
