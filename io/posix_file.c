@@ -157,11 +157,15 @@ static int posix_file_write_at(struct file *file, const void *buf, size_t len, u
 	if (posix_file_fits(file, buf, len, off))
 		return posix_file_pwrite(file, buf, len, off);
 
+	struct posix_file *pf = (struct posix_file *)file;
 	struct stat st;
 	if (fstat(file->fd, &st))
 		return -errno;
 	uint64_t end = off + len;
+	/* A worker may be changing other bytes of the same block: write_padded. */
+	pthread_mutex_lock(&pf->patch_lock);
 	int ret = posix_file_patch(file, buf, off, end);
+	pthread_mutex_unlock(&pf->patch_lock);
 	/* The last block may have grown the file by its padding. */
 	uint64_t want = MAX((uint64_t)st.st_size, end);
 	if (!ret && !file->is_block && round_up(end, file->io_align) > want)
