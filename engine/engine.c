@@ -457,7 +457,8 @@ int bpull_engine_wait(struct bpull_engine *engine, struct bpull_event *events, i
 			uint64_t now_ns = engine_now_ns();
 
 			if (now_ns >= end_ns) {
-				io_kick(engine->io);
+				if (!engine->thread.is_on) /* that one kicks by itself */
+					io_kick(engine->io);
 				return 0;
 			}
 			left_ms = (int)((end_ns - now_ns + 999999) / 1000000);
