@@ -137,7 +137,9 @@ struct check_result {
 				  * are disks to share them: found whatever refcounts say */
 	uint64_t n_overlaps; /* of these, clusters of one owner that another uses, too: one of them
 				  * has overwritten the other, or will */
-	uint64_t n_leaks;    /* clusters counted but not referenced */
+	uint64_t n_cut;   /* of these, 1 where the file ends inside a table and clusters leak: they
+			   * may be what lost entries led to, and must not be given away */
+	uint64_t n_leaks; /* clusters counted but not referenced */
 	uint64_t n_check_errors; /* what could not be checked (I/O errors) */
 	char incomplete[160];    /* the first of those, in words; or "" */
 	uint64_t n_allocated_clusters, n_compressed_clusters, n_zero_clusters, n_total_clusters;

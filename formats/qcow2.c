@@ -38,20 +38,16 @@ __attribute__((format(printf, 3, 4))) static int damaged(struct err *err,
 		       src->name, why);
 }
 
-/* The table [off, off + len) must be cluster aligned, not the header, and inside the file. A file may
- * stop inside its last cluster: what is missing of that reads as zeros. */
+/* The table [off, off + len) must be cluster aligned, not the header, and inside the file. */
 static int check_region(const struct qcow2 *q, const char *what, uint64_t off, uint64_t len,
 			const struct header_source *src, struct err *err)
 {
-	uint64_t end;
-
 	if (!len)
 		return 0;
 	if (!off || !is_aligned(off, qcow2_cluster_len(q)))
 		return damaged(err, src, "%s at offset %#" PRIx64 " is not on a cluster of its own",
 			       what, off);
-	if (add_u64(off, len, &end) || off >= q->layer.file->len ||
-	    end > round_up(q->layer.file->len, q->layer.cluster_len))
+	if (!qcow2_holds_table(q, off, len))
 		return damaged(err, src,
 			       "%s at offset %#" PRIx64 ", %" PRIu64
 			       " bytes long, lies beyond the end of the file (%" PRIu64 ")",
@@ -272,6 +268,24 @@ static void note_refusals(struct qcow2 *q, const struct header_source *src)
 	}
 }
 
+/* Where the file ends inside the L1 table, the entries that it lacks were zero, or what they led to is
+ * counted still and lost to every reader. Rare, so that the whole check may be run for it. */
+static int note_cut_l1(struct qcow2 *q, struct err *err)
+{
+	struct check_result found = { 0 };
+	uint64_t len = q->l1_size * UINT64_C(8), file_len = q->layer.file->len;
+	int rc;
+
+	if (q->layer.unreadable.code || q->l1_off + len <= file_len)
+		return 0;
+	rc = qcow2_check(&q->layer, &found, err);
+	if (!rc && found.n_cut)
+		refuse(&q->layer.unreadable, -EUCLEAN,
+		       "the file ends inside its L1 table, and clusters that nothing refers to any "
+		       "more may be what the lost entries led to; restore it from a copy");
+	return rc;
+}
+
 int qcow2_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err)
 {
 	char name[512];
@@ -301,6 +315,9 @@ int qcow2_open(struct file *file, struct table_cache *cache, struct layer **out,
 		if (q->layer.has_data_file && q->data_file_name && *q->data_file_name)
 			q->layer.data_name = q->data_file_name;
 		note_refusals(q, &src);
+		rc = note_cut_l1(q, err);
+	}
+	if (!rc) {
 		*out = &q->layer;
 		q = NULL;
 	}

@@ -105,6 +105,16 @@ static inline uint64_t qcow2_cluster_len(const struct qcow2 *q)
 	return UINT64_C(1) << q->cluster_bits;
 }
 
+/* Is there a table to read: does it begin in the file, and end there or in the part of the last cluster
+ * that the file does not have? What is missing of that reads as zeros (file_read_padded()). */
+static inline bool qcow2_holds_table(const struct qcow2 *q, uint64_t host_off, uint64_t len)
+{
+	uint64_t end;
+
+	return host_off < q->layer.file->len && !add_u64(host_off, len, &end) &&
+	       end <= round_up(q->layer.file->len, qcow2_cluster_len(q));
+}
+
 /* qcow2_ext.c: walks the header extensions in cluster 0. Fills what it knows, keeps its hands off
  * the rest. 0 or -errno with a sentence. */
 int qcow2_read_extensions(struct qcow2 *q, const uint8_t *cluster0, size_t len, struct err *err);

@@ -117,7 +117,8 @@ static int find_counted_end(struct qcow2 *q, uint64_t *end_idx)
 
 		if (!qcow2_block_off(q, b))
 			continue;
-		rc = file_read(q->layer.file, block, q->layer.cluster_len, qcow2_block_off(q, b));
+		rc = file_read_padded(q->layer.file, block, q->layer.cluster_len,
+				      qcow2_block_off(q, b));
 		if (rc)
 			return rc;
 		for (uint64_t i = q->refs_per_block; i-- > 0;)
@@ -162,7 +163,7 @@ static int forget_beyond(struct qcow2 *q, uint64_t from_idx)
 
 		if (!off)
 			continue;
-		rc = file_read(q->layer.file, block, q->layer.cluster_len, off);
+		rc = file_read_padded(q->layer.file, block, q->layer.cluster_len, off);
 		if (rc)
 			return rc;
 		if (!forget_refs(q, block, MAX(from_idx, range) - range))

@@ -81,6 +81,7 @@ int check_read(struct qcow2_check *c, const char *what, void *buf, size_t len, u
 {
 	int rc = file_read_padded(c->file, buf, len, host_off);
 
+	c->reads_beyond |= host_off > c->file->len || len > c->file->len - host_off;
 	if (rc)
 		check_incomplete(c,
 				 "cannot read %s at offset %#" PRIx64 ": %s; the check ends here",
@@ -167,6 +168,20 @@ struct qcow2_check *check_new(struct qcow2 *q, struct check_result *result, uint
 	return NULL;
 }
 
+/* A table that the file's end cuts off may have had entries there. Without leaks it had none: QEMU writes
+ * a table no longer than it is. */
+static void judge_cut(struct qcow2_check *c)
+{
+	if (!c->reads_beyond || !c->result->n_leaks)
+		return;
+	c->result->n_cut++;
+	check_error(c,
+		    "the file ends inside a table: %" PRIu64
+		    " clusters that nothing refers to may be "
+		    "what its lost entries led to",
+		    c->result->n_leaks);
+}
+
 int qcow2_check_windowed(struct layer *layer, struct check_result *result, struct err *err,
 			 uint64_t window_clusters)
 {
@@ -177,6 +192,7 @@ int qcow2_check_windowed(struct layer *layer, struct check_result *result, struc
 	if (c) {
 		result->n_total_clusters = div_round_up(layer->guest_len, layer->cluster_len);
 		rc = check_run(c, window_clusters);
+		judge_cut(c);
 	}
 	if (c)
 		check_free(c);

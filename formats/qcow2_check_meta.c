@@ -40,12 +40,9 @@ static void count_table(struct qcow2_check *c, const char *what, uint64_t off, u
 			    wrong);
 }
 
-/* Where a table must lie to be read: it begins in the file, and ends there or in the part of the last
- * cluster that the file does not have, which reads as zeros. */
 static bool table_fits(const struct qcow2_check *c, uint64_t off, uint64_t len)
 {
-	return off && is_aligned(off, qcow2_cluster_len(c->q)) && off < c->file->len &&
-	       len <= round_up(c->file->len, qcow2_cluster_len(c->q)) - off;
+	return off && is_aligned(off, qcow2_cluster_len(c->q)) && qcow2_holds_table(c->q, off, len);
 }
 
 static void load_snapshot(struct qcow2_check *c, uint32_t idx, const uint8_t *head,

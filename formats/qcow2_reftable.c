@@ -23,7 +23,7 @@ int qcow2_reftable_read(struct qcow2 *q, const char *name, struct err *err)
 	q->reftable = malloc(len);
 	if (!q->reftable)
 		return err_set(err, -ENOMEM, "%s: out of memory", name);
-	rc = file_read(q->layer.file, q->reftable, len, q->reftable_off);
+	rc = file_read_padded(q->layer.file, q->reftable, len, q->reftable_off);
 	if (rc)
 		return err_errno(err, rc, "%s: cannot read the refcount table at offset %#" PRIx64,
 				 name, q->reftable_off);

@@ -23,6 +23,10 @@
 #include "formats/qcow2_repair.h"
 #include "io/blocking.h"
 
+#define CUT                                                                                  \
+	"the file ends inside a table, and clusters that nothing refers to any more may be " \
+	"what the lost entries led to"
+
 static bool is_sound(const struct check_result *found)
 {
 	return !found->n_errors && !found->n_leaks && !found->n_check_errors;
@@ -123,6 +127,11 @@ int qcow2_repair_windowed(struct layer *layer, struct repair *repair, struct err
 		repair->left = repair->found;
 		return 0;
 	}
+	if (repair->found.n_cut) {
+		snprintf(repair->why, sizeof(repair->why), "%s: restore it from a copy", CUT);
+		repair->left = repair->found;
+		return 0;
+	}
 	rc = mend(q, repair, window_clusters);
 	table_cache_drop_clean(layer->cache, layer->file);
 	if (rc)
@@ -188,6 +197,8 @@ static int audit(struct layer *layer, const char *name, struct check_result *fou
 	blocking_end();
 	if (rc)
 		return rc;
+	if (found->n_cut)
+		return refuse(name, found, CUT, err);
 	/* Of a dirty image only the refcounts may be wrong; anything else refuses it, too. */
 	if (found->n_check_errors || (found->n_errors > found->n_stale && !is_dirty))
 		return refuse(name, found, overlaps(found), err);

@@ -59,12 +59,10 @@ static int read_disk_len(const struct qcow2 *q, struct qcow2_view *view, uint64_
 static int read_l1(const struct qcow2 *q, struct qcow2_view *view)
 {
 	uint64_t file_end = round_up(q->layer.file->len, q->layer.cluster_len);
-	uint64_t len = view->n_l1 * UINT64_C(8), end;
+	uint64_t len = view->n_l1 * UINT64_C(8);
 	int rc = -EUCLEAN;
 
-	/* The file may stop inside its last cluster: what is missing of that reads as zeros. */
-	if (!len || (view->l1_off < q->layer.file->len && !add_u64(view->l1_off, len, &end) &&
-		     end <= file_end))
+	if (!len || qcow2_holds_table(q, view->l1_off, len))
 		rc = file_read_padded(q->layer.file, view->l1, len, view->l1_off);
 	for (uint32_t i = 0; !rc && i < view->n_l1; i++) {
 		uint64_t off = be64(view->l1 + 8 * i) & QCOW2_OFF_MASK;
@@ -163,7 +161,7 @@ static int check_places(struct qcow2 *q, const char *name, struct err *err)
 	places = malloc((n_max + 1) * sizeof(*places));
 	if (!active || !places)
 		return err_set(err, -ENOMEM, "%s: out of memory", name);
-	rc = file_read(q->layer.file, active, q->l1_size * UINT64_C(8), q->l1_off);
+	rc = file_read_padded(q->layer.file, active, q->l1_size * UINT64_C(8), q->l1_off);
 	if (rc)
 		return err_errno(err, rc, "%s: cannot read the L1 table at offset %#" PRIx64, name,
 				 q->l1_off);

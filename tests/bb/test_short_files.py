@@ -7,7 +7,7 @@ import shutil
 
 import harness
 import images
-from harness import CORRUPT, GIB, MIB, bp, case, check, same
+from harness import CORRUPT, GIB, MIB, bp, case, check, refused, same
 from images import image_map, overlay, qemu_img, qemu_io, raw_image
 
 
@@ -34,6 +34,22 @@ def same_as_qemu(d, image):
         images.compare_flat(copy, 'qcow2', flat, f'after {verb[0]}')
     for verb in ['pull', '-n'], ['measure'], ['hash'], ['info']:
         bp(*verb, image)
+
+
+def move_l1(image, entry_off, n_l1_off):
+    """An L1 table goes behind all else, as after a resize; the fields of the header or snapshot say where it is."""
+    old, n_l1 = field(image, entry_off, 8), field(image, n_l1_off, 4)
+    end = -(-os.path.getsize(image) // 65536) * 65536
+    with open(image, 'rb') as file:
+        file.seek(old)
+        table = file.read(8 * n_l1)
+    refcounts = field(image, field(image, 48, 8), 8)
+    images.patch(image, end, table)
+    images.patch(image, entry_off, end.to_bytes(8, 'big'))
+    images.patch(image, refcounts + 2 * (end >> 16), b'\0\1')
+    images.patch(image, refcounts + 2 * (old >> 16), b'\0\0')
+    os.truncate(image, end + 8 * n_l1)
+    return end, n_l1
 
 
 @case('the L1 table ends with the file, or behind it', '64k')
@@ -73,20 +89,56 @@ def snapshot(d):
     qemu_io(image, 'qcow2', 'write -P 7 0 64k')
     qemu_img('snapshot', '-c', 'one', image)
     entry = field(image, 64, 8)
-    n_l1 = field(image, entry + 8, 4)
     # The table moves behind all else, and its refcount with it.
-    old, end = field(image, entry, 8), -(-os.path.getsize(image) // 65536) * 65536
-    with open(image, 'rb') as file:
-        file.seek(old)
-        table = file.read(8 * n_l1)
-    refcounts = field(image, field(image, 48, 8), 8)
-    images.patch(image, end, table)
-    images.patch(image, entry, end.to_bytes(8, 'big'))
-    images.patch(image, refcounts + 2 * (end >> 16), b'\0\1')
-    images.patch(image, refcounts + 2 * (old >> 16), b'\0\0')
+    end, n_l1 = move_l1(image, entry, entry + 8)
     for cut in 0, 1, 8:
         os.truncate(image, end + 8 * n_l1 - cut)
         same_as_qemu(d, image)
+
+
+LOST = 'ends inside'
+
+
+def told_by_check(image):
+    for verb in ['check'], ['check', '--repair=leaks'], ['check', '--repair=all']:
+        result = bp(*verb, image, rc=CORRUPT)
+        check(LOST in result.out + result.err, str(result))
+
+
+@case('entries that are lost with the end of the L1 table are damage, and nothing is given away')
+def lost_entries(d):
+    raw_image(f'{d}/base', 4 * MIB)
+    image = overlay(f'{d}/image', 'base', size=40 * GIB)
+    qemu_io(image, 'qcow2', 'write -P 7 1M 64k', f'write -P 9 {39 * GIB} 64k')
+    move_l1(image, 40, 36)
+    same_as_qemu(d, image)
+    os.truncate(image, os.path.getsize(image) - 64)  # eight entries, the last of which leads to data
+    top = overlay(f'{d}/top', 'image', base_fmt='qcow2')
+    before = images.Untouched(image, top)
+    told_by_check(image)
+    for verb in ['map'], ['hash'], ['pull'], ['pull', '-n']:
+        refused(CORRUPT, ['image', LOST], *verb, image)
+    for verb in ['pull'], ['hash'], ['map']:
+        refused(CORRUPT, ['image', LOST], *verb, top)
+    refused(CORRUPT, ['image', LOST], 'flatten', top, f'{d}/out')
+    before.verify()
+
+
+@case("entries that are lost with the end of a snapshot's L1 table")
+def lost_in_snapshot(d):
+    raw_image(f'{d}/base', 4 * MIB)
+    image = overlay(f'{d}/image', 'base', size=2 * GIB)
+    last = 3 * GIB // 2 + MIB
+    qemu_io(image, 'qcow2', 'write -P 7 0 64k', f'write -P 9 {last} 64k')
+    qemu_img('snapshot', '-c', 'one', image)
+    qemu_io(image, 'qcow2', f'write -P 8 {last} 64k')
+    entry = field(image, 64, 8)
+    move_l1(image, entry, entry + 8)
+    os.truncate(image, os.path.getsize(image) - 8)
+    before = images.Untouched(image)
+    told_by_check(image)
+    refused(CORRUPT, ['image', LOST], 'pull', image)
+    before.verify()
 
 
 if __name__ == '__main__':
