@@ -125,12 +125,7 @@ static int open_chain(struct bpull_disk *disk, const char *path, const struct bp
 	how.file_opened = file_opened;
 	how.file_closing = file_of_failed;
 	how.opaque = disk;
-	rc = told_build(o, &how, err);
-	if (!rc)
-		rc = chain_open(disk->engine->layers, &how, &disk->chain, err);
-	if (!rc)
-		told_note_used(o, &how);
-	told_free(&how);
+	rc = told_open_chain(disk->engine->layers, o, &how, &disk->chain, err);
 	policy_free(&policy);
 	if (!rc) {
 		note_mixed(disk);

@@ -284,11 +284,9 @@ void policy_free(struct path_policy *policy);
  * and who is told of files, is the caller's to add. */
 struct chain_open options_chain(const struct bpull_disk_options *options, const char *image,
 				const struct path_policy *policy);
-/* What the options say of single backing files goes into *how, and comes back as `used` once the chain is
- * open. Free with told_free(), in that case only. 0 or -ENOMEM. */
-int told_build(const struct bpull_disk_options *options, struct chain_open *how, struct err *err);
-void told_note_used(const struct bpull_disk_options *options, const struct chain_open *how);
-void told_free(struct chain_open *how);
+/* chain_open(), with what the options say of single backing files, which is told back as `used`. */
+int told_open_chain(struct layer_set *layers, const struct bpull_disk_options *options,
+		    struct chain_open *how, struct chain **out, struct err *err);
 /* Are they all files with one of our formats? */
 bool told_are_known(const struct bpull_disk_options *options);
 /* Checks a size-prefixed option struct and copies what the caller's version has of it.

@@ -160,12 +160,7 @@ int look_open(struct look *look, const char *path, const struct bpull_disk_optio
 	how.write = how.for_repair = at == LOOK_FOR_REPAIR;
 	rc = policy_build(o, path, &policy, err);
 	if (!rc) {
-		rc = told_build(o, &how, err);
-		if (!rc)
-			rc = chain_open(look->layers, &how, &look->chain, err);
-		if (!rc)
-			told_note_used(o, &how);
-		told_free(&how);
+		rc = told_open_chain(look->layers, o, &how, &look->chain, err);
 		policy_free(&policy);
 	}
 	if (rc)

@@ -23,7 +23,8 @@ bool told_are_known(const struct bpull_disk_options *options)
 	return true;
 }
 
-int told_build(const struct bpull_disk_options *options, struct chain_open *how, struct err *err)
+static int told_build(const struct bpull_disk_options *options, struct chain_open *how,
+		      struct err *err)
 {
 	size_t n = options->n_backing_formats;
 
@@ -47,18 +48,31 @@ int told_build(const struct bpull_disk_options *options, struct chain_open *how,
 	return 0;
 }
 
-void told_note_used(const struct bpull_disk_options *options, const struct chain_open *how)
+static void note_used(const struct bpull_disk_options *options, const struct chain_open *how)
 {
 	for (size_t i = 0; i < how->n_told; i++)
 		if (how->told[i].depth)
 			options->backing_formats[i].used = 1;
 }
 
-void told_free(struct chain_open *how)
+static void told_free(struct chain_open *how)
 {
 	for (size_t i = 0; i < how->n_told; i++)
 		free((char *)how->told[i].real);
 	free(how->told);
 	how->told = NULL;
 	how->n_told = 0;
+}
+
+int told_open_chain(struct layer_set *layers, const struct bpull_disk_options *options,
+		    struct chain_open *how, struct chain **out, struct err *err)
+{
+	int rc = told_build(options, how, err);
+
+	if (!rc)
+		rc = chain_open(layers, how, out, err);
+	if (!rc)
+		note_used(options, how);
+	told_free(how);
+	return rc;
 }
