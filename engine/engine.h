@@ -469,6 +469,10 @@ void job_describe_failure(const struct bpull_disk *disk, const struct op *op, co
 			  char *out, size_t cap);
 /* For a job that ends with tables for which there was no space, in memory: replaces what it said. */
 void job_say_uncommitted(struct bpull_disk *disk);
+/* job_api.c. To which layer a job with these options pulls (all: n_layers), and what the image will call it
+ * (malloc'd; NULL: nothing). 0, or -errno with a sentence. Blocking. */
+int job_find_base(const struct chain *chain, const struct bpull_job_options *options,
+		  unsigned *pull_to, char **base_name, struct err *err);
 void job_init_control(struct bpull_disk *disk);
 void job_free_control(struct bpull_disk *disk);
 

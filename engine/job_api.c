@@ -15,6 +15,7 @@
 #include "engine/proof.h"
 #include "engine/verify.h"
 #include "io/base.h"
+#include "io/blocking.h"
 
 #define KNOWN_FLAGS                                                              \
 	(BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_START_PAUSED | BPULL_JOB_VERIFY | \
@@ -37,22 +38,21 @@ struct target {
 	char *base_name;  /* what the overlay will call the one below them; NULL: there is none */
 };
 
-/* Base NULL: all layers. */
-static int find_target(const struct bpull_disk *disk, const struct bpull_job_options *o,
-		       struct target *target, struct err *err)
+int job_find_base(const struct chain *chain, const struct bpull_job_options *o, unsigned *pull_to,
+		  char **base_name, struct err *err)
 {
-	const struct chain *chain = disk->chain;
 	int rc;
 
-	*target = (struct target){ .pull_to = chain->n_layers };
+	*pull_to = chain->n_layers;
+	*base_name = NULL;
 	if (!o->base && o->base_name)
 		return err_set(err, -EINVAL, "a name for the base, but no base");
 	if (!o->base)
 		return 0;
-	rc = chain_find_base(chain, file_opener_posix(), o->base, &target->pull_to, err);
+	rc = chain_find_base(chain, file_opener_posix(), o->base, pull_to, err);
 	return rc ? rc
-		  : chain_name_base(chain, file_opener_posix(), target->pull_to, o->base_name,
-				    &target->base_name, err);
+		  : chain_name_base(chain, file_opener_posix(), *pull_to, o->base_name, base_name,
+				    err);
 }
 
 static void take_target(struct bpull_disk *disk, struct target *target)
@@ -67,10 +67,29 @@ void job_forget_target(struct bpull_disk *disk)
 	take_target(disk, &(struct target){ .pull_to = disk->chain->n_layers });
 }
 
+/* Both look at every table of the image, and the second writes its header, where a writing guest's commits
+ * are at work, too: then no others are let in. */
+static int compression_alone(const struct bpull_disk *disk, const struct bpull_job_options *o,
+			     bool is_for_good, struct err *err)
+{
+	struct layer *overlay = disk_overlay(disk);
+	enum layer_compression type = (enum layer_compression)o->compression;
+	struct blocking *others = blocking_set(NULL);
+	int rc;
+
+	if (!disk->may_write)
+		blocking_set(others);
+	rc = is_for_good ? overlay->ops->set_compression(overlay, type, err)
+			 : overlay->ops->may_compress(overlay, type, o->compression_level, err);
+	blocking_set(others);
+	return rc;
+}
+
 /* Refuses before anything is written. */
-static int check_compression(struct layer *overlay, const struct bpull_job_options *o,
+static int check_compression(const struct bpull_disk *disk, const struct bpull_job_options *o,
 			     struct err *err)
 {
+	const struct layer *overlay = disk_overlay(disk);
 	struct shown shown;
 
 	if (o->compression == BPULL_COMPRESSION_NONE)
@@ -80,8 +99,7 @@ static int check_compression(struct layer *overlay, const struct bpull_job_optio
 			err, -ENOTSUP,
 			"%s: %s images have no compressed clusters; pull without compression",
 			file_show(overlay->file, &shown), overlay->ops->name);
-	return overlay->ops->may_compress(overlay, (enum layer_compression)o->compression,
-					  o->compression_level, err);
+	return compression_alone(disk, o, false, err);
 }
 
 /* Clones only: what can be known of it before the first one. */
@@ -134,7 +152,7 @@ static int may_start(const struct bpull_disk *disk, const struct bpull_job_optio
 			"the new file was made, or removed, by the job before: open it anew");
 	if (disk->flatten && o->base)
 		return err_set(err, -EINVAL, "flattening has no base");
-	rc = find_target(disk, o, target, err);
+	rc = job_find_base(disk->chain, o, &target->pull_to, &target->base_name, err);
 	if (rc || is_idle_target(disk, target->pull_to))
 		return rc;
 	rc = layer_refuse(overlay, &overlay->unwritable, err);
@@ -143,7 +161,7 @@ static int may_start(const struct bpull_disk *disk, const struct bpull_job_optio
 	if (rc)
 		return rc;
 	rc = check_copy(disk, o, target->pull_to, err);
-	return rc ? rc : check_compression(overlay, o, err);
+	return rc ? rc : check_compression(disk, o, err);
 }
 
 static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options *o,
@@ -166,8 +184,7 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 	else if (!disk->may_write)
 		overlay->note[0] = 0;
 	if (!rc && o->compression != BPULL_COMPRESSION_NONE)
-		rc = overlay->ops->set_compression(overlay, (enum layer_compression)o->compression,
-						   err);
+		rc = compression_alone(disk, o, true, err);
 	if (!rc)
 		rc = chain_plan_link(disk->chain, disk->base_name, err);
 	return rc;

@@ -492,14 +492,8 @@ static int plan_job(struct walk *w, const struct bpull_job_options *job, char **
 {
 	struct layer *overlay = w->chain->layers[0];
 	struct shown shown;
-	int rc = 0;
+	int rc = job_find_base(w->chain, job, &w->chain->pull_to, base_name, err);
 
-	if (job->base)
-		rc = chain_find_base(w->chain, file_opener_posix(), job->base, &w->chain->pull_to,
-				     err);
-	if (!rc && job->base)
-		rc = chain_name_base(w->chain, file_opener_posix(), w->chain->pull_to,
-				     job->base_name, base_name, err);
 	if (rc || !job->compression || !overlay->has_backing)
 		return rc;
 	if (!overlay->ops->may_compress)
