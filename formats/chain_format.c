@@ -72,7 +72,7 @@ int chain_can_choose(const struct chain_choice *choice, struct err *err)
 		return rc;
 	err_set(err, -ENOTSUP,
 		"'%s' does not record the format of its backing file, and guessing it from the "
-		"contents would trust whoever wrote them; it must be named",
+		"contents would trust the guest or program that wrote them; it must be named",
 		shown_name(choice->above_name, shown));
 	return err_remedy(err, -ENOTSUP, ERR_REMEDY_BACKING_FORMAT, NULL);
 }
@@ -116,6 +116,26 @@ static int told_format(const struct chain_choice *choice, const struct file *fil
 	return 0;
 }
 
+/* "They are all raw" is recorded below QED, for good, as the file is opened for writing: not for one that looks
+ * like an image and that no word names. */
+static int check_common_word(const struct chain_choice *choice, struct file *file,
+			     enum image_format format, struct err *err)
+{
+	char path[SHORT_NAME], above[SHORT_NAME], remedy[SHORT_NAME + 8];
+	enum image_format looks;
+
+	if (format != IMAGE_RAW || !choice->above->probe_backing ||
+	    format_probe(file, &looks, NULL) < 0 || looks == IMAGE_RAW)
+		return 0;
+	short_name(choice->path, path);
+	snprintf(remedy, sizeof(remedy), "%.*s=%s", SHORT_NAME, path, format_name(looks));
+	err_set(err, -EPERM,
+		"'%s', the backing file of '%s', looks like a %s image, and the format raw "
+		"is given for all files: it must be given for this one",
+		path, short_name(choice->above_name, above), format_name(looks));
+	return err_remedy(err, -EPERM, ERR_REMEDY_TRUST_BACKING, remedy);
+}
+
 int chain_choose_format(void *opaque, struct file *file, enum image_format *out, struct err *err)
 {
 	struct chain_choice *choice = opaque;
@@ -142,7 +162,7 @@ int chain_choose_format(void *opaque, struct file *file, enum image_format *out,
 	choice->from = CHAIN_FORMAT_TOLD;
 	*out = told != IMAGE_UNKNOWN ? told : how->backing_format;
 	if (*out != IMAGE_UNKNOWN)
-		return 0;
+		return told == IMAGE_UNKNOWN ? check_common_word(choice, file, *out, err) : 0;
 	choice->from = CHAIN_FORMAT_PROBED;
 	if (how->trust_formats || choice->above->probe_backing)
 		return format_probe(file, out, err);

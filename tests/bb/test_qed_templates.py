@@ -140,6 +140,18 @@ def bad_words(d):
     before.verify('although it was refused')
 
 
+@case('raw for all files is not recorded below QED for one that looks like an image')
+def common_raw(d):
+    for fmt in 'qcow2', 'qed':
+        base, top = template(d, fmt), f'{d}/top'
+        overlay(top, os.path.basename(base), 'qed', base_fmt=fmt)
+        before = Untouched(top, base)
+        for verb in ['pull'], ['pull', '-n'], ['map'], ['hash']:
+            refused(REFUSED, [os.path.basename(base), f'looks like a {fmt} image', '=raw'], *verb, '--backing-format=raw', top)
+        before.verify()
+        os.unlink(top)
+
+
 @case('qcow2 that records no format stays refused without a word')
 def qcow2_unrecorded(d):
     for fmt in 'raw', 'qcow2', 'qed':
