@@ -192,14 +192,17 @@ static int posix_dir_call(int (*call)(int fd), int fd)
 
 int posix_dir_sync(const struct posix_dir *dir, int fd)
 {
-	int rc = dir->can_sync ? posix_dir_call(fsync, dir->fd) : -EINVAL;
+	int rc = dir->can_sync ? posix_dir_call(fsync, dir->fd) : -EINVAL, last;
 
+	if (!posix_dir_refused(rc))
+		return rc;
 	/* CIFS, vboxsf and some of FUSE have no fsync of a directory. The whole file system, or the
-	 * file that was renamed, is the next best thing to ask for. */
-	if (posix_dir_refused(rc))
-		rc = posix_dir_call(syncfs, fd);
-	if (posix_dir_refused(rc))
-		rc = posix_dir_call(fsync, fd);
+	 * file that was renamed, is the next best thing to ask for. An error of the first may be that of
+	 * another's file, where the second has none. */
+	rc = posix_dir_call(syncfs, fd);
+	last = rc ? posix_dir_call(fsync, fd) : 0;
+	if (!posix_dir_refused(last))
+		return last;
 	return posix_dir_refused(rc) ? 0 : rc;
 }
 

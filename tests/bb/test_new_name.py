@@ -100,6 +100,10 @@ def sync(d):
         result, _ = injected(d, ['flatten', '-q', top, f'{d}/out'], **errors)
         same(result.rc, FAILED, f'exit code of {errors}: {result}')
         same(sorted(os.listdir(d)), names, f'what is left after {errors}')
+    # What failed is another's file, since the new one can be synced.
+    result, trace = injected(d, ['flatten', '-q', top, f'{d}/out'], fsync='EINVAL:when=1', syncfs='EIO')
+    same((result.rc, trace.count('INJECTED')), (0, 2), f'exit code, refused calls: {result}\n{trace}')
+    judge(d, names)
 
 
 @case('a directory that may be written and searched, not read')
