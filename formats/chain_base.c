@@ -62,12 +62,21 @@ static int find_by_identity(const struct chain *chain, struct file_opener *opene
 	return rc;
 }
 
+/* The process's, which says nothing of the file. */
+static bool is_want(int rc)
+{
+	return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM;
+}
+
 int chain_find_base(const struct chain *chain, struct file_opener *opener, const char *name,
 		    unsigned *depth, struct err *err)
 {
 	char shown[LAYER_SET_SHOWN], top[LAYER_SET_SHOWN];
 	int rc = find_by_identity(chain, opener, name, depth);
 
+	if (is_want(rc))
+		return err_errno(err, rc, "cannot open '%s' to find it in the backing chain",
+				 shown_name(name, shown));
 	if (rc)
 		rc = find_by_name(chain, name, depth);
 	if (rc) {
@@ -188,6 +197,7 @@ int chain_name_base(const struct chain *chain, struct file_opener *opener, unsig
 	char shown[LAYER_SET_SHOWN], base[LAYER_SET_SHOWN];
 	autofree char *path = NULL;
 	unsigned found;
+	int rc;
 
 	if (!wanted)
 		return chain_base_name(chain, depth, out, err);
@@ -200,7 +210,11 @@ int chain_name_base(const struct chain *chain, struct file_opener *opener, unsig
 	path = resolve_beside(overlay->file, wanted);
 	if (!path)
 		return err_set(err, -ENOMEM, "out of memory");
-	if (find_by_identity(chain, opener, path, &found) || found != depth)
+	rc = find_by_identity(chain, opener, path, &found);
+	if (is_want(rc))
+		return err_errno(err, rc, "cannot open '%s' to see where it leads",
+				 shown_name(wanted, shown));
+	if (rc || found != depth)
 		return err_set(err, -EINVAL,
 			       "'%s' does not lead to '%s' from the image's directory; nothing was "
 			       "changed",
