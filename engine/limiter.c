@@ -19,10 +19,15 @@
 
 #define NS UINT64_C(1000000000)
 
+/* Bytes that the bucket holds beside what is in flight. */
+static uint64_t room(const struct limiter *l)
+{
+	return l->burst - MIN(l->in_flight, l->burst / 2);
+}
+
 static void fill(struct limiter *l, uint64_t now_ns)
 {
-	uint64_t room = l->burst - MIN(l->in_flight, l->burst / 2);
-	int64_t most = (int64_t)MAX(room, l->wanted);
+	int64_t most = (int64_t)MAX(room(l), l->wanted);
 	unsigned __int128 earned;
 
 	if (now_ns <= l->filled_ns)
@@ -64,7 +69,7 @@ uint64_t limiter_ready_ns(struct limiter *l, uint64_t now_ns, uint64_t bytes)
 	if (l->in_flight > bytes && l->in_flight + bytes > l->burst / 2)
 		return UINT64_MAX;
 	/* A request the bucket can't hold goes when it is full, and is paid for afterwards. */
-	want = (int64_t)MIN(bytes, l->burst - MIN(l->in_flight, l->burst / 2));
+	want = (int64_t)MIN(bytes, room(l));
 	if (l->tokens >= want)
 		return now_ns;
 	l->wanted = MAX(l->wanted, (uint64_t)want);

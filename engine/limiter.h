@@ -12,8 +12,8 @@ struct limiter {
 	uint64_t fraction;  /* of a byte: 10^-9 each, 0 .. 999999999 */
 	uint64_t filled_ns; /* when tokens was last right */
 	uint64_t in_flight; /* bytes charged and not done */
-	uint64_t
-		wanted; /* bytes that a request waits for: the bucket holds that much, whatever is in flight */
+	/* Bytes that a request waits for: the bucket holds that much, whatever is in flight. */
+	uint64_t wanted;
 };
 
 /* Sets or changes the limit, at once: what was earned so far is kept up to the new burst. burst 0:
