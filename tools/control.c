@@ -191,26 +191,34 @@ static void say(struct client *client, struct json_object *value)
 	json_object_put(value);
 }
 
-static void take_client(struct control *control)
+static void greet(struct control *control, int fd)
 {
-	int fd;
+	struct client *client = control->clients;
 
-	while ((fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
-		struct client *client = control->clients;
+	while (client < control->clients + CONTROL_MAX_CLIENTS && client->fd >= 0)
+		client++;
+	if (client == control->clients + CONTROL_MAX_CLIENTS) {
+		close(fd);
+		return;
+	}
+	*client = (struct client){ .fd = fd,
+				   .stream.text = malloc(CONTROL_MAX_VALUE),
+				   .out = malloc(MAX_OUT) };
+	if (!client->stream.text || !client->out)
+		drop(client);
+	else
+		say(client, control_greeting());
+}
 
-		while (client < control->clients + CONTROL_MAX_CLIENTS && client->fd >= 0)
-			client++;
-		if (client == control->clients + CONTROL_MAX_CLIENTS) {
-			close(fd);
-			continue;
-		}
-		*client = (struct client){ .fd = fd,
-					   .stream.text = malloc(CONTROL_MAX_VALUE),
-					   .out = malloc(MAX_OUT) };
-		if (!client->stream.text || !client->out)
-			drop(client);
-		else
-			say(client, control_greeting());
+/* As many as may wait, and no more at a time. */
+static void take_clients(struct control *control)
+{
+	for (unsigned i = 0; i <= BACKLOG; i++) {
+		int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0)
+			return;
+		greet(control, fd);
 	}
 }
 
@@ -257,18 +265,20 @@ static void answer_all(struct control *control, struct client *client)
 	}
 }
 
+/* One piece at a time: the owner has more to do than to hear a client that never stops, and polls again. */
 static void hear(struct control *control, struct client *client)
 {
-	answer_all(control, client);
-	while (client->fd >= 0 && client->in_at == client->in_len) {
-		ssize_t n = TEMP_FAILURE_RETRY(recv(client->fd, client->in, MAX_IN, 0));
+	ssize_t n;
 
-		if (!has_moved(client, n))
-			return;
-		client->in_at = 0;
-		client->in_len = n;
-		answer_all(control, client);
-	}
+	answer_all(control, client);
+	if (client->fd < 0 || client->in_at != client->in_len)
+		return;
+	n = TEMP_FAILURE_RETRY(recv(client->fd, client->in, MAX_IN, 0));
+	if (!has_moved(client, n))
+		return;
+	client->in_at = 0;
+	client->in_len = n;
+	answer_all(control, client);
 }
 
 /* ---- the owner's calls ---- */
@@ -295,7 +305,7 @@ void control_process(struct control *control)
 {
 	/* What came before a client negotiated is not for it. */
 	tell_news(control);
-	take_client(control);
+	take_clients(control);
 	for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
 		if (control->clients[i].fd >= 0)
 			flush(&control->clients[i]);

@@ -68,7 +68,7 @@ struct control_target {
 
 struct control;
 
-/* Listens at the path: a socket of mode 0600. One that nobody listens at any more is replaced. Reads the
+/* Listens at the path: a socket of mode 0600. One at which no process listens any more is replaced. Reads the
  * names of the chain's files. The target is the owner's, and closed with control_close() only.
  * 0 or -errno with a sentence. */
 int control_open(const char *path, struct control_target *target, struct control **out,
@@ -82,9 +82,10 @@ void control_event(struct control *control, const struct bpull_event *event);
 /* Sends what it can, ends all connections and removes the socket. NULL is allowed. */
 void control_close(struct control *control);
 
-/* control_verbs.c */
-/* The first object of a connection. */
+/* control_queries.c: the first object of a connection. */
 struct json_object *control_greeting(void);
+
+/* control_verbs.c */
 /* The answer to one request (NULL: the JSON value null), never NULL but for want of memory. *negotiated is the
  * connection's. What follows from the request is in the target's events. */
 struct json_object *control_answer(struct control_target *target, bool *negotiated,

@@ -5,13 +5,13 @@
  * what drives QEMU's jobs drives these; what QMP has no word for begins with
  * "x-". One disk is served: so a request may leave out which job it means.
  */
-#include <errno.h>
 #include <string.h>
 
 #include <json-c/json.h>
 
 #include "tools/control.h"
 #include "tools/control_args.h"
+#include "tools/control_queries.h"
 #include "tools/control_start.h"
 
 /* Which of QEMU's two families a verb is of: they name the job differently, and a missing one too. */
@@ -19,30 +19,6 @@ enum family {
 	OF_BLOCK_JOBS, /* block-job-*: DeviceNotActive */
 	OF_JOBS,       /* job-*: GenericError */
 };
-
-/* ---- greeting ---- */
-
-static struct json_object *version(void)
-{
-	struct json_object *object = json_object_new_object(), *numbers = json_object_new_object();
-
-	json_object_object_add(numbers, "major", json_object_new_int(BPULL_VERSION_MAJOR));
-	json_object_object_add(numbers, "minor", json_object_new_int(BPULL_VERSION_MINOR));
-	json_object_object_add(numbers, "micro", json_object_new_int(BPULL_VERSION_PATCH));
-	json_object_object_add(object, "qemu", numbers);
-	control_add_text(object, "package", "blockpull");
-	return object;
-}
-
-struct json_object *control_greeting(void)
-{
-	struct json_object *greeting = json_object_new_object(), *qmp = json_object_new_object();
-
-	json_object_object_add(qmp, "version", version());
-	json_object_object_add(qmp, "capabilities", json_object_new_array());
-	json_object_object_add(greeting, "QMP", qmp);
-	return greeting;
-}
 
 static struct json_object *negotiate(bool *negotiated, struct json_object *args)
 {
@@ -61,98 +37,6 @@ static struct json_object *negotiate(bool *negotiated, struct json_object *args)
 				      json_object_get_string(json_object_array_get_idx(enable, 0)));
 	*negotiated = true;
 	return control_ok(NULL);
-}
-
-/* ---- queries ---- */
-
-static const char *io_status(const struct bpull_job_info *info)
-{
-	if (!info->stop_error || info->state == BPULL_JOB_CONCLUDED)
-		return "ok";
-	return info->stop_error == -ENOSPC || info->stop_error == -EDQUOT ? "nospace" : "failed";
-}
-
-static struct json_object *describe_block_job(const struct control_target *target,
-					      const struct control_job *job)
-{
-	struct bpull_job_info info = control_job_info(target, job);
-	struct json_object *object = json_object_new_object();
-
-	control_add_text(object, "type", "stream");
-	control_add_text(object, "device", job->id);
-	control_add_number(object, "len", info.end);
-	control_add_number(object, "offset", info.cur);
-	control_add_bool(object, "busy", info.state == BPULL_JOB_RUNNING);
-	control_add_bool(object, "paused", !strcmp(job->status, "paused"));
-	control_add_number(object, "speed", info.bandwidth);
-	control_add_text(object, "io-status", io_status(&info));
-	control_add_bool(object, "ready", false); /* that is a mirror's */
-	control_add_text(object, "status", job->status);
-	control_add_bool(object, "auto-finalize", job->auto_finalize);
-	control_add_bool(object, "auto-dismiss", job->auto_dismiss);
-	if (job->error[0])
-		control_add_text(object, "error", job->error);
-	control_add_number(object, "x-copied", info.copied_bytes);
-	control_add_number(object, "x-zero", info.zero_bytes);
-	control_add_number(object, "x-skipped", info.skipped_bytes);
-	control_add_number(object, "x-present", info.present_bytes);
-	control_add_number(object, "x-verified", info.verified_bytes);
-	control_add_number(object, "x-elapsed-ns", info.elapsed_ns);
-	return object;
-}
-
-static struct json_object *query_block_jobs(struct control_target *target, struct json_object *args)
-{
-	struct json_object *list = json_object_new_array();
-
-	(void)args;
-	for (const struct control_job *job = target->jobs; job; job = job->next)
-		json_object_array_add(list, describe_block_job(target, job));
-	return control_ok(list);
-}
-
-static struct json_object *query_jobs(struct control_target *target, struct json_object *args)
-{
-	struct json_object *list = json_object_new_array();
-
-	(void)args;
-	for (const struct control_job *job = target->jobs; job; job = job->next) {
-		struct bpull_job_info info = control_job_info(target, job);
-		struct json_object *object = json_object_new_object();
-
-		control_add_text(object, "id", job->id);
-		control_add_text(object, "type", "stream");
-		control_add_text(object, "status", job->status);
-		control_add_number(object, "current-progress", info.cur);
-		control_add_number(object, "total-progress", info.end);
-		if (job->error[0])
-			control_add_text(object, "error", job->error);
-		json_object_array_add(list, object);
-	}
-	return control_ok(list);
-}
-
-static struct json_object *query_nodes(struct control_target *target, struct json_object *args)
-{
-	(void)args; /* the list is flat always */
-	return control_ok(control_nodes_describe(target));
-}
-
-static struct json_object *query_job_report(struct control_target *target, struct json_object *args)
-{
-	struct json_object *list = json_object_new_array(), *report = control_job_report(target);
-
-	(void)args;
-	if (report)
-		json_object_array_add(list, report);
-	return control_ok(list);
-}
-
-static struct json_object *query_version(struct control_target *target, struct json_object *args)
-{
-	(void)target;
-	(void)args;
-	return control_ok(version());
 }
 
 /* ---- verbs for a job ---- */
@@ -348,12 +232,12 @@ static const struct {
 	struct json_object *(*run)(struct control_target *target, struct json_object *args);
 } verbs[] = {
 	{ "block-stream", control_stream_args, control_block_stream },
-	{ "query-block-jobs", no_args, query_block_jobs },
-	{ "query-jobs", no_args, query_jobs },
-	{ "query-named-block-nodes", nodes_args, query_nodes },
-	{ "query-version", no_args, query_version },
+	{ "query-block-jobs", no_args, control_query_block_jobs },
+	{ "query-jobs", no_args, control_query_jobs },
+	{ "query-named-block-nodes", nodes_args, control_query_nodes },
+	{ "query-version", no_args, control_query_version },
 	{ "query-commands", no_args, query_commands },
-	{ "x-query-job", no_args, query_job_report },
+	{ "x-query-job", no_args, control_query_job },
 };
 
 static const struct {
