@@ -76,6 +76,18 @@ const char *scratch_file(const char *name, const void *bytes, unsigned long len)
 	return path;
 }
 
+const char *scratch_filled(const char *name, int byte, unsigned long len)
+{
+	void *bytes = malloc(len);
+	const char *path;
+
+	if (!bytes)
+		abort();
+	path = scratch_file(name, memset(bytes, byte, len), len);
+	free(bytes);
+	return path;
+}
+
 int scratch_run(const char *program, ...)
 {
 	char *argv[32] = { (char *)(size_t)program };

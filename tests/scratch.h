@@ -15,6 +15,8 @@ const char *scratch_dir(void);
 const char *scratch(const char *name);
 /* Writes a file in it: `len` bytes, or the string itself where len is 0. Returns its path. */
 const char *scratch_file(const char *name, const void *bytes, unsigned long len);
+/* The same with so many equal bytes. */
+const char *scratch_filled(const char *name, int byte, unsigned long len);
 /* Runs a program with its output thrown away; its exit status, or -1 if it cannot be run. NULL
  * ends the arguments. */
 int scratch_run(const char *program, ...) __attribute__((sentinel));

@@ -27,12 +27,8 @@ static struct bpull_error error;
 
 static void begin(void)
 {
-	uint8_t *bytes = malloc(BASE_LEN);
-
 	scratch_make();
-	memset(bytes, 0x5a, BASE_LEN);
-	scratch_file("base", bytes, BASE_LEN);
-	free(bytes);
+	scratch_filled("base", 0x5a, BASE_LEN);
 	make_overlay("top", BPULL_FORMAT_QCOW2, "base");
 	cr_assert_eq(bpull_engine_open(NULL, &engine, &error), 0, "%s", error.message);
 }

@@ -24,12 +24,8 @@ static atomic_bool is_begun, is_over;
 
 static void make_files(void)
 {
-	uint8_t *bytes = malloc(BASE_LEN);
-
 	scratch_make();
-	memset(bytes, 0x5a, BASE_LEN);
-	scratch_file("base", bytes, BASE_LEN);
-	free(bytes);
+	scratch_filled("base", 0x5a, BASE_LEN);
 	make_overlay("top", BPULL_FORMAT_QCOW2, "base");
 }
 

@@ -82,7 +82,10 @@ static int attached_with(struct bpull_virt *virt, const char *path, struct bpull
 		return rc;
 	}
 	rc = bpull_virt_block_pull(virt, path, 1, BPULL_VIRT_BLOCK_PULL_BANDWIDTH_BYTES, error) ||
-			     bpull_virt_block_job_set_speed(virt, path, 1, 0, error) ||
+			     /* Slow still: faster, it may be over before it is aborted. */
+			     bpull_virt_block_job_set_speed(
+				     virt, path, 2, BPULL_VIRT_BLOCK_JOB_SPEED_BANDWIDTH_BYTES,
+				     error) ||
 			     bpull_virt_block_job_abort(virt, path, 0, error)
 		     ? error->code
 		     : 0;

@@ -43,14 +43,10 @@ static bool start(enum bpull_io io, uint32_t flags, uint64_t shared, uint64_t ow
 	struct bpull_disk_options o = { .size = sizeof(o) };
 	struct bpull_job_options job = { .size = sizeof(job), .bandwidth = own };
 	struct bpull_error error = { 0 };
-	char *bytes;
 
 	if (bpull_engine_open(&eo, &engine, &error))
 		return false;
-	bytes = malloc(BASE_LEN);
-	memset(bytes, 0x5a, BASE_LEN);
-	scratch_file("base.raw", bytes, BASE_LEN);
-	free(bytes);
+	scratch_filled("base.raw", 0x5a, BASE_LEN);
 	unlink(scratch("top.qcow2"));
 	make_overlay("top.qcow2", BPULL_FORMAT_QCOW2, "base.raw");
 	cr_assert_eq(bpull_disk_open(engine, scratch("top.qcow2"), &o, &disk, &error), 0, "%s",

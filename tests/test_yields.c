@@ -82,14 +82,12 @@ static void make_top(const char *name)
 
 static void begin(void)
 {
-	static uint8_t bytes[BASE_LEN];
 	struct err err = { 0 };
 	struct io *io;
 
 	scratch_make();
-	memset(bytes, 0x5a, BASE_LEN);
-	scratch_file("raw", bytes, BASE_LEN);
-	scratch_file("zeros", memset(bytes, 0, BASE_LEN), BASE_LEN);
+	scratch_filled("raw", 0x5a, BASE_LEN);
+	scratch_filled("zeros", 0, BASE_LEN);
 	make_overlay("guest", BPULL_FORMAT_QCOW2, "raw");
 	make_overlay("template", BPULL_FORMAT_QCOW2, "zeros");
 	cr_assert_eq(io_open(IO_CHOICE_AUTO, 64, &io, &err), 0, "%s", err.message);

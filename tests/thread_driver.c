@@ -135,6 +135,8 @@ int main(int argc, char **argv)
 					   .memory = 16 << 20,
 					   .flags = BPULL_ENGINE_THREAD };
 	struct bpull_disk_options o = { .size = sizeof(o), .flags = BPULL_DISK_GUEST_IO };
+	/* So that it can't be over before the second start. */
+	struct bpull_job_options job = { .size = sizeof(job), .flags = BPULL_JOB_START_PAUSED };
 	struct guest guests[N_THREADS + 1];
 	struct bpull_engine *engine;
 	struct bpull_error error;
@@ -148,12 +150,15 @@ int main(int argc, char **argv)
 	o.format = bpull_format_by_name(argv[2]);
 	if (bpull_engine_open(&eo, &engine, &error) ||
 	    bpull_disk_open(engine, argv[1], &o, &disk, &error) ||
-	    bpull_job_start(disk, NULL, &error)) {
+	    bpull_job_start(disk, &job, &error)) {
 		fprintf(stderr, "thread_driver: %s\n", error.message);
 		return 1;
 	}
 	if (bpull_job_start(disk, NULL, NULL) != -EBUSY)
 		die("a second start is not refused", -EIO);
+	rc = bpull_job_resume(disk);
+	if (rc)
+		die("the job can't be resumed", rc);
 	for (unsigned i = 0; i <= N_THREADS; i++) {
 		struct guest *g = &guests[i];
 

@@ -187,7 +187,7 @@ def linux(d, fmt, options, snapshot, *parameters):
     harness.kill(server, 15)
     result = harness.finish(server)
     check(result.rc in (0, 128 + 15), str(result))
-    note(f'{job["offset"]} of {job["len"]} bytes were pulled when the guest began to write')
+    note(f'{job["cur"]} of {job["end"]} bytes were pulled when the guest began to write')
     judge_alone(d, top, fmt)
     judge_files(d, top, fmt, wanted, 'the files')
     if snapshot:
