@@ -310,7 +310,7 @@ static bool may_be_late(const struct bpull_engine *engine, uint64_t now_ns)
 	return any;
 }
 
-/* Nobody is told of completions that may be late; the timer is in the same descriptor. */
+/* The program is not told of completions that may be late; the timer is in the same descriptor. */
 void engine_tell(struct bpull_engine *engine)
 {
 	if (!engine->lazy)
@@ -439,15 +439,16 @@ static int nap(struct bpull_engine *engine, bool in_ring, int timeout_ms)
 int bpull_engine_wait(struct bpull_engine *engine, struct bpull_event *events, int max,
 		      int timeout_ms)
 {
-	bool may_sleep = engine && !engine->thread.is_on && !engine->fd_asked && timeout_ms &&
-			 io_can_wait(engine->io);
 	uint64_t end_ns = timeout_ms > 0 ? engine_now_ns() + (uint64_t)timeout_ms * 1000000 : 0;
+	bool may_sleep;
 
+	if (!engine)
+		return -EINVAL;
+	may_sleep =
+		!engine->thread.is_on && !engine->fd_asked && timeout_ms && io_can_wait(engine->io);
 	for (;;) {
 		int n, left_ms = -1, rc;
 
-		if (!engine)
-			return -EINVAL;
 		engine->may_sleep = may_sleep;
 		n = bpull_engine_process(engine, events, max);
 		engine->may_sleep = false;

@@ -343,8 +343,8 @@ static void begin_unwinding(struct bpull_disk *disk)
 	struct job *job = &disk->job;
 
 	job->step = JOB_UNWINDING;
-	flatten_abandon(
-		disk); /* at once: a second signal may end the process before the job does */
+	/* At once: a second signal may end the process before the job does. */
+	flatten_abandon(disk);
 	job->commit_target = 0;
 	job_forget_stop(job);
 	chain_show_all(disk->chain);

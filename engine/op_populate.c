@@ -278,9 +278,8 @@ static void populate_fail(struct op *op)
 	/* One that follows a read is done without: the cursor comes by. */
 	if (!p->on_read) {
 		op->disk->job.n.copied_bytes -= p->told_len;
-		if (job_ignore(op->disk, op))
-			p->is_finished =
-				true; /* it stays owed, but is not put back for this walk */
+		if (job_ignore(op->disk, op)) /* it stays owed, and is not put back for this walk */
+			p->is_finished = true;
 		else if (op->error != -ECANCELED)
 			job_fail_op(op->disk, op);
 	}

@@ -7,7 +7,7 @@
  * Opening, starting and closing read and walk for seconds. They do so on the
  * caller's thread, and let go of the lock whenever they wait for a file
  * (engine_yields_begin()): what they look at is either not the engine's yet, or
- * nobody else may touch it meanwhile. Making operations of them was rejected: each
+ * no other thread may touch it meanwhile. Making operations of them was rejected: each
  * audit, repair and walk in formats/ would have to be cut into steps that remember
  * where they were, for the same order of reads.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What may not be written whoever asks: devices that are set read-only, and file
+ * What no program may write: devices that are set read-only, and file
  * systems mounted so. Opening such a device for writing may succeed and every
  * write fail (loop devices), so the device is asked when it is opened.
  *

@@ -19,7 +19,7 @@ struct uring {
 	struct io io; /* first: the ops cast back */
 	struct io_uring ring;
 	int wake_fd;
-	bool quiet;             /* nobody waits for wake_fd: it is neither written to nor read */
+	bool quiet;             /* no thread waits for wake_fd: it is neither written to nor read */
 	bool watches;           /* a request to watch wait()'s descriptor is with the kernel */
 	bool guarded;           /* so is one to say when URING_STUCK_S are over */
 	bool recalling;         /* and one to give back what it has not begun */

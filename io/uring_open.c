@@ -32,8 +32,8 @@ static int uring_register(struct io_uring *ring, unsigned opcode, const void *ar
 	return syscall(__NR_io_uring_register, ring->ring_fd, opcode, arg, n) < 0 ? -errno : 0;
 }
 
-/* A ring opens files and sockets, too, past any filter of system calls. This one can't: whoever takes
- * over the process must not get out through it. It was made disabled, so nothing came before. */
+/* A ring opens files and sockets, too, past any filter of system calls. This one can't: an intruder
+ * in the process must not get out through it. It was made disabled, so nothing came before. */
 static int uring_restrict(struct io_uring *ring)
 {
 	struct io_uring_restriction
