@@ -517,7 +517,14 @@ BPULL_API int bpull_job_finalize(struct bpull_disk *disk);
  * together at most what the disk has behind the offset (-EINVAL). A request of no bytes is one like
  * others: 0 where its offset is at most the disk's size, else -EINVAL; a write with FUA makes durable
  * what was over before. The iovec array is copied; the buffers are the caller's and stay put until the
- * event. Requests in flight are in no order; of two that overlap either may win. Owner thread. */
+ * event. Any number may be in flight: what has no room in the engine's memory waits for its turn as a
+ * descriptor (about 1 KiB and the vector). Requests in flight are in no order; of two that overlap
+ * either may win. Owner thread.
+ *
+ * Buffers must be memory that can be written (read, for writes) until the event. Of one that can't, what
+ * the kernel copies ends with -EFAULT, but zeros and decoded data are stored by the processor, and it
+ * faults: to find out before each request would cost a system call, and another thread could unmap the
+ * buffer in between. */
 
 enum bpull_io_flags {
 	BPULL_IO_FUA = 1 << 0, /* durable, with the tables that lead to it, when the event comes */

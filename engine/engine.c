@@ -97,6 +97,7 @@ static int open_memory(struct bpull_engine *engine, uint64_t memory)
 	engine->max_runs = (unsigned)MAX(MIN(memory / RUN_SHARE, (uint64_t)MAX_RUNS), UINT64_C(2));
 	engine->comp_len_limit = memory / 6;
 	engine->changed_len_limit = memory / 4;
+	engine->guest_cost_limit = memory / 8;
 	engine->verify_len_limit = memory / 16;
 	engine->range_sets_max = memory / 32 / sizeof(struct range);
 	engine->commit_len = COMMIT_LEN;

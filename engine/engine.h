@@ -65,6 +65,10 @@ struct bpull_engine {
 	struct queued_event *events_first, *events_last;
 	struct guest *done_first, *done_last; /* guest requests that are over: events to be */
 	unsigned n_guests;                    /* guest requests in flight, of all disks */
+	uint64_t guest_cost,
+		guest_cost_limit; /* bytes: what those that have begun may need, and its bound */
+	struct guest *held_first,
+		*held_last;     /* submitted, and without room to begin: guest_admit.c */
 	bool guest_seen;        /* one ended since the engine last looked at the clock */
 	uint64_t last_guest_ns; /* when one ended last */
 	pid_t owner;            /* the process that opened it: fork.h */

@@ -111,6 +111,7 @@ static void over(struct guest *g)
 	free(g->iov);
 	g->iov = NULL;
 	list_remove(g);
+	guest_give_room(g);
 	if (disk->guests.dropping || disk->guests.draining)
 		engine_again(disk->engine); /* somebody may wait for the oldest to end */
 	if (g->waiter) {

@@ -75,6 +75,8 @@ struct guest {
 
 	struct waiter *waiter; /* who waits for it in a blocking call; NULL: an event comes */
 	uint64_t seq;          /* order of submission on its disk */
+	uint64_t cost; /* bytes of the engine's memory that it has room for; 0: it waits for room */
+	struct guest *next_held;
 	struct guest *prev,
 		*next; /* the disk's requests in flight; then the engine's list of events */
 };
@@ -105,6 +107,12 @@ void guest_unlock(struct guest *g);
 void guest_queue_event(struct bpull_engine *engine, struct guest *g);
 /* guest.c: puts it behind all others of its disk. */
 void guest_list_add(struct guest *g);
+
+/* guest_admit.c */
+/* Lets it begin, now or when there is room. */
+void guest_admit(struct guest *g);
+/* It is over: others may begin. */
+void guest_give_room(struct guest *g);
 
 /* guest_submit.c */
 /* New requests; guest_submit() takes them over. The vector is copied, nothing else is. */

@@ -62,7 +62,7 @@ void guest_submit(struct guest *g)
 	g->at = g->guest_off;
 	guest_list_add(g);
 	op_set_error(&g->op, refusal(g), NULL, 0, false);
-	op_ready(&g->op);
+	guest_admit(g);
 	engine_again(g->op.engine);
 }
 

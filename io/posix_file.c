@@ -52,7 +52,8 @@ static ssize_t posix_file_read_now(struct file *file, const struct iovec *iov, u
 	if (got >= 0)
 		return got;
 	/* What is wrong with the device is said to a request that waits. A filter may forbid the call. */
-	return errno == EINTR || errno == EAGAIN || errno == EIO ? -EAGAIN : -EOPNOTSUPP;
+	return errno == EINTR || errno == EAGAIN || errno == EIO || errno == EFAULT ? -EAGAIN
+										    : -EOPNOTSUPP;
 }
 
 static int posix_file_pwrite(struct file *file, const char *buf, size_t len, uint64_t off)
