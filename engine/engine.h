@@ -120,6 +120,7 @@ struct guest;
 struct guests {
 	struct guest *first, *last; /* in flight, in order of submission */
 	uint64_t next_seq;          /* of the next one */
+	uint64_t oldest_seq;        /* of the first in the list; next_seq where there is none */
 	atomic_bool copy_on_read;
 	struct run_list runs_on_read; /* copies that follow reads */
 	/* Words in the header that the first write makes untrue. */

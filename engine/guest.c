@@ -39,6 +39,7 @@ static void list_remove(struct guest *g)
 
 	*(g->prev ? &g->prev->next : &all->first) = g->next;
 	*(g->next ? &g->next->prev : &all->last) = g->prev;
+	all->oldest_seq = all->first ? all->first->seq : all->next_seq;
 	g->prev = g->next = NULL;
 	g->op.engine->n_guests--;
 	g->op.engine->guest_seen = true;
@@ -275,11 +276,6 @@ const struct op_kind guest_op_kind = { "guest", guest_step, guest_fail };
 
 /* ---- the disk's side ---- */
 
-static uint64_t oldest_seq(const struct bpull_disk *disk)
-{
-	return disk->guests.first ? disk->guests.first->seq : disk->guests.next_seq;
-}
-
 bool guest_is_idle(const struct bpull_disk *disk)
 {
 	return !disk->guests.first && !disk->guests.runs_on_read.n;
@@ -297,7 +293,7 @@ void guest_begin_drop(struct bpull_disk *disk)
 
 bool guest_may_drop(const struct bpull_disk *disk)
 {
-	return oldest_seq(disk) >= disk->guests.hide_seq && !disk->guests.runs_on_read.n &&
+	return disk->guests.oldest_seq >= disk->guests.hide_seq && !disk->guests.runs_on_read.n &&
 	       !disk->n_walking;
 }
 
@@ -316,7 +312,7 @@ void guest_run(struct bpull_disk *disk, uint64_t now_ns)
 {
 	struct layer *overlay = disk_overlay(disk);
 
-	if (disk->guests.draining && oldest_seq(disk) >= disk->guests.drain_seq) {
+	if (disk->guests.draining && disk->guests.oldest_seq >= disk->guests.drain_seq) {
 		disk->guests.draining = false;
 		if (!disk->poisoned)
 			overlay->ops->drained(overlay);

@@ -181,10 +181,10 @@ static uint64_t end_of(int timeout_ms)
 	return timeout_ms < 0 ? UINT64_MAX : engine_now_ns() + timeout_ms * UINT64_C(1000000);
 }
 
-/* Submitted before seq. The list is in that order. */
-static bool is_in_flight(const struct bpull_disk *disk, uint64_t seq)
+/* Is a request in flight that was submitted before seq? */
+static bool has_older(const struct bpull_disk *disk, uint64_t seq)
 {
-	return disk->guests.first && disk->guests.first->seq < seq;
+	return disk->guests.oldest_seq < seq;
 }
 
 int bpull_disk_drain(struct bpull_disk *disk, int timeout_ms)
@@ -196,8 +196,8 @@ int bpull_disk_drain(struct bpull_disk *disk, int timeout_ms)
 		return -EINVAL;
 	seq = disk->guests.next_seq;
 	engine_again(disk->engine); /* requests may not have begun yet */
-	while (is_in_flight(disk, seq))
-		if (!engine_wait_round(disk->engine, end_ns) && is_in_flight(disk, seq))
+	while (has_older(disk, seq))
+		if (!engine_wait_round(disk->engine, end_ns) && has_older(disk, seq))
 			return -ETIMEDOUT;
 	return 0;
 }
