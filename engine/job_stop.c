@@ -55,9 +55,8 @@ bool job_stop(struct bpull_disk *disk, const struct op *op, const char *message)
 	disk->control.want_pause = true;
 	pthread_mutex_unlock(&disk->control.mutex);
 	job->paused = true;
-	populate_hurry(disk);
 	events_push_stopped(disk, op->error, message);
-	engine_again(disk->engine);
+	engine_again(disk->engine); /* the job obeys the pause, and hurries what is in the way */
 	return true;
 }
 
