@@ -72,6 +72,69 @@ Test(range_lock, shrinking_lets_the_rest_go)
 	range_lock_release(&locks, &a.lock, granted);
 }
 
+/* Whoever holds a range for long asks whether others wait for a part of it. */
+Test(range_lock, it_is_wanted_by_those_who_wait_for_a_part)
+{
+	struct request held = { .lock = { .guest_off = 100, .len = 50, .owner = &held } };
+	struct request other = { .lock = { .owner = &other } };
+	static const struct {
+		uint64_t off, len;
+		bool is_wanted;
+	} cases[] = { { 0, 100, false }, { 0, 101, true }, { 149, 1, true },  { 150, 10, false },
+		      { 100, 50, true }, { 120, 1, true }, { 0, 1000, true }, { 99, 1, false } };
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct range_locks locks = { 0 };
+
+		other.lock.guest_off = cases[i].off;
+		other.lock.len = cases[i].len;
+		range_lock_take(&locks, &other.lock);
+		range_lock_take(&locks, &held.lock);
+		cr_assert_not(range_lock_is_wanted(&held.lock),
+			      "who came before does not wait for it");
+		range_lock_release(&locks, &other.lock, granted);
+		range_lock_take(&locks, &other.lock);
+		cr_assert_eq(range_lock_is_wanted(&held.lock), cases[i].is_wanted, "case %zu", i);
+		range_lock_release(&locks, &other.lock, granted);
+		cr_assert_not(range_lock_is_wanted(&held.lock), "it gave up");
+		range_lock_release(&locks, &held.lock, granted);
+	}
+}
+
+/* Behind one that does not care. */
+Test(range_lock, it_is_wanted_by_any_of_several)
+{
+	struct range_lock held = { .guest_off = 0, .len = 10 }, far = { .guest_off = 50, .len = 1 };
+	struct range_lock near = { .guest_off = 9, .len = 1 };
+	struct range_locks locks = { 0 };
+
+	range_lock_take(&locks, &held);
+	range_lock_take(&locks, &far);
+	cr_assert_not(range_lock_is_wanted(&held));
+	range_lock_take(&locks, &near);
+	cr_assert(range_lock_is_wanted(&held));
+}
+
+Test(range_lock, those_who_share_do_not_want_it)
+{
+	struct request a = { .lock = { .guest_off = 0, .len = 10, .is_shared = true } };
+	struct request b = { .lock = { .guest_off = 5, .len = 10, .is_shared = true } };
+	struct request c = { .lock = { .guest_off = 0, .len = 20 } };
+	struct range_locks locks = { 0 };
+
+	c.lock.owner = &c;
+	cr_assert(range_lock_take(&locks, &a.lock));
+	cr_assert(range_lock_take(&locks, &b.lock));
+	cr_assert_not(range_lock_is_wanted(&a.lock));
+	cr_assert_not(range_lock_take(&locks, &c.lock), "alone, it waits for both");
+	cr_assert(range_lock_is_wanted(&a.lock) && range_lock_is_wanted(&b.lock));
+	range_lock_release(&locks, &a.lock, granted);
+	cr_assert_eq(c.n_granted, 0);
+	range_lock_release(&locks, &b.lock, granted);
+	cr_assert_eq(c.n_granted, 1);
+	range_lock_release(&locks, &c.lock, granted);
+}
+
 static bool overlap(const struct range_lock *a, const struct range_lock *b)
 {
 	return a->guest_off < b->guest_off + b->len && b->guest_off < a->guest_off + a->len;
