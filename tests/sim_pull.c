@@ -220,6 +220,15 @@ int sim_pull_read_extent(struct chain *chain, uint64_t off, uint8_t *out, struct
 	return read_extent(chain, e, out);
 }
 
+/* What an entry of the overlay leads to lies inside its file, or another program calls it damaged. */
+static bool is_behind_the_end(const struct chain *chain, const struct extent *e)
+{
+	const struct layer *overlay = chain->layers[0];
+
+	return !e->depth && e->kind == EXTENT_DATA && overlay->ops->format != IMAGE_RAW &&
+	       e->host_off + e->len > overlay->data->len;
+}
+
 /* got: room for the disk; want->want is compared with it where `compare`. */
 static void read_contents(const struct sim_chain *want, struct chain *chain, uint8_t *got,
 			  bool compare, struct sim_verdict *v)
@@ -236,6 +245,9 @@ static void read_contents(const struct sim_chain *want, struct chain *chain, uin
 		if (rc)
 			wrong(v, "guest offset %#llx can't be read (layer %u, kind %d): %s",
 			      (unsigned long long)off, e.depth, (int)e.kind, strerror(-rc));
+		else if (is_behind_the_end(chain, &e))
+			wrong(v, "guest offset %#llx leads behind the file's end, to %#llx",
+			      (unsigned long long)off, (unsigned long long)e.host_off);
 		else if (compare && memcmp(got + off, want->want + off, e.len))
 			wrong(v,
 			      "guest data between %#llx and %#llx is not what it was; it comes "
