@@ -9,6 +9,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "engine/blockpull.h"
@@ -17,6 +19,20 @@
 #define LEN (3u << 20)
 
 static struct bpull_engine *engine;
+
+/* What a directory's fsync says, in the library's calls, too; 0: what the kernel says. */
+static int dir_sync_errno;
+
+__attribute__((visibility("default"))) int fsync(int fd)
+{
+	struct stat st;
+
+	if (dir_sync_errno && !fstat(fd, &st) && S_ISDIR(st.st_mode)) {
+		errno = dir_sync_errno;
+		return -1;
+	}
+	return (int)syscall(SYS_fsync, fd);
+}
 
 static void set_up(void)
 {
@@ -202,4 +218,29 @@ Test(flatten_api, what_is_refused)
 	cr_assert_eq(bpull_job_start(disk, &based, NULL), -EINVAL);
 	bpull_disk_close(disk);
 	cr_assert_eq(n_files(), 1);
+}
+
+/* A power cut might take the name away again: so FAILED, and it is not there now. */
+Test(flatten_api, a_name_that_cannot_be_made_durable_goes)
+{
+	static const int errors[] = { EIO, ENOSPC, EROFS };
+
+	for (unsigned i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		struct bpull_disk *disk = open_flatten("source", "out", BPULL_FORMAT_QCOW2);
+		struct bpull_job_info info = { .size = sizeof(info) };
+
+		dir_sync_errno = errors[i];
+		cr_assert_eq(run(disk, 0, false), BPULL_JOB_FAILED);
+		dir_sync_errno = 0;
+		cr_assert_eq(bpull_job_get_info(disk, &info), 1);
+		cr_assert_eq(info.error, -errors[i]);
+		cr_assert_eq(n_files(), 1, "neither the name nor a temporary one is left");
+		bpull_disk_close(disk);
+		cr_assert_eq(n_files(), 1);
+	}
+	/* One that knows no fsync of directories is asked in another way. */
+	dir_sync_errno = EINVAL;
+	cr_assert_eq(run(open_flatten("source", "out", BPULL_FORMAT_QCOW2), 0, false),
+		     BPULL_JOB_COMPLETED);
+	cr_assert_eq(n_files(), 2);
 }

@@ -22,12 +22,25 @@ TestSuite(verify, .timeout = 600);
 struct rot {
 	uint64_t seed;
 	bool wanted, done;
-	bool entry; /* not a byte of it, but the table entry that leads to it */
+	bool entry;          /* not a byte of it, but the table entry that leads to it */
+	bool fails;          /* not a byte of it, but one of the reads */
+	uint64_t n_uncached; /* before the verification */
 	uint64_t n_looks;
 	unsigned n_rounds; /* verifications begun */
 	bool verifying;
 	uint64_t guest_off; /* of the item it is in */
 };
+
+/* Calls that drop a file from the page cache. */
+static uint64_t n_uncached;
+
+void __real_file_uncache(struct file *file);
+void __wrap_file_uncache(struct file *file);
+void __wrap_file_uncache(struct file *file)
+{
+	n_uncached++;
+	__real_file_uncache(file);
+}
 
 static void bend(struct file *file, uint64_t host_off)
 {
@@ -99,6 +112,19 @@ static void look(struct sim_pull *pull, void *arg)
 		job->verify->max_items = 1 + r->seed % 40;
 	r->n_rounds += verifying && !r->verifying;
 	r->verifying = verifying;
+	if (!verifying)
+		r->n_uncached = n_uncached;
+	/* What was copied since the last one is in the page cache. */
+	cr_assert(!verifying || !job->verify->n_reading || n_uncached > r->n_uncached,
+		  "seed %" PRIu64 ": verification %u reads what is in memory", r->seed,
+		  r->n_rounds);
+	if (r->fails && !r->done && verifying && job->verify->n_reading) {
+		sim_fail(pull->sim, &(struct sim_fault){ .op = SIM_READ,
+							 .nth = 1 + r->seed % 2,
+							 .error = -EIO,
+							 .persists = true });
+		r->done = true;
+	}
 	if (r->entry && !r->done && verifying && !job->verify->uncached && job->verify->list.n)
 		lose_entry(pull, r);
 	if (r->wanted && !r->done && !job->verify->uncached && job->verify->list.n &&
@@ -113,6 +139,7 @@ static struct sim_pull pull_verified(const struct sim_chain *chain, struct sim *
 
 	cr_assert_eq(rc, 0, "seed %" PRIu64 ": %s: %s", r->seed, chain->text, pull.error.message);
 	pull.flags = BPULL_JOB_VERIFY;
+	pull.on_error = r->fails ? BPULL_ON_ERROR_STOP : BPULL_ON_ERROR_REPORT;
 	pull.look = look;
 	pull.look_arg = r;
 	rc = sim_pull_run(&pull);
@@ -142,13 +169,15 @@ static uint64_t n_seeds(uint64_t n)
 	return sim_pull_env("SIM_SEEDS", n / SIM_PULL_SLOWDOWN);
 }
 
-Test(verify, what_is_right_is_all_read_back)
+/* Pulls n chains, of which nothing rots; how many times a job was stopped, and verifications. */
+static unsigned pull_all(uint64_t n, bool fails, uint64_t *n_rounds)
 {
-	uint64_t first = sim_pull_env("SIM_SEED", 1), n = n_seeds(600), n_rounds = 0;
+	uint64_t first = sim_pull_env("SIM_SEED", 1);
+	unsigned n_stops = 0;
 
 	for (uint64_t seed = first; seed < first + n; seed++) {
 		struct sim_chain_how how = draw(seed);
-		struct rot r = { .seed = seed };
+		struct rot r = { .seed = seed, .fails = fails };
 		struct sim *sim = sim_new(seed);
 		struct bpull_job_info info = { .size = sizeof(info) };
 		struct sim_chain chain;
@@ -162,19 +191,39 @@ Test(verify, what_is_right_is_all_read_back)
 			     chain.text, pull.message);
 		bpull_job_get_info(pull.disk, &info);
 		cr_assert_eq(info.cloned_bytes, 0, "seed %" PRIu64, seed);
-		/* Of the last cluster more may be read back, or, compressed, its bytes as they are. */
+		/* Of the last cluster more may be read back, or, compressed, its bytes as they are; and after
+		 * a stop what was in flight beside the read that failed. */
 		cr_assert(info.verified_bytes + chain.cluster_len > info.copied_bytes &&
-				  info.verified_bytes < info.copied_bytes + chain.cluster_len,
+				  (fails ||
+				   info.verified_bytes < info.copied_bytes + chain.cluster_len),
 			  "seed %" PRIu64 ": %s: %" PRIu64 " of %" PRIu64, seed, chain.text,
 			  info.verified_bytes, info.copied_bytes);
 		sim_pull_close(&pull);
 		sim_pull_judge(&chain, sim, &v);
 		cr_assert(v.ok, "seed %" PRIu64 ": %s: %s", seed, chain.text, v.text);
-		n_rounds += r.n_rounds;
+		*n_rounds += r.n_rounds;
+		n_stops += pull.n_stops;
 		sim_chain_free(&chain);
 		sim_free(sim);
 	}
+	return n_stops;
+}
+
+Test(verify, what_is_right_is_all_read_back)
+{
+	uint64_t n = n_seeds(600), n_rounds = 0;
+
+	cr_assert_eq(pull_all(n, false, &n_rounds), 0);
 	cr_assert(n < 100 || n_rounds > n, "%" PRIu64 " rounds only", n_rounds);
+}
+
+/* A read that fails stops the job; when it goes on, nothing is left out. */
+Test(verify, what_could_not_be_read_is_read_again)
+{
+	uint64_t n = n_seeds(60), n_rounds = 0;
+	unsigned n_stops = pull_all(n, true, &n_rounds);
+
+	cr_assert(n < 15 || n_stops > n / 3, "%u stops only", n_stops);
 }
 
 /* A bent byte may be one that a decoder never looks at: then the content is right. */
