@@ -103,6 +103,8 @@ struct sim_fault {
 	int error;     /* -errno; for SIM_WORK the work is not run */
 	bool forever;  /* that one and all after it, else once */
 	bool persists; /* a request met fails so at each attempt, not only at its first */
+	/* The bytes of a write met are there all the same: a server that fails behind them. */
+	bool arrives;
 	/* Not 0, with error 0: no failure, but a request's first attempt moves so much at most, bytes. */
 	uint64_t max_len;
 	const char *name; /* only on this file; NULL: on any. Stays the caller's, until sim_free */

@@ -242,7 +242,10 @@ static void sim_io_land(struct sim *sim, struct sim_flight *flight)
 	if (!flight->write)
 		return;
 	sim_io_check_buffer(flight);
-	if (result < 0) {
+	if (result < 0 && flight->arrives) {
+		sim_store_write(&data->live, flight->write->bytes, flight->write->len,
+				flight->write->off);
+	} else if (result < 0) {
 		uint64_t off = flight->write->off, limit = data->limit ? data->limit : UINT64_MAX;
 		if (off + flight->write->len > limit)
 			flight->write->len = off < limit ? limit - off : 0;
@@ -265,6 +268,7 @@ static int sim_io_begin(struct sim *sim, struct sim_flight *flight)
 
 	if (error != SIM_STOPPED && sim->hit) {
 		flight->stuck = sim->hit->persists ? error : 0;
+		flight->arrives = sim->hit->arrives;
 		flight->max_len = sim->hit->max_len;
 	}
 	return error;

@@ -53,6 +53,7 @@ struct sim_flight {
 	uint64_t stamp;   /* of a sync: writes with a lower `done` are covered */
 	bool started;     /* counted, and past the fault check */
 	int stuck;        /* -errno of each attempt; 0: none */
+	bool arrives;     /* what it writes is there, whatever it returns */
 	uint64_t max_len; /* of the next attempt, bytes; 0: any */
 	struct sim_write *write;
 };

@@ -84,15 +84,18 @@ enum action {
 static const struct {
 	enum sim_op op;
 	int error;
+	bool arrives; /* and what was written is there */
 } failures[] = {
-	{ SIM_READ, -EIO }, { SIM_WRITE, -EIO },   { SIM_WRITE, -ENOSPC }, { SIM_WRITE, -EDQUOT },
-	{ SIM_SYNC, -EIO }, { SIM_SYNC, -ENOSPC }, { SIM_SYNC, -EDQUOT },
+	{ SIM_READ, -EIO, false },     { SIM_WRITE, -EIO, false }, { SIM_WRITE, -ENOSPC, false },
+	{ SIM_WRITE, -EDQUOT, false }, { SIM_SYNC, -EIO, false },  { SIM_SYNC, -ENOSPC, false },
+	{ SIM_SYNC, -EDQUOT, false },  { SIM_WRITE, -EIO, true },  { SIM_WRITE, -ENOSPC, true },
 };
 
 struct trial {
 	struct sim_job job;
 	enum sim_op op;
 	int fault_error;
+	bool arrives;
 	enum lasts lasts;
 	enum action action;
 	uint64_t nth, n_passes;
@@ -272,9 +275,9 @@ static void describe(struct trial *t, size_t kind)
 
 	snprintf(j->what, sizeof(j->what),
 		 "END_SEED=%" PRIu64 ", kind %zu, on_error %u: %s number %" PRIu64
-		 " of its end: %s %s, %s",
+		 " of its end: %s%s %s, %s",
 		 j->seed, kind, j->options.on_error, ops[t->op], t->nth, strerror(-t->fault_error),
-		 lasts[t->lasts], actions[t->action]);
+		 t->arrives ? " behind what was written" : "", lasts[t->lasts], actions[t->action]);
 }
 
 /* False: there was no such request. */
@@ -296,6 +299,7 @@ static bool try_fault(struct trial *t)
 	sim_fail(j->sim, &(struct sim_fault){ .op = t->op,
 					      .nth = t->nth,
 					      .error = t->fault_error,
+					      .arrives = t->arrives,
 					      .forever = t->lasts != ONCE });
 	if (run_to_end(t)) {
 		judge_status(t);
@@ -323,6 +327,7 @@ static void try_all(const struct sim_chain *chain, size_t kind, size_t failure, 
 							      .base = sim_chain_base(chain) } },
 					.op = failures[failure].op,
 					.fault_error = failures[failure].error,
+					.arrives = failures[failure].arrives,
 					.lasts = (enum lasts)lasts,
 					.action = (enum action)((n + on_error + lasts + seed) %
 								N_ACTIONS),
