@@ -71,6 +71,7 @@ struct guest {
 	struct gather gather;
 	struct iovec fill_iov;
 	struct guest_new stretch;
+	struct unshare unshare;
 	uint64_t sync_target; /* the commit that covers it; 0: not known yet */
 
 	struct waiter *waiter; /* who waits for it in a blocking call; NULL: an event comes */

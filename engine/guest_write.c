@@ -317,6 +317,7 @@ enum step guest_map(struct guest *g)
 	if (other.kind == WRITE_SHARED) {
 		g->stretch.off = other.lock_off;
 		g->stretch.end = other.lock_off + other.lock_len;
+		g->unshare = (struct unshare){ 0 };
 		return guest_go(g, GUEST_UNSHARE);
 	}
 	if (g->kind != GUEST_WRITE && choose_zeroes(g, &other))
@@ -349,7 +350,7 @@ enum step guest_unshare(struct guest *g)
 		guest_lock(g, off, end - off);
 		return guest_go(g, GUEST_LOCK);
 	}
-	rc = overlay->ops->unshare(overlay, g->at, &g->need);
+	rc = overlay->ops->unshare(overlay, g->at, &g->unshare, &g->need);
 	if (rc)
 		return guest_hold(g, rc);
 	g->op.disk->undurable = true;

@@ -106,6 +106,12 @@ enum write_kind {
 	WRITE_SHARED,   /* tables that others read too lie on the way: unshare() first */
 };
 
+/* A table that becomes the guest's own, between the calls of unshare(). All zero: not begun. */
+struct unshare {
+	uint64_t new_off;  /* host offset of its space; 0: none yet */
+	uint64_t done_len; /* bytes of it that are made */
+};
+
 struct write_extent {
 	enum write_kind kind;
 	uint64_t guest_off;
@@ -264,8 +270,10 @@ struct layer_ops {
 			 struct write_extent *out, struct table_need *need);
 	/* Gives the guest's disk tables of its own on the way to guest_off, where it has none or
 	 * shares them; what anybody reads stays the same. No operation is between link() and
-	 * publish() in lock_off, lock_len. 0, TABLE_NEED, or as reserve(). */
-	int (*unshare)(struct layer *layer, uint64_t guest_off, struct table_need *need);
+	 * publish() in lock_off, lock_len, from the first call to the last: *state is the caller's,
+	 * and says how far it has come. 0, TABLE_NEED, or as reserve(). */
+	int (*unshare)(struct layer *layer, uint64_t guest_off, struct unshare *state,
+		       struct table_need *need);
 	/* Where units of one NEW extent go: link() was called for them. As destination(), with the one
 	 * copy that is the guest's; has_space: it was written by nobody else, but may hold anything.
 	 * 0, TABLE_NEED or -errno. */

@@ -277,7 +277,8 @@ void qcow2_views_left(struct qcow2 *q);
 int qcow2_begin_guest_writes(struct layer *layer, struct err *err);
 int qcow2_map_write(struct layer *layer, uint64_t guest_off, uint64_t len, struct write_extent *out,
 		    struct table_need *need);
-int qcow2_unshare(struct layer *layer, uint64_t guest_off, struct table_need *need);
+int qcow2_unshare(struct layer *layer, uint64_t guest_off, struct unshare *state,
+		  struct table_need *need);
 int qcow2_destination_write(struct layer *layer, uint64_t guest_off, uint64_t len,
 			    struct destination *out, struct table_need *need);
 int qcow2_publish_write(struct layer *layer, const struct mapping *maps, size_t n_maps,

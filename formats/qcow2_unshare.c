@@ -14,28 +14,21 @@
 
 #include "formats/qcow2.h"
 
-/* Every slice of the table is in memory. */
-static int load_table(struct qcow2 *q, uint64_t l2_off, struct table_need *need)
+/* Slice by slice: a small cache has no room for both tables at once. */
+static int copy_table(struct qcow2 *q, uint64_t from_off, struct unshare *state,
+		      struct table_need *need)
 {
-	int rc = 0;
+	for (; state->done_len < q->layer.cluster_len; state->done_len += q->l2_slice_len) {
+		struct table *from, *to;
+		int rc = table_get(q->layer.cache, q->layer.file, from_off + state->done_len,
+				   q->l2_slice_len, &from, need);
 
-	for (uint32_t off = 0; !rc && off < q->layer.cluster_len; off += q->l2_slice_len) {
-		struct table *slice;
-
-		rc = table_get(q->layer.cache, q->layer.file, l2_off + off, q->l2_slice_len, &slice,
-			       need);
-	}
-	return rc;
-}
-
-static int copy_table(struct qcow2 *q, uint64_t from_off, uint64_t to_off)
-{
-	for (uint32_t off = 0; off < q->layer.cluster_len; off += q->l2_slice_len) {
-		struct table *to = table_new(q->layer.cache, q->layer.file, to_off + off,
-					     q->l2_slice_len, STAGE_TABLE);
-		struct table *from = table_find(q->layer.cache, q->layer.file, from_off + off);
-
-		if (!to || !from) /* making room for the one drove the other out */
+		if (rc)
+			return rc;
+		/* The one used last stays when room is made. */
+		to = table_new(q->layer.cache, q->layer.file, state->new_off + state->done_len,
+			       q->l2_slice_len, STAGE_TABLE);
+		if (!to)
 			return -ENOMEM;
 		memcpy(to->bytes, from->bytes, q->l2_slice_len);
 		table_mark_dirty(q->layer.cache, to, 0, q->l2_slice_len, STAGE_TABLE);
@@ -43,10 +36,30 @@ static int copy_table(struct qcow2 *q, uint64_t from_off, uint64_t to_off)
 	return 0;
 }
 
-int qcow2_unshare(struct layer *layer, uint64_t guest_off, struct table_need *need)
+/* A commit may write slices of it before it is reached, which is space that nothing refers to yet. */
+static int make_table(struct qcow2 *q, uint64_t old_off, uint64_t guest_off, struct unshare *state,
+		      struct table_need *need)
+{
+	int rc = 0;
+
+	if (!state->new_off)
+		rc = qcow2_reserve_table(q, &state->new_off, need);
+	/* From here on the space stays ours: slices of it may be in the cache. */
+	if (rc || state->done_len == q->layer.cluster_len)
+		return rc;
+	if (old_off)
+		return copy_table(q, old_off, state, need);
+	rc = qcow2_new_l2_slices(q, state->new_off, guest_off);
+	if (!rc)
+		state->done_len = q->layer.cluster_len;
+	return rc;
+}
+
+int qcow2_unshare(struct layer *layer, uint64_t guest_off, struct unshare *state,
+		  struct table_need *need)
 {
 	struct qcow2 *q = qcow2_of(layer);
-	uint64_t l1_idx = guest_off / qcow2_l2_span(q), old_off, new_off, entry;
+	uint64_t l1_idx = guest_off / qcow2_l2_span(q), old_off, entry;
 	struct table *l1;
 	uint32_t byte;
 	int rc = qcow2_l1_slice(q, l1_idx, &l1, &byte, need);
@@ -58,22 +71,16 @@ int qcow2_unshare(struct layer *layer, uint64_t guest_off, struct table_need *ne
 	if (entry & QCOW2_COPIED && old_off)
 		return 0;
 	rc = qcow2_freed_room(q, 1);
-	if (!rc && old_off)
-		rc = load_table(q, old_off, need);
 	if (!rc)
-		rc = qcow2_reserve_table(q, &new_off, need);
-	/* From here on the space stays ours: slices of it may be in the cache. */
-	if (!rc)
-		rc = old_off ? copy_table(q, old_off, new_off)
-			     : qcow2_new_l2_slices(q, new_off, guest_off);
+		rc = make_table(q, old_off, guest_off, state, need);
 	if (!rc)
 		rc = qcow2_l1_slice(q, l1_idx, &l1, &byte, need);
 	if (!rc)
-		rc = qcow2_ref_need(q, new_off, layer->cluster_len, need);
+		rc = qcow2_ref_need(q, state->new_off, layer->cluster_len, need);
 	if (rc)
 		return rc;
-	qcow2_ref_take(q, new_off, layer->cluster_len);
-	put_be64(l1->bytes + byte, new_off | QCOW2_COPIED);
+	qcow2_ref_take(q, state->new_off, layer->cluster_len);
+	put_be64(l1->bytes + byte, state->new_off | QCOW2_COPIED);
 	table_mark_dirty(layer->cache, l1, byte, 8, STAGE_ROOT);
 	if (old_off)
 		qcow2_freed_add(q, old_off >> q->cluster_bits, 1, false);

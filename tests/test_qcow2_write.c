@@ -421,6 +421,39 @@ Test(qcow2_write, shared_tables_are_unshared_once)
 	close_well(&rig);
 }
 
+/* A cache that has no room for the shared table and its copy together: the space is taken once. */
+Test(qcow2_write, a_large_table_is_unshared_in_a_small_cache)
+{
+	static const struct build_cluster one[] = { { 1, BUILD_DATA, 1 } };
+	const uint64_t cluster_len = 128 * KiB;
+	struct build_how how = {
+		.cluster_bits = 17,
+		.guest_len = 3 * cluster_len,
+		.clusters = one,
+		.n_clusters = 1,
+		.n_snapshots = 1,
+	};
+
+	for (uint64_t budget = 64 * KiB; budget <= 320 * KiB; budget += 64 * KiB) {
+		uint8_t *was = malloc(how.guest_len);
+		struct write_rig rig;
+		uint64_t file_len;
+
+		open_built(&rig, &how);
+		table_cache_set_budget(rig.cache, budget);
+		memcpy(was, rig.model, how.guest_len);
+		file_len = rig.file->len;
+		write_rig_write(&rig, cluster_len, bytes, 100);
+		cr_assert_eq(rig.n_unshared, 1);
+		write_rig_settle(&rig);
+		cr_assert_leq(rig.file->len, file_len + 3 * cluster_len, "with %" PRIu64 " bytes",
+			      budget);
+		write_image_assert_sound(rig.file, NULL, 1, NULL, 0, was, how.guest_len);
+		free(was);
+		close_well(&rig);
+	}
+}
+
 /* ---- subclusters ---- */
 
 Test(qcow2_write, subclusters_are_units_of_their_own)

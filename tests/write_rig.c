@@ -292,7 +292,9 @@ struct extent write_rig_map(struct write_rig *rig, uint64_t guest_off, uint64_t 
 
 static void unshare(struct write_rig *rig, uint64_t guest_off)
 {
-	WELL(rig, rig->layer->ops->unshare(rig->layer, guest_off, &need));
+	struct unshare state = { 0 };
+
+	WELL(rig, rig->layer->ops->unshare(rig->layer, guest_off, &state, &need));
 	cr_assert_neq(write_rig_look(rig, guest_off, 1).kind, WRITE_SHARED);
 	rig->n_unshared++;
 }
