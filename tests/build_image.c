@@ -349,6 +349,7 @@ struct build_image build_image(const struct build_how *how)
 	b.l1_size = (how->guest_len + span - 1) / span + how->n_extra_l1;
 	build_append(&b, 1);
 	b.image.l1_off = build_append(&b, (b.l1_size * 8 + b.cluster_len - 1) / b.cluster_len);
+	b.image.whole_l1_off = b.image.l1_off;
 	put_clusters(&b);
 	put_header(&b);
 	if (how->n_snapshots) {
@@ -357,6 +358,8 @@ struct build_image build_image(const struct build_how *how)
 		build_put_be(b.image.bytes + 60, 4, how->n_snapshots);
 		build_put_be(b.image.bytes + 64, 8, table_off);
 	}
+	if (how->shrunk_len)
+		build_put_be(b.image.bytes + 24, 8, how->shrunk_len);
 	put_refcounts(&b);
 	free(b.refs);
 	free(b.slots);

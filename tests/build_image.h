@@ -49,6 +49,7 @@ struct build_how {
 	size_t n_clusters;
 	uint32_t n_extra_l1;  /* L1 entries more than needed */
 	uint32_t n_snapshots; /* up to 9; of the disk as it is, tables shared and copied in turn */
+	uint64_t shrunk_len;  /* bytes, or 0: then the disk was made shorter, with snapshots */
 	/* Not 0: L2 tables and data clusters lie in a random order made from this. */
 	uint64_t shuffle_seed;
 	/* Not 0: the refcount table (one cluster) covers that many clusters behind the image's
@@ -60,7 +61,8 @@ struct build_image {
 	uint8_t *bytes;
 	size_t len; /* whole clusters */
 	/* host offsets */
-	uint64_t l1_off, reftable_off, refblock_off; /* the first block; they are contiguous */
+	uint64_t l1_off, whole_l1_off /* of the disk before it was made shorter */, reftable_off,
+		refblock_off; /* the first block; they are contiguous */
 	unsigned cluster_bits;
 };
 

@@ -102,7 +102,8 @@ void play_mend(struct play *p)
 void play_take_events(struct play *p)
 {
 	struct bpull_event events[4];
-	int n = bpull_engine_process(p->engine, events, 1 + (int)play_below(p, 4));
+	bool leave = p->late_events && play_below(p, 4);
+	int n = bpull_engine_process(p->engine, events, leave ? 0 : 1 + (int)play_below(p, 4));
 
 	CHECK(p, n >= 0, "process() failed");
 	for (int i = 0; i < n; i++)

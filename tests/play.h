@@ -21,6 +21,7 @@
 #define PLAY_MAX_CALLS  200000
 #define PLAY_QEMU_EVERY 500
 #define PLAY_FOUND      42 /* exit code: a planted bug was found */
+#define PLAY_MAX_EARLY  4
 
 /* Bugs put into the overlay's operations: the plays must find them (I5). */
 enum planted {
@@ -43,6 +44,8 @@ struct play {
 	bool faults;       /* the machine fails now and then, and so may requests */
 	bool space;        /* the disk is full now and then, and nothing else ever fails */
 	bool base_changes; /* others write to a backing file while a job runs */
+	bool late_events;  /* jobs start before the event of the last one's end was taken */
+	bool shapes;       /* images at the borders of their formats: play_shapes.c */
 	enum planted planted;
 
 	/* The jobs. Files of the chain are named by their index: 0 is the overlay, n_files none. */
@@ -53,6 +56,12 @@ struct play {
 	unsigned target;      /* what it is to be after the job that runs */
 	unsigned n_jobs;
 	uint64_t last_cur;
+	/* The oldest first: what the events of jobs that ended and were followed by others must say. */
+	struct play_early {
+		enum bpull_job_status status;
+		int error;
+	} early[PLAY_MAX_EARLY];
+	unsigned n_early;
 	bool base_changed; /* since the job began */
 	bool base_ever_changed;
 	enum job_step changed_in; /* the step in which it did */
@@ -71,7 +80,8 @@ struct play {
 struct play_met {
 	uint64_t requests[SIM_GUEST_N_KINDS], failed, poisoned, stopped, completed, canceled,
 		guest_at_end, aborted_with_guest, later_jobs, dropped, ruined, asked, full_jobs,
-		changed_bases, bitmaps_cleared, jumps, trace, aborted_stopped, closed_stopped;
+		changed_bases, bitmaps_cleared, jumps, trace, aborted_stopped, closed_stopped,
+		early, cut_bases;
 };
 extern struct play_met play_met;
 
@@ -96,6 +106,9 @@ void play_take_events(struct play *p);
 void play_run_until(struct play *p, bool job_too);
 void play_mend(struct play *p);
 void play_submit_and_wait(struct play *p, const struct sim_guest_request *r);
+
+/* play_shapes.c */
+void play_draw_shape(struct sim_chain *chain, uint64_t seed);
 
 /* play_job.c */
 void play_steer_job(struct play *p);

@@ -16,6 +16,7 @@ static void pull_again(struct play *p, struct sim *left, uint8_t *got)
 	after.want = got;
 	after.how.n_snapshots = 0;
 	after.how.to_base = false;
+	after.how.piece_len = 0; /* a rate waits for the clock, which stands here */
 	rc = sim_pull_whole(&after, left, SIM_PULL_MEMORY, 0, &again);
 	CHECK(p, !rc, "pulled after a cut: %s %s%s", strerror(-rc), again.error.message,
 	      again.message);
@@ -103,7 +104,8 @@ void play_judge_end(struct play *p, uint8_t *last)
 	CHECK(p, sim_chain_rest_is_same(p->chain, p->sim, p->link), "a backing file was changed");
 	sim_pull_judge_snapshots(p->chain, p->sim, &v);
 	CHECK(p, v.ok, "%s", v.text);
-	if (p->seed % PLAY_QEMU_EVERY == 0)
+	/* QEMU holds QED's tables in memory as a whole, here of 1 GiB each, and refuses. */
+	if (p->seed % PLAY_QEMU_EVERY == 0 && !(after.how.far && after.how.format == IMAGE_QED))
 		sim_pull_judge_qemu(&after, p->sim, scratch_dir(), &v, &ran);
 	CHECK(p, v.ok, "%s", v.text);
 }

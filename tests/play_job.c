@@ -52,20 +52,19 @@ static bool may_be_unknown(const struct play *p)
 	return p->guest.disk->poisoned;
 }
 
-static void judge_link(struct play *p, const struct bpull_event *event)
+static void judge_link(struct play *p, enum bpull_job_status status, const char *message)
 {
 	unsigned is = sim_chain_link(p->chain, p->sim);
-	bool done = event->status == BPULL_JOB_COMPLETED;
+	bool done = status == BPULL_JOB_COMPLETED;
 	unsigned want = done ? p->target : p->link;
 
 	CHECK(p, is == want || (!done && is == p->target && may_be_unknown(p)),
 	      "the job to %s says %s (%s), and the link is %s instead of %s",
 	      play_file(p, p->target),
-	      done                                ? "COMPLETED"
-	      : event->status == BPULL_JOB_FAILED ? "FAILED"
-						  : "CANCELED",
-	      event->message, is == SIM_CHAIN_NO_FILE ? "strange" : play_file(p, is),
-	      play_file(p, want));
+	      done                         ? "COMPLETED"
+	      : status == BPULL_JOB_FAILED ? "FAILED"
+					   : "CANCELED",
+	      message, is == SIM_CHAIN_NO_FILE ? "strange" : play_file(p, is), play_file(p, want));
 }
 
 static void judge_info(struct play *p, const struct bpull_event *event)
@@ -79,12 +78,12 @@ static void judge_info(struct play *p, const struct bpull_event *event)
 	      (int)info.status, info.error);
 }
 
-static bool may_fail(const struct play *p, const struct bpull_event *event)
+static bool may_fail(const struct play *p, int error)
 {
 	if (p->base_changed)
 		return true;
 	if (p->space)
-		return event->error == -ENOSPC;
+		return error == -ENOSPC;
 	return p->faults;
 }
 
@@ -123,28 +122,50 @@ static void ready(struct play *p)
 		finalize(p);
 }
 
-void play_end_job(struct play *p, const struct bpull_event *event)
+/* The job is over: so its event says, or its state. */
+static void conclude(struct play *p, enum bpull_job_status status, int error, const char *message)
 {
-	if (event->type == BPULL_EVENT_JOB_STOPPED) {
-		stopped(p);
-		return;
-	}
-	if (event->status == BPULL_JOB_READY) {
-		ready(p);
-		return;
-	}
-	CHECK(p, event->status != BPULL_JOB_FAILED || may_fail(p, event), "the job failed: %s",
-	      event->message);
-	CHECK(p, event->status != BPULL_JOB_FAILED || event->message[0], "it does not say why");
-	judge_info(p, event);
-	judge_link(p, event);
+	CHECK(p, status != BPULL_JOB_FAILED || may_fail(p, error), "the job failed: %s %s",
+	      strerror(-error), message);
+	judge_link(p, status, message);
 	play_judge_bitmaps(p, p->sim, p->has_written);
 	p->job_runs = p->is_ready = p->is_stopped = false;
-	if (event->status == BPULL_JOB_COMPLETED)
+	if (status == BPULL_JOB_COMPLETED)
 		completed(p);
-	play_met.canceled += event->status == BPULL_JOB_CANCELED;
-	play_met.full_jobs += p->space && event->status == BPULL_JOB_FAILED;
+	play_met.canceled += status == BPULL_JOB_CANCELED;
+	play_met.full_jobs += p->space && status == BPULL_JOB_FAILED;
 	p->base_changed = false;
+}
+
+/* Of a job that was followed by another one: all else was judged when that was started. */
+static void end_early(struct play *p, const struct bpull_event *event)
+{
+	const struct play_early *is = &p->early[0];
+
+	if (event->type == BPULL_EVENT_JOB_STOPPED || event->status == BPULL_JOB_READY)
+		return;
+	CHECK(p, event->status == is->status && event->error == is->error,
+	      "the event says %d (%d), the info said %d (%d) before the next job",
+	      (int)event->status, event->error, (int)is->status, is->error);
+	memmove(p->early, p->early + 1, --p->n_early * sizeof(p->early[0]));
+}
+
+void play_end_job(struct play *p, const struct bpull_event *event)
+{
+	bool is_over = event->type != BPULL_EVENT_JOB_STOPPED && event->status != BPULL_JOB_READY;
+
+	CHECK(p, !is_over || event->status != BPULL_JOB_FAILED || event->message[0],
+	      "it does not say why");
+	if (p->n_early) {
+		end_early(p, event);
+	} else if (event->type == BPULL_EVENT_JOB_STOPPED) {
+		stopped(p);
+	} else if (event->status == BPULL_JOB_READY) {
+		ready(p);
+	} else {
+		judge_info(p, event);
+		conclude(p, event->status, event->error, event->message);
+	}
 }
 
 void play_watch_job(struct play *p)
@@ -169,6 +190,14 @@ static unsigned draw_target(struct play *p)
 	return p->link + 1 + (unsigned)play_below(p, n - p->link - 1);
 }
 
+/* Bytes/s: the clock is the machine's, so that slow costs nothing. */
+static uint64_t draw_speed(struct play *p)
+{
+	static const uint64_t speeds[] = { 0, 0, 4096, 1 * MiB, 4 * GiB };
+
+	return speeds[play_below(p, ARRAY_LEN(speeds))];
+}
+
 static void start(struct play *p)
 {
 	unsigned target = draw_target(p);
@@ -183,6 +212,10 @@ static void start(struct play *p)
 	};
 	struct bpull_error error;
 
+	if (p->chain->how.piece_len) {
+		o.bandwidth = draw_speed(p);
+		o.burst = p->chain->how.piece_len;
+	}
 	o.flags |= play_below(p, 2) ? BPULL_JOB_VERIFY : 0;
 	o.flags |= play_below(p, 8) ? 0 : BPULL_JOB_START_PAUSED;
 	if (bpull_job_start(p->guest.disk, &o, &error)) {
@@ -198,6 +231,27 @@ static void start(struct play *p)
 	p->last_cur = 0;
 	if (p->guest.disk->job.verify) /* now and then it is full */
 		p->guest.disk->job.verify->max_items = 2 + play_below(p, 60);
+}
+
+static bool is_concluded(const struct play *p)
+{
+	struct bpull_job_info info = { .size = sizeof(info) };
+
+	return bpull_job_get_info(p->guest.disk, &info) && info.state == BPULL_JOB_CONCLUDED;
+}
+
+/* One that is over as its state says, before its event is taken. */
+static void start_early(struct play *p)
+{
+	struct bpull_job_info info = { .size = sizeof(info) };
+
+	if (!p->late_events || p->n_early == PLAY_MAX_EARLY || !is_concluded(p))
+		return;
+	bpull_job_get_info(p->guest.disk, &info);
+	conclude(p, info.status, info.error, "");
+	p->early[p->n_early++] = (struct play_early){ .status = info.status, .error = info.error };
+	play_met.early++;
+	start(p);
 }
 
 /* ---- while it runs ---- */
@@ -240,14 +294,14 @@ void play_urge_job(struct play *p)
 
 void play_steer_job(struct play *p)
 {
-	/* Bytes/s: the clock is the machine's, so that slow costs nothing. */
-	static const uint64_t speeds[] = { 0, 0, 4096, 1 * MiB, 4 * GiB };
 	struct bpull_disk *disk = p->guest.disk;
 
-	switch (play_below(p, p->job_runs ? 16 : 4)) {
+	switch (play_below(p, !p->job_runs ? 4 : p->late_events && is_concluded(p) ? 2 : 16)) {
 	case 0:
 		if (!p->job_runs)
 			start(p);
+		else
+			start_early(p);
 		break;
 	case 1: play_ask(p); break;
 	case 3: bpull_job_pause(disk); break;
@@ -261,7 +315,7 @@ void play_steer_job(struct play *p)
 	case 8: bpull_disk_set_copy_on_read(disk, (int)play_below(p, 2)); break;
 	case 9:
 	case 10: finalize(p); break;
-	case 11: bpull_job_set_speed(disk, speeds[play_below(p, ARRAY_LEN(speeds))], 0); break;
+	case 11: bpull_job_set_speed(disk, draw_speed(p), p->chain->how.piece_len); break;
 	case 12: storm(p); break;
 	case 13:
 	case 14: play_ask(p); break;

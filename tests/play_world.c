@@ -57,9 +57,15 @@ void play_change_base(struct play *p)
 	p->changed_in = p->guest.disk->job.step;
 	p->may_have_let_go = sim_chain_link(p->chain, p->sim) == p->target ||
 			     sim_chain_link_is_written(p->chain, p->sim);
-	/* Behind its header and tables, if it has any: the guest data of others' images changes. */
-	if (play_below(p, 3))
+	switch (play_below(p, 6)) {
+	case 0:
+	case 1: overwrite(p, name, len, 512); break;
+	case 2: /* below what is mapped, and what is being read: tables and data, or all of it */
+		play_met.cut_bases++;
+		sim_file_cut(p->sim, name, play_below(p, 4) ? play_below(p, len) : 0);
+		break;
+	default: /* behind its header and tables, if it has any: the guest data of others' images changes */
 		overwrite(p, name, len - 1 - play_below(p, MIN(len, UINT64_C(512))), 1);
-	else
-		overwrite(p, name, len, 512);
+		break;
+	}
 }

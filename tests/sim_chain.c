@@ -8,11 +8,14 @@
  */
 #include "tests/sim_chain.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 #include "io/base.h"
 #include "tests/sim_layer.h"
 #include "tests/sim_private.h"
+
+#define QED_FAR_BITS 26 /* the largest clusters */
 
 static uint64_t draw_guest_len(struct sim_draw *d, uint64_t top_len)
 {
@@ -35,7 +38,7 @@ static struct sim_layer draw_backing(struct sim_draw *d, unsigned depth, unsigne
 		.per_mille = (unsigned)sim_draw_between(d, 200, 900),
 	};
 
-	l.cluster_bits = (unsigned)sim_draw_between(d, MAX(9u, how->cluster_bits - 3),
+	l.cluster_bits = (unsigned)sim_draw_between(d, MAX(9u, MIN(how->cluster_bits - 3, 14u)),
 						    MIN(16u, how->cluster_bits + 2));
 	if (depth == n_layers - 1 && sim_draw_below(d, 4))
 		l.format = IMAGE_RAW;
@@ -61,7 +64,7 @@ static struct sim_layer draw_top(struct sim_draw *d)
 		.version = how->version,
 		.cluster_bits = how->cluster_bits,
 		.refcount_bits = how->refcount_bits,
-		.guest_len = d->chain->guest_len,
+		.guest_len = d->chain->snapshot_len,
 		.per_mille = (unsigned)sim_draw_between(d, 0, 400),
 		.is_top = true,
 	};
@@ -81,6 +84,8 @@ static void draw_rest(struct sim_draw *d, struct sim_chain_how *how)
 		how->cluster_bits = 9 + (unsigned)sim_draw_below(d, 8);
 	if (how->format == IMAGE_QED)
 		how->cluster_bits = MAX(how->cluster_bits, 12u);
+	if (how->format == IMAGE_QED && how->far)
+		how->cluster_bits = QED_FAR_BITS;
 	if (!how->refcount_bits)
 		how->refcount_bits = 1u << sim_draw_below(d, 7);
 	if (how->format == IMAGE_QED)
@@ -95,6 +100,21 @@ static void draw_rest(struct sim_draw *d, struct sim_chain_how *how)
 		how->max_depth = SIM_CHAIN_MAX_DEPTH;
 }
 
+/* The disk is what is left of the longer one of which the snapshots were made. */
+static void draw_lengths(struct sim_draw *d)
+{
+	struct sim_chain *chain = d->chain;
+	const struct sim_chain_how *how = &chain->how;
+	unsigned unit_bits = MIN(how->cluster_bits, how->far ? 12u : UINT_MAX);
+
+	chain->guest_len = (uint64_t)how->n_clusters << unit_bits;
+	chain->guest_len -= sim_draw_below(d, (UINT64_C(1) << unit_bits) / 512) * 512;
+	chain->snapshot_len = chain->guest_len;
+	if (how->longer && chain->guest_len > 512)
+		chain->guest_len = round_up(sim_draw_between(d, 1, chain->snapshot_len - 512), 512);
+	d->max_len = chain->snapshot_len + sim_draw_between(d, 0, 8) * 4096;
+}
+
 void sim_chain_draw(struct sim_chain *chain, const struct sim_chain_how *how)
 {
 	static const char *const names[] = { "top", "b1", "b2", "b3", "b4" };
@@ -104,9 +124,7 @@ void sim_chain_draw(struct sim_chain *chain, const struct sim_chain_how *how)
 	*chain = (struct sim_chain){ .how = *how };
 	draw_rest(&d, &chain->how);
 	chain->cluster_len = 1u << chain->how.cluster_bits;
-	chain->guest_len = (uint64_t)chain->how.n_clusters << chain->how.cluster_bits;
-	chain->guest_len -= sim_draw_below(&d, chain->cluster_len / 512) * 512;
-	d.max_len = chain->guest_len + sim_draw_between(&d, 0, 8) * 4096;
+	draw_lengths(&d);
 	d.flat = sim_need(calloc(1, d.max_len + 65536));
 	chain->n_files = 2 + (unsigned)sim_draw_below(&d, chain->how.max_depth);
 	chain->unnamed = sim_draw_below(&d, 2) ? IMAGE_QED : IMAGE_QCOW2;

@@ -49,6 +49,10 @@ struct sim_chain_how {
 	 * `unnamed` is none then. Else it is one format in the whole chain. */
 	bool any_below_qed;
 	bool mixed; /* the overlay is marked: qcow2, clusters of 1 KiB and up */
+	/* The overlay's free space begins above 4 GiB. QED has no free space but behind its tables, so
+	 * these are as large as they can be, with clusters of 64 MiB; n_clusters counts 4 KiB then. */
+	bool far;
+	bool longer; /* the snapshots are longer than the disk: qcow2 version 3 */
 };
 
 struct sim_chain_file {
@@ -60,8 +64,9 @@ struct sim_chain_file {
 struct sim_chain {
 	struct sim_chain_how how; /* as drawn */
 	uint64_t guest_len;
+	uint64_t snapshot_len;     /* of each snapshot's disk */
 	uint32_t cluster_len;      /* the overlay's */
-	uint8_t *want;             /* guest_len bytes */
+	uint8_t *want;             /* guest_len bytes, and those of longer snapshots */
 	enum image_format unnamed; /* of backing files below QED, which records raw or nothing */
 	unsigned n_files;
 	struct sim_chain_file files[SIM_CHAIN_MAX_DEPTH + 1]; /* the overlay first */

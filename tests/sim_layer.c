@@ -157,6 +157,11 @@ static void fill_block(struct sim_draw *d, const struct sim_layer *l, struct sim
 		file->file_len =
 			MAX(file->len, (round_up(n + 1, per_block) - sim_draw_between(d, 0, 8)) *
 					       cluster_len(l));
+	/* Below the border by a few clusters, or somewhere above it. */
+	if (l->is_top && d->chain->how.far)
+		file->file_len = sim_draw_below(d, 2)
+					 ? 4 * GiB - sim_draw_between(d, 0, 8) * cluster_len(l)
+					 : (4 + sim_draw_below(d, 64)) * GiB;
 }
 
 /* An overlay with a data file has zeros of its own, and no data yet. */
@@ -184,6 +189,7 @@ static void make_qcow2(struct sim_draw *d, const struct sim_layer *l, struct sim
 		.cluster_bits = l->cluster_bits,
 		.refcount_bits = l->refcount_bits,
 		.guest_len = l->guest_len,
+		.shrunk_len = l->is_top && d->chain->how.longer ? d->chain->guest_len : 0,
 		.zstd = l->version >= 3 && sim_draw_below(d, 4) == 0,
 		.backing_name = l->backing_name,
 		.backing_format = l->backing_format,
@@ -198,7 +204,7 @@ static void make_qcow2(struct sim_draw *d, const struct sim_layer *l, struct sim
 	static const uint8_t mark[8] = { 0, 0, 0, 1 };
 	struct build_ext exts[3];
 	uint8_t *bytes = sim_need(malloc(cluster_len(l)));
-	struct build_image image;
+	struct build_image image, whole;
 
 	how.n_clusters = draw_clusters(d, l, clusters);
 	if (l->is_top && d->chain->how.extended) { /* the builder makes no such entries */
@@ -219,14 +225,15 @@ static void make_qcow2(struct sim_draw *d, const struct sim_layer *l, struct sim
 	if (l->is_top && d->chain->how.mixed)
 		exts[how.n_exts++] = (struct build_ext){ QCOW2_EXT_MIXED, mark, sizeof(mark) };
 	how.exts = exts;
-	image = build_image(&how);
+	image = whole = build_image(&how);
+	whole.l1_off = image.whole_l1_off;
 	for (size_t i = 0; i < how.n_clusters; i++) {
 		uint64_t zero_off = 0, n_zero = 0;
 
 		build_fill(bytes, cluster_len(l), clusters[i].seed);
 		if (clusters[i].kind == BUILD_DATA) {
 			uint64_t at = build_get64(
-				&image, build_l2_entry_off(&image, clusters[i].guest_idx));
+				&whole, build_l2_entry_off(&whole, clusters[i].guest_idx));
 
 			draw_zeros(d, cluster_len(l), &zero_off, &n_zero);
 			memset(bytes + zero_off, 0, n_zero);
@@ -262,6 +269,29 @@ static void put_qed_cluster(struct sim_draw *d, const struct sim_layer *l, struc
 	if (qed_rig_publish(rig, &map, 1))
 		abort();
 	apply(d, l, c, bytes);
+}
+
+/* Nothing but a header and an L1 table that is a hole: the first L2 table ends above 4 GiB, or as
+ * far below it as the first cluster is long. */
+static void make_far_qed(struct sim_draw *d, const struct sim_layer *l, struct sim_chain_file *file)
+{
+	const uint32_t table_clusters = 16, name_off = 64;
+	uint32_t header_clusters = 31 + (uint32_t)sim_draw_below(d, 40);
+	uint8_t *h = sim_need(calloc(1, 4096));
+	bool is_raw = l->backing_format && !strcmp(l->backing_format, "raw");
+
+	put_le32(h + QED_H_MAGIC, QED_MAGIC);
+	put_le32(h + QED_H_CLUSTER_LEN, (uint32_t)cluster_len(l));
+	put_le32(h + QED_H_TABLE_CLUSTERS, table_clusters);
+	put_le32(h + QED_H_HEADER_CLUSTERS, header_clusters);
+	put_le64(h + QED_H_FEATURES, QED_F_BACKING_FILE | (is_raw ? QED_F_NO_PROBE : 0));
+	put_le64(h + QED_H_L1_OFF, header_clusters * cluster_len(l));
+	put_le64(h + QED_H_GUEST_LEN, l->guest_len);
+	put_le32(h + QED_H_BACKING_OFF, name_off);
+	put_le32(h + QED_H_BACKING_LEN, (uint32_t)strlen(l->backing_name));
+	memcpy(h + name_off, l->backing_name, strlen(l->backing_name));
+	take_bytes(file, h, 4096);
+	file->file_len = (header_clusters + table_clusters) * cluster_len(l);
 }
 
 static void make_qed(struct sim_draw *d, const struct sim_layer *l, struct sim_chain_file *file)
@@ -303,7 +333,9 @@ void sim_layer_make(struct sim_draw *d, const struct sim_layer *l, struct sim_ch
 	switch (l->format) {
 	case IMAGE_RAW: make_raw(d, l, file); break;
 	case IMAGE_QCOW2: make_qcow2(d, l, file); break;
-	case IMAGE_QED: make_qed(d, l, file); break;
+	case IMAGE_QED:
+		(l->is_top && d->chain->how.far ? make_far_qed : make_qed)(d, l, file);
+		break;
 	case IMAGE_UNKNOWN: abort();
 	}
 	memset(d->flat + l->guest_len, 0, d->max_len - l->guest_len);

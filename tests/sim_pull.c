@@ -344,17 +344,19 @@ static void judge_with(const struct sim_chain *want, struct layer_set *set, stru
 	chain_close(chain, NULL, NULL);
 }
 
-/* Reads a snapshot as if it were the disk: the header names its L1 table for a moment. */
+/* Reads a snapshot as if it were the disk: the header names its L1 table and length for a moment. */
 static void judge_snapshot(const struct sim_chain *chain, struct sim *sim, unsigned i,
 			   struct sim_verdict *v)
 {
 	enum {
+		DISK_LEN_OFF = 24,
 		L1_SIZE_OFF = 36,
 		SNAPSHOTS_OFF = 64,
 		ENTRY_LEN = 72
 	};
 	struct sim_verdict as_disk = { .ok = true };
-	uint8_t was[12], is[12], table[8], entry[12];
+	struct sim_chain longer = *chain;
+	uint8_t was[12], is[12], table[8], entry[12], was_len[8], len[8];
 	struct table_cache *cache;
 	struct layer_set *set;
 
@@ -363,13 +365,18 @@ static void judge_snapshot(const struct sim_chain *chain, struct sim *sim, unsig
 	sim_file_peek(sim, SIM_CHAIN_TOP, entry, sizeof(entry), be64(table) + i * ENTRY_LEN);
 	memcpy(is, entry + 8, 4);
 	memcpy(is + 4, entry, 8);
+	longer.guest_len = chain->snapshot_len;
+	put_be64(len, chain->snapshot_len);
+	sim_file_peek(sim, SIM_CHAIN_TOP, was_len, sizeof(was_len), DISK_LEN_OFF);
 	sim_file_poke(sim, SIM_CHAIN_TOP, is, sizeof(is), L1_SIZE_OFF);
+	sim_file_poke(sim, SIM_CHAIN_TOP, len, sizeof(len), DISK_LEN_OFF);
 	cache = table_cache_new(256 * KiB);
 	set = layer_set_new(sim_opener(sim), cache);
-	judge_contents_of(chain, set, &as_disk);
+	judge_contents_of(&longer, set, &as_disk);
 	layer_set_free(set);
 	table_cache_free(cache);
 	sim_file_poke(sim, SIM_CHAIN_TOP, was, sizeof(was), L1_SIZE_OFF);
+	sim_file_poke(sim, SIM_CHAIN_TOP, was_len, sizeof(was_len), DISK_LEN_OFF);
 	if (!as_disk.ok)
 		wrong(v, "snapshot %u: %s", i + 1, as_disk.text);
 }
