@@ -750,6 +750,11 @@ struct bpull_create_options {
 	uint8_t zstd;                     /* qcow2: compression type zstd instead of zlib */
 	uint8_t empty; /* a virtual_size of 0 is meant as it stands: a disk of no bytes; with
 			* another size -EINVAL */
+	/* Called with user_data once the backing file was looked at, just before the new file is made:
+	 * from here to its return the call waits for no file but the new one, and what ends the process
+	 * would leave a half-made file. Must not call us. bpull_flatten_open(): NULL. */
+	void (*creating)(void *user_data);
+	void *user_data;
 };
 
 /* Makes a new image (-EEXIST: never over an existing file) and makes it durable. Blocking. */

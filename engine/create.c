@@ -107,6 +107,8 @@ int bpull_create(const char *path, const struct bpull_create_options *options,
 	if (o.backing_format > BPULL_FORMAT_QED)
 		return error_fill(error, -EINVAL, "unknown backing format");
 	rc = size_of(path, &o, &guest_len, &err);
+	if (!rc && o.creating)
+		o.creating(o.user_data);
 	if (!rc)
 		rc = opener->create(opener, path, &file, &err);
 	if (rc)

@@ -295,7 +295,7 @@ int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 	if (rc)
 		return rc;
 	if (!options_import(&o, sizeof(o), out_options) || o.format > BPULL_FORMAT_QED ||
-	    o.backing_name || o.virtual_size)
+	    o.backing_name || o.virtual_size || o.creating || o.user_data)
 		return error_fill(error, -EINVAL, "unknown options for flattening");
 	opened = source.opened;
 	source.opened = NULL;

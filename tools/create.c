@@ -146,6 +146,13 @@ static int create_parse(struct create_command *command, int argc, char **argv)
 	return create_validate(command);
 }
 
+/* No half image. Before it, the backing file may be on a server that is dead, and Ctrl-C must end that wait. */
+static void create_hold(void *user_data)
+{
+	(void)user_data;
+	stop_hold(true);
+}
+
 int create_main(int argc, char **argv)
 {
 	struct create_command command = { .image = { .command = "create",
@@ -160,7 +167,7 @@ int create_main(int argc, char **argv)
 		fputs(create_help, stdout);
 		return EXIT_CODE_DONE;
 	}
-	stop_hold(true); /* no half image */
+	command.image.options.creating = create_hold;
 	int rc = bpull_create(argv[optind], &command.image.options, &error);
 	stop_hold(false);
 	if (rc) {

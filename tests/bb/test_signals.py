@@ -8,6 +8,7 @@ that have no order to keep die as by default, but create, which makes all of an 
 A command as short as `map` gets its signal from strace, at a system call: no clock has to be right.
 """
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -56,6 +57,29 @@ def linked(path):
 
 
 # ---- Signals ------------------------------------------------------------------------------------
+
+@case('a create that waits for its backing file ends at once by a signal', 'SIGINT')
+@case('or by another', 'SIGTERM')
+def create_waits(d, name):
+    """A lease keeps whoever opens the file waiting, for 45 seconds as a rule, as a dead server does."""
+    base = raw_image(f'{d}/base', MIB)
+    with open(base, 'r+b') as held:
+        fcntl.fcntl(held, fcntl.F_SETSIG, signal.SIGURG)  # which is ignored by default; SIGIO is not
+        try:
+            fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            process = harness.start(harness.blockpull, 'create', '-f', 'qcow2', '-b', 'base', '-F', 'raw', f'{d}/top')
+            wait_for(lambda: fcntl.fcntl(held, fcntl.F_GETLEASE) != fcntl.F_WRLCK, process)
+            time.sleep(0.1)
+            same(process.poll(), None, 'it does not wait')
+            harness.kill(process, number(name))
+            begun = time.monotonic()
+            same(harness.finish(process).rc, 128 + number(name), 'exit code')
+            check(time.monotonic() - begun < 20, 'it went on waiting')
+        finally:
+            fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    same(sorted(os.listdir(d)), ['base'], 'files')
+    bp('create', '-q', '-f', 'qcow2', '-b', 'base', '-F', 'raw', f'{d}/top')
+
 
 @case('a flatten ends in order by every signal that ends a process')
 def flatten_ends(d):
