@@ -90,23 +90,49 @@ static int remove_stale(const struct sockaddr_un *address, struct bpull_error *e
 					 : 0;
 }
 
-static int listen_at(struct control *control, struct bpull_error *error)
+static int socket_failed(const struct sockaddr_un *address, int code, struct bpull_error *error)
 {
-	const struct sockaddr *address = (const struct sockaddr *)&control->address;
-	int rc;
+	return fail(error, code, "control socket %s: %s", address->sun_path, strerror(-code));
+}
 
-	control->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (control->fd < 0)
+/* A socket with its name that does not listen: no client can connect yet. */
+static int make_socket(const char *path, struct sockaddr_un *address, int *out,
+		       struct bpull_error *error)
+{
+	int fd, rc;
+
+	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	if (!*path || strlen(path) >= sizeof(address->sun_path))
+		return fail(error, -ENAMETOOLONG, "control socket: a name of 1 to %zu bytes",
+			    sizeof(address->sun_path) - 1);
+	memcpy(address->sun_path, path, strlen(path) + 1);
+	rc = remove_stale(address, error);
+	if (rc)
+		return rc;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
 		return fail(error, -errno, "control socket: %s", strerror(errno));
-	rc = bind(control->fd, address, sizeof(control->address)) ? -errno : 0;
-	/* Nobody can connect before listen(). */
-	if (!rc && chmod(control->address.sun_path, 0600))
+	rc = bind(fd, (const struct sockaddr *)address, sizeof(*address)) ? -errno : 0;
+	if (!rc && chmod(address->sun_path, 0600))
 		rc = -errno;
-	if (!rc && listen(control->fd, BACKLOG))
-		rc = -errno;
-	return rc ? fail(error, rc, "control socket %s: %s", control->address.sun_path,
-			 strerror(-rc))
-		  : 0;
+	if (rc) {
+		close(fd);
+		return socket_failed(address, rc, error);
+	}
+	*out = fd;
+	return 0;
+}
+
+int control_try(const char *path, struct bpull_error *error)
+{
+	struct sockaddr_un address;
+	int fd, rc = make_socket(path, &address, &fd, error);
+
+	if (rc)
+		return rc;
+	close(fd);
+	unlink(address.sun_path);
+	return 0;
 }
 
 int control_open(const char *path, struct control_target *target, struct control **out,
@@ -121,16 +147,11 @@ int control_open(const char *path, struct control_target *target, struct control
 	control->fd = -1;
 	for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++)
 		control->clients[i].fd = -1;
-	control->address.sun_family = AF_UNIX;
-	if (!*path || strlen(path) >= sizeof(control->address.sun_path))
-		rc = fail(error, -ENAMETOOLONG, "control socket: a name of 1 to %zu bytes",
-			  sizeof(control->address.sun_path) - 1);
-	else
-		memcpy(control->address.sun_path, path, strlen(path) + 1);
-	if (!rc)
-		rc = remove_stale(&control->address, error);
-	if (!rc)
-		rc = listen_at(control, error);
+	rc = make_socket(path, &control->address, &control->fd, error);
+	if (!rc && listen(control->fd, BACKLOG)) {
+		rc = socket_failed(&control->address, -errno, error);
+		unlink(path);
+	}
 	if (rc) {
 		if (control->fd >= 0)
 			close(control->fd);

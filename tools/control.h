@@ -73,6 +73,9 @@ struct control;
  * 0 or -errno with a sentence. */
 int control_open(const char *path, struct control_target *target, struct control **out,
 		 struct bpull_error *error);
+/* Whether control_open() would work, as far as that can be known: makes the socket and removes it. Never
+ * listens: a client that came meanwhile would be hung up on. */
+int control_try(const char *path, struct bpull_error *error);
 /* What to poll for; returns how many, at most CONTROL_MAX_FDS. */
 int control_poll_fds(const struct control *control, struct pollfd *fds);
 /* Takes clients, answers what has come, tells of changed states. Never blocks. */

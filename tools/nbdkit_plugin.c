@@ -191,12 +191,7 @@ static int try_image(struct bpull_engine *trial, struct bpull_error *error)
 
 static int try_control(struct bpull_error *error)
 {
-	struct control *trial = NULL;
-	int rc = plugin_config.control ? control_open(plugin_config.control, &target, &trial, error)
-				       : 0;
-
-	control_close(trial);
-	return rc;
+	return plugin_config.control ? control_try(plugin_config.control, error) : 0;
 }
 
 /* Threads do not survive nbdkit's fork into the background, so all begins behind it. What can be

@@ -406,6 +406,18 @@ def streams(d):
     end(d, process)
 
 
+@case('a client that connects as early as it can is never hung up on')
+def early(d):
+    """nbdkit tries the socket before it forks. strace holds up each listen(), which is when a client gets through."""
+    need('strace')
+    chain(d)
+    process = harness.start('strace', '-f', '-qq', '-o', f'{d}/trace', '-e', 'trace=listen', '-e', 'inject=listen:delay_exit=700000',
+                            'nbdkit', '-f', '-P', f'{d}/pid', '-U', f'{d}/n', plugin(), f'{d}/top.img', f'control={d}/c')
+    wait_for(f'{d}/c', process)
+    same(Qmp(f'{d}/c').send({'execute': 'query-jobs'}), {'return': []}, 'the answer')
+    end(d, process)
+
+
 @case('ctl speaks as pull --json does, and knows how it ended', 'nothing', 'completed', DONE)
 @case('of a job that was aborted', 'abort', 'canceled', FAILED)
 def vocabulary(d, verb, status, code):
