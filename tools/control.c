@@ -24,8 +24,11 @@
 #include "tools/control_args.h"
 #include "tools/control_stream.h"
 
-#define MAX_OUT (256u * 1024)
-#define MAX_IN  4096u
+/* With so much unread a client is dropped. The longest answer tells of 257 files, each by two names of 4 KiB
+ * of which JSON makes up to six times as much: none of those is too long. */
+#define MAX_OUT   (16u * 1024 * 1024)
+#define FIRST_OUT (64u * 1024)
+#define MAX_IN    4096u
 /* With so much on its way to a client, it is not listened to. */
 #define MUCH_OUT (64u * 1024)
 #define BACKLOG  4
@@ -36,8 +39,8 @@ struct client {
 	char in[MAX_IN]; /* received, [in_at, in_len) not looked at */
 	size_t in_at, in_len;
 	struct control_stream stream;
-	char *out;
-	size_t out_len;
+	char *out; /* out_cap bytes, [out_at, out_len) on their way; NULL: there is nothing */
+	size_t out_at, out_len, out_cap;
 };
 
 struct control {
@@ -183,15 +186,48 @@ static bool has_moved(struct client *client, ssize_t n)
 
 static void flush(struct client *client)
 {
-	while (client->out_len) {
-		ssize_t n = TEMP_FAILURE_RETRY(
-			send(client->fd, client->out, client->out_len, MSG_NOSIGNAL));
+	while (client->out_at < client->out_len) {
+		ssize_t n =
+			TEMP_FAILURE_RETRY(send(client->fd, client->out + client->out_at,
+						client->out_len - client->out_at, MSG_NOSIGNAL));
 
 		if (!has_moved(client, n))
 			return;
-		client->out_len -= n;
-		memmove(client->out, client->out + n, client->out_len);
+		client->out_at += n;
 	}
+	free(client->out); /* a long answer is rare: its memory is not kept */
+	client->out = NULL;
+	client->out_at = client->out_len = client->out_cap = 0;
+}
+
+static size_t out_left(const struct client *client)
+{
+	return client->out_len - client->out_at;
+}
+
+/* False: it is more than may wait, or there is no memory. */
+static bool make_room(struct client *client, size_t len)
+{
+	size_t cap = client->out_cap ? client->out_cap : FIRST_OUT;
+	char *out;
+
+	if (len > MAX_OUT - out_left(client))
+		return false;
+	if (client->out_at) {
+		memmove(client->out, client->out + client->out_at, out_left(client));
+		client->out_len -= client->out_at;
+		client->out_at = 0;
+	}
+	while (cap < client->out_len + len)
+		cap *= 2;
+	if (cap == client->out_cap)
+		return true;
+	out = realloc(client->out, cap);
+	if (!out)
+		return false;
+	client->out = out;
+	client->out_cap = cap;
+	return true;
 }
 
 /* Queues a line; takes over the reference. */
@@ -201,7 +237,7 @@ static void say(struct client *client, struct json_object *value)
 		value ? json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN) : NULL;
 	size_t len = text ? strlen(text) : 0;
 
-	if (!text || client->out_len + len + 2 > MAX_OUT) {
+	if (!text || !make_room(client, len + 2)) {
 		drop(client);
 	} else {
 		memcpy(client->out + client->out_len, text, len);
@@ -222,10 +258,8 @@ static void greet(struct control *control, int fd)
 		close(fd);
 		return;
 	}
-	*client = (struct client){ .fd = fd,
-				   .stream.text = malloc(CONTROL_MAX_VALUE),
-				   .out = malloc(MAX_OUT) };
-	if (!client->stream.text || !client->out)
+	*client = (struct client){ .fd = fd, .stream.text = malloc(CONTROL_MAX_VALUE) };
+	if (!client->stream.text)
 		drop(client);
 	else
 		say(client, control_greeting());
@@ -276,7 +310,7 @@ static void answer_all(struct control *control, struct client *client)
 {
 	enum control_piece piece;
 
-	while (client->fd >= 0 && client->in_at < client->in_len && client->out_len < MUCH_OUT) {
+	while (client->fd >= 0 && client->in_at < client->in_len && out_left(client) < MUCH_OUT) {
 		client->in_at += control_stream_take(&client->stream, client->in + client->in_at,
 						     client->in_len - client->in_at, &piece);
 		if (!piece)

@@ -406,6 +406,29 @@ def streams(d):
     end(d, process)
 
 
+@case('an answer of half a megabyte comes whole, also to a client that reads it late')
+def long_answer(d):
+    where = d
+    while len(where) < 3600:
+        where += '/' + 'x' * 200
+        os.mkdir(where)
+    images.raw_image(f'{where}/l0', MIB)
+    for i in range(1, 81):
+        images.qemu_img('create', '-q', '-u', '-f', 'qcow2', '-b', f'l{i - 1}', '-F', 'qcow2' if i > 1 else 'raw', f'{where}/l{i}', MIB)
+    process = harness.start('nbdkit', '-f', '-P', f'{d}/pid', '-U', f'{d}/n', plugin(), f'{where}/l80', f'control={d}/c')
+    wait_for(f'{d}/c', process)
+    client = Qmp(f'{d}/c')
+    for late in 0, 0.5:
+        client.socket.sendall(b'{"execute":"query-named-block-nodes","id":1}{"execute":"query-jobs","id":2}')
+        time.sleep(late)
+        client.wait(lambda: len(client.answers) == 2)
+        nodes, empty = client.answers
+        same((nodes['id'], len(nodes['return']), empty), (1, 81, {'return': [], 'id': 2}), 'the answers')
+        check(len(json.dumps(nodes)) > MIB // 2, 'the answer is not long')
+        client.answers.clear()
+    end(d, process)
+
+
 @case('a client that connects as early as it can is never hung up on')
 def early(d):
     """nbdkit tries the socket before it forks. strace holds up each listen(), which is when a client gets through."""
