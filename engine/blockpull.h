@@ -299,6 +299,9 @@ struct bpull_disk_options {
 	 * written to (`used`) only while the image is opened. */
 	struct bpull_backing_format *backing_formats;
 	size_t n_backing_formats;
+	/* The directory that a relative name behind "file:", which an image records, leads from: an
+	 * absolute name. Only read while the image is opened. NULL: the one the process runs in then. */
+	const char *relative_dir;
 };
 
 /* Opens an image and its chain and takes QEMU's locks on them: the image for writing unless

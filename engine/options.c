@@ -74,6 +74,8 @@ int options_take(enum open_way way, const struct bpull_disk_options *given,
 				  "backing files whose format is not recorded can't be probed and "
 				  "be %s at once: BPULL_TRUST_ALL goes without a backing_format",
 				  bpull_format_name(out->backing_format));
+	if (out->relative_dir && out->relative_dir[0] != '/')
+		return error_fill(error, -EINVAL, "relative_dir is not an absolute name");
 	out->size = sizeof(*out);
 	return open_flags_check(way, out->flags, &err) ? error_export(&err, error) : 0;
 }
@@ -191,6 +193,7 @@ struct chain_open options_chain(const struct bpull_disk_options *options, const 
 			 : options->flags & BPULL_DISK_TRUST_HOLES ? FILE_HOLES_TRUST
 								   : FILE_HOLES_AUTO,
 		.direct = options->flags & BPULL_DISK_DIRECT,
+		.relative_dir = options->relative_dir,
 		.policy = policy,
 	};
 }

@@ -63,10 +63,10 @@ static const char *why_no_path(const char *name)
 }
 
 /* "file:" is a plain name with a mark on it. A relative one leads, as in QEMU, from the directory the
- * process runs in and not from the image's: two readers of one image must find the same file. The
- * policy is asked about what it leads to, as always. */
+ * process runs in (here: NULL) or was started in, and not from the image's: two readers of one image must
+ * find the same file. The policy is asked about what it leads to, as always. */
 static int plain_path(const char *image_name, const char *recorded, const struct name_use *use,
-		      char **out, struct err *err)
+		      const char *here, char **out, struct err *err)
 {
 	const char *name = recorded;
 	bool from_here = false;
@@ -89,14 +89,17 @@ static int plain_path(const char *image_name, const char *recorded, const struct
 
 	const char *slash = strrchr(image_name, '/');
 	int dir_len = slash && *name != '/' && !from_here ? (int)(slash + 1 - image_name) : 0;
-	if (asprintf(out, "%.*s%s", dir_len, image_name, name) < 0)
+	int n = from_here && here && *name != '/'
+			? asprintf(out, "%s/%s", here, name)
+			: asprintf(out, "%.*s%s", dir_len, image_name, name);
+	if (n < 0)
 		return err_set(err, -ENOMEM, "out of memory while opening a %s", use->what);
 	return 0;
 }
 
 int chain_backing_path(const char *image_name, const char *recorded, char **out, struct err *err)
 {
-	return plain_path(image_name, recorded, &backing_use, out, err);
+	return plain_path(image_name, recorded, &backing_use, NULL, out, err);
 }
 
 /* What to add to a sentence about a file that was not where it was looked for. */
@@ -239,7 +242,8 @@ static int open_backing(struct chain_walk *walk, struct err *err)
 			       "'%s' has more than %d images below it; shorten the chain (pull or "
 			       "qemu-img commit) first",
 			       shown_name(walk->how->name, shown), CHAIN_MAX_DEPTH);
-	int rc = chain_backing_path(walk->name, layer->backing_name, &path, err);
+	int rc = plain_path(walk->name, layer->backing_name, &backing_use, walk->how->relative_dir,
+			    &path, err);
 	if (rc < 0)
 		return rc;
 	want.name = choice.path = path;
@@ -283,7 +287,7 @@ static int open_data_file(struct chain_walk *walk, struct err *err)
 
 	if (!layer->has_data_file || how->allow_unreadable)
 		return 0;
-	int rc = plain_path(walk->name, layer->data_name, &data_use, &path, err);
+	int rc = plain_path(walk->name, layer->data_name, &data_use, how->relative_dir, &path, err);
 	if (rc < 0)
 		return rc;
 	want.name = path;

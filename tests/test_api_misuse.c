@@ -131,6 +131,31 @@ Test(api_misuse, open_says_which_options_do_not_go_together)
 	cr_assert_eq(try_open((struct bpull_disk_options){ .flags = 0 }), 0);
 }
 
+/* As behind a daemon's fork: the process has gone to another directory since it was started. */
+Test(api_misuse, relative_dir_is_where_file_names_lead_from)
+{
+	struct bpull_disk_options o = { .size = sizeof(o) };
+	struct bpull_info *info;
+	struct bpull_disk *disk;
+
+	cr_assert_eq(mkdir(scratch("sub"), 0700) || chdir(scratch_dir()), 0);
+	make_overlay("top_here", BPULL_FORMAT_QCOW2, "file:base");
+	cr_assert_eq(chdir("/"), 0);
+	cr_assert_eq(bpull_disk_open(engine, scratch("top_here"), &o, &disk, &error), -ENOENT);
+	o.relative_dir = scratch_dir();
+	cr_assert_eq(bpull_disk_open(engine, scratch("top_here"), &o, &disk, &error), 0, "%s",
+		     error.message);
+	bpull_disk_close(disk);
+	cr_assert_eq(bpull_info_open(scratch("top_here"), &o, &info, &error), 0);
+	cr_assert_eq(bpull_info_depth(info), 2);
+	bpull_info_close(info);
+	o.relative_dir = scratch("sub");
+	cr_assert_eq(bpull_disk_open(engine, scratch("top_here"), &o, &disk, &error), -ENOENT);
+	o.relative_dir = "tmp";
+	cr_assert_eq(bpull_disk_open(engine, scratch("top_here"), &o, &disk, &error), -EINVAL);
+	cr_assert(strstr(error.message, "relative_dir"), "%s", error.message);
+}
+
 Test(api_misuse, jobs_of_what_cannot_be_pulled)
 {
 	struct bpull_job_options o = { .size = sizeof(o), .guest_share = 101 };

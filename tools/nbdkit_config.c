@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <nbdkit-plugin.h>
 
@@ -281,6 +282,13 @@ int config_finish(void)
 	}
 	if (check_read_only() || check_partners())
 		return -1;
+	c->started_in = getcwd(NULL, 0);
+	if (!c->started_in) {
+		nbdkit_error("cannot find the directory that nbdkit was started in: %s",
+			     strerror(errno));
+		return -1;
+	}
+	c->disk.relative_dir = c->started_in;
 	c->job.base = c->base;
 	c->job.flags = c->manual_finalize ? BPULL_JOB_MANUAL_FINALIZE : 0;
 	c->job.flags |= c->verify ? BPULL_JOB_VERIFY : 0;
@@ -302,6 +310,7 @@ void config_free(void)
 	nbdkit_line_free(&line);
 	free(plugin_config.image);
 	free(plugin_config.device);
+	free(plugin_config.started_in);
 	free(plugin_config.base);
 	free(plugin_config.control);
 	backing_formats_free(&plugin_config.formats);

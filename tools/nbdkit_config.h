@@ -17,6 +17,7 @@
 struct plugin_config {
 	char *image, *base, *control;
 	char *device; /* the image as it was given: its name for clients of the control socket */
+	char *started_in; /* the directory; behind the fork nbdkit is in another */
 	const char *dirs[CONFIG_MAX_DIRS];
 	struct bpull_engine_options engine;
 	struct bpull_disk_options disk;

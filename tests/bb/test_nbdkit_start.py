@@ -3,6 +3,7 @@
 code that is not 0, also where nbdkit goes into the background."""
 import contextlib
 import os
+import shutil
 import signal
 import time
 
@@ -23,10 +24,11 @@ def disk(d, fmt='qcow2', size=16 * MIB):
     return top
 
 
-def in_background(d, *arguments, prefix=(), so=None):
+def in_background(d, *arguments, prefix=(), so=None, cwd=None):
     """nbdkit as it is started by itself: its first process ends when it serves, or when it does not. A session
     of its own keeps the server from ending with that."""
-    return harness.run('setsid', '-w', *prefix, 'nbdkit', '-U', f'{d}/nbd', '-P', f'{d}/pid', so or plugin(), *arguments, timeout=60)
+    return harness.run('setsid', '-w', *prefix, 'nbdkit', '-U', f'{d}/nbd', '-P', f'{d}/pid', so or plugin(), *arguments, timeout=60,
+                       cwd=cwd)
 
 
 def serves(d):
@@ -47,14 +49,14 @@ def end(d):
             os.remove(f'{d}/{name}')
 
 
-def does_not_start(d, words, *arguments, prefix=(), so=None, anywhere=True):
+def does_not_start(d, words, *arguments, prefix=(), so=None, anywhere=True, cwd=None):
     """In the background, in the foreground and with a captive command: each says why, with exit code 1. Not
     anywhere: in the background alone, for what comes before these ways part."""
     for way in ((), ('-f',), ('--run', f'touch {d}/ran'))[:3 if anywhere else 1]:
         for name in 'nbd', 'pid':
             with contextlib.suppress(FileNotFoundError):
                 os.remove(f'{d}/{name}')
-        result = in_background(d, *way, *arguments, prefix=prefix, so=so)
+        result = in_background(d, *way, *arguments, prefix=prefix, so=so, cwd=cwd)
         same(result.rc, 1, f'exit code {way}: {result}')
         errors = [line for line in result.err.splitlines() if 'error: ' in line]
         same(len(errors), 1, f'{way}: sentences: {result}')
@@ -241,6 +243,25 @@ def killed(d):
     same(result.rc, 1, str(result))
     check('ended while it was starting' in result.err, str(result))
     check(not serves(d), 'it serves')
+
+
+@case('a relative file:NAME leads from where nbdkit was started, also behind its fork')
+def relative_name(d):
+    os.mkdir(f'{d}/sub')
+    os.mkdir(f'{d}/other')
+    raw_image(f'{d}/base.img', MIB, (0, 4096))
+    raw_image(f'{d}/sub/dat.raw', MIB)
+    images.qemu_img('create', '-q', '-f', 'qcow2', '-b', 'file:base.img', '-F', 'raw', '-o', f'data_file={d}/sub/dat.raw', f'{d}/sub/top.img',
+                    cwd=d)
+    for where, more in (d, ['allow-backing=.']), (f'{d}/sub', ['allow-backing=..']):
+        if where != d:
+            shutil.copy(f'{d}/base.img', where)
+        result = in_background(d, *more, f'{d}/sub/top.img', cwd=where)
+        same(result.rc, 0, f'exit code: {result}')
+        images.qemu_img('compare', '-f', 'raw', '-F', 'raw', f'nbd+unix:///?socket={d}/nbd', f'{d}/base.img')
+        end(d)
+    # From here the same name leads to no file: that is told at the start.
+    does_not_start(d, ['other/base.img', 'does not exist'], 'allow-backing=..', f'{d}/sub/top.img', cwd=f'{d}/other', anywhere=False)
 
 
 if __name__ == '__main__':
