@@ -286,7 +286,10 @@ struct bpull_disk_options {
 		*allowed_dirs; /* n_allowed_dirs names of directories (all below them, and the
 					     block devices that links in them lead to, where only root
 					     or we can have made those links), of single files, and of
-					     block devices, which are never allowed but so; copied */
+					     block devices, which are never allowed but so; copied.
+					     One that does not exist allows nothing and is no error:
+					     bpull_disk_warning() tells of it, and so does the error
+					     of a backing file that is not allowed */
 	size_t n_allowed_dirs;
 	void *user_data; /* returned in the disk's events */
 	/* Called with user_data once, when all files are open and only their headers were read: here
@@ -342,8 +345,8 @@ BPULL_API int bpull_flatten_open(struct bpull_engine *engine, const char *source
  * bpull_job_options.base is found. -EINVAL: it is none of them, or the top one. */
 BPULL_API int bpull_disk_find(struct bpull_disk *disk, const char *path, uint32_t *depth,
 			      struct bpull_error *error);
-/* One sentence on something the user should know (a file system without locks), or NULL. Valid
- * until the disk is closed. */
+/* One sentence on something the user should know (a file system without locks, a name of allowed_dirs
+ * that does not exist), or NULL. Valid until the disk is closed. */
 BPULL_API const char *bpull_disk_warning(const struct bpull_disk *disk);
 /* One sentence on why the disk is slower than it could be (a raw file's holes are read, because its file
  * system is not known to tell the truth about them; BPULL_DISK_TRUST_HOLES if you know better), or NULL.

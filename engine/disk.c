@@ -41,6 +41,19 @@ static void note_mixed(struct bpull_disk *disk)
 	disk->warning = warning;
 }
 
+static void note_missing(struct bpull_disk *disk, const struct path_policy *policy)
+{
+	char safe[512];
+
+	if (disk->warning || !policy->missing)
+		return;
+	if (asprintf(&disk->warning,
+		     "'%s', which was allowed for backing files, does not exist, so it allows "
+		     "nothing",
+		     err_escape(policy->missing, strlen(policy->missing), safe, sizeof(safe))) < 0)
+		disk->warning = NULL;
+}
+
 /* A pull takes the mark away (qcow2_alloc.c says why); it is the user's who put it there. */
 static void note_raw_mark(struct bpull_disk *disk)
 {
@@ -126,12 +139,13 @@ static int open_chain(struct bpull_disk *disk, const char *path, const struct bp
 	how.file_closing = file_of_failed;
 	how.opaque = disk;
 	rc = told_open_chain(disk->engine->layers, o, &how, &disk->chain, err);
-	policy_free(&policy);
 	if (!rc) {
 		note_mixed(disk);
 		note_raw_mark(disk);
+		note_missing(disk, &policy);
 		hint_holes(disk);
 	}
+	policy_free(&policy);
 	return rc;
 }
 

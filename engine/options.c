@@ -104,7 +104,15 @@ static int cannot_resolve(const char *image, int why, struct err *err)
 			 err_escape(image, strlen(image), name, sizeof(name)));
 }
 
-/* One thing that the user named: all below a directory, or a file or device by itself. */
+static int note_missing(const char *named, struct path_policy *policy, struct err *err)
+{
+	if (!policy->missing)
+		policy->missing = strdup(named);
+	return policy->missing ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
+/* One thing that the user named: all below a directory, or a file or device by itself. What is not there
+ * (a pool that is not mounted) allows nothing, and the images that need nothing of it are not refused. */
 static int add_named(const char *named, char **dirs, char **files, struct path_policy *policy,
 		     struct err *err)
 {
@@ -112,6 +120,10 @@ static int add_named(const char *named, char **dirs, char **files, struct path_p
 	struct stat st;
 	int rc = real && !stat(real, &st) ? 0 : -errno;
 
+	if (rc == -ENOENT || rc == -ENOTDIR) {
+		free(real);
+		return note_missing(named, policy, err);
+	}
 	if (!rc && S_ISDIR(st.st_mode)) {
 		dirs[policy->n_dirs++] = real;
 		return 0;
@@ -176,6 +188,7 @@ void policy_free(struct path_policy *policy)
 	free((void *)policy->dirs);
 	free((void *)policy->files);
 	free((char *)policy->own_dir);
+	free((char *)policy->missing);
 	*policy = (struct path_policy){ 0 };
 }
 

@@ -114,6 +114,8 @@ struct path_policy {
 	size_t n_dirs;
 	const char *const *files; /* single files and devices the user named */
 	size_t n_files;
+	const char *missing; /* the first that the user named and that is not there, or NULL: allows
+			      * nothing, but a refusal tells of it */
 };
 
 /* Pure: may a file with this absolute, symlink-free name be opened? */

@@ -206,18 +206,23 @@ static void posix_open_remedy(const struct posix_open *po, const char *link_name
 
 static int posix_open_forbidden(const struct posix_open *po, const char *link_name, struct err *err)
 {
-	char real[POSIX_OPEN_SHOWN / 2], remedy[POSIX_OPEN_SHOWN / 2];
+	char real[POSIX_OPEN_SHOWN / 2], remedy[POSIX_OPEN_SHOWN / 2],
+		missing[POSIX_OPEN_SHOWN / 2];
+	const char *not_there = po->how->policy->missing;
 	bool moved = strcmp(po->how->name, po->real_name) != 0;
 
 	err_escape(po->real_name, strlen(po->real_name), real, sizeof(real));
 	posix_open_remedy(po, link_name, remedy, sizeof(remedy));
-	err_set(err, -EPERM, "'%s'%s%s%s %s; '%s' is not allowed for backing files", po->shown,
-		moved ? " (really '" : "", moved ? real : "", moved ? "')" : "",
+	err_escape(not_there ? not_there : "", not_there ? strlen(not_there) : 0, missing,
+		   sizeof(missing));
+	err_set(err, -EPERM, "'%s'%s%s%s %s; '%s' is not allowed for backing files%s%s%s",
+		po->shown, moved ? " (really '" : "", moved ? real : "", moved ? "')" : "",
 		S_ISBLK(po->st.st_mode)
 			? "is a block device, which may be opened as a part of an image only "
 			  "where it was named"
 			: "may not be opened as a part of this image",
-		remedy);
+		remedy, not_there ? ", and '" : "", missing,
+		not_there ? "', which was allowed, does not exist" : "");
 	return err_remedy(err, -EPERM, ERR_REMEDY_ALLOW_BACKING, remedy);
 }
 

@@ -125,9 +125,15 @@ static int take_dir(const char *key, const char *value, void *to)
 		nbdkit_error("%s: %s", key, *value ? "too many names" : "a name is missing");
 		return -1;
 	}
-	plugin_config.dirs[disk->n_allowed_dirs] = nbdkit_realpath(value);
-	if (!plugin_config.dirs[disk->n_allowed_dirs])
+	plugin_config.dirs[disk->n_allowed_dirs] = realpath(value, NULL);
+	if (!plugin_config.dirs[disk->n_allowed_dirs] && (errno == ENOENT || errno == ENOTDIR)) {
+		nbdkit_error("warning: %s: '%s' does not exist, so it allows nothing", key, value);
+		return 0;
+	}
+	if (!plugin_config.dirs[disk->n_allowed_dirs]) {
+		nbdkit_error("%s: '%s': %s", key, value, strerror(errno));
 		return -1;
+	}
 	disk->n_allowed_dirs++;
 	return 0;
 }

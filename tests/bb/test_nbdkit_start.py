@@ -264,5 +264,24 @@ def relative_name(d):
     does_not_start(d, ['other/base.img', 'does not exist'], 'allow-backing=..', f'{d}/sub/top.img', cwd=f'{d}/other', anywhere=False)
 
 
+@case('an allowed directory that does not exist is warned of, and allows nothing')
+def missing_directory(d):
+    os.mkdir(f'{d}/bases')
+    os.mkdir(f'{d}/images')
+    raw_image(f'{d}/bases/base.img', MIB)
+    overlay(f'{d}/images/top.img', '../bases/base.img')
+    for gone in f'{d}/gone', f'{d}/bases/base.img/x', 'gone':
+        result = in_background(d, f'allow-backing={gone}', f'allow-backing={d}/bases', f'{d}/images/top.img')
+        same(result.rc, 0, f'exit code: {result}')
+        same(result.err.count(f"'{gone}' does not exist"), 1, f'warnings: {result}')
+        end(d)
+        result = in_background(d, f'allow-backing={gone}', f'{d}/images/top.img')
+        same(result.rc, 1, f'exit code: {result}')
+        check('bases' in result.err and f"'{gone}' does not exist" in result.err, str(result))
+    loop = f'{d}/loop'
+    os.symlink('loop', loop)
+    check(loop in in_background(d, f'allow-backing={loop}', f'allow-backing={d}/bases', f'{d}/images/top.img').err, 'a loop of links')
+
+
 if __name__ == '__main__':
     harness.main(workers=2)
