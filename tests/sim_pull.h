@@ -37,7 +37,9 @@ struct sim_pull {
 	uint32_t
 		on_error; /* enum bpull_on_error; when stopped, the machine is mended and it goes on */
 	unsigned n_stops;
-	uint32_t flags; /* enum bpull_job_flags */
+	unsigned n_ignored;     /* stretches left out (BPULL_ON_ERROR_IGNORE) */
+	bool ignored_is_untold; /* one came without a code or a sentence */
+	uint32_t flags;         /* enum bpull_job_flags */
 	/* Called before each bpull_engine_process(); NULL for none. */
 	void (*look)(struct sim_pull *pull, void *arg);
 	void *look_arg;
@@ -61,6 +63,7 @@ struct sim_verdict {
 	bool ok;          /* opens, checks without corruption, reads as it should */
 	char text[500];   /* what is wrong */
 	bool has_backing; /* the link that the pull is to take away */
+	uint64_t n_owed;  /* bytes of data that come from below the overlay */
 	uint64_t n_leaks, n_compressed;
 };
 /* Judges SIM_CHAIN_TOP with its chain. Takes part in the machine's operations: clear its faults. */

@@ -412,3 +412,94 @@ Test(faults, short_transfers)
 			sim_free(t.sim);
 		}
 }
+
+/* What a job that ignores errors did, summed up over all faults. */
+struct ignoring {
+	uint64_t n_left_out, n_in_tables, n_rest_copied;
+};
+
+static uint64_t owed(const struct trial *t)
+{
+	struct sim_verdict v;
+
+	sim_pull_judge(t->chain, t->sim, &v);
+	cr_assert(v.ok, "%s: %s", t->what, v.text);
+	return v.n_owed;
+}
+
+/* Data that can't be read stays owed, the rest is copied, and the job says so; a table, or a header, that
+ * can't be read ends it as ever. */
+static void judge_ignored(const struct trial *t, struct ignoring *sum, uint64_t owed_before)
+{
+	uint64_t left = owed(t);
+
+	cr_assert_eq(t->pull.status, BPULL_JOB_FAILED, "%s: it did not fail", t->what);
+	cr_assert_eq(t->pull.event_error, t->fault.error, "%s: %s", t->what, t->pull.message);
+	cr_assert(!t->pull.ignored_is_untold, "%s: left out without a word", t->what);
+	if (!t->pull.n_ignored) {
+		sum->n_in_tables++;
+		return;
+	}
+	/* Where all reads fail, that of a table may come after those that were left out. */
+	cr_assert(t->fault.forever || strstr(t->pull.message, "left out"), "%s: %s", t->what,
+		  t->pull.message);
+	cr_assert(left && left <= owed_before, "%s: %" PRIu64 " bytes are owed", t->what, left);
+	sum->n_left_out++;
+	sum->n_rest_copied += left < owed_before;
+}
+
+static bool try_ignore(const struct sim_chain *chain, const struct sim_fault *fault,
+		       struct ignoring *sum)
+{
+	struct trial t = { .chain = chain, .fault = *fault, .sim = sim_new(fault->nth) };
+	uint64_t owed_before, n_unnoticed;
+	bool hit;
+
+	snprintf(t.what, sizeof(t.what), "chain %" PRIu64 ": ignored: read number %" PRIu64 "%s",
+		 chain->how.seed, fault->nth, fault->forever ? " and all after it" : "");
+	sim_chain_put(chain, t.sim);
+	owed_before = owed(&t);
+	t.rc = sim_pull_open(&t.pull, chain, t.sim, NULL, SIM_PULL_MEMORY, 4 * chain->cluster_len);
+	cr_assert_eq(t.rc, 0);
+	t.pull.on_error = BPULL_ON_ERROR_IGNORE;
+	sim_fail(t.sim, fault);
+	t.rc = sim_pull_run(&t.pull);
+	hit = sim_n_faults_hit(t.sim);
+	n_unnoticed = t.pull.engine->n_ahead_failed;
+	cr_assert(!t.pull.disk->poisoned, "%s", t.what);
+	sim_pull_close(&t.pull);
+	sim_clear_faults(t.sim);
+	cr_assert(!t.rc || t.rc == fault->error, "%s: %s", t.what, strerror(-t.rc));
+	if (!t.rc && t.pull.status == BPULL_JOB_COMPLETED)
+		cr_assert(!hit || n_unnoticed, "%s: it is not told of", t.what);
+	else if (!t.rc)
+		judge_ignored(&t, sum, owed_before);
+	t.rc = t.rc ? t.rc : t.pull.event_error;
+	judge_after(&t);
+	sim_free(t.sim);
+	return hit;
+}
+
+Test(faults, ignored_reads)
+{
+	struct ignoring sum = { 0 };
+
+	for (size_t i = 0; i < ARRAY_LEN(chains); i++)
+		for (int forever = 0; forever < 2; forever++) {
+			struct sim_fault fault = { .op = SIM_READ,
+						   .error = -EIO,
+						   .forever = forever };
+			struct sim_chain chain;
+
+			sim_chain_draw(&chain, &chains[i]);
+			for (fault.nth = 1; fault.nth < MAX_NTH; fault.nth++)
+				if (!try_ignore(&chain, &fault, &sum))
+					break;
+			cr_assert_lt(fault.nth, MAX_NTH);
+			sim_chain_free(&chain);
+		}
+	fprintf(stderr,
+		"left out %" PRIu64 ", in tables %" PRIu64 ", the rest copied %" PRIu64 "\n",
+		sum.n_left_out, sum.n_in_tables, sum.n_rest_copied);
+	cr_assert(sum.n_left_out > 50 && sum.n_in_tables > 50 && sum.n_rest_copied > 20);
+}
