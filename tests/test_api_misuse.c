@@ -197,6 +197,24 @@ Test(api_misuse, relative_dir_is_where_file_names_lead_from)
 	cr_assert(strstr(error.message, "relative_dir"), "%s", error.message);
 }
 
+Test(api_misuse, a_name_for_the_base_without_a_base)
+{
+	struct bpull_job_options o = { .size = sizeof(o), .base_name = "base" };
+	struct bpull_measure measure = { .size = sizeof(measure) };
+	struct bpull_disk *disk = open_disk("top", 0);
+
+	cr_assert_eq(bpull_job_start(disk, &o, &error), -EINVAL);
+	cr_assert(strstr(error.message, "no base"), "%s", error.message);
+	cr_assert_eq(bpull_job_check(disk, &o, &error), -EINVAL);
+	bpull_disk_close(disk);
+	error.message[0] = '\0';
+	cr_assert_eq(bpull_measure_job(scratch("top"), NULL, &o, &measure, &error), -EINVAL);
+	cr_assert(strstr(error.message, "no base"), "%s", error.message);
+	o.base = scratch("base");
+	cr_assert_eq(bpull_measure_job(scratch("top"), NULL, &o, &measure, &error), 0, "%s",
+		     error.message);
+}
+
 Test(api_misuse, jobs_of_what_cannot_be_pulled)
 {
 	struct bpull_job_options o = { .size = sizeof(o), .guest_share = 101 };

@@ -446,3 +446,62 @@ Test(chain, backing_names_become_paths)
 		free(path);
 	}
 }
+
+/* ---- Which file is the base ---- */
+
+/* An opener of which every call fails so. */
+struct failing {
+	struct file_opener opener; /* first */
+	int code;
+	unsigned n_calls;
+};
+
+static int failing_open(struct file_opener *opener, const struct file_open *how, struct file **out,
+			struct err *err)
+{
+	struct failing *failing = (struct failing *)opener;
+
+	(void)how;
+	(void)out;
+	failing->n_calls++;
+	return err ? err_set(err, failing->code, "it fails") : failing->code;
+}
+
+/* The process's want says nothing of the file; any other failure leaves the names to go by. */
+Test(chain, want_is_not_taken_for_a_wrong_base)
+{
+	static const struct {
+		int code;
+		bool is_want;
+	} rows[] = { { -EMFILE, true },  { -ENFILE, true },  { -ENOMEM, true },
+		     { -EACCES, false }, { -ENOENT, false }, { -EIO, false } };
+	struct file files[2] = { { .name = (char *)"/d/top", .real_name = (char *)"/d/top" },
+				 { .name = (char *)"/d/base", .real_name = (char *)"/d/base" } };
+	struct layer layers[2] = { { .file = &files[0], .backing_name = (char *)"base" },
+				   { .file = &files[1] } };
+	struct chain chain = { .n_layers = 2, .layers = { &layers[0], &layers[1] } };
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct failing failing = { .opener.open = failing_open, .code = rows[i].code };
+		bool is_want = rows[i].is_want;
+		struct err err = { 0 };
+		unsigned depth = 0;
+		char *name = NULL;
+		int rc = chain_find_base(&chain, &failing.opener, "other", &depth, &err);
+
+		cr_assert_eq(rc, is_want ? rows[i].code : -EINVAL, "row %zu: %s", i, err.message);
+		cr_assert_eq(failing.n_calls, 1);
+		cr_assert(strstr(err.message, is_want ? "cannot open 'other'" : "is not in the"),
+			  "row %zu: %s", i, err.message);
+		cr_assert_eq(err.remedy, is_want ? ERR_REMEDY_NONE : ERR_REMEDY_LIST_CHAIN);
+		/* Its own name, too, says nothing then. */
+		rc = chain_find_base(&chain, &failing.opener, "base", &depth, &err);
+		cr_assert_eq(rc, is_want ? rows[i].code : 0, "row %zu: %s", i, err.message);
+		cr_assert_eq(depth, is_want ? 0 : 1);
+		rc = chain_name_base(&chain, &failing.opener, 1, "link", &name, &err);
+		cr_assert_eq(rc, is_want ? rows[i].code : -EINVAL, "row %zu: %s", i, err.message);
+		cr_assert(strstr(err.message, is_want ? "cannot open 'link'" : "does not lead to"),
+			  "row %zu: %s", i, err.message);
+		cr_assert_null(name);
+	}
+}

@@ -111,6 +111,40 @@ BACKEND_TEST(off_the_grid_against_an_array)
 	file_close(file);
 }
 
+/* The engine's own blocking writes (a header's link) and its workers' change other bytes of one block: each
+ * reads the block, changes its part and writes it back. */
+BACKEND_TEST(off_the_grid_two_writers_of_one_block)
+{
+	static struct io_req reqs[GRID / SECTOR / 2];
+	struct file *file = open_direct(b, "disk");
+
+	memset(want, 0, sizeof(want));
+	for (unsigned turn = 0; turn < 200; turn++) {
+		uint32_t at = (uint32_t)backend_below(b, LEN / GRID) * GRID;
+
+		for (unsigned i = 0; i < ARRAY_LEN(reqs); i++) {
+			uint32_t off = at + 2 * i * SECTOR;
+
+			fill(b, want + off, SECTOR);
+			memcpy(bufs[i], want + off, SECTOR);
+			reqs[i] = (struct io_req){ .owner = b };
+			io_req_write(&reqs[i], file, bufs[i], SECTOR, off);
+			io_submit(b->io, &reqs[i]);
+		}
+		io_kick(b->io);
+		for (unsigned i = 0; i < ARRAY_LEN(reqs); i++) {
+			uint32_t off = at + (2 * i + 1) * SECTOR;
+
+			fill(b, want + off, SECTOR);
+			cr_assert_eq(file_write(file, want + off, SECTOR, off), 0);
+		}
+		backend_wait(b);
+		cr_assert_eq(file_read(file, bufs[0], GRID, at), 0);
+		cr_assert_eq(memcmp(bufs[0], want + at, GRID), 0, "turn %u: a write is lost", turn);
+	}
+	file_close(file);
+}
+
 /* A request on the grid and one beside it make a file longer, and neither cuts the other's off. */
 BACKEND_TEST(off_the_grid_behind_the_end)
 {
