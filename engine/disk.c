@@ -134,6 +134,7 @@ static int open_chain(struct bpull_disk *disk, const char *path, const struct bp
 	how.write = !(o->flags & BPULL_DISK_READ_ONLY);
 	how.allow_raw = o->flags & BPULL_DISK_GUEST_IO;
 	how.watch = true;
+	how.outlives = disk->engine->io->ops->outlives;
 	how.no_locks_here = note_no_locks;
 	how.file_opened = file_opened;
 	how.file_closing = file_of_failed;

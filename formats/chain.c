@@ -148,6 +148,7 @@ static int take_layer(struct chain_walk *walk, struct layer_want *want, struct e
 	bool no_locks;
 
 	want->lock = !how->no_lock || how->write;
+	want->outlives = how->outlives;
 	want->holes = how->holes;
 	want->watch = how->watch;
 	want->above = chain;
@@ -276,6 +277,7 @@ static int open_data_file(struct chain_walk *walk, struct err *err)
 		.write = layer->is_overlay,
 		.direct = layer->is_overlay && how->direct,
 		.lock = !how->no_lock || how->write,
+		.outlives = how->outlives,
 		.holes = how->holes,
 		.watch = how->watch,
 		.policy = &walk->policy,

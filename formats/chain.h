@@ -48,6 +48,7 @@ struct chain_open {
 	bool no_backing;       /* only the image itself */
 	bool allow_unreadable; /* for info: open what can't be read, too */
 	bool no_lock;          /* --force-share; only without write */
+	bool outlives;         /* file_open.outlives of all files */
 	enum file_holes holes;
 	bool watch; /* file_changed() will be asked for the files that are only read */
 	bool direct; /* the overlay's file and its data file are opened with O_DIRECT, where they can be */

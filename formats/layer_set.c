@@ -177,6 +177,7 @@ static int open_file(struct layer_set *set, const struct layer_want *want, struc
 		.write = want->write,
 		.holes = want->holes,
 		.direct = want->direct,
+		.outlives = want->outlives,
 		.lock = want->write ? FILE_LOCK_OVERLAY : FILE_LOCK_SHARED,
 		.lock_unsupported = no_locks,
 		.watch = want->watch ? set->watch : NULL,

@@ -18,6 +18,7 @@ struct layer_want {
 	void *opaque; /* of choose */
 	bool write;   /* as the overlay of its chain, to be changed */
 	bool lock, direct;
+	bool outlives; /* file_open.outlives */
 	enum file_holes holes;
 	bool watch;   /* file_changed() is to tell a touch from a write */
 	bool is_data; /* an image's data file, not an image */

@@ -139,6 +139,8 @@ struct file_open {
 	unsigned
 		lock_wait_ms; /* ask again for a lock that is held, this long: a process killed a moment
 				* ago gives its own back only when the kernel has ended its ring */
+	bool outlives; /* what will work on it may hold its description after the process was killed: the
+			* locks get a description of their own, which takes one more descriptor */
 	bool *lock_unsupported; /* set to whether the file system has no OFD locks; NULL: don't say */
 	struct file_watch
 		*watch; /* of a file that is only read: tells changed() a touch from a write;

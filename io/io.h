@@ -72,6 +72,8 @@ struct io;
 
 struct io_ops {
 	const char *name;
+	/* The kernel holds on to files for a while after the process was killed (file_open.outlives). */
+	bool outlives;
 	/* Takes the request over; it may wait inside until kick(). */
 	void (*submit)(struct io *io, struct io_req *req);
 	/* Hands everything submitted so far to the kernel or the workers. */

@@ -374,8 +374,9 @@ static int posix_open_lock(const struct posix_open *po, struct file *file, bool 
 
 	/* The ring may hold the data's description for a while after the process was killed, and
 	 * with it the locks: they get one that it never sees. No buffered write outlives the
-	 * process; a direct one may, and then the locks must outlive it as well. */
-	if (po->how->lock != FILE_LOCK_NONE && file->io_align == 1) {
+	 * process; a direct one may, and then the locks must outlive it as well. Threads die with
+	 * the process, and with them all that it has open. */
+	if (po->how->lock != FILE_LOCK_NONE && po->how->outlives && file->io_align == 1) {
 		snprintf(link, sizeof(link), "/proc/self/fd/%d", file->fd);
 		file->lock_fd = posix_open_call(link, O_RDONLY | O_NOCTTY, 0);
 	}

@@ -404,6 +404,7 @@ static void uring_leave(struct io *io)
 
 static const struct io_ops uring_ops = {
 	.name = "uring",
+	.outlives = true,
 	.submit = uring_submit,
 	.kick = uring_kick,
 	.feed = uring_has_fed,

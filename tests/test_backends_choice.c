@@ -390,7 +390,9 @@ Test(choice, a_registered_file_gives_its_locks_back_at_once)
 		struct file *file;
 		struct io_req req = { 0 }, *out;
 		char buf[3];
-		struct file_open how = { .name = path, .write = true, .lock = FILE_LOCK_OVERLAY };
+		struct file_open how = {
+			.name = path, .write = true, .lock = FILE_LOCK_OVERLAY, .outlives = true
+		};
 		cr_assert_eq(opener->open(opener, &how, &file, &err), 0, "round %d: %s", i,
 			     err.message);
 		io->ops->add_file(io, file);
