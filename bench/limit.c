@@ -261,17 +261,17 @@ int limit_main(int argc, char **argv)
 		code = place_enter(b.dir, longest * (b.n_jobs + 1) + (64 << 20));
 	if (code)
 		return code;
-	struct limit_run *run = limit_run_new((unsigned)b.n_jobs);
 	struct json_object *head = machine_head("limit"), *runs = json_object_new_array();
-	if (!run)
-		code = EXIT_CODE_FAILED;
+	struct limit_run run;
+
+	code = limit_run_init(&run, (unsigned)b.n_jobs);
 	print_head(&b);
 	for (unsigned i = 0; i < b.n_rates && !code; i++) {
-		code = measure(&b, b.rates[i], run);
+		code = measure(&b, b.rates[i], &run);
 		if (!code && b.json)
-			json_object_array_add(runs, json_run(run));
+			json_object_array_add(runs, json_run(&run));
 		else if (!code)
-			print_row(run);
+			print_row(&run);
 	}
 	json_object_object_add(head, "runs", runs);
 	if (!code && b.json)

@@ -21,7 +21,8 @@ struct limit_run {
 	struct series *series[1 + LIMIT_MAX_JOBS]; /* all jobs together, then each */
 };
 
-struct limit_run *limit_run_new(unsigned n_jobs); /* never freed; NULL, having said why */
+/* The series live as long as the process. 0, or an exit code, having said why. */
+int limit_run_init(struct limit_run *run, unsigned n_jobs);
 /* Pulls overlays of the raw file `base` in the current directory. 0 or an exit code. */
 int limit_measure(struct limit_run *run);
 

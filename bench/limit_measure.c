@@ -9,7 +9,6 @@
 
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -31,19 +30,13 @@ struct jobs {
 	bool stop; /* atomic: the sampler ends */
 };
 
-struct limit_run *limit_run_new(unsigned n_jobs)
+int limit_run_init(struct limit_run *run, unsigned n_jobs)
 {
-	struct limit_run *run = calloc(1, sizeof(*run));
-
-	if (!run) {
-		complain_system("memory");
-		return NULL;
-	}
-	run->n_jobs = n_jobs;
+	*run = (struct limit_run){ .n_jobs = n_jobs };
 	for (unsigned i = 0; i <= n_jobs; i++)
 		if (!(run->series[i] = series_new(N_SAMPLES)))
-			return NULL;
-	return run;
+			return EXIT_CODE_FAILED;
+	return 0;
 }
 
 static void image_name(char name[16], unsigned i)
