@@ -176,16 +176,26 @@ static void close_fd(int fd)
 		close(fd);
 }
 
+/* The engine's thread turns the list between two rounds. */
+static struct bpull_disk *first_disk(struct bpull_engine *engine)
+{
+	ENGINE_SCOPE(engine);
+
+	return engine->disks;
+}
+
 void bpull_engine_close(struct bpull_engine *engine)
 {
+	struct bpull_disk *disk;
+
 	if (!engine)
 		return;
 	if (engine_is_forked(engine)) {
 		engine_leave_to_parent(engine);
 		return;
 	}
-	while (engine->disks)
-		bpull_disk_close(engine->disks);
+	while ((disk = first_disk(engine)))
+		bpull_disk_close(disk);
 	engine_thread_stop(engine);
 	if (engine->layers)
 		layer_set_free(engine->layers);
@@ -450,9 +460,11 @@ int bpull_engine_wait(struct bpull_engine *engine, struct bpull_event *events, i
 	for (;;) {
 		int n, left_ms = -1, rc;
 
-		engine->may_sleep = may_sleep;
+		if (may_sleep) /* never where the engine has a thread: that reads it */
+			engine->may_sleep = true;
 		n = bpull_engine_process(engine, events, max);
-		engine->may_sleep = false;
+		if (may_sleep)
+			engine->may_sleep = false;
 		if (n)
 			return n;
 		if (timeout_ms >= 0) {
