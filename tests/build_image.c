@@ -70,7 +70,16 @@ void build_expect(const struct build_how *how, uint64_t guest_idx, uint8_t *buf)
 	}
 }
 
-/* Room for host clusters up to n_host; what is new is zeros. */
+static void set_room(struct builder *b, size_t n_host)
+{
+	b->image.bytes = realloc(b->image.bytes, n_host << b->cluster_bits);
+	b->refs = realloc(b->refs, n_host * sizeof(*b->refs));
+	assert(b->image.bytes && b->refs);
+	b->cap_host = n_host;
+}
+
+/* Room for host clusters up to n_host; what is new is zeros. It doubles: a sanitizer's realloc() copies all
+ * bytes each time. */
 static void grow(struct builder *b, size_t n_host)
 {
 	size_t len = n_host << b->cluster_bits;
@@ -78,9 +87,8 @@ static void grow(struct builder *b, size_t n_host)
 	if (n_host <= b->n_host)
 		return;
 	assert(len <= MAX_IMAGE_LEN);
-	b->image.bytes = realloc(b->image.bytes, len);
-	b->refs = realloc(b->refs, n_host * sizeof(*b->refs));
-	assert(b->image.bytes && b->refs);
+	if (n_host > b->cap_host)
+		set_room(b, n_host > 2 * b->cap_host ? n_host : 2 * b->cap_host);
 	memset(b->image.bytes + b->image.len, 0, len - b->image.len);
 	memset(b->refs + b->n_host, 0, (n_host - b->n_host) * sizeof(*b->refs));
 	b->image.len = len;
@@ -361,6 +369,7 @@ struct build_image build_image(const struct build_how *how)
 	if (how->shrunk_len)
 		build_put_be(b.image.bytes + 24, 8, how->shrunk_len);
 	put_refcounts(&b);
+	set_room(&b, b.n_host); /* no byte more, for the sanitizer */
 	free(b.refs);
 	free(b.slots);
 	return b.image;

@@ -8,8 +8,9 @@
 struct builder {
 	const struct build_how *how;
 	struct build_image image;
-	uint32_t *refs; /* by host cluster */
-	size_t n_host;  /* host clusters in use */
+	uint32_t *refs;  /* by host cluster */
+	size_t n_host;   /* host clusters in use */
+	size_t cap_host; /* host clusters that there is room for */
 	unsigned cluster_bits, refcount_bits, version;
 	size_t cluster_len, l2_entries;
 	uint64_t l1_size;
