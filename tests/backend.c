@@ -11,10 +11,12 @@
 #include <time.h>
 
 #include "tests/backend.h"
+#include "tests/time_limit.h"
 
-TestSuite(uring, .init = scratch_make, .fini = scratch_remove, .timeout = 100);
-TestSuite(threads, .init = scratch_make, .fini = scratch_remove, .timeout = 100);
-TestSuite(sim, .init = scratch_make, .fini = scratch_remove, .timeout = 100);
+TIME_LIMIT(100);
+TestSuite(uring, .init = scratch_make, .fini = scratch_remove, .timeout = TIME_LIMIT_CLOCK(100));
+TestSuite(threads, .init = scratch_make, .fini = scratch_remove, .timeout = TIME_LIMIT_CLOCK(100));
+TestSuite(sim, .init = scratch_make, .fini = scratch_remove, .timeout = TIME_LIMIT_CLOCK(100));
 
 static void backend_open(struct backend *b)
 {

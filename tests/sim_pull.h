@@ -85,8 +85,8 @@ void sim_pull_judge_qemu(const struct sim_chain *chain, struct sim *sim, const c
 /* Maps one extent of the chain's disk from off on and reads it to out, by blocking calls. 0 or -errno. */
 int sim_pull_read_extent(struct chain *chain, uint64_t off, uint8_t *out, struct extent *e);
 
-/* What runs many seeds runs a part of them under the sanitizer, which takes several times as long. */
-#ifdef __SANITIZE_ADDRESS__
+/* What runs many seeds runs a part of them under a sanitizer, which takes several times as long. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SIM_PULL_SLOWDOWN 4
 #else
 #define SIM_PULL_SLOWDOWN 1

@@ -18,6 +18,7 @@
 #include "engine/blockpull-libvirt.h"
 #include "tests/overlay.h"
 #include "tests/scratch.h"
+#include "tests/time_limit.h"
 
 #define MiB      (1u << 20)
 #define BASE_LEN (8u * MiB)
@@ -39,7 +40,8 @@ static void end(void)
 	scratch_remove();
 }
 
-TestSuite(api_misuse, .init = begin, .fini = end, .timeout = 120);
+TIME_LIMIT(120);
+TestSuite(api_misuse, .init = begin, .fini = end, .timeout = TIME_LIMIT_CLOCK(120));
 
 static struct bpull_disk *open_disk(const char *name, uint32_t flags)
 {

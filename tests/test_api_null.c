@@ -15,6 +15,7 @@
 #include "engine/blockpull-libvirt.h"
 #include "tests/overlay.h"
 #include "tests/scratch.h"
+#include "tests/time_limit.h"
 
 #define BASE_LEN (1u << 20)
 
@@ -71,7 +72,8 @@ static void end(void)
 	scratch_remove();
 }
 
-TestSuite(api_null, .init = begin, .fini = end, .timeout = 120);
+TIME_LIMIT(120);
+TestSuite(api_null, .init = begin, .fini = end, .timeout = TIME_LIMIT_CLOCK(120));
 
 /* -EINVAL, and a sentence that names the parameter. */
 #define REFUSED(function, parameter, args)                                                       \

@@ -21,6 +21,7 @@
 #include "engine/blockpull.h"
 #include "tests/overlay.h"
 #include "tests/scratch.h"
+#include "tests/time_limit.h"
 
 #define MiB       (1u << 20)
 #define BASE_LEN  (8u * MiB)
@@ -58,7 +59,8 @@ static void end(void)
 	scratch_remove();
 }
 
-TestSuite(api_requests, .init = make_files, .fini = end, .timeout = 120);
+TIME_LIMIT(120);
+TestSuite(api_requests, .init = make_files, .fini = end, .timeout = TIME_LIMIT_CLOCK(120));
 
 static char id;
 

@@ -13,6 +13,7 @@
 #include "engine/blockpull.h"
 #include "tests/overlay.h"
 #include "tests/scratch.h"
+#include "tests/time_limit.h"
 
 #define BASE_LEN (1u << 20)
 #define ROOM     8192
@@ -42,7 +43,8 @@ static void end(void)
 	scratch_remove();
 }
 
-TestSuite(api_structs, .init = begin, .fini = end, .timeout = 120);
+TIME_LIMIT(120);
+TestSuite(api_structs, .init = begin, .fini = end, .timeout = TIME_LIMIT_CLOCK(120));
 
 static int fill_job_info(void *out)
 {

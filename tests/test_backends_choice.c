@@ -14,8 +14,9 @@
 
 #include "tests/backend.h"
 #include "tests/seccomp.h"
+#include "tests/time_limit.h"
 
-TestSuite(choice, .init = scratch_make, .fini = scratch_remove, .timeout = 60);
+TestSuite(choice, .init = scratch_make, .fini = scratch_remove, .timeout = TIME_LIMIT_CLOCK(60));
 
 /* Linked in place of read(): it waits first when told so, which opens the moment between looking
  * for completions and clearing the wake-up as wide as a test needs it. */

@@ -10,6 +10,7 @@
 
 #include "engine/blockpull.h"
 #include "tests/scratch.h"
+#include "tests/time_limit.h"
 
 #define LEN (256u << 10)
 
@@ -47,7 +48,8 @@ static void tear_down(void)
 	scratch_remove();
 }
 
-TestSuite(backing_formats, .init = set_up, .fini = tear_down, .timeout = 60);
+TIME_LIMIT(60);
+TestSuite(backing_formats, .init = set_up, .fini = tear_down, .timeout = TIME_LIMIT_CLOCK(60));
 
 static int try_open(struct bpull_disk_options o)
 {

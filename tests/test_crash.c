@@ -16,11 +16,13 @@
 #include "io/base.h"
 #include "tests/crash_cuts.h"
 #include "tests/scratch.h"
+#include "tests/time_limit.h"
 
 #define DEFAULT_STATES (7000 / SIM_PULL_SLOWDOWN)
 #define MAX_ROUNDS     1000 /* chains of one configuration */
 
-TestSuite(crash, .init = scratch_make, .fini = scratch_remove, .timeout = 3600);
+TIME_LIMIT(3600);
+TestSuite(crash, .init = scratch_make, .fini = scratch_remove, .timeout = TIME_LIMIT_CLOCK(3600));
 
 /* clusters are few, so that a pull has some ten commits and each state is judged quickly */
 static const struct sim_chain_how configs[] = {

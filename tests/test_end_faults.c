@@ -23,10 +23,12 @@
 
 #include "tests/leaks.h"
 #include "tests/sim_job.h"
+#include "tests/time_limit.h"
 
 #define MAX_NTH 60 /* later requests come from the guest, who goes on and on */
 
-TestSuite(end_faults, .timeout = 900);
+TIME_LIMIT(900);
+TestSuite(end_faults, .timeout = TIME_LIMIT_CLOCK(900));
 
 /* The new link's name and its pointer are two writes. */
 #define LONG_HEADER                                                                        \

@@ -16,10 +16,13 @@
 #include "io/base.h"
 #include "tests/scratch.h"
 #include "tests/sim_pull.h"
+#include "tests/time_limit.h"
 
 #define QEMU_EVERY 50
 
-TestSuite(engine_sim, .init = scratch_make, .fini = scratch_remove, .timeout = 600);
+TIME_LIMIT(600);
+TestSuite(engine_sim, .init = scratch_make, .fini = scratch_remove,
+	  .timeout = TIME_LIMIT_CLOCK(600));
 
 static uint64_t n_compressed; /* clusters, in all that was judged */
 

@@ -14,8 +14,10 @@
 #include "engine/engine.h"
 #include "tests/build_image.h"
 #include "tests/sim_pull.h"
+#include "tests/time_limit.h"
 
-TestSuite(far, .timeout = 300);
+TIME_LIMIT(300);
+TestSuite(far, .timeout = TIME_LIMIT_CLOCK(300));
 
 #define LATENCY_NS UINT64_C(5000000)
 #define MEMORY     (48 * MiB) /* the default */

@@ -17,11 +17,13 @@
 #include "io/base.h"
 #include "tests/leaks.h"
 #include "tests/sim_pull.h"
+#include "tests/time_limit.h"
 
 #define N_CHAINS 12    /* FAULT_CHAINS=n for more */
 #define MAX_NTH  20000 /* more calls than any pull here makes */
 
-TestSuite(faults, .timeout = 1200);
+TIME_LIMIT(1200);
+TestSuite(faults, .timeout = TIME_LIMIT_CLOCK(1200));
 
 static const struct sim_chain_how chains[] = {
 	{ .seed = 1,

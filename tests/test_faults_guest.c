@@ -27,12 +27,14 @@
 #include "io/base.h"
 #include "tests/leaks.h"
 #include "tests/sim_guest.h"
+#include "tests/time_limit.h"
 
 #define MAX_NTH   5000 /* more calls than a session makes */
 #define MAX_CALLS 100000
 #define UNITS     192
 
-TestSuite(faults_guest, .timeout = 900);
+TIME_LIMIT(900);
+TestSuite(faults_guest, .timeout = TIME_LIMIT_CLOCK(900));
 
 /* Small disks: what takes its time is to judge each byte. */
 static const struct sim_chain_how chains[] = {

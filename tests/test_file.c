@@ -23,6 +23,7 @@
 #include "io/base.h"
 #include "io/file.h"
 #include "tests/scratch.h"
+#include "tests/time_limit.h"
 
 TestSuite(file, .init = scratch_make, .fini = scratch_remove);
 
@@ -115,7 +116,7 @@ Test(file, what_is_no_image_is_refused)
 }
 
 /* A fifo without a partner would keep open() waiting for ever. */
-Test(file, a_fifo_does_not_block, .timeout = 10)
+Test(file, a_fifo_does_not_block, .timeout = TIME_LIMIT_CLOCK(10))
 {
 	cr_assert_eq(mkfifo(scratch("fifo"), 0666), 0);
 	REFUSED(OPEN(.name = scratch("fifo")), -EINVAL, "regular file");

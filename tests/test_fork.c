@@ -17,13 +17,15 @@
 #include "engine/blockpull.h"
 #include "tests/overlay.h"
 #include "tests/scratch.h"
+#include "tests/time_limit.h"
 
 #define MiB      (1u << 20)
 #define BASE_LEN (24u * MiB)
 /* A child that takes longer hangs. */
-#define CHILD_LIMIT_S 20
+#define CHILD_LIMIT_S TIME_LIMIT_CLOCK(5)
 
-TestSuite(fork, .init = scratch_make, .fini = scratch_remove, .timeout = 120);
+TIME_LIMIT(120);
+TestSuite(fork, .init = scratch_make, .fini = scratch_remove, .timeout = TIME_LIMIT_CLOCK(120));
 
 static const struct way {
 	const char *name;

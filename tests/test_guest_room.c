@@ -13,11 +13,14 @@
 #include "io/base.h"
 #include "tests/overlay.h"
 #include "tests/scratch.h"
+#include "tests/time_limit.h"
 
 #define BASE_LEN (64 * MiB)
 #define N_REQS   4000
 
-TestSuite(guest_room, .init = scratch_make, .fini = scratch_remove, .timeout = 120);
+TIME_LIMIT(120);
+TestSuite(guest_room, .init = scratch_make, .fini = scratch_remove,
+	  .timeout = TIME_LIMIT_CLOCK(120));
 
 static struct bpull_engine *engine;
 static struct bpull_disk *disk;

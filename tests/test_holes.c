@@ -13,8 +13,10 @@
 #include <stdio.h>
 
 #include "tests/sim_pull.h"
+#include "tests/time_limit.h"
 
-TestSuite(holes_sim, .timeout = 600);
+TIME_LIMIT(600);
+TestSuite(holes_sim, .timeout = TIME_LIMIT_CLOCK(600));
 
 struct scene {
 	uint64_t seed;

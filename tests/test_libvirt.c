@@ -17,6 +17,7 @@
 #include "engine/blockpull-libvirt.h"
 #include "tests/overlay.h"
 #include "tests/scratch.h"
+#include "tests/time_limit.h"
 
 #define MiB      (1u << 20)
 #define BASE_LEN (16u * MiB)
@@ -68,7 +69,8 @@ static void end(void)
 	scratch_remove();
 }
 
-TestSuite(libvirt, .init = begin, .fini = end, .timeout = 120);
+TIME_LIMIT(120);
+TestSuite(libvirt, .init = begin, .fini = end, .timeout = TIME_LIMIT_CLOCK(120));
 
 static int info(const char *name, struct bpull_virt_block_job_info *out, unsigned flags)
 {

@@ -15,6 +15,7 @@
 #include "engine/blockpull-libvirt.h"
 #include "tests/overlay.h"
 #include "tests/scratch.h"
+#include "tests/time_limit.h"
 
 #define BASE_LEN (8u << 20)
 
@@ -29,7 +30,9 @@ static void make_files(void)
 	make_overlay("top", BPULL_FORMAT_QCOW2, "base");
 }
 
-TestSuite(libvirt_detach, .init = make_files, .fini = scratch_remove, .timeout = 120);
+TIME_LIMIT(120);
+TestSuite(libvirt_detach, .init = make_files, .fini = scratch_remove,
+	  .timeout = TIME_LIMIT_CLOCK(120));
 
 static atomic_uint n_called;
 static struct bpull_virt *virt;

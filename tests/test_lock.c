@@ -16,8 +16,10 @@
 #include "io/file.h"
 #include "tests/scratch.h"
 #include "tests/seccomp.h"
+#include "tests/time_limit.h"
 
-TestSuite(lock, .init = scratch_make, .fini = scratch_remove, .timeout = 60);
+TIME_LIMIT(60);
+TestSuite(lock, .init = scratch_make, .fini = scratch_remove, .timeout = TIME_LIMIT_CLOCK(60));
 
 static struct err err;
 

@@ -15,8 +15,10 @@
 
 #include "tests/play.h"
 #include "tests/scratch.h"
+#include "tests/time_limit.h"
 
-TestSuite(model, .init = scratch_make, .fini = scratch_remove, .timeout = 1200);
+TIME_LIMIT(1200);
+TestSuite(model, .init = scratch_make, .fini = scratch_remove, .timeout = TIME_LIMIT_CLOCK(1200));
 
 static void draw(struct sim_chain *chain, uint64_t seed)
 {

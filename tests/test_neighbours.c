@@ -19,11 +19,13 @@
 #include "tests/sim_guest.h"
 #include "tests/sim_private.h"
 #include "tests/sim_pull.h"
+#include "tests/time_limit.h"
 
 #define N_DISKS   3
 #define MAX_CALLS 200000
 
-TestSuite(neighbours, .timeout = 900);
+TIME_LIMIT(900);
+TestSuite(neighbours, .timeout = TIME_LIMIT_CLOCK(900));
 
 static const char *const names[N_DISKS] = { SIM_CHAIN_TOP, "/twin", "/third" };
 

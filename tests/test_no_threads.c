@@ -16,13 +16,16 @@
 #include <unistd.h>
 
 #include "tests/backend.h"
+#include "tests/time_limit.h"
 
 #define NOBODY  65534
 #define N_REQS  40
-#define CHILD_S 60 /* a child that takes longer hangs */
+#define CHILD_S TIME_LIMIT_CLOCK(10) /* a child that takes longer hangs */
 #define SKIPPED 77
 
-TestSuite(no_threads, .init = scratch_make, .fini = scratch_remove, .timeout = 120);
+TIME_LIMIT(120);
+TestSuite(no_threads, .init = scratch_make, .fini = scratch_remove,
+	  .timeout = TIME_LIMIT_CLOCK(120));
 
 static bool limit_processes(rlim_t n)
 {

@@ -13,10 +13,12 @@
 #include "io/base.h"
 #include "tests/oom.h"
 #include "tests/sim_pull.h"
+#include "tests/time_limit.h"
 
 #define N_CHAINS 15 /* OOM_CHAINS=n for more */
 
-TestSuite(oom, .timeout = 1200);
+TIME_LIMIT(1200);
+TestSuite(oom, .timeout = TIME_LIMIT_CLOCK(1200));
 
 static const struct sim_chain_how chains[] = {
 	{ .format = IMAGE_QCOW2,

@@ -13,8 +13,10 @@
 #include "tests/build_image.h"
 #include "tests/oom_calls.h"
 #include "tests/scratch.h"
+#include "tests/time_limit.h"
 
-TestSuite(oom_api, .init = scratch_make, .fini = scratch_remove, .timeout = 600);
+TIME_LIMIT(600);
+TestSuite(oom_api, .init = scratch_make, .fini = scratch_remove, .timeout = TIME_LIMIT_CLOCK(600));
 
 /* ---- create ---- */
 

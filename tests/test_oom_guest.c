@@ -16,10 +16,11 @@
 #include "tests/oom.h"
 #include "tests/sim_private.h"
 #include "tests/sim_pull.h"
+#include "tests/time_limit.h"
 
 #define MAX_CALLS 100000
 
-TestSuite(oom_guest, .timeout = 1200);
+TestSuite(oom_guest, .timeout = TIME_LIMIT_CLOCK(1200));
 
 static const struct sim_chain_how chains[] = {
 	{ .format = IMAGE_QCOW2,

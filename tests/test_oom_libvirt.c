@@ -13,8 +13,10 @@
 #include "tests/oom.h"
 #include "tests/oom_calls.h"
 #include "tests/scratch.h"
+#include "tests/time_limit.h"
 
-TestSuite(oom_libvirt, .init = scratch_make, .fini = scratch_remove, .timeout = 600);
+TestSuite(oom_libvirt, .init = scratch_make, .fini = scratch_remove,
+	  .timeout = TIME_LIMIT_CLOCK(600));
 
 static const struct bpull_engine_options threads = { .size = sizeof(threads),
 						     .io = BPULL_IO_THREADS,

@@ -15,6 +15,7 @@
 #include "engine/blockpull.h"
 #include "engine/open_flags.h"
 #include "tests/scratch.h"
+#include "tests/time_limit.h"
 
 #define LEN      (256u << 10)
 #define BASE_LEN (160u << 10)
@@ -44,7 +45,8 @@ static void tear_down(void)
 	scratch_remove();
 }
 
-TestSuite(open_flags, .init = set_up, .fini = tear_down, .timeout = 300);
+TIME_LIMIT(300);
+TestSuite(open_flags, .init = set_up, .fini = tear_down, .timeout = TIME_LIMIT_CLOCK(300));
 
 /* A new image to be opened: an overlay of the base, or the base's bytes. */
 static void make_top(enum bpull_format format)

@@ -11,8 +11,10 @@
 
 #include "formats/qcow2.h"
 #include "tests/sim_pull.h"
+#include "tests/time_limit.h"
 
-TestSuite(proof, .timeout = 600);
+TIME_LIMIT(600);
+TestSuite(proof, .timeout = TIME_LIMIT_CLOCK(600));
 
 static struct {
 	const struct sim_chain *chain;

@@ -11,6 +11,7 @@
 #include "tests/qed_images.h"
 #include "tests/qed_rig.h"
 #include "tests/sparse_file.h"
+#include "tests/time_limit.h"
 
 #define CLUSTER 4096u
 
@@ -293,8 +294,9 @@ Test(qed_check, a_few_references_in_exabytes)
 	file_close(file);
 }
 
+TIME_LIMIT(60);
 /* An 8 EiB file whose few references are as far apart as possible ends in an answer, soon. */
-Test(qed_check, strewn_over_exabytes, .timeout = 60)
+Test(qed_check, strewn_over_exabytes, .timeout = TIME_LIMIT_CLOCK(60))
 {
 	const struct image_create how = { .guest_len = 2 * MiB,
 					  .cluster_len = CLUSTER,

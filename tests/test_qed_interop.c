@@ -11,8 +11,11 @@
 
 #include "tests/qed_rig.h"
 #include "tests/scratch.h"
+#include "tests/time_limit.h"
 
-TestSuite(qed_interop, .init = scratch_make, .fini = scratch_remove, .timeout = 100);
+TIME_LIMIT(100);
+TestSuite(qed_interop, .init = scratch_make, .fini = scratch_remove,
+	  .timeout = TIME_LIMIT_CLOCK(100));
 
 static const struct shape {
 	uint32_t cluster_len, table_clusters;

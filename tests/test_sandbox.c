@@ -21,9 +21,11 @@
 
 #include "io/uring.h"
 #include "tests/scratch.h"
+#include "tests/time_limit.h"
 #include "tools/sandbox.h"
 
-TestSuite(sandbox, .init = scratch_make, .fini = scratch_remove, .timeout = 60);
+TIME_LIMIT(60);
+TestSuite(sandbox, .init = scratch_make, .fini = scratch_remove, .timeout = TIME_LIMIT_CLOCK(60));
 
 static int data_fd; /* open before */
 

@@ -14,8 +14,10 @@
 
 #include "tests/leaks.h"
 #include "tests/states.h"
+#include "tests/time_limit.h"
 
-TestSuite(states, .timeout = 900);
+TIME_LIMIT(900);
+TestSuite(states, .timeout = TIME_LIMIT_CLOCK(900));
 
 static const char *const state_names[] = { "none",      "paused",    "copying",   "committing",
 					   "proving",   "verifying", "ready",     "detaching",

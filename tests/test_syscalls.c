@@ -17,12 +17,14 @@
 #include "engine/blockpull.h"
 #include "tests/overlay.h"
 #include "tests/scratch.h"
+#include "tests/time_limit.h"
 
 #define MiB      (1u << 20)
 #define BASE_LEN (24u * MiB)
 #define SKIPPED  77
 
-TestSuite(syscalls, .init = scratch_make, .fini = scratch_remove, .timeout = 120);
+TIME_LIMIT(120);
+TestSuite(syscalls, .init = scratch_make, .fini = scratch_remove, .timeout = TIME_LIMIT_CLOCK(120));
 
 static scmp_filter_ctx filter;
 static unsigned n_listed;
@@ -130,7 +132,7 @@ static int confined(enum bpull_io io, uint32_t flags)
 					.opened = confine };
 	int rc;
 
-	alarm(60);
+	alarm(TIME_LIMIT_CLOCK(10));
 	mallopt(M_ARENA_MAX, 1);
 	rc = bpull_engine_open(&eo, &engine, NULL);
 	if (rc)

@@ -15,8 +15,10 @@
 #include "engine/verify.h"
 #include "formats/qcow2.h"
 #include "tests/sim_pull.h"
+#include "tests/time_limit.h"
 
-TestSuite(verify, .timeout = 600);
+TIME_LIMIT(600);
+TestSuite(verify, .timeout = TIME_LIMIT_CLOCK(600));
 
 /* Bends one byte of what is to be verified, in the file. */
 struct rot {

@@ -15,6 +15,7 @@
 #include "engine/blockpull.h"
 #include "tests/overlay.h"
 #include "tests/scratch.h"
+#include "tests/time_limit.h"
 
 #define MiB        (1u << 20)
 #define BASE_LEN   (32u * MiB)
@@ -22,7 +23,8 @@
 #define MAX_WAKES  20 /* a second */
 #define MEASURE_NS 3000000000LL
 
-TestSuite(wakeups, .init = scratch_make, .fini = scratch_remove, .timeout = 120);
+TIME_LIMIT(120);
+TestSuite(wakeups, .init = scratch_make, .fini = scratch_remove, .timeout = TIME_LIMIT_CLOCK(120));
 
 static struct bpull_engine *engine;
 static struct bpull_disk *disk;

@@ -20,6 +20,7 @@
 #include "tests/gate.h"
 #include "tests/overlay.h"
 #include "tests/scratch.h"
+#include "tests/time_limit.h"
 
 #define BASE_LEN (4 * MiB)
 #define PIECE    UINT64_C(65536)
@@ -111,7 +112,8 @@ static void end(void)
 	scratch_remove();
 }
 
-TestSuite(yields, .init = begin, .fini = end, .timeout = 60);
+TIME_LIMIT(60);
+TestSuite(yields, .init = begin, .fini = end, .timeout = TIME_LIMIT_CLOCK(60));
 
 /* ---- what is held up, in a thread of its own ---- */
 
