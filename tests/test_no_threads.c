@@ -115,11 +115,18 @@ static int use(struct io *io)
 	return 0;
 }
 
+/* The thread sanitizer has a thread of its own. */
+#ifdef __SANITIZE_THREAD__
+#define N_OWN_THREADS 2
+#else
+#define N_OWN_THREADS 1
+#endif
+
 /* The process itself and so many threads. */
 static int open_with_room_for(unsigned n_threads, enum io_choice choice, struct io **io,
 			      struct err *err)
 {
-	if (!become_nobody() || !limit_processes(1 + n_threads))
+	if (!become_nobody() || !limit_processes(N_OWN_THREADS + n_threads))
 		return SKIPPED;
 	return io_open(choice, 8, io, err);
 }
