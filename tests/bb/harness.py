@@ -178,12 +178,24 @@ def kill(process, sig=signal.SIGKILL):
         os.killpg(process.pid, sig)
 
 
+def limit(pid, seconds):
+    """Of the processor, for a process and what it starts, or has started in the moment before. Not by a prlimit(1) in
+    front: to load that costs more than many a command itself. Of another user's process it may be out of our reach:
+    then the wall clock alone ends what hangs."""
+    with contextlib.suppress(OSError):
+        resource.prlimit(pid, resource.RLIMIT_CPU, (seconds, seconds))
+        with open(f'/proc/{pid}/task/{pid}/children', encoding='ascii') as children:
+            for child in children.read().split():
+                limit(int(child), seconds)
+
+
 def run(*argv, timeout=120, **options):
     """A command, which may use so many seconds of the processor: the kernel ends it, and what it starts, after
     twice as many (its own count runs ahead of what it reports). A sanitizer's build may use five times as many."""
     seconds = timeout * (5 if blockpull and instrumented() else 1)
-    process = start('prlimit', f'--cpu={2 * seconds}', *argv, **options)
-    process.args, process.allowed = process.args[2:], seconds
+    process = start(*argv, **options)
+    process.allowed = seconds
+    limit(process.pid, 2 * seconds)
     return finish(process, timeout)
 
 
