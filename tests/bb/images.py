@@ -146,12 +146,13 @@ class Untouched:
 
 
 def judge_pulled(path, fmt, flat):
-    """The promise of a pull: consistent, same content, no backing file any more."""
+    """The promise of a pull: consistent, same content, no backing file any more. Returns what qemu-img info says."""
     same(image_check(path, fmt), 0, 'exit code of qemu-img check after the pull')
     info = image_info(path)
     for name in info:
         check(not name.startswith(('backing-filename', 'full-backing')), f'link is still there: {info}')
     compare_flat(path, fmt, flat, 'by the pull')
+    return info
 
 
 # ---- What several tests begin or end with ------------------------------------------------------

@@ -67,34 +67,35 @@ def disk_bytes(path):
 TYPES = ['zlib', 'zlib:1', 'zlib:9', 'zstd', 'zstd:1', 'zstd:19', '']
 
 
-@case('clusters of 512 bytes', 512, TYPES[:1] + TYPES[3:4], 0)
-@case('clusters of 1 KiB', 1 * KIB, TYPES, 0.9)
-@case('clusters of 4 KiB', 4 * KIB, TYPES, 0.9)
-@case('clusters of 64 KiB', 64 * KIB, TYPES, 0.9)
-@case('clusters of 2 MiB', 2 * MIB, TYPES[:1] + TYPES[2:5], 0.95)
-def matrix(d, cluster, types, ratio):
+@case('clusters of 512 bytes', 512, TYPES[:1] + TYPES[3:4] + TYPES[:1] + TYPES[3:4], 0, 0)
+@case('clusters of 1 KiB', 1 * KIB, TYPES, 1, 0.9)
+@case('clusters of 4 KiB', 4 * KIB, TYPES, 2, 0.9)
+@case('clusters of 64 KiB', 64 * KIB, TYPES, 3, 0.9)
+@case('clusters of 2 MiB', 2 * MIB, TYPES[:1] + TYPES[2:5], 0, 0.95)
+def matrix(d, cluster, types, turn, ratio):
     flat = content(f'{d}/base.img')
-    odd = cluster in (4 * KIB, 2 * MIB)
+    plain = {}  # bytes of an image that was pulled without compression, by the width
     for index, kind in enumerate(types):
-        # Half of the widths for each type and length of clusters; the next length has the other half.
-        for bits in (1, 2, 16, 64)[(index + odd) % 2::2]:
-            top, plain = f'{d}/top.img', f'{d}/plain.img'
-            options = f'cluster_size={cluster},refcount_bits={bits}'
-            overlay(top, 'base.img', options=options)
-            what = f'{cluster} {bits} {kind}'
-            bp('pull', '--compress' + ('=' + kind if kind else ''),
-               '--io=' + ('auto', 'threads')[(index // 2 + (bits > 2)) % 2], top)
-            images.judge_pulled(top, 'qcow2', flat)
-            wanted = 'zstd' if kind.startswith('zstd') else 'zlib'
-            same(images.image_info(top)['format-specific']['data']['compression-type'], wanted, what)
-            check(bool(n_compressed(top)) == (cluster > 512), f'{what}: {n_compressed(top)} compressed clusters')
-            if bits > 1 and ratio:
-                overlay(plain, 'base.img', options=options)
-                bp('pull', plain)
-                check(os.path.getsize(top) < ratio * os.path.getsize(plain),
-                      f'{what}: {os.path.getsize(top)} of {os.path.getsize(plain)} bytes')
-                os.unlink(plain)
-            os.unlink(top)
+        # Each length of clusters has every width, and, of the three that have all types, each type has three of them.
+        bits = (1, 2, 16, 64)[(index + turn) % 4]
+        top = f'{d}/top.img'
+        options = f'cluster_size={cluster},refcount_bits={bits}'
+        overlay(top, 'base.img', options=options)
+        what = f'{cluster} {bits} {kind}'
+        bp('pull', '--compress' + ('=' + kind if kind else ''), '--io=' + ('auto', 'threads')[(index // 2 + turn) % 2], top)
+        info = images.judge_pulled(top, 'qcow2', flat)
+        wanted = 'zstd' if kind.startswith('zstd') else 'zlib'
+        same(info['format-specific']['data']['compression-type'], wanted, what)
+        n_found = n_compressed(top)
+        check(bool(n_found) == (cluster > 512), f'{what}: {n_found} compressed clusters')
+        if bits > 1 and ratio:
+            if bits not in plain:
+                overlay(f'{d}/plain.img', 'base.img', options=options)
+                bp('pull', f'{d}/plain.img')
+                plain[bits] = os.path.getsize(f'{d}/plain.img')
+                os.unlink(f'{d}/plain.img')
+            check(os.path.getsize(top) < ratio * plain[bits], f'{what}: {os.path.getsize(top)} of {plain[bits]} bytes')
+        os.unlink(top)
 
 
 @case('text shrinks to less than half')
@@ -316,6 +317,6 @@ def random_chain(d, seed):
 
 
 if __name__ == '__main__':
-    for number in range(int(os.environ.get('BB_SEEDS', '12'))):
+    for number in range(int(os.environ.get('BB_SEEDS', '6'))):
         harness.cases.append((f'random chain, seed {9000 + number}', random_chain, (9000 + number,)))
     harness.main(workers=2)
