@@ -4,8 +4,8 @@
 map must agree extent by extent on random chains, check find them sound, and what create makes must
 pass for QEMU's own. Damaged images have a test of their own.
 """
+import functools
 import os
-import random
 import time
 
 import harness
@@ -35,12 +35,16 @@ def plain(extents):
     return merged
 
 
-def for_random_chains(d, judge):
+@functools.lru_cache(None)
+def chain_of(seed):
+    """To be looked at by every case; only the last one changes it. Making it costs more than all the looks."""
+    return Chain(harness.temp_dir(str(seed)), seed, whole_sectors=True)  # a sector's other part is QEMU's own matter
+
+
+def for_random_chains(judge):
     note(f'BB_SEED={SEED}')
     for seed in range(SEED, SEED + ROUNDS):
-        directory = f'{d}/{seed}'
-        os.mkdir(directory)
-        chain = Chain(directory, seed, whole_sectors=True)  # a sector's other part is QEMU's own matter
+        chain = chain_of(seed)
         try:
             judge(chain)
         except harness.Failed as error:
@@ -57,7 +61,7 @@ def maps(d):
             same(our, their, f'extent {number}')
         same(len(plain(ours)), len(plain(theirs)), 'number of extents')
         before.verify('by map')
-    for_random_chains(d, judge)
+    for_random_chains(judge)
 
 
 @case('map covers the disk, and what it calls zero reads as zeros')
@@ -74,7 +78,7 @@ def map_covers(d):
                 at += extent['length']
         same(at, chain.top.size, 'end of the last extent')
         check(bp('map', *chain.args, chain.top.path).out.strip() or not chain.top.size, 'map for people says nothing')
-    for_random_chains(d, judge)
+    for_random_chains(judge)
 
 
 @case('info --json agrees with qemu-img info on random chains')
@@ -95,7 +99,7 @@ def infos(d):
         ours = bp('info', '--json', '--chain', *chain.args, chain.top.path)
         for layer in chain.layers:
             check(os.path.basename(layer.path) in ours.out, f'--chain leaves out {layer}: {ours}')
-    for_random_chains(d, judge)
+    for_random_chains(judge)
 
 
 @case('info tells what qemu-img info tells of qcow2 features')
@@ -107,22 +111,6 @@ def features(d):
         for name, value in theirs.items():
             same(field(ours, name), value, f'{name} of {options}')
         os.unlink(path)
-
-
-@case('check finds sound images sound, before and after the pull')
-def check_sound(d):
-    def judge(chain):
-        for layer in chain.layers:
-            if layer.fmt != 'raw':
-                before = Untouched(layer.path)
-                theirs = images.image_check(layer.path, layer.fmt)
-                same(bp('check', layer.path, rc=None).rc, VERDICT[theirs], str(layer))
-                before.verify('by check')
-        bp('pull', *chain.args, chain.top.path)
-        result = bp('check', '--json', chain.top.path)
-        same(field(result.json(), 'corruptions'), 0, 'corruptions')
-        same(field(result.json(), 'leaks'), 0, 'leaks')
-    for_random_chains(d, judge)
 
 
 # ---- create -------------------------------------------------------------------------------------
@@ -155,8 +143,9 @@ def create(d):
         os.unlink(path)
         os.unlink(path + '.theirs')
         bp(*args, '-b', 'base.img', '-F', 'raw', path)
-        same(image_info(path)['virtual-size'], 3 * MIB + 512, f'size taken from the base, {options}')
-        same(image_info(path)['backing-filename'], 'base.img', 'backing name')
+        info = image_info(path)
+        same(info['virtual-size'], 3 * MIB + 512, f'size taken from the base, {options}')
+        same(info['backing-filename'], 'base.img', 'backing name')
         images.compare_flat(path, fmt, base, f'as an overlay, {options}')
         qemu_io(path, fmt, 'write -P 5 100k 70k', 'write -P 6 3M 512')
         same(images.image_check(path, fmt), 0, f'qemu-img check of {options} after a write')
@@ -181,6 +170,24 @@ def create_refuses(d):
         result = bp('create', *args, rc=(FAILED, harness.USAGE, harness.REFUSED))
         check(result.err.strip(), f'refused without a word: {result}')
         check(not os.path.exists(path), f'a file was left behind: {result}')
+
+
+# ---- Behind all that look at the chains ----------------------------------------------------------
+
+@case('check finds sound images sound, before and after the pull')
+def check_sound(d):
+    def judge(chain):
+        for layer in chain.layers:
+            if layer.fmt != 'raw':
+                before = Untouched(layer.path)
+                theirs = images.image_check(layer.path, layer.fmt)
+                same(bp('check', layer.path, rc=None).rc, VERDICT[theirs], str(layer))
+                before.verify('by check')
+        bp('pull', *chain.args, chain.top.path)
+        result = bp('check', '--json', chain.top.path)
+        same(field(result.json(), 'corruptions'), 0, 'corruptions')
+        same(field(result.json(), 'leaks'), 0, 'leaks')
+    for_random_chains(judge)
 
 
 if __name__ == '__main__':
