@@ -107,6 +107,32 @@ Test(control_stream, what_is_no_json_is_refused)
 	cr_assert_null(why_of("\"\\\\u0000\""), "an escaped backslash before u0000");
 }
 
+/* json-c takes some of these, and changes others: an id would come back as another one. */
+Test(control_stream, numbers_are_as_json_has_them)
+{
+	static const char *const good[] = { "[18446744073709551615,-9223372036854775808,0,-0]",
+					    "[1e400,-0.5E-3,0.0,true,false,null]",
+					    "{\"a\":\"NaN 5. \\\" 99999999999999999999\"}" };
+	static const char *const bad[] = { "NaN",
+					   "[Infinity]",
+					   "{\"a\":-Infinity}",
+					   "5.",
+					   "[1.,2]",
+					   "[-]",
+					   "{\"a\":01}",
+					   "[1e]",
+					   "[.5]",
+					   "True",
+					   "18446744073709551616",
+					   "[-9223372036854775809]",
+					   "{\"a\":99999999999999999999999999999}" };
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		cr_assert_null(why_of(good[i]), "%s", good[i]);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		cr_assert_not_null(why_of(bad[i]), "%s", bad[i]);
+}
+
 /* Whatever comes, and however it is cut: nothing is written behind the text, and behind 0xFF a value is found. */
 Test(control_stream, any_bytes)
 {

@@ -2,8 +2,9 @@
 /*
  * Where a value ends is found by counting brackets outside of strings; what is
  * in it is json-c's to judge. Its tokener alone was rejected: after an error
- * it cannot say where the next value begins, and of two members of one name it
- * keeps the last without a word.
+ * it cannot say where the next value begins, of two members of one name it
+ * keeps the last without a word, it takes NaN and "5." for numbers (its strict
+ * mode, too), and makes the next best integer of one that is too large.
  *
  * As with QEMU a control character inside a string, or a byte that UTF-8 never
  * has (0xFF, which clients send to start anew), ends the value that was begun.
@@ -12,6 +13,8 @@
  */
 #include "tools/control_stream.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <json-c/json.h>
@@ -211,6 +214,78 @@ static size_t count_colons(const char *text, size_t len, bool *has_nul)
 	return n;
 }
 
+static const char *pass_digits(const char *at, const char *end)
+{
+	while (at < end && *at >= '0' && *at <= '9')
+		at++;
+	return at;
+}
+
+/* A number as JSON writes it, whole. *is_integer: without a fraction and an exponent. */
+static bool is_number(const char *word, const char *end, bool *is_integer)
+{
+	const char *first = word + (*word == '-'), *at = pass_digits(first, end), *part;
+
+	if (at == first || (*first == '0' && at - first > 1))
+		return false;
+	*is_integer = at == end;
+	if (at < end && *at == '.') {
+		part = at + 1;
+		at = pass_digits(part, end);
+		if (at == part)
+			return false;
+	}
+	if (at < end && (*at == 'e' || *at == 'E')) {
+		part = at + 1;
+		part += part < end && (*part == '-' || *part == '+');
+		at = pass_digits(part, end);
+		if (at == part)
+			return false;
+	}
+	return at == end;
+}
+
+static const char *judge_word(const char *word, size_t len)
+{
+	char digits[24];
+	bool is_integer;
+
+	if ((len == 4 && (!memcmp(word, "true", 4) || !memcmp(word, "null", 4))) ||
+	    (len == 5 && !memcmp(word, "false", 5)))
+		return NULL;
+	if (!is_number(word, word + len, &is_integer))
+		return "JSON parse error";
+	if (!is_integer)
+		return NULL;
+	errno = len < sizeof(digits) ? 0 : ERANGE;
+	if (!errno) {
+		memcpy(digits, word, len);
+		digits[len] = 0;
+		if (*word == '-')
+			strtoll(digits, NULL, 10);
+		else
+			strtoull(digits, NULL, 10);
+	}
+	return errno ? "JSON parse error, an integer of more than 64 bits" : NULL;
+}
+
+/* What stands outside of strings, between brackets, commas and colons. */
+static const char *judge_words(const char *text, size_t len)
+{
+	const char *why = NULL;
+
+	for (size_t i = 0, n; i < len && !why; i += n ? n : 1) {
+		for (n = 0; i + n < len && !ends_word(text[i + n]); n++)
+			;
+		if (n)
+			why = judge_word(text + i, n);
+		else if (text[i] == '"')
+			for (i++; i < len && text[i] != '"'; i++)
+				i += text[i] == '\\';
+	}
+	return why;
+}
+
 struct json_object *control_parse(const char *text, size_t len, const char **why)
 {
 	struct json_tokener *tokener = json_tokener_new_ex(CONTROL_MAX_DEPTH + 1);
@@ -224,7 +299,7 @@ struct json_object *control_parse(const char *text, size_t len, const char **why
 	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
 	if (has_nul) {
 		*why = "JSON parse error, a NUL in a string";
-	} else {
+	} else if (!(*why = judge_words(text, len))) {
 		value = json_tokener_parse_ex(tokener, text, (int)len);
 		/* A number ends where something else begins. */
 		if (json_tokener_get_error(tokener) == json_tokener_continue)
