@@ -9,6 +9,7 @@
 
 #include "engine/commit.h"
 #include "engine/guest.h"
+#include "engine/populate.h"
 #include "tests/sim_job.h"
 
 TestSuite(guest_space, .timeout = 300);
@@ -158,4 +159,89 @@ Test(guest_space, the_file_has_all_of_a_cluster_that_is_written_in_part)
 		for (size_t i = 0; i < ARRAY_LEN(cases); i++)
 			n_tried += sparse_write(seed, cases[i][0], cases[i][1]);
 	cr_assert_geq(n_tried, 12, "%u", n_tried);
+}
+
+/* A run that writes: its entries are still to be made. */
+static const struct populate *writing_run(const struct sim_job *j)
+{
+	const struct populate *p = j->guest.disk->job.runs.first;
+
+	while (p && (p->phase != POPULATE_PUBLISH || !p->op.n_pending))
+		p = p->next;
+	return p;
+}
+
+static bool is_shared(struct sim_job *j, uint64_t off)
+{
+	struct layer *overlay = disk_overlay(j->guest.disk);
+	struct write_extent e;
+	struct table_need need;
+	int rc = overlay->ops->map_write(overlay, off, 1, &e, &need);
+
+	return rc || e.kind == WRITE_SHARED; /* a table that is not at hand was not changed */
+}
+
+/*
+ * The guest shares its table with snapshots, and writes where no run is: the
+ * table must not become its own while a run is about to make entries in it, or
+ * some of the disks get none.
+ */
+static bool unshare_beside_a_run(uint64_t seed)
+{
+	struct sim_chain_how how = { .seed = seed,
+				     .format = IMAGE_QCOW2,
+				     .version = 3,
+				     .cluster_bits = 9,
+				     .refcount_bits = 1u << (1 + seed % 4),
+				     .n_clusters = 48,
+				     .max_depth = 1,
+				     .n_snapshots = 2 };
+	struct sim_job j = { .seed = seed, .with_guest = true };
+	struct sim_chain chain;
+	bool tried = false;
+	uint64_t held;
+
+	snprintf(j.what, sizeof(j.what), "seed %" PRIu64, seed);
+	sim_chain_draw(&chain, &how);
+	j.chain = &chain;
+	sim_job_open(&j);
+	held = find(&j, 0, EXTENT_DATA, 0);
+	if (held != UINT64_MAX && is_shared(&j, held)) {
+		sim_knobs(j.sim)->hold_ops = 1u << SIM_WRITE;
+		sim_knobs(j.sim)->hold_permille = 1000;
+		cr_assert_eq(sim_job_start(&j), 0);
+		while (sim_job_is_running(&j) && !writing_run(&j))
+			sim_job_round(&j);
+		if (writing_run(&j)) {
+			tried = true;
+			sim_guest_submit(&j.guest,
+					 &(struct sim_guest_request){ .kind = SIM_GUEST_WRITE,
+								      .off = held,
+								      .len = 100,
+								      .value = 0xe1 });
+			begin(&j);
+		}
+		while (writing_run(&j)) {
+			sim_job_assert(&j, is_shared(&j, held),
+				       "the table changes under a run that writes");
+			sim_job_round(&j);
+		}
+		sim_knobs(j.sim)->hold_permille = 0;
+		sim_job_run(&j);
+		sim_job_assert(&j, j.status == BPULL_JOB_COMPLETED, "%s", j.message);
+		sim_job_run_guest(&j);
+		sim_job_close_judged(&j, true);
+	}
+	sim_job_free(&j);
+	sim_chain_free(&chain);
+	return tried;
+}
+
+Test(guest_space, a_table_stays_shared_while_runs_fill_it)
+{
+	unsigned n_tried = 0;
+
+	for (uint64_t seed = 1; seed <= 40; seed++)
+		n_tried += unshare_beside_a_run(seed);
+	cr_assert_geq(n_tried, 5, "%u of 40", n_tried);
 }
