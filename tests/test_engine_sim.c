@@ -193,6 +193,20 @@ Test(engine_sim, in_pieces)
 		   100);
 }
 
+/* The proof knows of disks that end behind the guest's, to a base too. */
+Test(engine_sim, snapshots_longer_than_the_disk)
+{
+	for (unsigned i = 0; i < 2; i++)
+		pull_seeds((struct sim_chain_how){ .format = IMAGE_QCOW2,
+						   .version = 3,
+						   .cluster_bits = 10,
+						   .refcount_bits = 8,
+						   .n_snapshots = 2,
+						   .longer = true,
+						   .to_base = i },
+			   60);
+}
+
 /* Refcount blocks are added, at every width. */
 Test(engine_sim, full_refcount_block)
 {
