@@ -2,7 +2,7 @@
 /*
  * bpull_engine_wait() of several threads, on an engine with a thread of its own, beside
  * guests and a job: its time being over must touch nothing that the engine's thread works
- * on. Of most use under the thread sanitizer; without it, bytes and events are judged.
+ * on. Bytes and events are judged here; thread_driver.c waits so under the thread sanitizer.
  */
 #include <criterion/criterion.h>
 #include <errno.h>

@@ -129,6 +129,20 @@ static void *run_steering(void *opaque)
 	return NULL;
 }
 
+/* It takes no events: each time its wait is over, and must touch nothing that the engine's thread works on. */
+static void *run_waiting(void *opaque)
+{
+	struct bpull_engine *engine = opaque;
+
+	for (int ms = 0; !atomic_load(&stop); ms = (ms + 1) % 3) {
+		int rc = bpull_engine_wait(engine, NULL, 0, ms);
+
+		if (rc)
+			die("a wait for no event ends", rc);
+	}
+	return NULL;
+}
+
 int main(int argc, char **argv)
 {
 	struct bpull_engine_options eo = { .size = sizeof(eo),
@@ -141,6 +155,7 @@ int main(int argc, char **argv)
 	struct bpull_engine *engine;
 	struct bpull_error error;
 	struct bpull_event event;
+	pthread_t waiting;
 	int rc;
 
 	if (argc < 6)
@@ -159,6 +174,7 @@ int main(int argc, char **argv)
 	rc = bpull_job_resume(disk);
 	if (rc)
 		die("the job can't be resumed", rc);
+	pthread_create(&waiting, NULL, run_waiting, engine);
 	for (unsigned i = 0; i <= N_THREADS; i++) {
 		struct guest *g = &guests[i];
 
@@ -176,6 +192,7 @@ int main(int argc, char **argv)
 		pthread_join(guests[i].thread, NULL);
 	atomic_store(&stop, 1);
 	pthread_join(guests[N_THREADS].thread, NULL);
+	pthread_join(waiting, NULL);
 	if (bpull_job_wait(disk, 30000))
 		die("the job does not end", -ETIMEDOUT);
 	rc = bpull_engine_wait(engine, &event, 1, 10000);
