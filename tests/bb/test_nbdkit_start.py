@@ -143,6 +143,22 @@ def refused(d, parameter, word):
     does_not_start(d, [word], f'image={top}', 'pull=true', parameter.format(d=d))
 
 
+@case('a directory that does not exist allows nothing, and does no harm', 'allow-backing={d}/none')
+@case('one below a file', 'allow-backing={d}/top.img/none')
+def no_such_directory(d, parameter):
+    top = disk(d)
+    result = in_background(d, f'image={top}', parameter.format(d=d))
+    same(result.rc, 0, str(result))
+    check('warning: allow-backing: ' in result.err and 'none' in result.err, str(result))
+    end(d)
+    os.mkdir(f'{d}/else')
+    os.rename(f'{d}/base.img', f'{d}/else/base.img')
+    images.qemu_img('rebase', '-u', '-f', 'qcow2', '-b', f'{d}/else/base.img', '-F', 'raw', top)
+    os.mkdir(f'{d}/vm')
+    os.rename(top, f'{d}/vm/top.img')
+    does_not_start(d, ['base.img', 'not allowed'], f'image={d}/vm/top.img', parameter.format(d=f'{d}/vm'))
+
+
 @case('an image in use by a writer', ('-t',))
 @case('an image in use by a reader', ('-r', '-t'))
 def in_use(d, words):
