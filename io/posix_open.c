@@ -442,6 +442,8 @@ int posix_create(const char *name, mode_t mode, struct file **out, struct err *e
 	struct posix_open po = { .how = &how, .path_fd = -1 };
 	err_escape(name, strlen(name), po.shown, sizeof(po.shown));
 
+	if (!*name)
+		return err_set(err, -EINVAL, "the new file's name is empty: give it one");
 	po.fd = posix_open_call(name, O_RDWR | O_CREAT | O_EXCL | O_NOCTTY, mode);
 	if (po.fd < 0 && errno == EEXIST)
 		return err_set(err, -EEXIST,
@@ -451,6 +453,11 @@ int posix_create(const char *name, mode_t mode, struct file **out, struct err *e
 	if (po.fd < 0 && errno == ENOENT)
 		return err_set(err, -ENOENT,
 			       "cannot create '%s': the directory it would lie in does not exist",
+			       po.shown);
+	if (po.fd < 0 && errno == EPERM) /* the file system's, as in posix_open_failed() */
+		return err_set(err, -EACCES,
+			       "the system does not allow creating '%s': its directory may be "
+			       "marked immutable (see lsattr)",
 			       po.shown);
 	if (po.fd < 0)
 		return err_errno(err, -errno, "cannot create '%s'", po.shown);

@@ -41,6 +41,22 @@ def judge(d, names, out='out'):
     os.unlink(f'{d}/{out}')
 
 
+@case('a directory in which the system allows no new file')
+def no_new_file(d):
+    """As in one that is marked immutable: EPERM, which is no refusal of ours."""
+    need('strace')
+    for name in 'new.img', 'none/new.img':
+        os.makedirs(os.path.dirname(f'{d}/{name}'), exist_ok=True)
+        result = run('strace', '-f', '-qq', '-o', f'{d}/../trace', '-P', f'{d}/{name}', '-e', 'inject=openat:error=EPERM', harness.blockpull,
+                     'create', '-f', 'qcow2', f'{d}/{name}', '1M', env=harness.environment(ASAN_OPTIONS='exitcode=99:detect_leaks=0'))
+        if 'ptrace' in result.err.lower():
+            raise Skip('strace may not trace')
+        same(result.rc, FAILED, f'exit code: {result}')
+        check(name in result.err and 'does not allow creating' in result.err, str(result))
+        check(not os.path.exists(f'{d}/{name}'), 'a file is there')
+    refused(harness.USAGE, ['name is empty'], 'create', '-f', 'qcow2', '', '1M')
+
+
 @case('any of the calls that give a name is refused, and then two of them')
 def refused_calls(d):
     top, names = pair(d), ['base.img', 'top.img']
