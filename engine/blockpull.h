@@ -486,8 +486,9 @@ struct bpull_job_info {
 BPULL_API int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *options,
 			      struct bpull_error *error);
 /* Would a job with these options be refused? As far as that can be known without writing: the
- * image's tables are not audited as a whole. The disk may be open read-only. Nothing is changed, least of all a
- * job that runs: while one does, the answer is -EBUSY. Blocking, owner thread; errors as bpull_job_start(). */
+ * image's tables are not audited as a whole. The disk may be open read-only; -EACCES: this user
+ * could not open it for writing. Nothing is changed, least of all a job that runs: while one does, the
+ * answer is -EBUSY. Blocking, owner thread; other errors as bpull_job_start(). */
 BPULL_API int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *options,
 			      struct bpull_error *error);
 /* Fills *info. 1: a job was started on this disk; 0: none (all zero but end = 1). -EINVAL: its size.

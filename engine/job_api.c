@@ -240,6 +240,19 @@ static bool import(struct bpull_job_options *o, const struct bpull_job_options *
 	       (o->compression || !o->compression_level);
 }
 
+/* The disk may be open for reading only, and the job need more. */
+static int check_writable(const struct bpull_disk *disk, const struct target *target,
+			  struct err *err)
+{
+	const struct layer *overlay = disk_overlay(disk);
+	const struct file *file = overlay->file->may_not_write ? overlay->file : overlay->data;
+
+	if (!(disk->flags & BPULL_DISK_READ_ONLY) || !file || !file->may_not_write ||
+	    is_idle_target(disk, target->pull_to))
+		return 0;
+	return medium_refuse_user(file->name, file->may_not_write, err);
+}
+
 int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *options,
 		    struct bpull_error *error)
 {
@@ -258,6 +271,8 @@ int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *opt
 	if (begin_starting(disk, &yields))
 		return error_fill(error, -EBUSY, "a job runs on this disk already");
 	rc = may_start(disk, &o, &target, &err);
+	if (!rc)
+		rc = check_writable(disk, &target, &err);
 	end_starting(disk, &yields);
 	free(target.base_name);
 	return rc ? error_export(&err, error) : 0;

@@ -76,7 +76,9 @@ struct file {
 	bool writable;
 	bool is_block;  /* a block device: cannot grow, may hold stale bytes anywhere */
 	bool read_only; /* its device or file system can't be written, whatever this is opened for */
-	bool may_clone;   /* its file system knows how to share blocks between files */
+	int may_not_write; /* opened for reading: why this user could not open it for writing, -EACCES
+			      or -EPERM (marked immutable or append-only); 0: nothing known */
+	bool may_clone;    /* its file system knows how to share blocks between files */
 	bool trust_holes; /* what status() calls a hole is not read; false: all of it is */
 	bool holes_known; /* its file system is known to tell the truth about holes */
 	bool holes_spared; /* it claims holes, which FILE_HOLES_AUTO does not believe: trust would save reads */
@@ -200,6 +202,11 @@ void file_leave(struct file *file);
 
 /* Whether an open file's device, or its file system, is read-only. */
 bool medium_is_read_only(int fd, bool is_block);
+/* What opening it for writing would say: -EACCES, -EPERM, or 0 where nothing forbids it or it can't be
+ * asked. */
+int medium_user_denied(int fd);
+/* -EACCES with a sentence that names the file; why: file.may_not_write. */
+int medium_refuse_user(const char *name, int why, struct err *err);
 /* -EROFS with a sentence that names the file or device; real_name may be NULL. */
 int medium_refuse(const char *name, const char *real_name, bool is_block, struct err *err);
 

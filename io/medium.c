@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What no program may write: devices that are set read-only, and file
- * systems mounted so. Opening such a device for writing may succeed and every
+ * What can't be written: by no program, devices that are set read-only and file
+ * systems mounted so; by this user, files without the permission. Opening such a device for writing may succeed and every
  * write fail (loop devices), so the device is asked when it is opened.
  *
  * Trying a write was rejected: a look must change nothing.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fs.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "io/file.h"
 
@@ -24,6 +27,36 @@ bool medium_is_read_only(int fd, bool is_block)
 	if (is_block)
 		return !ioctl(fd, BLKROGET, &read_only) && read_only;
 	return !fstatvfs(fd, &fs) && fs.f_flag & ST_RDONLY;
+}
+
+/* EPERM may be a filter of system calls that knows the call not: only EACCES is the kernel's answer. */
+int medium_user_denied(int fd)
+{
+	struct statx sx;
+
+	if (!statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &sx) &&
+	    sx.stx_attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND))
+		return -EPERM;
+	if (faccessat(fd, "", W_OK, AT_EACCESS | AT_EMPTY_PATH) && errno == EACCES)
+		return -EACCES;
+	return 0;
+}
+
+int medium_refuse_user(const char *name, int why, struct err *err)
+{
+	char shown[MEDIUM_SHOWN];
+
+	err_escape(name, strlen(name), shown, sizeof(shown));
+	if (why == -EPERM) /* which means "refused by policy" to our callers */
+		return err_set(
+			err, -EACCES,
+			"the system does not allow writing to '%s': it is marked immutable or "
+			"append-only (see lsattr)",
+			shown);
+	return err_set(err, -EACCES,
+		       "no permission to write to '%s': change its mode or owner, or run as a user "
+		       "who may",
+		       shown);
 }
 
 int medium_refuse(const char *name, const char *real_name, bool is_block, struct err *err)

@@ -350,6 +350,7 @@ static struct file *posix_open_file(struct posix_open *po)
 		.writable = po->how->write,
 		.is_block = is_block,
 		.read_only = medium_is_read_only(po->fd, is_block),
+		.may_not_write = po->how->write ? 0 : medium_user_denied(po->fd),
 		.may_clone = !is_block && posix_may_clone(po->fd),
 		.io_align = posix_open_align(po),
 		.dev = po->st.st_dev,

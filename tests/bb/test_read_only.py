@@ -10,7 +10,8 @@ import os
 import harness
 import images
 from harness import FAILED, MIB, Skip, bp, case, check, need, refused, same
-from images import Untouched, overlay, raw_image
+from images import Untouched, overlay, qemu_img, raw_image
+from reach import unprivileged
 
 
 @contextlib.contextmanager
@@ -120,6 +121,40 @@ def mounted(d):
     check('info: 0' in result.err, str(result))
     same(result.err.count(f"'{d}/disk/top' is on a read-only file system"), 4, f'sentences in {result}')
     check(f"'{d}/disk/new'" in result.err and 'ead-only file system' in result.err, str(result))
+
+
+@case('an image that this user may not write, as a dry run tells it', 'top')
+@case('and one whose data file may not be written', 'data')
+def may_not_write(d, name):
+    command = unprivileged(d)
+    raw_image(f'{d}/base', MIB)
+    qemu_img('create', '-q', '-f', 'qcow2', '-o', f'data_file={d}/data', '-b', 'base', '-F', 'raw', f'{d}/top')
+    for file in 'top', 'data':
+        os.chmod(f'{d}/{file}', 0o444 if file == name else 0o666)
+    before = images.digest(f'{d}/top')
+    for option in '-n', '-q':
+        result = harness.run(*command, 'pull', option, f'{d}/top')
+        same(result.rc, FAILED, f'pull {option}: {result}')
+        check('no permission' in result.err and f"'{d}/{name}'" in result.err, str(result))
+    same(images.digest(f'{d}/top'), before, 'the image')
+    same(harness.run(*command, 'measure', f'{d}/top').rc, 0, 'measure')
+    os.chmod(f'{d}/{name}', 0o666)
+    bp('pull', '-n', f'{d}/top')
+
+
+@case('an image that is marked immutable', 'i')
+@case('and one to which may be appended only', 'a')
+def immutable(d, mark):
+    need('chattr')
+    raw_image(f'{d}/base', MIB)
+    top = overlay(f'{d}/top', 'base')
+    if harness.run('chattr', f'+{mark}', top).rc:
+        raise Skip('no such mark can be set here')
+    try:
+        for option in '-n', '-q':
+            refused(FAILED, [top, 'lsattr'], 'pull', option, top)
+    finally:
+        harness.run('chattr', f'-{mark}', top)
 
 
 if __name__ == '__main__':
