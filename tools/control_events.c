@@ -10,6 +10,7 @@
 #include <json-c/json.h>
 
 #include "tools/control.h"
+#include "tools/job_json.h"
 #include "tools/text.h"
 
 /* Names of files may hold any byte, JSON only UTF-8. */
@@ -73,6 +74,7 @@ void control_tell_end(struct control_target *target, const struct control_job *j
 		      const char *event, const char *error)
 {
 	struct json_object *data = json_object_new_object();
+	struct json_object *progress = json_object_new_object();
 
 	control_add_text(data, "device", job->id);
 	control_add_text(data, "type", "stream");
@@ -83,6 +85,9 @@ void control_tell_end(struct control_target *target, const struct control_job *j
 		control_add_text(data, "error", error);
 		control_add_number(data, "x-errno", -job->end.error);
 	}
+	/* Who waits may not be able to ask: the socket goes with the pull's process. */
+	job_json_progress(progress, &job->end, &job->since);
+	json_object_object_add(data, "x-progress", progress);
 	control_tell(target, event, data);
 }
 

@@ -261,7 +261,7 @@ static int info(struct ctl *ctl)
 static bool take_end(struct json_object *job, struct json_object *event)
 {
 	const char *name = word(event, "event");
-	struct json_object *data = NULL, *error = NULL;
+	struct json_object *data = NULL, *error = NULL, *progress = NULL;
 	bool is_canceled = !strcmp(name, "BLOCK_JOB_CANCELLED");
 
 	json_object_object_get_ex(event, "data", &data);
@@ -278,6 +278,10 @@ static bool take_end(struct json_object *job, struct json_object *event)
 	json_object_object_add(job, "errno", json_object_new_int((int)number(data, "x-errno")));
 	json_object_object_add(job, "cur", json_object_new_uint64(number(data, "offset")));
 	json_object_object_add(job, "end", json_object_new_uint64(number(data, "len")));
+	if (json_object_object_get_ex(data, "x-progress", &progress)) {
+		json_object_object_foreach(progress, key, value)
+			json_object_object_add(job, key, json_object_get(value));
+	}
 	return true;
 }
 

@@ -241,6 +241,20 @@ def wait_abort(d):
     harness.finish(process)
 
 
+@case('ctl wait --json has the numbers of the end', 'abort')
+@case('and so it has of a pull that completes', 'speed')
+def wait_json(d, verb):
+    process, path, _, _ = pulling(d, *SLOW, '--json')
+    waiter = harness.start(harness.blockpull, 'ctl', path, 'wait', '--json')
+    time.sleep(0.7)
+    bp('ctl', path, *('speed', '0') if verb == 'speed' else (verb,))
+    told, result = harness.finish(waiter).json(), harness.finish(process).json()
+    same(told['bytes'], result['bytes'], 'bytes')
+    same(told['status'], result['status'], 'status')
+    same(told['seconds-left'], 0, 'seconds-left')
+    same(told['cur'], sum(told['bytes'][k] for k in ('copied', 'zero', 'skipped', 'present')), 'cur')
+
+
 def small_files(limit):
     """No file of the process may grow beyond that; raised again from outside."""
     def install():
