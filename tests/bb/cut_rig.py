@@ -20,7 +20,7 @@ import fuse_rig
 from harness import Failed, check, note
 
 SEED = int(os.environ.get('BB_SEED', time.time_ns() % 10**6))
-STATES = int(os.environ.get('BB_STATES', '30'))  # of each case
+STATES = int(os.environ.get('BB_STATES', '20'))  # of each case
 KEEP = os.environ.get('BB_KEEP')  # where a failing state and its log are put
 
 

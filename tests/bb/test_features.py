@@ -17,7 +17,7 @@ from judge import Before
 from qcow2_reader import Reader
 from test_random_chains import seeds
 
-N_SEEDS = '20'
+N_SEEDS = '12'
 
 
 @case('the judge sees that rebase loses a snapshot')

@@ -15,7 +15,7 @@ from harness import KIB, MIB, Skip, case, check, note, same
 from images import image_check, image_info, qemu_img, qemu_io, raw_image
 
 SIZE = 3 * MIB
-N_OPS = int(os.environ.get('BB_GUEST_OPS', '250'))
+N_OPS = int(os.environ.get('BB_GUEST_OPS', '150'))
 N_SEEDS = int(os.environ.get('BB_SEEDS', '1'))
 FIRST = int(os.environ.get('BB_FIRST_SEED', '1'))
 

@@ -22,7 +22,7 @@ from hostile_qed import BACKING, NEED_CHECK, NO_PROBE, Qed
 from images import Untouched
 from test_hostile import command
 
-SEEDS = 30
+SEEDS = 20
 
 
 def limits(rng, bits, near):

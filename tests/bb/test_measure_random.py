@@ -18,7 +18,7 @@ from qcow2_reader import Reader
 from test_features import operation
 from test_random_chains import seeds
 
-N_SEEDS = '14'
+N_SEEDS = '10'
 
 
 class Counts:

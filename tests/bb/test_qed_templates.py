@@ -375,7 +375,7 @@ def templates(directory, seed):
 
 
 def seeds():
-    text = os.environ.get('BB_SEEDS', '16')
+    text = os.environ.get('BB_SEEDS', '8')
     if '-' in text:
         first, last = text.split('-')
         return range(int(first), int(last) + 1)

@@ -19,7 +19,7 @@ from images import Untouched, judge_pulled
 
 def seeds():
     """20 seeds by default: new ones with BB_FIRST_SEED, always the same ones without."""
-    text = os.environ.get('BB_SEEDS', '20')
+    text = os.environ.get('BB_SEEDS', '12')
     if '-' in text:
         first, last = text.split('-')
         return range(int(first), int(last) + 1)
