@@ -18,7 +18,7 @@
 #include "tests/scratch.h"
 #include "tests/time_limit.h"
 
-#define DEFAULT_STATES (7000 / SIM_PULL_SLOWDOWN)
+#define DEFAULT_STATES (4000 / SIM_PULL_SLOWDOWN)
 #define MAX_ROUNDS     1000 /* chains of one configuration */
 
 TIME_LIMIT(3600);

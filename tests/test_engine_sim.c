@@ -101,7 +101,7 @@ static void pull_seeds(struct sim_chain_how how, uint64_t n)
 
 Test(engine_sim, any_chain)
 {
-	pull_seeds((struct sim_chain_how){ 0 }, 1200);
+	pull_seeds((struct sim_chain_how){ 0 }, 600);
 }
 
 /* QED over QED and qcow2 in turn, and over raw with and without a record of it. */
@@ -218,7 +218,7 @@ Test(engine_sim, compressed)
 {
 	pull_seeds((struct sim_chain_how){ .format = IMAGE_QCOW2,
 					   .compression = BPULL_COMPRESSION_OWN },
-		   400);
+		   200);
 	for (unsigned order = 0; order <= 6; order += 3) {
 		unsigned type = order < 4 ? BPULL_COMPRESSION_ZSTD : BPULL_COMPRESSION_OWN;
 

@@ -109,7 +109,7 @@ static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, const struct
 		first, first + n_seeds - 1, play_met.completed, play_met.canceled, n_states);
 }
 
-#define N_PLAYS        16000
+#define N_PLAYS        7000
 #define N_PLAYS_CUT    2500
 #define N_PLAYS_SPACE  2500
 #define N_PLAYS_BASE   2000

@@ -145,8 +145,9 @@ Test(qcow2_create, qemu_agrees)
 	cr_assert_eq(qemu_img_run(NULL, 0, "truncate -s 16M %s", scratch("base.raw")), 0);
 	for (size_t c = 0; c < ARRAY_LEN(cluster_lens); c++) {
 		judge_by_qemu(cluster_lens[c], 16, 2, c % 2);
-		for (unsigned bits = 1; bits <= 64; bits *= 2)
-			judge_by_qemu(cluster_lens[c], bits, 3, (c + bits) % 2);
+		/* Half of the widths; the next length has the other half. */
+		for (unsigned bits = c % 2 ? 2 : 1; bits <= 64; bits *= 4)
+			judge_by_qemu(cluster_lens[c], bits, 3, (c / 2 + bits) % 2);
 	}
 }
 
