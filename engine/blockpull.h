@@ -381,7 +381,8 @@ enum bpull_on_error {
 	BPULL_ON_ERROR_STOP = 1, /* it pauses and keeps its place; bpull_job_resume() tries again */
 	BPULL_ON_ERROR_ENOSPC = 2, /* the same for want of space only (-ENOSPC, -EDQUOT); else as
 				      REPORT */
-	BPULL_ON_ERROR_IGNORE = 3, /* a stretch of which the data can't be read is left out and told by
+	BPULL_ON_ERROR_IGNORE =
+		3, /* a stretch of which the data can't be read is left out and told by
 				      an event; the job goes on, keeps the link, and FAILED is its
 				      end, with the first such error. Other errors are as with REPORT,
 				      among them that of a file's table (where its data lies), of the

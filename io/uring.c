@@ -374,6 +374,8 @@ static int uring_wait(struct io *io, int fd, int timeout_ms)
 		return ret;
 	if (ret < 0 && ret != -ETIME && io_uring_sq_ready(&u->ring))
 		uring_refused(u, ret);
+	else if (!io_uring_sq_ready(&u->ring))
+		u->n_refusals = 0;
 	return 0;
 }
 
