@@ -56,6 +56,8 @@
  */
 #include <errno.h>
 
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
 #include "engine/commit_private.h"
 #include "engine/engine.h"
 #include "engine/job_stop.h"

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+#include "engine/commit.h"
 #include "engine/op.h"
 
 enum commit_kind {

@@ -4,6 +4,7 @@
  */
 #include <assert.h>
 
+#include "formats/core/table_cache.h"
 #include "engine/commit_private.h"
 #include "engine/engine.h"
 #include "io/base.h"

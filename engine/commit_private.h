@@ -7,7 +7,9 @@
 #define BLOCKPULL_COMMIT_PRIVATE_H
 
 #include "engine/commit.h"
-#include "formats/table_cache.h"
+#include "engine/commit_private.h"
+#include "formats/core/table_cache.h"
+#include "io/base.h"
 #include "io/io.h"
 
 enum commit_phase {

@@ -6,6 +6,10 @@
  */
 #include <errno.h>
 
+#include "formats/chain/chain.h"
+#include "formats/chain/layer_set.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
 #include "engine/args.h"
 #include "engine/engine.h"
 #include "io/base.h"

@@ -17,6 +17,8 @@
  */
 #include <errno.h>
 
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
 #include "engine/commit.h"
 #include "engine/engine.h"
 #include "engine/proof.h"

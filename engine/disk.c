@@ -7,6 +7,9 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "formats/chain/chain.h"
+#include "formats/chain/chain_base.h"
+#include "formats/core/layer.h"
 #include "engine/args.h"
 #include "engine/commit.h"
 #include "engine/engine.h"

@@ -17,6 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "formats/chain/layer_set.h"
+#include "formats/core/table_cache.h"
 #include "engine/args.h"
 #include "engine/engine.h"
 #include "engine/fork.h"

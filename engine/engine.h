@@ -23,7 +23,15 @@
 #include "engine/range_lock.h"
 #include "engine/range_set.h"
 #include "engine/thread.h"
-#include "formats/chain.h"
+#include "engine/commit_private.h"
+#include "engine/engine.h"
+#include "engine/guest.h"
+#include "engine/populate.h"
+#include "engine/verify.h"
+#include "formats/chain/chain.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "io/base.h"
 #include "io/buf.h"
 
 /* A copy run, and a piece of a cluster larger than this, at most. */

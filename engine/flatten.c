@@ -25,7 +25,8 @@
 
 #include "engine/args.h"
 #include "engine/engine.h"
-#include "formats/layer_set.h"
+#include "formats/chain/layer_set.h"
+#include "formats/raw/raw_new.h"
 #include "io/base.h"
 #include "io/posix_dir.h"
 #include "io/posix_file.h"

@@ -5,6 +5,7 @@
  * of pthread_atfork() was, too: it would be state of the whole process, and
  * would outlive a library that is unloaded.
  */
+#include "formats/chain/layer_set.h"
 #include "engine/fork.h"
 
 #include <unistd.h>

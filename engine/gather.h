@@ -4,7 +4,12 @@
 
 #include "engine/iov.h"
 #include "engine/op.h"
-#include "formats/format.h"
+#include "engine/engine.h"
+#include "engine/gather.h"
+#include "formats/chain/chain.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "io/base.h"
 
 struct chain;
 struct gather_part;

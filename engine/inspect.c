@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "formats/chain/layer_set.h"
 #include "engine/args.h"
 #include "engine/engine.h"
 #include "io/base.h"

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "formats/chain/chain_base.h"
 #include "engine/commit.h"
 #include "engine/engine.h"
 #include "engine/flatten.h"

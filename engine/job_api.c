@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 
+#include "formats/chain/chain_base.h"
 #include "engine/args.h"
 #include "engine/commit.h"
 #include "engine/engine.h"

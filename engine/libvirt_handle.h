@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "engine/libvirt_handle.h"
 #include "engine/blockpull-libvirt.h"
 #include "engine/engine.h"
 

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "formats/chain/chain_base.h"
 #include "engine/args.h"
 #include "engine/engine.h"
 #include "engine/mixed.h"

@@ -2,6 +2,7 @@
 #ifndef BLOCKPULL_MERGE_H
 #define BLOCKPULL_MERGE_H
 
+#include "engine/merge.h"
 #include "engine/op.h"
 
 #define MERGE_QUEUE 64

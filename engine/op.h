@@ -12,7 +12,10 @@
 #ifndef BLOCKPULL_OP_H
 #define BLOCKPULL_OP_H
 
-#include "formats/table_cache.h"
+#include "engine/engine.h"
+#include "engine/op.h"
+#include "formats/core/table_cache.h"
+#include "io/base.h"
 #include "io/io.h"
 
 struct bpull_engine;

@@ -5,6 +5,9 @@
  * are as long as source and destination stay contiguous. Planning cluster by
  * cluster was rejected: a dense chain would cost a request per cluster.
  */
+#include "formats/chain/chain.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
 #include "engine/plan.h"
 
 #include <errno.h>

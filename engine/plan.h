@@ -6,7 +6,10 @@
 #ifndef BLOCKPULL_PLAN_H
 #define BLOCKPULL_PLAN_H
 
-#include "formats/chain.h"
+#include "engine/plan.h"
+#include "formats/chain/chain.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
 
 enum plan_action {
 	PLAN_PRESENT, /* the overlay holds it */

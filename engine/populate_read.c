@@ -10,7 +10,6 @@
 
 #include "engine/engine.h"
 #include "engine/populate.h"
-#include "formats/format.h"
 #include "io/base.h"
 
 /* Compressed clusters are padded to sectors by some writers: a gap shorter than this is read too. */

@@ -18,6 +18,7 @@
 #ifndef BLOCKPULL_PROOF_H
 #define BLOCKPULL_PROOF_H
 
+#include "engine/proof.h"
 #include "engine/engine.h"
 
 /* Before a job, and before anything is changed for it: from then on the job's sets need no memory that could

@@ -13,7 +13,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "formats/codecs.h"
+#include "formats/core/codecs.h"
+#include "formats/core/foreign.h"
+#include "formats/core/layer.h"
+#include "io/err.h"
+#include "io/file.h"
 #include "formats/qcow2.h"
 
 static const struct layer_ops qcow2_ops;

@@ -12,8 +12,13 @@
 #ifndef BLOCKPULL_QCOW2_H
 #define BLOCKPULL_QCOW2_H
 
-#include "formats/format.h"
-#include "formats/gaps.h"
+#include "formats/core/codecs.h"
+#include "formats/core/gaps.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "formats/qcow2.h"
+#include "formats/qcow2_views.h"
+#include "io/err.h"
 #include "formats/qcow2_disk.h"
 #include "formats/qcow2_freed.h"
 
@@ -22,7 +27,7 @@ enum qcow2_compression {
 	QCOW2_COMPRESSION_ZSTD = 1,
 };
 
-struct codecs;         /* codecs.h */
+struct codecs;         /* core/codecs.h */
 struct qcow2_views;    /* qcow2_views.c */
 struct qcow2_new_link; /* qcow2_link.c */
 

@@ -8,6 +8,7 @@
 #ifndef BLOCKPULL_QCOW2_CHECK_H
 #define BLOCKPULL_QCOW2_CHECK_H
 
+#include "formats/qcow2_check.h"
 #include "formats/qcow2.h"
 
 #define CHECK_PIECE_LEN       65536u

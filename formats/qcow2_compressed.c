@@ -14,7 +14,6 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#include "formats/codecs.h"
 #include "formats/qcow2.h"
 
 /* A hostile frame may ask for a window of 2 GiB; a cluster has 2 MiB at most. */

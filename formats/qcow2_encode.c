@@ -18,7 +18,6 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
-#include "formats/codecs.h"
 #include "formats/qcow2.h"
 
 #define WINDOW_BITS        12

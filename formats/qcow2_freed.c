@@ -13,7 +13,7 @@
  * do, so a cut between would leave the old entry pointing at a free cluster.
  *
  * What is free is a list in memory: a guest that discards here and there leaves
- * thousands of pieces, more than gaps.h is for. Looking for free clusters in the
+ * thousands of pieces, more than core/gaps.h is for. Looking for free clusters in the
  * refcount blocks was rejected: see qcow2_alloc.c.
  */
 #include "formats/qcow2_freed.h"

@@ -7,6 +7,7 @@
 #ifndef BLOCKPULL_QCOW2_REPAIR_H
 #define BLOCKPULL_QCOW2_REPAIR_H
 
+#include "formats/qcow2_repair.h"
 #include "formats/qcow2_check.h"
 
 /* Autoclear bits that stay true when refcounts are repaired. */

@@ -14,6 +14,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
 #include "formats/qed.h"
 #include "io/blocking.h"
 

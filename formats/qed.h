@@ -8,8 +8,11 @@
 #ifndef BLOCKPULL_QED_H
 #define BLOCKPULL_QED_H
 
-#include "formats/format.h"
-#include "formats/gaps.h"
+#include "formats/core/gaps.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "formats/qed.h"
+#include "io/err.h"
 #include "formats/qed_disk.h"
 
 struct qed_new_link; /* qed_link.c */

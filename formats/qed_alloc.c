@@ -2,7 +2,7 @@
 /*
  * QED: host space. The format has no map of free clusters: what nothing
  * refers to is free, and only the end of the file is known to be so. Space is
- * handed out from there by moving one offset; pieces that come back (gaps.h)
+ * handed out from there by moving one offset; pieces that come back (core/gaps.h)
  * are handed out first, since each one forgotten is a leaked cluster in the
  * finished image.
  *

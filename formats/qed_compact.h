@@ -6,6 +6,7 @@
 #ifndef BLOCKPULL_QED_COMPACT_H
 #define BLOCKPULL_QED_COMPACT_H
 
+#include "formats/qed_compact.h"
 #include "formats/qed.h"
 
 struct move {

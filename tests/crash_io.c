@@ -9,7 +9,7 @@
 #include <errno.h>
 
 #include "engine/op.h"
-#include "formats/table_cache.h"
+#include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/wake.h"
 #include "tests/sim_private.h"

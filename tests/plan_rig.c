@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
+#include "formats/chain/chain.h"
 #include "io/base.h"
 
 uint64_t plan_rig_host(const struct fake *fake, uint64_t unit)

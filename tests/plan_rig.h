@@ -6,6 +6,7 @@
 #ifndef BLOCKPULL_TESTS_PLAN_RIG_H
 #define BLOCKPULL_TESTS_PLAN_RIG_H
 
+#include "formats/core/layer.h"
 #include "engine/plan.h"
 
 #define UNIT      512u /* bytes; the ends of layers lie on these, too */

@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "engine/core/copied.h"
 #include "engine/verify.h"
 #include "tests/play.h"
 

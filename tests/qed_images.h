@@ -6,7 +6,9 @@
 #ifndef BLOCKPULL_TESTS_QED_IMAGES_H
 #define BLOCKPULL_TESTS_QED_IMAGES_H
 
-#include "formats/format.h"
+#include "formats/core/layer.h"
+#include "io/base.h"
+#include "io/file.h"
 
 /* Both lie in a mem_file; the caller closes it. */
 

@@ -3,6 +3,7 @@
  * See qed_rig.h. The cache's budget is tiny, so that eviction and TABLE_NEED
  * happen all the time.
  */
+#include "formats/core/layer.h"
 #include "tests/qed_rig.h"
 
 #include <assert.h>

@@ -7,6 +7,7 @@
 #ifndef BLOCKPULL_TESTS_QED_RIG_H
 #define BLOCKPULL_TESTS_QED_RIG_H
 
+#include "formats/core/table_cache.h"
 #include "formats/qed.h"
 
 struct qed_rig {

@@ -11,7 +11,8 @@
 #ifndef BLOCKPULL_TESTS_SIM_CHAIN_H
 #define BLOCKPULL_TESTS_SIM_CHAIN_H
 
-#include "formats/format.h"
+#include "formats/core/layer.h"
+#include "io/base.h"
 #include "tests/sim.h"
 
 #define SIM_CHAIN_TOP       "/top"

@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "formats/chain/chain.h"
+#include "formats/chain/layer_set.h"
 #include "io/base.h"
 #include "tests/sim_private.h"
 

@@ -9,7 +9,12 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "formats/chain.h"
+#include "formats/chain/chain.h"
+#include "formats/chain/chain_base.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "io/err.h"
+#include "io/file.h"
 #include "io/base.h"
 
 #define N_SEEDS    10000

@@ -8,7 +8,10 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "formats/chain.h"
+#include "formats/chain/chain.h"
+#include "formats/chain/layer_set.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
 #include "formats/qcow2_disk.h"
 #include "formats/qed_disk.h"
 #include "io/base.h"

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "formats/chain/chain.h"
 #include "engine/commit.h"
 #include "engine/engine.h"
 #include "io/base.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Promises of formats/gaps.h, function by function: gaps_add(), gaps_take(),
+ * Promises of formats/core/gaps.h, function by function: gaps_add(), gaps_take(),
  * gaps_absorb(); and all of them against a map of single units. What the list
  * has may be less than what came back (it forgets), never more, and never twice.
  */
@@ -8,7 +8,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "formats/gaps.h"
+#include "formats/core/gaps.h"
 #include "io/base.h"
 
 #define N_SEEDS 1500

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "formats/chain/chain.h"
 #include "engine/commit.h"
 #include "engine/guest.h"
 #include "engine/populate.h"

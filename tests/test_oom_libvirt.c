@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/engine.h"
 #include "engine/blockpull-libvirt.h"
 #include "tests/oom.h"
 #include "tests/oom_calls.h"

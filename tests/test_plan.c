@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "formats/chain/chain.h"
 #include "io/base.h"
 #include "tests/plan_rig.h"
 

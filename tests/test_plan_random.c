@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "formats/chain/chain.h"
 #include "io/base.h"
 #include "tests/plan_rig.h"
 

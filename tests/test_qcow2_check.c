@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "formats/core/layer.h"
 #include "formats/qcow2_check.h"
 #include "tests/build_image.h"
 #include "tests/mem_file.h"

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "formats/core/layer.h"
 #include "formats/qcow2_check.h"
 #include "tests/qemu_img.h"
 #include "tests/scratch.h"

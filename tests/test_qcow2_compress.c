@@ -9,7 +9,9 @@
 #include <inttypes.h>
 #include <zlib.h>
 
-#include "formats/codecs.h"
+#include "formats/core/codecs.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
 #include "formats/qcow2.h"
 #include "tests/build_image.h"
 #include "tests/mem_file.h"

@@ -11,7 +11,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#include "formats/codecs.h"
+#include "formats/core/codecs.h"
 #include "formats/qcow2.h"
 #include "tests/build_image.h"
 

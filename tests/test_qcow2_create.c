@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "formats/core/layer.h"
 #include "formats/qcow2.h"
 #include "tests/mem_file.h"
 #include "tests/qemu_img.h"

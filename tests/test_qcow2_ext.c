@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "formats/core/layer.h"
 #include "formats/qcow2.h"
 #include "tests/build_image.h"
 #include "tests/mem_file.h"

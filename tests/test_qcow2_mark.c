@@ -10,6 +10,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
 #include "formats/qcow2.h"
 #include "io/base.h"
 #include "tests/build_image.h"

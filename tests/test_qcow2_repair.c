@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
 #include "formats/qcow2_repair.h"
 #include "tests/build_image.h"
 #include "tests/cut_log.h"

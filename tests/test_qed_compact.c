@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "formats/core/layer.h"
 #include "tests/cut_log.h"
 #include "tests/mem_file.h"
 #include "tests/qed_rig.h"

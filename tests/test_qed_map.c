@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "formats/core/layer.h"
 #include "tests/mem_file.h"
 #include "tests/qed_rig.h"
 #include "tests/sparse_file.h"

@@ -8,7 +8,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "formats/format.h"
+#include "formats/chain/open.h"
+#include "formats/core/layer.h"
 #include "io/base.h"
 #include "tests/mem_file.h"
 

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "formats/chain/chain.h"
 #include "io/base.h"
 #include "tests/sim_job.h"
 

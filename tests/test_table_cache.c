@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "formats/table_cache.h"
+#include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "tests/fail_alloc.h"
 #include "tests/mem_file.h"

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "formats/core/table_cache.h"
 #include "engine/engine.h"
 #include "io/base.h"
 #include "tests/gate.h"

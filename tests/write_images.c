@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "formats/format.h"
 #include "io/base.h"
 #include "tests/mem_file.h"
 #include "tests/write_rig.h"

@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "formats/chain/open.h"
 #include "io/base.h"
 #include "tests/mem_file.h"
 

@@ -12,7 +12,9 @@
 #ifndef BLOCKPULL_TESTS_WRITE_RIG_H
 #define BLOCKPULL_TESTS_WRITE_RIG_H
 
-#include "formats/format.h"
+#include "formats/core/layer.h"
+#include "io/base.h"
+#include "io/file.h"
 
 /* Orders that a crash test must notice. */
 enum write_rig_fault {

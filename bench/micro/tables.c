@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include "bench/micro/micro.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
 #include "formats/qcow2.h"
 #include "io/base.h"
 

@@ -6,6 +6,8 @@
  */
 #include <stdio.h>
 
+#include "formats/chain/chain.h"
+#include "formats/chain/layer_set.h"
 #include "io/base.h"
 #include "tests/fuzz/world.h"
 

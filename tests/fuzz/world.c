@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <xxhash.h>
 
+#include "formats/chain/chain.h"
+#include "formats/chain/layer_set.h"
 #include "io/base.h"
 
 struct sim *fuzz_world(const uint8_t *top, size_t len)

@@ -6,8 +6,7 @@
 #ifndef BLOCKPULL_TESTS_FUZZ_WORLD_H
 #define BLOCKPULL_TESTS_FUZZ_WORLD_H
 
-#include "formats/chain.h"
-#include "formats/layer_set.h"
+#include "formats/core/layer.h"
 #include "tests/sim_private.h"
 #include "tests/sim_pull.h"
 

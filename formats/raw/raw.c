@@ -8,10 +8,16 @@
  * Reporting them as unallocated was rejected: a raw image has no backing file
  * to ask. Being an overlay was rejected too: it could not record what it holds.
  */
-#include <errno.h>
+#include "formats/raw/raw.h"
 
-#include "formats/format.h"
+#include <errno.h>
+#include <stdlib.h>
+
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
 #include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
 
 #define RAW_CLUSTER_LEN 512u
 

@@ -12,14 +12,22 @@
  * opener answers -EBUSY, the file is looked at without locks to tell "this
  * engine has it" or "the chain is a loop" from "somebody else has it".
  */
-#include "formats/layer_set.h"
+#include "formats/chain/layer_set.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "formats/chain/chain.h"
+#include "formats/chain/open.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/blocking.h"
+#include "io/err.h"
+#include "io/file.h"
 #include "io/file_watch.h"
 
 /* A stranger's lock is asked for again this long. */

@@ -14,14 +14,20 @@
  * The choice is made from the opened file, so that the file which was looked at
  * is the one that is used, whatever its name leads to by now.
  */
-#include "formats/chain_format.h"
+#include "formats/chain/format.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "formats/layer_set.h"
+#include "formats/chain/chain.h"
+#include "formats/chain/layer_set.h"
+#include "formats/chain/open.h"
+#include "formats/core/foreign.h"
+#include "formats/core/layer.h"
 #include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
 
 #define SHORT_NAME 160 /* bytes of a name in a sentence that holds four */
 

@@ -7,13 +7,13 @@
  * thread's own were rejected: they would outlive the engine in threads that are
  * the embedder's.
  */
-#ifndef BLOCKPULL_CODECS_H
-#define BLOCKPULL_CODECS_H
+#ifndef BLOCKPULL_FORMATS_CORE_CODECS_H
+#define BLOCKPULL_FORMATS_CORE_CODECS_H
 
 #include <pthread.h>
-#include <stddef.h>
 #include <zlib.h>
-#include <zstd.h>
+
+#include "io/base.h"
 
 #define CODECS_MAX 16u /* of a kind: what more workers need at once is made and freed */
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Which format a backing file is opened as, and whether what it names is followed. */
-#ifndef BLOCKPULL_CHAIN_FORMAT_H
-#define BLOCKPULL_CHAIN_FORMAT_H
+#ifndef BLOCKPULL_FORMATS_CHAIN_FORMAT_H
+#define BLOCKPULL_FORMATS_CHAIN_FORMAT_H
 
-#include "formats/chain.h"
+#include "formats/chain/chain.h"
+#include "formats/core/layer.h"
+#include "io/base.h"
 
 /* One backing file that is about to be opened. */
 struct chain_choice {

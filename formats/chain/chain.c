@@ -3,22 +3,27 @@
  * Backing chains: following recorded names, and asking layer after layer.
  *
  * A recorded name is a stranger's wish. It is followed only as a plain path,
- * only where the policy lets it lead, only with a format that chain_format.c
+ * only where the policy lets it lead, only with a format that format.c
  * settles, and not in circles. Resolving names the way a shell or QEMU would (json:,
  * protocols, the process's directory) was rejected: each of these has
  * been used to read files of the host.
  *
  * Opening walks down in a loop, not by recursion: depth is the image's choice.
  */
-#include "formats/chain.h"
+#include "formats/chain/chain.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
-#include "formats/chain_format.h"
-#include "formats/layer_set.h"
+#include "formats/chain/format.h"
+#include "formats/chain/layer_set.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
 #include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
 
 /* Layers that do not change are asked about this many bytes at least: an unallocated span is then
  * remembered, and the next questions pass the layer by. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Unsorted, since it is short; see gaps.h for what it is. */
-#include "formats/gaps.h"
+#include "formats/core/gaps.h"
 
 #include "io/base.h"
 

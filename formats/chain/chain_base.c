@@ -10,13 +10,20 @@
  * link to "current.img" stays one. Copying the recorded name was rejected: it
  * is relative to another image's directory.
  */
+#include "formats/chain/chain_base.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-#include "formats/layer_set.h"
+#include "formats/chain/chain.h"
+#include "formats/chain/layer_set.h"
+#include "formats/core/layer.h"
 #include "io/base.h"
 #include "io/blocking.h"
+#include "io/err.h"
+#include "io/file.h"
 
 static const char *shown_name(const char *name, char shown[LAYER_SET_SHOWN])
 {

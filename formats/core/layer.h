@@ -9,16 +9,20 @@
  * can describe: what must not be read or written for lack of a feature or for
  * damage is said in unreadable / unwritable and refused by whoever needs it.
  */
-#ifndef BLOCKPULL_FORMAT_H
-#define BLOCKPULL_FORMAT_H
+#ifndef BLOCKPULL_FORMATS_CORE_LAYER_H
+#define BLOCKPULL_FORMATS_CORE_LAYER_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "formats/table_cache.h"
+#include "formats/core/table_cache.h"
+#include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
+
+struct layer;
+struct table_cache;
 
 /* Values are those of enum bpull_format in engine/blockpull.h. */
 enum image_format {
@@ -132,8 +136,6 @@ struct refusal {
 	enum err_remedy remedy;
 };
 
-struct layer;
-
 /* One finding of check(), worst kinds first. */
 struct check_result {
 	uint64_t n_errors;   /* broken entries, refcounts too low, overlaps: corruption */
@@ -160,6 +162,7 @@ struct check_result {
 };
 
 #define PUBLISH_MAX_GRANULES 512u
+
 /* What is to be repaired, and what came of it. */
 struct repair {
 	bool all; /* else leaks only */
@@ -347,7 +350,7 @@ struct layer {
 	const struct layer_ops *ops;
 	struct file *file;
 	/* What DATA extents lie in: `file`, or the external data file, which has the guest's byte N
-	 * at N. Opened and closed by chain.c. */
+	 * at N. Opened and closed by chain/chain.c. */
 	struct file *data;
 	struct table_cache *cache;
 	uint64_t guest_len; /* bytes: the virtual size */
@@ -366,7 +369,7 @@ struct layer {
 	enum image_format backing_format; /* IMAGE_UNKNOWN: none recorded */
 	char backing_format_name[32];     /* as recorded, where it is none we know */
 	bool probe_backing; /* no format can be recorded but raw: the specification says to probe */
-	/* chain.c: the user called its backing file raw. begin_writing records that where the next one
+	/* chain/chain.c: the user called its backing file raw. begin_writing records that where the next one
 	 * to open the image would probe, or part of the guest's disk would be read in another way. */
 	bool backing_told_raw;
 	struct refusal unreadable;
@@ -384,33 +387,19 @@ struct layer {
 	/* What begin_writing had to mend first, a sentence for the user; "": nothing. */
 	char note[512];
 
-	/* chain.c: the last unallocated span seen; backing layers never change while open. */
+	/* chain/chain.c: the last unallocated span seen; backing layers never change while open. */
 	uint64_t hint_off, hint_end;
 	unsigned n_users; /* chains of this engine that hold it */
 	bool is_overlay;
 };
 
-/* Parses the header. The file stays the caller's. Errors: -EUCLEAN damaged, -ENOTSUP, -EINVAL not
- * of this format, -ENOMEM, I/O. */
-int raw_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err);
-/* Makes the layer of an empty file one to flatten into. */
-void raw_make_new(struct layer *layer);
-/* And such a one an ordinary raw one. */
-void raw_make_ordinary(struct layer *layer);
+/* As raw_open(). */
 int qcow2_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err);
+/* As raw_open(). */
 int qed_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err);
-int format_open(enum image_format format, struct file *file, struct table_cache *cache,
-		struct layer **out, struct err *err);
-/* By magic: QCOW2, QED, else RAW; -ENOTSUP for an image of a format that is only known by sight. For
- * what the user names; for a backing file only where chain_format.c says that its record is missing. */
-int format_probe(struct file *file, enum image_format *out, struct err *err);
 
 /* Formats that are recognised and not supported: a static half sentence, or NULL. The name is QEMU's. */
 #define FOREIGN_HEAD_LEN 72u
-const char *foreign_by_head(const uint8_t head[FOREIGN_HEAD_LEN]);
-const char *foreign_by_name(const char *name);
-/* -ENOTSUP and a sentence that names the format and says what to do. */
-int foreign_refuse(const char *shown_name, const char *text, struct err *err);
 
 const char *format_name(enum image_format format);
 enum image_format format_by_name(const char *name, size_t len); /* IMAGE_UNKNOWN: none of ours */
@@ -435,7 +424,13 @@ struct image_create {
 	/* qed */
 	uint32_t table_clusters; /* 0: 4 */
 };
+
 int qcow2_create(struct file *file, const struct image_create *how, struct err *err);
 int qed_create(struct file *file, const struct image_create *how, struct err *err);
+
+#define FORMAT_SHOWN 400 /* bytes of a name in a sentence */
+
+/* The file's name, escaped for a message. */
+const char *format_shown_name(const struct file *file, char shown[FORMAT_SHOWN]);
 
 #endif

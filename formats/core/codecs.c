@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* See codecs.h. */
-#include "formats/codecs.h"
+#include "formats/core/codecs.h"
 
+#include <pthread.h>
 #include <stdlib.h>
+#include <zstd.h>
 
 #include "io/base.h"
 

@@ -8,10 +8,16 @@
  * could read (no_tables): whoever flattens walks the disk once. Remembering in
  * memory what was written was rejected: nobody asks twice.
  */
-#include <errno.h>
+#include "formats/raw/raw_new.h"
 
-#include "formats/format.h"
+#include <errno.h>
+#include <stdlib.h>
+
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "formats/raw/raw.h"
 #include "io/base.h"
+#include "io/err.h"
 
 /* Zeros are found, and holes left, by so many bytes: the block of most file systems. */
 #define RAW_NEW_CLUSTER_LEN 4096u

@@ -5,11 +5,13 @@
  * runs come back as are in flight. What does not fit is forgotten, which costs
  * space and nothing else.
  */
-#ifndef BLOCKPULL_GAPS_H
-#define BLOCKPULL_GAPS_H
+#ifndef BLOCKPULL_FORMATS_CORE_GAPS_H
+#define BLOCKPULL_FORMATS_CORE_GAPS_H
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "io/base.h"
 
 #define GAPS_MAX 64
 

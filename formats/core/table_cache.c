@@ -7,12 +7,15 @@
  * One list with a test for each table was rejected: a batch of dirty tables at
  * its end would be walked again for every table that is loaded.
  */
-#include "formats/table_cache.h"
+#include "formats/core/table_cache.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "io/base.h"
+#include "io/file.h"
 
 /* As many clean tables stay whatever the budget says. With fewer, a walk over two or three tables
  * could lose the first one by loading the last one, for ever. */

@@ -9,22 +9,22 @@
  * Images are opened once an engine, by device and inode, and shared by every
  * chain that names them (struct layer_set).
  */
-#ifndef BLOCKPULL_CHAIN_H
-#define BLOCKPULL_CHAIN_H
+#ifndef BLOCKPULL_FORMATS_CHAIN_CHAIN_H
+#define BLOCKPULL_FORMATS_CHAIN_CHAIN_H
 
-#include "formats/format.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-#define CHAIN_MAX_DEPTH 256
+#include "formats/core/layer.h"
+#include "io/base.h"
+#include "io/file.h"
 
 struct layer_set;
 
-struct layer_set *layer_set_new(struct file_opener *opener, struct table_cache *cache);
-void layer_set_free(struct layer_set *set); /* every chain must be closed */
-/* For a child of fork(): closes the files' descriptors, and does nothing that the parent could see. */
-void layer_set_leave(struct layer_set *set);
-struct table_cache *layer_set_cache(struct layer_set *set);
+#define CHAIN_MAX_DEPTH 256
 
-/* The format of one backing file, as the user says it (chain_format.c). */
+/* The format of one backing file, as the user says it (format.c). */
 struct chain_told {
 	const char *name; /* as the image above records it, as the chain opens it, or another */
 	const char *real; /* the same with symlinks resolved; NULL: it leads nowhere */
@@ -108,27 +108,6 @@ int chain_map_pulled(struct chain *chain, uint64_t guest_off, uint64_t len, stru
 /* Puts a layer in front of the others, which it reads through to from now on; the chain holds it
  * then. -ELOOP: there are too many. */
 int chain_put_on_top(struct chain *chain, struct layer *layer, struct err *err);
-
-/* chain_base.c */
-/* Which layer is the file of this name: the one with its device and inode, or else the one that was
- * opened, or is recorded, under the very name. -EINVAL with a sentence: none, or the overlay. */
-int chain_find_base(const struct chain *chain, struct file_opener *opener, const char *name,
-		    unsigned *depth, struct err *err);
-/* The name under which the overlay is to find layer `depth`: relative where its own recorded name
- * is. *out is malloc'd. */
-int chain_base_name(const struct chain *chain, unsigned depth, char **out, struct err *err);
-/* The same, or a copy of the wanted name (NULL: none is wanted), which must lead there and be no protocol's. */
-int chain_name_base(const struct chain *chain, struct file_opener *opener, unsigned depth,
-		    const char *wanted, char **out, struct err *err);
-/* The overlay's plan_link(): to layer pull_to under this name, or, NULL, to none. Blocking. */
-int chain_plan_link(const struct chain *chain, const char *base_name, struct err *err);
-/* From now on the overlay reads through to layer pull_to, or to none: what is pulled reads so. Requests that
- * were mapped before may still use the layers between. */
-void chain_hide_pulled(struct chain *chain);
-void chain_show_all(struct chain *chain);
-/* Drops the hidden layers, which no request in flight may use any more: layer pull_to is layer 1 then. */
-void chain_drop_hidden(struct chain *chain, void (*file_closing)(void *opaque, struct file *file),
-		       void *opaque);
 
 /* The name of a backing file as recorded in an image opened as `image_name`, made usable:
  * absolute names and "file:" handled, relative ones joined to the image's directory.

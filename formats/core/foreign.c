@@ -7,11 +7,14 @@
  * Only marks at the beginning count: those at a file's end (fixed VHD, DMG) may
  * as well be what a guest wrote to its last sector.
  */
+#include "formats/core/foreign.h"
+
 #include <errno.h>
 #include <string.h>
 
-#include "formats/format.h"
+#include "formats/core/layer.h"
 #include "io/base.h"
+#include "io/err.h"
 
 /* Marks: `len` bytes at `off`. The texts are parts of sentences. */
 static const struct foreign {

@@ -14,14 +14,17 @@
  * themselves, and a walk that was just fed its table finds it as the most
  * recently used one.
  */
-#ifndef BLOCKPULL_TABLE_CACHE_H
-#define BLOCKPULL_TABLE_CACHE_H
+#ifndef BLOCKPULL_FORMATS_CORE_TABLE_CACHE_H
+#define BLOCKPULL_FORMATS_CORE_TABLE_CACHE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "io/file.h"
+#include "io/base.h"
+
+struct file;
+struct table_cache;
 
 #define TABLE_MAX_LEN    32768u
 #define TABLE_SECTOR_LEN 512u
@@ -84,8 +87,6 @@ struct staged {
 	struct staged_write *head[N_STAGES];
 	unsigned n[N_STAGES];
 };
-
-struct table_cache;
 
 /* budget in bytes; clean tables beyond it are evicted, least recently used first. */
 struct table_cache *table_cache_new(size_t budget);

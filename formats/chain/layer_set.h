@@ -3,10 +3,24 @@
  * What chain.c asks of the set of open images. A layer found here may be held
  * by other chains, too; the last one that drops it closes it with its file.
  */
-#ifndef BLOCKPULL_LAYER_SET_H
-#define BLOCKPULL_LAYER_SET_H
+#ifndef BLOCKPULL_FORMATS_CHAIN_LAYER_SET_H
+#define BLOCKPULL_FORMATS_CHAIN_LAYER_SET_H
 
-#include "formats/chain.h"
+#include <stdbool.h>
+
+#include "formats/core/layer.h"
+#include "io/base.h"
+#include "io/file.h"
+
+struct chain;
+struct layer_set;
+struct table_cache;
+
+struct layer_set *layer_set_new(struct file_opener *opener, struct table_cache *cache);
+void layer_set_free(struct layer_set *set); /* every chain must be closed */
+/* For a child of fork(): closes the files' descriptors, and does nothing that the parent could see. */
+void layer_set_leave(struct layer_set *set);
+struct table_cache *layer_set_cache(struct layer_set *set);
 
 #define LAYER_SET_SHOWN 300 /* bytes of a name in a sentence; three fit a message */
 

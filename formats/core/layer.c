@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What is the same for every image format: names, the choice of one, and the
+ * few things each layer starts with. A table with registration was rejected:
+ * three formats are known when this is compiled, and a switch lets the
+ * compiler find the place that forgot one.
+ */
+#include "formats/core/layer.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "formats/core/table_cache.h"
+#include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
+
+/* A walk needs a handful of tables; one that asks for so many does not get on. */
+#define FORMAT_MAX_LOADS 64
+
+const char *format_name(enum image_format format)
+{
+	switch (format) {
+	case IMAGE_RAW: return "raw";
+	case IMAGE_QCOW2: return "qcow2";
+	case IMAGE_QED: return "qed";
+	case IMAGE_UNKNOWN: break;
+	}
+	return "unknown";
+}
+
+enum image_format format_by_name(const char *name, size_t len)
+{
+	static const enum image_format all[] = { IMAGE_RAW, IMAGE_QCOW2, IMAGE_QED };
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+		const char *known = format_name(all[i]);
+
+		if (strlen(known) == len && !memcmp(known, name, len))
+			return all[i];
+	}
+	return IMAGE_UNKNOWN;
+}
+
+const char *format_shown_name(const struct file *file, char shown[FORMAT_SHOWN])
+{
+	return err_escape(file->name, strlen(file->name), shown, FORMAT_SHOWN);
+}
+
+void layer_close(struct layer *layer)
+{
+	if (layer)
+		layer->ops->close(layer);
+}
+
+int layer_map_now(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out)
+{
+	for (unsigned n_loads = 0; n_loads < FORMAT_MAX_LOADS; n_loads++) {
+		struct table_need need;
+		int rc = layer->ops->map(layer, guest_off, len, out, &need);
+
+		if (rc == TABLE_NEED)
+			rc = table_load_now(layer->cache, &need);
+		else
+			return rc;
+		if (rc < 0)
+			return rc;
+	}
+	return -EUCLEAN;
+}
+
+int layer_refuse(const struct layer *layer, const struct refusal *refusal, struct err *err)
+{
+	char shown[FORMAT_SHOWN];
+	const char *advice = "; use an image without it (qemu-img convert makes one)";
+
+	if (!refusal->code)
+		return 0;
+	if (refusal->code == -EUCLEAN)
+		advice = "; check and repair a copy of it (qemu-img check -r all) first";
+	if (strchr(refusal->why, ';')) /* the reason says itself what to do */
+		advice = "";
+	err_set(err, refusal->code, "%s: %s%s", format_shown_name(layer->file, shown), refusal->why,
+		advice);
+	return err_remedy(err, refusal->code, refusal->remedy, NULL);
+}
