@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 
+#include "formats/qed/check.h"
 #include "tests/mem_file.h"
 #include "tests/qed_images.h"
 #include "tests/qed_rig.h"

@@ -8,7 +8,9 @@
 #define BLOCKPULL_TESTS_QED_RIG_H
 
 #include "formats/core/table_cache.h"
-#include "formats/qed.h"
+#include "formats/core/layer.h"
+#include "io/err.h"
+#include "io/file.h"
 
 struct qed_rig {
 	struct file *file;

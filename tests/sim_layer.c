@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 
+#include "formats/qed/disk.h"
 #include "formats/qcow2_disk.h"
 #include "io/base.h"
 #include "tests/build_image.h"

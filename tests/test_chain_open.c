@@ -13,7 +13,7 @@
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
 #include "formats/qcow2_disk.h"
-#include "formats/qed_disk.h"
+#include "formats/qed/disk.h"
 #include "io/base.h"
 #include "tests/fail_alloc.h"
 #include "tests/mem_file.h"

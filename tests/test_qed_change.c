@@ -6,6 +6,8 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 
+#include "formats/qed/disk.h"
+#include "formats/qed/image.h"
 #include "tests/mem_file.h"
 #include "tests/qed_images.h"
 #include "tests/qed_rig.h"

@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "formats/qed/check.h"
+#include "formats/qed/disk.h"
 #include "tests/mem_file.h"
 #include "tests/qed_images.h"
 #include "tests/qed_rig.h"

@@ -9,6 +9,9 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "formats/qed/check.h"
+#include "formats/qed/compact.h"
+#include "formats/qed/image.h"
 #include "formats/core/layer.h"
 #include "tests/cut_log.h"
 #include "tests/mem_file.h"

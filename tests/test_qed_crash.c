@@ -12,6 +12,7 @@
 #include <criterion/criterion.h>
 #include <inttypes.h>
 
+#include "formats/qed/check.h"
 #include "formats/core/layer.h"
 #include "tests/mem_file.h"
 #include "tests/qed_rig.h"

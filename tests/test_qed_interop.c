@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "formats/qed/check.h"
 #include "formats/core/layer.h"
 #include "tests/qed_rig.h"
 #include "tests/scratch.h"

@@ -8,6 +8,10 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "formats/qed/check.h"
+#include "formats/qed/disk.h"
+#include "formats/qed/image.h"
+#include "formats/qed/map.h"
 #include "formats/core/layer.h"
 #include "tests/mem_file.h"
 #include "tests/qed_rig.h"

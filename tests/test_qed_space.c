@@ -5,6 +5,9 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 
+#include "formats/qed/check.h"
+#include "formats/qed/image.h"
+#include "formats/qed/map.h"
 #include "tests/fail_alloc.h"
 #include "tests/mem_file.h"
 #include "tests/qed_images.h"

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "formats/qed.h"
 #include "io/base.h"
 #include "tests/build_image.h"
 #include "tests/cut_log.h"

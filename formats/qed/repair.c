@@ -1,18 +1,28 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * QED: what is done about leaks, and what is said of it. Leaks are taken out
- * by qed_compact.c: at the end of a job that gave space back in the middle of
+ * by compact.c: at the end of a job that gave space back in the middle of
  * the file, before the first write where the audit found some, and by repair.
  *
  * Finding them costs a walk of all tables, so the end of a job looks only if
  * it has reason to (may_leak); counting the gaps handed out again instead was
  * rejected, since their list is short and forgets.
  */
+#include "formats/qed/repair.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
-#include "formats/qed.h"
+#include "formats/core/layer.h"
+#include "formats/qed/check.h"
+#include "formats/qed/compact.h"
+#include "formats/qed/disk.h"
+#include "formats/qed/header.h"
+#include "formats/qed/image.h"
+#include "io/base.h"
+#include "io/err.h"
 
 int qed_reclaim_all(struct qed *q, uint64_t end_off, uint64_t *n_left, struct err *err)
 {

@@ -6,10 +6,18 @@
  * and is durable before the header names it. Writing it over the old one was
  * rejected: a cut would leave half of each.
  */
-#include <errno.h>
-#include <stdio.h>
+#include "formats/qed/link.h"
 
-#include "formats/qed.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "formats/qed/disk.h"
+#include "formats/qed/image.h"
+#include "io/base.h"
+#include "io/err.h"
 
 struct qed_new_link {
 	char name[QED_MAX_NEW_NAME_LEN + 1];

@@ -6,9 +6,15 @@
  * of two bits. Tables may be 1 GiB long, so they pass through in pieces, and
  * holes in them are skipped.
  */
+#include "formats/qed/compact_walk.h"
+
 #include <errno.h>
 
-#include "formats/qed_compact.h"
+#include "formats/qed/compact.h"
+#include "formats/qed/disk.h"
+#include "formats/qed/image.h"
+#include "io/base.h"
+#include "io/file.h"
 
 bool compact_is_hole(struct compact *c, uint64_t off, uint64_t len)
 {

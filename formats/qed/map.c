@@ -26,10 +26,17 @@
  * No cluster is ever referenced twice, since space once handed out comes back
  * only by qed_release(), which takes what was never published.
  */
+#include "formats/qed/map.h"
+
 #include <assert.h>
 #include <errno.h>
 
-#include "formats/qed.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "formats/qed/disk.h"
+#include "formats/qed/image.h"
+#include "formats/qed/space.h"
+#include "io/base.h"
 
 /* Host bytes from here on are neither in the file nor handed out. */
 static uint64_t host_end(const struct qed *q)

@@ -7,8 +7,13 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
-#include "formats/qed.h"
+#include "formats/core/layer.h"
+#include "formats/qed/disk.h"
+#include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
 
 #define CREATE_CHUNK_LEN 65536u
 

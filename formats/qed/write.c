@@ -5,10 +5,12 @@
  * format can't free: what would read zeros and has space is written with zeros
  * by the engine, since there is nothing here that takes space back.
  */
-#include <assert.h>
-#include <errno.h>
+#include "formats/qed/write.h"
 
-#include "formats/qed.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "formats/qed/disk.h"
+#include "formats/qed/map.h"
 
 int qed_map_write(struct layer *layer, uint64_t guest_off, uint64_t len, struct write_extent *out,
 		  struct table_need *need)

@@ -1,13 +1,26 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The parts of QED's compaction: qed_compact.c chooses and moves,
- * qed_compact_walk.c finds what is in use, and who names it.
+ * The parts of QED's compaction: compact.c chooses and moves,
+ * compact_walk.c finds what is in use, and who names it.
  */
-#ifndef BLOCKPULL_QED_COMPACT_H
-#define BLOCKPULL_QED_COMPACT_H
+#ifndef BLOCKPULL_FORMATS_QED_COMPACT_H
+#define BLOCKPULL_FORMATS_QED_COMPACT_H
 
-#include "formats/qed_compact.h"
-#include "formats/qed.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "io/base.h"
+
+struct file;
+struct qed;
+struct qed_compacted;
+
+/* Moves what lies last into unreferenced clusters and cuts the file's end off. The image was just
+ * checked (all that is in use lies before end_off; UINT64_MAX: before the file's end), nothing of it
+ * is dirty or in flight; cached tables are dropped. Blocking. 0 or -errno:
+ * then the image is as good as before, but the handle may not know which of the writes are there;
+ * -EFBIG: too large to be compacted, nothing was changed. */
+int qed_compact(struct qed *q, uint64_t end_off, struct qed_compacted *out);
 
 struct move {
 	uint64_t src, dst;  /* first clusters */
@@ -49,15 +62,5 @@ static inline void compact_set_bits(uint8_t *bits, uint64_t first, uint64_t n, b
 }
 
 typedef void (*entry_fn)(struct compact *c, uint64_t entry, uint64_t entry_off);
-
-/* Calls `each` for every entry of the table at table_off that is not 0, read through `chunk`.
- * 0 or -errno. */
-int compact_each_entry(struct compact *c, uint64_t table_off, uint8_t *chunk, entry_fn each);
-/* The same for the entries of all L2 tables. */
-int compact_each_data_entry(struct compact *c, entry_fn each);
-/* Fills the bitmaps. 0, -EUCLEAN where something is not as the check found it, or -errno. */
-int compact_find_used(struct compact *c);
-/* Whether the file system knows the range to be zeros. */
-bool compact_is_hole(struct compact *c, uint64_t off, uint64_t len);
 
 #endif

@@ -13,15 +13,25 @@
  * NEED_CHECK on an image without errors is reported as a finding of the
  * harmless kind (is_leak) and not counted.
  */
+#include "formats/qed/check.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
-#include "formats/qed.h"
+#include "formats/core/layer.h"
+#include "formats/qed/disk.h"
+#include "formats/qed/image.h"
+#include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
 
 #define CHECK_WINDOW_LEN (16 * MiB) /* bytes: 128 Mi clusters */
 #define CHECK_CHUNK_LEN  (1 * MiB)  /* bytes of a table read at once */
+
 /* 32 TiB of 4 KiB clusters. More passes are needed only for references strewn over exabytes. */
 #define CHECK_MAX_PASSES 256
 

@@ -5,10 +5,8 @@
  * struct is laid over the bytes, since they come from strangers and a table
  * can be cached in slices that begin anywhere.
  */
-#ifndef BLOCKPULL_QED_DISK_H
-#define BLOCKPULL_QED_DISK_H
-
-#include "io/base.h"
+#ifndef BLOCKPULL_FORMATS_QED_DISK_H
+#define BLOCKPULL_FORMATS_QED_DISK_H
 
 #define QED_MAGIC 0x00444551u /* "QED\0" read as little endian */
 
@@ -34,8 +32,10 @@ enum qed_header_field {
 #define QED_MAX_TABLE_CLUSTERS  16u
 #define QED_DEFAULT_CLUSTER_LEN 65536u
 #define QED_DEFAULT_TABLE       4u
+
 /* The specification has no limit but the header's clusters; no path is longer. */
 #define QED_MAX_NAME_LEN 4095u
+
 /* What QEMU is able to read back, so what is written. */
 #define QED_MAX_NEW_NAME_LEN 1023u
 

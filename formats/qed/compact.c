@@ -22,10 +22,18 @@
  *
  * Memory: two bits a cluster of the file, and the moves of one batch.
  */
-#include <errno.h>
-#include <inttypes.h>
+#include "formats/qed/compact.h"
 
-#include "formats/qed_compact.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/core/table_cache.h"
+#include "formats/qed/compact_walk.h"
+#include "formats/qed/disk.h"
+#include "formats/qed/image.h"
+#include "io/base.h"
+#include "io/file.h"
 
 #define COMPACT_CHUNK_LEN  (1 * MiB)
 #define COMPACT_MAX_MOVES  16384u

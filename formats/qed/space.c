@@ -10,10 +10,15 @@
  * of a table (of up to 1 GiB) must be written. Writing zeros over a reused
  * piece instead was rejected: a commit would have to hold them all.
  */
+#include "formats/qed/space.h"
+
 #include <assert.h>
 #include <errno.h>
 
-#include "formats/qed.h"
+#include "formats/core/gaps.h"
+#include "formats/core/layer.h"
+#include "formats/qed/image.h"
+#include "io/base.h"
 
 /* First byte behind what can be handed out; cluster aligned. */
 static uint64_t space_limit(const struct qed *q)
@@ -78,27 +83,5 @@ int qed_reserve_table(struct qed *q, uint64_t *host_off)
 	}
 	layer->alloc_end = off + q->table_len;
 	*host_off = off;
-	return 0;
-}
-
-int qed_measure(struct layer *layer, uint64_t n_data, uint64_t n_tables, uint64_t *end_off,
-		struct err *err)
-{
-	struct qed *q = qed_of(layer);
-	struct check_result found = { 0 };
-	uint64_t n_clusters;
-	int rc = qed_audit(q, &found, err);
-
-	if (rc)
-		return rc;
-	/* Leaks are taken out before space is taken; how far that comes only trying tells. It never
-	 * makes the file longer, beyond its last cluster's end. */
-	*end_off = layer->file->is_block ? found.image_end_off : layer->file->len;
-	*end_off = round_up(*end_off, layer->cluster_len);
-	if (__builtin_mul_overflow(n_tables, q->table_clusters, &n_clusters) ||
-	    add_u64(n_clusters, n_data, &n_clusters) ||
-	    n_clusters > (INT64_MAX - *end_off) / layer->cluster_len)
-		return err_set(err, -EFBIG, "the image would grow beyond what QED can hold");
-	*end_off += n_clusters * layer->cluster_len;
 	return 0;
 }

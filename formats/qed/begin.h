@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Before the first write. */
+#ifndef BLOCKPULL_FORMATS_QED_BEGIN_H
+#define BLOCKPULL_FORMATS_QED_BEGIN_H
+
+#include <stdint.h>
+
+struct check_result;
+struct err;
+struct layer;
+struct qed;
+
+/* space.c */
+/* Pure, but for a device, where the tables say how far it is used. */
+int qed_measure(struct layer *layer, uint64_t n_data, uint64_t n_tables, uint64_t *end_off,
+		struct err *err);
+
+/* Checks the image, and refuses what no job is to touch, with a sentence. Blocks. */
+int qed_audit(struct qed *q, struct check_result *found, struct err *err);
+
+int qed_begin_writing(struct layer *layer, struct err *err);
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Tables: lookup, and new entries. */
+#ifndef BLOCKPULL_FORMATS_QED_MAP_H
+#define BLOCKPULL_FORMATS_QED_MAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct extent;
+struct layer;
+struct mapping;
+struct table_need;
+
+/* map.c */
+int qed_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
+	    struct table_need *need);
+int qed_link(struct layer *layer, uint64_t guest_off, uint64_t len, struct table_need *need);
+int qed_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
+		struct table_need *need);
+/* As qed_publish(), also where the entries are not greater than `over`: QED_ENTRY_UNALLOCATED, or
+ * QED_ENTRY_ZERO. */
+int qed_publish_over(struct layer *layer, const struct mapping *maps, size_t n_maps, uint64_t over,
+		     struct table_need *need);
+int qed_table_place(struct layer *layer, uint64_t guest_off, struct table_need *place,
+		    uint64_t *end_off, struct table_need *need);
+int qed_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
+		  struct table_need *need);
+
+#endif

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Opening an image: the table of its operations, what is refused and why. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "formats/core/layer.h"
+#include "formats/qed/begin.h"
+#include "formats/qed/check.h"
+#include "formats/qed/disk.h"
+#include "formats/qed/header.h"
+#include "formats/qed/image.h"
+#include "formats/qed/link.h"
+#include "formats/qed/map.h"
+#include "formats/qed/repair.h"
+#include "formats/qed/space.h"
+#include "formats/qed/write.h"
+#include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
+
+static const struct layer_ops qed_ops;
+
+static void note_refusals(struct qed *q)
+{
+	uint64_t unknown = q->features & ~QED_F_KNOWN;
+
+	if (!unknown)
+		return;
+	q->layer.unreadable.code = -ENOTSUP;
+	snprintf(q->layer.unreadable.why, sizeof(q->layer.unreadable.why),
+		 "it uses an incompatible feature unknown here (bit %d)", __builtin_ctzll(unknown));
+	q->layer.uncheckable = q->layer.unreadable;
+}
+
+int qed_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err)
+{
+	struct header_name name;
+	struct qed *q = calloc(1, sizeof(*q));
+	int rc;
+
+	qed_header_name_init(&name, file);
+	if (!q)
+		return err_set(err, -ENOMEM, "%s: out of memory", name.text);
+	q->layer.ops = &qed_ops;
+	q->layer.file = file;
+	q->layer.cache = cache;
+	rc = qed_read_header(q, &name, err);
+	if (!rc)
+		rc = qed_parse_geometry(q, &name, err);
+	if (!rc)
+		rc = qed_check_ranges(q, &name, err);
+	if (rc)
+		goto fail;
+	q->features = le64(q->header + QED_H_FEATURES);
+	q->compat = le64(q->header + QED_H_COMPAT);
+	q->autoclear = le64(q->header + QED_H_AUTOCLEAR);
+	q->need_check = q->features & QED_F_NEED_CHECK;
+	rc = qed_read_backing_name(q, &name, err);
+	if (rc)
+		goto fail;
+	note_refusals(q);
+	*out = &q->layer;
+	return 0;
+fail:
+	q->layer.ops->close(&q->layer);
+	return rc;
+}
+
+static void qed_close(struct layer *layer)
+{
+	struct qed *q = qed_of(layer);
+
+	free(layer->backing_name);
+	free(q->new_link);
+	free(q);
+}
+
+/* Nothing is dirty outside the table cache: QED counts no references. */
+static int qed_stage(struct layer *layer, struct staged *staged)
+{
+	(void)layer;
+	(void)staged;
+	return 0;
+}
+
+static void qed_reftable_durable(struct layer *layer)
+{
+	(void)layer;
+}
+
+static void qed_describe(const struct layer *layer, struct layer_info *info)
+{
+	const struct qed *q = qed_of(layer);
+
+	info->table_clusters = q->table_clusters;
+	info->dirty = q->need_check;
+}
+
+static const struct layer_ops qed_ops = {
+	.format = IMAGE_QED,
+	.name = "qed",
+	.map = qed_map,
+	.describe = qed_describe,
+	.table_at = qed_has_table,
+	.table_place = qed_table_place,
+	.has_table = qed_has_table,
+	.measure = qed_measure,
+	.begin_writing = qed_begin_writing,
+	.reserve = qed_reserve,
+	.release = qed_release,
+	.link = qed_link,
+	.publish = qed_publish,
+	.map_write = qed_map_write,
+	.publish_write = qed_publish_write,
+	.stage = qed_stage,
+	.reftable_durable = qed_reftable_durable,
+	.plan_link = qed_plan_link,
+	.stage_link = qed_stage_link,
+	.link_durable = qed_link_durable,
+	.reclaim = qed_reclaim,
+	.check = qed_check,
+	.repair = qed_repair,
+	.close = qed_close,
+};

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The guest's writes. */
+#ifndef BLOCKPULL_FORMATS_QED_WRITE_H
+#define BLOCKPULL_FORMATS_QED_WRITE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct layer;
+struct mapping;
+struct table_need;
+struct write_extent;
+
+/* write.c */
+int qed_map_write(struct layer *layer, uint64_t guest_off, uint64_t len, struct write_extent *out,
+		  struct table_need *need);
+int qed_publish_write(struct layer *layer, const struct mapping *maps, size_t n_maps,
+		      struct table_need *need);
+
+#endif
