@@ -3,7 +3,7 @@
  * Locks keep QEMU and us apart, but not everything takes them. When a backing file
  * is changed while a job reads it, what was copied is of one state, what the chain
  * still holds is of another, and no later job could see that. So the link stays
- * and the image is marked (formats/qcow2_mark.c), also by a job that ends for
+ * and the image is marked (formats/qcow2/mark.c), also by a job that ends for
  * another reason; a marked image is pulled only by who accepts the mixture.
  *
  * The mark goes after the link. The other way round a cut between the two would

@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 #include "formats/qed/disk.h"
-#include "formats/qcow2_disk.h"
+#include "formats/qcow2/disk.h"
 #include "io/base.h"
 #include "tests/build_image.h"
 #include "tests/mem_file.h"

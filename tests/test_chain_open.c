@@ -12,7 +12,7 @@
 #include "formats/chain/layer_set.h"
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
-#include "formats/qcow2_disk.h"
+#include "formats/qcow2/disk.h"
 #include "formats/qed/disk.h"
 #include "io/base.h"
 #include "tests/fail_alloc.h"

@@ -9,7 +9,8 @@
 #include <criterion/criterion.h>
 #include <inttypes.h>
 
-#include "formats/qcow2.h"
+#include "formats/qcow2/disk.h"
+#include "formats/qcow2/image.h"
 #include "tests/sim_pull.h"
 #include "tests/time_limit.h"
 

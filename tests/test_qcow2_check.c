@@ -10,7 +10,8 @@
 #include <stdio.h>
 
 #include "formats/core/layer.h"
-#include "formats/qcow2_check.h"
+#include "formats/qcow2/check_check.h"
+#include "formats/qcow2/disk.h"
 #include "tests/build_image.h"
 #include "tests/mem_file.h"
 

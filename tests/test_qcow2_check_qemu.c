@@ -12,7 +12,9 @@
 #include <unistd.h>
 
 #include "formats/core/layer.h"
-#include "formats/qcow2_check.h"
+#include "formats/qcow2/check.h"
+#include "formats/qcow2/check_check.h"
+#include "formats/qcow2/disk.h"
 #include "tests/qemu_img.h"
 #include "tests/scratch.h"
 

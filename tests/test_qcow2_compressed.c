@@ -12,7 +12,8 @@
 #include <zstd.h>
 
 #include "formats/core/codecs.h"
-#include "formats/qcow2.h"
+#include "formats/qcow2/decode.h"
+#include "formats/qcow2/image.h"
 #include "tests/build_image.h"
 
 #define CLUSTER_LEN 65536u

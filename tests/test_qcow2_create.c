@@ -10,7 +10,6 @@
 #include <stdio.h>
 
 #include "formats/core/layer.h"
-#include "formats/qcow2.h"
 #include "tests/mem_file.h"
 #include "tests/qemu_img.h"
 #include "tests/scratch.h"

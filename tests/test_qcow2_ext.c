@@ -8,7 +8,9 @@
 #include <inttypes.h>
 
 #include "formats/core/layer.h"
-#include "formats/qcow2.h"
+#include "formats/qcow2/disk.h"
+#include "formats/qcow2/extensions.h"
+#include "formats/qcow2/image.h"
 #include "tests/build_image.h"
 #include "tests/mem_file.h"
 

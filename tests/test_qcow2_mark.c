@@ -12,7 +12,7 @@
 
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
-#include "formats/qcow2.h"
+#include "formats/qcow2/disk.h"
 #include "io/base.h"
 #include "tests/build_image.h"
 #include "tests/cut_log.h"

@@ -12,7 +12,10 @@
 
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
-#include "formats/qcow2_repair.h"
+#include "formats/qcow2/check.h"
+#include "formats/qcow2/check_check.h"
+#include "formats/qcow2/check_repair.h"
+#include "formats/qcow2/disk.h"
 #include "tests/build_image.h"
 #include "tests/cut_log.h"
 #include "tests/mem_file.h"

@@ -8,7 +8,13 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "formats/qcow2.h"
+#include "formats/qcow2/disk.h"
+#include "formats/qcow2/empty.h"
+#include "formats/qcow2/image.h"
+#include "formats/qcow2/refcount.h"
+#include "formats/qcow2/reftable.h"
+#include "formats/qcow2/space.h"
+#include "formats/qcow2/stage.h"
 #include "io/base.h"
 #include "tests/mem_file.h"
 #include "tests/write_images.h"

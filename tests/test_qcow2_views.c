@@ -8,7 +8,11 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "formats/qcow2_views.h"
+#include "formats/qcow2/disk.h"
+#include "formats/qcow2/image.h"
+#include "formats/qcow2/refcount.h"
+#include "formats/qcow2/snapshot_fill.h"
+#include "formats/qcow2/snapshots.h"
 #include "io/base.h"
 #include "tests/mem_file.h"
 #include "tests/write_images.h"

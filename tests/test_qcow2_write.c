@@ -9,7 +9,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "formats/qcow2.h"
+#include "formats/qcow2/image.h"
+#include "formats/qcow2/refcount.h"
 #include "tests/build_image.h"
 #include "io/base.h"
 #include "tests/mem_file.h"

@@ -13,7 +13,8 @@
 #include <stdio.h>
 
 #include "engine/verify.h"
-#include "formats/qcow2.h"
+#include "formats/qcow2/image.h"
+#include "formats/qcow2/tables.h"
 #include "tests/sim_pull.h"
 #include "tests/time_limit.h"
 

@@ -12,7 +12,8 @@
 
 #include "bench/micro/micro.h"
 #include "engine/zero.h"
-#include "formats/qcow2.h"
+#include "formats/qcow2/decode.h"
+#include "formats/qcow2/image.h"
 #include "io/base.h"
 
 #define CLUSTER_LEN 65536u

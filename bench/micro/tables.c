@@ -13,7 +13,7 @@
 #include "bench/micro/micro.h"
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
-#include "formats/qcow2.h"
+#include "formats/qcow2/refcount.h"
 #include "io/base.h"
 
 #define GUEST_LEN   (UINT64_C(16) << 30)

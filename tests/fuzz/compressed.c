@@ -5,7 +5,8 @@
  */
 #include <stdio.h>
 
-#include "formats/qcow2.h"
+#include "formats/qcow2/decode.h"
+#include "formats/qcow2/image.h"
 #include "tests/fuzz/world.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Dropping or replacing the backing link. */
+#ifndef BLOCKPULL_FORMATS_QCOW2_BACKING_LINK_H
+#define BLOCKPULL_FORMATS_QCOW2_BACKING_LINK_H
+
+#include "formats/core/layer.h"
+#include "io/base.h"
+
+struct err;
+struct staged;
+
+/* backing_link.c */
+int qcow2_plan_link(struct layer *layer, const char *name, enum image_format format,
+		    struct err *err);
+int qcow2_stage_link(struct layer *layer, struct staged *staged);
+void qcow2_link_durable(struct layer *layer);
+
+#endif

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Before the first write: the image is audited and mended, its refcounts are read, and the end
+ * of its space is found.
+ */
+#include "formats/qcow2/begin.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/core/layer.h"
+#include "formats/qcow2/check_repair.h"
+#include "formats/qcow2/disk.h"
+#include "formats/qcow2/header.h"
+#include "formats/qcow2/image.h"
+#include "formats/qcow2/refcount.h"
+#include "formats/qcow2/reftable.h"
+#include "formats/qcow2/snapshots.h"
+#include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
+
+/* One behind the last cluster with a refcount. */
+static int find_counted_end(struct qcow2 *q, uint64_t *end_idx)
+{
+	autofree uint8_t *block = malloc(q->layer.cluster_len);
+
+	*end_idx = 0;
+	if (!block)
+		return -ENOMEM;
+	for (uint64_t b = q->n_reftable; b-- > 0;) {
+		int rc;
+
+		if (!qcow2_block_off(q, b))
+			continue;
+		rc = file_read_padded(q->layer.file, block, q->layer.cluster_len,
+				      qcow2_block_off(q, b));
+		if (rc)
+			return rc;
+		for (uint64_t i = q->refs_per_block; i-- > 0;)
+			if (qcow2_refcount_get(block, i, q->refcount_order)) {
+				*end_idx = b * q->refs_per_block + i + 1;
+				return 0;
+			}
+	}
+	return 0;
+}
+
+int qcow2_used_end(struct qcow2 *q, uint64_t *end_idx)
+{
+	*end_idx = div_round_up(q->layer.file->len, q->layer.cluster_len);
+	return q->layer.file->is_block ? find_counted_end(q, end_idx) : 0;
+}
+
+/* Entries [first, refs_per_block) of a block become 0. True: some were not. */
+static bool forget_refs(const struct qcow2 *q, uint8_t *block, uint64_t first)
+{
+	bool changed = false;
+
+	for (uint64_t i = first; i < q->refs_per_block; i++) {
+		changed |= qcow2_refcount_get(block, i, q->refcount_order) != 0;
+		qcow2_refcount_put(block, i, q->refcount_order, 0);
+	}
+	return changed;
+}
+
+/* Clusters that a cut has counted and never let the file grow to are leaks as soon as it does:
+ * nothing refers to them, so no order of these writes matters. Durable before space is taken. */
+static int forget_beyond(struct qcow2 *q, uint64_t from_idx)
+{
+	autofree uint8_t *block = malloc(q->layer.cluster_len);
+	bool changed = false;
+
+	if (!block)
+		return -ENOMEM;
+	for (uint64_t b = from_idx / q->refs_per_block; b < q->n_reftable; b++) {
+		uint64_t off = qcow2_block_off(q, b), range = b * q->refs_per_block;
+		int rc;
+
+		if (!off)
+			continue;
+		rc = file_read_padded(q->layer.file, block, q->layer.cluster_len, off);
+		if (rc)
+			return rc;
+		if (!forget_refs(q, block, MAX(from_idx, range) - range))
+			continue;
+		changed = true;
+		rc = file_write(q->layer.file, block, q->layer.cluster_len, off);
+		if (rc)
+			return rc;
+	}
+	return changed ? file_sync(q->layer.file) : 0;
+}
+
+/* Finds the end of the space in use; what is counted behind it is so no more. */
+static int find_space(struct qcow2 *q)
+{
+	struct layer *layer = &q->layer;
+	uint64_t end_idx;
+	int rc = qcow2_used_end(q, &end_idx);
+
+	if (!rc && !layer->file->is_block)
+		rc = forget_beyond(q, end_idx);
+	layer->zero_from = layer->file->is_block ? UINT64_MAX : layer->file->len;
+	layer->alloc_end = end_idx << q->cluster_bits;
+	return rc;
+}
+
+/* The autoclear bits that are true of an image being pulled. The mark that the data file alone is the
+ * guest's disk never is where there is a backing file (QEMU makes no such image, and what it writes to
+ * one does not make it so), and what a cluster without an entry has in the data file is nobody's
+ * zeros. Making it true, by zeroing all that reads zeros, was rejected: it would write over bytes
+ * whose meaning we do not know. */
+static uint64_t true_marks(const struct qcow2 *q)
+{
+	return QCOW2_AUTOCLEAR_BITMAPS | (q->layer.has_backing ? 0 : QCOW2_AUTOCLEAR_RAW_DATA);
+}
+
+/* New space lies behind the file's end, where even the largest refcount table must reach: a sparse tail
+ * costs its author nothing. */
+static int may_grow(const struct qcow2 *q, const char *name, struct err *err)
+{
+	uint64_t end_idx = q->layer.file->len >> q->cluster_bits;
+
+	if (q->layer.file->is_block || end_idx / q->refs_per_block < QCOW2_MAX_REFTABLE_LEN / 8)
+		return 0;
+	err_set(err, -ENOTSUP,
+		"%s: its file is %" PRIu64
+		" bytes long, and nothing behind that can be counted; nothing was changed: "
+		"cut off what lies behind the image",
+		name, q->layer.file->len);
+	return err_remedy(err, -ENOTSUP, ERR_REMEDY_CUT_TAIL, NULL);
+}
+
+int qcow2_begin_writing(struct layer *layer, struct err *err)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	char name[512];
+	int rc;
+
+	err_escape(layer->file->name, strlen(layer->file->name), name, sizeof(name));
+	if (q->reftable) {
+		layer->note[0] = 0;
+		return 0;
+	}
+	rc = may_grow(q, name, err);
+	if (!rc)
+		rc = qcow2_make_sound(layer, name, err);
+	if (!rc)
+		rc = qcow2_views_load(q, name, err);
+	if (!rc)
+		rc = qcow2_reftable_read(q, name, err);
+	if (rc)
+		goto fail;
+	rc = qcow2_clear_unknown_autoclear(q, true_marks(q));
+	if (!rc)
+		rc = find_space(q);
+	if (rc) {
+		err_errno(err, rc, "%s: cannot prepare the image for writing", name);
+		goto fail;
+	}
+	/* A data file that is the disk by itself must hold the zeros, too. */
+	if (qcow2_is_external(q) && q->autoclear & QCOW2_AUTOCLEAR_RAW_DATA)
+		layer->has_zero_entries = false;
+	return 0;
+fail:
+	qcow2_views_free(q);
+	free(q->reftable);
+	q->reftable = NULL;
+	return rc;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Counting references to clusters. */
+#ifndef BLOCKPULL_FORMATS_QCOW2_CHECK_REFS_H
+#define BLOCKPULL_FORMATS_QCOW2_CHECK_REFS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "formats/qcow2/check.h"
+#include "formats/qcow2/check_check.h"
+#include "io/base.h"
+
+/* Counts `weight` references to each cluster of the range; false, counting nothing, where the
+ * range ends a cluster or more behind the file. */
+bool check_count(struct qcow2_check *c, uint64_t host_off, uint64_t len, uint32_t use,
+		 uint32_t weight);
+
+/* Calls `each` for the stored refcounts of clusters [at, end). 0 or -errno. */
+int check_each_refcount(struct qcow2_check *c, uint64_t at, uint64_t end, check_ref_fn each);
+/* Judges clusters of the target window that are used as more than they may be. */
+void check_overlaps(struct qcow2_check *c);
+/* Fills refcount_is_one for the target window. 0 or -errno. */
+int check_load_refcounts(struct qcow2_check *c);
+/* The target window's counters against the refcounts. 0 or -errno. */
+int check_compare_refcounts(struct qcow2_check *c);
+/* Clusters from `first` on, which nothing refers to: all with a refcount are leaks. 0 or -errno. */
+int check_unreferenced(struct qcow2_check *c, uint64_t first);
+
+#endif

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Compressing clusters, and the image's compression type. */
+#ifndef BLOCKPULL_FORMATS_QCOW2_ENCODE_H
+#define BLOCKPULL_FORMATS_QCOW2_ENCODE_H
+
+#include <stddef.h>
+
+#include "formats/core/layer.h"
+#include "io/base.h"
+
+struct err;
+
+/* encode.c */
+int qcow2_encode(const struct layer *layer, unsigned level, const void *in, void *out,
+		 size_t out_cap);
+int qcow2_may_compress(struct layer *layer, enum layer_compression type, unsigned level,
+		       struct err *err);
+int qcow2_set_compression(struct layer *layer, enum layer_compression type, struct err *err);
+
+#endif

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * qcow2: references that the guest's writes drop (I5).
+ *
+ *   FRESH    entries changed in memory only
+ *   STAGED   the commit under way, or the last one, writes them
+ *   WRITTEN  and one before it did: the next barrier makes them durable
+ *   -> counted free: refcounts lowered in memory, written by the next batch
+ *   -> used again, once operations that began before have ended
+ *
+ * Cut before the lower count is on disk, a count is too high: a leak. Lowering
+ * it with the entries' own batch was rejected: counts go to disk before entries
+ * do, so a cut between would leave the old entry pointing at a free cluster.
+ *
+ * What is free is a list in memory: a guest that discards here and there leaves
+ * thousands of pieces, more than core/gaps.h is for. Looking for free clusters in the
+ * refcount blocks was rejected: see refcount.c.
+ */
+#include "formats/qcow2/freed.h"
+
+#include <stdlib.h>
+
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "formats/qcow2/image.h"
+#include "formats/qcow2/refcount.h"
+#include "io/base.h"
+#include "io/file.h"
+
+/* Pieces; more are forgotten until their neighbours fall free: that costs space, no leak. */
+#define REUSABLE_MAX 65536u
+
+static bool add(struct qcow2_freed_list *list, const struct qcow2_freed *item)
+{
+	struct qcow2_freed *last = list->n ? &list->items[list->n - 1] : NULL;
+
+	if (last && last->first_idx + last->n == item->first_idx && last->reuse == item->reuse) {
+		last->n += item->n;
+		return true;
+	}
+	if (list->n == list->cap)
+		return false;
+	list->items[list->n++] = *item;
+	return true;
+}
+
+static int make_room(struct qcow2_freed_list *list, size_t n)
+{
+	return array_reserve(&list->items, list->n, n, &list->cap, sizeof(*list->items));
+}
+
+int qcow2_freed_room(struct qcow2 *q, size_t n)
+{
+	return make_room(&q->freed.fresh, n);
+}
+
+void qcow2_freed_add(struct qcow2 *q, uint64_t first_idx, uint64_t n, bool reuse)
+{
+	add(&q->freed.fresh, &(struct qcow2_freed){ first_idx, n, reuse });
+}
+
+static uint64_t n_in(const struct qcow2_freed_list *list, uint64_t cluster_idx)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < list->n; i++)
+		n += cluster_idx - list->items[i].first_idx < list->items[i].n;
+	return n;
+}
+
+uint64_t qcow2_freed_pending(const struct qcow2 *q, uint64_t cluster_idx)
+{
+	const struct qcow2_freed_lists *f = &q->freed;
+
+	return n_in(&f->fresh, cluster_idx) + n_in(&f->staged, cluster_idx) +
+	       n_in(&f->written, cluster_idx);
+}
+
+bool qcow2_freed_is_fresh(const struct qcow2 *q, uint64_t cluster_idx)
+{
+	return n_in(&q->freed.fresh, cluster_idx);
+}
+
+int qcow2_freed_stage(struct qcow2 *q)
+{
+	struct qcow2_freed_lists *f = &q->freed;
+	struct qcow2_freed_list empty;
+	int rc = make_room(&f->written, f->staged.n);
+
+	if (rc)
+		return rc;
+	for (size_t i = 0; i < f->staged.n; i++)
+		add(&f->written, &f->staged.items[i]);
+	f->staged.n = 0;
+	empty = f->staged;
+	f->staged = f->fresh;
+	f->fresh = empty;
+	return 0;
+}
+
+void qcow2_freed_free(struct qcow2 *q)
+{
+	free(q->freed.fresh.items);
+	free(q->freed.staged.items);
+	free(q->freed.written.items);
+	free(q->freed.unused.items);
+	free(q->freed.reusable.items);
+}
+
+bool qcow2_has_freed(const struct layer *layer)
+{
+	const struct qcow2_freed_lists *f = &qcow2_of(layer)->freed;
+
+	return f->fresh.n || f->staged.n || f->written.n || f->unused.n;
+}
+
+/* One reference less; where it was the last one, the cluster is nobody's. */
+static int lower(struct qcow2 *q, const struct qcow2_freed *item, struct table_need *need)
+{
+	uint64_t refs;
+	int rc = qcow2_ref_get(q, item->first_idx, &refs, need);
+
+	if (rc || !refs) /* 0: not ours to go below; the check before writing knew better */
+		return rc;
+	if (refs == 1 && item->reuse) {
+		rc = make_room(&q->freed.unused, 1);
+		if (!rc)
+			add(&q->freed.unused, &(struct qcow2_freed){ item->first_idx, 1, true });
+	}
+	qcow2_ref_set(q, item->first_idx, 1, refs - 1);
+	return 0;
+}
+
+/* What is done is taken off the list, so that it may stop anywhere. */
+static int lower_all(struct qcow2 *q, struct qcow2_freed_list *list, struct table_need *need)
+{
+	while (list->n) {
+		struct qcow2_freed *item = &list->items[list->n - 1];
+
+		for (; item->n; item->n--, item->first_idx++) {
+			int rc = lower(q, item, need);
+
+			if (rc)
+				return rc;
+		}
+		list->n--;
+	}
+	return 0;
+}
+
+int qcow2_tables_durable(struct layer *layer, bool with_last, struct table_need *need)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	int rc = lower_all(q, &q->freed.written, need);
+
+	return rc || !with_last ? rc : lower_all(q, &q->freed.staged, need);
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct qcow2_freed *x = a, *y = b;
+
+	return x->first_idx < y->first_idx ? -1 : x->first_idx > y->first_idx;
+}
+
+/* In order of place, neighbours joined. */
+static void tidy(struct qcow2_freed_list *list)
+{
+	size_t n = list->n;
+
+	if (!n)
+		return;
+	qsort(list->items, n, sizeof(*list->items), by_place);
+	list->n = 1;
+	for (size_t i = 1; i < n; i++) {
+		struct qcow2_freed item = list->items[i]; /* add() may write over it */
+
+		add(list, &item);
+	}
+}
+
+static void make_reusable(struct qcow2 *q, const struct qcow2_freed *item)
+{
+	struct qcow2_freed_list *list = &q->freed.reusable;
+
+	if (list->n < REUSABLE_MAX && !make_room(list, 1))
+		add(list, item);
+}
+
+bool qcow2_freed_take(struct qcow2 *q, uint64_t len, uint64_t *host_off, uint64_t *got)
+{
+	struct qcow2_freed_list *list = &q->freed.reusable;
+	struct qcow2_freed *item = list->n ? &list->items[list->n - 1] : NULL;
+	uint64_t n;
+
+	if (!item)
+		return false;
+	n = MIN(item->n, len >> q->cluster_bits);
+	*host_off = item->first_idx << q->cluster_bits;
+	*got = n << q->cluster_bits;
+	item->first_idx += n;
+	item->n -= n;
+	list->n -= !item->n;
+	return true;
+}
+
+void qcow2_drained(struct layer *layer)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	struct qcow2_freed_list *list = &q->freed.unused;
+
+	tidy(list);
+	if (q->freed.reusable.n + list->n > REUSABLE_MAX)
+		tidy(&q->freed.reusable);
+	for (size_t i = 0; i < list->n; i++) {
+		uint64_t host_off = list->items[i].first_idx << q->cluster_bits;
+		uint64_t len = list->items[i].n << q->cluster_bits;
+
+		file_discard(layer->file, host_off, len);
+		if (layer->zero_from != UINT64_MAX) /* should the hole not have been punched */
+			layer->zero_from = MAX(layer->zero_from, host_off + len);
+		make_reusable(q, &list->items[i]);
+	}
+	list->n = 0;
+}

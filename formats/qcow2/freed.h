@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* References dropped by the guest's writes, on their way to being counted so (freed.c). */
+#ifndef BLOCKPULL_FORMATS_QCOW2_FREED_H
+#define BLOCKPULL_FORMATS_QCOW2_FREED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/base.h"
+
+struct layer;
+struct qcow2;
+struct table_need;
+
+/* freed.c */
+/* Room for n more items: qcow2_freed_add() can't fail then. 0 or -ENOMEM. */
+int qcow2_freed_room(struct qcow2 *q, size_t n);
+/* An entry in memory does not refer to host clusters [first_idx, first_idx + n) any more. */
+void qcow2_freed_add(struct qcow2 *q, uint64_t first_idx, uint64_t n, bool reuse);
+/* Takes up to len bytes (whole clusters) of space that was let go. False: there is none. */
+bool qcow2_freed_take(struct qcow2 *q, uint64_t len, uint64_t *host_off, uint64_t *got);
+/* How many references to a host cluster were dropped and are still counted. */
+uint64_t qcow2_freed_pending(const struct qcow2 *q, uint64_t cluster_idx);
+/* Was one dropped since the last commit began? */
+bool qcow2_freed_is_fresh(const struct qcow2 *q, uint64_t cluster_idx);
+/* A commit begins. 0 or -ENOMEM, changing nothing. */
+int qcow2_freed_stage(struct qcow2 *q);
+void qcow2_freed_free(struct qcow2 *q);
+bool qcow2_has_freed(const struct layer *layer);
+int qcow2_tables_durable(struct layer *layer, bool with_last, struct table_need *need);
+void qcow2_drained(struct layer *layer);
+
+/* One reference less to each of n host clusters. */
+struct qcow2_freed {
+	uint64_t first_idx, n;
+	bool reuse; /* when nothing refers to them any more they may be handed out again */
+};
+
+struct qcow2_freed_list {
+	struct qcow2_freed *items;
+	size_t n, cap;
+};
+
+struct qcow2_freed_lists {
+	struct qcow2_freed_list fresh, staged, written;
+	struct qcow2_freed_list unused;   /* counted free; operations may still read them */
+	struct qcow2_freed_list reusable; /* nobody does: handed out again */
+};
+
+#endif

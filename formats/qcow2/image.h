@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The state of one open qcow2 image, which all files of this folder share. */
+#ifndef BLOCKPULL_FORMATS_QCOW2_IMAGE_H
+#define BLOCKPULL_FORMATS_QCOW2_IMAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "formats/core/gaps.h"
+#include "formats/core/layer.h"
+#include "formats/qcow2/disk.h"
+#include "formats/qcow2/freed.h"
+#include "io/base.h"
+
+struct codecs;
+struct qcow2_comp_tail;
+struct qcow2_new_link;
+struct qcow2_views;
+
+enum qcow2_compression {
+	QCOW2_COMPRESSION_ZLIB = 0,
+	QCOW2_COMPRESSION_ZSTD = 1,
+};
+
+struct qcow2 {
+	struct layer layer; /* first: a struct layer * is a struct qcow2 * */
+
+	/* The header, checked. */
+	unsigned version; /* 2 or 3 */
+	unsigned cluster_bits;
+	uint32_t header_len;
+	uint32_t crypt_method;
+	uint32_t l1_size; /* entries */
+	uint64_t l1_off;  /* host bytes */
+	uint64_t reftable_off;
+	uint32_t reftable_clusters;
+	unsigned refcount_order;
+	uint32_t n_snapshots;
+	uint64_t snapshots_off;
+	uint64_t incompat, compat, autoclear;
+	enum qcow2_compression compression;
+	struct codecs *codecs; /* NULL: none are kept */
+
+	/* Header extensions. */
+	bool has_luks, has_bitmaps;
+	uint64_t luks_off, luks_len;
+	uint32_t n_bitmaps;
+	uint64_t bitmap_dir_off, bitmap_dir_len;
+	char *data_file_name; /* NULL: none recorded */
+
+	/* Geometry. */
+	unsigned l2_entry_len; /* 8, or 16 with extended L2 */
+	uint64_t l2_entries;   /* in one table */
+	uint64_t refs_per_block;
+	uint32_t l2_slice_len; /* bytes of an L2 table cached at a time */
+
+	/* empty.c: a bit for each L2 slice of the guest's disk that holds nothing. NULL: none yet. */
+	uint64_t *empty_slices;
+	uint64_t n_empty_bits;
+
+	/* space.c: clusters for the next tables, not counted. */
+	uint64_t aside_off, aside_end;
+
+	/* snapshots.c, from begin_writing() on; NULL: the guest's disk alone reads through the
+	 * backing file, cluster by cluster. */
+	struct qcow2_views *views;
+
+	/* refcount.c, from begin_writing() on: the refcount table as it is to be, on-disk order. */
+	uint8_t *reftable;
+	uint64_t n_reftable;               /* entries */
+	uint64_t reftable_lo, reftable_hi; /* entries changed since staged; lo == hi: none */
+	bool reftable_moved;               /* grown: the header must be switched to it */
+	uint64_t old_reftable_off;         /* freed when the switch is durable; 0: none */
+	uint32_t old_reftable_clusters;
+	bool old_reftable_staged;
+	struct gaps unfreed; /* replaced ones, durably, whose clusters are still counted */
+	struct gaps gaps;    /* reserved space that came back */
+	struct qcow2_freed_lists freed;
+
+	/* compressed_space.c: space taken for compressed clusters, from where it is free. */
+	struct qcow2_comp_tail {
+		uint64_t off, end; /* host bytes; off is at a sector */
+		uint64_t n_refs;   /* given out to the host cluster that off lies inside of */
+	} comp_tail;
+	struct qcow2_new_link *new_link; /* the link to be, or NULL */
+};
+
+static inline struct qcow2 *qcow2_of(const struct layer *layer)
+{
+	return (struct qcow2 *)layer;
+}
+
+/* Are data clusters in another file, where they have no refcounts? */
+static inline bool qcow2_is_external(const struct qcow2 *q)
+{
+	return q->incompat & QCOW2_INCOMPAT_DATA_FILE;
+}
+
+static inline uint64_t qcow2_cluster_len(const struct qcow2 *q)
+{
+	return UINT64_C(1) << q->cluster_bits;
+}
+
+/* Is there a table to read: does it begin in the file, and end there or in the part of the last cluster
+ * that the file does not have? What is missing of that reads as zeros (file_read_padded()). */
+static inline bool qcow2_holds_table(const struct qcow2 *q, uint64_t host_off, uint64_t len)
+{
+	uint64_t end;
+
+	return host_off < q->layer.file->len && !add_u64(host_off, len, &end) &&
+	       end <= round_up(q->layer.file->len, qcow2_cluster_len(q));
+}
+
+/* So much of an L2 table is cached at a time: on a sparse disk, most pages of one hold nothing. */
+#define QCOW2_L2_SLICE_LEN 4096u
+
+/* Guest bytes one L2 slice, one L2 table map. */
+static inline uint64_t qcow2_l2_slice_span(const struct qcow2 *q)
+{
+	return (uint64_t)(q->l2_slice_len / q->l2_entry_len) << q->cluster_bits;
+}
+
+static inline uint64_t qcow2_l2_span(const struct qcow2 *q)
+{
+	return q->l2_entries << q->cluster_bits;
+}
+
+/* tables.c */
+/* An L2 entry, taken apart. */
+struct qcow2_entry {
+	enum extent_kind kind;
+	bool has_host;     /* the cluster has its space, whatever this subcluster of it is */
+	uint64_t host_off; /* of the subcluster; COMPRESSED: first byte, unaligned */
+};
+
+/* Where space is taken from once begin_writing has mended what it finds. */
+struct qcow2_space {
+	uint64_t end_idx;    /* host cluster from which on all is free */
+	bool is_rebuilt;     /* the refcounts are new: no block counts anything from there on */
+	uint64_t n_reftable; /* is_rebuilt: entries of the new refcount table */
+};
+
+/* reftable.c */
+struct qcow2_growth {
+	uint64_t first_idx; /* host cluster where the new blocks begin; the table follows them */
+	uint64_t n_blocks;  /* refcount blocks for the ranges that blocks and table touch */
+	uint64_t table_clusters;
+};
+
+/* extensions.c */
+#define QCOW2_EXT_HEAD_LEN 8u
+#define QCOW2_SECTOR_LEN   512u /* what the power can't tear */
+
+/* The first cluster, and what of it the backing link and the extensions take. Offsets are bytes in it. */
+struct qcow2_parts {
+	uint8_t *bytes;
+	size_t len;
+	size_t ext_end;        /* behind the end marker */
+	uint64_t name_off;     /* the backing file's name */
+	size_t name_len, tail; /* tail: end of the extensions, in front of the end marker */
+	bool needs_marker;     /* there is none: the name's begin is the end */
+	size_t format_off;     /* the format extension's head; 0: there is none */
+	size_t mark_off;       /* the head of the extension of mark.c; 0: there is none */
+};
+
+/* mark.c */
+#define QCOW2_MARK_LEN   8u /* of its data: flags and a reserved u32 */
+#define QCOW2_MARK_MIXED 1u /* flag */
+
+#endif

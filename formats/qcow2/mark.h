@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The mark that a backing file changed while it was copied. */
+#ifndef BLOCKPULL_FORMATS_QCOW2_MARK_H
+#define BLOCKPULL_FORMATS_QCOW2_MARK_H
+
+#include <stdbool.h>
+
+struct err;
+struct layer;
+
+int qcow2_mark_mixed(struct layer *layer, bool mixed, struct err *err);
+
+#endif

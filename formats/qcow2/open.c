@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Opening an image: the table of its operations, what is refused and why. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/core/codecs.h"
+#include "formats/core/layer.h"
+#include "formats/qcow2/backing_link.h"
+#include "formats/qcow2/begin.h"
+#include "formats/qcow2/check_check.h"
+#include "formats/qcow2/check_repair.h"
+#include "formats/qcow2/decode.h"
+#include "formats/qcow2/disk.h"
+#include "formats/qcow2/empty.h"
+#include "formats/qcow2/encode.h"
+#include "formats/qcow2/extensions.h"
+#include "formats/qcow2/freed.h"
+#include "formats/qcow2/header.h"
+#include "formats/qcow2/image.h"
+#include "formats/qcow2/map.h"
+#include "formats/qcow2/mark.h"
+#include "formats/qcow2/measure.h"
+#include "formats/qcow2/publish.h"
+#include "formats/qcow2/reftable.h"
+#include "formats/qcow2/snapshot_fill.h"
+#include "formats/qcow2/snapshots.h"
+#include "formats/qcow2/space.h"
+#include "formats/qcow2/stage.h"
+#include "formats/qcow2/unshare.h"
+#include "formats/qcow2/write.h"
+#include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
+
+static const struct layer_ops qcow2_ops;
+
+static void refuse(struct refusal *refusal, int code, const char *why)
+{
+	if (refusal->code)
+		return;
+	refusal->code = code;
+	snprintf(refusal->why, sizeof(refusal->why), "%s", why);
+}
+
+/* What makes even the tables mean what is not known here. */
+static void note_unknown(struct qcow2 *q, const struct header_source *src)
+{
+	struct refusal *uncheckable = &q->layer.uncheckable;
+	bool type_bit = q->incompat & QCOW2_INCOMPAT_COMPRESSION;
+
+	for (unsigned bit = 0; bit < 64; bit++)
+		if (q->incompat & ~QCOW2_INCOMPAT_KNOWN & (UINT64_C(1) << bit)) {
+			char name[128], why[200];
+
+			qcow2_feature_name(src->bytes, src->len, q->header_len, bit, name,
+					   sizeof(name));
+			snprintf(why, sizeof(why),
+				 "it uses an incompatible feature unknown here (%s)", name);
+			refuse(uncheckable, -ENOTSUP, why);
+		}
+	if (q->crypt_method > 2)
+		refuse(uncheckable, -ENOTSUP, "it is encrypted, by a method unknown here");
+	if (type_bit != (q->compression != QCOW2_COMPRESSION_ZLIB))
+		refuse(uncheckable, -EUCLEAN,
+		       "its compression type and feature bit disagree; restore its header from a "
+		       "copy");
+	else if (q->compression > QCOW2_COMPRESSION_ZSTD)
+		refuse(uncheckable, -ENOTSUP, "its compression type is unknown here");
+}
+
+/* What is here but can't be read or changed. The first reason found stands. */
+static void note_refusals(struct qcow2 *q, const struct header_source *src)
+{
+	struct refusal *unreadable = &q->layer.unreadable, *unwritable = &q->layer.unwritable;
+
+	note_unknown(q, src);
+	*unreadable = q->layer.uncheckable;
+	if (q->crypt_method || q->has_luks)
+		refuse(unreadable, -ENOTSUP,
+		       q->crypt_method == 1 ? "it is encrypted (AES)" : "it is encrypted (LUKS)");
+	if (qcow2_is_external(q) && !q->layer.data_name)
+		refuse(unreadable, -ENOTSUP,
+		       "its data lies in an external data file, whose name it does not record; "
+		       "record it with qemu-img amend -o data_file=NAME");
+	if (qcow2_is_external(q) && q->n_snapshots)
+		refuse(unwritable, -ENOTSUP,
+		       "it has both an external data file and internal snapshots");
+	if (q->incompat & QCOW2_INCOMPAT_CORRUPT && !unwritable->code) {
+		refuse(unwritable, -EUCLEAN, "it is marked corrupt; repair a copy first");
+		unwritable->remedy = ERR_REMEDY_REPAIR;
+	}
+}
+
+/* Where the file ends inside the L1 table, the entries that it lacks were zero, or what they led to is
+ * counted still and lost to every reader. Rare, so that the whole check may be run for it. */
+static int note_cut_l1(struct qcow2 *q, struct err *err)
+{
+	struct check_result found = { 0 };
+	uint64_t len = q->l1_size * UINT64_C(8), file_len = q->layer.file->len;
+	int rc;
+
+	if (q->layer.unreadable.code || q->l1_off + len <= file_len)
+		return 0;
+	rc = qcow2_check(&q->layer, &found, err);
+	if (!rc && found.n_cut)
+		refuse(&q->layer.unreadable, -EUCLEAN,
+		       "the file ends inside its L1 table, and clusters that nothing refers to any "
+		       "more may be what the lost entries led to; restore it from a copy");
+	return rc;
+}
+
+int qcow2_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err)
+{
+	char name[512];
+	struct header_source src = { .name = err_escape(file->name, strlen(file->name), name,
+							sizeof(name)) };
+	struct qcow2 *q = calloc(1, sizeof(*q));
+	int rc;
+
+	if (!q)
+		return err_set(err, -ENOMEM, "%s: out of memory", src.name);
+	q->layer.ops = &qcow2_ops;
+	q->layer.file = q->layer.data = file;
+	q->layer.cache = cache;
+	q->codecs = codecs_new();
+	rc = q->codecs ? qcow2_read_first_cluster(file, &src, err)
+		       : err_set(err, -ENOMEM, "%s: out of memory", src.name);
+	if (!rc)
+		rc = qcow2_parse_fixed_fields(q, &src, err);
+	if (!rc)
+		rc = qcow2_check_geometry(q, &src, err);
+	if (!rc)
+		rc = qcow2_read_backing_name(q, &src, err);
+	if (!rc)
+		rc = qcow2_read_extensions(q, src.bytes, src.len, err);
+	if (!rc) {
+		q->layer.has_data_file = qcow2_is_external(q);
+		if (q->layer.has_data_file && q->data_file_name && *q->data_file_name)
+			q->layer.data_name = q->data_file_name;
+		note_refusals(q, &src);
+		rc = note_cut_l1(q, err);
+	}
+	if (!rc) {
+		*out = &q->layer;
+		q = NULL;
+	}
+	free(src.bytes);
+	layer_close(q ? &q->layer : NULL);
+	return rc;
+}
+
+static void qcow2_close(struct layer *layer)
+{
+	struct qcow2 *q = qcow2_of(layer);
+
+	free(q->layer.backing_name);
+	free(q->data_file_name);
+	free(q->new_link);
+	free(q->reftable);
+	qcow2_forget_all_empty(q);
+	codecs_free(q->codecs);
+	qcow2_freed_free(q);
+	qcow2_views_free(q);
+	free(q);
+}
+
+static void qcow2_describe(const struct layer *layer, struct layer_info *info)
+{
+	const struct qcow2 *q = qcow2_of(layer);
+
+	info->version = q->version;
+	info->refcount_bits = 1u << q->refcount_order;
+	info->n_snapshots = q->n_snapshots;
+	info->compression = q->compression == QCOW2_COMPRESSION_ZLIB   ? "zlib"
+			    : q->compression == QCOW2_COMPRESSION_ZSTD ? "zstd"
+								       : "unknown";
+	if (q->crypt_method || q->has_luks)
+		info->encryption = q->crypt_method == 1   ? "aes"
+				   : q->crypt_method == 2 ? "luks"
+							  : "unknown";
+	info->dirty = q->incompat & QCOW2_INCOMPAT_DIRTY;
+	info->corrupt = q->incompat & QCOW2_INCOMPAT_CORRUPT;
+	info->lazy_refcounts = q->compat & QCOW2_COMPAT_LAZY;
+	info->extended_l2 = q->incompat & QCOW2_INCOMPAT_EXTENDED_L2;
+	info->has_data_file = layer->has_data_file;
+	info->data_file = layer->data_name;
+	info->data_file_raw = layer->has_data_file && q->autoclear & QCOW2_AUTOCLEAR_RAW_DATA;
+	info->has_bitmaps = q->has_bitmaps;
+}
+
+static const struct layer_ops qcow2_ops = {
+	.format = IMAGE_QCOW2,
+	.name = "qcow2",
+	.map = qcow2_map,
+	.decode = qcow2_decode,
+	.describe = qcow2_describe,
+	.begin_measuring = qcow2_begin_measuring,
+	.table_at = qcow2_table_at,
+	.table_place = qcow2_table_place,
+	.has_table = qcow2_has_table,
+	.measure = qcow2_measure,
+	.begin_writing = qcow2_begin_writing,
+	.reserve = qcow2_reserve,
+	.release = qcow2_release,
+	.lacks = qcow2_lacks,
+	.destination = qcow2_destination,
+	.may_compress = qcow2_may_compress,
+	.set_compression = qcow2_set_compression,
+	.encode = qcow2_encode,
+	.reserve_bytes = qcow2_reserve_bytes,
+	.link = qcow2_link,
+	.publish = qcow2_publish,
+	.begin_guest_writes = qcow2_begin_guest_writes,
+	.map_write = qcow2_map_write,
+	.unshare = qcow2_unshare,
+	.destination_write = qcow2_destination_write,
+	.publish_write = qcow2_publish_write,
+	.tables_durable = qcow2_tables_durable,
+	.has_freed = qcow2_has_freed,
+	.drained = qcow2_drained,
+	.stage = qcow2_stage,
+	.reftable_durable = qcow2_reftable_durable,
+	.reread = qcow2_views_reread,
+	.plan_link = qcow2_plan_link,
+	.stage_link = qcow2_stage_link,
+	.link_durable = qcow2_link_durable,
+	.mark_mixed = qcow2_mark_mixed,
+	.check = qcow2_check,
+	.repair = qcow2_repair,
+	.close = qcow2_close,
+};

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* New entries of the guest's disk. */
+#ifndef BLOCKPULL_FORMATS_QCOW2_PUBLISH_H
+#define BLOCKPULL_FORMATS_QCOW2_PUBLISH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct layer;
+struct mapping;
+struct table_need;
+
+/* layer_ops.link */
+int qcow2_link(struct layer *layer, uint64_t guest_off, uint64_t len, struct table_need *need);
+/* layer_ops.publish */
+int qcow2_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
+		  struct table_need *need);
+
+#endif

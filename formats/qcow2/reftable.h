@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The refcount table, and making it larger. */
+#ifndef BLOCKPULL_FORMATS_QCOW2_REFTABLE_H
+#define BLOCKPULL_FORMATS_QCOW2_REFTABLE_H
+
+#include "io/base.h"
+
+struct err;
+struct layer;
+struct qcow2;
+struct qcow2_growth;
+
+/* Sizes the table that replaces one which ends where alloc_end is. Pure. */
+void qcow2_plan_growth(const struct qcow2 *q, struct qcow2_growth *g);
+/* Reads and checks the table, once. `name` is the image's, escaped. */
+int qcow2_reftable_read(struct qcow2 *q, const char *name, struct err *err);
+/* alloc_end has reached a range the table has no entry for: makes it larger. -EAGAIN: the last switch
+ * is not durable yet; come again after the commit. */
+int qcow2_reftable_grow(struct qcow2 *q);
+void qcow2_reftable_durable(struct layer *layer);
+
+#endif

@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * qcow2: everything that reads through the backing file.
+ *
+ * An internal snapshot is an L1 table of its own, and where it has no entry it
+ * reads the backing file like the guest's disk does. Dropping the link for the
+ * guest alone turns those clusters to zeros (QEMU's block-stream and rebase do
+ * that). So a range lacks data when any disk of the file lacks it, and what is
+ * copied is given to each L2 table that lacks it (snapshot_fill.c).
+ *
+ * L2 tables are told apart by their offset: one that several L1 entries refer
+ * to is filled once, and whatever it refers to counts once for each of them.
+ * L1 entries behind a snapshot's disk hold VM state: never looked at as disk,
+ * but counted, since a table reached from there has that reference, too.
+ *
+ * The snapshots' L1 tables are resident (bounded by what the file can hold and
+ * by MAX_L1_LEN). Pulling each snapshot as a disk of its own, one after the
+ * other, was rejected: it would copy shared clusters once a snapshot and undo
+ * the sharing of tables.
+ */
+#include "formats/qcow2/snapshots.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "formats/qcow2/disk.h"
+#include "formats/qcow2/empty.h"
+#include "formats/qcow2/image.h"
+#include "formats/qcow2/map.h"
+#include "formats/qcow2/tables.h"
+#include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
+
+#define SNAPSHOT_LEN  40u
+#define MAX_L1_LEN    (64 * MiB) /* bytes of all snapshots' L1 tables */
+#define MAX_RUN_LEN   (1 * MiB)  /* guest bytes published at once, or PUBLISH_MAX_GRANULES */
+#define MIN_SLICE_LEN 512u
+
+/* ---- loading ---- */
+
+static int damaged(struct err *err, const char *name, uint32_t idx, const char *why)
+{
+	return err_set(err, -EUCLEAN, "%s: internal snapshot %u: %s; nothing was changed", name,
+		       idx, why);
+}
+
+/* The disk size is in the extra data; images older than that field have the guest's. */
+static int read_disk_len(const struct qcow2 *q, struct qcow2_view *view, uint64_t extra_off,
+			 uint32_t extra_len)
+{
+	uint8_t bytes[8];
+	int rc;
+
+	view->guest_len = MIN(q->layer.guest_len, view->n_l1 * qcow2_l2_span(q));
+	if (extra_len < 16)
+		return 0;
+	rc = file_read(q->layer.file, bytes, sizeof(bytes), extra_off + 8);
+	if (rc)
+		return rc;
+	view->guest_len = be64(bytes);
+	if (view->guest_len > INT64_MAX - GiB ||
+	    div_round_up(view->guest_len, qcow2_l2_span(q)) > view->n_l1)
+		return -EUCLEAN;
+	return 0;
+}
+
+static int read_l1(const struct qcow2 *q, struct qcow2_view *view)
+{
+	uint64_t file_end = round_up(q->layer.file->len, q->layer.cluster_len);
+	uint64_t len = view->n_l1 * UINT64_C(8);
+	int rc = -EUCLEAN;
+
+	if (!len || qcow2_holds_table(q, view->l1_off, len))
+		rc = file_read_padded(q->layer.file, view->l1, len, view->l1_off);
+	for (uint32_t i = 0; !rc && i < view->n_l1; i++) {
+		uint64_t off = be64(view->l1 + 8 * i) & QCOW2_OFF_MASK;
+
+		if (!is_aligned(off, q->layer.cluster_len) || off >= file_end)
+			rc = -EUCLEAN;
+	}
+	return rc;
+}
+
+/* One entry of the snapshot table at *at, which moves behind it. */
+static int load_snapshot(struct qcow2 *q, struct qcow2_view *view, uint64_t *at, uint64_t *l1_len)
+{
+	uint8_t head[SNAPSHOT_LEN];
+	uint32_t extra_len;
+	int rc = file_read(q->layer.file, head, sizeof(head), *at);
+
+	if (rc)
+		return rc;
+	view->l1_off = be64(head);
+	view->n_l1 = be32(head + 8);
+	*l1_len += view->n_l1 * UINT64_C(8);
+	if (*l1_len > MAX_L1_LEN)
+		return -E2BIG;
+	if (*l1_len > round_up(q->layer.file->len, q->layer.cluster_len))
+		return -EUCLEAN;
+	extra_len = be32(head + 36);
+	rc = read_disk_len(q, view, *at + SNAPSHOT_LEN, extra_len);
+	if (rc)
+		return rc;
+	*at += round_up(SNAPSHOT_LEN + (uint64_t)extra_len + be16(head + 12) + be16(head + 14), 8);
+	view->l1 = malloc(view->n_l1 * UINT64_C(8) + 1);
+	return view->l1 ? read_l1(q, view) : -ENOMEM;
+}
+
+static int load_snapshots(struct qcow2 *q, const char *name, struct err *err)
+{
+	struct qcow2_views *v = q->views;
+	uint64_t at = q->snapshots_off, l1_len = 0;
+
+	for (uint32_t i = 0; i < q->n_snapshots; i++) {
+		int rc = load_snapshot(q, &v->snapshots[i], &at, &l1_len);
+
+		v->n_snapshots = i + 1;
+		if (rc == -EUCLEAN)
+			return damaged(err, name, i,
+				       "its entry or its L1 table is damaged; see blockpull check");
+		if (rc == -E2BIG)
+			return err_set(err, -ENOTSUP,
+				       "%s: the L1 tables of its internal snapshots take more than "
+				       "%u MiB; delete some (qemu-img snapshot -d); nothing was "
+				       "changed",
+				       name, (unsigned)(MAX_L1_LEN / MiB));
+		if (rc)
+			return err_errno(err, rc, "%s: cannot read internal snapshot %u", name, i);
+	}
+	return 0;
+}
+
+/* An L2 table belongs to one place of the disks: what is filled in through one L1 index must not
+ * show up at another. */
+struct place {
+	uint64_t l2_off;
+	uint32_t l1_idx;
+};
+
+static int by_offset(const void *a, const void *b)
+{
+	const struct place *x = a, *y = b;
+
+	return x->l2_off < y->l2_off ? -1 : x->l2_off > y->l2_off;
+}
+
+static size_t note_places(struct place *places, size_t n, const uint8_t *l1, uint32_t n_l1)
+{
+	for (uint32_t i = 0; i < n_l1; i++) {
+		uint64_t off = be64(l1 + 8 * i) & QCOW2_OFF_MASK;
+
+		if (off)
+			places[n++] = (struct place){ off, i };
+	}
+	return n;
+}
+
+static int check_places(struct qcow2 *q, const char *name, struct err *err)
+{
+	struct qcow2_views *v = q->views;
+	autofree uint8_t *active = malloc(q->l1_size * UINT64_C(8) + 1);
+	autofree struct place *places = NULL;
+	uint64_t n_max = q->l1_size;
+	size_t n;
+	int rc;
+
+	for (uint32_t i = 0; i < v->n_snapshots; i++)
+		n_max += v->snapshots[i].n_l1;
+	places = malloc((n_max + 1) * sizeof(*places));
+	if (!active || !places)
+		return err_set(err, -ENOMEM, "%s: out of memory", name);
+	rc = file_read_padded(q->layer.file, active, q->l1_size * UINT64_C(8), q->l1_off);
+	if (rc)
+		return err_errno(err, rc, "%s: cannot read the L1 table at offset %#" PRIx64, name,
+				 q->l1_off);
+	n = note_places(places, 0, active, q->l1_size);
+	for (uint32_t i = 0; i < v->n_snapshots; i++)
+		n = note_places(places, n, v->snapshots[i].l1, v->snapshots[i].n_l1);
+	qsort(places, n, sizeof(*places), by_offset);
+	for (size_t i = 1; i < n; i++)
+		if (places[i].l2_off == places[i - 1].l2_off &&
+		    places[i].l1_idx != places[i - 1].l1_idx)
+			return err_set(err, -EUCLEAN,
+				       "%s: damaged qcow2 image: the L2 table at offset %#" PRIx64
+				       " is in L1 entries %u and %u; nothing was changed",
+				       name, places[i].l2_off, places[i - 1].l1_idx,
+				       places[i].l1_idx);
+	return 0;
+}
+
+/* The bytes of slices, of all tables, that publishing a run needs at once. */
+static uint64_t slices_len(const struct qcow2 *q)
+{
+	uint64_t run_len = MAX(MAX_RUN_LEN, PUBLISH_MAX_GRANULES * (uint64_t)q->layer.granule_len);
+	uint64_t n_slices = run_len / qcow2_l2_slice_span(q) + 2; /* it may begin anywhere */
+
+	return (UINT64_C(1) + q->n_snapshots) * n_slices * q->l2_slice_len;
+}
+
+/* They must fit into the cache together: with many snapshots, smaller slices. */
+static int choose_slices(struct qcow2 *q, const char *name, struct err *err)
+{
+	uint64_t room = q->layer.cache ? table_cache_budget(q->layer.cache) / 2 : UINT64_MAX;
+
+	while (q->l2_slice_len > MIN_SLICE_LEN && slices_len(q) > room)
+		q->l2_slice_len /= 2;
+	if (slices_len(q) > room)
+		return err_set(err, -ENOTSUP,
+			       "%s: it has %u internal snapshots, more than can be pulled; delete "
+			       "some (qemu-img snapshot -d); nothing was changed",
+			       name, q->n_snapshots);
+	table_cache_drop_clean(q->layer.cache, q->layer.file);
+	return 0;
+}
+
+int qcow2_views_load(struct qcow2 *q, const char *name, struct err *err)
+{
+	struct qcow2_views *v;
+	uint64_t n = UINT64_C(1) + q->n_snapshots;
+	int rc;
+
+	qcow2_views_free(q);
+	q->l2_slice_len = MIN(q->layer.cluster_len, QCOW2_L2_SLICE_LEN);
+	qcow2_forget_all_empty(q);
+	q->layer.pull_len = q->layer.guest_len;
+	if (!q->n_snapshots && q->l2_entry_len == 8)
+		return 0;
+	v = q->views = calloc(1, sizeof(*v));
+	if (!v)
+		return err_set(err, -ENOMEM, "%s: out of memory", name);
+	q->layer.has_copies = true;
+	v->at_l1_idx = UINT64_MAX;
+	v->snapshots = calloc(n, sizeof(*v->snapshots));
+	v->at = calloc(n, sizeof(*v->at));
+	v->copy_host_off = calloc(n, sizeof(*v->copy_host_off));
+	v->copy_weight = calloc(n, sizeof(*v->copy_weight));
+	if (!v->snapshots || !v->at || !v->copy_host_off || !v->copy_weight)
+		return err_set(err, -ENOMEM, "%s: out of memory", name);
+	rc = choose_slices(q, name, err);
+	if (!rc)
+		rc = load_snapshots(q, name, err);
+	if (!rc)
+		rc = check_places(q, name, err);
+	for (uint32_t i = 0; !rc && i < v->n_snapshots; i++)
+		q->layer.pull_len = MAX(q->layer.pull_len, v->snapshots[i].guest_len);
+	return rc;
+}
+
+void qcow2_views_free(struct qcow2 *q)
+{
+	struct qcow2_views *v = q->views;
+
+	if (!v)
+		return;
+	for (uint32_t i = 0; i < v->n_snapshots; i++)
+		free(v->snapshots[i].l1);
+	free(v->snapshots);
+	free(v->at);
+	free(v->copy_host_off);
+	free(v->copy_weight);
+	free(v);
+	q->views = NULL;
+}
+
+void qcow2_views_left(struct qcow2 *q)
+{
+	if (!q->views)
+		return;
+	q->views->at_l1_idx = UINT64_MAX;
+	q->views->has_left = true;
+}
+
+int qcow2_views_reread(struct layer *layer, bool commit_runs, struct err *err)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	struct qcow2_views *v = q->views;
+	char name[512];
+	int rc = 0;
+
+	if (!v)
+		return 0;
+	v->at_l1_idx = UINT64_MAX;
+	/* What changed since the last commit (copies that follow a guest's reads), or is being written by
+	 * this one, is not on disk. */
+	for (uint32_t i = 0; !rc && i < v->n_snapshots; i++) {
+		struct qcow2_view *view = &v->snapshots[i];
+
+		if (view->dirty_lo == view->dirty_hi && !(commit_runs && view->is_staged))
+			rc = read_l1(q, view);
+	}
+	return rc ? err_errno(err, rc, "%s: cannot read the L1 tables of its snapshots again",
+			      err_escape(layer->file->name, strlen(layer->file->name), name,
+					 sizeof(name)))
+		  : 0;
+}
+
+/* Whole sectors around the changed entries. I2: STAGE_ROOT, like the active table's. */
+int qcow2_views_stage(struct qcow2 *q, struct staged *staged)
+{
+	struct qcow2_views *v = q->views;
+	int rc = 0;
+
+	for (uint32_t i = 0; v && !rc && i < v->n_snapshots; i++) {
+		struct qcow2_view *view = &v->snapshots[i];
+		uint64_t lo = round_down(view->dirty_lo * UINT64_C(8), TABLE_SECTOR_LEN);
+		uint64_t hi = MIN(round_up(view->dirty_hi * UINT64_C(8), TABLE_SECTOR_LEN),
+				  view->n_l1 * UINT64_C(8));
+
+		view->is_staged = view->dirty_lo != view->dirty_hi;
+		if (!view->is_staged)
+			continue;
+		rc = staged_add(staged, STAGE_ROOT, q->layer.file, view->l1_off + lo, view->l1 + lo,
+				hi - lo);
+		view->dirty_lo = view->dirty_hi = 0;
+	}
+	if (v)
+		v->has_left = false;
+	return rc;
+}
+
+/* ---- lookup ---- */
+
+static void add_table(struct qcow2_views *v, uint64_t l2_off, uint64_t guest_len, bool is_guests)
+{
+	v->at[v->n_at++] = (struct qcow2_view_table){ l2_off, 1, guest_len, is_guests, -1 };
+}
+
+static int by_table(const void *a, const void *b)
+{
+	const struct qcow2_view_table *x = a, *y = b;
+
+	return x->l2_off < y->l2_off ? -1 : x->l2_off > y->l2_off;
+}
+
+/* One of each table; its weight is how often it was there. */
+static void merge_tables(struct qcow2_views *v)
+{
+	uint32_t n = 0;
+
+	qsort(v->at, v->n_at, sizeof(*v->at), by_table);
+	for (uint32_t i = 1; i < v->n_at; i++) {
+		if (v->at[i].l2_off != v->at[n].l2_off) {
+			v->at[++n] = v->at[i];
+			continue;
+		}
+		v->at[n].weight++;
+		v->at[n].is_guests |= v->at[i].is_guests;
+		v->at[n].guest_len = MAX(v->at[n].guest_len, v->at[i].guest_len);
+	}
+	v->n_at = n + 1;
+}
+
+int qcow2_views_at(struct qcow2 *q, uint64_t l1_idx, struct table_need *need)
+{
+	uint64_t guest_off = l1_idx * qcow2_l2_span(q);
+	struct qcow2_views *v = q->views;
+
+	if (v->at_l1_idx == l1_idx)
+		return 0;
+	v->at_l1_idx = UINT64_MAX;
+	v->n_at = 0;
+	if (l1_idx < q->l1_size) {
+		struct table *l1;
+		uint32_t byte;
+		int rc = qcow2_l1_slice(q, l1_idx, &l1, &byte, need);
+
+		if (rc)
+			return rc;
+		add_table(v, be64(l1->bytes + byte) & QCOW2_OFF_MASK,
+			  guest_off < q->layer.guest_len ? q->layer.guest_len : 0, true);
+	}
+	for (uint32_t i = 0; i < v->n_snapshots; i++) {
+		const struct qcow2_view *view = &v->snapshots[i];
+
+		if (l1_idx < view->n_l1)
+			add_table(v, be64(view->l1 + 8 * l1_idx) & QCOW2_OFF_MASK,
+				  guest_off < view->guest_len ? view->guest_len : 0, false);
+	}
+	if (!v->n_at) /* behind all disks */
+		return -EINVAL;
+	merge_tables(v);
+	v->at_l1_idx = l1_idx;
+	return 0;
+}
+
+uint64_t qcow2_views_boundary(const struct qcow2 *q, uint64_t guest_off, uint64_t end)
+{
+	const struct qcow2_views *v = q->views;
+
+	for (uint32_t i = 0; i < v->n_at; i++)
+		if (qcow2_view_sees(&v->at[i], guest_off))
+			end = MIN(end, round_up(v->at[i].guest_len, q->layer.granule_len));
+	return end;
+}
+
+/* Has the table no entry for this granule? Its slice is in the cache. */
+static int table_lacks(struct qcow2 *q, const struct qcow2_view_table *table, uint64_t guest_off,
+		       bool *lacks, struct table_need *need)
+{
+	unsigned sub = (guest_off & (q->layer.cluster_len - 1)) / q->layer.granule_len;
+	struct qcow2_entry entry;
+	struct table *l2;
+	uint32_t byte;
+	int rc;
+
+	*lacks = true;
+	if (!table->l2_off)
+		return 0;
+	rc = qcow2_l2_slice(q, table->l2_off, guest_off, &l2, &byte, need);
+	if (!rc)
+		rc = qcow2_entry_read(q, l2->bytes + byte, sub, &entry);
+	*lacks = !rc && entry.kind == EXTENT_UNALLOCATED;
+	return rc;
+}
+
+/* Whether any table lacks the granule at guest_off, and, at the first granule or inside a cluster
+ * begun before, whether each one does what it did for the granule before (`same`): copies of one
+ * cluster all get the same subclusters. */
+static int granule_lacks(struct qcow2 *q, uint64_t guest_off, bool begin, bool *any, bool *same,
+			 struct table_need *need)
+{
+	struct qcow2_views *v = q->views;
+	bool inside = guest_off & (q->layer.cluster_len - 1);
+
+	*any = false;
+	*same = true;
+	for (uint32_t i = 0; i < v->n_at; i++) {
+		struct qcow2_view_table *table = &v->at[i];
+		bool lacks;
+		int rc;
+
+		if (!qcow2_view_sees(table, guest_off))
+			continue;
+		rc = table_lacks(q, table, guest_off, &lacks, need);
+		if (rc)
+			return rc;
+		*any |= lacks;
+		if (!begin && inside && lacks != (table->copy >= 0))
+			*same = false;
+		table->copy = lacks ? 0 : -1;
+	}
+	return 0;
+}
+
+/* A disk without a table lacks all that it sees; with subclusters it matters, too, what the other
+ * tables lack. */
+static bool lacks_all(const struct qcow2 *q, uint64_t guest_off)
+{
+	const struct qcow2_views *v = q->views;
+
+	if (v->at[0].l2_off || !qcow2_view_sees(&v->at[0], guest_off))
+		return false;
+	return q->l2_entry_len == 8 || v->n_at == 1;
+}
+
+int qcow2_lacks(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
+		struct table_need *need)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	uint64_t l1_idx = guest_off / qcow2_l2_span(q), end;
+	bool any, same, first;
+	int rc;
+
+	if (!q->views)
+		return qcow2_map(layer, guest_off, len, out, need);
+	*out = (struct extent){ .kind = EXTENT_UNALLOCATED, .guest_off = guest_off };
+	rc = qcow2_views_at(q, l1_idx, need);
+	if (rc)
+		return rc;
+	end = MIN(guest_off + len, (l1_idx + 1) * qcow2_l2_span(q));
+	end = qcow2_views_boundary(q, guest_off, end);
+	out->len = end - guest_off;
+	if (lacks_all(q, guest_off))
+		return 0;
+	end = MIN(end, round_down(guest_off, qcow2_l2_slice_span(q)) + qcow2_l2_slice_span(q));
+	rc = granule_lacks(q, guest_off, true, &first, &same, need);
+	if (rc)
+		return rc;
+	out->kind = first ? EXTENT_UNALLOCATED : EXTENT_DATA;
+	for (uint64_t at = round_down(guest_off, layer->granule_len) + layer->granule_len; at < end;
+	     at += layer->granule_len) {
+		rc = granule_lacks(q, at, false, &any, &same, need);
+		if (rc == -EUCLEAN || any != first || !same) {
+			end = at;
+			break;
+		}
+		if (rc)
+			return rc;
+	}
+	out->len = end - guest_off;
+	return 0;
+}

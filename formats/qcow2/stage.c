@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* What a commit writes of this image: refcount blocks, the refcount table, tables. */
+#include "formats/qcow2/stage.h"
+
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "formats/qcow2/disk.h"
+#include "formats/qcow2/freed.h"
+#include "formats/qcow2/image.h"
+#include "formats/qcow2/snapshots.h"
+#include "io/base.h"
+
+/* The changed entries, whole sectors of them. */
+static int stage_entries(struct qcow2 *q, struct staged *staged)
+{
+	uint64_t lo = round_down(q->reftable_lo * 8, TABLE_SECTOR_LEN);
+	uint64_t hi = MIN(round_up(q->reftable_hi * 8, TABLE_SECTOR_LEN), q->n_reftable * 8);
+
+	return staged_add(staged, STAGE_REFTABLE, q->layer.file, q->reftable_off + lo,
+			  q->reftable + lo, hi - lo);
+}
+
+/* The whole new table while nothing reaches it, then the 12 bytes that do. */
+static int stage_moved(struct qcow2 *q, struct staged *staged)
+{
+	uint8_t pointer[12];
+	int rc = staged_add(staged, STAGE_REFCOUNT, q->layer.file, q->reftable_off, q->reftable,
+			    q->n_reftable * 8);
+
+	put_be64(pointer, q->reftable_off);
+	put_be32(pointer + 8, q->reftable_clusters);
+	if (!rc)
+		rc = staged_add(staged, STAGE_REFTABLE, q->layer.file, QCOW2_H_REFTABLE_OFF,
+				pointer, sizeof(pointer));
+	return rc;
+}
+
+int qcow2_stage(struct layer *layer, struct staged *staged)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	int rc;
+
+	if (q->reftable_moved) {
+		rc = stage_moved(q, staged);
+		if (rc)
+			return rc;
+		q->reftable_moved = false;
+		q->old_reftable_staged = true;
+	} else if (q->reftable_lo < q->reftable_hi) {
+		rc = stage_entries(q, staged);
+		if (rc)
+			return rc;
+	}
+	q->reftable_lo = q->reftable_hi = 0;
+	rc = qcow2_views_stage(q, staged);
+	return rc ? rc : qcow2_freed_stage(q);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* What the guest's writes meet, and the entries they make. */
+#ifndef BLOCKPULL_FORMATS_QCOW2_WRITE_H
+#define BLOCKPULL_FORMATS_QCOW2_WRITE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct destination;
+struct err;
+struct layer;
+struct mapping;
+struct table_need;
+struct write_extent;
+
+/* write.c, unshare.c */
+int qcow2_begin_guest_writes(struct layer *layer, struct err *err);
+int qcow2_map_write(struct layer *layer, uint64_t guest_off, uint64_t len, struct write_extent *out,
+		    struct table_need *need);
+int qcow2_destination_write(struct layer *layer, uint64_t guest_off, uint64_t len,
+			    struct destination *out, struct table_need *need);
+int qcow2_publish_write(struct layer *layer, const struct mapping *maps, size_t n_maps,
+			struct table_need *need);
+
+#endif
