@@ -8,7 +8,7 @@
 
 #include <errno.h>
 
-#include "engine/op.h"
+#include "engine/core/op.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/wake.h"

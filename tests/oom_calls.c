@@ -4,7 +4,7 @@
  * read is asked once, of the library with all the memory it wants: other tests
  * say that it is right.
  */
-#include "engine/engine.h"
+#include "engine/core/disk.h"
 #include "tests/oom_calls.h"
 
 #include <criterion/criterion.h>

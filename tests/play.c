@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "engine/api/engine.h"
 #include "formats/qcow2/freed.h"
 
 /* Seconds of the clock: a disk that can't be closed waits for ever, without any work. */

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "engine/core/disk.h"
 #include "formats/core/layer.h"
 #include "io/base.h"
 #include "tests/sim_guest.h"

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "engine/core/copied.h"
-#include "engine/verify.h"
 #include "tests/play.h"
 
 struct play_met play_met;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* See sim_job.h. */
+#include "engine/api/engine.h"
 #include "tests/sim_job.h"
 
 #include <errno.h>

@@ -15,7 +15,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 
-#include "engine/engine.h"
+#include "engine/core/disk.h"
 #include "io/base.h"
 #include "tests/sim_guest.h"
 

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/api/engine.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/layer_set.h"
 #include "io/base.h"

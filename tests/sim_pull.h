@@ -9,7 +9,8 @@
 #ifndef BLOCKPULL_TESTS_SIM_PULL_H
 #define BLOCKPULL_TESTS_SIM_PULL_H
 
-#include "engine/engine.h"
+#include "engine/core/disk.h"
+#include "formats/chain/chain.h"
 #include "io/base.h"
 #include "tests/sim_chain.h"
 

@@ -9,8 +9,9 @@
 #include <inttypes.h>
 
 #include "formats/chain/chain.h"
-#include "engine/commit.h"
-#include "engine/engine.h"
+#include "engine/api/engine.h"
+#include "engine/commit/commit.h"
+#include "engine/copy/run_state.h"
 #include "io/base.h"
 #include "tests/sim_private.h"
 #include "tests/sim_pull.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Promises of engine/copied.h, function by function: copied_stretch_len(),
+ * Promises of engine/core/copied.h, function by function: copied_stretch_len(),
  * copied_reserve(), copied_add(), copied_forget(), copied_clear(); and the list
  * against one that is looked through from end to end.
  */
@@ -8,7 +8,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "engine/copied.h"
+#include "engine/core/copied.h"
 #include "io/base.h"
 
 #define N_SEEDS 100

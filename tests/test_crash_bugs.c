@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Planted bugs: each invariant of engine/commit.c is broken from outside, by a
+ * Planted bugs: each invariant of engine/commit/commit.c is broken from outside, by a
  * backend that lies (crash_io.h), and the search of test_crash.c must find it.
  * A search that never saw a bug proves nothing.
  *

@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "engine/api/engine.h"
 #include "io/base.h"
 #include "tests/scratch.h"
 #include "tests/sim_pull.h"

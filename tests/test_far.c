@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "engine/engine.h"
 #include "tests/build_image.h"
 #include "tests/sim_pull.h"
 #include "tests/time_limit.h"

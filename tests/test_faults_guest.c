@@ -23,7 +23,8 @@
 #include <poll.h>
 #include <stdio.h>
 
-#include "engine/commit.h"
+#include "engine/api/engine.h"
+#include "engine/commit/state.h"
 #include "io/base.h"
 #include "tests/leaks.h"
 #include "tests/sim_guest.h"
@@ -179,7 +180,7 @@ static bool may_fail_with(const struct trial *t, int error)
 {
 	if (t->is_again || !sim_n_faults_hit(t->sim) || passes(&t->fault))
 		return false;
-	/* Without the words for it in the request's own answer: stalled commits (engine/commit.c). */
+	/* Without the words for it in the request's own answer: stalled commits (engine/commit/commit.c). */
 	return error == code_of(&t->fault) || (error == -ENOSPC && is_no_space(t->fault.error)) ||
 	       (error == -EIO && t->guest.disk->poisoned);
 }

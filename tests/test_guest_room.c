@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "engine/engine.h"
+#include "engine/core/disk.h"
 #include "io/base.h"
 #include "tests/overlay.h"
 #include "tests/scratch.h"

@@ -8,9 +8,10 @@
 #include <stdio.h>
 
 #include "formats/chain/chain.h"
-#include "engine/commit.h"
-#include "engine/guest.h"
-#include "engine/populate.h"
+#include "engine/commit/commit.h"
+#include "engine/commit/state.h"
+#include "engine/copy/run_state.h"
+#include "engine/guest/request.h"
 #include "tests/sim_job.h"
 
 TestSuite(guest_space, .timeout = 300);

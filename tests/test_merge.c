@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Promises of engine/merge.h, in the simulated machine: merge_write() and
+ * Promises of engine/core/merge.h, in the simulated machine: merge_write() and
  * merge_flush(). Whatever is merged, each request ends once, with its own
  * length or its error, and its bytes are where it says; what goes on where the
  * last write ends is one write, and nothing else is.
@@ -10,8 +10,11 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "engine/engine.h"
-#include "engine/merge.h"
+#include "engine/api/engine.h"
+#include "engine/core/disk.h"
+#include "engine/core/merge.h"
+#include "engine/core/op.h"
+#include "engine/job/round.h"
 #include "io/base.h"
 #include "tests/sim.h"
 

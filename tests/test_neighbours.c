@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <stdio.h>
 
+#include "engine/api/engine.h"
 #include "io/base.h"
 #include "tests/sim_guest.h"
 #include "tests/sim_private.h"

@@ -9,7 +9,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "engine/commit.h"
+#include "engine/commit/commit.h"
+#include "engine/commit/may_drop.h"
 #include "tests/sim_job.h"
 
 TestSuite(no_return, .timeout = 120);

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <stdio.h>
 
+#include "engine/api/engine.h"
 #include "io/base.h"
 #include "tests/oom.h"
 #include "tests/sim_private.h"

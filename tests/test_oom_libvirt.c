@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "engine/engine.h"
+#include "engine/core/disk.h"
 #include "engine/blockpull-libvirt.h"
 #include "tests/oom.h"
 #include "tests/oom_calls.h"

@@ -13,7 +13,10 @@
 #include <unistd.h>
 
 #include "engine/blockpull.h"
-#include "engine/open_flags.h"
+#include "engine/api/open_flags.h"
+#include "engine/core/disk.h"
+#include "io/base.h"
+#include "io/err.h"
 #include "tests/scratch.h"
 #include "tests/time_limit.h"
 

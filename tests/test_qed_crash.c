@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * QED after a power cut. Batches of copies are committed in the order of
- * engine/commit.c, pipelined: the data and new tables of a batch share an epoch
+ * engine/commit/commit.c, pipelined: the data and new tables of a batch share an epoch
  * with the table and L1 entries of the batch before it. Each epoch is cut with
  * nothing, all, each one, all but one and random subsets of its 512-byte
  * sectors on disk. Whatever is left must check without errors, must have what

@@ -12,7 +12,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "engine/verify.h"
+#include "engine/core/copied.h"
 #include "formats/qcow2/image.h"
 #include "formats/qcow2/tables.h"
 #include "tests/sim_pull.h"

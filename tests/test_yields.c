@@ -16,7 +16,11 @@
 #include <unistd.h>
 
 #include "formats/core/table_cache.h"
-#include "engine/engine.h"
+#include "engine/api/engine.h"
+#include "engine/api/thread.h"
+#include "engine/core/disk.h"
+#include "engine/core/lock.h"
+#include "io/io.h"
 #include "io/base.h"
 #include "tests/gate.h"
 #include "tests/overlay.h"

@@ -403,7 +403,7 @@ static void zero_entries(struct write_rig *rig, uint64_t off, uint64_t end, bool
 	rig->n_zero_entries++;
 }
 
-/* One step of a request for zeros, as engine/guest_write.c chooses; where it goes on. */
+/* One step of a request for zeros, as engine/guest/write.c chooses; where it goes on. */
 static uint64_t zero_some(struct write_rig *rig, uint64_t at, uint64_t end, bool keep)
 {
 	struct layer *layer = rig->layer;

@@ -52,7 +52,7 @@ void write_rig_zero(struct write_rig *rig, uint64_t off, uint64_t len, bool keep
 /* The cursor: copies what is lacking of [off, off + len), for every reader. */
 void write_rig_copy(struct write_rig *rig, uint64_t off, uint64_t len);
 
-/* One group commit, in the order of engine/commit.c. */
+/* One group commit, in the order of engine/commit/commit.c. */
 void write_rig_commit(struct write_rig *rig, bool hard);
 /* What was in flight is over. */
 void write_rig_drain(struct write_rig *rig);

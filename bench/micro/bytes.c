@@ -11,7 +11,7 @@
 #include <zstd.h>
 
 #include "bench/micro/micro.h"
-#include "engine/zero.h"
+#include "engine/core/zero.h"
 #include "formats/qcow2/decode.h"
 #include "formats/qcow2/image.h"
 #include "io/base.h"

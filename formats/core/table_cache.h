@@ -8,7 +8,7 @@
  * what is missing; whoever runs the I/O loads it and calls again. Changes are
  * made in memory and marked by 512-byte sector; table_cache_stage() copies the
  * marked sectors out for a commit, so an entry changed later belongs to the
- * next one (invariant I6 in engine/commit.c).
+ * next one (invariant I6 in engine/commit/commit.c).
  *
  * Pinning was rejected: LOADING, dirty and being-written tables stay by
  * themselves, and a walk that was just fed its table finds it as the most
@@ -40,7 +40,7 @@ struct table_need {
 	uint32_t more_len;
 };
 
-/* When a changed sector may reach the disk; the order is engine/commit.c's. */
+/* When a changed sector may reach the disk; the order is engine/commit/commit.c's. */
 enum stage {
 	STAGE_REFCOUNT, /* raised refcounts, new refcount blocks and new tables: unreachable yet */
 	STAGE_REFTABLE, /* what makes a new refcount block or refcount table reachable */

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <xxhash.h>
 
+#include "engine/api/engine.h"
 #include "io/base.h"
 #include "tests/fuzz/world.h"
 

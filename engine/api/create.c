@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * New images. The backing file is opened once, to see that it is there and of
+ * the format said, and for its size where none is given; its name is recorded
+ * as it was given. A half-made file is removed.
+ */
+#include "engine/api/create.h"
+
+#include <errno.h>
+
+#include "engine/api/args.h"
+#include "engine/api/options.h"
+#include "engine/blockpull.h"
+#include "engine/core/export.h"
+#include "formats/chain/chain.h"
+#include "formats/chain/layer_set.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
+
+#define CREATE_CACHE_LEN (1 * MiB)
+
+/* The user named this file, so any may be looked at; its own backing chain is not followed. */
+static int look_at_backing(const char *path, const struct bpull_create_options *o,
+			   uint64_t *guest_len, struct err *err)
+{
+	struct table_cache *cache = table_cache_new(CREATE_CACHE_LEN);
+	struct layer_set *layers = cache ? layer_set_new(file_opener_posix(), cache) : NULL;
+	struct chain_open how = {
+		.format = (enum image_format)o->backing_format,
+		.no_backing = true,
+		.no_lock = true,
+	};
+	autofree char *backing = NULL;
+	struct chain *chain = NULL;
+	int rc = layers ? 0 : err_set(err, -ENOMEM, "out of memory");
+
+	if (!rc)
+		rc = chain_backing_path(path, o->backing_name, &backing, err);
+	if (!rc) {
+		how.name = backing;
+		rc = chain_open(layers, &how, &chain, err);
+	}
+	if (!rc) {
+		*guest_len = chain->layers[0]->guest_len;
+		chain_close(chain, NULL, NULL);
+	}
+	if (layers)
+		layer_set_free(layers);
+	if (cache)
+		table_cache_free(cache);
+	return rc;
+}
+
+static int size_of(const char *path, const struct bpull_create_options *o, uint64_t *guest_len,
+		   struct err *err)
+{
+	uint64_t backing_len = 0;
+	int rc = 0;
+
+	if (o->empty && o->virtual_size)
+		return err_set(err, -EINVAL, "a new image has a size or is empty, not both");
+	if (o->backing_name && !o->backing_format)
+		return err_set(
+			err, -EINVAL,
+			"a backing file needs its format, since it must not be guessed later");
+	if (o->backing_name)
+		rc = look_at_backing(path, o, &backing_len, err);
+	else if (!o->virtual_size && !o->empty)
+		return err_set(err, -EINVAL, "a new image needs a size or a backing file");
+	if (o->virtual_size || o->empty)
+		backing_len = o->virtual_size;
+	*guest_len = round_up(backing_len, 512);
+	if (!rc && o->virtual_size > INT64_MAX)
+		return err_set(err, -EFBIG, "a disk of %llu bytes is too large",
+			       (unsigned long long)o->virtual_size);
+	return rc;
+}
+
+int create_image_in(struct file *file, const struct bpull_create_options *o, uint64_t guest_len,
+		    struct err *err)
+{
+	struct image_create how = {
+		.guest_len = guest_len,
+		.cluster_len = o->cluster_size,
+		.backing_name = o->backing_name,
+		.backing_format = (enum image_format)o->backing_format,
+		.version = o->version,
+		.refcount_bits = o->refcount_bits,
+		.lazy_refcounts = o->lazy_refcounts,
+		.zstd = o->zstd,
+		.table_clusters = o->table_size,
+	};
+
+	return o->format == BPULL_FORMAT_QED ? qed_create(file, &how, err)
+					     : qcow2_create(file, &how, err);
+}
+
+int bpull_create(const char *path, const struct bpull_create_options *options,
+		 struct bpull_error *error)
+{
+	struct file_opener *opener = file_opener_posix();
+	struct bpull_create_options o;
+	struct err err = { 0 };
+	struct file *file;
+	uint64_t guest_len = 0;
+	int rc;
+
+	error_begin(error);
+	if (is_missing(path, "path", error) || is_missing(options, "options", error))
+		return -EINVAL;
+	if (!options_import(&o, sizeof(o), options) ||
+	    (o.format != BPULL_FORMAT_QCOW2 && o.format != BPULL_FORMAT_QED))
+		return error_fill(error, -EINVAL, "only qcow2 and qed images can be created");
+	if (o.backing_format > BPULL_FORMAT_QED)
+		return error_fill(error, -EINVAL, "unknown backing format");
+	rc = size_of(path, &o, &guest_len, &err);
+	if (!rc && o.creating)
+		o.creating(o.user_data);
+	if (!rc)
+		rc = opener->create(opener, path, &file, &err);
+	if (rc)
+		return error_export(&err, error);
+	rc = create_image_in(file, &o, guest_len, &err);
+	file_close(file);
+	if (rc) {
+		opener->remove(opener, path);
+		return error_export(&err, error);
+	}
+	return 0;
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Names of formats. */
+#ifndef BLOCKPULL_API_CREATE_H
+#define BLOCKPULL_API_CREATE_H
+
+#include <stdint.h>
+
+struct bpull_create_options;
+struct err;
+struct file;
+
+/* create.c */
+/* Makes an empty file an image of this format. 0 or -errno. */
+int create_image_in(struct file *file, const struct bpull_create_options *o, uint64_t guest_len,
+		    struct err *err);
+
+#endif

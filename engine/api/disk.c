@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Disks: an overlay and its chain, opened under a policy and QEMU's locks.
+ * Opening writes nothing, not even a repair: what must be changed before the
+ * first copy is changed when a job starts.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/api/args.h"
+#include "engine/api/fork.h"
+#include "engine/api/open_flags.h"
+#include "engine/api/options.h"
+#include "engine/api/told.h"
+#include "engine/blockpull.h"
+#include "engine/commit/commit.h"
+#include "engine/commit/mixed.h"
+#include "engine/commit/state.h"
+#include "engine/core/disk.h"
+#include "engine/core/events.h"
+#include "engine/core/export.h"
+#include "engine/core/lock.h"
+#include "engine/core/loop.h"
+#include "engine/core/shown.h"
+#include "engine/guest/request.h"
+#include "engine/job/flatten.h"
+#include "engine/job/job.h"
+#include "engine/job/round.h"
+#include "formats/chain/chain.h"
+#include "formats/chain/chain_base.h"
+#include "formats/core/layer.h"
+#include "io/base.h"
+#include "io/blocking.h"
+#include "io/err.h"
+#include "io/file.h"
+
+static void note_no_locks(void *opaque, const char *name)
+{
+	struct bpull_disk *disk = opaque;
+	char safe[512];
+
+	if (disk->warning)
+		return;
+	if (asprintf(&disk->warning,
+		     "%s: its file system has no locks; nothing keeps another process from "
+		     "changing the image meanwhile",
+		     err_escape(name, strlen(name), safe, sizeof(safe))) < 0)
+		disk->warning = NULL;
+}
+
+/* One warning is all there is: this one says more than any other. */
+static void note_mixed(struct bpull_disk *disk)
+{
+	char *warning = mixed_warning(disk);
+
+	if (!warning)
+		return;
+	free(disk->warning);
+	disk->warning = warning;
+}
+
+static void note_missing(struct bpull_disk *disk, const struct path_policy *policy)
+{
+	char safe[512];
+
+	if (disk->warning || !policy->missing)
+		return;
+	if (asprintf(&disk->warning,
+		     "'%s', which was allowed for backing files, does not exist, so it allows "
+		     "nothing",
+		     err_escape(policy->missing, strlen(policy->missing), safe, sizeof(safe))) < 0)
+		disk->warning = NULL;
+}
+
+/* A pull takes the mark away (qcow2_alloc.c says why); it is the user's who put it there. */
+static void note_raw_mark(struct bpull_disk *disk)
+{
+	const struct layer *overlay = disk_overlay(disk);
+	struct layer_info info = { 0 };
+	struct shown shown;
+
+	if (disk->warning || !overlay->is_overlay || !overlay->has_backing ||
+	    !overlay->ops->describe)
+		return;
+	overlay->ops->describe(overlay, &info);
+	if (!info.data_file_raw)
+		return;
+	if (asprintf(&disk->warning,
+		     "%s: its data file is marked as raw (the guest's disk by itself), which it "
+		     "is not above a backing file; pulling removes that mark",
+		     file_show(overlay->file, &shown)) < 0)
+		disk->warning = NULL;
+}
+
+/* Once for a disk: a chain may have many files on that file system. */
+static void hint_holes(struct bpull_disk *disk)
+{
+	for (unsigned i = 0; i < disk->chain->n_layers && !disk->hint; i++) {
+		const struct layer *layer = disk->chain->layers[i];
+		struct shown shown;
+
+		if (layer->ops->format != IMAGE_RAW || !layer->file->holes_spared)
+			continue;
+		if (asprintf(&disk->hint,
+			     "%s: its file system is not known to tell the truth about holes, so "
+			     "they are read",
+			     file_show(layer->file, &shown)) < 0)
+			disk->hint = NULL;
+	}
+}
+
+static void file_of_failed(void *opaque, struct file *file)
+{
+	struct bpull_disk *disk = opaque;
+
+	disk_note_file_closing(disk->engine, file);
+}
+
+static int open_chain(struct bpull_disk *disk, const char *path, const struct bpull_disk_options *o,
+		      struct err *err)
+{
+	struct path_policy policy = { 0 };
+	struct chain_open how = options_chain(o, path, &policy);
+	int rc;
+
+	blocking_begin();
+	rc = policy_build(o, path, &policy, err);
+	blocking_end();
+	if (rc)
+		return rc;
+	how.write = !(o->flags & BPULL_DISK_READ_ONLY);
+	how.allow_raw = o->flags & BPULL_DISK_GUEST_IO;
+	how.watch = true;
+	how.outlives = disk->engine->io->ops->outlives;
+	how.no_locks_here = note_no_locks;
+	how.file_opened = disk_note_file_opened;
+	how.file_closing = file_of_failed;
+	how.opaque = disk;
+	rc = told_open_chain(disk->engine->layers, o, &how, &disk->chain, err);
+	if (!rc) {
+		note_mixed(disk);
+		note_raw_mark(disk);
+		note_missing(disk, &policy);
+		hint_holes(disk);
+	}
+	policy_free(&policy);
+	return rc;
+}
+
+/* Two clusters in one block of a direct file would be read, changed and written back by two at once. */
+static int check_direct(const struct bpull_disk *disk, struct err *err)
+{
+	const struct layer *overlay = disk_overlay(disk);
+	struct shown shown;
+
+	if (!(disk->flags & BPULL_DISK_DIRECT))
+		return 0;
+	if (overlay->file->io_align <= 1 || overlay->data->io_align <= 1)
+		return err_set(
+			err, -ENOTSUP,
+			"%s: its file system has no direct I/O (O_DIRECT), which was asked for; "
+			"nothing was changed: leave that out",
+			file_show(overlay->file, &shown));
+	if (overlay->cluster_len < MAX(overlay->file->io_align, overlay->data->io_align))
+		return err_set(
+			err, -ENOTSUP,
+			"%s: its clusters (%u bytes) are smaller than the blocks of direct I/O "
+			"(%u), which was asked for; nothing was changed: leave that out",
+			file_show(overlay->file, &shown), overlay->cluster_len,
+			MAX(overlay->file->io_align, overlay->data->io_align));
+	return 0;
+}
+
+/* Ready for the guest's writes. */
+static int prepare_guest(struct bpull_disk *disk, const struct bpull_disk_options *o,
+			 struct err *err)
+{
+	struct layer *overlay = disk_overlay(disk);
+	struct shown shown;
+	int rc;
+
+	atomic_init(&disk->guests.copy_on_read, o->flags & BPULL_DISK_COPY_ON_READ);
+	if (!(o->flags & BPULL_DISK_GUEST_IO) || o->flags & BPULL_DISK_READ_ONLY)
+		return 0;
+	/* What a guest writes to a raw disk may look like an image by the next time. */
+	if (disk_is_raw(disk) && o->format != BPULL_FORMAT_RAW)
+		return err_set(
+			err, -EINVAL,
+			"%s: it looks raw, but a guest may have made it look so, or may make "
+			"it look different; name its format to let a guest write to it",
+			file_show(overlay->file, &shown));
+	rc = overlay->ops->begin_writing ? overlay->ops->begin_writing(overlay, err) : 0;
+	disk->may_write = !rc;
+	return rc;
+}
+
+/* Space let go is counted free by the next commit but one, or later where a table can't be read. */
+#define MAX_LAST_COMMITS 16
+
+/* No job, no request is in flight: what is not durable becomes so, and what was let go is counted free.
+ * What fails now can't be told any more: a program that wants to know flushes first. */
+static void settle(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+	uint64_t last = disk->n_commits_begun + MAX_LAST_COMMITS;
+	bool has_retried = false;
+
+	while (!disk->poisoned && (!commit_is_clean(disk) ||
+				   (overlay->ops->has_freed && overlay->ops->has_freed(overlay)))) {
+		if (commit_is_stalled(disk) && has_retried)
+			return;
+		if (commit_is_stalled(disk)) {
+			has_retried = true;
+			commit_retry(disk);
+		}
+		if (!commit_is_running(disk) && disk->n_commits_begun < last)
+			commit_begin(disk, COMMIT_HARD);
+		if (!commit_is_running(disk))
+			return;
+		engine_again(disk->engine);
+		engine_wait_round(disk->engine, UINT64_MAX);
+	}
+}
+
+/* All is committed, and nothing in flight. */
+static void reclaim(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+	struct err err = { 0 };
+	uint64_t n_left;
+
+	if (!disk->poisoned && disk->may_write && commit_is_clean(disk) && overlay->ops->reclaim)
+		overlay->ops->reclaim(overlay, &n_left, &err);
+}
+
+/* From now on the engine's rounds pass it by. */
+static void leave_engine(struct bpull_disk *disk)
+{
+	struct bpull_disk **link = &disk->engine->disks;
+
+	while (*link != disk)
+		link = &(*link)->next;
+	*link = disk->next;
+}
+
+static void stop_guests(struct bpull_disk *disk)
+{
+	engine_again(disk->engine); /* requests may not have begun yet */
+	while (!guest_is_idle(disk))
+		engine_wait_round(disk->engine, UINT64_MAX);
+}
+
+int bpull_disk_open(struct bpull_engine *engine, const char *path,
+		    const struct bpull_disk_options *options, struct bpull_disk **out,
+		    struct bpull_error *error)
+{
+	ENGINE_SCOPE(engine);
+	struct bpull_disk_options o;
+	struct engine_yields yields;
+	struct bpull_disk *disk;
+	struct err err = { 0 };
+	int rc;
+
+	error_begin(error);
+	if (is_missing(engine, "engine", error) || is_missing(path, "path", error) ||
+	    is_missing(out, "disk", error))
+		return -EINVAL;
+	rc = options_take(OPEN_DISK, options, &o, error);
+	if (rc)
+		return rc;
+	disk = calloc(1, sizeof(*disk));
+	if (!disk)
+		return error_fill(error, -ENOMEM, "out of memory");
+	disk->engine = engine;
+	disk->user_data = o.user_data;
+	disk->flags = o.flags;
+	engine_yields_begin(&yields, engine);
+	rc = open_chain(disk, path, &o, &err);
+	if (!rc) {
+		rc = check_direct(disk, &err);
+		if (!rc)
+			rc = prepare_guest(disk, &o, &err);
+		if (rc)
+			chain_close(disk->chain, disk_note_file_closing, engine);
+	}
+	engine_yields_end(&yields);
+	if (rc) {
+		free(disk->warning);
+		free(disk->hint);
+		free(disk);
+		return error_export(&err, error);
+	}
+	job_init_control(disk);
+	disk->next = engine->disks;
+	engine->disks = disk;
+	*out = disk;
+	if (o.opened)
+		o.opened(o.user_data);
+	return 0;
+}
+
+static void stop_job(struct bpull_disk *disk)
+{
+	while (disk->job.step != JOB_IDLE) {
+		bpull_job_abort(disk);
+		engine_wait_round(disk->engine, UINT64_MAX);
+	}
+}
+
+void bpull_disk_close(struct bpull_disk *disk)
+{
+	struct bpull_engine *engine;
+	struct engine_yields yields;
+
+	if (!disk)
+		return;
+	engine = disk->engine;
+	if (engine_is_forked(engine))
+		return; /* bpull_engine_close() closes the descriptors of all */
+	engine_enter(engine);
+	stop_job(disk);
+	stop_guests(disk);
+	if (disk->flags & BPULL_DISK_GUEST_IO)
+		settle(disk);
+	leave_engine(disk);
+	engine_yields_begin(&yields, engine);
+	if (disk->flags & BPULL_DISK_GUEST_IO)
+		reclaim(disk);
+	mixed_mark_closing(disk);
+	commit_abandon(disk);
+	flatten_free(disk);
+	guest_forget_events(disk);
+	events_forget(disk);
+	chain_close(disk->chain, disk_note_file_closing, engine);
+	engine_yields_end(&yields);
+	job_free_control(disk);
+	free(disk->warning);
+	free(disk->hint);
+	free(disk->base_name);
+	free(disk);
+	engine_leave(engine);
+}
+
+uint64_t bpull_disk_size(const struct bpull_disk *disk)
+{
+	return disk ? disk_overlay(disk)->guest_len : 0;
+}
+
+unsigned bpull_disk_depth(const struct bpull_disk *disk)
+{
+	DISK_SCOPE(disk);
+
+	if (!disk)
+		return 0;
+	/* A source that is flattened is not below the new file, and is gone when that is made. */
+	return MAX(disk->chain->n_layers - flatten_is(disk), 1u);
+}
+
+int bpull_disk_find(struct bpull_disk *disk, const char *path, uint32_t *depth,
+		    struct bpull_error *error)
+{
+	DISK_SCOPE(disk);
+	struct engine_yields yields;
+	struct err err = { 0 };
+	int rc;
+
+	error_begin(error);
+	if (is_missing(disk, "disk", error) || is_missing(path, "path", error) ||
+	    is_missing(depth, "depth", error))
+		return -EINVAL;
+	engine_yields_begin(&yields, disk->engine);
+	rc = chain_find_base(disk->chain, file_opener_posix(), path, depth, &err);
+	engine_yields_end(&yields);
+	return rc ? error_export(&err, error) : 0;
+}
+
+const char *bpull_disk_warning(const struct bpull_disk *disk)
+{
+	return disk ? disk->warning : NULL;
+}
+
+const char *bpull_disk_hint(const struct bpull_disk *disk)
+{
+	return disk ? disk->hint : NULL;
+}
+
+const char *bpull_disk_note(const struct bpull_disk *disk)
+{
+	DISK_SCOPE(disk);
+	return disk && disk_overlay(disk)->note[0] ? disk_overlay(disk)->note : NULL;
+}

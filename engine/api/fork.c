@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Freeing in the child was rejected: a thread that is not there any more may have
+ * been changing what would be freed, and may hold the locks of it. A handler
+ * of pthread_atfork() was, too: it would be state of the whole process, and
+ * would outlive a library that is unloaded.
+ */
+#include "engine/api/fork.h"
+
+#include <unistd.h>
+
+#include "engine/core/disk.h"
+#include "formats/chain/layer_set.h"
+#include "io/base.h"
+#include "io/io.h"
+
+bool engine_is_forked(const struct bpull_engine *engine)
+{
+	return engine->owner != getpid();
+}
+
+static void leave_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+void engine_leave_to_parent(struct bpull_engine *engine)
+{
+	if (engine->epoll_fd < 0) /* it was closed before */
+		return;
+	layer_set_leave(engine->layers);
+	io_leave(engine->io);
+	leave_fd(&engine->epoll_fd);
+	leave_fd(&engine->timer_fd);
+	leave_fd(&engine->wake_fd);
+	if (engine->thread.is_on)
+		leave_fd(&engine->thread.event_fd);
+}

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Jobs as the program sees them: start, and what any thread may ask of a
+ * running one. Other threads only write wishes into the control block and wake
+ * the owner, who obeys in job_run(); letting them change the job itself was
+ * rejected: everything it touches would need locks.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "engine/api/args.h"
+#include "engine/api/options.h"
+#include "engine/blockpull.h"
+#include "engine/commit/commit.h"
+#include "engine/commit/mixed.h"
+#include "engine/copy/proof.h"
+#include "engine/core/disk.h"
+#include "engine/core/events.h"
+#include "engine/core/export.h"
+#include "engine/core/lock.h"
+#include "engine/core/loop.h"
+#include "engine/core/op.h"
+#include "engine/core/shown.h"
+#include "engine/job/job.h"
+#include "engine/job/measure.h"
+#include "engine/job/round.h"
+#include "engine/job/target.h"
+#include "engine/job/verify.h"
+#include "formats/chain/chain.h"
+#include "formats/chain/chain_base.h"
+#include "formats/core/layer.h"
+#include "io/base.h"
+#include "io/blocking.h"
+#include "io/err.h"
+#include "io/file.h"
+
+#define KNOWN_FLAGS                                                              \
+	(BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_START_PAUSED | BPULL_JOB_VERIFY | \
+	 BPULL_JOB_ACCEPT_MIXED)
+
+static bool is_running(struct bpull_disk *disk)
+{
+	bool running;
+
+	pthread_mutex_lock(&disk->control.mutex);
+	running = disk->control.running;
+	pthread_mutex_unlock(&disk->control.mutex);
+	return running;
+}
+
+/* Both look at every table of the image, and the second writes its header, where a writing guest's commits
+ * are at work, too: then no others are let in. */
+static int compression_alone(const struct bpull_disk *disk, const struct bpull_job_options *o,
+			     bool is_for_good, struct err *err)
+{
+	struct layer *overlay = disk_overlay(disk);
+	enum layer_compression type = (enum layer_compression)o->compression;
+	struct blocking *others = blocking_set(NULL);
+	int rc;
+
+	if (!disk->may_write)
+		blocking_set(others);
+	rc = is_for_good ? overlay->ops->set_compression(overlay, type, err)
+			 : overlay->ops->may_compress(overlay, type, o->compression_level, err);
+	blocking_set(others);
+	return rc;
+}
+
+/* Refuses before anything is written. */
+static int check_compression(const struct bpull_disk *disk, const struct bpull_job_options *o,
+			     struct err *err)
+{
+	const struct layer *overlay = disk_overlay(disk);
+	struct shown shown;
+
+	if (o->compression == BPULL_COMPRESSION_NONE)
+		return 0;
+	if (!overlay->ops->may_compress)
+		return err_set(
+			err, -ENOTSUP,
+			"%s: %s images have no compressed clusters; pull without compression",
+			file_show(overlay->file, &shown), overlay->ops->name);
+	return compression_alone(disk, o, false, err);
+}
+
+/* Clones only: what can be known of it before the first one. */
+static int check_copy(const struct bpull_disk *disk, const struct bpull_job_options *o,
+		      unsigned pull_to, struct err *err)
+{
+	const struct chain *chain = disk->chain;
+	struct shown shown;
+	bool may = false;
+
+	if (o->copy != BPULL_COPY_CLONE)
+		return 0;
+	if (o->compression || o->flags & BPULL_JOB_VERIFY)
+		return err_set(
+			err, -EINVAL,
+			"a job that compresses or verifies looks at the bytes, so it can't only "
+			"clone");
+	for (unsigned i = 1; i < pull_to; i++)
+		may |= chain->layers[i]->data->may_clone;
+	if (may && disk_overlay(disk)->data->may_clone && !disk_has_data_file(disk) &&
+	    !disk->flatten)
+		return 0;
+	return err_set(
+		err, -ENOTSUP,
+		"%s: its file system, or that of its backing files, can't share blocks between "
+		"files (XFS and btrfs can, and not with a data file); nothing was changed: "
+		"leave the choice open",
+		file_show(disk_overlay(disk)->file, &shown));
+}
+
+/* Is there nothing to pull? */
+static bool is_idle_target(const struct bpull_disk *disk, unsigned pull_to)
+{
+	return !disk_overlay(disk)->has_backing || pull_to < 2;
+}
+
+/* What can be known to forbid the job without changing anything, in memory or on disk. */
+static int may_start(const struct bpull_disk *disk, const struct bpull_job_options *o,
+		     struct target *target, struct err *err)
+{
+	struct layer *overlay = disk_overlay(disk);
+	int rc;
+
+	if (disk->poisoned)
+		return err_set(err, disk->poisoned,
+			       "an earlier write to the image failed; close it and open it again");
+	if (flatten_is_over(disk))
+		return err_set(
+			err, -EINVAL,
+			"the new file was made, or removed, by the job before: open it anew");
+	if (disk->flatten && o->base)
+		return err_set(err, -EINVAL, "flattening has no base");
+	rc = job_find_base(disk->chain, o, &target->pull_to, &target->base_name, err);
+	if (rc || is_idle_target(disk, target->pull_to))
+		return rc;
+	rc = layer_refuse(overlay, &overlay->unwritable, err);
+	if (!rc)
+		rc = mixed_check(disk, o->flags, err);
+	if (rc)
+		return rc;
+	rc = check_copy(disk, o, target->pull_to, err);
+	return rc ? rc : check_compression(disk, o, err);
+}
+
+static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options *o,
+			 struct err *err)
+{
+	struct layer *overlay = disk_overlay(disk);
+	/* Done for the guest when the disk was opened; or by a job that left tables in memory for
+	 * which there was no space: what those lead to would be taken for leaked, and given away. */
+	bool is_prepared = disk->may_write || !commit_is_clean(disk);
+	int rc;
+
+	/* What can be known to stop the job later stops it here, with the image untouched. */
+	rc = chain_plan_link(disk->chain, disk->base_name, err);
+	if (!rc && !is_prepared && !disk->flatten)
+		rc = measure_damage(disk, err);
+	if (!rc && (overlay->file->is_block || overlay->data->is_block))
+		rc = measure_device(disk, o->compression ? COMPRESSION_SPARE_LEN : 0, err);
+	if (!rc && !is_prepared)
+		rc = overlay->ops->begin_writing(overlay, err);
+	else if (!disk->may_write)
+		overlay->note[0] = 0;
+	if (!rc && o->compression != BPULL_COMPRESSION_NONE)
+		rc = compression_alone(disk, o, true, err);
+	if (!rc)
+		rc = chain_plan_link(disk->chain, disk->base_name, err);
+	return rc;
+}
+
+/* The image is this call's alone, but for a guest that may write already: its header is. -EBUSY: a job
+ * runs. */
+static int begin_starting(struct bpull_disk *disk, struct engine_yields *yields)
+{
+	while (disk->starting || disk->n_walking)
+		engine_wait_round(disk->engine, UINT64_MAX);
+	if (is_running(disk))
+		return -EBUSY;
+	disk->starting = true;
+	while (disk->guests.prepare == GUESTS_PREPARING)
+		engine_wait_round(disk->engine, UINT64_MAX);
+	engine_yields_begin(yields, disk->engine);
+	return 0;
+}
+
+static void end_starting(struct bpull_disk *disk, struct engine_yields *yields)
+{
+	engine_yields_end(yields);
+	disk->starting = false;
+	op_wake_all(&disk->guests.prepare_waiters, 0, NULL, 0, false);
+	engine_wake(disk->engine);
+}
+
+static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
+{
+	struct target target = { 0 };
+	int rc = 0;
+
+	if (disk->flags & BPULL_DISK_READ_ONLY)
+		return err_set(err, -EROFS, "the disk was opened read-only");
+	rc = may_start(disk, o, &target, err);
+	if (!rc) {
+		job_take_target(disk, &target);
+		if (!is_idle_target(disk, disk->chain->pull_to))
+			rc = prepare_image(disk, o, err);
+		if (rc)
+			job_forget_target(disk);
+	}
+	free(target.base_name);
+	return rc;
+}
+
+static bool import(struct bpull_job_options *o, const struct bpull_job_options *options)
+{
+	return options_import(o, sizeof(*o), options) && !(o->flags & ~KNOWN_FLAGS) &&
+	       o->compression <= BPULL_COMPRESSION_ZSTD && o->on_error <= BPULL_ON_ERROR_IGNORE &&
+	       o->guest_share <= 100 && o->copy <= BPULL_COPY_READ &&
+	       (o->compression || !o->compression_level);
+}
+
+/* The disk may be open for reading only, and the job need more. */
+static int check_writable(const struct bpull_disk *disk, const struct target *target,
+			  struct err *err)
+{
+	const struct layer *overlay = disk_overlay(disk);
+	const struct file *file = overlay->file->may_not_write ? overlay->file : overlay->data;
+
+	if (!(disk->flags & BPULL_DISK_READ_ONLY) || !file || !file->may_not_write ||
+	    is_idle_target(disk, target->pull_to))
+		return 0;
+	return medium_refuse_user(file->name, file->may_not_write, err);
+}
+
+int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *options,
+		    struct bpull_error *error)
+{
+	DISK_SCOPE(disk);
+	struct engine_yields yields;
+	struct bpull_job_options o;
+	struct target target = { 0 };
+	struct err err = { 0 };
+	int rc;
+
+	error_begin(error);
+	if (is_missing(disk, "disk", error))
+		return -EINVAL;
+	if (!import(&o, options))
+		return error_fill(error, -EINVAL, "unknown job options");
+	if (begin_starting(disk, &yields))
+		return error_fill(error, -EBUSY, "a job runs on this disk already");
+	rc = may_start(disk, &o, &target, &err);
+	if (!rc)
+		rc = check_writable(disk, &target, &err);
+	end_starting(disk, &yields);
+	free(target.base_name);
+	return rc ? error_export(&err, error) : 0;
+}
+
+/* Memory for what a job must be able to say and to note. 0 or -ENOMEM. */
+static int set_aside(struct bpull_disk *disk, const struct bpull_job_options *o)
+{
+	if (events_prepare(disk) || (o->flags & BPULL_JOB_VERIFY && verify_open(disk)))
+		return -ENOMEM;
+	return proof_begin(disk);
+}
+
+static int start(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
+{
+	int rc = set_aside(disk, o);
+
+	if (rc)
+		err_set(err, rc, "out of memory");
+	else
+		rc = prepare(disk, o, err);
+	/* A guest may have written meanwhile. */
+	if (!rc && disk->poisoned) {
+		job_forget_target(disk);
+		rc = err_set(err, disk->poisoned,
+			     "a write to the image failed; close it and open it again");
+	}
+	if (rc) {
+		verify_close(disk);
+		proof_end(disk);
+	}
+	return rc;
+}
+
+int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *options,
+		    struct bpull_error *error)
+{
+	DISK_SCOPE(disk);
+	struct engine_yields yields;
+	struct bpull_job_options o;
+	struct err err = { 0 };
+	int rc;
+
+	error_begin(error);
+	if (is_missing(disk, "disk", error))
+		return -EINVAL;
+	if (!import(&o, options))
+		return error_fill(error, -EINVAL, "unknown job options");
+	if (begin_starting(disk, &yields))
+		return error_fill(error, -EBUSY, "a job runs on this disk already");
+	rc = start(disk, &o, &err);
+	end_starting(disk, &yields);
+	if (rc)
+		return error_export(&err, error);
+	job_begin(disk, &o);
+	engine_wake(disk->engine);
+	return 0;
+}
+
+int bpull_job_get_info(struct bpull_disk *disk, struct bpull_job_info *info)
+{
+	struct bpull_job_info now;
+
+	if (!disk ||
+	    is_unfit(info, "info", RESULT_FIRST_LEN(struct bpull_job_info, verified_bytes), NULL))
+		return -EINVAL;
+	pthread_mutex_lock(&disk->control.mutex);
+	now = disk->control.info;
+	pthread_mutex_unlock(&disk->control.mutex);
+	result_export(info, &now, sizeof(now));
+	return now.type != BPULL_JOB_TYPE_UNKNOWN;
+}
+
+/* Locks the control block of a running job, or says there is none: -ENOENT, whatever is asked of it. */
+static int control_lock(struct bpull_disk *disk)
+{
+	if (!disk)
+		return -EINVAL;
+	pthread_mutex_lock(&disk->control.mutex);
+	if (disk->control.running)
+		return 0;
+	pthread_mutex_unlock(&disk->control.mutex);
+	return -ENOENT;
+}
+
+static int control_unlock(struct bpull_disk *disk)
+{
+	pthread_mutex_unlock(&disk->control.mutex);
+	engine_wake(disk->engine);
+	return 0;
+}
+
+int bpull_job_set_speed(struct bpull_disk *disk, uint64_t bandwidth, uint64_t burst)
+{
+	int rc = control_lock(disk);
+
+	if (rc)
+		return rc;
+	disk->control.bandwidth = bandwidth;
+	disk->control.burst = burst;
+	disk->control.new_speed = true;
+	return control_unlock(disk);
+}
+
+static int set_pause(struct bpull_disk *disk, bool pause)
+{
+	int rc = control_lock(disk);
+
+	if (rc)
+		return rc;
+	disk->control.want_pause = pause;
+	return control_unlock(disk);
+}
+
+int bpull_job_pause(struct bpull_disk *disk)
+{
+	return set_pause(disk, true);
+}
+
+int bpull_job_resume(struct bpull_disk *disk)
+{
+	return set_pause(disk, false);
+}
+
+int bpull_job_abort(struct bpull_disk *disk)
+{
+	int rc = control_lock(disk);
+
+	if (rc)
+		return rc;
+	disk->control.want_abort = true;
+	return control_unlock(disk);
+}
+
+int bpull_job_finalize(struct bpull_disk *disk)
+{
+	int rc = control_lock(disk);
+	bool ready;
+
+	if (rc)
+		return rc;
+	ready = disk->control.info.state == BPULL_JOB_WAITING;
+	disk->control.want_finalize |= ready;
+	control_unlock(disk);
+	return ready ? 0 : -EAGAIN;
+}

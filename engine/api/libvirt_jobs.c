@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * virDomainBlockPull() and its family: checks flags, turns MiB into bytes, and
+ * asks the library. Numbers and semantics are in the header.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "engine/api/args.h"
+#include "engine/api/libvirt.h"
+#include "engine/api/libvirt_handle.h"
+#include "engine/blockpull-libvirt.h"
+#include "engine/blockpull.h"
+#include "engine/core/disk.h"
+#include "engine/core/export.h"
+#include "io/base.h"
+
+static int check_flags(unsigned int flags, unsigned int known, struct bpull_error *error)
+{
+	return flags & ~known ? virt_fail(error, -EINVAL, "unknown flags %#x", flags & ~known) : 0;
+}
+
+/* bandwidth as given, to bytes/s. libvirt may refuse what overflows 2^63, too. */
+static int to_bytes(unsigned long bandwidth, bool is_bytes, uint64_t *out,
+		    struct bpull_error *error)
+{
+	if (!is_bytes && bandwidth > (UINT64_MAX >> 1) / MiB)
+		return virt_fail(error, -ERANGE, "a bandwidth of %lu MiB/s is too large",
+				 bandwidth);
+	*out = is_bytes ? bandwidth : bandwidth * MiB;
+	return 0;
+}
+
+static struct virt_disk *open_disk(struct bpull_virt *virt, const char *path, char *real_path,
+				   struct bpull_error *error)
+{
+	struct virt_disk *d = NULL;
+	struct bpull_disk *disk;
+	int rc;
+
+	if (bpull_disk_open(virt->engine, path, &virt->options, &disk, error)) {
+		free(real_path);
+		return NULL;
+	}
+	rc = virt_add(virt, path, real_path, disk, false, &d);
+	if (!rc)
+		return d;
+	bpull_disk_close(disk);
+	error_fill(error, rc, "%s",
+		   rc == -EBUSY ? "another call opens the image this very moment"
+				: "out of memory");
+	return NULL;
+}
+
+int bpull_virt_block_pull(struct bpull_virt *virt, const char *path, unsigned long bandwidth,
+			  unsigned int flags, struct bpull_error *error)
+{
+	struct bpull_job_options o = { .size = sizeof(o) };
+	struct virt_disk *d;
+	char *real_path;
+	int rc;
+
+	error_begin(error);
+	if (is_missing(virt, "virt", error))
+		return -1;
+	if (check_flags(flags, BPULL_VIRT_BLOCK_PULL_BANDWIDTH_BYTES, error) ||
+	    to_bytes(bandwidth, flags & BPULL_VIRT_BLOCK_PULL_BANDWIDTH_BYTES, &o.bandwidth,
+		     error) ||
+	    virt_resolve(path, &real_path, error))
+		return -1;
+	d = virt_hold(virt, real_path);
+	if (d)
+		free(real_path);
+	else
+		d = open_disk(virt, path, real_path, error);
+	if (!d)
+		return -1;
+	rc = bpull_job_start(d->disk, &o, error);
+	pthread_mutex_lock(&virt->mutex);
+	/* The dispatcher may just have found the job before this one to be over. */
+	d->is_over = !d->attached && !virt_runs(d->disk) && rc;
+	pthread_mutex_unlock(&virt->mutex);
+	virt_put(virt, d);
+	return rc ? -1 : 0;
+}
+
+int bpull_virt_block_job_info(struct bpull_virt *virt, const char *path,
+			      struct bpull_virt_block_job_info *info, unsigned int flags,
+			      struct bpull_error *error)
+{
+	bool is_bytes = flags & BPULL_VIRT_BLOCK_JOB_INFO_BANDWIDTH_BYTES;
+	struct bpull_job_info now = { .size = sizeof(now) };
+	struct virt_disk *d;
+	int found;
+
+	error_begin(error);
+	if (is_missing(virt, "virt", error) || is_missing(info, "info", error))
+		return -1;
+	if (check_flags(flags, BPULL_VIRT_BLOCK_JOB_INFO_BANDWIDTH_BYTES, error) ||
+	    virt_hold_by_path(virt, path, &d, error))
+		return -1;
+	*info = (struct bpull_virt_block_job_info){ 0 };
+	if (!d)
+		return 0;
+	found = bpull_job_get_info(d->disk, &now) && now.state != BPULL_JOB_CONCLUDED;
+	virt_put(virt, d);
+	if (!found)
+		return 0;
+	*info = (struct bpull_virt_block_job_info){
+		.type = BPULL_VIRT_BLOCK_JOB_TYPE_PULL,
+		.bandwidth = is_bytes ? now.bandwidth : div_round_up(now.bandwidth, MiB),
+		.cur = now.cur,
+		.end = now.end,
+	};
+	return 1;
+}
+
+/* The held disk of a running job. */
+static int hold_running(struct bpull_virt *virt, const char *path, struct virt_disk **out,
+			struct bpull_error *error)
+{
+	if (virt_hold_by_path(virt, path, out, error))
+		return -1;
+	if (*out && virt_runs((*out)->disk))
+		return 0;
+	if (*out)
+		virt_put(virt, *out);
+	return virt_fail(error, -ENOENT, "no block job runs on that disk");
+}
+
+int bpull_virt_block_job_abort(struct bpull_virt *virt, const char *path, unsigned int flags,
+			       struct bpull_error *error)
+{
+	struct virt_disk *d;
+
+	error_begin(error);
+	if (is_missing(virt, "virt", error))
+		return -1;
+	if (check_flags(flags, BPULL_VIRT_BLOCK_JOB_ABORT_ASYNC | BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT,
+			error))
+		return -1;
+	if (flags & BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT)
+		return virt_fail(error, -EINVAL, "a pull can't be pivoted: that is for copy jobs");
+	if (hold_running(virt, path, &d, error))
+		return -1;
+	bpull_job_abort(d->disk); /* -ENOENT: it is over this moment, which is what was asked for */
+	if (!(flags & BPULL_VIRT_BLOCK_JOB_ABORT_ASYNC))
+		bpull_job_wait(d->disk, -1);
+	virt_put(virt, d);
+	return 0;
+}
+
+int bpull_virt_block_job_set_speed(struct bpull_virt *virt, const char *path,
+				   unsigned long bandwidth, unsigned int flags,
+				   struct bpull_error *error)
+{
+	struct virt_disk *d;
+	uint64_t bytes = 0;
+	int rc;
+
+	error_begin(error);
+	if (is_missing(virt, "virt", error))
+		return -1;
+	if (check_flags(flags, BPULL_VIRT_BLOCK_JOB_SPEED_BANDWIDTH_BYTES, error) ||
+	    to_bytes(bandwidth, flags & BPULL_VIRT_BLOCK_JOB_SPEED_BANDWIDTH_BYTES, &bytes,
+		     error) ||
+	    hold_running(virt, path, &d, error))
+		return -1;
+	rc = bpull_job_set_speed(d->disk, bytes, 0);
+	virt_put(virt, d);
+	return rc ? virt_fail(error, rc, "no block job runs on that disk") : 0;
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* bpull_disk_map() and the walk behind it. */
+#include <errno.h>
+#include <string.h>
+
+#include "engine/api/args.h"
+#include "engine/blockpull.h"
+#include "engine/core/disk.h"
+#include "engine/core/export.h"
+#include "engine/core/lock.h"
+#include "engine/core/loop.h"
+#include "engine/core/shown.h"
+#include "engine/job/measure.h"
+#include "engine/job/round.h"
+#include "formats/chain/chain.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "io/blocking.h"
+#include "io/err.h"
+
+static int ask(struct bpull_disk *disk, uint64_t guest_off, struct extent *e,
+	       struct table_need *need)
+{
+	struct layer *top = disk_overlay(disk);
+	uint64_t len = top->guest_len - guest_off;
+
+	if (!(disk->flags & BPULL_DISK_NO_BACKING))
+		return chain_map(disk->chain, 0, guest_off, len, e, need);
+	e->depth = 0;
+	return top->ops->map(top, guest_off, len, e, need);
+}
+
+static int map_at(struct bpull_disk *disk, uint64_t guest_off, struct extent *e)
+{
+	struct table_need need;
+	int rc;
+
+	while ((rc = ask(disk, guest_off, e, &need)) == TABLE_NEED) {
+		rc = table_load_now(disk->engine->cache, &need);
+		if (rc == -EALREADY) { /* a job's own load of it is on its way */
+			engine_wait_round(disk->engine, UINT64_MAX);
+		} else if (rc) {
+			return rc;
+		}
+	}
+	return rc;
+}
+
+static int map_all(struct bpull_disk *disk, uint64_t start, struct bpull_extent *extents, int max,
+		   struct err *err)
+{
+	uint64_t guest_len = disk_overlay(disk)->guest_len;
+	int n = 0, rc = measure_sharing(disk, err);
+	struct shown shown;
+
+	while (!rc && start < guest_len) {
+		struct bpull_extent next;
+		struct extent e;
+
+		rc = map_at(disk, start, &e);
+		if (rc)
+			return err_set(err, rc, "%s: cannot map the disk at guest offset %#llx: %s",
+				       file_show(disk_overlay(disk)->file, &shown),
+				       (unsigned long long)start,
+				       rc == -EUCLEAN ? "a table entry points outside its file"
+						      : strerror(-rc));
+		next = extent_export(disk->chain, &e);
+		start += e.len;
+		if (n && extent_merge(&extents[n - 1], &next))
+			continue;
+		if (n == max)
+			break;
+		extents[n++] = next;
+		blocking_pause();
+	}
+	return rc ? rc : n;
+}
+
+int bpull_disk_map(struct bpull_disk *disk, uint64_t start, struct bpull_extent *extents, int max,
+		   struct bpull_error *error)
+{
+	DISK_SCOPE(disk);
+	struct engine_yields yields;
+	struct err err = { 0 };
+	int n;
+
+	error_begin(error);
+	if (is_missing(disk, "disk", error) || is_missing(extents, "extents", error))
+		return -EINVAL;
+	if (max <= 0)
+		return error_fill(error, -EINVAL, "no room for an extent");
+	/* One that maps again and again must not keep layers from being dropped. */
+	while (disk->starting || (disk->guests.dropping && disk->engine->thread.is_on))
+		engine_wait_round(disk->engine, UINT64_MAX);
+	disk->n_walking++;
+	engine_yields_begin(&yields, disk->engine);
+	n = map_all(disk, start, extents, max, &err);
+	engine_yields_end(&yields);
+	disk->n_walking--;
+	engine_again(disk->engine); /* a job may wait to drop layers */
+	return n < 0 ? error_export(&err, error) : n;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Flags of opening: data, and one loop over it. Each call with checks of its own
+ * was rejected: flatten let a guest in that way, whose writes it never made the
+ * new image ready for.
+ */
+#include "engine/api/open_flags.h"
+
+#include <errno.h>
+
+#include "engine/blockpull.h"
+#include "io/base.h"
+#include "io/err.h"
+
+#define ON(way)    (1u << (way))
+#define ONLY_READS (ON(OPEN_FLATTEN) | ON(OPEN_INFO) | ON(OPEN_MEASURE) | ON(OPEN_CHECK))
+#define CHAINS     (ON(OPEN_DISK) | ON(OPEN_FLATTEN) | ON(OPEN_INFO) | ON(OPEN_MEASURE))
+
+const struct open_flag open_flags[] = {
+	{ BPULL_DISK_READ_ONLY, CHAINS, 0, 0,
+	  "READ_ONLY does not go with a check: it says by itself whether it writes" },
+	{ BPULL_DISK_FORCE_SHARE, CHAINS | ON(OPEN_CHECK), BPULL_DISK_READ_ONLY, 0,
+	  "FORCE_SHARE goes with READ_ONLY only, and not with a repair: what is written to needs "
+	  "its locks" },
+	{ BPULL_DISK_NO_BACKING, ON(OPEN_DISK) | ON(OPEN_INFO), BPULL_DISK_READ_ONLY, 0,
+	  "NO_BACKING goes with READ_ONLY only, and not where the chain is copied or measured" },
+	{ BPULL_DISK_READ_HOLES, CHAINS, 0, 0,
+	  "READ_HOLES does not go with a check: it reads no holes" },
+	{ BPULL_DISK_TRUST_HOLES, CHAINS, 0, BPULL_DISK_READ_HOLES,
+	  "TRUST_HOLES does not go with READ_HOLES, nor with a check: it reads no holes" },
+	{ BPULL_DISK_GUEST_IO, ON(OPEN_DISK), 0, 0,
+	  "GUEST_IO goes with bpull_disk_open() only: a file that is still being made, and an "
+	  "image that is only described, serve no guest" },
+	{ BPULL_DISK_COPY_ON_READ, ON(OPEN_DISK), BPULL_DISK_GUEST_IO, BPULL_DISK_READ_ONLY,
+	  "COPY_ON_READ goes with bpull_disk_open() and GUEST_IO only, without READ_ONLY" },
+	{ BPULL_DISK_DIRECT, ON(OPEN_DISK) | ON(OPEN_MEASURE), 0, BPULL_DISK_READ_ONLY,
+	  "DIRECT is about what is written: it goes with bpull_disk_open() without READ_ONLY, and "
+	  "with measuring for that" },
+};
+const size_t open_flags_n = ARRAY_LEN(open_flags);
+
+int open_flags_check(enum open_way way, uint32_t flags, struct err *err)
+{
+	uint32_t given = flags | (ONLY_READS & ON(way) ? BPULL_DISK_READ_ONLY : 0);
+	uint32_t unknown = flags;
+
+	for (size_t i = 0; i < open_flags_n; i++) {
+		const struct open_flag *f = &open_flags[i];
+
+		unknown &= ~f->flag;
+		if (flags & f->flag &&
+		    (!(f->ways & ON(way)) || f->needs & ~given || f->excludes & flags))
+			return err_set(err, -EINVAL, "%s", f->why);
+	}
+	if (unknown)
+		return err_set(err, -EINVAL,
+			       "flags 0x%x: this version of the library knows none "
+			       "of them",
+			       unknown);
+	return 0;
+}

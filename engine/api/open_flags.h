@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Which flags (enum bpull_disk_flags) go with which way of opening images, as
+ * one table. A new flag is a row of it, and nothing else: every call that takes
+ * flags asks here, and tests/test_open_flags.c walks all combinations of what
+ * the table holds.
+ */
+#ifndef BLOCKPULL_API_OPEN_FLAGS_H
+#define BLOCKPULL_API_OPEN_FLAGS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+
+/* What opens an image for a program. */
+enum open_way {
+	OPEN_DISK,    /* bpull_disk_open() */
+	OPEN_FLATTEN, /* bpull_flatten_open(): flags are the source's, which is only read */
+	OPEN_INFO,    /* bpull_info_open(): only reads */
+	OPEN_MEASURE, /* bpull_image_measure(): only reads; flags may be those of the pull that is meant */
+	OPEN_CHECK,  /* bpull_check() without a repair: only reads */
+	OPEN_REPAIR, /* bpull_check() with one */
+	OPEN_N_WAYS,
+};
+
+struct open_flag {
+	uint32_t flag;
+	uint32_t ways; /* 1 << enum open_way: where it may be given */
+	uint32_t
+		needs; /* flags that must be given as well; a way that only reads gives READ_ONLY */
+	uint32_t excludes; /* flags that must not be given as well */
+	const char *why;   /* the sentence for every refusal of it */
+};
+
+extern const struct open_flag open_flags[];
+extern const size_t open_flags_n;
+
+/* 0, or -EINVAL with a sentence. Pure. */
+int open_flags_check(enum open_way way, uint32_t flags, struct err *err);
+
+#endif

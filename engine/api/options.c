@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Option and result structs as programs of any age pass them, and the policy on
+ * backing files they ask for. One import function for all structs: a caller's
+ * shorter struct is filled up with zeros, a longer one may only have zeros we do
+ * not know. One export function: a shorter struct gets what it has room for, of a
+ * longer one the rest is zeroed. Versioned function names were rejected: they double with each field.
+ */
+#include "engine/api/options.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "engine/api/open_flags.h"
+#include "engine/api/told.h"
+#include "engine/blockpull.h"
+#include "engine/core/export.h"
+#include "formats/chain/chain.h"
+#include "formats/core/layer.h"
+#include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
+
+/* No struct of ours will be longer: a size beyond it is memory that was never set. */
+#define STRUCT_MAX_LEN 4096
+
+bool options_import(void *dst, size_t dst_len, const void *src)
+{
+	size_t src_len;
+
+	memset(dst, 0, dst_len);
+	if (!src)
+		return true;
+	memcpy(&src_len, src, sizeof(src_len));
+	if (src_len < sizeof(src_len) || src_len > STRUCT_MAX_LEN)
+		return false;
+	for (size_t i = dst_len; i < src_len; i++)
+		if (((const uint8_t *)src)[i])
+			return false;
+	memcpy(dst, src, MIN(src_len, dst_len));
+	return true;
+}
+
+bool result_fits(const void *out, size_t first_len)
+{
+	size_t out_len;
+
+	memcpy(&out_len, out, sizeof(out_len));
+	return out_len >= first_len && out_len <= STRUCT_MAX_LEN;
+}
+
+void result_export(void *out, const void *src, size_t src_len)
+{
+	size_t out_len, at = sizeof(out_len);
+
+	memcpy(&out_len, out, sizeof(out_len));
+	memcpy((uint8_t *)out + at, (const uint8_t *)src + at, MIN(out_len, src_len) - at);
+	if (out_len > src_len)
+		memset((uint8_t *)out + src_len, 0, out_len - src_len);
+}
+
+static bool names_are_there(const struct bpull_disk_options *o)
+{
+	for (size_t i = 0; i < o->n_allowed_dirs; i++)
+		if (!o->allowed_dirs || !o->allowed_dirs[i])
+			return false;
+	return true;
+}
+
+int options_take(enum open_way way, const struct bpull_disk_options *given,
+		 struct bpull_disk_options *out, struct bpull_error *error)
+{
+	struct err err = { 0 };
+
+	if (!options_import(out, sizeof(*out), given) || out->format > BPULL_FORMAT_QED ||
+	    out->backing_format > BPULL_FORMAT_QED || out->backing_rule > BPULL_BACKING_NONE ||
+	    !names_are_there(out) || out->backing_trust > BPULL_TRUST_ALL || !told_are_known(out))
+		return error_fill(error, -EINVAL, "unknown disk options");
+	if (out->backing_trust && out->backing_format)
+		return error_fill(error, -EINVAL,
+				  "backing files whose format is not recorded can't be probed and "
+				  "be %s at once: BPULL_TRUST_ALL goes without a backing_format",
+				  bpull_format_name(out->backing_format));
+	if (out->relative_dir && out->relative_dir[0] != '/')
+		return error_fill(error, -EINVAL, "relative_dir is not an absolute name");
+	out->size = sizeof(*out);
+	return open_flags_check(way, out->flags, &err) ? error_export(&err, error) : 0;
+}
+
+/* The directory a path's file lies in, symlinks (the file's own too) resolved. NULL and errno. */
+static char *real_directory(const char *path)
+{
+	char *real = realpath(path, NULL), *slash;
+
+	if (!real)
+		return NULL;
+	slash = strrchr(real, '/');
+	slash[slash == real] = '\0';
+	return real;
+}
+
+/* An image that can't be resolved can't be opened either, and that error is the better one: 0. But
+ * without its directory because the machine failed, its backing files would be refused as strangers. */
+static int cannot_resolve(const char *image, int why, struct err *err)
+{
+	char name[512];
+
+	if (why == ENOENT || why == ENOTDIR || why == EACCES || why == ELOOP || why == ENAMETOOLONG)
+		return 0;
+	return err_errno(err, -why, "%s: cannot find its directory",
+			 err_escape(image, strlen(image), name, sizeof(name)));
+}
+
+static int note_missing(const char *named, struct path_policy *policy, struct err *err)
+{
+	if (!policy->missing)
+		policy->missing = strdup(named);
+	return policy->missing ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
+/* One thing that the user named: all below a directory, or a file or device by itself. What is not there
+ * (a pool that is not mounted) allows nothing, and the images that need nothing of it are not refused. */
+static int add_named(const char *named, char **dirs, char **files, struct path_policy *policy,
+		     struct err *err)
+{
+	char *real = realpath(named, NULL), name[512];
+	struct stat st;
+	int rc = real && !stat(real, &st) ? 0 : -errno;
+
+	if (rc == -ENOENT || rc == -ENOTDIR) {
+		free(real);
+		return note_missing(named, policy, err);
+	}
+	if (!rc && S_ISDIR(st.st_mode)) {
+		dirs[policy->n_dirs++] = real;
+		return 0;
+	}
+	if (!rc && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))) {
+		files[policy->n_files++] = real;
+		return 0;
+	}
+	free(real);
+	err_escape(named, strlen(named), name, sizeof(name));
+	return rc ? err_errno(err, rc, "allowed for backing files: %s", name)
+		  : err_set(err, -EINVAL,
+			    "allowed for backing files: %s is neither a directory nor a file or "
+			    "block device",
+			    name);
+}
+
+static int add_all_named(const struct bpull_disk_options *options, struct path_policy *policy,
+			 struct err *err)
+{
+	size_t n = options->n_allowed_dirs;
+	char **dirs = calloc(n + 1, sizeof(*dirs)), **files = calloc(n + 1, sizeof(*files));
+	int rc = dirs && files ? 0 : err_set(err, -ENOMEM, "out of memory");
+
+	policy->dirs = (const char *const *)dirs;
+	policy->files = (const char *const *)files;
+	for (size_t i = 0; !rc && i < n; i++)
+		rc = add_named(options->allowed_dirs[i], dirs, files, policy, err);
+	return rc;
+}
+
+int policy_build(const struct bpull_disk_options *options, const char *image,
+		 struct path_policy *policy, struct err *err)
+{
+	static const enum path_rule rules[] = {
+		[BPULL_BACKING_DIRS] = PATH_RULE_TREE,
+		[BPULL_BACKING_ANY] = PATH_RULE_ANY,
+		[BPULL_BACKING_NONE] = PATH_RULE_NONE,
+	};
+	int rc;
+
+	*policy = (struct path_policy){ 0 };
+	policy->rule = rules[options->backing_rule];
+	if (policy->rule != PATH_RULE_TREE)
+		return 0;
+	/* chain_open() takes it away again where the image turns out to be a device. */
+	policy->own_dir = real_directory(image);
+	rc = policy->own_dir ? 0 : cannot_resolve(image, errno, err);
+	if (!rc)
+		rc = add_all_named(options, policy, err);
+	if (rc)
+		policy_free(policy);
+	return rc;
+}
+
+void policy_free(struct path_policy *policy)
+{
+	for (size_t i = 0; i < policy->n_dirs; i++)
+		free((char *)policy->dirs[i]);
+	for (size_t i = 0; i < policy->n_files; i++)
+		free((char *)policy->files[i]);
+	free((void *)policy->dirs);
+	free((void *)policy->files);
+	free((char *)policy->own_dir);
+	free((char *)policy->missing);
+	*policy = (struct path_policy){ 0 };
+}
+
+struct chain_open options_chain(const struct bpull_disk_options *options, const char *image,
+				const struct path_policy *policy)
+{
+	return (struct chain_open){
+		.name = image,
+		.format = (enum image_format)options->format,
+		.backing_format = (enum image_format)options->backing_format,
+		.trust_formats = options->backing_trust == BPULL_TRUST_ALL,
+		.no_backing = options->flags & BPULL_DISK_NO_BACKING,
+		.no_lock = options->flags & BPULL_DISK_FORCE_SHARE,
+		.holes = options->flags & BPULL_DISK_READ_HOLES    ? FILE_HOLES_READ
+			 : options->flags & BPULL_DISK_TRUST_HOLES ? FILE_HOLES_TRUST
+								   : FILE_HOLES_AUTO,
+		.direct = options->flags & BPULL_DISK_DIRECT,
+		.relative_dir = options->relative_dir,
+		.policy = policy,
+	};
+}
+
+const char *bpull_format_name(enum bpull_format format)
+{
+	return format_name((enum image_format)format);
+}
+
+enum bpull_format bpull_format_by_name(const char *name)
+{
+	return name ? (enum bpull_format)format_by_name(name, strlen(name)) : BPULL_FORMAT_UNKNOWN;
+}

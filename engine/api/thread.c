@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Starting and stopping an engine's own thread. The lock that it shares with the callers is
+ * core/lock.c.
+ */
+#include "engine/api/thread.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/core/disk.h"
+#include "engine/core/lock.h"
+#include "engine/core/loop.h"
+#include "engine/job/round.h"
+#include "io/base.h"
+
+static void *run(void *opaque)
+{
+	struct bpull_engine *engine = opaque;
+	struct engine_thread *t = &engine->thread;
+
+	engine_lock_take(t);
+	t->runner = pthread_self();
+	engine_lock_give(t);
+	for (;;) {
+		struct pollfd ready = { .fd = engine->epoll_fd, .events = POLLIN };
+		bool goes_on;
+
+		engine_lock_take(t);
+		if (t->quit)
+			break;
+		engine_run(engine);
+		if (t->n_waiters)
+			pthread_cond_broadcast(&t->round);
+		goes_on = engine->again;
+		if (!goes_on)
+			engine_tell(engine);
+		engine_lock_give(t);
+		if (!goes_on)
+			poll(&ready, 1, -1);
+	}
+	engine_lock_give(t);
+	return NULL;
+}
+
+static int init(struct engine_thread *t)
+{
+	pthread_condattr_t attr;
+
+	t->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (t->event_fd < 0)
+		return -errno;
+	t->spins = sysconf(_SC_NPROCESSORS_ONLN) > 1;
+	pthread_mutex_init(&t->lobby, NULL);
+	pthread_mutex_init(&t->mutex, NULL);
+	pthread_mutex_init(&t->ring, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&t->round, &attr);
+	pthread_condattr_destroy(&attr);
+	return 0;
+}
+
+static void destroy(struct engine_thread *t)
+{
+	pthread_mutex_destroy(&t->lobby);
+	pthread_mutex_destroy(&t->mutex);
+	pthread_mutex_destroy(&t->ring);
+	pthread_cond_destroy(&t->round);
+	close(t->event_fd);
+	t->is_on = false;
+}
+
+/* Signals are the program's other threads'. */
+int engine_thread_start(struct bpull_engine *engine)
+{
+	struct engine_thread *t = &engine->thread;
+	sigset_t all, before;
+	int rc = init(t);
+
+	if (rc)
+		return rc;
+	t->is_on = true;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	rc = -pthread_create(&t->thread, NULL, run, engine);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (rc)
+		destroy(t);
+	return rc;
+}
+
+void engine_thread_stop(struct bpull_engine *engine)
+{
+	struct engine_thread *t = &engine->thread;
+
+	if (!t->is_on)
+		return;
+	engine_lock_take(t);
+	t->quit = true;
+	engine_lock_give(t);
+	engine_wake(engine);
+	pthread_join(t->thread, NULL);
+	destroy(t);
+}

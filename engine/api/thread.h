@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Starting and stopping an engine's own thread. */
+#ifndef BLOCKPULL_API_THREAD_H
+#define BLOCKPULL_API_THREAD_H
+
+#include "io/base.h"
+
+struct bpull_engine;
+
+int engine_thread_start(struct bpull_engine *engine);
+/* Ends the thread; the caller is alone with the engine then. Nothing where there is none. */
+void engine_thread_stop(struct bpull_engine *engine);
+
+#endif

@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Group commit: the one place that knows in which order things become durable.
+ *
+ *   DATA -> REFCOUNT -> REFTABLE -> TABLE (L2), ROOT (L1) -> HEADER
+ *
+ * All but DATA are in the image's file. DATA is in the overlay's data file where
+ * it has one, which knows nothing of the image's barriers and has its own.
+ *
+ * INVARIANTS (tests and commit messages cite them by number)
+ *
+ * I1  A table entry reaches the disk only after the data it points at is
+ *     durable. (An operation publishes after its data write completed; a batch
+ *     is staged after that; its barriers are submitted after staging: the data
+ *     file's, if there is one, completes before the image's is submitted.)
+ * I2  A reference reaches the disk only after the refcount that covers it is
+ *     durable; a refcount block before the refcount table's entry for it, a
+ *     larger refcount table before the header that names it.
+ * I3  The backing link is dropped only after every table that replaces it is
+ *     durable.
+ * I4  COMPLETED is reported only after the header without the link is durable,
+ *     FAILED and CANCELED only while the header with it is.
+ * I5  Host space is reused only after the reference that freed it is durable
+ *     and reads in flight have drained.
+ * I6  A commit writes the tables as they stood when it began: an entry
+ *     published during its barrier belongs to the next one.
+ * I7  After a failed barrier or table write nothing is retried: the disk
+ *     refuses further writes and says so. (Two things are no such failure: a
+ *     write that found no space changed nothing, and is tried again when there
+ *     may be some; and the old header is put back over one that failed.)
+ * I8  The point of no return is the header's write: asked for when all else is
+ *     durable, after the last look at the job and at the backing files. If it
+ *     or its barrier fails, the bytes that it replaced are written back, with
+ *     a barrier of their own: all other writes were durable before.
+ *
+ * A BARRIER is an fdatasync; it covers the writes completed before it was
+ * submitted. Nothing else is assumed: any other write may be lost, kept or
+ * torn at 512 bytes. Entries are 8 bytes and never straddle a sector.
+ *
+ * EPOCHS of batch n (states proven by enumeration, tests/test_crash.c):
+ *
+ *   write REFCOUNT(n): raised counts, new blocks, new tables no entry reaches
+ *   [barrier of the data file]     only if there is one: makes DATA(n) durable
+ *   barrier            also makes DATA(n), and TABLE and ROOT of n-1, durable
+ *   [write REFTABLE(n), barrier]   only if a refcount block was added
+ *   write TABLE(n), ROOT(n)        durable with the next barrier; a new link's name with them
+ *   [barrier]                      hard commits only
+ *   [write HEADER, barrier]        detach only, if the link may go (I8)
+ *
+ * So a long pull costs one barrier a batch while copying goes on beside it.
+ * TABLE and ROOT may share an epoch because the table a root entry points at
+ * was written whole, and flushed, with REFCOUNT; slices of it that come later
+ * lie on space that reads as zeros, which means unallocated.
+ * Ordering writes by dependency between cached tables, as QEMU does, was
+ * rejected: it is right nowhere in particular and written down nowhere.
+ */
+#include "engine/commit/commit.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/commit/header.h"
+#include "engine/commit/state.h"
+#include "engine/core/clock.h"
+#include "engine/core/disk.h"
+#include "engine/core/fault.h"
+#include "engine/core/load.h"
+#include "engine/core/loop.h"
+#include "engine/core/op.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "io/base.h"
+#include "io/file.h"
+#include "io/io.h"
+
+/* A batch is committed this long after its first entry. */
+#define COMMIT_NS UINT64_C(2000000000)
+
+/* The writes submitted last have completed. */
+static void retire_writes(struct commit *commit)
+{
+	for (enum stage s = commit->writing_lo; s < commit->writing_hi; s++) {
+		while (commit->staged.head[s]) {
+			struct staged_write *w = commit->staged.head[s];
+			struct file *file = w->file;
+
+			file->len = MAX(file->len, w->host_off + w->len);
+			commit->staged.head[s] = w->next;
+			staged_write_done(w);
+		}
+		commit->staged.n[s] = 0;
+	}
+	commit->writing_lo = commit->writing_hi = 0;
+	free(commit->writes);
+	commit->writes = NULL;
+}
+
+/* What was published by now was written by now; what comes later is for the next batch. */
+static enum step data_barrier(struct commit *commit)
+{
+	struct bpull_disk *disk = commit->op.disk;
+
+	if (!disk->data_undurable)
+		return STEP_NEXT;
+	disk->data_undurable = false;
+	io_req_sync(&commit->sync, disk_overlay(disk)->data);
+	op_submit(&commit->op, &commit->sync);
+	return STEP_WAIT;
+}
+
+static bool is_hard(const struct commit *commit)
+{
+	return commit->kind != COMMIT_SOFT;
+}
+
+/* Entries on disk do not refer any more to what they replaced (I5): it is counted free, in the next
+ * batch, and used again when those who may still read it have ended. One lot at a time. */
+static enum step let_go(struct commit *commit, bool with_this)
+{
+	struct bpull_disk *disk = commit->op.disk;
+	struct layer *overlay = disk_overlay(disk);
+
+	if (!overlay->ops->has_freed || !overlay->ops->has_freed(overlay) || disk->guests.draining)
+		return STEP_NEXT;
+	if (overlay->ops->tables_durable(overlay, with_this, &commit->need) == TABLE_NEED)
+		return op_wait_table(&commit->op, &commit->need);
+	guest_begin_drain(disk);
+	commit_note_published(disk, 0);
+	return STEP_NEXT;
+}
+
+static enum step commit_step(struct op *op)
+{
+	struct commit *commit = (struct commit *)op;
+	struct bpull_disk *disk = op->disk;
+	enum step step;
+
+	retire_writes(commit);
+	switch (commit->phase) {
+	case COMMIT_WRITE_REFCOUNT:
+		commit->phase = COMMIT_DATA_BARRIER;
+		return commit_write_stages(commit, STAGE_REFCOUNT, STAGE_REFTABLE);
+	case COMMIT_DATA_BARRIER: commit->phase = COMMIT_BARRIER; return data_barrier(commit);
+	case COMMIT_BARRIER:
+		commit->phase = COMMIT_LET_GO;
+		return disk->undurable ? commit_barrier(commit) : STEP_NEXT;
+	case COMMIT_LET_GO:
+		step = let_go(commit, false);
+		if (step == STEP_NEXT)
+			commit->phase = COMMIT_WRITE_REFTABLE;
+		return step;
+	case COMMIT_WRITE_REFTABLE:
+		commit->phase = COMMIT_REFTABLE_BARRIER;
+		if (!commit->staged.n[STAGE_REFTABLE])
+			commit->phase = COMMIT_WRITE_TABLES;
+		return commit_write_stages(commit, STAGE_REFTABLE, STAGE_TABLE);
+	case COMMIT_REFTABLE_BARRIER:
+		commit->phase = COMMIT_WRITE_TABLES;
+		return commit_barrier(commit);
+	case COMMIT_WRITE_TABLES:
+		if (disk_overlay(disk)->ops->reftable_durable)
+			disk_overlay(disk)->ops->reftable_durable(disk_overlay(disk));
+		commit->phase = is_hard(commit) ? COMMIT_LAST_BARRIER : COMMIT_DONE;
+		return commit_write_stages(commit, STAGE_TABLE, STAGE_HEADER);
+	case COMMIT_LAST_BARRIER:
+		commit->phase = commit->kind == COMMIT_DETACH ? COMMIT_HEADER : COMMIT_LET_GO_NOW;
+		return disk->undurable ? commit_barrier(commit) : STEP_NEXT;
+	case COMMIT_HEADER: return commit_header_step(commit);
+	case COMMIT_LET_GO_NOW:
+		step = let_go(commit, true);
+		if (step == STEP_NEXT)
+			commit->phase = COMMIT_DONE;
+		return step;
+	case COMMIT_DONE:
+		if (is_hard(commit))
+			disk->hard_commit = commit->number;
+		disk->job.n.n_commits += commit->synced;
+		commit_end(commit);
+		return STEP_WAIT;
+	}
+	abort();
+}
+
+/* Of a commit that has become an ordinary one: when it is tried again, what it would have written
+ * of the new link may be another's. */
+static void drop_link_writes(struct commit *commit)
+{
+	staged_clear_stage(&commit->staged, STAGE_NAME);
+	staged_clear_stage(&commit->staged, STAGE_HEADER);
+}
+
+/* A table write that found no space, or no memory for its requests, changed nothing that cannot be written
+ * again. The job fails, or is stopped, and its runs give back what they took; then there is another try, and
+ * one with each of the guest's flushes. */
+static bool stall(struct commit *commit)
+{
+	struct op *op = &commit->op;
+	bool was_begun = commit->writes;
+
+	if (commit->writing_lo == commit->writing_hi || commit->writing_lo == STAGE_HEADER)
+		return false;
+	if (was_begun ? !commit_found_no_space(op->error) : op->error != -ENOMEM)
+		return false;
+	if (commit->kind != COMMIT_DETACH)
+		drop_link_writes(commit);
+	/* Once the link is gone it is the guest's, not the job's. */
+	if (op->disk->job.step != JOB_IDLE && !op->disk->job.link_changed)
+		job_fail_op(op->disk, op);
+	commit_wake_waiters(op->disk, op->error);
+	commit->stall_error = op->error;
+	op->error = 0;
+	commit->stalled = true;
+	free(commit->writes);
+	commit->writes = NULL;
+	return true;
+}
+
+/* What a commit reads it can do without: space that is let go waits for the next commit, and the link for
+ * another try. */
+static bool go_on_unread(struct commit *commit)
+{
+	struct op *op = &commit->op;
+
+	if (!op->error_was_read || commit->writing_lo != commit->writing_hi)
+		return false;
+	if (commit->phase == COMMIT_LET_GO) {
+		commit->phase = COMMIT_WRITE_REFTABLE;
+	} else if (commit->phase == COMMIT_LET_GO_NOW) {
+		commit->phase = COMMIT_DONE;
+	} else if (commit->phase == COMMIT_HEADER && commit->header_phase == HEADER_WRITE) {
+		job_fail_op(op->disk, op);
+		commit_go_on_with_link(commit);
+	} else {
+		return false;
+	}
+	op->error = 0;
+	op_ready(op);
+	return true;
+}
+
+/* I7: what the page cache dropped can't be known, so nothing is written any more. */
+static void commit_fail(struct op *op)
+{
+	struct commit *commit = (struct commit *)op;
+
+	if (stall(commit) || go_on_unread(commit) || commit_restore_header(commit)) {
+		engine_again(op->engine);
+		return;
+	}
+	op->disk->poisoned = commit->header_error ? commit->header_error : op->error;
+	if (commit->header_error)
+		commit_link_unknown(commit);
+	job_fail_op(op->disk, op);
+	commit_end(commit);
+}
+
+static const struct op_kind commit_kind = { "commit", commit_step, commit_fail };
+
+/* I6: copies of everything changed, at one moment. */
+static int stage_all(struct bpull_disk *disk, struct commit *commit)
+{
+	struct layer *overlay = disk_overlay(disk);
+	int rc = table_cache_stage(overlay->cache, overlay->file, &commit->staged);
+
+	if (!rc && overlay->ops->stage)
+		rc = overlay->ops->stage(overlay, &commit->staged);
+	if (!rc && commit->kind == COMMIT_DETACH)
+		rc = overlay->ops->stage_link(overlay, &commit->staged);
+	return rc;
+}
+
+void commit_begin(struct bpull_disk *disk, enum commit_kind kind)
+{
+	struct commit *commit;
+
+	if (disk->commit || disk->poisoned || disk->commits_held)
+		return;
+	commit = calloc(1, sizeof(*commit));
+	if (!commit) {
+		job_fail(disk, -ENOMEM, "out of memory");
+		return;
+	}
+	op_init(&commit->op, &commit_kind, disk->engine, disk);
+	commit->kind = kind;
+	commit->phase = COMMIT_WRITE_REFCOUNT;
+	commit->number = ++disk->n_commits_begun;
+	disk->commit = commit;
+	disk->published_len = 0;
+	disk->first_published_ns = 0;
+	/* Tables half staged are lost to later commits: as bad as a failed write. */
+	op_set_error(&commit->op, stage_all(disk, commit), NULL, 0, false);
+	op_ready(&commit->op);
+}
+
+bool commit_is_due(const struct bpull_disk *disk, uint64_t now_ns)
+{
+	const struct bpull_engine *engine = disk->engine;
+
+	if (disk->published_len >= engine->commit_len)
+		return true;
+	if (disk->first_published_ns && now_ns >= commit_due_ns(disk))
+		return true;
+	return table_cache_changed_len(engine->cache) >= engine->changed_len_limit / 2 &&
+	       table_cache_dirty_len(engine->cache,
+				     disk_overlay(disk)->file); /* looks at each table */
+}
+
+uint64_t commit_due_ns(const struct bpull_disk *disk)
+{
+	return disk->first_published_ns ? disk->first_published_ns + COMMIT_NS : UINT64_MAX;
+}
+
+bool commit_is_overdue(const struct bpull_disk *disk)
+{
+	return table_cache_changed_len(disk->engine->cache) > disk->engine->changed_len_limit;
+}
+
+void commit_note_published(struct bpull_disk *disk, uint64_t len)
+{
+	disk->published_len += len;
+	if (!disk->first_published_ns)
+		disk->first_published_ns = engine_now_ns();
+}
+
+bool commit_is_clean(const struct bpull_disk *disk)
+{
+	return !disk->commit && !disk->undurable && !disk->data_undurable && !disk->published_len &&
+	       !table_cache_dirty_len(disk->engine->cache, disk_overlay(disk)->file);
+}
+
+void commit_retry(struct bpull_disk *disk)
+{
+	struct commit *commit = disk->commit;
+
+	commit->stalled = false;
+	if (commit_write_stages(commit, commit->writing_lo, commit->writing_hi) == STEP_NEXT)
+		op_ready(&commit->op);
+}
+
+int commit_stall_error(const struct bpull_disk *disk)
+{
+	return disk->commit->stall_error;
+}
+
+bool commit_revive(struct bpull_disk *disk)
+{
+	const struct job *job = &disk->job;
+
+	if (commit_is_stalled(disk) &&
+	    (job->step == JOB_IDLE || job_is_stopped(disk) || job->has_retried))
+		commit_retry(disk);
+	return !commit_is_stalled(disk);
+}
+
+bool commit_is_detaching(const struct bpull_disk *disk)
+{
+	return disk->commit && disk->commit->kind == COMMIT_DETACH;
+}
+
+void commit_keep_link(struct bpull_disk *disk)
+{
+	struct commit *commit = disk->commit;
+
+	if (!commit_is_detaching(disk) || disk->job.link_leaving || disk->job.link_changed)
+		return;
+	commit->kind = COMMIT_HARD;
+	if (commit->stalled)
+		drop_link_writes(commit);
+}
+
+void commit_abandon(struct bpull_disk *disk)
+{
+	if (commit_is_stalled(disk))
+		commit_end(disk->commit);
+}
+
+bool commit_await(struct bpull_disk *disk, enum commit_kind kind, struct op *op)
+{
+	commit_begin(disk, kind);
+	if (!disk->commit && !disk->commits_held)
+		return false;
+	op_wait_in(&disk->commit_waiters, op);
+	return true;
+}
+
+void commit_release(struct bpull_disk *disk)
+{
+	if (!disk->commits_held)
+		return;
+	disk->commits_held = false;
+	if (!disk->commit)
+		commit_wake_waiters(disk, 0);
+}
+
+void commit_wait(struct bpull_disk *disk, struct op *op)
+{
+	if (!disk->commit) {
+		op_ready(op);
+		return;
+	}
+	op_wait_in(&disk->commit_waiters, op);
+}

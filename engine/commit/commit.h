@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Group commit, as the rest of the engine sees it: commit.c has the order of writes and its
+ * invariants.
+ */
+#ifndef BLOCKPULL_COMMIT_COMMIT_H
+#define BLOCKPULL_COMMIT_COMMIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "io/base.h"
+
+struct bpull_disk;
+struct op;
+
+enum commit_kind {
+	COMMIT_SOFT,   /* a batch: its table updates become durable with the next barrier */
+	COMMIT_HARD,   /* all published so far is durable when it ends */
+	COMMIT_DETACH, /* hard, and then the backing link is dropped, durably */
+};
+
+/* Begins a group commit of what the disk has published. Nothing happens while one is in flight or
+ * the disk is poisoned: job_run() looks again when it ends. */
+void commit_begin(struct bpull_disk *disk, enum commit_kind kind);
+/* Is a soft commit due: enough was published, or long enough ago, or too much memory is dirty? When does
+ * the second become true (UINT64_MAX: never as it is)? */
+bool commit_is_due(const struct bpull_disk *disk, uint64_t now_ns);
+uint64_t commit_due_ns(const struct bpull_disk *disk);
+/* So many changed tables wait for a commit, which can't be evicted, that no more may be changed. */
+bool commit_is_overdue(const struct bpull_disk *disk);
+/* Entries for so many bytes of data were published. */
+void commit_note_published(struct bpull_disk *disk, uint64_t len);
+/* Is anything changed in memory, written, or on its way that is not durable? */
+bool commit_is_clean(const struct bpull_disk *disk);
+/* The writes of one that found no space are tried again. */
+void commit_retry(struct bpull_disk *disk);
+/* Why it stands still: -errno. */
+int commit_stall_error(const struct bpull_disk *disk);
+/* For a guest's request that needs the next commit: tries one that stands still again, unless a job
+ * is about to. False: it stands still, and a request that holds a lock must not wait for the job,
+ * whose runs may wait for that lock. If the next try finds no space either, those who wait hear of
+ * it. */
+bool commit_revive(struct bpull_disk *disk);
+/* Is the commit in flight one that drops the link, or has just done so? */
+bool commit_is_detaching(const struct bpull_disk *disk);
+/* The job that wanted the link dropped is over, or gave up: a commit in flight that has not come to the header
+ * is an ordinary one. */
+void commit_keep_link(struct bpull_disk *disk);
+/* Before the disk is closed: one that stands still goes, and what it would have written with it. */
+void commit_abandon(struct bpull_disk *disk);
+/* Begins a commit if none is in flight, and makes the operation ready when it ends. False: none can
+ * be begun (the disk is poisoned, or there is no memory). */
+bool commit_await(struct bpull_disk *disk, enum commit_kind kind, struct op *op);
+/* Commits may begin again. */
+void commit_release(struct bpull_disk *disk);
+/* The operation is made ready when the commit in flight ends (at once if there is none). */
+void commit_wait(struct bpull_disk *disk, struct op *op);
+
+#endif

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Locks keep QEMU and us apart, but not everything takes them. When a backing file
+ * is changed while a job reads it, what was copied is of one state, what the chain
+ * still holds is of another, and no later job could see that. So the link stays
+ * and the image is marked (formats/qcow2/mark.c), also by a job that ends for
+ * another reason; a marked image is pulled only by who accepts the mixture.
+ *
+ * The mark goes after the link. The other way round a cut between the two would
+ * leave a mixture with a link and without the mark; this way it leaves an image
+ * that stands alone and bears a mark, which keeps it from nothing.
+ */
+#include "engine/commit/mixed.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "engine/blockpull.h"
+#include "engine/commit/state.h"
+#include "engine/core/disk.h"
+#include "engine/core/fault.h"
+#include "engine/core/shown.h"
+#include "formats/chain/chain.h"
+#include "formats/core/layer.h"
+#include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
+
+static struct file *changed_file(const struct bpull_disk *disk)
+{
+	for (unsigned i = 1; i < disk->chain->n_layers; i++) {
+		const struct layer *layer = disk->chain->layers[i];
+
+		if (file_changed(layer->file))
+			return layer->file;
+		if (layer->data != layer->file && file_changed(layer->data))
+			return layer->data;
+	}
+	return NULL;
+}
+
+bool mixed_base_changed(struct bpull_disk *disk)
+{
+	struct file *file = changed_file(disk);
+	struct shown shown;
+
+	if (!file)
+		return false;
+	job_fail(disk, -ESTALE, "%s: it was changed while it was read; %s", file_show(file, &shown),
+		 flatten_is(disk) ? "nothing was made of it" : "the backing link is kept");
+	return true;
+}
+
+/* The header is written by this alone. A guest that flushes from several threads leaves no moment
+ * without a commit: the next one is kept from beginning. */
+static bool may_write_header(struct bpull_disk *disk)
+{
+	if (commit_is_running(disk) && !commit_is_stalled(disk)) {
+		commit_hold(disk);
+		return false;
+	}
+	return disk->guests.prepare != GUESTS_PREPARING;
+}
+
+/* The file whose change makes a mixture of what was copied through this disk; NULL: there is
+ * none. */
+static struct file *file_changed_behind_copies(const struct bpull_disk *disk)
+{
+	return flatten_is(disk) || !disk->has_copied ? NULL : changed_file(disk);
+}
+
+/* In place of any other, which would advise to go on. */
+static void say_changed(struct bpull_disk *disk, const struct file *file, const char *marked)
+{
+	struct job *job = &disk->job;
+	struct shown shown;
+
+	job->says_mixed = true;
+	if (job->error)
+		job->error = -ESTALE;
+	snprintf(
+		job->message, sizeof(job->message),
+		"%s: it was changed while it was read; the backing link is kept, and what was "
+		"copied may be of either state%s: restore the overlay from a copy, or make it anew",
+		file_show(file, &shown), marked);
+}
+
+bool mixed_mark(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+	const struct file *file = file_changed_behind_copies(disk);
+	struct err err = { 0 };
+	int rc;
+
+	if (!file)
+		return true;
+	if (!overlay->ops->mark_mixed) {
+		say_changed(disk, file, ", of which the image can bear no mark");
+		return true;
+	}
+	if (disk->poisoned) {
+		say_changed(disk, file,
+			    ", of which the image is not marked, since an earlier write to it "
+			    "failed");
+		return true;
+	}
+	if (!may_write_header(disk))
+		return false;
+	rc = overlay->ops->mark_mixed(overlay, true, &err);
+	say_changed(disk, file,
+		    !rc             ? ", of which the image is marked"
+		    : rc == -ENOSPC ? ", of which the image could not be marked for want of room"
+				    : ", of which the image could not be marked: its header can't "
+				      "be written");
+	return true;
+}
+
+void mixed_mark_closing(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+	struct err err = { 0 };
+
+	if (!file_changed_behind_copies(disk) || overlay->is_mixed || !overlay->ops->mark_mixed ||
+	    disk->poisoned || !may_write_header(disk))
+		return;
+	overlay->ops->mark_mixed(overlay, true, &err); /* no caller hears of it any more */
+}
+
+bool mixed_clear(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+	struct job *job = &disk->job;
+	struct err err = { 0 };
+
+	if (!overlay->is_mixed || overlay->has_backing || disk->poisoned)
+		return true;
+	if (!may_write_header(disk))
+		return false;
+	if (overlay->ops->mark_mixed(overlay, false, &err)) {
+		job->says_mixed = true;
+		snprintf(job->message, sizeof(job->message), "%s", err.message);
+	}
+	return true;
+}
+
+int mixed_refuse(const struct layer *overlay, bool accepts, struct err *err)
+{
+	struct shown shown;
+
+	if (!overlay->is_mixed || accepts)
+		return 0;
+	err_set(err, -EPERM,
+		"%s: it is marked: a backing file was changed while an earlier pull read it, and "
+		"what that pull copied may be of either state, not of what the chain holds now; "
+		"restore the overlay from a copy, or make it anew (where the backing file is as it "
+		"was again, or to have the mixture all the same, the mark may be accepted)",
+		file_show(overlay->file, &shown));
+	return err_remedy(err, -EPERM, ERR_REMEDY_ACCEPT_MIXED, NULL);
+}
+
+int mixed_check(const struct bpull_disk *disk, uint32_t job_flags, struct err *err)
+{
+	const struct layer *overlay = disk_overlay(disk);
+	bool accepts = job_flags & BPULL_JOB_ACCEPT_MIXED;
+	const struct file *file = accepts && overlay->is_mixed ? changed_file(disk) : NULL;
+	struct shown shown;
+
+	if (file)
+		return err_set(err, -ESTALE,
+			       "%s: it was changed while this disk had it open, which may hold "
+			       "tables of its earlier state: close the disk, and open it again",
+			       file_show(file, &shown));
+	return mixed_refuse(overlay, accepts, err);
+}
+
+char *mixed_warning(const struct bpull_disk *disk)
+{
+	const struct chain *chain = disk->chain;
+	bool will_pull = !(disk->flags & (BPULL_DISK_READ_ONLY | BPULL_DISK_GUEST_IO));
+	struct shown shown;
+	char *text;
+
+	for (unsigned i = will_pull; i < chain->n_layers; i++) {
+		if (!chain->layers[i]->is_mixed)
+			continue;
+		if (asprintf(&text,
+			     "%s: it is marked: a backing file was changed while a pull copied it, "
+			     "and "
+			     "what is read here may be of either state",
+			     file_show(chain->layers[i]->file, &shown)) < 0)
+			return NULL;
+		return text;
+	}
+	return NULL;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What commit.c and header.c share: the questions that others ask of a commit, its writes and
+ * barriers, its end.
+ */
+#include "engine/commit/state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/core/disk.h"
+#include "engine/core/loop.h"
+#include "engine/core/op.h"
+#include "formats/chain/chain_base.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "io/base.h"
+#include "io/io.h"
+
+bool commit_found_no_space(int error)
+{
+	return error == -ENOSPC || error == -EDQUOT || error == -EFBIG;
+}
+
+void commit_wake_waiters(struct bpull_disk *disk, int error)
+{
+	op_wake_all(&disk->commit_waiters, error, NULL, 0, false);
+}
+
+void commit_end(struct commit *commit)
+{
+	struct bpull_disk *disk = commit->op.disk;
+
+	staged_clear(&commit->staged);
+	free(commit->old_header);
+	free(commit->writes);
+	free(commit);
+	disk->commit = NULL;
+	commit_wake_waiters(disk, disk->poisoned);
+	engine_again(disk->engine);
+}
+
+enum step commit_write_stages(struct commit *commit, enum stage lo, enum stage hi)
+{
+	struct io_req *req;
+	unsigned n = 0;
+
+	for (enum stage s = lo; s < hi; s++)
+		n += commit->staged.n[s];
+	if (!n)
+		return STEP_NEXT;
+	commit->writing_lo = lo;
+	commit->writing_hi = hi;
+	commit->writes = calloc(n, sizeof(*commit->writes));
+	if (!commit->writes) {
+		op_set_error(&commit->op, -ENOMEM, NULL, 0, false);
+		return STEP_NEXT;
+	}
+	commit->op.disk->undurable = true;
+	req = commit->writes;
+	for (enum stage s = lo; s < hi; s++)
+		for (struct staged_write *w = commit->staged.head[s]; w; w = w->next) {
+			io_req_write(req, w->file, w->bytes, w->len, w->host_off);
+			op_submit(&commit->op, req++);
+		}
+	return STEP_WAIT;
+}
+
+enum step commit_barrier(struct commit *commit)
+{
+	/* Writes that complete from here on are not covered. */
+	commit->op.disk->undurable = false;
+	commit->synced = true;
+	io_req_sync(&commit->sync, disk_overlay(commit->op.disk)->file);
+	op_submit(&commit->op, &commit->sync);
+	return STEP_WAIT;
+}
+
+bool commit_is_stalled(const struct bpull_disk *disk)
+{
+	return disk->commit && disk->commit->stalled;
+}
+
+bool commit_is_running(const struct bpull_disk *disk)
+{
+	return disk->commit != NULL;
+}
+
+void commit_hold(struct bpull_disk *disk)
+{
+	disk->commits_held = true;
+}
+
+/* What the overlay does not read any more is its owner's from now on. No request that might use it is in
+ * flight: the link was not dropped before that. */
+void disk_link_changed(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+
+	if (overlay->ops->link_durable)
+		overlay->ops->link_durable(overlay);
+	overlay->has_backing = disk->base_name != NULL;
+	if (disk->base_name) {
+		free(overlay->backing_name);
+		overlay->backing_name = STEAL(disk->base_name);
+		overlay->backing_format = disk->chain->layers[disk->chain->pull_to]->ops->format;
+		overlay->backing_format_name[0] = 0;
+	}
+	chain_drop_hidden(disk->chain, disk_note_file_closing, disk->engine);
+	disk->job.link_changed = true;
+}

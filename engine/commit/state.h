@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* A commit in flight: its phases, and what commit.c and header.c share. */
+#ifndef BLOCKPULL_COMMIT_STATE_H
+#define BLOCKPULL_COMMIT_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/commit/commit.h"
+#include "engine/core/op.h"
+#include "formats/core/table_cache.h"
+#include "io/base.h"
+#include "io/io.h"
+
+struct bpull_disk;
+
+/* Did its table writes find no space? Then it stands still until commit_retry(). Nothing was written wrongly,
+ * so it may be tried as often as there may be space again. */
+bool commit_is_stalled(const struct bpull_disk *disk);
+/* A commit is in flight, or stands still. */
+bool commit_is_running(const struct bpull_disk *disk);
+/* The job is to write the header with no commit in flight: none begins, however many requests want
+ * one, until it has. Those wait. */
+void commit_hold(struct bpull_disk *disk);
+
+enum commit_phase {
+	COMMIT_WRITE_REFCOUNT,
+	COMMIT_DATA_BARRIER,
+	COMMIT_BARRIER,
+	COMMIT_LET_GO, /* what the last batch's entries let go is counted free */
+	COMMIT_WRITE_REFTABLE,
+	COMMIT_REFTABLE_BARRIER,
+	COMMIT_WRITE_TABLES,
+	COMMIT_LAST_BARRIER,
+	COMMIT_HEADER,     /* header.c: its own phases */
+	COMMIT_LET_GO_NOW, /* and what this one's did */
+	COMMIT_DONE,
+};
+
+enum header_phase {
+	HEADER_READ, /* the bytes that it has so far */
+	HEADER_WRITE,
+	HEADER_BARRIER,
+	HEADER_LINK_GONE,
+	HEADER_LOOK_AT, /* for which there was no space: did anything of it come through? */
+	HEADER_COMPARE,
+	HEADER_RESTORE,
+	HEADER_RESTORE_BARRIER,
+	HEADER_LINK_KEPT,
+};
+
+struct commit {
+	struct op op;
+	enum commit_kind kind;
+	enum commit_phase phase;
+	enum header_phase header_phase;
+	struct staged staged;
+	enum stage writing_lo, writing_hi; /* stages whose writes are in flight: [lo, hi) */
+	struct io_req *writes;
+	struct io_req sync;
+	/* What the header was: so many bytes at that place of the file, read before the new one is
+	 * written, and room for as many again. NULL: there is none. */
+	uint8_t *old_header;
+	struct io_req header; /* reads it, or writes it back */
+	uint64_t header_off, header_len;
+	int header_error;    /* the new one's; the old one is written back */
+	bool barrier_failed; /* that error is of the barrier behind it */
+	bool synced;         /* a barrier was passed */
+	bool stalled;        /* the writes found no space, and wait for commit_retry() */
+	int stall_error;     /* or no memory: which */
+	uint64_t number;     /* disk->n_commits_begun */
+	struct table_need need;
+};
+
+/* Submits all writes of the stages [lo, hi), which may go in any order. */
+enum step commit_write_stages(struct commit *commit, enum stage lo, enum stage hi);
+/* Submits a barrier of the image's file. */
+enum step commit_barrier(struct commit *commit);
+/* Frees it, and wakes who waited for it. */
+void commit_end(struct commit *commit);
+/* Is the error want of space, in the file or of a limit? */
+bool commit_found_no_space(int error);
+
+/* The header on disk names the new base, or none: so does the chain from now on. Closes what the overlay does
+ * not read any more. */
+void disk_link_changed(struct bpull_disk *disk);
+
+/* Every operation that waits for the commit's end runs again. */
+void commit_wake_waiters(struct bpull_disk *disk, int error);
+
+#endif

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A copy run pays before it reads: only bytes the chain really holds, at their
+ * true size, to the job's limiter and the engine's. Runs that can't pay yet
+ * wait in a queue, first come, first served. Charging the cursor's steps
+ * instead was rejected: holes would cost as much as data.
+ *
+ * Of several jobs that wait for the engine's tokens the one goes first that had
+ * the least of them since it began to wait (start-time fair queueing, in bytes,
+ * whatever the runs' lengths). Whose disk is looked at first was rejected: a
+ * timer and the rotation of the disks can keep step, and one job gets it all.
+ */
+#include "engine/copy/charge.h"
+
+#include <errno.h>
+
+#include "engine/copy/run_state.h"
+#include "engine/core/clock.h"
+#include "engine/core/disk.h"
+#include "engine/core/limiter.h"
+#include "engine/core/op.h"
+#include "engine/core/range_lock.h"
+#include "io/base.h"
+
+/* The run of another job that waits for nothing but the engine's tokens, and whose turn is before
+ * this job's; NULL: there is none. */
+static struct populate *before_us(const struct populate *p, uint64_t now_ns)
+{
+	uint64_t turn = p->op.disk->job.shared_turn;
+	struct populate *first = NULL;
+
+	for (struct bpull_disk *disk = p->op.engine->disks; disk; disk = disk->next) {
+		struct job *job = &disk->job;
+		struct populate *other = job->throttled_first;
+
+		if (disk == p->op.disk || !other || job->paused || job->shared_turn >= turn ||
+		    limiter_ready_ns(&job->limiter, now_ns, other->plan.data_len) > now_ns)
+			continue;
+		turn = job->shared_turn;
+		first = other;
+	}
+	return first;
+}
+
+static uint64_t shared_ready_ns(struct populate *p, uint64_t now_ns)
+{
+	struct limiter *shared = &p->op.engine->limiter;
+	struct populate *first = shared->rate ? before_us(p, now_ns) : NULL;
+
+	if (first) /* it takes them when its disk is looked at, in this same round */
+		return MAX(limiter_ready_ns(shared, now_ns, first->plan.data_len), now_ns + 1);
+	return limiter_ready_ns(shared, now_ns, p->plan.data_len);
+}
+
+static uint64_t tokens_ready_ns(struct populate *p, uint64_t now_ns)
+{
+	uint64_t own = limiter_ready_ns(&p->op.disk->job.limiter, now_ns, p->plan.data_len);
+
+	return MAX(own, shared_ready_ns(p, now_ns));
+}
+
+static void charge(struct populate *p, uint64_t now_ns, uint64_t len)
+{
+	struct bpull_engine *engine = p->op.engine;
+	struct job *job = &p->op.disk->job;
+
+	limiter_charge(&job->limiter, now_ns, len);
+	limiter_charge(&engine->limiter, now_ns, len);
+	engine->shared_turn = MAX(engine->shared_turn, job->shared_turn);
+	job->shared_turn += len;
+	p->charged_len += len;
+}
+
+void populate_paid_is_done(struct populate *p)
+{
+	uint64_t now_ns;
+
+	if (!p->charged_len)
+		return;
+	now_ns = engine_now_ns();
+	limiter_done(&p->op.disk->job.limiter, now_ns, p->charged_len);
+	limiter_done(&p->op.engine->limiter, now_ns, p->charged_len);
+	p->charged_len = 0;
+}
+
+/* A run that has done nothing yet waits without its lock: a guest may write there meanwhile, and then
+ * it is mapped again. A later piece of a large cluster can't let go. */
+static bool may_unlock(const struct populate *p)
+{
+	return !p->piece_off;
+}
+
+/* Paid for: it goes on where it stopped. */
+static void take_tokens(struct populate *p, uint64_t now_ns)
+{
+	charge(p, now_ns, p->plan.data_len);
+	p->phase = POPULATE_READ;
+	if (p->locked)
+		return;
+	p->paid_len = p->plan.data_len;
+	p->phase = POPULATE_LOCK;
+}
+
+/* In the middle of a cluster, which a guest wants, or whose end a pause waits for: what is copied is made
+ * durable then, and no run is in flight. */
+static bool is_in_the_way(const struct populate *p)
+{
+	return !may_unlock(p) && (range_lock_is_wanted(&p->lock) || p->op.disk->job.paused);
+}
+
+enum step populate_charge(struct populate *p)
+{
+	struct job *job = &p->op.disk->job;
+	uint64_t now_ns;
+
+	if (p->on_read || !p->plan.data_len ||
+	    (!job->limiter.rate && !p->op.engine->limiter.rate)) {
+		p->phase = POPULATE_READ;
+		return STEP_NEXT;
+	}
+	now_ns = engine_now_ns();
+	if (p->paid_len || is_in_the_way(p)) {
+		charge(p, now_ns, p->plan.data_len - MIN(p->paid_len, p->plan.data_len));
+		p->paid_len = 0;
+		p->phase = POPULATE_READ;
+		return STEP_NEXT;
+	}
+	if (!job->throttled_first) /* what it did not use while it wanted nothing is gone */
+		job->shared_turn = MAX(job->shared_turn, p->op.engine->shared_turn);
+	if (!job->throttled_first && !job->paused && tokens_ready_ns(p, now_ns) <= now_ns) {
+		take_tokens(p, now_ns);
+		return STEP_NEXT;
+	}
+	p->next_throttled = NULL;
+	if (job->throttled_last)
+		job->throttled_last->next_throttled = p;
+	else
+		job->throttled_first = p;
+	job->throttled_last = p;
+	if (may_unlock(p))
+		populate_unlock(p);
+	return STEP_WAIT;
+}
+
+static struct populate *pop_throttled(struct job *job)
+{
+	struct populate *p = job->throttled_first;
+
+	job->throttled_first = p->next_throttled;
+	if (!job->throttled_first)
+		job->throttled_last = NULL;
+	return p;
+}
+
+uint64_t populate_unthrottle(struct bpull_disk *disk, uint64_t now_ns)
+{
+	struct job *job = &disk->job;
+
+	while (job->throttled_first && !job->paused) {
+		uint64_t at_ns = tokens_ready_ns(job->throttled_first, now_ns);
+		struct populate *p;
+
+		if (at_ns > now_ns)
+			return at_ns;
+		p = pop_throttled(job);
+		take_tokens(p, now_ns);
+		op_ready(&p->op);
+	}
+	return UINT64_MAX;
+}
+
+void populate_hurry(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+	struct populate **at = &job->throttled_first;
+	struct populate *last = NULL;
+
+	/* Only a piece of a large cluster waits with its lock, and runs that began later may be before it. */
+	while (*at) {
+		struct populate *p = *at;
+
+		if (!p->locked || !is_in_the_way(p)) {
+			last = p;
+			at = &p->next_throttled;
+			continue;
+		}
+		*at = p->next_throttled;
+		take_tokens(p, engine_now_ns());
+		op_ready(&p->op);
+	}
+	job->throttled_last = last;
+}
+
+void populate_cancel_throttled(struct bpull_disk *disk)
+{
+	while (disk->job.throttled_first) {
+		struct populate *p = pop_throttled(&disk->job);
+
+		op_set_error(&p->op, -ECANCELED, NULL, 0, false);
+		op_ready(&p->op);
+	}
+}

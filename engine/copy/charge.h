@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The phase of a copy run that pays for its bytes, and the queue of those that wait for tokens.
+ */
+#ifndef BLOCKPULL_COPY_CHARGE_H
+#define BLOCKPULL_COPY_CHARGE_H
+
+#include <stdint.h>
+
+#include "engine/core/op.h"
+#include "io/base.h"
+
+struct bpull_disk;
+struct populate;
+
+/* Lets runs go that the limits allow by now; returns when the next may, UINT64_MAX for none. */
+uint64_t populate_unthrottle(struct bpull_disk *disk, uint64_t now_ns);
+/* Cancels the runs that wait for tokens: they have done nothing yet. */
+void populate_cancel_throttled(struct bpull_disk *disk);
+/* Runs that wait for tokens with their clusters locked go on at once, where a guest or a pause waits for
+ * those. */
+void populate_hurry(struct bpull_disk *disk);
+
+/* What the run was charged for and is read and written: not in flight any more. */
+void populate_paid_is_done(struct populate *p);
+
+/* The phases of those names. */
+enum step populate_charge(struct populate *p);
+
+#endif

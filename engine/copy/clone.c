@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Runs that share the source's blocks instead of copying them (FICLONERANGE:
+ * XFS, btrfs), in long ranges of one layer:
+ *
+ *   LOCK -> MAP -> CLONE -> CLONED -> PUBLISH -> over
+ *
+ * To the order of writes a clone is a write of the run: complete before it is
+ * published (I1), durable with the next barrier. It moves no bytes, so no limiter is
+ * charged. What it holds is not looked at: zeros in it stay the source's blocks.
+ *
+ * Whether two files can share blocks only a try can tell, and one per layer is
+ * made: what is refused is copied, as all that is not whole blocks on both sides.
+ * Asking fiemap, or comparing devices, was rejected: subvolumes of one btrfs are
+ * two devices.
+ */
+#include "engine/copy/clone.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/blockpull.h"
+#include "engine/copy/plan.h"
+#include "engine/copy/run_state.h"
+#include "engine/core/copied.h"
+#include "engine/core/disk.h"
+#include "engine/core/load.h"
+#include "engine/core/op.h"
+#include "formats/chain/chain.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "io/base.h"
+#include "io/file.h"
+#include "io/io.h"
+
+/* File systems with larger blocks refuse, and are copied from. */
+#define BLOCK_LEN UINT64_C(4096)
+
+/* A guest's write may wait for it. */
+#define CLONE_MAX_LEN (64 * MiB)
+
+struct clone {
+	struct io_req req;
+	struct file *from, *to;
+	uint64_t from_off, to_off, len;
+	int rc;
+};
+
+static uint64_t *refused_word(struct job *job, unsigned depth, uint64_t *bit)
+{
+	*bit = UINT64_C(1) << depth % 64;
+	return &job->clone_refused[depth / 64];
+}
+
+static bool is_refused(struct job *job, unsigned depth)
+{
+	uint64_t bit;
+
+	return *refused_word(job, depth, &bit) & bit;
+}
+
+static bool wants_clones(const struct bpull_disk *disk)
+{
+	const struct layer *overlay = disk_overlay(disk);
+
+	return disk->job.copy != BPULL_COPY_READ && !disk->job.compress && !verify_is_on(disk) &&
+	       overlay->data->may_clone && !disk_has_data_file(disk) && !overlay->no_tables &&
+	       overlay->cluster_len % BLOCK_LEN == 0;
+}
+
+int populate_find_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t max_len,
+			struct extent *e, struct table_need *need)
+{
+	const struct layer *overlay = disk_overlay(disk), *layer;
+	uint64_t most = MIN(CLONE_MAX_LEN, PUBLISH_MAX_GRANULES * (uint64_t)overlay->granule_len);
+	int rc;
+
+	*e = (struct extent){ 0 };
+	if (!wants_clones(disk) || !is_aligned(guest_off, overlay->cluster_len))
+		return 0;
+	rc = chain_map(disk->chain, 1, guest_off, max_len, e, need);
+	if (rc)
+		return rc;
+	e->len = round_down(MIN(e->len, MAX(most, (uint64_t)overlay->cluster_len)),
+			    overlay->cluster_len);
+	if (e->kind != EXTENT_DATA || e->depth >= disk->chain->pull_to) {
+		e->len = 0;
+		return 0;
+	}
+	layer = disk->chain->layers[e->depth];
+	if (!layer->data->may_clone || e->host_off % BLOCK_LEN ||
+	    is_refused(&disk->job, e->depth) || e->host_off + e->len > layer->data->len)
+		e->len = 0;
+	return 0;
+}
+
+enum step populate_map_clone(struct populate *p, enum plan_action action, uint64_t unallocated)
+{
+	struct bpull_disk *disk = p->op.disk;
+	struct table_need need;
+	struct extent e = { 0 };
+	int rc = 0;
+
+	p->phase = POPULATE_OVER;
+	if (action == PLAN_COPY)
+		rc = populate_find_clone(disk, p->guest_off, MIN(p->len, unallocated), &e, &need);
+	if (rc == TABLE_NEED) {
+		p->phase = POPULATE_MAP;
+		return op_wait_table(&p->op, &need);
+	}
+	op_set_error(&p->op, rc, NULL, p->guest_off, true);
+	if (rc || !e.len) /* nothing: the cursor looks again */
+		return STEP_NEXT;
+	p->phase = POPULATE_CLONE;
+	p->len = e.len;
+	p->clone_depth = e.depth;
+	p->clone_off = e.host_off;
+	populate_mapped(p);
+	return STEP_NEXT;
+}
+
+/* On a worker. What is refused is no error yet. */
+static int clone_work(struct io_req *req)
+{
+	struct clone *c = (struct clone *)req;
+
+	c->rc = file_clone(c->to, c->from, c->from_off, c->to_off, c->len);
+	return 0;
+}
+
+enum step populate_clone(struct populate *p)
+{
+	struct bpull_disk *disk = p->op.disk;
+	struct file *from = disk->chain->layers[p->clone_depth]->data;
+	int rc = populate_reserve(p, p->reserved_to, p->len - p->reserved_to);
+
+	if (disk->poisoned) /* I7 */
+		rc = disk->poisoned;
+	if (rc)
+		return populate_hold(p, rc);
+	p->phase = POPULATE_CLONED;
+	p->clones = calloc(p->n_maps, sizeof(*p->clones));
+	if (!p->clones) {
+		op_set_error(&p->op, -ENOMEM, NULL, 0, false);
+		return STEP_NEXT;
+	}
+	for (size_t i = 0; i < p->n_maps; i++) {
+		struct clone *c = &p->clones[i];
+
+		io_req_work(&c->req, clone_work);
+		c->from = from;
+		c->to = disk_overlay(disk)->data;
+		c->from_off = p->clone_off + (p->maps[i].guest_off - p->guest_off);
+		c->to_off = p->maps[i].host_off;
+		c->len = p->maps[i].len;
+		op_submit(&p->op, &c->req);
+	}
+	return STEP_WAIT;
+}
+
+/* The two files can't, or not these ranges. */
+static bool is_refusal(int rc)
+{
+	switch (rc) {
+	case -EXDEV:
+	case -EOPNOTSUPP:
+	case -ENOTTY:
+	case -ENOSYS:
+	case -EINVAL:
+	case -EPERM:
+	case -EACCES:
+	case -ETXTBSY:
+	case -EBADF: return true;
+	}
+	return false;
+}
+
+/* The run ends unfinished: the cursor comes again, and copies. */
+static enum step copy_instead(struct populate *p)
+{
+	uint64_t bit, *word = refused_word(&p->op.disk->job, p->clone_depth, &bit);
+
+	*word |= bit;
+	populate_give_up_space(p);
+	p->phase = POPULATE_OVER;
+	return STEP_NEXT;
+}
+
+enum step populate_cloned(struct populate *p)
+{
+	for (size_t i = 0; i < p->n_maps; i++) {
+		const struct clone *c = &p->clones[i];
+
+		if (!c->rc)
+			continue;
+		if (is_refusal(c->rc) && p->op.disk->job.copy != BPULL_COPY_CLONE)
+			return copy_instead(p);
+		op_set_error(&p->op, is_refusal(c->rc) ? -ENOTSUP : c->rc, c->to, c->to_off, false);
+		return STEP_NEXT;
+	}
+	p->cloned_len = populate_guest_bytes(p, 0, p->len);
+	p->phase = POPULATE_PUBLISH;
+	return STEP_NEXT;
+}

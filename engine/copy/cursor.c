@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The cursor: what to stream next. It walks the guest's disk once, passes over
+ * what the overlay holds and what no layer holds without any I/O, and starts a
+ * run for the rest as long as the window (one buffer a run) has room.
+ *
+ * What a walk has still to look at is a set, job.todo. The cursor takes ranges
+ * from its front; a run holds the range it was begun for, and puts back what it
+ * did not finish. A number that says how far the cursor is was rejected: runs
+ * that set it back and forward overwrote each other's.
+ *
+ * A proving walk reads the overlay's tables from disk again before the backing
+ * link is dropped (proof.h), and starts no run.
+ *
+ * A list of all runs made beforehand was rejected: it costs memory by the
+ * image's size, and a guest's writes would make it stale.
+ */
+#include "engine/copy/cursor.h"
+
+#include "engine/copy/clone.h"
+#include "engine/copy/plan.h"
+#include "engine/copy/proof.h"
+#include "engine/copy/run.h"
+#include "engine/copy/run_state.h"
+#include "engine/copy/window.h"
+#include "engine/core/disk.h"
+#include "engine/core/fault.h"
+#include "engine/core/load.h"
+#include "engine/core/loop.h"
+#include "engine/core/op.h"
+#include "engine/core/range_set.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "io/base.h"
+#include "io/buf.h"
+
+/* Extents looked at before others get their turn. */
+#define MAX_EXTENTS_A_TURN 4096
+
+/* Bytes that the overlay lacks, proven in one turn. */
+#define PROVE_LEN (64 * MiB)
+
+static int start_run(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
+{
+	void *buf = buf_get(disk->engine->bufs);
+	int rc = populate_start(disk, guest_off, MIN(len, cursor_run_len(disk)), buf);
+
+	if (rc)
+		buf_put(disk->engine->bufs, buf);
+	return rc;
+}
+
+/* By sharing the source's blocks, where that can be. */
+static int start_copy(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
+		      struct table_need *need)
+{
+	struct extent e;
+	int rc = populate_find_clone(disk, guest_off, len, &e, need);
+
+	if (rc)
+		return rc;
+	return e.len ? populate_start_clone(disk, guest_off, e.len)
+		     : start_run(disk, guest_off, len);
+}
+
+/* Nothing of [guest_off, guest_off + len) needs a run. */
+static void pass(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, enum plan_action action)
+{
+	struct job *job = &disk->job;
+
+	range_set_remove(&job->todo, guest_off, guest_off + len);
+	/* Tables that may have changed in memory since they were read are no evidence; where there are
+	 * none, this is all there will be. */
+	if (job->step == JOB_PROVING || disk_overlay(disk)->no_tables)
+		proof_settle(disk, guest_off, guest_off + len);
+	else if (job->n_rounds == 1)
+		*(action == PLAN_SKIP ? &job->n.skipped_bytes : &job->n.present_bytes) += len;
+}
+
+static int prove(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, struct table_need *need)
+{
+	uint64_t done;
+	int rc = proof_pass_lacking(disk, guest_off, MIN(len, PROVE_LEN), &done, need);
+
+	range_set_remove(&disk->job.todo, guest_off, guest_off + done);
+	return rc;
+}
+
+/* What is left to look at first: whole granules. */
+static struct range next_range(const struct bpull_disk *disk)
+{
+	const struct layer *overlay = disk_overlay(disk);
+	struct range next = range_set_first(&disk->job.todo);
+
+	return (struct range){ round_down(next.lo, overlay->granule_len),
+			       MIN(round_up(next.hi, overlay->granule_len), overlay->pull_len) };
+}
+
+/* One extent further. 0, TABLE_NEED or -errno. */
+static int advance(struct bpull_disk *disk, struct table_need *need)
+{
+	struct range next = next_range(disk);
+	enum plan_action action;
+	uint64_t len;
+	int rc = plan_next(disk->chain, next.lo, next.hi, &action, &len, need);
+
+	if (rc)
+		return rc;
+	if (action == PLAN_PRESENT || action == PLAN_SKIP) {
+		pass(disk, next.lo, len, action);
+		return 0;
+	}
+	if (disk->job.step == JOB_PROVING)
+		return prove(disk, next.lo, len, need);
+	return action == PLAN_COPY ? start_copy(disk, next.lo, len, need)
+				   : populate_start_zero(disk, next.lo, len);
+}
+
+static uint64_t todo_off(const struct bpull_disk *disk)
+{
+	return range_set_is_empty(&disk->job.todo) ? disk_overlay(disk)->pull_len
+						   : range_set_first(&disk->job.todo).lo;
+}
+
+static enum step cursor_step(struct op *op)
+{
+	struct bpull_disk *disk = op->disk;
+	unsigned n = 0;
+
+	while (cursor_may_go(disk) && !range_set_is_empty(&disk->job.todo)) {
+		struct table_need need;
+		int rc = advance(disk, &need);
+
+		if (rc == TABLE_NEED) {
+			load_ahead(disk, &need, todo_off(disk));
+			return op_wait_table(op, &need);
+		}
+		if (rc) {
+			op_set_error(op, rc, NULL, todo_off(disk), true);
+			return STEP_NEXT;
+		}
+		if (++n == MAX_EXTENTS_A_TURN) {
+			engine_again(disk->engine); /* job_run() kicks the cursor again */
+			break;
+		}
+	}
+	return STEP_WAIT;
+}
+
+static void cursor_fail(struct op *op)
+{
+	job_fail_op(op->disk, op);
+}
+
+static const struct op_kind cursor_kind = { "cursor", cursor_step, cursor_fail };
+
+void cursor_start(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	(void)range_set_copy(&job->todo, &job->owed); /* it has had a range */
+	op_init(&job->cursor, &cursor_kind, disk->engine, disk);
+	op_ready(&job->cursor);
+}
+
+void cursor_go_on(struct bpull_disk *disk)
+{
+	struct op *op = &disk->job.cursor;
+
+	/* A failed cursor is over as an operation; one that waits goes on by itself. */
+	if (op->error && !op->n_pending && !op->queued)
+		op_init(op, &cursor_kind, disk->engine, disk);
+	engine_again(disk->engine);
+}
+
+bool cursor_is_done(const struct bpull_disk *disk)
+{
+	const struct job *job = &disk->job;
+
+	return range_set_is_empty(&job->todo) && !job->runs.first && !job->n_hints;
+}
+
+uint64_t cursor_position(const struct bpull_disk *disk)
+{
+	const struct job *job = &disk->job;
+	uint64_t at = todo_off(disk);
+
+	return job->runs.first ? MIN(at, populate_guest_off(job->runs.first)) : at;
+}

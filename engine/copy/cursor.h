@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The walk over the guest's disk that starts copy runs. */
+#ifndef BLOCKPULL_COPY_CURSOR_H
+#define BLOCKPULL_COPY_CURSOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "io/base.h"
+
+struct bpull_disk;
+
+/* cursor.c */
+/* Begins a walk over what is owed: JOB_COPYING copies, JOB_PROVING only looks. */
+void cursor_start(struct bpull_disk *disk);
+/* A job that was stopped goes on: so does a cursor that failed. */
+void cursor_go_on(struct bpull_disk *disk);
+/* Guest byte below which everything is done. */
+uint64_t cursor_position(const struct bpull_disk *disk);
+/* Has it walked to the end, and has every run ended? */
+bool cursor_is_done(const struct bpull_disk *disk);
+
+#endif

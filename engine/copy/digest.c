@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A copy run's digests, for jobs that verify: taken of what was read, before it
+ * is written or compressed in its place, and the job's from the moment the run
+ * is published. A run that fails takes its own with it.
+ */
+#include "engine/copy/digest.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/copy/run_state.h"
+#include "engine/core/copied.h"
+#include "engine/core/disk.h"
+#include "formats/core/layer.h"
+#include "io/base.h"
+
+bool populate_digests(const struct populate *p)
+{
+	return verify_is_on(p->op.disk);
+}
+
+static int add(struct populate *p, const struct copied *item)
+{
+	int rc = copied_reserve(&p->copied, 1);
+
+	if (!rc)
+		copied_add(&p->copied, item);
+	return rc;
+}
+
+int populate_digest(struct populate *p, const struct mapping *map, uint32_t off, uint32_t len,
+		    const uint8_t *bytes)
+{
+	uint64_t guest_off = map->guest_off + off, host_off = map->host_off + off;
+	const struct layer *overlay = disk_overlay(p->op.disk);
+	bool is_direct = map->for_snapshots || overlay->no_tables;
+	int rc = 0;
+
+	if (!populate_digests(p))
+		return 0;
+	if (is_direct)
+		len = disk_write_len(p->op.disk, host_off, len);
+	else /* what lies behind the guest's end is a longer snapshot's */
+		len = guest_off < overlay->guest_len ? MIN(len, overlay->guest_len - guest_off) : 0;
+	for (uint32_t n; !rc && len; len -= n) {
+		n = copied_stretch_len(guest_off, len);
+		rc = add(p, &(struct copied){ .guest_off = guest_off,
+					      .host_off = host_off,
+					      .len = n,
+					      .is_direct = is_direct,
+					      .digest = XXH3_128bits(bytes, n) });
+		guest_off += n;
+		host_off += n;
+		bytes += n;
+	}
+	return rc;
+}
+
+/* ---- compressed clusters: on the workers ---- */
+
+static uint32_t digests_a_cluster(const struct populate *p)
+{
+	return div_round_up(p->cluster_len, COPIED_MAX_LEN);
+}
+
+int populate_prepare_cluster_digests(struct populate *p, uint32_t n_clusters)
+{
+	if (!populate_digests(p) || p->cluster_digests)
+		return 0;
+	p->cluster_digests =
+		calloc((size_t)n_clusters * digests_a_cluster(p), sizeof(*p->cluster_digests));
+	return p->cluster_digests ? 0 : -ENOMEM;
+}
+
+void populate_digest_cluster(const struct populate *p, uint32_t idx, const uint8_t *bytes)
+{
+	XXH128_hash_t *to = p->cluster_digests;
+
+	if (!to)
+		return;
+	to += (size_t)idx * digests_a_cluster(p);
+	for (uint32_t off = 0, n; off < p->cluster_len; off += n) {
+		n = MIN(p->cluster_len - off, COPIED_MAX_LEN);
+		*to++ = XXH3_128bits(bytes + off, n);
+	}
+}
+
+int populate_note_cluster(struct populate *p, uint64_t guest_off, uint32_t idx)
+{
+	const XXH128_hash_t *digest = p->cluster_digests;
+	int rc = 0;
+
+	if (!digest)
+		return 0;
+	digest += (size_t)idx * digests_a_cluster(p);
+	for (uint32_t off = 0, n; !rc && off < p->cluster_len; off += n) {
+		n = MIN(p->cluster_len - off, COPIED_MAX_LEN);
+		rc = add(p, &(struct copied){
+				    .guest_off = guest_off + off, .len = n, .digest = *digest++ });
+	}
+	return rc;
+}
+
+/* ---- the end ---- */
+
+int populate_prepare_handing_over(struct populate *p)
+{
+	return populate_digests(p) ? copied_reserve(&p->op.disk->job.verify->list, p->copied.n) : 0;
+}
+
+void populate_hand_over(struct populate *p)
+{
+	if (!populate_digests(p))
+		return;
+	for (size_t i = 0; i < p->copied.n; i++)
+		copied_add(&p->op.disk->job.verify->list, &p->copied.items[i]);
+}
+
+void populate_free_digests(struct populate *p)
+{
+	copied_clear(&p->copied);
+	free(p->cluster_digests);
+}

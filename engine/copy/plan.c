@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * From a chain's mapping to copy runs. Runs, not clusters: a run goes on while
+ * every cluster has something to read, whichever layers hold it, and its parts
+ * are as long as source and destination stay contiguous. Planning cluster by
+ * cluster was rejected: a dense chain would cost a request per cluster.
+ */
+#include "engine/copy/plan.h"
+
+#include <errno.h>
+
+#include "formats/chain/chain.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "io/base.h"
+
+/* Is a link to another file to stay? */
+static bool is_partial(const struct chain *chain)
+{
+	return chain->pull_to < chain->n_layers;
+}
+
+int plan_next(struct chain *chain, uint64_t guest_off, uint64_t end, enum plan_action *action,
+	      uint64_t *len, struct table_need *need)
+{
+	const struct layer *overlay = chain->layers[0];
+	struct extent own, below;
+	int (*lacks)(struct layer *, uint64_t, uint64_t, struct extent *, struct table_need *) =
+		overlay->ops->lacks ? overlay->ops->lacks : overlay->ops->map;
+	int rc = lacks(chain->layers[0], guest_off, end - guest_off, &own, need);
+
+	if (rc)
+		return rc;
+	*action = PLAN_PRESENT;
+	*len = own.len;
+	if (own.kind != EXTENT_UNALLOCATED)
+		return 0;
+	rc = chain_map_pulled(chain, guest_off, own.len, &below, need);
+	if (rc)
+		return rc;
+	*action = PLAN_COPY;
+	if (below.kind != EXTENT_ZERO && below.kind != EXTENT_UNALLOCATED)
+		return 0;
+	if (below.kind == EXTENT_ZERO && is_partial(chain) && !overlay->has_zero_entries)
+		return 0;
+	/* Zeros up to the end, or for whole granules: data may begin inside the last one. */
+	if (guest_off + below.len < overlay->pull_len)
+		below.len = round_down(below.len, overlay->granule_len);
+	if (!below.len)
+		return 0;
+	*action = below.kind == EXTENT_ZERO && is_partial(chain) ? PLAN_ZERO : PLAN_SKIP;
+	*len = below.len;
+	return 0;
+}
+
+/* In a partial pull: does the unit at guest_off need no copy, though reading it takes some? Units of
+ * which a part is to be pulled are copied whole. *held_len: how far on that need not be asked. */
+static int leave_unit(struct chain *chain, uint64_t guest_off, uint64_t len, uint32_t unit,
+		      bool *leave, uint64_t *held_len, struct table_need *need)
+{
+	struct extent e;
+	int rc = chain_map_pulled(chain, guest_off, len, &e, need);
+
+	if (rc)
+		return rc;
+	*held_len = round_up(e.len, unit);
+	*leave = e.len >= MIN(len, (uint64_t)unit) &&
+		 (e.kind == EXTENT_UNALLOCATED ||
+		  (e.kind == EXTENT_ZERO && chain->layers[0]->has_zero_entries));
+	return 0;
+}
+
+/* Continues the last part if source and destination both go on contiguously. */
+static bool extend_part(struct plan *plan, const struct extent *e)
+{
+	struct plan_part *last = plan->n_parts ? &plan->parts[plan->n_parts - 1] : NULL;
+
+	if (!last || last->kind != e->kind || e->kind == EXTENT_COMPRESSED)
+		return false;
+	if (e->kind == EXTENT_DATA &&
+	    (last->depth != e->depth || last->host_off + last->len != e->host_off))
+		return false;
+	last->len += e->len;
+	return true;
+}
+
+/* Links the part just added to the last one of the same compressed cluster. */
+static void link_repeat(struct plan *plan)
+{
+	struct plan_part *part = &plan->parts[plan->n_parts - 1];
+
+	for (unsigned i = plan->n_parts - 1; i-- > 0;) {
+		struct plan_part *before = &plan->parts[i];
+
+		if (before->kind == EXTENT_COMPRESSED && before->depth == part->depth &&
+		    before->host_off == part->host_off) {
+			before->same = plan->n_parts - 1;
+			part->is_repeat = true;
+			return;
+		}
+	}
+}
+
+static void add_part(struct plan *plan, uint32_t buf_off, const struct extent *e)
+{
+	if (extend_part(plan, e))
+		return;
+	plan->parts[plan->n_parts++] = (struct plan_part){
+		.kind = e->kind,
+		.buf_off = buf_off,
+		.len = e->len,
+		.depth = e->depth,
+		.host_off = e->host_off,
+		.host_len = e->host_len,
+		.skip = e->skip,
+	};
+	if (e->kind == EXTENT_COMPRESSED)
+		link_repeat(plan);
+}
+
+/* Cuts the plan back to len bytes, and sums it up. */
+static void finish_plan(struct plan *plan, uint32_t len)
+{
+	plan->data_len = 0;
+	while (plan->n_parts && plan->parts[plan->n_parts - 1].buf_off >= len)
+		plan->n_parts--;
+	for (unsigned i = 0; i < plan->n_parts; i++) {
+		struct plan_part *part = &plan->parts[i];
+
+		part->len = MIN(part->len, len - part->buf_off);
+		if (part->kind != EXTENT_ZERO)
+			plan->data_len += part->len;
+		if (part->same >= plan->n_parts)
+			part->same = 0;
+	}
+}
+
+int plan_run(struct chain *chain, uint64_t guest_off, uint64_t end, uint32_t max_len, uint32_t unit,
+	     struct plan *plan, struct table_need *need)
+{
+	uint32_t at = 0, limit = MIN((uint64_t)max_len, end - guest_off);
+	uint64_t asked_to = unit; /* the first unit is the caller's to judge */
+
+	plan->guest_off = guest_off;
+	plan->n_parts = plan->data_len = 0;
+	while (at < limit) {
+		struct extent e;
+		int rc;
+
+		/* Full in mid-unit: go back to the last whole one. The first always fits unless
+		 * some file system reports holes finer than a sector. */
+		if (plan->n_parts == PLAN_MAX_PARTS) {
+			if (at < unit)
+				return -E2BIG;
+			at = round_down(at, unit);
+			break;
+		}
+		if (is_partial(chain) && at >= asked_to && is_aligned(at, unit)) {
+			bool leave;
+
+			rc = leave_unit(chain, guest_off + at, limit - at, unit, &leave, &asked_to,
+					need);
+			if (rc)
+				return rc;
+			if (leave)
+				break;
+			asked_to += at;
+		}
+		rc = chain_map(chain, 1, guest_off + at, limit - at, &e, need);
+		if (rc)
+			return rc;
+		if (is_partial(chain)) /* no further than what was asked about */
+			e.len = MIN(e.len, round_up(at + 1, unit) - at);
+		/* I/O-free clusters are the cursor's to skip. */
+		if (e.kind == EXTENT_ZERO && at && !is_partial(chain) &&
+		    at + e.len >= round_up(at, unit) + (uint64_t)unit) {
+			at = round_up(at, unit);
+			break;
+		}
+		add_part(plan, at, &e);
+		at += e.len;
+	}
+	finish_plan(plan, at);
+	plan->len = round_up(at, unit);
+	return 0;
+}

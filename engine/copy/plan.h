@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What to do with a stretch of the guest's disk: pure functions over the
+ * chain's cached tables, which read, write and remember nothing.
+ */
+#ifndef BLOCKPULL_COPY_PLAN_H
+#define BLOCKPULL_COPY_PLAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "formats/chain/chain.h"
+#include "formats/core/layer.h"
+
+struct table_need;
+
+enum plan_action {
+	PLAN_PRESENT, /* the overlay holds it */
+	PLAN_SKIP,    /* no layer holds it, or it is known to read as zeros */
+	PLAN_COPY,    /* some of it must be read */
+	PLAN_ZERO,    /* reads zeros, which a layer hides from the new base: needs an entry */
+};
+
+/* The action for a range that begins at guest_off (overlay granule aligned), and in *len how far it
+ * holds, at most to `end`: whole granules, or to the disk's end. For PLAN_COPY *len is how far the
+ * overlay is unallocated. 0, TABLE_NEED or -errno. */
+int plan_next(struct chain *chain, uint64_t guest_off, uint64_t end, enum plan_action *action,
+	      uint64_t *len, struct table_need *need);
+
+/* One stretch of a run and where its bytes come from. */
+struct plan_part {
+	enum extent_kind kind; /* ZERO, DATA, COMPRESSED */
+	uint32_t buf_off;      /* byte in the run */
+	uint32_t len;          /* guest bytes */
+	unsigned depth;        /* layer that holds it, for DATA and COMPRESSED */
+	uint64_t host_off;
+	uint32_t host_len; /* COMPRESSED: bytes to read */
+	uint32_t skip;     /* COMPRESSED: where the part begins in the decoded cluster */
+	/* COMPRESSED: a cluster of which other layers hide pieces comes in several parts. The first
+	 * one reads it for all; `same` is the next part of it, 0 for none. */
+	bool is_repeat;
+	uint32_t same;
+};
+
+/* A unit of 1 MiB in pieces of a sector, and an unaligned end for every layer. */
+#define PLAN_MAX_PARTS (2048 + CHAIN_MAX_DEPTH)
+
+struct plan {
+	uint64_t guest_off;
+	uint32_t len;      /* bytes, behind the guest's end rounded up to clusters (zeros) */
+	uint32_t data_len; /* guest bytes of DATA and COMPRESSED parts: what is charged */
+	unsigned n_parts;
+	struct plan_part parts[PLAN_MAX_PARTS];
+};
+
+/* Fills *plan for a run of at most max_len bytes from guest_off on, below `end`, all of it
+ * unallocated in the overlay. The run ends early where a whole cluster needs no reading, or where
+ * the plan is full, but has at least one `unit` (the cluster, or a piece of a large one; guest_off
+ * and max_len are multiples of it). 0, TABLE_NEED or -errno. */
+int plan_run(struct chain *chain, uint64_t guest_off, uint64_t end, uint32_t max_len, uint32_t unit,
+	     struct plan *plan, struct table_need *need);
+
+#endif

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Copying one run from the chain into the overlay:
+ *
+ *   LOCK -> MAP -> CHARGE -> READ -> DECODE [-> COMPRESS] -> WRITE -> PUBLISH -> over
+ *
+ * A run is many small clusters in one buffer, or one cluster in pieces (MAP..WRITE
+ * once a piece) when it is larger than the buffer or than a rate's share. It maps under its lock, so that
+ * what was allocated meanwhile is never copied over; it reserves host space
+ * only for clusters found to hold something, and publishes when all is
+ * written (I1). Two operation kinds, one for large clusters, were rejected:
+ * they differ in the loop around MAP..WRITE and in nothing else.
+ */
+#include "engine/copy/run.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/commit/commit.h"
+#include "engine/copy/charge.h"
+#include "engine/copy/clone.h"
+#include "engine/copy/compress.h"
+#include "engine/copy/digest.h"
+#include "engine/copy/plan.h"
+#include "engine/copy/proof.h"
+#include "engine/copy/read.h"
+#include "engine/copy/run_state.h"
+#include "engine/copy/window.h"
+#include "engine/copy/write.h"
+#include "engine/copy/writeback.h"
+#include "engine/core/clock.h"
+#include "engine/core/disk.h"
+#include "engine/core/fault.h"
+#include "engine/core/load.h"
+#include "engine/core/loop.h"
+#include "engine/core/op.h"
+#include "engine/core/range_lock.h"
+#include "engine/core/range_set.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "io/base.h"
+#include "io/buf.h"
+#include "io/file.h"
+
+static struct populate *populate_of(struct op *op)
+{
+	return (struct populate *)op;
+}
+
+/* At most this many in a cluster: written_pieces has a bit for each. */
+#define MAX_PIECES 64u
+
+/* What is read, written and paid for at once of a granule. */
+static uint32_t unit_len(const struct populate *p)
+{
+	uint64_t len = MIN(p->granule_len, (uint32_t)RUN_MAX_LEN), piece_len = len;
+
+	if (p->is_clone)
+		return p->granule_len;
+	if (!p->on_read && !p->is_zero && !p->compress)
+		piece_len = cursor_piece_len(p->op.disk);
+	while (len > piece_len && p->granule_len / len < MAX_PIECES)
+		len /= 2;
+	return len;
+}
+
+enum run_kind {
+	RUN_COPY,
+	RUN_ON_READ, /* a copy that follows a guest's read */
+	RUN_CLONE,
+	RUN_ZERO,
+};
+
+/* buf: NULL for those that need none. */
+static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf,
+		 enum run_kind kind)
+{
+	bool on_read = kind == RUN_ON_READ;
+	struct layer *overlay = disk_overlay(disk);
+	struct job *job = &disk->job;
+	struct populate *p = malloc(sizeof(*p));
+	struct run_list *runs;
+
+	if (!p)
+		return -ENOMEM;
+	/* Not the plan's parts: 100 KiB, of which a run has a few, and those are written whole. */
+	memset(p, 0, offsetof(struct populate, plan.parts));
+	p->start_ns = engine_now_ns();
+	p->is_zero = kind == RUN_ZERO;
+	p->is_clone = kind == RUN_CLONE;
+	p->on_read = on_read;
+	p->compress = !on_read && job->compress;
+	op_init(&p->op, &populate_kind, disk->engine, disk);
+	p->guest_off = guest_off;
+	p->cluster_len = overlay->cluster_len;
+	p->granule_len = overlay->granule_len;
+	p->unit = unit_len(p);
+	p->len = populate_in_pieces(p) && buf ? p->granule_len : round_up(len, p->granule_len);
+	p->buf = buf;
+	p->lock = (struct range_lock){ .guest_off = round_down(guest_off, overlay->cluster_len),
+				       .owner = &p->op };
+	p->lock.len = populate_lock_len(p);
+	p->taken_end = guest_off + p->len;
+	if (!on_read)
+		range_set_remove(&job->todo, guest_off, p->taken_end);
+	populate_begin_compress(p);
+	runs = populate_runs_of(p);
+	p->prev = runs->last;
+	*(runs->last ? &runs->last->next : &runs->first) = p;
+	runs->last = p;
+	runs->n++;
+	if (!on_read)
+		job->mapping = p;
+	op_ready(&p->op);
+	return 0;
+}
+
+int populate_start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf)
+{
+	return start(disk, guest_off, len, buf, RUN_COPY);
+}
+
+int populate_start_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
+{
+	return start(disk, guest_off, len, NULL, RUN_CLONE);
+}
+
+int populate_start_zero(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
+{
+	uint64_t max_len = PUBLISH_MAX_GRANULES * (uint64_t)disk_overlay(disk)->granule_len;
+
+	return start(disk, guest_off, MIN(len, max_len), NULL, RUN_ZERO);
+}
+
+void populate_start_on_read(struct bpull_disk *disk, uint64_t guest_off, uint64_t end)
+{
+	const struct layer *overlay = disk_overlay(disk);
+	uint64_t len_max =
+		MAX(round_down(RUN_MAX_LEN, overlay->granule_len), (uint64_t)overlay->granule_len);
+
+	guest_off = round_down(guest_off, overlay->granule_len);
+	for (uint64_t len; guest_off < end; guest_off += len) {
+		void *buf = commit_is_overdue(disk) ? NULL : buf_get(disk->engine->bufs);
+
+		len = MIN(len_max, end - guest_off);
+		if (!buf)
+			return;
+		if (start(disk, guest_off, len, buf, RUN_ON_READ)) {
+			buf_put(disk->engine->bufs, buf);
+			return;
+		}
+	}
+}
+
+static void over(struct populate *p)
+{
+	struct bpull_disk *disk = p->op.disk;
+	struct run_list *runs = populate_runs_of(p);
+
+	if (!p->is_finished)
+		populate_put_back(p, p->guest_off);
+	if (disk->job.mapping == p)
+		disk->job.mapping = NULL;
+	populate_paid_is_done(p);
+	if (p->locked)
+		range_lock_release(&disk->locks, &p->lock, populate_granted);
+	*(p->prev ? &p->prev->next : &runs->first) = p->next;
+	*(p->next ? &p->next->prev : &runs->last) = p->prev;
+	runs->n--;
+	if (p->on_read)
+		engine_again(disk->engine); /* layers may wait for it to be closed */
+	else
+		cursor_rest(disk, p->start_ns);
+	populate_free_requests(p);
+	populate_free_compress(p);
+	populate_free_digests(p);
+	if (p->buf)
+		buf_put(p->op.engine->bufs, p->buf);
+	free(p->maps);
+	free(p->spaces);
+	free(p);
+}
+
+static void populate_fail(struct op *op)
+{
+	struct populate *p = populate_of(op);
+
+	populate_give_up_space(p);
+	if (disk_has_data_file(op->disk) && !op->disk->poisoned)
+		populate_discard_data(p);
+	/* One that follows a read is done without: the cursor comes by. */
+	if (!p->on_read) {
+		op->disk->job.n.copied_bytes -= p->told_len;
+		if (job_ignore(op->disk, op)) /* it stays owed, and is not put back for this walk */
+			p->is_finished = true;
+		else if (op->error != -ECANCELED)
+			job_fail_op(op->disk, op);
+	}
+	over(p);
+}
+
+static enum step lock(struct populate *p)
+{
+	p->phase = POPULATE_MAP;
+	p->locked = true;
+	return range_lock_take(&p->op.disk->locks, &p->lock) ? STEP_NEXT : STEP_WAIT;
+}
+
+/* The same zeros that the cursor saw, or it looks again. */
+static enum step map_zero(struct populate *p, enum plan_action action, uint64_t len)
+{
+	p->len = action == PLAN_ZERO ? MIN(p->len, round_up(len, p->granule_len)) : 0;
+	p->phase = POPULATE_OVER;
+	if (!p->len)
+		return STEP_NEXT;
+	populate_mapped(p);
+	p->phase = POPULATE_PUBLISH;
+	op_set_error(&p->op, populate_add_zero(p, p->guest_off, p->len), NULL, p->guest_off, false);
+	return STEP_NEXT;
+}
+
+/* At a low rate a cluster takes long: what is written of it shows at once. */
+static void tell_pieces(struct populate *p)
+{
+	uint64_t len = p->n_maps ? populate_guest_bytes(p, 0, p->piece_off) : 0;
+
+	if (p->on_read || len <= p->told_len)
+		return;
+	p->op.disk->job.n.copied_bytes += len - p->told_len;
+	p->told_len = len;
+}
+
+static enum step map(struct populate *p)
+{
+	struct bpull_disk *disk = p->op.disk;
+	uint64_t pull_len = disk_overlay(disk)->pull_len, at = p->guest_off + p->piece_off;
+	uint64_t end = MIN(p->guest_off + p->len, pull_len), unallocated;
+	enum plan_action action;
+	struct table_need need;
+	int rc;
+
+	tell_pieces(p);
+	if (p->piece_off)
+		populate_paid_is_done(p);
+	if (at >= pull_len) { /* pieces of the last cluster behind the disk's end */
+		p->plan.len = p->unit;
+		p->plan.guest_off = at;
+		p->plan.n_parts = p->plan.data_len = 0;
+		p->phase = populate_after_read(p);
+		return STEP_NEXT;
+	}
+	rc = plan_next(disk->chain, at, end, &action, &unallocated, &need);
+	/* Somebody was here before we had the lock. Not so for a later piece of a large cluster: there
+	 * only disks that end before it lack the cluster. */
+	if (!rc && action == PLAN_PRESENT && !p->piece_off) {
+		p->len = round_up(unallocated, p->unit);
+		populate_mapped(p);
+		p->is_finished = true;
+		p->phase = POPULATE_OVER;
+		return STEP_NEXT;
+	}
+	if (!rc && p->is_zero)
+		return map_zero(p, action, unallocated);
+	if (!rc && p->is_clone)
+		return populate_map_clone(p, action, unallocated);
+	if (!rc)
+		rc = plan_run(disk->chain, at, MIN(end, at + unallocated),
+			      populate_in_pieces(p) ? p->unit : RUN_MAX_LEN, p->unit, &p->plan,
+			      &need);
+	if (rc == TABLE_NEED)
+		return op_wait_table(&p->op, &need);
+	if (rc) {
+		op_set_error(&p->op, rc, NULL, at, true);
+		return STEP_NEXT;
+	}
+	if (!populate_in_pieces(p))
+		p->len = p->plan.len;
+	if (!populate_in_pieces(p))
+		p->buf = buf_shrink(disk->engine->bufs, p->buf, p->len);
+	populate_mapped(p);
+	p->phase = POPULATE_CHARGE;
+	return STEP_NEXT;
+}
+
+/* ---- PUBLISH ---- */
+
+/* What is cloned fills a batch, too, or a power cut would leak any amount of space: but slowly, or the
+ * barriers would be all that takes time. */
+static uint64_t batch_len(const struct populate *p, const struct mapping *map)
+{
+	if (map->is_zero)
+		return 0;
+	return p->is_clone ? map->len / 16 : map->len;
+}
+
+static void account(struct populate *p)
+{
+	struct bpull_disk *disk = p->op.disk;
+	const struct layer *overlay = disk_overlay(disk);
+	struct job *job = &disk->job;
+
+	disk->has_copied = true;
+	for (size_t i = 0; i < p->n_maps; i++) {
+		commit_note_published(disk, batch_len(p, &p->maps[i]));
+		if (overlay->no_tables)
+			proof_settle(disk, p->maps[i].guest_off,
+				     p->maps[i].guest_off + p->maps[i].len);
+	}
+	if (p->on_read)
+		return;
+	for (size_t i = 0; i < p->n_maps; i++)
+		if (!p->maps[i].is_zero && !p->is_clone)
+			writeback_note(disk, p->maps[i].host_off, mapping_host_len(&p->maps[i]));
+	job->n.copied_bytes += p->copied_len - p->told_len;
+	job->n.cloned_bytes += p->cloned_len;
+	p->told_len = 0;
+	if (p->is_zero && job->n_rounds == 1)
+		job->n.skipped_bytes += MIN(p->len, overlay->pull_len - p->guest_off);
+	if (job->n_rounds == 1) /* a later walk reads them again */
+		job->n.zero_bytes += p->zero_len;
+}
+
+static enum step publish(struct populate *p)
+{
+	struct layer *overlay = disk_overlay(p->op.disk);
+	struct file *data = overlay->data;
+	int rc = p->op.disk->poisoned;
+
+	for (size_t i = 0; i < p->n_maps; i++) {
+		const struct mapping *map = &p->maps[i];
+
+		if (map->is_zero)
+			continue;
+		data->len = MAX(data->len, map->host_off + disk_write_len(p->op.disk, map->host_off,
+									  mapping_host_len(map)));
+		p->op.disk->data_undurable = disk_has_data_file(p->op.disk);
+	}
+	/* The data is written, not durable: a barrier must come before what points at it (I1). */
+	if (p->n_maps)
+		p->op.disk->undurable = true;
+	if (!rc)
+		rc = populate_prepare_handing_over(p);
+	if (!rc && p->n_maps)
+		rc = overlay->ops->publish(overlay, p->maps, p->n_maps, &p->need);
+	if (rc)
+		return populate_hold(p, rc);
+	populate_hand_over(p);
+	account(p);
+	p->is_finished = true;
+	p->phase = POPULATE_OVER;
+	return STEP_NEXT;
+}
+
+static enum step populate_step(struct op *op)
+{
+	struct populate *p = populate_of(op);
+
+	switch (p->phase) {
+	case POPULATE_LOCK: return lock(p);
+	case POPULATE_MAP: return map(p);
+	case POPULATE_CHARGE: return populate_charge(p);
+	case POPULATE_READ: return populate_read(p);
+	case POPULATE_DECODE: return populate_decode(p);
+	case POPULATE_COMPRESS: return populate_compress(p);
+	case POPULATE_WRITE: return populate_write(p);
+	case POPULATE_FILL: return populate_fill(p);
+	case POPULATE_CLONE: return populate_clone(p);
+	case POPULATE_CLONED: return populate_cloned(p);
+	case POPULATE_PUBLISH: return publish(p);
+	case POPULATE_OVER: over(p); return STEP_WAIT;
+	}
+	abort();
+}
+
+const struct op_kind populate_kind = { "populate", populate_step, populate_fail };

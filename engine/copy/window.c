@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * How many copy runs may be in flight, how long they are, and when the cursor rests because a
+ * guest is at work.
+ */
+#include "engine/copy/window.h"
+
+#include "engine/commit/commit.h"
+#include "engine/core/clock.h"
+#include "engine/core/copied.h"
+#include "engine/core/disk.h"
+#include "engine/core/limiter.h"
+#include "engine/core/loop.h"
+#include "engine/core/op.h"
+#include "engine/core/range_set.h"
+#include "io/base.h"
+#include "io/buf.h"
+
+/* Then a run is no longer than this, so that a request that needs its clusters waits less. */
+#define GUEST_RUN_LEN (256 * KiB)
+
+void cursor_rest(struct bpull_disk *disk, uint64_t start_ns)
+{
+	uint64_t now_ns = engine_now_ns(), share = disk->job.guest_share;
+
+	if (cursor_gives_way(disk))
+		disk->job.rest_ns = now_ns + (now_ns - start_ns) * (100 - share) / share;
+}
+
+/* Rest is over by the job's look at the clock, and by no other: a later look that found it over would
+ * leave nobody to wake the cursor. */
+void cursor_wake_rested(struct bpull_disk *disk, uint64_t now_ns)
+{
+	if (now_ns >= disk->job.rest_ns || !cursor_gives_way(disk))
+		disk->job.rest_ns = 0;
+}
+
+static bool has_its_share(const struct bpull_disk *disk)
+{
+	return disk->job.rest_ns || (disk->job.runs.n && cursor_gives_way(disk));
+}
+
+bool cursor_may_go(const struct bpull_disk *disk)
+{
+	const struct job *job = &disk->job;
+
+	/* What lies about holes must not get into a cluster that is held in part. */
+	if (verify_is_on(disk) && !disk->job.verify->holes.done)
+		return false;
+	if (job->error || job->aborted || job->paused)
+		return false;
+	if (job->step == JOB_PROVING)
+		return true;
+	/* One run that can't pay is enough: more would only keep buffers from other jobs. */
+	return job->step == JOB_COPYING && !job->mapping && !job->throttled_first &&
+	       buf_n_free(disk->engine->bufs) && job->runs.n < disk->engine->max_runs &&
+	       !has_its_share(disk) && disk->engine->comp_len <= disk->engine->comp_len_limit &&
+	       !commit_is_overdue(disk) && !verify_is_full(disk);
+}
+
+/* Of a rate, so much is one run at most, or one piece of a cluster: over a second the rate is kept to a
+ * piece. Smaller ones keep it no better and wake the program more often. */
+#define RATE_SHARE 10
+#define MIN_LEN    (4 * KiB)
+
+static uint64_t rate_len(const struct limiter *limiter)
+{
+	return limiter->rate ? MAX(MIN(limiter->rate / RATE_SHARE, limiter->burst), MIN_LEN)
+			     : UINT64_MAX;
+}
+
+uint64_t cursor_piece_len(const struct bpull_disk *disk)
+{
+	uint64_t len = MIN(rate_len(&disk->job.limiter), rate_len(&disk->engine->limiter));
+
+	return MIN(len, (uint64_t)RUN_MAX_LEN);
+}
+
+uint64_t cursor_run_len(const struct bpull_disk *disk)
+{
+	uint64_t granule_len = disk_overlay(disk)->granule_len, len = cursor_piece_len(disk);
+
+	if (engine_guest_is_active(disk->engine))
+		len = MIN(len, GUEST_RUN_LEN);
+	/* Up, since two thirds of what the rate allows would be half as many wake-ups again. */
+	return MAX(MIN(round_up(len, granule_len), (uint64_t)RUN_MAX_LEN), granule_len);
+}
+
+void cursor_put_back(struct bpull_disk *disk, uint64_t lo, uint64_t hi)
+{
+	/* It has had a range, so there is room for one. */
+	(void)range_set_add(&disk->job.todo, lo, MIN(hi, disk_overlay(disk)->pull_len));
+}
+
+void cursor_kick(struct bpull_disk *disk)
+{
+	if (!disk->job.cursor.n_pending && cursor_may_go(disk) &&
+	    !range_set_is_empty(&disk->job.todo))
+		op_ready(&disk->job.cursor);
+}

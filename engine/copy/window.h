@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* How many copy runs may be in flight, and how long they are. */
+#ifndef BLOCKPULL_COPY_WINDOW_H
+#define BLOCKPULL_COPY_WINDOW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "io/base.h"
+
+struct bpull_disk;
+
+/* The walk is to look at [lo, hi) again. */
+void cursor_put_back(struct bpull_disk *disk, uint64_t lo, uint64_t hi);
+/* Looks again, if it may go on: a run ended, the job changed. */
+void cursor_kick(struct bpull_disk *disk);
+/* A run that began at start_ns is over: while a guest is at work the next one waits a while. */
+void cursor_rest(struct bpull_disk *disk, uint64_t start_ns);
+/* Ends the rest, if its time has come. */
+void cursor_wake_rested(struct bpull_disk *disk, uint64_t now_ns);
+/* What a run, or a piece of a cluster, may be under the rates that are set. Bytes, up to RUN_MAX_LEN. */
+uint64_t cursor_piece_len(const struct bpull_disk *disk);
+
+/* May another run begin now? */
+bool cursor_may_go(const struct bpull_disk *disk);
+
+/* Guest bytes that the next run takes at most. */
+uint64_t cursor_run_len(const struct bpull_disk *disk);
+
+#endif

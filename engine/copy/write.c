@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The phases of a copy run that write: a whole run at once, or a large cluster piece by piece,
+ * zeros left out where nothing below could show through.
+ */
+#include "engine/copy/write.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/copy/compress.h"
+#include "engine/copy/digest.h"
+#include "engine/copy/run_state.h"
+#include "engine/core/disk.h"
+#include "engine/core/merge.h"
+#include "engine/core/op.h"
+#include "formats/core/layer.h"
+#include "io/file.h"
+#include "io/io.h"
+
+/* Reserves for every stretch of granules that hold something; the others stay unallocated, since
+ * they will read as zeros without a backing file too. */
+static int reserve_stretches(struct populate *p)
+{
+	uint32_t end;
+
+	/* Resumed behind what is reserved already, after waiting for a commit. */
+	for (uint32_t off = p->reserved_to; off < p->plan.len; off = end) {
+		bool zero = !populate_is_data(p, p->buf + off, p->granule_len);
+		int rc = 0;
+
+		for (end = off + p->granule_len; end < p->plan.len; end += p->granule_len)
+			if (populate_is_data(p, p->buf + end, p->granule_len) == zero)
+				break;
+		if (!zero) {
+			rc = populate_reserve(p, off, end - off);
+		} else {
+			rc = populate_leave_zeros(p, off, end - off);
+		}
+		if (rc)
+			return rc;
+		p->reserved_to = end;
+	}
+	return 0;
+}
+
+static enum step submit_writes(struct populate *p)
+{
+	struct file *file = disk_overlay(p->op.disk)->data;
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->n_maps; i++)
+		if (!p->maps[i].copy && !p->maps[i].is_zero)
+			p->copied_len += populate_guest_bytes(
+				p, p->maps[i].guest_off - p->guest_off, p->maps[i].len);
+
+	p->phase = POPULATE_PUBLISH;
+	if (!p->n_maps)
+		return STEP_NEXT;
+	populate_free_requests(p);
+	p->reqs = calloc(p->n_maps, sizeof(*p->reqs));
+	if (!p->reqs) {
+		op_set_error(&p->op, -ENOMEM, NULL, 0, false);
+		return STEP_NEXT;
+	}
+	for (size_t i = 0; i < p->n_maps; i++) {
+		const struct mapping *m = &p->maps[i];
+
+		if (m->is_zero)
+			continue;
+		if (populate_digest(p, m, 0, m->len, p->buf + (m->guest_off - p->guest_off)))
+			op_set_error(&p->op, -ENOMEM, NULL, 0, false);
+		io_req_write(&p->reqs[n], file, p->buf + (m->guest_off - p->guest_off),
+			     disk_write_len(p->op.disk, m->host_off, m->len), m->host_off);
+		p->reqs[n].uncached = true;
+		merge_write(&p->op, &p->reqs[n++]);
+	}
+	return n ? STEP_WAIT : STEP_NEXT;
+}
+
+static enum step write_run(struct populate *p)
+{
+	int rc = reserve_stretches(p);
+
+	return rc ? populate_hold(p, rc) : submit_writes(p);
+}
+
+/* The piece in the buffer, to every copy of the cluster. */
+static enum step write_piece_of_all(struct populate *p, unsigned piece)
+{
+	struct file *file = disk_overlay(p->op.disk)->data;
+	unsigned n = 0;
+
+	populate_free_requests(p);
+	p->reqs = calloc(p->n_maps, sizeof(*p->reqs));
+	if (!p->reqs) {
+		op_set_error(&p->op, -ENOMEM, NULL, 0, false);
+		return STEP_NEXT;
+	}
+	p->written_pieces |= UINT64_C(1) << piece;
+	for (size_t i = 0; i < p->n_maps; i++) {
+		uint64_t host_off = p->maps[i].host_off + (uint64_t)piece * p->unit;
+		uint64_t len = disk_write_len(p->op.disk, host_off, p->unit);
+
+		if (!len)
+			continue;
+		if (populate_digest(p, &p->maps[i], piece * p->unit, p->unit, p->buf))
+			op_set_error(&p->op, -ENOMEM, NULL, 0, false);
+		io_req_write(&p->reqs[n], file, p->buf, len, host_off);
+		p->reqs[n].uncached = true;
+		op_submit(&p->op, &p->reqs[n++]);
+	}
+	return n ? STEP_WAIT : STEP_NEXT;
+}
+
+/* A data file may have held anything before. */
+static bool all_known_zero(const struct populate *p)
+{
+	if (disk_has_data_file(p->op.disk))
+		return false;
+	for (size_t i = 0; i < p->n_maps; i++)
+		if (p->maps[i].host_off < disk_overlay(p->op.disk)->zero_from)
+			return false;
+	return true;
+}
+
+/* A piece of one large cluster: space is reserved when the first piece that holds something comes;
+ * pieces of zeros before and behind it are left to populate_fill(). */
+static enum step write_piece(struct populate *p)
+{
+	unsigned piece = p->piece_off / p->unit;
+	bool zero = !p->plan.n_parts || !populate_is_data(p, p->buf, p->unit);
+
+	if (!zero && !p->n_maps) {
+		int rc = populate_reserve(p, 0, p->granule_len);
+
+		if (rc)
+			return populate_hold(p, rc);
+		p->known_zero = all_known_zero(p);
+	}
+	p->piece_off += p->unit;
+	p->phase = p->piece_off < p->granule_len ? POPULATE_MAP : POPULATE_FILL;
+	if (zero)
+		return STEP_NEXT;
+	return write_piece_of_all(p, piece);
+}
+
+/* Pieces that were left as the zeros they are. */
+static int digest_unwritten(struct populate *p)
+{
+	int rc = 0;
+
+	if (!populate_digests(p))
+		return 0;
+	memset(p->buf, 0, p->unit);
+	for (unsigned i = 0; i < p->granule_len / p->unit; i++)
+		for (size_t k = 0; !rc && k < p->n_maps; k++)
+			if (!(p->written_pieces & UINT64_C(1) << i))
+				rc = populate_digest(p, &p->maps[k], i * p->unit, p->unit, p->buf);
+	return rc;
+}
+
+/* Pieces of zeros in a cluster that is kept: they must be written where the file may hold something
+ * else, and the last one always, so that the file has the whole cluster. */
+enum step populate_fill(struct populate *p)
+{
+	unsigned n_pieces = p->granule_len / p->unit;
+
+	if (!p->n_maps) {
+		p->phase = POPULATE_PUBLISH;
+		op_set_error(&p->op, populate_leave_zeros(p, 0, p->granule_len), NULL, p->guest_off,
+			     false);
+		return STEP_NEXT;
+	}
+	for (unsigned i = p->known_zero ? n_pieces - 1 : 0; i < n_pieces; i++)
+		if (!(p->written_pieces & UINT64_C(1) << i)) {
+			memset(p->buf, 0, p->unit);
+			return write_piece_of_all(p, i);
+		}
+	p->copied_len = populate_guest_bytes(p, 0, p->granule_len);
+	p->phase = POPULATE_PUBLISH;
+	op_set_error(&p->op, digest_unwritten(p), NULL, 0, false);
+	return STEP_NEXT;
+}
+
+enum step populate_write(struct populate *p)
+{
+	if (p->op.disk->poisoned) { /* I7 */
+		op_set_error(&p->op, p->op.disk->poisoned, NULL, p->guest_off, false);
+		return STEP_NEXT;
+	}
+	if (p->compress)
+		return populate_write_compressed(p);
+	return populate_in_pieces(p) ? write_piece(p) : write_run(p);
+}

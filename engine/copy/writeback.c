@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Early write-back of what is copied, on file systems that can't write uncached
+ * (RWF_DONTCACHE: Linux 6.14, ext4, XFS and others). Left to the barrier, all of
+ * it would go to the device at once, and the copying would wait: a half as long
+ * again for a dense image.
+ *
+ * Whether a write may be uncached is only known when one was tried, so nothing is
+ * chosen when the file is opened. fadvise(DONTNEED) behind the writes was
+ * rejected: it drops clean pages only, so it must wait for the device first.
+ */
+#include "engine/copy/writeback.h"
+
+#include <stdlib.h>
+
+#include "engine/core/disk.h"
+#include "engine/core/loop.h"
+#include "engine/core/op.h"
+#include "io/base.h"
+#include "io/file.h"
+#include "io/io.h"
+
+/* So much at once: less costs calls, more lets the device idle. */
+#define WRITEBACK_LEN (8 * MiB)
+
+struct writeback {
+	struct op op;
+	struct io_req req;
+};
+
+/* A hint: whether it did anything the barrier tells. */
+static void end(struct op *op)
+{
+	op->disk->job.n_hints--;
+	engine_again(op->engine); /* the job may wait for it to end */
+	free(op);
+}
+
+static enum step writeback_step(struct op *op)
+{
+	end(op);
+	return STEP_WAIT;
+}
+
+static const struct op_kind writeback_kind = { "write-back", writeback_step, end };
+
+void writeback_note(struct bpull_disk *disk, uint64_t host_off, uint64_t len)
+{
+	struct file *file = disk_overlay(disk)->data;
+	struct job *job = &disk->job;
+	struct writeback *w;
+
+	if (!file->no_uncached || file->io_align > 1)
+		return;
+	job->dirty_lo = job->dirty_len ? MIN(job->dirty_lo, host_off) : host_off;
+	job->dirty_hi = job->dirty_len ? MAX(job->dirty_hi, host_off + len) : host_off + len;
+	job->dirty_len += len;
+	if (job->dirty_len < WRITEBACK_LEN)
+		return;
+	w = calloc(1, sizeof(*w));
+	if (!w) /* the barrier does it all */
+		return;
+	job->dirty_len = 0;
+	job->n_hints++;
+	op_init(&w->op, &writeback_kind, disk->engine, disk);
+	io_req_writeback(&w->req, file, job->dirty_hi - job->dirty_lo, job->dirty_lo);
+	op_submit(&w->op, &w->req);
+}

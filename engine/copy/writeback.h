@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Asking the kernel to write back early what was copied through the page cache. */
+#ifndef BLOCKPULL_COPY_WRITEBACK_H
+#define BLOCKPULL_COPY_WRITEBACK_H
+
+#include <stdint.h>
+
+#include "io/base.h"
+
+struct bpull_disk;
+
+/* So much of the overlay's data was written by the job. May begin to write it back. */
+void writeback_note(struct bpull_disk *disk, uint64_t host_off, uint64_t len);
+
+#endif

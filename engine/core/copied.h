@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The list of what a job has copied, which verifying reads back. */
+#ifndef BLOCKPULL_CORE_COPIED_H
+#define BLOCKPULL_CORE_COPIED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <xxhash.h>
+
+#include "engine/core/disk.h"
+#include "engine/core/op.h"
+#include "io/base.h"
+#include "io/io.h"
+
+/* Guest bytes under one digest, at most: what is verified as one, and given up when the guest writes. */
+#define COPIED_MAX_LEN (UINT64_C(64) << 10)
+
+/* One stretch that was copied into the overlay, and what it was when it was read. */
+struct copied {
+	uint64_t guest_off;
+	uint64_t host_off; /* where is_direct; else the tables say it */
+	uint32_t len;      /* bytes; 0: it is somebody else's by now */
+	bool is_direct; /* no table leads there from the guest's disk: a snapshot's own, or a raw file */
+	XXH128_hash_t digest;
+};
+
+/* In order of guest_off. Zero-initialise. */
+struct copied_list {
+	struct copied *items;
+	size_t n, cap;
+};
+
+/* How far the stretch at guest_off goes, of `len` bytes: to the next multiple of COPIED_MAX_LEN. */
+uint32_t copied_stretch_len(uint64_t guest_off, uint64_t len);
+/* Room for n more: 0 or -ENOMEM. */
+int copied_reserve(struct copied_list *list, size_t n);
+/* Adds one; there is room. */
+void copied_add(struct copied_list *list, const struct copied *item);
+/* The guest writes to [guest_off, guest_off + len) of its disk: what was copied there is not compared
+ * any more. */
+void copied_forget(struct copied_list *list, uint64_t guest_off, uint64_t len);
+void copied_clear(struct copied_list *list);
+
+#define HOLE_SAMPLE_LEN 4096u
+
+/* Samples of what raw files' file systems call holes, one after the other (job/verify_holes.c). */
+struct hole_samples {
+	struct op op;       /* first */
+	bool reading, done; /* one is in flight; there are no more */
+	unsigned depth;     /* of the layer that is looked at */
+	uint64_t off;       /* byte in its file: all before it was looked at */
+	struct file *file;
+	uint64_t at, next_off; /* the sample in flight; `off` when it was zeros */
+	struct io_req req;
+	uint8_t block[HOLE_SAMPLE_LEN];
+};
+
+/* A job's BPULL_JOB_VERIFY: what was copied and not read back yet. */
+struct verify {
+	struct hole_samples holes;
+	struct copied_list list;
+	size_t max_items; /* then it is read back before more is copied */
+	bool uncached;    /* the page cache has none of it: reading it back has begun */
+	bool uncaching;
+	size_t next; /* of the list, to be read back */
+	unsigned n_reading;
+	enum job_step after; /* the step when all is read back */
+};
+
+/* Is what is copied from now on to be noted? */
+bool verify_is_on(const struct bpull_disk *disk);
+/* So much is noted that it must be read back before the cursor goes on. */
+bool verify_is_full(const struct bpull_disk *disk);
+/* Is something noted? */
+bool verify_has_any(const struct bpull_disk *disk);
+/* The guest is about to change [guest_off, guest_off + len) and has its clusters locked. */
+void verify_forget(struct bpull_disk *disk, uint64_t guest_off, uint64_t len);
+
+#endif

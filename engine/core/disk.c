@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What every room may ask of an open disk: its overlay's write unit, its files' watches, the
+ * layers it may drop, and whether requests from before a change are still in flight.
+ */
+#include "engine/core/disk.h"
+
+#include "engine/core/flatten.h"
+#include "formats/core/layer.h"
+#include "io/base.h"
+#include "io/file.h"
+#include "io/io.h"
+
+void disk_file_opened(struct bpull_disk *disk, struct file *file)
+{
+	struct io *io = disk->engine->io;
+
+	if (io->ops->add_file)
+		io->ops->add_file(io, file);
+}
+
+void disk_note_file_opened(void *opaque, struct file *file)
+{
+	disk_file_opened(opaque, file);
+}
+
+void disk_note_file_closing(void *opaque, struct file *file)
+{
+	struct bpull_engine *engine = opaque;
+
+	if (engine->io->ops->forget_file)
+		engine->io->ops->forget_file(engine->io, file);
+}
+
+bool flatten_is_over(const struct bpull_disk *disk)
+{
+	return disk->flatten && !disk->flatten->temp_name;
+}
+
+bool flatten_is(const struct bpull_disk *disk)
+{
+	return disk->flatten != NULL;
+}
+
+bool guest_is_idle(const struct bpull_disk *disk)
+{
+	return !disk->guests.first && !disk->guests.runs_on_read.n;
+}
+
+void guest_begin_drop(struct bpull_disk *disk)
+{
+	disk->guests.dropping = true;
+}
+
+bool guest_may_drop(const struct bpull_disk *disk)
+{
+	return disk->guests.oldest_seq >= disk->guests.hide_seq && !disk->guests.runs_on_read.n &&
+	       !disk->n_walking;
+}
+
+void guest_end_drop(struct bpull_disk *disk)
+{
+	disk->guests.dropping = false;
+}
+
+void guest_begin_drain(struct bpull_disk *disk)
+{
+	disk->guests.draining = true;
+	disk->guests.drain_seq = disk->guests.next_seq;
+}
+
+uint64_t disk_write_len(const struct bpull_disk *disk, uint64_t host_off, uint64_t len)
+{
+	const struct layer *overlay = disk_overlay(disk);
+	uint64_t end = MAX(overlay->guest_len, overlay->data->len);
+
+	if (!disk_has_data_file(disk))
+		return len;
+	return host_off < end ? MIN(len, end - host_off) : 0;
+}

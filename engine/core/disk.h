@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The engine and its disks: the state that all rooms share.\n\nTHREADS. Only the engine's owner
+ * thread touches it, without locks; in an engine with a thread of its own, the thread that holds
+ * the engine's lock (lock.h). `struct control` is the exception: other threads ask things of a
+ * job there and read a copy of its numbers, under control.mutex, and wake the owner by
+ * engine->wake_fd.
+ */
+#ifndef BLOCKPULL_CORE_DISK_H
+#define BLOCKPULL_CORE_DISK_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "engine/blockpull.h"
+#include "engine/core/limiter.h"
+#include "engine/core/lock.h"
+#include "engine/core/merge.h"
+#include "engine/core/op.h"
+#include "engine/core/range_lock.h"
+#include "engine/core/range_set.h"
+#include "formats/chain/chain.h"
+#include "formats/core/layer.h"
+#include "io/base.h"
+#include "io/file.h"
+#include "io/io.h"
+
+struct bpull_disk;
+struct buf_pool;
+struct commit;
+struct flatten;
+struct guest;
+struct layer_set;
+struct populate;
+struct table_cache;
+struct verify;
+
+/* A copy run, and a piece of a cluster larger than this, at most. */
+#define RUN_MAX_LEN (1 * MiB)
+
+/* Group commits: this much copied. What a crash can lose of work, never of data. */
+#define COMMIT_LEN (64 * MiB)
+
+struct queued_event {
+	struct bpull_event event;
+	char message[1024]; /* event.message points here: it is of that event alone */
+	struct queued_event *next;
+};
+
+struct bpull_engine {
+	struct engine_thread thread;
+	struct io *io;
+	struct buf_pool *bufs; /* slots of RUN_MAX_LEN: one for each run in flight */
+	unsigned max_runs;     /* in flight, of a job: small ones share slots */
+	struct table_cache *cache;
+	struct layer_set *layers;
+	struct limiter limiter; /* shared by all jobs */
+	struct {
+		pthread_mutex_t mutex;
+		atomic_bool is_new;
+		uint64_t bandwidth, burst;
+	} speed;              /* what any thread wishes for the limiter */
+	uint64_t shared_turn; /* bytes: job.shared_turn of the run that was let go last */
+	struct bpull_disk *disks;
+	uint64_t n_ahead_failed; /* tables that could not be read before anybody wanted them */
+	struct merge_queue merging;
+	struct op *table_waiters;     /* for tables that a thread which yields is reading itself */
+	struct op_list urgent, ready; /* operations to be stepped: the guest's, the others */
+	uint64_t comp_len;       /* bytes of compressed input, and for compressing, held by runs */
+	uint64_t comp_len_limit; /* no new run while more is held */
+	uint64_t verify_len_limit;  /* a list of what is to be verified takes no more bytes */
+	size_t range_sets_max;      /* ranges in each set of a job */
+	uint64_t changed_len_limit; /* nor while more bytes of cached tables wait for a commit */
+	uint64_t commit_len;        /* a group commit is due when so many bytes were copied */
+	struct queued_event *events_first, *events_last;
+	struct guest *done_first, *done_last; /* guest requests that are over: events to be */
+	unsigned n_guests;                    /* guest requests in flight, of all disks */
+	uint64_t guest_cost,
+		guest_cost_limit; /* bytes: what those that have begun may need, and its bound */
+	struct guest *held_first,
+		*held_last;     /* submitted, and without room to begin: guest/admit.c */
+	bool guest_seen;        /* one ended since the engine last looked at the clock */
+	uint64_t last_guest_ns; /* when one ended last */
+	pid_t owner;            /* the process that opened it: api/fork.h */
+	int epoll_fd, timer_fd, wake_fd;
+	atomic_bool woken; /* wake_fd is readable, or about to be */
+	int n_woken;       /* writes to wake_fd that were announced and not read yet */
+	bool fd_asked;     /* the program may be waiting for the descriptor */
+	bool may_sleep;    /* whoever runs it sleeps next if there is nothing to do, in io_wait() */
+	bool running;      /* in engine_run() */
+	bool again;        /* there is something to do at once, and wake_fd does not say so */
+	bool has_news;     /* the program has got something since engine_run() began */
+	bool lazy; /* what completes may wait for the timer: see may_be_late() in api/engine.c */
+	uint64_t timer_ns; /* what timer_fd is set to; 0: off */
+};
+
+/* Copy runs in flight, in guest order. */
+struct run_list {
+	struct populate *first, *last;
+	unsigned n;
+};
+
+enum job_step {
+	JOB_IDLE,       /* no job, or it is concluded */
+	JOB_COPYING,    /* the cursor walks */
+	JOB_COMMITTING, /* all copied: making it durable */
+	JOB_PROVING,    /* walking the tables on disk again before the link goes */
+	JOB_VERIFYING,  /* reading back what was copied */
+	JOB_READY,      /* waits for finalize */
+	JOB_DETACHING,  /* the link is being dropped */
+	JOB_UNWINDING,  /* aborted or failed: runs drain, what was published is committed */
+};
+
+/* What may be touched from any thread, under the mutex. */
+struct control {
+	pthread_mutex_t mutex;
+	struct bpull_job_info info;
+	bool running; /* between start and conclusion */
+	bool want_pause, want_abort, want_finalize, new_speed;
+	uint64_t bandwidth, burst;
+};
+
+/* A disk's guest requests (guest/request.c). */
+struct guests {
+	struct guest *first, *last; /* in flight, in order of submission */
+	uint64_t next_seq;          /* of the next one */
+	uint64_t oldest_seq;        /* of the first in the list; next_seq where there is none */
+	atomic_bool copy_on_read;
+	struct run_list runs_on_read; /* copies that follow reads */
+	/* Words in the header that the first write makes untrue. */
+	enum {
+		GUESTS_UNPREPARED,
+		GUESTS_PREPARING,
+		GUESTS_PREPARED,
+	} prepare;
+	struct op *prepare_waiters;
+	/* Layers were hidden from mappings: requests from before hide_seq may still use them. */
+	uint64_t hide_seq;
+	bool dropping; /* they are about to be closed: no new copies that follow reads */
+	/* Space was let go: it may be used again once no request from before drain_seq is in flight
+	 * (I5). */
+	bool draining;
+	uint64_t drain_seq;
+};
+
+struct job {
+	enum job_step step;
+	uint32_t flags; /* enum bpull_job_flags */
+	struct limiter limiter;
+	bool compress; /* what is copied */
+	enum bpull_copy copy;
+	uint64_t clone_refused[CHAIN_MAX_DEPTH / 64 +
+			       1];  /* a bit for each layer that can't be cloned from */
+	unsigned compression_level; /* 0: the type's default */
+	bool paused, aborted;
+	bool stopped;      /* by an error; paused, until told to go on */
+	uint32_t on_error; /* enum bpull_on_error */
+	int error;
+	enum bpull_remedy remedy; /* of that error */
+	char message[1024];
+	uint64_t start_ns;
+	struct bpull_job_info n; /* the owner's numbers; copied to control.info */
+
+	/* The cursor (copy/cursor.c). */
+	struct op cursor;
+	/* Guest bytes that the walk has still to look at: the cursor takes them from the front, a run
+	 * that does not finish puts its own back. */
+	struct range_set todo;
+	unsigned
+		n_hints; /* requests that nobody waits for: tables loaded ahead (load.c), write-back */
+	/* copy/writeback.c: host bytes written through the page cache since the last write-back, and between
+	 * which offsets. */
+	uint64_t dirty_len, dirty_lo, dirty_hi;
+	struct run_list runs;
+	uint64_t rest_ns;         /* while a guest is at work: no new run before then */
+	unsigned guest_share;     /* percent of the time, while a guest is at work */
+	struct populate *mapping; /* the newest run, until it knows its length */
+	struct populate *throttled_first, *throttled_last; /* wait for tokens, FIFO */
+	uint64_t shared_turn; /* of the engine's tokens, bytes it has had: who had least is next */
+	struct range_set
+		owed;      /* guest bytes without evidence that they need no chain (copy/proof.h) */
+	unsigned n_rounds; /* copying walks begun */
+	unsigned n_stuck;  /* proofs that found no less owed than the one before */
+	unsigned n_ignored; /* runs that could not read, and were left out (fault.h) */
+	int ignored_error;  /* the first one's */
+	char ignored_message[1024];
+	uint64_t owed_len;      /* bytes that the last proof found owed */
+	struct verify *verify;  /* job/verify.c; NULL: not asked for */
+	uint64_t commit_target; /* the hard commit that the step waits for; 0: none yet */
+	bool finalize;          /* asked for */
+	bool link_leaving;      /* the header without it is being written: the point of no return */
+	bool says_mixed;   /* the message is of the mark (commit/mixed.c): told with any status */
+	bool link_changed; /* and is durable */
+	bool has_retried;  /* unwinding: the commit that found no space had another try */
+	uint64_t abandoned_end; /* host byte up to which failed runs may have written */
+};
+
+struct bpull_disk {
+	struct bpull_engine *engine;
+	struct bpull_disk *next;
+	struct chain *chain;
+	void *user_data;
+	uint32_t flags;
+	char *warning, *hint;    /* NULL: there is nothing to say */
+	struct flatten *flatten; /* api/flatten.c: the top is a new file; NULL: a pull's disk */
+	char *base_name; /* what the overlay is to call its new backing file; NULL: it gets none */
+
+	struct range_locks locks;
+	int poisoned; /* -errno: a barrier or a table write failed, nothing is written any more (I7) */
+	struct commit *commit;     /* in flight, or NULL */
+	struct op *commit_waiters; /* run when it ends */
+	uint64_t n_commits_begun;
+	uint64_t hard_commit;   /* which one, counted so, was the last hard one that ended well */
+	uint64_t published_len; /* bytes since the last commit began */
+	uint64_t first_published_ns;
+	bool commits_held;   /* commit_hold() */
+	bool undurable;      /* something was written since the last barrier */
+	bool data_undurable; /* and to the overlay's data file, since that one's last */
+
+	bool may_write; /* begin_writing() was done for the guest */
+	/* A job's start looks at the image and mends it, and lets others into the engine meanwhile: nothing
+	 * else may look at this disk's tables, or write its header. */
+	bool starting;
+	unsigned
+		n_walking; /* calls that walk its chain, and let others in: no layer is closed meanwhile */
+	bool sharing_checked; /* measure_sharing() found nothing */
+	bool has_copied;      /* a job, or reads, since it was opened */
+
+	struct guests guests;
+	struct job job;
+	struct control control;
+	/* A job has at most one of each: set aside when it starts, so that no event needs memory when
+	 * there is none. NULL once queued. */
+	struct queued_event *ready_event, *end_event, *stop_event;
+	struct queued_event *taken_events; /* the program may still read their messages */
+};
+
+static inline bool engine_has_ready(const struct bpull_engine *engine)
+{
+	return engine->urgent.first || engine->ready.first;
+}
+
+static inline struct layer *disk_overlay(const struct bpull_disk *disk)
+{
+	return disk->chain->layers[0];
+}
+
+/* A raw image by itself, open for the guest. */
+static inline bool disk_is_raw(const struct bpull_disk *disk)
+{
+	return disk_overlay(disk)->ops->format == IMAGE_RAW && !disk->flatten;
+}
+
+enum look_at {
+	LOOK_AT_HEADERS, /* what can't be read is opened, too; data files are not */
+	LOOK_AT_CHAIN,   /* as for reading */
+	LOOK_FOR_REPAIR, /* as for writing */
+};
+
+/* api/disk.c */
+/* Tells the backend of a file that was opened for the disk. */
+void disk_file_opened(struct bpull_disk *disk, struct file *file);
+
+/* Does the overlay keep its data in a file of its own? */
+static inline bool disk_has_data_file(const struct bpull_disk *disk)
+{
+	return disk_overlay(disk)->data != disk_overlay(disk)->file;
+}
+
+/* Data was written to the overlay: not durable before the next barrier. */
+static inline void disk_wrote_data(struct bpull_disk *disk)
+{
+	if (disk_has_data_file(disk))
+		disk->data_undurable = true;
+	else
+		disk->undurable = true;
+}
+
+/* How many of the len bytes at host_off are to be written. A data file need not be longer than the
+ * guest's disk (a device can't be), but where it is, the rest of the last cluster is cleared. */
+uint64_t disk_write_len(const struct bpull_disk *disk, uint64_t host_off, uint64_t len);
+/* Neither a request nor a copy that follows one is in flight. */
+bool guest_is_idle(const struct bpull_disk *disk);
+/* They are to be closed: until guest_end_drop() no copy that follows a read begins. Idempotent. */
+void guest_begin_drop(struct bpull_disk *disk);
+/* Has every request ended that may use them? */
+bool guest_may_drop(const struct bpull_disk *disk);
+void guest_end_drop(struct bpull_disk *disk);
+/* Space was let go that requests in flight may still read. */
+void guest_begin_drain(struct bpull_disk *disk);
+
+bool flatten_is(const struct bpull_disk *disk);
+/* Is there no file to write to any more: made, or removed? */
+bool flatten_is_over(const struct bpull_disk *disk);
+
+/* chain_open.file_opened; opaque is the disk. */
+void disk_note_file_opened(void *opaque, struct file *file);
+
+/* Before a file is closed: the backend forgets it. opaque is the engine. */
+void disk_note_file_closing(void *opaque, struct file *file);
+
+#endif

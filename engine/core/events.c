@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Events and errors on their way out. Events wait in a list until the program
+ * takes them in an array: no callback, so nothing can re-enter the engine and
+ * no lock is held over a stranger's code.
+ */
+#include "engine/core/events.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/blockpull.h"
+#include "engine/core/disk.h"
+#include "engine/core/lock.h"
+#include "io/base.h"
+
+int events_prepare(struct bpull_disk *disk)
+{
+	if (!disk->ready_event)
+		disk->ready_event = calloc(1, sizeof(*disk->ready_event));
+	if (!disk->end_event)
+		disk->end_event = calloc(1, sizeof(*disk->end_event));
+	events_prepare_stopped(disk);
+	return disk->ready_event && disk->end_event && disk->stop_event ? 0 : -ENOMEM;
+}
+
+void events_prepare_stopped(struct bpull_disk *disk)
+{
+	if (!disk->stop_event)
+		disk->stop_event = calloc(1, sizeof(*disk->stop_event));
+}
+
+void events_drop_taken(struct bpull_disk *disk)
+{
+	struct queued_event *queued;
+
+	while ((queued = disk->taken_events)) {
+		disk->taken_events = queued->next;
+		free(queued);
+	}
+}
+
+static void push(struct bpull_disk *disk, struct queued_event **slot, enum bpull_event_type type,
+		 enum bpull_job_status status, int error, const char *message)
+{
+	struct bpull_engine *engine = disk->engine;
+	struct queued_event *queued = *slot;
+
+	*slot = NULL;
+	*queued = (struct queued_event){
+		.event = {
+			.type = type,
+			.disk = disk,
+			.user_data = disk->user_data,
+			.status = status,
+			.error = error,
+			.message = queued->message,
+			.remedy = status == BPULL_JOB_FAILED ? disk->job.remedy : BPULL_REMEDY_NONE,
+		},
+	};
+	snprintf(queued->message, sizeof(queued->message), "%s", message);
+	if (engine->events_last)
+		engine->events_last->next = queued;
+	else
+		engine->events_first = queued;
+	engine->events_last = queued;
+	engine->has_news = true;
+	engine_tell_events(engine, true);
+}
+
+void events_push(struct bpull_disk *disk, enum bpull_job_status status, int error,
+		 const char *message)
+{
+	push(disk, status == BPULL_JOB_READY ? &disk->ready_event : &disk->end_event,
+	     BPULL_EVENT_JOB, status, error, message);
+}
+
+void events_push_stopped(struct bpull_disk *disk, int error, const char *message)
+{
+	if (disk->stop_event)
+		push(disk, &disk->stop_event, BPULL_EVENT_JOB_STOPPED, BPULL_JOB_FAILED, error,
+		     message);
+}
+
+void events_push_ignored(struct bpull_disk *disk, int error, const char *message)
+{
+	struct queued_event *queued = calloc(1, sizeof(*queued));
+
+	if (queued)
+		push(disk, &queued, BPULL_EVENT_JOB_IGNORED, BPULL_JOB_FAILED, error, message);
+}
+
+int events_take(struct bpull_engine *engine, struct bpull_event *out, int max)
+{
+	int n = 0;
+
+	while (n < max && engine->events_first) {
+		struct queued_event *queued = engine->events_first;
+
+		out[n++] = queued->event;
+		engine->events_first = queued->next;
+		queued->next = queued->event.disk->taken_events;
+		queued->event.disk->taken_events = queued;
+	}
+	if (!engine->events_first)
+		engine->events_last = NULL;
+	return n;
+}
+
+void events_forget(struct bpull_disk *disk)
+{
+	struct queued_event **link = &disk->engine->events_first, *queued;
+
+	disk->engine->events_last = NULL;
+	while ((queued = *link)) {
+		if (queued->event.disk == disk) {
+			*link = queued->next;
+			free(queued);
+			continue;
+		}
+		disk->engine->events_last = queued;
+		link = &queued->next;
+	}
+	events_drop_taken(disk);
+	free(disk->ready_event);
+	free(disk->end_event);
+	free(disk->stop_event);
+	disk->ready_event = disk->end_event = disk->stop_event = NULL;
+}

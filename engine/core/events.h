@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The queue of events that the program takes. */
+#ifndef BLOCKPULL_CORE_EVENTS_H
+#define BLOCKPULL_CORE_EVENTS_H
+
+#include "engine/blockpull.h"
+#include "io/base.h"
+
+struct bpull_disk;
+struct bpull_engine;
+
+/* events.c */
+/* Sets memory for a new job's events aside. 0 or -ENOMEM. */
+int events_prepare(struct bpull_disk *disk);
+/* Frees the events that were taken; those still queued stay. */
+void events_drop_taken(struct bpull_disk *disk);
+/* Queues a job event; the message is copied. */
+void events_push(struct bpull_disk *disk, enum bpull_job_status status, int error,
+		 const char *message);
+/* Sets one aside for the next stop; a want of memory costs that event alone. */
+void events_prepare_stopped(struct bpull_disk *disk);
+void events_push_stopped(struct bpull_disk *disk, int error, const char *message);
+/* Without memory for it, it is not told. */
+void events_push_ignored(struct bpull_disk *disk, int error, const char *message);
+int events_take(struct bpull_engine *engine, struct bpull_event *out, int max);
+/* Frees all of a disk's events, taken or not. */
+void events_forget(struct bpull_disk *disk);
+
+#endif

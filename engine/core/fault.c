@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What a job says of its failures: one sentence that names the file, the offset,
+ * the direction, and what became of what was copied. All are worded here, so
+ * that the command, the control socket and the library say the same.
+ */
+#include "engine/core/fault.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/blockpull.h"
+#include "engine/core/disk.h"
+#include "engine/core/events.h"
+#include "engine/core/loop.h"
+#include "engine/core/op.h"
+#include "engine/core/shown.h"
+#include "io/base.h"
+
+void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
+{
+	struct job *job = &disk->job;
+	va_list args;
+
+	if (job->error)
+		return;
+	job->error = error;
+	va_start(args, format);
+	vsnprintf(job->message, sizeof(job->message), format, args);
+	va_end(args);
+	engine_again(disk->engine); /* perhaps nothing else is on its way that would */
+}
+
+static const char *advice(const struct bpull_disk *disk, int error)
+{
+	if (flatten_is(disk) && error == -EFBIG)
+		return "; the unfinished new image was removed: raise the limit on file sizes, or "
+		       "choose a file system that holds larger files, and try again";
+	if (flatten_is(disk))
+		return error == -ENOSPC || error == -EDQUOT
+			       ? "; the unfinished new image was removed: make room and try again"
+			       : "; the unfinished new image was removed";
+	switch (error) {
+	case -EFBIG:
+		return "; what was copied is kept: raise the limit on file sizes, or move the "
+		       "image "
+		       "to a file system that holds larger files, and run the pull again";
+	case -ENOSPC:
+	case -EDQUOT: return "; what was copied is kept: make room and run the pull again";
+	case -EUCLEAN: return "; what was copied is kept: check the image";
+	default: return "; what was copied is kept";
+	}
+}
+
+void job_describe_failure(const struct bpull_disk *disk, const struct op *op, const char *what_now,
+			  char *out, size_t cap)
+{
+	struct file *file = op->error_file;
+	struct shown shown;
+
+	if (disk->poisoned && flatten_is(disk))
+		snprintf(out, cap, "%s: writing the new image failed: %s%s",
+			 file_show(disk_overlay(disk)->file, &shown), strerror(-op->error),
+			 what_now);
+	else if (disk->poisoned)
+		snprintf(out, cap,
+			 "%s: writing the image's %s failed: %s; the image is not written to "
+			 "any more: it is as it was at the last commit",
+			 file_show(disk_overlay(disk)->file, &shown),
+			 disk_has_data_file(disk) && file == disk_overlay(disk)->data ? "data file"
+										      : "tables",
+			 strerror(-op->error));
+	else if (file && op->error == -EUCLEAN)
+		snprintf(out, cap, "%s: the compressed cluster at offset %#llx does not decode%s",
+			 file_show(file, &shown), (unsigned long long)op->error_off, what_now);
+	else if (file)
+		snprintf(out, cap, "%s: cannot %s at offset %#llx: %s%s", file_show(file, &shown),
+			 op->error_was_read ? "read" : "write", (unsigned long long)op->error_off,
+			 strerror(-op->error), what_now);
+	else
+		snprintf(out, cap, "%s: copying stopped at guest offset %#llx: %s%s",
+			 file_show(disk_overlay(disk)->file, &shown),
+			 (unsigned long long)op->error_off,
+			 op->error == -EUCLEAN ? "a table entry points outside its file"
+					       : strerror(-op->error),
+			 what_now);
+}
+
+void job_fail_op(struct bpull_disk *disk, const struct op *op)
+{
+	char message[sizeof(disk->job.message)];
+
+	if (disk->job.aborted && op->error_was_read) /* a read in flight when the abort was heard */
+		return;
+	job_describe_failure(disk, op, "; the job waits to be resumed", message, sizeof(message));
+	if (job_stop(disk, op, message))
+		return;
+	job_describe_failure(disk, op, advice(disk, op->error), message, sizeof(message));
+	if (!disk->job.error) {
+		disk->job.n.error_was_io = op->error != -ENOMEM;
+		disk->job.n.error_was_read = op->error_was_read;
+	}
+	job_fail(disk, op->error, "%s", message);
+}
+
+/* Each takes memory until the next job starts. */
+#define MAX_IGNORED_EVENTS 256
+
+static bool wants_stop(const struct bpull_disk *disk, int error)
+{
+	bool no_space = error == -ENOSPC || error == -EDQUOT;
+
+	if (disk->poisoned || disk->job.step == JOB_IDLE || disk->job.step == JOB_UNWINDING ||
+	    disk->job.link_changed)
+		return false;
+	switch (disk->job.on_error) {
+	case BPULL_ON_ERROR_ENOSPC: return no_space;
+	case BPULL_ON_ERROR_STOP: return no_space || (error != -EUCLEAN && error != -ENOTSUP);
+	case BPULL_ON_ERROR_REPORT:
+	case BPULL_ON_ERROR_IGNORE: break;
+	}
+	return false;
+}
+
+bool job_stop(struct bpull_disk *disk, const struct op *op, const char *message)
+{
+	struct job *job = &disk->job;
+
+	if (!wants_stop(disk, op->error))
+		return false;
+	if (job->stopped) /* what else was in flight */
+		return true;
+	job->stopped = true;
+	job->n.stop_error = op->error;
+	job->n.stop_offset = op->error_off;
+	job->n.stop_was_read = op->error_was_read;
+	pthread_mutex_lock(&disk->control.mutex);
+	disk->control.want_pause = true;
+	pthread_mutex_unlock(&disk->control.mutex);
+	job->paused = true;
+	events_push_stopped(disk, op->error, message);
+	engine_again(disk->engine); /* the job obeys the pause, and hurries what is in the way */
+	return true;
+}
+
+bool job_ignore(struct bpull_disk *disk, const struct op *op)
+{
+	struct job *job = &disk->job;
+	char message[sizeof(job->message)];
+
+	if (job->on_error != BPULL_ON_ERROR_IGNORE || disk->poisoned || job->step != JOB_COPYING ||
+	    !op->error_was_read || !op->error_file)
+		return false;
+	job_describe_failure(disk, op, "", message, sizeof(message));
+	if (!job->n_ignored++) {
+		job->ignored_error = op->error;
+		memcpy(job->ignored_message, message, sizeof(job->ignored_message));
+	}
+	if (job->n_ignored <= MAX_IGNORED_EVENTS)
+		events_push_ignored(disk, op->error, message);
+	return true;
+}
+
+bool job_fail_ignored(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	if (!job->n_ignored)
+		return false;
+	job_fail(disk, job->ignored_error,
+		 "%.600s; %u stretches were left out, what was copied is kept, and so is the link",
+		 job->ignored_message, job->n_ignored);
+	return true;
+}
+
+bool job_is_stopped(const struct bpull_disk *disk)
+{
+	return disk->job.stopped && disk->job.paused;
+}
+
+void job_forget_stop(struct job *job)
+{
+	job->stopped = false;
+	job->n.stop_error = 0;
+	job->n.stop_offset = 0;
+	job->n.stop_was_read = 0;
+}
+
+bool job_is_aborted(struct bpull_disk *disk)
+{
+	bool is_asked;
+
+	pthread_mutex_lock(&disk->control.mutex);
+	is_asked = disk->control.want_abort;
+	pthread_mutex_unlock(&disk->control.mutex);
+	return is_asked || disk->job.aborted;
+}

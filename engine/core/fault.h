@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The record of a job's failure: its error and message, and the stop that on-error asks for. */
+#ifndef BLOCKPULL_CORE_FAULT_H
+#define BLOCKPULL_CORE_FAULT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "io/base.h"
+
+struct bpull_disk;
+struct job;
+struct op;
+
+/* The job ends with this error, unless it has one already. The message is copied. */
+void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+/* The same, from an operation in error: names the file, the offset and the direction. */
+void job_fail_op(struct bpull_disk *disk, const struct op *op);
+/* What failed, in a sentence of at most cap bytes that ends with what_now. */
+void job_describe_failure(const struct bpull_disk *disk, const struct op *op, const char *what_now,
+			  char *out, size_t cap);
+
+/* Does the job's policy want this failure to stop it? It does then, and false is the answer to
+ * everything the failure would else lead to. `message` is the sentence for the event. */
+bool job_stop(struct bpull_disk *disk, const struct op *op, const char *message);
+/* Does it want the stretch that this run could not read left out? It is noted and told then, and the job goes
+ * on. */
+bool job_ignore(struct bpull_disk *disk, const struct op *op);
+/* Something was left out: the job fails with what it was. */
+bool job_fail_ignored(struct bpull_disk *disk);
+/* Stopped, and not told to go on yet. */
+bool job_is_stopped(const struct bpull_disk *disk);
+/* It is stopped no more, and bpull_job_get_info() says so. */
+void job_forget_stop(struct job *job);
+
+/* Was an abort asked for, by any thread? */
+bool job_is_aborted(struct bpull_disk *disk);
+
+#endif

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Loading tables for operations that were told TABLE_NEED. A load is an
+ * operation of its own; any number of others wait for it. Bytes behind the end
+ * of the file are zeros: the formats have checked where a table may lie, and
+ * a new table's slices may not have been written yet.
+ *
+ * When a walk misses a table, the ones it will want next are loaded with it, so that a slow disk's latency,
+ * or a system call, is paid once for many. A walker of its own that runs in front of the cursor was rejected:
+ * it would have to be held back, and told when the cursor goes back.
+ */
+#include "engine/core/load.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/core/disk.h"
+#include "engine/core/loop.h"
+#include "engine/core/op.h"
+#include "formats/chain/chain.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "io/base.h"
+#include "io/file.h"
+#include "io/io.h"
+
+/* One read loads so many tables that lie behind each other. */
+#define LOAD_MAX 16
+
+struct load {
+	struct op op;
+	struct io_req req;
+	unsigned n;
+	struct table *tables[LOAD_MAX];
+	struct iovec iov[LOAD_MAX];
+	struct op *waiters;       /* for any of them */
+	struct bpull_disk *ahead; /* whose walk will want it, counted there; NULL: somebody waits */
+};
+
+/* Loaded ahead at most: in requests, and bytes of one layer. */
+#define AHEAD_MAX 32
+#define AHEAD_LEN (512 * KiB)
+
+static void load_end(struct load *load, int error)
+{
+	struct bpull_engine *engine = load->op.engine;
+
+	for (unsigned i = 0; i < load->n; i++)
+		load->tables[i]->waiters = NULL;
+	/* Nobody's error, and not one table's: whoever wants one reads it again, alone. */
+	if (error && (!load->waiters || load->n > 1)) {
+		engine->n_ahead_failed++;
+		op_wake_all(&load->waiters, 0, NULL, 0, false);
+	}
+	op_wake_all(&load->waiters, error, load->req.file, load->req.off, true);
+	if (load->ahead) {
+		load->ahead->job.n_hints--;
+		engine_again(engine); /* the job may wait for it to end */
+	}
+	for (unsigned i = 0; i < load->n; i++)
+		table_load_end(engine->cache, load->tables[i], error);
+	free(load);
+}
+
+static enum step load_step(struct op *op)
+{
+	struct load *load = (struct load *)op;
+	uint64_t got = load->req.result, off = 0;
+
+	for (unsigned i = 0; i < load->n; i++) {
+		struct table *table = load->tables[i];
+		uint64_t here = got > off ? MIN(got - off, (uint64_t)table->len) : 0;
+
+		memset(table->bytes + here, 0, table->len - here);
+		off += table->len;
+	}
+	load_end(load, 0);
+	return STEP_WAIT;
+}
+
+static void load_fail(struct op *op)
+{
+	load_end((struct load *)op, op->error);
+}
+
+static const struct op_kind load_kind = { "load", load_step, load_fail };
+
+/* Of the tables behind it, as many as the need speaks of, but for `max` in all. */
+static struct load *load_begin(struct bpull_engine *engine, const struct table_need *need,
+			       unsigned max)
+{
+	struct load *load = calloc(1, sizeof(*load));
+
+	if (!load)
+		return NULL;
+	load->n = table_load_begin_some(engine->cache, need, load->tables, max);
+	if (!load->n) {
+		free(load);
+		return NULL;
+	}
+	op_init(&load->op, &load_kind, engine, NULL);
+	io_req_read(&load->req, need->file, load->tables[0]->bytes, need->len, need->host_off);
+	for (unsigned i = 0; i < load->n; i++) {
+		load->tables[i]->waiters = load;
+		load->iov[i] = (struct iovec){ load->tables[i]->bytes, need->len };
+	}
+	if (load->n > 1) {
+		load->req.iov = load->iov;
+		load->req.n_iov = load->n;
+		load->req.len = (uint64_t)load->n * need->len;
+	}
+	op_submit(&load->op, &load->req);
+	return load;
+}
+
+enum step op_wait_table(struct op *op, const struct table_need *need)
+{
+	struct table *table = table_find(op->engine->cache, need->file, need->host_off);
+	struct load *load = table ? table->waiters : load_begin(op->engine, need, 1);
+
+	if (table && !load) { /* lock.c: a thread that reads it itself */
+		op_wait_in(&op->engine->table_waiters, op);
+		return STEP_WAIT;
+	}
+	if (!load) {
+		op_set_error(op, -ENOMEM, need->file, need->host_off, true);
+		return STEP_NEXT;
+	}
+	op_wait_in(&load->waiters, op);
+	return STEP_WAIT;
+}
+
+static struct layer *layer_of(const struct chain *chain, const struct file *file)
+{
+	for (unsigned i = 0; i < chain->n_layers; i++)
+		if (chain->layers[i]->file == file)
+			return chain->layers[i];
+	return NULL;
+}
+
+/* A share of what the cache keeps, or one would evict the other. */
+static uint64_t ahead_len(const struct bpull_disk *disk)
+{
+	return MIN((uint64_t)AHEAD_LEN,
+		   table_cache_budget(disk->engine->cache) / 8 / disk->chain->n_layers);
+}
+
+void load_ahead(struct bpull_disk *disk, const struct table_need *missed, uint64_t guest_off)
+{
+	struct layer *layer = layer_of(disk->chain, missed->file);
+	uint64_t len = 0, end = disk_overlay(disk)->pull_len;
+
+	if (!layer || !layer->ops->table_place || disk->engine->n_ahead_failed)
+		return;
+	end = MIN(end, layer->guest_len);
+	for (unsigned n = 0; guest_off < end && n < AHEAD_MAX;) {
+		struct table_need place, need;
+		struct load *load;
+
+		if (layer->ops->table_place(layer, guest_off, &place, &guest_off, &need))
+			return;
+		if (!place.len || table_find(disk->engine->cache, place.file, place.host_off))
+			continue;
+		if (n && len + place.len + place.more_len > ahead_len(disk))
+			return;
+		load = load_begin(disk->engine, &place, LOAD_MAX);
+		if (!load)
+			return;
+		len += load->req.len;
+		load->ahead = disk;
+		disk->job.n_hints++;
+		n++;
+	}
+}

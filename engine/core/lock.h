@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * An engine with a thread of its own (BPULL_ENGINE_THREAD). Everything inside
+ * stays as for one owner: whoever is inside has the engine's lock, and so is
+ * the owner for that time. Only the engine's thread runs operations, since the
+ * kernel cancels the requests of a thread that exits.
+ */
+#ifndef BLOCKPULL_CORE_LOCK_H
+#define BLOCKPULL_CORE_LOCK_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "io/base.h"
+#include "io/blocking.h"
+
+struct bpull_engine;
+
+struct engine_thread {
+	bool is_on;
+	pthread_t thread;
+	pthread_t runner; /* the same, once it runs: operations are its alone */
+	/* To come in: lobby, then mutex, then the lobby is left. Who waits for the mutex keeps the
+	 * engine's thread from taking it again first. */
+	pthread_mutex_t lobby, mutex;
+	pthread_mutex_t
+		ring; /* who has it may enter the ring; to be taken inside, or by nobody else */
+	bool spins;   /* waiting with open eyes makes sense: who has the mutex runs elsewhere */
+	_Atomic(pthread_t) owner; /* who has the mutex, where depth > 0 */
+	unsigned depth;
+	pthread_cond_t round; /* after each round of the engine, while somebody waits */
+	unsigned n_waiters;
+	bool quit;
+	int event_fd; /* readable while there are events */
+};
+
+/* Someone who waits for one request. */
+struct waiter {
+	pthread_cond_t cond;
+	bool done;
+	int result;
+	int count;
+};
+
+/* The caller is inside until engine_leave(); may be nested. Nothing for NULL, and for an
+ * engine without a thread. */
+struct bpull_engine *engine_enter(struct bpull_engine *engine);
+void engine_leave(struct bpull_engine *engine);
+
+static inline void engine_leave_scope(struct bpull_engine **engine)
+{
+	engine_leave(*engine);
+}
+
+/* Inside up to the end of the block. */
+#define ENGINE_SCOPE(engine)                                                               \
+	__attribute__((cleanup(engine_leave_scope), unused)) struct bpull_engine *inside = \
+		engine_enter(engine)
+
+/* The same with a disk's, NULL allowed. */
+#define DISK_SCOPE(disk) ENGINE_SCOPE((disk) ? (disk)->engine : NULL)
+
+/* Inside, between the two: whenever this thread waits for a file, or has computed for a while, others may be
+ * inside, and do all but what the caller keeps them from. Never for the engine's thread. To be ended in
+ * reverse order. Without a thread nothing is done. */
+struct engine_yields {
+	struct blocking blocking;
+	struct blocking *before;
+	struct bpull_engine *engine;
+	unsigned depth; /* the thread's, while others are inside */
+	unsigned n_pauses;
+	uint64_t since_ns; /* when others could come in last */
+};
+
+void engine_yields_begin(struct engine_yields *yields, struct bpull_engine *engine);
+void engine_yields_end(struct engine_yields *yields);
+
+/* Inside, as the last thing of a round: hands the kernel what was submitted. Others may be inside meanwhile. */
+void engine_kick(struct bpull_engine *engine);
+/* Inside: sleeps until waiter_done(). */
+void waiter_wait(struct bpull_engine *engine, struct waiter *waiter);
+void waiter_done(struct waiter *waiter, int result, int count);
+/* Inside: events were queued, or none are left. */
+void engine_tell_events(struct bpull_engine *engine, bool are_there);
+
+/* Waits for the engine's lock; a thread that waits already is first. */
+void engine_lock_take(struct engine_thread *t);
+
+/* Lets another thread into the engine. */
+void engine_lock_give(struct engine_thread *t);
+
+/* Sleeps on the condition: others are inside meanwhile. False: end_ns has come. */
+bool engine_sleep_on(struct engine_thread *t, pthread_cond_t *cond, uint64_t end_ns);
+
+/* Milliseconds from now to end_ns, as poll() wants them; -1: for ever. */
+int engine_nap_ms(uint64_t end_ns);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The engine's loop: its descriptors, wake-ups and the operations that can go on. */
+#ifndef BLOCKPULL_CORE_LOOP_H
+#define BLOCKPULL_CORE_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "io/base.h"
+
+struct bpull_disk;
+struct bpull_engine;
+
+/* The owner runs again soon. Any thread. */
+void engine_wake(struct bpull_engine *engine); /* any thread */
+/* The owner's own wish for another engine_run(): without a system call where nobody sleeps. */
+void engine_again(struct bpull_engine *engine);
+/* Before a sleep on the backend's descriptor: from now on it tells, unless that can wait. */
+void engine_tell(struct bpull_engine *engine);
+void engine_wait_io(struct bpull_engine *engine, int timeout_ms);
+/* Is a guest at work, or was it a moment ago? */
+bool engine_guest_is_active(const struct bpull_engine *engine);
+/* Is a guest at work, and the job to let it go first? */
+bool cursor_gives_way(const struct bpull_disk *disk);
+
+/* The engine's epoll, timer and wake descriptors. 0 or -errno. */
+int loop_open_descriptors(struct bpull_engine *engine);
+
+/* Closes one of the engine's descriptors; -1 is allowed. */
+void loop_close_fd(int fd);
+
+/* Reads the count of an eventfd or a timerfd; 0: there is none. */
+uint64_t loop_read_count(int fd);
+
+/* Takes what other threads wrote to wake_fd, before it looks at what they ask for. */
+void loop_drain_wakeups(struct bpull_engine *engine);
+
+/* Takes completions from the backend, a few at a time, and ends their requests. Returns how many. */
+unsigned loop_reap(struct bpull_engine *engine);
+
+/* May completions wait for the timer? Jobs that wait for tokens alone have time. */
+bool loop_may_be_late(const struct bpull_engine *engine, uint64_t now_ns);
+
+/* Before the program may sleep on the descriptor: from now on it tells. */
+void loop_arm_notify(struct bpull_engine *engine);
+
+#endif

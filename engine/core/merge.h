@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Merging writes that lie side by side. */
+#ifndef BLOCKPULL_CORE_MERGE_H
+#define BLOCKPULL_CORE_MERGE_H
+
+#include "io/base.h"
+
+struct bpull_engine;
+struct io_req;
+struct op;
+
+#define MERGE_QUEUE 64
+
+/* Writes asked for in this round of the engine, not submitted yet. */
+struct merge_queue {
+	struct io_req *reqs[MERGE_QUEUE];
+	unsigned n;
+};
+
+/* As op_submit(), for a write of a single buffer: it may go as a part of a larger one. */
+void merge_write(struct op *op, struct io_req *req);
+/* Submits what was asked for: before the engine lets go of the processor. */
+void merge_flush(struct bpull_engine *engine);
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * How many of the guest's requests are worked at: as many as have room in their share
+ * of the memory, of all disks, first come, first served. The rest wait as what they
+ * are, a descriptor and a vector. To refuse them was rejected: each program would
+ * have to keep such a queue.
+ *
+ * Room is taken once, for all that a request may need. Asking for each buffer
+ * was rejected: requests that hold one and wait for the next wait for each other.
+ */
+#include "engine/guest/admit.h"
+
+#include <stdlib.h>
+
+#include "engine/core/disk.h"
+#include "engine/core/op.h"
+#include "engine/guest/request.h"
+#include "io/base.h"
+
+/* What each has, and the most a read holds of compressed clusters at a time. */
+#define DESCRIPTORS_LEN (4 * KiB)
+#define READ_LEN        (256 * KiB)
+
+/* A write that begins or ends within a cluster may have to read all of that one. */
+static uint64_t write_cost(const struct guest *g)
+{
+	uint32_t cluster_len = disk_overlay(g->op.disk)->cluster_len;
+	uint64_t cost = 0;
+
+	if (!is_aligned(g->guest_off, cluster_len))
+		cost += cluster_len;
+	if (!is_aligned(g->guest_off + g->len, cluster_len))
+		cost += cluster_len;
+	return cost;
+}
+
+static uint64_t cost_of(const struct guest *g)
+{
+	switch (g->kind) {
+	case GUEST_READ: return DESCRIPTORS_LEN + MIN(g->len, (uint64_t)READ_LEN);
+	case GUEST_WRITE:
+	case GUEST_ZEROES: return DESCRIPTORS_LEN + write_cost(g);
+	case GUEST_DISCARD:
+	case GUEST_FLUSH:
+	case GUEST_STATUS: return DESCRIPTORS_LEN;
+	}
+	abort();
+}
+
+/* One always has room. */
+static bool take_room(struct bpull_engine *engine, struct guest *g)
+{
+	uint64_t cost = cost_of(g);
+
+	if (engine->guest_cost && engine->guest_cost + cost > engine->guest_cost_limit)
+		return false;
+	g->cost = cost;
+	engine->guest_cost += cost;
+	return true;
+}
+
+void guest_admit(struct guest *g)
+{
+	struct bpull_engine *engine = g->op.engine;
+
+	if (g->op.error || (!engine->held_first && take_room(engine, g))) {
+		op_ready(&g->op);
+		return;
+	}
+	g->next_held = NULL;
+	*(engine->held_last ? &engine->held_last->next_held : &engine->held_first) = g;
+	engine->held_last = g;
+}
+
+void guest_give_room(struct guest *g)
+{
+	struct bpull_engine *engine = g->op.engine;
+
+	engine->guest_cost -= g->cost;
+	g->cost = 0;
+	while (engine->held_first && take_room(engine, engine->held_first)) {
+		struct guest *next = engine->held_first;
+
+		engine->held_first = next->next_held;
+		if (!engine->held_first)
+			engine->held_last = NULL;
+		op_ready(&next->op);
+	}
+}

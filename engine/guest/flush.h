@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Making a guest's writes durable. */
+#ifndef BLOCKPULL_GUEST_FLUSH_H
+#define BLOCKPULL_GUEST_FLUSH_H
+
+#include "engine/core/op.h"
+
+struct guest;
+
+/* flush.c */
+enum step guest_sync(struct guest *g);
+
+#endif

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The life of a guest's request: the table of its phases, from its begin to its event. */
+#include "engine/guest/guest.h"
+
+#include <stdlib.h>
+
+#include "engine/blockpull.h"
+#include "engine/commit/commit.h"
+#include "engine/commit/state.h"
+#include "engine/copy/run.h"
+#include "engine/core/disk.h"
+#include "engine/core/export.h"
+#include "engine/core/lock.h"
+#include "engine/core/loop.h"
+#include "engine/core/op.h"
+#include "engine/guest/admit.h"
+#include "engine/guest/chain_read.h"
+#include "engine/guest/flush.h"
+#include "engine/guest/new_clusters.h"
+#include "engine/guest/request.h"
+#include "engine/guest/write.h"
+#include "formats/chain/chain.h"
+#include "formats/core/layer.h"
+#include "io/base.h"
+
+static void over(struct guest *g)
+{
+	struct bpull_disk *disk = g->op.disk;
+
+	guest_unlock(g);
+	guest_free_reqs(g);
+	gather_end(&g->gather);
+	free(g->stretch.fill);
+	free(g->iov);
+	g->iov = NULL;
+	guest_list_remove(g);
+	guest_give_room(g);
+	if (disk->guests.dropping || disk->guests.draining)
+		engine_again(disk->engine); /* somebody may wait for the oldest to end */
+	if (g->waiter) {
+		waiter_done(g->waiter, g->op.error, g->n_extents);
+		g->op.engine->has_news = true;
+		free(g);
+	} else {
+		guest_queue_event(g->op.engine, g);
+	}
+}
+
+/* What the guest has read below the overlay is copied into it, as far as buffers are free. The run
+ * reads it again: the guest may change its buffer at once, and what was just read is at hand. */
+static void copy_on_read(struct guest *g)
+{
+	struct bpull_disk *disk = g->op.disk;
+	uint64_t lo = g->gather.below_lo, hi = g->gather.below_hi;
+
+	if (lo != hi && atomic_load(&disk->guests.copy_on_read) && !disk->poisoned &&
+	    !disk->guests.dropping && disk_overlay(disk)->has_backing &&
+	    disk->job.step != JOB_VERIFYING)
+		populate_start_on_read(disk, lo, hi);
+}
+
+static enum step guest_gather(struct guest *g)
+{
+	if (gather_step(&g->gather) == STEP_WAIT)
+		return STEP_WAIT;
+	if (g->op.error)
+		return STEP_NEXT;
+	copy_on_read(g);
+	return guest_go(g, GUEST_OVER);
+}
+
+static void guest_fail(struct op *op)
+{
+	struct guest *g = guest_of(op);
+
+	guest_give_up(g);
+	guest_prepare_failed(g);
+	if (op->disk->poisoned && g->kind != GUEST_READ)
+		op->error = -EIO;
+	over(g);
+}
+
+static enum step describe(struct guest *g)
+{
+	struct bpull_disk *disk = g->op.disk;
+	uint64_t end = g->guest_off + g->len;
+
+	while (g->at < end) {
+		struct bpull_extent next;
+		struct extent e;
+		int rc = chain_map(disk->chain, 0, g->at, end - g->at, &e, &g->need);
+
+		if (rc)
+			return guest_hold(g, rc);
+		next = extent_export(disk->chain, &e);
+		if (!g->n_extents || !extent_merge(&g->extents[g->n_extents - 1], &next)) {
+			if (g->n_extents == g->max_extents)
+				break;
+			g->extents[g->n_extents++] = next;
+		}
+		g->at += e.len;
+	}
+	return guest_go(g, GUEST_OVER);
+}
+
+static enum step begin(struct guest *g)
+{
+	if (g->kind == GUEST_READ)
+		gather_begin(&g->gather, &g->op, g->iov, g->n_iov, g->guest_off, g->len);
+	if (!g->len && g->kind != GUEST_FLUSH)
+		return guest_go(g, g->flags & BPULL_IO_FUA ? GUEST_SYNC : GUEST_OVER);
+	switch (g->kind) {
+	case GUEST_READ: return guest_go(g, GUEST_GATHER);
+	case GUEST_STATUS: return guest_go(g, GUEST_DESCRIBE);
+	case GUEST_FLUSH: return guest_go(g, GUEST_SYNC);
+	case GUEST_WRITE:
+	case GUEST_ZEROES:
+	case GUEST_DISCARD: return guest_go(g, GUEST_PREPARE);
+	}
+	abort();
+}
+
+static enum step guest_step(struct op *op)
+{
+	struct guest *g = guest_of(op);
+
+	switch (g->phase) {
+	case GUEST_BEGIN: return begin(g);
+	case GUEST_PREPARE: return guest_prepare(g);
+	case GUEST_LOCK: return guest_take_lock(g);
+	case GUEST_MAP: return guest_map(g);
+	case GUEST_UNSHARE: return guest_unshare(g);
+	case GUEST_PLACE: return guest_place(g);
+	case GUEST_FILL: return guest_fill(g);
+	case GUEST_STORE: return guest_store(g);
+	case GUEST_PUBLISH: return guest_publish(g);
+	case GUEST_GATHER: return guest_gather(g);
+	case GUEST_DESCRIBE: return describe(g);
+	case GUEST_SYNC: return guest_sync(g);
+	case GUEST_OVER: over(g); return STEP_WAIT;
+	}
+	abort();
+}
+
+const struct op_kind guest_op_kind = { "guest", guest_step, guest_fail };
+
+void guest_run(struct bpull_disk *disk, uint64_t now_ns)
+{
+	struct layer *overlay = disk_overlay(disk);
+
+	if (disk->guests.draining && disk->guests.oldest_seq >= disk->guests.drain_seq) {
+		disk->guests.draining = false;
+		if (!disk->poisoned)
+			overlay->ops->drained(overlay);
+	}
+	if (disk->flags & BPULL_DISK_GUEST_IO && commit_is_due(disk, now_ns))
+		commit_begin(disk, COMMIT_SOFT);
+}
+
+uint64_t guest_deadline_ns(const struct bpull_disk *disk)
+{
+	if (!(disk->flags & BPULL_DISK_GUEST_IO) || commit_is_running(disk) || disk->poisoned)
+		return UINT64_MAX;
+	return commit_due_ns(disk);
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The life of a guest's requests, seen from the engine's rounds. */
+#ifndef BLOCKPULL_GUEST_GUEST_H
+#define BLOCKPULL_GUEST_GUEST_H
+
+#include <stdint.h>
+
+#include "engine/core/op.h"
+#include "io/base.h"
+
+struct bpull_disk;
+
+/* After every round: commits that are due, space that nobody needs any more. */
+void guest_run(struct bpull_disk *disk, uint64_t now_ns);
+/* When guest_run() has something to do by itself; UINT64_MAX for never. */
+uint64_t guest_deadline_ns(const struct bpull_disk *disk);
+
+extern const struct op_kind guest_op_kind;
+
+#endif

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A stretch of a guest's write that gets new entries: whole units, of which the
+ * request covers a part and the rest is read through the chain.
+ *
+ *   PLACE -> [FILL -> STORE] a piece at a time -> PUBLISH -> back to MAP
+ *
+ * The data is written before the entry is visible, as a copy run's (I1); until
+ * then nobody can reach it, so a failure gives the space back. Head, request
+ * and tail go in one write, from three buffers: putting them together in one
+ * was rejected, as it copies what the guest has laid out already.
+ */
+#include "engine/guest/new_clusters.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/blockpull.h"
+#include "engine/commit/commit.h"
+#include "engine/core/disk.h"
+#include "engine/core/iov.h"
+#include "engine/core/op.h"
+#include "engine/guest/chain_read.h"
+#include "engine/guest/request.h"
+#include "formats/core/layer.h"
+#include "io/base.h"
+#include "io/file.h"
+#include "io/io.h"
+
+/* Of a stretch's end, so much is written that the file has all of it: a page. */
+#define END_LEN 4096u
+
+/* ---- PLACE ---- */
+
+/* Whole clusters around what is not in space that is there; the stretch ends where they do. */
+static int reserve(struct guest *g, struct destination *to)
+{
+	struct layer *overlay = disk_overlay(g->op.disk);
+	struct guest_new *s = &g->stretch;
+	uint64_t off = round_down(s->off, overlay->cluster_len);
+	uint64_t end = round_up(s->off + to->len, overlay->cluster_len);
+	uint64_t got;
+	int rc = overlay->ops->reserve(overlay, end - off, &to->host_off, &got);
+
+	if (rc)
+		return rc;
+	s->space_off = to->host_off;
+	s->space_len = got;
+	to->host_off += s->off - off;
+	to->len = MIN(to->len, off + got - s->off);
+	return 0;
+}
+
+enum step guest_place(struct guest *g)
+{
+	struct bpull_disk *disk = g->op.disk;
+	struct layer *overlay = disk_overlay(disk);
+	struct guest_new *s = &g->stretch;
+	struct destination to = { .len = s->end - s->off };
+	int rc;
+
+	/* Changed tables stay in memory until they are committed. */
+	if (commit_is_overdue(disk))
+		return guest_hold(g, -EAGAIN);
+	/* With snapshots unshare() did it, for the guest alone. */
+	rc = overlay->has_copies ? 0
+				 : overlay->ops->link(overlay, s->off, s->end - s->off, &g->need);
+	if (rc)
+		return guest_hold(g, rc);
+	if (s->is_zero)
+		return guest_go(g, GUEST_PUBLISH);
+	if (overlay->ops->destination_write)
+		rc = overlay->ops->destination_write(overlay, s->off, to.len, &to, &g->need);
+	if (!rc && !to.has_space)
+		rc = reserve(g, &to);
+	if (rc)
+		return guest_hold(g, rc);
+	s->host_off = to.host_off;
+	s->end = s->off + to.len;
+	s->piece_off = s->piece_end = s->off;
+	return guest_go(g, GUEST_FILL);
+}
+
+void guest_give_up(struct guest *g)
+{
+	struct bpull_disk *disk = g->op.disk;
+	struct layer *overlay = disk_overlay(disk);
+	struct guest_new *s = &g->stretch;
+
+	if (!s->space_len)
+		return;
+	if (!disk->poisoned)
+		file_discard(overlay->file, s->space_off, s->space_len);
+	overlay->ops->release(overlay, s->space_off, s->space_len);
+	s->space_len = 0;
+}
+
+/* ---- FILL ---- */
+
+/* The next piece, and what of it is not the request's. 0 or -ENOMEM. */
+static int next_piece(struct guest *g)
+{
+	struct guest_new *s = &g->stretch;
+	uint64_t from, to, end = g->guest_off + g->len;
+
+	s->piece_off = s->piece_end;
+	s->piece_end = MIN(s->piece_off + RUN_MAX_LEN, s->end);
+	from = MIN(MAX(g->at, s->piece_off), s->piece_end);
+	to = MAX(MIN(end, s->piece_end), from);
+	s->head_len = from - s->piece_off;
+	s->tail_len = s->piece_end - to;
+	s->head_done = s->tail_done = s->has_fill = false;
+	free(s->fill);
+	s->fill = NULL;
+	if (s->head_len + s->tail_len) {
+		s->fill = malloc(s->head_len + s->tail_len);
+		if (!s->fill)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static void gather_fill(struct guest *g, uint8_t *buf, uint64_t guest_off, uint32_t len)
+{
+	g->fill_iov = (struct iovec){ buf, len };
+	gather_begin(&g->gather, &g->op, &g->fill_iov, 1, guest_off, len);
+}
+
+enum step guest_fill(struct guest *g)
+{
+	struct guest_new *s = &g->stretch;
+
+	if (s->piece_off == s->piece_end || s->tail_done) {
+		int rc = next_piece(g);
+
+		if (rc)
+			return guest_error(g, rc);
+		gather_fill(g, s->fill, s->piece_off, s->head_len);
+	}
+	for (;;) {
+		if (gather_step(&g->gather) == STEP_WAIT)
+			return STEP_WAIT;
+		gather_end(&g->gather);
+		s->has_fill |= g->gather.has_read;
+		if (g->op.error)
+			return STEP_NEXT;
+		if (s->head_done)
+			break;
+		s->head_done = true;
+		gather_fill(g, s->tail_len ? s->fill + s->head_len : NULL,
+			    s->piece_end - s->tail_len, s->tail_len);
+	}
+	s->tail_done = true;
+	return guest_go(g, GUEST_STORE);
+}
+
+/* ---- STORE ---- */
+
+/* Head, request, tail: how many entries. */
+static unsigned piece_iov(const struct guest *g, struct iovec *out)
+{
+	const struct guest_new *s = &g->stretch;
+	uint64_t from = s->piece_off + s->head_len, to = s->piece_end - s->tail_len;
+	unsigned n = 0;
+
+	if (s->head_len)
+		out[n++] = (struct iovec){ s->fill, s->head_len };
+	n += guest_slices(g, from, to - from, out + n);
+	if (s->tail_len)
+		out[n++] = (struct iovec){ s->fill + s->head_len, s->tail_len };
+	return n;
+}
+
+/* Head and tail read zeros, and so does space that the image never used: the request alone is enough. That
+ * is a sixteenth of a cluster for a guest's page. */
+static bool is_sparse(const struct guest *g, uint64_t host_off)
+{
+	const struct layer *overlay = disk_overlay(g->op.disk);
+	const struct guest_new *s = &g->stretch;
+
+	return !s->has_fill && s->fill && s->piece_off == s->off && s->piece_end == s->end &&
+	       !disk_has_data_file(g->op.disk) && s->space_len && host_off >= overlay->zero_from &&
+	       overlay->data->io_align <= 1;
+}
+
+/* The request, and the end of the space where the file does not reach it yet: what an entry leads to lies
+ * inside the file. */
+static enum step store_sparse(struct guest *g, uint64_t host_off)
+{
+	const struct guest_new *s = &g->stretch;
+	struct file *data = disk_overlay(g->op.disk)->data;
+	uint64_t from = s->piece_off + s->head_len, to = s->piece_end - s->tail_len;
+	uint64_t host_end = host_off + (s->end - s->off);
+	uint32_t end_len = MIN(s->tail_len, END_LEN);
+
+	g->reqs = calloc(2, sizeof(*g->reqs));
+	g->req_iovs = calloc(guest_n_slices(g, to - from), sizeof(*g->req_iovs));
+	if (!g->reqs || !g->req_iovs)
+		return guest_error(g, -ENOMEM);
+	io_req_write(g->reqs, data, NULL, to - from, host_off + s->head_len);
+	g->reqs->iov = g->req_iovs;
+	g->reqs->n_iov = guest_slices(g, from, to - from, g->req_iovs);
+	op_submit(&g->op, g->reqs);
+	if (end_len && data->len < host_end) {
+		io_req_write(g->reqs + 1, data, s->fill + s->head_len + s->tail_len - end_len,
+			     end_len, host_end - end_len);
+		op_submit(&g->op, g->reqs + 1);
+	}
+	return STEP_WAIT;
+}
+
+enum step guest_store(struct guest *g)
+{
+	struct bpull_disk *disk = g->op.disk;
+	struct guest_new *s = &g->stretch;
+	uint64_t len = s->piece_end - s->piece_off;
+	uint64_t host_off = s->host_off + (s->piece_off - s->off);
+	uint64_t write_len = disk_write_len(disk, host_off, len);
+	struct iovec *whole;
+	unsigned n = guest_n_slices(g, len) + 2;
+
+	guest_free_reqs(g);
+	if (disk->poisoned) /* I7 */
+		return guest_error(g, -EIO);
+	g->phase = s->piece_end < s->end ? GUEST_FILL : GUEST_PUBLISH;
+	if (!write_len)
+		return STEP_NEXT;
+	if (is_sparse(g, host_off))
+		return store_sparse(g, host_off);
+	g->reqs = calloc(1, sizeof(*g->reqs));
+	g->req_iovs = whole = calloc(2 * n, sizeof(*whole));
+	if (!g->reqs || !whole)
+		return guest_error(g, -ENOMEM);
+	n = piece_iov(g, whole);
+	io_req_write(g->reqs, disk_overlay(disk)->data, NULL, write_len, host_off);
+	g->reqs->iov = whole + n;
+	g->reqs->n_iov = iov_slice(whole, n, 0, write_len, whole + n);
+	op_submit(&g->op, g->reqs);
+	return STEP_WAIT;
+}
+
+/* ---- PUBLISH ---- */
+
+enum step guest_publish(struct guest *g)
+{
+	struct bpull_disk *disk = g->op.disk;
+	struct layer *overlay = disk_overlay(disk);
+	struct guest_new *s = &g->stretch;
+	struct mapping map = {
+		.guest_off = s->off,
+		.len = s->end - s->off,
+		.host_off = s->host_off,
+		.is_zero = s->is_zero,
+		.keep_space = s->is_zero && g->kind == GUEST_ZEROES && !(g->flags & BPULL_IO_UNMAP),
+	};
+	int rc;
+
+	guest_free_reqs(g);
+	if (disk->poisoned) /* I7 */
+		return guest_error(g, -EIO);
+	if (!s->is_zero) {
+		struct file *data = overlay->data;
+
+		data->len =
+			MAX(data->len, s->host_off + disk_write_len(disk, s->host_off, map.len));
+		disk_wrote_data(disk); /* I1: a barrier must come before what points at it */
+	}
+	disk->undurable = true;
+	rc = overlay->ops->publish_write(overlay, &map, 1, &g->need);
+	if (rc)
+		return guest_hold(g, rc);
+	commit_note_published(disk, s->is_zero ? 0 : map.len);
+	s->space_len = 0;
+	free(STEAL(s->fill));
+	g->at = MIN(s->end, g->guest_off + g->len);
+	return guest_go(g, GUEST_MAP);
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The phases of a guest's write that needs new space. */
+#ifndef BLOCKPULL_GUEST_NEW_CLUSTERS_H
+#define BLOCKPULL_GUEST_NEW_CLUSTERS_H
+
+#include "engine/core/op.h"
+#include "io/base.h"
+
+struct guest;
+
+/* new_clusters.c */
+enum step guest_place(struct guest *g);
+enum step guest_fill(struct guest *g);
+enum step guest_store(struct guest *g);
+enum step guest_publish(struct guest *g);
+/* Gives up what was reserved and not published. */
+void guest_give_up(struct guest *g);
+
+#endif

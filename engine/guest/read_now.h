@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Guest reads that need no waiting. */
+#ifndef BLOCKPULL_GUEST_READ_NOW_H
+#define BLOCKPULL_GUEST_READ_NOW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct bpull_disk;
+
+/* read_now.c */
+/* Reads what needs no waiting: all of it, or the buffers hold anything and a request is needed. */
+bool guest_read_now(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
+		    uint64_t guest_off);
+
+#endif

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The guest's requests, from submission to event:
+ *
+ *   read    BEGIN -> GATHER -> over [a copy run follows, copy-on-read]
+ *   write   BEGIN -> PREPARE -> LOCK -> MAP -> ... -> [SYNC] -> over
+ *   flush   BEGIN -> SYNC -> over
+ *
+ * Reads take no lock. What they may meet is kept for them: space that a write
+ * lets go is used again only when all requests submitted before have ended
+ * (I5), and layers that a finished pull drops are closed only then; later
+ * requests don't see them any more. A lock for reads was rejected: a guest's
+ * reads would wait for copy runs.
+ */
+#include "engine/guest/request.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/blockpull.h"
+#include "engine/commit/commit.h"
+#include "engine/core/disk.h"
+#include "engine/core/iov.h"
+#include "engine/core/load.h"
+#include "engine/core/lock.h"
+#include "engine/core/op.h"
+#include "engine/core/range_lock.h"
+#include "formats/core/table_cache.h"
+#include "io/base.h"
+
+/* ---- the list of requests in flight ---- */
+
+void guest_list_add(struct guest *g)
+{
+	struct guests *all = &g->op.disk->guests;
+
+	g->seq = all->next_seq++;
+	g->prev = all->last;
+	*(all->last ? &all->last->next : &all->first) = g;
+	all->last = g;
+	g->op.engine->n_guests++;
+}
+
+void guest_list_remove(struct guest *g)
+{
+	struct guests *all = &g->op.disk->guests;
+
+	*(g->prev ? &g->prev->next : &all->first) = g->next;
+	*(g->next ? &g->next->prev : &all->last) = g->prev;
+	all->oldest_seq = all->first ? all->first->seq : all->next_seq;
+	g->prev = g->next = NULL;
+	g->op.engine->n_guests--;
+	g->op.engine->guest_seen = true;
+}
+
+void guest_queue_event(struct bpull_engine *engine, struct guest *g)
+{
+	bool is_first = !engine->done_first && !engine->events_first;
+
+	if (engine->done_last)
+		engine->done_last->next = g;
+	else
+		engine->done_first = g;
+	engine->done_last = g;
+	engine->has_news = true;
+	if (is_first)
+		engine_tell_events(engine, true);
+}
+
+int guest_take_events(struct bpull_engine *engine, struct bpull_event *out, int max)
+{
+	int n = 0;
+
+	while (n < max && engine->done_first) {
+		struct guest *g = engine->done_first;
+
+		engine->done_first = g->next;
+		out[n++] = (struct bpull_event){
+			.type = BPULL_EVENT_IO,
+			.disk = g->op.disk,
+			.user_data = g->user_data,
+			.error = g->op.error,
+			.message = "",
+			.count = g->n_extents,
+		};
+		free(g);
+	}
+	if (!engine->done_first)
+		engine->done_last = NULL;
+	return n;
+}
+
+void guest_forget_events(struct bpull_disk *disk)
+{
+	struct bpull_engine *engine = disk->engine;
+	struct guest **link = &engine->done_first, *g;
+
+	engine->done_last = NULL;
+	while ((g = *link)) {
+		if (g->op.disk == disk) {
+			*link = g->next;
+			free(g);
+			continue;
+		}
+		engine->done_last = g;
+		link = &g->next;
+	}
+}
+
+enum step guest_error(struct guest *g, int error)
+{
+	op_set_error(&g->op, error, disk_overlay(g->op.disk)->file, g->at, g->kind == GUEST_READ);
+	return STEP_NEXT;
+}
+
+enum step guest_hold(struct guest *g, int rc)
+{
+	struct bpull_disk *disk = g->op.disk;
+
+	if (rc == TABLE_NEED)
+		return op_wait_table(&g->op, &g->need);
+	if (rc != -EAGAIN)
+		return guest_error(g, rc);
+	if (!commit_revive(disk))
+		return guest_error(g, commit_stall_error(disk));
+	if (!commit_await(disk, COMMIT_SOFT, &g->op))
+		return guest_error(g, disk->poisoned ? -EIO : -ENOMEM);
+	return STEP_WAIT;
+}
+
+/* ---- locks ---- */
+
+static void granted(void *owner)
+{
+	op_ready(owner);
+}
+
+void guest_lock(struct guest *g, uint64_t off, uint64_t len)
+{
+	uint32_t cluster_len = disk_overlay(g->op.disk)->cluster_len;
+	uint64_t end = round_up(off + len, cluster_len);
+
+	g->lock = (struct range_lock){ .guest_off = round_down(off, cluster_len),
+				       .is_shared = !g->alone,
+				       .owner = &g->op };
+	g->lock.len = end - g->lock.guest_off;
+	g->locked = true;
+	range_lock_take(&g->op.disk->locks, &g->lock);
+}
+
+void guest_unlock(struct guest *g)
+{
+	if (g->locked)
+		range_lock_release(&g->op.disk->locks, &g->lock, granted);
+	g->locked = false;
+}
+
+void guest_note_hidden(struct bpull_disk *disk)
+{
+	disk->guests.hide_seq = disk->guests.next_seq;
+}
+
+#define ZEROES_LEN (64 * KiB)
+
+static const uint8_t zeroes[ZEROES_LEN];
+
+unsigned guest_n_slices(const struct guest *g, uint64_t len)
+{
+	return g->kind == GUEST_WRITE ? g->n_iov : div_round_up(len, ZEROES_LEN);
+}
+
+unsigned guest_slices(const struct guest *g, uint64_t off, uint64_t len, struct iovec *out)
+{
+	unsigned n = 0;
+
+	if (g->kind == GUEST_WRITE)
+		return iov_slice(g->iov, g->n_iov, off - g->guest_off, len, out);
+	for (; len; len -= out[n++].iov_len)
+		out[n] = (struct iovec){ (void *)zeroes, MIN(len, ZEROES_LEN) };
+	return n;
+}
+
+void guest_free_reqs(struct guest *g)
+{
+	free(g->reqs);
+	free(g->req_iovs);
+	g->reqs = NULL;
+	g->req_iovs = NULL;
+	g->n_reqs = 0;
+}

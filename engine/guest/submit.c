@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * New requests of the guest's. A submission can't fail and returns nothing: what
+ * is wrong with it is its result. So memory for that result must be there:
+ * without any left, submitting waits for memory. A reserve of requests was
+ * rejected: it is empty when it is needed.
+ */
+#include "engine/guest/submit.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "engine/blockpull.h"
+#include "engine/core/disk.h"
+#include "engine/core/iov.h"
+#include "engine/core/loop.h"
+#include "engine/core/op.h"
+#include "engine/guest/admit.h"
+#include "engine/guest/guest.h"
+#include "engine/guest/request.h"
+#include "io/base.h"
+
+#define OUT_OF_MEMORY_NAP_NS 1000000
+
+/* Not calloc(), which glibc's cache of small pieces does not serve. */
+static struct guest *guest_alloc(void)
+{
+	struct guest *g;
+
+	while (!(g = malloc(sizeof(*g))))
+		nanosleep(&(struct timespec){ .tv_nsec = OUT_OF_MEMORY_NAP_NS }, NULL);
+	return g;
+}
+
+static struct guest *new_guest(struct bpull_disk *disk, enum guest_kind kind)
+{
+	struct guest *g = guest_alloc();
+
+	*g = (struct guest){ 0 };
+	op_init(&g->op, &guest_op_kind, disk->engine, disk);
+	g->op.urgent = true;
+	g->kind = kind;
+	return g;
+}
+
+static bool changes(enum guest_kind kind)
+{
+	return kind == GUEST_WRITE || kind == GUEST_ZEROES || kind == GUEST_DISCARD;
+}
+
+static int refusal(const struct guest *g)
+{
+	const struct bpull_disk *disk = g->op.disk;
+	uint64_t guest_len = disk_overlay(disk)->guest_len;
+	uint32_t known = g->kind == GUEST_ZEROES  ? BPULL_IO_FUA | BPULL_IO_UNMAP
+			 : g->kind == GUEST_WRITE ? BPULL_IO_FUA
+						  : 0;
+
+	if (!(disk->flags & BPULL_DISK_GUEST_IO) || g->flags & ~known)
+		return -EINVAL;
+	if (g->guest_off > guest_len || g->len > guest_len - g->guest_off)
+		return -EINVAL;
+	if (changes(g->kind) && disk->flags & BPULL_DISK_READ_ONLY)
+		return -EROFS;
+	return changes(g->kind) && disk->poisoned ? -EIO : 0;
+}
+
+void guest_submit(struct guest *g)
+{
+	g->at = g->guest_off;
+	guest_list_add(g);
+	op_set_error(&g->op, refusal(g), NULL, 0, false);
+	guest_admit(g);
+	engine_again(g->op.engine);
+}
+
+void guest_end_now(struct bpull_disk *disk, void *user_data)
+{
+	struct guest *g = guest_alloc();
+
+	/* All that its event takes. */
+	g->op.disk = disk;
+	g->op.error = 0;
+	g->user_data = user_data;
+	g->n_extents = 0;
+	g->next = NULL;
+	guest_queue_event(disk->engine, g);
+	if (!disk->engine->thread.is_on)
+		engine_again(disk->engine);
+}
+
+/* iov is copied. */
+static struct guest *new_transfer(struct bpull_disk *disk, enum guest_kind kind,
+				  const struct iovec *iov, int n_iov, uint64_t guest_off)
+{
+	struct guest *g = new_guest(disk, kind);
+
+	g->guest_off = guest_off;
+	if (!iov_is_sound(iov, n_iov)) {
+		op_set_error(&g->op, -EINVAL, NULL, 0, false);
+		return g;
+	}
+	g->len = iov_len(iov, n_iov);
+	g->n_iov = n_iov;
+	g->iov = malloc((n_iov + 1) * sizeof(*iov));
+	if (!g->iov)
+		op_set_error(&g->op, -ENOMEM, NULL, 0, false);
+	else if (n_iov)
+		memcpy(g->iov, iov, n_iov * sizeof(*iov));
+	return g;
+}
+
+struct guest *guest_new_read(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
+			     uint64_t guest_off)
+{
+	return new_transfer(disk, GUEST_READ, iov, n_iov, guest_off);
+}
+
+struct guest *guest_new_write(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
+			      uint64_t guest_off, uint32_t flags)
+{
+	struct guest *g = new_transfer(disk, GUEST_WRITE, iov, n_iov, guest_off);
+
+	g->flags = flags;
+	return g;
+}
+
+struct guest *guest_new_range(struct bpull_disk *disk, enum guest_kind kind, uint64_t guest_off,
+			      uint64_t len, uint32_t flags)
+{
+	struct guest *g = new_guest(disk, kind);
+
+	g->guest_off = guest_off;
+	g->len = len;
+	g->flags = flags;
+	return g;
+}
+
+struct guest *guest_new_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
+			       struct bpull_extent *extents, int max)
+{
+	struct guest *g = guest_new_range(disk, GUEST_STATUS, guest_off, len, 0);
+
+	g->extents = extents;
+	g->max_extents = max;
+	if (max <= 0 || !extents)
+		op_set_error(&g->op, -EINVAL, NULL, 0, false);
+	return g;
+}

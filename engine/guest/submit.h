@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Making and submitting a guest's requests. */
+#ifndef BLOCKPULL_GUEST_SUBMIT_H
+#define BLOCKPULL_GUEST_SUBMIT_H
+
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "engine/guest/request.h"
+#include "io/base.h"
+
+struct bpull_disk;
+struct bpull_extent;
+
+/* submit.c */
+/* New requests; guest_submit() takes them over. The vector is copied, nothing else is. */
+struct guest *guest_new_read(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
+			     uint64_t guest_off);
+struct guest *guest_new_write(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
+			      uint64_t guest_off, uint32_t flags);
+struct guest *guest_new_range(struct bpull_disk *disk, enum guest_kind kind, uint64_t guest_off,
+			      uint64_t len, uint32_t flags);
+struct guest *guest_new_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
+			       struct bpull_extent *extents, int max);
+void guest_submit(struct guest *g);
+/* The event of a request that never was one: it is over already, and well. */
+void guest_end_now(struct bpull_disk *disk, void *user_data);
+
+#endif

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Where the guest's bytes go. A write maps under a lock on its clusters, which
+ * it shares with other writes: what has its space already is written in place,
+ * all of it at once. For the rest it locks the clusters for itself, and goes
+ * stretch by stretch to new space (new_clusters.c). Zeroes and discards become
+ * entries where the format has them, and for the rest a write of zeros.
+ *
+ * Letting go of the lock before the bytes are written was tried: a cluster that
+ * reads zeros meanwhile, and is filled again, may then show them later.
+ *
+ * Turning every write into copy-up and then a write in place was rejected: a
+ * whole cluster would be written twice, and I1 would need a barrier between.
+ */
+#include "engine/guest/write.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/blockpull.h"
+#include "engine/commit/commit.h"
+#include "engine/commit/state.h"
+#include "engine/copy/charge.h"
+#include "engine/core/copied.h"
+#include "engine/core/disk.h"
+#include "engine/core/op.h"
+#include "engine/guest/request.h"
+#include "formats/core/layer.h"
+#include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
+#include "io/io.h"
+
+/* Extents written in place by one round. */
+#define MAX_IN_PLACE 16
+
+/* A write of zeros: bytes in one request. */
+#define MAX_ZEROES_LEN (1 * MiB)
+
+/* ---- before the first ---- */
+
+static int prepare_work(struct io_req *req)
+{
+	struct op *op = req->owner;
+	struct layer *overlay = disk_overlay(op->disk);
+	struct err err = { 0 };
+
+	return overlay->ops->begin_guest_writes(overlay, &err);
+}
+
+static bool has_entries(const struct bpull_disk *disk)
+{
+	const struct layer *overlay = disk_overlay(disk);
+
+	return overlay->has_zero_entries && overlay->ops->tables_durable;
+}
+
+static int discard_work(struct io_req *req)
+{
+	struct guest *g = guest_of(req->owner);
+
+	file_discard(disk_overlay(g->op.disk)->data, g->guest_off, g->len);
+	return 0;
+}
+
+/* A raw disk's holes read zeros; other formats that can't say so keep what they have. */
+static enum step discard_raw(struct guest *g)
+{
+	guest_go(g, GUEST_OVER);
+	if (!disk_is_raw(g->op.disk))
+		return STEP_NEXT;
+	g->reqs = calloc(1, sizeof(*g->reqs));
+	if (!g->reqs)
+		return guest_error(g, -ENOMEM);
+	io_req_work(g->reqs, discard_work);
+	op_submit(&g->op, g->reqs);
+	return STEP_WAIT;
+}
+
+enum step guest_prepare(struct guest *g)
+{
+	struct bpull_disk *disk = g->op.disk;
+	struct guests *all = &disk->guests;
+
+	if (g->reqs) { /* this one's work is done */
+		guest_free_reqs(g);
+		all->prepare = GUESTS_PREPARED;
+		op_wake_all(&all->prepare_waiters, 0, NULL, 0, false);
+	}
+	if (g->kind == GUEST_DISCARD && !has_entries(disk))
+		return discard_raw(g);
+	if (all->prepare == GUESTS_PREPARED || !disk_overlay(disk)->ops->begin_guest_writes)
+		return guest_go(g, GUEST_LOCK);
+	/* A commit may be writing the header, with the words as they were. */
+	if (!commit_revive(disk))
+		return guest_error(g, commit_stall_error(disk));
+	if (commit_is_running(disk)) {
+		commit_wait(disk, &g->op);
+		return STEP_WAIT;
+	}
+	if (all->prepare == GUESTS_PREPARING || disk->starting) {
+		op_wait_in(&all->prepare_waiters, &g->op);
+		return STEP_WAIT;
+	}
+	g->reqs = calloc(1, sizeof(*g->reqs));
+	if (!g->reqs)
+		return guest_error(g, -ENOMEM);
+	all->prepare = GUESTS_PREPARING;
+	io_req_work(g->reqs, prepare_work);
+	g->reqs->file = disk_overlay(disk)->file;
+	op_submit(&g->op, g->reqs);
+	return STEP_WAIT;
+}
+
+void guest_prepare_failed(struct guest *g)
+{
+	struct guests *all = &g->op.disk->guests;
+
+	if (g->phase != GUEST_PREPARE || !g->reqs)
+		return;
+	all->prepare = GUESTS_UNPREPARED; /* the next one tries again */
+	op_wake_all(&all->prepare_waiters, 0, NULL, 0, false);
+}
+
+/* ---- LOCK ---- */
+
+enum step guest_take_lock(struct guest *g)
+{
+	g->phase = GUEST_MAP;
+	g->alone |= g->kind != GUEST_WRITE;
+	if (!g->locked)
+		guest_lock(g, g->at, g->guest_off + g->len - g->at);
+	if (g->lock.held)
+		return STEP_NEXT;
+	populate_hurry(g->op.disk); /* a run that waits for tokens must not keep a guest waiting */
+	return STEP_WAIT;
+}
+
+/* ---- MAP ---- */
+
+static uint64_t end_of(const struct guest *g)
+{
+	return g->guest_off + g->len;
+}
+
+/* The last granules' end: where the disk ends inside one, it is the whole one's. */
+static uint64_t whole_end(const struct guest *g, uint64_t end, uint32_t unit_len)
+{
+	if (end == disk_overlay(g->op.disk)->guest_len)
+		return round_up(end, unit_len);
+	return round_down(end, unit_len);
+}
+
+/* Does what is there read zeros already, for good? */
+static bool is_zero_already(const struct guest *g, const struct write_extent *e)
+{
+	return e->kind == WRITE_NEW &&
+	       (e->reads_zero || (e->is_unallocated && !disk_overlay(g->op.disk)->has_backing));
+}
+
+/* Zeroes and discards: passes over what reads zeros, chooses entries for whole units, and cuts *e to
+ * what is to be written as data. True: nothing of it is, look again. */
+static bool choose_zeroes(struct guest *g, struct write_extent *e)
+{
+	const struct layer *overlay = disk_overlay(g->op.disk);
+	uint32_t unit_len = e->kind == WRITE_NEW ? e->unit_len : overlay->granule_len;
+	uint64_t ext_end = g->at + e->len, first, last;
+
+	if (is_zero_already(g, e)) {
+		g->at = ext_end;
+		return true;
+	}
+	first = round_up(g->at, unit_len);
+	last = whole_end(g, ext_end, unit_len);
+	if (!overlay->has_zero_entries || (e->kind == WRITE_IN_PLACE && !has_entries(g->op.disk)))
+		first = last = ext_end;
+	if (first == g->at && last > first) {
+		last = MIN(last, first + PUBLISH_MAX_GRANULES * (uint64_t)overlay->granule_len);
+		g->stretch = (struct guest_new){ .off = first, .end = last, .is_zero = true };
+		g->phase = GUEST_PLACE;
+		return true;
+	}
+	if (first > g->at)
+		e->len = MIN(e->len, first - g->at);
+	e->len = MIN(e->len, MAX_ZEROES_LEN);
+	if (g->kind != GUEST_DISCARD)
+		return false;
+	g->at += e->len;
+	return true;
+}
+
+/* What a stretch for a NEW extent takes: whole units, as much as a run. */
+static void choose_stretch(struct guest *g, const struct write_extent *e)
+{
+	uint64_t max_len =
+		MIN(RUN_MAX_LEN,
+		    PUBLISH_MAX_GRANULES * (uint64_t)disk_overlay(g->op.disk)->granule_len);
+	uint64_t off = round_down(g->at, e->unit_len);
+
+	g->stretch = (struct guest_new){
+		.off = off,
+		.end = MIN(round_up(g->at + e->len, e->unit_len),
+			   off + MAX(round_down(max_len, e->unit_len), (uint64_t)e->unit_len)),
+	};
+	g->phase = GUEST_PLACE;
+}
+
+/* Extents in place from g->at on into list, as far as tables are at hand. 0 where there is another
+ * kind behind them, or the end; TABLE_NEED or -errno. */
+static int map_in_place(struct guest *g, struct write_extent *list, unsigned *n,
+			struct write_extent *other)
+{
+	struct layer *overlay = disk_overlay(g->op.disk);
+	uint64_t at = g->at;
+
+	other->len = 0;
+	while (at < end_of(g) && *n < MAX_IN_PLACE) {
+		struct write_extent e = { 0 };
+		int rc = overlay->ops->map_write(overlay, at, end_of(g) - at, &e, &g->need);
+
+		if (rc)
+			return rc;
+		if (e.kind != WRITE_IN_PLACE || g->kind != GUEST_WRITE) {
+			*other = e;
+			if (g->kind != GUEST_WRITE || !*n)
+				return 0;
+			other->len = 0; /* the others first */
+			return 0;
+		}
+		list[(*n)++] = e;
+		at += e.len;
+	}
+	return 0;
+}
+
+static enum step write_in_place(struct guest *g, const struct write_extent *list, unsigned n)
+{
+	struct bpull_disk *disk = g->op.disk;
+	struct file *data = disk_overlay(disk)->data;
+	struct iovec *iov;
+	unsigned n_iov = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		n_iov += guest_n_slices(g, list[i].len);
+	g->reqs = calloc(n, sizeof(*g->reqs));
+	g->req_iovs = iov = calloc(n_iov, sizeof(*iov));
+	if (!g->reqs || !g->req_iovs)
+		return guest_error(g, -ENOMEM);
+	for (unsigned i = 0; i < n; i++) {
+		struct io_req *req = &g->reqs[i];
+
+		io_req_write(req, data, NULL, list[i].len, list[i].host_off);
+		req->iov = iov;
+		req->n_iov = guest_slices(g, list[i].guest_off, list[i].len, iov);
+		iov += req->n_iov;
+		g->at += list[i].len;
+		op_submit(&g->op, req);
+	}
+	g->n_reqs = n;
+	return STEP_WAIT;
+}
+
+static void wrote_in_place(struct guest *g)
+{
+	struct bpull_disk *disk = g->op.disk;
+	struct file *data = disk_overlay(disk)->data;
+
+	for (unsigned i = 0; i < g->n_reqs; i++)
+		data->len = MAX(data->len, g->reqs[i].off + g->reqs[i].len);
+	if (g->n_reqs)
+		disk_wrote_data(disk);
+	guest_free_reqs(g);
+}
+
+enum step guest_map(struct guest *g)
+{
+	struct write_extent list[MAX_IN_PLACE], other;
+	unsigned n = 0;
+	int rc;
+
+	wrote_in_place(g);
+	if (g->at >= end_of(g)) {
+		guest_unlock(g);
+		return guest_go(g, g->flags & BPULL_IO_FUA ? GUEST_SYNC : GUEST_OVER);
+	}
+	if (g->op.disk->poisoned) /* I7 */
+		return guest_error(g, -EIO);
+	verify_forget(g->op.disk, g->at, end_of(g) - g->at);
+	rc = map_in_place(g, list, &n, &other);
+	if (rc && !n)
+		return guest_hold(g, rc);
+	if (n)
+		return write_in_place(g, list, n);
+	if (!g->alone) { /* entries are to change: nobody else may be here */
+		guest_unlock(g);
+		g->alone = true;
+		return guest_go(g, GUEST_LOCK);
+	}
+	if (other.kind == WRITE_SHARED) {
+		g->stretch.off = other.lock_off;
+		g->stretch.end = other.lock_off + other.lock_len;
+		g->unshare = (struct unshare){ 0 };
+		return guest_go(g, GUEST_UNSHARE);
+	}
+	if (g->kind != GUEST_WRITE && choose_zeroes(g, &other))
+		return STEP_NEXT;
+	if (other.kind == WRITE_IN_PLACE)
+		return write_in_place(g, &other, 1);
+	choose_stretch(g, &other);
+	return STEP_NEXT;
+}
+
+/* ---- UNSHARE ---- */
+
+static bool lock_covers(const struct guest *g, uint64_t off, uint64_t end)
+{
+	return g->lock.guest_off <= off && end <= g->lock.guest_off + g->lock.len;
+}
+
+/* Tables change under runs that are between link and publish: so none may be. The lock is given up for
+ * a longer one first, behind everybody who waits; what was mapped is mapped again. */
+enum step guest_unshare(struct guest *g)
+{
+	struct layer *overlay = disk_overlay(g->op.disk);
+	uint64_t off = g->stretch.off, end = g->stretch.end;
+	int rc;
+
+	if (!lock_covers(g, off, end)) {
+		guest_unlock(g);
+		off = MIN(off, round_down(g->at, overlay->cluster_len));
+		end = MAX(end, round_up(end_of(g), overlay->cluster_len));
+		guest_lock(g, off, end - off);
+		return guest_go(g, GUEST_LOCK);
+	}
+	rc = overlay->ops->unshare(overlay, g->at, &g->unshare, &g->need);
+	if (rc)
+		return guest_hold(g, rc);
+	g->op.disk->undurable = true;
+	commit_note_published(g->op.disk, 0);
+	return guest_go(g, GUEST_MAP);
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The phases of a guest's write up to the bytes that have their place. */
+#ifndef BLOCKPULL_GUEST_WRITE_H
+#define BLOCKPULL_GUEST_WRITE_H
+
+#include "engine/core/op.h"
+#include "io/base.h"
+
+struct guest;
+
+/* The phases of those names. */
+enum step guest_prepare(struct guest *g);
+/* The request failed: in that phase it kept others waiting. */
+void guest_prepare_failed(struct guest *g);
+enum step guest_take_lock(struct guest *g);
+enum step guest_map(struct guest *g);
+enum step guest_unshare(struct guest *g);
+
+#endif

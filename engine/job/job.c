@@ -1,0 +1,564 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A pull job from start to conclusion:
+ *
+ *   COPYING -> COMMITTING -> PROVING -> [VERIFYING] -> [READY] -> DETACHING -> COMPLETED
+ *      \___________\____________\____________\___________\-> UNWINDING -> FAILED, CANCELED
+ *
+ * job_run() looks at the step after every round of the engine and moves on
+ * when what the step waits for is there. It is idempotent, so nobody has to
+ * know who wakes whom. Messages from every component to the next step were
+ * rejected: a missed one is a job that hangs at 98 %.
+ */
+#include "engine/job/job.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/blockpull.h"
+#include "engine/commit/commit.h"
+#include "engine/commit/mixed.h"
+#include "engine/commit/state.h"
+#include "engine/copy/charge.h"
+#include "engine/copy/cursor.h"
+#include "engine/copy/proof.h"
+#include "engine/copy/window.h"
+#include "engine/core/clock.h"
+#include "engine/core/copied.h"
+#include "engine/core/disk.h"
+#include "engine/core/events.h"
+#include "engine/core/fault.h"
+#include "engine/core/limiter.h"
+#include "engine/core/loop.h"
+#include "engine/core/range_set.h"
+#include "engine/core/shown.h"
+#include "engine/guest/request.h"
+#include "engine/job/flatten.h"
+#include "engine/job/target.h"
+#include "engine/job/verify.h"
+#include "engine/job/verify_holes.h"
+#include "formats/chain/chain_base.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
+
+/* Percent of the time. */
+#define DEFAULT_GUEST_SHARE 25
+
+/* Proofs in a row that find no less owed, before that is taken for damage. */
+#define MAX_STUCK 2
+
+/* ---- the numbers others may read ---- */
+
+void job_init_control(struct bpull_disk *disk)
+{
+	pthread_mutex_init(&disk->control.mutex, NULL);
+	disk->control.info.end = 1;
+}
+
+void job_free_control(struct bpull_disk *disk)
+{
+	pthread_mutex_destroy(&disk->control.mutex);
+}
+
+static enum bpull_job_state public_state(const struct job *job)
+{
+	if (job->stopped && job->step != JOB_IDLE && job->step != JOB_UNWINDING)
+		return BPULL_JOB_PAUSED;
+	switch (job->step) {
+	case JOB_IDLE: return BPULL_JOB_CONCLUDED;
+	case JOB_COPYING:
+	case JOB_VERIFYING: return job->paused ? BPULL_JOB_PAUSED : BPULL_JOB_RUNNING;
+	case JOB_READY: return BPULL_JOB_WAITING;
+	case JOB_PROVING: return job->paused ? BPULL_JOB_PAUSED : BPULL_JOB_STOPPING;
+	case JOB_COMMITTING:
+	case JOB_DETACHING:
+	case JOB_UNWINDING: return BPULL_JOB_STOPPING;
+	}
+	abort();
+}
+
+static void publish_info(struct bpull_disk *disk, uint64_t now_ns)
+{
+	struct job *job = &disk->job;
+	uint64_t at = cursor_position(disk);
+
+	job->n.state = public_state(job);
+	job->n.bandwidth = job->limiter.rate;
+	job->n.elapsed_ns = now_ns - job->start_ns;
+	/* Later walks begin at 0 again; cur never falls. */
+	if (job->step == JOB_COPYING || job->step == JOB_UNWINDING)
+		job->n.cur = MAX(job->n.cur, MIN(at, job->n.end));
+	pthread_mutex_lock(&disk->control.mutex);
+	disk->control.info = job->n;
+	pthread_mutex_unlock(&disk->control.mutex);
+}
+
+static void conclude(struct bpull_disk *disk, enum bpull_job_status status)
+{
+	struct job *job = &disk->job;
+
+	if (status == BPULL_JOB_COMPLETED)
+		job->n.cur = job->n.end;
+	else
+		flatten_abandon(disk);
+	verify_close(disk);
+	proof_end(disk);
+	job_forget_target(disk);
+	commit_release(disk);
+	if (commit_is_stalled(disk) && disk->commit_waiters)
+		commit_retry(disk); /* those who waited for the job to try again */
+	file_expect(disk_overlay(disk)->file, false);
+	job->step = JOB_IDLE;
+	job->n.status = status;
+	job->n.error = status == BPULL_JOB_FAILED ? job->error : 0;
+	publish_info(disk, engine_now_ns());
+	pthread_mutex_lock(&disk->control.mutex);
+	disk->control.running = false;
+	pthread_mutex_unlock(&disk->control.mutex);
+	events_push(disk, status, job->n.error,
+		    status == BPULL_JOB_FAILED || job->says_mixed ? job->message : "");
+}
+
+/* ---- steps ---- */
+
+static void obey(struct bpull_disk *disk, uint64_t now_ns)
+{
+	struct control *c = &disk->control;
+	struct job *job = &disk->job;
+
+	pthread_mutex_lock(&c->mutex);
+	job->paused = c->want_pause;
+	job->aborted |= c->want_abort;
+	job->finalize |= c->want_finalize;
+	if (c->new_speed)
+		limiter_set(&job->limiter, now_ns, c->bandwidth, c->burst);
+	c->new_speed = false;
+	pthread_mutex_unlock(&c->mutex);
+	if (job->paused)
+		populate_hurry(disk);
+}
+
+/* Everything published before the step's first call is durable; else makes it so. A guest publishes on
+ * and on: what comes later is not waited for. */
+static bool committed(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	if (!job->commit_target) {
+		if (commit_is_clean(disk))
+			return true;
+		job->commit_target = disk->n_commits_begun + 1;
+	}
+	if (disk->hard_commit >= job->commit_target)
+		return true;
+	commit_begin(disk, COMMIT_HARD);
+	return false;
+}
+
+static void begin_verifying(struct bpull_disk *disk, enum job_step after)
+{
+	disk->job.verify->after = after;
+	disk->job.commit_target = 0;
+	disk->job.step = JOB_VERIFYING;
+}
+
+/* From here on what the overlay lacks reads as zeros, or from the new base, as it will without the link: a base
+ * that changes while the job waits in READY does not show, neither to a guest nor around what it writes. */
+static void all_is_proven(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	if (mixed_base_changed(disk))
+		return;
+	if (verify_has_any(disk)) {
+		begin_verifying(disk, JOB_DETACHING);
+		return;
+	}
+	chain_hide_pulled(disk->chain);
+	guest_note_hidden(disk);
+	job->n.cur = job->n.end;
+	job->step = JOB_DETACHING;
+	if (job->flags & BPULL_JOB_MANUAL_FINALIZE) {
+		job->step = JOB_READY;
+		events_push(disk, BPULL_JOB_READY, 0, job->message);
+	}
+}
+
+/* Space that failed runs gave back below what others published: a format that can't note it takes it
+ * out. Everything is committed and nothing in flight. False: it failed, as a commit can (I7). */
+static bool reclaim_space(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+	struct job *job = &disk->job;
+	size_t used = strlen(job->message);
+	struct err err = { 0 };
+	uint64_t n_left = 0;
+
+	/* With a guest, the disk's close does it. */
+	if (!overlay->ops->reclaim || disk->poisoned || disk->flags & BPULL_DISK_GUEST_IO)
+		return true;
+	disk->poisoned = overlay->ops->reclaim(overlay, &n_left, &err);
+	if (disk->poisoned)
+		job_fail(disk, disk->poisoned, "%s", err.message);
+	else if (n_left && job->error)
+		snprintf(job->message + used, sizeof(job->message) - used,
+			 " (leaked clusters are left, for which it needs room, too)");
+	return !disk->poisoned;
+}
+
+static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
+{
+	struct job *job = &disk->job;
+
+	if (verify_is_on(disk) && !verify_holes(disk))
+		return;
+	populate_unthrottle(disk, now_ns);
+	cursor_wake_rested(disk, now_ns);
+	if (!job->paused)
+		job->commit_target = 0;
+	if (cursor_is_done(disk)) {
+		job->step = JOB_COMMITTING;
+		job->commit_target = 0;
+		if (proof_is_complete(disk)) /* the rest was read, and was zeros */
+			all_is_proven(disk);
+		return;
+	}
+	if (verify_is_full(disk) && !job->runs.first) {
+		begin_verifying(disk, JOB_COPYING);
+		return;
+	}
+	cursor_kick(disk);
+	if (commit_is_due(disk, now_ns) && !commit_is_running(disk)) {
+		if (!mixed_base_changed(disk)) /* the less is copied of another state, the better */
+			commit_begin(disk, COMMIT_SOFT);
+	} else if (job->paused && job->runs.first == job->throttled_first) {
+		committed(disk);
+	}
+}
+
+/* Something is owed still: a run gave it up, or a file system calls data what it called a hole before, when
+ * its unwritten extents have come into the page cache. One more walk looks at it. */
+static void begin_round(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+	uint64_t owed_len = range_set_len(&job->owed);
+	struct shown shown;
+
+	if (job_fail_ignored(disk))
+		return;
+	job->n_stuck = job->n_rounds > 1 && owed_len >= job->owed_len ? job->n_stuck + 1 : 0;
+	job->owed_len = owed_len;
+	if (job->n_stuck == MAX_STUCK) {
+		job_fail(disk, -EIO,
+			 "%s: the tables on disk do not hold what was copied; the backing link is "
+			 "kept",
+			 file_show(disk_overlay(disk)->file, &shown));
+		return;
+	}
+	job->n_rounds++;
+	job->step = JOB_COPYING;
+	cursor_start(disk);
+}
+
+static void run_committing(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+	struct err err = { 0 };
+
+	if (!committed(disk) || !reclaim_space(disk))
+		return;
+	if (overlay->no_tables) {
+		begin_round(disk);
+		return;
+	}
+	table_cache_drop_clean(disk->engine->cache, overlay->file);
+	if (overlay->ops->reread && overlay->ops->reread(overlay, commit_is_running(disk), &err)) {
+		job_fail(disk, err.code, "%s", err.message);
+		return;
+	}
+	disk->job.step = JOB_PROVING;
+	/* Tables lie between the data, which is not wanted. */
+	file_expect(overlay->file, true);
+	cursor_start(disk);
+}
+
+static void run_proving(struct bpull_disk *disk)
+{
+	cursor_kick(disk);
+	if (!cursor_is_done(disk))
+		return;
+	if (proof_is_complete(disk))
+		all_is_proven(disk);
+	else
+		begin_round(disk);
+}
+
+/* Copies that follow reads are not begun in this step (guest/request.c): when those in flight have ended and all is
+ * durable, nothing of the list is in the page cache only. */
+static void run_verifying(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	if (disk->guests.runs_on_read.n)
+		return;
+	if (!job->verify->uncached && !committed(disk))
+		return;
+	if (!verify_run(disk))
+		return;
+	if (job->verify->after == JOB_DETACHING) {
+		all_is_proven(disk);
+		return;
+	}
+	job->step = JOB_COPYING;
+	job->commit_target = 0;
+	engine_again(disk->engine);
+}
+
+/* The files that are dropped are their owners' as soon as the link is gone: so requests that may use them end
+ * before the header is written, and none of a guest's later ones waits for that. */
+static void run_detaching(struct bpull_disk *disk)
+{
+	struct err err = { 0 };
+
+	if (!disk->job.link_changed) {
+		guest_begin_drop(disk);
+		if (guest_may_drop(disk) && disk->guests.prepare != GUESTS_PREPARING)
+			commit_begin(disk, COMMIT_DETACH);
+		return;
+	}
+	if (commit_is_detaching(disk))
+		return;
+	guest_end_drop(disk);
+	if (!mixed_clear(disk))
+		return;
+	if (flatten_is(disk) && flatten_finish(disk, &err)) {
+		job_fail(disk, err.code, "%s", err.message);
+		return;
+	}
+	conclude(disk, BPULL_JOB_COMPLETED); /* I4 */
+}
+
+/* The link stays. */
+static void begin_unwinding(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	job->step = JOB_UNWINDING;
+	/* At once: a second signal may end the process before the job does. */
+	flatten_abandon(disk);
+	job->commit_target = 0;
+	job_forget_stop(job);
+	chain_show_all(disk->chain);
+	guest_end_drop(disk);
+	commit_keep_link(disk);
+}
+
+/* Runs that failed wrote behind the end of what is in use: on a full disk the tables need it. */
+static void give_back_space(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+	struct job *job = &disk->job;
+
+	if (job->abandoned_end > overlay->alloc_end && !disk->poisoned && !overlay->file->is_block)
+		file_truncate(overlay->file,
+			      overlay->alloc_end); /* a hint: errors change nothing */
+	job->abandoned_end = 0;
+}
+
+static void run_unwinding(struct bpull_disk *disk)
+{
+	populate_cancel_throttled(disk);
+	if (disk->job.runs.first || disk->job.cursor.n_pending || disk->job.n_hints ||
+	    verify_is_busy(disk))
+		return;
+	give_back_space(disk);
+	if (commit_is_stalled(disk) && !disk->job.has_retried) {
+		disk->job.has_retried = true;
+		commit_retry(disk);
+	}
+	/* No memory for it, or no space: the next flush, or the next job, tries again. */
+	if (!disk->poisoned && !commit_is_stalled(disk) && !committed(disk) &&
+	    commit_is_running(disk) && !commit_is_stalled(disk))
+		return;
+	if (commit_is_clean(disk))
+		reclaim_space(disk);
+	if (commit_is_stalled(disk))
+		job_say_uncommitted(disk);
+	if (!mixed_mark(disk))
+		return;
+	conclude(disk, disk->job.error ? BPULL_JOB_FAILED : BPULL_JOB_CANCELED);
+}
+
+/* Abort loses to completion once the link is on its way out; so does what fails then, but for the header's
+ * write itself. */
+static bool must_unwind(const struct bpull_disk *disk)
+{
+	const struct job *job = &disk->job;
+
+	if (job->step == JOB_UNWINDING || job->link_leaving)
+		return false;
+	/* The link is gone, durably: what fails from then on is the guest's, not the job's. */
+	if (job->link_changed)
+		return flatten_is(disk) && job->error;
+	return job->error || disk->poisoned || job->aborted;
+}
+
+static void run_step(struct bpull_disk *disk, uint64_t now_ns)
+{
+	if (must_unwind(disk))
+		begin_unwinding(disk);
+	if (disk->job.step == JOB_DETACHING && disk->job.link_changed) {
+		run_detaching(disk); /* whatever becomes of the guest's commits */
+		return;
+	}
+	/* What was copied is made durable while it waits, if only that is possible. */
+	if (job_is_stopped(disk) && (disk->job.step != JOB_COPYING || commit_is_stalled(disk)))
+		return;
+	if (!job_is_stopped(disk))
+		job_go_on(disk);
+	/* One of the guest's found no space while there was no job to fail. */
+	if (commit_is_stalled(disk) && disk->job.step != JOB_UNWINDING)
+		commit_retry(disk);
+	switch (disk->job.step) {
+	case JOB_IDLE: break;
+	case JOB_COPYING: run_copying(disk, now_ns); break;
+	case JOB_COMMITTING: run_committing(disk); break;
+	case JOB_PROVING: run_proving(disk); break;
+	case JOB_VERIFYING: run_verifying(disk); break;
+	case JOB_READY:
+		if (disk->job.finalize)
+			disk->job.step = JOB_DETACHING;
+		break;
+	case JOB_DETACHING: run_detaching(disk); break;
+	case JOB_UNWINDING: run_unwinding(disk); break;
+	}
+}
+
+void job_run(struct bpull_disk *disk, uint64_t now_ns)
+{
+	enum job_step before;
+
+	if (disk->job.step == JOB_IDLE)
+		return;
+	obey(disk, now_ns);
+	do {
+		before = disk->job.step;
+		run_step(disk, now_ns);
+	} while (disk->job.step != before && disk->job.step != JOB_IDLE);
+	if (disk->job.step != JOB_IDLE)
+		publish_info(disk, now_ns);
+}
+
+uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns)
+{
+	uint64_t at_ns = UINT64_MAX;
+
+	if (disk->job.step != JOB_COPYING)
+		return at_ns;
+	at_ns = populate_unthrottle(disk, now_ns);
+	if (disk->job.rest_ns)
+		at_ns = MIN(at_ns, disk->job.rest_ns);
+	if (engine_has_ready(disk->engine))
+		at_ns = now_ns;
+	if (!commit_is_running(disk))
+		at_ns = MIN(at_ns, commit_due_ns(disk));
+	return at_ns;
+}
+
+/* There is nothing to pull. A cut may have come between the link's end and the mark's, which is to
+ * go then. */
+static void begin_idle(struct bpull_disk *disk)
+{
+	const struct layer *overlay = disk_overlay(disk);
+	struct job *job = &disk->job;
+
+	if (!overlay->is_mixed || overlay->has_backing || !(job->flags & BPULL_JOB_ACCEPT_MIXED)) {
+		conclude(disk, BPULL_JOB_COMPLETED);
+		return;
+	}
+	job->step = JOB_DETACHING;
+	job->link_changed = true;
+	publish_info(disk, job->start_ns);
+}
+
+void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
+{
+	struct layer *overlay = disk_overlay(disk);
+	struct verify *verify = disk->job.verify;
+	struct control *c = &disk->control;
+	struct job *job = &disk->job;
+
+	*job = (struct job){ .flags = o->flags,
+			     .start_ns = engine_now_ns(),
+			     .verify = verify,
+			     .owed = job->owed,
+			     .todo = job->todo };
+	job->n.type = BPULL_JOB_TYPE_PULL;
+	job->n.end = overlay->has_backing && overlay->pull_len ? overlay->pull_len : 1;
+	job->compress = o->compression != BPULL_COMPRESSION_NONE;
+	job->compression_level = o->compression_level;
+	job->on_error = o->on_error;
+	job->copy = (enum bpull_copy)o->copy;
+	job->guest_share = o->guest_share ? o->guest_share : DEFAULT_GUEST_SHARE;
+	limiter_set(&job->limiter, job->start_ns, o->bandwidth, o->burst);
+	pthread_mutex_lock(&c->mutex);
+	c->running = true;
+	c->want_abort = c->want_finalize = c->new_speed = false;
+	c->want_pause = o->flags & BPULL_JOB_START_PAUSED;
+	pthread_mutex_unlock(&c->mutex);
+	events_drop_taken(disk);
+	if (!overlay->has_backing || disk->chain->pull_to < 2) {
+		begin_idle(disk);
+		return;
+	}
+	if (verify_is_on(disk))
+		verify_holes_begin(disk);
+	job->step = JOB_COPYING;
+	job->n_rounds = 1;
+	job->paused = c->want_pause;
+	proof_owe_all(disk);
+	cursor_start(disk);
+	publish_info(disk, job->start_ns);
+}
+
+void job_say_uncommitted(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+	struct shown shown;
+
+	size_t used = 0;
+
+	if (!job->error || flatten_is(disk) || disk->flags & BPULL_DISK_GUEST_IO)
+		return;
+	/* What failed first is said first, unless it is this. */
+	if (job->error != commit_stall_error(disk))
+		used = MIN(strlen(job->message), sizeof(job->message) / 2);
+	snprintf(job->message + used, sizeof(job->message) - used,
+		 "%s%s: the tables of what was copied last could not be written: %s; the image is "
+		 "as it was at the last commit: %s and run the pull again",
+		 used ? "; then " : "", file_show(disk_overlay(disk)->file, &shown),
+		 strerror(-commit_stall_error(disk)),
+		 commit_stall_error(disk) == -EFBIG ? "raise the limit on file sizes"
+						    : "make room");
+}
+
+void job_go_on(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	if (!job->stopped)
+		return;
+	events_prepare_stopped(disk);
+	job_forget_stop(job);
+	if (commit_is_stalled(disk))
+		commit_retry(disk);
+	/* Verifying, too: a list that is full may have begun it while the job was stopped. */
+	if (job->step == JOB_COPYING || job->step == JOB_PROVING || job->step == JOB_VERIFYING)
+		cursor_go_on(disk);
+}

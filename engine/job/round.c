@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * One round of the engine: the operations that can go on, then every disk's job and guest
+ * requests, and when the timer must call again. The calls that wait run rounds until what they
+ * wait for is there.
+ */
+#include "engine/job/round.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/timerfd.h>
+
+#include "engine/core/clock.h"
+#include "engine/core/disk.h"
+#include "engine/core/limiter.h"
+#include "engine/core/lock.h"
+#include "engine/core/loop.h"
+#include "engine/core/merge.h"
+#include "engine/core/op.h"
+#include "engine/guest/guest.h"
+#include "engine/job/job.h"
+#include "io/base.h"
+#include "io/io.h"
+
+/* A call of process() gives way after this much: other descriptors of the program wait. */
+#define MAX_ROUNDS 64
+
+/* Each job looks at its state; the disk that goes first changes, so that none starves. */
+static void run_jobs(struct bpull_engine *engine, uint64_t now_ns)
+{
+	struct bpull_disk *first = engine->disks, **link;
+
+	for (struct bpull_disk *disk = first; disk; disk = disk->next) {
+		job_run(disk, now_ns);
+		guest_run(disk, now_ns);
+	}
+	if (!first || !first->next)
+		return;
+	engine->disks = first->next;
+	for (link = &engine->disks; *link; link = &(*link)->next)
+		;
+	*link = first;
+	first->next = NULL;
+}
+
+static void arm_timer(struct bpull_engine *engine, uint64_t now_ns)
+{
+	uint64_t at_ns = UINT64_MAX;
+	struct itimerspec when = { 0 };
+
+	for (struct bpull_disk *disk = engine->disks; disk; disk = disk->next) {
+		at_ns = MIN(at_ns, job_deadline_ns(disk, now_ns));
+		at_ns = MIN(at_ns, guest_deadline_ns(disk));
+	}
+	if (at_ns == UINT64_MAX)
+		at_ns = 0;
+	if (at_ns == engine->timer_ns)
+		return;
+	engine->timer_ns = at_ns;
+	when.it_value.tv_sec = at_ns / UINT64_C(1000000000);
+	when.it_value.tv_nsec = at_ns % UINT64_C(1000000000);
+	timerfd_settime(engine->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+static void take_speed(struct bpull_engine *engine)
+{
+	if (!atomic_load(&engine->speed.is_new))
+		return;
+	pthread_mutex_lock(&engine->speed.mutex);
+	atomic_store(&engine->speed.is_new, false);
+	limiter_set(&engine->limiter, engine_now_ns(), engine->speed.bandwidth,
+		    engine->speed.burst);
+	pthread_mutex_unlock(&engine->speed.mutex);
+}
+
+void engine_run_rounds(struct bpull_engine *engine)
+{
+	unsigned n, rounds = 0;
+	uint64_t now_ns;
+	bool goes_on;
+
+	io_tell(engine->io, false);
+	loop_drain_wakeups(engine);
+	take_speed(engine);
+	engine->running = true;
+	engine->again = engine->has_news = false;
+	if (engine->timer_ns && engine_now_ns() >= engine->timer_ns) {
+		loop_read_count(engine->timer_fd);
+		engine->timer_ns = 0;
+	}
+	do {
+		n = loop_reap(engine);
+		op_run_ready(engine);
+		now_ns = engine_now_ns();
+		if (engine->guest_seen)
+			engine->last_guest_ns = now_ns;
+		engine->guest_seen = false;
+		run_jobs(engine, now_ns);
+		merge_flush(engine);
+		/* Who is going to sleep hands over in the same call. */
+		if (!engine->may_sleep || n || engine->has_news || engine_has_ready(engine) ||
+		    !io_feed(engine->io))
+			engine_kick(engine);
+		goes_on = n || engine_has_ready(engine) || io_has_done(engine->io);
+	} while (goes_on && !engine->has_news && ++rounds < MAX_ROUNDS);
+	arm_timer(engine, now_ns);
+	engine->lazy = !goes_on && loop_may_be_late(engine, now_ns);
+	engine->again |= goes_on;
+	engine->running = false;
+}
+
+void engine_run(struct bpull_engine *engine)
+{
+	engine_run_rounds(engine);
+	if (engine->fd_asked)
+		loop_arm_notify(engine);
+}
+
+bool engine_wait_round(struct bpull_engine *engine, uint64_t end_ns)
+{
+	struct engine_thread *t = &engine->thread;
+	bool in_time;
+
+	if (!t->is_on) {
+		engine_wait_io(engine, engine_nap_ms(end_ns));
+		engine_run(engine);
+		return engine_now_ns() < end_ns;
+	}
+	t->n_waiters++;
+	in_time = engine_sleep_on(t, &t->round, end_ns);
+	t->n_waiters--;
+	return in_time;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* One round of the engine: every disk's job and guest requests, and when to come again. */
+#ifndef BLOCKPULL_JOB_ROUND_H
+#define BLOCKPULL_JOB_ROUND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "io/base.h"
+
+struct bpull_engine;
+
+/* Does all that can be done without waiting. */
+void engine_run(struct bpull_engine *engine); /* all that can be done without waiting */
+
+/* Inside: waits until the engine has run once more; without a thread, waits for I/O and runs it. At most
+ * until end_ns (UINT64_MAX: for ever). False: that is over. Wake the engine first where there may be
+ * nothing under way. */
+bool engine_wait_round(struct bpull_engine *engine, uint64_t end_ns);
+
+/* Rounds until there is nothing more to do at once. */
+void engine_run_rounds(struct bpull_engine *engine);
+
+#endif

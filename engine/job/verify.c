@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Reading back what was copied, before the backing link goes: from the device,
+ * through the tables that are durable by then, and compared by digest with what
+ * was read from the chain. So it finds what a memory, a cable or a device did to
+ * the data on its way, and a table entry that leads elsewhere.
+ *
+ * The page cache is dropped first: everything was made durable before, so it
+ * holds nothing else. O_DIRECT was rejected: it needs another description of the
+ * file (a sandboxed program can't open one) and a grid that small clusters
+ * haven't got; what a file system keeps in spite of being told is in memory, and
+ * then the comparison is of memory.
+ *
+ * A long list would outgrow the memory budget, so the job stops copying when it
+ * is full, verifies, and goes on.
+ */
+#include "engine/job/verify.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/core/copied.h"
+#include "engine/core/disk.h"
+#include "engine/core/fault.h"
+#include "engine/core/loop.h"
+#include "engine/core/op.h"
+#include "engine/core/range_lock.h"
+#include "engine/core/shown.h"
+#include "engine/guest/chain_read.h"
+#include "io/base.h"
+#include "io/buf.h"
+#include "io/file.h"
+#include "io/io.h"
+
+#define MAX_READING 8
+
+/* One stretch of neighbours, at most a buffer long. */
+struct read_back {
+	struct op op;
+	struct range_lock lock; /* the guest may write here else */
+	enum {
+		READ_BACK_LOCK,
+		READ_BACK_READ,
+		READ_BACK_COMPARE,
+		READ_BACK_UNCACHED, /* no reading: the page cache is dropped */
+	} phase;
+	bool locked;
+	size_t first, n; /* of the list */
+	uint64_t guest_off, len;
+	uint8_t *buf;
+	struct iovec iov;
+	struct gather gather;
+	struct io_req req;
+};
+
+int verify_open(struct bpull_disk *disk)
+{
+	struct verify *verify = calloc(1, sizeof(*verify));
+
+	if (!verify)
+		return -ENOMEM;
+	verify->max_items = disk->engine->verify_len_limit / sizeof(struct copied);
+	disk->job.verify = verify;
+	return 0;
+}
+
+void verify_close(struct bpull_disk *disk)
+{
+	if (disk->job.verify)
+		copied_clear(&disk->job.verify->list);
+	free(STEAL(disk->job.verify));
+}
+
+bool verify_is_busy(const struct bpull_disk *disk)
+{
+	const struct verify *verify = disk->job.verify;
+
+	return verify && (verify->n_reading || verify->uncaching || verify->holes.reading);
+}
+
+/* ---- one stretch ---- */
+
+static struct read_back *read_back_of(struct op *op)
+{
+	return (struct read_back *)op;
+}
+
+static void granted(void *owner)
+{
+	op_ready(owner);
+}
+
+static void over(struct read_back *r)
+{
+	struct bpull_disk *disk = r->op.disk;
+
+	if (r->locked)
+		range_lock_release(&disk->locks, &r->lock, granted);
+	gather_end(&r->gather);
+	if (r->buf) {
+		buf_put(r->op.engine->bufs, r->buf);
+		disk->job.verify->n_reading--;
+	} else {
+		disk->job.verify->uncaching = false;
+	}
+	free(r);
+	engine_again(disk->engine);
+}
+
+static void mismatch(struct bpull_disk *disk, uint64_t guest_off, uint32_t len)
+{
+	struct shown shown;
+
+	job_fail(disk, -EBADMSG,
+		 "%s: what was copied to guest offset %#llx (%u bytes) is not what is read back "
+		 "from the disk; %s",
+		 file_show(disk_overlay(disk)->data, &shown), (unsigned long long)guest_off, len,
+		 flatten_is(disk) ? "nothing was made of it: look after the device and the memory"
+				  : "the backing link is kept, and the chain has the data: look "
+				    "after the device and the memory before you use the image");
+}
+
+static enum step compare(struct read_back *r)
+{
+	struct bpull_disk *disk = r->op.disk;
+	const struct copied *items = disk->job.verify->list.items;
+	/* The tables don't lead to it any more: the chain answered. */
+	bool is_lost = r->gather.below_lo != r->gather.below_hi;
+
+	for (size_t i = r->first; i < r->first + r->n; i++) {
+		const struct copied *item = &items[i];
+		XXH128_hash_t got;
+
+		if (!item->len) /* the guest was here first */
+			continue;
+		got = XXH3_128bits(r->buf + (item->guest_off - r->guest_off), item->len);
+		if (is_lost || !XXH128_isEqual(got, item->digest)) {
+			mismatch(disk, item->guest_off, item->len);
+			break;
+		}
+		if (!item->is_direct || disk_overlay(disk)->no_tables)
+			disk->job.n.verified_bytes += item->len;
+	}
+	over(r);
+	return STEP_WAIT;
+}
+
+static enum step read_directly(struct read_back *r, const struct copied *item)
+{
+	r->phase = READ_BACK_COMPARE;
+	io_req_read(&r->req, disk_overlay(r->op.disk)->data, r->buf, r->len, item->host_off);
+	op_submit(&r->op, &r->req);
+	return STEP_WAIT;
+}
+
+static enum step read_back_step(struct op *op)
+{
+	struct read_back *r = read_back_of(op);
+	const struct copied *item = &op->disk->job.verify->list.items[r->first];
+
+	/* The job was given up meanwhile, and copies that follow a guest's reads add to the list again: what
+	 * was to be compared is elsewhere in it, and nobody wants to know any more. */
+	if (op->disk->job.step != JOB_VERIFYING && r->phase != READ_BACK_UNCACHED) {
+		over(r);
+		return STEP_WAIT;
+	}
+	switch (r->phase) {
+	case READ_BACK_LOCK:
+		r->phase = READ_BACK_READ;
+		r->locked = true;
+		return range_lock_take(&op->disk->locks, &r->lock) ? STEP_NEXT : STEP_WAIT;
+	case READ_BACK_READ:
+		if (item->is_direct)
+			return read_directly(r, item);
+		if (gather_step(&r->gather) == STEP_WAIT)
+			return STEP_WAIT;
+		r->phase = READ_BACK_COMPARE;
+		return STEP_NEXT;
+	case READ_BACK_COMPARE: return compare(r);
+	case READ_BACK_UNCACHED:
+		op->disk->job.verify->uncached = true;
+		over(r);
+		return STEP_WAIT;
+	}
+	abort();
+}
+
+static void read_back_fail(struct op *op)
+{
+	struct read_back *r = read_back_of(op);
+	struct verify *verify = op->disk->job.verify;
+
+	verify->next = MIN(verify->next, r->first); /* again, if the job is resumed */
+	if (r->gather.decoding)                     /* read, but nothing that can be decoded */
+		mismatch(op->disk, r->guest_off, r->len);
+	else
+		job_fail_op(op->disk, op);
+	over(r);
+}
+
+static const struct op_kind read_back_kind = { "read-back", read_back_step, read_back_fail };
+
+/* ---- all of them ---- */
+
+/* Do b's bytes follow a's, read the same way? */
+static bool follows(const struct copied *a, uint64_t len, const struct copied *b)
+{
+	if (!b->len || b->guest_off != a->guest_off + len || b->is_direct != a->is_direct)
+		return false;
+	return !b->is_direct || b->host_off == a->host_off + len;
+}
+
+/* How many items from `first` on one read takes. */
+static size_t group(const struct copied_list *list, size_t first, uint64_t *len)
+{
+	const struct copied *items = &list->items[first];
+	size_t n = 1;
+
+	*len = items->len;
+	for (; first + n < list->n && follows(items, *len, &items[n]); n++) {
+		if (*len + items[n].len > RUN_MAX_LEN)
+			break;
+		*len += items[n].len;
+	}
+	return n;
+}
+
+static struct read_back *new_read_back(struct bpull_disk *disk)
+{
+	struct read_back *r = calloc(1, sizeof(*r));
+
+	if (r)
+		op_init(&r->op, &read_back_kind, disk->engine, disk);
+	else
+		job_fail(disk, -ENOMEM, "out of memory");
+	return r;
+}
+
+static bool start_reading(struct bpull_disk *disk)
+{
+	struct verify *verify = disk->job.verify;
+	const struct copied *item = &verify->list.items[verify->next];
+	uint32_t cluster_len = disk_overlay(disk)->cluster_len;
+	struct read_back *r = new_read_back(disk);
+
+	if (!r)
+		return false;
+	r->first = verify->next;
+	r->n = group(&verify->list, r->first, &r->len);
+	r->guest_off = item->guest_off;
+	r->buf = buf_get(disk->engine->bufs);
+	r->iov = (struct iovec){ r->buf, r->len };
+	gather_begin(&r->gather, &r->op, &r->iov, 1, r->guest_off, r->len);
+	r->lock = (struct range_lock){ .guest_off = round_down(r->guest_off, cluster_len),
+				       .owner = &r->op };
+	r->lock.len = round_up(r->guest_off + r->len, cluster_len) - r->lock.guest_off;
+	verify->next += r->n;
+	verify->n_reading++;
+	op_ready(&r->op);
+	return true;
+}
+
+static int uncache_work(struct io_req *req)
+{
+	struct op *op = req->owner;
+
+	file_uncache(disk_overlay(op->disk)->file);
+	file_uncache(disk_overlay(op->disk)->data);
+	return 0;
+}
+
+static void start_uncaching(struct bpull_disk *disk)
+{
+	struct read_back *r = new_read_back(disk);
+
+	if (!r)
+		return;
+	disk->job.verify->uncaching = true;
+	r->phase = READ_BACK_UNCACHED;
+	io_req_work(&r->req, uncache_work);
+	op_submit(&r->op, &r->req);
+}
+
+static bool may_read(const struct bpull_disk *disk)
+{
+	const struct verify *verify = disk->job.verify;
+
+	return !disk->job.error && !disk->job.aborted && !disk->job.paused &&
+	       verify->n_reading < (cursor_gives_way(disk) ? 1 : MAX_READING) &&
+	       buf_n_free(disk->engine->bufs);
+}
+
+bool verify_run(struct bpull_disk *disk)
+{
+	struct verify *verify = disk->job.verify;
+
+	if (!verify->uncached) {
+		if (!verify->uncaching && may_read(disk))
+			start_uncaching(disk);
+		return false;
+	}
+	while (verify->next < verify->list.n && may_read(disk)) {
+		if (!verify->list.items[verify->next].len)
+			verify->next++;
+		else if (!start_reading(disk))
+			return false;
+	}
+	if (verify->next < verify->list.n || verify->n_reading)
+		return false;
+	verify->list.n = 0;
+	verify->next = 0;
+	verify->uncached = false;
+	return true;
+}
