@@ -63,7 +63,7 @@ def declared(root):
 # Parameters of the public functions that may be NULL, as the headers say; all others need a row.
 MAY_BE_NULL = {"error", "options", "engine_options", "disk_options", "source_options", "out_options",
                "job", "user_data", "opaque"}
-NULL_TABLE = "tests/test_api_null.c"
+NULL_TABLE = "tests/api/test_api_null.c"
 NULL_ROW = re.compile(r"\b[A-Z_]+\(\s*(bpull_\w+),\s*(\w+),")
 
 

@@ -2,7 +2,7 @@
 /*
  * Which flags (enum bpull_disk_flags) go with which way of opening images, as
  * one table. A new flag is a row of it, and nothing else: every call that takes
- * flags asks here, and tests/test_open_flags.c walks all combinations of what
+ * flags asks here, and tests/unit/engine/test_open_flags.c walks all combinations of what
  * the table holds.
  */
 #ifndef BLOCKPULL_API_OPEN_FLAGS_H

@@ -37,7 +37,7 @@
  * submitted. Nothing else is assumed: any other write may be lost, kept or
  * torn at 512 bytes. Entries are 8 bytes and never straddle a sector.
  *
- * EPOCHS of batch n (states proven by enumeration, tests/test_crash.c):
+ * EPOCHS of batch n (states proven by enumeration, tests/whole/test_crash.c):
  *
  *   write REFCOUNT(n): raised counts, new blocks, new tables no entry reaches
  *   [barrier of the data file]     only if there is one: makes DATA(n) durable

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""A guest at work while its disk is pulled: random requests by tests/guest_driver.c on images that
+"""A guest at work while its disk is pulled: random requests by tests/api/guest_driver.c on images that
 QEMU's tools made, judged by QEMU's tools.
 
 The driver checks every read against a flat copy of the disk; here the image that it leaves must

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Whose word on holes is believed: file systems that lie, overlays on them, and overlays on sound ones.
 
-tests/liefs.c shows files whose reads are right and calls all behind a number of bytes a hole. What it says
+tests/api/liefs.c shows files whose reads are right and calls all behind a number of bytes a hole. What it says
 must not get into an image, a hash or a comparison, also through an overlayfs, which passes it on. On an overlayfs above
 a sound file system (every container is one) holes must be left out still: judged by the bytes that the
 command says it skipped, and by its processor time.

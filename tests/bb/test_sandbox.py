@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """The sandbox seen from outside: that it is there, what happens inside it, and that nobody fails for it.
 
-What it refuses is shown by tests/test_sandbox.c. Here strace lists the calls behind the moment in which
+What it refuses is shown by tests/unit/tools/test_sandbox.c. Here strace lists the calls behind the moment in which
 the filter was installed: no name may be opened there any more, and nothing be refused, for then something
 would be tried that does not work.
 """

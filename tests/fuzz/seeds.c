@@ -11,8 +11,8 @@
 
 #include "io/base.h"
 #include "tests/fuzz/world.h"
-#include "tests/build_image.h"
-#include "tests/sim_chain.h"
+#include "tests/support/build_image.h"
+#include "tests/machine/sim_chain.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

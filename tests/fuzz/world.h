@@ -7,8 +7,8 @@
 #define BLOCKPULL_TESTS_FUZZ_WORLD_H
 
 #include "formats/core/layer.h"
-#include "tests/sim_private.h"
-#include "tests/sim_pull.h"
+#include "tests/machine/sim_private.h"
+#include "tests/machine/sim_pull.h"
 
 #define FUZZ_TOP      "/top"
 #define FUZZ_BASE     "/b1"

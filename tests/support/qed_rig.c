@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * See qed_rig.h. The cache's budget is tiny, so that eviction and TABLE_NEED
+ * happen all the time.
+ */
+#include "formats/core/layer.h"
+#include "tests/support/qed_rig.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+
+#define RIG_CACHE_LEN 4096
+
+static uint64_t rng;
+
+void qed_rig_seed(uint64_t seed)
+{
+	assert(seed);
+	rng = seed * UINT64_C(0x9e3779b97f4a7c15);
+	for (int i = 0; i < 8; i++)
+		qed_rig_roll(2);
+}
+
+uint64_t qed_rig_roll(uint64_t below)
+{
+	rng ^= rng << 13;
+	rng ^= rng >> 7;
+	rng ^= rng << 17;
+	return (rng >> 11) % below;
+}
+
+int qed_rig_open(struct qed_rig *rig, struct file *file, struct err *err)
+{
+	int rc;
+
+	rig->file = file;
+	rig->cache = table_cache_new(RIG_CACHE_LEN);
+	assert(rig->cache);
+	rig->layer = NULL;
+	rc = qed_open(file, rig->cache, &rig->layer, err);
+	if (rc)
+		table_cache_free(rig->cache);
+	return rc;
+}
+
+void qed_rig_close(struct qed_rig *rig)
+{
+	rig->layer->ops->close(rig->layer);
+	table_cache_free(rig->cache);
+}
+
+void qed_rig_create(struct qed_rig *rig, struct file *file, const struct image_create *how)
+{
+	struct err err = { 0 };
+	int rc = qed_create(file, how, &err);
+
+	if (!rc)
+		rc = qed_rig_open(rig, file, &err);
+	if (!rc)
+		rc = rig->layer->ops->begin_writing(rig->layer, &err);
+	if (rc) {
+		fprintf(stderr, "%s\n", err.message);
+		abort();
+	}
+}
+
+int qed_rig_map(struct qed_rig *rig, uint64_t guest_off, uint64_t len, struct extent *out)
+{
+	struct table_need need;
+	int rc;
+
+	for (int n = 0; n < 16; n++) {
+		rc = rig->layer->ops->map(rig->layer, guest_off, len, out, &need);
+		if (rc != TABLE_NEED)
+			return rc;
+		rc = table_load_now(rig->cache, &need);
+		if (rc)
+			return rc;
+	}
+	return -ELOOP;
+}
+
+int qed_rig_publish(struct qed_rig *rig, const struct mapping *maps, size_t n_maps)
+{
+	struct table_need need;
+	int rc;
+
+	for (int n = 0; n < 1000; n++) {
+		rc = rig->layer->ops->publish(rig->layer, maps, n_maps, &need);
+		if (rc != TABLE_NEED)
+			return rc;
+		rc = table_load_now(rig->cache, &need);
+		if (rc)
+			return rc;
+	}
+	return -ELOOP;
+}
+
+void qed_rig_stage(struct qed_rig *rig, struct staged *staged)
+{
+	int rc = table_cache_stage(rig->cache, rig->file, staged);
+
+	assert(!rc);
+	rc = rig->layer->ops->stage(rig->layer, staged);
+	assert(!rc);
+}
+
+void qed_rig_write(struct qed_rig *rig, struct staged *staged, enum stage first, enum stage last)
+{
+	for (enum stage stage = first; stage <= last; stage++)
+		while (staged->head[stage]) {
+			struct staged_write *write = staged->head[stage];
+			int rc = file_write(write->file, write->bytes, write->len, write->host_off);
+
+			assert(!rc);
+			staged->head[stage] = write->next;
+			staged->n[stage]--;
+			staged_write_done(write);
+		}
+}
+
+void qed_rig_commit(struct qed_rig *rig)
+{
+	struct staged staged = { 0 };
+
+	qed_rig_stage(rig, &staged);
+	qed_rig_write(rig, &staged, STAGE_REFCOUNT, STAGE_HEADER);
+}
+
+void qed_rig_pattern(void *buf, size_t len, uint64_t guest_off, uint64_t seed)
+{
+	for (size_t i = 0; i < len; i += 8)
+		put_le64((char *)buf + i,
+			 (guest_off + i + 1) * UINT64_C(0xbf58476d1ce4e5b9) ^ seed << 32);
+}

@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Repair on images built in memory, each with one fault of its refcounts or
+ * flags: afterwards nothing is found, and whatever moment the power fails at,
+ * the guest reads the same and the next repair ends it. While leaks are freed
+ * no state has anything worse than a COPIED flag that is clear without need.
+ * What contradicts itself is left alone, byte by byte.
+ */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <inttypes.h>
+
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
+#include "formats/qcow2/check.h"
+#include "formats/qcow2/check_check.h"
+#include "formats/qcow2/check_repair.h"
+#include "formats/qcow2/disk.h"
+#include "tests/support/build_image.h"
+#include "tests/support/cut_log.h"
+#include "tests/support/mem_file.h"
+
+#define COPIED  (UINT64_C(1) << 63)
+#define N_GUEST 80u
+
+enum outcome {
+	LEAKS, /* --repair=leaks is enough */
+	ALL,   /* only --repair=all mends it */
+	NEVER, /* left as it is */
+};
+
+struct scene {
+	struct build_cluster clusters[10];
+	struct build_how how;
+	struct build_image image;
+	unsigned order;
+	uint64_t data_idx; /* host cluster of a plain data cluster, guest 2 */
+};
+
+static void make_scene(struct scene *s, unsigned cluster_bits, unsigned refcount_bits)
+{
+	static const enum build_kind kinds[] = { BUILD_DATA,       BUILD_ZERO_PLAIN,
+						 BUILD_DATA,       BUILD_COMPRESSED,
+						 BUILD_COMPRESSED, BUILD_ZERO_ALLOC,
+						 BUILD_DATA,       BUILD_DATA };
+
+	*s = (struct scene){ .order = (unsigned)__builtin_ctz(refcount_bits) };
+	for (uint32_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		/* Compressed clusters share host clusters: one bit counts to 1 only. */
+		enum build_kind kind =
+			refcount_bits == 1 && kinds[i] == BUILD_COMPRESSED ? BUILD_DATA : kinds[i];
+
+		s->clusters[i] = (struct build_cluster){ i < 6 ? i : 60 + i, kind, 100 + i };
+	}
+	s->how = (struct build_how){ .cluster_bits = cluster_bits,
+				     .refcount_bits = refcount_bits,
+				     .guest_len = (UINT64_C(1) << cluster_bits) * N_GUEST,
+				     .clusters = s->clusters,
+				     .n_clusters = ARRAY_LEN(kinds),
+				     .shuffle_seed = 1 + cluster_bits * refcount_bits };
+	s->image = build_image(&s->how);
+	s->data_idx = (build_get64(&s->image, build_l2_entry_off(&s->image, 2)) & QCOW2_OFF_MASK) >>
+		      cluster_bits;
+}
+
+static void set_refcount(struct scene *s, uint64_t idx, uint64_t value)
+{
+	qcow2_refcount_put(s->image.bytes + s->image.refblock_off, idx, s->order, value);
+}
+
+static void flip_copied(struct scene *s, uint64_t host_off)
+{
+	build_put64(&s->image, host_off, build_get64(&s->image, host_off) ^ COPIED);
+}
+
+static void append_clusters(struct scene *s, size_t n)
+{
+	size_t more = n << s->image.cluster_bits;
+
+	s->image.bytes = realloc(s->image.bytes, s->image.len + more);
+	cr_assert(s->image.bytes);
+	memset(s->image.bytes + s->image.len, 0xee, more);
+	s->image.len += more;
+}
+
+/* ---- faults ---- */
+
+static void leak_at_the_end(struct scene *s)
+{
+	uint64_t idx = s->image.len >> s->image.cluster_bits;
+
+	append_clusters(s, 3);
+	set_refcount(s, idx, 1);
+	set_refcount(s, idx + 2, 1);
+}
+
+/* As after a crash: the guest's cluster was copied elsewhere, the old one is still counted. */
+static void leak_inside(struct scene *s)
+{
+	uint64_t at = build_l2_entry_off(&s->image, 0);
+
+	build_put64(&s->image, at, 0);
+	s->clusters[0].kind = BUILD_UNALLOCATED;
+	leak_at_the_end(s);
+}
+
+static void counted_twice(struct scene *s)
+{
+	set_refcount(s, s->data_idx, 2);
+	flip_copied(s, build_l2_entry_off(&s->image, 2));
+}
+
+static void counted_twice_and_copied(struct scene *s)
+{
+	set_refcount(s, s->data_idx, 2);
+}
+
+static void stale_flags(struct scene *s)
+{
+	flip_copied(s, build_l2_entry_off(&s->image, 2));
+	flip_copied(s, s->image.l1_off);
+}
+
+static void not_counted(struct scene *s)
+{
+	set_refcount(s, s->data_idx, 0);
+	leak_at_the_end(s);
+}
+
+static void nothing_counted(struct scene *s)
+{
+	for (uint64_t i = 1; i < s->image.len >> s->image.cluster_bits; i++)
+		set_refcount(s, i, 0);
+	put_be64(s->image.bytes + QCOW2_H_INCOMPAT, QCOW2_INCOMPAT_DIRTY);
+}
+
+static void only_dirty(struct scene *s)
+{
+	put_be64(s->image.bytes + QCOW2_H_INCOMPAT, QCOW2_INCOMPAT_DIRTY);
+}
+
+static void block_missing(struct scene *s)
+{
+	build_put64(&s->image, s->image.reftable_off, 0);
+	put_be64(s->image.bytes + QCOW2_H_INCOMPAT, QCOW2_INCOMPAT_CORRUPT);
+}
+
+static void block_is_the_l1_table(struct scene *s)
+{
+	build_put64(&s->image, s->image.reftable_off, s->image.l1_off);
+}
+
+static void block_outside(struct scene *s)
+{
+	build_put64(&s->image, s->image.reftable_off, UINT64_C(1) << 50);
+}
+
+static void data_named_twice(struct scene *s)
+{
+	uint64_t entry = build_get64(&s->image, build_l2_entry_off(&s->image, 2));
+
+	build_put64(&s->image, build_l2_entry_off(&s->image, 7), entry);
+	s->clusters[8] = s->clusters[2];
+	s->clusters[8].guest_idx = 7;
+	s->how.n_clusters = 9;
+}
+
+static void data_outside(struct scene *s)
+{
+	build_put64(&s->image, build_l2_entry_off(&s->image, 2), COPIED | UINT64_C(1) << 50);
+}
+
+static void data_is_the_l1_table(struct scene *s)
+{
+	build_put64(&s->image, build_l2_entry_off(&s->image, 2), COPIED | s->image.l1_off);
+}
+
+static const struct fault {
+	const char *what;
+	void (*plant)(struct scene *s);
+	enum outcome outcome;
+	unsigned min_bits; /* of refcounts */
+} faults[] = {
+	{ "a leak at the end", leak_at_the_end, LEAKS, 1 },
+	{ "a leak inside", leak_inside, LEAKS, 1 },
+	{ "counted twice", counted_twice, LEAKS, 2 },
+	{ "stale flags", stale_flags, LEAKS, 1 },
+	{ "counted twice, with the flag", counted_twice_and_copied, ALL, 2 },
+	{ "not counted", not_counted, ALL, 1 },
+	{ "nothing counted", nothing_counted, ALL, 1 },
+	{ "only dirty", only_dirty, ALL, 1 },
+	{ "block missing", block_missing, ALL, 1 },
+	{ "block is the L1 table", block_is_the_l1_table, ALL, 1 },
+	{ "block outside the file", block_outside, ALL, 1 },
+	{ "data named twice", data_named_twice, ALL, 2 },
+	{ "data outside the file", data_outside, NEVER, 1 },
+	{ "data is the L1 table", data_is_the_l1_table, NEVER, 1 },
+};
+
+/* ---- judging ---- */
+
+struct open_image {
+	struct table_cache *cache;
+	struct layer *layer;
+};
+
+static bool open_image(struct open_image *open, struct file *file)
+{
+	open->cache = table_cache_new(MiB);
+	if (!qcow2_open(file, open->cache, &open->layer, NULL))
+		return true;
+	table_cache_free(open->cache);
+	return false;
+}
+
+static void close_image(struct open_image *open)
+{
+	layer_close(open->layer);
+	table_cache_free(open->cache);
+}
+
+static bool read_cluster(struct layer *layer, uint64_t guest_off, uint8_t *out)
+{
+	uint8_t in[2 * 65536];
+	struct extent e;
+
+	memset(out, 0, layer->cluster_len);
+	if (layer_map_now(layer, guest_off, layer->cluster_len, &e) || e.len != layer->cluster_len)
+		return false;
+	if (e.kind == EXTENT_DATA)
+		return !file_read(layer->file, out, layer->cluster_len, e.host_off);
+	if (e.kind != EXTENT_COMPRESSED)
+		return true;
+	return e.host_len <= sizeof(in) &&
+	       !file_read_padded(layer->file, in, e.host_len, e.host_off) &&
+	       !layer->ops->decode(layer, in, e.host_len, out);
+}
+
+static bool content_ok(const struct scene *s, struct layer *layer)
+{
+	static uint8_t want[65536], got[65536];
+
+	for (uint64_t i = 0; i < N_GUEST; i++) {
+		build_expect(&s->how, i, want);
+		if (!read_cluster(layer, i * layer->cluster_len, got) ||
+		    memcmp(want, got, layer->cluster_len))
+			return false;
+	}
+	return true;
+}
+
+struct judge {
+	const struct scene *s;
+	bool all;
+	uint64_t window;
+};
+
+static bool is_clean(const struct check_result *r)
+{
+	return !r->n_errors && !r->n_leaks && !r->n_check_errors;
+}
+
+static bool state_ok(struct file *state, void *opaque)
+{
+	const struct judge *judge = opaque;
+	struct repair repair = { .all = judge->all };
+	struct check_result found = { 0 };
+	struct open_image open;
+	bool ok;
+
+	if (!open_image(&open, state))
+		return false;
+	ok = !qcow2_check(open.layer, &found, NULL) && !found.n_check_errors &&
+	     (judge->all || found.n_errors == found.n_stale) && content_ok(judge->s, open.layer);
+	ok = ok && !qcow2_repair_windowed(open.layer, &repair, NULL, judge->window) &&
+	     is_clean(&repair.left) && content_ok(judge->s, open.layer);
+	close_image(&open);
+	return ok;
+}
+
+static struct file *file_of(const struct scene *s)
+{
+	struct file *file = mem_file_new("repair.qcow2", s->image.len);
+
+	memcpy(mem_file_inode(file)->bytes, s->image.bytes, s->image.len);
+	return file;
+}
+
+static void repair(const struct scene *s, const struct fault *fault, bool all, uint64_t window,
+		   uint64_t *n_states)
+{
+	struct judge judge = { s, all, window };
+	struct file *file = file_of(s);
+	struct repair repair = { .all = all };
+	struct open_image open;
+	struct err err = { 0 };
+	struct cut_log log;
+
+	cr_assert(open_image(&open, file));
+	cut_log_start(&log, file, UINT64_MAX);
+	cr_assert_eq(qcow2_repair_windowed(open.layer, &repair, &err, window), 0, "%s: %s",
+		     fault->what, err.message);
+	cut_log_stop(&log);
+	if (fault->outcome == NEVER || (fault->outcome == ALL && !all)) {
+		cr_assert(is_clean(&repair.found) || repair.why[0], "%s", fault->what);
+		cr_assert_eq(log.n_units, 0, "%s: it wrote", fault->what);
+		cr_assert_eq(repair.left.n_errors, repair.found.n_errors);
+	} else {
+		cr_assert(is_clean(&repair.left), "%s: %" PRIu64 " errors, %" PRIu64 " leaks: %s",
+			  fault->what, repair.left.n_errors, repair.left.n_leaks, repair.why);
+		cr_assert(content_ok(s, open.layer), "%s", fault->what);
+		cr_assert_eq(repair.why[0], 0, "%s: %s", fault->what, repair.why);
+		cr_assert(!all || !be64(mem_file_inode(file)->bytes + QCOW2_H_INCOMPAT));
+		cr_assert_eq(cut_log_judge(&log, 1 + window, state_ok, &judge, n_states), 0,
+			     "%s, clusters of %u bits, %u", fault->what, s->image.cluster_bits,
+			     all);
+	}
+	cut_log_free(&log);
+	close_image(&open);
+	file_close(file);
+}
+
+static void repair_all_ways(unsigned cluster_bits, unsigned refcount_bits, uint64_t *n_states)
+{
+	static const uint64_t windows[] = { 7, CHECK_WINDOW_CLUSTERS };
+
+	for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
+		struct scene s;
+
+		if (faults[i].min_bits > refcount_bits)
+			continue;
+		make_scene(&s, cluster_bits, refcount_bits);
+		faults[i].plant(&s);
+		for (size_t w = 0; w < ARRAY_LEN(windows); w++)
+			for (int all = 0; all < 2; all++)
+				repair(&s, &faults[i], all, windows[w], n_states);
+		build_image_free(&s.image);
+	}
+}
+
+Test(qcow2_repair, every_fault_and_every_cut)
+{
+	uint64_t n_states = 0;
+
+	repair_all_ways(9, 16, &n_states);
+	repair_all_ways(12, 1, &n_states);
+	repair_all_ways(12, 64, &n_states);
+	cr_assert_gt(n_states, 2000, "%" PRIu64, n_states);
+}
+
+Test(qcow2_repair, larger_clusters)
+{
+	uint64_t n_states = 0;
+
+	repair_all_ways(16, 16, &n_states);
+	cr_assert_gt(n_states, 100);
+}
+
+static void repair_marked(const struct fault *fault, uint64_t incompat, uint64_t autoclear)
+{
+	struct repair repair = { .all = true };
+	struct open_image open;
+	struct file *file;
+	struct scene s;
+	const uint8_t *header;
+
+	make_scene(&s, 12, 16);
+	fault->plant(&s);
+	put_be64(s.image.bytes + QCOW2_H_INCOMPAT, incompat);
+	put_be64(s.image.bytes + QCOW2_H_AUTOCLEAR, autoclear);
+	file = file_of(&s);
+	cr_assert(open_image(&open, file));
+	cr_assert_eq(qcow2_repair(open.layer, &repair, NULL), 0, "%s", fault->what);
+	header = mem_file_inode(file)->bytes; /* it may have grown */
+	if (fault->outcome == NEVER) {
+		cr_assert_eq(be64(header + QCOW2_H_INCOMPAT), incompat, "%s", fault->what);
+	} else {
+		cr_assert_eq(be64(header + QCOW2_H_INCOMPAT), 0, "%s", fault->what);
+		cr_assert_eq(be64(header + QCOW2_H_AUTOCLEAR), 0, "%s", fault->what);
+	}
+	close_image(&open);
+	file_close(file);
+	build_image_free(&s.image);
+}
+
+/* What is not mended stays marked, and no feature that is not known here outlives a change. */
+Test(qcow2_repair, marks_go_with_what_they_say)
+{
+	for (size_t i = 0; i < ARRAY_LEN(faults); i++)
+		repair_marked(&faults[i], QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT,
+			      UINT64_C(1) << 40);
+}
+
+/* The tail is cut off, and what lies inside is punched out. */
+Test(qcow2_repair, freed_space_is_given_back)
+{
+	struct repair repair = { 0 };
+	struct open_image open;
+	struct cut_log log;
+	struct file *file;
+	struct scene s;
+	uint64_t old_off;
+
+	make_scene(&s, 12, 16);
+	old_off = build_get64(&s.image, build_l2_entry_off(&s.image, 0)) & QCOW2_OFF_MASK;
+	leak_inside(&s);
+	file = file_of(&s);
+	cr_assert(open_image(&open, file));
+	cut_log_start(&log, file, UINT64_MAX);
+	cr_assert_eq(qcow2_repair(open.layer, &repair, NULL), 0);
+	cut_log_stop(&log);
+	cr_assert_eq(repair.found.n_leaks, 3);
+	cr_assert_eq(file->len, s.image.len - 3 * 4096);
+	for (size_t i = 0; i < 4096; i++)
+		cr_assert_eq(mem_file_inode(file)->bytes[old_off + i], 0);
+	cut_log_free(&log);
+	close_image(&open);
+	file_close(file);
+	build_image_free(&s.image);
+}
+
+/* A barrier that fails is told, and the image reads as before. */
+Test(qcow2_repair, a_failed_barrier_is_told)
+{
+	for (unsigned nth = 1; nth <= 4; nth++) {
+		struct repair repair = { .all = true };
+		struct open_image open;
+		struct err err = { 0 };
+		struct cut_log log;
+		struct file *file;
+		struct scene s;
+
+		make_scene(&s, 12, 16);
+		nothing_counted(&s);
+		file = file_of(&s);
+		cr_assert(open_image(&open, file));
+		cut_log_start(&log, file, UINT64_MAX);
+		log.fail_sync = nth;
+		cr_assert_eq(qcow2_repair(open.layer, &repair, &err), nth < 4 ? -EIO : 0, "%u",
+			     nth);
+		cr_assert(nth == 4 || strstr(err.message, "repair.qcow2"), "%s", err.message);
+		cut_log_stop(&log);
+		cr_assert(content_ok(&s, open.layer));
+		cut_log_free(&log);
+		close_image(&open);
+		file_close(file);
+		build_image_free(&s.image);
+	}
+}
+
+/* What begin_writing() does with each. */
+Test(qcow2_repair, before_the_first_write)
+{
+	for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
+		struct check_result found = { 0 };
+		struct open_image open;
+		struct file *file;
+		struct scene s;
+		bool mends;
+		int rc;
+
+		make_scene(&s, 12, 16);
+		faults[i].plant(&s);
+		file = file_of(&s);
+		cr_assert(open_image(&open, file));
+		mends = faults[i].outcome == LEAKS || faults[i].plant == nothing_counted ||
+			faults[i].plant == only_dirty;
+		rc = open.layer->ops->begin_writing(open.layer, NULL);
+		cr_assert_eq(rc, mends ? 0 : -EUCLEAN, "%s: %d", faults[i].what, rc);
+		cr_assert_eq(qcow2_check(open.layer, &found, NULL), 0);
+		if (mends) {
+			cr_assert(is_clean(&found) && content_ok(&s, open.layer));
+			cr_assert_eq(be64(mem_file_inode(file)->bytes + QCOW2_H_INCOMPAT), 0);
+			cr_assert(open.layer->note[0] || faults[i].plant == stale_flags);
+		} else {
+			cr_assert(!memcmp(mem_file_inode(file)->bytes, s.image.bytes, s.image.len));
+		}
+		close_image(&open);
+		file_close(file);
+		build_image_free(&s.image);
+	}
+}

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* See play.h: the guest's requests, what fails, and the order of it all. */
+#include "tests/whole/play.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+
+#include "engine/api/engine.h"
+#include "formats/qcow2/freed.h"
+
+/* Seconds of the clock: a disk that can't be closed waits for ever, without any work. */
+#define HANG_S 300
+
+uint64_t play_below(struct play *p, uint64_t n)
+{
+	p->state ^= p->state << 13;
+	p->state ^= p->state >> 7;
+	p->state ^= p->state << 17;
+	return n ? (p->state * UINT64_C(2685821657736338717) >> 20) % n : 0;
+}
+
+/* ---- requests ---- */
+
+static void choose_range(struct play *p, struct sim_guest_request *r)
+{
+	uint64_t disk_len = p->chain->guest_len,
+		 align = UINT64_C(1)
+			 << (play_below(p, 3) * play_below(p, 5) + play_below(p, 2) * 9);
+	uint64_t max = play_below(p, 3) ? 3 * p->chain->cluster_len : 20 * p->chain->cluster_len;
+
+	r->len = 1 + play_below(p, MIN(max, disk_len));
+	r->off = play_below(p, disk_len - r->len + 1);
+	if (play_below(p, 2)) {
+		r->off = round_down(r->off, align);
+		r->len = MIN(round_up(r->len, align), disk_len - r->off);
+	}
+	if (!play_below(p, 10)) /* whole clusters */
+		r->off = round_down(r->off, p->chain->cluster_len);
+}
+
+static void start_request(struct play *p)
+{
+	static const enum sim_guest_kind kinds[] = {
+		SIM_GUEST_READ,   SIM_GUEST_READ,   SIM_GUEST_READ,    SIM_GUEST_READ,
+		SIM_GUEST_WRITE,  SIM_GUEST_WRITE,  SIM_GUEST_WRITE,   SIM_GUEST_WRITE,
+		SIM_GUEST_ZEROES, SIM_GUEST_ZEROES, SIM_GUEST_DISCARD, SIM_GUEST_FLUSH,
+		SIM_GUEST_STATUS,
+	};
+	struct sim_guest_request r = { .kind = kinds[play_below(p, ARRAY_LEN(kinds))] };
+
+	/* One is kept for the end. */
+	if (p->guest.model.n_versions >= MODEL_MAX_VERSIONS - 1 && r.kind != SIM_GUEST_FLUSH &&
+	    r.kind != SIM_GUEST_STATUS)
+		r.kind = SIM_GUEST_READ;
+	choose_range(p, &r);
+	if (r.kind == SIM_GUEST_WRITE)
+		r.value = 1 + (uint8_t)play_below(p, 255);
+	play_met.requests[r.kind]++;
+	r.cuts[0] = play_below(p, r.len + 1);
+	r.cuts[1] = r.cuts[0] + play_below(p, r.len - r.cuts[0] + 1);
+	r.flags = play_below(p, 12) ? 0 : BPULL_IO_FUA;
+	if (r.kind == SIM_GUEST_ZEROES)
+		r.flags |= play_below(p, 2) ? BPULL_IO_UNMAP : 0;
+	else if (r.kind != SIM_GUEST_WRITE)
+		r.flags = 0;
+	sim_guest_submit(&p->guest, &r);
+}
+
+static bool may_fail(const struct play *p, int error)
+{
+	if (p->base_ever_changed) /* its tables may make no sense any more */
+		return error == -EIO || error == -EUCLEAN;
+	return (p->faults && error == -EIO) || ((p->faults || p->space) && error == -ENOSPC);
+}
+
+static void end_request(struct play *p, const struct bpull_event *event)
+{
+	const struct sim_guest_request *r = event->user_data;
+	int error = event->error;
+	bool has_written, ok;
+
+	CHECK(p, !error || (!p->has_room && may_fail(p, error)), "a request failed%s: %s",
+	      p->has_room ? ", with room again" : "", strerror(-error));
+	play_met.failed += error != 0;
+	has_written = !error && r->kind == SIM_GUEST_WRITE;
+	ok = sim_guest_end(&p->guest, event);
+	CHECK(p, ok || p->base_ever_changed, "%s", p->guest.wrong);
+	p->has_written |= has_written;
+	play_judge_bitmaps(p, p->sim, p->has_written);
+}
+
+void play_mend(struct play *p)
+{
+	sim_clear_faults(p->sim);
+	sim_file_limit(p->sim, SIM_CHAIN_TOP, 0);
+	if (p->chain->how.data_file)
+		sim_file_limit(p->sim, p->chain->data.name, 0);
+	p->n_broken = 0;
+}
+
+void play_take_events(struct play *p)
+{
+	struct bpull_event events[4];
+	bool leave = p->late_events && play_below(p, 4);
+	int n = bpull_engine_process(p->engine, events, leave ? 0 : 1 + (int)play_below(p, 4));
+
+	CHECK(p, n >= 0, "process() failed");
+	for (int i = 0; i < n; i++)
+		if (events[i].type == BPULL_EVENT_IO)
+			end_request(p, &events[i]);
+		else
+			play_end_job(p, &events[i]);
+	play_watch_job(p);
+	/* One that stopped at READY waits again a moment after it was told to go on. */
+	if (p->ending && p->job_runs && p->is_ready && !p->is_aborted)
+		play_urge_job(p);
+}
+
+/* Nothing is on its way: the clock goes on to what the engine has set its timer to. */
+static bool pass_time(struct play *p)
+{
+	uint64_t at_ns = p->engine->timer_ns;
+
+	if (p->engine->io->n_in_flight || !at_ns)
+		return false;
+	if (at_ns > sim_clock_ns())
+		sim_advance(p->sim, at_ns - sim_clock_ns());
+	return true;
+}
+
+/* Time without traffic: a commit falls due, a limit has let a burst gather, a machine has slept. */
+static void jump(struct play *p)
+{
+	static const uint64_t jumps_s[] = { 1, 3, 60, 86400, 30 * 86400 };
+
+	sim_advance(p->sim, UINT64_C(1000000000) * jumps_s[play_below(p, ARRAY_LEN(jumps_s))]);
+	play_met.jumps++;
+}
+
+void play_run_until(struct play *p, bool job_too)
+{
+	const struct job *job = &p->guest.disk->job;
+
+	for (unsigned i = 0; p->guest.n_in_flight || (job_too && p->job_runs); i++) {
+		struct pollfd ready = { .fd = bpull_engine_fd(p->engine), .events = POLLIN };
+		const char *what = NULL;
+
+		if (i == PLAY_MAX_CALLS)
+			what = "it does not end";
+		else if (i && !pass_time(p) && poll(&ready, 1, 5000) != 1)
+			what = "nothing happens";
+		CHECK(p, !what, "%s: %u requests, job in step %d%s%s%s", what, p->guest.n_in_flight,
+		      (int)job->step, job->stopped ? ", stopped" : "",
+		      job->paused ? ", paused" : "", job->aborted ? ", aborted" : "");
+		play_take_events(p);
+	}
+}
+
+void play_submit_and_wait(struct play *p, const struct sim_guest_request *r)
+{
+	sim_guest_submit(&p->guest, r);
+	play_run_until(p, false);
+}
+
+/* ---- a play ---- */
+
+static int tables_durable_early(struct layer *layer, bool with_last, struct table_need *need)
+{
+	return qcow2_tables_durable(layer, true, need);
+}
+
+static int tables_durable_undrained(struct layer *layer, bool with_last, struct table_need *need)
+{
+	int rc = qcow2_tables_durable(layer, true,
+				      need); /* sooner: without cuts that shows nothing */
+
+	qcow2_drained(layer);
+	return rc;
+}
+
+static void plant(struct play *p)
+{
+	struct layer *overlay = disk_overlay(p->guest.disk);
+
+	if (!p->planted || !overlay->ops->tables_durable)
+		return;
+	p->ops = *overlay->ops;
+	p->ops.tables_durable =
+		p->planted == PLANTED_EARLY ? tables_durable_early : tables_durable_undrained;
+	overlay->ops = &p->ops;
+}
+
+static void open_disk(struct play *p)
+{
+	struct bpull_disk_options o = {
+		.size = sizeof(o),
+		.format = (enum bpull_format)p->chain->how.format,
+		.backing_format = (enum bpull_format)p->chain->unnamed,
+		.backing_rule = BPULL_BACKING_ANY,
+		.flags = BPULL_DISK_GUEST_IO | (play_below(p, 2) ? BPULL_DISK_COPY_ON_READ : 0),
+	};
+	struct bpull_error error;
+	int rc = engine_open_on(sim_io(p->sim), sim_opener(p->sim),
+				play_below(p, 3) ? SIM_PULL_MEMORY : 8 * MiB, &p->engine);
+
+	CHECK(p, !rc, "no engine");
+	p->engine->commit_len = (1 + play_below(p, 40)) * 4096;
+	if (p->seed % 4 == 1) /* so little that requests must wait for commits */
+		p->engine->changed_len_limit = 8 * KiB;
+	rc = bpull_disk_open(p->engine, SIM_CHAIN_TOP, &o, &p->guest.disk, &error);
+	CHECK(p, !rc, "it does not open: %s", error.message);
+	p->link = 1;
+	plant(p);
+}
+
+/* The whole disk, by the guest's own reads: what is judged by others afterwards. */
+static void read_all(struct play *p, uint8_t *out)
+{
+	uint64_t part = 32 * p->chain->cluster_len;
+
+	for (uint64_t at = 0; at < p->chain->guest_len; at += part) {
+		uint64_t len = MIN(part, p->chain->guest_len - at);
+
+		play_submit_and_wait(p, &(struct sim_guest_request){ .kind = SIM_GUEST_READ,
+								     .off = at,
+								     .len = len,
+								     .cuts = { len, len },
+								     .out = out + at });
+	}
+}
+
+static void set_knobs(struct play *p)
+{
+	static const unsigned held[] = { 1 << SIM_READ, 1 << SIM_WRITE, 1 << SIM_SYNC,
+					 1 << SIM_WORK };
+	struct sim_knobs *knobs = sim_knobs(p->sim);
+	uint64_t seed = p->seed;
+
+	knobs->short_permille = (unsigned)(seed % 3 * 150);
+	knobs->retry_permille = (unsigned)(seed % 5 * 20);
+	knobs->no_discard = seed % 11 == 0;
+	knobs->discard_fails_permille = seed % 4 == 2 ? 500 : 0;
+	if (seed % 13 == 5)
+		knobs->io_align = 512;
+	if (seed % 4 == 0) /* a few take very long */
+		knobs->max_delay_ns = UINT64_C(1) << (14 + seed / 4 % 14);
+	if (seed % 4 == 3) { /* some of a kind come last */
+		knobs->hold_ops = held[seed / 4 % ARRAY_LEN(held)];
+		knobs->hold_permille = (unsigned)(seed / 16 % 4 * 250 + 50);
+		if (seed / 64 % 3)
+			knobs->hold_name = p->chain->files[seed / 64 % 3 - 1].name;
+	}
+}
+
+/* Where a job waits or drops the link, few writes are left to fail. */
+static bool is_at_the_end(const struct play *p)
+{
+	enum job_step step = p->guest.disk->job.step;
+
+	return step == JOB_READY || step == JOB_DETACHING || step == JOB_UNWINDING;
+}
+
+static void act(struct play *p, unsigned width)
+{
+	bool fails = p->faults || p->space;
+
+	for (unsigned n = 5 + (unsigned)play_below(p, 60); n; n--) {
+		if (p->guest.n_in_flight < width && play_below(p, 4))
+			start_request(p);
+		if (!play_below(p, 4))
+			play_steer_job(p);
+		if (play_below(p, 3))
+			play_take_events(p);
+		if (!play_below(p, 20))
+			jump(p);
+		if (p->cuts && !play_below(p, 3))
+			play_cut_now(p);
+		if (fails && !play_below(p, p->space && is_at_the_end(p) ? 3 : 12))
+			play_break(p);
+		if (fails && !play_below(p, 12))
+			play_mend(p);
+		if (p->base_changes && p->job_runs && !play_below(p, 12))
+			play_change_base(p);
+		if (p->base_ever_changed && !p->job_runs)
+			return;
+	}
+}
+
+/* All that was written is durable and known: the model begins anew, with all its versions. */
+static void begin_again(struct play *p)
+{
+	uint8_t *first = sim_need(malloc(p->chain->guest_len));
+
+	play_run_until(p, false);
+	read_all(p, first);
+	play_submit_and_wait(p, &(struct sim_guest_request){ .kind = SIM_GUEST_FLUSH });
+	model_end(&p->guest.model);
+	model_begin(&p->guest.model, first, p->chain->guest_len);
+	free(p->first);
+	p->first = first;
+}
+
+static void begin_to_end(struct play *p)
+{
+	p->ending = true;
+	play_mend(p);
+	/* One that is stopped, or waits, is closed as it is now and then. */
+	if (p->job_runs && (p->space || p->base_changes || play_below(p, 3))) {
+		if (p->is_stopped && play_below(p, 2)) {
+			play_abort_job(p);
+		} else {
+			play_urge_job(p);
+		}
+		play_run_until(p, true);
+	}
+	play_run_until(p, false);
+}
+
+static void end(struct play *p)
+{
+	uint8_t *last = sim_need(malloc(p->chain->guest_len));
+
+	begin_to_end(p);
+	if (p->faults) {
+		play_judge_faults(p);
+	} else if (p->base_ever_changed) {
+		bpull_engine_close(p->engine);
+	} else {
+		if (p->space)
+			play_use_the_room(p);
+		read_all(p, last);
+		p->closed_with_job = p->job_runs;
+		play_met.closed_stopped += p->is_stopped;
+		bpull_engine_close(p->engine);
+		play_judge_end(p, last);
+	}
+	free(last);
+}
+
+static volatile uint64_t playing; /* the seed */
+
+static void hang(int signal)
+{
+	char text[64];
+	int n = snprintf(text, sizeof(text), "MODEL_SEED=%llu: it hangs\n",
+			 (unsigned long long)playing);
+
+	(void)!write(STDERR_FILENO, text, (size_t)n);
+	_exit(1);
+}
+
+uint64_t play(struct sim_chain *chain, uint64_t seed, const struct play *how)
+{
+	struct play p = *how;
+	unsigned n_acts, width;
+
+	playing = p.seed = seed;
+	p.state = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
+	p.chain = chain;
+	sim_clock_reset();
+	p.sim = sim_new(seed);
+	signal(SIGALRM, hang);
+	alarm((unsigned)sim_pull_env("MODEL_HANG", HANG_S));
+	n_acts = p.faults || p.space || p.base_changes ? 1 : 1 + (unsigned)play_below(&p, 3);
+	width = 1 + (unsigned)play_below(&p, SIM_GUEST_MAX);
+	sim_chain_put(chain, p.sim);
+	set_knobs(&p);
+	model_begin(&p.guest.model, chain->want, chain->guest_len);
+	open_disk(&p);
+	for (act(&p, width); --n_acts; act(&p, width))
+		begin_again(&p);
+	end(&p);
+	alarm(0);
+	model_end(&p.guest.model);
+	free(p.first);
+	play_met.trace = sim_trace(p.sim); /* of the last one */
+	sim_free(p.sim);
+	return p.n_states;
+}

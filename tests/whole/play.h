@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A play: one disk in the simulated machine, a guest's requests, jobs after
+ * jobs, public calls of every kind, and what others do to files that a job has
+ * dropped. What happens is drawn from a seed; what must hold stands beside it
+ * (play.c, play_job.c, play_cut.c). Which plays there are is test_model.c's.
+ */
+#ifndef BLOCKPULL_TESTS_PLAY_H
+#define BLOCKPULL_TESTS_PLAY_H
+
+#include <criterion/criterion.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "engine/core/disk.h"
+#include "formats/core/layer.h"
+#include "io/base.h"
+#include "tests/machine/sim_guest.h"
+#include "tests/machine/sim_private.h"
+#include "tests/machine/sim_pull.h"
+
+#define PLAY_MAX_CALLS  200000
+#define PLAY_QEMU_EVERY 500
+#define PLAY_FOUND      42 /* exit code: a planted bug was found */
+#define PLAY_MAX_EARLY  4
+
+/* Bugs put into the overlay's operations: the plays must find them (I5). */
+enum planted {
+	PLANTED_NONE,
+	/* Space is counted free before the entries without it are durable. */
+	PLANTED_EARLY,
+	/* Space is used again while reads that began before may still meet it. */
+	PLANTED_UNDRAINED,
+};
+
+struct play {
+	uint64_t seed, state;
+	struct sim_chain *chain;
+	struct sim *sim;
+	struct bpull_engine *engine;
+	struct sim_guest guest;
+
+	/* How it is played: the test's. */
+	bool cuts;         /* look at what power cuts would leave */
+	bool faults;       /* the machine fails now and then, and so may requests */
+	bool space;        /* the disk is full now and then, and nothing else ever fails */
+	bool base_changes; /* others write to a backing file while a job runs */
+	bool late_events;  /* jobs start before the event of the last one's end was taken */
+	bool shapes;       /* images at the borders of their formats: play_shapes.c */
+	enum planted planted;
+
+	/* The jobs. Files of the chain are named by their index: 0 is the overlay, n_files none. */
+	bool job_runs, is_ready, is_stopped, is_aborted;
+	bool closed_with_job; /* which may be aborted, or win */
+	bool ending;          /* whatever waits is told to go on */
+	unsigned link;        /* the overlay's backing file, as the last event left it */
+	unsigned target;      /* what it is to be after the job that runs */
+	unsigned n_jobs;
+	uint64_t last_cur;
+	/* The oldest first: what the events of jobs that ended and were followed by others must say. */
+	struct play_early {
+		enum bpull_job_status status;
+		int error;
+	} early[PLAY_MAX_EARLY];
+	unsigned n_early;
+	bool base_changed; /* since the job began */
+	bool base_ever_changed;
+	enum job_step changed_in; /* the step in which it did */
+	bool may_have_let_go;     /* the header was on its way when that happened */
+
+	bool has_written;     /* the guest, something other than what was there */
+	unsigned n_broken;    /* faults that were ordered and not mended */
+	bool given_up;        /* the disk was poisoned when it was closed */
+	bool has_room;        /* nothing may fail any more */
+	uint8_t *first;       /* what the model begins with, if not the chain's content */
+	struct layer_ops ops; /* the overlay's, with a planted bug */
+	uint64_t n_states;
+};
+
+/* What was met at least once, over all seeds. */
+struct play_met {
+	uint64_t requests[SIM_GUEST_N_KINDS], failed, poisoned, stopped, completed, canceled,
+		guest_at_end, aborted_with_guest, later_jobs, dropped, ruined, asked, full_jobs,
+		changed_bases, bitmaps_cleared, jumps, trace, aborted_stopped, closed_stopped,
+		early, cut_bases;
+};
+extern struct play_met play_met;
+
+#define CHECK(p, condition, ...)                                                    \
+	do {                                                                        \
+		if (!(condition)) {                                                 \
+			char text_[2400];                                           \
+			snprintf(text_, sizeof(text_), __VA_ARGS__);                \
+			if ((p)->planted)                                           \
+				_exit(PLAY_FOUND);                                  \
+			cr_assert_fail("MODEL_SEED=%" PRIu64 ": %s: %s", (p)->seed, \
+				       (p)->chain->text, text_);                    \
+		}                                                                   \
+	} while (0)
+
+/* 0 to n - 1. */
+uint64_t play_below(struct play *p, uint64_t n);
+/* One play on the chain; *how has what the test says. Returns how many power cuts were looked at. */
+uint64_t play(struct sim_chain *chain, uint64_t seed, const struct play *how);
+void play_take_events(struct play *p);
+/* Until no request is in flight, nor a job where job_too. */
+void play_run_until(struct play *p, bool job_too);
+void play_mend(struct play *p);
+void play_submit_and_wait(struct play *p, const struct sim_guest_request *r);
+
+/* play_shapes.c */
+void play_draw_shape(struct sim_chain *chain, uint64_t seed);
+
+/* play_job.c */
+void play_steer_job(struct play *p);
+void play_end_job(struct play *p, const struct bpull_event *event);
+void play_watch_job(struct play *p);
+/* Tells a job that waits to go on. */
+void play_urge_job(struct play *p);
+/* Its event may wait to be taken: then there is none to abort. */
+void play_abort_job(struct play *p);
+/* "none", or the file's name. */
+const char *play_file(const struct play *p, unsigned i);
+
+/* play_ask.c: one public call that asks or is refused; none changes what the job does. */
+void play_ask(struct play *p);
+
+/* play_world.c: what others do. */
+/* The files [from, to) were dropped, and their owners use their space for something else. */
+void play_ruin(struct play *p, unsigned from, unsigned to);
+void play_change_base(struct play *p);
+
+/* play_fault.c */
+void play_break(struct play *p);
+/* Closes the disk and looks at what is left. */
+void play_judge_faults(struct play *p);
+/* All that waits is told to go on, and the machine is mended. */
+void play_use_the_room(struct play *p);
+
+/* play_cut.c */
+void play_cut_now(struct play *p);
+/* Bitmaps say what the guest wrote since they were made: they hold no more once it has. */
+void play_judge_bitmaps(struct play *p, struct sim *sim, bool has_written);
+void play_judge_cut(struct play *p, const struct sim_cut *how);
+/* What is left when all is closed; last: what the guest read at last. */
+void play_judge_end(struct play *p, uint8_t *last);
+
+#endif

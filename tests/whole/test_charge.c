@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What runs pay, and for whom they do not wait, by a clock that is the
+ * simulated machine's: a pull takes its bytes by its rate, not more and not
+ * less; a pause and a guest do not wait for the tokens of a large cluster.
+ */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <inttypes.h>
+
+#include "formats/chain/chain.h"
+#include "engine/api/engine.h"
+#include "engine/commit/commit.h"
+#include "engine/copy/run_state.h"
+#include "io/base.h"
+#include "tests/machine/sim_private.h"
+#include "tests/machine/sim_pull.h"
+
+#define MS UINT64_C(1000000)
+
+TestSuite(charge, .timeout = 300);
+
+struct rig {
+	struct sim_chain chain;
+	struct sim *sim;
+	struct bpull_engine *engine;
+	struct bpull_disk *disk;
+	struct bpull_event event; /* the last one */
+	unsigned n_events;
+	uint64_t
+		held_len; /* bytes that the chain holds and the overlay does not: what is paid for */
+};
+
+static uint64_t held_len(struct bpull_engine *engine, struct chain *chain)
+{
+	uint64_t sum = 0, end = chain->layers[0]->guest_len;
+
+	for (uint64_t off = 0, len; off < end; off += len) {
+		struct extent own, below = { 0 };
+		struct table_need need;
+		int rc;
+
+		len = 0;
+		while ((rc = chain_map(chain, 0, off, end - off, &own, &need)) == TABLE_NEED ||
+		       (!rc &&
+			(rc = chain_map(chain, 1, off, own.len, &below, &need)) == TABLE_NEED))
+			cr_assert_eq(table_load_now(engine->cache, &need), 0);
+		cr_assert_eq(rc, 0);
+		len = below.len;
+		if (own.depth && own.kind != EXTENT_ZERO)
+			sum += len;
+	}
+	return sum;
+}
+
+static void rig_open(struct rig *rig, const struct sim_chain_how *how, uint64_t rate)
+{
+	struct bpull_disk_options o = { .size = sizeof(o),
+					.backing_rule = BPULL_BACKING_ANY,
+					.flags = BPULL_DISK_GUEST_IO };
+	struct bpull_job_options job = { .size = sizeof(job), .bandwidth = rate };
+	struct bpull_error error;
+
+	*rig = (struct rig){ .sim = sim_new(how->seed) };
+	sim_clock_reset();
+	sim_chain_draw(&rig->chain, how);
+	sim_chain_put(&rig->chain, rig->sim);
+	o.backing_format = (enum bpull_format)rig->chain.unnamed;
+	cr_assert_eq(engine_open_on(sim_io(rig->sim), sim_opener(rig->sim), 16 * MiB, &rig->engine),
+		     0);
+	cr_assert_eq(bpull_disk_open(rig->engine, SIM_CHAIN_TOP, &o, &rig->disk, &error), 0, "%s",
+		     error.message);
+	rig->held_len = held_len(rig->engine, rig->disk->chain);
+	cr_assert_eq(bpull_job_start(rig->disk, &job, &error), 0, "%s", error.message);
+}
+
+static void rig_close(struct rig *rig)
+{
+	bpull_engine_close(rig->engine);
+	sim_chain_free(&rig->chain);
+	sim_free(rig->sim);
+}
+
+static struct bpull_job_info info_of(const struct rig *rig)
+{
+	struct bpull_job_info info = { .size = sizeof(info) };
+
+	cr_assert_eq(bpull_job_get_info(rig->disk, &info), 1);
+	return info;
+}
+
+static void turn(struct rig *rig)
+{
+	rig->n_events += (unsigned)bpull_engine_process(rig->engine, &rig->event, 1);
+}
+
+/* Time passes where nothing else happens. */
+static void turn_and_wait(struct rig *rig)
+{
+	turn(rig);
+	if (!rig->sim->n_flights && !rig->sim->n_waiting)
+		sim_advance(rig->sim, MS);
+}
+
+/* A run that waits for tokens lets its clusters go, maps again when it has them, and has paid by then; one of
+ * a large cluster pays piece by piece. */
+static void judge_time(unsigned cluster_bits, uint64_t seed, uint64_t rate)
+{
+	struct sim_chain_how how = { .seed = seed,
+				     .format = IMAGE_QCOW2,
+				     .version = 3,
+				     .cluster_bits = cluster_bits,
+				     .n_clusters = (6 * MiB) >> cluster_bits,
+				     .stretch = 3,
+				     .max_depth = 2 };
+	uint64_t begin_ns, took_ns, want_ns, slack_ns;
+	struct rig rig;
+
+	rig_open(&rig, &how, rate);
+	begin_ns = sim_clock_ns();
+	for (unsigned i = 0; !rig.n_events; i++) {
+		cr_assert_lt(i, 1000000, "seed %" PRIu64 ": it hangs", seed);
+		turn_and_wait(&rig);
+	}
+	took_ns = sim_clock_ns() - begin_ns;
+	cr_assert_eq(rig.event.status, BPULL_JOB_COMPLETED, "%s", rig.event.message);
+	want_ns = rig.held_len * (UINT64_C(1000) * MS) / rate;
+	slack_ns = want_ns / 20 + 300 * MS; /* a few pieces */
+	cr_assert(took_ns + slack_ns >= want_ns && took_ns <= want_ns + slack_ns,
+		  "seed %" PRIu64 ": %s: %" PRIu64 " bytes in %" PRIu64 " ms, not %" PRIu64, seed,
+		  rig.chain.text, rig.held_len, took_ns / MS, want_ns / MS);
+	cr_assert_gt(rig.held_len, MiB / 2, "seed %" PRIu64, seed);
+	rig_close(&rig);
+}
+
+Test(charge, a_pull_takes_what_its_rate_says)
+{
+	for (uint64_t seed = 1; seed <= 4; seed++) {
+		judge_time(12, seed, 1 * MiB);
+		judge_time(16, seed, 1 * MiB);
+		judge_time(19, seed, 300000);
+	}
+}
+
+/* In the middle of a cluster of 512 KiB that takes some seconds. */
+static bool open_in_a_cluster(struct rig *rig, uint64_t seed)
+{
+	struct sim_chain_how how = { .seed = seed,
+				     .format = IMAGE_QCOW2,
+				     .version = 3,
+				     .cluster_bits = 19,
+				     .n_clusters = 8,
+				     .max_depth = 1 };
+
+	rig_open(rig, &how, 64 * KiB);
+	for (unsigned i = 0;; i++) {
+		struct bpull_job_info info = info_of(rig);
+		struct job *job = &rig->disk->job;
+
+		cr_assert(i < 1000000, "seed %" PRIu64 ": it hangs", seed);
+		if (rig->n_events) {
+			rig_close(rig);
+			return false;
+		}
+		if (info.copied_bytes > 16 * KiB && info.copied_bytes < 256 * KiB &&
+		    job->throttled_first)
+			return true;
+		turn_and_wait(rig);
+	}
+}
+
+Test(charge, a_pause_does_not_wait_for_tokens)
+{
+	unsigned n_tried = 0;
+
+	for (uint64_t seed = 1; seed <= 6; seed++) {
+		uint64_t begin_ns;
+		struct rig rig;
+
+		if (!open_in_a_cluster(&rig, seed))
+			continue;
+		n_tried++;
+		begin_ns = sim_clock_ns();
+		bpull_job_pause(rig.disk);
+		for (unsigned i = 0; i < 5000; i++)
+			turn(&rig);
+		cr_assert_lt(sim_clock_ns() - begin_ns, 1000 * MS, "seed %" PRIu64, seed);
+		cr_assert_null(rig.disk->job.runs.first, "seed %" PRIu64 ": a run is left", seed);
+		cr_assert(commit_is_clean(rig.disk),
+			  "seed %" PRIu64 ": what was copied is not durable", seed);
+		bpull_job_resume(rig.disk);
+		bpull_job_set_speed(rig.disk, 0, 0);
+		for (unsigned i = 0; i < 1000000 && !rig.n_events; i++)
+			turn_and_wait(&rig);
+		cr_assert_eq(rig.event.status, BPULL_JOB_COMPLETED);
+		rig_close(&rig);
+	}
+	cr_assert_geq(n_tried, 2);
+}
+
+Test(charge, a_guest_does_not_wait_for_tokens)
+{
+	static uint8_t bytes[512];
+	unsigned n_tried = 0;
+
+	for (uint64_t seed = 1; seed <= 6; seed++) {
+		struct iovec iov = { bytes, sizeof(bytes) };
+		uint64_t begin_ns;
+		struct rig rig;
+
+		if (!open_in_a_cluster(&rig, seed))
+			continue;
+		n_tried++;
+		begin_ns = sim_clock_ns();
+		bpull_write(rig.disk, &iov, 1, populate_guest_off(rig.disk->job.throttled_first), 0,
+			    NULL);
+		for (unsigned i = 0; i < 5000 && !rig.n_events; i++)
+			turn(&rig);
+		cr_assert_eq(rig.n_events, 1, "seed %" PRIu64 ": the guest waits", seed);
+		cr_assert(rig.event.type == BPULL_EVENT_IO && !rig.event.error);
+		cr_assert_lt(sim_clock_ns() - begin_ns, 1000 * MS, "seed %" PRIu64, seed);
+		rig_close(&rig);
+	}
+	cr_assert_geq(n_tried, 2);
+}

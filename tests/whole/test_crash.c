@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Power cuts. After a cut at any moment of a pull the image must open, check
+ * without corruption, read as before, and be pulled to its end by a second
+ * job; once COMPLETED was reported, the link must be gone in every state. That
+ * the search would find a bug is shown in test_crash_bugs.c.
+ *
+ *   CRASH_STATES=n   how many different states to judge; CRASH_SEED=first
+ *   CRASH_QEMU=n     qemu-img judges one of n as well
+ */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "io/base.h"
+#include "tests/whole/crash_cuts.h"
+#include "tests/support/scratch.h"
+#include "tests/support/time_limit.h"
+
+#define DEFAULT_STATES (4000 / SIM_PULL_SLOWDOWN)
+#define MAX_ROUNDS     1000 /* chains of one configuration */
+
+TIME_LIMIT(3600);
+TestSuite(crash, .init = scratch_make, .fini = scratch_remove, .timeout = TIME_LIMIT_CLOCK(3600));
+
+/* clusters are few, so that a pull has some ten commits and each state is judged quickly */
+static const struct sim_chain_how configs[] = {
+	{ .version = 2, .cluster_bits = 9, .n_clusters = 250 },
+	{ .version = 2, .cluster_bits = 12, .n_clusters = 90 },
+	{ .version = 2, .cluster_bits = 16, .n_clusters = 30 },
+	{ .version = 3, .cluster_bits = 9, .refcount_bits = 1, .n_clusters = 250 },
+	{ .version = 3, .cluster_bits = 9, .refcount_bits = 16, .n_clusters = 250 },
+	{ .version = 3, .cluster_bits = 9, .refcount_bits = 64, .n_clusters = 250 },
+	{ .version = 3, .cluster_bits = 12, .refcount_bits = 1, .n_clusters = 90 },
+	{ .version = 3, .cluster_bits = 12, .refcount_bits = 64, .n_clusters = 90 },
+	{ .version = 3, .cluster_bits = 16, .refcount_bits = 16, .n_clusters = 30 },
+	{ .version = 3, .cluster_bits = 16, .refcount_bits = 64, .n_clusters = 30 },
+	{ .version = 2, .cluster_bits = 9, .n_clusters = 250, .full_block = true },
+	{ .version = 3,
+	  .cluster_bits = 9,
+	  .refcount_bits = 8,
+	  .n_clusters = 250,
+	  .full_block = true },
+	{ .version = 3,
+	  .cluster_bits = 12,
+	  .refcount_bits = 16,
+	  .n_clusters = 90,
+	  .full_block = true },
+	{ .version = 3,
+	  .cluster_bits = 16,
+	  .refcount_bits = 64,
+	  .n_clusters = 30,
+	  .full_block = true },
+	{ .version = 3,
+	  .cluster_bits = 9,
+	  .refcount_bits = 64,
+	  .n_clusters = 250,
+	  .full_table = true },
+	{ .version = 3,
+	  .cluster_bits = 9,
+	  .refcount_bits = 32,
+	  .n_clusters = 250,
+	  .full_table = true },
+	{ .version = 3,
+	  .cluster_bits = 9,
+	  .refcount_bits = 16,
+	  .n_clusters = 250,
+	  .full_table = true },
+	{ .version = 3,
+	  .cluster_bits = 9,
+	  .refcount_bits = 16,
+	  .n_clusters = 250,
+	  .data_file = true },
+	{ .version = 3,
+	  .cluster_bits = 12,
+	  .refcount_bits = 1,
+	  .n_clusters = 90,
+	  .data_file = true },
+	{ .version = 3,
+	  .cluster_bits = 9,
+	  .refcount_bits = 16,
+	  .n_clusters = 200,
+	  .max_depth = 4,
+	  .to_base = true },
+	{ .version = 2, .cluster_bits = 12, .n_clusters = 90, .max_depth = 3, .to_base = true },
+	{ .version = 3,
+	  .cluster_bits = 16,
+	  .refcount_bits = 1,
+	  .n_clusters = 30,
+	  .max_depth = 3,
+	  .compression = BPULL_COMPRESSION_ZLIB,
+	  .to_base = true },
+	{ .version = 3,
+	  .cluster_bits = 9,
+	  .refcount_bits = 16,
+	  .n_clusters = 200,
+	  .n_snapshots = 1 },
+	{ .version = 3,
+	  .cluster_bits = 12,
+	  .refcount_bits = 4,
+	  .n_clusters = 90,
+	  .n_snapshots = 3 },
+	{ .version = 3,
+	  .cluster_bits = 12,
+	  .refcount_bits = 8,
+	  .n_clusters = 90,
+	  .n_snapshots = 2,
+	  .compression = BPULL_COMPRESSION_OWN },
+	{ .version = 3,
+	  .cluster_bits = 14,
+	  .refcount_bits = 16,
+	  .n_clusters = 60,
+	  .piece_len = 4096 },
+	{ .format = IMAGE_QED, .cluster_bits = 16, .n_clusters = 30, .piece_len = 8192 },
+	{ .version = 3,
+	  .cluster_bits = 12,
+	  .refcount_bits = 16,
+	  .n_clusters = 90,
+	  .clone = SIM_CLONE_WORKS },
+	{ .format = IMAGE_QED, .cluster_bits = 12, .n_clusters = 90, .clone = SIM_CLONE_WORKS },
+	{ .format = IMAGE_QED, .cluster_bits = 12, .n_clusters = 90 },
+	{ .format = IMAGE_QED, .cluster_bits = 16, .n_clusters = 30 },
+	{ .version = 3,
+	  .cluster_bits = 12,
+	  .refcount_bits = 16,
+	  .n_clusters = 90,
+	  .compression = BPULL_COMPRESSION_OWN },
+	{ .version = 3,
+	  .cluster_bits = 12,
+	  .refcount_bits = 2,
+	  .n_clusters = 90,
+	  .compression = BPULL_COMPRESSION_ZSTD },
+	{ .version = 2,
+	  .cluster_bits = 10,
+	  .n_clusters = 150,
+	  .full_block = true,
+	  .compression = BPULL_COMPRESSION_OWN },
+	{ .version = 3,
+	  .cluster_bits = 16,
+	  .refcount_bits = 1,
+	  .n_clusters = 30,
+	  .compression = BPULL_COMPRESSION_ZLIB },
+};
+
+static struct sim_chain_how config(size_t i, uint64_t seed)
+{
+	struct sim_chain_how how = configs[i];
+
+	if (how.format == IMAGE_UNKNOWN)
+		how.format = IMAGE_QCOW2;
+	if (!how.max_depth)
+		how.max_depth = 2;
+	how.stretch = 2;
+	how.seed = seed * ARRAY_LEN(configs) + i;
+	return how;
+}
+
+struct sum {
+	uint64_t n_cuts, n_states, n_resumed, n_qemu, max_leaks, max_compressed, n_pulls;
+	uint64_t n_barriers, n_tables_moved, n_blocks_added;
+};
+
+/* Refcount blocks of a qcow2 overlay. */
+static uint64_t count_blocks(const struct sim *sim)
+{
+	uint8_t h[104], entry[8];
+	uint64_t n = 0;
+
+	sim_file_peek(sim, SIM_CHAIN_TOP, h, sizeof(h), 0);
+	for (uint64_t i = 0; i < (uint64_t)be32(h + 56) << be32(h + 20); i += 8) {
+		sim_file_peek(sim, SIM_CHAIN_TOP, entry, sizeof(entry), be64(h + 48) + i);
+		n += be64(entry) != 0;
+	}
+	return n;
+}
+
+static uint64_t table_off(const struct sim *sim)
+{
+	uint8_t off[8];
+
+	sim_file_peek(sim, SIM_CHAIN_TOP, off, sizeof(off), 48);
+	return be64(off);
+}
+
+static void add(struct sum *sum, const struct crash_cuts *cuts)
+{
+	sum->n_cuts += cuts->n_cuts;
+	sum->n_states += cuts->n_states;
+	sum->n_resumed += cuts->n_resumed;
+	sum->n_qemu += cuts->n_qemu;
+	sum->max_leaks = MAX(sum->max_leaks, cuts->max_leaks);
+	sum->max_compressed = MAX(sum->max_compressed, cuts->max_compressed);
+	sum->n_barriers += cuts->io->n_syncs;
+	sum->n_pulls++;
+}
+
+static void cut_pull(const struct sim_chain_how *how, struct sum *sum)
+{
+	struct sim *sim = sim_new(how->seed);
+	struct crash_cuts cuts;
+	struct sim_chain chain;
+	struct crash_io io;
+	uint64_t before;
+	int rc;
+
+	sim_chain_draw(&chain, how);
+	sim_chain_put(&chain, sim);
+	crash_io_init(&io, sim);
+	crash_cuts_init(&cuts, &chain, sim, &io);
+	cuts.resume = true;
+	cuts.dir = scratch_dir();
+	before = table_off(sim);
+	if (how->format == IMAGE_QCOW2)
+		sum->n_blocks_added -= count_blocks(sim);
+	rc = crash_cuts_pull(&cuts, &io, 2 * chain.cluster_len);
+	cr_assert_eq(rc, 0, "seed %" PRIu64 ": %s: %s", how->seed, chain.text, strerror(-rc));
+	cr_assert_eq(cuts.n_bad, 0, "%" PRIu64 " bad states; %s: %s", cuts.n_bad, chain.text,
+		     cuts.bad);
+	if (how->format == IMAGE_QCOW2) {
+		sum->n_blocks_added += count_blocks(sim);
+		sum->n_tables_moved += table_off(sim) != before;
+	}
+	add(sum, &cuts);
+	crash_cuts_free(&cuts);
+	crash_io_free(&io);
+	sim_chain_free(&chain);
+	sim_free(sim);
+}
+
+static void cut_config(size_t i)
+{
+	uint64_t want = sim_pull_env("CRASH_STATES", DEFAULT_STATES) / ARRAY_LEN(configs) + 1;
+	uint64_t first = sim_pull_env("CRASH_SEED", 1), seed = first;
+	struct sum sum = { 0 };
+
+	for (; sum.n_states < want && seed < first + MAX_ROUNDS; seed++) {
+		struct sim_chain_how how = config(i, seed);
+
+		cut_pull(&how, &sum);
+	}
+	cr_assert_geq(sum.n_states, want, "only %" PRIu64 " states", sum.n_states);
+	cr_assert(!configs[i].full_block || sum.n_blocks_added);
+	cr_assert(!configs[i].full_table || sum.n_tables_moved);
+	cr_assert(!configs[i].compression || sum.max_compressed > 10);
+	fprintf(stderr,
+		"configuration %zu, seeds %" PRIu64 " to %" PRIu64 ": %" PRIu64 " cuts, %" PRIu64
+		" states judged, %" PRIu64 " pulled again, %" PRIu64
+		" by qemu-img; at most %" PRIu64 " clusters leaked; %" PRIu64 " barriers, %" PRIu64
+		" refcount blocks added, %" PRIu64 " tables moved\n",
+		i, first, seed - 1, sum.n_cuts, sum.n_states, sum.n_resumed, sum.n_qemu,
+		sum.max_leaks, sum.n_barriers, sum.n_blocks_added, sum.n_tables_moved);
+}
+
+static void cut_configs(size_t first, size_t end)
+{
+	for (size_t i = first; i < end; i++)
+		cut_config(i);
+}
+
+Test(crash, qcow2_v2)
+{
+	cut_configs(0, 3);
+}
+
+Test(crash, qcow2_v3)
+{
+	cut_configs(3, 10);
+}
+
+Test(crash, refcount_block_added)
+{
+	cut_configs(10, 14);
+}
+
+Test(crash, refcount_table_moved)
+{
+	cut_configs(14, 17);
+}
+
+Test(crash, data_file)
+{
+	cut_configs(17, 19);
+}
+
+Test(crash, in_pieces)
+{
+	cut_configs(25, 27);
+}
+
+Test(crash, clones)
+{
+	cut_configs(27, 29);
+}
+
+Test(crash, qed)
+{
+	cut_configs(29, 31);
+}
+
+/* One copy for several readers, all of whom must be able to read it. */
+Test(crash, snapshots)
+{
+	cut_configs(22, 25);
+}
+
+/* The link is led to a file further down. */
+Test(crash, to_base)
+{
+	cut_configs(19, 22);
+}
+
+/* Host clusters are shared by several batches: counts rise from more than 0, and the bytes beside
+ * what is written are durable already. */
+Test(crash, compressed)
+{
+	cut_configs(31, ARRAY_LEN(configs));
+}
+
+/* ---- the machine stops ---- */
+
+/* The states of a machine that stopped at its k-th operation, opening and starting included. */
+static void judge_stopped(const struct sim_chain *chain, struct sim *sim, uint64_t k,
+			  uint64_t *n_states)
+{
+	static const enum sim_cut_mode modes[] = { SIM_CUT_ALL_LOST, SIM_CUT_ALL_KEPT,
+						   SIM_CUT_ONLY_LAST, SIM_CUT_RANDOM,
+						   SIM_CUT_RANDOM };
+
+	for (size_t i = 0; i < ARRAY_LEN(modes); i++, ++*n_states) {
+		struct sim_cut how = { .mode = modes[i], .seed = k * 8 + i };
+		struct sim *left = sim_cut(sim, &how);
+		struct sim_verdict v;
+		struct sim_pull pull;
+		int rc;
+
+		sim_pull_judge(chain, left, &v);
+		cr_assert(v.ok, "seed %" PRIu64 ", stopped at %" PRIu64 ", mode %d: %s",
+			  chain->how.seed, k, (int)how.mode, v.text);
+		rc = sim_pull_whole(chain, left, SIM_PULL_MEMORY, 0, &pull);
+		cr_assert_eq(rc, 0, "seed %" PRIu64 ", stopped at %" PRIu64 ", pulled again: %s",
+			     chain->how.seed, k, strerror(-rc));
+		sim_pull_judge(chain, left, &v);
+		cr_assert(v.ok && !v.has_backing, "seed %" PRIu64 ", stopped at %" PRIu64 ": %s",
+			  chain->how.seed, k, v.text);
+		sim_free(left);
+	}
+}
+
+/* False: the pull was over before. */
+static bool stop_pull(const struct sim_chain *chain, uint64_t k, uint64_t *n_states)
+{
+	struct sim *sim = sim_new(chain->how.seed);
+	struct sim_pull pull;
+	bool stopped;
+	int rc;
+
+	sim_chain_put(chain, sim);
+	sim_stop_at(sim, k);
+	rc = sim_pull_whole(chain, sim, SIM_PULL_MEMORY, 2 * chain->cluster_len, &pull);
+	stopped = sim_is_stopped(sim);
+	/* The audit of an image says -EIO, whatever kept it from reading. */
+	cr_assert(stopped ? rc == SIM_STOPPED || rc == -EIO : !rc, "stopped at %" PRIu64 ": %s", k,
+		  strerror(-rc));
+	judge_stopped(chain, sim, k, n_states);
+	sim_free(sim);
+	return stopped;
+}
+
+/* Where everything fails from some operation on, the engine must unwind; and preparing an image
+ * (unknown autoclear bits) is covered here only. */
+Test(crash, stopped_at_every_operation)
+{
+	const struct sim_chain_how hows[] = {
+		{ .format = IMAGE_QCOW2, .version = 3, .autoclear = 1u << 9 },
+		{ .format = IMAGE_QED },
+		{ .format = IMAGE_QCOW2, .version = 3, .autoclear = 1u << 1, .data_file = true },
+		/* The compression type changes. */
+		{ .format = IMAGE_QCOW2,
+		  .version = 3,
+		  .refcount_bits = 8,
+		  .compression = BPULL_COMPRESSION_ZSTD },
+	};
+	uint64_t n_states = 0;
+
+	for (uint64_t seed = 1; seed <= 12; seed++) {
+		struct sim_chain_how how = hows[seed % ARRAY_LEN(hows)];
+		struct sim_chain chain;
+		uint64_t k = 1;
+
+		how.cluster_bits = 12;
+		how.n_clusters = 40;
+		how.max_depth = 2;
+		how.stretch = 2;
+		how.seed = seed;
+		sim_chain_draw(&chain, &how);
+		while (stop_pull(&chain, k, &n_states))
+			k++;
+		sim_chain_free(&chain);
+	}
+	cr_assert_gt(n_states, 1000);
+	fprintf(stderr, "%" PRIu64 " states\n", n_states);
+}

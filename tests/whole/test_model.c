@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A guest and jobs in the simulated machine: random requests, up to 16 in
+ * flight, overlapping or not, on any kind of image, while the chain is pulled,
+ * whole or to a file of it, paused, aborted, pulled again, asked about;
+ * completions in any order, transfers of any length; files that a job has
+ * dropped used for something else at once. Every read is legal (model.c), every
+ * request has one event, the link is what the job's end says, and what is left
+ * reads as the guest read it last, is clean and keeps its snapshots (play.h).
+ *
+ *   MODEL_SEEDS=n MODEL_SEED=first   more of them, or one again
+ *   MODEL_HANG=seconds               until one that does not end is given up
+ */
+#include <sys/wait.h>
+
+#include "tests/whole/play.h"
+#include "tests/support/scratch.h"
+#include "tests/support/time_limit.h"
+
+TIME_LIMIT(1200);
+TestSuite(model, .init = scratch_make, .fini = scratch_remove, .timeout = TIME_LIMIT_CLOCK(1200));
+
+static void draw(struct sim_chain *chain, uint64_t seed)
+{
+	struct sim_chain_how how = { .seed = seed / 8 + 1, .n_clusters = 12 + seed / 8 % 40 };
+
+	switch (seed / 8 % 8) {
+	case 0:
+		how.format = IMAGE_QED;
+		how.cluster_bits = 12;
+		break;
+	case 1:
+	case 2:
+		how.format = IMAGE_QCOW2;
+		how.version = 3;
+		how.cluster_bits = 9 + seed / 64 % 3;
+		how.n_snapshots = 1 + seed / 64 % 2;
+		how.refcount_bits = 4u << seed / 64 % 3;
+		break;
+	case 3:
+		how.format = IMAGE_QCOW2;
+		how.version = 3;
+		how.data_file = true;
+		break;
+	case 4:
+		how.format = IMAGE_QCOW2;
+		how.version = 2;
+		break;
+	case 5:
+		how.format = IMAGE_QCOW2;
+		how.full_block = true;
+		break;
+	case 6:
+		how.format = IMAGE_QCOW2;
+		how.compression = BPULL_COMPRESSION_OWN;
+		break;
+	default:
+		how.format = IMAGE_QCOW2;
+		how.version = 3;
+		break;
+	}
+	if (!how.cluster_bits)
+		how.cluster_bits = 9 + seed / 64 % 4;
+	/* Whole blocks are what can be shared. */
+	if (seed / 8 % 8 >= 4 && seed / 64 % 2) {
+		how.cluster_bits = 12;
+		how.clone = 1 + seed / 128 % 3;
+	}
+	if (how.version == 3)
+		how.autoclear = seed / 8 % 2; /* bitmaps that hold */
+	sim_chain_draw(chain, &how);
+}
+
+/* Eight plays on each chain: drawing one costs as much as a play. */
+static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, const struct play *how)
+{
+	uint64_t n_states = 0;
+	uint64_t first = sim_pull_env("MODEL_SEED", 0),
+		 n_seeds = sim_pull_env("MODEL_SEEDS", n / SIM_PULL_SLOWDOWN);
+	struct sim_chain chain;
+
+	if (first) {
+		n_seeds = part ? 0 : sim_pull_env("MODEL_SEEDS", 1);
+	} else {
+		first = 8 + part * (n_seeds / n_parts);
+		n_seeds /= n_parts;
+	}
+	for (uint64_t seed = first; seed < first + n_seeds; seed++) {
+		if (seed == first || seed % 8 == 0)
+			(how->shapes ? play_draw_shape : draw)(&chain, seed);
+		n_states += play(&chain, seed, how);
+		if (seed == first + n_seeds - 1 || seed % 8 == 7)
+			sim_chain_free(&chain);
+	}
+	if (n_seeds < 1000 || how->base_changes)
+		return;
+	for (unsigned i = 0; i < SIM_GUEST_N_KINDS; i++)
+		cr_assert_gt(play_met.requests[i], 100);
+	cr_assert_gt(play_met.completed, 100);
+	cr_assert_gt(play_met.canceled, 30);
+	cr_assert_gt(play_met.guest_at_end, 30, "no layers were dropped under a guest");
+	cr_assert_gt(play_met.aborted_with_guest, 30);
+	cr_assert(how->shapes || play_met.bitmaps_cleared > 100);
+	cr_assert_gt(play_met.asked, 100);
+	cr_assert_gt(play_met.later_jobs, 30);
+	fprintf(stderr,
+		"seeds %" PRIu64 " to %" PRIu64 ": %" PRIu64 " pulls completed, %" PRIu64
+		" canceled, %" PRIu64 " states after power cuts\n",
+		first, first + n_seeds - 1, play_met.completed, play_met.canceled, n_states);
+}
+
+#define N_PLAYS        7000
+#define N_PLAYS_CUT    2500
+#define N_PLAYS_SPACE  2500
+#define N_PLAYS_BASE   2000
+#define N_PLAYS_SHAPES 160
+#define N_PLAYS_LATE   400
+
+Test(model, guests_1)
+{
+	play_seeds(0, 2, N_PLAYS, &(struct play){ 0 });
+}
+
+Test(model, guests_2)
+{
+	play_seeds(1, 2, N_PLAYS, &(struct play){ 0 });
+}
+
+/* Events that stay where they are, while the next job is started: each comes, in order, and says what
+ * the state did. */
+Test(model, late_events)
+{
+	play_seeds(0, 1, N_PLAYS_LATE, &(struct play){ .late_events = true });
+	play_seeds(0, 1, N_PLAYS_LATE / 4, &(struct play){ .late_events = true, .faults = true });
+	if (sim_pull_env("MODEL_SEED", 0))
+		return;
+	fprintf(stderr, "%" PRIu64 " jobs began before the last one's event was taken\n",
+		play_met.early);
+	cr_assert_gt(play_met.early, 60 / SIM_PULL_SLOWDOWN);
+}
+
+/* Images at the borders of their formats: with guests, cuts, and disks that are full. */
+Test(model, shapes)
+{
+	play_seeds(0, 1, N_PLAYS_SHAPES, &(struct play){ .shapes = true });
+}
+
+Test(model, shapes_cuts)
+{
+	play_seeds(0, 1, N_PLAYS_SHAPES / 6, &(struct play){ .shapes = true, .cuts = true });
+}
+
+Test(model, shapes_space)
+{
+	play_seeds(0, 1, N_PLAYS_SHAPES / 4, &(struct play){ .shapes = true, .space = true });
+}
+
+/* What one met can be met again: with other memory, behind other plays. */
+Test(model, the_same_seed_is_the_same_play)
+{
+	for (uint64_t seed = 8; seed < 8 + 100 / SIM_PULL_SLOWDOWN; seed++) {
+		struct sim_chain chain;
+		uint64_t trace;
+		void *other;
+
+		draw(&chain, seed);
+		play(&chain, seed, &(struct play){ 0 });
+		trace = play_met.trace;
+		other = malloc(seed * 48);
+		play(&chain, seed + 1, &(struct play){ 0 });
+		play(&chain, seed, &(struct play){ 0 });
+		cr_assert_eq(trace, play_met.trace, "MODEL_SEED=%" PRIu64 " is two plays", seed);
+		free(other);
+		sim_chain_free(&chain);
+	}
+}
+
+/* The same with the power gone at random moments. */
+Test(model, cuts_1)
+{
+	play_seeds(0, 2, N_PLAYS_CUT, &(struct play){ .cuts = true });
+}
+
+Test(model, cuts_2)
+{
+	play_seeds(1, 2, N_PLAYS_CUT, &(struct play){ .cuts = true });
+}
+
+/* Reads, writes and barriers that fail, disks that are full. */
+Test(model, faults)
+{
+	play_seeds(0, 1, N_PLAYS_CUT, &(struct play){ .faults = true });
+	if (sim_pull_env("MODEL_SEED", 0))
+		return;
+	cr_assert_gt(play_met.failed, 100);
+	cr_assert_gt(play_met.poisoned, 30);
+	cr_assert_gt(play_met.stopped, 30);
+	fprintf(stderr, "%" PRIu64 " requests failed, %" PRIu64 " disks were given up\n",
+		play_met.failed, play_met.poisoned);
+}
+
+/* A disk that is full and has room again, beside jobs that fail of it or wait: in every commit, the one
+ * that detaches too. Nothing was written wrongly, so nothing is given up. */
+Test(model, space)
+{
+	play_seeds(0, 1, N_PLAYS_SPACE, &(struct play){ .space = true });
+	if (sim_pull_env("MODEL_SEED", 0))
+		return;
+	cr_assert_gt(play_met.failed, 100);
+	cr_assert_gt(play_met.full_jobs, 30);
+	cr_assert_gt(play_met.stopped, 30);
+	cr_assert_gt(play_met.aborted_stopped, 10);
+}
+
+/* Others write to a backing file while a job reads it, in any of its states: it must not say that it is
+ * done, and keep the link. */
+Test(model, base_changes)
+{
+	play_seeds(0, 1, N_PLAYS_BASE, &(struct play){ .base_changes = true });
+	if (sim_pull_env("MODEL_SEED", 0))
+		return;
+	fprintf(stderr, "%" PRIu64 " bases changed under a job\n", play_met.changed_bases);
+	cr_assert_gt(play_met.changed_bases, 300);
+	cr_assert_gt(play_met.cut_bases, 50);
+}
+
+/* In a child, which ends at the first thing that is wrong. */
+static void find_planted(enum planted planted, bool cuts)
+{
+	int status;
+	pid_t pid = fork();
+
+	cr_assert_geq(pid, 0);
+	if (!pid) {
+		play_seeds(0, 2, 20000, &(struct play){ .cuts = cuts, .planted = planted });
+		_exit(0);
+	}
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert(WIFSIGNALED(status) || WEXITSTATUS(status) == PLAY_FOUND,
+		  "a planted bug was not found");
+}
+
+Test(model, space_reused_before_its_entries_are_durable_is_found) /* I5 */
+{
+	find_planted(PLANTED_EARLY, true);
+}
+
+Test(model, space_reused_under_reads_is_found) /* I5 */
+{
+	find_planted(PLANTED_UNDRAINED, false);
+}
