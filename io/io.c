@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What the backends have in common: the choice between them, the checking
- * wrappers, and what one attempt at a request means. Resuming short transfers
+ * What the backends have in common: the checking wrappers, and what one attempt at
+ * a request means. Resuming short transfers
  * lives here once, because it is where other systems have corrupted images:
  * the rest starts at off + done_len, in the file and in the vector alike.
  *
@@ -13,25 +13,6 @@
 
 #include "io/base.h"
 #include "io/io.h"
-
-/* More threads than this only queue in the block layer instead of here. */
-#define IO_MAX_THREADS 16
-
-int io_open(enum io_choice choice, unsigned depth, struct io **out, struct err *err)
-{
-	unsigned n_threads = MIN(MAX(depth, 1u), (unsigned)IO_MAX_THREADS);
-
-	switch (choice) {
-	case IO_CHOICE_URING: return io_uring_backend_open(depth, out, err);
-	case IO_CHOICE_THREADS: return io_threads_backend_open(n_threads, out, err);
-	case IO_CHOICE_AUTO:
-		/* Forbidden, unknown, too old, out of locked memory: the threads can do it all. */
-		if (!io_uring_backend_open(depth, out, NULL))
-			return 0;
-		return io_threads_backend_open(n_threads, out, err);
-	}
-	return err_set(err, -EINVAL, "unknown I/O backend %d", (int)choice);
-}
 
 static void io_req_start(struct io_req *req, enum io_kind kind, struct file *file, uint64_t len,
 			 uint64_t off)
