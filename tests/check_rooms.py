@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""The order of the folders, as TAP: no file includes a header of a folder above its
+own, no object calls a function or takes an address from there, and no two
+files of the library use each other, directly or in a circle.
+
+usage: check_rooms.py ROOT ARCHIVE...   (the static libraries that it is made of)"""
+import collections
+import pathlib
+import re
+import subprocess
+import sys
+
+# From the ground up: a folder may use itself and those before it.
+ORDER = ["io",
+         "formats/core", "formats/raw", "formats/qed", "formats/qcow2", "formats/chain",
+         "engine/core", "engine/commit", "engine/copy", "engine/guest", "engine/job", "engine/api"]
+# Of no floor: what programs see of the library.
+PUBLIC = {"engine/blockpull.h", "engine/blockpull-libvirt.h"}
+INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
+
+
+def folder_of(path):
+    return path.rpartition("/")[0]
+
+
+def climbs(above, below):
+    """Does a file in the folder `below` that uses one in `above` look up?"""
+    return ORDER.index(above) > ORDER.index(below)
+
+
+def sources(root):
+    for folder in ORDER:
+        yield from sorted((root / folder).glob("*.[ch]"))
+
+
+def strangers(root):
+    """Source files that are in no folder of the list."""
+    for top in sorted({folder.split("/")[0] for folder in ORDER}):
+        for path in sorted((root / top).glob("**/*.[ch]")):
+            name = str(path.relative_to(root))
+            if name not in PUBLIC and folder_of(name) not in ORDER:
+                yield name
+
+
+def upward_includes(root):
+    for path in sources(root):
+        name = str(path.relative_to(root))
+        for included in INCLUDE.findall(path.read_text()):
+            if included in PUBLIC:
+                continue
+            if folder_of(included) not in ORDER:
+                yield f"{name} includes {included}, which is in no room"
+            elif climbs(folder_of(included), folder_of(name)):
+                yield f"{name} includes {included}"
+
+
+def source_of(root, top, name):
+    """("engine", "core_loop.c.o") -> engine/core/loop.c: Meson writes the folders with _."""
+    name = pathlib.Path(name).name.removesuffix(".o")
+    for folder in ORDER:
+        head, _, inner = folder.partition("/")
+        prefix = inner + "_" if inner else ""
+        if head == top and name.startswith(prefix) and (root / folder / name[len(prefix):]).exists():
+            return f"{folder}/{name[len(prefix):]}"
+    raise SystemExit(f"no source for {name} of {top}")
+
+
+def symbols(root, archive):
+    """{source: (names that others can see, names that it wants)} of an archive's objects."""
+    top = re.match(r"lib([a-z]+)", archive.name)[1]
+    out = subprocess.run(["nm", archive], check=True, capture_output=True, text=True).stdout
+    found, current = {}, None
+    for line in out.splitlines():
+        if line.endswith(".o:"):
+            current = found[source_of(root, top, line[:-1])] = set(), set()
+        elif line.strip():
+            kind, name = line.split()[-2:]
+            if kind == "U":
+                current[1].add(name)
+            elif kind.isupper():
+                current[0].add(name)
+    return found
+
+
+def call_graph(root, archives):
+    """{file: {file it uses: a name that it uses}}, and how many files there are."""
+    home, uses = {}, {}
+    for archive in archives:
+        for name, (defined, wanted) in symbols(root, archive).items():
+            home.update(dict.fromkeys(defined, name))
+            uses[name] = wanted
+    graph = collections.defaultdict(dict)
+    for name, wanted in uses.items():
+        for symbol in sorted(wanted):
+            if home.get(symbol, name) != name:
+                graph[name].setdefault(home[symbol], symbol)
+    return graph, len(uses)
+
+
+def upward_calls(graph):
+    for name, used in sorted(graph.items()):
+        for other, symbol in sorted(used.items()):
+            if climbs(folder_of(other), folder_of(name)):
+                yield f"{name} uses {symbol} of {other}"
+
+
+def reachable(graph, start):
+    seen, todo = set(), [start]
+    while todo:
+        for other in graph.get(todo.pop(), ()):
+            if other not in seen:
+                seen.add(other)
+                todo.append(other)
+    return seen
+
+
+def circles(graph):
+    reach = {name: reachable(graph, name) for name in graph}
+    for name in sorted(graph):
+        for other in sorted(graph[name]):
+            if name in reach.get(other, ()):
+                yield f"{name} uses {graph[name][other]} of {other}, which leads back"
+
+
+def main():
+    root = pathlib.Path(sys.argv[1])
+    graph, n_objects = call_graph(root, map(pathlib.Path, sys.argv[2:]))
+    few = [f"only {n_objects} objects found: the pattern is wrong"] if n_objects < 100 else []
+    checks = [("every file of the library has a room", strangers(root)),
+              ("no include climbs", upward_includes(root)),
+              ("no call climbs", few + list(upward_calls(graph))),
+              ("no files use each other in a circle", circles(graph))]
+    print(f"1..{len(checks)}")
+    bad = 0
+    for number, (name, findings) in enumerate(checks, 1):
+        findings = list(findings)
+        bad += bool(findings)
+        print(f"{'not ok' if findings else 'ok'} {number} - {name}")
+        for finding in findings:
+            print(f"# {finding}")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
