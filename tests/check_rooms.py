@@ -55,6 +55,17 @@ def upward_includes(root):
                 yield f"{name} includes {included}"
 
 
+def unmapped(root):
+    """Files that the map in docs/architecture.md does not name, and names there without a file."""
+    text = (root / "docs/architecture.md").read_text()
+    for folder in ORDER:
+        row = re.search(rf"^\| `{folder}/` \|(.*)$", text, re.M)
+        named = set(re.findall(r"`(\w+\.c)`", row[1])) if row else set()
+        there = {path.name for path in (root / folder).glob("*.c")}
+        yield from (f"{folder}/{name} is not in the map" for name in sorted(there - named))
+        yield from (f"the map names {folder}/{name}" for name in sorted(named - there))
+
+
 def source_of(root, top, name):
     """("engine", "core_loop.c.o") -> engine/core/loop.c: Meson writes the folders with _."""
     name = pathlib.Path(name).name.removesuffix(".o")
@@ -130,7 +141,8 @@ def main():
     checks = [("every file of the library has a room", strangers(root)),
               ("no include climbs", upward_includes(root)),
               ("no call climbs", few + list(upward_calls(graph))),
-              ("no files use each other in a circle", circles(graph))]
+              ("no files use each other in a circle", circles(graph)),
+              ("the architecture's map has every file", unmapped(root))]
     print(f"1..{len(checks)}")
     bad = 0
     for number, (name, findings) in enumerate(checks, 1):

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Images at rest: map, info, check and repair. Offline and blocking, with a small
+ * Images at rest: info, check, repair, measure. Offline and blocking, with a small
  * table cache and no ring: an engine for a look at a header was rejected.
  */
 #include "engine/api/image.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* bpull_disk_map() and the walk behind it. */
+/* The map of a chain: of an image at rest, and of an open disk whose guest goes on. */
 #include <errno.h>
 #include <string.h>
 

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A copy run's output: zeros are found a cluster at a time, space is reserved
- * for the rest only, contiguously, and written with one request a stretch.
- * Reserving before reading was rejected: what turns out to be zero would leave
- * gaps in the file.
+ * What the phases of a copy run share: its lock, the space it has reserved, the
+ * entries it is going to make, and how all of that is given back when it fails.
  */
 #include "engine/copy/run_state.h"
 

@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/*
- * The state of one copy run, shared by run.c (its life and most
- * phases) and charge.c, read.c, compress.c,
- * digest.c, clone.c and run_state.c.
- */
+/* The state of one copy run, and what its phases share. run.c has its life and the order of the phases. */
 #ifndef BLOCKPULL_COPY_RUN_STATE_H
 #define BLOCKPULL_COPY_RUN_STATE_H
 

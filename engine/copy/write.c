@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The phases of a copy run that write: a whole run at once, or a large cluster piece by piece,
- * zeros left out where nothing below could show through.
+ * A copy run's output: zeros are found a cluster at a time, space is reserved
+ * for the rest only, contiguously, and written with one request a stretch.
+ * Reserving before reading was rejected: what turns out to be zero would leave
+ * gaps in the file.
  */
 #include "engine/copy/write.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What a job says of its failures: one sentence that names the file, the offset,
- * the direction, and what became of what was copied. All are worded here, so
- * that the command, the control socket and the library say the same.
+ * The record of a job's failure: one sentence that names the file, the offset, the
+ * direction, and what became of what was copied; and the stop that on-error asks for
+ * instead. All sentences are worded here, so that the command, the control socket and
+ * the library say the same.
  */
 #include "engine/core/fault.h"
 

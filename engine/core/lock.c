@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The engine's own thread, and its lock. One lock for all was chosen over a
+ * The lock of an engine with a thread of its own. One lock for all was chosen over a
  * mailbox of calls: each public function would need a message and an answer,
  * and would wait for the engine's thread just the same.
  *

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * An engine with a thread of its own (BPULL_ENGINE_THREAD). Everything inside
- * stays as for one owner: whoever is inside has the engine's lock, and so is
- * the owner for that time. Only the engine's thread runs operations, since the
- * kernel cancels the requests of a thread that exits.
+ * The lock of an engine with a thread of its own (BPULL_ENGINE_THREAD). The thread
+ * that holds it is the owner for that time, so all that belongs to the owner stays as
+ * it is. Only the engine's own thread runs operations, since the kernel cancels the
+ * requests of a thread that exits.
  */
 #ifndef BLOCKPULL_CORE_LOCK_H
 #define BLOCKPULL_CORE_LOCK_H

@@ -1,5 +1,17 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The life of a guest's request: the table of its phases, from its begin to its event. */
+/*
+ * The guest's requests, from submission to event:
+ *
+ *   read    BEGIN -> GATHER -> over [a copy run follows, copy-on-read]
+ *   write   BEGIN -> PREPARE -> LOCK -> MAP -> ... -> [SYNC] -> over
+ *   flush   BEGIN -> SYNC -> over
+ *
+ * Reads take no lock. What they may meet is kept for them: space that a write
+ * lets go is used again only when all requests submitted before have ended
+ * (I5), and layers that a finished pull drops are closed only then; later
+ * requests don't see them any more. A lock for reads was rejected: a guest's
+ * reads would wait for copy runs.
+ */
 #include "engine/guest/guest.h"
 
 #include <stdlib.h>

@@ -1,16 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The guest's requests, from submission to event:
- *
- *   read    BEGIN -> GATHER -> over [a copy run follows, copy-on-read]
- *   write   BEGIN -> PREPARE -> LOCK -> MAP -> ... -> [SYNC] -> over
- *   flush   BEGIN -> SYNC -> over
- *
- * Reads take no lock. What they may meet is kept for them: space that a write
- * lets go is used again only when all requests submitted before have ended
- * (I5), and layers that a finished pull drops are closed only then; later
- * requests don't see them any more. A lock for reads was rejected: a guest's
- * reads would wait for copy runs.
+ * What the phases of a guest's request share: its place in the disk's list, its lock,
+ * the slices of its vector, its error, and the event at its end.
  */
 #include "engine/guest/request.h"
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * One request of the guest's, shared by submit.c, request.c (its life), write.c
- * (where its bytes go), new_clusters.c (bytes that need new space) and
- * flush.c (making them durable).
+ * One request of the guest's: its state, and what its phases share. guest.c has its life and the
+ * order of the phases.
  */
 #ifndef BLOCKPULL_GUEST_REQUEST_H
 #define BLOCKPULL_GUEST_REQUEST_H

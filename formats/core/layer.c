@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/*
- * What is the same for every image format: names, the choice of one, and the
- * few things each layer starts with. A table with registration was rejected:
- * three formats are known when this is compiled, and a switch lets the
- * compiler find the place that forgot one.
- */
+/* What is the same for layers of every format: names of formats, refusals, a map that waits. */
 #include "formats/core/layer.h"
 
 #include <errno.h>

@@ -1,13 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/*
- * qcow2: opening an image.
- *
- * Opening checks the header against the specification and the file's length
- * and nothing else, so that `info` can describe an image nobody should read.
- * Tables are checked entry by entry when they are used and as a whole by
- * check_check.c before the first write; validating every table on open was
- * rejected because a deep chain of large images is opened for one cluster.
- */
+/* The fields of a qcow2 header: read and checked when an image is opened, and the few that change in place. */
 #include "formats/qcow2/header.h"
 
 #include <errno.h>

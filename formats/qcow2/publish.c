@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * New entries of the guest's disk, for images where it alone reads through the backing file.
- * Images with snapshots or subclusters: snapshot_fill.c.
+ * New entries of the guest's disk, for images where it alone reads through the backing
+ * file (snapshot_fill.c has the others).
+ *
+ * publish() runs twice over its ranges: first asking for every table it will touch,
+ * then changing them. An undo log, so that one pass would do, was rejected: there is
+ * nothing to undo when nothing is changed early.
  */
 #include "formats/qcow2/publish.h"
 

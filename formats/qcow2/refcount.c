@@ -1,17 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * qcow2: host space and its refcounts.
- *
- * Space is taken behind everything the image has ever used, by moving one
- * pointer (alloc_end); a cluster is counted when it is published, so that
- * nothing an aborted copy reserved is ever a leak. A free-cluster search was
- * rejected for copying: a refcount that is wrong by one would let it overwrite
- * live data, and what lies behind the end also lies contiguous. Only what came
- * back, or what the guest's own writes let go, is handed out again.
- *
- * reserve() keeps this true: space it gave out lies in a refcount block that
- * exists, at least in memory. A block for a new range is that range's first
- * new cluster and counts itself. The table of the blocks is reftable.c.
+ * Refcounts in the cache: reading, raising and lowering them. A cluster is counted
+ * when it is published, so that nothing an aborted copy reserved is ever a leak.
  */
 #include "formats/qcow2/refcount.h"
 

@@ -1,14 +1,24 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Where new L2 tables lie: together, a few at a time. On a sparse disk every
- * island of data needs a table of its own, and tables between the islands cut
- * what is copied into as many writes: with 64 MiB in 1,024 islands the pull
- * took a fifth longer.
+ * Host space.
  *
- * What is set aside is neither counted nor written, so that none of it leaks, and
- * is no more than the tables that the pull under way has still to make, so that
- * the image grows no longer than measured. Writing tables and data to two ends of
- * the file was rejected: a file has one end.
+ * It is taken behind everything the image has ever used, by moving one pointer
+ * (alloc_end). A free-cluster search was rejected for copying: a refcount that is
+ * wrong by one would let it overwrite live data, and what lies behind the end also
+ * lies contiguous. Only what came back, or what the guest's own writes let go, is
+ * handed out again.
+ *
+ * reserve() keeps this true: space it gave out lies in a refcount block that
+ * exists, at least in memory. A block for a new range is that range's first
+ * new cluster and counts itself. The table of the blocks is reftable.c.
+ *
+ * NEW L2 TABLES lie together, a few at a time. On a sparse disk every island of data
+ * needs a table of its own, and tables between the islands cut what is copied into as
+ * many writes: with 64 MiB in 1,024 islands the pull took a fifth longer. What is set
+ * aside is neither counted nor written, so that none of it leaks, and is no more than
+ * the tables that the pull under way has still to make, so that the image grows no
+ * longer than measured. Writing tables and data to two ends of the file was rejected:
+ * a file has one end.
  */
 #include "formats/qcow2/space.h"
 

@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * qcow2: from guest offsets to clusters, and new entries for copied ones.
- *
- * Both directions walk L1 and L2 in cached slices and never wait: the first
- * table that is missing is named and the call starts over when it is there.
- * publish() therefore runs twice over its ranges: first asking for every table
- * it will touch, then changing them. An undo log, so that one pass would do,
- * was rejected: there is nothing to undo when nothing is changed early.
+ * L1 and L2 tables in the cache: which slice has the entry for a guest offset, and what
+ * that entry says. The first table that is missing is named; the caller loads it and
+ * asks again.
  */
 #include "formats/qcow2/tables.h"
 

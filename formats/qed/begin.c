@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Before the first write: the image is audited and mended, and the end of its space is found. */
+/*
+ * Before the first write the whole image is checked and mended, not only when
+ * NEED_CHECK asks for it: two guest ranges that share an L2 table would each read what
+ * is copied for the other, and nothing in the header tells. Trusting a clear NEED_CHECK
+ * bit was rejected for that reason; the walk costs what reading the allocated tables
+ * once costs.
+ */
 #include "formats/qed/begin.h"
 
 #include <errno.h>

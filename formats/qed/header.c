@@ -1,14 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/*
- * QED: opening an image, making it ready to be written, dropping its link.
- *
- * Opening checks the header against the specification and the file's length
- * and reads no table. Before the first write the whole image is checked, not
- * only when NEED_CHECK asks for it: two guest ranges that share an L2 table
- * would each read what is copied for the other, and nothing in the header
- * tells. Trusting a clear NEED_CHECK bit was rejected for that reason; the
- * walk costs what reading the allocated tables once costs.
- */
+/* The fields of a QED header: read and checked when an image is opened, and rewritten. */
 #include "formats/qed/header.h"
 
 #include <errno.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Opening an image: the table of its operations, what is refused and why. */
+/*
+ * Opening a QED image: the table of its operations, what is refused and why. Opening
+ * checks the header against the specification and the file's length and reads no table.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
