@@ -18,7 +18,8 @@ int stall_main(int argc, char **argv);
 int report_main(int argc, char **argv);
 extern const char pull_help[], guest_help[], limit_help[], stall_help[], report_help[];
 
-/* The next option as getopt_long() returns it; '?': said what is wrong, exit with EXIT_CODE_USAGE. */
+/* The next option as getopt_long() returns it; '?': said what is wrong, exit with
+ * EXIT_CODE_USAGE. */
 int commands_option(int argc, char **argv, const struct option *table);
 /* The values of --size and the like. 0 or EXIT_CODE_USAGE, having said why. */
 int commands_size(const char *command, const char *option, uint64_t *bytes);

@@ -44,8 +44,8 @@ struct bpull_extent;
 int raw_ring_open(const char *path, const struct bpull_extent *extents, unsigned n_extents,
 		  unsigned depth, struct raw_ring **ring);
 void raw_ring_close(struct raw_ring *ring);
-/* Keeps load->depth requests in flight until until_ns, then waits for the rest. *n_done counts. 0 or
- * -errno. */
+/* Keeps load->depth requests in flight until until_ns, then waits for the rest. *n_done counts. 0
+ * or -errno. */
 int raw_ring_slice(struct raw_ring *ring, struct load *load, uint64_t until_ns, struct histogram *h,
 		   uint64_t *n_done);
 

@@ -116,7 +116,8 @@ static int parse(struct bench *b, int argc, char **argv)
 
 /* ---- the guest ---- */
 
-/* A read counts where it ended, unless nothing was done by then: it waited for what it met on its way. */
+/* A read counts where it ended, unless nothing was done by then: it waited for what it met on its
+ * way. */
 static void *run_guest(void *opaque)
 {
 	struct bench *b = opaque;

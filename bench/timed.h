@@ -16,7 +16,8 @@ struct timed_cost {
 };
 
 /* Runs work(opaque) in a child, whose exit code it returns; then syncs the file `made` (NULL:
- * none). What it is to return beside goes into memory of timed_shared(). 0 or an exit code; failures have been said. */
+ * none). What it is to return beside goes into memory of timed_shared(). 0 or an exit code;
+ * failures have been said. */
 int timed_run(int (*work)(void *opaque), void *opaque, const char *made, struct timed_cost *cost);
 /* Zeroed memory that children share; never freed. NULL: there is none. */
 void *timed_shared(size_t len);

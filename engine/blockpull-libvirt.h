@@ -67,28 +67,31 @@ struct bpull_virt_block_job_info {
 
 struct bpull_virt;
 
-/* options: how images are opened, and the engine; NULL: all defaults. The strings and lists in them must last as long
- * as the handle. Free with bpull_virt_close(). */
+/* options: how images are opened, and the engine; NULL: all defaults. The strings and lists in them
+ * must last as long as the handle. Free with bpull_virt_close(). */
 BPULL_API int bpull_virt_open(const struct bpull_engine_options *engine_options,
 			      const struct bpull_disk_options *disk_options,
 			      struct bpull_virt **virt, struct bpull_error *error);
-/* Aborts what runs (without callbacks) and closes everything; not from a callback. NULL is allowed. */
+/* Aborts what runs (without callbacks) and closes everything; not from a callback. NULL is
+ * allowed. */
 BPULL_API void bpull_virt_close(struct bpull_virt *virt);
-/* Its engine (BPULL_ENGINE_THREAD). All its events are taken by the dispatcher: guests of disks on it use
- * the calls that wait. */
+/* Its engine (BPULL_ENGINE_THREAD). All its events are taken by the dispatcher: guests of disks on
+ * it use the calls that wait. */
 BPULL_API struct bpull_engine *bpull_virt_engine(struct bpull_virt *virt);
-/* Makes an open disk of that engine known under a path, so that jobs by that path are this disk's. It stays
- * the caller's: bpull_virt_detach() before it is closed. */
+/* Makes an open disk of that engine known under a path, so that jobs by that path are this disk's.
+ * It stays the caller's: bpull_virt_detach() before it is closed. */
 BPULL_API int bpull_virt_attach(struct bpull_virt *virt, const char *path, struct bpull_disk *disk,
 				struct bpull_error *error);
-/* The path is not known any more. A job that runs goes on, but without callbacks and for bpull_job_...()
- * calls only. Waits for calls by that path in other threads (an abort that waits for the job is one), so
- * that the disk may be closed next; may be called from a callback. -ENOENT: none is attached there. */
+/* The path is not known any more. A job that runs goes on, but without callbacks and for
+ * bpull_job_...() calls only. Waits for calls by that path in other threads (an abort that waits
+ * for the job is one), so that the disk may be closed next; may be called from a callback. -ENOENT:
+ * none is attached there. */
 BPULL_API int bpull_virt_detach(struct bpull_virt *virt, const char *path,
 				struct bpull_error *error);
 
-/* Starts pulling the whole chain into the image, as virDomainBlockPull(). bandwidth: MiB/s, or bytes/s
- * with the flag; 0: no limit. What is not attached is opened, and closed when the job is over. */
+/* Starts pulling the whole chain into the image, as virDomainBlockPull(). bandwidth: MiB/s, or
+ * bytes/s with the flag; 0: no limit. What is not attached is opened, and closed when the job is
+ * over. */
 BPULL_API int bpull_virt_block_pull(struct bpull_virt *virt, const char *path,
 				    unsigned long bandwidth, unsigned int flags,
 				    struct bpull_error *error);
@@ -96,8 +99,9 @@ BPULL_API int bpull_virt_block_pull(struct bpull_virt *virt, const char *path,
 BPULL_API int bpull_virt_block_job_info(struct bpull_virt *virt, const char *path,
 					struct bpull_virt_block_job_info *info, unsigned int flags,
 					struct bpull_error *error);
-/* As virDomainBlockJobAbort(): when it returns 0 no job runs any more, with ASYNC it may still. The job
- * may win and complete. A CANCELED event is sent in both cases. A later pull goes on where it stopped. */
+/* As virDomainBlockJobAbort(): when it returns 0 no job runs any more, with ASYNC it may still. The
+ * job may win and complete. A CANCELED event is sent in both cases. A later pull goes on where it
+ * stopped. */
 BPULL_API int bpull_virt_block_job_abort(struct bpull_virt *virt, const char *path,
 					 unsigned int flags, struct bpull_error *error);
 /* As virDomainBlockJobSetSpeed(). */
@@ -105,11 +109,12 @@ BPULL_API int bpull_virt_block_job_set_speed(struct bpull_virt *virt, const char
 					     unsigned long bandwidth, unsigned int flags,
 					     struct bpull_error *error);
 
-/* virConnectDomainEventBlockJobCallback: `path` as it was given to bpull_virt_block_pull(), or attached. */
+/* virConnectDomainEventBlockJobCallback: `path` as it was given to bpull_virt_block_pull(), or
+ * attached. */
 typedef void (*bpull_virt_block_job_callback)(struct bpull_virt *virt, const char *path, int type,
 					      int status, void *opaque);
-/* Called for every event from now on, in the dispatcher's thread, with no lock held: other functions may be
- * called from it. Returns an id, or -1. */
+/* Called for every event from now on, in the dispatcher's thread, with no lock held: other
+ * functions may be called from it. Returns an id, or -1. */
 BPULL_API int bpull_virt_event_register(struct bpull_virt *virt,
 					bpull_virt_block_job_callback callback, void *opaque,
 					struct bpull_error *error);

@@ -40,16 +40,14 @@
  * caller, and calls that open, start, map or close the same disk; guests and jobs
  * of all other disks go on. Without one the owner waits, and with it the engine.
  *
- * ERRORS are 0 or a negative errno value, and where there is a struct
- * bpull_error parameter (NULL is allowed) a sentence that names the file, the
- * offset and what to do; after success its code is 0 and its message empty. A
- * pointer that is NULL where none is allowed is -EINVAL, and where a function
- * returns no error, NULL or 0; a guest request without a disk is no request.
- * What a failed call was to fill stays as it was. Told apart: -EUCLEAN damaged image, -ENOTSUP a feature
- * not supported (named), -EBUSY locked or in use, -EPERM refused by policy,
- * -ESTALE a backing file was changed while a job read it, -ENOSPC and -EDQUOT no space, -EBADMSG what was written reads back otherwise, -ENOENT,
- * -EACCES, -EROFS, -EINVAL. Texts may change;
- * do not parse them.
+ * ERRORS are 0 or a negative errno value, and where there is a struct bpull_error parameter (NULL
+ * is allowed) a sentence that names the file, the offset and what to do; after success its code is
+ * 0 and its message empty. A pointer that is NULL where none is allowed is -EINVAL, and where a
+ * function returns no error, NULL or 0; a guest request without a disk is no request. What a failed
+ * call was to fill stays as it was. Told apart: -EUCLEAN damaged image, -ENOTSUP a feature not
+ * supported (named), -EBUSY locked or in use, -EPERM refused by policy, -ESTALE a backing file was
+ * changed while a job read it, -ENOSPC and -EDQUOT no space, -EBADMSG what was written reads back
+ * otherwise, -ENOENT, -EACCES, -EROFS, -EINVAL. Texts may change; do not parse them.
  *
  * OPTION STRUCTS begin with their own size, only ever grow at the end, and may
  * be all zero behind it: zero is the default of every field. Unknown flag bits
@@ -91,8 +89,8 @@ extern "C" {
 /* "0.1.0", of the library that runs. Static. */
 BPULL_API const char *bpull_version(void);
 
-/* What would let a refused call pass, if the user knows better: for programs that have a switch for it.
- * More may come. */
+/* What would let a refused call pass, if the user knows better: for programs that have a switch for
+ * it. More may come. */
 enum bpull_remedy {
 	BPULL_REMEDY_NONE = 0,
 	BPULL_REMEDY_ALLOW_BACKING = 1, /* remedy_name in allowed_dirs, or BPULL_BACKING_ANY */
@@ -157,16 +155,17 @@ struct bpull_engine_options {
 	uint32_t flags;     /* enum bpull_engine_flags */
 };
 
-/* Opens an engine (NULL options: all defaults). Free with bpull_engine_close().
- * Errors: -ENOTSUP io_uring was asked for by name and is refused here, or its threads are; -EAGAIN the
- * limit on processes (RLIMIT_NPROC, pids.max) leaves no room for one thread, -ENOMEM, -EINVAL. */
+/* Opens an engine (NULL options: all defaults). Free with bpull_engine_close(). Errors: -ENOTSUP
+ * io_uring was asked for by name and is refused here, or its threads are; -EAGAIN the limit on
+ * processes (RLIMIT_NPROC, pids.max) leaves no room for one thread, -ENOMEM, -EINVAL. */
 BPULL_API int bpull_engine_open(const struct bpull_engine_options *options,
 				struct bpull_engine **engine, struct bpull_error *error);
 /* Closes it and every disk left open (as bpull_disk_close() does). NULL is allowed. */
 BPULL_API void bpull_engine_close(struct bpull_engine *engine);
 /* "uring" or "threads": the backend in use. Static. */
 BPULL_API const char *bpull_engine_io_name(const struct bpull_engine *engine);
-/* Changes the shared limit: the engine takes it up in its next round. Any thread, while the engine is open. */
+/* Changes the shared limit: the engine takes it up in its next round. Any thread, while the engine
+ * is open. */
 BPULL_API void bpull_engine_set_speed(struct bpull_engine *engine, uint64_t bandwidth,
 				      uint64_t burst);
 
@@ -238,11 +237,11 @@ enum bpull_disk_flags {
 					     page cache (O_DIRECT). -ENOTSUP where that can't be. Left
 					     out, what is copied goes through the page cache and does
 					     not stay there, which is faster nearly everywhere */
-	/* Without READ_HOLES: trust any file system's word on holes. With neither, that of file systems known
-	 * to tell the truth is taken: ext2/3/4, XFS, btrfs, tmpfs, and overlayfs on the first three. Others
-	 * (FUSE, virtiofs, NFS, 9p, CIFS, ZFS) were seen to call data a hole, and their files are read. What
-	 * such a one calls a hole is zeros then to everything but a job with BPULL_JOB_VERIFY, which reads
-	 * it. */
+	/* Without READ_HOLES: trust any file system's word on holes. With neither, that of file
+	 * systems known to tell the truth is taken: ext2/3/4, XFS, btrfs, tmpfs, and overlayfs on
+	 * the first three. Others (FUSE, virtiofs, NFS, 9p, CIFS, ZFS) were seen to call data a
+	 * hole, and their files are read. What such a one calls a hole is zeros then to everything
+	 * but a job with BPULL_JOB_VERIFY, which reads it. */
 	BPULL_DISK_TRUST_HOLES = 1 << 7,
 };
 
@@ -258,11 +257,12 @@ enum bpull_backing_rule {
 /* What is done where an image records no format for its backing file and the program names none. */
 enum bpull_backing_trust {
 	/* qcow2: refused, -ENOTSUP. QED, which can record raw only and whose specification says to
-	 * probe: the file is used as what it looks like, if it names no further file. If it names one
-	 * (a backing or data file), a guest may have written that into its raw disk: -EPERM. */
+	 * probe: the file is used as what it looks like, if it names no further file. If it names
+	 * one (a backing or data file), a guest may have written that into its raw disk: -EPERM. */
 	BPULL_TRUST_ALONE = 0,
-	/* Probed, below qcow2 too, and what the files name is followed, at every level and under the
-	 * same backing_rule. Whoever can write to one of them chooses, within that rule, what is read. */
+	/* Probed, below qcow2 too, and what the files name is followed, at every level and under
+	 * the same backing_rule. Whoever can write to one of them chooses, within that rule, what
+	 * is read. */
 	BPULL_TRUST_ALL = 1,
 };
 
@@ -292,9 +292,10 @@ struct bpull_disk_options {
 					     of a backing file that is not allowed */
 	size_t n_allowed_dirs;
 	void *user_data; /* returned in the disk's events */
-	/* Called with user_data once, when all files are open and only their headers were read: here
-	 * a process may give up what it needed to open them. Whatever is opened after it (another
-	 * disk, a job's base) needs that still. On the caller's thread; must not call us. NULL: none. */
+	/* Called with user_data once, when all files are open and only their headers were read:
+	 * here a process may give up what it needed to open them. Whatever is opened after it
+	 * (another disk, a job's base) needs that still. On the caller's thread; must not call us.
+	 * NULL: none. */
 	void (*opened)(void *user_data);
 	enum bpull_backing_trust backing_trust; /* TRUST_ALL: not with a backing_format */
 	/* n_backing_formats of single files. They come before backing_format and backing_trust; a
@@ -303,7 +304,8 @@ struct bpull_disk_options {
 	struct bpull_backing_format *backing_formats;
 	size_t n_backing_formats;
 	/* The directory that a relative name behind "file:", which an image records, leads from: an
-	 * absolute name. Only read while the image is opened. NULL: the one the process runs in then. */
+	 * absolute name. Only read while the image is opened. NULL: the one the process runs in
+	 * then. */
 	const char *relative_dir;
 };
 
@@ -332,10 +334,10 @@ struct bpull_create_options;
  * durable under out_path. Until then, after a failure and without a job it is not there, and
  * nothing is left when the disk is closed; a crash may leave a file called .NAME.blockpull-XXXXXXXX
  * beside it. The new file gets the source's mode bits (of 0777), not its owner, group, access list,
- * extended attributes, snapshots and bitmaps; before it is done it is its owner's alone. That it can be
- * given its name is tried at once. After `opened` a job's end calls renameat2, linkat, unlinkat, mknodat
- * (a regular file), renameat, fchmod, fsync and syncfs. NULL options: all defaults. Blocking. Errors: as
- * bpull_disk_open() and bpull_create(). */
+ * extended attributes, snapshots and bitmaps; before it is done it is its owner's alone. That it
+ * can be given its name is tried at once. After `opened` a job's end calls renameat2, linkat,
+ * unlinkat, mknodat (a regular file), renameat, fchmod, fsync and syncfs. NULL options: all
+ * defaults. Blocking. Errors: as bpull_disk_open() and bpull_create(). */
 BPULL_API int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 				 const struct bpull_disk_options *source_options,
 				 const char *out_path,
@@ -345,12 +347,12 @@ BPULL_API int bpull_flatten_open(struct bpull_engine *engine, const char *source
  * bpull_job_options.base is found. -EINVAL: it is none of them, or the top one. */
 BPULL_API int bpull_disk_find(struct bpull_disk *disk, const char *path, uint32_t *depth,
 			      struct bpull_error *error);
-/* One sentence on something the user should know (a file system without locks, a name of allowed_dirs
- * that does not exist), or NULL. Valid until the disk is closed. */
+/* One sentence on something the user should know (a file system without locks, a name of
+ * allowed_dirs that does not exist), or NULL. Valid until the disk is closed. */
 BPULL_API const char *bpull_disk_warning(const struct bpull_disk *disk);
-/* One sentence on why the disk is slower than it could be (a raw file's holes are read, because its file
- * system is not known to tell the truth about them; BPULL_DISK_TRUST_HOLES if you know better), or NULL.
- * Valid until the disk is closed. */
+/* One sentence on why the disk is slower than it could be (a raw file's holes are read, because its
+ * file system is not known to tell the truth about them; BPULL_DISK_TRUST_HOLES if you know
+ * better), or NULL. Valid until the disk is closed. */
 BPULL_API const char *bpull_disk_hint(const struct bpull_disk *disk);
 /* What starting the last job had to mend in the image first (leaks of a killed one, a mark that it
  * was not closed), a clause without the image's name; or NULL. Valid until the next start or the
@@ -445,9 +447,10 @@ struct bpull_job_options {
 				 while guest requests come in on its engine; 100: it never gives
 				 way; 0: 25 */
 	uint32_t copy;       /* enum bpull_copy */
-	/* With base: the name that the image will have for it, instead of one made from the directories.
-	 * It must lead to that file from the image's directory, else -EINVAL; so it is, too, where base
-	 * is the backing file already under another name. NULL: a name is made. */
+	/* With base: the name that the image will have for it, instead of one made from the
+	 * directories. It must lead to that file from the image's directory, else -EINVAL; so it
+	 * is, too, where base is the backing file already under another name. NULL: a name is
+	 * made. */
 	const char *base_name;
 };
 
@@ -472,14 +475,14 @@ struct bpull_job_info {
 	uint64_t stop_offset; /* byte of the file, or of the guest's disk */
 	uint8_t stop_was_read;
 	uint64_t verified_bytes; /* of copied_bytes, read back and found right */
-	/* Where status is FAILED: a request or an operation of the job's failed, not a rule of the job's
-	 * (a base that changed, a comparison); and whether that was reading. */
+	/* Where status is FAILED: a request or an operation of the job's failed, not a rule of the
+	 * job's (a base that changed, a comparison); and whether that was reading. */
 	uint8_t error_was_io, error_was_read;
 };
 
 /* Starts pulling the chain into the image. NULL options: all defaults. A disk without backing is
- * complete at once and says so by its event. The job begins in the next process(). Blocking (see the
- * top): the image is audited, and mended where it needs it, and what it will read is mapped.
+ * complete at once and says so by its event. The job begins in the next process(). Blocking (see
+ * the top): the image is audited, and mended where it needs it, and what it will read is mapped.
  * Errors: -EINVAL no such base, -EBUSY a job runs already, -EPERM the image is marked
  * (BPULL_JOB_ACCEPT_MIXED), -ESTALE with that flag: this disk saw the change, and must be closed
  * and opened again, -EROFS opened read-only, -ENOTSUP / -EUCLEAN the image can't be changed safely
@@ -488,12 +491,12 @@ BPULL_API int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_op
 			      struct bpull_error *error);
 /* Would a job with these options be refused? As far as that can be known without writing: the
  * image's tables are not audited as a whole. The disk may be open read-only; -EACCES: this user
- * could not open it for writing. Nothing is changed, least of all a job that runs: while one does, the
- * answer is -EBUSY. Blocking, owner thread; other errors as bpull_job_start(). */
+ * could not open it for writing. Nothing is changed, least of all a job that runs: while one does,
+ * the answer is -EBUSY. Blocking, owner thread; other errors as bpull_job_start(). */
 BPULL_API int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *options,
 			      struct bpull_error *error);
-/* Fills *info. 1: a job was started on this disk; 0: none (all zero but end = 1). -EINVAL: its size.
- * Any thread. */
+/* Fills *info. 1: a job was started on this disk; 0: none (all zero but end = 1). -EINVAL: its
+ * size. Any thread. */
 BPULL_API int bpull_job_get_info(struct bpull_disk *disk, struct bpull_job_info *info);
 /* Changes the job's own limit at once; burst 0: bandwidth / 10. -ENOENT: no job runs.
  * Any thread. */
@@ -518,23 +521,24 @@ BPULL_API int bpull_job_finalize(struct bpull_disk *disk);
  *
  * For disks opened with BPULL_DISK_GUEST_IO, while a job runs or not. Offsets and lengths are bytes
  * of the guest's disk, any alignment. Submitting returns nothing: each request ends in one event
- * (BPULL_EVENT_IO) with its user_data and 0 or -errno: -EINVAL outside the disk, -EROFS, -ENOSPC
- * or -EDQUOT (a flush, too: with space again it may be repeated), -EFBIG the image's file can't grow
- * any more (its format, the file system, or a limit of the process: to be treated like -ENOSPC), -EIO
- * (also: an earlier write to the image's tables failed; nothing more is written), -ENOMEM, -EUCLEAN.
+ * (BPULL_EVENT_IO) with its user_data and 0 or -errno: -EINVAL outside the disk, -EROFS, -ENOSPC or
+ * -EDQUOT (a flush, too: with space again it may be repeated), -EFBIG the image's file can't grow
+ * any more (its format, the file system, or a limit of the process: to be treated like -ENOSPC),
+ * -EIO (also: an earlier write to the image's tables failed; nothing more is written), -ENOMEM,
+ * -EUCLEAN.
  *
  * LIMITS. A vector has 0 to 1024 entries (-EINVAL), of any length and alignment each, also 0; all
  * together at most what the disk has behind the offset (-EINVAL). A request of no bytes is one like
- * others: 0 where its offset is at most the disk's size, else -EINVAL; a write with FUA makes durable
- * what was over before. The iovec array is copied; the buffers are the caller's and stay put until the
- * event. Any number may be in flight: what has no room in the engine's memory waits for its turn as a
- * descriptor (about 1 KiB and the vector). Requests in flight are in no order; of two that overlap
- * either may win. Owner thread.
+ * others: 0 where its offset is at most the disk's size, else -EINVAL; a write with FUA makes
+ * durable what was over before. The iovec array is copied; the buffers are the caller's and stay
+ * put until the event. Any number may be in flight: what has no room in the engine's memory waits
+ * for its turn as a descriptor (about 1 KiB and the vector). Requests in flight are in no order; of
+ * two that overlap either may win. Owner thread.
  *
- * Buffers must be memory that can be written (read, for writes) until the event. Of one that can't, what
- * the kernel copies ends with -EFAULT, but zeros and decoded data are stored by the processor, and it
- * faults: to find out before each request would cost a system call, and another thread could unmap the
- * buffer in between. */
+ * Buffers must be memory that can be written (read, for writes) until the event. Of one that can't,
+ * what the kernel copies ends with -EFAULT, but zeros and decoded data are stored by the processor,
+ * and it faults: to find out before each request would cost a system call, and another thread could
+ * unmap the buffer in between. */
 
 enum bpull_io_flags {
 	BPULL_IO_FUA = 1 << 0, /* durable, with the tables that lead to it, when the event comes */
@@ -549,8 +553,8 @@ BPULL_API void bpull_write(struct bpull_disk *disk, const struct iovec *iov, int
 BPULL_API void bpull_write_zeroes(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
 				  uint32_t flags, void *user_data);
 /* A hint that the range's content is not needed. What is discarded reads as zeros or as before,
- * never as what a backing file holds below it. Whole clusters only; the rest, and all of it where the
- * format can't say so (qcow2 v2, QED), stays as it is. */
+ * never as what a backing file holds below it. Whole clusters only; the rest, and all of it where
+ * the format can't say so (qcow2 v2, QED), stays as it is. */
 BPULL_API void bpull_discard(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
 			     void *user_data);
 /* Makes durable what every request that was over when this was submitted wrote. */
@@ -560,19 +564,19 @@ struct bpull_extent;
  * filled. What is in flight may or may not be told. */
 BPULL_API void bpull_block_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
 				  struct bpull_extent *extents, int max, void *user_data);
-/* Waits until all requests are over that were submitted before the call: 0, or -ETIMEDOUT (timeout_ms;
- * -1: never). Their events are not lost but wait to be taken; buffers may be reused at once. What other
- * threads submit meanwhile is not waited for, nor are copies that follow reads. Nothing becomes durable
- * by it: that is bpull_flush(). -EINVAL: no GUEST_IO. Blocks; owner thread, and with
- * BPULL_ENGINE_THREAD any. */
+/* Waits until all requests are over that were submitted before the call: 0, or -ETIMEDOUT
+ * (timeout_ms; -1: never). Their events are not lost but wait to be taken; buffers may be reused at
+ * once. What other threads submit meanwhile is not waited for, nor are copies that follow reads.
+ * Nothing becomes durable by it: that is bpull_flush(). -EINVAL: no GUEST_IO. Blocks; owner thread,
+ * and with BPULL_ENGINE_THREAD any. */
 BPULL_API int bpull_disk_drain(struct bpull_disk *disk, int timeout_ms);
 /* Switches copy-on-read; requests in flight are not changed. -EROFS, -EINVAL (no GUEST_IO). Any
  * thread. */
 BPULL_API int bpull_disk_set_copy_on_read(struct bpull_disk *disk, int on);
 
 /* The same, waiting for the result: 0 (bpull_pblock_status(): how many) or -errno. For engines with
- * BPULL_ENGINE_THREAD, from any thread but the engine's; -EINVAL with others. Their requests make no
- * events. */
+ * BPULL_ENGINE_THREAD, from any thread but the engine's; -EINVAL with others. Their requests make
+ * no events. */
 BPULL_API int bpull_pread(struct bpull_disk *disk, void *buf, size_t len, uint64_t guest_off);
 BPULL_API int bpull_pwrite(struct bpull_disk *disk, const void *buf, size_t len, uint64_t guest_off,
 			   uint32_t flags);
@@ -589,8 +593,8 @@ BPULL_API int bpull_pblock_status(struct bpull_disk *disk, uint64_t guest_off, u
 				  struct bpull_extent *extents, int max);
 /* Waits until the disk's job is concluded: 0, also where there is none; -ETIMEDOUT (timeout_ms; -1:
  * never). A job that is paused, by an error too, or READY does not conclude before another thread
- * resumes, finalizes or aborts it: with -1 that is waited for. Its event comes as ever. -EINVAL: the
- * engine has no BPULL_ENGINE_THREAD. */
+ * resumes, finalizes or aborts it: with -1 that is waited for. Its event comes as ever. -EINVAL:
+ * the engine has no BPULL_ENGINE_THREAD. */
 BPULL_API int bpull_job_wait(struct bpull_disk *disk, int timeout_ms);
 
 /* ---- Images at rest -------------------------------------------------------- */
@@ -723,19 +727,19 @@ struct bpull_measure {
 	uint64_t copy_bytes; /* guest data to be read and copied, at most */
 	uint8_t is_device;   /* a block device: cannot grow */
 	uint8_t has_backing; /* else there is nothing to pull */
-	/* The image's data lies in a file of its own: the same numbers of that one, else 0. The guest's
-	 * bytes are in there, tables and refcounts in the image's file. */
+	/* The image's data lies in a file of its own: the same numbers of that one, else 0. The
+	 * guest's bytes are in there, tables and refcounts in the image's file. */
 	uint8_t has_data_file, data_is_device;
 	uint64_t data_file_size, data_needed_size, data_growth, data_missing;
 };
 
 /* Computes how much space a pull of the whole chain into the image needs, what a pull mends first
- * (an image left dirty, leaks) included. options: flags FORCE_SHARE, READ_HOLES, TRUST_HOLES, DIRECT
- * (of the pull that is meant) and what says how the chain is opened; NULL: all defaults. Blocking,
- * read-only; opened as bpull_disk_open() with READ_ONLY does. Errors: as bpull_disk_open(); what
- * bpull_job_start() refuses before the first write is refused here with the same error (-EPERM,
- * -ENOTSUP, -EUCLEAN, -EROFS), but for a device that is too small, which *result tells; -EFBIG the format
- * can't hold it. */
+ * (an image left dirty, leaks) included. options: flags FORCE_SHARE, READ_HOLES, TRUST_HOLES,
+ * DIRECT (of the pull that is meant) and what says how the chain is opened; NULL: all defaults.
+ * Blocking, read-only; opened as bpull_disk_open() with READ_ONLY does. Errors: as
+ * bpull_disk_open(); what bpull_job_start() refuses before the first write is refused here with the
+ * same error (-EPERM, -ENOTSUP, -EUCLEAN, -EROFS), but for a device that is too small, which
+ * *result tells; -EFBIG the format can't hold it. */
 BPULL_API int bpull_image_measure(const char *path, const struct bpull_disk_options *options,
 				  struct bpull_measure *result, struct bpull_error *error);
 /* The same for the job that these options start; of them base and compression matter here, and NULL
@@ -760,9 +764,10 @@ struct bpull_create_options {
 	uint8_t zstd;                     /* qcow2: compression type zstd instead of zlib */
 	uint8_t empty; /* a virtual_size of 0 is meant as it stands: a disk of no bytes; with
 			* another size -EINVAL */
-	/* Called with user_data once the backing file was looked at, just before the new file is made:
-	 * from here to its return the call waits for no file but the new one, and what ends the process
-	 * would leave a half-made file. Must not call us. bpull_flatten_open(): NULL. */
+	/* Called with user_data once the backing file was looked at, just before the new file is
+	 * made: from here to its return the call waits for no file but the new one, and what ends
+	 * the process would leave a half-made file. Must not call us. bpull_flatten_open():
+	 * NULL. */
 	void (*creating)(void *user_data);
 	void *user_data;
 };

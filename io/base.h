@@ -51,8 +51,8 @@ static inline void autofree_cleanup(void *pointer)
 		stolen;                     \
 	})
 
-/* Makes room for `more` items behind the first n of an array that grows (*array points to it, *cap is
- * its size in items). 0, or -ENOMEM with everything as it was. */
+/* Makes room for `more` items behind the first n of an array that grows (*array points to it, *cap
+ * is its size in items). 0, or -ENOMEM with everything as it was. */
 static inline int array_reserve(void *array, size_t n, size_t more, size_t *cap, size_t item_len)
 {
 	void **items = (void **)array;

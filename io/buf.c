@@ -40,8 +40,8 @@ struct buf_pool {
 /* Of a processor with pages of 4 KiB; elsewhere the hint does less. */
 #define HUGE_PAGE_LEN ((size_t)2 << 20)
 
-/* On huge pages where they may be had: all of it is pinned for the ring at once, and thousands of small
- * pages are milliseconds. */
+/* On huge pages where they may be had: all of it is pinned for the ring at once, and thousands of
+ * small pages are milliseconds. */
 static char *map_memory(size_t len)
 {
 	char *map = mmap(NULL, len + HUGE_PAGE_LEN, PROT_READ | PROT_WRITE,

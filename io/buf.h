@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Transfer buffers: equal, page-aligned slots cut from one mapping, whose size
- * is the byte budget. A caller that gets none waits for one to come back,
- * which is what bounds the memory of a copy. One that turns out to need little
- * shares a slot with others: many small copies in flight hide what each waits for. malloc per run was rejected: it
- * neither bounds nor can be registered with the ring once.
+ * Transfer buffers: equal, page-aligned slots cut from one mapping, whose size is the byte budget.
+ * A caller that gets none waits for one to come back, which is what bounds the memory of a copy.
+ * One that turns out to need little shares a slot with others: many small copies in flight hide
+ * what each waits for. malloc per run was rejected: it neither bounds nor can be registered with
+ * the ring once.
  */
 #ifndef BLOCKPULL_BUF_H
 #define BLOCKPULL_BUF_H
@@ -17,8 +17,8 @@ struct buf_pool;
 struct buf_pool *buf_pool_new(size_t slot_len, size_t budget);
 void buf_pool_free(struct buf_pool *pool); /* every slot must be back */
 void *buf_get(struct buf_pool *pool);      /* slot_len bytes, content undefined; NULL: none left */
-/* Of a whole slot, len bytes are enough, and nothing in it counts yet: what is returned has room for them
- * and is put back in its stead; it may be the same. A slot serves 16 small ones. */
+/* Of a whole slot, len bytes are enough, and nothing in it counts yet: what is returned has room
+ * for them and is put back in its stead; it may be the same. A slot serves 16 small ones. */
 void *buf_shrink(struct buf_pool *pool, void *buf, size_t len);
 void buf_put(struct buf_pool *pool, void *buf); /* NULL is allowed */
 size_t buf_slot_len(const struct buf_pool *pool);

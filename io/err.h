@@ -9,8 +9,8 @@
 
 #include <stddef.h>
 
-/* What would let it pass, as data: how that is asked for is the program's to say. The numbers are those
- * of enum bpull_remedy, which explains them. */
+/* What would let it pass, as data: how that is asked for is the program's to say. The numbers are
+ * those of enum bpull_remedy, which explains them. */
 enum err_remedy {
 	ERR_REMEDY_NONE,
 	ERR_REMEDY_ALLOW_BACKING,
@@ -29,9 +29,9 @@ struct err {
 	int code; /* 0 or -errno */
 	enum err_remedy remedy;
 	char message[1024];
-	char remedy_name
-		[256]; /* ALLOW_BACKING: what is to be allowed; COMPRESSION: the type; BACKING_FORMAT: a file, or empty;
-			 TRUST_BACKING: FILE=FORMAT; escaped */
+	/* ALLOW_BACKING: what is to be allowed; COMPRESSION: the type; BACKING_FORMAT: a file, or empty;
+	 * TRUST_BACKING: FILE=FORMAT. Escaped. */
+	char remedy_name[256];
 };
 
 /* Fills *err (NULL is allowed) and returns code, so that it can end a function. */
@@ -45,7 +45,8 @@ int err_errno(struct err *err, int code, const char *format, ...)
 /* Adds a remedy to a filled *err (NULL is allowed); name NULL: it has none. Returns code. */
 int err_remedy(struct err *err, int code, enum err_remedy remedy, const char *name);
 
-/* "KIND of 'NAME': " in front of what went wrong with it, and `more` behind it, the remedy kept. Returns code. */
+/* "KIND of 'NAME': " in front of what went wrong with it, and `more` behind it, the remedy kept.
+ * Returns code. */
 int err_wrap(struct err *err, int code, const struct err *cause, const char *kind, const char *name,
 	     const char *more);
 

@@ -32,15 +32,15 @@ struct file_ops {
 	ssize_t (*read_at)(struct file *file, void *buf, size_t len, uint64_t off);
 	/* Writes all of len bytes; 0 or -errno. */
 	int (*write_at)(struct file *file, const void *buf, size_t len, uint64_t off);
-	/* The same beside other writes, on any thread: a file on a grid may end up longer than asked for,
-	 * up to its grid. Others need not have it: NULL. */
+	/* The same beside other writes, on any thread: a file on a grid may end up longer than
+	 * asked for, up to its grid. Others need not have it: NULL. */
 	int (*write_padded)(struct file *file, const void *buf, size_t len, uint64_t off);
-	/* Reads what takes no waiting: bytes, fewer than asked for where the rest does or the file ends.
-	 * -EAGAIN: none; -EOPNOTSUPP: and never will be. May be NULL. */
+	/* Reads what takes no waiting: bytes, fewer than asked for where the rest does or the file
+	 * ends. -EAGAIN: none; -EOPNOTSUPP: and never will be. May be NULL. */
 	ssize_t (*read_now)(struct file *file, const struct iovec *iov, unsigned n_iov,
 			    uint64_t off);
-	/* [off, off + len) of `to` shares the blocks of `from` at from_off, of a file with the same ops. 0 or
-	 * -errno. On any thread. May be NULL. */
+	/* [off, off + len) of `to` shares the blocks of `from` at from_off, of a file with the same
+	 * ops. 0 or -errno. On any thread. May be NULL. */
 	int (*clone)(struct file *to, struct file *from, uint64_t from_off, uint64_t off,
 		     uint64_t len);
 	/* fdatasync; 0 or -errno. */
@@ -48,20 +48,22 @@ struct file_ops {
 	int (*truncate)(struct file *file, uint64_t len);
 	/* Block status at off < file->len; 0 or -errno. Never waits for file data. */
 	int (*status)(struct file *file, uint64_t off, struct file_status *out);
-	/* Gives the range's space back to the file system; it reads zeros then. A hint; may be NULL. */
+	/* Gives the range's space back to the file system; it reads zeros then. A hint; may be
+	 * NULL. */
 	void (*discard)(struct file *file, uint64_t off, uint64_t len);
 	/* Drops what the page cache holds of it and is durable. May be NULL. */
 	void (*uncache)(struct file *file);
 	/* Will reads go on where the last one ended (the usual), or not? A hint; may be NULL. */
 	void (*expect)(struct file *file, bool scattered);
-	/* Has its length or content been changed since it was opened, as its file system tells? A touch
-	 * is no change, where it can be told from one: mtime_ns is its time then. Files of which nothing
-	 * can be said: NULL. */
+	/* Has its length or content been changed since it was opened, as its file system tells? A
+	 * touch is no change, where it can be told from one: mtime_ns is its time then. Files of
+	 * which nothing can be said: NULL. */
 	bool (*changed)(struct file *file);
-	/* Frees the file; its locks go with it, whatever processes have inherited its descriptors. */
+	/* Frees the file; its locks go with it, whatever processes have inherited its
+	 * descriptors. */
 	void (*close)(struct file *file);
-	/* In a child of fork(): closes the child's descriptors and does nothing that the parent could see; the
-	 * file and its locks are the parent's. May be NULL, where there are none. */
+	/* In a child of fork(): closes the child's descriptors and does nothing that the parent
+	 * could see; the file and its locks are the parent's. May be NULL, where there are none. */
 	void (*leave)(struct file *file);
 };
 
@@ -81,7 +83,8 @@ struct file {
 	bool may_clone;    /* its file system knows how to share blocks between files */
 	bool trust_holes; /* what status() calls a hole is not read; false: all of it is */
 	bool holes_known; /* its file system is known to tell the truth about holes */
-	bool holes_spared; /* it claims holes, which FILE_HOLES_AUTO does not believe: trust would save reads */
+	/* It claims holes, which FILE_HOLES_AUTO does not believe: trust would save reads. */
+	bool holes_spared;
 	uint32_t
 		io_align; /* bytes that offset, length and memory are multiples of, or a worker does it; 1: any */
 	uint64_t dev, ino; /* identity */
@@ -173,27 +176,29 @@ int file_read_padded(struct file *file, void *buf, size_t len, uint64_t off);
 /* What can be read without waiting, in bytes; never an error. */
 ssize_t file_read_now(struct file *file, const struct iovec *iov, unsigned n_iov, uint64_t off);
 int file_write(struct file *file, const void *buf, size_t len, uint64_t off);
-/* Shares blocks instead of copying bytes; all of them or -errno: -EXDEV, -EOPNOTSUPP, -EINVAL and the like
- * where these two files, or these ranges, can't. `to` is not made longer in file->len. On any thread. */
+/* Shares blocks instead of copying bytes; all of them or -errno: -EXDEV, -EOPNOTSUPP, -EINVAL and
+ * the like where these two files, or these ranges, can't. `to` is not made longer in file->len. On
+ * any thread. */
 int file_clone(struct file *to, struct file *from, uint64_t from_off, uint64_t off, uint64_t len);
 int file_sync(struct file *file);
 int file_truncate(struct file *file, uint64_t len);
 int file_status(struct file *file, uint64_t off, struct file_status *out);
-/* Bytes of a hole from `off` on, as a file system tells that is known to tell the truth; 0: no hole, or
- * nothing is known. For an image's own tables: --holes=trust is about raw files. */
+/* Bytes of a hole from `off` on, as a file system tells that is known to tell the truth; 0: no
+ * hole, or nothing is known. For an image's own tables: --holes=trust is about raw files. */
 uint64_t file_known_hole(struct file *file, uint64_t off);
-/* For openers: sets what the file is to believe. known: its file system tells the truth about holes;
- * claims: it says that there are some. */
+/* For openers: sets what the file is to believe. known: its file system tells the truth about
+ * holes; claims: it says that there are some. */
 void file_judge_holes(struct file *file, enum file_holes want, bool known, bool claims);
-/* From now on only a file system that is known to tell the truth is believed, whatever was asked for. */
+/* From now on only a file system that is known to tell the truth is believed, whatever was asked
+ * for. */
 void file_doubt_holes(struct file *file);
 void file_discard(struct file *file, uint64_t off, uint64_t len);
 /* Scattered reads: the kernel reads nothing ahead. A hint. */
 void file_expect(struct file *file, bool scattered);
 /* What is read next comes from the device, as far as the file system obeys. May wait. */
 void file_uncache(struct file *file);
-/* It was written to meanwhile; false where that can't be told. Not for files we write ourselves. May sleep
- * some milliseconds where it is true. */
+/* It was written to meanwhile; false where that can't be told. Not for files we write ourselves.
+ * May sleep some milliseconds where it is true. */
 bool file_changed(struct file *file);
 /* NULL is allowed. */
 void file_close(struct file *file);
@@ -202,8 +207,8 @@ void file_leave(struct file *file);
 
 /* Whether an open file's device, or its file system, is read-only. */
 bool medium_is_read_only(int fd, bool is_block);
-/* What opening it for writing would say: -EACCES, -EPERM, or 0 where nothing forbids it or it can't be
- * asked. */
+/* What opening it for writing would say: -EACCES, -EPERM, or 0 where nothing forbids it or it can't
+ * be asked. */
 int medium_user_denied(int fd);
 /* -EACCES with a sentence that names the file; why: file.may_not_write. */
 int medium_refuse_user(const char *name, int why, struct err *err);
@@ -214,8 +219,8 @@ int medium_refuse(const char *name, const char *real_name, bool is_block, struct
  * 0; -EBUSY with a sentence naming the file; 0 with *unsupported set where the file system has
  * no OFD locks. */
 int file_lock_take(struct file *file, enum file_lock kind, bool *unsupported, struct err *err);
-/* Gives back what file_lock_take() took, before the descriptor is closed. Closing alone would not: a child of
- * fork() has the same open file description, and the locks are the description's. */
+/* Gives back what file_lock_take() took, before the descriptor is closed. Closing alone would not:
+ * a child of fork() has the same open file description, and the locks are the description's. */
 void file_lock_drop(struct file *file);
 
 #endif

@@ -37,7 +37,8 @@ struct watched_file {
 };
 
 /* Watches an open regular file, before its length and times are taken. Where that can't be (`watch`
- * NULL, no inotify, no /proc, a file system that others may write to unseen) *file is not watched. */
+ * NULL, no inotify, no /proc, a file system that others may write to unseen) *file is not
+ * watched. */
 void file_watch_begin(struct watched_file *file, struct file_watch *watch, int fd);
 /* Before its descriptor is closed: no file that was deleted keeps its space for our sake. */
 void file_watch_end(struct watched_file *file);

@@ -72,14 +72,16 @@ struct io;
 
 struct io_ops {
 	const char *name;
-	/* The kernel holds on to files for a while after the process was killed (file_open.outlives). */
+	/* The kernel holds on to files for a while after the process was killed
+	 * (file_open.outlives). */
 	bool outlives;
 	/* Takes the request over; it may wait inside until kick(). */
 	void (*submit)(struct io *io, struct io_req *req);
 	/* Hands everything submitted so far to the kernel or the workers. */
 	void (*kick)(struct io *io);
-	/* kick() in two parts. What was submitted goes where the kernel looks for it: true if it is to be
-	 * told, by enter(), which touches nothing that the calls below touch. NULL: only kick(). */
+	/* kick() in two parts. What was submitted goes where the kernel looks for it: true if it is
+	 * to be told, by enter(), which touches nothing that the calls below touch. NULL: only
+	 * kick(). */
 	bool (*feed)(struct io *io);
 	void (*enter)(struct io *io);
 	/* Up to max finished requests into out; never blocks. Returns how many. */
@@ -88,27 +90,29 @@ struct io_ops {
 	 * waiting may end with EINTR without any signal: uring finishes requests on the thread
 	 * that submitted them. */
 	int (*fd)(const struct io *io);
-	/* Whether anybody is going to wait for the descriptor. Off, it need not tell of anything, and
-	 * reap() leaves it alone; switched on again it is readable where reap() would return something. On
-	 * at first. NULL: it always tells. */
+	/* Whether anybody is going to wait for the descriptor. Off, it need not tell of anything,
+	 * and reap() leaves it alone; switched on again it is readable where reap() would return
+	 * something. On at first. NULL: it always tells. */
 	void (*tell)(struct io *io, bool on);
-	/* After feed(), while told that nobody waits for fd(): hands over what was fed and sleeps until something
-	 * has completed, fd (which watches fd() and what else the caller waits for) is readable, or
-	 * timeout_ms are over (-1: never). May end for nothing. 0 or -errno. NULL: there is no such way. */
+	/* After feed(), while told that nobody waits for fd(): hands over what was fed and sleeps
+	 * until something has completed, fd (which watches fd() and what else the caller waits for)
+	 * is readable, or timeout_ms are over (-1: never). May end for nothing. 0 or -errno. NULL:
+	 * there is no such way. */
 	int (*wait)(struct io *io, int fd, int timeout_ms);
 	/* A hint: this memory will be used for most transfers. Failure is silent. It stays mapped
 	 * until destroy() or the next call, which replaces it (NULL: by nothing). No request may
 	 * be in flight. */
 	void (*use_memory)(struct io *io, void *base, size_t len);
-	/* Would reap() return something, without a look at workers and the kernel's longer ways? NULL: no. */
+	/* Would reap() return something, without a look at workers and the kernel's longer ways?
+	 * NULL: no. */
 	bool (*has_done)(const struct io *io);
 	/* Files may be registered on open and must be forgotten before file_close(). */
 	void (*add_file)(struct io *io, struct file *file);
 	void (*forget_file)(struct io *io, struct file *file);
 	/* No request may be in flight. */
 	void (*destroy)(struct io *io);
-	/* In a child of fork(): closes the child's descriptors and does nothing that the parent could see. NULL:
-	 * there are none. */
+	/* In a child of fork(): closes the child's descriptors and does nothing that the parent
+	 * could see. NULL: there are none. */
 	void (*leave)(struct io *io);
 };
 
@@ -124,7 +128,8 @@ enum io_choice {
 };
 
 /* depth: requests the kernel may hold at once. Errors: -ENOTSUP with a sentence where uring was
- * asked for by name and is refused here; -EAGAIN, with a sentence, where no thread may be started; -ENOMEM. */
+ * asked for by name and is refused here; -EAGAIN, with a sentence, where no thread may be started;
+ * -ENOMEM. */
 int io_open(enum io_choice choice, unsigned depth, struct io **out, struct err *err);
 int io_uring_backend_open(unsigned depth, struct io **out, struct err *err);
 int io_threads_backend_open(unsigned n_threads, struct io **out, struct err *err);

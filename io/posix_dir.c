@@ -197,8 +197,8 @@ int posix_dir_sync(const struct posix_dir *dir, int fd)
 	if (!posix_dir_refused(rc))
 		return rc;
 	/* CIFS, vboxsf and some of FUSE have no fsync of a directory. The whole file system, or the
-	 * file that was renamed, is the next best thing to ask for. An error of the first may be that of
-	 * another's file, where the second has none. */
+	 * file that was renamed, is the next best thing to ask for. An error of the first may be
+	 * that of another's file, where the second has none. */
 	rc = posix_dir_call(syncfs, fd);
 	last = rc ? posix_dir_call(fsync, fd) : 0;
 	if (!posix_dir_refused(last))

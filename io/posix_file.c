@@ -51,7 +51,8 @@ static ssize_t posix_file_read_now(struct file *file, const struct iovec *iov, u
 	got = preadv2(file->fd, iov, (int)n_iov, (off_t)off, RWF_NOWAIT);
 	if (got >= 0)
 		return got;
-	/* What is wrong with the device is said to a request that waits. A filter may forbid the call. */
+	/* What is wrong with the device is said to a request that waits. A filter may forbid the
+	 * call. */
 	return errno == EINTR || errno == EAGAIN || errno == EIO || errno == EFAULT ? -EAGAIN
 										    : -EOPNOTSUPP;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A struct file on the machine's own file system, shared by the files that
- * make one: posix_open.c (how a name becomes a descriptor), posix_link.c (names
- * of devices), posix_file.c (the blocking calls) and posix_holes.c (block status). One file was rejected:
- * the policy-minded part is read by other people than the lseek oddities.
+ * A struct file on the machine's own file system, shared by the files that make one: posix_open.c
+ * (how a name becomes a descriptor), posix_link.c (names of devices), posix_file.c (the blocking
+ * calls) and posix_holes.c (block status). One file was rejected: the policy-minded part is read by
+ * other people than the lseek oddities.
  */
 #ifndef BLOCKPULL_POSIX_FILE_H
 #define BLOCKPULL_POSIX_FILE_H
@@ -32,7 +32,8 @@ struct posix_file {
 extern const struct file_ops posix_file_ops;
 
 int posix_holes_status(struct file *file, uint64_t off, struct file_status *out);
-/* Sets what the opened file believes of its holes: file_judge_holes(). Devices have none to tell of. */
+/* Sets what the opened file believes of its holes: file_judge_holes(). Devices have none to tell
+ * of. */
 void posix_holes_judge(struct posix_file *pf, enum file_holes want);
 /* False where the file system is none of those that can share blocks: a try would be wasted. */
 bool posix_may_clone(int fd);
@@ -40,8 +41,9 @@ bool posix_may_clone(int fd);
 /* As an opener's create(), with a mode of its own, of which the process's umask is taken. */
 int posix_create(const char *name, mode_t mode, struct file **out, struct err *err);
 
-/* Does `name` lead to the block device *target over a link in a directory that the policy names, where
- * no other user can have put it? link_name is set to the first such link in any directory, or "". */
+/* Does `name` lead to the block device *target over a link in a directory that the policy names,
+ * where no other user can have put it? link_name is set to the first such link in any directory, or
+ * "". */
 bool posix_link_allowed(const struct path_policy *policy, const char *name,
 			const struct stat *target, char link_name[PATH_MAX]);
 

@@ -178,7 +178,8 @@ int posix_holes_status(struct file *file, uint64_t off, struct file_status *out)
 	*out = (struct file_status){ .len = file->len - off };
 	if (!known && !posix_holes_ask(pf, off)) {
 		pf->extent_off = pf->extent_end = 0;
-		/* It will make no more sense at the next offset; a shrunk file is caught by reads. */
+		/* It will make no more sense at the next offset; a shrunk file is caught by
+		 * reads. */
 		file->trust_holes = false;
 		return 0;
 	}

@@ -189,8 +189,8 @@ static int posix_open_real_name(struct posix_open *po, struct err *err)
 	return 0;
 }
 
-/* What would allow the file, safe to say: for a plain file its directory, unless that is all there is;
- * for a device itself, by the link that names it where that can be trusted to stay. */
+/* What would allow the file, safe to say: for a plain file its directory, unless that is all there
+ * is; for a device itself, by the link that names it where that can be trusted to stay. */
 static void posix_open_remedy(const struct posix_open *po, const char *link_name, char *out,
 			      size_t size)
 {
@@ -239,8 +239,8 @@ static int posix_open_allowed(struct posix_open *po, struct err *err)
 	return posix_open_forbidden(po, link_name, err);
 }
 
-/* What the kernel makes up as it is read calls itself a regular file of no bytes: as a base it would
- * read as zeros, and /proc/self holds this very process. */
+/* What the kernel makes up as it is read calls itself a regular file of no bytes: as a base it
+ * would read as zeros, and /proc/self holds this very process. */
 static int posix_open_real_file(const struct posix_open *po, struct err *err)
 {
 	static const uint32_t made_up[] = { PROC_SUPER_MAGIC, DEBUGFS_MAGIC, TRACEFS_MAGIC };

@@ -84,8 +84,8 @@ static void uring_prep(struct uring *u, struct io_uring_sqe *sqe, struct io_req 
 		sqe->fd = slot;
 		sqe->flags |= IOSQE_FIXED_FILE;
 	}
-	/* It did not get through without waiting: let it wait. Or the kernel would copy here and now what is
-	 * in the page cache, 50 us for 256 KiB. */
+	/* It did not get through without waiting: let it wait. Or the kernel would copy here and
+	 * now what is in the page cache, 50 us for 256 KiB. */
 	if (req->n_retries || req->aside)
 		sqe->flags |= IOSQE_ASYNC;
 	io_uring_sqe_set_data(sqe, req);
@@ -241,8 +241,8 @@ static void uring_submit(struct io *io, struct io_req *req)
 	}
 }
 
-/* One that is over by itself. What wait() watches has become readable: the workers' part of it is looked at
- * next. */
+/* One that is over by itself. What wait() watches has become readable: the workers' part of it is
+ * looked at next. */
 static bool uring_mark_done(struct uring *u, const void *data)
 {
 	if (!uring_mark_over(u, data))
@@ -302,8 +302,8 @@ static unsigned uring_reap(struct io *io, struct io_req **out, unsigned max)
 {
 	struct uring *u = (struct uring *)io;
 
-	/* What is there is taken without a look at the descriptor: it stays readable, the caller asks again,
-	 * and a read for each completion would cost as much as the completion. */
+	/* What is there is taken without a look at the descriptor: it stays readable, the caller
+	 * asks again, and a read for each completion would cost as much as the completion. */
 	unsigned n = uring_collect(u, out, max);
 	if (!n && !u->quiet) {
 		wake_drain(u->wake_fd);
@@ -328,8 +328,9 @@ static bool uring_has_done(const struct io *io)
 	return u->done.head || (uring_owes(u) && io_uring_cq_ready(&u->ring));
 }
 
-/* The eventfd is told of completions only while somebody sleeps: telling it, and reading it, cost as
- * much as a small read. What completes between the last look and the flag is found by another look. */
+/* The eventfd is told of completions only while somebody sleeps: telling it, and reading it, cost
+ * as much as a small read. What completes between the last look and the flag is found by another
+ * look. */
 static void uring_tell(struct io *io, bool on)
 {
 	struct uring *u = (struct uring *)io;
@@ -347,8 +348,8 @@ static void uring_tell(struct io *io, bool on)
 		wake_signal(u->wake_fd);
 }
 
-/* One system call hands over and sleeps, and what completes wakes the sleeper without a detour through the
- * eventfd, epoll and poll(). */
+/* One system call hands over and sleeps, and what completes wakes the sleeper without a detour
+ * through the eventfd, epoll and poll(). */
 static int uring_wait(struct io *io, int fd, int timeout_ms)
 {
 	struct uring *u = (struct uring *)io;
@@ -395,7 +396,8 @@ static void uring_destroy(struct io *io)
 	free(u);
 }
 
-/* Unmaps and closes, no more: what is registered with the ring, and what it does, is the parent's. */
+/* Unmaps and closes, no more: what is registered with the ring, and what it does, is the
+ * parent's. */
 static void uring_leave(struct io *io)
 {
 	struct uring *u = (struct uring *)io;

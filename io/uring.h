@@ -41,7 +41,8 @@ struct uring {
 	size_t mem_len;
 };
 
-/* uring_open.c. Makes u->ring, of u->depth at most. 0 or -errno; -EAGAIN: the kernel can't start threads for it. */
+/* uring_open.c. Makes u->ring, of u->depth at most. 0 or -errno; -EAGAIN: the kernel can't start
+ * threads for it. */
 int uring_ring_open(struct uring *u);
 
 void uring_tables_init(struct uring *u);

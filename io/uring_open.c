@@ -91,8 +91,8 @@ static int uring_round_trip(struct io_uring *ring)
 	return ret;
 }
 
-/* Will the kernel's threads come? It does an fsync on one of those, whatever the file, and what is said to be
- * asynchronous. -EAGAIN: they do not. */
+/* Will the kernel's threads come? It does an fsync on one of those, whatever the file, and what is
+ * said to be asynchronous. -EAGAIN: they do not. */
 static int uring_has_threads(struct io_uring *ring, int any_fd)
 {
 	struct __kernel_timespec limit = { .tv_sec = URING_PROBE_S };

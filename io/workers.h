@@ -10,15 +10,16 @@
 
 struct workers;
 
-/* run sets req->result, on any worker. wake_fd is signalled (wake.h) when finished requests
- * begin to wait for workers_take(). One thread is started at once, so that whatever is put later ends;
- * more, up to max_threads, when there is work for them and the system lets them start. 0, -ENOMEM, or
- * -EAGAIN where not even one may be started. */
+/* run sets req->result, on any worker. wake_fd is signalled (wake.h) when finished requests begin
+ * to wait for workers_take(). One thread is started at once, so that whatever is put later ends;
+ * more, up to max_threads, when there is work for them and the system lets them start. 0, -ENOMEM,
+ * or -EAGAIN where not even one may be started. */
 int workers_new(unsigned max_threads, void (*run)(struct io_req *req), int wake_fd,
 		struct workers **out);
 /* Takes over all of the list. */
 void workers_put(struct workers *workers, struct req_list *list);
-/* Whether wake_fd is told. Switched on again, it is, of what has finished meanwhile. On at first. */
+/* Whether wake_fd is told. Switched on again, it is, of what has finished meanwhile. On at
+ * first. */
 void workers_tell(struct workers *workers, bool on);
 unsigned workers_take(struct workers *workers, struct io_req **out, unsigned max);
 /* Nothing may be queued or running. */

@@ -3,7 +3,7 @@
 """Rules of the tree that a compiler does not check, as TAP: includes never point
 upwards, commands use the public header only, the shared library exports what
 the header declares and nothing else, every file carries its licence line, no
-message of the library names an option of the command, every pointer of a public
+line is too long, no message of the library names an option of the command, every pointer of a public
 function has a row in the table of NULLs.
 
 usage: check_tree.py ROOT [LIBRARY]"""
@@ -53,6 +53,14 @@ def unlicensed(root):
     for path in sources(root, "engine", "formats", "io", "tools", "bench", "tests"):
         if "SPDX-License-Identifier: MIT OR Apache-2.0" not in path.read_text()[:200]:
             yield str(path.relative_to(root))
+
+
+def wide(root):
+    """Lines of more than 100 columns (a tab counts one, as clang-format leaves comments alone)."""
+    for path in sources(root, "engine", "formats", "io", "tools", "bench", "tests"):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if len(line) > 100:
+                yield f"{path.relative_to(root)}:{number}"
 
 
 def declared(root):
@@ -118,6 +126,7 @@ def main():
     checks = [("includes never point upwards", upward_includes(root)),
               ("commands use the public header only", private_includes(root)),
               ("every file has its licence line", unlicensed(root)),
+              ("no line is longer than 100 columns", wide(root)),
               ("no message of the library names an option", options_named(root)),
               ("each public pointer was tried as NULL", untested_pointers(root))]
     if len(sys.argv) > 2:

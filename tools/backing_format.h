@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* --backing-format of the command and backing-format= of the nbdkit plugin: FMT, auto or FILE=FMT. */
+/* --backing-format of the command and backing-format= of the nbdkit plugin: FMT, auto or
+ * FILE=FMT. */
 #ifndef TOOLS_BACKING_FORMAT_H
 #define TOOLS_BACKING_FORMAT_H
 
@@ -18,8 +19,8 @@ struct backing_formats {
 
 #define BACKING_FORMAT_WHY_CAP 400 /* bytes of a sentence on what is wrong */
 
-/* Takes one value. A relative FILE is left as it is: it may be a name that an image records. 0, or -1
- * and a sentence that begins with the value. */
+/* Takes one value. A relative FILE is left as it is: it may be a name that an image records. 0, or
+ * -1 and a sentence that begins with the value. */
 int backing_formats_take(struct backing_formats *formats, const char *text,
 			 char why[BACKING_FORMAT_WHY_CAP]);
 /* Puts them into the options, which use the list from then on. */

@@ -24,8 +24,8 @@
 #include "tools/control_args.h"
 #include "tools/control_stream.h"
 
-/* With so much unread a client is dropped. The longest answer tells of 257 files, each by two names of 4 KiB
- * of which JSON makes up to six times as much: none of those is too long. */
+/* With so much unread a client is dropped. The longest answer tells of 257 files, each by two names
+ * of 4 KiB of which JSON makes up to six times as much: none of those is too long. */
 #define MAX_OUT   (16u * 1024 * 1024)
 #define FIRST_OUT (64u * 1024)
 #define MAX_IN    4096u
@@ -176,7 +176,8 @@ static void drop(struct client *client)
 	*client = (struct client){ .fd = -1 };
 }
 
-/* After send() and recv(): did bytes go? If not, it is for later, or for good: then the client is dropped. */
+/* After send() and recv(): did bytes go? If not, it is for later, or for good: then the client is
+ * dropped. */
 static bool has_moved(struct client *client, ssize_t n)
 {
 	if (n <= 0 && !(n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)))
@@ -320,7 +321,8 @@ static void answer_all(struct control *control, struct client *client)
 	}
 }
 
-/* One piece at a time: the owner has more to do than to hear a client that never stops, and polls again. */
+/* One piece at a time: the owner has more to do than to hear a client that never stops, and polls
+ * again. */
 static void hear(struct control *control, struct client *client)
 {
 	ssize_t n;

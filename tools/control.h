@@ -21,8 +21,8 @@
 #define CONTROL_MAX_CLIENTS 8
 #define CONTROL_MAX_FDS     (1 + CONTROL_MAX_CLIENTS)
 
-/* One file of the chain, under the name that clients call it by: "#layer0" is the image, and a name keeps
- * leading to its file when jobs make the chain shorter. */
+/* One file of the chain, under the name that clients call it by: "#layer0" is the image, and a name
+ * keeps leading to its file when jobs make the chain shorter. */
 struct control_node {
 	char name[24];
 	char *path; /* as it was opened */
@@ -68,13 +68,13 @@ struct control_target {
 
 struct control;
 
-/* Listens at the path: a socket of mode 0600. One at which no process listens any more is replaced. Reads the
- * names of the chain's files. The target is the owner's, and closed with control_close() only.
- * 0 or -errno with a sentence. */
+/* Listens at the path: a socket of mode 0600. One at which no process listens any more is replaced.
+ * Reads the names of the chain's files. The target is the owner's, and closed with control_close()
+ * only. 0 or -errno with a sentence. */
 int control_open(const char *path, struct control_target *target, struct control **out,
 		 struct bpull_error *error);
-/* Whether control_open() would work, as far as that can be known: makes the socket and removes it. Never
- * listens: a client that came meanwhile would be hung up on. */
+/* Whether control_open() would work, as far as that can be known: makes the socket and removes it.
+ * Never listens: a client that came meanwhile would be hung up on. */
 int control_try(const char *path, struct bpull_error *error);
 /* What to poll for; returns how many, at most CONTROL_MAX_FDS. */
 int control_poll_fds(const struct control *control, struct pollfd *fds);
@@ -89,14 +89,14 @@ void control_close(struct control *control);
 struct json_object *control_greeting(void);
 
 /* control_verbs.c */
-/* The answer to one request (NULL: the JSON value null), never NULL but for want of memory. *negotiated is the
- * connection's. What follows from the request is in the target's events. */
+/* The answer to one request (NULL: the JSON value null), never NULL but for want of memory.
+ * *negotiated is the connection's. What follows from the request is in the target's events. */
 struct json_object *control_answer(struct control_target *target, bool *negotiated,
 				   struct json_object *request);
 
 /* control_jobs.c */
-/* The owner has started a job with these options; clients know it by the device's name. Without memory for it
- * they see none. */
+/* The owner has started a job with these options; clients know it by the device's name. Without
+ * memory for it they see none. */
 void control_job_started(struct control_target *target, const struct bpull_job_options *options);
 /* The same for a verb, which makes the job before it starts it: NULL without memory. */
 struct control_job *control_job_new(const char *id);

@@ -31,12 +31,12 @@ struct json_object *control_ok(struct json_object *value);
 struct json_object *control_refuse(const char *class, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* A refusal where arguments (an object, or NULL) hold what the list does not, something of a wrong type, or too
- * little; else NULL. */
+/* A refusal where arguments (an object, or NULL) hold what the list does not, something of a wrong
+ * type, or too little; else NULL. */
 struct json_object *control_check_args(const struct control_arg *list, struct json_object *args);
 
-/* Of checked arguments. Text: NULL where there is none, valid as long as they are. The others: false, and *out
- * untouched, where there is none. */
+/* Of checked arguments. Text: NULL where there is none, valid as long as they are. The others:
+ * false, and *out untouched, where there is none. */
 const char *control_text(struct json_object *args, const char *name);
 bool control_integer(struct json_object *args, const char *name, int64_t *out);
 bool control_boolean(struct json_object *args, const char *name, bool *out);

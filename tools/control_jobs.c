@@ -212,8 +212,8 @@ static void conclude(struct control_target *target, struct control_job *job)
 
 static void complete(struct control_target *target, struct control_job *job)
 {
-	/* A job that finds nothing to do ends without asking. One that is to ask waits here instead, as
-	 * QEMU's does, where the owner goes on. */
+	/* A job that finds nothing to do ends without asking. One that is to ask waits here
+	 * instead, as QEMU's does, where the owner goes on. */
 	if (!job->auto_finalize && !is_told(job, "pending") && target->stays && !job->is_held) {
 		job->is_held = true;
 		tell_pending(target, job);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Verbs of the control socket that only ask: each returns the whole answer. Their arguments were checked. */
+/* Verbs of the control socket that only ask: each returns the whole answer. Their arguments were
+ * checked. */
 #ifndef TOOLS_CONTROL_QUERIES_H
 #define TOOLS_CONTROL_QUERIES_H
 

@@ -34,13 +34,13 @@ struct control_stream {
 	const char *why;  /* static */
 };
 
-/* Takes bytes until a value is complete, or an error is found. Returns how many of the n it took; call it
- * again with the rest. What was handed out is valid until the next call. */
+/* Takes bytes until a value is complete, or an error is found. Returns how many of the n it took;
+ * call it again with the rest. What was handed out is valid until the next call. */
 size_t control_stream_take(struct control_stream *stream, const char *bytes, size_t n,
 			   enum control_piece *piece);
 
-/* The value of a text, which the caller puts; NULL with *why (static) where it is no JSON, holds a key twice, or
- * a NUL, which C strings would cut short. A text "null" is NULL with *why NULL. */
+/* The value of a text, which the caller puts; NULL with *why (static) where it is no JSON, holds a
+ * key twice, or a NUL, which C strings would cut short. A text "null" is NULL with *why NULL. */
 struct json_object *control_parse(const char *text, size_t len, const char **why);
 
 #endif

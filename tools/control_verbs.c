@@ -14,7 +14,8 @@
 #include "tools/control_queries.h"
 #include "tools/control_start.h"
 
-/* Which of QEMU's two families a verb is of: they name the job differently, and a missing one too. */
+/* Which of QEMU's two families a verb is of: they name the job differently, and a missing one
+ * too. */
 enum family {
 	OF_BLOCK_JOBS, /* block-job-*: DeviceNotActive */
 	OF_JOBS,       /* job-*: GenericError */
@@ -55,8 +56,8 @@ static const char *job_name(struct json_object *args)
 	return name ? name : control_text(args, "id");
 }
 
-/* The job that the request means, or its refusal: one of the two is NULL. Without a name it is the one that
- * has not ended, or the latest. */
+/* The job that the request means, or its refusal: one of the two is NULL. Without a name it is the
+ * one that has not ended, or the latest. */
 static struct control_job *find(struct control_target *target, struct json_object *args,
 				enum family family, struct json_object **refusal)
 {

@@ -146,7 +146,8 @@ static int create_parse(struct create_command *command, int argc, char **argv)
 	return create_validate(command);
 }
 
-/* No half image. Before it, the backing file may be on a server that is dead, and Ctrl-C must end that wait. */
+/* No half image. Before it, the backing file may be on a server that is dead, and Ctrl-C must end
+ * that wait. */
 static void create_hold(void *user_data)
 {
 	(void)user_data;

@@ -149,8 +149,8 @@ static void main_fill_descriptors(void)
 	}
 }
 
-/* The usual soft limit (1024) is there for programs that use select(); a pull of many deep chains at once
- * needs more. Where it can't be raised, what fails of it will say so. */
+/* The usual soft limit (1024) is there for programs that use select(); a pull of many deep chains
+ * at once needs more. Where it can't be raised, what fails of it will say so. */
 static void main_raise_limit(void)
 {
 	struct rlimit limit;
@@ -162,7 +162,8 @@ static void main_raise_limit(void)
 }
 
 /* Set-user-ID or set-group-ID: the names in a caller's image would be opened with rights that the
- * caller has not. AT_SECURE was rejected as the sign of it: SELinux sets it on any change of domain. */
+ * caller has not. AT_SECURE was rejected as the sign of it: SELinux sets it on any change of
+ * domain. */
 static bool main_has_borrowed_rights(void)
 {
 	return geteuid() != getuid() || getegid() != getgid();

@@ -113,7 +113,8 @@ static void *run_processor(void *opaque)
 			perror("minivmm: KVM_RUN");
 			power_off(m, false);
 		} else if (m->run->exit_reason == KVM_EXIT_HLT) {
-			/* What is over since the guest looked is counted: this returns at once then. */
+			/* What is over since the guest looked is counted: this returns at once
+			 * then. */
 			drain_fd(m->interrupt_fd);
 		} else if (m->run->exit_reason == KVM_EXIT_IO) {
 			if (m->run->io.direction == KVM_EXIT_IO_OUT)
@@ -185,7 +186,8 @@ static void finish(struct machine *m, const struct bpull_event *event)
 	answer(m, slot, event->error);
 }
 
-/* Without options that ask for it a job is never READY and never stopped: its one event is its end. */
+/* Without options that ask for it a job is never READY and never stopped: its one event is its
+ * end. */
 static void tell_of_job(struct machine *m, const struct bpull_event *event)
 {
 	m->job_over = true;

@@ -65,8 +65,8 @@ static int take_format(const char *key, const char *value, void *to)
 	return -1;
 }
 
-/* Behind the fork nbdkit is in another directory, so a name that leads to a file from here is resolved here;
- * any other is one that an image records. */
+/* Behind the fork nbdkit is in another directory, so a name that leads to a file from here is
+ * resolved here; any other is one that an image records. */
 static int take_backing_format(const char *key, const char *value, void *to)
 {
 	const char *equals = strrchr(value, '=');

@@ -35,7 +35,8 @@ void config_load(void);
 int config_take(const char *key, const char *value);
 /* All parameters were taken: fills the options. -1 as above. */
 int config_finish(void);
-/* Whether a client may ask for the disk by this name: none, or the one that nbdkit was told by -e. */
+/* Whether a client may ask for the disk by this name: none, or the one that nbdkit was told by
+ * -e. */
 bool config_is_export(const char *name);
 void config_free(void);
 

@@ -15,7 +15,8 @@ struct nbdkit_line {
 	char *export_name; /* -e; NULL: not given. The line's */
 };
 
-/* Reads it. Call it once, before nbdkit looks at the parameters: it cuts them at their '=' in place. */
+/* Reads it. Call it once, before nbdkit looks at the parameters: it cuts them at their '=' in
+ * place. */
 void nbdkit_line_read(struct nbdkit_line *line);
 void nbdkit_line_free(struct nbdkit_line *line);
 

@@ -107,7 +107,8 @@ static void *watch_job(void *opaque)
 			continue;
 		if (control)
 			n_fds += control_poll_fds(control, fds + 2);
-		/* States that are no events (paused, committing) are looked for while someone listens. */
+		/* States that are no events (paused, committing) are looked for while someone
+		 * listens. */
 		poll(fds, n_fds, n_fds > 3 ? LOOK_MS : -1);
 		if (control)
 			control_process(control);
@@ -277,7 +278,8 @@ static void plugin_cleanup(void)
 	bpull_engine_close(engine);
 }
 
-/* What fails is undone before it is told: then the image is free again when nbdkit's exit code is seen. */
+/* What fails is undone before it is told: then the image is free again when nbdkit's exit code is
+ * seen. */
 static int plugin_after_fork(void)
 {
 	struct bpull_error error;

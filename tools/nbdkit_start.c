@@ -51,8 +51,8 @@ static void in_child(void)
 	report = ends[1];
 }
 
-/* Whether a child has ended by itself: nbdkit has no other children yet. It may take a moment from the
- * closing of its files until it can be waited for. It is left to be waited for. */
+/* Whether a child has ended by itself: nbdkit has no other children yet. It may take a moment from
+ * the closing of its files until it can be waited for. It is left to be waited for. */
 static bool child_is_dead(void)
 {
 	for (int i = 0; i < 20; i++) {

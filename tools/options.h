@@ -79,20 +79,20 @@ struct options_chain {
 	char *env_copy;
 };
 
-/* Takes an option if it is one of OPTIONS_CHAIN, OPTIONS_HOLES or OPTIONS_SHARE. 0: taken; -1: not one of them;
- * else an exit code. */
+/* Takes an option if it is one of OPTIONS_CHAIN, OPTIONS_HOLES or OPTIONS_SHARE. 0: taken; -1: not
+ * one of them; else an exit code. */
 int options_chain_take(struct options_chain *chain, const char *command, int option,
 		       const char *text);
 /* Applies BLOCKPULL_ALLOW_BACKING where no option said otherwise. 0 or an exit code. */
 int options_chain_finish(struct options_chain *chain, const char *command);
 void options_chain_free(struct options_chain *chain);
 
-/* For commands that open several images with the same options: a FILE of --backing-format need be in
- * one of their chains only. Look at each image, then ask. Both do nothing where no
- * FILE was named. */
+/* For commands that open several images with the same options: a FILE of --backing-format need be
+ * in one of their chains only. Look at each image, then ask. Both do nothing where no FILE was
+ * named. */
 void options_chain_look(struct options_chain *chain, const char *image, enum bpull_format format);
-/* 0, or an exit code after naming a FILE that no chain has. Where an image could not be looked at, none
- * is: opening it says why. */
+/* 0, or an exit code after naming a FILE that no chain has. Where an image could not be looked at,
+ * none is: opening it says why. */
 int options_chain_judge(const struct options_chain *chain, const char *command);
 
 #endif

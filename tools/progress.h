@@ -61,8 +61,8 @@ void progress_open(struct progress *progress, enum progress_mode mode, uint64_t 
 /* Milliseconds until progress_due(), for poll(); -1: never. */
 int progress_timeout_ms(const struct progress *progress);
 bool progress_due(const struct progress *progress);
-/* Takes `now` into the rates, twelve times a second at most. Called once when a pull begins, so that
- * the first thing shown has a rate; after that the calls below do it. */
+/* Takes `now` into the rates, twelve times a second at most. Called once when a pull begins, so
+ * that the first thing shown has a rate; after that the calls below do it. */
 void progress_sample(struct progress *progress, const struct progress_now *now);
 /* Shows `now` as a bar or a line and arms the next time. JSON is progress_json()'s. */
 void progress_show(struct progress *progress, const struct progress_now *now);

@@ -91,8 +91,8 @@ struct pull_plan {
 	uint64_t present_bytes, skipped_bytes;
 };
 
-/* Opens the image and starts its job. What fails is kept in the image, which has ended then; but with
- * may_wait, where files can't be opened because the process has too many open, the image is as
+/* Opens the image and starts its job. What fails is kept in the image, which has ended then; but
+ * with may_wait, where files can't be opened because the process has too many open, the image is as
  * untried as before and the result is false: try again when another one has ended. */
 bool pull_image_start(struct pull_image *image, struct bpull_engine *engine,
 		      const struct bpull_disk_options *options, const struct bpull_job_options *job,

@@ -192,8 +192,8 @@ static const int sandbox_unlink[] = { SCMP_SYS(unlink), SCMP_SYS(unlinkat) };
 static const int sandbox_rename[] = { SCMP_SYS(rename), SCMP_SYS(renameat), SCMP_SYS(renameat2),
 				      SCMP_SYS(link),   SCMP_SYS(linkat),   SCMP_SYS(syncfs) };
 
-/* Asking for a terminal, for its width, for the extents of a file, and for a range to be cloned, zeroed or
- * discarded. */
+/* Asking for a terminal, for its width, for the extents of a file, and for a range to be cloned,
+ * zeroed or discarded. */
 static const unsigned long sandbox_ioctls[] = { TCGETS,       TIOCGWINSZ,   FS_IOC_FIEMAP,
 						FICLONERANGE, BLKGETSIZE64, BLKDISCARD,
 						BLKZEROOUT };
@@ -240,8 +240,8 @@ static int sandbox_by_argument(scmp_filter_ctx filter)
 	return rc;
 }
 
-/* A new file's name may need an empty file in its place first, and the file its mode: never a device, nor
- * a program that runs as its owner. */
+/* A new file's name may need an empty file in its place first, and the file its mode: never a
+ * device, nor a program that runs as its owner. */
 static int sandbox_new_file(scmp_filter_ctx filter, unsigned names)
 {
 	int rc;
@@ -272,7 +272,8 @@ static int sandbox_opens(scmp_filter_ctx filter)
 
 static int sandbox_build(scmp_filter_ctx filter, unsigned names)
 {
-	/* All threads at once; no mitigation that only untrusted code calls for and all would pay. */
+	/* All threads at once; no mitigation that only untrusted code calls for and all would
+	 * pay. */
 	int rc = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
 	if (!rc)
 		rc = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
@@ -301,7 +302,8 @@ void sandbox_enter(unsigned names)
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	if (!filter)
 		return;
-	/* With an arena for each thread malloc reads files of the system when it makes or shrinks one. */
+	/* With an arena for each thread malloc reads files of the system when it makes or shrinks
+	 * one. */
 	mallopt(M_ARENA_MAX, 1);
 	/* Loading sets PR_SET_NO_NEW_PRIVS, too. */
 	if (!sandbox_build(filter, names))

@@ -168,7 +168,8 @@ static int stop_catch(const struct stop_rule *rule)
 }
 
 /* Where the soft limit on processor time is the hard one (ulimit -t sets both), the kernel sends
- * SIGKILL instead of SIGXCPU. To end in order takes seconds where what is in flight is compressed. */
+ * SIGKILL instead of SIGXCPU. To end in order takes seconds where what is in flight is
+ * compressed. */
 static void stop_keep_seconds(void)
 {
 	struct rlimit limit;

@@ -19,8 +19,8 @@ void stop_prepare(void);
 int stop_install(void);
 /* Empties the descriptor: call it when it was readable, before looking at the two below. */
 void stop_drain(void);
-/* The signals that end a process by default and are no fault of its own, but for those it was told to
- * ignore. */
+/* The signals that end a process by default and are no fault of its own, but for those it was told
+ * to ignore. */
 void stop_ends(sigset_t *ends);
 /* For commands that can't, around what is short and must not be left half done: these signals wait
  * until `hold` is false again. */

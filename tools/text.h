@@ -21,8 +21,8 @@ size_t text_columns(const char *safe_text);
  * `columns` (>= 4). In place; returns it. */
 char *text_fit(char *safe_text, size_t columns);
 
-/* The length of the character at `text` if it is one that terminals obey or hide, beyond ASCII's own
- * (DEL is among them), and its code point; else 0. */
+/* The length of the character at `text` if it is one that terminals obey or hide, beyond ASCII's
+ * own (DEL is among them), and its code point; else 0. */
 size_t text_harmful(const char *text, uint32_t *code_point);
 
 /* A copy for JSON: invalid UTF-8 becomes \xNN in text, the rest stays. Free with free();

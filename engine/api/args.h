@@ -35,7 +35,8 @@ static inline bool is_missing(const void *pointer, const char *name, struct bpul
 	return true;
 }
 
-/* True, with *error filled, where the caller's struct for a result is missing, or its size is none. */
+/* True, with *error filled, where the caller's struct for a result is missing, or its size is
+ * none. */
 static inline bool is_unfit(const void *result, const char *name, size_t first_len,
 			    struct bpull_error *error)
 {

@@ -149,7 +149,8 @@ static int open_chain(struct bpull_disk *disk, const char *path, const struct bp
 	return rc;
 }
 
-/* Two clusters in one block of a direct file would be read, changed and written back by two at once. */
+/* Two clusters in one block of a direct file would be read, changed and written back by two at
+ * once. */
 static int check_direct(const struct bpull_disk *disk, struct err *err)
 {
 	const struct layer *overlay = disk_overlay(disk);
@@ -199,8 +200,8 @@ static int prepare_guest(struct bpull_disk *disk, const struct bpull_disk_option
 /* Space let go is counted free by the next commit but one, or later where a table can't be read. */
 #define MAX_LAST_COMMITS 16
 
-/* No job, no request is in flight: what is not durable becomes so, and what was let go is counted free.
- * What fails now can't be told any more: a program that wants to know flushes first. */
+/* No job, no request is in flight: what is not durable becomes so, and what was let go is counted
+ * free. What fails now can't be told any more: a program that wants to know flushes first. */
 static void settle(struct bpull_disk *disk)
 {
 	struct layer *overlay = disk_overlay(disk);

@@ -47,9 +47,9 @@
 #define MIN_MEMORY     (8 * MiB)
 #define MAX_BUFS       16
 
-/* Runs in flight are as many as have room for their plans, of 100 KiB, in a fifth of the memory. Small ones
- * share buffers (buf_shrink()), so that there are enough to hide a slow source's latency: 64 of 64 KiB, 5 ms
- * each, are 800 MB/s. */
+/* Runs in flight are as many as have room for their plans, of 100 KiB, in a fifth of the memory.
+ * Small ones share buffers (buf_shrink()), so that there are enough to hide a slow source's
+ * latency: 64 of 64 KiB, 5 ms each, are 800 MB/s. */
 #define RUN_SHARE (512 * KiB)
 #define MAX_RUNS  64
 

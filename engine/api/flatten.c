@@ -49,7 +49,8 @@
 
 /* ---- the new file ---- */
 
-/* At most this many bytes of a name, in whole characters: some file systems take no parts of one. */
+/* At most this many bytes of a name, in whole characters: some file systems take no parts of
+ * one. */
 static int kept_of(const char *name, size_t cap)
 {
 	size_t len = strlen(name);
@@ -100,8 +101,8 @@ static int check_free(const char *name, struct err *err)
 	return 0;
 }
 
-/* An empty file, its owner's alone, under a name that is free. The name is left in *f only if the file
- * exists. */
+/* An empty file, its owner's alone, under a name that is free. The name is left in *f only if the
+ * file exists. */
 static int create_empty(struct flatten *f, mode_t mode, struct file **file, struct err *err)
 {
 	int rc = -EEXIST;

@@ -16,7 +16,8 @@ struct bpull_engine;
 
 /* Is this another process than the one that opened the engine? */
 bool engine_is_forked(const struct bpull_engine *engine);
-/* What bpull_engine_close() is to such a process. The memory stays until it ends or becomes another program. */
+/* What bpull_engine_close() is to such a process. The memory stays until it ends or becomes another
+ * program. */
 void engine_leave_to_parent(struct bpull_engine *engine);
 
 #endif

@@ -49,8 +49,8 @@ static bool is_running(struct bpull_disk *disk)
 	return running;
 }
 
-/* Both look at every table of the image, and the second writes its header, where a writing guest's commits
- * are at work, too: then no others are let in. */
+/* Both look at every table of the image, and the second writes its header, where a writing guest's
+ * commits are at work, too: then no others are let in. */
 static int compression_alone(const struct bpull_disk *disk, const struct bpull_job_options *o,
 			     bool is_for_good, struct err *err)
 {
@@ -151,7 +151,8 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 {
 	struct layer *overlay = disk_overlay(disk);
 	/* Done for the guest when the disk was opened; or by a job that left tables in memory for
-	 * which there was no space: what those lead to would be taken for leaked, and given away. */
+	 * which there was no space: what those lead to would be taken for leaked, and given
+	 * away. */
 	bool is_prepared = disk->may_write || !commit_is_clean(disk);
 	int rc;
 
@@ -172,8 +173,8 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 	return rc;
 }
 
-/* The image is this call's alone, but for a guest that may write already: its header is. -EBUSY: a job
- * runs. */
+/* The image is this call's alone, but for a guest that may write already: its header is. -EBUSY: a
+ * job runs. */
 static int begin_starting(struct bpull_disk *disk, struct engine_yields *yields)
 {
 	while (disk->starting || disk->n_walking)
@@ -328,7 +329,8 @@ int bpull_job_get_info(struct bpull_disk *disk, struct bpull_job_info *info)
 	return now.type != BPULL_JOB_TYPE_UNKNOWN;
 }
 
-/* Locks the control block of a running job, or says there is none: -ENOENT, whatever is asked of it. */
+/* Locks the control block of a running job, or says there is none: -ENOENT, whatever is asked of
+ * it. */
 static int control_lock(struct bpull_disk *disk)
 {
 	if (!disk)

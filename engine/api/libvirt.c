@@ -167,8 +167,9 @@ int bpull_virt_attach(struct bpull_virt *virt, const char *path, struct bpull_di
 	return 0;
 }
 
-/* Under the mutex. New calls do not find it; those under way are waited for, as the program may close it
- * next. The dispatcher, in a callback of that very disk, can't wait for itself: it frees it later. */
+/* Under the mutex. New calls do not find it; those under way are waited for, as the program may
+ * close it next. The dispatcher, in a callback of that very disk, can't wait for itself: it frees
+ * it later. */
 static void detach(struct bpull_virt *virt, struct virt_disk *d)
 {
 	bool is_own = d == virt->dispatched && pthread_equal(pthread_self(), virt->dispatcher);

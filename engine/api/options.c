@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Option and result structs as programs of any age pass them, and the policy on
- * backing files they ask for. One import function for all structs: a caller's
- * shorter struct is filled up with zeros, a longer one may only have zeros we do
- * not know. One export function: a shorter struct gets what it has room for, of a
- * longer one the rest is zeroed. Versioned function names were rejected: they double with each field.
+ * Option and result structs as programs of any age pass them, and the policy on backing files they
+ * ask for. One import function for all structs: a caller's shorter struct is filled up with zeros,
+ * a longer one may only have zeros we do not know. One export function: a shorter struct gets what
+ * it has room for, of a longer one the rest is zeroed. Versioned function names were rejected: they
+ * double with each field.
  */
 #include "engine/api/options.h"
 
@@ -102,7 +102,8 @@ static char *real_directory(const char *path)
 }
 
 /* An image that can't be resolved can't be opened either, and that error is the better one: 0. But
- * without its directory because the machine failed, its backing files would be refused as strangers. */
+ * without its directory because the machine failed, its backing files would be refused as
+ * strangers. */
 static int cannot_resolve(const char *image, int why, struct err *err)
 {
 	char name[512];
@@ -120,8 +121,9 @@ static int note_missing(const char *named, struct path_policy *policy, struct er
 	return policy->missing ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
-/* One thing that the user named: all below a directory, or a file or device by itself. What is not there
- * (a pool that is not mounted) allows nothing, and the images that need nothing of it are not refused. */
+/* One thing that the user named: all below a directory, or a file or device by itself. What is not
+ * there (a pool that is not mounted) allows nothing, and the images that need nothing of it are not
+ * refused. */
 static int add_named(const char *named, char **dirs, char **files, struct path_policy *policy,
 		     struct err *err)
 {

@@ -32,8 +32,8 @@ struct chain_open options_chain(const struct bpull_disk_options *options, const 
 /* Checks a size-prefixed option struct and copies what the caller's version has of it.
  * False: it is not one of ours. */
 bool options_import(void *dst, size_t dst_len, const void *src);
-/* May a result be stored in the caller's struct, which begins with its size? Not below what the first
- * version of the struct had. */
+/* May a result be stored in the caller's struct, which begins with its size? Not below what the
+ * first version of the struct had. */
 bool result_fits(const void *out, size_t first_len);
 /* Stores it, and nothing beyond the size that the struct says, which stays. It fits. */
 void result_export(void *out, const void *src, size_t src_len);

@@ -189,9 +189,9 @@ static void drop_link_writes(struct commit *commit)
 	staged_clear_stage(&commit->staged, STAGE_HEADER);
 }
 
-/* A table write that found no space, or no memory for its requests, changed nothing that cannot be written
- * again. The job fails, or is stopped, and its runs give back what they took; then there is another try, and
- * one with each of the guest's flushes. */
+/* A table write that found no space, or no memory for its requests, changed nothing that cannot be
+ * written again. The job fails, or is stopped, and its runs give back what they took; then there is
+ * another try, and one with each of the guest's flushes. */
 static bool stall(struct commit *commit)
 {
 	struct op *op = &commit->op;
@@ -215,8 +215,8 @@ static bool stall(struct commit *commit)
 	return true;
 }
 
-/* What a commit reads it can do without: space that is let go waits for the next commit, and the link for
- * another try. */
+/* What a commit reads it can do without: space that is let go waits for the next commit, and the
+ * link for another try. */
 static bool go_on_unread(struct commit *commit)
 {
 	struct op *op = &commit->op;

@@ -23,8 +23,8 @@ enum commit_kind {
 /* Begins a group commit of what the disk has published. Nothing happens while one is in flight or
  * the disk is poisoned: job_run() looks again when it ends. */
 void commit_begin(struct bpull_disk *disk, enum commit_kind kind);
-/* Is a soft commit due: enough was published, or long enough ago, or too much memory is dirty? When does
- * the second become true (UINT64_MAX: never as it is)? */
+/* Is a soft commit due: enough was published, or long enough ago, or too much memory is dirty? When
+ * does the second become true (UINT64_MAX: never as it is)? */
 bool commit_is_due(const struct bpull_disk *disk, uint64_t now_ns);
 uint64_t commit_due_ns(const struct bpull_disk *disk);
 /* So many changed tables wait for a commit, which can't be evicted, that no more may be changed. */
@@ -44,8 +44,8 @@ int commit_stall_error(const struct bpull_disk *disk);
 bool commit_revive(struct bpull_disk *disk);
 /* Is the commit in flight one that drops the link, or has just done so? */
 bool commit_is_detaching(const struct bpull_disk *disk);
-/* The job that wanted the link dropped is over, or gave up: a commit in flight that has not come to the header
- * is an ordinary one. */
+/* The job that wanted the link dropped is over, or gave up: a commit in flight that has not come to
+ * the header is an ordinary one. */
 void commit_keep_link(struct bpull_disk *disk);
 /* Before the disk is closed: one that stands still goes, and what it would have written with it. */
 void commit_abandon(struct bpull_disk *disk);

@@ -7,8 +7,8 @@
 
 struct bpull_disk;
 
-/* Everything that replaces the link is durable. May it go, now? Asked at the point of no return: the job
- * neither failed, nor was aborted or stopped, and the backing files are what they were. */
+/* Everything that replaces the link is durable. May it go, now? Asked at the point of no return:
+ * the job neither failed, nor was aborted or stopped, and the backing files are what they were. */
 bool job_may_drop_link(struct bpull_disk *disk);
 
 #endif

@@ -91,8 +91,8 @@ void commit_hold(struct bpull_disk *disk)
 	disk->commits_held = true;
 }
 
-/* What the overlay does not read any more is its owner's from now on. No request that might use it is in
- * flight: the link was not dropped before that. */
+/* What the overlay does not read any more is its owner's from now on. No request that might use it
+ * is in flight: the link was not dropped before that. */
 void disk_link_changed(struct bpull_disk *disk)
 {
 	struct layer *overlay = disk_overlay(disk);

@@ -14,8 +14,8 @@
 
 struct bpull_disk;
 
-/* Did its table writes find no space? Then it stands still until commit_retry(). Nothing was written wrongly,
- * so it may be tried as often as there may be space again. */
+/* Did its table writes find no space? Then it stands still until commit_retry(). Nothing was
+ * written wrongly, so it may be tried as often as there may be space again. */
 bool commit_is_stalled(const struct bpull_disk *disk);
 /* A commit is in flight, or stands still. */
 bool commit_is_running(const struct bpull_disk *disk);
@@ -81,8 +81,8 @@ void commit_end(struct commit *commit);
 /* Is the error want of space, in the file or of a limit? */
 bool commit_found_no_space(int error);
 
-/* The header on disk names the new base, or none: so does the chain from now on. Closes what the overlay does
- * not read any more. */
+/* The header on disk names the new base, or none: so does the chain from now on. Closes what the
+ * overlay does not read any more. */
 void disk_link_changed(struct bpull_disk *disk);
 
 /* Every operation that waits for the commit's end runs again. */

@@ -83,8 +83,8 @@ void populate_paid_is_done(struct populate *p)
 	p->charged_len = 0;
 }
 
-/* A run that has done nothing yet waits without its lock: a guest may write there meanwhile, and then
- * it is mapped again. A later piece of a large cluster can't let go. */
+/* A run that has done nothing yet waits without its lock: a guest may write there meanwhile, and
+ * then it is mapped again. A later piece of a large cluster can't let go. */
 static bool may_unlock(const struct populate *p)
 {
 	return !p->piece_off;
@@ -101,8 +101,8 @@ static void take_tokens(struct populate *p, uint64_t now_ns)
 	p->phase = POPULATE_LOCK;
 }
 
-/* In the middle of a cluster, which a guest wants, or whose end a pause waits for: what is copied is made
- * durable then, and no run is in flight. */
+/* In the middle of a cluster, which a guest wants, or whose end a pause waits for: what is copied
+ * is made durable then, and no run is in flight. */
 static bool is_in_the_way(const struct populate *p)
 {
 	return !may_unlock(p) && (range_lock_is_wanted(&p->lock) || p->op.disk->job.paused);
@@ -175,7 +175,8 @@ void populate_hurry(struct bpull_disk *disk)
 	struct populate **at = &job->throttled_first;
 	struct populate *last = NULL;
 
-	/* Only a piece of a large cluster waits with its lock, and runs that began later may be before it. */
+	/* Only a piece of a large cluster waits with its lock, and runs that began later may be
+	 * before it. */
 	while (*at) {
 		struct populate *p = *at;
 

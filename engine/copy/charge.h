@@ -17,8 +17,8 @@ struct populate;
 uint64_t populate_unthrottle(struct bpull_disk *disk, uint64_t now_ns);
 /* Cancels the runs that wait for tokens: they have done nothing yet. */
 void populate_cancel_throttled(struct bpull_disk *disk);
-/* Runs that wait for tokens with their clusters locked go on at once, where a guest or a pause waits for
- * those. */
+/* Runs that wait for tokens with their clusters locked go on at once, where a guest or a pause
+ * waits for those. */
 void populate_hurry(struct bpull_disk *disk);
 
 /* What the run was charged for and is read and written: not in flight any more. */

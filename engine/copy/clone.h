@@ -13,8 +13,9 @@ struct populate;
 struct table_need;
 
 /* run.c */
-/* What of [guest_off, guest_off + max_len), unallocated in the overlay, one clone can serve: e->len bytes
- * from e->host_off of layer e->depth; 0: none, it is to be copied. 0, TABLE_NEED or -errno. */
+/* What of [guest_off, guest_off + max_len), unallocated in the overlay, one clone can serve: e->len
+ * bytes from e->host_off of layer e->depth; 0: none, it is to be copied. 0, TABLE_NEED or
+ * -errno. */
 int populate_find_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t max_len,
 			struct extent *e, struct table_need *need);
 

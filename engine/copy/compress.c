@@ -132,7 +132,8 @@ static int encode_work(struct io_req *req)
 	return rc;
 }
 
-/* One copy, in space of its own, for everybody who lacks the cluster? Only that can be compressed. */
+/* One copy, in space of its own, for everybody who lacks the cluster? Only that can be
+ * compressed. */
 static int choose_cluster(struct populate *p, uint32_t idx)
 {
 	uint64_t guest_off = first_cluster(p) + (uint64_t)idx * p->cluster_len;
@@ -203,8 +204,8 @@ static void hold(struct populate *p, uint32_t len)
 	p->op.engine->comp_len += len;
 }
 
-/* A large cluster, a worker's scratch of the same length, and what an encoder keeps for a slow level:
- * counted before it is taken, so that only a few runs of that kind are in flight. */
+/* A large cluster, a worker's scratch of the same length, and what an encoder keeps for a slow
+ * level: counted before it is taken, so that only a few runs of that kind are in flight. */
 void populate_begin_compress(struct populate *p)
 {
 	if (p->compress && populate_in_pieces(p) && !p->is_zero)
@@ -389,8 +390,8 @@ enum step populate_write_compressed(struct populate *p)
 	size_t n_writes = 0;
 	int rc;
 
-	/* The job has failed meanwhile. On a full disk, what failed runs gave back is for the tables:
-	 * runs as short as these would still fit into it. */
+	/* The job has failed meanwhile. On a full disk, what failed runs gave back is for the
+	 * tables: runs as short as these would still fit into it. */
 	if (p->op.disk->job.error) {
 		op_set_error(&p->op, -ECANCELED, NULL, 0, false);
 		return STEP_NEXT;

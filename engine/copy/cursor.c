@@ -69,8 +69,8 @@ static void pass(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, enum
 	struct job *job = &disk->job;
 
 	range_set_remove(&job->todo, guest_off, guest_off + len);
-	/* Tables that may have changed in memory since they were read are no evidence; where there are
-	 * none, this is all there will be. */
+	/* Tables that may have changed in memory since they were read are no evidence; where there
+	 * are none, this is all there will be. */
 	if (job->step == JOB_PROVING || disk_overlay(disk)->no_tables)
 		proof_settle(disk, guest_off, guest_off + len);
 	else if (job->n_rounds == 1)

@@ -53,8 +53,9 @@ int plan_next(struct chain *chain, uint64_t guest_off, uint64_t end, enum plan_a
 	return 0;
 }
 
-/* In a partial pull: does the unit at guest_off need no copy, though reading it takes some? Units of
- * which a part is to be pulled are copied whole. *held_len: how far on that need not be asked. */
+/* In a partial pull: does the unit at guest_off need no copy, though reading it takes some? Units
+ * of which a part is to be pulled are copied whole. *held_len: how far on that need not be
+ * asked. */
 static int leave_unit(struct chain *chain, uint64_t guest_off, uint64_t len, uint32_t unit,
 		      bool *leave, uint64_t *held_len, struct table_need *need)
 {

@@ -26,20 +26,20 @@
 struct bpull_disk;
 struct table_need;
 
-/* Before a job, and before anything is changed for it: from then on the job's sets need no memory that could
- * be lacking. 0 or -ENOMEM. */
+/* Before a job, and before anything is changed for it: from then on the job's sets need no memory
+ * that could be lacking. 0 or -ENOMEM. */
 int proof_begin(struct bpull_disk *disk);
-/* As the job begins: all is owed, to the end of the longest disk that reads through the link. Only a format that
- * is ready for writing knows of its snapshots, and so where that is. */
+/* As the job begins: all is owed, to the end of the longest disk that reads through the link. Only
+ * a format that is ready for writing knows of its snapshots, and so where that is. */
 void proof_owe_all(struct bpull_disk *disk);
 void proof_end(struct bpull_disk *disk);
 /* There is evidence of the guest's [lo, hi). Without a job it is of no use, and forgotten. */
 void proof_settle(struct bpull_disk *disk, uint64_t lo, uint64_t hi);
 bool proof_is_complete(const struct bpull_disk *disk);
 
-/* A proving walk has come to [guest_off, guest_off + len), which the overlay lacks on disk: settles what of it
- * the chain does not hold either. What must be looked at by a copying walk stays owed. *done: bytes passed.
- * 0, TABLE_NEED (after *done bytes) or -errno. */
+/* A proving walk has come to [guest_off, guest_off + len), which the overlay lacks on disk: settles
+ * what of it the chain does not hold either. What must be looked at by a copying walk stays owed.
+ * *done: bytes passed. 0, TABLE_NEED (after *done bytes) or -errno. */
 int proof_pass_lacking(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, uint64_t *done,
 		       struct table_need *need);
 

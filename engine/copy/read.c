@@ -20,7 +20,8 @@
 #include "io/file.h"
 #include "io/io.h"
 
-/* Compressed clusters are padded to sectors by some writers: a gap shorter than this is read too. */
+/* Compressed clusters are padded to sectors by some writers: a gap shorter than this is read
+ * too. */
 #define COMP_GAP 512u
 
 static struct layer *part_layer(const struct populate *p, const struct plan_part *part)
@@ -129,7 +130,8 @@ static int by_place(const void *a, const void *b)
 {
 	const struct io_req *x = *(struct io_req *const *)a, *y = *(struct io_req *const *)b;
 
-	/* By inode: the order of addresses changes from one process to the next, and a seed's play with it. */
+	/* By inode: the order of addresses changes from one process to the next, and a seed's play
+	 * with it. */
 	if (x->file->ino != y->file->ino)
 		return x->file->ino < y->file->ino ? -1 : 1;
 	if (x->file != y->file) /* of different file systems */
@@ -137,7 +139,8 @@ static int by_place(const void *a, const void *b)
 	return x->off < y->off ? -1 : x->off > y->off;
 }
 
-/* One file after the other, in the order of each: a disk with a head goes there and back once a run. */
+/* One file after the other, in the order of each: a disk with a head goes there and back once a
+ * run. */
 static void submit_reads(struct populate *p)
 {
 	bool aside = engine_guest_is_active(p->op.engine);

@@ -4,12 +4,11 @@
  *
  *   LOCK -> MAP -> CHARGE -> READ -> DECODE [-> COMPRESS] -> WRITE -> PUBLISH -> over
  *
- * A run is many small clusters in one buffer, or one cluster in pieces (MAP..WRITE
- * once a piece) when it is larger than the buffer or than a rate's share. It maps under its lock, so that
- * what was allocated meanwhile is never copied over; it reserves host space
- * only for clusters found to hold something, and publishes when all is
- * written (I1). Two operation kinds, one for large clusters, were rejected:
- * they differ in the loop around MAP..WRITE and in nothing else.
+ * A run is many small clusters in one buffer, or one cluster in pieces (MAP..WRITE once a piece)
+ * when it is larger than the buffer or than a rate's share. It maps under its lock, so that what
+ * was allocated meanwhile is never copied over; it reserves host space only for clusters found to
+ * hold something, and publishes when all is written (I1). Two operation kinds, one for large
+ * clusters, were rejected: they differ in the loop around MAP..WRITE and in nothing else.
  */
 #include "engine/copy/run.h"
 
@@ -251,8 +250,8 @@ static enum step map(struct populate *p)
 		return STEP_NEXT;
 	}
 	rc = plan_next(disk->chain, at, end, &action, &unallocated, &need);
-	/* Somebody was here before we had the lock. Not so for a later piece of a large cluster: there
-	 * only disks that end before it lack the cluster. */
+	/* Somebody was here before we had the lock. Not so for a later piece of a large cluster:
+	 * there only disks that end before it lack the cluster. */
 	if (!rc && action == PLAN_PRESENT && !p->piece_off) {
 		p->len = round_up(unallocated, p->unit);
 		populate_mapped(p);
@@ -285,8 +284,8 @@ static enum step map(struct populate *p)
 
 /* ---- PUBLISH ---- */
 
-/* What is cloned fills a batch, too, or a power cut would leak any amount of space: but slowly, or the
- * barriers would be all that takes time. */
+/* What is cloned fills a batch, too, or a power cut would leak any amount of space: but slowly, or
+ * the barriers would be all that takes time. */
 static uint64_t batch_len(const struct populate *p, const struct mapping *map)
 {
 	if (map->is_zero)

@@ -22,7 +22,8 @@
 #include "io/base.h"
 #include "io/file.h"
 
-/* Appends to an array of mappings; one that goes on where the last one ends makes that one longer. */
+/* Appends to an array of mappings; one that goes on where the last one ends makes that one
+ * longer. */
 static int append(struct mapping **list, size_t *n, size_t *cap, const struct mapping *map)
 {
 	struct mapping *last = *n ? &(*list)[*n - 1] : NULL;
@@ -271,8 +272,8 @@ static void give_up(struct populate *p, uint64_t host_off, uint64_t len)
 		file_discard(disk_overlay(disk)->file, host_off, len);
 }
 
-/* Compressed clusters that lie behind each other as one: only whole pages are freed. There is no way
- * to give their space back to the format. */
+/* Compressed clusters that lie behind each other as one: only whole pages are freed. There is no
+ * way to give their space back to the format. */
 static void give_up_compressed(struct populate *p)
 {
 	for (size_t i = 0, end; i < p->n_maps; i = end) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The state of one copy run, and what its phases share. run.c has its life and the order of the phases. */
+/* The state of one copy run, and what its phases share. run.c has its life and the order of the
+ * phases. */
 #ifndef BLOCKPULL_COPY_RUN_STATE_H
 #define BLOCKPULL_COPY_RUN_STATE_H
 
@@ -124,7 +125,8 @@ void populate_unlock(struct populate *p);
 /* Frees requests, compressed input and decodes; none is in flight. */
 void populate_free_requests(struct populate *p);
 
-/* The cursor may look for the next run: this one knows where it ends, and puts back what lies behind. */
+/* The cursor may look for the next run: this one knows where it ends, and puts back what lies
+ * behind. */
 void populate_mapped(struct populate *p);
 /* Space of the run that nothing refers to goes back. No request is in flight. */
 void populate_give_up_space(struct populate *p);

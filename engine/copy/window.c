@@ -27,8 +27,8 @@ void cursor_rest(struct bpull_disk *disk, uint64_t start_ns)
 		disk->job.rest_ns = now_ns + (now_ns - start_ns) * (100 - share) / share;
 }
 
-/* Rest is over by the job's look at the clock, and by no other: a later look that found it over would
- * leave nobody to wake the cursor. */
+/* Rest is over by the job's look at the clock, and by no other: a later look that found it over
+ * would leave nobody to wake the cursor. */
 void cursor_wake_rested(struct bpull_disk *disk, uint64_t now_ns)
 {
 	if (now_ns >= disk->job.rest_ns || !cursor_gives_way(disk))
@@ -58,8 +58,8 @@ bool cursor_may_go(const struct bpull_disk *disk)
 	       !commit_is_overdue(disk) && !verify_is_full(disk);
 }
 
-/* Of a rate, so much is one run at most, or one piece of a cluster: over a second the rate is kept to a
- * piece. Smaller ones keep it no better and wake the program more often. */
+/* Of a rate, so much is one run at most, or one piece of a cluster: over a second the rate is kept
+ * to a piece. Smaller ones keep it no better and wake the program more often. */
 #define RATE_SHARE 10
 #define MIN_LEN    (4 * KiB)
 

@@ -18,7 +18,8 @@ void cursor_kick(struct bpull_disk *disk);
 void cursor_rest(struct bpull_disk *disk, uint64_t start_ns);
 /* Ends the rest, if its time has come. */
 void cursor_wake_rested(struct bpull_disk *disk, uint64_t now_ns);
-/* What a run, or a piece of a cluster, may be under the rates that are set. Bytes, up to RUN_MAX_LEN. */
+/* What a run, or a piece of a cluster, may be under the rates that are set. Bytes, up to
+ * RUN_MAX_LEN. */
 uint64_t cursor_piece_len(const struct bpull_disk *disk);
 
 /* May another run begin now? */

@@ -13,7 +13,8 @@
 #include "io/base.h"
 #include "io/io.h"
 
-/* Guest bytes under one digest, at most: what is verified as one, and given up when the guest writes. */
+/* Guest bytes under one digest, at most: what is verified as one, and given up when the guest
+ * writes. */
 #define COPIED_MAX_LEN (UINT64_C(64) << 10)
 
 /* One stretch that was copied into the overlay, and what it was when it was read. */
@@ -37,8 +38,8 @@ uint32_t copied_stretch_len(uint64_t guest_off, uint64_t len);
 int copied_reserve(struct copied_list *list, size_t n);
 /* Adds one; there is room. */
 void copied_add(struct copied_list *list, const struct copied *item);
-/* The guest writes to [guest_off, guest_off + len) of its disk: what was copied there is not compared
- * any more. */
+/* The guest writes to [guest_off, guest_off + len) of its disk: what was copied there is not
+ * compared any more. */
 void copied_forget(struct copied_list *list, uint64_t guest_off, uint64_t len);
 void copied_clear(struct copied_list *list);
 

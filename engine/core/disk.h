@@ -167,13 +167,13 @@ struct job {
 
 	/* The cursor (copy/cursor.c). */
 	struct op cursor;
-	/* Guest bytes that the walk has still to look at: the cursor takes them from the front, a run
-	 * that does not finish puts its own back. */
+	/* Guest bytes that the walk has still to look at: the cursor takes them from the front, a
+	 * run that does not finish puts its own back. */
 	struct range_set todo;
 	unsigned
 		n_hints; /* requests that nobody waits for: tables loaded ahead (load.c), write-back */
-	/* copy/writeback.c: host bytes written through the page cache since the last write-back, and between
-	 * which offsets. */
+	/* copy/writeback.c: host bytes written through the page cache since the last write-back,
+	 * and between which offsets. */
 	uint64_t dirty_len, dirty_lo, dirty_hi;
 	struct run_list runs;
 	uint64_t rest_ns;         /* while a guest is at work: no new run before then */
@@ -222,8 +222,8 @@ struct bpull_disk {
 	bool data_undurable; /* and to the overlay's data file, since that one's last */
 
 	bool may_write; /* begin_writing() was done for the guest */
-	/* A job's start looks at the image and mends it, and lets others into the engine meanwhile: nothing
-	 * else may look at this disk's tables, or write its header. */
+	/* A job's start looks at the image and mends it, and lets others into the engine meanwhile:
+	 * nothing else may look at this disk's tables, or write its header. */
 	bool starting;
 	unsigned
 		n_walking; /* calls that walk its chain, and let others in: no layer is closed meanwhile */
@@ -233,8 +233,8 @@ struct bpull_disk {
 	struct guests guests;
 	struct job job;
 	struct control control;
-	/* A job has at most one of each: set aside when it starts, so that no event needs memory when
-	 * there is none. NULL once queued. */
+	/* A job has at most one of each: set aside when it starts, so that no event needs memory
+	 * when there is none. NULL once queued. */
 	struct queued_event *ready_event, *end_event, *stop_event;
 	struct queued_event *taken_events; /* the program may still read their messages */
 };

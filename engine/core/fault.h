@@ -25,8 +25,8 @@ void job_describe_failure(const struct bpull_disk *disk, const struct op *op, co
 /* Does the job's policy want this failure to stop it? It does then, and false is the answer to
  * everything the failure would else lead to. `message` is the sentence for the event. */
 bool job_stop(struct bpull_disk *disk, const struct op *op, const char *message);
-/* Does it want the stretch that this run could not read left out? It is noted and told then, and the job goes
- * on. */
+/* Does it want the stretch that this run could not read left out? It is noted and told then, and
+ * the job goes on. */
 bool job_ignore(struct bpull_disk *disk, const struct op *op);
 /* Something was left out: the job fails with what it was. */
 bool job_fail_ignored(struct bpull_disk *disk);

@@ -22,8 +22,8 @@ struct limiter {
 /* Sets or changes the limit, at once: what was earned so far is kept up to the new burst. burst 0:
  * a tenth of a second of the rate. An unlimited bucket that becomes limited begins empty. */
 void limiter_set(struct limiter *limiter, uint64_t now_ns, uint64_t rate, uint64_t burst);
-/* When `bytes` may go: now_ns or earlier if at once. UINT64_MAX: not before some of what is in flight is
- * done; ask again then. */
+/* When `bytes` may go: now_ns or earlier if at once. UINT64_MAX: not before some of what is in
+ * flight is done; ask again then. */
 uint64_t limiter_ready_ns(struct limiter *limiter, uint64_t now_ns, uint64_t bytes);
 /* Charges them; limiter_ready_ns() said now. They are in flight. */
 void limiter_charge(struct limiter *limiter, uint64_t now_ns, uint64_t bytes);

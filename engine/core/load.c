@@ -5,9 +5,9 @@
  * of the file are zeros: the formats have checked where a table may lie, and
  * a new table's slices may not have been written yet.
  *
- * When a walk misses a table, the ones it will want next are loaded with it, so that a slow disk's latency,
- * or a system call, is paid once for many. A walker of its own that runs in front of the cursor was rejected:
- * it would have to be held back, and told when the cursor goes back.
+ * When a walk misses a table, the ones it will want next are loaded with it, so that a slow disk's
+ * latency, or a system call, is paid once for many. A walker of its own that runs in front of the
+ * cursor was rejected: it would have to be held back, and told when the cursor goes back.
  */
 #include "engine/core/load.h"
 

@@ -29,8 +29,8 @@
 /* So long one waits for the lock with open eyes. Rounds beside a pull: 16 us and less, measured. */
 #define SPIN_NS 20000
 
-/* So long one who yields may compute before others are let in, and so many pauses go by between two looks at
- * the clock. */
+/* So long one who yields may compute before others are let in, and so many pauses go by between two
+ * looks at the clock. */
 #define MAX_HOLD_NS     200000
 #define PAUSES_PER_LOOK 16
 
@@ -53,8 +53,8 @@ void engine_lock_take(struct engine_thread *t)
 	enter(t);
 }
 
-/* A round of the engine's thread is over sooner than a sleeper is woken, and most of those who come read
- * a page. */
+/* A round of the engine's thread is over sooner than a sleeper is woken, and most of those who come
+ * read a page. */
 static void take_soon(struct engine_thread *t)
 {
 	uint64_t end_ns = 0;
@@ -96,9 +96,9 @@ struct bpull_engine *engine_enter(struct bpull_engine *engine)
 	return engine;
 }
 
-/* What the kernel is handed it may do at once, or wake somebody who does it in this thread's place: nobody
- * is to wait for the lock meanwhile. The ring stays this thread's: only what is under the other mutex may
- * touch it. */
+/* What the kernel is handed it may do at once, or wake somebody who does it in this thread's place:
+ * nobody is to wait for the lock meanwhile. The ring stays this thread's: only what is under the
+ * other mutex may touch it. */
 void engine_kick(struct bpull_engine *engine)
 {
 	struct engine_thread *t = &engine->thread;

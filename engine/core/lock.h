@@ -61,9 +61,9 @@ static inline void engine_leave_scope(struct bpull_engine **engine)
 /* The same with a disk's, NULL allowed. */
 #define DISK_SCOPE(disk) ENGINE_SCOPE((disk) ? (disk)->engine : NULL)
 
-/* Inside, between the two: whenever this thread waits for a file, or has computed for a while, others may be
- * inside, and do all but what the caller keeps them from. Never for the engine's thread. To be ended in
- * reverse order. Without a thread nothing is done. */
+/* Inside, between the two: whenever this thread waits for a file, or has computed for a while,
+ * others may be inside, and do all but what the caller keeps them from. Never for the engine's
+ * thread. To be ended in reverse order. Without a thread nothing is done. */
 struct engine_yields {
 	struct blocking blocking;
 	struct blocking *before;
@@ -76,7 +76,8 @@ struct engine_yields {
 void engine_yields_begin(struct engine_yields *yields, struct bpull_engine *engine);
 void engine_yields_end(struct engine_yields *yields);
 
-/* Inside, as the last thing of a round: hands the kernel what was submitted. Others may be inside meanwhile. */
+/* Inside, as the last thing of a round: hands the kernel what was submitted. Others may be inside
+ * meanwhile. */
 void engine_kick(struct bpull_engine *engine);
 /* Inside: sleeps until waiter_done(). */
 void waiter_wait(struct bpull_engine *engine, struct waiter *waiter);

@@ -30,10 +30,10 @@ bool engine_guest_is_active(const struct bpull_engine *engine)
 	       (engine->last_guest_ns && engine_now_ns() - engine->last_guest_ns < GUEST_HOLD_NS);
 }
 
-/* Guest first: the job's share of the time. Runs one at a time, and between them a rest as long as the
- * share asks for: a run keeps processors, memory and the device busy, and with a queue of them even a
- * read of one page waits milliseconds (measured: the guest's 99th percentile is 490 us with a quarter
- * of the time, 1,400 us with one run after another). */
+/* Guest first: the job's share of the time. Runs one at a time, and between them a rest as long as
+ * the share asks for: a run keeps processors, memory and the device busy, and with a queue of them
+ * even a read of one page waits milliseconds (measured: the guest's 99th percentile is 490 us with
+ * a quarter of the time, 1,400 us with one run after another). */
 bool cursor_gives_way(const struct bpull_disk *disk)
 {
 	return disk->job.guest_share < 100 && engine_guest_is_active(disk->engine);
@@ -111,8 +111,8 @@ unsigned loop_reap(struct bpull_engine *engine)
 	return n;
 }
 
-/* A job at its limit: the next run waits for tokens, and the one before need not be looked at any sooner. To be
- * woken for each read and each write would be three times a run instead of once. */
+/* A job at its limit: the next run waits for tokens, and the one before need not be looked at any
+ * sooner. To be woken for each read and each write would be three times a run instead of once. */
 static bool waits_for_tokens(const struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;

@@ -35,7 +35,8 @@ uint64_t loop_read_count(int fd);
 /* Takes what other threads wrote to wake_fd, before it looks at what they ask for. */
 void loop_drain_wakeups(struct bpull_engine *engine);
 
-/* Takes completions from the backend, a few at a time, and ends their requests. Returns how many. */
+/* Takes completions from the backend, a few at a time, and ends their requests. Returns how
+ * many. */
 unsigned loop_reap(struct bpull_engine *engine);
 
 /* May completions wait for the timer? Jobs that wait for tokens alone have time. */

@@ -30,8 +30,8 @@ struct merged {
 	struct io_req *parts[MERGE_MAX];
 };
 
-/* All parts have the same end. Writing each once more after a failure would be a retry, and what failed once
- * is not trusted. */
+/* All parts have the same end. Writing each once more after a failure would be a retry, and what
+ * failed once is not trusted. */
 static void end(struct merged *m)
 {
 	for (unsigned i = 0; i < m->n; i++) {

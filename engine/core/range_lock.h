@@ -8,7 +8,8 @@
 
 #include "io/base.h"
 
-/* A range of the guest's disk that one operation has, or waits for: alone, or with others that share. */
+/* A range of the guest's disk that one operation has, or waits for: alone, or with others that
+ * share. */
 struct range_lock {
 	uint64_t guest_off, len; /* bytes, whole overlay clusters */
 	bool is_shared;

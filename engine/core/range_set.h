@@ -20,15 +20,16 @@ struct range {
 	uint64_t lo, hi; /* [lo, hi) */
 };
 
-/* Sorted, disjoint, none touching the next. A gap buffer: most changes are where the last one was. */
+/* Sorted, disjoint, none touching the next. A gap buffer: most changes are where the last one
+ * was. */
 struct range_set {
 	struct range *items; /* `room` of them, the gap included */
 	size_t n, room, max;
 	size_t gap; /* index of the first unused item; the gap is room - n long */
 };
 
-/* An empty set that takes no more than max ranges, at least 2. It takes no memory before the first range.
- * Free with range_set_free(). */
+/* An empty set that takes no more than max ranges, at least 2. It takes no memory before the first
+ * range. Free with range_set_free(). */
 void range_set_init(struct range_set *set, size_t max);
 void range_set_free(struct range_set *set);
 

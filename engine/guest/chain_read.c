@@ -68,8 +68,8 @@ void gather_end(struct gather *g)
 	g->parts = NULL;
 }
 
-/* The guest's own writes make holes into data: what the file system says of a raw disk that is being
- * written to is not worth asking for. */
+/* The guest's own writes make holes into data: what the file system says of a raw disk that is
+ * being written to is not worth asking for. */
 int gather_map(struct bpull_disk *disk, uint64_t at, uint64_t len, struct extent *e,
 	       struct table_need *need)
 {

@@ -31,8 +31,8 @@ struct gather {
 	uint64_t below_lo, below_hi;
 };
 
-/* What lies at guest bytes [at, at + len): its first piece. Bytes behind the disk's end are zeros. 0, TABLE_NEED
- * or -errno. */
+/* What lies at guest bytes [at, at + len): its first piece. Bytes behind the disk's end are zeros.
+ * 0, TABLE_NEED or -errno. */
 int gather_map(struct bpull_disk *disk, uint64_t at, uint64_t len, struct extent *e,
 	       struct table_need *need);
 /* Begins; nothing happens before the first gather_step(). */

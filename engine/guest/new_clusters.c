@@ -171,8 +171,8 @@ static unsigned piece_iov(const struct guest *g, struct iovec *out)
 	return n;
 }
 
-/* Head and tail read zeros, and so does space that the image never used: the request alone is enough. That
- * is a sixteenth of a cluster for a guest's page. */
+/* Head and tail read zeros, and so does space that the image never used: the request alone is
+ * enough. That is a sixteenth of a cluster for a guest's page. */
 static bool is_sparse(const struct guest *g, uint64_t host_off)
 {
 	const struct layer *overlay = disk_overlay(g->op.disk);
@@ -183,8 +183,8 @@ static bool is_sparse(const struct guest *g, uint64_t host_off)
 	       overlay->data->io_align <= 1;
 }
 
-/* The request, and the end of the space where the file does not reach it yet: what an entry leads to lies
- * inside the file. */
+/* The request, and the end of the space where the file does not reach it yet: what an entry leads
+ * to lies inside the file. */
 static enum step store_sparse(struct guest *g, uint64_t host_off)
 {
 	const struct guest_new *s = &g->stretch;

@@ -117,8 +117,8 @@ static inline enum step guest_go(struct guest *g, enum guest_phase phase)
 
 /* Puts the request in error. */
 enum step guest_error(struct guest *g, int error);
-/* A format's answer other than 0: waits for the table, or for the commit in flight; then the phase runs
- * again. */
+/* A format's answer other than 0: waits for the table, or for the commit in flight; then the phase
+ * runs again. */
 enum step guest_hold(struct guest *g, int rc);
 /* Shared unless g->alone. */
 void guest_lock(struct guest *g, uint64_t off, uint64_t len);
@@ -127,8 +127,8 @@ void guest_unlock(struct guest *g);
 void guest_queue_event(struct bpull_engine *engine, struct guest *g);
 /* Puts it behind all others of its disk. */
 void guest_list_add(struct guest *g);
-/* Slices of what the request writes to guest bytes [off, off + len), which it covers. Returns how many;
- * room for guest_n_slices(). */
+/* Slices of what the request writes to guest bytes [off, off + len), which it covers. Returns how
+ * many; room for guest_n_slices(). */
 unsigned guest_slices(const struct guest *g, uint64_t off, uint64_t len, struct iovec *out);
 unsigned guest_n_slices(const struct guest *g, uint64_t len);
 void guest_free_reqs(struct guest *g);

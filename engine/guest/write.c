@@ -158,8 +158,8 @@ static bool is_zero_already(const struct guest *g, const struct write_extent *e)
 	       (e->reads_zero || (e->is_unallocated && !disk_overlay(g->op.disk)->has_backing));
 }
 
-/* Zeroes and discards: passes over what reads zeros, chooses entries for whole units, and cuts *e to
- * what is to be written as data. True: nothing of it is, look again. */
+/* Zeroes and discards: passes over what reads zeros, chooses entries for whole units, and cuts *e
+ * to what is to be written as data. True: nothing of it is, look again. */
 static bool choose_zeroes(struct guest *g, struct write_extent *e)
 {
 	const struct layer *overlay = disk_overlay(g->op.disk);
@@ -317,8 +317,8 @@ static bool lock_covers(const struct guest *g, uint64_t off, uint64_t end)
 	return g->lock.guest_off <= off && end <= g->lock.guest_off + g->lock.len;
 }
 
-/* Tables change under runs that are between link and publish: so none may be. The lock is given up for
- * a longer one first, behind everybody who waits; what was mapped is mapped again. */
+/* Tables change under runs that are between link and publish: so none may be. The lock is given up
+ * for a longer one first, behind everybody who waits; what was mapped is mapped again. */
 enum step guest_unshare(struct guest *g)
 {
 	struct layer *overlay = disk_overlay(g->op.disk);

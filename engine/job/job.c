@@ -144,8 +144,8 @@ static void obey(struct bpull_disk *disk, uint64_t now_ns)
 		populate_hurry(disk);
 }
 
-/* Everything published before the step's first call is durable; else makes it so. A guest publishes on
- * and on: what comes later is not waited for. */
+/* Everything published before the step's first call is durable; else makes it so. A guest publishes
+ * on and on: what comes later is not waited for. */
 static bool committed(struct bpull_disk *disk)
 {
 	struct job *job = &disk->job;
@@ -168,8 +168,9 @@ static void begin_verifying(struct bpull_disk *disk, enum job_step after)
 	disk->job.step = JOB_VERIFYING;
 }
 
-/* From here on what the overlay lacks reads as zeros, or from the new base, as it will without the link: a base
- * that changes while the job waits in READY does not show, neither to a guest nor around what it writes. */
+/* From here on what the overlay lacks reads as zeros, or from the new base, as it will without the
+ * link: a base that changes while the job waits in READY does not show, neither to a guest nor
+ * around what it writes. */
 static void all_is_proven(struct bpull_disk *disk)
 {
 	struct job *job = &disk->job;
@@ -190,8 +191,8 @@ static void all_is_proven(struct bpull_disk *disk)
 	}
 }
 
-/* Space that failed runs gave back below what others published: a format that can't note it takes it
- * out. Everything is committed and nothing in flight. False: it failed, as a commit can (I7). */
+/* Space that failed runs gave back below what others published: a format that can't note it takes
+ * it out. Everything is committed and nothing in flight. False: it failed, as a commit can (I7). */
 static bool reclaim_space(struct bpull_disk *disk)
 {
 	struct layer *overlay = disk_overlay(disk);
@@ -242,8 +243,8 @@ static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
 	}
 }
 
-/* Something is owed still: a run gave it up, or a file system calls data what it called a hole before, when
- * its unwritten extents have come into the page cache. One more walk looks at it. */
+/* Something is owed still: a run gave it up, or a file system calls data what it called a hole
+ * before, when its unwritten extents have come into the page cache. One more walk looks at it. */
 static void begin_round(struct bpull_disk *disk)
 {
 	struct job *job = &disk->job;
@@ -299,8 +300,8 @@ static void run_proving(struct bpull_disk *disk)
 		begin_round(disk);
 }
 
-/* Copies that follow reads are not begun in this step (guest/request.c): when those in flight have ended and all is
- * durable, nothing of the list is in the page cache only. */
+/* Copies that follow reads are not begun in this step (guest/request.c): when those in flight have
+ * ended and all is durable, nothing of the list is in the page cache only. */
 static void run_verifying(struct bpull_disk *disk)
 {
 	struct job *job = &disk->job;
@@ -320,8 +321,8 @@ static void run_verifying(struct bpull_disk *disk)
 	engine_again(disk->engine);
 }
 
-/* The files that are dropped are their owners' as soon as the link is gone: so requests that may use them end
- * before the header is written, and none of a guest's later ones waits for that. */
+/* The files that are dropped are their owners' as soon as the link is gone: so requests that may
+ * use them end before the header is written, and none of a guest's later ones waits for that. */
 static void run_detaching(struct bpull_disk *disk)
 {
 	struct err err = { 0 };
@@ -395,8 +396,8 @@ static void run_unwinding(struct bpull_disk *disk)
 	conclude(disk, disk->job.error ? BPULL_JOB_FAILED : BPULL_JOB_CANCELED);
 }
 
-/* Abort loses to completion once the link is on its way out; so does what fails then, but for the header's
- * write itself. */
+/* Abort loses to completion once the link is on its way out; so does what fails then, but for the
+ * header's write itself. */
 static bool must_unwind(const struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;

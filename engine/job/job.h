@@ -16,7 +16,8 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *options)
 void job_run(struct bpull_disk *disk, uint64_t now_ns);
 /* When job_run() has something to do by itself; UINT64_MAX for never. */
 uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns);
-/* For a job that ends with tables for which there was no space, in memory: replaces what it said. */
+/* For a job that ends with tables for which there was no space, in memory: replaces what it
+ * said. */
 void job_say_uncommitted(struct bpull_disk *disk);
 /* Before the disk can be seen by other threads. */
 void job_init_control(struct bpull_disk *disk);

@@ -116,7 +116,8 @@ static int count_copy(struct walk *w, uint64_t guest_off, uint64_t limit, uint64
 	return 0;
 }
 
-/* What the cursor would copy or give an entry, to a visitor, which says in *end where to look next. */
+/* What the cursor would copy or give an entry, to a visitor, which says in *end where to look
+ * next. */
 static int walk_plan(struct walk *w,
 		     int (*visit)(struct walk *w, enum plan_action action, uint64_t guest_off,
 				  uint64_t limit, uint64_t *end))
@@ -203,7 +204,8 @@ static int check_all_sharing(struct walk *w, unsigned from, struct err *err)
 	return rc;
 }
 
-/* Whole clusters are written at the guest's own place, but for what lies behind the disk and the file. */
+/* Whole clusters are written at the guest's own place, but for what lies behind the disk and the
+ * file. */
 static void measure_data_file(const struct walk *w, struct bpull_measure *out)
 {
 	const struct layer *overlay = w->chain->layers[0];
@@ -299,7 +301,8 @@ static bool is_left_to_base(const struct walk *w, const struct extent *e, uint64
 	       is_aligned(guest_off + e->len, cluster_len);
 }
 
-/* Maps every byte of what is to be copied: counting clusters looks no further than each one's first data. */
+/* Maps every byte of what is to be copied: counting clusters looks no further than each one's first
+ * data. */
 static int map_action(struct walk *w, enum plan_action action, uint64_t guest_off, uint64_t limit,
 		      uint64_t *end)
 {
@@ -319,8 +322,8 @@ static int map_action(struct walk *w, enum plan_action action, uint64_t guest_of
 	return 0;
 }
 
-/* Compressed data that lies inside another guest cluster (QEMU 7.2 puts it there after a discard) maps
- * well, and one of the two is overwritten: only a look at the whole layer tells. */
+/* Compressed data that lies inside another guest cluster (QEMU 7.2 puts it there after a discard)
+ * maps well, and one of the two is overwritten: only a look at the whole layer tells. */
 static int check_packed(struct walk *w, struct err *err)
 {
 	for (unsigned i = 1; i < w->chain->n_layers; i++) {
@@ -439,8 +442,8 @@ int measure_damage(struct bpull_disk *disk, struct err *err)
 	size_t budget = table_cache_budget(disk->engine->cache);
 	int rc;
 
-	/* Each table is looked at once: new memory costs more than reading one again. Not where others want
-	 * theirs meanwhile. */
+	/* Each table is looked at once: new memory costs more than reading one again. Not where
+	 * others want theirs meanwhile. */
 	if (!disk->engine->thread.is_on)
 		table_cache_set_budget(disk->engine->cache, MIN(budget, (size_t)(2 * MiB)));
 	rc = measure_refuse_damage(&w, err);

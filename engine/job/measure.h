@@ -17,18 +17,19 @@ struct layer;
 struct table_cache;
 
 /* measure.c */
-/* Space for compressed clusters is taken in pieces, of which the last is not used up: so many bytes more
- * may be needed than without compression. */
+/* Space for compressed clusters is taken in pieces, of which the last is not used up: so many bytes
+ * more may be needed than without compression. */
 #define COMPRESSION_SPARE_LEN (1 * MiB)
 
-/* Refuses a pull whose image, or data file, is a block device too small for what it may need, and for
- * spare_len bytes more. Blocking, read-only. 0, -ENOSPC with a sentence, or -errno. */
+/* Refuses a pull whose image, or data file, is a block device too small for what it may need, and
+ * for spare_len bytes more. Blocking, read-only. 0, -ENOSPC with a sentence, or -errno. */
 int measure_device(struct bpull_disk *disk, uint64_t spare_len, struct err *err);
 /* Refuses a pull whose reading would end at damaged tables of a lower layer, before anything is
  * changed. Damage that only decoding finds is for the job to meet. Blocking, read-only. 0, -EUCLEAN
  * with a sentence, or -errno. */
 int measure_damage(struct bpull_disk *disk, struct err *err);
-/* Refuses, once a disk, a chain that a few bytes make so long that mapping it takes hours. Blocks. */
+/* Refuses, once a disk, a chain that a few bytes make so long that mapping it takes hours.
+ * Blocks. */
 int measure_sharing(struct bpull_disk *disk, struct err *err);
 
 struct walk {
@@ -46,7 +47,8 @@ struct walk {
 /* Walks the chain and fills *out. Blocking. 0 or -errno with a sentence. */
 int measure_walk(struct walk *w, struct bpull_measure *out, struct err *err);
 
-/* Refuses a lower layer's table, or what it leads to, that would end a pull half way. 0 or -errno. */
+/* Refuses a lower layer's table, or what it leads to, that would end a pull half way. 0 or
+ * -errno. */
 int measure_refuse_damage(struct walk *w, struct err *err);
 
 /* -EROFS and a sentence where the image may not be written. */

@@ -17,8 +17,8 @@ void job_forget_target(struct bpull_disk *disk);
 int job_find_base(const struct chain *chain, const struct bpull_job_options *options,
 		  unsigned *pull_to, char **base_name, struct err *err);
 
-/* What a job is to leave behind. It is the disk's (job_take_target()) from the job's start to its end only:
- * asking whether a job would be refused must not change one that runs. */
+/* What a job is to leave behind. It is the disk's (job_take_target()) from the job's start to its
+ * end only: asking whether a job would be refused must not change one that runs. */
 struct target {
 	unsigned pull_to; /* layers [1, pull_to) are to be pulled */
 	char *base_name;  /* what the overlay will call the one below them; NULL: there is none */

@@ -158,8 +158,8 @@ static enum step read_back_step(struct op *op)
 	struct read_back *r = read_back_of(op);
 	const struct copied *item = &op->disk->job.verify->list.items[r->first];
 
-	/* The job was given up meanwhile, and copies that follow a guest's reads add to the list again: what
-	 * was to be compared is elsewhere in it, and nobody wants to know any more. */
+	/* The job was given up meanwhile, and copies that follow a guest's reads add to the list
+	 * again: what was to be compared is elsewhere in it, and nobody wants to know any more. */
 	if (op->disk->job.step != JOB_VERIFYING && r->phase != READ_BACK_UNCACHED) {
 		over(r);
 		return STEP_WAIT;

@@ -67,9 +67,9 @@ static const char *why_no_path(const char *name)
 	return "protocols are not supported (a file of that name would be written ./NAME)";
 }
 
-/* "file:" is a plain name with a mark on it. A relative one leads, as in QEMU, from the directory the
- * process runs in (here: NULL) or was started in, and not from the image's: two readers of one image must
- * find the same file. The policy is asked about what it leads to, as always. */
+/* "file:" is a plain name with a mark on it. A relative one leads, as in QEMU, from the directory
+ * the process runs in (here: NULL) or was started in, and not from the image's: two readers of one
+ * image must find the same file. The policy is asked about what it leads to, as always. */
 static int plain_path(const char *image_name, const char *recorded, const struct name_use *use,
 		      const char *here, char **out, struct err *err)
 {
@@ -171,8 +171,8 @@ static int take_layer(struct chain_walk *walk, struct layer_want *want, struct e
 	return rc;
 }
 
-/* A device has no directory of its own: what it shares /dev with is other people's disks. Whether it
- * is one, only the opened file says: its name may be a link, and may have been swapped. */
+/* A device has no directory of its own: what it shares /dev with is other people's disks. Whether
+ * it is one, only the opened file says: its name may be a link, and may have been swapped. */
 static int set_policy(struct chain_walk *walk, const struct file *overlay, struct err *err)
 {
 	const struct path_policy *given = walk->how->policy;
@@ -374,8 +374,8 @@ int chain_put_on_top(struct chain *chain, struct layer *layer, struct err *err)
 
 /* ---- Mapping ---- */
 
-/* The span is remembered with its neighbours, so that a walk over it never forgets its beginning. An
- * overlay changes, so nothing is ever remembered of it. */
+/* The span is remembered with its neighbours, so that a walk over it never forgets its beginning.
+ * An overlay changes, so nothing is ever remembered of it. */
 static void remember_unallocated(struct layer *layer, uint64_t off, uint64_t end)
 {
 	if (layer->is_overlay)
@@ -389,8 +389,8 @@ static void remember_unallocated(struct layer *layer, uint64_t off, uint64_t end
 	layer->hint_end = MAX(layer->hint_end, end);
 }
 
-/* What one layer holds of [off, off + len), which lies below its end. The answer is checked: a wrong
- * one must neither stop the walk nor lead it astray. */
+/* What one layer holds of [off, off + len), which lies below its end. The answer is checked: a
+ * wrong one must neither stop the walk nor lead it astray. */
 static int map_layer(struct layer *layer, uint64_t off, uint64_t len, struct extent *out,
 		     struct table_need *need)
 {

@@ -36,8 +36,8 @@ struct chain_told {
 struct chain_open {
 	const char *name;
 	enum image_format format; /* IMAGE_UNKNOWN: probe */
-	/* Of all backing files of which none is recorded; IMAGE_UNKNOWN: probed below QED where they
-	 * name no further file, else refused. */
+	/* Of all backing files of which none is recorded; IMAGE_UNKNOWN: probed below QED where
+	 * they name no further file, else refused. */
 	enum image_format backing_format;
 	bool trust_formats;      /* instead of that: probed, and what they name is followed */
 	struct chain_told *told; /* n_told of single files: these come first */
@@ -52,8 +52,8 @@ struct chain_open {
 	enum file_holes holes;
 	bool watch; /* file_changed() will be asked for the files that are only read */
 	bool direct; /* the overlay's file and its data file are opened with O_DIRECT, where they can be */
-	/* What backing and data names may lead to; NULL: plain files in the overlay's directory and below.
-	 * Its own_dir counts only where the overlay is no device. */
+	/* What backing and data names may lead to; NULL: plain files in the overlay's directory and
+	 * below. Its own_dir counts only where the overlay is no device. */
 	const struct path_policy *policy;
 	const char *relative_dir; /* where relative names behind "file:" lead from; NULL: here */
 	/* Told once where a file system has no OFD locks; NULL for none. */
@@ -61,8 +61,8 @@ struct chain_open {
 	void *opaque;
 	/* Called for each newly opened file, once the whole chain is open; NULL for none. */
 	void (*file_opened)(void *opaque, struct file *file);
-	/* Called before a file is closed where opening fails: another thread's chain may have had it
-	 * meanwhile, and told of it. NULL for none. */
+	/* Called before a file is closed where opening fails: another thread's chain may have had
+	 * it meanwhile, and told of it. NULL for none. */
 	void (*file_closing)(void *opaque, struct file *file);
 };
 
@@ -79,15 +79,16 @@ struct chain {
 	unsigned
 		hidden_to; /* layers [1, hidden_to) are open still, but no mapping leads to them; 0: none */
 	struct layer *layers[CHAIN_MAX_DEPTH + 1];
-	/* enum chain_format_from of each layer, as they were opened: of use until a layer comes or goes. */
+	/* enum chain_format_from of each layer, as they were opened: of use until a layer comes or
+	 * goes. */
 	uint8_t format_from[CHAIN_MAX_DEPTH + 1];
 };
 
 /* Errors, each with a sentence: the opener's and the formats'; -ELOOP a loop or too deep; -EBUSY an
- * overlay of, or below, another chain of this set; -EPERM a file outside the policy, or one that only a
- * probe vouches for and that names others; -EINVAL `told` names no file of the chain, or contradicts
- * itself or a record; -ENOTSUP a backing format that is not known or not supported, and what
- * `unreadable` and `unwritable` say. */
+ * overlay of, or below, another chain of this set; -EPERM a file outside the policy, or one that
+ * only a probe vouches for and that names others; -EINVAL `told` names no file of the chain, or
+ * contradicts itself or a record; -ENOTSUP a backing format that is not known or not supported, and
+ * what `unreadable` and `unwritable` say. */
 int chain_open(struct layer_set *set, const struct chain_open *how, struct chain **out,
 	       struct err *err);
 /* file_closing is called before each file that no other chain holds is closed; NULL for none. */

@@ -102,8 +102,9 @@ int chain_find_base(const struct chain *chain, struct file_opener *opener, const
 
 /* ---- the new name ---- */
 
-/* The directory a path's last component is looked up in, symlinks resolved, with a slash at its end;
- * where the file is of no real file system, the directory of its resolved name. NULL and *why < 0. */
+/* The directory a path's last component is looked up in, symlinks resolved, with a slash at its
+ * end; where the file is of no real file system, the directory of its resolved name. NULL and *why
+ * < 0. */
 static char *real_dir(const struct file *file, int *why)
 {
 	const char *slash = strrchr(file->name, '/');
@@ -128,7 +129,8 @@ static const char *last_part(const char *name)
 	return slash ? slash + 1 : name;
 }
 
-/* How to come from one absolute directory to another, both with a slash at the end: "", "a/", "../". */
+/* How to come from one absolute directory to another, both with a slash at the end: "", "a/",
+ * "../". */
 static char *relative_dir(const char *from, const char *to)
 {
 	size_t same = 0, n_up = 0, len;

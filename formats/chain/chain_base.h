@@ -18,16 +18,18 @@ int chain_find_base(const struct chain *chain, struct file_opener *opener, const
 /* The name under which the overlay is to find layer `depth`: relative where its own recorded name
  * is. *out is malloc'd. */
 int chain_base_name(const struct chain *chain, unsigned depth, char **out, struct err *err);
-/* The same, or a copy of the wanted name (NULL: none is wanted), which must lead there and be no protocol's. */
+/* The same, or a copy of the wanted name (NULL: none is wanted), which must lead there and be no
+ * protocol's. */
 int chain_name_base(const struct chain *chain, struct file_opener *opener, unsigned depth,
 		    const char *wanted, char **out, struct err *err);
 /* The overlay's plan_link(): to layer pull_to under this name, or, NULL, to none. Blocking. */
 int chain_plan_link(const struct chain *chain, const char *base_name, struct err *err);
-/* From now on the overlay reads through to layer pull_to, or to none: what is pulled reads so. Requests that
- * were mapped before may still use the layers between. */
+/* From now on the overlay reads through to layer pull_to, or to none: what is pulled reads so.
+ * Requests that were mapped before may still use the layers between. */
 void chain_hide_pulled(struct chain *chain);
 void chain_show_all(struct chain *chain);
-/* Drops the hidden layers, which no request in flight may use any more: layer pull_to is layer 1 then. */
+/* Drops the hidden layers, which no request in flight may use any more: layer pull_to is layer 1
+ * then. */
 void chain_drop_hidden(struct chain *chain, void (*file_closing)(void *opaque, struct file *file),
 		       void *opaque);
 

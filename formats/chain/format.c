@@ -83,7 +83,8 @@ int chain_can_choose(const struct chain_choice *choice, struct err *err)
 	return err_remedy(err, -ENOTSUP, ERR_REMEDY_BACKING_FORMAT, NULL);
 }
 
-/* A name is the one recorded, the one this chain opens, or any other that leads to the same file. */
+/* A name is the one recorded, the one this chain opens, or any other that leads to the same
+ * file. */
 static bool names_file(const struct chain_told *told, const struct chain_choice *choice,
 		       const struct file *file)
 {
@@ -122,8 +123,8 @@ static int told_format(const struct chain_choice *choice, const struct file *fil
 	return 0;
 }
 
-/* "They are all raw" is recorded below QED, for good, as the file is opened for writing: not for one that looks
- * like an image and that no word names. */
+/* "They are all raw" is recorded below QED, for good, as the file is opened for writing: not for
+ * one that looks like an image and that no word names. */
 static int check_common_word(const struct chain_choice *choice, struct file *file,
 			     enum image_format format, struct err *err)
 {

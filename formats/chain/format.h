@@ -23,8 +23,8 @@ int chain_can_choose(const struct chain_choice *choice, struct err *err);
 /* As layer_want.choose has it; `opaque` is a struct chain_choice. -EINVAL: what the user says
  * contradicts itself or a record. */
 int chain_choose_format(void *opaque, struct file *file, enum image_format *out, struct err *err);
-/* Asked once the file is a layer, before anything it names is opened. -EPERM with a sentence: only a
- * probe says what it is, and it names further files. */
+/* Asked once the file is a layer, before anything it names is opened. -EPERM with a sentence: only
+ * a probe says what it is, and it names further files. */
 int chain_check_trust(const struct chain_choice *choice, const struct layer *layer,
 		      struct err *err);
 /* Asked of a whole chain: has each file that the user named been met? -EINVAL with a sentence. */

@@ -264,8 +264,8 @@ static void take_out(struct layer_set *set, const struct layer *layer)
 	atomic_store(&set->changes, false);
 }
 
-/* A new layer joins the set, unless another thread was faster, or has begun to use the file in a way that
- * keeps this one out. On error, and where *out is another one, the new layer is gone. */
+/* A new layer joins the set, unless another thread was faster, or has begun to use the file in a
+ * way that keeps this one out. On error, and where *out is another one, the new layer is gone. */
 static int join(struct layer_set *set, const struct layer_want *want, struct layer *layer,
 		struct layer **out, struct err *err)
 {

@@ -18,7 +18,8 @@ struct table_cache;
 
 struct layer_set *layer_set_new(struct file_opener *opener, struct table_cache *cache);
 void layer_set_free(struct layer_set *set); /* every chain must be closed */
-/* For a child of fork(): closes the files' descriptors, and does nothing that the parent could see. */
+/* For a child of fork(): closes the files' descriptors, and does nothing that the parent could
+ * see. */
 void layer_set_leave(struct layer_set *set);
 struct table_cache *layer_set_cache(struct layer_set *set);
 

@@ -42,8 +42,8 @@ void codecs_free(struct codecs *codecs);
 /* The calls below may be made by any thread, and of no pool (NULL), which keeps nothing.
  * One that is kept, to be given back; NULL: none is. */
 void *codecs_take(struct codecs *codecs, enum codec kind);
-/* Keeps it for the next one, or frees it: when there are enough, or when it has grown large for a stream
- * that asked for it. A codec of NULL is allowed. */
+/* Keeps it for the next one, or frees it: when there are enough, or when it has grown large for a
+ * stream that asked for it. A codec of NULL is allowed. */
 void codecs_give(struct codecs *codecs, enum codec kind, void *codec);
 
 #endif

@@ -64,7 +64,8 @@ struct mapping {
 	bool keep_space;    /* is_zero, publish_write(): what the clusters have stays theirs */
 	unsigned copy;      /* which of the range's destinations (layer_ops.destination) */
 	bool for_snapshots; /* as that destination says; of no interest to publish() */
-	/* One whole guest cluster, compressed: bytes of it at host_off, in whole sectors; else 0. */
+	/* One whole guest cluster, compressed: bytes of it at host_off, in whole sectors; else
+	 * 0. */
 	uint32_t comp_len;
 };
 
@@ -155,7 +156,8 @@ struct check_result {
 	uint64_t
 		image_end_off; /* first byte behind the last cluster that is counted or referred to */
 	uint64_t refs_end_off; /* qcow2: behind the last one referred to */
-	/* Called for each finding, at most max_reports times; NULL for none. Text without newline. */
+	/* Called for each finding, at most max_reports times; NULL for none. Text without
+	 * newline. */
 	void (*report)(void *opaque, bool is_leak, const char *text);
 	void *opaque;
 	uint64_t max_reports;
@@ -186,12 +188,14 @@ struct layer_ops {
 	 * 0, -EUCLEAN (the input is damaged) or -ENOMEM. */
 	int (*decode)(const struct layer *layer, const void *in, size_t in_len, void *out);
 
-	/* Does a table of its own map guest_off of the guest's disk, and up to which guest byte (not
-	 * capped at guest_len) would one. 0, TABLE_NEED or -errno. NULL: there are no tables. */
+	/* Does a table of its own map guest_off of the guest's disk, and up to which guest byte
+	 * (not capped at guest_len) would one. 0, TABLE_NEED or -errno. NULL: there are no
+	 * tables. */
 	int (*table_at)(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
 			struct table_need *need);
-	/* Where the piece of a table lies that must be loaded to map guest_off (len 0: none), and up to
-	 * which guest byte (not capped) it maps. 0, TABLE_NEED or -errno. NULL: there are no tables. */
+	/* Where the piece of a table lies that must be loaded to map guest_off (len 0: none), and
+	 * up to which guest byte (not capped) it maps. 0, TABLE_NEED or -errno. NULL: there are no
+	 * tables. */
 	int (*table_place)(struct layer *layer, uint64_t guest_off, struct table_need *place,
 			   uint64_t *end_off, struct table_need *need);
 	/* Fills a zeroed *info. NULL: nothing to tell. */
@@ -225,9 +229,9 @@ struct layer_ops {
 	 * tells. */
 	int (*lacks)(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
 		     struct table_need *need);
-	/* Where copy `copy` of [guest_off, guest_off + len), all of it lacking and linked, has to go.
-	 * -ENOENT: the range needs no more than `copy` copies. One copy serves all readers where
-	 * refcounts allow. NULL: one copy, always to be reserved. 0, TABLE_NEED or -errno. */
+	/* Where copy `copy` of [guest_off, guest_off + len), all of it lacking and linked, has to
+	 * go. -ENOENT: the range needs no more than `copy` copies. One copy serves all readers
+	 * where refcounts allow. NULL: one copy, always to be reserved. 0, TABLE_NEED or -errno. */
 	int (*destination)(struct layer *layer, uint64_t guest_off, uint64_t len, unsigned copy,
 			   struct destination *out, struct table_need *need);
 	/* Reserves up to len bytes (a multiple of cluster_len) of contiguous host space, which no
@@ -249,9 +253,9 @@ struct layer_ops {
 	int (*encode)(const struct layer *layer, unsigned level, const void *in, void *out,
 		      size_t out_cap);
 	/* Reserves space for one compressed cluster, at least a sector shorter than a plain one,
-	 * rounded up to sectors, linked, and with one destination, which is to be reserved. There is
-	 * no way to give it back: what is never published is not accounted. TABLE_NEED, or errors as
-	 * reserve(). */
+	 * rounded up to sectors, linked, and with one destination, which is to be reserved. There
+	 * is no way to give it back: what is never published is not accounted. TABLE_NEED, or
+	 * errors as reserve(). */
 	int (*reserve_bytes)(struct layer *layer, uint64_t guest_off, uint32_t len,
 			     uint64_t *host_off, struct table_need *need);
 	/* At most 1 MiB or PUBLISH_MAX_GRANULES of the guest's disk.
@@ -260,8 +264,8 @@ struct layer_ops {
 	 * see before it returns 0. 0, TABLE_NEED or -errno. */
 	int (*publish)(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		       struct table_need *need);
-	/* --- the guest's writes; all NULL where the format can't be written to; for raw images only
-	 * begin_guest_writes and map_write are there --- */
+	/* --- the guest's writes; all NULL where the format can't be written to; for raw images
+	 * only begin_guest_writes and map_write are there --- */
 
 	/* Blocking, once, before the guest's first write, after begin_writing(): durably takes back
 	 * what the header says of the disk's content and will be untrue (qcow2: bitmaps). On any
@@ -277,9 +281,9 @@ struct layer_ops {
 	 * and says how far it has come. 0, TABLE_NEED, or as reserve(). */
 	int (*unshare)(struct layer *layer, uint64_t guest_off, struct unshare *state,
 		       struct table_need *need);
-	/* Where units of one NEW extent go: link() was called for them. As destination(), with the one
-	 * copy that is the guest's; has_space: it was written by nobody else, but may hold anything.
-	 * 0, TABLE_NEED or -errno. */
+	/* Where units of one NEW extent go: link() was called for them. As destination(), with the
+	 * one copy that is the guest's; has_space: it was written by nobody else, but may hold
+	 * anything. 0, TABLE_NEED or -errno. */
 	int (*destination_write)(struct layer *layer, uint64_t guest_off, uint64_t len,
 				 struct destination *out, struct table_need *need);
 	/* As publish(), on the guest's disk alone, replacing whatever the ranges hold there: whole
@@ -289,15 +293,15 @@ struct layer_ops {
 	 * tables_durable() and drained() have said that nobody needs it. */
 	int (*publish_write)(struct layer *layer, const struct mapping *maps, size_t n_maps,
 			     struct table_need *need);
-	/* Everything that was staged before the last stage() (with_last: and by it) is durable: what it
-	 * let go is counted free from now on (dirty again: the next commit writes it), but not used
-	 * again yet. Never fails; what needs a table that is not cached waits for a later call, and
-	 * *need names it: TABLE_NEED, else 0. */
+	/* Everything that was staged before the last stage() (with_last: and by it) is durable:
+	 * what it let go is counted free from now on (dirty again: the next commit writes it), but
+	 * not used again yet. Never fails; what needs a table that is not cached waits for a later
+	 * call, and *need names it: TABLE_NEED, else 0. */
 	int (*tables_durable)(struct layer *layer, bool with_last, struct table_need *need);
 	/* Does tables_durable() or drained() have anything to do, now or after more commits? */
 	bool (*has_freed)(const struct layer *layer);
-	/* Called some time after tables_durable(): operations that began before that call are over, so
-	 * the space it counted free may be used again. It is given back to the file system. */
+	/* Called some time after tables_durable(): operations that began before that call are over,
+	 * so the space it counted free may be used again. It is given back to the file system. */
 	void (*drained)(struct layer *layer);
 
 	/* Adds what is dirty outside the table cache (the refcount table) to a commit.
@@ -305,12 +309,12 @@ struct layer_ops {
 	int (*stage)(struct layer *layer, struct staged *staged);
 	/* Called when a commit's STAGE_REFTABLE writes are durable: what they replaced is free. */
 	void (*reftable_durable)(struct layer *layer);
-	/* Blocking, when all is committed: what is kept of the tables outside the cache is read again
-	 * from disk, for the proof. NULL: nothing is. */
+	/* Blocking, when all is committed: what is kept of the tables outside the cache is read
+	 * again from disk, for the proof. NULL: nothing is. */
 	int (*reread)(struct layer *layer, bool commit_runs, struct err *err);
-	/* What stage_link() is to do: lead the link to this name and format; NULL: drop it. Blocking,
-	 * reads the header, writes nothing. -ENAMETOOLONG, -ENOTSUP (no place for it that a cut
-	 * survives) with a sentence. */
+	/* What stage_link() is to do: lead the link to this name and format; NULL: drop it.
+	 * Blocking, reads the header, writes nothing. -ENAMETOOLONG, -ENOTSUP (no place for it that
+	 * a cut survives) with a sentence. */
 	int (*plan_link)(struct layer *layer, const char *name, enum image_format format,
 			 struct err *err);
 	/* Adds the one write within sector 0 that changes the backing link, STAGE_HEADER, and what
@@ -318,17 +322,17 @@ struct layer_ops {
 	int (*stage_link)(struct layer *layer, struct staged *staged);
 	/* Called when that is durable. */
 	void (*link_durable)(struct layer *layer);
-	/* Blocking: records in the image, durably, that its content may be a mixture of two states of
-	 * its backing file, or takes that back; sets is_mixed. The guest's disk reads the same before,
-	 * afterwards and after a cut at any moment. No commit and no begin_guest_writes() is running; a
-	 * plan_link() made before is void. 0; -ENOSPC: the header has no room for it, nothing was changed;
-	 * I/O errors, after which the mark may be there or not; each with a sentence. NULL: the format has
-	 * no place for it. */
+	/* Blocking: records in the image, durably, that its content may be a mixture of two states
+	 * of its backing file, or takes that back; sets is_mixed. The guest's disk reads the same
+	 * before, afterwards and after a cut at any moment. No commit and no begin_guest_writes()
+	 * is running; a plan_link() made before is void. 0; -ENOSPC: the header has no room for it,
+	 * nothing was changed; I/O errors, after which the mark may be there or not; each with a
+	 * sentence. NULL: the format has no place for it. */
 	int (*mark_mixed)(struct layer *layer, bool mixed, struct err *err);
 
 	/* Blocking: takes out what was reserved and nothing refers to, where the format can't keep
-	 * track of it. Nothing is dirty, in flight or being read. 0 and in *n_left the clusters that
-	 * stay leaked (no space for what it takes); -errno: a write or barrier failed, as in a
+	 * track of it. Nothing is dirty, in flight or being read. 0 and in *n_left the clusters
+	 * that stay leaked (no space for what it takes); -errno: a write or barrier failed, as in a
 	 * commit. NULL: nothing of the kind can be. */
 	int (*reclaim)(struct layer *layer, uint64_t *n_left, struct err *err);
 
@@ -336,10 +340,10 @@ struct layer_ops {
 	 * to the end whatever it found; -errno when it could not run. */
 	int (*check)(struct layer *layer, struct check_result *result, struct err *err);
 
-	/* Blocking, on a writable file of which nothing is cached dirty: repairs what check() finds,
-	 * so that a cut at any moment leaves the guest's disk as it was. Never changes what refers to
-	 * what. NULL where check is. 0, whatever could be done; -errno: a read, write or barrier
-	 * failed. */
+	/* Blocking, on a writable file of which nothing is cached dirty: repairs what check()
+	 * finds, so that a cut at any moment leaves the guest's disk as it was. Never changes what
+	 * refers to what. NULL where check is. 0, whatever could be done; -errno: a read, write or
+	 * barrier failed. */
 	int (*repair)(struct layer *layer, struct repair *repair, struct err *err);
 
 	/* Frees the layer, not its files. */
@@ -369,8 +373,9 @@ struct layer {
 	enum image_format backing_format; /* IMAGE_UNKNOWN: none recorded */
 	char backing_format_name[32];     /* as recorded, where it is none we know */
 	bool probe_backing; /* no format can be recorded but raw: the specification says to probe */
-	/* chain/chain.c: the user called its backing file raw. begin_writing records that where the next one
-	 * to open the image would probe, or part of the guest's disk would be read in another way. */
+	/* chain/chain.c: the user called its backing file raw. begin_writing records that where the
+	 * next one to open the image would probe, or part of the guest's disk would be read in
+	 * another way. */
 	bool backing_told_raw;
 	struct refusal unreadable;
 	struct refusal unwritable;
@@ -381,8 +386,8 @@ struct layer {
 	 * there. UINT64_MAX where that can't be said (a block device). Set by begin_writing. */
 	uint64_t zero_from;
 	uint64_t alloc_end; /* end of space in use or reserved; set by begin_writing */
-	/* Tables that a pull under way has still to make, at most; 0: not known. The engine's walk counts
-	 * them, the format takes off what it makes. */
+	/* Tables that a pull under way has still to make, at most; 0: not known. The engine's walk
+	 * counts them, the format takes off what it makes. */
 	uint64_t tables_wanted;
 	/* What begin_writing had to mend first, a sentence for the user; "": nothing. */
 	char note[512];
@@ -398,7 +403,8 @@ int qcow2_open(struct file *file, struct table_cache *cache, struct layer **out,
 /* As raw_open(). */
 int qed_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err);
 
-/* Formats that are recognised and not supported: a static half sentence, or NULL. The name is QEMU's. */
+/* Formats that are recognised and not supported: a static half sentence, or NULL. The name is
+ * QEMU's. */
 #define FOREIGN_HEAD_LEN 72u
 
 const char *format_name(enum image_format format);

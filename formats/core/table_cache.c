@@ -195,7 +195,8 @@ static void make_room(struct table_cache *cache, size_t len)
 		table_drop(cache->clean.end.lru_prev);
 }
 
-/* On the held list; zeros, or, to be loaded, anything: who loads it clears what a short read leaves. */
+/* On the held list; zeros, or, to be loaded, anything: who loads it clears what a short read
+ * leaves. */
 static struct table *table_add(struct table_cache *cache, struct file *file, uint64_t host_off,
 			       uint32_t len, enum table_state state)
 {

@@ -36,7 +36,8 @@ struct table_need {
 	struct file *file;
 	uint64_t host_off;
 	uint32_t len; /* 1..TABLE_MAX_LEN */
-	/* Behind it lie more tables of the same length that a walk will want next, so many bytes of them. */
+	/* Behind it lie more tables of the same length that a walk will want next, so many bytes of
+	 * them. */
 	uint32_t more_len;
 };
 
@@ -104,14 +105,15 @@ struct table *table_find(struct table_cache *cache, struct file *file, uint64_t 
 
 /* Begins a load: an entry in state LOADING with room for the bytes. NULL: out of memory. */
 struct table *table_load_begin(struct table_cache *cache, const struct table_need *need);
-/* The same for it and for the tables behind it that are not cached, as far as more_len goes: at most max of
- * them, one behind the other, into tables[]. How many; 0: out of memory. */
+/* The same for it and for the tables behind it that are not cached, as far as more_len goes: at
+ * most max of them, one behind the other, into tables[]. How many; 0: out of memory. */
 unsigned table_load_begin_some(struct table_cache *cache, const struct table_need *need,
 			       struct table **tables, unsigned max);
 /* Ends one: READY, or, with an error, forgotten. */
 void table_load_end(struct table_cache *cache, struct table *table, int error);
-/* Loads with a blocking read, and what lies behind it, for open, check, map and tests. 0 or -errno; -EALREADY where a load
- * begun with table_load_begin() is under way: whoever runs it must end it first. */
+/* Loads with a blocking read, and what lies behind it, for open, check, map and tests. 0 or -errno;
+ * -EALREADY where a load begun with table_load_begin() is under way: whoever runs it must end it
+ * first. */
 int table_load_now(struct table_cache *cache, const struct table_need *need);
 
 /* A new table of zeros, READY and fresh; nothing is dirty yet. What is never marked dirty is never
@@ -123,11 +125,12 @@ struct table *table_new(struct table_cache *cache, struct file *file, uint64_t h
 void table_mark_dirty(struct table_cache *cache, struct table *table, uint32_t off, uint32_t len,
 		      enum stage stage);
 
-/* Bytes of sectors of this file's tables changed and not staged yet; NULL: of all files', rounded up
- * to whole sectors, without looking at each table. */
+/* Bytes of sectors of this file's tables changed and not staged yet; NULL: of all files', rounded
+ * up to whole sectors, without looking at each table. */
 uint64_t table_cache_dirty_len(const struct table_cache *cache, const struct file *file);
 /* Bytes of memory in tables that can be evicted when a commit has written them. Those being loaded
- * are not among them: who waits for a commit because of one would spin, since nothing is written. */
+ * are not among them: who waits for a commit because of one would spin, since nothing is
+ * written. */
 size_t table_cache_changed_len(const struct table_cache *cache);
 /* Moves copies of all dirty sectors of this file's tables into *staged, and makes fresh tables
  * reachable ones. All or nothing: -ENOMEM changes nothing. */

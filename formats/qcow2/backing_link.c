@@ -62,8 +62,8 @@ static int put_marker(struct qcow2_parts *d, struct qcow2_new_link *link)
 	return 0;
 }
 
-/* The format's extension in the draft: replaced where it is, or put behind the last one, with the end
- * marker behind it; the old name may lie there, it is dead when this is on disk. */
+/* The format's extension in the draft: replaced where it is, or put behind the last one, with the
+ * end marker behind it; the old name may lie there, it is dead when this is on disk. */
 static int put_format(struct qcow2_parts *d, const char *format, struct qcow2_new_link *link)
 {
 	size_t len = strlen(format), at = d->format_off, need = EXT_HEAD_LEN + 8;

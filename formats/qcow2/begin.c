@@ -108,18 +108,18 @@ static int find_space(struct qcow2 *q)
 	return rc;
 }
 
-/* The autoclear bits that are true of an image being pulled. The mark that the data file alone is the
- * guest's disk never is where there is a backing file (QEMU makes no such image, and what it writes to
- * one does not make it so), and what a cluster without an entry has in the data file is nobody's
- * zeros. Making it true, by zeroing all that reads zeros, was rejected: it would write over bytes
- * whose meaning we do not know. */
+/* The autoclear bits that are true of an image being pulled. The mark that the data file alone is
+ * the guest's disk never is where there is a backing file (QEMU makes no such image, and what it
+ * writes to one does not make it so), and what a cluster without an entry has in the data file is
+ * nobody's zeros. Making it true, by zeroing all that reads zeros, was rejected: it would write
+ * over bytes whose meaning we do not know. */
 static uint64_t true_marks(const struct qcow2 *q)
 {
 	return QCOW2_AUTOCLEAR_BITMAPS | (q->layer.has_backing ? 0 : QCOW2_AUTOCLEAR_RAW_DATA);
 }
 
-/* New space lies behind the file's end, where even the largest refcount table must reach: a sparse tail
- * costs its author nothing. */
+/* New space lies behind the file's end, where even the largest refcount table must reach: a sparse
+ * tail costs its author nothing. */
 static int may_grow(const struct qcow2 *q, const char *name, struct err *err)
 {
 	uint64_t end_idx = q->layer.file->len >> q->cluster_bits;

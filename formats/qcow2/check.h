@@ -22,7 +22,7 @@ struct qcow2;
 #define CHECK_L2        (1u << 30)
 #define CHECK_DATA      (1u << 29)
 #define CHECK_WALKED    (1u << 28) /* in a source window: this L2 table has been walked */
-#define CHECK_PLAIN     (1u << 28) /* in a target window, with CHECK_DATA: it is one guest cluster */
+#define CHECK_PLAIN     (1u << 28) /* in a target window, with CHECK_DATA: one guest cluster */
 #define CHECK_PACKED    (1u << 27) /* with CHECK_DATA: compressed clusters are in it */
 
 /* Counters of host clusters [first, first + n). */

@@ -108,8 +108,8 @@ struct qcow2_check *check_new(struct qcow2 *q, struct check_result *result, uint
 	return NULL;
 }
 
-/* A table that the file's end cuts off may have had entries there. Without leaks it had none: QEMU writes
- * a table no longer than it is. */
+/* A table that the file's end cuts off may have had entries there. Without leaks it had none: QEMU
+ * writes a table no longer than it is. */
 static void judge_cut(struct qcow2_check *c)
 {
 	if (!c->reads_beyond || !c->result->n_leaks)

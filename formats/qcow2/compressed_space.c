@@ -63,8 +63,8 @@ int qcow2_comp_reserve(struct qcow2 *q, uint32_t len, uint64_t weight, uint64_t 
 		return -EINVAL;
 	if (weight > max_refs(q))
 		return -ERANGE;
-	/* Going back to a snapshot counts all of its clusters here once more before it lets others go:
-	 * with snapshots half of what the width counts stays free. */
+	/* Going back to a snapshot counts all of its clusters here once more before it lets others
+	 * go: with snapshots half of what the width counts stays free. */
 	limit = q->n_snapshots ? MAX(max_refs(q) / 2, weight) : max_refs(q);
 	if (tail->n_refs > limit - weight) {
 		tail->off = round_up(tail->off, cluster_len);

@@ -283,7 +283,8 @@ void qcow2_find_parts(const struct qcow2 *q, struct qcow2_parts *parts)
 		padded = at + EXT_HEAD_LEN + round_up((uint64_t)be32(parts->bytes + at + 4), 8);
 		at = MIN(padded, end);
 	}
-	/* Readers look for the next one behind the padding, of which the name may have cut off some. */
+	/* Readers look for the next one behind the padding, of which the name may have cut off
+	 * some. */
 	parts->tail = padded;
 	parts->ext_end = MIN(at + EXT_HEAD_LEN, end);
 	parts->needs_marker = at == end && end < parts->len;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The fields of a qcow2 header: read and checked when an image is opened, and the few that change in place. */
+/* The fields of a qcow2 header: read and checked when an image is opened, and the few that change
+ * in place. */
 #include "formats/qcow2/header.h"
 
 #include <errno.h>

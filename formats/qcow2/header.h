@@ -19,7 +19,8 @@ struct header_source {
 	size_t len;
 };
 
-/* The first cluster into src->bytes, malloc'd: header, extensions and names. 0 or -errno with a sentence. */
+/* The first cluster into src->bytes, malloc'd: header, extensions and names. 0 or -errno with a
+ * sentence. */
 int qcow2_read_first_cluster(struct file *file, struct header_source *src, struct err *err);
 
 /* The header's fixed fields into *q. 0 or -errno with a sentence. */

@@ -55,7 +55,8 @@ struct qcow2 {
 	uint64_t refs_per_block;
 	uint32_t l2_slice_len; /* bytes of an L2 table cached at a time */
 
-	/* empty.c: a bit for each L2 slice of the guest's disk that holds nothing. NULL: none yet. */
+	/* empty.c: a bit for each L2 slice of the guest's disk that holds nothing. NULL: none
+	 * yet. */
 	uint64_t *empty_slices;
 	uint64_t n_empty_bits;
 
@@ -102,8 +103,9 @@ static inline uint64_t qcow2_cluster_len(const struct qcow2 *q)
 	return UINT64_C(1) << q->cluster_bits;
 }
 
-/* Is there a table to read: does it begin in the file, and end there or in the part of the last cluster
- * that the file does not have? What is missing of that reads as zeros (file_read_padded()). */
+/* Is there a table to read: does it begin in the file, and end there or in the part of the last
+ * cluster that the file does not have? What is missing of that reads as zeros
+ * (file_read_padded()). */
 static inline bool qcow2_holds_table(const struct qcow2 *q, uint64_t host_off, uint64_t len)
 {
 	uint64_t end;
@@ -152,7 +154,8 @@ struct qcow2_growth {
 #define QCOW2_EXT_HEAD_LEN 8u
 #define QCOW2_SECTOR_LEN   512u /* what the power can't tear */
 
-/* The first cluster, and what of it the backing link and the extensions take. Offsets are bytes in it. */
+/* The first cluster, and what of it the backing link and the extensions take. Offsets are bytes in
+ * it. */
 struct qcow2_parts {
 	uint8_t *bytes;
 	size_t len;

@@ -35,8 +35,8 @@ static int map_empty_l1(struct qcow2 *q, uint64_t guest_off, uint64_t len, struc
 	return 0;
 }
 
-/* How many of n words from p on are raw, raw + step, raw + 2 * step... Most tables of a large disk hold
- * nothing for most of their length, so words that are all the same go eight at a time. */
+/* How many of n words from p on are raw, raw + step, raw + 2 * step... Most tables of a large disk
+ * hold nothing for most of their length, so words that are all the same go eight at a time. */
 static uint64_t n_words_like(const uint8_t *p, uint64_t n, uint64_t raw, uint64_t step)
 {
 	uint64_t i = 0, same, word;
@@ -57,8 +57,9 @@ static uint64_t n_words_like(const uint8_t *p, uint64_t n, uint64_t raw, uint64_
 	return i;
 }
 
-/* Lengthens *out by the whole clusters whose entries, behind the one at `byte`, differ from it in nothing
- * but the place that follows: what was found of that one holds for them, as far as the data goes. */
+/* Lengthens *out by the whole clusters whose entries, behind the one at `byte`, differ from it in
+ * nothing but the place that follows: what was found of that one holds for them, as far as the data
+ * goes. */
 static uint32_t extend_alike(const struct qcow2 *q, const struct table *l2, uint32_t byte,
 			     uint64_t limit, struct extent *out)
 {
@@ -77,7 +78,8 @@ static uint32_t extend_alike(const struct qcow2 *q, const struct table *l2, uint
 	return byte + n * 8;
 }
 
-/* Lengthens *out, whose last granule is `sub` of the entry at `byte`, by those that go on with it. */
+/* Lengthens *out, whose last granule is `sub` of the entry at `byte`, by those that go on with
+ * it. */
 static void extend_run(const struct qcow2 *q, const struct table *l2, uint32_t byte, unsigned sub,
 		       uint64_t limit, struct extent *out)
 {

@@ -101,8 +101,8 @@ static void note_refusals(struct qcow2 *q, const struct header_source *src)
 	}
 }
 
-/* Where the file ends inside the L1 table, the entries that it lacks were zero, or what they led to is
- * counted still and lost to every reader. Rare, so that the whole check may be run for it. */
+/* Where the file ends inside the L1 table, the entries that it lacks were zero, or what they led to
+ * is counted still and lost to every reader. Rare, so that the whole check may be run for it. */
 static int note_cut_l1(struct qcow2 *q, struct err *err)
 {
 	struct check_result found = { 0 };

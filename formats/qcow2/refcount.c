@@ -122,8 +122,8 @@ int qcow2_new_block(struct qcow2 *q, uint64_t host_off)
 
 		if (!slice)
 			return -ENOMEM;
-		/* Where the space is known to hold zeros, the first and the last sector will do: the
-		 * file does not end inside the block. */
+		/* Where the space is known to hold zeros, the first and the last sector will do:
+		 * the file does not end inside the block. */
 		table_mark_dirty(q->layer.cache, slice, 0,
 				 known_zero ? TABLE_SECTOR_LEN : slice->len, STAGE_REFCOUNT);
 		table_mark_dirty(q->layer.cache, slice, slice->len - TABLE_SECTOR_LEN,

@@ -55,8 +55,8 @@ int qcow2_reftable_read(struct qcow2 *q, const char *name, struct err *err)
 }
 
 /* Frees clusters outside any map: only a replaced refcount table. Blocking, rare (once a growth).
- * -EALREADY: an operation is loading the block this very moment; come again. If a block can't be read
- * the old table stays counted, which is a leak and no harm. */
+ * -EALREADY: an operation is loading the block this very moment; come again. If a block can't be
+ * read the old table stays counted, which is a leak and no harm. */
 static int ref_free_now(struct qcow2 *q, uint64_t host_off, uint64_t len)
 {
 	struct table_need need;

@@ -14,8 +14,8 @@ struct qcow2_growth;
 void qcow2_plan_growth(const struct qcow2 *q, struct qcow2_growth *g);
 /* Reads and checks the table, once. `name` is the image's, escaped. */
 int qcow2_reftable_read(struct qcow2 *q, const char *name, struct err *err);
-/* alloc_end has reached a range the table has no entry for: makes it larger. -EAGAIN: the last switch
- * is not durable yet; come again after the commit. */
+/* alloc_end has reached a range the table has no entry for: makes it larger. -EAGAIN: the last
+ * switch is not durable yet; come again after the commit. */
 int qcow2_reftable_grow(struct qcow2 *q);
 void qcow2_reftable_durable(struct layer *layer);
 

@@ -112,8 +112,9 @@ static int find_copies(struct qcow2 *q, uint64_t guest_off, struct table_need *n
 	return rc;
 }
 
-/* Subclusters may be written into a cluster only if nobody else reads them there: all its references
- * come from this place of the disks, and no table of it says that the granule holds data. */
+/* Subclusters may be written into a cluster only if nobody else reads them there: all its
+ * references come from this place of the disks, and no table of it says that the granule holds
+ * data. */
 static int may_write_into(struct qcow2 *q, uint64_t guest_off, uint64_t host_off,
 			  struct table_need *need)
 {
@@ -237,8 +238,8 @@ int qcow2_copy_weight(struct qcow2 *q, uint64_t guest_off, unsigned copy, uint64
 
 /* ---- new tables ---- */
 
-/* The disks by number: 0 the guest's, then the snapshots'. Its L1 entry, where it sees guest_off and
- * has none, and how far it sees. */
+/* The disks by number: 0 the guest's, then the snapshots'. Its L1 entry, where it sees guest_off
+ * and has none, and how far it sees. */
 static int lacks_table(struct qcow2 *q, uint32_t disk, uint64_t guest_off, bool *lacks,
 		       uint64_t *seen_end, struct table_need *need)
 {
@@ -393,7 +394,8 @@ static uint64_t cluster_host_off(const struct qcow2 *q, const struct mapping *ma
 	return map->host_off + (cluster_start(q, at) - map->guest_off);
 }
 
-/* Everything set_cluster() will want is in memory, and the entries are as destination() saw them. */
+/* Everything set_cluster() will want is in memory, and the entries are as destination() saw
+ * them. */
 static int prepare_map(struct qcow2 *q, const struct mapping *map, struct table_need *need)
 {
 	struct qcow2_views *v = q->views;

@@ -285,8 +285,8 @@ int qcow2_views_reread(struct layer *layer, bool commit_runs, struct err *err)
 	if (!v)
 		return 0;
 	v->at_l1_idx = UINT64_MAX;
-	/* What changed since the last commit (copies that follow a guest's reads), or is being written by
-	 * this one, is not on disk. */
+	/* What changed since the last commit (copies that follow a guest's reads), or is being
+	 * written by this one, is not on disk. */
 	for (uint32_t i = 0; !rc && i < v->n_snapshots; i++) {
 		struct qcow2_view *view = &v->snapshots[i];
 

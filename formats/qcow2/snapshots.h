@@ -31,8 +31,8 @@ int qcow2_views_stage(struct qcow2 *q, struct staged *staged);
 int qcow2_lacks(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
 		struct table_need *need);
 
-/* The guest's disk has left a table that others read: what is known of the tables at one place is out
- * of date. */
+/* The guest's disk has left a table that others read: what is known of the tables at one place is
+ * out of date. */
 void qcow2_views_left(struct qcow2 *q);
 
 /* A snapshot's disk. Its L1 table is resident, bytes as on disk. */
@@ -66,8 +66,9 @@ struct qcow2_views {
 	uint64_t *copy_host_off;
 	uint64_t *copy_weight;
 	uint32_t n_copies;
-	/* The copy that goes to a table which the guest's disk has left since the last commit began;
-	 * -1: none. On disk it reads through that table still, so the copy counts it, too, for now. */
+	/* The copy that goes to a table which the guest's disk has left since the last commit
+	 * began; -1: none. On disk it reads through that table still, so the copy counts it, too,
+	 * for now. */
 	int left_copy;
 	bool has_left; /* there are such tables */
 };

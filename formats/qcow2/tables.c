@@ -163,8 +163,8 @@ uint64_t qcow2_slice_part(const struct qcow2 *q, uint64_t guest_off, uint64_t en
 
 /* Slices of a new table: those a reader of known-zero space would find empty anyway are left to be
  * loaded from there, but for the last one where it makes the file long enough; elsewhere all are
- * written. What lies behind the table in the file was written before, and the barrier that makes the
- * table durable does so for the file's length. */
+ * written. What lies behind the table in the file was written before, and the barrier that makes
+ * the table durable does so for the file's length. */
 int qcow2_new_l2_slices(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off)
 {
 	uint64_t table_byte = l2_byte(q, guest_off);

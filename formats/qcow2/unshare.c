@@ -47,7 +47,8 @@ static int copy_table(struct qcow2 *q, uint64_t from_off, struct unshare *state,
 	return 0;
 }
 
-/* A commit may write slices of it before it is reached, which is space that nothing refers to yet. */
+/* A commit may write slices of it before it is reached, which is space that nothing refers to
+ * yet. */
 static int make_table(struct qcow2 *q, uint64_t old_off, uint64_t guest_off, struct unshare *state,
 		      struct table_need *need)
 {

@@ -67,8 +67,8 @@ int qed_audit(struct qed *q, struct check_result *found, struct err *err)
 }
 
 /* Where new space is, and what is to be had back first: leaks, and a last, partial cluster, which
- * the audit found nothing in. A device has no end to append at, and old bytes everywhere. An earlier
- * job of this handle may have written behind the end and failed to cut it off. */
+ * the audit found nothing in. A device has no end to append at, and old bytes everywhere. An
+ * earlier job of this handle may have written behind the end and failed to cut it off. */
 static int find_space(struct qed *q, const struct check_result *found, uint64_t *n_left,
 		      struct err *err)
 {

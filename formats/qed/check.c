@@ -132,7 +132,8 @@ static void walk_table(struct walk *w, const struct level *level, uint64_t table
 			continue;
 		}
 		rc = file_read_padded(w->q->layer.file, level->chunk, w->chunk_len, table_off + at);
-		/* Later passes read the same tables again: what fails only now must be told, too. */
+		/* Later passes read the same tables again: what fails only now must be told,
+		 * too. */
 		if (rc && (level->tell || !w->result->n_check_errors)) {
 			w->result->n_check_errors++;
 			snprintf(w->result->incomplete, sizeof(w->result->incomplete),

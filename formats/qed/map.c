@@ -186,8 +186,8 @@ static uint64_t slice_part(const struct qed *q, uint64_t guest_off, uint64_t end
 	return MIN(end - guest_off, span - (guest_off & (span - 1)));
 }
 
-/* Every slice a mapping changes is in memory and its entries are empty, or no more than `over`. A slice
- * of a table that does not exist yet comes with it. */
+/* Every slice a mapping changes is in memory and its entries are empty, or no more than `over`. A
+ * slice of a table that does not exist yet comes with it. */
 static int publish_prepare(struct qed *q, const struct mapping *map, uint64_t over,
 			   struct table_need *need)
 {

@@ -80,8 +80,8 @@ void qed_note(struct layer *layer, bool was_dirty, uint64_t n_leaks, uint64_t n_
 		snprintf(at, end - at, " and reclaimed");
 }
 
-/* Everything that can be done without changing what refers to what: an entry that points outside the
- * file is a lost cluster that its owner may yet find. */
+/* Everything that can be done without changing what refers to what: an entry that points outside
+ * the file is a lost cluster that its owner may yet find. */
 int qed_repair(struct layer *layer, struct repair *repair, struct err *err)
 {
 	struct qed *q = qed_of(layer);

@@ -297,7 +297,8 @@ Test(api, one_job_a_disk)
 	cr_assert_neq(error.message[0], '\0');
 }
 
-/* Asking whether another job would be refused, and a start that is, leave the one that runs as it is. */
+/* Asking whether another job would be refused, and a start that is, leave the one that runs as it
+ * is. */
 Test(api, a_question_changes_no_job)
 {
 	struct bpull_create_options top = { .size = sizeof(top),
@@ -691,8 +692,8 @@ static void guest_request(struct bpull_disk *disk, bool write, uint8_t *bytes, s
 	cr_assert_eq(event.error, 0);
 }
 
-/* Zeros that were left out are proven: a guest that writes into them takes none of the base's new bytes
- * along, and the link stays for the base is not what it was. */
+/* Zeros that were left out are proven: a guest that writes into them takes none of the base's new
+ * bytes along, and the link stays for the base is not what it was. */
 Test(api, a_base_that_changes_at_ready_does_not_show)
 {
 	struct bpull_disk_options o = { .size = sizeof(o),

@@ -457,7 +457,8 @@ static void *raise_shared(void *opaque)
 	return NULL;
 }
 
-/* Two jobs that would take minutes under the engine's limit are over when another thread lifts it. */
+/* Two jobs that would take minutes under the engine's limit are over when another thread lifts
+ * it. */
 Test(api_misuse, the_shared_limit_is_lifted_from_another_thread)
 {
 	struct bpull_engine_options o = { .size = sizeof(o), .bandwidth = 65536 };

@@ -159,7 +159,8 @@ Test(api_requests, requests_of_no_bytes)
 	}
 }
 
-/* The image can't grow, by a limit of the process here: as without space, the guest may try again. */
+/* The image can't grow, by a limit of the process here: as without space, the guest may try
+ * again. */
 Test(api_requests, an_image_that_cannot_grow)
 {
 	struct rlimit limit, less;

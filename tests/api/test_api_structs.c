@@ -172,7 +172,8 @@ Test(api_structs, a_failed_call_fills_nothing)
 	cr_assert_leq(first_untouched(room), sizeof(size));
 }
 
-/* What comes in arrays can't grow: a program compiled before would find the second one elsewhere. */
+/* What comes in arrays can't grow: a program compiled before would find the second one
+ * elsewhere. */
 Test(api_structs, elements_of_arrays_keep_their_length)
 {
 	struct bpull_extent extents[2];

@@ -96,7 +96,8 @@ Test(libvirt_detach, detaching_waits_for_calls_under_way)
 {
 	pthread_t thread;
 
-	/* Most times detach comes while the abort waits for the job; close would free it under that. */
+	/* Most times detach comes while the abort waits for the job; close would free it under
+	 * that. */
 	for (unsigned i = 0; i < 10; i++) {
 		is_begun = is_over = false;
 		attach_and_pull();

@@ -129,7 +129,8 @@ static void *run_steering(void *opaque)
 	return NULL;
 }
 
-/* It takes no events: each time its wait is over, and must touch nothing that the engine's thread works on. */
+/* It takes no events: each time its wait is over, and must touch nothing that the engine's thread
+ * works on. */
 static void *run_waiting(void *opaque)
 {
 	struct bpull_engine *engine = opaque;

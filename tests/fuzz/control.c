@@ -33,7 +33,8 @@ static bool may_follow(const char *from, const char *to)
 	return false;
 }
 
-/* Concluded jobs may wait to be dismissed while another one runs: only the states before that are in one row. */
+/* Concluded jobs may wait to be dismissed while another one runs: only the states before that are
+ * in one row. */
 static void take_news(struct control_target *target, char last[32])
 {
 	struct json_object *event, *data, *status;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * An image of any bytes is opened, checked, read and pulled. Whatever it is: a pull that completes has found no damage, leaves a clean
- * image without a link and the same content; one that is refused leaves the file as
- * it was; one that fails leaves the content as it was.
+ * An image of any bytes is opened, checked, read and pulled. Whatever it is: a pull that completes
+ * has found no damage, leaves a clean image without a link and the same content; one that is
+ * refused leaves the file as it was; one that fails leaves the content as it was.
  */
 #include <errno.h>
 #include <stdio.h>

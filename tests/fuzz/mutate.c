@@ -40,7 +40,8 @@ static void set(struct fields *f, size_t at, unsigned n, uint64_t v)
 		f->image[at + i] = (uint8_t)(v >> 8 * (f->big_endian ? n - 1 - i : i));
 }
 
-/* Where an 8-byte entry may be: the header, or a table whose offset the header, or an entry, has. */
+/* Where an 8-byte entry may be: the header, or a table whose offset the header, or an entry,
+ * has. */
 static size_t choose_place(struct fields *f, unsigned *n)
 {
 	static const uint8_t qcow2_at[] = { 4,  8,  16, 20, 24, 32, 36, 40,  48,

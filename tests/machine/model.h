@@ -30,8 +30,8 @@ struct model {
 	uint16_t *n_changing; /* requests in flight that change the byte */
 	/* What a power cut now may leave of each byte. */
 	uint64_t *after_cut;
-	/* Versions that failed, and where they may be on a device though reads found others: a write that
-	 * failed stays uncertain until another one is durable over it. */
+	/* Versions that failed, and where they may be on a device though reads found others: a
+	 * write that failed stays uncertain until another one is durable over it. */
 	uint64_t *uncertain;
 };
 
@@ -69,8 +69,8 @@ uint64_t model_illegal_after_cut(const struct model *m, const uint8_t *got);
 void model_read_begin(struct model *m, struct model_read *r, uint64_t off, uint64_t len);
 /* A version begins while the read is in flight. */
 void model_read_sees(struct model_read *r, unsigned version, uint64_t off, uint64_t len);
-/* What it returned: true, or false and the byte that is wrong in *bad. Frees the read. What nothing in
- * flight can change any more is what was read, from now on. */
+/* What it returned: true, or false and the byte that is wrong in *bad. Frees the read. What nothing
+ * in flight can change any more is what was read, from now on. */
 bool model_read_end(struct model *m, struct model_read *r, const uint8_t *got, uint64_t *bad);
 
 #endif

@@ -37,12 +37,12 @@ struct sim_knobs {
 	unsigned short_permille; /* attempts that move only a part */
 	unsigned retry_permille; /* attempts that answer EINTR or EAGAIN first */
 	uint64_t max_delay_ns;   /* of a completion, on the virtual clock */
-	/* Requests of these kinds (a bit 1 << SIM_READ and so on), of this file (NULL: of any), are held
-	 * back by chance: most likely until all the others are over. */
+	/* Requests of these kinds (a bit 1 << SIM_READ and so on), of this file (NULL: of any), are
+	 * held back by chance: most likely until all the others are over. */
 	unsigned hold_ops, hold_permille;
 	const char *hold_name; /* the caller's */
-	/* A source far away: each request to read a file that is not open for writing takes so long, and
-	 * its bytes come through one pipe of this width, bytes/s. 0: at once. */
+	/* A source far away: each request to read a file that is not open for writing takes so
+	 * long, and its bytes come through one pipe of this width, bytes/s. 0: at once. */
 	uint64_t far_latency_ns, far_rate;
 	uint32_t io_align;      /* > 1: the grid of direct I/O */
 	bool may_clone, clones; /* files may be able to share blocks, and are */
@@ -61,14 +61,15 @@ void sim_file_put_hole(struct sim *sim, const char *name, uint64_t len);
 void sim_file_poke(struct sim *sim, const char *name, const void *bytes, size_t len, uint64_t off);
 /* Writes past this length fail with -ENOSPC; 0: no bound. */
 void sim_file_limit(struct sim *sim, const char *name, uint64_t max_len);
-/* Its file system calls everything from this byte on a hole, whatever is there; UINT64_MAX: no more. */
+/* Its file system calls everything from this byte on a hole, whatever is there; UINT64_MAX: no
+ * more. */
 void sim_file_lie(struct sim *sim, const char *name, uint64_t lie_off);
 /* No blocks of it can be shared, whatever sim_knobs.clones says: it lies on another file system. */
 void sim_file_refuse_clones(struct sim *sim, const char *name);
 int sim_file_from_host(struct sim *sim, const char *name, const char *path);
 int sim_file_to_host(struct sim *sim, const char *name, const char *path); /* holes kept */
-/* What other programs do to a file while it is open: bytes are written, the file ends at len, its name
- * is gone (who has it open reads it still). Durable at once; its time moves on. */
+/* What other programs do to a file while it is open: bytes are written, the file ends at len, its
+ * name is gone (who has it open reads it still). Durable at once; its time moves on. */
 void sim_file_overwrite(struct sim *sim, const char *name, const void *bytes, size_t len,
 			uint64_t off);
 void sim_file_cut(struct sim *sim, const char *name, uint64_t len);
@@ -105,7 +106,8 @@ struct sim_fault {
 	bool persists; /* a request met fails so at each attempt, not only at its first */
 	/* The bytes of a write met are there all the same: a server that fails behind them. */
 	bool arrives;
-	/* Not 0, with error 0: no failure, but a request's first attempt moves so much at most, bytes. */
+	/* Not 0, with error 0: no failure, but a request's first attempt moves so much at most,
+	 * bytes. */
 	uint64_t max_len;
 	const char *name; /* only on this file; NULL: on any. Stays the caller's, until sim_free */
 };
@@ -128,7 +130,8 @@ bool sim_is_stopped(const struct sim *sim);
 /* The virtual clock. It moves on with every operation. */
 uint64_t sim_now_ns(const struct sim *sim);
 void sim_advance(struct sim *sim, uint64_t ns);
-/* The sum of the time that has passed in all of this process's machines, for a clock of the engine's. */
+/* The sum of the time that has passed in all of this process's machines, for a clock of the
+ * engine's. */
 uint64_t sim_clock_ns(void);
 /* It begins again: while no engine is open. */
 void sim_clock_reset(void);

@@ -234,7 +234,8 @@ bool sim_chain_backing_is_same(const struct sim_chain *chain, const struct sim *
 
 /* ---- the link ---- */
 
-/* Where the two specifications have it; a QED image without a backing file has a feature bit less. */
+/* Where the two specifications have it; a QED image without a backing file has a feature bit
+ * less. */
 static void find_link(const struct sim_chain *chain, const uint8_t *header, uint64_t *off,
 		      uint32_t *len)
 {

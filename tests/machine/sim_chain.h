@@ -46,12 +46,13 @@ struct sim_chain_how {
 	/* The backing file's name lies behind the overlay's first sector: qcow2 version 3, clusters
 	 * of 2 KiB and up. Else drawn. */
 	bool long_header;
-	/* Below QED, which records raw or nothing, any format may lie: opened with BPULL_TRUST_ALL, as
-	 * `unnamed` is none then. Else it is one format in the whole chain. */
+	/* Below QED, which records raw or nothing, any format may lie: opened with BPULL_TRUST_ALL,
+	 * as `unnamed` is none then. Else it is one format in the whole chain. */
 	bool any_below_qed;
 	bool mixed; /* the overlay is marked: qcow2, clusters of 1 KiB and up */
-	/* The overlay's free space begins above 4 GiB. QED has no free space but behind its tables, so
-	 * these are as large as they can be, with clusters of 64 MiB; n_clusters counts 4 KiB then. */
+	/* The overlay's free space begins above 4 GiB. QED has no free space but behind its tables,
+	 * so these are as large as they can be, with clusters of 64 MiB; n_clusters counts 4 KiB
+	 * then. */
 	bool far;
 	bool longer; /* the snapshots are longer than the disk: qcow2 version 3 */
 };
@@ -85,8 +86,8 @@ void sim_chain_put(const struct sim_chain *chain, struct sim *sim);
 bool sim_chain_backing_is_same(const struct sim_chain *chain, const struct sim *sim);
 /* Those from this one on. */
 bool sim_chain_rest_is_same(const struct sim_chain *chain, const struct sim *sim, unsigned first);
-/* What the overlay's header names in the file as readers see it now, found without formats/: the index
- * of a file of the chain, n_files for none, SIM_CHAIN_NO_FILE for what is neither. */
+/* What the overlay's header names in the file as readers see it now, found without formats/: the
+ * index of a file of the chain, n_files for none, SIM_CHAIN_NO_FILE for what is neither. */
 #define SIM_CHAIN_NO_FILE UINT32_MAX
 unsigned sim_chain_link(const struct sim_chain *chain, const struct sim *sim);
 /* The same of a copy of the overlay under another name. */

@@ -53,8 +53,8 @@ void sim_guest_submit(struct sim_guest *g, const struct sim_guest_request *how);
 /* Its event came; what failed may be done, or not, or in part. False: see g->wrong. */
 bool sim_guest_end(struct sim_guest *g, const struct bpull_event *event);
 
-/* What a power cut left, or a process that died: it opens, checks without errors, holds in each byte
- * what it may, and keeps its snapshots. got: room for the disk, filled with it. */
+/* What a power cut left, or a process that died: it opens, checks without errors, holds in each
+ * byte what it may, and keeps its snapshots. got: room for the disk, filled with it. */
 void sim_guest_judge_cut(const struct sim_guest *g, const struct sim_chain *chain, struct sim *left,
 			 uint8_t *got, struct sim_verdict *verdict);
 

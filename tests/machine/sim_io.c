@@ -79,8 +79,8 @@ static void sim_io_gather(const struct io_req *req, uint8_t *to)
 	}
 }
 
-/* Most completions come at once, some late, a few very late, and those held back when there is nothing
- * else to wait for. */
+/* Most completions come at once, some late, a few very late, and those held back when there is
+ * nothing else to wait for. */
 static uint64_t sim_io_due(struct sim *sim, const struct io_req *req)
 {
 	const struct sim_knobs *knobs = &sim->knobs;
@@ -253,8 +253,8 @@ static void sim_io_land(struct sim *sim, struct sim_flight *flight)
 			flight->write->len = 0;
 		sim_tear(&data->live, flight->write, &sim->rng);
 	} else {
-		/* Pieces of it may have been written over by a write that was in flight beside it: what goes
-		 * to the device is what is in the page cache. */
+		/* Pieces of it may have been written over by a write that was in flight beside it:
+		 * what goes to the device is what is in the page cache. */
 		sim_store_read(&data->live, flight->write->bytes, flight->write->len,
 			       flight->write->off);
 	}

@@ -118,7 +118,8 @@ static int sim_handle_status(struct file *file, uint64_t off, struct file_status
 	return 0;
 }
 
-/* Between the writes that have completed, in their order, and lost or kept by a power cut as they are. */
+/* Between the writes that have completed, in their order, and lost or kept by a power cut as they
+ * are. */
 static void sim_handle_discard(struct file *file, uint64_t off, uint64_t len)
 {
 	struct sim_handle *h = (struct sim_handle *)file;

@@ -228,7 +228,8 @@ int sim_pull_read_extent(struct chain *chain, uint64_t off, uint8_t *out, struct
 	return read_extent(chain, e, out);
 }
 
-/* What an entry of the overlay leads to lies inside its file, or another program calls it damaged. */
+/* What an entry of the overlay leads to lies inside its file, or another program calls it
+ * damaged. */
 static bool is_behind_the_end(const struct chain *chain, const struct extent *e)
 {
 	const struct layer *overlay = chain->layers[0];
@@ -354,7 +355,8 @@ static void judge_with(const struct sim_chain *want, struct layer_set *set, stru
 	chain_close(chain, NULL, NULL);
 }
 
-/* Reads a snapshot as if it were the disk: the header names its L1 table and length for a moment. */
+/* Reads a snapshot as if it were the disk: the header names its L1 table and length for a
+ * moment. */
 static void judge_snapshot(const struct sim_chain *chain, struct sim *sim, unsigned i,
 			   struct sim_verdict *v)
 {

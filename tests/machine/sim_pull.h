@@ -47,9 +47,9 @@ struct sim_pull {
 	bool stop_is_told; /* by event and info alike */
 };
 
-/* Opens an engine on `io` (NULL: the simulator's own), which it takes over, and the chain as a disk.
- * commit_len 0: the engine's default. Of *pull only opener and disk_flags are looked at. 0 or -errno with nothing
- * left open. */
+/* Opens an engine on `io` (NULL: the simulator's own), which it takes over, and the chain as a
+ * disk. commit_len 0: the engine's default. Of *pull only opener and disk_flags are looked at. 0 or
+ * -errno with nothing left open. */
 int sim_pull_open(struct sim_pull *pull, const struct sim_chain *chain, struct sim *sim,
 		  struct io *io, uint64_t memory, uint64_t commit_len);
 /* Starts the job and runs until its event. 0; what bpull_job_start() refused with; -ETIME where no
@@ -83,7 +83,8 @@ uint64_t sim_pull_hash(const struct sim_chain *chain, const struct sim *sim);
 void sim_pull_judge_qemu(const struct sim_chain *chain, struct sim *sim, const char *dir,
 			 struct sim_verdict *verdict, bool *ran);
 
-/* Maps one extent of the chain's disk from off on and reads it to out, by blocking calls. 0 or -errno. */
+/* Maps one extent of the chain's disk from off on and reads it to out, by blocking calls. 0 or
+ * -errno. */
 int sim_pull_read_extent(struct chain *chain, uint64_t off, uint8_t *out, struct extent *e);
 
 /* What runs many seeds runs a part of them under a sanitizer, which takes several times as long. */

@@ -78,8 +78,8 @@ static void set_room(struct builder *b, size_t n_host)
 	b->cap_host = n_host;
 }
 
-/* Room for host clusters up to n_host; what is new is zeros. It doubles: a sanitizer's realloc() copies all
- * bytes each time. */
+/* Room for host clusters up to n_host; what is new is zeros. It doubles: a sanitizer's realloc()
+ * copies all bytes each time. */
 static void grow(struct builder *b, size_t n_host)
 {
 	size_t len = n_host << b->cluster_bits;

@@ -37,7 +37,8 @@ struct cut_log {
 	unsigned judged_epoch; /* while judging: barriers passed before the cut */
 };
 
-/* Logs what is done to the file from now on; one log at a time. n_free_blocks: UINT64_MAX for any. */
+/* Logs what is done to the file from now on; one log at a time. n_free_blocks: UINT64_MAX for
+ * any. */
 void cut_log_start(struct cut_log *log, struct file *file, uint64_t n_free_blocks);
 /* The file is as it was created again; the log stays. */
 void cut_log_stop(struct cut_log *log);

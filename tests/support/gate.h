@@ -18,8 +18,8 @@ enum gate_call {
 };
 
 struct file_opener *gate_opener(void);
-/* The n-th such call from now on (1: the next) on a file whose name ends so is held up. One gate at a
- * time: the one before was opened. */
+/* The n-th such call from now on (1: the next) on a file whose name ends so is held up. One gate at
+ * a time: the one before was opened. */
 void gate_shut(enum gate_call call, const char *name_end, unsigned n);
 void gate_wait(void); /* until a thread stands at it */
 void gate_open(void); /* lets that one go on */

@@ -4,7 +4,8 @@
 
 #include "engine/blockpull.h"
 
-/* Makes an empty overlay over a raw base, both names in the scratch directory; fails the test if it can't. */
+/* Makes an empty overlay over a raw base, both names in the scratch directory; fails the test if it
+ * can't. */
 void make_overlay(const char *name, enum bpull_format format, const char *base);
 
 #endif

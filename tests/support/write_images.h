@@ -12,12 +12,12 @@ struct file *write_image_extended(uint64_t guest_len, unsigned refcount_bits);
 /* Empty, over a backing file, with an external data file. */
 struct file *write_image_external(uint64_t guest_len, bool extended);
 
-/* Takes an internal snapshot of the disk as it is: all tables are shared. Once; refcounts of 16 bits,
- * nothing compressed; the image is not open. */
+/* Takes an internal snapshot of the disk as it is: all tables are shared. Once; refcounts of 16
+ * bits, nothing compressed; the image is not open. */
 void write_image_snapshot(struct file *file);
 
-/* Fails the test unless the image checks without errors and leaks, and the disk, or internal snapshot
- * `snapshot`, reads as want. */
+/* Fails the test unless the image checks without errors and leaks, and the disk, or internal
+ * snapshot `snapshot`, reads as want. */
 void write_image_assert_sound(struct file *file, struct file *data, unsigned snapshot,
 			      const uint8_t *below, uint64_t below_len, const uint8_t *want,
 			      uint64_t len);

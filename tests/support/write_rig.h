@@ -39,8 +39,8 @@ struct write_rig {
 	unsigned n_in_place, n_new, n_in_space, n_unshared, n_zero_entries, n_copied, n_compressed;
 };
 
-/* Opens the image in `file` (which stays the caller's, as `data` and `below` do), ready for the guest's
- * writes; the model is what it reads. */
+/* Opens the image in `file` (which stays the caller's, as `data` and `below` do), ready for the
+ * guest's writes; the model is what it reads. */
 void write_rig_open(struct write_rig *rig, struct file *file, struct file *data,
 		    const uint8_t *below, uint64_t below_len);
 void write_rig_close(struct write_rig *rig);
@@ -67,8 +67,8 @@ void write_rig_read(struct write_rig *rig, uint64_t off, uint8_t *buf, uint64_t 
 /* Fails the test unless the disk reads as the model, through the tables in memory. */
 void write_rig_assert_model(struct write_rig *rig);
 
-/* Reads the image in `file` afresh: the disk, or internal snapshot `snapshot` (from 1) as if it were
- * the disk, n bytes of it into out. 0 or -errno. */
+/* Reads the image in `file` afresh: the disk, or internal snapshot `snapshot` (from 1) as if it
+ * were the disk, n bytes of it into out. 0 or -errno. */
 int write_rig_read_fresh(struct file *file, struct file *data, unsigned snapshot,
 			 const uint8_t *below, uint64_t below_len, uint8_t *out, uint64_t len);
 /* Our own check of the image as it is on disk. 0: no errors; *n_leaks. The text of the first error,

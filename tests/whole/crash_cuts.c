@@ -96,7 +96,8 @@ static uint64_t max_leaks(const struct crash_cuts *cuts)
 	/* A compressed cluster has a sector at least, and may lie alone in its host cluster. */
 	uint64_t each = cuts->chain->how.compression ? 512 : cuts->chain->cluster_len;
 
-	/* Clones are no writes of the backend, which counts them: at most all of the disk, with tables. */
+	/* Clones are no writes of the backend, which counts them: at most all of the disk, with
+	 * tables. */
 	uint64_t cloned =
 		cuts->chain->how.clone == SIM_CLONE_WORKS ? cuts->chain->guest_len / each : 0;
 

@@ -133,8 +133,8 @@ static void write_newer(struct crash_io *c, struct io_req *req)
 	io_submit(c->inner, &held->req);
 }
 
-/* What ended before a commit began is in it; what ended since is for the next one, and the barrier makes it
- * durable by chance. */
+/* What ended before a commit began is in it; what ended since is for the next one, and the barrier
+ * makes it durable by chance. */
 static void note_commit(struct crash_io *c)
 {
 	uint64_t n_commits = c->n_commits ? *c->n_commits : 0;

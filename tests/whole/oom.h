@@ -17,8 +17,8 @@
 
 /* nth 1: the next one; forever: and all after it. */
 void oom_arm(uint64_t nth, bool forever);
-/* Draws each of n chains (their seeds from 1 on; how[] again and again) and calls try() with nth 1, 2, ...
- * for it, until that says that no allocation was the n-th. How often it was called. */
+/* Draws each of n chains (their seeds from 1 on; how[] again and again) and calls try() with nth 1,
+ * 2, ... for it, until that says that no allocation was the n-th. How often it was called. */
 uint64_t oom_try_all(const struct sim_chain_how *how, uint64_t n_hows, uint64_t n, bool forever,
 		     bool (*try)(const struct sim_chain *chain, uint64_t nth, bool forever));
 /* How often it failed. */

@@ -26,12 +26,14 @@ struct oom_call {
 /* At least min_runs allocations must fail. */
 void oom_call_all(const struct oom_call *call, unsigned min_runs);
 
-/* ---- images: a qcow2 overlay "top" over qcow2 "mid", with compressed clusters, over raw "base" ---- */
+/* ---- images: a qcow2 overlay "top" over qcow2 "mid", with compressed clusters, over raw "base"
+ * ---- */
 
 #define OOM_DISK_LEN (256u << 10)
 
 void oom_put_chain(void);
-/* What the image reads is what that chain did; it checks clean; with_backing: whether it has one. */
+/* What the image reads is what that chain did; it checks clean; with_backing: whether it has
+ * one. */
 void oom_judge_image(const char *name, bool with_backing);
 
 #endif

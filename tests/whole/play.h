@@ -58,7 +58,8 @@ struct play {
 	unsigned target;      /* what it is to be after the job that runs */
 	unsigned n_jobs;
 	uint64_t last_cur;
-	/* The oldest first: what the events of jobs that ended and were followed by others must say. */
+	/* The oldest first: what the events of jobs that ended and were followed by others must
+	 * say. */
 	struct play_early {
 		enum bpull_job_status status;
 		int error;
@@ -101,7 +102,8 @@ extern struct play_met play_met;
 
 /* 0 to n - 1. */
 uint64_t play_below(struct play *p, uint64_t n);
-/* One play on the chain; *how has what the test says. Returns how many power cuts were looked at. */
+/* One play on the chain; *how has what the test says. Returns how many power cuts were looked
+ * at. */
 uint64_t play(struct sim_chain *chain, uint64_t seed, const struct play *how);
 void play_take_events(struct play *p);
 /* Until no request is in flight, nor a job where job_too. */

@@ -35,8 +35,8 @@ void play_judge_bitmaps(struct play *p, struct sim *sim, bool has_written)
 	      "the guest has written, and the bitmaps are said to hold");
 }
 
-/* The image opens, checks without errors, holds in each byte what it may, keeps its snapshots, and no
- * link comes back that was said to be gone (I4); one in a few is pulled to its end. */
+/* The image opens, checks without errors, holds in each byte what it may, keeps its snapshots, and
+ * no link comes back that was said to be gone (I4); one in a few is pulled to its end. */
 void play_judge_cut(struct play *p, const struct sim_cut *how)
 {
 	struct sim *left = sim_cut(p->sim, how);
@@ -63,8 +63,8 @@ void play_judge_cut(struct play *p, const struct sim_cut *how)
 	sim_free(left);
 }
 
-/* Data gone, tables there: what each order of writes must survive. The image's tables are all but the
- * writes of whole runs; any line between them will do, as each state must be legal. */
+/* Data gone, tables there: what each order of writes must survive. The image's tables are all but
+ * the writes of whole runs; any line between them will do, as each state must be legal. */
 static bool keep_short(void *arg, const char *name, uint64_t off, uint64_t len)
 {
 	return !strcmp(name, SIM_CHAIN_TOP) && len <= *(uint64_t *)arg;

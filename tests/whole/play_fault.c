@@ -34,8 +34,8 @@ void play_break(struct play *p)
 	sim_fail(p->sim, &fault);
 }
 
-/* Nothing is written any more behind a failed barrier or table write (I7); and a write that failed may
- * have left anything of itself. So what is there must be what a power cut may leave. */
+/* Nothing is written any more behind a failed barrier or table write (I7); and a write that failed
+ * may have left anything of itself. So what is there must be what a power cut may leave. */
 void play_judge_faults(struct play *p)
 {
 	p->given_up = p->guest.disk->poisoned;
@@ -46,8 +46,8 @@ void play_judge_faults(struct play *p)
 	play_judge_cut(p, &(struct sim_cut){ .mode = SIM_CUT_ALL_LOST });
 }
 
-/* A disk that was full goes on once there is room: nothing was written wrongly. A flush that meets the
- * commit which found none may say so once more. */
+/* A disk that was full goes on once there is room: nothing was written wrongly. A flush that meets
+ * the commit which found none may say so once more. */
 void play_use_the_room(struct play *p)
 {
 	uint64_t len = MIN(p->chain->guest_len, UINT64_C(3) * p->chain->cluster_len);

@@ -20,7 +20,8 @@ static void large_clusters(struct sim_chain_how *how, uint64_t i)
 	}
 }
 
-/* A count of 2 bits ends at 3: the disk and two snapshots; one of 1 bit with the first reference. */
+/* A count of 2 bits ends at 3: the disk and two snapshots; one of 1 bit with the first
+ * reference. */
 static void full_counts(struct sim_chain_how *how, uint64_t i)
 {
 	how->format = IMAGE_QCOW2;

@@ -40,8 +40,8 @@ void play_ruin(struct play *p, unsigned from, unsigned to)
 		ruin(p, p->chain->files[i].name);
 }
 
-/* A file that the job reads: what is copied may be of either state from now on, so no guest is judged
- * by the model in such a play, only how the job ends. */
+/* A file that the job reads: what is copied may be of either state from now on, so no guest is
+ * judged by the model in such a play, only how the job ends. */
 void play_change_base(struct play *p)
 {
 	if (p->link >= p->target) /* it has nothing to pull */
@@ -64,7 +64,7 @@ void play_change_base(struct play *p)
 		play_met.cut_bases++;
 		sim_file_cut(p->sim, name, play_below(p, 4) ? play_below(p, len) : 0);
 		break;
-	default: /* behind its header and tables, if it has any: the guest data of others' images changes */
+	default: /* behind header and tables: the guest data of others' images changes */
 		overwrite(p, name, len - 1 - play_below(p, MIN(len, UINT64_C(512))), 1);
 		break;
 	}

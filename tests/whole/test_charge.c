@@ -102,8 +102,8 @@ static void turn_and_wait(struct rig *rig)
 		sim_advance(rig->sim, MS);
 }
 
-/* A run that waits for tokens lets its clusters go, maps again when it has them, and has paid by then; one of
- * a large cluster pays piece by piece. */
+/* A run that waits for tokens lets its clusters go, maps again when it has them, and has paid by
+ * then; one of a large cluster pays piece by piece. */
 static void judge_time(unsigned cluster_bits, uint64_t seed, uint64_t rate)
 {
 	struct sim_chain_how how = { .seed = seed,

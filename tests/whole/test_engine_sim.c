@@ -74,7 +74,8 @@ static void pull_seed(const struct sim_chain_how *how, uint64_t memory, uint64_t
 	rc = sim_pull_whole(&chain, sim, memory, commit_len, &pull);
 	cr_assert_eq(rc, 0, "seed %" PRIu64 ": %s: %s %s%s", how->seed, chain.text, strerror(-rc),
 		     pull.error.message, pull.message);
-	/* No guest, no fault, no hole that changed: another walk would hide a mistake of the first. */
+	/* No guest, no fault, no hole that changed: another walk would hide a mistake of the
+	 * first. */
 	cr_assert_leq(pull.n_rounds, 1, "seed %" PRIu64 ": %s: proven after %u walks", how->seed,
 		      chain.text, pull.n_rounds);
 	n_cloned += pull.n_cloned;

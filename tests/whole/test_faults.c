@@ -429,8 +429,8 @@ static uint64_t owed(const struct trial *t)
 	return v.n_owed;
 }
 
-/* Data that can't be read stays owed, the rest is copied, and the job says so; a table, or a header, that
- * can't be read ends it as ever. */
+/* Data that can't be read stays owed, the rest is copied, and the job says so; a table, or a
+ * header, that can't be read ends it as ever. */
 static void judge_ignored(const struct trial *t, struct ignoring *sum, uint64_t owed_before)
 {
 	uint64_t left = owed(t);

@@ -180,7 +180,8 @@ static bool may_fail_with(const struct trial *t, int error)
 {
 	if (t->is_again || !sim_n_faults_hit(t->sim) || passes(&t->fault))
 		return false;
-	/* Without the words for it in the request's own answer: stalled commits (engine/commit/commit.c). */
+	/* Without the words for it in the request's own answer: stalled commits
+	 * (engine/commit/commit.c). */
 	return error == code_of(&t->fault) || (error == -ENOSPC && is_no_space(t->fault.error)) ||
 	       (error == -EIO && t->guest.disk->poisoned);
 }
@@ -206,8 +207,9 @@ static void judge_error(struct trial *t, const struct sim_guest_request *r, int 
 		  strerror(-error));
 	cr_assert(!only_reads(r) || t->fault.op == SIM_READ || t->fault.op == SIM_WORK,
 		  "%s: a read fails: %s", t->what, strerror(-error));
-	/* Later ones fail while a commit waits for the space that a flush will find, or when it begins to
-	 * wait, or the disk is given up, meanwhile: the table write that failed was one of several. */
+	/* Later ones fail while a commit waits for the space that a flush will find, or when it
+	 * begins to wait, or the disk is given up, meanwhile: the table write that failed was one
+	 * of several. */
 	if (!once || !t->was_hit || t->guest.disk->poisoned || t->was_committing ||
 	    (t->was_stalled && r->kind != SIM_GUEST_FLUSH))
 		return;
@@ -345,7 +347,8 @@ static void judge_poisoned(struct trial *t)
 	cr_assert_eq(rc, code_of(&t->fault), "%s: a job on it: %s", t->what, strerror(-rc));
 }
 
-/* Opens, runs, closes. Sets *is_exact: all that was written must be there. 0, or why it did not open. */
+/* Opens, runs, closes. Sets *is_exact: all that was written must be there. 0, or why it did not
+ * open. */
 static int live(struct trial *t, bool *is_exact)
 {
 	uint64_t n_hits;
@@ -364,7 +367,8 @@ static int live(struct trial *t, bool *is_exact)
 	if (t->fault.op == SIM_SYNC && sim_n_faults_hit(t->sim) > n_hits && !passes(&t->fault))
 		cr_assert(t->guest.disk->poisoned || t->n_failed,
 			  "%s: nobody heard of a failed barrier", t->what);
-	/* Space may come back: with it the guest goes on. (A link that can't be dropped ends it.) */
+	/* Space may come back: with it the guest goes on. (A link that can't be dropped ends
+	 * it.) */
 	if (t->fault.op == SIM_WRITE && is_no_space(t->fault.error) && !t->with_job)
 		cr_assert(!t->guest.disk->poisoned, "%s: it was given up", t->what);
 	judge_poisoned(t);

@@ -16,8 +16,8 @@
 
 TestSuite(guest_space, .timeout = 300);
 
-/* The first of the guest's clusters, all of it, that the overlay holds as data (or, depth 1, that no layer
- * holds), from `from` on; UINT64_MAX: there is none. */
+/* The first of the guest's clusters, all of it, that the overlay holds as data (or, depth 1, that
+ * no layer holds), from `from` on; UINT64_MAX: there is none. */
 static uint64_t find(struct sim_job *j, uint64_t from, enum extent_kind kind, unsigned depth)
 {
 	struct chain *chain = j->guest.disk->chain;
@@ -117,7 +117,8 @@ Test(guest_space, the_youngest_read_keeps_what_it_reads)
 	cr_assert_geq(n_tried, 5, "%u of 40", n_tried);
 }
 
-/* Of a new cluster the request alone is written, where all around it reads zeros: but the file has all of it. */
+/* Of a new cluster the request alone is written, where all around it reads zeros: but the file has
+ * all of it. */
 static bool sparse_write(uint64_t seed, uint32_t off, uint32_t len)
 {
 	struct sim_chain_how how = { .seed = seed,

@@ -30,7 +30,8 @@ struct scene {
 
 static void lie(struct scene *s)
 {
-	/* One that is known is believed of a QED overlay's own tables, and no pull looks behind that. */
+	/* One that is known is believed of a QED overlay's own tables, and no pull looks behind
+	 * that. */
 	for (unsigned i = s->known; i < s->chain.n_files; i++) {
 		const struct sim_chain_file *file = &s->chain.files[i];
 		bool all = s->seed % 3 == 0;

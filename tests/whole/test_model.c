@@ -126,8 +126,8 @@ Test(model, guests_2)
 	play_seeds(1, 2, N_PLAYS, &(struct play){ 0 });
 }
 
-/* Events that stay where they are, while the next job is started: each comes, in order, and says what
- * the state did. */
+/* Events that stay where they are, while the next job is started: each comes, in order, and says
+ * what the state did. */
 Test(model, late_events)
 {
 	play_seeds(0, 1, N_PLAYS_LATE, &(struct play){ .late_events = true });
@@ -199,8 +199,8 @@ Test(model, faults)
 		play_met.failed, play_met.poisoned);
 }
 
-/* A disk that is full and has room again, beside jobs that fail of it or wait: in every commit, the one
- * that detaches too. Nothing was written wrongly, so nothing is given up. */
+/* A disk that is full and has room again, beside jobs that fail of it or wait: in every commit, the
+ * one that detaches too. Nothing was written wrongly, so nothing is given up. */
 Test(model, space)
 {
 	play_seeds(0, 1, N_PLAYS_SPACE, &(struct play){ .space = true });
@@ -212,8 +212,8 @@ Test(model, space)
 	cr_assert_gt(play_met.aborted_stopped, 10);
 }
 
-/* Others write to a backing file while a job reads it, in any of its states: it must not say that it is
- * done, and keep the link. */
+/* Others write to a backing file while a job reads it, in any of its states: it must not say that
+ * it is done, and keep the link. */
 Test(model, base_changes)
 {
 	play_seeds(0, 1, N_PLAYS_BASE, &(struct play){ .base_changes = true });

@@ -88,7 +88,8 @@ static bool is_used(const struct house *h, unsigned file)
 	return false;
 }
 
-/* By a disk that is open; for sure: whose job can't have dropped it, with an event not taken yet. */
+/* By a disk that is open; for sure: whose job can't have dropped it, with an event not taken
+ * yet. */
 static bool is_read(const struct house *h, unsigned file, bool for_sure)
 {
 	for (unsigned i = 0; i < N_DISKS; i++) {

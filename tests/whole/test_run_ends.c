@@ -189,7 +189,8 @@ static void refuse_uncached(struct sim_pull *pull, void *arg)
 	disk_overlay(pull->disk)->data->no_uncached = true;
 }
 
-/* Its request uses the file: the job is not over before it is. The machine says so where a file is closed. */
+/* Its request uses the file: the job is not over before it is. The machine says so where a file is
+ * closed. */
 Test(run_ends, a_job_waits_for_its_write_back)
 {
 	uint64_t n_hints = 0;

@@ -19,8 +19,8 @@ static void charge(struct limiter *l, uint64_t now_ns, uint64_t bytes)
 	limiter_done(l, now_ns, bytes);
 }
 
-/* Sends `total` bytes in requests of random size up to max_len as early as allowed; returns when the
- * last one went. */
+/* Sends `total` bytes in requests of random size up to max_len as early as allowed; returns when
+ * the last one went. */
 static uint64_t send_all(struct limiter *l, uint64_t now_ns, uint64_t total, uint64_t max_len)
 {
 	while (total) {
@@ -142,8 +142,8 @@ Test(limiter, no_window_exceeds_rate_and_burst)
 	}
 }
 
-/* Requests take a while, and sometimes the device stands still and then does all of them at once. It is what
- * is done that counts. */
+/* Requests take a while, and sometimes the device stands still and then does all of them at once.
+ * It is what is done that counts. */
 Test(limiter, no_window_of_what_is_done_exceeds_rate_and_burst)
 {
 	static uint64_t done_ns[4000], len[4000];

@@ -288,7 +288,8 @@ Test(plan, full_it_leads_to_no_part_behind_its_end)
 	plan_rig_drop(chain);
 }
 
-/* Above a base that stays a cluster that is to be pulled in part is copied whole, and the run goes on. */
+/* Above a base that stays a cluster that is to be pulled in part is copied whole, and the run goes
+ * on. */
 Test(plan, clusters_that_are_pulled_in_part_are_the_runs)
 {
 	struct chain *chain = plan_rig_chain(3, 4 * UNIT);

@@ -289,7 +289,8 @@ Test(yields, a_start_that_reads_tables)
 	}
 }
 
-/* The start loads a table of a shared image by itself, and another disk's guest wants that very table. */
+/* The start loads a table of a shared image by itself, and another disk's guest wants that very
+ * table. */
 Test(yields, a_table_that_a_start_is_reading)
 {
 	struct bpull_disk *other = open_disk("top2", BPULL_DISK_GUEST_IO, NULL);
@@ -377,8 +378,8 @@ Test(yields, a_map_of_a_disk_whose_job_ends)
 	cr_assert_eq(bpull_disk_depth(call.disk), 1);
 }
 
-/* No other call comes to the engine: what wakes the job is the end of the map. With threads: a ring's idle
- * workers end after five seconds, and wake the engine's thread by that. */
+/* No other call comes to the engine: what wakes the job is the end of the map. With threads: a
+ * ring's idle workers end after five seconds, and wake the engine's thread by that. */
 Test(yields, a_map_that_ends_wakes_the_job_that_waits_for_it)
 {
 	struct bpull_job_options o = { .size = sizeof(o), .flags = BPULL_JOB_MANUAL_FINALIZE };

@@ -614,7 +614,8 @@ Test(chain_open, an_overlay_in_the_root_directory_has_no_tree)
 	chain_close(chain, NULL, NULL);
 }
 
-/* The overlay's own name may be a link: its real place counts, names are still joined to the link's. */
+/* The overlay's own name may be a link: its real place counts, names are still joined to the
+ * link's. */
 Test(chain_open, tree_is_that_of_the_real_overlay)
 {
 	struct mem_inode *top = add_qcow2("d/top", "base", "raw");

@@ -113,7 +113,8 @@ static void random_writes(const char *path, unsigned cluster_bits, bool compress
 		static const char *const verbs[] = { "write",   "write -z", "write -z -u",
 						     "discard", "write",    "write" };
 
-		/* QEMU packs only clusters that nothing has been written to: a place of their own. */
+		/* QEMU packs only clusters that nothing has been written to: a place of their
+		 * own. */
 		if (kind == 4 && compress)
 			snprintf(commands + used, sizeof(commands) - used,
 				 " -c 'write -c -P %u %" PRIu64 " %" PRIu64 "'",

@@ -261,8 +261,8 @@ Test(qcow2_ext, length_is_bounded_by_the_area)
 		}
 }
 
-/* The name may end the area; but QEMU takes up to seven bytes in front of it for the beginning of one
- * more extension, which goes on in the name. */
+/* The name may end the area; but QEMU takes up to seven bytes in front of it for the beginning of
+ * one more extension, which goes on in the name. */
 Test(qcow2_ext, area_may_end_without_a_marker)
 {
 	struct build_how how = { .cluster_bits = 9, .guest_len = 4096 };

@@ -94,7 +94,8 @@ static void put_run(struct build_image *image, uint64_t guest_idx, uint64_t host
 			    (host_off + i * CLUSTER) | UINT64_C(1) << 63);
 }
 
-/* Clusters that the file does not have are lost data: an error, and no zeros at the end of a run. */
+/* Clusters that the file does not have are lost data: an error, and no zeros at the end of a
+ * run. */
 Test(qcow2_space, a_run_ends_where_the_file_does)
 {
 	static const struct build_cluster cluster = { 0, BUILD_DATA, 1 };
@@ -188,8 +189,8 @@ Test(qcow2_space, only_whole_slices_are_known_empty)
 
 /* ---- the end of the file ---- */
 
-/* A cut has left counts behind the end of the file. As it grows they would be leaks, or, with compressed
- * clusters, references too many. */
+/* A cut has left counts behind the end of the file. As it grows they would be leaks, or, with
+ * compressed clusters, references too many. */
 Test(qcow2_space, counts_behind_the_end_are_forgotten)
 {
 	struct build_how how = built_how();

@@ -82,7 +82,8 @@ static uint64_t refs_of(struct write_rig *rig, uint64_t host_idx)
 
 /* ---- disks of other lengths ---- */
 
-/* The snapshot's disk as if it were the guest's, without what lies below: all must have been copied. */
+/* The snapshot's disk as if it were the guest's, without what lies below: all must have been
+ * copied. */
 static void assert_alone(struct file *file, unsigned snapshot, uint64_t guest_len,
 			 const uint8_t *want)
 {
@@ -178,8 +179,8 @@ Test(qcow2_views, nothing_is_filled_in_behind_an_end)
 
 /* ---- tables that differ ---- */
 
-/* A run's copies go to the same disks throughout: where only a snapshot lacks a cluster, the copy is none of
- * the guest's, and is not to be taken for what the guest reads there. */
+/* A run's copies go to the same disks throughout: where only a snapshot lacks a cluster, the copy
+ * is none of the guest's, and is not to be taken for what the guest reads there. */
 Test(qcow2_views, a_run_ends_where_the_guest_has_data)
 {
 	static const struct build_cluster cluster = { 64, BUILD_DATA, 1 };
@@ -243,7 +244,8 @@ static void reread(struct write_rig *rig, bool commit_runs)
 	cr_assert_eq(qcow2_views_reread(rig->layer, commit_runs, &err), 0, "%s", err.message);
 }
 
-/* What is changed, or is being written, is newer than the disk: reading it back would lose tables. */
+/* What is changed, or is being written, is newer than the disk: reading it back would lose
+ * tables. */
 Test(qcow2_views, what_is_on_its_way_is_not_read_back)
 {
 	struct build_how how = built_how();

@@ -215,7 +215,8 @@ Test(qed_check, read_errors_are_not_damage)
 
 /* ---- more clusters than a window has ---- */
 
-/* 4 TiB of 4 KiB clusters: eight windows of 512 GiB. Tables and data are strewn over all of them. */
+/* 4 TiB of 4 KiB clusters: eight windows of 512 GiB. Tables and data are strewn over all of
+ * them. */
 Test(qed_check, windows)
 {
 	const struct image_create how = { .guest_len = 256 * MiB,

@@ -77,8 +77,8 @@ static bool wait_for_all(struct io *io)
 	return true;
 }
 
-/* Reads and writes that the kernel's threads are to do, and syncs, which only they do. 0 or the step that
- * failed. */
+/* Reads and writes that the kernel's threads are to do, and syncs, which only they do. 0 or the
+ * step that failed. */
 static int use(struct io *io)
 {
 	static struct io_req reqs[N_REQS];
@@ -245,8 +245,8 @@ Test(no_threads, a_limit_after_opening)
 	in_child(limit_after_opening);
 }
 
-/* Some kernels never end what they have no thread for. Here it is a pipe that nothing comes from: the ring
- * gives it back, and the workers find that it has no offsets. */
+/* Some kernels never end what they have no thread for. Here it is a pipe that nothing comes from:
+ * the ring gives it back, and the workers find that it has no offsets. */
 Test(no_threads, what_never_ends_is_called_back)
 {
 	struct io_req req = { 0 }, *out;

@@ -111,8 +111,8 @@ BACKEND_TEST(off_the_grid_against_an_array)
 	file_close(file);
 }
 
-/* The engine's own blocking writes (a header's link) and its workers' change other bytes of one block: each
- * reads the block, changes its part and writes it back. */
+/* The engine's own blocking writes (a header's link) and its workers' change other bytes of one
+ * block: each reads the block, changes its part and writes it back. */
 BACKEND_TEST(off_the_grid_two_writers_of_one_block)
 {
 	static struct io_req reqs[GRID / SECTOR / 2];

@@ -9,8 +9,8 @@
 
 #include "tools/control_stream.h"
 
-/* What came out of the bytes, cut into pieces of `step`: values by their text, garbage as "!", each with a blank
- * behind it. The caller frees it. */
+/* What came out of the bytes, cut into pieces of `step`: values by their text, garbage as "!", each
+ * with a blank behind it. The caller frees it. */
 static char *cut(const char *bytes, size_t n, size_t step)
 {
 	struct control_stream stream = { .text = malloc(CONTROL_MAX_VALUE) };
@@ -133,7 +133,8 @@ Test(control_stream, numbers_are_as_json_has_them)
 		cr_assert_not_null(why_of(bad[i]), "%s", bad[i]);
 }
 
-/* Whatever comes, and however it is cut: nothing is written behind the text, and behind 0xFF a value is found. */
+/* Whatever comes, and however it is cut: nothing is written behind the text, and behind 0xFF a
+ * value is found. */
 Test(control_stream, any_bytes)
 {
 	static const char alphabet[] = "{}[]\"'\\:,ab1 \n\xff\xc3\x80\x01";
