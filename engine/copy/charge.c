@@ -24,14 +24,14 @@
 
 /* The run of another job that waits for nothing but the engine's tokens, and whose turn is before
  * this job's; NULL: there is none. */
-static struct populate *before_us(const struct populate *p, uint64_t now_ns)
+static struct copy_run *before_us(const struct copy_run *p, uint64_t now_ns)
 {
 	uint64_t turn = p->op.disk->job.shared_turn;
-	struct populate *first = NULL;
+	struct copy_run *first = NULL;
 
 	for (struct bpull_disk *disk = p->op.engine->disks; disk; disk = disk->next) {
 		struct job *job = &disk->job;
-		struct populate *other = job->throttled_first;
+		struct copy_run *other = job->throttled_first;
 
 		if (disk == p->op.disk || !other || job->paused || job->shared_turn >= turn ||
 		    limiter_ready_ns(&job->limiter, now_ns, other->plan.data_len) > now_ns)
@@ -42,24 +42,24 @@ static struct populate *before_us(const struct populate *p, uint64_t now_ns)
 	return first;
 }
 
-static uint64_t shared_ready_ns(struct populate *p, uint64_t now_ns)
+static uint64_t shared_ready_ns(struct copy_run *p, uint64_t now_ns)
 {
 	struct limiter *shared = &p->op.engine->limiter;
-	struct populate *first = shared->rate ? before_us(p, now_ns) : NULL;
+	struct copy_run *first = shared->rate ? before_us(p, now_ns) : NULL;
 
 	if (first) /* it takes them when its disk is looked at, in this same round */
 		return MAX(limiter_ready_ns(shared, now_ns, first->plan.data_len), now_ns + 1);
 	return limiter_ready_ns(shared, now_ns, p->plan.data_len);
 }
 
-static uint64_t tokens_ready_ns(struct populate *p, uint64_t now_ns)
+static uint64_t tokens_ready_ns(struct copy_run *p, uint64_t now_ns)
 {
 	uint64_t own = limiter_ready_ns(&p->op.disk->job.limiter, now_ns, p->plan.data_len);
 
 	return MAX(own, shared_ready_ns(p, now_ns));
 }
 
-static void charge(struct populate *p, uint64_t now_ns, uint64_t len)
+static void charge(struct copy_run *p, uint64_t now_ns, uint64_t len)
 {
 	struct bpull_engine *engine = p->op.engine;
 	struct job *job = &p->op.disk->job;
@@ -71,7 +71,7 @@ static void charge(struct populate *p, uint64_t now_ns, uint64_t len)
 	p->charged_len += len;
 }
 
-void populate_paid_is_done(struct populate *p)
+void copy_run_paid_is_done(struct copy_run *p)
 {
 	uint64_t now_ns;
 
@@ -85,44 +85,44 @@ void populate_paid_is_done(struct populate *p)
 
 /* A run that has done nothing yet waits without its lock: a guest may write there meanwhile, and
  * then it is mapped again. A later piece of a large cluster can't let go. */
-static bool may_unlock(const struct populate *p)
+static bool may_unlock(const struct copy_run *p)
 {
 	return !p->piece_off;
 }
 
 /* Paid for: it goes on where it stopped. */
-static void take_tokens(struct populate *p, uint64_t now_ns)
+static void take_tokens(struct copy_run *p, uint64_t now_ns)
 {
 	charge(p, now_ns, p->plan.data_len);
-	p->phase = POPULATE_READ;
+	p->phase = COPY_RUN_READ;
 	if (p->locked)
 		return;
 	p->paid_len = p->plan.data_len;
-	p->phase = POPULATE_LOCK;
+	p->phase = COPY_RUN_LOCK;
 }
 
 /* In the middle of a cluster, which a guest wants, or whose end a pause waits for: what is copied
  * is made durable then, and no run is in flight. */
-static bool is_in_the_way(const struct populate *p)
+static bool is_in_the_way(const struct copy_run *p)
 {
 	return !may_unlock(p) && (range_lock_is_wanted(&p->lock) || p->op.disk->job.paused);
 }
 
-enum step populate_charge(struct populate *p)
+enum step copy_run_charge(struct copy_run *p)
 {
 	struct job *job = &p->op.disk->job;
 	uint64_t now_ns;
 
 	if (p->on_read || !p->plan.data_len ||
 	    (!job->limiter.rate && !p->op.engine->limiter.rate)) {
-		p->phase = POPULATE_READ;
+		p->phase = COPY_RUN_READ;
 		return STEP_NEXT;
 	}
 	now_ns = engine_now_ns();
 	if (p->paid_len || is_in_the_way(p)) {
 		charge(p, now_ns, p->plan.data_len - MIN(p->paid_len, p->plan.data_len));
 		p->paid_len = 0;
-		p->phase = POPULATE_READ;
+		p->phase = COPY_RUN_READ;
 		return STEP_NEXT;
 	}
 	if (!job->throttled_first) /* what it did not use while it wanted nothing is gone */
@@ -138,13 +138,13 @@ enum step populate_charge(struct populate *p)
 		job->throttled_first = p;
 	job->throttled_last = p;
 	if (may_unlock(p))
-		populate_unlock(p);
+		copy_run_unlock(p);
 	return STEP_WAIT;
 }
 
-static struct populate *pop_throttled(struct job *job)
+static struct copy_run *pop_throttled(struct job *job)
 {
-	struct populate *p = job->throttled_first;
+	struct copy_run *p = job->throttled_first;
 
 	job->throttled_first = p->next_throttled;
 	if (!job->throttled_first)
@@ -152,13 +152,13 @@ static struct populate *pop_throttled(struct job *job)
 	return p;
 }
 
-uint64_t populate_unthrottle(struct bpull_disk *disk, uint64_t now_ns)
+uint64_t throttle_release(struct bpull_disk *disk, uint64_t now_ns)
 {
 	struct job *job = &disk->job;
 
 	while (job->throttled_first && !job->paused) {
 		uint64_t at_ns = tokens_ready_ns(job->throttled_first, now_ns);
-		struct populate *p;
+		struct copy_run *p;
 
 		if (at_ns > now_ns)
 			return at_ns;
@@ -169,16 +169,16 @@ uint64_t populate_unthrottle(struct bpull_disk *disk, uint64_t now_ns)
 	return UINT64_MAX;
 }
 
-void populate_hurry(struct bpull_disk *disk)
+void throttle_bypass(struct bpull_disk *disk)
 {
 	struct job *job = &disk->job;
-	struct populate **at = &job->throttled_first;
-	struct populate *last = NULL;
+	struct copy_run **at = &job->throttled_first;
+	struct copy_run *last = NULL;
 
 	/* Only a piece of a large cluster waits with its lock, and runs that began later may be
 	 * before it. */
 	while (*at) {
-		struct populate *p = *at;
+		struct copy_run *p = *at;
 
 		if (!p->locked || !is_in_the_way(p)) {
 			last = p;
@@ -192,10 +192,10 @@ void populate_hurry(struct bpull_disk *disk)
 	job->throttled_last = last;
 }
 
-void populate_cancel_throttled(struct bpull_disk *disk)
+void throttle_cancel(struct bpull_disk *disk)
 {
 	while (disk->job.throttled_first) {
-		struct populate *p = pop_throttled(&disk->job);
+		struct copy_run *p = pop_throttled(&disk->job);
 
 		op_set_error(&p->op, -ECANCELED, NULL, 0, false);
 		op_ready(&p->op);

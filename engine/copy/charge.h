@@ -11,20 +11,20 @@
 #include "io/base.h"
 
 struct bpull_disk;
-struct populate;
+struct copy_run;
 
 /* Lets runs go that the limits allow by now; returns when the next may, UINT64_MAX for none. */
-uint64_t populate_unthrottle(struct bpull_disk *disk, uint64_t now_ns);
+uint64_t throttle_release(struct bpull_disk *disk, uint64_t now_ns);
 /* Cancels the runs that wait for tokens: they have done nothing yet. */
-void populate_cancel_throttled(struct bpull_disk *disk);
+void throttle_cancel(struct bpull_disk *disk);
 /* Runs that wait for tokens with their clusters locked go on at once, where a guest or a pause
  * waits for those. */
-void populate_hurry(struct bpull_disk *disk);
+void throttle_bypass(struct bpull_disk *disk);
 
 /* What the run was charged for and is read and written: not in flight any more. */
-void populate_paid_is_done(struct populate *p);
+void copy_run_paid_is_done(struct copy_run *p);
 
 /* The phases of those names. */
-enum step populate_charge(struct populate *p);
+enum step copy_run_charge(struct copy_run *p);
 
 #endif

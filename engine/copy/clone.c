@@ -68,7 +68,7 @@ static bool wants_clones(const struct bpull_disk *disk)
 	       overlay->cluster_len % BLOCK_LEN == 0;
 }
 
-int populate_find_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t max_len,
+int copy_run_find_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t max_len,
 			struct extent *e, struct table_need *need)
 {
 	const struct layer *overlay = disk_overlay(disk), *layer;
@@ -94,28 +94,28 @@ int populate_find_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t ma
 	return 0;
 }
 
-enum step populate_map_clone(struct populate *p, enum plan_action action, uint64_t unallocated)
+enum step copy_run_map_clone(struct copy_run *p, enum plan_action action, uint64_t unallocated)
 {
 	struct bpull_disk *disk = p->op.disk;
 	struct table_need need;
 	struct extent e = { 0 };
 	int rc = 0;
 
-	p->phase = POPULATE_OVER;
+	p->phase = COPY_RUN_OVER;
 	if (action == PLAN_COPY)
-		rc = populate_find_clone(disk, p->guest_off, MIN(p->len, unallocated), &e, &need);
+		rc = copy_run_find_clone(disk, p->guest_off, MIN(p->len, unallocated), &e, &need);
 	if (rc == TABLE_NEED) {
-		p->phase = POPULATE_MAP;
+		p->phase = COPY_RUN_MAP;
 		return op_wait_table(&p->op, &need);
 	}
 	op_set_error(&p->op, rc, NULL, p->guest_off, true);
 	if (rc || !e.len) /* nothing: the cursor looks again */
 		return STEP_NEXT;
-	p->phase = POPULATE_CLONE;
+	p->phase = COPY_RUN_CLONE;
 	p->len = e.len;
 	p->clone_depth = e.depth;
 	p->clone_off = e.host_off;
-	populate_mapped(p);
+	copy_run_mapped(p);
 	return STEP_NEXT;
 }
 
@@ -128,17 +128,17 @@ static int clone_work(struct io_req *req)
 	return 0;
 }
 
-enum step populate_clone(struct populate *p)
+enum step copy_run_clone(struct copy_run *p)
 {
 	struct bpull_disk *disk = p->op.disk;
 	struct file *from = disk->chain->layers[p->clone_depth]->data;
-	int rc = populate_reserve(p, p->reserved_to, p->len - p->reserved_to);
+	int rc = copy_run_reserve(p, p->reserved_to, p->len - p->reserved_to);
 
 	if (disk->poisoned) /* I7 */
 		rc = disk->poisoned;
 	if (rc)
-		return populate_hold(p, rc);
-	p->phase = POPULATE_CLONED;
+		return copy_run_retry_later(p, rc);
+	p->phase = COPY_RUN_CLONED;
 	p->clones = calloc(p->n_maps, sizeof(*p->clones));
 	if (!p->clones) {
 		op_set_error(&p->op, -ENOMEM, NULL, 0, false);
@@ -176,17 +176,17 @@ static bool is_refusal(int rc)
 }
 
 /* The run ends unfinished: the cursor comes again, and copies. */
-static enum step copy_instead(struct populate *p)
+static enum step copy_instead(struct copy_run *p)
 {
 	uint64_t bit, *word = refused_word(&p->op.disk->job, p->clone_depth, &bit);
 
 	*word |= bit;
-	populate_give_up_space(p);
-	p->phase = POPULATE_OVER;
+	copy_run_give_up_space(p);
+	p->phase = COPY_RUN_OVER;
 	return STEP_NEXT;
 }
 
-enum step populate_cloned(struct populate *p)
+enum step copy_run_cloned(struct copy_run *p)
 {
 	for (size_t i = 0; i < p->n_maps; i++) {
 		const struct clone *c = &p->clones[i];
@@ -198,7 +198,7 @@ enum step populate_cloned(struct populate *p)
 		op_set_error(&p->op, is_refusal(c->rc) ? -ENOTSUP : c->rc, c->to, c->to_off, false);
 		return STEP_NEXT;
 	}
-	p->cloned_len = populate_guest_bytes(p, 0, p->len);
-	p->phase = POPULATE_PUBLISH;
+	p->cloned_len = copy_run_guest_bytes(p, 0, p->len);
+	p->phase = COPY_RUN_PUBLISH;
 	return STEP_NEXT;
 }

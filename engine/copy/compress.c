@@ -36,50 +36,50 @@
 
 struct encode {
 	struct io_req req;
-	struct populate *run;
+	struct copy_run *run;
 	uint32_t first, n; /* clusters of the run */
 };
 
-static uint32_t run_len(const struct populate *p)
+static uint32_t run_len(const struct copy_run *p)
 {
-	return populate_in_pieces(p) ? p->cluster_len : p->plan.len;
+	return copy_run_in_pieces(p) ? p->cluster_len : p->plan.len;
 }
 
 /* With subclusters a run may begin and end inside a cluster: such a part is never compressed. */
-static uint64_t first_cluster(const struct populate *p)
+static uint64_t first_cluster(const struct copy_run *p)
 {
 	return round_down(p->guest_off, p->cluster_len);
 }
 
-static uint32_t n_clusters(const struct populate *p)
+static uint32_t n_clusters(const struct copy_run *p)
 {
 	return div_round_up(p->guest_off + run_len(p) - first_cluster(p), p->cluster_len);
 }
 
-static uint32_t cluster_idx(const struct populate *p, uint32_t off)
+static uint32_t cluster_idx(const struct copy_run *p, uint32_t off)
 {
 	return (p->guest_off + off - first_cluster(p)) / p->cluster_len;
 }
 
-static bool is_whole(const struct populate *p, uint32_t idx)
+static bool is_whole(const struct copy_run *p, uint32_t idx)
 {
 	uint64_t guest_off = first_cluster(p) + (uint64_t)idx * p->cluster_len;
 
 	return guest_off >= p->guest_off && guest_off + p->cluster_len <= p->guest_off + run_len(p);
 }
 
-static uint8_t *run_bytes(const struct populate *p)
+static uint8_t *run_bytes(const struct copy_run *p)
 {
 	return p->whole ? p->whole : p->buf;
 }
 
 /* Of a whole cluster. */
-static uint8_t *cluster_bytes(const struct populate *p, uint32_t idx)
+static uint8_t *cluster_bytes(const struct copy_run *p, uint32_t idx)
 {
 	return run_bytes(p) + (first_cluster(p) + (uint64_t)idx * p->cluster_len - p->guest_off);
 }
 
-void populate_free_compress(struct populate *p)
+void copy_run_free_compress(struct copy_run *p)
 {
 	free(p->comp_lens);
 	free(p->encodes);
@@ -92,7 +92,7 @@ void populate_free_compress(struct populate *p)
 /* ---- COMPRESS ---- */
 
 /* Compresses one cluster in its place. 0 or -errno. */
-static int encode_cluster(const struct populate *p, uint32_t idx, uint8_t *scratch)
+static int encode_cluster(const struct copy_run *p, uint32_t idx, uint8_t *scratch)
 {
 	struct layer *overlay = disk_overlay(p->op.disk);
 	uint8_t *bytes = cluster_bytes(p, idx);
@@ -102,11 +102,11 @@ static int encode_cluster(const struct populate *p, uint32_t idx, uint8_t *scrat
 	if (p->comp_lens[idx] != COMP_TRY)
 		return 0;
 	p->comp_lens[idx] = 0;
-	if (!populate_is_data(p, bytes, p->cluster_len)) {
+	if (!copy_run_is_data(p, bytes, p->cluster_len)) {
 		p->comp_lens[idx] = COMP_ZERO;
 		return 0;
 	}
-	populate_digest_cluster(p, idx, bytes);
+	copy_run_digest_cluster(p, idx, bytes);
 	n = cap ? overlay->ops->encode(overlay, p->op.disk->job.compression_level, bytes, scratch,
 				       cap)
 		: 0;
@@ -134,7 +134,7 @@ static int encode_work(struct io_req *req)
 
 /* One copy, in space of its own, for everybody who lacks the cluster? Only that can be
  * compressed. */
-static int choose_cluster(struct populate *p, uint32_t idx)
+static int choose_cluster(struct copy_run *p, uint32_t idx)
 {
 	uint64_t guest_off = first_cluster(p) + (uint64_t)idx * p->cluster_len;
 	struct destination to;
@@ -144,7 +144,7 @@ static int choose_cluster(struct populate *p, uint32_t idx)
 	if (!is_whole(p, idx))
 		return 0;
 	if (overlay->has_copies) {
-		if (!populate_is_data(p, cluster_bytes(p, idx), p->cluster_len)) {
+		if (!copy_run_is_data(p, cluster_bytes(p, idx), p->cluster_len)) {
 			p->comp_lens[idx] = COMP_ZERO;
 			return 0;
 		}
@@ -163,7 +163,7 @@ static int choose_cluster(struct populate *p, uint32_t idx)
 	return 0;
 }
 
-static int choose(struct populate *p)
+static int choose(struct copy_run *p)
 {
 	int rc = 0;
 
@@ -176,7 +176,7 @@ static int choose(struct populate *p)
 	return rc;
 }
 
-static enum step submit_encodes(struct populate *p)
+static enum step submit_encodes(struct copy_run *p)
 {
 	uint32_t each = MAX(ENCODE_LEN / p->cluster_len, UINT64_C(1));
 	uint32_t n_works = div_round_up(n_clusters(p), each);
@@ -198,7 +198,7 @@ static enum step submit_encodes(struct populate *p)
 	return STEP_WAIT;
 }
 
-static void hold(struct populate *p, uint32_t len)
+static void hold(struct copy_run *p, uint32_t len)
 {
 	p->encode_held += len;
 	p->op.engine->comp_len += len;
@@ -206,15 +206,15 @@ static void hold(struct populate *p, uint32_t len)
 
 /* A large cluster, a worker's scratch of the same length, and what an encoder keeps for a slow
  * level: counted before it is taken, so that only a few runs of that kind are in flight. */
-void populate_begin_compress(struct populate *p)
+void copy_run_begin_compress(struct copy_run *p)
 {
-	if (p->compress && populate_in_pieces(p) && !p->is_zero)
+	if (p->compress && copy_run_in_pieces(p) && !p->is_zero)
 		hold(p,
 		     p->cluster_len * (p->op.disk->job.compression_level >= SLOW_LEVEL ? 16 : 2));
 }
 
 /* Puts a piece where it belongs; the next one, or all are there. */
-static bool gather(struct populate *p)
+static bool gather(struct copy_run *p)
 {
 	if (!p->whole) {
 		p->whole = calloc(1, p->cluster_len);
@@ -228,25 +228,25 @@ static bool gather(struct populate *p)
 	p->piece_off += p->unit;
 	if (p->piece_off == p->cluster_len)
 		return true;
-	p->phase = POPULATE_MAP;
+	p->phase = COPY_RUN_MAP;
 	return false;
 }
 
-enum step populate_compress(struct populate *p)
+enum step copy_run_compress(struct copy_run *p)
 {
 	int rc;
 
-	if (populate_in_pieces(p) && p->piece_off < p->cluster_len && !gather(p))
+	if (copy_run_in_pieces(p) && p->piece_off < p->cluster_len && !gather(p))
 		return STEP_NEXT;
-	rc = populate_prepare_cluster_digests(p, n_clusters(p));
+	rc = copy_run_prepare_cluster_digests(p, n_clusters(p));
 	if (!rc)
 		rc = choose(p); /* may be told to come again */
 	if (rc)
-		return populate_hold(p, rc);
-	populate_free_requests(p);
-	if (!populate_in_pieces(p)) /* scratch: as much, if the workers took all of it at once */
+		return copy_run_retry_later(p, rc);
+	copy_run_free_requests(p);
+	if (!copy_run_in_pieces(p)) /* scratch: as much, if the workers took all of it at once */
 		hold(p, run_len(p));
-	p->phase = POPULATE_WRITE;
+	p->phase = COPY_RUN_WRITE;
 	return submit_encodes(p);
 }
 
@@ -259,7 +259,7 @@ enum cluster_kind {
 };
 
 /* Of the granule at `off`, and in *len how far it goes: a whole cluster's rest, or a granule. */
-static enum cluster_kind kind_at(const struct populate *p, uint32_t off, uint32_t *len)
+static enum cluster_kind kind_at(const struct copy_run *p, uint32_t off, uint32_t *len)
 {
 	uint32_t idx = cluster_idx(p, off), comp_len = p->comp_lens[idx];
 
@@ -268,13 +268,13 @@ static enum cluster_kind kind_at(const struct populate *p, uint32_t off, uint32_
 		return CLUSTER_ZERO;
 	if (comp_len)
 		return CLUSTER_COMPRESSED;
-	if (!populate_in_pieces(p))
+	if (!copy_run_in_pieces(p))
 		*len = p->granule_len;
-	return populate_is_data(p, run_bytes(p) + off, *len) ? CLUSTER_PLAIN : CLUSTER_ZERO;
+	return copy_run_is_data(p, run_bytes(p) + off, *len) ? CLUSTER_PLAIN : CLUSTER_ZERO;
 }
 
 /* Reserves for the compressed clusters of [off, off + len), one behind the other. */
-static int reserve_compressed(struct populate *p, uint32_t off, uint32_t len)
+static int reserve_compressed(struct copy_run *p, uint32_t off, uint32_t len)
 {
 	struct layer *overlay = disk_overlay(p->op.disk);
 	struct destination to = { 0 };
@@ -294,7 +294,7 @@ static int reserve_compressed(struct populate *p, uint32_t off, uint32_t len)
 			rc = overlay->ops->reserve_bytes(overlay, map.guest_off, map.comp_len,
 							 &map.host_off, &p->need);
 		if (!rc)
-			rc = populate_add_map(p, &map);
+			rc = copy_run_add_map(p, &map);
 		if (!rc)
 			p->reserved_to = off + p->cluster_len;
 	}
@@ -302,7 +302,7 @@ static int reserve_compressed(struct populate *p, uint32_t off, uint32_t len)
 }
 
 /* Resumed behind what is reserved already, after waiting for a table or a commit. */
-static int reserve_all(struct populate *p)
+static int reserve_all(struct copy_run *p)
 {
 	uint32_t end;
 
@@ -314,8 +314,8 @@ static int reserve_all(struct populate *p)
 		for (end = off + len; end < run_len(p) && kind_at(p, end, &len) == kind; end += len)
 			;
 		switch (kind) {
-		case CLUSTER_ZERO: rc = populate_leave_zeros(p, off, end - off); break;
-		case CLUSTER_PLAIN: rc = populate_reserve(p, off, end - off); break;
+		case CLUSTER_ZERO: rc = copy_run_leave_zeros(p, off, end - off); break;
+		case CLUSTER_PLAIN: rc = copy_run_reserve(p, off, end - off); break;
 		case CLUSTER_COMPRESSED: rc = reserve_compressed(p, off, end - off); break;
 		}
 		if (rc)
@@ -326,7 +326,7 @@ static int reserve_all(struct populate *p)
 }
 
 /* How many mappings from i on lie one behind the other in the file: one request writes them. */
-static size_t contiguous(const struct populate *p, size_t i)
+static size_t contiguous(const struct copy_run *p, size_t i)
 {
 	const struct mapping *maps = p->maps;
 	size_t n = 1;
@@ -337,7 +337,7 @@ static size_t contiguous(const struct populate *p, size_t i)
 	return n;
 }
 
-static void describe_write(struct populate *p, struct io_req *req, size_t i, size_t n)
+static void describe_write(struct copy_run *p, struct io_req *req, size_t i, size_t n)
 {
 	struct iovec *iov = &p->iovs[i];
 	uint64_t len = 0;
@@ -350,7 +350,7 @@ static void describe_write(struct populate *p, struct io_req *req, size_t i, siz
 		len += mapping_host_len(map);
 		if (!map->copy)
 			p->copied_len +=
-				populate_guest_bytes(p, map->guest_off - p->guest_off, map->len);
+				copy_run_guest_bytes(p, map->guest_off - p->guest_off, map->len);
 	}
 	io_req_write(req, disk_overlay(p->op.disk)->file, iov->iov_base, iov->iov_len,
 		     p->maps[i].host_off);
@@ -361,15 +361,15 @@ static void describe_write(struct populate *p, struct io_req *req, size_t i, siz
 }
 
 /* A cluster that the guest's disk does not read, or not all of: its bytes as they are written. */
-static int digest_compressed(struct populate *p, struct mapping map, uint32_t off)
+static int digest_compressed(struct copy_run *p, struct mapping map, uint32_t off)
 {
 	if (!map.for_snapshots && map.guest_off + map.len <= disk_overlay(p->op.disk)->guest_len)
-		return populate_note_cluster(p, map.guest_off, cluster_idx(p, off));
+		return copy_run_note_cluster(p, map.guest_off, cluster_idx(p, off));
 	map.for_snapshots = true;
-	return populate_digest(p, &map, 0, map.comp_len, run_bytes(p) + off);
+	return copy_run_digest(p, &map, 0, map.comp_len, run_bytes(p) + off);
 }
 
-static int digest(struct populate *p)
+static int digest(struct copy_run *p)
 {
 	int rc = 0;
 
@@ -380,12 +380,12 @@ static int digest(struct populate *p)
 		if (map->comp_len)
 			rc = digest_compressed(p, *map, off);
 		else if (!map->is_zero)
-			rc = populate_digest(p, map, 0, map->len, run_bytes(p) + off);
+			rc = copy_run_digest(p, map, 0, map->len, run_bytes(p) + off);
 	}
 	return rc;
 }
 
-enum step populate_write_compressed(struct populate *p)
+enum step copy_run_write_compressed(struct copy_run *p)
 {
 	size_t n_writes = 0;
 	int rc;
@@ -398,11 +398,11 @@ enum step populate_write_compressed(struct populate *p)
 	}
 	rc = reserve_all(p);
 	if (rc)
-		return populate_hold(p, rc);
-	p->phase = POPULATE_PUBLISH;
+		return copy_run_retry_later(p, rc);
+	p->phase = COPY_RUN_PUBLISH;
 	if (!p->n_maps)
 		return STEP_NEXT;
-	populate_free_requests(p);
+	copy_run_free_requests(p);
 	p->reqs = calloc(p->n_maps, sizeof(*p->reqs));
 	p->iovs = calloc(p->n_maps, sizeof(*p->iovs));
 	if (!p->reqs || !p->iovs || digest(p)) {

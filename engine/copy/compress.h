@@ -6,15 +6,15 @@
 #include "engine/core/op.h"
 #include "io/base.h"
 
-struct populate;
+struct copy_run;
 
 /* Counts the memory that compressing a large cluster will take. */
-void populate_begin_compress(struct populate *p);
+void copy_run_begin_compress(struct copy_run *p);
 /* Frees what compressing took; no request is in flight. */
-void populate_free_compress(struct populate *p);
+void copy_run_free_compress(struct copy_run *p);
 /* The phase COMPRESS. */
-enum step populate_compress(struct populate *p);
+enum step copy_run_compress(struct copy_run *p);
 /* WRITE, for runs that compress. */
-enum step populate_write_compressed(struct populate *p);
+enum step copy_run_write_compressed(struct copy_run *p);
 
 #endif

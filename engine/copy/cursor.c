@@ -43,7 +43,7 @@
 static int start_run(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
 {
 	void *buf = buf_get(disk->engine->bufs);
-	int rc = populate_start(disk, guest_off, MIN(len, cursor_run_len(disk)), buf);
+	int rc = copy_run_start(disk, guest_off, MIN(len, cursor_run_len(disk)), buf);
 
 	if (rc)
 		buf_put(disk->engine->bufs, buf);
@@ -55,11 +55,11 @@ static int start_copy(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
 		      struct table_need *need)
 {
 	struct extent e;
-	int rc = populate_find_clone(disk, guest_off, len, &e, need);
+	int rc = copy_run_find_clone(disk, guest_off, len, &e, need);
 
 	if (rc)
 		return rc;
-	return e.len ? populate_start_clone(disk, guest_off, e.len)
+	return e.len ? copy_run_start_clone(disk, guest_off, e.len)
 		     : start_run(disk, guest_off, len);
 }
 
@@ -113,7 +113,7 @@ static int advance(struct bpull_disk *disk, struct table_need *need)
 	if (disk->job.step == JOB_PROVING)
 		return prove(disk, next.lo, len, need);
 	return action == PLAN_COPY ? start_copy(disk, next.lo, len, need)
-				   : populate_start_zero(disk, next.lo, len);
+				   : copy_run_start_zero(disk, next.lo, len);
 }
 
 static uint64_t todo_off(const struct bpull_disk *disk)
@@ -185,5 +185,5 @@ uint64_t cursor_position(const struct bpull_disk *disk)
 	const struct job *job = &disk->job;
 	uint64_t at = todo_off(disk);
 
-	return job->runs.first ? MIN(at, populate_guest_off(job->runs.first)) : at;
+	return job->runs.first ? MIN(at, copy_run_guest_off(job->runs.first)) : at;
 }

@@ -15,12 +15,12 @@
 #include "formats/core/layer.h"
 #include "io/base.h"
 
-bool populate_digests(const struct populate *p)
+bool copy_run_digests(const struct copy_run *p)
 {
 	return verify_is_on(p->op.disk);
 }
 
-static int add(struct populate *p, const struct copied *item)
+static int add(struct copy_run *p, const struct copied *item)
 {
 	int rc = copied_reserve(&p->copied, 1);
 
@@ -29,7 +29,7 @@ static int add(struct populate *p, const struct copied *item)
 	return rc;
 }
 
-int populate_digest(struct populate *p, const struct mapping *map, uint32_t off, uint32_t len,
+int copy_run_digest(struct copy_run *p, const struct mapping *map, uint32_t off, uint32_t len,
 		    const uint8_t *bytes)
 {
 	uint64_t guest_off = map->guest_off + off, host_off = map->host_off + off;
@@ -37,7 +37,7 @@ int populate_digest(struct populate *p, const struct mapping *map, uint32_t off,
 	bool is_direct = map->for_snapshots || overlay->no_tables;
 	int rc = 0;
 
-	if (!populate_digests(p))
+	if (!copy_run_digests(p))
 		return 0;
 	if (is_direct)
 		len = disk_write_len(p->op.disk, host_off, len);
@@ -59,21 +59,21 @@ int populate_digest(struct populate *p, const struct mapping *map, uint32_t off,
 
 /* ---- compressed clusters: on the workers ---- */
 
-static uint32_t digests_a_cluster(const struct populate *p)
+static uint32_t digests_a_cluster(const struct copy_run *p)
 {
 	return div_round_up(p->cluster_len, COPIED_MAX_LEN);
 }
 
-int populate_prepare_cluster_digests(struct populate *p, uint32_t n_clusters)
+int copy_run_prepare_cluster_digests(struct copy_run *p, uint32_t n_clusters)
 {
-	if (!populate_digests(p) || p->cluster_digests)
+	if (!copy_run_digests(p) || p->cluster_digests)
 		return 0;
 	p->cluster_digests =
 		calloc((size_t)n_clusters * digests_a_cluster(p), sizeof(*p->cluster_digests));
 	return p->cluster_digests ? 0 : -ENOMEM;
 }
 
-void populate_digest_cluster(const struct populate *p, uint32_t idx, const uint8_t *bytes)
+void copy_run_digest_cluster(const struct copy_run *p, uint32_t idx, const uint8_t *bytes)
 {
 	XXH128_hash_t *to = p->cluster_digests;
 
@@ -86,7 +86,7 @@ void populate_digest_cluster(const struct populate *p, uint32_t idx, const uint8
 	}
 }
 
-int populate_note_cluster(struct populate *p, uint64_t guest_off, uint32_t idx)
+int copy_run_note_cluster(struct copy_run *p, uint64_t guest_off, uint32_t idx)
 {
 	const XXH128_hash_t *digest = p->cluster_digests;
 	int rc = 0;
@@ -104,20 +104,20 @@ int populate_note_cluster(struct populate *p, uint64_t guest_off, uint32_t idx)
 
 /* ---- the end ---- */
 
-int populate_prepare_handing_over(struct populate *p)
+int copy_run_prepare_handing_over(struct copy_run *p)
 {
-	return populate_digests(p) ? copied_reserve(&p->op.disk->job.verify->list, p->copied.n) : 0;
+	return copy_run_digests(p) ? copied_reserve(&p->op.disk->job.verify->list, p->copied.n) : 0;
 }
 
-void populate_hand_over(struct populate *p)
+void copy_run_hand_over(struct copy_run *p)
 {
-	if (!populate_digests(p))
+	if (!copy_run_digests(p))
 		return;
 	for (size_t i = 0; i < p->copied.n; i++)
 		copied_add(&p->op.disk->job.verify->list, &p->copied.items[i]);
 }
 
-void populate_free_digests(struct populate *p)
+void copy_run_free_digests(struct copy_run *p)
 {
 	copied_clear(&p->copied);
 	free(p->cluster_digests);

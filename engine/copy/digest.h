@@ -9,23 +9,23 @@
 #include "io/base.h"
 
 struct mapping;
-struct populate;
+struct copy_run;
 
 /* digest.c; without a job that verifies these do nothing. */
-bool populate_digests(const struct populate *p);
+bool copy_run_digests(const struct copy_run *p);
 /* The len bytes are going to where `map` puts its byte `off` and on. 0 or -ENOMEM. */
-int populate_digest(struct populate *p, const struct mapping *map, uint32_t off, uint32_t len,
+int copy_run_digest(struct copy_run *p, const struct mapping *map, uint32_t off, uint32_t len,
 		    const uint8_t *bytes);
 /* Room for the digests of n clusters. 0 or -ENOMEM. */
-int populate_prepare_cluster_digests(struct populate *p, uint32_t n_clusters);
+int copy_run_prepare_cluster_digests(struct copy_run *p, uint32_t n_clusters);
 /* A whole cluster is about to be compressed in its place. Any thread. */
-void populate_digest_cluster(const struct populate *p, uint32_t idx, const uint8_t *bytes);
+void copy_run_digest_cluster(const struct copy_run *p, uint32_t idx, const uint8_t *bytes);
 /* And is going to be written so. 0 or -ENOMEM. */
-int populate_note_cluster(struct populate *p, uint64_t guest_off, uint32_t idx);
+int copy_run_note_cluster(struct copy_run *p, uint64_t guest_off, uint32_t idx);
 /* Room in the job's list. 0 or -ENOMEM. */
-int populate_prepare_handing_over(struct populate *p);
+int copy_run_prepare_handing_over(struct copy_run *p);
 /* It is published: the job has them now. */
-void populate_hand_over(struct populate *p);
-void populate_free_digests(struct populate *p);
+void copy_run_hand_over(struct copy_run *p);
+void copy_run_free_digests(struct copy_run *p);
 
 #endif

@@ -24,7 +24,7 @@
  * too. */
 #define COMP_GAP 512u
 
-static struct layer *part_layer(const struct populate *p, const struct plan_part *part)
+static struct layer *part_layer(const struct copy_run *p, const struct plan_part *part)
 {
 	return p->op.disk->chain->layers[part->depth];
 }
@@ -50,7 +50,7 @@ static unsigned comp_group(const struct plan *plan, unsigned i, uint32_t *span)
 }
 
 /* Room for every compressed group, one behind the other. */
-static int prepare_decodes(struct populate *p)
+static int prepare_decodes(struct copy_run *p)
 {
 	const struct plan *plan = &p->plan;
 	uint32_t total = 0, span;
@@ -76,13 +76,13 @@ static int prepare_decodes(struct populate *p)
 	return 0;
 }
 
-static void add_read(struct populate *p, struct file *file, void *buf, uint32_t len,
+static void add_read(struct copy_run *p, struct file *file, void *buf, uint32_t len,
 		     uint64_t host_off)
 {
 	io_req_read(&p->reqs[p->n_reqs++], file, buf, len, host_off);
 }
 
-static void add_comp_group(struct populate *p, unsigned i, unsigned n, uint32_t span, uint8_t *in)
+static void add_comp_group(struct copy_run *p, unsigned i, unsigned n, uint32_t span, uint8_t *in)
 {
 	const struct plan_part *first = &p->plan.parts[i];
 
@@ -98,7 +98,7 @@ static void add_comp_group(struct populate *p, unsigned i, unsigned n, uint32_t 
 		};
 }
 
-static void describe_reads(struct populate *p)
+static void describe_reads(struct copy_run *p)
 {
 	const struct plan *plan = &p->plan;
 	uint8_t *in = p->comp_buf;
@@ -141,7 +141,7 @@ static int by_place(const void *a, const void *b)
 
 /* One file after the other, in the order of each: a disk with a head goes there and back once a
  * run. */
-static void submit_reads(struct populate *p)
+static void submit_reads(struct copy_run *p)
 {
 	bool aside = engine_guest_is_active(p->op.engine);
 	struct io_req **order = p->n_reqs > 1 ? calloc(p->n_reqs, sizeof(*order)) : NULL;
@@ -158,12 +158,12 @@ static void submit_reads(struct populate *p)
 	free(order);
 }
 
-enum step populate_read(struct populate *p)
+enum step copy_run_read(struct copy_run *p)
 {
 	int rc;
 
-	p->phase = POPULATE_DECODE;
-	populate_free_requests(p); /* the last piece's */
+	p->phase = COPY_RUN_DECODE;
+	copy_run_free_requests(p); /* the last piece's */
 	p->reqs = calloc(p->plan.n_parts, sizeof(*p->reqs));
 	rc = p->reqs ? prepare_decodes(p) : -ENOMEM;
 	if (rc) {
@@ -176,7 +176,7 @@ enum step populate_read(struct populate *p)
 }
 
 /* A file that ends inside a cluster reads as zeros from there on. */
-static void pad_reads(struct populate *p)
+static void pad_reads(struct copy_run *p)
 {
 	for (unsigned i = 0; i < p->n_reqs; i++) {
 		const struct io_req *req = &p->reqs[i];
@@ -212,10 +212,10 @@ static int decode_work(struct io_req *req)
 	return rc;
 }
 
-enum step populate_decode(struct populate *p)
+enum step copy_run_decode(struct copy_run *p)
 {
 	pad_reads(p);
-	p->phase = populate_after_read(p);
+	p->phase = copy_run_after_read(p);
 	for (unsigned i = 0; i < p->n_decodes; i++) {
 		struct decode *d = &p->decodes[i];
 

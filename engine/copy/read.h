@@ -5,11 +5,11 @@
 
 #include "engine/core/op.h"
 
-struct populate;
+struct copy_run;
 
 /* The phase READ. */
-enum step populate_read(struct populate *p);
+enum step copy_run_read(struct copy_run *p);
 /* The phase DECODE. */
-enum step populate_decode(struct populate *p);
+enum step copy_run_decode(struct copy_run *p);
 
 #endif

@@ -42,16 +42,16 @@
 #include "io/buf.h"
 #include "io/file.h"
 
-static struct populate *populate_of(struct op *op)
+static struct copy_run *copy_run_of(struct op *op)
 {
-	return (struct populate *)op;
+	return (struct copy_run *)op;
 }
 
 /* At most this many in a cluster: written_pieces has a bit for each. */
 #define MAX_PIECES 64u
 
 /* What is read, written and paid for at once of a granule. */
-static uint32_t unit_len(const struct populate *p)
+static uint32_t unit_len(const struct copy_run *p)
 {
 	uint64_t len = MIN(p->granule_len, (uint32_t)RUN_MAX_LEN), piece_len = len;
 
@@ -78,33 +78,33 @@ static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void
 	bool on_read = kind == RUN_ON_READ;
 	struct layer *overlay = disk_overlay(disk);
 	struct job *job = &disk->job;
-	struct populate *p = malloc(sizeof(*p));
+	struct copy_run *p = malloc(sizeof(*p));
 	struct run_list *runs;
 
 	if (!p)
 		return -ENOMEM;
 	/* Not the plan's parts: 100 KiB, of which a run has a few, and those are written whole. */
-	memset(p, 0, offsetof(struct populate, plan.parts));
+	memset(p, 0, offsetof(struct copy_run, plan.parts));
 	p->start_ns = engine_now_ns();
 	p->is_zero = kind == RUN_ZERO;
 	p->is_clone = kind == RUN_CLONE;
 	p->on_read = on_read;
 	p->compress = !on_read && job->compress;
-	op_init(&p->op, &populate_kind, disk->engine, disk);
+	op_init(&p->op, &copy_run_kind, disk->engine, disk);
 	p->guest_off = guest_off;
 	p->cluster_len = overlay->cluster_len;
 	p->granule_len = overlay->granule_len;
 	p->unit = unit_len(p);
-	p->len = populate_in_pieces(p) && buf ? p->granule_len : round_up(len, p->granule_len);
+	p->len = copy_run_in_pieces(p) && buf ? p->granule_len : round_up(len, p->granule_len);
 	p->buf = buf;
 	p->lock = (struct range_lock){ .guest_off = round_down(guest_off, overlay->cluster_len),
 				       .owner = &p->op };
-	p->lock.len = populate_lock_len(p);
+	p->lock.len = copy_run_lock_len(p);
 	p->taken_end = guest_off + p->len;
 	if (!on_read)
 		range_set_remove(&job->todo, guest_off, p->taken_end);
-	populate_begin_compress(p);
-	runs = populate_runs_of(p);
+	copy_run_begin_compress(p);
+	runs = copy_run_runs_of(p);
 	p->prev = runs->last;
 	*(runs->last ? &runs->last->next : &runs->first) = p;
 	runs->last = p;
@@ -115,24 +115,24 @@ static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void
 	return 0;
 }
 
-int populate_start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf)
+int copy_run_start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf)
 {
 	return start(disk, guest_off, len, buf, RUN_COPY);
 }
 
-int populate_start_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
+int copy_run_start_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
 {
 	return start(disk, guest_off, len, NULL, RUN_CLONE);
 }
 
-int populate_start_zero(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
+int copy_run_start_zero(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
 {
 	uint64_t max_len = PUBLISH_MAX_GRANULES * (uint64_t)disk_overlay(disk)->granule_len;
 
 	return start(disk, guest_off, MIN(len, max_len), NULL, RUN_ZERO);
 }
 
-void populate_start_on_read(struct bpull_disk *disk, uint64_t guest_off, uint64_t end)
+void copy_run_start_on_read(struct bpull_disk *disk, uint64_t guest_off, uint64_t end)
 {
 	const struct layer *overlay = disk_overlay(disk);
 	uint64_t len_max =
@@ -152,18 +152,18 @@ void populate_start_on_read(struct bpull_disk *disk, uint64_t guest_off, uint64_
 	}
 }
 
-static void over(struct populate *p)
+static void over(struct copy_run *p)
 {
 	struct bpull_disk *disk = p->op.disk;
-	struct run_list *runs = populate_runs_of(p);
+	struct run_list *runs = copy_run_runs_of(p);
 
 	if (!p->is_finished)
-		populate_put_back(p, p->guest_off);
+		copy_run_put_back(p, p->guest_off);
 	if (disk->job.mapping == p)
 		disk->job.mapping = NULL;
-	populate_paid_is_done(p);
+	copy_run_paid_is_done(p);
 	if (p->locked)
-		range_lock_release(&disk->locks, &p->lock, populate_granted);
+		range_lock_release(&disk->locks, &p->lock, copy_run_granted);
 	*(p->prev ? &p->prev->next : &runs->first) = p->next;
 	*(p->next ? &p->next->prev : &runs->last) = p->prev;
 	runs->n--;
@@ -171,9 +171,9 @@ static void over(struct populate *p)
 		engine_again(disk->engine); /* layers may wait for it to be closed */
 	else
 		cursor_rest(disk, p->start_ns);
-	populate_free_requests(p);
-	populate_free_compress(p);
-	populate_free_digests(p);
+	copy_run_free_requests(p);
+	copy_run_free_compress(p);
+	copy_run_free_digests(p);
 	if (p->buf)
 		buf_put(p->op.engine->bufs, p->buf);
 	free(p->maps);
@@ -181,13 +181,13 @@ static void over(struct populate *p)
 	free(p);
 }
 
-static void populate_fail(struct op *op)
+static void copy_run_fail(struct op *op)
 {
-	struct populate *p = populate_of(op);
+	struct copy_run *p = copy_run_of(op);
 
-	populate_give_up_space(p);
+	copy_run_give_up_space(p);
 	if (disk_has_data_file(op->disk) && !op->disk->poisoned)
-		populate_discard_data(p);
+		copy_run_discard_data(p);
 	/* One that follows a read is done without: the cursor comes by. */
 	if (!p->on_read) {
 		op->disk->job.n.copied_bytes -= p->told_len;
@@ -199,30 +199,30 @@ static void populate_fail(struct op *op)
 	over(p);
 }
 
-static enum step lock(struct populate *p)
+static enum step lock(struct copy_run *p)
 {
-	p->phase = POPULATE_MAP;
+	p->phase = COPY_RUN_MAP;
 	p->locked = true;
 	return range_lock_take(&p->op.disk->locks, &p->lock) ? STEP_NEXT : STEP_WAIT;
 }
 
 /* The same zeros that the cursor saw, or it looks again. */
-static enum step map_zero(struct populate *p, enum plan_action action, uint64_t len)
+static enum step map_zero(struct copy_run *p, enum plan_action action, uint64_t len)
 {
 	p->len = action == PLAN_ZERO ? MIN(p->len, round_up(len, p->granule_len)) : 0;
-	p->phase = POPULATE_OVER;
+	p->phase = COPY_RUN_OVER;
 	if (!p->len)
 		return STEP_NEXT;
-	populate_mapped(p);
-	p->phase = POPULATE_PUBLISH;
-	op_set_error(&p->op, populate_add_zero(p, p->guest_off, p->len), NULL, p->guest_off, false);
+	copy_run_mapped(p);
+	p->phase = COPY_RUN_PUBLISH;
+	op_set_error(&p->op, copy_run_add_zero(p, p->guest_off, p->len), NULL, p->guest_off, false);
 	return STEP_NEXT;
 }
 
 /* At a low rate a cluster takes long: what is written of it shows at once. */
-static void tell_pieces(struct populate *p)
+static void tell_pieces(struct copy_run *p)
 {
-	uint64_t len = p->n_maps ? populate_guest_bytes(p, 0, p->piece_off) : 0;
+	uint64_t len = p->n_maps ? copy_run_guest_bytes(p, 0, p->piece_off) : 0;
 
 	if (p->on_read || len <= p->told_len)
 		return;
@@ -230,7 +230,7 @@ static void tell_pieces(struct populate *p)
 	p->told_len = len;
 }
 
-static enum step map(struct populate *p)
+static enum step map(struct copy_run *p)
 {
 	struct bpull_disk *disk = p->op.disk;
 	uint64_t pull_len = disk_overlay(disk)->pull_len, at = p->guest_off + p->piece_off;
@@ -241,12 +241,12 @@ static enum step map(struct populate *p)
 
 	tell_pieces(p);
 	if (p->piece_off)
-		populate_paid_is_done(p);
+		copy_run_paid_is_done(p);
 	if (at >= pull_len) { /* pieces of the last cluster behind the disk's end */
 		p->plan.len = p->unit;
 		p->plan.guest_off = at;
 		p->plan.n_parts = p->plan.data_len = 0;
-		p->phase = populate_after_read(p);
+		p->phase = copy_run_after_read(p);
 		return STEP_NEXT;
 	}
 	rc = plan_next(disk->chain, at, end, &action, &unallocated, &need);
@@ -254,18 +254,18 @@ static enum step map(struct populate *p)
 	 * there only disks that end before it lack the cluster. */
 	if (!rc && action == PLAN_PRESENT && !p->piece_off) {
 		p->len = round_up(unallocated, p->unit);
-		populate_mapped(p);
+		copy_run_mapped(p);
 		p->is_finished = true;
-		p->phase = POPULATE_OVER;
+		p->phase = COPY_RUN_OVER;
 		return STEP_NEXT;
 	}
 	if (!rc && p->is_zero)
 		return map_zero(p, action, unallocated);
 	if (!rc && p->is_clone)
-		return populate_map_clone(p, action, unallocated);
+		return copy_run_map_clone(p, action, unallocated);
 	if (!rc)
 		rc = plan_run(disk->chain, at, MIN(end, at + unallocated),
-			      populate_in_pieces(p) ? p->unit : RUN_MAX_LEN, p->unit, &p->plan,
+			      copy_run_in_pieces(p) ? p->unit : RUN_MAX_LEN, p->unit, &p->plan,
 			      &need);
 	if (rc == TABLE_NEED)
 		return op_wait_table(&p->op, &need);
@@ -273,12 +273,12 @@ static enum step map(struct populate *p)
 		op_set_error(&p->op, rc, NULL, at, true);
 		return STEP_NEXT;
 	}
-	if (!populate_in_pieces(p))
+	if (!copy_run_in_pieces(p))
 		p->len = p->plan.len;
-	if (!populate_in_pieces(p))
+	if (!copy_run_in_pieces(p))
 		p->buf = buf_shrink(disk->engine->bufs, p->buf, p->len);
-	populate_mapped(p);
-	p->phase = POPULATE_CHARGE;
+	copy_run_mapped(p);
+	p->phase = COPY_RUN_CHARGE;
 	return STEP_NEXT;
 }
 
@@ -286,14 +286,14 @@ static enum step map(struct populate *p)
 
 /* What is cloned fills a batch, too, or a power cut would leak any amount of space: but slowly, or
  * the barriers would be all that takes time. */
-static uint64_t batch_len(const struct populate *p, const struct mapping *map)
+static uint64_t batch_len(const struct copy_run *p, const struct mapping *map)
 {
 	if (map->is_zero)
 		return 0;
 	return p->is_clone ? map->len / 16 : map->len;
 }
 
-static void account(struct populate *p)
+static void account(struct copy_run *p)
 {
 	struct bpull_disk *disk = p->op.disk;
 	const struct layer *overlay = disk_overlay(disk);
@@ -320,7 +320,7 @@ static void account(struct populate *p)
 		job->n.zero_bytes += p->zero_len;
 }
 
-static enum step publish(struct populate *p)
+static enum step publish(struct copy_run *p)
 {
 	struct layer *overlay = disk_overlay(p->op.disk);
 	struct file *data = overlay->data;
@@ -339,37 +339,37 @@ static enum step publish(struct populate *p)
 	if (p->n_maps)
 		p->op.disk->undurable = true;
 	if (!rc)
-		rc = populate_prepare_handing_over(p);
+		rc = copy_run_prepare_handing_over(p);
 	if (!rc && p->n_maps)
 		rc = overlay->ops->publish(overlay, p->maps, p->n_maps, &p->need);
 	if (rc)
-		return populate_hold(p, rc);
-	populate_hand_over(p);
+		return copy_run_retry_later(p, rc);
+	copy_run_hand_over(p);
 	account(p);
 	p->is_finished = true;
-	p->phase = POPULATE_OVER;
+	p->phase = COPY_RUN_OVER;
 	return STEP_NEXT;
 }
 
-static enum step populate_step(struct op *op)
+static enum step copy_run_step(struct op *op)
 {
-	struct populate *p = populate_of(op);
+	struct copy_run *p = copy_run_of(op);
 
 	switch (p->phase) {
-	case POPULATE_LOCK: return lock(p);
-	case POPULATE_MAP: return map(p);
-	case POPULATE_CHARGE: return populate_charge(p);
-	case POPULATE_READ: return populate_read(p);
-	case POPULATE_DECODE: return populate_decode(p);
-	case POPULATE_COMPRESS: return populate_compress(p);
-	case POPULATE_WRITE: return populate_write(p);
-	case POPULATE_FILL: return populate_fill(p);
-	case POPULATE_CLONE: return populate_clone(p);
-	case POPULATE_CLONED: return populate_cloned(p);
-	case POPULATE_PUBLISH: return publish(p);
-	case POPULATE_OVER: over(p); return STEP_WAIT;
+	case COPY_RUN_LOCK: return lock(p);
+	case COPY_RUN_MAP: return map(p);
+	case COPY_RUN_CHARGE: return copy_run_charge(p);
+	case COPY_RUN_READ: return copy_run_read(p);
+	case COPY_RUN_DECODE: return copy_run_decode(p);
+	case COPY_RUN_COMPRESS: return copy_run_compress(p);
+	case COPY_RUN_WRITE: return copy_run_write(p);
+	case COPY_RUN_FILL: return copy_run_fill(p);
+	case COPY_RUN_CLONE: return copy_run_clone(p);
+	case COPY_RUN_CLONED: return copy_run_cloned(p);
+	case COPY_RUN_PUBLISH: return publish(p);
+	case COPY_RUN_OVER: over(p); return STEP_WAIT;
 	}
 	abort();
 }
 
-const struct op_kind populate_kind = { "populate", populate_step, populate_fail };
+const struct op_kind copy_run_kind = { "populate", copy_run_step, copy_run_fail };

@@ -11,15 +11,15 @@
 struct bpull_disk;
 
 /* Begins to clone it. -ENOMEM. */
-int populate_start_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t len);
+int copy_run_start_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t len);
 /* Gives a run of clusters entries that read zeros; at most PUBLISH_MAX_GRANULES. -ENOMEM. */
-int populate_start_zero(struct bpull_disk *disk, uint64_t guest_off, uint64_t len);
+int copy_run_start_zero(struct bpull_disk *disk, uint64_t guest_off, uint64_t len);
 /* Begins copying a run from guest_off on; at most len bytes, overlay cluster aligned. Takes over
  * the buffer. -ENOMEM. */
-int populate_start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf);
+int copy_run_start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf);
 /* Begins copying what the guest has read of [guest_off, end), as far as buffers are free. */
-void populate_start_on_read(struct bpull_disk *disk, uint64_t guest_off, uint64_t end);
+void copy_run_start_on_read(struct bpull_disk *disk, uint64_t guest_off, uint64_t end);
 
-extern const struct op_kind populate_kind;
+extern const struct op_kind copy_run_kind;
 
 #endif

@@ -41,31 +41,31 @@ static int append(struct mapping **list, size_t *n, size_t *cap, const struct ma
 	return 0;
 }
 
-int populate_add_map(struct populate *p, const struct mapping *map)
+int copy_run_add_map(struct copy_run *p, const struct mapping *map)
 {
 	return append(&p->maps, &p->n_maps, &p->maps_cap, map);
 }
 
-int populate_add_zero(struct populate *p, uint64_t guest_off, uint64_t len)
+int copy_run_add_zero(struct copy_run *p, uint64_t guest_off, uint64_t len)
 {
-	return populate_add_map(
+	return copy_run_add_map(
 		p, &(struct mapping){ .guest_off = guest_off, .len = len, .is_zero = true });
 }
 
-bool populate_keeps_zeros(const struct populate *p)
+bool copy_run_keeps_zeros(const struct copy_run *p)
 {
 	return p->op.disk->base_name;
 }
 
-bool populate_is_data(const struct populate *p, const uint8_t *bytes, uint32_t len)
+bool copy_run_is_data(const struct copy_run *p, const uint8_t *bytes, uint32_t len)
 {
-	if (populate_keeps_zeros(p) && !disk_overlay(p->op.disk)->has_zero_entries)
+	if (copy_run_keeps_zeros(p) && !disk_overlay(p->op.disk)->has_zero_entries)
 		return true;
 	return !zero_is(bytes, len);
 }
 
 /* Space that the run has reserved for this copy of guest_off's cluster, or NULL. */
-static const struct mapping *find_space(const struct populate *p, uint64_t guest_off, unsigned copy)
+static const struct mapping *find_space(const struct copy_run *p, uint64_t guest_off, unsigned copy)
 {
 	for (size_t i = p->n_spaces; i-- > 0;) {
 		const struct mapping *space = &p->spaces[i];
@@ -77,7 +77,7 @@ static const struct mapping *find_space(const struct populate *p, uint64_t guest
 }
 
 /* Whole clusters for one copy of [guest_off, guest_off + len). */
-static int reserve_space(struct populate *p, uint64_t guest_off, uint64_t len, unsigned copy)
+static int reserve_space(struct copy_run *p, uint64_t guest_off, uint64_t len, unsigned copy)
 {
 	struct layer *overlay = disk_overlay(p->op.disk);
 	uint64_t end = round_up(guest_off + len, overlay->cluster_len);
@@ -95,7 +95,7 @@ static int reserve_space(struct populate *p, uint64_t guest_off, uint64_t len, u
 
 /* Where one copy of [guest_off, guest_off + *len) goes; *len may get shorter. -ENOENT: no such copy
  * is needed. */
-static int place_copy(struct populate *p, uint64_t guest_off, uint64_t *len, unsigned copy,
+static int place_copy(struct copy_run *p, uint64_t guest_off, uint64_t *len, unsigned copy,
 		      struct mapping *map)
 {
 	struct layer *overlay = disk_overlay(p->op.disk);
@@ -129,7 +129,7 @@ static int place_copy(struct populate *p, uint64_t guest_off, uint64_t *len, uns
 
 /* All copies of as much of [guest_off, guest_off + len) as lies together in each: *len. What was
  * reserved and is too long for the others stays the run's, for what comes next. */
-static int place(struct populate *p, uint64_t guest_off, uint64_t *len)
+static int place(struct copy_run *p, uint64_t guest_off, uint64_t *len)
 {
 	struct mapping map = { 0 }, last;
 	unsigned n_copies = 0;
@@ -157,7 +157,7 @@ static int place(struct populate *p, uint64_t guest_off, uint64_t *len)
 	return rc;
 }
 
-int populate_reserve(struct populate *p, uint32_t off, uint32_t len)
+int copy_run_reserve(struct copy_run *p, uint32_t off, uint32_t len)
 {
 	struct layer *overlay = disk_overlay(p->op.disk);
 	int rc = overlay->ops->link(overlay, p->guest_off + off, len, &p->need);
@@ -176,28 +176,28 @@ int populate_reserve(struct populate *p, uint32_t off, uint32_t len)
 	return rc;
 }
 
-uint64_t populate_guest_bytes(const struct populate *p, uint64_t off, uint64_t len)
+uint64_t copy_run_guest_bytes(const struct copy_run *p, uint64_t off, uint64_t len)
 {
 	uint64_t pull_len = disk_overlay(p->op.disk)->pull_len, at = p->guest_off + off;
 
 	return at >= pull_len ? 0 : MIN(len, pull_len - at);
 }
 
-int populate_leave_zeros(struct populate *p, uint32_t off, uint32_t len)
+int copy_run_leave_zeros(struct copy_run *p, uint32_t off, uint32_t len)
 {
 	uint64_t lo = p->guest_off + off;
 	int rc = 0;
 
-	if (populate_keeps_zeros(p))
-		rc = populate_add_zero(p, lo, len);
+	if (copy_run_keeps_zeros(p))
+		rc = copy_run_add_zero(p, lo, len);
 	else
 		proof_settle(p->op.disk, lo, lo + len);
 	if (!rc)
-		p->zero_len += populate_guest_bytes(p, off, len);
+		p->zero_len += copy_run_guest_bytes(p, off, len);
 	return rc;
 }
 
-enum step populate_hold(struct populate *p, int rc)
+enum step copy_run_retry_later(struct copy_run *p, int rc)
 {
 	if (rc == TABLE_NEED)
 		return op_wait_table(&p->op, &p->need);
@@ -212,37 +212,37 @@ enum step populate_hold(struct populate *p, int rc)
 	return STEP_NEXT;
 }
 
-void populate_granted(void *owner)
+void copy_run_granted(void *owner)
 {
 	op_ready(owner);
 }
 
-uint64_t populate_guest_off(const struct populate *run)
+uint64_t copy_run_guest_off(const struct copy_run *run)
 {
 	return run->guest_off;
 }
 
-uint64_t populate_lock_len(const struct populate *p)
+uint64_t copy_run_lock_len(const struct copy_run *p)
 {
 	return round_up(p->guest_off + p->len, disk_overlay(p->op.disk)->cluster_len) -
 	       p->lock.guest_off;
 }
 
-struct run_list *populate_runs_of(const struct populate *p)
+struct run_list *copy_run_runs_of(const struct copy_run *p)
 {
 	struct bpull_disk *disk = p->op.disk;
 
 	return p->on_read ? &disk->guests.runs_on_read : &disk->job.runs;
 }
 
-enum populate_phase populate_after_read(const struct populate *p)
+enum copy_run_phase copy_run_after_read(const struct copy_run *p)
 {
-	return p->compress ? POPULATE_COMPRESS : POPULATE_WRITE;
+	return p->compress ? COPY_RUN_COMPRESS : COPY_RUN_WRITE;
 }
 
-void populate_free_requests(struct populate *p)
+void copy_run_free_requests(struct copy_run *p)
 {
-	populate_free_clones(p);
+	copy_run_free_clones(p);
 	free(p->reqs);
 	free(p->decodes);
 	free(p->comp_buf);
@@ -253,7 +253,7 @@ void populate_free_requests(struct populate *p)
 	p->comp_held = 0;
 }
 
-void populate_put_back(struct populate *p, uint64_t from)
+void copy_run_put_back(struct copy_run *p, uint64_t from)
 {
 	if (p->on_read || from >= p->taken_end)
 		return;
@@ -263,7 +263,7 @@ void populate_put_back(struct populate *p, uint64_t from)
 
 /* Space of the run that nothing refers to: on a full disk the tables of what was copied need it. A
  * poisoned disk is not touched any more (I7). */
-static void give_up(struct populate *p, uint64_t host_off, uint64_t len)
+static void give_up(struct copy_run *p, uint64_t host_off, uint64_t len)
 {
 	struct bpull_disk *disk = p->op.disk;
 
@@ -274,7 +274,7 @@ static void give_up(struct populate *p, uint64_t host_off, uint64_t len)
 
 /* Compressed clusters that lie behind each other as one: only whole pages are freed. There is no
  * way to give their space back to the format. */
-static void give_up_compressed(struct populate *p)
+static void give_up_compressed(struct copy_run *p)
 {
 	for (size_t i = 0, end; i < p->n_maps; i = end) {
 		uint64_t len = p->maps[i].comp_len;
@@ -289,7 +289,7 @@ static void give_up_compressed(struct populate *p)
 	}
 }
 
-void populate_discard_data(const struct populate *p)
+void copy_run_discard_data(const struct copy_run *p)
 {
 	struct file *data = disk_overlay(p->op.disk)->data;
 
@@ -302,7 +302,7 @@ void populate_discard_data(const struct populate *p)
 	}
 }
 
-void populate_give_up_space(struct populate *p)
+void copy_run_give_up_space(struct copy_run *p)
 {
 	struct layer *overlay = disk_overlay(p->op.disk);
 
@@ -316,28 +316,28 @@ void populate_give_up_space(struct populate *p)
 	}
 }
 
-void populate_unlock(struct populate *p)
+void copy_run_unlock(struct copy_run *p)
 {
-	range_lock_release(&p->op.disk->locks, &p->lock, populate_granted);
+	range_lock_release(&p->op.disk->locks, &p->lock, copy_run_granted);
 	p->locked = false;
 }
 
-void populate_mapped(struct populate *p)
+void copy_run_mapped(struct copy_run *p)
 {
 	struct bpull_disk *disk = p->op.disk;
 	struct job *job = &disk->job;
 
 	if (p->piece_off)
 		return;
-	populate_put_back(p, p->guest_off + p->len);
+	copy_run_put_back(p, p->guest_off + p->len);
 	if (job->mapping == p) {
 		job->mapping = NULL;
 		cursor_kick(disk); /* all that has room begins in one round */
 	}
-	range_lock_shrink(&disk->locks, &p->lock, populate_lock_len(p), populate_granted);
+	range_lock_shrink(&disk->locks, &p->lock, copy_run_lock_len(p), copy_run_granted);
 }
 
-void populate_free_clones(struct populate *p)
+void copy_run_free_clones(struct copy_run *p)
 {
 	free(p->clones);
 	p->clones = NULL;

@@ -20,24 +20,24 @@
 
 struct clone;
 struct encode;
-struct populate;
+struct copy_run;
 
 /* Guest offset of a run in flight. */
-uint64_t populate_guest_off(const struct populate *run);
+uint64_t copy_run_guest_off(const struct copy_run *run);
 
-enum populate_phase {
-	POPULATE_LOCK,     /* the clusters, exclusively, FIFO */
-	POPULATE_MAP,      /* plan the run, or the next piece, under the lock */
-	POPULATE_CHARGE,   /* wait for tokens */
-	POPULATE_READ,     /* into the buffer; compressed input beside it */
-	POPULATE_DECODE,   /* on the workers, into the buffer */
-	POPULATE_COMPRESS, /* on the workers, in place: jobs that compress only */
-	POPULATE_WRITE,    /* find zeros, reserve, write */
-	POPULATE_FILL,     /* large cluster: pieces of zeros that must be written */
-	POPULATE_CLONE,    /* instead of CHARGE to WRITE: reserve, share blocks */
-	POPULATE_CLONED,
-	POPULATE_PUBLISH, /* in-memory tables; marks them dirty */
-	POPULATE_OVER,
+enum copy_run_phase {
+	COPY_RUN_LOCK,     /* the clusters, exclusively, FIFO */
+	COPY_RUN_MAP,      /* plan the run, or the next piece, under the lock */
+	COPY_RUN_CHARGE,   /* wait for tokens */
+	COPY_RUN_READ,     /* into the buffer; compressed input beside it */
+	COPY_RUN_DECODE,   /* on the workers, into the buffer */
+	COPY_RUN_COMPRESS, /* on the workers, in place: jobs that compress only */
+	COPY_RUN_WRITE,    /* find zeros, reserve, write */
+	COPY_RUN_FILL,     /* large cluster: pieces of zeros that must be written */
+	COPY_RUN_CLONE,    /* instead of CHARGE to WRITE: reserve, share blocks */
+	COPY_RUN_CLONED,
+	COPY_RUN_PUBLISH, /* in-memory tables; marks them dirty */
+	COPY_RUN_OVER,
 };
 
 struct decode {
@@ -46,13 +46,13 @@ struct decode {
 	uint64_t host_off; /* where the input was read */
 	const uint8_t *in;
 	uint32_t in_len;
-	const struct populate *run;
+	const struct copy_run *run;
 	uint32_t part; /* index of its first part in the run's plan */
 };
 
-struct populate {
+struct copy_run {
 	struct op op;
-	enum populate_phase phase;
+	enum copy_run_phase phase;
 	uint64_t guest_off;
 	uint64_t len; /* at most, until it is mapped; then the run's */
 	uint64_t
@@ -109,64 +109,64 @@ struct populate {
 	struct clone *clones;
 
 	uint64_t copied_len, zero_len;
-	struct populate *prev, *next; /* runs in flight: the job's, or those that follow reads */
-	struct populate *next_throttled;
+	struct copy_run *prev, *next; /* runs in flight: the job's, or those that follow reads */
+	struct copy_run *next_throttled;
 	struct plan plan; /* large, last */
 };
 
 /* One cluster, in pieces? */
-static inline bool populate_in_pieces(const struct populate *p)
+static inline bool copy_run_in_pieces(const struct copy_run *p)
 {
 	return p->granule_len > p->unit;
 }
 
 /* Lets its clusters go; LOCK takes them again. */
-void populate_unlock(struct populate *p);
+void copy_run_unlock(struct copy_run *p);
 /* Frees requests, compressed input and decodes; none is in flight. */
-void populate_free_requests(struct populate *p);
+void copy_run_free_requests(struct copy_run *p);
 
 /* The cursor may look for the next run: this one knows where it ends, and puts back what lies
  * behind. */
-void populate_mapped(struct populate *p);
+void copy_run_mapped(struct copy_run *p);
 /* Space of the run that nothing refers to goes back. No request is in flight. */
-void populate_give_up_space(struct populate *p);
+void copy_run_give_up_space(struct copy_run *p);
 /* Frees what cloning took; no request is in flight. */
-void populate_free_clones(struct populate *p);
+void copy_run_free_clones(struct copy_run *p);
 /* What comes when the run's bytes are there. */
-enum populate_phase populate_after_read(const struct populate *p);
+enum copy_run_phase copy_run_after_read(const struct copy_run *p);
 
 /* run_state.c, for the other phases too. */
 /* Remembers where a part of the run goes, or that it reads zeros: 0 or -ENOMEM. */
-int populate_add_map(struct populate *p, const struct mapping *map);
-int populate_add_zero(struct populate *p, uint64_t guest_off, uint64_t len);
+int copy_run_add_map(struct copy_run *p, const struct mapping *map);
+int copy_run_add_zero(struct copy_run *p, uint64_t guest_off, uint64_t len);
 /* [off, off + len) of the run holds nothing but zeros: it gets no entry, or one that says so. */
-int populate_leave_zeros(struct populate *p, uint32_t off, uint32_t len);
+int copy_run_leave_zeros(struct copy_run *p, uint32_t off, uint32_t len);
 /* Must zeros be written, or have an entry? Without a backing file what has none reads zeros. */
-bool populate_keeps_zeros(const struct populate *p);
+bool copy_run_keeps_zeros(const struct copy_run *p);
 /* Must these bytes of the run be written? Pure; any thread. */
-bool populate_is_data(const struct populate *p, const uint8_t *bytes, uint32_t len);
+bool copy_run_is_data(const struct copy_run *p, const uint8_t *bytes, uint32_t len);
 /* Decides where [off, off + len) of the run goes, plain, in one stretch where it can, and moves
  * reserved_to on behind what succeeded. 0, TABLE_NEED or -errno. */
-int populate_reserve(struct populate *p, uint32_t off, uint32_t len);
+int copy_run_reserve(struct copy_run *p, uint32_t off, uint32_t len);
 /* Guest bytes of [off, off + len) of the run: the last cluster may reach behind the guest's end. */
-uint64_t populate_guest_bytes(const struct populate *p, uint64_t off, uint64_t len);
+uint64_t copy_run_guest_bytes(const struct copy_run *p, uint64_t off, uint64_t len);
 /* A reservation or a publication gave rc: waits for a table (TABLE_NEED, p->need) or for the commit
  * in flight (-EAGAIN), then the phase runs again; else puts the run in error. */
-enum step populate_hold(struct populate *p, int rc);
+enum step copy_run_retry_later(struct copy_run *p, int rc);
 
 /* range_lock.granted of a run: it goes on. */
-void populate_granted(void *owner);
+void copy_run_granted(void *owner);
 
 /* Guest bytes that a run locks, whole clusters. */
-uint64_t populate_lock_len(const struct populate *p);
+uint64_t copy_run_lock_len(const struct copy_run *p);
 
 /* The list that the run is in: the job's, or of those that follow reads. */
-struct run_list *populate_runs_of(const struct populate *p);
+struct run_list *copy_run_runs_of(const struct copy_run *p);
 
 /* The walk gets back what the run took and did not finish. */
-void populate_put_back(struct populate *p, uint64_t from);
+void copy_run_put_back(struct copy_run *p, uint64_t from);
 
 /* Punches out what a failed run has written and no entry refers to. */
-void populate_discard_data(const struct populate *p);
+void copy_run_discard_data(const struct copy_run *p);
 
 #endif

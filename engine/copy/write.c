@@ -23,22 +23,22 @@
 
 /* Reserves for every stretch of granules that hold something; the others stay unallocated, since
  * they will read as zeros without a backing file too. */
-static int reserve_stretches(struct populate *p)
+static int reserve_stretches(struct copy_run *p)
 {
 	uint32_t end;
 
 	/* Resumed behind what is reserved already, after waiting for a commit. */
 	for (uint32_t off = p->reserved_to; off < p->plan.len; off = end) {
-		bool zero = !populate_is_data(p, p->buf + off, p->granule_len);
+		bool zero = !copy_run_is_data(p, p->buf + off, p->granule_len);
 		int rc = 0;
 
 		for (end = off + p->granule_len; end < p->plan.len; end += p->granule_len)
-			if (populate_is_data(p, p->buf + end, p->granule_len) == zero)
+			if (copy_run_is_data(p, p->buf + end, p->granule_len) == zero)
 				break;
 		if (!zero) {
-			rc = populate_reserve(p, off, end - off);
+			rc = copy_run_reserve(p, off, end - off);
 		} else {
-			rc = populate_leave_zeros(p, off, end - off);
+			rc = copy_run_leave_zeros(p, off, end - off);
 		}
 		if (rc)
 			return rc;
@@ -47,20 +47,20 @@ static int reserve_stretches(struct populate *p)
 	return 0;
 }
 
-static enum step submit_writes(struct populate *p)
+static enum step submit_writes(struct copy_run *p)
 {
 	struct file *file = disk_overlay(p->op.disk)->data;
 	size_t n = 0;
 
 	for (size_t i = 0; i < p->n_maps; i++)
 		if (!p->maps[i].copy && !p->maps[i].is_zero)
-			p->copied_len += populate_guest_bytes(
+			p->copied_len += copy_run_guest_bytes(
 				p, p->maps[i].guest_off - p->guest_off, p->maps[i].len);
 
-	p->phase = POPULATE_PUBLISH;
+	p->phase = COPY_RUN_PUBLISH;
 	if (!p->n_maps)
 		return STEP_NEXT;
-	populate_free_requests(p);
+	copy_run_free_requests(p);
 	p->reqs = calloc(p->n_maps, sizeof(*p->reqs));
 	if (!p->reqs) {
 		op_set_error(&p->op, -ENOMEM, NULL, 0, false);
@@ -71,7 +71,7 @@ static enum step submit_writes(struct populate *p)
 
 		if (m->is_zero)
 			continue;
-		if (populate_digest(p, m, 0, m->len, p->buf + (m->guest_off - p->guest_off)))
+		if (copy_run_digest(p, m, 0, m->len, p->buf + (m->guest_off - p->guest_off)))
 			op_set_error(&p->op, -ENOMEM, NULL, 0, false);
 		io_req_write(&p->reqs[n], file, p->buf + (m->guest_off - p->guest_off),
 			     disk_write_len(p->op.disk, m->host_off, m->len), m->host_off);
@@ -81,20 +81,20 @@ static enum step submit_writes(struct populate *p)
 	return n ? STEP_WAIT : STEP_NEXT;
 }
 
-static enum step write_run(struct populate *p)
+static enum step write_run(struct copy_run *p)
 {
 	int rc = reserve_stretches(p);
 
-	return rc ? populate_hold(p, rc) : submit_writes(p);
+	return rc ? copy_run_retry_later(p, rc) : submit_writes(p);
 }
 
 /* The piece in the buffer, to every copy of the cluster. */
-static enum step write_piece_of_all(struct populate *p, unsigned piece)
+static enum step write_piece_of_all(struct copy_run *p, unsigned piece)
 {
 	struct file *file = disk_overlay(p->op.disk)->data;
 	unsigned n = 0;
 
-	populate_free_requests(p);
+	copy_run_free_requests(p);
 	p->reqs = calloc(p->n_maps, sizeof(*p->reqs));
 	if (!p->reqs) {
 		op_set_error(&p->op, -ENOMEM, NULL, 0, false);
@@ -107,7 +107,7 @@ static enum step write_piece_of_all(struct populate *p, unsigned piece)
 
 		if (!len)
 			continue;
-		if (populate_digest(p, &p->maps[i], piece * p->unit, p->unit, p->buf))
+		if (copy_run_digest(p, &p->maps[i], piece * p->unit, p->unit, p->buf))
 			op_set_error(&p->op, -ENOMEM, NULL, 0, false);
 		io_req_write(&p->reqs[n], file, p->buf, len, host_off);
 		p->reqs[n].uncached = true;
@@ -117,7 +117,7 @@ static enum step write_piece_of_all(struct populate *p, unsigned piece)
 }
 
 /* A data file may have held anything before. */
-static bool all_known_zero(const struct populate *p)
+static bool all_known_zero(const struct copy_run *p)
 {
 	if (disk_has_data_file(p->op.disk))
 		return false;
@@ -128,50 +128,50 @@ static bool all_known_zero(const struct populate *p)
 }
 
 /* A piece of one large cluster: space is reserved when the first piece that holds something comes;
- * pieces of zeros before and behind it are left to populate_fill(). */
-static enum step write_piece(struct populate *p)
+ * pieces of zeros before and behind it are left to copy_run_fill(). */
+static enum step write_piece(struct copy_run *p)
 {
 	unsigned piece = p->piece_off / p->unit;
-	bool zero = !p->plan.n_parts || !populate_is_data(p, p->buf, p->unit);
+	bool zero = !p->plan.n_parts || !copy_run_is_data(p, p->buf, p->unit);
 
 	if (!zero && !p->n_maps) {
-		int rc = populate_reserve(p, 0, p->granule_len);
+		int rc = copy_run_reserve(p, 0, p->granule_len);
 
 		if (rc)
-			return populate_hold(p, rc);
+			return copy_run_retry_later(p, rc);
 		p->known_zero = all_known_zero(p);
 	}
 	p->piece_off += p->unit;
-	p->phase = p->piece_off < p->granule_len ? POPULATE_MAP : POPULATE_FILL;
+	p->phase = p->piece_off < p->granule_len ? COPY_RUN_MAP : COPY_RUN_FILL;
 	if (zero)
 		return STEP_NEXT;
 	return write_piece_of_all(p, piece);
 }
 
 /* Pieces that were left as the zeros they are. */
-static int digest_unwritten(struct populate *p)
+static int digest_unwritten(struct copy_run *p)
 {
 	int rc = 0;
 
-	if (!populate_digests(p))
+	if (!copy_run_digests(p))
 		return 0;
 	memset(p->buf, 0, p->unit);
 	for (unsigned i = 0; i < p->granule_len / p->unit; i++)
 		for (size_t k = 0; !rc && k < p->n_maps; k++)
 			if (!(p->written_pieces & UINT64_C(1) << i))
-				rc = populate_digest(p, &p->maps[k], i * p->unit, p->unit, p->buf);
+				rc = copy_run_digest(p, &p->maps[k], i * p->unit, p->unit, p->buf);
 	return rc;
 }
 
 /* Pieces of zeros in a cluster that is kept: they must be written where the file may hold something
  * else, and the last one always, so that the file has the whole cluster. */
-enum step populate_fill(struct populate *p)
+enum step copy_run_fill(struct copy_run *p)
 {
 	unsigned n_pieces = p->granule_len / p->unit;
 
 	if (!p->n_maps) {
-		p->phase = POPULATE_PUBLISH;
-		op_set_error(&p->op, populate_leave_zeros(p, 0, p->granule_len), NULL, p->guest_off,
+		p->phase = COPY_RUN_PUBLISH;
+		op_set_error(&p->op, copy_run_leave_zeros(p, 0, p->granule_len), NULL, p->guest_off,
 			     false);
 		return STEP_NEXT;
 	}
@@ -180,19 +180,19 @@ enum step populate_fill(struct populate *p)
 			memset(p->buf, 0, p->unit);
 			return write_piece_of_all(p, i);
 		}
-	p->copied_len = populate_guest_bytes(p, 0, p->granule_len);
-	p->phase = POPULATE_PUBLISH;
+	p->copied_len = copy_run_guest_bytes(p, 0, p->granule_len);
+	p->phase = COPY_RUN_PUBLISH;
 	op_set_error(&p->op, digest_unwritten(p), NULL, 0, false);
 	return STEP_NEXT;
 }
 
-enum step populate_write(struct populate *p)
+enum step copy_run_write(struct copy_run *p)
 {
 	if (p->op.disk->poisoned) { /* I7 */
 		op_set_error(&p->op, p->op.disk->poisoned, NULL, p->guest_off, false);
 		return STEP_NEXT;
 	}
 	if (p->compress)
-		return populate_write_compressed(p);
-	return populate_in_pieces(p) ? write_piece(p) : write_run(p);
+		return copy_run_write_compressed(p);
+	return copy_run_in_pieces(p) ? write_piece(p) : write_run(p);
 }

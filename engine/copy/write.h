@@ -5,11 +5,11 @@
 
 #include "engine/core/op.h"
 
-struct populate;
+struct copy_run;
 
 /* The phase WRITE. */
-enum step populate_write(struct populate *p);
+enum step copy_run_write(struct copy_run *p);
 /* The phase FILL. */
-enum step populate_fill(struct populate *p);
+enum step copy_run_fill(struct copy_run *p);
 
 #endif

@@ -35,7 +35,7 @@ struct commit;
 struct flatten;
 struct guest;
 struct layer_set;
-struct populate;
+struct copy_run;
 struct table_cache;
 struct verify;
 
@@ -100,7 +100,7 @@ struct bpull_engine {
 
 /* Copy runs in flight, in guest order. */
 struct run_list {
-	struct populate *first, *last;
+	struct copy_run *first, *last;
 	unsigned n;
 };
 
@@ -178,8 +178,8 @@ struct job {
 	struct run_list runs;
 	uint64_t rest_ns;         /* while a guest is at work: no new run before then */
 	unsigned guest_share;     /* percent of the time, while a guest is at work */
-	struct populate *mapping; /* the newest run, until it knows its length */
-	struct populate *throttled_first, *throttled_last; /* wait for tokens, FIFO */
+	struct copy_run *mapping; /* the newest run, until it knows its length */
+	struct copy_run *throttled_first, *throttled_last; /* wait for tokens, FIFO */
 	uint64_t shared_turn; /* of the engine's tokens, bytes it has had: who had least is next */
 	struct range_set
 		owed;      /* guest bytes without evidence that they need no chain (copy/proof.h) */

@@ -68,7 +68,7 @@ static void copy_on_read(struct guest *g)
 	if (lo != hi && atomic_load(&disk->guests.copy_on_read) && !disk->poisoned &&
 	    !disk->guests.dropping && disk_overlay(disk)->has_backing &&
 	    disk->job.step != JOB_VERIFYING)
-		populate_start_on_read(disk, lo, hi);
+		copy_run_start_on_read(disk, lo, hi);
 }
 
 static enum step guest_gather(struct guest *g)

@@ -132,7 +132,7 @@ enum step guest_take_lock(struct guest *g)
 		guest_lock(g, g->at, g->guest_off + g->len - g->at);
 	if (g->lock.held)
 		return STEP_NEXT;
-	populate_hurry(g->op.disk); /* a run that waits for tokens must not keep a guest waiting */
+	throttle_bypass(g->op.disk); /* a run that waits for tokens must not keep a guest waiting */
 	return STEP_WAIT;
 }
 

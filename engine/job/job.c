@@ -141,7 +141,7 @@ static void obey(struct bpull_disk *disk, uint64_t now_ns)
 	c->new_speed = false;
 	pthread_mutex_unlock(&c->mutex);
 	if (job->paused)
-		populate_hurry(disk);
+		throttle_bypass(disk);
 }
 
 /* Everything published before the step's first call is durable; else makes it so. A guest publishes
@@ -219,7 +219,7 @@ static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
 
 	if (verify_is_on(disk) && !verify_holes(disk))
 		return;
-	populate_unthrottle(disk, now_ns);
+	throttle_release(disk, now_ns);
 	cursor_wake_rested(disk, now_ns);
 	if (!job->paused)
 		job->commit_target = 0;
@@ -374,7 +374,7 @@ static void give_back_space(struct bpull_disk *disk)
 
 static void run_unwinding(struct bpull_disk *disk)
 {
-	populate_cancel_throttled(disk);
+	throttle_cancel(disk);
 	if (disk->job.runs.first || disk->job.cursor.n_pending || disk->job.n_hints ||
 	    verify_is_busy(disk))
 		return;
@@ -462,7 +462,7 @@ uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns)
 
 	if (disk->job.step != JOB_COPYING)
 		return at_ns;
-	at_ns = populate_unthrottle(disk, now_ns);
+	at_ns = throttle_release(disk, now_ns);
 	if (disk->job.rest_ns)
 		at_ns = MIN(at_ns, disk->job.rest_ns);
 	if (engine_has_ready(disk->engine))

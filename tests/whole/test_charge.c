@@ -212,7 +212,7 @@ Test(charge, a_guest_does_not_wait_for_tokens)
 			continue;
 		n_tried++;
 		begin_ns = sim_clock_ns();
-		bpull_write(rig.disk, &iov, 1, populate_guest_off(rig.disk->job.throttled_first), 0,
+		bpull_write(rig.disk, &iov, 1, copy_run_guest_off(rig.disk->job.throttled_first), 0,
 			    NULL);
 		for (unsigned i = 0; i < 5000 && !rig.n_events; i++)
 			turn(&rig);

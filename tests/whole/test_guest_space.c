@@ -165,11 +165,11 @@ Test(guest_space, the_file_has_all_of_a_cluster_that_is_written_in_part)
 }
 
 /* A run that writes: its entries are still to be made. */
-static const struct populate *writing_run(const struct sim_job *j)
+static const struct copy_run *writing_run(const struct sim_job *j)
 {
-	const struct populate *p = j->guest.disk->job.runs.first;
+	const struct copy_run *p = j->guest.disk->job.runs.first;
 
-	while (p && (p->phase != POPULATE_PUBLISH || !p->op.n_pending))
+	while (p && (p->phase != COPY_RUN_PUBLISH || !p->op.n_pending))
 		p = p->next;
 	return p;
 }
