@@ -103,7 +103,7 @@ static enum step describe(struct guest *g)
 		int rc = chain_map(disk->chain, 0, g->at, end - g->at, &e, &g->need);
 
 		if (rc)
-			return guest_hold(g, rc);
+			return guest_retry_later(g, rc);
 		next = extent_export(disk->chain, &e);
 		if (!g->n_extents || !extent_merge(&g->extents[g->n_extents - 1], &next)) {
 			if (g->n_extents == g->max_extents)

@@ -61,12 +61,12 @@ enum step guest_place(struct guest *g)
 
 	/* Changed tables stay in memory until they are committed. */
 	if (commit_is_overdue(disk))
-		return guest_hold(g, -EAGAIN);
+		return guest_retry_later(g, -EAGAIN);
 	/* With snapshots unshare() did it, for the guest alone. */
 	rc = overlay->has_copies ? 0
 				 : overlay->ops->link(overlay, s->off, s->end - s->off, &g->need);
 	if (rc)
-		return guest_hold(g, rc);
+		return guest_retry_later(g, rc);
 	if (s->is_zero)
 		return guest_go(g, GUEST_PUBLISH);
 	if (overlay->ops->destination_write)
@@ -74,7 +74,7 @@ enum step guest_place(struct guest *g)
 	if (!rc && !to.has_space)
 		rc = reserve(g, &to);
 	if (rc)
-		return guest_hold(g, rc);
+		return guest_retry_later(g, rc);
 	s->host_off = to.host_off;
 	s->end = s->off + to.len;
 	s->piece_off = s->piece_end = s->off;
@@ -268,7 +268,7 @@ enum step guest_publish(struct guest *g)
 	disk->undurable = true;
 	rc = overlay->ops->publish_write(overlay, &map, 1, &g->need);
 	if (rc)
-		return guest_hold(g, rc);
+		return guest_retry_later(g, rc);
 	commit_note_published(disk, s->is_zero ? 0 : map.len);
 	s->space_len = 0;
 	free(STEAL(s->fill));

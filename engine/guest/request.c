@@ -104,7 +104,7 @@ enum step guest_error(struct guest *g, int error)
 	return STEP_NEXT;
 }
 
-enum step guest_hold(struct guest *g, int rc)
+enum step guest_retry_later(struct guest *g, int rc)
 {
 	struct bpull_disk *disk = g->op.disk;
 

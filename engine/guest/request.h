@@ -119,7 +119,7 @@ static inline enum step guest_go(struct guest *g, enum guest_phase phase)
 enum step guest_error(struct guest *g, int error);
 /* A format's answer other than 0: waits for the table, or for the commit in flight; then the phase
  * runs again. */
-enum step guest_hold(struct guest *g, int rc);
+enum step guest_retry_later(struct guest *g, int rc);
 /* Shared unless g->alone. */
 void guest_lock(struct guest *g, uint64_t off, uint64_t len);
 void guest_unlock(struct guest *g);

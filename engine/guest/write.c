@@ -288,7 +288,7 @@ enum step guest_map(struct guest *g)
 	verify_forget(g->op.disk, g->at, end_of(g) - g->at);
 	rc = map_in_place(g, list, &n, &other);
 	if (rc && !n)
-		return guest_hold(g, rc);
+		return guest_retry_later(g, rc);
 	if (n)
 		return write_in_place(g, list, n);
 	if (!g->alone) { /* entries are to change: nobody else may be here */
@@ -334,7 +334,7 @@ enum step guest_unshare(struct guest *g)
 	}
 	rc = overlay->ops->unshare(overlay, g->at, &g->unshare, &g->need);
 	if (rc)
-		return guest_hold(g, rc);
+		return guest_retry_later(g, rc);
 	g->op.disk->undurable = true;
 	commit_note_published(g->op.disk, 0);
 	return guest_go(g, GUEST_MAP);
