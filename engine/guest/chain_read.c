@@ -34,7 +34,7 @@
 
 struct gather_part {
 	struct io_req req;
-	struct gather *g;
+	struct chain_read *g;
 	const struct layer *layer;
 	uint64_t at;  /* byte of the range */
 	uint64_t len; /* guest bytes */
@@ -44,15 +44,15 @@ struct gather_part {
 	uint32_t comp_len, skip;
 };
 
-void gather_begin(struct gather *g, struct op *op, const struct iovec *iov, unsigned n_iov,
-		  uint64_t guest_off, uint64_t len)
+void chain_read_begin(struct chain_read *g, struct op *op, const struct iovec *iov, unsigned n_iov,
+		      uint64_t guest_off, uint64_t len)
 {
-	*g = (struct gather){
+	*g = (struct chain_read){
 		.op = op, .iov = iov, .n_iov = n_iov, .guest_off = guest_off, .len = len
 	};
 }
 
-static void free_parts(struct gather *g)
+static void free_parts(struct chain_read *g)
 {
 	for (unsigned i = 0; i < g->n_parts; i++) {
 		free(g->parts[i].iov);
@@ -61,7 +61,7 @@ static void free_parts(struct gather *g)
 	g->n_parts = 0;
 }
 
-void gather_end(struct gather *g)
+void chain_read_end(struct chain_read *g)
 {
 	free_parts(g);
 	free(g->parts);
@@ -89,7 +89,7 @@ int gather_map(struct bpull_disk *disk, uint64_t at, uint64_t len, struct extent
 	return chain_map(disk->chain, 0, at, len, e, need);
 }
 
-static void note_below(struct gather *g, const struct extent *e)
+static void note_below(struct chain_read *g, const struct extent *e)
 {
 	if (!e->depth)
 		return;
@@ -99,7 +99,7 @@ static void note_below(struct gather *g, const struct extent *e)
 }
 
 /* 0 or -ENOMEM. */
-static int add_part(struct gather *g, const struct extent *e)
+static int add_part(struct chain_read *g, const struct extent *e)
 {
 	struct gather_part *part = &g->parts[g->n_parts];
 
@@ -128,7 +128,7 @@ static int add_part(struct gather *g, const struct extent *e)
 }
 
 /* Maps until there is enough to read, or a table is missing. 0, TABLE_NEED or -errno. */
-static int map_parts(struct gather *g, struct table_need *need)
+static int map_parts(struct chain_read *g, struct table_need *need)
 {
 	while (g->done < g->len && g->n_parts < g->max_parts) {
 		struct extent e;
@@ -151,7 +151,7 @@ static int map_parts(struct gather *g, struct table_need *need)
 	return 0;
 }
 
-static enum step map_and_read(struct gather *g)
+static enum step map_and_read(struct chain_read *g)
 {
 	struct table_need need;
 	int rc;
@@ -190,7 +190,7 @@ static int decode_part(struct io_req *req)
 }
 
 /* The reads are over: what a file is too short for reads zeros, and input is decoded. */
-static enum step decode(struct gather *g)
+static enum step decode(struct chain_read *g)
 {
 	unsigned n = 0;
 
@@ -212,7 +212,7 @@ static enum step decode(struct gather *g)
 	return n ? STEP_WAIT : STEP_NEXT;
 }
 
-enum step gather_step(struct gather *g)
+enum step chain_read_step(struct chain_read *g)
 {
 	for (;;) {
 		enum step step;

@@ -17,7 +17,7 @@ struct table_need;
 
 /* Reading a range of the guest's disk, from whatever layers hold it, into a vector of buffers: a
  * part of an operation. */
-struct gather {
+struct chain_read {
 	struct op *op;
 	const struct iovec *iov; /* the operation's, as long as this goes on */
 	unsigned n_iov;
@@ -35,13 +35,13 @@ struct gather {
  * 0, TABLE_NEED or -errno. */
 int gather_map(struct bpull_disk *disk, uint64_t at, uint64_t len, struct extent *e,
 	       struct table_need *need);
-/* Begins; nothing happens before the first gather_step(). */
-void gather_begin(struct gather *g, struct op *op, const struct iovec *iov, unsigned n_iov,
-		  uint64_t guest_off, uint64_t len);
+/* Begins; nothing happens before the first chain_read_step(). */
+void chain_read_begin(struct chain_read *g, struct op *op, const struct iovec *iov, unsigned n_iov,
+		      uint64_t guest_off, uint64_t len);
 /* STEP_WAIT: the operation is to call it again when it is run next. STEP_NEXT: all is there, or the
  * operation is in error. */
-enum step gather_step(struct gather *g);
+enum step chain_read_step(struct chain_read *g);
 /* Frees what it holds; no request of it is in flight. To be called after success and failure. */
-void gather_end(struct gather *g);
+void chain_read_end(struct chain_read *g);
 
 #endif

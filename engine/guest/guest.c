@@ -41,7 +41,7 @@ static void over(struct guest *g)
 
 	guest_unlock(g);
 	guest_free_reqs(g);
-	gather_end(&g->gather);
+	chain_read_end(&g->gather);
 	free(g->stretch.fill);
 	free(g->iov);
 	g->iov = NULL;
@@ -71,9 +71,9 @@ static void copy_on_read(struct guest *g)
 		copy_run_start_on_read(disk, lo, hi);
 }
 
-static enum step guest_gather(struct guest *g)
+static enum step guest_chain_read(struct guest *g)
 {
-	if (gather_step(&g->gather) == STEP_WAIT)
+	if (chain_read_step(&g->gather) == STEP_WAIT)
 		return STEP_WAIT;
 	if (g->op.error)
 		return STEP_NEXT;
@@ -118,11 +118,11 @@ static enum step describe(struct guest *g)
 static enum step begin(struct guest *g)
 {
 	if (g->kind == GUEST_READ)
-		gather_begin(&g->gather, &g->op, g->iov, g->n_iov, g->guest_off, g->len);
+		chain_read_begin(&g->gather, &g->op, g->iov, g->n_iov, g->guest_off, g->len);
 	if (!g->len && g->kind != GUEST_FLUSH)
 		return guest_go(g, g->flags & BPULL_IO_FUA ? GUEST_SYNC : GUEST_OVER);
 	switch (g->kind) {
-	case GUEST_READ: return guest_go(g, GUEST_GATHER);
+	case GUEST_READ: return guest_go(g, GUEST_CHAIN_READ);
 	case GUEST_STATUS: return guest_go(g, GUEST_DESCRIBE);
 	case GUEST_FLUSH: return guest_go(g, GUEST_SYNC);
 	case GUEST_WRITE:
@@ -146,7 +146,7 @@ static enum step guest_step(struct op *op)
 	case GUEST_FILL: return guest_fill(g);
 	case GUEST_STORE: return guest_store(g);
 	case GUEST_PUBLISH: return guest_publish(g);
-	case GUEST_GATHER: return guest_gather(g);
+	case GUEST_CHAIN_READ: return guest_chain_read(g);
 	case GUEST_DESCRIBE: return describe(g);
 	case GUEST_SYNC: return guest_sync(g);
 	case GUEST_OVER: over(g); return STEP_WAIT;

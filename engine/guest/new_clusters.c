@@ -120,10 +120,10 @@ static int next_piece(struct guest *g)
 	return 0;
 }
 
-static void gather_fill(struct guest *g, uint8_t *buf, uint64_t guest_off, uint32_t len)
+static void chain_read_fill(struct guest *g, uint8_t *buf, uint64_t guest_off, uint32_t len)
 {
 	g->fill_iov = (struct iovec){ buf, len };
-	gather_begin(&g->gather, &g->op, &g->fill_iov, 1, guest_off, len);
+	chain_read_begin(&g->gather, &g->op, &g->fill_iov, 1, guest_off, len);
 }
 
 enum step guest_fill(struct guest *g)
@@ -135,20 +135,20 @@ enum step guest_fill(struct guest *g)
 
 		if (rc)
 			return guest_error(g, rc);
-		gather_fill(g, s->fill, s->piece_off, s->head_len);
+		chain_read_fill(g, s->fill, s->piece_off, s->head_len);
 	}
 	for (;;) {
-		if (gather_step(&g->gather) == STEP_WAIT)
+		if (chain_read_step(&g->gather) == STEP_WAIT)
 			return STEP_WAIT;
-		gather_end(&g->gather);
+		chain_read_end(&g->gather);
 		s->has_fill |= g->gather.has_read;
 		if (g->op.error)
 			return STEP_NEXT;
 		if (s->head_done)
 			break;
 		s->head_done = true;
-		gather_fill(g, s->tail_len ? s->fill + s->head_len : NULL,
-			    s->piece_end - s->tail_len, s->tail_len);
+		chain_read_fill(g, s->tail_len ? s->fill + s->head_len : NULL,
+				s->piece_end - s->tail_len, s->tail_len);
 	}
 	s->tail_done = true;
 	return guest_go(g, GUEST_STORE);

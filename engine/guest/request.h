@@ -40,18 +40,18 @@ enum guest_kind {
 };
 
 enum guest_phase {
-	GUEST_BEGIN,    /* not while layers of the chain are being closed */
-	GUEST_PREPARE,  /* the disk's first write: takes untrue words in the header back */
-	GUEST_LOCK,     /* the clusters, FIFO: with other writes, or alone to change entries */
-	GUEST_MAP,      /* what is there: written in place at once, or one stretch of new space */
-	GUEST_UNSHARE,  /* tables of the guest's own first */
-	GUEST_PLACE,    /* new space for a stretch of units */
-	GUEST_FILL,     /* what the request does not cover of them */
-	GUEST_STORE,    /* write a piece of the stretch */
-	GUEST_PUBLISH,  /* its new entries; then on to MAP */
-	GUEST_GATHER,   /* reads */
-	GUEST_DESCRIBE, /* block status */
-	GUEST_SYNC,     /* flush, and FUA */
+	GUEST_BEGIN,      /* not while layers of the chain are being closed */
+	GUEST_PREPARE,    /* the disk's first write: takes untrue words in the header back */
+	GUEST_LOCK,       /* the clusters, FIFO: with other writes, or alone to change entries */
+	GUEST_MAP,        /* what is there: written in place at once, or one stretch of new space */
+	GUEST_UNSHARE,    /* tables of the guest's own first */
+	GUEST_PLACE,      /* new space for a stretch of units */
+	GUEST_FILL,       /* what the request does not cover of them */
+	GUEST_STORE,      /* write a piece of the stretch */
+	GUEST_PUBLISH,    /* its new entries; then on to MAP */
+	GUEST_CHAIN_READ, /* reads */
+	GUEST_DESCRIBE,   /* block status */
+	GUEST_SYNC,       /* flush, and FUA */
 	GUEST_OVER,
 };
 
@@ -88,7 +88,7 @@ struct guest {
 	struct io_req *reqs; /* of the phase: writes */
 	struct iovec *req_iovs;
 	unsigned n_reqs;
-	struct gather gather;
+	struct chain_read gather;
 	struct iovec fill_iov;
 	struct guest_new stretch;
 	struct unshare unshare;

@@ -49,7 +49,7 @@ struct read_back {
 	uint64_t guest_off, len;
 	uint8_t *buf;
 	struct iovec iov;
-	struct gather gather;
+	struct chain_read gather;
 	struct io_req req;
 };
 
@@ -96,7 +96,7 @@ static void over(struct read_back *r)
 
 	if (r->locked)
 		range_lock_release(&disk->locks, &r->lock, granted);
-	gather_end(&r->gather);
+	chain_read_end(&r->gather);
 	if (r->buf) {
 		buf_put(r->op.engine->bufs, r->buf);
 		disk->job.verify->n_reading--;
@@ -172,7 +172,7 @@ static enum step read_back_step(struct op *op)
 	case READ_BACK_READ:
 		if (item->is_direct)
 			return read_directly(r, item);
-		if (gather_step(&r->gather) == STEP_WAIT)
+		if (chain_read_step(&r->gather) == STEP_WAIT)
 			return STEP_WAIT;
 		r->phase = READ_BACK_COMPARE;
 		return STEP_NEXT;
@@ -250,7 +250,7 @@ static bool start_reading(struct bpull_disk *disk)
 	r->guest_off = item->guest_off;
 	r->buf = buf_get(disk->engine->bufs);
 	r->iov = (struct iovec){ r->buf, r->len };
-	gather_begin(&r->gather, &r->op, &r->iov, 1, r->guest_off, r->len);
+	chain_read_begin(&r->gather, &r->op, &r->iov, 1, r->guest_off, r->len);
 	r->lock = (struct range_lock){ .guest_off = round_down(r->guest_off, cluster_len),
 				       .owner = &r->op };
 	r->lock.len = round_up(r->guest_off + r->len, cluster_len) - r->lock.guest_off;
