@@ -134,7 +134,7 @@ int io_fd(const struct io *io)
 	return io->ops->fd(io);
 }
 
-void io_tell(struct io *io, bool on)
+void io_set_notify(struct io *io, bool on)
 {
 	if (io->ops->tell)
 		io->ops->tell(io, on);

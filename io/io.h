@@ -143,7 +143,7 @@ bool io_can_wait(const struct io *io);
 int io_wait(struct io *io, int fd, int timeout_ms);
 unsigned io_reap(struct io *io, struct io_req **out, unsigned max);
 int io_fd(const struct io *io);
-void io_tell(struct io *io, bool on);
+void io_set_notify(struct io *io, bool on);
 bool io_has_done(const struct io *io);
 void io_close(struct io *io);
 /* For a child of fork(), once; the memory stays. */

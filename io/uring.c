@@ -207,7 +207,7 @@ static void uring_enter(struct io *io)
 	}
 }
 
-static bool uring_has_fed(struct io *io)
+static bool uring_queue_waiting(struct io *io)
 {
 	struct uring *u = (struct uring *)io;
 
@@ -411,7 +411,7 @@ static const struct io_ops uring_ops = {
 	.outlives = true,
 	.submit = uring_submit,
 	.kick = uring_kick,
-	.feed = uring_has_fed,
+	.feed = uring_queue_waiting,
 	.enter = uring_enter,
 	.reap = uring_reap,
 	.fd = uring_fd,

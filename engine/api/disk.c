@@ -220,7 +220,7 @@ static void settle(struct bpull_disk *disk)
 			commit_begin(disk, COMMIT_HARD);
 		if (!commit_is_running(disk))
 			return;
-		engine_again(disk->engine);
+		engine_rerun(disk->engine);
 		engine_wait_round(disk->engine, UINT64_MAX);
 	}
 }
@@ -248,7 +248,7 @@ static void leave_engine(struct bpull_disk *disk)
 
 static void stop_guests(struct bpull_disk *disk)
 {
-	engine_again(disk->engine); /* requests may not have begun yet */
+	engine_rerun(disk->engine); /* requests may not have begun yet */
 	while (!guest_is_idle(disk))
 		engine_wait_round(disk->engine, UINT64_MAX);
 }

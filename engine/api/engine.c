@@ -223,7 +223,7 @@ static int process(struct bpull_engine *engine, struct bpull_event *events, int 
 	n = events_take(engine, events, max);
 	n += guest_take_events(engine, events + n, max - n);
 	if (!engine->events_first && !engine->done_first)
-		engine_tell_events(engine, false);
+		engine_notify(engine, false);
 	else if (!engine->thread.is_on)
 		engine->again = true;
 	if (engine->fd_asked)
@@ -252,7 +252,7 @@ static int nap(struct bpull_engine *engine, bool in_ring, int timeout_ms)
 	else if (in_ring)
 		return io_wait(engine->io, engine->epoll_fd, timeout_ms);
 	if (!has_thread)
-		engine_tell(engine);
+		engine_arm_notify(engine);
 	return poll(&ready, 1, timeout_ms) < 0 ? -errno : 0;
 }
 

@@ -204,7 +204,7 @@ int bpull_disk_drain(struct bpull_disk *disk, int timeout_ms)
 	if (!disk || !(disk->flags & BPULL_DISK_GUEST_IO))
 		return -EINVAL;
 	seq = disk->guests.next_seq;
-	engine_again(disk->engine); /* requests may not have begun yet */
+	engine_rerun(disk->engine); /* requests may not have begun yet */
 	while (has_older(disk, seq))
 		if (!engine_wait_round(disk->engine, end_ns) && has_older(disk, seq))
 			return -ETIMEDOUT;

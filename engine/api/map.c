@@ -97,6 +97,6 @@ int bpull_disk_map(struct bpull_disk *disk, uint64_t start, struct bpull_extent 
 	n = map_all(disk, start, extents, max, &err);
 	engine_yields_end(&yields);
 	disk->n_walking--;
-	engine_again(disk->engine); /* a job may wait to drop layers */
+	engine_rerun(disk->engine); /* a job may wait to drop layers */
 	return n < 0 ? error_export(&err, error) : n;
 }

@@ -39,7 +39,7 @@ static void *run(void *opaque)
 			pthread_cond_broadcast(&t->round);
 		goes_on = engine->again;
 		if (!goes_on)
-			engine_tell(engine);
+			engine_arm_notify(engine);
 		engine_lock_give(t);
 		if (!goes_on)
 			poll(&ready, 1, -1);

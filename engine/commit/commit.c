@@ -244,7 +244,7 @@ static void commit_fail(struct op *op)
 	struct commit *commit = (struct commit *)op;
 
 	if (stall(commit) || go_on_unread(commit) || commit_restore_header(commit)) {
-		engine_again(op->engine);
+		engine_rerun(op->engine);
 		return;
 	}
 	op->disk->poisoned = commit->header_error ? commit->header_error : op->error;

@@ -37,7 +37,7 @@ void commit_end(struct commit *commit)
 	free(commit);
 	disk->commit = NULL;
 	commit_wake_waiters(disk, disk->poisoned);
-	engine_again(disk->engine);
+	engine_rerun(disk->engine);
 }
 
 enum step commit_write_stages(struct commit *commit, enum stage lo, enum stage hi)

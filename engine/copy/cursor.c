@@ -140,7 +140,7 @@ static enum step cursor_step(struct op *op)
 			return STEP_NEXT;
 		}
 		if (++n == MAX_EXTENTS_A_TURN) {
-			engine_again(disk->engine); /* job_run() kicks the cursor again */
+			engine_rerun(disk->engine); /* job_run() kicks the cursor again */
 			break;
 		}
 	}
@@ -170,7 +170,7 @@ void cursor_go_on(struct bpull_disk *disk)
 	/* A failed cursor is over as an operation; one that waits goes on by itself. */
 	if (op->error && !op->n_pending && !op->queued)
 		op_init(op, &cursor_kind, disk->engine, disk);
-	engine_again(disk->engine);
+	engine_rerun(disk->engine);
 }
 
 bool cursor_is_done(const struct bpull_disk *disk)

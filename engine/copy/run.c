@@ -168,7 +168,7 @@ static void over(struct copy_run *p)
 	*(p->next ? &p->next->prev : &runs->last) = p->prev;
 	runs->n--;
 	if (p->on_read)
-		engine_again(disk->engine); /* layers may wait for it to be closed */
+		engine_rerun(disk->engine); /* layers may wait for it to be closed */
 	else
 		cursor_rest(disk, p->start_ns);
 	copy_run_free_requests(p);

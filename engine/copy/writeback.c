@@ -32,7 +32,7 @@ struct writeback {
 static void end(struct op *op)
 {
 	op->disk->job.n_hints--;
-	engine_again(op->engine); /* the job may wait for it to end */
+	engine_rerun(op->engine); /* the job may wait for it to end */
 	free(op);
 }
 

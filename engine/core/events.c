@@ -66,7 +66,7 @@ static void push(struct bpull_disk *disk, struct queued_event **slot, enum bpull
 		engine->events_first = queued;
 	engine->events_last = queued;
 	engine->has_news = true;
-	engine_tell_events(engine, true);
+	engine_notify(engine, true);
 }
 
 void events_push(struct bpull_disk *disk, enum bpull_job_status status, int error,

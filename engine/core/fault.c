@@ -32,7 +32,7 @@ void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(job->message, sizeof(job->message), format, args);
 	va_end(args);
-	engine_again(disk->engine); /* perhaps nothing else is on its way that would */
+	engine_rerun(disk->engine); /* perhaps nothing else is on its way that would */
 }
 
 static const char *advice(const struct bpull_disk *disk, int error)
@@ -143,7 +143,7 @@ bool job_stop(struct bpull_disk *disk, const struct op *op, const char *message)
 	pthread_mutex_unlock(&disk->control.mutex);
 	job->paused = true;
 	events_push_stopped(disk, op->error, message);
-	engine_again(disk->engine); /* the job obeys the pause, and hurries what is in the way */
+	engine_rerun(disk->engine); /* the job obeys the pause, and hurries what is in the way */
 	return true;
 }
 

@@ -56,7 +56,7 @@ static void load_end(struct load *load, int error)
 	op_wake_all(&load->waiters, error, load->req.file, load->req.off, true);
 	if (load->ahead) {
 		load->ahead->job.n_hints--;
-		engine_again(engine); /* the job may wait for it to end */
+		engine_rerun(engine); /* the job may wait for it to end */
 	}
 	for (unsigned i = 0; i < load->n; i++)
 		table_load_end(engine->cache, load->tables[i], error);

@@ -99,7 +99,7 @@ struct bpull_engine *engine_enter(struct bpull_engine *engine)
 /* What the kernel is handed it may do at once, or wake somebody who does it in this thread's place:
  * nobody is to wait for the lock meanwhile. The ring stays this thread's: only what is under the
  * other mutex may touch it. */
-void engine_kick(struct bpull_engine *engine)
+void engine_submit(struct bpull_engine *engine)
 {
 	struct engine_thread *t = &engine->thread;
 
@@ -229,7 +229,7 @@ void waiter_done(struct waiter *waiter, int result, int count)
 
 /* ---- the thread ---- */
 
-void engine_tell_events(struct bpull_engine *engine, bool are_there)
+void engine_notify(struct bpull_engine *engine, bool are_there)
 {
 	struct engine_thread *t = &engine->thread;
 	uint64_t count = 1;

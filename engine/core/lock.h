@@ -78,12 +78,12 @@ void engine_yields_end(struct engine_yields *yields);
 
 /* Inside, as the last thing of a round: hands the kernel what was submitted. Others may be inside
  * meanwhile. */
-void engine_kick(struct bpull_engine *engine);
+void engine_submit(struct bpull_engine *engine);
 /* Inside: sleeps until waiter_done(). */
 void waiter_wait(struct bpull_engine *engine, struct waiter *waiter);
 void waiter_done(struct waiter *waiter, int result, int count);
 /* Inside: events were queued, or none are left. */
-void engine_tell_events(struct bpull_engine *engine, bool are_there);
+void engine_notify(struct bpull_engine *engine, bool are_there);
 
 /* Waits for the engine's lock; a thread that waits already is first. */
 void engine_lock_take(struct engine_thread *t);

@@ -50,7 +50,7 @@ void engine_wake(struct bpull_engine *engine)
 	(void)!write(engine->wake_fd, &(uint64_t){ 1 }, sizeof(uint64_t));
 }
 
-void engine_again(struct bpull_engine *engine)
+void engine_rerun(struct bpull_engine *engine)
 {
 	if (engine->running || (!engine->thread.is_on && !engine->fd_asked))
 		engine->again = true;
@@ -139,15 +139,15 @@ bool loop_may_be_late(const struct bpull_engine *engine, uint64_t now_ns)
 }
 
 /* The program is not told of completions that may be late; the timer is in the same descriptor. */
-void engine_tell(struct bpull_engine *engine)
+void engine_arm_notify(struct bpull_engine *engine)
 {
 	if (!engine->lazy)
-		io_tell(engine->io, true);
+		io_set_notify(engine->io, true);
 }
 
 void loop_arm_notify(struct bpull_engine *engine)
 {
-	engine_tell(engine);
+	engine_arm_notify(engine);
 	if (engine->again || engine->events_first || engine->done_first)
 		engine_wake(engine);
 }
@@ -158,6 +158,6 @@ void engine_wait_io(struct bpull_engine *engine, int timeout_ms)
 
 	if (engine->again)
 		return;
-	io_tell(engine->io, true);
+	io_set_notify(engine->io, true);
 	poll(&ready, 1, timeout_ms);
 }

@@ -14,9 +14,9 @@ struct bpull_engine;
 /* The owner runs again soon. Any thread. */
 void engine_wake(struct bpull_engine *engine); /* any thread */
 /* The owner's own wish for another engine_run(): without a system call where nobody sleeps. */
-void engine_again(struct bpull_engine *engine);
+void engine_rerun(struct bpull_engine *engine);
 /* Before a sleep on the backend's descriptor: from now on it tells, unless that can wait. */
-void engine_tell(struct bpull_engine *engine);
+void engine_arm_notify(struct bpull_engine *engine);
 void engine_wait_io(struct bpull_engine *engine, int timeout_ms);
 /* Is a guest at work, or was it a moment ago? */
 bool engine_guest_is_active(const struct bpull_engine *engine);

@@ -55,7 +55,7 @@ void guest_queue_event(struct bpull_engine *engine, struct guest *g)
 	engine->done_last = g;
 	engine->has_news = true;
 	if (is_first)
-		engine_tell_events(engine, true);
+		engine_notify(engine, true);
 }
 
 int guest_take_events(struct bpull_engine *engine, struct bpull_event *out, int max)

@@ -73,7 +73,7 @@ void guest_submit(struct guest *g)
 	guest_list_add(g);
 	op_set_error(&g->op, refusal(g), NULL, 0, false);
 	guest_admit(g);
-	engine_again(g->op.engine);
+	engine_rerun(g->op.engine);
 }
 
 void guest_end_now(struct bpull_disk *disk, void *user_data)
@@ -88,7 +88,7 @@ void guest_end_now(struct bpull_disk *disk, void *user_data)
 	g->next = NULL;
 	guest_queue_event(disk->engine, g);
 	if (!disk->engine->thread.is_on)
-		engine_again(disk->engine);
+		engine_rerun(disk->engine);
 }
 
 /* iov is copied. */

@@ -318,7 +318,7 @@ static void run_verifying(struct bpull_disk *disk)
 	}
 	job->step = JOB_COPYING;
 	job->commit_target = 0;
-	engine_again(disk->engine);
+	engine_rerun(disk->engine);
 }
 
 /* The files that are dropped are their owners' as soon as the link is gone: so requests that may

@@ -79,7 +79,7 @@ void engine_run_rounds(struct bpull_engine *engine)
 	uint64_t now_ns;
 	bool goes_on;
 
-	io_tell(engine->io, false);
+	io_set_notify(engine->io, false);
 	loop_drain_wakeups(engine);
 	take_speed(engine);
 	engine->running = true;
@@ -100,7 +100,7 @@ void engine_run_rounds(struct bpull_engine *engine)
 		/* Who is going to sleep hands over in the same call. */
 		if (!engine->may_sleep || n || engine->has_news || engine_has_ready(engine) ||
 		    !io_feed(engine->io))
-			engine_kick(engine);
+			engine_submit(engine);
 		goes_on = n || engine_has_ready(engine) || io_has_done(engine->io);
 	} while (goes_on && !engine->has_news && ++rounds < MAX_ROUNDS);
 	arm_timer(engine, now_ns);

@@ -104,7 +104,7 @@ static void over(struct read_back *r)
 		disk->job.verify->uncaching = false;
 	}
 	free(r);
-	engine_again(disk->engine);
+	engine_rerun(disk->engine);
 }
 
 static void mismatch(struct bpull_disk *disk, uint64_t guest_off, uint32_t len)

@@ -106,7 +106,7 @@ static void refuse(struct bpull_disk *disk, const struct hole_samples *h)
 static enum step stop(struct hole_samples *h)
 {
 	h->reading = false;
-	engine_again(h->op.engine);
+	engine_rerun(h->op.engine);
 	return STEP_WAIT;
 }
 

@@ -289,7 +289,7 @@ Test(choice, waiting_in_the_ring)
 	cr_assert_eq(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, io_fd(io),
 			       &(struct epoll_event){ .events = EPOLLIN }),
 		     0);
-	io_tell(io, false);
+	io_set_notify(io, false);
 	begin_ms = now_ms();
 	cr_assert_eq(io_wait(io, epoll_fd, 50), 0);
 	cr_assert_geq(now_ms() - begin_ms, 49, "it did not sleep");
