@@ -146,7 +146,7 @@ static void obey(struct bpull_disk *disk, uint64_t now_ns)
 
 /* Everything published before the step's first call is durable; else makes it so. A guest publishes
  * on and on: what comes later is not waited for. */
-static bool committed(struct bpull_disk *disk)
+static bool ensure_committed(struct bpull_disk *disk)
 {
 	struct job *job = &disk->job;
 
@@ -171,7 +171,7 @@ static void begin_verifying(struct bpull_disk *disk, enum job_step after)
 /* From here on what the overlay lacks reads as zeros, or from the new base, as it will without the
  * link: a base that changes while the job waits in READY does not show, neither to a guest nor
  * around what it writes. */
-static void all_is_proven(struct bpull_disk *disk)
+static void finish_proof(struct bpull_disk *disk)
 {
 	struct job *job = &disk->job;
 
@@ -227,7 +227,7 @@ static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
 		job->step = JOB_COMMITTING;
 		job->commit_target = 0;
 		if (proof_is_complete(disk)) /* the rest was read, and was zeros */
-			all_is_proven(disk);
+			finish_proof(disk);
 		return;
 	}
 	if (verify_is_full(disk) && !job->runs.first) {
@@ -239,7 +239,7 @@ static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
 		if (!mixed_base_changed(disk)) /* the less is copied of another state, the better */
 			commit_begin(disk, COMMIT_SOFT);
 	} else if (job->paused && job->runs.first == job->throttled_first) {
-		committed(disk);
+		ensure_committed(disk);
 	}
 }
 
@@ -272,7 +272,7 @@ static void run_committing(struct bpull_disk *disk)
 	struct layer *overlay = disk_overlay(disk);
 	struct err err = { 0 };
 
-	if (!committed(disk) || !reclaim_space(disk))
+	if (!ensure_committed(disk) || !reclaim_space(disk))
 		return;
 	if (overlay->no_tables) {
 		begin_round(disk);
@@ -295,7 +295,7 @@ static void run_proving(struct bpull_disk *disk)
 	if (!cursor_is_done(disk))
 		return;
 	if (proof_is_complete(disk))
-		all_is_proven(disk);
+		finish_proof(disk);
 	else
 		begin_round(disk);
 }
@@ -308,12 +308,12 @@ static void run_verifying(struct bpull_disk *disk)
 
 	if (disk->guests.runs_on_read.n)
 		return;
-	if (!job->verify->uncached && !committed(disk))
+	if (!job->verify->uncached && !ensure_committed(disk))
 		return;
 	if (!verify_run(disk))
 		return;
 	if (job->verify->after == JOB_DETACHING) {
-		all_is_proven(disk);
+		finish_proof(disk);
 		return;
 	}
 	job->step = JOB_COPYING;
@@ -384,7 +384,7 @@ static void run_unwinding(struct bpull_disk *disk)
 		commit_retry(disk);
 	}
 	/* No memory for it, or no space: the next flush, or the next job, tries again. */
-	if (!disk->poisoned && !commit_is_stalled(disk) && !committed(disk) &&
+	if (!disk->poisoned && !commit_is_stalled(disk) && !ensure_committed(disk) &&
 	    commit_is_running(disk) && !commit_is_stalled(disk))
 		return;
 	if (commit_is_clean(disk))
