@@ -122,7 +122,7 @@ static enum step let_go(struct commit *commit, bool with_this)
 
 	if (!overlay->ops->has_freed || !overlay->ops->has_freed(overlay) || disk->guests.draining)
 		return STEP_NEXT;
-	if (overlay->ops->tables_durable(overlay, with_this, &commit->need) == TABLE_NEED)
+	if (overlay->ops->free_unreferenced(overlay, with_this, &commit->need) == TABLE_NEED)
 		return op_wait_table(&commit->op, &commit->need);
 	guest_begin_drain(disk);
 	commit_note_published(disk, 0);

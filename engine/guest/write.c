@@ -52,7 +52,7 @@ static bool has_entries(const struct bpull_disk *disk)
 {
 	const struct layer *overlay = disk_overlay(disk);
 
-	return overlay->has_zero_entries && overlay->ops->tables_durable;
+	return overlay->has_zero_entries && overlay->ops->free_unreferenced;
 }
 
 static int discard_work(struct io_req *req)

@@ -290,19 +290,21 @@ struct layer_ops {
 	 * units, or, is_zero, whole granules, all NEW or IN_PLACE (none SHARED). Data or zeros of a
 	 * cluster that is compressed, or shared with a snapshot, must come as the whole cluster.
 	 * -ENOTSUP: is_zero where !has_zero_entries. The space that falls free is kept until
-	 * tables_durable() and drained() have said that nobody needs it. */
+	 * free_unreferenced() and reuse_freed() have said that nobody needs it. */
 	int (*publish_write)(struct layer *layer, const struct mapping *maps, size_t n_maps,
 			     struct table_need *need);
 	/* Everything that was staged before the last stage() (with_last: and by it) is durable:
 	 * what it let go is counted free from now on (dirty again: the next commit writes it), but
 	 * not used again yet. Never fails; what needs a table that is not cached waits for a later
 	 * call, and *need names it: TABLE_NEED, else 0. */
-	int (*tables_durable)(struct layer *layer, bool with_last, struct table_need *need);
-	/* Does tables_durable() or drained() have anything to do, now or after more commits? */
+	int (*free_unreferenced)(struct layer *layer, bool with_last, struct table_need *need);
+	/* Does free_unreferenced() or reuse_freed() have anything to do, now or after more
+	 * commits? */
 	bool (*has_freed)(const struct layer *layer);
-	/* Called some time after tables_durable(): operations that began before that call are over,
-	 * so the space it counted free may be used again. It is given back to the file system. */
-	void (*drained)(struct layer *layer);
+	/* Called some time after free_unreferenced(): operations that began before that call are
+	 * over, so the space it counted free may be used again. It is given back to the file
+	 * system. */
+	void (*reuse_freed)(struct layer *layer);
 
 	/* Adds what is dirty outside the table cache (the refcount table) to a commit.
 	 * 0 or -ENOMEM, changing nothing. */

@@ -148,7 +148,7 @@ static int lower_all(struct qcow2 *q, struct qcow2_freed_list *list, struct tabl
 	return 0;
 }
 
-int qcow2_tables_durable(struct layer *layer, bool with_last, struct table_need *need)
+int qcow2_free_unreferenced(struct layer *layer, bool with_last, struct table_need *need)
 {
 	struct qcow2 *q = qcow2_of(layer);
 	int rc = lower_all(q, &q->freed.written, need);
@@ -204,7 +204,7 @@ bool qcow2_freed_take(struct qcow2 *q, uint64_t len, uint64_t *host_off, uint64_
 	return true;
 }
 
-void qcow2_drained(struct layer *layer)
+void qcow2_reuse_freed(struct layer *layer)
 {
 	struct qcow2 *q = qcow2_of(layer);
 	struct qcow2_freed_list *list = &q->freed.unused;

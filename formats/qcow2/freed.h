@@ -28,8 +28,8 @@ bool qcow2_freed_is_fresh(const struct qcow2 *q, uint64_t cluster_idx);
 int qcow2_freed_stage(struct qcow2 *q);
 void qcow2_freed_free(struct qcow2 *q);
 bool qcow2_has_freed(const struct layer *layer);
-int qcow2_tables_durable(struct layer *layer, bool with_last, struct table_need *need);
-void qcow2_drained(struct layer *layer);
+int qcow2_free_unreferenced(struct layer *layer, bool with_last, struct table_need *need);
+void qcow2_reuse_freed(struct layer *layer);
 
 /* One reference less to each of n host clusters. */
 struct qcow2_freed {

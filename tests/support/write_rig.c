@@ -419,7 +419,8 @@ static uint64_t zero_some(struct write_rig *rig, uint64_t at, uint64_t end, bool
 		return ext_end;
 	last = ext_end == layer->guest_len ? round_up(ext_end, unit_len)
 					   : round_down(ext_end, unit_len);
-	if (!layer->has_zero_entries || (e.kind == WRITE_IN_PLACE && !layer->ops->tables_durable))
+	if (!layer->has_zero_entries ||
+	    (e.kind == WRITE_IN_PLACE && !layer->ops->free_unreferenced))
 		first = last = ext_end;
 	if (first == at && last > first) {
 		last = MIN(last, first + PUBLISH_MAX_GRANULES * (uint64_t)layer->granule_len);
@@ -552,7 +553,7 @@ static void let_go(struct write_rig *rig, bool with_this)
 
 	if (!layer->ops->has_freed || !layer->ops->has_freed(layer) || rig->draining)
 		return;
-	WELL(rig, layer->ops->tables_durable(layer, with_this, &need));
+	WELL(rig, layer->ops->free_unreferenced(layer, with_this, &need));
 	rig->draining = true;
 	if (rig->auto_drain)
 		write_rig_drain(rig);
@@ -561,7 +562,7 @@ static void let_go(struct write_rig *rig, bool with_this)
 void write_rig_drain(struct write_rig *rig)
 {
 	if (rig->draining)
-		rig->layer->ops->drained(rig->layer);
+		rig->layer->ops->reuse_freed(rig->layer);
 	rig->draining = false;
 }
 

@@ -31,8 +31,8 @@ struct write_rig {
 	const uint8_t *below; /* what unallocated clusters read; zeros behind below_len */
 	uint64_t below_len;
 	uint8_t *model;  /* guest_len bytes: what the disk must read */
-	bool draining;   /* space counted free waits for drained() */
-	bool auto_drain; /* nothing is in flight: drained() follows at once */
+	bool draining;   /* space counted free waits for reuse_freed() */
+	bool auto_drain; /* nothing is in flight: reuse_freed() follows at once */
 	bool compress;   /* copies, where it can be */
 	enum write_rig_fault fault;
 	/* how often */

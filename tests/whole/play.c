@@ -166,17 +166,17 @@ void play_submit_and_wait(struct play *p, const struct sim_guest_request *r)
 
 /* ---- a play ---- */
 
-static int tables_durable_early(struct layer *layer, bool with_last, struct table_need *need)
+static int free_unreferenced_early(struct layer *layer, bool with_last, struct table_need *need)
 {
-	return qcow2_tables_durable(layer, true, need);
+	return qcow2_free_unreferenced(layer, true, need);
 }
 
-static int tables_durable_undrained(struct layer *layer, bool with_last, struct table_need *need)
+static int free_unreferenced_undrained(struct layer *layer, bool with_last, struct table_need *need)
 {
-	int rc = qcow2_tables_durable(layer, true,
-				      need); /* sooner: without cuts that shows nothing */
+	int rc = qcow2_free_unreferenced(layer, true,
+					 need); /* sooner: without cuts that shows nothing */
 
-	qcow2_drained(layer);
+	qcow2_reuse_freed(layer);
 	return rc;
 }
 
@@ -184,11 +184,11 @@ static void plant(struct play *p)
 {
 	struct layer *overlay = disk_overlay(p->guest.disk);
 
-	if (!p->planted || !overlay->ops->tables_durable)
+	if (!p->planted || !overlay->ops->free_unreferenced)
 		return;
 	p->ops = *overlay->ops;
-	p->ops.tables_durable =
-		p->planted == PLANTED_EARLY ? tables_durable_early : tables_durable_undrained;
+	p->ops.free_unreferenced =
+		p->planted == PLANTED_EARLY ? free_unreferenced_early : free_unreferenced_undrained;
 	overlay->ops = &p->ops;
 }
 
