@@ -52,7 +52,7 @@ static int publish(uint64_t guest_off, uint64_t n_clusters)
 {
 	struct mapping map = { .guest_off = guest_off, .len = n_clusters * CLUSTER_LEN };
 	uint64_t got;
-	int rc = LOADING(layer->ops->link(layer, guest_off, map.len, &need));
+	int rc = LOADING(layer->ops->alloc_tables(layer, guest_off, map.len, &need));
 
 	if (!rc)
 		rc = layer->ops->reserve(layer, map.len, &map.host_off, &got);

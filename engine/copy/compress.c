@@ -148,7 +148,7 @@ static int choose_cluster(struct copy_run *p, uint32_t idx)
 			p->comp_lens[idx] = COMP_ZERO;
 			return 0;
 		}
-		rc = overlay->ops->link(overlay, guest_off, p->cluster_len, &p->need);
+		rc = overlay->ops->alloc_tables(overlay, guest_off, p->cluster_len, &p->need);
 		if (!rc)
 			rc = overlay->ops->destination(overlay, guest_off, p->cluster_len, 0, &to,
 						       &p->need);
@@ -279,7 +279,7 @@ static int reserve_compressed(struct copy_run *p, uint32_t off, uint32_t len)
 	struct layer *overlay = disk_overlay(p->op.disk);
 	struct destination to = { 0 };
 	uint32_t end = off + len;
-	int rc = overlay->ops->link(overlay, p->guest_off + off, len, &p->need);
+	int rc = overlay->ops->alloc_tables(overlay, p->guest_off + off, len, &p->need);
 
 	for (; !rc && off < end; off += p->cluster_len) {
 		struct mapping map = { .guest_off = p->guest_off + off,

@@ -160,7 +160,7 @@ static int place(struct copy_run *p, uint64_t guest_off, uint64_t *len)
 int copy_run_reserve(struct copy_run *p, uint32_t off, uint32_t len)
 {
 	struct layer *overlay = disk_overlay(p->op.disk);
-	int rc = overlay->ops->link(overlay, p->guest_off + off, len, &p->need);
+	int rc = overlay->ops->alloc_tables(overlay, p->guest_off + off, len, &p->need);
 
 	while (!rc && len) {
 		uint64_t got = len;

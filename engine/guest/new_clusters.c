@@ -63,8 +63,9 @@ enum step guest_place(struct guest *g)
 	if (commit_is_overdue(disk))
 		return guest_retry_later(g, -EAGAIN);
 	/* With snapshots unshare() did it, for the guest alone. */
-	rc = overlay->has_copies ? 0
-				 : overlay->ops->link(overlay, s->off, s->end - s->off, &g->need);
+	rc = overlay->has_copies
+		     ? 0
+		     : overlay->ops->alloc_tables(overlay, s->off, s->end - s->off, &g->need);
 	if (rc)
 		return guest_retry_later(g, rc);
 	if (s->is_zero)

@@ -223,7 +223,8 @@ struct layer_ops {
 	/* Gives the tables that will map [guest_off, guest_off + len) their space, so that it lies
 	 * before the data's, and a full disk finds out before data is written. Empty tables change
 	 * nothing a reader could see. 0, TABLE_NEED, or as reserve(). */
-	int (*link)(struct layer *layer, uint64_t guest_off, uint64_t len, struct table_need *need);
+	int (*alloc_tables)(struct layer *layer, uint64_t guest_off, uint64_t len,
+			    struct table_need *need);
 	/* What the overlay's readers still read from below: as map(), but UNALLOCATED where any of
 	 * them (the guest, an internal snapshot) has no entry of its own, up to pull_len. NULL: map
 	 * tells. */

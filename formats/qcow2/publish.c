@@ -109,14 +109,15 @@ static void set_entries(struct qcow2 *q, const struct mapping *map)
 		qcow2_ref_take(q, map->host_off, map->len);
 }
 
-int qcow2_link(struct layer *layer, uint64_t guest_off, uint64_t len, struct table_need *need)
+int qcow2_alloc_tables(struct layer *layer, uint64_t guest_off, uint64_t len,
+		       struct table_need *need)
 {
 	struct qcow2 *q = qcow2_of(layer);
 	uint64_t end = guest_off + len;
 	int rc = 0;
 
 	if (q->views)
-		return qcow2_views_link(q, guest_off, len, need);
+		return qcow2_views_alloc_tables(q, guest_off, len, need);
 	for (uint64_t at = guest_off; !rc && at < end; at += qcow2_slice_part(q, at, end))
 		rc = link_l2(q, at, need);
 	return rc;
@@ -145,7 +146,7 @@ int qcow2_publish(struct layer *layer, const struct mapping *maps, size_t n_maps
 		return qcow2_views_publish(q, maps, n_maps, need);
 	rc = prepare_all(q, maps, n_maps, need);
 	for (size_t i = 0; !rc && i < n_maps; i++)
-		rc = qcow2_link(layer, maps[i].guest_off, maps[i].len, need);
+		rc = qcow2_alloc_tables(layer, maps[i].guest_off, maps[i].len, need);
 	/* Linking may have made room for its tables by dropping others. */
 	if (!rc)
 		rc = prepare_all(q, maps, n_maps, need);

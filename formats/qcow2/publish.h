@@ -10,8 +10,9 @@ struct layer;
 struct mapping;
 struct table_need;
 
-/* layer_ops.link */
-int qcow2_link(struct layer *layer, uint64_t guest_off, uint64_t len, struct table_need *need);
+/* layer_ops.alloc_tables */
+int qcow2_alloc_tables(struct layer *layer, uint64_t guest_off, uint64_t len,
+		       struct table_need *need);
 /* layer_ops.publish */
 int qcow2_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		  struct table_need *need);

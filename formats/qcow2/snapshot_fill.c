@@ -349,7 +349,8 @@ static int link_at(struct qcow2 *q, uint64_t guest_off, struct table_need *need)
 	return rc;
 }
 
-int qcow2_views_link(struct qcow2 *q, uint64_t guest_off, uint64_t len, struct table_need *need)
+int qcow2_views_alloc_tables(struct qcow2 *q, uint64_t guest_off, uint64_t len,
+			     struct table_need *need)
 {
 	uint64_t end = guest_off + len;
 	int rc = 0;
@@ -516,7 +517,7 @@ int qcow2_views_publish(struct qcow2 *q, const struct mapping *maps, size_t n_ma
 	int rc = 0;
 
 	for (size_t i = 0; !rc && i < n_maps; i++)
-		rc = qcow2_views_link(q, maps[i].guest_off, maps[i].len, need);
+		rc = qcow2_views_alloc_tables(q, maps[i].guest_off, maps[i].len, need);
 	if (!rc)
 		rc = prepare_all(q, maps, n_maps, need);
 	if (!rc)

@@ -18,7 +18,8 @@ int qcow2_destination(struct layer *layer, uint64_t guest_off, uint64_t len, uns
 /* How many references a copy of guest_off's cluster will have. 0, TABLE_NEED or -errno. */
 int qcow2_copy_weight(struct qcow2 *q, uint64_t guest_off, unsigned copy, uint64_t *weight,
 		      struct table_need *need);
-int qcow2_views_link(struct qcow2 *q, uint64_t guest_off, uint64_t len, struct table_need *need);
+int qcow2_views_alloc_tables(struct qcow2 *q, uint64_t guest_off, uint64_t len,
+			     struct table_need *need);
 int qcow2_views_publish(struct qcow2 *q, const struct mapping *maps, size_t n_maps,
 			struct table_need *need);
 

@@ -309,7 +309,7 @@ static int prepare_all(struct qed *q, const struct mapping *maps, size_t n_maps,
 	return rc;
 }
 
-int qed_link(struct layer *layer, uint64_t guest_off, uint64_t len, struct table_need *need)
+int qed_alloc_tables(struct layer *layer, uint64_t guest_off, uint64_t len, struct table_need *need)
 {
 	struct qed *q = qed_of(layer);
 	uint64_t end = guest_off + len;
@@ -335,7 +335,7 @@ int qed_publish_over(struct layer *layer, const struct mapping *maps, size_t n_m
 	for (size_t i = 0; !rc && i < n_maps; i++) {
 		assert(is_aligned(maps[i].guest_off | maps[i].len, layer->cluster_len));
 		assert(maps[i].is_zero || is_aligned(maps[i].host_off, layer->cluster_len));
-		rc = qed_link(layer, maps[i].guest_off, maps[i].len, need);
+		rc = qed_alloc_tables(layer, maps[i].guest_off, maps[i].len, need);
 	}
 	/* The slices of new tables, and what linking them may have pushed out of the cache. */
 	if (!rc)

@@ -15,7 +15,8 @@ struct table_need;
 /* map.c */
 int qed_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
 	    struct table_need *need);
-int qed_link(struct layer *layer, uint64_t guest_off, uint64_t len, struct table_need *need);
+int qed_alloc_tables(struct layer *layer, uint64_t guest_off, uint64_t len,
+		     struct table_need *need);
 int qed_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		struct table_need *need);
 /* As qed_publish(), also where the entries are not greater than `over`: QED_ENTRY_UNALLOCATED, or

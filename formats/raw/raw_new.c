@@ -43,8 +43,8 @@ static int raw_new_begin_writing(struct layer *layer, struct err *err)
 	return 0;
 }
 
-static int raw_new_link(struct layer *layer, uint64_t guest_off, uint64_t len,
-			struct table_need *need)
+static int raw_new_alloc_tables(struct layer *layer, uint64_t guest_off, uint64_t len,
+				struct table_need *need)
 {
 	return 0;
 }
@@ -93,7 +93,7 @@ static const struct layer_ops raw_new_ops = {
 	.map = raw_new_map,
 	.destination = raw_new_destination,
 	.begin_writing = raw_new_begin_writing,
-	.link = raw_new_link,
+	.alloc_tables = raw_new_alloc_tables,
 	.reserve = raw_new_reserve,
 	.release = raw_new_release,
 	.publish = raw_new_publish,

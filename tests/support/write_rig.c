@@ -304,7 +304,7 @@ static void unshare(struct write_rig *rig, uint64_t guest_off)
 static void link_for_guest(struct write_rig *rig, uint64_t off, uint64_t len)
 {
 	if (!rig->layer->has_copies)
-		WELL(rig, rig->layer->ops->link(rig->layer, off, len, &need));
+		WELL(rig, rig->layer->ops->alloc_tables(rig->layer, off, len, &need));
 }
 
 /* Data of whole granules to where the format wants it. A data file ends where the disk does. */
@@ -519,7 +519,7 @@ void write_rig_copy(struct write_rig *rig, uint64_t off, uint64_t len)
 		if (e.len < ask)
 			part = e.len;
 		if (e.kind == EXTENT_UNALLOCATED) {
-			WELL(rig, layer->ops->link(layer, off, part, &need));
+			WELL(rig, layer->ops->alloc_tables(layer, off, part, &need));
 			copy_part(rig, off, part);
 		}
 		off += part;
