@@ -277,12 +277,12 @@ struct layer_ops {
 	int (*map_write)(struct layer *layer, uint64_t guest_off, uint64_t len,
 			 struct write_extent *out, struct table_need *need);
 	/* Gives the guest's disk tables of its own on the way to guest_off, where it has none or
-	 * shares them; what anybody reads stays the same. No operation is between link() and
+	 * shares them; what anybody reads stays the same. No operation is between alloc_tables() and
 	 * publish() in lock_off, lock_len, from the first call to the last: *state is the caller's,
 	 * and says how far it has come. 0, TABLE_NEED, or as reserve(). */
 	int (*unshare)(struct layer *layer, uint64_t guest_off, struct unshare *state,
 		       struct table_need *need);
-	/* Where units of one NEW extent go: link() was called for them. As destination(), with the
+	/* Where units of one NEW extent go: alloc_tables() was called for them. As destination(), with the
 	 * one copy that is the guest's; has_space: it was written by nobody else, but may hold
 	 * anything. 0, TABLE_NEED or -errno. */
 	int (*destination_write)(struct layer *layer, uint64_t guest_off, uint64_t len,
