@@ -93,7 +93,7 @@ static struct range next_range(const struct bpull_disk *disk)
 	struct range next = range_set_first(&disk->job.todo);
 
 	return (struct range){ round_down(next.lo, overlay->granule_len),
-			       MIN(round_up(next.hi, overlay->granule_len), overlay->pull_len) };
+			       MIN(round_up(next.hi, overlay->granule_len), overlay->backed_len) };
 }
 
 /* One extent further. 0, TABLE_NEED or -errno. */
@@ -118,7 +118,7 @@ static int advance(struct bpull_disk *disk, struct table_need *need)
 
 static uint64_t todo_off(const struct bpull_disk *disk)
 {
-	return range_set_is_empty(&disk->job.todo) ? disk_overlay(disk)->pull_len
+	return range_set_is_empty(&disk->job.todo) ? disk_overlay(disk)->backed_len
 						   : range_set_first(&disk->job.todo).lo;
 }
 

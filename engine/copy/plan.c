@@ -25,9 +25,10 @@ int plan_next(struct chain *chain, uint64_t guest_off, uint64_t end, enum plan_a
 {
 	const struct layer *overlay = chain->layers[0];
 	struct extent own, below;
-	int (*lacks)(struct layer *, uint64_t, uint64_t, struct extent *, struct table_need *) =
-		overlay->ops->lacks ? overlay->ops->lacks : overlay->ops->map;
-	int rc = lacks(chain->layers[0], guest_off, end - guest_off, &own, need);
+	int (*map_backed)(struct layer *, uint64_t, uint64_t, struct extent *,
+			  struct table_need *) =
+		overlay->ops->map_backed ? overlay->ops->map_backed : overlay->ops->map;
+	int rc = map_backed(chain->layers[0], guest_off, end - guest_off, &own, need);
 
 	if (rc)
 		return rc;
@@ -44,7 +45,7 @@ int plan_next(struct chain *chain, uint64_t guest_off, uint64_t end, enum plan_a
 	if (below.kind == EXTENT_ZERO && is_partial(chain) && !overlay->has_zero_entries)
 		return 0;
 	/* Zeros up to the end, or for whole granules: data may begin inside the last one. */
-	if (guest_off + below.len < overlay->pull_len)
+	if (guest_off + below.len < overlay->backed_len)
 		below.len = round_down(below.len, overlay->granule_len);
 	if (!below.len)
 		return 0;

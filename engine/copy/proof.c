@@ -28,7 +28,7 @@ void proof_owe_all(struct bpull_disk *disk)
 {
 	range_set_clear(&disk->job.owed);
 	(void)range_set_add(&disk->job.owed, 0,
-			    disk_overlay(disk)->pull_len); /* it has had a range */
+			    disk_overlay(disk)->backed_len); /* it has had a range */
 }
 
 void proof_end(struct bpull_disk *disk)

@@ -233,8 +233,8 @@ static void tell_pieces(struct copy_run *p)
 static enum step map(struct copy_run *p)
 {
 	struct bpull_disk *disk = p->op.disk;
-	uint64_t pull_len = disk_overlay(disk)->pull_len, at = p->guest_off + p->piece_off;
-	uint64_t end = MIN(p->guest_off + p->len, pull_len), unallocated;
+	uint64_t backed_len = disk_overlay(disk)->backed_len, at = p->guest_off + p->piece_off;
+	uint64_t end = MIN(p->guest_off + p->len, backed_len), unallocated;
 	enum plan_action action;
 	struct table_need need;
 	int rc;
@@ -242,7 +242,7 @@ static enum step map(struct copy_run *p)
 	tell_pieces(p);
 	if (p->piece_off)
 		copy_run_paid_is_done(p);
-	if (at >= pull_len) { /* pieces of the last cluster behind the disk's end */
+	if (at >= backed_len) { /* pieces of the last cluster behind the disk's end */
 		p->plan.len = p->unit;
 		p->plan.guest_off = at;
 		p->plan.n_parts = p->plan.data_len = 0;
@@ -315,7 +315,7 @@ static void account(struct copy_run *p)
 	job->n.cloned_bytes += p->cloned_len;
 	p->told_len = 0;
 	if (p->is_zero && job->n_rounds == 1)
-		job->n.skipped_bytes += MIN(p->len, overlay->pull_len - p->guest_off);
+		job->n.skipped_bytes += MIN(p->len, overlay->backed_len - p->guest_off);
 	if (job->n_rounds == 1) /* a later walk reads them again */
 		job->n.zero_bytes += p->zero_len;
 }

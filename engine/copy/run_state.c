@@ -178,9 +178,9 @@ int copy_run_reserve(struct copy_run *p, uint32_t off, uint32_t len)
 
 uint64_t copy_run_guest_bytes(const struct copy_run *p, uint64_t off, uint64_t len)
 {
-	uint64_t pull_len = disk_overlay(p->op.disk)->pull_len, at = p->guest_off + off;
+	uint64_t backed_len = disk_overlay(p->op.disk)->backed_len, at = p->guest_off + off;
 
-	return at >= pull_len ? 0 : MIN(len, pull_len - at);
+	return at >= backed_len ? 0 : MIN(len, backed_len - at);
 }
 
 int copy_run_leave_zeros(struct copy_run *p, uint32_t off, uint32_t len)

@@ -89,7 +89,7 @@ uint64_t cursor_run_len(const struct bpull_disk *disk)
 void cursor_put_back(struct bpull_disk *disk, uint64_t lo, uint64_t hi)
 {
 	/* It has had a range, so there is room for one. */
-	(void)range_set_add(&disk->job.todo, lo, MIN(hi, disk_overlay(disk)->pull_len));
+	(void)range_set_add(&disk->job.todo, lo, MIN(hi, disk_overlay(disk)->backed_len));
 }
 
 void cursor_kick(struct bpull_disk *disk)

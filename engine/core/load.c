@@ -149,7 +149,7 @@ static uint64_t ahead_len(const struct bpull_disk *disk)
 void load_ahead(struct bpull_disk *disk, const struct table_need *missed, uint64_t guest_off)
 {
 	struct layer *layer = layer_of(disk->chain, missed->file);
-	uint64_t len = 0, end = disk_overlay(disk)->pull_len;
+	uint64_t len = 0, end = disk_overlay(disk)->backed_len;
 
 	if (!layer || !layer->ops->table_place || disk->engine->n_ahead_failed)
 		return;

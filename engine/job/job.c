@@ -501,7 +501,7 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 			     .owed = job->owed,
 			     .todo = job->todo };
 	job->n.type = BPULL_JOB_TYPE_PULL;
-	job->n.end = overlay->has_backing && overlay->pull_len ? overlay->pull_len : 1;
+	job->n.end = overlay->has_backing && overlay->backed_len ? overlay->backed_len : 1;
 	job->compress = o->compression != BPULL_COMPRESSION_NONE;
 	job->compression_level = o->compression_level;
 	job->on_error = o->on_error;

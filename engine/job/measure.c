@@ -122,14 +122,14 @@ static int walk_plan(struct walk *w,
 		     int (*visit)(struct walk *w, enum plan_action action, uint64_t guest_off,
 				  uint64_t limit, uint64_t *end))
 {
-	uint64_t pull_len = w->chain->layers[0]->pull_len, end;
+	uint64_t backed_len = w->chain->layers[0]->backed_len, end;
 
-	for (uint64_t at = 0; at < pull_len; at = end) {
+	for (uint64_t at = 0; at < backed_len; at = end) {
 		enum plan_action action;
 		uint64_t len;
 		int rc;
 
-		NOW(w, rc, plan_next(w->chain, at, pull_len, &action, &len, &need));
+		NOW(w, rc, plan_next(w->chain, at, backed_len, &action, &len, &need));
 		end = at + len;
 		if (!rc)
 			rc = visit(w, action, at, at + len, &end);

@@ -81,7 +81,7 @@ int format_open(enum image_format format, struct file *file, struct table_cache 
 	}
 	layer->file = layer->data = file;
 	layer->cache = cache;
-	layer->pull_len = layer->guest_len;
+	layer->backed_len = layer->guest_len;
 	layer->hint_off = layer->hint_end = 0;
 	layer->n_users = 0;
 	layer->is_overlay = false;

@@ -204,7 +204,7 @@ struct layer_ops {
 	/* --- the overlay's side; NULL where the format cannot be one --- */
 
 	/* Blocking, read-only: loads what lacks() looks at beside the guest's own tables, where
-	 * begin_writing has not; sets pull_len. NULL: nothing. As begin_writing refuses. */
+	 * begin_writing has not; sets backed_len. NULL: nothing. As begin_writing refuses. */
 	int (*begin_measuring)(struct layer *layer, struct err *err);
 	/* Is there a table that maps guest_off, and up to which guest byte (not capped at
 	 * guest_len) would one. 0, TABLE_NEED or -errno. */
@@ -226,10 +226,10 @@ struct layer_ops {
 	int (*alloc_tables)(struct layer *layer, uint64_t guest_off, uint64_t len,
 			    struct table_need *need);
 	/* What the overlay's readers still read from below: as map(), but UNALLOCATED where any of
-	 * them (the guest, an internal snapshot) has no entry of its own, up to pull_len. NULL: map
-	 * tells. */
-	int (*lacks)(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
-		     struct table_need *need);
+	 * them (the guest, an internal snapshot) has no entry of its own, up to backed_len. NULL:
+	 * map tells. */
+	int (*map_backed)(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
+			  struct table_need *need);
 	/* Where copy `copy` of [guest_off, guest_off + len), all of it lacking and linked, has to
 	 * go. -ENOENT: the range needs no more than `copy` copies. One copy serves all readers
 	 * where refcounts allow. NULL: one copy, always to be reserved. 0, TABLE_NEED or -errno. */
@@ -277,14 +277,14 @@ struct layer_ops {
 	int (*map_write)(struct layer *layer, uint64_t guest_off, uint64_t len,
 			 struct write_extent *out, struct table_need *need);
 	/* Gives the guest's disk tables of its own on the way to guest_off, where it has none or
-	 * shares them; what anybody reads stays the same. No operation is between alloc_tables() and
-	 * publish() in lock_off, lock_len, from the first call to the last: *state is the caller's,
-	 * and says how far it has come. 0, TABLE_NEED, or as reserve(). */
+	 * shares them; what anybody reads stays the same. No operation is between alloc_tables()
+	 * and publish() in lock_off, lock_len, from the first call to the last: *state is the
+	 * caller's, and says how far it has come. 0, TABLE_NEED, or as reserve(). */
 	int (*unshare)(struct layer *layer, uint64_t guest_off, struct unshare *state,
 		       struct table_need *need);
-	/* Where units of one NEW extent go: alloc_tables() was called for them. As destination(), with the
-	 * one copy that is the guest's; has_space: it was written by nobody else, but may hold
-	 * anything. 0, TABLE_NEED or -errno. */
+	/* Where units of one NEW extent go: alloc_tables() was called for them. As destination(),
+	 * with the one copy that is the guest's; has_space: it was written by nobody else, but may
+	 * hold anything. 0, TABLE_NEED or -errno. */
 	int (*destination_write)(struct layer *layer, uint64_t guest_off, uint64_t len,
 				 struct destination *out, struct table_need *need);
 	/* As publish(), on the guest's disk alone, replacing whatever the ranges hold there: whole
@@ -361,7 +361,8 @@ struct layer {
 	struct file *data;
 	struct table_cache *cache;
 	uint64_t guest_len; /* bytes: the virtual size */
-	uint64_t pull_len; /* bytes: the longest disk that reads through the backing file; more than
+	uint64_t
+		backed_len; /* bytes: the longest disk that reads through the backing file; more than
 			       * guest_len where a snapshot is longer. Set by begin_writing */
 	uint32_t cluster_len; /* bytes; 512 for raw */
 	uint32_t granule_len; /* bytes, a fraction of a cluster: what has its own mapping */

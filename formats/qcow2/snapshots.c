@@ -227,7 +227,7 @@ int qcow2_views_load(struct qcow2 *q, const char *name, struct err *err)
 	qcow2_views_free(q);
 	q->l2_slice_len = MIN(q->layer.cluster_len, QCOW2_L2_SLICE_LEN);
 	qcow2_forget_all_empty(q);
-	q->layer.pull_len = q->layer.guest_len;
+	q->layer.backed_len = q->layer.guest_len;
 	if (!q->n_snapshots && q->l2_entry_len == 8)
 		return 0;
 	v = q->views = calloc(1, sizeof(*v));
@@ -247,7 +247,7 @@ int qcow2_views_load(struct qcow2 *q, const char *name, struct err *err)
 	if (!rc)
 		rc = check_places(q, name, err);
 	for (uint32_t i = 0; !rc && i < v->n_snapshots; i++)
-		q->layer.pull_len = MAX(q->layer.pull_len, v->snapshots[i].guest_len);
+		q->layer.backed_len = MAX(q->layer.backed_len, v->snapshots[i].guest_len);
 	return rc;
 }
 
@@ -458,8 +458,8 @@ static bool lacks_all(const struct qcow2 *q, uint64_t guest_off)
 	return q->l2_entry_len == 8 || v->n_at == 1;
 }
 
-int qcow2_lacks(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
-		struct table_need *need)
+int qcow2_map_backed(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
+		     struct table_need *need)
 {
 	struct qcow2 *q = qcow2_of(layer);
 	uint64_t l1_idx = guest_off / qcow2_l2_span(q), end;

@@ -20,7 +20,7 @@ struct staged;
 struct table_need;
 
 /* What reads through the backing file. */
-/* Blocking: the snapshots' L1 tables, where there are snapshots or subclusters; sets pull_len and
+/* Blocking: the snapshots' L1 tables, where there are snapshots or subclusters; sets backed_len and
  * l2_slice_len. -ENOTSUP, -EUCLEAN with a sentence (`name` is the image's, escaped), nothing
  * changed. */
 int qcow2_views_load(struct qcow2 *q, const char *name, struct err *err);
@@ -28,8 +28,8 @@ void qcow2_views_free(struct qcow2 *q);
 int qcow2_views_reread(struct layer *layer, bool commit_runs, struct err *err);
 /* Adds the changed entries of the snapshots' L1 tables to a commit. 0 or -ENOMEM. */
 int qcow2_views_stage(struct qcow2 *q, struct staged *staged);
-int qcow2_lacks(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
-		struct table_need *need);
+int qcow2_map_backed(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
+		     struct table_need *need);
 
 /* The guest's disk has left a table that others read: what is known of the tables at one place is
  * out of date. */

@@ -74,7 +74,7 @@ struct chain *plan_rig_chain(unsigned n_layers, uint32_t granule_len)
 
 		fake->layer = (struct layer){ .ops = &fake_ops,
 					      .guest_len = LEN,
-					      .pull_len = LEN,
+					      .backed_len = LEN,
 					      .cluster_len = granule_len,
 					      .granule_len = granule_len,
 					      .has_backing = i + 1 < n_layers,

@@ -505,17 +505,17 @@ static void copy_part(struct write_rig *rig, uint64_t off, uint64_t len)
 void write_rig_copy(struct write_rig *rig, uint64_t off, uint64_t len)
 {
 	struct layer *layer = rig->layer;
-	uint64_t end = MIN(off + len, layer->pull_len);
+	uint64_t end = MIN(off + len, layer->backed_len);
 
 	off = round_down(off, layer->granule_len);
 	while (off < end) {
 		uint64_t cluster_end = round_down(off, layer->cluster_len) + layer->cluster_len;
 		uint64_t part = MIN(cluster_end, round_up(end, layer->granule_len)) - off;
-		uint64_t ask = MIN(part, layer->pull_len - off);
+		uint64_t ask = MIN(part, layer->backed_len - off);
 		struct extent e;
 
-		WELL(rig, (layer->ops->lacks ? layer->ops->lacks : layer->ops->map)(layer, off, ask,
-										    &e, &need));
+		WELL(rig, (layer->ops->map_backed ? layer->ops->map_backed
+						  : layer->ops->map)(layer, off, ask, &e, &need));
 		if (e.len < ask)
 			part = e.len;
 		if (e.kind == EXTENT_UNALLOCATED) {

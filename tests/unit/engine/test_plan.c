@@ -64,7 +64,7 @@ Test(plan, the_last_granule_ends_with_the_disk)
 {
 	struct chain *chain = plan_rig_chain(2, 4 * UNIT);
 
-	chain->layers[0]->guest_len = chain->layers[0]->pull_len = 10 * UNIT;
+	chain->layers[0]->guest_len = chain->layers[0]->backed_len = 10 * UNIT;
 	expect_next(chain, 0, 10, PLAN_SKIP, 10);
 	expect_next(chain, 8, 10, PLAN_SKIP, 2);
 	plan_rig_fill(chain, 1, 9, 10, EXTENT_DATA, 0);
@@ -115,7 +115,8 @@ Test(plan, far_away_it_is_the_same)
 	struct table_need need;
 	uint64_t len;
 
-	chain->layers[0]->pull_len = end; /* a snapshot's, and behind the base's end all is zero */
+	chain->layers[0]->backed_len =
+		end; /* a snapshot's, and behind the base's end all is zero */
 	fake_of(chain->layers[0])->error = -EIO;
 	cr_assert_eq(plan_next(chain, 0, LEN, &action, &len, &need), -EIO);
 	fake_of(chain->layers[0])->error = 0;
@@ -187,7 +188,7 @@ Test(plan, the_disks_end_is_rounded_up)
 	struct chain *chain = plan_rig_chain(2, 4 * UNIT);
 	struct plan plan;
 
-	chain->layers[0]->guest_len = chain->layers[0]->pull_len = 10 * UNIT;
+	chain->layers[0]->guest_len = chain->layers[0]->backed_len = 10 * UNIT;
 	plan_rig_fill(chain, 1, 0, UNITS, EXTENT_DATA, 0);
 	plan = run(chain, 8, 10, 64, 4);
 	cr_assert(plan.len == 4 * UNIT && plan.data_len == 2 * UNIT && plan.n_parts == 1 &&
@@ -234,7 +235,7 @@ Test(plan, one_place_of_two_files_is_two_clusters)
 static void make_long(struct chain *chain)
 {
 	for (unsigned d = 0; d < chain->n_layers; d++)
-		chain->layers[d]->guest_len = chain->layers[d]->pull_len = MAX_UNITS * UNIT;
+		chain->layers[d]->guest_len = chain->layers[d]->backed_len = MAX_UNITS * UNIT;
 }
 
 /* Each unit is a part of its own, but for the first two. */

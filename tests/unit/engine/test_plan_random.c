@@ -65,8 +65,8 @@ static void check_next(struct chain *chain, uint64_t off, enum plan_action actio
 	const struct layer *overlay = chain->layers[0];
 	uint64_t n_units = len / UNIT, granule = overlay->granule_len / UNIT;
 
-	cr_assert(len && off * UNIT + len <= overlay->pull_len, "seed %u", seed);
-	cr_assert(off * UNIT + len == overlay->pull_len || n_units % granule == 0,
+	cr_assert(len && off * UNIT + len <= overlay->backed_len, "seed %u", seed);
+	cr_assert(off * UNIT + len == overlay->backed_len || n_units % granule == 0,
 		  "seed %u: it ends inside a granule", seed);
 	for (uint64_t u = off; u < off + n_units; u++) {
 		bool is_held = fake_of(overlay)->kind[u] != EXTENT_UNALLOCATED;
@@ -143,7 +143,7 @@ static void check_run(const struct chain *chain, uint64_t off, uint32_t max_len,
 		data_len += part->kind == EXTENT_ZERO ? 0 : part->len;
 	}
 	/* What no part is for reads zeros. */
-	for (; at < plan->len && off * UNIT + at < chain->layers[0]->pull_len; at += UNIT)
+	for (; at < plan->len && off * UNIT + at < chain->layers[0]->backed_len; at += UNIT)
 		cr_assert_eq(ask(chain, 1, chain->n_layers, off + at / UNIT).kind, EXTENT_ZERO,
 			     "seed %u: %u of %u bytes", seed, at, plan->len);
 	cr_assert_eq(plan->data_len, data_len, "seed %u", seed);

@@ -127,7 +127,7 @@ static void copy_all(const uint64_t guest_lens[3])
 	memcpy(want, below, sizeof(want));
 	build_fill(want + 65 * CLUSTER, CLUSTER, cluster.seed);
 	open_rig(&rig, file);
-	cr_assert_eq(rig.layer->pull_len, max_len);
+	cr_assert_eq(rig.layer->backed_len, max_len);
 	write_rig_copy(&rig, 0, max_len);
 	write_rig_settle(&rig);
 	write_rig_close(&rig);
