@@ -150,11 +150,11 @@ static int choose_cluster(struct copy_run *p, uint32_t idx)
 		}
 		rc = overlay->ops->alloc_tables(overlay, guest_off, p->cluster_len, &p->need);
 		if (!rc)
-			rc = overlay->ops->destination(overlay, guest_off, p->cluster_len, 0, &to,
+			rc = overlay->ops->copy_target(overlay, guest_off, p->cluster_len, 0, &to,
 						       &p->need);
 		if (rc || to.has_space || to.len < p->cluster_len)
 			return rc;
-		rc = overlay->ops->destination(overlay, guest_off, p->cluster_len, 1, &to,
+		rc = overlay->ops->copy_target(overlay, guest_off, p->cluster_len, 1, &to,
 					       &p->need);
 		if (rc != -ENOENT)
 			return rc;
@@ -287,7 +287,7 @@ static int reserve_compressed(struct copy_run *p, uint32_t off, uint32_t len)
 				       .comp_len = p->comp_lens[cluster_idx(p, off)] };
 
 		if (overlay->has_copies)
-			rc = overlay->ops->destination(overlay, map.guest_off, p->cluster_len, 0,
+			rc = overlay->ops->copy_target(overlay, map.guest_off, p->cluster_len, 0,
 						       &to, &p->need);
 		map.for_snapshots = to.for_snapshots;
 		if (!rc)

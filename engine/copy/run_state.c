@@ -103,8 +103,8 @@ static int place_copy(struct copy_run *p, uint64_t guest_off, uint64_t *len, uns
 	struct destination to = { .len = *len };
 	int rc = copy ? -ENOENT : 0;
 
-	if (overlay->ops->destination)
-		rc = overlay->ops->destination(overlay, guest_off, *len, copy, &to, &p->need);
+	if (overlay->ops->copy_target)
+		rc = overlay->ops->copy_target(overlay, guest_off, *len, copy, &to, &p->need);
 	if (rc)
 		return rc;
 	*len = to.len;

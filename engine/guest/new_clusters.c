@@ -70,8 +70,8 @@ enum step guest_place(struct guest *g)
 		return guest_retry_later(g, rc);
 	if (s->is_zero)
 		return guest_go(g, GUEST_PUBLISH);
-	if (overlay->ops->destination_write)
-		rc = overlay->ops->destination_write(overlay, s->off, to.len, &to, &g->need);
+	if (overlay->ops->write_target)
+		rc = overlay->ops->write_target(overlay, s->off, to.len, &to, &g->need);
 	if (!rc && !to.has_space)
 		rc = reserve(g, &to);
 	if (rc)

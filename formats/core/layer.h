@@ -62,7 +62,7 @@ struct mapping {
 	uint64_t host_off; /* reserved space holding the data; unused for zeros */
 	bool is_zero;
 	bool keep_space;    /* is_zero, publish_write(): what the clusters have stays theirs */
-	unsigned copy;      /* which of the range's destinations (layer_ops.destination) */
+	unsigned copy;      /* which of the range's destinations (layer_ops.copy_target) */
 	bool for_snapshots; /* as that destination says; of no interest to publish() */
 	/* One whole guest cluster, compressed: bytes of it at host_off, in whole sectors; else
 	 * 0. */
@@ -95,7 +95,7 @@ struct layer_info {
 	bool data_file_raw; /* marked: the data file alone is the guest's disk */
 };
 
-/* Where a copied range goes (layer_ops.destination). */
+/* Where a copied range goes (layer_ops.copy_target). */
 struct destination {
 	bool has_space; /* in a cluster that has its space already; else reserve whole clusters */
 	uint64_t host_off;  /* has_space: the byte for the range's beginning; it may be 0 */
@@ -106,7 +106,7 @@ struct destination {
 /* What a guest write to a range meets (layer_ops.map_write). */
 enum write_kind {
 	WRITE_IN_PLACE, /* space of the guest's disk alone, holding its data: host_off */
-	WRITE_NEW,      /* what the range is to hold must be written to destination_write() and then
+	WRITE_NEW,      /* what the range is to hold must be written to write_target() and then
 			 * published: whole units */
 	WRITE_SHARED,   /* tables that others read too lie on the way: unshare() first */
 };
@@ -233,7 +233,7 @@ struct layer_ops {
 	/* Where copy `copy` of [guest_off, guest_off + len), all of it lacking and linked, has to
 	 * go. -ENOENT: the range needs no more than `copy` copies. One copy serves all readers
 	 * where refcounts allow. NULL: one copy, always to be reserved. 0, TABLE_NEED or -errno. */
-	int (*destination)(struct layer *layer, uint64_t guest_off, uint64_t len, unsigned copy,
+	int (*copy_target)(struct layer *layer, uint64_t guest_off, uint64_t len, unsigned copy,
 			   struct destination *out, struct table_need *need);
 	/* Reserves up to len bytes (a multiple of cluster_len) of contiguous host space, which no
 	 * table refers to. *got may be less, not 0. Not accounted before publish. 0, -ENOSPC where
@@ -282,11 +282,11 @@ struct layer_ops {
 	 * caller's, and says how far it has come. 0, TABLE_NEED, or as reserve(). */
 	int (*unshare)(struct layer *layer, uint64_t guest_off, struct unshare *state,
 		       struct table_need *need);
-	/* Where units of one NEW extent go: alloc_tables() was called for them. As destination(),
+	/* Where units of one NEW extent go: alloc_tables() was called for them. As copy_target(),
 	 * with the one copy that is the guest's; has_space: it was written by nobody else, but may
 	 * hold anything. 0, TABLE_NEED or -errno. */
-	int (*destination_write)(struct layer *layer, uint64_t guest_off, uint64_t len,
-				 struct destination *out, struct table_need *need);
+	int (*write_target)(struct layer *layer, uint64_t guest_off, uint64_t len,
+			    struct destination *out, struct table_need *need);
 	/* As publish(), on the guest's disk alone, replacing whatever the ranges hold there: whole
 	 * units, or, is_zero, whole granules, all NEW or IN_PLACE (none SHARED). Data or zeros of a
 	 * cluster that is compressed, or shared with a snapshot, must come as the whole cluster.
@@ -368,7 +368,7 @@ struct layer {
 	uint32_t granule_len; /* bytes, a fraction of a cluster: what has its own mapping */
 	bool has_backing;
 	bool no_tables;        /* what it holds is recorded nowhere: nothing to prove from disk */
-	bool has_copies;       /* destination() may say more than "reserve one copy" */
+	bool has_copies;       /* copy_target() may say more than "reserve one copy" */
 	bool has_data_file;    /* its data lies in another file */
 	const char *data_name; /* that one's, as recorded; never trusted; or NULL */
 	bool has_zero_entries; /* publish() takes mappings that read zeros */

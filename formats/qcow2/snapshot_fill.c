@@ -9,7 +9,7 @@
  * does not reach, and where a table has a cluster of its own already, of which
  * only some subclusters are allocated: those get theirs in place.
  *
- * Nothing is remembered between destination() and publish(): both compute the
+ * Nothing is remembered between copy_target() and publish(): both compute the
  * same copies from the same entries, which the range's lock keeps as they are.
  * Handing the engine a list of tables was rejected: it would know what an L2
  * table is.
@@ -187,7 +187,7 @@ static int extend_copies(struct qcow2 *q, uint64_t guest_off, uint64_t *end,
 	return 0;
 }
 
-int qcow2_destination(struct layer *layer, uint64_t guest_off, uint64_t len, unsigned copy,
+int qcow2_copy_target(struct layer *layer, uint64_t guest_off, uint64_t len, unsigned copy,
 		      struct destination *out, struct table_need *need)
 {
 	struct qcow2 *q = qcow2_of(layer);
@@ -395,7 +395,7 @@ static uint64_t cluster_host_off(const struct qcow2 *q, const struct mapping *ma
 	return map->host_off + (cluster_start(q, at) - map->guest_off);
 }
 
-/* Everything set_cluster() will want is in memory, and the entries are as destination() saw
+/* Everything set_cluster() will want is in memory, and the entries are as copy_target() saw
  * them. */
 static int prepare_map(struct qcow2 *q, const struct mapping *map, struct table_need *need)
 {

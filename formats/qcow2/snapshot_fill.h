@@ -13,7 +13,7 @@ struct qcow2;
 struct table_need;
 
 /* The same layer ops where q->views is set. */
-int qcow2_destination(struct layer *layer, uint64_t guest_off, uint64_t len, unsigned copy,
+int qcow2_copy_target(struct layer *layer, uint64_t guest_off, uint64_t len, unsigned copy,
 		      struct destination *out, struct table_need *need);
 /* How many references a copy of guest_off's cluster will have. 0, TABLE_NEED or -errno. */
 int qcow2_copy_weight(struct qcow2 *q, uint64_t guest_off, unsigned copy, uint64_t *weight,

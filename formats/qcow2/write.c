@@ -189,8 +189,8 @@ int qcow2_map_write(struct layer *layer, uint64_t guest_off, uint64_t len, struc
 	return 0;
 }
 
-int qcow2_destination_write(struct layer *layer, uint64_t guest_off, uint64_t len,
-			    struct destination *out, struct table_need *need)
+int qcow2_write_target(struct layer *layer, uint64_t guest_off, uint64_t len,
+		       struct destination *out, struct table_need *need)
 {
 	struct qcow2 *q = qcow2_of(layer);
 	uint64_t l2_off, entry, end = guest_off + len, slice_end;

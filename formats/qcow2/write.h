@@ -17,8 +17,8 @@ struct write_extent;
 int qcow2_begin_guest_writes(struct layer *layer, struct err *err);
 int qcow2_map_write(struct layer *layer, uint64_t guest_off, uint64_t len, struct write_extent *out,
 		    struct table_need *need);
-int qcow2_destination_write(struct layer *layer, uint64_t guest_off, uint64_t len,
-			    struct destination *out, struct table_need *need);
+int qcow2_write_target(struct layer *layer, uint64_t guest_off, uint64_t len,
+		       struct destination *out, struct table_need *need);
 int qcow2_publish_write(struct layer *layer, const struct mapping *maps, size_t n_maps,
 			struct table_need *need);
 

@@ -29,7 +29,7 @@ static int raw_new_map(struct layer *layer, uint64_t guest_off, uint64_t len, st
 	return 0;
 }
 
-static int raw_new_destination(struct layer *layer, uint64_t guest_off, uint64_t len, unsigned copy,
+static int raw_new_copy_target(struct layer *layer, uint64_t guest_off, uint64_t len, unsigned copy,
 			       struct destination *out, struct table_need *need)
 {
 	if (copy)
@@ -91,7 +91,7 @@ static const struct layer_ops raw_new_ops = {
 	.format = IMAGE_RAW,
 	.name = "raw",
 	.map = raw_new_map,
-	.destination = raw_new_destination,
+	.copy_target = raw_new_copy_target,
 	.begin_writing = raw_new_begin_writing,
 	.alloc_tables = raw_new_alloc_tables,
 	.reserve = raw_new_reserve,

@@ -339,8 +339,8 @@ static uint64_t write_new(struct write_rig *rig, const struct write_extent *e, u
 	struct mapping map;
 
 	link_for_guest(rig, off, to.len);
-	if (layer->ops->destination_write)
-		WELL(rig, layer->ops->destination_write(layer, off, to.len, &to, &need));
+	if (layer->ops->write_target)
+		WELL(rig, layer->ops->write_target(layer, off, to.len, &to, &need));
 	rig->n_in_space += to.has_space;
 	if (!to.has_space)
 		reserve(rig, off, &to);
@@ -452,9 +452,9 @@ static bool copy_compressed(struct write_rig *rig, uint64_t off, const uint8_t *
 	struct destination to;
 	int n;
 
-	WELL(rig, layer->ops->destination(layer, off, len, 0, &to, &need));
+	WELL(rig, layer->ops->copy_target(layer, off, len, 0, &to, &need));
 	if (to.has_space ||
-	    LOADING(rig, layer->ops->destination(layer, off, len, 1, &to, &need)) != -ENOENT)
+	    LOADING(rig, layer->ops->copy_target(layer, off, len, 1, &to, &need)) != -ENOENT)
 		return false;
 	n = layer->ops->encode(layer, 0, buf, packed, len - 512);
 	cr_assert_geq(n, 0);
@@ -485,8 +485,8 @@ static void copy_part(struct write_rig *rig, uint64_t off, uint64_t len)
 
 		cr_assert_lt(n, ARRAY_LEN(maps));
 		rc = n ? -ENOENT : 0;
-		if (layer->ops->destination)
-			rc = LOADING(rig, layer->ops->destination(layer, off, len, n, &to, &need));
+		if (layer->ops->copy_target)
+			rc = LOADING(rig, layer->ops->copy_target(layer, off, len, n, &to, &need));
 		if (rc == -ENOENT)
 			break;
 		cr_assert_eq(rc, 0, "destination: %s", strerror(-rc));

@@ -61,7 +61,7 @@ static struct destination destination(struct write_rig *rig, uint64_t guest_idx,
 	struct table_need need;
 	int rc;
 
-	while ((rc = qcow2_destination(rig->layer, guest_idx * CLUSTER, n * CLUSTER, 0, &to,
+	while ((rc = qcow2_copy_target(rig->layer, guest_idx * CLUSTER, n * CLUSTER, 0, &to,
 				       &need)) == TABLE_NEED)
 		cr_assert_eq(table_load_now(rig->cache, &need), 0);
 	cr_assert_eq(rc, 0, "%s", strerror(-rc));
