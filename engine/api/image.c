@@ -35,7 +35,7 @@
 
 /* ---- a chain without an engine ---- */
 
-void look_close(struct look *look)
+void offline_chain_close(struct offline_chain *look)
 {
 	if (look->chain)
 		chain_close(look->chain, NULL, NULL);
@@ -45,17 +45,17 @@ void look_close(struct look *look)
 		table_cache_free(look->cache);
 }
 
-int look_open(struct look *look, const char *path, const struct bpull_disk_options *o,
-	      enum look_at at, struct err *err)
+int offline_chain_open(struct offline_chain *look, const char *path,
+		       const struct bpull_disk_options *o, enum look_at at, struct err *err)
 {
 	struct path_policy policy = { 0 };
 	struct chain_open how = options_chain(o, path, &policy);
 	int rc;
 
-	*look = (struct look){ .cache = table_cache_new(INSPECT_CACHE_LEN) };
+	*look = (struct offline_chain){ .cache = table_cache_new(INSPECT_CACHE_LEN) };
 	look->layers = look->cache ? layer_set_new(file_opener_posix(), look->cache) : NULL;
 	if (!look->layers) {
-		look_close(look);
+		offline_chain_close(look);
 		return err_set(err, -ENOMEM, "out of memory");
 	}
 	how.allow_unreadable = at == LOOK_AT_HEADERS;
@@ -66,14 +66,14 @@ int look_open(struct look *look, const char *path, const struct bpull_disk_optio
 		policy_free(&policy);
 	}
 	if (rc)
-		look_close(look);
+		offline_chain_close(look);
 	return rc;
 }
 
 /* ---- info ---- */
 
 struct bpull_info {
-	struct look look;
+	struct offline_chain look;
 };
 
 int bpull_info_open(const char *path, const struct bpull_disk_options *options,
@@ -93,7 +93,7 @@ int bpull_info_open(const char *path, const struct bpull_disk_options *options,
 	info = calloc(1, sizeof(*info));
 	if (!info)
 		return error_fill(error, -ENOMEM, "out of memory");
-	rc = look_open(&info->look, path, &o, LOOK_AT_HEADERS, &err);
+	rc = offline_chain_open(&info->look, path, &o, LOOK_AT_HEADERS, &err);
 	if (rc) {
 		free(info);
 		return error_export(&err, error);
@@ -197,7 +197,7 @@ void bpull_info_close(struct bpull_info *info)
 {
 	if (!info)
 		return;
-	look_close(&info->look);
+	offline_chain_close(&info->look);
 	free(info);
 }
 
@@ -285,7 +285,7 @@ int bpull_check(const char *path, const struct bpull_check_options *options,
 	struct bpull_check_options o;
 	struct err err = { 0 };
 	struct bpull_check_result checked = { 0 };
-	struct look look;
+	struct offline_chain look;
 	int rc;
 
 	error_begin(error);
@@ -300,13 +300,14 @@ int bpull_check(const char *path, const struct bpull_check_options *options,
 	disk.size = sizeof(disk);
 	disk.flags |= o.flags;
 	disk.format = o.format;
-	rc = look_open(&look, path, &disk, o.repair ? LOOK_FOR_REPAIR : LOOK_AT_HEADERS, &err);
+	rc = offline_chain_open(&look, path, &disk, o.repair ? LOOK_FOR_REPAIR : LOOK_AT_HEADERS,
+				&err);
 	if (rc)
 		return error_export(&err, error);
 	if (o.opened)
 		o.opened(o.opaque);
 	rc = check_layer(look.chain->layers[0], &o, &checked, &err);
-	look_close(&look);
+	offline_chain_close(&look);
 	if (rc)
 		return error_export(&err, error);
 	result_export(result, &checked, sizeof(checked));
@@ -367,7 +368,7 @@ int bpull_measure_job(const char *path, const struct bpull_disk_options *options
 	struct err err = { 0 };
 	struct walk w = { 0 };
 	autofree char *base_name = NULL;
-	struct look look;
+	struct offline_chain look;
 	int rc;
 
 	error_begin(error);
@@ -380,7 +381,7 @@ int bpull_measure_job(const char *path, const struct bpull_disk_options *options
 	if (!options_import(&j, sizeof(j), job) || j.compression > BPULL_COMPRESSION_ZSTD)
 		return error_fill(error, -EINVAL, "unknown job options");
 	o.flags = (o.flags | BPULL_DISK_READ_ONLY) & ~(uint32_t)BPULL_DISK_DIRECT;
-	rc = look_open(&look, path, &o, LOOK_AT_CHAIN, &err);
+	rc = offline_chain_open(&look, path, &o, LOOK_AT_CHAIN, &err);
 	if (rc)
 		return error_export(&err, error);
 	w.chain = look.chain;
@@ -392,7 +393,7 @@ int bpull_measure_job(const char *path, const struct bpull_disk_options *options
 		rc = refuse(&w, &j, base_name, &err);
 	if (!rc)
 		rc = measure_walk(&w, &measured, &err);
-	look_close(&look);
+	offline_chain_close(&look);
 	if (rc)
 		return error_export(&err, error);
 	result_export(result, &measured, sizeof(measured));

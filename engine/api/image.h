@@ -11,15 +11,15 @@ struct layer_set;
 struct table_cache;
 
 /* A chain at rest, without an engine. */
-struct look {
+struct offline_chain {
 	struct table_cache *cache;
 	struct layer_set *layers;
 	struct chain *chain;
 };
 
 /* The options are complete. 0 or -errno with a sentence. */
-int look_open(struct look *look, const char *path, const struct bpull_disk_options *options,
-	      enum look_at at, struct err *err);
-void look_close(struct look *look);
+int offline_chain_open(struct offline_chain *look, const char *path,
+		       const struct bpull_disk_options *options, enum look_at at, struct err *err);
+void offline_chain_close(struct offline_chain *look);
 
 #endif
