@@ -149,7 +149,7 @@ int qcow2_begin_writing(struct layer *layer, struct err *err)
 	if (!rc)
 		rc = qcow2_make_sound(layer, name, err);
 	if (!rc)
-		rc = qcow2_views_load(q, name, err);
+		rc = qcow2_snapshots_load(q, name, err);
 	if (!rc)
 		rc = qcow2_reftable_read(q, name, err);
 	if (rc)
@@ -166,7 +166,7 @@ int qcow2_begin_writing(struct layer *layer, struct err *err)
 		layer->has_zero_entries = false;
 	return 0;
 fail:
-	qcow2_views_free(q);
+	qcow2_snapshots_free(q);
 	free(q->reftable);
 	q->reftable = NULL;
 	return rc;

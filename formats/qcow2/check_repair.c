@@ -230,8 +230,8 @@ int qcow2_make_sound(struct layer *layer, const char *name, struct err *err)
 	if (rc || (is_sound(&repair.found) && !was_dirty))
 		return rc;
 	/* What refuses the image later refuses it now, before anything is mended. */
-	rc = qcow2_views_load(q, name, err);
-	qcow2_views_free(q);
+	rc = qcow2_snapshots_load(q, name, err);
+	qcow2_snapshots_free(q);
 	if (rc)
 		return rc;
 	repair.found = (struct check_result){ 0 };

@@ -43,7 +43,7 @@ void qcow2_note_empty(struct qcow2 *q, uint64_t guest_off, uint64_t len)
 {
 	uint64_t span = qcow2_l2_slice_span(q), n = div_round_up(q->layer.guest_len, span);
 
-	if (q->views || n > MAX_EMPTY_BITS)
+	if (q->snapshots || n > MAX_EMPTY_BITS)
 		return;
 	if (!q->empty_slices)
 		q->empty_slices = calloc(div_round_up(n, 64), sizeof(*q->empty_slices));

@@ -16,7 +16,7 @@
 struct codecs;
 struct qcow2_comp_tail;
 struct qcow2_new_link;
-struct qcow2_views;
+struct qcow2_snapshots;
 
 enum qcow2_compression {
 	QCOW2_COMPRESSION_ZLIB = 0,
@@ -65,7 +65,7 @@ struct qcow2 {
 
 	/* snapshots.c, from begin_writing() on; NULL: the guest's disk alone reads through the
 	 * backing file, cluster by cluster. */
-	struct qcow2_views *views;
+	struct qcow2_snapshots *snapshots;
 
 	/* refcount.c, from begin_writing() on: the refcount table as it is to be, on-disk order. */
 	uint8_t *reftable;

@@ -73,7 +73,7 @@ int qcow2_begin_measuring(struct layer *layer, struct err *err)
 
 	if (q->reftable) /* begin_writing has loaded them */
 		return 0;
-	return qcow2_views_load(
+	return qcow2_snapshots_load(
 		q, err_escape(layer->file->name, strlen(layer->file->name), name, sizeof(name)),
 		err);
 }

@@ -170,7 +170,7 @@ static void qcow2_close(struct layer *layer)
 	qcow2_forget_all_empty(q);
 	codecs_free(q->codecs);
 	qcow2_freed_free(q);
-	qcow2_views_free(q);
+	qcow2_snapshots_free(q);
 	free(q);
 }
 
@@ -230,7 +230,7 @@ static const struct layer_ops qcow2_ops = {
 	.reuse_freed = qcow2_reuse_freed,
 	.stage = qcow2_stage,
 	.reftable_durable = qcow2_reftable_durable,
-	.reread = qcow2_views_reread,
+	.reread = qcow2_snapshots_reread,
 	.plan_link = qcow2_plan_link,
 	.stage_link = qcow2_stage_link,
 	.link_durable = qcow2_link_durable,

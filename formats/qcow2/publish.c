@@ -116,8 +116,8 @@ int qcow2_alloc_tables(struct layer *layer, uint64_t guest_off, uint64_t len,
 	uint64_t end = guest_off + len;
 	int rc = 0;
 
-	if (q->views)
-		return qcow2_views_alloc_tables(q, guest_off, len, need);
+	if (q->snapshots)
+		return qcow2_snapshots_alloc_tables(q, guest_off, len, need);
 	for (uint64_t at = guest_off; !rc && at < end; at += qcow2_slice_part(q, at, end))
 		rc = link_l2(q, at, need);
 	return rc;
@@ -142,8 +142,8 @@ int qcow2_publish(struct layer *layer, const struct mapping *maps, size_t n_maps
 	struct qcow2 *q = qcow2_of(layer);
 	int rc;
 
-	if (q->views)
-		return qcow2_views_publish(q, maps, n_maps, need);
+	if (q->snapshots)
+		return qcow2_snapshots_publish(q, maps, n_maps, need);
 	rc = prepare_all(q, maps, n_maps, need);
 	for (size_t i = 0; !rc && i < n_maps; i++)
 		rc = qcow2_alloc_tables(layer, maps[i].guest_off, maps[i].len, need);

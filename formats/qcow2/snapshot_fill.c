@@ -54,7 +54,7 @@ static uint64_t cluster_start(const struct qcow2 *q, uint64_t guest_off)
 /* The copy that this table joins, whose cluster is at host_off (0: has none yet). */
 static int join_copy(const struct qcow2 *q, uint64_t host_off, uint32_t weight)
 {
-	struct qcow2_views *v = q->views;
+	struct qcow2_snapshots *v = q->snapshots;
 	uint32_t i;
 
 	for (i = 0; i < v->n_copies; i++)
@@ -89,8 +89,8 @@ static int read_entry(struct qcow2 *q, const struct qcow2_view_table *table, uin
 /* Fills at[].copy and the copies for the granule at guest_off. */
 static int find_copies(struct qcow2 *q, uint64_t guest_off, struct table_need *need)
 {
-	struct qcow2_views *v = q->views;
-	int rc = qcow2_views_at(q, guest_off / qcow2_l2_span(q), need);
+	struct qcow2_snapshots *v = q->snapshots;
+	int rc = qcow2_snapshots_at(q, guest_off / qcow2_l2_span(q), need);
 
 	v->n_copies = 0;
 	v->left_copy = -1;
@@ -118,7 +118,7 @@ static int find_copies(struct qcow2 *q, uint64_t guest_off, struct table_need *n
 static int may_write_into(struct qcow2 *q, uint64_t guest_off, uint64_t host_off,
 			  struct table_need *need)
 {
-	struct qcow2_views *v = q->views;
+	struct qcow2_snapshots *v = q->snapshots;
 	uint64_t n_refs = 0, refcount;
 	int rc = 0;
 
@@ -145,7 +145,7 @@ static int may_write_into(struct qcow2 *q, uint64_t guest_off, uint64_t host_off
 /* Does the guest's disk take this copy of the cluster at guest_off? */
 static bool is_guests_copy(const struct qcow2 *q, uint64_t guest_off, unsigned copy)
 {
-	const struct qcow2_views *v = q->views;
+	const struct qcow2_snapshots *v = q->snapshots;
 
 	for (uint32_t i = 0; i < v->n_at; i++)
 		if (v->at[i].is_guests && v->at[i].copy == (int)copy)
@@ -153,7 +153,7 @@ static bool is_guests_copy(const struct qcow2 *q, uint64_t guest_off, unsigned c
 	return false;
 }
 
-static bool all_copies_are_new(const struct qcow2_views *v)
+static bool all_copies_are_new(const struct qcow2_snapshots *v)
 {
 	for (uint32_t i = 0; i < v->n_copies; i++)
 		if (v->copy_host_off[i])
@@ -166,7 +166,7 @@ static bool all_copies_are_new(const struct qcow2_views *v)
 static int extend_copies(struct qcow2 *q, uint64_t guest_off, uint64_t *end,
 			 struct table_need *need)
 {
-	struct qcow2_views *v = q->views;
+	struct qcow2_snapshots *v = q->snapshots;
 	uint64_t at = cluster_start(q, guest_off) + q->layer.cluster_len;
 	uint32_t n_copies = v->n_copies;
 	bool is_guests = is_guests_copy(q, guest_off, 0);
@@ -191,7 +191,7 @@ int qcow2_copy_target(struct layer *layer, uint64_t guest_off, uint64_t len, uns
 		      struct destination *out, struct table_need *need)
 {
 	struct qcow2 *q = qcow2_of(layer);
-	struct qcow2_views *v = q->views;
+	struct qcow2_snapshots *v = q->snapshots;
 	uint64_t slice_end, end = guest_off + len, in_cluster;
 	int rc;
 
@@ -209,7 +209,7 @@ int qcow2_copy_target(struct layer *layer, uint64_t guest_off, uint64_t len, uns
 	if (copy >= v->n_copies)
 		return copy ? -ENOENT : -EEXIST;
 	slice_end = round_down(guest_off, qcow2_l2_slice_span(q)) + qcow2_l2_slice_span(q);
-	end = qcow2_views_boundary(q, guest_off, MIN(end, slice_end));
+	end = qcow2_snapshots_boundary(q, guest_off, MIN(end, slice_end));
 	in_cluster = guest_off - cluster_start(q, guest_off);
 	out->for_snapshots = !is_guests_copy(q, guest_off, copy);
 	if (all_copies_are_new(v)) {
@@ -230,9 +230,9 @@ int qcow2_copy_weight(struct qcow2 *q, uint64_t guest_off, unsigned copy, uint64
 {
 	int rc = find_copies(q, guest_off, need);
 
-	if (!rc && copy >= q->views->n_copies)
+	if (!rc && copy >= q->snapshots->n_copies)
 		rc = -EEXIST;
-	*weight = rc ? 0 : q->views->copy_weight[copy];
+	*weight = rc ? 0 : q->snapshots->copy_weight[copy];
 	return rc;
 }
 
@@ -244,7 +244,7 @@ static int lacks_table(struct qcow2 *q, uint32_t disk, uint64_t guest_off, bool 
 		       uint64_t *seen_end, struct table_need *need)
 {
 	uint64_t l1_idx = guest_off / qcow2_l2_span(q), guest_len = q->layer.guest_len;
-	const struct qcow2_view *view = disk ? &q->views->snapshots[disk - 1] : NULL;
+	const struct qcow2_view *view = disk ? &q->snapshots->snapshots[disk - 1] : NULL;
 	struct table *l1;
 	uint32_t byte;
 	int rc = 0;
@@ -271,7 +271,7 @@ static void set_l1(struct qcow2 *q, uint32_t disk, uint64_t l1_idx, uint64_t ent
 	uint32_t byte;
 
 	if (disk) {
-		struct qcow2_view *view = &q->views->snapshots[disk - 1];
+		struct qcow2_view *view = &q->snapshots->snapshots[disk - 1];
 
 		put_be64(view->l1 + 8 * l1_idx, entry);
 		if (view->dirty_lo == view->dirty_hi)
@@ -299,7 +299,7 @@ static int new_table(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off, stru
  * to light. */
 static int link_group(struct qcow2 *q, uint32_t first, uint64_t guest_off, struct table_need *need)
 {
-	uint32_t n_disks = q->views->n_snapshots + 1;
+	uint32_t n_disks = q->snapshots->n_snapshots + 1;
 	uint64_t l1_idx = guest_off / qcow2_l2_span(q), weight = 0, seen_end, end, entry, l2_off;
 	bool lacks;
 	int rc = new_table(q, guest_off, &l2_off, need);
@@ -326,15 +326,15 @@ static int link_group(struct qcow2 *q, uint32_t first, uint64_t guest_off, struc
 		weight = n;
 	}
 	qcow2_ref_set(q, l2_off >> q->cluster_bits, 1, weight);
-	q->views->at_l1_idx = UINT64_MAX;
+	q->snapshots->at_l1_idx = UINT64_MAX;
 	return 0;
 }
 
 /* Gives every disk that sees guest_off an L2 table. */
 static int link_at(struct qcow2 *q, uint64_t guest_off, struct table_need *need)
 {
-	struct qcow2_views *v = q->views;
-	int rc = qcow2_views_at(q, guest_off / qcow2_l2_span(q), need);
+	struct qcow2_snapshots *v = q->snapshots;
+	int rc = qcow2_snapshots_at(q, guest_off / qcow2_l2_span(q), need);
 
 	if (rc || v->at[0].l2_off)
 		return rc;
@@ -349,8 +349,8 @@ static int link_at(struct qcow2 *q, uint64_t guest_off, struct table_need *need)
 	return rc;
 }
 
-int qcow2_views_alloc_tables(struct qcow2 *q, uint64_t guest_off, uint64_t len,
-			     struct table_need *need)
+int qcow2_snapshots_alloc_tables(struct qcow2 *q, uint64_t guest_off, uint64_t len,
+				 struct table_need *need)
 {
 	uint64_t end = guest_off + len;
 	int rc = 0;
@@ -367,7 +367,7 @@ int qcow2_views_alloc_tables(struct qcow2 *q, uint64_t guest_off, uint64_t len,
 /* The references that a new copy must have on disk before its entries (I2). Entries and L1 entries
  * of one batch become durable in any order: the guest's disk may read through a table that it has
  * left in this batch. What that counts falls with the table's own count. */
-static uint64_t new_weight(const struct qcow2_views *v, unsigned copy)
+static uint64_t new_weight(const struct qcow2_snapshots *v, unsigned copy)
 {
 	return v->copy_weight[copy] + (v->left_copy == (int)copy);
 }
@@ -376,7 +376,7 @@ static void drop_left(struct qcow2 *q, const struct mapping *map, uint64_t host_
 {
 	uint64_t len = map->comp_len ? map->comp_len : 1;
 
-	if (q->views->left_copy == (int)map->copy)
+	if (q->snapshots->left_copy == (int)map->copy)
 		qcow2_freed_add(q, host_off >> q->cluster_bits,
 				((host_off + len - 1) >> q->cluster_bits) -
 					(host_off >> q->cluster_bits) + 1,
@@ -399,7 +399,7 @@ static uint64_t cluster_host_off(const struct qcow2 *q, const struct mapping *ma
  * them. */
 static int prepare_map(struct qcow2 *q, const struct mapping *map, struct table_need *need)
 {
-	struct qcow2_views *v = q->views;
+	struct qcow2_snapshots *v = q->snapshots;
 	uint64_t end = map->guest_off + map->len;
 
 	for (uint64_t at = map->guest_off; at < end; at += cluster_part(q, at, end)) {
@@ -446,7 +446,7 @@ static void set_entry(struct qcow2 *q, uint8_t *bytes, uint64_t guest_off, uint6
 /* Entries of every table that takes this copy, and the references they are. */
 static void set_cluster(struct qcow2 *q, const struct mapping *map, uint64_t at, uint64_t len)
 {
-	struct qcow2_views *v = q->views;
+	struct qcow2_snapshots *v = q->snapshots;
 	uint64_t host_off = cluster_host_off(q, map, at), entry = 0;
 	struct table_need need;
 	int rc = find_copies(q, at, &need);
@@ -511,13 +511,13 @@ static void set_all(struct qcow2 *q, const struct mapping *maps, size_t n_maps)
 		}
 }
 
-int qcow2_views_publish(struct qcow2 *q, const struct mapping *maps, size_t n_maps,
-			struct table_need *need)
+int qcow2_snapshots_publish(struct qcow2 *q, const struct mapping *maps, size_t n_maps,
+			    struct table_need *need)
 {
 	int rc = 0;
 
 	for (size_t i = 0; !rc && i < n_maps; i++)
-		rc = qcow2_views_alloc_tables(q, maps[i].guest_off, maps[i].len, need);
+		rc = qcow2_snapshots_alloc_tables(q, maps[i].guest_off, maps[i].len, need);
 	if (!rc)
 		rc = prepare_all(q, maps, n_maps, need);
 	if (!rc)
@@ -530,7 +530,7 @@ int qcow2_reserve_bytes(struct layer *layer, uint64_t guest_off, uint32_t len, u
 {
 	struct qcow2 *q = qcow2_of(layer);
 	uint64_t weight = 1;
-	int rc = q->views ? qcow2_copy_weight(q, guest_off, 0, &weight, need) : 0;
+	int rc = q->snapshots ? qcow2_copy_weight(q, guest_off, 0, &weight, need) : 0;
 
 	return rc ? rc : qcow2_comp_reserve(q, len, weight, host_off);
 }

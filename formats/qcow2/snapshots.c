@@ -113,7 +113,7 @@ static int load_snapshot(struct qcow2 *q, struct qcow2_view *view, uint64_t *at,
 
 static int load_snapshots(struct qcow2 *q, const char *name, struct err *err)
 {
-	struct qcow2_views *v = q->views;
+	struct qcow2_snapshots *v = q->snapshots;
 	uint64_t at = q->snapshots_off, l1_len = 0;
 
 	for (uint32_t i = 0; i < q->n_snapshots; i++) {
@@ -162,7 +162,7 @@ static size_t note_places(struct place *places, size_t n, const uint8_t *l1, uin
 
 static int check_places(struct qcow2 *q, const char *name, struct err *err)
 {
-	struct qcow2_views *v = q->views;
+	struct qcow2_snapshots *v = q->snapshots;
 	autofree uint8_t *active = malloc(q->l1_size * UINT64_C(8) + 1);
 	autofree struct place *places = NULL;
 	uint64_t n_max = q->l1_size;
@@ -218,19 +218,19 @@ static int choose_slices(struct qcow2 *q, const char *name, struct err *err)
 	return 0;
 }
 
-int qcow2_views_load(struct qcow2 *q, const char *name, struct err *err)
+int qcow2_snapshots_load(struct qcow2 *q, const char *name, struct err *err)
 {
-	struct qcow2_views *v;
+	struct qcow2_snapshots *v;
 	uint64_t n = UINT64_C(1) + q->n_snapshots;
 	int rc;
 
-	qcow2_views_free(q);
+	qcow2_snapshots_free(q);
 	q->l2_slice_len = MIN(q->layer.cluster_len, QCOW2_L2_SLICE_LEN);
 	qcow2_forget_all_empty(q);
 	q->layer.backed_len = q->layer.guest_len;
 	if (!q->n_snapshots && q->l2_entry_len == 8)
 		return 0;
-	v = q->views = calloc(1, sizeof(*v));
+	v = q->snapshots = calloc(1, sizeof(*v));
 	if (!v)
 		return err_set(err, -ENOMEM, "%s: out of memory", name);
 	q->layer.has_copies = true;
@@ -251,9 +251,9 @@ int qcow2_views_load(struct qcow2 *q, const char *name, struct err *err)
 	return rc;
 }
 
-void qcow2_views_free(struct qcow2 *q)
+void qcow2_snapshots_free(struct qcow2 *q)
 {
-	struct qcow2_views *v = q->views;
+	struct qcow2_snapshots *v = q->snapshots;
 
 	if (!v)
 		return;
@@ -264,21 +264,21 @@ void qcow2_views_free(struct qcow2 *q)
 	free(v->copy_host_off);
 	free(v->copy_weight);
 	free(v);
-	q->views = NULL;
+	q->snapshots = NULL;
 }
 
-void qcow2_views_left(struct qcow2 *q)
+void qcow2_snapshots_left(struct qcow2 *q)
 {
-	if (!q->views)
+	if (!q->snapshots)
 		return;
-	q->views->at_l1_idx = UINT64_MAX;
-	q->views->has_left = true;
+	q->snapshots->at_l1_idx = UINT64_MAX;
+	q->snapshots->has_left = true;
 }
 
-int qcow2_views_reread(struct layer *layer, bool commit_runs, struct err *err)
+int qcow2_snapshots_reread(struct layer *layer, bool commit_runs, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(layer);
-	struct qcow2_views *v = q->views;
+	struct qcow2_snapshots *v = q->snapshots;
 	char name[512];
 	int rc = 0;
 
@@ -300,9 +300,9 @@ int qcow2_views_reread(struct layer *layer, bool commit_runs, struct err *err)
 }
 
 /* Whole sectors around the changed entries. I2: STAGE_ROOT, like the active table's. */
-int qcow2_views_stage(struct qcow2 *q, struct staged *staged)
+int qcow2_snapshots_stage(struct qcow2 *q, struct staged *staged)
 {
-	struct qcow2_views *v = q->views;
+	struct qcow2_snapshots *v = q->snapshots;
 	int rc = 0;
 
 	for (uint32_t i = 0; v && !rc && i < v->n_snapshots; i++) {
@@ -325,7 +325,8 @@ int qcow2_views_stage(struct qcow2 *q, struct staged *staged)
 
 /* ---- lookup ---- */
 
-static void add_table(struct qcow2_views *v, uint64_t l2_off, uint64_t guest_len, bool is_guests)
+static void add_table(struct qcow2_snapshots *v, uint64_t l2_off, uint64_t guest_len,
+		      bool is_guests)
 {
 	v->at[v->n_at++] = (struct qcow2_view_table){ l2_off, 1, guest_len, is_guests, -1 };
 }
@@ -338,7 +339,7 @@ static int by_table(const void *a, const void *b)
 }
 
 /* One of each table; its weight is how often it was there. */
-static void merge_tables(struct qcow2_views *v)
+static void merge_tables(struct qcow2_snapshots *v)
 {
 	uint32_t n = 0;
 
@@ -355,10 +356,10 @@ static void merge_tables(struct qcow2_views *v)
 	v->n_at = n + 1;
 }
 
-int qcow2_views_at(struct qcow2 *q, uint64_t l1_idx, struct table_need *need)
+int qcow2_snapshots_at(struct qcow2 *q, uint64_t l1_idx, struct table_need *need)
 {
 	uint64_t guest_off = l1_idx * qcow2_l2_span(q);
-	struct qcow2_views *v = q->views;
+	struct qcow2_snapshots *v = q->snapshots;
 
 	if (v->at_l1_idx == l1_idx)
 		return 0;
@@ -388,9 +389,9 @@ int qcow2_views_at(struct qcow2 *q, uint64_t l1_idx, struct table_need *need)
 	return 0;
 }
 
-uint64_t qcow2_views_boundary(const struct qcow2 *q, uint64_t guest_off, uint64_t end)
+uint64_t qcow2_snapshots_boundary(const struct qcow2 *q, uint64_t guest_off, uint64_t end)
 {
-	const struct qcow2_views *v = q->views;
+	const struct qcow2_snapshots *v = q->snapshots;
 
 	for (uint32_t i = 0; i < v->n_at; i++)
 		if (qcow2_view_sees(&v->at[i], guest_off))
@@ -424,7 +425,7 @@ static int table_lacks(struct qcow2 *q, const struct qcow2_view_table *table, ui
 static int granule_lacks(struct qcow2 *q, uint64_t guest_off, bool begin, bool *any, bool *same,
 			 struct table_need *need)
 {
-	struct qcow2_views *v = q->views;
+	struct qcow2_snapshots *v = q->snapshots;
 	bool inside = guest_off & (q->layer.cluster_len - 1);
 
 	*any = false;
@@ -451,7 +452,7 @@ static int granule_lacks(struct qcow2 *q, uint64_t guest_off, bool begin, bool *
  * tables lack. */
 static bool lacks_all(const struct qcow2 *q, uint64_t guest_off)
 {
-	const struct qcow2_views *v = q->views;
+	const struct qcow2_snapshots *v = q->snapshots;
 
 	if (v->at[0].l2_off || !qcow2_view_sees(&v->at[0], guest_off))
 		return false;
@@ -466,14 +467,14 @@ int qcow2_map_backed(struct layer *layer, uint64_t guest_off, uint64_t len, stru
 	bool any, same, first;
 	int rc;
 
-	if (!q->views)
+	if (!q->snapshots)
 		return qcow2_map(layer, guest_off, len, out, need);
 	*out = (struct extent){ .kind = EXTENT_UNALLOCATED, .guest_off = guest_off };
-	rc = qcow2_views_at(q, l1_idx, need);
+	rc = qcow2_snapshots_at(q, l1_idx, need);
 	if (rc)
 		return rc;
 	end = MIN(guest_off + len, (l1_idx + 1) * qcow2_l2_span(q));
-	end = qcow2_views_boundary(q, guest_off, end);
+	end = qcow2_snapshots_boundary(q, guest_off, end);
 	out->len = end - guest_off;
 	if (lacks_all(q, guest_off))
 		return 0;

@@ -23,17 +23,17 @@ struct table_need;
 /* Blocking: the snapshots' L1 tables, where there are snapshots or subclusters; sets backed_len and
  * l2_slice_len. -ENOTSUP, -EUCLEAN with a sentence (`name` is the image's, escaped), nothing
  * changed. */
-int qcow2_views_load(struct qcow2 *q, const char *name, struct err *err);
-void qcow2_views_free(struct qcow2 *q);
-int qcow2_views_reread(struct layer *layer, bool commit_runs, struct err *err);
+int qcow2_snapshots_load(struct qcow2 *q, const char *name, struct err *err);
+void qcow2_snapshots_free(struct qcow2 *q);
+int qcow2_snapshots_reread(struct layer *layer, bool commit_runs, struct err *err);
 /* Adds the changed entries of the snapshots' L1 tables to a commit. 0 or -ENOMEM. */
-int qcow2_views_stage(struct qcow2 *q, struct staged *staged);
+int qcow2_snapshots_stage(struct qcow2 *q, struct staged *staged);
 int qcow2_map_backed(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
 		     struct table_need *need);
 
 /* The guest's disk has left a table that others read: what is known of the tables at one place is
  * out of date. */
-void qcow2_views_left(struct qcow2 *q);
+void qcow2_snapshots_left(struct qcow2 *q);
 
 /* A snapshot's disk. Its L1 table is resident, bytes as on disk. */
 struct qcow2_view {
@@ -55,7 +55,7 @@ struct qcow2_view_table {
 	int copy; /* which copy it takes; -1: it lacks nothing there */
 };
 
-struct qcow2_views {
+struct qcow2_snapshots {
 	struct qcow2_view *snapshots;
 	uint32_t n_snapshots;
 	/* The tables at one L1 index, by offset; room for n_snapshots + 1. */
@@ -73,10 +73,10 @@ struct qcow2_views {
 	bool has_left; /* there are such tables */
 };
 
-/* The tables at this L1 index are in views->at. 0, TABLE_NEED or -errno. */
-int qcow2_views_at(struct qcow2 *q, uint64_t l1_idx, struct table_need *need);
+/* The tables at this L1 index are in snapshots->at. 0, TABLE_NEED or -errno. */
+int qcow2_snapshots_at(struct qcow2 *q, uint64_t l1_idx, struct table_need *need);
 /* Where what holds at guest_off may stop holding: the next end of a disk, or `end`. */
-uint64_t qcow2_views_boundary(const struct qcow2 *q, uint64_t guest_off, uint64_t end);
+uint64_t qcow2_snapshots_boundary(const struct qcow2 *q, uint64_t guest_off, uint64_t end);
 
 /* Does this table's reader see guest_off at all? */
 static inline bool qcow2_view_sees(const struct qcow2_view_table *table, uint64_t guest_off)

@@ -52,6 +52,6 @@ int qcow2_stage(struct layer *layer, struct staged *staged)
 			return rc;
 	}
 	q->reftable_lo = q->reftable_hi = 0;
-	rc = qcow2_views_stage(q, staged);
+	rc = qcow2_snapshots_stage(q, staged);
 	return rc ? rc : qcow2_freed_stage(q);
 }

@@ -163,7 +163,7 @@ int qcow2_map_write(struct layer *layer, uint64_t guest_off, uint64_t len, struc
 	*out = (struct write_extent){ .guest_off = guest_off };
 	if (rc)
 		return rc;
-	if (l2_off ? !(l1_entry & QCOW2_COPIED) : q->views != NULL) {
+	if (l2_off ? !(l1_entry & QCOW2_COPIED) : q->snapshots != NULL) {
 		set_shared(q, guest_off, out);
 		return 0;
 	}

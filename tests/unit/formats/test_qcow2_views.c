@@ -138,7 +138,7 @@ static void copy_all(const uint64_t guest_lens[3])
 	file_close(file);
 }
 
-Test(qcow2_views, each_disk_is_copied_to_its_own_end)
+Test(qcow2_snapshots, each_disk_is_copied_to_its_own_end)
 {
 	const uint64_t middle = SPAN + SPAN / 2, early = SPAN + SPAN / 4,
 		       late = 2 * SPAN + SPAN / 2;
@@ -153,7 +153,7 @@ Test(qcow2_views, each_disk_is_copied_to_its_own_end)
 }
 
 /* Growing a disk later must not bring anything to light. */
-Test(qcow2_views, nothing_is_filled_in_behind_an_end)
+Test(qcow2_snapshots, nothing_is_filled_in_behind_an_end)
 {
 	const uint64_t guest_len = SPAN + SPAN / 2, snapshot_len = SPAN + SPAN / 4;
 	struct build_how how = built_how();
@@ -181,7 +181,7 @@ Test(qcow2_views, nothing_is_filled_in_behind_an_end)
 
 /* A run's copies go to the same disks throughout: where only a snapshot lacks a cluster, the copy
  * is none of the guest's, and is not to be taken for what the guest reads there. */
-Test(qcow2_views, a_run_ends_where_the_guest_has_data)
+Test(qcow2_snapshots, a_run_ends_where_the_guest_has_data)
 {
 	static const struct build_cluster cluster = { 64, BUILD_DATA, 1 };
 	struct build_how how = built_how();
@@ -206,7 +206,7 @@ Test(qcow2_views, a_run_ends_where_the_guest_has_data)
 /* ---- references ---- */
 
 /* Going back to a snapshot counts its clusters once more first: a reference stays free. */
-Test(qcow2_views, tables_and_copies_leave_a_reference_free)
+Test(qcow2_snapshots, tables_and_copies_leave_a_reference_free)
 {
 	for (unsigned n_snapshots = 1; n_snapshots <= 5; n_snapshots++) {
 		struct build_how how = built_how();
@@ -234,19 +234,19 @@ Test(qcow2_views, tables_and_copies_leave_a_reference_free)
 
 static bool has_table(const struct write_rig *rig)
 {
-	return be64(qcow2_of(rig->layer)->views->snapshots[0].l1);
+	return be64(qcow2_of(rig->layer)->snapshots->snapshots[0].l1);
 }
 
 static void reread(struct write_rig *rig, bool commit_runs)
 {
 	struct err err = { 0 };
 
-	cr_assert_eq(qcow2_views_reread(rig->layer, commit_runs, &err), 0, "%s", err.message);
+	cr_assert_eq(qcow2_snapshots_reread(rig->layer, commit_runs, &err), 0, "%s", err.message);
 }
 
 /* What is changed, or is being written, is newer than the disk: reading it back would lose
  * tables. */
-Test(qcow2_views, what_is_on_its_way_is_not_read_back)
+Test(qcow2_snapshots, what_is_on_its_way_is_not_read_back)
 {
 	struct build_how how = built_how();
 	struct staged staged = { 0 };
