@@ -127,7 +127,8 @@ static int take_dir(const char *key, const char *value, void *to)
 	}
 	plugin_config.dirs[disk->n_allowed_dirs] = realpath(value, NULL);
 	if (!plugin_config.dirs[disk->n_allowed_dirs] && (errno == ENOENT || errno == ENOTDIR)) {
-		nbdkit_error("warning: %s: '%s' does not exist, so it allows nothing", key, value);
+		fprintf(stderr, "nbdkit: warning: %s: '%s' does not exist, so it allows nothing\n",
+			key, value);
 		return 0;
 	}
 	if (!plugin_config.dirs[disk->n_allowed_dirs]) {
