@@ -17,7 +17,7 @@ from harness import DONE, KIB, MIB, REFUSED, USAGE, Skip, bp, case, check, field
 from images import Untouched, image_check, overlay, qemu_img
 
 SEED = int(os.environ.get('BB_SEED', time.time_ns() % 10**6))
-KILLS = int(os.environ.get('BB_KILLS', '6'))
+KILLS = int(os.environ.get('BB_KILLS', '3'))
 
 
 def text(rng, length):

@@ -96,8 +96,8 @@ def spread(indexes):
 
 
 def in_turn(indexes, number):
-    """Two of three: each index has most of the errors, each error most of the indexes. More than three are all wanted."""
-    return [nth for i, nth in enumerate(indexes) if len(indexes) != 3 or (i + number) % 3]
+    """One of three: each index has a third of the errors, each error one of the indexes. More than three are all wanted."""
+    return [nth for i, nth in enumerate(indexes) if len(indexes) != 3 or (i + number) % 3 == 0]
 
 
 def wanted_codes(verb, call, error, injected):

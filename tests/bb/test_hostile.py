@@ -5,7 +5,7 @@ Each is looked at by check, info, map and pull --dry-run, and then pulled. No co
 seconds or 128 MiB, print a control character, or change a file that it only looks at; a pull does what the
 image's verdict says.
 One case is a class of images; it goes through some of them and reports every deviation: of a class that has
-many, a half that BB_SEED draws. BB_ALL=1, as `./tools/dev soak` has it, goes through all of them, has every command
+many, a third that BB_SEED draws. BB_ALL=1, as `./tools/dev soak` has it, goes through all of them, has every command
 look at every image, and says what became of each.
 """
 import os
@@ -125,7 +125,7 @@ def chosen(name):
     found = [image for image in hostile_images.images if image.cls == name]
     if ALL or len(found) <= FEW:
         return found
-    return random.Random(f'{SEED} {name}').sample(found, max(FEW, -(-len(found) // 2)))
+    return random.Random(f'{SEED} {name}').sample(found, max(FEW, -(-len(found) // 3)))
 
 
 def judge_class(d, name):

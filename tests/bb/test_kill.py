@@ -17,7 +17,7 @@ from harness import DONE, KIB, MIB, bp, case, check, field, note, same
 from images import Untouched, image_check, image_info, image_map, overlay, raw_image
 
 SEED = int(os.environ.get('BB_SEED', time.time_ns() % 10**6))
-KILLS = int(os.environ.get('BB_KILLS', '4'))
+KILLS = int(os.environ.get('BB_KILLS', '3'))
 
 
 def linked(path):

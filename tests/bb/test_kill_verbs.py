@@ -23,7 +23,7 @@ from images import image_check, image_info, raw_image
 
 harness.cases.clear()  # theirs
 SEED = int(os.environ.get('BB_SEED', time.time_ns() % 10**6))
-KILLS = int(os.environ.get('BB_KILLS', '4'))
+KILLS = int(os.environ.get('BB_KILLS', '3'))
 SIZE = 8 * MIB
 
 
