@@ -123,12 +123,12 @@ static void mismatch(struct bpull_disk *disk, uint64_t guest_off, uint32_t len)
 static enum step compare(struct read_back *r)
 {
 	struct bpull_disk *disk = r->op.disk;
-	const struct copied *items = disk->job.verify->list.items;
+	struct copied *items = disk->job.verify->list.items;
 	/* The tables don't lead to it any more: the chain answered. */
 	bool is_lost = r->gather.below_lo != r->gather.below_hi;
 
 	for (size_t i = r->first; i < r->first + r->n; i++) {
-		const struct copied *item = &items[i];
+		struct copied *item = &items[i];
 		XXH128_hash_t got;
 
 		if (!item->len) /* the guest was here first */
@@ -140,6 +140,7 @@ static enum step compare(struct read_back *r)
 		}
 		if (!item->is_direct || disk_overlay(disk)->no_tables)
 			disk->job.n.verified_bytes += item->len;
+		item->len = 0; /* one that failed before it sets the walk back over it */
 	}
 	over(r);
 	return STEP_WAIT;
