@@ -336,6 +336,58 @@ Test(chain, short_layer_hides_what_lies_below)
 	chain_drop(chain);
 }
 
+/* Zeros of dropped layers want entries where the new base would show through, and nowhere else. */
+Test(chain, zeros_behind_the_new_base_need_no_entry)
+{
+	struct chain *chain = chain_of(3);
+	struct extent e;
+	struct table_need need;
+
+	fake_fill(fake_at(chain, 1), 0, MAX_UNITS, EXTENT_ZERO);
+	chain->layers[2]->guest_len = 1000;
+	chain->pull_to = 2;
+	cr_assert_eq(chain_map_pulled(chain, 0, MAX_LEN, &e, &need), 0);
+	cr_assert(e.kind == EXTENT_ZERO && e.len == 1000);
+	cr_assert_eq(chain_map_pulled(chain, 999, MAX_LEN - 999, &e, &need), 0);
+	cr_assert(e.kind == EXTENT_ZERO && e.len == 1);
+	cr_assert_eq(chain_map_pulled(chain, 1000, MAX_LEN - 1000, &e, &need), 0);
+	cr_assert(e.kind == EXTENT_UNALLOCATED && e.len == MAX_LEN - 1000);
+	chain_drop(chain);
+}
+
+Test(chain, what_was_dropped_is_in_no_count)
+{
+	struct chain *chain = chain_of(4);
+	struct layer *dropped[] = { chain->layers[1], chain->layers[2] }, *base = chain->layers[3];
+	struct extent e;
+	struct table_need need;
+
+	fake_fill(fake_at(chain, 1), 0, MAX_UNITS, EXTENT_DATA);
+	fake_fill(fake_at(chain, 3), 0, MAX_UNITS, EXTENT_DATA);
+	for (size_t i = 0; i < ARRAY_LEN(dropped); i++)
+		dropped[i]->n_users = 2; /* another chain has them still */
+	chain->pull_to = 3;
+	chain_hide_pulled(chain);
+	cr_assert_eq(chain_map(chain, 0, 0, 512, &e, &need), 0);
+	cr_assert_eq(e.depth, 3);
+	chain_show_all(chain);
+	cr_assert_eq(chain_map(chain, 0, 0, 512, &e, &need), 0);
+	cr_assert_eq(e.depth, 1);
+	chain_hide_pulled(chain);
+	chain_drop_hidden(chain, NULL, NULL);
+	cr_assert_eq(chain->n_layers, 2);
+	cr_assert_eq(chain->pull_to, 2, "all that is left is to be pulled next");
+	cr_assert_eq(chain->hidden_to, 0);
+	cr_assert_eq(chain->layers[1], base);
+	cr_assert_eq(chain_map(chain, 0, 0, 512, &e, &need), 0);
+	cr_assert_eq(e.depth, 1);
+	for (size_t i = 0; i < ARRAY_LEN(dropped); i++) {
+		cr_assert_eq(dropped[i]->n_users, 1);
+		layer_close(dropped[i]);
+	}
+	chain_drop(chain);
+}
+
 Test(chain, errors_of_a_layer_come_through)
 {
 	struct chain *chain = chain_of(3);
