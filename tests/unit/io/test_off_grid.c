@@ -168,3 +168,34 @@ BACKEND_TEST(off_the_grid_behind_the_end)
 	}
 	file_close(file);
 }
+
+static unsigned n_padded;
+
+static int count_padded(struct file *file, const void *buf, size_t len, uint64_t off)
+{
+	(void)file, (void)buf, (void)len, (void)off;
+	n_padded++;
+	return 0;
+}
+
+/* A device has no room behind its end, and a block that reaches over it must not be written in
+ * part. */
+Test(off_grid, a_device_ends_where_it_ends)
+{
+	static const struct file_ops ops = { .write_padded = count_padded };
+	struct file device = { .ops = &ops, .len = 2 * GRID, .is_block = true, .io_align = GRID };
+	struct io_req req = { 0 };
+	uint8_t bytes[SECTOR] = { 0 };
+
+	io_req_write(&req, &device, bytes, SECTOR, device.len - SECTOR);
+	io_req_run_off_grid(&req);
+	cr_assert_eq(req.result, SECTOR);
+	cr_assert_eq(n_padded, 1);
+	io_req_write(&req, &device, bytes, SECTOR, device.len - SECTOR + 1);
+	io_req_run_off_grid(&req);
+	cr_assert_eq(req.result, -ENOSPC);
+	device.is_block = false;
+	io_req_run_off_grid(&req);
+	cr_assert_eq(req.result, SECTOR, "a file grows");
+	cr_assert_eq(n_padded, 2);
+}
