@@ -279,6 +279,25 @@ Test(qcow2_compress, weights)
 	rig_close(&r);
 }
 
+/* Going back to a snapshot counts each of its clusters once more, before it lets others go. */
+Test(qcow2_compress, half_of_a_count_stays_free_for_snapshots)
+{
+	struct rig r = rig_open(12, 4);
+	uint64_t first, host_off, n_in_first = 0;
+
+	r.q->n_snapshots = 1;
+	cr_assert_eq(qcow2_comp_reserve(r.q, 512, 1, &first), 0);
+	for (host_off = first; host_off >> 12 == first >> 12; n_in_first++)
+		cr_assert_eq(qcow2_comp_reserve(r.q, 512, 1, &host_off), 0);
+	cr_assert_eq(n_in_first, 7, "%" PRIu64 " references, twice that and one are counted",
+		     n_in_first);
+	/* More than half at once has a host cluster of its own. */
+	cr_assert_eq(qcow2_comp_reserve(r.q, 512, 15, &first), 0);
+	cr_assert_neq(first >> 12, host_off >> 12);
+	r.q->n_snapshots = 0;
+	rig_close(&r);
+}
+
 /* A count that somebody else raised meanwhile is not made to overflow. */
 Test(qcow2_compress, a_full_refcount_is_not_raised)
 {
