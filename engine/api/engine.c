@@ -98,7 +98,7 @@ int engine_open_on(struct io *io, struct file_opener *opener, uint64_t memory,
 		return -ENOMEM;
 	}
 	engine->io = io;
-	engine->owner = getpid();
+	engine_note_owner(engine);
 	pthread_mutex_init(&engine->speed.mutex, NULL);
 	engine->wake_fd = engine->timer_fd = engine->epoll_fd = -1;
 	rc = open_memory(engine, memory);
@@ -179,6 +179,7 @@ void bpull_engine_close(struct bpull_engine *engine)
 	loop_close_fd(engine->timer_fd);
 	loop_close_fd(engine->wake_fd);
 	pthread_mutex_destroy(&engine->speed.mutex);
+	engine_forget_owner(engine);
 	free(engine);
 }
 

@@ -14,6 +14,10 @@
 
 struct bpull_engine;
 
+/* This process opens it. */
+void engine_note_owner(struct bpull_engine *engine);
+/* Frees what engine_note_owner() took. */
+void engine_forget_owner(struct bpull_engine *engine);
 /* Is this another process than the one that opened the engine? */
 bool engine_is_forked(const struct bpull_engine *engine);
 /* What bpull_engine_close() is to such a process. The memory stays until it ends or becomes another

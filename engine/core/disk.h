@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The engine and its disks: the state that all rooms share.\n\nTHREADS. Only the engine's owner
- * thread touches it, without locks; in an engine with a thread of its own, the thread that holds
- * the engine's lock (lock.h). `struct control` is the exception: other threads ask things of a
- * job there and read a copy of its numbers, under control.mutex, and wake the owner by
- * engine->wake_fd.
+ * The engine and its disks: the state that all rooms share.
+ *
+ * THREADS. Only the engine's owner thread touches it, without locks; in an engine with a thread of
+ * its own, the thread that holds the engine's lock (lock.h). `struct control` is the exception:
+ * other threads ask things of a job there and read a copy of its numbers, under control.mutex, and
+ * wake the owner by engine->wake_fd.
  */
 #ifndef BLOCKPULL_CORE_DISK_H
 #define BLOCKPULL_CORE_DISK_H
@@ -85,7 +86,10 @@ struct bpull_engine {
 		*held_last;     /* submitted, and without room to begin: guest/admit.c */
 	bool guest_seen;        /* one ended since the engine last looked at the clock */
 	uint64_t last_guest_ns; /* when one ended last */
-	pid_t owner;            /* the process that opened it: api/fork.h */
+	/* api/fork.c: the process that opened it, and a page that says so without a system call: it
+	 * holds 1, and the kernel empties it in a child. NULL: there is none. */
+	pid_t owner;
+	uint8_t *owner_page;
 	int epoll_fd, timer_fd, wake_fd;
 	atomic_bool woken; /* wake_fd is readable, or about to be */
 	int n_woken;       /* writes to wake_fd that were announced and not read yet */
