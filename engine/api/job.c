@@ -236,6 +236,21 @@ static int check_writable(const struct bpull_disk *disk, const struct target *ta
 	return medium_refuse_user(file->name, file->may_not_write, err);
 }
 
+/* What asking for a job and starting it begin with. 0: end_starting() must follow. */
+static int begin_call(struct bpull_disk *disk, const struct bpull_job_options *options,
+		      struct bpull_job_options *o, struct engine_yields *yields,
+		      struct bpull_error *error)
+{
+	error_begin(error);
+	if (is_missing(disk, "disk", error))
+		return -EINVAL;
+	if (!import(o, options))
+		return error_fill(error, -EINVAL, "unknown job options");
+	if (begin_starting(disk, yields))
+		return error_fill(error, -EBUSY, "a job runs on this disk already");
+	return 0;
+}
+
 int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *options,
 		    struct bpull_error *error)
 {
@@ -244,15 +259,10 @@ int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *opt
 	struct bpull_job_options o;
 	struct target target = { 0 };
 	struct err err = { 0 };
-	int rc;
+	int rc = begin_call(disk, options, &o, &yields, error);
 
-	error_begin(error);
-	if (is_missing(disk, "disk", error))
-		return -EINVAL;
-	if (!import(&o, options))
-		return error_fill(error, -EINVAL, "unknown job options");
-	if (begin_starting(disk, &yields))
-		return error_fill(error, -EBUSY, "a job runs on this disk already");
+	if (rc)
+		return rc;
 	rc = may_start(disk, &o, &target, &err);
 	if (!rc)
 		rc = check_writable(disk, &target, &err);
@@ -297,15 +307,10 @@ int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *opt
 	struct engine_yields yields;
 	struct bpull_job_options o;
 	struct err err = { 0 };
-	int rc;
+	int rc = begin_call(disk, options, &o, &yields, error);
 
-	error_begin(error);
-	if (is_missing(disk, "disk", error))
-		return -EINVAL;
-	if (!import(&o, options))
-		return error_fill(error, -EINVAL, "unknown job options");
-	if (begin_starting(disk, &yields))
-		return error_fill(error, -EBUSY, "a job runs on this disk already");
+	if (rc)
+		return rc;
 	rc = start(disk, &o, &err);
 	end_starting(disk, &yields);
 	if (rc)
