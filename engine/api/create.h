@@ -9,7 +9,6 @@ struct bpull_create_options;
 struct err;
 struct file;
 
-/* create.c */
 /* Makes an empty file an image of this format. 0 or -errno. */
 int create_image_in(struct file *file, const struct bpull_create_options *o, uint64_t guest_len,
 		    struct err *err);

@@ -9,7 +9,6 @@ struct bpull_engine;
 struct file_opener;
 struct io;
 
-/* engine.c */
 /* An engine on this backend and file system, which it takes over (the opener stays the caller's).
  * 0 or -errno. */
 int engine_open_on(struct io *io, struct file_opener *opener, uint64_t memory,

@@ -233,7 +233,7 @@ static int put_on_top(struct bpull_disk *disk, enum image_format format, struct 
 		return rc;
 	}
 	layer->has_backing = true; /* in memory only */
-	disk_file_opened(disk, layer->file);
+	disk_note_file_opened(disk, layer->file);
 	return 0;
 }
 

@@ -10,6 +10,12 @@ struct err;
 struct layer_set;
 struct table_cache;
 
+enum look_at {
+	LOOK_AT_HEADERS, /* what can't be read is opened, too; data files are not */
+	LOOK_AT_CHAIN,   /* as for reading */
+	LOOK_FOR_REPAIR, /* as for writing */
+};
+
 /* A chain at rest, without an engine. */
 struct offline_chain {
 	struct table_cache *cache;

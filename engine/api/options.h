@@ -15,7 +15,6 @@ struct bpull_error;
 struct err;
 struct path_policy;
 
-/* options.c */
 /* Takes over a program's options for opening images (NULL: all defaults), complete and checked for
  * this way of opening. The names stay the program's. 0, or -EINVAL with a sentence. */
 int options_take(enum open_way way, const struct bpull_disk_options *given,

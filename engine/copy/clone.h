@@ -12,14 +12,12 @@ struct bpull_disk;
 struct copy_run;
 struct table_need;
 
-/* run.c */
 /* What of [guest_off, guest_off + max_len), unallocated in the overlay, one clone can serve: e->len
  * bytes from e->host_off of layer e->depth; 0: none, it is to be copied. 0, TABLE_NEED or
  * -errno. */
 int copy_run_find_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t max_len,
 			struct extent *e, struct table_need *need);
 
-/* clone.c */
 enum step copy_run_map_clone(struct copy_run *p, enum plan_action action, uint64_t unallocated);
 enum step copy_run_clone(struct copy_run *p);
 enum step copy_run_cloned(struct copy_run *p);

@@ -10,7 +10,6 @@
 
 struct bpull_disk;
 
-/* cursor.c */
 /* Begins a walk over what is owed: JOB_COPYING copies, JOB_PROVING only looks. */
 void cursor_start(struct bpull_disk *disk);
 /* A job that was stopped goes on: so does a cursor that failed. */

@@ -135,7 +135,6 @@ void copy_run_free_clones(struct copy_run *p);
 /* What comes when the run's bytes are there. */
 enum copy_run_phase copy_run_after_read(const struct copy_run *p);
 
-/* run_state.c, for the other phases too. */
 /* Remembers where a part of the run goes, or that it reads zeros: 0 or -ENOMEM. */
 int copy_run_add_map(struct copy_run *p, const struct mapping *map);
 int copy_run_add_zero(struct copy_run *p, uint64_t guest_off, uint64_t len);

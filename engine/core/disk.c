@@ -11,17 +11,13 @@
 #include "io/file.h"
 #include "io/io.h"
 
-void disk_file_opened(struct bpull_disk *disk, struct file *file)
+void disk_note_file_opened(void *opaque, struct file *file)
 {
+	const struct bpull_disk *disk = opaque;
 	struct io *io = disk->engine->io;
 
 	if (io->ops->add_file)
 		io->ops->add_file(io, file);
-}
-
-void disk_note_file_opened(void *opaque, struct file *file)
-{
-	disk_file_opened(opaque, file);
 }
 
 void disk_note_file_closing(void *opaque, struct file *file)

@@ -259,16 +259,6 @@ static inline bool disk_is_raw(const struct bpull_disk *disk)
 	return disk_overlay(disk)->ops->format == IMAGE_RAW && !disk->flatten;
 }
 
-enum look_at {
-	LOOK_AT_HEADERS, /* what can't be read is opened, too; data files are not */
-	LOOK_AT_CHAIN,   /* as for reading */
-	LOOK_FOR_REPAIR, /* as for writing */
-};
-
-/* api/disk.c */
-/* Tells the backend of a file that was opened for the disk. */
-void disk_file_opened(struct bpull_disk *disk, struct file *file);
-
 /* Does the overlay keep its data in a file of its own? */
 static inline bool disk_has_data_file(const struct bpull_disk *disk)
 {
@@ -301,7 +291,7 @@ bool flatten_is(const struct bpull_disk *disk);
 /* Is there no file to write to any more: made, or removed? */
 bool flatten_is_over(const struct bpull_disk *disk);
 
-/* chain_open.file_opened; opaque is the disk. */
+/* Tells the backend of a file that was opened for the disk, opaque. Fits chain_open.file_opened. */
 void disk_note_file_opened(void *opaque, struct file *file);
 
 /* Before a file is closed: the backend forgets it. opaque is the engine. */

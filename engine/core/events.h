@@ -9,7 +9,6 @@
 struct bpull_disk;
 struct bpull_engine;
 
-/* events.c */
 /* Sets memory for a new job's events aside. 0 or -ENOMEM. */
 int events_prepare(struct bpull_disk *disk);
 /* Frees the events that were taken; those still queued stay. */

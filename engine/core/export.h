@@ -16,7 +16,6 @@ int error_export(const struct err *err, struct bpull_error *out);
 int error_fill(struct bpull_error *out, int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* api/image.c */
 /* An extent as the public interface has it. */
 struct bpull_extent extent_export(const struct chain *chain, const struct extent *e);
 /* Makes *last longer by *next, which follows it, where they are alike. */

@@ -5,7 +5,6 @@
 
 struct file;
 
-/* fault.c */
 struct shown {
 	char name[512];
 };

@@ -7,7 +7,6 @@
 
 struct guest;
 
-/* admit.c */
 /* Lets it begin, now or when there is room. */
 void guest_admit(struct guest *g);
 /* It is over: others may begin. */

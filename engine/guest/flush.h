@@ -7,7 +7,6 @@
 
 struct guest;
 
-/* flush.c */
 enum step guest_sync(struct guest *g);
 
 #endif

@@ -8,7 +8,6 @@
 
 struct guest;
 
-/* new_clusters.c */
 enum step guest_place(struct guest *g);
 enum step guest_fill(struct guest *g);
 enum step guest_store(struct guest *g);

@@ -9,7 +9,6 @@
 
 struct bpull_disk;
 
-/* read_now.c */
 /* Reads what needs no waiting: all of it, or the buffers hold anything and a request is needed. */
 bool guest_read_now(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
 		    uint64_t guest_off);

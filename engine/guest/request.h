@@ -107,7 +107,6 @@ static inline struct guest *guest_of(struct op *op)
 	return (struct guest *)op;
 }
 
-/* request.c */
 /* Changes the phase. */
 static inline enum step guest_go(struct guest *g, enum guest_phase phase)
 {

@@ -12,7 +12,6 @@
 struct bpull_disk;
 struct bpull_extent;
 
-/* submit.c */
 /* New requests; guest_submit() takes them over. The vector is copied, nothing else is. */
 struct guest *guest_new_read(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
 			     uint64_t guest_off);

@@ -10,7 +10,6 @@
 struct bpull_disk;
 struct bpull_job_options;
 
-/* job.c */
 /* Starts the job (the disk is prepared), or concludes it where there is nothing to pull. */
 void job_begin(struct bpull_disk *disk, const struct bpull_job_options *options);
 void job_run(struct bpull_disk *disk, uint64_t now_ns);

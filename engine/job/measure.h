@@ -16,7 +16,6 @@ struct err;
 struct layer;
 struct table_cache;
 
-/* measure.c */
 /* Space for compressed clusters is taken in pieces, of which the last is not used up: so many bytes
  * more may be needed than without compression. */
 #define COMPRESSION_SPARE_LEN (1 * MiB)

@@ -11,7 +11,7 @@
 struct bpull_engine;
 
 /* Does all that can be done without waiting. */
-void engine_run(struct bpull_engine *engine); /* all that can be done without waiting */
+void engine_run(struct bpull_engine *engine);
 
 /* Inside: waits until the engine has run once more; without a thread, waits for I/O and runs it. At
  * most until end_ns (UINT64_MAX: for ever). False: that is over. Wake the engine first where there

@@ -10,7 +10,6 @@ struct err;
 struct file;
 struct file_opener;
 
-/* chain_base.c */
 /* Which layer is the file of this name: the one with its device and inode, or else the one that was
  * opened, or is recorded, under the very name. -EINVAL with a sentence: none, or the overlay. */
 int chain_find_base(const struct chain *chain, struct file_opener *opener, const char *name,

@@ -9,7 +9,6 @@
 struct err;
 struct staged;
 
-/* backing_link.c */
 int qcow2_plan_link(struct layer *layer, const char *name, enum image_format format,
 		    struct err *err);
 int qcow2_stage_link(struct layer *layer, struct staged *staged);

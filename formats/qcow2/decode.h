@@ -9,7 +9,6 @@
 
 struct layer;
 
-/* decode.c */
 int qcow2_decode(const struct layer *layer, const void *in, size_t in_len, void *out);
 
 #endif

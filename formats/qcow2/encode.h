@@ -10,7 +10,6 @@
 
 struct err;
 
-/* encode.c */
 int qcow2_encode(const struct layer *layer, unsigned level, const void *in, void *out,
 		 size_t out_cap);
 int qcow2_may_compress(struct layer *layer, enum layer_compression type, unsigned level,

@@ -13,7 +13,6 @@ struct layer;
 struct qcow2;
 struct table_need;
 
-/* freed.c */
 /* Room for n more items: qcow2_freed_add() can't fail then. 0 or -ENOMEM. */
 int qcow2_freed_room(struct qcow2 *q, size_t n);
 /* An entry in memory does not refer to host clusters [first_idx, first_idx + n) any more. */

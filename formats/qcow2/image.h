@@ -128,7 +128,6 @@ static inline uint64_t qcow2_l2_span(const struct qcow2 *q)
 	return q->l2_entries << q->cluster_bits;
 }
 
-/* tables.c */
 /* An L2 entry, taken apart. */
 struct qcow2_entry {
 	enum extent_kind kind;
@@ -143,14 +142,12 @@ struct qcow2_space {
 	uint64_t n_reftable; /* is_rebuilt: entries of the new refcount table */
 };
 
-/* reftable.c */
 struct qcow2_growth {
 	uint64_t first_idx; /* host cluster where the new blocks begin; the table follows them */
 	uint64_t n_blocks;  /* refcount blocks for the ranges that blocks and table touch */
 	uint64_t table_clusters;
 };
 
-/* extensions.c */
 #define QCOW2_EXT_HEAD_LEN 8u
 #define QCOW2_SECTOR_LEN   512u /* what the power can't tear */
 
@@ -167,7 +164,6 @@ struct qcow2_parts {
 	size_t mark_off;       /* the head of the extension of mark.c; 0: there is none */
 };
 
-/* mark.c */
 #define QCOW2_MARK_LEN   8u /* of its data: flags and a reserved u32 */
 #define QCOW2_MARK_MIXED 1u /* flag */
 

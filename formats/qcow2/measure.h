@@ -8,7 +8,6 @@
 struct err;
 struct layer;
 
-/* measure.c */
 int qcow2_begin_measuring(struct layer *layer, struct err *err);
 int qcow2_measure(struct layer *layer, uint64_t n_data, uint64_t n_tables, uint64_t *end_off,
 		  struct err *err);

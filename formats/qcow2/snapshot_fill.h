@@ -23,7 +23,6 @@ int qcow2_snapshots_alloc_tables(struct qcow2 *q, uint64_t guest_off, uint64_t l
 int qcow2_snapshots_publish(struct qcow2 *q, const struct mapping *maps, size_t n_maps,
 			    struct table_need *need);
 
-/* compressed_space.c */
 int qcow2_reserve_bytes(struct layer *layer, uint64_t guest_off, uint32_t len, uint64_t *host_off,
 			struct table_need *need);
 

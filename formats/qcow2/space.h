@@ -11,7 +11,6 @@ struct layer;
 struct qcow2;
 struct table_need;
 
-/* space.c */
 /* Space for an L2 table, not counted yet, with its refcount slice in the cache. 0, TABLE_NEED (then
  * nothing was taken), or as reserve(). */
 int qcow2_reserve_table(struct qcow2 *q, uint64_t *l2_off, struct table_need *need);

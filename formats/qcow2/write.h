@@ -13,7 +13,6 @@ struct mapping;
 struct table_need;
 struct write_extent;
 
-/* write.c, unshare.c */
 int qcow2_begin_guest_writes(struct layer *layer, struct err *err);
 int qcow2_map_write(struct layer *layer, uint64_t guest_off, uint64_t len, struct write_extent *out,
 		    struct table_need *need);

@@ -10,7 +10,6 @@ struct err;
 struct layer;
 struct qed;
 
-/* space.c */
 /* Pure, but for a device, where the tables say how far it is used. */
 int qed_measure(struct layer *layer, uint64_t n_data, uint64_t n_tables, uint64_t *end_off,
 		struct err *err);

@@ -7,7 +7,6 @@ struct check_result;
 struct err;
 struct layer;
 
-/* check.c */
 int qed_check(struct layer *layer, struct check_result *result, struct err *err);
 
 #endif

@@ -9,7 +9,6 @@
 struct err;
 struct staged;
 
-/* link.c */
 int qed_plan_link(struct layer *layer, const char *name, enum image_format format, struct err *err);
 int qed_stage_link(struct layer *layer, struct staged *staged);
 void qed_link_durable(struct layer *layer);

@@ -12,7 +12,6 @@ struct layer;
 struct mapping;
 struct table_need;
 
-/* map.c */
 int qed_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
 	    struct table_need *need);
 int qed_alloc_tables(struct layer *layer, uint64_t guest_off, uint64_t len,

@@ -13,7 +13,6 @@ struct layer;
 struct qed;
 struct repair;
 
-/* repair.c */
 int qed_reclaim(struct layer *layer, uint64_t *n_left, struct err *err);
 /* The same, whether or not this handle knows of leaks; end_off as above. *n_left UINT64_MAX: the
  * file is too large to look. */

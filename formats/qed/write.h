@@ -11,7 +11,6 @@ struct mapping;
 struct table_need;
 struct write_extent;
 
-/* write.c */
 int qed_map_write(struct layer *layer, uint64_t guest_off, uint64_t len, struct write_extent *out,
 		  struct table_need *need);
 int qed_publish_write(struct layer *layer, const struct mapping *maps, size_t n_maps,
