@@ -192,3 +192,8 @@ void file_discard(struct file *file, uint64_t off, uint64_t len)
 	file->ops->discard(file, off, len);
 	blocking_end();
 }
+
+const char *file_show(const struct file *file, struct shown *shown)
+{
+	return err_escape(file->name, strlen(file->name), shown->name, sizeof(shown->name));
+}

@@ -205,6 +205,12 @@ void file_close(struct file *file);
 /* For a child of fork(), which can use the file no more; its memory stays. Idempotent. */
 void file_leave(struct file *file);
 
+struct shown {
+	char name[512];
+};
+/* A file's name as it may be printed. */
+const char *file_show(const struct file *file, struct shown *shown);
+
 /* Whether an open file's device, or its file system, is read-only. */
 bool medium_is_read_only(int fd, bool is_block);
 /* What opening it for writing would say: -EACCES, -EPERM, or 0 where nothing forbids it or it can't

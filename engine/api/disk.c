@@ -23,7 +23,6 @@
 #include "engine/core/export.h"
 #include "engine/core/lock.h"
 #include "engine/core/loop.h"
-#include "engine/core/shown.h"
 #include "engine/guest/request.h"
 #include "engine/job/flatten.h"
 #include "engine/job/job.h"

@@ -31,7 +31,6 @@
 #include "engine/core/export.h"
 #include "engine/core/flatten.h"
 #include "engine/core/lock.h"
-#include "engine/core/shown.h"
 #include "engine/job/flatten.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/layer_set.h"

@@ -19,7 +19,6 @@
 #include "engine/commit/mixed.h"
 #include "engine/core/disk.h"
 #include "engine/core/export.h"
-#include "engine/core/shown.h"
 #include "engine/job/measure.h"
 #include "engine/job/target.h"
 #include "formats/chain/chain.h"

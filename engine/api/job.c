@@ -21,7 +21,6 @@
 #include "engine/core/lock.h"
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
-#include "engine/core/shown.h"
 #include "engine/job/job.h"
 #include "engine/job/measure.h"
 #include "engine/job/round.h"

@@ -9,7 +9,6 @@
 #include "engine/core/export.h"
 #include "engine/core/lock.h"
 #include "engine/core/loop.h"
-#include "engine/core/shown.h"
 #include "engine/job/measure.h"
 #include "engine/job/round.h"
 #include "formats/chain/chain.h"
@@ -17,6 +16,7 @@
 #include "formats/core/table_cache.h"
 #include "io/blocking.h"
 #include "io/err.h"
+#include "io/file.h"
 
 static int ask(struct bpull_disk *disk, uint64_t guest_off, struct extent *e,
 	       struct table_need *need)

@@ -15,9 +15,9 @@
 #include "engine/core/disk.h"
 #include "engine/core/fault.h"
 #include "engine/core/op.h"
-#include "engine/core/shown.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
+#include "io/file.h"
 #include "io/io.h"
 
 enum step commit_go_on_with_link(struct commit *commit)

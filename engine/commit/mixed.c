@@ -19,7 +19,6 @@
 #include "engine/commit/state.h"
 #include "engine/core/disk.h"
 #include "engine/core/fault.h"
-#include "engine/core/shown.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
 #include "io/base.h"

@@ -18,8 +18,8 @@
 #include "engine/core/events.h"
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
-#include "engine/core/shown.h"
 #include "io/base.h"
+#include "io/file.h"
 
 void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
 {

@@ -34,7 +34,6 @@
 #include "engine/core/limiter.h"
 #include "engine/core/loop.h"
 #include "engine/core/range_set.h"
-#include "engine/core/shown.h"
 #include "engine/guest/request.h"
 #include "engine/job/flatten.h"
 #include "engine/job/target.h"

@@ -19,7 +19,6 @@
 #include "engine/blockpull.h"
 #include "engine/copy/plan.h"
 #include "engine/core/disk.h"
-#include "engine/core/shown.h"
 #include "engine/job/round.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"

@@ -25,7 +25,6 @@
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
 #include "engine/core/range_lock.h"
-#include "engine/core/shown.h"
 #include "engine/guest/chain_read.h"
 #include "io/base.h"
 #include "io/buf.h"

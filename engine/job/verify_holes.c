@@ -24,7 +24,6 @@
 #include "engine/core/fault.h"
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
-#include "engine/core/shown.h"
 #include "engine/core/zero.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"

@@ -20,14 +20,14 @@
 
 int format_probe(struct file *file, enum image_format *out, struct err *err)
 {
-	char shown[FORMAT_SHOWN];
+	struct shown shown;
 	uint8_t head[FOREIGN_HEAD_LEN]; /* a file too short for one is read as zeros, and raw */
 	const char *other;
 	int rc = file_read_padded(file, head, sizeof(head), 0);
 
 	if (rc < 0)
 		return err_errno(err, rc, "%s: can't read its first bytes to find its format",
-				 format_shown_name(file, shown));
+				 file_show(file, &shown));
 	other = foreign_by_head(head);
 	if (!memcmp(head, "QFI\xfb", 4)) /* of any version: qcow2_open() says which are known */
 		*out = IMAGE_QCOW2;
@@ -41,7 +41,7 @@ int format_probe(struct file *file, enum image_format *out, struct err *err)
 			"'%s' looks like an image of the format %s, which is not supported: "
 			"convert it to qcow2 (qemu-img convert -O qcow2), or, if it is a raw "
 			"disk on which a guest wrote that, give its format as raw",
-			format_shown_name(file, shown), other);
+			file_show(file, &shown), other);
 	return 0;
 }
 
@@ -54,9 +54,9 @@ static int open_as(enum image_format format, struct file *file, struct table_cac
 	case IMAGE_QED: return qed_open(file, cache, out, err);
 	case IMAGE_UNKNOWN: break;
 	}
-	char shown[FORMAT_SHOWN];
+	struct shown shown;
 	return err_set(err, -EINVAL, "%s: no image format was given; name raw, qcow2 or qed",
-		       format_shown_name(file, shown));
+		       file_show(file, &shown));
 }
 
 int format_open(enum image_format format, struct file *file, struct table_cache *cache,
@@ -70,12 +70,12 @@ int format_open(enum image_format format, struct file *file, struct table_cache 
 	assert(layer->ops->format == format && is_power_of_2(layer->cluster_len));
 	/* So that guest offsets can be added and rounded up everywhere without a check. */
 	if (layer->guest_len > INT64_MAX - GiB) {
-		char shown[FORMAT_SHOWN];
+		struct shown shown;
 
 		err_set(err, -EUCLEAN,
 			"%s: its virtual size of %" PRIu64 " bytes is more than any disk has; "
 			"restore it from a copy",
-			format_shown_name(file, shown), layer->guest_len);
+			file_show(file, &shown), layer->guest_len);
 		layer_close(layer);
 		return -EUCLEAN;
 	}

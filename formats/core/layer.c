@@ -37,11 +37,6 @@ enum image_format format_by_name(const char *name, size_t len)
 	return IMAGE_UNKNOWN;
 }
 
-const char *format_shown_name(const struct file *file, char shown[FORMAT_SHOWN])
-{
-	return err_escape(file->name, strlen(file->name), shown, FORMAT_SHOWN);
-}
-
 void layer_close(struct layer *layer)
 {
 	if (layer)
@@ -66,7 +61,7 @@ int layer_map_now(struct layer *layer, uint64_t guest_off, uint64_t len, struct 
 
 int layer_refuse(const struct layer *layer, const struct refusal *refusal, struct err *err)
 {
-	char shown[FORMAT_SHOWN];
+	struct shown shown;
 	const char *advice = "; use an image without it (qemu-img convert makes one)";
 
 	if (!refusal->code)
@@ -75,7 +70,7 @@ int layer_refuse(const struct layer *layer, const struct refusal *refusal, struc
 		advice = "; check and repair a copy of it (qemu-img check -r all) first";
 	if (strchr(refusal->why, ';')) /* the reason says itself what to do */
 		advice = "";
-	err_set(err, refusal->code, "%s: %s%s", format_shown_name(layer->file, shown), refusal->why,
+	err_set(err, refusal->code, "%s: %s%s", file_show(layer->file, &shown), refusal->why,
 		advice);
 	return err_remedy(err, refusal->code, refusal->remedy, NULL);
 }

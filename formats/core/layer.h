@@ -438,9 +438,4 @@ struct image_create {
 int qcow2_create(struct file *file, const struct image_create *how, struct err *err);
 int qed_create(struct file *file, const struct image_create *how, struct err *err);
 
-#define FORMAT_SHOWN 400 /* bytes of a name in a sentence */
-
-/* The file's name, escaped for a message. */
-const char *format_shown_name(const struct file *file, char shown[FORMAT_SHOWN]);
-
 #endif
