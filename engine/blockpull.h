@@ -171,13 +171,14 @@ BPULL_API void bpull_engine_set_speed(struct bpull_engine *engine, uint64_t band
 
 /* More types may come: skip those you do not know. */
 enum bpull_event_type {
-	BPULL_EVENT_JOB = 1,         /* `status` changed */
-	BPULL_EVENT_JOB_STOPPED = 2, /* an error stopped the job (bpull_on_error): `error`,
-					`message`, and bpull_job_get_info() says where; it is paused */
-	BPULL_EVENT_IO = 3,          /* a guest request is over */
-	BPULL_EVENT_JOB_IGNORED = 4, /* a stretch could not be read and was left out
-					(BPULL_ON_ERROR_IGNORE): `error`, `message`. At most 256 a job:
-					the later ones are counted by its end only */
+	BPULL_EVENT_JOB = 1, /* `status` changed */
+	/* An error stopped the job (bpull_on_error): `error`, `message`, and
+	 * bpull_job_get_info() says where; it is paused. */
+	BPULL_EVENT_JOB_STOPPED = 2,
+	BPULL_EVENT_IO = 3, /* a guest request is over */
+	/* A stretch could not be read and was left out (BPULL_ON_ERROR_IGNORE): `error`,
+	 * `message`. At most 256 a job: the later ones are counted by its end only. */
+	BPULL_EVENT_JOB_IGNORED = 4,
 };
 
 /* Numbers of libvirt's virConnectDomainEventBlockJobStatus. */
@@ -193,10 +194,11 @@ struct bpull_event {
 	struct bpull_disk *disk;
 	void *user_data; /* bpull_disk_options.user_data; IO: the request's */
 	enum bpull_job_status status;
-	int error;                /* 0 or -errno: why it FAILED or stopped; the request's result */
-	const char *message;      /* the sentence, or "" (a job that did not fail has one only of
-				the mark, BPULL_JOB_ACCEPT_MIXED); valid from when the event is taken until the
-				disk's next job starts or it is closed; IO: always "" */
+	int error; /* 0 or -errno: why it FAILED or stopped; the request's result */
+	/* The sentence, or "" (a job that did not fail has one only of the mark,
+	 * BPULL_JOB_ACCEPT_MIXED); valid from when the event is taken until the disk's next job
+	 * starts or it is closed; IO: always "". */
+	const char *message;
 	int count;                /* bpull_block_status(): extents filled; else 0 */
 	enum bpull_remedy remedy; /* JOB: of `error` */
 	uint32_t reserved[4];     /* zero */
@@ -232,11 +234,10 @@ enum bpull_disk_flags {
 					    bpull_disk_open() */
 	BPULL_DISK_COPY_ON_READ = 1 << 5, /* with GUEST_IO, without READ_ONLY: what the guest reads
 					     from the chain is copied into the image */
-	BPULL_DISK_DIRECT =
-		1 << 6, /* without READ_ONLY: the image's file, and its data file, past the
-					     page cache (O_DIRECT). -ENOTSUP where that can't be. Left
-					     out, what is copied goes through the page cache and does
-					     not stay there, which is faster nearly everywhere */
+	/* Without READ_ONLY: the image's file, and its data file, past the page cache
+	 * (O_DIRECT). -ENOTSUP where that can't be. Left out, what is copied goes through the
+	 * page cache and does not stay there, which is faster nearly everywhere. */
+	BPULL_DISK_DIRECT = 1 << 6,
 	/* Without READ_HOLES: trust any file system's word on holes. With neither, that of file
 	 * systems known to tell the truth is taken: ext2/3/4, XFS, btrfs, tmpfs, and overlayfs on
 	 * the first three. Others (FUSE, virtiofs, NFS, 9p, CIFS, ZFS) were seen to call data a
@@ -282,14 +283,12 @@ struct bpull_disk_options {
 	enum bpull_format format;         /* UNKNOWN: probed */
 	enum bpull_format backing_format; /* for images that record none; UNKNOWN: backing_trust */
 	enum bpull_backing_rule backing_rule;
-	const char *const
-		*allowed_dirs; /* n_allowed_dirs names of directories (all below them, and the
-					     block devices that links in them lead to, where only root
-					     or we can have made those links), of single files, and of
-					     block devices, which are never allowed but so; copied.
-					     One that does not exist allows nothing and is no error:
-					     bpull_disk_warning() tells of it, and so does the error
-					     of a backing file that is not allowed */
+	/* n_allowed_dirs names of directories (all below them, and the block devices that links
+	 * in them lead to, where only root or we can have made those links), of single files,
+	 * and of block devices, which are never allowed but so; copied. One that does not exist
+	 * allows nothing and is no error: bpull_disk_warning() tells of it, and so does the
+	 * error of a backing file that is not allowed. */
+	const char *const *allowed_dirs;
 	size_t n_allowed_dirs;
 	void *user_data; /* returned in the disk's events */
 	/* Called with user_data once, when all files are open and only their headers were read:
@@ -383,12 +382,11 @@ enum bpull_on_error {
 	BPULL_ON_ERROR_STOP = 1, /* it pauses and keeps its place; bpull_job_resume() tries again */
 	BPULL_ON_ERROR_ENOSPC = 2, /* the same for want of space only (-ENOSPC, -EDQUOT); else as
 				      REPORT */
-	BPULL_ON_ERROR_IGNORE =
-		3, /* a stretch of which the data can't be read is left out and told by
-				      an event; the job goes on, keeps the link, and FAILED is its
-				      end, with the first such error. Other errors are as with REPORT,
-				      among them that of a file's table (where its data lies), of the
-				      image and of its backing files: what it leads to is not known */
+	/* A stretch of which the data can't be read is left out and told by an event; the job
+	 * goes on, keeps the link, and FAILED is its end, with the first such error. Other
+	 * errors are as with REPORT, among them that of a file's table (where its data lies), of
+	 * the image and of its backing files: what it leads to is not known. */
+	BPULL_ON_ERROR_IGNORE = 3,
 };
 
 enum bpull_job_flags {
@@ -402,11 +400,10 @@ enum bpull_job_flags {
 				      block in each MiB (of files above 8 GiB: in each 8192nd part)
 				      of the holes that it will leave out is read, and must be
 				      zeros: else -EBADMSG, too */
-	BPULL_JOB_ACCEPT_MIXED =
-		1
-		<< 3, /* the image is marked: an earlier job saw a backing file change (-ESTALE), so
-				      that what it copied may be of another state than the chain. Go on
-				      all the same; the mark goes when the image has no link any more */
+	/* The image is marked: an earlier job saw a backing file change (-ESTALE), so
+	 * that what it copied may be of another state than the chain. Go on all the
+	 * same; the mark goes when the image has no link any more. */
+	BPULL_JOB_ACCEPT_MIXED = 1 << 3,
 };
 
 /* How copied clusters are written. */
@@ -442,11 +439,10 @@ struct bpull_job_options {
 	uint32_t compression;       /* enum bpull_compression */
 	uint32_t compression_level; /* zlib 1-9, zstd 1-19; 0: the type's default (6, 3) */
 	uint32_t on_error;          /* enum bpull_on_error */
-	uint32_t
-		guest_share; /* percent of the time (1-100) for which the job may keep a run in flight
-				 while guest requests come in on its engine; 100: it never gives
-				 way; 0: 25 */
-	uint32_t copy;       /* enum bpull_copy */
+	/* Percent of the time (1-100) for which the job may keep a run in flight while guest
+	 * requests come in on its engine; 100: it never gives way; 0: 25. */
+	uint32_t guest_share;
+	uint32_t copy; /* enum bpull_copy */
 	/* With base: the name that the image will have for it, instead of one made from the
 	 * directories. It must lead to that file from the image's directory, else -EINVAL; so it
 	 * is, too, where base is the backing file already under another name. NULL: a name is
@@ -653,8 +649,9 @@ struct bpull_layer_info {
 	const char *unwritable; /* why a pull into it would be refused, or NULL */
 	const char *data_file;  /* the external data file, as recorded, or NULL; not opened */
 	uint8_t data_file_raw;  /* it is marked to be the guest's disk by itself */
-	uint8_t mixed; /* it is marked: what was copied into it may be of another state of its backing
-			  files than they are in; a job needs BPULL_JOB_ACCEPT_MIXED */
+	/* It is marked: what was copied into it may be of another state of its backing files
+	 * than they are in; a job needs BPULL_JOB_ACCEPT_MIXED. */
+	uint8_t mixed;
 	enum bpull_format_from backing_format_from;
 	enum bpull_format backing_opened_as; /* UNKNOWN: no backing file, or it was not opened */
 	enum bpull_remedy unwritable_remedy;

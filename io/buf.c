@@ -32,9 +32,9 @@ struct buf_pool {
 	size_t n_slots;
 	size_t n_free;
 	size_t *free_idx; /* the first n_free are free */
-	uint16_t *
-		pieces; /* one a slot: bit i is set while its piece i is taken; 0: it is not shared */
-	bool *taken;    /* one a slot: a buffer put twice would be given out twice */
+	/* One a slot: bit i is set while its piece i is taken; 0: it is not shared. */
+	uint16_t *pieces;
+	bool *taken; /* one a slot: a buffer put twice would be given out twice */
 };
 
 /* Of a processor with pages of 4 KiB; elsewhere the hint does less. */

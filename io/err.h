@@ -29,8 +29,8 @@ struct err {
 	int code; /* 0 or -errno */
 	enum err_remedy remedy;
 	char message[1024];
-	/* ALLOW_BACKING: what is to be allowed; COMPRESSION: the type; BACKING_FORMAT: a file, or empty;
-	 * TRUST_BACKING: FILE=FORMAT. Escaped. */
+	/* ALLOW_BACKING: what is to be allowed; COMPRESSION: the type; BACKING_FORMAT: a file, or
+	 * empty; TRUST_BACKING: FILE=FORMAT. Escaped. */
 	char remedy_name[256];
 };
 

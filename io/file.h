@@ -76,17 +76,19 @@ struct file {
 	char *real_name; /* symlinks resolved; what the policy was asked about */
 	uint64_t len;    /* bytes; the owner raises it when it writes past the end */
 	bool writable;
-	bool is_block;  /* a block device: cannot grow, may hold stale bytes anywhere */
-	bool read_only; /* its device or file system can't be written, whatever this is opened for */
-	int may_not_write; /* opened for reading: why this user could not open it for writing, -EACCES
-			      or -EPERM (marked immutable or append-only); 0: nothing known */
-	bool may_clone;    /* its file system knows how to share blocks between files */
+	bool is_block; /* a block device: cannot grow, may hold stale bytes anywhere */
+	/* Its device or file system can't be written, whatever this is opened for. */
+	bool read_only;
+	/* Opened for reading: why this user could not open it for writing, -EACCES or -EPERM
+	 * (marked immutable or append-only); 0: nothing known. */
+	int may_not_write;
+	bool may_clone;   /* its file system knows how to share blocks between files */
 	bool trust_holes; /* what status() calls a hole is not read; false: all of it is */
 	bool holes_known; /* its file system is known to tell the truth about holes */
 	/* It claims holes, which FILE_HOLES_AUTO does not believe: trust would save reads. */
 	bool holes_spared;
-	uint32_t
-		io_align; /* bytes that offset, length and memory are multiples of, or a worker does it; 1: any */
+	/* Bytes that offset, length and memory are multiples of, or a worker does it; 1: any. */
+	uint32_t io_align;
 	uint64_t dev, ino; /* identity */
 	int64_t mtime_ns;  /* when it was opened or touched last; another one: it was changed */
 	int fd;            /* -1 where there is none (sim) */
@@ -141,12 +143,14 @@ struct file_open {
 	bool direct;      /* O_DIRECT wanted; done without where refused */
 	enum file_holes holes;
 	enum file_lock lock;
-	unsigned
-		lock_wait_ms; /* ask again for a lock that is held, this long: a process killed a moment
-				* ago gives its own back only when the kernel has ended its ring */
-	bool outlives; /* what will work on it may hold its description after the process was killed: the
-			* locks get a description of their own, which takes one more descriptor */
-	bool *lock_unsupported; /* set to whether the file system has no OFD locks; NULL: don't say */
+	/* Ask again for a lock that is held, this long: a process killed a moment ago gives its
+	 * own back only when the kernel has ended its ring. */
+	unsigned lock_wait_ms;
+	/* What will work on it may hold its description after the process was killed: the locks
+	 * get a description of their own, which takes one more descriptor. */
+	bool outlives;
+	/* Set to whether the file system has no OFD locks; NULL: don't say. */
+	bool *lock_unsupported;
 	struct file_watch
 		*watch; /* of a file that is only read: tells changed() a touch from a write;
 				   * outlives the file. NULL: each new time is a change */

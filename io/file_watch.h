@@ -23,8 +23,8 @@ void file_watch_leave(struct file_watch *watch);
 struct file_notes {
 	uint64_t n_writes;  /* written, cut, punched, by a call */
 	uint64_t n_touches; /* times, mode, owner or links set */
-	uint64_t
-		n_doubts; /* notes lost; closed by a writer that neither wrote nor set times by a call */
+	/* Notes lost; closed by a writer that neither wrote nor set times by a call. */
+	uint64_t n_doubts;
 };
 
 /* One open file; all zero where it is not watched. */

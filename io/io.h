@@ -47,7 +47,8 @@ struct io_req {
 	bool uncached; /* IO_WRITE: start writing to the device at once and keep nothing in the page
 			* cache; a hint, set after io_req_write() */
 
-	bool aside; /* a hint, set later, too: not on the thread that submits, which has others to serve */
+	/* A hint, set later, too: not on the thread that submits, which has others to serve. */
+	bool aside;
 
 	/* Out: 0 or more, or -errno. IO_READ: bytes read, less than len only at the end of the
 	 * file. IO_WRITE: len. Others: 0 (IO_WORK: what work returned). */

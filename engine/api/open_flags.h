@@ -18,7 +18,8 @@ enum open_way {
 	OPEN_DISK,    /* bpull_disk_open() */
 	OPEN_FLATTEN, /* bpull_flatten_open(): flags are the source's, which is only read */
 	OPEN_INFO,    /* bpull_info_open(): only reads */
-	OPEN_MEASURE, /* bpull_image_measure(): only reads; flags may be those of the pull that is meant */
+	/* bpull_image_measure(): only reads; flags may be those of the pull that is meant. */
+	OPEN_MEASURE,
 	OPEN_CHECK,  /* bpull_check() without a repair: only reads */
 	OPEN_REPAIR, /* bpull_check() with one */
 	OPEN_N_WAYS,

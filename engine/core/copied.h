@@ -22,7 +22,8 @@ struct copied {
 	uint64_t guest_off;
 	uint64_t host_off; /* where is_direct; else the tables say it */
 	uint32_t len; /* bytes; 0: the guest has overwritten it, or it was found right: skip it */
-	bool is_direct; /* no table leads there from the guest's disk: a snapshot's own, or a raw file */
+	/* No table leads there from the guest's disk: a snapshot's own, or a raw file. */
+	bool is_direct;
 	XXH128_hash_t digest;
 };
 

@@ -174,8 +174,8 @@ struct job {
 	/* Guest bytes that the walk has still to look at: the cursor takes them from the front, a
 	 * run that does not finish puts its own back. */
 	struct range_set todo;
-	unsigned
-		n_hints; /* requests that nobody waits for: tables loaded ahead (load.c), write-back */
+	/* Requests that nobody waits for: tables loaded ahead (load.c), write-back. */
+	unsigned n_hints;
 	/* copy/writeback.c: host bytes written through the page cache since the last write-back,
 	 * and between which offsets. */
 	uint64_t dirty_len, dirty_lo, dirty_hi;
@@ -214,7 +214,8 @@ struct bpull_disk {
 	char *base_name; /* what the overlay is to call its new backing file; NULL: it gets none */
 
 	struct range_locks locks;
-	int poisoned; /* -errno: a barrier or a table write failed, nothing is written any more (I7) */
+	/* -errno: a barrier or a table write failed, nothing is written any more (I7). */
+	int poisoned;
 	struct commit *commit;     /* in flight, or NULL */
 	struct op *commit_waiters; /* run when it ends */
 	uint64_t n_commits_begun;
@@ -229,8 +230,8 @@ struct bpull_disk {
 	/* A job's start looks at the image and mends it, and lets others into the engine meanwhile:
 	 * nothing else may look at this disk's tables, or write its header. */
 	bool starting;
-	unsigned
-		n_walking; /* calls that walk its chain, and let others in: no layer is closed meanwhile */
+	/* Calls that walk its chain, and let others in: no layer is closed meanwhile. */
+	unsigned n_walking;
 	bool sharing_checked; /* measure_sharing() found nothing */
 	bool has_copied;      /* a job, or reads, since it was opened */
 

@@ -51,7 +51,8 @@ struct chain_open {
 	bool outlives;         /* file_open.outlives of all files */
 	enum file_holes holes;
 	bool watch; /* file_changed() will be asked for the files that are only read */
-	bool direct; /* the overlay's file and its data file are opened with O_DIRECT, where they can be */
+	/* The overlay's file and its data file are opened with O_DIRECT, where they can be. */
+	bool direct;
 	/* What backing and data names may lead to; NULL: plain files in the overlay's directory and
 	 * below. Its own_dir counts only where the overlay is no device. */
 	const struct path_policy *policy;
@@ -76,8 +77,8 @@ struct chain {
 	struct layer_set *set;
 	unsigned n_layers;
 	unsigned pull_to; /* layers [1, pull_to) are to be pulled; n_layers: all */
-	unsigned
-		hidden_to; /* layers [1, hidden_to) are open still, but no mapping leads to them; 0: none */
+	/* Layers [1, hidden_to) are open still, but no mapping leads to them; 0: none. */
+	unsigned hidden_to;
 	struct layer *layers[CHAIN_MAX_DEPTH + 1];
 	/* enum chain_format_from of each layer, as they were opened: of use until a layer comes or
 	 * goes. */

@@ -153,8 +153,8 @@ struct check_result {
 	char incomplete[160];    /* the first of those, in words; or "" */
 	uint64_t n_allocated_clusters, n_compressed_clusters, n_zero_clusters, n_total_clusters;
 	uint64_t n_snapshot_compressed_clusters; /* in tables of internal snapshots alone */
-	uint64_t
-		image_end_off; /* first byte behind the last cluster that is counted or referred to */
+	/* First byte behind the last cluster that is counted or referred to. */
+	uint64_t image_end_off;
 	uint64_t refs_end_off; /* qcow2: behind the last one referred to */
 	/* Called for each finding, at most max_reports times; NULL for none. Text without
 	 * newline. */
@@ -361,9 +361,9 @@ struct layer {
 	struct file *data;
 	struct table_cache *cache;
 	uint64_t guest_len; /* bytes: the virtual size */
-	uint64_t
-		backed_len; /* bytes: the longest disk that reads through the backing file; more than
-			       * guest_len where a snapshot is longer. Set by begin_writing */
+	/* Bytes: the longest disk that reads through the backing file; more than guest_len where
+	 * a snapshot is longer. Set by begin_writing. */
+	uint64_t backed_len;
 	uint32_t cluster_len; /* bytes; 512 for raw */
 	uint32_t granule_len; /* bytes, a fraction of a cluster: what has its own mapping */
 	bool has_backing;
@@ -372,7 +372,8 @@ struct layer {
 	bool has_data_file;    /* its data lies in another file */
 	const char *data_name; /* that one's, as recorded; never trusted; or NULL */
 	bool has_zero_entries; /* publish() takes mappings that read zeros */
-	bool is_mixed; /* marked: what was copied into it may be of two states of its backing file */
+	/* Marked: what was copied into it may be of two states of its backing file. */
+	bool is_mixed;
 	char *backing_name;               /* as recorded; never trusted, never printed raw */
 	enum image_format backing_format; /* IMAGE_UNKNOWN: none recorded */
 	char backing_format_name[32];     /* as recorded, where it is none we know */

@@ -47,8 +47,9 @@ struct sim_knobs {
 	uint32_t io_align;      /* > 1: the grid of direct I/O */
 	bool may_clone, clones; /* files may be able to share blocks, and are */
 	bool no_holes;          /* files do not tell where their holes are */
-	bool holes_unknown; /* the file system is none of those known to tell the truth about holes */
-	bool no_discard;    /* nor have a way to give space back */
+	/* The file system is none of those known to tell the truth about holes. */
+	bool holes_unknown;
+	bool no_discard; /* nor have a way to give space back */
 	unsigned discard_fails_permille;
 };
 struct sim_knobs *sim_knobs(struct sim *sim);
@@ -158,7 +159,8 @@ enum sim_cut_mode {
 struct sim_cut {
 	enum sim_cut_mode mode;
 	uint64_t seed; /* of RANDOM and of tearing */
-	bool tear_last; /* the last write kept is torn at random; not in RANDOM, which tears anyway */
+	/* The last write kept is torn at random; not in RANDOM, which tears anyway. */
+	bool tear_last;
 	size_t n;
 	uint64_t mask;
 	/* len 0: a truncation to off. */

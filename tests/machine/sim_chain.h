@@ -31,8 +31,8 @@ struct sim_chain_how {
 	bool full_block, full_table;
 	uint64_t autoclear;   /* bits of the overlay, qcow2 version 3 */
 	unsigned compression; /* enum bpull_compression: how it is pulled */
-	uint32_t
-		piece_len; /* larger clusters are pulled in pieces of so many bytes; 0: as they are */
+	/* Larger clusters are pulled in pieces of so many bytes; 0: as they are. */
+	uint32_t piece_len;
 	enum {
 		SIM_CLONE_NEVER,
 		SIM_CLONE_WORKS,

@@ -66,8 +66,8 @@ struct sim {
 	struct sim_knobs knobs;
 	uint64_t rng;
 	uint64_t now_ns;
-	uint64_t
-		far_free_ns; /* when the pipe to what is far away has carried all that was asked for */
+	/* When the pipe to what is far away has carried all that was asked for. */
+	uint64_t far_free_ns;
 	uint64_t far_bytes;
 	uint64_t event; /* numbers submissions and completions */
 	uint64_t trace;

@@ -35,8 +35,8 @@ struct sim_pull {
 	unsigned compression;
 	uint32_t piece_len; /* as in struct sim_chain_how */
 	const char *base;
-	uint32_t
-		on_error; /* enum bpull_on_error; when stopped, the machine is mended and it goes on */
+	/* enum bpull_on_error; when stopped, the machine is mended and it goes on. */
+	uint32_t on_error;
 	unsigned n_stops;
 	unsigned n_ignored;     /* stretches left out (BPULL_ON_ERROR_IGNORE) */
 	bool ignored_is_untold; /* one came without a code or a sentence */

@@ -27,8 +27,8 @@ struct rig {
 	struct bpull_disk *disk;
 	struct bpull_event event; /* the last one */
 	unsigned n_events;
-	uint64_t
-		held_len; /* bytes that the chain holds and the overlay does not: what is paid for */
+	/* Bytes that the chain holds and the overlay does not: what is paid for. */
+	uint64_t held_len;
 };
 
 static uint64_t held_len(struct bpull_engine *engine, struct chain *chain)

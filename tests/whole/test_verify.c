@@ -194,7 +194,8 @@ static unsigned pull_all(uint64_t n, bool fails, uint64_t *n_rounds)
 			     chain.text, pull.message);
 		bpull_job_get_info(pull.disk, &info);
 		cr_assert_eq(info.cloned_bytes, 0, "seed %" PRIu64, seed);
-		/* Of the last cluster more may be read back, or, compressed, its bytes as they are. */
+		/* Of the last cluster more may be read back, or, compressed, its bytes as they
+		 * are. */
 		cr_assert(info.verified_bytes + chain.cluster_len > info.copied_bytes &&
 				  info.verified_bytes < info.copied_bytes + chain.cluster_len,
 			  "seed %" PRIu64 ": %s: %" PRIu64 " of %" PRIu64, seed, chain.text,
