@@ -262,8 +262,8 @@ enum bpull_backing_trust {
 	 * one (a backing or data file), a guest may have written that into its raw disk: -EPERM. */
 	BPULL_TRUST_ALONE = 0,
 	/* Probed, below qcow2 too, and what the files name is followed, at every level and under
-	 * the same backing_rule. Whoever can write to one of them chooses, within that rule, what
-	 * is read. */
+	 * the same backing_rule. A program that can write to one of them chooses, within that rule,
+	 * what is read. */
 	BPULL_TRUST_ALL = 1,
 };
 

@@ -17,8 +17,8 @@ struct buf_pool;
 struct buf_pool *buf_pool_new(size_t slot_len, size_t budget);
 void buf_pool_free(struct buf_pool *pool); /* every slot must be back */
 void *buf_get(struct buf_pool *pool);      /* slot_len bytes, content undefined; NULL: none left */
-/* Of a whole slot, len bytes are enough, and nothing in it counts yet: what is returned has room
- * for them and is put back in its stead; it may be the same. A slot serves 16 small ones. */
+/* Trades a whole slot, whose content does not count yet, for a sixteenth of one if len bytes fit.
+ * Returns the buffer to use and to put back, which may be the same. */
 void *buf_shrink(struct buf_pool *pool, void *buf, size_t len);
 void buf_put(struct buf_pool *pool, void *buf); /* NULL is allowed */
 size_t buf_slot_len(const struct buf_pool *pool);

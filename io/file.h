@@ -32,8 +32,8 @@ struct file_ops {
 	ssize_t (*read_at)(struct file *file, void *buf, size_t len, uint64_t off);
 	/* Writes all of len bytes; 0 or -errno. */
 	int (*write_at)(struct file *file, const void *buf, size_t len, uint64_t off);
-	/* The same beside other writes, on any thread: a file on a grid may end up longer than
-	 * asked for, up to its grid. Others need not have it: NULL. */
+	/* A write on any thread, beside others, that may make the file longer than asked for, up to
+	 * a multiple of io_align. NULL: not needed. */
 	int (*write_padded)(struct file *file, const void *buf, size_t len, uint64_t off);
 	/* Reads what takes no waiting: bytes, fewer than asked for where the rest does or the file
 	 * ends. -EAGAIN: none; -EOPNOTSUPP: and never will be. May be NULL. */

@@ -47,7 +47,8 @@ struct io_req {
 	bool uncached; /* IO_WRITE: start writing to the device at once and keep nothing in the page
 			* cache; a hint, set after io_req_write() */
 
-	/* A hint, set later, too: not on the thread that submits, which has others to serve. */
+	/* A hint: run on a kernel worker, not inside io_uring_enter(). May be set after
+	 * io_req_*(). */
 	bool aside;
 
 	/* Out: 0 or more, or -errno. IO_READ: bytes read, less than len only at the end of the
@@ -91,14 +92,14 @@ struct io_ops {
 	 * waiting may end with EINTR without any signal: uring finishes requests on the thread
 	 * that submitted them. */
 	int (*fd)(const struct io *io);
-	/* Whether anybody is going to wait for the descriptor. Off, it need not tell of anything,
+	/* Whether a thread is going to wait for the descriptor. Off, it need not tell of anything,
 	 * and reap() leaves it alone; switched on again it is readable where reap() would return
 	 * something. On at first. NULL: it always tells. */
 	void (*tell)(struct io *io, bool on);
-	/* After feed(), while told that nobody waits for fd(): hands over what was fed and sleeps
-	 * until something has completed, fd (which watches fd() and what else the caller waits for)
-	 * is readable, or timeout_ms are over (-1: never). May end for nothing. 0 or -errno. NULL:
-	 * there is no such way. */
+	/* After feed(), while told that no thread waits for fd(): hands over what was fed and
+	 * sleeps until something has completed, fd (which watches fd() and what else the caller
+	 * waits for) is readable, or timeout_ms are over (-1: never). May end for nothing. 0 or
+	 * -errno. NULL: there is no such way. */
 	int (*wait)(struct io *io, int fd, int timeout_ms);
 	/* A hint: this memory will be used for most transfers. Failure is silent. It stays mapped
 	 * until destroy() or the next call, which replaces it (NULL: by nothing). No request may

@@ -3,7 +3,7 @@
  * QEMU's image locks, byte for byte, so that a running QEMU and we refuse each
  * other. Byte 100 + i says "I use permission i", byte 200 + i "I do not let
  * others use permission i". All are read locks of the open file description:
- * first ours are taken, then F_OFD_GETLK asks whether anybody's would stand
+ * first ours are taken, then F_OFD_GETLK asks whether another program's would stand
  * against them. Two that come at once may both see the other and both give
  * way; none is ever let in by mistake.
  *
@@ -58,7 +58,7 @@ static int lock_fcntl(int fd, int cmd, struct flock *lock)
 	return ret < 0 ? -errno : 0;
 }
 
-/* 0, -EBUSY where somebody holds the byte exclusively, or -errno. */
+/* 0, -EBUSY where another holds the byte exclusively, or -errno. */
 static int lock_byte_take(int fd, off_t byte)
 {
 	struct flock lock = { .l_type = F_RDLCK, .l_start = byte, .l_len = 1 };

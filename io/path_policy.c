@@ -4,7 +4,7 @@
  * gives for the open file, so this is string work and nothing else: no stat,
  * no realpath, nothing that could race. A name that is not in that plain form
  * (relative, with "." or ".." or an empty part) is refused rather than
- * normalised: whoever passes one has not resolved it.
+ * normalised: a caller that passes one has not resolved it.
  *
  * The directory of an image says which plain files belong to it. It says nothing
  * of devices: what shares /dev with an image is other people's disks. So a

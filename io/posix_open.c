@@ -4,7 +4,7 @@
  * once, with O_PATH, which opens nothing (no fifo blocks, no tape rewinds).
  * What that descriptor holds is checked (its type, and its real name against
  * the policy), and the same descriptor is then opened for real through
- * /proc/self/fd. Whoever swaps a symlink meanwhile changes nothing.
+ * /proc/self/fd. A symlink that is swapped meanwhile changes nothing.
  *
  * realpath() and open() after it was rejected for that reason; it is only the
  * way out where /proc is missing, and there the inode must be the same twice.

@@ -328,7 +328,7 @@ static bool uring_has_done(const struct io *io)
 	return u->done.head || (uring_owes(u) && io_uring_cq_ready(&u->ring));
 }
 
-/* The eventfd is told of completions only while somebody sleeps: telling it, and reading it, cost
+/* The eventfd is told of completions only while a thread sleeps: telling it, and reading it, cost
  * as much as a small read. What completes between the last look and the flag is found by another
  * look. */
 static void uring_tell(struct io *io, bool on)

@@ -3,7 +3,7 @@
  * What is registered with the ring. Every step may be refused (RLIMIT_MEMLOCK,
  * RLIMIT_NOFILE, a filter), and then requests simply name the descriptor and
  * the address. A slot is used only for the very file that was put there: a
- * file that wandered in from another ring must not read somebody else's.
+ * file that wandered in from another ring must not read that ring's.
  */
 #include "io/uring.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The eventfd behind io_fd(): readable from wake_signal() until wake_drain().
- * Whoever drains it looks for work once more afterwards, because what arrived
+ * The reader looks for work once more after it drained it, because what arrived
  * before the drain is no longer announced. A pipe was rejected: it fills up.
  */
 #ifndef BLOCKPULL_WAKE_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The control socket's connections. Who may open the socket may steer the
- * job, so it is its owner's alone (0600), made so before anybody can connect.
+ * job, so it is its owner's alone (0600), made so before a client can connect.
  * Values and queues are bounded: a client is not listened to while it does not
  * read its answers, and one that does not read its events is dropped, never
  * waited for. A thread a client was rejected: the owner has a loop already.
@@ -64,7 +64,7 @@ __attribute__((format(printf, 3, 4))) static int fail(struct bpull_error *error,
 	return code;
 }
 
-/* A socket that nobody listens at is what a killed process left. 0: there is none any more. */
+/* A socket at which no process listens is what a killed process left. 0: there is none any more. */
 static int remove_stale(const struct sockaddr_un *address, struct bpull_error *error)
 {
 	struct stat st;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * blockpull ctl: the other end of a control socket. It asks as any QMP client
- * would; a private protocol was rejected, since then nobody else could.
+ * would; a private protocol was rejected, since then no other program could.
  */
 #include <errno.h>
 #include <inttypes.h>

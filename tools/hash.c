@@ -3,7 +3,7 @@
  * blockpull hash: the XXH3-128 of what a guest reads, the same for the same
  * content in any format, and for a raw image the same as `xxh128sum`.
  *
- * A hash of chunks' hashes, which could pass over zeros, was rejected: nobody
+ * A hash of chunks' hashes, which could pass over zeros, was rejected: no tool
  * else could compute it. Zeros cost what memory costs.
  */
 #include <errno.h>

@@ -107,7 +107,7 @@ static void *watch_job(void *opaque)
 			continue;
 		if (control)
 			n_fds += control_poll_fds(control, fds + 2);
-		/* States that are no events (paused, committing) are looked for while someone
+		/* States that are no events (paused, committing) are looked for while a client
 		 * listens. */
 		poll(fds, n_fds, n_fds > 3 ? LOOK_MS : -1);
 		if (control)

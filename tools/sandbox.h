@@ -18,7 +18,7 @@ void sandbox_disable(void);
 
 /* Closes the sandbox around the whole process, all its threads, for good. Call it when all files
  * are open. Where the kernel refuses it or it was not built in, things go on without: it guards
- * against what should not happen, and nobody's pull may fail for want of that. Main thread. */
+ * against what should not happen, and no pull may fail for want of that. Main thread. */
 void sandbox_enter(unsigned names);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A backing file's name is chosen by whoever made the image: printed raw, it
+ * A backing file's name is chosen by the image's maker: printed raw, it
  * could move the cursor, retitle the window or, with U+202E, show another name
  * than the one that is opened. What is harmless stays readable.
  *

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The engine: one thread's loop over completions, operations and jobs, made
- * so that it is somebody else's: bpull_engine_process() runs what can run and
+ * so that it fits into the program's own: bpull_engine_process() runs what can run and
  * returns; the descriptor says when to call again.
  *
  * The descriptor is an epoll of three: the backend's, a timer for the limiter
@@ -200,7 +200,7 @@ void bpull_engine_set_speed(struct bpull_engine *engine, uint64_t bandwidth, uin
 	engine_wake(engine);
 }
 
-/* Until then nobody can be waiting for it, and what happens need not be told there. */
+/* Until then the program can't be waiting for it, and what happens need not be told there. */
 int bpull_engine_fd(const struct bpull_engine *engine)
 {
 	struct bpull_engine *e = (struct bpull_engine *)engine;

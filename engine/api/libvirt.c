@@ -56,7 +56,7 @@ static void unlink_disk(struct bpull_virt *virt, struct virt_disk *d)
 	*link = d->next;
 }
 
-/* Gives a held disk back; whoever is last closes one that is over. */
+/* Gives a held disk back; the last holder closes one that is over. */
 void virt_put(struct bpull_virt *virt, struct virt_disk *d)
 {
 	bool last;

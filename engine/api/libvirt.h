@@ -22,7 +22,7 @@ int virt_hold_by_path(struct bpull_virt *virt, const char *path, struct virt_dis
 /* Adds one, held once. Takes over real_path. 0, -ENOMEM, or -EBUSY: it is there already. */
 int virt_add(struct bpull_virt *virt, const char *path, char *real_path, struct bpull_disk *disk,
 	     bool attached, struct virt_disk **out);
-/* Gives a held disk back; whoever is last closes one that is over. */
+/* Gives a held disk back; the last holder closes one that is over. */
 void virt_put(struct bpull_virt *virt, struct virt_disk *d);
 /* Is its job under way? */
 bool virt_runs(struct bpull_disk *disk);

@@ -132,8 +132,7 @@ static int encode_work(struct io_req *req)
 	return rc;
 }
 
-/* One copy, in space of its own, for everybody who lacks the cluster? Only that can be
- * compressed. */
+/* A cluster is compressed only where one new copy serves all tables that lack it. */
 static int choose_cluster(struct copy_run *p, uint32_t idx)
 {
 	uint64_t guest_off = first_cluster(p) + (uint64_t)idx * p->cluster_len;

@@ -20,7 +20,7 @@ int copy_run_digest(struct copy_run *p, const struct mapping *map, uint32_t off,
 int copy_run_prepare_cluster_digests(struct copy_run *p, uint32_t n_clusters);
 /* A whole cluster is about to be compressed in its place. Any thread. */
 void copy_run_digest_cluster(const struct copy_run *p, uint32_t idx, const uint8_t *bytes);
-/* And is going to be written so. 0 or -ENOMEM. */
+/* Records the digest of a cluster that will be written compressed. 0 or -ENOMEM. */
 int copy_run_note_cluster(struct copy_run *p, uint64_t guest_off, uint32_t idx);
 /* Room in the job's list. 0 or -ENOMEM. */
 int copy_run_prepare_handing_over(struct copy_run *p);

@@ -3,7 +3,7 @@
  * A copy run's input: one request for each contiguous part, and one for
  * neighbouring compressed clusters, which the workers decode straight into
  * the run's buffer. Decoding on the owner's thread was rejected: at 300 MB/s
- * it would stand still for everybody else.
+ * it would stand still for all other requests.
  */
 #include "engine/copy/read.h"
 

@@ -250,8 +250,8 @@ static enum step map(struct copy_run *p)
 		return STEP_NEXT;
 	}
 	rc = plan_next(disk->chain, at, end, &action, &unallocated, &need);
-	/* Somebody was here before we had the lock. Not so for a later piece of a large cluster:
-	 * there only disks that end before it lack the cluster. */
+	/* A guest's write was here before we had the lock. Not so for a later piece of a large
+	 * cluster: there only disks that end before it lack the cluster. */
 	if (!rc && action == PLAN_PRESENT && !p->piece_off) {
 		p->len = round_up(unallocated, p->unit);
 		copy_run_mapped(p);

@@ -27,8 +27,8 @@ void cursor_rest(struct bpull_disk *disk, uint64_t start_ns)
 		disk->job.rest_ns = now_ns + (now_ns - start_ns) * (100 - share) / share;
 }
 
-/* Rest is over by the job's look at the clock, and by no other: a later look that found it over
- * would leave nobody to wake the cursor. */
+/* Only job_run() ends the rest, with its own now_ns: if another check ended it, no timer would wake
+ * the cursor. */
 void cursor_wake_rested(struct bpull_disk *disk, uint64_t now_ns)
 {
 	if (now_ns >= disk->job.rest_ns || !cursor_gives_way(disk))

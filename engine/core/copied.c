@@ -6,7 +6,7 @@
  * bisection.
  *
  * One digest a run was rejected: the first byte that a guest writes into it
- * would leave a mebibyte unverified. So was one for all: nobody could say where.
+ * would leave a mebibyte unverified. So was one for all: it could not say where.
  */
 #include "engine/core/copied.h"
 

@@ -67,7 +67,7 @@ struct bpull_engine {
 	} speed;              /* what any thread wishes for the limiter */
 	uint64_t shared_turn; /* bytes: job.shared_turn of the run that was let go last */
 	struct bpull_disk *disks;
-	uint64_t n_ahead_failed; /* tables that could not be read before anybody wanted them */
+	uint64_t n_ahead_failed; /* tables that could not be read before an operation wanted them */
 	struct merge_queue merging;
 	struct op *table_waiters;     /* for tables that a thread which yields is reading itself */
 	struct op_list urgent, ready; /* operations to be stepped: the guest's, the others */
@@ -94,7 +94,7 @@ struct bpull_engine {
 	atomic_bool woken; /* wake_fd is readable, or about to be */
 	int n_woken;       /* writes to wake_fd that were announced and not read yet */
 	bool fd_asked;     /* the program may be waiting for the descriptor */
-	bool may_sleep;    /* whoever runs it sleeps next if there is nothing to do, in io_wait() */
+	bool may_sleep;    /* its caller sleeps next if there is nothing to do, in io_wait() */
 	bool running;      /* in engine_run() */
 	bool again;        /* there is something to do at once, and wake_fd does not say so */
 	bool has_news;     /* the program has got something since engine_run() began */
@@ -174,7 +174,7 @@ struct job {
 	/* Guest bytes that the walk has still to look at: the cursor takes them from the front, a
 	 * run that does not finish puts its own back. */
 	struct range_set todo;
-	/* Requests that nobody waits for: tables loaded ahead (load.c), write-back. */
+	/* Requests that no operation waits for: tables loaded ahead (load.c), write-back. */
 	unsigned n_hints;
 	/* copy/writeback.c: host bytes written through the page cache since the last write-back,
 	 * and between which offsets. */

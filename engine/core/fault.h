@@ -22,8 +22,8 @@ void job_fail_op(struct bpull_disk *disk, const struct op *op);
 void job_describe_failure(const struct bpull_disk *disk, const struct op *op, const char *what_now,
 			  char *out, size_t cap);
 
-/* Does the job's policy want this failure to stop it? It does then, and false is the answer to
- * everything the failure would else lead to. `message` is the sentence for the event. */
+/* Stops the job if its policy wants this failure to. True: it was stopped, and the caller must not
+ * fail it. False: the policy is another. `message` is the sentence for the event. */
 bool job_stop(struct bpull_disk *disk, const struct op *op, const char *message);
 /* Does it want the stretch that this run could not read left out? It is noted and told then, and
  * the job goes on. */

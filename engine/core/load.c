@@ -34,8 +34,9 @@ struct load {
 	unsigned n;
 	struct table *tables[LOAD_MAX];
 	struct iovec iov[LOAD_MAX];
-	struct op *waiters;       /* for any of them */
-	struct bpull_disk *ahead; /* whose walk will want it, counted there; NULL: somebody waits */
+	struct op *waiters; /* for any of them */
+	struct bpull_disk
+		*ahead; /* whose walk will want it, counted there; NULL: an operation waits */
 };
 
 /* Loaded ahead at most: in requests, and bytes of one layer. */
@@ -48,7 +49,8 @@ static void load_end(struct load *load, int error)
 
 	for (unsigned i = 0; i < load->n; i++)
 		load->tables[i]->waiters = NULL;
-	/* Nobody's error, and not one table's: whoever wants one reads it again, alone. */
+	/* No operation's error, and not one table's: the one that wants a table reads it again,
+	 * alone. */
 	if (error && (!load->waiters || load->n > 1)) {
 		engine->n_ahead_failed++;
 		op_wake_all(&load->waiters, 0, NULL, 0, false);

@@ -11,7 +11,7 @@
 struct bpull_disk;
 struct table_need;
 
-/* Makes the operation wait for a table, loading it if nobody does yet. */
+/* Makes the operation wait for a table, loading it if no operation does yet. */
 enum step op_wait_table(struct op *op, const struct table_need *need);
 /* Begins to load what a walk of the disk that missed this table at guest_off will want next of the
  * same layer. The job is not over before these loads are (job.n_hints). */

@@ -26,7 +26,7 @@
 #include "io/blocking.h"
 #include "io/io.h"
 
-/* So long one waits for the lock with open eyes. Rounds beside a pull: 16 us and less, measured. */
+/* A waiter spins this long before it blocks. Rounds beside a pull: 16 us and less, measured. */
 #define SPIN_NS 20000
 
 /* So long one who yields may compute before others are let in, and so many pauses go by between two
@@ -96,9 +96,9 @@ struct bpull_engine *engine_enter(struct bpull_engine *engine)
 	return engine;
 }
 
-/* What the kernel is handed it may do at once, or wake somebody who does it in this thread's place:
- * nobody is to wait for the lock meanwhile. The ring stays this thread's: only what is under the
- * other mutex may touch it. */
+/* What the kernel is handed it may do at once, or wake a worker that does it in this thread's
+ * place: no thread is to wait for the lock meanwhile. The ring stays this thread's: only what is
+ * under the other mutex may touch it. */
 void engine_submit(struct bpull_engine *engine)
 {
 	struct engine_thread *t = &engine->thread;

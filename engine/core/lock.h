@@ -25,17 +25,17 @@ struct engine_thread {
 	 * engine's thread from taking it again first. */
 	pthread_mutex_t lobby, mutex;
 	pthread_mutex_t
-		ring; /* who has it may enter the ring; to be taken inside, or by nobody else */
-	bool spins;   /* waiting with open eyes makes sense: who has the mutex runs elsewhere */
-	_Atomic(pthread_t) owner; /* who has the mutex, where depth > 0 */
+		ring; /* its holder may enter the ring; taken only under the engine's lock */
+	bool spins;   /* a waiter spins first: the mutex's holder runs on another processor */
+	_Atomic(pthread_t) owner; /* the mutex's holder, where depth > 0 */
 	unsigned depth;
-	pthread_cond_t round; /* after each round of the engine, while somebody waits */
+	pthread_cond_t round; /* after each round of the engine, while a thread waits */
 	unsigned n_waiters;
 	bool quit;
 	int event_fd; /* readable while there are events */
 };
 
-/* Someone who waits for one request. */
+/* A thread that waits for one request. */
 struct waiter {
 	pthread_cond_t cond;
 	bool done;

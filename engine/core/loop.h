@@ -13,7 +13,7 @@ struct bpull_engine;
 
 /* The owner runs again soon. Any thread. */
 void engine_wake(struct bpull_engine *engine);
-/* The owner's own wish for another engine_run(): without a system call where nobody sleeps. */
+/* The owner's own wish for another engine_run(): without a system call where no thread sleeps. */
 void engine_rerun(struct bpull_engine *engine);
 /* Before a sleep on the backend's descriptor: from now on it tells, unless that can wait. */
 void engine_arm_notify(struct bpull_engine *engine);

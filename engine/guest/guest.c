@@ -48,7 +48,7 @@ static void over(struct guest *g)
 	guest_list_remove(g);
 	guest_give_room(g);
 	if (disk->guests.dropping || disk->guests.draining)
-		engine_rerun(disk->engine); /* somebody may wait for the oldest to end */
+		engine_rerun(disk->engine); /* the job may wait for the oldest to end */
 	if (g->waiter) {
 		waiter_done(g->waiter, g->op.error, g->n_extents);
 		g->op.engine->has_news = true;

@@ -10,7 +10,7 @@
 
 struct bpull_disk;
 
-/* After every round: commits that are due, space that nobody needs any more. */
+/* After every round: commits that are due, space that no request needs any more. */
 void guest_run(struct bpull_disk *disk, uint64_t now_ns);
 /* When guest_run() has something to do by itself; UINT64_MAX for never. */
 uint64_t guest_deadline_ns(const struct bpull_disk *disk);

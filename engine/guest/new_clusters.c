@@ -6,7 +6,7 @@
  *   PLACE -> [FILL -> STORE] a piece at a time -> PUBLISH -> back to MAP
  *
  * The data is written before the entry is visible, as a copy run's (I1); until
- * then nobody can reach it, so a failure gives the space back. Head, request
+ * then no entry leads to it, so a failure gives the space back. Head, request
  * and tail go in one write, from three buffers: putting them together in one
  * was rejected, as it copies what the guest has laid out already.
  */

@@ -291,7 +291,7 @@ enum step guest_map(struct guest *g)
 		return guest_retry_later(g, rc);
 	if (n)
 		return write_in_place(g, list, n);
-	if (!g->alone) { /* entries are to change: nobody else may be here */
+	if (!g->alone) { /* entries are to change: no other request may be here */
 		guest_unlock(g);
 		g->alone = true;
 		return guest_go(g, GUEST_LOCK);
@@ -318,7 +318,7 @@ static bool lock_covers(const struct guest *g, uint64_t off, uint64_t end)
 }
 
 /* Tables change under runs that are between link and publish: so none may be. The lock is given up
- * for a longer one first, behind everybody who waits; what was mapped is mapped again. */
+ * for a longer one first, behind all that wait; what was mapped is mapped again. */
 enum step guest_unshare(struct guest *g)
 {
 	struct layer *overlay = disk_overlay(g->op.disk);

@@ -6,7 +6,7 @@
  *      \___________\____________\____________\___________\-> UNWINDING -> FAILED, CANCELED
  *
  * job_run() looks at the step after every round of the engine and moves on
- * when what the step waits for is there. It is idempotent, so nobody has to
+ * when what the step waits for is there. It is idempotent, so no caller has to
  * know who wakes whom. Messages from every component to the next step were
  * rejected: a missed one is a job that hangs at 98 %.
  */

@@ -34,7 +34,7 @@ int measure_sharing(struct bpull_disk *disk, struct err *err);
 struct walk {
 	struct chain *chain;
 	struct table_cache *cache;
-	struct bpull_engine *engine; /* NULL: nobody else loads tables */
+	struct bpull_engine *engine; /* NULL: this walk alone loads tables */
 	uint64_t n_data;             /* overlay clusters to be copied at most */
 	uint64_t n_tables;           /* tables they need */
 	uint64_t copy_bytes;

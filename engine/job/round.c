@@ -97,7 +97,7 @@ void engine_run_rounds(struct bpull_engine *engine)
 		engine->guest_seen = false;
 		run_jobs(engine, now_ns);
 		merge_flush(engine);
-		/* Who is going to sleep hands over in the same call. */
+		/* If the caller sleeps next, io_wait() submits the queue: not here, too. */
 		if (!engine->may_sleep || n || engine->has_news || engine_has_ready(engine) ||
 		    !io_feed(engine->io))
 			engine_submit(engine);

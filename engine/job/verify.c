@@ -159,7 +159,7 @@ static enum step read_back_step(struct op *op)
 	const struct copied *item = &op->disk->job.verify->list.items[r->first];
 
 	/* The job was given up meanwhile, and copies that follow a guest's reads add to the list
-	 * again: what was to be compared is elsewhere in it, and nobody wants to know any more. */
+	 * again: what was to be compared is elsewhere in it, and the job is past asking. */
 	if (op->disk->job.step != JOB_VERIFYING && r->phase != READ_BACK_UNCACHED) {
 		over(r);
 		return STEP_WAIT;

@@ -338,7 +338,7 @@ int chain_open(struct layer_set *set, const struct chain_open *how, struct chain
 		chain_close(chain, how->file_closing, how->opaque);
 		return rc;
 	}
-	/* Told only now: a file of a chain that failed half way was never anybody's. */
+	/* Told only now: a file of a chain that failed half way was never given to a caller. */
 	for (unsigned i = 0; i < chain->n_layers && how->file_opened; i++) {
 		const struct layer *layer = chain->layers[i];
 

@@ -10,7 +10,7 @@
  * An overlay open for writing belongs to one chain alone. Inside one process
  * QEMU's locks say so too, but they can't say who holds them; so where the
  * opener answers -EBUSY, the file is looked at without locks to tell "this
- * engine has it" or "the chain is a loop" from "somebody else has it".
+ * engine has it" or "the chain is a loop" from "another program has it".
  */
 #include "formats/chain/layer_set.h"
 

@@ -9,7 +9,7 @@
 #include "io/base.h"
 
 /* A hostile stream makes its decoder hold megabytes, and so does a slow level its encoder: memory
- * that nobody accounts for is not kept. */
+ * that is in no budget is not kept. */
 #define MAX_KEPT_LEN ((size_t)1 << 20)
 
 struct codecs *codecs_new(void)

@@ -37,7 +37,7 @@ struct codecs {
 
 /* NULL: out of memory. */
 struct codecs *codecs_new(void);
-/* With what is kept; nobody has one. NULL is allowed. */
+/* With what is kept; none is lent out. NULL is allowed. */
 void codecs_free(struct codecs *codecs);
 /* The calls below may be made by any thread, and of no pool (NULL), which keeps nothing.
  * One that is kept, to be given back; NULL: none is. */

@@ -7,7 +7,7 @@
  *
  * Opening parses and checks the header only, and succeeds for anything `info`
  * can describe: what must not be read or written for lack of a feature or for
- * damage is said in unreadable / unwritable and refused by whoever needs it.
+ * damage is said in unreadable / unwritable and refused by the caller that needs it.
  */
 #ifndef BLOCKPULL_FORMATS_CORE_LAYER_H
 #define BLOCKPULL_FORMATS_CORE_LAYER_H
@@ -188,9 +188,9 @@ struct layer_ops {
 	 * 0, -EUCLEAN (the input is damaged) or -ENOMEM. */
 	int (*decode)(const struct layer *layer, const void *in, size_t in_len, void *out);
 
-	/* Does a table of its own map guest_off of the guest's disk, and up to which guest byte
-	 * (not capped at guest_len) would one. 0, TABLE_NEED or -errno. NULL: there are no
-	 * tables. */
+	/* *has: the guest's disk has an L2 table of its own for guest_off. *end_off: the guest byte
+	 * where that table's span ends (not capped at guest_len). 0, TABLE_NEED or -errno. NULL:
+	 * there are no tables. */
 	int (*table_at)(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
 			struct table_need *need);
 	/* Where the piece of a table lies that must be loaded to map guest_off (len 0: none), and
@@ -277,13 +277,13 @@ struct layer_ops {
 	int (*map_write)(struct layer *layer, uint64_t guest_off, uint64_t len,
 			 struct write_extent *out, struct table_need *need);
 	/* Gives the guest's disk tables of its own on the way to guest_off, where it has none or
-	 * shares them; what anybody reads stays the same. No operation is between alloc_tables()
+	 * shares them; what all disks read stays the same. No operation is between alloc_tables()
 	 * and publish() in lock_off, lock_len, from the first call to the last: *state is the
 	 * caller's, and says how far it has come. 0, TABLE_NEED, or as reserve(). */
 	int (*unshare)(struct layer *layer, uint64_t guest_off, struct unshare *state,
 		       struct table_need *need);
 	/* Where units of one NEW extent go: alloc_tables() was called for them. As copy_target(),
-	 * with the one copy that is the guest's; has_space: it was written by nobody else, but may
+	 * with the one copy that is the guest's; has_space: no other has written it, but it may
 	 * hold anything. 0, TABLE_NEED or -errno. */
 	int (*write_target)(struct layer *layer, uint64_t guest_off, uint64_t len,
 			    struct destination *out, struct table_need *need);
@@ -291,7 +291,7 @@ struct layer_ops {
 	 * units, or, is_zero, whole granules, all NEW or IN_PLACE (none SHARED). Data or zeros of a
 	 * cluster that is compressed, or shared with a snapshot, must come as the whole cluster.
 	 * -ENOTSUP: is_zero where !has_zero_entries. The space that falls free is kept until
-	 * free_unreferenced() and reuse_freed() have said that nobody needs it. */
+	 * free_unreferenced() and reuse_freed() have said that no request needs it. */
 	int (*publish_write)(struct layer *layer, const struct mapping *maps, size_t n_maps,
 			     struct table_need *need);
 	/* Everything that was staged before the last stage() (with_last: and by it) is durable:

@@ -5,7 +5,7 @@
  * slices of that length, so that 64 chained images with 2 MiB tables fit.
  *
  * Nothing here waits or performs I/O. table_get() answers TABLE_NEED and says
- * what is missing; whoever runs the I/O loads it and calls again. Changes are
+ * what is missing; the caller, which runs the I/O, loads it and calls again. Changes are
  * made in memory and marked by 512-byte sector; table_cache_stage() copies the
  * marked sectors out for a commit, so an entry changed later belongs to the
  * next one (invariant I6 in engine/commit/commit.c).
@@ -92,7 +92,7 @@ struct staged {
 /* budget in bytes; clean tables beyond it are evicted, least recently used first. */
 struct table_cache *table_cache_new(size_t budget);
 void table_cache_free(struct table_cache *cache);
-/* From now on it keeps so much, and lets go of what is too much when it needs room next. */
+/* Sets the budget, in bytes; what is too much goes at the next insertion. */
 void table_cache_set_budget(struct table_cache *cache, size_t budget);
 size_t table_cache_budget(const struct table_cache *cache); /* bytes */
 
@@ -112,7 +112,7 @@ unsigned table_load_begin_some(struct table_cache *cache, const struct table_nee
 /* Ends one: READY, or, with an error, forgotten. */
 void table_load_end(struct table_cache *cache, struct table *table, int error);
 /* Loads with a blocking read, and what lies behind it, for open, check, map and tests. 0 or -errno;
- * -EALREADY where a load begun with table_load_begin() is under way: whoever runs it must end it
+ * -EALREADY where a load begun with table_load_begin() is under way: its reader must end it
  * first. */
 int table_load_now(struct table_cache *cache, const struct table_need *need);
 

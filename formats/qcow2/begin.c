@@ -111,8 +111,8 @@ static int find_space(struct qcow2 *q)
 /* The autoclear bits that are true of an image being pulled. The mark that the data file alone is
  * the guest's disk never is where there is a backing file (QEMU makes no such image, and what it
  * writes to one does not make it so), and what a cluster without an entry has in the data file is
- * nobody's zeros. Making it true, by zeroing all that reads zeros, was rejected: it would write
- * over bytes whose meaning we do not know. */
+ * not the image's zeros. Making it true, by zeroing all that reads zeros, was rejected: it would
+ * write over bytes whose meaning we do not know. */
 static uint64_t true_marks(const struct qcow2 *q)
 {
 	return QCOW2_AUTOCLEAR_BITMAPS | (q->layer.has_backing ? 0 : QCOW2_AUTOCLEAR_RAW_DATA);

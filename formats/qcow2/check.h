@@ -72,7 +72,7 @@ static inline bool check_window_has(const struct check_window *window, uint64_t 
 	return idx - window->first < window->n;
 }
 
-/* A hostile image has millions of findings: none is put into words that nobody reads. */
+/* A hostile image has millions of findings: none is put into words that no caller wants. */
 static inline bool check_wants_text(const struct qcow2_check *c)
 {
 	return c->result->report && c->n_reports < c->result->max_reports;

@@ -3,7 +3,7 @@
  * New refcounts for an image whose old ones can't be trusted: after a crash
  * with lazy refcounts, or with damage to the refcounts themselves.
  *
- * The references are counted, the old refcount structures being nobody's. New
+ * The references are counted; the old refcount structures count as free. New
  * blocks and a new table are written behind everything, which no reader looks
  * at; barrier; one write of bytes 48-59 of the header (inside a sector) makes
  * them the image's; barrier. A cut leaves the old ones or the new ones. Raising

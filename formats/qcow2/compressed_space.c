@@ -108,7 +108,7 @@ int qcow2_comp_ref_need(struct qcow2 *q, const struct mapping *map, uint64_t wei
 
 		if (rc)
 			return rc;
-		/* reserve_bytes() counted ours: somebody else's are there. */
+		/* reserve_bytes() counted ours: references of another owner are there. */
 		if (refs > max_refs(q) - MIN(weight, max_refs(q)))
 			return -EUCLEAN;
 	}

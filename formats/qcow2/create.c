@@ -7,7 +7,7 @@
  * tables, as one would in memory, was rejected for the writes it takes.
  *
  * The header is written last and behind a flush: an interrupted creation
- * leaves a file that nobody takes for an image.
+ * leaves a file that no program takes for an image.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -2,7 +2,7 @@
 /*
  * A bit for each L2 slice that is known to hold no entry. Most of a sparse
  * disk's hold none, and a pull walks them three times: to count, to copy, to
- * prove. In an image that is written, too: whoever asks for a slice to change
+ * prove. In an image that is written, too: a caller that asks for a slice to change
  * it takes the bit away first, and with snapshots, where several tables stand
  * for one place on the guest's disk, there are no bits.
  *

@@ -114,7 +114,7 @@ bool qcow2_has_freed(const struct layer *layer)
 	return f->fresh.n || f->staged.n || f->written.n || f->unused.n;
 }
 
-/* One reference less; where it was the last one, the cluster is nobody's. */
+/* One reference less; where it was the last one, the cluster is free. */
 static int lower(struct qcow2 *q, const struct qcow2_freed *item, struct table_need *need)
 {
 	uint64_t refs;

@@ -44,7 +44,7 @@ struct qcow2_freed_list {
 struct qcow2_freed_lists {
 	struct qcow2_freed_list fresh, staged, written;
 	struct qcow2_freed_list unused;   /* counted free; operations may still read them */
-	struct qcow2_freed_list reusable; /* nobody does: handed out again */
+	struct qcow2_freed_list reusable; /* none does: handed out again */
 };
 
 #endif

@@ -112,7 +112,7 @@ static int find_copies(struct qcow2 *q, uint64_t guest_off, struct table_need *n
 	return rc;
 }
 
-/* Subclusters may be written into a cluster only if nobody else reads them there: all its
+/* Subclusters may be written into a cluster only if no other table reads them there: all its
  * references come from this place of the disks, and no table of it says that the granule holds
  * data. */
 static int may_write_into(struct qcow2 *q, uint64_t guest_off, uint64_t host_off,
@@ -286,7 +286,7 @@ static void set_l1(struct qcow2 *q, uint32_t disk, uint64_t l1_idx, uint64_t ent
 	table_mark_dirty(q->layer.cache, l1, byte, 8, STAGE_ROOT);
 }
 
-/* Space for a table, counted by nobody yet, whose slices are in memory. As link_l2() has it. */
+/* Space for a table, not counted yet, whose slices are in memory. As link_l2() has it. */
 static int new_table(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off, struct table_need *need)
 {
 	int rc = qcow2_reserve_table(q, l2_off, need);

@@ -35,7 +35,7 @@ int qcow2_begin_guest_writes(struct layer *layer, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(layer);
 	char name[512];
-	/* Bitmaps that nobody keeps any more would miss the guest's changes. */
+	/* Bitmaps that are not kept any more would miss the guest's changes. */
 	int rc = qcow2_clear_unknown_autoclear(q, QCOW2_AUTOCLEAR_RAW_DATA);
 
 	return rc ? err_errno(err, rc, "%s: cannot take its bitmaps' validity back",

@@ -5,8 +5,8 @@
  * reserved or recorded, and what was not written is a hole and reads zeros.
  *
  * So it answers that it lacks everything, and there is nothing on disk a proof
- * could read (no_tables): whoever flattens walks the disk once. Remembering in
- * memory what was written was rejected: nobody asks twice.
+ * could read (no_tables): a flatten walks the disk once. Remembering in
+ * memory what was written was rejected: it is not asked twice.
  */
 #include "formats/raw/raw_new.h"
 
