@@ -130,6 +130,15 @@ def start(*argv, **options):
     return process
 
 
+def open_names(pid):
+    """What a process has open, by name. One may be closed while we look."""
+    names = []
+    for fd in os.listdir(f'/proc/{pid}/fd'):
+        with contextlib.suppress(FileNotFoundError):
+            names.append(os.readlink(f'/proc/{pid}/fd/{fd}'))
+    return names
+
+
 def patience(seconds):
     """Of the wall clock, for what takes so many seconds on a quiet machine: this one may be busy. It ends what
     hangs, and proves nothing else."""

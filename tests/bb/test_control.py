@@ -67,19 +67,26 @@ class Client:
                 return event
 
 
+def listens(process, path):
+    """Waits until the process listens there: its name is there a moment before. False: it has ended, or never does."""
+    deadline = time.monotonic() + harness.WAIT
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            Client(path, negotiate=False).socket.close()
+            return True
+        except OSError:
+            time.sleep(0.02)
+    return False
+
+
 def pulling(d, *args, size=40 * MIB, **options):
     """A pull under way, its socket, and what the image held before."""
     base = raw_image(f'{d}/base.img', size)
     top = overlay(f'{d}/top.img', 'base.img')
     process = harness.start(harness.blockpull, 'pull', '--control', f'{d}/s', *args, top, **options)
-    deadline = time.monotonic() + harness.WAIT
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            Client(f'{d}/s', negotiate=False).socket.close()
-            return process, f'{d}/s', top, base
-        except OSError:
-            time.sleep(0.02)
-    raise Failed(f'nobody listens: {harness.finish(process)}')
+    if not listens(process, f'{d}/s'):
+        raise Failed(f'it does not listen: {harness.finish(process)}')
+    return process, f'{d}/s', top, base
 
 
 def state(client, wanted):
@@ -270,9 +277,7 @@ def stops(d, how):
     top = overlay(f'{d}/top.img', 'base.img')
     process = harness.start(harness.blockpull, 'pull', '--io=threads', '--on-error=stop', '--control', f'{d}/s', '-q', top,
                             preexec_fn=small_files(5 * MIB))
-    deadline = time.monotonic() + harness.WAIT
-    while not os.path.exists(f'{d}/s') and time.monotonic() < deadline:
-        time.sleep(0.02)
+    check(listens(process, f'{d}/s'), 'it does not listen')
     client = Client(f'{d}/s')
     job = state(client, 'paused')
     check(job['io-status'] != 'ok', str(job))

@@ -8,7 +8,7 @@ import harness
 import images
 from harness import MIB, Skip, bp, case, check, need, same
 from images import compare_flat, image_check, image_info, overlay, patch, qemu_img, qemu_io, raw_image
-from test_control import Client, state
+from test_control import Client, listens, state
 
 harness.cases.clear()  # test_control's own
 
@@ -102,13 +102,8 @@ def listening(d, top, *parameters):
     """The plugin, without a pull unless one is asked for, and its NBD address. The caller ends it."""
     process = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', plugin(), f'image={top}', f'control={d}/ctl', *parameters)
     deadline = time.monotonic() + harness.WAIT
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            Client(f'{d}/ctl', negotiate=False).socket.close()
-            if os.path.exists(f'{d}/nbd'):
-                break
-        except OSError:
-            time.sleep(0.02)
+    while listens(process, f'{d}/ctl') and not os.path.exists(f'{d}/nbd') and time.monotonic() < deadline:
+        time.sleep(0.02)
     return process, f'nbd+unix:///?socket={d}/nbd'
 
 
@@ -136,7 +131,7 @@ def after_the_end(d, fmt):
     top, flat = disk(d, fmt=fmt)
     process, uri = served(d, top)
     bp('ctl', f'{d}/ctl', 'wait')
-    fds = [os.readlink(f'/proc/{process.pid}/fd/{fd}') for fd in os.listdir(f'/proc/{process.pid}/fd')]
+    fds = harness.open_names(process.pid)
     check(not any('base.img' in name for name in fds), f'the base is open still: {fds}')
     qemu_io(f'{d}/base.img', 'raw', 'write -P 0xee 0 64M')
     for disk_at in '400k', '1400k', '33M', '60M':

@@ -79,9 +79,7 @@ def counted(d):
         time.sleep(0.3)
         before = own
         check(process.poll() is None, f'ended early: {own}')
-        fds = f'/proc/{process.pid}/fd'
-        names = [os.readlink(f'{fds}/{fd}') for fd in os.listdir(fds) if os.path.islink(f'{fds}/{fd}')]
-        own = sorted(name for name in names if name.startswith(d))
+        own = sorted(name for name in harness.open_names(process.pid) if name.startswith(d))
     for name in set(own):
         check(own.count(name) <= 2, f'{name} is open {own.count(name)} times')
     harness.kill(process, 15)
