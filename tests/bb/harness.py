@@ -349,5 +349,7 @@ def main(workers=1):
             print(f'{verdict} {number} - {title}')
             for line in '\n'.join(notes).splitlines():
                 print('# ' + line)
+                if verdict != 'ok':  # meson shows this stream of a program that failed, and not the other
+                    print(f'{number}: {line}', file=sys.stderr)
             sys.stdout.flush()
     sys.exit(1 if n_failed else 0)

@@ -20,11 +20,25 @@ from harness import DONE, FAILED, MIB, Failed, Skip, bp, case, check, need, same
 SIZE = 4 * MIB
 
 
+def connected(path, process):
+    """A socket that is connected at the first try that succeeds: QEMU's monitor sometimes closes the connection
+    behind one that came and went while it started."""
+    deadline = time.monotonic() + harness.WAIT
+    while time.monotonic() < deadline and process.poll() is None:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(path)
+            return connection
+        except OSError:
+            connection.close()
+            time.sleep(0.02)
+    raise Failed(f'there is no listener at {path}: {harness.finish(process)}')
+
+
 class Qmp:
     """One connection. Answers and events are kept apart: which goes first is not promised."""
-    def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(path)
+    def __init__(self, path, process):
+        self.socket = connected(path, process)
         self.data, self.answers, self.events = b'', [], []
         self.wait(lambda: self.answers)
         self.greeting = self.answers.pop()
@@ -85,18 +99,6 @@ def chain(d):
     images.qemu_io(f'{d}/top.img', 'qcow2', 'write -P 3 0 64k')
 
 
-def wait_for(path, process):
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with socket.socket(socket.AF_UNIX) as trial:
-                trial.connect(path)
-                return
-        except OSError:
-            time.sleep(0.02)
-    raise Failed(f'there is no listener at {path}: {harness.finish(process)}')
-
-
 def start_qemu(d, fault=None):
     need('qemu-storage-daemon')
     base = {'driver': 'raw', 'node-name': 'base', 'read-only': True,
@@ -109,8 +111,7 @@ def start_qemu(d, fault=None):
                        'backing': 'base'}}
     process = harness.start('qemu-storage-daemon', '--blockdev', json.dumps(base), '--blockdev', json.dumps(top),
                             '--chardev', f'socket,path={d}/q,server=on,wait=off,id=c', '--monitor', 'chardev=c')
-    wait_for(f'{d}/q', process)
-    return process, Qmp(f'{d}/q'), {'$dev': 'drive0', '$mid': 'mid', '$base': 'base'}
+    return process, Qmp(f'{d}/q', process), {'$dev': 'drive0', '$mid': 'mid', '$base': 'base'}
 
 
 def start_ours(d, *parameters, fault=None):
@@ -122,8 +123,7 @@ def start_ours(d, *parameters, fault=None):
         words = ['strace', '-f', '-qq', '-o', f'{d}/trace', '-P', f'{d}/base.img', '-e', f'trace={calls}',
                  '-e', f'inject={calls}:error={name}:when=1'] + words
     process = harness.start(*words)
-    wait_for(f'{d}/c', process)
-    return process, Qmp(f'{d}/c'), {'$dev': f'{d}/top.img', '$mid': '#layer1', '$base': '#layer2'}
+    return process, Qmp(f'{d}/c', process), {'$dev': f'{d}/top.img', '$mid': '#layer1', '$base': '#layer2'}
 
 
 def end(d, process):
@@ -360,8 +360,7 @@ def nothing_to_do(d, verb, last):
 def names(d):
     chain(d)
     process = harness.start('nbdkit', '-f', '-U', f'{d}/n', plugin(), 'top.img', f'control={d}/c', 'bandwidth=64K', 'pull=true', cwd=d)
-    wait_for(f'{d}/c', process)
-    client = Qmp(f'{d}/c')
+    client = Qmp(f'{d}/c', process)
     same([j['device'] for j in client.send({'execute': 'query-block-jobs'})['return']], ['top.img'], 'the job of pull=true')
     client.send({'execute': 'block-job-cancel', 'arguments': {'device': 'top.img'}})
     client.until(ENDED)
@@ -416,8 +415,7 @@ def long_answer(d):
     for i in range(1, 81):
         images.qemu_img('create', '-q', '-u', '-f', 'qcow2', '-b', f'l{i - 1}', '-F', 'qcow2' if i > 1 else 'raw', f'{where}/l{i}', MIB)
     process = harness.start('nbdkit', '-f', '-P', f'{d}/pid', '-U', f'{d}/n', plugin(), f'{where}/l80', f'control={d}/c')
-    wait_for(f'{d}/c', process)
-    client = Qmp(f'{d}/c')
+    client = Qmp(f'{d}/c', process)
     for late in 0, 0.5:
         client.socket.sendall(b'{"execute":"query-named-block-nodes","id":1}{"execute":"query-jobs","id":2}')
         time.sleep(late)
@@ -436,8 +434,7 @@ def early(d):
     chain(d)
     process = harness.start('strace', '-f', '-qq', '-o', f'{d}/trace', '-e', 'trace=listen', '-e', 'inject=listen:delay_exit=700000',
                             'nbdkit', '-f', '-P', f'{d}/pid', '-U', f'{d}/n', plugin(), f'{d}/top.img', f'control={d}/c')
-    wait_for(f'{d}/c', process)
-    same(Qmp(f'{d}/c').send({'execute': 'query-jobs'}), {'return': []}, 'the answer')
+    same(Qmp(f'{d}/c', process).send({'execute': 'query-jobs'}), {'return': []}, 'the answer')
     end(d, process)
 
 
@@ -484,8 +481,7 @@ def why(d):
 def pulling(d):
     chain(d)
     process = harness.start(harness.blockpull, 'pull', '-q', '--bandwidth=64K', f'--control={d}/c', f'{d}/top.img')
-    wait_for(f'{d}/c', process)
-    client = Qmp(f'{d}/c')
+    client = Qmp(f'{d}/c', process)
     same(len(client.send({'execute': 'query-named-block-nodes'})['return']), 3, 'nodes')
     same(client.send({'execute': 'block-stream'})['error']['class'], 'GenericError', 'a second job')
     client.send({'execute': 'block-job-set-speed', 'arguments': {'speed': 0}})

@@ -58,6 +58,18 @@ def linked(path):
 
 # ---- Signals ------------------------------------------------------------------------------------
 
+def lease(held, seconds=30):
+    """It is refused while another has the file open: for a moment that may be a child of a case beside this one."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            return
+        except BlockingIOError:
+            check(time.monotonic() < deadline, 'another has the file open')
+            time.sleep(0.01)
+
+
 @case('a create that waits for its backing file ends at once by a signal', 'SIGINT')
 @case('or by another', 'SIGTERM')
 def create_waits(d, name):
@@ -66,7 +78,7 @@ def create_waits(d, name):
     with open(base, 'r+b') as held:
         fcntl.fcntl(held, fcntl.F_SETSIG, signal.SIGURG)  # which is ignored by default; SIGIO is not
         try:
-            fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            lease(held)
             process = harness.start(harness.blockpull, 'create', '-f', 'qcow2', '-b', 'base', '-F', 'raw', f'{d}/top')
             wait_for(lambda: fcntl.fcntl(held, fcntl.F_GETLEASE) != fcntl.F_WRLCK, process)
             time.sleep(0.1)
