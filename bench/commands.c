@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Options, as all commands read them: the value is optarg. tools/options.c was
+ * Options, as all commands read them: the value is optarg. tools/cli/options.c was
  * not used: it is about images and chains that a user has, and none is opened here.
  */
 #include "bench/commands.h"
@@ -10,8 +10,8 @@
 #include <string.h>
 
 #include "bench/complain.h"
-#include "tools/exit_code.h"
-#include "tools/size.h"
+#include "tools/words/exit_code.h"
+#include "tools/words/size.h"
 
 int commands_option(int argc, char **argv, const struct option *table)
 {

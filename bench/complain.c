@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tools/exit_code.h"
-#include "tools/text.h"
+#include "tools/words/exit_code.h"
+#include "tools/words/text.h"
 
 #define LINE_CAP 2048
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * blockpull-bench's messages for people: one line each on stderr, made safe as a
- * whole. tools/say.c was not used: its lines begin with the other program's name.
+ * whole. tools/cli/say.c was not used: its lines begin with the other program's name.
  */
 #ifndef BENCH_COMPLAIN_H
 #define BENCH_COMPLAIN_H

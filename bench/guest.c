@@ -20,8 +20,8 @@
 #include "bench/machine.h"
 #include "bench/place.h"
 #include "bench/timed.h"
-#include "tools/exit_code.h"
-#include "tools/size.h"
+#include "tools/words/exit_code.h"
+#include "tools/words/size.h"
 
 const char guest_help[] =
 	"Usage: blockpull-bench guest [OPTION...]\n"

@@ -19,7 +19,7 @@
 #include "bench/place.h"
 #include "bench/scene.h"
 #include "bench/timed.h"
-#include "tools/exit_code.h"
+#include "tools/words/exit_code.h"
 
 #define SLICE_NS     UINT64_C(250000000)
 #define CLUSTER_SIZE 65536

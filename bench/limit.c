@@ -20,8 +20,8 @@
 #include "bench/machine.h"
 #include "bench/place.h"
 #include "bench/scene.h"
-#include "tools/exit_code.h"
-#include "tools/size.h"
+#include "tools/words/exit_code.h"
+#include "tools/words/size.h"
 
 #define MAX_RATES   16
 #define MAX_SECONDS 3600

@@ -17,7 +17,7 @@
 #include "bench/complain.h"
 #include "bench/scene.h"
 #include "bench/timed.h"
-#include "tools/exit_code.h"
+#include "tools/words/exit_code.h"
 
 #define N_SAMPLES    (1u << 18)
 #define SAMPLE_NS    1000000

@@ -15,7 +15,7 @@
 
 #include "bench/complain.h"
 #include "engine/blockpull.h"
-#include "tools/exit_code.h"
+#include "tools/words/exit_code.h"
 
 #ifndef XFS_SUPER_MAGIC
 #define XFS_SUPER_MAGIC 0x58465342

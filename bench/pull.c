@@ -19,8 +19,8 @@
 #include "bench/scene.h"
 #include "bench/series.h"
 #include "bench/timed.h"
-#include "tools/exit_code.h"
-#include "tools/size.h"
+#include "tools/words/exit_code.h"
+#include "tools/words/size.h"
 
 #define MAX_ROUNDS 1000
 #define N_SAMPLES  65536

@@ -14,7 +14,7 @@
 #include "bench/commands.h"
 #include "bench/complain.h"
 #include "bench/report_script.h"
-#include "tools/exit_code.h"
+#include "tools/words/exit_code.h"
 
 const char report_help[] =
 	"Usage: blockpull-bench report FILE.json... >PAGE.html\n"

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "bench/complain.h"
-#include "tools/exit_code.h"
+#include "tools/words/exit_code.h"
 
 #define MIB           (UINT64_C(1) << 20)
 #define N_LAYERS      16

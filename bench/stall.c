@@ -22,7 +22,7 @@
 #include "bench/place.h"
 #include "bench/scene.h"
 #include "bench/timed.h"
-#include "tools/exit_code.h"
+#include "tools/words/exit_code.h"
 
 #define GUEST_LEN (UINT64_C(64) << 20)
 #define READ_LEN  4096

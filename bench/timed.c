@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "bench/complain.h"
-#include "tools/exit_code.h"
+#include "tools/words/exit_code.h"
 
 uint64_t timed_now_ns(void)
 {

@@ -85,7 +85,7 @@ OTHER_COMMAND = re.compile(r"\b(?:blockdev|losetup|qemu-img [a-z]+) --[a-z]+")  
 
 
 def options_named(root):
-    """Of the library's users only some have a command line; tools/advice.c says what theirs has."""
+    """Of the library's users only some have a command line; tools/cli/advice.c says what theirs has."""
     for path in sources(root, "engine", "formats", "io"):
         for found in COMMENT_OR_STRING.finditer(path.read_text()):
             if found[1] and OPTION.search(OTHER_COMMAND.sub("", found[1])):

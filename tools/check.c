@@ -18,10 +18,10 @@
 
 #include "engine/blockpull.h"
 #include "tools/commands.h"
-#include "tools/exit_code.h"
-#include "tools/options.h"
-#include "tools/sandbox.h"
-#include "tools/say.h"
+#include "tools/words/exit_code.h"
+#include "tools/cli/options.h"
+#include "tools/cli/sandbox.h"
+#include "tools/cli/say.h"
 
 #define CHECK_REPORTS_MAX 1000
 

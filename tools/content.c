@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/say.h"
+#include "tools/cli/say.h"
 
 #define PIECE_LEN (UINT64_C(1) << 20)
 #define N_PIECES  8

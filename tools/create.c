@@ -16,12 +16,12 @@
 
 #include "engine/blockpull.h"
 #include "tools/commands.h"
-#include "tools/exit_code.h"
-#include "tools/new_image.h"
-#include "tools/options.h"
-#include "tools/say.h"
-#include "tools/size.h"
-#include "tools/stop.h"
+#include "tools/words/exit_code.h"
+#include "tools/cli/new_image.h"
+#include "tools/cli/options.h"
+#include "tools/cli/say.h"
+#include "tools/words/size.h"
+#include "tools/cli/stop.h"
 
 const char create_help[] =
 	"Usage: blockpull create -f FORMAT [-o NAME=VALUE,...] [-b BASE -F FORMAT]\n"

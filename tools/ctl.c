@@ -16,12 +16,12 @@
 #include <json-c/json.h>
 
 #include "tools/commands.h"
-#include "tools/exit_code.h"
-#include "tools/options.h"
-#include "tools/sandbox.h"
-#include "tools/say.h"
-#include "tools/size.h"
-#include "tools/suggest.h"
+#include "tools/words/exit_code.h"
+#include "tools/cli/options.h"
+#include "tools/cli/sandbox.h"
+#include "tools/cli/say.h"
+#include "tools/words/size.h"
+#include "tools/words/suggest.h"
 
 #define ANSWER_MS    10000
 #define WAIT_LOOK_MS 500

@@ -14,13 +14,13 @@
 #include <json-c/json_object.h>
 #include <xxhash.h>
 
-#include "tools/advice.h"
+#include "tools/cli/advice.h"
 #include "tools/commands.h"
 #include "tools/content.h"
-#include "tools/exit_code.h"
-#include "tools/options.h"
-#include "tools/sandbox.h"
-#include "tools/say.h"
+#include "tools/words/exit_code.h"
+#include "tools/cli/options.h"
+#include "tools/cli/sandbox.h"
+#include "tools/cli/say.h"
 
 #define MIN_CHUNK_LEN 4096u
 

@@ -15,13 +15,13 @@
 #include <json-c/json_object.h>
 
 #include "engine/blockpull.h"
-#include "tools/advice.h"
+#include "tools/cli/advice.h"
 #include "tools/commands.h"
-#include "tools/exit_code.h"
-#include "tools/options.h"
-#include "tools/sandbox.h"
-#include "tools/say.h"
-#include "tools/size.h"
+#include "tools/words/exit_code.h"
+#include "tools/cli/options.h"
+#include "tools/cli/sandbox.h"
+#include "tools/cli/say.h"
+#include "tools/words/size.h"
 
 const char info_help[] =
 	"Usage: blockpull info [OPTION...] IMAGE\n"

@@ -15,10 +15,10 @@
 
 #include "engine/blockpull.h"
 #include "tools/commands.h"
-#include "tools/exit_code.h"
-#include "tools/say.h"
-#include "tools/stop.h"
-#include "tools/suggest.h"
+#include "tools/words/exit_code.h"
+#include "tools/cli/say.h"
+#include "tools/cli/stop.h"
+#include "tools/words/suggest.h"
 
 struct main_command {
 	const char *name;

@@ -14,12 +14,12 @@
 #include <stdio.h>
 
 #include "engine/blockpull.h"
-#include "tools/advice.h"
+#include "tools/cli/advice.h"
 #include "tools/commands.h"
-#include "tools/exit_code.h"
-#include "tools/options.h"
-#include "tools/sandbox.h"
-#include "tools/say.h"
+#include "tools/words/exit_code.h"
+#include "tools/cli/options.h"
+#include "tools/cli/sandbox.h"
+#include "tools/cli/say.h"
 
 #define MAP_BATCH 512
 

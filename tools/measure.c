@@ -12,11 +12,11 @@
 
 #include "engine/blockpull.h"
 #include "tools/commands.h"
-#include "tools/compression.h"
-#include "tools/exit_code.h"
-#include "tools/options.h"
-#include "tools/sandbox.h"
-#include "tools/say.h"
+#include "tools/cli/compression.h"
+#include "tools/words/exit_code.h"
+#include "tools/cli/options.h"
+#include "tools/cli/sandbox.h"
+#include "tools/cli/say.h"
 
 const char measure_help[] =
 	"Usage: blockpull measure [OPTION...] IMAGE\n"

@@ -12,13 +12,13 @@
 
 #include <json-c/json_object.h>
 
-#include "tools/advice.h"
+#include "tools/cli/advice.h"
 #include "tools/commands.h"
 #include "tools/content.h"
-#include "tools/exit_code.h"
-#include "tools/options.h"
-#include "tools/sandbox.h"
-#include "tools/say.h"
+#include "tools/words/exit_code.h"
+#include "tools/cli/options.h"
+#include "tools/cli/sandbox.h"
+#include "tools/cli/say.h"
 
 const char verify_help[] =
 	"Usage: blockpull verify [OPTION...] A B\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Signals and limits, one by one, for every command: the table of tools/stop.c, seen from outside.
+"""Signals and limits, one by one, for every command: the table of tools/cli/stop.c, seen from outside.
 
 What ends a process by default ends a pull in order: the image valid, no temporary file, 128 + the signal's number.
 A limit on file sizes, a closed pipe and a full disk are errors with a sentence, of images and of logs alike. Commands

@@ -13,9 +13,9 @@
 #include "io/base.h"
 #include "tests/support/build_image.h"
 #include "tests/fuzz/world.h"
-#include "tools/control.h"
-#include "tools/control_args.h"
-#include "tools/control_stream.h"
+#include "tools/control/control.h"
+#include "tools/control/args.h"
+#include "tools/control/stream.h"
 
 /* Whether a job may go from one state to the next; NULL: there is none yet. */
 static bool may_follow(const char *from, const char *to)

@@ -22,7 +22,7 @@
 #include "io/uring.h"
 #include "tests/support/scratch.h"
 #include "tests/support/time_limit.h"
-#include "tools/sandbox.h"
+#include "tools/cli/sandbox.h"
 
 TIME_LIMIT(60);
 TestSuite(sandbox, .init = scratch_make, .fini = scratch_remove, .timeout = TIME_LIMIT_CLOCK(60));

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "tools/size.h"
+#include "tools/words/size.h"
 
 #define KI (UINT64_C(1) << 10)
 #define MI (UINT64_C(1) << 20)

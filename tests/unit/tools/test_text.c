@@ -11,8 +11,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "tools/suggest.h"
-#include "tools/text.h"
+#include "tools/words/suggest.h"
+#include "tools/words/text.h"
 
 static const struct {
 	const char *raw, *safe, *json;

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * -o NAME=VALUE,... of the commands that make images, with qemu-img create's
+ * names. What a value may be is the library's to say; this file only turns
+ * words into fields, so that the two can't disagree.
+ */
+#include "tools/cli/new_image.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/cli/options.h"
+#include "tools/cli/say.h"
+#include "tools/words/size.h"
+#include "tools/words/suggest.h"
+
+static const struct options_word new_image_compat[] = {
+	{ "0.10", 2 }, { "1.1", 3 }, { "v2", 2 }, { "v3", 3 }, { NULL, 0 },
+};
+
+static const struct options_word new_image_switch[] = { { "on", 1 }, { "off", 0 }, { NULL, 0 } };
+
+static const struct options_word new_image_compression[] = {
+	{ "zlib", 0 },
+	{ "zstd", 1 },
+	{ NULL, 0 },
+};
+
+enum new_image_key {
+	NEW_IMAGE_CLUSTER_SIZE,
+	NEW_IMAGE_COMPAT,
+	NEW_IMAGE_REFCOUNT_BITS,
+	NEW_IMAGE_LAZY_REFCOUNTS,
+	NEW_IMAGE_COMPRESSION_TYPE,
+	NEW_IMAGE_TABLE_SIZE,
+};
+
+/* The formats a key has a meaning for. */
+static const struct {
+	const char *name;
+	enum bpull_format format; /* UNKNOWN: all */
+} new_image_keys[] = {
+	[NEW_IMAGE_CLUSTER_SIZE] = { "cluster_size", BPULL_FORMAT_UNKNOWN },
+	[NEW_IMAGE_COMPAT] = { "compat", BPULL_FORMAT_QCOW2 },
+	[NEW_IMAGE_REFCOUNT_BITS] = { "refcount_bits", BPULL_FORMAT_QCOW2 },
+	[NEW_IMAGE_LAZY_REFCOUNTS] = { "lazy_refcounts", BPULL_FORMAT_QCOW2 },
+	[NEW_IMAGE_COMPRESSION_TYPE] = { "compression_type", BPULL_FORMAT_QCOW2 },
+	[NEW_IMAGE_TABLE_SIZE] = { "table_size", BPULL_FORMAT_QED },
+};
+
+#define N_KEYS (sizeof(new_image_keys) / sizeof(new_image_keys[0]))
+
+/* A number that the library takes as a uint32_t with 0 for "default": 0 itself is refused. */
+static int new_image_number(const struct new_image *image, const char *name, const char *text,
+			    uint32_t *number)
+{
+	uint64_t value;
+	int code = options_size(image->command, name, text, SIZE_BYTES, &value);
+	if (code)
+		return code;
+	if (!value || value > UINT32_MAX)
+		return say_usage(image->command, "%s: %s is out of range", name, text);
+	*number = value;
+	return 0;
+}
+
+static int new_image_take_key(struct new_image *image, enum new_image_key key, const char *text)
+{
+	struct bpull_create_options *options = &image->options;
+	const char *name = new_image_keys[key].name;
+	int value = 0, code = 0;
+
+	image->given_keys |= 1U << key;
+	switch (key) {
+	case NEW_IMAGE_CLUSTER_SIZE:
+		return new_image_number(image, name, text, &options->cluster_size);
+	case NEW_IMAGE_REFCOUNT_BITS:
+		return new_image_number(image, name, text, &options->refcount_bits);
+	case NEW_IMAGE_TABLE_SIZE: return new_image_number(image, name, text, &options->table_size);
+	case NEW_IMAGE_COMPAT:
+		code = options_word(image->command, name, text, new_image_compat, &value);
+		options->version = value;
+		break;
+	case NEW_IMAGE_LAZY_REFCOUNTS:
+		code = options_word(image->command, name, text, new_image_switch, &value);
+		options->lazy_refcounts = value;
+		break;
+	case NEW_IMAGE_COMPRESSION_TYPE:
+		code = options_word(image->command, name, text, new_image_compression, &value);
+		options->zstd = value;
+		break;
+	}
+	return code;
+}
+
+static int new_image_take_item(struct new_image *image, char *item)
+{
+	struct suggest suggest = { 0 };
+	char *text = strchr(item, '=');
+	if (!text)
+		return say_usage(image->command, "-o: '%s' is not of the form NAME=VALUE", item);
+	*text++ = 0;
+	for (unsigned key = 0; key < N_KEYS; key++) {
+		if (!strcmp(item, new_image_keys[key].name))
+			return new_image_take_key(image, key, text);
+		suggest_offer(&suggest, item, new_image_keys[key].name);
+	}
+	if (suggest.best)
+		return say_usage(image->command, "-o: unknown name '%s'; did you mean '%s'?", item,
+				 suggest.best);
+	return say_usage(image->command, "-o: unknown name '%s'", item);
+}
+
+int new_image_take(struct new_image *image, char *text)
+{
+	char *item;
+	while ((item = strsep(&text, ","))) {
+		int code = new_image_take_item(image, item);
+		if (code)
+			return code;
+	}
+	return 0;
+}
+
+int new_image_check(const struct new_image *image)
+{
+	for (unsigned key = 0; key < N_KEYS; key++) {
+		enum bpull_format format = new_image_keys[key].format;
+		if ((image->given_keys & 1U << key) && format && image->options.format &&
+		    format != image->options.format)
+			return say_usage(image->command, "-o: '%s' has no meaning for %s images",
+					 new_image_keys[key].name,
+					 bpull_format_name(image->options.format));
+	}
+	return 0;
+}

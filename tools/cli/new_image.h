@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* What a new image is to be like, from the command line. */
+#ifndef TOOLS_CLI_NEW_IMAGE_H
+#define TOOLS_CLI_NEW_IMAGE_H
+
+#include "engine/blockpull.h"
+
+struct new_image {
+	const char *command; /* whose line it is, for messages */
+	struct bpull_create_options options;
+	unsigned given_keys; /* bit by enum new_image_key */
+};
+
+/* Takes "name=value,name=value"; changes the text. 0, or an exit code after saying what is
+ * wrong. */
+int new_image_take(struct new_image *image, char *text);
+/* Have all names a meaning for the format, where that is known? 0 or an exit code. */
+int new_image_check(const struct new_image *image);
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Command line options: the messages around getopt_long(), and the options
+ * that all commands which open images share.
+ */
+#ifndef TOOLS_CLI_OPTIONS_H
+#define TOOLS_CLI_OPTIONS_H
+
+#include <getopt.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/blockpull.h"
+#include "tools/words/backing_format.h"
+#include "tools/words/size.h"
+
+/* Values of long options that have no letter; a command's own begin at OPTIONS_OWN. */
+enum options_value {
+	OPTIONS_ALLOW_BACKING = 256,
+	OPTIONS_BACKING_FORMAT,
+	OPTIONS_FORCE_SHARE,
+	OPTIONS_HOLES_MODE,
+	OPTIONS_NO_SANDBOX, /* every command has it; options_next() deals with it */
+	OPTIONS_OWN,
+};
+
+/* Rows for a command's table of long options. */
+#define OPTIONS_CHAIN                                                                  \
+	{ "allow-backing", required_argument, NULL, OPTIONS_ALLOW_BACKING },           \
+		{ "backing-format", required_argument, NULL, OPTIONS_BACKING_FORMAT }, \
+	{                                                                              \
+		"format", required_argument, NULL, 'f'                                 \
+	}
+/* For commands that read, or map, what raw files hold. */
+#define OPTIONS_HOLES                                                \
+	{                                                            \
+		"holes", required_argument, NULL, OPTIONS_HOLES_MODE \
+	}
+#define OPTIONS_SHARE                                                 \
+	{                                                             \
+		"force-share", no_argument, NULL, OPTIONS_FORCE_SHARE \
+	}
+#define OPTIONS_HELP                           \
+	{                                      \
+		"help", no_argument, NULL, 'h' \
+	}
+#define OPTIONS_END                                              \
+	{ "no-sandbox", no_argument, NULL, OPTIONS_NO_SANDBOX }, \
+	{                                                        \
+		NULL, 0, NULL, 0                                 \
+	}
+
+/* The next option of the command's line as getopt_long() returns it; -1: no more; '?': said what
+ * is wrong, exit with EXIT_CODE_USAGE. `letters` must begin with ':'. */
+int options_next(int argc, char **argv, const char *letters, const struct option *table);
+
+/* One of several words. */
+struct options_word {
+	const char *word;
+	int value;
+};
+
+/* Finds `text` in a table that ends with a NULL word. 0, or an exit code after saying what is
+ * wrong with `option`. */
+int options_word(const char *command, const char *option, const char *text,
+		 const struct options_word *table, int *value);
+/* The same for sizes and rates. */
+int options_size(const char *command, const char *option, const char *text, enum size_kind kind,
+		 uint64_t *bytes);
+
+/* How images and their chains are to be opened. Zero it, and free it with options_chain_free(). */
+struct options_chain {
+	struct bpull_disk_options disk; /* complete after options_chain_finish() */
+	bool rule_given;                /* by an option: the environment is not asked */
+	const char **dirs;              /* owned; what they point at is argv or env_copy */
+	struct backing_formats formats;
+	bool look_failed; /* options_chain_look() met an image that can't be opened */
+	char *env_copy;
+};
+
+/* Takes an option if it is one of OPTIONS_CHAIN, OPTIONS_HOLES or OPTIONS_SHARE. 0: taken; -1: not
+ * one of them; else an exit code. */
+int options_chain_take(struct options_chain *chain, const char *command, int option,
+		       const char *text);
+/* Applies BLOCKPULL_ALLOW_BACKING where no option said otherwise. 0 or an exit code. */
+int options_chain_finish(struct options_chain *chain, const char *command);
+void options_chain_free(struct options_chain *chain);
+
+/* For commands that open several images with the same options: a FILE of --backing-format need be
+ * in one of their chains only. Look at each image, then ask. Both do nothing where no FILE was
+ * named. */
+void options_chain_look(struct options_chain *chain, const char *image, enum bpull_format format);
+/* 0, or an exit code after naming a FILE that no chain has. Where an image could not be looked at,
+ * none is: opening it says why. */
+int options_chain_judge(const struct options_chain *chain, const char *command);
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The sandbox that a command closes behind its open files (seccomp). It is the
+ * command's business, never the library's: an embedder has filters of its own.
+ */
+#ifndef TOOLS_CLI_SANDBOX_H
+#define TOOLS_CLI_SANDBOX_H
+
+/* What a command still has to do to names, or'ed. Nothing else ever is allowed to. */
+enum sandbox_names {
+	SANDBOX_NO_NAMES = 0,
+	SANDBOX_UNLINK = 1, /* take away its control socket, or a file it began */
+	SANDBOX_RENAME = 2, /* give a new file its name */
+};
+
+/* --no-sandbox: sandbox_enter() does nothing from here on. */
+void sandbox_disable(void);
+
+/* Closes the sandbox around the whole process, all its threads, for good. Call it when all files
+ * are open. Where the kernel refuses it or it was not built in, things go on without: it guards
+ * against what should not happen, and no pull may fail for want of that. Main thread. */
+void sandbox_enter(unsigned names);
+
+#endif

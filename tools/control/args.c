@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Sentences and their order are QEMU's: first the arguments that the verb
+ * knows, in its own order, then what is left over. json-c keeps integers up to
+ * UINT64_MAX and bends longer ones to it; QMP's end at INT64_MAX.
+ */
+#include "tools/control/args.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <json-c/json.h>
+
+#include "tools/control/control.h"
+
+struct json_object *control_ok(struct json_object *value)
+{
+	struct json_object *answer = json_object_new_object();
+
+	json_object_object_add(answer, "return", value ? value : json_object_new_object());
+	return answer;
+}
+
+struct json_object *control_refuse(const char *class, const char *format, ...)
+{
+	struct json_object *answer = json_object_new_object(), *error = json_object_new_object();
+	char text[1200];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	json_object_object_add(error, "class", json_object_new_string(class));
+	control_add_text(error, "desc", text); /* a name may have been cut inside a character */
+	json_object_object_add(answer, "error", error);
+	return answer;
+}
+
+static bool is_int64(struct json_object *value)
+{
+	if (!json_object_is_type(value, json_type_int))
+		return false;
+	return json_object_get_int64(value) < 0 || json_object_get_uint64(value) <= INT64_MAX;
+}
+
+static bool are_words(struct json_object *value)
+{
+	if (!json_object_is_type(value, json_type_array))
+		return false;
+	for (size_t i = 0; i < json_object_array_length(value); i++)
+		if (!json_object_is_type(json_object_array_get_idx(value, i), json_type_string))
+			return false;
+	return true;
+}
+
+static bool fits(enum control_type type, struct json_object *value)
+{
+	switch (type) {
+	case CONTROL_TEXT: return json_object_is_type(value, json_type_string);
+	case CONTROL_INTEGER: return is_int64(value);
+	case CONTROL_BOOLEAN: return json_object_is_type(value, json_type_boolean);
+	case CONTROL_WORDS: return are_words(value);
+	}
+	return false;
+}
+
+static const char *type_name(enum control_type type)
+{
+	switch (type) {
+	case CONTROL_TEXT: return "string";
+	case CONTROL_INTEGER: return "integer";
+	case CONTROL_BOOLEAN: return "boolean";
+	case CONTROL_WORDS: return "array of strings";
+	}
+	return "";
+}
+
+static struct json_object *check_unexpected(const struct control_arg *list,
+					    struct json_object *args)
+{
+	json_object_object_foreach(args, key, value)
+	{
+		const struct control_arg *arg = list;
+
+		(void)value;
+		while (arg->name && strcmp(arg->name, key))
+			arg++;
+		if (!arg->name)
+			return control_refuse("GenericError", "Parameter '%.200s' is unexpected",
+					      key);
+	}
+	return NULL;
+}
+
+struct json_object *control_check_args(const struct control_arg *list, struct json_object *args)
+{
+	for (const struct control_arg *arg = list; arg->name; arg++) {
+		struct json_object *value;
+
+		if (!args || !json_object_object_get_ex(args, arg->name, &value)) {
+			if (arg->required)
+				return control_refuse("GenericError", "Parameter '%s' is missing",
+						      arg->name);
+		} else if (!fits(arg->type, value)) {
+			return control_refuse("GenericError",
+					      "Invalid parameter type for '%s', expected: %s",
+					      arg->name, type_name(arg->type));
+		}
+	}
+	return args ? check_unexpected(list, args) : NULL;
+}
+
+const char *control_text(struct json_object *args, const char *name)
+{
+	struct json_object *value;
+
+	return args && json_object_object_get_ex(args, name, &value) ? json_object_get_string(value)
+								     : NULL;
+}
+
+bool control_integer(struct json_object *args, const char *name, int64_t *out)
+{
+	struct json_object *value;
+
+	if (!args || !json_object_object_get_ex(args, name, &value))
+		return false;
+	*out = json_object_get_int64(value);
+	return true;
+}
+
+bool control_boolean(struct json_object *args, const char *name, bool *out)
+{
+	struct json_object *value;
+
+	if (!args || !json_object_object_get_ex(args, name, &value))
+		return false;
+	*out = json_object_get_boolean(value);
+	return true;
+}

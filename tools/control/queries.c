@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What the control socket tells when it is asked: none of it changes a job. What
+ * QMP has no member for begins with "x-".
+ */
+#include "tools/control/queries.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <json-c/json.h>
+
+#include "tools/control/args.h"
+
+static struct json_object *version(void)
+{
+	struct json_object *object = json_object_new_object(), *numbers = json_object_new_object();
+
+	json_object_object_add(numbers, "major", json_object_new_int(BPULL_VERSION_MAJOR));
+	json_object_object_add(numbers, "minor", json_object_new_int(BPULL_VERSION_MINOR));
+	json_object_object_add(numbers, "micro", json_object_new_int(BPULL_VERSION_PATCH));
+	json_object_object_add(object, "qemu", numbers);
+	control_add_text(object, "package", "blockpull");
+	return object;
+}
+
+struct json_object *control_greeting(void)
+{
+	struct json_object *greeting = json_object_new_object(), *qmp = json_object_new_object();
+
+	json_object_object_add(qmp, "version", version());
+	json_object_object_add(qmp, "capabilities", json_object_new_array());
+	json_object_object_add(greeting, "QMP", qmp);
+	return greeting;
+}
+
+/* ---- queries ---- */
+
+static const char *io_status(const struct bpull_job_info *info)
+{
+	if (!info->stop_error || info->state == BPULL_JOB_CONCLUDED)
+		return "ok";
+	return info->stop_error == -ENOSPC || info->stop_error == -EDQUOT ? "nospace" : "failed";
+}
+
+static struct json_object *describe_block_job(const struct control_target *target,
+					      const struct control_job *job)
+{
+	struct bpull_job_info info = control_job_info(target, job);
+	struct json_object *object = json_object_new_object();
+
+	control_add_text(object, "type", "stream");
+	control_add_text(object, "device", job->id);
+	control_add_number(object, "len", info.end);
+	control_add_number(object, "offset", info.cur);
+	control_add_bool(object, "busy", info.state == BPULL_JOB_RUNNING);
+	control_add_bool(object, "paused", !strcmp(job->status, "paused"));
+	control_add_number(object, "speed", info.bandwidth);
+	control_add_text(object, "io-status", io_status(&info));
+	control_add_bool(object, "ready", false); /* that is a mirror's */
+	control_add_text(object, "status", job->status);
+	control_add_bool(object, "auto-finalize", job->auto_finalize);
+	control_add_bool(object, "auto-dismiss", job->auto_dismiss);
+	if (job->error[0])
+		control_add_text(object, "error", job->error);
+	control_add_number(object, "x-copied", info.copied_bytes);
+	control_add_number(object, "x-zero", info.zero_bytes);
+	control_add_number(object, "x-skipped", info.skipped_bytes);
+	control_add_number(object, "x-present", info.present_bytes);
+	control_add_number(object, "x-verified", info.verified_bytes);
+	control_add_number(object, "x-elapsed-ns", info.elapsed_ns);
+	return object;
+}
+
+struct json_object *control_query_block_jobs(struct control_target *target,
+					     struct json_object *args)
+{
+	struct json_object *list = json_object_new_array();
+
+	(void)args;
+	for (const struct control_job *job = target->jobs; job; job = job->next)
+		json_object_array_add(list, describe_block_job(target, job));
+	return control_ok(list);
+}
+
+struct json_object *control_query_jobs(struct control_target *target, struct json_object *args)
+{
+	struct json_object *list = json_object_new_array();
+
+	(void)args;
+	for (const struct control_job *job = target->jobs; job; job = job->next) {
+		struct bpull_job_info info = control_job_info(target, job);
+		struct json_object *object = json_object_new_object();
+
+		control_add_text(object, "id", job->id);
+		control_add_text(object, "type", "stream");
+		control_add_text(object, "status", job->status);
+		control_add_number(object, "current-progress", info.cur);
+		control_add_number(object, "total-progress", info.end);
+		if (job->error[0])
+			control_add_text(object, "error", job->error);
+		json_object_array_add(list, object);
+	}
+	return control_ok(list);
+}
+
+struct json_object *control_query_nodes(struct control_target *target, struct json_object *args)
+{
+	(void)args; /* the list is flat always */
+	return control_ok(control_nodes_describe(target));
+}
+
+struct json_object *control_query_job(struct control_target *target, struct json_object *args)
+{
+	struct json_object *list = json_object_new_array(), *report = control_job_report(target);
+
+	(void)args;
+	if (report)
+		json_object_array_add(list, report);
+	return control_ok(list);
+}
+
+struct json_object *control_query_version(struct control_target *target, struct json_object *args)
+{
+	(void)target;
+	(void)args;
+	return control_ok(version());
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Verbs of the control socket that only ask: each returns the whole answer. Their arguments were
+ * checked. */
+#ifndef TOOLS_CONTROL_QUERIES_H
+#define TOOLS_CONTROL_QUERIES_H
+
+#include "tools/control/control.h"
+
+struct json_object *control_query_block_jobs(struct control_target *target,
+					     struct json_object *args);
+struct json_object *control_query_jobs(struct control_target *target, struct json_object *args);
+struct json_object *control_query_nodes(struct control_target *target, struct json_object *args);
+/* x-query-job */
+struct json_object *control_query_job(struct control_target *target, struct json_object *args);
+struct json_object *control_query_version(struct control_target *target, struct json_object *args);
+
+#endif

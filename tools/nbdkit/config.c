@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Parameters: one table of keys, each with what reads its value and where that
+ * goes. What holds for all keys (each once, none alone without what it needs) is
+ * said once over the table; a chain of comparisons was rejected, which let a
+ * second value replace the first without a word.
+ */
+#define NBDKIT_API_VERSION 2
+
+#include "tools/nbdkit/config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <nbdkit-plugin.h>
+
+#include "tools/nbdkit/line.h"
+#include "tools/words/size.h"
+
+struct plugin_config plugin_config = {
+	.engine = { .size = sizeof(plugin_config.engine), .flags = BPULL_ENGINE_THREAD },
+	.disk = { .size = sizeof(plugin_config.disk), .flags = BPULL_DISK_GUEST_IO },
+	.job = { .size = sizeof(plugin_config.job) },
+};
+
+static struct nbdkit_line line;
+
+void config_load(void)
+{
+	nbdkit_line_read(&line);
+}
+
+/* ---- values: 0, or -1 with a message ---- */
+
+static int take_bool(const char *key, const char *value, void *to)
+{
+	int *out = to;
+
+	(void)key;
+	*out = nbdkit_parse_bool(value);
+	return *out < 0 ? -1 : 0;
+}
+
+static int take_size(const char *key, const char *value, void *to)
+{
+	const char *why;
+
+	if (!size_parse(value, SIZE_RATE, to, &why))
+		return 0;
+	nbdkit_error("%s: '%s': %s", key, value, why);
+	return -1;
+}
+
+static int take_format(const char *key, const char *value, void *to)
+{
+	enum bpull_format *out = to;
+
+	*out = bpull_format_by_name(value);
+	if (*out != BPULL_FORMAT_UNKNOWN)
+		return 0;
+	nbdkit_error("%s: '%s': qcow2, qed or raw", key, value);
+	return -1;
+}
+
+/* Behind the fork nbdkit is in another directory, so a name that leads to a file from here is
+ * resolved here; any other is one that an image records. */
+static int take_backing_format(const char *key, const char *value, void *to)
+{
+	const char *equals = strrchr(value, '=');
+	char why[BACKING_FORMAT_WHY_CAP];
+	char *name = equals ? strndup(value, (size_t)(equals - value)) : NULL;
+	char *real = name ? realpath(name, NULL) : NULL, *full = NULL;
+	int rc;
+
+	if (real && asprintf(&full, "%s%s", real, equals) < 0)
+		full = NULL;
+	rc = backing_formats_take(to, full ? full : value, why);
+	if (rc)
+		nbdkit_error("%s: %s", key, why);
+	free(full);
+	free(real);
+	free(name);
+	return rc;
+}
+
+/* Absolute: behind the fork nbdkit is in another directory. */
+static int take_path(const char *key, const char *value, void *to)
+{
+	char **out = to;
+
+	if (!*value) {
+		nbdkit_error("%s: the name of a file is missing", key);
+		return -1;
+	}
+	*out = nbdkit_absolute_path(value);
+	return *out ? 0 : -1;
+}
+
+static int take_image(const char *key, const char *value, void *to)
+{
+	plugin_config.device = strdup(value);
+	return plugin_config.device ? take_path(key, value, to) : -1;
+}
+
+static int take_dir(const char *key, const char *value, void *to)
+{
+	struct bpull_disk_options *disk = to;
+	enum bpull_backing_rule rule = !strcmp(value, "any")    ? BPULL_BACKING_ANY
+				       : !strcmp(value, "none") ? BPULL_BACKING_NONE
+								: BPULL_BACKING_DIRS;
+
+	if (plugin_config.rule_given &&
+	    (rule != disk->backing_rule || rule != BPULL_BACKING_DIRS)) {
+		nbdkit_error("%s: 'any' and 'none' can't be combined with others", key);
+		return -1;
+	}
+	plugin_config.rule_given = true;
+	disk->backing_rule = rule;
+	if (rule != BPULL_BACKING_DIRS)
+		return 0;
+	if (!*value || disk->n_allowed_dirs == CONFIG_MAX_DIRS) {
+		nbdkit_error("%s: %s", key, *value ? "too many names" : "a name is missing");
+		return -1;
+	}
+	plugin_config.dirs[disk->n_allowed_dirs] = realpath(value, NULL);
+	if (!plugin_config.dirs[disk->n_allowed_dirs] && (errno == ENOENT || errno == ENOTDIR)) {
+		fprintf(stderr, "nbdkit: warning: %s: '%s' does not exist, so it allows nothing\n",
+			key, value);
+		return 0;
+	}
+	if (!plugin_config.dirs[disk->n_allowed_dirs]) {
+		nbdkit_error("%s: '%s': %s", key, value, strerror(errno));
+		return -1;
+	}
+	disk->n_allowed_dirs++;
+	return 0;
+}
+
+/* One of several words. */
+static int choose(const char *key, const char *value, const char *const *words, uint32_t *out)
+{
+	for (uint32_t i = 0; words[i]; i++)
+		if (!strcmp(value, words[i])) {
+			*out = i;
+			return 0;
+		}
+	nbdkit_error("%s: '%s' is none of its values; see nbdkit blockpull --help", key, value);
+	return -1;
+}
+
+static int take_on_error(const char *key, const char *value, void *to)
+{
+	static const char *const words[] = { "report", "stop", "enospc", NULL };
+
+	return choose(key, value, words, to);
+}
+
+static int take_holes(const char *key, const char *value, void *to)
+{
+	static const char *const words[] = { "auto", "read", "trust", NULL };
+	static const uint32_t meaning[] = { 0, BPULL_DISK_READ_HOLES, BPULL_DISK_TRUST_HOLES };
+	uint32_t *flags = to, word = 0;
+
+	if (choose(key, value, words, &word))
+		return -1;
+	*flags |= meaning[word];
+	return 0;
+}
+
+static int take_io(const char *key, const char *value, void *to)
+{
+	static const char *const words[] = { "auto", "uring", "threads", NULL };
+	enum bpull_io *out = to;
+	uint32_t word = 0;
+
+	if (choose(key, value, words, &word))
+		return -1;
+	*out = (enum bpull_io)word;
+	return 0;
+}
+
+/* ---- keys ---- */
+
+enum key_flags {
+	OF_A_PULL = 1 << 0, /* says how to pull: means nothing where no pull can be started */
+	CHANGES = 1 << 1,   /* has the image changed, where it is true */
+	REPEATS = 1 << 2,
+};
+
+static const struct key {
+	const char *name;
+	int (*take)(const char *key, const char *value, void *to);
+	void *to;
+	unsigned flags; /* enum key_flags */
+} keys[] = {
+	{ "image", take_image, &plugin_config.image, 0 },
+	{ "readonly", take_bool, &plugin_config.read_only, 0 },
+	{ "pull", take_bool, &plugin_config.pull, CHANGES },
+	{ "copy-on-read", take_bool, &plugin_config.copy_on_read, CHANGES },
+	{ "bandwidth", take_size, &plugin_config.job.bandwidth, OF_A_PULL },
+	{ "base", take_path, &plugin_config.base, OF_A_PULL },
+	{ "manual-finalize", take_bool, &plugin_config.manual_finalize, OF_A_PULL },
+	{ "verify", take_bool, &plugin_config.verify, OF_A_PULL },
+	{ "accept-mixed", take_bool, &plugin_config.accept_mixed, OF_A_PULL },
+	{ "on-error", take_on_error, &plugin_config.job.on_error, OF_A_PULL },
+	{ "control", take_path, &plugin_config.control, 0 },
+	{ "format", take_format, &plugin_config.disk.format, 0 },
+	{ "backing-format", take_backing_format, &plugin_config.formats, REPEATS },
+	{ "allow-backing", take_dir, &plugin_config.disk, REPEATS },
+	{ "holes", take_holes, &plugin_config.disk.flags, 0 },
+	{ "io", take_io, &plugin_config.engine.io, 0 },
+	{ "memory", take_size, &plugin_config.engine.memory, 0 },
+};
+
+#define N_KEYS (sizeof(keys) / sizeof(keys[0]))
+
+static bool given[N_KEYS];
+
+int config_take(const char *key, const char *value)
+{
+	for (size_t i = 0; i < N_KEYS; i++) {
+		if (strcmp(key, keys[i].name) != 0)
+			continue;
+		if (given[i] && !(keys[i].flags & REPEATS)) {
+			nbdkit_error("%s: it is given twice", key);
+			return -1;
+		}
+		given[i] = true;
+		return keys[i].take(key, value, keys[i].to);
+	}
+	nbdkit_error("unknown parameter '%s'; see nbdkit blockpull --help", key);
+	return -1;
+}
+
+/* ---- what goes together ---- */
+
+/* Given, and not to say no. */
+static bool is_asked(size_t i)
+{
+	return given[i] && !(keys[i].take == take_bool && !*(const int *)keys[i].to);
+}
+
+static int check_partners(void)
+{
+	bool may_pull = plugin_config.pull || plugin_config.control;
+
+	for (size_t i = 0; i < N_KEYS; i++) {
+		if (!is_asked(i))
+			continue;
+		if (plugin_config.read_only && keys[i].flags & (CHANGES | OF_A_PULL)) {
+			nbdkit_error("%s: it goes with what changes the image, and the image is "
+				     "to be read only (readonly=true, or nbdkit's -r)",
+				     keys[i].name);
+			return -1;
+		}
+		if (keys[i].flags & OF_A_PULL && !may_pull) {
+			nbdkit_error("%s: it says how to pull, and no pull is asked for: add "
+				     "pull=true, or control=SOCKET to start one through",
+				     keys[i].name);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+/* Said by nbdkit's -r or by the parameter: either is enough. */
+static int check_read_only(void)
+{
+	for (size_t i = 0; i < N_KEYS; i++)
+		if (keys[i].to == &plugin_config.read_only && !given[i] && !line.is_known) {
+			nbdkit_error("/proc/self/cmdline can't be read, which says whether -r was "
+				     "given: say readonly=true or readonly=false, too");
+			return -1;
+		}
+	plugin_config.read_only |= line.read_only;
+	return 0;
+}
+
+int config_finish(void)
+{
+	struct plugin_config *c = &plugin_config;
+
+	if (!c->image) {
+		nbdkit_error("image=FILE is needed; see nbdkit blockpull --help");
+		return -1;
+	}
+	if (check_read_only() || check_partners())
+		return -1;
+	c->started_in = getcwd(NULL, 0);
+	if (!c->started_in) {
+		nbdkit_error("cannot find the directory that nbdkit was started in: %s",
+			     strerror(errno));
+		return -1;
+	}
+	c->disk.relative_dir = c->started_in;
+	c->job.base = c->base;
+	c->job.flags = c->manual_finalize ? BPULL_JOB_MANUAL_FINALIZE : 0;
+	c->job.flags |= c->verify ? BPULL_JOB_VERIFY : 0;
+	c->job.flags |= c->accept_mixed ? BPULL_JOB_ACCEPT_MIXED : 0;
+	c->disk.flags |= c->read_only ? BPULL_DISK_READ_ONLY : 0;
+	c->disk.flags |= c->copy_on_read ? BPULL_DISK_COPY_ON_READ : 0;
+	c->disk.allowed_dirs = c->dirs;
+	backing_formats_apply(&c->formats, &c->disk);
+	return 0;
+}
+
+bool config_is_export(const char *name)
+{
+	return !*name || (line.export_name && !strcmp(name, line.export_name));
+}
+
+void config_free(void)
+{
+	nbdkit_line_free(&line);
+	free(plugin_config.image);
+	free(plugin_config.device);
+	free(plugin_config.started_in);
+	free(plugin_config.base);
+	free(plugin_config.control);
+	backing_formats_free(&plugin_config.formats);
+	for (size_t i = 0; i < plugin_config.disk.n_allowed_dirs; i++)
+		free((char *)plugin_config.dirs[i]);
+}

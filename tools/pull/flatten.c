@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * blockpull flatten: what an image and its chain read, as one new file. To the
+ * loop it is a pull of one image that is opened otherwise; so progress, stop
+ * signals and results are those of a pull.
+ *
+ * An option to overwrite was rejected: the file that is there may be the only
+ * copy of something, and `rm` says the same more plainly.
+ */
+#include <stdio.h>
+
+#include "tools/commands.h"
+#include "tools/cli/new_image.h"
+#include "tools/pull/pull.h"
+#include "tools/cli/say.h"
+#include "tools/words/exit_code.h"
+
+const char flatten_help[] =
+	"Usage: blockpull flatten [OPTION...] IMAGE OUT\n"
+	"\n"
+	"Writes the disk that IMAGE and its backing chain make up to a new file OUT,\n"
+	"which needs no other. IMAGE is not changed. OUT must not exist; it appears\n"
+	"when all of it is safely on disk.\n"
+	"\n"
+	"Options:\n"
+	"  -f, --format FMT     OUT's format: raw, qcow2 or qed (default: IMAGE's)\n"
+	"  -o NAME=VALUE,...    as for blockpull create: cluster_size, compat,\n"
+	"                       refcount_bits, lazy_refcounts, compression_type,\n"
+	"                       table_size\n"
+	"  --compress[=TYPE[:LEVEL]]\n"
+	"                       compressed clusters (qcow2): zlib (1-9), zstd (1-19)\n"
+	"  --source-format FMT  IMAGE's format (default: detected)\n"
+	"  --verify             read OUT back from the disk and compare it before it\n"
+	"                       appears; a difference removes it (exit 5)\n"
+	"  --bandwidth RATE     at most RATE bytes a second (default 0: no limit)\n"
+	"  --burst SIZE         bytes that may follow an idle time at once\n"
+	"  --allow-backing DIR  backing files may lie below DIR too; repeatable; 'any',\n"
+	"                       'none' (default: BLOCKPULL_ALLOW_BACKING)\n"
+	"  --backing-format FMT format of backing files for which none is recorded;\n"
+	"                       'auto': what they look like; FILE=FMT: of one of them,\n"
+	"                       repeatable\n"
+	"  --holes MODE         auto, read or trust\n"
+	"  --io MODE            auto, uring or threads\n"
+	"  --progress MODE      auto, bar, plain, json or none\n"
+	"  --json               the result as a JSON line on stdout\n"
+	"  -q, --quiet          only errors\n"
+	"  --no-sandbox         do without the seccomp filter\n"
+	"  -h, --help           this text\n"
+	"\n"
+	"SIGINT or SIGTERM removes what was begun and exits. See blockpull-flatten(1).\n";
+
+enum {
+	FLATTEN_SOURCE_FORMAT = PULL_OWN
+};
+
+static const struct option flatten_table[] = {
+	{ "format", required_argument, NULL, 'f' },
+	{ "options", required_argument, NULL, 'o' },
+	{ "source-format", required_argument, NULL, FLATTEN_SOURCE_FORMAT },
+	{ "allow-backing", required_argument, NULL, OPTIONS_ALLOW_BACKING },
+	{ "backing-format", required_argument, NULL, OPTIONS_BACKING_FORMAT },
+	PULL_OPTIONS,
+	OPTIONS_HELP,
+	OPTIONS_END,
+};
+
+static const struct options_word flatten_formats[] = {
+	{ "raw", BPULL_FORMAT_RAW },
+	{ "qcow2", BPULL_FORMAT_QCOW2 },
+	{ "qed", BPULL_FORMAT_QED },
+	{ NULL, 0 },
+};
+
+struct flatten_command {
+	struct pull_options options;
+	struct new_image image;
+};
+
+static int flatten_take(struct flatten_command *command, int option, char *text)
+{
+	int value = 0, code = pull_options_take(&command->options, "flatten", option, text);
+	if (code >= 0)
+		return code;
+	switch (option) {
+	case 'f':
+		code = options_word("flatten", "--format", text, flatten_formats, &value);
+		command->image.options.format = value;
+		return code;
+	case 'o': return new_image_take(&command->image, text);
+	case FLATTEN_SOURCE_FORMAT:
+		return options_chain_take(&command->options.chain, "flatten", 'f', text);
+	default: return options_chain_take(&command->options.chain, "flatten", option, text);
+	}
+}
+
+static int flatten_check(const struct flatten_command *command)
+{
+	enum bpull_format format = command->image.options.format;
+	if (command->options.job.compression && format && format != BPULL_FORMAT_QCOW2)
+		return say_usage("flatten", "--compress: %s images have no compressed clusters",
+				 bpull_format_name(format));
+	if (command->image.given_keys && format == BPULL_FORMAT_RAW)
+		return say_usage("flatten", "-o has no meaning for raw images");
+	return new_image_check(&command->image);
+}
+
+static int flatten_parse(struct flatten_command *command, int argc, char **argv)
+{
+	int option, code;
+	while ((option = options_next(argc, argv, ":f:ho:q", flatten_table)) != -1) {
+		if (option == '?')
+			return EXIT_CODE_USAGE;
+		code = flatten_take(command, option, optarg);
+		if (code || command->options.help)
+			return code;
+	}
+	if (argc - optind != 2)
+		return say_usage("flatten",
+				 argc - optind < 2
+					 ? "an image and the name of the new file are needed"
+					 : "one image and one new file, no more");
+	code = flatten_check(command);
+	return code ? code : pull_options_finish(&command->options, "flatten");
+}
+
+int flatten_main(int argc, char **argv)
+{
+	struct flatten_command command = {
+		.options = { .engine.size = sizeof(struct bpull_engine_options),
+			     .job.size = sizeof(struct bpull_job_options),
+			     .n_jobs = 1 },
+		.image = { .command = "flatten",
+			   .options.size = sizeof(struct bpull_create_options) },
+	};
+	int code = flatten_parse(&command, argc, argv);
+	if (!code && command.options.help) {
+		fputs(flatten_help, stdout);
+	} else if (!code) {
+		struct pull_image image = { .path = argv[optind],
+					    .out = argv[optind + 1],
+					    .new_image = &command.image.options };
+		code = pull_images(&command.options, &image, 1);
+	}
+	options_chain_free(&command.options.chain);
+	return code;
+}

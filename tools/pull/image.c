@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * One image of a pull, and all that is ever said about it. Results are kept in
+ * the struct and printed by functions that only read it, so that text and JSON
+ * can't disagree.
+ *
+ * A dry run maps the chain through the public API instead of asking the job: it
+ * must not need write access, and the map is what the job itself will walk.
+ */
+#include "tools/cli/advice.h"
+#include "tools/pull/pull.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <json-c/json_object.h>
+
+#include "tools/words/exit_code.h"
+#include "tools/words/job_json.h"
+#include "tools/pull/not_taken.h"
+#include "tools/pull/progress.h"
+#include "tools/cli/sandbox.h"
+#include "tools/cli/say.h"
+#include "tools/words/size.h"
+#include "tools/cli/stop.h"
+
+#define PULL_PLAN_EXTENTS 512
+
+static void pull_image_end(struct pull_image *image, const char *status, int code)
+{
+	bpull_disk_close(image->disk);
+	image->disk = NULL;
+	image->state = PULL_ENDED;
+	image->status = status;
+	image->code = code;
+}
+
+static void pull_image_fail(struct pull_image *image, int error)
+{
+	image->error.code = error;
+	advice_add(&image->error, false); /* here, as the JSON line has it, too */
+	pull_image_end(image, "failed", exit_code_of_error(error));
+}
+
+/* 0 or -errno; opened images have their warning said. */
+static int pull_image_open(struct pull_image *image, struct bpull_engine *engine,
+			   const struct bpull_disk_options *options)
+{
+	int rc = image->out ? bpull_flatten_open(engine, image->path, options, image->out,
+						 image->new_image, &image->disk, &image->error)
+			    : bpull_disk_open(engine, image->path, options, &image->disk,
+					      &image->error);
+	if (rc)
+		return rc;
+	image->depth = bpull_disk_depth(image->disk);
+	image->virtual_size = bpull_disk_size(image->disk);
+	const char *warning = bpull_disk_warning(image->disk);
+	if (warning)
+		say_note("warning: %s", warning);
+	const char *hint = bpull_disk_hint(image->disk);
+	if (!image->quiet)
+		advice_say_hint(hint);
+	if (image->out && !image->quiet)
+		return not_taken_say(image->path, image->out, options, &image->error);
+	return 0;
+}
+
+bool pull_image_start(struct pull_image *image, struct bpull_engine *engine,
+		      const struct bpull_disk_options *options, const struct bpull_job_options *job,
+		      bool may_wait)
+{
+	struct bpull_disk_options own = *options;
+	own.user_data = image;
+	image->base = job->base;
+	image->state = PULL_RUNNING;
+	int rc = pull_image_open(image, engine, &own);
+	if (!rc && !stop_signal())
+		rc = bpull_job_start(image->disk, job, &image->error);
+	if (may_wait && (rc == -EMFILE || rc == -ENFILE)) {
+		bpull_disk_close(image->disk);
+		image->disk = NULL;
+		image->state = PULL_UNTRIED;
+		image->error = (struct bpull_error){ 0 };
+		return false;
+	}
+	if (image->is_last)
+		sandbox_enter(image->sandbox_names);
+	const char *note = image->disk ? bpull_disk_note(image->disk) : NULL;
+	if (note)
+		say_note("'%s': %s", image->path, note);
+	if (rc)
+		pull_image_fail(image, rc);
+	else if (stop_signal())
+		pull_image_stop(image, stop_signal());
+	return true;
+}
+
+void pull_image_conclude(struct pull_image *image, const struct bpull_event *event, int signal)
+{
+	image->info.size = sizeof(image->info);
+	bpull_job_get_info(image->disk, &image->info);
+	switch (event->status) {
+	case BPULL_JOB_COMPLETED:
+		if (*event->message)
+			say_note("warning: %s", event->message);
+		pull_image_end(image, "completed", EXIT_CODE_DONE);
+		break;
+	case BPULL_JOB_CANCELED:
+		if (*event->message) { /* it ended in time, but a base had been changed */
+			image->error.code = -ESTALE;
+			snprintf(image->error.message, sizeof(image->error.message), "%s",
+				 event->message);
+		}
+		pull_image_stop(image, signal);
+		break;
+	case BPULL_JOB_FAILED:
+		snprintf(image->error.message, sizeof(image->error.message), "%s", event->message);
+		image->error.remedy = event->remedy;
+		pull_image_fail(image, event->error ? event->error : -EIO);
+		break;
+	case BPULL_JOB_READY: break; /* not without BPULL_JOB_MANUAL_FINALIZE */
+	}
+}
+
+void pull_image_stop(struct pull_image *image, int signal)
+{
+	/* Without a signal it was told so through its control socket. */
+	pull_image_end(image, "canceled", signal ? EXIT_CODE_SIGNAL + signal : EXIT_CODE_FAILED);
+}
+
+/* A pull that would be refused must be refused here too. */
+static int pull_plan_check(struct pull_image *image, const struct bpull_disk_options *options)
+{
+	struct bpull_layer_info top = { .size = sizeof(top) };
+	struct bpull_info *info;
+	struct bpull_disk_options alone = *options;
+	alone.flags |= BPULL_DISK_NO_BACKING;
+	alone.n_backing_formats = 0; /* of files that are not opened so */
+
+	int rc = bpull_info_open(image->path, &alone, &info, &image->error);
+	if (rc)
+		return rc;
+	rc = bpull_info_layer(info, 0, &top);
+	if (!rc && image->depth > 1 && top.unwritable) {
+		rc = top.corrupt ? -EUCLEAN : -ENOTSUP;
+		snprintf(image->error.message, sizeof(image->error.message),
+			 "'%s' can't be pulled into: %s", image->path, top.unwritable);
+		image->error.remedy = top.unwritable_remedy;
+	}
+	bpull_info_close(info);
+	return rc;
+}
+
+/* So must one that is refused for what is in the files: damage, no room for the link, a device too
+ * small. */
+static int pull_plan_measure(struct pull_image *image, const struct bpull_disk_options *options,
+			     const struct bpull_job_options *job)
+{
+	struct bpull_disk_options look = *options;
+	struct bpull_measure m = { .size = sizeof(m) };
+
+	look.flags &= BPULL_DISK_FORCE_SHARE | BPULL_DISK_READ_HOLES | BPULL_DISK_TRUST_HOLES;
+	look.opened = NULL;
+	int rc = bpull_measure_job(image->path, &look, job, &m, &image->error);
+	/* An upper bound, which the pull itself only fails of when it gets there. */
+	if (rc == -EFBIG) {
+		image->error = (struct bpull_error){ 0 };
+		return 0;
+	}
+	if (rc || !(m.missing || m.data_missing))
+		return rc;
+	snprintf(image->error.message, sizeof(image->error.message),
+		 "'%s': the device is too small: a pull needs up to %" PRIu64 " bytes, %" PRIu64
+		 " are missing; enlarge it",
+		 image->path, m.missing ? m.needed_size : m.data_needed_size,
+		 m.missing ? m.missing : m.data_missing);
+	return -ENOSPC;
+}
+
+static void pull_plan_count(struct pull_plan *plan, const struct bpull_extent *extent,
+			    uint32_t base_depth)
+{
+	if (!extent->present || extent->depth >= base_depth)
+		plan->skipped_bytes += extent->length;
+	else if (extent->depth == 0)
+		plan->present_bytes += extent->length;
+	else if (extent->zero)
+		plan->skipped_bytes += extent->length;
+	else
+		plan->copy_bytes += extent->length;
+}
+
+void pull_image_plan(struct pull_image *image, struct bpull_engine *engine,
+		     const struct bpull_disk_options *options, const struct bpull_job_options *job,
+		     struct pull_plan *plan)
+{
+	struct bpull_disk_options read_only = *options;
+	uint32_t base_depth = UINT32_MAX;
+	read_only.flags |= BPULL_DISK_READ_ONLY;
+	read_only.flags &= ~(uint32_t)BPULL_DISK_DIRECT; /* nothing is written */
+	*plan = (struct pull_plan){ 0 };
+	image->state = PULL_RUNNING;
+
+	int rc = pull_image_open(image, engine, &read_only);
+	if (!rc)
+		rc = pull_plan_check(image, &read_only);
+	if (!rc)
+		rc = bpull_job_check(image->disk, job, &image->error);
+	if (!rc && job->base)
+		rc = bpull_disk_find(image->disk, job->base, &base_depth, &image->error);
+	if (!rc && image->depth > 1)
+		rc = pull_plan_measure(image, &read_only, job);
+	if (image->is_last)
+		sandbox_enter(SANDBOX_NO_NAMES);
+	for (uint64_t start = 0; !rc && !stop_signal() && start < image->virtual_size;) {
+		struct bpull_extent extents[PULL_PLAN_EXTENTS];
+		int n = bpull_disk_map(image->disk, start, extents, PULL_PLAN_EXTENTS,
+				       &image->error);
+		for (int i = 0; i < n; i++)
+			pull_plan_count(plan, &extents[i], base_depth);
+		if (n > 0)
+			start = extents[n - 1].start + extents[n - 1].length;
+		else
+			rc = n ? n : -EIO; /* an end before the end */
+	}
+	if (rc)
+		pull_image_fail(image, rc);
+	else if (stop_signal())
+		pull_image_stop(image, stop_signal());
+	else
+		pull_image_end(image, "dry-run", EXIT_CODE_DONE);
+}
+
+static void pull_say_summary(const struct pull_image *image)
+{
+	const struct bpull_job_info *info = &image->info;
+	char copied[SIZE_TEXT_CAP], zero[SIZE_TEXT_CAP], skipped[SIZE_TEXT_CAP],
+		present[SIZE_TEXT_CAP], cloned[SIZE_TEXT_CAP], rate[SIZE_TEXT_CAP];
+	char verified[SIZE_TEXT_CAP], verified_part[SIZE_TEXT_CAP + 16] = "";
+	char cloned_part[SIZE_TEXT_CAP + 16] = "";
+	double seconds = info->elapsed_ns / 1e9;
+	uint64_t moved = info->copied_bytes + info->cloned_bytes;
+
+	if (info->verified_bytes)
+		snprintf(verified_part, sizeof(verified_part), ", %s verified",
+			 size_text(info->verified_bytes, verified));
+	if (info->cloned_bytes)
+		snprintf(cloned_part, sizeof(cloned_part), "%s cloned, ",
+			 size_text(info->cloned_bytes, cloned));
+	if (image->out)
+		say_note("%s: made '%s', which needs no other file", image->path, image->out);
+	if (image->base)
+		say_note("%s: its backing file is %s now", image->path, image->base);
+	say_note("%s: %s copied, %s%s zero, %s skipped, %s already there%s, %.2f s (%s MiB/s)",
+		 image->path, size_text(info->copied_bytes, copied), cloned_part,
+		 size_text(info->zero_bytes, zero), size_text(info->skipped_bytes, skipped),
+		 size_text(info->present_bytes, present), verified_part, seconds,
+		 size_text_mib(seconds > 0 ? moved / seconds : 0, rate));
+}
+
+static void pull_say_stopped(const struct pull_image *image)
+{
+	char kept[SIZE_TEXT_CAP];
+	const char *name = image->code > EXIT_CODE_SIGNAL
+				   ? strsignal(image->code - EXIT_CODE_SIGNAL)
+				   : "aborted through the control socket";
+	if (image->out)
+		say_error("'%s': stopped (%s); '%s' was not made", image->path, name, image->out);
+	else if (!image->info.type)
+		say_error("'%s': stopped before the pull began (%s)", image->path, name);
+	else
+		say_error("'%s': stopped (%s); %s copied are kept and the image is valid",
+			  image->path, name,
+			  size_text(image->info.copied_bytes + image->info.cloned_bytes, kept));
+	if (image->error.code == -ESTALE) /* it would go on with another base */
+		say_error("%s", image->error.message);
+	else if (image->code == EXIT_CODE_SIGNAL + SIGXCPU)
+		say_hint("raise the limit on processor time (ulimit -t), then run the same command "
+			 "again");
+	else if (!image->out)
+		say_hint("run the same command again to go on");
+}
+
+static void pull_say_failed(const struct pull_image *image)
+{
+	/* Of a job there is more to say than of its error. */
+	if (!image->info.type || image->error.code == -EUCLEAN) {
+		say_failed(&image->error, image->error.code);
+		return;
+	}
+	say_failed_bare(&image->error, image->error.code);
+	if (image->error.code == -ESTALE && !image->out)
+		return; /* what was said is all that helps: to go on would mix two states */
+	if (image->out)
+		say_hint("'%s' was not made; the same command may be run again", image->out);
+	else
+		say_hint("'%s' keeps its backing file and what was copied; run the same command "
+			 "again to go on",
+			 image->path);
+}
+
+void pull_image_say(const struct pull_image *image, bool quiet)
+{
+	if (image->code > EXIT_CODE_SIGNAL || !strcmp(image->status, "canceled")) {
+		pull_say_stopped(image);
+	} else if (image->code) {
+		pull_say_failed(image);
+	} else if (!quiet && image->depth == 1 && !image->out) {
+		say_note("%s: has no backing file; there is nothing to pull", image->path);
+	} else if (!quiet) {
+		pull_say_summary(image);
+	}
+}
+
+void pull_image_say_plan(const struct pull_image *image, const struct pull_plan *plan)
+{
+	char copy[SIZE_TEXT_CAP], skipped[SIZE_TEXT_CAP], present[SIZE_TEXT_CAP];
+	if (image->code || image->depth == 1)
+		pull_image_say(image, false);
+	else
+		say_note("%s: would copy at most %s from %u backing %s, %s skipped, %s already "
+			 "there; nothing was changed",
+			 image->path, size_text(plan->copy_bytes, copy), image->depth - 1,
+			 image->depth == 2 ? "file" : "files",
+			 size_text(plan->skipped_bytes, skipped),
+			 size_text(plan->present_bytes, present));
+}
+
+static struct json_object *pull_plan_bytes(const struct pull_plan *plan)
+{
+	struct json_object *bytes = json_object_new_object();
+	json_object_object_add(bytes, "to-copy", json_object_new_uint64(plan->copy_bytes));
+	json_object_object_add(bytes, "skipped", json_object_new_uint64(plan->skipped_bytes));
+	json_object_object_add(bytes, "present", json_object_new_uint64(plan->present_bytes));
+	return bytes;
+}
+
+void pull_image_json(const struct pull_image *image, const struct pull_plan *plan)
+{
+	struct json_object *line = json_object_new_object();
+	const char *message = image->error.code ? image->error.message : NULL;
+
+	if (message && !*message)
+		message = strerror(-image->error.code);
+	json_object_object_add(line, "event", json_object_new_string("result"));
+	json_object_object_add(line, "filename", say_json_text(image->path));
+	json_object_object_add(line, "status", json_object_new_string(image->status));
+	json_object_object_add(line, "exit-code", json_object_new_int(image->code));
+	json_object_object_add(line, "exit-class",
+			       json_object_new_string(exit_code_class(image->code)));
+	json_object_object_add(line, "error", say_json_text(message));
+	json_object_object_add(line, "errno", json_object_new_int(-image->error.code));
+	json_object_object_add(line, "virtual-size", json_object_new_uint64(image->virtual_size));
+	json_object_object_add(line, "depth", json_object_new_int(image->depth));
+	json_object_object_add(line, "bytes",
+			       plan ? pull_plan_bytes(plan) : job_json_bytes(&image->info));
+	json_object_object_add(line, "seconds", job_json_seconds(image->info.elapsed_ns / 1e9));
+	say_json(line, SAY_JSON_LINE);
+}

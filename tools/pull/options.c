@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The options of blockpull pull. What can be known to be wrong without touching
+ * an image is refused here, before any of several images is begun.
+ *
+ * No option has a file to be read from: a pull's rights (--allow-backing) must
+ * be visible where it is started.
+ */
+#include <stdlib.h>
+
+#include "tools/commands.h"
+#include "tools/cli/compression.h"
+#include "tools/words/exit_code.h"
+#include "tools/pull/pull.h"
+#include "tools/cli/say.h"
+
+#define PULL_JOBS_MAX 64
+
+const char pull_help[] =
+	"Usage: blockpull pull [OPTION...] IMAGE...\n"
+	"\n"
+	"Copies what each image reads from its backing chain into it, then drops the\n"
+	"link to its backing file. The image is valid at every moment: a stopped or\n"
+	"broken pull is continued by running it again.\n"
+	"\n"
+	"Options:\n"
+	"  --bandwidth RATE     at most RATE bytes a second for all images together\n"
+	"                       (50M, 50M/s, 1.5G; default 0: no limit)\n"
+	"  --base FILE          stop above FILE of the chain and make it the new backing\n"
+	"                       file (default: copy all, and have none)\n"
+	"  --burst SIZE         bytes that may follow an idle time at once\n"
+	"                       (default: a tenth of a second's worth)\n"
+	"  --control SOCKET     be steered through a socket meanwhile; see blockpull ctl\n"
+	"  --copy MODE          auto: share blocks with the backing files where the file\n"
+	"                       system can (XFS, btrfs), else copy; clone: fail where it\n"
+	"                       can't; read: always copy\n"
+	"  --direct             write the image past the page cache (O_DIRECT), which is\n"
+	"                       slower nearly everywhere\n"
+	"  --manual-finalize    keep the link until 'blockpull ctl SOCKET finalize'\n"
+	"  --on-error WHAT      report: an I/O error ends the pull; stop: the pull waits to\n"
+	"                       be resumed (blockpull ctl SOCKET resume, or SIGCONT);\n"
+	"                       enospc: so for want of space only (default: report)\n"
+	"  -j, --jobs N         pull N images at once (default 1)\n"
+	"  --compress[=TYPE[:LEVEL]]\n"
+	"                       write what is copied compressed (qcow2): zlib (level 1-9),\n"
+	"                       zstd (1-19); default: the image's own type\n"
+	"  --verify             before the link goes, read back from the disk what was copied\n"
+	"                       and compare it; a difference keeps the link (exit 5)\n"
+	"  --accept-mixed       pull an image that an earlier pull marked because a backing\n"
+	"                       file changed under it; what comes out may be a mixture of\n"
+	"                       two states\n"
+	"  --allow-backing DIR  backing files may lie below DIR too, or be DIR (a file or\n"
+	"                       device), not only below the image's own directory;\n"
+	"                       repeatable; 'any': anywhere; 'none': nowhere\n"
+	"                       (default: BLOCKPULL_ALLOW_BACKING)\n"
+	"  --backing-format FMT format of backing files for which none is recorded;\n"
+	"                       'auto': what they look like; FILE=FMT: of one of them,\n"
+	"                       repeatable\n"
+	"  -f, --format FMT     the images' format: qcow2 or qed (default: detected)\n"
+	"  --holes MODE         auto: leave out the holes of raw files on file systems known\n"
+	"                       to report them rightly; read: on none; trust: on any\n"
+	"  --io MODE            auto, uring or threads\n"
+	"  --progress MODE      auto, bar, plain (a line every 10 s), json (lines on\n"
+	"                       stdout, the results too) or none\n"
+	"  --json               a JSON line for each image's result on stdout\n"
+	"  -n, --dry-run        say what would be copied and change nothing\n"
+	"  -q, --quiet          neither progress nor summaries, only errors\n"
+	"  --no-sandbox         do without the seccomp filter\n"
+	"  -h, --help           this text\n"
+	"\n"
+	"SIGINT or SIGTERM stops cleanly and keeps what was copied, a second one exits\n"
+	"at once; SIGUSR1 prints a line of progress. See blockpull-pull(1).\n";
+
+enum {
+	PULL_ACCEPT_MIXED = PULL_OWN,
+	PULL_BASE,
+	PULL_CONTROL,
+	PULL_COPY,
+	PULL_DIRECT,
+	PULL_MANUAL_FINALIZE,
+	PULL_ON_ERROR,
+};
+
+static const struct option pull_table[] = {
+	{ "accept-mixed", no_argument, NULL, PULL_ACCEPT_MIXED },
+	{ "base", required_argument, NULL, PULL_BASE },
+	{ "control", required_argument, NULL, PULL_CONTROL },
+	{ "copy", required_argument, NULL, PULL_COPY },
+	{ "direct", no_argument, NULL, PULL_DIRECT },
+	{ "manual-finalize", no_argument, NULL, PULL_MANUAL_FINALIZE },
+	{ "on-error", required_argument, NULL, PULL_ON_ERROR },
+	{ "jobs", required_argument, NULL, 'j' },
+	OPTIONS_CHAIN,
+	{ "dry-run", no_argument, NULL, 'n' },
+	PULL_OPTIONS,
+	OPTIONS_HELP,
+	OPTIONS_END,
+};
+
+static const struct options_word pull_io_words[] = {
+	{ "auto", BPULL_IO_AUTO },
+	{ "uring", BPULL_IO_URING },
+	{ "threads", BPULL_IO_THREADS },
+	{ NULL, 0 },
+};
+
+static const struct options_word pull_progress_words[] = {
+	{ "auto", PROGRESS_AUTO }, { "bar", PROGRESS_BAR },   { "plain", PROGRESS_PLAIN },
+	{ "json", PROGRESS_JSON }, { "none", PROGRESS_NONE }, { NULL, 0 },
+};
+
+static const struct options_word pull_on_error_words[] = {
+	{ "report", BPULL_ON_ERROR_REPORT },
+	{ "stop", BPULL_ON_ERROR_STOP },
+	{ "enospc", BPULL_ON_ERROR_ENOSPC },
+	{ NULL, 0 },
+};
+
+static const struct options_word pull_copy_words[] = {
+	{ "auto", BPULL_COPY_AUTO },
+	{ "clone", BPULL_COPY_CLONE },
+	{ "read", BPULL_COPY_READ },
+	{ NULL, 0 },
+};
+
+static int pull_take_copy(struct pull_options *options, const char *text)
+{
+	int value = 0;
+	int code = options_word("pull", "--copy", text, pull_copy_words, &value);
+	options->job.copy = value;
+	return code;
+}
+
+static int pull_take_on_error(struct pull_options *options, const char *text)
+{
+	int value = 0;
+	int code = options_word("pull", "--on-error", text, pull_on_error_words, &value);
+	options->job.on_error = value;
+	return code;
+}
+
+static int pull_take_jobs(struct pull_options *options, const char *text)
+{
+	char *end;
+	unsigned long n_jobs = strtoul(text, &end, 10);
+	if (*text < '1' || *text > '9' || *end || n_jobs > PULL_JOBS_MAX)
+		return say_usage("pull", "--jobs: '%s' is not a number from 1 to %d", text,
+				 PULL_JOBS_MAX);
+	options->n_jobs = n_jobs;
+	return 0;
+}
+
+static int pull_take_words(struct pull_options *options, const char *command, int option,
+			   const char *text)
+{
+	int value = 0, code;
+	switch (option) {
+	case PULL_IO:
+		code = options_word(command, "--io", text, pull_io_words, &value);
+		options->engine.io = value;
+		return code;
+	default:
+		code = options_word(command, "--progress", text, pull_progress_words, &value);
+		options->progress = value;
+		return code;
+	}
+}
+
+int pull_options_take(struct pull_options *options, const char *command, int option,
+		      const char *text)
+{
+	switch (option) {
+	case PULL_BANDWIDTH:
+		return options_size(command, "--bandwidth", text, SIZE_RATE,
+				    &options->engine.bandwidth);
+	case PULL_BURST:
+		return options_size(command, "--burst", text, SIZE_BYTES, &options->engine.burst);
+	case PULL_COMPRESS:
+		return compression_parse(command, text, &options->job.compression,
+					 &options->job.compression_level);
+	case PULL_IO:
+	case PULL_PROGRESS: return pull_take_words(options, command, option, text);
+	case PULL_VERIFY: options->job.flags |= BPULL_JOB_VERIFY; return 0;
+	case PULL_JSON: options->json = true; return 0;
+	case 'h': options->help = true; return 0;
+	case 'q': options->quiet = true; return 0;
+	default: return -1;
+	}
+}
+
+int pull_options_finish(struct pull_options *options, const char *command)
+{
+	if (options->engine.burst && !options->engine.bandwidth)
+		return say_usage(command, "--burst has no meaning without --bandwidth");
+	if (options->progress == PROGRESS_JSON)
+		options->json = true; /* who reads events waits for the last one */
+	if (options->quiet && options->progress == PROGRESS_AUTO)
+		options->progress = PROGRESS_NONE;
+	return options_chain_finish(&options->chain, command);
+}
+
+static int pull_take(struct pull_options *options, int option, const char *text)
+{
+	int code = pull_options_take(options, "pull", option, text);
+	if (code >= 0)
+		return code;
+	switch (option) {
+	case PULL_ACCEPT_MIXED: options->job.flags |= BPULL_JOB_ACCEPT_MIXED; return 0;
+	case PULL_BASE: options->job.base = text; return 0;
+	case PULL_CONTROL: options->control = text; return 0;
+	case PULL_COPY: return pull_take_copy(options, text);
+	case PULL_DIRECT: options->chain.disk.flags |= BPULL_DISK_DIRECT; return 0;
+	case PULL_MANUAL_FINALIZE: options->job.flags |= BPULL_JOB_MANUAL_FINALIZE; return 0;
+	case PULL_ON_ERROR: return pull_take_on_error(options, text);
+	case 'j': return pull_take_jobs(options, text);
+	case 'n': options->dry_run = true; return 0;
+	default: return options_chain_take(&options->chain, "pull", option, text);
+	}
+}
+
+int pull_options_parse(struct pull_options *options, int argc, char **argv)
+{
+	int option;
+	*options = (struct pull_options){ .engine.size = sizeof(options->engine),
+					  .job.size = sizeof(options->job),
+					  .n_jobs = 1 };
+	while ((option = options_next(argc, argv, ":f:hj:nq", pull_table)) != -1) {
+		if (option == '?')
+			return EXIT_CODE_USAGE;
+		int code = pull_take(options, option, optarg);
+		if (code || options->help)
+			return code;
+	}
+	if (optind == argc)
+		return say_usage("pull", "an image's name is missing");
+	if (options->control && argc - optind > 1)
+		return say_usage("pull", "--control is for one image");
+	if (options->job.flags & BPULL_JOB_MANUAL_FINALIZE && !options->control)
+		return say_usage("pull",
+				 "--manual-finalize needs --control, to be told to finalize");
+	int code = pull_options_finish(options, "pull");
+	if (!code && argc - optind > 1) {
+		for (int i = optind; i < argc; i++)
+			options_chain_look(&options->chain, argv[i], options->chain.disk.format);
+		code = options_chain_judge(&options->chain, "pull");
+	}
+	if (options->control) { /* a limit that can be changed there is the job's */
+		options->job.bandwidth = options->engine.bandwidth;
+		options->job.burst = options->engine.burst;
+		options->engine.bandwidth = options->engine.burst = 0;
+	}
+	return code;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * How far a pull is: a bar on a terminal, lines in a log, JSON for a program.
+ */
+#ifndef TOOLS_PULL_PROGRESS_H
+#define TOOLS_PULL_PROGRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <json-c/json_object.h>
+
+#include "engine/blockpull.h"
+
+enum progress_mode {
+	PROGRESS_AUTO = 0, /* bar on a terminal, else plain */
+	PROGRESS_BAR,
+	PROGRESS_PLAIN,
+	PROGRESS_JSON,
+	PROGRESS_NONE,
+};
+
+/* Smoothed bytes a second; negative: not known yet. */
+struct progress_rate {
+	double rate;
+	uint64_t sampled;
+};
+
+struct progress {
+	enum progress_mode mode; /* never AUTO after progress_open() */
+	uint64_t bandwidth;      /* the limit shown, bytes/s; 0: none */
+	bool is_job_limit;       /* of one job, which may change it: its own is shown instead */
+	unsigned n_images;       /* in all */
+
+	int64_t next_ns; /* when something is due */
+	bool drawn;      /* the cursor stands behind a bar */
+
+	int64_t began_ns, sampled_ns; /* 0: no sample yet */
+	struct progress_rate moved, worked, walked;
+};
+
+/* The pulls that run, added up. */
+struct progress_now {
+	const char *name;   /* of the only one, or of the first */
+	unsigned n_active;  /* how many run */
+	unsigned n_done;    /* how many ended */
+	uint64_t bandwidth; /* of the job that was added last, bytes/s; 0: none */
+	uint64_t cur, end;  /* guest bytes */
+	uint64_t moved;     /* bytes copied or cloned */
+	uint64_t worked;    /* those, and zeros that were read */
+	uint64_t walked;    /* of cur, what was not in the image before */
+	uint64_t left;      /* at most so much is still to be read */
+	bool copying;       /* something is left to copy and no stop was asked for */
+};
+
+/* Adds a running pull to the sums. */
+void progress_add(struct progress_now *now, const struct bpull_job_info *info);
+
+void progress_open(struct progress *progress, enum progress_mode mode, uint64_t bandwidth,
+		   unsigned n_images);
+/* Milliseconds until progress_due(), for poll(); -1: never. */
+int progress_timeout_ms(const struct progress *progress);
+bool progress_due(const struct progress *progress);
+/* Takes `now` into the rates, twelve times a second at most. Called once when a pull begins, so
+ * that the first thing shown has a rate; after that the calls below do it. */
+void progress_sample(struct progress *progress, const struct progress_now *now);
+/* Shows `now` as a bar or a line and arms the next time. JSON is progress_json()'s. */
+void progress_show(struct progress *progress, const struct progress_now *now);
+/* One line on stderr, whatever the mode: the answer to SIGUSR1. */
+void progress_line(struct progress *progress, const struct progress_now *now);
+/* One JSON line on stdout for one image. */
+void progress_json(const struct progress *progress, const char *name,
+		   const struct bpull_job_info *info);
+/* Removes the bar: call it before anything else is written to the terminal. */
+void progress_clear(struct progress *progress);
+
+#endif

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * blockpull pull: options, and the loop that runs any number of images on one
+ * engine, so that they share one limit. By default one after another: a stop
+ * then leaves finished images behind instead of many half-pulled ones, an image
+ * may be the backing file of the next, and one pull keeps a disk busy already.
+ * --jobs runs several at once.
+ *
+ * The loop is poll() on the engine's descriptor and the signals' one, as an
+ * embedder's would be. bpull_engine_wait() was rejected: it hides the window in
+ * which a signal arrives between looking for one and waiting.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/blockpull.h"
+#include "tools/commands.h"
+#include "tools/control/control.h"
+#include "tools/words/exit_code.h"
+#include "tools/cli/options.h"
+#include "tools/pull/progress.h"
+#include "tools/pull/pull.h"
+#include "tools/cli/sandbox.h"
+#include "tools/cli/say.h"
+#include "tools/cli/stop.h"
+
+#define PULL_EVENTS_MAX 16
+
+struct pull {
+	struct pull_options options;
+	struct bpull_engine *engine;
+	struct pull_image *images;
+	unsigned n_images, next_idx, n_active, n_ended;
+	bool aborted; /* the stop signal has been passed on */
+	struct progress progress;
+	struct control *control; /* of the one image, or NULL */
+	struct control_target target;
+};
+
+/* ---- Progress -------------------------------------------------------------- */
+
+static struct progress_now pull_now(const struct pull *pull)
+{
+	struct progress_now now = { .name = "",
+				    .n_active = pull->n_active,
+				    .n_done = pull->n_ended };
+	for (unsigned i = 0; i < pull->next_idx; i++) {
+		const struct pull_image *image = &pull->images[i];
+		struct bpull_job_info info = { .size = sizeof(info) };
+		if (image->state != PULL_RUNNING)
+			continue;
+		bpull_job_get_info(image->disk, &info);
+		progress_add(&now, &info);
+		if (!*now.name)
+			now.name = image->path;
+	}
+	return now;
+}
+
+static void pull_json_progress(const struct pull *pull)
+{
+	for (unsigned i = 0; i < pull->next_idx; i++) {
+		struct bpull_job_info info = { .size = sizeof(info) };
+		if (pull->images[i].state != PULL_RUNNING)
+			continue;
+		bpull_job_get_info(pull->images[i].disk, &info);
+		progress_json(&pull->progress, pull->images[i].path, &info);
+	}
+}
+
+static void pull_show_progress(struct pull *pull)
+{
+	bool wished = stop_take_report_wish();
+	if (!wished && !progress_due(&pull->progress))
+		return;
+	struct progress_now now = pull_now(pull);
+	if (wished && pull->n_active)
+		progress_line(&pull->progress, &now);
+	if (!progress_due(&pull->progress))
+		return;
+	if (pull->progress.mode == PROGRESS_JSON)
+		pull_json_progress(pull);
+	progress_show(&pull->progress, &now);
+}
+
+/* ---- The loop -------------------------------------------------------------- */
+
+static void pull_report_end(struct pull *pull, struct pull_image *image)
+{
+	pull->n_ended++;
+	progress_clear(&pull->progress);
+	/* With --json the summary is the JSON. */
+	pull_image_say(image, pull->options.quiet || pull->options.json);
+	if (pull->options.json)
+		pull_image_json(image, NULL);
+}
+
+/* The limit on open files allows no more images at once than run now. */
+static void pull_start_fewer(struct pull *pull)
+{
+	pull->next_idx--;
+	pull->options.n_jobs = pull->n_active;
+	if (!pull->options.quiet)
+		say_note("note: the limit on open files (ulimit -n) allows %u images at once here, "
+			 "not more",
+			 pull->n_active);
+}
+
+static void pull_start_next(struct pull *pull)
+{
+	struct pull_image *image = &pull->images[pull->next_idx++];
+	progress_clear(&pull->progress);
+	image->quiet = pull->options.quiet;
+	if (!pull_image_start(image, pull->engine, &pull->options.chain.disk, &pull->options.job,
+			      pull->n_active > 0)) {
+		pull_start_fewer(pull);
+		return;
+	}
+	if (image->state == PULL_ENDED) {
+		pull_report_end(pull, image);
+		return;
+	}
+	pull->n_active++;
+	pull->target.disk = image->disk;
+	if (pull->control)
+		control_job_started(&pull->target, &pull->options.job);
+	struct progress_now now = pull_now(pull);
+	progress_sample(&pull->progress, &now);
+}
+
+/* The job waits; so does the command, until it is told what to do. */
+static void pull_say_stopped(struct pull *pull, const struct bpull_event *event)
+{
+	progress_clear(&pull->progress);
+	say_error("%s", event->message);
+	say_hint("kill -CONT %d goes on%s", (int)getpid(),
+		 pull->control ? ", as 'blockpull ctl' does with resume" : "");
+}
+
+static void pull_pass_go_on(struct pull *pull)
+{
+	if (!stop_take_go_on())
+		return;
+	for (unsigned i = 0; i < pull->next_idx; i++) {
+		struct bpull_job_info info = { .size = sizeof(info) };
+		if (pull->images[i].state != PULL_RUNNING)
+			continue;
+		bpull_job_get_info(pull->images[i].disk, &info);
+		if (info.stop_error)
+			bpull_job_resume(pull->images[i].disk);
+	}
+}
+
+/* 0 or -errno of the engine, after which it is of no more use. */
+static int pull_process(struct pull *pull)
+{
+	struct bpull_event events[PULL_EVENTS_MAX];
+	int n = bpull_engine_process(pull->engine, events, PULL_EVENTS_MAX);
+	for (int i = 0; i < n; i++) {
+		struct pull_image *image = events[i].user_data;
+		if (pull->control)
+			control_event(pull->control, &events[i]);
+		if (events[i].type == BPULL_EVENT_JOB_STOPPED)
+			pull_say_stopped(pull, &events[i]);
+		if (events[i].type != BPULL_EVENT_JOB || events[i].status == BPULL_JOB_READY)
+			continue;
+		pull->target.disk = NULL;
+		pull_image_conclude(image, &events[i], stop_signal());
+		pull->n_active--;
+		pull_report_end(pull, image);
+	}
+	return n < 0 ? n : 0;
+}
+
+/* Passes the first stop signal on to all that runs. */
+static void pull_pass_stop(struct pull *pull)
+{
+	if (pull->aborted || !stop_signal())
+		return;
+	pull->aborted = true;
+	progress_clear(&pull->progress);
+	if (pull->n_active && !pull->options.quiet)
+		say_note("stopping (%s)%s...", strsignal(stop_signal()),
+			 pull->images[0].out ? "" : "; what was copied is being made durable");
+	for (unsigned i = 0; i < pull->next_idx; i++) {
+		if (pull->images[i].state == PULL_RUNNING)
+			bpull_job_abort(pull->images[i].disk);
+	}
+}
+
+static int pull_loop(struct pull *pull, int stop_fd)
+{
+	while (pull->n_active || (pull->next_idx < pull->n_images && !stop_signal())) {
+		while (pull->n_active < pull->options.n_jobs && pull->next_idx < pull->n_images &&
+		       !stop_signal())
+			pull_start_next(pull);
+		pull_pass_stop(pull);
+		pull_pass_go_on(pull);
+		int rc = pull_process(pull);
+		if (rc) {
+			progress_clear(&pull->progress);
+			say_error("the I/O engine failed: %s", strerror(-rc));
+			return exit_code_of_error(rc);
+		}
+		pull_show_progress(pull);
+		if (!pull->n_active)
+			continue;
+		struct pollfd fds[2 + CONTROL_MAX_FDS] = {
+			{ .fd = bpull_engine_fd(pull->engine), .events = POLLIN },
+			{ .fd = stop_fd, .events = POLLIN },
+		};
+		int n_fds = 2 + (pull->control ? control_poll_fds(pull->control, fds + 2) : 0);
+		if (poll(fds, n_fds, progress_timeout_ms(&pull->progress)) > 0 && fds[1].revents)
+			stop_drain();
+		if (pull->control)
+			control_process(pull->control);
+	}
+	return 0;
+}
+
+static void pull_plan_all(struct pull *pull)
+{
+	for (; pull->next_idx < pull->n_images && !stop_signal(); pull->next_idx++) {
+		struct pull_image *image = &pull->images[pull->next_idx];
+		struct pull_plan plan;
+		image->quiet = pull->options.quiet;
+		pull_image_plan(image, pull->engine, &pull->options.chain.disk, &pull->options.job,
+				&plan);
+		if (image->code || !(pull->options.quiet || pull->options.json))
+			pull_image_say_plan(image, &plan);
+		if (pull->options.json)
+			pull_image_json(image, &plan);
+	}
+}
+
+/* Images that a stop came before. One line for all of them: there may be hundreds. */
+static void pull_end_untried(struct pull *pull)
+{
+	unsigned n_untried = 0;
+	for (unsigned i = 0; i < pull->n_images; i++) {
+		struct pull_image *image = &pull->images[i];
+		if (image->state != PULL_UNTRIED)
+			continue;
+		n_untried++;
+		pull_image_stop(image, stop_signal());
+		if (pull->options.json)
+			pull_image_json(image, NULL);
+	}
+	if (n_untried)
+		say_error("%u of %u images were not begun", n_untried, pull->n_images);
+}
+
+/* A stop outweighs what failed before it: the caller asked for it and waits for that answer. */
+static int pull_exit_code(const struct pull *pull)
+{
+	int code = 0;
+	for (unsigned i = 0; i < pull->n_images; i++) {
+		if (pull->images[i].code > EXIT_CODE_SIGNAL)
+			return pull->images[i].code;
+		if (!code)
+			code = pull->images[i].code;
+	}
+	return code;
+}
+
+static int pull_run(struct pull *pull)
+{
+	struct bpull_error error = { 0 };
+	int stop_fd = stop_install();
+	if (stop_fd < 0) {
+		say_error("signal handlers can't be installed: %s", strerror(-stop_fd));
+		return EXIT_CODE_FAILED;
+	}
+	int rc = bpull_engine_open(&pull->options.engine, &pull->engine, &error);
+	if (rc) {
+		int failed = say_failed(&error, rc);
+		if (rc == -ENOTSUP && pull->options.engine.io == BPULL_IO_URING)
+			say_hint("use --io=threads, or leave --io out");
+		return failed;
+	}
+
+	int code = 0;
+	if (pull->options.control && !pull->options.dry_run) {
+		pull->target = (struct control_target){ .device = pull->images[0].path,
+							.path = pull->images[0].path,
+							.how = &pull->options.chain.disk,
+							.job = pull->options.job };
+		rc = control_open(pull->options.control, &pull->target, &pull->control, &error);
+		if (rc) {
+			bpull_engine_close(pull->engine);
+			return say_failed(&error, rc);
+		}
+	}
+	progress_open(&pull->progress,
+		      pull->options.dry_run ? PROGRESS_NONE : pull->options.progress,
+		      pull->options.engine.bandwidth + pull->options.job.bandwidth, pull->n_images);
+	pull->progress.is_job_limit = pull->options.control;
+	if (pull->options.dry_run)
+		pull_plan_all(pull);
+	else
+		code = pull_loop(pull, stop_fd);
+	progress_clear(&pull->progress);
+	if (!code) {
+		pull_end_untried(pull);
+		code = pull_exit_code(pull);
+	}
+	control_close(pull->control);
+	bpull_engine_close(pull->engine);
+	return code;
+}
+
+int pull_images(const struct pull_options *options, struct pull_image *images, unsigned n_images)
+{
+	struct pull pull = { .options = *options, .images = images, .n_images = n_images };
+	struct pull_image *last = &images[n_images - 1];
+	last->is_last = true;
+	if (options->control || last->out)
+		last->sandbox_names |= SANDBOX_UNLINK;
+	if (last->out)
+		last->sandbox_names |= SANDBOX_RENAME;
+	return pull_run(&pull);
+}
+
+static int pull_all(const struct pull_options *options, unsigned n_images, char **names)
+{
+	struct pull_image *images = calloc(n_images, sizeof(*images));
+	if (!images) {
+		say_error("out of memory");
+		return EXIT_CODE_FAILED;
+	}
+	for (unsigned i = 0; i < n_images; i++)
+		images[i].path = names[i];
+	int code = pull_images(options, images, n_images);
+	free(images);
+	return code;
+}
+
+int pull_main(int argc, char **argv)
+{
+	struct pull_options options;
+	int code = pull_options_parse(&options, argc, argv);
+	if (!code && options.help)
+		fputs(pull_help, stdout);
+	else if (!code)
+		code = pull_all(&options, argc - optind, argv + optind);
+	options_chain_free(&options.chain);
+	return code;
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Rates are means since a moment that the caller moves where speed changes: a
+ * socket is asked now and then, and a sliding mean would need a clock that
+ * ticks all the time.
+ *
+ * The time left is the smaller of two bounds, as neither holds alone: guest
+ * bytes walked knows the holes between data, but a pull that goes on after a
+ * stop rushes through what it copied before; bytes still to be read knows
+ * those, but not the holes ahead.
+ */
+#include "tools/words/job_json.h"
+
+#include <stdio.h>
+
+#include <json-c/json.h>
+
+#define NEEDED_NS 100000000u /* less says nothing of a rate */
+
+struct job_since job_since(const struct bpull_job_info *info)
+{
+	uint64_t moved = info->copied_bytes + info->cloned_bytes;
+
+	return (struct job_since){
+		.elapsed_ns = info->elapsed_ns,
+		.moved = moved,
+		.worked = moved + info->zero_bytes,
+		.walked = info->cur > info->present_bytes ? info->cur - info->present_bytes : 0,
+	};
+}
+
+/* Counters may fall: a run that failed takes back what it had told. */
+static double mean(uint64_t now, uint64_t then, uint64_t ns)
+{
+	return now > then ? (now - then) / (ns / 1e9) : 0;
+}
+
+double job_rate(const struct bpull_job_info *info, const struct job_since *since)
+{
+	struct job_since now = job_since(info);
+	uint64_t ns = now.elapsed_ns - since->elapsed_ns;
+
+	if (info->state == BPULL_JOB_CONCLUDED) /* the job's as a whole, however short */
+		return now.elapsed_ns ? mean(now.moved, 0, now.elapsed_ns) : 0;
+	return ns < NEEDED_NS ? -1 : mean(now.moved, since->moved, ns);
+}
+
+double job_seconds_left(const struct bpull_job_info *info, const struct job_since *since)
+{
+	struct job_since now = job_since(info);
+	uint64_t ns = now.elapsed_ns - since->elapsed_ns;
+	uint64_t settled = now.worked + info->present_bytes + info->skipped_bytes;
+	uint64_t left = info->end > settled ? info->end - settled : 0;
+	double walked, worked, by_walk = -1, by_work = -1;
+
+	if (info->state == BPULL_JOB_CONCLUDED)
+		return 0;
+	if (info->state == BPULL_JOB_PAUSED || info->state == BPULL_JOB_WAITING || ns < NEEDED_NS)
+		return -1;
+	walked = mean(now.walked, since->walked, ns);
+	worked = mean(now.worked, since->worked, ns);
+	if (walked >= 1)
+		by_walk = (info->end - info->cur) / walked;
+	if (worked >= 1)
+		by_work = left / worked;
+	if (by_walk < 0 || by_work < 0)
+		return by_walk < 0 ? by_work : by_walk;
+	return by_walk < by_work ? by_walk : by_work;
+}
+
+const char *job_state_word(enum bpull_job_state state)
+{
+	switch (state) {
+	case BPULL_JOB_NONE: return "none";
+	case BPULL_JOB_RUNNING: return "running";
+	case BPULL_JOB_PAUSED: return "paused";
+	case BPULL_JOB_WAITING: return "waiting";
+	case BPULL_JOB_STOPPING: return "stopping";
+	case BPULL_JOB_CONCLUDED: return "concluded";
+	}
+	return "unknown";
+}
+
+const char *job_status_word(enum bpull_job_status status)
+{
+	switch (status) {
+	case BPULL_JOB_COMPLETED: return "completed";
+	case BPULL_JOB_FAILED: return "failed";
+	case BPULL_JOB_CANCELED: return "canceled";
+	case BPULL_JOB_READY: break;
+	}
+	return "unknown";
+}
+
+static void add_number(struct json_object *object, const char *key, uint64_t value)
+{
+	json_object_object_add(object, key, json_object_new_uint64(value));
+}
+
+struct json_object *job_json_bytes(const struct bpull_job_info *info)
+{
+	struct json_object *bytes = json_object_new_object();
+
+	add_number(bytes, "copied", info->copied_bytes);
+	add_number(bytes, "cloned", info->cloned_bytes);
+	add_number(bytes, "zero", info->zero_bytes);
+	add_number(bytes, "skipped", info->skipped_bytes);
+	add_number(bytes, "present", info->present_bytes);
+	add_number(bytes, "verified", info->verified_bytes);
+	return bytes;
+}
+
+struct json_object *job_json_seconds(double seconds)
+{
+	char text[32];
+
+	if (seconds < 0)
+		return NULL;
+	snprintf(text, sizeof(text), "%.3f", seconds);
+	return json_object_new_double_s(seconds, text);
+}
+
+void job_json_progress(struct json_object *object, const struct bpull_job_info *info,
+		       const struct job_since *since)
+{
+	double rate = job_rate(info, since);
+
+	json_object_object_add(object, "state",
+			       json_object_new_string(job_state_word(info->state)));
+	add_number(object, "cur", info->cur);
+	add_number(object, "end", info->end);
+	add_number(object, "bandwidth", info->bandwidth);
+	json_object_object_add(object, "bytes", job_json_bytes(info));
+	json_object_object_add(object, "seconds", job_json_seconds(info->elapsed_ns / 1e9));
+	json_object_object_add(object, "rate", rate < 0 ? NULL : json_object_new_uint64(rate));
+	json_object_object_add(object, "seconds-left",
+			       job_json_seconds(job_seconds_left(info, since)));
+}

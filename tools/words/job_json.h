@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What a job is, in the words of the command's JSON: `pull --json`, the control
+ * socket's x-query-job and so `ctl --json` say the same with them. No output.
+ */
+#ifndef TOOLS_WORDS_JOB_JSON_H
+#define TOOLS_WORDS_JOB_JSON_H
+
+#include <stdint.h>
+
+#include <json-c/json_object.h>
+
+#include "engine/blockpull.h"
+
+/* A moment from which a mean rate is reckoned; all zero: the job's start. */
+struct job_since {
+	uint64_t elapsed_ns, moved, worked, walked; /* as the job's numbers were then */
+};
+
+/* The moment that these numbers are of. */
+struct job_since job_since(const struct bpull_job_info *info);
+/* Guest bytes copied or cloned a second since then; negative: too early to say. */
+double job_rate(const struct bpull_job_info *info, const struct job_since *since);
+/* Seconds until the job is through, at the speed it had since then; negative: not known. */
+double job_seconds_left(const struct bpull_job_info *info, const struct job_since *since);
+
+/* "running", ... as bpull_job_state has them. Static. */
+const char *job_state_word(enum bpull_job_state state);
+/* "completed", "failed", "canceled". Static. */
+const char *job_status_word(enum bpull_job_status status);
+
+/* The caller puts them. */
+struct json_object *job_json_bytes(const struct bpull_job_info *info);
+struct json_object *job_json_seconds(double seconds); /* null where negative */
+/* Adds state, cur, end, bandwidth, bytes, seconds, rate and seconds-left to an object. */
+void job_json_progress(struct json_object *object, const struct bpull_job_info *info,
+		       const struct job_since *since);
+
+#endif
