@@ -25,6 +25,21 @@ struct create_plan {
 	size_t backing_len;
 };
 
+/* The specification limits a disk to table_entries^2 * cluster_size bytes. QEMU calculates that in
+ * 64 bits and opens no image where it does not fit. */
+static int check_reach(const struct create_plan *plan, struct err *err)
+{
+	uint64_t n = plan->table_len / QED_ENTRY_LEN, reach;
+
+	if (!mul_u64(n, n, &reach) && !mul_u64(reach, plan->cluster_len, &reach))
+		return 0;
+	return err_set(err, -EINVAL,
+		       "%s: QEMU can't open QED images with clusters of %" PRIu32
+		       " bytes and tables of %" PRIu32
+		       " clusters, which would map 2^64 bytes or more; use smaller ones",
+		       plan->name, plan->cluster_len, plan->table_clusters);
+}
+
 static int plan_geometry(struct create_plan *plan, const struct image_create *how, struct err *err)
 {
 	plan->cluster_len = how->cluster_len ? how->cluster_len : QED_DEFAULT_CLUSTER_LEN;
@@ -41,21 +56,19 @@ static int plan_geometry(struct create_plan *plan, const struct image_create *ho
 			       " clusters; use a power of two from 1 to 16",
 			       plan->name, plan->table_clusters);
 	plan->table_len = (uint64_t)plan->table_clusters * plan->cluster_len;
-	return 0;
+	return check_reach(plan, err);
 }
 
 static int plan_guest_len(const struct create_plan *plan, uint64_t guest_len, struct err *err)
 {
-	uint64_t n = plan->table_len / QED_ENTRY_LEN, limit;
-	uint64_t most = INT64_MAX - QED_MAX_CLUSTER_LEN;
+	uint64_t n = plan->table_len / QED_ENTRY_LEN;
+	uint64_t limit = MIN(n * n * plan->cluster_len, (uint64_t)INT64_MAX - QED_MAX_CLUSTER_LEN);
 
 	if (guest_len % 512)
 		return err_set(err, -EINVAL,
 			       "%s: a QED disk of %" PRIu64
 			       " bytes is not a multiple of 512; round it up",
 			       plan->name, guest_len);
-	if (mul_u64(n * n, plan->cluster_len, &limit) || limit > most)
-		limit = most;
 	if (guest_len > limit)
 		return err_set(
 			err, -EFBIG,

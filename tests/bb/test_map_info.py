@@ -172,6 +172,28 @@ def create_refuses(d):
         check(not os.path.exists(path), f'a file was left behind: {result}')
 
 
+# Clusters and tables on both sides of the border; QEMU opens no table of one cluster.
+QED_REACH = [('2M', 8, True), ('2M', 16, False), ('4M', 2, True), ('4M', 4, False), ('8M', 2, False),
+             ('64M', 4, False)]
+
+
+@case('create makes no QED image that QEMU could not map')
+def create_qed_reach(d):
+    for cluster, table, is_made in QED_REACH:
+        options = f'cluster_size={cluster},table_size={table}'
+        path = f'{d}/new.img'
+        theirs = qemu_img('create', '-q', '-f', 'qed', '-o', options, f'{path}.theirs', '8M', rc=(0, 1))
+        same(theirs.rc == 0, is_made, f'QEMU and {options}')
+        result = bp('create', '-f', 'qed', '-o', options, path, '8M', rc=None)
+        same(result.rc, DONE if is_made else harness.USAGE, f'{options}: {result}')
+        same(os.path.exists(path), is_made, f'a file of {options}')
+        if is_made:
+            same(image_info(path)['virtual-size'], 8 * MIB, f'info of {options}')
+            os.unlink(path)
+        else:
+            check('use smaller ones' in result.err, f'no advice: {result}')
+
+
 # ---- Behind all that look at the chains ----------------------------------------------------------
 
 @case('check finds sound images sound, before and after the pull')

@@ -21,7 +21,10 @@ struct qed_rig {
 /* Opens the image in `file`, which stays the caller's, with a cache of its own. 0 or -errno. */
 int qed_rig_open(struct qed_rig *rig, struct file *file, struct err *err);
 void qed_rig_close(struct qed_rig *rig);
-/* The same for a fresh image; begin_writing() is done. */
+/* A fresh image in an empty file; also with tables that reach too far for QEMU, which qed_create()
+ * refuses. 0 or -errno. */
+int qed_rig_make(struct file *file, const struct image_create *how, struct err *err);
+/* Makes one, opens it and calls begin_writing(). */
 void qed_rig_create(struct qed_rig *rig, struct file *file, const struct image_create *how);
 
 int qed_rig_map(struct qed_rig *rig, uint64_t guest_off, uint64_t len, struct extent *out);
