@@ -101,7 +101,7 @@ TestSuite(api_null, .init = begin, .fini = end, .timeout = TIME_LIMIT_CLOCK(120)
 	cr_expect_eq(function args, value, #function ": " #parameter)
 #define NO_EFFECT(function, parameter, args) function args
 
-Test(api_null, engines)
+Test(api_null, null_engines_are_refused_in_every_call)
 {
 	struct bpull_event event;
 
@@ -118,7 +118,7 @@ Test(api_null, engines)
 	NOTHING(bpull_format_by_name, name, (NULL), BPULL_FORMAT_UNKNOWN);
 }
 
-Test(api_null, disks)
+Test(api_null, null_disks_are_refused_in_every_call)
 {
 	struct bpull_disk_options o = { .size = sizeof(o), .n_allowed_dirs = 1 };
 	const char *none[] = { NULL };
@@ -151,7 +151,7 @@ Test(api_null, disks)
 	INVALID(bpull_disk_set_copy_on_read, disk, (NULL, 1));
 }
 
-Test(api_null, jobs)
+Test(api_null, calls_on_the_job_of_a_null_disk_are_refused)
 {
 	struct bpull_job_info job = { .size = sizeof(job) };
 
@@ -185,7 +185,7 @@ static int result_of_request(void)
 		cr_expect_eq(result_of_request(), -EINVAL, #function ": " #parameter); \
 	} while (0)
 
-Test(api_null, requests)
+Test(api_null, requests_without_disk_or_buffer_are_refused)
 {
 	char bytes[16];
 	struct iovec hole[] = { { bytes, 16 }, { NULL, 1 } },

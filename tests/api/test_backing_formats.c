@@ -66,7 +66,7 @@ static int try_open(struct bpull_disk_options o)
 	return rc;
 }
 
-Test(backing_formats, three_choices)
+Test(backing_formats, unrecorded_formats_are_told_trusted_or_refused)
 {
 	struct bpull_backing_format told[] = {
 		{ .file = "mid", .format = BPULL_FORMAT_QED },

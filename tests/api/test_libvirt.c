@@ -77,7 +77,7 @@ static int info(const char *name, struct bpull_virt_block_job_info *out, unsigne
 	return bpull_virt_block_job_info(virt, scratch(name), out, flags, &error);
 }
 
-Test(libvirt, numbers)
+Test(libvirt, constants_have_libvirts_numbers)
 {
 	cr_assert_eq(BPULL_VIRT_BLOCK_JOB_TYPE_UNKNOWN, 0);
 	cr_assert_eq(BPULL_VIRT_BLOCK_JOB_TYPE_PULL, 1);
@@ -92,7 +92,7 @@ Test(libvirt, numbers)
 	cr_assert_eq(BPULL_VIRT_BLOCK_JOB_SPEED_BANDWIDTH_BYTES, 1);
 }
 
-Test(libvirt, completes)
+Test(libvirt, a_pull_completes_and_can_be_repeated)
 {
 	struct bpull_virt_block_job_info i;
 
@@ -112,7 +112,7 @@ Test(libvirt, completes)
 	cr_assert_eq(atomic_load(&statuses[1]), BPULL_VIRT_BLOCK_JOB_COMPLETED);
 }
 
-Test(libvirt, units)
+Test(libvirt, rates_are_in_mib_unless_flags_say_bytes)
 {
 	struct bpull_virt_block_job_info i;
 
@@ -147,7 +147,7 @@ Test(libvirt, units)
 	cr_assert_eq(error.code, -ERANGE);
 }
 
-Test(libvirt, abort_waits)
+Test(libvirt, an_abort_returns_when_the_job_is_gone)
 {
 	struct bpull_virt_block_job_info i;
 
@@ -164,7 +164,7 @@ Test(libvirt, abort_waits)
 	cr_assert_eq(atomic_load(&statuses[1]), BPULL_VIRT_BLOCK_JOB_COMPLETED);
 }
 
-Test(libvirt, abort_async)
+Test(libvirt, an_async_abort_ends_in_canceled)
 {
 	struct bpull_virt_block_job_info i;
 
@@ -195,7 +195,7 @@ Test(libvirt, two_at_once)
 	cr_assert_eq(atomic_load(&statuses[1]), BPULL_VIRT_BLOCK_JOB_COMPLETED);
 }
 
-Test(libvirt, refusals)
+Test(libvirt, bad_paths_flags_and_rates_are_refused)
 {
 	struct bpull_virt_block_job_info i;
 
@@ -223,7 +223,7 @@ Test(libvirt, refusals)
 	cr_assert_eq(atomic_load(&n_events), 0);
 }
 
-Test(libvirt, attached)
+Test(libvirt, a_guest_reads_an_attached_disk_that_is_pulled)
 {
 	struct bpull_disk_options o = { .size = sizeof(o), .flags = BPULL_DISK_GUEST_IO };
 	struct bpull_disk *disk;

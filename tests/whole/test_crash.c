@@ -258,61 +258,61 @@ static void cut_configs(size_t first, size_t end)
 		cut_config(i);
 }
 
-Test(crash, qcow2_v2)
+Test(crash, a_cut_leaves_qcow2_version_2_right)
 {
 	cut_configs(0, 3);
 }
 
-Test(crash, qcow2_v3)
+Test(crash, a_cut_leaves_qcow2_version_3_right)
 {
 	cut_configs(3, 10);
 }
 
-Test(crash, refcount_block_added)
+Test(crash, a_cut_while_a_refcount_block_is_added_does_no_harm)
 {
 	cut_configs(10, 14);
 }
 
-Test(crash, refcount_table_moved)
+Test(crash, a_cut_while_the_refcount_table_moves_does_no_harm)
 {
 	cut_configs(14, 17);
 }
 
-Test(crash, data_file)
+Test(crash, a_cut_leaves_data_files_right)
 {
 	cut_configs(17, 19);
 }
 
-Test(crash, in_pieces)
+Test(crash, a_cut_between_pieces_of_a_cluster_does_no_harm)
 {
 	cut_configs(25, 27);
 }
 
-Test(crash, clones)
+Test(crash, a_cut_leaves_cloned_blocks_right)
 {
 	cut_configs(27, 29);
 }
 
-Test(crash, qed)
+Test(crash, a_cut_leaves_qed_right)
 {
 	cut_configs(29, 31);
 }
 
 /* One copy for several readers, all of whom must be able to read it. */
-Test(crash, snapshots)
+Test(crash, a_cut_leaves_snapshots_right)
 {
 	cut_configs(22, 25);
 }
 
 /* The link is led to a file further down. */
-Test(crash, to_base)
+Test(crash, a_cut_leaves_one_of_two_links)
 {
 	cut_configs(19, 22);
 }
 
 /* Host clusters are shared by several batches: counts rise from more than 0, and the bytes beside
  * what is written are durable already. */
-Test(crash, compressed)
+Test(crash, a_cut_leaves_compressed_clusters_right)
 {
 	cut_configs(31, ARRAY_LEN(configs));
 }

@@ -101,7 +101,7 @@ static void pull_seeds(struct sim_chain_how how, uint64_t n)
 	}
 }
 
-Test(engine_sim, any_chain)
+Test(engine_sim, any_chain_is_pulled_whole_and_clean)
 {
 	pull_seeds((struct sim_chain_how){ 0 }, 600);
 }
@@ -114,7 +114,7 @@ Test(engine_sim, any_format_below_qed)
 }
 
 /* Shared blocks instead of copies, and what must be copied all the same. */
-Test(engine_sim, clones)
+Test(engine_sim, clones_take_the_place_of_copies)
 {
 	pull_seeds((struct sim_chain_how){ .cluster_bits = 12, .clone = SIM_CLONE_WORKS }, 200);
 	pull_seeds((struct sim_chain_how){ .format = IMAGE_QCOW2,
@@ -177,7 +177,7 @@ Test(engine_sim, direct_is_refused_where_it_cannot_be)
 }
 
 /* Clusters in pieces, as at a low rate; with snapshots, for all copies of a cluster. */
-Test(engine_sim, in_pieces)
+Test(engine_sim, large_clusters_are_pulled_in_pieces)
 {
 	pull_seeds(
 		(struct sim_chain_how){ .cluster_bits = 16, .n_clusters = 20, .piece_len = 4096 },
@@ -210,13 +210,13 @@ Test(engine_sim, snapshots_longer_than_the_disk)
 }
 
 /* Refcount blocks are added, at every width. */
-Test(engine_sim, full_refcount_block)
+Test(engine_sim, a_full_refcount_block_gets_a_neighbour)
 {
 	pull_seeds((struct sim_chain_how){ .format = IMAGE_QCOW2, .full_block = true }, 200);
 }
 
 /* Compressed, whatever the width of the refcounts that the host clusters share. */
-Test(engine_sim, compressed)
+Test(engine_sim, chains_are_pulled_compressed)
 {
 	pull_seeds((struct sim_chain_how){ .format = IMAGE_QCOW2,
 					   .compression = BPULL_COMPRESSION_OWN },
@@ -238,7 +238,7 @@ Test(engine_sim, compressed)
 
 /* The refcount table moves: also where the header gets a new link, whose draft is older than
  * that. */
-Test(engine_sim, full_refcount_table)
+Test(engine_sim, a_full_refcount_table_moves)
 {
 	for (unsigned i = 0; i < 6; i++)
 		pull_seeds((struct sim_chain_how){ .format = IMAGE_QCOW2,
@@ -251,7 +251,7 @@ Test(engine_sim, full_refcount_table)
 			   i < 3 ? 40 : 20);
 }
 
-Test(engine_sim, qed)
+Test(engine_sim, qed_is_pulled_whole_and_clean)
 {
 	pull_seeds((struct sim_chain_how){ .format = IMAGE_QED,
 					   .n_clusters = 1200,

@@ -248,56 +248,56 @@ static void try_all(enum sim_op op, int error, uint64_t min_runs)
 	fprintf(stderr, "operation %d, %s: %" PRIu64 " runs\n", (int)op, strerror(-error), n_runs);
 }
 
-Test(faults, read)
+Test(faults, a_failed_read_ends_the_pull_and_says_where)
 {
 	try_all(SIM_READ, -EIO, 2000);
 }
 
-Test(faults, write_eio)
+Test(faults, a_failed_write_ends_the_pull_and_keeps_the_image)
 {
 	try_all(SIM_WRITE, -EIO, 600);
 }
 
-Test(faults, write_enospc)
+Test(faults, a_write_without_space_ends_the_pull_with_enospc)
 {
 	try_all(SIM_WRITE, -ENOSPC, 600);
 }
 
-Test(faults, sync_eio)
+Test(faults, a_failed_barrier_ends_all_writing)
 {
 	try_all(SIM_SYNC, -EIO, 200);
 }
 
-Test(faults, sync_enospc)
+Test(faults, a_barrier_without_space_ends_all_writing)
 {
 	try_all(SIM_SYNC, -ENOSPC, 200);
 }
 
-Test(faults, work)
+Test(faults, a_failed_decode_ends_the_pull)
 {
 	try_all(SIM_WORK, -EIO, 40);
 }
 
-Test(faults, open)
+Test(faults, a_failed_open_is_reported)
 {
 	try_all(SIM_OPEN, -EMFILE, 60);
 }
 
-Test(faults, interrupted)
+Test(faults, interrupted_calls_are_repeated)
 {
 	try_all(SIM_READ, -EINTR, 2000);
 	try_all(SIM_WRITE, -EINTR, 600);
 	try_all(SIM_SYNC, -EINTR, 200);
 }
 
-Test(faults, try_again)
+Test(faults, calls_that_say_eagain_are_repeated)
 {
 	try_all(SIM_READ, -EAGAIN, 2000);
 	try_all(SIM_WRITE, -EAGAIN, 600);
 }
 
 /* The host's disk is full from some length on; with room, a second pull goes on. */
-Test(faults, no_space)
+Test(faults, a_full_disk_ends_the_pull_until_there_is_room)
 {
 	for (size_t i = 0; i < ARRAY_LEN(chains); i++) {
 		struct sim_chain chain;
@@ -372,28 +372,28 @@ static void stop_at_all(enum sim_op op, int error)
 	}
 }
 
-Test(faults, stop_at_reads)
+Test(faults, a_job_stopped_at_a_failed_read_goes_on)
 {
 	stop_at_all(SIM_READ, -EIO);
 }
 
-Test(faults, stop_at_writes)
+Test(faults, a_job_stopped_for_want_of_space_goes_on)
 {
 	stop_at_all(SIM_WRITE, -ENOSPC);
 }
 
-Test(faults, stop_at_failing_writes)
+Test(faults, a_job_stopped_at_a_failed_write_goes_on)
 {
 	stop_at_all(SIM_WRITE, -EIO);
 }
 
-Test(faults, stop_at_barriers)
+Test(faults, a_failed_barrier_fails_a_job_that_would_stop)
 {
 	stop_at_all(SIM_SYNC, -EIO);
 }
 
 /* Transfers of any length, interruptions all the time. */
-Test(faults, short_transfers)
+Test(faults, short_transfers_do_not_change_the_result)
 {
 	for (uint64_t seed = 1; seed <= 20; seed++)
 		for (size_t i = 0; i < ARRAY_LEN(chains); i++) {
@@ -482,7 +482,7 @@ static bool try_ignore(const struct sim_chain *chain, const struct sim_fault *fa
 	return hit;
 }
 
-Test(faults, ignored_reads)
+Test(faults, ignored_reads_stay_owed_and_are_counted)
 {
 	struct ignoring sum = { 0 };
 

@@ -525,21 +525,21 @@ static void try_all(enum sim_op op, const struct sim_fault *faults, size_t n_fau
 		try_all(op, faults_, ARRAY_LEN(faults_));                  \
 	} while (0)
 
-Test(faults_guest, read)
+Test(faults_guest, a_failed_read_fails_only_requests_in_flight)
 {
 	TRY_ALL(SIM_READ, { .error = -EIO }, { .error = -EIO, .forever = true });
 	cr_assert_gt(met.failed, 1000);
 	cr_assert_gt(met.completed, 200);
 }
 
-Test(faults_guest, read_that_can_be_tried_again)
+Test(faults_guest, a_read_that_can_be_repeated_is_not_reported)
 {
 	TRY_ALL(SIM_READ, { .error = -EINTR }, { .error = -EAGAIN, .forever = true },
 		{ .max_len = 1 }, { .max_len = 511, .forever = true });
 	cr_assert_eq(met.failed, 0);
 }
 
-Test(faults_guest, write)
+Test(faults_guest, a_failed_write_fails_only_requests_in_flight)
 {
 	TRY_ALL(SIM_WRITE, { .error = -EIO }, { .error = -EIO, .forever = true },
 		{ .error = -EAGAIN, .persists = true });
@@ -548,7 +548,7 @@ Test(faults_guest, write)
 	cr_assert_gt(met.completed, 300);
 }
 
-Test(faults_guest, write_without_space)
+Test(faults_guest, a_write_without_space_gives_no_disk_up)
 {
 	TRY_ALL(SIM_WRITE, { .error = -ENOSPC }, { .error = -ENOSPC, .forever = true },
 		{ .error = -EDQUOT }, { .error = -EDQUOT, .forever = true });
@@ -556,14 +556,14 @@ Test(faults_guest, write_without_space)
 	cr_assert_gt(met.completed, 300);
 }
 
-Test(faults_guest, write_that_can_be_tried_again)
+Test(faults_guest, a_write_that_can_be_repeated_is_not_reported)
 {
 	TRY_ALL(SIM_WRITE, { .error = -EINTR, .forever = true }, { .error = -EAGAIN },
 		{ .max_len = 1, .forever = true }, { .max_len = 511 });
 	cr_assert_eq(met.failed, 0);
 }
 
-Test(faults_guest, barrier)
+Test(faults_guest, a_failed_barrier_gives_the_disk_up)
 {
 	TRY_ALL(SIM_SYNC, { .error = -EIO }, { .error = -EIO, .forever = true },
 		{ .error = -ENOSPC }, { .error = -EDQUOT, .forever = true },
@@ -571,14 +571,14 @@ Test(faults_guest, barrier)
 	cr_assert_gt(met.poisoned, 300);
 }
 
-Test(faults_guest, barrier_that_can_be_tried_again)
+Test(faults_guest, a_barrier_that_can_be_repeated_is_not_reported)
 {
 	TRY_ALL(SIM_SYNC, { .error = -EINTR }, { .error = -EAGAIN, .forever = true });
 	cr_assert_eq(met.failed, 0);
 }
 
 /* What workers do: decoding, and what comes before the first write. */
-Test(faults_guest, work)
+Test(faults_guest, failed_work_fails_only_requests_in_flight)
 {
 	TRY_ALL(SIM_WORK, { .error = -EIO }, { .error = -ENOMEM, .forever = true });
 	cr_assert_gt(met.failed, 50);

@@ -115,12 +115,12 @@ static void try_all(bool forever)
 	cr_assert_geq(n_runs, n_chains * 80, "only %" PRIu64 " runs", n_runs);
 }
 
-Test(oom, once)
+Test(oom, a_pull_survives_one_failed_allocation)
 {
 	try_all(false);
 }
 
-Test(oom, for_ever)
+Test(oom, a_pull_without_memory_fails_and_can_be_repeated)
 {
 	try_all(true);
 }

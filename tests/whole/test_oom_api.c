@@ -55,7 +55,7 @@ static void judge_new(void)
 	cr_assert(!result.n_corruptions && !result.n_leaks);
 }
 
-Test(oom_api, create)
+Test(oom_api, a_create_without_memory_leaves_no_file)
 {
 	oom_call_all(&(struct oom_call){ "create qcow2", put_chain_alone, create_qcow2, judge_new },
 		     5);
@@ -145,7 +145,7 @@ static void judge_top(void)
 	oom_judge_image("top", true);
 }
 
-Test(oom_api, looks)
+Test(oom_api, calls_that_look_report_a_lack_of_memory)
 {
 	oom_call_all(&(struct oom_call){ "map", oom_put_chain, map, judge_top }, 20);
 	oom_call_all(&(struct oom_call){ "info", oom_put_chain, info, judge_top }, 10);
@@ -212,7 +212,7 @@ static int repair(struct bpull_error *error)
 	return rc;
 }
 
-Test(oom_api, repairs)
+Test(oom_api, a_qcow2_repair_without_memory_can_be_repeated)
 {
 	oom_call_all(&(struct oom_call){ "repair of leaks", put_leaks, repair, judge_top }, 5);
 	oom_call_all(&(struct oom_call){ "rebuild", put_no_counts, repair, judge_top }, 8);
@@ -270,20 +270,20 @@ static void judge_flat(void)
 	oom_judge_image("new", false);
 }
 
-Test(oom_api, flatten_raw)
+Test(oom_api, a_flatten_to_raw_without_memory_can_be_repeated)
 {
 	oom_call_all(&(struct oom_call){ "flatten, raw", put_chain_alone, flatten_raw, judge_flat },
 		     50);
 }
 
-Test(oom_api, flatten_qcow2)
+Test(oom_api, a_flatten_to_qcow2_without_memory_can_be_repeated)
 {
 	oom_call_all(
 		&(struct oom_call){ "flatten, qcow2", put_chain_alone, flatten_qcow2, judge_flat },
 		50);
 }
 
-Test(oom_api, flatten_qed)
+Test(oom_api, a_flatten_to_qed_without_memory_can_be_repeated)
 {
 	oom_call_all(&(struct oom_call){ "flatten, qed", put_chain_alone, flatten_qed, judge_flat },
 		     50);
@@ -320,7 +320,7 @@ static int repair_qed(struct bpull_error *error)
 	return check_with("new", BPULL_REPAIR_ALL, &result, error);
 }
 
-Test(oom_api, repairs_qed)
+Test(oom_api, a_qed_repair_without_memory_can_be_repeated)
 {
 	oom_call_all(&(struct oom_call){ "compact", put_qed_leak, repair_qed, judge_new }, 8);
 }
@@ -369,7 +369,7 @@ static void judge_based(void)
 	bpull_info_close(info);
 }
 
-Test(oom_api, pull_to_base)
+Test(oom_api, a_pull_to_a_base_without_memory_can_be_repeated)
 {
 	oom_call_all(
 		&(struct oom_call){ "pull to a base", put_linked_base, pull_to_base, judge_based },

@@ -281,12 +281,12 @@ static void try_all(bool forever)
 	cr_assert_gt(n_runs, 500, "only %" PRIu64 " runs", n_runs);
 }
 
-Test(oom_guest, once)
+Test(oom_guest, a_guest_survives_one_failed_allocation)
 {
 	try_all(false);
 }
 
-Test(oom_guest, for_ever)
+Test(oom_guest, requests_without_memory_end_with_an_error)
 {
 	try_all(true);
 }

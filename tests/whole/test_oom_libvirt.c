@@ -121,12 +121,12 @@ static void judge_pulled(void)
 	oom_judge_image("top", false);
 }
 
-Test(oom_libvirt, pull)
+Test(oom_libvirt, a_pull_without_memory_says_so_and_can_be_repeated)
 {
 	oom_call_all(&(struct oom_call){ "libvirt's pull", oom_put_chain, pull, judge_pulled }, 60);
 }
 
-Test(oom_libvirt, attached)
+Test(oom_libvirt, an_attached_disk_survives_a_lack_of_memory)
 {
 	oom_call_all(&(struct oom_call){ "libvirt's attached disk", oom_put_chain, attached,
 					 judge_pulled },
@@ -180,7 +180,7 @@ static int blocking(struct bpull_error *error)
 	return rc;
 }
 
-Test(oom_libvirt, calls_that_wait)
+Test(oom_libvirt, blocking_calls_return_a_lack_of_memory)
 {
 	oom_call_all(&(struct oom_call){ "calls that wait", oom_put_chain, blocking, judge_pulled,
 					 true },

@@ -92,12 +92,12 @@ static void many(enum bpull_io io)
 	bpull_engine_close(engine);
 }
 
-Test(guest_room, many_uring)
+Test(guest_room, more_requests_than_there_is_room_all_end_on_uring)
 {
 	many(BPULL_IO_URING);
 }
 
-Test(guest_room, many_threads)
+Test(guest_room, more_requests_than_there_is_room_all_end_on_threads)
 {
 	many(BPULL_IO_THREADS);
 }

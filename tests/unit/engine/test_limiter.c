@@ -71,7 +71,7 @@ Test(limiter, exact_over_time_for_any_request_size)
 		}
 }
 
-Test(limiter, begins_empty)
+Test(limiter, a_new_limiter_has_no_tokens)
 {
 	struct limiter l = { 0 };
 

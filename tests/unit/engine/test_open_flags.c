@@ -312,24 +312,24 @@ static void walk(enum open_way way, unsigned n_used_at_least)
 	cr_assert_geq(n_used, n_used_at_least, "%u", n_used);
 }
 
-Test(open_flags, disks)
+Test(open_flags, any_flags_open_a_disk_or_are_refused)
 {
 	walk(OPEN_DISK, 3 * 16);
 }
 
-Test(open_flags, flattening)
+Test(open_flags, any_flags_open_a_flatten_or_are_refused)
 {
 	walk(OPEN_FLATTEN, 3 * 8);
 }
 
-Test(open_flags, what_only_looks)
+Test(open_flags, any_flags_look_at_an_image_or_are_refused)
 {
 	walk(OPEN_INFO, 0);
 	walk(OPEN_MEASURE, 0);
 	walk(OPEN_CHECK, 0);
 }
 
-Test(open_flags, repairs)
+Test(open_flags, any_flags_repair_an_image_or_are_refused)
 {
 	walk(OPEN_REPAIR, 0);
 }

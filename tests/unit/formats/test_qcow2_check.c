@@ -445,7 +445,7 @@ static uint64_t mutate(struct build_image *image, uint64_t *state)
 }
 
 /* Whatever the tables say: it ends, stays in bounds (sanitizers), and windows agree. */
-Test(qcow2_check, arbitrary_damage)
+Test(qcow2_check, a_check_of_any_damage_ends_and_counts_alike)
 {
 	for (uint64_t seed = 1; seed <= 1500; seed++) {
 		uint64_t state = seed * 0x9e3779b97f4a7c15u;

@@ -265,7 +265,7 @@ Test(qcow2_compress, a_cluster_that_is_none_is_refused)
 }
 
 /* Several entries for one cluster: counted as many times, never above the width. */
-Test(qcow2_compress, weights)
+Test(qcow2_compress, a_packed_cluster_is_counted_up_to_the_width)
 {
 	struct rig r = rig_open(12, 4);
 	uint64_t first, host_off, n_in_first = 0;
@@ -438,7 +438,7 @@ Test(qcow2_compress, the_type_stays_for_a_snapshot)
 	build_image_free(&built);
 }
 
-Test(qcow2_compress, levels)
+Test(qcow2_compress, levels_outside_the_range_are_refused)
 {
 	struct rig r = rig_open(16, 16);
 	struct err err = { 0 };

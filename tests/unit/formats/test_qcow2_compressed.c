@@ -121,7 +121,7 @@ Test(qcow2_compressed, deflate_streams_that_do_not_end)
 	assert_decodes(QCOW2_COMPRESSION_ZLIB, pack_deflate(2 * CLUSTER_LEN, -12, Z_SYNC_FLUSH));
 }
 
-Test(qcow2_compressed, incompressible_deflate)
+Test(qcow2_compressed, clusters_that_did_not_shrink_are_decoded)
 {
 	uint64_t state = 1;
 

@@ -138,7 +138,7 @@ static void judge_by_qemu(uint32_t cluster_len, unsigned bits, unsigned version,
 	cr_assert_eq(qemu_img_run(NULL, 0, "qemu-img check -f qcow2 %s", path), 0);
 }
 
-Test(qcow2_create, qemu_agrees)
+Test(qcow2_create, qemu_takes_images_of_every_shape)
 {
 	if (!qemu_img_installed())
 		scratch_skip("qemu-img and qemu-io are not installed");

@@ -348,7 +348,7 @@ Test(qcow2_repair, every_fault_and_every_cut)
 	cr_assert_gt(n_states, 2000, "%" PRIu64, n_states);
 }
 
-Test(qcow2_repair, larger_clusters)
+Test(qcow2_repair, every_fault_is_mended_with_64_kib_clusters)
 {
 	uint64_t n_states = 0;
 

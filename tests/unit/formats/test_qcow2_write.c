@@ -134,7 +134,7 @@ Test(qcow2_write, a_few_bytes_into_each_kind)
 }
 
 /* Widths that can't count packed clusters. */
-Test(qcow2_write, narrow_refcounts)
+Test(qcow2_write, refcounts_of_1_and_2_bits_are_kept_under_writes)
 {
 	for (unsigned bits = 1; bits <= 2; bits *= 2) {
 		struct build_how how = plain_how();
@@ -486,7 +486,7 @@ Test(qcow2_write, subclusters_are_units_of_their_own)
 
 /* ---- data files ---- */
 
-Test(qcow2_write, data_files)
+Test(qcow2_write, a_write_goes_to_the_data_file_at_its_guest_offset)
 {
 	for (unsigned extended = 0; extended < 2; extended++) {
 		uint64_t guest_len = 20 * 16 * KiB - 1024;

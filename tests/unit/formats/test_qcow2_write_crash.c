@@ -290,24 +290,24 @@ static void every_cut(size_t i, uint64_t n_seeds)
 	cr_assert_gt(n_states, 100 * n_seeds);
 }
 
-Test(qcow2_write_crash, plain)
+Test(qcow2_write_crash, a_cut_leaves_plain_images_right)
 {
 	every_cut(0, 30);
 	every_cut(1, 30);
 }
 
-Test(qcow2_write_crash, snapshots)
+Test(qcow2_write_crash, a_cut_leaves_snapshots_right)
 {
 	every_cut(2, 60);
 	every_cut(3, 60);
 }
 
-Test(qcow2_write_crash, refcount_table_grows)
+Test(qcow2_write_crash, a_cut_while_the_refcount_table_grows_does_no_harm)
 {
 	every_cut(4, 6);
 }
 
-Test(qcow2_write_crash, subclusters)
+Test(qcow2_write_crash, a_cut_leaves_subclusters_right)
 {
 	every_cut(5, 12);
 	every_cut(6, 24);

@@ -238,28 +238,28 @@ static void all_seeds(const struct setup *s)
 	cr_assert(n_compressed || !s->compressed || s->cluster_bits == 9, "%s", s->name);
 }
 
-Test(qcow2_write_random, plain_images)
+Test(qcow2_write_random, random_writes_keep_plain_images_right)
 {
 	for (size_t i = 0; i < ARRAY_LEN(setups); i++)
 		if (setups[i].shape == PLAIN && !setups[i].n_snapshots)
 			all_seeds(&setups[i]);
 }
 
-Test(qcow2_write_random, snapshots)
+Test(qcow2_write_random, random_writes_keep_snapshots_right)
 {
 	for (size_t i = 0; i < ARRAY_LEN(setups); i++)
 		if (setups[i].shape == PLAIN && setups[i].n_snapshots)
 			all_seeds(&setups[i]);
 }
 
-Test(qcow2_write_random, subclusters)
+Test(qcow2_write_random, random_writes_keep_subclusters_right)
 {
 	for (size_t i = 0; i < ARRAY_LEN(setups); i++)
 		if (setups[i].shape == EXTENDED)
 			all_seeds(&setups[i]);
 }
 
-Test(qcow2_write_random, data_files)
+Test(qcow2_write_random, random_writes_keep_data_files_right)
 {
 	for (size_t i = 0; i < ARRAY_LEN(setups); i++)
 		if (setups[i].shape == EXTERNAL || setups[i].shape == EXTERNAL_EXTENDED)
@@ -297,7 +297,8 @@ static void qemu_agrees(struct run *run)
 	}
 }
 
-Test(qcow2_write_random, qemu_agrees, .init = scratch_make, .fini = scratch_remove)
+Test(qcow2_write_random, qemu_reads_what_random_writes_left, .init = scratch_make,
+     .fini = scratch_remove)
 {
 	if (!qemu_img_installed())
 		scratch_skip("qemu-img is not installed");

@@ -91,7 +91,7 @@ Test(qed_header, every_field_at_its_bounds)
 	}
 }
 
-Test(qed_header, short_files)
+Test(qed_header, a_header_of_a_short_file_is_refused)
 {
 	for (uint64_t len = 0; len <= 12 * KiB; len += len < 80 ? 1 : 61) {
 		struct file *file = qed_images_small();
@@ -120,7 +120,7 @@ static int open_with_name(struct file *file, uint64_t features, uint32_t off, ui
 	return qed_rig_open(rig, file, err);
 }
 
-Test(qed_header, backing_name)
+Test(qed_header, a_backing_name_must_fit_into_the_header)
 {
 	const struct {
 		uint64_t features;

@@ -237,7 +237,7 @@ Test(qed_create, what_is_asked_for_is_recorded)
 		}
 }
 
-Test(qed_create, limits)
+Test(qed_create, sizes_and_names_outside_the_limits_are_refused)
 {
 	static char name_1023[1024], name_1024[1025];
 	memset(name_1023, 'x', 1023);

@@ -217,7 +217,7 @@ Test(qed_check, read_errors_are_not_damage)
 
 /* 4 TiB of 4 KiB clusters: eight windows of 512 GiB. Tables and data are strewn over all of
  * them. */
-Test(qed_check, windows)
+Test(qed_check, an_image_larger_than_a_window_is_checked_whole)
 {
 	const struct image_create how = { .guest_len = 256 * MiB,
 					  .cluster_len = CLUSTER,

@@ -123,7 +123,7 @@ static void random_op(struct write_rig *rig)
 	}
 }
 
-Test(qed_write, random_sequences)
+Test(qed_write, random_writes_keep_an_image_right)
 {
 	for (uint64_t seed = 1; seed <= 12; seed++) {
 		struct write_rig rig;

@@ -135,7 +135,7 @@ Test(control_stream, numbers_are_as_json_has_them)
 
 /* Whatever comes, and however it is cut: nothing is written behind the text, and behind 0xFF a
  * value is found. */
-Test(control_stream, any_bytes)
+Test(control_stream, any_bytes_cut_anywhere_leave_the_stream_usable)
 {
 	static const char alphabet[] = "{}[]\"'\\:,ab1 \n\xff\xc3\x80\x01";
 	unsigned seed = (unsigned)time(NULL);

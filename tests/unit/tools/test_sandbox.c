@@ -221,7 +221,7 @@ static long try_disabled(void)
 	return try_open_read();
 }
 
-Test(sandbox, disabled)
+Test(sandbox, a_sandbox_that_is_off_forbids_nothing)
 {
 	cr_expect_eq(outcome_of(try_disabled, false, 0), WORKS);
 }
