@@ -61,10 +61,12 @@ static char *map_memory(size_t len)
 struct buf_pool *buf_pool_new(size_t slot_len, size_t budget)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	struct buf_pool *pool;
+
 	if (!slot_len || slot_len > SIZE_MAX / 2)
 		return NULL;
 	slot_len = round_up(slot_len, page);
-	struct buf_pool *pool = calloc(1, sizeof(*pool));
+	pool = calloc(1, sizeof(*pool));
 	if (!pool)
 		return NULL;
 	pool->slot_len = slot_len;
@@ -105,16 +107,19 @@ void buf_pool_free(struct buf_pool *pool)
 
 void *buf_get(struct buf_pool *pool)
 {
+	size_t idx;
+	char *buf;
+
 	if (!pool->n_free)
 		return NULL;
-	size_t idx = pool->free_idx[--pool->n_free];
-	char *buf = pool->base + idx * pool->slot_len;
+	idx = pool->free_idx[--pool->n_free];
+	buf = pool->base + idx * pool->slot_len;
 	pool->taken[idx] = true;
 	BUF_SHOW(buf, pool->slot_len);
 	return buf;
 }
 
-static size_t buf_idx(const struct buf_pool *pool, const void *buf, size_t *at)
+static size_t slot_of(const struct buf_pool *pool, const void *buf, size_t *at)
 {
 	size_t off = (size_t)((const char *)buf - pool->base);
 	size_t idx = off / pool->slot_len;
@@ -125,7 +130,10 @@ static size_t buf_idx(const struct buf_pool *pool, const void *buf, size_t *at)
 
 void *buf_shrink(struct buf_pool *pool, void *buf, size_t len)
 {
-	size_t at, own = buf_idx(pool, buf, &at), idx = own;
+	size_t at, own = slot_of(pool, buf, &at), idx = own;
+	unsigned piece;
+	char *small;
+
 	if (len > pool->piece_len || pool->pieces[own])
 		return buf;
 	assert(!at && pool->taken[own]);
@@ -136,15 +144,15 @@ void *buf_shrink(struct buf_pool *pool, void *buf, size_t len)
 		buf_put(pool, buf);
 	else
 		BUF_HIDE(buf, pool->slot_len);
-	unsigned piece = (unsigned)__builtin_ctz(~(unsigned)pool->pieces[idx]);
-	char *small = pool->base + idx * pool->slot_len + piece * pool->piece_len;
+	piece = (unsigned)__builtin_ctz(~(unsigned)pool->pieces[idx]);
+	small = pool->base + idx * pool->slot_len + piece * pool->piece_len;
 	pool->pieces[idx] |= (uint16_t)(1u << piece);
 	BUF_SHOW(small, pool->piece_len);
 	return small;
 }
 
 /* Is the rest of its slot taken? */
-static bool buf_put_piece(struct buf_pool *pool, size_t idx, size_t at)
+static bool put_piece(struct buf_pool *pool, size_t idx, size_t at)
 {
 	uint16_t bit = (uint16_t)(1u << at / pool->piece_len);
 	assert(at % pool->piece_len == 0 && pool->pieces[idx] & bit);
@@ -155,13 +163,15 @@ static bool buf_put_piece(struct buf_pool *pool, size_t idx, size_t at)
 
 void buf_put(struct buf_pool *pool, void *buf)
 {
-	size_t at;
+	bool is_shared;
+	size_t at, idx;
+
 	if (!buf)
 		return;
-	size_t idx = buf_idx(pool, buf, &at);
-	bool is_shared = pool->pieces[idx];
+	idx = slot_of(pool, buf, &at);
+	is_shared = pool->pieces[idx];
 	assert(pool->taken[idx] && (is_shared || !at));
-	if (is_shared && buf_put_piece(pool, idx, at))
+	if (is_shared && put_piece(pool, idx, at))
 		return;
 	pool->taken[idx] = false;
 	BUF_HIDE(pool->base + idx * pool->slot_len, pool->slot_len);

@@ -17,7 +17,7 @@
 #include "io/err.h"
 
 /* Length of the well-formed UTF-8 sequence at s, its code point in *cp; 0: not well-formed. */
-static size_t err_utf8(const unsigned char *s, size_t len, uint32_t *cp)
+static size_t utf8_len(const unsigned char *s, size_t len, uint32_t *cp)
 {
 	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
 	size_t n = s[0] < 0x80             ? 1
@@ -25,6 +25,8 @@ static size_t err_utf8(const unsigned char *s, size_t len, uint32_t *cp)
 		   : (s[0] & 0xf0) == 0xe0 ? 3
 		   : (s[0] & 0xf8) == 0xf0 ? 4
 					   : 0;
+	bool surrogate;
+
 	if (!n || n > len)
 		return 0;
 	if (n == 1) {
@@ -37,25 +39,26 @@ static size_t err_utf8(const unsigned char *s, size_t len, uint32_t *cp)
 			return 0;
 		*cp = *cp << 6 | (s[i] & 0x3f);
 	}
-	bool surrogate = *cp >= 0xd800 && *cp <= 0xdfff;
+	surrogate = *cp >= 0xd800 && *cp <= 0xdfff;
 	return *cp < least[n] || *cp > 0x10ffff || surrogate ? 0 : n;
 }
 
 /* Control characters of both tables, quotes, the escape itself, and what reorders or hides text. */
-static bool err_plain(uint32_t cp)
+static bool is_plain(uint32_t cp)
 {
+	bool bidi = cp == 0x061c || (cp >= 0x200b && cp <= 0x200f) ||
+		    (cp >= 0x2028 && cp <= 0x202e) || (cp >= 0x2060 && cp <= 0x206f) ||
+		    cp == 0xfeff;
+
 	if (cp < 0x20 || (cp >= 0x7f && cp < 0xa0))
 		return false;
 	if (cp == '\'' || cp == '"' || cp == '\\')
 		return false;
-	bool bidi = cp == 0x061c || (cp >= 0x200b && cp <= 0x200f) ||
-		    (cp >= 0x2028 && cp <= 0x202e) || (cp >= 0x2060 && cp <= 0x206f) ||
-		    cp == 0xfeff;
 	return !bidi;
 }
 
 /* Cuts at the end of a whole character, so that three dots can follow within cap. */
-static void err_ellipsis(char *out, size_t used, size_t cap)
+static void put_ellipsis(char *out, size_t used, size_t cap)
 {
 	if (cap < 4)
 		return;
@@ -74,13 +77,13 @@ char *err_escape(const char *name, size_t name_len, char *out, size_t cap)
 	assert(cap > 0);
 	for (size_t i = 0; i < name_len;) {
 		uint32_t cp;
-		size_t n = err_utf8(s + i, name_len - i, &cp);
-		bool plain = n && err_plain(cp);
+		size_t n = utf8_len(s + i, name_len - i, &cp);
+		bool plain = n && is_plain(cp);
 		size_t room = plain ? n : 4;
 
 		if (used + room + 1 > cap) {
 			out[used] = '\0';
-			err_ellipsis(out, fits, cap);
+			put_ellipsis(out, fits, cap);
 			return out;
 		}
 		if (plain) {
@@ -100,17 +103,17 @@ char *err_escape(const char *name, size_t name_len, char *out, size_t cap)
 	return out;
 }
 
-__attribute__((format(printf, 2, 0))) static void err_fill(struct err *err, const char *format,
-							   va_list ap)
+__attribute__((format(printf, 2, 0))) static void fill_message(struct err *err, const char *format,
+							       va_list ap)
 {
 	int n = vsnprintf(err->message, sizeof(err->message), format, ap);
 	if (n < 0)
 		err->message[0] = '\0';
 	else if ((size_t)n >= sizeof(err->message))
-		err_ellipsis(err->message, sizeof(err->message) - 1, sizeof(err->message));
+		put_ellipsis(err->message, sizeof(err->message) - 1, sizeof(err->message));
 }
 
-static void err_begin(struct err *err, int code)
+static void set_code(struct err *err, int code)
 {
 	err->code = code;
 	err->remedy = ERR_REMEDY_NONE;
@@ -135,31 +138,35 @@ int err_wrap(struct err *err, int code, const struct err *cause, const char *kin
 
 int err_set(struct err *err, int code, const char *format, ...)
 {
+	va_list ap;
+
 	if (!err)
 		return code;
-	va_list ap;
 	va_start(ap, format);
-	err_fill(err, format, ap);
+	fill_message(err, format, ap);
 	va_end(ap);
-	err_begin(err, code);
+	set_code(err, code);
 	return code;
 }
 
 int err_errno(struct err *err, int code, const char *format, ...)
 {
+	const char *why;
+	char text[128];
+	size_t used;
+	va_list ap;
+	int n;
+
 	if (!err)
 		return code;
-	va_list ap;
 	va_start(ap, format);
-	err_fill(err, format, ap);
+	fill_message(err, format, ap);
 	va_end(ap);
-	err_begin(err, code);
-
-	char text[128];
-	size_t used = strlen(err->message);
-	const char *why = strerror_r(-code, text, sizeof(text));
-	int n = snprintf(err->message + used, sizeof(err->message) - used, ": %s", why);
+	set_code(err, code);
+	used = strlen(err->message);
+	why = strerror_r(-code, text, sizeof(text));
+	n = snprintf(err->message + used, sizeof(err->message) - used, ": %s", why);
 	if (n < 0 || used + (size_t)n >= sizeof(err->message))
-		err_ellipsis(err->message, sizeof(err->message) - 1, sizeof(err->message));
+		put_ellipsis(err->message, sizeof(err->message) - 1, sizeof(err->message));
 	return code;
 }

@@ -16,16 +16,17 @@
 #include "io/file.h"
 
 /* What others do meanwhile, who is inside of what: blocking.h. */
-#define WAITING(call)                      \
-	({                                 \
-		blocking_begin();          \
-		__typeof__(call) r = call; \
-		blocking_end();            \
-		r;                         \
+#define WAITING(call)               \
+	({                          \
+		__typeof__(call) r; \
+		blocking_begin();   \
+		r = call;           \
+		blocking_end();     \
+		r;                  \
 	})
 
 /* Offsets are off_t below this line. */
-static bool file_range_ok(uint64_t off, uint64_t len)
+static bool is_off_t_range(uint64_t off, uint64_t len)
 {
 	uint64_t end;
 	return !add_u64(off, len, &end) && end <= INT64_MAX;
@@ -33,9 +34,11 @@ static bool file_range_ok(uint64_t off, uint64_t len)
 
 int file_read(struct file *file, void *buf, size_t len, uint64_t off)
 {
-	if (!file_range_ok(off, len))
+	ssize_t got;
+
+	if (!is_off_t_range(off, len))
 		return -EUCLEAN;
-	ssize_t got = WAITING(file->ops->read_at(file, buf, len, off));
+	got = WAITING(file->ops->read_at(file, buf, len, off));
 	if (got < 0)
 		return (int)got;
 	return (size_t)got == len ? 0 : -EUCLEAN;
@@ -43,9 +46,11 @@ int file_read(struct file *file, void *buf, size_t len, uint64_t off)
 
 int file_read_padded(struct file *file, void *buf, size_t len, uint64_t off)
 {
-	if (!file_range_ok(off, len))
+	ssize_t got;
+
+	if (!is_off_t_range(off, len))
 		return -EINVAL;
-	ssize_t got = WAITING(file->ops->read_at(file, buf, len, off));
+	got = WAITING(file->ops->read_at(file, buf, len, off));
 	if (got < 0)
 		return (int)got;
 	assert((size_t)got <= len);
@@ -66,16 +71,18 @@ ssize_t file_read_now(struct file *file, const struct iovec *iov, unsigned n_iov
 
 int file_write(struct file *file, const void *buf, size_t len, uint64_t off)
 {
+	int rc;
+
 	if (!file->writable)
 		return -EBADF;
-	if (!file_range_ok(off, len))
+	if (!is_off_t_range(off, len))
 		return -EFBIG;
 	if (file->is_block && off + len > file->len)
 		return -ENOSPC;
-	int ret = WAITING(file->ops->write_at(file, buf, len, off));
-	if (!ret)
+	rc = WAITING(file->ops->write_at(file, buf, len, off));
+	if (!rc)
 		file->len = MAX(file->len, (uint64_t)(off + len));
-	return ret;
+	return rc;
 }
 
 int file_clone(struct file *to, struct file *from, uint64_t from_off, uint64_t off, uint64_t len)
@@ -84,7 +91,7 @@ int file_clone(struct file *to, struct file *from, uint64_t from_off, uint64_t o
 		return -EOPNOTSUPP;
 	if (!to->writable)
 		return -EBADF;
-	if (!file_range_ok(off, len) || !file_range_ok(from_off, len))
+	if (!is_off_t_range(off, len) || !is_off_t_range(from_off, len))
 		return -EINVAL;
 	return WAITING(to->ops->clone(to, from, from_off, off, len));
 }
@@ -96,16 +103,18 @@ int file_sync(struct file *file)
 
 int file_truncate(struct file *file, uint64_t len)
 {
+	int rc;
+
 	if (!file->writable)
 		return -EBADF;
 	if (len > INT64_MAX)
 		return -EFBIG;
 	if (file->is_block)
 		return len > file->len ? -ENOSPC : 0;
-	int ret = WAITING(file->ops->truncate(file, len));
-	if (!ret)
+	rc = WAITING(file->ops->truncate(file, len));
+	if (!rc)
 		file->len = len;
-	return ret;
+	return rc;
 }
 
 void file_judge_holes(struct file *file, enum file_holes want, bool known, bool claims)
@@ -122,17 +131,20 @@ void file_doubt_holes(struct file *file)
 
 int file_status(struct file *file, uint64_t off, struct file_status *out)
 {
+	uint64_t left;
+	int rc;
+
 	if (off >= file->len) {
 		*out = (struct file_status){ 0 };
 		return 0;
 	}
-	uint64_t left = file->len - off;
+	left = file->len - off;
 	*out = (struct file_status){ .len = left };
 	if (!file->trust_holes)
 		return 0;
-	int ret = file->ops->status(file, off, out);
-	if (ret)
-		return ret;
+	rc = file->ops->status(file, off, out);
+	if (rc)
+		return rc;
 	/* An answer about nothing would make the caller ask for ever. */
 	if (!out->len)
 		*out = (struct file_status){ .len = left };

@@ -92,7 +92,7 @@ void file_watch_leave(struct file_watch *watch)
 	watch->fd = -1;
 }
 
-static struct watched_inode *find(struct file_watch *watch, int id)
+static struct watched_inode *find_inode(struct file_watch *watch, int id)
 {
 	for (size_t i = 0; i < watch->n; i++)
 		if (watch->inodes[i].id == id)
@@ -104,7 +104,7 @@ static struct watched_inode *find(struct file_watch *watch, int id)
 
 static void take_note(struct file_watch *watch, const struct inotify_event *event)
 {
-	struct watched_inode *inode = find(watch, event->wd);
+	struct watched_inode *inode = find_inode(watch, event->wd);
 
 	if (event->mask & IN_Q_OVERFLOW)
 		for (size_t i = 0; i < watch->n; i++)
@@ -147,7 +147,7 @@ static struct file_notes notes_of(const struct watched_file *file)
 
 	pthread_mutex_lock(&watch->lock);
 	take_notes(watch);
-	inode = find(watch, file->id);
+	inode = find_inode(watch, file->id);
 	notes = inode ? inode->notes : (struct file_notes){ .n_doubts = UINT64_MAX };
 	pthread_mutex_unlock(&watch->lock);
 	return notes;
@@ -186,7 +186,7 @@ static int add_watch(struct file_watch *watch, int fd)
 	return watch->fd < 0 ? -1 : inotify_add_watch(watch->fd, link, WATCH_MASK);
 }
 
-static struct watched_inode *hold(struct file_watch *watch, int fd)
+static struct watched_inode *hold_inode(struct file_watch *watch, int fd)
 {
 	struct watched_inode *inode;
 	int id;
@@ -196,7 +196,7 @@ static struct watched_inode *hold(struct file_watch *watch, int fd)
 	id = add_watch(watch, fd);
 	if (id < 0)
 		return NULL;
-	inode = find(watch, id);
+	inode = find_inode(watch, id);
 	if (!inode) {
 		inode = &watch->inodes[watch->n++];
 		*inode = (struct watched_inode){ .id = id };
@@ -227,7 +227,7 @@ void file_watch_begin(struct watched_file *file, struct file_watch *watch, int f
 	if (!watch || !is_local(fd))
 		return;
 	pthread_mutex_lock(&watch->lock);
-	inode = hold(watch, fd);
+	inode = hold_inode(watch, fd);
 	if (inode) {
 		take_notes(watch);
 		*file = (struct watched_file){ .watch = watch,
@@ -246,7 +246,7 @@ void file_watch_end(struct watched_file *file)
 	if (!watch)
 		return;
 	pthread_mutex_lock(&watch->lock);
-	inode = find(watch, file->id);
+	inode = find_inode(watch, file->id);
 	if (inode && !--inode->n_users) {
 		inotify_rm_watch(watch->fd, inode->id);
 		*inode = watch->inodes[--watch->n];
@@ -272,8 +272,8 @@ static bool was_set(const struct watched_file *file, const struct stat *st)
 	return mtime_ns < file->checked_ns || mtime_ns >= ctime_ns - SET_NOW_NS;
 }
 
-static enum verdict judge(const struct watched_file *file, const struct stat *st,
-			  const struct file_notes *notes, uint64_t len, int64_t mtime_ns)
+static enum verdict judge_notes(const struct watched_file *file, const struct stat *st,
+				const struct file_notes *notes, uint64_t len, int64_t mtime_ns)
 {
 	if ((uint64_t)st->st_size != len || notes->n_writes != file->known.n_writes)
 		return CHANGED;
@@ -317,7 +317,7 @@ bool file_watch_changed(struct watched_file *file, int fd, uint64_t len, int64_t
 		checked_ns = now_ns();
 		if (look(file, fd, &st, &notes))
 			return false; /* its reads will fail, too */
-		verdict = judge(file, &st, &notes, len, *mtime_ns);
+		verdict = judge_notes(file, &st, &notes, len, *mtime_ns);
 	}
 	file->changed |= verdict == CHANGED || verdict == UNEXPLAINED;
 	if (file->changed)

@@ -26,7 +26,7 @@ struct lock_set {
 	bool unshared[LOCK_N_PERMS];
 };
 
-static const char *const lock_words[LOCK_N_PERMS] = {
+static const char *const perm_words[LOCK_N_PERMS] = {
 	"read from it",
 	"write to it",
 	"rewrite parts of it unchanged",
@@ -47,73 +47,73 @@ static struct lock_set lock_set_of(enum file_lock kind)
 	abort();
 }
 
-static int lock_fcntl(int fd, int cmd, struct flock *lock)
+static int call_fcntl(int fd, int cmd, struct flock *lock)
 {
-	int ret;
+	int rc;
 	lock->l_whence = SEEK_SET;
 	lock->l_pid = 0; /* the kernel insists */
 	do
-		ret = fcntl(fd, cmd, lock);
-	while (ret < 0 && errno == EINTR);
-	return ret < 0 ? -errno : 0;
+		rc = fcntl(fd, cmd, lock);
+	while (rc < 0 && errno == EINTR);
+	return rc < 0 ? -errno : 0;
 }
 
 /* 0, -EBUSY where another holds the byte exclusively, or -errno. */
-static int lock_byte_take(int fd, off_t byte)
+static int take_byte(int fd, off_t byte)
 {
 	struct flock lock = { .l_type = F_RDLCK, .l_start = byte, .l_len = 1 };
-	int ret = lock_fcntl(fd, F_OFD_SETLK, &lock);
-	return ret == -EAGAIN || ret == -EACCES ? -EBUSY : ret;
+	int rc = call_fcntl(fd, F_OFD_SETLK, &lock);
+	return rc == -EAGAIN || rc == -EACCES ? -EBUSY : rc;
 }
 
 /* -EBUSY: another open file description has a lock of any kind on the byte. */
-static int lock_byte_ask(int fd, off_t byte)
+static int ask_byte(int fd, off_t byte)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_start = byte, .l_len = 1 };
-	int ret = lock_fcntl(fd, F_OFD_GETLK, &lock);
-	if (ret)
-		return ret;
+	int rc = call_fcntl(fd, F_OFD_GETLK, &lock);
+	if (rc)
+		return rc;
 	return lock.l_type == F_UNLCK ? 0 : -EBUSY;
 }
 
-static void lock_release(int fd)
+static void release_bytes(int fd)
 {
 	struct flock lock = { .l_type = F_UNLCK,
 			      .l_start = LOCK_USED,
 			      .l_len = LOCK_UNSHARED + LOCK_N_PERMS - LOCK_USED };
-	lock_fcntl(fd, F_OFD_SETLK, &lock);
+	call_fcntl(fd, F_OFD_SETLK, &lock);
 }
 
 /* *at: the byte that stood in the way. */
-static int lock_take_all(int fd, const struct lock_set *set, off_t *at)
+static int take_all_bytes(int fd, const struct lock_set *set, off_t *at)
 {
-	int ret = 0;
-	for (int i = 0; !ret && i < LOCK_N_PERMS; i++) {
+	int rc = 0;
+	for (int i = 0; !rc && i < LOCK_N_PERMS; i++) {
 		if (set->used[i])
-			ret = lock_byte_take(fd, *at = LOCK_USED + i);
-		if (!ret && set->unshared[i])
-			ret = lock_byte_take(fd, *at = LOCK_UNSHARED + i);
+			rc = take_byte(fd, *at = LOCK_USED + i);
+		if (!rc && set->unshared[i])
+			rc = take_byte(fd, *at = LOCK_UNSHARED + i);
 	}
-	return ret;
+	return rc;
 }
 
-static int lock_ask_all(int fd, const struct lock_set *set, off_t *at)
+static int ask_all_bytes(int fd, const struct lock_set *set, off_t *at)
 {
-	int ret = 0;
-	for (int i = 0; !ret && i < LOCK_N_PERMS; i++) {
+	int rc = 0;
+	for (int i = 0; !rc && i < LOCK_N_PERMS; i++) {
 		if (set->used[i])
-			ret = lock_byte_ask(fd, *at = LOCK_UNSHARED + i);
-		if (!ret && set->unshared[i])
-			ret = lock_byte_ask(fd, *at = LOCK_USED + i);
+			rc = ask_byte(fd, *at = LOCK_UNSHARED + i);
+		if (!rc && set->unshared[i])
+			rc = ask_byte(fd, *at = LOCK_USED + i);
 	}
-	return ret;
+	return rc;
 }
 
-static int lock_refused(const struct file *file, enum file_lock kind, off_t at, struct err *err)
+static int refuse_lock(const struct file *file, enum file_lock kind, off_t at, struct err *err)
 {
 	char name[512];
 	bool theirs = at < LOCK_UNSHARED; /* they use it; else they keep us from using it */
-	const char *words = lock_words[(at - LOCK_USED) % (LOCK_UNSHARED - LOCK_USED)];
+	const char *words = perm_words[(at - LOCK_USED) % (LOCK_UNSHARED - LOCK_USED)];
 
 	err_escape(file->name, strlen(file->name), name, sizeof(name));
 	err_set(err, -EBUSY,
@@ -126,44 +126,44 @@ static int lock_refused(const struct file *file, enum file_lock kind, off_t at, 
 }
 
 /* What a file system or an old kernel answers when it has no such locks. */
-static bool lock_missing(int code)
+static bool has_no_locks(int code)
 {
 	return code == -EINVAL || code == -ENOLCK || code == -ENOSYS || code == -EOPNOTSUPP ||
 	       code == -ENOTTY;
 }
 
-static int lock_fd(const struct file *file)
+static int fd_of_locks(const struct file *file)
 {
 	return file->lock_fd > 0 ? file->lock_fd : file->fd;
 }
 
 void file_lock_drop(struct file *file)
 {
-	lock_release(lock_fd(file));
+	release_bytes(fd_of_locks(file));
 }
 
 int file_lock_take(struct file *file, enum file_lock kind, bool *unsupported, struct err *err)
 {
 	struct lock_set set = lock_set_of(kind);
+	int fd = fd_of_locks(file), rc;
+	char name[512];
 	off_t at = 0;
 
 	*unsupported = false;
 	if (kind == FILE_LOCK_NONE)
 		return 0;
-	int fd = lock_fd(file);
-	int ret = lock_take_all(fd, &set, &at);
-	if (!ret)
-		ret = lock_ask_all(fd, &set, &at);
-	if (!ret)
+	rc = take_all_bytes(fd, &set, &at);
+	if (!rc)
+		rc = ask_all_bytes(fd, &set, &at);
+	if (!rc)
 		return 0;
-	lock_release(fd);
-	if (ret == -EBUSY)
-		return lock_refused(file, kind, at, err);
-	if (lock_missing(ret)) {
+	release_bytes(fd);
+	if (rc == -EBUSY)
+		return refuse_lock(file, kind, at, err);
+	if (has_no_locks(rc)) {
 		*unsupported = true;
 		return 0;
 	}
-	char name[512];
-	return err_errno(err, ret, "cannot lock '%s'",
+	return err_errno(err, rc, "cannot lock '%s'",
 			 err_escape(file->name, strlen(file->name), name, sizeof(name)));
 }

@@ -15,7 +15,7 @@
 #include "io/file.h"
 
 /* Absolute, and every component a real name. "/" alone counts. */
-static bool path_policy_plain(const char *name)
+static bool is_plain_name(const char *name)
 {
 	if (name[0] != '/')
 		return false;
@@ -32,7 +32,7 @@ static bool path_policy_plain(const char *name)
 	return true;
 }
 
-static bool path_policy_below(const char *dir, const char *name)
+static bool is_below(const char *dir, const char *name)
 {
 	size_t len = strlen(dir);
 
@@ -43,15 +43,15 @@ static bool path_policy_below(const char *dir, const char *name)
 	return !strncmp(dir, name, len) && name[len] == '/' && name[len + 1] != '\0';
 }
 
-static bool path_policy_in_dirs(const struct path_policy *policy, const char *name)
+static bool is_in_dirs(const struct path_policy *policy, const char *name)
 {
 	for (size_t i = 0; i < policy->n_dirs; i++)
-		if (path_policy_below(policy->dirs[i], name))
+		if (is_below(policy->dirs[i], name))
 			return true;
 	return false;
 }
 
-static bool path_policy_is_file(const struct path_policy *policy, const char *name)
+static bool is_named_file(const struct path_policy *policy, const char *name)
 {
 	for (size_t i = 0; i < policy->n_files; i++)
 		if (!strcmp(policy->files[i], name))
@@ -59,30 +59,29 @@ static bool path_policy_is_file(const struct path_policy *policy, const char *na
 	return false;
 }
 
-static bool path_policy_is_root(const char *dir)
+static bool is_root(const char *dir)
 {
 	return !dir[strspn(dir, "/")];
 }
 
 bool path_policy_allows(const struct path_policy *policy, const char *real_name, bool is_block)
 {
-	if (!path_policy_plain(real_name))
+	if (!is_plain_name(real_name))
 		return false;
 	switch (policy->rule) {
 	case PATH_RULE_ANY: return true;
 	case PATH_RULE_NONE: return false;
 	case PATH_RULE_TREE:
-		if (path_policy_in_dirs(policy, real_name) ||
-		    path_policy_is_file(policy, real_name))
+		if (is_in_dirs(policy, real_name) || is_named_file(policy, real_name))
 			return true;
-		return !is_block && policy->own_dir && !path_policy_is_root(policy->own_dir) &&
-		       path_policy_below(policy->own_dir, real_name);
+		return !is_block && policy->own_dir && !is_root(policy->own_dir) &&
+		       is_below(policy->own_dir, real_name);
 	}
 	return false; /* no such rule: refuse */
 }
 
 bool path_policy_allows_link(const struct path_policy *policy, const char *link_name)
 {
-	return policy->rule == PATH_RULE_TREE && path_policy_plain(link_name) &&
-	       path_policy_in_dirs(policy, link_name);
+	return policy->rule == PATH_RULE_TREE && is_plain_name(link_name) &&
+	       is_in_dirs(policy, link_name);
 }

@@ -19,21 +19,23 @@
 
 #include "io/posix_file.h"
 
-#define POSIX_FILE_BOUNCE_LEN (256 * KiB)
+#define BOUNCE_LEN (256 * KiB)
 
 /* Until len or the end of the file. Bytes read or -errno. */
-static ssize_t posix_file_pread(struct file *file, char *buf, size_t len, uint64_t off)
+static ssize_t read_to_end(struct file *file, char *buf, size_t len, uint64_t off)
 {
 	unsigned n_tries = 0;
 	size_t done = 0;
+
 	while (done < len) {
 		ssize_t got = pread(file->fd, buf + done, len - done, (off_t)(off + done));
+
 		if (got < 0 && posix_again(&n_tries))
 			continue;
 		if (got < 0)
 			return posix_error();
 		done += (size_t)got;
-		/* A direct read ends off its grid only at the end of the file. */
+		/* A direct read ends unaligned only at the end of the file. */
 		if (!got || !is_aligned(off + done, file->io_align))
 			break;
 	}
@@ -41,8 +43,7 @@ static ssize_t posix_file_pread(struct file *file, char *buf, size_t len, uint64
 }
 
 /* From the page cache. A direct read would wait for the device, whatever it is told. */
-static ssize_t posix_file_read_now(struct file *file, const struct iovec *iov, unsigned n_iov,
-				   uint64_t off)
+static ssize_t read_cached(struct file *file, const struct iovec *iov, unsigned n_iov, uint64_t off)
 {
 	ssize_t got;
 
@@ -57,11 +58,13 @@ static ssize_t posix_file_read_now(struct file *file, const struct iovec *iov, u
 										    : -EOPNOTSUPP;
 }
 
-static int posix_file_pwrite(struct file *file, const char *buf, size_t len, uint64_t off)
+static int write_all(struct file *file, const char *buf, size_t len, uint64_t off)
 {
 	unsigned n_tries = 0;
+
 	while (len > 0) {
 		ssize_t put = pwrite(file->fd, buf, len, (off_t)off);
+
 		if (put < 0 && posix_again(&n_tries))
 			continue;
 		if (put < 0)
@@ -75,41 +78,46 @@ static int posix_file_pwrite(struct file *file, const char *buf, size_t len, uin
 	return 0;
 }
 
-static bool posix_file_fits(const struct file *file, const void *buf, size_t len, uint64_t off)
+static bool fits_align(const struct file *file, const void *buf, size_t len, uint64_t off)
 {
 	return is_aligned(off | len | (uintptr_t)buf, file->io_align);
 }
 
-static void *posix_file_bounce(const struct file *file)
+static void *new_bounce(const struct file *file)
 {
-	void *p;
 	size_t align = MAX((size_t)file->io_align, sizeof(void *));
-	return posix_memalign(&p, align, POSIX_FILE_BOUNCE_LEN) ? NULL : p;
+	void *p;
+
+	return posix_memalign(&p, align, BOUNCE_LEN) ? NULL : p;
 }
 
 /* The aligned piece of [at, end) that fits the bounce buffer. */
-static size_t posix_file_piece(const struct file *file, uint64_t at, uint64_t end)
+static size_t piece_at(const struct file *file, uint64_t at, uint64_t end)
 {
 	uint64_t whole = round_up(end, file->io_align) - at;
-	return (size_t)MIN(whole, (uint64_t)POSIX_FILE_BOUNCE_LEN);
+
+	return (size_t)MIN(whole, (uint64_t)BOUNCE_LEN);
 }
 
-static ssize_t posix_file_read_at(struct file *file, void *buf, size_t len, uint64_t off)
+static ssize_t read_any(struct file *file, void *buf, size_t len, uint64_t off)
 {
-	if (posix_file_fits(file, buf, len, off))
-		return posix_file_pread(file, buf, len, off);
-
-	autofree char *bounce = posix_file_bounce(file);
-	if (!bounce)
-		return -ENOMEM;
+	autofree char *bounce = NULL;
 	uint64_t end = off + len;
 	size_t done = 0;
+
+	if (fits_align(file, buf, len, off))
+		return read_to_end(file, buf, len, off);
+	bounce = new_bounce(file);
+	if (!bounce)
+		return -ENOMEM;
 	for (uint64_t at = round_down(off, file->io_align); at < end;) {
-		size_t piece = posix_file_piece(file, at, end);
-		ssize_t got = posix_file_pread(file, bounce, piece, at);
+		size_t piece = piece_at(file, at, end);
+		ssize_t got = read_to_end(file, bounce, piece, at);
+		uint64_t from = MAX(at, off), to;
+
 		if (got < 0)
 			return got;
-		uint64_t from = MAX(at, off), to = MIN(at + (uint64_t)got, end);
+		to = MIN(at + (uint64_t)got, end);
 		if (to > from) {
 			memcpy((char *)buf + done, bounce + (from - at), (size_t)(to - from));
 			done += (size_t)(to - from);
@@ -122,98 +130,102 @@ static ssize_t posix_file_read_at(struct file *file, void *buf, size_t len, uint
 }
 
 /* Whole blocks around [off, end): read, patch, write back. */
-static int posix_file_patch(struct file *file, const char *buf, uint64_t off, uint64_t end)
+static int patch_blocks(struct file *file, const char *buf, uint64_t off, uint64_t end)
 {
-	autofree char *bounce = posix_file_bounce(file);
+	autofree char *bounce = new_bounce(file);
+
 	if (!bounce)
 		return -ENOMEM;
 	for (uint64_t at = round_down(off, file->io_align); at < end;) {
-		size_t piece = posix_file_piece(file, at, end);
+		size_t piece = piece_at(file, at, end);
 		uint64_t from = MAX(at, off), to = MIN(at + piece, end);
 		bool whole = from == at && to == at + piece;
-		ssize_t got = whole ? (ssize_t)piece : posix_file_pread(file, bounce, piece, at);
+		ssize_t got = whole ? (ssize_t)piece : read_to_end(file, bounce, piece, at);
+		int rc;
+
 		if (got < 0)
 			return (int)got;
 		memset(bounce + got, 0, piece - (size_t)got);
 		memcpy(bounce + (from - at), buf + (from - off), (size_t)(to - from));
-		int ret = posix_file_pwrite(file, bounce, piece, at);
-		if (ret)
-			return ret;
+		rc = write_all(file, bounce, piece, at);
+		if (rc)
+			return rc;
 		at += piece;
 	}
 	return 0;
 }
 
-static int posix_file_truncate(struct file *file, uint64_t len)
+static int set_file_len(struct file *file, uint64_t len)
 {
 	unsigned n_tries = 0;
-	int ret;
+	int rc;
 	do
-		ret = ftruncate(file->fd, (off_t)len);
-	while (ret < 0 && posix_again(&n_tries));
-	return ret < 0 ? posix_error() : 0;
+		rc = ftruncate(file->fd, (off_t)len);
+	while (rc < 0 && posix_again(&n_tries));
+	return rc < 0 ? posix_error() : 0;
 }
 
-static int posix_file_write_at(struct file *file, const void *buf, size_t len, uint64_t off)
+static int write_any(struct file *file, const void *buf, size_t len, uint64_t off)
 {
-	if (posix_file_fits(file, buf, len, off))
-		return posix_file_pwrite(file, buf, len, off);
-
 	struct posix_file *pf = (struct posix_file *)file;
+	uint64_t end = off + len, want;
 	struct stat st;
+	int rc;
+
+	if (fits_align(file, buf, len, off))
+		return write_all(file, buf, len, off);
 	if (fstat(file->fd, &st))
 		return -errno;
-	uint64_t end = off + len;
 	/* A worker may be changing other bytes of the same block: write_padded. */
 	pthread_mutex_lock(&pf->patch_lock);
-	int ret = posix_file_patch(file, buf, off, end);
+	rc = patch_blocks(file, buf, off, end);
 	pthread_mutex_unlock(&pf->patch_lock);
 	/* The last block may have grown the file by its padding. */
-	uint64_t want = MAX((uint64_t)st.st_size, end);
-	if (!ret && !file->is_block && round_up(end, file->io_align) > want)
-		ret = posix_file_truncate(file, want);
-	return ret;
+	want = MAX((uint64_t)st.st_size, end);
+	if (!rc && !file->is_block && round_up(end, file->io_align) > want)
+		rc = set_file_len(file, want);
+	return rc;
 }
 
-static int posix_file_write_padded(struct file *file, const void *buf, size_t len, uint64_t off)
+static int write_padded_any(struct file *file, const void *buf, size_t len, uint64_t off)
 {
 	struct posix_file *pf = (struct posix_file *)file;
-	int ret;
+	int rc;
 
 	if (is_aligned(off | len, file->io_align)) /* its memory is all that was not */
-		return posix_file_patch(file, buf, off, off + len);
+		return patch_blocks(file, buf, off, off + len);
 	pthread_mutex_lock(&pf->patch_lock);
-	ret = posix_file_patch(file, buf, off, off + len);
+	rc = patch_blocks(file, buf, off, off + len);
 	pthread_mutex_unlock(&pf->patch_lock);
-	return ret;
+	return rc;
 }
 
-static int posix_file_clone(struct file *to, struct file *from, uint64_t from_off, uint64_t off,
-			    uint64_t len)
+static int clone_range(struct file *to, struct file *from, uint64_t from_off, uint64_t off,
+		       uint64_t len)
 {
 	struct file_clone_range range = {
 		.src_fd = from->fd, .src_offset = from_off, .src_length = len, .dest_offset = off
 	};
 	unsigned n_tries = 0;
-	int ret;
+	int rc;
 
 	do
-		ret = ioctl(to->fd, FICLONERANGE, &range);
-	while (ret < 0 && posix_again(&n_tries));
-	return ret < 0 ? posix_error() : 0;
+		rc = ioctl(to->fd, FICLONERANGE, &range);
+	while (rc < 0 && posix_again(&n_tries));
+	return rc < 0 ? posix_error() : 0;
 }
 
-static int posix_file_sync(struct file *file)
+static int sync_data(struct file *file)
 {
 	unsigned n_tries = 0;
-	int ret;
+	int rc;
 	do
-		ret = fdatasync(file->fd);
-	while (ret < 0 && posix_again(&n_tries));
-	return ret < 0 ? posix_error() : 0;
+		rc = fdatasync(file->fd);
+	while (rc < 0 && posix_again(&n_tries));
+	return rc < 0 ? posix_error() : 0;
 }
 
-static void posix_file_leave(struct file *file)
+static void close_fds(struct file *file)
 {
 	if (file->fd >= 0)
 		close(file->fd);
@@ -222,7 +234,7 @@ static void posix_file_leave(struct file *file)
 	file->fd = file->lock_fd = -1;
 }
 
-static void posix_file_close(struct file *file)
+static void close_posix(struct file *file)
 {
 	struct posix_file *pf = (struct posix_file *)file;
 
@@ -231,32 +243,32 @@ static void posix_file_close(struct file *file)
 		/* The ring, or a child, may hold on to the description; the locks must not. */
 		file_lock_drop(file);
 	}
-	posix_file_leave(file);
+	close_fds(file);
 	free(file->name);
 	free(file->real_name);
 	pthread_mutex_destroy(&pf->patch_lock);
 	free(file);
 }
 
-static void posix_file_discard(struct file *file, uint64_t off, uint64_t len)
+static void punch_range(struct file *file, uint64_t off, uint64_t len)
 {
 	if (!file->is_block)
 		(void)!fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off,
 				 (off_t)len);
 }
 
-static void posix_file_uncache(struct file *file)
+static void drop_cached(struct file *file)
 {
 	(void)!posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
-static void posix_file_expect(struct file *file, bool scattered)
+static void advise_reads(struct file *file, bool scattered)
 {
 	(void)!posix_fadvise(file->fd, 0, 0, scattered ? POSIX_FADV_RANDOM : POSIX_FADV_NORMAL);
 }
 
 /* A device node's times say nothing of its content. */
-static bool posix_file_changed(struct file *file)
+static bool was_changed(struct file *file)
 {
 	struct posix_file *pf = (struct posix_file *)file;
 
@@ -265,18 +277,18 @@ static bool posix_file_changed(struct file *file)
 }
 
 const struct file_ops posix_file_ops = {
-	.read_at = posix_file_read_at,
-	.read_now = posix_file_read_now,
-	.write_at = posix_file_write_at,
-	.write_padded = posix_file_write_padded,
-	.clone = posix_file_clone,
-	.sync = posix_file_sync,
-	.truncate = posix_file_truncate,
+	.read_at = read_any,
+	.read_now = read_cached,
+	.write_at = write_any,
+	.write_padded = write_padded_any,
+	.clone = clone_range,
+	.sync = sync_data,
+	.truncate = set_file_len,
 	.status = posix_holes_status,
-	.discard = posix_file_discard,
-	.uncache = posix_file_uncache,
-	.expect = posix_file_expect,
-	.changed = posix_file_changed,
-	.close = posix_file_close,
-	.leave = posix_file_leave,
+	.discard = punch_range,
+	.uncache = drop_cached,
+	.expect = advise_reads,
+	.changed = was_changed,
+	.close = close_posix,
+	.leave = close_fds,
 };

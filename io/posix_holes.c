@@ -41,10 +41,10 @@
 
 #include "io/posix_file.h"
 
-#define POSIX_HOLES_OVERLAYFS 0x794c7630
-#define POSIX_HOLES_EXTENTS   16 /* that one FIEMAP returns */
+#define OVERLAYFS_TYPE 0x794c7630
+#define FIEMAP_EXTENTS 16 /* that one FIEMAP returns */
 
-static const uint32_t posix_holes_types[] = {
+static const uint32_t honest_types[] = {
 	0xef53,     /* ext2, ext3, ext4 */
 	0x58465342, /* XFS */
 	0x9123683e, /* btrfs */
@@ -53,7 +53,7 @@ static const uint32_t posix_holes_types[] = {
 };
 
 /* Does what lies below an overlayfs own its inodes and its extents? */
-static bool posix_holes_sound_below(int fd)
+static bool is_sound_below(int fd)
 {
 	struct fiemap map = { .fm_length = FIEMAP_MAX_OFFSET };
 	struct statx sx;
@@ -69,35 +69,36 @@ void posix_holes_judge(struct posix_file *pf, enum file_holes want)
 	struct file *file = &pf->file;
 	struct statfs fs;
 	bool known = false;
+	struct stat st;
+	off_t hole;
 
 	if (file->is_block) {
 		file_judge_holes(file, FILE_HOLES_READ, false, false);
 		return;
 	}
 	if (!fstatfs(file->fd, &fs)) {
-		for (size_t i = 0; i < ARRAY_LEN(posix_holes_types); i++)
-			known |= (uint32_t)fs.f_type == posix_holes_types[i];
-		if ((uint32_t)fs.f_type == POSIX_HOLES_OVERLAYFS)
-			known = pf->confirm_holes = posix_holes_sound_below(file->fd);
+		for (size_t i = 0; i < ARRAY_LEN(honest_types); i++)
+			known |= (uint32_t)fs.f_type == honest_types[i];
+		if ((uint32_t)fs.f_type == OVERLAYFS_TYPE)
+			known = pf->confirm_holes = is_sound_below(file->fd);
 	}
 	/* Where all is called data there is nothing to be gained. */
-	off_t hole = known ? -1 : lseek(file->fd, 0, SEEK_HOLE);
-	struct stat st;
+	hole = known ? -1 : lseek(file->fd, 0, SEEK_HOLE);
 	file_judge_holes(file, want, known,
 			 hole >= 0 && !fstat(file->fd, &st) && hole < st.st_size);
 }
 
 /* FIEMAP has nothing written in [off, end) either. */
-static bool posix_holes_confirmed(int fd, uint64_t off, uint64_t end)
+static bool fiemap_confirms(int fd, uint64_t off, uint64_t end)
 {
 	_Alignas(struct fiemap) char
-		room[sizeof(struct fiemap) + POSIX_HOLES_EXTENTS * sizeof(struct fiemap_extent)];
+		room[sizeof(struct fiemap) + FIEMAP_EXTENTS * sizeof(struct fiemap_extent)];
 	struct fiemap *map = (struct fiemap *)room;
 
 	while (off < end) {
 		*map = (struct fiemap){ .fm_start = off,
 					.fm_length = end - off,
-					.fm_extent_count = POSIX_HOLES_EXTENTS };
+					.fm_extent_count = FIEMAP_EXTENTS };
 		if (ioctl(fd, FS_IOC_FIEMAP, map))
 			return false;
 		for (uint32_t i = 0; i < map->fm_mapped_extents; i++) {
@@ -108,7 +109,7 @@ static bool posix_holes_confirmed(int fd, uint64_t off, uint64_t end)
 				return false;
 			off = MAX(off, e->fe_logical + e->fe_length);
 		}
-		if (map->fm_mapped_extents < POSIX_HOLES_EXTENTS)
+		if (map->fm_mapped_extents < FIEMAP_EXTENTS)
 			return true;
 	}
 	return true;
@@ -135,20 +136,20 @@ bool posix_may_clone(int fd)
 }
 
 /* The hole reaches the end, or the file is shorter than it was: then only a read may tell. */
-static bool posix_holes_until_end(int fd, uint64_t off)
+static bool is_before_end(int fd, uint64_t off)
 {
 	struct stat st;
 	return !fstat(fd, &st) && st.st_size >= 0 && (uint64_t)st.st_size > off;
 }
 
 /* Asks the kernel; false: it made no sense, or there is nothing at off. */
-static bool posix_holes_ask(struct posix_file *pf, uint64_t off)
+static bool ask_kernel(struct posix_file *pf, uint64_t off)
 {
 	int fd = pf->file.fd;
 	uint64_t len = pf->file.len;
 	off_t data = lseek(fd, (off_t)off, SEEK_DATA);
 
-	if (data < 0 && errno == ENXIO && posix_holes_until_end(fd, off)) {
+	if (data < 0 && errno == ENXIO && is_before_end(fd, off)) {
 		pf->extent_is_hole = true;
 		pf->extent_end = len;
 	} else if (data > (off_t)off) {
@@ -163,8 +164,7 @@ static bool posix_holes_ask(struct posix_file *pf, uint64_t off)
 	} else {
 		return false;
 	}
-	if (pf->extent_is_hole && pf->confirm_holes &&
-	    !posix_holes_confirmed(fd, off, pf->extent_end))
+	if (pf->extent_is_hole && pf->confirm_holes && !fiemap_confirms(fd, off, pf->extent_end))
 		return false;
 	pf->extent_off = off;
 	return true;
@@ -176,7 +176,7 @@ int posix_holes_status(struct file *file, uint64_t off, struct file_status *out)
 	bool known = off >= pf->extent_off && off < pf->extent_end && !file->writable;
 
 	*out = (struct file_status){ .len = file->len - off };
-	if (!known && !posix_holes_ask(pf, off)) {
+	if (!known && !ask_kernel(pf, off)) {
 		pf->extent_off = pf->extent_end = 0;
 		/* It will make no more sense at the next offset; a shrunk file is caught by
 		 * reads. */

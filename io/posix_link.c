@@ -29,7 +29,7 @@ struct posix_link {
 	bool is_kept;         /* no other user can have made it */
 };
 
-static int posix_link_open_dir(int from_fd, const char *name, const char *last)
+static int open_dir_of(int from_fd, const char *name, const char *last)
 {
 	char dir[PATH_MAX];
 
@@ -39,13 +39,13 @@ static int posix_link_open_dir(int from_fd, const char *name, const char *last)
 	return openat(from_fd, dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-static bool posix_link_is_ours(const struct stat *st)
+static bool is_ours(const struct stat *st)
 {
 	return !st->st_uid || st->st_uid == geteuid();
 }
 
 /* The absolute name; false where /proc can't tell the directory's. */
-static bool posix_link_name(struct posix_link *link)
+static bool name_link(struct posix_link *link)
 {
 	char fd_name[64], dir[PATH_MAX];
 	ssize_t n;
@@ -61,7 +61,7 @@ static bool posix_link_name(struct posix_link *link)
 }
 
 /* Looks at one name. False: it is no link, or can't be looked at; the descriptor may be open. */
-static bool posix_link_look(struct posix_link *link, int from_fd, const char *name)
+static bool look_at_link(struct posix_link *link, int from_fd, const char *name)
 {
 	const char *slash = strrchr(name, '/'), *last = slash ? slash + 1 : name;
 	struct stat dir_st, st;
@@ -71,20 +71,19 @@ static bool posix_link_look(struct posix_link *link, int from_fd, const char *na
 	if (!*last || strlen(name) >= PATH_MAX)
 		return false;
 	snprintf(link->last, sizeof(link->last), "%s", last);
-	link->dir_fd = posix_link_open_dir(from_fd, name, last);
+	link->dir_fd = open_dir_of(from_fd, name, last);
 	if (link->dir_fd < 0 || fstat(link->dir_fd, &dir_st) ||
 	    fstatat(link->dir_fd, link->last, &st, AT_SYMLINK_NOFOLLOW) || !S_ISLNK(st.st_mode))
 		return false;
 	n = readlinkat(link->dir_fd, link->last, link->text, sizeof(link->text) - 1);
-	if (n <= 0 || n >= (ssize_t)sizeof(link->text) - 1 || !posix_link_name(link))
+	if (n <= 0 || n >= (ssize_t)sizeof(link->text) - 1 || !name_link(link))
 		return false;
 	link->text[n] = '\0';
-	link->is_kept = posix_link_is_ours(&st) && posix_link_is_ours(&dir_st) &&
-			!(dir_st.st_mode & (S_IWGRP | S_IWOTH));
+	link->is_kept = is_ours(&st) && is_ours(&dir_st) && !(dir_st.st_mode & (S_IWGRP | S_IWOTH));
 	return true;
 }
 
-static bool posix_link_leads_to(const struct posix_link *link, const struct stat *target)
+static bool leads_to(const struct posix_link *link, const struct stat *target)
 {
 	struct stat st;
 
@@ -102,8 +101,7 @@ bool posix_link_allowed(const struct path_policy *policy, const char *name,
 
 	link_name[0] = '\0';
 	for (unsigned i = 0; go_on && !is_allowed && i < LINKS_MAX; i++) {
-		go_on = posix_link_look(&link, from_fd, i ? next : name) &&
-			posix_link_leads_to(&link, target);
+		go_on = look_at_link(&link, from_fd, i ? next : name) && leads_to(&link, target);
 		if (from_fd >= 0)
 			close(from_fd);
 		from_fd = link.dir_fd;

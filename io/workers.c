@@ -42,7 +42,7 @@ struct workers {
 };
 
 /* Caller holds the lock. Announces only the first: the owner takes all it finds. */
-static void workers_finish(struct workers *w, struct io_req *req)
+static void finish_req(struct workers *w, struct io_req *req)
 {
 	bool first = !w->done.head;
 	req_list_push(&w->done, req);
@@ -51,7 +51,7 @@ static void workers_finish(struct workers *w, struct io_req *req)
 		wake_signal(w->wake_fd);
 }
 
-static void *workers_main(void *arg)
+static void *worker_main(void *arg)
 {
 	struct workers *w = arg;
 
@@ -69,41 +69,46 @@ static void *workers_main(void *arg)
 		pthread_mutex_unlock(&w->lock);
 		w->run(req);
 		pthread_mutex_lock(&w->lock);
-		workers_finish(w, req);
+		finish_req(w, req);
 	}
 	pthread_mutex_unlock(&w->lock);
 	return NULL;
 }
 
 /* Caller holds the lock, or is alone. */
-static int workers_start_one(struct workers *w)
+static int start_one(struct workers *w)
 {
 	sigset_t all, before;
+	int rc;
+
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int ret = pthread_create(&w->threads[w->n_threads], NULL, workers_main, w);
+	rc = pthread_create(&w->threads[w->n_threads], NULL, worker_main, w);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (!ret)
+	if (!rc)
 		w->n_threads++;
-	return -ret;
+	return -rc;
 }
 
 /* One that has just ended is counted for a moment still. */
-static int workers_start_first(struct workers *w)
+static int start_first(struct workers *w)
 {
 	const struct timespec pause = { .tv_nsec = WORKERS_PAUSE_NS };
-	int ret;
+	int rc;
 
-	for (int n = 0; (ret = workers_start_one(w)) == -EAGAIN && n < WORKERS_N_TRIES; n++)
+	for (int n = 0; (rc = start_one(w)) == -EAGAIN && n < WORKERS_N_TRIES; n++)
 		nanosleep(&pause, NULL);
-	return ret;
+	return rc;
 }
 
 int workers_new(unsigned max_threads, void (*run)(struct io_req *req), int wake_fd,
 		struct workers **out)
 {
+	struct workers *w;
+	int rc;
+
 	max_threads = MAX(max_threads, 1u);
-	struct workers *w = calloc(1, sizeof(*w) + max_threads * sizeof(w->threads[0]));
+	w = calloc(1, sizeof(*w) + max_threads * sizeof(w->threads[0]));
 	if (!w)
 		return -ENOMEM;
 	w->run = run;
@@ -111,10 +116,10 @@ int workers_new(unsigned max_threads, void (*run)(struct io_req *req), int wake_
 	w->max_threads = max_threads;
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->more, NULL);
-	int ret = workers_start_first(w);
-	if (ret) {
+	rc = start_first(w);
+	if (rc) {
 		workers_free(w);
-		return ret;
+		return rc;
 	}
 	*out = w;
 	return 0;
@@ -122,14 +127,15 @@ int workers_new(unsigned max_threads, void (*run)(struct io_req *req), int wake_
 
 void workers_put(struct workers *w, struct req_list *list)
 {
+	int rc = 0;
+
 	if (!list->head)
 		return;
 	pthread_mutex_lock(&w->lock);
 	req_list_move(&w->queue, list);
-	int ret = 0;
 	/* A thread woken but not yet running still counts as idle: at worst one starts later. */
-	for (unsigned n = w->n_idle; !ret && n < w->queue.n && w->n_threads < w->max_threads; n++)
-		ret = workers_start_one(w);
+	for (unsigned n = w->n_idle; !rc && n < w->queue.n && w->n_threads < w->max_threads; n++)
+		rc = start_one(w);
 	for (unsigned n = MIN(w->n_idle, w->queue.n); n; n--)
 		pthread_cond_signal(&w->more);
 	pthread_mutex_unlock(&w->lock);
@@ -146,11 +152,13 @@ void workers_tell(struct workers *w, bool on)
 
 unsigned workers_take(struct workers *w, struct io_req **out, unsigned max)
 {
+	unsigned n;
+
 	/* Most looks find nothing. What comes a moment later has its wake-up. */
 	if (!atomic_load(&w->has_done))
 		return 0;
 	pthread_mutex_lock(&w->lock);
-	unsigned n = req_list_take(&w->done, out, max);
+	n = req_list_take(&w->done, out, max);
 	atomic_store(&w->has_done, w->done.head != NULL);
 	pthread_mutex_unlock(&w->lock);
 	return n;
