@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* A name that is being opened: what it led to, before that becomes a struct file. */
+#ifndef BLOCKPULL_POSIX_LOOKUP_H
+#define BLOCKPULL_POSIX_LOOKUP_H
+
+#include <sys/stat.h>
+
+#include "io/file.h"
+
+#define POSIX_LOOKUP_SHOWN 400 /* bytes of a name in a sentence; two fit a message */
+
+struct posix_lookup {
+	const struct file_open *how;
+	struct stat st; /* of what the name led to */
+	char *real_name;
+	int path_fd; /* O_PATH, or -1 */
+	int fd;      /* the opened file, or -1 */
+	char shown[POSIX_LOOKUP_SHOWN];
+};
+
+/* Nothing is open yet; `how` stays the caller's. */
+void posix_lookup_begin(struct posix_lookup *lookup, const struct file_open *how);
+/* Opens what the name leads to, if the policy allows it and it can hold an image. 0 or -errno with
+ * a sentence. */
+int posix_lookup_open(struct posix_lookup *lookup, struct err *err);
+/* Closes and frees what the caller has not taken out. */
+void posix_lookup_drop(struct posix_lookup *lookup);
+
+/* open(), again where a signal ended it: over FUSE or a network one may. -1 and errno. */
+int posix_open_fd(const char *name, int flags, mode_t mode);
+
+#endif
