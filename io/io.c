@@ -14,15 +14,15 @@
 #include "io/base.h"
 #include "io/io.h"
 
-static void io_req_start(struct io_req *req, enum io_kind kind, struct file *file, uint64_t len,
-			 uint64_t off)
+static void init_req(struct io_req *req, enum io_kind kind, struct file *file, uint64_t len,
+		     uint64_t off)
 {
 	*req = (struct io_req){
 		.kind = kind, .file = file, .off = off, .len = len, .owner = req->owner
 	};
 }
 
-static void io_req_one(struct io_req *req, void *buf, size_t len)
+static void set_one_buffer(struct io_req *req, void *buf, size_t len)
 {
 	req->one = (struct iovec){ .iov_base = buf, .iov_len = len };
 	req->iov = &req->one;
@@ -31,37 +31,39 @@ static void io_req_one(struct io_req *req, void *buf, size_t len)
 
 void io_req_read(struct io_req *req, struct file *file, void *buf, size_t len, uint64_t off)
 {
-	io_req_start(req, IO_READ, file, len, off);
-	io_req_one(req, buf, len);
+	init_req(req, IO_READ, file, len, off);
+	set_one_buffer(req, buf, len);
 }
 
 void io_req_write(struct io_req *req, struct file *file, const void *buf, size_t len, uint64_t off)
 {
-	io_req_start(req, IO_WRITE, file, len, off);
-	io_req_one(req, (void *)(uintptr_t)buf, len);
+	init_req(req, IO_WRITE, file, len, off);
+	set_one_buffer(req, (void *)(uintptr_t)buf, len);
 }
 
 void io_req_sync(struct io_req *req, struct file *file)
 {
-	io_req_start(req, IO_SYNC, file, 0, 0);
+	init_req(req, IO_SYNC, file, 0, 0);
 }
 
 void io_req_writeback(struct io_req *req, struct file *file, uint64_t len, uint64_t off)
 {
-	io_req_start(req, IO_WRITEBACK, file, len, off);
+	init_req(req, IO_WRITEBACK, file, len, off);
 }
 
 void io_req_work(struct io_req *req, int (*work)(struct io_req *req))
 {
-	io_req_start(req, IO_WORK, NULL, 0, 0);
+	init_req(req, IO_WORK, NULL, 0, 0);
 	req->work = work;
 }
 
-static uint64_t io_req_iov_len(const struct io_req *req)
+static uint64_t sum_iov(const struct io_req *req)
 {
 	uint64_t sum = 0;
+
 	for (unsigned i = 0; i < req->n_iov; i++) {
 		bool wraps = add_u64(sum, req->iov[i].iov_len, &sum);
+
 		assert(!wraps);
 	}
 	return sum;
@@ -71,7 +73,7 @@ void io_submit(struct io *io, struct io_req *req)
 {
 	switch (req->kind) {
 	case IO_READ:
-	case IO_WRITE: assert(io_req_iov_len(req) == req->len); break;
+	case IO_WRITE: assert(sum_iov(req) == req->len); break;
 	case IO_SYNC:
 	case IO_WRITEBACK: break;
 	case IO_WORK: assert(req->work); break;
@@ -159,44 +161,45 @@ void io_leave(struct io *io)
 		io->ops->leave(io);
 }
 
-static bool io_req_end(struct io_req *req, int64_t result)
+static bool end_with(struct io_req *req, int64_t result)
 {
 	req->result = result;
 	return true;
 }
 
 /* false as long as another try is allowed. */
-static bool io_req_again(struct io_req *req)
+static bool try_again(struct io_req *req)
 {
-	return ++req->n_retries > IO_MAX_RETRIES && io_req_end(req, -EIO);
+	return ++req->n_retries > IO_MAX_RETRIES && end_with(req, -EIO);
 }
 
-/* A direct transfer stopped off its grid, where it cannot be resumed: for a read that is the end
- * of the file, else the last block is done again. */
-static bool io_req_off_grid(struct io_req *req)
+/* A direct transfer ended unaligned, where it can't be resumed: for a read that is the end of the
+ * file, else the last block is done again. */
+static bool resume_unaligned(struct io_req *req)
 {
 	uint64_t at = req->off + req->done_len;
-	if (req->kind == IO_READ && at >= req->file->len)
-		return io_req_end(req, (int64_t)req->done_len);
 	uint64_t back = at - round_down(at, req->file->io_align);
+
+	if (req->kind == IO_READ && at >= req->file->len)
+		return end_with(req, (int64_t)req->done_len);
 	req->done_len -= MIN(back, req->done_len);
-	return io_req_again(req);
+	return try_again(req);
 }
 
-static bool io_req_moved(struct io_req *req, uint64_t n)
+static bool add_moved(struct io_req *req, uint64_t n)
 {
 	assert(n <= req->len - req->done_len);
 	req->done_len += n;
 	if (req->done_len == req->len)
-		return io_req_end(req, (int64_t)req->len);
+		return end_with(req, (int64_t)req->len);
 	if (!n && req->kind == IO_READ)
-		return io_req_end(req, (int64_t)req->done_len);
+		return end_with(req, (int64_t)req->done_len);
 	if (!n) {
 		bool at_end = req->file->is_block && req->off + req->done_len >= req->file->len;
-		return io_req_end(req, at_end ? -ENOSPC : -EIO);
+		return end_with(req, at_end ? -ENOSPC : -EIO);
 	}
 	if (!req->off_grid && !is_aligned(req->off + req->done_len, MAX(req->file->io_align, 1u)))
-		return io_req_off_grid(req);
+		return resume_unaligned(req);
 	req->n_retries = 0;
 	return false;
 }
@@ -204,9 +207,9 @@ static bool io_req_moved(struct io_req *req, uint64_t n)
 bool io_req_attempt(struct io_req *req, int64_t got)
 {
 	if (req->kind == IO_WORK)
-		return io_req_end(req, got);
+		return end_with(req, got);
 	if (got == -EINTR || got == -EAGAIN)
-		return io_req_again(req);
+		return try_again(req);
 	if (got == -EOPNOTSUPP && req->uncached) {
 		req->uncached = false;
 		req->uncached_refused = true;
@@ -214,14 +217,14 @@ bool io_req_attempt(struct io_req *req, int64_t got)
 	}
 	switch (req->kind) {
 	case IO_READ:
-	case IO_WRITE: return got < 0 ? io_req_end(req, got) : io_req_moved(req, (uint64_t)got);
+	case IO_WRITE: return got < 0 ? end_with(req, got) : add_moved(req, (uint64_t)got);
 	case IO_WRITEBACK:
 		/* Only a hint, and not every file system takes it. */
 		if (got == -EINVAL || got == -ESPIPE || got == -ENOSYS || got == -EOPNOTSUPP)
 			got = 0;
-		return io_req_end(req, MIN(got, (int64_t)0));
+		return end_with(req, MIN(got, (int64_t)0));
 	case IO_SYNC:
-	case IO_WORK: return io_req_end(req, MIN(got, (int64_t)0));
+	case IO_WORK: return end_with(req, MIN(got, (int64_t)0));
 	}
 	abort();
 }

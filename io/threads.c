@@ -25,7 +25,7 @@ struct threads {
 };
 
 /* One system call's worth of a request: bytes, or -errno. */
-static int64_t threads_attempt(struct io_req *req)
+static int64_t attempt_call(struct io_req *req)
 {
 	off_t off = (off_t)(req->off + req->done_len);
 	unsigned n = 0;
@@ -61,28 +61,29 @@ void io_req_run_here(struct io_req *req)
 	if (req->off_grid)
 		io_req_run_off_grid(req);
 	else
-		while (!io_req_attempt(req, threads_attempt(req)))
+		while (!io_req_attempt(req, attempt_call(req)))
 			;
 }
 
-static void threads_submit(struct io *io, struct io_req *req)
+static void queue_req(struct io *io, struct io_req *req)
 {
 	struct threads *t = (struct threads *)io;
 	req_list_push(&t->waiting, req);
 }
 
-static void threads_kick(struct io *io)
+static void hand_over(struct io *io)
 {
 	struct threads *t = (struct threads *)io;
 	workers_put(t->workers, &t->waiting);
 }
 
-static unsigned threads_reap(struct io *io, struct io_req **out, unsigned max)
+static unsigned reap_workers(struct io *io, struct io_req **out, unsigned max)
 {
 	struct threads *t = (struct threads *)io;
+	unsigned n;
 
-	threads_kick(io);
-	unsigned n = workers_take(t->workers, out, max);
+	hand_over(io);
+	n = workers_take(t->workers, out, max);
 	if (n == max)
 		return n; /* the descriptor stays readable for the rest */
 	wake_drain(t->wake_fd);
@@ -92,26 +93,26 @@ static unsigned threads_reap(struct io *io, struct io_req **out, unsigned max)
 	return n;
 }
 
-static void threads_tell(struct io *io, bool on)
+static void tell_workers(struct io *io, bool on)
 {
 	workers_tell(((struct threads *)io)->workers, on);
 }
 
-static int threads_fd(const struct io *io)
+static int wake_fd_of(const struct io *io)
 {
 	return ((const struct threads *)io)->wake_fd;
 }
 
 /* Nothing to register with; the hints end here. */
-static void threads_use_memory(struct io *io, void *base, size_t len)
+static void ignore_memory(struct io *io, void *base, size_t len)
 {
 }
 
-static void threads_file(struct io *io, struct file *file)
+static void ignore_file(struct io *io, struct file *file)
 {
 }
 
-static void threads_destroy(struct io *io)
+static void destroy_threads(struct io *io)
 {
 	struct threads *t = (struct threads *)io;
 	assert(!t->waiting.head);
@@ -121,26 +122,26 @@ static void threads_destroy(struct io *io)
 }
 
 /* The workers are not in the child. */
-static void threads_leave(struct io *io)
+static void leave_threads(struct io *io)
 {
 	close(((struct threads *)io)->wake_fd);
 }
 
 static const struct io_ops threads_ops = {
 	.name = "threads",
-	.submit = threads_submit,
-	.kick = threads_kick,
-	.reap = threads_reap,
-	.fd = threads_fd,
-	.tell = threads_tell,
-	.use_memory = threads_use_memory,
-	.add_file = threads_file,
-	.forget_file = threads_file,
-	.destroy = threads_destroy,
-	.leave = threads_leave,
+	.submit = queue_req,
+	.kick = hand_over,
+	.reap = reap_workers,
+	.fd = wake_fd_of,
+	.tell = tell_workers,
+	.use_memory = ignore_memory,
+	.add_file = ignore_file,
+	.forget_file = ignore_file,
+	.destroy = destroy_threads,
+	.leave = leave_threads,
 };
 
-static int threads_refused(int code, struct err *err)
+static int refuse_threads(int code, struct err *err)
 {
 	if (code != -EAGAIN)
 		return err_errno(err, code, "cannot start the I/O threads");
@@ -153,19 +154,21 @@ static int threads_refused(int code, struct err *err)
 int io_threads_backend_open(unsigned n_threads, struct io **out, struct err *err)
 {
 	struct threads *t = calloc(1, sizeof(*t));
+	int rc;
+
 	if (!t)
 		return err_errno(err, -ENOMEM, "cannot start the I/O threads");
 	t->io.ops = &threads_ops;
 	t->wake_fd = wake_open();
-	int ret = t->wake_fd < 0 ? t->wake_fd : 0;
-	if (!ret) {
-		ret = workers_new(n_threads, io_req_run_here, t->wake_fd, &t->workers);
-		if (ret)
+	rc = t->wake_fd < 0 ? t->wake_fd : 0;
+	if (!rc) {
+		rc = workers_new(n_threads, io_req_run_here, t->wake_fd, &t->workers);
+		if (rc)
 			close(t->wake_fd);
 	}
-	if (ret) {
+	if (rc) {
 		free(t);
-		return threads_refused(ret, err);
+		return refuse_threads(rc, err);
 	}
 	*out = &t->io;
 	return 0;

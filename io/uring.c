@@ -10,218 +10,25 @@
  * by a third (one after the other). The second thread's requests would fail,
  * and a file could not be taken out of the ring's table, lock and all.
  * COOP_TASKRUN spares the interrupts without that bond.
- *
- * What may wait, each fsync for one, the kernel hands to threads that it makes then,
- * in the place of the thread that submits, and under its limits (RLIMIT_NPROC,
- * pids.max). Without room for one a request ends with ECANCELED, or, with other
- * kernels, never. So opening asks for such a thread, and while requests are with
- * the kernel a timer of the ring looks whether any ends. What the kernel has not
- * begun is called back then and goes to workers of our own, of which one is there
- * from the start; so does all that follows. To have the workers do each fsync from
- * the start was rejected: reads and writes need those threads, too, now and then.
  */
+#include "io/uring.h"
+
 #include <assert.h>
 #include <errno.h>
-#include <limits.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
-#include "io/uring.h"
+#include "io/uring_open.h"
+#include "io/uring_queue.h"
+#include "io/uring_tables.h"
 #include "io/wake.h"
 
-#define URING_MAX_DEPTH   4096
-#define URING_MAX_WORKERS 16
-/* No request of those with the kernel has ended for so long: perhaps none will. */
-#define URING_STUCK_S      5
-#define URING_BATCH        64         /* completions taken at once */
-#define URING_MAX_REFUSALS 1000       /* submissions in a row the kernel had no room for */
-#define URING_MAX_TRANSFER (1U << 30) /* bytes a request asks for at once; lengths are 32 bit */
+#define MAX_DEPTH   4096
+#define MAX_WORKERS 16
+#define BATCH       64 /* completions taken at once */
 
-static void uring_prep_vector(struct uring *u, struct io_uring_sqe *sqe, struct io_req *req)
-{
-	unsigned n;
-	const struct iovec *iov = io_req_rest(req, &n);
-	uint64_t off = req->off + req->done_len;
-	int fd = req->file->fd;
-	bool read = req->kind == IO_READ;
-
-	if (n > 1) {
-		n = MIN(n, (unsigned)IOV_MAX);
-		read ? io_uring_prep_readv(sqe, fd, iov, n, off)
-		     : io_uring_prep_writev(sqe, fd, iov, n, off);
-		return;
-	}
-	void *buf = n ? iov->iov_base : NULL;
-	unsigned len = n ? (unsigned)MIN(iov->iov_len, (size_t)URING_MAX_TRANSFER) : 0;
-	if (uring_tables_holds(u, buf, len))
-		read ? io_uring_prep_read_fixed(sqe, fd, buf, len, off, 0)
-		     : io_uring_prep_write_fixed(sqe, fd, buf, len, off, 0);
-	else
-		read ? io_uring_prep_read(sqe, fd, buf, len, off)
-		     : io_uring_prep_write(sqe, fd, buf, len, off);
-}
-
-static void uring_prep(struct uring *u, struct io_uring_sqe *sqe, struct io_req *req)
-{
-	switch (req->kind) {
-	case IO_READ:
-	case IO_WRITE:
-		uring_prep_vector(u, sqe, req);
-		sqe->rw_flags = req->uncached ? RWF_DONTCACHE : 0;
-		break;
-	case IO_SYNC: io_uring_prep_fsync(sqe, req->file->fd, IORING_FSYNC_DATASYNC); break;
-	case IO_WRITEBACK:
-		/* The kernel runs it on its own threads: it may wait for the device's queue. */
-		io_uring_prep_sync_file_range(sqe, req->file->fd,
-					      (unsigned)MIN(req->len, (uint64_t)URING_MAX_TRANSFER),
-					      req->off, SYNC_FILE_RANGE_WRITE);
-		break;
-	case IO_WORK: abort(); /* never on the ring */
-	}
-	int slot = uring_tables_slot(u, req->file);
-	if (slot >= 0) {
-		sqe->fd = slot;
-		sqe->flags |= IOSQE_FIXED_FILE;
-	}
-	/* It did not get through without waiting: let it wait. Or the kernel would copy here and
-	 * now what is in the page cache, 50 us for 256 KiB. */
-	if (req->n_retries || req->aside)
-		sqe->flags |= IOSQE_ASYNC;
-	io_uring_sqe_set_data(sqe, req);
-}
-
-static void uring_finish(struct uring *u, struct io_req *req, int64_t result)
-{
-	req->result = result;
-	req_list_push(&u->done, req);
-	if (!u->quiet)
-		wake_signal(u->wake_fd);
-}
-
-/* A request of this file's own that is not with the kernel any more; false: it is none of those. */
-static bool uring_mark_over(struct uring *u, const void *data)
-{
-	if (!data)
-		u->watches = false;
-	else if (data == &u->guarded)
-		u->guarded = false;
-	else if (data == &u->recalling)
-		u->recalling = false;
-	else
-		return false;
-	return true;
-}
-
-/* Does the kernel have anything that will end? */
-static bool uring_owes(const struct uring *u)
-{
-	return u->n_kernel || u->watches || u->guarded || u->recalling;
-}
-
-static void uring_guard(struct uring *u)
-{
-	struct io_uring_sqe *sqe;
-
-	if (u->guarded || !u->n_kernel || !(sqe = io_uring_get_sqe(&u->ring)))
-		return;
-	u->guard_time = (struct __kernel_timespec){ .tv_sec = URING_STUCK_S };
-	io_uring_prep_timeout(sqe, &u->guard_time, 0, 0);
-	io_uring_sqe_set_data(sqe, &u->guarded);
-	u->guarded = true;
-	u->n_over_before = u->n_over;
-}
-
-/* What no thread of the kernel's has begun ends with ECANCELED; what is under way goes on. */
-static void uring_recall(struct uring *u)
-{
-	struct io_uring_sqe *sqe;
-
-	u->stuck = true;
-	if (u->recalling || !(sqe = io_uring_get_sqe(&u->ring)))
-		return;
-	io_uring_prep_cancel(sqe, NULL, IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY);
-	io_uring_sqe_set_data(sqe, &u->recalling);
-	u->recalling = true;
-}
-
-/* From the waiting list into the submission ring, as far as the kernel may hold. */
-static void uring_feed(struct uring *u)
-{
-	if (u->stuck) {
-		workers_put(u->workers, &u->waiting);
-		return;
-	}
-	while (u->waiting.head && u->n_kernel < u->depth) {
-		struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
-		if (!sqe)
-			return;
-		uring_prep(u, sqe, req_list_pop(&u->waiting));
-		u->n_kernel++;
-	}
-	uring_guard(u);
-}
-
-/* Takes back what the kernel has not looked at; it reads the tail only when entered. */
-static void uring_fail_unsubmitted(struct uring *u, int code)
-{
-	struct io_uring_sq *sq = &u->ring.sq;
-	unsigned head = *sq->khead;
-
-	for (unsigned at = head; at != sq->sqe_tail; at++) {
-		struct io_uring_sqe *sqe = &sq->sqes[at & sq->ring_mask];
-		if (uring_mark_over(u, (void *)(uintptr_t)sqe->user_data))
-			continue;
-		u->n_kernel--;
-		uring_finish(u, (struct io_req *)(uintptr_t)sqe->user_data, code);
-	}
-	sq->sqe_head = sq->sqe_tail = head;
-	*sq->ktail = head;
-}
-
-/* The kernel took nothing. Short of memory: again when something completes, or at once if nothing
- * can. Anything else, or too often: every request gets its error, none is left behind. */
-static void uring_refused(struct uring *u, int code)
-{
-	bool passes = code == -EAGAIN || code == -EBUSY || code == -EINTR || code == -ENOMEM;
-
-	if (!passes || ++u->n_refusals > URING_MAX_REFUSALS) {
-		uring_fail_unsubmitted(u, code ? code : -EIO);
-		u->n_refusals = 0;
-	} else if (u->n_kernel <= io_uring_sq_ready(&u->ring)) {
-		wake_signal(u->wake_fd);
-	}
-}
-
-static void uring_enter(struct io *io)
-{
-	struct uring *u = (struct uring *)io;
-
-	while (io_uring_sq_ready(&u->ring)) {
-		int ret = io_uring_submit(&u->ring);
-		if (ret <= 0) {
-			uring_refused(u, ret);
-			return;
-		}
-		u->n_refusals = 0;
-	}
-}
-
-static bool uring_queue_waiting(struct io *io)
-{
-	struct uring *u = (struct uring *)io;
-
-	uring_feed(u);
-	return io_uring_sq_ready(&u->ring);
-}
-
-static void uring_kick(struct io *io)
-{
-	uring_feed((struct uring *)io);
-	uring_enter(io);
-}
-
-static void uring_submit(struct io *io, struct io_req *req)
+static void submit_req(struct io *io, struct io_req *req)
 {
 	struct uring *u = (struct uring *)io;
 	bool data = req->kind == IO_READ || req->kind == IO_WRITE;
@@ -233,9 +40,9 @@ static void uring_submit(struct io *io, struct io_req *req)
 	} else if ((data || req->kind == IO_WRITEBACK) &&
 		   (req->off > INT64_MAX || req->len > INT64_MAX - req->off)) {
 		/* Here, because the ring takes the offset -1 for the file's own position. */
-		uring_finish(u, req, -EINVAL);
+		uring_queue_finish(u, req, -EINVAL);
 	} else if (req->kind == IO_WRITEBACK && !req->len) {
-		uring_finish(u, req, 0); /* the kernel would take 0 for "until the end" */
+		uring_queue_finish(u, req, 0); /* the kernel would take 0 for "until the end" */
 	} else {
 		req_list_push(&u->waiting, req);
 	}
@@ -243,19 +50,19 @@ static void uring_submit(struct io *io, struct io_req *req)
 
 /* One that is over by itself. What wait() watches has become readable: the workers' part of it is
  * looked at next. */
-static bool uring_mark_done(struct uring *u, const void *data)
+static bool take_own_mark(struct uring *u, const void *data)
 {
-	if (!uring_mark_over(u, data))
+	if (!uring_queue_mark_over(u, data))
 		return false;
 	if (!data)
 		wake_drain(u->wake_fd);
 	if (data == &u->guarded && u->n_kernel && u->n_over == u->n_over_before)
-		uring_recall(u);
+		uring_queue_recall(u);
 	return true;
 }
 
 /* True: it is finished, else it goes on waiting. */
-static bool uring_attempted(struct uring *u, struct io_req *req, int got)
+static bool take_attempt(struct uring *u, struct io_req *req, int got)
 {
 	u->n_kernel--;
 	u->n_over++;
@@ -266,19 +73,19 @@ static bool uring_attempted(struct uring *u, struct io_req *req, int got)
 }
 
 /* Completions off the ring; what is not finished goes back to wait. */
-static unsigned uring_collect_ring(struct uring *u, struct io_req **out, unsigned max)
+static unsigned collect_ring(struct uring *u, struct io_req **out, unsigned max)
 {
-	struct io_uring_cqe *cqes[URING_BATCH];
+	struct io_uring_cqe *cqes[BATCH];
 	unsigned n = 0;
 
-	while (n < max && uring_owes(u)) {
-		unsigned want = MIN(max - n, (unsigned)URING_BATCH);
+	while (n < max && uring_queue_owes(u)) {
+		unsigned want = MIN(max - n, (unsigned)BATCH);
 		unsigned got = io_uring_peek_batch_cqe(&u->ring, cqes, want);
 		for (unsigned i = 0; i < got; i++) {
 			struct io_req *req = io_uring_cqe_get_data(cqes[i]);
-			if (uring_mark_done(u, req))
+			if (take_own_mark(u, req))
 				continue;
-			if (uring_attempted(u, req, cqes[i]->res))
+			if (take_attempt(u, req, cqes[i]->res))
 				out[n++] = req;
 			else
 				req_list_push(&u->waiting, req);
@@ -290,48 +97,50 @@ static unsigned uring_collect_ring(struct uring *u, struct io_req **out, unsigne
 	return n;
 }
 
-static unsigned uring_collect(struct uring *u, struct io_req **out, unsigned max)
+static unsigned collect_done(struct uring *u, struct io_req **out, unsigned max)
 {
 	unsigned n = req_list_take(&u->done, out, max);
-	n += uring_collect_ring(u, out + n, max - n);
+
+	n += collect_ring(u, out + n, max - n);
 	n += workers_take(u->workers, out + n, max - n);
 	return n;
 }
 
-static unsigned uring_reap(struct io *io, struct io_req **out, unsigned max)
+static unsigned reap_done(struct io *io, struct io_req **out, unsigned max)
 {
 	struct uring *u = (struct uring *)io;
 
 	/* What is there is taken without a look at the descriptor: it stays readable, the caller
 	 * asks again, and a read for each completion would cost as much as the completion. */
-	unsigned n = uring_collect(u, out, max);
+	unsigned n = collect_done(u, out, max);
+
 	if (!n && !u->quiet) {
 		wake_drain(u->wake_fd);
-		n = uring_collect(u, out, max);
+		n = collect_done(u, out, max);
 		if (n == max)
 			wake_signal(u->wake_fd); /* there may be more, drained but not taken */
 	}
-	uring_kick(io); /* room for those waiting, and for what is to be resumed */
+	uring_queue_kick(io); /* room for those waiting, and for what is to be resumed */
 	return n;
 }
 
 /* What a look at the ring would make the kernel put there. */
-static bool uring_has_hidden(const struct uring *u)
+static bool has_hidden(const struct uring *u)
 {
 	return IO_URING_READ_ONCE(*u->ring.sq.kflags) & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN);
 }
 
-static bool uring_has_done(const struct io *io)
+static bool has_done(const struct io *io)
 {
 	const struct uring *u = (const struct uring *)io;
 
-	return u->done.head || (uring_owes(u) && io_uring_cq_ready(&u->ring));
+	return u->done.head || (uring_queue_owes(u) && io_uring_cq_ready(&u->ring));
 }
 
 /* The eventfd is told of completions only while a thread sleeps: telling it, and reading it, cost
  * as much as a small read. What completes between the last look and the flag is found by another
  * look. */
-static void uring_tell(struct io *io, bool on)
+static void set_notify(struct io *io, bool on)
 {
 	struct uring *u = (struct uring *)io;
 
@@ -344,21 +153,21 @@ static void uring_tell(struct io *io, bool on)
 		return;
 	}
 	atomic_thread_fence(memory_order_seq_cst);
-	if (uring_has_done(io) || uring_has_hidden(u))
+	if (has_done(io) || has_hidden(u))
 		wake_signal(u->wake_fd);
 }
 
 /* One system call hands over and sleeps, and what completes wakes the sleeper without a detour
  * through the eventfd, epoll and poll(). */
-static int uring_wait(struct io *io, int fd, int timeout_ms)
+static int wait_in_ring(struct io *io, int fd, int timeout_ms)
 {
 	struct uring *u = (struct uring *)io;
 	struct __kernel_timespec ts;
 	struct io_uring_sqe *sqe;
 	struct io_uring_cqe *cqe;
-	int ret;
+	int rc;
 
-	if (uring_has_done(io))
+	if (has_done(io))
 		timeout_ms = 0;
 	else if (!u->watches && (sqe = io_uring_get_sqe(&u->ring))) {
 		io_uring_prep_poll_add(sqe, fd, POLLIN);
@@ -369,25 +178,26 @@ static int uring_wait(struct io *io, int fd, int timeout_ms)
 		timeout_ms = 0;
 	ts = (struct __kernel_timespec){ .tv_sec = timeout_ms / 1000,
 					 .tv_nsec = timeout_ms % 1000 * 1000000 };
-	ret = timeout_ms < 0 ? io_uring_submit_and_wait(&u->ring, 1)
-			     : io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, &ts, NULL);
-	if (ret == -EINTR)
-		return ret;
-	if (ret < 0 && ret != -ETIME && io_uring_sq_ready(&u->ring))
-		uring_refused(u, ret);
+	rc = timeout_ms < 0 ? io_uring_submit_and_wait(&u->ring, 1)
+			    : io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, &ts, NULL);
+	if (rc == -EINTR)
+		return rc;
+	if (rc < 0 && rc != -ETIME && io_uring_sq_ready(&u->ring))
+		uring_queue_refused(u, rc);
 	else if (!io_uring_sq_ready(&u->ring))
 		u->n_refusals = 0;
 	return 0;
 }
 
-static int uring_fd(const struct io *io)
+static int get_wake_fd(const struct io *io)
 {
 	return ((const struct uring *)io)->wake_fd;
 }
 
-static void uring_destroy(struct io *io)
+static void destroy_ring(struct io *io)
 {
 	struct uring *u = (struct uring *)io;
+
 	assert(!u->n_kernel && !u->waiting.head && !u->done.head);
 	uring_tables_free(u);
 	io_uring_queue_exit(&u->ring);
@@ -398,7 +208,7 @@ static void uring_destroy(struct io *io)
 
 /* Unmaps and closes, no more: what is registered with the ring, and what it does, is the
  * parent's. */
-static void uring_leave(struct io *io)
+static void leave_ring(struct io *io)
 {
 	struct uring *u = (struct uring *)io;
 
@@ -409,44 +219,45 @@ static void uring_leave(struct io *io)
 static const struct io_ops uring_ops = {
 	.name = "uring",
 	.outlives = true,
-	.submit = uring_submit,
-	.kick = uring_kick,
+	.submit = submit_req,
+	.kick = uring_queue_kick,
 	.feed = uring_queue_waiting,
-	.enter = uring_enter,
-	.reap = uring_reap,
-	.fd = uring_fd,
-	.tell = uring_tell,
-	.wait = uring_wait,
-	.has_done = uring_has_done,
+	.enter = uring_queue_enter,
+	.reap = reap_done,
+	.fd = get_wake_fd,
+	.tell = set_notify,
+	.wait = wait_in_ring,
+	.has_done = has_done,
 	.use_memory = uring_tables_use_memory,
 	.add_file = uring_tables_add_file,
 	.forget_file = uring_tables_forget_file,
-	.destroy = uring_destroy,
-	.leave = uring_leave,
+	.destroy = destroy_ring,
+	.leave = leave_ring,
 };
 
 /* Frees what it made when it fails. */
-static int uring_open(struct uring *u)
+static int open_uring(struct uring *u)
 {
 	long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned n_workers = (unsigned)MIN(MAX(n_cpus, 1L), (long)URING_MAX_WORKERS);
+	unsigned n_workers = (unsigned)MIN(MAX(n_cpus, 1L), (long)MAX_WORKERS);
+	int rc;
 
 	u->wake_fd = wake_open();
 	if (u->wake_fd < 0)
 		return u->wake_fd;
 	/* Before the kernel's threads: where there is room for one thread alone, it is this. */
-	int ret = workers_new(n_workers, io_req_run_here, u->wake_fd, &u->workers);
-	if (!ret) {
-		ret = uring_ring_open(u);
-		if (!ret)
+	rc = workers_new(n_workers, io_req_run_here, u->wake_fd, &u->workers);
+	if (!rc) {
+		rc = uring_ring_open(u);
+		if (!rc)
 			return 0;
 		workers_free(u->workers);
 	}
 	close(u->wake_fd);
-	return ret;
+	return rc;
 }
 
-static int uring_refused_here(int code, struct err *err)
+static int refuse_uring(int code, struct err *err)
 {
 	if (code == -ENOMEM)
 		return err_errno(err, code, "cannot set up io_uring");
@@ -469,14 +280,16 @@ static int uring_refused_here(int code, struct err *err)
 int io_uring_backend_open(unsigned depth, struct io **out, struct err *err)
 {
 	struct uring *u = calloc(1, sizeof(*u));
+	int rc;
+
 	if (!u)
 		return err_errno(err, -ENOMEM, "cannot set up io_uring");
 	u->io.ops = &uring_ops;
-	u->depth = MIN(MAX(depth, 1u), (unsigned)URING_MAX_DEPTH);
-	int ret = uring_open(u);
-	if (ret) {
+	u->depth = MIN(MAX(depth, 1u), (unsigned)MAX_DEPTH);
+	rc = open_uring(u);
+	if (rc) {
 		free(u);
-		return uring_refused_here(ret, err);
+		return refuse_uring(rc, err);
 	}
 	uring_tables_init(u);
 	*out = &u->io;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The inside of the io_uring backend: uring.c moves requests, uring_tables.c
- * keeps what is registered with the ring (files and memory), which saves the
- * kernel a look-up and a page walk a request and may be refused without harm.
+ * The inside of the io_uring backend: uring.c is the backend and takes what ended,
+ * uring_queue.c hands requests to the kernel, uring_open.c makes the ring, and
+ * uring_tables.c keeps what is registered with it.
  */
 #ifndef BLOCKPULL_URING_H
 #define BLOCKPULL_URING_H
@@ -21,7 +21,7 @@ struct uring {
 	int wake_fd;
 	bool quiet;             /* no thread waits for wake_fd: it is neither written to nor read */
 	bool watches;           /* a request to watch wait()'s descriptor is with the kernel */
-	bool guarded;           /* so is one to say when URING_STUCK_S are over */
+	bool guarded;           /* so is one to say when a while is over */
 	bool recalling;         /* and one to give back what it has not begun */
 	bool stuck;             /* its threads don't come: the workers do what is not begun */
 	unsigned n_over;        /* requests that the kernel ended, modulo 2^32 */
@@ -40,20 +40,5 @@ struct uring {
 	char *mem_base; /* the registered memory, or NULL */
 	size_t mem_len;
 };
-
-/* uring_open.c. Makes u->ring, of u->depth at most. 0 or -errno; -EAGAIN: the kernel can't start
- * threads for it. */
-int uring_ring_open(struct uring *u);
-
-void uring_tables_init(struct uring *u);
-void uring_tables_free(struct uring *u);
-/* Does [buf, buf + len) lie in the registered memory? */
-bool uring_tables_holds(const struct uring *u, const void *buf, size_t len);
-/* The file's index in the ring's table, or -1. */
-int uring_tables_slot(const struct uring *u, const struct file *file);
-
-void uring_tables_use_memory(struct io *io, void *base, size_t len);
-void uring_tables_add_file(struct io *io, struct file *file);
-void uring_tables_forget_file(struct io *io, struct file *file);
 
 #endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Between a request that was submitted and the kernel. All calls are the owner thread's. */
+#ifndef BLOCKPULL_URING_QUEUE_H
+#define BLOCKPULL_URING_QUEUE_H
+
+#include "io/uring.h"
+
+/* Puts waiting requests where the kernel looks for them, as far as it may hold. True: it is to be
+ * told, by uring_queue_enter(). */
+bool uring_queue_waiting(struct io *io);
+void uring_queue_enter(struct io *io);
+/* Both. */
+void uring_queue_kick(struct io *io);
+
+/* The kernel took nothing, and said this code. Short of memory: again when something completes, or
+ * at once if nothing can. Another code, or too often: each request gets its error. */
+void uring_queue_refused(struct uring *u, int code);
+/* Calls back what the kernel has not begun; the workers do it. */
+void uring_queue_recall(struct uring *u);
+/* The request ended without the kernel. */
+void uring_queue_finish(struct uring *u, struct io_req *req, int64_t result);
+/* A request of the backend's own is not with the kernel any more; false: it is none of those. */
+bool uring_queue_mark_over(struct uring *u, const void *data);
+/* Does the kernel have anything that will end? */
+bool uring_queue_owes(const struct uring *u);
+
+#endif
