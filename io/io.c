@@ -86,7 +86,7 @@ void io_submit(struct io *io, struct io_req *req)
 	req->uncached_refused = false;
 	if (req->kind != IO_WRITE || req->file->no_uncached || req->file->io_align > 1)
 		req->uncached = false;
-	req->off_grid = io_req_is_off_grid(req);
+	req->unaligned = io_req_is_unaligned(req);
 	io->n_in_flight++;
 	io->ops->submit(io, req);
 }
@@ -198,7 +198,7 @@ static bool add_moved(struct io_req *req, uint64_t n)
 		bool at_end = req->file->is_block && req->off + req->done_len >= req->file->len;
 		return end_with(req, at_end ? -ENOSPC : -EIO);
 	}
-	if (!req->off_grid && !is_aligned(req->off + req->done_len, MAX(req->file->io_align, 1u)))
+	if (!req->unaligned && !is_aligned(req->off + req->done_len, MAX(req->file->io_align, 1u)))
 		return resume_unaligned(req);
 	req->n_retries = 0;
 	return false;

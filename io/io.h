@@ -49,7 +49,7 @@ struct io_req {
 
 	/* A hint: run on a kernel worker, not inside io_uring_enter(). May be set after
 	 * io_req_*(). */
-	bool aside;
+	bool offload;
 
 	/* Out: 0 or more, or -errno. IO_READ: bytes read, less than len only at the end of the
 	 * file. IO_WRITE: len. Others: 0 (IO_WORK: what work returned). */
@@ -60,7 +60,7 @@ struct io_req {
 	uint64_t done_len;
 	unsigned n_retries;
 	bool uncached_refused; /* the file system does not know that */
-	bool off_grid;         /* io_req_run_off_grid() does it, on a worker */
+	bool unaligned;        /* io_req_run_unaligned() does it, on a worker */
 	struct iovec rest;     /* what is left of the buffer done_len lies in */
 };
 
@@ -151,10 +151,10 @@ void io_close(struct io *io);
 /* For a child of fork(), once; the memory stays. */
 void io_leave(struct io *io);
 
-/* off_grid.c. Would O_DIRECT refuse it? */
-bool io_req_is_off_grid(const struct io_req *req);
+/* unaligned.c. Would O_DIRECT refuse it? */
+bool io_req_is_unaligned(const struct io_req *req);
 /* All of it with blocking calls; sets the result. On a worker. */
-void io_req_run_off_grid(struct io_req *req);
+void io_req_run_unaligned(struct io_req *req);
 
 /* threads.c. The same for any request, and the way of the threads backend. */
 void io_req_run_here(struct io_req *req);

@@ -58,8 +58,8 @@ static int64_t attempt_call(struct io_req *req)
 
 void io_req_run_here(struct io_req *req)
 {
-	if (req->off_grid)
-		io_req_run_off_grid(req);
+	if (req->unaligned)
+		io_req_run_unaligned(req);
 	else
 		while (!io_req_attempt(req, attempt_call(req)))
 			;

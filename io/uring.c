@@ -33,7 +33,7 @@ static void submit_req(struct io *io, struct io_req *req)
 	struct uring *u = (struct uring *)io;
 	bool data = req->kind == IO_READ || req->kind == IO_WRITE;
 
-	if (req->kind == IO_WORK || req->off_grid) {
+	if (req->kind == IO_WORK || req->unaligned) {
 		struct req_list one = { 0 };
 		req_list_push(&one, req);
 		workers_put(u->workers, &one);

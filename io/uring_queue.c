@@ -75,7 +75,7 @@ static void prep_req(struct uring *u, struct io_uring_sqe *sqe, struct io_req *r
 	}
 	/* It did not get through without waiting: let it wait. Or the kernel would copy here and
 	 * now what is in the page cache, 50 us for 256 KiB. */
-	if (req->n_retries || req->aside)
+	if (req->n_retries || req->offload)
 		sqe->flags |= IOSQE_ASYNC;
 	io_uring_sqe_set_data(sqe, req);
 }

@@ -240,7 +240,7 @@ int bpull_engine_process(struct bpull_engine *engine, struct bpull_event *events
 }
 
 /* Sleeps until there may be something to do. */
-static int nap(struct bpull_engine *engine, bool in_ring, int timeout_ms)
+static int wait_for_work(struct bpull_engine *engine, bool in_ring, int timeout_ms)
 {
 	bool has_thread = engine->thread.is_on;
 	struct pollfd ready = { .fd = has_thread ? engine->thread.event_fd : engine->epoll_fd,
@@ -287,7 +287,7 @@ int bpull_engine_wait(struct bpull_engine *engine, struct bpull_event *events, i
 			}
 			left_ms = (int)((end_ns - now_ns + 999999) / 1000000);
 		}
-		rc = nap(engine, may_sleep, left_ms);
+		rc = wait_for_work(engine, may_sleep, left_ms);
 		if (rc)
 			return rc == -EINTR ? 0 : rc;
 	}

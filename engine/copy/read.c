@@ -143,11 +143,11 @@ static int by_place(const void *a, const void *b)
  * run. */
 static void submit_reads(struct copy_run *p)
 {
-	bool aside = engine_guest_is_active(p->op.engine);
+	bool offload = engine_guest_is_active(p->op.engine);
 	struct io_req **order = p->n_reqs > 1 ? calloc(p->n_reqs, sizeof(*order)) : NULL;
 
 	for (unsigned i = 0; i < p->n_reqs; i++) {
-		p->reqs[i].aside = aside;
+		p->reqs[i].offload = offload;
 		if (order)
 			order[i] = &p->reqs[i];
 	}

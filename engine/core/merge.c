@@ -83,12 +83,12 @@ static unsigned n_contiguous(struct io_req *const *reqs, unsigned n)
 static void submit(struct bpull_engine *engine, struct io_req **reqs, unsigned n)
 {
 	struct merged *m = n > 1 ? calloc(1, sizeof(*m)) : NULL;
-	bool aside = engine_guest_is_active(engine);
+	bool offload = engine_guest_is_active(engine);
 	uint64_t len = 0;
 
 	if (!m) {
 		for (unsigned i = 0; i < n; i++) {
-			reqs[i]->aside = aside;
+			reqs[i]->offload = offload;
 			io_submit(engine->io, reqs[i]);
 		}
 		return;
@@ -104,7 +104,7 @@ static void submit(struct bpull_engine *engine, struct io_req **reqs, unsigned n
 	m->req.iov = m->iov;
 	m->req.n_iov = n;
 	m->req.uncached = reqs[0]->uncached;
-	m->req.aside = aside;
+	m->req.offload = offload;
 	op_submit(&m->op, &m->req);
 }
 

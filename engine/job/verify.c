@@ -7,7 +7,7 @@
  *
  * The page cache is dropped first: everything was made durable before, so it
  * holds nothing else. O_DIRECT was rejected: it needs another description of the
- * file (a sandboxed program can't open one) and a grid that small clusters
+ * file (a sandboxed program can't open one) and an alignment that small clusters
  * haven't got; what a file system keeps in spite of being told is in memory, and
  * then the comparison is of memory.
  *

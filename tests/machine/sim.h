@@ -44,7 +44,7 @@ struct sim_knobs {
 	/* A source far away: each request to read a file that is not open for writing takes so
 	 * long, and its bytes come through one pipe of this width, bytes/s. 0: at once. */
 	uint64_t far_latency_ns, far_rate;
-	uint32_t io_align;      /* > 1: the grid of direct I/O */
+	uint32_t io_align;      /* > 1: the alignment of direct I/O */
 	bool may_clone, clones; /* files may be able to share blocks, and are */
 	bool no_holes;          /* files do not tell where their holes are */
 	/* The file system is none of those known to tell the truth about holes. */

@@ -28,7 +28,7 @@ static void begin_change(struct sim_guest *g, struct sim_guest_request *r)
 			model_read_sees(&g->requests[i].read, r->version, r->off, r->len);
 }
 
-/* Whether it lies on a grid of direct I/O must not hang on the allocator's mood. */
+/* Its alignment for direct I/O must not depend on the allocator. */
 static uint8_t *new_buf(uint64_t len)
 {
 	void *buf;

@@ -60,7 +60,7 @@ static void sim_io_submit(struct io *io, struct io_req *req)
 
 static bool sim_io_range_ok(const struct sim *sim, const struct io_req *req)
 {
-	uint64_t align = req->off_grid ? 1 : MAX(req->file->io_align, 1u);
+	uint64_t align = req->unaligned ? 1 : MAX(req->file->io_align, 1u);
 	if (req->off > INT64_MAX || req->len > INT64_MAX - req->off)
 		return false;
 	if (!is_aligned(req->off | req->len, align))

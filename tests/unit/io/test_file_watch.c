@@ -36,7 +36,7 @@ static struct file *open_file(void)
 	return out;
 }
 
-/* Inodes' times have a grid of some milliseconds: what follows is to have a later one. */
+/* Inodes' times move on in steps of some milliseconds: what follows is to have a later one. */
 static void let_time_pass(void)
 {
 	usleep(30000);

@@ -152,7 +152,7 @@ Test(io_req, a_hint_may_be_unknown_but_not_fail_silently)
 	cr_assert_eq(req.result, -EIO);
 }
 
-/* Off the grid a direct transfer cannot go on: it goes back to the last whole block. */
+/* Where it is unaligned a direct transfer cannot go on: it goes back to the last whole block. */
 Test(io_req, direct_transfers_stay_on_their_grid)
 {
 	struct io_req req = { 0 };

@@ -99,7 +99,7 @@ static int use(struct io *io)
 			else
 				io_req_write(&reqs[i], file, memset(bufs[i], (int)i + 1, 4096),
 					     4096, off);
-			reqs[i].aside = true;
+			reqs[i].offload = true;
 			io_submit(io, &reqs[i]);
 		}
 		if (round == 2)
@@ -262,7 +262,7 @@ Test(no_threads, what_never_ends_is_called_back)
 	pipe_end.fd = fds[0];
 	pfd.fd = io_fd(io);
 	io_req_read(&req, &pipe_end, buf, sizeof(buf), 0);
-	req.aside = true;
+	req.offload = true;
 	io_submit(io, &req);
 	io_kick(io);
 	do

@@ -2,9 +2,9 @@
 /*
  * Requests that O_DIRECT refuses, because offset, length or memory is not a
  * multiple of what the device wants: tables, compressed clusters, a guest's
- * memory. A worker does them with blocking calls, which know the grid.
+ * memory. A worker does them with blocking calls, which align them.
  *
- * Tables on the grid from the start were rejected: the simulator, the formats and
+ * Tables that are aligned from the start were rejected: the simulator, the formats and
  * the cache would all have to know a number that only one way of opening has.
  */
 #include <errno.h>
@@ -13,7 +13,7 @@
 #include "io/base.h"
 #include "io/io.h"
 
-bool io_req_is_off_grid(const struct io_req *req)
+bool io_req_is_unaligned(const struct io_req *req)
 {
 	uint32_t align = req->file ? req->file->io_align : 1;
 	uint64_t all = req->off | req->len;
@@ -62,7 +62,7 @@ static int64_t run(const struct io_req *req)
 	return got < 0 ? got : (int64_t)req->len;
 }
 
-void io_req_run_off_grid(struct io_req *req)
+void io_req_run_unaligned(struct io_req *req)
 {
 	req->result = run(req);
 }

@@ -13,7 +13,7 @@
 #define N_TURNS 30u
 
 static uint8_t want[LEN];
-/* For each request a buffer, of which what is behind its first bytes is off the grid. */
+/* For each request a buffer, unaligned from behind its first bytes on. */
 static uint8_t bufs[N_MAX][PIECE + 2 * GRID] __attribute__((aligned(GRID)));
 
 static struct file *open_direct(struct backend *b, const char *name)
@@ -145,7 +145,7 @@ BACKEND_TEST(off_the_grid_two_writers_of_one_block)
 	file_close(file);
 }
 
-/* A request on the grid and one beside it make a file longer, and neither cuts the other's off. */
+/* An aligned request and one that is not make a file longer, and neither cuts the other's off. */
 BACKEND_TEST(off_the_grid_behind_the_end)
 {
 	struct file *file = open_direct(b, "disk");
@@ -180,7 +180,7 @@ static int count_padded(struct file *file, const void *buf, size_t len, uint64_t
 
 /* A device has no room behind its end, and a block that reaches over it must not be written in
  * part. */
-Test(off_grid, a_device_ends_where_it_ends)
+Test(unaligned, a_device_ends_where_it_ends)
 {
 	static const struct file_ops ops = { .write_padded = count_padded };
 	struct file device = { .ops = &ops, .len = 2 * GRID, .is_block = true, .io_align = GRID };
@@ -188,14 +188,14 @@ Test(off_grid, a_device_ends_where_it_ends)
 	uint8_t bytes[SECTOR] = { 0 };
 
 	io_req_write(&req, &device, bytes, SECTOR, device.len - SECTOR);
-	io_req_run_off_grid(&req);
+	io_req_run_unaligned(&req);
 	cr_assert_eq(req.result, SECTOR);
 	cr_assert_eq(n_padded, 1);
 	io_req_write(&req, &device, bytes, SECTOR, device.len - SECTOR + 1);
-	io_req_run_off_grid(&req);
+	io_req_run_unaligned(&req);
 	cr_assert_eq(req.result, -ENOSPC);
 	device.is_block = false;
-	io_req_run_off_grid(&req);
+	io_req_run_unaligned(&req);
 	cr_assert_eq(req.result, SECTOR, "a file grows");
 	cr_assert_eq(n_padded, 2);
 }
