@@ -223,8 +223,8 @@ static bool gather(struct copy_run *p)
 		}
 	}
 	if (p->plan.n_parts) /* else it lies behind the guest's end */
-		memcpy(p->whole + p->piece_off, p->buf, p->unit);
-	p->piece_off += p->unit;
+		memcpy(p->whole + p->piece_off, p->buf, p->piece_len);
+	p->piece_off += p->piece_len;
 	if (p->piece_off == p->cluster_len)
 		return true;
 	p->phase = COPY_RUN_MAP;

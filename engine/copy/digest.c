@@ -44,7 +44,7 @@ int copy_run_digest(struct copy_run *p, const struct mapping *map, uint32_t off,
 	else /* what lies behind the guest's end is a longer snapshot's */
 		len = guest_off < overlay->guest_len ? MIN(len, overlay->guest_len - guest_off) : 0;
 	for (uint32_t n; !rc && len; len -= n) {
-		n = copied_stretch_len(guest_off, len);
+		n = copied_part_len(guest_off, len);
 		rc = add(p, &(struct copied){ .guest_off = guest_off,
 					      .host_off = host_off,
 					      .len = n,

@@ -54,19 +54,19 @@ int plan_next(struct chain *chain, uint64_t guest_off, uint64_t end, enum plan_a
 	return 0;
 }
 
-/* In a partial pull: does the unit at guest_off need no copy, though reading it takes some? Units
- * of which a part is to be pulled are copied whole. *held_len: how far on that need not be
- * asked. */
-static int leave_unit(struct chain *chain, uint64_t guest_off, uint64_t len, uint32_t unit,
-		      bool *leave, uint64_t *held_len, struct table_need *need)
+/* In a partial pull. *leave: the piece at guest_off needs no copy, although its parts would have to
+ * be read. A piece of which a part is to be pulled is copied whole. *held_len: for how many bytes
+ * from guest_off on this answer holds. 0, TABLE_NEED or -errno. */
+static int leave_piece(struct chain *chain, uint64_t guest_off, uint64_t len, uint32_t piece_len,
+		       bool *leave, uint64_t *held_len, struct table_need *need)
 {
 	struct extent e;
 	int rc = chain_map_pulled(chain, guest_off, len, &e, need);
 
 	if (rc)
 		return rc;
-	*held_len = round_up(e.len, unit);
-	*leave = e.len >= MIN(len, (uint64_t)unit) &&
+	*held_len = round_up(e.len, piece_len);
+	*leave = e.len >= MIN(len, (uint64_t)piece_len) &&
 		 (e.kind == EXTENT_UNALLOCATED ||
 		  (e.kind == EXTENT_ZERO && chain->layers[0]->has_zero_entries));
 	return 0;
@@ -137,11 +137,11 @@ static void finish_plan(struct plan *plan, uint32_t len)
 	}
 }
 
-int plan_run(struct chain *chain, uint64_t guest_off, uint64_t end, uint32_t max_len, uint32_t unit,
-	     struct plan *plan, struct table_need *need)
+int plan_run(struct chain *chain, uint64_t guest_off, uint64_t end, uint32_t max_len,
+	     uint32_t piece_len, struct plan *plan, struct table_need *need)
 {
 	uint32_t at = 0, limit = MIN((uint64_t)max_len, end - guest_off);
-	uint64_t asked_to = unit; /* the first unit is the caller's to judge */
+	uint64_t asked_to = piece_len; /* the caller has judged the first piece */
 
 	plan->guest_off = guest_off;
 	plan->n_parts = plan->data_len = 0;
@@ -149,19 +149,19 @@ int plan_run(struct chain *chain, uint64_t guest_off, uint64_t end, uint32_t max
 		struct extent e;
 		int rc;
 
-		/* Full in mid-unit: go back to the last whole one. The first always fits unless
-		 * some file system reports holes finer than a sector. */
+		/* The plan is full within a piece: end behind the last whole one. The first piece
+		 * always fits, unless a file system reports holes finer than a sector. */
 		if (plan->n_parts == PLAN_MAX_PARTS) {
-			if (at < unit)
+			if (at < piece_len)
 				return -E2BIG;
-			at = round_down(at, unit);
+			at = round_down(at, piece_len);
 			break;
 		}
-		if (is_partial(chain) && at >= asked_to && is_aligned(at, unit)) {
+		if (is_partial(chain) && at >= asked_to && is_aligned(at, piece_len)) {
 			bool leave;
 
-			rc = leave_unit(chain, guest_off + at, limit - at, unit, &leave, &asked_to,
-					need);
+			rc = leave_piece(chain, guest_off + at, limit - at, piece_len, &leave,
+					 &asked_to, need);
 			if (rc)
 				return rc;
 			if (leave)
@@ -171,18 +171,18 @@ int plan_run(struct chain *chain, uint64_t guest_off, uint64_t end, uint32_t max
 		rc = chain_map(chain, 1, guest_off + at, limit - at, &e, need);
 		if (rc)
 			return rc;
-		if (is_partial(chain)) /* no further than what was asked about */
-			e.len = MIN(e.len, round_up(at + 1, unit) - at);
-		/* I/O-free clusters are the cursor's to skip. */
+		if (is_partial(chain)) /* not beyond the piece that was judged */
+			e.len = MIN(e.len, round_up(at + 1, piece_len) - at);
+		/* A whole piece of zeros ends the run: the cursor skips it without I/O. */
 		if (e.kind == EXTENT_ZERO && at && !is_partial(chain) &&
-		    at + e.len >= round_up(at, unit) + (uint64_t)unit) {
-			at = round_up(at, unit);
+		    at + e.len >= round_up(at, piece_len) + (uint64_t)piece_len) {
+			at = round_up(at, piece_len);
 			break;
 		}
 		add_part(plan, at, &e);
 		at += e.len;
 	}
 	finish_plan(plan, at);
-	plan->len = round_up(at, unit);
+	plan->len = round_up(at, piece_len);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What to do with a stretch of the guest's disk: pure functions over the
- * chain's cached tables, which read, write and remember nothing.
+ * What to do with a range of the guest's disk: pure functions over the chain's
+ * cached tables. They do no I/O and change nothing.
  */
 #ifndef BLOCKPULL_COPY_PLAN_H
 #define BLOCKPULL_COPY_PLAN_H
@@ -27,7 +27,7 @@ enum plan_action {
 int plan_next(struct chain *chain, uint64_t guest_off, uint64_t end, enum plan_action *action,
 	      uint64_t *len, struct table_need *need);
 
-/* One stretch of a run and where its bytes come from. */
+/* One part of a run, and where its bytes come from. */
 struct plan_part {
 	enum extent_kind kind; /* ZERO, DATA, COMPRESSED */
 	uint32_t buf_off;      /* byte in the run */
@@ -42,7 +42,7 @@ struct plan_part {
 	uint32_t same;
 };
 
-/* A unit of 1 MiB in pieces of a sector, and an unaligned end for every layer. */
+/* A piece of 1 MiB in sectors, and one unaligned end for each layer. */
 #define PLAN_MAX_PARTS (2048 + CHAIN_MAX_DEPTH)
 
 struct plan {
@@ -54,10 +54,10 @@ struct plan {
 };
 
 /* Fills *plan for a run of at most max_len bytes from guest_off on, below `end`, all of it
- * unallocated in the overlay. The run ends early where a whole cluster needs no reading, or where
- * the plan is full, but has at least one `unit` (the cluster, or a piece of a large one; guest_off
- * and max_len are multiples of it). 0, TABLE_NEED or -errno. */
-int plan_run(struct chain *chain, uint64_t guest_off, uint64_t end, uint32_t max_len, uint32_t unit,
-	     struct plan *plan, struct table_need *need);
+ * unallocated in the overlay. The run ends early where a whole piece needs no reading, or where
+ * the plan is full, but has at least one piece. A piece is the granule, or a part of a large one;
+ * guest_off and max_len are multiples of piece_len. 0, TABLE_NEED or -errno. */
+int plan_run(struct chain *chain, uint64_t guest_off, uint64_t end, uint32_t max_len,
+	     uint32_t piece_len, struct plan *plan, struct table_need *need);
 
 #endif

@@ -29,8 +29,9 @@ static struct layer *part_layer(const struct copy_run *p, const struct plan_part
 	return p->op.disk->chain->layers[part->depth];
 }
 
-/* How many parts from i on one request reads, and the bytes it spans from parts[i].host_off. */
-static unsigned comp_group(const struct plan *plan, unsigned i, uint32_t *span)
+/* How many parts from parts[i] on one request reads. *in_len: the bytes of that request, which
+ * begins at parts[i].host_off. */
+static unsigned comp_neighbours(const struct plan *plan, unsigned i, uint32_t *in_len)
 {
 	const struct plan_part *first = &plan->parts[i];
 	uint64_t end = first->host_off + first->host_len;
@@ -45,24 +46,24 @@ static unsigned comp_group(const struct plan *plan, unsigned i, uint32_t *span)
 			break;
 		end = MAX(end, next->host_off + next->host_len);
 	}
-	*span = end - first->host_off;
+	*in_len = end - first->host_off;
 	return n;
 }
 
-/* Room for every compressed group, one behind the other. */
+/* Room for the input of all compressed parts, one read behind the other. */
 static int prepare_decodes(struct copy_run *p)
 {
 	const struct plan *plan = &p->plan;
-	uint32_t total = 0, span;
+	uint32_t total = 0, in_len;
 	unsigned n = 0;
 
-	for (unsigned i = 0, group; i < plan->n_parts; i += group) {
-		group = 1;
+	for (unsigned i = 0, n_taken; i < plan->n_parts; i += n_taken) {
+		n_taken = 1;
 		if (plan->parts[i].kind != EXTENT_COMPRESSED || plan->parts[i].is_repeat)
 			continue;
-		group = comp_group(plan, i, &span);
-		total += span;
-		n += group;
+		n_taken = comp_neighbours(plan, i, &in_len);
+		total += in_len;
+		n += n_taken;
 	}
 	p->n_decodes = 0;
 	if (!n)
@@ -82,11 +83,11 @@ static void add_read(struct copy_run *p, struct file *file, void *buf, uint32_t 
 	io_req_read(&p->reqs[p->n_reqs++], file, buf, len, host_off);
 }
 
-static void add_comp_group(struct copy_run *p, unsigned i, unsigned n, uint32_t span, uint8_t *in)
+static void add_comp_read(struct copy_run *p, unsigned i, unsigned n, uint32_t in_len, uint8_t *in)
 {
 	const struct plan_part *first = &p->plan.parts[i];
 
-	add_read(p, part_layer(p, first)->file, in, span, first->host_off);
+	add_read(p, part_layer(p, first)->file, in, in_len, first->host_off);
 	for (const struct plan_part *part = first; part < first + n; part++)
 		p->decodes[p->n_decodes++] = (struct decode){
 			.layer = part_layer(p, part),
@@ -102,22 +103,22 @@ static void describe_reads(struct copy_run *p)
 {
 	const struct plan *plan = &p->plan;
 	uint8_t *in = p->comp_buf;
-	uint32_t covered = 0, span;
+	uint32_t covered = 0, in_len;
 
 	p->n_reqs = 0;
-	for (unsigned i = 0, group; i < plan->n_parts; i += group) {
+	for (unsigned i = 0, n_taken; i < plan->n_parts; i += n_taken) {
 		const struct plan_part *part = &plan->parts[i];
 
-		group = 1;
+		n_taken = 1;
 		covered = part->buf_off + part->len;
 		if (part->kind == EXTENT_DATA) {
 			add_read(p, part_layer(p, part)->data, p->buf + part->buf_off, part->len,
 				 part->host_off);
 		} else if (part->kind == EXTENT_COMPRESSED && !part->is_repeat) {
-			group = comp_group(plan, i, &span);
-			add_comp_group(p, i, group, span, in);
-			in += span;
-			part += group - 1;
+			n_taken = comp_neighbours(plan, i, &in_len);
+			add_comp_read(p, i, n_taken, in_len, in);
+			in += in_len;
+			part += n_taken - 1;
 			covered = part->buf_off + part->len;
 		} else if (part->kind == EXTENT_ZERO) {
 			memset(p->buf + part->buf_off, 0, part->len);

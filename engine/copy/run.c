@@ -51,7 +51,7 @@ static struct copy_run *copy_run_of(struct op *op)
 #define MAX_PIECES 64u
 
 /* What is read, written and paid for at once of a granule. */
-static uint32_t unit_len(const struct copy_run *p)
+static uint32_t choose_piece_len(const struct copy_run *p)
 {
 	uint64_t len = MIN(p->granule_len, (uint32_t)RUN_MAX_LEN), piece_len = len;
 
@@ -94,7 +94,7 @@ static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void
 	p->guest_off = guest_off;
 	p->cluster_len = overlay->cluster_len;
 	p->granule_len = overlay->granule_len;
-	p->unit = unit_len(p);
+	p->piece_len = choose_piece_len(p);
 	p->len = copy_run_in_pieces(p) && buf ? p->granule_len : round_up(len, p->granule_len);
 	p->buf = buf;
 	p->lock = (struct range_lock){ .guest_off = round_down(guest_off, overlay->cluster_len),
@@ -243,7 +243,7 @@ static enum step map(struct copy_run *p)
 	if (p->piece_off)
 		copy_run_paid_is_done(p);
 	if (at >= backed_len) { /* pieces of the last cluster behind the disk's end */
-		p->plan.len = p->unit;
+		p->plan.len = p->piece_len;
 		p->plan.guest_off = at;
 		p->plan.n_parts = p->plan.data_len = 0;
 		p->phase = copy_run_after_read(p);
@@ -253,7 +253,7 @@ static enum step map(struct copy_run *p)
 	/* A guest's write was here before we had the lock. Not so for a later piece of a large
 	 * cluster: there only disks that end before it lack the cluster. */
 	if (!rc && action == PLAN_PRESENT && !p->piece_off) {
-		p->len = round_up(unallocated, p->unit);
+		p->len = round_up(unallocated, p->piece_len);
 		copy_run_mapped(p);
 		p->is_finished = true;
 		p->phase = COPY_RUN_OVER;
@@ -265,8 +265,8 @@ static enum step map(struct copy_run *p)
 		return copy_run_map_clone(p, action, unallocated);
 	if (!rc)
 		rc = plan_run(disk->chain, at, MIN(end, at + unallocated),
-			      copy_run_in_pieces(p) ? p->unit : RUN_MAX_LEN, p->unit, &p->plan,
-			      &need);
+			      copy_run_in_pieces(p) ? p->piece_len : RUN_MAX_LEN, p->piece_len,
+			      &p->plan, &need);
 	if (rc == TABLE_NEED)
 		return op_wait_table(&p->op, &need);
 	if (rc) {

@@ -59,7 +59,7 @@ struct copy_run {
 		taken_end; /* guest byte: [guest_off, taken_end) of the walk's work is this run's */
 	bool is_finished;  /* and is done */
 	uint32_t cluster_len, granule_len; /* of the overlay */
-	uint32_t unit;                     /* the granule, or a piece of a large one */
+	uint32_t piece_len;                /* the granule, or a piece of a large one */
 	struct range_lock lock;
 	bool locked;   /* held or queued */
 	bool is_zero;  /* no copy: entries that read zeros */
@@ -117,7 +117,7 @@ struct copy_run {
 /* One cluster, in pieces? */
 static inline bool copy_run_in_pieces(const struct copy_run *p)
 {
-	return p->granule_len > p->unit;
+	return p->granule_len > p->piece_len;
 }
 
 /* Lets its clusters go; LOCK takes them again. */

@@ -23,7 +23,7 @@
 
 /* Reserves for every stretch of granules that hold something; the others stay unallocated, since
  * they will read as zeros without a backing file too. */
-static int reserve_stretches(struct copy_run *p)
+static int reserve_ranges(struct copy_run *p)
 {
 	uint32_t end;
 
@@ -83,7 +83,7 @@ static enum step submit_writes(struct copy_run *p)
 
 static enum step write_run(struct copy_run *p)
 {
-	int rc = reserve_stretches(p);
+	int rc = reserve_ranges(p);
 
 	return rc ? copy_run_retry_later(p, rc) : submit_writes(p);
 }
@@ -102,12 +102,12 @@ static enum step write_piece_of_all(struct copy_run *p, unsigned piece)
 	}
 	p->written_pieces |= UINT64_C(1) << piece;
 	for (size_t i = 0; i < p->n_maps; i++) {
-		uint64_t host_off = p->maps[i].host_off + (uint64_t)piece * p->unit;
-		uint64_t len = disk_write_len(p->op.disk, host_off, p->unit);
+		uint64_t host_off = p->maps[i].host_off + (uint64_t)piece * p->piece_len;
+		uint64_t len = disk_write_len(p->op.disk, host_off, p->piece_len);
 
 		if (!len)
 			continue;
-		if (copy_run_digest(p, &p->maps[i], piece * p->unit, p->unit, p->buf))
+		if (copy_run_digest(p, &p->maps[i], piece * p->piece_len, p->piece_len, p->buf))
 			op_set_error(&p->op, -ENOMEM, NULL, 0, false);
 		io_req_write(&p->reqs[n], file, p->buf, len, host_off);
 		p->reqs[n].uncached = true;
@@ -131,8 +131,8 @@ static bool all_known_zero(const struct copy_run *p)
  * pieces of zeros before and behind it are left to copy_run_fill(). */
 static enum step write_piece(struct copy_run *p)
 {
-	unsigned piece = p->piece_off / p->unit;
-	bool zero = !p->plan.n_parts || !copy_run_is_data(p, p->buf, p->unit);
+	unsigned piece = p->piece_off / p->piece_len;
+	bool zero = !p->plan.n_parts || !copy_run_is_data(p, p->buf, p->piece_len);
 
 	if (!zero && !p->n_maps) {
 		int rc = copy_run_reserve(p, 0, p->granule_len);
@@ -141,7 +141,7 @@ static enum step write_piece(struct copy_run *p)
 			return copy_run_retry_later(p, rc);
 		p->known_zero = all_known_zero(p);
 	}
-	p->piece_off += p->unit;
+	p->piece_off += p->piece_len;
 	p->phase = p->piece_off < p->granule_len ? COPY_RUN_MAP : COPY_RUN_FILL;
 	if (zero)
 		return STEP_NEXT;
@@ -155,11 +155,12 @@ static int digest_unwritten(struct copy_run *p)
 
 	if (!copy_run_digests(p))
 		return 0;
-	memset(p->buf, 0, p->unit);
-	for (unsigned i = 0; i < p->granule_len / p->unit; i++)
+	memset(p->buf, 0, p->piece_len);
+	for (unsigned i = 0; i < p->granule_len / p->piece_len; i++)
 		for (size_t k = 0; !rc && k < p->n_maps; k++)
 			if (!(p->written_pieces & UINT64_C(1) << i))
-				rc = copy_run_digest(p, &p->maps[k], i * p->unit, p->unit, p->buf);
+				rc = copy_run_digest(p, &p->maps[k], i * p->piece_len, p->piece_len,
+						     p->buf);
 	return rc;
 }
 
@@ -167,7 +168,7 @@ static int digest_unwritten(struct copy_run *p)
  * else, and the last one always, so that the file has the whole cluster. */
 enum step copy_run_fill(struct copy_run *p)
 {
-	unsigned n_pieces = p->granule_len / p->unit;
+	unsigned n_pieces = p->granule_len / p->piece_len;
 
 	if (!p->n_maps) {
 		p->phase = COPY_RUN_PUBLISH;
@@ -177,7 +178,7 @@ enum step copy_run_fill(struct copy_run *p)
 	}
 	for (unsigned i = p->known_zero ? n_pieces - 1 : 0; i < n_pieces; i++)
 		if (!(p->written_pieces & UINT64_C(1) << i)) {
-			memset(p->buf, 0, p->unit);
+			memset(p->buf, 0, p->piece_len);
 			return write_piece_of_all(p, i);
 		}
 	p->copied_len = copy_run_guest_bytes(p, 0, p->granule_len);

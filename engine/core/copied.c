@@ -16,7 +16,7 @@
 #include "engine/core/disk.h"
 #include "io/base.h"
 
-uint32_t copied_stretch_len(uint64_t guest_off, uint64_t len)
+uint32_t copied_part_len(uint64_t guest_off, uint64_t len)
 {
 	return MIN(len, COPIED_MAX_LEN - guest_off % COPIED_MAX_LEN);
 }

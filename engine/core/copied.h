@@ -34,7 +34,7 @@ struct copied_list {
 };
 
 /* How far the stretch at guest_off goes, of `len` bytes: to the next multiple of COPIED_MAX_LEN. */
-uint32_t copied_stretch_len(uint64_t guest_off, uint64_t len);
+uint32_t copied_part_len(uint64_t guest_off, uint64_t len);
 /* Room for n more: 0 or -ENOMEM. */
 int copied_reserve(struct copied_list *list, size_t n);
 /* Adds one; there is room. */

@@ -42,7 +42,7 @@ static void over(struct guest *g)
 	guest_unlock(g);
 	guest_free_reqs(g);
 	chain_read_end(&g->gather);
-	free(g->stretch.fill);
+	free(g->fresh.fill);
 	free(g->iov);
 	g->iov = NULL;
 	guest_list_remove(g);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A stretch of a guest's write that gets new entries: whole units, of which the
+ * A range of a guest's write that gets new entries: whole units, of which the
  * request covers a part and the rest is read through the chain.
  *
  *   PLACE -> [FILL -> STORE] a piece at a time -> PUBLISH -> back to MAP
@@ -27,16 +27,16 @@
 #include "io/file.h"
 #include "io/io.h"
 
-/* Of a stretch's end, so much is written that the file has all of it: a page. */
+/* At the end of such a range this much is written, so that the file reaches there: a page. */
 #define END_LEN 4096u
 
 /* ---- PLACE ---- */
 
-/* Whole clusters around what is not in space that is there; the stretch ends where they do. */
+/* Whole clusters around what is not in space that is there; the range ends where the space does. */
 static int reserve(struct guest *g, struct destination *to)
 {
 	struct layer *overlay = disk_overlay(g->op.disk);
-	struct guest_new *s = &g->stretch;
+	struct guest_new *s = &g->fresh;
 	uint64_t off = round_down(s->off, overlay->cluster_len);
 	uint64_t end = round_up(s->off + to->len, overlay->cluster_len);
 	uint64_t got;
@@ -55,7 +55,7 @@ enum step guest_place(struct guest *g)
 {
 	struct bpull_disk *disk = g->op.disk;
 	struct layer *overlay = disk_overlay(disk);
-	struct guest_new *s = &g->stretch;
+	struct guest_new *s = &g->fresh;
 	struct destination to = { .len = s->end - s->off };
 	int rc;
 
@@ -86,7 +86,7 @@ void guest_give_up(struct guest *g)
 {
 	struct bpull_disk *disk = g->op.disk;
 	struct layer *overlay = disk_overlay(disk);
-	struct guest_new *s = &g->stretch;
+	struct guest_new *s = &g->fresh;
 
 	if (!s->space_len)
 		return;
@@ -101,7 +101,7 @@ void guest_give_up(struct guest *g)
 /* The next piece, and what of it is not the request's. 0 or -ENOMEM. */
 static int next_piece(struct guest *g)
 {
-	struct guest_new *s = &g->stretch;
+	struct guest_new *s = &g->fresh;
 	uint64_t from, to, end = g->guest_off + g->len;
 
 	s->piece_off = s->piece_end;
@@ -129,7 +129,7 @@ static void chain_read_fill(struct guest *g, uint8_t *buf, uint64_t guest_off, u
 
 enum step guest_fill(struct guest *g)
 {
-	struct guest_new *s = &g->stretch;
+	struct guest_new *s = &g->fresh;
 
 	if (s->piece_off == s->piece_end || s->tail_done) {
 		int rc = next_piece(g);
@@ -160,7 +160,7 @@ enum step guest_fill(struct guest *g)
 /* Head, request, tail: how many entries. */
 static unsigned piece_iov(const struct guest *g, struct iovec *out)
 {
-	const struct guest_new *s = &g->stretch;
+	const struct guest_new *s = &g->fresh;
 	uint64_t from = s->piece_off + s->head_len, to = s->piece_end - s->tail_len;
 	unsigned n = 0;
 
@@ -177,7 +177,7 @@ static unsigned piece_iov(const struct guest *g, struct iovec *out)
 static bool is_sparse(const struct guest *g, uint64_t host_off)
 {
 	const struct layer *overlay = disk_overlay(g->op.disk);
-	const struct guest_new *s = &g->stretch;
+	const struct guest_new *s = &g->fresh;
 
 	return !s->has_fill && s->fill && s->piece_off == s->off && s->piece_end == s->end &&
 	       !disk_has_data_file(g->op.disk) && s->space_len && host_off >= overlay->zero_from &&
@@ -188,7 +188,7 @@ static bool is_sparse(const struct guest *g, uint64_t host_off)
  * to lies inside the file. */
 static enum step store_sparse(struct guest *g, uint64_t host_off)
 {
-	const struct guest_new *s = &g->stretch;
+	const struct guest_new *s = &g->fresh;
 	struct file *data = disk_overlay(g->op.disk)->data;
 	uint64_t from = s->piece_off + s->head_len, to = s->piece_end - s->tail_len;
 	uint64_t host_end = host_off + (s->end - s->off);
@@ -213,7 +213,7 @@ static enum step store_sparse(struct guest *g, uint64_t host_off)
 enum step guest_store(struct guest *g)
 {
 	struct bpull_disk *disk = g->op.disk;
-	struct guest_new *s = &g->stretch;
+	struct guest_new *s = &g->fresh;
 	uint64_t len = s->piece_end - s->piece_off;
 	uint64_t host_off = s->host_off + (s->piece_off - s->off);
 	uint64_t write_len = disk_write_len(disk, host_off, len);
@@ -246,7 +246,7 @@ enum step guest_publish(struct guest *g)
 {
 	struct bpull_disk *disk = g->op.disk;
 	struct layer *overlay = disk_overlay(disk);
-	struct guest_new *s = &g->stretch;
+	struct guest_new *s = &g->fresh;
 	struct mapping map = {
 		.guest_off = s->off,
 		.len = s->end - s->off,

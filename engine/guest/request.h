@@ -43,11 +43,11 @@ enum guest_phase {
 	GUEST_BEGIN,      /* not while layers of the chain are being closed */
 	GUEST_PREPARE,    /* the disk's first write: takes untrue words in the header back */
 	GUEST_LOCK,       /* the clusters, FIFO: with other writes, or alone to change entries */
-	GUEST_MAP,        /* what is there: written in place at once, or one stretch of new space */
+	GUEST_MAP,        /* what is there: written in place at once, or one range of new space */
 	GUEST_UNSHARE,    /* tables of the guest's own first */
-	GUEST_PLACE,      /* new space for a stretch of units */
+	GUEST_PLACE,      /* new space for a range of units */
 	GUEST_FILL,       /* what the request does not cover of them */
-	GUEST_STORE,      /* write a piece of the stretch */
+	GUEST_STORE,      /* write a piece of the range */
 	GUEST_PUBLISH,    /* its new entries; then on to MAP */
 	GUEST_CHAIN_READ, /* reads */
 	GUEST_DESCRIBE,   /* block status */
@@ -55,7 +55,7 @@ enum guest_phase {
 	GUEST_OVER,
 };
 
-/* A stretch of whole units that gets new entries. Guest bytes. */
+/* A range of whole units that gets new entries. Guest bytes. */
 struct guest_new {
 	uint64_t off, end;
 	bool is_zero;                  /* entries that read zeros: nothing is written */
@@ -90,7 +90,7 @@ struct guest {
 	unsigned n_reqs;
 	struct chain_read gather;
 	struct iovec fill_iov;
-	struct guest_new stretch;
+	struct guest_new fresh;
 	struct unshare unshare;
 	uint64_t sync_target; /* the commit that covers it; 0: not known yet */
 

@@ -3,7 +3,7 @@
  * Where the guest's bytes go. A write maps under a lock on its clusters, which
  * it shares with other writes: what has its space already is written in place,
  * all of it at once. For the rest it locks the clusters for itself, and goes
- * stretch by stretch to new space (new_clusters.c). Zeroes and discards become
+ * range by range to new space (new_clusters.c). Zeroes and discards become
  * entries where the format has them, and for the rest a write of zeros.
  *
  * Letting go of the lock before the bytes are written was tried: a cluster that
@@ -176,7 +176,7 @@ static bool choose_zeroes(struct guest *g, struct write_extent *e)
 		first = last = ext_end;
 	if (first == g->at && last > first) {
 		last = MIN(last, first + PUBLISH_MAX_GRANULES * (uint64_t)overlay->granule_len);
-		g->stretch = (struct guest_new){ .off = first, .end = last, .is_zero = true };
+		g->fresh = (struct guest_new){ .off = first, .end = last, .is_zero = true };
 		g->phase = GUEST_PLACE;
 		return true;
 	}
@@ -189,15 +189,15 @@ static bool choose_zeroes(struct guest *g, struct write_extent *e)
 	return true;
 }
 
-/* What a stretch for a NEW extent takes: whole units, as much as a run. */
-static void choose_stretch(struct guest *g, const struct write_extent *e)
+/* What of a NEW extent gets entries at once: whole units, as much as a run. */
+static void choose_fresh(struct guest *g, const struct write_extent *e)
 {
 	uint64_t max_len =
 		MIN(RUN_MAX_LEN,
 		    PUBLISH_MAX_GRANULES * (uint64_t)disk_overlay(g->op.disk)->granule_len);
 	uint64_t off = round_down(g->at, e->unit_len);
 
-	g->stretch = (struct guest_new){
+	g->fresh = (struct guest_new){
 		.off = off,
 		.end = MIN(round_up(g->at + e->len, e->unit_len),
 			   off + MAX(round_down(max_len, e->unit_len), (uint64_t)e->unit_len)),
@@ -297,8 +297,8 @@ enum step guest_map(struct guest *g)
 		return guest_go(g, GUEST_LOCK);
 	}
 	if (other.kind == WRITE_SHARED) {
-		g->stretch.off = other.lock_off;
-		g->stretch.end = other.lock_off + other.lock_len;
+		g->fresh.off = other.lock_off;
+		g->fresh.end = other.lock_off + other.lock_len;
 		g->unshare = (struct unshare){ 0 };
 		return guest_go(g, GUEST_UNSHARE);
 	}
@@ -306,7 +306,7 @@ enum step guest_map(struct guest *g)
 		return STEP_NEXT;
 	if (other.kind == WRITE_IN_PLACE)
 		return write_in_place(g, &other, 1);
-	choose_stretch(g, &other);
+	choose_fresh(g, &other);
 	return STEP_NEXT;
 }
 
@@ -322,7 +322,7 @@ static bool lock_covers(const struct guest *g, uint64_t off, uint64_t end)
 enum step guest_unshare(struct guest *g)
 {
 	struct layer *overlay = disk_overlay(g->op.disk);
-	uint64_t off = g->stretch.off, end = g->stretch.end;
+	uint64_t off = g->fresh.off, end = g->fresh.end;
 	int rc;
 
 	if (!lock_covers(g, off, end)) {

@@ -211,7 +211,7 @@ static bool follows(const struct copied *a, uint64_t len, const struct copied *b
 }
 
 /* How many items from `first` on one read takes. */
-static size_t group(const struct copied_list *list, size_t first, uint64_t *len)
+static size_t n_neighbours(const struct copied_list *list, size_t first, uint64_t *len)
 {
 	const struct copied *items = &list->items[first];
 	size_t n = 1;
@@ -246,7 +246,7 @@ static bool start_reading(struct bpull_disk *disk)
 	if (!r)
 		return false;
 	r->first = verify->next;
-	r->n = group(&verify->list, r->first, &r->len);
+	r->n = n_neighbours(&verify->list, r->first, &r->len);
 	r->guest_off = item->guest_off;
 	r->buf = buf_get(disk->engine->bufs);
 	r->iov = (struct iovec){ r->buf, r->len };

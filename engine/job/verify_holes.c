@@ -3,7 +3,7 @@
  * What a verifying job does about holes, which nothing of it copies and so
  * nothing of it would compare. Of file systems that are believed because the
  * user says so, it believes nothing: their holes are read. Of those known to
- * tell the truth it takes samples, a block in every stretch of a hole, before
+ * tell the truth it takes samples, one block in every MiB of a hole, before
  * it copies anything: they must read as zeros.
  *
  * Before, because a pull to a base writes entries for zeros, which would hide
@@ -31,8 +31,8 @@
 #include "io/file.h"
 #include "io/io.h"
 
-#define STRETCH_LEN   MiB  /* one sample in each */
-#define MAX_STRETCHES 8192 /* of one file: those of larger ones are longer */
+#define SAMPLE_EVERY MiB  /* bytes of a hole: one sample is read in each */
+#define MAX_SAMPLES  8192 /* of one file: in a larger file samples lie further apart */
 
 void verify_holes_begin(struct bpull_disk *disk)
 {
@@ -77,7 +77,7 @@ static bool read_sample(struct bpull_disk *disk, struct hole_samples *h)
 	if (!find_hole(disk, h, &end))
 		return false;
 	h->file = disk->chain->layers[h->depth]->file;
-	end = MIN(end, h->off + MAX(STRETCH_LEN, h->file->len / MAX_STRETCHES));
+	end = MIN(end, h->off + MAX(SAMPLE_EVERY, h->file->len / MAX_SAMPLES));
 	n_blocks = div_round_up(end - h->off, HOLE_SAMPLE_LEN);
 	h->at = h->off + mix(h->file->ino ^ mix(h->off)) % n_blocks * HOLE_SAMPLE_LEN;
 	h->next_off = end;

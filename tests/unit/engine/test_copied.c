@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Promises of engine/core/copied.h, function by function: copied_stretch_len(),
+ * Promises of engine/core/copied.h, function by function: copied_part_len(),
  * copied_reserve(), copied_add(), copied_forget(), copied_clear(); and the list
  * against one that is looked through from end to end.
  */
@@ -26,13 +26,13 @@ Test(copied, stretches_end_at_multiples)
 {
 	uint64_t far = UINT64_C(1) << 62;
 
-	cr_assert_eq(copied_stretch_len(0, UINT64_MAX), COPIED_MAX_LEN);
-	cr_assert_eq(copied_stretch_len(0, COPIED_MAX_LEN), COPIED_MAX_LEN);
-	cr_assert_eq(copied_stretch_len(0, COPIED_MAX_LEN - 1), COPIED_MAX_LEN - 1);
-	cr_assert_eq(copied_stretch_len(1, COPIED_MAX_LEN), COPIED_MAX_LEN - 1);
-	cr_assert_eq(copied_stretch_len(COPIED_MAX_LEN - 1, 512), 1);
-	cr_assert_eq(copied_stretch_len(COPIED_MAX_LEN, 512), 512);
-	cr_assert_eq(copied_stretch_len(far + 4096, COPIED_MAX_LEN), COPIED_MAX_LEN - 4096);
+	cr_assert_eq(copied_part_len(0, UINT64_MAX), COPIED_MAX_LEN);
+	cr_assert_eq(copied_part_len(0, COPIED_MAX_LEN), COPIED_MAX_LEN);
+	cr_assert_eq(copied_part_len(0, COPIED_MAX_LEN - 1), COPIED_MAX_LEN - 1);
+	cr_assert_eq(copied_part_len(1, COPIED_MAX_LEN), COPIED_MAX_LEN - 1);
+	cr_assert_eq(copied_part_len(COPIED_MAX_LEN - 1, 512), 1);
+	cr_assert_eq(copied_part_len(COPIED_MAX_LEN, 512), 512);
+	cr_assert_eq(copied_part_len(far + 4096, COPIED_MAX_LEN), COPIED_MAX_LEN - 4096);
 }
 
 Test(copied, a_write_takes_what_it_touches_and_no_more)
@@ -151,7 +151,7 @@ static void play(unsigned seed)
 
 		end = from + (uint64_t)rand() % 200000;
 		for (uint32_t len; from < end; from += len) {
-			len = copied_stretch_len(from, end - from);
+			len = copied_part_len(from, end - from);
 			add(&list, from, len, is_direct);
 			cr_assert_eq(copied_reserve(&twin, 1), 0);
 			twin.items[twin.n++] = (struct copied){ .guest_off = from,
