@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * How many of the guest's requests are worked at: as many as have room in their share
- * of the memory, of all disks, first come, first served. The rest wait as what they
- * are, a descriptor and a vector. To refuse them was rejected: each program would
+ * How many guest requests run at once: as many as fit into the guests' share of the
+ * engine's memory, over all disks, first come, first served. A request that waits costs
+ * its descriptor and its vector only. Refusing it was rejected: then each program would
  * have to keep such a queue.
  *
- * Room is taken once, for all that a request may need. Asking for each buffer
- * was rejected: requests that hold one and wait for the next wait for each other.
+ * A request takes room once, for all that it may need. Taking it buffer by buffer was
+ * rejected: requests that hold one buffer and wait for the next would wait for each other.
  */
 #include "engine/guest/admit.h"
 
@@ -17,11 +17,11 @@
 #include "engine/guest/request.h"
 #include "io/base.h"
 
-/* What each has, and the most a read holds of compressed clusters at a time. */
+/* Bytes: the descriptors of any request; compressed clusters that a read holds at a time. */
 #define DESCRIPTORS_LEN (4 * KiB)
 #define READ_LEN        (256 * KiB)
 
-/* A write that begins or ends within a cluster may have to read all of that one. */
+/* A write that begins or ends inside a cluster may have to read that cluster whole. */
 static uint64_t write_cost(const struct guest *g)
 {
 	uint32_t cluster_len = disk_overlay(g->op.disk)->cluster_len;
@@ -47,7 +47,7 @@ static uint64_t cost_of(const struct guest *g)
 	abort();
 }
 
-/* One always has room. */
+/* When no other request runs, this one gets room whatever it costs. */
 static bool take_room(struct bpull_engine *engine, struct guest *g)
 {
 	uint64_t cost = cost_of(g);

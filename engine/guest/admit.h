@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* How many of the guests' requests are worked at. */
+/* How many guest requests run at once. */
 #ifndef BLOCKPULL_GUEST_ADMIT_H
 #define BLOCKPULL_GUEST_ADMIT_H
 
@@ -7,9 +7,9 @@
 
 struct guest;
 
-/* Lets it begin, now or when there is room. */
+/* Starts the request now, or queues it until the engine's memory for guests has room. */
 void guest_admit(struct guest *g);
-/* It is over: others may begin. */
+/* Gives the request's room back and starts queued requests that fit. */
 void guest_give_room(struct guest *g);
 
 #endif

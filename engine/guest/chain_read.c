@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Reading a range of the guest's disk: map as far as tables are at hand, read
+ * Reading a range of the guest's disk: map as far as cached tables allow, read
  * all of that at once straight into the caller's buffers, decode compressed
  * clusters on the workers, and go on. Nothing is locked: a range that is being
- * written reads old or new bytes, and space that a write let go is kept until
- * every operation begun before has ended (I5).
+ * written reads old or new bytes. Space that a write let go is kept until
+ * every request submitted before has ended (I5).
  *
- * Reading through the copy runs' plan was rejected: it is made of whole
+ * Reading through the copy runs' plan was rejected: a plan has whole
  * granules in one buffer, and most guest reads are 4 KiB of one extent.
  */
 #include "engine/guest/chain_read.h"
@@ -26,20 +26,20 @@
 #include "io/base.h"
 #include "io/io.h"
 
-/* Parts in flight at once, and so what a request may take of the queue. */
+/* Parts in flight at once: bounds what one request takes of the submission queue. */
 #define MAX_PARTS 32
 
-/* Guest bytes for which one more is set aside: a read of one page needs one. */
+/* One part is allocated for so many guest bytes: a read of one page needs one. */
 #define PART_LEN 4096
 
 struct gather_part {
 	struct io_req req;
 	struct chain_read *g;
 	const struct layer *layer;
-	uint64_t at;  /* byte of the range */
+	uint64_t at;  /* offset in the range */
 	uint64_t len; /* guest bytes */
 	struct iovec *iov;
-	/* A compressed cluster: its input, and where the part begins in it. */
+	/* Of a compressed cluster: its input, and the part's offset in the decoded cluster. */
 	uint8_t *comp;
 	uint32_t comp_len, skip;
 };
@@ -68,8 +68,8 @@ void chain_read_end(struct chain_read *g)
 	g->parts = NULL;
 }
 
-/* The guest's own writes make holes into data: what the file system says of a raw disk that is
- * being written to is not worth asking for. */
+/* Doesn't ask the file system for holes of a raw disk that the guest writes to: its writes turn
+ * them into data. */
 int gather_map(struct bpull_disk *disk, uint64_t at, uint64_t len, struct extent *e,
 	       struct table_need *need)
 {
@@ -127,7 +127,7 @@ static int add_part(struct chain_read *g, const struct extent *e)
 	return 0;
 }
 
-/* Maps until there is enough to read, or a table is missing. 0, TABLE_NEED or -errno. */
+/* Maps until all parts are used or a table is missing. 0, TABLE_NEED or -errno. */
 static int map_parts(struct chain_read *g, struct table_need *need)
 {
 	while (g->done < g->len && g->n_parts < g->max_parts) {
@@ -161,7 +161,7 @@ static enum step map_and_read(struct chain_read *g)
 		g->parts = calloc(g->max_parts, sizeof(*g->parts));
 	}
 	rc = g->parts ? map_parts(g, &need) : -ENOMEM;
-	/* What is mapped is read first: it costs nothing to ask again afterwards. */
+	/* Read first what is mapped. The missing table is asked for again afterwards. */
 	if (rc == TABLE_NEED && !g->n_parts)
 		return op_wait_table(g->op, &need);
 	if (rc < 0) {
@@ -173,7 +173,7 @@ static enum step map_and_read(struct chain_read *g)
 	return g->n_parts ? STEP_WAIT : STEP_NEXT;
 }
 
-/* On a worker. */
+/* Runs on a worker. */
 static int decode_part(struct io_req *req)
 {
 	struct gather_part *part = (struct gather_part *)req;
@@ -189,7 +189,7 @@ static int decode_part(struct io_req *req)
 	return rc;
 }
 
-/* The reads are over: what a file is too short for reads zeros, and input is decoded. */
+/* All reads have completed: clears what lies behind a file's end, submits the decoding. */
 static enum step decode(struct chain_read *g)
 {
 	unsigned n = 0;

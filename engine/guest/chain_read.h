@@ -15,33 +15,33 @@ struct extent;
 struct gather_part;
 struct table_need;
 
-/* Reading a range of the guest's disk, from whatever layers hold it, into a vector of buffers: a
- * part of an operation. */
+/* A read of a range of the guest's disk, from the layers that hold it, into a vector of buffers. An
+ * operation embeds it and calls its step. */
 struct chain_read {
 	struct op *op;
-	const struct iovec *iov; /* the operation's, as long as this goes on */
+	const struct iovec *iov; /* the operation's: it must stay until chain_read_end() */
 	unsigned n_iov;
-	uint64_t guest_off, len; /* what is to be read; bytes behind the disk's end are zeros */
-	uint64_t done;           /* of len, mapped or read */
+	uint64_t guest_off, len; /* the range; bytes behind the disk's end read as zeros */
+	uint64_t done;           /* of len: bytes mapped or read */
 	struct gather_part *parts;
 	unsigned n_parts, max_parts;
 	bool decoding;
-	bool has_read; /* not all of it reads zeros by the tables */
-	/* Guest bytes that came from below the overlay; lo == hi: none. */
+	bool has_read; /* some of it does not read zeros by the tables */
+	/* Guest bytes read from layers below the overlay; lo == hi: none. */
 	uint64_t below_lo, below_hi;
 };
 
-/* What lies at guest bytes [at, at + len): its first piece. Bytes behind the disk's end are zeros.
- * 0, TABLE_NEED or -errno. */
+/* Maps [at, at + len) of the guest's disk: *e is its first extent. Bytes behind the disk's end are
+ * zeros. 0, TABLE_NEED or -errno. */
 int gather_map(struct bpull_disk *disk, uint64_t at, uint64_t len, struct extent *e,
 	       struct table_need *need);
-/* Begins; nothing happens before the first chain_read_step(). */
+/* Sets *g up. The first chain_read_step() begins to read. */
 void chain_read_begin(struct chain_read *g, struct op *op, const struct iovec *iov, unsigned n_iov,
 		      uint64_t guest_off, uint64_t len);
-/* STEP_WAIT: the operation is to call it again when it is run next. STEP_NEXT: all is there, or the
- * operation is in error. */
+/* STEP_WAIT: call it again when the operation runs next. STEP_NEXT: all is read, or the operation
+ * is in error. */
 enum step chain_read_step(struct chain_read *g);
-/* Frees what it holds; no request of it is in flight. To be called after success and failure. */
+/* Frees what it holds, after success and after failure; no request of it may be in flight. */
 void chain_read_end(struct chain_read *g);
 
 #endif

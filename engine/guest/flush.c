@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Making the guest's writes durable: a flush waits for a hard commit that
- * began after it was submitted. All flushes that wait at one time share the
- * next one. A barrier for each was rejected: a guest that flushes from many
- * threads would queue them up behind each other.
+ * begins after the flush was submitted. All flushes that wait share the next
+ * commit. A barrier for each was rejected: the flushes of a guest's threads
+ * would queue up behind each other.
  */
 #include "engine/guest/flush.h"
 
@@ -16,7 +16,8 @@
 #include "engine/core/op.h"
 #include "engine/guest/request.h"
 
-/* A job that waits to drop the link does so by the same commit: flushes must not keep it out. */
+/* If the job waits to drop the link, the flush begins that commit: else flush after flush could
+ * keep the job out. */
 static enum commit_kind kind(const struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;

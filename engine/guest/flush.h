@@ -7,6 +7,7 @@
 
 struct guest;
 
+/* The phase SYNC: waits until all that was written before is durable. */
 enum step guest_sync(struct guest *g);
 
 #endif

@@ -10,9 +10,10 @@
 
 struct bpull_disk;
 
-/* After every round: commits that are due, space that no request needs any more. */
+/* Runs after every round: begins commits that are due, frees space for reuse that no request can
+ * read any more. */
 void guest_run(struct bpull_disk *disk, uint64_t now_ns);
-/* When guest_run() has something to do by itself; UINT64_MAX for never. */
+/* The time at which guest_run() has something to do by itself; UINT64_MAX: never. */
 uint64_t guest_deadline_ns(const struct bpull_disk *disk);
 
 extern const struct op_kind guest_op_kind;

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A range of a guest's write that gets new entries: whole units, of which the
- * request covers a part and the rest is read through the chain.
+ * The part of a guest's write that gets new entries: whole granules or clusters
+ * (`fresh`). The request covers some of their bytes; the rest, head and tail, is
+ * read through the chain.
  *
  *   PLACE -> [FILL -> STORE] a piece at a time -> PUBLISH -> back to MAP
  *
- * The data is written before the entry is visible, as a copy run's (I1); until
+ * As in a copy run the data is written before the entry is visible (I1). Until
  * then no entry leads to it, so a failure gives the space back. Head, request
- * and tail go in one write, from three buffers: putting them together in one
- * was rejected, as it copies what the guest has laid out already.
+ * and tail go in one write, from three buffers: one buffer was rejected, as the
+ * guest's bytes would have to be copied into it.
  */
 #include "engine/guest/new_clusters.h"
 
@@ -27,12 +28,12 @@
 #include "io/file.h"
 #include "io/io.h"
 
-/* At the end of such a range this much is written, so that the file reaches there: a page. */
+/* Bytes written at the end of new space, so that the file is long enough: a page. */
 #define END_LEN 4096u
 
 /* ---- PLACE ---- */
 
-/* Whole clusters around what is not in space that is there; the range ends where the space does. */
+/* Reserves whole clusters for the range at s->off. The range ends where the space does: to->len. */
 static int reserve(struct guest *g, struct destination *to)
 {
 	struct layer *overlay = disk_overlay(g->op.disk);
@@ -59,10 +60,10 @@ enum step guest_place(struct guest *g)
 	struct destination to = { .len = s->end - s->off };
 	int rc;
 
-	/* Changed tables stay in memory until they are committed. */
+	/* Too many changed tables are in memory: wait for a commit before changing more. */
 	if (commit_is_overdue(disk))
 		return guest_retry_later(g, -EAGAIN);
-	/* With snapshots unshare() did it, for the guest alone. */
+	/* In an image with snapshots unshare() has made tables that only the guest uses. */
 	rc = overlay->has_copies
 		     ? 0
 		     : overlay->ops->alloc_tables(overlay, s->off, s->end - s->off, &g->need);
@@ -98,7 +99,8 @@ void guest_give_up(struct guest *g)
 
 /* ---- FILL ---- */
 
-/* The next piece, and what of it is not the request's. 0 or -ENOMEM. */
+/* Moves on to the next piece. Its head and tail are what the request does not cover. 0 or
+ * -ENOMEM. */
 static int next_piece(struct guest *g)
 {
 	struct guest_new *s = &g->fresh;
@@ -157,7 +159,7 @@ enum step guest_fill(struct guest *g)
 
 /* ---- STORE ---- */
 
-/* Head, request, tail: how many entries. */
+/* Head, request and tail of the piece as a vector. Returns the number of its entries. */
 static unsigned piece_iov(const struct guest *g, struct iovec *out)
 {
 	const struct guest_new *s = &g->fresh;
@@ -172,8 +174,8 @@ static unsigned piece_iov(const struct guest *g, struct iovec *out)
 	return n;
 }
 
-/* Head and tail read zeros, and so does space that the image never used: the request alone is
- * enough. That is a sixteenth of a cluster for a guest's page. */
+/* Only the request need be written: head and tail read zeros, and so does space that the image
+ * never used. For a guest's page that is a sixteenth of a cluster. */
 static bool is_sparse(const struct guest *g, uint64_t host_off)
 {
 	const struct layer *overlay = disk_overlay(g->op.disk);
@@ -184,8 +186,8 @@ static bool is_sparse(const struct guest *g, uint64_t host_off)
 	       overlay->data->io_align <= 1;
 }
 
-/* The request, and the end of the space where the file does not reach it yet: what an entry leads
- * to lies inside the file. */
+/* Writes the request, and the end of the space where the file ends before it: an entry must lead
+ * to bytes inside the file. */
 static enum step store_sparse(struct guest *g, uint64_t host_off)
 {
 	const struct guest_new *s = &g->fresh;

@@ -8,11 +8,12 @@
 
 struct guest;
 
+/* The phases of those names. */
 enum step guest_place(struct guest *g);
 enum step guest_fill(struct guest *g);
 enum step guest_store(struct guest *g);
 enum step guest_publish(struct guest *g);
-/* Gives up what was reserved and not published. */
+/* Gives back the space that was reserved and not published. */
 void guest_give_up(struct guest *g);
 
 #endif

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A read that need not wait. Most of a guest's reads are one piece of one file,
- * and much of that is in the page cache: a plain system call that refuses to
- * wait costs less there than a request's way through the queues and the ring.
- * What is not that simple (a table that is missing, a piece on the device, a
- * copy that is to follow) becomes a request, which begins at the beginning.
+ * A read that need not wait. Most guest reads are one extent of one file, and
+ * the page cache has much of it. There a system call that refuses to wait costs
+ * less than a request's way through the queues and the ring. If a table is
+ * missing, the bytes are on the device, or a copy must follow, the read becomes
+ * a request and starts from its beginning.
  *
- * It may run wherever a request may be submitted, on any thread that is inside:
- * it changes nothing, and nothing can change beside it.
+ * The thread that submits runs this, under the engine's lock if there is one. It
+ * changes nothing.
  *
- * Writes were rejected: ext4 waits in them, for its journal and for pages that are
- * on their way to the device, whatever it is told.
+ * Writes this way were rejected: ext4 waits in them for its journal and for pages
+ * under write-back, even when told not to wait.
  */
 #include "engine/guest/read_now.h"
 
@@ -23,7 +23,7 @@
 #include "io/base.h"
 #include "io/file.h"
 
-/* Longer ones would hold up others of this engine's; the ring's copies do, too, but in turn. */
+/* A longer read would hold up the engine's other requests while the kernel copies it. */
 #define MAX_NOW_LEN (128 * KiB)
 
 static bool may_be_read(const struct bpull_disk *disk, uint64_t guest_off, uint64_t len)

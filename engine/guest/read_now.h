@@ -9,7 +9,8 @@
 
 struct bpull_disk;
 
-/* Reads what needs no waiting: all of it, or the buffers hold anything and a request is needed. */
+/* Reads without waiting. True: all of it is read. False: the buffers hold anything, and the read
+ * needs a request. */
 bool guest_read_now(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
 		    uint64_t guest_off);
 

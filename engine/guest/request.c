@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What the phases of a guest's request share: its place in the disk's list, its lock,
- * the slices of its vector, its error, and the event at its end.
+ * What the phases of a guest request share: its place in the disk's list, its lock,
+ * parts of its vector, its error, and the event at its end.
  */
 #include "engine/guest/request.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * One request of the guest's: its state, and what its phases share. guest.c has its life and the
- * order of the phases.
+ * One guest request: its state, and what its phases share. guest.c has the order of the phases and
+ * what each of them holds.
  */
 #ifndef BLOCKPULL_GUEST_REQUEST_H
 #define BLOCKPULL_GUEST_REQUEST_H
@@ -24,10 +24,11 @@ struct bpull_extent;
 struct io_req;
 struct waiter;
 
-/* The disk's requests as the others see them. */
+/* Moves at most max events of guest requests to `out`; returns how many. */
 int guest_take_events(struct bpull_engine *engine, struct bpull_event *out, int max);
+/* Drops the disk's events that were not taken: it is being closed. */
 void guest_forget_events(struct bpull_disk *disk);
-/* Layers were hidden: requests from now on don't use them. */
+/* Layers were hidden from mappings: requests submitted from now on don't use them. */
 void guest_note_hidden(struct bpull_disk *disk);
 
 enum guest_kind {
@@ -40,32 +41,32 @@ enum guest_kind {
 };
 
 enum guest_phase {
-	GUEST_BEGIN,      /* not while layers of the chain are being closed */
-	GUEST_PREPARE,    /* the disk's first write: takes untrue words in the header back */
-	GUEST_LOCK,       /* the clusters, FIFO: with other writes, or alone to change entries */
-	GUEST_MAP,        /* what is there: written in place at once, or one range of new space */
-	GUEST_UNSHARE,    /* tables of the guest's own first */
-	GUEST_PLACE,      /* new space for a range of units */
-	GUEST_FILL,       /* what the request does not cover of them */
-	GUEST_STORE,      /* write a piece of the range */
-	GUEST_PUBLISH,    /* its new entries; then on to MAP */
+	GUEST_BEGIN,   /* admitted; goes on by kind */
+	GUEST_PREPARE, /* before the disk's first change: words in the header */
+	GUEST_LOCK, /* the clusters, FIFO: shared with other writes, or alone to change entries */
+	GUEST_MAP,  /* what is there: writes in place, or finds a range that needs new space */
+	GUEST_UNSHARE,    /* gives the guest tables of its own */
+	GUEST_PLACE,      /* reserves space for `fresh` */
+	GUEST_FILL,       /* reads what of a piece the request does not cover */
+	GUEST_STORE,      /* writes a piece */
+	GUEST_PUBLISH,    /* makes the new entries */
 	GUEST_CHAIN_READ, /* reads */
 	GUEST_DESCRIBE,   /* block status */
 	GUEST_SYNC,       /* flush, and FUA */
 	GUEST_OVER,
 };
 
-/* A range of whole units that gets new entries. Guest bytes. */
+/* A range of whole granules or clusters that gets new entries. Guest bytes. */
 struct guest_new {
 	uint64_t off, end;
-	bool is_zero;                  /* entries that read zeros: nothing is written */
+	bool is_zero;                  /* the entries will read zeros: no data is written */
 	uint64_t host_off;             /* of `off` */
 	uint64_t space_off, space_len; /* host bytes reserved and not published; len 0: none */
-	uint64_t piece_off, piece_end; /* being written */
-	uint8_t *fill; /* head and tail of the piece, which the request does not cover */
+	uint64_t piece_off, piece_end; /* the piece in work */
+	uint8_t *fill;                 /* head and tail of the piece, one behind the other */
 	uint32_t head_len, tail_len;
 	bool head_done, tail_done;
-	bool has_fill; /* of head or tail something was read, not only zeros known from tables */
+	bool has_fill; /* head or tail may hold data: the tables don't say that they read zeros */
 };
 
 struct guest {
@@ -73,30 +74,30 @@ struct guest {
 	enum guest_kind kind;
 	enum guest_phase phase;
 	uint64_t guest_off, len; /* as asked */
-	uint64_t at;             /* guest byte up to which it is done */
+	uint64_t at;             /* guest offset: what lies before is done */
 	uint32_t flags;          /* enum bpull_io_flags */
 	void *user_data;
 	struct iovec *iov;
 	unsigned n_iov;
-	struct bpull_extent *extents; /* STATUS: the caller's */
+	struct bpull_extent *extents; /* STATUS: the caller's array */
 	int max_extents, n_extents;
 
 	struct range_lock lock;
 	bool locked; /* held or queued */
-	bool alone;  /* its lock is not shared: it changes entries */
+	bool alone;  /* takes its lock exclusively: it changes entries */
 	struct table_need need;
-	struct io_req *reqs; /* of the phase: writes */
+	struct io_req *reqs; /* the phase's writes */
 	struct iovec *req_iovs;
 	unsigned n_reqs;
 	struct chain_read gather;
 	struct iovec fill_iov;
 	struct guest_new fresh;
 	struct unshare unshare;
-	uint64_t sync_target; /* the commit that covers it; 0: not known yet */
+	uint64_t sync_target; /* number of the commit to wait for; 0: not chosen yet */
 
-	struct waiter *waiter; /* who waits for it in a blocking call; NULL: an event comes */
+	struct waiter *waiter; /* the blocking call that waits; NULL: it ends with an event */
 	uint64_t seq;          /* order of submission on its disk */
-	uint64_t cost; /* bytes of the engine's memory that it has room for; 0: it waits for room */
+	uint64_t cost;         /* bytes of the guests' memory that it has; 0: it waits for room */
 	struct guest *next_held;
 	struct guest *prev,
 		*next; /* the disk's requests in flight; then the engine's list of events */
@@ -116,18 +117,18 @@ static inline enum step guest_go(struct guest *g, enum guest_phase phase)
 
 /* Puts the request in error. */
 enum step guest_error(struct guest *g, int error);
-/* A format's answer other than 0: waits for the table, or for the commit in flight; then the phase
- * runs again. */
+/* rc is a format's answer other than 0. Waits for the table (TABLE_NEED) or the next commit
+ * (-EAGAIN) and lets the phase run again; any other rc puts the request in error. */
 enum step guest_retry_later(struct guest *g, int rc);
-/* Shared unless g->alone. */
+/* Takes or queues the lock on the clusters of [off, off + len): shared unless g->alone. */
 void guest_lock(struct guest *g, uint64_t off, uint64_t len);
 void guest_unlock(struct guest *g);
-/* Its event waits to be taken; of the request no more than that is used. */
+/* Queues the request as an event; guest_take_events() frees it. */
 void guest_queue_event(struct bpull_engine *engine, struct guest *g);
-/* Puts it behind all others of its disk. */
+/* Appends the request to its disk's list and gives it its number. */
 void guest_list_add(struct guest *g);
-/* Slices of what the request writes to guest bytes [off, off + len), which it covers. Returns how
- * many; room for guest_n_slices(). */
+/* What the request writes to guest bytes [off, off + len), which it covers, as a vector. Returns
+ * the number of entries; *out has room for guest_n_slices(). */
 unsigned guest_slices(const struct guest *g, uint64_t off, uint64_t len, struct iovec *out);
 unsigned guest_n_slices(const struct guest *g, uint64_t len);
 void guest_free_reqs(struct guest *g);

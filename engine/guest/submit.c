@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * New requests of the guest's. A submission can't fail and returns nothing: what
- * is wrong with it is its result. So memory for that result must be there:
- * without any left, submitting waits for memory. A reserve of requests was
- * rejected: it is empty when it is needed.
+ * New guest requests. Submitting returns nothing: what is wrong with a request is
+ * told by its event. So there must be memory for that event: if there is none,
+ * submitting waits for memory. A reserve of requests was rejected: it is empty
+ * when it is needed.
  */
 #include "engine/guest/submit.h"
 
@@ -24,7 +24,7 @@
 
 #define OUT_OF_MEMORY_NAP_NS 1000000
 
-/* Not calloc(), which glibc's cache of small pieces does not serve. */
+/* malloc(), because glibc's per-thread cache does not serve calloc(). */
 static struct guest *guest_alloc(void)
 {
 	struct guest *g;
@@ -80,7 +80,7 @@ void guest_end_now(struct bpull_disk *disk, void *user_data)
 {
 	struct guest *g = guest_alloc();
 
-	/* All that its event takes. */
+	/* Only what guest_take_events() reads. */
 	g->op.disk = disk;
 	g->op.error = 0;
 	g->user_data = user_data;
@@ -91,7 +91,7 @@ void guest_end_now(struct bpull_disk *disk, void *user_data)
 		engine_rerun(disk->engine);
 }
 
-/* iov is copied. */
+/* Copies iov. */
 static struct guest *new_transfer(struct bpull_disk *disk, enum guest_kind kind,
 				  const struct iovec *iov, int n_iov, uint64_t guest_off)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Making and submitting a guest's requests. */
+/* Making and submitting guest requests. */
 #ifndef BLOCKPULL_GUEST_SUBMIT_H
 #define BLOCKPULL_GUEST_SUBMIT_H
 
@@ -12,7 +12,7 @@
 struct bpull_disk;
 struct bpull_extent;
 
-/* New requests; guest_submit() takes them over. The vector is copied, nothing else is. */
+/* New requests; guest_submit() takes them over. They copy the vector, not the bytes it names. */
 struct guest *guest_new_read(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
 			     uint64_t guest_off);
 struct guest *guest_new_write(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
@@ -22,7 +22,7 @@ struct guest *guest_new_range(struct bpull_disk *disk, enum guest_kind kind, uin
 struct guest *guest_new_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
 			       struct bpull_extent *extents, int max);
 void guest_submit(struct guest *g);
-/* The event of a request that never was one: it is over already, and well. */
+/* Queues the event of a read that succeeded without a request. */
 void guest_end_now(struct bpull_disk *disk, void *user_data);
 
 #endif

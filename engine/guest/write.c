@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Where the guest's bytes go. A write maps under a lock on its clusters, which
- * it shares with other writes: what has its space already is written in place,
- * all of it at once. For the rest it locks the clusters for itself, and goes
+ * it shares with other writes. Bytes that have space already are written in
+ * place, all at once. For the rest the write takes the lock alone and goes
  * range by range to new space (new_clusters.c). Zeroes and discards become
- * entries where the format has them, and for the rest a write of zeros.
+ * entries where the format has them; other zeroes are written as bytes.
  *
- * Letting go of the lock before the bytes are written was tried: a cluster that
- * reads zeros meanwhile, and is filled again, may then show them later.
+ * Releasing the lock before the bytes are written was tried: if another request
+ * meanwhile turns the cluster into zeros and fills it again, the old bytes may
+ * show up in it later.
  *
- * Turning every write into copy-up and then a write in place was rejected: a
- * whole cluster would be written twice, and I1 would need a barrier between.
+ * Copying each cluster up and then writing in place was rejected: a whole
+ * cluster would be written twice, and I1 would need a barrier between.
  */
 #include "engine/guest/write.h"
 
@@ -31,7 +32,7 @@
 #include "io/file.h"
 #include "io/io.h"
 
-/* Extents written in place by one round. */
+/* Extents written in place at once. */
 #define MAX_IN_PLACE 16
 
 /* A write of zeros: bytes in one request. */
@@ -63,7 +64,8 @@ static int discard_work(struct io_req *req)
 	return 0;
 }
 
-/* A raw disk's holes read zeros; other formats that can't say so keep what they have. */
+/* Punches a hole into a raw disk: holes read zeros. An image without zero entries keeps its
+ * bytes. */
 static enum step discard_raw(struct guest *g)
 {
 	guest_go(g, GUEST_OVER);
@@ -91,7 +93,7 @@ enum step guest_prepare(struct guest *g)
 		return discard_raw(g);
 	if (all->prepare == GUESTS_PREPARED || !disk_overlay(disk)->ops->begin_guest_writes)
 		return guest_go(g, GUEST_LOCK);
-	/* A commit may be writing the header, with the words as they were. */
+	/* A commit in flight may write the header as it was: wait for it. */
 	if (!commit_revive(disk))
 		return guest_error(g, commit_stall_error(disk));
 	if (commit_is_running(disk)) {
@@ -143,7 +145,8 @@ static uint64_t end_of(const struct guest *g)
 	return g->guest_off + g->len;
 }
 
-/* The last granules' end: where the disk ends inside one, it is the whole one's. */
+/* `end` rounded down to whole units; at the end of the disk, which may lie inside one, rounded
+ * up. */
 static uint64_t whole_end(const struct guest *g, uint64_t end, uint32_t unit_len)
 {
 	if (end == disk_overlay(g->op.disk)->guest_len)
@@ -151,7 +154,7 @@ static uint64_t whole_end(const struct guest *g, uint64_t end, uint32_t unit_len
 	return round_down(end, unit_len);
 }
 
-/* Does what is there read zeros already, for good? */
+/* What is there reads zeros already, and will whatever becomes of the backing file. */
 static bool is_zero_already(const struct guest *g, const struct write_extent *e)
 {
 	return e->kind == WRITE_NEW &&
@@ -159,7 +162,8 @@ static bool is_zero_already(const struct guest *g, const struct write_extent *e)
 }
 
 /* Zeroes and discards: passes over what reads zeros, chooses entries for whole units, and cuts *e
- * to what is to be written as data. True: nothing of it is, look again. */
+ * to what must be written as bytes. True: no bytes are to be written now; look at g->phase and
+ * g->at again. */
 static bool choose_zeroes(struct guest *g, struct write_extent *e)
 {
 	const struct layer *overlay = disk_overlay(g->op.disk);
@@ -189,7 +193,8 @@ static bool choose_zeroes(struct guest *g, struct write_extent *e)
 	return true;
 }
 
-/* What of a NEW extent gets entries at once: whole units, as much as a run. */
+/* Sets `fresh` to what of a NEW extent gets entries next: whole units, at most a copy run's
+ * length. */
 static void choose_fresh(struct guest *g, const struct write_extent *e)
 {
 	uint64_t max_len =
@@ -205,8 +210,9 @@ static void choose_fresh(struct guest *g, const struct write_extent *e)
 	g->phase = GUEST_PLACE;
 }
 
-/* Extents in place from g->at on into list, as far as tables are at hand. 0 where there is another
- * kind behind them, or the end; TABLE_NEED or -errno. */
+/* Puts the extents from g->at on that are written in place into list, as far as cached tables
+ * allow. 0: they end at an extent of another kind (*other, if none is before it), or at the
+ * request's end. TABLE_NEED or -errno: *n of them were found before. */
 static int map_in_place(struct guest *g, struct write_extent *list, unsigned *n,
 			struct write_extent *other)
 {
@@ -224,7 +230,7 @@ static int map_in_place(struct guest *g, struct write_extent *list, unsigned *n,
 			*other = e;
 			if (g->kind != GUEST_WRITE || !*n)
 				return 0;
-			other->len = 0; /* the others first */
+			other->len = 0; /* write those in list first */
 			return 0;
 		}
 		list[(*n)++] = e;
@@ -291,7 +297,7 @@ enum step guest_map(struct guest *g)
 		return guest_retry_later(g, rc);
 	if (n)
 		return write_in_place(g, list, n);
-	if (!g->alone) { /* entries are to change: no other request may be here */
+	if (!g->alone) { /* entries will change: take the lock alone */
 		guest_unlock(g);
 		g->alone = true;
 		return guest_go(g, GUEST_LOCK);
@@ -317,8 +323,9 @@ static bool lock_covers(const struct guest *g, uint64_t off, uint64_t end)
 	return g->lock.guest_off <= off && end <= g->lock.guest_off + g->lock.len;
 }
 
-/* Tables change under runs that are between link and publish: so none may be. The lock is given up
- * for a longer one first, behind all that wait; what was mapped is mapped again. */
+/* Gives the guest tables of its own. A copy run relies on them from WRITE to PUBLISH, so the lock
+ * must cover all that the table maps: a shorter one is given up for a longer one, at the end of the
+ * queue, and then everything is mapped again. */
 enum step guest_unshare(struct guest *g)
 {
 	struct layer *overlay = disk_overlay(g->op.disk);

@@ -10,7 +10,7 @@ struct guest;
 
 /* The phases of those names. */
 enum step guest_prepare(struct guest *g);
-/* The request failed: in that phase it kept others waiting. */
+/* The request failed. If it was preparing the disk, the next waiting request may. */
 void guest_prepare_failed(struct guest *g);
 enum step guest_take_lock(struct guest *g);
 enum step guest_map(struct guest *g);
