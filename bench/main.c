@@ -11,8 +11,8 @@
 #include "bench/commands.h"
 #include "bench/complain.h"
 #include "engine/blockpull.h"
-#include "tools/words/exit_code.h"
 #include "tools/cli/stop.h"
+#include "tools/words/exit_code.h"
 
 static const struct command {
 	const char *name;

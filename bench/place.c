@@ -23,9 +23,9 @@
 #include <unistd.h>
 
 #include "bench/complain.h"
+#include "tools/cli/stop.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/size.h"
-#include "tools/cli/stop.h"
 
 #define REMOVE_TRIES 100
 

@@ -16,6 +16,8 @@ import sys
 ORDER = ["io",
          "formats/core", "formats/raw", "formats/qed", "formats/qcow2", "formats/chain",
          "engine/core", "engine/commit", "engine/copy", "engine/guest", "engine/job", "engine/api"]
+# The same for the programs. Of the library they see its public headers alone (check_tree.py).
+PROGRAMS = ["tools/words", "tools/cli", "tools/control", "tools/pull", "tools/nbdkit", "tools/vmm", "tools"]
 # Of no floor: what programs see of the library.
 PUBLIC = {"engine/blockpull.h", "engine/blockpull-libvirt.h"}
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
@@ -25,34 +27,34 @@ def folder_of(path):
     return path.rpartition("/")[0]
 
 
-def climbs(above, below):
+def climbs(order, above, below):
     """Does a file in the folder `below` that uses one in `above` look up?"""
-    return ORDER.index(above) > ORDER.index(below)
+    return order.index(above) > order.index(below)
 
 
-def sources(root):
-    for folder in ORDER:
+def sources(root, order):
+    for folder in order:
         yield from sorted((root / folder).glob("*.[ch]"))
 
 
-def strangers(root):
+def strangers(root, order):
     """Source files that are in no folder of the list."""
-    for top in sorted({folder.split("/")[0] for folder in ORDER}):
+    for top in sorted({folder.split("/")[0] for folder in order}):
         for path in sorted((root / top).glob("**/*.[ch]")):
             name = str(path.relative_to(root))
-            if name not in PUBLIC and folder_of(name) not in ORDER:
+            if name not in PUBLIC and folder_of(name) not in order:
                 yield name
 
 
-def upward_includes(root):
-    for path in sources(root):
+def upward_includes(root, order):
+    for path in sources(root, order):
         name = str(path.relative_to(root))
         for included in INCLUDE.findall(path.read_text()):
             if included in PUBLIC:
                 continue
-            if folder_of(included) not in ORDER:
+            if folder_of(included) not in order:
                 yield f"{name} includes {included}, which is in no room"
-            elif climbs(folder_of(included), folder_of(name)):
+            elif climbs(order, folder_of(included), folder_of(name)):
                 yield f"{name} includes {included}"
 
 
@@ -113,7 +115,7 @@ def call_graph(root, archives):
 def upward_calls(graph):
     for name, used in sorted(graph.items()):
         for other, symbol in sorted(used.items()):
-            if climbs(folder_of(other), folder_of(name)):
+            if climbs(ORDER, folder_of(other), folder_of(name)):
                 yield f"{name} uses {symbol} of {other}"
 
 
@@ -144,8 +146,10 @@ def calls(root, archives):
 
 def main():
     root, *archives = map(pathlib.Path, sys.argv[1:])
-    checks = [("every file of the library has a room", strangers(root)),
-              ("no include climbs", upward_includes(root)),
+    checks = [("every file of the library has a room", strangers(root, ORDER)),
+              ("no include climbs", upward_includes(root, ORDER)),
+              ("every file of the programs has a room", strangers(root, PROGRAMS)),
+              ("no include of the programs climbs", upward_includes(root, PROGRAMS)),
               ("the architecture's map has every file", unmapped(root))]
     if archives:
         checks += calls(root, archives)

@@ -17,15 +17,14 @@
 #include <json-c/json_object.h>
 
 #include "engine/blockpull.h"
-#include "tools/commands.h"
-#include "tools/words/exit_code.h"
-#include "tools/cli/options.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
+#include "tools/commands.h"
+#include "tools/words/exit_code.h"
 
 #define CHECK_REPORTS_MAX 1000
 
-const char check_help[] =
+static const char check_help[] =
 	"Usage: blockpull check [OPTION...] IMAGE\n"
 	"\n"
 	"Checks the metadata of one image (not of its backing files) and changes\n"
@@ -43,12 +42,8 @@ const char check_help[] =
 	"  --no-sandbox         do without the seccomp filter\n"
 	"  -h, --help           this text\n";
 
-enum {
-	CHECK_JSON = OPTIONS_OWN,
-};
-
 static const struct option check_table[] = {
-	{ "json", no_argument, NULL, CHECK_JSON },
+	OPTIONS_JSON,
 	{ "repair", required_argument, NULL, 'r' },
 	{ "format", required_argument, NULL, 'f' },
 	OPTIONS_SHARE,
@@ -56,10 +51,9 @@ static const struct option check_table[] = {
 	OPTIONS_END,
 };
 
-struct check_command {
-	struct options_chain chain; /* for its format and flags */
+struct check_line {
+	struct command_line line; /* of its chain only the format and the flags */
 	enum bpull_repair repair;
-	bool json, help;
 };
 
 static void check_report_text(void *opaque, int is_leak, const char *text)
@@ -165,29 +159,30 @@ static void check_opened(void *opaque)
 	sandbox_enter(SANDBOX_NO_NAMES);
 }
 
-static int check_run(const struct check_command *command, const char *path)
+static int check_run(struct command_line *line)
 {
-	struct json_object *findings = command->json ? json_object_new_array() : NULL;
+	const struct check_line *check = (const struct check_line *)line;
+	const char *path = line->words[0];
+	struct json_object *findings = line->json ? json_object_new_array() : NULL;
 	struct bpull_check_options options = {
 		.size = sizeof(options),
-		.flags = command->chain.disk.flags,
-		.format = command->chain.disk.format,
-		.report = command->json ? check_report_json : check_report_text,
+		.flags = line->chain.disk.flags,
+		.format = line->chain.disk.format,
+		.report = line->json ? check_report_json : check_report_text,
 		.opaque = findings,
 		.max_reports = CHECK_REPORTS_MAX,
-		.repair = command->repair,
+		.repair = check->repair,
 		.opened = check_opened,
 	};
 	struct bpull_check_result result = { .size = sizeof(result) };
 	struct bpull_error error = { 0 };
-	int code;
+	int code, rc = bpull_check(path, &options, &result, &error);
 
-	int rc = bpull_check(path, &options, &result, &error);
 	if (rc) {
 		/* Without the hint to run this very command. */
 		code = rc == -EUCLEAN ? say_failed_bare(&error, rc) : say_failed(&error, rc);
 	} else {
-		if (command->json)
+		if (line->json)
 			check_print_json(path, &result, findings);
 		else
 			check_print_text(&result);
@@ -201,53 +196,43 @@ static int check_run(const struct check_command *command, const char *path)
 	return code;
 }
 
-static int check_parse_repair(struct check_command *command, const char *what)
+static int check_take(struct command_line *line, int option, char *text)
 {
-	if (!strcmp(what, "leaks"))
-		command->repair = BPULL_REPAIR_LEAKS;
-	else if (!strcmp(what, "all"))
-		command->repair = BPULL_REPAIR_ALL;
+	struct check_line *check = (struct check_line *)line;
+
+	if (option != 'r')
+		return -1;
+	if (!strcmp(text, "leaks"))
+		check->repair = BPULL_REPAIR_LEAKS;
+	else if (!strcmp(text, "all"))
+		check->repair = BPULL_REPAIR_ALL;
 	else
-		return say_usage("check", "--repair takes 'leaks' or 'all', not '%s'", what);
+		return say_usage("check", "--repair takes 'leaks' or 'all', not '%s'", text);
 	return 0;
 }
 
-static int check_parse(struct check_command *command, int argc, char **argv)
+static int check_check(struct command_line *line)
 {
-	int option, code;
-	while ((option = options_next(argc, argv, ":f:r:h", check_table)) != -1) {
-		switch (option) {
-		case 'h': command->help = true; return 0;
-		case '?': return EXIT_CODE_USAGE;
-		case CHECK_JSON: command->json = true; break;
-		case 'r':
-			code = check_parse_repair(command, optarg);
-			if (code)
-				return code;
-			break;
-		default:
-			code = options_chain_take(&command->chain, "check", option, optarg);
-			if (code)
-				return code;
-		}
-	}
-	if (optind + 1 != argc)
-		return say_usage("check", optind == argc ? "an image's name is missing"
-							 : "check looks at one image at a time");
-	if (command->repair && command->chain.disk.flags & BPULL_DISK_FORCE_SHARE)
+	const struct check_line *check = (const struct check_line *)line;
+
+	if (check->repair && line->chain.disk.flags & BPULL_DISK_FORCE_SHARE)
 		return say_usage("check",
 				 "--repair needs the locks that --force-share does without");
 	return 0;
 }
 
-int check_main(int argc, char **argv)
-{
-	struct check_command command = { 0 };
-	int code = check_parse(&command, argc, argv);
-	if (!code && command.help)
-		fputs(check_help, stdout);
-	else if (!code)
-		code = check_run(&command, argv[optind]);
-	options_chain_free(&command.chain);
-	return code;
-}
+const struct command check_command = {
+	.name = "check",
+	.summary = "look for damage and leaks in an image",
+	.help = check_help,
+	.letters = ":f:r:h",
+	.options = check_table,
+	.line_size = sizeof(struct check_line),
+	.min_words = 1,
+	.max_words = 1,
+	.too_few = "an image's name is missing",
+	.too_many = "check looks at one image at a time",
+	.take = check_take,
+	.check = check_check,
+	.run = check_run,
+};

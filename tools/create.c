@@ -15,15 +15,14 @@
 #include <string.h>
 
 #include "engine/blockpull.h"
+#include "tools/cli/new_image.h"
+#include "tools/cli/say.h"
+#include "tools/cli/stop.h"
 #include "tools/commands.h"
 #include "tools/words/exit_code.h"
-#include "tools/cli/new_image.h"
-#include "tools/cli/options.h"
-#include "tools/cli/say.h"
 #include "tools/words/size.h"
-#include "tools/cli/stop.h"
 
-const char create_help[] =
+static const char create_help[] =
 	"Usage: blockpull create -f FORMAT [-o NAME=VALUE,...] [-b BASE -F FORMAT]\n"
 	"                        IMAGE [SIZE]\n"
 	"\n"
@@ -50,7 +49,7 @@ static const struct option create_table[] = {
 	{ "backing", required_argument, NULL, 'b' },
 	{ "backing-format", required_argument, NULL, 'F' },
 	{ "options", required_argument, NULL, 'o' },
-	{ "quiet", no_argument, NULL, 'q' },
+	OPTIONS_QUIET,
 	OPTIONS_HELP,
 	OPTIONS_END,
 };
@@ -68,15 +67,17 @@ static const struct options_word create_backing_formats[] = {
 	{ NULL, 0 },
 };
 
-struct create_command {
+struct create_line {
+	struct command_line line;
 	struct new_image image;
-	bool has_size, quiet, help;
 };
 
-static int create_take(struct create_command *command, int option, char *text)
+static int create_take(struct command_line *line, int option, char *text)
 {
-	struct bpull_create_options *options = &command->image.options;
+	struct create_line *create = (struct create_line *)line;
+	struct bpull_create_options *options = &create->image.options;
 	int value = 0, code;
+
 	switch (option) {
 	case 'f':
 		code = options_word("create", "--format", text, create_formats, &value);
@@ -92,23 +93,24 @@ static int create_take(struct create_command *command, int option, char *text)
 			return say_usage("create", "-b: a backing file's name is missing");
 		options->backing_name = text;
 		return 0;
-	case 'o': return new_image_take(&command->image, text);
-	case 'q': command->quiet = true; return 0;
-	default: command->help = true; return 0;
+	case 'o': return new_image_take(&create->image, "create", text);
+	default: return -1;
 	}
 }
 
 /* What is wrong with the options taken together. */
-static int create_validate(const struct create_command *command)
+static int create_check_options(const struct create_line *create)
 {
-	const struct bpull_create_options *options = &command->image.options;
+	const struct bpull_create_options *options = &create->image.options;
+	int code;
+
 	if (!options->format)
 		return say_usage("create", "the format is missing: give -f qcow2 or -f qed");
 	if (options->backing_format && !options->backing_name)
 		return say_usage("create", "-F has no meaning without -b");
-	if (!command->has_size && !options->backing_name)
+	if (create->line.n_words == 1 && !options->backing_name)
 		return say_usage("create", "a size is missing");
-	int code = new_image_check(&command->image);
+	code = new_image_check(&create->image, "create");
 	if (code)
 		return code;
 	if (options->backing_name && !options->backing_format) {
@@ -121,29 +123,23 @@ static int create_validate(const struct create_command *command)
 	return 0;
 }
 
-static int create_parse(struct create_command *command, int argc, char **argv)
+static int create_check(struct command_line *line)
 {
-	int option, code;
-	while ((option = options_next(argc, argv, ":b:f:F:ho:q", create_table)) != -1) {
-		if (option == '?')
-			return EXIT_CODE_USAGE;
-		code = create_take(command, option, optarg);
-		if (code || command->help)
-			return code;
-	}
-	if (optind == argc)
-		return say_usage("create", "the new image's name is missing");
-	if (argc - optind > 2)
-		return say_usage("create", "'%s' is one word too many", argv[optind + 2]);
-	command->has_size = argc - optind == 2;
-	if (command->has_size) {
-		code = options_size("create", "size", argv[optind + 1], SIZE_BYTES,
-				    &command->image.options.virtual_size);
+	struct create_line *create = (struct create_line *)line;
+	struct bpull_create_options *options = &create->image.options;
+	int code;
+
+	options->size = sizeof(*options);
+	if (line->n_words > 2)
+		return say_usage("create", "'%s' is one word too many", line->words[2]);
+	if (line->n_words == 2) {
+		code = options_size("create", "size", line->words[1], SIZE_BYTES,
+				    &options->virtual_size);
 		if (code)
 			return code;
-		command->image.options.empty = !command->image.options.virtual_size;
+		options->empty = !options->virtual_size;
 	}
-	return create_validate(command);
+	return create_check_options(create);
 }
 
 /* No half image. Before it, the backing file may be on a server that is dead, and Ctrl-C must end
@@ -154,29 +150,35 @@ static void create_hold(void *user_data)
 	stop_hold(true);
 }
 
-int create_main(int argc, char **argv)
+static int create_run(struct command_line *line)
 {
-	struct create_command command = { .image = { .command = "create",
-						     .options.size = sizeof(
-							     struct bpull_create_options) } };
+	struct create_line *create = (struct create_line *)line;
 	struct bpull_error error = { 0 };
+	int code, rc;
 
-	int code = create_parse(&command, argc, argv);
-	if (code)
-		return code;
-	if (command.help) {
-		fputs(create_help, stdout);
-		return EXIT_CODE_DONE;
-	}
-	command.image.options.creating = create_hold;
-	int rc = bpull_create(argv[optind], &command.image.options, &error);
+	create->image.options.creating = create_hold;
+	rc = bpull_create(line->words[0], &create->image.options, &error);
 	stop_hold(false);
 	if (rc) {
 		code = say_failed(&error, rc);
 		return rc == -EINVAL ? EXIT_CODE_USAGE : code; /* a value out of range */
 	}
-	if (!command.quiet)
-		say_note("%s: created as %s", argv[optind],
-			 bpull_format_name(command.image.options.format));
+	if (!line->quiet)
+		say_note("%s: created as %s", line->words[0],
+			 bpull_format_name(create->image.options.format));
 	return EXIT_CODE_DONE;
 }
+
+const struct command create_command = {
+	.name = "create",
+	.summary = "make a new qcow2 or QED image",
+	.help = create_help,
+	.letters = ":b:f:F:ho:q",
+	.options = create_table,
+	.line_size = sizeof(struct create_line),
+	.min_words = 1,
+	.too_few = "the new image's name is missing",
+	.take = create_take,
+	.check = create_check,
+	.run = create_run,
+};

@@ -15,11 +15,10 @@
 
 #include <json-c/json.h>
 
-#include "tools/commands.h"
-#include "tools/words/exit_code.h"
-#include "tools/cli/options.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
+#include "tools/commands.h"
+#include "tools/words/exit_code.h"
 #include "tools/words/size.h"
 #include "tools/words/suggest.h"
 
@@ -27,7 +26,7 @@
 #define WAIT_LOOK_MS 500
 #define MAX_LINE     (1u << 20)
 
-const char ctl_help[] =
+static const char ctl_help[] =
 	"Usage: blockpull ctl [OPTION...] SOCKET VERB [RATE]\n"
 	"\n"
 	"Steers a pull through its control socket (blockpull pull --control=SOCKET, or the\n"
@@ -47,16 +46,13 @@ const char ctl_help[] =
 	"  --no-sandbox do without the seccomp filter\n"
 	"  -h, --help   this text\n";
 
-enum {
-	CTL_JSON = OPTIONS_OWN
-};
-
 static const struct option ctl_table[] = {
-	{ "json", no_argument, NULL, CTL_JSON },
+	OPTIONS_JSON,
 	OPTIONS_HELP,
 	OPTIONS_END,
 };
 
+/* The other end of a control socket. */
 struct ctl {
 	const char *path;
 	int fd;
@@ -357,67 +353,83 @@ static int unknown_verb(const char *text)
 	return say_usage("ctl", "unknown verb '%s'", text);
 }
 
-static int run(struct ctl *ctl, size_t verb, uint64_t rate)
-{
-	struct json_object *args = NULL, *value;
-	int code = connect_to(ctl);
+/* ---- the command ---- */
 
-	if (!code) {
-		sandbox_enter(SANDBOX_NO_NAMES);
-		value = ask(ctl, "qmp_capabilities", NULL);
-		code = value ? 0 : EXIT_CODE_FAILED;
-		json_object_put(value);
-	}
-	if (code)
-		return code;
-	if (ctl_verbs[verb].run)
-		return ctl_verbs[verb].run(ctl);
-	if (!strcmp(ctl_verbs[verb].word, "speed")) {
-		args = json_object_new_object();
-		json_object_object_add(args, "speed", json_object_new_uint64(rate));
-	}
-	return simple(ctl, ctl_verbs[verb].verb, args);
+struct ctl_line {
+	struct command_line line;
+	size_t verb;   /* of ctl_verbs */
+	uint64_t rate; /* bytes/s, of speed */
+};
+
+static bool ctl_is_speed(const struct ctl_line *line)
+{
+	return !strcmp(ctl_verbs[line->verb].word, "speed");
 }
 
-int ctl_main(int argc, char **argv)
+static int ctl_connected(struct ctl *ctl, const struct ctl_line *line)
 {
-	struct ctl ctl = { .fd = -1 };
-	uint64_t rate = 0;
-	size_t verb = 0;
-	int option, code = 0;
+	struct json_object *args = NULL, *value = ask(ctl, "qmp_capabilities", NULL);
 
-	while ((option = options_next(argc, argv, ":h", ctl_table)) != -1) {
-		if (option == '?')
-			return EXIT_CODE_USAGE;
-		if (option == 'h') {
-			fputs(ctl_help, stdout);
-			return EXIT_CODE_DONE;
-		}
-		ctl.json = true;
+	json_object_put(value);
+	if (!value)
+		return EXIT_CODE_FAILED;
+	if (ctl_verbs[line->verb].run)
+		return ctl_verbs[line->verb].run(ctl);
+	if (ctl_is_speed(line)) {
+		args = json_object_new_object();
+		json_object_object_add(args, "speed", json_object_new_uint64(line->rate));
 	}
-	if (argc - optind < 2)
-		return say_usage("ctl", argc == optind ? "a socket's name is missing"
-						       : "a verb is missing");
-	ctl.path = argv[optind];
-	while (verb < N_VERBS && strcmp(argv[optind + 1], ctl_verbs[verb].word))
-		verb++;
-	if (verb == N_VERBS)
-		return unknown_verb(argv[optind + 1]);
-	bool is_speed = !strcmp(ctl_verbs[verb].word, "speed");
-	if (argc - optind != 2 + is_speed)
+	return simple(ctl, ctl_verbs[line->verb].verb, args);
+}
+
+static int ctl_check(struct command_line *line)
+{
+	struct ctl_line *ctl = (struct ctl_line *)line;
+	bool is_speed;
+
+	if (line->n_words < 2)
+		return say_usage("ctl", "a verb is missing");
+	while (ctl->verb < N_VERBS && strcmp(line->words[1], ctl_verbs[ctl->verb].word))
+		ctl->verb++;
+	if (ctl->verb == N_VERBS)
+		return unknown_verb(line->words[1]);
+	is_speed = ctl_is_speed(ctl);
+	if (line->n_words != 2 + is_speed)
 		return say_usage("ctl", is_speed ? "speed needs one rate"
 						 : "more than a socket and a verb");
-	if (is_speed)
-		code = options_size("ctl", "speed", argv[optind + 2], SIZE_RATE, &rate);
+	return is_speed ? options_size("ctl", "speed", line->words[2], SIZE_RATE, &ctl->rate) : 0;
+}
+
+static int ctl_run(struct command_line *line)
+{
+	struct ctl ctl = { .path = line->words[0], .fd = -1, .json = line->json };
+	int code;
+
 	ctl.in = malloc(MAX_LINE);
-	if (!code && !ctl.in) {
+	if (!ctl.in) {
 		say_error("out of memory");
-		code = EXIT_CODE_FAILED;
+		return EXIT_CODE_FAILED;
 	}
-	if (!code)
-		code = run(&ctl, verb, rate);
+	code = connect_to(&ctl);
+	if (!code) {
+		sandbox_enter(SANDBOX_NO_NAMES);
+		code = ctl_connected(&ctl, (const struct ctl_line *)line);
+	}
 	if (ctl.fd >= 0)
 		close(ctl.fd);
 	free(ctl.in);
 	return code;
 }
+
+const struct command ctl_command = {
+	.name = "ctl",
+	.summary = "steer a running pull",
+	.help = ctl_help,
+	.letters = ":h",
+	.options = ctl_table,
+	.line_size = sizeof(struct ctl_line),
+	.min_words = 1,
+	.too_few = "a socket's name is missing",
+	.check = ctl_check,
+	.run = ctl_run,
+};

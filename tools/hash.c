@@ -15,16 +15,15 @@
 #include <xxhash.h>
 
 #include "tools/cli/advice.h"
+#include "tools/cli/sandbox.h"
+#include "tools/cli/say.h"
 #include "tools/commands.h"
 #include "tools/content.h"
 #include "tools/words/exit_code.h"
-#include "tools/cli/options.h"
-#include "tools/cli/sandbox.h"
-#include "tools/cli/say.h"
 
 #define MIN_CHUNK_LEN 4096u
 
-const char hash_help[] =
+static const char hash_help[] =
 	"Usage: blockpull hash [OPTION...] IMAGE...\n"
 	"\n"
 	"Prints the XXH3-128 of each image's disk as a guest reads it, with its backing\n"
@@ -47,13 +46,12 @@ const char hash_help[] =
 	"  -h, --help           this text\n";
 
 enum {
-	HASH_JSON = OPTIONS_OWN,
-	HASH_CHUNK,
+	HASH_CHUNK = OPTIONS_OWN,
 };
 
 static const struct option hash_table[] = {
 	{ "chunk", required_argument, NULL, HASH_CHUNK },
-	{ "json", no_argument, NULL, HASH_JSON },
+	OPTIONS_JSON,
 	OPTIONS_CHAIN,
 	OPTIONS_HOLES,
 	OPTIONS_SHARE,
@@ -61,15 +59,14 @@ static const struct option hash_table[] = {
 	OPTIONS_END,
 };
 
-struct hash_command {
-	struct options_chain chain;
+struct hash_line {
+	struct command_line line;
 	uint64_t chunk_len; /* 0: the whole only */
-	bool json, help;
 };
 
 /* Of one image. */
 struct hash {
-	const struct hash_command *command;
+	const struct hash_line *command;
 	XXH3_state_t *whole, *chunk;
 	uint64_t at, chunk_start;
 	uint64_t n_printed;
@@ -91,7 +88,7 @@ static void hash_end_chunk(struct hash *h)
 	if (h->at == h->chunk_start)
 		return;
 	hash_text(XXH3_128bits_digest(h->chunk), text);
-	if (h->command->json)
+	if (h->command->line.json)
 		say_data("%s{\"start\":%" PRIu64 ",\"length\":%" PRIu64 ",\"hash\":\"%s\"}",
 			 h->n_printed++ ? "," : "", h->chunk_start, h->at - h->chunk_start, text);
 	else
@@ -139,7 +136,7 @@ static void hash_begin_json(const struct hash *h, const char *path, uint64_t siz
 {
 	struct json_object *name;
 
-	if (!h->command->json)
+	if (!h->command->line.json)
 		return;
 	name = say_json_text(path);
 	say_data("{\"filename\":%s,\"virtual-size\":%" PRIu64 ",\"algorithm\":\"XXH3-128\"",
@@ -157,7 +154,7 @@ static void hash_print(struct hash *h, const char *path, bool failed)
 	if (!failed)
 		hash_end_chunk(h);
 	hash_text(XXH3_128bits_digest(h->whole), text);
-	if (h->command->json)
+	if (h->command->line.json)
 		say_data("%s,\"hash\":%s%s%s}\n", h->command->chunk_len ? "]" : "",
 			 failed ? "" : "\"", failed ? "null" : text, failed ? "" : "\"");
 	else if (!failed)
@@ -165,7 +162,7 @@ static void hash_print(struct hash *h, const char *path, bool failed)
 }
 
 /* Behind the last one's opening nothing is opened any more. */
-static int hash_image(const struct hash_command *command, struct bpull_engine *engine,
+static int hash_image(const struct hash_line *command, struct bpull_engine *engine,
 		      const char *path, bool is_last, struct bpull_error *error)
 {
 	struct hash h = { .command = command,
@@ -173,7 +170,7 @@ static int hash_image(const struct hash_command *command, struct bpull_engine *e
 			  .chunk = XXH3_createState() };
 	struct content *content = NULL;
 	int rc = h.whole && h.chunk
-			 ? content_open(engine, path, &command->chain.disk, &content, error)
+			 ? content_open(engine, path, &command->line.chain.disk, &content, error)
 			 : -ENOMEM;
 
 	if (!rc && is_last)
@@ -192,17 +189,18 @@ static int hash_image(const struct hash_command *command, struct bpull_engine *e
 }
 
 /* The first failure's exit code; the other images are hashed all the same. */
-static int hash_run(const struct hash_command *command, char **paths, int n_paths)
+static int hash_run(struct command_line *line)
 {
+	const struct hash_line *command = (const struct hash_line *)line;
 	struct bpull_engine *engine = NULL;
 	struct bpull_error error = { 0 };
 	int code = EXIT_CODE_DONE, rc = bpull_engine_open(NULL, &engine, &error);
 
 	if (rc)
 		return say_failed(&error, rc);
-	for (int i = 0; i < n_paths; i++) {
+	for (int i = 0; i < line->n_words; i++) {
 		error = (struct bpull_error){ 0 };
-		rc = hash_image(command, engine, paths[i], i + 1 == n_paths, &error);
+		rc = hash_image(command, engine, line->words[i], i + 1 == line->n_words, &error);
 		if (rc) {
 			int failed = say_failed(&error, rc);
 
@@ -213,48 +211,40 @@ static int hash_run(const struct hash_command *command, char **paths, int n_path
 	return code;
 }
 
-static int hash_parse(struct hash_command *command, int argc, char **argv)
+static int hash_take(struct command_line *line, int option, char *text)
 {
-	int option, code;
-	while ((option = options_next(argc, argv, ":f:h", hash_table)) != -1) {
-		switch (option) {
-		case 'h': command->help = true; return 0;
-		case '?': return EXIT_CODE_USAGE;
-		case HASH_JSON: command->json = true; break;
-		case HASH_CHUNK:
-			code = options_size("hash", "--chunk", optarg, SIZE_BYTES,
-					    &command->chunk_len);
-			if (code)
-				return code;
-			if (command->chunk_len < MIN_CHUNK_LEN)
-				return say_usage("hash", "--chunk: at least %u bytes",
-						 MIN_CHUNK_LEN);
-			break;
-		default:
-			code = options_chain_take(&command->chain, "hash", option, optarg);
-			if (code)
-				return code;
-		}
-	}
-	if (optind == argc)
-		return say_usage("hash", "an image's name is missing");
-	command->chain.disk.flags |= BPULL_DISK_READ_ONLY;
-	code = options_chain_finish(&command->chain, "hash");
-	if (code || optind + 1 == argc)
-		return code;
-	for (int i = optind; i < argc; i++)
-		options_chain_look(&command->chain, argv[i], command->chain.disk.format);
-	return options_chain_judge(&command->chain, "hash");
-}
+	struct hash_line *command = (struct hash_line *)line;
+	int code;
 
-int hash_main(int argc, char **argv)
-{
-	struct hash_command command = { 0 };
-	int code = hash_parse(&command, argc, argv);
-	if (!code && command.help)
-		fputs(hash_help, stdout);
-	else if (!code)
-		code = hash_run(&command, argv + optind, argc - optind);
-	options_chain_free(&command.chain);
+	if (option != HASH_CHUNK)
+		return -1;
+	code = options_size("hash", "--chunk", text, SIZE_BYTES, &command->chunk_len);
+	if (!code && command->chunk_len < MIN_CHUNK_LEN)
+		code = say_usage("hash", "--chunk: at least %u bytes", MIN_CHUNK_LEN);
 	return code;
 }
+
+static int hash_check(struct command_line *line)
+{
+	int code = command_check_reader(line);
+
+	if (code || line->n_words == 1)
+		return code;
+	for (int i = 0; i < line->n_words; i++)
+		options_chain_look(&line->chain, line->words[i], line->chain.disk.format);
+	return options_chain_judge(&line->chain, "hash");
+}
+
+const struct command hash_command = {
+	.name = "hash",
+	.summary = "print a hash of what a guest reads",
+	.help = hash_help,
+	.letters = ":f:h",
+	.options = hash_table,
+	.line_size = sizeof(struct hash_line),
+	.min_words = 1,
+	.too_few = "an image's name is missing",
+	.take = hash_take,
+	.check = hash_check,
+	.run = hash_run,
+};

@@ -16,14 +16,13 @@
 
 #include "engine/blockpull.h"
 #include "tools/cli/advice.h"
-#include "tools/commands.h"
-#include "tools/words/exit_code.h"
-#include "tools/cli/options.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
+#include "tools/commands.h"
+#include "tools/words/exit_code.h"
 #include "tools/words/size.h"
 
-const char info_help[] =
+static const char info_help[] =
 	"Usage: blockpull info [OPTION...] IMAGE\n"
 	"\n"
 	"Describes an image: format, sizes, backing file, features, and what of it would\n"
@@ -47,12 +46,11 @@ const char info_help[] =
 
 enum {
 	INFO_CHAIN = OPTIONS_OWN,
-	INFO_JSON,
 };
 
 static const struct option info_table[] = {
 	{ "chain", no_argument, NULL, INFO_CHAIN },
-	{ "json", no_argument, NULL, INFO_JSON },
+	OPTIONS_JSON,
 	OPTIONS_CHAIN,
 	OPTIONS_SHARE,
 	OPTIONS_HELP,
@@ -306,59 +304,64 @@ static void info_print_text(const struct bpull_info *info)
 
 /* ---- Command --------------------------------------------------------------- */
 
-struct info_command {
-	struct options_chain chain;
-	bool whole_chain, json, help;
+struct info_line {
+	struct command_line line;
+	bool whole_chain;
 };
 
-static int info_parse(struct info_command *command, int argc, char **argv)
+static int info_take(struct command_line *line, int option, char *text)
 {
-	int option, code;
-	while ((option = options_next(argc, argv, ":f:h", info_table)) != -1) {
-		switch (option) {
-		case 'h': command->help = true; return 0;
-		case '?': return EXIT_CODE_USAGE;
-		case INFO_CHAIN: command->whole_chain = true; break;
-		case INFO_JSON: command->json = true; break;
-		default:
-			code = options_chain_take(&command->chain, "info", option, optarg);
-			if (code)
-				return code;
-		}
-	}
-	if (optind + 1 != argc)
-		return say_usage("info", optind == argc ? "an image's name is missing"
-							: "info describes one image at a time");
-	command->chain.disk.flags |= BPULL_DISK_READ_ONLY;
-	if (!command->whole_chain)
-		command->chain.disk.flags |= BPULL_DISK_NO_BACKING;
-	if (!command->whole_chain && command->chain.formats.n)
+	struct info_line *info = (struct info_line *)line;
+
+	(void)text;
+	if (option != INFO_CHAIN)
+		return -1;
+	info->whole_chain = true;
+	return 0;
+}
+
+static int info_check(struct command_line *line)
+{
+	const struct info_line *info = (const struct info_line *)line;
+
+	if (!info->whole_chain)
+		line->chain.disk.flags |= BPULL_DISK_NO_BACKING;
+	if (!info->whole_chain && line->chain.formats.n)
 		return say_usage("info", "--backing-format FILE=FMT needs --chain: without it no "
 					 "backing file is opened");
-	return options_chain_finish(&command->chain, "info");
+	return command_check_reader(line);
 }
 
-int info_main(int argc, char **argv)
+static int info_run(struct command_line *line)
 {
-	struct info_command command = { 0 };
+	const struct info_line *command = (const struct info_line *)line;
 	struct bpull_error error = { 0 };
 	struct bpull_info *info = NULL;
+	int rc = bpull_info_open(line->words[0], &line->chain.disk, &info, &error);
 
-	int code = info_parse(&command, argc, argv);
-	if (!code && command.help) {
-		fputs(info_help, stdout);
-	} else if (!code) {
-		int rc = bpull_info_open(argv[optind], &command.chain.disk, &info, &error);
-		if (rc)
-			code = say_failed(&error, rc);
-		else
-			sandbox_enter(SANDBOX_NO_NAMES);
-		if (!rc && command.json)
-			info_print_json(info, command.whole_chain);
-		else if (!rc)
-			info_print_text(info);
-	}
+	if (rc)
+		return say_failed(&error, rc);
+	sandbox_enter(SANDBOX_NO_NAMES);
+	if (line->json)
+		info_print_json(info, command->whole_chain);
+	else
+		info_print_text(info);
 	bpull_info_close(info);
-	options_chain_free(&command.chain);
-	return code;
+	return EXIT_CODE_DONE;
 }
+
+const struct command info_command = {
+	.name = "info",
+	.summary = "describe an image or its chain",
+	.help = info_help,
+	.letters = ":f:h",
+	.options = info_table,
+	.line_size = sizeof(struct info_line),
+	.min_words = 1,
+	.max_words = 1,
+	.too_few = "an image's name is missing",
+	.too_many = "info describes one image at a time",
+	.take = info_take,
+	.check = info_check,
+	.run = info_run,
+};

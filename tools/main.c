@@ -14,41 +14,30 @@
 #include <unistd.h>
 
 #include "engine/blockpull.h"
-#include "tools/commands.h"
-#include "tools/words/exit_code.h"
 #include "tools/cli/say.h"
 #include "tools/cli/stop.h"
+#include "tools/commands.h"
+#include "tools/pull/flatten.h"
+#include "tools/pull/options.h"
+#include "tools/words/exit_code.h"
 #include "tools/words/suggest.h"
 
-struct main_command {
-	const char *name;
-	int (*run)(int argc, char **argv);
-	const char *summary;
-	const char *help;
+static const struct command help_command = {
+	.name = "help",
+	.summary = "explain a command",
+	.help = "Usage: blockpull help [COMMAND]\n"
+		"\n"
+		"Lists the commands, or explains one.\n",
 };
 
-static int help_main(int argc, char **argv);
-static const char help_help[];
-
-static const struct main_command main_commands[] = {
-	{ "pull", pull_main, "copy what an image reads from its backing chain into it", pull_help },
-	{ "info", info_main, "describe an image or its chain", info_help },
-	{ "map", map_main, "list what the guest's disk consists of", map_help },
-	{ "flatten", flatten_main, "copy what an image reads to a new file", flatten_help },
-	{ "measure", measure_main, "say how much space a pull needs", measure_help },
-	{ "check", check_main, "look for damage and leaks in an image", check_help },
-	{ "hash", hash_main, "print a hash of what a guest reads", hash_help },
-	{ "verify", verify_main, "compare what guests read of two images", verify_help },
-	{ "create", create_main, "make a new qcow2 or QED image", create_help },
-	{ "ctl", ctl_main, "steer a running pull", ctl_help },
-	{ "help", help_main, "explain a command", help_help },
+/* In the order in which they are listed. */
+static const struct command *const main_commands[] = {
+	&pull_command,    &info_command,  &map_command,  &flatten_command,
+	&measure_command, &check_command, &hash_command, &verify_command,
+	&create_command,  &ctl_command,   &help_command,
 };
 
 #define N_COMMANDS (sizeof(main_commands) / sizeof(main_commands[0]))
-
-static const char help_help[] = "Usage: blockpull help [COMMAND]\n"
-				"\n"
-				"Lists the commands, or explains one.\n";
 
 static void main_usage(FILE *out)
 {
@@ -60,7 +49,7 @@ static void main_usage(FILE *out)
 	      "Commands:\n",
 	      out);
 	for (size_t i = 0; i < N_COMMANDS; i++)
-		fprintf(out, "  %-8s %s\n", main_commands[i].name, main_commands[i].summary);
+		fprintf(out, "  %-8s %s\n", main_commands[i]->name, main_commands[i]->summary);
 	fputs("\n"
 	      "Options:\n"
 	      "  -h, --help     this text; behind a command, its own\n"
@@ -74,13 +63,14 @@ static void main_usage(FILE *out)
 }
 
 /* NULL: there is none; that has been said. */
-static const struct main_command *main_find(const char *name)
+static const struct command *main_find(const char *name)
 {
 	struct suggest suggest = { 0 };
+
 	for (size_t i = 0; i < N_COMMANDS; i++) {
-		if (!strcmp(name, main_commands[i].name))
-			return &main_commands[i];
-		suggest_offer(&suggest, name, main_commands[i].name);
+		if (!strcmp(name, main_commands[i]->name))
+			return main_commands[i];
+		suggest_offer(&suggest, name, main_commands[i]->name);
 	}
 	if (suggest.best)
 		say_usage(NULL, "unknown command '%s'; did you mean '%s'?", name, suggest.best);
@@ -89,12 +79,14 @@ static const struct main_command *main_find(const char *name)
 	return NULL;
 }
 
-static int help_main(int argc, char **argv)
+static int main_help(int argc, char **argv)
 {
+	const struct command *command;
+
 	if (argc > 2)
 		return say_usage(NULL, "help explains one command at a time");
 	if (argc == 2 && strcmp(argv[1], "-h") && strcmp(argv[1], "--help")) {
-		const struct main_command *command = main_find(argv[1]);
+		command = main_find(argv[1]);
 		if (!command)
 			return EXIT_CODE_USAGE;
 		fputs(command->help, stdout);
@@ -127,14 +119,20 @@ static int main_global_option(const char *option)
 
 static int main_run(int argc, char **argv)
 {
+	const struct command *command;
+
 	if (argc < 2) {
 		main_usage(stderr);
 		return EXIT_CODE_USAGE;
 	}
 	if (argv[1][0] == '-')
 		return main_global_option(argv[1]);
-	const struct main_command *command = main_find(argv[1]);
-	return command ? command->run(argc - 1, argv + 1) : EXIT_CODE_USAGE;
+	command = main_find(argv[1]);
+	if (!command)
+		return EXIT_CODE_USAGE;
+	if (command == &help_command)
+		return main_help(argc - 1, argv + 1);
+	return command_main(command, argc - 1, argv + 1);
 }
 
 /* With a standard descriptor closed, the next file opened would get its number, and a message

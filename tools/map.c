@@ -15,15 +15,14 @@
 
 #include "engine/blockpull.h"
 #include "tools/cli/advice.h"
-#include "tools/commands.h"
-#include "tools/words/exit_code.h"
-#include "tools/cli/options.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
+#include "tools/commands.h"
+#include "tools/words/exit_code.h"
 
 #define MAP_BATCH 512
 
-const char map_help[] =
+static const char map_help[] =
 	"Usage: blockpull map [OPTION...] IMAGE\n"
 	"\n"
 	"Lists the ranges of the guest's disk: which image of the chain answers (depth 0\n"
@@ -44,22 +43,8 @@ const char map_help[] =
 	"  --no-sandbox         do without the seccomp filter\n"
 	"  -h, --help           this text\n";
 
-enum {
-	MAP_JSON = OPTIONS_OWN,
-};
-
 static const struct option map_table[] = {
-	{ "json", no_argument, NULL, MAP_JSON },
-	OPTIONS_CHAIN,
-	OPTIONS_HOLES,
-	OPTIONS_SHARE,
-	OPTIONS_HELP,
-	OPTIONS_END,
-};
-
-struct map_command {
-	struct options_chain chain;
-	bool json, help;
+	OPTIONS_JSON, OPTIONS_CHAIN, OPTIONS_HOLES, OPTIONS_SHARE, OPTIONS_HELP, OPTIONS_END,
 };
 
 struct map_printer {
@@ -175,57 +160,39 @@ static int map_disk(struct bpull_disk *disk, bool json, struct bpull_error *erro
 	return 0;
 }
 
-static int map_run(const struct map_command *command, const char *path)
+static int map_run(struct command_line *line)
 {
 	struct bpull_engine_options engine_options = { .size = sizeof(engine_options) };
 	struct bpull_engine *engine = NULL;
 	struct bpull_disk *disk = NULL;
 	struct bpull_error error = { 0 };
+	int code, rc = bpull_engine_open(&engine_options, &engine, &error);
 
-	int rc = bpull_engine_open(&engine_options, &engine, &error);
 	if (!rc)
-		rc = bpull_disk_open(engine, path, &command->chain.disk, &disk, &error);
+		rc = bpull_disk_open(engine, line->words[0], &line->chain.disk, &disk, &error);
 	if (!rc)
 		sandbox_enter(SANDBOX_NO_NAMES);
 	if (!rc)
 		advice_say_hint(bpull_disk_hint(disk));
 	if (!rc)
-		rc = map_disk(disk, command->json, &error);
-	int code = rc ? say_failed(&error, rc) : 0;
+		rc = map_disk(disk, line->json, &error);
+	code = rc ? say_failed(&error, rc) : EXIT_CODE_DONE;
 	bpull_disk_close(disk);
 	bpull_engine_close(engine);
 	return code;
 }
 
-static int map_parse(struct map_command *command, int argc, char **argv)
-{
-	int option, code;
-	while ((option = options_next(argc, argv, ":f:h", map_table)) != -1) {
-		switch (option) {
-		case 'h': command->help = true; return 0;
-		case '?': return EXIT_CODE_USAGE;
-		case MAP_JSON: command->json = true; break;
-		default:
-			code = options_chain_take(&command->chain, "map", option, optarg);
-			if (code)
-				return code;
-		}
-	}
-	if (optind + 1 != argc)
-		return say_usage("map", optind == argc ? "an image's name is missing"
-						       : "map lists one image at a time");
-	command->chain.disk.flags |= BPULL_DISK_READ_ONLY;
-	return options_chain_finish(&command->chain, "map");
-}
-
-int map_main(int argc, char **argv)
-{
-	struct map_command command = { 0 };
-	int code = map_parse(&command, argc, argv);
-	if (!code && command.help)
-		fputs(map_help, stdout);
-	else if (!code)
-		code = map_run(&command, argv[optind]);
-	options_chain_free(&command.chain);
-	return code;
-}
+const struct command map_command = {
+	.name = "map",
+	.summary = "list what the guest's disk consists of",
+	.help = map_help,
+	.letters = ":f:h",
+	.options = map_table,
+	.line_size = sizeof(struct command_line),
+	.min_words = 1,
+	.max_words = 1,
+	.too_few = "an image's name is missing",
+	.too_many = "map lists one image at a time",
+	.check = command_check_reader,
+	.run = map_run,
+};

@@ -11,14 +11,13 @@
 #include <json-c/json_object.h>
 
 #include "engine/blockpull.h"
-#include "tools/commands.h"
 #include "tools/cli/compression.h"
-#include "tools/words/exit_code.h"
-#include "tools/cli/options.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
+#include "tools/commands.h"
+#include "tools/words/exit_code.h"
 
-const char measure_help[] =
+static const char measure_help[] =
 	"Usage: blockpull measure [OPTION...] IMAGE\n"
 	"\n"
 	"Says how much a pull of the whole chain into IMAGE copies, and how much space it\n"
@@ -43,14 +42,13 @@ const char measure_help[] =
 	"  -h, --help           this text\n";
 
 enum {
-	MEASURE_JSON = OPTIONS_OWN,
-	MEASURE_ACCEPT_MIXED,
+	MEASURE_ACCEPT_MIXED = OPTIONS_OWN,
 	MEASURE_BASE,
 	MEASURE_COMPRESS,
 };
 
 static const struct option measure_table[] = {
-	{ "json", no_argument, NULL, MEASURE_JSON },
+	OPTIONS_JSON,
 	{ "accept-mixed", no_argument, NULL, MEASURE_ACCEPT_MIXED },
 	{ "base", required_argument, NULL, MEASURE_BASE },
 	{ "compress", optional_argument, NULL, MEASURE_COMPRESS },
@@ -61,10 +59,9 @@ static const struct option measure_table[] = {
 	OPTIONS_END,
 };
 
-struct measure_command {
-	struct options_chain chain;
+struct measure_line {
+	struct command_line line;
 	struct bpull_job_options job;
-	bool json, help;
 };
 
 static void measure_print_json(const char *path, const struct bpull_measure *m)
@@ -142,60 +139,58 @@ static void measure_opened(void *user_data)
 	sandbox_enter(SANDBOX_NO_NAMES);
 }
 
-static int measure_run(const struct measure_command *command, const char *path)
+static int measure_run(struct command_line *line)
 {
+	const struct measure_line *measure = (const struct measure_line *)line;
+	const char *path = line->words[0];
 	struct bpull_measure result = { .size = sizeof(result) };
 	struct bpull_error error = { 0 };
-	int rc = bpull_measure_job(path, &command->chain.disk, &command->job, &result, &error);
+	int rc = bpull_measure_job(path, &line->chain.disk, &measure->job, &result, &error);
 
 	if (rc)
 		return say_failed(&error, rc);
-	if (command->json)
+	if (line->json)
 		measure_print_json(path, &result);
 	else
 		measure_print_text(&result);
 	return EXIT_CODE_DONE;
 }
 
-static int measure_parse(struct measure_command *command, int argc, char **argv)
+static int measure_take(struct command_line *line, int option, char *text)
 {
-	int option, code;
-	while ((option = options_next(argc, argv, ":f:h", measure_table)) != -1) {
-		switch (option) {
-		case 'h': command->help = true; return 0;
-		case '?': return EXIT_CODE_USAGE;
-		case MEASURE_JSON: command->json = true; break;
-		case MEASURE_ACCEPT_MIXED: command->job.flags |= BPULL_JOB_ACCEPT_MIXED; break;
-		case MEASURE_BASE: command->job.base = optarg; break;
-		case MEASURE_COMPRESS:
-			code = compression_parse("measure", optarg, &command->job.compression,
-						 &command->job.compression_level);
-			if (code)
-				return code;
-			break;
-		default:
-			code = options_chain_take(&command->chain, "measure", option, optarg);
-			if (code)
-				return code;
-		}
+	struct measure_line *measure = (struct measure_line *)line;
+
+	switch (option) {
+	case MEASURE_ACCEPT_MIXED: measure->job.flags |= BPULL_JOB_ACCEPT_MIXED; return 0;
+	case MEASURE_BASE: measure->job.base = text; return 0;
+	case MEASURE_COMPRESS:
+		return compression_parse("measure", text, &measure->job.compression,
+					 &measure->job.compression_level);
+	default: return -1;
 	}
-	if (optind + 1 != argc)
-		return say_usage("measure", optind == argc
-						    ? "an image's name is missing"
-						    : "measure looks at one image at a time");
-	command->chain.disk.flags |= BPULL_DISK_READ_ONLY;
-	command->chain.disk.opened = measure_opened;
-	return options_chain_finish(&command->chain, "measure");
 }
 
-int measure_main(int argc, char **argv)
+static int measure_check(struct command_line *line)
 {
-	struct measure_command command = { .job.size = sizeof(command.job) };
-	int code = measure_parse(&command, argc, argv);
-	if (!code && command.help)
-		fputs(measure_help, stdout);
-	else if (!code)
-		code = measure_run(&command, argv[optind]);
-	options_chain_free(&command.chain);
-	return code;
+	struct measure_line *measure = (struct measure_line *)line;
+
+	measure->job.size = sizeof(measure->job);
+	line->chain.disk.opened = measure_opened;
+	return command_check_reader(line);
 }
+
+const struct command measure_command = {
+	.name = "measure",
+	.summary = "say how much space a pull needs",
+	.help = measure_help,
+	.letters = ":f:h",
+	.options = measure_table,
+	.line_size = sizeof(struct measure_line),
+	.min_words = 1,
+	.max_words = 1,
+	.too_few = "an image's name is missing",
+	.too_many = "measure looks at one image at a time",
+	.take = measure_take,
+	.check = measure_check,
+	.run = measure_run,
+};

@@ -13,14 +13,13 @@
 #include <json-c/json_object.h>
 
 #include "tools/cli/advice.h"
+#include "tools/cli/sandbox.h"
+#include "tools/cli/say.h"
 #include "tools/commands.h"
 #include "tools/content.h"
 #include "tools/words/exit_code.h"
-#include "tools/cli/options.h"
-#include "tools/cli/sandbox.h"
-#include "tools/cli/say.h"
 
-const char verify_help[] =
+static const char verify_help[] =
 	"Usage: blockpull verify [OPTION...] A B\n"
 	"\n"
 	"Compares what guests read of two images, with their backing chains, in any\n"
@@ -47,19 +46,14 @@ const char verify_help[] =
 	"Exit codes: 0 the same, 5 different, else see blockpull(1).\n";
 
 enum {
-	VERIFY_JSON = OPTIONS_OWN,
-	VERIFY_STRICT,
+	VERIFY_STRICT = OPTIONS_OWN,
 };
 
 static const struct option verify_table[] = {
-	{ "json", no_argument, NULL, VERIFY_JSON },
-	{ "strict", no_argument, NULL, VERIFY_STRICT },
-	{ "quiet", no_argument, NULL, 'q' },
-	{ "second-format", required_argument, NULL, 'F' },
-	OPTIONS_CHAIN,
-	OPTIONS_HOLES,
-	OPTIONS_SHARE,
-	OPTIONS_HELP,
+	OPTIONS_JSON,  { "strict", no_argument, NULL, VERIFY_STRICT },
+	OPTIONS_QUIET, { "second-format", required_argument, NULL, 'F' },
+	OPTIONS_CHAIN, OPTIONS_HOLES,
+	OPTIONS_SHARE, OPTIONS_HELP,
 	OPTIONS_END,
 };
 
@@ -70,10 +64,10 @@ static const struct options_word verify_formats[] = {
 	{ NULL, 0 },
 };
 
-struct verify_command {
-	struct options_chain chain; /* A's; B's but for the format */
+struct verify_line {
+	struct command_line line; /* its chain is A's, and B's but for the format */
 	enum bpull_format second_format;
-	bool json, quiet, strict, help;
+	bool strict;
 };
 
 /* One of the two, and what is not compared yet of its latest piece. */
@@ -182,7 +176,7 @@ static void print_text(const struct side *a, const struct side *b, uint64_t at, 
 		say_data("The images show the same.\n");
 }
 
-static int verify_sides(const struct verify_command *command, struct side *a, struct side *b,
+static int verify_sides(const struct verify_line *command, struct side *a, struct side *b,
 			struct bpull_error *error)
 {
 	uint64_t at = UINT64_MAX;
@@ -195,9 +189,9 @@ static int verify_sides(const struct verify_command *command, struct side *a, st
 	if (rc)
 		return say_failed(error, rc);
 	same = at == UINT64_MAX && (a->size == b->size || !command->strict);
-	if (command->json)
+	if (command->line.json)
 		print_json(a, b, at, same);
-	else if (!command->quiet)
+	else if (!command->line.quiet)
 		print_text(a, b, at, same);
 	return same ? EXIT_CODE_DONE : EXIT_CODE_DIFFERENT;
 }
@@ -207,22 +201,23 @@ static void say_hint_of(const struct content *content)
 	advice_say_hint(content_hint(content));
 }
 
-static int verify_run(const struct verify_command *command, const char *first, const char *second)
+static int verify_run(struct command_line *line)
 {
-	struct bpull_disk_options other = command->chain.disk;
-	struct side a = { .path = first }, b = { .path = second };
+	const struct verify_line *command = (const struct verify_line *)line;
+	struct bpull_disk_options other = line->chain.disk;
+	struct side a = { .path = line->words[0] }, b = { .path = line->words[1] };
 	struct bpull_engine *engine = NULL;
 	struct bpull_error error = { 0 };
 	int code, rc = bpull_engine_open(NULL, &engine, &error);
 
 	other.format = command->second_format;
 	if (!rc)
-		rc = content_open(engine, first, &command->chain.disk, &a.content, &error);
+		rc = content_open(engine, a.path, &line->chain.disk, &a.content, &error);
 	if (!rc)
-		rc = content_open(engine, second, &other, &b.content, &error);
+		rc = content_open(engine, b.path, &other, &b.content, &error);
 	if (!rc)
 		sandbox_enter(SANDBOX_NO_NAMES);
-	if (!rc && !command->quiet) {
+	if (!rc && !line->quiet) {
 		say_hint_of(a.content);
 		say_hint_of(b.content);
 	}
@@ -233,52 +228,45 @@ static int verify_run(const struct verify_command *command, const char *first, c
 	return code;
 }
 
-static int verify_take(struct verify_command *command, int option, const char *text)
+static int verify_take(struct command_line *line, int option, char *text)
 {
+	struct verify_line *command = (struct verify_line *)line;
 	int value = 0, code;
 
 	switch (option) {
-	case 'h': command->help = true; return 0;
-	case 'q': command->quiet = true; return 0;
-	case VERIFY_JSON: command->json = true; return 0;
 	case VERIFY_STRICT: command->strict = true; return 0;
 	case 'F':
 		code = options_word("verify", "--second-format", text, verify_formats, &value);
 		command->second_format = value;
 		return code;
-	default: return options_chain_take(&command->chain, "verify", option, text);
+	default: return -1;
 	}
 }
 
-static int verify_parse(struct verify_command *command, int argc, char **argv)
+static int verify_check(struct command_line *line)
 {
-	int option, code;
-	while ((option = options_next(argc, argv, ":f:F:hq", verify_table)) != -1) {
-		if (option == '?')
-			return EXIT_CODE_USAGE;
-		code = verify_take(command, option, optarg);
-		if (code || command->help)
-			return code;
-	}
-	if (optind + 2 != argc)
-		return say_usage("verify", "two images are needed, no more");
-	command->chain.disk.flags |= BPULL_DISK_READ_ONLY;
-	code = options_chain_finish(&command->chain, "verify");
+	const struct verify_line *command = (const struct verify_line *)line;
+	int code = command_check_reader(line);
+
 	if (code)
 		return code;
-	options_chain_look(&command->chain, argv[optind], command->chain.disk.format);
-	options_chain_look(&command->chain, argv[optind + 1], command->second_format);
-	return options_chain_judge(&command->chain, "verify");
+	options_chain_look(&line->chain, line->words[0], line->chain.disk.format);
+	options_chain_look(&line->chain, line->words[1], command->second_format);
+	return options_chain_judge(&line->chain, "verify");
 }
 
-int verify_main(int argc, char **argv)
-{
-	struct verify_command command = { 0 };
-	int code = verify_parse(&command, argc, argv);
-	if (!code && command.help)
-		fputs(verify_help, stdout);
-	else if (!code)
-		code = verify_run(&command, argv[optind], argv[optind + 1]);
-	options_chain_free(&command.chain);
-	return code;
-}
+const struct command verify_command = {
+	.name = "verify",
+	.summary = "compare what guests read of two images",
+	.help = verify_help,
+	.letters = ":f:F:hq",
+	.options = verify_table,
+	.line_size = sizeof(struct verify_line),
+	.min_words = 2,
+	.max_words = 2,
+	.too_few = "two images are needed, no more",
+	.too_many = "two images are needed, no more",
+	.take = verify_take,
+	.check = verify_check,
+	.run = verify_run,
+};

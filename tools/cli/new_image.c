@@ -52,20 +52,21 @@ static const struct {
 #define N_KEYS (sizeof(new_image_keys) / sizeof(new_image_keys[0]))
 
 /* A number that the library takes as a uint32_t with 0 for "default": 0 itself is refused. */
-static int new_image_number(const struct new_image *image, const char *name, const char *text,
+static int new_image_number(const char *command, const char *name, const char *text,
 			    uint32_t *number)
 {
 	uint64_t value;
-	int code = options_size(image->command, name, text, SIZE_BYTES, &value);
+	int code = options_size(command, name, text, SIZE_BYTES, &value);
 	if (code)
 		return code;
 	if (!value || value > UINT32_MAX)
-		return say_usage(image->command, "%s: %s is out of range", name, text);
+		return say_usage(command, "%s: %s is out of range", name, text);
 	*number = value;
 	return 0;
 }
 
-static int new_image_take_key(struct new_image *image, enum new_image_key key, const char *text)
+static int new_image_take_key(struct new_image *image, const char *command, enum new_image_key key,
+			      const char *text)
 {
 	struct bpull_create_options *options = &image->options;
 	const char *name = new_image_keys[key].name;
@@ -74,62 +75,63 @@ static int new_image_take_key(struct new_image *image, enum new_image_key key, c
 	image->given_keys |= 1U << key;
 	switch (key) {
 	case NEW_IMAGE_CLUSTER_SIZE:
-		return new_image_number(image, name, text, &options->cluster_size);
+		return new_image_number(command, name, text, &options->cluster_size);
 	case NEW_IMAGE_REFCOUNT_BITS:
-		return new_image_number(image, name, text, &options->refcount_bits);
-	case NEW_IMAGE_TABLE_SIZE: return new_image_number(image, name, text, &options->table_size);
+		return new_image_number(command, name, text, &options->refcount_bits);
+	case NEW_IMAGE_TABLE_SIZE:
+		return new_image_number(command, name, text, &options->table_size);
 	case NEW_IMAGE_COMPAT:
-		code = options_word(image->command, name, text, new_image_compat, &value);
+		code = options_word(command, name, text, new_image_compat, &value);
 		options->version = value;
 		break;
 	case NEW_IMAGE_LAZY_REFCOUNTS:
-		code = options_word(image->command, name, text, new_image_switch, &value);
+		code = options_word(command, name, text, new_image_switch, &value);
 		options->lazy_refcounts = value;
 		break;
 	case NEW_IMAGE_COMPRESSION_TYPE:
-		code = options_word(image->command, name, text, new_image_compression, &value);
+		code = options_word(command, name, text, new_image_compression, &value);
 		options->zstd = value;
 		break;
 	}
 	return code;
 }
 
-static int new_image_take_item(struct new_image *image, char *item)
+static int new_image_take_item(struct new_image *image, const char *command, char *item)
 {
 	struct suggest suggest = { 0 };
 	char *text = strchr(item, '=');
 	if (!text)
-		return say_usage(image->command, "-o: '%s' is not of the form NAME=VALUE", item);
+		return say_usage(command, "-o: '%s' is not of the form NAME=VALUE", item);
 	*text++ = 0;
 	for (unsigned key = 0; key < N_KEYS; key++) {
 		if (!strcmp(item, new_image_keys[key].name))
-			return new_image_take_key(image, key, text);
+			return new_image_take_key(image, command, key, text);
 		suggest_offer(&suggest, item, new_image_keys[key].name);
 	}
 	if (suggest.best)
-		return say_usage(image->command, "-o: unknown name '%s'; did you mean '%s'?", item,
+		return say_usage(command, "-o: unknown name '%s'; did you mean '%s'?", item,
 				 suggest.best);
-	return say_usage(image->command, "-o: unknown name '%s'", item);
+	return say_usage(command, "-o: unknown name '%s'", item);
 }
 
-int new_image_take(struct new_image *image, char *text)
+int new_image_take(struct new_image *image, const char *command, char *text)
 {
 	char *item;
 	while ((item = strsep(&text, ","))) {
-		int code = new_image_take_item(image, item);
+		int code = new_image_take_item(image, command, item);
 		if (code)
 			return code;
 	}
 	return 0;
 }
 
-int new_image_check(const struct new_image *image)
+int new_image_check(const struct new_image *image, const char *command)
 {
 	for (unsigned key = 0; key < N_KEYS; key++) {
 		enum bpull_format format = new_image_keys[key].format;
 		if ((image->given_keys & 1U << key) && format && image->options.format &&
 		    format != image->options.format)
-			return say_usage(image->command, "-o: '%s' has no meaning for %s images",
+			return say_usage(command, "-o: '%s' has no meaning for %s images",
 					 new_image_keys[key].name,
 					 bpull_format_name(image->options.format));
 	}

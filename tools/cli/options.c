@@ -15,9 +15,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "tools/words/exit_code.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
+#include "tools/words/exit_code.h"
 #include "tools/words/suggest.h"
 
 #define OPTIONS_VARIABLE "BLOCKPULL_ALLOW_BACKING"

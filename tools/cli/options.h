@@ -21,6 +21,7 @@ enum options_value {
 	OPTIONS_BACKING_FORMAT,
 	OPTIONS_FORCE_SHARE,
 	OPTIONS_HOLES_MODE,
+	OPTIONS_JSON_OUTPUT,
 	OPTIONS_NO_SANDBOX, /* every command has it; options_next() deals with it */
 	OPTIONS_OWN,
 };
@@ -40,6 +41,14 @@ enum options_value {
 #define OPTIONS_SHARE                                                 \
 	{                                                             \
 		"force-share", no_argument, NULL, OPTIONS_FORCE_SHARE \
+	}
+#define OPTIONS_JSON                                           \
+	{                                                      \
+		"json", no_argument, NULL, OPTIONS_JSON_OUTPUT \
+	}
+#define OPTIONS_QUIET                           \
+	{                                       \
+		"quiet", no_argument, NULL, 'q' \
 	}
 #define OPTIONS_HELP                           \
 	{                                      \

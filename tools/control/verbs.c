@@ -9,8 +9,8 @@
 
 #include <json-c/json.h>
 
-#include "tools/control/control.h"
 #include "tools/control/args.h"
+#include "tools/control/control.h"
 #include "tools/control/queries.h"
 #include "tools/control/start.h"
 

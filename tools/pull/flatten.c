@@ -7,15 +7,13 @@
  * An option to overwrite was rejected: the file that is there may be the only
  * copy of something, and `rm` says the same more plainly.
  */
-#include <stdio.h>
+#include "tools/pull/flatten.h"
 
-#include "tools/commands.h"
 #include "tools/cli/new_image.h"
-#include "tools/pull/pull.h"
 #include "tools/cli/say.h"
-#include "tools/words/exit_code.h"
+#include "tools/pull/pull.h"
 
-const char flatten_help[] =
+static const char flatten_help[] =
 	"Usage: blockpull flatten [OPTION...] IMAGE OUT\n"
 	"\n"
 	"Writes the disk that IMAGE and its backing chain make up to a new file OUT,\n"
@@ -71,76 +69,67 @@ static const struct options_word flatten_formats[] = {
 	{ NULL, 0 },
 };
 
-struct flatten_command {
+struct flatten_line {
 	struct pull_options options;
 	struct new_image image;
 };
 
-static int flatten_take(struct flatten_command *command, int option, char *text)
+static int flatten_take(struct command_line *line, int option, char *text)
 {
-	int value = 0, code = pull_options_take(&command->options, "flatten", option, text);
+	struct flatten_line *flatten = (struct flatten_line *)line;
+	int value = 0, code = pull_options_take(&flatten->options, option, text);
+
 	if (code >= 0)
 		return code;
 	switch (option) {
 	case 'f':
 		code = options_word("flatten", "--format", text, flatten_formats, &value);
-		command->image.options.format = value;
+		flatten->image.options.format = value;
 		return code;
-	case 'o': return new_image_take(&command->image, text);
-	case FLATTEN_SOURCE_FORMAT:
-		return options_chain_take(&command->options.chain, "flatten", 'f', text);
-	default: return options_chain_take(&command->options.chain, "flatten", option, text);
+	case 'o': return new_image_take(&flatten->image, "flatten", text);
+	case FLATTEN_SOURCE_FORMAT: return options_chain_take(&line->chain, "flatten", 'f', text);
+	default: return -1;
 	}
 }
 
-static int flatten_check(const struct flatten_command *command)
+static int flatten_check(struct command_line *line)
 {
-	enum bpull_format format = command->image.options.format;
-	if (command->options.job.compression && format && format != BPULL_FORMAT_QCOW2)
+	struct flatten_line *flatten = (struct flatten_line *)line;
+	enum bpull_format format = flatten->image.options.format;
+	int code;
+
+	flatten->image.options.size = sizeof(flatten->image.options);
+	if (flatten->options.job.compression && format && format != BPULL_FORMAT_QCOW2)
 		return say_usage("flatten", "--compress: %s images have no compressed clusters",
 				 bpull_format_name(format));
-	if (command->image.given_keys && format == BPULL_FORMAT_RAW)
+	if (flatten->image.given_keys && format == BPULL_FORMAT_RAW)
 		return say_usage("flatten", "-o has no meaning for raw images");
-	return new_image_check(&command->image);
+	code = new_image_check(&flatten->image, "flatten");
+	return code ? code : pull_options_finish(&flatten->options);
 }
 
-static int flatten_parse(struct flatten_command *command, int argc, char **argv)
+static int flatten_run(struct command_line *line)
 {
-	int option, code;
-	while ((option = options_next(argc, argv, ":f:ho:q", flatten_table)) != -1) {
-		if (option == '?')
-			return EXIT_CODE_USAGE;
-		code = flatten_take(command, option, optarg);
-		if (code || command->options.help)
-			return code;
-	}
-	if (argc - optind != 2)
-		return say_usage("flatten",
-				 argc - optind < 2
-					 ? "an image and the name of the new file are needed"
-					 : "one image and one new file, no more");
-	code = flatten_check(command);
-	return code ? code : pull_options_finish(&command->options, "flatten");
+	const struct flatten_line *flatten = (const struct flatten_line *)line;
+	struct pull_image image = { .path = line->words[0],
+				    .out = line->words[1],
+				    .new_image = &flatten->image.options };
+
+	return pull_images(&flatten->options, &image, 1);
 }
 
-int flatten_main(int argc, char **argv)
-{
-	struct flatten_command command = {
-		.options = { .engine.size = sizeof(struct bpull_engine_options),
-			     .job.size = sizeof(struct bpull_job_options),
-			     .n_jobs = 1 },
-		.image = { .command = "flatten",
-			   .options.size = sizeof(struct bpull_create_options) },
-	};
-	int code = flatten_parse(&command, argc, argv);
-	if (!code && command.options.help) {
-		fputs(flatten_help, stdout);
-	} else if (!code) {
-		struct pull_image image = { .path = argv[optind],
-					    .out = argv[optind + 1],
-					    .new_image = &command.image.options };
-		code = pull_images(&command.options, &image, 1);
-	}
-	options_chain_free(&command.options.chain);
-	return code;
-}
+const struct command flatten_command = {
+	.name = "flatten",
+	.summary = "copy what an image reads to a new file",
+	.help = flatten_help,
+	.letters = ":f:ho:q",
+	.options = flatten_table,
+	.line_size = sizeof(struct flatten_line),
+	.min_words = 2,
+	.max_words = 2,
+	.too_few = "an image and the name of the new file are needed",
+	.too_many = "one image and one new file, no more",
+	.take = flatten_take,
+	.check = flatten_check,
+	.run = flatten_run,
+};

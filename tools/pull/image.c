@@ -7,8 +7,7 @@
  * A dry run maps the chain through the public API instead of asking the job: it
  * must not need write access, and the map is what the job itself will walk.
  */
-#include "tools/cli/advice.h"
-#include "tools/pull/pull.h"
+#include "tools/pull/image.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -17,14 +16,15 @@
 
 #include <json-c/json_object.h>
 
-#include "tools/words/exit_code.h"
-#include "tools/words/job_json.h"
-#include "tools/pull/not_taken.h"
-#include "tools/pull/progress.h"
+#include "tools/cli/advice.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
-#include "tools/words/size.h"
 #include "tools/cli/stop.h"
+#include "tools/pull/not_taken.h"
+#include "tools/pull/progress.h"
+#include "tools/words/exit_code.h"
+#include "tools/words/job_json.h"
+#include "tools/words/size.h"
 
 #define PULL_PLAN_EXTENTS 512
 

@@ -6,17 +6,18 @@
  * No option has a file to be read from: a pull's rights (--allow-backing) must
  * be visible where it is started.
  */
+#include "tools/pull/options.h"
+
 #include <stdlib.h>
 
-#include "tools/commands.h"
 #include "tools/cli/compression.h"
-#include "tools/words/exit_code.h"
-#include "tools/pull/pull.h"
 #include "tools/cli/say.h"
+#include "tools/pull/pull.h"
+#include "tools/words/exit_code.h"
 
 #define PULL_JOBS_MAX 64
 
-const char pull_help[] =
+static const char pull_help[] =
 	"Usage: blockpull pull [OPTION...] IMAGE...\n"
 	"\n"
 	"Copies what each image reads from its backing chain into it, then drops the\n"
@@ -127,6 +128,7 @@ static int pull_take_copy(struct pull_options *options, const char *text)
 {
 	int value = 0;
 	int code = options_word("pull", "--copy", text, pull_copy_words, &value);
+
 	options->job.copy = value;
 	return code;
 }
@@ -135,6 +137,7 @@ static int pull_take_on_error(struct pull_options *options, const char *text)
 {
 	int value = 0;
 	int code = options_word("pull", "--on-error", text, pull_on_error_words, &value);
+
 	options->job.on_error = value;
 	return code;
 }
@@ -150,25 +153,29 @@ static int pull_take_jobs(struct pull_options *options, const char *text)
 	return 0;
 }
 
-static int pull_take_words(struct pull_options *options, const char *command, int option,
-			   const char *text)
+static int pull_take_io(struct pull_options *options, const char *text)
 {
-	int value = 0, code;
-	switch (option) {
-	case PULL_IO:
-		code = options_word(command, "--io", text, pull_io_words, &value);
-		options->engine.io = value;
-		return code;
-	default:
-		code = options_word(command, "--progress", text, pull_progress_words, &value);
-		options->progress = value;
-		return code;
-	}
+	int value = 0;
+	int code = options_word(options->line.command->name, "--io", text, pull_io_words, &value);
+
+	options->engine.io = value;
+	return code;
 }
 
-int pull_options_take(struct pull_options *options, const char *command, int option,
-		      const char *text)
+static int pull_take_progress(struct pull_options *options, const char *text)
 {
+	int value = 0;
+	int code = options_word(options->line.command->name, "--progress", text,
+				pull_progress_words, &value);
+
+	options->progress = value;
+	return code;
+}
+
+int pull_options_take(struct pull_options *options, int option, const char *text)
+{
+	const char *command = options->line.command->name;
+
 	switch (option) {
 	case PULL_BANDWIDTH:
 		return options_size(command, "--bandwidth", text, SIZE_RATE,
@@ -178,30 +185,35 @@ int pull_options_take(struct pull_options *options, const char *command, int opt
 	case PULL_COMPRESS:
 		return compression_parse(command, text, &options->job.compression,
 					 &options->job.compression_level);
-	case PULL_IO:
-	case PULL_PROGRESS: return pull_take_words(options, command, option, text);
+	case PULL_IO: return pull_take_io(options, text);
+	case PULL_PROGRESS: return pull_take_progress(options, text);
 	case PULL_VERIFY: options->job.flags |= BPULL_JOB_VERIFY; return 0;
-	case PULL_JSON: options->json = true; return 0;
-	case 'h': options->help = true; return 0;
-	case 'q': options->quiet = true; return 0;
 	default: return -1;
 	}
 }
 
-int pull_options_finish(struct pull_options *options, const char *command)
+int pull_options_finish(struct pull_options *options)
 {
+	const char *command = options->line.command->name;
+
+	options->engine.size = sizeof(options->engine);
+	options->job.size = sizeof(options->job);
+	if (!options->n_jobs)
+		options->n_jobs = 1;
 	if (options->engine.burst && !options->engine.bandwidth)
 		return say_usage(command, "--burst has no meaning without --bandwidth");
 	if (options->progress == PROGRESS_JSON)
-		options->json = true; /* who reads events waits for the last one */
-	if (options->quiet && options->progress == PROGRESS_AUTO)
+		options->line.json = true; /* a program that reads events waits for the last one */
+	if (options->line.quiet && options->progress == PROGRESS_AUTO)
 		options->progress = PROGRESS_NONE;
-	return options_chain_finish(&options->chain, command);
+	return options_chain_finish(&options->line.chain, command);
 }
 
-static int pull_take(struct pull_options *options, int option, const char *text)
+static int pull_take(struct command_line *line, int option, char *text)
 {
-	int code = pull_options_take(options, "pull", option, text);
+	struct pull_options *options = (struct pull_options *)line;
+	int code = pull_options_take(options, option, text);
+
 	if (code >= 0)
 		return code;
 	switch (option) {
@@ -209,40 +221,30 @@ static int pull_take(struct pull_options *options, int option, const char *text)
 	case PULL_BASE: options->job.base = text; return 0;
 	case PULL_CONTROL: options->control = text; return 0;
 	case PULL_COPY: return pull_take_copy(options, text);
-	case PULL_DIRECT: options->chain.disk.flags |= BPULL_DISK_DIRECT; return 0;
+	case PULL_DIRECT: line->chain.disk.flags |= BPULL_DISK_DIRECT; return 0;
 	case PULL_MANUAL_FINALIZE: options->job.flags |= BPULL_JOB_MANUAL_FINALIZE; return 0;
 	case PULL_ON_ERROR: return pull_take_on_error(options, text);
 	case 'j': return pull_take_jobs(options, text);
 	case 'n': options->dry_run = true; return 0;
-	default: return options_chain_take(&options->chain, "pull", option, text);
+	default: return -1;
 	}
 }
 
-int pull_options_parse(struct pull_options *options, int argc, char **argv)
+static int pull_check(struct command_line *line)
 {
-	int option;
-	*options = (struct pull_options){ .engine.size = sizeof(options->engine),
-					  .job.size = sizeof(options->job),
-					  .n_jobs = 1 };
-	while ((option = options_next(argc, argv, ":f:hj:nq", pull_table)) != -1) {
-		if (option == '?')
-			return EXIT_CODE_USAGE;
-		int code = pull_take(options, option, optarg);
-		if (code || options->help)
-			return code;
-	}
-	if (optind == argc)
-		return say_usage("pull", "an image's name is missing");
-	if (options->control && argc - optind > 1)
+	struct pull_options *options = (struct pull_options *)line;
+	int code;
+
+	if (options->control && line->n_words > 1)
 		return say_usage("pull", "--control is for one image");
 	if (options->job.flags & BPULL_JOB_MANUAL_FINALIZE && !options->control)
 		return say_usage("pull",
 				 "--manual-finalize needs --control, to be told to finalize");
-	int code = pull_options_finish(options, "pull");
-	if (!code && argc - optind > 1) {
-		for (int i = optind; i < argc; i++)
-			options_chain_look(&options->chain, argv[i], options->chain.disk.format);
-		code = options_chain_judge(&options->chain, "pull");
+	code = pull_options_finish(options);
+	if (!code && line->n_words > 1) {
+		for (int i = 0; i < line->n_words; i++)
+			options_chain_look(&line->chain, line->words[i], line->chain.disk.format);
+		code = options_chain_judge(&line->chain, "pull");
 	}
 	if (options->control) { /* a limit that can be changed there is the job's */
 		options->job.bandwidth = options->engine.bandwidth;
@@ -251,3 +253,17 @@ int pull_options_parse(struct pull_options *options, int argc, char **argv)
 	}
 	return code;
 }
+
+const struct command pull_command = {
+	.name = "pull",
+	.summary = "copy what an image reads from its backing chain into it",
+	.help = pull_help,
+	.letters = ":f:hj:nq",
+	.options = pull_table,
+	.line_size = sizeof(struct pull_options),
+	.min_words = 1,
+	.too_few = "an image's name is missing",
+	.take = pull_take,
+	.check = pull_check,
+	.run = pull_named_images,
+};

@@ -20,8 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "tools/words/job_json.h"
 #include "tools/cli/say.h"
+#include "tools/words/job_json.h"
 #include "tools/words/size.h"
 #include "tools/words/text.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * blockpull pull: options, and the loop that runs any number of images on one
- * engine, so that they share one limit. By default one after another: a stop
+ * The loop of blockpull pull. It runs any number of images on one engine, so
+ * that they share one limit. By default one after another: a stop
  * then leaves finished images behind instead of many half-pulled ones, an image
  * may be the backing file of the next, and one pull keeps a disk busy already.
  * --jobs runs several at once.
@@ -10,6 +10,8 @@
  * embedder's would be. bpull_engine_wait() was rejected: it hides the window in
  * which a signal arrives between looking for one and waiting.
  */
+#include "tools/pull/pull.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -18,15 +20,11 @@
 #include <unistd.h>
 
 #include "engine/blockpull.h"
-#include "tools/commands.h"
-#include "tools/control/control.h"
-#include "tools/words/exit_code.h"
-#include "tools/cli/options.h"
-#include "tools/pull/progress.h"
-#include "tools/pull/pull.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
 #include "tools/cli/stop.h"
+#include "tools/control/control.h"
+#include "tools/words/exit_code.h"
 
 #define PULL_EVENTS_MAX 16
 
@@ -94,8 +92,8 @@ static void pull_report_end(struct pull *pull, struct pull_image *image)
 	pull->n_ended++;
 	progress_clear(&pull->progress);
 	/* With --json the summary is the JSON. */
-	pull_image_say(image, pull->options.quiet || pull->options.json);
-	if (pull->options.json)
+	pull_image_say(image, pull->options.line.quiet || pull->options.line.json);
+	if (pull->options.line.json)
 		pull_image_json(image, NULL);
 }
 
@@ -104,7 +102,7 @@ static void pull_start_fewer(struct pull *pull)
 {
 	pull->next_idx--;
 	pull->options.n_jobs = pull->n_active;
-	if (!pull->options.quiet)
+	if (!pull->options.line.quiet)
 		say_note("note: the limit on open files (ulimit -n) allows %u images at once here, "
 			 "not more",
 			 pull->n_active);
@@ -114,9 +112,9 @@ static void pull_start_next(struct pull *pull)
 {
 	struct pull_image *image = &pull->images[pull->next_idx++];
 	progress_clear(&pull->progress);
-	image->quiet = pull->options.quiet;
-	if (!pull_image_start(image, pull->engine, &pull->options.chain.disk, &pull->options.job,
-			      pull->n_active > 0)) {
+	image->quiet = pull->options.line.quiet;
+	if (!pull_image_start(image, pull->engine, &pull->options.line.chain.disk,
+			      &pull->options.job, pull->n_active > 0)) {
 		pull_start_fewer(pull);
 		return;
 	}
@@ -183,7 +181,7 @@ static void pull_pass_stop(struct pull *pull)
 		return;
 	pull->aborted = true;
 	progress_clear(&pull->progress);
-	if (pull->n_active && !pull->options.quiet)
+	if (pull->n_active && !pull->options.line.quiet)
 		say_note("stopping (%s)%s...", strsignal(stop_signal()),
 			 pull->images[0].out ? "" : "; what was copied is being made durable");
 	for (unsigned i = 0; i < pull->next_idx; i++) {
@@ -227,12 +225,12 @@ static void pull_plan_all(struct pull *pull)
 	for (; pull->next_idx < pull->n_images && !stop_signal(); pull->next_idx++) {
 		struct pull_image *image = &pull->images[pull->next_idx];
 		struct pull_plan plan;
-		image->quiet = pull->options.quiet;
-		pull_image_plan(image, pull->engine, &pull->options.chain.disk, &pull->options.job,
-				&plan);
-		if (image->code || !(pull->options.quiet || pull->options.json))
+		image->quiet = pull->options.line.quiet;
+		pull_image_plan(image, pull->engine, &pull->options.line.chain.disk,
+				&pull->options.job, &plan);
+		if (image->code || !(pull->options.line.quiet || pull->options.line.json))
 			pull_image_say_plan(image, &plan);
-		if (pull->options.json)
+		if (pull->options.line.json)
 			pull_image_json(image, &plan);
 	}
 }
@@ -247,7 +245,7 @@ static void pull_end_untried(struct pull *pull)
 			continue;
 		n_untried++;
 		pull_image_stop(image, stop_signal());
-		if (pull->options.json)
+		if (pull->options.line.json)
 			pull_image_json(image, NULL);
 	}
 	if (n_untried)
@@ -287,7 +285,7 @@ static int pull_run(struct pull *pull)
 	if (pull->options.control && !pull->options.dry_run) {
 		pull->target = (struct control_target){ .device = pull->images[0].path,
 							.path = pull->images[0].path,
-							.how = &pull->options.chain.disk,
+							.how = &pull->options.line.chain.disk,
 							.job = pull->options.job };
 		rc = control_open(pull->options.control, &pull->target, &pull->control, &error);
 		if (rc) {
@@ -325,28 +323,19 @@ int pull_images(const struct pull_options *options, struct pull_image *images, u
 	return pull_run(&pull);
 }
 
-static int pull_all(const struct pull_options *options, unsigned n_images, char **names)
+int pull_named_images(struct command_line *line)
 {
-	struct pull_image *images = calloc(n_images, sizeof(*images));
+	const struct pull_options *options = (const struct pull_options *)line;
+	struct pull_image *images = calloc(line->n_words, sizeof(*images));
+	int code;
+
 	if (!images) {
 		say_error("out of memory");
 		return EXIT_CODE_FAILED;
 	}
-	for (unsigned i = 0; i < n_images; i++)
-		images[i].path = names[i];
-	int code = pull_images(options, images, n_images);
+	for (int i = 0; i < line->n_words; i++)
+		images[i].path = line->words[i];
+	code = pull_images(options, images, line->n_words);
 	free(images);
-	return code;
-}
-
-int pull_main(int argc, char **argv)
-{
-	struct pull_options options;
-	int code = pull_options_parse(&options, argc, argv);
-	if (!code && options.help)
-		fputs(pull_help, stdout);
-	else if (!code)
-		code = pull_all(&options, argc - optind, argv + optind);
-	options_chain_free(&options.chain);
 	return code;
 }

@@ -1,115 +1,14 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/*
- * A pull's options (options.c), and one image of it from its name to its
- * summary (image.c). pull.c runs any number of them on one engine.
- */
+/* The loop that runs any number of images on one engine. */
 #ifndef TOOLS_PULL_PULL_H
 #define TOOLS_PULL_PULL_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "tools/pull/image.h"
+#include "tools/pull/options.h"
 
-#include "engine/blockpull.h"
-#include "tools/cli/options.h"
-#include "tools/pull/progress.h"
-
-struct pull_options {
-	struct options_chain chain;
-	struct bpull_engine_options engine;
-	struct bpull_job_options job;
-	enum progress_mode progress;
-	bool json, dry_run, quiet, help;
-	unsigned n_jobs;
-	const char *control; /* a socket's path, or NULL */
-};
-
-struct pull_image;
-
-/* Runs the options on these images (path, out, new_image set). An exit code. */
+/* Runs the options on these images (path, out, new_image set). Returns the exit code. */
 int pull_images(const struct pull_options *options, struct pull_image *images, unsigned n_images);
-
-/* Fills *options; the images are argv[optind] and on. 0, or an exit code after saying what is
- * wrong. Free with options_chain_free(&options->chain) in both cases. */
-int pull_options_parse(struct pull_options *options, int argc, char **argv);
-
-/* What `pull` and `flatten` have in common: 0 taken, -1 none of them, else an exit code. */
-int pull_options_take(struct pull_options *options, const char *command, int option,
-		      const char *text);
-/* What is wrong with them together; applies defaults. 0 or an exit code. */
-int pull_options_finish(struct pull_options *options, const char *command);
-
-/* Values and rows of long options for both. */
-enum pull_option {
-	PULL_BANDWIDTH = OPTIONS_OWN,
-	PULL_BURST,
-	PULL_COMPRESS,
-	PULL_IO,
-	PULL_PROGRESS,
-	PULL_VERIFY,
-	PULL_JSON,
-	PULL_OWN,
-};
-#define PULL_OPTIONS                                                                   \
-	{ "bandwidth", required_argument, NULL, PULL_BANDWIDTH },                      \
-		{ "burst", required_argument, NULL, PULL_BURST },                      \
-		{ "compress", optional_argument, NULL, PULL_COMPRESS }, OPTIONS_HOLES, \
-		{ "io", required_argument, NULL, PULL_IO },                            \
-		{ "progress", required_argument, NULL, PULL_PROGRESS },                \
-		{ "verify", no_argument, NULL, PULL_VERIFY },                          \
-		{ "json", no_argument, NULL, PULL_JSON },                              \
-	{                                                                              \
-		"quiet", no_argument, NULL, 'q'                                        \
-	}
-
-enum pull_state {
-	PULL_UNTRIED = 0,
-	PULL_RUNNING,
-	PULL_ENDED,
-};
-
-struct pull_image {
-	const char *path;
-	enum pull_state state;
-	const char *status; /* for JSON: "completed", "failed", "canceled", "dry-run" */
-	int code;           /* exit code, once ended */
-	unsigned depth;     /* images in the chain; 0: it was not opened */
-	const char *out;    /* flatten: the new file, as new_image says; NULL: a pull */
-	const struct bpull_create_options *new_image;
-	bool quiet;             /* errors and warnings only */
-	bool is_last;           /* nothing is opened after it: the sandbox is closed */
-	unsigned sandbox_names; /* enum sandbox_names, what is allowed then */
-	const char *base;       /* what it is to read from afterwards; NULL: nothing */
-	uint64_t virtual_size;
-	struct bpull_disk *disk; /* while running */
-	struct bpull_job_info info;
-	struct bpull_error error; /* code 0: none */
-};
-
-/* What a pull would do. */
-struct pull_plan {
-	uint64_t copy_bytes; /* at most: zeros are found only by reading */
-	uint64_t present_bytes, skipped_bytes;
-};
-
-/* Opens the image and starts its job. What fails is kept in the image, which has ended then; but
- * with may_wait, where files can't be opened because the process has too many open, the image is as
- * untried as before and the result is false: try again when another one has ended. */
-bool pull_image_start(struct pull_image *image, struct bpull_engine *engine,
-		      const struct bpull_disk_options *options, const struct bpull_job_options *job,
-		      bool may_wait);
-/* Takes the end of its job and closes it. `signal` is what asked for a stop, or 0. */
-void pull_image_conclude(struct pull_image *image, const struct bpull_event *event, int signal);
-/* Ends an image that was not begun, or must be given up, because of a signal. */
-void pull_image_stop(struct pull_image *image, int signal);
-/* For --dry-run: finds out what a pull would do and ends the image. Changes nothing. */
-void pull_image_plan(struct pull_image *image, struct bpull_engine *engine,
-		     const struct bpull_disk_options *options, const struct bpull_job_options *job,
-		     struct pull_plan *plan);
-
-/* The image's end on stderr: an error always, a summary unless quiet. */
-void pull_image_say(const struct pull_image *image, bool quiet);
-void pull_image_say_plan(const struct pull_image *image, const struct pull_plan *plan);
-/* The same as one JSON line on stdout; plan NULL: a real pull. */
-void pull_image_json(const struct pull_image *image, const struct pull_plan *plan);
+/* On those that the command line of a pull names. Returns the exit code. */
+int pull_named_images(struct command_line *line);
 
 #endif

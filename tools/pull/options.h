@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The options of pull, and those that flatten has of them, too. */
+#ifndef TOOLS_PULL_OPTIONS_H
+#define TOOLS_PULL_OPTIONS_H
+
+#include <stdbool.h>
+
+#include "engine/blockpull.h"
+#include "tools/cli/command.h"
+#include "tools/pull/progress.h"
+
+extern const struct command pull_command;
+
+struct pull_options {
+	struct command_line line;
+	struct bpull_engine_options engine;
+	struct bpull_job_options job;
+	enum progress_mode progress;
+	bool dry_run;
+	unsigned n_jobs;
+	const char *control; /* a socket's path, or NULL */
+};
+
+/* What pull and flatten have in common: 0 taken, -1 none of them, else an exit code. */
+int pull_options_take(struct pull_options *options, int option, const char *text);
+/* What is wrong with them together; applies defaults. 0 or an exit code. */
+int pull_options_finish(struct pull_options *options);
+
+/* Values and rows of long options for both. */
+enum pull_option {
+	PULL_BANDWIDTH = OPTIONS_OWN,
+	PULL_BURST,
+	PULL_COMPRESS,
+	PULL_IO,
+	PULL_PROGRESS,
+	PULL_VERIFY,
+	PULL_OWN,
+};
+#define PULL_OPTIONS                                                                   \
+	{ "bandwidth", required_argument, NULL, PULL_BANDWIDTH },                      \
+		{ "burst", required_argument, NULL, PULL_BURST },                      \
+		{ "compress", optional_argument, NULL, PULL_COMPRESS }, OPTIONS_HOLES, \
+		{ "io", required_argument, NULL, PULL_IO },                            \
+		{ "progress", required_argument, NULL, PULL_PROGRESS },                \
+		{ "verify", no_argument, NULL, PULL_VERIFY }, OPTIONS_JSON, OPTIONS_QUIET
+
+#endif
