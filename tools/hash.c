@@ -14,7 +14,6 @@
 #include <json-c/json_object.h>
 #include <xxhash.h>
 
-#include "tools/cli/advice.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
 #include "tools/commands.h"
@@ -176,7 +175,7 @@ static int hash_image(const struct hash_line *command, struct bpull_engine *engi
 	if (!rc && is_last)
 		sandbox_enter(SANDBOX_NO_NAMES);
 	if (!rc)
-		advice_say_hint(content_hint(content));
+		say_disk_hint(content_hint(content));
 	if (!rc) {
 		hash_begin_json(&h, path, content_size(content));
 		rc = hash_content(&h, content, error);

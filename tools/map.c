@@ -14,7 +14,6 @@
 #include <stdio.h>
 
 #include "engine/blockpull.h"
-#include "tools/cli/advice.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
 #include "tools/commands.h"
@@ -173,7 +172,7 @@ static int map_run(struct command_line *line)
 	if (!rc)
 		sandbox_enter(SANDBOX_NO_NAMES);
 	if (!rc)
-		advice_say_hint(bpull_disk_hint(disk));
+		say_disk_hint(bpull_disk_hint(disk));
 	if (!rc)
 		rc = map_disk(disk, line->json, &error);
 	code = rc ? say_failed(&error, rc) : EXIT_CODE_DONE;

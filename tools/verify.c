@@ -12,7 +12,6 @@
 
 #include <json-c/json_object.h>
 
-#include "tools/cli/advice.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
 #include "tools/commands.h"
@@ -198,7 +197,7 @@ static int verify_sides(const struct verify_line *command, struct side *a, struc
 
 static void say_hint_of(const struct content *content)
 {
-	advice_say_hint(content_hint(content));
+	say_disk_hint(content_hint(content));
 }
 
 static int verify_run(struct command_line *line)

@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tools/cli/say.h"
-
 static const char *advice_of(enum bpull_remedy remedy, bool may_share)
 {
 	switch (remedy) {
@@ -50,10 +48,4 @@ void advice_add(struct bpull_error *error, bool may_share)
 	else if (advice)
 		snprintf(end, room, "%s", advice);
 	error->remedy = BPULL_REMEDY_NONE;
-}
-
-void advice_say_hint(const char *hint)
-{
-	if (hint)
-		say_note("note: %s; if you know better: --holes=trust", hint);
 }

@@ -14,7 +14,7 @@
  * may_share: this command has --force-share. */
 void advice_add(struct bpull_error *error, bool may_share);
 
-/* Says bpull_disk_hint()'s sentence with what the command line has for it. */
-void advice_say_hint(const char *hint);
+/* What goes behind bpull_disk_hint()'s sentence. */
+#define ADVICE_HINT "; if you know better: --holes=trust"
 
 #endif

@@ -80,6 +80,12 @@ int say_failed(const struct bpull_error *error, int code)
 	return exit_code_of_error(code);
 }
 
+void say_disk_hint(const char *hint)
+{
+	if (hint)
+		say_note("note: %s" ADVICE_HINT, hint);
+}
+
 int say_usage(const char *command, const char *format, ...)
 {
 	va_list args;

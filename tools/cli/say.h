@@ -25,6 +25,9 @@ int say_failed(const struct bpull_error *error, int code);
 /* The same without the hint, where the caller has a better one. */
 int say_failed_bare(const struct bpull_error *error, int code);
 
+/* Says bpull_disk_hint()'s sentence with what the command line has for it; NULL: nothing. */
+void say_disk_hint(const char *hint);
+
 /* Says what is wrong with the command line. `command` NULL: blockpull itself.
  * Returns EXIT_CODE_USAGE. */
 int say_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -61,7 +61,7 @@ static int pull_image_open(struct pull_image *image, struct bpull_engine *engine
 		say_note("warning: %s", warning);
 	const char *hint = bpull_disk_hint(image->disk);
 	if (!image->quiet)
-		advice_say_hint(hint);
+		say_disk_hint(hint);
 	if (image->out && !image->quiet)
 		return not_taken_say(image->path, image->out, options, &image->error);
 	return 0;
