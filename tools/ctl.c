@@ -1,30 +1,21 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * blockpull ctl: the other end of a control socket. It asks as any QMP client
- * would; a private protocol was rejected, since then no other program could.
+ * blockpull ctl: its verbs, and what is said of a job.
  */
-#include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <json-c/json.h>
 
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
 #include "tools/commands.h"
+#include "tools/ctl_client.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/size.h"
 #include "tools/words/suggest.h"
 
-#define ANSWER_MS    10000
 #define WAIT_LOOK_MS 500
-#define MAX_LINE     (1u << 20)
 
 static const char ctl_help[] =
 	"Usage: blockpull ctl [OPTION...] SOCKET VERB [RATE]\n"
@@ -51,105 +42,6 @@ static const struct option ctl_table[] = {
 	OPTIONS_HELP,
 	OPTIONS_END,
 };
-
-/* The other end of a control socket. */
-struct ctl {
-	const char *path;
-	int fd;
-	char *in;
-	size_t in_len;
-	bool json;
-};
-
-/* ---- talking ---- */
-
-static int connect_to(struct ctl *ctl)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-
-	if (strlen(ctl->path) >= sizeof(address.sun_path)) {
-		say_error("'%s': too long for a socket's name", ctl->path);
-		return EXIT_CODE_FAILED;
-	}
-	memcpy(address.sun_path, ctl->path, strlen(ctl->path) + 1);
-	ctl->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (ctl->fd >= 0 && !connect(ctl->fd, (struct sockaddr *)&address, sizeof(address)))
-		return 0;
-	if (errno == ECONNREFUSED)
-		say_error("'%s': nobody listens there: the pull is over, or was killed", ctl->path);
-	else
-		say_error("'%s': %s", ctl->path, strerror(errno));
-	if (errno == ENOENT)
-		say_hint("the socket is there while blockpull pull --control runs");
-	return EXIT_CODE_FAILED;
-}
-
-/* The next object from the other side; NULL: none came (said). timeout_ms 0 and more. */
-static struct json_object *receive(struct ctl *ctl, int timeout_ms, bool *in_time)
-{
-	*in_time = true;
-	for (;;) {
-		struct pollfd ready = { .fd = ctl->fd, .events = POLLIN };
-		char *end = memchr(ctl->in, '\n', ctl->in_len);
-		struct json_object *value;
-		ssize_t n;
-
-		if (end) {
-			*end = 0;
-			value = json_tokener_parse(ctl->in);
-			ctl->in_len -= end + 1 - ctl->in;
-			memmove(ctl->in, end + 1, ctl->in_len);
-			if (!value)
-				say_error("'%s': what came from there is no JSON", ctl->path);
-			return value;
-		}
-		if (poll(&ready, 1, timeout_ms) == 0) {
-			*in_time = false;
-			return NULL;
-		}
-		n = ctl->in_len < MAX_LINE - 1
-			    ? recv(ctl->fd, ctl->in + ctl->in_len, MAX_LINE - 1 - ctl->in_len, 0)
-			    : 0;
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return NULL;
-		ctl->in_len += n;
-	}
-}
-
-/* Sends a verb and returns what it answered: the value, or NULL with the reason said. */
-static struct json_object *ask(struct ctl *ctl, const char *verb, struct json_object *args)
-{
-	struct json_object *request = json_object_new_object(), *answer, *value, *error;
-	bool in_time;
-	int n;
-
-	json_object_object_add(request, "execute", json_object_new_string(verb));
-	if (args)
-		json_object_object_add(request, "arguments", args);
-	n = dprintf(ctl->fd, "%s\n",
-		    json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN));
-	json_object_put(request);
-	while (n > 0 && (answer = receive(ctl, ANSWER_MS, &in_time))) {
-		if (json_object_object_get_ex(answer, "return", &value)) {
-			json_object_get(value);
-			json_object_put(answer);
-			return value;
-		}
-		if (json_object_object_get_ex(answer, "error", &error)) {
-			struct json_object *desc = NULL;
-
-			json_object_object_get_ex(error, "desc", &desc);
-			say_error("%s", desc ? json_object_get_string(desc) : "refused");
-			json_object_put(answer);
-			return NULL;
-		}
-		json_object_put(answer); /* an event, or the greeting */
-	}
-	say_error("'%s': no answer: the pull is over", ctl->path);
-	return NULL;
-}
 
 /* ---- verbs ---- */
 
@@ -179,9 +71,9 @@ static double seconds_of(struct json_object *job, const char *key)
 }
 
 /* The job, which the caller releases; NULL: there is none, or no answer (said). */
-static struct json_object *job_of(struct ctl *ctl)
+static struct json_object *job_of(struct ctl_client *client)
 {
-	struct json_object *list = ask(ctl, "x-query-job", NULL), *job;
+	struct json_object *list = ctl_client_ask(client, "x-query-job", NULL), *job;
 
 	if (!list)
 		return NULL;
@@ -190,7 +82,7 @@ static struct json_object *job_of(struct ctl *ctl)
 		      : NULL;
 	json_object_put(list);
 	if (!job)
-		say_error("'%s': no job was started there", ctl->path);
+		say_error("'%s': no job was started there", client->path);
 	return job;
 }
 
@@ -213,7 +105,7 @@ static void print_json(struct json_object *job)
 	say_json(json_object_get(job), SAY_JSON_LINE);
 }
 
-static void print_job(const struct ctl *ctl, struct json_object *job)
+static void print_job(struct json_object *job, bool json)
 {
 	char done[SIZE_TEXT_CAP], all[SIZE_TEXT_CAP], copied[SIZE_TEXT_CAP], text[SIZE_TEXT_CAP];
 	const char *status = word(job, "status");
@@ -221,7 +113,7 @@ static void print_job(const struct ctl *ctl, struct json_object *job)
 	struct json_object *bytes = NULL, *rate = NULL;
 	double left = seconds_of(job, "seconds-left");
 
-	if (ctl->json) {
+	if (json) {
 		print_json(job);
 		return;
 	}
@@ -242,13 +134,13 @@ static void print_job(const struct ctl *ctl, struct json_object *job)
 	say_data("%s%s\n", *word(job, "error") ? "; " : "", word(job, "error"));
 }
 
-static int info(struct ctl *ctl)
+static int info(struct ctl_client *client, bool json)
 {
-	struct json_object *job = job_of(ctl);
+	struct json_object *job = job_of(client);
 
 	if (!job)
 		return EXIT_CODE_FAILED;
-	print_job(ctl, job);
+	print_job(job, json);
 	json_object_put(job);
 	return EXIT_CODE_DONE;
 }
@@ -294,9 +186,9 @@ static int judge(struct json_object *job)
 	return EXIT_CODE_FAILED;
 }
 
-static int wait_for_end(struct ctl *ctl)
+static int wait_for_end(struct ctl_client *client, bool json)
 {
-	struct json_object *job = job_of(ctl), *event;
+	struct json_object *job = job_of(client), *event;
 	bool in_time, is_over;
 	int code;
 
@@ -304,10 +196,10 @@ static int wait_for_end(struct ctl *ctl)
 		return EXIT_CODE_FAILED;
 	is_over = *word(job, "status");
 	while (!is_over) {
-		event = receive(ctl, WAIT_LOOK_MS, &in_time);
+		event = ctl_client_receive(client, WAIT_LOOK_MS, &in_time);
 		if (!event && in_time) {
 			say_error("'%s': the pull's process ended before it said how the pull did",
-				  ctl->path);
+				  client->path);
 			json_object_put(job);
 			return EXIT_CODE_FAILED;
 		}
@@ -315,15 +207,15 @@ static int wait_for_end(struct ctl *ctl)
 		json_object_put(event);
 	}
 	code = judge(job);
-	if (ctl->json)
+	if (json)
 		print_json(job);
 	json_object_put(job);
 	return code;
 }
 
-static int simple(struct ctl *ctl, const char *verb, struct json_object *args)
+static int simple(struct ctl_client *client, const char *verb, struct json_object *args)
 {
-	struct json_object *value = ask(ctl, verb, args);
+	struct json_object *value = ctl_client_ask(client, verb, args);
 
 	json_object_put(value);
 	return value ? EXIT_CODE_DONE : EXIT_CODE_FAILED;
@@ -331,7 +223,7 @@ static int simple(struct ctl *ctl, const char *verb, struct json_object *args)
 
 static const struct {
 	const char *word, *verb;
-	int (*run)(struct ctl *ctl);
+	int (*run)(struct ctl_client *client, bool json);
 } ctl_verbs[] = {
 	{ "info", NULL, info },          { "speed", "block-job-set-speed", NULL },
 	{ "pause", "job-pause", NULL },  { "resume", "job-resume", NULL },
@@ -361,25 +253,25 @@ struct ctl_line {
 	uint64_t rate; /* bytes/s, of speed */
 };
 
-static bool ctl_is_speed(const struct ctl_line *line)
+static bool ctl_is_speed(const struct ctl_line *ctl)
 {
-	return !strcmp(ctl_verbs[line->verb].word, "speed");
+	return !strcmp(ctl_verbs[ctl->verb].word, "speed");
 }
 
-static int ctl_connected(struct ctl *ctl, const struct ctl_line *line)
+static int ctl_connected(struct ctl_client *client, const struct ctl_line *ctl)
 {
-	struct json_object *args = NULL, *value = ask(ctl, "qmp_capabilities", NULL);
+	struct json_object *args = NULL, *value = ctl_client_ask(client, "qmp_capabilities", NULL);
 
 	json_object_put(value);
 	if (!value)
 		return EXIT_CODE_FAILED;
-	if (ctl_verbs[line->verb].run)
-		return ctl_verbs[line->verb].run(ctl);
-	if (ctl_is_speed(line)) {
+	if (ctl_verbs[ctl->verb].run)
+		return ctl_verbs[ctl->verb].run(client, ctl->line.json);
+	if (ctl_is_speed(ctl)) {
 		args = json_object_new_object();
-		json_object_object_add(args, "speed", json_object_new_uint64(line->rate));
+		json_object_object_add(args, "speed", json_object_new_uint64(ctl->rate));
 	}
-	return simple(ctl, ctl_verbs[line->verb].verb, args);
+	return simple(client, ctl_verbs[ctl->verb].verb, args);
 }
 
 static int ctl_check(struct command_line *line)
@@ -402,22 +294,14 @@ static int ctl_check(struct command_line *line)
 
 static int ctl_run(struct command_line *line)
 {
-	struct ctl ctl = { .path = line->words[0], .fd = -1, .json = line->json };
-	int code;
+	struct ctl_client client;
+	int code = ctl_client_open(&client, line->words[0]);
 
-	ctl.in = malloc(MAX_LINE);
-	if (!ctl.in) {
-		say_error("out of memory");
-		return EXIT_CODE_FAILED;
-	}
-	code = connect_to(&ctl);
 	if (!code) {
 		sandbox_enter(SANDBOX_NO_NAMES);
-		code = ctl_connected(&ctl, (const struct ctl_line *)line);
+		code = ctl_connected(&client, (const struct ctl_line *)line);
 	}
-	if (ctl.fd >= 0)
-		close(ctl.fd);
-	free(ctl.in);
+	ctl_client_close(&client);
 	return code;
 }
 

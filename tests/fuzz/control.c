@@ -13,9 +13,11 @@
 #include "io/base.h"
 #include "tests/support/build_image.h"
 #include "tests/fuzz/world.h"
-#include "tools/control/control.h"
 #include "tools/control/args.h"
+#include "tools/control/events.h"
+#include "tools/control/jobs.h"
 #include "tools/control/stream.h"
+#include "tools/control/verbs.h"
 
 /* Whether a job may go from one state to the next; NULL: there is none yet. */
 static bool may_follow(const char *from, const char *to)

@@ -28,7 +28,7 @@ struct command {
 	size_t line_size;             /* of its command line's struct, which begins zeroed */
 	int min_words, max_words;     /* max_words 0: any number */
 	const char *too_few, *too_many;
-	/* An option of its own; `text` is its value, or NULL, and may be changed. 0: taken; -1: none
+	/* An option; `text` is its value, or NULL, and may be changed. 0: taken; -1: not one
 	 * of its own; else an exit code after saying what is wrong. NULL: it has none. */
 	int (*take)(struct command_line *line, int option, char *text);
 	/* What is wrong with all of it together; applies defaults. 0 or an exit code. */

@@ -10,8 +10,8 @@ struct new_image {
 	unsigned given_keys; /* bit by enum new_image_key */
 };
 
-/* Takes "name=value,name=value"; changes the text. `command` is for messages. 0, or an exit code after saying what is
- * wrong. */
+/* Takes "name=value,name=value"; changes the text. `command` is for messages. 0, or an exit code
+ * after saying what is wrong. */
 int new_image_take(struct new_image *image, const char *command, char *text);
 /* Have all names a meaning for the format, where that is known? 0 or an exit code. */
 int new_image_check(const struct new_image *image, const char *command);

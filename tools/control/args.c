@@ -13,7 +13,7 @@
 
 #include <json-c/json.h>
 
-#include "tools/control/control.h"
+#include "tools/control/events.h"
 
 struct json_object *control_ok(struct json_object *value)
 {

@@ -3,13 +3,14 @@
  * The job's events on the control socket, under QMP's names. They wait in a
  * list, so that the answer to the request that caused them goes first.
  */
+#include "tools/control/events.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include <json-c/json.h>
 
-#include "tools/control/control.h"
 #include "tools/words/job_json.h"
 #include "tools/words/text.h"
 

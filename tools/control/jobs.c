@@ -13,13 +13,16 @@
  * was started stays in the list until its end, and one that is not dismissed by
  * itself until a client does it.
  */
+#include "tools/control/jobs.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <json-c/json.h>
 
-#include "tools/control/control.h"
+#include "tools/control/events.h"
+#include "tools/control/nodes.h"
 
 /* ---- the list ---- */
 

@@ -5,13 +5,15 @@
  * socket is made: a name that moved to another file as the chain gets shorter
  * would make a client pull to a base it does not mean.
  */
+#include "tools/control/nodes.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <json-c/json.h>
 
-#include "tools/control/control.h"
+#include "tools/control/events.h"
 
 void control_nodes_close(struct control_target *target)
 {

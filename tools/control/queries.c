@@ -11,6 +11,9 @@
 #include <json-c/json.h>
 
 #include "tools/control/args.h"
+#include "tools/control/events.h"
+#include "tools/control/jobs.h"
+#include "tools/control/nodes.h"
 
 static struct json_object *version(void)
 {

@@ -4,7 +4,10 @@
 #ifndef TOOLS_CONTROL_QUERIES_H
 #define TOOLS_CONTROL_QUERIES_H
 
-#include "tools/control/control.h"
+#include "tools/control/target.h"
+
+/* The first object of a connection. */
+struct json_object *control_greeting(void);
 
 struct json_object *control_query_block_jobs(struct control_target *target,
 					     struct json_object *args);

@@ -11,6 +11,10 @@
 
 #include <json-c/json.h>
 
+#include "tools/control/args.h"
+#include "tools/control/jobs.h"
+#include "tools/control/nodes.h"
+
 const struct control_arg control_stream_args[] = {
 	{ "job-id", CONTROL_TEXT, false },
 	{ "device", CONTROL_TEXT, false },

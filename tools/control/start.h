@@ -4,7 +4,7 @@
 #define TOOLS_CONTROL_START_H
 
 #include "tools/control/args.h"
-#include "tools/control/control.h"
+#include "tools/control/target.h"
 
 extern const struct control_arg control_stream_args[];
 

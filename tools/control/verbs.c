@@ -5,12 +5,15 @@
  * what drives QEMU's jobs drives these; what QMP has no word for begins with
  * "x-". One disk is served: so a request may leave out which job it means.
  */
+#include "tools/control/verbs.h"
+
 #include <string.h>
 
 #include <json-c/json.h>
 
 #include "tools/control/args.h"
-#include "tools/control/control.h"
+#include "tools/control/events.h"
+#include "tools/control/jobs.h"
 #include "tools/control/queries.h"
 #include "tools/control/start.h"
 

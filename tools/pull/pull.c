@@ -24,6 +24,7 @@
 #include "tools/cli/say.h"
 #include "tools/cli/stop.h"
 #include "tools/control/control.h"
+#include "tools/control/jobs.h"
 #include "tools/words/exit_code.h"
 
 #define PULL_EVENTS_MAX 16

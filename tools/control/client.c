@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * One connection. Queues are bounded: a client is not listened to while it does
+ * not read its answers, and one that does not read its events is dropped, never
+ * waited for.
+ */
+#include "tools/control/client.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <json-c/json.h>
+
+/* With so much unread a client is dropped. The longest answer tells of 257 files, each by two names
+ * of 4 KiB of which JSON makes up to six times as much: none of those is too long. */
+#define MAX_OUT   (16u * 1024 * 1024)
+#define FIRST_OUT (64u * 1024)
+/* With so much on its way to a client, it is not listened to. */
+#define MUCH_OUT (64u * 1024)
+
+void control_client_drop(struct control_client *client)
+{
+	close(client->fd);
+	free(client->stream.text);
+	free(client->out);
+	*client = (struct control_client){ .fd = -1 };
+}
+
+/* Takes what send() or recv() returned. True: bytes went. False: they may go later, or the
+ * connection is at its end, and the client is dropped. */
+static bool client_take_transfer(struct control_client *client, ssize_t n)
+{
+	if (n <= 0 && !(n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)))
+		control_client_drop(client);
+	return n > 0;
+}
+
+void control_client_flush(struct control_client *client)
+{
+	while (client->out_at < client->out_len) {
+		ssize_t n =
+			TEMP_FAILURE_RETRY(send(client->fd, client->out + client->out_at,
+						client->out_len - client->out_at, MSG_NOSIGNAL));
+
+		if (!client_take_transfer(client, n))
+			return;
+		client->out_at += n;
+	}
+	free(client->out); /* a long answer is rare: its memory is not kept */
+	client->out = NULL;
+	client->out_at = client->out_len = client->out_cap = 0;
+}
+
+static size_t client_out_left(const struct control_client *client)
+{
+	return client->out_len - client->out_at;
+}
+
+/* False: it is more than may wait, or there is no memory. */
+static bool client_make_room(struct control_client *client, size_t len)
+{
+	size_t cap = client->out_cap ? client->out_cap : FIRST_OUT;
+	char *out;
+
+	if (len > MAX_OUT - client_out_left(client))
+		return false;
+	if (client->out_at) {
+		memmove(client->out, client->out + client->out_at, client_out_left(client));
+		client->out_len -= client->out_at;
+		client->out_at = 0;
+	}
+	while (cap < client->out_len + len)
+		cap *= 2;
+	if (cap == client->out_cap)
+		return true;
+	out = realloc(client->out, cap);
+	if (!out)
+		return false;
+	client->out = out;
+	client->out_cap = cap;
+	return true;
+}
+
+void control_client_say(struct control_client *client, struct json_object *value)
+{
+	const char *text =
+		value ? json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN) : NULL;
+	size_t len = text ? strlen(text) : 0;
+
+	if (!text || !client_make_room(client, len + 2)) {
+		control_client_drop(client);
+	} else {
+		memcpy(client->out + client->out_len, text, len);
+		memcpy(client->out + client->out_len + len, "\r\n", 2);
+		client->out_len += len + 2;
+		control_client_flush(client);
+	}
+	json_object_put(value);
+}
+
+void control_client_open(struct control_client *client, int fd)
+{
+	*client = (struct control_client){ .fd = fd, .stream.text = malloc(CONTROL_MAX_VALUE) };
+	if (!client->stream.text)
+		control_client_drop(client);
+}
+
+bool control_client_is_behind(const struct control_client *client)
+{
+	return client_out_left(client) >= MUCH_OUT;
+}
+
+bool control_client_receive(struct control_client *client)
+{
+	ssize_t n = TEMP_FAILURE_RETRY(recv(client->fd, client->in, sizeof(client->in), 0));
+
+	if (!client_take_transfer(client, n))
+		return false;
+	client->in_at = 0;
+	client->in_len = n;
+	return true;
+}

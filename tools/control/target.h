@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The disk that a control socket serves, its jobs as clients see them, and its chain's files. */
+#ifndef TOOLS_CONTROL_TARGET_H
+#define TOOLS_CONTROL_TARGET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <json-c/json_object.h>
+
+#include "engine/blockpull.h"
+#include "tools/words/job_json.h"
+
+/* One file of the chain, under the name that clients call it by: "#layer0" is the image, and a name
+ * keeps leading to its file when jobs make the chain shorter. */
+struct control_node {
+	char name[24];
+	char *path; /* as it was opened */
+	enum bpull_format format;
+	uint64_t virtual_size;
+	uint32_t cluster_size;
+	bool is_encrypted;
+};
+
+/* A job as QMP's clients see it. */
+struct control_job {
+	struct control_job *next; /* an older one */
+	char *id;
+	const char *status; /* JobStatus as it was told last; static */
+	bool auto_finalize, auto_dismiss;
+	uint32_t on_error;
+	bool is_user_paused; /* by a verb or an error, and not resumed */
+	bool is_resuming;    /* resumed, while the engine may still say PAUSED */
+	bool is_held;        /* it had nothing to do, and waits to be finalized */
+	struct job_since since;
+	/* Where it has ended: */
+	struct bpull_job_info end;
+	char error[1024]; /* as QMP has it; "": it completed */
+	char why[1024];   /* the library's sentence, of an error that stopped it, too; or "" */
+};
+
+/* The disk that is served. */
+struct control_target {
+	/* The owner's, set before control_open(). */
+	struct bpull_disk *disk; /* NULL: not open yet, or not any more */
+	const char *device;      /* its name on the wire: the image's as it was given */
+	const char *path;        /* of the image, as it is opened */
+	const struct bpull_disk_options *how; /* it is opened; NULL: all defaults */
+	struct bpull_job_options job;         /* what block-stream leaves open */
+	bool stays;                           /* the disk is served on when a job is over */
+	/* jobs.c's and nodes.c's: all zero at first. */
+	struct control_job *jobs, *active; /* active: one of them has not ended; or NULL */
+	struct json_object *last;          /* what x-query-job says of the job that ended last */
+	struct control_node *nodes;
+	unsigned n_nodes;
+	struct json_object *news; /* events not taken yet: an array, or NULL */
+};
+
+#endif

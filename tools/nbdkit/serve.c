@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What the plugin serves, from nbdkit's first process to its end: first it is
+ * tried, then, behind the fork, opened. A monitor thread takes the job's events
+ * and the control socket's requests; the engine has its own.
+ */
+#define NBDKIT_API_VERSION 2
+
+#include "tools/nbdkit/serve.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <nbdkit-plugin.h>
+
+#include "tools/control/control.h"
+#include "tools/control/jobs.h"
+#include "tools/control/socket.h"
+#include "tools/nbdkit/config.h"
+#include "tools/nbdkit/start.h"
+
+#define LOOK_MS 200
+
+static struct bpull_engine *engine;
+static struct bpull_disk *disk;
+static bool can_discard;
+static pthread_t monitor;
+static int quit_fd = -1;
+static struct control *control;
+static struct control_target target;
+
+static const char *serve_job_word(enum bpull_job_status status)
+{
+	switch (status) {
+	case BPULL_JOB_COMPLETED: return "completed: the image stands alone";
+	case BPULL_JOB_FAILED: return "failed";
+	case BPULL_JOB_CANCELED: return "canceled";
+	case BPULL_JOB_READY: return "ready to drop the link";
+	}
+	return "changed";
+}
+
+static void serve_tell(const struct bpull_event *event)
+{
+	if (event->type == BPULL_EVENT_JOB_STOPPED)
+		nbdkit_error("pull stopped: %s", event->message);
+	else if (event->type == BPULL_EVENT_JOB && event->status == BPULL_JOB_FAILED)
+		nbdkit_error("pull failed: %s", event->message);
+	else if (event->type == BPULL_EVENT_JOB)
+		nbdkit_debug("pull %s", serve_job_word(event->status));
+}
+
+/* Takes the job's events until it is told to quit. */
+static void *serve_watch_job(void *opaque)
+{
+	struct pollfd fds[2 + CONTROL_MAX_FDS] = { { .fd = bpull_engine_fd(engine),
+						     .events = POLLIN },
+						   { .fd = quit_fd, .events = POLLIN } };
+
+	(void)opaque;
+	while (!fds[1].revents) {
+		struct bpull_event events[4];
+		int n = bpull_engine_process(engine, events, 4), n_fds = 2;
+
+		for (int i = 0; i < n; i++) {
+			if (control)
+				control_event(control, &events[i]);
+			serve_tell(&events[i]);
+		}
+		if (n > 0)
+			continue;
+		if (control)
+			n_fds += control_poll_fds(control, fds + 2);
+		/* States that are no events (paused, committing) are looked for while a client
+		 * listens. */
+		poll(fds, n_fds, n_fds > 3 ? LOOK_MS : -1);
+		if (control)
+			control_process(control);
+	}
+	return NULL;
+}
+
+/* Adds to the sentence what the plugin's parameters have for it. */
+static void serve_advise(struct bpull_error *error)
+{
+	static const char *const advice[] = {
+		[BPULL_REMEDY_ALLOW_BACKING] = ": allow-backing=NAME",
+		[BPULL_REMEDY_READ_HOLES] = ": holes=read",
+		[BPULL_REMEDY_ACCEPT_MIXED] = ": accept-mixed=true",
+		[BPULL_REMEDY_REPAIR] = ": blockpull check --repair=all",
+		[BPULL_REMEDY_BACKING_FORMAT] = ": backing-format=FMT, or FILE=FMT",
+		[BPULL_REMEDY_TRUST_BACKING] = ": backing-format=FILE=FMT, or backing-format=auto",
+	};
+	const char *text =
+		error->remedy < sizeof(advice) / sizeof(advice[0]) ? advice[error->remedy] : NULL;
+	size_t used = strlen(error->message);
+
+	if (text)
+		snprintf(error->message + used, sizeof(error->message) - used, "%s", text);
+}
+
+static void serve_complain(struct bpull_error *error)
+{
+	serve_advise(error);
+	nbdkit_error("%s", error->message);
+}
+
+/* What can be discarded depends on the format, which only the image says. */
+static int serve_ask_format(void)
+{
+	struct bpull_disk_options o = plugin_config.disk;
+	struct bpull_layer_info layer = { .size = sizeof(layer) };
+	struct bpull_info *info;
+	struct bpull_error error;
+
+	o.flags = BPULL_DISK_READ_ONLY | BPULL_DISK_NO_BACKING | BPULL_DISK_FORCE_SHARE;
+	o.n_backing_formats = 0; /* of files that are not opened here */
+	if (bpull_info_open(plugin_config.image, &o, &info, &error)) {
+		serve_complain(&error);
+		return -1;
+	}
+	bpull_info_layer(info, 0, &layer);
+	if (layer.format == BPULL_FORMAT_RAW && plugin_config.disk.format != BPULL_FORMAT_RAW) {
+		nbdkit_error(
+			"%s looks raw, but a guest may have made it look so; say format=raw to "
+			"serve it",
+			plugin_config.image);
+		bpull_info_close(info);
+		return -1;
+	}
+	can_discard =
+		layer.format == BPULL_FORMAT_RAW ||
+		(layer.format == BPULL_FORMAT_QCOW2 && layer.version >= 3 && !layer.data_file_raw);
+	bpull_info_close(info);
+	return 0;
+}
+
+/* Opened as it will be, but for the audit, which may write. */
+static int serve_try_image(struct bpull_engine *trial, struct bpull_error *error)
+{
+	struct bpull_disk_options o = plugin_config.disk;
+	struct bpull_disk *opened;
+	int rc;
+
+	if (!(o.flags & BPULL_DISK_READ_ONLY) && o.format != BPULL_FORMAT_RAW)
+		o.flags &= ~(uint32_t)(BPULL_DISK_GUEST_IO | BPULL_DISK_COPY_ON_READ);
+	rc = bpull_disk_open(trial, plugin_config.image, &o, &opened, error);
+	if (rc)
+		return rc;
+	if (bpull_disk_warning(opened))
+		nbdkit_error("%s", bpull_disk_warning(opened));
+	if (bpull_disk_hint(opened))
+		nbdkit_error("note: %s; if you know better: holes=trust", bpull_disk_hint(opened));
+	return plugin_config.pull ? bpull_job_check(opened, &plugin_config.job, error) : 0;
+}
+
+static int serve_try_control(struct bpull_error *error)
+{
+	return plugin_config.control ? control_try(plugin_config.control, error) : 0;
+}
+
+/* Threads do not survive nbdkit's fork into the background, so all begins behind it. What can be
+ * known to be wrong is found before: nbdkit has made no socket and no file yet. */
+int serve_get_ready(void)
+{
+	struct bpull_engine_options eo = plugin_config.engine;
+	struct bpull_engine *trial = NULL;
+	struct bpull_error error;
+	int rc;
+
+	if (serve_ask_format())
+		return -1;
+	eo.flags &= ~(uint32_t)BPULL_ENGINE_THREAD;
+	eo.io = eo.io == BPULL_IO_AUTO ? BPULL_IO_THREADS : eo.io;
+	rc = bpull_engine_open(&eo, &trial, &error);
+	if (!rc)
+		rc = serve_try_image(trial, &error);
+	if (!rc)
+		rc = serve_try_control(&error);
+	if (rc)
+		serve_complain(&error);
+	bpull_engine_close(trial);
+	if (!rc && start_watch()) {
+		nbdkit_error("out of memory");
+		rc = -ENOMEM;
+	}
+	return rc ? -1 : 0;
+}
+
+static int serve_start_monitor(struct bpull_error *error)
+{
+	int rc;
+
+	quit_fd = eventfd(0, EFD_CLOEXEC);
+	rc = quit_fd < 0 ? errno : pthread_create(&monitor, NULL, serve_watch_job, NULL);
+	if (!rc)
+		return 0;
+	if (quit_fd >= 0)
+		close(quit_fd);
+	quit_fd = -1;
+	error->code = -rc;
+	snprintf(error->message, sizeof(error->message), "cannot start a thread: %s", strerror(rc));
+	return -rc;
+}
+
+/* The monitor is last: it is what takes the events of the job. */
+static int serve_start(struct bpull_error *error)
+{
+	int rc = bpull_engine_open(&plugin_config.engine, &engine, error);
+
+	if (!rc)
+		rc = bpull_disk_open(engine, plugin_config.image, &plugin_config.disk, &disk,
+				     error);
+	if (rc)
+		return rc;
+	target = (struct control_target){ .disk = disk,
+					  .device = plugin_config.device,
+					  .path = plugin_config.image,
+					  .how = &plugin_config.disk,
+					  .job = plugin_config.job,
+					  .stays = true };
+	if (plugin_config.control)
+		rc = control_open(plugin_config.control, &target, &control, error);
+	if (!rc && plugin_config.pull)
+		rc = bpull_job_start(disk, &plugin_config.job, error);
+	if (!rc && control && plugin_config.pull)
+		control_job_started(&target, &plugin_config.job);
+	return rc ? rc : serve_start_monitor(error);
+}
+
+void serve_cleanup(void)
+{
+	uint64_t one = 1;
+
+	if (quit_fd >= 0) {
+		(void)!write(quit_fd, &one, sizeof(one));
+		pthread_join(monitor, NULL);
+		close(quit_fd);
+	}
+	control_close(control);
+	bpull_disk_close(disk);
+	bpull_engine_close(engine);
+}
+
+/* What fails is undone before it is told: then the image is free again when nbdkit's exit code is
+ * seen. */
+int serve_after_fork(void)
+{
+	struct bpull_error error;
+	int rc = serve_start(&error);
+
+	if (rc) {
+		serve_advise(&error);
+		serve_cleanup();
+	}
+	start_tell(rc ? error.message : NULL);
+	return rc ? -1 : 0;
+}
+
+struct bpull_disk *serve_disk(void)
+{
+	return disk;
+}
+
+bool serve_can_discard(void)
+{
+	return can_discard;
+}
