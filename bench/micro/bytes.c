@@ -77,7 +77,7 @@ static int zero_scan(uint64_t n)
 
 static int decode(enum qcow2_compression compression, const struct packed *from, uint64_t n)
 {
-	struct qcow2 q = { .layer.cluster_len = CLUSTER_LEN, .compression = compression };
+	struct qcow2 q = { .layer.cluster_len = CLUSTER_LEN, .hdr.compression = compression };
 	int rc = 0;
 
 	while (n-- && !rc)

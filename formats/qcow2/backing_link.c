@@ -179,12 +179,12 @@ static void fill_header(const struct qcow2 *q, uint8_t *sector)
 {
 	put_be64(sector + QCOW2_H_BACKING_OFF, q->new_link->name_off);
 	put_be32(sector + QCOW2_H_BACKING_LEN, q->new_link->name_len);
-	put_be64(sector + QCOW2_H_REFTABLE_OFF, q->reftable_off);
-	put_be32(sector + QCOW2_H_REFTABLE_CLUSTERS, q->reftable_clusters);
-	if (q->version < 3)
+	put_be64(sector + QCOW2_H_REFTABLE_OFF, q->hdr.reftable_off);
+	put_be32(sector + QCOW2_H_REFTABLE_CLUSTERS, q->hdr.reftable_clusters);
+	if (q->hdr.version < 3)
 		return;
-	put_be64(sector + QCOW2_H_INCOMPAT, q->incompat);
-	put_be64(sector + QCOW2_H_AUTOCLEAR, q->autoclear);
+	put_be64(sector + QCOW2_H_INCOMPAT, q->hdr.incompat);
+	put_be64(sector + QCOW2_H_AUTOCLEAR, q->hdr.autoclear);
 }
 
 /* The name first, which nothing leads to yet (STAGE_NAME); then sector 0 as far as it changes.

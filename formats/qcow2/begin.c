@@ -30,7 +30,7 @@ static int find_counted_end(struct qcow2 *q, uint64_t *end_idx)
 	*end_idx = 0;
 	if (!block)
 		return -ENOMEM;
-	for (uint64_t b = q->n_reftable; b-- > 0;) {
+	for (uint64_t b = q->reftable.n; b-- > 0;) {
 		int rc;
 
 		if (!qcow2_block_off(q, b))
@@ -40,7 +40,7 @@ static int find_counted_end(struct qcow2 *q, uint64_t *end_idx)
 		if (rc)
 			return rc;
 		for (uint64_t i = q->refs_per_block; i-- > 0;)
-			if (qcow2_refcount_get(block, i, q->refcount_order)) {
+			if (qcow2_refcount_get(block, i, q->hdr.refcount_order)) {
 				*end_idx = b * q->refs_per_block + i + 1;
 				return 0;
 			}
@@ -60,8 +60,8 @@ static bool forget_refs(const struct qcow2 *q, uint8_t *block, uint64_t first)
 	bool changed = false;
 
 	for (uint64_t i = first; i < q->refs_per_block; i++) {
-		changed |= qcow2_refcount_get(block, i, q->refcount_order) != 0;
-		qcow2_refcount_put(block, i, q->refcount_order, 0);
+		changed |= qcow2_refcount_get(block, i, q->hdr.refcount_order) != 0;
+		qcow2_refcount_put(block, i, q->hdr.refcount_order, 0);
 	}
 	return changed;
 }
@@ -75,7 +75,7 @@ static int forget_beyond(struct qcow2 *q, uint64_t from_idx)
 
 	if (!block)
 		return -ENOMEM;
-	for (uint64_t b = from_idx / q->refs_per_block; b < q->n_reftable; b++) {
+	for (uint64_t b = from_idx / q->refs_per_block; b < q->reftable.n; b++) {
 		uint64_t off = qcow2_block_off(q, b), range = b * q->refs_per_block;
 		int rc;
 
@@ -141,7 +141,7 @@ int qcow2_begin_writing(struct layer *layer, struct err *err)
 	int rc;
 
 	err_escape(layer->file->name, strlen(layer->file->name), name, sizeof(name));
-	if (q->reftable) {
+	if (q->reftable.bytes) {
 		layer->note[0] = 0;
 		return 0;
 	}
@@ -162,12 +162,12 @@ int qcow2_begin_writing(struct layer *layer, struct err *err)
 		goto fail;
 	}
 	/* A data file that is the disk by itself must hold the zeros, too. */
-	if (qcow2_is_external(q) && q->autoclear & QCOW2_AUTOCLEAR_RAW_DATA)
+	if (qcow2_is_external(q) && q->hdr.autoclear & QCOW2_AUTOCLEAR_RAW_DATA)
 		layer->has_zero_entries = false;
 	return 0;
 fail:
 	qcow2_snapshots_free(q);
-	free(q->reftable);
-	q->reftable = NULL;
+	free(q->reftable.bytes);
+	q->reftable.bytes = NULL;
 	return rc;
 }

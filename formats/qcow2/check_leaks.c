@@ -47,7 +47,7 @@ static void note_freed(struct lowering *l, uint64_t idx)
 static void lower_run(struct qcow2_check *c, const struct ref_run *run)
 {
 	uint64_t file_end = div_round_up(c->file->len, qcow2_cluster_len(c->q));
-	unsigned order = c->q->refcount_order;
+	unsigned order = c->q->hdr.refcount_order;
 	bool changed = false;
 
 	if (!run->bytes || c->write_error)

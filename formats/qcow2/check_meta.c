@@ -65,7 +65,7 @@ static void load_snapshot(struct qcow2_check *c, uint32_t idx, const uint8_t *he
 	uint64_t len = l1.n_entries * UINT64_C(8);
 	uint32_t n_extra = be32(head + 36);
 
-	if (n_extra > MAX_SNAPSHOT_EXTRA || (c->q->version >= 3 && n_extra < MIN_V3_EXTRA))
+	if (n_extra > MAX_SNAPSHOT_EXTRA || (c->q->hdr.version >= 3 && n_extra < MIN_V3_EXTRA))
 		check_error(c, "snapshot %u has %u bytes of extra data", idx, n_extra);
 	if (!len)
 		return;
@@ -87,20 +87,20 @@ static void load_snapshot(struct qcow2_check *c, uint32_t idx, const uint8_t *he
 
 int check_load_snapshots(struct qcow2_check *c)
 {
-	uint64_t at = c->q->snapshots_off, l1_bytes = 0;
+	uint64_t at = c->q->hdr.snapshots_off, l1_bytes = 0;
 
-	if (!c->q->n_snapshots)
+	if (!c->q->hdr.n_snapshots)
 		return 0;
-	c->snapshots = calloc(c->q->n_snapshots, sizeof(*c->snapshots));
+	c->snapshots = calloc(c->q->hdr.n_snapshots, sizeof(*c->snapshots));
 	if (!c->snapshots)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < c->q->n_snapshots; i++) {
+	for (uint32_t i = 0; i < c->q->hdr.n_snapshots; i++) {
 		uint8_t head[SNAPSHOT_LEN];
 		int rc;
 
 		if (at >= c->file->len || c->file->len - at < SNAPSHOT_LEN) {
 			check_error(c, "the snapshot table ends after %u of %u entries", i,
-				    c->q->n_snapshots);
+				    c->q->hdr.n_snapshots);
 			break;
 		}
 		rc = check_read(c, "the snapshot table", head, sizeof(head), at);
@@ -112,7 +112,7 @@ int check_load_snapshots(struct qcow2_check *c)
 				       be16(head + 14),
 			       8);
 	}
-	c->snapshot_table_len = at - c->q->snapshots_off;
+	c->snapshot_table_len = at - c->q->hdr.snapshots_off;
 	return 0;
 }
 
@@ -142,13 +142,14 @@ static void count_refblocks(struct qcow2_check *c, const uint8_t *entries, uint6
 
 static int count_refcounts(struct qcow2_check *c)
 {
-	uint64_t len = (uint64_t)c->q->reftable_clusters << c->q->cluster_bits, n;
+	uint64_t len = (uint64_t)c->q->hdr.reftable_clusters << c->q->cluster_bits, n;
 	int rc;
 
-	count_table(c, "the refcount table", c->q->reftable_off, len);
+	count_table(c, "the refcount table", c->q->hdr.reftable_off, len);
 	for (uint64_t at = 0; at < len; at += n) {
 		n = MIN(len - at, (uint64_t)CHECK_PIECE_LEN);
-		rc = check_read(c, "the refcount table", c->ref_piece, n, c->q->reftable_off + at);
+		rc = check_read(c, "the refcount table", c->ref_piece, n,
+				c->q->hdr.reftable_off + at);
 		if (rc)
 			return rc;
 		count_refblocks(c, c->ref_piece, at / 8, n / 8);
@@ -233,17 +234,17 @@ static int count_bitmap(struct qcow2_check *c, const uint8_t *entry, uint64_t *t
 static int count_bitmaps(struct qcow2_check *c)
 {
 	const struct qcow2 *q = c->q;
-	uint64_t at = q->bitmap_dir_off, end, table_bytes = 0;
+	uint64_t at = q->bitmaps.dir_off, end, table_bytes = 0;
 	uint32_t n = 0;
 
-	if (!table_fits(c, at, q->bitmap_dir_len)) {
+	if (!table_fits(c, at, q->bitmaps.dir_len)) {
 		if (c->first_target)
 			check_error(c, "the bitmap directory at offset %#" PRIx64 " is misplaced",
 				    at);
 		return 0;
 	}
-	count_table(c, "the bitmap directory", at, q->bitmap_dir_len);
-	for (end = at + q->bitmap_dir_len; n < q->n_bitmaps && end - at >= BITMAP_ENTRY_LEN; n++) {
+	count_table(c, "the bitmap directory", at, q->bitmaps.dir_len);
+	for (end = at + q->bitmaps.dir_len; n < q->bitmaps.n && end - at >= BITMAP_ENTRY_LEN; n++) {
 		uint8_t entry[BITMAP_ENTRY_LEN];
 		uint64_t entry_len;
 		int rc = check_read(c, "the bitmap directory", entry, sizeof(entry), at);
@@ -258,9 +259,9 @@ static int count_bitmaps(struct qcow2_check *c)
 			break;
 		at += entry_len;
 	}
-	if (c->first_target && (n != q->n_bitmaps || at != end))
+	if (c->first_target && (n != q->bitmaps.n || at != end))
 		check_error(c, "the bitmap directory has not the %u entries it should have",
-			    q->n_bitmaps);
+			    q->bitmaps.n);
 	return 0;
 }
 
@@ -270,16 +271,16 @@ int check_count_metadata(struct qcow2_check *c)
 	int rc;
 
 	count_table(c, "the header", 0, qcow2_cluster_len(q));
-	count_table(c, "the L1 table", q->l1_off, q->l1_size * UINT64_C(8));
-	if (q->n_snapshots)
-		count_table(c, "the snapshot table", q->snapshots_off, c->snapshot_table_len);
+	count_table(c, "the L1 table", q->hdr.l1_off, q->hdr.l1_size * UINT64_C(8));
+	if (q->hdr.n_snapshots)
+		count_table(c, "the snapshot table", q->hdr.snapshots_off, c->snapshot_table_len);
 	for (uint32_t i = 0; i < c->n_snapshots; i++)
 		count_table(c, "a snapshot's L1 table", c->snapshots[i].off,
 			    c->snapshots[i].n_entries * UINT64_C(8));
-	if (q->has_luks)
-		count_table(c, "the LUKS header", q->luks_off, q->luks_len);
+	if (q->luks.is_present)
+		count_table(c, "the LUKS header", q->luks.off, q->luks.len);
 	rc = c->refs_only ? 0 : count_refcounts(c);
-	if (!rc && q->has_bitmaps)
+	if (!rc && q->bitmaps.is_present)
 		rc = count_bitmaps(c);
 	return rc;
 }

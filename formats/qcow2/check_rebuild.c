@@ -119,7 +119,7 @@ static void keep_first(void *opaque, bool is_leak, const char *text)
 static int scan(struct rebuild *r, uint64_t window_clusters, uint64_t *refs_end, char *why,
 		size_t why_cap)
 {
-	unsigned bits = 1u << r->q->refcount_order;
+	unsigned bits = 1u << r->q->hdr.refcount_order;
 	struct first_finding first = { "" };
 	struct check_result result = { .report = keep_first, .opaque = &first, .max_reports = 1 };
 	int rc = walk(r, scan_window, &result, window_clusters, refs_end);
@@ -176,7 +176,7 @@ static int put_counts(struct rebuild *r, uint64_t first, uint64_t n, const uint3
 	const struct qcow2 *q = r->q;
 	const uint64_t block_len = q->layer.cluster_len;
 	const uint64_t piece_len = MIN(block_len, (uint64_t)CHECK_PIECE_LEN);
-	const uint64_t per_piece = (piece_len * 8) >> q->refcount_order;
+	const uint64_t per_piece = (piece_len * 8) >> q->hdr.refcount_order;
 	autofree uint8_t *piece = malloc(piece_len);
 
 	if (!piece)
@@ -195,7 +195,8 @@ static int put_counts(struct rebuild *r, uint64_t first, uint64_t n, const uint3
 			bool is_new = at + i >= r->first_idx && at + i < r->end_idx;
 			uint64_t count = counts ? counts[at + i - first] & CHECK_COUNT_MAX : 0;
 
-			qcow2_refcount_put(piece, in_piece + i, q->refcount_order, count + is_new);
+			qcow2_refcount_put(piece, in_piece + i, q->hdr.refcount_order,
+					   count + is_new);
 		}
 		if (!rc)
 			rc = file_write(q->layer.file, piece, piece_len, piece_off);
@@ -255,8 +256,8 @@ static int switch_header(struct rebuild *r)
 		rc = file_sync(q->layer.file);
 	if (rc)
 		return rc;
-	q->reftable_off = table_off;
-	q->reftable_clusters = r->table_clusters;
+	q->hdr.reftable_off = table_off;
+	q->hdr.reftable_clusters = r->table_clusters;
 	return 0;
 }
 

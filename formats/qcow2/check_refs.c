@@ -56,7 +56,7 @@ static int block_off(struct qcow2_check *c, uint64_t idx, uint64_t *host_off)
 {
 	uint8_t entry[8];
 	int rc = check_read(c, "the refcount table", entry, sizeof(entry),
-			    c->q->reftable_off + 8 * idx);
+			    c->q->hdr.reftable_off + 8 * idx);
 
 	*host_off = be64(entry) & QCOW2_REFTABLE_OFF_MASK;
 	if (!is_aligned(*host_off, qcow2_cluster_len(c->q)) || *host_off >= c->file->len)
@@ -68,7 +68,7 @@ static int block_off(struct qcow2_check *c, uint64_t idx, uint64_t *host_off)
 static int each_in_block(struct qcow2_check *c, uint64_t off, uint64_t at, uint64_t end,
 			 check_ref_fn each)
 {
-	unsigned order = c->q->refcount_order;
+	unsigned order = c->q->hdr.refcount_order;
 	uint64_t per_block = c->q->refs_per_block;
 	uint64_t per_piece = MIN((CHECK_PIECE_LEN * UINT64_C(8)) >> order, per_block);
 
@@ -97,7 +97,7 @@ static int each_in_block(struct qcow2_check *c, uint64_t off, uint64_t at, uint6
 int check_each_refcount(struct qcow2_check *c, uint64_t at, uint64_t end, check_ref_fn each)
 {
 	uint64_t per_block = c->q->refs_per_block, off = 0;
-	uint64_t n_blocks = ((uint64_t)c->q->reftable_clusters << c->q->cluster_bits) / 8;
+	uint64_t n_blocks = ((uint64_t)c->q->hdr.reftable_clusters << c->q->cluster_bits) / 8;
 	int rc = 0;
 
 	while (!rc && at < end) {
@@ -127,7 +127,7 @@ static void mark_ones(struct qcow2_check *c, const struct ref_run *run)
 	if (!run->bytes)
 		return;
 	for (uint64_t i = 0; i < run->n; i++, at++)
-		if (qcow2_refcount_get(run->bytes, run->idx + i, c->q->refcount_order) == 1)
+		if (qcow2_refcount_get(run->bytes, run->idx + i, c->q->hdr.refcount_order) == 1)
 			c->refcount_is_one[at / 8] |= 1u << (at % 8);
 }
 
@@ -187,7 +187,7 @@ static void compare_one(struct qcow2_check *c, uint64_t idx, uint64_t stored, ui
 	/* An entry each for the guest's disk and for every snapshot's: more than that share it for
 	 * no reason known here. Compressed clusters share host clusters by design. */
 	c->result->n_crossed += counter & CHECK_DATA && !(counter & CHECK_PACKED) &&
-				count > UINT64_C(1) + c->q->n_snapshots && stored < count;
+				count > UINT64_C(1) + c->q->hdr.n_snapshots && stored < count;
 	if (stored < count)
 		check_error(c,
 			    "cluster at offset %#" PRIx64 ": refcount %" PRIu64
@@ -208,7 +208,8 @@ static void compare_run(struct qcow2_check *c, const struct ref_run *run)
 		uint64_t idx = run->first + i, stored = 0;
 
 		if (run->bytes)
-			stored = qcow2_refcount_get(run->bytes, run->idx + i, c->q->refcount_order);
+			stored = qcow2_refcount_get(run->bytes, run->idx + i,
+						    c->q->hdr.refcount_order);
 		if ((idx << c->q->cluster_bits) >= c->file->len && !counters[i])
 			continue;
 		compare_one(c, idx, stored, counters[i]);
@@ -226,7 +227,7 @@ static void unreferenced_run(struct qcow2_check *c, const struct ref_run *run)
 		return;
 	for (uint64_t i = 0; i < run->n; i++) {
 		uint64_t stored =
-			qcow2_refcount_get(run->bytes, run->idx + i, c->q->refcount_order);
+			qcow2_refcount_get(run->bytes, run->idx + i, c->q->hdr.refcount_order);
 
 		if (stored && (run->first + i) << c->q->cluster_bits < c->file->len)
 			compare_one(c, run->first + i, stored, 0);

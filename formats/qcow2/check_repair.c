@@ -118,7 +118,7 @@ int qcow2_repair_windowed(struct layer *layer, struct repair *repair, struct err
 		return write_error(layer, rc, err);
 	rc = qcow2_check_windowed(layer, &repair->left, err, window_clusters);
 	if (!rc && repair->all && is_sound(&repair->left)) {
-		repair->was_marked = q->incompat & marks;
+		repair->was_marked = q->hdr.incompat & marks;
 		rc = qcow2_clear_marks(q, marks);
 		if (rc)
 			return write_error(layer, rc, err);
@@ -168,7 +168,7 @@ static void note(struct layer *layer, bool was_dirty, const struct repair *repai
 /* Checks the image, and refuses what no repair before a job is to touch. */
 static int audit(struct layer *layer, const char *name, struct check_result *found, struct err *err)
 {
-	bool is_dirty = qcow2_of(layer)->incompat & QCOW2_INCOMPAT_DIRTY;
+	bool is_dirty = qcow2_of(layer)->hdr.incompat & QCOW2_INCOMPAT_DIRTY;
 	int rc;
 
 	/* No other reads or writes this image: not before it may be written to. */
@@ -222,7 +222,7 @@ int qcow2_plan_repair(struct layer *layer, const char *name, struct qcow2_space 
 int qcow2_make_sound(struct layer *layer, const char *name, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(layer);
-	bool was_dirty = q->incompat & QCOW2_INCOMPAT_DIRTY;
+	bool was_dirty = q->hdr.incompat & QCOW2_INCOMPAT_DIRTY;
 	struct repair repair = { .all = was_dirty };
 	int rc = audit(layer, name, &repair.found, err);
 

@@ -99,8 +99,8 @@ static int walk_l1(struct qcow2_check *c, const struct check_l1 *l1, l1_entry_fn
 
 static int walk_all_l1(struct qcow2_check *c, l1_entry_fn each)
 {
-	struct check_l1 active = { .off = c->q->l1_off,
-				   .n_entries = c->q->l1_size,
+	struct check_l1 active = { .off = c->q->hdr.l1_off,
+				   .n_entries = c->q->hdr.l1_size,
 				   .snapshot = -1 };
 	int rc = walk_l1(c, &active, each);
 
@@ -229,7 +229,7 @@ static void check_compressed(struct qcow2_check *c, const struct l2_walk *walk, 
 	uint32_t len = qcow2_comp_host_len(entry, c->q->cluster_bits);
 
 	count_extents(c, walk, true, true, false);
-	if (c->q->incompat & QCOW2_INCOMPAT_DATA_FILE) {
+	if (c->q->hdr.incompat & QCOW2_INCOMPAT_DATA_FILE) {
 		entry_error(c, walk, "compressed, in an image with an external data file");
 		return;
 	}
@@ -283,13 +283,13 @@ static void judge_l2_entry(struct qcow2_check *c, const struct l2_walk *walk, ui
 			   uint64_t bitmap)
 {
 	bool extended = c->q->l2_entry_len == 16,
-	     external = c->q->incompat & QCOW2_INCOMPAT_DATA_FILE;
+	     external = c->q->hdr.incompat & QCOW2_INCOMPAT_DATA_FILE;
 	uint64_t off = entry & QCOW2_OFF_MASK;
 	uint32_t data = bitmap, zero = bitmap >> 32;
 
 	if (entry & QCOW2_L2_RESERVED)
 		entry_error(c, walk, "L2 entry %#" PRIx64 " has reserved bits set", entry);
-	if (entry & QCOW2_ZERO && (extended || c->q->version < 3))
+	if (entry & QCOW2_ZERO && (extended || c->q->hdr.version < 3))
 		entry_error(c, walk, "L2 entry %#" PRIx64 " has the zero flag, which this %s",
 			    entry,
 			    extended ? "image's extended entries have not" : "version has not");
@@ -308,7 +308,8 @@ static void judge_l2_entry(struct qcow2_check *c, const struct l2_walk *walk, ui
 static void check_standard(struct qcow2_check *c, const struct l2_walk *walk, uint64_t entry,
 			   uint64_t bitmap)
 {
-	bool external = c->q->incompat & QCOW2_INCOMPAT_DATA_FILE, copied = entry & QCOW2_COPIED;
+	bool external = c->q->hdr.incompat & QCOW2_INCOMPAT_DATA_FILE,
+	     copied = entry & QCOW2_COPIED;
 	bool zero = c->q->l2_entry_len == 16 ? bitmap >> 32 : entry & QCOW2_ZERO;
 	uint64_t off = entry & QCOW2_OFF_MASK, cluster_len = qcow2_cluster_len(c->q);
 	bool allocated = off || (external && copied && !zero);

@@ -30,7 +30,7 @@
 
 static uint64_t max_refs(const struct qcow2 *q)
 {
-	unsigned bits = 1u << q->refcount_order;
+	unsigned bits = 1u << q->hdr.refcount_order;
 
 	return bits == 64 ? UINT64_MAX : (UINT64_C(1) << bits) - 1;
 }
@@ -65,7 +65,7 @@ int qcow2_comp_reserve(struct qcow2 *q, uint32_t len, uint64_t weight, uint64_t 
 		return -ERANGE;
 	/* Going back to a snapshot counts all of its clusters here once more before it lets others
 	 * go: with snapshots half of what the width counts stays free. */
-	limit = q->n_snapshots ? MAX(max_refs(q) / 2, weight) : max_refs(q);
+	limit = q->hdr.n_snapshots ? MAX(max_refs(q) / 2, weight) : max_refs(q);
 	if (tail->n_refs > limit - weight) {
 		tail->off = round_up(tail->off, cluster_len);
 		tail->n_refs = 0;

@@ -96,7 +96,7 @@ int qcow2_decode(const struct layer *layer, const void *in, size_t in_len, void 
 {
 	const struct qcow2 *q = (const struct qcow2 *)layer;
 
-	switch (q->compression) {
+	switch (q->hdr.compression) {
 	case QCOW2_COMPRESSION_ZLIB: return decode_deflate(in, in_len, out, layer->cluster_len);
 	case QCOW2_COMPRESSION_ZSTD:
 		return decode_zstd(q->codecs, in, in_len, out, layer->cluster_len);

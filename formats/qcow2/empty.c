@@ -22,10 +22,10 @@ bool qcow2_is_known_empty(const struct qcow2 *q, uint64_t guest_off)
 {
 	uint64_t idx;
 
-	if (!q->empty_slices)
+	if (!q->empty.bits)
 		return false;
 	idx = guest_off / qcow2_l2_slice_span(q);
-	return idx < q->n_empty_bits && q->empty_slices[idx / 64] >> idx % 64 & 1;
+	return idx < q->empty.n_bits && q->empty.bits[idx / 64] >> idx % 64 & 1;
 }
 
 uint64_t qcow2_known_empty_len(const struct qcow2 *q, uint64_t guest_off, uint64_t max_len)
@@ -45,29 +45,29 @@ void qcow2_note_empty(struct qcow2 *q, uint64_t guest_off, uint64_t len)
 
 	if (q->snapshots || n > MAX_EMPTY_BITS)
 		return;
-	if (!q->empty_slices)
-		q->empty_slices = calloc(div_round_up(n, 64), sizeof(*q->empty_slices));
-	if (!q->empty_slices) /* it is looked at again */
+	if (!q->empty.bits)
+		q->empty.bits = calloc(div_round_up(n, 64), sizeof(*q->empty.bits));
+	if (!q->empty.bits) /* it is looked at again */
 		return;
-	q->n_empty_bits = n;
+	q->empty.n_bits = n;
 	for (uint64_t idx = guest_off / span; idx < MIN(n, (guest_off + len) / span); idx++)
-		q->empty_slices[idx / 64] |= UINT64_C(1) << idx % 64;
+		q->empty.bits[idx / 64] |= UINT64_C(1) << idx % 64;
 }
 
 void qcow2_forget_empty(struct qcow2 *q, uint64_t guest_off)
 {
 	uint64_t idx;
 
-	if (!q->empty_slices)
+	if (!q->empty.bits)
 		return;
 	idx = guest_off / qcow2_l2_slice_span(q);
-	if (idx < q->n_empty_bits)
-		q->empty_slices[idx / 64] &= ~(UINT64_C(1) << idx % 64);
+	if (idx < q->empty.n_bits)
+		q->empty.bits[idx / 64] &= ~(UINT64_C(1) << idx % 64);
 }
 
 void qcow2_forget_all_empty(struct qcow2 *q)
 {
-	free(q->empty_slices);
-	q->empty_slices = NULL;
-	q->n_empty_bits = 0;
+	free(q->empty.bits);
+	q->empty.bits = NULL;
+	q->empty.n_bits = 0;
 }

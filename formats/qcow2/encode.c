@@ -110,7 +110,7 @@ int qcow2_encode(const struct layer *layer, unsigned level, const void *in, void
 	const struct qcow2 *q = (const struct qcow2 *)layer;
 	size_t in_len = layer->cluster_len;
 
-	if (q->compression == QCOW2_COMPRESSION_ZSTD)
+	if (q->hdr.compression == QCOW2_COMPRESSION_ZSTD)
 		return encode_zstd(q->codecs, level ? level : ZSTD_DEFAULT_LEVEL, in, in_len, out,
 				   out_cap);
 	if (!level)
@@ -130,7 +130,7 @@ static enum qcow2_compression wanted(const struct qcow2 *q, enum layer_compressi
 	case COMPRESSION_ZLIB: return QCOW2_COMPRESSION_ZLIB;
 	case COMPRESSION_ZSTD: return QCOW2_COMPRESSION_ZSTD;
 	}
-	return q->compression;
+	return q->hdr.compression;
 }
 
 static const char *type_name(enum qcow2_compression type)
@@ -144,21 +144,22 @@ static int may_switch(struct qcow2 *q, const char *name, enum qcow2_compression 
 	struct check_result result = { 0 };
 	int rc;
 
-	if (q->version < 3)
+	if (q->hdr.version < 3)
 		err_set(err, -ENOTSUP, "%s: version 2 images have zlib compression only", name);
-	else if (q->header_len <= QCOW2_H_COMPRESSION)
+	else if (q->hdr.header_len <= QCOW2_H_COMPRESSION)
 		err_set(err, -ENOTSUP,
 			"%s: its header (%u bytes) has no room for a compression type", name,
-			q->header_len);
-	if (q->version < 3 || q->header_len <= QCOW2_H_COMPRESSION)
-		return err_remedy(err, -ENOTSUP, ERR_REMEDY_COMPRESSION, type_name(q->compression));
+			q->hdr.header_len);
+	if (q->hdr.version < 3 || q->hdr.header_len <= QCOW2_H_COMPRESSION)
+		return err_remedy(err, -ENOTSUP, ERR_REMEDY_COMPRESSION,
+				  type_name(q->hdr.compression));
 	/* A table that can't be read or understood may have compressed clusters, too. */
 	rc = qcow2_check(&q->layer, &result, err);
 	if (!rc && result.n_check_errors)
 		rc = err_set(err, -EIO, "%s: its tables can't be read: %s; nothing was changed",
 			     name, result.incomplete);
 	/* Of a dirty image the refcounts are wrong, which will be mended. */
-	if (!rc && result.n_errors > result.n_stale && !(q->incompat & QCOW2_INCOMPAT_DIRTY))
+	if (!rc && result.n_errors > result.n_stale && !(q->hdr.incompat & QCOW2_INCOMPAT_DIRTY))
 		rc = err_set(
 			err, -EUCLEAN,
 			"%s: damaged image (%" PRIu64
@@ -167,8 +168,8 @@ static int may_switch(struct qcow2 *q, const char *name, enum qcow2_compression 
 	if (rc || !(result.n_compressed_clusters + result.n_snapshot_compressed_clusters))
 		return rc;
 	err_set(err, -ENOTSUP, "%s: it has clusters compressed with %s, so it can't have %s", name,
-		type_name(q->compression), type_name(to));
-	return err_remedy(err, -ENOTSUP, ERR_REMEDY_COMPRESSION, type_name(q->compression));
+		type_name(q->hdr.compression), type_name(to));
+	return err_remedy(err, -ENOTSUP, ERR_REMEDY_COMPRESSION, type_name(q->hdr.compression));
 }
 
 int qcow2_may_compress(struct layer *layer, enum layer_compression type, unsigned level,
@@ -183,12 +184,12 @@ int qcow2_may_compress(struct layer *layer, enum layer_compression type, unsigne
 	if (level > max_level)
 		return err_set(err, -EINVAL, "%s: compression level %u; %s has 1 to %u", name,
 			       level, type_name(to), max_level);
-	if (q->incompat & QCOW2_INCOMPAT_DATA_FILE)
+	if (q->hdr.incompat & QCOW2_INCOMPAT_DATA_FILE)
 		return err_set(err, -ENOTSUP,
 			       "%s: its data lies in an external data file, where nothing can be "
 			       "compressed; pull without compression",
 			       name);
-	return to == q->compression ? 0 : may_switch(q, name, to, err);
+	return to == q->hdr.compression ? 0 : may_switch(q, name, to, err);
 }
 
 /* The feature bit and the type, both in the first sector, with one write that no cut can halve, and
@@ -197,11 +198,11 @@ int qcow2_set_compression(struct layer *layer, enum layer_compression type, stru
 {
 	struct qcow2 *q = qcow2_of(layer);
 	enum qcow2_compression to = wanted(q, type);
-	uint64_t incompat = q->incompat & ~QCOW2_INCOMPAT_COMPRESSION;
+	uint64_t incompat = q->hdr.incompat & ~QCOW2_INCOMPAT_COMPRESSION;
 	uint8_t bytes[QCOW2_H_COMPRESSION + 1 - QCOW2_H_INCOMPAT];
 	int rc;
 
-	if (to == q->compression)
+	if (to == q->hdr.compression)
 		return 0;
 	if (to != QCOW2_COMPRESSION_ZLIB)
 		incompat |= QCOW2_INCOMPAT_COMPRESSION;
@@ -219,7 +220,7 @@ int qcow2_set_compression(struct layer *layer, enum layer_compression type, stru
 				 err_escape(layer->file->name, strlen(layer->file->name), name,
 					    sizeof(name)));
 	}
-	q->incompat = incompat;
-	q->compression = to;
+	q->hdr.incompat = incompat;
+	q->hdr.compression = to;
 	return 0;
 }

@@ -116,46 +116,46 @@ static int read_backing_format(struct qcow2 *q, const struct ext *ext, struct er
 
 static int read_bitmaps(struct qcow2 *q, const struct ext *ext, struct err *err)
 {
-	if (!(q->autoclear & QCOW2_AUTOCLEAR_BITMAPS))
+	if (!(q->hdr.autoclear & QCOW2_AUTOCLEAR_BITMAPS))
 		return 0;
 	if (ext->len != BITMAPS_LEN)
 		return ext_damaged(q, ext, err, "describes bitmaps in %u bytes, not %u", ext->len,
 				   BITMAPS_LEN);
-	q->n_bitmaps = be32(ext->data);
-	q->bitmap_dir_len = be64(ext->data + 8);
-	q->bitmap_dir_off = be64(ext->data + 16);
+	q->bitmaps.n = be32(ext->data);
+	q->bitmaps.dir_len = be64(ext->data + 8);
+	q->bitmaps.dir_off = be64(ext->data + 16);
 	if (be32(ext->data + 4))
 		return ext_damaged(q, ext, err, "has a reserved field set");
-	if (!q->n_bitmaps || q->n_bitmaps > MAX_BITMAPS)
-		return ext_damaged(q, ext, err, "claims %u bitmaps, not 1 to %u", q->n_bitmaps,
+	if (!q->bitmaps.n || q->bitmaps.n > MAX_BITMAPS)
+		return ext_damaged(q, ext, err, "claims %u bitmaps, not 1 to %u", q->bitmaps.n,
 				   MAX_BITMAPS);
-	if (!q->bitmap_dir_len || q->bitmap_dir_len > MAX_BITMAP_DIR)
+	if (!q->bitmaps.dir_len || q->bitmaps.dir_len > MAX_BITMAP_DIR)
 		return ext_damaged(q, ext, err, "has a bitmap directory of %" PRIu64 " bytes",
-				   q->bitmap_dir_len);
-	if (!q->bitmap_dir_off || !is_aligned(q->bitmap_dir_off, qcow2_cluster_len(q)))
+				   q->bitmaps.dir_len);
+	if (!q->bitmaps.dir_off || !is_aligned(q->bitmaps.dir_off, qcow2_cluster_len(q)))
 		return ext_damaged(q, ext, err,
 				   "has its bitmap directory at offset %#" PRIx64
 				   ", which is not on a cluster of its own",
-				   q->bitmap_dir_off);
-	q->has_bitmaps = true;
+				   q->bitmaps.dir_off);
+	q->bitmaps.is_present = true;
 	return 0;
 }
 
 static int read_luks(struct qcow2 *q, const struct ext *ext, struct err *err)
 {
-	if (q->crypt_method != 2)
+	if (q->hdr.crypt_method != 2)
 		return ext_damaged(q, ext, err, "holds a LUKS header, but the image is not LUKS");
 	if (ext->len != LUKS_LEN)
 		return ext_damaged(q, ext, err, "points at a LUKS header in %u bytes, not %u",
 				   ext->len, LUKS_LEN);
-	q->luks_off = be64(ext->data);
-	q->luks_len = be64(ext->data + 8);
-	if (!q->luks_off || !q->luks_len || !is_aligned(q->luks_off, qcow2_cluster_len(q)))
+	q->luks.off = be64(ext->data);
+	q->luks.len = be64(ext->data + 8);
+	if (!q->luks.off || !q->luks.len || !is_aligned(q->luks.off, qcow2_cluster_len(q)))
 		return ext_damaged(q, ext, err,
 				   "has its LUKS header at offset %#" PRIx64 ", %" PRIu64
 				   " bytes, which is not on a cluster of its own",
-				   q->luks_off, q->luks_len);
-	q->has_luks = true;
+				   q->luks.off, q->luks.len);
+	q->luks.is_present = true;
 	return 0;
 }
 
@@ -219,7 +219,7 @@ static int luks_missing(const struct qcow2 *q, struct err *err)
 
 int qcow2_read_extensions(struct qcow2 *q, const uint8_t *cluster0, size_t len, struct err *err)
 {
-	struct ext_walk walk = ext_walk_begin(cluster0, len, q->header_len);
+	struct ext_walk walk = ext_walk_begin(cluster0, len, q->hdr.header_len);
 	struct ext ext = { 0 };
 	unsigned seen = 0;
 	int rc;
@@ -234,7 +234,7 @@ int qcow2_read_extensions(struct qcow2 *q, const uint8_t *cluster0, size_t len, 
 	if (rc)
 		return ext_damaged(q, &ext, err, "is %u bytes long, more than there is room for",
 				   ext.len);
-	if (q->crypt_method == 2 && !q->has_luks)
+	if (q->hdr.crypt_method == 2 && !q->luks.is_present)
 		return luks_missing(q, err);
 	return 0;
 }
@@ -268,7 +268,7 @@ void qcow2_feature_name(const uint8_t *cluster0, size_t len, uint32_t header_len
 
 void qcow2_find_parts(const struct qcow2 *q, struct qcow2_parts *parts)
 {
-	size_t end = parts->len, at = q->header_len, padded = at;
+	size_t end = parts->len, at = q->hdr.header_len, padded = at;
 	uint32_t type;
 
 	parts->name_off = be64(parts->bytes + QCOW2_H_BACKING_OFF);

@@ -100,18 +100,18 @@ static int parse_version3(struct qcow2 *q, const struct header_source *src, stru
 
 	if (src->len < QCOW2_V3_HEADER_MIN_LEN)
 		return damaged(err, src, "the file ends after %zu bytes", src->len);
-	q->incompat = be64(h + QCOW2_H_INCOMPAT);
-	q->compat = be64(h + QCOW2_H_COMPAT);
-	q->autoclear = be64(h + QCOW2_H_AUTOCLEAR);
-	q->refcount_order = be32(h + QCOW2_H_REFCOUNT_ORDER);
-	q->header_len = be32(h + QCOW2_H_LEN);
-	if (q->refcount_order > 6)
-		return damaged(err, src, "refcount_order is %u, not 0 to 6", q->refcount_order);
-	if (q->header_len < QCOW2_V3_HEADER_MIN_LEN || q->header_len > src->len ||
-	    q->header_len % 8)
-		return damaged(err, src, "header_length is %u", q->header_len);
-	if (q->header_len > QCOW2_H_COMPRESSION)
-		q->compression = h[QCOW2_H_COMPRESSION];
+	q->hdr.incompat = be64(h + QCOW2_H_INCOMPAT);
+	q->hdr.compat = be64(h + QCOW2_H_COMPAT);
+	q->hdr.autoclear = be64(h + QCOW2_H_AUTOCLEAR);
+	q->hdr.refcount_order = be32(h + QCOW2_H_REFCOUNT_ORDER);
+	q->hdr.header_len = be32(h + QCOW2_H_LEN);
+	if (q->hdr.refcount_order > 6)
+		return damaged(err, src, "refcount_order is %u, not 0 to 6", q->hdr.refcount_order);
+	if (q->hdr.header_len < QCOW2_V3_HEADER_MIN_LEN || q->hdr.header_len > src->len ||
+	    q->hdr.header_len % 8)
+		return damaged(err, src, "header_length is %u", q->hdr.header_len);
+	if (q->hdr.header_len > QCOW2_H_COMPRESSION)
+		q->hdr.compression = h[QCOW2_H_COMPRESSION];
 	return 0;
 }
 
@@ -119,21 +119,21 @@ int qcow2_parse_fixed_fields(struct qcow2 *q, const struct header_source *src, s
 {
 	const uint8_t *h = src->bytes;
 
-	q->version = be32(h + QCOW2_H_VERSION);
+	q->hdr.version = be32(h + QCOW2_H_VERSION);
 	q->cluster_bits = be32(h + QCOW2_H_CLUSTER_BITS);
 	q->layer.cluster_len = qcow2_cluster_len(q);
 	q->layer.guest_len = round_down(be64(h + QCOW2_H_SIZE), 512);
-	q->crypt_method = be32(h + QCOW2_H_CRYPT);
-	q->l1_size = be32(h + QCOW2_H_L1_SIZE);
-	q->l1_off = be64(h + QCOW2_H_L1_OFF);
-	q->reftable_off = be64(h + QCOW2_H_REFTABLE_OFF);
-	q->reftable_clusters = be32(h + QCOW2_H_REFTABLE_CLUSTERS);
-	q->n_snapshots = be32(h + QCOW2_H_N_SNAPSHOTS);
-	q->snapshots_off = be64(h + QCOW2_H_SNAPSHOTS_OFF);
-	q->refcount_order = 4;
-	q->header_len = QCOW2_V2_HEADER_LEN;
-	q->layer.has_zero_entries = q->version >= 3;
-	return q->version == 3 ? parse_version3(q, src, err) : 0;
+	q->hdr.crypt_method = be32(h + QCOW2_H_CRYPT);
+	q->hdr.l1_size = be32(h + QCOW2_H_L1_SIZE);
+	q->hdr.l1_off = be64(h + QCOW2_H_L1_OFF);
+	q->hdr.reftable_off = be64(h + QCOW2_H_REFTABLE_OFF);
+	q->hdr.reftable_clusters = be32(h + QCOW2_H_REFTABLE_CLUSTERS);
+	q->hdr.n_snapshots = be32(h + QCOW2_H_N_SNAPSHOTS);
+	q->hdr.snapshots_off = be64(h + QCOW2_H_SNAPSHOTS_OFF);
+	q->hdr.refcount_order = 4;
+	q->hdr.header_len = QCOW2_V2_HEADER_LEN;
+	q->layer.has_zero_entries = q->hdr.version >= 3;
+	return q->hdr.version == 3 ? parse_version3(q, src, err) : 0;
 }
 
 int qcow2_check_geometry(struct qcow2 *q, const struct header_source *src, struct err *err)
@@ -141,45 +141,46 @@ int qcow2_check_geometry(struct qcow2 *q, const struct header_source *src, struc
 	uint64_t l2_span, reftable_len;
 	int rc;
 
-	q->l2_entry_len = q->incompat & QCOW2_INCOMPAT_EXTENDED_L2 ? 16 : 8;
+	q->l2_entry_len = q->hdr.incompat & QCOW2_INCOMPAT_EXTENDED_L2 ? 16 : 8;
 	q->l2_entries = qcow2_cluster_len(q) / q->l2_entry_len;
 	q->l2_slice_len = MIN(q->layer.cluster_len, QCOW2_L2_SLICE_LEN);
 	q->layer.granule_len = q->layer.cluster_len;
 	if (q->l2_entry_len == 16)
 		q->layer.granule_len /= QCOW2_SUBCLUSTERS;
-	q->refs_per_block = (qcow2_cluster_len(q) * 8) >> q->refcount_order;
+	q->refs_per_block = (qcow2_cluster_len(q) * 8) >> q->hdr.refcount_order;
 	if (q->l2_entry_len == 16 && q->cluster_bits < 14)
 		return damaged(err, src, "extended L2 entries need clusters of 16 KiB and more");
-	if (q->l1_size * UINT64_C(8) > QCOW2_MAX_L1_LEN)
+	if (q->hdr.l1_size * UINT64_C(8) > QCOW2_MAX_L1_LEN)
 		return damaged(err, src, "the L1 table has %u entries, more than 32 MiB",
-			       q->l1_size);
+			       q->hdr.l1_size);
 	l2_span = q->l2_entries * qcow2_cluster_len(q);
-	if (div_round_up(q->layer.guest_len, l2_span) > q->l1_size)
+	if (div_round_up(q->layer.guest_len, l2_span) > q->hdr.l1_size)
 		return damaged(err, src,
 			       "the L1 table has %u entries, too few for a disk of %" PRIu64
 			       " bytes",
-			       q->l1_size, q->layer.guest_len);
-	rc = check_region(q, "the L1 table", q->l1_off, q->l1_size * UINT64_C(8), src, err);
+			       q->hdr.l1_size, q->layer.guest_len);
+	rc = check_region(q, "the L1 table", q->hdr.l1_off, q->hdr.l1_size * UINT64_C(8), src, err);
 	if (rc)
 		return rc;
-	if (mul_u64(q->reftable_clusters, qcow2_cluster_len(q), &reftable_len) || !reftable_len ||
-	    reftable_len > QCOW2_MAX_REFTABLE_LEN)
+	if (mul_u64(q->hdr.reftable_clusters, qcow2_cluster_len(q), &reftable_len) ||
+	    !reftable_len || reftable_len > QCOW2_MAX_REFTABLE_LEN)
 		return damaged(err, src, "the refcount table has %u clusters",
-			       q->reftable_clusters);
-	rc = check_region(q, "the refcount table", q->reftable_off, reftable_len, src, err);
+			       q->hdr.reftable_clusters);
+	rc = check_region(q, "the refcount table", q->hdr.reftable_off, reftable_len, src, err);
 	if (rc)
 		return rc;
-	if (q->n_snapshots > QCOW2_MAX_SNAPSHOTS)
-		return damaged(err, src, "it claims %u snapshots, more than %u", q->n_snapshots,
+	if (q->hdr.n_snapshots > QCOW2_MAX_SNAPSHOTS)
+		return damaged(err, src, "it claims %u snapshots, more than %u", q->hdr.n_snapshots,
 			       QCOW2_MAX_SNAPSHOTS);
 	/* Of no use without snapshots; but QEMU does not open what is not aligned. */
-	if (!is_aligned(q->snapshots_off, qcow2_cluster_len(q)) || q->snapshots_off > INT64_MAX)
+	if (!is_aligned(q->hdr.snapshots_off, qcow2_cluster_len(q)) ||
+	    q->hdr.snapshots_off > INT64_MAX)
 		return damaged(err, src,
 			       "the snapshot table at offset %#" PRIx64 " is not cluster aligned",
-			       q->snapshots_off);
+			       q->hdr.snapshots_off);
 	/* A table has at least 40 bytes a snapshot; its entries are checked where they are read. */
-	return check_region(q, "the snapshot table", q->snapshots_off,
-			    q->n_snapshots * UINT64_C(40), src, err);
+	return check_region(q, "the snapshot table", q->hdr.snapshots_off,
+			    q->hdr.n_snapshots * UINT64_C(40), src, err);
 }
 
 int qcow2_read_backing_name(struct qcow2 *q, const struct header_source *src, struct err *err)
@@ -189,7 +190,7 @@ int qcow2_read_backing_name(struct qcow2 *q, const struct header_source *src, st
 
 	if (!off || !len)
 		return 0;
-	if (len > QCOW2_MAX_NAME_LEN || off < q->header_len || off > src->len ||
+	if (len > QCOW2_MAX_NAME_LEN || off < q->hdr.header_len || off > src->len ||
 	    len > src->len - off)
 		return damaged(err, src,
 			       "the backing file's name (offset %#" PRIx64
@@ -209,14 +210,14 @@ int qcow2_clear_marks(struct qcow2 *q, uint64_t off)
 	uint8_t bytes[8];
 	int rc;
 
-	if (!(q->incompat & off))
+	if (!(q->hdr.incompat & off))
 		return 0;
-	put_be64(bytes, q->incompat & ~off);
+	put_be64(bytes, q->hdr.incompat & ~off);
 	rc = file_write(q->layer.file, bytes, sizeof(bytes), QCOW2_H_INCOMPAT);
 	if (!rc)
 		rc = file_sync(q->layer.file);
 	if (!rc)
-		q->incompat &= ~off;
+		q->hdr.incompat &= ~off;
 	return rc;
 }
 
@@ -226,13 +227,13 @@ int qcow2_clear_unknown_autoclear(struct qcow2 *q, uint64_t known)
 	uint8_t bytes[8];
 	int rc;
 
-	if (!(q->autoclear & ~known))
+	if (!(q->hdr.autoclear & ~known))
 		return 0;
-	put_be64(bytes, q->autoclear & known);
+	put_be64(bytes, q->hdr.autoclear & known);
 	rc = file_write(q->layer.file, bytes, sizeof(bytes), QCOW2_H_AUTOCLEAR);
 	if (!rc)
 		rc = file_sync(q->layer.file);
 	if (!rc)
-		q->autoclear &= known;
+		q->hdr.autoclear &= known;
 	return rc;
 }

@@ -14,7 +14,6 @@
 #include "io/base.h"
 
 struct codecs;
-struct qcow2_comp_tail;
 struct qcow2_new_link;
 struct qcow2_snapshots;
 
@@ -23,12 +22,9 @@ enum qcow2_compression {
 	QCOW2_COMPRESSION_ZSTD = 1,
 };
 
-struct qcow2 {
-	struct layer layer; /* first: a struct layer * is a struct qcow2 * */
-
-	/* The header, checked. */
+/* The header, checked. */
+struct qcow2_hdr {
 	unsigned version; /* 2 or 3 */
-	unsigned cluster_bits;
 	uint32_t header_len;
 	uint32_t crypt_method;
 	uint32_t l1_size; /* entries */
@@ -40,50 +36,78 @@ struct qcow2 {
 	uint64_t snapshots_off;
 	uint64_t incompat, compat, autoclear;
 	enum qcow2_compression compression;
+};
+
+/* Header extension; host bytes. */
+struct qcow2_luks {
+	bool is_present;
+	uint64_t off, len;
+};
+
+/* Header extension; host bytes. Bitmaps that the autoclear bit does not vouch for are not
+ * present. */
+struct qcow2_bitmaps {
+	bool is_present;
+	uint32_t n;
+	uint64_t dir_off, dir_len;
+};
+
+/* empty.c: a bit for each L2 slice of the guest's disk that holds nothing. */
+struct qcow2_empty {
+	uint64_t *bits; /* NULL: none yet */
+	uint64_t n_bits;
+};
+
+/* space.c: clusters for the next L2 tables, not counted. Host bytes. */
+struct qcow2_reserved_l2 {
+	uint64_t off, end;
+};
+
+/* reftable.c, refcount.c, from begin_writing() on: the refcount table as it is to be. */
+struct qcow2_reftable {
+	uint8_t *bytes;              /* on-disk order */
+	uint64_t n;                  /* entries */
+	uint64_t dirty_lo, dirty_hi; /* entries changed since staged; lo == hi: none */
+	bool is_moved;               /* grown: the header must be switched to it */
+	uint64_t old_off;            /* freed when the switch is durable; 0: none */
+	uint32_t old_clusters;
+	bool old_is_staged;
+};
+
+/* compressed_space.c: space taken for compressed clusters, from where it is free. */
+struct qcow2_comp_tail {
+	uint64_t off, end; /* host bytes; off is at a sector */
+	uint64_t n_refs;   /* given out to the host cluster that off lies inside of */
+};
+
+struct qcow2 {
+	struct layer layer; /* first: a struct layer * is a struct qcow2 * */
+
+	struct qcow2_hdr hdr;
+	struct qcow2_luks luks;
+	struct qcow2_bitmaps bitmaps;
+	char *data_file_name;  /* NULL: none recorded */
 	struct codecs *codecs; /* NULL: none are kept */
 
-	/* Header extensions. */
-	bool has_luks, has_bitmaps;
-	uint64_t luks_off, luks_len;
-	uint32_t n_bitmaps;
-	uint64_t bitmap_dir_off, bitmap_dir_len;
-	char *data_file_name; /* NULL: none recorded */
-
 	/* Geometry. */
+	unsigned cluster_bits;
 	unsigned l2_entry_len; /* 8, or 16 with extended L2 */
 	uint64_t l2_entries;   /* in one table */
 	uint64_t refs_per_block;
 	uint32_t l2_slice_len; /* bytes of an L2 table cached at a time */
 
-	/* empty.c: a bit for each L2 slice of the guest's disk that holds nothing. NULL: none
-	 * yet. */
-	uint64_t *empty_slices;
-	uint64_t n_empty_bits;
-
-	/* space.c: clusters for the next tables, not counted. */
-	uint64_t aside_off, aside_end;
-
+	struct qcow2_empty empty;
 	/* snapshots.c, from begin_writing() on; NULL: the guest's disk alone reads through the
 	 * backing file, cluster by cluster. */
 	struct qcow2_snapshots *snapshots;
 
-	/* refcount.c, from begin_writing() on: the refcount table as it is to be, on-disk order. */
-	uint8_t *reftable;
-	uint64_t n_reftable;               /* entries */
-	uint64_t reftable_lo, reftable_hi; /* entries changed since staged; lo == hi: none */
-	bool reftable_moved;               /* grown: the header must be switched to it */
-	uint64_t old_reftable_off;         /* freed when the switch is durable; 0: none */
-	uint32_t old_reftable_clusters;
-	bool old_reftable_staged;
-	struct gaps unfreed; /* replaced ones, durably, whose clusters are still counted */
-	struct gaps gaps;    /* reserved space that came back */
+	struct qcow2_reserved_l2 reserved_l2;
+	struct qcow2_reftable reftable;
+	struct gaps
+		unfreed;  /* replaced refcount tables, durably, whose clusters are still counted */
+	struct gaps gaps; /* reserved space that came back */
 	struct qcow2_freed_lists freed;
-
-	/* compressed_space.c: space taken for compressed clusters, from where it is free. */
-	struct qcow2_comp_tail {
-		uint64_t off, end; /* host bytes; off is at a sector */
-		uint64_t n_refs;   /* given out to the host cluster that off lies inside of */
-	} comp_tail;
+	struct qcow2_comp_tail comp_tail;
 	struct qcow2_new_link *new_link; /* the link to be, or NULL */
 };
 
@@ -95,7 +119,7 @@ static inline struct qcow2 *qcow2_of(const struct layer *layer)
 /* Are data clusters in another file, where they have no refcounts? */
 static inline bool qcow2_is_external(const struct qcow2 *q)
 {
-	return q->incompat & QCOW2_INCOMPAT_DATA_FILE;
+	return q->hdr.incompat & QCOW2_INCOMPAT_DATA_FILE;
 }
 
 static inline uint64_t qcow2_cluster_len(const struct qcow2 *q)

@@ -164,7 +164,7 @@ int qcow2_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t
 	int rc = qcow2_table_at(layer, guest_off, has, end_off, need);
 
 	/* With snapshots there may be a table for each disk: qcow2_measure() counts them all. */
-	*has = !rc && *has && !qcow2_of(layer)->n_snapshots;
+	*has = !rc && *has && !qcow2_of(layer)->hdr.n_snapshots;
 	return rc;
 }
 

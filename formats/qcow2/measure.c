@@ -43,13 +43,13 @@ static int take_all(const struct qcow2 *q, const struct qcow2_space *space, stru
 
 		if (shadow->layer.alloc_end >= QCOW2_MAX_HOST_OFF)
 			return -EFBIG;
-		if (block_idx >= shadow->n_reftable) {
+		if (block_idx >= shadow->reftable.n) {
 			struct qcow2_growth g;
 
 			qcow2_plan_growth(shadow, &g);
 			if (g.table_clusters * q->layer.cluster_len > QCOW2_MAX_REFTABLE_LEN)
 				return -EFBIG;
-			shadow->n_reftable = g.table_clusters * q->layer.cluster_len / 8;
+			shadow->reftable.n = g.table_clusters * q->layer.cluster_len / 8;
 			shadow->layer.alloc_end += (g.n_blocks + g.table_clusters)
 						   << q->cluster_bits;
 			new_blocks_end = block_idx + g.n_blocks;
@@ -71,7 +71,7 @@ int qcow2_begin_measuring(struct layer *layer, struct err *err)
 	struct qcow2 *q = qcow2_of(layer);
 	char name[512];
 
-	if (q->reftable) /* begin_writing has loaded them */
+	if (q->reftable.bytes) /* begin_writing has loaded them */
 		return 0;
 	return qcow2_snapshots_load(
 		q, err_escape(layer->file->name, strlen(layer->file->name), name, sizeof(name)),
@@ -82,13 +82,13 @@ int qcow2_begin_measuring(struct layer *layer, struct err *err)
  * and a copy of its own where it has part of a cluster or refcounts are too narrow to share one. */
 static int all_clusters(const struct qcow2 *q, uint64_t n_data, uint64_t n_tables, uint64_t *n)
 {
-	uint64_t n_disks = UINT64_C(1) + q->n_snapshots;
-	bool narrow =
-		q->refcount_order < 6 && n_disks > (UINT64_C(1) << (1u << q->refcount_order)) - 2;
+	uint64_t n_disks = UINT64_C(1) + q->hdr.n_snapshots;
+	bool narrow = q->hdr.refcount_order < 6 &&
+		      n_disks > (UINT64_C(1) << (1u << q->hdr.refcount_order)) - 2;
 
 	if (qcow2_is_external(q))
 		n_data = 0;
-	if (q->n_snapshots && (narrow || q->l2_entry_len == 16) &&
+	if (q->hdr.n_snapshots && (narrow || q->l2_entry_len == 16) &&
 	    mul_u64(n_data, n_disks, &n_data))
 		return -EFBIG;
 	if (mul_u64(n_tables, n_disks, &n_tables) || add_u64(n_data, n_tables, n))
@@ -101,7 +101,7 @@ static int find_space(struct qcow2 *q, const char *name, struct qcow2_space *spa
 {
 	int rc;
 
-	if (!q->reftable)
+	if (!q->reftable.bytes)
 		return qcow2_plan_repair(&q->layer, name, space, err);
 	*space = (struct qcow2_space){ 0 };
 	rc = qcow2_used_end(q, &space->end_idx);
@@ -112,7 +112,7 @@ int qcow2_measure(struct layer *layer, uint64_t n_data, uint64_t n_tables, uint6
 		  struct err *err)
 {
 	struct qcow2 *q = qcow2_of(layer);
-	bool loaded = q->reftable;
+	bool loaded = q->reftable.bytes;
 	struct qcow2_space space;
 	struct qcow2 shadow;
 	uint64_t n;
@@ -127,7 +127,7 @@ int qcow2_measure(struct layer *layer, uint64_t n_data, uint64_t n_tables, uint6
 		shadow = *q;
 		shadow.layer.alloc_end = space.end_idx << q->cluster_bits;
 		if (space.is_rebuilt)
-			shadow.n_reftable = space.n_reftable;
+			shadow.reftable.n = space.n_reftable;
 		rc = all_clusters(q, n_data, n_tables, &n);
 		if (!rc)
 			rc = take_all(q, &space, &shadow, n);
@@ -138,8 +138,8 @@ int qcow2_measure(struct layer *layer, uint64_t n_data, uint64_t n_tables, uint6
 			*end_off = shadow.layer.alloc_end;
 	}
 	if (!loaded) {
-		free(q->reftable);
-		q->reftable = NULL;
+		free(q->reftable.bytes);
+		q->reftable.bytes = NULL;
 	}
 	return rc;
 }

@@ -56,25 +56,25 @@ static void refuse(struct refusal *refusal, int code, const char *why)
 static void note_unknown(struct qcow2 *q, const struct header_source *src)
 {
 	struct refusal *uncheckable = &q->layer.uncheckable;
-	bool type_bit = q->incompat & QCOW2_INCOMPAT_COMPRESSION;
+	bool type_bit = q->hdr.incompat & QCOW2_INCOMPAT_COMPRESSION;
 
 	for (unsigned bit = 0; bit < 64; bit++)
-		if (q->incompat & ~QCOW2_INCOMPAT_KNOWN & (UINT64_C(1) << bit)) {
+		if (q->hdr.incompat & ~QCOW2_INCOMPAT_KNOWN & (UINT64_C(1) << bit)) {
 			char name[128], why[200];
 
-			qcow2_feature_name(src->bytes, src->len, q->header_len, bit, name,
+			qcow2_feature_name(src->bytes, src->len, q->hdr.header_len, bit, name,
 					   sizeof(name));
 			snprintf(why, sizeof(why),
 				 "it uses an incompatible feature unknown here (%s)", name);
 			refuse(uncheckable, -ENOTSUP, why);
 		}
-	if (q->crypt_method > 2)
+	if (q->hdr.crypt_method > 2)
 		refuse(uncheckable, -ENOTSUP, "it is encrypted, by a method unknown here");
-	if (type_bit != (q->compression != QCOW2_COMPRESSION_ZLIB))
+	if (type_bit != (q->hdr.compression != QCOW2_COMPRESSION_ZLIB))
 		refuse(uncheckable, -EUCLEAN,
 		       "its compression type and feature bit disagree; restore its header from a "
 		       "copy");
-	else if (q->compression > QCOW2_COMPRESSION_ZSTD)
+	else if (q->hdr.compression > QCOW2_COMPRESSION_ZSTD)
 		refuse(uncheckable, -ENOTSUP, "its compression type is unknown here");
 }
 
@@ -85,17 +85,18 @@ static void note_refusals(struct qcow2 *q, const struct header_source *src)
 
 	note_unknown(q, src);
 	*unreadable = q->layer.uncheckable;
-	if (q->crypt_method || q->has_luks)
+	if (q->hdr.crypt_method || q->luks.is_present)
 		refuse(unreadable, -ENOTSUP,
-		       q->crypt_method == 1 ? "it is encrypted (AES)" : "it is encrypted (LUKS)");
+		       q->hdr.crypt_method == 1 ? "it is encrypted (AES)"
+						: "it is encrypted (LUKS)");
 	if (qcow2_is_external(q) && !q->layer.data_name)
 		refuse(unreadable, -ENOTSUP,
 		       "its data lies in an external data file, whose name it does not record; "
 		       "record it with qemu-img amend -o data_file=NAME");
-	if (qcow2_is_external(q) && q->n_snapshots)
+	if (qcow2_is_external(q) && q->hdr.n_snapshots)
 		refuse(unwritable, -ENOTSUP,
 		       "it has both an external data file and internal snapshots");
-	if (q->incompat & QCOW2_INCOMPAT_CORRUPT && !unwritable->code) {
+	if (q->hdr.incompat & QCOW2_INCOMPAT_CORRUPT && !unwritable->code) {
 		refuse(unwritable, -EUCLEAN, "it is marked corrupt; repair a copy first");
 		unwritable->remedy = ERR_REMEDY_REPAIR;
 	}
@@ -106,10 +107,10 @@ static void note_refusals(struct qcow2 *q, const struct header_source *src)
 static int note_cut_l1(struct qcow2 *q, struct err *err)
 {
 	struct check_result found = { 0 };
-	uint64_t len = q->l1_size * UINT64_C(8), file_len = q->layer.file->len;
+	uint64_t len = q->hdr.l1_size * UINT64_C(8), file_len = q->layer.file->len;
 	int rc;
 
-	if (q->layer.unreadable.code || q->l1_off + len <= file_len)
+	if (q->layer.unreadable.code || q->hdr.l1_off + len <= file_len)
 		return 0;
 	rc = qcow2_check(&q->layer, &found, err);
 	if (!rc && found.n_cut)
@@ -166,7 +167,7 @@ static void qcow2_close(struct layer *layer)
 	free(q->layer.backing_name);
 	free(q->data_file_name);
 	free(q->new_link);
-	free(q->reftable);
+	free(q->reftable.bytes);
 	qcow2_forget_all_empty(q);
 	codecs_free(q->codecs);
 	qcow2_freed_free(q);
@@ -178,24 +179,24 @@ static void qcow2_describe(const struct layer *layer, struct layer_info *info)
 {
 	const struct qcow2 *q = qcow2_of(layer);
 
-	info->version = q->version;
-	info->refcount_bits = 1u << q->refcount_order;
-	info->n_snapshots = q->n_snapshots;
-	info->compression = q->compression == QCOW2_COMPRESSION_ZLIB   ? "zlib"
-			    : q->compression == QCOW2_COMPRESSION_ZSTD ? "zstd"
-								       : "unknown";
-	if (q->crypt_method || q->has_luks)
-		info->encryption = q->crypt_method == 1   ? "aes"
-				   : q->crypt_method == 2 ? "luks"
-							  : "unknown";
-	info->dirty = q->incompat & QCOW2_INCOMPAT_DIRTY;
-	info->corrupt = q->incompat & QCOW2_INCOMPAT_CORRUPT;
-	info->lazy_refcounts = q->compat & QCOW2_COMPAT_LAZY;
-	info->extended_l2 = q->incompat & QCOW2_INCOMPAT_EXTENDED_L2;
+	info->version = q->hdr.version;
+	info->refcount_bits = 1u << q->hdr.refcount_order;
+	info->n_snapshots = q->hdr.n_snapshots;
+	info->compression = q->hdr.compression == QCOW2_COMPRESSION_ZLIB   ? "zlib"
+			    : q->hdr.compression == QCOW2_COMPRESSION_ZSTD ? "zstd"
+									   : "unknown";
+	if (q->hdr.crypt_method || q->luks.is_present)
+		info->encryption = q->hdr.crypt_method == 1   ? "aes"
+				   : q->hdr.crypt_method == 2 ? "luks"
+							      : "unknown";
+	info->dirty = q->hdr.incompat & QCOW2_INCOMPAT_DIRTY;
+	info->corrupt = q->hdr.incompat & QCOW2_INCOMPAT_CORRUPT;
+	info->lazy_refcounts = q->hdr.compat & QCOW2_COMPAT_LAZY;
+	info->extended_l2 = q->hdr.incompat & QCOW2_INCOMPAT_EXTENDED_L2;
 	info->has_data_file = layer->has_data_file;
 	info->data_file = layer->data_name;
-	info->data_file_raw = layer->has_data_file && q->autoclear & QCOW2_AUTOCLEAR_RAW_DATA;
-	info->has_bitmaps = q->has_bitmaps;
+	info->data_file_raw = layer->has_data_file && q->hdr.autoclear & QCOW2_AUTOCLEAR_RAW_DATA;
+	info->has_bitmaps = q->bitmaps.is_present;
 }
 
 static const struct layer_ops qcow2_ops = {

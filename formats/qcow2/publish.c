@@ -129,8 +129,8 @@ static int prepare_all(struct qcow2 *q, const struct mapping *maps, size_t n_map
 	int rc = 0;
 
 	for (size_t i = 0; !rc && i < n_maps; i++)
-		rc = maps[i].is_zero && q->version < 3 ? -ENOTSUP
-						       : publish_prepare(q, &maps[i], need);
+		rc = maps[i].is_zero && q->hdr.version < 3 ? -ENOTSUP
+							   : publish_prepare(q, &maps[i], need);
 	return rc;
 }
 

@@ -21,12 +21,12 @@ static uint32_t block_slice_len(const struct qcow2 *q)
 /* Clusters whose refcounts one slice of a block holds. */
 static uint64_t slice_refs(const struct qcow2 *q)
 {
-	return ((uint64_t)block_slice_len(q) * 8) >> q->refcount_order;
+	return ((uint64_t)block_slice_len(q) * 8) >> q->hdr.refcount_order;
 }
 
 uint64_t qcow2_block_off(const struct qcow2 *q, uint64_t block_idx)
 {
-	return block_idx < q->n_reftable ? be64(q->reftable + 8 * block_idx) : 0;
+	return block_idx < q->reftable.n ? be64(q->reftable.bytes + 8 * block_idx) : 0;
 }
 
 /* The slice that counts host cluster cluster_idx; its block exists. */
@@ -67,7 +67,7 @@ int qcow2_ref_get(struct qcow2 *q, uint64_t cluster_idx, uint64_t *value, struct
 	rc = ref_slice(q, cluster_idx, &slice, need);
 	if (!rc)
 		*value = qcow2_refcount_get(slice->bytes, cluster_idx % slice_refs(q),
-					    q->refcount_order);
+					    q->hdr.refcount_order);
 	return rc;
 }
 
@@ -76,15 +76,15 @@ void qcow2_ref_set(struct qcow2 *q, uint64_t cluster_idx, uint64_t n, uint64_t v
 	while (n) {
 		uint64_t first = cluster_idx % slice_refs(q);
 		uint64_t part = MIN(n, slice_refs(q) - first);
-		uint32_t lo = (first << q->refcount_order) / 8;
-		uint32_t hi = (((first + part) << q->refcount_order) + 7) / 8;
+		uint32_t lo = (first << q->hdr.refcount_order) / 8;
+		uint32_t hi = (((first + part) << q->hdr.refcount_order) + 7) / 8;
 		struct table_need need;
 		struct table *slice;
 		int rc = ref_slice(q, cluster_idx, &slice, &need);
 
 		assert(!rc);
 		for (uint64_t i = 0; i < part; i++)
-			qcow2_refcount_put(slice->bytes, first + i, q->refcount_order, value);
+			qcow2_refcount_put(slice->bytes, first + i, q->hdr.refcount_order, value);
 		table_mark_dirty(q->layer.cache, slice, lo, hi - lo, STAGE_REFCOUNT);
 		cluster_idx += part;
 		n -= part;

@@ -29,18 +29,18 @@
 int qcow2_reftable_read(struct qcow2 *q, const char *name, struct err *err)
 {
 	uint64_t file_end = round_up(q->layer.file->len, q->layer.cluster_len);
-	uint64_t len = q->reftable_clusters * (uint64_t)q->layer.cluster_len;
+	uint64_t len = q->hdr.reftable_clusters * (uint64_t)q->layer.cluster_len;
 	int rc;
 
-	q->reftable = malloc(len);
-	if (!q->reftable)
+	q->reftable.bytes = malloc(len);
+	if (!q->reftable.bytes)
 		return err_set(err, -ENOMEM, "%s: out of memory", name);
-	rc = file_read_padded(q->layer.file, q->reftable, len, q->reftable_off);
+	rc = file_read_padded(q->layer.file, q->reftable.bytes, len, q->hdr.reftable_off);
 	if (rc)
 		return err_errno(err, rc, "%s: cannot read the refcount table at offset %#" PRIx64,
-				 name, q->reftable_off);
-	q->n_reftable = len / 8;
-	for (uint64_t i = 0; i < q->n_reftable; i++) {
+				 name, q->hdr.reftable_off);
+	q->reftable.n = len / 8;
+	for (uint64_t i = 0; i < q->reftable.n; i++) {
 		uint64_t off = qcow2_block_off(q, i), end;
 
 		if (!is_aligned(off, q->layer.cluster_len) ||
@@ -49,7 +49,7 @@ int qcow2_reftable_read(struct qcow2 *q, const char *name, struct err *err)
 				       "%s: damaged qcow2 image: refcount table entry %" PRIu64
 				       " at offset %#" PRIx64 " points to %#" PRIx64
 				       ", which is no cluster of the file; nothing was changed",
-				       name, i, q->reftable_off + 8 * i, off);
+				       name, i, q->hdr.reftable_off + 8 * i, off);
 	}
 	return 0;
 }
@@ -75,7 +75,7 @@ static int ref_free_now(struct qcow2 *q, uint64_t host_off, uint64_t len)
 /* Half as long again, and enough for itself and its blocks. */
 void qcow2_plan_growth(const struct qcow2 *q, struct qcow2_growth *g)
 {
-	uint64_t old_clusters = div_round_up(q->n_reftable * 8, q->layer.cluster_len);
+	uint64_t old_clusters = div_round_up(q->reftable.n * 8, q->layer.cluster_len);
 	uint64_t end, n_entries;
 
 	g->first_idx = q->layer.alloc_end >> q->cluster_bits;
@@ -100,24 +100,24 @@ static void install_reftable(struct qcow2 *q, uint8_t *table, const struct qcow2
 {
 	uint64_t table_off = (g->first_idx + g->n_blocks) << q->cluster_bits;
 	/* A table that never became durable has no reader: nothing to wait for. */
-	bool intermediate = q->reftable_moved;
-	uint64_t replaced_off = q->reftable_off;
-	uint32_t replaced_clusters = q->reftable_clusters;
+	bool intermediate = q->reftable.is_moved;
+	uint64_t replaced_off = q->hdr.reftable_off;
+	uint32_t replaced_clusters = q->hdr.reftable_clusters;
 
-	free(q->reftable);
-	q->reftable = table;
-	q->n_reftable = g->table_clusters * q->layer.cluster_len / 8;
-	q->reftable_off = table_off;
-	q->reftable_clusters = g->table_clusters;
-	q->reftable_lo = q->reftable_hi = 0;
-	q->reftable_moved = true;
+	free(q->reftable.bytes);
+	q->reftable.bytes = table;
+	q->reftable.n = g->table_clusters * q->layer.cluster_len / 8;
+	q->hdr.reftable_off = table_off;
+	q->hdr.reftable_clusters = g->table_clusters;
+	q->reftable.dirty_lo = q->reftable.dirty_hi = 0;
+	q->reftable.is_moved = true;
 	qcow2_ref_take(q, g->first_idx << q->cluster_bits,
 		       (g->n_blocks + g->table_clusters) << q->cluster_bits);
 	if (intermediate) {
 		ref_free_now(q, replaced_off, (uint64_t)replaced_clusters << q->cluster_bits);
 	} else {
-		q->old_reftable_off = replaced_off;
-		q->old_reftable_clusters = replaced_clusters;
+		q->reftable.old_off = replaced_off;
+		q->reftable.old_clusters = replaced_clusters;
 	}
 }
 
@@ -131,7 +131,7 @@ int qcow2_reftable_grow(struct qcow2 *q)
 	int rc = 0;
 
 	/* One switch at a time: the one on its way must be durable first. Callers come again. */
-	if (q->old_reftable_staged)
+	if (q->reftable.old_is_staged)
 		return -EAGAIN;
 	qcow2_plan_growth(q, &g);
 	len = g.table_clusters * q->layer.cluster_len;
@@ -142,7 +142,7 @@ int qcow2_reftable_grow(struct qcow2 *q)
 	table = calloc(1, len);
 	if (!table)
 		return -ENOMEM;
-	memcpy(table, q->reftable, q->n_reftable * 8);
+	memcpy(table, q->reftable.bytes, q->reftable.n * 8);
 	first_range = g.first_idx / q->refs_per_block;
 	for (uint64_t i = 0; i < g.n_blocks && !rc; i++) {
 		uint64_t host_off = (g.first_idx + i) << q->cluster_bits;
@@ -176,11 +176,11 @@ void qcow2_reftable_durable(struct layer *layer)
 	struct qcow2 *q = qcow2_of(layer);
 
 	free_replaced(q);
-	if (!q->old_reftable_staged)
+	if (!q->reftable.old_is_staged)
 		return;
-	q->old_reftable_staged = false;
-	gaps_add(&q->unfreed, q->old_reftable_off,
-		 (uint64_t)q->old_reftable_clusters << q->cluster_bits);
-	q->old_reftable_off = 0;
+	q->reftable.old_is_staged = false;
+	gaps_add(&q->unfreed, q->reftable.old_off,
+		 (uint64_t)q->reftable.old_clusters << q->cluster_bits);
+	q->reftable.old_off = 0;
 	free_replaced(q);
 }

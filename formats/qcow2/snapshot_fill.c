@@ -39,9 +39,9 @@
  * snapshot counts its clusters once more before it lets the others go, and must stay possible. */
 static uint64_t max_shared(const struct qcow2 *q)
 {
-	if (q->refcount_order == 6)
+	if (q->hdr.refcount_order == 6)
 		return UINT64_MAX;
-	return MAX((UINT64_C(1) << (1u << q->refcount_order)) - 2, UINT64_C(1));
+	return MAX((UINT64_C(1) << (1u << q->hdr.refcount_order)) - 2, UINT64_C(1));
 }
 
 static uint64_t cluster_start(const struct qcow2 *q, uint64_t guest_off)
@@ -486,7 +486,8 @@ static int prepare_all(struct qcow2 *q, const struct mapping *maps, size_t n_map
 		n_clusters += maps[i].len / q->layer.cluster_len + 2;
 	rc = qcow2_freed_room(q, n_clusters);
 	for (size_t i = 0; !rc && i < n_maps; i++)
-		rc = maps[i].is_zero && q->version < 3 ? -ENOTSUP : prepare_map(q, &maps[i], need);
+		rc = maps[i].is_zero && q->hdr.version < 3 ? -ENOTSUP
+							   : prepare_map(q, &maps[i], need);
 	return rc;
 }
 

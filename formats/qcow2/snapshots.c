@@ -114,9 +114,9 @@ static int load_snapshot(struct qcow2 *q, struct qcow2_view *view, uint64_t *at,
 static int load_snapshots(struct qcow2 *q, const char *name, struct err *err)
 {
 	struct qcow2_snapshots *v = q->snapshots;
-	uint64_t at = q->snapshots_off, l1_len = 0;
+	uint64_t at = q->hdr.snapshots_off, l1_len = 0;
 
-	for (uint32_t i = 0; i < q->n_snapshots; i++) {
+	for (uint32_t i = 0; i < q->hdr.n_snapshots; i++) {
 		int rc = load_snapshot(q, &v->snapshots[i], &at, &l1_len);
 
 		v->n_snapshots = i + 1;
@@ -163,9 +163,9 @@ static size_t note_places(struct place *places, size_t n, const uint8_t *l1, uin
 static int check_places(struct qcow2 *q, const char *name, struct err *err)
 {
 	struct qcow2_snapshots *v = q->snapshots;
-	autofree uint8_t *active = malloc(q->l1_size * UINT64_C(8) + 1);
+	autofree uint8_t *active = malloc(q->hdr.l1_size * UINT64_C(8) + 1);
 	autofree struct place *places = NULL;
-	uint64_t n_max = q->l1_size;
+	uint64_t n_max = q->hdr.l1_size;
 	size_t n;
 	int rc;
 
@@ -174,11 +174,11 @@ static int check_places(struct qcow2 *q, const char *name, struct err *err)
 	places = malloc((n_max + 1) * sizeof(*places));
 	if (!active || !places)
 		return err_set(err, -ENOMEM, "%s: out of memory", name);
-	rc = file_read_padded(q->layer.file, active, q->l1_size * UINT64_C(8), q->l1_off);
+	rc = file_read_padded(q->layer.file, active, q->hdr.l1_size * UINT64_C(8), q->hdr.l1_off);
 	if (rc)
 		return err_errno(err, rc, "%s: cannot read the L1 table at offset %#" PRIx64, name,
-				 q->l1_off);
-	n = note_places(places, 0, active, q->l1_size);
+				 q->hdr.l1_off);
+	n = note_places(places, 0, active, q->hdr.l1_size);
 	for (uint32_t i = 0; i < v->n_snapshots; i++)
 		n = note_places(places, n, v->snapshots[i].l1, v->snapshots[i].n_l1);
 	qsort(places, n, sizeof(*places), by_offset);
@@ -199,7 +199,7 @@ static uint64_t slices_len(const struct qcow2 *q)
 	uint64_t run_len = MAX(MAX_RUN_LEN, PUBLISH_MAX_GRANULES * (uint64_t)q->layer.granule_len);
 	uint64_t n_slices = run_len / qcow2_l2_slice_span(q) + 2; /* it may begin anywhere */
 
-	return (UINT64_C(1) + q->n_snapshots) * n_slices * q->l2_slice_len;
+	return (UINT64_C(1) + q->hdr.n_snapshots) * n_slices * q->l2_slice_len;
 }
 
 /* They must fit into the cache together: with many snapshots, smaller slices. */
@@ -213,7 +213,7 @@ static int choose_slices(struct qcow2 *q, const char *name, struct err *err)
 		return err_set(err, -ENOTSUP,
 			       "%s: it has %u internal snapshots, more than can be pulled; delete "
 			       "some (qemu-img snapshot -d); nothing was changed",
-			       name, q->n_snapshots);
+			       name, q->hdr.n_snapshots);
 	table_cache_drop_clean(q->layer.cache, q->layer.file);
 	return 0;
 }
@@ -221,14 +221,14 @@ static int choose_slices(struct qcow2 *q, const char *name, struct err *err)
 int qcow2_snapshots_load(struct qcow2 *q, const char *name, struct err *err)
 {
 	struct qcow2_snapshots *v;
-	uint64_t n = UINT64_C(1) + q->n_snapshots;
+	uint64_t n = UINT64_C(1) + q->hdr.n_snapshots;
 	int rc;
 
 	qcow2_snapshots_free(q);
 	q->l2_slice_len = MIN(q->layer.cluster_len, QCOW2_L2_SLICE_LEN);
 	qcow2_forget_all_empty(q);
 	q->layer.backed_len = q->layer.guest_len;
-	if (!q->n_snapshots && q->l2_entry_len == 8)
+	if (!q->hdr.n_snapshots && q->l2_entry_len == 8)
 		return 0;
 	v = q->snapshots = calloc(1, sizeof(*v));
 	if (!v)
@@ -365,7 +365,7 @@ int qcow2_snapshots_at(struct qcow2 *q, uint64_t l1_idx, struct table_need *need
 		return 0;
 	v->at_l1_idx = UINT64_MAX;
 	v->n_at = 0;
-	if (l1_idx < q->l1_size) {
+	if (l1_idx < q->hdr.l1_size) {
 		struct table *l1;
 		uint32_t byte;
 		int rc = qcow2_l1_slice(q, l1_idx, &l1, &byte, need);

@@ -14,10 +14,10 @@
  *
  * NEW L2 TABLES lie together, a few at a time. On a sparse disk every island of data
  * needs a table of its own, and tables between the islands cut what is copied into as
- * many writes: with 64 MiB in 1,024 islands the pull took a fifth longer. What is set
- * aside is neither counted nor written, so that none of it leaks, and is no more than
- * the tables that the pull under way has still to make, so that the image grows no
- * longer than measured. Writing tables and data to two ends of the file was rejected:
+ * many writes: with 64 MiB in 1,024 islands the pull took a fifth longer. The clusters
+ * reserved for them are neither counted nor written, so that none of them leaks, and are
+ * no more than the tables that the pull under way has still to make, so that the image
+ * grows no longer than measured. Writing tables and data to two ends of the file was rejected:
  * a file has one end.
  */
 #include "formats/qcow2/space.h"
@@ -30,39 +30,39 @@
 #include "formats/qcow2/reftable.h"
 #include "io/base.h"
 
-#define MAX_ASIDE 64u
+#define MAX_RESERVED_L2 64u
 
-void qcow2_give_up_aside(struct qcow2 *q)
+void qcow2_give_up_reserved_l2(struct qcow2 *q)
 {
-	uint64_t off = q->aside_off, end = q->aside_end;
+	uint64_t off = q->reserved_l2.off, end = q->reserved_l2.end;
 
-	q->aside_off = q->aside_end = 0;
+	q->reserved_l2.off = q->reserved_l2.end = 0;
 	if (off < end)
 		qcow2_release(&q->layer, off, end - off);
 }
 
-/* One cluster, and some behind it that stay for the next ones. */
-static int set_aside(struct qcow2 *q)
+/* At least one cluster; those behind it are for the next tables. */
+static int reserve_l2_tables(struct qcow2 *q)
 {
-	uint64_t n = MIN(MAX(q->layer.tables_wanted, UINT64_C(1)), (uint64_t)MAX_ASIDE), got;
-	int rc = qcow2_reserve(&q->layer, n << q->cluster_bits, &q->aside_off, &got);
+	uint64_t n = MIN(MAX(q->layer.tables_wanted, UINT64_C(1)), (uint64_t)MAX_RESERVED_L2), got;
+	int rc = qcow2_reserve(&q->layer, n << q->cluster_bits, &q->reserved_l2.off, &got);
 
 	if (rc)
 		return rc;
-	q->aside_end = q->aside_off + got;
+	q->reserved_l2.end = q->reserved_l2.off + got;
 	return 0;
 }
 
 int qcow2_reserve_table(struct qcow2 *q, uint64_t *l2_off, struct table_need *need)
 {
-	int rc = q->aside_off < q->aside_end ? 0 : set_aside(q);
+	int rc = q->reserved_l2.off < q->reserved_l2.end ? 0 : reserve_l2_tables(q);
 
 	if (!rc)
-		rc = qcow2_ref_need(q, q->aside_off, q->layer.cluster_len, need);
+		rc = qcow2_ref_need(q, q->reserved_l2.off, q->layer.cluster_len, need);
 	if (rc)
 		return rc;
-	*l2_off = q->aside_off;
-	q->aside_off += q->layer.cluster_len;
+	*l2_off = q->reserved_l2.off;
+	q->reserved_l2.off += q->layer.cluster_len;
 	q->layer.tables_wanted -= q->layer.tables_wanted != 0;
 	return 0;
 }
@@ -79,11 +79,11 @@ static int add_block(struct qcow2 *q, uint64_t block_idx)
 	rc = qcow2_new_block(q, host_off);
 	if (rc)
 		return rc;
-	put_be64(q->reftable + 8 * block_idx, host_off);
-	if (q->reftable_lo == q->reftable_hi)
-		q->reftable_lo = q->reftable_hi = block_idx;
-	q->reftable_lo = MIN(q->reftable_lo, block_idx);
-	q->reftable_hi = MAX(q->reftable_hi, block_idx + 1);
+	put_be64(q->reftable.bytes + 8 * block_idx, host_off);
+	if (q->reftable.dirty_lo == q->reftable.dirty_hi)
+		q->reftable.dirty_lo = q->reftable.dirty_hi = block_idx;
+	q->reftable.dirty_lo = MIN(q->reftable.dirty_lo, block_idx);
+	q->reftable.dirty_hi = MAX(q->reftable.dirty_hi, block_idx + 1);
 	qcow2_ref_take(q, host_off, q->layer.cluster_len);
 	return 0;
 }
@@ -99,7 +99,7 @@ int qcow2_reserve(struct layer *layer, uint64_t len, uint64_t *host_off, uint64_
 		uint64_t block_idx = idx / q->refs_per_block;
 		int rc = 0;
 
-		if (block_idx >= q->n_reftable) {
+		if (block_idx >= q->reftable.n) {
 			rc = qcow2_reftable_grow(q);
 		} else if (!qcow2_block_off(q, block_idx)) {
 			rc = add_block(q, block_idx);
@@ -107,8 +107,8 @@ int qcow2_reserve(struct layer *layer, uint64_t len, uint64_t *host_off, uint64_
 			uint64_t n = qcow2_room(q, MIN(len >> q->cluster_bits,
 						       (block_idx + 1) * q->refs_per_block - idx));
 
-			if (!n && q->aside_off < q->aside_end) {
-				qcow2_give_up_aside(q);
+			if (!n && q->reserved_l2.off < q->reserved_l2.end) {
+				qcow2_give_up_reserved_l2(q);
 				return qcow2_reserve(layer, len, host_off, got);
 			}
 			if (!n)

@@ -13,22 +13,22 @@
 /* The changed entries, whole sectors of them. */
 static int stage_entries(struct qcow2 *q, struct staged *staged)
 {
-	uint64_t lo = round_down(q->reftable_lo * 8, TABLE_SECTOR_LEN);
-	uint64_t hi = MIN(round_up(q->reftable_hi * 8, TABLE_SECTOR_LEN), q->n_reftable * 8);
+	uint64_t lo = round_down(q->reftable.dirty_lo * 8, TABLE_SECTOR_LEN);
+	uint64_t hi = MIN(round_up(q->reftable.dirty_hi * 8, TABLE_SECTOR_LEN), q->reftable.n * 8);
 
-	return staged_add(staged, STAGE_REFTABLE, q->layer.file, q->reftable_off + lo,
-			  q->reftable + lo, hi - lo);
+	return staged_add(staged, STAGE_REFTABLE, q->layer.file, q->hdr.reftable_off + lo,
+			  q->reftable.bytes + lo, hi - lo);
 }
 
 /* The whole new table while nothing reaches it, then the 12 bytes that do. */
 static int stage_moved(struct qcow2 *q, struct staged *staged)
 {
 	uint8_t pointer[12];
-	int rc = staged_add(staged, STAGE_REFCOUNT, q->layer.file, q->reftable_off, q->reftable,
-			    q->n_reftable * 8);
+	int rc = staged_add(staged, STAGE_REFCOUNT, q->layer.file, q->hdr.reftable_off,
+			    q->reftable.bytes, q->reftable.n * 8);
 
-	put_be64(pointer, q->reftable_off);
-	put_be32(pointer + 8, q->reftable_clusters);
+	put_be64(pointer, q->hdr.reftable_off);
+	put_be32(pointer + 8, q->hdr.reftable_clusters);
 	if (!rc)
 		rc = staged_add(staged, STAGE_REFTABLE, q->layer.file, QCOW2_H_REFTABLE_OFF,
 				pointer, sizeof(pointer));
@@ -40,18 +40,18 @@ int qcow2_stage(struct layer *layer, struct staged *staged)
 	struct qcow2 *q = qcow2_of(layer);
 	int rc;
 
-	if (q->reftable_moved) {
+	if (q->reftable.is_moved) {
 		rc = stage_moved(q, staged);
 		if (rc)
 			return rc;
-		q->reftable_moved = false;
-		q->old_reftable_staged = true;
-	} else if (q->reftable_lo < q->reftable_hi) {
+		q->reftable.is_moved = false;
+		q->reftable.old_is_staged = true;
+	} else if (q->reftable.dirty_lo < q->reftable.dirty_hi) {
 		rc = stage_entries(q, staged);
 		if (rc)
 			return rc;
 	}
-	q->reftable_lo = q->reftable_hi = 0;
+	q->reftable.dirty_lo = q->reftable.dirty_hi = 0;
 	rc = qcow2_snapshots_stage(q, staged);
 	return rc ? rc : qcow2_freed_stage(q);
 }

@@ -30,11 +30,11 @@ uint64_t qcow2_data_end(const struct qcow2 *q)
 int qcow2_l1_slice(struct qcow2 *q, uint64_t l1_idx, struct table **out, uint32_t *byte,
 		   struct table_need *need)
 {
-	uint64_t table_len = q->l1_size * UINT64_C(8);
+	uint64_t table_len = q->hdr.l1_size * UINT64_C(8);
 	uint64_t slice_off = round_down(l1_idx * 8, TABLE_MAX_LEN);
 
 	*byte = l1_idx * 8 - slice_off;
-	return table_get(q->layer.cache, q->layer.file, q->l1_off + slice_off,
+	return table_get(q->layer.cache, q->layer.file, q->hdr.l1_off + slice_off,
 			 MIN(table_len - slice_off, (uint64_t)TABLE_MAX_LEN), out, need);
 }
 
@@ -122,7 +122,7 @@ static int classify(const struct qcow2 *q, uint64_t raw, struct qcow2_entry *e)
 		return -EUCLEAN;
 	if (raw & QCOW2_ZERO) {
 		e->kind = EXTENT_ZERO;
-		return q->version >= 3 ? 0 : -EUCLEAN;
+		return q->hdr.version >= 3 ? 0 : -EUCLEAN;
 	}
 	e->kind = e->has_host ? EXTENT_DATA : EXTENT_UNALLOCATED;
 	/* Reading zeros there would make lost data look like none. */

@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!size)
 		return 0;
 	q.layer.cluster_len = 512u << (data[0] >> 1) % 13;
-	q.compression = data[0] & 1 ? QCOW2_COMPRESSION_ZSTD : QCOW2_COMPRESSION_ZLIB;
+	q.hdr.compression = data[0] & 1 ? QCOW2_COMPRESSION_ZSTD : QCOW2_COMPRESSION_ZLIB;
 	/* Their exact lengths, for the sanitizer. */
 	in = sim_need(malloc(size));
 	out = sim_need(malloc(q.layer.cluster_len));

@@ -48,10 +48,10 @@ static int lose_entry(struct layer *layer, bool commit_runs, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(layer);
 
-	for (uint32_t i = 0; !scene.lost && i < q->l1_size; i++) {
+	for (uint32_t i = 0; !scene.lost && i < q->hdr.l1_size; i++) {
 		uint8_t entry[8];
 
-		cr_assert_eq(file_read_padded(layer->file, entry, 8, q->l1_off + 8 * i), 0);
+		cr_assert_eq(file_read_padded(layer->file, entry, 8, q->hdr.l1_off + 8 * i), 0);
 		if (be64(entry) & QCOW2_OFF_MASK)
 			scene.lost = lose_one_of(q, be64(entry) & QCOW2_OFF_MASK);
 	}

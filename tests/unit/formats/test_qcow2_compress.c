@@ -81,7 +81,7 @@ static void assert_inflates_in_12_bits(uint32_t packed_len, uint32_t len)
 static void round_trip(enum qcow2_compression type, uint32_t len, unsigned level, uint32_t distance,
 		       bool must_shrink)
 {
-	struct qcow2 q = { .layer.cluster_len = len, .compression = type, .codecs = codecs };
+	struct qcow2 q = { .layer.cluster_len = len, .hdr.compression = type, .codecs = codecs };
 	int n;
 
 	fill(len, distance, len + level);
@@ -128,7 +128,7 @@ Test(qcow2_compress, random_bytes_do_not_shrink)
 	for (uint32_t len = 1024; len <= 65536; len *= 2)
 		for (int type = 0; type < 2; type++) {
 			struct qcow2 q = { .layer.cluster_len = len,
-					   .compression = type,
+					   .hdr.compression = type,
 					   .codecs = codecs };
 
 			fill(len, len, 5);
@@ -285,7 +285,7 @@ Test(qcow2_compress, half_of_a_count_stays_free_for_snapshots)
 	struct rig r = rig_open(12, 4);
 	uint64_t first, host_off, n_in_first = 0;
 
-	r.q->n_snapshots = 1;
+	r.q->hdr.n_snapshots = 1;
 	cr_assert_eq(qcow2_comp_reserve(r.q, 512, 1, &first), 0);
 	for (host_off = first; host_off >> 12 == first >> 12; n_in_first++)
 		cr_assert_eq(qcow2_comp_reserve(r.q, 512, 1, &host_off), 0);
@@ -294,7 +294,7 @@ Test(qcow2_compress, half_of_a_count_stays_free_for_snapshots)
 	/* More than half at once has a host cluster of its own. */
 	cr_assert_eq(qcow2_comp_reserve(r.q, 512, 15, &first), 0);
 	cr_assert_neq(first >> 12, host_off >> 12);
-	r.q->n_snapshots = 0;
+	r.q->hdr.n_snapshots = 0;
 	rig_close(&r);
 }
 

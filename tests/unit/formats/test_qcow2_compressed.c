@@ -41,7 +41,7 @@ TestSuite(qcow2_compressed, .init = make_codecs, .fini = free_codecs);
 static struct qcow2 image(enum qcow2_compression compression)
 {
 	return (struct qcow2){ .layer.cluster_len = CLUSTER_LEN,
-			       .compression = compression,
+			       .hdr.compression = compression,
 			       .codecs = codecs };
 }
 

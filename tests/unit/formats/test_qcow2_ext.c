@@ -114,16 +114,16 @@ Test(qcow2_ext, bitmaps_need_their_autoclear_bit)
 	put_be64(data + 16, 0x50000);
 	o = open_built(&how);
 	cr_assert(o.layer, "%s", o.err.message);
-	cr_assert(!qcow2_of(o.layer)->has_bitmaps, "stale bitmaps");
+	cr_assert(!qcow2_of(o.layer)->bitmaps.is_present, "stale bitmaps");
 	close_opened(&o);
 
 	how.autoclear = QCOW2_AUTOCLEAR_BITMAPS;
 	o = open_built(&how);
 	cr_assert(o.layer, "%s", o.err.message);
-	cr_assert(qcow2_of(o.layer)->has_bitmaps);
-	cr_assert_eq(qcow2_of(o.layer)->n_bitmaps, 3);
-	cr_assert_eq(qcow2_of(o.layer)->bitmap_dir_len, 96);
-	cr_assert_eq(qcow2_of(o.layer)->bitmap_dir_off, 0x50000);
+	cr_assert(qcow2_of(o.layer)->bitmaps.is_present);
+	cr_assert_eq(qcow2_of(o.layer)->bitmaps.n, 3);
+	cr_assert_eq(qcow2_of(o.layer)->bitmaps.dir_len, 96);
+	cr_assert_eq(qcow2_of(o.layer)->bitmaps.dir_off, 0x50000);
 	close_opened(&o);
 }
 
@@ -179,9 +179,9 @@ Test(qcow2_ext, luks_header_and_method_go_together)
 	put_be32(image.bytes + QCOW2_H_CRYPT, 2);
 	o = open_bytes(image.bytes, image.len);
 	cr_assert(o.layer, "%s", o.err.message);
-	cr_assert(qcow2_of(o.layer)->has_luks);
-	cr_assert_eq(qcow2_of(o.layer)->luks_off, 0x40000);
-	cr_assert_eq(qcow2_of(o.layer)->luks_len, 1000);
+	cr_assert(qcow2_of(o.layer)->luks.is_present);
+	cr_assert_eq(qcow2_of(o.layer)->luks.off, 0x40000);
+	cr_assert_eq(qcow2_of(o.layer)->luks.len, 1000);
 	close_opened(&o);
 	build_image_free(&image);
 

@@ -258,9 +258,9 @@ static void open_full_table(struct write_rig *rig)
 static void grow_table(struct write_rig *rig)
 {
 	struct qcow2 *q = qcow2_of(rig->layer);
-	uint64_t was = q->reftable_off, host_off, got;
+	uint64_t was = q->hdr.reftable_off, host_off, got;
 
-	while (q->reftable_off == was)
+	while (q->hdr.reftable_off == was)
 		cr_assert_eq(qcow2_reserve(rig->layer, 64 * CLUSTER, &host_off, &got), 0);
 }
 
@@ -272,7 +272,7 @@ Test(qcow2_space, a_table_in_between_is_no_leak)
 
 	open_full_table(&rig);
 	grow_table(&rig);
-	first_off = qcow2_of(rig.layer)->reftable_off;
+	first_off = qcow2_of(rig.layer)->hdr.reftable_off;
 	cr_assert_eq(refs_of(&rig, first_off), 1);
 	grow_table(&rig);
 	cr_assert_eq(refs_of(&rig, first_off), 0);
@@ -301,7 +301,7 @@ Test(qcow2_space, a_replaced_table_is_let_go_later_where_its_block_is_busy)
 
 	open_full_table(&rig);
 	q = qcow2_of(rig.layer);
-	old_off = q->reftable_off;
+	old_off = q->hdr.reftable_off;
 	grow_table(&rig);
 	cr_assert_eq(table_cache_stage(rig.cache, rig.file, &staged), 0);
 	cr_assert_eq(qcow2_stage(rig.layer, &staged), 0);
