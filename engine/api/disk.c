@@ -18,6 +18,7 @@
 #include "engine/commit/commit.h"
 #include "engine/commit/mixed.h"
 #include "engine/commit/state.h"
+#include "engine/copy/walk.h"
 #include "engine/core/disk.h"
 #include "engine/core/events.h"
 #include "engine/core/export.h"
@@ -25,7 +26,7 @@
 #include "engine/core/loop.h"
 #include "engine/guest/request.h"
 #include "engine/job/flatten.h"
-#include "engine/job/job.h"
+#include "engine/job/info.h"
 #include "engine/job/round.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/chain_base.h"
@@ -273,6 +274,10 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 	disk = calloc(1, sizeof(*disk));
 	if (!disk)
 		return error_fill(error, -ENOMEM, "out of memory");
+	if (copy_walk_open(disk)) {
+		free(disk);
+		return error_fill(error, -ENOMEM, "out of memory");
+	}
 	disk->engine = engine;
 	disk->user_data = o.user_data;
 	disk->flags = o.flags;
@@ -287,6 +292,7 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 	}
 	engine_yields_end(&yields);
 	if (rc) {
+		copy_walk_close(disk);
 		free(disk->warning);
 		free(disk->hint);
 		free(disk);
@@ -339,6 +345,7 @@ void bpull_disk_close(struct bpull_disk *disk)
 	free(disk->warning);
 	free(disk->hint);
 	free(disk->base_name);
+	copy_walk_close(disk);
 	free(disk);
 	engine_leave(engine);
 }

@@ -174,7 +174,7 @@ static enum step commit_step(struct op *op)
 	case COMMIT_DONE:
 		if (is_hard(commit))
 			disk->hard_commit = commit->number;
-		disk->job.n.n_commits += commit->synced;
+		disk->n_commits_synced += commit->synced;
 		commit_end(commit);
 		return STEP_WAIT;
 	}
@@ -204,7 +204,7 @@ static bool stall(struct commit *commit)
 	if (commit->kind != COMMIT_DETACH)
 		drop_link_writes(commit);
 	/* Once the link is gone it is the guest's, not the job's. */
-	if (op->disk->job.step != JOB_IDLE && !op->disk->job.link_changed)
+	if (op->disk->job.step != JOB_IDLE && !op->disk->link.changed)
 		job_fail_op(op->disk, op);
 	commit_wake_waiters(op->disk, op->error);
 	commit->stall_error = op->error;
@@ -361,7 +361,7 @@ void commit_keep_link(struct bpull_disk *disk)
 {
 	struct commit *commit = disk->commit;
 
-	if (!commit_is_detaching(disk) || disk->job.link_leaving || disk->job.link_changed)
+	if (!commit_is_detaching(disk) || disk->link.leaving || disk->link.changed)
 		return;
 	commit->kind = COMMIT_HARD;
 	if (commit->stalled)

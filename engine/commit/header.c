@@ -59,7 +59,7 @@ static enum step write_header(struct commit *commit)
 	if (!job_may_drop_link(commit->op.disk))
 		return commit_go_on_with_link(commit);
 	commit->header_phase = HEADER_BARRIER;
-	commit->op.disk->job.link_leaving = true;
+	commit->op.disk->link.leaving = true;
 	return commit_write_stages(commit, STAGE_HEADER, N_STAGES);
 }
 
@@ -67,7 +67,7 @@ static enum step link_gone(struct commit *commit)
 {
 	struct bpull_disk *disk = commit->op.disk;
 
-	disk->job.link_leaving = false;
+	disk->link.leaving = false;
 	disk_link_changed(disk);
 	commit->phase = COMMIT_LET_GO_NOW;
 	return STEP_NEXT;
@@ -111,7 +111,7 @@ static enum step link_kept(struct commit *commit)
 	struct op failed = commit->op;
 
 	failed.error = commit->header_error;
-	disk->job.link_leaving = false;
+	disk->link.leaving = false;
 	if (!commit->barrier_failed &&
 	    (commit_found_no_space(failed.error) || failed.error == -ENOMEM))
 		disk->hard_commit = commit->number;
@@ -144,7 +144,7 @@ bool commit_restore_header(struct commit *commit)
 {
 	struct op *op = &commit->op;
 
-	if (!op->disk->job.link_leaving || commit->header_error)
+	if (!op->disk->link.leaving || commit->header_error)
 		return false;
 	commit->header_error = op->error;
 	commit->barrier_failed = commit->header_phase == HEADER_LINK_GONE;
@@ -162,7 +162,7 @@ void commit_link_unknown(struct commit *commit)
 	struct bpull_disk *disk = commit->op.disk;
 	struct shown shown;
 
-	disk->job.link_leaving = false;
+	disk->link.leaving = false;
 	job_fail(disk, commit->header_error,
 		 "%s: writing its header failed: %s, and so did putting the old one back: whether "
 		 "it still names its backing file can't be known; it reads the same either way: "

@@ -71,14 +71,10 @@ static struct file *file_changed_behind_copies(const struct bpull_disk *disk)
 /* In place of any other, which would advise to go on. */
 static void say_changed(struct bpull_disk *disk, const struct file *file, const char *marked)
 {
-	struct job *job = &disk->job;
 	struct shown shown;
 
-	job->says_mixed = true;
-	if (job->error)
-		job->error = -ESTALE;
-	snprintf(
-		job->message, sizeof(job->message),
+	job_say_mixed(
+		disk, -ESTALE,
 		"%s: it was changed while it was read; the backing link is kept, and what was "
 		"copied may be of either state%s: restore the overlay from a copy, or make it anew",
 		file_show(file, &shown), marked);
@@ -128,17 +124,14 @@ void mixed_mark_closing(struct bpull_disk *disk)
 bool mixed_clear(struct bpull_disk *disk)
 {
 	struct layer *overlay = disk_overlay(disk);
-	struct job *job = &disk->job;
 	struct err err = { 0 };
 
 	if (!overlay->is_mixed || overlay->has_backing || disk->poisoned)
 		return true;
 	if (!may_write_header(disk))
 		return false;
-	if (overlay->ops->mark_mixed(overlay, false, &err)) {
-		job->says_mixed = true;
-		snprintf(job->message, sizeof(job->message), "%s", err.message);
-	}
+	if (overlay->ops->mark_mixed(overlay, false, &err))
+		job_say_mixed(disk, 0, "%s", err.message);
 	return true;
 }
 

@@ -107,5 +107,5 @@ void disk_link_changed(struct bpull_disk *disk)
 		overlay->backing_format_name[0] = 0;
 	}
 	chain_drop_hidden(disk->chain, disk_note_file_closing, disk->engine);
-	disk->job.link_changed = true;
+	disk->link.changed = true;
 }

@@ -15,6 +15,7 @@
 #include <errno.h>
 
 #include "engine/copy/run_state.h"
+#include "engine/copy/walk.h"
 #include "engine/core/clock.h"
 #include "engine/core/disk.h"
 #include "engine/core/limiter.h"
@@ -22,21 +23,28 @@
 #include "engine/core/range_lock.h"
 #include "io/base.h"
 
+void throttle_set_speed(struct bpull_disk *disk, uint64_t now_ns, uint64_t bandwidth,
+			uint64_t burst)
+{
+	limiter_set(&disk->walk->throttle.limiter, now_ns, bandwidth, burst);
+}
+
 /* The run of another job that waits for nothing but the engine's tokens, and whose turn is before
  * this job's; NULL: there is none. */
 static struct copy_run *before_us(const struct copy_run *p, uint64_t now_ns)
 {
-	uint64_t turn = p->op.disk->job.shared_turn;
+	uint64_t turn = p->op.disk->walk->throttle.shared_turn;
 	struct copy_run *first = NULL;
 
 	for (struct bpull_disk *disk = p->op.engine->disks; disk; disk = disk->next) {
-		struct job *job = &disk->job;
-		struct copy_run *other = job->throttled_first;
+		struct throttle *theirs = &disk->walk->throttle;
+		struct copy_run *other = theirs->first;
 
-		if (disk == p->op.disk || !other || job->paused || job->shared_turn >= turn ||
-		    limiter_ready_ns(&job->limiter, now_ns, other->plan.data_len) > now_ns)
+		if (disk == p->op.disk || !other || disk->job.paused ||
+		    theirs->shared_turn >= turn ||
+		    limiter_ready_ns(&theirs->limiter, now_ns, other->plan.data_len) > now_ns)
 			continue;
-		turn = job->shared_turn;
+		turn = theirs->shared_turn;
 		first = other;
 	}
 	return first;
@@ -54,7 +62,8 @@ static uint64_t shared_ready_ns(struct copy_run *p, uint64_t now_ns)
 
 static uint64_t tokens_ready_ns(struct copy_run *p, uint64_t now_ns)
 {
-	uint64_t own = limiter_ready_ns(&p->op.disk->job.limiter, now_ns, p->plan.data_len);
+	uint64_t own =
+		limiter_ready_ns(&p->op.disk->walk->throttle.limiter, now_ns, p->plan.data_len);
 
 	return MAX(own, shared_ready_ns(p, now_ns));
 }
@@ -62,12 +71,12 @@ static uint64_t tokens_ready_ns(struct copy_run *p, uint64_t now_ns)
 static void charge(struct copy_run *p, uint64_t now_ns, uint64_t len)
 {
 	struct bpull_engine *engine = p->op.engine;
-	struct job *job = &p->op.disk->job;
+	struct throttle *throttle = &p->op.disk->walk->throttle;
 
-	limiter_charge(&job->limiter, now_ns, len);
+	limiter_charge(&throttle->limiter, now_ns, len);
 	limiter_charge(&engine->limiter, now_ns, len);
-	engine->shared_turn = MAX(engine->shared_turn, job->shared_turn);
-	job->shared_turn += len;
+	engine->shared_turn = MAX(engine->shared_turn, throttle->shared_turn);
+	throttle->shared_turn += len;
 	p->charged_len += len;
 }
 
@@ -78,7 +87,7 @@ void copy_run_paid_is_done(struct copy_run *p)
 	if (!p->charged_len)
 		return;
 	now_ns = engine_now_ns();
-	limiter_done(&p->op.disk->job.limiter, now_ns, p->charged_len);
+	limiter_done(&p->op.disk->walk->throttle.limiter, now_ns, p->charged_len);
 	limiter_done(&p->op.engine->limiter, now_ns, p->charged_len);
 	p->charged_len = 0;
 }
@@ -110,11 +119,12 @@ static bool is_in_the_way(const struct copy_run *p)
 
 enum step copy_run_charge(struct copy_run *p)
 {
-	struct job *job = &p->op.disk->job;
+	const struct job *job = &p->op.disk->job;
+	struct throttle *throttle = &p->op.disk->walk->throttle;
 	uint64_t now_ns;
 
 	if (p->on_read || !p->plan.data_len ||
-	    (!job->limiter.rate && !p->op.engine->limiter.rate)) {
+	    (!throttle->limiter.rate && !p->op.engine->limiter.rate)) {
 		p->phase = COPY_RUN_READ;
 		return STEP_NEXT;
 	}
@@ -125,44 +135,44 @@ enum step copy_run_charge(struct copy_run *p)
 		p->phase = COPY_RUN_READ;
 		return STEP_NEXT;
 	}
-	if (!job->throttled_first) /* what it did not use while it wanted nothing is gone */
-		job->shared_turn = MAX(job->shared_turn, p->op.engine->shared_turn);
-	if (!job->throttled_first && !job->paused && tokens_ready_ns(p, now_ns) <= now_ns) {
+	if (!throttle->first) /* what it did not use while it wanted nothing is gone */
+		throttle->shared_turn = MAX(throttle->shared_turn, p->op.engine->shared_turn);
+	if (!throttle->first && !job->paused && tokens_ready_ns(p, now_ns) <= now_ns) {
 		take_tokens(p, now_ns);
 		return STEP_NEXT;
 	}
 	p->next_throttled = NULL;
-	if (job->throttled_last)
-		job->throttled_last->next_throttled = p;
+	if (throttle->last)
+		throttle->last->next_throttled = p;
 	else
-		job->throttled_first = p;
-	job->throttled_last = p;
+		throttle->first = p;
+	throttle->last = p;
 	if (may_unlock(p))
 		copy_run_unlock(p);
 	return STEP_WAIT;
 }
 
-static struct copy_run *pop_throttled(struct job *job)
+static struct copy_run *pop_throttled(struct throttle *throttle)
 {
-	struct copy_run *p = job->throttled_first;
+	struct copy_run *p = throttle->first;
 
-	job->throttled_first = p->next_throttled;
-	if (!job->throttled_first)
-		job->throttled_last = NULL;
+	throttle->first = p->next_throttled;
+	if (!throttle->first)
+		throttle->last = NULL;
 	return p;
 }
 
 uint64_t throttle_release(struct bpull_disk *disk, uint64_t now_ns)
 {
-	struct job *job = &disk->job;
+	struct throttle *throttle = &disk->walk->throttle;
 
-	while (job->throttled_first && !job->paused) {
-		uint64_t at_ns = tokens_ready_ns(job->throttled_first, now_ns);
+	while (throttle->first && !disk->job.paused) {
+		uint64_t at_ns = tokens_ready_ns(throttle->first, now_ns);
 		struct copy_run *p;
 
 		if (at_ns > now_ns)
 			return at_ns;
-		p = pop_throttled(job);
+		p = pop_throttled(throttle);
 		take_tokens(p, now_ns);
 		op_ready(&p->op);
 	}
@@ -171,8 +181,8 @@ uint64_t throttle_release(struct bpull_disk *disk, uint64_t now_ns)
 
 void throttle_bypass(struct bpull_disk *disk)
 {
-	struct job *job = &disk->job;
-	struct copy_run **at = &job->throttled_first;
+	struct throttle *throttle = &disk->walk->throttle;
+	struct copy_run **at = &throttle->first;
 	struct copy_run *last = NULL;
 
 	/* Only a piece of a large cluster waits with its lock, and runs that began later may be
@@ -189,13 +199,15 @@ void throttle_bypass(struct bpull_disk *disk)
 		take_tokens(p, engine_now_ns());
 		op_ready(&p->op);
 	}
-	job->throttled_last = last;
+	throttle->last = last;
 }
 
 void throttle_cancel(struct bpull_disk *disk)
 {
-	while (disk->job.throttled_first) {
-		struct copy_run *p = pop_throttled(&disk->job);
+	struct throttle *throttle = &disk->walk->throttle;
+
+	while (throttle->first) {
+		struct copy_run *p = pop_throttled(throttle);
 
 		op_set_error(&p->op, -ECANCELED, NULL, 0, false);
 		op_ready(&p->op);

@@ -7,11 +7,23 @@
 
 #include <stdint.h>
 
+#include "engine/core/limiter.h"
 #include "engine/core/op.h"
 #include "io/base.h"
 
 struct bpull_disk;
 struct copy_run;
+
+/* The job's rate, and the runs that wait for tokens, its own or the engine's. */
+struct throttle {
+	struct limiter limiter;
+	struct copy_run *first, *last; /* FIFO */
+	uint64_t shared_turn; /* of the engine's tokens, bytes it has had: who had least is next */
+};
+
+/* The job's rate from now on: bytes/s, 0 for none; burst as limiter_set(). */
+void throttle_set_speed(struct bpull_disk *disk, uint64_t now_ns, uint64_t bandwidth,
+			uint64_t burst);
 
 /* Lets runs go that the limits allow by now; returns when the next may, UINT64_MAX for none. */
 uint64_t throttle_release(struct bpull_disk *disk, uint64_t now_ns);

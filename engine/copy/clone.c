@@ -22,6 +22,7 @@
 #include "engine/blockpull.h"
 #include "engine/copy/plan.h"
 #include "engine/copy/run_state.h"
+#include "engine/copy/walk.h"
 #include "engine/core/copied.h"
 #include "engine/core/disk.h"
 #include "engine/core/load.h"
@@ -46,26 +47,26 @@ struct clone {
 	int rc;
 };
 
-static uint64_t *refused_word(struct job *job, unsigned depth, uint64_t *bit)
+static uint64_t *refused_word(struct copy_walk *walk, unsigned depth, uint64_t *bit)
 {
 	*bit = UINT64_C(1) << depth % 64;
-	return &job->clone_refused[depth / 64];
+	return &walk->clone_trials.refused[depth / 64];
 }
 
-static bool is_refused(struct job *job, unsigned depth)
+static bool is_refused(struct copy_walk *walk, unsigned depth)
 {
 	uint64_t bit;
 
-	return *refused_word(job, depth, &bit) & bit;
+	return *refused_word(walk, depth, &bit) & bit;
 }
 
 static bool wants_clones(const struct bpull_disk *disk)
 {
 	const struct layer *overlay = disk_overlay(disk);
 
-	return disk->job.copy != BPULL_COPY_READ && !disk->job.compress && !verify_is_on(disk) &&
-	       overlay->data->may_clone && !disk_has_data_file(disk) && !overlay->no_tables &&
-	       overlay->cluster_len % BLOCK_LEN == 0;
+	return disk->walk->how.copy != BPULL_COPY_READ && !disk->walk->how.compress &&
+	       !verify_is_on(disk) && overlay->data->may_clone && !disk_has_data_file(disk) &&
+	       !overlay->no_tables && overlay->cluster_len % BLOCK_LEN == 0;
 }
 
 int copy_run_find_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t max_len,
@@ -89,7 +90,7 @@ int copy_run_find_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t ma
 	}
 	layer = disk->chain->layers[e->depth];
 	if (!layer->data->may_clone || e->host_off % BLOCK_LEN ||
-	    is_refused(&disk->job, e->depth) || e->host_off + e->len > layer->data->len)
+	    is_refused(disk->walk, e->depth) || e->host_off + e->len > layer->data->len)
 		e->len = 0;
 	return 0;
 }
@@ -178,7 +179,7 @@ static bool is_refusal(int rc)
 /* The run ends unfinished: the cursor comes again, and copies. */
 static enum step copy_instead(struct copy_run *p)
 {
-	uint64_t bit, *word = refused_word(&p->op.disk->job, p->clone_depth, &bit);
+	uint64_t bit, *word = refused_word(p->op.disk->walk, p->clone_depth, &bit);
 
 	*word |= bit;
 	copy_run_give_up_space(p);
@@ -193,7 +194,7 @@ enum step copy_run_cloned(struct copy_run *p)
 
 		if (!c->rc)
 			continue;
-		if (is_refusal(c->rc) && p->op.disk->job.copy != BPULL_COPY_CLONE)
+		if (is_refusal(c->rc) && p->op.disk->walk->how.copy != BPULL_COPY_CLONE)
 			return copy_instead(p);
 		op_set_error(&p->op, is_refusal(c->rc) ? -ENOTSUP : c->rc, c->to, c->to_off, false);
 		return STEP_NEXT;

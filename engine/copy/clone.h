@@ -7,10 +7,16 @@
 
 #include "engine/copy/plan.h"
 #include "engine/core/op.h"
+#include "formats/chain/chain.h"
 
 struct bpull_disk;
 struct copy_run;
 struct table_need;
+
+/* Layers of which a clone was tried and refused: a bit for each. */
+struct clone_trials {
+	uint64_t refused[CHAIN_MAX_DEPTH / 64 + 1];
+};
 
 /* What of [guest_off, guest_off + max_len), unallocated in the overlay, one clone can serve: e->len
  * bytes from e->host_off of layer e->depth; 0: none, it is to be copied. 0, TABLE_NEED or

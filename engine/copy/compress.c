@@ -19,6 +19,7 @@
 
 #include "engine/copy/digest.h"
 #include "engine/copy/run_state.h"
+#include "engine/copy/walk.h"
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
 #include "formats/core/layer.h"
@@ -107,8 +108,8 @@ static int encode_cluster(const struct copy_run *p, uint32_t idx, uint8_t *scrat
 		return 0;
 	}
 	copy_run_digest_cluster(p, idx, bytes);
-	n = cap ? overlay->ops->encode(overlay, p->op.disk->job.compression_level, bytes, scratch,
-				       cap)
+	n = cap ? overlay->ops->encode(overlay, p->op.disk->walk->how.compression_level, bytes,
+				       scratch, cap)
 		: 0;
 	if (n <= 0)
 		return n;
@@ -208,8 +209,8 @@ static void hold(struct copy_run *p, uint32_t len)
 void copy_run_begin_compress(struct copy_run *p)
 {
 	if (p->compress && copy_run_in_pieces(p) && !p->is_zero)
-		hold(p,
-		     p->cluster_len * (p->op.disk->job.compression_level >= SLOW_LEVEL ? 16 : 2));
+		hold(p, p->cluster_len *
+				(p->op.disk->walk->how.compression_level >= SLOW_LEVEL ? 16 : 2));
 }
 
 /* Puts a piece where it belongs; the next one, or all are there. */

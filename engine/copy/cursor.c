@@ -4,7 +4,7 @@
  * what the overlay holds and what no layer holds without any I/O, and starts a
  * run for the rest as long as the window (one buffer a run) has room.
  *
- * What a walk has still to look at is a set, job.todo. The cursor takes ranges
+ * What a walk has still to look at is a set, walk.todo. The cursor takes ranges
  * from its front; a run holds the range it was begun for, and puts back what it
  * did not finish. A number that says how far the cursor is was rejected: runs
  * that set it back and forward overwrote each other's.
@@ -22,6 +22,7 @@
 #include "engine/copy/proof.h"
 #include "engine/copy/run.h"
 #include "engine/copy/run_state.h"
+#include "engine/copy/walk.h"
 #include "engine/copy/window.h"
 #include "engine/core/disk.h"
 #include "engine/core/fault.h"
@@ -66,15 +67,17 @@ static int start_copy(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
 /* Nothing of [guest_off, guest_off + len) needs a run. */
 static void pass(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, enum plan_action action)
 {
-	struct job *job = &disk->job;
+	struct copy_walk *walk = disk->walk;
 
-	range_set_remove(&job->todo, guest_off, guest_off + len);
+	range_set_remove(&walk->todo, guest_off, guest_off + len);
 	/* Tables that may have changed in memory since they were read are no evidence; where there
 	 * are none, this is all there will be. */
-	if (job->step == JOB_PROVING || disk_overlay(disk)->no_tables)
+	if (disk->job.step == JOB_PROVING || disk_overlay(disk)->no_tables)
 		proof_settle(disk, guest_off, guest_off + len);
-	else if (job->n_rounds == 1)
-		*(action == PLAN_SKIP ? &job->n.skipped_bytes : &job->n.present_bytes) += len;
+	else if (walk->rounds.n == 1 && action == PLAN_SKIP)
+		walk->counts.skipped += len;
+	else if (walk->rounds.n == 1)
+		walk->counts.present += len;
 }
 
 static int prove(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, struct table_need *need)
@@ -82,7 +85,7 @@ static int prove(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, stru
 	uint64_t done;
 	int rc = proof_pass_lacking(disk, guest_off, MIN(len, PROVE_LEN), &done, need);
 
-	range_set_remove(&disk->job.todo, guest_off, guest_off + done);
+	range_set_remove(&disk->walk->todo, guest_off, guest_off + done);
 	return rc;
 }
 
@@ -90,7 +93,7 @@ static int prove(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, stru
 static struct range next_range(const struct bpull_disk *disk)
 {
 	const struct layer *overlay = disk_overlay(disk);
-	struct range next = range_set_first(&disk->job.todo);
+	struct range next = range_set_first(&disk->walk->todo);
 
 	return (struct range){ round_down(next.lo, overlay->granule_len),
 			       MIN(round_up(next.hi, overlay->granule_len), overlay->backed_len) };
@@ -118,8 +121,8 @@ static int advance(struct bpull_disk *disk, struct table_need *need)
 
 static uint64_t todo_off(const struct bpull_disk *disk)
 {
-	return range_set_is_empty(&disk->job.todo) ? disk_overlay(disk)->backed_len
-						   : range_set_first(&disk->job.todo).lo;
+	return range_set_is_empty(&disk->walk->todo) ? disk_overlay(disk)->backed_len
+						     : range_set_first(&disk->walk->todo).lo;
 }
 
 static enum step cursor_step(struct op *op)
@@ -127,7 +130,7 @@ static enum step cursor_step(struct op *op)
 	struct bpull_disk *disk = op->disk;
 	unsigned n = 0;
 
-	while (cursor_may_go(disk) && !range_set_is_empty(&disk->job.todo)) {
+	while (cursor_may_go(disk) && !range_set_is_empty(&disk->walk->todo)) {
 		struct table_need need;
 		int rc = advance(disk, &need);
 
@@ -156,16 +159,16 @@ static const struct op_kind cursor_kind = { "cursor", cursor_step, cursor_fail }
 
 void cursor_start(struct bpull_disk *disk)
 {
-	struct job *job = &disk->job;
+	struct copy_walk *walk = disk->walk;
 
-	(void)range_set_copy(&job->todo, &job->owed); /* it has had a range */
-	op_init(&job->cursor, &cursor_kind, disk->engine, disk);
-	op_ready(&job->cursor);
+	(void)range_set_copy(&walk->todo, &walk->owed); /* it has had a range */
+	op_init(&walk->cursor, &cursor_kind, disk->engine, disk);
+	op_ready(&walk->cursor);
 }
 
 void cursor_go_on(struct bpull_disk *disk)
 {
-	struct op *op = &disk->job.cursor;
+	struct op *op = &disk->walk->cursor;
 
 	/* A failed cursor is over as an operation; one that waits goes on by itself. */
 	if (op->error && !op->n_pending && !op->queued)
@@ -175,15 +178,15 @@ void cursor_go_on(struct bpull_disk *disk)
 
 bool cursor_is_done(const struct bpull_disk *disk)
 {
-	const struct job *job = &disk->job;
+	const struct copy_walk *walk = disk->walk;
 
-	return range_set_is_empty(&job->todo) && !job->runs.first && !job->n_hints;
+	return range_set_is_empty(&walk->todo) && !walk->runs.first && !disk->n_background;
 }
 
 uint64_t cursor_position(const struct bpull_disk *disk)
 {
-	const struct job *job = &disk->job;
+	const struct copy_run *first = disk->walk->runs.first;
 	uint64_t at = todo_off(disk);
 
-	return job->runs.first ? MIN(at, copy_run_guest_off(job->runs.first)) : at;
+	return first ? MIN(at, copy_run_guest_off(first)) : at;
 }

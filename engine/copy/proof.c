@@ -6,6 +6,7 @@
  */
 #include "engine/copy/proof.h"
 
+#include "engine/copy/walk.h"
 #include "engine/core/disk.h"
 #include "engine/core/range_set.h"
 #include "formats/chain/chain.h"
@@ -15,37 +16,37 @@
 
 int proof_begin(struct bpull_disk *disk)
 {
-	struct job *job = &disk->job;
+	struct copy_walk *walk = disk->walk;
 	int rc;
 
-	range_set_init(&job->owed, disk->engine->range_sets_max);
-	range_set_init(&job->todo, disk->engine->range_sets_max);
-	rc = range_set_add(&job->owed, 0, 1); /* any: for the memory */
-	return rc ? rc : range_set_copy(&job->todo, &job->owed);
+	range_set_init(&walk->owed, disk->engine->range_sets_max);
+	range_set_init(&walk->todo, disk->engine->range_sets_max);
+	rc = range_set_add(&walk->owed, 0, 1); /* any: for the memory */
+	return rc ? rc : range_set_copy(&walk->todo, &walk->owed);
 }
 
 void proof_owe_all(struct bpull_disk *disk)
 {
-	range_set_clear(&disk->job.owed);
-	(void)range_set_add(&disk->job.owed, 0,
+	range_set_clear(&disk->walk->owed);
+	(void)range_set_add(&disk->walk->owed, 0,
 			    disk_overlay(disk)->backed_len); /* it has had a range */
 }
 
 void proof_end(struct bpull_disk *disk)
 {
-	range_set_free(&disk->job.owed);
-	range_set_free(&disk->job.todo);
+	range_set_free(&disk->walk->owed);
+	range_set_free(&disk->walk->todo);
 }
 
 void proof_settle(struct bpull_disk *disk, uint64_t lo, uint64_t hi)
 {
 	if (disk->job.step != JOB_IDLE)
-		range_set_remove(&disk->job.owed, lo, hi);
+		range_set_remove(&disk->walk->owed, lo, hi);
 }
 
 bool proof_is_complete(const struct bpull_disk *disk)
 {
-	return range_set_is_empty(&disk->job.owed);
+	return range_set_is_empty(&disk->walk->owed);
 }
 
 /* Above a base that stays nothing may be left to the chain: what reads zero there has an entry. */

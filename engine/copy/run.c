@@ -21,10 +21,12 @@
 #include "engine/copy/clone.h"
 #include "engine/copy/compress.h"
 #include "engine/copy/digest.h"
+#include "engine/copy/left_out.h"
 #include "engine/copy/plan.h"
 #include "engine/copy/proof.h"
 #include "engine/copy/read.h"
 #include "engine/copy/run_state.h"
+#include "engine/copy/walk.h"
 #include "engine/copy/window.h"
 #include "engine/copy/write.h"
 #include "engine/copy/writeback.h"
@@ -77,7 +79,7 @@ static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void
 {
 	bool on_read = kind == RUN_ON_READ;
 	struct layer *overlay = disk_overlay(disk);
-	struct job *job = &disk->job;
+	struct copy_walk *walk = disk->walk;
 	struct copy_run *p = malloc(sizeof(*p));
 	struct run_list *runs;
 
@@ -89,7 +91,7 @@ static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void
 	p->is_zero = kind == RUN_ZERO;
 	p->is_clone = kind == RUN_CLONE;
 	p->on_read = on_read;
-	p->compress = !on_read && job->compress;
+	p->compress = !on_read && walk->how.compress;
 	op_init(&p->op, &copy_run_kind, disk->engine, disk);
 	p->guest_off = guest_off;
 	p->cluster_len = overlay->cluster_len;
@@ -102,7 +104,7 @@ static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void
 	p->lock.len = copy_run_lock_len(p);
 	p->taken_end = guest_off + p->len;
 	if (!on_read)
-		range_set_remove(&job->todo, guest_off, p->taken_end);
+		range_set_remove(&walk->todo, guest_off, p->taken_end);
 	copy_run_begin_compress(p);
 	runs = copy_run_runs_of(p);
 	p->prev = runs->last;
@@ -110,7 +112,7 @@ static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void
 	runs->last = p;
 	runs->n++;
 	if (!on_read)
-		job->mapping = p;
+		walk->mapping = p;
 	op_ready(&p->op);
 	return 0;
 }
@@ -159,8 +161,8 @@ static void over(struct copy_run *p)
 
 	if (!p->is_finished)
 		copy_run_put_back(p, p->guest_off);
-	if (disk->job.mapping == p)
-		disk->job.mapping = NULL;
+	if (disk->walk->mapping == p)
+		disk->walk->mapping = NULL;
 	copy_run_paid_is_done(p);
 	if (p->locked)
 		range_lock_release(&disk->locks, &p->lock, copy_run_granted);
@@ -190,8 +192,9 @@ static void copy_run_fail(struct op *op)
 		copy_run_discard_data(p);
 	/* One that follows a read is done without: the cursor comes by. */
 	if (!p->on_read) {
-		op->disk->job.n.copied_bytes -= p->told_len;
-		if (job_ignore(op->disk, op)) /* it stays owed, and is not put back for this walk */
+		op->disk->walk->counts.copied -= p->told_len;
+		if (left_out_note(op->disk,
+				  op)) /* it stays owed, and is not put back for this walk */
 			p->is_finished = true;
 		else if (op->error != -ECANCELED)
 			job_fail_op(op->disk, op);
@@ -226,7 +229,7 @@ static void tell_pieces(struct copy_run *p)
 
 	if (p->on_read || len <= p->told_len)
 		return;
-	p->op.disk->job.n.copied_bytes += len - p->told_len;
+	p->op.disk->walk->counts.copied += len - p->told_len;
 	p->told_len = len;
 }
 
@@ -297,7 +300,8 @@ static void account(struct copy_run *p)
 {
 	struct bpull_disk *disk = p->op.disk;
 	const struct layer *overlay = disk_overlay(disk);
-	struct job *job = &disk->job;
+	struct copy_counts *counts = &disk->walk->counts;
+	bool is_first = disk->walk->rounds.n == 1; /* a later walk reads them again */
 
 	disk->has_copied = true;
 	for (size_t i = 0; i < p->n_maps; i++) {
@@ -311,13 +315,13 @@ static void account(struct copy_run *p)
 	for (size_t i = 0; i < p->n_maps; i++)
 		if (!p->maps[i].is_zero && !p->is_clone)
 			writeback_note(disk, p->maps[i].host_off, mapping_host_len(&p->maps[i]));
-	job->n.copied_bytes += p->copied_len - p->told_len;
-	job->n.cloned_bytes += p->cloned_len;
+	counts->copied += p->copied_len - p->told_len;
+	counts->cloned += p->cloned_len;
 	p->told_len = 0;
-	if (p->is_zero && job->n_rounds == 1)
-		job->n.skipped_bytes += MIN(p->len, overlay->backed_len - p->guest_off);
-	if (job->n_rounds == 1) /* a later walk reads them again */
-		job->n.zero_bytes += p->zero_len;
+	if (p->is_zero && is_first)
+		counts->skipped += MIN(p->len, overlay->backed_len - p->guest_off);
+	if (is_first)
+		counts->zero += p->zero_len;
 }
 
 static enum step publish(struct copy_run *p)

@@ -11,6 +11,7 @@
 #include "engine/commit/commit.h"
 #include "engine/commit/state.h"
 #include "engine/copy/proof.h"
+#include "engine/copy/walk.h"
 #include "engine/copy/window.h"
 #include "engine/core/disk.h"
 #include "engine/core/load.h"
@@ -232,7 +233,7 @@ struct run_list *copy_run_runs_of(const struct copy_run *p)
 {
 	struct bpull_disk *disk = p->op.disk;
 
-	return p->on_read ? &disk->guests.runs_on_read : &disk->job.runs;
+	return p->on_read ? &disk->guests.runs_on_read : &disk->walk->runs;
 }
 
 enum copy_run_phase copy_run_after_read(const struct copy_run *p)
@@ -267,7 +268,7 @@ static void give_up(struct copy_run *p, uint64_t host_off, uint64_t len)
 {
 	struct bpull_disk *disk = p->op.disk;
 
-	disk->job.abandoned_end = MAX(disk->job.abandoned_end, host_off + len);
+	disk->walk->abandoned_end = MAX(disk->walk->abandoned_end, host_off + len);
 	if (!disk->poisoned)
 		file_discard(disk_overlay(disk)->file, host_off, len);
 }
@@ -325,13 +326,13 @@ void copy_run_unlock(struct copy_run *p)
 void copy_run_mapped(struct copy_run *p)
 {
 	struct bpull_disk *disk = p->op.disk;
-	struct job *job = &disk->job;
+	struct copy_walk *walk = disk->walk;
 
 	if (p->piece_off)
 		return;
 	copy_run_put_back(p, p->guest_off + p->len);
-	if (job->mapping == p) {
-		job->mapping = NULL;
+	if (walk->mapping == p) {
+		walk->mapping = NULL;
 		cursor_kick(disk); /* all that has room begins in one round */
 	}
 	range_lock_shrink(&disk->locks, &p->lock, copy_run_lock_len(p), copy_run_granted);

@@ -6,6 +6,7 @@
 #include "engine/copy/window.h"
 
 #include "engine/commit/commit.h"
+#include "engine/copy/walk.h"
 #include "engine/core/clock.h"
 #include "engine/core/copied.h"
 #include "engine/core/disk.h"
@@ -19,29 +20,39 @@
 /* Then a run is no longer than this, so that a request that needs its clusters waits less. */
 #define GUEST_RUN_LEN (256 * KiB)
 
+/* Guest first: the job's share of the time. Runs one at a time, and between them a rest as long as
+ * the share asks for: a run keeps processors, memory and the device busy, and with a queue of them
+ * even a read of one page waits milliseconds (measured: the guest's 99th percentile is 490 us with
+ * a quarter of the time, 1,400 us with one run after another). */
+bool cursor_gives_way(const struct bpull_disk *disk)
+{
+	return disk->walk->how.guest_share < 100 && engine_guest_is_active(disk->engine);
+}
+
 void cursor_rest(struct bpull_disk *disk, uint64_t start_ns)
 {
-	uint64_t now_ns = engine_now_ns(), share = disk->job.guest_share;
+	uint64_t now_ns = engine_now_ns(), share = disk->walk->how.guest_share;
 
 	if (cursor_gives_way(disk))
-		disk->job.rest_ns = now_ns + (now_ns - start_ns) * (100 - share) / share;
+		disk->walk->rest_ns = now_ns + (now_ns - start_ns) * (100 - share) / share;
 }
 
 /* Only job_run() ends the rest, with its own now_ns: if another check ended it, no timer would wake
  * the cursor. */
 void cursor_wake_rested(struct bpull_disk *disk, uint64_t now_ns)
 {
-	if (now_ns >= disk->job.rest_ns || !cursor_gives_way(disk))
-		disk->job.rest_ns = 0;
+	if (now_ns >= disk->walk->rest_ns || !cursor_gives_way(disk))
+		disk->walk->rest_ns = 0;
 }
 
 static bool has_its_share(const struct bpull_disk *disk)
 {
-	return disk->job.rest_ns || (disk->job.runs.n && cursor_gives_way(disk));
+	return disk->walk->rest_ns || (disk->walk->runs.n && cursor_gives_way(disk));
 }
 
 bool cursor_may_go(const struct bpull_disk *disk)
 {
+	const struct copy_walk *walk = disk->walk;
 	const struct job *job = &disk->job;
 
 	/* What lies about holes must not get into a cluster that is held in part. */
@@ -52,8 +63,8 @@ bool cursor_may_go(const struct bpull_disk *disk)
 	if (job->step == JOB_PROVING)
 		return true;
 	/* One run that can't pay is enough: more would only keep buffers from other jobs. */
-	return job->step == JOB_COPYING && !job->mapping && !job->throttled_first &&
-	       buf_n_free(disk->engine->bufs) && job->runs.n < disk->engine->max_runs &&
+	return job->step == JOB_COPYING && !walk->mapping && !walk->throttle.first &&
+	       buf_n_free(disk->engine->bufs) && walk->runs.n < disk->engine->max_runs &&
 	       !has_its_share(disk) && disk->engine->comp_len <= disk->engine->comp_len_limit &&
 	       !commit_is_overdue(disk) && !verify_is_full(disk);
 }
@@ -71,7 +82,8 @@ static uint64_t rate_len(const struct limiter *limiter)
 
 uint64_t cursor_piece_len(const struct bpull_disk *disk)
 {
-	uint64_t len = MIN(rate_len(&disk->job.limiter), rate_len(&disk->engine->limiter));
+	uint64_t len =
+		MIN(rate_len(&disk->walk->throttle.limiter), rate_len(&disk->engine->limiter));
 
 	return MIN(len, (uint64_t)RUN_MAX_LEN);
 }
@@ -89,12 +101,12 @@ uint64_t cursor_run_len(const struct bpull_disk *disk)
 void cursor_put_back(struct bpull_disk *disk, uint64_t lo, uint64_t hi)
 {
 	/* It has had a range, so there is room for one. */
-	(void)range_set_add(&disk->job.todo, lo, MIN(hi, disk_overlay(disk)->backed_len));
+	(void)range_set_add(&disk->walk->todo, lo, MIN(hi, disk_overlay(disk)->backed_len));
 }
 
 void cursor_kick(struct bpull_disk *disk)
 {
-	if (!disk->job.cursor.n_pending && cursor_may_go(disk) &&
-	    !range_set_is_empty(&disk->job.todo))
-		op_ready(&disk->job.cursor);
+	if (!disk->walk->cursor.n_pending && cursor_may_go(disk) &&
+	    !range_set_is_empty(&disk->walk->todo))
+		op_ready(&disk->walk->cursor);
 }

@@ -22,6 +22,8 @@ void cursor_wake_rested(struct bpull_disk *disk, uint64_t now_ns);
  * RUN_MAX_LEN. */
 uint64_t cursor_piece_len(const struct bpull_disk *disk);
 
+/* Is a guest at work, and the job to let it go first? */
+bool cursor_gives_way(const struct bpull_disk *disk);
 /* May another run begin now? */
 bool cursor_may_go(const struct bpull_disk *disk);
 

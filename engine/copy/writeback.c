@@ -13,6 +13,7 @@
 
 #include <stdlib.h>
 
+#include "engine/copy/walk.h"
 #include "engine/core/disk.h"
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
@@ -31,7 +32,7 @@ struct writeback {
 /* A hint: whether it did anything the barrier tells. */
 static void end(struct op *op)
 {
-	op->disk->job.n_hints--;
+	op->disk->n_background--;
 	engine_rerun(op->engine); /* the job may wait for it to end */
 	free(op);
 }
@@ -47,22 +48,22 @@ static const struct op_kind writeback_kind = { "write-back", writeback_step, end
 void writeback_note(struct bpull_disk *disk, uint64_t host_off, uint64_t len)
 {
 	struct file *file = disk_overlay(disk)->data;
-	struct job *job = &disk->job;
+	struct writeback_range *range = &disk->walk->written;
 	struct writeback *w;
 
 	if (!file->no_uncached || file->io_align > 1)
 		return;
-	job->dirty_lo = job->dirty_len ? MIN(job->dirty_lo, host_off) : host_off;
-	job->dirty_hi = job->dirty_len ? MAX(job->dirty_hi, host_off + len) : host_off + len;
-	job->dirty_len += len;
-	if (job->dirty_len < WRITEBACK_LEN)
+	range->lo = range->len ? MIN(range->lo, host_off) : host_off;
+	range->hi = range->len ? MAX(range->hi, host_off + len) : host_off + len;
+	range->len += len;
+	if (range->len < WRITEBACK_LEN)
 		return;
 	w = calloc(1, sizeof(*w));
 	if (!w) /* the barrier does it all */
 		return;
-	job->dirty_len = 0;
-	job->n_hints++;
+	range->len = 0;
+	disk->n_background++;
 	op_init(&w->op, &writeback_kind, disk->engine, disk);
-	io_req_writeback(&w->req, file, job->dirty_hi - job->dirty_lo, job->dirty_lo);
+	io_req_writeback(&w->req, file, range->hi - range->lo, range->lo);
 	op_submit(&w->op, &w->req);
 }

@@ -9,6 +9,12 @@
 
 struct bpull_disk;
 
+/* Host bytes written through the page cache since the last write-back: how many, and between which
+ * offsets. */
+struct writeback_range {
+	uint64_t len, lo, hi;
+};
+
 /* So much of the overlay's data was written by the job. May begin to write it back. */
 void writeback_note(struct bpull_disk *disk, uint64_t host_off, uint64_t len);
 

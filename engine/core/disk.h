@@ -18,12 +18,12 @@
 #include <sys/types.h>
 
 #include "engine/blockpull.h"
+#include "engine/core/job.h"
 #include "engine/core/limiter.h"
 #include "engine/core/lock.h"
 #include "engine/core/merge.h"
 #include "engine/core/op.h"
 #include "engine/core/range_lock.h"
-#include "engine/core/range_set.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
 #include "io/base.h"
@@ -37,8 +37,8 @@ struct flatten;
 struct guest;
 struct layer_set;
 struct copy_run;
+struct copy_walk;
 struct table_cache;
-struct verify;
 
 /* A copy run, and a piece of a cluster larger than this, at most. */
 #define RUN_MAX_LEN (1 * MiB)
@@ -65,7 +65,7 @@ struct bpull_engine {
 		atomic_bool is_new;
 		uint64_t bandwidth, burst;
 	} speed;              /* what any thread wishes for the limiter */
-	uint64_t shared_turn; /* bytes: job.shared_turn of the run that was let go last */
+	uint64_t shared_turn; /* bytes: throttle.shared_turn of the run that was let go last */
 	struct bpull_disk *disks;
 	uint64_t n_ahead_failed; /* tables that could not be read before an operation wanted them */
 	struct merge_queue merging;
@@ -98,7 +98,7 @@ struct bpull_engine {
 	bool running;      /* in engine_run() */
 	bool again;        /* there is something to do at once, and wake_fd does not say so */
 	bool has_news;     /* the program has got something since engine_run() began */
-	bool lazy; /* what completes may wait for the timer: see may_be_late() in api/engine.c */
+	bool lazy; /* what completes may wait for the timer: see may_be_late() in job/round.c */
 	uint64_t timer_ns; /* what timer_fd is set to; 0: off */
 };
 
@@ -106,17 +106,6 @@ struct bpull_engine {
 struct run_list {
 	struct copy_run *first, *last;
 	unsigned n;
-};
-
-enum job_step {
-	JOB_IDLE,       /* no job, or it is concluded */
-	JOB_COPYING,    /* the cursor walks */
-	JOB_COMMITTING, /* all copied: making it durable */
-	JOB_PROVING,    /* walking the tables on disk again before the link goes */
-	JOB_VERIFYING,  /* reading back what was copied */
-	JOB_READY,      /* waits for finalize */
-	JOB_DETACHING,  /* the link is being dropped */
-	JOB_UNWINDING,  /* aborted or failed: runs drain, what was published is committed */
 };
 
 /* What may be touched from any thread, under the mutex. */
@@ -151,56 +140,11 @@ struct guests {
 	uint64_t drain_seq;
 };
 
-struct job {
-	enum job_step step;
-	uint32_t flags; /* enum bpull_job_flags */
-	struct limiter limiter;
-	bool compress; /* what is copied */
-	enum bpull_copy copy;
-	uint64_t clone_refused[CHAIN_MAX_DEPTH / 64 +
-			       1];  /* a bit for each layer that can't be cloned from */
-	unsigned compression_level; /* 0: the type's default */
-	bool paused, aborted;
-	bool stopped;      /* by an error; paused, until told to go on */
-	uint32_t on_error; /* enum bpull_on_error */
-	int error;
-	enum bpull_remedy remedy; /* of that error */
-	char message[1024];
-	uint64_t start_ns;
-	struct bpull_job_info n; /* the owner's numbers; copied to control.info */
-
-	/* The cursor (copy/cursor.c). */
-	struct op cursor;
-	/* Guest bytes that the walk has still to look at: the cursor takes them from the front, a
-	 * run that does not finish puts its own back. */
-	struct range_set todo;
-	/* Requests that no operation waits for: tables loaded ahead (load.c), write-back. */
-	unsigned n_hints;
-	/* copy/writeback.c: host bytes written through the page cache since the last write-back,
-	 * and between which offsets. */
-	uint64_t dirty_len, dirty_lo, dirty_hi;
-	struct run_list runs;
-	uint64_t rest_ns;         /* while a guest is at work: no new run before then */
-	unsigned guest_share;     /* percent of the time, while a guest is at work */
-	struct copy_run *mapping; /* the newest run, until it knows its length */
-	struct copy_run *throttled_first, *throttled_last; /* wait for tokens, FIFO */
-	uint64_t shared_turn; /* of the engine's tokens, bytes it has had: who had least is next */
-	struct range_set
-		owed;      /* guest bytes without evidence that they need no chain (copy/proof.h) */
-	unsigned n_rounds; /* copying walks begun */
-	unsigned n_stuck;  /* proofs that found no less owed than the one before */
-	unsigned n_ignored; /* runs that could not read, and were left out (fault.h) */
-	int ignored_error;  /* the first one's */
-	char ignored_message[1024];
-	uint64_t owed_len;      /* bytes that the last proof found owed */
-	struct verify *verify;  /* job/verify.c; NULL: not asked for */
-	uint64_t commit_target; /* the hard commit that the step waits for; 0: none yet */
-	bool finalize;          /* asked for */
-	bool link_leaving;      /* the header without it is being written: the point of no return */
-	bool says_mixed;   /* the message is of the mark (commit/mixed.c): told with any status */
-	bool link_changed; /* and is durable */
-	bool has_retried;  /* unwinding: the commit that found no space had another try */
-	uint64_t abandoned_end; /* host byte up to which failed runs may have written */
+/* The backing link on its way out of the header. commit/header.c and commit/state.c change it, and
+ * job/job.c when a job begins. */
+struct link_state {
+	bool leaving; /* the header without it is being written: the point of no return (I8) */
+	bool changed; /* and that is durable */
 };
 
 struct bpull_disk {
@@ -219,6 +163,7 @@ struct bpull_disk {
 	struct commit *commit;     /* in flight, or NULL */
 	struct op *commit_waiters; /* run when it ends */
 	uint64_t n_commits_begun;
+	uint64_t n_commits_synced; /* ended well, and passed a barrier */
 	uint64_t hard_commit;   /* which one, counted so, was the last hard one that ended well */
 	uint64_t published_len; /* bytes since the last commit began */
 	uint64_t first_published_ns;
@@ -237,6 +182,11 @@ struct bpull_disk {
 
 	struct guests guests;
 	struct job job;
+	struct copy_walk *walk; /* copy/walk.h: what the job copies, and how far it is */
+	/* Requests in flight that no operation waits for: tables loaded ahead (load.c), early
+	 * write-back (copy/writeback.c). A job is not over before they are. */
+	unsigned n_background;
+	struct link_state link;
 	struct control control;
 	/* A job has at most one of each: set aside when it starts, so that no event needs memory
 	 * when there is none. NULL once queued. */

@@ -35,6 +35,53 @@ void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
 	engine_rerun(disk->engine); /* perhaps nothing else is on its way that would */
 }
 
+void job_set_remedy(struct bpull_disk *disk, enum bpull_remedy remedy)
+{
+	if (!disk->job.error)
+		disk->job.remedy = remedy;
+}
+
+void job_say_mixed(struct bpull_disk *disk, int error, const char *format, ...)
+{
+	struct job *job = &disk->job;
+	va_list args;
+
+	job->says_mixed = true;
+	if (job->error && error)
+		job->error = error;
+	va_start(args, format);
+	vsnprintf(job->message, sizeof(job->message), format, args);
+	va_end(args);
+}
+
+void job_say_leaked(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+	size_t used = strlen(job->message);
+
+	if (job->error)
+		snprintf(job->message + used, sizeof(job->message) - used,
+			 " (leaked clusters are left, for which it needs room, too)");
+}
+
+void job_say_uncommitted(struct bpull_disk *disk, int error)
+{
+	struct job *job = &disk->job;
+	struct shown shown;
+	size_t used = 0;
+
+	if (!job->error || flatten_is(disk) || disk->flags & BPULL_DISK_GUEST_IO)
+		return;
+	/* What failed first is said first, unless it is this. */
+	if (job->error != error)
+		used = MIN(strlen(job->message), sizeof(job->message) / 2);
+	snprintf(job->message + used, sizeof(job->message) - used,
+		 "%s%s: the tables of what was copied last could not be written: %s; the image is "
+		 "as it was at the last commit: %s and run the pull again",
+		 used ? "; then " : "", file_show(disk_overlay(disk)->file, &shown),
+		 strerror(-error), error == -EFBIG ? "raise the limit on file sizes" : "make room");
+}
+
 static const char *advice(const struct bpull_disk *disk, int error)
 {
 	if (flatten_is(disk) && error == -EFBIG)
@@ -101,21 +148,18 @@ void job_fail_op(struct bpull_disk *disk, const struct op *op)
 		return;
 	job_describe_failure(disk, op, advice(disk, op->error), message, sizeof(message));
 	if (!disk->job.error) {
-		disk->job.n.error_was_io = op->error != -ENOMEM;
-		disk->job.n.error_was_read = op->error_was_read;
+		disk->job.counters.error_was_io = op->error != -ENOMEM;
+		disk->job.counters.error_was_read = op->error_was_read;
 	}
 	job_fail(disk, op->error, "%s", message);
 }
-
-/* Each takes memory until the next job starts. */
-#define MAX_IGNORED_EVENTS 256
 
 static bool wants_stop(const struct bpull_disk *disk, int error)
 {
 	bool no_space = error == -ENOSPC || error == -EDQUOT;
 
 	if (disk->poisoned || disk->job.step == JOB_IDLE || disk->job.step == JOB_UNWINDING ||
-	    disk->job.link_changed)
+	    disk->link.changed)
 		return false;
 	switch (disk->job.on_error) {
 	case BPULL_ON_ERROR_ENOSPC: return no_space;
@@ -135,45 +179,15 @@ bool job_stop(struct bpull_disk *disk, const struct op *op, const char *message)
 	if (job->stopped) /* what else was in flight */
 		return true;
 	job->stopped = true;
-	job->n.stop_error = op->error;
-	job->n.stop_offset = op->error_off;
-	job->n.stop_was_read = op->error_was_read;
+	job->counters.stop_error = op->error;
+	job->counters.stop_offset = op->error_off;
+	job->counters.stop_was_read = op->error_was_read;
 	pthread_mutex_lock(&disk->control.mutex);
 	disk->control.want_pause = true;
 	pthread_mutex_unlock(&disk->control.mutex);
 	job->paused = true;
 	events_push_stopped(disk, op->error, message);
 	engine_rerun(disk->engine); /* the job obeys the pause, and hurries what is in the way */
-	return true;
-}
-
-bool job_ignore(struct bpull_disk *disk, const struct op *op)
-{
-	struct job *job = &disk->job;
-	char message[sizeof(job->message)];
-
-	if (job->on_error != BPULL_ON_ERROR_IGNORE || disk->poisoned || job->step != JOB_COPYING ||
-	    !op->error_was_read || !op->error_file)
-		return false;
-	job_describe_failure(disk, op, "", message, sizeof(message));
-	if (!job->n_ignored++) {
-		job->ignored_error = op->error;
-		memcpy(job->ignored_message, message, sizeof(job->ignored_message));
-	}
-	if (job->n_ignored <= MAX_IGNORED_EVENTS)
-		events_push_ignored(disk, op->error, message);
-	return true;
-}
-
-bool job_fail_ignored(struct bpull_disk *disk)
-{
-	struct job *job = &disk->job;
-
-	if (!job->n_ignored)
-		return false;
-	job_fail(disk, job->ignored_error,
-		 "%.600s; %u stretches were left out, what was copied is kept, and so is the link",
-		 job->ignored_message, job->n_ignored);
 	return true;
 }
 
@@ -185,9 +199,9 @@ bool job_is_stopped(const struct bpull_disk *disk)
 void job_forget_stop(struct job *job)
 {
 	job->stopped = false;
-	job->n.stop_error = 0;
-	job->n.stop_offset = 0;
-	job->n.stop_was_read = 0;
+	job->counters.stop_error = 0;
+	job->counters.stop_offset = 0;
+	job->counters.stop_was_read = 0;
 }
 
 bool job_is_aborted(struct bpull_disk *disk)

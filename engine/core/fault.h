@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "engine/blockpull.h"
 #include "io/base.h"
 
 struct bpull_disk;
@@ -18,6 +19,17 @@ void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 /* The same, from an operation in error: names the file, the offset and the direction. */
 void job_fail_op(struct bpull_disk *disk, const struct op *op);
+/* What the program may do about the failure that is about to be recorded. */
+void job_set_remedy(struct bpull_disk *disk, enum bpull_remedy remedy);
+/* The job's message is of the mark of a changed base, in place of any other; with an error, a job
+ * that failed has that one from now on. */
+void job_say_mixed(struct bpull_disk *disk, int error, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+/* A failed job's message goes on with the leaked clusters that it leaves. */
+void job_say_leaked(struct bpull_disk *disk);
+/* A failed job ends with tables in memory that could not be written, because of `error`: its
+ * message says so, behind what failed first. */
+void job_say_uncommitted(struct bpull_disk *disk, int error);
 /* What failed, in a sentence of at most cap bytes that ends with what_now. */
 void job_describe_failure(const struct bpull_disk *disk, const struct op *op, const char *what_now,
 			  char *out, size_t cap);
@@ -25,11 +37,6 @@ void job_describe_failure(const struct bpull_disk *disk, const struct op *op, co
 /* Stops the job if its policy wants this failure to. True: it was stopped, and the caller must not
  * fail it. False: the policy is another. `message` is the sentence for the event. */
 bool job_stop(struct bpull_disk *disk, const struct op *op, const char *message);
-/* Does it want the stretch that this run could not read left out? It is noted and told then, and
- * the job goes on. */
-bool job_ignore(struct bpull_disk *disk, const struct op *op);
-/* Something was left out: the job fails with what it was. */
-bool job_fail_ignored(struct bpull_disk *disk);
 /* Stopped, and not told to go on yet. */
 bool job_is_stopped(const struct bpull_disk *disk);
 /* It is stopped no more, and bpull_job_get_info() says so. */

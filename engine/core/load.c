@@ -57,7 +57,7 @@ static void load_end(struct load *load, int error)
 	}
 	op_wake_all(&load->waiters, error, load->req.file, load->req.off, true);
 	if (load->ahead) {
-		load->ahead->job.n_hints--;
+		load->ahead->n_background--;
 		engine_rerun(engine); /* the job may wait for it to end */
 	}
 	for (unsigned i = 0; i < load->n; i++)
@@ -171,7 +171,7 @@ void load_ahead(struct bpull_disk *disk, const struct table_need *missed, uint64
 			return;
 		len += load->req.len;
 		load->ahead = disk;
-		disk->job.n_hints++;
+		disk->n_background++;
 		n++;
 	}
 }

@@ -30,18 +30,6 @@ bool engine_guest_is_active(const struct bpull_engine *engine)
 	       (engine->last_guest_ns && engine_now_ns() - engine->last_guest_ns < GUEST_HOLD_NS);
 }
 
-/* Guest first: the job's share of the time. Runs one at a time, and between them a rest as long as
- * the share asks for: a run keeps processors, memory and the device busy, and with a queue of them
- * even a read of one page waits milliseconds (measured: the guest's 99th percentile is 490 us with
- * a quarter of the time, 1,400 us with one run after another). */
-bool cursor_gives_way(const struct bpull_disk *disk)
-{
-	return disk->job.guest_share < 100 && engine_guest_is_active(disk->engine);
-}
-
-/* A completion waits no longer than this for others. */
-#define MAX_LATE_NS UINT64_C(150000000)
-
 void engine_wake(struct bpull_engine *engine)
 {
 	if (atomic_exchange(&engine->woken, true))
@@ -109,33 +97,6 @@ unsigned loop_reap(struct bpull_engine *engine)
 	for (unsigned i = 0; i < n; i++)
 		op_io_done(done[i]);
 	return n;
-}
-
-/* A job at its limit: the next run waits for tokens, and the one before need not be looked at any
- * sooner. To be woken for each read and each write would be three times a run instead of once. */
-static bool waits_for_tokens(const struct bpull_disk *disk)
-{
-	const struct job *job = &disk->job;
-
-	return job->step == JOB_COPYING && job->throttled_first && !job->paused && !job->error &&
-	       !job->aborted;
-}
-
-bool loop_may_be_late(const struct bpull_engine *engine, uint64_t now_ns)
-{
-	bool any = false;
-
-	if (!engine->timer_ns || engine->timer_ns > now_ns + MAX_LATE_NS ||
-	    engine_guest_is_active(engine))
-		return false;
-	for (const struct bpull_disk *disk = engine->disks; disk; disk = disk->next) {
-		if (disk->job.step != JOB_IDLE && !waits_for_tokens(disk))
-			return false;
-		if (disk->job.step == JOB_IDLE && disk->commit)
-			return false;
-		any |= disk->job.step != JOB_IDLE;
-	}
-	return any;
 }
 
 /* The program is not told of completions that may be late; the timer is in the same descriptor. */

@@ -20,8 +20,6 @@ void engine_arm_notify(struct bpull_engine *engine);
 void engine_wait_io(struct bpull_engine *engine, int timeout_ms);
 /* Is a guest at work, or was it a moment ago? */
 bool engine_guest_is_active(const struct bpull_engine *engine);
-/* Is a guest at work, and the job to let it go first? */
-bool cursor_gives_way(const struct bpull_disk *disk);
 
 /* The engine's epoll, timer and wake descriptors. 0 or -errno. */
 int loop_open_descriptors(struct bpull_engine *engine);
@@ -38,9 +36,6 @@ void loop_drain_wakeups(struct bpull_engine *engine);
 /* Takes completions from the backend, a few at a time, and ends their requests. Returns how
  * many. */
 unsigned loop_reap(struct bpull_engine *engine);
-
-/* May completions wait for the timer? Jobs that wait for tokens alone have time. */
-bool loop_may_be_late(const struct bpull_engine *engine, uint64_t now_ns);
 
 /* Before the program may sleep on the descriptor: from now on it tells. */
 void loop_arm_notify(struct bpull_engine *engine);

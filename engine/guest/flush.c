@@ -22,7 +22,7 @@ static enum commit_kind kind(const struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
 
-	if (job->step == JOB_DETACHING && !job->link_changed && !job->error && !job->aborted &&
+	if (job->step == JOB_DETACHING && !disk->link.changed && !job->error && !job->aborted &&
 	    !job_is_stopped(disk) && guest_may_drop(disk) &&
 	    disk->guests.prepare != GUESTS_PREPARING)
 		return COMMIT_DETACH;

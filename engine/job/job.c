@@ -14,9 +14,7 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "engine/blockpull.h"
 #include "engine/commit/commit.h"
@@ -24,18 +22,19 @@
 #include "engine/commit/state.h"
 #include "engine/copy/charge.h"
 #include "engine/copy/cursor.h"
+#include "engine/copy/left_out.h"
 #include "engine/copy/proof.h"
+#include "engine/copy/walk.h"
 #include "engine/copy/window.h"
 #include "engine/core/clock.h"
 #include "engine/core/copied.h"
 #include "engine/core/disk.h"
 #include "engine/core/events.h"
 #include "engine/core/fault.h"
-#include "engine/core/limiter.h"
 #include "engine/core/loop.h"
-#include "engine/core/range_set.h"
 #include "engine/guest/request.h"
 #include "engine/job/flatten.h"
+#include "engine/job/info.h"
 #include "engine/job/target.h"
 #include "engine/job/verify.h"
 #include "engine/job/verify_holes.h"
@@ -46,66 +45,15 @@
 #include "io/err.h"
 #include "io/file.h"
 
-/* Percent of the time. */
-#define DEFAULT_GUEST_SHARE 25
-
-/* Proofs in a row that find no less owed, before that is taken for damage. */
-#define MAX_STUCK 2
-
-/* ---- the numbers others may read ---- */
-
-void job_init_control(struct bpull_disk *disk)
-{
-	pthread_mutex_init(&disk->control.mutex, NULL);
-	disk->control.info.end = 1;
-}
-
-void job_free_control(struct bpull_disk *disk)
-{
-	pthread_mutex_destroy(&disk->control.mutex);
-}
-
-static enum bpull_job_state public_state(const struct job *job)
-{
-	if (job->stopped && job->step != JOB_IDLE && job->step != JOB_UNWINDING)
-		return BPULL_JOB_PAUSED;
-	switch (job->step) {
-	case JOB_IDLE: return BPULL_JOB_CONCLUDED;
-	case JOB_COPYING:
-	case JOB_VERIFYING: return job->paused ? BPULL_JOB_PAUSED : BPULL_JOB_RUNNING;
-	case JOB_READY: return BPULL_JOB_WAITING;
-	case JOB_PROVING: return job->paused ? BPULL_JOB_PAUSED : BPULL_JOB_STOPPING;
-	case JOB_COMMITTING:
-	case JOB_DETACHING:
-	case JOB_UNWINDING: return BPULL_JOB_STOPPING;
-	}
-	abort();
-}
-
-static void publish_info(struct bpull_disk *disk, uint64_t now_ns)
-{
-	struct job *job = &disk->job;
-	uint64_t at = cursor_position(disk);
-
-	job->n.state = public_state(job);
-	job->n.bandwidth = job->limiter.rate;
-	job->n.elapsed_ns = now_ns - job->start_ns;
-	/* Later walks begin at 0 again; cur never falls. */
-	if (job->step == JOB_COPYING || job->step == JOB_UNWINDING)
-		job->n.cur = MAX(job->n.cur, MIN(at, job->n.end));
-	pthread_mutex_lock(&disk->control.mutex);
-	disk->control.info = job->n;
-	pthread_mutex_unlock(&disk->control.mutex);
-}
-
 static void conclude(struct bpull_disk *disk, enum bpull_job_status status)
 {
 	struct job *job = &disk->job;
 
 	if (status == BPULL_JOB_COMPLETED)
-		job->n.cur = job->n.end;
+		job->counters.cur = job->counters.end;
 	else
 		flatten_abandon(disk);
+	job_count(disk);
 	verify_close(disk);
 	proof_end(disk);
 	job_forget_target(disk);
@@ -114,13 +62,13 @@ static void conclude(struct bpull_disk *disk, enum bpull_job_status status)
 		commit_retry(disk); /* those who waited for the job to try again */
 	file_expect(disk_overlay(disk)->file, false);
 	job->step = JOB_IDLE;
-	job->n.status = status;
-	job->n.error = status == BPULL_JOB_FAILED ? job->error : 0;
-	publish_info(disk, engine_now_ns());
+	job->counters.status = status;
+	job->counters.error = status == BPULL_JOB_FAILED ? job->error : 0;
+	job_publish_info(disk, engine_now_ns());
 	pthread_mutex_lock(&disk->control.mutex);
 	disk->control.running = false;
 	pthread_mutex_unlock(&disk->control.mutex);
-	events_push(disk, status, job->n.error,
+	events_push(disk, status, job->counters.error,
 		    status == BPULL_JOB_FAILED || job->says_mixed ? job->message : "");
 }
 
@@ -136,7 +84,7 @@ static void obey(struct bpull_disk *disk, uint64_t now_ns)
 	job->aborted |= c->want_abort;
 	job->finalize |= c->want_finalize;
 	if (c->new_speed)
-		limiter_set(&job->limiter, now_ns, c->bandwidth, c->burst);
+		throttle_set_speed(disk, now_ns, c->bandwidth, c->burst);
 	c->new_speed = false;
 	pthread_mutex_unlock(&c->mutex);
 	if (job->paused)
@@ -182,7 +130,7 @@ static void finish_proof(struct bpull_disk *disk)
 	}
 	chain_hide_pulled(disk->chain);
 	guest_note_hidden(disk);
-	job->n.cur = job->n.end;
+	job->counters.cur = job->counters.end;
 	job->step = JOB_DETACHING;
 	if (job->flags & BPULL_JOB_MANUAL_FINALIZE) {
 		job->step = JOB_READY;
@@ -195,8 +143,6 @@ static void finish_proof(struct bpull_disk *disk)
 static bool reclaim_space(struct bpull_disk *disk)
 {
 	struct layer *overlay = disk_overlay(disk);
-	struct job *job = &disk->job;
-	size_t used = strlen(job->message);
 	struct err err = { 0 };
 	uint64_t n_left = 0;
 
@@ -206,14 +152,14 @@ static bool reclaim_space(struct bpull_disk *disk)
 	disk->poisoned = overlay->ops->reclaim(overlay, &n_left, &err);
 	if (disk->poisoned)
 		job_fail(disk, disk->poisoned, "%s", err.message);
-	else if (n_left && job->error)
-		snprintf(job->message + used, sizeof(job->message) - used,
-			 " (leaked clusters are left, for which it needs room, too)");
+	else if (n_left)
+		job_say_leaked(disk);
 	return !disk->poisoned;
 }
 
 static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
 {
+	const struct copy_walk *walk = disk->walk;
 	struct job *job = &disk->job;
 
 	if (verify_is_on(disk) && !verify_holes(disk))
@@ -229,7 +175,7 @@ static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
 			finish_proof(disk);
 		return;
 	}
-	if (verify_is_full(disk) && !job->runs.first) {
+	if (verify_is_full(disk) && !walk->runs.first) {
 		begin_verifying(disk, JOB_COPYING);
 		return;
 	}
@@ -237,7 +183,7 @@ static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
 	if (commit_is_due(disk, now_ns) && !commit_is_running(disk)) {
 		if (!mixed_base_changed(disk)) /* the less is copied of another state, the better */
 			commit_begin(disk, COMMIT_SOFT);
-	} else if (job->paused && job->runs.first == job->throttled_first) {
+	} else if (job->paused && walk->runs.first == walk->throttle.first) {
 		ensure_committed(disk);
 	}
 }
@@ -246,23 +192,18 @@ static void run_copying(struct bpull_disk *disk, uint64_t now_ns)
  * before, when its unwritten extents have come into the page cache. One more walk looks at it. */
 static void begin_round(struct bpull_disk *disk)
 {
-	struct job *job = &disk->job;
-	uint64_t owed_len = range_set_len(&job->owed);
 	struct shown shown;
 
-	if (job_fail_ignored(disk))
+	if (left_out_fail_job(disk))
 		return;
-	job->n_stuck = job->n_rounds > 1 && owed_len >= job->owed_len ? job->n_stuck + 1 : 0;
-	job->owed_len = owed_len;
-	if (job->n_stuck == MAX_STUCK) {
+	if (!copy_walk_again(disk)) {
 		job_fail(disk, -EIO,
 			 "%s: the tables on disk do not hold what was copied; the backing link is "
 			 "kept",
 			 file_show(disk_overlay(disk)->file, &shown));
 		return;
 	}
-	job->n_rounds++;
-	job->step = JOB_COPYING;
+	disk->job.step = JOB_COPYING;
 	cursor_start(disk);
 }
 
@@ -326,7 +267,7 @@ static void run_detaching(struct bpull_disk *disk)
 {
 	struct err err = { 0 };
 
-	if (!disk->job.link_changed) {
+	if (!disk->link.changed) {
 		guest_begin_drop(disk);
 		if (guest_may_drop(disk) && disk->guests.prepare != GUESTS_PREPARING)
 			commit_begin(disk, COMMIT_DETACH);
@@ -359,25 +300,12 @@ static void begin_unwinding(struct bpull_disk *disk)
 	commit_keep_link(disk);
 }
 
-/* Runs that failed wrote behind the end of what is in use: on a full disk the tables need it. */
-static void give_back_space(struct bpull_disk *disk)
-{
-	struct layer *overlay = disk_overlay(disk);
-	struct job *job = &disk->job;
-
-	if (job->abandoned_end > overlay->alloc_end && !disk->poisoned && !overlay->file->is_block)
-		file_truncate(overlay->file,
-			      overlay->alloc_end); /* a hint: errors change nothing */
-	job->abandoned_end = 0;
-}
-
 static void run_unwinding(struct bpull_disk *disk)
 {
 	throttle_cancel(disk);
-	if (disk->job.runs.first || disk->job.cursor.n_pending || disk->job.n_hints ||
-	    verify_is_busy(disk))
+	if (!copy_walk_is_quiet(disk) || verify_is_busy(disk))
 		return;
-	give_back_space(disk);
+	copy_walk_give_back_space(disk);
 	if (commit_is_stalled(disk) && !disk->job.has_retried) {
 		disk->job.has_retried = true;
 		commit_retry(disk);
@@ -389,7 +317,7 @@ static void run_unwinding(struct bpull_disk *disk)
 	if (commit_is_clean(disk))
 		reclaim_space(disk);
 	if (commit_is_stalled(disk))
-		job_say_uncommitted(disk);
+		job_say_uncommitted(disk, commit_stall_error(disk));
 	if (!mixed_mark(disk))
 		return;
 	conclude(disk, disk->job.error ? BPULL_JOB_FAILED : BPULL_JOB_CANCELED);
@@ -401,10 +329,10 @@ static bool must_unwind(const struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
 
-	if (job->step == JOB_UNWINDING || job->link_leaving)
+	if (job->step == JOB_UNWINDING || disk->link.leaving)
 		return false;
 	/* The link is gone, durably: what fails from then on is the guest's, not the job's. */
-	if (job->link_changed)
+	if (disk->link.changed)
 		return flatten_is(disk) && job->error;
 	return job->error || disk->poisoned || job->aborted;
 }
@@ -413,7 +341,7 @@ static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 {
 	if (must_unwind(disk))
 		begin_unwinding(disk);
-	if (disk->job.step == JOB_DETACHING && disk->job.link_changed) {
+	if (disk->job.step == JOB_DETACHING && disk->link.changed) {
 		run_detaching(disk); /* whatever becomes of the guest's commits */
 		return;
 	}
@@ -452,7 +380,7 @@ void job_run(struct bpull_disk *disk, uint64_t now_ns)
 		run_step(disk, now_ns);
 	} while (disk->job.step != before && disk->job.step != JOB_IDLE);
 	if (disk->job.step != JOB_IDLE)
-		publish_info(disk, now_ns);
+		job_publish_info(disk, now_ns);
 }
 
 uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns)
@@ -462,8 +390,8 @@ uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns)
 	if (disk->job.step != JOB_COPYING)
 		return at_ns;
 	at_ns = throttle_release(disk, now_ns);
-	if (disk->job.rest_ns)
-		at_ns = MIN(at_ns, disk->job.rest_ns);
+	if (disk->walk->rest_ns)
+		at_ns = MIN(at_ns, disk->walk->rest_ns);
 	if (engine_has_ready(disk->engine))
 		at_ns = now_ns;
 	if (!commit_is_running(disk))
@@ -483,30 +411,25 @@ static void begin_idle(struct bpull_disk *disk)
 		return;
 	}
 	job->step = JOB_DETACHING;
-	job->link_changed = true;
-	publish_info(disk, job->start_ns);
+	disk->link.changed = true;
+	job_publish_info(disk, job->start_ns);
 }
 
 void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 {
 	struct layer *overlay = disk_overlay(disk);
-	struct verify *verify = disk->job.verify;
 	struct control *c = &disk->control;
 	struct job *job = &disk->job;
 
 	*job = (struct job){ .flags = o->flags,
+			     .on_error = o->on_error,
 			     .start_ns = engine_now_ns(),
-			     .verify = verify,
-			     .owed = job->owed,
-			     .todo = job->todo };
-	job->n.type = BPULL_JOB_TYPE_PULL;
-	job->n.end = overlay->has_backing && overlay->backed_len ? overlay->backed_len : 1;
-	job->compress = o->compression != BPULL_COMPRESSION_NONE;
-	job->compression_level = o->compression_level;
-	job->on_error = o->on_error;
-	job->copy = (enum bpull_copy)o->copy;
-	job->guest_share = o->guest_share ? o->guest_share : DEFAULT_GUEST_SHARE;
-	limiter_set(&job->limiter, job->start_ns, o->bandwidth, o->burst);
+			     .n_synced_before = disk->n_commits_synced,
+			     .verify = job->verify };
+	job->counters.type = BPULL_JOB_TYPE_PULL;
+	job->counters.end = overlay->has_backing && overlay->backed_len ? overlay->backed_len : 1;
+	disk->link = (struct link_state){ 0 };
+	copy_walk_begin(disk, o, job->start_ns);
 	pthread_mutex_lock(&c->mutex);
 	c->running = true;
 	c->want_abort = c->want_finalize = c->new_speed = false;
@@ -520,32 +443,10 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	if (verify_is_on(disk))
 		verify_holes_begin(disk);
 	job->step = JOB_COPYING;
-	job->n_rounds = 1;
 	job->paused = c->want_pause;
 	proof_owe_all(disk);
 	cursor_start(disk);
-	publish_info(disk, job->start_ns);
-}
-
-void job_say_uncommitted(struct bpull_disk *disk)
-{
-	struct job *job = &disk->job;
-	struct shown shown;
-
-	size_t used = 0;
-
-	if (!job->error || flatten_is(disk) || disk->flags & BPULL_DISK_GUEST_IO)
-		return;
-	/* What failed first is said first, unless it is this. */
-	if (job->error != commit_stall_error(disk))
-		used = MIN(strlen(job->message), sizeof(job->message) / 2);
-	snprintf(job->message + used, sizeof(job->message) - used,
-		 "%s%s: the tables of what was copied last could not be written: %s; the image is "
-		 "as it was at the last commit: %s and run the pull again",
-		 used ? "; then " : "", file_show(disk_overlay(disk)->file, &shown),
-		 strerror(-commit_stall_error(disk)),
-		 commit_stall_error(disk) == -EFBIG ? "raise the limit on file sizes"
-						    : "make room");
+	job_publish_info(disk, job->start_ns);
 }
 
 void job_go_on(struct bpull_disk *disk)

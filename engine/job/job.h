@@ -15,13 +15,6 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *options)
 void job_run(struct bpull_disk *disk, uint64_t now_ns);
 /* When job_run() has something to do by itself; UINT64_MAX for never. */
 uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns);
-/* For a job that ends with tables for which there was no space, in memory: replaces what it
- * said. */
-void job_say_uncommitted(struct bpull_disk *disk);
-/* Before the disk can be seen by other threads. */
-void job_init_control(struct bpull_disk *disk);
-/* When no other thread can see the disk any more. */
-void job_free_control(struct bpull_disk *disk);
 
 /* It was told to go on: tries again what failed. */
 void job_go_on(struct bpull_disk *disk);

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "engine/copy/window.h"
 #include "engine/core/copied.h"
 #include "engine/core/disk.h"
 #include "engine/core/fault.h"
@@ -138,7 +139,7 @@ static enum step compare(struct read_back *r)
 			break;
 		}
 		if (!item->is_direct || disk_overlay(disk)->no_tables)
-			disk->job.n.verified_bytes += item->len;
+			disk->job.verify->verified_len += item->len;
 		item->len = 0; /* one that failed before it sets the walk back over it */
 	}
 	over(r);

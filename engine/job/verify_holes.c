@@ -91,8 +91,7 @@ static void refuse(struct bpull_disk *disk, const struct hole_samples *h)
 {
 	struct shown shown;
 
-	if (!disk->job.error)
-		disk->job.remedy = BPULL_REMEDY_READ_HOLES;
+	job_set_remedy(disk, BPULL_REMEDY_READ_HOLES);
 	job_fail(
 		disk, -EBADMSG,
 		"%s: its file system calls the bytes from %#llx on a hole, but they do not read as "

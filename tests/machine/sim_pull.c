@@ -4,6 +4,7 @@
  * calls, one extent at a time. A second pull into nothing would be another
  * way to read, but it would share the engine with what is judged.
  */
+#include "engine/copy/walk.h"
 #include "tests/machine/sim_pull.h"
 
 #include <errno.h>
@@ -158,7 +159,7 @@ int sim_pull_whole(const struct sim_chain *chain, struct sim *sim, uint64_t memo
 
 		bpull_job_get_info(pull->disk, &info);
 		pull->n_cloned = info.cloned_bytes;
-		pull->n_rounds = pull->disk->job.n_rounds;
+		pull->n_rounds = pull->disk->walk->rounds.n;
 	}
 	sim_pull_close(pull);
 	if (!rc && pull->status != BPULL_JOB_COMPLETED)

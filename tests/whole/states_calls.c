@@ -144,7 +144,7 @@ static int call_size(struct state_trial *t)
 /* The dropped layers are there until COMPLETED; in DETACHING they go with the link, before it. */
 static unsigned expected_depth(const struct state_trial *t, unsigned depth)
 {
-	if (t->state == DETACHING && state_disk(t)->job.link_changed)
+	if (t->state == DETACHING && state_disk(t)->link.changed)
 		return sim_job_depth(&t->job, true);
 	return t->state == COMPLETED ? depth : t->job.chain->n_files;
 }

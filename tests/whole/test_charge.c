@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "engine/copy/walk.h"
 #include "formats/chain/chain.h"
 #include "engine/api/engine.h"
 #include "engine/commit/commit.h"
@@ -155,7 +156,6 @@ static bool open_in_a_cluster(struct rig *rig, uint64_t seed)
 	rig_open(rig, &how, 64 * KiB);
 	for (unsigned i = 0;; i++) {
 		struct bpull_job_info info = info_of(rig);
-		struct job *job = &rig->disk->job;
 
 		cr_assert(i < 1000000, "seed %" PRIu64 ": it hangs", seed);
 		if (rig->n_events) {
@@ -163,7 +163,7 @@ static bool open_in_a_cluster(struct rig *rig, uint64_t seed)
 			return false;
 		}
 		if (info.copied_bytes > 16 * KiB && info.copied_bytes < 256 * KiB &&
-		    job->throttled_first)
+		    rig->disk->walk->throttle.first)
 			return true;
 		turn_and_wait(rig);
 	}
@@ -185,7 +185,7 @@ Test(charge, a_pause_does_not_wait_for_tokens)
 		for (unsigned i = 0; i < 5000; i++)
 			turn(&rig);
 		cr_assert_lt(sim_clock_ns() - begin_ns, 1000 * MS, "seed %" PRIu64, seed);
-		cr_assert_null(rig.disk->job.runs.first, "seed %" PRIu64 ": a run is left", seed);
+		cr_assert_null(rig.disk->walk->runs.first, "seed %" PRIu64 ": a run is left", seed);
 		cr_assert(commit_is_clean(rig.disk),
 			  "seed %" PRIu64 ": what was copied is not durable", seed);
 		bpull_job_resume(rig.disk);
@@ -212,8 +212,8 @@ Test(charge, a_guest_does_not_wait_for_tokens)
 			continue;
 		n_tried++;
 		begin_ns = sim_clock_ns();
-		bpull_write(rig.disk, &iov, 1, copy_run_guest_off(rig.disk->job.throttled_first), 0,
-			    NULL);
+		bpull_write(rig.disk, &iov, 1, copy_run_guest_off(rig.disk->walk->throttle.first),
+			    0, NULL);
 		for (unsigned i = 0; i < 5000 && !rig.n_events; i++)
 			turn(&rig);
 		cr_assert_eq(rig.n_events, 1, "seed %" PRIu64 ": the guest waits", seed);

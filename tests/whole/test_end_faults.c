@@ -123,9 +123,9 @@ static bool is_hit(const struct trial *t)
 
 static bool is_past_return(const struct trial *t)
 {
-	const struct job *job = &disk_of(t)->job;
+	const struct bpull_disk *disk = disk_of(t);
 
-	return job->link_leaving || job->link_changed || job->step == JOB_IDLE;
+	return disk->link.leaving || disk->link.changed || disk->job.step == JOB_IDLE;
 }
 
 static void act(struct trial *t)

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "engine/copy/walk.h"
 #include "formats/chain/chain.h"
 #include "engine/commit/commit.h"
 #include "engine/commit/state.h"
@@ -167,7 +168,7 @@ Test(guest_space, the_file_has_all_of_a_cluster_that_is_written_in_part)
 /* A run that writes: its entries are still to be made. */
 static const struct copy_run *writing_run(const struct sim_job *j)
 {
-	const struct copy_run *p = j->guest.disk->job.runs.first;
+	const struct copy_run *p = j->guest.disk->walk->runs.first;
 
 	while (p && (p->phase != COPY_RUN_PUBLISH || !p->op.n_pending))
 		p = p->next;

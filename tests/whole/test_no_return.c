@@ -76,8 +76,8 @@ static bool abort_in(struct sim_chain *chain, uint64_t seed, unsigned n)
 	bool was_detaching;
 
 	open_at(&j, chain, seed, n);
-	was_detaching = commit_is_detaching(j.guest.disk) && !j.guest.disk->job.link_leaving &&
-			!j.guest.disk->job.link_changed;
+	was_detaching = commit_is_detaching(j.guest.disk) && !j.guest.disk->link.leaving &&
+			!j.guest.disk->link.changed;
 	if (was_detaching) {
 		bpull_job_abort(j.guest.disk);
 		while (sim_job_is_running(&j)) {

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "engine/copy/walk.h"
 #include "formats/chain/chain.h"
 #include "io/base.h"
 #include "tests/machine/sim_job.h"
@@ -70,8 +71,8 @@ Test(run_ends, a_copy_that_follows_a_read_takes_nothing_off_the_walk)
 		cr_assert_eq(sim_pull_run(&pull), 0, "seed %" PRIu64, seed);
 		cr_assert_eq(pull.status, BPULL_JOB_COMPLETED, "seed %" PRIu64 ": %s", seed,
 			     pull.message);
-		cr_assert_leq(pull.disk->job.n_rounds, 1, "seed %" PRIu64 ": %s: %u walks", seed,
-			      chain.text, pull.disk->job.n_rounds);
+		cr_assert_leq(pull.disk->walk->rounds.n, 1, "seed %" PRIu64 ": %s: %u walks", seed,
+			      chain.text, pull.disk->walk->rounds.n);
 		n_failed += sim_n_faults_hit(sim) > 0;
 		sim_pull_close(&pull);
 		sim_pull_judge(&chain, sim, &v);

@@ -238,8 +238,8 @@ static bool try_cell(const struct sim_chain *chain, const struct sim_job_kind *k
 		int expected = answer_of(&t, call), rc;
 
 		if (state == DETACHING)
-			t.was_leaving = state_disk(&t)->job.link_leaving ||
-					state_disk(&t)->job.link_changed;
+			t.was_leaving =
+				state_disk(&t)->link.leaving || state_disk(&t)->link.changed;
 		rc = call->run(&t);
 		sim_job_assert(j, rc == expected, "it answers %d (%s), not %d", rc, t.error.message,
 			       expected);

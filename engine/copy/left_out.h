@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Runs that could not read, and that the job leaves out (BPULL_ON_ERROR_IGNORE). */
+#ifndef BLOCKPULL_COPY_LEFT_OUT_H
+#define BLOCKPULL_COPY_LEFT_OUT_H
+
+#include <stdbool.h>
+
+#include "io/base.h"
+
+struct bpull_disk;
+struct op;
+
+struct left_out {
+	unsigned n; /* runs */
+	int error;  /* the first one's, and its sentence */
+	char message[1024];
+};
+
+/* Does the job want the range that this run could not read left out? It is noted and told then,
+ * and the job goes on. */
+bool left_out_note(struct bpull_disk *disk, const struct op *op);
+/* Something was left out: the job fails with what it was. */
+bool left_out_fail_job(struct bpull_disk *disk);
+
+#endif

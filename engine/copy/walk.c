@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A job's walk as a whole: what it is begun with, how often it is walked, and when it is quiet.
+ */
+#include "engine/copy/walk.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/copy/charge.h"
+#include "engine/core/disk.h"
+#include "engine/core/range_set.h"
+#include "formats/core/layer.h"
+#include "io/base.h"
+#include "io/file.h"
+
+/* Percent of the time. */
+#define DEFAULT_GUEST_SHARE 25
+
+/* Proofs in a row that find no less owed, before that is taken for damage. */
+#define MAX_STUCK 2
+
+int copy_walk_open(struct bpull_disk *disk)
+{
+	disk->walk = calloc(1, sizeof(*disk->walk));
+	return disk->walk ? 0 : -ENOMEM;
+}
+
+void copy_walk_close(struct bpull_disk *disk)
+{
+	free(disk->walk);
+	disk->walk = NULL;
+}
+
+void copy_walk_begin(struct bpull_disk *disk, const struct bpull_job_options *o, uint64_t now_ns)
+{
+	struct copy_walk *walk = disk->walk;
+
+	/* The sets have their memory from proof_begin(). */
+	*walk = (struct copy_walk){ .owed = walk->owed, .todo = walk->todo };
+	walk->how.copy = (enum bpull_copy)o->copy;
+	walk->how.compress = o->compression != BPULL_COMPRESSION_NONE;
+	walk->how.compression_level = o->compression_level;
+	walk->how.guest_share = o->guest_share ? o->guest_share : DEFAULT_GUEST_SHARE;
+	walk->rounds.n = 1;
+	throttle_set_speed(disk, now_ns, o->bandwidth, o->burst);
+}
+
+bool copy_walk_again(struct bpull_disk *disk)
+{
+	struct copy_rounds *rounds = &disk->walk->rounds;
+	uint64_t owed_len = range_set_len(&disk->walk->owed);
+
+	rounds->n_stuck = rounds->n > 1 && owed_len >= rounds->owed_len ? rounds->n_stuck + 1 : 0;
+	rounds->owed_len = owed_len;
+	if (rounds->n_stuck == MAX_STUCK)
+		return false;
+	rounds->n++;
+	return true;
+}
+
+bool copy_walk_is_quiet(const struct bpull_disk *disk)
+{
+	return !disk->walk->runs.first && !disk->walk->cursor.n_pending && !disk->n_background;
+}
+
+void copy_walk_give_back_space(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+	uint64_t end = disk->walk->abandoned_end;
+
+	if (end > overlay->alloc_end && !disk->poisoned && !overlay->file->is_block)
+		file_truncate(overlay->file,
+			      overlay->alloc_end); /* a hint: errors change nothing */
+	disk->walk->abandoned_end = 0;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The walk of a job over the guest's disk: what is still to be looked at, the copy runs in flight,
+ * and what they have counted. It is the disk's from its opening to its close, and a job's from
+ * copy_walk_begin() on. Owner's thread only.
+ *
+ * Each part is changed by the file that its comment names, and by copy_walk_begin().
+ */
+#ifndef BLOCKPULL_COPY_WALK_H
+#define BLOCKPULL_COPY_WALK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/blockpull.h"
+#include "engine/copy/charge.h"
+#include "engine/copy/clone.h"
+#include "engine/copy/left_out.h"
+#include "engine/copy/writeback.h"
+#include "engine/core/disk.h"
+#include "engine/core/op.h"
+#include "engine/core/range_set.h"
+#include "io/base.h"
+
+/* How a job wants its bytes copied. */
+struct copy_how {
+	enum bpull_copy copy;
+	bool compress;
+	unsigned compression_level; /* 0: the type's default */
+	unsigned guest_share;       /* percent of the time, while a guest is at work */
+};
+
+/* Guest bytes. */
+struct copy_counts {
+	uint64_t copied, cloned, zero;
+	uint64_t present, skipped; /* without a run */
+};
+
+/* Copying walks over what is owed. */
+struct copy_rounds {
+	unsigned n;        /* begun */
+	unsigned n_stuck;  /* proofs in a row that found no less owed than the one before */
+	uint64_t owed_len; /* bytes that the last proof found owed */
+};
+
+struct copy_walk {
+	struct copy_how how;       /* walk.c */
+	struct copy_rounds rounds; /* walk.c */
+	/* cursor.c. Guest bytes that the walk has still to look at: the cursor takes them from the
+	 * front, a run that does not finish puts its own back. */
+	struct op cursor;
+	struct range_set todo;
+	struct range_set owed; /* guest bytes without evidence that they need no chain (proof.h) */
+	struct copy_counts counts; /* cursor.c, run.c */
+	struct run_list runs;      /* run.c */
+	struct copy_run *mapping;  /* run.c: the newest run, until it knows its length */
+	uint64_t rest_ns;          /* window.c: while a guest is at work, no new run before then */
+	struct throttle throttle;  /* charge.c */
+	struct clone_trials clone_trials; /* clone.c */
+	struct writeback_range written;   /* writeback.c */
+	struct left_out left_out;         /* left_out.c */
+	uint64_t
+		abandoned_end; /* run_state.c: host byte up to which failed runs may have written */
+};
+
+/* As a disk is opened. 0 or -ENOMEM. */
+int copy_walk_open(struct bpull_disk *disk);
+/* As it is closed; no run is in flight. */
+void copy_walk_close(struct bpull_disk *disk);
+
+/* A job begins, proof_begin() was called: forgets all of the last one, and starts no cursor. */
+void copy_walk_begin(struct bpull_disk *disk, const struct bpull_job_options *options,
+		     uint64_t now_ns);
+/* Walks once more over what is owed. False: proofs one after the other find no less of it. */
+bool copy_walk_again(struct bpull_disk *disk);
+/* Has every run ended, and what is in flight beside them? The cursor may have more to look at. */
+bool copy_walk_is_quiet(const struct bpull_disk *disk);
+/* Runs that failed wrote behind the end of what is in use, where a full disk's tables need the
+ * room: cuts the file. No run is in flight. */
+void copy_walk_give_back_space(struct bpull_disk *disk);
+
+#endif

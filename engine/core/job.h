@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What a job has decided: its step, what was asked of it, and how it failed. What it copies, and
+ * how far that is, is the copy walk's (copy/walk.h).
+ *
+ * Only core/fault.c and the files of engine/job/ change it; other rooms call the functions in
+ * core/fault.h.
+ */
+#ifndef BLOCKPULL_CORE_JOB_H
+#define BLOCKPULL_CORE_JOB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/blockpull.h"
+#include "io/base.h"
+
+struct verify;
+
+enum job_step {
+	JOB_IDLE,       /* no job, or it is concluded */
+	JOB_COPYING,    /* the cursor walks */
+	JOB_COMMITTING, /* all copied: making it durable */
+	JOB_PROVING,    /* walking the tables on disk again before the link goes */
+	JOB_VERIFYING,  /* reading back what was copied */
+	JOB_READY,      /* waits for finalize */
+	JOB_DETACHING,  /* the link is being dropped */
+	JOB_UNWINDING,  /* aborted or failed: runs drain, what was published is committed */
+};
+
+struct job {
+	enum job_step step;
+	uint32_t flags;    /* enum bpull_job_flags */
+	uint32_t on_error; /* enum bpull_on_error */
+	bool paused, aborted;
+	bool finalize; /* asked for */
+	bool stopped;  /* by an error; paused, until told to go on */
+	int error;
+	enum bpull_remedy remedy; /* of that error */
+	char message[1024];
+	bool says_mixed; /* the message is of the mark (commit/mixed.c): told with any status */
+	uint64_t start_ns;
+	uint64_t n_synced_before;       /* disk.n_commits_synced when it began */
+	struct bpull_job_info counters; /* the owner's; copied to control.info (job/info.c) */
+	struct verify *verify;          /* job/verify.c; NULL: not asked for */
+	uint64_t commit_target;         /* the hard commit that the step waits for; 0: none yet */
+	bool has_retried; /* unwinding: the commit that found no space had another try */
+};
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The numbers of a job that any thread may read: put together from what the walk, the commits and
+ * the verification have counted, and copied out under the control block's mutex.
+ */
+#include "engine/job/info.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "engine/blockpull.h"
+#include "engine/copy/cursor.h"
+#include "engine/copy/walk.h"
+#include "engine/core/copied.h"
+#include "engine/core/disk.h"
+#include "io/base.h"
+
+void job_init_control(struct bpull_disk *disk)
+{
+	pthread_mutex_init(&disk->control.mutex, NULL);
+	disk->control.info.end = 1;
+}
+
+void job_free_control(struct bpull_disk *disk)
+{
+	pthread_mutex_destroy(&disk->control.mutex);
+}
+
+static enum bpull_job_state public_state(const struct job *job)
+{
+	if (job->stopped && job->step != JOB_IDLE && job->step != JOB_UNWINDING)
+		return BPULL_JOB_PAUSED;
+	switch (job->step) {
+	case JOB_IDLE: return BPULL_JOB_CONCLUDED;
+	case JOB_COPYING:
+	case JOB_VERIFYING: return job->paused ? BPULL_JOB_PAUSED : BPULL_JOB_RUNNING;
+	case JOB_READY: return BPULL_JOB_WAITING;
+	case JOB_PROVING: return job->paused ? BPULL_JOB_PAUSED : BPULL_JOB_STOPPING;
+	case JOB_COMMITTING:
+	case JOB_DETACHING:
+	case JOB_UNWINDING: return BPULL_JOB_STOPPING;
+	}
+	abort();
+}
+
+void job_count(struct bpull_disk *disk)
+{
+	const struct copy_counts *from = &disk->walk->counts;
+	struct bpull_job_info *to = &disk->job.counters;
+
+	to->copied_bytes = from->copied;
+	to->cloned_bytes = from->cloned;
+	to->zero_bytes = from->zero;
+	to->present_bytes = from->present;
+	to->skipped_bytes = from->skipped;
+	to->n_commits = disk->n_commits_synced - disk->job.n_synced_before;
+	if (disk->job.verify)
+		to->verified_bytes = disk->job.verify->verified_len;
+}
+
+void job_publish_info(struct bpull_disk *disk, uint64_t now_ns)
+{
+	struct job *job = &disk->job;
+	uint64_t at = cursor_position(disk);
+
+	job_count(disk);
+	job->counters.state = public_state(job);
+	job->counters.bandwidth = disk->walk->throttle.limiter.rate;
+	job->counters.elapsed_ns = now_ns - job->start_ns;
+	/* Later walks begin at 0 again; cur never falls. */
+	if (job->step == JOB_COPYING || job->step == JOB_UNWINDING)
+		job->counters.cur = MAX(job->counters.cur, MIN(at, job->counters.end));
+	pthread_mutex_lock(&disk->control.mutex);
+	disk->control.info = job->counters;
+	pthread_mutex_unlock(&disk->control.mutex);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The numbers of a job that any thread may read. */
+#ifndef BLOCKPULL_JOB_INFO_H
+#define BLOCKPULL_JOB_INFO_H
+
+#include <stdint.h>
+
+#include "io/base.h"
+
+struct bpull_disk;
+
+/* Before the disk can be seen by other threads. */
+void job_init_control(struct bpull_disk *disk);
+/* When no other thread can see the disk any more. */
+void job_free_control(struct bpull_disk *disk);
+/* Collects the job's counters. job_publish_info() does, too; by itself before what has counted them
+ * is freed. */
+void job_count(struct bpull_disk *disk);
+/* Shows the job's state and counters to bpull_job_get_info(). */
+void job_publish_info(struct bpull_disk *disk, uint64_t now_ns);
+
+#endif
