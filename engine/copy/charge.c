@@ -33,7 +33,7 @@ void throttle_set_speed(struct bpull_disk *disk, uint64_t now_ns, uint64_t bandw
  * this job's; NULL: there is none. */
 static struct copy_run *before_us(const struct copy_run *p, uint64_t now_ns)
 {
-	uint64_t turn = p->op.disk->walk->throttle.shared_turn;
+	uint64_t turn = p->walk->throttle.shared_turn;
 	struct copy_run *first = NULL;
 
 	for (struct bpull_disk *disk = p->op.engine->disks; disk; disk = disk->next) {
@@ -62,8 +62,7 @@ static uint64_t shared_ready_ns(struct copy_run *p, uint64_t now_ns)
 
 static uint64_t tokens_ready_ns(struct copy_run *p, uint64_t now_ns)
 {
-	uint64_t own =
-		limiter_ready_ns(&p->op.disk->walk->throttle.limiter, now_ns, p->plan.data_len);
+	uint64_t own = limiter_ready_ns(&p->walk->throttle.limiter, now_ns, p->plan.data_len);
 
 	return MAX(own, shared_ready_ns(p, now_ns));
 }
@@ -71,32 +70,32 @@ static uint64_t tokens_ready_ns(struct copy_run *p, uint64_t now_ns)
 static void charge(struct copy_run *p, uint64_t now_ns, uint64_t len)
 {
 	struct bpull_engine *engine = p->op.engine;
-	struct throttle *throttle = &p->op.disk->walk->throttle;
+	struct throttle *throttle = &p->walk->throttle;
 
 	limiter_charge(&throttle->limiter, now_ns, len);
 	limiter_charge(&engine->limiter, now_ns, len);
 	engine->shared_turn = MAX(engine->shared_turn, throttle->shared_turn);
 	throttle->shared_turn += len;
-	p->charged_len += len;
+	p->charge.charged_len += len;
 }
 
 void copy_run_paid_is_done(struct copy_run *p)
 {
 	uint64_t now_ns;
 
-	if (!p->charged_len)
+	if (!p->charge.charged_len)
 		return;
 	now_ns = engine_now_ns();
-	limiter_done(&p->op.disk->walk->throttle.limiter, now_ns, p->charged_len);
-	limiter_done(&p->op.engine->limiter, now_ns, p->charged_len);
-	p->charged_len = 0;
+	limiter_done(&p->walk->throttle.limiter, now_ns, p->charge.charged_len);
+	limiter_done(&p->op.engine->limiter, now_ns, p->charge.charged_len);
+	p->charge.charged_len = 0;
 }
 
 /* A run that has done nothing yet waits without its lock: a guest may write there meanwhile, and
  * then it is mapped again. A later piece of a large cluster can't let go. */
 static bool may_unlock(const struct copy_run *p)
 {
-	return !p->piece_off;
+	return !p->pieces.off;
 }
 
 /* Paid for: it goes on where it stopped. */
@@ -106,7 +105,7 @@ static void take_tokens(struct copy_run *p, uint64_t now_ns)
 	p->phase = COPY_RUN_READ;
 	if (p->locked)
 		return;
-	p->paid_len = p->plan.data_len;
+	p->charge.paid_len = p->plan.data_len;
 	p->phase = COPY_RUN_LOCK;
 }
 
@@ -120,18 +119,18 @@ static bool is_in_the_way(const struct copy_run *p)
 enum step copy_run_charge(struct copy_run *p)
 {
 	const struct job *job = &p->op.disk->job;
-	struct throttle *throttle = &p->op.disk->walk->throttle;
+	struct throttle *throttle = &p->walk->throttle;
 	uint64_t now_ns;
 
-	if (p->on_read || !p->plan.data_len ||
+	if (p->kind == RUN_ON_READ || !p->plan.data_len ||
 	    (!throttle->limiter.rate && !p->op.engine->limiter.rate)) {
 		p->phase = COPY_RUN_READ;
 		return STEP_NEXT;
 	}
 	now_ns = engine_now_ns();
-	if (p->paid_len || is_in_the_way(p)) {
-		charge(p, now_ns, p->plan.data_len - MIN(p->paid_len, p->plan.data_len));
-		p->paid_len = 0;
+	if (p->charge.paid_len || is_in_the_way(p)) {
+		charge(p, now_ns, p->plan.data_len - MIN(p->charge.paid_len, p->plan.data_len));
+		p->charge.paid_len = 0;
 		p->phase = COPY_RUN_READ;
 		return STEP_NEXT;
 	}
@@ -141,9 +140,9 @@ enum step copy_run_charge(struct copy_run *p)
 		take_tokens(p, now_ns);
 		return STEP_NEXT;
 	}
-	p->next_throttled = NULL;
+	p->charge.next_throttled = NULL;
 	if (throttle->last)
-		throttle->last->next_throttled = p;
+		throttle->last->charge.next_throttled = p;
 	else
 		throttle->first = p;
 	throttle->last = p;
@@ -156,7 +155,7 @@ static struct copy_run *pop_throttled(struct throttle *throttle)
 {
 	struct copy_run *p = throttle->first;
 
-	throttle->first = p->next_throttled;
+	throttle->first = p->charge.next_throttled;
 	if (!throttle->first)
 		throttle->last = NULL;
 	return p;
@@ -192,10 +191,10 @@ void throttle_bypass(struct bpull_disk *disk)
 
 		if (!p->locked || !is_in_the_way(p)) {
 			last = p;
-			at = &p->next_throttled;
+			at = &p->charge.next_throttled;
 			continue;
 		}
-		*at = p->next_throttled;
+		*at = p->charge.next_throttled;
 		take_tokens(p, engine_now_ns());
 		op_ready(&p->op);
 	}

@@ -25,6 +25,13 @@ struct throttle {
 void throttle_set_speed(struct bpull_disk *disk, uint64_t now_ns, uint64_t bandwidth,
 			uint64_t burst);
 
+/* What a run has paid. */
+struct run_charge {
+	uint32_t paid_len;    /* bytes charged to the limiters for what is mapped next */
+	uint64_t charged_len; /* bytes charged and not done */
+	struct copy_run *next_throttled;
+};
+
 /* Lets runs go that the limits allow by now; returns when the next may, UINT64_MAX for none. */
 uint64_t throttle_release(struct bpull_disk *disk, uint64_t now_ns);
 /* Cancels the runs that wait for tokens: they have done nothing yet. */

@@ -22,6 +22,7 @@
 #include "engine/blockpull.h"
 #include "engine/copy/plan.h"
 #include "engine/copy/run_state.h"
+#include "engine/copy/space.h"
 #include "engine/copy/walk.h"
 #include "engine/core/copied.h"
 #include "engine/core/disk.h"
@@ -114,8 +115,8 @@ enum step copy_run_map_clone(struct copy_run *p, enum plan_action action, uint64
 		return STEP_NEXT;
 	p->phase = COPY_RUN_CLONE;
 	p->len = e.len;
-	p->clone_depth = e.depth;
-	p->clone_off = e.host_off;
+	p->clone.depth = e.depth;
+	p->clone.off = e.host_off;
 	copy_run_mapped(p);
 	return STEP_NEXT;
 }
@@ -132,31 +133,37 @@ static int clone_work(struct io_req *req)
 enum step copy_run_clone(struct copy_run *p)
 {
 	struct bpull_disk *disk = p->op.disk;
-	struct file *from = disk->chain->layers[p->clone_depth]->data;
-	int rc = copy_run_reserve(p, p->reserved_to, p->len - p->reserved_to);
+	struct file *from = disk->chain->layers[p->clone.depth]->data;
+	int rc = run_space_reserve(p, p->space.reserved_to, p->len - p->space.reserved_to);
 
 	if (disk->poisoned) /* I7 */
 		rc = disk->poisoned;
 	if (rc)
 		return copy_run_retry_later(p, rc);
 	p->phase = COPY_RUN_CLONED;
-	p->clones = calloc(p->n_maps, sizeof(*p->clones));
-	if (!p->clones) {
+	p->clone.reqs = calloc(p->space.n_maps, sizeof(*p->clone.reqs));
+	if (!p->clone.reqs) {
 		op_set_error(&p->op, -ENOMEM, NULL, 0, false);
 		return STEP_NEXT;
 	}
-	for (size_t i = 0; i < p->n_maps; i++) {
-		struct clone *c = &p->clones[i];
+	for (size_t i = 0; i < p->space.n_maps; i++) {
+		struct clone *c = &p->clone.reqs[i];
 
 		io_req_work(&c->req, clone_work);
 		c->from = from;
-		c->to = disk_overlay(disk)->data;
-		c->from_off = p->clone_off + (p->maps[i].guest_off - p->guest_off);
-		c->to_off = p->maps[i].host_off;
-		c->len = p->maps[i].len;
+		c->to = p->overlay->data;
+		c->from_off = p->clone.off + (p->space.maps[i].guest_off - p->guest_off);
+		c->to_off = p->space.maps[i].host_off;
+		c->len = p->space.maps[i].len;
 		op_submit(&p->op, &c->req);
 	}
 	return STEP_WAIT;
+}
+
+void copy_run_free_clones(struct copy_run *p)
+{
+	free(p->clone.reqs);
+	p->clone.reqs = NULL;
 }
 
 /* The two files can't, or not these ranges. */
@@ -179,27 +186,27 @@ static bool is_refusal(int rc)
 /* The run ends unfinished: the cursor comes again, and copies. */
 static enum step copy_instead(struct copy_run *p)
 {
-	uint64_t bit, *word = refused_word(p->op.disk->walk, p->clone_depth, &bit);
+	uint64_t bit, *word = refused_word(p->walk, p->clone.depth, &bit);
 
 	*word |= bit;
-	copy_run_give_up_space(p);
+	run_space_give_up(p);
 	p->phase = COPY_RUN_OVER;
 	return STEP_NEXT;
 }
 
 enum step copy_run_cloned(struct copy_run *p)
 {
-	for (size_t i = 0; i < p->n_maps; i++) {
-		const struct clone *c = &p->clones[i];
+	for (size_t i = 0; i < p->space.n_maps; i++) {
+		const struct clone *c = &p->clone.reqs[i];
 
 		if (!c->rc)
 			continue;
-		if (is_refusal(c->rc) && p->op.disk->walk->how.copy != BPULL_COPY_CLONE)
+		if (is_refusal(c->rc) && p->walk->how.copy != BPULL_COPY_CLONE)
 			return copy_instead(p);
 		op_set_error(&p->op, is_refusal(c->rc) ? -ENOTSUP : c->rc, c->to, c->to_off, false);
 		return STEP_NEXT;
 	}
-	p->cloned_len = copy_run_guest_bytes(p, 0, p->len);
+	p->counts.cloned = copy_run_guest_bytes(p, 0, p->len);
 	p->phase = COPY_RUN_PUBLISH;
 	return STEP_NEXT;
 }

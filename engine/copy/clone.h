@@ -10,12 +10,20 @@
 #include "formats/chain/chain.h"
 
 struct bpull_disk;
+struct clone;
 struct copy_run;
 struct table_need;
 
 /* Layers of which a clone was tried and refused: a bit for each. */
 struct clone_trials {
 	uint64_t refused[CHAIN_MAX_DEPTH / 64 + 1];
+};
+
+/* A run that clones: the layer and the byte of its file that are shared, and the requests. */
+struct run_clone {
+	unsigned depth;
+	uint64_t off;
+	struct clone *reqs;
 };
 
 /* What of [guest_off, guest_off + max_len), unallocated in the overlay, one clone can serve: e->len
@@ -27,5 +35,7 @@ int copy_run_find_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t ma
 enum step copy_run_map_clone(struct copy_run *p, enum plan_action action, uint64_t unallocated);
 enum step copy_run_clone(struct copy_run *p);
 enum step copy_run_cloned(struct copy_run *p);
+/* Frees what cloning took; no request is in flight. */
+void copy_run_free_clones(struct copy_run *p);
 
 #endif

@@ -22,10 +22,10 @@ bool copy_run_digests(const struct copy_run *p)
 
 static int add(struct copy_run *p, const struct copied *item)
 {
-	int rc = copied_reserve(&p->copied, 1);
+	int rc = copied_reserve(&p->digest.list, 1);
 
 	if (!rc)
-		copied_add(&p->copied, item);
+		copied_add(&p->digest.list, item);
 	return rc;
 }
 
@@ -33,7 +33,7 @@ int copy_run_digest(struct copy_run *p, const struct mapping *map, uint32_t off,
 		    const uint8_t *bytes)
 {
 	uint64_t guest_off = map->guest_off + off, host_off = map->host_off + off;
-	const struct layer *overlay = disk_overlay(p->op.disk);
+	const struct layer *overlay = p->overlay;
 	bool is_direct = map->for_snapshots || overlay->no_tables;
 	int rc = 0;
 
@@ -61,41 +61,41 @@ int copy_run_digest(struct copy_run *p, const struct mapping *map, uint32_t off,
 
 static uint32_t digests_a_cluster(const struct copy_run *p)
 {
-	return div_round_up(p->cluster_len, COPIED_MAX_LEN);
+	return div_round_up(p->overlay->cluster_len, COPIED_MAX_LEN);
 }
 
 int copy_run_prepare_cluster_digests(struct copy_run *p, uint32_t n_clusters)
 {
-	if (!copy_run_digests(p) || p->cluster_digests)
+	if (!copy_run_digests(p) || p->digest.of_clusters)
 		return 0;
-	p->cluster_digests =
-		calloc((size_t)n_clusters * digests_a_cluster(p), sizeof(*p->cluster_digests));
-	return p->cluster_digests ? 0 : -ENOMEM;
+	p->digest.of_clusters =
+		calloc((size_t)n_clusters * digests_a_cluster(p), sizeof(*p->digest.of_clusters));
+	return p->digest.of_clusters ? 0 : -ENOMEM;
 }
 
 void copy_run_digest_cluster(const struct copy_run *p, uint32_t idx, const uint8_t *bytes)
 {
-	XXH128_hash_t *to = p->cluster_digests;
+	XXH128_hash_t *to = p->digest.of_clusters;
 
 	if (!to)
 		return;
 	to += (size_t)idx * digests_a_cluster(p);
-	for (uint32_t off = 0, n; off < p->cluster_len; off += n) {
-		n = MIN(p->cluster_len - off, COPIED_MAX_LEN);
+	for (uint32_t off = 0, n; off < p->overlay->cluster_len; off += n) {
+		n = MIN(p->overlay->cluster_len - off, COPIED_MAX_LEN);
 		*to++ = XXH3_128bits(bytes + off, n);
 	}
 }
 
 int copy_run_note_cluster(struct copy_run *p, uint64_t guest_off, uint32_t idx)
 {
-	const XXH128_hash_t *digest = p->cluster_digests;
+	const XXH128_hash_t *digest = p->digest.of_clusters;
 	int rc = 0;
 
 	if (!digest)
 		return 0;
 	digest += (size_t)idx * digests_a_cluster(p);
-	for (uint32_t off = 0, n; !rc && off < p->cluster_len; off += n) {
-		n = MIN(p->cluster_len - off, COPIED_MAX_LEN);
+	for (uint32_t off = 0, n; !rc && off < p->overlay->cluster_len; off += n) {
+		n = MIN(p->overlay->cluster_len - off, COPIED_MAX_LEN);
 		rc = add(p, &(struct copied){
 				    .guest_off = guest_off + off, .len = n, .digest = *digest++ });
 	}
@@ -106,19 +106,20 @@ int copy_run_note_cluster(struct copy_run *p, uint64_t guest_off, uint32_t idx)
 
 int copy_run_prepare_handing_over(struct copy_run *p)
 {
-	return copy_run_digests(p) ? copied_reserve(&p->op.disk->job.verify->list, p->copied.n) : 0;
+	return copy_run_digests(p) ? copied_reserve(&p->op.disk->job.verify->list, p->digest.list.n)
+				   : 0;
 }
 
 void copy_run_hand_over(struct copy_run *p)
 {
 	if (!copy_run_digests(p))
 		return;
-	for (size_t i = 0; i < p->copied.n; i++)
-		copied_add(&p->op.disk->job.verify->list, &p->copied.items[i]);
+	for (size_t i = 0; i < p->digest.list.n; i++)
+		copied_add(&p->op.disk->job.verify->list, &p->digest.list.items[i]);
 }
 
 void copy_run_free_digests(struct copy_run *p)
 {
-	copied_clear(&p->copied);
-	free(p->cluster_digests);
+	copied_clear(&p->digest.list);
+	free(p->digest.of_clusters);
 }

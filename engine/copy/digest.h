@@ -6,12 +6,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/core/copied.h"
 #include "io/base.h"
 
 struct mapping;
 struct copy_run;
 
-/* digest.c; without a job that verifies these do nothing. */
+/* A run's digests; empty in jobs that do not verify. */
+struct run_digest {
+	struct copied_list list;    /* what it has written, or is about to */
+	XXH128_hash_t *of_clusters; /* of the run's whole clusters, a few for each large one */
+};
+
+/* Without a job that verifies these do nothing. */
 bool copy_run_digests(const struct copy_run *p);
 /* The len bytes are going to where `map` puts its byte `off` and on. 0 or -ENOMEM. */
 int copy_run_digest(struct copy_run *p, const struct mapping *map, uint32_t off, uint32_t len,

@@ -24,6 +24,16 @@
  * too. */
 #define COMP_GAP 512u
 
+struct decode {
+	struct io_req req;
+	const struct layer *layer;
+	uint64_t host_off; /* where the input was read */
+	const uint8_t *in;
+	uint32_t in_len;
+	const struct copy_run *run;
+	uint32_t part; /* index of its first part in the run's plan */
+};
+
 static struct layer *part_layer(const struct copy_run *p, const struct plan_part *part)
 {
 	return p->op.disk->chain->layers[part->depth];
@@ -65,14 +75,14 @@ static int prepare_decodes(struct copy_run *p)
 		total += in_len;
 		n += n_taken;
 	}
-	p->n_decodes = 0;
+	p->read.n_decodes = 0;
 	if (!n)
 		return 0;
-	p->decodes = calloc(n, sizeof(*p->decodes));
-	p->comp_buf = malloc(total);
-	if (!p->decodes || !p->comp_buf)
+	p->read.decodes = calloc(n, sizeof(*p->read.decodes));
+	p->read.comp_buf = malloc(total);
+	if (!p->read.decodes || !p->read.comp_buf)
 		return -ENOMEM;
-	p->comp_held = total;
+	p->read.comp_held = total;
 	p->op.engine->comp_len += total;
 	return 0;
 }
@@ -80,7 +90,7 @@ static int prepare_decodes(struct copy_run *p)
 static void add_read(struct copy_run *p, struct file *file, void *buf, uint32_t len,
 		     uint64_t host_off)
 {
-	io_req_read(&p->reqs[p->n_reqs++], file, buf, len, host_off);
+	io_req_read(&p->reqs[p->read.n_reqs++], file, buf, len, host_off);
 }
 
 static void add_comp_read(struct copy_run *p, unsigned i, unsigned n, uint32_t in_len, uint8_t *in)
@@ -89,7 +99,7 @@ static void add_comp_read(struct copy_run *p, unsigned i, unsigned n, uint32_t i
 
 	add_read(p, part_layer(p, first)->file, in, in_len, first->host_off);
 	for (const struct plan_part *part = first; part < first + n; part++)
-		p->decodes[p->n_decodes++] = (struct decode){
+		p->read.decodes[p->read.n_decodes++] = (struct decode){
 			.layer = part_layer(p, part),
 			.host_off = part->host_off,
 			.in = in + (part->host_off - first->host_off),
@@ -102,10 +112,10 @@ static void add_comp_read(struct copy_run *p, unsigned i, unsigned n, uint32_t i
 static void describe_reads(struct copy_run *p)
 {
 	const struct plan *plan = &p->plan;
-	uint8_t *in = p->comp_buf;
+	uint8_t *in = p->read.comp_buf;
 	uint32_t covered = 0, in_len;
 
-	p->n_reqs = 0;
+	p->read.n_reqs = 0;
 	for (unsigned i = 0, n_taken; i < plan->n_parts; i += n_taken) {
 		const struct plan_part *part = &plan->parts[i];
 
@@ -145,16 +155,16 @@ static int by_place(const void *a, const void *b)
 static void submit_reads(struct copy_run *p)
 {
 	bool offload = engine_guest_is_active(p->op.engine);
-	struct io_req **order = p->n_reqs > 1 ? calloc(p->n_reqs, sizeof(*order)) : NULL;
+	struct io_req **order = p->read.n_reqs > 1 ? calloc(p->read.n_reqs, sizeof(*order)) : NULL;
 
-	for (unsigned i = 0; i < p->n_reqs; i++) {
+	for (unsigned i = 0; i < p->read.n_reqs; i++) {
 		p->reqs[i].offload = offload;
 		if (order)
 			order[i] = &p->reqs[i];
 	}
 	if (order)
-		qsort(order, p->n_reqs, sizeof(*order), by_place);
-	for (unsigned i = 0; i < p->n_reqs; i++)
+		qsort(order, p->read.n_reqs, sizeof(*order), by_place);
+	for (unsigned i = 0; i < p->read.n_reqs; i++)
 		op_submit(&p->op, order ? order[i] : &p->reqs[i]); /* no memory: as they are */
 	free(order);
 }
@@ -173,19 +183,19 @@ enum step copy_run_read(struct copy_run *p)
 	}
 	describe_reads(p);
 	submit_reads(p);
-	return p->n_reqs ? STEP_WAIT : STEP_NEXT;
+	return p->read.n_reqs ? STEP_WAIT : STEP_NEXT;
 }
 
 /* A file that ends inside a cluster reads as zeros from there on. */
 static void pad_reads(struct copy_run *p)
 {
-	for (unsigned i = 0; i < p->n_reqs; i++) {
+	for (unsigned i = 0; i < p->read.n_reqs; i++) {
 		const struct io_req *req = &p->reqs[i];
 		uint64_t got = (uint64_t)req->result;
 
 		memset((uint8_t *)req->one.iov_base + got, 0, req->len - got);
 	}
-	p->n_reqs = 0;
+	p->read.n_reqs = 0;
 }
 
 /* On a worker: each cluster once, into the buffer at once where the run wants it whole and in one
@@ -217,13 +227,13 @@ enum step copy_run_decode(struct copy_run *p)
 {
 	pad_reads(p);
 	p->phase = copy_run_after_read(p);
-	for (unsigned i = 0; i < p->n_decodes; i++) {
-		struct decode *d = &p->decodes[i];
+	for (unsigned i = 0; i < p->read.n_decodes; i++) {
+		struct decode *d = &p->read.decodes[i];
 
 		io_req_work(&d->req, decode_work);
 		d->req.file = d->layer->file;
 		d->req.off = d->host_off;
 		op_submit(&p->op, &d->req);
 	}
-	return p->n_decodes ? STEP_WAIT : STEP_NEXT;
+	return p->read.n_decodes ? STEP_WAIT : STEP_NEXT;
 }

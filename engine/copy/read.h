@@ -3,9 +3,22 @@
 #ifndef BLOCKPULL_COPY_READ_H
 #define BLOCKPULL_COPY_READ_H
 
+#include <stdint.h>
+
 #include "engine/core/op.h"
+#include "io/base.h"
 
 struct copy_run;
+struct decode;
+
+/* What a run reads. */
+struct run_read {
+	unsigned n_reqs;    /* of the run's requests, that read */
+	uint8_t *comp_buf;  /* compressed input */
+	uint32_t comp_held; /* bytes of it: counted in engine->comp_len */
+	struct decode *decodes;
+	unsigned n_decodes;
+};
 
 /* The phase READ. */
 enum step copy_run_read(struct copy_run *p);

@@ -26,6 +26,7 @@
 #include "engine/copy/proof.h"
 #include "engine/copy/read.h"
 #include "engine/copy/run_state.h"
+#include "engine/copy/space.h"
 #include "engine/copy/walk.h"
 #include "engine/copy/window.h"
 #include "engine/copy/write.h"
@@ -55,29 +56,23 @@ static struct copy_run *copy_run_of(struct op *op)
 /* What is read, written and paid for at once of a granule. */
 static uint32_t choose_piece_len(const struct copy_run *p)
 {
-	uint64_t len = MIN(p->granule_len, (uint32_t)RUN_MAX_LEN), piece_len = len;
+	uint32_t granule_len = p->overlay->granule_len;
+	uint64_t len = MIN(granule_len, (uint32_t)RUN_MAX_LEN), piece_len = len;
 
-	if (p->is_clone)
-		return p->granule_len;
-	if (!p->on_read && !p->is_zero && !p->compress)
+	if (p->kind == RUN_CLONE)
+		return granule_len;
+	if (p->kind == RUN_COPY && !p->compress.is_on)
 		piece_len = cursor_piece_len(p->op.disk);
-	while (len > piece_len && p->granule_len / len < MAX_PIECES)
+	while (len > piece_len && granule_len / len < MAX_PIECES)
 		len /= 2;
 	return len;
 }
-
-enum run_kind {
-	RUN_COPY,
-	RUN_ON_READ, /* a copy that follows a guest's read */
-	RUN_CLONE,
-	RUN_ZERO,
-};
 
 /* buf: NULL for those that need none. */
 static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf,
 		 enum run_kind kind)
 {
-	bool on_read = kind == RUN_ON_READ;
+	bool is_jobs = kind != RUN_ON_READ;
 	struct layer *overlay = disk_overlay(disk);
 	struct copy_walk *walk = disk->walk;
 	struct copy_run *p = malloc(sizeof(*p));
@@ -88,22 +83,21 @@ static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void
 	/* Not the plan's parts: 100 KiB, of which a run has a few, and those are written whole. */
 	memset(p, 0, offsetof(struct copy_run, plan.parts));
 	p->start_ns = engine_now_ns();
-	p->is_zero = kind == RUN_ZERO;
-	p->is_clone = kind == RUN_CLONE;
-	p->on_read = on_read;
-	p->compress = !on_read && walk->how.compress;
+	p->kind = kind;
+	p->overlay = overlay;
+	p->walk = walk;
+	p->compress.is_on = is_jobs && walk->how.compress;
 	op_init(&p->op, &copy_run_kind, disk->engine, disk);
 	p->guest_off = guest_off;
-	p->cluster_len = overlay->cluster_len;
-	p->granule_len = overlay->granule_len;
 	p->piece_len = choose_piece_len(p);
-	p->len = copy_run_in_pieces(p) && buf ? p->granule_len : round_up(len, p->granule_len);
+	p->len = copy_run_in_pieces(p) && buf ? overlay->granule_len
+					      : round_up(len, overlay->granule_len);
 	p->buf = buf;
 	p->lock = (struct range_lock){ .guest_off = round_down(guest_off, overlay->cluster_len),
 				       .owner = &p->op };
 	p->lock.len = copy_run_lock_len(p);
 	p->taken_end = guest_off + p->len;
-	if (!on_read)
+	if (is_jobs)
 		range_set_remove(&walk->todo, guest_off, p->taken_end);
 	copy_run_begin_compress(p);
 	runs = copy_run_runs_of(p);
@@ -111,7 +105,7 @@ static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void
 	*(runs->last ? &runs->last->next : &runs->first) = p;
 	runs->last = p;
 	runs->n++;
-	if (!on_read)
+	if (is_jobs)
 		walk->mapping = p;
 	op_ready(&p->op);
 	return 0;
@@ -161,25 +155,25 @@ static void over(struct copy_run *p)
 
 	if (!p->is_finished)
 		copy_run_put_back(p, p->guest_off);
-	if (disk->walk->mapping == p)
-		disk->walk->mapping = NULL;
+	if (p->walk->mapping == p)
+		p->walk->mapping = NULL;
 	copy_run_paid_is_done(p);
 	if (p->locked)
-		range_lock_release(&disk->locks, &p->lock, copy_run_granted);
+		range_lock_release(&disk->locks, &p->lock, op_granted);
 	*(p->prev ? &p->prev->next : &runs->first) = p->next;
 	*(p->next ? &p->next->prev : &runs->last) = p->prev;
 	runs->n--;
-	if (p->on_read)
+	if (p->kind == RUN_ON_READ)
 		engine_rerun(disk->engine); /* layers may wait for it to be closed */
 	else
 		cursor_rest(disk, p->start_ns);
 	copy_run_free_requests(p);
+	copy_run_free_clones(p);
 	copy_run_free_compress(p);
 	copy_run_free_digests(p);
 	if (p->buf)
 		buf_put(p->op.engine->bufs, p->buf);
-	free(p->maps);
-	free(p->spaces);
+	run_space_free(p);
 	free(p);
 }
 
@@ -187,14 +181,14 @@ static void copy_run_fail(struct op *op)
 {
 	struct copy_run *p = copy_run_of(op);
 
-	copy_run_give_up_space(p);
+	run_space_give_up(p);
 	if (disk_has_data_file(op->disk) && !op->disk->poisoned)
-		copy_run_discard_data(p);
+		run_space_discard(p);
 	/* One that follows a read is done without: the cursor comes by. */
-	if (!p->on_read) {
-		op->disk->walk->counts.copied -= p->told_len;
-		if (left_out_note(op->disk,
-				  op)) /* it stays owed, and is not put back for this walk */
+	if (p->kind != RUN_ON_READ) {
+		p->walk->counts.copied -= p->pieces.told_len;
+		/* What is left out stays owed, and is not put back for this walk. */
+		if (left_out_note(op->disk, op))
 			p->is_finished = true;
 		else if (op->error != -ECANCELED)
 			job_fail_op(op->disk, op);
@@ -212,38 +206,39 @@ static enum step lock(struct copy_run *p)
 /* The same zeros that the cursor saw, or it looks again. */
 static enum step map_zero(struct copy_run *p, enum plan_action action, uint64_t len)
 {
-	p->len = action == PLAN_ZERO ? MIN(p->len, round_up(len, p->granule_len)) : 0;
+	p->len = action == PLAN_ZERO ? MIN(p->len, round_up(len, p->overlay->granule_len)) : 0;
 	p->phase = COPY_RUN_OVER;
 	if (!p->len)
 		return STEP_NEXT;
 	copy_run_mapped(p);
 	p->phase = COPY_RUN_PUBLISH;
-	op_set_error(&p->op, copy_run_add_zero(p, p->guest_off, p->len), NULL, p->guest_off, false);
+	op_set_error(&p->op, run_space_add_zero(p, p->guest_off, p->len), NULL, p->guest_off,
+		     false);
 	return STEP_NEXT;
 }
 
 /* At a low rate a cluster takes long: what is written of it shows at once. */
 static void tell_pieces(struct copy_run *p)
 {
-	uint64_t len = p->n_maps ? copy_run_guest_bytes(p, 0, p->piece_off) : 0;
+	uint64_t len = p->space.n_maps ? copy_run_guest_bytes(p, 0, p->pieces.off) : 0;
 
-	if (p->on_read || len <= p->told_len)
+	if (p->kind == RUN_ON_READ || len <= p->pieces.told_len)
 		return;
-	p->op.disk->walk->counts.copied += len - p->told_len;
-	p->told_len = len;
+	p->walk->counts.copied += len - p->pieces.told_len;
+	p->pieces.told_len = len;
 }
 
 static enum step map(struct copy_run *p)
 {
 	struct bpull_disk *disk = p->op.disk;
-	uint64_t backed_len = disk_overlay(disk)->backed_len, at = p->guest_off + p->piece_off;
+	uint64_t backed_len = p->overlay->backed_len, at = p->guest_off + p->pieces.off;
 	uint64_t end = MIN(p->guest_off + p->len, backed_len), unallocated;
 	enum plan_action action;
 	struct table_need need;
 	int rc;
 
 	tell_pieces(p);
-	if (p->piece_off)
+	if (p->pieces.off)
 		copy_run_paid_is_done(p);
 	if (at >= backed_len) { /* pieces of the last cluster behind the disk's end */
 		p->plan.len = p->piece_len;
@@ -255,16 +250,16 @@ static enum step map(struct copy_run *p)
 	rc = plan_next(disk->chain, at, end, &action, &unallocated, &need);
 	/* A guest's write was here before we had the lock. Not so for a later piece of a large
 	 * cluster: there only disks that end before it lack the cluster. */
-	if (!rc && action == PLAN_PRESENT && !p->piece_off) {
+	if (!rc && action == PLAN_PRESENT && !p->pieces.off) {
 		p->len = round_up(unallocated, p->piece_len);
 		copy_run_mapped(p);
 		p->is_finished = true;
 		p->phase = COPY_RUN_OVER;
 		return STEP_NEXT;
 	}
-	if (!rc && p->is_zero)
+	if (!rc && p->kind == RUN_ZERO)
 		return map_zero(p, action, unallocated);
-	if (!rc && p->is_clone)
+	if (!rc && p->kind == RUN_CLONE)
 		return copy_run_map_clone(p, action, unallocated);
 	if (!rc)
 		rc = plan_run(disk->chain, at, MIN(end, at + unallocated),
@@ -293,45 +288,46 @@ static uint64_t batch_len(const struct copy_run *p, const struct mapping *map)
 {
 	if (map->is_zero)
 		return 0;
-	return p->is_clone ? map->len / 16 : map->len;
+	return p->kind == RUN_CLONE ? map->len / 16 : map->len;
 }
 
 static void account(struct copy_run *p)
 {
 	struct bpull_disk *disk = p->op.disk;
-	const struct layer *overlay = disk_overlay(disk);
-	struct copy_counts *counts = &disk->walk->counts;
-	bool is_first = disk->walk->rounds.n == 1; /* a later walk reads them again */
+	const struct layer *overlay = p->overlay;
+	struct copy_counts *counts = &p->walk->counts;
+	bool is_first = p->walk->rounds.n == 1; /* a later walk reads them again */
 
 	disk->has_copied = true;
-	for (size_t i = 0; i < p->n_maps; i++) {
-		commit_note_published(disk, batch_len(p, &p->maps[i]));
+	for (size_t i = 0; i < p->space.n_maps; i++) {
+		commit_note_published(disk, batch_len(p, &p->space.maps[i]));
 		if (overlay->no_tables)
-			proof_settle(disk, p->maps[i].guest_off,
-				     p->maps[i].guest_off + p->maps[i].len);
+			proof_settle(disk, p->space.maps[i].guest_off,
+				     p->space.maps[i].guest_off + p->space.maps[i].len);
 	}
-	if (p->on_read)
+	if (p->kind == RUN_ON_READ)
 		return;
-	for (size_t i = 0; i < p->n_maps; i++)
-		if (!p->maps[i].is_zero && !p->is_clone)
-			writeback_note(disk, p->maps[i].host_off, mapping_host_len(&p->maps[i]));
-	counts->copied += p->copied_len - p->told_len;
-	counts->cloned += p->cloned_len;
-	p->told_len = 0;
-	if (p->is_zero && is_first)
+	for (size_t i = 0; i < p->space.n_maps; i++)
+		if (!p->space.maps[i].is_zero && p->kind != RUN_CLONE)
+			writeback_note(disk, p->space.maps[i].host_off,
+				       mapping_host_len(&p->space.maps[i]));
+	counts->copied += p->counts.copied - p->pieces.told_len;
+	counts->cloned += p->counts.cloned;
+	p->pieces.told_len = 0;
+	if (p->kind == RUN_ZERO && is_first)
 		counts->skipped += MIN(p->len, overlay->backed_len - p->guest_off);
 	if (is_first)
-		counts->zero += p->zero_len;
+		counts->zero += p->counts.zero;
 }
 
 static enum step publish(struct copy_run *p)
 {
-	struct layer *overlay = disk_overlay(p->op.disk);
+	struct layer *overlay = p->overlay;
 	struct file *data = overlay->data;
 	int rc = p->op.disk->poisoned;
 
-	for (size_t i = 0; i < p->n_maps; i++) {
-		const struct mapping *map = &p->maps[i];
+	for (size_t i = 0; i < p->space.n_maps; i++) {
+		const struct mapping *map = &p->space.maps[i];
 
 		if (map->is_zero)
 			continue;
@@ -340,12 +336,12 @@ static enum step publish(struct copy_run *p)
 		p->op.disk->data_undurable = disk_has_data_file(p->op.disk);
 	}
 	/* The data is written, not durable: a barrier must come before what points at it (I1). */
-	if (p->n_maps)
+	if (p->space.n_maps)
 		p->op.disk->undurable = true;
 	if (!rc)
 		rc = copy_run_prepare_handing_over(p);
-	if (!rc && p->n_maps)
-		rc = overlay->ops->publish(overlay, p->maps, p->n_maps, &p->need);
+	if (!rc && p->space.n_maps)
+		rc = overlay->ops->publish(overlay, p->space.maps, p->space.n_maps, &p->space.need);
 	if (rc)
 		return copy_run_retry_later(p, rc);
 	copy_run_hand_over(p);

@@ -59,8 +59,7 @@ struct copy_walk {
 	struct clone_trials clone_trials; /* clone.c */
 	struct writeback_range written;   /* writeback.c */
 	struct left_out left_out;         /* left_out.c */
-	uint64_t
-		abandoned_end; /* run_state.c: host byte up to which failed runs may have written */
+	uint64_t abandoned_end; /* space.c: host byte up to which failed runs may have written */
 };
 
 /* As a disk is opened. 0 or -ENOMEM. */

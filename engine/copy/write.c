@@ -11,9 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/copy/compress.h"
+#include "engine/copy/compress_write.h"
 #include "engine/copy/digest.h"
 #include "engine/copy/run_state.h"
+#include "engine/copy/space.h"
 #include "engine/core/disk.h"
 #include "engine/core/merge.h"
 #include "engine/core/op.h"
@@ -28,46 +29,47 @@ static int reserve_ranges(struct copy_run *p)
 	uint32_t end;
 
 	/* Resumed behind what is reserved already, after waiting for a commit. */
-	for (uint32_t off = p->reserved_to; off < p->plan.len; off = end) {
-		bool zero = !copy_run_is_data(p, p->buf + off, p->granule_len);
+	for (uint32_t off = p->space.reserved_to; off < p->plan.len; off = end) {
+		bool zero = !copy_run_is_data(p, p->buf + off, p->overlay->granule_len);
 		int rc = 0;
 
-		for (end = off + p->granule_len; end < p->plan.len; end += p->granule_len)
-			if (copy_run_is_data(p, p->buf + end, p->granule_len) == zero)
+		for (end = off + p->overlay->granule_len; end < p->plan.len;
+		     end += p->overlay->granule_len)
+			if (copy_run_is_data(p, p->buf + end, p->overlay->granule_len) == zero)
 				break;
 		if (!zero) {
-			rc = copy_run_reserve(p, off, end - off);
+			rc = run_space_reserve(p, off, end - off);
 		} else {
-			rc = copy_run_leave_zeros(p, off, end - off);
+			rc = run_space_leave_zeros(p, off, end - off);
 		}
 		if (rc)
 			return rc;
-		p->reserved_to = end;
+		p->space.reserved_to = end;
 	}
 	return 0;
 }
 
 static enum step submit_writes(struct copy_run *p)
 {
-	struct file *file = disk_overlay(p->op.disk)->data;
+	struct file *file = p->overlay->data;
 	size_t n = 0;
 
-	for (size_t i = 0; i < p->n_maps; i++)
-		if (!p->maps[i].copy && !p->maps[i].is_zero)
-			p->copied_len += copy_run_guest_bytes(
-				p, p->maps[i].guest_off - p->guest_off, p->maps[i].len);
+	for (size_t i = 0; i < p->space.n_maps; i++)
+		if (!p->space.maps[i].copy && !p->space.maps[i].is_zero)
+			p->counts.copied += copy_run_guest_bytes(
+				p, p->space.maps[i].guest_off - p->guest_off, p->space.maps[i].len);
 
 	p->phase = COPY_RUN_PUBLISH;
-	if (!p->n_maps)
+	if (!p->space.n_maps)
 		return STEP_NEXT;
 	copy_run_free_requests(p);
-	p->reqs = calloc(p->n_maps, sizeof(*p->reqs));
+	p->reqs = calloc(p->space.n_maps, sizeof(*p->reqs));
 	if (!p->reqs) {
 		op_set_error(&p->op, -ENOMEM, NULL, 0, false);
 		return STEP_NEXT;
 	}
-	for (size_t i = 0; i < p->n_maps; i++) {
-		const struct mapping *m = &p->maps[i];
+	for (size_t i = 0; i < p->space.n_maps; i++) {
+		const struct mapping *m = &p->space.maps[i];
 
 		if (m->is_zero)
 			continue;
@@ -91,23 +93,24 @@ static enum step write_run(struct copy_run *p)
 /* The piece in the buffer, to every copy of the cluster. */
 static enum step write_piece_of_all(struct copy_run *p, unsigned piece)
 {
-	struct file *file = disk_overlay(p->op.disk)->data;
+	struct file *file = p->overlay->data;
 	unsigned n = 0;
 
 	copy_run_free_requests(p);
-	p->reqs = calloc(p->n_maps, sizeof(*p->reqs));
+	p->reqs = calloc(p->space.n_maps, sizeof(*p->reqs));
 	if (!p->reqs) {
 		op_set_error(&p->op, -ENOMEM, NULL, 0, false);
 		return STEP_NEXT;
 	}
-	p->written_pieces |= UINT64_C(1) << piece;
-	for (size_t i = 0; i < p->n_maps; i++) {
-		uint64_t host_off = p->maps[i].host_off + (uint64_t)piece * p->piece_len;
+	p->pieces.written |= UINT64_C(1) << piece;
+	for (size_t i = 0; i < p->space.n_maps; i++) {
+		uint64_t host_off = p->space.maps[i].host_off + (uint64_t)piece * p->piece_len;
 		uint64_t len = disk_write_len(p->op.disk, host_off, p->piece_len);
 
 		if (!len)
 			continue;
-		if (copy_run_digest(p, &p->maps[i], piece * p->piece_len, p->piece_len, p->buf))
+		if (copy_run_digest(p, &p->space.maps[i], piece * p->piece_len, p->piece_len,
+				    p->buf))
 			op_set_error(&p->op, -ENOMEM, NULL, 0, false);
 		io_req_write(&p->reqs[n], file, p->buf, len, host_off);
 		p->reqs[n].uncached = true;
@@ -121,8 +124,8 @@ static bool all_known_zero(const struct copy_run *p)
 {
 	if (disk_has_data_file(p->op.disk))
 		return false;
-	for (size_t i = 0; i < p->n_maps; i++)
-		if (p->maps[i].host_off < disk_overlay(p->op.disk)->zero_from)
+	for (size_t i = 0; i < p->space.n_maps; i++)
+		if (p->space.maps[i].host_off < p->overlay->zero_from)
 			return false;
 	return true;
 }
@@ -131,18 +134,18 @@ static bool all_known_zero(const struct copy_run *p)
  * pieces of zeros before and behind it are left to copy_run_fill(). */
 static enum step write_piece(struct copy_run *p)
 {
-	unsigned piece = p->piece_off / p->piece_len;
+	unsigned piece = p->pieces.off / p->piece_len;
 	bool zero = !p->plan.n_parts || !copy_run_is_data(p, p->buf, p->piece_len);
 
-	if (!zero && !p->n_maps) {
-		int rc = copy_run_reserve(p, 0, p->granule_len);
+	if (!zero && !p->space.n_maps) {
+		int rc = run_space_reserve(p, 0, p->overlay->granule_len);
 
 		if (rc)
 			return copy_run_retry_later(p, rc);
-		p->known_zero = all_known_zero(p);
+		p->pieces.known_zero = all_known_zero(p);
 	}
-	p->piece_off += p->piece_len;
-	p->phase = p->piece_off < p->granule_len ? COPY_RUN_MAP : COPY_RUN_FILL;
+	p->pieces.off += p->piece_len;
+	p->phase = p->pieces.off < p->overlay->granule_len ? COPY_RUN_MAP : COPY_RUN_FILL;
 	if (zero)
 		return STEP_NEXT;
 	return write_piece_of_all(p, piece);
@@ -156,11 +159,11 @@ static int digest_unwritten(struct copy_run *p)
 	if (!copy_run_digests(p))
 		return 0;
 	memset(p->buf, 0, p->piece_len);
-	for (unsigned i = 0; i < p->granule_len / p->piece_len; i++)
-		for (size_t k = 0; !rc && k < p->n_maps; k++)
-			if (!(p->written_pieces & UINT64_C(1) << i))
-				rc = copy_run_digest(p, &p->maps[k], i * p->piece_len, p->piece_len,
-						     p->buf);
+	for (unsigned i = 0; i < p->overlay->granule_len / p->piece_len; i++)
+		for (size_t k = 0; !rc && k < p->space.n_maps; k++)
+			if (!(p->pieces.written & UINT64_C(1) << i))
+				rc = copy_run_digest(p, &p->space.maps[k], i * p->piece_len,
+						     p->piece_len, p->buf);
 	return rc;
 }
 
@@ -168,20 +171,20 @@ static int digest_unwritten(struct copy_run *p)
  * else, and the last one always, so that the file has the whole cluster. */
 enum step copy_run_fill(struct copy_run *p)
 {
-	unsigned n_pieces = p->granule_len / p->piece_len;
+	unsigned n_pieces = p->overlay->granule_len / p->piece_len;
 
-	if (!p->n_maps) {
+	if (!p->space.n_maps) {
 		p->phase = COPY_RUN_PUBLISH;
-		op_set_error(&p->op, copy_run_leave_zeros(p, 0, p->granule_len), NULL, p->guest_off,
-			     false);
+		op_set_error(&p->op, run_space_leave_zeros(p, 0, p->overlay->granule_len), NULL,
+			     p->guest_off, false);
 		return STEP_NEXT;
 	}
-	for (unsigned i = p->known_zero ? n_pieces - 1 : 0; i < n_pieces; i++)
-		if (!(p->written_pieces & UINT64_C(1) << i)) {
+	for (unsigned i = p->pieces.known_zero ? n_pieces - 1 : 0; i < n_pieces; i++)
+		if (!(p->pieces.written & UINT64_C(1) << i)) {
 			memset(p->buf, 0, p->piece_len);
 			return write_piece_of_all(p, i);
 		}
-	p->copied_len = copy_run_guest_bytes(p, 0, p->granule_len);
+	p->counts.copied = copy_run_guest_bytes(p, 0, p->overlay->granule_len);
 	p->phase = COPY_RUN_PUBLISH;
 	op_set_error(&p->op, digest_unwritten(p), NULL, 0, false);
 	return STEP_NEXT;
@@ -193,7 +196,7 @@ enum step copy_run_write(struct copy_run *p)
 		op_set_error(&p->op, p->op.disk->poisoned, NULL, p->guest_off, false);
 		return STEP_NEXT;
 	}
-	if (p->compress)
+	if (p->compress.is_on)
 		return copy_run_write_compressed(p);
 	return copy_run_in_pieces(p) ? write_piece(p) : write_run(p);
 }

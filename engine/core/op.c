@@ -35,6 +35,11 @@ void op_ready(struct op *op)
 	list->last = op;
 }
 
+void op_granted(void *owner)
+{
+	op_ready(owner);
+}
+
 void op_set_error(struct op *op, int error, struct file *file, uint64_t off, bool was_read)
 {
 	if (op->error || !error)

@@ -58,6 +58,9 @@ void op_init(struct op *op, const struct op_kind *kind, struct bpull_engine *eng
 	     struct bpull_disk *disk);
 /* Puts it on the ready list (once). */
 void op_ready(struct op *op);
+/* The same, for range_lock_release() and range_lock_shrink(): the owner of a lock is an
+ * operation. */
+void op_granted(void *owner);
 /* Records a failure found outside a request. The first one stands; 0 is none. */
 void op_set_error(struct op *op, int error, struct file *file, uint64_t off, bool was_read);
 /* Submits a request of this operation; its completion is counted. */

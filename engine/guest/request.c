@@ -121,11 +121,6 @@ enum step guest_retry_later(struct guest *g, int rc)
 
 /* ---- locks ---- */
 
-static void granted(void *owner)
-{
-	op_ready(owner);
-}
-
 void guest_lock(struct guest *g, uint64_t off, uint64_t len)
 {
 	uint32_t cluster_len = disk_overlay(g->op.disk)->cluster_len;
@@ -142,7 +137,7 @@ void guest_lock(struct guest *g, uint64_t off, uint64_t len)
 void guest_unlock(struct guest *g)
 {
 	if (g->locked)
-		range_lock_release(&g->op.disk->locks, &g->lock, granted);
+		range_lock_release(&g->op.disk->locks, &g->lock, op_granted);
 	g->locked = false;
 }
 

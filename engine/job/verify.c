@@ -85,17 +85,12 @@ static struct read_back *read_back_of(struct op *op)
 	return (struct read_back *)op;
 }
 
-static void granted(void *owner)
-{
-	op_ready(owner);
-}
-
 static void over(struct read_back *r)
 {
 	struct bpull_disk *disk = r->op.disk;
 
 	if (r->locked)
-		range_lock_release(&disk->locks, &r->lock, granted);
+		range_lock_release(&disk->locks, &r->lock, op_granted);
 	chain_read_end(&r->gather);
 	if (r->buf) {
 		buf_put(r->op.engine->bufs, r->buf);

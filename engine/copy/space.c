@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Where a copy run's bytes go: the entries that it is going to make, the clusters that it has
+ * reserved for them, and how both are given back when it fails.
+ */
+#include "engine/copy/space.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/copy/proof.h"
+#include "engine/copy/run_state.h"
+#include "engine/copy/walk.h"
+#include "engine/core/disk.h"
+#include "formats/core/layer.h"
+#include "io/base.h"
+#include "io/file.h"
+
+/* Appends to an array of mappings; one that goes on where the last one ends makes that one
+ * longer. */
+static int append(struct mapping **list, size_t *n, size_t *cap, const struct mapping *map)
+{
+	struct mapping *last = *n ? &(*list)[*n - 1] : NULL;
+
+	if (last && !last->comp_len && !map->comp_len && last->copy == map->copy &&
+	    last->for_snapshots == map->for_snapshots && last->is_zero == map->is_zero &&
+	    last->guest_off + last->len == map->guest_off &&
+	    (map->is_zero || last->host_off + last->len == map->host_off)) {
+		last->len += map->len;
+		return 0;
+	}
+	if (array_reserve(list, *n, 1, cap, sizeof(**list)))
+		return -ENOMEM;
+	(*list)[(*n)++] = *map;
+	return 0;
+}
+
+int run_space_add(struct copy_run *p, const struct mapping *map)
+{
+	return append(&p->space.maps, &p->space.n_maps, &p->space.maps_cap, map);
+}
+
+int run_space_add_zero(struct copy_run *p, uint64_t guest_off, uint64_t len)
+{
+	return run_space_add(
+		p, &(struct mapping){ .guest_off = guest_off, .len = len, .is_zero = true });
+}
+
+/* Space that the run has reserved for this copy of guest_off's cluster, or NULL. */
+static const struct mapping *find_space(const struct copy_run *p, uint64_t guest_off, unsigned copy)
+{
+	for (size_t i = p->space.n_spaces; i-- > 0;) {
+		const struct mapping *space = &p->space.spaces[i];
+
+		if (space->copy == copy && guest_off - space->guest_off < space->len)
+			return space;
+	}
+	return NULL;
+}
+
+/* Whole clusters for one copy of [guest_off, guest_off + len). */
+static int reserve_space(struct copy_run *p, uint64_t guest_off, uint64_t len, unsigned copy)
+{
+	struct layer *overlay = p->overlay;
+	uint64_t end = round_up(guest_off + len, overlay->cluster_len);
+	struct mapping space = { .guest_off = round_down(guest_off, overlay->cluster_len),
+				 .copy = copy };
+	int rc = overlay->ops->reserve(overlay, end - space.guest_off, &space.host_off, &space.len);
+
+	if (rc)
+		return rc;
+	rc = append(&p->space.spaces, &p->space.n_spaces, &p->space.spaces_cap, &space);
+	if (rc)
+		overlay->ops->release(overlay, space.host_off, space.len);
+	return rc;
+}
+
+/* Where one copy of [guest_off, guest_off + *len) goes; *len may get shorter. -ENOENT: no such copy
+ * is needed. */
+static int place_copy(struct copy_run *p, uint64_t guest_off, uint64_t *len, unsigned copy,
+		      struct mapping *map)
+{
+	struct layer *overlay = p->overlay;
+	const struct mapping *space;
+	struct destination to = { .len = *len };
+	int rc = copy ? -ENOENT : 0;
+
+	if (overlay->ops->copy_target)
+		rc = overlay->ops->copy_target(overlay, guest_off, *len, copy, &to, &p->space.need);
+	if (rc)
+		return rc;
+	*len = to.len;
+	if (!to.has_space) {
+		space = find_space(p, guest_off, copy);
+		rc = space ? 0 : reserve_space(p, guest_off, *len, copy);
+		if (rc)
+			return rc;
+		space = find_space(p, guest_off, copy);
+		to.host_off = space->host_off + (guest_off - space->guest_off);
+		*len = MIN(*len, space->guest_off + space->len - guest_off);
+	}
+	*map = (struct mapping){
+		.guest_off = guest_off,
+		.len = *len,
+		.host_off = to.host_off,
+		.copy = copy,
+		.for_snapshots = to.for_snapshots,
+	};
+	return 0;
+}
+
+/* All copies of as much of [guest_off, guest_off + len) as lies together in each: *len. What was
+ * reserved and is too long for the others stays the run's, for what comes next. */
+static int place(struct copy_run *p, uint64_t guest_off, uint64_t *len)
+{
+	struct mapping map = { 0 }, last;
+	unsigned n_copies = 0;
+	size_t n_maps;
+	int rc;
+
+	while ((rc = place_copy(p, guest_off, len, n_copies, &map)) == 0)
+		n_copies++;
+	if (rc != -ENOENT || !n_copies)
+		return rc;
+	/* All or none: what has to wait for a table is asked for again as a whole. */
+	n_maps = p->space.n_maps;
+	last = n_maps ? p->space.maps[n_maps - 1] : map;
+	rc = 0;
+	for (unsigned copy = 0; !rc && copy < n_copies; copy++) {
+		rc = place_copy(p, guest_off, len, copy, &map);
+		if (!rc)
+			rc = append(&p->space.maps, &p->space.n_maps, &p->space.maps_cap, &map);
+	}
+	if (!rc)
+		return 0;
+	p->space.n_maps = n_maps;
+	if (n_maps)
+		p->space.maps[n_maps - 1] = last;
+	return rc;
+}
+
+int run_space_reserve(struct copy_run *p, uint32_t off, uint32_t len)
+{
+	struct layer *overlay = p->overlay;
+	int rc = overlay->ops->alloc_tables(overlay, p->guest_off + off, len, &p->space.need);
+
+	while (!rc && len) {
+		uint64_t got = len;
+
+		rc = place(p, p->guest_off + off, &got);
+		if (rc)
+			break;
+		off += got;
+		len -= got;
+		/* What is placed stays so when the rest must wait. */
+		p->space.reserved_to = off;
+	}
+	return rc;
+}
+
+int run_space_leave_zeros(struct copy_run *p, uint32_t off, uint32_t len)
+{
+	uint64_t lo = p->guest_off + off;
+	int rc = 0;
+
+	if (copy_run_keeps_zeros(p))
+		rc = run_space_add_zero(p, lo, len);
+	else
+		proof_settle(p->op.disk, lo, lo + len);
+	if (!rc)
+		p->counts.zero += copy_run_guest_bytes(p, off, len);
+	return rc;
+}
+
+/* Space of the run that nothing refers to: on a full disk the tables of what was copied need it. A
+ * poisoned disk is not touched any more (I7). */
+static void give_up(struct copy_run *p, uint64_t host_off, uint64_t len)
+{
+	struct bpull_disk *disk = p->op.disk;
+
+	p->walk->abandoned_end = MAX(p->walk->abandoned_end, host_off + len);
+	if (!disk->poisoned)
+		file_discard(p->overlay->file, host_off, len);
+}
+
+/* Compressed clusters that lie behind each other as one: only whole pages are freed. There is no
+ * way to give their space back to the format. */
+static void give_up_compressed(struct copy_run *p)
+{
+	for (size_t i = 0, end; i < p->space.n_maps; i = end) {
+		uint64_t len = p->space.maps[i].comp_len;
+
+		for (end = i + 1; len && end < p->space.n_maps && p->space.maps[end].comp_len;
+		     end++) {
+			if (p->space.maps[end].host_off != p->space.maps[i].host_off + len)
+				break;
+			len += p->space.maps[end].comp_len;
+		}
+		if (len)
+			give_up(p, p->space.maps[i].host_off, len);
+	}
+}
+
+void run_space_discard(const struct copy_run *p)
+{
+	struct file *data = p->overlay->data;
+
+	for (size_t i = 0; i < p->space.n_maps; i++) {
+		const struct mapping *map = &p->space.maps[i];
+
+		if (!map->is_zero)
+			file_discard(data, map->host_off,
+				     disk_write_len(p->op.disk, map->host_off, map->len));
+	}
+}
+
+void run_space_give_up(struct copy_run *p)
+{
+	struct layer *overlay = p->overlay;
+
+	/* The latest first, so that the end of the file can fall back. */
+	give_up_compressed(p);
+	while (p->space.n_spaces) {
+		const struct mapping *space = &p->space.spaces[--p->space.n_spaces];
+
+		give_up(p, space->host_off, space->len);
+		overlay->ops->release(overlay, space->host_off, space->len);
+	}
+}
+
+void run_space_free(struct copy_run *p)
+{
+	free(p->space.maps);
+	free(p->space.spaces);
+}
