@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "engine/blockpull.h"
+#include "tests/support/random.h"
 
 #define MAX_IN_FLIGHT 16
 #define MAX_LEN       (300 * 1024)
@@ -57,12 +58,9 @@ static void die(const char *what, int error)
 	exit(1);
 }
 
-static uint64_t random_below(uint64_t n)
+static uint64_t draw_below(uint64_t n)
 {
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return n ? (state * UINT64_C(2685821657736338717) >> 11) % n : 0;
+	return n ? (random_step(&state) * UINT64_C(2685821657736338717) >> 11) % n : 0;
 }
 
 static void load(const char *path)
@@ -115,11 +113,11 @@ static int overlaps(uint64_t off, uint64_t len)
 static void choose_range(struct request *r)
 {
 	static const uint64_t aligns[] = { 1, 512, 4096, 65536 };
-	uint64_t align = aligns[random_below(ARRAY_LEN(aligns))];
-	uint64_t max = random_below(4) ? 20000 : MAX_LEN;
+	uint64_t align = aligns[draw_below(ARRAY_LEN(aligns))];
+	uint64_t max = draw_below(4) ? 20000 : MAX_LEN;
 
-	r->len = 1 + random_below(max < flat_len ? max : flat_len);
-	r->off = random_below(flat_len - r->len + 1);
+	r->len = 1 + draw_below(max < flat_len ? max : flat_len);
+	r->off = draw_below(flat_len - r->len + 1);
 	if (align > 1) {
 		r->off -= r->off % align;
 		r->len += align - 1 - (r->len + align - 1) % align;
@@ -131,8 +129,8 @@ static void choose_range(struct request *r)
 static void submit(struct bpull_disk *disk, struct request *r)
 {
 	struct iovec iov[3];
-	uint64_t cut = random_below(r->len), cut2 = cut + random_below(r->len - cut);
-	uint32_t fua = random_below(20) ? 0 : BPULL_IO_FUA;
+	uint64_t cut = draw_below(r->len), cut2 = cut + draw_below(r->len - cut);
+	uint32_t fua = draw_below(20) ? 0 : BPULL_IO_FUA;
 
 	iov[0] = (struct iovec){ r->buf, cut };
 	iov[1] = (struct iovec){ r->buf + cut, cut2 - cut };
@@ -141,8 +139,8 @@ static void submit(struct bpull_disk *disk, struct request *r)
 	case READ: bpull_read(disk, iov, 3, r->off, r); break;
 	case WRITE: bpull_write(disk, iov, 3, r->off, fua, r); break;
 	case ZEROES:
-		bpull_write_zeroes(disk, r->off, r->len,
-				   fua | (random_below(2) ? BPULL_IO_UNMAP : 0), r);
+		bpull_write_zeroes(disk, r->off, r->len, fua | (draw_below(2) ? BPULL_IO_UNMAP : 0),
+				   r);
 		break;
 	case DISCARD: bpull_discard(disk, r->off, r->len, r); break;
 	case FLUSH: bpull_flush(disk, r); break;
@@ -158,7 +156,7 @@ static void start(struct bpull_disk *disk, int with_discard)
 
 	while (r->busy)
 		r++;
-	*r = (struct request){ .busy = 1, .kind = kinds[random_below(ARRAY_LEN(kinds))] };
+	*r = (struct request){ .busy = 1, .kind = kinds[draw_below(ARRAY_LEN(kinds))] };
 	if (r->kind == DISCARD && !with_discard)
 		r->kind = READ;
 	do {
@@ -168,7 +166,7 @@ static void start(struct bpull_disk *disk, int with_discard)
 	} while (r->kind != FLUSH && r->kind != STATUS && (r->busy = 0, overlaps(r->off, r->len)));
 	r->busy = 1;
 	r->buf = malloc(r->len);
-	r->fill = 1 + random_below(255);
+	r->fill = 1 + draw_below(255);
 	memset(r->buf, r->kind == WRITE ? r->fill : 0xee, r->len);
 	n_in_flight++;
 	submit(disk, r);
@@ -308,7 +306,7 @@ int main(int argc, char **argv)
 	own_loop = word(argc, argv, "poll");
 	for (unsigned long i = 0; i < n_ops; i++) {
 		if (job_over && i == n_ops / 4 && word(argc, argv, "pull")) {
-			jo.bandwidth = random_below(2) ? 20 << 20 : 0;
+			jo.bandwidth = draw_below(2) ? 20 << 20 : 0;
 			if (bpull_job_start(disk, &jo, &error)) {
 				fprintf(stderr, "guest_driver: %s\n", error.message);
 				return 1;
@@ -317,10 +315,10 @@ int main(int argc, char **argv)
 		}
 		if (i == n_ops / 2 && word(argc, argv, "abort"))
 			bpull_job_abort(disk);
-		if (!random_below(50) && word(argc, argv, "cor"))
-			bpull_disk_set_copy_on_read(disk, random_below(2));
+		if (!draw_below(50) && word(argc, argv, "cor"))
+			bpull_disk_set_copy_on_read(disk, draw_below(2));
 		start(disk, !word(argc, argv, "no-discard"));
-		while (n_in_flight > random_below(MAX_IN_FLIGHT))
+		while (n_in_flight > draw_below(MAX_IN_FLIGHT))
 			take(engine);
 	}
 	bpull_job_set_speed(disk, 0, 0);

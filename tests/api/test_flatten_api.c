@@ -4,7 +4,6 @@
  * COMPLETED says so, and in every other case it is not, nor is anything else.
  */
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -53,17 +52,6 @@ static void tear_down(void)
 }
 
 TestSuite(flatten_api, .init = set_up, .fini = tear_down);
-
-static unsigned n_files(void)
-{
-	DIR *dir = opendir(scratch_dir());
-	unsigned n = 0;
-
-	for (struct dirent *e; (e = readdir(dir));)
-		n += strcmp(e->d_name, ".") && strcmp(e->d_name, "..");
-	closedir(dir);
-	return n;
-}
 
 static struct bpull_disk *open_flatten(const char *source, const char *out,
 				       enum bpull_format format)
@@ -149,7 +137,7 @@ Test(flatten_api, to_each_format_and_back)
 		unlink(scratch("there"));
 		unlink(scratch("back"));
 	}
-	cr_assert_eq(n_files(), 1);
+	cr_assert_eq(scratch_n_files(), 1);
 }
 
 Test(flatten_api, aborted_it_is_gone_and_cannot_be_started_again)
@@ -157,9 +145,9 @@ Test(flatten_api, aborted_it_is_gone_and_cannot_be_started_again)
 	struct bpull_disk *disk = open_flatten("source", "out", BPULL_FORMAT_QCOW2);
 	struct bpull_error error;
 
-	cr_assert_eq(n_files(), 2);
+	cr_assert_eq(scratch_n_files(), 2);
 	cr_assert_eq(run(disk, 100000, true), BPULL_JOB_CANCELED);
-	cr_assert_eq(n_files(), 1);
+	cr_assert_eq(scratch_n_files(), 1);
 	cr_assert_eq(bpull_job_start(disk, NULL, &error), -EINVAL);
 	cr_assert(strstr(error.message, "anew"));
 	bpull_disk_close(disk);
@@ -171,12 +159,12 @@ Test(flatten_api, closed_in_the_middle_or_before)
 	struct bpull_disk *disk = open_flatten("source", "out", BPULL_FORMAT_QED);
 
 	bpull_disk_close(disk);
-	cr_assert_eq(n_files(), 1);
+	cr_assert_eq(scratch_n_files(), 1);
 	disk = open_flatten("source", "out", BPULL_FORMAT_RAW);
 	cr_assert_eq(bpull_job_start(disk, &slow, NULL), 0);
 	bpull_engine_process(engine, &(struct bpull_event){ 0 }, 1);
 	bpull_disk_close(disk);
-	cr_assert_eq(n_files(), 1);
+	cr_assert_eq(scratch_n_files(), 1);
 }
 
 Test(flatten_api, a_file_that_appears_meanwhile_is_left_alone)
@@ -195,7 +183,7 @@ Test(flatten_api, a_file_that_appears_meanwhile_is_left_alone)
 	cr_assert_eq(byte, 'x');
 	cr_assert_eq(lseek(fd, 0, SEEK_END), 1);
 	close(fd);
-	cr_assert_eq(n_files(), 2);
+	cr_assert_eq(scratch_n_files(), 2);
 }
 
 Test(flatten_api, what_is_refused)
@@ -213,11 +201,11 @@ Test(flatten_api, what_is_refused)
 	cr_assert_eq(bpull_flatten_open(engine, scratch("source"), NULL, scratch("out"), &o, &disk,
 					NULL),
 		     -EINVAL);
-	cr_assert_eq(n_files(), 1);
+	cr_assert_eq(scratch_n_files(), 1);
 	disk = open_flatten("source", "out", BPULL_FORMAT_QCOW2);
 	cr_assert_eq(bpull_job_start(disk, &based, NULL), -EINVAL);
 	bpull_disk_close(disk);
-	cr_assert_eq(n_files(), 1);
+	cr_assert_eq(scratch_n_files(), 1);
 }
 
 /* A power cut might take the name away again: so FAILED, and it is not there now. */
@@ -234,13 +222,13 @@ Test(flatten_api, a_name_that_cannot_be_made_durable_goes)
 		dir_sync_errno = 0;
 		cr_assert_eq(bpull_job_get_info(disk, &info), 1);
 		cr_assert_eq(info.error, -errors[i]);
-		cr_assert_eq(n_files(), 1, "neither the name nor a temporary one is left");
+		cr_assert_eq(scratch_n_files(), 1, "neither the name nor a temporary one is left");
 		bpull_disk_close(disk);
-		cr_assert_eq(n_files(), 1);
+		cr_assert_eq(scratch_n_files(), 1);
 	}
 	/* One that knows no fsync of directories is asked in another way. */
 	dir_sync_errno = EINVAL;
 	cr_assert_eq(run(open_flatten("source", "out", BPULL_FORMAT_QCOW2), 0, false),
 		     BPULL_JOB_COMPLETED);
-	cr_assert_eq(n_files(), 2);
+	cr_assert_eq(scratch_n_files(), 2);
 }

@@ -11,7 +11,6 @@
  * wrapped, on real files; the backend of threads, as a ring makes no calls.
  */
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -24,6 +23,7 @@
 
 #include "engine/blockpull.h"
 #include "io/base.h"
+#include "tests/support/pattern.h"
 #include "tests/support/scratch.h"
 
 #define LEN       (160u << 10)
@@ -140,24 +140,12 @@ static uint8_t bytes[LEN];
 static void set_up(void)
 {
 	scratch_make();
-	for (size_t i = 0; i < LEN; i++)
-		bytes[i] = (uint8_t)(i * 7 + i / 1000 + 1);
+	pattern_steps(bytes, LEN);
 	memset(bytes + (64u << 10), 0, 32u << 10);
 	scratch_file("source", bytes, LEN);
 }
 
 TestSuite(flatten_faults, .init = set_up, .fini = scratch_remove, .timeout = 300);
-
-static unsigned n_files(void)
-{
-	DIR *dir = opendir(scratch_dir());
-	unsigned n = 0;
-
-	for (struct dirent *e; (e = readdir(dir));)
-		n += strcmp(e->d_name, ".") && strcmp(e->d_name, "..");
-	closedir(dir);
-	return n;
-}
 
 static void mend(void)
 {
@@ -210,7 +198,7 @@ static void judge_files(struct trial *t)
 	/* One that was closed may have won. */
 	ASSERT(t, is_there == done || (is_there && !t->is_over), "the new file is %s",
 	       is_there ? "there" : "not there");
-	ASSERT(t, n_files() == 1u + is_there, "%u files are left", n_files());
+	ASSERT(t, scratch_n_files() == 1u + is_there, "%u files are left", scratch_n_files());
 	if (is_there)
 		judge_image(t);
 	unlink(scratch("out"));
@@ -275,7 +263,7 @@ static void take(struct trial *t, const struct bpull_event *event)
 	       "COMPLETED, and what was written may not be there");
 	ASSERT(t, event->status != BPULL_JOB_FAILED || (event->error && event->message[0]),
 	       "it does not say why it failed");
-	ASSERT(t, event->status == BPULL_JOB_COMPLETED || n_files() == 1, "a file is left");
+	ASSERT(t, event->status == BPULL_JOB_COMPLETED || scratch_n_files() == 1, "a file is left");
 	ASSERT(t, event->status != BPULL_JOB_CANCELED || t->action == ABORT, "it was not aborted");
 }
 

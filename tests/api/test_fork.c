@@ -16,6 +16,7 @@
 #include "engine/blockpull-libvirt.h"
 #include "engine/blockpull.h"
 #include "tests/support/overlay.h"
+#include "tests/support/pattern.h"
 #include "tests/support/scratch.h"
 #include "tests/support/time_limit.h"
 
@@ -43,20 +44,11 @@ static const struct way {
 static struct bpull_engine *engine;
 static struct bpull_disk *disk;
 
-static void fill(uint8_t *bytes)
-{
-	for (uint64_t i = 0; i < BASE_LEN; i += 8) {
-		uint64_t word = i * UINT64_C(0x9e3779b97f4a7c15) + 1;
-
-		memcpy(bytes + i, &word, 8);
-	}
-}
-
 static void make_chain(void)
 {
 	uint8_t *bytes = malloc(BASE_LEN);
 
-	fill(bytes);
+	pattern_words(bytes, BASE_LEN, 0);
 	scratch_file("base.raw", bytes, BASE_LEN);
 	free(bytes);
 	unlink(scratch("top.qcow2"));

@@ -27,6 +27,7 @@
 #include "engine/blockpull.h"
 #include "io/base.h"
 #include "tests/support/overlay.h"
+#include "tests/support/random.h"
 #include "tests/support/scratch.h"
 
 #define N_GUESTS 4 /* the last one's requests end by events */
@@ -69,10 +70,7 @@ static uint64_t roll(uint64_t n)
 				UINT64_C(0x9e3779b97f4a7c15) +
 			1;
 	}
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (state * UINT64_C(2685821657736338717) >> 20) % n;
+	return (random_step(&state) * UINT64_C(2685821657736338717) >> 20) % n;
 }
 
 /* ---- where a turn can be lost ---- */

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "engine/blockpull.h"
+#include "tests/support/random.h"
 
 #define N_THREADS 4
 #define MAX_LEN   (100 * 1024)
@@ -39,12 +40,9 @@ static void die(const char *what, int error)
 	exit(1);
 }
 
-static uint64_t random_below(uint64_t *state, uint64_t n)
+static uint64_t draw_below(uint64_t *state, uint64_t n)
 {
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return n ? (*state * UINT64_C(2685821657736338717) >> 11) % n : 0;
+	return n ? (random_step(state) * UINT64_C(2685821657736338717) >> 11) % n : 0;
 }
 
 static void transfer_file(const char *path, int write_it)
@@ -71,9 +69,9 @@ static void transfer_file(const char *path, int write_it)
 
 static void one_op(struct guest *g, uint8_t *buf)
 {
-	uint64_t len = 1 + random_below(&g->state, g->len < MAX_LEN ? g->len : MAX_LEN);
-	uint64_t off = g->off + random_below(&g->state, g->len - len + 1);
-	uint64_t kind = random_below(&g->state, 20);
+	uint64_t len = 1 + draw_below(&g->state, g->len < MAX_LEN ? g->len : MAX_LEN);
+	uint64_t off = g->off + draw_below(&g->state, g->len - len + 1);
+	uint64_t kind = draw_below(&g->state, 20);
 	int rc = 0;
 
 	if (kind < 9) {
@@ -81,7 +79,7 @@ static void one_op(struct guest *g, uint8_t *buf)
 		if (!rc && memcmp(buf, flat + off, len))
 			die("a read is wrong", -EIO);
 	} else if (kind < 17) {
-		memset(flat + off, (int)random_below(&g->state, 256), len);
+		memset(flat + off, (int)draw_below(&g->state, 256), len);
 		rc = bpull_pwrite(disk, flat + off, len, off, kind == 16 ? BPULL_IO_FUA : 0);
 	} else if (kind < 19) {
 		memset(flat + off, 0, len);
@@ -111,11 +109,11 @@ static void *run_steering(void *opaque)
 	uint64_t cur = 0;
 
 	while (!atomic_load(&stop)) {
-		switch (random_below(&g->state, 5)) {
-		case 0: bpull_job_set_speed(disk, random_below(&g->state, 50) << 20, 0); break;
+		switch (draw_below(&g->state, 5)) {
+		case 0: bpull_job_set_speed(disk, draw_below(&g->state, 50) << 20, 0); break;
 		case 1: bpull_job_pause(disk); break;
 		case 2: bpull_job_resume(disk); break;
-		case 3: bpull_disk_set_copy_on_read(disk, (int)random_below(&g->state, 2)); break;
+		case 3: bpull_disk_set_copy_on_read(disk, (int)draw_below(&g->state, 2)); break;
 		default:
 			bpull_job_get_info(disk, &info);
 			if (info.cur < cur || info.cur > info.end)

@@ -7,6 +7,7 @@
 
 #include "io/base.h"
 #include "tests/support/mem_file.h"
+#include "tests/support/random.h"
 
 static struct cut_log *active;
 
@@ -189,10 +190,7 @@ struct judging {
 
 static uint64_t roll(struct judging *j, uint64_t below)
 {
-	j->rng ^= j->rng << 13;
-	j->rng ^= j->rng >> 7;
-	j->rng ^= j->rng << 17;
-	return j->rng % below;
+	return random_step(&j->rng) % below;
 }
 
 static void apply(struct file *state, const struct cut_unit *unit)

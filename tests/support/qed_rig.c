@@ -1,38 +1,15 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/*
- * See qed_rig.h. The cache's budget is tiny, so that eviction and TABLE_NEED
- * happen all the time.
- */
+/* See qed_rig.h. */
 #include "tests/support/qed_rig.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "formats/core/layer.h"
 #include "formats/qed/disk.h"
 #include "io/base.h"
-
-#define RIG_CACHE_LEN 4096
-
-static uint64_t rng;
-
-void qed_rig_seed(uint64_t seed)
-{
-	assert(seed);
-	rng = seed * UINT64_C(0x9e3779b97f4a7c15);
-	for (int i = 0; i < 8; i++)
-		qed_rig_roll(2);
-}
-
-uint64_t qed_rig_roll(uint64_t below)
-{
-	rng ^= rng << 13;
-	rng ^= rng >> 7;
-	rng ^= rng << 17;
-	return (rng >> 11) % below;
-}
+#include "tests/support/rig.h"
 
 int qed_rig_open(struct qed_rig *rig, struct file *file, struct err *err)
 {
@@ -108,34 +85,14 @@ void qed_rig_create(struct qed_rig *rig, struct file *file, const struct image_c
 
 int qed_rig_map(struct qed_rig *rig, uint64_t guest_off, uint64_t len, struct extent *out)
 {
-	struct table_need need;
-	int rc;
-
-	for (int n = 0; n < 16; n++) {
-		rc = rig->layer->ops->map(rig->layer, guest_off, len, out, &need);
-		if (rc != TABLE_NEED)
-			return rc;
-		rc = table_load_now(rig->cache, &need);
-		if (rc)
-			return rc;
-	}
-	return -ELOOP;
+	return RIG_LOADED(rig->cache, 16,
+			  rig->layer->ops->map(rig->layer, guest_off, len, out, &need));
 }
 
 int qed_rig_publish(struct qed_rig *rig, const struct mapping *maps, size_t n_maps)
 {
-	struct table_need need;
-	int rc;
-
-	for (int n = 0; n < 1000; n++) {
-		rc = rig->layer->ops->publish(rig->layer, maps, n_maps, &need);
-		if (rc != TABLE_NEED)
-			return rc;
-		rc = table_load_now(rig->cache, &need);
-		if (rc)
-			return rc;
-	}
-	return -ELOOP;
+	return RIG_LOADED(rig->cache, 1000,
+			  rig->layer->ops->publish(rig->layer, maps, n_maps, &need));
 }
 
 void qed_rig_stage(struct qed_rig *rig, struct staged *staged)
@@ -147,26 +104,12 @@ void qed_rig_stage(struct qed_rig *rig, struct staged *staged)
 	assert(!rc);
 }
 
-void qed_rig_write(struct qed_rig *rig, struct staged *staged, enum stage first, enum stage last)
-{
-	for (enum stage stage = first; stage <= last; stage++)
-		while (staged->head[stage]) {
-			struct staged_write *write = staged->head[stage];
-			int rc = file_write(write->file, write->bytes, write->len, write->host_off);
-
-			assert(!rc);
-			staged->head[stage] = write->next;
-			staged->n[stage]--;
-			staged_write_done(write);
-		}
-}
-
 void qed_rig_commit(struct qed_rig *rig)
 {
 	struct staged staged = { 0 };
 
 	qed_rig_stage(rig, &staged);
-	qed_rig_write(rig, &staged, STAGE_REFCOUNT, STAGE_HEADER);
+	rig_write_stages(&staged, STAGE_REFCOUNT, N_STAGES);
 }
 
 void qed_rig_pattern(void *buf, size_t len, uint64_t guest_off, uint64_t seed)

@@ -31,16 +31,10 @@ int qed_rig_map(struct qed_rig *rig, uint64_t guest_off, uint64_t len, struct ex
 int qed_rig_publish(struct qed_rig *rig, const struct mapping *maps, size_t n_maps);
 /* Takes what is dirty, cache and format both. */
 void qed_rig_stage(struct qed_rig *rig, struct staged *staged);
-/* Writes out the stages [first, last]. */
-void qed_rig_write(struct qed_rig *rig, struct staged *staged, enum stage first, enum stage last);
 /* All stages in order. */
 void qed_rig_commit(struct qed_rig *rig);
 
 /* Bytes that tell where they belong, different for each seed. len is a multiple of 8. */
 void qed_rig_pattern(void *buf, size_t len, uint64_t guest_off, uint64_t seed);
-
-/* Seeded numbers; qed_rig_seed(0) is not allowed. */
-void qed_rig_seed(uint64_t seed);
-uint64_t qed_rig_roll(uint64_t below);
 
 #endif

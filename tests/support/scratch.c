@@ -3,6 +3,7 @@
  * The scratch directory, and running programs beside a test. system() was
  * rejected: a shell between us and the argument is one thing more to quote.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
@@ -86,6 +87,19 @@ const char *scratch_filled(const char *name, int byte, unsigned long len)
 	path = scratch_file(name, memset(bytes, byte, len), len);
 	free(bytes);
 	return path;
+}
+
+unsigned scratch_n_files(void)
+{
+	DIR *dir = opendir(scratch_path);
+	unsigned n = 0;
+
+	if (!dir)
+		abort();
+	for (struct dirent *e; (e = readdir(dir));)
+		n += strcmp(e->d_name, ".") && strcmp(e->d_name, "..");
+	closedir(dir);
+	return n;
 }
 
 int scratch_run(const char *program, ...)

@@ -44,6 +44,8 @@ struct write_rig {
 void write_rig_open(struct write_rig *rig, struct file *file, struct file *data,
 		    const uint8_t *below, uint64_t below_len);
 void write_rig_close(struct write_rig *rig);
+/* Closes the file, too. */
+void write_rig_drop(struct write_rig *rig);
 
 /* As a guest's requests; any offset and length inside the disk. bytes NULL: zeros. */
 void write_rig_write(struct write_rig *rig, uint64_t off, const uint8_t *bytes, uint64_t len);
@@ -52,34 +54,11 @@ void write_rig_zero(struct write_rig *rig, uint64_t off, uint64_t len, bool keep
 /* The cursor: copies what is lacking of [off, off + len), for every reader. */
 void write_rig_copy(struct write_rig *rig, uint64_t off, uint64_t len);
 
-/* One group commit, in the order of engine/commit/commit.c. */
-void write_rig_commit(struct write_rig *rig, bool hard);
-/* What was in flight is over. */
-void write_rig_drain(struct write_rig *rig);
-/* As at closing: commits until nothing is dirty and no space is on its way. */
-void write_rig_settle(struct write_rig *rig);
-
 /* The entry behind guest_off, for looking. */
 struct write_extent write_rig_look(struct write_rig *rig, uint64_t guest_off, uint64_t len);
 struct extent write_rig_map(struct write_rig *rig, uint64_t guest_off, uint64_t len);
-/* Reads what the guest does. */
-void write_rig_read(struct write_rig *rig, uint64_t off, uint8_t *buf, uint64_t len);
-/* Fails the test unless the disk reads as the model, through the tables in memory. */
-void write_rig_assert_model(struct write_rig *rig);
 
-/* Reads the image in `file` afresh: the disk, or internal snapshot `snapshot` (from 1) as if it
- * were the disk, n bytes of it into out. 0 or -errno. */
-int write_rig_read_fresh(struct file *file, struct file *data, unsigned snapshot,
-			 const uint8_t *below, uint64_t below_len, uint8_t *out, uint64_t len);
-/* Our own check of the image as it is on disk. 0: no errors; *n_leaks. The text of the first error,
- * or else of the first leak, into why. */
-int write_rig_check(struct file *file, uint64_t *n_leaks, char *why, size_t cap);
-
-/* May it be written to again? As begin_writing(), on the file itself. */
-int write_rig_reopens(struct file *file);
-
-/* Seeded numbers. */
-void write_rig_seed(uint64_t seed);
-uint64_t write_rig_roll(uint64_t below);
+#include "tests/support/write_rig_commit.h"
+#include "tests/support/write_rig_read.h"
 
 #endif

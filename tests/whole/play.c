@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* See play.h: the guest's requests, what fails, and the order of it all. */
+#include "tests/support/random.h"
 #include "tests/whole/play.h"
 
 #include <errno.h>
@@ -15,10 +16,7 @@
 
 uint64_t play_below(struct play *p, uint64_t n)
 {
-	p->state ^= p->state << 13;
-	p->state ^= p->state >> 7;
-	p->state ^= p->state << 17;
-	return n ? (p->state * UINT64_C(2685821657736338717) >> 20) % n : 0;
+	return n ? (random_step(&p->state) * UINT64_C(2685821657736338717) >> 20) % n : 0;
 }
 
 /* ---- requests ---- */

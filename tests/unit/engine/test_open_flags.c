@@ -17,6 +17,7 @@
 #include "engine/core/disk.h"
 #include "io/base.h"
 #include "io/err.h"
+#include "tests/support/pattern.h"
 #include "tests/support/scratch.h"
 #include "tests/support/time_limit.h"
 
@@ -35,8 +36,7 @@ static void set_up(void)
 
 	scratch_make();
 	memset(content, 0, LEN);
-	for (unsigned i = 0; i < BASE_LEN; i++)
-		content[i] = i * 7 + i / 1000 + 1;
+	pattern_steps(content, BASE_LEN);
 	memset(piece, 0xa5, PIECE);
 	scratch_file("base", content, BASE_LEN);
 	cr_assert_eq(bpull_engine_open(&o, &engine, &error), 0, "%s", error.message);

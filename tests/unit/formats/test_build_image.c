@@ -11,6 +11,7 @@
 
 #include "tests/support/build_image.h"
 #include "tests/support/qemu_img.h"
+#include "tests/support/random.h"
 #include "tests/support/scratch.h"
 
 TestSuite(build_image, .init = scratch_make, .fini = scratch_remove);
@@ -21,10 +22,7 @@ static uint64_t rng;
 
 static uint64_t roll(uint64_t below)
 {
-	rng ^= rng << 13;
-	rng ^= rng >> 7;
-	rng ^= rng << 17;
-	return (rng >> 11) % below;
+	return random_below(&rng, below);
 }
 
 static void write_expected(const struct build_how *how, const char *path)

@@ -16,6 +16,7 @@
 #include "io/err.h"
 #include "io/file.h"
 #include "io/base.h"
+#include "tests/support/random.h"
 
 #define N_SEEDS    10000
 #define MAX_LAYERS 6
@@ -28,10 +29,7 @@ static uint64_t rng;
 
 static uint64_t roll(uint64_t below)
 {
-	rng ^= rng << 13;
-	rng ^= rng >> 7;
-	rng ^= rng << 17;
-	return (rng >> 11) % below;
+	return random_below(&rng, below);
 }
 
 /* ---- A layer made up of units ---- */

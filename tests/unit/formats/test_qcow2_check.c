@@ -14,6 +14,7 @@
 #include "formats/qcow2/disk.h"
 #include "tests/support/build_image.h"
 #include "tests/support/mem_file.h"
+#include "tests/support/random.h"
 
 #define COPIED  (UINT64_C(1) << 63)
 #define PACKED  (UINT64_C(1) << 62)
@@ -78,21 +79,13 @@ static struct verdict check_image(const struct build_image *image)
 	return v;
 }
 
-static uint64_t roll(uint64_t *state, uint64_t below)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return (*state >> 11) % below;
-}
-
 static size_t random_clusters(uint64_t *state, unsigned version, bool compressed,
 			      struct build_cluster out[N_GUEST])
 {
 	size_t n = 0;
 
 	for (uint64_t i = 0; i < N_GUEST; i++) {
-		enum build_kind kind = roll(state, BUILD_COMPRESSED + 1 + 3);
+		enum build_kind kind = random_below(state, BUILD_COMPRESSED + 1 + 3);
 
 		if (kind > BUILD_COMPRESSED)
 			continue;
@@ -110,14 +103,14 @@ Test(qcow2_check, sound_images_have_no_finding)
 	for (uint64_t seed = 1; seed <= 60; seed++) {
 		uint64_t state = seed * 0x9e3779b97f4a7c15u;
 		struct build_cluster clusters[N_GUEST];
-		struct build_how how = { .version = 2 + roll(&state, 3) % 2 };
+		struct build_how how = { .version = 2 + random_below(&state, 3) % 2 };
 
-		how.cluster_bits = 9 + roll(&state, 4);
-		how.refcount_bits = how.version == 2 ? 16 : 1u << roll(&state, 7);
-		how.zstd = how.version == 3 && roll(&state, 2);
+		how.cluster_bits = 9 + random_below(&state, 4);
+		how.refcount_bits = how.version == 2 ? 16 : 1u << random_below(&state, 7);
+		how.zstd = how.version == 3 && random_below(&state, 2);
 		how.guest_len = (uint64_t)N_GUEST << how.cluster_bits;
-		how.shuffle_seed = roll(&state, 2) * seed;
-		how.n_extra_l1 = roll(&state, 200);
+		how.shuffle_seed = random_below(&state, 2) * seed;
+		how.n_extra_l1 = random_below(&state, 200);
 		how.clusters = clusters;
 		/* Packed clusters share host clusters: some eight references each. */
 		how.n_clusters =
@@ -428,16 +421,16 @@ static uint64_t mutate(struct build_image *image, uint64_t *state)
 		1 << 12,
 		UINT64_C(1) << 56,
 	};
-	uint64_t n = 1 + roll(state, 4);
+	uint64_t n = 1 + random_below(state, 4);
 
 	for (uint64_t i = 0; i < n; i++) {
-		uint64_t at = 8 * roll(state, image->len / 8);
-		uint64_t v = values[roll(state, ARRAY_LEN(values))];
+		uint64_t at = 8 * random_below(state, image->len / 8);
+		uint64_t v = values[random_below(state, ARRAY_LEN(values))];
 
-		if (roll(state, 2)) /* into a table rather than anywhere */
-			at = image->l1_off + 8 * roll(state, 8);
-		if (roll(state, 3) == 0)
-			v = build_get64(image, 8 * roll(state, image->len / 8));
+		if (random_below(state, 2)) /* into a table rather than anywhere */
+			at = image->l1_off + 8 * random_below(state, 8);
+		if (random_below(state, 3) == 0)
+			v = build_get64(image, 8 * random_below(state, image->len / 8));
 		if (at >= 4096) /* the header is qcow2_open()'s */
 			build_put64(image, at, v);
 	}
@@ -452,12 +445,13 @@ Test(qcow2_check, a_check_of_any_damage_ends_and_counts_alike)
 		struct build_how how = small;
 		struct build_image image;
 
-		how.cluster_bits = 9 + 3 * roll(&state, 2);
-		how.refcount_bits = 8u << roll(&state, 4);
+		how.cluster_bits = 9 + 3 * random_below(&state, 2);
+		how.refcount_bits = 8u << random_below(&state, 4);
 		image = build_image(&how);
 		mutate(&image, &state);
 		struct verdict v = check_bytes(image.bytes, image.len, 0);
-		struct verdict w = check_bytes(image.bytes, image.len, 1 + roll(&state, 20));
+		struct verdict w =
+			check_bytes(image.bytes, image.len, 1 + random_below(&state, 20));
 		cr_assert_eq(v.hash, w.hash, "seed %" PRIu64, seed);
 		cr_assert_eq(v.result.n_errors, w.result.n_errors, "seed %" PRIu64, seed);
 		cr_assert_eq(v.result.n_leaks, w.result.n_leaks, "seed %" PRIu64, seed);

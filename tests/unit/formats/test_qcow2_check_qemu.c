@@ -16,6 +16,7 @@
 #include "formats/qcow2/check_check.h"
 #include "formats/qcow2/disk.h"
 #include "tests/support/qemu_img.h"
+#include "tests/support/random.h"
 #include "tests/support/scratch.h"
 
 #define COPIED  (UINT64_C(1) << 63)
@@ -34,10 +35,7 @@ static uint64_t n_packed; /* clusters written compressed, in this image */
 
 static uint64_t roll(uint64_t below)
 {
-	rng ^= rng << 13;
-	rng ^= rng >> 7;
-	rng ^= rng << 17;
-	return (rng >> 11) % below;
+	return random_below(&rng, below);
 }
 
 static void keep_first(void *opaque, bool is_leak, const char *text)

@@ -41,27 +41,6 @@ static struct file *built(const struct build_how *how, uint64_t *reftable_off,
 	return file;
 }
 
-static uint64_t refs_of(struct write_rig *rig, uint64_t host_off)
-{
-	struct qcow2 *q = qcow2_of(rig->layer);
-	struct table_need need;
-	uint64_t refs;
-	int rc;
-
-	while ((rc = qcow2_ref_get(q, host_off >> q->cluster_bits, &refs, &need)) == TABLE_NEED)
-		cr_assert_eq(table_load_now(rig->cache, &need), 0);
-	cr_assert_eq(rc, 0);
-	return refs;
-}
-
-static void close_rig(struct write_rig *rig)
-{
-	struct file *file = rig->file;
-
-	write_rig_close(rig);
-	file_close(file);
-}
-
 static void close_sound(struct write_rig *rig)
 {
 	struct file *file = rig->file;
@@ -273,9 +252,9 @@ Test(qcow2_space, a_table_in_between_is_no_leak)
 	open_full_table(&rig);
 	grow_table(&rig);
 	first_off = qcow2_of(rig.layer)->hdr.reftable_off;
-	cr_assert_eq(refs_of(&rig, first_off), 1);
+	cr_assert_eq(write_rig_refs(&rig, first_off), 1);
 	grow_table(&rig);
-	cr_assert_eq(refs_of(&rig, first_off), 0);
+	cr_assert_eq(write_rig_refs(&rig, first_off), 0);
 	close_sound(&rig);
 }
 
@@ -312,9 +291,9 @@ Test(qcow2_space, a_replaced_table_is_let_go_later_where_its_block_is_busy)
 	qcow2_reftable_durable(rig.layer);
 	cr_assert_eq(file_read_padded(rig.file, block->bytes, block->len, block->host_off), 0);
 	table_load_end(rig.cache, block, 0);
-	cr_assert_eq(refs_of(&rig, old_off), 1);
+	cr_assert_eq(write_rig_refs(&rig, old_off), 1);
 	qcow2_reftable_durable(rig.layer);
-	cr_assert_eq(refs_of(&rig, old_off), 0);
+	cr_assert_eq(write_rig_refs(&rig, old_off), 0);
 	close_sound(&rig);
 }
 
@@ -352,7 +331,7 @@ Test(qcow2_space, a_device_is_used_to_its_end)
 
 		open_device(&rig, n);
 		cr_assert_eq(take_all(&rig), n);
-		close_rig(&rig);
+		write_rig_drop(&rig);
 	}
 }
 
@@ -370,5 +349,5 @@ Test(qcow2_space, what_is_set_aside_is_no_loss)
 		cr_assert_eq(table_load_now(rig.cache, &need), 0);
 	cr_assert_eq(rc, 0);
 	cr_assert_eq(take_all(&rig), 19);
-	close_rig(&rig);
+	write_rig_drop(&rig);
 }

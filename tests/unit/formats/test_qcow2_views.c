@@ -47,14 +47,6 @@ static void open_rig(struct write_rig *rig, struct file *file)
 	write_rig_open(rig, file, NULL, below, sizeof(below));
 }
 
-static void close_rig(struct write_rig *rig)
-{
-	struct file *file = rig->file;
-
-	write_rig_close(rig);
-	file_close(file);
-}
-
 static struct destination destination(struct write_rig *rig, uint64_t guest_idx, uint64_t n)
 {
 	struct destination to;
@@ -200,7 +192,7 @@ Test(qcow2_snapshots, a_run_ends_where_the_guest_has_data)
 	cr_assert(to.len == CLUSTER && to.for_snapshots, "%" PRIu64, to.len);
 	to = destination(&rig, 69, 3);
 	cr_assert(to.len == 3 * CLUSTER && !to.for_snapshots, "%" PRIu64, to.len);
-	close_rig(&rig);
+	write_rig_drop(&rig);
 }
 
 /* ---- references ---- */
@@ -226,7 +218,7 @@ Test(qcow2_snapshots, tables_and_copies_leave_a_reference_free)
 			n_shared += refs == 2;
 		}
 		cr_assert_gt(n_shared, how.guest_len / CLUSTER / 2);
-		close_rig(&rig);
+		write_rig_drop(&rig);
 	}
 }
 
@@ -266,5 +258,5 @@ Test(qcow2_snapshots, what_is_on_its_way_is_not_read_back)
 	/* No commit runs, and nothing is changed: the disk is the truth. */
 	reread(&rig, false);
 	cr_assert(!has_table(&rig));
-	close_rig(&rig);
+	write_rig_drop(&rig);
 }

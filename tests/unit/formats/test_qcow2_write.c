@@ -14,6 +14,7 @@
 #include "tests/support/build_image.h"
 #include "io/base.h"
 #include "tests/support/mem_file.h"
+#include "tests/support/rig.h"
 #include "tests/support/write_images.h"
 #include "tests/support/write_rig.h"
 
@@ -75,19 +76,6 @@ static void close_well(struct write_rig *rig)
 	file_close(file);
 	if (data)
 		file_close(data);
-}
-
-static uint64_t refs_of(struct write_rig *rig, uint64_t host_off)
-{
-	struct qcow2 *q = qcow2_of(rig->layer);
-	struct table_need need;
-	uint64_t refs;
-	int rc;
-
-	while ((rc = qcow2_ref_get(q, host_off >> q->cluster_bits, &refs, &need)) == TABLE_NEED)
-		cr_assert_eq(table_load_now(rig->cache, &need), 0);
-	cr_assert_eq(rc, 0);
-	return refs;
 }
 
 /* ---- what there is ---- */
@@ -179,8 +167,8 @@ Test(qcow2_write, zeros_give_the_space_up_or_keep_it)
 	cr_assert(!write_rig_map(&rig, AT_DATA * CLUSTER, 1).has_host);
 	cr_assert_eq(write_rig_map(&rig, (AT_DATA + 1) * CLUSTER, 1).host_off, kept_off);
 	write_rig_settle(&rig);
-	cr_assert_eq(refs_of(&rig, host_off), 0);
-	cr_assert_eq(refs_of(&rig, kept_off), 1);
+	cr_assert_eq(write_rig_refs(&rig, host_off), 0);
+	cr_assert_eq(write_rig_refs(&rig, kept_off), 1);
 	/* What it kept it is written to again. */
 	write_rig_write(&rig, (AT_DATA + 1) * CLUSTER + 50, bytes, 7);
 	cr_assert_eq(write_rig_map(&rig, (AT_DATA + 1) * CLUSTER, 1).host_off, kept_off);
@@ -239,14 +227,14 @@ Test(qcow2_write, compressed_clusters_share_host_clusters)
 	first = write_rig_map(&rig, AT_COMPRESSED * CLUSTER, 1);
 	last = write_rig_map(&rig, (AT_COMPRESSED + 2) * CLUSTER, 1);
 	cr_assert_eq(first.host_off / CLUSTER, last.host_off / CLUSTER, "packed otherwise");
-	refs = refs_of(&rig, first.host_off);
+	refs = write_rig_refs(&rig, first.host_off);
 	write_rig_write(&rig, (AT_COMPRESSED + 1) * CLUSTER + 5, bytes, 11);
 	write_rig_settle(&rig);
-	cr_assert_eq(refs_of(&rig, first.host_off), refs - 1);
+	cr_assert_eq(write_rig_refs(&rig, first.host_off), refs - 1);
 	write_rig_zero(&rig, AT_COMPRESSED * CLUSTER, CLUSTER, false);
 	write_rig_write(&rig, (AT_COMPRESSED + 2) * CLUSTER, bytes, CLUSTER);
 	write_rig_settle(&rig);
-	cr_assert_eq(refs_of(&rig, first.host_off), 0);
+	cr_assert_eq(write_rig_refs(&rig, first.host_off), 0);
 	close_well(&rig);
 }
 
@@ -262,13 +250,13 @@ Test(qcow2_write, space_is_used_again_only_when_nobody_needs_it)
 	rig.auto_drain = false;
 	host_off = write_rig_map(&rig, AT_DATA * CLUSTER, 1).host_off;
 	write_rig_zero(&rig, AT_DATA * CLUSTER, CLUSTER, false);
-	cr_assert_eq(refs_of(&rig, host_off), 1);
+	cr_assert_eq(write_rig_refs(&rig, host_off), 1);
 	write_rig_commit(&rig, false);
-	cr_assert_eq(refs_of(&rig, host_off), 1, "the entry is not durable yet");
+	cr_assert_eq(write_rig_refs(&rig, host_off), 1, "the entry is not durable yet");
 	write_rig_commit(&rig, false);
 	write_rig_drain(&rig); /* of the first, which had nothing yet */
 	write_rig_commit(&rig, false);
-	cr_assert_eq(refs_of(&rig, host_off), 0);
+	cr_assert_eq(write_rig_refs(&rig, host_off), 0);
 	for (unsigned i = AT_NOTHING; i < AT_NOTHING + 8; i++) {
 		write_rig_write(&rig, i * CLUSTER, bytes, CLUSTER);
 		cr_assert_neq(write_rig_map(&rig, i * CLUSTER, 1).host_off, host_off,
@@ -313,7 +301,7 @@ Test(qcow2_write, fragments_are_used_again)
 	uint64_t end = 0;
 
 	open_built(&rig, &how);
-	write_rig_seed(3);
+	rig_seed(3);
 	for (unsigned round = 0; round < 12; round++) {
 		for (unsigned i = 0; i < N_CLUSTERS; i++)
 			write_rig_write(&rig, (uint64_t)i * CLUSTER, bytes + i, 512);
@@ -321,7 +309,7 @@ Test(qcow2_write, fragments_are_used_again)
 		end = end ? end : rig.layer->alloc_end;
 		cr_assert_leq(rig.layer->alloc_end, end, "round %u", round);
 		for (unsigned i = 0; i < 500; i++)
-			write_rig_zero(&rig, write_rig_roll(N_CLUSTERS) * CLUSTER, CLUSTER, false);
+			write_rig_zero(&rig, rig_roll(N_CLUSTERS) * CLUSTER, CLUSTER, false);
 		write_rig_settle(&rig);
 	}
 	close_well(&rig);

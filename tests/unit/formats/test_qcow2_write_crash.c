@@ -13,6 +13,7 @@
 #include "io/base.h"
 #include "tests/support/cut_log.h"
 #include "tests/support/mem_file.h"
+#include "tests/support/rig.h"
 #include "tests/support/write_images.h"
 #include "tests/support/write_rig.h"
 
@@ -180,17 +181,17 @@ static void random_write(unsigned first, unsigned n)
 
 static void random_op(void)
 {
-	unsigned n_sectors = run.len / SECTOR, first = write_rig_roll(n_sectors);
-	unsigned n = MIN(1 + write_rig_roll(write_rig_roll(4) ? 3 : 30), n_sectors - first);
+	unsigned n_sectors = run.len / SECTOR, first = rig_roll(n_sectors);
+	unsigned n = MIN(1 + rig_roll(rig_roll(4) ? 3 : 30), n_sectors - first);
 
-	switch (write_rig_roll(12)) {
+	switch (rig_roll(12)) {
 	default: random_write(first, n); break;
 	case 0:
 	case 1:
 	case 2:
 	case 3:
 		note(first, n, ID_ZERO, epoch_now());
-		write_rig_zero(&run.rig, first * SECTOR, n * SECTOR, write_rig_roll(3) == 0);
+		write_rig_zero(&run.rig, first * SECTOR, n * SECTOR, rig_roll(3) == 0);
 		break;
 	case 4: write_rig_copy(&run.rig, first * SECTOR, n * SECTOR); break;
 	case 5:
@@ -215,10 +216,10 @@ static struct file *make_plain(const struct setup *s)
 		static const enum build_kind kinds[] = { BUILD_DATA, BUILD_ZERO_PLAIN,
 							 BUILD_ZERO_ALLOC, BUILD_COMPRESSED };
 
-		if (write_rig_roll(2))
-			clusters[how.n_clusters++] = (struct build_cluster){
-				i, kinds[write_rig_roll(s->compressed ? 4 : 3)], i + 1
-			};
+		if (rig_roll(2))
+			clusters[how.n_clusters++] =
+				(struct build_cluster){ i, kinds[rig_roll(s->compressed ? 4 : 3)],
+							i + 1 };
 	}
 	return write_image_built(&how);
 }
@@ -230,8 +231,8 @@ static struct file *make_extended(const struct setup *s)
 
 	write_rig_open(&rig, file, NULL, below, sizeof(below));
 	for (unsigned i = 0; i < 9; i++)
-		write_rig_write(&rig, write_rig_roll(run.len / SECTOR - 8) * SECTOR, below,
-				(1 + write_rig_roll(8)) * SECTOR);
+		write_rig_write(&rig, rig_roll(run.len / SECTOR - 8) * SECTOR, below,
+				(1 + rig_roll(8)) * SECTOR);
 	write_rig_settle(&rig);
 	write_rig_close(&rig);
 	if (s->how.n_snapshots)
@@ -250,7 +251,7 @@ static uint64_t crash(const struct setup *s, uint64_t seed, enum write_rig_fault
 	run.setup = s;
 	run.len = s->n_sectors * SECTOR;
 	run.next_id = ID_FIRST;
-	write_rig_seed(seed);
+	rig_seed(seed);
 	build_fill(below, sizeof(below), seed);
 	run.file = s->extended ? make_extended(s) : make_plain(s);
 	write_rig_open(&run.rig, run.file, NULL, below, sizeof(below));

@@ -12,6 +12,7 @@
 #include "io/base.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/qemu_img.h"
+#include "tests/support/rig.h"
 #include "tests/support/scratch.h"
 #include "tests/support/write_images.h"
 #include "tests/support/write_rig.h"
@@ -65,15 +66,15 @@ static struct file *make_plain(const struct setup *s, uint64_t guest_len)
 		.backing_format = s->no_backing ? NULL : "raw",
 		.clusters = clusters,
 		.n_snapshots = s->n_snapshots,
-		.shuffle_seed = 1 + write_rig_roll(1000),
+		.shuffle_seed = 1 + rig_roll(1000),
 	};
 
 	for (unsigned i = 0; i < s->n_guest; i++) {
 		static const enum build_kind kinds[] = { BUILD_DATA, BUILD_ZERO_PLAIN,
 							 BUILD_ZERO_ALLOC, BUILD_COMPRESSED };
-		enum build_kind kind = kinds[write_rig_roll(s->compressed ? 4 : 3)];
+		enum build_kind kind = kinds[rig_roll(s->compressed ? 4 : 3)];
 
-		if (write_rig_roll(3) == 0)
+		if (rig_roll(3) == 0)
 			continue;
 		if (s->version == 2 && kind != BUILD_COMPRESSED)
 			kind = BUILD_DATA;
@@ -85,16 +86,16 @@ static struct file *make_plain(const struct setup *s, uint64_t guest_len)
 /* Some bytes here and there, each time somewhere else. */
 static void random_op(struct write_rig *rig)
 {
-	uint64_t guest_len = rig->layer->guest_len, off = write_rig_roll(guest_len);
-	uint64_t len = 1 + write_rig_roll(write_rig_roll(3) ? 700 : 9 * rig->layer->cluster_len);
+	uint64_t guest_len = rig->layer->guest_len, off = rig_roll(guest_len);
+	uint64_t len = 1 + rig_roll(rig_roll(3) ? 700 : 9 * rig->layer->cluster_len);
 
-	if (write_rig_roll(3) == 0) {
+	if (rig_roll(3) == 0) {
 		off = round_down(off, rig->layer->cluster_len);
 		len = round_up(len, rig->layer->granule_len);
 	}
 	len = MIN(len, guest_len - off);
-	switch (write_rig_roll(16)) {
-	default: write_rig_write(rig, off, noise + write_rig_roll(65536), len); break;
+	switch (rig_roll(16)) {
+	default: write_rig_write(rig, off, noise + rig_roll(65536), len); break;
 	case 0:
 	case 1: write_rig_zero(rig, off, len, true); break;
 	case 2:
@@ -120,10 +121,10 @@ static void snapshot_extended(struct file *file)
 
 	write_rig_open(&rig, file, NULL, below, sizeof(below));
 	for (unsigned i = 0; i < 30; i++) {
-		uint64_t off = write_rig_roll(rig.layer->guest_len);
+		uint64_t off = rig_roll(rig.layer->guest_len);
 
 		write_rig_write(&rig, off, noise,
-				MIN(1 + write_rig_roll(3000), rig.layer->guest_len - off));
+				MIN(1 + rig_roll(3000), rig.layer->guest_len - off));
 	}
 	write_rig_settle(&rig);
 	write_rig_close(&rig);
@@ -192,11 +193,11 @@ static void begin_run(struct run *run, const struct setup *s, uint64_t seed)
 {
 	uint32_t cluster_len = s->shape == PLAIN ? 1u << s->cluster_bits : 16 * KiB;
 
-	write_rig_seed(seed);
+	rig_seed(seed);
 	build_fill(below, sizeof(below), seed);
 	build_fill(noise, sizeof(noise), ~seed);
 	*run = (struct run){ .setup = s };
-	run->guest_len = (uint64_t)s->n_guest * cluster_len - 512 * write_rig_roll(2);
+	run->guest_len = (uint64_t)s->n_guest * cluster_len - 512 * rig_roll(2);
 	run->below_len = s->no_backing ? 0 : MIN(sizeof(below), run->guest_len * 3 / 4 + 100);
 	run->file = make_image(s, run->guest_len);
 	if (s->shape == EXTERNAL || s->shape == EXTERNAL_EXTENDED) {

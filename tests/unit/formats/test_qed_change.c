@@ -11,6 +11,7 @@
 #include "tests/support/mem_file.h"
 #include "tests/support/qed_images.h"
 #include "tests/support/qed_rig.h"
+#include "tests/support/rig.h"
 #include "tests/support/sparse_file.h"
 
 static struct file *flagged_image(uint64_t features, uint64_t autoclear)
@@ -125,7 +126,7 @@ Test(qed_detach, a_raw_base_is_not_to_be_probed)
 						       raw ? IMAGE_RAW : IMAGE_QCOW2, NULL),
 			     0);
 		cr_assert_eq(rig.layer->ops->stage_link(rig.layer, &staged), 0);
-		qed_rig_write(&rig, &staged, STAGE_NAME, STAGE_HEADER);
+		rig_write_stages(&staged, STAGE_NAME, STAGE_HEADER + 1);
 		qed_rig_close(&rig);
 		cr_assert_eq(le64(bytes + QED_H_FEATURES), 1 | (raw ? QED_F_NO_PROBE : 0));
 		cr_assert_eq(qed_rig_open(&rig, file, NULL), 0);
@@ -156,7 +157,7 @@ Test(qed_detach, that_the_base_was_called_raw_is_recorded_before_data_is)
 	/* It was said of that base, of no other. */
 	cr_assert_eq(rig.layer->ops->plan_link(rig.layer, "other", IMAGE_QCOW2, NULL), 0);
 	cr_assert_eq(rig.layer->ops->stage_link(rig.layer, &staged), 0);
-	qed_rig_write(&rig, &staged, STAGE_NAME, STAGE_HEADER);
+	rig_write_stages(&staged, STAGE_NAME, STAGE_HEADER + 1);
 	rig.layer->ops->link_durable(rig.layer);
 	cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, NULL), 0);
 	cr_assert_eq(le64(bytes + QED_H_FEATURES), 1);
@@ -184,7 +185,7 @@ Test(qed_detach, one_write_that_keeps_the_rest)
 		cr_assert_eq(staged.n[stage], stage == STAGE_HEADER);
 	const struct staged_write *write = staged.head[STAGE_HEADER];
 	cr_assert(write->host_off == 0 && write->len == QED_HEADER_LEN && !write->next);
-	qed_rig_write(&rig, &staged, STAGE_HEADER, STAGE_HEADER);
+	rig_write_stages(&staged, STAGE_HEADER, STAGE_HEADER + 1);
 	qed_rig_close(&rig);
 
 	put_le64(before + QED_H_FEATURES, 0);

@@ -12,6 +12,7 @@
 #include "tests/support/mem_file.h"
 #include "tests/support/qed_images.h"
 #include "tests/support/qed_rig.h"
+#include "tests/support/rig.h"
 #include "tests/support/sparse_file.h"
 #include "tests/support/time_limit.h"
 
@@ -227,7 +228,7 @@ Test(qed_check, an_image_larger_than_a_window_is_checked_whole)
 	uint8_t buf[8], *used = calloc(1, n_clusters / 8);
 	struct qed_images_reports reports;
 
-	qed_rig_seed(7);
+	rig_seed(7);
 	cr_assert_eq(qed_create(file, &how, NULL), 0);
 	file->len = 4096 * GiB;
 	used[0] = 3;
@@ -235,7 +236,7 @@ Test(qed_check, an_image_larger_than_a_window_is_checked_whole)
 		uint64_t cluster, data = i - 128, at = 4096 + i * 8;
 
 		do
-			cluster = qed_rig_roll(n_clusters);
+			cluster = rig_roll(n_clusters);
 		while (used[cluster / 8] >> (cluster % 8) & 1);
 		used[cluster / 8] |= (uint8_t)(1u << (cluster % 8));
 		n_used++;

@@ -16,6 +16,7 @@
 #include "tests/support/cut_log.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/qed_rig.h"
+#include "tests/support/rig.h"
 
 #define CLUSTER 4096u
 #define N_GUEST 6000u /* clusters: 12 L2 tables of one cluster */
@@ -36,8 +37,7 @@ static void fill(struct image *image, struct qed_rig *rig)
 	uint8_t buf[CLUSTER];
 
 	while (image->n < N_DATA) {
-		struct mapping map = { .guest_off = qed_rig_roll(N_GUEST) * CLUSTER,
-				       .len = CLUSTER };
+		struct mapping map = { .guest_off = rig_roll(N_GUEST) * CLUSTER, .len = CLUSTER };
 		struct extent e;
 		uint64_t got;
 
@@ -66,13 +66,13 @@ static void forget_some(struct image *image, struct qed_rig *rig, unsigned odds)
 		uint64_t l2_off = le64(bytes + q->l1_off + 8 * l1_idx);
 		uint64_t l2_idx = image->guest_idx[i] & ((UINT64_C(1) << q->table_bits) - 1);
 
-		if (qed_rig_roll(10) >= odds)
+		if (rig_roll(10) >= odds)
 			continue;
 		put_le64(bytes + l2_off + 8 * l2_idx, 0);
 		image->is_there[i] = false;
 	}
 	for (uint64_t i = 0; i < q->table_len / 8; i++) {
-		if (qed_rig_roll(4))
+		if (rig_roll(4))
 			continue;
 		put_le64(bytes + q->l1_off + 8 * i, 0);
 		for (unsigned k = 0; k < image->n; k++)
@@ -89,7 +89,7 @@ static void make_image(struct image *image, uint64_t seed, uint32_t table_cluste
 	struct qed_rig rig;
 
 	*image = (struct image){ .seed = seed, .file = mem_file_new("compact.qed", 0) };
-	qed_rig_seed(seed);
+	rig_seed(seed);
 	qed_rig_create(&rig, image->file, &how);
 	fill(image, &rig);
 	forget_some(image, &rig, 1 + seed % 6);

@@ -16,6 +16,7 @@
 #include "formats/core/layer.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/qed_rig.h"
+#include "tests/support/rig.h"
 
 #define CLUSTER   4096u
 #define N_BATCHES 3
@@ -87,8 +88,7 @@ static void fail_copy(struct run *run, unsigned epoch)
 	struct layer *layer = run->rig.layer;
 	uint64_t host_off, got;
 
-	cr_assert_eq(layer->ops->reserve(layer, (1 + qed_rig_roll(3)) * CLUSTER, &host_off, &got),
-		     0);
+	cr_assert_eq(layer->ops->reserve(layer, (1 + rig_roll(3)) * CLUSTER, &host_off, &got), 0);
 	for (uint64_t at = 0; at < got; at += CLUSTER)
 		write_data(run, epoch, host_off + at, at, ~run->seed);
 	layer->ops->release(layer, host_off, got);
@@ -102,7 +102,7 @@ static void copy_cluster(struct run *run, unsigned batch, unsigned data_epoch, s
 
 	if (run->batch[i] >= 0)
 		return;
-	map.is_zero = qed_rig_roll(4) == 0;
+	map.is_zero = rig_roll(4) == 0;
 	if (!map.is_zero) {
 		cr_assert_eq(layer->ops->reserve(layer, CLUSTER, &map.host_off, &got), 0);
 		write_data(run, data_epoch, map.host_off, map.guest_off, run->seed);
@@ -118,16 +118,16 @@ static void run_batches(struct run *run, enum order order)
 		struct staged staged = { 0 };
 
 		for (int n = 0; n < 6; n++) {
-			if (qed_rig_roll(3) == 0)
+			if (rig_roll(3) == 0)
 				fail_copy(run, b);
 			copy_cluster(run, b, order == ORDER_DATA_WITH_TABLE ? b + 1 : b,
-				     qed_rig_roll(N_GUEST));
+				     rig_roll(N_GUEST));
 		}
 		qed_rig_stage(&run->rig, &staged);
 		log_stages(run, order == ORDER_ROOT_FIRST ? b + 1 : b, &staged, STAGE_REFCOUNT,
 			   STAGE_REFTABLE);
 		log_stages(run, b + 1, &staged, STAGE_TABLE, STAGE_ROOT);
-		qed_rig_write(&run->rig, &staged, STAGE_REFCOUNT, STAGE_HEADER);
+		rig_write_stages(&staged, STAGE_REFCOUNT, STAGE_HEADER + 1);
 	}
 }
 
@@ -191,8 +191,7 @@ static void cut_epoch(struct run *run, unsigned epoch)
 		judge(run, epoch, kept);
 		/* Each sector alone, and all others: of the data only some. */
 		for (size_t i = 0; i < run->n_units; i++) {
-			if (run->units[i].epoch != epoch ||
-			    (run->units[i].is_data && qed_rig_roll(4)))
+			if (run->units[i].epoch != epoch || (run->units[i].is_data && rig_roll(4)))
 				continue;
 			kept[i] = !all;
 			judge(run, epoch, kept);
@@ -200,10 +199,10 @@ static void cut_epoch(struct run *run, unsigned epoch)
 		}
 	}
 	for (int n = 0; n < 40; n++) {
-		uint64_t odds = 1 + qed_rig_roll(9);
+		uint64_t odds = 1 + rig_roll(9);
 
 		for (size_t i = 0; i < run->n_units; i++)
-			kept[i] = qed_rig_roll(10) < odds;
+			kept[i] = rig_roll(10) < odds;
 		judge(run, epoch, kept);
 	}
 }
@@ -216,7 +215,7 @@ static uint64_t crash(uint64_t seed, enum order order, uint64_t *n_states)
 	struct run run = { .seed = seed };
 	struct file *file = mem_file_new("run.qed", 0);
 
-	qed_rig_seed(seed);
+	rig_seed(seed);
 	memset(run.batch, -1, sizeof(run.batch));
 	run.units = calloc(MAX_UNITS, sizeof(*run.units));
 	qed_rig_create(&run.rig, file, &how);

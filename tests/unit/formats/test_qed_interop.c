@@ -12,6 +12,7 @@
 #include "formats/qed/check.h"
 #include "formats/core/layer.h"
 #include "tests/support/qed_rig.h"
+#include "tests/support/rig.h"
 #include "tests/support/scratch.h"
 #include "tests/support/time_limit.h"
 
@@ -61,9 +62,9 @@ static void qemu_writes(const char *path, const char *format, const struct shape
 	uint64_t cluster_len = shape->cluster_len;
 
 	for (unsigned n = 0; n < 12; n++) {
-		uint64_t off = qed_rig_roll(shape->guest_len / 512) * 512;
-		uint64_t len = MIN(512 + qed_rig_roll(6 * cluster_len / 512) * 512,
-				   shape->guest_len - off);
+		uint64_t off = rig_roll(shape->guest_len / 512) * 512;
+		uint64_t len =
+			MIN(512 + rig_roll(6 * cluster_len / 512) * 512, shape->guest_len - off);
 		char flags[16] = "-z";
 
 		if (n == 1) /* the last bytes of the disk */
@@ -168,7 +169,7 @@ static void same_map(const struct shape *shape, uint64_t seed)
 	struct qemu_extent q;
 	struct qed_rig rig;
 
-	qed_rig_seed(seed);
+	rig_seed(seed);
 	snprintf(command, sizeof(command), "qemu-img map -f qed --output=json '%s'",
 		 make_overlay(shape, shape->guest_len));
 	open_overlay(&rig, false);
@@ -210,14 +211,14 @@ static void pull_cluster(struct qed_rig *rig, struct file *base, uint64_t guest_
 
 	cr_assert_eq(file_read_padded(base, buf, map.len, guest_off), 0);
 	map.is_zero = is_zero(buf, map.len);
-	if (map.is_zero && qed_rig_roll(2))
+	if (map.is_zero && rig_roll(2))
 		return; /* needs no entry in a full pull */
 	if (!map.is_zero) {
 		cr_assert_eq(rig->layer->ops->reserve(rig->layer, map.len, &map.host_off, &got), 0);
 		cr_assert_eq(file_write(rig->file, buf, map.len, map.host_off), 0);
 	}
 	cr_assert_eq(qed_rig_publish(rig, &map, 1), 0);
-	if (qed_rig_roll(50) == 0)
+	if (rig_roll(50) == 0)
 		qed_rig_commit(rig);
 }
 
@@ -243,7 +244,7 @@ static void pull(struct qed_rig *rig, struct file *base)
 	}
 	qed_rig_commit(rig);
 	cr_assert_eq(rig->layer->ops->stage_link(rig->layer, &staged), 0);
-	qed_rig_write(rig, &staged, STAGE_HEADER, STAGE_HEADER);
+	rig_write_stages(&staged, STAGE_HEADER, STAGE_HEADER + 1);
 }
 
 static void pull_and_compare(const struct shape *shape, uint64_t base_len, uint64_t seed)
@@ -251,7 +252,7 @@ static void pull_and_compare(const struct shape *shape, uint64_t base_len, uint6
 	struct err err = { 0 };
 	struct qed_rig rig;
 
-	qed_rig_seed(seed);
+	rig_seed(seed);
 	make_overlay(shape, base_len);
 	cr_assert_eq(scratch_run("qemu-img", "convert", "-f", "qed", "-O", "raw",
 				 scratch("overlay"), scratch("flat"), NULL),
@@ -328,7 +329,7 @@ Test(qed_interop, qemu_takes_new_images)
 			     0, "%s", err.message);
 		cr_assert_eq(qed_create(file, &how, &err), 0, "%s", err.message);
 		file_close(file);
-		qed_rig_seed(400 + i);
+		rig_seed(400 + i);
 		cr_assert_eq(
 			scratch_run("qemu-img", "check", "-f", "qed", scratch("overlay"), NULL), 0);
 		qemu_writes(scratch("overlay"), "qed", &shapes[i]);
@@ -347,7 +348,7 @@ Test(qed_interop, checks_agree_on_damage)
 	unsigned n[4] = { 0 };
 
 	skip_without_qemu();
-	qed_rig_seed(500);
+	rig_seed(500);
 	make_overlay(shape, shape->guest_len);
 	struct file *file = open_file(scratch("overlay"), true);
 	for (unsigned i = 0; i < 60; i++) {
@@ -356,10 +357,10 @@ Test(qed_interop, checks_agree_on_damage)
 
 		cr_assert_eq(file_read(file, old, 8, shape->cluster_len), 0);
 		l2_off = le64(old);
-		at = qed_rig_roll(5) ? l2_off + qed_rig_roll(1024) * 8
-				     : shape->cluster_len + qed_rig_roll(8) * 8;
-		put_le64(entry, qed_rig_roll(n_clusters + 2) * shape->cluster_len +
-					(qed_rig_roll(6) == 0 ? 512 : 0));
+		at = rig_roll(5) ? l2_off + rig_roll(1024) * 8
+				 : shape->cluster_len + rig_roll(8) * 8;
+		put_le64(entry, rig_roll(n_clusters + 2) * shape->cluster_len +
+					(rig_roll(6) == 0 ? 512 : 0));
 		cr_assert_eq(file_read(file, old, 8, at), 0);
 		cr_assert_eq(file_write(file, entry, 8, at), 0);
 		struct check_result found = check_overlay();

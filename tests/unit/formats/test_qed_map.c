@@ -15,6 +15,7 @@
 #include "formats/core/layer.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/qed_rig.h"
+#include "tests/support/rig.h"
 #include "tests/support/sparse_file.h"
 
 struct geometry {
@@ -53,7 +54,7 @@ static void model_init(struct model *m, const struct geometry *g, uint64_t guest
 
 	for (size_t i = 0; i < N_MODEL; i++) {
 		if (i % 40 == 0) {
-			strip = round_down(qed_rig_roll(n_clusters), per_slice);
+			strip = round_down(rig_roll(n_clusters), per_slice);
 			strip = strip >= 20 ? strip - 20 : 0;
 			if (i == 40)
 				strip = n_clusters - 40; /* the end of the disk */
@@ -100,10 +101,9 @@ static void model_verify(struct model *m)
 	uint64_t cluster_len = m->rig.layer->cluster_len;
 
 	for (size_t i = 0; i < N_MODEL; i++) {
-		uint64_t in_cluster = qed_rig_roll(cluster_len / 512) * 512;
+		uint64_t in_cluster = rig_roll(cluster_len / 512) * 512;
 		uint64_t at = m->guest_off[i] + in_cluster;
-		uint64_t len =
-			MIN(512 + qed_rig_roll(40) * cluster_len, m->rig.layer->guest_len - at);
+		uint64_t len = MIN(512 + rig_roll(40) * cluster_len, m->rig.layer->guest_len - at);
 		struct extent e;
 
 		if (at >= m->rig.layer->guest_len)
@@ -131,23 +131,23 @@ static void model_verify(struct model *m)
 static void reserve_in_vain(struct model *m)
 {
 	uint64_t cluster_len = m->rig.layer->cluster_len, host_off[4], got[4];
-	size_t n = 1 + qed_rig_roll(4);
+	size_t n = 1 + rig_roll(4);
 	uint8_t junk[4096];
 
 	memset(junk, 0xa5, sizeof(junk));
 	for (size_t i = 0; i < n; i++) {
 		cr_assert_eq(m->rig.layer->ops->reserve(m->rig.layer,
-							(1 + qed_rig_roll(5)) * cluster_len,
+							(1 + rig_roll(5)) * cluster_len,
 							&host_off[i], &got[i]),
 			     0);
 		for (uint64_t at = 0; at < got[i]; at += cluster_len)
-			if (qed_rig_roll(2))
+			if (rig_roll(2))
 				cr_assert_eq(file_write(m->rig.file, junk, sizeof(junk),
 							host_off[i] + at),
 					     0);
 	}
 	while (n) {
-		size_t i = qed_rig_roll(n);
+		size_t i = rig_roll(n);
 
 		m->rig.layer->ops->release(m->rig.layer, host_off[i], got[i]);
 		host_off[i] = host_off[--n];
@@ -159,14 +159,14 @@ static void reserve_in_vain(struct model *m)
 static void publish_some(struct model *m)
 {
 	uint64_t cluster_len = m->rig.layer->cluster_len, host_off = 0, got = 0;
-	size_t first = qed_rig_roll(N_MODEL), n = 0, n_maps = 0;
+	size_t first = rig_roll(N_MODEL), n = 0, n_maps = 0;
 	struct mapping maps[40];
 
 	while (first + n < N_MODEL && (first + n) / 40 == first / 40 &&
-	       m->kind[first + n] == MODEL_NONE && n < 1 + qed_rig_roll(20))
+	       m->kind[first + n] == MODEL_NONE && n < 1 + rig_roll(20))
 		n++;
 	for (size_t i = first; i < first + n; i++) {
-		bool is_zero = !got && qed_rig_roll(3) == 0;
+		bool is_zero = !got && rig_roll(3) == 0;
 
 		if (!is_zero && !got)
 			cr_assert_eq(m->rig.layer->ops->reserve(m->rig.layer,
@@ -216,18 +216,18 @@ static void run_model(struct file *file, const struct geometry *g, uint64_t seed
 	struct check_result found = { 0 };
 	struct err err = { 0 };
 
-	qed_rig_seed(seed);
+	rig_seed(seed);
 	m = (struct model){ .seed = seed };
-	how.guest_len = round_down(min_len + qed_rig_roll(limit - min_len), 512);
+	how.guest_len = round_down(min_len + rig_roll(limit - min_len), 512);
 	model_init(&m, g, how.guest_len);
 	qed_rig_create(&m.rig, file, &how);
 	for (int n = 0; n < 40; n++) {
-		if (fail_some && qed_rig_roll(3) == 0)
+		if (fail_some && rig_roll(3) == 0)
 			reserve_in_vain(&m);
 		publish_some(&m);
-		if (qed_rig_roll(4) == 0)
+		if (rig_roll(4) == 0)
 			qed_rig_commit(&m.rig);
-		if (qed_rig_roll(8) == 0)
+		if (rig_roll(8) == 0)
 			model_verify(&m);
 	}
 	qed_rig_commit(&m.rig);

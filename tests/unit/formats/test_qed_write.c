@@ -12,6 +12,7 @@
 #include "tests/support/build_image.h"
 #include "tests/support/cut_log.h"
 #include "tests/support/mem_file.h"
+#include "tests/support/rig.h"
 #include "tests/support/write_images.h"
 #include "tests/support/write_rig.h"
 
@@ -105,12 +106,12 @@ Test(qed_write, the_last_cluster_is_a_partial_one)
 
 static void random_op(struct write_rig *rig)
 {
-	uint64_t off = write_rig_roll(2) ? write_rig_roll(LEN) : write_rig_roll(40 * CLUSTER);
-	uint64_t len = 1 + write_rig_roll(write_rig_roll(3) ? 700 : 9 * CLUSTER);
+	uint64_t off = rig_roll(2) ? rig_roll(LEN) : rig_roll(40 * CLUSTER);
+	uint64_t len = 1 + rig_roll(rig_roll(3) ? 700 : 9 * CLUSTER);
 
 	len = MIN(len, LEN - off);
-	switch (write_rig_roll(12)) {
-	default: write_rig_write(rig, off, noise + write_rig_roll(CLUSTER), len); break;
+	switch (rig_roll(12)) {
+	default: write_rig_write(rig, off, noise + rig_roll(CLUSTER), len); break;
 	case 0:
 	case 1: write_rig_zero(rig, off, len, false); break;
 	case 2:
@@ -119,7 +120,7 @@ static void random_op(struct write_rig *rig)
 		break;
 	case 3:
 	case 4: write_rig_copy(rig, off, len); break;
-	case 5: write_rig_commit(rig, write_rig_roll(2)); break;
+	case 5: write_rig_commit(rig, rig_roll(2)); break;
 	}
 }
 
@@ -128,7 +129,7 @@ Test(qed_write, random_writes_keep_an_image_right)
 	for (uint64_t seed = 1; seed <= 12; seed++) {
 		struct write_rig rig;
 
-		write_rig_seed(seed);
+		rig_seed(seed);
 		write_rig_open(&rig, new_image(1u << seed % 3), NULL, below, sizeof(below));
 		for (unsigned i = 0; i < 150; i++)
 			random_op(&rig);
@@ -188,21 +189,21 @@ static uint8_t *copy_of(const uint8_t *disk)
 /* A batch goes over the clusters once, so that no sector is written twice. */
 static void batch(struct write_rig *rig)
 {
-	uint64_t cluster = write_rig_roll(30);
+	uint64_t cluster = rig_roll(30);
 
-	for (unsigned i = 0; i < 9; i++, cluster += 1 + write_rig_roll(150)) {
-		uint64_t off = (cluster % N_GUEST) * CLUSTER, in = 512 * write_rig_roll(4);
+	for (unsigned i = 0; i < 9; i++, cluster += 1 + rig_roll(150)) {
+		uint64_t off = (cluster % N_GUEST) * CLUSTER, in = 512 * rig_roll(4);
 
 		if (cluster >= N_GUEST - 1)
 			break;
-		if (write_rig_roll(4) == 0)
+		if (rig_roll(4) == 0)
 			write_rig_zero(rig, off, CLUSTER, false);
-		else if (write_rig_roll(4) == 0)
+		else if (rig_roll(4) == 0)
 			write_rig_copy(rig, off, CLUSTER);
 		else
-			write_rig_write(rig, off + in, noise + 512 * write_rig_roll(9),
-					512 * (1 + write_rig_roll(4)));
-		if (write_rig_roll(4) == 0)
+			write_rig_write(rig, off + in, noise + 512 * rig_roll(9),
+					512 * (1 + rig_roll(4)));
+		if (rig_roll(4) == 0)
 			write_rig_commit(rig, false);
 	}
 }
@@ -215,7 +216,7 @@ static uint64_t crash(uint64_t seed, enum write_rig_fault fault, uint64_t *n_sta
 	uint64_t n_bad;
 
 	cuts = (struct cuts){ 0 };
-	write_rig_seed(seed);
+	rig_seed(seed);
 	file = new_image(1u << seed % 2);
 	write_rig_open(&rig, file, NULL, below, sizeof(below));
 	write_rig_write(&rig, 3 * CLUSTER, noise, 5 * CLUSTER);

@@ -12,6 +12,7 @@
 #include "formats/core/layer.h"
 #include "io/base.h"
 #include "tests/support/mem_file.h"
+#include "tests/support/random.h"
 
 #define N_SEEDS 2000
 
@@ -19,10 +20,7 @@ static uint64_t rng;
 
 static uint64_t roll(uint64_t below)
 {
-	rng ^= rng << 13;
-	rng ^= rng >> 7;
-	rng ^= rng << 17;
-	return (rng >> 11) % below;
+	return random_below(&rng, below);
 }
 
 static struct layer *open_raw(struct file *file)

@@ -13,6 +13,7 @@
 #include "io/base.h"
 #include "tests/support/fail_alloc.h"
 #include "tests/support/mem_file.h"
+#include "tests/support/random.h"
 
 #define N_SEEDS    300
 #define N_STEPS    600
@@ -54,10 +55,7 @@ struct model {
 
 static uint64_t roll(struct model *m, uint64_t below)
 {
-	m->rng ^= m->rng << 13;
-	m->rng ^= m->rng >> 7;
-	m->rng ^= m->rng << 17;
-	return (m->rng >> 11) % below;
+	return random_below(&m->rng, below);
 }
 
 static unsigned n_sectors(const struct model_table *mt)
