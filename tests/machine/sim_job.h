@@ -78,8 +78,6 @@ static inline enum job_step sim_job_step(const struct sim_job *j)
 {
 	return j->guest.disk->job.step;
 }
-/* Images in the chain after a job with these options: COMPLETED, or not. */
-unsigned sim_job_depth(const struct sim_job *j, bool completed);
 /* The machine works again. */
 void sim_job_mend(struct sim_job *j);
 /* A request of the guest's; whether it succeeds is judged at its end. */
@@ -94,8 +92,6 @@ void sim_job_close(struct sim_job *j);
 bool sim_job_use_again(struct sim_job *j);
 /* Closes it, and judges what is left: the link is gone where the image is alone, and only there. */
 void sim_job_close_judged(struct sim_job *j, bool is_alone);
-/* The image in the store, and what a power cut leaves. *has_link: to what was to be dropped. */
-void sim_job_judge(struct sim_job *j, bool *has_link);
 void sim_job_free(struct sim_job *j);
 
 /* With what is needed to see it again. */

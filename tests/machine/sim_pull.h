@@ -1,18 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/*
- * A pull inside the simulated machine, and the judge of what it leaves. The
- * judge trusts nothing of the pull's memory: it opens the image anew, runs the
- * format's own check, and reads every guest byte through the chain. A check
- * alone finds none of the worst losses: a table entry whose data never arrived
- * is perfectly consistent.
- */
+/* A pull inside the simulated machine; sim_pull_judge.h says what it left. */
 #ifndef BLOCKPULL_TESTS_SIM_PULL_H
 #define BLOCKPULL_TESTS_SIM_PULL_H
 
 #include "engine/core/disk.h"
-#include "formats/chain/chain.h"
 #include "io/base.h"
 #include "tests/machine/sim_chain.h"
+#include "tests/machine/sim_pull_judge.h"
 
 /* Engine memory with which a pull has two runs in flight and a cache that evicts. */
 #define SIM_PULL_MEMORY (512 * KiB)
@@ -59,33 +53,6 @@ void sim_pull_close(struct sim_pull *pull);
 /* All three with the simulator's own backend: 0 only where the job COMPLETED. */
 int sim_pull_whole(const struct sim_chain *chain, struct sim *sim, uint64_t memory,
 		   uint64_t commit_len, struct sim_pull *pull);
-
-struct sim_verdict {
-	bool ok;          /* opens, checks without corruption, reads as it should */
-	char text[500];   /* what is wrong */
-	bool has_backing; /* the link that the pull is to take away */
-	uint64_t n_owed;  /* bytes of data that come from below the overlay */
-	uint64_t n_leaks, n_compressed;
-};
-/* Judges SIM_CHAIN_TOP with its chain. Takes part in the machine's operations: clear its faults. */
-void sim_pull_judge(const struct sim_chain *chain, struct sim *sim, struct sim_verdict *verdict);
-/* Reads the whole disk through the chain and checks the overlay; compares with nothing. */
-void sim_pull_read(const struct sim_chain *chain, struct sim *sim, uint8_t *out,
-		   struct sim_verdict *verdict);
-/* Only the snapshots of it, which hold what the chain did. */
-void sim_pull_judge_snapshots(const struct sim_chain *chain, struct sim *sim,
-			      struct sim_verdict *verdict);
-/* A hash of the overlay's bytes. */
-uint64_t sim_pull_hash(const struct sim_chain *chain, const struct sim *sim);
-
-/* Writes the chain to a directory and has `qemu-img check` and `qemu-img compare` judge it (without
- * its backing files where it names none). *ran is false where there is no qemu-img. */
-void sim_pull_judge_qemu(const struct sim_chain *chain, struct sim *sim, const char *dir,
-			 struct sim_verdict *verdict, bool *ran);
-
-/* Maps one extent of the chain's disk from off on and reads it to out, by blocking calls. 0 or
- * -errno. */
-int sim_pull_read_extent(struct chain *chain, uint64_t off, uint8_t *out, struct extent *e);
 
 /* What runs many seeds runs a part of them under a sanitizer, which takes several times as long. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

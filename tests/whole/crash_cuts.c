@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "io/base.h"
+#include "tests/machine/sim_pull_qemu.h"
 
 #define ALL_SUBSETS_OF 6  /* table writes: 2^6 subsets, with and without data */
 #define N_SUBSETS      24 /* of more */
@@ -132,7 +133,7 @@ static void judge_qemu(struct crash_cuts *cuts, const struct sim_cut *how, struc
 	struct sim_verdict v;
 	bool ran;
 
-	sim_pull_judge_qemu(cuts->chain, left, cuts->dir, &v, &ran);
+	sim_pull_qemu(cuts->chain, left, cuts->dir, &v, &ran);
 	cuts->n_qemu += ran;
 	if (!v.ok)
 		bad(cuts, how, "qemu-img", &v);

@@ -2,6 +2,7 @@
 /* What a play leaves: after a power cut in its middle, and at its end. */
 #include <string.h>
 
+#include "tests/machine/sim_pull_qemu.h"
 #include "tests/whole/play.h"
 #include "tests/support/scratch.h"
 
@@ -106,6 +107,6 @@ void play_judge_end(struct play *p, uint8_t *last)
 	CHECK(p, v.ok, "%s", v.text);
 	/* QEMU holds QED's tables in memory as a whole, here of 1 GiB each, and refuses. */
 	if (p->seed % PLAY_QEMU_EVERY == 0 && !(after.how.far && after.how.format == IMAGE_QED))
-		sim_pull_judge_qemu(&after, p->sim, scratch_dir(), &v, &ran);
+		sim_pull_qemu(&after, p->sim, scratch_dir(), &v, &ran);
 	CHECK(p, v.ok, "%s", v.text);
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "tests/machine/sim_job_judge.h"
 #include "tests/whole/states.h"
 
 static int call_start(struct state_trial *t)

@@ -21,6 +21,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "tests/machine/sim_chains.h"
+#include "tests/machine/sim_job_judge.h"
 #include "tests/support/leaks.h"
 #include "tests/machine/sim_job.h"
 #include "tests/support/time_limit.h"
@@ -38,34 +40,14 @@ TestSuite(end_faults, .timeout = TIME_LIMIT_CLOCK(900));
 	}
 
 static const struct sim_job_kind kinds[] = {
-	{ { .format = IMAGE_QCOW2, .version = 3, .cluster_bits = 9, .n_clusters = 24 }, 0, true },
-	{ { .format = IMAGE_QED, .cluster_bits = 12, .n_clusters = 12 },
-	  BPULL_JOB_MANUAL_FINALIZE,
-	  true },
-	{ { .format = IMAGE_QCOW2,
-	    .version = 3,
-	    .cluster_bits = 10,
-	    .n_clusters = 24,
-	    .to_base = true },
-	  BPULL_JOB_VERIFY | BPULL_JOB_MANUAL_FINALIZE,
-	  true },
-	{ { .format = IMAGE_QED, .cluster_bits = 12, .n_clusters = 12 }, BPULL_JOB_VERIFY, false },
-	{ { .format = IMAGE_QCOW2,
-	    .version = 2,
-	    .cluster_bits = 9,
-	    .n_clusters = 24,
-	    .to_base = true },
-	  0,
-	  false },
+	{ { SIM_SMALL_CLUSTERS, SIM_SIZE(24, 0) }, 0, true },
+	{ { SIM_SMALL_QED, SIM_SIZE(12, 0) }, BPULL_JOB_MANUAL_FINALIZE, true },
+	{ { SIM_TO_BASE, SIM_SIZE(24, 0) }, BPULL_JOB_VERIFY | BPULL_JOB_MANUAL_FINALIZE, true },
+	{ { SIM_SMALL_QED, SIM_SIZE(12, 0) }, BPULL_JOB_VERIFY, false },
+	{ { SIM_V2_TO_BASE, SIM_SIZE(24, 0) }, 0, false },
 	{ LONG_HEADER, 0, true },
 	{ LONG_HEADER, 0, false },
-	{ { .format = IMAGE_QCOW2,
-	    .version = 3,
-	    .cluster_bits = 10,
-	    .n_clusters = 24,
-	    .mixed = true },
-	  BPULL_JOB_ACCEPT_MIXED,
-	  true },
+	{ { SIM_V3(10, 0), SIM_SIZE(24, 0), .mixed = true }, BPULL_JOB_ACCEPT_MIXED, true },
 };
 
 enum lasts {

@@ -15,6 +15,7 @@
 
 #include "engine/api/engine.h"
 #include "io/base.h"
+#include "tests/machine/sim_pull_qemu.h"
 #include "tests/support/scratch.h"
 #include "tests/machine/sim_pull.h"
 #include "tests/support/time_limit.h"
@@ -48,7 +49,7 @@ static void judge_qemu(const struct sim_chain *chain, struct sim *sim, uint64_t 
 	struct sim_verdict v;
 	bool ran;
 
-	sim_pull_judge_qemu(chain, sim, scratch_dir(), &v, &ran);
+	sim_pull_qemu(chain, sim, scratch_dir(), &v, &ran);
 	cr_assert(v.ok, "seed %" PRIu64 ": %s: %s", seed, chain->text, v.text);
 }
 

@@ -12,6 +12,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "tests/machine/sim_chains.h"
+#include "tests/machine/sim_job_judge.h"
 #include "tests/support/leaks.h"
 #include "tests/whole/states.h"
 #include "tests/support/time_limit.h"
@@ -26,35 +28,12 @@ static const char *const state_names[] = { "none",      "paused",    "copying", 
 
 /* How a job is started, and on what. */
 static const struct sim_job_kind kinds[] = {
-	{ { .format = IMAGE_QCOW2, .version = 3, .cluster_bits = 9, .n_clusters = 24 },
-	  BPULL_JOB_MANUAL_FINALIZE,
-	  true },
-	{ { .format = IMAGE_QED, .cluster_bits = 12, .n_clusters = 12 },
-	  BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_VERIFY,
-	  false },
-	{ { .format = IMAGE_QCOW2,
-	    .version = 3,
-	    .cluster_bits = 10,
-	    .n_clusters = 24,
-	    .to_base = true },
-	  BPULL_JOB_VERIFY,
-	  true },
-	{ { .format = IMAGE_QED, .cluster_bits = 12, .n_clusters = 12 }, 0, true },
-	{ { .format = IMAGE_QCOW2,
-	    .version = 2,
-	    .cluster_bits = 9,
-	    .n_clusters = 24,
-	    .to_base = true },
-	  BPULL_JOB_MANUAL_FINALIZE,
-	  false },
-	{ { .format = IMAGE_QCOW2,
-	    .version = 3,
-	    .cluster_bits = 10,
-	    .n_clusters = 24,
-	    .refcount_bits = 16,
-	    .n_snapshots = 1 },
-	  BPULL_JOB_VERIFY,
-	  false },
+	{ { SIM_SMALL_CLUSTERS, SIM_SIZE(24, 0) }, BPULL_JOB_MANUAL_FINALIZE, true },
+	{ { SIM_SMALL_QED, SIM_SIZE(12, 0) }, BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_VERIFY, false },
+	{ { SIM_TO_BASE, SIM_SIZE(24, 0) }, BPULL_JOB_VERIFY, true },
+	{ { SIM_SMALL_QED, SIM_SIZE(12, 0) }, 0, true },
+	{ { SIM_V2_TO_BASE, SIM_SIZE(24, 0) }, BPULL_JOB_MANUAL_FINALIZE, false },
+	{ { SIM_SNAPSHOTS(1), SIM_SIZE(24, 0) }, BPULL_JOB_VERIFY, false },
 };
 
 static int answer_of(const struct state_trial *t, const struct state_call *call)
