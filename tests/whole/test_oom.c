@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "io/base.h"
+#include "tests/machine/sim_chains.h"
 #include "tests/whole/oom.h"
 #include "tests/machine/sim_pull.h"
 #include "tests/support/time_limit.h"
@@ -21,36 +22,11 @@ TIME_LIMIT(1200);
 TestSuite(oom, .timeout = TIME_LIMIT_CLOCK(1200));
 
 static const struct sim_chain_how chains[] = {
-	{ .format = IMAGE_QCOW2,
-	  .version = 2,
-	  .cluster_bits = 10,
-	  .n_clusters = 120,
-	  .max_depth = 2,
-	  .stretch = 2,
-	  .full_block = true },
-	{ .format = IMAGE_QCOW2,
-	  .version = 3,
-	  .cluster_bits = 9,
-	  .refcount_bits = 64,
-	  .n_clusters = 120,
-	  .max_depth = 1,
-	  .stretch = 2,
-	  .full_table = true },
-	{ .format = IMAGE_QED, .cluster_bits = 12, .n_clusters = 60, .max_depth = 2, .stretch = 2 },
-	{ .format = IMAGE_QCOW2,
-	  .version = 3,
-	  .cluster_bits = 16,
-	  .n_clusters = 16,
-	  .max_depth = 3,
-	  .stretch = 2 },
-	{ .format = IMAGE_QCOW2,
-	  .version = 3,
-	  .cluster_bits = 12,
-	  .refcount_bits = 4,
-	  .n_clusters = 60,
-	  .max_depth = 2,
-	  .stretch = 2,
-	  .compression = BPULL_COMPRESSION_ZSTD },
+	{ SIM_FULL_BLOCK, SIM_SIZE_MIXED(120, 2) },
+	{ SIM_FULL_TABLE, SIM_SIZE_MIXED(120, 1) },
+	{ SIM_SMALL_QED, SIM_SIZE_MIXED(60, 2) },
+	{ SIM_LARGE_CLUSTERS, SIM_SIZE_MIXED(16, 3) },
+	{ SIM_PACKED_NARROW(4), SIM_SIZE_MIXED(60, 2) },
 };
 
 static void judge(const struct sim_chain *chain, struct sim *sim, const char *what, bool link_gone)

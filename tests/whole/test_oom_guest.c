@@ -14,6 +14,7 @@
 
 #include "engine/api/engine.h"
 #include "io/base.h"
+#include "tests/machine/sim_chains.h"
 #include "tests/whole/oom.h"
 #include "tests/machine/sim_private.h"
 #include "tests/machine/sim_pull.h"
@@ -24,30 +25,11 @@
 TestSuite(oom_guest, .timeout = TIME_LIMIT_CLOCK(1200));
 
 static const struct sim_chain_how chains[] = {
-	{ .format = IMAGE_QCOW2,
-	  .version = 3,
-	  .cluster_bits = 9,
-	  .n_clusters = 60,
-	  .max_depth = 2 },
-	{ .format = IMAGE_QCOW2,
-	  .version = 3,
-	  .cluster_bits = 10,
-	  .refcount_bits = 16,
-	  .n_clusters = 50,
-	  .max_depth = 1,
-	  .n_snapshots = 1 },
-	{ .format = IMAGE_QED, .cluster_bits = 12, .n_clusters = 40, .max_depth = 2 },
-	{ .format = IMAGE_QCOW2,
-	  .version = 2,
-	  .cluster_bits = 12,
-	  .n_clusters = 30,
-	  .max_depth = 1 },
-	{ .format = IMAGE_QCOW2,
-	  .version = 3,
-	  .cluster_bits = 12,
-	  .n_clusters = 30,
-	  .max_depth = 1,
-	  .compression = BPULL_COMPRESSION_OWN },
+	{ SIM_SMALL_CLUSTERS, SIM_SIZE(60, 2) },
+	{ SIM_SNAPSHOTS(1), SIM_SIZE(50, 1) },
+	{ SIM_SMALL_QED, SIM_SIZE(40, 2) },
+	{ SIM_V2(12), SIM_SIZE(30, 1) },
+	{ SIM_V3(12, 0), SIM_SIZE(30, 1), .compression = BPULL_COMPRESSION_OWN },
 };
 
 struct visit {
