@@ -1,57 +1,25 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * What a program gets wrong, or leaves out, at the public interface: each call
- * says which argument it does not take and changes nothing; what was submitted
- * and never collected costs no memory and no other disk's events.
+ * says which argument it does not take and changes nothing.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "engine/blockpull-libvirt.h"
+#include "tests/api/api_rig.h"
 #include "tests/support/overlay.h"
 #include "tests/support/scratch.h"
 #include "tests/support/time_limit.h"
 
-#define MiB      (1u << 20)
-#define BASE_LEN (8u * MiB)
-
-static struct bpull_engine *engine;
-static struct bpull_error error;
-
-static void begin(void)
-{
-	scratch_make();
-	scratch_filled("base", 0x5a, BASE_LEN);
-	make_overlay("top", BPULL_FORMAT_QCOW2, "base");
-	cr_assert_eq(bpull_engine_open(NULL, &engine, &error), 0, "%s", error.message);
-}
-
-static void end(void)
-{
-	bpull_engine_close(engine);
-	scratch_remove();
-}
-
 TIME_LIMIT(120);
-TestSuite(api_misuse, .init = begin, .fini = end, .timeout = TIME_LIMIT_CLOCK(120));
-
-static struct bpull_disk *open_disk(const char *name, uint32_t flags)
-{
-	struct bpull_disk_options o = { .size = sizeof(o), .flags = flags };
-	struct bpull_disk *disk;
-
-	cr_assert_eq(bpull_disk_open(engine, scratch(name), &o, &disk, &error), 0, "%s",
-		     error.message);
-	return disk;
-}
+TestSuite(api_misuse, .init = api_rig_begin_small, .fini = api_rig_end,
+	  .timeout = TIME_LIMIT_CLOCK(120));
 
 /* -EINVAL, with a word about it, and nothing at that name. */
 static void refuse_create(struct bpull_create_options o)
@@ -82,54 +50,43 @@ Test(api_misuse, create_says_what_is_missing)
 	cr_assert_neq(access(scratch("new"), F_OK), 0);
 }
 
-static int try_open(struct bpull_disk_options o)
-{
-	struct bpull_disk *disk;
-	int rc;
-
-	o.size = sizeof(o);
-	error.message[0] = '\0';
-	rc = bpull_disk_open(engine, scratch("top"), &o, &disk, &error);
-	if (!rc)
-		bpull_disk_close(disk);
-	else
-		cr_assert(error.message[0]);
-	return rc;
-}
-
 Test(api_misuse, open_says_which_options_do_not_go_together)
 {
 	const char *dirs[] = { "/nonexistent-directory" };
 
-	cr_assert_eq(try_open((struct bpull_disk_options){ .flags = BPULL_DISK_COPY_ON_READ }),
+	cr_assert_eq(
+		api_rig_try_open((struct bpull_disk_options){ .flags = BPULL_DISK_COPY_ON_READ }),
+		-EINVAL);
+	cr_assert_eq(api_rig_try_open((struct bpull_disk_options){
+			     .flags = BPULL_DISK_COPY_ON_READ | BPULL_DISK_GUEST_IO |
+				      BPULL_DISK_READ_ONLY }),
 		     -EINVAL);
-	cr_assert_eq(try_open((struct bpull_disk_options){ .flags = BPULL_DISK_COPY_ON_READ |
-								    BPULL_DISK_GUEST_IO |
-								    BPULL_DISK_READ_ONLY }),
-		     -EINVAL);
-	cr_assert_eq(try_open((struct bpull_disk_options){ .flags = BPULL_DISK_NO_BACKING }),
-		     -EINVAL);
-	cr_assert_eq(try_open((struct bpull_disk_options){
+	cr_assert_eq(
+		api_rig_try_open((struct bpull_disk_options){ .flags = BPULL_DISK_NO_BACKING }),
+		-EINVAL);
+	cr_assert_eq(api_rig_try_open((struct bpull_disk_options){
 			     .backing_rule = (enum bpull_backing_rule)(BPULL_BACKING_NONE + 1) }),
 		     -EINVAL);
-	cr_assert_eq(
-		try_open((struct bpull_disk_options){ .allowed_dirs = dirs, .n_allowed_dirs = 1 }),
-		0);
+	cr_assert_eq(api_rig_try_open((struct bpull_disk_options){ .allowed_dirs = dirs,
+								   .n_allowed_dirs = 1 }),
+		     0);
 	dirs[0] = "/dev/null";
-	cr_assert_eq(
-		try_open((struct bpull_disk_options){ .allowed_dirs = dirs, .n_allowed_dirs = 1 }),
-		-EINVAL);
+	cr_assert_eq(api_rig_try_open((struct bpull_disk_options){ .allowed_dirs = dirs,
+								   .n_allowed_dirs = 1 }),
+		     -EINVAL);
 	cr_assert(strstr(error.message, "/dev/null"), "%s", error.message);
 	dirs[0] = scratch("base"); /* a file by itself */
-	cr_assert_eq(
-		try_open((struct bpull_disk_options){ .allowed_dirs = dirs, .n_allowed_dirs = 1 }),
-		0);
-	cr_assert_eq(try_open((struct bpull_disk_options){ .flags = BPULL_DISK_READ_HOLES |
-								    BPULL_DISK_TRUST_HOLES }),
+	cr_assert_eq(api_rig_try_open((struct bpull_disk_options){ .allowed_dirs = dirs,
+								   .n_allowed_dirs = 1 }),
+		     0);
+	cr_assert_eq(api_rig_try_open((struct bpull_disk_options){
+			     .flags = BPULL_DISK_READ_HOLES | BPULL_DISK_TRUST_HOLES }),
 		     -EINVAL);
-	cr_assert_eq(try_open((struct bpull_disk_options){ .flags = 1 << 8 }), -EINVAL);
-	cr_assert_eq(try_open((struct bpull_disk_options){ .flags = BPULL_DISK_TRUST_HOLES }), 0);
-	cr_assert_eq(try_open((struct bpull_disk_options){ .flags = 0 }), 0);
+	cr_assert_eq(api_rig_try_open((struct bpull_disk_options){ .flags = 1 << 8 }), -EINVAL);
+	cr_assert_eq(
+		api_rig_try_open((struct bpull_disk_options){ .flags = BPULL_DISK_TRUST_HOLES }),
+		0);
+	cr_assert_eq(api_rig_try_open((struct bpull_disk_options){ .flags = 0 }), 0);
 }
 
 static struct bpull_disk_options allowing(const char *const *dirs, size_t n)
@@ -203,7 +160,7 @@ Test(api_misuse, a_name_for_the_base_without_a_base)
 {
 	struct bpull_job_options o = { .size = sizeof(o), .base_name = "base" };
 	struct bpull_measure measure = { .size = sizeof(measure) };
-	struct bpull_disk *disk = open_disk("top", 0);
+	struct bpull_disk *disk = api_rig_open("top", 0);
 
 	cr_assert_eq(bpull_job_start(disk, &o, &error), -EINVAL);
 	cr_assert(strstr(error.message, "no base"), "%s", error.message);
@@ -221,7 +178,7 @@ Test(api_misuse, jobs_of_what_cannot_be_pulled)
 {
 	struct bpull_job_options o = { .size = sizeof(o), .guest_share = 101 };
 	struct bpull_disk_options raw = { .size = sizeof(raw), .format = BPULL_FORMAT_RAW };
-	struct bpull_disk *disk = open_disk("top", 0);
+	struct bpull_disk *disk = api_rig_open("top", 0);
 	struct bpull_event event;
 
 	cr_assert_eq(bpull_job_start(disk, &o, &error), -EINVAL);
@@ -281,17 +238,17 @@ Test(api_misuse, looking_at_images)
 	bpull_info_close(info);
 
 	/* The top alone holds nothing, and says so, although the base does. */
-	disk = open_disk("top", BPULL_DISK_READ_ONLY | BPULL_DISK_NO_BACKING);
+	disk = api_rig_open("top", BPULL_DISK_READ_ONLY | BPULL_DISK_NO_BACKING);
 	cr_assert_eq(bpull_disk_map(disk, 0, extents, 0, &error), -EINVAL);
 	cr_assert_eq(bpull_disk_map(disk, 0, extents, 4, &error), 1);
-	cr_assert_eq(extents[0].length, BASE_LEN);
+	cr_assert_eq(extents[0].length, API_RIG_SMALL_LEN);
 	cr_assert(!extents[0].present && extents[0].zero);
 	bpull_disk_close(disk);
 }
 
 Test(api_misuse, finding_an_image_of_the_chain)
 {
-	struct bpull_disk *disk = open_disk("top", BPULL_DISK_READ_ONLY);
+	struct bpull_disk *disk = api_rig_open("top", BPULL_DISK_READ_ONLY);
 	uint32_t depth = 0;
 
 	cr_assert_eq(bpull_disk_find(disk, scratch("base"), &depth, &error), 0);
@@ -337,148 +294,6 @@ Test(api_misuse, the_word_that_all_is_open_comes_once)
 	o.format = BPULL_FORMAT_QED;
 	cr_assert_neq(bpull_disk_open(engine, scratch("top"), &o, &disk, &error), 0);
 	cr_assert_eq(n, 5, "it was called although the image could not be opened");
-}
-
-static int one_result(void *user_data)
-{
-	struct bpull_event event;
-
-	cr_assert_eq(bpull_engine_wait(engine, &event, 1, 30000), 1);
-	cr_assert_eq(event.type, BPULL_EVENT_IO);
-	cr_assert_eq(event.user_data, user_data);
-	return event.error;
-}
-
-Test(api_misuse, requests_that_ask_for_nothing_or_too_much)
-{
-	struct bpull_disk *disk = open_disk("top", BPULL_DISK_GUEST_IO);
-	struct iovec iov = { .iov_base = &iov, .iov_len = 1 };
-	struct bpull_extent extent;
-	char id;
-
-	bpull_read(disk, &iov, -1, 0, &id);
-	cr_assert_eq(one_result(&id), -EINVAL);
-	bpull_read(disk, &iov, INT_MAX, 0, &id);
-	cr_assert_eq(one_result(&id), -EINVAL);
-	bpull_read(disk, &iov, 1, BASE_LEN, &id);
-	cr_assert_eq(one_result(&id), -EINVAL);
-	bpull_block_status(disk, 0, MiB, &extent, 0, &id);
-	cr_assert_eq(one_result(&id), -EINVAL);
-	bpull_block_status(disk, 0, MiB, NULL, 1, &id);
-	cr_assert_eq(one_result(&id), -EINVAL);
-	bpull_read(disk, &iov, 0, 0, &id);
-	cr_assert_eq(one_result(&id), 0);
-	bpull_write(disk, &iov, 0, BASE_LEN, BPULL_IO_FUA, &id);
-	cr_assert_eq(one_result(&id), 0);
-	bpull_write_zeroes(disk, MiB, 0, 0, &id);
-	cr_assert_eq(one_result(&id), 0);
-	bpull_flush(disk, &id);
-	cr_assert_eq(one_result(&id), 0);
-	bpull_disk_close(disk);
-
-	disk = open_disk("top", BPULL_DISK_GUEST_IO | BPULL_DISK_READ_ONLY);
-	bpull_write_zeroes(disk, 0, MiB, 0, &id);
-	cr_assert_eq(one_result(&id), -EROFS);
-	bpull_flush(disk, &id);
-	cr_assert_eq(one_result(&id), 0, "there is nothing to make durable");
-	cr_assert_eq(bpull_disk_set_copy_on_read(disk, 1), -EROFS);
-	cr_assert_eq(bpull_pflush(disk), -EINVAL, "no engine with a thread of its own");
-	bpull_disk_close(disk);
-}
-
-/* Events of one disk are forgotten with it, whatever lies before and behind them in the queue. */
-Test(api_misuse, a_disk_is_closed_with_results_uncollected)
-{
-	struct bpull_disk *a, *b;
-	struct bpull_event event;
-	char block[4096];
-	struct iovec iov = { block, sizeof(block) };
-	unsigned n = 0;
-
-	make_overlay("other", BPULL_FORMAT_QCOW2, "base");
-	a = open_disk("top", BPULL_DISK_GUEST_IO);
-	b = open_disk("other", BPULL_DISK_GUEST_IO);
-	for (unsigned i = 0; i < 8; i++)
-		bpull_read(i % 2 ? a : b, &iov, 1, i * MiB, i % 2 ? (void *)a : (void *)b);
-	/* All are over, none is collected but the first. */
-	cr_assert_eq(bpull_engine_wait(engine, &event, 1, 30000), 1);
-	n += event.disk == b;
-	usleep(100000);
-	bpull_engine_process(engine, &event, 1);
-	n += event.disk == b;
-	bpull_disk_close(a);
-	while (bpull_engine_wait(engine, &event, 1, 300) == 1) {
-		cr_assert_eq(event.disk, b);
-		cr_assert_eq(event.user_data, b);
-		n++;
-	}
-	cr_assert_eq(n, 4, "%u", n);
-	bpull_disk_close(b);
-}
-
-/* The same for what jobs have to say. */
-Test(api_misuse, a_disk_is_closed_with_job_events_uncollected)
-{
-	struct bpull_disk *disks[3];
-	struct bpull_job_info info = { .size = sizeof(info) };
-	struct bpull_event event;
-
-	make_overlay("second", BPULL_FORMAT_QCOW2, "base");
-	make_overlay("third", BPULL_FORMAT_QCOW2, "base");
-	disks[0] = open_disk("top", 0);
-	disks[1] = open_disk("second", 0);
-	disks[2] = open_disk("third", 0);
-	for (unsigned i = 0; i < 3; i++)
-		cr_assert_eq(bpull_job_start(disks[i], NULL, &error), 0, "%s", error.message);
-	for (unsigned i = 0; i < 3; i++)
-		for (unsigned k = 0; k < 3000; k++) {
-			struct bpull_event none[1];
-
-			cr_assert_eq(bpull_engine_process(engine, none, 0), 0);
-			bpull_job_get_info(disks[i], &info);
-			if (info.state == BPULL_JOB_CONCLUDED)
-				break;
-			usleep(10000);
-		}
-	bpull_disk_close(disks[1]);
-	for (unsigned i = 0; i < 2; i++) {
-		cr_assert_eq(bpull_engine_wait(engine, &event, 1, 30000), 1);
-		cr_assert(event.disk == disks[0] || event.disk == disks[2]);
-		cr_assert_eq(event.status, BPULL_JOB_COMPLETED);
-	}
-	cr_assert_eq(bpull_engine_wait(engine, &event, 1, 100), 0);
-}
-
-static void *raise_shared(void *opaque)
-{
-	(void)opaque;
-	usleep(200000);
-	bpull_engine_set_speed(engine, 0, 0);
-	return NULL;
-}
-
-/* Two jobs that would take minutes under the engine's limit are over when another thread lifts
- * it. */
-Test(api_misuse, the_shared_limit_is_lifted_from_another_thread)
-{
-	struct bpull_engine_options o = { .size = sizeof(o), .bandwidth = 65536 };
-	struct bpull_disk *disks[2];
-	struct bpull_event event;
-	pthread_t thread;
-
-	bpull_engine_close(engine);
-	cr_assert_eq(bpull_engine_open(&o, &engine, &error), 0);
-	make_overlay("other", BPULL_FORMAT_QCOW2, "base");
-	disks[0] = open_disk("top", 0);
-	disks[1] = open_disk("other", 0);
-	for (unsigned i = 0; i < 2; i++)
-		cr_assert_eq(bpull_job_start(disks[i], NULL, &error), 0);
-	cr_assert_eq(pthread_create(&thread, NULL, raise_shared, NULL), 0);
-	for (unsigned i = 0; i < 2; i++) {
-		cr_assert_eq(bpull_engine_wait(engine, &event, 1, 60000), 1, "still limited");
-		cr_assert_eq(event.status, BPULL_JOB_COMPLETED);
-	}
-	pthread_join(thread, NULL);
 }
 
 Test(api_misuse, flattening_to_where_nothing_can_be)

@@ -9,13 +9,11 @@
 #include <string.h>
 
 #include "engine/blockpull.h"
+#include "tests/api/api_rig.h"
 #include "tests/support/scratch.h"
 #include "tests/support/time_limit.h"
 
 #define LEN (256u << 10)
-
-static struct bpull_engine *engine;
-static struct bpull_error error;
 
 static void make(const char *name, enum bpull_format format, const char *backing,
 		 enum bpull_format backing_format)
@@ -42,29 +40,8 @@ static void set_up(void)
 	cr_assert_eq(bpull_engine_open(&o, &engine, &error), 0, "%s", error.message);
 }
 
-static void tear_down(void)
-{
-	bpull_engine_close(engine);
-	scratch_remove();
-}
-
 TIME_LIMIT(60);
-TestSuite(backing_formats, .init = set_up, .fini = tear_down, .timeout = TIME_LIMIT_CLOCK(60));
-
-static int try_open(struct bpull_disk_options o)
-{
-	struct bpull_disk *disk;
-	int rc;
-
-	o.size = sizeof(o);
-	error = (struct bpull_error){ 0 };
-	rc = bpull_disk_open(engine, scratch("top"), &o, &disk, &error);
-	if (!rc)
-		bpull_disk_close(disk);
-	else
-		cr_assert(error.message[0]);
-	return rc;
-}
+TestSuite(backing_formats, .init = set_up, .fini = api_rig_end, .timeout = TIME_LIMIT_CLOCK(60));
 
 Test(backing_formats, unrecorded_formats_are_told_trusted_or_refused)
 {
@@ -75,16 +52,17 @@ Test(backing_formats, unrecorded_formats_are_told_trusted_or_refused)
 	};
 	struct bpull_disk_options files = { .backing_formats = told, .n_backing_formats = 3 };
 
-	cr_assert_eq(try_open((struct bpull_disk_options){ 0 }), -EPERM);
+	cr_assert_eq(api_rig_try_open((struct bpull_disk_options){ 0 }), -EPERM);
 	cr_assert(strstr(error.message, "mid"), "%s", error.message);
-	cr_assert_eq(try_open((struct bpull_disk_options){ .backing_trust = BPULL_TRUST_ALL }), 0,
-		     "%s", error.message);
-	cr_assert_eq(try_open(files), 0, "%s", error.message);
+	cr_assert_eq(
+		api_rig_try_open((struct bpull_disk_options){ .backing_trust = BPULL_TRUST_ALL }),
+		0, "%s", error.message);
+	cr_assert_eq(api_rig_try_open(files), 0, "%s", error.message);
 	cr_assert(told[0].used && told[1].used && !told[2].used);
 	told[2].optional = 0;
-	cr_assert_eq(try_open(files), -EINVAL);
+	cr_assert_eq(api_rig_try_open(files), -EINVAL);
 	files.n_backing_formats = 1;
-	cr_assert_eq(try_open(files), -EPERM, "the lower one's word is wanted, too");
+	cr_assert_eq(api_rig_try_open(files), -EPERM, "the lower one's word is wanted, too");
 }
 
 Test(backing_formats, options_that_mean_nothing_are_refused)
@@ -93,24 +71,26 @@ Test(backing_formats, options_that_mean_nothing_are_refused)
 	struct bpull_disk_options files = { .backing_formats = &told, .n_backing_formats = 1 };
 	struct bpull_disk_options none = { .n_backing_formats = 1 };
 
-	cr_assert_eq(try_open((struct bpull_disk_options){ .backing_trust = BPULL_TRUST_ALL,
-							   .backing_format = BPULL_FORMAT_QED }),
+	cr_assert_eq(
+		api_rig_try_open((struct bpull_disk_options){ .backing_trust = BPULL_TRUST_ALL,
+							      .backing_format = BPULL_FORMAT_QED }),
+		-EINVAL);
+	cr_assert_eq(api_rig_try_open(
+			     (struct bpull_disk_options){ .backing_trust = BPULL_TRUST_ALL + 1 }),
 		     -EINVAL);
-	cr_assert_eq(try_open((struct bpull_disk_options){ .backing_trust = BPULL_TRUST_ALL + 1 }),
-		     -EINVAL);
-	cr_assert_eq(try_open(none), -EINVAL);
+	cr_assert_eq(api_rig_try_open(none), -EINVAL);
 	told.format = BPULL_FORMAT_UNKNOWN;
-	cr_assert_eq(try_open(files), -EINVAL);
+	cr_assert_eq(api_rig_try_open(files), -EINVAL);
 	told.format = BPULL_FORMAT_QED + 1;
-	cr_assert_eq(try_open(files), -EINVAL);
+	cr_assert_eq(api_rig_try_open(files), -EINVAL);
 	told.format = BPULL_FORMAT_QED;
 	told.reserved[1] = 1;
-	cr_assert_eq(try_open(files), -EINVAL);
+	cr_assert_eq(api_rig_try_open(files), -EINVAL);
 	told.reserved[1] = 0;
 	told.file = "";
-	cr_assert_eq(try_open(files), -EINVAL);
+	cr_assert_eq(api_rig_try_open(files), -EINVAL);
 	told.file = NULL;
-	cr_assert_eq(try_open(files), -EINVAL);
+	cr_assert_eq(api_rig_try_open(files), -EINVAL);
 }
 
 static void described(const struct bpull_info *info, unsigned i, enum bpull_format_from from,
