@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Each 8 bytes differ from all others of a disk; buf is what lies at off. len is a multiple of 8. */
+/* Each 8 bytes differ from all others of a disk; buf is what lies at off. len is a multiple of
+ * 8. */
 void pattern_words(void *buf, size_t len, uint64_t off);
 /* Bytes that differ from their neighbours; the first is 1. */
 void pattern_steps(uint8_t *buf, size_t len);

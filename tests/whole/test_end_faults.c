@@ -7,7 +7,7 @@
  *
  * - The job ends once. FAILED and CANCELED have the link, COMPLETED has not, in
  *   the store and after a power cut, or the message says that it can't be known
- *   (sim_job.c judges that when the event comes).
+ *   (sim_job_judge.c judges that when the event comes).
  * - Nothing hangs: neither the job, nor its abort, nor closing the disk.
  * - Want of space is not the end of the disk: when there is some again the
  *   guest writes and flushes, and the next job completes. A disk that was given

@@ -4,7 +4,7 @@
  * a job, against the table in docs/embedding.md. For each cell: the answer is
  * the table's; the job ends as it would have without the call, or as the call
  * says; status, info, event, the link in the image and the content agree
- * (sim_job.c); and the disk can be used, pulled again and closed afterwards.
+ * (sim_job_judge.c); and the disk can be used, pulled again and closed afterwards.
  *
  *   STATES_SEED=first STATES_ROUNDS=n   other moments, or one again
  */
