@@ -18,6 +18,7 @@
 
 #include "io/err.h"
 
+struct dir;
 struct file;
 struct file_watch;
 
@@ -168,6 +169,9 @@ struct file_opener {
 		      struct err *err);
 	/* Removes what create() made, after a failure. */
 	int (*remove)(struct file_opener *opener, const char *name);
+	/* dir.h */
+	int (*open_dir)(struct file_opener *opener, const char *path, struct dir **out,
+			struct err *err);
 };
 
 /* The machine's own file system. Static, stateless. */

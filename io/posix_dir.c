@@ -1,49 +1,22 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A finished file gets its name, and no other file is lost by that. There are
- * three ways, as no file system has them all:
- *
- *   renameat2(RENAME_NOREPLACE)  not NFS, old kernels, some of FUSE
- *   link, unlink                 not FAT, exFAT, some of FUSE
- *   an empty file of that name is created, where there is none (as by O_EXCL),
- *   and the finished one renamed over it
- *
- * Between the two steps of the last one another process may put a file in place
- * of the empty one; it is looked at just before. Opening the directory for
- * reading was rejected as a need: one may be written and searched only.
+ * Directories of the machine's own file system. Opening one for reading was
+ * rejected as a need: it may be written and searched only.
  */
 #include "io/posix_dir.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "io/posix_file.h"
+#include "io/posix_mode.h"
+#include "io/posix_rename.h"
 
-const char *posix_last(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	return slash ? slash + 1 : path;
-}
+#define PRIVATE_MODE 0600
 
-/* The file system, or a filter of system calls, has no such call; another may do. */
-static bool posix_dir_refused(int code)
-{
-	switch (-code) {
-	case EINVAL:
-	case ENOSYS:
-	case EPERM:
-	case EACCES:
-	case EOPNOTSUPP:
-	case EMLINK:
-	case EXDEV: return true;
-	default: return false;
-	}
-}
-
-static int posix_dir_open_fd(const char *name, int flags)
+static int open_dir_fd(const char *name, int flags)
 {
 	unsigned n_tries = 0;
 	int fd;
@@ -55,7 +28,7 @@ static int posix_dir_open_fd(const char *name, int flags)
 }
 
 /* Names can be made in there, but neither changed nor removed. */
-static bool posix_dir_is_append_only(int fd)
+static bool is_append_only(int fd)
 {
 	struct statx sx;
 
@@ -63,24 +36,35 @@ static bool posix_dir_is_append_only(int fd)
 	       sx.stx_attributes & STATX_ATTR_APPEND;
 }
 
-int posix_dir_open(struct posix_dir *dir, const char *path, struct err *err)
+static int check_free(const char *path, const char *dir_name, const char *shown, struct err *err)
 {
-	const char *last = posix_last(path);
-	autofree char *name = last == path ? strdup(".") : strndup(path, last - path);
-	char shown[512];
+	struct stat st;
 
-	err_escape(path, strlen(path), shown, sizeof(shown));
-	*dir = (struct posix_dir){ .fd = -1, .can_sync = true };
-	if (!name)
-		return err_set(err, -ENOMEM, "out of memory");
-	dir->fd = posix_dir_open_fd(name, O_RDONLY);
-	if (dir->fd == -EACCES || dir->fd == -EPERM) {
-		dir->can_sync = false;
-		dir->fd = posix_dir_open_fd(name, O_PATH);
-	}
-	if (dir->fd < 0)
-		return err_errno(err, dir->fd, "cannot open the directory of '%s'", shown);
-	if (posix_dir_is_append_only(dir->fd))
+	if (!*path)
+		return err_set(err, -EINVAL, "the new file's name is empty: give it one");
+	if (!lstat(path, &st))
+		return err_set(err, -EEXIST,
+			       "'%s' exists already and is left alone: remove it, or choose "
+			       "another name",
+			       shown);
+	if (errno != ENOENT)
+		return err_errno(err, -errno, "cannot create '%s'", shown);
+	if (stat(dir_name, &st))
+		return err_set(err, -ENOENT,
+			       "cannot create '%s': the directory it would lie in does not exist",
+			       shown);
+	return 0;
+}
+
+static int open_fd(struct posix_dir *pd, const char *dir_name, const char *shown, struct err *err)
+{
+	pd->fd = open_dir_fd(dir_name, O_RDONLY);
+	pd->can_sync = pd->fd != -EACCES && pd->fd != -EPERM;
+	if (!pd->can_sync)
+		pd->fd = open_dir_fd(dir_name, O_PATH);
+	if (pd->fd < 0)
+		return err_errno(err, pd->fd, "cannot open the directory of '%s'", shown);
+	if (is_append_only(pd->fd))
 		return err_set(err, -EACCES,
 			       "cannot create '%s': its directory is append-only (see lsattr), so "
 			       "a finished file can't get its name there: choose another one",
@@ -88,99 +72,69 @@ int posix_dir_open(struct posix_dir *dir, const char *path, struct err *err)
 	return 0;
 }
 
-bool posix_dir_has(const struct posix_dir *dir, const char *name)
-{
-	struct stat st;
-	return !fstatat(dir->fd, name, &st, AT_SYMLINK_NOFOLLOW);
-}
+/* ---- a new file in it ---- */
 
-/* ---- the ways ---- */
-
-static int posix_dir_by_rename(const struct posix_dir *dir, const char *from, const char *to)
+/* The mode that `like` has; of a device, whose mode is a rule of the machine, what a new file may
+ * have of it. */
+static int make_file(struct posix_dir *pd, const char *path, const struct file *like,
+		     struct file **out, struct err *err)
 {
-	return renameat2(dir->fd, from, dir->fd, to, RENAME_NOREPLACE) ? -errno : 0;
-}
-
-static int posix_dir_by_link(const struct posix_dir *dir, const char *from, const char *to)
-{
-	if (linkat(dir->fd, from, dir->fd, to, 0))
-		return -errno;
-	unlinkat(dir->fd, from, 0); /* else it stays, as after a crash */
-	return 0;
-}
-
-static bool posix_dir_is_empty_file(const struct posix_dir *dir, const char *name)
-{
+	int rc = posix_create(path, like->is_block ? pd->mode & 0666 : PRIVATE_MODE, out, err);
 	struct stat st;
 
-	return !fstatat(dir->fd, name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode) &&
-	       !st.st_size && st.st_nlink <= 1;
-}
-
-/* mknod() instead of open(): it opens nothing, which a sandbox may forbid. */
-static int posix_dir_by_place(const struct posix_dir *dir, const char *from, const char *to)
-{
-	int rc;
-
-	if (mknodat(dir->fd, to, S_IFREG | 0600, 0))
-		return -errno;
-	if (!posix_dir_is_empty_file(dir, to))
-		return -EEXIST;
-	if (!renameat(dir->fd, from, dir->fd, to))
-		return 0;
-	rc = -errno;
-	if (posix_dir_is_empty_file(dir, to))
-		unlinkat(dir->fd, to, 0);
-	return rc;
-}
-
-static int (*const posix_dir_ways[])(const struct posix_dir *dir, const char *from,
-				     const char *to) = {
-	posix_dir_by_rename,
-	posix_dir_by_link,
-	posix_dir_by_place,
-};
-
-#define N_WAYS (sizeof(posix_dir_ways) / sizeof(posix_dir_ways[0]))
-
-static bool posix_dir_is_file(const struct posix_dir *dir, const char *name, int fd)
-{
-	struct stat st, wanted;
-
-	return !fstat(fd, &wanted) && !fstatat(dir->fd, name, &st, AT_SYMLINK_NOFOLLOW) &&
-	       st.st_dev == wanted.st_dev && st.st_ino == wanted.st_ino;
-}
-
-/* A call that failed may have been obeyed: of a server the first answer may be lost, and the second
- * one is that the name exists. */
-static int posix_dir_try(const struct posix_dir *dir, int fd, const char *from, const char *to)
-{
-	unsigned n_tries = 0;
-	int rc;
-
-	do
-		rc = posix_dir_ways[dir->way](dir, from, to);
-	while (rc && (errno = -rc, posix_again(&n_tries)));
-	if (!rc || !posix_dir_is_file(dir, to, fd))
+	if (rc)
 		return rc;
-	unlinkat(dir->fd, from, 0);
+	if (like->is_block && !fstat((*out)->fd, &st))
+		pd->mode = st.st_mode & 0777;
+	/* File systems without modes refuse it, and nothing is lost by that. */
+	if (fchmod((*out)->fd, PRIVATE_MODE))
+		errno = 0;
 	return 0;
 }
 
-int posix_dir_rename(struct posix_dir *dir, int fd, const char *from, const char *to)
+static int create_private(struct dir *dir, const char *name, const struct file *like,
+			  struct file **out, struct err *err)
 {
-	int rc = posix_dir_try(dir, fd, from, to);
+	struct posix_dir *pd = (struct posix_dir *)dir;
+	autofree char *path = NULL;
+	struct shown shown;
+	int rc = posix_mode(like->fd, &pd->mode);
 
-	while (rc && posix_dir_refused(rc) && dir->way + 1 < N_WAYS) {
-		dir->way++;
-		rc = posix_dir_try(dir, fd, from, to);
+	if (rc)
+		return err_errno(err, rc, "%s: cannot find its mode", file_show(like, &shown));
+	if (asprintf(&path, "%s%s", pd->prefix, name) < 0) {
+		path = NULL;
+		return err_errno(err, -ENOMEM, "cannot make a temporary name");
 	}
-	return rc == -EINTR || rc == -EAGAIN ? -EIO : rc;
+	return make_file(pd, path, like, out, err);
 }
 
-/* ---- durable ---- */
+static void give_mode(struct dir *dir, const struct file *file)
+{
+	if (fchmod(file->fd, ((struct posix_dir *)dir)->mode))
+		errno = 0;
+}
 
-static int posix_dir_call(int (*call)(int fd), int fd)
+/* ---- names ---- */
+
+static bool has_name(const struct dir *dir, const char *name)
+{
+	struct stat st;
+
+	return !fstatat(((const struct posix_dir *)dir)->fd, name, &st, AT_SYMLINK_NOFOLLOW);
+}
+
+static int rename_in(struct dir *dir, const struct file *file, const char *from, const char *to)
+{
+	return posix_rename((struct posix_dir *)dir, file->fd, from, to);
+}
+
+static int remove_name(struct dir *dir, const char *name)
+{
+	return unlinkat(((struct posix_dir *)dir)->fd, name, 0) ? -errno : 0;
+}
+
+static int call_again(int (*call)(int fd), int fd)
 {
 	unsigned n_tries = 0;
 
@@ -190,59 +144,66 @@ static int posix_dir_call(int (*call)(int fd), int fd)
 	return 0;
 }
 
-int posix_dir_sync(const struct posix_dir *dir, int fd)
+static int sync_names(const struct dir *dir, const struct file *file)
 {
-	int rc = dir->can_sync ? posix_dir_call(fsync, dir->fd) : -EINVAL, last;
+	const struct posix_dir *pd = (const struct posix_dir *)dir;
+	int rc = pd->can_sync ? call_again(fsync, pd->fd) : -EINVAL, last;
 
-	if (!posix_dir_refused(rc))
+	if (!posix_is_refused(rc))
 		return rc;
 	/* CIFS, vboxsf and some of FUSE have no fsync of a directory. The whole file system, or the
 	 * file that was renamed, is the next best thing to ask for. An error of the first may be
 	 * that of another's file, where the second has none. */
-	rc = posix_dir_call(syncfs, fd);
-	last = rc ? posix_dir_call(fsync, fd) : 0;
-	if (!posix_dir_refused(last))
+	rc = call_again(syncfs, file->fd);
+	last = rc ? call_again(fsync, file->fd) : 0;
+	if (!posix_is_refused(last))
 		return last;
-	return posix_dir_refused(rc) ? 0 : rc;
+	return posix_is_refused(rc) ? 0 : rc;
 }
 
-/* ---- the mode ---- */
+/* ---- open and close ---- */
 
-/* As the kernel gives an access list: a version, then entries. */
-struct posix_acl {
-	uint32_t version;
-	struct {
-		uint16_t tag, perm;
-		uint32_t id;
-	} entries[64];
+static void close_dir(struct dir *dir)
+{
+	struct posix_dir *pd = (struct posix_dir *)dir;
+
+	if (pd->fd >= 0)
+		close(pd->fd);
+	free(pd->prefix);
+	free(pd);
+}
+
+static const struct dir_ops posix_dir_ops = {
+	.create = create_private,
+	.give_mode = give_mode,
+	.has = has_name,
+	.rename = rename_in,
+	.remove = remove_name,
+	.sync = sync_names,
+	.close = close_dir,
 };
 
-#define ACL_VERSION_2 2
-#define ACL_TAG_GROUP 0x04
-#define ACL_TAG_MASK  0x10
-
-int posix_mode(int fd, mode_t *mode)
+int posix_dir_open(struct file_opener *opener, const char *path, struct dir **out, struct err *err)
 {
-	struct posix_acl acl;
-	struct stat st;
-	unsigned group = 0, mask = 7;
-	ssize_t n;
+	struct posix_dir *pd = calloc(1, sizeof(*pd));
+	const char *last = dir_last_part(path), *dir_name;
+	struct shown shown;
+	int rc;
 
-	if (fstat(fd, &st))
-		return -errno;
-	*mode = st.st_mode & 0777;
-	n = fgetxattr(fd, "system.posix_acl_access", &acl, sizeof(acl));
-	if (n < 0 && errno != ERANGE)
-		return 0;
-	*mode &= ~(mode_t)0070; /* until it is known */
-	if (n < (ssize_t)sizeof(acl.version) || le32toh(acl.version) != ACL_VERSION_2)
-		return 0;
-	for (size_t i = 0; i < ((size_t)n - sizeof(acl.version)) / sizeof(acl.entries[0]); i++) {
-		if (le16toh(acl.entries[i].tag) == ACL_TAG_GROUP)
-			group = le16toh(acl.entries[i].perm) & 7;
-		if (le16toh(acl.entries[i].tag) == ACL_TAG_MASK)
-			mask = le16toh(acl.entries[i].perm) & 7;
+	if (!pd || !(pd->prefix = strndup(path, (size_t)(last - path)))) {
+		free(pd);
+		return err_set(err, -ENOMEM, "out of memory");
 	}
-	*mode |= (group & mask) << 3;
-	return 0;
+	pd->dir.ops = &posix_dir_ops;
+	pd->fd = -1;
+	dir_name = *pd->prefix ? pd->prefix : ".";
+	err_escape(path, strlen(path), shown.name, sizeof(shown.name));
+	rc = check_free(path, dir_name, shown.name, err);
+	if (!rc)
+		rc = open_fd(pd, dir_name, shown.name, err);
+	if (rc)
+		close_dir(&pd->dir);
+	else
+		*out = &pd->dir;
+	return rc;
 }

@@ -59,4 +59,19 @@ static inline int posix_error(void)
 	return errno == EINTR || errno == EAGAIN ? -EIO : -errno;
 }
 
+/* The file system, or a filter of system calls, has no such call; another may do. */
+static inline bool posix_is_refused(int code)
+{
+	switch (-code) {
+	case EINVAL:
+	case ENOSYS:
+	case EPERM:
+	case EACCES:
+	case EOPNOTSUPP:
+	case EMLINK:
+	case EXDEV: return true;
+	default: return false;
+	}
+}
+
 #endif

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "io/posix_dir.h"
 #include "io/posix_file.h"
 #include "io/posix_lookup.h"
 
@@ -215,6 +216,7 @@ struct file_opener *file_opener_posix(void)
 		.open = open_named,
 		.create = create_named,
 		.remove = remove_named,
+		.open_dir = posix_dir_open,
 	};
 	return &opener;
 }

@@ -30,6 +30,7 @@
 #include "engine/job/round.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/chain_base.h"
+#include "formats/chain/layer_set.h"
 #include "formats/core/layer.h"
 #include "io/base.h"
 #include "io/blocking.h"
@@ -378,7 +379,8 @@ int bpull_disk_find(struct bpull_disk *disk, const char *path, uint32_t *depth,
 	    is_missing(depth, "depth", error))
 		return -EINVAL;
 	engine_yields_begin(&yields, disk->engine);
-	rc = chain_find_base(disk->chain, file_opener_posix(), path, depth, &err);
+	rc = chain_find_base(disk->chain, layer_set_opener(disk->engine->layers), path, depth,
+			     &err);
 	engine_yields_end(&yields);
 	return rc ? error_export(&err, error) : 0;
 }

@@ -10,6 +10,7 @@
 #include "io/base.h"
 #include "io/file.h"
 #include "io/io.h"
+#include "io/new_file.h"
 
 void disk_note_file_opened(void *opaque, struct file *file)
 {
@@ -30,7 +31,7 @@ void disk_note_file_closing(void *opaque, struct file *file)
 
 bool flatten_is_over(const struct bpull_disk *disk)
 {
-	return disk->flatten && !disk->flatten->temp_name;
+	return disk->flatten && !new_file_temp_path(disk->flatten->file);
 }
 
 bool flatten_is(const struct bpull_disk *disk)

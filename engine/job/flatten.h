@@ -3,11 +3,8 @@
 #ifndef BLOCKPULL_JOB_FLATTEN_H
 #define BLOCKPULL_JOB_FLATTEN_H
 
-#include "io/base.h"
-
 struct bpull_disk;
 struct err;
-struct flatten;
 
 /* Everything is committed: makes the file durable under its final name. Blocking. 0 or -errno with
  * a sentence; then the file is as good as not there. */
@@ -16,8 +13,5 @@ int flatten_finish(struct bpull_disk *disk, struct err *err);
 void flatten_abandon(struct bpull_disk *disk);
 /* The same for a disk being closed, and frees what it knew. */
 void flatten_free(struct bpull_disk *disk);
-
-/* Removes that name from the new file's directory. */
-void flatten_remove_name(const struct flatten *f, const char *name);
 
 #endif

@@ -9,13 +9,14 @@
 #include "engine/core/disk.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/chain_base.h"
+#include "formats/chain/layer_set.h"
 #include "io/base.h"
 #include "io/err.h"
-#include "io/file.h"
 
 int job_find_base(const struct chain *chain, const struct bpull_job_options *o, unsigned *pull_to,
 		  char **base_name, struct err *err)
 {
+	struct file_opener *opener = layer_set_opener(chain->set);
 	int rc;
 
 	*pull_to = chain->n_layers;
@@ -24,10 +25,8 @@ int job_find_base(const struct chain *chain, const struct bpull_job_options *o, 
 		return err_set(err, -EINVAL, "a name for the base, but no base");
 	if (!o->base)
 		return 0;
-	rc = chain_find_base(chain, file_opener_posix(), o->base, pull_to, err);
-	return rc ? rc
-		  : chain_name_base(chain, file_opener_posix(), *pull_to, o->base_name, base_name,
-				    err);
+	rc = chain_find_base(chain, opener, o->base, pull_to, err);
+	return rc ? rc : chain_name_base(chain, opener, *pull_to, o->base_name, base_name, err);
 }
 
 void job_take_target(struct bpull_disk *disk, struct target *target)

@@ -82,6 +82,11 @@ void layer_set_leave(struct layer_set *set)
 	file_watch_leave(set->watch);
 }
 
+struct file_opener *layer_set_opener(const struct layer_set *set)
+{
+	return set->opener;
+}
+
 struct table_cache *layer_set_cache(struct layer_set *set)
 {
 	return set->cache;

@@ -22,6 +22,7 @@ void layer_set_free(struct layer_set *set); /* every chain must be closed */
  * see. */
 void layer_set_leave(struct layer_set *set);
 struct table_cache *layer_set_cache(struct layer_set *set);
+struct file_opener *layer_set_opener(const struct layer_set *set);
 
 #define LAYER_SET_SHOWN 300 /* bytes of a name in a sentence; three fit a message */
 

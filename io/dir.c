@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The one gate that every call on a directory passes: names are checked here, and
+ * whoever owns a lock may give it back meanwhile (blocking.h).
+ */
+#include "io/dir.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "io/blocking.h"
+#include "io/file.h"
+
+const char *dir_last_part(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+static bool is_last_part(const char *name)
+{
+	return *name && !strchr(name, '/');
+}
+
+int dir_open(struct file_opener *opener, const char *path, struct dir **out, struct err *err)
+{
+	int rc;
+
+	blocking_begin();
+	rc = opener->open_dir(opener, path, out, err);
+	blocking_end();
+	return rc;
+}
+
+int dir_create(struct dir *dir, const char *name, const struct file *like, struct file **out,
+	       struct err *err)
+{
+	int rc;
+
+	assert(is_last_part(name));
+	blocking_begin();
+	rc = dir->ops->create(dir, name, like, out, err);
+	blocking_end();
+	return rc;
+}
+
+void dir_give_mode(struct dir *dir, const struct file *file)
+{
+	blocking_begin();
+	dir->ops->give_mode(dir, file);
+	blocking_end();
+}
+
+bool dir_has(const struct dir *dir, const char *name)
+{
+	bool has;
+
+	blocking_begin();
+	has = dir->ops->has(dir, name);
+	blocking_end();
+	return has;
+}
+
+int dir_rename(struct dir *dir, const struct file *file, const char *from, const char *to)
+{
+	int rc;
+
+	assert(is_last_part(from) && is_last_part(to));
+	blocking_begin();
+	rc = dir->ops->rename(dir, file, from, to);
+	blocking_end();
+	return rc;
+}
+
+int dir_remove(struct dir *dir, const char *name)
+{
+	int rc;
+
+	blocking_begin();
+	rc = dir->ops->remove(dir, name);
+	blocking_end();
+	return rc;
+}
+
+int dir_sync(const struct dir *dir, const struct file *file)
+{
+	int rc;
+
+	blocking_begin();
+	rc = dir->ops->sync(dir, file);
+	blocking_end();
+	return rc;
+}
+
+void dir_close(struct dir *dir)
+{
+	if (!dir)
+		return;
+	blocking_begin();
+	dir->ops->close(dir);
+	blocking_end();
+}

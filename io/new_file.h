@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* A file that gets its name when it is finished. */
+#ifndef BLOCKPULL_NEW_FILE_H
+#define BLOCKPULL_NEW_FILE_H
+
+#include <stdbool.h>
+
+struct err;
+struct file;
+struct file_opener;
+struct new_file;
+
+/* An empty file under a temporary name beside `path`, which must be free, open for writing and its
+ * owner's alone. `like`: the file whose mode it gets when it is finished. *file is the caller's to
+ * close. 0 or -errno with a sentence. Blocking, as all below. */
+int new_file_create(struct file_opener *opener, const char *path, const struct file *like,
+		    struct new_file **out, struct file **file, struct err *err);
+/* The path that it is to have, and the one it has; NULL: published or removed. */
+const char *new_file_path(const struct new_file *nf);
+const char *new_file_temp_path(const struct new_file *nf);
+
+/* Makes the file, of which all is written, durable under its path. 0 or -errno with a sentence:
+ * then it is as good as not there. */
+int new_file_publish(struct new_file *nf, struct file *file, struct err *err);
+/* Removes it, unless it was published. */
+void new_file_abandon(struct new_file *nf);
+/* The same, and frees *nf. NULL is allowed. */
+void new_file_free(struct new_file *nf);
+
+#endif

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#ifndef BLOCKPULL_POSIX_MODE_H
+#define BLOCKPULL_POSIX_MODE_H
+
+#include <sys/types.h>
+
+/* What everyone may do with an open file, of 0777. Where an access list is in force, the bits of
+ * the group are those of the list's entry for it, not the mask that stat() shows. 0 or -errno. */
+int posix_mode(int fd, mode_t *mode);
+
+#endif
