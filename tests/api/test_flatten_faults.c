@@ -7,8 +7,8 @@
  * wanted name is there when COMPLETED says so and holds what the source does,
  * and in every other case no file is left beside the source.
  *
- * The simulated machine has no directories, so the calls are the C library's,
- * wrapped, on real files; the backend of threads, as a ring makes no calls.
+ * test_flatten_sim.c does that in the simulated machine. Here the calls are the C
+ * library's, wrapped, on real files; the backend of threads, as a ring makes none.
  */
 #include <criterion/criterion.h>
 #include <errno.h>

@@ -9,8 +9,10 @@
  * durable every write that had completed (was reaped) when the sync was
  * submitted. Any other write may be absent, present, or torn between sectors of
  * 512 bytes. Writes that a failed sync should have covered stay uncertain for
- * ever, as they do on Linux, and so does a failed write. Names are durable at
- * once.
+ * ever, as they do on Linux, and so does a failed write. What is done to names
+ * through struct dir (created, renamed, removed) is durable when the directory is
+ * synced; before, a file may be found under any name that it had since, or none.
+ * All other names are durable at once.
  *
  * A request that was submitted but never kicked never happens; io_fd() is
  * readable as long as something is in flight, and io_reap() may return nothing.
@@ -96,6 +98,12 @@ enum sim_op {
 	SIM_WORK,
 	SIM_OPEN,    /* and create */
 	SIM_DISCARD, /* one that fails leaves the range as it is: it was a hint */
+	/* Of directories; one that fails changes nothing. */
+	SIM_DIR_OPEN,
+	SIM_CREATE,
+	SIM_RENAME,
+	SIM_REMOVE,
+	SIM_DIR_SYNC,
 	SIM_N_OPS,
 };
 
@@ -159,6 +167,14 @@ enum sim_cut_mode {
 struct sim_cut {
 	enum sim_cut_mode mode;
 	uint64_t seed; /* of RANDOM and of tearing */
+	/* Which name a file has of those that are uncertain: the one before all, the last, or any
+	 * by seed. AS_MODE: the first for ALL_LOST, any for RANDOM, the last for all others. */
+	enum {
+		SIM_NAMES_AS_MODE,
+		SIM_NAMES_OLD,
+		SIM_NAMES_NEW,
+		SIM_NAMES_RANDOM,
+	} names;
 	/* The last write kept is torn at random; not in RANDOM, which tears anyway. */
 	bool tear_last;
 	size_t n;

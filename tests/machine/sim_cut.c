@@ -42,7 +42,7 @@ static size_t sim_cut_all(const struct sim *sim, struct sim_fate *out)
 {
 	size_t n = 0;
 	for (const struct sim_file *file = sim->files; file; file = file->next) {
-		if (file->is_removed)
+		if (!sim_name_may_stay(file))
 			continue;
 		n += sim_cut_list(file->log, file, out ? out + n : NULL);
 		n += sim_cut_list(file->flying, file, out ? out + n : NULL);
@@ -133,11 +133,15 @@ static const struct sim_fate *sim_cut_fate(const struct sim_fate *fates, size_t 
 }
 
 static void sim_cut_file(struct sim *to, const struct sim_file *from, const struct sim_cut *how,
-			 const struct sim_fate *fates, size_t n)
+			 const char *name, const struct sim_fate *fates, size_t n)
 {
-	struct sim_file *file = sim_file_add(to, from->name);
+	struct sim_file *file;
 	const struct sim_write *lists[] = { from->log, from->flying };
 
+	/* Two may have borne one name, one after the other: the later one has it. */
+	if (sim_file_exists(to, name))
+		sim_file_remove(to, name);
+	file = sim_file_add(to, name);
 	file->limit = from->limit;
 	file->mtime_ns = from->mtime_ns;
 	sim_store_clone(&file->durable, how->mode == SIM_CUT_NONE ? &from->live : &from->durable);
@@ -160,9 +164,12 @@ struct sim *sim_cut(const struct sim *sim, const struct sim_cut *how)
 	sim_cut_all(sim, fates);
 	qsort(fates, n, sizeof(*fates), sim_cut_compare);
 	sim_cut_decide(to, how, fates, n);
-	for (const struct sim_file *file = sim->files; file; file = file->next)
-		if (!file->is_removed)
-			sim_cut_file(to, file, how, fates, n);
+	for (const struct sim_file *file = sim->files; file; file = file->next) {
+		const char *name = sim_name_left(to, file, how);
+
+		if (name)
+			sim_cut_file(to, file, how, name, fates, n);
+	}
 	to->knobs = sim->knobs;
 	return to;
 }

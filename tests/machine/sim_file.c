@@ -90,6 +90,7 @@ void sim_file_free(struct sim_file *file)
 	sim_store_clear(&file->durable);
 	sim_log_clear(file->log);
 	sim_log_clear(file->flying);
+	sim_names_clear(file);
 	free(file->name);
 	free(file);
 }
@@ -166,8 +167,9 @@ void sim_file_put(struct sim *sim, const char *name, const void *bytes, uint64_t
 void sim_file_put_hole(struct sim *sim, const char *name, uint64_t len)
 {
 	struct sim_file *file = sim_file_find(sim, name);
+
 	if (file)
-		file->is_removed = true;
+		sim_file_remove(sim, name);
 	file = sim_file_add(sim, name);
 	file->live.len = file->durable.len = len;
 }
@@ -219,7 +221,10 @@ void sim_file_cut(struct sim *sim, const char *name, uint64_t len)
 
 void sim_file_remove(struct sim *sim, const char *name)
 {
-	sim_file_must(sim, name)->is_removed = true;
+	struct sim_file *file = sim_file_must(sim, name);
+
+	sim_names_clear(file);
+	file->is_removed = true;
 }
 
 void sim_file_rename(struct sim *sim, const char *from, const char *to)
@@ -227,7 +232,8 @@ void sim_file_rename(struct sim *sim, const char *from, const char *to)
 	struct sim_file *file = sim_file_must(sim, from), *old = sim_file_find(sim, to);
 
 	if (old)
-		old->is_removed = true;
+		sim_file_remove(sim, to);
+	sim_names_clear(file);
 	free(file->name);
 	file->name = sim_path(to);
 }

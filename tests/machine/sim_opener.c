@@ -224,19 +224,25 @@ static int sim_opener_open(struct file_opener *opener, const struct file_open *h
 	return 0;
 }
 
+struct file *sim_handle_create(struct sim *sim, const char *name)
+{
+	struct file_open how = { .name = name, .write = true };
+
+	return sim_handle_new(sim, sim_file_add(sim, name), &how);
+}
+
 static int sim_opener_create(struct file_opener *opener, const char *name, struct file **out,
 			     struct err *err)
 {
 	struct sim *sim = (struct sim *)((char *)opener - offsetof(struct sim, opener));
-	int ret = sim_op_begin(sim, SIM_OPEN, NULL);
+	int rc = sim_op_begin(sim, SIM_OPEN, NULL);
 
-	if (!ret && sim_file_exists(sim, name))
-		ret = -EEXIST;
-	sim_op_trace(sim, SIM_OPEN, 1, 0, ret);
-	if (ret)
-		return err_errno(err, ret, "cannot create '%s'", name);
-	struct file_open how = { .name = name, .write = true };
-	*out = sim_handle_new(sim, sim_file_add(sim, name), &how);
+	if (!rc && sim_file_exists(sim, name))
+		rc = -EEXIST;
+	sim_op_trace(sim, SIM_OPEN, 1, 0, rc);
+	if (rc)
+		return err_errno(err, rc, "cannot create '%s'", name);
+	*out = sim_handle_create(sim, name);
 	return 0;
 }
 
@@ -259,5 +265,6 @@ void sim_opener_init(struct sim *sim)
 		.open = sim_opener_open,
 		.create = sim_opener_create,
 		.remove = sim_opener_remove,
+		.open_dir = sim_dir_open,
 	};
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The inside of the simulator, shared by its parts: sim.c (machine, faults,
- * clock), sim_file.c (files, opener, blocking calls), sim_io.c (the backend)
+ * clock), sim_file.c (files), sim_opener.c (opener,
+ * blocking calls), sim_dir.c (directories), sim_io.c (the backend)
  * and sim_cut.c (what a power cut leaves).
  */
 #ifndef BLOCKPULL_SIM_PRIVATE_H
@@ -24,11 +25,20 @@ struct sim_write {
 	uint8_t bytes[];
 };
 
+/* A name that a file had: NULL where it had none yet, or none any more. */
+struct sim_old_name {
+	struct sim_old_name *next;
+	char *name;
+	bool doomed; /* the sync that should have made that change durable failed */
+};
+
 struct sim_file {
 	struct sim_file *next;
 	char *name; /* absolute, plain */
 	uint64_t ino;
 	bool is_removed;
+	/* What a power cut may call it instead, the durable name first. */
+	struct sim_old_name *old_names;
 	unsigned n_open[FILE_LOCK_OVERLAY + 1]; /* handles, by lock */
 	uint64_t limit;                         /* 0: none */
 	uint64_t lie_off;                       /* all from here on is called a hole */
@@ -107,6 +117,8 @@ struct sim_file *sim_file_find(const struct sim *sim, const char *name);
 struct sim_file *sim_file_add(struct sim *sim, const char *name);
 void sim_file_free(struct sim_file *file);
 void sim_opener_init(struct sim *sim);
+/* An open file, as create() makes it. */
+struct file *sim_handle_create(struct sim *sim, const char *name);
 /* A write, truncation or punch as it is at its end. */
 void sim_log_apply(struct sim_store *store, const struct sim_write *write);
 /* The log: a write flies, lands (failed: doomed), and a sync decides about what had landed. */
@@ -115,6 +127,17 @@ void sim_log_land(struct sim *sim, struct sim_file *file, struct sim_write *writ
 void sim_log_sync(struct sim_file *file, uint64_t stamp, bool failed);
 /* A failed write leaves old and new sectors side by side. */
 void sim_tear(struct sim_store *store, const struct sim_write *write, uint64_t *rng);
+
+/* sim_dir.c */
+int sim_dir_open(struct file_opener *opener, const char *path, struct dir **out, struct err *err);
+/* The file has been given another name, or lost it (NULL), by a change that its directory's next
+ * sync makes durable. */
+void sim_name_change(struct sim_file *file, const char *name);
+void sim_names_clear(struct sim_file *file);
+/* What a power cut leaves of its names: one of those since the last sync. NULL: none. */
+const char *sim_name_left(struct sim *to, const struct sim_file *file, const struct sim_cut *how);
+/* May a power cut leave it under some name? */
+bool sim_name_may_stay(const struct sim_file *file);
 
 /* sim_io.c */
 void sim_io_init(struct sim *sim);
