@@ -356,6 +356,60 @@ def nothing_to_do(d, verb, last):
     end(d, process)
 
 
+def progress(client):
+    """What a job that waits to be finalized says of itself, and its last event."""
+    client.until('BLOCK_JOB_PENDING')
+    job = client.send({'execute': 'query-block-jobs'})['return'][0]
+    also = client.send({'execute': 'query-jobs'})['return'][0]
+    client.send({'execute': 'job-finalize', 'arguments': {'id': 'j'}})
+    client.until(ENDED)
+    data = next(event['data'] for event in client.events if event['event'] == 'BLOCK_JOB_COMPLETED')
+    return job['offset'], job['len'], also['current-progress'], also['total-progress'], data['offset'], data['len']
+
+
+@case('a job with nothing to pull says 0 of 0, as with QEMU', '$mid')
+@case('one with something to pull has a length', '$base')
+def lengths(d, base):
+    for start in start_qemu, start_ours:
+        os.makedirs(f'{d}/{start.__name__}')
+    seen = []
+    for start in start_qemu, start_ours:
+        chain(f'{d}/{start.__name__}')
+        process, client, names = start(f'{d}/{start.__name__}')
+        client.send({'execute': 'block-stream',
+                     'arguments': filled({'device': '$dev', 'job-id': 'j', 'base-node': base, 'auto-finalize': False}, names)})
+        seen.append(progress(client))
+        end(f'{d}/{start.__name__}', process)
+    same([all(numbers) for numbers in seen], [base == '$base'] * 2, f'lengths: {seen}')
+    if base == '$mid':
+        same(seen[1], seen[0], 'offset and len')
+
+
+@case('an image without a backing file: 0 of 0')
+def alone(d):
+    images.qemu_img('create', '-q', '-f', 'qcow2', f'{d}/top.img', str(SIZE))
+    process, client, _ = start_ours(d)
+    client.send({'execute': 'block-stream', 'arguments': {'job-id': 'j', 'auto-finalize': False}})
+    same(progress(client), (0,) * 6, 'offset and len')
+    end(d, process)
+
+
+@case("the plugin's base is the default; the lowest file as bottom pulls everything all the same")
+def whole_in_spite_of_base(d):
+    chain(d)
+    process, client, _ = start_ours(d, f'base={d}/mid.img')
+    client.send({'execute': 'block-stream', 'arguments': {}})
+    client.until(ENDED)
+    same(client.send({'execute': 'query-named-block-nodes'})['return'][0]['backing_file_depth'], 2, 'depth with the base')
+    client.events.clear()
+    client.send({'execute': 'block-stream', 'arguments': {'bottom': '#layer2'}})
+    client.until(ENDED)
+    check('BLOCK_JOB_COMPLETED' in client.words(), f'{client.words()}')
+    same(client.send({'execute': 'query-named-block-nodes'})['return'][0]['backing_file_depth'], 0, 'depth')
+    end(d, process)
+    check('backing-filename' not in images.image_info(f'{d}/top.img'), 'the link is there still')
+
+
 @case('names: the device as it was given, the job as its client called it')
 def names(d):
     chain(d)

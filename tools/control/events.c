@@ -33,6 +33,18 @@ void control_add_bool(struct json_object *object, const char *key, bool value)
 	json_object_object_add(object, key, json_object_new_boolean(value));
 }
 
+/* The library's end is never 0. A QEMU job that finds nothing to do says 0 of 0. */
+void control_add_progress(struct json_object *object, const char *offset_key, const char *len_key,
+			  const struct bpull_job_info *info)
+{
+	bool is_empty = info->cur == info->end &&
+			!(info->copied_bytes | info->cloned_bytes | info->zero_bytes |
+			  info->skipped_bytes | info->present_bytes);
+
+	control_add_number(object, len_key, is_empty ? 0 : info->end);
+	control_add_number(object, offset_key, is_empty ? 0 : info->cur);
+}
+
 void control_tell(struct control_target *target, const char *name, struct json_object *data)
 {
 	struct json_object *event = json_object_new_object(), *stamp = json_object_new_object();
@@ -79,8 +91,7 @@ void control_tell_end(struct control_target *target, const struct control_job *j
 
 	control_add_text(data, "device", job->id);
 	control_add_text(data, "type", "stream");
-	control_add_number(data, "len", job->end.end);
-	control_add_number(data, "offset", job->end.cur);
+	control_add_progress(data, "offset", "len", &job->end);
 	control_add_number(data, "speed", job->end.bandwidth);
 	if (error) {
 		control_add_text(data, "error", error);

@@ -24,5 +24,8 @@ struct json_object *control_take_news(struct control_target *target);
 void control_add_text(struct json_object *object, const char *key, const char *text);
 void control_add_number(struct json_object *object, const char *key, uint64_t value);
 void control_add_bool(struct json_object *object, const char *key, bool value);
+/* How far a job is, as QEMU's jobs say it. */
+void control_add_progress(struct json_object *object, const char *offset_key, const char *len_key,
+			  const struct bpull_job_info *info);
 
 #endif

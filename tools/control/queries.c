@@ -54,8 +54,7 @@ static struct json_object *describe_block_job(const struct control_target *targe
 
 	control_add_text(object, "type", "stream");
 	control_add_text(object, "device", job->id);
-	control_add_number(object, "len", info.end);
-	control_add_number(object, "offset", info.cur);
+	control_add_progress(object, "offset", "len", &info);
 	control_add_bool(object, "busy", info.state == BPULL_JOB_RUNNING);
 	control_add_bool(object, "paused", !strcmp(job->status, "paused"));
 	control_add_number(object, "speed", info.bandwidth);
@@ -98,8 +97,7 @@ struct json_object *control_query_jobs(struct control_target *target, struct jso
 		control_add_text(object, "id", job->id);
 		control_add_text(object, "type", "stream");
 		control_add_text(object, "status", job->status);
-		control_add_number(object, "current-progress", info.cur);
-		control_add_number(object, "total-progress", info.end);
+		control_add_progress(object, "current-progress", "total-progress", &info);
 		if (job->error[0])
 			control_add_text(object, "error", job->error);
 		json_object_array_add(list, object);
