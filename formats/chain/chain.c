@@ -75,6 +75,9 @@ static int plain_path(const char *image_name, const char *recorded, const struct
 {
 	const char *name = recorded;
 	bool from_here = false;
+	const char *slash;
+	int dir_len;
+	int n;
 
 	for (const char *c = recorded; *c; c++)
 		if ((unsigned char)*c < 0x20 || *c == 0x7f)
@@ -92,11 +95,10 @@ static int plain_path(const char *image_name, const char *recorded, const struct
 	if (!*name)
 		return bad_name(image_name, recorded, use, -EUCLEAN, "the name is empty", err);
 
-	const char *slash = strrchr(image_name, '/');
-	int dir_len = slash && *name != '/' && !from_here ? (int)(slash + 1 - image_name) : 0;
-	int n = from_here && here && *name != '/'
-			? asprintf(out, "%s/%s", here, name)
-			: asprintf(out, "%.*s%s", dir_len, image_name, name);
+	slash = strrchr(image_name, '/');
+	dir_len = slash && *name != '/' && !from_here ? (int)(slash + 1 - image_name) : 0;
+	n = from_here && here && *name != '/' ? asprintf(out, "%s/%s", here, name)
+					      : asprintf(out, "%.*s%s", dir_len, image_name, name);
 	if (n < 0)
 		return err_set(err, -ENOMEM, "out of memory while opening a %s", use->what);
 	return 0;
@@ -151,13 +153,14 @@ static int take_layer(struct chain_walk *walk, struct layer_want *want, struct e
 	unsigned i = chain->n_layers;
 	struct layer *layer;
 	bool no_locks;
+	int rc;
 
 	want->lock = !how->no_lock || how->write;
 	want->outlives = how->outlives;
 	want->holes = how->holes;
 	want->watch = how->watch;
 	want->above = chain;
-	int rc = layer_set_take(chain->set, want, &layer, &walk->is_new[i], &no_locks, err);
+	rc = layer_set_take(chain->set, want, &layer, &walk->is_new[i], &no_locks, err);
 	if (rc < 0)
 		return rc;
 	chain->layers[i] = layer;
@@ -201,11 +204,12 @@ static int open_overlay(struct chain_walk *walk, struct err *err)
 		.write = how->write,
 		.direct = how->direct,
 	};
+	int rc;
 
 	walk->name = strdup(how->name);
 	if (!walk->name)
 		return out_of_memory(err);
-	int rc = take_layer(walk, &want, err);
+	rc = take_layer(walk, &want, err);
 	if (rc < 0)
 		return rc;
 	return set_policy(walk, walk->chain->layers[0]->file, err);
@@ -229,6 +233,8 @@ static int open_backing(struct chain_walk *walk, struct err *err)
 	const struct chain *chain = walk->chain;
 	const struct layer *layer = chain->layers[chain->n_layers - 1];
 	char shown[LAYER_SET_SHOWN];
+	int rc;
+
 	autofree char *path = NULL;
 	struct chain_choice choice = {
 		.how = walk->how,
@@ -248,8 +254,8 @@ static int open_backing(struct chain_walk *walk, struct err *err)
 			       "'%s' has more than %d images below it; shorten the chain (pull or "
 			       "qemu-img commit) first",
 			       shown_name(walk->how->name, shown), CHAIN_MAX_DEPTH);
-	int rc = plain_path(walk->name, layer->backing_name, &backing_use, walk->how->relative_dir,
-			    &path, err);
+	rc = plain_path(walk->name, layer->backing_name, &backing_use, walk->how->relative_dir,
+			&path, err);
 	if (rc < 0)
 		return rc;
 	want.name = choice.path = path;
@@ -277,6 +283,8 @@ static int open_data_file(struct chain_walk *walk, struct err *err)
 	struct chain *chain = walk->chain;
 	struct layer *layer = chain->layers[chain->n_layers - 1];
 	char shown[LAYER_SET_SHOWN];
+	int rc;
+
 	autofree char *path = NULL;
 	struct layer_want want = {
 		.write = layer->is_overlay,
@@ -294,7 +302,7 @@ static int open_data_file(struct chain_walk *walk, struct err *err)
 
 	if (!layer->has_data_file || how->allow_unreadable)
 		return 0;
-	int rc = plain_path(walk->name, layer->data_name, &data_use, how->relative_dir, &path, err);
+	rc = plain_path(walk->name, layer->data_name, &data_use, how->relative_dir, &path, err);
 	if (rc < 0)
 		return rc;
 	want.name = path;
@@ -327,11 +335,12 @@ int chain_open(struct layer_set *set, const struct chain_open *how, struct chain
 {
 	struct chain_walk walk = { .how = how, .chain = calloc(1, sizeof(*walk.chain)) };
 	struct chain *chain = walk.chain;
+	int rc;
 
 	if (!chain)
 		return out_of_memory(err);
 	chain->set = set;
-	int rc = open_layers(&walk, err);
+	rc = open_layers(&walk, err);
 	free(walk.name);
 	free(walk.own_dir);
 	if (rc < 0) {
@@ -394,6 +403,10 @@ static void remember_unallocated(struct layer *layer, uint64_t off, uint64_t end
 static int map_layer(struct layer *layer, uint64_t off, uint64_t len, struct extent *out,
 		     struct table_need *need)
 {
+	uint64_t left;
+	uint64_t ask;
+	int rc;
+
 	if (layer->unreadable.code) /* opened only to be described */
 		return layer->unreadable.code;
 	if (off >= layer->hint_off && off < layer->hint_end) {
@@ -402,9 +415,9 @@ static int map_layer(struct layer *layer, uint64_t off, uint64_t len, struct ext
 					.len = MIN(len, layer->hint_end - off) };
 		return 0;
 	}
-	uint64_t left = layer->guest_len - off;
-	uint64_t ask = layer->is_overlay ? len : MIN(MAX(len, CHAIN_LOOK_AHEAD), left);
-	int rc = layer->ops->map(layer, off, ask, out, need);
+	left = layer->guest_len - off;
+	ask = layer->is_overlay ? len : MIN(MAX(len, CHAIN_LOOK_AHEAD), left);
+	rc = layer->ops->map(layer, off, ask, out, need);
 	if (rc)
 		return rc;
 	if (out->guest_off != off || !out->len || out->len > ask)
@@ -423,6 +436,7 @@ static int map_layers(struct chain *chain, unsigned from, unsigned to, uint64_t 
 
 	for (depth = from; depth < to; depth++) {
 		struct layer *layer = chain->layers[depth];
+		int rc;
 
 		if (depth && depth < chain->hidden_to)
 			continue;
@@ -430,7 +444,7 @@ static int map_layers(struct chain *chain, unsigned from, unsigned to, uint64_t 
 		if (guest_off >= layer->guest_len)
 			break;
 		len = MIN(len, layer->guest_len - guest_off);
-		int rc = map_layer(layer, guest_off, len, out, need);
+		rc = map_layer(layer, guest_off, len, out, need);
 		if (rc)
 			return rc;
 		if (out->kind != EXTENT_UNALLOCATED) {

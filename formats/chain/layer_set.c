@@ -174,10 +174,11 @@ static int check_busy(struct layer_set *set, const struct layer_want *want, stru
 {
 	struct file_open look = { .name = want->name, .policy = want->policy };
 	struct file *file;
+	int rc;
 
 	if (open_waiting(set, &look, &file, NULL) < 0)
 		return 0;
-	int rc = check_identity(set, want, file, err);
+	rc = check_identity(set, want, file, err);
 	file_close(file);
 	return rc;
 }
@@ -196,11 +197,12 @@ static int open_file(struct layer_set *set, const struct layer_want *want, struc
 		.watch = want->watch ? set->watch : NULL,
 		.policy = want->policy,
 	};
+	int rc;
 
 	*no_locks = false;
 	if (!want->lock)
 		how.lock = FILE_LOCK_NONE;
-	int rc = open_waiting(set, &how, out, err);
+	rc = open_waiting(set, &how, out, err);
 	for (int i = 0; rc == -EBUSY && i < 2; i++) {
 		int ours = check_busy(set, want, err);
 

@@ -48,13 +48,14 @@ int format_probe(struct file *file, enum image_format *out, struct err *err)
 static int open_as(enum image_format format, struct file *file, struct table_cache *cache,
 		   struct layer **out, struct err *err)
 {
+	struct shown shown;
+
 	switch (format) {
 	case IMAGE_RAW: return raw_open(file, cache, out, err);
 	case IMAGE_QCOW2: return qcow2_open(file, cache, out, err);
 	case IMAGE_QED: return qed_open(file, cache, out, err);
 	case IMAGE_UNKNOWN: break;
 	}
-	struct shown shown;
 	return err_set(err, -EINVAL, "%s: no image format was given; name raw, qcow2 or qed",
 		       file_show(file, &shown));
 }

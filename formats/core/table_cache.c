@@ -94,11 +94,12 @@ static struct table **bucket_of(struct table_cache *cache, const struct file *fi
 struct table_cache *table_cache_new(size_t budget)
 {
 	size_t n_buckets = 256;
+	struct table_cache *cache;
 
 	while (n_buckets < 65536 && n_buckets < budget / 4096)
 		n_buckets *= 2;
 
-	struct table_cache *cache = calloc(1, sizeof(*cache) + n_buckets * sizeof(*cache->buckets));
+	cache = calloc(1, sizeof(*cache) + n_buckets * sizeof(*cache->buckets));
 	if (!cache)
 		return NULL;
 	cache->budget = budget;
@@ -150,14 +151,18 @@ void table_cache_set_budget(struct table_cache *cache, size_t budget)
 	cache->budget = budget;
 }
 
+static void drop_all(struct table_list *list)
+{
+	while (list->end.lru_next != &list->end)
+		table_drop(list->end.lru_next);
+}
+
 void table_cache_free(struct table_cache *cache)
 {
 	if (!cache)
 		return;
-	struct table_list *lists[] = { &cache->clean, &cache->held };
-	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
-		while (lists[i]->end.lru_next != &lists[i]->end)
-			table_drop(lists[i]->end.lru_next);
+	drop_all(&cache->clean);
+	drop_all(&cache->held);
 	assert(!cache->used && !cache->n_clean);
 	free(cache);
 }
@@ -174,9 +179,11 @@ struct table *table_find(struct table_cache *cache, struct file *file, uint64_t 
 int table_get(struct table_cache *cache, struct file *file, uint64_t host_off, uint32_t len,
 	      struct table **out, struct table_need *need)
 {
+	struct table *table;
+
 	assert(len > 0 && len <= TABLE_MAX_LEN && len % 8 == 0);
 
-	struct table *table = table_find(cache, file, host_off);
+	table = table_find(cache, file, host_off);
 	if (table && table->len != len)
 		return -EUCLEAN;
 	if (!table || table->state == TABLE_LOADING) {
@@ -200,12 +207,16 @@ static void make_room(struct table_cache *cache, size_t len)
 static struct table *table_add(struct table_cache *cache, struct file *file, uint64_t host_off,
 			       uint32_t len, enum table_state state)
 {
+	struct table **bucket;
+	struct table *table;
+	uint8_t *bytes;
+
 	assert(len > 0 && len <= TABLE_MAX_LEN && len % 8 == 0);
 	assert(!table_find(cache, file, host_off));
 	make_room(cache, sizeof(struct table) + len);
 
-	struct table *table = calloc(1, sizeof(*table));
-	uint8_t *bytes = state == TABLE_LOADING ? malloc(len) : calloc(1, len);
+	table = calloc(1, sizeof(*table));
+	bytes = state == TABLE_LOADING ? malloc(len) : calloc(1, len);
 	if (!table || !bytes) {
 		free(bytes);
 		free(table);
@@ -218,7 +229,7 @@ static struct table *table_add(struct table_cache *cache, struct file *file, uin
 				 .bytes = bytes,
 				 .cache = cache };
 
-	struct table **bucket = bucket_of(cache, file, host_off);
+	bucket = bucket_of(cache, file, host_off);
 	table->hash_next = *bucket;
 	*bucket = table;
 	list_push(&cache->held, table);
@@ -315,12 +326,16 @@ struct table *table_new(struct table_cache *cache, struct file *file, uint64_t h
 void table_mark_dirty(struct table_cache *cache, struct table *table, uint32_t off, uint32_t len,
 		      enum stage stage)
 {
+	bool was_clean;
+	unsigned first;
+	unsigned last;
+
 	assert(table->cache == cache && table->state == TABLE_READY);
 	assert(len > 0 && off < table->len && len <= table->len - off);
 
-	bool was_clean = is_clean(table);
-	unsigned first = off / TABLE_SECTOR_LEN;
-	unsigned last = (off + len - 1) / TABLE_SECTOR_LEN;
+	was_clean = is_clean(table);
+	first = off / TABLE_SECTOR_LEN;
+	last = (off + len - 1) / TABLE_SECTOR_LEN;
 
 	/* One table is changed at one stage. Should a damaged image have two tables share a place,
 	 * the later one is right for both. */
@@ -396,6 +411,8 @@ static int table_copy_out(struct table *table, struct staged *copies)
 static void stage_copies(struct table_cache *cache, const struct file *file, struct staged *copies,
 			 struct staged *staged)
 {
+	struct table *table;
+
 	for (int stage = 0; stage < N_STAGES; stage++) {
 		while (copies->head[stage]) {
 			struct staged_write *write = copies->head[stage];
@@ -406,7 +423,7 @@ static void stage_copies(struct table_cache *cache, const struct file *file, str
 		}
 	}
 
-	struct table *table = cache->held.end.lru_next;
+	table = cache->held.end.lru_next;
 	while (table != &cache->held.end) {
 		struct table *next = table->lru_next;
 

@@ -269,6 +269,7 @@ static void set_l1(struct qcow2 *q, uint32_t disk, uint64_t l1_idx, uint64_t ent
 	struct table_need need;
 	struct table *l1;
 	uint32_t byte;
+	int rc;
 
 	if (disk) {
 		struct qcow2_view *view = &q->snapshots->snapshots[disk - 1];
@@ -280,7 +281,7 @@ static void set_l1(struct qcow2 *q, uint32_t disk, uint64_t l1_idx, uint64_t ent
 		view->dirty_hi = MAX(view->dirty_hi, l1_idx + 1);
 		return;
 	}
-	int rc = qcow2_l1_slice(q, l1_idx, &l1, &byte, &need);
+	rc = qcow2_l1_slice(q, l1_idx, &l1, &byte, &need);
 	assert(!rc);
 	put_be64(l1->bytes + byte, entry);
 	table_mark_dirty(q->layer.cache, l1, byte, 8, STAGE_ROOT);

@@ -28,14 +28,16 @@ static int raw_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct
 {
 	struct file_status status;
 	int rc = file_status(layer->file, guest_off, &status);
+	uint64_t end;
+	bool is_sector_end;
 
 	if (rc < 0)
 		return rc;
 	if (!status.len)
 		return -EIO;
 
-	uint64_t end = guest_off + MIN(status.len, len);
-	bool is_sector_end = is_aligned(end, RAW_CLUSTER_LEN) || end == layer->guest_len;
+	end = guest_off + MIN(status.len, len);
+	is_sector_end = is_aligned(end, RAW_CLUSTER_LEN) || end == layer->guest_len;
 	if (status.is_hole && !is_sector_end && end < guest_off + len) {
 		end = round_down(end, RAW_CLUSTER_LEN);
 		status.is_hole = end > guest_off;
