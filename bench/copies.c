@@ -62,6 +62,7 @@ static int submit_copy(struct copy *c, struct io_uring *ring, uint64_t off, uint
 {
 	char *buf = c->bufs + slot * COPIES_CHUNK_LEN;
 	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+	int rc;
 
 	io_uring_prep_read(sqe, c->from, buf, COPIES_CHUNK_LEN, off);
 	sqe->flags |= IOSQE_IO_LINK; /* a short read cancels its write */
@@ -69,7 +70,7 @@ static int submit_copy(struct copy *c, struct io_uring *ring, uint64_t off, uint
 	sqe = io_uring_get_sqe(ring);
 	io_uring_prep_write(sqe, c->to, buf, COPIES_CHUNK_LEN, off);
 	sqe->user_data = slot;
-	int rc = io_uring_submit(ring);
+	rc = io_uring_submit(ring);
 
 	return rc < 0 ? failed(c, "submit", rc) : 0;
 }

@@ -216,6 +216,7 @@ int guest_main(int argc, char **argv)
 				 .seconds = 10,
 				 .data_len = UINT64_C(4) << 30 };
 	int option, code = 0;
+	struct guest_result *result;
 
 	while (!code && (option = commands_option(argc, argv, options)) != -1)
 		code = take_option(&b, option);
@@ -227,7 +228,7 @@ int guest_main(int argc, char **argv)
 		code = place_enter(b.dir, guest_room(&b));
 	if (code)
 		return code;
-	struct guest_result *result = calloc(1, sizeof(*result));
+	result = calloc(1, sizeof(*result));
 	code = result ? guest_measure(&b, result) : complain_system("memory");
 	if (!code && b.json)
 		code = print_json(&b, result);

@@ -81,6 +81,7 @@ static int make_files(const struct guest_bench *b)
 	struct bpull_disk *disk = NULL;
 	struct bpull_error error = { 0 };
 	int code = b->with_pull ? scene_raw("base", len, b->area_len, b->data_len) : 0;
+	int rc;
 
 	if (!code)
 		code = scene_overlay("image", b->format, len, CLUSTER_SIZE,
@@ -89,7 +90,7 @@ static int make_files(const struct guest_bench *b)
 		code = scene_raw("plain", len, 0, 0);
 	if (code || b->kind == LOAD_ALLOC)
 		return code;
-	int rc = bpull_engine_open(&eo, &engine, &error);
+	rc = bpull_engine_open(&eo, &engine, &error);
 	if (!rc)
 		rc = bpull_disk_open(engine, "image", &options, &disk, &error);
 	if (!rc)
@@ -106,11 +107,12 @@ static int map_area(struct rig *rig)
 {
 	struct bpull_error error = { 0 };
 	uint64_t at = 0;
+	int n;
 
 	rig->extents = calloc(MAX_EXTENTS, sizeof(rig->extents[0]));
 	if (!rig->extents)
 		return complain_system("memory");
-	int n = bpull_disk_map(rig->disk, 0, rig->extents, MAX_EXTENTS, &error);
+	n = bpull_disk_map(rig->disk, 0, rig->extents, MAX_EXTENTS, &error);
 	for (int i = 0; i < n && at < rig->b->area_len; i++) {
 		const struct bpull_extent *e = &rig->extents[i];
 
@@ -160,10 +162,11 @@ static int slice(struct rig *rig, uint64_t until_ns, enum guest_phase phase)
 		rig->n_busy += put(rig, &rig->slots[i]);
 	while (rig->n_busy) {
 		int n = bpull_engine_wait(rig->engine, events, MAX_EVENTS, -1);
+		uint64_t now_ns;
 
 		if (n < 0)
 			return n;
-		uint64_t now_ns = timed_now_ns();
+		now_ns = timed_now_ns();
 		for (int i = 0; i < n; i++) {
 			struct slot *slot = events[i].user_data;
 
@@ -241,12 +244,13 @@ static int measure_with_pull(struct rig *rig)
 	struct bpull_event event;
 	double iops;
 	int rc = bpull_job_start(rig->disk, NULL, &error);
+	int code;
 
 	if (rc)
 		return complain_library("pull", &error, rc);
 	rig->job_runs = true;
 	rig->load.alloc_len = rig->b->area_len;
-	int code = library_slice(rig, rig->b->seconds * 1000000000, GUEST_WITH_PULL, &iops);
+	code = library_slice(rig, rig->b->seconds * 1000000000, GUEST_WITH_PULL, &iops);
 	rig->result->pull_over = !rig->job_runs && rig->job_status == BPULL_JOB_COMPLETED;
 	bpull_job_abort(rig->disk);
 	while (!code && rig->job_runs)
@@ -280,6 +284,7 @@ static int open_rig(struct rig *rig)
 	struct bpull_disk_options options = scene_disk_options(rig->b->format, BPULL_DISK_GUEST_IO);
 	struct bpull_error error = { 0 };
 	int rc = bpull_engine_open(NULL, &rig->engine, &error);
+	int code;
 
 	if (!rc)
 		rc = bpull_disk_open(rig->engine, "image", &options, &rig->disk, &error);
@@ -303,7 +308,7 @@ static int open_rig(struct rig *rig)
 	for (unsigned i = 0; i < rig->b->depth; i++)
 		rig->slots[i].iov =
 			(struct iovec){ rig->load.bufs + (size_t)i * LOAD_LEN, LOAD_LEN };
-	int code = rig->b->kind == LOAD_ALLOC ? 0 : map_area(rig);
+	code = rig->b->kind == LOAD_ALLOC ? 0 : map_area(rig);
 	return code ? code : open_raw(rig);
 }
 

@@ -7,10 +7,11 @@
 
 static unsigned bucket_of(uint64_t ns)
 {
+	unsigned shift;
+
 	if (ns < HISTOGRAM_SUB)
 		return (unsigned)ns;
-	unsigned shift = 63 - __builtin_clzll(ns) - 5; /* 5: log2 of HISTOGRAM_SUB */
-
+	shift = 63 - __builtin_clzll(ns) - 5; /* 5: log2 of HISTOGRAM_SUB */
 	return (shift + 1) * HISTOGRAM_SUB + (unsigned)(ns >> shift) - HISTOGRAM_SUB;
 }
 
@@ -62,9 +63,11 @@ struct json_object *histogram_json(const struct histogram *h)
 	add_ns(object, "p999_ns", histogram_percentile(h, 999));
 	add_ns(object, "max_ns", h->max_ns);
 	for (unsigned i = 0; i + 1 < HISTOGRAM_BUCKETS; i++) {
+		struct json_object *row;
+
 		if (!h->counts[i])
 			continue;
-		struct json_object *row = json_object_new_array();
+		row = json_object_new_array();
 
 		json_object_array_add(row, json_object_new_uint64(bucket_begin(i)));
 		json_object_array_add(row, json_object_new_uint64(bucket_begin(i + 1)));

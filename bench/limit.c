@@ -236,9 +236,11 @@ static uint64_t job_len(const struct bench *b, uint64_t rate)
 
 static int measure(const struct bench *b, uint64_t rate, struct limit_run *run)
 {
+	int code;
+
 	run->rate = rate;
 	run->seconds = b->seconds;
-	int code = scene_raw("base", job_len(b, rate), 0, job_len(b, rate));
+	code = scene_raw("base", job_len(b, rate), 0, job_len(b, rate));
 
 	sync();
 	if (!code) {
@@ -252,6 +254,8 @@ int limit_main(int argc, char **argv)
 {
 	struct bench b = { .n_jobs = 1, .seconds = 10, .data_len = UINT64_C(4) << 30 };
 	int code = parse(&b, argc, argv);
+	struct json_object *head, *runs;
+	struct limit_run run;
 	uint64_t longest = 0;
 
 	for (unsigned i = 0; i < b.n_rates && !code; i++)
@@ -261,9 +265,8 @@ int limit_main(int argc, char **argv)
 		code = place_enter(b.dir, longest * (b.n_jobs + 1) + (64 << 20));
 	if (code)
 		return code;
-	struct json_object *head = machine_head("limit"), *runs = json_object_new_array();
-	struct limit_run run;
-
+	head = machine_head("limit");
+	runs = json_object_new_array();
 	code = limit_run_init(&run, (unsigned)b.n_jobs);
 	print_head(&b);
 	for (unsigned i = 0; i < b.n_rates && !code; i++) {

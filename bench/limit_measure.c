@@ -84,9 +84,10 @@ static int open_jobs(struct jobs *jobs)
 	struct bpull_error error = { 0 };
 	struct stat base;
 	int code = stat("base", &base) ? complain_system("base") : 0;
+	int rc;
 
 	eo.bandwidth = run->n_jobs > 1 ? run->rate : 0;
-	int rc = code ? 0 : bpull_engine_open(&eo, &jobs->engine, &error);
+	rc = code ? 0 : bpull_engine_open(&eo, &jobs->engine, &error);
 	for (unsigned i = 0; i < run->n_jobs && !rc && !code; i++) {
 		char name[16];
 

@@ -23,6 +23,8 @@
 
 static void file_system(struct json_object *machine)
 {
+	const char *name;
+
 	static const struct {
 		long type;
 		const char *name;
@@ -37,7 +39,7 @@ static void file_system(struct json_object *machine)
 	if (statfs(".", &fs))
 		return;
 	snprintf(other, sizeof(other), "%#lx", (long)fs.f_type);
-	const char *name = other;
+	name = other;
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if ((long)fs.f_type == known[i].type)
 			name = known[i].name;

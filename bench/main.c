@@ -84,8 +84,10 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+	int code;
+
 	stop_prepare();
-	int code = run(argc, argv);
+	code = run(argc, argv);
 
 	if (fclose(stdout) && !code)
 		code = complain_system("standard output");

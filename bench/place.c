@@ -33,10 +33,11 @@ static int check_room(const char *dir, uint64_t needed_len)
 {
 	char needed[SIZE_TEXT_CAP], has[SIZE_TEXT_CAP];
 	struct statvfs fs;
+	uint64_t free_len;
 
 	if (statvfs(dir, &fs))
 		return complain_system(dir);
-	uint64_t free_len = (uint64_t)fs.f_bavail * fs.f_frsize;
+	free_len = (uint64_t)fs.f_bavail * fs.f_frsize;
 	if (free_len >= needed_len)
 		return 0;
 	return complain(EXIT_CODE_NO_SPACE,
@@ -102,10 +103,12 @@ int place_enter(const char *dir, uint64_t needed_len)
 	char path[PATH_MAX];
 	sigset_t signals, old_mask;
 	pid_t parent = getpid();
+	pid_t child;
+	int code;
 
 	if (!dir)
 		dir = getenv("TMPDIR") && *getenv("TMPDIR") ? getenv("TMPDIR") : "/var/tmp";
-	int code = check_room(dir, needed_len);
+	code = check_room(dir, needed_len);
 	if (code)
 		return code;
 	if (snprintf(path, sizeof(path), "%s/blockpull-bench.XXXXXX", dir) >= (int)sizeof(path))
@@ -116,7 +119,7 @@ int place_enter(const char *dir, uint64_t needed_len)
 	if (!mkdtemp(path))
 		return complain_system(dir);
 	fflush(NULL);
-	pid_t child = fork();
+	child = fork();
 	if (!child)
 		return enter_child(parent, path, &old_mask);
 	if (child < 0) {
@@ -131,10 +134,11 @@ int place_enter(const char *dir, uint64_t needed_len)
 void place_touch_memory(uint64_t len)
 {
 	struct sysinfo info;
+	pid_t child;
 
 	if (!sysinfo(&info) && len > (uint64_t)info.freeram * info.mem_unit / 2)
 		len = (uint64_t)info.freeram * info.mem_unit / 2;
-	pid_t child = fork();
+	child = fork();
 	if (!child) {
 		void *mem =
 			mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -80,6 +80,8 @@ static int cost(const char *path, char **command)
 	struct rusage usage;
 	int status;
 	pid_t child = fork();
+	uint64_t wall_ns;
+	FILE *out;
 
 	if (child < 0)
 		die("fork", errno);
@@ -89,8 +91,8 @@ static int cost(const char *path, char **command)
 	}
 	if (wait4(child, &status, 0, &usage) < 0)
 		die("wait", errno);
-	uint64_t wall_ns = now_ns() - begin_ns;
-	FILE *out = fopen(path, "we");
+	wall_ns = now_ns() - begin_ns;
+	out = fopen(path, "we");
 	if (!out ||
 	    fprintf(out, "%" PRIu64 " %" PRIu64 " %ld\n", wall_ns,
 		    ns_of(usage.ru_utime) + ns_of(usage.ru_stime), usage.ru_maxrss) < 0 ||
@@ -103,6 +105,7 @@ int main(int argc, char **argv)
 {
 	const char *verb = argc > 2 ? argv[1] : "", *what = NULL;
 	struct copies_job job = { .method = COPIES_CEILING };
+	int rc;
 
 	if (argc == 3 && !strcmp(verb, "touch"))
 		return touch(argv[2]);
@@ -121,7 +124,7 @@ int main(int argc, char **argv)
 		job.method = COPIES_REF;
 	job.from = argv[2];
 	job.to = argv[3];
-	int rc = copies_run(&job, &what);
+	rc = copies_run(&job, &what);
 	if (rc)
 		die(what, -rc);
 	return 0;

@@ -118,15 +118,17 @@ static int pull_once(void *opaque)
 	struct bpull_error error = { 0 };
 	struct bpull_engine *engine = NULL;
 	struct bpull_disk *disk = NULL;
+	int code;
+	int rc;
 
 	series_begin(b->series[PULL], timed_now_ns());
-	int rc = bpull_engine_open(NULL, &engine, &error);
+	rc = bpull_engine_open(NULL, &engine, &error);
 	if (!rc)
 		rc = bpull_disk_open(engine, "image", &disk_options, &disk, &error);
 	if (!rc)
 		rc = bpull_job_start(disk, &job, &error);
-	int code = rc ? complain_library("pull", &error, rc)
-		      : wait_completed(engine, disk, b->series[PULL]);
+	code = rc ? complain_library("pull", &error, rc)
+		  : wait_completed(engine, disk, b->series[PULL]);
 	bpull_disk_close(disk);
 	bpull_engine_close(engine);
 	return code;
@@ -148,9 +150,10 @@ static int copy_once(void *opaque)
 				  .progress = note_copied,
 				  .opaque = b };
 	const char *what = NULL;
+	int rc;
 
 	series_begin(b->series[CEILING], timed_now_ns());
-	int rc = copies_run(&job, &what);
+	rc = copies_run(&job, &what);
 	if (!rc) /* it is durable now */
 		note_copied(b, scene_moved_len(&b->scene));
 	return rc ? complain(exit_code_of_error(rc), "plain copy: %s: %s", what, strerror(-rc)) : 0;

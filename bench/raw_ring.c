@@ -26,13 +26,14 @@ int raw_ring_open(const char *path, const struct bpull_extent *extents, unsigned
 		  unsigned depth, struct raw_ring **out)
 {
 	struct raw_ring *r = calloc(1, sizeof(*r));
+	int rc;
 
 	if (!r)
 		return -ENOMEM;
 	r->extents = extents;
 	r->n_extents = n_extents;
 	r->fd = open(path, O_RDWR | O_CLOEXEC);
-	int rc = r->fd < 0 ? -errno : io_uring_queue_init(depth, &r->ring, 0);
+	rc = r->fd < 0 ? -errno : io_uring_queue_init(depth, &r->ring, 0);
 	if (rc < 0) {
 		if (r->fd >= 0)
 			close(r->fd);
@@ -73,11 +74,13 @@ static uint64_t file_off(const struct raw_ring *r, uint64_t guest_off)
 static int put(struct raw_ring *r, struct load *load, unsigned slot)
 {
 	uint64_t guest_off = load_next(load);
+	struct io_uring_sqe *sqe;
+	uint8_t *buf;
 
 	if (guest_off == LOAD_END)
 		return 0;
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&r->ring);
-	uint8_t *buf = load->bufs + (size_t)slot * LOAD_LEN;
+	sqe = io_uring_get_sqe(&r->ring);
+	buf = load->bufs + (size_t)slot * LOAD_LEN;
 
 	if (load->kind == LOAD_READ)
 		io_uring_prep_read(sqe, r->fd, buf, LOAD_LEN, file_off(r, guest_off));

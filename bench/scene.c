@@ -93,6 +93,7 @@ int scene_raw(const char *name, uint64_t len, uint64_t off, uint64_t data_len)
 	uint64_t *buf = malloc(BUF_LEN);
 	int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	bool ok = fd >= 0 && buf && !ftruncate(fd, (off_t)len);
+	int code;
 
 	for (uint64_t at = 0; ok && at < data_len; at += BUF_LEN) {
 		uint64_t n = data_len - at < BUF_LEN ? data_len - at : BUF_LEN;
@@ -100,7 +101,7 @@ int scene_raw(const char *name, uint64_t len, uint64_t off, uint64_t data_len)
 		scene_content(buf, n, off + at);
 		ok = pwrite(fd, buf, n, off + at) == (ssize_t)n;
 	}
-	int code = ok ? 0 : complain_system(name);
+	code = ok ? 0 : complain_system(name);
 	if (fd >= 0)
 		close(fd);
 	free(buf);
@@ -115,6 +116,7 @@ static int write_pieces(const struct scene *s, const char *name, bool packed)
 	char *buf = malloc(len > step ? len : step);
 	int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	bool ok = fd >= 0 && buf && !ftruncate(fd, packed ? 0 : (off_t)s->size);
+	int code;
 
 	if (step != len) { /* HALF is dense: every second cluster of all */
 		len = step;
@@ -125,7 +127,7 @@ static int write_pieces(const struct scene *s, const char *name, bool packed)
 		scene_content(buf, len, at);
 		ok = pwrite(fd, buf, len, packed ? to : at) == (ssize_t)len;
 	}
-	int code = ok ? 0 : complain_system(name);
+	code = ok ? 0 : complain_system(name);
 	if (fd >= 0)
 		close(fd);
 	free(buf);
@@ -170,9 +172,10 @@ static int open_image(const char *name, enum bpull_format format, uint32_t flags
 	struct bpull_engine_options eo = { .size = sizeof(eo), .flags = BPULL_ENGINE_THREAD };
 	struct bpull_disk_options options = scene_disk_options(format, flags | BPULL_DISK_GUEST_IO);
 	struct bpull_error error = { 0 };
+	int rc;
 
 	*o = (struct opened){ 0 };
-	int rc = bpull_engine_open(&eo, &o->engine, &error);
+	rc = bpull_engine_open(&eo, &o->engine, &error);
 	if (!rc)
 		rc = bpull_disk_open(o->engine, name, &options, &o->disk, &error);
 	return rc ? complain_library(name, &error, rc) : 0;

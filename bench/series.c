@@ -102,10 +102,11 @@ struct json_object *series_json(const struct series *s, uint64_t step_ns)
 
 	for (uint64_t at_ns = 0, to_ns; at_ns < end_ns; at_ns = to_ns) {
 		struct json_object *point = json_object_new_array();
+		uint64_t bytes;
 
 		/* A last piece shorter than half a step would show as a spike. */
 		to_ns = at_ns + step_ns + step_ns / 2 < end_ns ? at_ns + step_ns : end_ns;
-		uint64_t bytes = series_at(s, to_ns) - series_at(s, at_ns);
+		bytes = series_at(s, to_ns) - series_at(s, at_ns);
 
 		json_object_array_add(point, json_object_new_double(to_ns / 1e9));
 		json_object_array_add(point, json_object_new_double(bytes * 1e9 / (to_ns - at_ns)));

@@ -208,10 +208,11 @@ static int be_refused(struct bench *b)
 	struct bpull_error error = { 0 };
 	struct bpull_disk *disk;
 	int fd, rc, code = lock_as_writer("big", &fd);
+	struct timing t;
 
 	if (code)
 		return code;
-	struct timing t = begin(b, STALL_REFUSED);
+	t = begin(b, STALL_REFUSED);
 	rc = bpull_disk_open(b->engine, "big", &o, &disk, &error);
 	end(t);
 	close(fd);

@@ -58,13 +58,15 @@ int timed_run(int (*work)(void *opaque), void *opaque, const char *made, struct 
 	uint64_t begin_ns = timed_now_ns();
 	struct rusage usage;
 	int status;
+	int code;
+	pid_t child;
 
 	fflush(NULL);
-	pid_t child = fork();
+	child = fork();
 	if (child < 0)
 		return complain_system("fork");
 	if (!child) {
-		int code = work(opaque);
+		code = work(opaque);
 
 		fflush(NULL);
 		_exit(code);
@@ -72,7 +74,7 @@ int timed_run(int (*work)(void *opaque), void *opaque, const char *made, struct 
 	while (wait4(child, &status, 0, &usage) < 0)
 		if (errno != EINTR)
 			return complain_system("wait");
-	int code = sync_made(made);
+	code = sync_made(made);
 	*cost = (struct timed_cost){
 		.wall_ns = timed_now_ns() - begin_ns,
 		.cpu_ns = ns_of(usage.ru_utime) + ns_of(usage.ru_stime),

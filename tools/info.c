@@ -201,9 +201,11 @@ static void info_print_json(const struct bpull_info *info, bool chain)
 	struct json_object *array = chain ? json_object_new_array() : NULL;
 	for (unsigned i = 0; i < bpull_info_depth(info); i++) {
 		struct bpull_layer_info layer = { .size = sizeof(layer) };
+		struct json_object *object;
+
 		if (bpull_info_layer(info, i, &layer))
 			break;
-		struct json_object *object = info_json_layer(&layer);
+		object = info_json_layer(&layer);
 		if (!chain) {
 			say_json(object, SAY_JSON_DOCUMENT);
 			return;

@@ -35,9 +35,12 @@ static void make_plain(void)
 	uint64_t rng = 42;
 
 	for (size_t at = 0; at < CLUSTER_LEN;) {
+		const char *word;
+		size_t len;
+
 		rng = rng * UINT64_C(6364136223846793005) + 1442695040888963407;
-		const char *word = words[rng >> 61];
-		size_t len = MIN(strlen(word), CLUSTER_LEN - at);
+		word = words[rng >> 61];
+		len = MIN(strlen(word), CLUSTER_LEN - at);
 
 		memcpy(plain + at, word, len);
 		at += len;

@@ -75,9 +75,12 @@ static int run_table(const struct micro *table, unsigned n, struct request *r)
 	double rate;
 
 	for (unsigned i = 0; i < n; i++) {
+		struct json_object *row;
+		int rc;
+
 		if (!is_wanted(table[i].name, r->names, r->n_names))
 			continue;
-		int rc = measure(&table[i], r->seconds, &rate);
+		rc = measure(&table[i], r->seconds, &rate);
 		if (rc) {
 			fprintf(stderr, "blockpull-microbench: %s: %s\n", table[i].name,
 				strerror(-rc));
@@ -88,7 +91,7 @@ static int run_table(const struct micro *table, unsigned n, struct request *r)
 			printf("%-24s %12.4g %s/s\n", table[i].name, rate, table[i].unit);
 			continue;
 		}
-		struct json_object *row = json_object_new_object();
+		row = json_object_new_object();
 		json_object_object_add(row, "name", json_object_new_string(table[i].name));
 		json_object_object_add(row, "unit", json_object_new_string(table[i].unit));
 		json_object_object_add(row, "per_second", json_object_new_double(rate));

@@ -67,13 +67,14 @@ static int make_image(const char *dir)
 	struct image_create how = { .guest_len = GUEST_LEN };
 	struct err err = { 0 };
 	char where[4096], name[4200];
+	int rc;
 
 	if (snprintf(where, sizeof(where), "%s/blockpull-micro.XXXXXX", dir) >= (int)sizeof(where))
 		return -ENAMETOOLONG;
 	if (!mkdtemp(where))
 		return -errno;
 	snprintf(name, sizeof(name), "%s/image", where);
-	int rc = opener->create(opener, name, &file, &err);
+	rc = opener->create(opener, name, &file, &err);
 	unlink(name);
 	rmdir(where);
 	return rc ? rc : qcow2_create(file, &how, &err);

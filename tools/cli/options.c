@@ -69,14 +69,17 @@ static void options_unknown(const char *command, const char *typed, const struct
 int options_next(int argc, char **argv, const char *letters, const struct option *table)
 {
 	int option;
+	const char *typed;
+	bool is_long;
+
 	while ((option = getopt_long(argc, argv, letters, table, NULL)) == OPTIONS_NO_SANDBOX)
 		sandbox_disable();
 	if (option != '?' && option != ':')
 		return option;
 
 	/* For long options optind is past the word; letters may still be inside theirs. */
-	const char *typed = argv[optind - 1];
-	bool is_long = !strncmp(typed, "--", 2);
+	typed = argv[optind - 1];
+	is_long = !strncmp(typed, "--", 2);
 	if (option == ':' && is_long)
 		say_usage(argv[0], "option '%s' needs a value", typed);
 	else if (option == ':')
@@ -123,6 +126,10 @@ static int options_allow(struct options_chain *chain, const char *command, const
 			 const char *text)
 {
 	enum bpull_backing_rule rule = BPULL_BACKING_DIRS;
+	size_t n_dirs;
+	struct stat st;
+	const char **dirs;
+
 	if (!strcmp(text, "any"))
 		rule = BPULL_BACKING_ANY;
 	else if (!strcmp(text, "none"))
@@ -136,7 +143,6 @@ static int options_allow(struct options_chain *chain, const char *command, const
 	chain->rule_given = true;
 	if (rule != BPULL_BACKING_DIRS)
 		return 0;
-	struct stat st;
 	if (stat(text, &st) && (errno == ENOENT || errno == ENOTDIR)) {
 		say_note("warning: %s: '%s' does not exist, so it allows nothing", source, text);
 		return 0;
@@ -147,8 +153,8 @@ static int options_allow(struct options_chain *chain, const char *command, const
 				 "%s: '%s' is neither a directory nor a file or block device",
 				 source, text);
 
-	size_t n_dirs = chain->disk.n_allowed_dirs;
-	const char **dirs = reallocarray(chain->dirs, n_dirs + 1, sizeof(*dirs));
+	n_dirs = chain->disk.n_allowed_dirs;
+	dirs = reallocarray(chain->dirs, n_dirs + 1, sizeof(*dirs));
 	if (!dirs) {
 		say_error("out of memory");
 		return EXIT_CODE_FAILED;
@@ -190,9 +196,12 @@ int options_chain_take(struct options_chain *chain, const char *command, int opt
 
 int options_chain_finish(struct options_chain *chain, const char *command)
 {
+	const char *value;
+	char *rest, *item;
+
 	chain->disk.size = sizeof(chain->disk);
 	backing_formats_apply(&chain->formats, &chain->disk);
-	const char *value = chain->rule_given ? NULL : getenv(OPTIONS_VARIABLE);
+	value = chain->rule_given ? NULL : getenv(OPTIONS_VARIABLE);
 	if (!value)
 		return 0;
 	chain->env_copy = strdup(value);
@@ -200,7 +209,7 @@ int options_chain_finish(struct options_chain *chain, const char *command)
 		say_error("out of memory");
 		return EXIT_CODE_FAILED;
 	}
-	char *rest = chain->env_copy, *item;
+	rest = chain->env_copy;
 	while ((item = strsep(&rest, ":"))) {
 		/* "a::b" and a colon at the end are slips that PATH forgives too, but there they
 		 * mean the current directory: that would allow more than was written. */

@@ -297,9 +297,11 @@ static int sandbox_build(scmp_filter_ctx filter, unsigned names)
 
 void sandbox_enter(unsigned names)
 {
+	scmp_filter_ctx filter;
+
 	if (sandbox_disabled)
 		return;
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+	filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	if (!filter)
 		return;
 	/* With an arena for each thread malloc reads files of the system when it makes or shrinks

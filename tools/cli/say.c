@@ -28,8 +28,10 @@ static int say_stdout_errno;
 static void say_line(const char *prefix, const char *format, va_list args)
 {
 	char text[SAY_LINE_CAP / 4], line[SAY_LINE_CAP];
+	int prefix_len;
+
 	vsnprintf(text, sizeof(text), format, args);
-	int prefix_len = snprintf(line, sizeof(line), "%s", prefix);
+	prefix_len = snprintf(line, sizeof(line), "%s", prefix);
 	text_safe(text, line + prefix_len, sizeof(line) - prefix_len - 1);
 	strcat(line, "\n");
 	fputs(line, stderr);
@@ -121,13 +123,16 @@ void say_data(const char *format, ...)
 {
 	char text[SAY_LINE_CAP / 4], safe[SAY_LINE_CAP];
 	va_list args;
+	bool ends_line;
+	int len;
+
 	va_start(args, format);
-	int len = vsnprintf(text, sizeof(text), format, args);
+	len = vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	if (len < 0)
 		return;
 	/* Its own last newline is the only one a line of data has. */
-	bool ends_line = len > 0 && format[strlen(format) - 1] == '\n';
+	ends_line = len > 0 && format[strlen(format) - 1] == '\n';
 	if (ends_line && (size_t)len < sizeof(text))
 		text[len - 1] = 0;
 	text_safe(text, safe, sizeof(safe));
@@ -164,9 +169,11 @@ static void say_json_string(const char *text)
 void say_json(struct json_object *value, enum say_json_style style)
 {
 	int flags = JSON_C_TO_STRING_NOSLASHESCAPE;
+	const char *text;
+
 	if (style == SAY_JSON_DOCUMENT)
 		flags |= JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED;
-	const char *text = value ? json_object_to_json_string_ext(value, flags) : NULL;
+	text = value ? json_object_to_json_string_ext(value, flags) : NULL;
 	if (text) {
 		say_json_string(text);
 		if (putchar('\n') < 0)
@@ -182,10 +189,13 @@ void say_json(struct json_object *value, enum say_json_style style)
 
 struct json_object *say_json_text(const char *text)
 {
+	char *utf8;
+	struct json_object *value;
+
 	if (!text)
 		return NULL;
-	char *utf8 = text_utf8(text);
-	struct json_object *value = utf8 ? json_object_new_string(utf8) : NULL;
+	utf8 = text_utf8(text);
+	value = utf8 ? json_object_new_string(utf8) : NULL;
 	free(utf8);
 	return value;
 }

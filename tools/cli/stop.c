@@ -112,6 +112,7 @@ static void stop_handle(int number)
 {
 	const struct stop_rule rule = stop_rule_of(number);
 	int saved_errno = errno;
+	ssize_t written;
 
 	if (rule.act == STOP_REPORT)
 		stop_report_wished = 1;
@@ -120,7 +121,7 @@ static void stop_handle(int number)
 	else
 		stop_wish_end(&rule);
 	/* A full pipe is as readable as it has to be. */
-	ssize_t written = write(stop_pipe[1], "", 1);
+	written = write(stop_pipe[1], "", 1);
 	(void)written;
 	errno = saved_errno;
 }

@@ -319,14 +319,10 @@ static struct json_object *run_verb(struct control_target *target, const char *v
 
 /* ---- a request ---- */
 
-/* A refusal, or NULL: then *verb and *args are the request's. */
-static struct json_object *take_apart(struct json_object *request, const char **verb,
-				      struct json_object **args)
+/* Of an object. A refusal, or NULL. */
+static struct json_object *take_members(struct json_object *request, const char **verb,
+					struct json_object **args)
 {
-	*args = NULL;
-	*verb = NULL;
-	if (!json_object_is_type(request, json_type_object))
-		return control_refuse("GenericError", "QMP input must be a JSON object");
 	json_object_object_foreach(request, key, value)
 	{
 		if (!strcmp(key, "execute")) {
@@ -346,7 +342,23 @@ static struct json_object *take_apart(struct json_object *request, const char **
 					      "QMP input member '%.200s' is unexpected", key);
 		}
 	}
-	return *verb ? NULL : control_refuse("GenericError", "QMP input lacks member 'execute'");
+	return NULL;
+}
+
+/* A refusal, or NULL: then *verb and *args are the request's. */
+static struct json_object *take_apart(struct json_object *request, const char **verb,
+				      struct json_object **args)
+{
+	struct json_object *refusal;
+
+	*args = NULL;
+	*verb = NULL;
+	if (!json_object_is_type(request, json_type_object))
+		return control_refuse("GenericError", "QMP input must be a JSON object");
+	refusal = take_members(request, verb, args);
+	if (refusal || *verb)
+		return refusal;
+	return control_refuse("GenericError", "QMP input lacks member 'execute'");
 }
 
 struct json_object *control_answer(struct control_target *target, bool *negotiated,

@@ -52,14 +52,17 @@ static int pull_image_open(struct pull_image *image, struct bpull_engine *engine
 						 image->new_image, &image->disk, &image->error)
 			    : bpull_disk_open(engine, image->path, options, &image->disk,
 					      &image->error);
+	const char *hint;
+	const char *warning;
+
 	if (rc)
 		return rc;
 	image->depth = bpull_disk_depth(image->disk);
 	image->virtual_size = bpull_disk_size(image->disk);
-	const char *warning = bpull_disk_warning(image->disk);
+	warning = bpull_disk_warning(image->disk);
 	if (warning)
 		say_note("warning: %s", warning);
-	const char *hint = bpull_disk_hint(image->disk);
+	hint = bpull_disk_hint(image->disk);
 	if (!image->quiet)
 		say_disk_hint(hint);
 	if (image->out && !image->quiet)
@@ -72,10 +75,13 @@ bool pull_image_start(struct pull_image *image, struct bpull_engine *engine,
 		      bool may_wait)
 {
 	struct bpull_disk_options own = *options;
+	const char *note;
+	int rc;
+
 	own.user_data = image;
 	image->base = job->base;
 	image->state = PULL_RUNNING;
-	int rc = pull_image_open(image, engine, &own);
+	rc = pull_image_open(image, engine, &own);
 	if (!rc && !stop_signal())
 		rc = bpull_job_start(image->disk, job, &image->error);
 	if (may_wait && (rc == -EMFILE || rc == -ENFILE)) {
@@ -87,7 +93,7 @@ bool pull_image_start(struct pull_image *image, struct bpull_engine *engine,
 	}
 	if (image->is_last)
 		sandbox_enter(image->sandbox_names);
-	const char *note = image->disk ? bpull_disk_note(image->disk) : NULL;
+	note = image->disk ? bpull_disk_note(image->disk) : NULL;
 	if (note)
 		say_note("'%s': %s", image->path, note);
 	if (rc)
@@ -136,10 +142,12 @@ static int pull_plan_check(struct pull_image *image, const struct bpull_disk_opt
 	struct bpull_layer_info top = { .size = sizeof(top) };
 	struct bpull_info *info;
 	struct bpull_disk_options alone = *options;
+	int rc;
+
 	alone.flags |= BPULL_DISK_NO_BACKING;
 	alone.n_backing_formats = 0; /* of files that are not opened so */
 
-	int rc = bpull_info_open(image->path, &alone, &info, &image->error);
+	rc = bpull_info_open(image->path, &alone, &info, &image->error);
 	if (rc)
 		return rc;
 	rc = bpull_info_layer(info, 0, &top);
@@ -160,10 +168,11 @@ static int pull_plan_measure(struct pull_image *image, const struct bpull_disk_o
 {
 	struct bpull_disk_options look = *options;
 	struct bpull_measure m = { .size = sizeof(m) };
+	int rc;
 
 	look.flags &= BPULL_DISK_FORCE_SHARE | BPULL_DISK_READ_HOLES | BPULL_DISK_TRUST_HOLES;
 	look.opened = NULL;
-	int rc = bpull_measure_job(image->path, &look, job, &m, &image->error);
+	rc = bpull_measure_job(image->path, &look, job, &m, &image->error);
 	/* An upper bound, which the pull itself only fails of when it gets there. */
 	if (rc == -EFBIG) {
 		image->error = (struct bpull_error){ 0 };
@@ -198,12 +207,14 @@ void pull_image_plan(struct pull_image *image, struct bpull_engine *engine,
 {
 	struct bpull_disk_options read_only = *options;
 	uint32_t base_depth = UINT32_MAX;
+	int rc;
+
 	read_only.flags |= BPULL_DISK_READ_ONLY;
 	read_only.flags &= ~(uint32_t)BPULL_DISK_DIRECT; /* nothing is written */
 	*plan = (struct pull_plan){ 0 };
 	image->state = PULL_RUNNING;
 
-	int rc = pull_image_open(image, engine, &read_only);
+	rc = pull_image_open(image, engine, &read_only);
 	if (!rc)
 		rc = pull_plan_check(image, &read_only);
 	if (!rc)

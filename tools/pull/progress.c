@@ -87,9 +87,11 @@ void progress_open(struct progress *progress, enum progress_mode mode, uint64_t 
 
 int progress_timeout_ms(const struct progress *progress)
 {
+	int64_t left_ns;
+
 	if (progress->mode == PROGRESS_NONE)
 		return -1;
-	int64_t left_ns = progress->next_ns - progress_now_ns();
+	left_ns = progress->next_ns - progress_now_ns();
 	return left_ns > 0 ? left_ns / 1000000 + 1 : 0;
 }
 
@@ -163,11 +165,13 @@ static double progress_seconds_left(const struct progress *progress, const struc
 
 static void progress_eta(double seconds, char out[PROGRESS_FACT_CAP])
 {
+	unsigned left;
+
 	if (seconds > 99 * 86400.0) {
 		snprintf(out, PROGRESS_FACT_CAP, "  ETA > 99 days");
 		return;
 	}
-	unsigned left = seconds + 0.5;
+	left = seconds + 0.5;
 	if (left >= 86400)
 		snprintf(out, PROGRESS_FACT_CAP, "  ETA %ud%02uh", left / 86400, left / 3600 % 24);
 	else if (left >= 3600)
@@ -183,6 +187,8 @@ static struct progress_facts progress_gather(const struct progress *progress,
 	struct progress_facts facts = { 0 };
 	char one[SIZE_TEXT_CAP], other[SIZE_TEXT_CAP];
 	double part = now->end ? (double)now->cur / now->end : 0;
+	double seconds_left;
+	uint64_t limit;
 
 	facts.thousandths = part >= 1 ? 1000 : part * 1000;
 	snprintf(facts.percent, sizeof(facts.percent), "  %3u%%", facts.thousandths / 10);
@@ -191,11 +197,11 @@ static struct progress_facts progress_gather(const struct progress *progress,
 	if (progress->moved.rate >= 0)
 		snprintf(facts.rate, sizeof(facts.rate), "  %s MiB/s",
 			 size_text_mib(progress->moved.rate, one));
-	uint64_t limit = progress->is_job_limit ? now->bandwidth : progress->bandwidth;
+	limit = progress->is_job_limit ? now->bandwidth : progress->bandwidth;
 	if (limit)
 		snprintf(facts.limit, sizeof(facts.limit), "  limit %s MiB/s",
 			 size_text_mib(limit, one));
-	double seconds_left = progress_seconds_left(progress, now);
+	seconds_left = progress_seconds_left(progress, now);
 	if (!now->copying)
 		snprintf(facts.eta, sizeof(facts.eta), "  finishing");
 	else if (seconds_left >= 0)
@@ -247,6 +253,8 @@ static void progress_draw(struct progress *progress, const struct progress_now *
 	struct progress_facts facts = progress_gather(progress, now);
 	char *title_or_fact[] = { NULL,       facts.percent, facts.amount,
 				  facts.rate, facts.limit,   facts.eta };
+	char line[PROGRESS_LINE_CAP];
+
 	/* What goes, in this order, when it does not fit: title, limit, amount, ETA, rate. */
 	static const int expendable[] = { 0, 4, 2, 5, 3 };
 	char title[PROGRESS_LINE_CAP / 2], bar[PROGRESS_BAR_MAX + 32] = "";
@@ -266,7 +274,6 @@ static void progress_draw(struct progress *progress, const struct progress_now *
 		progress_bar(facts.thousandths,
 			     n_cells < PROGRESS_BAR_MAX ? n_cells : PROGRESS_BAR_MAX, bar);
 	}
-	char line[PROGRESS_LINE_CAP];
 	snprintf(line, sizeof(line), "\r%s%s%s%s%s%s%s\033[K", title, bar, facts.percent,
 		 facts.amount, facts.rate, facts.limit, facts.eta);
 	if (used <= room) {
@@ -314,9 +321,11 @@ void progress_json(const struct progress *progress, const char *name,
 		   const struct bpull_job_info *info)
 {
 	struct json_object *line = json_object_new_object();
+	struct bpull_job_info shown;
+
 	json_object_object_add(line, "event", json_object_new_string("progress"));
 	json_object_object_add(line, "filename", say_json_text(name));
-	struct bpull_job_info shown = *info;
+	shown = *info;
 	if (!progress->is_job_limit)
 		shown.bandwidth = progress->bandwidth;
 	job_json_progress(line, &shown, &(struct job_since){ 0 });

@@ -74,9 +74,11 @@ static void pull_json_progress(const struct pull *pull)
 static void pull_show_progress(struct pull *pull)
 {
 	bool wished = stop_take_report_wish();
+	struct progress_now now;
+
 	if (!wished && !progress_due(&pull->progress))
 		return;
-	struct progress_now now = pull_now(pull);
+	now = pull_now(pull);
 	if (wished && pull->n_active)
 		progress_line(&pull->progress, &now);
 	if (!progress_due(&pull->progress))
@@ -112,6 +114,8 @@ static void pull_start_fewer(struct pull *pull)
 static void pull_start_next(struct pull *pull)
 {
 	struct pull_image *image = &pull->images[pull->next_idx++];
+	struct progress_now now;
+
 	progress_clear(&pull->progress);
 	image->quiet = pull->options.line.quiet;
 	if (!pull_image_start(image, pull->engine, &pull->options.line.chain.disk,
@@ -127,7 +131,7 @@ static void pull_start_next(struct pull *pull)
 	pull->target.disk = image->disk;
 	if (pull->control)
 		control_job_started(&pull->target, &pull->options.job);
-	struct progress_now now = pull_now(pull);
+	now = pull_now(pull);
 	progress_sample(&pull->progress, &now);
 }
 
@@ -191,32 +195,40 @@ static void pull_pass_stop(struct pull *pull)
 	}
 }
 
+/* Until the engine, a signal or a client of the control socket has something, or progress is due. */
+static void pull_wait(struct pull *pull, int stop_fd)
+{
+	struct pollfd fds[2 + CONTROL_MAX_FDS] = {
+		{ .fd = bpull_engine_fd(pull->engine), .events = POLLIN },
+		{ .fd = stop_fd, .events = POLLIN },
+	};
+	int n_fds = 2 + (pull->control ? control_poll_fds(pull->control, fds + 2) : 0);
+
+	if (poll(fds, n_fds, progress_timeout_ms(&pull->progress)) > 0 && fds[1].revents)
+		stop_drain();
+	if (pull->control)
+		control_process(pull->control);
+}
+
 static int pull_loop(struct pull *pull, int stop_fd)
 {
 	while (pull->n_active || (pull->next_idx < pull->n_images && !stop_signal())) {
+		int rc;
+
 		while (pull->n_active < pull->options.n_jobs && pull->next_idx < pull->n_images &&
 		       !stop_signal())
 			pull_start_next(pull);
 		pull_pass_stop(pull);
 		pull_pass_go_on(pull);
-		int rc = pull_process(pull);
+		rc = pull_process(pull);
 		if (rc) {
 			progress_clear(&pull->progress);
 			say_error("the I/O engine failed: %s", strerror(-rc));
 			return exit_code_of_error(rc);
 		}
 		pull_show_progress(pull);
-		if (!pull->n_active)
-			continue;
-		struct pollfd fds[2 + CONTROL_MAX_FDS] = {
-			{ .fd = bpull_engine_fd(pull->engine), .events = POLLIN },
-			{ .fd = stop_fd, .events = POLLIN },
-		};
-		int n_fds = 2 + (pull->control ? control_poll_fds(pull->control, fds + 2) : 0);
-		if (poll(fds, n_fds, progress_timeout_ms(&pull->progress)) > 0 && fds[1].revents)
-			stop_drain();
-		if (pull->control)
-			control_process(pull->control);
+		if (pull->n_active)
+			pull_wait(pull, stop_fd);
 	}
 	return 0;
 }
@@ -270,11 +282,14 @@ static int pull_run(struct pull *pull)
 {
 	struct bpull_error error = { 0 };
 	int stop_fd = stop_install();
+	int code;
+	int rc;
+
 	if (stop_fd < 0) {
 		say_error("signal handlers can't be installed: %s", strerror(-stop_fd));
 		return EXIT_CODE_FAILED;
 	}
-	int rc = bpull_engine_open(&pull->options.engine, &pull->engine, &error);
+	rc = bpull_engine_open(&pull->options.engine, &pull->engine, &error);
 	if (rc) {
 		int failed = say_failed(&error, rc);
 		if (rc == -ENOTSUP && pull->options.engine.io == BPULL_IO_URING)
@@ -282,7 +297,7 @@ static int pull_run(struct pull *pull)
 		return failed;
 	}
 
-	int code = 0;
+	code = 0;
 	if (pull->options.control && !pull->options.dry_run) {
 		pull->target = (struct control_target){ .device = pull->images[0].path,
 							.path = pull->images[0].path,

@@ -41,16 +41,20 @@ static bool size_digits(const char **cursor, uint64_t *value)
 /* The bytes that a suffix of suffix_len characters stands for; 0: it stands for nothing. */
 static uint64_t size_unit(const char *suffix, size_t suffix_len)
 {
+	uint64_t unit;
+	uint64_t step;
+	char upper;
+	const char *letter;
+
 	if (suffix_len == 0 || (suffix_len == 1 && *suffix == 'B'))
 		return 1;
 
 	/* "10e" is a slip in "10e6" more often than it is ten exbibytes. */
-	char upper = strchr("kmgt", *suffix) ? *suffix - 'a' + 'A' : *suffix;
-	const char *letter = strchr(size_letters, upper);
+	upper = strchr("kmgt", *suffix) ? *suffix - 'a' + 'A' : *suffix;
+	letter = strchr(size_letters, upper);
 	if (!letter)
 		return 0;
 
-	uint64_t step;
 	if (suffix_len == 1 || (suffix_len == 2 && suffix[1] == 'i') ||
 	    (suffix_len == 3 && suffix[1] == 'i' && suffix[2] == 'B'))
 		step = 1024;
@@ -59,7 +63,7 @@ static uint64_t size_unit(const char *suffix, size_t suffix_len)
 	else
 		return 0;
 
-	uint64_t unit = 1;
+	unit = 1;
 	for (long power = letter - size_letters + 1; power > 0; power--)
 		unit *= step;
 	return unit;
@@ -90,13 +94,16 @@ struct size_fraction {
 
 static int size_read_fraction(const char **cursor, struct size_fraction *fraction, const char **why)
 {
+	size_t n_digits;
+	const char *first;
+
 	*fraction = (struct size_fraction){ .scale = 1 };
 	if (**cursor != '.')
 		return 0;
-	const char *first = ++*cursor;
+	first = ++*cursor;
 	if (*first < '0' || *first > '9')
 		return size_fail(why, -EINVAL, "digits are missing behind the point");
-	size_t n_digits = strspn(first, "0123456789");
+	n_digits = strspn(first, "0123456789");
 	if (n_digits > SIZE_FRACTION_DIGITS_MAX)
 		return size_fail(why, -EINVAL, "there are too many digits behind the point");
 	size_digits(cursor, &fraction->digits);
@@ -108,6 +115,14 @@ static int size_read_fraction(const char **cursor, struct size_fraction *fractio
 int size_parse(const char *text, enum size_kind kind, uint64_t *bytes, const char **why)
 {
 	const char *cursor = text;
+	uint64_t total;
+	uint64_t unit;
+	size_t suffix_len;
+	struct size_fraction fraction;
+	uint64_t whole;
+	uint64_t part;
+	int rc;
+
 	if (!*text)
 		return size_fail(why, -EINVAL, "a number is missing");
 	if (*text == '-')
@@ -115,25 +130,22 @@ int size_parse(const char *text, enum size_kind kind, uint64_t *bytes, const cha
 	if (*text < '0' || *text > '9')
 		return size_fail(why, -EINVAL, "it must begin with a digit");
 
-	uint64_t whole;
 	if (!size_digits(&cursor, &whole))
 		return size_fail(why, -ERANGE, "it is too large");
-	struct size_fraction fraction;
-	int rc = size_read_fraction(&cursor, &fraction, why);
+	rc = size_read_fraction(&cursor, &fraction, why);
 	if (rc)
 		return rc;
 
-	size_t suffix_len = strlen(cursor);
+	suffix_len = strlen(cursor);
 	if (kind == SIZE_RATE && suffix_len >= 2 && !strcmp(cursor + suffix_len - 2, "/s"))
 		suffix_len -= 2;
-	uint64_t unit = size_unit(cursor, suffix_len);
+	unit = size_unit(cursor, suffix_len);
 	if (!unit)
 		return size_bad_suffix(cursor, kind, why);
 	if (unit == 1 && fraction.digits)
 		return size_fail(why, -EINVAL, "it asks for a fraction of a byte");
 
-	uint64_t total;
-	uint64_t part = (unsigned __int128)fraction.digits * unit / fraction.scale;
+	part = (unsigned __int128)fraction.digits * unit / fraction.scale;
 	if (__builtin_mul_overflow(whole, unit, &total) ||
 	    __builtin_add_overflow(total, part, &total))
 		return size_fail(why, -ERANGE, "it is too large");
@@ -147,13 +159,16 @@ int size_parse(const char *text, enum size_kind kind, uint64_t *bytes, const cha
 char *size_text(uint64_t bytes, char out[SIZE_TEXT_CAP])
 {
 	unsigned shift = 0, unit_idx = 0;
+	uint64_t whole;
+	unsigned tenths;
+
 	while (unit_idx < strlen(size_letters) && bytes >> shift >= 1024) {
 		shift += 10;
 		unit_idx++;
 	}
-	uint64_t whole = bytes >> shift;
+	whole = bytes >> shift;
 	/* One decimal while there are less than three digits in front of it. */
-	unsigned tenths = shift ? ((bytes >> (shift - 10)) & 1023) * 10 / 1024 : 0;
+	tenths = shift ? ((bytes >> (shift - 10)) & 1023) * 10 / 1024 : 0;
 	if (!unit_idx)
 		snprintf(out, SIZE_TEXT_CAP, "%u B", (unsigned)whole);
 	else if (tenths && whole < 100)

@@ -22,6 +22,7 @@ static size_t text_decode(const char *text, uint32_t *code_point)
 	static const uint32_t shortest[] = { 0, 0, 0x80, 0x800, 0x10000 };
 	const unsigned char *byte = (const unsigned char *)text;
 	size_t len;
+	uint32_t value;
 
 	if (byte[0] < 0x80) {
 		*code_point = byte[0];
@@ -35,7 +36,7 @@ static size_t text_decode(const char *text, uint32_t *code_point)
 	} else {
 		return 0;
 	}
-	uint32_t value = byte[0] & (0x7f >> len);
+	value = byte[0] & (0x7f >> len);
 	for (size_t i = 1; i < len; i++) {
 		if ((byte[i] & 0xc0) != 0x80) /* the terminating NUL ends here too */
 			return 0;
@@ -111,9 +112,11 @@ size_t text_columns(const char *safe_text)
 char *text_fit(char *safe_text, size_t columns)
 {
 	size_t have = text_columns(safe_text);
+	char *cursor;
+
 	if (have <= columns)
 		return safe_text;
-	char *cursor = safe_text;
+	cursor = safe_text;
 	while (have > columns - 3) {
 		uint32_t code_point = 0;
 		size_t len = text_decode(cursor, &code_point);
@@ -129,9 +132,11 @@ char *text_fit(char *safe_text, size_t columns)
 char *text_utf8(const char *text)
 {
 	char *out = malloc(strlen(text) * 4 + 1);
+	char *cursor;
+
 	if (!out)
 		return NULL;
-	char *cursor = out;
+	cursor = out;
 	while (*text) {
 		uint32_t code_point;
 		size_t len = text_decode(text, &code_point);
