@@ -85,8 +85,8 @@ const char *content_hint(const struct content *content)
 }
 
 /* The extent at `asked`, or the next. 0 or -errno. */
-static int find_extent(struct content *c, const struct bpull_extent **extent,
-		       struct bpull_error *error)
+static int content_find_extent(struct content *c, const struct bpull_extent **extent,
+			       struct bpull_error *error)
 {
 	while (c->extent < c->n_extents &&
 	       c->extents[c->extent].start + c->extents[c->extent].length <= c->asked)
@@ -106,10 +106,10 @@ static int find_extent(struct content *c, const struct bpull_extent **extent,
 }
 
 /* How much of what lies at `asked` is zeros. 0 or -errno. */
-static int zeros_here(struct content *c, uint64_t *len, struct bpull_error *error)
+static int content_zeros_here(struct content *c, uint64_t *len, struct bpull_error *error)
 {
 	const struct bpull_extent *extent;
-	int rc = find_extent(c, &extent, error);
+	int rc = content_find_extent(c, &extent, error);
 
 	*len = 0;
 	if (!rc && extent->zero)
@@ -118,11 +118,11 @@ static int zeros_here(struct content *c, uint64_t *len, struct bpull_error *erro
 }
 
 /* The next piece for the ring: long zeros by themselves, or data with short ones. */
-static int ask(struct content *c, struct bpull_error *error)
+static int content_ask(struct content *c, struct bpull_error *error)
 {
 	struct request *r = &c->ring[(c->first + c->n) % N_PIECES];
 	uint64_t zeros;
-	int rc = zeros_here(c, &zeros, error);
+	int rc = content_zeros_here(c, &zeros, error);
 
 	*r = (struct request){ .start = c->asked, .buf = r->buf };
 	r->is_zero = zeros >= MIN_ZEROS || (zeros && c->asked + zeros == c->size);
@@ -134,10 +134,10 @@ static int ask(struct content *c, struct bpull_error *error)
 		const struct bpull_extent *extent;
 		uint64_t end;
 
-		rc = zeros_here(c, &zeros, error);
+		rc = content_zeros_here(c, &zeros, error);
 		if (rc || zeros >= MIN_ZEROS)
 			break;
-		find_extent(c, &extent, error);
+		content_find_extent(c, &extent, error);
 		end = extent->start + extent->length;
 		if (end > r->start + PIECE_LEN)
 			end = r->start + PIECE_LEN;
@@ -157,7 +157,7 @@ static int ask(struct content *c, struct bpull_error *error)
 }
 
 /* Also other images' requests on the same engine. */
-static int wait_for(struct content *c, const struct request *r)
+static int content_wait_for(struct content *c, const struct request *r)
 {
 	while (r->flying) {
 		struct bpull_event events[N_PIECES];
@@ -188,14 +188,14 @@ int content_next(struct content *c, struct content_piece *piece, struct bpull_er
 	}
 	c->lent = false;
 	while (!rc && c->n < N_PIECES && c->asked < c->size)
-		rc = ask(c, error);
+		rc = content_ask(c, error);
 	if (rc)
 		return rc;
 	*piece = (struct content_piece){ .start = c->size };
 	if (!c->n)
 		return 0;
 	r = &c->ring[c->first];
-	rc = wait_for(c, r);
+	rc = content_wait_for(c, r);
 	if (rc) {
 		snprintf(error->message, sizeof(error->message),
 			 "'%s': cannot read %llu bytes at guest offset %llu: %s", c->path,

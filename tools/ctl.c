@@ -45,14 +45,14 @@ static const struct option ctl_table[] = {
 
 /* ---- verbs ---- */
 
-static uint64_t number(struct json_object *job, const char *key)
+static uint64_t ctl_number(struct json_object *job, const char *key)
 {
 	struct json_object *value;
 
 	return json_object_object_get_ex(job, key, &value) ? json_object_get_uint64(value) : 0;
 }
 
-static const char *word(struct json_object *job, const char *key)
+static const char *ctl_word(struct json_object *job, const char *key)
 {
 	struct json_object *value;
 
@@ -62,7 +62,7 @@ static const char *word(struct json_object *job, const char *key)
 }
 
 /* null, or absent: negative. */
-static double seconds_of(struct json_object *job, const char *key)
+static double ctl_seconds_of(struct json_object *job, const char *key)
 {
 	struct json_object *value;
 
@@ -71,7 +71,7 @@ static double seconds_of(struct json_object *job, const char *key)
 }
 
 /* The job, which the caller releases; NULL: there is none, or no answer (said). */
-static struct json_object *job_of(struct ctl_client *client)
+static struct json_object *ctl_job_of(struct ctl_client *client)
 {
 	struct json_object *list = ctl_client_ask(client, "x-query-job", NULL), *job;
 
@@ -87,10 +87,10 @@ static struct json_object *job_of(struct ctl_client *client)
 }
 
 /* As `pull --json` prints it. */
-static void print_json(struct json_object *job)
+static void ctl_print_json(struct json_object *job)
 {
-	const char *status = word(job, "status");
-	int code = !strcmp(status, "failed") ? exit_code_of_error(-(int)number(job, "errno"))
+	const char *status = ctl_word(job, "status");
+	int code = !strcmp(status, "failed") ? exit_code_of_error(-(int)ctl_number(job, "errno"))
 					     : EXIT_CODE_FAILED;
 
 	json_object_object_del(job, "id");
@@ -105,56 +105,57 @@ static void print_json(struct json_object *job)
 	say_json(json_object_get(job), SAY_JSON_LINE);
 }
 
-static void print_job(struct json_object *job, bool json)
+static void ctl_print_job(struct json_object *job, bool json)
 {
 	char done[SIZE_TEXT_CAP], all[SIZE_TEXT_CAP], copied[SIZE_TEXT_CAP], text[SIZE_TEXT_CAP];
-	const char *status = word(job, "status");
-	uint64_t end = number(job, "end"), cur = number(job, "cur");
+	const char *status = ctl_word(job, "status");
+	uint64_t end = ctl_number(job, "end"), cur = ctl_number(job, "cur");
 	struct json_object *bytes = NULL, *rate = NULL;
-	double left = seconds_of(job, "seconds-left");
+	double left = ctl_seconds_of(job, "seconds-left");
 
 	if (json) {
-		print_json(job);
+		ctl_print_json(job);
 		return;
 	}
 	json_object_object_get_ex(job, "bytes", &bytes);
 	json_object_object_get_ex(job, "rate", &rate);
-	say_data("%s: %s, %.1f %% (%s of %s), %s copied", word(job, "filename"),
-		 *status ? status : word(job, "state"), end ? 100.0 * cur / end : 100.0,
+	say_data("%s: %s, %.1f %% (%s of %s), %s copied", ctl_word(job, "filename"),
+		 *status ? status : ctl_word(job, "state"), end ? 100.0 * cur / end : 100.0,
 		 size_text(cur, done), size_text(end, all),
-		 size_text(number(bytes, "copied"), copied));
+		 size_text(ctl_number(bytes, "copied"), copied));
 	if (rate)
 		say_data(", %s MiB/s", size_text_mib(json_object_get_int64(rate), text));
 	say_data(", limit %s%s",
-		 number(job, "bandwidth") ? size_text(number(job, "bandwidth"), text) : "none",
-		 number(job, "bandwidth") ? "/s" : "");
-	say_data(", %.1f s elapsed", seconds_of(job, "seconds"));
+		 ctl_number(job, "bandwidth") ? size_text(ctl_number(job, "bandwidth"), text)
+					      : "none",
+		 ctl_number(job, "bandwidth") ? "/s" : "");
+	say_data(", %.1f s elapsed", ctl_seconds_of(job, "seconds"));
 	if (left >= 0 && !*status)
 		say_data(", about %.0f s left", left);
-	say_data("%s%s\n", *word(job, "error") ? "; " : "", word(job, "error"));
+	say_data("%s%s\n", *ctl_word(job, "error") ? "; " : "", ctl_word(job, "error"));
 }
 
-static int info(struct ctl_client *client, bool json)
+static int ctl_info(struct ctl_client *client, bool json)
 {
-	struct json_object *job = job_of(client);
+	struct json_object *job = ctl_job_of(client);
 
 	if (!job)
 		return EXIT_CODE_FAILED;
-	print_job(job, json);
+	ctl_print_job(job, json);
 	json_object_put(job);
 	return EXIT_CODE_DONE;
 }
 
 /* Puts what the job's last event says into what was known of it. False: it is another event. */
-static bool take_end(struct json_object *job, struct json_object *event)
+static bool ctl_take_end(struct json_object *job, struct json_object *event)
 {
-	const char *name = word(event, "event");
+	const char *name = ctl_word(event, "event");
 	struct json_object *data = NULL, *error = NULL, *progress = NULL;
 	bool is_canceled = !strcmp(name, "BLOCK_JOB_CANCELLED");
 
 	json_object_object_get_ex(event, "data", &data);
 	if ((!is_canceled && strcmp(name, "BLOCK_JOB_COMPLETED") != 0) ||
-	    strcmp(word(data, "device"), word(job, "id")) != 0)
+	    strcmp(ctl_word(data, "device"), ctl_word(job, "id")) != 0)
 		return false;
 	json_object_object_get_ex(data, "error", &error);
 	json_object_object_add(job, "status",
@@ -163,9 +164,9 @@ static bool take_end(struct json_object *job, struct json_object *event)
 								  : "completed"));
 	json_object_object_add(job, "state", json_object_new_string("concluded"));
 	json_object_object_add(job, "error", json_object_get(error));
-	json_object_object_add(job, "errno", json_object_new_int((int)number(data, "x-errno")));
-	json_object_object_add(job, "cur", json_object_new_uint64(number(data, "offset")));
-	json_object_object_add(job, "end", json_object_new_uint64(number(data, "len")));
+	json_object_object_add(job, "errno", json_object_new_int((int)ctl_number(data, "x-errno")));
+	json_object_object_add(job, "cur", json_object_new_uint64(ctl_number(data, "offset")));
+	json_object_object_add(job, "end", json_object_new_uint64(ctl_number(data, "len")));
 	if (json_object_object_get_ex(data, "x-progress", &progress)) {
 		json_object_object_foreach(progress, key, value)
 			json_object_object_add(job, key, json_object_get(value));
@@ -173,28 +174,28 @@ static bool take_end(struct json_object *job, struct json_object *event)
 	return true;
 }
 
-static int judge(struct json_object *job)
+static int ctl_judge(struct json_object *job)
 {
-	const char *status = word(job, "status");
+	const char *status = ctl_word(job, "status");
 
 	if (!strcmp(status, "completed"))
 		return EXIT_CODE_DONE;
 	if (!strcmp(status, "canceled"))
 		say_error("it was canceled");
 	else
-		say_error("%s", word(job, "error"));
+		say_error("%s", ctl_word(job, "error"));
 	return EXIT_CODE_FAILED;
 }
 
-static int wait_for_end(struct ctl_client *client, bool json)
+static int ctl_wait_for_end(struct ctl_client *client, bool json)
 {
-	struct json_object *job = job_of(client), *event;
+	struct json_object *job = ctl_job_of(client), *event;
 	bool in_time, is_over;
 	int code;
 
 	if (!job)
 		return EXIT_CODE_FAILED;
-	is_over = *word(job, "status");
+	is_over = *ctl_word(job, "status");
 	while (!is_over) {
 		event = ctl_client_receive(client, WAIT_LOOK_MS, &in_time);
 		if (!event && in_time) {
@@ -203,17 +204,17 @@ static int wait_for_end(struct ctl_client *client, bool json)
 			json_object_put(job);
 			return EXIT_CODE_FAILED;
 		}
-		is_over = event && take_end(job, event);
+		is_over = event && ctl_take_end(job, event);
 		json_object_put(event);
 	}
-	code = judge(job);
+	code = ctl_judge(job);
 	if (json)
-		print_json(job);
+		ctl_print_json(job);
 	json_object_put(job);
 	return code;
 }
 
-static int simple(struct ctl_client *client, const char *verb, struct json_object *args)
+static int ctl_simple(struct ctl_client *client, const char *verb, struct json_object *args)
 {
 	struct json_object *value = ctl_client_ask(client, verb, args);
 
@@ -225,15 +226,15 @@ static const struct {
 	const char *word, *verb;
 	int (*run)(struct ctl_client *client, bool json);
 } ctl_verbs[] = {
-	{ "info", NULL, info },          { "speed", "block-job-set-speed", NULL },
-	{ "pause", "job-pause", NULL },  { "resume", "job-resume", NULL },
-	{ "abort", "job-cancel", NULL }, { "finalize", "job-finalize", NULL },
-	{ "wait", NULL, wait_for_end },
+	{ "info", NULL, ctl_info },         { "speed", "block-job-set-speed", NULL },
+	{ "pause", "job-pause", NULL },     { "resume", "job-resume", NULL },
+	{ "abort", "job-cancel", NULL },    { "finalize", "job-finalize", NULL },
+	{ "wait", NULL, ctl_wait_for_end },
 };
 
 #define N_VERBS (sizeof(ctl_verbs) / sizeof(ctl_verbs[0]))
 
-static int unknown_verb(const char *text)
+static int ctl_unknown_verb(const char *text)
 {
 	struct suggest suggest = { 0 };
 
@@ -271,7 +272,7 @@ static int ctl_connected(struct ctl_client *client, const struct ctl_line *ctl)
 		args = json_object_new_object();
 		json_object_object_add(args, "speed", json_object_new_uint64(ctl->rate));
 	}
-	return simple(client, ctl_verbs[ctl->verb].verb, args);
+	return ctl_simple(client, ctl_verbs[ctl->verb].verb, args);
 }
 
 static int ctl_check(struct command_line *line)
@@ -284,7 +285,7 @@ static int ctl_check(struct command_line *line)
 	while (ctl->verb < N_VERBS && strcmp(line->words[1], ctl_verbs[ctl->verb].word))
 		ctl->verb++;
 	if (ctl->verb == N_VERBS)
-		return unknown_verb(line->words[1]);
+		return ctl_unknown_verb(line->words[1]);
 	is_speed = ctl_is_speed(ctl);
 	if (line->n_words != 2 + is_speed)
 		return say_usage("ctl", is_speed ? "speed needs one rate"

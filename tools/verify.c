@@ -77,12 +77,12 @@ struct side {
 	struct content_piece left;
 };
 
-static int side_fill(struct side *side, struct bpull_error *error)
+static int verify_side_fill(struct side *side, struct bpull_error *error)
 {
 	return side->left.length ? 0 : content_next(side->content, &side->left, error);
 }
 
-static void side_skip(struct side *side, uint64_t len)
+static void verify_side_skip(struct side *side, uint64_t len)
 {
 	side->left.start += len;
 	side->left.length -= len;
@@ -90,7 +90,7 @@ static void side_skip(struct side *side, uint64_t len)
 		side->left.bytes += len;
 }
 
-static uint64_t first_difference(const uint8_t *a, const uint8_t *b, uint64_t len)
+static uint64_t verify_first_difference(const uint8_t *a, const uint8_t *b, uint64_t len)
 {
 	uint64_t at = 0;
 
@@ -102,7 +102,7 @@ static uint64_t first_difference(const uint8_t *a, const uint8_t *b, uint64_t le
 }
 
 /* At most CONTENT_ZEROS bytes at once, but where both are zeros. */
-static uint64_t common_len(const struct side *a, const struct side *b)
+static uint64_t verify_common_len(const struct side *a, const struct side *b)
 {
 	uint64_t len = a->left.length < b->left.length ? a->left.length : b->left.length;
 
@@ -111,21 +111,21 @@ static uint64_t common_len(const struct side *a, const struct side *b)
 	return len;
 }
 
-static const uint8_t *bytes_of(const struct side *side)
+static const uint8_t *verify_bytes_of(const struct side *side)
 {
 	return side->left.bytes ? side->left.bytes : content_zeros;
 }
 
 /* Sets *at to the first byte that differs, UINT64_MAX for none. 0 or -errno. */
-static int compare(struct side *a, struct side *b, uint64_t *at, struct bpull_error *error)
+static int verify_compare(struct side *a, struct side *b, uint64_t *at, struct bpull_error *error)
 {
 	uint64_t end = a->size > b->size ? a->size : b->size;
 
 	for (uint64_t done = 0, len, same; done < end; done += len) {
-		int rc = done < a->size ? side_fill(a, error) : 0;
+		int rc = done < a->size ? verify_side_fill(a, error) : 0;
 
 		if (!rc && done < b->size)
-			rc = side_fill(b, error);
+			rc = verify_side_fill(b, error);
 		if (rc)
 			return rc;
 		/* Behind its end a disk is as if it were zeros. */
@@ -133,21 +133,21 @@ static int compare(struct side *a, struct side *b, uint64_t *at, struct bpull_er
 			a->left = (struct content_piece){ done, end - done, NULL };
 		if (done >= b->size)
 			b->left = (struct content_piece){ done, end - done, NULL };
-		same = len = common_len(a, b);
+		same = len = verify_common_len(a, b);
 		if (a->left.bytes || b->left.bytes)
-			same = first_difference(bytes_of(a), bytes_of(b), len);
+			same = verify_first_difference(verify_bytes_of(a), verify_bytes_of(b), len);
 		if (same < len) {
 			*at = done + same;
 			return 0;
 		}
-		side_skip(a, len);
-		side_skip(b, len);
+		verify_side_skip(a, len);
+		verify_side_skip(b, len);
 	}
 	*at = UINT64_MAX;
 	return 0;
 }
 
-static void print_json(const struct side *a, const struct side *b, uint64_t at, bool same)
+static void verify_print_json(const struct side *a, const struct side *b, uint64_t at, bool same)
 {
 	struct json_object *line = json_object_new_object();
 
@@ -161,7 +161,7 @@ static void print_json(const struct side *a, const struct side *b, uint64_t at, 
 	say_json(line, SAY_JSON_LINE);
 }
 
-static void print_text(const struct side *a, const struct side *b, uint64_t at, bool same)
+static void verify_print_text(const struct side *a, const struct side *b, uint64_t at, bool same)
 {
 	if (at != UINT64_MAX)
 		say_data("The images differ, first at guest offset %" PRIu64 " (%#" PRIx64 ").\n",
@@ -184,18 +184,18 @@ static int verify_sides(const struct verify_line *command, struct side *a, struc
 
 	a->size = content_size(a->content);
 	b->size = content_size(b->content);
-	rc = compare(a, b, &at, error);
+	rc = verify_compare(a, b, &at, error);
 	if (rc)
 		return say_failed(error, rc);
 	same = at == UINT64_MAX && (a->size == b->size || !command->strict);
 	if (command->line.json)
-		print_json(a, b, at, same);
+		verify_print_json(a, b, at, same);
 	else if (!command->line.quiet)
-		print_text(a, b, at, same);
+		verify_print_text(a, b, at, same);
 	return same ? EXIT_CODE_DONE : EXIT_CODE_DIFFERENT;
 }
 
-static void say_hint_of(const struct content *content)
+static void verify_say_hint_of(const struct content *content)
 {
 	say_disk_hint(content_hint(content));
 }
@@ -217,8 +217,8 @@ static int verify_run(struct command_line *line)
 	if (!rc)
 		sandbox_enter(SANDBOX_NO_NAMES);
 	if (!rc && !line->quiet) {
-		say_hint_of(a.content);
-		say_hint_of(b.content);
+		verify_say_hint_of(a.content);
+		verify_say_hint_of(b.content);
 	}
 	code = rc ? say_failed(&error, rc) : verify_sides(command, &a, &b, &error);
 	content_close(a.content);

@@ -38,14 +38,14 @@ struct json_object *control_refuse(const char *class, const char *format, ...)
 	return answer;
 }
 
-static bool is_int64(struct json_object *value)
+static bool args_is_int64(struct json_object *value)
 {
 	if (!json_object_is_type(value, json_type_int))
 		return false;
 	return json_object_get_int64(value) < 0 || json_object_get_uint64(value) <= INT64_MAX;
 }
 
-static bool are_words(struct json_object *value)
+static bool args_are_words(struct json_object *value)
 {
 	if (!json_object_is_type(value, json_type_array))
 		return false;
@@ -55,18 +55,18 @@ static bool are_words(struct json_object *value)
 	return true;
 }
 
-static bool fits(enum control_type type, struct json_object *value)
+static bool args_fits(enum control_type type, struct json_object *value)
 {
 	switch (type) {
 	case CONTROL_TEXT: return json_object_is_type(value, json_type_string);
-	case CONTROL_INTEGER: return is_int64(value);
+	case CONTROL_INTEGER: return args_is_int64(value);
 	case CONTROL_BOOLEAN: return json_object_is_type(value, json_type_boolean);
-	case CONTROL_WORDS: return are_words(value);
+	case CONTROL_WORDS: return args_are_words(value);
 	}
 	return false;
 }
 
-static const char *type_name(enum control_type type)
+static const char *args_type_name(enum control_type type)
 {
 	switch (type) {
 	case CONTROL_TEXT: return "string";
@@ -77,8 +77,8 @@ static const char *type_name(enum control_type type)
 	return "";
 }
 
-static struct json_object *check_unexpected(const struct control_arg *list,
-					    struct json_object *args)
+static struct json_object *args_check_unexpected(const struct control_arg *list,
+						 struct json_object *args)
 {
 	json_object_object_foreach(args, key, value)
 	{
@@ -103,13 +103,13 @@ struct json_object *control_check_args(const struct control_arg *list, struct js
 			if (arg->required)
 				return control_refuse("GenericError", "Parameter '%s' is missing",
 						      arg->name);
-		} else if (!fits(arg->type, value)) {
+		} else if (!args_fits(arg->type, value)) {
 			return control_refuse("GenericError",
 					      "Invalid parameter type for '%s', expected: %s",
-					      arg->name, type_name(arg->type));
+					      arg->name, args_type_name(arg->type));
 		}
 	}
-	return args ? check_unexpected(list, args) : NULL;
+	return args ? args_check_unexpected(list, args) : NULL;
 }
 
 const char *control_text(struct json_object *args, const char *name)

@@ -115,15 +115,15 @@ void control_forget(struct control_target *target)
 
 /* ---- states ---- */
 
-static bool is_told(const struct control_job *job, const char *status)
+static bool jobs_is_told(const struct control_job *job, const char *status)
 {
 	return !strcmp(job->status, status);
 }
 
 /* What a paused job passes through on its way to anything else. */
-static void tell_running(struct control_target *target, struct control_job *job)
+static void jobs_tell_running(struct control_target *target, struct control_job *job)
 {
-	if (is_told(job, "paused"))
+	if (jobs_is_told(job, "paused"))
 		control_tell_status(target, job, "running");
 }
 
@@ -138,13 +138,13 @@ void control_job_look(struct control_target *target)
 	if (info.state == BPULL_JOB_CONCLUDED || info.state == BPULL_JOB_NONE)
 		return; /* its event is on the way */
 	if (info.state != BPULL_JOB_PAUSED) {
-		if (is_told(job, "paused")) { /* by a signal, say */
+		if (jobs_is_told(job, "paused")) { /* by a signal, say */
 			job->is_user_paused = false;
 			job->why[0] = 0;
 			control_tell_status(target, job, "running");
 		}
 		job->is_resuming = false;
-	} else if (is_told(job, "running") && !job->is_resuming && !info.stop_error) {
+	} else if (jobs_is_told(job, "running") && !job->is_resuming && !info.stop_error) {
 		/* An error's event tells of itself before it tells of the pause. */
 		job->is_user_paused = true;
 		control_tell_status(target, job, "paused");
@@ -159,13 +159,13 @@ void control_job_resumed(struct control_target *target, struct control_job *job)
 	job->is_resuming = true;
 	job->why[0] = 0;
 	job->since = job_since(&info);
-	tell_running(target, job);
+	jobs_tell_running(target, job);
 }
 
-static void tell_pending(struct control_target *target, struct control_job *job)
+static void jobs_tell_pending(struct control_target *target, struct control_job *job)
 {
-	tell_running(target, job);
-	if (!is_told(job, "running"))
+	jobs_tell_running(target, job);
+	if (!jobs_is_told(job, "running"))
 		return;
 	control_tell_status(target, job, "waiting");
 	control_tell_status(target, job, "pending");
@@ -173,8 +173,8 @@ static void tell_pending(struct control_target *target, struct control_job *job)
 		control_tell_pending(target, job);
 }
 
-static struct json_object *report(const struct control_target *target,
-				  const struct control_job *job)
+static struct json_object *jobs_report(const struct control_target *target,
+				       const struct control_job *job)
 {
 	struct bpull_job_info info = control_job_info(target, job);
 	bool is_over = info.state == BPULL_JOB_CONCLUDED && job != target->active;
@@ -198,75 +198,76 @@ static struct json_object *report(const struct control_target *target,
 struct json_object *control_job_report(const struct control_target *target)
 {
 	if (target->active)
-		return report(target, target->active);
+		return jobs_report(target, target->active);
 	return json_object_get(target->last);
 }
 
-static void conclude(struct control_target *target, struct control_job *job)
+static void jobs_conclude(struct control_target *target, struct control_job *job)
 {
 	target->active = NULL;
 	job->is_held = false;
 	control_tell_status(target, job, "concluded");
 	json_object_put(target->last);
-	target->last = report(target, job);
+	target->last = jobs_report(target, job);
 	if (job->auto_dismiss)
 		control_job_dismiss(target, job);
 }
 
-static void complete(struct control_target *target, struct control_job *job)
+static void jobs_complete(struct control_target *target, struct control_job *job)
 {
 	/* A job that finds nothing to do ends without asking. One that is to ask waits here
 	 * instead, as QEMU's does, where the owner goes on. */
-	if (!job->auto_finalize && !is_told(job, "pending") && target->stays && !job->is_held) {
+	if (!job->auto_finalize && !jobs_is_told(job, "pending") && target->stays &&
+	    !job->is_held) {
 		job->is_held = true;
-		tell_pending(target, job);
+		jobs_tell_pending(target, job);
 		return;
 	}
-	tell_pending(target, job);
+	jobs_tell_pending(target, job);
 	control_tell_end(target, job, "BLOCK_JOB_COMPLETED", NULL);
-	conclude(target, job);
+	jobs_conclude(target, job);
 }
 
-static void cancel(struct control_target *target, struct control_job *job)
+static void jobs_cancel(struct control_target *target, struct control_job *job)
 {
 	snprintf(job->error, sizeof(job->error), "Operation canceled");
-	tell_running(target, job);
+	jobs_tell_running(target, job);
 	control_tell_status(target, job, "aborting");
 	control_tell_end(target, job, "BLOCK_JOB_CANCELLED", NULL);
-	conclude(target, job);
+	jobs_conclude(target, job);
 }
 
 void control_job_release(struct control_target *target, struct control_job *job, bool completes)
 {
 	if (completes) {
-		complete(target, job);
+		jobs_complete(target, job);
 		return;
 	}
 	job->end.status = BPULL_JOB_CANCELED;
-	cancel(target, job);
+	jobs_cancel(target, job);
 }
 
-static void fail(struct control_target *target, struct control_job *job, const char *message)
+static void jobs_fail(struct control_target *target, struct control_job *job, const char *message)
 {
 	snprintf(job->error, sizeof(job->error), "%s", message);
-	tell_running(target, job);
+	jobs_tell_running(target, job);
 	if (job->end.error_was_io)
 		control_tell_error(target, job, job->end.error_was_read, "report", message);
 	control_tell_status(target, job, "aborting");
 	control_tell_end(target, job, "BLOCK_JOB_COMPLETED", job->error);
-	conclude(target, job);
+	jobs_conclude(target, job);
 }
 
-static void stop(struct control_target *target, struct control_job *job, const char *message)
+static void jobs_stop(struct control_target *target, struct control_job *job, const char *message)
 {
 	struct bpull_job_info info = control_job_info(target, job);
 
-	tell_running(target, job); /* of a job that went on, and has met the next error */
+	jobs_tell_running(target, job); /* of a job that went on, and has met the next error */
 	snprintf(job->why, sizeof(job->why), "%s", message);
 	job->is_user_paused = true;
 	job->is_resuming = false;
 	control_tell_error(target, job, info.stop_was_read, "stop", message);
-	if (is_told(job, "running"))
+	if (jobs_is_told(job, "running"))
 		control_tell_status(target, job, "paused");
 }
 
@@ -277,7 +278,7 @@ void control_job_event(struct control_target *target, const struct bpull_event *
 	if (!job || event->disk != target->disk)
 		return;
 	switch (event->type) {
-	case BPULL_EVENT_JOB_STOPPED: stop(target, job, event->message); return;
+	case BPULL_EVENT_JOB_STOPPED: jobs_stop(target, job, event->message); return;
 	case BPULL_EVENT_JOB_IGNORED:
 		control_tell_error(target, job, true, "ignore", event->message);
 		return;
@@ -289,9 +290,9 @@ void control_job_event(struct control_target *target, const struct bpull_event *
 		snprintf(job->why, sizeof(job->why), "%s", event->message);
 	}
 	switch (event->status) {
-	case BPULL_JOB_COMPLETED: complete(target, job); return;
-	case BPULL_JOB_CANCELED: cancel(target, job); return;
-	case BPULL_JOB_FAILED: fail(target, job, event->message); return;
-	case BPULL_JOB_READY: tell_pending(target, job); return;
+	case BPULL_JOB_COMPLETED: jobs_complete(target, job); return;
+	case BPULL_JOB_CANCELED: jobs_cancel(target, job); return;
+	case BPULL_JOB_FAILED: jobs_fail(target, job, event->message); return;
+	case BPULL_JOB_READY: jobs_tell_pending(target, job); return;
 	}
 }

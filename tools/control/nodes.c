@@ -25,7 +25,7 @@ void control_nodes_close(struct control_target *target)
 }
 
 /* False: no memory. */
-static bool take(struct control_node *node, unsigned i, const struct bpull_layer_info *layer)
+static bool nodes_take(struct control_node *node, unsigned i, const struct bpull_layer_info *layer)
 {
 	*node = (struct control_node){
 		.path = strdup(layer->path),
@@ -59,7 +59,7 @@ void control_nodes_open(struct control_target *target)
 
 		if (bpull_info_layer(info, target->n_nodes, &layer))
 			break;
-		if (!take(node, target->n_nodes, &layer))
+		if (!nodes_take(node, target->n_nodes, &layer))
 			break;
 		target->n_nodes++;
 	}
@@ -67,7 +67,7 @@ void control_nodes_open(struct control_target *target)
 }
 
 /* The image itself is in its chain, though the library finds only what is below it. */
-static bool is_there(const struct control_target *target, unsigned i, uint32_t *depth)
+static bool nodes_is_there(const struct control_target *target, unsigned i, uint32_t *depth)
 {
 	*depth = 0;
 	return !i ||
@@ -78,7 +78,7 @@ const struct control_node *control_node_find(const struct control_target *target
 					     uint32_t *depth)
 {
 	for (unsigned i = 0; i < target->n_nodes; i++)
-		if (!strcmp(target->nodes[i].name, name) && is_there(target, i, depth))
+		if (!strcmp(target->nodes[i].name, name) && nodes_is_there(target, i, depth))
 			return &target->nodes[i];
 	return NULL;
 }
@@ -88,14 +88,14 @@ const struct control_node *control_node_below(const struct control_target *targe
 	uint32_t at;
 
 	for (unsigned i = 0; i < target->n_nodes; i++)
-		if (is_there(target, i, &at) && at == depth + 1)
+		if (nodes_is_there(target, i, &at) && at == depth + 1)
 			return &target->nodes[i];
 	return NULL;
 }
 
 /* ---- query-named-block-nodes ---- */
 
-static struct json_object *describe_image(const struct control_node *node)
+static struct json_object *nodes_describe_image(const struct control_node *node)
 {
 	struct json_object *image = json_object_new_object();
 
@@ -107,7 +107,7 @@ static struct json_object *describe_image(const struct control_node *node)
 	return image;
 }
 
-static struct json_object *describe_cache(void)
+static struct json_object *nodes_describe_cache(void)
 {
 	struct json_object *cache = json_object_new_object();
 
@@ -117,7 +117,8 @@ static struct json_object *describe_cache(void)
 	return cache;
 }
 
-static struct json_object *describe(const struct control_target *target, unsigned i, uint32_t depth)
+static struct json_object *nodes_describe(const struct control_target *target, unsigned i,
+					  uint32_t depth)
 {
 	static const char *const limits[] = { "bps",     "bps_rd",  "bps_wr",         "iops",
 					      "iops_rd", "iops_wr", "write_threshold" };
@@ -135,8 +136,8 @@ static struct json_object *describe(const struct control_target *target, unsigne
 	control_add_number(object, "x-depth", depth);
 	for (size_t l = 0; l < sizeof(limits) / sizeof(limits[0]); l++)
 		control_add_number(object, limits[l], 0);
-	json_object_object_add(object, "cache", describe_cache());
-	json_object_object_add(object, "image", describe_image(node));
+	json_object_object_add(object, "cache", nodes_describe_cache());
+	json_object_object_add(object, "image", nodes_describe_image(node));
 	return object;
 }
 
@@ -146,7 +147,7 @@ struct json_object *control_nodes_describe(const struct control_target *target)
 	uint32_t depth;
 
 	for (unsigned i = 0; i < target->n_nodes; i++)
-		if (is_there(target, i, &depth))
-			json_object_array_add(list, describe(target, i, depth));
+		if (nodes_is_there(target, i, &depth))
+			json_object_array_add(list, nodes_describe(target, i, depth));
 	return list;
 }

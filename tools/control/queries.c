@@ -15,7 +15,7 @@
 #include "tools/control/jobs.h"
 #include "tools/control/nodes.h"
 
-static struct json_object *version(void)
+static struct json_object *queries_version(void)
 {
 	struct json_object *object = json_object_new_object(), *numbers = json_object_new_object();
 
@@ -31,7 +31,7 @@ struct json_object *control_greeting(void)
 {
 	struct json_object *greeting = json_object_new_object(), *qmp = json_object_new_object();
 
-	json_object_object_add(qmp, "version", version());
+	json_object_object_add(qmp, "version", queries_version());
 	json_object_object_add(qmp, "capabilities", json_object_new_array());
 	json_object_object_add(greeting, "QMP", qmp);
 	return greeting;
@@ -39,15 +39,15 @@ struct json_object *control_greeting(void)
 
 /* ---- queries ---- */
 
-static const char *io_status(const struct bpull_job_info *info)
+static const char *queries_io_status(const struct bpull_job_info *info)
 {
 	if (!info->stop_error || info->state == BPULL_JOB_CONCLUDED)
 		return "ok";
 	return info->stop_error == -ENOSPC || info->stop_error == -EDQUOT ? "nospace" : "failed";
 }
 
-static struct json_object *describe_block_job(const struct control_target *target,
-					      const struct control_job *job)
+static struct json_object *queries_describe_block_job(const struct control_target *target,
+						      const struct control_job *job)
 {
 	struct bpull_job_info info = control_job_info(target, job);
 	struct json_object *object = json_object_new_object();
@@ -58,7 +58,7 @@ static struct json_object *describe_block_job(const struct control_target *targe
 	control_add_bool(object, "busy", info.state == BPULL_JOB_RUNNING);
 	control_add_bool(object, "paused", !strcmp(job->status, "paused"));
 	control_add_number(object, "speed", info.bandwidth);
-	control_add_text(object, "io-status", io_status(&info));
+	control_add_text(object, "io-status", queries_io_status(&info));
 	control_add_bool(object, "ready", false); /* that is a mirror's */
 	control_add_text(object, "status", job->status);
 	control_add_bool(object, "auto-finalize", job->auto_finalize);
@@ -81,7 +81,7 @@ struct json_object *control_query_block_jobs(struct control_target *target,
 
 	(void)args;
 	for (const struct control_job *job = target->jobs; job; job = job->next)
-		json_object_array_add(list, describe_block_job(target, job));
+		json_object_array_add(list, queries_describe_block_job(target, job));
 	return control_ok(list);
 }
 
@@ -125,5 +125,5 @@ struct json_object *control_query_version(struct control_target *target, struct 
 {
 	(void)target;
 	(void)args;
-	return control_ok(version());
+	return control_ok(queries_version());
 }

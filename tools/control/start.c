@@ -37,7 +37,7 @@ struct request {
 };
 
 /* QEMU's rule for names that a client makes up. */
-static bool is_well_formed(const char *id)
+static bool start_is_well_formed(const char *id)
 {
 	if (!isascii((unsigned char)*id) || !isalpha((unsigned char)*id))
 		return false;
@@ -47,8 +47,8 @@ static bool is_well_formed(const char *id)
 	return !*id;
 }
 
-static struct json_object *take_device(const struct control_target *target,
-				       struct json_object *args)
+static struct json_object *start_take_device(const struct control_target *target,
+					     struct json_object *args)
 {
 	const char *device = control_text(args, "device");
 	uint32_t depth = 0;
@@ -64,13 +64,13 @@ static struct json_object *take_device(const struct control_target *target,
 			      device, device);
 }
 
-static struct json_object *take_id(const struct control_target *target, struct json_object *args,
-				   struct request *r)
+static struct json_object *start_take_id(const struct control_target *target,
+					 struct json_object *args, struct request *r)
 {
 	r->id = control_text(args, "job-id");
 	if (!r->id)
 		r->id = target->device;
-	else if (strcmp(r->id, target->device) && !is_well_formed(r->id))
+	else if (strcmp(r->id, target->device) && !start_is_well_formed(r->id))
 		return control_refuse("GenericError", "Invalid job ID '%.200s'", r->id);
 	/* One that was not dismissed keeps the disk, with QEMU too. */
 	if (target->jobs)
@@ -82,8 +82,8 @@ static struct json_object *take_id(const struct control_target *target, struct j
 }
 
 /* QEMU's three ways to say where a pull ends; at most one is given. */
-static struct json_object *take_base(const struct control_target *target, struct json_object *args,
-				     struct request *r)
+static struct json_object *start_take_base(const struct control_target *target,
+					   struct json_object *args, struct request *r)
 {
 	static const char *const pairs[][2] = { { "base", "base-node" },
 						{ "base", "bottom" },
@@ -120,7 +120,7 @@ static struct json_object *take_base(const struct control_target *target, struct
 	return NULL;
 }
 
-static struct json_object *take_on_error(struct json_object *args, struct request *r)
+static struct json_object *start_take_on_error(struct json_object *args, struct request *r)
 {
 	static const struct {
 		const char *word;
@@ -143,7 +143,7 @@ static struct json_object *take_on_error(struct json_object *args, struct reques
 			      word);
 }
 
-static struct json_object *take_rest(struct json_object *args, struct request *r)
+static struct json_object *start_take_rest(struct json_object *args, struct request *r)
 {
 	const char *backing_file = control_text(args, "backing-file");
 	int64_t speed = 0;
@@ -173,7 +173,7 @@ static struct json_object *take_rest(struct json_object *args, struct request *r
 	return NULL;
 }
 
-static struct json_object *start(struct control_target *target, const struct request *r)
+static struct json_object *start_job(struct control_target *target, const struct request *r)
 {
 	struct control_job *job = control_job_new(r->id);
 	struct bpull_error error = { 0 };
@@ -194,17 +194,17 @@ static struct json_object *start(struct control_target *target, const struct req
 struct json_object *control_block_stream(struct control_target *target, struct json_object *args)
 {
 	struct request r = { .o = target->job };
-	struct json_object *refusal = take_device(target, args);
+	struct json_object *refusal = start_take_device(target, args);
 
 	if (!refusal && !target->disk)
 		refusal = control_refuse("GenericError", "The disk is closed");
 	if (!refusal)
-		refusal = take_id(target, args, &r);
+		refusal = start_take_id(target, args, &r);
 	if (!refusal)
-		refusal = take_base(target, args, &r);
+		refusal = start_take_base(target, args, &r);
 	if (!refusal)
-		refusal = take_on_error(args, &r);
+		refusal = start_take_on_error(args, &r);
 	if (!refusal)
-		refusal = take_rest(args, &r);
-	return refusal ? refusal : start(target, &r);
+		refusal = start_take_rest(args, &r);
+	return refusal ? refusal : start_job(target, &r);
 }

@@ -23,22 +23,22 @@
 #define TOO_DEEP "JSON nesting depth limit exceeded"
 #define STRAY    "JSON parse error, stray character"
 
-static void begin_anew(struct control_stream *s)
+static void stream_begin_anew(struct control_stream *s)
 {
 	char *text = s->text;
 
 	*s = (struct control_stream){ .text = text };
 }
 
-static enum control_piece garbage(struct control_stream *s, const char *why)
+static enum control_piece stream_garbage(struct control_stream *s, const char *why)
 {
-	begin_anew(s);
+	stream_begin_anew(s);
 	s->why = why;
 	return CONTROL_GARBAGE;
 }
 
 /* The value goes on, but none of it is kept. */
-static enum control_piece pass_over(struct control_stream *s, const char *why)
+static enum control_piece stream_pass_over(struct control_stream *s, const char *why)
 {
 	s->is_skipping = true;
 	s->len = 0;
@@ -46,106 +46,106 @@ static enum control_piece pass_over(struct control_stream *s, const char *why)
 	return CONTROL_GARBAGE;
 }
 
-static enum control_piece keep(struct control_stream *s, char c)
+static enum control_piece stream_keep(struct control_stream *s, char c)
 {
 	if (s->is_skipping)
 		return CONTROL_NOTHING;
 	if (s->len == CONTROL_MAX_VALUE)
-		return pass_over(s, TOO_LONG);
+		return stream_pass_over(s, TOO_LONG);
 	s->text[s->len++] = c;
 	return CONTROL_NOTHING;
 }
 
-static enum control_piece end_value(struct control_stream *s)
+static enum control_piece stream_end_value(struct control_stream *s)
 {
 	if (s->is_skipping) {
-		begin_anew(s);
+		stream_begin_anew(s);
 		return CONTROL_NOTHING;
 	}
 	s->is_over = true;
 	return CONTROL_VALUE;
 }
 
-static bool is_space(unsigned char c)
+static bool stream_is_space(unsigned char c)
 {
 	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
 /* Never part of UTF-8. */
-static bool is_impossible(unsigned char c)
+static bool stream_is_impossible(unsigned char c)
 {
 	return c == 0xc0 || c == 0xc1 || c > 0xf4;
 }
 
-static enum control_piece in_string(struct control_stream *s, unsigned char c)
+static enum control_piece stream_in_string(struct control_stream *s, unsigned char c)
 {
 	enum control_piece piece;
 
-	if (c < ' ' || is_impossible(c))
-		return garbage(s, STRAY);
+	if (c < ' ' || stream_is_impossible(c))
+		return stream_garbage(s, STRAY);
 	if (s->escaped) {
 		s->escaped = false;
 		/* JSON knows no \' */
 		if (c == '\'' && !s->is_skipping && s->len)
 			s->len--;
-		return keep(s, c);
+		return stream_keep(s, c);
 	}
 	s->escaped = c == '\\';
 	if (c != (unsigned char)s->quote) {
 		/* QEMU's monitor takes 'text' as well; here it becomes "text". */
-		piece = c == '"' ? keep(s, '\\') : CONTROL_NOTHING;
-		return piece ? piece : keep(s, c);
+		piece = c == '"' ? stream_keep(s, '\\') : CONTROL_NOTHING;
+		return piece ? piece : stream_keep(s, c);
 	}
 	s->quote = 0;
-	piece = keep(s, '"');
-	return piece || s->depth ? piece : end_value(s);
+	piece = stream_keep(s, '"');
+	return piece || s->depth ? piece : stream_end_value(s);
 }
 
-static enum control_piece open_bracket(struct control_stream *s, char c)
+static enum control_piece stream_open_bracket(struct control_stream *s, char c)
 {
 	if (++s->depth > CONTROL_MAX_DEPTH && !s->is_skipping)
-		return pass_over(s, TOO_DEEP);
-	return keep(s, c);
+		return stream_pass_over(s, TOO_DEEP);
+	return stream_keep(s, c);
 }
 
-static enum control_piece close_bracket(struct control_stream *s, char c)
+static enum control_piece stream_close_bracket(struct control_stream *s, char c)
 {
 	enum control_piece piece;
 
 	if (!s->depth)
-		return garbage(s, "JSON parse error, expecting value");
+		return stream_garbage(s, "JSON parse error, expecting value");
 	s->depth--;
-	piece = keep(s, c);
-	return piece || s->depth ? piece : end_value(s);
+	piece = stream_keep(s, c);
+	return piece || s->depth ? piece : stream_end_value(s);
 }
 
 /* Outside of strings. */
-static enum control_piece in_value(struct control_stream *s, unsigned char c)
+static enum control_piece stream_in_value(struct control_stream *s, unsigned char c)
 {
-	if (is_impossible(c) || (c < ' ' && !is_space(c)) || (c >= 0x80 && !s->depth))
-		return garbage(s, STRAY);
+	if (stream_is_impossible(c) || (c < ' ' && !stream_is_space(c)) || (c >= 0x80 && !s->depth))
+		return stream_garbage(s, STRAY);
 	switch (c) {
 	case '{':
-	case '[': return open_bracket(s, c);
+	case '[': return stream_open_bracket(s, c);
 	case '}':
-	case ']': return close_bracket(s, c);
+	case ']': return stream_close_bracket(s, c);
 	case '"':
-	case '\'': s->quote = c; return keep(s, '"');
+	case '\'': s->quote = c; return stream_keep(s, '"');
 	case ',':
 	case ':':
 		if (!s->depth)
-			return garbage(s, "JSON parse error, expecting value");
-		return keep(s, c);
+			return stream_garbage(s, "JSON parse error, expecting value");
+		return stream_keep(s, c);
 	}
 	if (s->depth)
-		return keep(s, c);
-	if (is_space(c))
+		return stream_keep(s, c);
+	if (stream_is_space(c))
 		return CONTROL_NOTHING;
 	s->in_word = true;
-	return keep(s, c);
+	return stream_keep(s, c);
 }
 
-static bool ends_word(unsigned char c)
+static bool stream_ends_word(unsigned char c)
 {
 	return c <= ' ' || c >= 0x80 || strchr("{}[],:\"'", c);
 }
@@ -156,21 +156,21 @@ size_t control_stream_take(struct control_stream *s, const char *bytes, size_t n
 	size_t at = 0;
 
 	if (s->is_over)
-		begin_anew(s);
+		stream_begin_anew(s);
 	*piece = CONTROL_NOTHING;
 	while (at < n && !*piece) {
 		unsigned char c = bytes[at];
 
 		if (s->is_skipping && c == '\n') {
-			begin_anew(s);
-		} else if (s->in_word && ends_word(c)) {
-			*piece = end_value(s);
+			stream_begin_anew(s);
+		} else if (s->in_word && stream_ends_word(c)) {
+			*piece = stream_end_value(s);
 			s->in_word = false;
 			continue; /* the byte is the next value's */
 		} else if (s->in_word) {
-			*piece = keep(s, c);
+			*piece = stream_keep(s, c);
 		} else {
-			*piece = s->quote ? in_string(s, c) : in_value(s, c);
+			*piece = s->quote ? stream_in_string(s, c) : stream_in_value(s, c);
 		}
 		at++;
 	}
@@ -179,7 +179,7 @@ size_t control_stream_take(struct control_stream *s, const char *bytes, size_t n
 
 /* ---- what is in a value ---- */
 
-static size_t count_members(struct json_object *value)
+static size_t stream_count_members(struct json_object *value)
 {
 	size_t n = 0;
 
@@ -187,17 +187,17 @@ static size_t count_members(struct json_object *value)
 		json_object_object_foreach(value, key, member)
 		{
 			(void)key;
-			n += 1 + count_members(member);
+			n += 1 + stream_count_members(member);
 		}
 	} else if (json_object_is_type(value, json_type_array)) {
 		for (size_t i = 0; i < json_object_array_length(value); i++)
-			n += count_members(json_object_array_get_idx(value, i));
+			n += stream_count_members(json_object_array_get_idx(value, i));
 	}
 	return n;
 }
 
 /* Colons outside of strings: as many as members were written. *has_nul: a string holds \u0000. */
-static size_t count_colons(const char *text, size_t len, bool *has_nul)
+static size_t stream_count_colons(const char *text, size_t len, bool *has_nul)
 {
 	bool is_string = false;
 	size_t n = 0;
@@ -214,7 +214,7 @@ static size_t count_colons(const char *text, size_t len, bool *has_nul)
 	return n;
 }
 
-static const char *pass_digits(const char *at, const char *end)
+static const char *stream_pass_digits(const char *at, const char *end)
 {
 	while (at < end && *at >= '0' && *at <= '9')
 		at++;
@@ -222,30 +222,30 @@ static const char *pass_digits(const char *at, const char *end)
 }
 
 /* A number as JSON writes it, whole. *is_integer: without a fraction and an exponent. */
-static bool is_number(const char *word, const char *end, bool *is_integer)
+static bool stream_is_number(const char *word, const char *end, bool *is_integer)
 {
-	const char *first = word + (*word == '-'), *at = pass_digits(first, end), *part;
+	const char *first = word + (*word == '-'), *at = stream_pass_digits(first, end), *part;
 
 	if (at == first || (*first == '0' && at - first > 1))
 		return false;
 	*is_integer = at == end;
 	if (at < end && *at == '.') {
 		part = at + 1;
-		at = pass_digits(part, end);
+		at = stream_pass_digits(part, end);
 		if (at == part)
 			return false;
 	}
 	if (at < end && (*at == 'e' || *at == 'E')) {
 		part = at + 1;
 		part += part < end && (*part == '-' || *part == '+');
-		at = pass_digits(part, end);
+		at = stream_pass_digits(part, end);
 		if (at == part)
 			return false;
 	}
 	return at == end;
 }
 
-static const char *judge_word(const char *word, size_t len)
+static const char *stream_judge_word(const char *word, size_t len)
 {
 	char digits[24];
 	bool is_integer;
@@ -253,7 +253,7 @@ static const char *judge_word(const char *word, size_t len)
 	if ((len == 4 && (!memcmp(word, "true", 4) || !memcmp(word, "null", 4))) ||
 	    (len == 5 && !memcmp(word, "false", 5)))
 		return NULL;
-	if (!is_number(word, word + len, &is_integer))
+	if (!stream_is_number(word, word + len, &is_integer))
 		return "JSON parse error";
 	if (!is_integer)
 		return NULL;
@@ -270,15 +270,15 @@ static const char *judge_word(const char *word, size_t len)
 }
 
 /* What stands outside of strings, between brackets, commas and colons. */
-static const char *judge_words(const char *text, size_t len)
+static const char *stream_judge_words(const char *text, size_t len)
 {
 	const char *why = NULL;
 
 	for (size_t i = 0, n; i < len && !why; i += n ? n : 1) {
-		for (n = 0; i + n < len && !ends_word(text[i + n]); n++)
+		for (n = 0; i + n < len && !stream_ends_word(text[i + n]); n++)
 			;
 		if (n)
-			why = judge_word(text + i, n);
+			why = stream_judge_word(text + i, n);
 		else if (text[i] == '"')
 			for (i++; i < len && text[i] != '"'; i++)
 				i += text[i] == '\\';
@@ -291,7 +291,7 @@ struct json_object *control_parse(const char *text, size_t len, const char **why
 	struct json_tokener *tokener = json_tokener_new_ex(CONTROL_MAX_DEPTH + 1);
 	struct json_object *value = NULL;
 	bool has_nul;
-	size_t n_colons = count_colons(text, len, &has_nul);
+	size_t n_colons = stream_count_colons(text, len, &has_nul);
 
 	*why = tokener ? NULL : "out of memory";
 	if (!tokener)
@@ -299,7 +299,7 @@ struct json_object *control_parse(const char *text, size_t len, const char **why
 	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
 	if (has_nul) {
 		*why = "JSON parse error, a NUL in a string";
-	} else if (!(*why = judge_words(text, len))) {
+	} else if (!(*why = stream_judge_words(text, len))) {
 		value = json_tokener_parse_ex(tokener, text, (int)len);
 		/* A number ends where something else begins. */
 		if (json_tokener_get_error(tokener) == json_tokener_continue)
@@ -308,7 +308,7 @@ struct json_object *control_parse(const char *text, size_t len, const char **why
 			*why = "JSON parse error";
 		if (json_tokener_get_error(tokener) != json_tokener_success)
 			*why = "JSON parse error";
-		else if (!*why && count_members(value) != n_colons)
+		else if (!*why && stream_count_members(value) != n_colons)
 			*why = "JSON parse error, duplicate key";
 	}
 	json_tokener_free(tokener);

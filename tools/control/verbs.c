@@ -24,7 +24,7 @@ enum family {
 	OF_JOBS,       /* job-*: GenericError */
 };
 
-static struct json_object *negotiate(bool *negotiated, struct json_object *args)
+static struct json_object *verbs_negotiate(bool *negotiated, struct json_object *args)
 {
 	static const struct control_arg list[] = { { "enable", CONTROL_WORDS, false }, { 0 } };
 	struct json_object *refusal = control_check_args(list, args), *enable;
@@ -45,14 +45,14 @@ static struct json_object *negotiate(bool *negotiated, struct json_object *args)
 
 /* ---- verbs for a job ---- */
 
-static struct json_object *not_found(enum family family, const char *name)
+static struct json_object *verbs_not_found(enum family family, const char *name)
 {
 	if (family == OF_JOBS)
 		return control_refuse("GenericError", "Job not found");
 	return control_refuse("DeviceNotActive", "Block job '%.200s' not found", name);
 }
 
-static const char *job_name(struct json_object *args)
+static const char *verbs_job_name(struct json_object *args)
 {
 	const char *name = control_text(args, "device");
 
@@ -61,21 +61,21 @@ static const char *job_name(struct json_object *args)
 
 /* The job that the request means, or its refusal: one of the two is NULL. Without a name it is the
  * one that has not ended, or the latest. */
-static struct control_job *find(struct control_target *target, struct json_object *args,
-				enum family family, struct json_object **refusal)
+static struct control_job *verbs_find(struct control_target *target, struct json_object *args,
+				      enum family family, struct json_object **refusal)
 {
-	const char *name = job_name(args);
+	const char *name = verbs_job_name(args);
 	struct control_job *job = name             ? control_job_find(target, name)
 				  : target->active ? target->active
 						   : target->jobs;
 
 	control_job_look(target);
-	*refusal = job ? NULL : not_found(family, name ? name : target->device);
+	*refusal = job ? NULL : verbs_not_found(family, name ? name : target->device);
 	return job;
 }
 
 /* QEMU's table: which verb a job takes in which state. */
-static struct json_object *check_verb(const struct control_job *job, const char *verb)
+static struct json_object *verbs_check_verb(const struct control_job *job, const char *verb)
 {
 	bool is_alive = !strcmp(job->status, "running") || !strcmp(job->status, "paused");
 	bool is_pending = !strcmp(job->status, "pending");
@@ -97,16 +97,16 @@ static struct json_object *check_verb(const struct control_job *job, const char 
 }
 
 /* It ended, or began to, after it was looked at: its event is on the way. */
-static struct json_object *answer_of(const struct control_job *job, int rc)
+static struct json_object *verbs_answer_of(const struct control_job *job, int rc)
 {
 	return rc ? control_refuse("GenericError", "Job '%.200s' is ending", job->id)
 		  : control_ok(NULL);
 }
 
-static struct json_object *set_speed(struct control_target *target, struct control_job *job,
-				     struct json_object *args)
+static struct json_object *verbs_set_speed(struct control_target *target, struct control_job *job,
+					   struct json_object *args)
 {
-	struct json_object *refusal = check_verb(job, "set-speed");
+	struct json_object *refusal = verbs_check_verb(job, "set-speed");
 	struct bpull_job_info info;
 	int64_t speed = -1;
 
@@ -118,13 +118,13 @@ static struct json_object *set_speed(struct control_target *target, struct contr
 				      "Parameter 'speed' expects a non-negative value");
 	info = control_job_info(target, job);
 	job->since = job_since(&info);
-	return answer_of(job, bpull_job_set_speed(target->disk, speed, 0));
+	return verbs_answer_of(job, bpull_job_set_speed(target->disk, speed, 0));
 }
 
-static struct json_object *pause_job(struct control_target *target, struct control_job *job,
-				     struct json_object *args)
+static struct json_object *verbs_pause_job(struct control_target *target, struct control_job *job,
+					   struct json_object *args)
 {
-	struct json_object *refusal = check_verb(job, "pause");
+	struct json_object *refusal = verbs_check_verb(job, "pause");
 	int rc;
 
 	(void)args;
@@ -135,11 +135,11 @@ static struct json_object *pause_job(struct control_target *target, struct contr
 	rc = bpull_job_pause(target->disk);
 	job->is_user_paused = !rc;
 	job->is_resuming = false;
-	return answer_of(job, rc);
+	return verbs_answer_of(job, rc);
 }
 
-static struct json_object *resume_job(struct control_target *target, struct control_job *job,
-				      struct json_object *args)
+static struct json_object *verbs_resume_job(struct control_target *target, struct control_job *job,
+					    struct json_object *args)
 {
 	int rc;
 
@@ -149,13 +149,13 @@ static struct json_object *resume_job(struct control_target *target, struct cont
 	rc = bpull_job_resume(target->disk);
 	if (!rc)
 		control_job_resumed(target, job);
-	return answer_of(job, rc);
+	return verbs_answer_of(job, rc);
 }
 
-static struct json_object *cancel_job(struct control_target *target, struct control_job *job,
-				      struct json_object *args)
+static struct json_object *verbs_cancel_job(struct control_target *target, struct control_job *job,
+					    struct json_object *args)
 {
-	struct json_object *refusal = check_verb(job, "cancel");
+	struct json_object *refusal = verbs_check_verb(job, "cancel");
 
 	(void)args;
 	if (refusal)
@@ -164,11 +164,11 @@ static struct json_object *cancel_job(struct control_target *target, struct cont
 		control_job_release(target, job, false);
 		return control_ok(NULL);
 	}
-	return answer_of(job, bpull_job_abort(target->disk));
+	return verbs_answer_of(job, bpull_job_abort(target->disk));
 }
 
-static struct json_object *cancel_block_job(struct control_target *target, struct control_job *job,
-					    struct json_object *args)
+static struct json_object *verbs_cancel_block_job(struct control_target *target,
+						  struct control_job *job, struct json_object *args)
 {
 	bool force = false;
 
@@ -177,13 +177,13 @@ static struct json_object *cancel_block_job(struct control_target *target, struc
 		return control_refuse("GenericError",
 				      "The block job for device '%.200s' is currently paused",
 				      job->id);
-	return cancel_job(target, job, args);
+	return verbs_cancel_job(target, job, args);
 }
 
-static struct json_object *finalize_job(struct control_target *target, struct control_job *job,
-					struct json_object *args)
+static struct json_object *verbs_finalize_job(struct control_target *target,
+					      struct control_job *job, struct json_object *args)
 {
-	struct json_object *refusal = check_verb(job, "finalize");
+	struct json_object *refusal = verbs_check_verb(job, "finalize");
 
 	(void)args;
 	if (refusal)
@@ -192,21 +192,21 @@ static struct json_object *finalize_job(struct control_target *target, struct co
 		control_job_release(target, job, true);
 		return control_ok(NULL);
 	}
-	return answer_of(job, bpull_job_finalize(target->disk));
+	return verbs_answer_of(job, bpull_job_finalize(target->disk));
 }
 
-static struct json_object *complete_job(struct control_target *target, struct control_job *job,
-					struct json_object *args)
+static struct json_object *verbs_complete_job(struct control_target *target,
+					      struct control_job *job, struct json_object *args)
 {
 	(void)target;
 	(void)args;
-	return check_verb(job, "complete"); /* a stream job is never ready for that */
+	return verbs_check_verb(job, "complete"); /* a stream job is never ready for that */
 }
 
-static struct json_object *dismiss_job(struct control_target *target, struct control_job *job,
-				       struct json_object *args)
+static struct json_object *verbs_dismiss_job(struct control_target *target, struct control_job *job,
+					     struct json_object *args)
 {
-	struct json_object *refusal = check_verb(job, "dismiss");
+	struct json_object *refusal = verbs_check_verb(job, "dismiss");
 
 	(void)args;
 	if (refusal)
@@ -228,7 +228,8 @@ static const struct control_arg speed_args[] = { { "device", CONTROL_TEXT, false
 						 { "speed", CONTROL_INTEGER, true },
 						 { 0 } };
 
-static struct json_object *query_commands(struct control_target *target, struct json_object *args);
+static struct json_object *verbs_query_commands(struct control_target *target,
+						struct json_object *args);
 
 static const struct {
 	const char *name;
@@ -240,7 +241,7 @@ static const struct {
 	{ "query-jobs", no_args, control_query_jobs },
 	{ "query-named-block-nodes", nodes_args, control_query_nodes },
 	{ "query-version", no_args, control_query_version },
-	{ "query-commands", no_args, query_commands },
+	{ "query-commands", no_args, verbs_query_commands },
 	{ "x-query-job", no_args, control_query_job },
 };
 
@@ -251,24 +252,24 @@ static const struct {
 	struct json_object *(*run)(struct control_target *target, struct control_job *job,
 				   struct json_object *args);
 } job_verbs[] = {
-	{ "block-job-set-speed", OF_BLOCK_JOBS, speed_args, set_speed },
-	{ "block-job-pause", OF_BLOCK_JOBS, device_args, pause_job },
-	{ "block-job-resume", OF_BLOCK_JOBS, device_args, resume_job },
-	{ "block-job-cancel", OF_BLOCK_JOBS, cancel_args, cancel_block_job },
-	{ "block-job-complete", OF_BLOCK_JOBS, device_args, complete_job },
-	{ "block-job-finalize", OF_BLOCK_JOBS, id_args, finalize_job },
-	{ "block-job-dismiss", OF_BLOCK_JOBS, id_args, dismiss_job },
-	{ "job-pause", OF_JOBS, id_args, pause_job },
-	{ "job-resume", OF_JOBS, id_args, resume_job },
-	{ "job-cancel", OF_JOBS, id_args, cancel_job },
-	{ "job-complete", OF_JOBS, id_args, complete_job },
-	{ "job-finalize", OF_JOBS, id_args, finalize_job },
-	{ "job-dismiss", OF_JOBS, id_args, dismiss_job },
+	{ "block-job-set-speed", OF_BLOCK_JOBS, speed_args, verbs_set_speed },
+	{ "block-job-pause", OF_BLOCK_JOBS, device_args, verbs_pause_job },
+	{ "block-job-resume", OF_BLOCK_JOBS, device_args, verbs_resume_job },
+	{ "block-job-cancel", OF_BLOCK_JOBS, cancel_args, verbs_cancel_block_job },
+	{ "block-job-complete", OF_BLOCK_JOBS, device_args, verbs_complete_job },
+	{ "block-job-finalize", OF_BLOCK_JOBS, id_args, verbs_finalize_job },
+	{ "block-job-dismiss", OF_BLOCK_JOBS, id_args, verbs_dismiss_job },
+	{ "job-pause", OF_JOBS, id_args, verbs_pause_job },
+	{ "job-resume", OF_JOBS, id_args, verbs_resume_job },
+	{ "job-cancel", OF_JOBS, id_args, verbs_cancel_job },
+	{ "job-complete", OF_JOBS, id_args, verbs_complete_job },
+	{ "job-finalize", OF_JOBS, id_args, verbs_finalize_job },
+	{ "job-dismiss", OF_JOBS, id_args, verbs_dismiss_job },
 };
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
-static void add_command(struct json_object *list, const char *name)
+static void verbs_add_command(struct json_object *list, const char *name)
 {
 	struct json_object *object = json_object_new_object();
 
@@ -276,22 +277,23 @@ static void add_command(struct json_object *list, const char *name)
 	json_object_array_add(list, object);
 }
 
-static struct json_object *query_commands(struct control_target *target, struct json_object *args)
+static struct json_object *verbs_query_commands(struct control_target *target,
+						struct json_object *args)
 {
 	struct json_object *list = json_object_new_array();
 
 	(void)target;
 	(void)args;
-	add_command(list, "qmp_capabilities");
+	verbs_add_command(list, "qmp_capabilities");
 	for (size_t i = 0; i < COUNT(verbs); i++)
-		add_command(list, verbs[i].name);
+		verbs_add_command(list, verbs[i].name);
 	for (size_t i = 0; i < COUNT(job_verbs); i++)
-		add_command(list, job_verbs[i].name);
+		verbs_add_command(list, job_verbs[i].name);
 	return control_ok(list);
 }
 
-static struct json_object *run_verb(struct control_target *target, const char *verb,
-				    struct json_object *args)
+static struct json_object *verbs_run_verb(struct control_target *target, const char *verb,
+					  struct json_object *args)
 {
 	struct json_object *refusal;
 
@@ -311,7 +313,7 @@ static struct json_object *run_verb(struct control_target *target, const char *v
 		refusal = control_check_args(job_verbs[i].args, args);
 		if (refusal)
 			return refusal;
-		job = find(target, args, job_verbs[i].family, &refusal);
+		job = verbs_find(target, args, job_verbs[i].family, &refusal);
 		return job ? job_verbs[i].run(target, job, args) : refusal;
 	}
 	return control_refuse("CommandNotFound", "The command %.100s has not been found", verb);
@@ -320,8 +322,8 @@ static struct json_object *run_verb(struct control_target *target, const char *v
 /* ---- a request ---- */
 
 /* Of an object. A refusal, or NULL. */
-static struct json_object *take_members(struct json_object *request, const char **verb,
-					struct json_object **args)
+static struct json_object *verbs_take_members(struct json_object *request, const char **verb,
+					      struct json_object **args)
 {
 	json_object_object_foreach(request, key, value)
 	{
@@ -346,8 +348,8 @@ static struct json_object *take_members(struct json_object *request, const char 
 }
 
 /* A refusal, or NULL: then *verb and *args are the request's. */
-static struct json_object *take_apart(struct json_object *request, const char **verb,
-				      struct json_object **args)
+static struct json_object *verbs_take_apart(struct json_object *request, const char **verb,
+					    struct json_object **args)
 {
 	struct json_object *refusal;
 
@@ -355,7 +357,7 @@ static struct json_object *take_apart(struct json_object *request, const char **
 	*verb = NULL;
 	if (!json_object_is_type(request, json_type_object))
 		return control_refuse("GenericError", "QMP input must be a JSON object");
-	refusal = take_members(request, verb, args);
+	refusal = verbs_take_members(request, verb, args);
 	if (refusal || *verb)
 		return refusal;
 	return control_refuse("GenericError", "QMP input lacks member 'execute'");
@@ -367,15 +369,15 @@ struct json_object *control_answer(struct control_target *target, bool *negotiat
 	struct json_object *args, *answer, *id;
 	const char *verb;
 
-	answer = take_apart(request, &verb, &args);
+	answer = verbs_take_apart(request, &verb, &args);
 	if (!answer && !strcmp(verb, "qmp_capabilities"))
-		answer = negotiate(negotiated, args);
+		answer = verbs_negotiate(negotiated, args);
 	else if (!answer && !*negotiated)
 		answer = control_refuse(
 			"CommandNotFound",
 			"Expecting capabilities negotiation with 'qmp_capabilities'");
 	else if (!answer)
-		answer = run_verb(target, verb, args);
+		answer = verbs_run_verb(target, verb, args);
 	if (json_object_is_type(request, json_type_object) &&
 	    json_object_object_get_ex(request, "id", &id))
 		json_object_object_add(answer, "id", json_object_get(id));

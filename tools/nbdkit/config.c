@@ -35,7 +35,7 @@ void config_load(void)
 
 /* ---- values: 0, or -1 with a message ---- */
 
-static int take_bool(const char *key, const char *value, void *to)
+static int config_take_bool(const char *key, const char *value, void *to)
 {
 	int *out = to;
 
@@ -44,7 +44,7 @@ static int take_bool(const char *key, const char *value, void *to)
 	return *out < 0 ? -1 : 0;
 }
 
-static int take_size(const char *key, const char *value, void *to)
+static int config_take_size(const char *key, const char *value, void *to)
 {
 	const char *why;
 
@@ -54,7 +54,7 @@ static int take_size(const char *key, const char *value, void *to)
 	return -1;
 }
 
-static int take_format(const char *key, const char *value, void *to)
+static int config_take_format(const char *key, const char *value, void *to)
 {
 	enum bpull_format *out = to;
 
@@ -67,7 +67,7 @@ static int take_format(const char *key, const char *value, void *to)
 
 /* Behind the fork nbdkit is in another directory, so a name that leads to a file from here is
  * resolved here; any other is one that an image records. */
-static int take_backing_format(const char *key, const char *value, void *to)
+static int config_take_backing_format(const char *key, const char *value, void *to)
 {
 	const char *equals = strrchr(value, '=');
 	char why[BACKING_FORMAT_WHY_CAP];
@@ -87,7 +87,7 @@ static int take_backing_format(const char *key, const char *value, void *to)
 }
 
 /* Absolute: behind the fork nbdkit is in another directory. */
-static int take_path(const char *key, const char *value, void *to)
+static int config_take_path(const char *key, const char *value, void *to)
 {
 	char **out = to;
 
@@ -99,13 +99,13 @@ static int take_path(const char *key, const char *value, void *to)
 	return *out ? 0 : -1;
 }
 
-static int take_image(const char *key, const char *value, void *to)
+static int config_take_image(const char *key, const char *value, void *to)
 {
 	plugin_config.device = strdup(value);
-	return plugin_config.device ? take_path(key, value, to) : -1;
+	return plugin_config.device ? config_take_path(key, value, to) : -1;
 }
 
-static int take_dir(const char *key, const char *value, void *to)
+static int config_take_dir(const char *key, const char *value, void *to)
 {
 	struct bpull_disk_options *disk = to;
 	enum bpull_backing_rule rule = !strcmp(value, "any")    ? BPULL_BACKING_ANY
@@ -140,7 +140,8 @@ static int take_dir(const char *key, const char *value, void *to)
 }
 
 /* One of several words. */
-static int choose(const char *key, const char *value, const char *const *words, uint32_t *out)
+static int config_choose(const char *key, const char *value, const char *const *words,
+			 uint32_t *out)
 {
 	for (uint32_t i = 0; words[i]; i++)
 		if (!strcmp(value, words[i])) {
@@ -151,32 +152,32 @@ static int choose(const char *key, const char *value, const char *const *words, 
 	return -1;
 }
 
-static int take_on_error(const char *key, const char *value, void *to)
+static int config_take_on_error(const char *key, const char *value, void *to)
 {
 	static const char *const words[] = { "report", "stop", "enospc", NULL };
 
-	return choose(key, value, words, to);
+	return config_choose(key, value, words, to);
 }
 
-static int take_holes(const char *key, const char *value, void *to)
+static int config_take_holes(const char *key, const char *value, void *to)
 {
 	static const char *const words[] = { "auto", "read", "trust", NULL };
 	static const uint32_t meaning[] = { 0, BPULL_DISK_READ_HOLES, BPULL_DISK_TRUST_HOLES };
 	uint32_t *flags = to, word = 0;
 
-	if (choose(key, value, words, &word))
+	if (config_choose(key, value, words, &word))
 		return -1;
 	*flags |= meaning[word];
 	return 0;
 }
 
-static int take_io(const char *key, const char *value, void *to)
+static int config_take_io(const char *key, const char *value, void *to)
 {
 	static const char *const words[] = { "auto", "uring", "threads", NULL };
 	enum bpull_io *out = to;
 	uint32_t word = 0;
 
-	if (choose(key, value, words, &word))
+	if (config_choose(key, value, words, &word))
 		return -1;
 	*out = (enum bpull_io)word;
 	return 0;
@@ -196,23 +197,23 @@ static const struct key {
 	void *to;
 	unsigned flags; /* enum key_flags */
 } keys[] = {
-	{ "image", take_image, &plugin_config.image, 0 },
-	{ "readonly", take_bool, &plugin_config.read_only, 0 },
-	{ "pull", take_bool, &plugin_config.pull, CHANGES },
-	{ "copy-on-read", take_bool, &plugin_config.copy_on_read, CHANGES },
-	{ "bandwidth", take_size, &plugin_config.job.bandwidth, OF_A_PULL },
-	{ "base", take_path, &plugin_config.base, OF_A_PULL },
-	{ "manual-finalize", take_bool, &plugin_config.manual_finalize, OF_A_PULL },
-	{ "verify", take_bool, &plugin_config.verify, OF_A_PULL },
-	{ "accept-mixed", take_bool, &plugin_config.accept_mixed, OF_A_PULL },
-	{ "on-error", take_on_error, &plugin_config.job.on_error, OF_A_PULL },
-	{ "control", take_path, &plugin_config.control, 0 },
-	{ "format", take_format, &plugin_config.disk.format, 0 },
-	{ "backing-format", take_backing_format, &plugin_config.formats, REPEATS },
-	{ "allow-backing", take_dir, &plugin_config.disk, REPEATS },
-	{ "holes", take_holes, &plugin_config.disk.flags, 0 },
-	{ "io", take_io, &plugin_config.engine.io, 0 },
-	{ "memory", take_size, &plugin_config.engine.memory, 0 },
+	{ "image", config_take_image, &plugin_config.image, 0 },
+	{ "readonly", config_take_bool, &plugin_config.read_only, 0 },
+	{ "pull", config_take_bool, &plugin_config.pull, CHANGES },
+	{ "copy-on-read", config_take_bool, &plugin_config.copy_on_read, CHANGES },
+	{ "bandwidth", config_take_size, &plugin_config.job.bandwidth, OF_A_PULL },
+	{ "base", config_take_path, &plugin_config.base, OF_A_PULL },
+	{ "manual-finalize", config_take_bool, &plugin_config.manual_finalize, OF_A_PULL },
+	{ "verify", config_take_bool, &plugin_config.verify, OF_A_PULL },
+	{ "accept-mixed", config_take_bool, &plugin_config.accept_mixed, OF_A_PULL },
+	{ "on-error", config_take_on_error, &plugin_config.job.on_error, OF_A_PULL },
+	{ "control", config_take_path, &plugin_config.control, 0 },
+	{ "format", config_take_format, &plugin_config.disk.format, 0 },
+	{ "backing-format", config_take_backing_format, &plugin_config.formats, REPEATS },
+	{ "allow-backing", config_take_dir, &plugin_config.disk, REPEATS },
+	{ "holes", config_take_holes, &plugin_config.disk.flags, 0 },
+	{ "io", config_take_io, &plugin_config.engine.io, 0 },
+	{ "memory", config_take_size, &plugin_config.engine.memory, 0 },
 };
 
 #define N_KEYS (sizeof(keys) / sizeof(keys[0]))
@@ -238,17 +239,17 @@ int config_take(const char *key, const char *value)
 /* ---- what goes together ---- */
 
 /* Given, and not to say no. */
-static bool is_asked(size_t i)
+static bool config_is_asked(size_t i)
 {
-	return given[i] && !(keys[i].take == take_bool && !*(const int *)keys[i].to);
+	return given[i] && !(keys[i].take == config_take_bool && !*(const int *)keys[i].to);
 }
 
-static int check_partners(void)
+static int config_check_partners(void)
 {
 	bool may_pull = plugin_config.pull || plugin_config.control;
 
 	for (size_t i = 0; i < N_KEYS; i++) {
-		if (!is_asked(i))
+		if (!config_is_asked(i))
 			continue;
 		if (plugin_config.read_only && keys[i].flags & (CHANGES | OF_A_PULL)) {
 			nbdkit_error("%s: it goes with what changes the image, and the image is "
@@ -267,7 +268,7 @@ static int check_partners(void)
 }
 
 /* Said by nbdkit's -r or by the parameter: either is enough. */
-static int check_read_only(void)
+static int config_check_read_only(void)
 {
 	for (size_t i = 0; i < N_KEYS; i++)
 		if (keys[i].to == &plugin_config.read_only && !given[i] && !line.is_known) {
@@ -287,7 +288,7 @@ int config_finish(void)
 		nbdkit_error("image=FILE is needed; see nbdkit blockpull --help");
 		return -1;
 	}
-	if (check_read_only() || check_partners())
+	if (config_check_read_only() || config_check_partners())
 		return -1;
 	c->started_in = getcwd(NULL, 0);
 	if (!c->started_in) {

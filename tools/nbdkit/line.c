@@ -67,7 +67,7 @@ static const struct option long_options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
-static void free_words(char **words)
+static void line_free_words(char **words)
 {
 	for (size_t i = 0; words && words[i]; i++)
 		free(words[i]);
@@ -75,7 +75,7 @@ static void free_words(char **words)
 }
 
 /* Ends with NULL, which is not counted. NULL: it could not be read. */
-static char **read_words(int *n)
+static char **line_read_words(int *n)
 {
 	FILE *file = fopen("/proc/self/cmdline", "re");
 	char **words = calloc(1, sizeof(*words)), *word = NULL;
@@ -94,7 +94,7 @@ static char **read_words(int *n)
 		room = 0;
 	}
 	if (!file || !words || !feof(file) || !*n) {
-		free_words(words);
+		line_free_words(words);
 		words = NULL;
 	}
 	free(word);
@@ -104,7 +104,7 @@ static char **read_words(int *n)
 }
 
 /* getopt() has one state for the whole process, and nbdkit goes on with its own. */
-static void parse(struct nbdkit_line *line, int argc, char **argv)
+static void line_parse(struct nbdkit_line *line, int argc, char **argv)
 {
 	int was_index = optind, was_talking = opterr, option;
 	char *was_value = optarg;
@@ -127,15 +127,15 @@ static void parse(struct nbdkit_line *line, int argc, char **argv)
 void nbdkit_line_read(struct nbdkit_line *line)
 {
 	int n;
-	char **words = read_words(&n), **argv = words ? calloc(n + 1, sizeof(*argv)) : NULL;
+	char **words = line_read_words(&n), **argv = words ? calloc(n + 1, sizeof(*argv)) : NULL;
 
 	*line = (struct nbdkit_line){ .is_known = argv };
 	if (argv) {
 		memcpy(argv, words, n * sizeof(*argv)); /* getopt_long() sorts it */
-		parse(line, n, argv);
+		line_parse(line, n, argv);
 	}
 	free(argv);
-	free_words(words);
+	line_free_words(words);
 }
 
 void nbdkit_line_free(struct nbdkit_line *line)

@@ -32,28 +32,28 @@
 
 static bool is_armed;
 static int ends[2] = { -1, -1 }; /* of the pipe of the fork that is under way */
-static int report = -1;          /* in the child: where to tell */
+static int start_report = -1;    /* in the child: where to tell */
 
-static void before_fork(void)
+static void start_before_fork(void)
 {
 	ends[0] = ends[1] = -1;
 	if (is_armed && pipe2(ends, O_CLOEXEC))
 		ends[0] = ends[1] = -1; /* without it, nbdkit goes on as it does by itself */
 }
 
-static void in_child(void)
+static void start_in_child(void)
 {
 	if (ends[0] < 0)
 		return;
 	close(ends[0]);
-	if (report >= 0)
-		close(report);
-	report = ends[1];
+	if (start_report >= 0)
+		close(start_report);
+	start_report = ends[1];
 }
 
 /* Whether a child has ended by itself: nbdkit has no other children yet. It may take a moment from
  * the closing of its files until it can be waited for. It is left to be waited for. */
-static bool child_is_dead(void)
+static bool start_child_is_dead(void)
 {
 	for (int i = 0; i < 20; i++) {
 		siginfo_t info = { 0 };
@@ -68,13 +68,13 @@ static bool child_is_dead(void)
 }
 
 /* Not exit(): the fork's handlers run still, and what nbdkit has to write it has written. */
-__attribute__((noreturn)) static void end_badly(const char *message)
+__attribute__((noreturn)) static void start_end_badly(const char *message)
 {
 	dprintf(STDERR_FILENO, "nbdkit: blockpull: error: %s\n", message);
 	_exit(EXIT_FAILURE);
 }
 
-static void in_parent(void)
+static void start_in_parent(void)
 {
 	char text[2048];
 	size_t len = 0;
@@ -90,17 +90,17 @@ static void in_parent(void)
 	close(ends[0]);
 	text[len] = 0;
 	if (len && text[0] == BAD)
-		end_badly(text + 1);
+		start_end_badly(text + 1);
 	if (len)
 		is_armed = false;
-	else if (child_is_dead())
-		end_badly("the server ended while it was starting");
+	else if (start_child_is_dead())
+		start_end_badly("the server ended while it was starting");
 }
 
 int start_watch(void)
 {
 	is_armed = true;
-	return -pthread_atfork(before_fork, in_parent, in_child);
+	return -pthread_atfork(start_before_fork, start_in_parent, start_in_child);
 }
 
 void start_tell(const char *message)
@@ -109,11 +109,12 @@ void start_tell(const char *message)
 	bool is_told;
 
 	snprintf(text, sizeof(text), "%c%s", message ? BAD : GOOD, message ? message : "");
-	is_told = report >= 0 && write(report, text, strlen(text)) == (ssize_t)strlen(text);
+	is_told = start_report >= 0 &&
+		  write(start_report, text, strlen(text)) == (ssize_t)strlen(text);
 	is_armed = false;
-	if (report >= 0)
-		close(report);
-	report = -1;
+	if (start_report >= 0)
+		close(start_report);
+	start_report = -1;
 	if (message && !is_told)
 		nbdkit_error("%s", message);
 }

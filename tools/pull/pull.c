@@ -195,7 +195,8 @@ static void pull_pass_stop(struct pull *pull)
 	}
 }
 
-/* Until the engine, a signal or a client of the control socket has something, or progress is due. */
+/* Until the engine, a signal or a client of the control socket has something to do, or progress is
+ * due. */
 static void pull_wait(struct pull *pull, int stop_fd)
 {
 	struct pollfd fds[2 + CONTROL_MAX_FDS] = {

@@ -64,14 +64,14 @@ struct machine {
 	bool job_over, job_failed;
 };
 
-static void signal_fd(int fd)
+static void minivmm_signal_fd(int fd)
 {
 	uint64_t one = 1;
 
 	(void)!write(fd, &one, sizeof(one));
 }
 
-static void drain_fd(int fd)
+static void minivmm_drain_fd(int fd)
 {
 	uint64_t n;
 
@@ -80,29 +80,29 @@ static void drain_fd(int fd)
 
 /* ---- the processor's thread ---- */
 
-static void power_off(struct machine *m, bool well)
+static void minivmm_power_off(struct machine *m, bool well)
 {
 	__atomic_store_n(&m->off, well ? 1 : -1, __ATOMIC_RELEASE);
-	signal_fd(m->doorbell_fd);
+	minivmm_signal_fd(m->doorbell_fd);
 }
 
 /* The guest executed OUT. */
-static void port_written(struct machine *m)
+static void minivmm_port_written(struct machine *m)
 {
 	uint32_t value = 0;
 
 	memcpy(&value, (uint8_t *)m->run + m->run->io.data_offset,
 	       m->run->io.size < sizeof(value) ? m->run->io.size : sizeof(value));
 	switch (m->run->io.port) {
-	case PORT_DOORBELL: signal_fd(m->doorbell_fd); break;
+	case PORT_DOORBELL: minivmm_signal_fd(m->doorbell_fd); break;
 	case PORT_REPORT: printf("guest: sum %08" PRIx32 "\n", value); break;
 	case PORT_CONSOLE: putchar((int)(value & 0x7f)); break;
-	case PORT_POWER_OFF: power_off(m, !value); break;
+	case PORT_POWER_OFF: minivmm_power_off(m, !value); break;
 	default: break; /* nothing there */
 	}
 }
 
-static void *run_processor(void *opaque)
+static void *minivmm_run_processor(void *opaque)
 {
 	struct machine *m = opaque;
 
@@ -111,18 +111,18 @@ static void *run_processor(void *opaque)
 			if (errno == EINTR)
 				continue;
 			perror("minivmm: KVM_RUN");
-			power_off(m, false);
+			minivmm_power_off(m, false);
 		} else if (m->run->exit_reason == KVM_EXIT_HLT) {
 			/* What is over since the guest looked is counted: this returns at once
 			 * then. */
-			drain_fd(m->interrupt_fd);
+			minivmm_drain_fd(m->interrupt_fd);
 		} else if (m->run->exit_reason == KVM_EXIT_IO) {
 			if (m->run->io.direction == KVM_EXIT_IO_OUT)
-				port_written(m);
+				minivmm_port_written(m);
 		} else {
 			fprintf(stderr, "minivmm: the processor stopped, reason %u\n",
 				m->run->exit_reason);
-			power_off(m, false);
+			minivmm_power_off(m, false);
 		}
 	}
 	return NULL;
@@ -130,27 +130,27 @@ static void *run_processor(void *opaque)
 
 /* ---- the disk, all in the main thread ---- */
 
-static struct slot *guest_slot(struct machine *m, unsigned i)
+static struct slot *minivmm_guest_slot(struct machine *m, unsigned i)
 {
 	return (struct slot *)(m->ram + GUEST_SLOTS) + i;
 }
 
-static void answer(struct machine *m, struct slot *slot, int error)
+static void minivmm_answer(struct machine *m, struct slot *slot, int error)
 {
 	__atomic_store_n(&slot->state, error ? STATE_FAILED : STATE_DONE, __ATOMIC_RELEASE);
-	signal_fd(m->interrupt_fd);
+	minivmm_signal_fd(m->interrupt_fd);
 }
 
 /* Reads and writes go straight between the image and the guest's memory. */
-static void submit(struct machine *m, unsigned i)
+static void minivmm_submit(struct machine *m, unsigned i)
 {
-	struct slot *slot = guest_slot(m, i), ask = *slot;
+	struct slot *slot = minivmm_guest_slot(m, i), ask = *slot;
 	uint64_t guest_off = (uint64_t)ask.sector * SECTOR_BYTES;
 	struct iovec iov = { m->ram, 0 };
 
 	if (ask.op != OP_FLUSH) {
 		if (ask.len > GUEST_RAM_BYTES || ask.buf > GUEST_RAM_BYTES - ask.len) {
-			answer(m, slot, -EFAULT);
+			minivmm_answer(m, slot, -EFAULT);
 			return;
 		}
 		iov = (struct iovec){ m->ram + ask.buf, ask.len };
@@ -159,36 +159,36 @@ static void submit(struct machine *m, unsigned i)
 	case OP_READ: bpull_read(m->disk, &iov, 1, guest_off, slot); break;
 	case OP_WRITE: bpull_write(m->disk, &iov, 1, guest_off, 0, slot); break;
 	case OP_FLUSH: bpull_flush(m->disk, slot); break;
-	default: answer(m, slot, -EINVAL); return;
+	default: minivmm_answer(m, slot, -EINVAL); return;
 	}
 	m->taken[i] = true;
 	m->n_in_flight++;
 }
 
-static void look_at_slots(struct machine *m)
+static void minivmm_look_at_slots(struct machine *m)
 {
-	drain_fd(m->doorbell_fd);
+	minivmm_drain_fd(m->doorbell_fd);
 	for (unsigned i = 0; i < N_SLOTS; i++)
-		if (!m->taken[i] &&
-		    __atomic_load_n(&guest_slot(m, i)->state, __ATOMIC_ACQUIRE) == STATE_ASKED)
-			submit(m, i);
+		if (!m->taken[i] && __atomic_load_n(&minivmm_guest_slot(m, i)->state,
+						    __ATOMIC_ACQUIRE) == STATE_ASKED)
+			minivmm_submit(m, i);
 }
 
-static void finish(struct machine *m, const struct bpull_event *event)
+static void minivmm_finish(struct machine *m, const struct bpull_event *event)
 {
 	struct slot *slot = event->user_data;
 
 	if (event->error)
 		fprintf(stderr, "minivmm: the guest's request failed: %s\n",
 			strerror(-event->error));
-	m->taken[slot - guest_slot(m, 0)] = false;
+	m->taken[slot - minivmm_guest_slot(m, 0)] = false;
 	m->n_in_flight--;
-	answer(m, slot, event->error);
+	minivmm_answer(m, slot, event->error);
 }
 
 /* Without options that ask for it a job is never READY and never stopped: its one event is its
  * end. */
-static void tell_of_job(struct machine *m, const struct bpull_event *event)
+static void minivmm_tell_of_job(struct machine *m, const struct bpull_event *event)
 {
 	m->job_over = true;
 	m->job_failed = event->status != BPULL_JOB_COMPLETED;
@@ -198,20 +198,20 @@ static void tell_of_job(struct machine *m, const struct bpull_event *event)
 		printf("pull: completed: the image stands alone\n");
 }
 
-static void take_events(struct machine *m)
+static void minivmm_take_events(struct machine *m)
 {
 	struct bpull_event events[MAX_EVENTS];
 	int n = bpull_engine_process(m->engine, events, MAX_EVENTS);
 
 	for (int i = 0; i < n; i++)
 		if (events[i].type == BPULL_EVENT_IO)
-			finish(m, &events[i]);
+			minivmm_finish(m, &events[i]);
 		else if (events[i].type == BPULL_EVENT_JOB)
-			tell_of_job(m, &events[i]);
+			minivmm_tell_of_job(m, &events[i]);
 }
 
 /* Until the guest is off, and the pull over. */
-static void main_loop(struct machine *m)
+static void minivmm_main_loop(struct machine *m)
 {
 	struct pollfd fds[] = { { .fd = bpull_engine_fd(m->engine), .events = POLLIN },
 				{ .fd = m->doorbell_fd, .events = POLLIN } };
@@ -235,12 +235,12 @@ static void main_loop(struct machine *m)
 			exit(1);
 		}
 		if (fds[1].revents)
-			look_at_slots(m);
-		take_events(m);
+			minivmm_look_at_slots(m);
+		minivmm_take_events(m);
 	}
 }
 
-static int open_disk(struct machine *m, const char *path, uint64_t bandwidth)
+static int minivmm_open_disk(struct machine *m, const char *path, uint64_t bandwidth)
 {
 	struct bpull_disk_options disk = { .size = sizeof(disk), .flags = BPULL_DISK_GUEST_IO };
 	struct bpull_job_options job = { .size = sizeof(job), .bandwidth = bandwidth };
@@ -257,7 +257,7 @@ static int open_disk(struct machine *m, const char *path, uint64_t bandwidth)
 
 /* ---- the machine ---- */
 
-static int no_kvm(const char *what)
+static int minivmm_no_kvm(const char *what)
 {
 	fprintf(stderr, "minivmm: %s: %s; a processor that KVM can use is needed\n", what,
 		strerror(errno));
@@ -265,7 +265,7 @@ static int no_kvm(const char *what)
 }
 
 /* The processor begins at GUEST_CODE, in real mode, which is how it wakes up. */
-static int set_registers(int vcpu_fd)
+static int minivmm_set_registers(int vcpu_fd)
 {
 	struct kvm_regs regs = { .rip = GUEST_CODE, .rflags = 2 };
 	struct kvm_sregs sregs;
@@ -276,34 +276,34 @@ static int set_registers(int vcpu_fd)
 	return ioctl(vcpu_fd, KVM_SET_SREGS, &sregs) || ioctl(vcpu_fd, KVM_SET_REGS, &regs);
 }
 
-static int build(struct machine *m)
+static int minivmm_build(struct machine *m)
 {
 	struct kvm_userspace_memory_region region = { .memory_size = GUEST_RAM_BYTES };
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), vm, run_len;
 
 	if (kvm < 0)
-		return no_kvm("/dev/kvm");
+		return minivmm_no_kvm("/dev/kvm");
 	vm = ioctl(kvm, KVM_CREATE_VM, 0);
 	if (vm < 0)
-		return no_kvm("KVM_CREATE_VM");
+		return minivmm_no_kvm("KVM_CREATE_VM");
 	m->ram = mmap(NULL, GUEST_RAM_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		      0);
 	if (m->ram == MAP_FAILED)
-		return no_kvm("mmap");
+		return minivmm_no_kvm("mmap");
 	region.userspace_addr = (uintptr_t)m->ram;
 	memcpy(m->ram + GUEST_CODE, minivmm_guest, minivmm_guest_end - minivmm_guest);
 	if (ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region))
-		return no_kvm("KVM_SET_USER_MEMORY_REGION");
+		return minivmm_no_kvm("KVM_SET_USER_MEMORY_REGION");
 	m->vcpu_fd = ioctl(vm, KVM_CREATE_VCPU, 0);
 	run_len = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
 	if (m->vcpu_fd < 0 || run_len < 0)
-		return no_kvm("KVM_CREATE_VCPU");
+		return minivmm_no_kvm("KVM_CREATE_VCPU");
 	m->run = mmap(NULL, run_len, PROT_READ | PROT_WRITE, MAP_SHARED, m->vcpu_fd, 0);
-	if (m->run == MAP_FAILED || set_registers(m->vcpu_fd))
-		return no_kvm("the processor");
+	if (m->run == MAP_FAILED || minivmm_set_registers(m->vcpu_fd))
+		return minivmm_no_kvm("the processor");
 	m->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	m->interrupt_fd = eventfd(0, EFD_CLOEXEC);
-	return m->doorbell_fd < 0 || m->interrupt_fd < 0 ? no_kvm("eventfd") : 0;
+	return m->doorbell_fd < 0 || m->interrupt_fd < 0 ? minivmm_no_kvm("eventfd") : 0;
 }
 
 int main(int argc, char **argv)
@@ -318,17 +318,17 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	rc = build(&m);
+	rc = minivmm_build(&m);
 	if (!rc)
-		rc = open_disk(&m, argv[1], argc > 2 ? strtoull(argv[2], NULL, 0) : 0);
+		rc = minivmm_open_disk(&m, argv[1], argc > 2 ? strtoull(argv[2], NULL, 0) : 0);
 	if (rc)
 		goto out;
 	n_chunks = bpull_disk_size(m.disk) / CHUNK_BYTES;
 	memcpy(m.ram + GUEST_BOOT, &n_chunks, sizeof(n_chunks));
-	rc = pthread_create(&processor, NULL, run_processor, &m);
+	rc = pthread_create(&processor, NULL, minivmm_run_processor, &m);
 	if (rc)
 		goto out;
-	main_loop(&m);
+	minivmm_main_loop(&m);
 	pthread_join(processor, NULL);
 	rc = m.off < 0 || m.job_failed;
 out:

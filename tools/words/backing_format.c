@@ -15,7 +15,8 @@
 
 static const char *const words[] = { "raw", "qcow2", "qed", "auto" };
 
-static int unknown_word(const char *text, const char *word, char why[BACKING_FORMAT_WHY_CAP])
+static int backing_format_unknown_word(const char *text, const char *word,
+				       char why[BACKING_FORMAT_WHY_CAP])
 {
 	struct suggest suggest = { 0 };
 
@@ -31,14 +32,14 @@ static int unknown_word(const char *text, const char *word, char why[BACKING_FOR
 	return -1;
 }
 
-static int take_all(struct backing_formats *formats, const char *text,
-		    char why[BACKING_FORMAT_WHY_CAP])
+static int backing_format_take_all(struct backing_formats *formats, const char *text,
+				   char why[BACKING_FORMAT_WHY_CAP])
 {
 	bool is_auto = !strcmp(text, "auto");
 	enum bpull_format format = bpull_format_by_name(text);
 
 	if (!is_auto && format == BPULL_FORMAT_UNKNOWN)
-		return unknown_word(text, text, why);
+		return backing_format_unknown_word(text, text, why);
 	if (is_auto ? formats->all != BPULL_FORMAT_UNKNOWN
 		    : formats->is_auto || (formats->all && formats->all != format)) {
 		snprintf(why, BACKING_FORMAT_WHY_CAP,
@@ -52,8 +53,8 @@ static int take_all(struct backing_formats *formats, const char *text,
 	return 0;
 }
 
-static int add_file(struct backing_formats *formats, const char *name, size_t len,
-		    enum bpull_format format, char why[BACKING_FORMAT_WHY_CAP])
+static int backing_format_add_file(struct backing_formats *formats, const char *name, size_t len,
+				   enum bpull_format format, char why[BACKING_FORMAT_WHY_CAP])
 {
 	struct bpull_backing_format *list =
 		reallocarray(formats->list, formats->n + 1, sizeof(*list));
@@ -76,7 +77,7 @@ int backing_formats_take(struct backing_formats *formats, const char *text,
 	enum bpull_format format;
 
 	if (!equals)
-		return take_all(formats, text, why);
+		return backing_format_take_all(formats, text, why);
 	format = bpull_format_by_name(equals + 1);
 	if (equals == text) {
 		snprintf(why, BACKING_FORMAT_WHY_CAP, "'%.160s': the file's name is missing", text);
@@ -89,7 +90,7 @@ int backing_formats_take(struct backing_formats *formats, const char *text,
 		return -1;
 	}
 	if (format == BPULL_FORMAT_UNKNOWN)
-		return unknown_word(text, equals + 1, why);
+		return backing_format_unknown_word(text, equals + 1, why);
 	for (size_t i = 0; i < formats->n; i++) {
 		const struct bpull_backing_format *f = &formats->list[i];
 		size_t len = strlen(f->file);
@@ -103,7 +104,7 @@ int backing_formats_take(struct backing_formats *formats, const char *text,
 			 bpull_format_name(f->format));
 		return -1;
 	}
-	return add_file(formats, text, (size_t)(equals - text), format, why);
+	return backing_format_add_file(formats, text, (size_t)(equals - text), format, why);
 }
 
 void backing_formats_apply(const struct backing_formats *formats,

@@ -30,7 +30,7 @@ struct job_since job_since(const struct bpull_job_info *info)
 }
 
 /* Counters may fall: a run that failed takes back what it had told. */
-static double mean(uint64_t now, uint64_t then, uint64_t ns)
+static double job_json_mean(uint64_t now, uint64_t then, uint64_t ns)
 {
 	return now > then ? (now - then) / (ns / 1e9) : 0;
 }
@@ -41,8 +41,8 @@ double job_rate(const struct bpull_job_info *info, const struct job_since *since
 	uint64_t ns = now.elapsed_ns - since->elapsed_ns;
 
 	if (info->state == BPULL_JOB_CONCLUDED) /* the job's as a whole, however short */
-		return now.elapsed_ns ? mean(now.moved, 0, now.elapsed_ns) : 0;
-	return ns < NEEDED_NS ? -1 : mean(now.moved, since->moved, ns);
+		return now.elapsed_ns ? job_json_mean(now.moved, 0, now.elapsed_ns) : 0;
+	return ns < NEEDED_NS ? -1 : job_json_mean(now.moved, since->moved, ns);
 }
 
 double job_seconds_left(const struct bpull_job_info *info, const struct job_since *since)
@@ -57,8 +57,8 @@ double job_seconds_left(const struct bpull_job_info *info, const struct job_sinc
 		return 0;
 	if (info->state == BPULL_JOB_PAUSED || info->state == BPULL_JOB_WAITING || ns < NEEDED_NS)
 		return -1;
-	walked = mean(now.walked, since->walked, ns);
-	worked = mean(now.worked, since->worked, ns);
+	walked = job_json_mean(now.walked, since->walked, ns);
+	worked = job_json_mean(now.worked, since->worked, ns);
 	if (walked >= 1)
 		by_walk = (info->end - info->cur) / walked;
 	if (worked >= 1)
@@ -92,7 +92,7 @@ const char *job_status_word(enum bpull_job_status status)
 	return "unknown";
 }
 
-static void add_number(struct json_object *object, const char *key, uint64_t value)
+static void job_json_add_number(struct json_object *object, const char *key, uint64_t value)
 {
 	json_object_object_add(object, key, json_object_new_uint64(value));
 }
@@ -101,12 +101,12 @@ struct json_object *job_json_bytes(const struct bpull_job_info *info)
 {
 	struct json_object *bytes = json_object_new_object();
 
-	add_number(bytes, "copied", info->copied_bytes);
-	add_number(bytes, "cloned", info->cloned_bytes);
-	add_number(bytes, "zero", info->zero_bytes);
-	add_number(bytes, "skipped", info->skipped_bytes);
-	add_number(bytes, "present", info->present_bytes);
-	add_number(bytes, "verified", info->verified_bytes);
+	job_json_add_number(bytes, "copied", info->copied_bytes);
+	job_json_add_number(bytes, "cloned", info->cloned_bytes);
+	job_json_add_number(bytes, "zero", info->zero_bytes);
+	job_json_add_number(bytes, "skipped", info->skipped_bytes);
+	job_json_add_number(bytes, "present", info->present_bytes);
+	job_json_add_number(bytes, "verified", info->verified_bytes);
 	return bytes;
 }
 
@@ -127,9 +127,9 @@ void job_json_progress(struct json_object *object, const struct bpull_job_info *
 
 	json_object_object_add(object, "state",
 			       json_object_new_string(job_state_word(info->state)));
-	add_number(object, "cur", info->cur);
-	add_number(object, "end", info->end);
-	add_number(object, "bandwidth", info->bandwidth);
+	job_json_add_number(object, "cur", info->cur);
+	job_json_add_number(object, "end", info->end);
+	job_json_add_number(object, "bandwidth", info->bandwidth);
 	json_object_object_add(object, "bytes", job_json_bytes(info));
 	json_object_object_add(object, "seconds", job_json_seconds(info->elapsed_ns / 1e9));
 	json_object_object_add(object, "rate", rate < 0 ? NULL : json_object_new_uint64(rate));
