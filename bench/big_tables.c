@@ -28,37 +28,37 @@ struct layout {
 	uint64_t l1, reftable, blocks, l2, data, end;
 };
 
-static uint64_t div_up(uint64_t n, uint64_t by)
+static uint64_t big_tables_div_up(uint64_t n, uint64_t by)
 {
 	return (n + by - 1) / by;
 }
 
-static struct layout lay_out(uint64_t len)
+static struct layout big_tables_lay_out(uint64_t len)
 {
-	struct layout at = { .n_l2 = div_up(len, L2_SPAN), .n_blocks = 1, .l1 = 1 };
+	struct layout at = { .n_l2 = big_tables_div_up(len, L2_SPAN), .n_blocks = 1, .l1 = 1 };
 	uint64_t n_before;
 
-	at.n_l1 = div_up(at.n_l2, L2_ENTRIES);
+	at.n_l1 = big_tables_div_up(at.n_l2, L2_ENTRIES);
 	/* The blocks count themselves: more of them may need one more. */
 	do {
-		at.n_reftable = div_up(at.n_blocks, L2_ENTRIES);
+		at.n_reftable = big_tables_div_up(at.n_blocks, L2_ENTRIES);
 		at.reftable = at.l1 + at.n_l1;
 		at.blocks = at.reftable + at.n_reftable;
 		at.l2 = at.blocks + at.n_blocks;
 		at.data = at.l2 + at.n_l2;
 		at.end = at.data + at.n_l2 * L2_ENTRIES;
 		n_before = at.n_blocks;
-		at.n_blocks = div_up(at.end, PER_BLOCK);
+		at.n_blocks = big_tables_div_up(at.end, PER_BLOCK);
 	} while (at.n_blocks != n_before);
 	return at;
 }
 
-static bool put(int fd, const void *bytes, size_t len, uint64_t at)
+static bool big_tables_put(int fd, const void *bytes, size_t len, uint64_t at)
 {
 	return pwrite(fd, bytes, len, (off_t)at) == (ssize_t)len;
 }
 
-static bool put_header(int fd, const struct layout *at, const char *backing)
+static bool big_tables_put_header(int fd, const struct layout *at, const char *backing)
 {
 	struct {
 		uint32_t magic, version;
@@ -96,11 +96,11 @@ static bool put_header(int fd, const struct layout *at, const char *backing)
 		h.backing_len = htobe32((uint32_t)strlen(backing));
 		snprintf(h.backing, sizeof(h.backing), "%s", backing);
 	}
-	return put(fd, &h, sizeof(h), 0);
+	return big_tables_put(fd, &h, sizeof(h), 0);
 }
 
 /* n entries that lead to clusters behind each other. */
-static bool put_entries(int fd, uint64_t at, uint64_t n, uint64_t first, uint64_t flags)
+static bool big_tables_put_entries(int fd, uint64_t at, uint64_t n, uint64_t first, uint64_t flags)
 {
 	uint64_t entries[L2_ENTRIES];
 
@@ -109,20 +109,20 @@ static bool put_entries(int fd, uint64_t at, uint64_t n, uint64_t first, uint64_
 
 		for (uint64_t i = 0; i < some; i++)
 			entries[i] = htobe64((first + done + i) * CLUSTER_LEN | flags);
-		if (!put(fd, entries, some * 8, at + done * 8))
+		if (!big_tables_put(fd, entries, some * 8, at + done * 8))
 			return false;
 	}
 	return true;
 }
 
-static bool put_refcounts(int fd, const struct layout *at)
+static bool big_tables_put_refcounts(int fd, const struct layout *at)
 {
 	uint16_t counts[PER_BLOCK];
 
 	for (uint64_t block = 0; block < at->n_blocks; block++) {
 		for (uint64_t i = 0; i < PER_BLOCK; i++)
 			counts[i] = htobe16(block * PER_BLOCK + i < at->end);
-		if (!put(fd, counts, sizeof(counts), (at->blocks + block) * CLUSTER_LEN))
+		if (!big_tables_put(fd, counts, sizeof(counts), (at->blocks + block) * CLUSTER_LEN))
 			return false;
 	}
 	return true;
@@ -130,16 +130,17 @@ static bool put_refcounts(int fd, const struct layout *at)
 
 int big_tables_make(const char *name, uint64_t len, const char *backing)
 {
-	const struct layout at = lay_out(len);
+	const struct layout at = big_tables_lay_out(len);
 	int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600), code = 0;
 
 	if (fd < 0)
 		return complain_system(name);
-	if (ftruncate(fd, (off_t)(at.end * CLUSTER_LEN)) || !put_header(fd, &at, backing) ||
-	    !put_entries(fd, at.l1 * CLUSTER_LEN, at.n_l2, at.l2, COPIED) ||
-	    !put_entries(fd, at.reftable * CLUSTER_LEN, at.n_blocks, at.blocks, 0) ||
-	    !put_refcounts(fd, &at) ||
-	    !put_entries(fd, at.l2 * CLUSTER_LEN, at.n_l2 * L2_ENTRIES, at.data, COPIED))
+	if (ftruncate(fd, (off_t)(at.end * CLUSTER_LEN)) ||
+	    !big_tables_put_header(fd, &at, backing) ||
+	    !big_tables_put_entries(fd, at.l1 * CLUSTER_LEN, at.n_l2, at.l2, COPIED) ||
+	    !big_tables_put_entries(fd, at.reftable * CLUSTER_LEN, at.n_blocks, at.blocks, 0) ||
+	    !big_tables_put_refcounts(fd, &at) ||
+	    !big_tables_put_entries(fd, at.l2 * CLUSTER_LEN, at.n_l2 * L2_ENTRIES, at.data, COPIED))
 		code = complain_system(name);
 	close(fd);
 	return code;
@@ -147,5 +148,5 @@ int big_tables_make(const char *name, uint64_t len, const char *backing)
 
 uint64_t big_tables_len(uint64_t len)
 {
-	return lay_out(len).data * CLUSTER_LEN;
+	return big_tables_lay_out(len).data * CLUSTER_LEN;
 }

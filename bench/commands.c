@@ -25,7 +25,8 @@ int commands_option(int argc, char **argv, const struct option *table)
 	return option == ':' ? '?' : option;
 }
 
-static int parse_size(const char *command, const char *option, enum size_kind kind, uint64_t *bytes)
+static int commands_parse_size(const char *command, const char *option, enum size_kind kind,
+			       uint64_t *bytes)
 {
 	const char *why;
 
@@ -36,12 +37,12 @@ static int parse_size(const char *command, const char *option, enum size_kind ki
 
 int commands_size(const char *command, const char *option, uint64_t *bytes)
 {
-	return parse_size(command, option, SIZE_BYTES, bytes);
+	return commands_parse_size(command, option, SIZE_BYTES, bytes);
 }
 
 int commands_rate(const char *command, const char *option, uint64_t *bytes)
 {
-	return parse_size(command, option, SIZE_RATE, bytes);
+	return commands_parse_size(command, option, SIZE_RATE, bytes);
 }
 
 int commands_count(const char *command, const char *option, uint64_t min, uint64_t max,
@@ -72,10 +73,15 @@ int commands_word(const char *command, const char *option, const char *const *wo
 	return complain_usage(command, "%s '%s': it is one of %s", option, optarg, all);
 }
 
-int commands_end(int argc, char **argv)
+int commands_parse(int argc, char **argv, const struct option *table,
+		   int (*take)(void *bench, int option), void *bench)
 {
-	if (optind == argc)
-		return 0;
+	int option, code = 0;
+
+	while (!code && (option = commands_option(argc, argv, table)) != -1)
+		code = option == '?' ? EXIT_CODE_USAGE : take(bench, option);
+	if (code || optind == argc)
+		return code;
 	return complain_usage(argv[0], "'%s': no name is wanted here, the files are made",
 			      argv[optind]);
 }

@@ -18,8 +18,11 @@ int stall_main(int argc, char **argv);
 int report_main(int argc, char **argv);
 extern const char pull_help[], guest_help[], limit_help[], stall_help[], report_help[];
 
-/* The next option as getopt_long() returns it; '?': said what is wrong, exit with
- * EXIT_CODE_USAGE. */
+/* Reads all options, of which each but a wrong one goes to take(), with its value in optarg. Where
+ * words are left, none is wanted. 0, or an exit code after saying what is wrong. */
+int commands_parse(int argc, char **argv, const struct option *table,
+		   int (*take)(void *bench, int option), void *bench);
+/* One option as getopt_long() returns it; '?': said what is wrong. For verbs that take names. */
 int commands_option(int argc, char **argv, const struct option *table);
 /* The values of --size and the like. 0 or EXIT_CODE_USAGE, having said why. */
 int commands_size(const char *command, const char *option, uint64_t *bytes);
@@ -29,7 +32,5 @@ int commands_count(const char *command, const char *option, uint64_t min, uint64
 /* One of n words, as its index. */
 int commands_word(const char *command, const char *option, const char *const *words, unsigned n,
 		  unsigned *which);
-/* 0, or EXIT_CODE_USAGE where words are left. */
-int commands_end(int argc, char **argv);
 
 #endif

@@ -54,7 +54,7 @@ enum {
 	OPT_JSON,
 };
 
-static const struct option options[] = {
+static const struct option guest_options[] = {
 	{ "rw", required_argument, NULL, OPT_RW },
 	{ "depth", required_argument, NULL, OPT_DEPTH },
 	{ "seconds", required_argument, NULL, OPT_SECONDS },
@@ -72,28 +72,28 @@ static const char *const kinds[] = { "read", "write", "alloc" };
 static const char *const phases[] = { "raw", "alone", "with_pull" };
 
 /* Requests a second, of the phase's own time. */
-static double iops(const struct guest_result *r, enum guest_phase phase)
+static double guest_iops(const struct guest_result *r, enum guest_phase phase)
 {
 	return r->busy_ns[phase] ? r->histograms[phase].n * 1e9 / r->busy_ns[phase] : 0;
 }
 
-static int compare_double(const void *a, const void *b)
+static int guest_compare_double(const void *a, const void *b)
 {
 	const double *x = a, *y = b;
 
 	return (*x > *y) - (*x < *y);
 }
 
-static double median_ratio(const struct guest_result *r)
+static double guest_median_ratio(const struct guest_result *r)
 {
 	double values[GUEST_MAX_PAIRS];
 
 	memcpy(values, r->ratios, r->n_pairs * sizeof(values[0]));
-	qsort(values, r->n_pairs, sizeof(values[0]), compare_double);
+	qsort(values, r->n_pairs, sizeof(values[0]), guest_compare_double);
 	return r->n_pairs ? values[r->n_pairs / 2] : 0;
 }
 
-static void print_text(const struct guest_bench *b, const struct guest_result *r)
+static void guest_print_text(const struct guest_bench *b, const struct guest_result *r)
 {
 	char size[SIZE_TEXT_CAP];
 
@@ -108,13 +108,13 @@ static void print_text(const struct guest_bench *b, const struct guest_result *r
 		if (!h->n)
 			continue;
 		printf("  %-10s %10.0f %9.1f %9.1f %9.1f %9.1f %11.1f\n", phases[i],
-		       iops(r, (enum guest_phase)i), histogram_percentile(h, 500) / 1e3,
+		       guest_iops(r, (enum guest_phase)i), histogram_percentile(h, 500) / 1e3,
 		       histogram_percentile(h, 900) / 1e3, histogram_percentile(h, 990) / 1e3,
 		       histogram_percentile(h, 999) / 1e3, h->max_ns / 1e3);
 	}
 	if (r->n_pairs)
 		printf("of raw io_uring's requests: %.1f %% (median of %u pairs)\n",
-		       100 * median_ratio(r), r->n_pairs);
+		       100 * guest_median_ratio(r), r->n_pairs);
 	else
 		printf("no pairs: %s\n", r->no_raw);
 	if (b->with_pull)
@@ -122,17 +122,17 @@ static void print_text(const struct guest_bench *b, const struct guest_result *r
 		       r->pull_over ? ", all of it" : "");
 }
 
-static struct json_object *json_phase(const struct guest_result *r, enum guest_phase phase)
+static struct json_object *guest_json_phase(const struct guest_result *r, enum guest_phase phase)
 {
 	struct json_object *object = json_object_new_object();
 
-	json_object_object_add(object, "iops", json_object_new_double(iops(r, phase)));
+	json_object_object_add(object, "iops", json_object_new_double(guest_iops(r, phase)));
 	json_object_object_add(object, "seconds", json_object_new_double(r->busy_ns[phase] / 1e9));
 	json_object_object_add(object, "latency", histogram_json(&r->histograms[phase]));
 	return object;
 }
 
-static int print_json(const struct guest_bench *b, const struct guest_result *r)
+static int guest_print_json(const struct guest_bench *b, const struct guest_result *r)
 {
 	struct json_object *head = machine_head("guest"), *o = json_object_new_object(),
 			   *all = json_object_new_object(), *ratios = json_object_new_array();
@@ -147,13 +147,14 @@ static int print_json(const struct guest_bench *b, const struct guest_result *r)
 	json_object_object_add(head, "options", o);
 	for (unsigned i = 0; i < GUEST_N_PHASES; i++)
 		if (r->histograms[i].n)
-			json_object_object_add(all, phases[i], json_phase(r, (enum guest_phase)i));
+			json_object_object_add(all, phases[i],
+					       guest_json_phase(r, (enum guest_phase)i));
 	json_object_object_add(head, "phases", all);
 	for (unsigned i = 0; i < r->n_pairs; i++)
 		json_object_array_add(ratios, json_object_new_double(r->ratios[i]));
 	json_object_object_add(head, "pair_ratios", ratios);
 	json_object_object_add(head, "ratio",
-			       r->n_pairs ? json_object_new_double(median_ratio(r)) : NULL);
+			       r->n_pairs ? json_object_new_double(guest_median_ratio(r)) : NULL);
 	json_object_object_add(head, "no_raw",
 			       r->n_pairs ? NULL : json_object_new_string(r->no_raw));
 	json_object_object_add(head, "pulled_bytes", json_object_new_uint64(r->pulled_len));
@@ -161,8 +162,9 @@ static int print_json(const struct guest_bench *b, const struct guest_result *r)
 	return machine_print(head);
 }
 
-static int take_option(struct guest_bench *b, int option)
+static int guest_take_option(void *bench, int option)
 {
+	struct guest_bench *b = bench;
 	uint64_t value = 0;
 	unsigned which;
 	int code = 0;
@@ -194,7 +196,7 @@ static int take_option(struct guest_bench *b, int option)
 }
 
 /* A power of two for the area, whole MiB for the data. */
-static int settle(struct guest_bench *b)
+static int guest_settle(struct guest_bench *b)
 {
 	uint64_t area_len = 1 << 20;
 
@@ -215,15 +217,11 @@ int guest_main(int argc, char **argv)
 				 .depth = 1,
 				 .seconds = 10,
 				 .data_len = UINT64_C(4) << 30 };
-	int option, code = 0;
+	int code = commands_parse(argc, argv, guest_options, guest_take_option, &b);
 	struct guest_result *result;
 
-	while (!code && (option = commands_option(argc, argv, options)) != -1)
-		code = take_option(&b, option);
 	if (!code)
-		code = commands_end(argc, argv);
-	if (!code)
-		code = settle(&b);
+		code = guest_settle(&b);
 	if (!code)
 		code = place_enter(b.dir, guest_room(&b));
 	if (code)
@@ -231,9 +229,9 @@ int guest_main(int argc, char **argv)
 	result = calloc(1, sizeof(*result));
 	code = result ? guest_measure(&b, result) : complain_system("memory");
 	if (!code && b.json)
-		code = print_json(&b, result);
+		code = guest_print_json(&b, result);
 	else if (!code)
-		print_text(&b, result);
+		guest_print_text(&b, result);
 	free(result);
 	return code;
 }

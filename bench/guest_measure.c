@@ -57,7 +57,7 @@ uint64_t guest_room(const struct guest_bench *b)
 
 /* ---- the files ---- */
 
-static int fill_area(const struct guest_bench *b, struct bpull_disk *disk)
+static int guest_measure_fill_area(const struct guest_bench *b, struct bpull_disk *disk)
 {
 	char *buf = malloc(FILL_LEN);
 	int rc = buf ? 0 : -ENOMEM;
@@ -72,7 +72,7 @@ static int fill_area(const struct guest_bench *b, struct bpull_disk *disk)
 	return rc;
 }
 
-static int make_files(const struct guest_bench *b)
+static int guest_measure_make_files(const struct guest_bench *b)
 {
 	struct bpull_engine_options eo = { .size = sizeof(eo), .flags = BPULL_ENGINE_THREAD };
 	struct bpull_disk_options options = scene_disk_options(b->format, BPULL_DISK_GUEST_IO);
@@ -94,7 +94,7 @@ static int make_files(const struct guest_bench *b)
 	if (!rc)
 		rc = bpull_disk_open(engine, "image", &options, &disk, &error);
 	if (!rc)
-		rc = fill_area(b, disk);
+		rc = guest_measure_fill_area(b, disk);
 	if (rc)
 		code = complain_library("image", &error, rc);
 	bpull_disk_close(disk);
@@ -103,7 +103,7 @@ static int make_files(const struct guest_bench *b)
 }
 
 /* Where in the file the area lies, as raw_ring.c wants to know it. */
-static int map_area(struct rig *rig)
+static int guest_measure_map_area(struct rig *rig)
 {
 	struct bpull_error error = { 0 };
 	uint64_t at = 0;
@@ -130,7 +130,7 @@ static int map_area(struct rig *rig)
 
 /* ---- the library's side ---- */
 
-static int put(struct rig *rig, struct slot *slot)
+static int guest_measure_put(struct rig *rig, struct slot *slot)
 {
 	uint64_t guest_off = load_next(&rig->load);
 
@@ -144,7 +144,7 @@ static int put(struct rig *rig, struct slot *slot)
 	return 1;
 }
 
-static void note_job(struct rig *rig, const struct bpull_event *event)
+static void guest_measure_note_job(struct rig *rig, const struct bpull_event *event)
 {
 	rig->job_runs = false;
 	rig->job_status = event->status;
@@ -152,14 +152,14 @@ static void note_job(struct rig *rig, const struct bpull_event *event)
 }
 
 /* Keeps the load's depth in flight until until_ns, or, with a job, until that is over. */
-static int slice(struct rig *rig, uint64_t until_ns, enum guest_phase phase)
+static int guest_measure_slice(struct rig *rig, uint64_t until_ns, enum guest_phase phase)
 {
 	struct histogram *h = &rig->result->histograms[phase];
 	struct bpull_event events[MAX_EVENTS];
 	bool needs_job = rig->job_runs;
 
 	for (unsigned i = 0; i < rig->load.depth; i++)
-		rig->n_busy += put(rig, &rig->slots[i]);
+		rig->n_busy += guest_measure_put(rig, &rig->slots[i]);
 	while (rig->n_busy) {
 		int n = bpull_engine_wait(rig->engine, events, MAX_EVENTS, -1);
 		uint64_t now_ns;
@@ -171,7 +171,7 @@ static int slice(struct rig *rig, uint64_t until_ns, enum guest_phase phase)
 			struct slot *slot = events[i].user_data;
 
 			if (events[i].type == BPULL_EVENT_JOB)
-				note_job(rig, &events[i]);
+				guest_measure_note_job(rig, &events[i]);
 			if (events[i].type != BPULL_EVENT_IO)
 				continue;
 			if (events[i].error)
@@ -179,16 +179,17 @@ static int slice(struct rig *rig, uint64_t until_ns, enum guest_phase phase)
 			histogram_add(h, now_ns - slot->begin_ns);
 			rig->n_busy--;
 			if (now_ns < until_ns && (!needs_job || rig->job_runs))
-				rig->n_busy += put(rig, slot);
+				rig->n_busy += guest_measure_put(rig, slot);
 		}
 	}
 	return 0;
 }
 
-static int library_slice(struct rig *rig, uint64_t len_ns, enum guest_phase phase, double *iops)
+static int guest_measure_library_slice(struct rig *rig, uint64_t len_ns, enum guest_phase phase,
+				       double *iops)
 {
 	uint64_t begin_ns = timed_now_ns(), n_before = rig->result->histograms[phase].n;
-	int rc = slice(rig, begin_ns + len_ns, phase);
+	int rc = guest_measure_slice(rig, begin_ns + len_ns, phase);
 	uint64_t busy_ns = timed_now_ns() - begin_ns;
 
 	rig->result->busy_ns[phase] += busy_ns;
@@ -196,7 +197,7 @@ static int library_slice(struct rig *rig, uint64_t len_ns, enum guest_phase phas
 	return rc ? complain(EXIT_CODE_FAILED, "guest request: %s", strerror(-rc)) : 0;
 }
 
-static int raw_slice(struct rig *rig, uint64_t len_ns, double *iops)
+static int guest_measure_raw_slice(struct rig *rig, uint64_t len_ns, double *iops)
 {
 	uint64_t begin_ns = timed_now_ns(), n_done = 0;
 	int rc = rig->raw ? raw_ring_slice(rig->raw, &rig->raw_load, begin_ns + len_ns,
@@ -211,7 +212,7 @@ static int raw_slice(struct rig *rig, uint64_t len_ns, double *iops)
 
 /* ---- phases ---- */
 
-static int measure_pairs(struct rig *rig)
+static int guest_measure_measure_pairs(struct rig *rig)
 {
 	struct guest_result *r = rig->result;
 	uint64_t n_pairs = rig->b->seconds * 1000000000 / SLICE_NS;
@@ -220,11 +221,11 @@ static int measure_pairs(struct rig *rig)
 
 	for (uint64_t i = 0; i < n_pairs && !code; i++) {
 		if (i % 2)
-			code = raw_slice(rig, SLICE_NS, &raw);
+			code = guest_measure_raw_slice(rig, SLICE_NS, &raw);
 		if (!code)
-			code = library_slice(rig, SLICE_NS, GUEST_ALONE, &library);
+			code = guest_measure_library_slice(rig, SLICE_NS, GUEST_ALONE, &library);
 		if (!code && !(i % 2))
-			code = raw_slice(rig, SLICE_NS, &raw);
+			code = guest_measure_raw_slice(rig, SLICE_NS, &raw);
 		/* Clusters may run out in the middle of a pair: that is none. */
 		if (load_is_over(&rig->load) || load_is_over(&rig->raw_load))
 			break;
@@ -237,7 +238,7 @@ static int measure_pairs(struct rig *rig)
 	return code;
 }
 
-static int measure_with_pull(struct rig *rig)
+static int guest_measure_measure_with_pull(struct rig *rig)
 {
 	struct bpull_job_info info = { .size = sizeof(info) };
 	struct bpull_error error = { 0 };
@@ -250,13 +251,14 @@ static int measure_with_pull(struct rig *rig)
 		return complain_library("pull", &error, rc);
 	rig->job_runs = true;
 	rig->load.alloc_len = rig->b->area_len;
-	code = library_slice(rig, rig->b->seconds * 1000000000, GUEST_WITH_PULL, &iops);
+	code = guest_measure_library_slice(rig, rig->b->seconds * 1000000000, GUEST_WITH_PULL,
+					   &iops);
 	rig->result->pull_over = !rig->job_runs && rig->job_status == BPULL_JOB_COMPLETED;
 	bpull_job_abort(rig->disk);
 	while (!code && rig->job_runs)
 		if (bpull_engine_wait(rig->engine, &event, 1, -1) == 1 &&
 		    event.type == BPULL_EVENT_JOB)
-			note_job(rig, &event);
+			guest_measure_note_job(rig, &event);
 	bpull_job_get_info(rig->disk, &info);
 	rig->result->pulled_len = info.copied_bytes + info.cloned_bytes;
 	if (!code && rig->job_status == BPULL_JOB_FAILED)
@@ -264,7 +266,7 @@ static int measure_with_pull(struct rig *rig)
 	return code;
 }
 
-static int open_raw(struct rig *rig)
+static int guest_measure_open_raw(struct rig *rig)
 {
 	bool alloc = rig->b->kind == LOAD_ALLOC;
 	int rc = raw_ring_open(alloc ? "plain" : "image", alloc ? NULL : rig->extents,
@@ -279,7 +281,7 @@ static int open_raw(struct rig *rig)
 	return rc ? complain(EXIT_CODE_FAILED, "raw io_uring: %s", strerror(-rc)) : 0;
 }
 
-static int open_rig(struct rig *rig)
+static int guest_measure_open_rig(struct rig *rig)
 {
 	struct bpull_disk_options options = scene_disk_options(rig->b->format, BPULL_DISK_GUEST_IO);
 	struct bpull_error error = { 0 };
@@ -308,26 +310,26 @@ static int open_rig(struct rig *rig)
 	for (unsigned i = 0; i < rig->b->depth; i++)
 		rig->slots[i].iov =
 			(struct iovec){ rig->load.bufs + (size_t)i * LOAD_LEN, LOAD_LEN };
-	code = rig->b->kind == LOAD_ALLOC ? 0 : map_area(rig);
-	return code ? code : open_raw(rig);
+	code = rig->b->kind == LOAD_ALLOC ? 0 : guest_measure_map_area(rig);
+	return code ? code : guest_measure_open_raw(rig);
 }
 
 int guest_measure(const struct guest_bench *b, struct guest_result *result)
 {
 	struct rig *rig = calloc(1, sizeof(*rig));
-	int code = rig ? make_files(b) : complain_system("memory");
+	int code = rig ? guest_measure_make_files(b) : complain_system("memory");
 
 	if (!code) {
 		rig->b = b;
 		rig->result = result;
 		sync();
 		place_touch_memory(b->data_len + (256 << 20));
-		code = open_rig(rig);
+		code = guest_measure_open_rig(rig);
 	}
 	if (!code)
-		code = measure_pairs(rig);
+		code = guest_measure_measure_pairs(rig);
 	if (!code && b->with_pull)
-		code = measure_with_pull(rig);
+		code = guest_measure_measure_with_pull(rig);
 	if (rig) {
 		raw_ring_close(rig->raw);
 		bpull_disk_close(rig->disk);

@@ -5,7 +5,7 @@
  */
 #include "bench/histogram.h"
 
-static unsigned bucket_of(uint64_t ns)
+static unsigned histogram_bucket_of(uint64_t ns)
 {
 	unsigned shift;
 
@@ -15,7 +15,7 @@ static unsigned bucket_of(uint64_t ns)
 	return (shift + 1) * HISTOGRAM_SUB + (unsigned)(ns >> shift) - HISTOGRAM_SUB;
 }
 
-static uint64_t bucket_begin(unsigned bucket)
+static uint64_t histogram_bucket_begin(unsigned bucket)
 {
 	if (bucket < 2 * HISTOGRAM_SUB)
 		return bucket;
@@ -24,7 +24,7 @@ static uint64_t bucket_begin(unsigned bucket)
 
 void histogram_add(struct histogram *h, uint64_t ns)
 {
-	h->counts[bucket_of(ns)]++;
+	h->counts[histogram_bucket_of(ns)]++;
 	h->n++;
 	h->sum_ns += ns;
 	if (ns > h->max_ns)
@@ -38,7 +38,7 @@ uint64_t histogram_percentile(const struct histogram *h, double per_mille)
 	for (unsigned i = 0; h->n && i < HISTOGRAM_BUCKETS; i++) {
 		seen += h->counts[i];
 		if (seen * 1000.0 >= per_mille * h->n && seen) {
-			uint64_t end_ns = bucket_begin(i + 1) - 1;
+			uint64_t end_ns = histogram_bucket_begin(i + 1) - 1;
 
 			return end_ns < h->max_ns ? end_ns : h->max_ns;
 		}
@@ -46,7 +46,7 @@ uint64_t histogram_percentile(const struct histogram *h, double per_mille)
 	return h->max_ns;
 }
 
-static void add_ns(struct json_object *object, const char *name, uint64_t ns)
+static void histogram_add_ns(struct json_object *object, const char *name, uint64_t ns)
 {
 	json_object_object_add(object, name, json_object_new_uint64(ns));
 }
@@ -55,13 +55,13 @@ struct json_object *histogram_json(const struct histogram *h)
 {
 	struct json_object *object = json_object_new_object(), *buckets = json_object_new_array();
 
-	add_ns(object, "n", h->n);
-	add_ns(object, "mean_ns", h->n ? h->sum_ns / h->n : 0);
-	add_ns(object, "p50_ns", histogram_percentile(h, 500));
-	add_ns(object, "p90_ns", histogram_percentile(h, 900));
-	add_ns(object, "p99_ns", histogram_percentile(h, 990));
-	add_ns(object, "p999_ns", histogram_percentile(h, 999));
-	add_ns(object, "max_ns", h->max_ns);
+	histogram_add_ns(object, "n", h->n);
+	histogram_add_ns(object, "mean_ns", h->n ? h->sum_ns / h->n : 0);
+	histogram_add_ns(object, "p50_ns", histogram_percentile(h, 500));
+	histogram_add_ns(object, "p90_ns", histogram_percentile(h, 900));
+	histogram_add_ns(object, "p99_ns", histogram_percentile(h, 990));
+	histogram_add_ns(object, "p999_ns", histogram_percentile(h, 999));
+	histogram_add_ns(object, "max_ns", h->max_ns);
 	for (unsigned i = 0; i + 1 < HISTOGRAM_BUCKETS; i++) {
 		struct json_object *row;
 
@@ -69,8 +69,8 @@ struct json_object *histogram_json(const struct histogram *h)
 			continue;
 		row = json_object_new_array();
 
-		json_object_array_add(row, json_object_new_uint64(bucket_begin(i)));
-		json_object_array_add(row, json_object_new_uint64(bucket_begin(i + 1)));
+		json_object_array_add(row, json_object_new_uint64(histogram_bucket_begin(i)));
+		json_object_array_add(row, json_object_new_uint64(histogram_bucket_begin(i + 1)));
 		json_object_array_add(row, json_object_new_uint64(h->counts[i]));
 		json_object_array_add(buckets, row);
 	}

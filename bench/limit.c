@@ -54,7 +54,7 @@ enum {
 	OPT_JSON,
 };
 
-static const struct option options[] = {
+static const struct option limit_options[] = {
 	{ "rate", required_argument, NULL, OPT_RATE },
 	{ "jobs", required_argument, NULL, OPT_JOBS },
 	{ "seconds", required_argument, NULL, OPT_SECONDS },
@@ -83,7 +83,7 @@ struct verdict {
 	double share_low, share_high; /* of a job's fair share */
 };
 
-static struct verdict judge(const struct limit_run *run)
+static struct verdict limit_judge(const struct limit_run *run)
 {
 	const struct series *all = run->series[0];
 	uint64_t end_ns = all->samples[all->n - 1].at_ns;
@@ -109,34 +109,35 @@ static struct verdict judge(const struct limit_run *run)
 	return v;
 }
 
-static void add_double(struct json_object *to, const char *name, bool has, double value)
+static void limit_add_double(struct json_object *to, const char *name, bool has, double value)
 {
 	json_object_object_add(to, name, has ? json_object_new_double(value) : NULL);
 }
 
-static struct json_object *json_run(const struct limit_run *run)
+static struct json_object *limit_json_run(const struct limit_run *run)
 {
 	struct json_object *object = json_object_new_object(), *jobs = json_object_new_array();
 	const struct series *all = run->series[0];
 	uint64_t end_ns = all->samples[all->n - 1].at_ns;
-	struct verdict v = judge(run);
+	struct verdict v = limit_judge(run);
 
 	json_object_object_add(object, "rate", json_object_new_uint64(run->rate));
 	json_object_object_add(object, "burst", json_object_new_uint64(run->rate / 10));
 	json_object_object_add(object, "jobs", json_object_new_int((int)run->n_jobs));
-	add_double(object, "seconds", true, end_ns / 1e9);
+	limit_add_double(object, "seconds", true, end_ns / 1e9);
 	json_object_object_add(object, "ended_early", json_object_new_boolean(run->ended_early));
-	add_double(object, "longest_sample_gap_seconds", true, series_longest_gap_ns(all) / 1e9);
+	limit_add_double(object, "longest_sample_gap_seconds", true,
+			 series_longest_gap_ns(all) / 1e9);
 	json_object_object_add(object, "bytes", json_object_new_uint64(series_at(all, end_ns)));
-	add_double(object, "mean_of_rate", true, v.mean);
-	add_double(object, "second_low_of_rate", v.has_second, v.second_low);
-	add_double(object, "second_high_of_rate", v.has_second, v.second_high);
+	limit_add_double(object, "mean_of_rate", true, v.mean);
+	limit_add_double(object, "second_low_of_rate", v.has_second, v.second_low);
+	limit_add_double(object, "second_high_of_rate", v.has_second, v.second_high);
 	json_object_object_add(object, "tenth_max_bytes",
 			       v.has_tenth ? json_object_new_uint64(v.tenth_bytes) : NULL);
 	json_object_object_add(object, "tenth_allowed_bytes",
 			       json_object_new_uint64(v.tenth_allowed));
-	add_double(object, "share_low", true, v.share_low);
-	add_double(object, "share_high", true, v.share_high);
+	limit_add_double(object, "share_low", true, v.share_low);
+	limit_add_double(object, "share_high", true, v.share_high);
 	json_object_object_add(object, "throughput", series_json(all, STEP_NS));
 	for (unsigned i = 0; i < run->n_jobs; i++)
 		json_object_array_add(jobs, series_json(run->series[1 + i], STEP_NS));
@@ -144,7 +145,7 @@ static struct json_object *json_run(const struct limit_run *run)
 	return object;
 }
 
-static void print_head(const struct bench *b)
+static void limit_print_head(const struct bench *b)
 {
 	if (b->json)
 		return;
@@ -154,11 +155,11 @@ static void print_head(const struct bench *b)
 	       "mean", "lowest", "highest", "worst 0.1 s / allowed", "shares");
 }
 
-static void print_row(const struct limit_run *run)
+static void limit_print_row(const struct limit_run *run)
 {
 	const struct series *all = run->series[0];
 	char rate[SIZE_TEXT_CAP], tenth[SIZE_TEXT_CAP], allowed[SIZE_TEXT_CAP];
-	struct verdict v = judge(run);
+	struct verdict v = limit_judge(run);
 
 	printf("  %-10s %8.2f %8.4f ", size_text(run->rate, rate),
 	       all->samples[all->n - 1].at_ns / 1e9, v.mean);
@@ -176,8 +177,9 @@ static void print_row(const struct limit_run *run)
 	fflush(stdout);
 }
 
-static int take_option(struct bench *b, int option)
+static int limit_take_option(void *bench, int option)
 {
+	struct bench *b = bench;
 	int code = 0;
 
 	switch (option) {
@@ -204,14 +206,10 @@ static int take_option(struct bench *b, int option)
 	return code;
 }
 
-static int parse(struct bench *b, int argc, char **argv)
+static int limit_parse(struct bench *b, int argc, char **argv)
 {
-	int option, code = 0;
+	int code = commands_parse(argc, argv, limit_options, limit_take_option, b);
 
-	while (!code && (option = commands_option(argc, argv, options)) != -1)
-		code = take_option(b, option);
-	if (!code)
-		code = commands_end(argc, argv);
 	for (unsigned i = 0; !b->n_rates && i < 4; i++) {
 		static const uint64_t mib[] = { 1, 10, 100, 1024 };
 
@@ -225,7 +223,7 @@ static int parse(struct bench *b, int argc, char **argv)
 }
 
 /* What one job has to copy under a rate, so that it is not done before the time is over. */
-static uint64_t job_len(const struct bench *b, uint64_t rate)
+static uint64_t limit_job_len(const struct bench *b, uint64_t rate)
 {
 	uint64_t len = rate * (b->seconds + 1);
 
@@ -234,17 +232,17 @@ static uint64_t job_len(const struct bench *b, uint64_t rate)
 	return (len / b->n_jobs + (2 << 20) - 1) >> 20 << 20;
 }
 
-static int measure(const struct bench *b, uint64_t rate, struct limit_run *run)
+static int limit_one_rate(const struct bench *b, uint64_t rate, struct limit_run *run)
 {
 	int code;
 
 	run->rate = rate;
 	run->seconds = b->seconds;
-	code = scene_raw("base", job_len(b, rate), 0, job_len(b, rate));
+	code = scene_raw("base", limit_job_len(b, rate), 0, limit_job_len(b, rate));
 
 	sync();
 	if (!code) {
-		place_touch_memory(job_len(b, rate) * b->n_jobs + (64 << 20));
+		place_touch_memory(limit_job_len(b, rate) * b->n_jobs + (64 << 20));
 		code = limit_measure(run);
 	}
 	return code;
@@ -253,14 +251,14 @@ static int measure(const struct bench *b, uint64_t rate, struct limit_run *run)
 int limit_main(int argc, char **argv)
 {
 	struct bench b = { .n_jobs = 1, .seconds = 10, .data_len = UINT64_C(4) << 30 };
-	int code = parse(&b, argc, argv);
+	int code = limit_parse(&b, argc, argv);
 	struct json_object *head, *runs;
 	struct limit_run run;
 	uint64_t longest = 0;
 
 	for (unsigned i = 0; i < b.n_rates && !code; i++)
-		if (job_len(&b, b.rates[i]) > longest)
-			longest = job_len(&b, b.rates[i]);
+		if (limit_job_len(&b, b.rates[i]) > longest)
+			longest = limit_job_len(&b, b.rates[i]);
 	if (!code)
 		code = place_enter(b.dir, longest * (b.n_jobs + 1) + (64 << 20));
 	if (code)
@@ -268,13 +266,13 @@ int limit_main(int argc, char **argv)
 	head = machine_head("limit");
 	runs = json_object_new_array();
 	code = limit_run_init(&run, (unsigned)b.n_jobs);
-	print_head(&b);
+	limit_print_head(&b);
 	for (unsigned i = 0; i < b.n_rates && !code; i++) {
-		code = measure(&b, b.rates[i], &run);
+		code = limit_one_rate(&b, b.rates[i], &run);
 		if (!code && b.json)
-			json_object_array_add(runs, json_run(&run));
+			json_object_array_add(runs, limit_json_run(&run));
 		else if (!code)
-			print_row(&run);
+			limit_print_row(&run);
 	}
 	json_object_object_add(head, "runs", runs);
 	if (!code && b.json)

@@ -39,12 +39,12 @@ int limit_run_init(struct limit_run *run, unsigned n_jobs)
 	return 0;
 }
 
-static void image_name(char name[16], unsigned i)
+static void limit_measure_image_name(char name[16], unsigned i)
 {
 	snprintf(name, 16, "image%u", i);
 }
 
-static void sample(struct jobs *jobs)
+static void limit_measure_sample(struct jobs *jobs)
 {
 	struct bpull_job_info info = { .size = sizeof(info) };
 	uint64_t total = 0, now_ns = 0;
@@ -58,7 +58,7 @@ static void sample(struct jobs *jobs)
 	series_add(jobs->run->series[0], now_ns, total);
 }
 
-static void *run_sampler(void *opaque)
+static void *limit_measure_run_sampler(void *opaque)
 {
 	struct jobs *jobs = opaque;
 	struct timespec next;
@@ -71,12 +71,12 @@ static void *run_sampler(void *opaque)
 			next.tv_sec++;
 		}
 		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL);
-		sample(jobs);
+		limit_measure_sample(jobs);
 	}
 	return NULL;
 }
 
-static int open_jobs(struct jobs *jobs)
+static int limit_measure_open_jobs(struct jobs *jobs)
 {
 	struct limit_run *run = jobs->run;
 	struct bpull_engine_options eo = { .size = sizeof(eo) };
@@ -91,7 +91,7 @@ static int open_jobs(struct jobs *jobs)
 	for (unsigned i = 0; i < run->n_jobs && !rc && !code; i++) {
 		char name[16];
 
-		image_name(name, i);
+		limit_measure_image_name(name, i);
 		unlink(name);
 		code = scene_overlay(name, BPULL_FORMAT_QCOW2, base.st_size, CLUSTER_SIZE, "base",
 				     BPULL_FORMAT_RAW);
@@ -101,7 +101,7 @@ static int open_jobs(struct jobs *jobs)
 	return rc ? complain_library("pull", &error, rc) : code;
 }
 
-static int start_jobs(struct jobs *jobs)
+static int limit_measure_start_jobs(struct jobs *jobs)
 {
 	struct bpull_job_options o = { .size = sizeof(o) };
 	uint64_t now_ns = timed_now_ns();
@@ -117,7 +117,7 @@ static int start_jobs(struct jobs *jobs)
 }
 
 /* Runs the engine until the time is over or the first job is. */
-static int run_jobs(struct jobs *jobs)
+static int limit_measure_run_jobs(struct jobs *jobs)
 {
 	uint64_t until_ns = jobs->run->series[0]->begin_ns + jobs->run->seconds * 1000000000;
 
@@ -142,22 +142,22 @@ int limit_measure(struct limit_run *run)
 {
 	struct jobs jobs = { .run = run };
 	pthread_t sampler;
-	int code = open_jobs(&jobs);
+	int code = limit_measure_open_jobs(&jobs);
 
 	run->ended_early = false;
 	if (!code)
-		code = start_jobs(&jobs);
-	if (!code && pthread_create(&sampler, NULL, run_sampler, &jobs))
+		code = limit_measure_start_jobs(&jobs);
+	if (!code && pthread_create(&sampler, NULL, limit_measure_run_sampler, &jobs))
 		code = complain(EXIT_CODE_FAILED, "a thread could not be started");
 	else if (!code) {
-		code = run_jobs(&jobs);
+		code = limit_measure_run_jobs(&jobs);
 		__atomic_store_n(&jobs.stop, true, __ATOMIC_RELEASE);
 		pthread_join(sampler, NULL);
 	}
 	for (unsigned i = 0; i < run->n_jobs; i++) {
 		char name[16];
 
-		image_name(name, i);
+		limit_measure_image_name(name, i);
 		bpull_disk_close(jobs.disks[i]);
 		unlink(name);
 	}

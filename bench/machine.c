@@ -21,7 +21,7 @@
 #define XFS_SUPER_MAGIC 0x58465342
 #endif
 
-static void file_system(struct json_object *machine)
+static void machine_file_system(struct json_object *machine)
 {
 	const char *name;
 
@@ -62,7 +62,7 @@ struct json_object *machine_head(const char *kind)
 		json_object_object_add(
 			machine, "memory_bytes",
 			json_object_new_uint64((uint64_t)info.totalram * info.mem_unit));
-	file_system(machine);
+	machine_file_system(machine);
 	json_object_object_add(head, "tool", json_object_new_string("blockpull-bench"));
 	json_object_object_add(head, "version", json_object_new_string(bpull_version()));
 	json_object_object_add(head, "kind", json_object_new_string(kind));

@@ -31,7 +31,7 @@ static const struct command {
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
-static void usage(FILE *out)
+static void main_usage(FILE *out)
 {
 	fputs("Usage: blockpull-bench COMMAND [OPTION...]\n"
 	      "\n"
@@ -48,7 +48,7 @@ static void usage(FILE *out)
 	      out);
 }
 
-static bool wants_help(int argc, char **argv)
+static bool main_wants_help(int argc, char **argv)
 {
 	for (int i = 2; i < argc && strcmp(argv[i], "--"); i++)
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
@@ -56,14 +56,14 @@ static bool wants_help(int argc, char **argv)
 	return false;
 }
 
-static int run(int argc, char **argv)
+static int main_run(int argc, char **argv)
 {
 	if (argc < 2) {
-		usage(stderr);
+		main_usage(stderr);
 		return EXIT_CODE_USAGE;
 	}
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
-		usage(stdout);
+		main_usage(stdout);
 		return EXIT_CODE_DONE;
 	}
 	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
@@ -73,7 +73,7 @@ static int run(int argc, char **argv)
 	for (size_t i = 0; i < N_COMMANDS; i++) {
 		if (strcmp(argv[1], commands[i].name))
 			continue;
-		if (wants_help(argc, argv)) {
+		if (main_wants_help(argc, argv)) {
 			fputs(commands[i].help, stdout);
 			return EXIT_CODE_DONE;
 		}
@@ -87,7 +87,7 @@ int main(int argc, char **argv)
 	int code;
 
 	stop_prepare();
-	code = run(argc, argv);
+	code = main_run(argc, argv);
 
 	if (fclose(stdout) && !code)
 		code = complain_system("standard output");

@@ -29,7 +29,7 @@
 
 #define REMOVE_TRIES 100
 
-static int check_room(const char *dir, uint64_t needed_len)
+static int place_check_room(const char *dir, uint64_t needed_len)
 {
 	char needed[SIZE_TEXT_CAP], has[SIZE_TEXT_CAP];
 	struct statvfs fs;
@@ -47,7 +47,7 @@ static int check_room(const char *dir, uint64_t needed_len)
 }
 
 /* One level; a killed child's last file may appear while this runs. */
-static void remove_place(const char *path)
+static void place_remove_place(const char *path)
 {
 	for (int i = 0; i < REMOVE_TRIES; i++) {
 		DIR *dir = opendir(path);
@@ -65,7 +65,7 @@ static void remove_place(const char *path)
 	complain(EXIT_CODE_FAILED, "%s could not be removed: %s", path, strerror(errno));
 }
 
-static _Noreturn void wait_and_remove(pid_t child, const sigset_t *signals, const char *path)
+static _Noreturn void place_wait_and_remove(pid_t child, const sigset_t *signals, const char *path)
 {
 	int status = 0, stopped_by = 0;
 	siginfo_t info;
@@ -77,7 +77,7 @@ static _Noreturn void wait_and_remove(pid_t child, const sigset_t *signals, cons
 		kill(-child, SIGKILL);
 	}
 	kill(-child, SIGKILL); /* what it may have started */
-	remove_place(path);
+	place_remove_place(path);
 	if (stopped_by) {
 		signal(stopped_by, SIG_DFL);
 		sigprocmask(SIG_UNBLOCK, signals, NULL);
@@ -88,7 +88,7 @@ static _Noreturn void wait_and_remove(pid_t child, const sigset_t *signals, cons
 	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_CODE_FAILED);
 }
 
-static int enter_child(pid_t parent, const char *path, const sigset_t *old_mask)
+static int place_enter_child(pid_t parent, const char *path, const sigset_t *old_mask)
 {
 	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -108,7 +108,7 @@ int place_enter(const char *dir, uint64_t needed_len)
 
 	if (!dir)
 		dir = getenv("TMPDIR") && *getenv("TMPDIR") ? getenv("TMPDIR") : "/var/tmp";
-	code = check_room(dir, needed_len);
+	code = place_check_room(dir, needed_len);
 	if (code)
 		return code;
 	if (snprintf(path, sizeof(path), "%s/blockpull-bench.XXXXXX", dir) >= (int)sizeof(path))
@@ -121,14 +121,14 @@ int place_enter(const char *dir, uint64_t needed_len)
 	fflush(NULL);
 	child = fork();
 	if (!child)
-		return enter_child(parent, path, &old_mask);
+		return place_enter_child(parent, path, &old_mask);
 	if (child < 0) {
 		code = complain_system("fork");
 		rmdir(path);
 		return code;
 	}
 	setpgid(child, child); /* in both: whoever is first */
-	wait_and_remove(child, &signals, path);
+	place_wait_and_remove(child, &signals, path);
 }
 
 void place_touch_memory(uint64_t len)

@@ -29,39 +29,39 @@
 
 #include "bench/copies.h"
 
-static int die(const char *what, int error)
+static int plain_copy_die(const char *what, int error)
 {
 	fprintf(stderr, "plain_copy: %s: %s\n", what, strerror(error));
 	exit(1);
 }
 
-static int clone_file(const char *from_path, const char *to_path)
+static int plain_copy_clone_file(const char *from_path, const char *to_path)
 {
 	int from = open(from_path, O_RDONLY | O_CLOEXEC);
 	int to = open(to_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	struct file_clone_range all = { .src_fd = from }; /* length 0: to its end */
 
 	if (from < 0 || to < 0)
-		die("open", errno);
+		plain_copy_die("open", errno);
 	if (ioctl(to, FICLONERANGE, &all))
-		die("clone", errno);
+		plain_copy_die("clone", errno);
 	if (fsync(to))
-		die("fsync", errno);
+		plain_copy_die("fsync", errno);
 	return 0;
 }
 
-static int touch(const char *arg)
+static int plain_copy_touch(const char *arg)
 {
 	size_t len = strtoull(arg, NULL, 10) << 20;
 	void *mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (mem == MAP_FAILED)
-		die("touch", errno);
+		plain_copy_die("touch", errno);
 	memset(mem, 1, len);
 	return 0;
 }
 
-static uint64_t now_ns(void)
+static uint64_t plain_copy_now_ns(void)
 {
 	struct timespec now;
 
@@ -69,14 +69,14 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static uint64_t ns_of(struct timeval t)
+static uint64_t plain_copy_ns_of(struct timeval t)
 {
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_usec * 1000;
 }
 
-static int cost(const char *path, char **command)
+static int plain_copy_cost(const char *path, char **command)
 {
-	uint64_t begin_ns = now_ns();
+	uint64_t begin_ns = plain_copy_now_ns();
 	struct rusage usage;
 	int status;
 	pid_t child = fork();
@@ -84,20 +84,21 @@ static int cost(const char *path, char **command)
 	FILE *out;
 
 	if (child < 0)
-		die("fork", errno);
+		plain_copy_die("fork", errno);
 	if (!child) {
 		execvp(command[0], command);
-		die(command[0], errno);
+		plain_copy_die(command[0], errno);
 	}
 	if (wait4(child, &status, 0, &usage) < 0)
-		die("wait", errno);
-	wall_ns = now_ns() - begin_ns;
+		plain_copy_die("wait", errno);
+	wall_ns = plain_copy_now_ns() - begin_ns;
 	out = fopen(path, "we");
 	if (!out ||
 	    fprintf(out, "%" PRIu64 " %" PRIu64 " %ld\n", wall_ns,
-		    ns_of(usage.ru_utime) + ns_of(usage.ru_stime), usage.ru_maxrss) < 0 ||
+		    plain_copy_ns_of(usage.ru_utime) + plain_copy_ns_of(usage.ru_stime),
+		    usage.ru_maxrss) < 0 ||
 	    fclose(out))
-		die(path, errno);
+		plain_copy_die(path, errno);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
@@ -108,11 +109,11 @@ int main(int argc, char **argv)
 	int rc;
 
 	if (argc == 3 && !strcmp(verb, "touch"))
-		return touch(argv[2]);
+		return plain_copy_touch(argv[2]);
 	if (argc > 3 && !strcmp(verb, "cost"))
-		return cost(argv[2], argv + 3);
+		return plain_copy_cost(argv[2], argv + 3);
 	if (argc == 4 && !strcmp(verb, "clone"))
-		return clone_file(argv[2], argv[3]);
+		return plain_copy_clone_file(argv[2], argv[3]);
 	if (argc != 4 || (strcmp(verb, "ceiling") && strcmp(verb, "ref"))) {
 		fputs("usage: plain_copy ceiling|ref|clone FROM TO, plain_copy touch MIB, or "
 		      "plain_copy "
@@ -126,6 +127,6 @@ int main(int argc, char **argv)
 	job.to = argv[3];
 	rc = copies_run(&job, &what);
 	if (rc)
-		die(what, -rc);
+		plain_copy_die(what, -rc);
 	return 0;
 }

@@ -58,7 +58,7 @@ enum {
 	OPT_JSON,
 };
 
-static const struct option options[] = {
+static const struct option pull_options[] = {
 	{ "format", required_argument, NULL, OPT_FORMAT },
 	{ "pattern", required_argument, NULL, OPT_PATTERN },
 	{ "data", required_argument, NULL, OPT_DATA },
@@ -90,7 +90,8 @@ struct bench {
 	struct timed_cost *costs[N_METHODS];
 };
 
-static int wait_completed(struct bpull_engine *engine, struct bpull_disk *disk, struct series *s)
+static int pull_wait_completed(struct bpull_engine *engine, struct bpull_disk *disk,
+			       struct series *s)
 {
 	struct bpull_job_info info = { .size = sizeof(info) };
 	struct bpull_event event;
@@ -128,26 +129,26 @@ static int pull_once(void *opaque)
 	if (!rc)
 		rc = bpull_job_start(disk, &job, &error);
 	code = rc ? complain_library("pull", &error, rc)
-		  : wait_completed(engine, disk, b->series[PULL]);
+		  : pull_wait_completed(engine, disk, b->series[PULL]);
 	bpull_disk_close(disk);
 	bpull_engine_close(engine);
 	return code;
 }
 
-static void note_copied(void *opaque, uint64_t done_len)
+static void pull_note_copied(void *opaque, uint64_t done_len)
 {
 	struct bench *b = opaque;
 
 	series_add(b->series[CEILING], timed_now_ns(), done_len);
 }
 
-static int copy_once(void *opaque)
+static int pull_copy_once(void *opaque)
 {
 	struct bench *b = opaque;
 	struct copies_job job = { .method = COPIES_CEILING,
 				  .from = "packed",
 				  .to = "copy",
-				  .progress = note_copied,
+				  .progress = pull_note_copied,
 				  .opaque = b };
 	const char *what = NULL;
 	int rc;
@@ -155,11 +156,11 @@ static int copy_once(void *opaque)
 	series_begin(b->series[CEILING], timed_now_ns());
 	rc = copies_run(&job, &what);
 	if (!rc) /* it is durable now */
-		note_copied(b, scene_moved_len(&b->scene));
+		pull_note_copied(b, scene_moved_len(&b->scene));
 	return rc ? complain(exit_code_of_error(rc), "plain copy: %s: %s", what, strerror(-rc)) : 0;
 }
 
-static int one_run(struct bench *b, unsigned method, uint64_t round)
+static int pull_one_run(struct bench *b, unsigned method, uint64_t round)
 {
 	int code = scene_fresh("image");
 
@@ -170,14 +171,14 @@ static int one_run(struct bench *b, unsigned method, uint64_t round)
 	if (code)
 		return code;
 	place_touch_memory(scene_moved_len(&b->scene) + (64 << 20));
-	code = timed_run(method == PULL ? pull_once : copy_once, b,
+	code = timed_run(method == PULL ? pull_once : pull_copy_once, b,
 			 method == PULL ? "image" : "copy", &b->costs[method][round]);
 	if (!code && method == PULL && !round)
 		code = scene_judge(&b->scene, "image");
 	return code;
 }
 
-static int compare_u64(const void *a, const void *b)
+static int pull_compare_u64(const void *a, const void *b)
 {
 	const uint64_t *x = a, *y = b;
 
@@ -189,13 +190,13 @@ struct summary {
 	uint64_t min_ns, median_ns, max_ns, cpu_ns, rss_len;
 };
 
-static uint64_t median(uint64_t *values, uint64_t n)
+static uint64_t pull_median(uint64_t *values, uint64_t n)
 {
-	qsort(values, n, sizeof(values[0]), compare_u64);
+	qsort(values, n, sizeof(values[0]), pull_compare_u64);
 	return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
-static struct summary summarize(const struct bench *b, unsigned method)
+static struct summary pull_summarize(const struct bench *b, unsigned method)
 {
 	uint64_t values[MAX_ROUNDS];
 	struct summary s = { 0 };
@@ -205,81 +206,82 @@ static struct summary summarize(const struct bench *b, unsigned method)
 		if (b->costs[method][i].rss_len > s.rss_len)
 			s.rss_len = b->costs[method][i].rss_len;
 	}
-	s.cpu_ns = median(values, b->rounds);
+	s.cpu_ns = pull_median(values, b->rounds);
 	for (uint64_t i = 0; i < b->rounds; i++)
 		values[i] = b->costs[method][i].wall_ns;
-	s.median_ns = median(values, b->rounds);
+	s.median_ns = pull_median(values, b->rounds);
 	s.min_ns = values[0];
 	s.max_ns = values[b->rounds - 1];
 	return s;
 }
 
-static double gib(const struct bench *b)
+static double pull_gib(const struct bench *b)
 {
 	return (double)scene_moved_len(&b->scene) / (1 << 30);
 }
 
-static void add_double(struct json_object *to, const char *name, double value)
+static void pull_add_double(struct json_object *to, const char *name, double value)
 {
 	json_object_object_add(to, name, json_object_new_double(value));
 }
 
-static void add_u64(struct json_object *to, const char *name, uint64_t value)
+static void pull_add_u64(struct json_object *to, const char *name, uint64_t value)
 {
 	json_object_object_add(to, name, json_object_new_uint64(value));
 }
 
-static struct json_object *json_method(const struct bench *b, unsigned method, uint64_t unit_ns)
+static struct json_object *pull_json_method(const struct bench *b, unsigned method,
+					    uint64_t unit_ns)
 {
 	struct json_object *object = json_object_new_object(), *runs = json_object_new_array();
-	struct summary s = summarize(b, method);
+	struct summary s = pull_summarize(b, method);
 
 	for (uint64_t i = 0; i < b->rounds; i++) {
 		const struct timed_cost *cost = &b->costs[method][i];
 		struct json_object *run = json_object_new_object();
 
-		add_double(run, "seconds", cost->wall_ns / 1e9);
-		add_double(run, "cpu_seconds", cost->cpu_ns / 1e9);
-		add_u64(run, "rss_bytes", cost->rss_len);
+		pull_add_double(run, "seconds", cost->wall_ns / 1e9);
+		pull_add_double(run, "cpu_seconds", cost->cpu_ns / 1e9);
+		pull_add_u64(run, "rss_bytes", cost->rss_len);
 		json_object_array_add(runs, run);
 	}
-	add_double(object, "min_seconds", s.min_ns / 1e9);
-	add_double(object, "median_seconds", s.median_ns / 1e9);
-	add_double(object, "max_seconds", s.max_ns / 1e9);
-	add_double(object, "ratio", (double)s.median_ns / unit_ns);
-	add_double(object, "cpu_seconds_per_gib", s.cpu_ns / 1e9 / gib(b));
-	add_u64(object, "rss_bytes", s.rss_len);
+	pull_add_double(object, "min_seconds", s.min_ns / 1e9);
+	pull_add_double(object, "median_seconds", s.median_ns / 1e9);
+	pull_add_double(object, "max_seconds", s.max_ns / 1e9);
+	pull_add_double(object, "ratio", (double)s.median_ns / unit_ns);
+	pull_add_double(object, "cpu_seconds_per_gib", s.cpu_ns / 1e9 / pull_gib(b));
+	pull_add_u64(object, "rss_bytes", s.rss_len);
 	json_object_object_add(object, "runs", runs);
 	json_object_object_add(object, "throughput", series_json(b->series[method], STEP_NS));
 	return object;
 }
 
-static int print_json(const struct bench *b)
+static int pull_print_json(const struct bench *b)
 {
 	struct json_object *head = machine_head("pull"), *o = json_object_new_object(),
 			   *all = json_object_new_object();
-	uint64_t unit_ns = summarize(b, CEILING).median_ns;
+	uint64_t unit_ns = pull_summarize(b, CEILING).median_ns;
 
 	json_object_object_add(o, "format",
 			       json_object_new_string(bpull_format_name(b->scene.format)));
 	json_object_object_add(o, "pattern", json_object_new_string(patterns[b->scene.pattern]));
-	add_u64(o, "size_bytes", b->scene.size);
-	add_u64(o, "data_bytes", b->scene.data_len);
-	add_u64(o, "moved_bytes", scene_moved_len(&b->scene));
-	add_u64(o, "cluster_size", b->scene.cluster_size);
-	add_u64(o, "rounds", b->rounds);
-	add_u64(o, "speed", b->speed);
+	pull_add_u64(o, "size_bytes", b->scene.size);
+	pull_add_u64(o, "data_bytes", b->scene.data_len);
+	pull_add_u64(o, "moved_bytes", scene_moved_len(&b->scene));
+	pull_add_u64(o, "cluster_size", b->scene.cluster_size);
+	pull_add_u64(o, "rounds", b->rounds);
+	pull_add_u64(o, "speed", b->speed);
 	json_object_object_add(head, "options", o);
 	for (unsigned m = 0; m < N_METHODS; m++)
-		json_object_object_add(all, methods[m], json_method(b, m, unit_ns));
+		json_object_object_add(all, methods[m], pull_json_method(b, m, unit_ns));
 	json_object_object_add(head, "methods", all);
 	return machine_print(head);
 }
 
-static void print_text(const struct bench *b)
+static void pull_print_text(const struct bench *b)
 {
 	char moved[SIZE_TEXT_CAP], size[SIZE_TEXT_CAP];
-	uint64_t unit_ns = summarize(b, CEILING).median_ns;
+	uint64_t unit_ns = pull_summarize(b, CEILING).median_ns;
 
 	printf("%s, %s, %s to move of a disk of %s, %llu rounds; seconds until durable\n",
 	       bpull_format_name(b->scene.format), patterns[b->scene.pattern],
@@ -288,16 +290,17 @@ static void print_text(const struct bench *b)
 	printf("  %-10s %8s %8s %8s %9s %10s %9s\n", "", "min", "median", "max", "x ceiling",
 	       "CPU s/GiB", "peak MiB");
 	for (unsigned m = 0; m < N_METHODS; m++) {
-		struct summary s = summarize(b, m);
+		struct summary s = pull_summarize(b, m);
 
 		printf("  %-10s %8.3f %8.3f %8.3f %9.2f %10.2f %9.1f\n", methods[m], s.min_ns / 1e9,
 		       s.median_ns / 1e9, s.max_ns / 1e9, (double)s.median_ns / unit_ns,
-		       s.cpu_ns / 1e9 / gib(b), s.rss_len / 1048576.0);
+		       s.cpu_ns / 1e9 / pull_gib(b), s.rss_len / 1048576.0);
 	}
 }
 
-static int take_option(struct bench *b, int option)
+static int pull_take_option(void *bench, int option)
 {
+	struct bench *b = bench;
 	uint64_t value;
 	unsigned which;
 	int code = 0;
@@ -333,14 +336,10 @@ static int take_option(struct bench *b, int option)
 	return code;
 }
 
-static int parse(struct bench *b, int argc, char **argv)
+static int pull_parse(struct bench *b, int argc, char **argv)
 {
-	int option, code = 0;
+	int code = commands_parse(argc, argv, pull_options, pull_take_option, b);
 
-	while (!code && (option = commands_option(argc, argv, options)) != -1)
-		code = take_option(b, option);
-	if (!code)
-		code = commands_end(argc, argv);
 	if (!code && (b->scene.data_len | b->scene.size) >> 50)
 		code = complain_usage("pull", "--data and --size: at most 1024 TiB");
 	scene_settle(&b->scene);
@@ -351,7 +350,7 @@ int pull_main(int argc, char **argv)
 {
 	struct bench b = { .scene = { .format = BPULL_FORMAT_QCOW2, .cluster_size = 65536 },
 			   .rounds = 3 };
-	int code = parse(&b, argc, argv);
+	int code = pull_parse(&b, argc, argv);
 
 	if (!code)
 		code = place_enter(b.dir, scene_room(&b.scene));
@@ -366,10 +365,10 @@ int pull_main(int argc, char **argv)
 	if (!code)
 		code = scene_make(&b.scene);
 	for (uint64_t i = 0; i < b.rounds * N_METHODS && !code; i++)
-		code = one_run(&b, (unsigned)(i + i / N_METHODS) % N_METHODS, i / N_METHODS);
+		code = pull_one_run(&b, (unsigned)(i + i / N_METHODS) % N_METHODS, i / N_METHODS);
 	if (!code && b.json)
-		code = print_json(&b);
+		code = pull_print_json(&b);
 	else if (!code)
-		print_text(&b);
+		pull_print_text(&b);
 	return code;
 }

@@ -54,7 +54,7 @@ void raw_ring_close(struct raw_ring *r)
 }
 
 /* Extents are sorted and without gaps: guest.c has made sure. */
-static uint64_t file_off(const struct raw_ring *r, uint64_t guest_off)
+static uint64_t raw_ring_file_off(const struct raw_ring *r, uint64_t guest_off)
 {
 	unsigned low = 0, high = r->n_extents;
 
@@ -71,7 +71,7 @@ static uint64_t file_off(const struct raw_ring *r, uint64_t guest_off)
 	return r->extents[low].offset + (guest_off - r->extents[low].start);
 }
 
-static int put(struct raw_ring *r, struct load *load, unsigned slot)
+static int raw_ring_put(struct raw_ring *r, struct load *load, unsigned slot)
 {
 	uint64_t guest_off = load_next(load);
 	struct io_uring_sqe *sqe;
@@ -83,9 +83,9 @@ static int put(struct raw_ring *r, struct load *load, unsigned slot)
 	buf = load->bufs + (size_t)slot * LOAD_LEN;
 
 	if (load->kind == LOAD_READ)
-		io_uring_prep_read(sqe, r->fd, buf, LOAD_LEN, file_off(r, guest_off));
+		io_uring_prep_read(sqe, r->fd, buf, LOAD_LEN, raw_ring_file_off(r, guest_off));
 	else
-		io_uring_prep_write(sqe, r->fd, buf, LOAD_LEN, file_off(r, guest_off));
+		io_uring_prep_write(sqe, r->fd, buf, LOAD_LEN, raw_ring_file_off(r, guest_off));
 	sqe->user_data = slot;
 	r->begin_ns[slot] = timed_now_ns();
 	return 1;
@@ -97,7 +97,7 @@ int raw_ring_slice(struct raw_ring *r, struct load *load, uint64_t until_ns, str
 	unsigned n_busy = 0;
 
 	for (unsigned slot = 0; slot < load->depth; slot++)
-		n_busy += put(r, load, slot);
+		n_busy += raw_ring_put(r, load, slot);
 	while (n_busy) {
 		struct io_uring_cqe *cqe;
 		int rc = io_uring_submit_and_wait(&r->ring, 1);
@@ -116,7 +116,7 @@ int raw_ring_slice(struct raw_ring *r, struct load *load, uint64_t until_ns, str
 			++*n_done;
 			n_busy--;
 			if (now_ns < until_ns)
-				n_busy += put(r, load, slot);
+				n_busy += raw_ring_put(r, load, slot);
 		}
 	}
 	return 0;

@@ -38,34 +38,34 @@ void scene_content(void *buf, uint64_t len, uint64_t guest_off)
 	}
 }
 
-static uint64_t larger(uint64_t a, uint64_t b)
+static uint64_t scene_larger(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
 }
 
 /* Length of one piece of data, never less than a cluster, and from one piece's beginning to the
  * next's. */
-static uint64_t piece_len(const struct scene *s)
+static uint64_t scene_piece_len(const struct scene *s)
 {
 	switch (s->pattern) {
-	case SCENE_SCATTERED: return larger(SCATTERED_LEN, s->cluster_size);
-	case SCENE_CHAIN: return larger(CHAIN_LEN, s->cluster_size);
+	case SCENE_SCATTERED: return scene_larger(SCATTERED_LEN, s->cluster_size);
+	case SCENE_CHAIN: return scene_larger(CHAIN_LEN, s->cluster_size);
 	case SCENE_DENSE:
 	case SCENE_HALF: return MIB;
 	}
 	abort();
 }
 
-static uint64_t piece_stride(const struct scene *s)
+static uint64_t scene_piece_stride(const struct scene *s)
 {
-	uint64_t len = piece_len(s);
+	uint64_t len = scene_piece_len(s);
 
 	return s->size / (s->data_len / len) / len * len;
 }
 
 void scene_settle(struct scene *s)
 {
-	uint64_t unit = larger(2 * MIB, 2 * (uint64_t)s->cluster_size);
+	uint64_t unit = scene_larger(2 * MIB, 2 * (uint64_t)s->cluster_size);
 
 	if (!s->data_len)
 		s->data_len = s->size && s->size < 1024 * MIB ? s->size : 1024 * MIB;
@@ -109,9 +109,9 @@ int scene_raw(const char *name, uint64_t len, uint64_t off, uint64_t data_len)
 }
 
 /* A raw base's pieces, or the packed bytes: those that the overlay lacks. */
-static int write_pieces(const struct scene *s, const char *name, bool packed)
+static int scene_write_pieces(const struct scene *s, const char *name, bool packed)
 {
-	uint64_t len = piece_len(s), stride = piece_stride(s), to = 0;
+	uint64_t len = scene_piece_len(s), stride = scene_piece_stride(s), to = 0;
 	uint64_t step = packed && s->pattern == SCENE_HALF ? s->cluster_size : len;
 	char *buf = malloc(len > step ? len : step);
 	int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -167,7 +167,8 @@ struct opened {
 	struct bpull_disk *disk;
 };
 
-static int open_image(const char *name, enum bpull_format format, uint32_t flags, struct opened *o)
+static int scene_open_image(const char *name, enum bpull_format format, uint32_t flags,
+			    struct opened *o)
 {
 	struct bpull_engine_options eo = { .size = sizeof(eo), .flags = BPULL_ENGINE_THREAD };
 	struct bpull_disk_options options = scene_disk_options(format, flags | BPULL_DISK_GUEST_IO);
@@ -181,23 +182,23 @@ static int open_image(const char *name, enum bpull_format format, uint32_t flags
 	return rc ? complain_library(name, &error, rc) : 0;
 }
 
-static void close_image(struct opened *o)
+static void scene_close_image(struct opened *o)
 {
 	bpull_disk_close(o->disk);
 	bpull_engine_close(o->engine);
 }
 
-/* Pieces of piece_len(), every stride bytes from `first` on, through the image's format. */
+/* Pieces of scene_piece_len(), every stride bytes from `first` on, through the image's format. */
 struct own_data {
 	uint64_t first, len, stride, end;
 };
 
-static int write_own(const struct scene *s, const char *name, struct own_data own)
+static int scene_write_own(const struct scene *s, const char *name, struct own_data own)
 {
 	char *buf = malloc(own.len);
 	struct opened image;
 	int rc = buf ? 0 : -ENOMEM;
-	int code = open_image(name, s->format, 0, &image);
+	int code = scene_open_image(name, s->format, 0, &image);
 
 	for (uint64_t at = own.first; !code && !rc && at < own.end; at += own.stride) {
 		scene_content(buf, own.len, at);
@@ -205,14 +206,14 @@ static int write_own(const struct scene *s, const char *name, struct own_data ow
 	}
 	if (!code && !rc)
 		rc = bpull_pflush(image.disk);
-	close_image(&image);
+	scene_close_image(&image);
 	free(buf);
 	return rc ? complain_library(name, NULL, rc) : code;
 }
 
-static int make_chain(const struct scene *s)
+static int scene_make_chain(const struct scene *s)
 {
-	uint64_t stride = piece_stride(s);
+	uint64_t stride = scene_piece_stride(s);
 	char names[N_LAYERS][16];
 	int code = 0;
 
@@ -221,10 +222,11 @@ static int make_chain(const struct scene *s)
 		code = scene_overlay(names[i], s->format, s->size, s->cluster_size,
 				     i ? names[i - 1] : NULL, s->format);
 		if (!code)
-			code = write_own(s, names[i],
-					 (struct own_data){ i * stride, piece_len(s),
-							    N_LAYERS * stride,
-							    s->data_len / piece_len(s) * stride });
+			code = scene_write_own(
+				s, names[i],
+				(struct own_data){ i * stride, scene_piece_len(s),
+						   N_LAYERS * stride,
+						   s->data_len / scene_piece_len(s) * stride });
 	}
 	return code ? code
 		    : scene_overlay("fresh", s->format, s->size, s->cluster_size,
@@ -233,28 +235,28 @@ static int make_chain(const struct scene *s)
 
 int scene_make(const struct scene *s)
 {
-	int code = write_pieces(s, "packed", true);
+	int code = scene_write_pieces(s, "packed", true);
 
 	if (code)
 		return code;
 	if (s->pattern == SCENE_CHAIN) {
-		code = make_chain(s);
+		code = scene_make_chain(s);
 	} else {
-		code = write_pieces(s, "base", false);
+		code = scene_write_pieces(s, "base", false);
 		if (!code)
 			code = scene_overlay("fresh", s->format, s->size, s->cluster_size, "base",
 					     BPULL_FORMAT_RAW);
 	}
 	if (!code && s->pattern == SCENE_HALF)
-		code = write_own(s, "fresh",
-				 (struct own_data){ s->cluster_size, s->cluster_size,
-						    2 * (uint64_t)s->cluster_size, s->size });
+		code = scene_write_own(s, "fresh",
+				       (struct own_data){ s->cluster_size, s->cluster_size,
+							  2 * (uint64_t)s->cluster_size, s->size });
 	sync();
 	return code;
 }
 
 /* All of it, whatever its file system calls a hole; zeros are left out of `to`, which is new. */
-static bool copy_all(int from, int to, char *buf)
+static bool scene_copy_all(int from, int to, char *buf)
 {
 	ssize_t n;
 
@@ -265,7 +267,7 @@ static bool copy_all(int from, int to, char *buf)
 }
 
 /* Into the page cache, which a hole is not in anyway. */
-static bool read_data(int from, char *buf)
+static bool scene_read_data(int from, char *buf)
 {
 	off_t end = 0, begin;
 
@@ -290,7 +292,7 @@ int scene_fresh(const char *name)
 	int to = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	struct stat st;
 	bool ok = buf && from >= 0 && to >= 0 && !fstat(from, &st) && !ftruncate(to, st.st_size) &&
-		  copy_all(from, to, buf) && !fsync(to);
+		  scene_copy_all(from, to, buf) && !fsync(to);
 	int code = ok ? 0 : complain_system(name);
 
 	if (from >= 0)
@@ -301,14 +303,14 @@ int scene_fresh(const char *name)
 	return code;
 }
 
-static int warm_file(const char *name, char *buf)
+static int scene_warm_file(const char *name, char *buf)
 {
 	int fd = open(name, O_RDONLY | O_CLOEXEC);
 	int code = 0;
 
 	if (fd < 0)
 		return errno == ENOENT ? 0 : complain_system(name);
-	if (!read_data(fd, buf))
+	if (!scene_read_data(fd, buf))
 		code = complain_system(name);
 	close(fd);
 	return code;
@@ -321,17 +323,17 @@ int scene_warm(void)
 
 	for (unsigned i = 0; i < N_LAYERS && !code; i++) {
 		snprintf(name, sizeof(name), "layer%u", i);
-		code = warm_file(name, buf);
+		code = scene_warm_file(name, buf);
 	}
 	if (!code)
-		code = warm_file("base", buf);
+		code = scene_warm_file("base", buf);
 	if (!code)
-		code = warm_file("packed", buf);
+		code = scene_warm_file("packed", buf);
 	free(buf);
 	return code;
 }
 
-static int judge_check(const struct scene *s, const char *name)
+static int scene_judge_check(const struct scene *s, const char *name)
 {
 	struct bpull_check_options o = { .size = sizeof(o), .format = s->format };
 	struct bpull_check_result result = { .size = sizeof(result) };
@@ -348,9 +350,9 @@ static int judge_check(const struct scene *s, const char *name)
 	return 0;
 }
 
-static int judge_content(const struct scene *s, const char *name, struct bpull_disk *disk)
+static int scene_judge_content(const struct scene *s, const char *name, struct bpull_disk *disk)
 {
-	uint64_t len = piece_len(s), stride = piece_stride(s), n = s->data_len / len;
+	uint64_t len = scene_piece_len(s), stride = scene_piece_stride(s), n = s->data_len / len;
 	char *is = malloc(len), *should = malloc(len);
 	int code = is && should ? 0 : complain_system("memory");
 
@@ -375,13 +377,13 @@ static int judge_content(const struct scene *s, const char *name, struct bpull_d
 int scene_judge(const struct scene *s, const char *name)
 {
 	struct opened image;
-	int code = judge_check(s, name);
+	int code = scene_judge_check(s, name);
 
 	if (code)
 		return code;
-	code = open_image(name, s->format, BPULL_DISK_READ_ONLY, &image);
+	code = scene_open_image(name, s->format, BPULL_DISK_READ_ONLY, &image);
 	if (!code)
-		code = judge_content(s, name, image.disk);
-	close_image(&image);
+		code = scene_judge_content(s, name, image.disk);
+	scene_close_image(&image);
 	return code;
 }

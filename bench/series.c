@@ -52,8 +52,8 @@ uint64_t series_at(const struct series *s, uint64_t at_ns)
 	return s->n ? s->samples[low].bytes : 0;
 }
 
-static void window_look(const struct series *s, uint64_t begin_ns, uint64_t window_ns,
-			struct series_window *out)
+static void series_window_look(const struct series *s, uint64_t begin_ns, uint64_t window_ns,
+			       struct series_window *out)
 {
 	uint64_t bytes = series_at(s, begin_ns + window_ns) - series_at(s, begin_ns);
 
@@ -78,9 +78,9 @@ int series_windows(const struct series *s, uint64_t from_ns, uint64_t window_ns,
 
 		/* Beginning at a sample, and ending at one. */
 		if (at_ns >= from_ns && at_ns + window_ns <= end_ns)
-			window_look(s, at_ns, window_ns, out);
+			series_window_look(s, at_ns, window_ns, out);
 		if (at_ns >= from_ns + window_ns)
-			window_look(s, at_ns - window_ns, window_ns, out);
+			series_window_look(s, at_ns - window_ns, window_ns, out);
 	}
 	return out->min_bytes != UINT64_MAX;
 }

@@ -52,7 +52,7 @@ enum {
 	OPT_JSON,
 };
 
-static const struct option options[] = {
+static const struct option stall_options[] = {
 	{ "size", required_argument, NULL, OPT_SIZE },
 	{ "times", required_argument, NULL, OPT_TIMES },
 	{ "dir", required_argument, NULL, OPT_DIR },
@@ -90,8 +90,10 @@ struct bench {
 	uint64_t longest_ns[STALL_N_PHASES]; /* of the operation itself */
 };
 
-static int take_option(struct bench *b, int option)
+static int stall_take_option(void *bench, int option)
 {
+	struct bench *b = bench;
+
 	switch (option) {
 	case OPT_SIZE: return commands_size("stall", "--size", &b->size);
 	case OPT_TIMES: return commands_count("stall", "--times", 1, MAX_TIMES, &b->times);
@@ -101,14 +103,10 @@ static int take_option(struct bench *b, int option)
 	}
 }
 
-static int parse(struct bench *b, int argc, char **argv)
+static int stall_parse(struct bench *b, int argc, char **argv)
 {
-	int option, code = 0;
+	int code = commands_parse(argc, argv, stall_options, stall_take_option, b);
 
-	while (!code && (option = commands_option(argc, argv, options)) != -1)
-		code = take_option(b, option);
-	if (!code)
-		code = commands_end(argc, argv);
 	if (!code && (b->size < BIG_TABLES_MIN_LEN || b->size > BIG_TABLES_MAX_LEN))
 		code = complain_usage("stall", "--size: from 512M to 8T");
 	return code;
@@ -118,7 +116,7 @@ static int parse(struct bench *b, int argc, char **argv)
 
 /* A read counts where it ended, unless nothing was done by then: it waited for what it met on its
  * way. */
-static void *run_guest(void *opaque)
+static void *stall_run_guest(void *opaque)
 {
 	struct bench *b = opaque;
 	uint64_t state = 1;
@@ -147,13 +145,13 @@ struct timing {
 	uint64_t begin_ns;
 };
 
-static struct timing begin(struct bench *b, enum stall_phase phase)
+static struct timing stall_begin(struct bench *b, enum stall_phase phase)
 {
 	atomic_store(&b->phase, phase);
 	return (struct timing){ b, phase, timed_now_ns() };
 }
 
-static void end(struct timing t)
+static void stall_end(struct timing t)
 {
 	uint64_t took_ns = timed_now_ns() - t.begin_ns;
 
@@ -167,32 +165,32 @@ static void end(struct timing t)
 }
 
 /* One after the other, apart from each other. */
-static int open_and_close(struct bench *b, const char *name, uint32_t flags)
+static int stall_open_and_close(struct bench *b, const char *name, uint32_t flags)
 {
 	bool with_job = !(flags & BPULL_DISK_GUEST_IO);
 	struct bpull_disk_options o = scene_disk_options(BPULL_FORMAT_QCOW2, flags);
 	struct bpull_job_options job = { .size = sizeof(job), .flags = BPULL_JOB_START_PAUSED };
 	struct bpull_error error = { 0 };
 	struct bpull_disk *disk;
-	struct timing t = begin(b, with_job ? STALL_OPEN_JOB : STALL_OPEN);
+	struct timing t = stall_begin(b, with_job ? STALL_OPEN_JOB : STALL_OPEN);
 	int rc = bpull_disk_open(b->engine, name, &o, &disk, &error);
 
-	end(t);
+	stall_end(t);
 	if (rc)
 		return complain_library("open", &error, rc);
 	if (with_job) {
-		t = begin(b, strcmp(name, "own") ? STALL_START : STALL_START_OWN);
+		t = stall_begin(b, strcmp(name, "own") ? STALL_START : STALL_START_OWN);
 		rc = bpull_job_start(disk, &job, &error);
-		end(t);
+		stall_end(t);
 	}
-	t = begin(b, with_job ? STALL_CLOSE_JOB : STALL_CLOSE);
+	t = stall_begin(b, with_job ? STALL_CLOSE_JOB : STALL_CLOSE);
 	bpull_disk_close(disk);
-	end(t);
+	stall_end(t);
 	return rc ? complain_library("start", &error, rc) : 0;
 }
 
 /* As QEMU locks an image that it writes to. */
-static int lock_as_writer(const char *name, int *fd)
+static int stall_lock_as_writer(const char *name, int *fd)
 {
 	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 101, .l_len = 1 };
 
@@ -202,19 +200,19 @@ static int lock_as_writer(const char *name, int *fd)
 	return 0;
 }
 
-static int be_refused(struct bench *b)
+static int stall_be_refused(struct bench *b)
 {
 	struct bpull_disk_options o = scene_disk_options(BPULL_FORMAT_QCOW2, BPULL_DISK_GUEST_IO);
 	struct bpull_error error = { 0 };
 	struct bpull_disk *disk;
-	int fd, rc, code = lock_as_writer("big", &fd);
+	int fd, rc, code = stall_lock_as_writer("big", &fd);
 	struct timing t;
 
 	if (code)
 		return code;
-	t = begin(b, STALL_REFUSED);
+	t = stall_begin(b, STALL_REFUSED);
 	rc = bpull_disk_open(b->engine, "big", &o, &disk, &error);
-	end(t);
+	stall_end(t);
 	close(fd);
 	if (rc)
 		return 0;
@@ -222,24 +220,24 @@ static int be_refused(struct bench *b)
 	return complain(EXIT_CODE_FAILED, "a locked image was opened");
 }
 
-static int run_others(struct bench *b)
+static int stall_run_others(struct bench *b)
 {
 	int code = 0;
 
 	usleep(ALONE_NS / 1000);
 	for (uint64_t i = 0; i < b->times && !code; i++) {
-		code = open_and_close(b, "big", BPULL_DISK_GUEST_IO);
+		code = stall_open_and_close(b, "big", BPULL_DISK_GUEST_IO);
 		if (!code)
-			code = be_refused(b);
+			code = stall_be_refused(b);
 		if (!code)
-			code = open_and_close(b, "above", 0);
+			code = stall_open_and_close(b, "above", 0);
 		if (!code)
-			code = open_and_close(b, "own", 0);
+			code = stall_open_and_close(b, "own", 0);
 	}
 	return code;
 }
 
-static int measure(struct bench *b)
+static int stall_measure(struct bench *b)
 {
 	struct bpull_engine_options eo = { .size = sizeof(eo), .flags = BPULL_ENGINE_THREAD };
 	struct bpull_disk_options o = scene_disk_options(BPULL_FORMAT_QCOW2, BPULL_DISK_GUEST_IO);
@@ -251,11 +249,11 @@ static int measure(struct bench *b)
 		rc = bpull_disk_open(b->engine, "guest", &o, &b->guest, &error);
 	if (rc)
 		return complain_library("open", &error, rc);
-	if (pthread_create(&thread, NULL, run_guest, b)) {
+	if (pthread_create(&thread, NULL, stall_run_guest, b)) {
 		bpull_engine_close(b->engine);
 		return complain(EXIT_CODE_FAILED, "cannot start a thread");
 	}
-	code = run_others(b);
+	code = stall_run_others(b);
 	atomic_store(&b->stop, true);
 	pthread_join(thread, NULL);
 	bpull_engine_close(b->engine);
@@ -265,7 +263,7 @@ static int measure(struct bench *b)
 	return code;
 }
 
-static int make(const struct bench *b)
+static int stall_make(const struct bench *b)
 {
 	int code = scene_raw("base", GUEST_LEN, 0, GUEST_LEN);
 
@@ -285,7 +283,7 @@ static int make(const struct bench *b)
 
 /* ---- the result ---- */
 
-static struct json_object *json_phase(const struct bench *b, unsigned i)
+static struct json_object *stall_json_phase(const struct bench *b, unsigned i)
 {
 	struct json_object *object = json_object_new_object();
 
@@ -296,12 +294,12 @@ static struct json_object *json_phase(const struct bench *b, unsigned i)
 	return object;
 }
 
-static int print_json(const struct bench *b)
+static int stall_print_json(const struct bench *b)
 {
 	struct json_object *head = machine_head("stall"), *phases = json_object_new_array();
 
 	for (unsigned i = 0; i < STALL_N_PHASES; i++)
-		json_object_array_add(phases, json_phase(b, i));
+		json_object_array_add(phases, stall_json_phase(b, i));
 	json_object_object_add(head, "table_bytes",
 			       json_object_new_uint64(big_tables_len(b->size)));
 	json_object_object_add(head, "times", json_object_new_uint64(b->times));
@@ -309,7 +307,7 @@ static int print_json(const struct bench *b)
 	return machine_print(head);
 }
 
-static int print_text(const struct bench *b)
+static int stall_print_text(const struct bench *b)
 {
 	printf("4 KiB reads beside another disk with %.0f MiB of tables; milliseconds\n"
 	       "  %-10s %10s %8s %8s %8s %8s %16s\n",
@@ -333,15 +331,15 @@ static int print_text(const struct bench *b)
 int stall_main(int argc, char **argv)
 {
 	static struct bench b = { .size = UINT64_C(1) << 40, .times = 3 };
-	int code = parse(&b, argc, argv);
+	int code = stall_parse(&b, argc, argv);
 
 	if (!code)
 		code = place_enter(b.dir, 2 * big_tables_len(b.size) + 3 * GUEST_LEN);
 	if (!code)
-		code = make(&b);
+		code = stall_make(&b);
 	if (!code)
-		code = measure(&b);
+		code = stall_measure(&b);
 	if (code)
 		return code;
-	return b.json ? print_json(&b) : print_text(&b);
+	return b.json ? stall_print_json(&b) : stall_print_text(&b);
 }

@@ -38,12 +38,12 @@ void *timed_shared(size_t len)
 	return mem;
 }
 
-static uint64_t ns_of(struct timeval t)
+static uint64_t timed_ns_of(struct timeval t)
 {
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_usec * 1000;
 }
 
-static int sync_made(const char *made)
+static int timed_sync_made(const char *made)
 {
 	int fd = made ? open(made, O_RDONLY | O_CLOEXEC) : -1;
 	int code = made && (fd < 0 || fsync(fd)) ? complain_system(made) : 0;
@@ -74,10 +74,10 @@ int timed_run(int (*work)(void *opaque), void *opaque, const char *made, struct 
 	while (wait4(child, &status, 0, &usage) < 0)
 		if (errno != EINTR)
 			return complain_system("wait");
-	code = sync_made(made);
+	code = timed_sync_made(made);
 	*cost = (struct timed_cost){
 		.wall_ns = timed_now_ns() - begin_ns,
-		.cpu_ns = ns_of(usage.ru_utime) + ns_of(usage.ru_stime),
+		.cpu_ns = timed_ns_of(usage.ru_utime) + timed_ns_of(usage.ru_stime),
 		.rss_len = (uint64_t)usage.ru_maxrss * 1024,
 	};
 	if (WIFSIGNALED(status))
