@@ -251,7 +251,7 @@ def interrupted(which):
     with tempfile.TemporaryDirectory() as top:
         bench_run = subprocess.Popen([bench_exe, "limit", "--rate", "1M", "--seconds", "60", "--dir", top],
                                      stdout=subprocess.DEVNULL)
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while not any("image0" in names for _, _, names in os.walk(top)):
             assert time.monotonic() < end and bench_run.poll() is None, "no image comes"
             time.sleep(.01)

@@ -130,6 +130,26 @@ def start(*argv, **options):
     return process
 
 
+def _is_listening(path):
+    """Read from the kernel: a trial connection would be one that the server minds."""
+    with open('/proc/net/unix', encoding='utf-8', errors='surrogateescape') as sockets:
+        next(sockets)
+        for line in sockets:
+            words = line.rstrip('\n').split(' ', 7)
+            if words[-1].split(' ', 1)[-1] == path and int(words[3], 16) & 0x10000:  # __SO_ACCEPTCON
+                return True
+    return False
+
+
+def wait_listening(process, *paths):
+    """Until a process listens on each of these sockets: a name is there a moment before."""
+    deadline = time.monotonic() + WAIT
+    while not all(map(_is_listening, paths)):
+        check(process.poll() is None, f'it has ended: {process.args}')
+        check(time.monotonic() < deadline, f'it does not listen: {process.args}')
+        time.sleep(0.01)
+
+
 def open_names(pid):
     """What a process has open, by name. One may be closed while we look."""
     names = []
@@ -233,6 +253,7 @@ def refused(rc, words, *args, **options):
 
 def lines_of(process, stop, timeout=60):
     """JSON lines of a running command's stdout until one satisfies stop(); None if it ended first."""
+    timeout = patience(timeout)
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         line = process.stdout.readline()
@@ -258,11 +279,19 @@ def temp_dir(name='d'):
     return tempfile.mkdtemp(prefix=name + '-', dir=root)
 
 
+def _mounts():
+    """What is mounted below our directory, the innermost last."""
+    with open('/proc/self/mounts', encoding='utf-8') as mounts:
+        return [line.split()[1] for line in mounts if root in line.split()[1]]
+
+
 def _clean_up():
     with _live_lock:
         for process in list(_live):
             kill(process)
     if root:
+        for where in reversed(_mounts()):  # a case that was interrupted has not unmounted it
+            subprocess.run(['umount', '-l', where], check=False)
         shutil.rmtree(root, ignore_errors=True)
 
 
@@ -289,9 +318,7 @@ def _nothing_left(directory):
                         name = cmdline.read().replace(b'\0', b' ').decode(errors='replace')
                     os.kill(int(pid), signal.SIGKILL)
                     raise Failed(f'process {pid} was left behind: {name}')
-    with open('/proc/self/mounts', encoding='utf-8') as mounts:
-        left = [line for line in mounts if root in line]
-    check(not left, f'mounts left behind: {left}')
+    check(not _mounts(), f'mounts left behind: {_mounts()}')
 
 
 def _outcome(chosen):

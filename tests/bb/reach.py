@@ -10,7 +10,7 @@ import shutil
 import threading
 
 import harness
-from harness import Skip, need
+from harness import Skip, need, same
 
 STRANGER = 65534
 
@@ -37,6 +37,13 @@ def as_nobody():
     return words
 
 
+def _copy_file(path, to):
+    """By another process: a child that a neighbouring case forks has ours open for writing until its exec(), and a
+    program that is open for writing can't be run."""
+    same(harness.run('cp', '-L', path, to).rc, 0, f'copying {path}')
+    return f'{to}/{os.path.basename(path)}'
+
+
 def _copy(plugin):
     build = os.path.dirname(os.path.dirname(harness.blockpull))
     to = f'{harness.root}/reach'
@@ -44,9 +51,9 @@ def _copy(plugin):
         os.makedirs(f'{to}/{name}')
     for name in os.listdir(f'{build}/engine') if os.path.isdir(f'{build}/engine') else []:
         if name.startswith('libblockpull.so') and '.p' not in name:
-            shutil.copy(f'{build}/engine/{name}', f'{to}/engine/{name}')
-    command = shutil.copy(harness.blockpull, f'{to}/tools/')
-    made = Copies(command, shutil.copy(plugin, f'{to}/tools/') if plugin else None)
+            _copy_file(f'{build}/engine/{name}', f'{to}/engine')
+    command = _copy_file(harness.blockpull, f'{to}/tools')
+    made = Copies(command, _copy_file(plugin, f'{to}/tools') if plugin else None)
     for directory, _, names in os.walk(to):
         os.chmod(directory, 0o755)
         for name in names:

@@ -177,10 +177,9 @@ def terabyte(d):
     overlay(f'{d}/mid', 'base')
     qemu_io(f'{d}/mid', 'qcow2', *(f'write -z {at << 30} 1G' for at in range(0, 1024, 2)))
     overlay(f'{d}/top', 'mid', base_fmt='qcow2')
-    result = bp('pull', '--base', f'{d}/base', f'{d}/top', timeout=60)
+    bp('pull', '--base', f'{d}/base', f'{d}/top', timeout=30)
     same(images.image_check(f'{d}/top', 'qcow2'), 0, 'exit code of qemu-img check')
     same(qemu_io(f'{d}/top', 'qcow2', 'read -P 0 5M 10000').rc, 0, 'zeros over data')
-    check(result.seconds < 30, f'{result.seconds} s')
 
 
 @case('an image in the middle of a chain')

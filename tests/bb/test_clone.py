@@ -129,8 +129,8 @@ def unlimited(d):
     with xfs(d) as where:
         flat = raw_image(f'{where}/flat', SIZE)
         top = overlay(f'{where}/top', 'flat')
-        result = bp('pull', '--bandwidth=1M', top)
-        check(result.seconds < 20, f'{result.seconds} s: it was limited')
+        result = bp('pull', '--bandwidth=100K', top)  # ten minutes
+        check(result.seconds < 200, f'{result.seconds} s: it was limited')
         images.judge_pulled(top, 'qcow2', flat)
 
 

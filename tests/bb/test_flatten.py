@@ -183,13 +183,6 @@ def killed(d):
         images.settle(top)
 
 
-@case('the rate')
-def rate(d):
-    raw_image(f'{d}/base.img', 8 * MIB)
-    result = bp('flatten', '--bandwidth=8M', f'{d}/base.img', f'{d}/out')
-    check(0.8 < result.seconds < 3, f'8 MiB at 8 MiB/s took {result.seconds} s')
-
-
 @case('the name is given when all is on disk, and is durable')
 def order(d):
     need('strace')

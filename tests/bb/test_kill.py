@@ -164,14 +164,14 @@ def interrupted(d, sig, fmt):
 @case('a second SIGINT ends it at once')
 def twice(d):
     scene = Scene(d, 'qcow2', None, 24 * MIB)
-    pull = harness.start(harness.blockpull, 'pull', '--bandwidth=1M', '--progress=json', scene.top)
+    pull = harness.start(harness.blockpull, 'pull', '--bandwidth=64K', '--progress=json', scene.top)
     harness.lines_of(pull, lambda line: True)
     os.kill(pull.pid, signal.SIGINT)
     os.kill(pull.pid, signal.SIGINT)
     began = time.monotonic()
     result = harness.finish(pull, 20)
     check(result.rc == 130, str(result))
-    check(time.monotonic() - began < 10, 'it took its time: to the end it would be 24 s')
+    check(time.monotonic() - began < 120, 'it took its time: to the end it would be 6 minutes')
     scene.judge_killed('after two SIGINTs')
 
 

@@ -68,13 +68,10 @@ def does_not_start(d, words, *arguments, prefix=(), so=None, anywhere=True, cwd=
 
 @contextlib.contextmanager
 def beside(*argv):
-    """A process that goes on meanwhile; ready when its socket, the first argument, is there."""
+    """A process that goes on meanwhile; ready when it listens on its socket, the first argument."""
     socket, *argv = argv
     process = harness.start(*argv)
-    deadline = time.monotonic() + harness.WAIT
-    while not os.path.exists(socket):
-        check(time.monotonic() < deadline and process.poll() is None, f'{argv} does not begin')
-        time.sleep(0.02)
+    harness.wait_listening(process, socket)
     try:
         yield
     finally:

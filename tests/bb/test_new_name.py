@@ -72,10 +72,11 @@ def refused_calls(d):
 @case('all of them are refused: said before anything is copied')
 def no_way(d):
     top, names = pair(d, 64 * MIB), ['base.img', 'top.img']
-    result, _ = injected(d, ['flatten', '--bandwidth=1M', top, f'{d}/out'], renameat2='EINVAL', linkat='EPERM', mknodat='EPERM')
+    result, _ = injected(d, ['flatten', '--bandwidth=100K', top, f'{d}/out'], renameat2='EINVAL', linkat='EPERM',
+                         mknodat='EPERM')
     same(result.rc in (FAILED, harness.REFUSED), True, f'exit code: {result}')
     check("out'" in result.err and 'another directory' in result.err, str(result))
-    check(result.seconds < 20, f'it copied before: {result}')
+    check(result.seconds < 200, f'it copied before: {result}')
     same(sorted(os.listdir(d)), names, 'what is left')
 
 
@@ -89,7 +90,7 @@ def appears(d, calls):
     for content in b'', b'theirs':
         process = harness.start('strace', '-f', '-qq', '-o', '/dev/null', '-e', 'trace=renameat2,linkat', *options, harness.blockpull,
                                 'flatten', '--bandwidth=2M', top, f'{d}/out', env=harness.environment(ASAN_OPTIONS='exitcode=99:detect_leaks=0'))
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + harness.WAIT
         while len(os.listdir(d)) < 3 and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.3)
@@ -161,10 +162,12 @@ def mode(d):
             os.unlink(f'{d}/out')
     os.chmod(top, 0o666)
     process = harness.start(harness.blockpull, 'flatten', '--bandwidth=1M', top, f'{d}/out')
-    while len(os.listdir(d)) < 3 and process.poll() is None:
+    found = []
+    while not found and process.poll() is None:
+        found = [n for n in os.listdir(d) if 'blockpull-' in n]
         time.sleep(0.01)
-    time.sleep(0.2)
-    temp = next(n for n in os.listdir(d) if 'blockpull-' in n)
+    check(found, 'it has no other name while it is made')
+    temp, = found
     same(oct(stat.S_IMODE(os.stat(f'{d}/{temp}').st_mode)), '0o600', 'mode of the unfinished file')
     same(harness.finish(process).rc, 0, 'exit code')
 

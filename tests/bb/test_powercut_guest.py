@@ -161,10 +161,7 @@ def serve(d, scene, *parameters):
             os.unlink(f'{d}/{name}')
     server = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', plugin(), f'image={scene.mounted_top}', 'pull=true',
                            f'control={d}/control', *parameters)
-    deadline = time.monotonic() + harness.WAIT
-    while not (os.path.exists(f'{d}/nbd') and os.path.exists(f'{d}/control')):
-        check(server.poll() is None and time.monotonic() < deadline, 'nbdkit did not start')
-        time.sleep(0.01)
+    harness.wait_listening(server, f'{d}/nbd', f'{d}/control')
     return server
 
 

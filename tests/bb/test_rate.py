@@ -81,6 +81,13 @@ def shared(d, *args):
     check(seconds < 4, f'{seconds:.3f} s, wanted 2 s')
 
 
+@case('flatten keeps to its rate')
+def flattened(d):
+    raw_image(f'{d}/base.img', 8 * MIB)
+    seconds = bp('flatten', '--bandwidth=8M', f'{d}/base.img', f'{d}/out').seconds
+    check(0.8 < seconds < 3, f'8 MiB at 8 MiB/s took {seconds} s')
+
+
 @case('a stop does not wait for the limiter')
 def prompt_stop(d):
     raw_image(f'{d}/base.img', 16 * MIB)

@@ -37,7 +37,7 @@ def pair(d, size=8 * MIB, fmt='qcow2', options=None):
     return overlay(f'{d}/top.img', 'base.img', fmt, options)
 
 
-def wait_for(what, process, seconds=30):
+def wait_for(what, process, seconds=harness.WAIT):
     deadline = time.monotonic() + seconds
     while not what():
         check(process.poll() is None, f'it has ended already: {process.args}')
@@ -58,7 +58,7 @@ def linked(path):
 
 # ---- Signals ------------------------------------------------------------------------------------
 
-def lease(held, seconds=30):
+def lease(held, seconds=harness.WAIT):
     """It is refused while another has the file open: for a moment that may be a child of a case beside this one."""
     deadline = time.monotonic() + seconds
     while True:
@@ -86,7 +86,7 @@ def create_waits(d, name):
             harness.kill(process, number(name))
             begun = time.monotonic()
             same(harness.finish(process).rc, 128 + number(name), 'exit code')
-            check(time.monotonic() - begun < 20, 'it went on waiting')
+            check(time.monotonic() - begun < 40, 'it went on waiting')
         finally:
             fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     same(sorted(os.listdir(d)), ['base'], 'files')

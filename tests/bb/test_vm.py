@@ -134,12 +134,7 @@ def serve(d, top, *parameters):
     need('nbdkit')
     process = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', plugin, f'image={top}', 'pull=true', 'bandwidth=2M',
                             f'control={d}/ctl', *parameters)
-    deadline = time.monotonic() + harness.WAIT
-    while not (os.path.exists(f'{d}/nbd') and os.path.exists(f'{d}/ctl')):
-        if process.poll() is not None:
-            check(False, f'nbdkit ended: {process.stderr.read().decode()}')
-        check(time.monotonic() < deadline, 'nbdkit does not begin')
-        time.sleep(0.02)
+    harness.wait_listening(process, f'{d}/nbd', f'{d}/ctl')
     return process
 
 

@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* See play.h: the guest's requests, what fails, and the order of it all. */
-#include "tests/support/random.h"
 #include "tests/whole/play.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <time.h>
 
 #include "engine/api/engine.h"
 #include "formats/qcow2/freed.h"
+#include "tests/support/random.h"
 
-/* Seconds of the clock: a disk that can't be closed waits for ever, without any work. */
-#define HANG_S 300
+/* A play hangs if it takes so many seconds of the processor (MODEL_HANG=n for more or less), or if it
+ * hardly works for so many of the clock: a disk that can't be closed waits for ever. On a busy
+ * machine the clock alone says nothing. */
+#define HANG_CPU_S   300
+#define SLEEP_S      60
+#define SLEEP_MAX_NS (SLEEP_S * UINT64_C(1000000)) /* a thousandth */
 
 uint64_t play_below(struct play *p, uint64_t n)
 {
@@ -337,16 +342,42 @@ static void end(struct play *p)
 	free(last);
 }
 
-static volatile uint64_t playing; /* the seed */
+/* Of the play under way, for the signal. */
+static volatile uint64_t playing, hang_ns, looked_ns; /* its seed; of the processor */
 
-static void hang(int signal)
+static uint64_t cpu_ns(void)
 {
-	char text[64];
-	int n = snprintf(text, sizeof(text), "MODEL_SEED=%llu: it hangs\n",
-			 (unsigned long long)playing);
+	struct timespec now;
 
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void look_for_hang(int signal)
+{
+	uint64_t now = cpu_ns();
+	bool sleeps = now - looked_ns < SLEEP_MAX_NS;
+	char text[64];
+	int n;
+
+	(void)signal;
+	looked_ns = now;
+	alarm(SLEEP_S);
+	if (!sleeps && now < hang_ns)
+		return;
+	n = snprintf(text, sizeof(text), "MODEL_SEED=%llu: it hangs%s\n",
+		     (unsigned long long)playing, sleeps ? " and sleeps" : "");
 	(void)!write(STDERR_FILENO, text, (size_t)n);
 	_exit(1);
+}
+
+static void watch(uint64_t seed)
+{
+	playing = seed;
+	looked_ns = cpu_ns();
+	hang_ns = looked_ns + sim_pull_env("MODEL_HANG", HANG_CPU_S) * 1000000000;
+	signal(SIGALRM, look_for_hang);
+	alarm(SLEEP_S);
 }
 
 uint64_t play(struct sim_chain *chain, uint64_t seed, const struct play *how)
@@ -354,13 +385,12 @@ uint64_t play(struct sim_chain *chain, uint64_t seed, const struct play *how)
 	struct play p = *how;
 	unsigned n_acts, width;
 
-	playing = p.seed = seed;
+	p.seed = seed;
 	p.state = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
 	p.chain = chain;
 	sim_clock_reset();
 	p.sim = sim_new(seed);
-	signal(SIGALRM, hang);
-	alarm((unsigned)sim_pull_env("MODEL_HANG", HANG_S));
+	watch(seed);
 	n_acts = p.faults || p.space || p.base_changes ? 1 : 1 + (unsigned)play_below(&p, 3);
 	width = 1 + (unsigned)play_below(&p, SIM_GUEST_MAX);
 	sim_chain_put(chain, p.sim);

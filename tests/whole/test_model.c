@@ -9,7 +9,7 @@
  * reads as the guest read it last, is clean and keeps its snapshots (play.h).
  *
  *   MODEL_SEEDS=n MODEL_SEED=first   more of them, or one again
- *   MODEL_HANG=seconds               until one that does not end is given up
+ *   MODEL_HANG=seconds               of the processor, until a play is given up
  */
 #include <sys/wait.h>
 
