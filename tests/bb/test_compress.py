@@ -188,11 +188,13 @@ def goes_on(d):
         bp('pull', '--compress=zstd', top)
         size = os.path.getsize(flat)
         rng = random.Random(cluster)
-        for _ in range(20):
-            start = rng.randrange(0, size - 70000, 512)
-            commands = f'write -P {rng.randint(1, 255)} {start} {rng.randrange(512, 66048, 512)}'
-            images.qemu_io(top, 'qcow2', commands)
-            images.qemu_io(flat, 'raw', commands)
+        for _ in range(4):  # opened anew four times
+            commands = []
+            for _ in range(5):
+                start = rng.randrange(0, size - 70000, 512)
+                commands.append(f'write -P {rng.randint(1, 255)} {start} {rng.randrange(512, 66048, 512)}')
+            images.qemu_io(top, 'qcow2', *commands)
+            images.qemu_io(flat, 'raw', *commands)
         images.judge_pulled(top, 'qcow2', flat)
         os.unlink(top)
 

@@ -32,18 +32,22 @@ def base_image(rng, path):
 
 
 def own_writes(rng, path, fmt, n):
+    """In one session: to start qemu-io takes longer than what it does here."""
+    commands = []
     for _ in range(n):
         at, length = rng.randrange(SIZE - 200 * KIB) // 512 * 512, rng.randrange(1, 200) * 512
         kind = rng.random()
         command = f'write -P {rng.randrange(1, 256)}' if kind < 0.7 else 'write -z' if kind < 0.85 else 'discard'
         if fmt == 'qed' and kind >= 0.85:
             continue
-        qemu_io(path, fmt, f'{command} {at} {length}')
+        commands.append(f'{command} {at} {length}')
+    if commands:
+        qemu_io(path, fmt, *commands)
 
 
 def compressed_clusters(rng, path, cluster):
-    for index in rng.sample(range(SIZE // cluster - 1), 8):
-        qemu_io(path, 'qcow2', f'write -c -P {rng.randrange(256)} {index * cluster} {cluster}')
+    qemu_io(path, 'qcow2', *(f'write -c -P {rng.randrange(256)} {index * cluster} {cluster}'
+                             for index in rng.sample(range(SIZE // cluster - 1), 8)))
 
 
 def guest(d, seed, fmt, options, words, snapshots=False, compressed=0, middle=False):
