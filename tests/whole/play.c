@@ -12,8 +12,8 @@
 #include "formats/qcow2/freed.h"
 #include "tests/support/random.h"
 
-/* A play hangs if it takes so many seconds of the processor (MODEL_HANG=n for more or less), or if it
- * hardly works for so many of the clock: a disk that can't be closed waits for ever. On a busy
+/* A play hangs if it takes so many seconds of the processor (MODEL_HANG=n for more or less), or if
+ * it hardly works for so many of the clock: a disk that can't be closed waits for ever. On a busy
  * machine the clock alone says nothing. */
 #define HANG_CPU_S   300
 #define SLEEP_S      60
