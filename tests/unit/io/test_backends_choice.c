@@ -332,6 +332,63 @@ Test(choice, waiting_in_the_ring)
 	cr_assert_eq(file_opener_posix()->remove(file_opener_posix(), scratch("disk")), 0);
 }
 
+static struct io *open_ring(struct file **file)
+{
+	struct err err = { 0 };
+	struct io *io;
+
+	if (io_open(IO_CHOICE_URING, 4, &io, &err))
+		scratch_skip("%s", err.message);
+	cr_assert_eq(file_opener_posix()->create(file_opener_posix(), scratch("disk"), file, NULL),
+		     0);
+	return io;
+}
+
+static void close_ring(struct io *io, struct file *file)
+{
+	file_close(file);
+	io_close(io);
+	cr_assert_eq(file_opener_posix()->remove(file_opener_posix(), scratch("disk")), 0);
+}
+
+/* To the kernel a length of 0 is all up to the file's end. */
+Test(choice, a_writeback_of_nothing_is_not_the_kernels)
+{
+	struct io_req req = { 0 }, *out;
+	struct file *file;
+	struct io *io = open_ring(&file);
+
+	io_req_writeback(&req, file, 0, 4096);
+	io_submit(io, &req);
+	cr_assert_not(io_feed(io), "it is in the ring");
+	cr_assert_eq(io_reap(io, &out, 1), 1);
+	cr_assert_eq(req.result, 0);
+	close_ring(io, file);
+}
+
+/* It ended while no thread waited for the descriptor, which therefore was not told. */
+Test(choice, what_ended_before_notifying_is_told)
+{
+	struct io_req req = { 0 }, *out;
+	struct file *file;
+	struct io *io = open_ring(&file);
+	struct pollfd ready = { .fd = io_fd(io), .events = POLLIN };
+	char buf[512];
+
+	io_set_notify(io, false);
+	io_req_read(&req, file, buf, sizeof(buf), 0);
+	io_submit(io, &req);
+	io_kick(io);
+	for (unsigned i = 0; i < 5000 && !io_has_done(io); i++)
+		poll(NULL, 0, 1);
+	cr_assert(io_has_done(io));
+	cr_assert_eq(poll(&ready, 1, 0), 0);
+	io_set_notify(io, true);
+	cr_assert_eq(poll(&ready, 1, 0), 1, "a thread would sleep for ever");
+	cr_assert_eq(io_reap(io, &out, 1), 1);
+	close_ring(io, file);
+}
+
 Test(choice, a_ring_refused_later_fails_each_request)
 {
 	in_child(refused_later, EPERM, "EPERM");
