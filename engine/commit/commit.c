@@ -12,7 +12,8 @@
  * I1  A table entry reaches the disk only after the data it points at is
  *     durable. (An operation publishes after its data write completed; a batch
  *     is staged after that; its barriers are submitted after staging: the data
- *     file's, if there is one, completes before the image's is submitted.)
+ *     file's, if there is one, completes before the image's is submitted.
+ *     disk_wrote() alone says that a barrier is due.)
  * I2  A reference reaches the disk only after the refcount that covers it is
  *     durable; a refcount block before the refcount table's entry for it, a
  *     larger refcount table before the header that names it.

@@ -56,7 +56,7 @@ enum step commit_write_stages(struct commit *commit, enum stage lo, enum stage h
 		op_set_error(&commit->op, -ENOMEM, NULL, 0, false);
 		return STEP_NEXT;
 	}
-	commit->op.disk->undurable = true;
+	disk_wrote(commit->op.disk, DISK_IMAGE);
 	req = commit->writes;
 	for (enum stage s = lo; s < hi; s++)
 		for (struct staged_write *w = commit->staged.head[s]; w; w = w->next) {

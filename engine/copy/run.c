@@ -333,11 +333,11 @@ static enum step publish(struct copy_run *p)
 			continue;
 		data->len = MAX(data->len, map->host_off + disk_write_len(p->op.disk, map->host_off,
 									  mapping_host_len(map)));
-		p->op.disk->data_undurable = disk_has_data_file(p->op.disk);
+		disk_wrote(p->op.disk, DISK_DATA);
 	}
 	/* The data is written, not durable: a barrier must come before what points at it (I1). */
 	if (p->space.n_maps)
-		p->op.disk->undurable = true;
+		disk_wrote(p->op.disk, DISK_IMAGE);
 	if (!rc)
 		rc = copy_run_prepare_handing_over(p);
 	if (!rc && p->space.n_maps)

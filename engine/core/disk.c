@@ -66,6 +66,14 @@ void guest_begin_drain(struct bpull_disk *disk)
 	disk->guests.drain_seq = disk->guests.next_seq;
 }
 
+void disk_wrote(struct bpull_disk *disk, enum disk_part part)
+{
+	if (part == DISK_DATA && disk_has_data_file(disk))
+		disk->data_undurable = true;
+	else
+		disk->undurable = true;
+}
+
 uint64_t disk_write_len(const struct bpull_disk *disk, uint64_t host_off, uint64_t len)
 {
 	const struct layer *overlay = disk_overlay(disk);

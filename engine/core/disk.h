@@ -216,14 +216,14 @@ static inline bool disk_has_data_file(const struct bpull_disk *disk)
 	return disk_overlay(disk)->data != disk_overlay(disk)->file;
 }
 
-/* Data was written to the overlay: not durable before the next barrier. */
-static inline void disk_wrote_data(struct bpull_disk *disk)
-{
-	if (disk_has_data_file(disk))
-		disk->data_undurable = true;
-	else
-		disk->undurable = true;
-}
+enum disk_part {
+	DISK_IMAGE, /* tables: in the image's file */
+	DISK_DATA,  /* the guest's bytes: in the data file, where the overlay has one */
+};
+
+/* Something was written there, or is to be before the next barrier: it is durable only behind one
+ * (I1). Nothing else sets `undurable` and `data_undurable`. */
+void disk_wrote(struct bpull_disk *disk, enum disk_part part);
 
 /* How many of the len bytes at host_off are to be written. A data file need not be longer than the
  * guest's disk (a device can't be), but where it is, the rest of the last cluster is cleared. */

@@ -266,9 +266,9 @@ enum step guest_publish(struct guest *g)
 
 		data->len =
 			MAX(data->len, s->host_off + disk_write_len(disk, s->host_off, map.len));
-		disk_wrote_data(disk); /* I1: a barrier must come before what points at it */
+		disk_wrote(disk, DISK_DATA); /* I1: a barrier must come before what points at it */
 	}
-	disk->undurable = true;
+	disk_wrote(disk, DISK_IMAGE);
 	rc = overlay->ops->publish_write(overlay, &map, 1, &g->need);
 	if (rc)
 		return guest_retry_later(g, rc);

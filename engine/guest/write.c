@@ -274,7 +274,7 @@ static void wrote_in_place(struct guest *g)
 	for (unsigned i = 0; i < g->n_reqs; i++)
 		data->len = MAX(data->len, g->reqs[i].off + g->reqs[i].len);
 	if (g->n_reqs)
-		disk_wrote_data(disk);
+		disk_wrote(disk, DISK_DATA);
 	guest_free_reqs(g);
 }
 
@@ -342,7 +342,7 @@ enum step guest_unshare(struct guest *g)
 	rc = overlay->ops->unshare(overlay, g->at, &g->unshare, &g->need);
 	if (rc)
 		return guest_retry_later(g, rc);
-	g->op.disk->undurable = true;
+	disk_wrote(g->op.disk, DISK_IMAGE);
 	commit_note_published(g->op.disk, 0);
 	return guest_go(g, GUEST_MAP);
 }
