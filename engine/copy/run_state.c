@@ -5,20 +5,16 @@
  */
 #include "engine/copy/run_state.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
-#include "engine/commit/commit.h"
-#include "engine/commit/state.h"
+#include "engine/commit/retry.h"
 #include "engine/copy/walk.h"
 #include "engine/copy/window.h"
 #include "engine/core/disk.h"
-#include "engine/core/load.h"
 #include "engine/core/op.h"
 #include "engine/core/range_lock.h"
 #include "engine/core/zero.h"
 #include "formats/core/layer.h"
-#include "formats/core/table_cache.h"
 #include "io/base.h"
 
 bool copy_run_keeps_zeros(const struct copy_run *p)
@@ -42,17 +38,7 @@ uint64_t copy_run_guest_bytes(const struct copy_run *p, uint64_t off, uint64_t l
 
 enum step copy_run_retry_later(struct copy_run *p, int rc)
 {
-	if (rc == TABLE_NEED)
-		return op_wait_table(&p->op, &p->space.need);
-	/* A stalled commit waits for the runs itself. */
-	if (rc == -EAGAIN && commit_is_stalled(p->op.disk))
-		rc = commit_stall_error(p->op.disk);
-	if (rc == -EAGAIN && commit_is_running(p->op.disk)) {
-		commit_wait(p->op.disk, &p->op);
-		return STEP_WAIT;
-	}
-	op_set_error(&p->op, rc, p->overlay->file, 0, false);
-	return STEP_NEXT;
+	return op_retry_later(&p->op, rc, &(struct retry){ .need = &p->space.need });
 }
 
 uint64_t copy_run_guest_off(const struct copy_run *run)

@@ -5,18 +5,15 @@
  */
 #include "engine/guest/request.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 #include "engine/blockpull.h"
-#include "engine/commit/commit.h"
+#include "engine/commit/retry.h"
 #include "engine/core/disk.h"
 #include "engine/core/iov.h"
-#include "engine/core/load.h"
 #include "engine/core/lock.h"
 #include "engine/core/op.h"
 #include "engine/core/range_lock.h"
-#include "formats/core/table_cache.h"
 #include "io/base.h"
 
 /* ---- the list of requests in flight ---- */
@@ -106,17 +103,11 @@ enum step guest_error(struct guest *g, int error)
 
 enum step guest_retry_later(struct guest *g, int rc)
 {
-	struct bpull_disk *disk = g->op.disk;
-
-	if (rc == TABLE_NEED)
-		return op_wait_table(&g->op, &g->need);
-	if (rc != -EAGAIN)
-		return guest_error(g, rc);
-	if (!commit_revive(disk))
-		return guest_error(g, commit_stall_error(disk));
-	if (!commit_await(disk, COMMIT_SOFT, &g->op))
-		return guest_error(g, disk->poisoned ? -EIO : -ENOMEM);
-	return STEP_WAIT;
+	return op_retry_later(&g->op, rc,
+			      &(struct retry){ .need = &g->need,
+					       .begins_commit = true,
+					       .off = g->at,
+					       .is_read = g->kind == GUEST_READ });
 }
 
 /* ---- locks ---- */
