@@ -7,6 +7,7 @@
 
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
+#include "formats/core/two_level.h"
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/empty.h"
 #include "formats/qcow2/image.h"
@@ -158,6 +159,42 @@ int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct exte
 	return 0;
 }
 
+/* ---- where tables are ---- */
+
+static int lookup_l2_off(struct layer *layer, uint64_t guest_off, uint64_t *l2_off,
+			 struct table_need *need)
+{
+	return qcow2_l2_table_off(qcow2_of(layer), guest_off, l2_off, need);
+}
+
+static struct table_need lookup_slice(const struct layer *layer, uint64_t l2_off,
+				      uint64_t guest_off)
+{
+	const struct qcow2 *q = (const struct qcow2 *)layer;
+	struct table_need place = qcow2_slice_place(q, l2_off, guest_off);
+
+	if (qcow2_is_known_empty(q, guest_off))
+		place.len = 0;
+	return place;
+}
+
+static uint64_t lookup_l2_span(const struct layer *layer)
+{
+	return qcow2_l2_span((const struct qcow2 *)layer);
+}
+
+static uint64_t lookup_slice_span(const struct layer *layer)
+{
+	return qcow2_l2_slice_span((const struct qcow2 *)layer);
+}
+
+static const struct two_level_lookup lookup = {
+	.l2_off = lookup_l2_off,
+	.slice = lookup_slice,
+	.l2_span = lookup_l2_span,
+	.slice_span = lookup_slice_span,
+};
+
 int qcow2_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
 		    struct table_need *need)
 {
@@ -171,31 +208,11 @@ int qcow2_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t
 int qcow2_table_at(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
 		   struct table_need *need)
 {
-	struct qcow2 *q = qcow2_of(layer);
-	uint64_t l2_off;
-	int rc = qcow2_l2_table_off(q, guest_off, &l2_off, need);
-
-	*has = false;
-	if (rc)
-		return rc;
-	*has = l2_off;
-	*end_off = round_down(guest_off, qcow2_l2_span(q)) + qcow2_l2_span(q);
-	return 0;
+	return two_level_table_at(layer, &lookup, guest_off, has, end_off, need);
 }
 
 int qcow2_table_place(struct layer *layer, uint64_t guest_off, struct table_need *place,
 		      uint64_t *end_off, struct table_need *need)
 {
-	struct qcow2 *q = qcow2_of(layer);
-	uint64_t l2_off, span;
-	int rc = qcow2_l2_table_off(q, guest_off, &l2_off, need);
-
-	if (rc)
-		return rc;
-	span = l2_off ? qcow2_l2_slice_span(q) : qcow2_l2_span(q);
-	*place = qcow2_slice_place(q, l2_off, guest_off);
-	if (!l2_off || qcow2_is_known_empty(q, guest_off))
-		place->len = 0;
-	*end_off = round_down(guest_off, span) + span;
-	return 0;
+	return two_level_table_place(layer, &lookup, guest_off, place, end_off, need);
 }

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * New entries of the guest's disk, for images where it alone reads through the backing
- * file (snapshot_fill.c has the others).
- *
- * publish() runs twice over its ranges: first asking for every table it will touch,
- * then changing them. An undo log, so that one pass would do, was rejected: there is
- * nothing to undo when nothing is changed early.
+ * file (snapshot_fill.c has the others). The order of asking and changing is
+ * two_level.c's.
  */
 #include "formats/qcow2/publish.h"
 
@@ -14,6 +11,7 @@
 
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
+#include "formats/core/two_level.h"
 #include "formats/qcow2/compressed_space.h"
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/image.h"
@@ -25,13 +23,16 @@
 
 /* Everything publish() will change is in memory, and the entries are still empty. Tables that do
  * not exist yet are counted with their own references by link_l2(). */
-static int publish_prepare(struct qcow2 *q, const struct mapping *map, struct table_need *need)
+static int publish_prepare(struct layer *layer, const struct mapping *map, struct table_need *need)
 {
+	struct qcow2 *q = qcow2_of(layer);
 	uint64_t end = map->guest_off + map->len, l2_off;
 	struct table *l2;
 	uint32_t byte;
 	int rc;
 
+	if (map->is_zero && q->hdr.version < 3)
+		return -ENOTSUP;
 	for (uint64_t at = map->guest_off, part; at < end; at += part) {
 		part = qcow2_slice_part(q, at, end);
 		rc = qcow2_l2_table_off(q, at, &l2_off, need);
@@ -79,8 +80,9 @@ static int link_l2(struct qcow2 *q, uint64_t guest_off, struct table_need *need)
 	return 0;
 }
 
-static void set_entries(struct qcow2 *q, const struct mapping *map)
+static void set_entries(struct layer *layer, const struct mapping *map)
 {
+	struct qcow2 *q = qcow2_of(layer);
 	uint64_t end = map->guest_off + map->len, host_off = map->host_off, l2_off;
 	struct table_need need;
 	struct table *l2;
@@ -123,34 +125,19 @@ int qcow2_alloc_tables(struct layer *layer, uint64_t guest_off, uint64_t len,
 	return rc;
 }
 
-static int prepare_all(struct qcow2 *q, const struct mapping *maps, size_t n_maps,
-		       struct table_need *need)
-{
-	int rc = 0;
-
-	for (size_t i = 0; !rc && i < n_maps; i++)
-		rc = maps[i].is_zero && q->hdr.version < 3 ? -ENOTSUP
-							   : publish_prepare(q, &maps[i], need);
-	return rc;
-}
-
 /* I2: the entry and the reference count that covers it change in the same batch; their stages put
  * the count on disk first. */
 int qcow2_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		  struct table_need *need)
 {
+	static const struct two_level_change change = {
+		.prepare = publish_prepare,
+		.link = qcow2_alloc_tables,
+		.set = set_entries,
+	};
 	struct qcow2 *q = qcow2_of(layer);
-	int rc;
 
 	if (q->snapshots)
 		return qcow2_snapshots_publish(q, maps, n_maps, need);
-	rc = prepare_all(q, maps, n_maps, need);
-	for (size_t i = 0; !rc && i < n_maps; i++)
-		rc = qcow2_alloc_tables(layer, maps[i].guest_off, maps[i].len, need);
-	/* Linking may have made room for its tables by dropping others. */
-	if (!rc)
-		rc = prepare_all(q, maps, n_maps, need);
-	for (size_t i = 0; !rc && i < n_maps; i++)
-		set_entries(q, &maps[i]);
-	return rc;
+	return two_level_publish(layer, &change, maps, n_maps, need);
 }

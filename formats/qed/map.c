@@ -4,9 +4,7 @@
  *
  * Tables may be 1 GiB long, so both directions walk slices and never wait: the
  * first slice that is missing is named and the call starts over when it is
- * there. publish() first asks for every slice it will touch, then adds the
- * missing L2 tables, then sets the entries. Building the change in a scratch
- * copy was rejected: nothing fails once all slices are there.
+ * there. The order of asking, linking and setting is two_level.c's.
  *
  * Crash order (SAFETY C2). The stages of a new entry are
  *   data (durable before its commit's TABLE stage, I1)
@@ -33,6 +31,7 @@
 
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
+#include "formats/core/two_level.h"
 #include "formats/qed/disk.h"
 #include "formats/qed/image.h"
 #include "formats/qed/space.h"
@@ -178,10 +177,16 @@ int qed_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent
 
 /* ---- publish ---- */
 
+/* Guest bytes that one L2 slice maps. */
+static uint64_t slice_span(const struct qed *q)
+{
+	return (uint64_t)(q->slice_len / QED_ENTRY_LEN) << q->cluster_bits;
+}
+
 /* The part of [guest_off, end) that one L2 slice maps. */
 static uint64_t slice_part(const struct qed *q, uint64_t guest_off, uint64_t end)
 {
-	uint64_t span = (uint64_t)(q->slice_len / QED_ENTRY_LEN) << q->cluster_bits;
+	uint64_t span = slice_span(q);
 
 	return MIN(end - guest_off, span - (guest_off & (span - 1)));
 }
@@ -196,6 +201,8 @@ static int publish_prepare(struct qed *q, const struct mapping *map, uint64_t ov
 	uint32_t byte;
 	int rc;
 
+	assert(is_aligned(map->guest_off | map->len, q->layer.cluster_len));
+	assert(map->is_zero || is_aligned(map->host_off, q->layer.cluster_len));
 	for (uint64_t at = map->guest_off, part; at < end; at += part) {
 		part = slice_part(q, at, end);
 		rc = l2_table_off(q, at, &l2_off, need);
@@ -275,8 +282,9 @@ static int link_l2(struct qed *q, uint64_t guest_off, struct table_need *need)
 	return 0;
 }
 
-static void set_entries(struct qed *q, const struct mapping *map)
+static void set_entries(struct layer *layer, const struct mapping *map)
 {
+	struct qed *q = qed_of(layer);
 	uint64_t end = map->guest_off + map->len, host_off = map->host_off, l2_off;
 	struct table_need need;
 	struct table *l2;
@@ -299,16 +307,6 @@ static void set_entries(struct qed *q, const struct mapping *map)
 	}
 }
 
-static int prepare_all(struct qed *q, const struct mapping *maps, size_t n_maps, uint64_t over,
-		       struct table_need *need)
-{
-	int rc = 0;
-
-	for (size_t i = 0; !rc && i < n_maps; i++)
-		rc = publish_prepare(q, &maps[i], over, need);
-	return rc;
-}
-
 int qed_alloc_tables(struct layer *layer, uint64_t guest_off, uint64_t len, struct table_need *need)
 {
 	struct qed *q = qed_of(layer);
@@ -320,61 +318,79 @@ int qed_alloc_tables(struct layer *layer, uint64_t guest_off, uint64_t len, stru
 	return rc;
 }
 
+static int prepare_new(struct layer *layer, const struct mapping *map, struct table_need *need)
+{
+	return publish_prepare(qed_of(layer), map, QED_ENTRY_UNALLOCATED, need);
+}
+
+static int prepare_over_zeros(struct layer *layer, const struct mapping *map,
+			      struct table_need *need)
+{
+	return publish_prepare(qed_of(layer), map, QED_ENTRY_ZERO, need);
+}
+
 int qed_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		struct table_need *need)
 {
-	return qed_publish_over(layer, maps, n_maps, QED_ENTRY_UNALLOCATED, need);
+	static const struct two_level_change change = { prepare_new, qed_alloc_tables,
+							set_entries };
+
+	return two_level_publish(layer, &change, maps, n_maps, need);
 }
 
-int qed_publish_over(struct layer *layer, const struct mapping *maps, size_t n_maps, uint64_t over,
-		     struct table_need *need)
+int qed_publish_over_zeros(struct layer *layer, const struct mapping *maps, size_t n_maps,
+			   struct table_need *need)
 {
-	struct qed *q = qed_of(layer);
-	int rc = prepare_all(q, maps, n_maps, over, need);
+	static const struct two_level_change change = { prepare_over_zeros, qed_alloc_tables,
+							set_entries };
 
-	for (size_t i = 0; !rc && i < n_maps; i++) {
-		assert(is_aligned(maps[i].guest_off | maps[i].len, layer->cluster_len));
-		assert(maps[i].is_zero || is_aligned(maps[i].host_off, layer->cluster_len));
-		rc = qed_alloc_tables(layer, maps[i].guest_off, maps[i].len, need);
-	}
-	/* The slices of new tables, and what linking them may have pushed out of the cache. */
-	if (!rc)
-		rc = prepare_all(q, maps, n_maps, over, need);
-	for (size_t i = 0; !rc && i < n_maps; i++)
-		set_entries(q, &maps[i]);
-	return rc;
+	return two_level_publish(layer, &change, maps, n_maps, need);
 }
+
+/* ---- where tables are ---- */
+
+static int lookup_l2_off(struct layer *layer, uint64_t guest_off, uint64_t *l2_off,
+			 struct table_need *need)
+{
+	return l2_table_off(qed_of(layer), guest_off, l2_off, need);
+}
+
+static struct table_need lookup_slice(const struct layer *layer, uint64_t l2_off,
+				      uint64_t guest_off)
+{
+	const struct qed *q = (const struct qed *)layer;
+	uint64_t byte = l2_idx(q, guest_off) * QED_ENTRY_LEN;
+
+	return (struct table_need){ .file = layer->file,
+				    .host_off = l2_off + round_down(byte, q->slice_len),
+				    .len = q->slice_len };
+}
+
+static uint64_t lookup_l2_span(const struct layer *layer)
+{
+	return UINT64_C(1) << ((const struct qed *)layer)->l2_bits;
+}
+
+static uint64_t lookup_slice_span(const struct layer *layer)
+{
+	return slice_span((const struct qed *)layer);
+}
+
+static const struct two_level_lookup lookup = {
+	.l2_off = lookup_l2_off,
+	.slice = lookup_slice,
+	.l2_span = lookup_l2_span,
+	.slice_span = lookup_slice_span,
+};
 
 int qed_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
 		  struct table_need *need)
 {
-	struct qed *q = qed_of(layer);
-	uint64_t l2_off;
-	int rc = l2_table_off(q, guest_off, &l2_off, need);
-
-	if (rc)
-		return rc;
-	*has = l2_off;
-	*end_off = ((guest_off >> q->l2_bits) + 1) << q->l2_bits;
-	return 0;
+	return two_level_table_at(layer, &lookup, guest_off, has, end_off, need);
 }
 
 int qed_table_place(struct layer *layer, uint64_t guest_off, struct table_need *place,
 		    uint64_t *end_off, struct table_need *need)
 {
-	struct qed *q = qed_of(layer);
-	uint64_t l2_off, span;
-	int rc = l2_table_off(q, guest_off, &l2_off, need);
-
-	if (rc)
-		return rc;
-	span = l2_off ? (uint64_t)q->slice_len / QED_ENTRY_LEN << q->cluster_bits
-		      : UINT64_C(1) << q->l2_bits;
-	*place = (struct table_need){
-		.file = layer->file,
-		.host_off = l2_off + round_down(l2_idx(q, guest_off) * QED_ENTRY_LEN, q->slice_len),
-		.len = l2_off ? q->slice_len : 0,
-	};
-	*end_off = round_down(guest_off, span) + span;
-	return 0;
+	return two_level_table_place(layer, &lookup, guest_off, place, end_off, need);
 }

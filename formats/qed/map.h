@@ -18,10 +18,9 @@ int qed_alloc_tables(struct layer *layer, uint64_t guest_off, uint64_t len,
 		     struct table_need *need);
 int qed_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		struct table_need *need);
-/* As qed_publish(), also where the entries are not greater than `over`: QED_ENTRY_UNALLOCATED, or
- * QED_ENTRY_ZERO. */
-int qed_publish_over(struct layer *layer, const struct mapping *maps, size_t n_maps, uint64_t over,
-		     struct table_need *need);
+/* As qed_publish(), also where entries say that the clusters read zeros. */
+int qed_publish_over_zeros(struct layer *layer, const struct mapping *maps, size_t n_maps,
+			   struct table_need *need);
 int qed_table_place(struct layer *layer, uint64_t guest_off, struct table_need *place,
 		    uint64_t *end_off, struct table_need *need);
 int qed_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,

@@ -9,7 +9,6 @@
 
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
-#include "formats/qed/disk.h"
 #include "formats/qed/map.h"
 
 int qed_map_write(struct layer *layer, uint64_t guest_off, uint64_t len, struct write_extent *out,
@@ -36,5 +35,5 @@ int qed_map_write(struct layer *layer, uint64_t guest_off, uint64_t len, struct 
 int qed_publish_write(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		      struct table_need *need)
 {
-	return qed_publish_over(layer, maps, n_maps, QED_ENTRY_ZERO, need);
+	return qed_publish_over_zeros(layer, maps, n_maps, need);
 }
