@@ -205,35 +205,32 @@ int qcow2_read_backing_name(struct qcow2 *q, const struct header_source *src, st
 	return 0;
 }
 
-int qcow2_clear_marks(struct qcow2 *q, uint64_t off)
+/* Changes one of the header's u64 fields on disk, durably, and then here. */
+static int write_field(struct qcow2 *q, uint64_t field_off, uint64_t value, uint64_t *field)
 {
 	uint8_t bytes[8];
 	int rc;
 
-	if (!(q->hdr.incompat & off))
-		return 0;
-	put_be64(bytes, q->hdr.incompat & ~off);
-	rc = file_write(q->layer.file, bytes, sizeof(bytes), QCOW2_H_INCOMPAT);
+	put_be64(bytes, value);
+	rc = file_write(q->layer.file, bytes, sizeof(bytes), field_off);
 	if (!rc)
 		rc = file_sync(q->layer.file);
 	if (!rc)
-		q->hdr.incompat &= ~off;
+		*field = value;
 	return rc;
+}
+
+int qcow2_clear_marks(struct qcow2 *q, uint64_t off)
+{
+	if (!(q->hdr.incompat & off))
+		return 0;
+	return write_field(q, QCOW2_H_INCOMPAT, q->hdr.incompat & ~off, &q->hdr.incompat);
 }
 
 /* SAFETY C1 rule 7: autoclear bits not understood are gone, durably, before anything changes. */
 int qcow2_clear_unknown_autoclear(struct qcow2 *q, uint64_t known)
 {
-	uint8_t bytes[8];
-	int rc;
-
 	if (!(q->hdr.autoclear & ~known))
 		return 0;
-	put_be64(bytes, q->hdr.autoclear & known);
-	rc = file_write(q->layer.file, bytes, sizeof(bytes), QCOW2_H_AUTOCLEAR);
-	if (!rc)
-		rc = file_sync(q->layer.file);
-	if (!rc)
-		q->hdr.autoclear &= known;
-	return rc;
+	return write_field(q, QCOW2_H_AUTOCLEAR, q->hdr.autoclear & known, &q->hdr.autoclear);
 }

@@ -127,6 +127,25 @@ static inline uint64_t qcow2_cluster_len(const struct qcow2 *q)
 	return UINT64_C(1) << q->cluster_bits;
 }
 
+/* Where the cluster around guest_off begins. */
+static inline uint64_t qcow2_cluster_start(const struct qcow2 *q, uint64_t guest_off)
+{
+	return round_down(guest_off, q->layer.cluster_len);
+}
+
+/* How many bytes of [guest_off, end) lie in the first cluster. */
+static inline uint64_t qcow2_cluster_part(const struct qcow2 *q, uint64_t guest_off, uint64_t end)
+{
+	return MIN(end, qcow2_cluster_start(q, guest_off) + q->layer.cluster_len) - guest_off;
+}
+
+/* Where the mapping puts the cluster around guest_off. */
+static inline uint64_t qcow2_mapped_host_off(const struct qcow2 *q, const struct mapping *map,
+					     uint64_t guest_off)
+{
+	return map->host_off + (qcow2_cluster_start(q, guest_off) - map->guest_off);
+}
+
 /* Is there a table to read: does it begin in the file, and end there or in the part of the last
  * cluster that the file does not have? What is missing of that reads as zeros
  * (file_read_padded()). */

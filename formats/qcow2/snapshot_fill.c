@@ -44,11 +44,6 @@ static uint64_t max_shared(const struct qcow2 *q)
 	return MAX((UINT64_C(1) << (1u << q->hdr.refcount_order)) - 2, UINT64_C(1));
 }
 
-static uint64_t cluster_start(const struct qcow2 *q, uint64_t guest_off)
-{
-	return round_down(guest_off, q->layer.cluster_len);
-}
-
 /* ---- which copies ---- */
 
 /* The copy that this table joins, whose cluster is at host_off (0: has none yet). */
@@ -73,7 +68,7 @@ static int join_copy(const struct qcow2 *q, uint64_t host_off, uint32_t weight)
 static int read_entry(struct qcow2 *q, const struct qcow2_view_table *table, uint64_t guest_off,
 		      struct qcow2_entry *entry, uint64_t *cluster_off, struct table_need *need)
 {
-	unsigned sub = (guest_off - cluster_start(q, guest_off)) / q->layer.granule_len;
+	unsigned sub = (guest_off - qcow2_cluster_start(q, guest_off)) / q->layer.granule_len;
 	struct table *l2;
 	uint32_t byte;
 	int rc = qcow2_l2_slice(q, table->l2_off, guest_off, &l2, &byte, need);
@@ -167,7 +162,7 @@ static int extend_copies(struct qcow2 *q, uint64_t guest_off, uint64_t *end,
 			 struct table_need *need)
 {
 	struct qcow2_snapshots *v = q->snapshots;
-	uint64_t at = cluster_start(q, guest_off) + q->layer.cluster_len;
+	uint64_t at = qcow2_cluster_start(q, guest_off) + q->layer.cluster_len;
 	uint32_t n_copies = v->n_copies;
 	bool is_guests = is_guests_copy(q, guest_off, 0);
 
@@ -210,7 +205,7 @@ int qcow2_copy_target(struct layer *layer, uint64_t guest_off, uint64_t len, uns
 		return copy ? -ENOENT : -EEXIST;
 	slice_end = round_down(guest_off, qcow2_l2_slice_span(q)) + qcow2_l2_slice_span(q);
 	end = qcow2_snapshots_boundary(q, guest_off, MIN(end, slice_end));
-	in_cluster = guest_off - cluster_start(q, guest_off);
+	in_cluster = guest_off - qcow2_cluster_start(q, guest_off);
 	out->for_snapshots = !is_guests_copy(q, guest_off, copy);
 	if (all_copies_are_new(v)) {
 		rc = extend_copies(q, guest_off, &end, need);
@@ -384,18 +379,6 @@ static void drop_left(struct qcow2 *q, const struct mapping *map, uint64_t host_
 				!map->comp_len);
 }
 
-/* The part of the mapping [at, end) that lies in one cluster. */
-static uint64_t cluster_part(const struct qcow2 *q, uint64_t at, uint64_t end)
-{
-	return MIN(end, cluster_start(q, at) + q->layer.cluster_len) - at;
-}
-
-/* Where the mapping puts the cluster around guest_off. */
-static uint64_t cluster_host_off(const struct qcow2 *q, const struct mapping *map, uint64_t at)
-{
-	return map->host_off + (cluster_start(q, at) - map->guest_off);
-}
-
 /* Everything set_cluster() will want is in memory, and the entries are as copy_target() saw
  * them. */
 static int prepare_map(struct qcow2 *q, const struct mapping *map, struct table_need *need)
@@ -403,8 +386,8 @@ static int prepare_map(struct qcow2 *q, const struct mapping *map, struct table_
 	struct qcow2_snapshots *v = q->snapshots;
 	uint64_t end = map->guest_off + map->len;
 
-	for (uint64_t at = map->guest_off; at < end; at += cluster_part(q, at, end)) {
-		uint64_t host_off = cluster_host_off(q, map, at);
+	for (uint64_t at = map->guest_off; at < end; at += qcow2_cluster_part(q, at, end)) {
+		uint64_t host_off = qcow2_mapped_host_off(q, map, at);
 		int rc = find_copies(q, at, need);
 
 		if (rc)
@@ -429,7 +412,7 @@ static int prepare_map(struct qcow2 *q, const struct mapping *map, struct table_
 static void set_entry(struct qcow2 *q, uint8_t *bytes, uint64_t guest_off, uint64_t len,
 		      uint64_t host_entry)
 {
-	uint64_t first = (guest_off - cluster_start(q, guest_off)) / q->layer.granule_len;
+	uint64_t first = (guest_off - qcow2_cluster_start(q, guest_off)) / q->layer.granule_len;
 	uint64_t n = len / q->layer.granule_len, bits;
 
 	if (q->l2_entry_len == 8 || host_entry & QCOW2_COMPRESSED) {
@@ -448,7 +431,7 @@ static void set_entry(struct qcow2 *q, uint8_t *bytes, uint64_t guest_off, uint6
 static void set_cluster(struct qcow2 *q, const struct mapping *map, uint64_t at, uint64_t len)
 {
 	struct qcow2_snapshots *v = q->snapshots;
-	uint64_t host_off = cluster_host_off(q, map, at), entry = 0;
+	uint64_t host_off = qcow2_mapped_host_off(q, map, at), entry = 0;
 	struct table_need need;
 	int rc = find_copies(q, at, &need);
 
@@ -507,7 +490,7 @@ static void set_all(struct qcow2 *q, const struct mapping *maps, size_t n_maps)
 			if (maps[i].copy != copy)
 				continue;
 			for (uint64_t at = maps[i].guest_off; at < end; at += part) {
-				part = cluster_part(q, at, end);
+				part = qcow2_cluster_part(q, at, end);
 				set_cluster(q, &maps[i], at, part);
 			}
 		}

@@ -26,11 +26,6 @@
 #include "io/base.h"
 #include "io/err.h"
 
-static uint64_t cluster_start(const struct qcow2 *q, uint64_t guest_off)
-{
-	return round_down(guest_off, q->layer.cluster_len);
-}
-
 int qcow2_begin_guest_writes(struct layer *layer, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(layer);
@@ -153,7 +148,7 @@ int qcow2_map_write(struct layer *layer, uint64_t guest_off, uint64_t len, struc
 		    struct table_need *need)
 {
 	struct qcow2 *q = qcow2_of(layer);
-	unsigned sub = (guest_off - cluster_start(q, guest_off)) / layer->granule_len;
+	unsigned sub = (guest_off - qcow2_cluster_start(q, guest_off)) / layer->granule_len;
 	uint64_t l2_off, l1_entry;
 	struct target first;
 	struct table *l2;
@@ -210,14 +205,15 @@ int qcow2_write_target(struct layer *layer, uint64_t guest_off, uint64_t len,
 	out->len = MIN(end, slice_end) - guest_off;
 	out->has_space = false;
 	for (uint64_t at = guest_off; at < guest_off + out->len;
-	     at = cluster_start(q, at) + layer->cluster_len, byte += q->l2_entry_len) {
+	     at = qcow2_cluster_start(q, at) + layer->cluster_len, byte += q->l2_entry_len) {
 		uint64_t raw = be64(l2->bytes + byte), host_off = raw & QCOW2_OFF_MASK;
 		bool has_room = !(raw & QCOW2_COMPRESSED) && raw & QCOW2_COPIED && host_off;
 
 		if (has_room && at == guest_off) {
 			out->has_space = true;
-			out->host_off = host_off + (at - cluster_start(q, at));
-			out->len = MIN(out->len, cluster_start(q, at) + layer->cluster_len - at);
+			out->host_off = host_off + (at - qcow2_cluster_start(q, at));
+			out->len =
+				MIN(out->len, qcow2_cluster_start(q, at) + layer->cluster_len - at);
 		} else if (has_room) {
 			out->len = at - guest_off;
 		}
@@ -227,27 +223,16 @@ int qcow2_write_target(struct layer *layer, uint64_t guest_off, uint64_t len,
 
 /* ---- publish ---- */
 
-static uint64_t cluster_part(const struct qcow2 *q, uint64_t at, uint64_t end)
-{
-	return MIN(end, cluster_start(q, at) + q->layer.cluster_len) - at;
-}
-
-/* Where the mapping puts the cluster around `at`. */
-static uint64_t cluster_host_off(const struct qcow2 *q, const struct mapping *map, uint64_t at)
-{
-	return map->host_off + cluster_start(q, at) - map->guest_off;
-}
-
 static bool is_whole(const struct qcow2 *q, uint64_t at, uint64_t len)
 {
-	return len == q->layer.cluster_len && at == cluster_start(q, at);
+	return len == q->layer.cluster_len && at == qcow2_cluster_start(q, at);
 }
 
 /* Everything set_cluster() wants is in memory and as map_write() told it. */
 static int prepare_cluster(struct qcow2 *q, const struct mapping *map, uint64_t at, uint64_t len,
 			   struct table_need *need)
 {
-	uint64_t l2_off, l1_entry, raw, host_off = cluster_host_off(q, map, at);
+	uint64_t l2_off, l1_entry, raw, host_off = qcow2_mapped_host_off(q, map, at);
 	struct table *l2;
 	uint32_t byte;
 	bool alone;
@@ -306,7 +291,7 @@ static void set_cluster(struct qcow2 *q, const struct mapping *map, uint64_t at,
 	uint64_t raw = be64(bytes), old_off = raw & QCOW2_COMPRESSED ? 0 : raw & QCOW2_OFF_MASK;
 	bool alone = !(raw & QCOW2_COMPRESSED) && raw & QCOW2_COPIED;
 	bool extended = q->l2_entry_len == 16, whole = is_whole(q, at, len);
-	uint64_t host_off = map->is_zero ? 0 : cluster_host_off(q, map, at);
+	uint64_t host_off = map->is_zero ? 0 : qcow2_mapped_host_off(q, map, at);
 	bool keeps = map->is_zero && alone && (map->keep_space || !whole);
 	uint64_t entry = keeps          ? old_off | QCOW2_COPIED
 			 : map->is_zero ? 0
@@ -321,9 +306,10 @@ static void set_cluster(struct qcow2 *q, const struct mapping *map, uint64_t at,
 	}
 	put_be64(bytes, entry);
 	if (extended)
-		put_be64(bytes + 8, new_bitmap(raw & QCOW2_COMPRESSED ? 0 : be64(bytes + 8),
-					       (at - cluster_start(q, at)) / q->layer.granule_len,
-					       len / q->layer.granule_len, map->is_zero));
+		put_be64(bytes + 8,
+			 new_bitmap(raw & QCOW2_COMPRESSED ? 0 : be64(bytes + 8),
+				    (at - qcow2_cluster_start(q, at)) / q->layer.granule_len,
+				    len / q->layer.granule_len, map->is_zero));
 }
 
 static int prepare(struct qcow2 *q, const struct mapping *maps, size_t n_maps,
@@ -335,7 +321,7 @@ static int prepare(struct qcow2 *q, const struct mapping *maps, size_t n_maps,
 		uint64_t end = maps[i].guest_off + maps[i].len, part;
 
 		for (uint64_t at = maps[i].guest_off; !rc && at < end; at += part) {
-			part = cluster_part(q, at, end);
+			part = qcow2_cluster_part(q, at, end);
 			rc = prepare_cluster(q, &maps[i], at, part, need);
 		}
 	}
@@ -352,7 +338,7 @@ static void set_all(struct qcow2 *q, const struct mapping *map)
 		uint32_t byte;
 		int rc = own_table(q, at, &l2_off, &l1_entry, &need);
 
-		part = cluster_part(q, at, end);
+		part = qcow2_cluster_part(q, at, end);
 		if (!rc)
 			rc = qcow2_l2_slice(q, l2_off, at, &l2, &byte, &need);
 		assert(!rc);
