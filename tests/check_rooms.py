@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """The order of the folders, as TAP: no file includes a header of a folder above its
-own, no object calls a function or takes an address from there, and no two
-files of the library use each other, directly or in a circle.
+own, no object calls a function or takes an address from there, no two files
+of the library use each other, directly or in a circle, a layer's operations are
+called by their wrappers only, and headers stay small.
 
 usage: check_rooms.py ROOT [ARCHIVE...]   (the static libraries that it is made of; without
 them only the sources are looked at)"""
@@ -56,6 +57,36 @@ def upward_includes(root, order):
                 yield f"{name} includes {included}, which is in no room"
             elif climbs(order, folder_of(included), folder_of(name)):
                 yield f"{name} includes {included}"
+
+
+LAYER_OP = re.compile(r"\b\w*(?:layer|overlay|top)\w*(?:\(\w*\)|\[\w+\])?->ops->|\blayers\[[^]]*\]->ops->")
+
+
+def direct_layer_ops(root):
+    """Above formats/ a layer's operations are reached by formats/core/layer*.h, which check them."""
+    for top in ("engine", "tools", "bench"):
+        for path in sorted((root / top).glob("**/*.[ch]")):
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                if LAYER_OP.search(line):
+                    yield f"{path.relative_to(root)}:{number}"
+
+
+# Headers that are being taken apart; none may be added.
+MANY_PROTOTYPES = {"io/file.h", "io/io.h", "formats/core/table_cache.h"}
+MAX_PROTOTYPES = 15
+PROTOTYPE = re.compile(r"^(?!static|typedef|struct \w+ \{|#|\t|}| \*|/\*)[a-z][\w \t*]*?\b\w+\([^{;]*\)"
+                       r"(?:\s*__attribute__\(\(.*?\)\))?;", re.M)
+
+
+def big_headers(root):
+    for path in sources(root, ORDER):
+        name = str(path.relative_to(root))
+        if path.suffix == ".h":
+            n = len(PROTOTYPE.findall(path.read_text()))
+            if n > MAX_PROTOTYPES and name not in MANY_PROTOTYPES:
+                yield f"{name} has {n} prototypes"
+            elif n <= MAX_PROTOTYPES and name in MANY_PROTOTYPES:
+                yield f"{name} has {n} prototypes only: take it off the list"
 
 
 def unmapped(root):
@@ -150,7 +181,9 @@ def main():
               ("no include climbs", upward_includes(root, ORDER)),
               ("every file of the programs has a room", strangers(root, PROGRAMS)),
               ("no include of the programs climbs", upward_includes(root, PROGRAMS)),
-              ("the architecture's map has every file", unmapped(root))]
+              ("the architecture's map has every file", unmapped(root)),
+              ("a layer is called by its wrappers", direct_layer_ops(root)),
+              (f"no header has more than {MAX_PROTOTYPES} prototypes", big_headers(root))]
     if archives:
         checks += calls(root, archives)
     print(f"1..{len(checks)}")

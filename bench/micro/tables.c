@@ -12,6 +12,7 @@
 
 #include "bench/micro/micro.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/refcount.h"
 #include "io/base.h"
@@ -52,13 +53,13 @@ static int publish(uint64_t guest_off, uint64_t n_clusters)
 {
 	struct mapping map = { .guest_off = guest_off, .len = n_clusters * CLUSTER_LEN };
 	uint64_t got;
-	int rc = LOADING(layer->ops->alloc_tables(layer, guest_off, map.len, &need));
+	int rc = LOADING(layer_alloc_tables(layer, guest_off, map.len, &need));
 
 	if (!rc)
-		rc = layer->ops->reserve(layer, map.len, &map.host_off, &got);
+		rc = layer_reserve(layer, map.len, &map.host_off, &got);
 	if (!rc && got < map.len)
 		rc = -ENOSPC;
-	return rc ? rc : LOADING(layer->ops->publish(layer, &map, 1, &need));
+	return rc ? rc : LOADING(layer_publish(layer, &map, 1, &need));
 }
 
 static int make_image(const char *dir)
@@ -91,7 +92,7 @@ int micro_tables_open(const char *dir)
 	if (!rc)
 		rc = qcow2_open(file, cache, &layer, &err);
 	if (!rc)
-		rc = layer->ops->begin_writing(layer, &err);
+		rc = layer_begin_writing(layer, &err);
 
 	for (uint64_t i = 0; i < N_CLUSTERS && !rc; i += 2)
 		rc = publish(i * CLUSTER_LEN, 1);
@@ -116,7 +117,7 @@ static int map_random(uint64_t n)
 	while (n-- && !rc) {
 		uint64_t off = draw(GUEST_LEN / LOOKUP_LEN) * LOOKUP_LEN;
 
-		rc = LOADING(layer->ops->map(layer, off, LOOKUP_LEN, &e, &need));
+		rc = LOADING(layer_map(layer, off, LOOKUP_LEN, &e, &need));
 	}
 	return rc;
 }
@@ -129,7 +130,7 @@ static int map_walk(uint64_t n)
 	int rc = 0;
 
 	while (n-- && !rc) {
-		rc = LOADING(layer->ops->map(layer, off, GUEST_LEN - off, &e, &need));
+		rc = LOADING(layer_map(layer, off, GUEST_LEN - off, &e, &need));
 		off = rc || off + e.len >= GUEST_LEN ? 0 : off + e.len;
 	}
 	return rc;

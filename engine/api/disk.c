@@ -32,6 +32,9 @@
 #include "formats/chain/chain_base.h"
 #include "formats/chain/layer_set.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
+#include "formats/core/layer_fill.h"
+#include "formats/core/layer_shared.h"
 #include "io/base.h"
 #include "io/blocking.h"
 #include "io/err.h"
@@ -79,13 +82,12 @@ static void note_missing(struct bpull_disk *disk, const struct path_policy *poli
 static void note_raw_mark(struct bpull_disk *disk)
 {
 	const struct layer *overlay = disk_overlay(disk);
-	struct layer_info info = { 0 };
+	struct layer_info info;
 	struct shown shown;
 
-	if (disk->warning || !overlay->is_overlay || !overlay->has_backing ||
-	    !overlay->ops->describe)
+	if (disk->warning || !overlay->is_overlay || !overlay->has_backing)
 		return;
-	overlay->ops->describe(overlay, &info);
+	layer_describe(overlay, &info);
 	if (!info.data_file_raw)
 		return;
 	if (asprintf(&disk->warning,
@@ -102,7 +104,7 @@ static void hint_holes(struct bpull_disk *disk)
 		const struct layer *layer = disk->chain->layers[i];
 		struct shown shown;
 
-		if (layer->ops->format != IMAGE_RAW || !layer->file->holes_spared)
+		if (layer_format(layer) != IMAGE_RAW || !layer->file->holes_spared)
 			continue;
 		if (asprintf(&disk->hint,
 			     "%s: its file system is not known to tell the truth about holes, so "
@@ -193,7 +195,7 @@ static int prepare_guest(struct bpull_disk *disk, const struct bpull_disk_option
 			"%s: it looks raw, but a guest may have made it look so, or may make "
 			"it look different; name its format to let a guest write to it",
 			file_show(overlay->file, &shown));
-	rc = overlay->ops->begin_writing ? overlay->ops->begin_writing(overlay, err) : 0;
+	rc = layer_begin_writing(overlay, err);
 	disk->may_write = !rc;
 	return rc;
 }
@@ -209,8 +211,7 @@ static void settle(struct bpull_disk *disk)
 	uint64_t last = disk->n_commits_begun + MAX_LAST_COMMITS;
 	bool has_retried = false;
 
-	while (!disk->poisoned && (!commit_is_clean(disk) ||
-				   (overlay->ops->has_freed && overlay->ops->has_freed(overlay)))) {
+	while (!disk->poisoned && (!commit_is_clean(disk) || layer_has_freed(overlay))) {
 		if (commit_is_stalled(disk) && has_retried)
 			return;
 		if (commit_is_stalled(disk)) {
@@ -233,8 +234,8 @@ static void reclaim(struct bpull_disk *disk)
 	struct err err = { 0 };
 	uint64_t n_left;
 
-	if (!disk->poisoned && disk->may_write && commit_is_clean(disk) && overlay->ops->reclaim)
-		overlay->ops->reclaim(overlay, &n_left, &err);
+	if (!disk->poisoned && disk->may_write && commit_is_clean(disk))
+		layer_reclaim(overlay, &n_left, &err);
 }
 
 /* From now on the engine's rounds pass it by. */

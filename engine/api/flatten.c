@@ -102,7 +102,7 @@ static int prepare(struct bpull_disk *disk, const char *out_path,
 	int rc;
 
 	if (o.format == BPULL_FORMAT_UNKNOWN)
-		o.format = (enum bpull_format)source->ops->format;
+		o.format = (enum bpull_format)layer_format(source);
 	if (o.format != BPULL_FORMAT_RAW)
 		guest_len = round_up(guest_len, 512);
 	disk->flatten = calloc(1, sizeof(*disk->flatten));

@@ -25,6 +25,8 @@
 #include "formats/chain/chain_base.h"
 #include "formats/chain/layer_set.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
+#include "formats/core/layer_compress.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/err.h"
@@ -145,7 +147,7 @@ int bpull_info_layer(const struct bpull_info *info, unsigned i, struct bpull_lay
 	const struct chain *chain;
 	struct bpull_layer_info described;
 	const struct layer *layer;
-	struct layer_info more = { 0 };
+	struct layer_info more;
 
 	if (i >= bpull_info_depth(info) ||
 	    is_unfit(out, "layer", RESULT_FIRST_LEN(struct bpull_layer_info, unwritable_remedy),
@@ -153,11 +155,10 @@ int bpull_info_layer(const struct bpull_info *info, unsigned i, struct bpull_lay
 		return -EINVAL;
 	chain = info->look.chain;
 	layer = chain->layers[i];
-	if (layer->ops->describe)
-		layer->ops->describe(layer, &more);
+	layer_describe(layer, &more);
 	described = (struct bpull_layer_info){
 		.path = layer->file->name,
-		.format = (enum bpull_format)layer->ops->format,
+		.format = (enum bpull_format)layer_format(layer),
 		.virtual_size = layer->guest_len,
 		.file_size = layer->file->len,
 		.disk_size = allocated_len(layer->file),
@@ -187,7 +188,7 @@ int bpull_info_layer(const struct bpull_info *info, unsigned i, struct bpull_lay
 		.unwritable_remedy = (enum bpull_remedy)layer->unwritable.remedy,
 	};
 	if (i + 1 < chain->n_layers)
-		described.backing_opened_as = (enum bpull_format)chain->layers[i + 1]->ops->format;
+		described.backing_opened_as = (enum bpull_format)layer_format(chain->layers[i + 1]);
 	result_export(out, &described, sizeof(described));
 	return 0;
 }
@@ -221,8 +222,8 @@ static int check_or_repair(struct layer *layer, const struct bpull_check_options
 	int rc;
 
 	if (o->repair != BPULL_REPAIR_NONE)
-		return layer->ops->repair(layer, repair, err);
-	rc = layer->ops->check(layer, &repair->found, err);
+		return layer_repair(layer, repair, err);
+	rc = layer_check(layer, &repair->found, err);
 	repair->left = repair->found;
 	return rc;
 }
@@ -246,7 +247,7 @@ static int check_layer(struct layer *layer, const struct bpull_check_options *o,
 	struct shown shown;
 	int rc;
 
-	if (!layer->ops->check)
+	if (!layer_can_check(layer))
 		return err_set(err, -ENOTSUP, "%s: a raw image has nothing to check",
 			       file_show(layer->file, &shown));
 	rc = layer_refuse(layer, &layer->uncheckable, err);
@@ -255,7 +256,7 @@ static int check_layer(struct layer *layer, const struct bpull_check_options *o,
 	if (rc)
 		return rc;
 	*out = (struct bpull_check_result){
-		.format = (enum bpull_format)layer->ops->format,
+		.format = (enum bpull_format)layer_format(layer),
 		.n_corruptions = left->n_errors,
 		.n_leaks = left->n_leaks,
 		.n_check_errors = left->n_check_errors,
@@ -347,14 +348,14 @@ static int plan_job(struct walk *w, const struct bpull_job_options *job, char **
 
 	if (rc || !job->compression || !overlay->has_backing)
 		return rc;
-	if (!overlay->ops->may_compress)
+	if (!layer_can_compress(overlay))
 		return err_set(err, -ENOTSUP,
 			       "%s: %s images have no compressed clusters; measure without "
 			       "compression",
-			       file_show(overlay->file, &shown), overlay->ops->name);
+			       file_show(overlay->file, &shown), layer_format_name(overlay));
 	w->n_data = div_round_up(COMPRESSION_SPARE_LEN, overlay->cluster_len);
-	return overlay->ops->may_compress(overlay, (enum layer_compression)job->compression,
-					  job->compression_level, err);
+	return layer_may_compress(overlay, (enum layer_compression)job->compression,
+				  job->compression_level, err);
 }
 
 int bpull_measure_job(const char *path, const struct bpull_disk_options *options,

@@ -29,6 +29,8 @@
 #include "formats/chain/chain.h"
 #include "formats/chain/chain_base.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_compress.h"
+#include "formats/core/layer_fill.h"
 #include "io/base.h"
 #include "io/blocking.h"
 #include "io/err.h"
@@ -60,8 +62,8 @@ static int compression_alone(const struct bpull_disk *disk, const struct bpull_j
 
 	if (!disk->may_write)
 		blocking_set(others);
-	rc = is_for_good ? overlay->ops->set_compression(overlay, type, err)
-			 : overlay->ops->may_compress(overlay, type, o->compression_level, err);
+	rc = is_for_good ? layer_set_compression(overlay, type, err)
+			 : layer_may_compress(overlay, type, o->compression_level, err);
 	blocking_set(others);
 	return rc;
 }
@@ -75,11 +77,11 @@ static int check_compression(const struct bpull_disk *disk, const struct bpull_j
 
 	if (o->compression == BPULL_COMPRESSION_NONE)
 		return 0;
-	if (!overlay->ops->may_compress)
+	if (!layer_can_compress(overlay))
 		return err_set(
 			err, -ENOTSUP,
 			"%s: %s images have no compressed clusters; pull without compression",
-			file_show(overlay->file, &shown), overlay->ops->name);
+			file_show(overlay->file, &shown), layer_format_name(overlay));
 	return compression_alone(disk, o, false, err);
 }
 
@@ -162,7 +164,7 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 	if (!rc && (overlay->file->is_block || overlay->data->is_block))
 		rc = measure_device(disk, o->compression ? COMPRESSION_SPARE_LEN : 0, err);
 	if (!rc && !is_prepared)
-		rc = overlay->ops->begin_writing(overlay, err);
+		rc = layer_begin_writing(overlay, err);
 	else if (!disk->may_write)
 		overlay->note[0] = 0;
 	if (!rc && o->compression != BPULL_COMPRESSION_NONE)

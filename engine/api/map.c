@@ -27,7 +27,7 @@ static int ask(struct bpull_disk *disk, uint64_t guest_off, struct extent *e,
 	if (!(disk->flags & BPULL_DISK_NO_BACKING))
 		return chain_map(disk->chain, 0, guest_off, len, e, need);
 	e->depth = 0;
-	return top->ops->map(top, guest_off, len, e, need);
+	return layer_map(top, guest_off, len, e, need);
 }
 
 static int map_at(struct bpull_disk *disk, uint64_t guest_off, struct extent *e)

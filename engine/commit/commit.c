@@ -69,6 +69,8 @@
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_header.h"
+#include "formats/core/layer_shared.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/file.h"
@@ -121,9 +123,9 @@ static enum step let_go(struct commit *commit, bool with_this)
 	struct bpull_disk *disk = commit->op.disk;
 	struct layer *overlay = disk_overlay(disk);
 
-	if (!overlay->ops->has_freed || !overlay->ops->has_freed(overlay) || disk->guests.draining)
+	if (!layer_has_freed(overlay) || disk->guests.draining)
 		return STEP_NEXT;
-	if (overlay->ops->free_unreferenced(overlay, with_this, &commit->need) == TABLE_NEED)
+	if (layer_free_unreferenced(overlay, with_this, &commit->need) == TABLE_NEED)
 		return op_wait_table(&commit->op, &commit->need);
 	guest_begin_drain(disk);
 	commit_note_published(disk, 0);
@@ -159,8 +161,7 @@ static enum step commit_step(struct op *op)
 		commit->phase = COMMIT_WRITE_TABLES;
 		return commit_barrier(commit);
 	case COMMIT_WRITE_TABLES:
-		if (disk_overlay(disk)->ops->reftable_durable)
-			disk_overlay(disk)->ops->reftable_durable(disk_overlay(disk));
+		layer_reftable_durable(disk_overlay(disk));
 		commit->phase = is_hard(commit) ? COMMIT_LAST_BARRIER : COMMIT_DONE;
 		return commit_write_stages(commit, STAGE_TABLE, STAGE_HEADER);
 	case COMMIT_LAST_BARRIER:
@@ -263,10 +264,10 @@ static int stage_all(struct bpull_disk *disk, struct commit *commit)
 	struct layer *overlay = disk_overlay(disk);
 	int rc = table_cache_stage(overlay->cache, overlay->file, &commit->staged);
 
-	if (!rc && overlay->ops->stage)
-		rc = overlay->ops->stage(overlay, &commit->staged);
+	if (!rc)
+		rc = layer_stage(overlay, &commit->staged);
 	if (!rc && commit->kind == COMMIT_DETACH)
-		rc = overlay->ops->stage_link(overlay, &commit->staged);
+		rc = layer_stage_link(overlay, &commit->staged);
 	return rc;
 }
 

@@ -21,6 +21,7 @@
 #include "engine/core/fault.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_header.h"
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
@@ -89,7 +90,7 @@ bool mixed_mark(struct bpull_disk *disk)
 
 	if (!file)
 		return true;
-	if (!overlay->ops->mark_mixed) {
+	if (!layer_has_claims(overlay)) {
 		say_changed(disk, file, ", of which the image can bear no mark");
 		return true;
 	}
@@ -101,7 +102,7 @@ bool mixed_mark(struct bpull_disk *disk)
 	}
 	if (!may_write_header(disk))
 		return false;
-	rc = overlay->ops->mark_mixed(overlay, true, &err);
+	rc = layer_mark_mixed(overlay, true, &err);
 	say_changed(disk, file,
 		    !rc             ? ", of which the image is marked"
 		    : rc == -ENOSPC ? ", of which the image could not be marked for want of room"
@@ -115,10 +116,10 @@ void mixed_mark_closing(struct bpull_disk *disk)
 	struct layer *overlay = disk_overlay(disk);
 	struct err err = { 0 };
 
-	if (!file_changed_behind_copies(disk) || overlay->is_mixed || !overlay->ops->mark_mixed ||
+	if (!file_changed_behind_copies(disk) || overlay->is_mixed || !layer_has_claims(overlay) ||
 	    disk->poisoned || !may_write_header(disk))
 		return;
-	overlay->ops->mark_mixed(overlay, true, &err); /* no caller hears of it any more */
+	layer_mark_mixed(overlay, true, &err); /* no caller hears of it any more */
 }
 
 bool mixed_clear(struct bpull_disk *disk)
@@ -130,7 +131,7 @@ bool mixed_clear(struct bpull_disk *disk)
 		return true;
 	if (!may_write_header(disk))
 		return false;
-	if (overlay->ops->mark_mixed(overlay, false, &err))
+	if (layer_mark_mixed(overlay, false, &err))
 		job_say_mixed(disk, 0, "%s", err.message);
 	return true;
 }

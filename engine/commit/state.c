@@ -13,6 +13,7 @@
 #include "engine/core/op.h"
 #include "formats/chain/chain_base.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_header.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/io.h"
@@ -97,13 +98,12 @@ void disk_link_changed(struct bpull_disk *disk)
 {
 	struct layer *overlay = disk_overlay(disk);
 
-	if (overlay->ops->link_durable)
-		overlay->ops->link_durable(overlay);
+	layer_link_durable(overlay);
 	overlay->has_backing = disk->base_name != NULL;
 	if (disk->base_name) {
 		free(overlay->backing_name);
 		overlay->backing_name = STEAL(disk->base_name);
-		overlay->backing_format = disk->chain->layers[disk->chain->pull_to]->ops->format;
+		overlay->backing_format = layer_format(disk->chain->layers[disk->chain->pull_to]);
 		overlay->backing_format_name[0] = 0;
 	}
 	chain_drop_hidden(disk->chain, disk_note_file_closing, disk->engine);

@@ -30,6 +30,7 @@
 #include "engine/core/op.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/file.h"

@@ -24,6 +24,8 @@
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_compress.h"
+#include "formats/core/layer_fill.h"
 #include "io/base.h"
 #include "io/io.h"
 
@@ -87,8 +89,7 @@ static int encode_cluster(const struct copy_run *p, uint32_t idx, uint8_t *scrat
 		return 0;
 	}
 	copy_run_digest_cluster(p, idx, bytes);
-	n = cap ? overlay->ops->encode(overlay, p->walk->how.compression_level, bytes, scratch, cap)
-		: 0;
+	n = cap ? layer_encode(overlay, p->walk->how.compression_level, bytes, scratch, cap) : 0;
 	if (n <= 0)
 		return n;
 	len = round_up((uint32_t)n, SECTOR_LEN);
@@ -126,15 +127,15 @@ static int choose_cluster(struct copy_run *p, uint32_t idx)
 			p->compress.lens[idx] = COMP_ZERO;
 			return 0;
 		}
-		rc = overlay->ops->alloc_tables(overlay, guest_off, p->overlay->cluster_len,
-						&p->space.need);
+		rc = layer_alloc_tables(overlay, guest_off, p->overlay->cluster_len,
+					&p->space.need);
 		if (!rc)
-			rc = overlay->ops->copy_target(overlay, guest_off, p->overlay->cluster_len,
-						       0, &to, &p->space.need);
+			rc = layer_copy_target(overlay, guest_off, p->overlay->cluster_len, 0, &to,
+					       &p->space.need);
 		if (rc || to.has_space || to.len < p->overlay->cluster_len)
 			return rc;
-		rc = overlay->ops->copy_target(overlay, guest_off, p->overlay->cluster_len, 1, &to,
-					       &p->space.need);
+		rc = layer_copy_target(overlay, guest_off, p->overlay->cluster_len, 1, &to,
+				       &p->space.need);
 		if (rc != -ENOENT)
 			return rc;
 	}

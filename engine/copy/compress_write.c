@@ -15,6 +15,8 @@
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_compress.h"
+#include "formats/core/layer_fill.h"
 #include "io/base.h"
 #include "io/io.h"
 
@@ -45,7 +47,7 @@ static int reserve_compressed(struct copy_run *p, uint32_t off, uint32_t len)
 	struct layer *overlay = p->overlay;
 	struct destination to = { 0 };
 	uint32_t end = off + len;
-	int rc = overlay->ops->alloc_tables(overlay, p->guest_off + off, len, &p->space.need);
+	int rc = layer_alloc_tables(overlay, p->guest_off + off, len, &p->space.need);
 
 	for (; !rc && off < end; off += p->overlay->cluster_len) {
 		struct mapping map = { .guest_off = p->guest_off + off,
@@ -53,13 +55,12 @@ static int reserve_compressed(struct copy_run *p, uint32_t off, uint32_t len)
 				       .comp_len = p->compress.lens[clusters_idx(p, off)] };
 
 		if (overlay->has_copies)
-			rc = overlay->ops->copy_target(overlay, map.guest_off,
-						       p->overlay->cluster_len, 0, &to,
-						       &p->space.need);
+			rc = layer_copy_target(overlay, map.guest_off, p->overlay->cluster_len, 0,
+					       &to, &p->space.need);
 		map.for_snapshots = to.for_snapshots;
 		if (!rc)
-			rc = overlay->ops->reserve_bytes(overlay, map.guest_off, map.comp_len,
-							 &map.host_off, &p->space.need);
+			rc = layer_reserve_bytes(overlay, map.guest_off, map.comp_len,
+						 &map.host_off, &p->space.need);
 		if (!rc)
 			rc = run_space_add(p, &map);
 		if (!rc)

@@ -13,6 +13,7 @@
 #include "engine/core/copied.h"
 #include "engine/core/disk.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
 #include "io/base.h"
 
 bool copy_run_digests(const struct copy_run *p)

@@ -11,6 +11,7 @@
 
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 
@@ -25,10 +26,7 @@ int plan_next(struct chain *chain, uint64_t guest_off, uint64_t end, enum plan_a
 {
 	const struct layer *overlay = chain->layers[0];
 	struct extent own, below;
-	int (*map_backed)(struct layer *, uint64_t, uint64_t, struct extent *,
-			  struct table_need *) =
-		overlay->ops->map_backed ? overlay->ops->map_backed : overlay->ops->map;
-	int rc = map_backed(chain->layers[0], guest_off, end - guest_off, &own, need);
+	int rc = layer_map_backed(chain->layers[0], guest_off, end - guest_off, &own, need);
 
 	if (rc)
 		return rc;

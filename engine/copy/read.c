@@ -16,6 +16,7 @@
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_compress.h"
 #include "io/base.h"
 #include "io/file.h"
 #include "io/io.h"
@@ -208,12 +209,11 @@ static int decode_work(struct io_req *req)
 	int rc;
 
 	if (!part->same && part->len == d->layer->cluster_len)
-		return d->layer->ops->decode(d->layer, d->in, d->in_len,
-					     d->run->buf + part->buf_off);
+		return layer_decode(d->layer, d->in, d->in_len, d->run->buf + part->buf_off);
 	cluster = malloc(d->layer->cluster_len);
 	if (!cluster)
 		return -ENOMEM;
-	rc = d->layer->ops->decode(d->layer, d->in, d->in_len, cluster);
+	rc = layer_decode(d->layer, d->in, d->in_len, cluster);
 	for (; !rc; part = &parts[part->same]) {
 		memcpy(d->run->buf + part->buf_off, cluster + part->skip, part->len);
 		if (!part->same)

@@ -40,6 +40,7 @@
 #include "engine/core/range_lock.h"
 #include "engine/core/range_set.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/buf.h"
@@ -341,7 +342,7 @@ static enum step publish(struct copy_run *p)
 	if (!rc)
 		rc = copy_run_prepare_handing_over(p);
 	if (!rc && p->space.n_maps)
-		rc = overlay->ops->publish(overlay, p->space.maps, p->space.n_maps, &p->space.need);
+		rc = layer_publish(overlay, p->space.maps, p->space.n_maps, &p->space.need);
 	if (rc)
 		return copy_run_retry_later(p, rc);
 	copy_run_hand_over(p);

@@ -15,6 +15,7 @@
 #include "engine/core/range_lock.h"
 #include "engine/core/zero.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
 #include "io/base.h"
 
 bool copy_run_keeps_zeros(const struct copy_run *p)

@@ -13,6 +13,7 @@
 #include "engine/copy/walk.h"
 #include "engine/core/disk.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
 #include "io/base.h"
 #include "io/file.h"
 
@@ -65,13 +66,13 @@ static int reserve_space(struct copy_run *p, uint64_t guest_off, uint64_t len, u
 	uint64_t end = round_up(guest_off + len, overlay->cluster_len);
 	struct mapping space = { .guest_off = round_down(guest_off, overlay->cluster_len),
 				 .copy = copy };
-	int rc = overlay->ops->reserve(overlay, end - space.guest_off, &space.host_off, &space.len);
+	int rc = layer_reserve(overlay, end - space.guest_off, &space.host_off, &space.len);
 
 	if (rc)
 		return rc;
 	rc = append(&p->space.spaces, &p->space.n_spaces, &p->space.spaces_cap, &space);
 	if (rc)
-		overlay->ops->release(overlay, space.host_off, space.len);
+		layer_release(overlay, space.host_off, space.len);
 	return rc;
 }
 
@@ -82,11 +83,9 @@ static int place_copy(struct copy_run *p, uint64_t guest_off, uint64_t *len, uns
 {
 	struct layer *overlay = p->overlay;
 	const struct mapping *space;
-	struct destination to = { .len = *len };
-	int rc = copy ? -ENOENT : 0;
+	struct destination to;
+	int rc = layer_copy_target(overlay, guest_off, *len, copy, &to, &p->space.need);
 
-	if (overlay->ops->copy_target)
-		rc = overlay->ops->copy_target(overlay, guest_off, *len, copy, &to, &p->space.need);
 	if (rc)
 		return rc;
 	*len = to.len;
@@ -142,7 +141,7 @@ static int place(struct copy_run *p, uint64_t guest_off, uint64_t *len)
 int run_space_reserve(struct copy_run *p, uint32_t off, uint32_t len)
 {
 	struct layer *overlay = p->overlay;
-	int rc = overlay->ops->alloc_tables(overlay, p->guest_off + off, len, &p->space.need);
+	int rc = layer_alloc_tables(overlay, p->guest_off + off, len, &p->space.need);
 
 	while (!rc && len) {
 		uint64_t got = len;
@@ -224,7 +223,7 @@ void run_space_give_up(struct copy_run *p)
 		const struct mapping *space = &p->space.spaces[--p->space.n_spaces];
 
 		give_up(p, space->host_off, space->len);
-		overlay->ops->release(overlay, space->host_off, space->len);
+		layer_release(overlay, space->host_off, space->len);
 	}
 }
 

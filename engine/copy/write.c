@@ -19,6 +19,7 @@
 #include "engine/core/merge.h"
 #include "engine/core/op.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
 #include "io/file.h"
 #include "io/io.h"
 

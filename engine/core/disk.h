@@ -207,7 +207,7 @@ static inline struct layer *disk_overlay(const struct bpull_disk *disk)
 /* A raw image by itself, open for the guest. */
 static inline bool disk_is_raw(const struct bpull_disk *disk)
 {
-	return disk_overlay(disk)->ops->format == IMAGE_RAW && !disk->flatten;
+	return layer_format(disk_overlay(disk)) == IMAGE_RAW && !disk->flatten;
 }
 
 /* Does the overlay keep its data in a file of its own? */

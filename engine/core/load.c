@@ -20,6 +20,7 @@
 #include "engine/core/op.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_tables.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/file.h"
@@ -153,14 +154,14 @@ void load_ahead(struct bpull_disk *disk, const struct table_need *missed, uint64
 	struct layer *layer = layer_of(disk->chain, missed->file);
 	uint64_t len = 0, end = disk_overlay(disk)->backed_len;
 
-	if (!layer || !layer->ops->table_place || disk->engine->n_ahead_failed)
+	if (!layer || !layer_has_tables(layer) || disk->engine->n_ahead_failed)
 		return;
 	end = MIN(end, layer->guest_len);
 	for (unsigned n = 0; guest_off < end && n < AHEAD_MAX;) {
 		struct table_need place, need;
 		struct load *load;
 
-		if (layer->ops->table_place(layer, guest_off, &place, &guest_off, &need))
+		if (layer_table_place(layer, guest_off, &place, &guest_off, &need))
 			return;
 		if (!place.len || table_find(disk->engine->cache, place.file, place.host_off))
 			continue;

@@ -22,6 +22,7 @@
 #include "engine/core/op.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_compress.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/io.h"
@@ -182,7 +183,7 @@ static int decode_part(struct io_req *req)
 
 	if (!cluster)
 		return -ENOMEM;
-	rc = part->layer->ops->decode(part->layer, part->comp, part->comp_len, cluster);
+	rc = layer_decode(part->layer, part->comp, part->comp_len, cluster);
 	if (!rc)
 		iov_fill(part->g->iov, part->g->n_iov, part->at, cluster + part->skip, part->len);
 	free(cluster);

@@ -68,6 +68,7 @@
 #include "engine/guest/write.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_shared.h"
 #include "io/base.h"
 
 static void over(struct guest *g)
@@ -198,7 +199,7 @@ void guest_run(struct bpull_disk *disk, uint64_t now_ns)
 	if (disk->guests.draining && disk->guests.oldest_seq >= disk->guests.drain_seq) {
 		disk->guests.draining = false;
 		if (!disk->poisoned)
-			overlay->ops->reuse_freed(overlay);
+			layer_reuse_freed(overlay);
 	}
 	if (disk->flags & BPULL_DISK_GUEST_IO && commit_is_due(disk, now_ns))
 		commit_begin(disk, COMMIT_SOFT);

@@ -24,6 +24,8 @@
 #include "engine/guest/chain_read.h"
 #include "engine/guest/request.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
+#include "formats/core/layer_guest.h"
 #include "io/base.h"
 #include "io/file.h"
 #include "io/io.h"
@@ -41,7 +43,7 @@ static int reserve(struct guest *g, struct destination *to)
 	uint64_t off = round_down(s->off, overlay->cluster_len);
 	uint64_t end = round_up(s->off + to->len, overlay->cluster_len);
 	uint64_t got;
-	int rc = overlay->ops->reserve(overlay, end - off, &to->host_off, &got);
+	int rc = layer_reserve(overlay, end - off, &to->host_off, &got);
 
 	if (rc)
 		return rc;
@@ -64,15 +66,13 @@ enum step guest_place(struct guest *g)
 	if (commit_is_overdue(disk))
 		return guest_retry_later(g, -EAGAIN);
 	/* In an image with snapshots unshare() has made tables that only the guest uses. */
-	rc = overlay->has_copies
-		     ? 0
-		     : overlay->ops->alloc_tables(overlay, s->off, s->end - s->off, &g->need);
+	rc = overlay->has_copies ? 0
+				 : layer_alloc_tables(overlay, s->off, s->end - s->off, &g->need);
 	if (rc)
 		return guest_retry_later(g, rc);
 	if (s->is_zero)
 		return guest_go(g, GUEST_PUBLISH);
-	if (overlay->ops->write_target)
-		rc = overlay->ops->write_target(overlay, s->off, to.len, &to, &g->need);
+	rc = layer_write_target(overlay, s->off, to.len, &to, &g->need);
 	if (!rc && !to.has_space)
 		rc = reserve(g, &to);
 	if (rc)
@@ -93,7 +93,7 @@ void guest_give_up(struct guest *g)
 		return;
 	if (!disk->poisoned)
 		file_discard(overlay->file, s->space_off, s->space_len);
-	overlay->ops->release(overlay, s->space_off, s->space_len);
+	layer_release(overlay, s->space_off, s->space_len);
 	s->space_len = 0;
 }
 
@@ -269,7 +269,7 @@ enum step guest_publish(struct guest *g)
 		disk_wrote(disk, DISK_DATA); /* I1: a barrier must come before what points at it */
 	}
 	disk_wrote(disk, DISK_IMAGE);
-	rc = overlay->ops->publish_write(overlay, &map, 1, &g->need);
+	rc = layer_publish_write(overlay, &map, 1, &g->need);
 	if (rc)
 		return guest_retry_later(g, rc);
 	commit_note_published(disk, s->is_zero ? 0 : map.len);

@@ -14,6 +14,7 @@
 #include "engine/core/range_lock.h"
 #include "engine/guest/chain_read.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_shared.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 

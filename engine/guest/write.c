@@ -27,6 +27,10 @@
 #include "engine/core/op.h"
 #include "engine/guest/request.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
+#include "formats/core/layer_guest.h"
+#include "formats/core/layer_header.h"
+#include "formats/core/layer_shared.h"
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
@@ -46,14 +50,14 @@ static int prepare_work(struct io_req *req)
 	struct layer *overlay = disk_overlay(op->disk);
 	struct err err = { 0 };
 
-	return overlay->ops->begin_guest_writes(overlay, &err);
+	return layer_begin_guest_writes(overlay, &err);
 }
 
 static bool has_entries(const struct bpull_disk *disk)
 {
 	const struct layer *overlay = disk_overlay(disk);
 
-	return overlay->has_zero_entries && overlay->ops->free_unreferenced;
+	return overlay->has_zero_entries && layer_frees_space(overlay);
 }
 
 static int discard_work(struct io_req *req)
@@ -91,7 +95,7 @@ enum step guest_prepare(struct guest *g)
 	}
 	if (g->kind == GUEST_DISCARD && !has_entries(disk))
 		return discard_raw(g);
-	if (all->prepare == GUESTS_PREPARED || !disk_overlay(disk)->ops->begin_guest_writes)
+	if (all->prepare == GUESTS_PREPARED || !layer_has_claims(disk_overlay(disk)))
 		return guest_go(g, GUEST_LOCK);
 	/* A commit in flight may write the header as it was: wait for it. */
 	if (!commit_revive(disk))
@@ -222,7 +226,7 @@ static int map_in_place(struct guest *g, struct write_extent *list, unsigned *n,
 	other->len = 0;
 	while (at < end_of(g) && *n < MAX_IN_PLACE) {
 		struct write_extent e = { 0 };
-		int rc = overlay->ops->map_write(overlay, at, end_of(g) - at, &e, &g->need);
+		int rc = layer_map_write(overlay, at, end_of(g) - at, &e, &g->need);
 
 		if (rc)
 			return rc;
@@ -339,7 +343,7 @@ enum step guest_unshare(struct guest *g)
 		guest_lock(g, off, end - off);
 		return guest_go(g, GUEST_LOCK);
 	}
-	rc = overlay->ops->unshare(overlay, g->at, &g->unshare, &g->need);
+	rc = layer_unshare(overlay, g->at, &g->unshare, &g->need);
 	if (rc)
 		return guest_retry_later(g, rc);
 	disk_wrote(g->op.disk, DISK_IMAGE);

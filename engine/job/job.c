@@ -40,6 +40,8 @@
 #include "engine/job/verify_holes.h"
 #include "formats/chain/chain_base.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
+#include "formats/core/layer_shared.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/err.h"
@@ -147,9 +149,9 @@ static bool reclaim_space(struct bpull_disk *disk)
 	uint64_t n_left = 0;
 
 	/* With a guest, the disk's close does it. */
-	if (!overlay->ops->reclaim || disk->poisoned || disk->flags & BPULL_DISK_GUEST_IO)
+	if (disk->poisoned || disk->flags & BPULL_DISK_GUEST_IO)
 		return true;
-	disk->poisoned = overlay->ops->reclaim(overlay, &n_left, &err);
+	disk->poisoned = layer_reclaim(overlay, &n_left, &err);
 	if (disk->poisoned)
 		job_fail(disk, disk->poisoned, "%s", err.message);
 	else if (n_left)
@@ -219,7 +221,7 @@ static void run_committing(struct bpull_disk *disk)
 		return;
 	}
 	table_cache_drop_clean(disk->engine->cache, overlay->file);
-	if (overlay->ops->reread && overlay->ops->reread(overlay, commit_is_running(disk), &err)) {
+	if (layer_reread(overlay, commit_is_running(disk), &err)) {
 		job_fail(disk, err.code, "%s", err.message);
 		return;
 	}

@@ -22,6 +22,8 @@
 #include "engine/job/round.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
+#include "formats/core/layer_tables.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/blocking.h"
@@ -67,7 +69,7 @@ static int count_tables(struct walk *w, uint64_t guest_off, uint64_t end)
 		bool has;
 		int rc;
 
-		NOW(w, rc, overlay->ops->has_table(overlay, at, &has, &table_end, &need));
+		NOW(w, rc, layer_has_table(overlay, at, &has, &table_end, &need));
 		if (rc)
 			return rc;
 		w->n_tables += !has;
@@ -160,9 +162,9 @@ static int table_at(const struct chain *chain, unsigned depth, uint64_t guest_of
 
 	*has = false;
 	*end = UINT64_MAX;
-	if (!layer || !layer->ops->table_at || guest_off >= layer->guest_len)
+	if (!layer || !layer_has_tables(layer) || guest_off >= layer->guest_len)
 		return 0;
-	return layer->ops->table_at(layer, guest_off, has, end, need);
+	return layer_table_at(layer, guest_off, has, end, need);
 }
 
 /* Refuses a layer whose disk has more tables than its file has clusters: one of them is in many
@@ -236,8 +238,8 @@ int measure_walk(struct walk *w, struct bpull_measure *out, struct err *err)
 	if (!overlay->has_backing)
 		return 0;
 	rc = check_all_sharing(w, 0, err);
-	if (!rc && overlay->ops->begin_measuring)
-		rc = overlay->ops->begin_measuring(overlay, err);
+	if (!rc)
+		rc = layer_begin_measuring(overlay, err);
 	if (rc)
 		return rc;
 	rc = walk_plan(w, count_action);
@@ -247,7 +249,7 @@ int measure_walk(struct walk *w, struct bpull_measure *out, struct err *err)
 	out->copy_bytes = w->copy_bytes;
 	if (out->has_data_file)
 		measure_data_file(w, out);
-	rc = overlay->ops->measure(overlay, w->n_data, w->n_tables, &out->needed_size, err);
+	rc = layer_measure(overlay, w->n_data, w->n_tables, &out->needed_size, err);
 	if (rc)
 		return rc;
 	if (!out->is_device) {
@@ -333,7 +335,7 @@ static int check_packed(struct walk *w, struct err *err)
 
 		blocking_begin(); /* a lower layer never changes */
 		if (w->has_packed[i])
-			rc = layer->ops->check(layer, &found, err);
+			rc = layer_check(layer, &found, err);
 		blocking_end();
 		if (rc)
 			return rc;
@@ -359,8 +361,7 @@ static int find_damage(struct walk *w, struct layer *layer, uint64_t *guest_off)
 		struct extent e;
 		int rc;
 
-		NOW(w, rc,
-		    layer->ops->map(layer, *guest_off, layer->guest_len - *guest_off, &e, &need));
+		NOW(w, rc, layer_map(layer, *guest_off, layer->guest_len - *guest_off, &e, &need));
 		if (rc)
 			return rc;
 		*guest_off += e.len;
@@ -409,13 +410,12 @@ int measure_refuse_damage(struct walk *w, struct err *err)
 
 	/* Below the base too: of a cluster that is held in part the rest comes from there. */
 	for (unsigned i = 1; i < chain->n_layers; i++)
-		has_tables |= chain->layers[i]->ops->check != NULL;
+		has_tables |= layer_can_check(chain->layers[i]);
 	if (!has_tables)
 		return 0;
 	rc = check_all_sharing(w, 1, err);
 	if (!rc) {
-		if (overlay->ops->begin_measuring)
-			rc = overlay->ops->begin_measuring(overlay, err);
+		rc = layer_begin_measuring(overlay, err);
 		if (!rc)
 			rc = walk_plan(w, map_action);
 		overlay->tables_wanted = rc ? 0 : w->n_tables;

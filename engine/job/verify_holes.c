@@ -58,7 +58,7 @@ static bool find_hole(const struct bpull_disk *disk, struct hole_samples *h, uin
 		const struct layer *layer = chain->layers[h->depth];
 		struct file_status status;
 
-		while (layer->ops->format == IMAGE_RAW && h->off < layer->file->len &&
+		while (layer_format(layer) == IMAGE_RAW && h->off < layer->file->len &&
 		       !file_status(layer->file, h->off, &status)) {
 			*end = h->off + status.len;
 			if (status.is_hole)

@@ -169,7 +169,7 @@ static int take_layer(struct chain_walk *walk, struct layer_want *want, struct e
 		tell_no_locks(walk, want->name);
 	rc = how->allow_unreadable ? 0 : layer_refuse(layer, &layer->unreadable, err);
 	if (!rc && want->write && !how->for_repair &&
-	    !(how->allow_raw && layer->ops->format == IMAGE_RAW))
+	    !(how->allow_raw && layer_format(layer) == IMAGE_RAW))
 		rc = layer_refuse(layer, &layer->unwritable, err);
 	return rc;
 }
@@ -223,7 +223,7 @@ static void note_format(struct chain_walk *walk, const struct chain_choice *choi
 
 	chain->format_from[choice->depth] = (uint8_t)choice->from;
 	if (choice->depth == 1 && choice->from == CHAIN_FORMAT_TOLD &&
-	    layer->ops->format == IMAGE_RAW && chain->layers[0]->is_overlay)
+	    layer_format(layer) == IMAGE_RAW && chain->layers[0]->is_overlay)
 		chain->layers[0]->backing_told_raw = true;
 }
 
@@ -417,11 +417,9 @@ static int map_layer(struct layer *layer, uint64_t off, uint64_t len, struct ext
 	}
 	left = layer->guest_len - off;
 	ask = layer->is_overlay ? len : MIN(MAX(len, CHAIN_LOOK_AHEAD), left);
-	rc = layer->ops->map(layer, off, ask, out, need);
+	rc = layer_map(layer, off, ask, out, need);
 	if (rc)
 		return rc;
-	if (out->guest_off != off || !out->len || out->len > ask)
-		return -EUCLEAN;
 	if (out->kind == EXTENT_UNALLOCATED)
 		remember_unallocated(layer, off, off + out->len);
 	out->len = MIN(out->len, len);

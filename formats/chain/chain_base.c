@@ -20,6 +20,7 @@
 #include "formats/chain/chain.h"
 #include "formats/chain/layer_set.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_header.h"
 #include "io/base.h"
 #include "io/blocking.h"
 #include "io/err.h"
@@ -241,9 +242,9 @@ int chain_plan_link(const struct chain *chain, const char *base_name, struct err
 {
 	struct layer *overlay = chain->layers[0];
 
-	return overlay->ops->plan_link(
+	return layer_plan_link(
 		overlay, base_name,
-		base_name ? chain->layers[chain->pull_to]->ops->format : IMAGE_UNKNOWN, err);
+		base_name ? layer_format(chain->layers[chain->pull_to]) : IMAGE_UNKNOWN, err);
 }
 
 void chain_hide_pulled(struct chain *chain)

@@ -183,7 +183,7 @@ int chain_choose_format(void *opaque, struct file *file, enum image_format *out,
 
 int chain_check_trust(const struct chain_choice *choice, const struct layer *layer, struct err *err)
 {
-	const char *format = format_name(layer->ops->format), *further;
+	const char *format = format_name(layer_format(layer)), *further;
 	char path[SHORT_NAME], above[SHORT_NAME], name[SHORT_NAME];
 	char remedy[SHORT_NAME + 8];
 

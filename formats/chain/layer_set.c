@@ -232,7 +232,7 @@ static struct layer *find_shared(const struct layer_set *set, const struct file 
 		struct file *have = entry->layer->file;
 
 		/* Asked first, it takes the time of a touch over. */
-		if (same_inode(have, file) && entry->layer->ops->format == format &&
+		if (same_inode(have, file) && layer_format(entry->layer) == format &&
 		    !entry->layer->has_data_file && (entry->locked || !lock) &&
 		    !file_changed(have) && have->mtime_ns == file->mtime_ns &&
 		    have->len == file->len && have->trust_holes == file->trust_holes)
@@ -282,7 +282,7 @@ static int join(struct layer_set *set, const struct layer_want *want, struct lay
 	if (!rc && grow(set) < 0)
 		rc = err_set(err, -ENOMEM, "out of memory while opening an image");
 	shared = rc || want->write ? NULL
-				   : find_shared(set, layer->file, layer->ops->format, want->lock);
+				   : find_shared(set, layer->file, layer_format(layer), want->lock);
 	if (rc || shared) {
 		table_cache_forget(set->cache, layer->file);
 		layer_close(layer);

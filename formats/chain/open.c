@@ -68,7 +68,7 @@ int format_open(enum image_format format, struct file *file, struct table_cache 
 
 	if (rc < 0)
 		return rc;
-	assert(layer->ops->format == format && is_power_of_2(layer->cluster_len));
+	assert(layer_format(layer) == format && is_power_of_2(layer->cluster_len));
 	/* So that guest offsets can be added and rounded up everywhere without a check. */
 	if (layer->guest_len > INT64_MAX - GiB) {
 		struct shown shown;

@@ -47,7 +47,7 @@ int layer_map_now(struct layer *layer, uint64_t guest_off, uint64_t len, struct 
 {
 	for (unsigned n_loads = 0; n_loads < FORMAT_MAX_LOADS; n_loads++) {
 		struct table_need need;
-		int rc = layer->ops->map(layer, guest_off, len, out, &need);
+		int rc = layer_map(layer, guest_off, len, out, &need);
 
 		if (rc == TABLE_NEED)
 			rc = table_load_now(layer->cache, &need);

@@ -10,6 +10,7 @@
 #include "formats/core/two_level.h"
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 

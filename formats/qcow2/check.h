@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
 #include "formats/qcow2/check_check.h"
 #include "io/base.h"
 

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
 #include "formats/qcow2/check.h"
 #include "formats/qcow2/check_check.h"
 #include "formats/qcow2/check_refs.h"

@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/check.h"
 #include "formats/qcow2/check_check.h"

@@ -23,6 +23,8 @@
 
 #include "formats/core/codecs.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
+#include "formats/core/layer_compress.h"
 #include "formats/qcow2/check_check.h"
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/image.h"

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_compress.h"
 #include "io/base.h"
 
 struct err;

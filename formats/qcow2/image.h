@@ -9,6 +9,7 @@
 
 #include "formats/core/gaps.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/freed.h"
 #include "io/base.h"

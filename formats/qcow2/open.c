@@ -15,6 +15,13 @@
 
 #include "formats/core/codecs.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
+#include "formats/core/layer_compress.h"
+#include "formats/core/layer_fill.h"
+#include "formats/core/layer_guest.h"
+#include "formats/core/layer_header.h"
+#include "formats/core/layer_shared.h"
+#include "formats/core/layer_tables.h"
 #include "formats/qcow2/backing_link.h"
 #include "formats/qcow2/begin.h"
 #include "formats/qcow2/check_check.h"
@@ -199,44 +206,76 @@ static void qcow2_describe(const struct layer *layer, struct layer_info *info)
 	info->has_bitmaps = q->bitmaps.is_present;
 }
 
-static const struct layer_ops qcow2_ops = {
-	.format = IMAGE_QCOW2,
-	.name = "qcow2",
-	.map = qcow2_map,
-	.decode = qcow2_decode,
-	.describe = qcow2_describe,
-	.begin_measuring = qcow2_begin_measuring,
+static const struct layer_tables_ops tables_ops = {
 	.table_at = qcow2_table_at,
 	.table_place = qcow2_table_place,
+	.begin_measuring = qcow2_begin_measuring,
 	.has_table = qcow2_has_table,
 	.measure = qcow2_measure,
+};
+
+static const struct layer_fill_ops fill_ops = {
 	.begin_writing = qcow2_begin_writing,
+	.map_backed = qcow2_map_backed,
+	.alloc_tables = qcow2_alloc_tables,
+	.copy_target = qcow2_copy_target,
 	.reserve = qcow2_reserve,
 	.release = qcow2_release,
-	.map_backed = qcow2_map_backed,
-	.copy_target = qcow2_copy_target,
+	.publish = qcow2_publish,
+};
+
+static const struct layer_compress_ops compress_ops = {
+	.decode = qcow2_decode,
 	.may_compress = qcow2_may_compress,
 	.set_compression = qcow2_set_compression,
 	.encode = qcow2_encode,
 	.reserve_bytes = qcow2_reserve_bytes,
-	.alloc_tables = qcow2_alloc_tables,
-	.publish = qcow2_publish,
-	.begin_guest_writes = qcow2_begin_guest_writes,
+};
+
+static const struct layer_guest_ops guest_ops = {
 	.map_write = qcow2_map_write,
-	.unshare = qcow2_unshare,
 	.write_target = qcow2_write_target,
 	.publish_write = qcow2_publish_write,
+};
+
+static const struct layer_shared_ops shared_ops = {
+	.unshare = qcow2_unshare,
 	.free_unreferenced = qcow2_free_unreferenced,
 	.has_freed = qcow2_has_freed,
 	.reuse_freed = qcow2_reuse_freed,
 	.stage = qcow2_stage,
 	.reftable_durable = qcow2_reftable_durable,
 	.reread = qcow2_snapshots_reread,
+};
+
+static const struct layer_link_ops link_ops = {
 	.plan_link = qcow2_plan_link,
 	.stage_link = qcow2_stage_link,
 	.link_durable = qcow2_link_durable,
+};
+
+static const struct layer_claims_ops claims_ops = {
+	.begin_guest_writes = qcow2_begin_guest_writes,
 	.mark_mixed = qcow2_mark_mixed,
+};
+
+static const struct layer_check_ops check_ops = {
+	.describe = qcow2_describe,
 	.check = qcow2_check,
 	.repair = qcow2_repair,
+};
+
+static const struct layer_ops qcow2_ops = {
+	.format = IMAGE_QCOW2,
+	.name = "qcow2",
+	.tables = &tables_ops,
+	.fill = &fill_ops,
+	.compress = &compress_ops,
+	.guest_write = &guest_ops,
+	.shared = &shared_ops,
+	.link = &link_ops,
+	.claims = &claims_ops,
+	.check = &check_ops,
+	.map = qcow2_map,
 	.close = qcow2_close,
 };

@@ -10,10 +10,10 @@ struct layer;
 struct mapping;
 struct table_need;
 
-/* layer_ops.alloc_tables */
+/* layer_fill_ops.alloc_tables */
 int qcow2_alloc_tables(struct layer *layer, uint64_t guest_off, uint64_t len,
 		       struct table_need *need);
-/* layer_ops.publish */
+/* layer_fill_ops.publish */
 int qcow2_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		  struct table_need *need);
 

@@ -26,6 +26,7 @@
 #include <string.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/empty.h"

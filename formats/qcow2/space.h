@@ -16,9 +16,9 @@ struct table_need;
 int qcow2_reserve_table(struct qcow2 *q, uint64_t *l2_off, struct table_need *need);
 /* Gives back the clusters reserved for tables, when there is no other room. */
 void qcow2_give_up_reserved_l2(struct qcow2 *q);
-/* layer_ops.reserve */
+/* layer_fill_ops.reserve */
 int qcow2_reserve(struct layer *layer, uint64_t len, uint64_t *host_off, uint64_t *got);
-/* layer_ops.release */
+/* layer_fill_ops.release */
 void qcow2_release(struct layer *layer, uint64_t host_off, uint64_t len);
 
 #endif

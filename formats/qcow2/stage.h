@@ -6,7 +6,7 @@
 struct layer;
 struct staged;
 
-/* layer_ops.stage */
+/* layer_shared_ops.stage */
 int qcow2_stage(struct layer *layer, struct staged *staged);
 
 #endif

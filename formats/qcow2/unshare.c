@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_shared.h"
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/freed.h"

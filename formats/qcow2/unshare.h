@@ -9,7 +9,7 @@ struct layer;
 struct table_need;
 struct unshare;
 
-/* layer_ops.unshare */
+/* layer_shared_ops.unshare */
 int qcow2_unshare(struct layer *layer, uint64_t guest_off, struct unshare *state,
 		  struct table_need *need);
 

@@ -16,6 +16,8 @@
 #include <string.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
+#include "formats/core/layer_guest.h"
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/freed.h"

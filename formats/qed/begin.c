@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
 #include "formats/core/table_cache.h"
 #include "formats/qed/check.h"
 #include "formats/qed/disk.h"

@@ -23,6 +23,7 @@
 #include <string.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
 #include "formats/qed/disk.h"
 #include "formats/qed/image.h"
 #include "io/base.h"

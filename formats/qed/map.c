@@ -30,6 +30,7 @@
 #include <errno.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
 #include "formats/core/table_cache.h"
 #include "formats/core/two_level.h"
 #include "formats/qed/disk.h"

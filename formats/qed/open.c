@@ -8,6 +8,11 @@
 #include <stdlib.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
+#include "formats/core/layer_fill.h"
+#include "formats/core/layer_guest.h"
+#include "formats/core/layer_header.h"
+#include "formats/core/layer_tables.h"
 #include "formats/qed/begin.h"
 #include "formats/qed/check.h"
 #include "formats/qed/disk.h"
@@ -79,19 +84,6 @@ static void qed_close(struct layer *layer)
 	free(q);
 }
 
-/* Nothing is dirty outside the table cache: QED counts no references. */
-static int qed_stage(struct layer *layer, struct staged *staged)
-{
-	(void)layer;
-	(void)staged;
-	return 0;
-}
-
-static void qed_reftable_durable(struct layer *layer)
-{
-	(void)layer;
-}
-
 static void qed_describe(const struct layer *layer, struct layer_info *info)
 {
 	const struct qed *q = qed_of(layer);
@@ -100,29 +92,51 @@ static void qed_describe(const struct layer *layer, struct layer_info *info)
 	info->dirty = q->need_check;
 }
 
-static const struct layer_ops qed_ops = {
-	.format = IMAGE_QED,
-	.name = "qed",
-	.map = qed_map,
-	.describe = qed_describe,
+static const struct layer_tables_ops tables_ops = {
 	.table_at = qed_has_table,
 	.table_place = qed_table_place,
 	.has_table = qed_has_table,
 	.measure = qed_measure,
+};
+
+static const struct layer_fill_ops fill_ops = {
 	.begin_writing = qed_begin_writing,
+	.map_backed = qed_map,
+	.alloc_tables = qed_alloc_tables,
+	.copy_target = qed_copy_target,
 	.reserve = qed_reserve,
 	.release = qed_release,
-	.alloc_tables = qed_alloc_tables,
 	.publish = qed_publish,
+	.reclaim = qed_reclaim,
+};
+
+static const struct layer_guest_ops guest_ops = {
 	.map_write = qed_map_write,
+	.write_target = qed_write_target,
 	.publish_write = qed_publish_write,
-	.stage = qed_stage,
-	.reftable_durable = qed_reftable_durable,
+};
+
+static const struct layer_link_ops link_ops = {
 	.plan_link = qed_plan_link,
 	.stage_link = qed_stage_link,
 	.link_durable = qed_link_durable,
-	.reclaim = qed_reclaim,
+};
+
+static const struct layer_check_ops check_ops = {
+	.describe = qed_describe,
 	.check = qed_check,
 	.repair = qed_repair,
+};
+
+/* No references are counted, so nothing is dirty outside the table cache and no space is freed. */
+static const struct layer_ops qed_ops = {
+	.format = IMAGE_QED,
+	.name = "qed",
+	.tables = &tables_ops,
+	.fill = &fill_ops,
+	.guest_write = &guest_ops,
+	.link = &link_ops,
+	.check = &check_ops,
+	.map = qed_map,
 	.close = qed_close,
 };

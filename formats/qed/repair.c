@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
 #include "formats/qed/check.h"
 #include "formats/qed/compact.h"
 #include "formats/qed/disk.h"

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct destination;
 struct layer;
 struct mapping;
 struct table_need;
@@ -13,6 +14,8 @@ struct write_extent;
 
 int qed_map_write(struct layer *layer, uint64_t guest_off, uint64_t len, struct write_extent *out,
 		  struct table_need *need);
+int qed_write_target(struct layer *layer, uint64_t guest_off, uint64_t len, struct destination *out,
+		     struct table_need *need);
 int qed_publish_write(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		      struct table_need *need);
 

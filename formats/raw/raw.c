@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_guest.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/err.h"
@@ -71,11 +72,14 @@ static void raw_close(struct layer *layer)
 	free(layer);
 }
 
+/* All is written in place: nothing is placed or published. */
+static const struct layer_guest_ops guest_ops = { .map_write = raw_map_write };
+
 static const struct layer_ops raw_ops = {
 	.format = IMAGE_RAW,
 	.name = "raw",
+	.guest_write = &guest_ops,
 	.map = raw_map,
-	.map_write = raw_map_write,
 	.close = raw_close,
 };
 

@@ -14,6 +14,8 @@
 #include <stdlib.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
+#include "formats/core/layer_header.h"
 #include "formats/core/table_cache.h"
 #include "formats/raw/raw.h"
 #include "io/base.h"
@@ -87,19 +89,28 @@ static void raw_new_close(struct layer *layer)
 	free(layer);
 }
 
-static const struct layer_ops raw_new_ops = {
-	.format = IMAGE_RAW,
-	.name = "raw",
-	.map = raw_new_map,
-	.copy_target = raw_new_copy_target,
+static const struct layer_fill_ops fill_ops = {
 	.begin_writing = raw_new_begin_writing,
+	.map_backed = raw_new_map,
 	.alloc_tables = raw_new_alloc_tables,
+	.copy_target = raw_new_copy_target,
 	.reserve = raw_new_reserve,
 	.release = raw_new_release,
 	.publish = raw_new_publish,
+};
+
+static const struct layer_link_ops link_ops = {
 	.plan_link = raw_new_plan_link,
 	.stage_link = raw_new_stage_link,
 	.link_durable = raw_new_link_durable,
+};
+
+static const struct layer_ops raw_new_ops = {
+	.format = IMAGE_RAW,
+	.name = "raw",
+	.fill = &fill_ops,
+	.link = &link_ops,
+	.map = raw_new_map,
 	.close = raw_new_close,
 };
 

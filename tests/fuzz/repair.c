@@ -8,6 +8,7 @@
 
 #include "formats/chain/chain.h"
 #include "formats/chain/layer_set.h"
+#include "formats/core/layer_check.h"
 #include "io/base.h"
 #include "tests/fuzz/world.h"
 
@@ -27,7 +28,7 @@ static int repair(struct sim *sim, enum image_format format, struct repair *r)
 	if (!rc) {
 		struct layer *top = chain->layers[0];
 
-		rc = top->ops->repair ? top->ops->repair(top, r, &err) : 0;
+		rc = layer_can_check(top) ? layer_repair(top, r, &err) : 0;
 		FUZZ_CHECK(!rc || err.message[0], "failed without a word");
 		chain_close(chain, NULL, NULL);
 	}

@@ -7,6 +7,7 @@
 
 #include "formats/chain/chain.h"
 #include "formats/chain/layer_set.h"
+#include "formats/core/layer_check.h"
 #include "io/base.h"
 
 struct sim *fuzz_world(const uint8_t *top, size_t len)
@@ -57,12 +58,11 @@ static void look_at(struct chain *chain, struct fuzz_look *look)
 	struct layer_info info = { 0 };
 	struct err err = { 0 };
 
-	if (top->ops->describe)
-		top->ops->describe(top, &info);
+	layer_describe(top, &info);
 	look->is_dirty = info.dirty;
 	look->guest_len = top->guest_len;
 	look->has_backing = top->has_backing;
-	look->check_rc = top->ops->check ? top->ops->check(top, &result, &err) : 0;
+	look->check_rc = layer_can_check(top) ? layer_check(top, &result, &err) : 0;
 	look->n_errors = result.n_errors - result.n_stale + result.n_check_errors;
 	look->n_stale = result.n_stale;
 	look->n_leaks = result.n_leaks;

@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 
+#include "formats/core/layer_fill.h"
 #include "formats/qed/disk.h"
 #include "formats/qcow2/disk.h"
 #include "io/base.h"
@@ -264,7 +265,7 @@ static void put_qed_cluster(struct sim_draw *d, const struct sim_layer *l, struc
 	draw_zeros(d, cluster_len(l), &zero_off, &n_zero);
 	build_fill(bytes, cluster_len(l), c->seed);
 	memset(bytes + zero_off, 0, n_zero);
-	if (!map.is_zero && (rig->layer->ops->reserve(rig->layer, map.len, &map.host_off, &got) ||
+	if (!map.is_zero && (layer_reserve(rig->layer, map.len, &map.host_off, &got) ||
 			     file_write(rig->file, bytes, map.len, map.host_off)))
 		abort();
 	if (qed_rig_publish(rig, &map, 1))

@@ -10,6 +10,8 @@
 #include <stdio.h>
 
 #include "formats/chain/layer_set.h"
+#include "formats/core/layer_check.h"
+#include "formats/core/layer_compress.h"
 #include "io/base.h"
 #include "tests/machine/sim_private.h"
 
@@ -39,7 +41,7 @@ static int read_extent(struct chain *chain, const struct extent *e, uint8_t *out
 	cluster = sim_need(malloc(layer->cluster_len));
 	rc = file_read_padded(layer->file, in, e->host_len, e->host_off);
 	if (!rc)
-		rc = layer->ops->decode(layer, in, e->host_len, cluster);
+		rc = layer_decode(layer, in, e->host_len, cluster);
 	if (!rc)
 		memcpy(out, cluster + e->skip, e->len);
 	free(in);
@@ -78,7 +80,7 @@ static bool is_behind_the_end(const struct chain *chain, const struct extent *e)
 {
 	const struct layer *overlay = chain->layers[0];
 
-	return !e->depth && e->kind == EXTENT_DATA && overlay->ops->format != IMAGE_RAW &&
+	return !e->depth && e->kind == EXTENT_DATA && layer_format(overlay) != IMAGE_RAW &&
 	       e->host_off + e->len > overlay->data->len;
 }
 
@@ -140,7 +142,7 @@ static void judge_check(struct layer *layer, struct sim_verdict *v)
 		.max_reports = 1000,
 	};
 	struct err err = { 0 };
-	int rc = layer->ops->check(layer, &result, &err);
+	int rc = layer_check(layer, &result, &err);
 
 	v->n_leaks = result.n_leaks;
 	v->n_compressed = result.n_compressed_clusters;

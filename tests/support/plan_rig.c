@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "formats/chain/chain.h"
+#include "formats/core/layer_fill.h"
 #include "io/base.h"
 
 uint64_t plan_rig_host(const struct fake *fake, uint64_t unit)
@@ -63,7 +64,14 @@ static void fake_close(struct layer *layer)
 	free(layer);
 }
 
-static const struct layer_ops fake_ops = { .name = "fake", .map = fake_map, .close = fake_close };
+static const struct layer_fill_ops fake_fill_ops = { .map_backed = fake_map };
+
+static const struct layer_ops fake_ops = {
+	.name = "fake",
+	.fill = &fake_fill_ops,
+	.map = fake_map,
+	.close = fake_close,
+};
 
 struct chain *plan_rig_chain(unsigned n_layers, uint32_t granule_len)
 {

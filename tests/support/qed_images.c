@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 
+#include "formats/core/layer_check.h"
 #include "formats/qed/check.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/qed_images.h"

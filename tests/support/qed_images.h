@@ -7,6 +7,7 @@
 #define BLOCKPULL_TESTS_QED_IMAGES_H
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
 #include "io/base.h"
 #include "io/file.h"
 

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
+#include "formats/core/layer_shared.h"
 #include "formats/qed/disk.h"
 #include "io/base.h"
 #include "tests/support/rig.h"
@@ -27,7 +29,7 @@ int qed_rig_open(struct qed_rig *rig, struct file *file, struct err *err)
 
 void qed_rig_close(struct qed_rig *rig)
 {
-	rig->layer->ops->close(rig->layer);
+	layer_close(rig->layer);
 	table_cache_free(rig->cache);
 }
 
@@ -76,7 +78,7 @@ void qed_rig_create(struct qed_rig *rig, struct file *file, const struct image_c
 	if (!rc)
 		rc = qed_rig_open(rig, file, &err);
 	if (!rc)
-		rc = rig->layer->ops->begin_writing(rig->layer, &err);
+		rc = layer_begin_writing(rig->layer, &err);
 	if (rc) {
 		fprintf(stderr, "%s\n", err.message);
 		abort();
@@ -86,13 +88,13 @@ void qed_rig_create(struct qed_rig *rig, struct file *file, const struct image_c
 int qed_rig_map(struct qed_rig *rig, uint64_t guest_off, uint64_t len, struct extent *out)
 {
 	return RIG_LOADED(rig->cache, 16,
-			  rig->layer->ops->map(rig->layer, guest_off, len, out, &need));
+			  layer_map(rig->layer, guest_off, len, out, &need));
 }
 
 int qed_rig_publish(struct qed_rig *rig, const struct mapping *maps, size_t n_maps)
 {
 	return RIG_LOADED(rig->cache, 1000,
-			  rig->layer->ops->publish(rig->layer, maps, n_maps, &need));
+			  layer_publish(rig->layer, maps, n_maps, &need));
 }
 
 void qed_rig_stage(struct qed_rig *rig, struct staged *staged)
@@ -100,7 +102,7 @@ void qed_rig_stage(struct qed_rig *rig, struct staged *staged)
 	int rc = table_cache_stage(rig->cache, rig->file, staged);
 
 	assert(!rc);
-	rc = rig->layer->ops->stage(rig->layer, staged);
+	rc = layer_stage(rig->layer, staged);
 	assert(!rc);
 }
 

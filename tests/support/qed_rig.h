@@ -9,6 +9,7 @@
 
 #include "formats/core/table_cache.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
 #include "io/err.h"
 #include "io/file.h"
 

@@ -4,6 +4,7 @@
 
 #include <assert.h>
 
+#include "formats/core/staged.h"
 #include "io/file.h"
 #include "tests/support/random.h"
 

@@ -9,6 +9,11 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "formats/core/layer_compress.h"
+#include "formats/core/layer_fill.h"
+#include "formats/core/layer_guest.h"
+#include "formats/core/layer_header.h"
+#include "formats/core/layer_shared.h"
 #include "io/base.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/rig.h"
@@ -44,10 +49,10 @@ void write_rig_open(struct write_rig *rig, struct file *file, struct file *data,
 	rig->cache = table_cache_new(has_snapshots ? WRITE_RIG_SNAPSHOT_CACHE_LEN : RIG_CACHE_LEN);
 	rc = write_rig_open_layer(file, data, rig->cache, &rig->layer);
 	cr_assert_eq(rc, 0, "%s", strerror(-rc));
-	rc = rig->layer->ops->begin_writing(rig->layer, &err);
+	rc = layer_begin_writing(rig->layer, &err);
 	cr_assert_eq(rc, 0, "%s", err.message);
-	if (rig->layer->ops->begin_guest_writes)
-		rc = rig->layer->ops->begin_guest_writes(rig->layer, &err);
+	if (layer_has_claims(rig->layer))
+		rc = layer_begin_guest_writes(rig->layer, &err);
 	cr_assert_eq(rc, 0, "%s", err.message);
 	rig->model = malloc(rig->layer->guest_len);
 	write_rig_read(rig, 0, rig->model, rig->layer->guest_len);
@@ -76,7 +81,7 @@ struct write_extent write_rig_look(struct write_rig *rig, uint64_t guest_off, ui
 	const struct layer *layer = rig->layer;
 	struct write_extent e = { 0 };
 
-	WELL(rig, layer->ops->map_write(rig->layer, guest_off, len, &e, &need));
+	WELL(rig, layer_map_write(rig->layer, guest_off, len, &e, &need));
 	if (e.kind == WRITE_SHARED) {
 		cr_assert(is_aligned(e.lock_off | e.lock_len, layer->cluster_len));
 		cr_assert(e.lock_off <= guest_off && guest_off < e.lock_off + e.lock_len);
@@ -101,7 +106,7 @@ static void unshare(struct write_rig *rig, uint64_t guest_off)
 {
 	struct unshare state = { 0 };
 
-	WELL(rig, rig->layer->ops->unshare(rig->layer, guest_off, &state, &need));
+	WELL(rig, layer_unshare(rig->layer, guest_off, &state, &need));
 	cr_assert_neq(write_rig_look(rig, guest_off, 1).kind, WRITE_SHARED);
 	rig->n_unshared++;
 }
@@ -110,7 +115,7 @@ static void unshare(struct write_rig *rig, uint64_t guest_off)
 static void link_for_guest(struct write_rig *rig, uint64_t off, uint64_t len)
 {
 	if (!rig->layer->has_copies)
-		WELL(rig, rig->layer->ops->alloc_tables(rig->layer, off, len, &need));
+		WELL(rig, layer_alloc_tables(rig->layer, off, len, &need));
 }
 
 /* Data of whole granules to where the format wants it. A data file ends where the disk does. */
@@ -127,7 +132,7 @@ static void reserve(struct write_rig *rig, uint64_t off, struct destination *to)
 	uint64_t first = round_down(off, layer->cluster_len), got;
 	uint64_t end = round_up(off + to->len, layer->cluster_len);
 
-	WELL(rig, ((void)need, layer->ops->reserve(layer, end - first, &to->host_off, &got)));
+	WELL(rig, ((void)need, layer_reserve(layer, end - first, &to->host_off, &got)));
 	to->host_off += off - first;
 	to->len = MIN(to->len, first + got - off);
 }
@@ -145,8 +150,7 @@ static uint64_t write_new(struct write_rig *rig, const struct write_extent *e, u
 	struct mapping map;
 
 	link_for_guest(rig, off, to.len);
-	if (layer->ops->write_target)
-		WELL(rig, layer->ops->write_target(layer, off, to.len, &to, &need));
+	WELL(rig, layer_write_target(layer, off, to.len, &to, &need));
 	rig->n_in_space += to.has_space;
 	if (!to.has_space)
 		reserve(rig, off, &to);
@@ -158,7 +162,7 @@ static uint64_t write_new(struct write_rig *rig, const struct write_extent *e, u
 		memset(buf + (at - off), 0, end - at);
 	write_host(rig, to.host_off, buf, to.len);
 	map = (struct mapping){ .guest_off = off, .len = to.len, .host_off = to.host_off };
-	WELL(rig, layer->ops->publish_write(layer, &map, 1, &need));
+	WELL(rig, layer_publish_write(layer, &map, 1, &need));
 	rig->n_new++;
 	return end;
 }
@@ -205,7 +209,7 @@ static void zero_entries(struct write_rig *rig, uint64_t off, uint64_t end, bool
 	};
 
 	link_for_guest(rig, off, map.len);
-	WELL(rig, rig->layer->ops->publish_write(rig->layer, &map, 1, &need));
+	WELL(rig, layer_publish_write(rig->layer, &map, 1, &need));
 	rig->n_zero_entries++;
 }
 
@@ -225,8 +229,7 @@ static uint64_t zero_some(struct write_rig *rig, uint64_t at, uint64_t end, bool
 		return ext_end;
 	last = ext_end == layer->guest_len ? round_up(ext_end, unit_len)
 					   : round_down(ext_end, unit_len);
-	if (!layer->has_zero_entries ||
-	    (e.kind == WRITE_IN_PLACE && !layer->ops->free_unreferenced))
+	if (!layer->has_zero_entries || (e.kind == WRITE_IN_PLACE && !layer_frees_space(layer)))
 		first = last = ext_end;
 	if (first == at && last > first) {
 		last = MIN(last, first + PUBLISH_MAX_GRANULES * (uint64_t)layer->granule_len);
@@ -258,18 +261,18 @@ static bool copy_compressed(struct write_rig *rig, uint64_t off, const uint8_t *
 	struct destination to;
 	int n;
 
-	WELL(rig, layer->ops->copy_target(layer, off, len, 0, &to, &need));
+	WELL(rig, layer_copy_target(layer, off, len, 0, &to, &need));
 	if (to.has_space ||
-	    LOADING(rig, layer->ops->copy_target(layer, off, len, 1, &to, &need)) != -ENOENT)
+	    LOADING(rig, layer_copy_target(layer, off, len, 1, &to, &need)) != -ENOENT)
 		return false;
-	n = layer->ops->encode(layer, 0, buf, packed, len - 512);
+	n = layer_encode(layer, 0, buf, packed, len - 512);
 	cr_assert_geq(n, 0);
 	if (!n)
 		return false;
 	map.comp_len = round_up(n, 512);
-	WELL(rig, layer->ops->reserve_bytes(layer, off, map.comp_len, &map.host_off, &need));
+	WELL(rig, layer_reserve_bytes(layer, off, map.comp_len, &map.host_off, &need));
 	write_host(rig, map.host_off, packed, map.comp_len);
-	WELL(rig, layer->ops->publish(layer, &map, 1, &need));
+	WELL(rig, layer_publish(layer, &map, 1, &need));
 	rig->n_compressed++;
 	return true;
 }
@@ -291,8 +294,7 @@ static void copy_part(struct write_rig *rig, uint64_t off, uint64_t len)
 
 		cr_assert_lt(n, ARRAY_LEN(maps));
 		rc = n ? -ENOENT : 0;
-		if (layer->ops->copy_target)
-			rc = LOADING(rig, layer->ops->copy_target(layer, off, len, n, &to, &need));
+		rc = LOADING(rig, layer_copy_target(layer, off, len, n, &to, &need));
 		if (rc == -ENOENT)
 			break;
 		cr_assert_eq(rc, 0, "destination: %s", strerror(-rc));
@@ -304,7 +306,7 @@ static void copy_part(struct write_rig *rig, uint64_t off, uint64_t len)
 			.guest_off = off, .len = len, .host_off = to.host_off, .copy = n
 		};
 	}
-	WELL(rig, layer->ops->publish(layer, maps, n, &need));
+	WELL(rig, layer_publish(layer, maps, n, &need));
 	rig->n_copied += n;
 }
 
@@ -320,12 +322,11 @@ void write_rig_copy(struct write_rig *rig, uint64_t off, uint64_t len)
 		uint64_t ask = MIN(part, layer->backed_len - off);
 		struct extent e;
 
-		WELL(rig, (layer->ops->map_backed ? layer->ops->map_backed
-						  : layer->ops->map)(layer, off, ask, &e, &need));
+		WELL(rig, layer_map_backed(layer, off, ask, &e, &need));
 		if (e.len < ask)
 			part = e.len;
 		if (e.kind == EXTENT_UNALLOCATED) {
-			WELL(rig, layer->ops->alloc_tables(layer, off, part, &need));
+			WELL(rig, layer_alloc_tables(layer, off, part, &need));
 			copy_part(rig, off, part);
 		}
 		off += part;

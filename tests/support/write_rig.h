@@ -13,6 +13,7 @@
 #define BLOCKPULL_TESTS_WRITE_RIG_H
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_guest.h"
 #include "io/base.h"
 #include "io/file.h"
 

@@ -4,6 +4,9 @@
 
 #include <criterion/criterion.h>
 
+#include "formats/core/layer_shared.h"
+#include "formats/core/staged.h"
+#include "formats/core/table_dirty.h"
 #include "tests/support/rig.h"
 #include "tests/support/write_rig.h"
 
@@ -19,11 +22,11 @@ static void let_go(struct write_rig *rig, bool with_this)
 {
 	struct layer *layer = rig->layer;
 
-	if (!layer->ops->has_freed || !layer->ops->has_freed(layer) || rig->draining)
+	if (!layer_has_freed(layer) || rig->draining)
 		return;
-	cr_assert_eq(RIG_LOADED(rig->cache, LOADS_MAX,
-				layer->ops->free_unreferenced(layer, with_this, &need)),
-		     0);
+	cr_assert_eq(
+		RIG_LOADED(rig->cache, LOADS_MAX, layer_free_unreferenced(layer, with_this, &need)),
+		0);
 	rig->draining = true;
 	if (rig->auto_drain)
 		write_rig_drain(rig);
@@ -32,7 +35,7 @@ static void let_go(struct write_rig *rig, bool with_this)
 void write_rig_drain(struct write_rig *rig)
 {
 	if (rig->draining)
-		rig->layer->ops->reuse_freed(rig->layer);
+		layer_reuse_freed(rig->layer);
 	rig->draining = false;
 }
 
@@ -42,8 +45,7 @@ void write_rig_commit(struct write_rig *rig, bool hard)
 	struct staged staged = { 0 };
 
 	cr_assert_eq(table_cache_stage(rig->cache, rig->file, &staged), 0);
-	if (layer->ops->stage)
-		cr_assert_eq(layer->ops->stage(layer, &staged), 0);
+	cr_assert_eq(layer_stage(layer, &staged), 0);
 	if (rig->fault == RIG_FREED_TOO_EARLY)
 		let_go(rig, true);
 	if (rig->fault == RIG_ROOT_TOO_EARLY)
@@ -55,8 +57,7 @@ void write_rig_commit(struct write_rig *rig, bool hard)
 		rig_write_stages(&staged, STAGE_REFTABLE, STAGE_TABLE);
 		barrier(rig);
 	}
-	if (layer->ops->reftable_durable)
-		layer->ops->reftable_durable(layer);
+	layer_reftable_durable(layer);
 	rig_write_stages(&staged, STAGE_TABLE, STAGE_HEADER);
 	if (!hard)
 		return;
@@ -73,6 +74,5 @@ void write_rig_settle(struct write_rig *rig)
 		cr_assert_lt(n++, SETTLE_MAX, "space that never comes back");
 		write_rig_commit(rig, true);
 		write_rig_drain(rig);
-	} while ((layer->ops->has_freed && layer->ops->has_freed(layer)) ||
-		 table_cache_dirty_len(rig->cache, rig->file));
+	} while (layer_has_freed(layer) || table_cache_dirty_len(rig->cache, rig->file));
 }

@@ -8,6 +8,9 @@
 #include <stdio.h>
 
 #include "formats/chain/open.h"
+#include "formats/core/layer_check.h"
+#include "formats/core/layer_compress.h"
+#include "formats/core/layer_fill.h"
 #include "formats/qcow2/image.h"
 #include "formats/qcow2/refcount.h"
 #include "io/base.h"
@@ -45,7 +48,7 @@ static int read_compressed(struct layer *layer, const struct extent *e, uint8_t 
 	int rc = file_read_padded(layer->file, in, e->host_len, e->host_off);
 
 	if (!rc)
-		rc = layer->ops->decode(layer, in, e->host_len, out);
+		rc = layer_decode(layer, in, e->host_len, out);
 	if (!rc)
 		memcpy(buf, out + e->skip, e->len);
 	return rc;
@@ -172,7 +175,7 @@ int write_rig_check(struct file *file, uint64_t *n_leaks, char *why, size_t cap)
 	if (cap)
 		*why = 0;
 	if (!rc) {
-		rc = layer->ops->check(layer, &found, NULL);
+		rc = layer_check(layer, &found, NULL);
 		if (!rc && (found.n_errors || found.n_check_errors))
 			rc = -EUCLEAN;
 		table_cache_forget(cache, file);
@@ -190,7 +193,7 @@ int write_rig_reopens(struct file *file)
 	int rc = write_rig_open_layer(file, NULL, cache, &layer);
 
 	if (!rc) {
-		rc = layer->ops->begin_writing(layer, NULL);
+		rc = layer_begin_writing(layer, NULL);
 		table_cache_forget(cache, file);
 		layer_close(layer);
 	}

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "engine/api/engine.h"
+#include "formats/core/layer_shared.h"
 #include "formats/qcow2/freed.h"
 #include "tests/support/random.h"
 
@@ -187,11 +188,13 @@ static void plant(struct play *p)
 {
 	struct layer *overlay = disk_overlay(p->guest.disk);
 
-	if (!p->planted || !overlay->ops->free_unreferenced)
+	if (!p->planted || !layer_frees_space(overlay))
 		return;
 	p->ops = *overlay->ops;
-	p->ops.free_unreferenced =
+	p->shared_ops = *overlay->ops->shared;
+	p->shared_ops.free_unreferenced =
 		p->planted == PLANTED_EARLY ? free_unreferenced_early : free_unreferenced_undrained;
+	p->ops.shared = &p->shared_ops;
 	overlay->ops = &p->ops;
 }
 

@@ -15,6 +15,7 @@
 
 #include "engine/core/disk.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_shared.h"
 #include "io/base.h"
 #include "tests/machine/sim_guest.h"
 #include "tests/machine/sim_private.h"
@@ -70,12 +71,14 @@ struct play {
 	enum job_step changed_in; /* the step in which it did */
 	bool may_have_let_go;     /* the header was on its way when that happened */
 
-	bool has_written;     /* the guest, something other than what was there */
-	unsigned n_broken;    /* faults that were ordered and not mended */
-	bool given_up;        /* the disk was poisoned when it was closed */
-	bool has_room;        /* nothing may fail any more */
-	uint8_t *first;       /* what the model begins with, if not the chain's content */
-	struct layer_ops ops; /* the overlay's, with a planted bug */
+	bool has_written;  /* the guest, something other than what was there */
+	unsigned n_broken; /* faults that were ordered and not mended */
+	bool given_up;     /* the disk was poisoned when it was closed */
+	bool has_room;     /* nothing may fail any more */
+	uint8_t *first;    /* what the model begins with, if not the chain's content */
+	/* the overlay's, with a planted bug */
+	struct layer_ops ops;
+	struct layer_shared_ops shared_ops;
 	uint64_t n_states;
 };
 

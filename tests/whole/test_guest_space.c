@@ -13,6 +13,7 @@
 #include "engine/commit/state.h"
 #include "engine/copy/run_state.h"
 #include "engine/guest/request.h"
+#include "formats/core/layer_guest.h"
 #include "tests/machine/sim_job.h"
 
 TestSuite(guest_space, .timeout = 300);
@@ -180,7 +181,7 @@ static bool is_shared(struct sim_job *j, uint64_t off)
 	struct layer *overlay = disk_overlay(j->guest.disk);
 	struct write_extent e;
 	struct table_need need;
-	int rc = overlay->ops->map_write(overlay, off, 1, &e, &need);
+	int rc = layer_map_write(overlay, off, 1, &e, &need);
 
 	return rc || e.kind == WRITE_SHARED; /* a table that is not at hand was not changed */
 }

@@ -9,6 +9,7 @@
 #include <criterion/criterion.h>
 #include <inttypes.h>
 
+#include "formats/core/layer_shared.h"
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/image.h"
 #include "tests/machine/sim_pull.h"
@@ -21,6 +22,7 @@ static struct {
 	const struct sim_chain *chain;
 	const struct layer_ops *ops; /* the format's own */
 	struct layer_ops with_loss;
+	struct layer_shared_ops shared_with_loss;
 	bool lost, aborted;
 } scene;
 
@@ -55,7 +57,7 @@ static int lose_entry(struct layer *layer, bool commit_runs, struct err *err)
 		if (be64(entry) & QCOW2_OFF_MASK)
 			scene.lost = lose_one_of(q, be64(entry) & QCOW2_OFF_MASK);
 	}
-	return scene.ops->reread(layer, commit_runs, err);
+	return scene.ops->shared->reread(layer, commit_runs, err);
 }
 
 static void abort_half_way(struct sim_pull *pull, void *arg)
@@ -89,7 +91,9 @@ static void pull_and_lose(uint64_t seed, bool in_second_job, uint64_t *n_lost)
 	overlay = disk_overlay(pull.disk);
 	scene.ops = overlay->ops;
 	scene.with_loss = *overlay->ops;
-	scene.with_loss.reread = lose_entry;
+	scene.shared_with_loss = *overlay->ops->shared;
+	scene.shared_with_loss.reread = lose_entry;
+	scene.with_loss.shared = &scene.shared_with_loss;
 	overlay->ops = &scene.with_loss;
 	cr_assert_eq(sim_pull_run(&pull), 0);
 	cr_assert_eq(pull.status, BPULL_JOB_COMPLETED, "seed %" PRIu64 ": %s: %s", seed, chain.text,

@@ -65,7 +65,7 @@ static void rot(struct sim_pull *pull, struct rot *r)
 
 	r->guest_off = item->guest_off;
 	if (!item->is_direct) {
-		int rc = overlay->ops->map(overlay, item->guest_off + at, 1, &e, &need);
+		int rc = layer_map(overlay, item->guest_off + at, 1, &e, &need);
 
 		if (rc == TABLE_NEED) /* next time */
 			return;

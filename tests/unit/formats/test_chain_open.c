@@ -177,8 +177,8 @@ Test(chain_open, follows_names_from_directory_to_directory)
 	cr_assert_eq(open_how(&how, &chain), 0, "%s", err.message);
 	cr_assert_eq(chain->n_layers, 3);
 	cr_assert_eq(told.n_opened, 3);
-	cr_assert_eq(chain->layers[0]->ops->format, IMAGE_QCOW2);
-	cr_assert_eq(chain->layers[2]->ops->format, IMAGE_RAW);
+	cr_assert_eq(layer_format(chain->layers[0]), IMAGE_QCOW2);
+	cr_assert_eq(layer_format(chain->layers[2]), IMAGE_RAW);
 	cr_assert_eq(chain->layers[2]->guest_len, 5000);
 	cr_assert(chain->layers[0]->is_overlay && chain->layers[0]->file->writable);
 	cr_assert(!chain->layers[1]->is_overlay && !chain->layers[1]->file->writable);
@@ -274,11 +274,11 @@ Test(chain_open, what_a_guest_may_have_written_is_not_followed)
 	/* Raw means raw, whatever a guest has written into it. */
 	add_qcow2("c", "evil", "raw");
 	cr_assert_eq(open_chain("c", true, &chain), 0, "%s", err.message);
-	cr_assert(chain->n_layers == 2 && chain->layers[1]->ops->format == IMAGE_RAW);
+	cr_assert(chain->n_layers == 2 && layer_format(chain->layers[1]) == IMAGE_RAW);
 	chain_close(chain, NULL, NULL);
 	add_qed("d", "evil", QED_F_NO_PROBE);
 	cr_assert_eq(open_chain("d", true, &chain), 0, "%s", err.message);
-	cr_assert(chain->n_layers == 2 && chain->layers[1]->ops->format == IMAGE_RAW);
+	cr_assert(chain->n_layers == 2 && layer_format(chain->layers[1]) == IMAGE_RAW);
 	chain_close(chain, NULL, NULL);
 }
 
@@ -293,7 +293,7 @@ Test(chain_open, the_user_names_formats_only_where_none_is_recorded)
 	add_qcow2("top", "middle", NULL);
 	cr_assert_eq(open_how(&how, &chain), 0, "%s", err.message);
 	cr_assert_eq(chain->n_layers, 4);
-	cr_assert_eq(chain->layers[3]->ops->format, IMAGE_RAW);
+	cr_assert_eq(layer_format(chain->layers[3]), IMAGE_RAW);
 	chain_close(chain, NULL, NULL);
 }
 
@@ -302,7 +302,7 @@ static void layers_are(const struct chain *chain, const enum image_format *forma
 {
 	cr_assert_eq(chain->n_layers, n);
 	for (unsigned i = 0; i < n; i++) {
-		cr_assert_eq(chain->layers[i]->ops->format, formats[i], "layer %u", i);
+		cr_assert_eq(layer_format(chain->layers[i]), formats[i], "layer %u", i);
 		cr_assert_eq(chain->format_from[i], from[i], "layer %u", i);
 	}
 }
@@ -481,7 +481,7 @@ Test(chain_open, recorded_formats_that_are_none_of_ours)
 	static const char *const raw[] = { "file", "device" };
 	for (int i = 0; i < 2; i++) {
 		cr_assert_eq(open_chain(raw[i], true, &chain), 0, "%s", err.message);
-		cr_assert_eq(chain->layers[1]->ops->format, IMAGE_RAW);
+		cr_assert_eq(layer_format(chain->layers[1]), IMAGE_RAW);
 		chain_close(chain, NULL, NULL);
 	}
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
 #include "formats/qcow2/check_check.h"
 #include "formats/qcow2/disk.h"
 #include "tests/support/build_image.h"
@@ -52,7 +53,7 @@ static struct verdict check_bytes(const uint8_t *bytes, uint64_t len, uint64_t w
 	if (window)
 		cr_assert_eq(qcow2_check_windowed(layer, &v.result, &err, window), 0);
 	else
-		cr_assert_eq(layer->ops->check(layer, &v.result, &err), 0, "%s", err.message);
+		cr_assert_eq(layer_check(layer, &v.result, &err), 0, "%s", err.message);
 	cr_assert_eq(mem_file_inode(file)->n_writes, 0, "it wrote");
 	v.n_reads = mem_file_inode(file)->n_reads;
 	layer_close(layer);
@@ -306,7 +307,7 @@ Test(qcow2_check, no_more_reports_than_asked_for)
 	memcpy(mem_file_inode(file)->bytes, image.bytes, image.len);
 	cr_assert_eq(qcow2_open(file, NULL, &layer, &err), 0);
 	counted = (struct check_result){ .report = note, .opaque = &v, .max_reports = 0 };
-	cr_assert_eq(layer->ops->check(layer, &counted, &err), 0);
+	cr_assert_eq(layer_check(layer, &counted, &err), 0);
 	cr_assert_eq(counted.n_errors, 16);
 	cr_assert_str_eq(v.first, "");
 	layer_close(layer);
@@ -372,7 +373,7 @@ Test(qcow2_check, read_errors_are_no_verdict)
 	memcpy(mem_file_inode(file)->bytes, image.bytes, image.len);
 	cr_assert_eq(qcow2_open(file, NULL, &layer, &err), 0);
 	mem_file_inode(file)->read_error = -EIO;
-	cr_assert_eq(layer->ops->check(layer, &result, &err), 0);
+	cr_assert_eq(layer_check(layer, &result, &err), 0);
 	cr_assert_eq(result.n_check_errors, 1);
 	cr_assert_eq(result.n_errors + result.n_leaks, 0);
 	layer_close(layer);

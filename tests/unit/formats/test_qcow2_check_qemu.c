@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
 #include "formats/qcow2/check.h"
 #include "formats/qcow2/check_check.h"
 #include "formats/qcow2/disk.h"

@@ -11,6 +11,8 @@
 
 #include "formats/core/codecs.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_compress.h"
+#include "formats/core/layer_fill.h"
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/compressed_space.h"
 #include "formats/qcow2/decode.h"
@@ -159,7 +161,7 @@ static struct rig rig_open(unsigned cluster_bits, unsigned refcount_bits)
 
 	cr_assert_eq(qcow2_create(r.file, &how, &err), 0, "%s", err.message);
 	cr_assert_eq(qcow2_open(r.file, r.cache, &r.layer, &err), 0, "%s", err.message);
-	cr_assert_eq(r.layer->ops->begin_writing(r.layer, &err), 0, "%s", err.message);
+	cr_assert_eq(layer_begin_writing(r.layer, &err), 0, "%s", err.message);
 	r.q = qcow2_of(r.layer);
 	return r;
 }
@@ -177,7 +179,7 @@ static void publish(struct rig *r, const struct mapping *map)
 	struct table_need need;
 	int rc;
 
-	while ((rc = r->layer->ops->publish(r->layer, map, 1, &need)) == TABLE_NEED)
+	while ((rc = layer_publish(r->layer, map, 1, &need)) == TABLE_NEED)
 		cr_assert_eq(table_load_now(r->cache, &need), 0);
 	cr_assert_eq(rc, 0, "%s", strerror(-rc));
 }
@@ -349,11 +351,11 @@ static int switch_type(struct build_how *how, enum layer_compression type, struc
 
 	memcpy(mem_file_inode(file)->bytes, built.bytes, built.len);
 	cr_assert_eq(qcow2_open(file, cache, &layer, err), 0, "%s", err->message);
-	rc = layer->ops->may_compress(layer, type, 0, err);
+	rc = layer_may_compress(layer, type, 0, err);
 	n_writes = mem_file_inode(file)->n_writes;
 	cr_assert_eq(n_writes, 0, "asking wrote");
 	if (!rc)
-		rc = layer->ops->set_compression(layer, type, err);
+		rc = layer_set_compression(layer, type, err);
 	*written = mem_file_inode(file)->n_writes;
 	cr_assert_leq(mem_file_inode(file)->n_writes, 1);
 	cr_assert_eq(mem_file_inode(file)->n_syncs, *written);
@@ -429,7 +431,7 @@ Test(qcow2_compress, the_type_stays_for_a_snapshot)
 	build_put64(&built, built.l1_off, 0);
 	memcpy(mem_file_inode(file)->bytes, built.bytes, built.len);
 	cr_assert_eq(qcow2_open(file, cache, &layer, &err), 0, "%s", err.message);
-	cr_assert_eq(layer->ops->may_compress(layer, COMPRESSION_ZSTD, 0, &err), -ENOTSUP);
+	cr_assert_eq(layer_may_compress(layer, COMPRESSION_ZSTD, 0, &err), -ENOTSUP);
 	cr_assert(strstr(err.message, "compressed with zlib"), "%s", err.message);
 	table_cache_forget(cache, file);
 	layer_close(layer);

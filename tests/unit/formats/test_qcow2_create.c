@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/qemu_img.h"
 #include "tests/support/scratch.h"
@@ -25,7 +26,7 @@ static void assert_sound(struct file *file, const struct image_create *how, cons
 	struct err err = { 0 };
 
 	cr_assert_eq(qcow2_open(file, NULL, &layer, &err), 0, "%s: %s", what, err.message);
-	cr_assert_eq(layer->ops->check(layer, &result, &err), 0, "%s: %s", what, err.message);
+	cr_assert_eq(layer_check(layer, &result, &err), 0, "%s: %s", what, err.message);
 	cr_assert_eq(result.n_errors + result.n_leaks + result.n_check_errors, 0, "%s", what);
 	cr_assert_eq(result.n_allocated_clusters, 0, "%s", what);
 	cr_assert_eq(result.image_end_off, file->len, "%s: the file is longer", what);
@@ -285,7 +286,7 @@ Test(qcow2_create, device_full_of_old_bytes)
 	file->is_block = true;
 	cr_assert_eq(qcow2_create(file, &how, &err), 0, "%s", err.message);
 	cr_assert_eq(qcow2_open(file, NULL, &layer, &err), 0, "%s", err.message);
-	cr_assert_eq(layer->ops->check(layer, &result, &err), 0);
+	cr_assert_eq(layer_check(layer, &result, &err), 0);
 	cr_assert_eq(result.n_errors + result.n_leaks, 0);
 	layer_close(layer);
 	file_close(file);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_header.h"
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/disk.h"
 #include "io/base.h"
@@ -90,7 +91,7 @@ static int change(struct file *file, bool mixed, struct expected *expected, cons
 	expected->may_be_plain = !layer->is_mixed || !mixed;
 	expected->n_marked = expected->n_plain = 0;
 	cut_log_start(&log, file, UINT64_MAX);
-	rc = layer->ops->mark_mixed(layer, mixed, &err);
+	rc = layer_mark_mixed(layer, mixed, &err);
 	cut_log_stop(&log);
 	cr_assert_eq(layer->is_mixed, rc ? !mixed : mixed, "%s", what);
 	if (rc) {
@@ -256,8 +257,8 @@ static void stage(struct layer *layer)
 {
 	struct staged given_up = { 0 }, staged = { 0 };
 
-	cr_assert_eq(layer->ops->stage_link(layer, &given_up), 0);
-	cr_assert_eq(layer->ops->stage_link(layer, &staged), 0);
+	cr_assert_eq(layer_stage_link(layer, &given_up), 0);
+	cr_assert_eq(layer_stage_link(layer, &staged), 0);
 	for (enum stage s = 0; s < N_STAGES; s++) {
 		const struct staged_write *a = given_up.head[s], *b = staged.head[s];
 
@@ -271,7 +272,7 @@ static void stage(struct layer *layer)
 		for (struct staged_write *w = staged.head[s]; w; w = w->next)
 			cr_assert_eq(file_write(w->file, w->bytes, w->len, w->host_off), 0);
 	staged_clear(&staged);
-	layer->ops->link_durable(layer);
+	layer_link_durable(layer);
 }
 
 /* The link is led to `name`, NULL: dropped. */
@@ -281,7 +282,7 @@ static void change_link(struct file *file, const char *name, enum image_format f
 	struct err err = { 0 };
 
 	cr_assert_eq(qcow2_open(file, NULL, &layer, &err), 0, "%s", err.message);
-	cr_assert_eq(layer->ops->plan_link(layer, name, format, &err), 0, "%s", err.message);
+	cr_assert_eq(layer_plan_link(layer, name, format, &err), 0, "%s", err.message);
 	stage(layer);
 	layer_close(layer);
 }
@@ -307,7 +308,7 @@ static void mark(struct file *file, bool mixed)
 	struct err err = { 0 };
 
 	cr_assert_eq(qcow2_open(file, NULL, &layer, &err), 0, "%s", err.message);
-	cr_assert_eq(layer->ops->mark_mixed(layer, mixed, &err), 0, "%s", err.message);
+	cr_assert_eq(layer_mark_mixed(layer, mixed, &err), 0, "%s", err.message);
 	layer_close(layer);
 }
 
@@ -353,7 +354,7 @@ Test(qcow2_mark, a_failing_write_or_barrier_is_told)
 		cr_assert_eq(qcow2_open(file, NULL, &layer, &err), 0, "%s", err.message);
 		cut_log_start(&log, file, UINT64_MAX);
 		log.fail_sync = at;
-		cr_assert_eq(layer->ops->mark_mixed(layer, true, &err), -EIO, "barrier %u", at);
+		cr_assert_eq(layer_mark_mixed(layer, true, &err), -EIO, "barrier %u", at);
 		cut_log_stop(&log);
 		cut_log_free(&log);
 		cr_assert(!layer->is_mixed);

@@ -11,6 +11,9 @@
 #include <inttypes.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
+#include "formats/core/layer_compress.h"
+#include "formats/core/layer_fill.h"
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/check.h"
 #include "formats/qcow2/check_check.h"
@@ -233,7 +236,7 @@ static bool read_cluster(struct layer *layer, uint64_t guest_off, uint8_t *out)
 		return true;
 	return e.host_len <= sizeof(in) &&
 	       !file_read_padded(layer->file, in, e.host_len, e.host_off) &&
-	       !layer->ops->decode(layer, in, e.host_len, out);
+	       !layer_decode(layer, in, e.host_len, out);
 }
 
 static bool content_ok(const struct scene *s, struct layer *layer)
@@ -465,7 +468,7 @@ Test(qcow2_repair, before_the_first_write)
 		cr_assert(open_image(&open, file));
 		mends = faults[i].outcome == LEAKS || faults[i].plant == nothing_counted ||
 			faults[i].plant == only_dirty;
-		rc = open.layer->ops->begin_writing(open.layer, NULL);
+		rc = layer_begin_writing(open.layer, NULL);
 		cr_assert_eq(rc, mends ? 0 : -EUCLEAN, "%s: %d", faults[i].what, rc);
 		cr_assert_eq(qcow2_check(open.layer, &found, NULL), 0);
 		if (mends) {

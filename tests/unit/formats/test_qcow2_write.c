@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "formats/core/layer_fill.h"
+#include "formats/core/layer_guest.h"
 #include "formats/qcow2/image.h"
 #include "formats/qcow2/refcount.h"
 #include "tests/support/build_image.h"
@@ -205,7 +207,7 @@ Test(qcow2_write, version_2_has_no_zeros)
 	how.n_clusters = ARRAY_LEN(few);
 	open_built(&rig, &how);
 	cr_assert(!rig.layer->has_zero_entries);
-	while ((rc = rig.layer->ops->publish_write(rig.layer, &map, 1, &need)) == TABLE_NEED)
+	while ((rc = layer_publish_write(rig.layer, &map, 1, &need)) == TABLE_NEED)
 		cr_assert_eq(table_load_now(rig.cache, &need), 0);
 	cr_assert_eq(rc, -ENOTSUP);
 	write_rig_zero(&rig, CLUSTER / 2, 9 * CLUSTER, false);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "formats/core/layer_fill.h"
 #include "formats/qed/disk.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/qed_images.h"
@@ -104,7 +105,7 @@ Test(qed_header, a_header_of_a_short_file_is_refused)
 		cr_assert_eq(rc, len > 8 * KiB ? 0 : -EUCLEAN, "%" PRIu64 ": %s", len, err.message);
 		if (!rc) {
 			int expect = len == 12 * KiB ? 0 : -EUCLEAN;
-			cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, &err), expect);
+			cr_assert_eq(layer_begin_writing(rig.layer, &err), expect);
 			qed_rig_close(&rig);
 		}
 		file_close(file);

@@ -6,6 +6,9 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 
+#include "formats/core/layer_check.h"
+#include "formats/core/layer_fill.h"
+#include "formats/core/layer_header.h"
 #include "formats/qed/disk.h"
 #include "formats/qed/image.h"
 #include "tests/support/mem_file.h"
@@ -44,7 +47,7 @@ Test(qed_begin, need_check_and_autoclear)
 		cr_assert(!reports.n_errors && reports.n_leaks == !!cases[i].features);
 		cr_assert_eq(qed_rig_open(&rig, file, NULL), 0);
 		cr_assert_eq(qed_of(rig.layer)->need_check, !!cases[i].features);
-		cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, NULL), 0);
+		cr_assert_eq(layer_begin_writing(rig.layer, NULL), 0);
 		cr_assert_eq(inode->n_writes - n_writes, cases[i].n_writes);
 		cr_assert_eq(inode->n_syncs - n_syncs, cases[i].n_syncs);
 		cr_assert_eq(le64(inode->bytes + QED_H_FEATURES), 0);
@@ -66,7 +69,7 @@ Test(qed_begin, need_check_on_a_damaged_image_stays)
 
 	put_le64(inode->bytes + 8200, 12288);
 	cr_assert_eq(qed_rig_open(&rig, file, NULL), 0);
-	cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, &err), -EUCLEAN);
+	cr_assert_eq(layer_begin_writing(rig.layer, &err), -EUCLEAN);
 	cr_assert(strstr(err.message, "qemu-img check"), "%s", err.message);
 	cr_assert_eq(inode->n_writes, n_writes);
 	qed_rig_close(&rig);
@@ -80,7 +83,7 @@ Test(qed_begin, header_write_error)
 
 	cr_assert_eq(qed_rig_open(&rig, file, NULL), 0);
 	mem_file_inode(file)->write_error = -EIO;
-	cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, NULL), -EIO);
+	cr_assert_eq(layer_begin_writing(rig.layer, NULL), -EIO);
 	cr_assert(qed_of(rig.layer)->need_check);
 	qed_rig_close(&rig);
 	file_close(file);
@@ -99,7 +102,7 @@ Test(qed_begin, tables_too_large_for_a_device)
 	file->len = 64 * MiB;
 	file->is_block = true;
 	cr_assert_eq(qed_rig_open(&rig, file, NULL), 0);
-	cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, &err), -ENOTSUP);
+	cr_assert_eq(layer_begin_writing(rig.layer, &err), -ENOTSUP);
 	cr_assert(strstr(err.message, "32 MiB"), "%s", err.message);
 	qed_rig_close(&rig);
 	file_close(file);
@@ -121,11 +124,11 @@ Test(qed_detach, a_raw_base_is_not_to_be_probed)
 		put_le32(bytes + QED_H_BACKING_LEN, 4);
 		memcpy(bytes + 100, "base", 4);
 		cr_assert_eq(qed_rig_open(&rig, file, NULL), 0);
-		cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, NULL), 0);
-		cr_assert_eq(rig.layer->ops->plan_link(rig.layer, "other",
+		cr_assert_eq(layer_begin_writing(rig.layer, NULL), 0);
+		cr_assert_eq(layer_plan_link(rig.layer, "other",
 						       raw ? IMAGE_RAW : IMAGE_QCOW2, NULL),
 			     0);
-		cr_assert_eq(rig.layer->ops->stage_link(rig.layer, &staged), 0);
+		cr_assert_eq(layer_stage_link(rig.layer, &staged), 0);
 		rig_write_stages(&staged, STAGE_NAME, STAGE_HEADER + 1);
 		qed_rig_close(&rig);
 		cr_assert_eq(le64(bytes + QED_H_FEATURES), 1 | (raw ? QED_F_NO_PROBE : 0));
@@ -151,15 +154,15 @@ Test(qed_detach, that_the_base_was_called_raw_is_recorded_before_data_is)
 	memcpy(bytes + 100, "base", 4);
 	cr_assert_eq(qed_rig_open(&rig, file, NULL), 0);
 	rig.layer->backing_told_raw = true;
-	cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, NULL), 0);
+	cr_assert_eq(layer_begin_writing(rig.layer, NULL), 0);
 	cr_assert_eq(le64(bytes + QED_H_FEATURES), 1 | QED_F_NO_PROBE);
 
 	/* It was said of that base, of no other. */
-	cr_assert_eq(rig.layer->ops->plan_link(rig.layer, "other", IMAGE_QCOW2, NULL), 0);
-	cr_assert_eq(rig.layer->ops->stage_link(rig.layer, &staged), 0);
+	cr_assert_eq(layer_plan_link(rig.layer, "other", IMAGE_QCOW2, NULL), 0);
+	cr_assert_eq(layer_stage_link(rig.layer, &staged), 0);
 	rig_write_stages(&staged, STAGE_NAME, STAGE_HEADER + 1);
-	rig.layer->ops->link_durable(rig.layer);
-	cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, NULL), 0);
+	layer_link_durable(rig.layer);
+	cr_assert_eq(layer_begin_writing(rig.layer, NULL), 0);
 	cr_assert_eq(le64(bytes + QED_H_FEATURES), 1);
 	qed_rig_close(&rig);
 	file_close(file);
@@ -179,8 +182,8 @@ Test(qed_detach, one_write_that_keeps_the_rest)
 	memcpy(bytes + 100, "base", 4);
 	memcpy(before, bytes, sizeof(before));
 	cr_assert_eq(qed_rig_open(&rig, file, NULL), 0);
-	cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, NULL), 0);
-	cr_assert_eq(rig.layer->ops->stage_link(rig.layer, &staged), 0);
+	cr_assert_eq(layer_begin_writing(rig.layer, NULL), 0);
+	cr_assert_eq(layer_stage_link(rig.layer, &staged), 0);
 	for (int stage = 0; stage < N_STAGES; stage++)
 		cr_assert_eq(staged.n[stage], stage == STAGE_HEADER);
 	const struct staged_write *write = staged.head[STAGE_HEADER];

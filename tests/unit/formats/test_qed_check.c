@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "formats/core/layer_check.h"
+#include "formats/core/layer_fill.h"
 #include "formats/qed/check.h"
 #include "formats/qed/disk.h"
 #include "tests/support/mem_file.h"
@@ -78,7 +80,7 @@ Test(qed_check, damage_is_found_and_never_written_to)
 
 		uint64_t n_writes = mem_file_inode(file)->n_writes;
 		cr_assert_eq(qed_rig_open(&rig, file, &err), 0);
-		int rc = rig.layer->ops->begin_writing(rig.layer, &err);
+		int rc = layer_begin_writing(rig.layer, &err);
 		cr_expect_eq(rc, d->n_errors ? -EUCLEAN : 0, "%s: %d", d->what, rc);
 		cr_expect(!rc || strstr(err.message, "sound.qed"), "%s", err.message);
 		if (rc) /* else leaks were taken out */
@@ -185,13 +187,13 @@ Test(qed_check, a_cluster_the_file_has_a_part_of)
 	cr_assert_eq(qed_rig_open(&rig, file, NULL), 0);
 	cr_assert_eq(qed_rig_map(&rig, CLUSTER, CLUSTER, &e), 0);
 	cr_assert(e.kind == EXTENT_DATA && e.host_off == 4 * CLUSTER && e.len == CLUSTER);
-	cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, NULL), -EUCLEAN);
+	cr_assert_eq(layer_begin_writing(rig.layer, NULL), -EUCLEAN);
 	qed_rig_close(&rig);
 
 	/* Nothing refers to it: it is cut off before it is a leak in the middle. */
 	put_le64(mem_file_inode(file)->bytes + 8200, 0);
 	cr_assert_eq(qed_rig_open(&rig, file, NULL), 0);
-	cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, NULL), 0);
+	cr_assert_eq(layer_begin_writing(rig.layer, NULL), 0);
 	cr_assert_eq(rig.layer->alloc_end, 4 * CLUSTER);
 	cr_assert_eq(rig.layer->zero_from, 4 * CLUSTER);
 	cr_assert_eq(file->len, 4 * CLUSTER);
@@ -209,7 +211,7 @@ Test(qed_check, read_errors_are_not_damage)
 	mem_file_inode(file)->read_error = -EIO;
 	cr_assert_eq(qed_check(rig.layer, &found, NULL), 0);
 	cr_assert(found.n_check_errors == 1 && !found.n_errors && !found.n_leaks);
-	cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, NULL), -EIO);
+	cr_assert_eq(layer_begin_writing(rig.layer, NULL), -EIO);
 	qed_rig_close(&rig);
 	file_close(file);
 }

@@ -13,6 +13,8 @@
 #include "formats/qed/compact.h"
 #include "formats/qed/image.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
+#include "formats/core/layer_fill.h"
 #include "tests/support/cut_log.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/qed_rig.h"
@@ -44,7 +46,7 @@ static void fill(struct image *image, struct qed_rig *rig)
 		cr_assert_eq(qed_rig_map(rig, map.guest_off, CLUSTER, &e), 0);
 		if (e.kind != EXTENT_UNALLOCATED)
 			continue;
-		cr_assert_eq(layer->ops->reserve(layer, CLUSTER, &map.host_off, &got), 0);
+		cr_assert_eq(layer_reserve(layer, CLUSTER, &map.host_off, &got), 0);
 		qed_rig_pattern(buf, CLUSTER, map.guest_off, image->seed);
 		cr_assert_eq(file_write(rig->file, buf, CLUSTER, map.host_off), 0);
 		cr_assert_eq(qed_rig_publish(rig, &map, 1), 0);
@@ -129,9 +131,8 @@ static bool state_ok(struct file *state, void *opaque)
 		return false;
 	ok = !qed_check(rig.layer, &found, NULL) && !found.n_errors && !found.n_check_errors &&
 	     content_ok(image, &rig);
-	ok = ok && !rig.layer->ops->begin_writing(rig.layer, NULL) &&
-	     !qed_check(rig.layer, &after, NULL) && !after.n_errors && !after.n_leaks &&
-	     content_ok(image, &rig);
+	ok = ok && !layer_begin_writing(rig.layer, NULL) && !qed_check(rig.layer, &after, NULL) &&
+	     !after.n_errors && !after.n_leaks && content_ok(image, &rig);
 	qed_rig_close(&rig);
 	return ok;
 }
@@ -161,7 +162,7 @@ static uint64_t compact(uint64_t seed, uint32_t table_clusters, uint64_t n_free_
 	cr_assert_gt(n_leaks_of(image.file), 0);
 	cr_assert_eq(qed_rig_open(&rig, image.file, NULL), 0);
 	cut_log_start(&log, image.file, n_free_blocks);
-	cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, NULL), 0);
+	cr_assert_eq(layer_begin_writing(rig.layer, NULL), 0);
 	cut_log_stop(&log);
 	cr_assert(content_ok(&image, &rig), "seed %" PRIu64, seed);
 	cr_assert(is_aligned(image.file->len, CLUSTER));
@@ -211,7 +212,7 @@ Test(qed_compact, a_failed_barrier_is_told)
 		cr_assert_eq(qed_rig_open(&rig, image.file, NULL), 0);
 		cut_log_start(&log, image.file, UINT64_MAX);
 		log.fail_sync = nth;
-		cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, &err), -EIO);
+		cr_assert_eq(layer_begin_writing(rig.layer, &err), -EIO);
 		cr_assert_neq(strstr(err.message, "compact.qed"), NULL);
 		cut_log_stop(&log);
 		cr_assert(content_ok(&image, &rig));
@@ -230,11 +231,11 @@ Test(qed_compact, a_second_beginning_keeps_what_is_known_of_old_bytes)
 	struct qed_rig rig;
 
 	qed_rig_create(&rig, file, &how);
-	cr_assert_eq(rig.layer->ops->reserve(rig.layer, 4 * CLUSTER, &host_off, &got), 0);
-	rig.layer->ops->release(rig.layer, host_off, got);
+	cr_assert_eq(layer_reserve(rig.layer, 4 * CLUSTER, &host_off, &got), 0);
+	layer_release(rig.layer, host_off, got);
 	zero_from = rig.layer->zero_from;
 	cr_assert_eq(zero_from, host_off + got);
-	cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, NULL), 0);
+	cr_assert_eq(layer_begin_writing(rig.layer, NULL), 0);
 	cr_assert_eq(rig.layer->zero_from, zero_from);
 	qed_rig_close(&rig);
 	file_close(file);

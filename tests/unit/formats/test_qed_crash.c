@@ -14,6 +14,8 @@
 
 #include "formats/qed/check.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
+#include "formats/core/layer_fill.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/qed_rig.h"
 #include "tests/support/rig.h"
@@ -88,10 +90,10 @@ static void fail_copy(struct run *run, unsigned epoch)
 	struct layer *layer = run->rig.layer;
 	uint64_t host_off, got;
 
-	cr_assert_eq(layer->ops->reserve(layer, (1 + rig_roll(3)) * CLUSTER, &host_off, &got), 0);
+	cr_assert_eq(layer_reserve(layer, (1 + rig_roll(3)) * CLUSTER, &host_off, &got), 0);
 	for (uint64_t at = 0; at < got; at += CLUSTER)
 		write_data(run, epoch, host_off + at, at, ~run->seed);
-	layer->ops->release(layer, host_off, got);
+	layer_release(layer, host_off, got);
 }
 
 static void copy_cluster(struct run *run, unsigned batch, unsigned data_epoch, size_t i)
@@ -104,7 +106,7 @@ static void copy_cluster(struct run *run, unsigned batch, unsigned data_epoch, s
 		return;
 	map.is_zero = rig_roll(4) == 0;
 	if (!map.is_zero) {
-		cr_assert_eq(layer->ops->reserve(layer, CLUSTER, &map.host_off, &got), 0);
+		cr_assert_eq(layer_reserve(layer, CLUSTER, &map.host_off, &got), 0);
 		write_data(run, data_epoch, map.host_off, map.guest_off, run->seed);
 	}
 	cr_assert_eq(qed_rig_publish(&run->rig, &map, 1), 0);
@@ -175,7 +177,7 @@ static void judge(struct run *run, unsigned epoch, const bool *kept)
 	for (size_t i = 0; ok && i < N_GUEST; i++)
 		ok = cluster_ok(run, &cut, i, epoch);
 	/* Going on from there must be allowed. */
-	ok = ok && !cut.layer->ops->begin_writing(cut.layer, NULL);
+	ok = ok && !layer_begin_writing(cut.layer, NULL);
 	run->n_states++;
 	run->n_bad += !ok;
 	qed_rig_close(&cut);

@@ -11,6 +11,9 @@
 
 #include "formats/qed/check.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
+#include "formats/core/layer_fill.h"
+#include "formats/core/layer_header.h"
 #include "tests/support/qed_rig.h"
 #include "tests/support/rig.h"
 #include "tests/support/scratch.h"
@@ -214,7 +217,7 @@ static void pull_cluster(struct qed_rig *rig, struct file *base, uint64_t guest_
 	if (map.is_zero && rig_roll(2))
 		return; /* needs no entry in a full pull */
 	if (!map.is_zero) {
-		cr_assert_eq(rig->layer->ops->reserve(rig->layer, map.len, &map.host_off, &got), 0);
+		cr_assert_eq(layer_reserve(rig->layer, map.len, &map.host_off, &got), 0);
 		cr_assert_eq(file_write(rig->file, buf, map.len, map.host_off), 0);
 	}
 	cr_assert_eq(qed_rig_publish(rig, &map, 1), 0);
@@ -243,7 +246,7 @@ static void pull(struct qed_rig *rig, struct file *base)
 		pull_cluster(rig, base, at, buf);
 	}
 	qed_rig_commit(rig);
-	cr_assert_eq(rig->layer->ops->stage_link(rig->layer, &staged), 0);
+	cr_assert_eq(layer_stage_link(rig->layer, &staged), 0);
 	rig_write_stages(&staged, STAGE_HEADER, STAGE_HEADER + 1);
 }
 
@@ -260,7 +263,7 @@ static void pull_and_compare(const struct shape *shape, uint64_t base_len, uint6
 	open_overlay(&rig, true);
 	cr_assert(rig.layer->has_backing && rig.layer->backing_format == IMAGE_RAW);
 	cr_assert_str_eq(rig.layer->backing_name, "base");
-	cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, &err), 0, "%s", err.message);
+	cr_assert_eq(layer_begin_writing(rig.layer, &err), 0, "%s", err.message);
 	struct file *base = open_file(scratch("base"), false);
 	pull(&rig, base);
 	file_close(base);

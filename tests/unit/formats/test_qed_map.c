@@ -13,6 +13,8 @@
 #include "formats/qed/image.h"
 #include "formats/qed/map.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
+#include "formats/core/layer_fill.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/qed_rig.h"
 #include "tests/support/rig.h"
@@ -136,7 +138,7 @@ static void reserve_in_vain(struct model *m)
 
 	memset(junk, 0xa5, sizeof(junk));
 	for (size_t i = 0; i < n; i++) {
-		cr_assert_eq(m->rig.layer->ops->reserve(m->rig.layer,
+		cr_assert_eq(layer_reserve(m->rig.layer,
 							(1 + rig_roll(5)) * cluster_len,
 							&host_off[i], &got[i]),
 			     0);
@@ -149,7 +151,7 @@ static void reserve_in_vain(struct model *m)
 	while (n) {
 		size_t i = rig_roll(n);
 
-		m->rig.layer->ops->release(m->rig.layer, host_off[i], got[i]);
+		layer_release(m->rig.layer, host_off[i], got[i]);
 		host_off[i] = host_off[--n];
 		got[i] = got[n];
 	}
@@ -169,9 +171,8 @@ static void publish_some(struct model *m)
 		bool is_zero = !got && rig_roll(3) == 0;
 
 		if (!is_zero && !got)
-			cr_assert_eq(m->rig.layer->ops->reserve(m->rig.layer,
-								(first + n - i) * cluster_len,
-								&host_off, &got),
+			cr_assert_eq(layer_reserve(m->rig.layer, (first + n - i) * cluster_len,
+						   &host_off, &got),
 				     0);
 		maps[n_maps++] = (struct mapping){
 			.guest_off = m->guest_off[i],

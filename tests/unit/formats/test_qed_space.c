@@ -5,6 +5,8 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 
+#include "formats/core/layer_check.h"
+#include "formats/core/layer_fill.h"
 #include "formats/qed/check.h"
 #include "formats/qed/image.h"
 #include "formats/qed/map.h"
@@ -33,7 +35,7 @@ static void publish_without_memory(bool is_block)
 		if (is_block)
 			memset(mem_file_inode(file)->bytes, 0x10, file->len);
 		qed_rig_create(&rig, file, &how);
-		cr_assert_eq(rig.layer->ops->reserve(rig.layer, map.len, &map.host_off, &got), 0);
+		cr_assert_eq(layer_reserve(rig.layer, map.len, &map.host_off, &got), 0);
 		cr_assert_eq(got, map.len);
 		cr_assert_eq(file_write(file, "data", 4, map.host_off), 0);
 		fail_alloc_after = k;
@@ -82,13 +84,13 @@ Test(qed_map, a_full_device_says_so)
 	qed_rig_create(&rig, file, &how);
 	cr_assert_eq(rig.layer->alloc_end, 20 * KiB);
 	cr_assert_eq(rig.layer->zero_from, UINT64_MAX);
-	cr_assert_eq(rig.layer->ops->reserve(rig.layer, 32 * KiB, &host_off, &got), 0);
+	cr_assert_eq(layer_reserve(rig.layer, 32 * KiB, &host_off, &got), 0);
 	cr_assert(host_off == 20 * KiB && got == 32 * KiB);
 	cr_assert_eq(qed_rig_publish(&rig, &map, 1), -ENOSPC, "8 KiB are left, a table has 16");
-	cr_assert_eq(rig.layer->ops->reserve(rig.layer, 32 * KiB, &host_off, &got), 0);
+	cr_assert_eq(layer_reserve(rig.layer, 32 * KiB, &host_off, &got), 0);
 	cr_assert(host_off == 52 * KiB && got == 8 * KiB);
-	cr_assert_eq(rig.layer->ops->reserve(rig.layer, 4096, &host_off, &got), -ENOSPC);
-	rig.layer->ops->release(rig.layer, 36 * KiB, 24 * KiB);
+	cr_assert_eq(layer_reserve(rig.layer, 4096, &host_off, &got), -ENOSPC);
+	layer_release(rig.layer, 36 * KiB, 24 * KiB);
 	cr_assert_eq(qed_rig_publish(&rig, &map, 1), 0);
 	qed_rig_close(&rig);
 	file_close(file);
@@ -109,23 +111,21 @@ Test(qed_map, pieces_given_back_join)
 			struct qed_rig rig;
 
 			cr_assert_eq(qed_rig_open(&rig, file, NULL), 0);
-			cr_assert_eq(rig.layer->ops->begin_writing(rig.layer, NULL), 0);
+			cr_assert_eq(layer_begin_writing(rig.layer, NULL), 0);
 			start = rig.layer->alloc_end;
 			for (int n = 0; n < 4; n++)
-				cr_assert_eq(rig.layer->ops->reserve(rig.layer, 8192, &host_off[n],
-								     &got),
-					     0);
+				cr_assert_eq(layer_reserve(rig.layer, 8192, &host_off[n], &got), 0);
 			if (with_last == 1)
-				rig.layer->ops->release(rig.layer, host_off[3], 8192);
+				layer_release(rig.layer, host_off[3], 8192);
 			for (int n = 0; n < 3; n++)
-				rig.layer->ops->release(rig.layer, host_off[orders[i][n]], 8192);
+				layer_release(rig.layer, host_off[orders[i][n]], 8192);
 			cr_assert_eq(rig.layer->alloc_end, with_last ? start : start + 32768);
 			cr_assert_eq(qed_of(rig.layer)->gaps.n, !with_last);
-			cr_assert_eq(rig.layer->ops->reserve(rig.layer, 24576, &off, &got), 0);
+			cr_assert_eq(layer_reserve(rig.layer, 24576, &off, &got), 0);
 			cr_assert(off == start && got == 24576);
 			if (!with_last)
-				rig.layer->ops->release(rig.layer, host_off[3], 8192);
-			rig.layer->ops->release(rig.layer, start, 24576);
+				layer_release(rig.layer, host_off[3], 8192);
+			layer_release(rig.layer, start, 24576);
 			cr_assert_eq(rig.layer->alloc_end, start);
 			cr_assert_eq(rig.layer->zero_from, start + 32768);
 			qed_rig_close(&rig);

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "formats/core/layer_fill.h"
+#include "formats/core/layer_guest.h"
 #include "io/base.h"
 #include "tests/support/build_image.h"
 #include "tests/support/cut_log.h"
@@ -85,7 +87,7 @@ Test(qed_write, zeros_over_data_are_data)
 	write_rig_open(&rig, new_image(1), NULL, below, sizeof(below));
 	write_rig_write(&rig, 2 * CLUSTER, noise, CLUSTER);
 	host_off = write_rig_map(&rig, 2 * CLUSTER, 1).host_off;
-	while ((rc = rig.layer->ops->publish_write(rig.layer, &map, 1, &need)) == TABLE_NEED)
+	while ((rc = layer_publish_write(rig.layer, &map, 1, &need)) == TABLE_NEED)
 		cr_assert_eq(table_load_now(rig.cache, &need), 0);
 	cr_assert_eq(rc, -EEXIST);
 	write_rig_zero(&rig, CLUSTER, 3 * CLUSTER, false);

@@ -10,6 +10,7 @@
 
 #include "formats/chain/open.h"
 #include "formats/core/layer.h"
+#include "formats/core/layer_guest.h"
 #include "io/base.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/random.h"
@@ -151,7 +152,8 @@ Test(raw, can_not_be_an_overlay_and_says_so)
 	struct layer *layer = open_raw(file);
 	struct err err;
 
-	cr_assert_null(layer->ops->publish);
+	cr_assert_null(layer->ops->fill);
+	cr_assert_null(layer->ops->guest_write->publish_write);
 	cr_assert_eq(layer_refuse(layer, &layer->unreadable, &err), 0);
 	cr_assert_eq(layer_refuse(layer, &layer->unwritable, &err), -ENOTSUP);
 	cr_assert(strstr(err.message, "it is raw") && strstr(err.message, "a\\x0ab.raw"), "%s",

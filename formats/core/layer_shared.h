@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Space with counted references: more disks than the guest's may read it, and
+ * what the last of them lets go is used again. The counts are partly kept
+ * outside the table cache.
+ */
+#ifndef BLOCKPULL_FORMATS_CORE_LAYER_SHARED_H
+#define BLOCKPULL_FORMATS_CORE_LAYER_SHARED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "formats/core/layer.h"
+
+struct err;
+struct staged;
+struct table_need;
+
+/* A table that becomes the guest's own, between the calls of unshare(). All zero: not begun. */
+struct unshare {
+	uint64_t new_off;  /* host offset of its space; 0: none yet */
+	uint64_t done_len; /* bytes of it that are made */
+};
+
+/* layer_ops.shared */
+struct layer_shared_ops {
+	/* Gives the guest's disk tables of its own on the way to guest_off, where it has none or
+	 * shares them; what all disks read stays the same. No operation is between alloc_tables()
+	 * and publish() in lock_off, lock_len, from the first call to the last: *state is the
+	 * caller's, and says how far it has come. 0, TABLE_NEED, or as reserve(). */
+	int (*unshare)(struct layer *layer, uint64_t guest_off, struct unshare *state,
+		       struct table_need *need);
+	/* Everything that was staged before the last stage() (with_last: and by it) is durable:
+	 * what it let go is counted free from now on (dirty again: the next commit writes it), but
+	 * not used again yet. Never fails; what needs a table that is not cached waits for a later
+	 * call, and *need names it: TABLE_NEED, else 0. */
+	int (*free_unreferenced)(struct layer *layer, bool with_last, struct table_need *need);
+	/* Does free_unreferenced() or reuse_freed() have anything to do, now or after more
+	 * commits? */
+	bool (*has_freed)(const struct layer *layer);
+	/* Called some time after free_unreferenced(): operations that began before that call are
+	 * over, so the space it counted free may be used again. It is given back to the file
+	 * system. */
+	void (*reuse_freed)(struct layer *layer);
+	/* Adds what is dirty outside the table cache (the refcount table) to a commit.
+	 * 0 or -ENOMEM, changing nothing. */
+	int (*stage)(struct layer *layer, struct staged *staged);
+	/* Called when a commit's STAGE_REFTABLE writes are durable: what they replaced is free. */
+	void (*reftable_durable)(struct layer *layer);
+	/* Blocking, when all is committed: what is kept of the tables outside the cache is read
+	 * again from disk, for the proof. */
+	int (*reread)(struct layer *layer, bool commit_runs, struct err *err);
+};
+
+/* May space that the guest's entries use fall free? */
+static inline bool layer_frees_space(const struct layer *layer)
+{
+	return layer->ops->shared != NULL;
+}
+
+/* All as struct layer_shared_ops says. Where there is no such table, nothing is freed, staged or
+ * read again, and unshare() and the two that free must not be called. */
+int layer_unshare(struct layer *layer, uint64_t guest_off, struct unshare *state,
+		  struct table_need *need);
+int layer_free_unreferenced(struct layer *layer, bool with_last, struct table_need *need);
+bool layer_has_freed(const struct layer *layer);
+void layer_reuse_freed(struct layer *layer);
+int layer_stage(struct layer *layer, struct staged *staged);
+void layer_reftable_durable(struct layer *layer);
+int layer_reread(struct layer *layer, bool commit_runs, struct err *err);
+
+#endif
