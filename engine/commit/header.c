@@ -15,6 +15,7 @@
 #include "engine/core/disk.h"
 #include "engine/core/fault.h"
 #include "engine/core/op.h"
+#include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/file.h"

@@ -14,6 +14,7 @@
 #include "formats/chain/chain_base.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_header.h"
+#include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/io.h"

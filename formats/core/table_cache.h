@@ -5,10 +5,8 @@
  * slices of that length, so that 64 chained images with 2 MiB tables fit.
  *
  * Nothing here waits or performs I/O. table_get() answers TABLE_NEED and says
- * what is missing; the caller, which runs the I/O, loads it and calls again. Changes are
- * made in memory and marked by 512-byte sector; table_cache_stage() copies the
- * marked sectors out for a commit, so an entry changed later belongs to the
- * next one (invariant I6 in engine/commit/commit.c).
+ * what is missing; the caller, which runs the I/O, loads it and calls again.
+ * Changes are made by table_dirty.h.
  *
  * Pinning was rejected: LOADING, dirty and being-written tables stay by
  * themselves, and a walk that was just fed its table finds it as the most
@@ -21,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "formats/core/staged.h"
 #include "io/base.h"
 
 struct file;
@@ -39,17 +38,6 @@ struct table_need {
 	/* Behind it lie more tables of the same length that a walk will want next, so many bytes of
 	 * them. */
 	uint32_t more_len;
-};
-
-/* When a changed sector may reach the disk; the order is engine/commit/commit.c's. */
-enum stage {
-	STAGE_REFCOUNT, /* raised refcounts, new refcount blocks and new tables: unreachable yet */
-	STAGE_REFTABLE, /* what makes a new refcount block or refcount table reachable */
-	STAGE_TABLE,    /* entries of tables that readers of the disk can reach (L2) */
-	STAGE_ROOT,     /* entries that make new tables reachable (L1) */
-	STAGE_NAME,     /* a new backing file's name, where nothing leads to it yet */
-	STAGE_HEADER,   /* the backing link */
-	N_STAGES,
 };
 
 enum table_state {
@@ -71,22 +59,6 @@ struct table {
 	/* the cache's own */
 	struct table_cache *cache;
 	struct table *hash_next, *lru_prev, *lru_next;
-};
-
-/* A write described, not performed: a private copy of table sectors or header bytes. */
-struct staged_write {
-	struct staged_write *next;
-	struct table *table; /* whose n_writing falls when it is done; NULL for none */
-	struct file *file;
-	uint64_t host_off;
-	uint32_t len;
-	uint8_t bytes[];
-};
-
-/* One commit's writes by stage. Zero-initialise. */
-struct staged {
-	struct staged_write *head[N_STAGES];
-	unsigned n[N_STAGES];
 };
 
 /* budget in bytes; clean tables beyond it are evicted, least recently used first. */
@@ -115,34 +87,6 @@ void table_load_end(struct table_cache *cache, struct table *table, int error);
  * -EALREADY where a load begun with table_load_begin() is under way: its reader must end it
  * first. */
 int table_load_now(struct table_cache *cache, const struct table_need *need);
-
-/* A new table of zeros, READY and fresh; nothing is dirty yet. What is never marked dirty is never
- * written, so it must read as zeros on disk, too. The range is not cached. NULL: out of memory. */
-struct table *table_new(struct table_cache *cache, struct file *file, uint64_t host_off,
-			uint32_t len, enum stage stage);
-/* Marks bytes [off, off + len) of the table changed. For a table reached from disk, `stage` says
- * when; a fresh one goes with STAGE_REFCOUNT whatever it says. */
-void table_mark_dirty(struct table_cache *cache, struct table *table, uint32_t off, uint32_t len,
-		      enum stage stage);
-
-/* Bytes of sectors of this file's tables changed and not staged yet; NULL: of all files', rounded
- * up to whole sectors, without looking at each table. */
-uint64_t table_cache_dirty_len(const struct table_cache *cache, const struct file *file);
-/* Bytes of memory in tables that can be evicted when a commit has written them. Those being loaded
- * are not among them: who waits for a commit because of one would spin, since nothing is
- * written. */
-size_t table_cache_changed_len(const struct table_cache *cache);
-/* Moves copies of all dirty sectors of this file's tables into *staged, and makes fresh tables
- * reachable ones. All or nothing: -ENOMEM changes nothing. */
-int table_cache_stage(struct table_cache *cache, struct file *file, struct staged *staged);
-/* Adds a copy of other bytes (header, refcount table) to *staged. 0 or -ENOMEM. */
-int staged_add(struct staged *staged, enum stage stage, struct file *file, uint64_t host_off,
-	       const void *bytes, uint32_t len);
-/* A staged write is on its way no more (written or given up); frees it. */
-void staged_write_done(struct staged_write *write);
-/* Gives up all that is left in *staged; all of one stage. */
-void staged_clear(struct staged *staged);
-void staged_clear_stage(struct staged *staged, enum stage stage);
 
 /* Drops all tables of a file, dirty ones too; none may be loading. */
 void table_cache_forget(struct table_cache *cache, struct file *file);

@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/extensions.h"

@@ -11,7 +11,9 @@
 
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
+#include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
+#include "formats/core/table_dirty.h"
 #include "formats/core/two_level.h"
 #include "formats/qcow2/compressed_space.h"
 #include "formats/qcow2/disk.h"

@@ -8,7 +8,9 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
+#include "formats/core/table_dirty.h"
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/image.h"
 #include "io/base.h"

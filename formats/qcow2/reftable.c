@@ -18,6 +18,7 @@
 
 #include "formats/core/gaps.h"
 #include "formats/core/layer.h"
+#include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/image.h"

@@ -27,6 +27,7 @@
 
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
+#include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/empty.h"

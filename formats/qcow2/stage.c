@@ -3,6 +3,7 @@
 #include "formats/qcow2/stage.h"
 
 #include "formats/core/layer.h"
+#include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/freed.h"

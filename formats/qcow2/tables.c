@@ -9,7 +9,9 @@
 #include <errno.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
+#include "formats/core/table_dirty.h"
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/empty.h"
 #include "formats/qcow2/image.h"

@@ -16,7 +16,9 @@
 
 #include "formats/core/layer.h"
 #include "formats/core/layer_shared.h"
+#include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
+#include "formats/core/table_dirty.h"
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/freed.h"
 #include "formats/qcow2/image.h"

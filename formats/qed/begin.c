@@ -15,6 +15,7 @@
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
 #include "formats/core/table_cache.h"
+#include "formats/core/table_dirty.h"
 #include "formats/qed/check.h"
 #include "formats/qed/disk.h"
 #include "formats/qed/header.h"

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "formats/core/layer.h"
+#include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
 #include "formats/qed/disk.h"
 #include "formats/qed/image.h"

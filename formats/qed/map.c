@@ -31,7 +31,9 @@
 
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
+#include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
+#include "formats/core/table_dirty.h"
 #include "formats/core/two_level.h"
 #include "formats/qed/disk.h"
 #include "formats/qed/image.h"

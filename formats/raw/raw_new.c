@@ -16,6 +16,7 @@
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
 #include "formats/core/layer_header.h"
+#include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
 #include "formats/raw/raw.h"
 #include "io/base.h"

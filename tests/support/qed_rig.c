@@ -9,6 +9,8 @@
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
 #include "formats/core/layer_shared.h"
+#include "formats/core/staged.h"
+#include "formats/core/table_dirty.h"
 #include "formats/qed/disk.h"
 #include "io/base.h"
 #include "tests/support/rig.h"

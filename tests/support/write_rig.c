@@ -14,6 +14,8 @@
 #include "formats/core/layer_guest.h"
 #include "formats/core/layer_header.h"
 #include "formats/core/layer_shared.h"
+#include "formats/core/staged.h"
+#include "formats/core/table_dirty.h"
 #include "io/base.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/rig.h"

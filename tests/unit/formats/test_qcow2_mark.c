@@ -12,6 +12,7 @@
 
 #include "formats/core/layer.h"
 #include "formats/core/layer_header.h"
+#include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/disk.h"
 #include "io/base.h"

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "formats/core/staged.h"
+#include "formats/core/table_dirty.h"
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/empty.h"
 #include "formats/qcow2/image.h"

@@ -10,6 +10,8 @@
 
 #include "formats/core/layer_fill.h"
 #include "formats/core/layer_shared.h"
+#include "formats/core/staged.h"
+#include "formats/core/table_dirty.h"
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/image.h"
 #include "formats/qcow2/refcount.h"

@@ -9,6 +9,7 @@
 #include "formats/core/layer_check.h"
 #include "formats/core/layer_fill.h"
 #include "formats/core/layer_header.h"
+#include "formats/core/staged.h"
 #include "formats/qed/disk.h"
 #include "formats/qed/image.h"
 #include "tests/support/mem_file.h"

@@ -16,6 +16,7 @@
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
 #include "formats/core/layer_fill.h"
+#include "formats/core/staged.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/qed_rig.h"
 #include "tests/support/rig.h"

@@ -14,6 +14,7 @@
 #include "formats/core/layer_check.h"
 #include "formats/core/layer_fill.h"
 #include "formats/core/layer_header.h"
+#include "formats/core/staged.h"
 #include "tests/support/qed_rig.h"
 #include "tests/support/rig.h"
 #include "tests/support/scratch.h"

@@ -9,7 +9,9 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
+#include "formats/core/table_dirty.h"
 #include "io/base.h"
 #include "tests/support/fail_alloc.h"
 #include "tests/support/mem_file.h"
