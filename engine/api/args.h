@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What each public function does first: its error says nothing yet, and the
- * pointers that it needs are there. Attributes (nonnull) were rejected: they
- * let the compiler drop the look, and help no program in another language.
+ * What each public function does first: it empties *error and refuses a NULL
+ * where it needs a pointer. The attribute nonnull was rejected: it lets the
+ * compiler drop the check, and a program in another language gets no help.
  */
 #ifndef BLOCKPULL_API_ARGS_H
 #define BLOCKPULL_API_ARGS_H
@@ -16,7 +16,7 @@
 #include "engine/core/export.h"
 #include "io/base.h"
 
-/* NULL is allowed. */
+/* Empties *error; error may be NULL. */
 static inline void error_begin(struct bpull_error *error)
 {
 	if (!error)
@@ -26,7 +26,7 @@ static inline void error_begin(struct bpull_error *error)
 	error->message[0] = error->remedy_name[0] = '\0';
 }
 
-/* True, with *error filled, where the pointer is NULL; the name is the header's. */
+/* True, with *error filled, if the pointer is NULL. name: the parameter's in the public header. */
 static inline bool is_missing(const void *pointer, const char *name, struct bpull_error *error)
 {
 	if (pointer)
@@ -35,8 +35,8 @@ static inline bool is_missing(const void *pointer, const char *name, struct bpul
 	return true;
 }
 
-/* True, with *error filled, where the caller's struct for a result is missing, or its size is
- * none. */
+/* True, with *error filled, if the caller's struct for a result is NULL, or its size is smaller
+ * than the first version's. */
 static inline bool is_unfit(const void *result, const char *name, size_t first_len,
 			    struct bpull_error *error)
 {

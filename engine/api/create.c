@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * New images. The backing file is opened once, to see that it is there and of
- * the format said, and for its size where none is given; its name is recorded
- * as it was given. A half-made file is removed.
+ * New images. The backing file is opened once: it must exist and have the format
+ * that the caller says, and its size is the image's if none is given. Its name is
+ * recorded as given. If creating fails, the file is removed.
  */
 #include "engine/api/create.h"
 
@@ -22,7 +22,7 @@
 
 #define CREATE_CACHE_LEN (1 * MiB)
 
-/* The user named this file, so any may be looked at; its own backing chain is not followed. */
+/* Opens any file: the user named it. Does not follow its own backing chain. */
 static int look_at_backing(const char *path, const struct bpull_create_options *o,
 			   uint64_t *guest_len, struct err *err)
 {

@@ -9,7 +9,7 @@ struct bpull_create_options;
 struct err;
 struct file;
 
-/* Makes an empty file an image of this format. 0 or -errno. */
+/* Writes an empty image of this format into an empty file. 0 or -errno. */
 int create_image_in(struct file *file, const struct bpull_create_options *o, uint64_t guest_len,
 		    struct err *err);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Disks: an overlay and its chain, opened under a policy and QEMU's locks.
- * Opening writes nothing, not even a repair: what must be changed before the
- * first copy is changed when a job starts.
+ * Opening writes nothing, not even a repair: a job's start makes the changes that
+ * must come before the first copy.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -54,7 +54,7 @@ static void note_no_locks(void *opaque, const char *name)
 		disk->warning = NULL;
 }
 
-/* One warning is all there is: this one says more than any other. */
+/* A disk has room for one warning; this one replaces any other. */
 static void note_mixed(struct bpull_disk *disk)
 {
 	char *warning = mixed_warning(disk);
@@ -78,7 +78,7 @@ static void note_missing(struct bpull_disk *disk, const struct path_policy *poli
 		disk->warning = NULL;
 }
 
-/* A pull takes the mark away (qcow2_alloc.c says why); it is the user's who put it there. */
+/* Warns that a pull will clear the mark "raw external data", which the user has set. */
 static void note_raw_mark(struct bpull_disk *disk)
 {
 	const struct layer *overlay = disk_overlay(disk);
@@ -97,7 +97,7 @@ static void note_raw_mark(struct bpull_disk *disk)
 		disk->warning = NULL;
 }
 
-/* Once for a disk: a chain may have many files on that file system. */
+/* One hint for a disk, even if many files of its chain are on that file system. */
 static void hint_holes(struct bpull_disk *disk)
 {
 	for (unsigned i = 0; i < disk->chain->n_layers && !disk->hint; i++) {
@@ -152,8 +152,8 @@ static int open_chain(struct bpull_disk *disk, const char *path, const struct bp
 	return rc;
 }
 
-/* Two clusters in one block of a direct file would be read, changed and written back by two at
- * once. */
+/* Refuses clusters smaller than the file's direct I/O block: two requests would each read, change
+ * and write back the same block at the same time. */
 static int check_direct(const struct bpull_disk *disk, struct err *err)
 {
 	const struct layer *overlay = disk_overlay(disk);
@@ -177,7 +177,7 @@ static int check_direct(const struct bpull_disk *disk, struct err *err)
 	return 0;
 }
 
-/* Ready for the guest's writes. */
+/* Makes the overlay ready for guest writes. */
 static int prepare_guest(struct bpull_disk *disk, const struct bpull_disk_options *o,
 			 struct err *err)
 {
@@ -188,7 +188,7 @@ static int prepare_guest(struct bpull_disk *disk, const struct bpull_disk_option
 	atomic_init(&disk->guests.copy_on_read, o->flags & BPULL_DISK_COPY_ON_READ);
 	if (!(o->flags & BPULL_DISK_GUEST_IO) || o->flags & BPULL_DISK_READ_ONLY)
 		return 0;
-	/* What a guest writes to a raw disk may look like an image by the next time. */
+	/* A guest may write an image header into a raw disk; the next probe would believe it. */
 	if (disk_is_raw(disk) && o->format != BPULL_FORMAT_RAW)
 		return err_set(
 			err, -EINVAL,
@@ -200,11 +200,11 @@ static int prepare_guest(struct bpull_disk *disk, const struct bpull_disk_option
 	return rc;
 }
 
-/* Space let go is counted free by the next commit but one, or later where a table can't be read. */
+/* Freed space is counted free by the next commit but one, or later where a table can't be read. */
 #define MAX_LAST_COMMITS 16
 
-/* No job, no request is in flight: what is not durable becomes so, and what was let go is counted
- * free. What fails now can't be told any more: a program that wants to know flushes first. */
+/* Makes everything durable and counts freed space free; no job and no request is in flight. A
+ * failure can't be reported any more: a program that wants to know of it flushes first. */
 static void settle(struct bpull_disk *disk)
 {
 	struct layer *overlay = disk_overlay(disk);
@@ -227,7 +227,7 @@ static void settle(struct bpull_disk *disk)
 	}
 }
 
-/* All is committed, and nothing in flight. */
+/* Takes unused space out of the file; all is committed, and nothing is in flight. */
 static void reclaim(struct bpull_disk *disk)
 {
 	struct layer *overlay = disk_overlay(disk);
@@ -238,7 +238,7 @@ static void reclaim(struct bpull_disk *disk)
 		layer_reclaim(overlay, &n_left, &err);
 }
 
-/* From now on the engine's rounds pass it by. */
+/* Takes the disk off the engine's list: rounds don't visit it any more. */
 static void leave_engine(struct bpull_disk *disk)
 {
 	struct bpull_disk **link = &disk->engine->disks;
@@ -250,7 +250,7 @@ static void leave_engine(struct bpull_disk *disk)
 
 static void stop_guests(struct bpull_disk *disk)
 {
-	engine_rerun(disk->engine); /* requests may not have begun yet */
+	engine_rerun(disk->engine); /* the next round starts requests that are only submitted */
 	while (!guest_is_idle(disk))
 		engine_wait_round(disk->engine, UINT64_MAX);
 }
@@ -326,7 +326,7 @@ void bpull_disk_close(struct bpull_disk *disk)
 		return;
 	engine = disk->engine;
 	if (engine_is_forked(engine))
-		return; /* bpull_engine_close() closes the descriptors of all */
+		return; /* bpull_engine_close() closes all descriptors */
 	engine_enter(engine);
 	stop_job(disk);
 	stop_guests(disk);
@@ -363,7 +363,7 @@ unsigned bpull_disk_depth(const struct bpull_disk *disk)
 
 	if (!disk)
 		return 0;
-	/* A source that is flattened is not below the new file, and is gone when that is made. */
+	/* The source of a flatten is not part of the new file's chain. */
 	return MAX(disk->chain->n_layers - flatten_is(disk), 1u);
 }
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The engine: one thread's loop over completions, operations and jobs, made
- * so that it fits into the program's own: bpull_engine_process() runs what can run and
+ * The engine: one thread's loop over completions, operations and jobs. It fits
+ * into the program's own loop: bpull_engine_process() runs what can run and
  * returns; the descriptor says when to call again.
  *
  * The descriptor is an epoll of three: the backend's, a timer for the limiter
  * and the two-second commit, and an eventfd for other threads. A thread of our
- * own behind callbacks was rejected: an embedder then has to lock against us.
+ * own that calls back was rejected: an embedder would have to lock against it.
  */
 #include "engine/api/engine.h"
 
@@ -47,9 +47,9 @@
 #define MIN_MEMORY     (8 * MiB)
 #define MAX_BUFS       16
 
-/* Runs in flight are as many as have room for their plans, of 100 KiB, in a fifth of the memory.
- * Small ones share buffers (buf_shrink()), so that there are enough to hide a slow source's
- * latency: 64 of 64 KiB, 5 ms each, are 800 MB/s. */
+/* Bytes of the budget for each run in flight: a plan takes 100 KiB, and plans get a fifth of the
+ * memory. Small runs share buffers (buf_shrink()), so that enough of them are in flight to hide a
+ * slow source's latency: 64 runs of 64 KiB, 5 ms each, are 800 MB/s. */
 #define RUN_SHARE (512 * KiB)
 #define MAX_RUNS  64
 
@@ -61,8 +61,8 @@ const char *bpull_version(void)
 	return STR(BPULL_VERSION_MAJOR) "." STR(BPULL_VERSION_MINOR) "." STR(BPULL_VERSION_PATCH);
 }
 
-/* Three parts of the budget: run buffers, cached tables, and what commits, compressed input and
- * request arrays take for a while. */
+/* Splits the budget into three: buffers of runs; cached tables; and a rest for commits, compressed
+ * input and request arrays. */
 static int open_memory(struct bpull_engine *engine, uint64_t memory)
 {
 	uint64_t runs = MIN(memory / 3 / RUN_MAX_LEN, (uint64_t)MAX_BUFS);
@@ -86,7 +86,7 @@ static int open_memory(struct bpull_engine *engine, uint64_t memory)
 	return 0;
 }
 
-/* Takes the backend over, on failure too. For bpull_engine_open() and the tests' simulator. */
+/* Takes over the backend, even on failure. For bpull_engine_open() and the simulated machine. */
 int engine_open_on(struct io *io, struct file_opener *opener, uint64_t memory,
 		   struct bpull_engine **out)
 {
@@ -147,7 +147,7 @@ int bpull_engine_open(const struct bpull_engine_options *options, struct bpull_e
 	return 0;
 }
 
-/* The engine's thread turns the list between two rounds. */
+/* Takes the lock: the engine's thread rotates the list between two rounds. */
 static struct bpull_disk *first_disk(struct bpull_engine *engine)
 {
 	ENGINE_SCOPE(engine);
@@ -200,7 +200,7 @@ void bpull_engine_set_speed(struct bpull_engine *engine, uint64_t bandwidth, uin
 	engine_wake(engine);
 }
 
-/* Until then the program can't be waiting for it, and what happens need not be told there. */
+/* The descriptor is signalled only after the program has asked for it here. */
 int bpull_engine_fd(const struct bpull_engine *engine)
 {
 	struct bpull_engine *e = (struct bpull_engine *)engine;
@@ -239,7 +239,7 @@ int bpull_engine_process(struct bpull_engine *engine, struct bpull_event *events
 	return process(engine, events, max);
 }
 
-/* Sleeps until there may be something to do. */
+/* Sleeps until there may be work, or timeout_ms have passed. */
 static int wait_for_work(struct bpull_engine *engine, bool in_ring, int timeout_ms)
 {
 	bool has_thread = engine->thread.is_on;
@@ -249,7 +249,7 @@ static int wait_for_work(struct bpull_engine *engine, bool in_ring, int timeout_
 	if (!has_thread && engine->again)
 		return 0;
 	if (in_ring && engine->lazy)
-		io_kick(engine->io); /* what was left to the call that sleeps */
+		io_kick(engine->io); /* submits what was left to the call that sleeps */
 	else if (in_ring)
 		return io_wait(engine->io, engine->epoll_fd, timeout_ms);
 	if (!has_thread)
@@ -270,7 +270,7 @@ int bpull_engine_wait(struct bpull_engine *engine, struct bpull_event *events, i
 	for (;;) {
 		int n, left_ms = -1, rc;
 
-		if (may_sleep) /* never where the engine has a thread: that reads it */
+		if (may_sleep) /* an engine's own thread reads wake_fd itself */
 			engine->may_sleep = true;
 		n = bpull_engine_process(engine, events, max);
 		if (may_sleep)
@@ -281,7 +281,8 @@ int bpull_engine_wait(struct bpull_engine *engine, struct bpull_event *events, i
 			uint64_t now_ns = engine_now_ns();
 
 			if (now_ns >= end_ns) {
-				if (!engine->thread.is_on) /* that one kicks by itself */
+				/* An engine's own thread submits by itself. */
+				if (!engine->thread.is_on)
 					io_kick(engine->io);
 				return 0;
 			}

@@ -2,8 +2,8 @@
 /*
  * Flattening into a new file: the pull of a chain whose top is an empty image
  * that was never linked to it. Only in memory does the new image read through
- * to the source; so everything a pull does (limits, holes, zeros, compression,
- * group commits, the proof) is done for it, and the source stays untouched.
+ * to the source. So the job does all that a pull does (limits, holes, zeros,
+ * compression, group commits, the proof), and the source stays untouched.
  *
  * The file has another name beside the wanted one until all is durable, and is
  * its owner's alone (io/new_file.c); it gets both, name and mode, before COMPLETED.
@@ -30,7 +30,7 @@
 #include "io/file.h"
 #include "io/new_file.h"
 
-/* The new image, as yet of nothing, in its file. */
+/* Writes the new, empty image into its file. */
 static int fill_temp(struct flatten *f, struct file *file, const struct bpull_create_options *o,
 		     uint64_t guest_len, struct err *err)
 {
@@ -63,7 +63,7 @@ static int create_temp(struct bpull_disk *disk, const char *out_path,
 	return rc;
 }
 
-/* The new image becomes the top of the disk's chain. */
+/* Makes the new image the top of the disk's chain. */
 static int put_on_top(struct bpull_disk *disk, enum image_format format, struct err *err)
 {
 	struct flatten *f = disk->flatten;
@@ -151,7 +151,7 @@ int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 	}
 	if (opened)
 		opened(source.user_data);
-	/* The top is the job's to write to; there is no guest who could. */
+	/* The job writes to the top; there is no guest that could. */
 	disk->flags &= ~BPULL_DISK_READ_ONLY;
 	*out = disk;
 	return 0;

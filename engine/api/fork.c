@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Freeing in the child was rejected: a thread that is not there any more may have
- * been changing what would be freed, and may hold the locks of it. A handler
- * of pthread_atfork() was, too: it would be state of the whole process, and
- * would outlive a library that is unloaded.
+ * Rejected: freeing in the child. At the fork another thread may have been
+ * changing what would be freed, and may have held its locks; the child does not
+ * have that thread. Rejected too: a handler of pthread_atfork(), which is state
+ * of the whole process and outlives a library that is unloaded.
  */
 #include "engine/api/fork.h"
 
@@ -17,8 +17,8 @@
 
 #define PAGE_LEN 4096
 
-/* Every public call asks, and a guest's read from the page cache takes no longer than a few system
- * calls: getpid() made it a third longer. */
+/* Makes no system call: every public call asks this, and getpid() made a guest's read from the page
+ * cache a third longer. */
 bool engine_is_forked(const struct bpull_engine *engine)
 {
 	return engine->owner_page ? !*engine->owner_page : engine->owner != getpid();
@@ -33,7 +33,7 @@ void engine_note_owner(struct bpull_engine *engine)
 	if (page == MAP_FAILED)
 		return;
 	if (madvise(page, PAGE_LEN,
-		    MADV_WIPEONFORK)) { /* emulators of user programs may refuse it */
+		    MADV_WIPEONFORK)) { /* an emulator of user programs may refuse it */
 		munmap(page, PAGE_LEN);
 		return;
 	}
@@ -56,7 +56,7 @@ static void leave_fd(int *fd)
 
 void engine_leave_to_parent(struct bpull_engine *engine)
 {
-	if (engine->epoll_fd < 0) /* it was closed before */
+	if (engine->epoll_fd < 0) /* closed already */
 		return;
 	layer_set_leave(engine->layers);
 	io_leave(engine->io);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * An engine in a child of fork(). The child has the memory as it was in that
- * moment, the descriptors, and none of the threads; ring, locks, watches and
- * files are the parent's, and the requests in flight write into the parent's
- * memory. So a child runs nothing; to close is to close its descriptors.
+ * An engine in a child of fork(). The child has a copy of the memory, the
+ * descriptors, and none of the other threads. Ring, locks, watches and files
+ * are the parent's, and requests in flight write into the parent's memory. So
+ * a child runs nothing; closing only closes the descriptors.
  */
 #ifndef BLOCKPULL_API_FORK_H
 #define BLOCKPULL_API_FORK_H
@@ -14,13 +14,13 @@
 
 struct bpull_engine;
 
-/* This process opens it. */
+/* Notes that this process opened the engine. */
 void engine_note_owner(struct bpull_engine *engine);
 /* Frees what engine_note_owner() took. */
 void engine_forget_owner(struct bpull_engine *engine);
-/* Is this another process than the one that opened the engine? */
+/* This is not the process that opened the engine. */
 bool engine_is_forked(const struct bpull_engine *engine);
-/* What bpull_engine_close() is to such a process. The memory stays until it ends or becomes another
+/* bpull_engine_close() in such a process. The memory stays until the process ends or runs another
  * program. */
 void engine_leave_to_parent(struct bpull_engine *engine);
 

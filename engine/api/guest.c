@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Guest I/O as the program calls it: requests that end in an event. What is
- * wrong with a request is its result, too: a program has one place to look.
+ * Guest I/O as the program calls it: requests that end in an event. The event
+ * also tells of a request that was wrong, so that a program has one place to look.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -91,13 +91,13 @@ int bpull_disk_set_copy_on_read(struct bpull_disk *disk, int on)
 
 /* ---- waiting for the result ---- */
 
-/* NULL has none. */
+/* The disk's engine has a thread of its own; false for NULL. */
 static bool has_thread(const struct bpull_disk *disk)
 {
 	return disk && disk->engine->thread.is_on;
 }
 
-/* Runs a request to its end: 0 or -errno, and how many extents. */
+/* Runs a request and waits for its end: 0 or -errno; *count: the number of extents. */
 static int run(struct guest *g, int *count)
 {
 	struct bpull_engine *engine = g->op.engine;
@@ -190,7 +190,7 @@ static uint64_t end_of(int timeout_ms)
 	return timeout_ms < 0 ? UINT64_MAX : engine_now_ns() + timeout_ms * UINT64_C(1000000);
 }
 
-/* Is a request in flight that was submitted before seq? */
+/* A request numbered below seq is in flight. */
 static bool has_older(const struct bpull_disk *disk, uint64_t seq)
 {
 	return disk->guests.oldest_seq < seq;
@@ -204,7 +204,7 @@ int bpull_disk_drain(struct bpull_disk *disk, int timeout_ms)
 	if (!disk || !(disk->flags & BPULL_DISK_GUEST_IO))
 		return -EINVAL;
 	seq = disk->guests.next_seq;
-	engine_rerun(disk->engine); /* requests may not have begun yet */
+	engine_rerun(disk->engine); /* the next round starts requests that are only submitted */
 	while (has_older(disk, seq))
 		if (!engine_wait_round(disk->engine, end_ns) && has_older(disk, seq))
 			return -ETIMEDOUT;

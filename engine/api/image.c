@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Images at rest: info, check, repair, measure. Offline and blocking, with a small
- * table cache and no ring: an engine for a look at a header was rejected.
+ * table cache and no ring. Opening an engine only to read a header was rejected.
  */
 #include "engine/api/image.h"
 
@@ -271,7 +271,7 @@ static int check_layer(struct layer *layer, const struct bpull_check_options *o,
 		.mixed = layer->is_mixed,
 	};
 	memcpy(out->unrepaired, repair.why, sizeof(repair.why));
-	/* What came after a repair is not reported one by one. */
+	/* Errors found after a repair are not reported one by one. */
 	if (o->repair && left->n_check_errors && !repair.why[0])
 		snprintf(out->unrepaired, sizeof(out->unrepaired), "what is left is not known: %s",
 			 left->incomplete);
@@ -314,14 +314,14 @@ int bpull_check(const char *path, const struct bpull_check_options *options,
 	return 0;
 }
 
-/* What a job with these options refuses before its first write; the overlay's own tables are
- * measure_walk()'s. */
+/* Refuses what a job with these options refuses before its first write. measure_walk() looks at the
+ * overlay's own tables. */
 static int refuse(struct walk *w, const struct bpull_job_options *job, const char *base_name,
 		  struct err *err)
 {
 	const struct chain *chain = w->chain;
 	const struct layer *overlay = chain->layers[0];
-	struct walk damage = *w; /* which counts for itself */
+	struct walk damage = *w; /* a copy, because it counts by itself */
 	int rc = 0;
 
 	for (unsigned i = 0; !rc && i < chain->n_layers; i++)
@@ -338,7 +338,7 @@ static int refuse(struct walk *w, const struct bpull_job_options *job, const cha
 	return rc ? rc : measure_refuse_damage(&damage, err);
 }
 
-/* The plan of the job: to which layer, what the image will call it, and with what spare space. */
+/* Plans the job: the layer it pulls to, the base's name in the image, and the spare space. */
 static int plan_job(struct walk *w, const struct bpull_job_options *job, char **base_name,
 		    struct err *err)
 {
@@ -386,7 +386,7 @@ int bpull_measure_job(const char *path, const struct bpull_disk_options *options
 		return error_export(&err, error);
 	w.chain = look.chain;
 	w.cache = look.cache;
-	rc = plan_job(&w, &j, &base_name, &err); /* the last that opens a file */
+	rc = plan_job(&w, &j, &base_name, &err); /* no file is opened after this */
 	if (o.opened)
 		o.opened(o.user_data);
 	if (!rc)

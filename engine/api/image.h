@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* A chain opened without an engine: to look at it, check it, repair it, measure it. */
+/* A chain opened without an engine: for info, map, check, repair and measure. */
 #ifndef BLOCKPULL_API_IMAGE_H
 #define BLOCKPULL_API_IMAGE_H
 
@@ -11,7 +11,7 @@ struct layer_set;
 struct table_cache;
 
 enum look_at {
-	LOOK_AT_HEADERS, /* what can't be read is opened, too; data files are not */
+	LOOK_AT_HEADERS, /* opens also what can't be read; leaves data files closed */
 	LOOK_AT_CHAIN,   /* as for reading */
 	LOOK_FOR_REPAIR, /* as for writing */
 };
@@ -23,7 +23,7 @@ struct offline_chain {
 	struct chain *chain;
 };
 
-/* The options are complete. 0 or -errno with a sentence. */
+/* The options must be complete (options_take()). 0 or -errno with a sentence. */
 int offline_chain_open(struct offline_chain *look, const char *path,
 		       const struct bpull_disk_options *options, enum look_at at, struct err *err);
 void offline_chain_close(struct offline_chain *look);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Jobs as the program sees them: start, and what any thread may ask of a
- * running one. Other threads only write wishes into the control block and wake
- * the owner, who obeys in job_run(); letting them change the job itself was
- * rejected: everything it touches would need locks.
+ * running job. Other threads only write requests into the control block and wake
+ * the owner thread, which obeys in job_run(). Letting them change the job was
+ * rejected: everything that it touches would need locks.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -50,8 +50,8 @@ static bool is_running(struct bpull_disk *disk)
 	return running;
 }
 
-/* Both look at every table of the image, and the second writes its header, where a writing guest's
- * commits are at work, too: then no others are let in. */
+/* With a writing guest no other thread is let in: both steps look at every table, and the second
+ * writes the header, as the guest's commits may. */
 static int compression_alone(const struct bpull_disk *disk, const struct bpull_job_options *o,
 			     bool is_for_good, struct err *err)
 {
@@ -68,7 +68,7 @@ static int compression_alone(const struct bpull_disk *disk, const struct bpull_j
 	return rc;
 }
 
-/* Refuses before anything is written. */
+/* Writes nothing. */
 static int check_compression(const struct bpull_disk *disk, const struct bpull_job_options *o,
 			     struct err *err)
 {
@@ -85,7 +85,7 @@ static int check_compression(const struct bpull_disk *disk, const struct bpull_j
 	return compression_alone(disk, o, false, err);
 }
 
-/* Clones only: what can be known of it before the first one. */
+/* For a job that only clones: refuses what can be known before the first clone. */
 static int check_copy(const struct bpull_disk *disk, const struct bpull_job_options *o,
 		      unsigned pull_to, struct err *err)
 {
@@ -113,13 +113,13 @@ static int check_copy(const struct bpull_disk *disk, const struct bpull_job_opti
 		file_show(disk_overlay(disk)->file, &shown));
 }
 
-/* Is there nothing to pull? */
+/* There is nothing to pull. */
 static bool is_idle_target(const struct bpull_disk *disk, unsigned pull_to)
 {
 	return !disk_overlay(disk)->has_backing || pull_to < 2;
 }
 
-/* What can be known to forbid the job without changing anything, in memory or on disk. */
+/* Refuses what forbids the job. Changes nothing, in memory or on disk. */
 static int may_start(const struct bpull_disk *disk, const struct bpull_job_options *o,
 		     struct target *target, struct err *err)
 {
@@ -151,13 +151,13 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 			 struct err *err)
 {
 	struct layer *overlay = disk_overlay(disk);
-	/* Done for the guest when the disk was opened; or by a job that left tables in memory for
-	 * which there was no space: what those lead to would be taken for leaked, and given
-	 * away. */
+	/* Not again if opening did it for the guest. Not either while an earlier job's tables are
+	 * only in memory, for want of space: the check on disk would take what they lead to for
+	 * leaked, and free it. */
 	bool is_prepared = disk->may_write || !commit_is_clean(disk);
 	int rc;
 
-	/* What can be known to stop the job later stops it here, with the image untouched. */
+	/* Refuse here, with the image untouched, what would stop the job later. */
 	rc = chain_plan_link(disk->chain, disk->base_name, err);
 	if (!rc && !is_prepared && !disk->flatten)
 		rc = measure_damage(disk, err);
@@ -174,8 +174,8 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 	return rc;
 }
 
-/* The image is this call's alone, but for a guest that may write already: its header is. -EBUSY: a
- * job runs. */
+/* Reserves the image for this call; where a guest may write already, its header only. -EBUSY: a job
+ * runs. */
 static int begin_starting(struct bpull_disk *disk, struct engine_yields *yields)
 {
 	while (disk->starting || disk->n_walking)
@@ -224,7 +224,7 @@ static bool import(struct bpull_job_options *o, const struct bpull_job_options *
 	       (o->compression || !o->compression_level);
 }
 
-/* The disk may be open for reading only, and the job need more. */
+/* Refuses a job that writes on a disk that is open for reading only. */
 static int check_writable(const struct bpull_disk *disk, const struct target *target,
 			  struct err *err)
 {
@@ -237,7 +237,7 @@ static int check_writable(const struct bpull_disk *disk, const struct target *ta
 	return medium_refuse_user(file->name, file->may_not_write, err);
 }
 
-/* What asking for a job and starting it begin with. 0: end_starting() must follow. */
+/* The common beginning of a dry run and a start. After 0, end_starting() must follow. */
 static int begin_call(struct bpull_disk *disk, const struct bpull_job_options *options,
 		      struct bpull_job_options *o, struct engine_yields *yields,
 		      struct bpull_error *error)
@@ -272,7 +272,8 @@ int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *opt
 	return rc ? error_export(&err, error) : 0;
 }
 
-/* Memory for what a job must be able to say and to note. 0 or -ENOMEM. */
+/* Allocates what a job needs for its events and sets, so that it can't lack memory for them later.
+ * 0 or -ENOMEM. */
 static int set_aside(struct bpull_disk *disk, const struct bpull_job_options *o)
 {
 	if (events_prepare(disk) || (o->flags & BPULL_JOB_VERIFY && verify_open(disk)))
@@ -335,8 +336,7 @@ int bpull_job_get_info(struct bpull_disk *disk, struct bpull_job_info *info)
 	return now.type != BPULL_JOB_TYPE_UNKNOWN;
 }
 
-/* Locks the control block of a running job, or says there is none: -ENOENT, whatever is asked of
- * it. */
+/* Locks the control block of a running job: 0. -ENOENT, without the lock: no job runs. */
 static int control_lock(struct bpull_disk *disk)
 {
 	if (!disk)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The libvirt family: paths to disks, MiB to bytes, events to callbacks. It
- * uses the public interface alone, but for the wording of errors.
+ * uses the public interface only, except for the wording of errors.
  *
- * One mutex guards the tables of disks and callbacks; no call that waits or
- * that may call back is made under it. A disk in use by a call is held by a
- * count, so that the dispatcher, which closes disks whose job is over, cannot
- * close it under that call. Callbacks from the engine's thread were rejected:
- * they would run under its lock.
+ * One mutex guards the tables of disks and callbacks; no function that waits or
+ * calls back is called under it. Each call counts itself on its disk (n_used).
+ * The dispatcher closes disks whose job is over, but not while that count is
+ * above 0. Callbacks from the engine's thread were rejected: they would run
+ * under its lock.
  */
 #include "engine/api/libvirt.h"
 
@@ -167,9 +167,9 @@ int bpull_virt_attach(struct bpull_virt *virt, const char *path, struct bpull_di
 	return 0;
 }
 
-/* Under the mutex. New calls do not find it; those under way are waited for, as the program may
- * close it next. The dispatcher, in a callback of that very disk, can't wait for itself: it frees
- * it later. */
+/* Call under the mutex. New calls don't find the disk; this one waits for those under way, since
+ * the program may close the disk next. Called from a callback of this very disk it does not wait,
+ * and the dispatcher frees the disk later. */
 static void detach(struct bpull_virt *virt, struct virt_disk *d)
 {
 	bool is_own = d == virt->dispatched && pthread_equal(pthread_self(), virt->dispatcher);
@@ -293,7 +293,7 @@ static void dispatch(struct bpull_virt *virt, const struct bpull_event *event)
 		return;
 	call_all(virt, d->path, event->status);
 	pthread_mutex_lock(&virt->mutex);
-	/* Another pull may have been started already, from the callback even. */
+	/* Another pull may run already; a callback may have started it. */
 	d->is_over |= event->status != BPULL_JOB_READY && !d->attached && !virt_runs(d->disk);
 	virt->dispatched = NULL;
 	pthread_mutex_unlock(&virt->mutex);
@@ -331,7 +331,7 @@ int bpull_virt_open(const struct bpull_engine_options *engine_options,
 	error_begin(error);
 	if (is_missing(out, "virt", error))
 		return -1;
-	/* Which flags and names are known is for the first disk's opening to say. */
+	/* The first disk's opening checks flags and names. */
 	if (!options_import(&eo, sizeof(eo), engine_options) ||
 	    !options_import(&o, sizeof(o), disk_options))
 		return virt_fail(error, -EINVAL, "unknown engine or disk options");

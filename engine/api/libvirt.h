@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Calls in libvirt's words: what their two files share. */
+/* Calls in libvirt's words: what libvirt.c and libvirt_jobs.c share. */
 #ifndef BLOCKPULL_API_LIBVIRT_H
 #define BLOCKPULL_API_LIBVIRT_H
 
@@ -12,19 +12,20 @@ struct bpull_error;
 struct bpull_virt;
 struct virt_disk;
 
-/* 0 and the path without symlinks, which the caller frees; -1. */
+/* 0: *real_path is the path without symlinks, which the caller frees. -1: *error says why. */
 int virt_resolve(const char *path, char **real_path, struct bpull_error *error);
-/* The disk of that path, held; NULL: it is not known. */
+/* Finds the disk of that path and counts the caller on it; NULL: none. */
 struct virt_disk *virt_hold(struct bpull_virt *virt, const char *real_path);
-/* The same for a path as given; -1: it is none. */
+/* The same for a path as the program gives it; -1: it can't be resolved. */
 int virt_hold_by_path(struct bpull_virt *virt, const char *path, struct virt_disk **out,
 		      struct bpull_error *error);
-/* Adds one, held once. Takes over real_path. 0, -ENOMEM, or -EBUSY: it is there already. */
+/* Adds a disk and counts the caller on it. Takes over real_path. 0, -ENOMEM, or -EBUSY: the path
+ * has a disk already. */
 int virt_add(struct bpull_virt *virt, const char *path, char *real_path, struct bpull_disk *disk,
 	     bool attached, struct virt_disk **out);
-/* Gives a held disk back; the last holder closes one that is over. */
+/* Ends the caller's count; the last one closes a disk that is over. */
 void virt_put(struct bpull_virt *virt, struct virt_disk *d);
-/* Is its job under way? */
+/* The disk's job runs. */
 bool virt_runs(struct bpull_disk *disk);
 
 #endif

@@ -21,14 +21,14 @@ struct virt_disk {
 	struct virt_disk *next;
 	char *path, *real_path;
 	struct bpull_disk *disk;
-	bool attached;   /* the program's own */
-	bool is_over;    /* to be closed by the last user */
-	bool is_gone;    /* detached: no longer found */
-	unsigned n_used; /* calls that hold it */
+	bool attached;   /* opened by the program, which closes it */
+	bool is_over;    /* the last call that uses it closes it */
+	bool is_gone;    /* detached: calls don't find it any more */
+	unsigned n_used; /* calls that use it now */
 };
 
 struct callback {
-	bpull_virt_block_job_callback call; /* NULL: free */
+	bpull_virt_block_job_callback call; /* NULL: a free slot */
 	void *opaque;
 };
 
@@ -36,8 +36,8 @@ struct bpull_virt {
 	struct bpull_engine *engine;
 	struct bpull_disk_options options;
 	pthread_mutex_t mutex;
-	pthread_cond_t idle;          /* no callback runs, or a disk has a user less */
-	struct virt_disk *dispatched; /* whose event the dispatcher has in hand */
+	pthread_cond_t idle;          /* signalled: no callback runs, or n_used of a disk fell */
+	struct virt_disk *dispatched; /* the dispatcher is working on its event */
 	struct virt_disk *disks;
 	struct callback callbacks[MAX_CALLBACKS];
 	bool calling;
@@ -45,7 +45,7 @@ struct bpull_virt {
 	int quit_fd;
 };
 
-/* Fills *error; -1, as libvirt's calls return. */
+/* Fills *error and gives -1, as libvirt's calls return. */
 #define virt_fail(error, code, ...) (error_fill(error, code, __VA_ARGS__), -1)
 
 #endif

@@ -21,7 +21,7 @@ static int check_flags(unsigned int flags, unsigned int known, struct bpull_erro
 	return flags & ~known ? virt_fail(error, -EINVAL, "unknown flags %#x", flags & ~known) : 0;
 }
 
-/* bandwidth as given, to bytes/s. libvirt may refuse what overflows 2^63, too. */
+/* The given bandwidth in bytes/s. Refuses what overflows 2^63, as libvirt may. */
 static int to_bytes(unsigned long bandwidth, bool is_bytes, uint64_t *out,
 		    struct bpull_error *error)
 {
@@ -78,7 +78,7 @@ int bpull_virt_block_pull(struct bpull_virt *virt, const char *path, unsigned lo
 		return -1;
 	rc = bpull_job_start(d->disk, &o, error);
 	pthread_mutex_lock(&virt->mutex);
-	/* The dispatcher may just have found the job before this one to be over. */
+	/* The dispatcher may just have marked the disk over, for the job before this one. */
 	d->is_over = !d->attached && !virt_runs(d->disk) && rc;
 	pthread_mutex_unlock(&virt->mutex);
 	virt_put(virt, d);
@@ -116,7 +116,7 @@ int bpull_virt_block_job_info(struct bpull_virt *virt, const char *path,
 	return 1;
 }
 
-/* The held disk of a running job. */
+/* Finds the disk of a running job and counts the caller on it. */
 static int hold_running(struct bpull_virt *virt, const char *path, struct virt_disk **out,
 			struct bpull_error *error)
 {
@@ -144,7 +144,7 @@ int bpull_virt_block_job_abort(struct bpull_virt *virt, const char *path, unsign
 		return virt_fail(error, -EINVAL, "a pull can't be pivoted: that is for copy jobs");
 	if (hold_running(virt, path, &d, error))
 		return -1;
-	bpull_job_abort(d->disk); /* -ENOENT: it is over this moment, which is what was asked for */
+	bpull_job_abort(d->disk); /* -ENOENT: the job has just ended, as asked */
 	if (!(flags & BPULL_VIRT_BLOCK_JOB_ABORT_ASYNC))
 		bpull_job_wait(d->disk, -1);
 	virt_put(virt, d);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The map of a chain: of an image at rest, and of an open disk whose guest goes on. */
+/* The map of a chain: of an image at rest, and of an open disk while its guest runs. */
 #include <errno.h>
 #include <string.h>
 
@@ -37,7 +37,7 @@ static int map_at(struct bpull_disk *disk, uint64_t guest_off, struct extent *e)
 
 	while ((rc = ask(disk, guest_off, e, &need)) == TABLE_NEED) {
 		rc = table_load_now(disk->engine->cache, &need);
-		if (rc == -EALREADY) { /* a job's own load of it is on its way */
+		if (rc == -EALREADY) { /* an operation is loading this table */
 			engine_wait_round(disk->engine, UINT64_MAX);
 		} else if (rc) {
 			return rc;
@@ -89,7 +89,7 @@ int bpull_disk_map(struct bpull_disk *disk, uint64_t start, struct bpull_extent 
 		return -EINVAL;
 	if (max <= 0)
 		return error_fill(error, -EINVAL, "no room for an extent");
-	/* One that maps again and again must not keep layers from being dropped. */
+	/* Wait while layers are dropped: a program that maps on and on must not delay it. */
 	while (disk->starting || (disk->guests.dropping && disk->engine->thread.is_on))
 		engine_wait_round(disk->engine, UINT64_MAX);
 	disk->n_walking++;
@@ -97,6 +97,6 @@ int bpull_disk_map(struct bpull_disk *disk, uint64_t start, struct bpull_extent 
 	n = map_all(disk, start, extents, max, &err);
 	engine_yields_end(&yields);
 	disk->n_walking--;
-	engine_rerun(disk->engine); /* a job may wait to drop layers */
+	engine_rerun(disk->engine); /* a job may wait for this to drop layers */
 	return n < 0 ? error_export(&err, error) : n;
 }

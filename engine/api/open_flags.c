@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Flags of opening: data, and one loop over it. Each call with checks of its own
- * was rejected: flatten let a guest in that way, whose writes it never made the
- * new image ready for.
+ * Flags of opening: a table, and one loop over it. Checks of its own in each call
+ * were rejected: in that way flatten once let a guest in, although it had not made
+ * the new image ready for a guest's writes.
  */
 #include "engine/api/open_flags.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Which flags (enum bpull_disk_flags) go with which way of opening images, as
- * one table. A new flag is a row of it, and nothing else: every call that takes
- * flags asks here, and tests/unit/engine/test_open_flags.c walks all combinations of what
- * the table holds.
+ * one table. A new flag needs a row of it and nothing else: every call that takes
+ * flags asks here, and tests/unit/engine/test_open_flags.c walks all combinations of
+ * the table.
  */
 #ifndef BLOCKPULL_API_OPEN_FLAGS_H
 #define BLOCKPULL_API_OPEN_FLAGS_H
@@ -13,7 +13,7 @@
 
 struct err;
 
-/* What opens an image for a program. */
+/* The calls that open an image. */
 enum open_way {
 	OPEN_DISK,    /* bpull_disk_open() */
 	OPEN_FLATTEN, /* bpull_flatten_open(): flags are the source's, which is only read */
@@ -27,11 +27,10 @@ enum open_way {
 
 struct open_flag {
 	uint32_t flag;
-	uint32_t ways; /* 1 << enum open_way: where it may be given */
-	uint32_t
-		needs; /* flags that must be given as well; a way that only reads gives READ_ONLY */
-	uint32_t excludes; /* flags that must not be given as well */
-	const char *why;   /* the sentence for every refusal of it */
+	uint32_t ways;  /* 1 << enum open_way: where it may be given */
+	uint32_t needs; /* flags that must be given with it; a call that only reads has READ_ONLY */
+	uint32_t excludes; /* flags that must not be given with it */
+	const char *why;   /* the sentence of every refusal */
 };
 
 extern const struct open_flag open_flags[];

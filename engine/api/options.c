@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Option and result structs as programs of any age pass them, and the policy on backing files they
- * ask for. One import function for all structs: a caller's shorter struct is filled up with zeros,
- * a longer one may only have zeros we do not know. One export function: a shorter struct gets what
- * it has room for, of a longer one the rest is zeroed. Versioned function names were rejected: they
- * double with each field.
+ * Option and result structs as programs built with any version pass them, and the policy on
+ * backing files that they ask for. One import function for all structs: a shorter struct is filled
+ * up with zeros; in a longer one the part that this version does not know must be zeros. One export
+ * function: a shorter struct gets what it has room for; the rest of a longer one is zeroed.
+ * Versioned function names were rejected: they double with each field.
  */
 #include "engine/api/options.h"
 
@@ -23,7 +23,7 @@
 #include "io/err.h"
 #include "io/file.h"
 
-/* No struct of ours will be longer: a size beyond it is memory that was never set. */
+/* No option struct will be longer: a larger size is memory that the caller never set. */
 #define STRUCT_MAX_LEN 4096
 
 bool options_import(void *dst, size_t dst_len, const void *src)
@@ -89,7 +89,8 @@ int options_take(enum open_way way, const struct bpull_disk_options *given,
 	return open_flags_check(way, out->flags, &err) ? error_export(&err, error) : 0;
 }
 
-/* The directory a path's file lies in, symlinks (the file's own too) resolved. NULL and errno. */
+/* The directory of the file that a path leads to, all symlinks resolved. The caller frees it. NULL
+ * and errno. */
 static char *real_directory(const char *path)
 {
 	char *real = realpath(path, NULL), *slash;
@@ -101,9 +102,8 @@ static char *real_directory(const char *path)
 	return real;
 }
 
-/* An image that can't be resolved can't be opened either, and that error is the better one: 0. But
- * without its directory because the machine failed, its backing files would be refused as
- * strangers. */
+/* 0 if the image does not exist or the like: opening it will give a better error. An error if the
+ * machine failed: without the image's directory the policy would refuse its backing files. */
 static int cannot_resolve(const char *image, int why, struct err *err)
 {
 	char name[512];
@@ -121,9 +121,8 @@ static int note_missing(const char *named, struct path_policy *policy, struct er
 	return policy->missing ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
-/* One thing that the user named: all below a directory, or a file or device by itself. What is not
- * there (a pool that is not mounted) allows nothing, and the images that need nothing of it are not
- * refused. */
+/* Allows one thing that the user named: all below a directory, or one file or device. A name that
+ * does not exist (a pool that is not mounted) allows nothing, and is no error. */
 static int add_named(const char *named, char **dirs, char **files, struct path_policy *policy,
 		     struct err *err)
 {
@@ -180,7 +179,7 @@ int policy_build(const struct bpull_disk_options *options, const char *image,
 	policy->rule = rules[options->backing_rule];
 	if (policy->rule != PATH_RULE_TREE)
 		return 0;
-	/* chain_open() takes it away again where the image turns out to be a device. */
+	/* chain_open() takes it away again if the image turns out to be a device. */
 	policy->own_dir = real_directory(image);
 	rc = policy->own_dir ? 0 : cannot_resolve(image, errno, err);
 	if (!rc)

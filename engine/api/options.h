@@ -15,26 +15,27 @@ struct bpull_error;
 struct err;
 struct path_policy;
 
-/* Takes over a program's options for opening images (NULL: all defaults), complete and checked for
+/* Copies a program's options for opening images (NULL: all defaults), completed and checked for
  * this way of opening. The names stay the program's. 0, or -EINVAL with a sentence. */
 int options_take(enum open_way way, const struct bpull_disk_options *given,
 		 struct bpull_disk_options *out, struct bpull_error *error);
-/* What the options allow backing files to be, as chain_open() wants it: the image's own directory,
- * symlinks resolved, and what was named. Free with policy_free(). 0 or -errno. */
+/* Builds the policy that chain_open() wants: backing files may lie in the image's own directory,
+ * symlinks resolved, and where the options name. Free with policy_free(). 0 or -errno. */
 int policy_build(const struct bpull_disk_options *options, const char *image,
 		 struct path_policy *policy, struct err *err);
 void policy_free(struct path_policy *policy);
-/* What the options say of opening a chain; the policy stays the caller's. Whether it is written to,
- * and who is told of files, is the caller's to add. */
+/* The options as chain_open() takes them. The policy stays the caller's. The caller adds whether
+ * the chain is opened for writing, and which function is told of opened files. */
 struct chain_open options_chain(const struct bpull_disk_options *options, const char *image,
 				const struct path_policy *policy);
-/* Checks a size-prefixed option struct and copies what the caller's version has of it.
- * False: it is not one of ours. */
+/* Checks an option struct, which begins with its size, and copies what the caller's version of it
+ * has. False: its size or its unknown part is wrong. */
 bool options_import(void *dst, size_t dst_len, const void *src);
-/* May a result be stored in the caller's struct, which begins with its size? Not below what the
- * first version of the struct had. */
+/* The caller's struct, which begins with its size, is at least as long as the first version of the
+ * struct was. */
 bool result_fits(const void *out, size_t first_len);
-/* Stores it, and nothing beyond the size that the struct says, which stays. It fits. */
+/* Copies a result into the caller's struct, which must fit: at most as many bytes as its size says.
+ * The size stays. */
 void result_export(void *out, const void *src, size_t src_len);
 
 /* first_len of a struct, by the last field that its first version had. */

@@ -76,7 +76,7 @@ static void destroy(struct engine_thread *t)
 	t->is_on = false;
 }
 
-/* Signals are the program's other threads'. */
+/* Blocks all signals in the thread: the program's other threads take them. */
 int engine_thread_start(struct bpull_engine *engine)
 {
 	struct engine_thread *t = &engine->thread;

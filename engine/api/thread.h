@@ -8,7 +8,7 @@
 struct bpull_engine;
 
 int engine_thread_start(struct bpull_engine *engine);
-/* Ends the thread; the caller is alone with the engine then. Nothing where there is none. */
+/* Ends the engine's thread, if it has one. After that the caller alone uses the engine. */
 void engine_thread_stop(struct bpull_engine *engine);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What a program says of the formats of single backing files, on its way to the
- * chain. Names are resolved here, since formats/ knows no file system; whether a
- * file is the one that is meant is asked there of the opened file.
+ * Formats that a program gives for single backing files, passed on to the chain.
+ * Names are resolved here, because formats/ knows no file system. formats/ compares
+ * them with the files that it has opened.
  */
 #include "engine/api/told.h"
 

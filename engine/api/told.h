@@ -14,7 +14,7 @@ struct layer_set;
 /* chain_open(), with what the options say of single backing files, which is told back as `used`. */
 int told_open_chain(struct layer_set *layers, const struct bpull_disk_options *options,
 		    struct chain_open *how, struct chain **out, struct err *err);
-/* Are they all files with one of our formats? */
+/* Every file is named, and with a format that this library knows. */
 bool told_are_known(const struct bpull_disk_options *options);
 
 #endif
