@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * A struct file on the machine's own file system, shared by the files that make one: posix_open.c
- * (how a name becomes a descriptor), posix_link.c (names of devices), posix_file.c (the blocking
+ * (a descriptor becomes a file), posix_link.c (names of devices), posix_file.c (the blocking
  * calls) and posix_holes.c (block status). One file was rejected: the policy-minded part is read by
  * other people than the lseek oddities.
  */
@@ -38,6 +38,8 @@ void posix_holes_judge(struct posix_file *pf, enum file_holes want);
 /* False where the file system is none of those that can share blocks: a try would be wasted. */
 bool posix_may_clone(int fd);
 
+/* As an opener's open(). */
+int posix_open(const struct file_open *how, struct file **out, struct err *err);
 /* As an opener's create(), with a mode of its own, of which the process's umask is taken. */
 int posix_create(const char *name, mode_t mode, struct file **out, struct err *err);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The opener of the machine's own file system: what posix_lookup.c opened becomes a
- * locked and measured file; new files are created and removed.
+ * Files of the machine's own file system: what posix_lookup.c opened becomes a locked
+ * and measured file; new files are created.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "io/posix_dir.h"
 #include "io/posix_file.h"
 #include "io/posix_lookup.h"
 
@@ -140,8 +139,7 @@ static int finish_file(struct posix_lookup *lk, struct file **out, struct err *e
 	return 0;
 }
 
-static int open_named(struct file_opener *opener, const struct file_open *how, struct file **out,
-		      struct err *err)
+int posix_open(const struct file_open *how, struct file **out, struct err *err)
 {
 	struct posix_lookup lookup;
 	int rc;
@@ -197,26 +195,4 @@ int posix_create(const char *name, mode_t mode, struct file **out, struct err *e
 		unlink(name);
 	posix_lookup_drop(&lk);
 	return rc;
-}
-
-static int create_named(struct file_opener *opener, const char *name, struct file **out,
-			struct err *err)
-{
-	return posix_create(name, 0666, out, err);
-}
-
-static int remove_named(struct file_opener *opener, const char *name)
-{
-	return unlink(name) ? -errno : 0;
-}
-
-struct file_opener *file_opener_posix(void)
-{
-	static struct file_opener opener = {
-		.open = open_named,
-		.create = create_named,
-		.remove = remove_named,
-		.open_dir = posix_dir_open,
-	};
-	return &opener;
 }
