@@ -70,6 +70,17 @@ static int pull(struct bpull_error *error)
 	return rc;
 }
 
+/* The job was over before it was asked for: for want of memory, or because an earlier try has left
+ * nothing to copy. */
+static int how_it_ended(struct bpull_disk *disk, struct bpull_error *error)
+{
+	struct bpull_job_info info = { .size = sizeof(info) };
+
+	cr_assert_eq(bpull_job_get_info(disk, &info), 1);
+	cr_assert_eq(info.state, BPULL_JOB_CONCLUDED, "%s", error->message);
+	return info.status == BPULL_JOB_COMPLETED ? 0 : info.error;
+}
+
 /* A disk of the program's own, a slow job that is aborted, and another to its end. */
 static int attached_with(struct bpull_virt *virt, const char *path, struct bpull_error *error)
 {
@@ -92,9 +103,8 @@ static int attached_with(struct bpull_virt *virt, const char *path, struct bpull
 			     bpull_virt_block_job_abort(virt, path, 0, error)
 		     ? error->code
 		     : 0;
-	/* The job may be over for want of memory before it is asked for. */
 	if (rc == -ENOENT)
-		rc = error->code = -ENOMEM;
+		rc = error->code = how_it_ended(disk, error);
 	if (!rc)
 		rc = pull_with(virt, path, error);
 	oom_pause(); /* it resolves the path anew: a program without memory tries again later */
