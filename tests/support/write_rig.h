@@ -16,6 +16,12 @@
 #include "formats/core/layer_guest.h"
 #include "io/base.h"
 #include "io/file.h"
+#include "tests/support/write_rig_commit.h"
+#include "tests/support/write_rig_read.h"
+
+/* Tables that one call may ask for: more would be a call that loses one table over the next, for
+ * ever. */
+#define WRITE_RIG_MAX_LOADS 2000
 
 /* Orders that a crash test must notice. */
 enum write_rig_fault {
@@ -58,8 +64,5 @@ void write_rig_copy(struct write_rig *rig, uint64_t off, uint64_t len);
 /* The entry behind guest_off, for looking. */
 struct write_extent write_rig_look(struct write_rig *rig, uint64_t guest_off, uint64_t len);
 struct extent write_rig_map(struct write_rig *rig, uint64_t guest_off, uint64_t len);
-
-#include "tests/support/write_rig_commit.h"
-#include "tests/support/write_rig_read.h"
 
 #endif

@@ -10,7 +10,6 @@
 #include "tests/support/rig.h"
 #include "tests/support/write_rig.h"
 
-#define LOADS_MAX  2000
 #define SETTLE_MAX 12 /* commits that closing may take */
 
 static void barrier(struct write_rig *rig)
@@ -24,9 +23,9 @@ static void let_go(struct write_rig *rig, bool with_this)
 
 	if (!layer_has_freed(layer) || rig->draining)
 		return;
-	cr_assert_eq(
-		RIG_LOADED(rig->cache, LOADS_MAX, layer_free_unreferenced(layer, with_this, &need)),
-		0);
+	cr_assert_eq(RIG_LOADED(rig->cache, WRITE_RIG_MAX_LOADS,
+				layer_free_unreferenced(layer, with_this, &need)),
+		     0);
 	rig->draining = true;
 	if (rig->auto_drain)
 		write_rig_drain(rig);
