@@ -89,14 +89,12 @@ void qed_rig_create(struct qed_rig *rig, struct file *file, const struct image_c
 
 int qed_rig_map(struct qed_rig *rig, uint64_t guest_off, uint64_t len, struct extent *out)
 {
-	return RIG_LOADED(rig->cache, 16,
-			  layer_map(rig->layer, guest_off, len, out, &need));
+	return RIG_LOADED(rig->cache, 16, layer_map(rig->layer, guest_off, len, out, &need));
 }
 
 int qed_rig_publish(struct qed_rig *rig, const struct mapping *maps, size_t n_maps)
 {
-	return RIG_LOADED(rig->cache, 1000,
-			  layer_publish(rig->layer, maps, n_maps, &need));
+	return RIG_LOADED(rig->cache, 1000, layer_publish(rig->layer, maps, n_maps, &need));
 }
 
 void qed_rig_stage(struct qed_rig *rig, struct staged *staged)

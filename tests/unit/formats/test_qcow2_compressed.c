@@ -15,6 +15,7 @@
 #include "formats/qcow2/decode.h"
 #include "formats/qcow2/image.h"
 #include "tests/support/build_image.h"
+#include "tests/support/random.h"
 
 #define CLUSTER_LEN 65536u
 #define CANARY_LEN  4096u
@@ -252,9 +253,7 @@ Test(qcow2_compressed, damaged_input_stays_within_bounds)
 			      ? ZSTD_compress(packed, sizeof(packed), plain, CLUSTER_LEN, 1)
 			      : pack_deflate(CLUSTER_LEN, -12, Z_FINISH);
 		for (unsigned n = 0; n < 4; n++) {
-			state ^= state << 13;
-			state ^= state >> 7;
-			state ^= state << 17;
+			random_step(&state);
 			packed[(state >> 16) % len] ^= 1u << (state & 7);
 		}
 		int rc = decode(type, len);

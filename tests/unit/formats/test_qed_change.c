@@ -126,11 +126,11 @@ Test(qed_detach, a_raw_base_is_not_to_be_probed)
 		memcpy(bytes + 100, "base", 4);
 		cr_assert_eq(qed_rig_open(&rig, file, NULL), 0);
 		cr_assert_eq(layer_begin_writing(rig.layer, NULL), 0);
-		cr_assert_eq(layer_plan_link(rig.layer, "other",
-						       raw ? IMAGE_RAW : IMAGE_QCOW2, NULL),
-			     0);
+		cr_assert_eq(
+			layer_plan_link(rig.layer, "other", raw ? IMAGE_RAW : IMAGE_QCOW2, NULL),
+			0);
 		cr_assert_eq(layer_stage_link(rig.layer, &staged), 0);
-		rig_write_stages(&staged, STAGE_NAME, STAGE_HEADER + 1);
+		rig_write_stages(&staged, STAGE_NAME, N_STAGES);
 		qed_rig_close(&rig);
 		cr_assert_eq(le64(bytes + QED_H_FEATURES), 1 | (raw ? QED_F_NO_PROBE : 0));
 		cr_assert_eq(qed_rig_open(&rig, file, NULL), 0);
@@ -161,7 +161,7 @@ Test(qed_detach, that_the_base_was_called_raw_is_recorded_before_data_is)
 	/* It was said of that base, of no other. */
 	cr_assert_eq(layer_plan_link(rig.layer, "other", IMAGE_QCOW2, NULL), 0);
 	cr_assert_eq(layer_stage_link(rig.layer, &staged), 0);
-	rig_write_stages(&staged, STAGE_NAME, STAGE_HEADER + 1);
+	rig_write_stages(&staged, STAGE_NAME, N_STAGES);
 	layer_link_durable(rig.layer);
 	cr_assert_eq(layer_begin_writing(rig.layer, NULL), 0);
 	cr_assert_eq(le64(bytes + QED_H_FEATURES), 1);
@@ -189,7 +189,7 @@ Test(qed_detach, one_write_that_keeps_the_rest)
 		cr_assert_eq(staged.n[stage], stage == STAGE_HEADER);
 	const struct staged_write *write = staged.head[STAGE_HEADER];
 	cr_assert(write->host_off == 0 && write->len == QED_HEADER_LEN && !write->next);
-	rig_write_stages(&staged, STAGE_HEADER, STAGE_HEADER + 1);
+	rig_write_stages(&staged, STAGE_HEADER, N_STAGES);
 	qed_rig_close(&rig);
 
 	put_le64(before + QED_H_FEATURES, 0);

@@ -130,7 +130,7 @@ static void run_batches(struct run *run, enum order order)
 		log_stages(run, order == ORDER_ROOT_FIRST ? b + 1 : b, &staged, STAGE_REFCOUNT,
 			   STAGE_REFTABLE);
 		log_stages(run, b + 1, &staged, STAGE_TABLE, STAGE_ROOT);
-		rig_write_stages(&staged, STAGE_REFCOUNT, STAGE_HEADER + 1);
+		rig_write_stages(&staged, STAGE_REFCOUNT, N_STAGES);
 	}
 }
 

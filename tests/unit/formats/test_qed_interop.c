@@ -248,7 +248,7 @@ static void pull(struct qed_rig *rig, struct file *base)
 	}
 	qed_rig_commit(rig);
 	cr_assert_eq(layer_stage_link(rig->layer, &staged), 0);
-	rig_write_stages(&staged, STAGE_HEADER, STAGE_HEADER + 1);
+	rig_write_stages(&staged, STAGE_HEADER, N_STAGES);
 }
 
 static void pull_and_compare(const struct shape *shape, uint64_t base_len, uint64_t seed)

@@ -138,9 +138,8 @@ static void reserve_in_vain(struct model *m)
 
 	memset(junk, 0xa5, sizeof(junk));
 	for (size_t i = 0; i < n; i++) {
-		cr_assert_eq(layer_reserve(m->rig.layer,
-							(1 + rig_roll(5)) * cluster_len,
-							&host_off[i], &got[i]),
+		cr_assert_eq(layer_reserve(m->rig.layer, (1 + rig_roll(5)) * cluster_len,
+					   &host_off[i], &got[i]),
 			     0);
 		for (uint64_t at = 0; at < got[i]; at += cluster_len)
 			if (rig_roll(2))
