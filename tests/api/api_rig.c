@@ -15,7 +15,6 @@
 struct bpull_engine *engine;
 struct bpull_error error;
 
-/* A base whose every 4 KiB block says where it is; every fourth MiB is a hole. */
 static void make_base(const char *name)
 {
 	static uint8_t block[MiB];

@@ -121,7 +121,8 @@ Test(api, the_descriptor_tells_of_one_disk_when_another_is_closed)
 		if (n && event.type == BPULL_EVENT_IO)
 			n = 0;
 		if (!n)
-			cr_assert_eq(poll(&fd, 1, 10000), 1, "nobody tells of what was in flight");
+			cr_assert_eq(poll(&fd, 1, 10000), 1,
+				     "the descriptor does not tell of what was in flight");
 	}
 	cr_assert_eq(event.status, BPULL_JOB_COMPLETED);
 	bpull_disk_close(disk);

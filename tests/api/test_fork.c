@@ -321,7 +321,7 @@ static int close_any(void)
 	return 0;
 }
 
-/* At moments that nobody chose: the engine's thread may be anywhere. */
+/* At moments that no test chose: the engine's thread may be anywhere. */
 Test(fork, at_any_moment)
 {
 	for (size_t i = 1; i < N_WAYS; i += 2) {

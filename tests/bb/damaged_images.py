@@ -39,7 +39,7 @@ def image(d, fmt='qcow2', options=None):
 
 
 def leak(path):
-    """Clusters that are counted and used by nobody, inside and at the end."""
+    """Clusters that are counted and not used, inside and at the end."""
     _, _, block = tables(path)
     end = -(-os.path.getsize(path) // (64 * KIB))
     patch(path, end * 64 * KIB, bytes(3 * 64 * KIB))

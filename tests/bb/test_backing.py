@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Which backing files blockpull follows: those of a recorded format, in the image's own tree.
 
-An image names its backing file, and whoever wrote the image wrote that name: an overlay that names
+An image names its backing file, and the author of the image wrote that name: an overlay that names
 /etc/shadow must not pull it in, at no level of its chain and by no symlink. Each refusal has exit
 code 6, names the option that would allow it, and leaves every byte as it was; with that option the
 same pull must succeed, so that the refusal is known to be for this reason.

@@ -5,7 +5,7 @@ Each verb is first traced as it is: that tells which calls it makes on its files
 kind (strace counts them for each thread by itself, so the n-th of every thread fails).
 Then each of these calls fails with each error that it may really give:
 
-  EAGAIN, EINTR    nobody hears of it: exit 0, the same result
+  EAGAIN, EINTR    no message tells of it: exit 0, the same result
   EIO              exit 1;  ENOSPC, EDQUOT  exit 7; a sentence that names a file, and what to do
   a mere hint      (punching holes, asking for them, reads that need not wait, ...) may be ignored
 

@@ -135,7 +135,7 @@ def judge_class(d, name):
         place = f'{d}/{seen}/image'
         os.makedirs(place)
         for part in d, f'{d}/{seen}', place:
-            os.chmod(part, 0o755)  # for the images that somebody else looks at
+            os.chmod(part, 0o755)  # for the images that another user looks at
         try:
             # Where names or files are the weapon every command meets it; else they take turns, to save a minute.
             looks = LOOKS if image.cls in NAMED or ALL else LOOKS[seen % len(LOOKS):][:1]

@@ -2,7 +2,7 @@
 """Random images with a random few of their fields set to values at the limits, as QEMU's image-fuzzer does it.
 
 An image is made by hostile_qcow2.py or hostile_qed.py, with snapshots, bitmaps, subclusters and compressed
-clusters, and then bent in one to four places. Nobody says beforehand what is right; what must hold is:
+clusters, and then bent in one to four places. No list says beforehand what is right; what must hold is:
 no crash, no hang, no more memory; refused, it is as it was, byte for byte; pulled, QEMU finds it clean and reads
 what it read before. BB_FIRST_SEED=N begins with seed N, BB_SEEDS=N tries N of each kind. Flipping random bits was
 rejected: most flips hit guest data, and few make a value that lies at a limit.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Names as weapons: what an image may say about other files, and what comes of it.
 
-The usual names of a chain are test_backing.py's. Here are those that somebody chose to do harm, for backing
+The usual names of a chain are test_backing.py's. Here are those that an attacker chose, for backing
 files and data files alike: they end in a sentence, at once, with every file as it was, and never reach a
 terminal raw. Then files that are swapped while they are being opened.
 """

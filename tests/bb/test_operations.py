@@ -147,7 +147,7 @@ def flat_numbers(obj, prefix=''):
 
 
 def leak(top):
-    """One cluster more at the end, counted and used by nobody."""
+    """One cluster more at the end, counted and not used."""
     reader = Reader(top)
     end = -(-len(reader.file) // reader.cluster)
     table = struct.unpack_from('>Q', reader.file, reader.rt_off)[0]

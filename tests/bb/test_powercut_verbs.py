@@ -150,7 +150,7 @@ def dirty(path):
 
 
 def qed_leaks(path):
-    """Clusters that nobody refers to, in the middle of the file and at its end, behind a mark."""
+    """Clusters that no entry refers to, in the middle of the file and at its end, behind a mark."""
     for then in (['write -P 5 900k 30k'], []):
         with open(path, 'ab') as file:
             file.write(bytes([77]) * (5 * 64 * KIB))

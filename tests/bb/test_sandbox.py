@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""The sandbox seen from outside: that it is there, what happens inside it, and that nobody fails for it.
+"""The sandbox seen from outside: that it is there, what happens inside it, and that no command fails for it.
 
 What it refuses is shown by tests/unit/tools/test_sandbox.c. Here strace lists the calls behind the moment in which
 the filter was installed: no name may be opened there any more, and nothing be refused, for then something
@@ -16,7 +16,7 @@ from harness import MIB, Skip, bp, case, check, need, same
 from images import overlay, raw_image
 
 BOTH = ('uring', 'threads')
-# What nobody needs who has all files open.
+# What a command that has all files open does not need.
 FORBIDDEN = re.compile(r'\b(open|openat|openat2|creat|execve|execveat|fork|vfork|socket|connect|bind|listen|ptrace|chmod|'
                        r'chown|mknod|symlink|mount|io_uring_setup|memfd_create|unshare|setns)\(')
 

@@ -73,7 +73,7 @@ def lease(held, seconds=harness.WAIT):
 @case('a create that waits for its backing file ends at once by a signal', 'SIGINT')
 @case('or by another', 'SIGTERM')
 def create_waits(d, name):
-    """A lease keeps whoever opens the file waiting, for 45 seconds as a rule, as a dead server does."""
+    """A lease keeps the program that opens the file waiting, for 45 seconds as a rule, as a dead server does."""
     base = raw_image(f'{d}/base', MIB)
     with open(base, 'r+b') as held:
         fcntl.fcntl(held, fcntl.F_SETSIG, signal.SIGURG)  # which is ignored by default; SIGIO is not

@@ -208,7 +208,7 @@ def killed(d, fmt, options, *parameters):
     guest.killed()
     bp('pull', '--backing-format=qcow2', top)
     if fmt == 'qcow2':
-        bp('check', '--repair=leaks', top)  # a pull that was over before the kill leaves them to whoever opens the image
+        bp('check', '--repair=leaks', top)  # a pull that was over before the kill leaves them to the next program to open the image
     judge_alone(d, top, fmt)
     judge_files(d, top, fmt, wanted, 'the files', e2fsck='-fp', verdicts=(0, 1))  # it replays the journal
 

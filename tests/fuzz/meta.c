@@ -26,7 +26,7 @@ static void put(uint8_t *at, unsigned n, uint64_t v)
 	}
 }
 
-/* Two clusters that are counted and nobody's: where the area goes. */
+/* Two clusters that are counted and not referred to: where the area goes. */
 static uint64_t take_space(struct build_image *image)
 {
 	uint64_t at = build_l2_entry_off(image, 1);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Mutations that know where the fields of a qcow2 or QED image are: half of the time
- * one field gets a value that means something (an offset that is somebody's, a limit,
+ * one field gets a value that means something (an offset that is in use, a limit,
  * another field's value, one bit more), else libFuzzer does as it likes. Without
  * this hardly an input in thousands gets past the header.
  */

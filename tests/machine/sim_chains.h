@@ -31,7 +31,7 @@
 #define SIM_TO_BASE      SIM_V3(10, 0), .to_base = true
 #define SIM_V2_TO_BASE   SIM_V2(9), .to_base = true
 #define SIM_SNAPSHOTS(n) SIM_V3(10, 16), .n_snapshots = (n)
-/* Both pulled compressed: with counts of 2 bits few clusters share one host cluster. */
+/* Pulled compressed: with narrow counts few clusters share one host cluster. */
 #define SIM_PACKED_NARROW(refs) SIM_V3(12, refs), .compression = BPULL_COMPRESSION_ZSTD
 
 #endif

@@ -110,7 +110,7 @@ static bool judge_read(struct sim_guest *g, struct sim_guest_request *r)
 
 	if (!model_read_end(&g->model, &r->read, r->buf, &bad))
 		return wrong(g,
-			     "byte %" PRIu64 " reads %#x, which nobody wrote (read of %" PRIu64
+			     "byte %" PRIu64 " reads %#x, which no write left (read of %" PRIu64
 			     "+%" PRIu64 ")",
 			     bad, r->buf[bad - r->off], r->off, r->len);
 	if (r->out)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Memory that nobody refers to fails the test under the address sanitizer. Its
+ * Memory without a reference fails the test under the address sanitizer. Its
  * own look at the process's end only prints: Criterion does not ask how a test's
  * process ended once the test itself is over.
  */

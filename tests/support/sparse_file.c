@@ -84,7 +84,7 @@ static int sparse_sync(struct file *file)
 
 static int sparse_truncate(struct file *file, uint64_t len)
 {
-	assert(len >= file->len); /* nobody shrinks an image */
+	assert(len >= file->len); /* no caller shrinks an image */
 	return 0;
 }
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * A backend between an engine and the simulator: it reaps one request at a
- * time, calls somebody who may cut the power before each, knows tables from
+ * time, calls a function that may cut the power before each, knows tables from
  * data, and can tell one lie. Lies are how the tests prove that they would see
  * a broken invariant of engine/commit/commit.c: hooks for that inside the engine were
- * rejected, since they would be compiled into everybody's library.
+ * rejected, since they would be compiled into each program's library.
  */
 #ifndef BLOCKPULL_TESTS_CRASH_IO_H
 #define BLOCKPULL_TESTS_CRASH_IO_H

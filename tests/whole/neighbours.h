@@ -52,7 +52,8 @@ void neighbours_run_until(struct neighbours *all, const struct neighbour *only, 
 /* The machine fails under one of the disks, under what they share, or at the next call. */
 void neighbours_break(struct neighbours *all);
 void neighbours_mend(struct neighbours *all);
-/* What was not written before it is closed is gone, and so is its guest: called before that. */
+/* Called before a disk is closed: notes whether the close may lose what was not written yet. Then
+ * its guest is gone, and the disk is not opened again. */
 void neighbours_note_loss(struct neighbours *all, struct neighbour *d);
 
 /* With what is needed to see it again. */

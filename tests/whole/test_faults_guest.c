@@ -130,7 +130,7 @@ static void describe(struct guest_trial *t)
 			      : "once");
 }
 
-/* False: the fault was never guest_trial_met. */
+/* False: the fault was never met. */
 static bool try_fault(const struct sim_chain *chain, const struct sim_fault *fault, bool with_job)
 {
 	struct guest_trial t = { .chain = chain,

@@ -36,7 +36,8 @@ static bool try_stop(const struct sim_chain *chain, const struct sim_fault *faul
 	} else {
 		cr_assert_eq(t.pull.status, BPULL_JOB_COMPLETED, "%s: %s", t.what, t.pull.message);
 		cr_assert(!hit || t.pull.n_stops, "%s: it did not stop", t.what);
-		cr_assert(!t.pull.n_stops || t.pull.stop_is_told, "%s: nobody is told", t.what);
+		cr_assert(!t.pull.n_stops || t.pull.stop_is_told, "%s: the stop is not reported",
+			  t.what);
 	}
 	sim_pull_close(&t.pull);
 	fault_trial_judge(&t);

@@ -78,7 +78,7 @@ static void begun(const struct visit *v)
 		oom_resume();
 }
 
-/* Its end: what it was to do is done, or nobody knows. */
+/* The request's end: what it was to do is done, or, where it failed, may be. */
 static void took(struct visit *v, uint64_t off, uint64_t len, int byte)
 {
 	int rc = result_of(v);

@@ -72,7 +72,7 @@ Test(range_lock, shrinking_lets_the_rest_go)
 	range_lock_release(&locks, &a.lock, granted);
 }
 
-/* Whoever holds a range for long asks whether others wait for a part of it. */
+/* A request that holds a range for long asks whether others wait for a part of it. */
 Test(range_lock, it_is_wanted_by_those_who_wait_for_a_part)
 {
 	struct request held = { .lock = { .guest_off = 100, .len = 50, .owner = &held } };
@@ -178,13 +178,13 @@ Test(range_lock, random_traffic_is_exclusive_fair_and_ends)
 			}
 			check(r, seed);
 		}
-		/* Whoever waits is served when the holders leave, the oldest first. */
+		/* Waiting requests are served when the holders leave, the oldest first. */
 		for (unsigned left = N_LOCKS; left--;)
 			for (unsigned i = 0; i < N_LOCKS; i++)
 				if (r[i].arrival && r[i].lock.held) {
 					range_lock_release(&locks, &r[i].lock, granted);
 					r[i].arrival = 0;
 				}
-		cr_assert_null(locks.first, "seed %" PRIu64 ": somebody waits for ever", seed);
+		cr_assert_null(locks.first, "seed %" PRIu64 ": a request waits for ever", seed);
 	}
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * An engine with a thread of its own, while one of its disks is opened, started or
- * closed: whoever waits for a file there keeps no other disk's guest waiting. A
+ * closed: a call that waits for a file there keeps no other disk's guest waiting. A
  * call is held up inside (gate.h), and what must go on meanwhile is done: where it
  * does not, the test hangs until its time limit. No clock is asked. All of it at
  * once, for the sanitizers: disks_driver.c.

@@ -286,7 +286,7 @@ static void plant(const char *path, const struct places *p, unsigned which)
 	case 21: put(path, p->l2 + 8 * 50, UINT64_C(3) << 62 | data_off); break;
 	case 22: put_ref(path, p, 0, 0); break;
 	case 23: put_ref(path, p, p->refblock, 3); break;
-	case 24: put_ref(path, p, 40 * 65536, 1); break; /* behind the end: nobody minds */
+	case 24: put_ref(path, p, 40 * 65536, 1); break; /* behind the end: no finding */
 	default: cr_assert_fail();
 	}
 }

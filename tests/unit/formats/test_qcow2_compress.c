@@ -300,7 +300,7 @@ Test(qcow2_compress, half_of_a_count_stays_free_for_snapshots)
 	rig_close(&r);
 }
 
-/* A count that somebody else raised meanwhile is not made to overflow. */
+/* A count that another owner raised meanwhile is not made to overflow. */
 Test(qcow2_compress, a_full_refcount_is_not_raised)
 {
 	struct rig r = rig_open(12, 2);

@@ -486,7 +486,7 @@ Test(qcow2_write, a_write_goes_to_the_data_file_at_its_guest_offset)
 		build_fill(bytes, sizeof(bytes), 78);
 		write_rig_open(&rig, write_image_external(guest_len, extended),
 			       mem_file_new("data", guest_len), below, sizeof(below));
-		memset(mem_file_inode(rig.data)->bytes, 0x99, guest_len); /* nobody's */
+		memset(mem_file_inode(rig.data)->bytes, 0x99, guest_len); /* old bytes */
 		write_rig_write(&rig, 5, bytes, 30000);
 		cr_assert_eq(write_rig_map(&rig, 16 * KiB, 1).host_off, 16 * KiB);
 		write_rig_copy(&rig, 20 * KiB, 50 * KiB);

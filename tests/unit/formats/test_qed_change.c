@@ -141,7 +141,7 @@ Test(qed_detach, a_raw_base_is_not_to_be_probed)
 	}
 }
 
-/* The user called it raw for this time. Whoever opens the image next would probe it. */
+/* The user called the base raw for this time. The next program to open the image would probe it. */
 Test(qed_detach, that_the_base_was_called_raw_is_recorded_before_data_is)
 {
 	struct file *file = qed_images_sound();

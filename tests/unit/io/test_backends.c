@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * What every backend promises: the bytes, the lengths, each request its own
- * result, and a descriptor that wakes whoever waits on it.
+ * result, and a descriptor that wakes the thread that waits on it.
  */
 #include <errno.h>
 #include <fcntl.h>

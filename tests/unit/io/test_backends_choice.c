@@ -176,7 +176,7 @@ static int no_registration(int error)
 		return 77;
 	if (io_open(IO_CHOICE_AUTO, 8, &io, NULL))
 		return 1;
-	/* Without the eventfd nobody would be woken, so it is threads again. */
+	/* Without the eventfd no thread would be woken, so it is threads again. */
 	if (strcmp(io->ops->name, "threads"))
 		return 2;
 	int ret = write_and_read(io);

@@ -153,7 +153,7 @@ Test(file, policy_is_asked_about_the_real_name)
 	file_close(must_open(OPEN(.name = scratch("tree/base"))));
 }
 
-/* Somebody swaps the link between a file that may be read and one that may not. */
+/* A child that swaps the link between a file that may be read and one that may not. */
 static void swap_for_ever(void)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* also where an assertion ends the test */

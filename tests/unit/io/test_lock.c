@@ -124,7 +124,7 @@ Test(lock, the_sentence_names_file_and_way_out)
 	file_close(file);
 }
 
-/* Refused, a file that stays open must not stand in anybody's way. */
+/* A file that was refused its lock and stays open must not stand in another opener's way. */
 Test(lock, a_refused_lock_leaves_no_byte_behind)
 {
 	const char *path = image("disk");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What somebody who took over the process can still do: each call is made by a
+ * What an attacker who took over the process can still do: each call is made by a
  * child inside the sandbox, and by another outside of it, where it must work;
  * else a refusal would prove nothing. And the ring, which needs no sandbox.
  */
