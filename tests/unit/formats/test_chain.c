@@ -3,7 +3,7 @@
  * Mapping through a chain against a flat model, and the names of backing
  * files. The layers are made up here, so that they can be of any length, ask
  * for tables at any time, answer less than they could, and lie. Opening is in
- * test_chain_open.c.
+ * test_chain_open.c and its neighbours.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
