@@ -1,108 +1,20 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* See play.h: the guest's requests, what fails, and the order of it all. */
+/* See play.h: events, time, and the order of it all. */
 #include "tests/whole/play.h"
 
-#include <errno.h>
 #include <poll.h>
-#include <signal.h>
-#include <string.h>
-#include <time.h>
 
 #include "engine/api/engine.h"
 #include "formats/core/layer_shared.h"
 #include "formats/qcow2/freed.h"
 #include "tests/support/random.h"
 
-/* A play hangs if it takes so many seconds of the processor (MODEL_HANG=n for more or less), or if
- * it hardly works for so many of the clock: a disk that can't be closed waits for ever. On a busy
- * machine the clock alone says nothing. */
-#define HANG_CPU_S   300
-#define SLEEP_S      60
-#define SLEEP_MAX_NS (SLEEP_S * UINT64_C(1000000)) /* a thousandth */
-
 uint64_t play_below(struct play *p, uint64_t n)
 {
 	return n ? (random_step(&p->state) * UINT64_C(2685821657736338717) >> 20) % n : 0;
 }
 
-/* ---- requests ---- */
-
-static void choose_range(struct play *p, struct sim_guest_request *r)
-{
-	uint64_t disk_len = p->chain->guest_len,
-		 align = UINT64_C(1)
-			 << (play_below(p, 3) * play_below(p, 5) + play_below(p, 2) * 9);
-	uint64_t max = play_below(p, 3) ? 3 * p->chain->cluster_len : 20 * p->chain->cluster_len;
-
-	r->len = 1 + play_below(p, MIN(max, disk_len));
-	r->off = play_below(p, disk_len - r->len + 1);
-	if (play_below(p, 2)) {
-		r->off = round_down(r->off, align);
-		r->len = MIN(round_up(r->len, align), disk_len - r->off);
-	}
-	if (!play_below(p, 10)) /* whole clusters */
-		r->off = round_down(r->off, p->chain->cluster_len);
-}
-
-static void start_request(struct play *p)
-{
-	static const enum sim_guest_kind kinds[] = {
-		SIM_GUEST_READ,   SIM_GUEST_READ,   SIM_GUEST_READ,    SIM_GUEST_READ,
-		SIM_GUEST_WRITE,  SIM_GUEST_WRITE,  SIM_GUEST_WRITE,   SIM_GUEST_WRITE,
-		SIM_GUEST_ZEROES, SIM_GUEST_ZEROES, SIM_GUEST_DISCARD, SIM_GUEST_FLUSH,
-		SIM_GUEST_STATUS,
-	};
-	struct sim_guest_request r = { .kind = kinds[play_below(p, ARRAY_LEN(kinds))] };
-
-	/* One is kept for the end. */
-	if (p->guest.model.n_versions >= MODEL_MAX_VERSIONS - 1 && r.kind != SIM_GUEST_FLUSH &&
-	    r.kind != SIM_GUEST_STATUS)
-		r.kind = SIM_GUEST_READ;
-	choose_range(p, &r);
-	if (r.kind == SIM_GUEST_WRITE)
-		r.value = 1 + (uint8_t)play_below(p, 255);
-	play_met.requests[r.kind]++;
-	r.cuts[0] = play_below(p, r.len + 1);
-	r.cuts[1] = r.cuts[0] + play_below(p, r.len - r.cuts[0] + 1);
-	r.flags = play_below(p, 12) ? 0 : BPULL_IO_FUA;
-	if (r.kind == SIM_GUEST_ZEROES)
-		r.flags |= play_below(p, 2) ? BPULL_IO_UNMAP : 0;
-	else if (r.kind != SIM_GUEST_WRITE)
-		r.flags = 0;
-	sim_guest_submit(&p->guest, &r);
-}
-
-static bool may_fail(const struct play *p, int error)
-{
-	if (p->base_ever_changed) /* its tables may make no sense any more */
-		return error == -EIO || error == -EUCLEAN;
-	return (p->faults && error == -EIO) || ((p->faults || p->space) && error == -ENOSPC);
-}
-
-static void end_request(struct play *p, const struct bpull_event *event)
-{
-	const struct sim_guest_request *r = event->user_data;
-	int error = event->error;
-	bool has_written, ok;
-
-	CHECK(p, !error || (!p->has_room && may_fail(p, error)), "a request failed%s: %s",
-	      p->has_room ? ", with room again" : "", strerror(-error));
-	play_met.failed += error != 0;
-	has_written = !error && r->kind == SIM_GUEST_WRITE;
-	ok = sim_guest_end(&p->guest, event);
-	CHECK(p, ok || p->base_ever_changed, "%s", p->guest.wrong);
-	p->has_written |= has_written;
-	play_judge_bitmaps(p, p->sim, p->has_written);
-}
-
-void play_mend(struct play *p)
-{
-	sim_clear_faults(p->sim);
-	sim_file_limit(p->sim, SIM_CHAIN_TOP, 0);
-	if (p->chain->how.data_file)
-		sim_file_limit(p->sim, p->chain->data.name, 0);
-	p->n_broken = 0;
-}
+/* ---- events and time ---- */
 
 void play_take_events(struct play *p)
 {
@@ -113,7 +25,7 @@ void play_take_events(struct play *p)
 	CHECK(p, n >= 0, "process() failed");
 	for (int i = 0; i < n; i++)
 		if (events[i].type == BPULL_EVENT_IO)
-			end_request(p, &events[i]);
+			play_end_request(p, &events[i]);
 		else
 			play_end_job(p, &events[i]);
 	play_watch_job(p);
@@ -274,7 +186,7 @@ static void act(struct play *p, unsigned width)
 
 	for (unsigned n = 5 + (unsigned)play_below(p, 60); n; n--) {
 		if (p->guest.n_in_flight < width && play_below(p, 4))
-			start_request(p);
+			play_start_request(p);
 		if (!play_below(p, 4))
 			play_steer_job(p);
 		if (play_below(p, 3))
@@ -345,44 +257,6 @@ static void end(struct play *p)
 	free(last);
 }
 
-/* Of the play under way, for the signal. */
-static volatile uint64_t playing, hang_ns, looked_ns; /* its seed; of the processor */
-
-static uint64_t cpu_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-static void look_for_hang(int signal)
-{
-	uint64_t now = cpu_ns();
-	bool sleeps = now - looked_ns < SLEEP_MAX_NS;
-	char text[64];
-	int n;
-
-	(void)signal;
-	looked_ns = now;
-	alarm(SLEEP_S);
-	if (!sleeps && now < hang_ns)
-		return;
-	n = snprintf(text, sizeof(text), "MODEL_SEED=%llu: it hangs%s\n",
-		     (unsigned long long)playing, sleeps ? " and sleeps" : "");
-	(void)!write(STDERR_FILENO, text, (size_t)n);
-	_exit(1);
-}
-
-static void watch(uint64_t seed)
-{
-	playing = seed;
-	looked_ns = cpu_ns();
-	hang_ns = looked_ns + sim_pull_env("MODEL_HANG", HANG_CPU_S) * 1000000000;
-	signal(SIGALRM, look_for_hang);
-	alarm(SLEEP_S);
-}
-
 uint64_t play(struct sim_chain *chain, uint64_t seed, const struct play *how)
 {
 	struct play p = *how;
@@ -393,7 +267,7 @@ uint64_t play(struct sim_chain *chain, uint64_t seed, const struct play *how)
 	p.chain = chain;
 	sim_clock_reset();
 	p.sim = sim_new(seed);
-	watch(seed);
+	play_hang_watch(seed);
 	n_acts = p.faults || p.space || p.base_changes ? 1 : 1 + (unsigned)play_below(&p, 3);
 	width = 1 + (unsigned)play_below(&p, SIM_GUEST_MAX);
 	sim_chain_put(chain, p.sim);
@@ -403,7 +277,7 @@ uint64_t play(struct sim_chain *chain, uint64_t seed, const struct play *how)
 	for (act(&p, width); --n_acts; act(&p, width))
 		begin_again(&p);
 	end(&p);
-	alarm(0);
+	play_hang_end();
 	model_end(&p.guest.model);
 	free(p.first);
 	play_met.trace = sim_trace(p.sim); /* of the last one */

@@ -3,7 +3,7 @@
  * A play: one disk in the simulated machine, a guest's requests, jobs after
  * jobs, public calls of every kind, and what others do to files that a job has
  * dropped. What happens is drawn from a seed; what must hold stands beside it
- * (play.c, play_job.c, play_cut.c). Which plays there are is test_model.c's.
+ * (play_request.c, play_job.c, play_cut.c). Which plays there are is test_model.c's.
  */
 #ifndef BLOCKPULL_TESTS_PLAY_H
 #define BLOCKPULL_TESTS_PLAY_H
@@ -111,8 +111,15 @@ uint64_t play(struct sim_chain *chain, uint64_t seed, const struct play *how);
 void play_take_events(struct play *p);
 /* Until no request is in flight, nor a job where job_too. */
 void play_run_until(struct play *p, bool job_too);
-void play_mend(struct play *p);
 void play_submit_and_wait(struct play *p, const struct sim_guest_request *r);
+
+/* play_request.c */
+void play_start_request(struct play *p);
+void play_end_request(struct play *p, const struct bpull_event *event);
+
+/* play_hang.c: one play at a time is watched, from the first call to the second. */
+void play_hang_watch(uint64_t seed);
+void play_hang_end(void);
 
 /* play_shapes.c */
 void play_draw_shape(struct sim_chain *chain, uint64_t seed);
@@ -138,6 +145,7 @@ void play_change_base(struct play *p);
 
 /* play_fault.c */
 void play_break(struct play *p);
+void play_mend(struct play *p);
 /* Closes the disk and looks at what is left. */
 void play_judge_faults(struct play *p);
 /* All that waits is told to go on, and the machine is mended. */

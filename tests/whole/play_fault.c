@@ -5,6 +5,15 @@
 
 #include "tests/whole/play.h"
 
+void play_mend(struct play *p)
+{
+	sim_clear_faults(p->sim);
+	sim_file_limit(p->sim, SIM_CHAIN_TOP, 0);
+	if (p->chain->how.data_file)
+		sim_file_limit(p->sim, p->chain->data.name, 0);
+	p->n_broken = 0;
+}
+
 void play_break(struct play *p)
 {
 	static const enum sim_op ops[] = { SIM_READ,  SIM_READ,  SIM_WRITE,
