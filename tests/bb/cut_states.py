@@ -107,7 +107,7 @@ class Log:
                 event.at if event.op == ord('T') else have
 
     def lie(self, every, first=0):
-        """For testing the judge: each n-th sync did nothing, and everybody was told it had."""
+        """For testing the judge: each n-th sync did nothing, and its caller was told it had."""
         for event in [e for e in self.events if e.op == ord('S')][first::every]:
             event.op = ord('F')
         self._find_syncs()

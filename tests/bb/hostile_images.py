@@ -18,7 +18,7 @@ Image = collections.namedtuple('Image', 'cls title verdict build')
 images = []
 
 FAR = 1 << 40          # aligned, far past the end of every file here
-SMALL, BIG = 9, 16     # cluster_bits: many tables in a small file; what everybody uses
+SMALL, BIG = 9, 16     # cluster_bits: many tables in a small file; what most images have
 
 
 def add(cls, title, verdict, build):

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Promises of engine/core/range_lock.c: overlapping holders never coexist, arrival
- * order is kept between overlapping requests, and everybody is served.
+ * order is kept between overlapping requests, and every request is served.
  */
 #include <criterion/criterion.h>
 #include <inttypes.h>
