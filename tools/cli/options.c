@@ -9,7 +9,6 @@
  */
 #include "tools/cli/options.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
+#include "tools/words/allow_backing.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/suggest.h"
 
@@ -125,15 +125,11 @@ int options_size(const char *command, const char *option, const char *text, enum
 static int options_allow(struct options_chain *chain, const char *command, const char *source,
 			 const char *text)
 {
-	enum bpull_backing_rule rule = BPULL_BACKING_DIRS;
+	enum bpull_backing_rule rule = allow_backing_rule(text);
 	size_t n_dirs;
 	struct stat st;
 	const char **dirs;
 
-	if (!strcmp(text, "any"))
-		rule = BPULL_BACKING_ANY;
-	else if (!strcmp(text, "none"))
-		rule = BPULL_BACKING_NONE;
 	if (!*text)
 		return say_usage(command, "%s: a name is missing", source);
 	if (chain->rule_given && (rule != chain->disk.backing_rule))
@@ -143,8 +139,8 @@ static int options_allow(struct options_chain *chain, const char *command, const
 	chain->rule_given = true;
 	if (rule != BPULL_BACKING_DIRS)
 		return 0;
-	if (stat(text, &st) && (errno == ENOENT || errno == ENOTDIR)) {
-		say_note("warning: %s: '%s' does not exist, so it allows nothing", source, text);
+	if (allow_backing_is_missing(text)) {
+		say_note("warning: " ALLOW_BACKING_MISSING, source, text);
 		return 0;
 	}
 	if (!stat(text, &st) && !S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode) &&

@@ -18,6 +18,7 @@
 #include <nbdkit-plugin.h>
 
 #include "tools/nbdkit/line.h"
+#include "tools/words/allow_backing.h"
 #include "tools/words/size.h"
 
 struct plugin_config plugin_config = {
@@ -108,9 +109,7 @@ static int config_take_image(const char *key, const char *value, void *to)
 static int config_take_dir(const char *key, const char *value, void *to)
 {
 	struct bpull_disk_options *disk = to;
-	enum bpull_backing_rule rule = !strcmp(value, "any")    ? BPULL_BACKING_ANY
-				       : !strcmp(value, "none") ? BPULL_BACKING_NONE
-								: BPULL_BACKING_DIRS;
+	enum bpull_backing_rule rule = allow_backing_rule(value);
 
 	if (plugin_config.rule_given &&
 	    (rule != disk->backing_rule || rule != BPULL_BACKING_DIRS)) {
@@ -125,12 +124,11 @@ static int config_take_dir(const char *key, const char *value, void *to)
 		nbdkit_error("%s: %s", key, *value ? "too many names" : "a name is missing");
 		return -1;
 	}
-	plugin_config.dirs[disk->n_allowed_dirs] = realpath(value, NULL);
-	if (!plugin_config.dirs[disk->n_allowed_dirs] && (errno == ENOENT || errno == ENOTDIR)) {
-		fprintf(stderr, "nbdkit: warning: %s: '%s' does not exist, so it allows nothing\n",
-			key, value);
+	if (allow_backing_is_missing(value)) {
+		fprintf(stderr, "nbdkit: warning: " ALLOW_BACKING_MISSING "\n", key, value);
 		return 0;
 	}
+	plugin_config.dirs[disk->n_allowed_dirs] = realpath(value, NULL);
 	if (!plugin_config.dirs[disk->n_allowed_dirs]) {
 		nbdkit_error("%s: '%s': %s", key, value, strerror(errno));
 		return -1;
