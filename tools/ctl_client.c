@@ -41,7 +41,7 @@ int ctl_client_open(struct ctl_client *client, const char *path)
 	if (client->fd >= 0 && !connect(client->fd, (struct sockaddr *)&address, sizeof(address)))
 		return 0;
 	if (errno == ECONNREFUSED)
-		say_error("'%s': nobody listens there: the pull is over, or was killed",
+		say_error("'%s': no process listens there: the pull is over, or was killed",
 			  client->path);
 	else
 		say_error("'%s': %s", client->path, strerror(errno));

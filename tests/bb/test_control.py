@@ -200,7 +200,7 @@ def places(d):
     harness.kill(process)
     harness.finish(process)
     check(os.path.exists(path), 'a killed pull leaves its socket')
-    refused(FAILED, ['nobody listens'], 'ctl', path, 'info')
+    refused(FAILED, ['no process listens'], 'ctl', path, 'info')
     images.settle(top)
     bp('pull', '--control', path, top)
     check(not os.path.exists(path), 'the socket was left behind')
@@ -209,7 +209,7 @@ def places(d):
     refused(FAILED, ['no socket'], 'pull', '--control', path, f'{d}/other.img')
     with open(path, encoding='ascii') as file:
         same(file.read(), 'mine', 'the file that was there')
-    refused(FAILED, ['nobody listens'], 'ctl', path, 'info')
+    refused(FAILED, ['no process listens'], 'ctl', path, 'info')
     refused(FAILED, ['No such file'], 'ctl', f'{d}/none', 'info')
 
 
