@@ -145,7 +145,9 @@ def wait_listening(process, *paths):
     """Until a process listens on each of these sockets: a name is there a moment before."""
     deadline = time.monotonic() + WAIT
     while not all(map(_is_listening, paths)):
-        check(process.poll() is None, f'it has ended: {process.args}')
+        if process.poll() is not None:
+            kill(process)  # what it started may hold stderr open
+            raise Failed(f'it has ended: {process.args}: {process.stderr.read().decode(errors="replace")}')
         check(time.monotonic() < deadline, f'it does not listen: {process.args}')
         time.sleep(0.01)
 

@@ -67,25 +67,12 @@ class Client:
                 return event
 
 
-def listens(process, path):
-    """Waits until the process listens there: its name is there a moment before. False: it has ended, or never does."""
-    deadline = time.monotonic() + harness.WAIT
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            Client(path, negotiate=False).socket.close()
-            return True
-        except OSError:
-            time.sleep(0.02)
-    return False
-
-
 def pulling(d, *args, size=40 * MIB, **options):
     """A pull under way, its socket, and what the image held before."""
     base = raw_image(f'{d}/base.img', size)
     top = overlay(f'{d}/top.img', 'base.img')
     process = harness.start(harness.blockpull, 'pull', '--control', f'{d}/s', *args, top, **options)
-    if not listens(process, f'{d}/s'):
-        raise Failed(f'it does not listen: {harness.finish(process)}')
+    harness.wait_listening(process, f'{d}/s')
     return process, f'{d}/s', top, base
 
 
@@ -277,7 +264,7 @@ def stops(d, how):
     top = overlay(f'{d}/top.img', 'base.img')
     process = harness.start(harness.blockpull, 'pull', '--io=threads', '--on-error=stop', '--control', f'{d}/s', '-q', top,
                             preexec_fn=small_files(5 * MIB))
-    check(listens(process, f'{d}/s'), 'it does not listen')
+    harness.wait_listening(process, f'{d}/s')
     client = Client(f'{d}/s')
     job = state(client, 'paused')
     check(job['io-status'] != 'ok', str(job))

@@ -8,7 +8,7 @@ import harness
 import images
 from harness import MIB, Skip, bp, case, check, need, same
 from images import compare_flat, image_check, image_info, overlay, patch, qemu_img, qemu_io, raw_image
-from test_control import Client, listens, state
+from test_control import Client, state
 
 harness.cases.clear()  # test_control's own
 
