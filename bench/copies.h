@@ -17,7 +17,7 @@ enum copies_method {
 struct copies_job {
 	enum copies_method method;
 	const char *from, *to; /* `from` is whole MiB; `to` is made anew */
-	/* Told how many bytes are written, now and then; NULL: nobody. */
+	/* Told how many bytes are written, now and then; may be NULL. */
 	void (*progress)(void *opaque, uint64_t done_len);
 	void *opaque;
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The image: [0, area_len) is the overlay's own (alloc: nobody's), what lies
+ * The image: [0, area_len) is the overlay's own (alloc: no file's), what lies
  * behind is the base's. So requests and pull share the file, the engine and the
  * device, but never a cluster, and raw io_uring can be put on the same bytes.
  *

@@ -127,7 +127,7 @@ int place_enter(const char *dir, uint64_t needed_len)
 		rmdir(path);
 		return code;
 	}
-	setpgid(child, child); /* in both: whoever is first */
+	setpgid(child, child); /* in both: either process may be first */
 	place_wait_and_remove(child, &signals, path);
 }
 

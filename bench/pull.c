@@ -2,8 +2,8 @@
 /*
  * blockpull-bench pull: how long a pull takes until it is durable, in units of a
  * plain copy of the same bytes on the same file system (copies.h, the ceiling).
- * The two take turns, and who begins changes with each round, so that a slow
- * minute of the machine is nobody's alone.
+ * The two take turns, and which of them begins changes with each round, so that
+ * a slow minute of the machine meets both.
  */
 #include <stdbool.h>
 #include <stdio.h>
