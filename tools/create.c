@@ -60,13 +60,6 @@ static const struct options_word create_formats[] = {
 	{ NULL, 0 },
 };
 
-static const struct options_word create_backing_formats[] = {
-	{ "raw", BPULL_FORMAT_RAW },
-	{ "qcow2", BPULL_FORMAT_QCOW2 },
-	{ "qed", BPULL_FORMAT_QED },
-	{ NULL, 0 },
-};
-
 struct create_line {
 	struct command_line line;
 	struct new_image image;
@@ -84,8 +77,7 @@ static int create_take(struct command_line *line, int option, char *text)
 		options->format = value;
 		return code;
 	case 'F':
-		code = options_word("create", "--backing-format", text, create_backing_formats,
-				    &value);
+		code = options_word("create", "--backing-format", text, options_formats, &value);
 		options->backing_format = value;
 		return code;
 	case 'b':

@@ -56,13 +56,6 @@ static const struct option verify_table[] = {
 	OPTIONS_END,
 };
 
-static const struct options_word verify_formats[] = {
-	{ "raw", BPULL_FORMAT_RAW },
-	{ "qcow2", BPULL_FORMAT_QCOW2 },
-	{ "qed", BPULL_FORMAT_QED },
-	{ NULL, 0 },
-};
-
 struct verify_line {
 	struct command_line line; /* its chain is A's, and B's but for the format */
 	enum bpull_format second_format;
@@ -235,7 +228,7 @@ static int verify_take(struct command_line *line, int option, char *text)
 	switch (option) {
 	case VERIFY_STRICT: command->strict = true; return 0;
 	case 'F':
-		code = options_word("verify", "--second-format", text, verify_formats, &value);
+		code = options_word("verify", "--second-format", text, options_formats, &value);
 		command->second_format = value;
 		return code;
 	default: return -1;

@@ -22,7 +22,7 @@
 
 #define OPTIONS_VARIABLE "BLOCKPULL_ALLOW_BACKING"
 
-static const struct options_word options_formats[] = {
+const struct options_word options_formats[] = {
 	{ "raw", BPULL_FORMAT_RAW },
 	{ "qcow2", BPULL_FORMAT_QCOW2 },
 	{ "qed", BPULL_FORMAT_QED },

@@ -70,6 +70,9 @@ struct options_word {
 	int value;
 };
 
+/* The formats, as enum bpull_format. */
+extern const struct options_word options_formats[];
+
 /* Finds `text` in a table that ends with a NULL word. 0, or an exit code after saying what is
  * wrong with `option`. */
 int options_word(const char *command, const char *option, const char *text,

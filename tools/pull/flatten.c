@@ -62,13 +62,6 @@ static const struct option flatten_table[] = {
 	OPTIONS_END,
 };
 
-static const struct options_word flatten_formats[] = {
-	{ "raw", BPULL_FORMAT_RAW },
-	{ "qcow2", BPULL_FORMAT_QCOW2 },
-	{ "qed", BPULL_FORMAT_QED },
-	{ NULL, 0 },
-};
-
 struct flatten_line {
 	struct pull_options options;
 	struct new_image image;
@@ -83,7 +76,7 @@ static int flatten_take(struct command_line *line, int option, char *text)
 		return code;
 	switch (option) {
 	case 'f':
-		code = options_word("flatten", "--format", text, flatten_formats, &value);
+		code = options_word("flatten", "--format", text, options_formats, &value);
 		flatten->image.options.format = value;
 		return code;
 	case 'o': return new_image_take(&flatten->image, "flatten", text);
