@@ -59,7 +59,7 @@ static int copies_ceiling(struct copy *c)
 	return 0;
 }
 
-static int copies_submit_copy(struct copy *c, struct io_uring *ring, uint64_t off, uint64_t slot)
+static int copies_submit(struct copy *c, struct io_uring *ring, uint64_t off, uint64_t slot)
 {
 	char *buf = c->bufs + slot * COPIES_CHUNK_LEN;
 	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
@@ -108,7 +108,7 @@ static int copies_ref(struct copy *c)
 		else
 			rc = copies_wait_write(c, &ring, &slot);
 		if (!rc)
-			rc = copies_submit_copy(c, &ring, off, slot);
+			rc = copies_submit(c, &ring, off, slot);
 	}
 	while (!rc && n_busy--)
 		rc = copies_wait_write(c, &ring, &slot);
@@ -116,7 +116,7 @@ static int copies_ref(struct copy *c)
 	return rc;
 }
 
-static int copies_copy_open(struct copy *c, int is_direct)
+static int copies_open(struct copy *c, int is_direct)
 {
 	struct stat st;
 
@@ -142,7 +142,7 @@ int copies_run(const struct copies_job *job, const char **what)
 {
 	struct copy c = { .job = job, .what = what, .from = -1, .to = -1 };
 	int is_direct = job->method == COPIES_REF;
-	int rc = copies_copy_open(&c, is_direct);
+	int rc = copies_open(&c, is_direct);
 
 	if (!rc)
 		rc = is_direct ? copies_ref(&c) : copies_ceiling(&c);

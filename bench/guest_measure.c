@@ -212,7 +212,7 @@ static int guest_measure_raw_slice(struct rig *rig, uint64_t len_ns, double *iop
 
 /* ---- phases ---- */
 
-static int guest_measure_measure_pairs(struct rig *rig)
+static int guest_measure_pairs(struct rig *rig)
 {
 	struct guest_result *r = rig->result;
 	uint64_t n_pairs = rig->b->seconds * 1000000000 / SLICE_NS;
@@ -238,7 +238,7 @@ static int guest_measure_measure_pairs(struct rig *rig)
 	return code;
 }
 
-static int guest_measure_measure_with_pull(struct rig *rig)
+static int guest_measure_with_pull(struct rig *rig)
 {
 	struct bpull_job_info info = { .size = sizeof(info) };
 	struct bpull_error error = { 0 };
@@ -327,9 +327,9 @@ int guest_measure(const struct guest_bench *b, struct guest_result *result)
 		code = guest_measure_open_rig(rig);
 	}
 	if (!code)
-		code = guest_measure_measure_pairs(rig);
+		code = guest_measure_pairs(rig);
 	if (!code && b->with_pull)
-		code = guest_measure_measure_with_pull(rig);
+		code = guest_measure_with_pull(rig);
 	if (rig) {
 		raw_ring_close(rig->raw);
 		bpull_disk_close(rig->disk);

@@ -171,7 +171,7 @@ static void limit_print_row(const struct limit_run *run)
 	       size_text(v.tenth_allowed, allowed), v.share_low, v.share_high,
 	       run->ended_early ? "  (all was copied)" : "");
 	if (series_longest_gap_ns(all) > GAP_NS)
-		printf("  %10s  the machine was busy: nobody looked for %.0f ms, which the windows "
+		printf("  %10s  the machine was busy: no sample for %.0f ms, which the windows "
 		       "may show\n",
 		       "", series_longest_gap_ns(all) / 1e6);
 	fflush(stdout);

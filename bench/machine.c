@@ -23,8 +23,6 @@
 
 static void machine_file_system(struct json_object *machine)
 {
-	const char *name;
-
 	static const struct {
 		long type;
 		const char *name;
@@ -35,11 +33,11 @@ static void machine_file_system(struct json_object *machine)
 	};
 	struct statfs fs;
 	char other[32];
+	const char *name = other;
 
 	if (statfs(".", &fs))
 		return;
 	snprintf(other, sizeof(other), "%#lx", (long)fs.f_type);
-	name = other;
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if ((long)fs.f_type == known[i].type)
 			name = known[i].name;

@@ -47,7 +47,7 @@ static int place_check_room(const char *dir, uint64_t needed_len)
 }
 
 /* One level; a killed child's last file may appear while this runs. */
-static void place_remove_place(const char *path)
+static void place_remove(const char *path)
 {
 	for (int i = 0; i < REMOVE_TRIES; i++) {
 		DIR *dir = opendir(path);
@@ -77,7 +77,7 @@ static _Noreturn void place_wait_and_remove(pid_t child, const sigset_t *signals
 		kill(-child, SIGKILL);
 	}
 	kill(-child, SIGKILL); /* what it may have started */
-	place_remove_place(path);
+	place_remove(path);
 	if (stopped_by) {
 		signal(stopped_by, SIG_DFL);
 		sigprocmask(SIG_UNBLOCK, signals, NULL);
