@@ -137,23 +137,6 @@ void job_describe_failure(const struct bpull_disk *disk, const struct op *op, co
 			 what_now);
 }
 
-void job_fail_op(struct bpull_disk *disk, const struct op *op)
-{
-	char message[sizeof(disk->job.message)];
-
-	if (disk->job.aborted && op->error_was_read) /* a read in flight when the abort was heard */
-		return;
-	job_describe_failure(disk, op, "; the job waits to be resumed", message, sizeof(message));
-	if (job_stop(disk, op, message))
-		return;
-	job_describe_failure(disk, op, advice(disk, op->error), message, sizeof(message));
-	if (!disk->job.error) {
-		disk->job.counters.error_was_io = op->error != -ENOMEM;
-		disk->job.counters.error_was_read = op->error_was_read;
-	}
-	job_fail(disk, op->error, "%s", message);
-}
-
 static bool wants_stop(const struct bpull_disk *disk, int error)
 {
 	bool no_space = error == -ENOSPC || error == -EDQUOT;
@@ -170,7 +153,9 @@ static bool wants_stop(const struct bpull_disk *disk, int error)
 	return false;
 }
 
-bool job_stop(struct bpull_disk *disk, const struct op *op, const char *message)
+/* Stops the job if its policy wants this failure to. True: it was stopped, and the caller must not
+ * fail it. False: the policy is another. `message` is the sentence for the event. */
+static bool stop(struct bpull_disk *disk, const struct op *op, const char *message)
 {
 	struct job *job = &disk->job;
 
@@ -189,6 +174,23 @@ bool job_stop(struct bpull_disk *disk, const struct op *op, const char *message)
 	events_push_stopped(disk, op->error, message);
 	engine_rerun(disk->engine); /* the job obeys the pause, and hurries what is in the way */
 	return true;
+}
+
+void job_fail_op(struct bpull_disk *disk, const struct op *op)
+{
+	char message[sizeof(disk->job.message)];
+
+	if (disk->job.aborted && op->error_was_read) /* a read in flight when the abort was heard */
+		return;
+	job_describe_failure(disk, op, "; the job waits to be resumed", message, sizeof(message));
+	if (stop(disk, op, message))
+		return;
+	job_describe_failure(disk, op, advice(disk, op->error), message, sizeof(message));
+	if (!disk->job.error) {
+		disk->job.counters.error_was_io = op->error != -ENOMEM;
+		disk->job.counters.error_was_read = op->error_was_read;
+	}
+	job_fail(disk, op->error, "%s", message);
 }
 
 bool job_is_stopped(const struct bpull_disk *disk)

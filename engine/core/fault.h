@@ -34,9 +34,6 @@ void job_say_uncommitted(struct bpull_disk *disk, int error);
 void job_describe_failure(const struct bpull_disk *disk, const struct op *op, const char *what_now,
 			  char *out, size_t cap);
 
-/* Stops the job if its policy wants this failure to. True: it was stopped, and the caller must not
- * fail it. False: the policy is another. `message` is the sentence for the event. */
-bool job_stop(struct bpull_disk *disk, const struct op *op, const char *message);
 /* Stopped, and not told to go on yet. */
 bool job_is_stopped(const struct bpull_disk *disk);
 /* It is stopped no more, and bpull_job_get_info() says so. */

@@ -8,7 +8,6 @@
 
 #include "io/base.h"
 
-struct bpull_disk;
 struct bpull_engine;
 
 /* The owner runs again soon. Any thread. */

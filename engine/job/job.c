@@ -339,6 +339,22 @@ static bool must_unwind(const struct bpull_disk *disk)
 	return job->error || disk->poisoned || job->aborted;
 }
 
+/* It was told to go on: tries again what failed. */
+static void go_on(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	if (!job->stopped)
+		return;
+	events_prepare_stopped(disk);
+	job_forget_stop(job);
+	if (commit_is_stalled(disk))
+		commit_retry(disk);
+	/* Verifying, too: a list that is full may have begun it while the job was stopped. */
+	if (job->step == JOB_COPYING || job->step == JOB_PROVING || job->step == JOB_VERIFYING)
+		cursor_go_on(disk);
+}
+
 static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 {
 	if (must_unwind(disk))
@@ -351,7 +367,7 @@ static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 	if (job_is_stopped(disk) && (disk->job.step != JOB_COPYING || commit_is_stalled(disk)))
 		return;
 	if (!job_is_stopped(disk))
-		job_go_on(disk);
+		go_on(disk);
 	/* One of the guest's found no space while there was no job to fail. */
 	if (commit_is_stalled(disk) && disk->job.step != JOB_UNWINDING)
 		commit_retry(disk);
@@ -449,19 +465,4 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	proof_owe_all(disk);
 	cursor_start(disk);
 	job_publish_info(disk, job->start_ns);
-}
-
-void job_go_on(struct bpull_disk *disk)
-{
-	struct job *job = &disk->job;
-
-	if (!job->stopped)
-		return;
-	events_prepare_stopped(disk);
-	job_forget_stop(job);
-	if (commit_is_stalled(disk))
-		commit_retry(disk);
-	/* Verifying, too: a list that is full may have begun it while the job was stopped. */
-	if (job->step == JOB_COPYING || job->step == JOB_PROVING || job->step == JOB_VERIFYING)
-		cursor_go_on(disk);
 }

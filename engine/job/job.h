@@ -16,7 +16,4 @@ void job_run(struct bpull_disk *disk, uint64_t now_ns);
 /* When job_run() has something to do by itself; UINT64_MAX for never. */
 uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns);
 
-/* It was told to go on: tries again what failed. */
-void job_go_on(struct bpull_disk *disk);
-
 #endif
