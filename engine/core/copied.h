@@ -67,8 +67,7 @@ struct verify {
 	bool uncaching;
 	size_t next; /* of the list, to be read back */
 	unsigned n_reading;
-	uint64_t verified_len; /* guest bytes that were found right */
-	enum job_step after;   /* the step when all is read back */
+	enum job_step after; /* the step when all is read back */
 };
 
 /* Is what is copied from now on to be noted? */

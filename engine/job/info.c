@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The numbers of a job that any thread may read: put together from what the walk, the commits and
- * the verification have counted, and copied out under the control block's mutex.
+ * The numbers of a job that any thread may read: put together from what the walk and the commits
+ * have counted, and copied out under the control block's mutex.
  */
 #include "engine/job/info.h"
 
@@ -11,7 +11,6 @@
 #include "engine/blockpull.h"
 #include "engine/copy/cursor.h"
 #include "engine/copy/walk.h"
-#include "engine/core/copied.h"
 #include "engine/core/disk.h"
 #include "io/base.h"
 
@@ -43,7 +42,8 @@ static enum bpull_job_state public_state(const struct job *job)
 	abort();
 }
 
-void job_count(struct bpull_disk *disk)
+/* Collects what the walk and the commits have counted. */
+static void collect(struct bpull_disk *disk)
 {
 	const struct copy_counts *from = &disk->walk->counts;
 	struct bpull_job_info *to = &disk->job.counters;
@@ -54,8 +54,6 @@ void job_count(struct bpull_disk *disk)
 	to->present_bytes = from->present;
 	to->skipped_bytes = from->skipped;
 	to->n_commits = disk->n_commits_synced - disk->job.n_synced_before;
-	if (disk->job.verify)
-		to->verified_bytes = disk->job.verify->verified_len;
 }
 
 void job_publish_info(struct bpull_disk *disk, uint64_t now_ns)
@@ -63,7 +61,7 @@ void job_publish_info(struct bpull_disk *disk, uint64_t now_ns)
 	struct job *job = &disk->job;
 	uint64_t at = cursor_position(disk);
 
-	job_count(disk);
+	collect(disk);
 	job->counters.state = public_state(job);
 	job->counters.bandwidth = disk->walk->throttle.limiter.rate;
 	job->counters.elapsed_ns = now_ns - job->start_ns;

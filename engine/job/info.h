@@ -13,9 +13,6 @@ struct bpull_disk;
 void job_init_control(struct bpull_disk *disk);
 /* When no other thread can see the disk any more. */
 void job_free_control(struct bpull_disk *disk);
-/* Collects the job's counters. job_publish_info() does, too; by itself before what has counted them
- * is freed. */
-void job_count(struct bpull_disk *disk);
 /* Shows the job's state and counters to bpull_job_get_info(). */
 void job_publish_info(struct bpull_disk *disk, uint64_t now_ns);
 

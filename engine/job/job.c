@@ -55,7 +55,6 @@ static void conclude(struct bpull_disk *disk, enum bpull_job_status status)
 		job->counters.cur = job->counters.end;
 	else
 		flatten_abandon(disk);
-	job_count(disk);
 	verify_close(disk);
 	proof_end(disk);
 	job_forget_target(disk);

@@ -134,7 +134,7 @@ static enum step compare(struct read_back *r)
 			break;
 		}
 		if (!item->is_direct || disk_overlay(disk)->no_tables)
-			disk->job.verify->verified_len += item->len;
+			disk->job.counters.verified_bytes += item->len;
 		item->len = 0; /* one that failed before it sets the walk back over it */
 	}
 	over(r);
