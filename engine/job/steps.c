@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What a job does in each of its steps, and when it moves on to the next. job.c calls the step's
+ * function after every round of the engine, until it has set another step.
+ */
+#include "engine/job/steps.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+#include "engine/blockpull.h"
+#include "engine/commit/commit.h"
+#include "engine/commit/mixed.h"
+#include "engine/commit/state.h"
+#include "engine/copy/charge.h"
+#include "engine/copy/cursor.h"
+#include "engine/copy/left_out.h"
+#include "engine/copy/proof.h"
+#include "engine/copy/walk.h"
+#include "engine/copy/window.h"
+#include "engine/core/clock.h"
+#include "engine/core/copied.h"
+#include "engine/core/disk.h"
+#include "engine/core/events.h"
+#include "engine/core/fault.h"
+#include "engine/core/loop.h"
+#include "engine/guest/request.h"
+#include "engine/job/flatten.h"
+#include "engine/job/info.h"
+#include "engine/job/target.h"
+#include "engine/job/verify.h"
+#include "engine/job/verify_holes.h"
+#include "formats/chain/chain_base.h"
+#include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
+#include "formats/core/layer_shared.h"
+#include "formats/core/table_cache.h"
+#include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
+
+void job_conclude(struct bpull_disk *disk, enum bpull_job_status status)
+{
+	struct job *job = &disk->job;
+
+	if (status == BPULL_JOB_COMPLETED)
+		job->counters.cur = job->counters.end;
+	else
+		flatten_abandon(disk);
+	verify_close(disk);
+	proof_end(disk);
+	job_forget_target(disk);
+	commit_release(disk);
+	if (commit_is_stalled(disk) && disk->commit_waiters)
+		commit_retry(disk); /* requests have waited for the job to try again */
+	file_expect(disk_overlay(disk)->file, false);
+	job->step = JOB_IDLE;
+	job->counters.status = status;
+	job->counters.error = status == BPULL_JOB_FAILED ? job->error : 0;
+	job_publish_info(disk, engine_now_ns());
+	pthread_mutex_lock(&disk->control.mutex);
+	disk->control.running = false;
+	pthread_mutex_unlock(&disk->control.mutex);
+	events_push(disk, status, job->counters.error,
+		    status == BPULL_JOB_FAILED || job->says_mixed ? job->message : "");
+}
+
+/* Everything published before the step's first call is durable; else makes it so. A guest publishes
+ * on and on: what comes later is not waited for. */
+static bool ensure_committed(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	if (!job->commit_target) {
+		if (commit_is_clean(disk))
+			return true;
+		job->commit_target = disk->n_commits_begun + 1;
+	}
+	if (disk->hard_commit >= job->commit_target)
+		return true;
+	commit_begin(disk, COMMIT_HARD);
+	return false;
+}
+
+static void begin_verifying(struct bpull_disk *disk, enum job_step after)
+{
+	disk->job.verify->after = after;
+	disk->job.commit_target = 0;
+	disk->job.step = JOB_VERIFYING;
+}
+
+/* From here on what the overlay lacks reads as zeros, or from the new base, as it will without the
+ * link: a base that changes while the job waits in READY does not show, neither to a guest nor
+ * around what it writes. */
+static void finish_proof(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	if (mixed_base_changed(disk))
+		return;
+	if (verify_has_any(disk)) {
+		begin_verifying(disk, JOB_DETACHING);
+		return;
+	}
+	chain_hide_pulled(disk->chain);
+	guest_note_hidden(disk);
+	job->counters.cur = job->counters.end;
+	job->step = JOB_DETACHING;
+	if (job->flags & BPULL_JOB_MANUAL_FINALIZE) {
+		job->step = JOB_READY;
+		events_push(disk, BPULL_JOB_READY, 0, job->message);
+	}
+}
+
+/* Space that failed runs gave back below what others published: a format that can't note it takes
+ * it out. Everything is committed and nothing in flight. False: it failed, as a commit can (I7). */
+static bool reclaim_space(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+	struct err err = { 0 };
+	uint64_t n_left = 0;
+
+	/* With a guest, the disk's close does it. */
+	if (disk->poisoned || disk->flags & BPULL_DISK_GUEST_IO)
+		return true;
+	disk->poisoned = layer_reclaim(overlay, &n_left, &err);
+	if (disk->poisoned)
+		job_fail(disk, disk->poisoned, "%s", err.message);
+	else if (n_left)
+		job_say_leaked(disk);
+	return !disk->poisoned;
+}
+
+void job_step_copying(struct bpull_disk *disk, uint64_t now_ns)
+{
+	const struct copy_walk *walk = disk->walk;
+	struct job *job = &disk->job;
+
+	if (verify_is_on(disk) && !verify_holes(disk))
+		return;
+	throttle_release(disk, now_ns);
+	cursor_wake_rested(disk, now_ns);
+	if (!job->paused)
+		job->commit_target = 0;
+	if (cursor_is_done(disk)) {
+		job->step = JOB_COMMITTING;
+		job->commit_target = 0;
+		if (proof_is_complete(disk)) /* the rest was read, and was zeros */
+			finish_proof(disk);
+		return;
+	}
+	if (verify_is_full(disk) && !walk->runs.first) {
+		begin_verifying(disk, JOB_COPYING);
+		return;
+	}
+	cursor_kick(disk);
+	if (commit_is_due(disk, now_ns) && !commit_is_running(disk)) {
+		if (!mixed_base_changed(disk)) /* the less is copied of another state, the better */
+			commit_begin(disk, COMMIT_SOFT);
+	} else if (job->paused && walk->runs.first == walk->throttle.first) {
+		ensure_committed(disk);
+	}
+}
+
+/* Something is owed still: a run gave it up, or a file system calls data what it called a hole
+ * before, when its unwritten extents have come into the page cache. One more walk looks at it. */
+static void begin_round(struct bpull_disk *disk)
+{
+	struct shown shown;
+
+	if (left_out_fail_job(disk))
+		return;
+	if (!copy_walk_again(disk)) {
+		job_fail(disk, -EIO,
+			 "%s: the tables on disk do not hold what was copied; the backing link is "
+			 "kept",
+			 file_show(disk_overlay(disk)->file, &shown));
+		return;
+	}
+	disk->job.step = JOB_COPYING;
+	cursor_start(disk);
+}
+
+void job_step_committing(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+	struct err err = { 0 };
+
+	if (!ensure_committed(disk) || !reclaim_space(disk))
+		return;
+	if (overlay->no_tables) {
+		begin_round(disk);
+		return;
+	}
+	table_cache_drop_clean(disk->engine->cache, overlay->file);
+	if (layer_reread(overlay, commit_is_running(disk), &err)) {
+		job_fail(disk, err.code, "%s", err.message);
+		return;
+	}
+	disk->job.step = JOB_PROVING;
+	/* Tables lie between the data, which is not wanted. */
+	file_expect(overlay->file, true);
+	cursor_start(disk);
+}
+
+void job_step_proving(struct bpull_disk *disk)
+{
+	cursor_kick(disk);
+	if (!cursor_is_done(disk))
+		return;
+	if (proof_is_complete(disk))
+		finish_proof(disk);
+	else
+		begin_round(disk);
+}
+
+/* Copies that follow reads are not begun in this step (guest/request.c): when those in flight have
+ * ended and all is durable, nothing of the list is in the page cache only. */
+void job_step_verifying(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	if (disk->guests.runs_on_read.n)
+		return;
+	if (!job->verify->uncached && !ensure_committed(disk))
+		return;
+	if (!verify_run(disk))
+		return;
+	if (job->verify->after == JOB_DETACHING) {
+		finish_proof(disk);
+		return;
+	}
+	job->step = JOB_COPYING;
+	job->commit_target = 0;
+	engine_rerun(disk->engine);
+}
+
+/* The files that are dropped are their owners' as soon as the link is gone: so requests that may
+ * use them end before the header is written, and none of a guest's later ones waits for that. */
+void job_step_detaching(struct bpull_disk *disk)
+{
+	struct err err = { 0 };
+
+	if (!disk->link.changed) {
+		guest_begin_drop(disk);
+		if (guest_may_drop(disk) && disk->guests.prepare != GUESTS_PREPARING)
+			commit_begin(disk, COMMIT_DETACH);
+		return;
+	}
+	if (commit_is_detaching(disk))
+		return;
+	guest_end_drop(disk);
+	if (!mixed_clear(disk))
+		return;
+	if (flatten_is(disk) && flatten_finish(disk, &err)) {
+		job_fail(disk, err.code, "%s", err.message);
+		return;
+	}
+	job_conclude(disk, BPULL_JOB_COMPLETED); /* I4 */
+}
+
+/* The link stays. */
+void job_step_begin_unwinding(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	job->step = JOB_UNWINDING;
+	/* At once: a second signal may end the process before the job does. */
+	flatten_abandon(disk);
+	job->commit_target = 0;
+	job_forget_stop(job);
+	chain_show_all(disk->chain);
+	guest_end_drop(disk);
+	commit_keep_link(disk);
+}
+
+void job_step_unwinding(struct bpull_disk *disk)
+{
+	throttle_cancel(disk);
+	if (!copy_walk_is_quiet(disk) || verify_is_busy(disk))
+		return;
+	copy_walk_give_back_space(disk);
+	if (commit_is_stalled(disk) && !disk->job.has_retried) {
+		disk->job.has_retried = true;
+		commit_retry(disk);
+	}
+	/* No memory for it, or no space: the next flush, or the next job, tries again. */
+	if (!disk->poisoned && !commit_is_stalled(disk) && !ensure_committed(disk) &&
+	    commit_is_running(disk) && !commit_is_stalled(disk))
+		return;
+	if (commit_is_clean(disk))
+		reclaim_space(disk);
+	if (commit_is_stalled(disk))
+		job_say_uncommitted(disk, commit_stall_error(disk));
+	if (!mixed_mark(disk))
+		return;
+	job_conclude(disk, disk->job.error ? BPULL_JOB_FAILED : BPULL_JOB_CANCELED);
+}
