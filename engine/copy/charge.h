@@ -18,7 +18,8 @@ struct copy_run;
 struct throttle {
 	struct limiter limiter;
 	struct copy_run *first, *last; /* FIFO */
-	uint64_t shared_turn; /* of the engine's tokens, bytes it has had: who had least is next */
+	/* Bytes of the engine's tokens that the job has had: the job with the least is next. */
+	uint64_t shared_turn;
 };
 
 /* The job's rate from now on: bytes/s, 0 for none; burst as limiter_set(). */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The output of a run that was compressed: space for each stretch of clusters of a kind, compressed
+ * The output of a run that was compressed: space for each range of clusters of a kind, compressed
  * ones behind each other in whole sectors, and one write for all that lie together.
  */
 #include "engine/copy/compress_write.h"

@@ -12,7 +12,7 @@ struct op;
 
 struct left_out {
 	unsigned n; /* runs */
-	int error;  /* the first one's, and its sentence */
+	int error;  /* of the first run, and its sentence */
 	char message[1024];
 };
 

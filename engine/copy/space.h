@@ -27,7 +27,7 @@ int run_space_add(struct copy_run *p, const struct mapping *map);
 int run_space_add_zero(struct copy_run *p, uint64_t guest_off, uint64_t len);
 /* [off, off + len) of the run holds nothing but zeros: it gets no entry, or one that says so. */
 int run_space_leave_zeros(struct copy_run *p, uint32_t off, uint32_t len);
-/* Decides where [off, off + len) of the run goes, plain, in one stretch where it can, and moves
+/* Decides where [off, off + len) of the run goes, plain, in one range where it can, and moves
  * reserved_to on behind what succeeded. 0, TABLE_NEED or -errno. */
 int run_space_reserve(struct copy_run *p, uint32_t off, uint32_t len);
 /* Space of the run that nothing refers to goes back. No request is in flight. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * A copy run's output: zeros are found a cluster at a time, space is reserved
- * for the rest only, contiguously, and written with one request a stretch.
+ * for the rest only, contiguously, and each range is written with one request.
  * Reserving before reading was rejected: what turns out to be zero would leave
  * gaps in the file.
  */
@@ -23,7 +23,7 @@
 #include "io/file.h"
 #include "io/io.h"
 
-/* Reserves for every stretch of granules that hold something; the others stay unallocated, since
+/* Reserves for every range of granules that hold something; the others stay unallocated, since
  * they will read as zeros without a backing file too. */
 static int reserve_ranges(struct copy_run *p)
 {

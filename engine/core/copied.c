@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What a job with BPULL_JOB_VERIFY has copied: a sorted array of stretches of
+ * What a job with BPULL_JOB_VERIFY has copied: a sorted array of ranges of
  * at most 64 KiB with the digest of what was read. Runs end nearly in order, so
  * that adding one moves a few others at most; a guest's write finds its own by
  * bisection.
@@ -36,7 +36,7 @@ void copied_add(struct copied_list *list, const struct copied *item)
 	list->items[at] = *item;
 }
 
-/* The first whose stretch could reach to guest_off or lies behind it. */
+/* The first whose range could reach to guest_off or lies behind it. */
 static size_t first_near(const struct copied_list *list, uint64_t guest_off)
 {
 	uint64_t from = round_down(guest_off, COPIED_MAX_LEN);

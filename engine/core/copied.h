@@ -17,7 +17,7 @@
  * writes. */
 #define COPIED_MAX_LEN (UINT64_C(64) << 10)
 
-/* One stretch that was copied into the overlay, and what it was when it was read. */
+/* One range that was copied into the overlay, and what it was when it was read. */
 struct copied {
 	uint64_t guest_off;
 	uint64_t host_off; /* where is_direct; else the tables say it */
@@ -33,7 +33,8 @@ struct copied_list {
 	size_t n, cap;
 };
 
-/* How far the stretch at guest_off goes, of `len` bytes: to the next multiple of COPIED_MAX_LEN. */
+/* Length of the part at guest_off of a range of `len` bytes: to the next multiple of
+ * COPIED_MAX_LEN. */
 uint32_t copied_part_len(uint64_t guest_off, uint64_t len);
 /* Room for n more: 0 or -ENOMEM. */
 int copied_reserve(struct copied_list *list, size_t n);

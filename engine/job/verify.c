@@ -34,7 +34,7 @@
 
 #define MAX_READING 8
 
-/* One stretch of neighbours, at most a buffer long. */
+/* A range of neighbours, at most a buffer long. */
 struct read_back {
 	struct op op;
 	struct range_lock lock; /* the guest may write here else */
@@ -78,7 +78,7 @@ bool verify_is_busy(const struct bpull_disk *disk)
 	return verify && (verify->n_reading || verify->uncaching || verify->holes.reading);
 }
 
-/* ---- one stretch ---- */
+/* ---- one range ---- */
 
 static struct read_back *read_back_of(struct op *op)
 {
