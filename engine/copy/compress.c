@@ -78,13 +78,13 @@ static int encode_cluster(const struct copy_run *p, uint32_t idx, uint8_t *scrat
 {
 	struct layer *overlay = p->overlay;
 	uint8_t *bytes = cluster_bytes(p, idx);
-	uint32_t cap = p->overlay->cluster_len - SECTOR_LEN, len;
+	uint32_t cap = overlay->cluster_len - SECTOR_LEN, len;
 	int n;
 
 	if (p->compress.lens[idx] != COMP_TRY)
 		return 0;
 	p->compress.lens[idx] = 0;
-	if (!copy_run_is_data(p, bytes, p->overlay->cluster_len)) {
+	if (!copy_run_is_data(p, bytes, overlay->cluster_len)) {
 		p->compress.lens[idx] = COMP_ZERO;
 		return 0;
 	}
@@ -115,26 +115,25 @@ static int encode_work(struct io_req *req)
 /* A cluster is compressed only where one new copy serves all tables that lack it. */
 static int choose_cluster(struct copy_run *p, uint32_t idx)
 {
-	uint64_t guest_off = clusters_first(p) + (uint64_t)idx * p->overlay->cluster_len;
-	struct destination to;
 	struct layer *overlay = p->overlay;
+	uint64_t guest_off = clusters_first(p) + (uint64_t)idx * overlay->cluster_len;
+	struct destination to;
 	int rc;
 
 	if (!is_whole(p, idx))
 		return 0;
 	if (overlay->has_copies) {
-		if (!copy_run_is_data(p, cluster_bytes(p, idx), p->overlay->cluster_len)) {
+		if (!copy_run_is_data(p, cluster_bytes(p, idx), overlay->cluster_len)) {
 			p->compress.lens[idx] = COMP_ZERO;
 			return 0;
 		}
-		rc = layer_alloc_tables(overlay, guest_off, p->overlay->cluster_len,
-					&p->space.need);
+		rc = layer_alloc_tables(overlay, guest_off, overlay->cluster_len, &p->space.need);
 		if (!rc)
-			rc = layer_copy_target(overlay, guest_off, p->overlay->cluster_len, 0, &to,
+			rc = layer_copy_target(overlay, guest_off, overlay->cluster_len, 0, &to,
 					       &p->space.need);
-		if (rc || to.has_space || to.len < p->overlay->cluster_len)
+		if (rc || to.has_space || to.len < overlay->cluster_len)
 			return rc;
-		rc = layer_copy_target(overlay, guest_off, p->overlay->cluster_len, 1, &to,
+		rc = layer_copy_target(overlay, guest_off, overlay->cluster_len, 1, &to,
 				       &p->space.need);
 		if (rc != -ENOENT)
 			return rc;

@@ -49,14 +49,14 @@ static int reserve_compressed(struct copy_run *p, uint32_t off, uint32_t len)
 	uint32_t end = off + len;
 	int rc = layer_alloc_tables(overlay, p->guest_off + off, len, &p->space.need);
 
-	for (; !rc && off < end; off += p->overlay->cluster_len) {
+	for (; !rc && off < end; off += overlay->cluster_len) {
 		struct mapping map = { .guest_off = p->guest_off + off,
-				       .len = p->overlay->cluster_len,
+				       .len = overlay->cluster_len,
 				       .comp_len = p->compress.lens[clusters_idx(p, off)] };
 
 		if (overlay->has_copies)
-			rc = layer_copy_target(overlay, map.guest_off, p->overlay->cluster_len, 0,
-					       &to, &p->space.need);
+			rc = layer_copy_target(overlay, map.guest_off, overlay->cluster_len, 0, &to,
+					       &p->space.need);
 		map.for_snapshots = to.for_snapshots;
 		if (!rc)
 			rc = layer_reserve_bytes(overlay, map.guest_off, map.comp_len,
@@ -64,7 +64,7 @@ static int reserve_compressed(struct copy_run *p, uint32_t off, uint32_t len)
 		if (!rc)
 			rc = run_space_add(p, &map);
 		if (!rc)
-			p->space.reserved_to = off + p->overlay->cluster_len;
+			p->space.reserved_to = off + overlay->cluster_len;
 	}
 	return rc;
 }
