@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* A chain opened without an engine: for info, map, check, repair and measure. */
+/* A chain opened without an engine: for info, check, repair and measure. */
 #ifndef BLOCKPULL_API_IMAGE_H
 #define BLOCKPULL_API_IMAGE_H
 
