@@ -6,7 +6,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "formats/core/layer_fill.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 
