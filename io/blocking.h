@@ -23,6 +23,15 @@ struct blocking *blocking_set(struct blocking *blocking);
 /* What follows, up to the end, touches nothing that the lock protects. May be nested. */
 void blocking_begin(void);
 void blocking_end(void);
+/* What the call returns, which waits between a begin and an end. */
+#define WAITING(call)                      \
+	({                                 \
+		__typeof__(call) returned; \
+		blocking_begin();          \
+		returned = call;           \
+		blocking_end();            \
+		returned;                  \
+	})
 /* Between two steps of a long walk: nothing that the lock protects is in use. Not between begin and
  * end. */
 void blocking_pause(void);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The one gate that every call on a directory passes: names are checked here, and
- * whoever owns a lock may give it back meanwhile (blocking.h).
+ * while a call waits its thread gives back the lock that it may hold (blocking.h).
  */
 #include "io/dir.h"
 
@@ -25,24 +25,14 @@ static bool is_last_part(const char *name)
 
 int dir_open(struct file_opener *opener, const char *path, struct dir **out, struct err *err)
 {
-	int rc;
-
-	blocking_begin();
-	rc = opener->open_dir(opener, path, out, err);
-	blocking_end();
-	return rc;
+	return WAITING(opener->open_dir(opener, path, out, err));
 }
 
 int dir_create(struct dir *dir, const char *name, const struct file *like, struct file **out,
 	       struct err *err)
 {
-	int rc;
-
 	assert(is_last_part(name));
-	blocking_begin();
-	rc = dir->ops->create(dir, name, like, out, err);
-	blocking_end();
-	return rc;
+	return WAITING(dir->ops->create(dir, name, like, out, err));
 }
 
 void dir_give_mode(struct dir *dir, const struct file *file)
@@ -54,43 +44,23 @@ void dir_give_mode(struct dir *dir, const struct file *file)
 
 bool dir_has(const struct dir *dir, const char *name)
 {
-	bool has;
-
-	blocking_begin();
-	has = dir->ops->has(dir, name);
-	blocking_end();
-	return has;
+	return WAITING(dir->ops->has(dir, name));
 }
 
 int dir_rename(struct dir *dir, const struct file *file, const char *from, const char *to)
 {
-	int rc;
-
 	assert(is_last_part(from) && is_last_part(to));
-	blocking_begin();
-	rc = dir->ops->rename(dir, file, from, to);
-	blocking_end();
-	return rc;
+	return WAITING(dir->ops->rename(dir, file, from, to));
 }
 
 int dir_remove(struct dir *dir, const char *name)
 {
-	int rc;
-
-	blocking_begin();
-	rc = dir->ops->remove(dir, name);
-	blocking_end();
-	return rc;
+	return WAITING(dir->ops->remove(dir, name));
 }
 
 int dir_sync(const struct dir *dir, const struct file *file)
 {
-	int rc;
-
-	blocking_begin();
-	rc = dir->ops->sync(dir, file);
-	blocking_end();
-	return rc;
+	return WAITING(dir->ops->sync(dir, file));
 }
 
 void dir_close(struct dir *dir)

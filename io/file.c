@@ -15,16 +15,6 @@
 #include "io/blocking.h"
 #include "io/file.h"
 
-/* What others do meanwhile, who is inside of what: blocking.h. */
-#define WAITING(call)               \
-	({                          \
-		__typeof__(call) r; \
-		blocking_begin();   \
-		r = call;           \
-		blocking_end();     \
-		r;                  \
-	})
-
 /* Offsets are off_t below this line. */
 static bool is_off_t_range(uint64_t off, uint64_t len)
 {

@@ -50,11 +50,8 @@ static int find_by_identity(const struct chain *chain, struct file_opener *opene
 {
 	struct file_open how = { .name = name };
 	struct file *file;
-	int rc;
+	int rc = WAITING(opener->open(opener, &how, &file, NULL));
 
-	blocking_begin();
-	rc = opener->open(opener, &how, &file, NULL);
-	blocking_end();
 	if (rc)
 		return rc;
 	rc = -ENOENT;

@@ -161,12 +161,7 @@ static int check_identity(const struct layer_set *set, const struct layer_want *
 static int open_waiting(struct layer_set *set, const struct file_open *how, struct file **out,
 			struct err *err)
 {
-	int rc;
-
-	blocking_begin();
-	rc = set->opener->open(set->opener, how, out, err);
-	blocking_end();
-	return rc;
+	return WAITING(set->opener->open(set->opener, how, out, err));
 }
 
 /* A file that is locked: is it this engine that has it? 0 if not, and *err is left alone. */
