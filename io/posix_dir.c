@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "io/posix_file.h"
+#include "io/posix_lookup.h"
 #include "io/posix_mode.h"
 #include "io/posix_rename.h"
 
@@ -18,12 +19,8 @@
 
 static int open_dir_fd(const char *name, int flags)
 {
-	unsigned n_tries = 0;
-	int fd;
+	int fd = posix_open_fd(name, flags | O_DIRECTORY, 0);
 
-	do
-		fd = open(name, flags | O_DIRECTORY | O_CLOEXEC);
-	while (fd < 0 && posix_again(&n_tries));
 	return fd < 0 ? posix_error() : fd;
 }
 
@@ -43,16 +40,11 @@ static int check_free(const char *path, const char *dir_name, const char *shown,
 	if (!*path)
 		return err_set(err, -EINVAL, "the new file's name is empty: give it one");
 	if (!lstat(path, &st))
-		return err_set(err, -EEXIST,
-			       "'%s' exists already and is left alone: remove it, or choose "
-			       "another name",
-			       shown);
+		return posix_say_not_created(shown, -EEXIST, err);
 	if (errno != ENOENT)
 		return err_errno(err, -errno, "cannot create '%s'", shown);
 	if (stat(dir_name, &st))
-		return err_set(err, -ENOENT,
-			       "cannot create '%s': the directory it would lie in does not exist",
-			       shown);
+		return posix_say_not_created(shown, -ENOENT, err);
 	return 0;
 }
 

@@ -42,6 +42,8 @@ bool posix_may_clone(int fd);
 int posix_open(const struct file_open *how, struct file **out, struct err *err);
 /* As an opener's create(), with a mode of its own, of which the process's umask is taken. */
 int posix_create(const char *name, mode_t mode, struct file **out, struct err *err);
+/* One sentence for each way the system refuses a new file, whose name may be printed as it is. */
+int posix_say_not_created(const char *shown, int code, struct err *err);
 
 /* Does `name` lead to the block device *target over a link in a directory that the policy names,
  * where no other user can have put it? link_name is set to the first such link in any directory, or

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/dir.h"
 #include "io/posix_file.h"
 
 #define LINKS_MAX 40 /* as the kernel */
@@ -63,7 +64,7 @@ static bool name_link(struct posix_link *link)
 /* Looks at one name. False: it is no link, or can't be looked at; the descriptor may be open. */
 static bool look_at_link(struct posix_link *link, int from_fd, const char *name)
 {
-	const char *slash = strrchr(name, '/'), *last = slash ? slash + 1 : name;
+	const char *last = dir_last_part(name);
 	struct stat dir_st, st;
 	ssize_t n;
 

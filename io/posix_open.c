@@ -152,8 +152,7 @@ int posix_open(const struct file_open *how, struct file **out, struct err *err)
 	return rc;
 }
 
-/* One sentence for each way the system refuses. */
-static int say_not_created(const char *shown, int code, struct err *err)
+int posix_say_not_created(const char *shown, int code, struct err *err)
 {
 	switch (-code) {
 	case EEXIST:
@@ -186,7 +185,7 @@ int posix_create(const char *name, mode_t mode, struct file **out, struct err *e
 	posix_lookup_begin(&lk, &how);
 	lk.fd = posix_open_fd(name, O_RDWR | O_CREAT | O_EXCL | O_NOCTTY, mode);
 	if (lk.fd < 0)
-		return say_not_created(lk.shown, -errno, err);
+		return posix_say_not_created(lk.shown, -errno, err);
 	if (fstat(lk.fd, &lk.st) || !(lk.real_name = realpath(name, NULL)))
 		rc = err_errno(err, -errno, "cannot create '%s'", lk.shown);
 	if (!rc)
