@@ -31,7 +31,7 @@ struct new_file {
 	size_t kept; /* bytes of the wanted name that the temporary one may hold */
 };
 
-static const char *show_path(const struct new_file *nf, struct shown *shown)
+const char *new_file_show(const struct new_file *nf, struct shown *shown)
 {
 	return err_escape(nf->path, strlen(nf->path), shown->name, sizeof(shown->name));
 }
@@ -108,14 +108,14 @@ static int try_rename(struct new_file *nf, const struct file *file, struct err *
 	return err_errno(err, rc,
 			 "cannot create '%s': a finished file can't be given its name there: "
 			 "choose another directory",
-			 show_path(nf, &shown));
+			 new_file_show(nf, &shown));
 }
 
 int new_file_create(struct file_opener *opener, const char *path, const struct file *like,
 		    struct new_file **out, struct file **file, struct err *err)
 {
 	struct new_file *nf = calloc(1, sizeof(*nf));
-	int rc = 0;
+	int rc;
 
 	if (!nf || !(nf->path = strdup(path))) {
 		free(nf);
@@ -136,11 +136,6 @@ int new_file_create(struct file_opener *opener, const char *path, const struct f
 	return rc;
 }
 
-const char *new_file_path(const struct new_file *nf)
-{
-	return nf->path;
-}
-
 const char *new_file_temp_path(const struct new_file *nf)
 {
 	return nf->temp_path;
@@ -156,10 +151,10 @@ static int give_name(struct new_file *nf, const struct file *file, struct err *e
 		return err_set(err, rc,
 			       "'%s' exists by now and is left alone: remove it, or choose another "
 			       "name",
-			       show_path(nf, &shown));
+			       new_file_show(nf, &shown));
 	if (rc)
 		return err_errno(err, rc, "%s: the new image can't be given its name",
-				 show_path(nf, &shown));
+				 new_file_show(nf, &shown));
 	free(nf->temp_path);
 	nf->temp_path = NULL;
 	/* The rename must not be lost: it is durable when its directory is. */
@@ -169,7 +164,7 @@ static int give_name(struct new_file *nf, const struct file *file, struct err *e
 	/* The name may be gone after a power cut; so it is removed now. */
 	dir_remove(nf->dir, last);
 	return err_errno(err, rc, "%s: the new image's name can't be made durable",
-			 show_path(nf, &shown));
+			 new_file_show(nf, &shown));
 }
 
 int new_file_publish(struct new_file *nf, struct file *file, struct err *err)
@@ -180,7 +175,7 @@ int new_file_publish(struct new_file *nf, struct file *file, struct err *err)
 	dir_give_mode(nf->dir, file);
 	rc = file_sync(file);
 	return rc ? err_errno(err, rc, "%s: the new image can't be made durable",
-			      show_path(nf, &shown))
+			      new_file_show(nf, &shown))
 		  : give_name(nf, file, err);
 }
 

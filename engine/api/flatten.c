@@ -10,7 +10,6 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "engine/api/args.h"
 #include "engine/api/create.h"
@@ -34,7 +33,6 @@
 static int fill_temp(struct flatten *f, struct file *file, const struct bpull_create_options *o,
 		     uint64_t guest_len, struct err *err)
 {
-	const char *path = new_file_path(f->file);
 	struct shown shown;
 	int rc;
 
@@ -43,7 +41,7 @@ static int fill_temp(struct flatten *f, struct file *file, const struct bpull_cr
 	f->raw_len = guest_len;
 	rc = file_truncate(file, guest_len);
 	return rc ? err_errno(err, rc, "%s: cannot set the length of the new file",
-			      err_escape(path, strlen(path), shown.name, sizeof(shown.name)))
+			      new_file_show(f->file, &shown))
 		  : 0;
 }
 

@@ -6,11 +6,9 @@
 #include "engine/job/flatten.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "engine/core/disk.h"
 #include "engine/core/flatten.h"
-#include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
 #include "io/new_file.h"
@@ -19,13 +17,12 @@ int flatten_finish(struct bpull_disk *disk, struct err *err)
 {
 	struct flatten *f = disk->flatten;
 	struct file *file = disk_overlay(disk)->file;
-	const char *path = new_file_path(f->file);
 	int rc = f->raw_len ? file_truncate(file, f->raw_len) : 0;
 	struct shown shown;
 
 	if (rc)
 		return err_errno(err, rc, "%s: the new image can't be made durable",
-				 err_escape(path, strlen(path), shown.name, sizeof(shown.name)));
+				 new_file_show(f->file, &shown));
 	return new_file_publish(f->file, file, err);
 }
 
