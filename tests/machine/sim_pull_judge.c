@@ -118,14 +118,6 @@ static void read_contents(const struct sim_chain *want, struct chain *chain, uin
 	}
 }
 
-static void judge_contents(const struct sim_chain *want, struct chain *chain, struct sim_verdict *v)
-{
-	uint8_t *got = sim_need(malloc(want->guest_len));
-
-	read_contents(want, chain, got, true, v);
-	free(got);
-}
-
 static void first_report(void *opaque, bool is_leak, const char *text)
 {
 	struct sim_verdict *v = opaque;
@@ -184,23 +176,13 @@ static void judge_contents_of(const struct sim_chain *want, struct layer_set *se
 			      struct sim_verdict *v)
 {
 	struct chain *chain = open_for_judging(want, set, v);
+	uint8_t *got;
 
 	if (!chain)
 		return;
-	judge_contents(want, chain, v);
-	chain_close(chain, NULL, NULL);
-}
-
-static void judge_with(const struct sim_chain *want, struct layer_set *set, struct sim_verdict *v)
-{
-	struct chain *chain = open_for_judging(want, set, v);
-
-	if (!chain)
-		return;
-	v->has_backing = has_old_link(want, chain->layers[0]);
-	judge_check(chain->layers[0], v);
-	if (v->ok)
-		judge_contents(want, chain, v);
+	got = sim_need(malloc(want->guest_len));
+	read_contents(want, chain, got, true, v);
+	free(got);
 	chain_close(chain, NULL, NULL);
 }
 
@@ -242,8 +224,9 @@ static void judge_snapshot(const struct sim_chain *chain, struct sim *sim, unsig
 		sim_verdict_wrong(v, "snapshot %u: %s", i + 1, as_disk.text);
 }
 
-void sim_pull_read(const struct sim_chain *want, struct sim *sim, uint8_t *out,
-		   struct sim_verdict *v)
+/* Checks the overlay and reads the disk, as read_contents(). */
+static void check_and_read(const struct sim_chain *want, struct sim *sim, uint8_t *got,
+			   bool compare, struct sim_verdict *v)
 {
 	struct table_cache *cache = sim_need(table_cache_new(256 * KiB));
 	struct layer_set *set = sim_need(layer_set_new(sim_opener(sim), cache));
@@ -255,24 +238,25 @@ void sim_pull_read(const struct sim_chain *want, struct sim *sim, uint8_t *out,
 		v->has_backing = has_old_link(want, chain->layers[0]);
 		judge_check(chain->layers[0], v);
 		if (v->ok)
-			read_contents(want, chain, out, false, v);
+			read_contents(want, chain, got, compare, v);
 		chain_close(chain, NULL, NULL);
 	}
 	layer_set_free(set);
 	table_cache_free(cache);
 }
 
+void sim_pull_read(const struct sim_chain *chain, struct sim *sim, uint8_t *out,
+		   struct sim_verdict *v)
+{
+	check_and_read(chain, sim, out, false, v);
+}
+
 void sim_pull_judge(const struct sim_chain *chain, struct sim *sim, struct sim_verdict *v)
 {
-	struct table_cache *cache = table_cache_new(256 * KiB);
-	struct layer_set *set = layer_set_new(sim_opener(sim), cache);
+	uint8_t *got = sim_need(malloc(chain->guest_len));
 
-	if (!cache || !set)
-		abort();
-	*v = (struct sim_verdict){ .ok = true };
-	judge_with(chain, set, v);
-	layer_set_free(set);
-	table_cache_free(cache);
+	check_and_read(chain, sim, got, true, v);
+	free(got);
 	if (v->ok)
 		sim_pull_judge_snapshots(chain, sim, v);
 }
