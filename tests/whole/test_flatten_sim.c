@@ -19,6 +19,7 @@
 
 #include "engine/api/engine.h"
 #include "engine/blockpull.h"
+#include "tests/machine/sim_chains.h"
 #include "tests/machine/sim_private.h"
 #include "tests/machine/sim_pull.h"
 #include "tests/support/time_limit.h"
@@ -39,13 +40,11 @@ static const struct {
 	struct sim_chain_how from;
 	enum image_format to;
 } kinds[] = {
-	{ { .format = IMAGE_QCOW2, .version = 3, .cluster_bits = 9, .n_clusters = 24 },
-	  IMAGE_QCOW2 },
-	{ { .format = IMAGE_QCOW2, .version = 2, .cluster_bits = 10, .n_clusters = 12 },
-	  IMAGE_RAW },
-	{ { .format = IMAGE_QED, .cluster_bits = 12, .n_clusters = 6 }, IMAGE_QED },
-	{ { .format = IMAGE_QED, .cluster_bits = 12, .n_clusters = 6 }, IMAGE_RAW },
-	{ { .format = IMAGE_QCOW2, .version = 3, .cluster_bits = 11, .n_clusters = 8 }, IMAGE_QED },
+	{ { SIM_V3(9, 0), .n_clusters = 24 }, IMAGE_QCOW2 },
+	{ { SIM_V2(10), .n_clusters = 12 }, IMAGE_RAW },
+	{ { SIM_QED(12), .n_clusters = 6 }, IMAGE_QED },
+	{ { SIM_QED(12), .n_clusters = 6 }, IMAGE_RAW },
+	{ { SIM_V3(11, 0), .n_clusters = 8 }, IMAGE_QED },
 };
 
 /* ---- making it ---- */
