@@ -23,13 +23,19 @@ struct sim_dir {
 
 /* ---- names ---- */
 
+static void forget_first(struct sim_file *file)
+{
+	struct sim_old_name *old = file->old_names;
+
+	file->old_names = old->next;
+	free(old->name);
+	free(old);
+}
+
 void sim_names_clear(struct sim_file *file)
 {
-	for (struct sim_old_name *old; (old = file->old_names);) {
-		file->old_names = old->next;
-		free(old->name);
-		free(old);
-	}
+	while (file->old_names)
+		forget_first(file);
 }
 
 void sim_name_change(struct sim_file *file, const char *name)
@@ -51,16 +57,11 @@ void sim_name_change(struct sim_file *file, const char *name)
 /* Behind a change that stays uncertain the later ones do, too: they may all be undone with it. */
 static void settle_names(struct sim_file *file, bool failed)
 {
-	struct sim_old_name *old = file->old_names;
-
 	if (failed)
-		for (; old; old = old->next)
+		for (struct sim_old_name *old = file->old_names; old; old = old->next)
 			old->doomed = true;
-	while ((old = file->old_names) && !old->doomed) {
-		file->old_names = old->next;
-		free(old->name);
-		free(old);
-	}
+	while (file->old_names && !file->old_names->doomed)
+		forget_first(file);
 }
 
 bool sim_name_may_stay(const struct sim_file *file)

@@ -249,13 +249,12 @@ static int sim_opener_create(struct file_opener *opener, const char *name, struc
 static int sim_opener_remove(struct file_opener *opener, const char *name)
 {
 	struct sim *sim = (struct sim *)((char *)opener - offsetof(struct sim, opener));
-	struct sim_file *file = sim_file_find(sim, name);
 
 	if (sim_is_stopped(sim))
 		return SIM_STOPPED;
-	if (!file)
+	if (!sim_file_exists(sim, name))
 		return -ENOENT;
-	file->is_removed = true;
+	sim_file_remove(sim, name);
 	return 0;
 }
 
