@@ -45,10 +45,10 @@
 /* A note follows what it is of; so often it is waited for, and so long. */
 #define MAX_LOOKS 10
 #define LOOK_NS   1000000
-/* Who sets the time to now asks the clock first. */
+/* A program that sets the time to now asks the clock first. */
 #define SET_NOW_NS 10000000
 
-/* One inode; the kernel has one watch for all who want it. */
+/* One inode; the kernel has one watch for all files that are opened of it. */
 struct watched_inode {
 	int id;
 	unsigned n_users;

@@ -25,7 +25,7 @@ struct posix_file {
 	bool extent_is_hole;
 	bool confirm_holes;          /* each one by a second witness: posix_holes.c */
 	struct watched_file watched; /* for a file that we only read */
-	pid_t owner; /* who opened it; a child of fork() must not touch its locks and watches */
+	pid_t owner; /* the opening process; its child by fork() leaves locks and watches alone */
 	pthread_mutex_t patch_lock; /* blocks that are read, changed and written back by several */
 };
 

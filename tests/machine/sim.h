@@ -72,7 +72,7 @@ void sim_file_refuse_clones(struct sim *sim, const char *name);
 int sim_file_from_host(struct sim *sim, const char *name, const char *path);
 int sim_file_to_host(struct sim *sim, const char *name, const char *path); /* holes kept */
 /* What other programs do to a file while it is open: bytes are written, the file ends at len, its
- * name is gone (who has it open reads it still). Durable at once; its time moves on. */
+ * name is gone (a handle that is open reads it still). Durable at once; its time moves on. */
 void sim_file_overwrite(struct sim *sim, const char *name, const void *bytes, size_t len,
 			uint64_t off);
 void sim_file_cut(struct sim *sim, const char *name, uint64_t len);
