@@ -14,6 +14,7 @@
 #include "engine/core/export.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/layer_set.h"
+#include "formats/chain/name.h"
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"

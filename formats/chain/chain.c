@@ -13,12 +13,12 @@
 #include "formats/chain/chain.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "formats/chain/format.h"
 #include "formats/chain/layer_set.h"
+#include "formats/chain/name.h"
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
@@ -32,90 +32,6 @@
 static const char *shown_name(const char *name, char shown[LAYER_SET_SHOWN])
 {
 	return err_escape(name, strlen(name), shown, LAYER_SET_SHOWN);
-}
-
-/* ---- Names ---- */
-
-/* What a recorded name is the name of, and how a better one is recorded. */
-struct name_use {
-	const char *what, *remedy;
-};
-
-static const struct name_use backing_use = { "backing file", "qemu-img rebase -u" };
-static const struct name_use data_use = { "data file", "qemu-img amend -o data_file=NAME" };
-
-static int bad_name(const char *image_name, const char *recorded, const struct name_use *use,
-		    int code, const char *why, struct err *err)
-{
-	char shown[LAYER_SET_SHOWN], other[LAYER_SET_SHOWN];
-
-	return err_set(err, code, "'%s' names '%s' as its %s: %s; set a plain file name with %s",
-		       shown_name(image_name, shown), shown_name(recorded, other), use->what, why,
-		       use->remedy);
-}
-
-static bool is_ascii_letter(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-static const char *why_no_path(const char *name)
-{
-	if (is_ascii_letter(name[0]) && name[1] == ':')
-		return "it begins with a drive letter, as on Windows, and leads to no file here "
-		       "(a file of that name would be written ./NAME)";
-	return "protocols are not supported (a file of that name would be written ./NAME)";
-}
-
-/* "file:" is a plain name with a mark on it. A relative one leads, as in QEMU, from the directory
- * the process runs in (here: NULL) or was started in, and not from the image's: two readers of one
- * image must find the same file. The policy is asked about what it leads to, as always. */
-static int plain_path(const char *image_name, const char *recorded, const struct name_use *use,
-		      const char *here, char **out, struct err *err)
-{
-	const char *name = recorded;
-	bool from_here = false;
-	const char *slash;
-	int dir_len;
-	int n;
-
-	for (const char *c = recorded; *c; c++)
-		if ((unsigned char)*c < 0x20 || *c == 0x7f)
-			return bad_name(image_name, recorded, use, -ENOTSUP,
-					"it holds control characters", err);
-	if (!strncmp(name, "json:", 5))
-		return bad_name(image_name, recorded, use, -ENOTSUP,
-				"json: descriptions are not followed", err);
-	if (!strncmp(name, "file:", 5)) {
-		name += 5;
-		from_here = true;
-	} else if (name[strcspn(name, ":/")] == ':') {
-		return bad_name(image_name, recorded, use, -ENOTSUP, why_no_path(name), err);
-	}
-	if (!*name)
-		return bad_name(image_name, recorded, use, -EUCLEAN, "the name is empty", err);
-
-	slash = strrchr(image_name, '/');
-	dir_len = slash && *name != '/' && !from_here ? (int)(slash + 1 - image_name) : 0;
-	n = from_here && here && *name != '/' ? asprintf(out, "%s/%s", here, name)
-					      : asprintf(out, "%.*s%s", dir_len, image_name, name);
-	if (n < 0)
-		return err_set(err, -ENOMEM, "out of memory while opening a %s", use->what);
-	return 0;
-}
-
-int chain_backing_path(const char *image_name, const char *recorded, char **out, struct err *err)
-{
-	return plain_path(image_name, recorded, &backing_use, NULL, out, err);
-}
-
-/* What to add to a sentence about a file that was not where it was looked for. */
-static const char *where_sought(const char *recorded)
-{
-	if (strncmp(recorded, "file:", 5) || recorded[5] == '/')
-		return "";
-	return " (a relative name behind 'file:' leads from the directory the command runs in, as "
-	       "in QEMU)";
 }
 
 /* ---- Opening ---- */
@@ -254,8 +170,8 @@ static int open_backing(struct chain_walk *walk, struct err *err)
 			       "'%s' has more than %d images below it; shorten the chain (pull or "
 			       "qemu-img commit) first",
 			       shown_name(walk->how->name, shown), CHAIN_MAX_DEPTH);
-	rc = plain_path(walk->name, layer->backing_name, &backing_use, walk->how->relative_dir,
-			&path, err);
+	rc = chain_name_path(walk->name, layer->backing_name, &chain_backing_use,
+			     walk->how->relative_dir, &path, err);
 	if (rc < 0)
 		return rc;
 	want.name = choice.path = path;
@@ -265,7 +181,7 @@ static int open_backing(struct chain_walk *walk, struct err *err)
 	rc = take_layer(walk, &want, &cause);
 	if (rc < 0)
 		return err_wrap(err, rc, &cause, "backing file", shown_name(walk->name, shown),
-				where_sought(layer->backing_name));
+				chain_name_where(layer->backing_name));
 	rc = chain_check_trust(&choice, chain->layers[choice.depth], err);
 	if (rc < 0)
 		return rc;
@@ -302,14 +218,15 @@ static int open_data_file(struct chain_walk *walk, struct err *err)
 
 	if (!layer->has_data_file || how->allow_unreadable)
 		return 0;
-	rc = plain_path(walk->name, layer->data_name, &data_use, how->relative_dir, &path, err);
+	rc = chain_name_path(walk->name, layer->data_name, &chain_data_use, how->relative_dir,
+			     &path, err);
 	if (rc < 0)
 		return rc;
 	want.name = path;
 	rc = layer_set_open_data(chain->set, &want, layer, &no_locks, &cause);
 	if (rc < 0)
 		return err_wrap(err, rc, &cause, "data file", shown_name(walk->name, shown),
-				where_sought(layer->data_name));
+				chain_name_where(layer->data_name));
 	if (no_locks)
 		tell_no_locks(walk, path);
 	return 0;

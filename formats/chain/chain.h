@@ -111,10 +111,4 @@ int chain_map_pulled(struct chain *chain, uint64_t guest_off, uint64_t len, stru
  * then. -ELOOP: there are too many. */
 int chain_put_on_top(struct chain *chain, struct layer *layer, struct err *err);
 
-/* The name of a backing file as recorded in an image opened as `image_name`, made usable:
- * absolute names and "file:" handled, relative ones joined to the image's directory.
- * -ENOTSUP with a sentence for protocols, json: and control bytes, -EUCLEAN for empty names.
- * *out is malloc'd. Pure. */
-int chain_backing_path(const char *image_name, const char *recorded, char **out, struct err *err);
-
 #endif
