@@ -39,6 +39,7 @@
 #include "formats/qcow2/measure.h"
 #include "formats/qcow2/publish.h"
 #include "formats/qcow2/reftable.h"
+#include "formats/qcow2/snapshot_copies.h"
 #include "formats/qcow2/snapshot_fill.h"
 #include "formats/qcow2/snapshots.h"
 #include "formats/qcow2/space.h"

@@ -6,7 +6,8 @@
  * reads the backing file like the guest's disk does. Dropping the link for the
  * guest alone turns those clusters to zeros (QEMU's block-stream and rebase do
  * that). So a range lacks data when any disk of the file lacks it, and what is
- * copied is given to each L2 table that lacks it (snapshot_fill.c).
+ * copied is given to each L2 table that lacks it (snapshot_copies.c,
+ * snapshot_fill.c).
  *
  * L2 tables are told apart by their offset: one that several L1 entries refer
  * to is filled once, and whatever it refers to counts once for each of them.

@@ -15,7 +15,7 @@
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/image.h"
 #include "formats/qcow2/refcount.h"
-#include "formats/qcow2/snapshot_fill.h"
+#include "formats/qcow2/snapshot_copies.h"
 #include "formats/qcow2/snapshots.h"
 #include "io/base.h"
 #include "tests/support/mem_file.h"

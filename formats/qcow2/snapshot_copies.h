@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Copies for snapshots and subclusters. */
+#ifndef BLOCKPULL_FORMATS_QCOW2_SNAPSHOT_COPIES_H
+#define BLOCKPULL_FORMATS_QCOW2_SNAPSHOT_COPIES_H
+
+#include <stdint.h>
+
+struct destination;
+struct layer;
+struct qcow2;
+struct table_need;
+
+/* How many references tables may share. */
+uint64_t qcow2_max_shared(const struct qcow2 *q);
+/* Fills at[].copy and the copies for the granule at guest_off; q->snapshots is set. 0, TABLE_NEED
+ * or -errno. */
+int qcow2_find_copies(struct qcow2 *q, uint64_t guest_off, struct table_need *need);
+/* layer_fill_ops.copy_target */
+int qcow2_copy_target(struct layer *layer, uint64_t guest_off, uint64_t len, unsigned copy,
+		      struct destination *out, struct table_need *need);
+/* How many references a copy of guest_off's cluster will have. 0, TABLE_NEED or -errno. */
+int qcow2_copy_weight(struct qcow2 *q, uint64_t guest_off, unsigned copy, uint64_t *weight,
+		      struct table_need *need);
+
+#endif
