@@ -41,6 +41,7 @@
 #include "formats/qcow2/reftable.h"
 #include "formats/qcow2/snapshot_copies.h"
 #include "formats/qcow2/snapshot_fill.h"
+#include "formats/qcow2/snapshot_map.h"
 #include "formats/qcow2/snapshots.h"
 #include "formats/qcow2/space.h"
 #include "formats/qcow2/stage.h"

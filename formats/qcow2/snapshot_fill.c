@@ -24,6 +24,7 @@
 #include "formats/qcow2/image.h"
 #include "formats/qcow2/refcount.h"
 #include "formats/qcow2/snapshot_copies.h"
+#include "formats/qcow2/snapshot_map.h"
 #include "formats/qcow2/snapshots.h"
 #include "formats/qcow2/space.h"
 #include "formats/qcow2/tables.h"

@@ -6,13 +6,8 @@
  * reads the backing file like the guest's disk does. Dropping the link for the
  * guest alone turns those clusters to zeros (QEMU's block-stream and rebase do
  * that). So a range lacks data when any disk of the file lacks it, and what is
- * copied is given to each L2 table that lacks it (snapshot_copies.c,
- * snapshot_fill.c).
- *
- * L2 tables are told apart by their offset: one that several L1 entries refer
- * to is filled once, and whatever it refers to counts once for each of them.
- * L1 entries behind a snapshot's disk hold VM state: never looked at as disk,
- * but counted, since a table reached from there has that reference, too.
+ * copied is given to each L2 table that lacks it (snapshot_map.c,
+ * snapshot_copies.c, snapshot_fill.c).
  *
  * The snapshots' L1 tables are resident (bounded by what the file can hold and
  * by MAX_L1_LEN). Pulling each snapshot as a disk of its own, one after the
@@ -33,7 +28,6 @@
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/empty.h"
 #include "formats/qcow2/image.h"
-#include "formats/qcow2/map.h"
 #include "formats/qcow2/tables.h"
 #include "io/base.h"
 #include "io/err.h"
@@ -43,14 +37,6 @@
 #define MAX_L1_LEN    (64 * MiB) /* bytes of all snapshots' L1 tables */
 #define MAX_RUN_LEN   (1 * MiB)  /* guest bytes published at once, or PUBLISH_MAX_GRANULES */
 #define MIN_SLICE_LEN 512u
-
-/* ---- loading ---- */
-
-static int damaged(struct err *err, const char *name, uint32_t idx, const char *why)
-{
-	return err_set(err, -EUCLEAN, "%s: internal snapshot %u: %s; nothing was changed", name,
-		       idx, why);
-}
 
 /* The disk size is in the extra data; images older than that field have the guest's. */
 static int read_disk_len(const struct qcow2 *q, struct qcow2_view *view, uint64_t extra_off,
@@ -124,8 +110,10 @@ static int load_snapshots(struct qcow2 *q, const char *name, struct err *err)
 
 		v->n_snapshots = i + 1;
 		if (rc == -EUCLEAN)
-			return damaged(err, name, i,
-				       "its entry or its L1 table is damaged; see blockpull check");
+			return err_set(err, -EUCLEAN,
+				       "%s: internal snapshot %u: its entry or its L1 table is "
+				       "damaged; see blockpull check; nothing was changed",
+				       name, i);
 		if (rc == -E2BIG)
 			return err_set(err, -ENOTSUP,
 				       "%s: the L1 tables of its internal snapshots take more than "
@@ -324,178 +312,4 @@ int qcow2_snapshots_stage(struct qcow2 *q, struct staged *staged)
 	if (v)
 		v->has_left = false;
 	return rc;
-}
-
-/* ---- lookup ---- */
-
-static void add_table(struct qcow2_snapshots *v, uint64_t l2_off, uint64_t guest_len,
-		      bool is_guests)
-{
-	v->at[v->n_at++] = (struct qcow2_view_table){ l2_off, 1, guest_len, is_guests, -1 };
-}
-
-static int by_table(const void *a, const void *b)
-{
-	const struct qcow2_view_table *x = a, *y = b;
-
-	return x->l2_off < y->l2_off ? -1 : x->l2_off > y->l2_off;
-}
-
-/* One of each table; its weight is how often it was there. */
-static void merge_tables(struct qcow2_snapshots *v)
-{
-	uint32_t n = 0;
-
-	qsort(v->at, v->n_at, sizeof(*v->at), by_table);
-	for (uint32_t i = 1; i < v->n_at; i++) {
-		if (v->at[i].l2_off != v->at[n].l2_off) {
-			v->at[++n] = v->at[i];
-			continue;
-		}
-		v->at[n].weight++;
-		v->at[n].is_guests |= v->at[i].is_guests;
-		v->at[n].guest_len = MAX(v->at[n].guest_len, v->at[i].guest_len);
-	}
-	v->n_at = n + 1;
-}
-
-int qcow2_snapshots_at(struct qcow2 *q, uint64_t l1_idx, struct table_need *need)
-{
-	uint64_t guest_off = l1_idx * qcow2_l2_span(q);
-	struct qcow2_snapshots *v = q->snapshots;
-
-	if (v->at_l1_idx == l1_idx)
-		return 0;
-	v->at_l1_idx = UINT64_MAX;
-	v->n_at = 0;
-	if (l1_idx < q->hdr.l1_size) {
-		struct table *l1;
-		uint32_t byte;
-		int rc = qcow2_l1_slice(q, l1_idx, &l1, &byte, need);
-
-		if (rc)
-			return rc;
-		add_table(v, be64(l1->bytes + byte) & QCOW2_OFF_MASK,
-			  guest_off < q->layer.guest_len ? q->layer.guest_len : 0, true);
-	}
-	for (uint32_t i = 0; i < v->n_snapshots; i++) {
-		const struct qcow2_view *view = &v->snapshots[i];
-
-		if (l1_idx < view->n_l1)
-			add_table(v, be64(view->l1 + 8 * l1_idx) & QCOW2_OFF_MASK,
-				  guest_off < view->guest_len ? view->guest_len : 0, false);
-	}
-	if (!v->n_at) /* behind all disks */
-		return -EINVAL;
-	merge_tables(v);
-	v->at_l1_idx = l1_idx;
-	return 0;
-}
-
-uint64_t qcow2_snapshots_boundary(const struct qcow2 *q, uint64_t guest_off, uint64_t end)
-{
-	const struct qcow2_snapshots *v = q->snapshots;
-
-	for (uint32_t i = 0; i < v->n_at; i++)
-		if (qcow2_view_sees(&v->at[i], guest_off))
-			end = MIN(end, round_up(v->at[i].guest_len, q->layer.granule_len));
-	return end;
-}
-
-/* Has the table no entry for this granule? Its slice is in the cache. */
-static int table_lacks(struct qcow2 *q, const struct qcow2_view_table *table, uint64_t guest_off,
-		       bool *lacks, struct table_need *need)
-{
-	unsigned sub = (guest_off & (q->layer.cluster_len - 1)) / q->layer.granule_len;
-	struct qcow2_entry entry;
-	struct table *l2;
-	uint32_t byte;
-	int rc;
-
-	*lacks = true;
-	if (!table->l2_off)
-		return 0;
-	rc = qcow2_l2_slice(q, table->l2_off, guest_off, &l2, &byte, need);
-	if (!rc)
-		rc = qcow2_entry_read(q, l2->bytes + byte, sub, &entry);
-	*lacks = !rc && entry.kind == EXTENT_UNALLOCATED;
-	return rc;
-}
-
-/* Whether any table lacks the granule at guest_off, and, at the first granule or inside a cluster
- * begun before, whether each one does what it did for the granule before (`same`): copies of one
- * cluster all get the same subclusters. */
-static int granule_lacks(struct qcow2 *q, uint64_t guest_off, bool begin, bool *any, bool *same,
-			 struct table_need *need)
-{
-	struct qcow2_snapshots *v = q->snapshots;
-	bool inside = guest_off & (q->layer.cluster_len - 1);
-
-	*any = false;
-	*same = true;
-	for (uint32_t i = 0; i < v->n_at; i++) {
-		struct qcow2_view_table *table = &v->at[i];
-		bool lacks;
-		int rc;
-
-		if (!qcow2_view_sees(table, guest_off))
-			continue;
-		rc = table_lacks(q, table, guest_off, &lacks, need);
-		if (rc)
-			return rc;
-		*any |= lacks;
-		if (!begin && inside && lacks != (table->copy >= 0))
-			*same = false;
-		table->copy = lacks ? 0 : -1;
-	}
-	return 0;
-}
-
-/* A disk without a table lacks all that it sees; with subclusters it matters, too, what the other
- * tables lack. */
-static bool lacks_all(const struct qcow2 *q, uint64_t guest_off)
-{
-	const struct qcow2_snapshots *v = q->snapshots;
-
-	if (v->at[0].l2_off || !qcow2_view_sees(&v->at[0], guest_off))
-		return false;
-	return q->l2_entry_len == 8 || v->n_at == 1;
-}
-
-int qcow2_map_backed(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
-		     struct table_need *need)
-{
-	struct qcow2 *q = qcow2_of(layer);
-	uint64_t l1_idx = guest_off / qcow2_l2_span(q), end;
-	bool any, same, first;
-	int rc;
-
-	if (!q->snapshots)
-		return qcow2_map(layer, guest_off, len, out, need);
-	*out = (struct extent){ .kind = EXTENT_UNALLOCATED, .guest_off = guest_off };
-	rc = qcow2_snapshots_at(q, l1_idx, need);
-	if (rc)
-		return rc;
-	end = MIN(guest_off + len, (l1_idx + 1) * qcow2_l2_span(q));
-	end = qcow2_snapshots_boundary(q, guest_off, end);
-	out->len = end - guest_off;
-	if (lacks_all(q, guest_off))
-		return 0;
-	end = MIN(end, round_down(guest_off, qcow2_l2_slice_span(q)) + qcow2_l2_slice_span(q));
-	rc = granule_lacks(q, guest_off, true, &first, &same, need);
-	if (rc)
-		return rc;
-	out->kind = first ? EXTENT_UNALLOCATED : EXTENT_DATA;
-	for (uint64_t at = round_down(guest_off, layer->granule_len) + layer->granule_len; at < end;
-	     at += layer->granule_len) {
-		rc = granule_lacks(q, at, false, &any, &same, need);
-		if (rc == -EUCLEAN || any != first || !same) {
-			end = at;
-			break;
-		}
-		if (rc)
-			return rc;
-	}
-	out->len = end - guest_off;
-	return 0;
 }

@@ -2,8 +2,9 @@
 /*
  * The disks that one qcow2 file holds: the guest's and that of each internal
  * snapshot. Each has an L1 table; tables below may be shared. Shared by
- * snapshots.c (which disks, which tables, what they lack), snapshot_copies.c
- * (which copies they need) and snapshot_fill.c (giving them those).
+ * snapshots.c (which disks), snapshot_map.c (which tables, what they lack),
+ * snapshot_copies.c (which copies they need) and snapshot_fill.c (giving them
+ * those).
  */
 #ifndef BLOCKPULL_FORMATS_QCOW2_SNAPSHOTS_H
 #define BLOCKPULL_FORMATS_QCOW2_SNAPSHOTS_H
@@ -11,15 +12,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "formats/core/layer.h"
 #include "io/base.h"
 
 struct err;
+struct layer;
 struct qcow2;
 struct staged;
-struct table_need;
 
-/* What reads through the backing file. */
 /* Blocking: the snapshots' L1 tables, where there are snapshots or subclusters; sets backed_len and
  * l2_slice_len. -ENOTSUP, -EUCLEAN with a sentence (`name` is the image's, escaped), nothing
  * changed. */
@@ -28,8 +27,6 @@ void qcow2_snapshots_free(struct qcow2 *q);
 int qcow2_snapshots_reread(struct layer *layer, bool commit_runs, struct err *err);
 /* Adds the changed entries of the snapshots' L1 tables to a commit. 0 or -ENOMEM. */
 int qcow2_snapshots_stage(struct qcow2 *q, struct staged *staged);
-int qcow2_map_backed(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
-		     struct table_need *need);
 
 /* The guest's disk has left a table that others read: what is known of the tables at one place is
  * out of date. */
@@ -72,11 +69,6 @@ struct qcow2_snapshots {
 	int left_copy;
 	bool has_left; /* there are such tables */
 };
-
-/* The tables at this L1 index are in snapshots->at. 0, TABLE_NEED or -errno. */
-int qcow2_snapshots_at(struct qcow2 *q, uint64_t l1_idx, struct table_need *need);
-/* Where what holds at guest_off may stop holding: the next end of a disk, or `end`. */
-uint64_t qcow2_snapshots_boundary(const struct qcow2 *q, uint64_t guest_off, uint64_t end);
 
 /* Does this table's reader see guest_off at all? */
 static inline bool qcow2_view_sees(const struct qcow2_view_table *table, uint64_t guest_off)

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Lookup over the disks of one file. */
+#ifndef BLOCKPULL_FORMATS_QCOW2_SNAPSHOT_MAP_H
+#define BLOCKPULL_FORMATS_QCOW2_SNAPSHOT_MAP_H
+
+#include <stdint.h>
+
+struct extent;
+struct layer;
+struct qcow2;
+struct table_need;
+
+/* The tables at this L1 index are in snapshots->at. 0, TABLE_NEED or -errno. */
+int qcow2_snapshots_at(struct qcow2 *q, uint64_t l1_idx, struct table_need *need);
+/* Where what holds at guest_off may stop holding: the next end of a disk, or `end`. */
+uint64_t qcow2_snapshots_boundary(const struct qcow2 *q, uint64_t guest_off, uint64_t end);
+/* layer_fill_ops.map_backed */
+int qcow2_map_backed(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
+		     struct table_need *need);
+
+#endif
