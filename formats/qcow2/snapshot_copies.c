@@ -60,13 +60,8 @@ static int join_copy(const struct qcow2 *q, uint64_t host_off, uint32_t weight)
 static int read_entry(struct qcow2 *q, const struct qcow2_view_table *table, uint64_t guest_off,
 		      struct qcow2_entry *entry, uint64_t *cluster_off, struct table_need *need)
 {
-	unsigned sub = (guest_off - qcow2_cluster_start(q, guest_off)) / q->layer.granule_len;
-	struct table *l2;
-	uint32_t byte;
-	int rc = qcow2_l2_slice(q, table->l2_off, guest_off, &l2, &byte, need);
+	int rc = qcow2_view_entry(q, table, guest_off, entry, need);
 
-	if (!rc)
-		rc = qcow2_entry_read(q, l2->bytes + byte, sub, entry);
 	*cluster_off = 0;
 	if (!rc && entry->has_host && entry->kind != EXTENT_COMPRESSED)
 		*cluster_off = round_down(entry->host_off, q->layer.cluster_len);

@@ -96,22 +96,28 @@ uint64_t qcow2_snapshots_boundary(const struct qcow2 *q, uint64_t guest_off, uin
 	return end;
 }
 
-/* Has the table no entry for this granule? Its slice is in the cache. */
+int qcow2_view_entry(struct qcow2 *q, const struct qcow2_view_table *table, uint64_t guest_off,
+		     struct qcow2_entry *entry, struct table_need *need)
+{
+	unsigned sub = (guest_off - qcow2_cluster_start(q, guest_off)) / q->layer.granule_len;
+	struct table *l2;
+	uint32_t byte;
+	int rc = qcow2_l2_slice(q, table->l2_off, guest_off, &l2, &byte, need);
+
+	return rc ? rc : qcow2_entry_read(q, l2->bytes + byte, sub, entry);
+}
+
+/* Has the table no entry for this granule? */
 static int table_lacks(struct qcow2 *q, const struct qcow2_view_table *table, uint64_t guest_off,
 		       bool *lacks, struct table_need *need)
 {
-	unsigned sub = (guest_off & (q->layer.cluster_len - 1)) / q->layer.granule_len;
 	struct qcow2_entry entry;
-	struct table *l2;
-	uint32_t byte;
 	int rc;
 
 	*lacks = true;
 	if (!table->l2_off)
 		return 0;
-	rc = qcow2_l2_slice(q, table->l2_off, guest_off, &l2, &byte, need);
-	if (!rc)
-		rc = qcow2_entry_read(q, l2->bytes + byte, sub, &entry);
+	rc = qcow2_view_entry(q, table, guest_off, &entry, need);
 	*lacks = !rc && entry.kind == EXTENT_UNALLOCATED;
 	return rc;
 }
