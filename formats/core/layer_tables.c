@@ -12,9 +12,9 @@
 #include "formats/core/table_cache.h"
 
 /* What walks from table to table must get on. */
-static int judge_end(int rc, uint64_t guest_off, uint64_t end_off)
+static int judge_end(int rc, uint64_t guest_off, const uint64_t *end_off)
 {
-	return rc || end_off > guest_off ? rc : -EUCLEAN;
+	return rc || *end_off > guest_off ? rc : -EUCLEAN;
 }
 
 int layer_table_at(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
@@ -24,7 +24,7 @@ int layer_table_at(struct layer *layer, uint64_t guest_off, bool *has, uint64_t 
 
 	assert(layer->ops->tables && guest_off < layer->guest_len);
 	rc = layer->ops->tables->table_at(layer, guest_off, has, end_off, need);
-	return judge_end(rc, guest_off, *end_off);
+	return judge_end(rc, guest_off, end_off);
 }
 
 int layer_table_place(struct layer *layer, uint64_t guest_off, struct table_need *place,
@@ -36,7 +36,7 @@ int layer_table_place(struct layer *layer, uint64_t guest_off, struct table_need
 	rc = layer->ops->tables->table_place(layer, guest_off, place, end_off, need);
 	if (!rc && place->len > TABLE_MAX_LEN)
 		return -EUCLEAN;
-	return judge_end(rc, guest_off, *end_off);
+	return judge_end(rc, guest_off, end_off);
 }
 
 int layer_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
@@ -46,7 +46,7 @@ int layer_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t
 
 	assert(layer->ops->tables);
 	rc = layer->ops->tables->has_table(layer, guest_off, has, end_off, need);
-	return judge_end(rc, guest_off, *end_off);
+	return judge_end(rc, guest_off, end_off);
 }
 
 int layer_begin_measuring(struct layer *layer, struct err *err)
