@@ -94,7 +94,7 @@ static int decode_zstd(struct codecs *codecs, const void *in, size_t in_len, voi
 
 int qcow2_decode(const struct layer *layer, const void *in, size_t in_len, void *out)
 {
-	const struct qcow2 *q = (const struct qcow2 *)layer;
+	const struct qcow2 *q = qcow2_of(layer);
 
 	switch (q->hdr.compression) {
 	case QCOW2_COMPRESSION_ZLIB: return decode_deflate(in, in_len, out, layer->cluster_len);

@@ -109,7 +109,7 @@ static int encode_zstd(struct codecs *codecs, int level, const void *in, size_t 
 int qcow2_encode(const struct layer *layer, unsigned level, const void *in, void *out,
 		 size_t out_cap)
 {
-	const struct qcow2 *q = (const struct qcow2 *)layer;
+	const struct qcow2 *q = qcow2_of(layer);
 	size_t in_len = layer->cluster_len;
 
 	if (q->hdr.compression == QCOW2_COMPRESSION_ZSTD)

@@ -104,8 +104,8 @@ struct qcow2 {
 
 	struct qcow2_reserved_l2 reserved_l2;
 	struct qcow2_reftable reftable;
-	struct gaps
-		unfreed;  /* replaced refcount tables, durably, whose clusters are still counted */
+	/* Refcount tables that are replaced, durably, and whose clusters are still counted. */
+	struct gaps unfreed;
 	struct gaps gaps; /* reserved space that came back */
 	struct qcow2_freed_lists freed;
 	struct qcow2_comp_tail comp_tail;

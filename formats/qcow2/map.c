@@ -170,7 +170,7 @@ static int lookup_l2_off(struct layer *layer, uint64_t guest_off, uint64_t *l2_o
 static struct table_need lookup_slice(const struct layer *layer, uint64_t l2_off,
 				      uint64_t guest_off)
 {
-	const struct qcow2 *q = (const struct qcow2 *)layer;
+	const struct qcow2 *q = qcow2_of(layer);
 	struct table_need place = qcow2_slice_place(q, l2_off, guest_off);
 
 	if (qcow2_is_known_empty(q, guest_off))
@@ -180,12 +180,12 @@ static struct table_need lookup_slice(const struct layer *layer, uint64_t l2_off
 
 static uint64_t lookup_l2_span(const struct layer *layer)
 {
-	return qcow2_l2_span((const struct qcow2 *)layer);
+	return qcow2_l2_span(qcow2_of(layer));
 }
 
 static uint64_t lookup_slice_span(const struct layer *layer)
 {
-	return qcow2_l2_slice_span((const struct qcow2 *)layer);
+	return qcow2_l2_slice_span(qcow2_of(layer));
 }
 
 static const struct two_level_lookup lookup = {

@@ -361,7 +361,7 @@ static int lookup_l2_off(struct layer *layer, uint64_t guest_off, uint64_t *l2_o
 static struct table_need lookup_slice(const struct layer *layer, uint64_t l2_off,
 				      uint64_t guest_off)
 {
-	const struct qed *q = (const struct qed *)layer;
+	const struct qed *q = qed_of(layer);
 	uint64_t byte = l2_idx(q, guest_off) * QED_ENTRY_LEN;
 
 	return (struct table_need){ .file = layer->file,
@@ -371,12 +371,12 @@ static struct table_need lookup_slice(const struct layer *layer, uint64_t l2_off
 
 static uint64_t lookup_l2_span(const struct layer *layer)
 {
-	return UINT64_C(1) << ((const struct qed *)layer)->l2_bits;
+	return UINT64_C(1) << qed_of(layer)->l2_bits;
 }
 
 static uint64_t lookup_slice_span(const struct layer *layer)
 {
-	return slice_span((const struct qed *)layer);
+	return slice_span(qed_of(layer));
 }
 
 static const struct two_level_lookup lookup = {
