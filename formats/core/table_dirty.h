@@ -29,8 +29,8 @@ void table_mark_dirty(struct table_cache *cache, struct table *table, uint32_t o
  * up to whole sectors, without looking at each table. */
 uint64_t table_cache_dirty_len(const struct table_cache *cache, const struct file *file);
 /* Bytes of memory in tables that can be evicted when a commit has written them. Those being loaded
- * are not among them: who waits for a commit because of one would spin, since nothing is
- * written. */
+ * are not among them: a caller that waits for a commit because of one would spin, since
+ * nothing is written. */
 size_t table_cache_changed_len(const struct table_cache *cache);
 /* Moves copies of all dirty sectors of this file's tables into *staged, and makes fresh tables
  * reachable ones. All or nothing: -ENOMEM changes nothing. */

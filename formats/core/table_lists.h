@@ -74,7 +74,7 @@ static inline void table_settle(struct table *table, bool was_clean)
 	cache->clean_len += ((size_t)clean - (size_t)was_clean) * (sizeof(*table) + table->len);
 }
 
-/* The pointer's address is unknown to who wrote the image, so long chains can't be aimed at. */
+/* The pointer's address is unknown to the writer of an image, so long chains can't be aimed at. */
 static inline struct table **table_bucket(struct table_cache *cache, const struct file *file,
 					  uint64_t host_off)
 {
@@ -102,7 +102,7 @@ static inline struct table *table_lookup(struct table_cache *cache, const struct
 	return table;
 }
 
-/* On the held list; zeros, or, to be loaded, anything: who loads it clears what a short read
+/* On the held list; zeros, or, to be loaded, anything: its loader clears what a short read
  * leaves. NULL: out of memory. */
 struct table *table_add(struct table_cache *cache, struct file *file, uint64_t host_off,
 			uint32_t len, enum table_state state);
