@@ -26,7 +26,7 @@ struct two_level_lookup {
 	uint64_t (*slice_span)(const struct layer *layer);
 };
 
-/* layer_ops.table_at and layer_ops.table_place */
+/* layer_tables_ops.table_at and .table_place */
 int two_level_table_at(struct layer *layer, const struct two_level_lookup *lookup,
 		       uint64_t guest_off, bool *has, uint64_t *end_off, struct table_need *need);
 int two_level_table_place(struct layer *layer, const struct two_level_lookup *lookup,
@@ -44,7 +44,7 @@ struct two_level_change {
 	void (*set)(struct layer *layer, const struct mapping *map);
 };
 
-/* layer_ops.publish: all of the mappings or none. 0, TABLE_NEED or -errno. */
+/* layer_fill_ops.publish: all of the mappings or none. 0, TABLE_NEED or -errno. */
 int two_level_publish(struct layer *layer, const struct two_level_change *change,
 		      const struct mapping *maps, size_t n_maps, struct table_need *need);
 
