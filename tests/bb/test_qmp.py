@@ -20,25 +20,12 @@ from harness import DONE, FAILED, MIB, Failed, Skip, bp, case, check, need, same
 SIZE = 4 * MIB
 
 
-def connected(path, process):
-    """A socket that is connected at the first try that succeeds: QEMU's monitor sometimes closes the connection
-    behind one that came and went while it started."""
-    deadline = time.monotonic() + harness.WAIT
-    while time.monotonic() < deadline and process.poll() is None:
-        connection = socket.socket(socket.AF_UNIX)
-        try:
-            connection.connect(path)
-            return connection
-        except OSError:
-            connection.close()
-            time.sleep(0.02)
-    raise Failed(f'there is no listener at {path}: {harness.finish(process)}')
-
-
 class Qmp:
     """One connection. Answers and events are kept apart: which goes first is not promised."""
     def __init__(self, path, process):
-        self.socket = connected(path, process)
+        harness.wait_listening(process, path)
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(path)
         self.data, self.answers, self.events = b'', [], []
         self.wait(lambda: self.answers)
         self.greeting = self.answers.pop()
@@ -109,9 +96,19 @@ def start_qemu(d, fault=None):
     top = {'driver': 'qcow2', 'node-name': 'drive0', 'file': {'driver': 'file', 'filename': f'{d}/top.img'},
            'backing': {'driver': 'qcow2', 'node-name': 'mid', 'file': {'driver': 'file', 'filename': f'{d}/mid.img'},
                        'backing': 'base'}}
-    process = harness.start('qemu-storage-daemon', '--blockdev', json.dumps(base), '--blockdev', json.dumps(top),
-                            '--chardev', f'socket,path={d}/q,server=on,wait=off,id=c', '--monitor', 'chardev=c')
-    return process, Qmp(f'{d}/q', process), {'$dev': 'drive0', '$mid': 'mid', '$base': 'base'}
+    command = ['qemu-storage-daemon', '--blockdev', json.dumps(base), '--blockdev', json.dumps(top),
+               '--chardev', f'socket,path={d}/q,server=on,wait=off,id=c', '--monitor', 'chardev=c']
+    tries = 3
+    while True:
+        process = harness.start(*command)
+        try:
+            return process, Qmp(f'{d}/q', process), {'$dev': 'drive0', '$mid': 'mid', '$base': 'base'}
+        except Failed:  # one start in a thousand loses the first request, or the connection, of its client
+            tries -= 1
+            if not tries or process.poll() is not None:
+                raise
+        harness.kill(process)
+        harness.finish(process)
 
 
 def start_ours(d, *parameters, fault=None):
