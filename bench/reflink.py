@@ -23,7 +23,7 @@ def run(*command):
 @contextlib.contextmanager
 def mounted(where, data_len):
     """`where`, a new directory, on such a file system with room for five times the data. An absolute
-    name; nobody's current directory is in it at the end."""
+    name; no process may have its current directory in it at the end."""
     if os.geteuid():
         raise Missing("mounting a file system needs root")
     if not shutil.which("mkfs.xfs"):

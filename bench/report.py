@@ -2,7 +2,7 @@
 """One HTML page, with pictures, of the benchmarks' JSON. usage: report.py FILE.json... >PAGE.html
 
 The page refers to nothing outside itself and runs no script: it can be mailed, and opened in ten
-years. A plotting library was rejected for that, and because nobody has it installed. What a file
+years. A plotting library was rejected for that, and because few machines have it installed. What a file
 does not say is not shown; nothing is computed here but the places of lines.
 
 blockpull-bench carries this file with it (embed.py), so it is ASCII and needs the standard library only.

@@ -4,8 +4,8 @@
 usage: run.py [--rounds N] [--scale X] [--methods A,B] [--syscalls] [--dir DIR] [--json FILE]
               [--html FILE] BLOCKPULL PLAIN_COPY [SCENARIO...]
 
-A round runs every method once, each round another first, so that a slow minute of the machine is
-everybody's. The file's fsync is inside the time. What each method made is compared with the truth in
+A round runs every method once, each round another first, so that a slow minute of the machine meets
+all methods. The file's fsync is inside the time. What each method made is compared with the truth in
 its first round, and one that is wrong, or fails, makes the exit status 1: its times are not shown.
 With --syscalls each runs once more, not timed, under strace.
 """

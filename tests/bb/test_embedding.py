@@ -31,7 +31,7 @@ def installed(d):
     if not os.path.exists(f'{build}/meson-info'):
         raise Skip('the command does not lie in a build directory')
     if not os.access(f'{build}/meson-logs', os.W_OK):
-        raise Skip('the build directory is somebody else\'s, and meson logs there')
+        raise Skip('another user owns the build directory, and meson logs there')
     need('meson', 'pkg-config')
     result = harness.run('meson', 'install', '-C', build, '--no-rebuild', '--quiet', '--destdir', f'{d}/root')
     check(result.rc == 0, str(result))
