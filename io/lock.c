@@ -111,15 +111,14 @@ static int ask_all_bytes(int fd, const struct lock_set *set, off_t *at)
 
 static int refuse_lock(const struct file *file, enum file_lock kind, off_t at, struct err *err)
 {
-	char name[512];
+	struct shown shown;
 	bool theirs = at < LOCK_UNSHARED; /* they use it; else they keep us from using it */
 	const char *words = perm_words[(at - LOCK_USED) % (LOCK_UNSHARED - LOCK_USED)];
 
-	err_escape(file->name, strlen(file->name), name, sizeof(name));
 	err_set(err, -EBUSY,
 		"'%s' is in use: another process %s %s (lock byte %d). Stop the virtual "
 		"machine or tool that has it open, then try again",
-		name, theirs ? "may" : "does not let others", words, (int)at);
+		file_show(file, &shown), theirs ? "may" : "does not let others", words, (int)at);
 	return err_remedy(err, -EBUSY,
 			  kind == FILE_LOCK_SHARED ? ERR_REMEDY_FORCE_SHARE : ERR_REMEDY_NONE,
 			  NULL);
@@ -146,7 +145,7 @@ int file_lock_take(struct file *file, enum file_lock kind, bool *unsupported, st
 {
 	struct lock_set set = lock_set_of(kind);
 	int fd = fd_of_locks(file), rc;
-	char name[512];
+	struct shown shown;
 	off_t at = 0;
 
 	*unsupported = false;
@@ -164,6 +163,5 @@ int file_lock_take(struct file *file, enum file_lock kind, bool *unsupported, st
 		*unsupported = true;
 		return 0;
 	}
-	return err_errno(err, rc, "cannot lock '%s'",
-			 err_escape(file->name, strlen(file->name), name, sizeof(name)));
+	return err_errno(err, rc, "cannot lock '%s'", file_show(file, &shown));
 }

@@ -29,11 +29,6 @@
  * remembered, and the next questions pass the layer by. */
 #define CHAIN_LOOK_AHEAD (16 * MiB)
 
-static const char *shown_name(const char *name, char shown[LAYER_SET_SHOWN])
-{
-	return err_escape(name, strlen(name), shown, LAYER_SET_SHOWN);
-}
-
 /* ---- Opening ---- */
 
 /* What opening a chain holds between two of its layers. */
@@ -148,7 +143,7 @@ static int open_backing(struct chain_walk *walk, struct err *err)
 {
 	const struct chain *chain = walk->chain;
 	const struct layer *layer = chain->layers[chain->n_layers - 1];
-	char shown[LAYER_SET_SHOWN];
+	char shown[CHAIN_NAME_SHOWN];
 	int rc;
 
 	autofree char *path = NULL;
@@ -169,7 +164,7 @@ static int open_backing(struct chain_walk *walk, struct err *err)
 		return err_set(err, -ELOOP,
 			       "'%s' has more than %d images below it; shorten the chain (pull or "
 			       "qemu-img commit) first",
-			       shown_name(walk->how->name, shown), CHAIN_MAX_DEPTH);
+			       chain_name_show(walk->how->name, shown), CHAIN_MAX_DEPTH);
 	rc = chain_name_path(walk->name, layer->backing_name, &chain_backing_use,
 			     walk->how->relative_dir, &path, err);
 	if (rc < 0)
@@ -180,7 +175,7 @@ static int open_backing(struct chain_walk *walk, struct err *err)
 		return rc;
 	rc = take_layer(walk, &want, &cause);
 	if (rc < 0)
-		return err_wrap(err, rc, &cause, "backing file", shown_name(walk->name, shown),
+		return err_wrap(err, rc, &cause, "backing file", chain_name_show(walk->name, shown),
 				chain_name_where(layer->backing_name));
 	rc = chain_check_trust(&choice, chain->layers[choice.depth], err);
 	if (rc < 0)
@@ -198,7 +193,7 @@ static int open_data_file(struct chain_walk *walk, struct err *err)
 	const struct chain_open *how = walk->how;
 	struct chain *chain = walk->chain;
 	struct layer *layer = chain->layers[chain->n_layers - 1];
-	char shown[LAYER_SET_SHOWN];
+	char shown[CHAIN_NAME_SHOWN];
 	int rc;
 
 	autofree char *path = NULL;
@@ -225,7 +220,7 @@ static int open_data_file(struct chain_walk *walk, struct err *err)
 	want.name = path;
 	rc = layer_set_open_data(chain->set, &want, layer, &no_locks, &cause);
 	if (rc < 0)
-		return err_wrap(err, rc, &cause, "data file", shown_name(walk->name, shown),
+		return err_wrap(err, rc, &cause, "data file", chain_name_show(walk->name, shown),
 				chain_name_where(layer->data_name));
 	if (no_locks)
 		tell_no_locks(walk, path);

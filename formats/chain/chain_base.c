@@ -19,17 +19,13 @@
 
 #include "formats/chain/chain.h"
 #include "formats/chain/layer_set.h"
+#include "formats/chain/name.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_header.h"
 #include "io/base.h"
 #include "io/blocking.h"
 #include "io/err.h"
 #include "io/file.h"
-
-static const char *shown_name(const char *name, char shown[LAYER_SET_SHOWN])
-{
-	return err_escape(name, strlen(name), shown, LAYER_SET_SHOWN);
-}
 
 static int find_by_name(const struct chain *chain, const char *name, unsigned *depth)
 {
@@ -76,25 +72,26 @@ static bool is_want(int rc)
 int chain_find_base(const struct chain *chain, struct file_opener *opener, const char *name,
 		    unsigned *depth, struct err *err)
 {
-	char shown[LAYER_SET_SHOWN], top[LAYER_SET_SHOWN];
+	char shown[CHAIN_NAME_SHOWN], top[CHAIN_NAME_SHOWN];
 	int rc = find_by_identity(chain, opener, name, depth);
 
 	if (is_want(rc))
 		return err_errno(err, rc, "cannot open '%s' to find it in the backing chain",
-				 shown_name(name, shown));
+				 chain_name_show(name, shown));
 	if (rc)
 		rc = find_by_name(chain, name, depth);
 	if (rc) {
 		err_set(err, -EINVAL,
 			"'%s' is not in the backing chain of '%s'; nothing was changed",
-			shown_name(name, shown), shown_name(chain->layers[0]->file->name, top));
+			chain_name_show(name, shown),
+			chain_name_show(chain->layers[0]->file->name, top));
 		return err_remedy(err, -EINVAL, ERR_REMEDY_LIST_CHAIN, NULL);
 	}
 	if (!*depth)
 		return err_set(err, -EINVAL,
 			       "'%s' is the image itself, not a file of its backing chain; nothing "
 			       "was changed",
-			       shown_name(name, shown));
+			       chain_name_show(name, shown));
 	return 0;
 }
 
@@ -201,7 +198,7 @@ int chain_name_base(const struct chain *chain, struct file_opener *opener, unsig
 		    const char *wanted, char **out, struct err *err)
 {
 	const struct layer *overlay = chain->layers[0];
-	char shown[LAYER_SET_SHOWN], base[LAYER_SET_SHOWN];
+	char shown[CHAIN_NAME_SHOWN], base[CHAIN_NAME_SHOWN];
 	autofree char *path = NULL;
 	unsigned found;
 	int rc;
@@ -213,24 +210,24 @@ int chain_name_base(const struct chain *chain, struct file_opener *opener, unsig
 			err, -EINVAL,
 			"'%s' can't be the name of the new backing file: it must be that of a "
 			"plain file",
-			shown_name(wanted, shown));
+			chain_name_show(wanted, shown));
 	path = resolve_beside(overlay->file, wanted);
 	if (!path)
 		return err_set(err, -ENOMEM, "out of memory");
 	rc = find_by_identity(chain, opener, path, &found);
 	if (is_want(rc))
 		return err_errno(err, rc, "cannot open '%s' to see where it leads",
-				 shown_name(wanted, shown));
+				 chain_name_show(wanted, shown));
 	if (rc || found != depth)
 		return err_set(err, -EINVAL,
 			       "'%s' does not lead to '%s' from the image's directory; nothing was "
 			       "changed",
-			       shown_name(wanted, shown),
-			       shown_name(chain->layers[depth]->file->name, base));
+			       chain_name_show(wanted, shown),
+			       chain_name_show(chain->layers[depth]->file->name, base));
 	if (depth == 1 && strcmp(overlay->backing_name, wanted) != 0)
 		return err_set(err, -EINVAL,
 			       "'%s' is the backing file already, and a pull does not rename it",
-			       shown_name(overlay->backing_name, shown));
+			       chain_name_show(overlay->backing_name, shown));
 	*out = strdup(wanted);
 	return *out ? 0 : err_set(err, -ENOMEM, "out of memory");
 }

@@ -21,7 +21,7 @@
 #include <string.h>
 
 #include "formats/chain/chain.h"
-#include "formats/chain/layer_set.h"
+#include "formats/chain/name.h"
 #include "formats/chain/open.h"
 #include "formats/core/foreign.h"
 #include "formats/core/layer.h"
@@ -30,11 +30,6 @@
 #include "io/file.h"
 
 #define SHORT_NAME 160 /* bytes of a name in a sentence that holds four */
-
-static const char *shown_name(const char *name, char shown[LAYER_SET_SHOWN])
-{
-	return err_escape(name, strlen(name), shown, LAYER_SET_SHOWN);
-}
 
 static const char *short_name(const char *name, char shown[SHORT_NAME])
 {
@@ -47,7 +42,7 @@ static int recorded_format(const struct chain_choice *choice, enum image_format 
 {
 	const struct layer *above = choice->above;
 	const char *recorded = above->backing_format_name, *known;
-	char shown[LAYER_SET_SHOWN], other[4 * sizeof(above->backing_format_name)];
+	char shown[CHAIN_NAME_SHOWN], other[4 * sizeof(above->backing_format_name)];
 
 	*out = above->backing_format;
 	if (*out != IMAGE_UNKNOWN || !*recorded)
@@ -61,7 +56,7 @@ static int recorded_format(const struct chain_choice *choice, enum image_format 
 	return err_set(err, -ENOTSUP,
 		       "'%s' says its backing file has the format '%s'%s%s%s, which is not "
 		       "supported; convert that file to qcow2 or raw first (qemu-img convert)",
-		       shown_name(choice->above_name, shown),
+		       chain_name_show(choice->above_name, shown),
 		       err_escape(recorded, strlen(recorded), other, sizeof(other)),
 		       known ? " (" : "", known ? known : "", known ? ")" : "");
 }
@@ -70,7 +65,7 @@ int chain_can_choose(const struct chain_choice *choice, struct err *err)
 {
 	const struct chain_open *how = choice->how;
 	enum image_format recorded;
-	char shown[LAYER_SET_SHOWN];
+	char shown[CHAIN_NAME_SHOWN];
 	int rc = recorded_format(choice, &recorded, err);
 
 	if (rc || recorded != IMAGE_UNKNOWN || how->backing_format != IMAGE_UNKNOWN ||
@@ -79,7 +74,7 @@ int chain_can_choose(const struct chain_choice *choice, struct err *err)
 	err_set(err, -ENOTSUP,
 		"'%s' does not record the format of its backing file, and guessing it from the "
 		"contents would trust the guest or program that wrote them; it must be named",
-		shown_name(choice->above_name, shown));
+		chain_name_show(choice->above_name, shown));
 	return err_remedy(err, -ENOTSUP, ERR_REMEDY_BACKING_FORMAT, NULL);
 }
 
@@ -98,7 +93,7 @@ static int told_format(const struct chain_choice *choice, const struct file *fil
 		       enum image_format *out, struct err *err)
 {
 	const struct chain_open *how = choice->how;
-	char shown[LAYER_SET_SHOWN], other[LAYER_SET_SHOWN];
+	char shown[CHAIN_NAME_SHOWN], other[CHAIN_NAME_SHOWN];
 
 	*out = IMAGE_UNKNOWN;
 	for (size_t i = 0; i < how->n_told; i++) {
@@ -110,12 +105,13 @@ static int told_format(const struct chain_choice *choice, const struct file *fil
 			return err_set(err, -EINVAL,
 				       "'%s', whose format is given, may be either of two backing "
 				       "files of '%s'; name the one that is meant by its full path",
-				       shown_name(told->name, shown), shown_name(how->name, other));
+				       chain_name_show(told->name, shown),
+				       chain_name_show(how->name, other));
 		if (*out != IMAGE_UNKNOWN && *out != told->format)
 			return err_set(err, -EINVAL,
 				       "'%s' is said to be %s and to be %s; say "
 				       "one of them",
-				       shown_name(choice->path, shown), format_name(*out),
+				       chain_name_show(choice->path, shown), format_name(*out),
 				       format_name(told->format));
 		*out = told->format;
 		told->depth = choice->depth;
@@ -147,7 +143,7 @@ int chain_choose_format(void *opaque, struct file *file, enum image_format *out,
 {
 	struct chain_choice *choice = opaque;
 	const struct chain_open *how = choice->how;
-	char shown[LAYER_SET_SHOWN], other[LAYER_SET_SHOWN];
+	char shown[CHAIN_NAME_SHOWN], other[CHAIN_NAME_SHOWN];
 	enum image_format told;
 	int rc = recorded_format(choice, out, err);
 
@@ -161,8 +157,8 @@ int chain_choose_format(void *opaque, struct file *file, enum image_format *out,
 			       "'%s' records that its backing file '%s' is %s, and it "
 			       "is said to be %s; leave that out, or mend the record with "
 			       "qemu-img rebase -u",
-			       shown_name(choice->above_name, shown),
-			       shown_name(choice->path, other), format_name(*out),
+			       chain_name_show(choice->above_name, shown),
+			       chain_name_show(choice->path, other), format_name(*out),
 			       format_name(told));
 	if (*out != IMAGE_UNKNOWN)
 		return 0;
@@ -173,11 +169,11 @@ int chain_choose_format(void *opaque, struct file *file, enum image_format *out,
 	choice->from = CHAIN_FORMAT_PROBED;
 	if (how->trust_formats || choice->above->probe_backing)
 		return format_probe(file, out, err);
-	shown_name(choice->path, other);
+	chain_name_show(choice->path, other);
 	err_set(err, -ENOTSUP,
 		"'%s' does not record that file's format, and those of other files only are "
 		"given; that of '%s' must be named",
-		shown_name(choice->above_name, shown), other);
+		chain_name_show(choice->above_name, shown), other);
 	return err_remedy(err, -ENOTSUP, ERR_REMEDY_BACKING_FORMAT, other);
 }
 
@@ -204,7 +200,7 @@ int chain_check_trust(const struct chain_choice *choice, const struct layer *lay
 
 int chain_check_told(const struct chain_open *how, struct err *err)
 {
-	char shown[LAYER_SET_SHOWN], other[LAYER_SET_SHOWN];
+	char shown[CHAIN_NAME_SHOWN], other[CHAIN_NAME_SHOWN];
 
 	for (size_t i = 0; i < how->n_told; i++) {
 		const struct chain_told *told = &how->told[i];
@@ -215,9 +211,9 @@ int chain_check_told(const struct chain_open *how, struct err *err)
 			return err_set(err, -EINVAL,
 				       "no backing file is opened here, so '%s', whose format is "
 				       "given, can't be one",
-				       shown_name(told->name, shown));
+				       chain_name_show(told->name, shown));
 		err_set(err, -EINVAL, "'%s', whose format is given, is no backing file of '%s'",
-			shown_name(told->name, shown), shown_name(how->name, other));
+			chain_name_show(told->name, shown), chain_name_show(how->name, other));
 		return err_remedy(err, -EINVAL, ERR_REMEDY_LIST_CHAIN, NULL);
 	}
 	return 0;

@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "formats/chain/chain.h"
+#include "formats/chain/name.h"
 #include "formats/chain/open.h"
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
@@ -102,41 +103,39 @@ static bool uses_file(const struct layer *layer, const struct file *file)
 	return same_inode(layer->file, file) || same_inode(layer->data, file);
 }
 
-static const char *shown_file(const struct file *file, char shown[LAYER_SET_SHOWN])
-{
-	return err_escape(file->name, strlen(file->name), shown, LAYER_SET_SHOWN);
-}
-
 /* A file of the chain that turns up in it again. */
 static int used_twice(const struct layer_want *want, const struct file *file,
 		      const struct layer *above, struct err *err)
 {
-	char shown[LAYER_SET_SHOWN], other[LAYER_SET_SHOWN];
+	char shown[CHAIN_NAME_SHOWN], other[CHAIN_NAME_SHOWN];
 
 	if (want->is_data)
 		return err_set(err, -ELOOP,
 			       "'%s' is named as a data file, but it is, or holds the data of, "
 			       "'%s' of the same chain; give the image a data file of its own "
 			       "(qemu-img amend -o data_file=NAME)",
-			       shown_file(file, shown), shown_file(above->file, other));
+			       chain_name_show(file->name, shown),
+			       chain_name_show(above->file->name, other));
 	if (!same_inode(above->file, file))
 		return err_set(err, -ELOOP,
 			       "'%s' is named as a backing file, but it is the data file of '%s', "
 			       "which reads through to it; mend the backing name of one of the "
 			       "chain's images (qemu-img rebase -u)",
-			       shown_file(file, shown), shown_file(above->file, other));
+			       chain_name_show(file->name, shown),
+			       chain_name_show(above->file->name, other));
 	return err_set(err, -ELOOP,
 		       "'%s' is the same file as '%s', which reads through to it: the "
 		       "chain is a loop; mend the backing name of one of its images "
 		       "(qemu-img rebase -u)",
-		       shown_file(file, shown), shown_file(above->file, other));
+		       chain_name_show(file->name, shown),
+		       chain_name_show(above->file->name, other));
 }
 
 /* May this chain use this file, for all that the chain and the set know? */
 static int check_identity(const struct layer_set *set, const struct layer_want *want,
 			  const struct file *file, struct err *err)
 {
-	char shown[LAYER_SET_SHOWN], other[LAYER_SET_SHOWN];
+	char shown[CHAIN_NAME_SHOWN], other[CHAIN_NAME_SHOWN];
 
 	for (unsigned i = 0; i < want->above->n_layers; i++)
 		if (uses_file(want->above->layers[i], file))
@@ -152,7 +151,8 @@ static int check_identity(const struct layer_set *set, const struct layer_want *
 					 "'%s'): once at a time"
 				       : "'%s' is in use in this process (as '%s') and can't "
 					 "be changed; close that disk first",
-			       shown_file(file, shown), shown_file(layer->file, other));
+			       chain_name_show(file->name, shown),
+			       chain_name_show(layer->file->name, other));
 	}
 	return 0;
 }

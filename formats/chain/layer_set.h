@@ -24,8 +24,6 @@ void layer_set_leave(struct layer_set *set);
 struct table_cache *layer_set_cache(struct layer_set *set);
 struct file_opener *layer_set_opener(const struct layer_set *set);
 
-#define LAYER_SET_SHOWN 300 /* bytes of a name in a sentence; three fit a message */
-
 struct layer_want {
 	const char *name;
 	enum image_format format; /* IMAGE_UNKNOWN: probe */

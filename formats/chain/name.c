@@ -12,25 +12,24 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "formats/chain/layer_set.h"
 #include "io/err.h"
 
 const struct chain_name_use chain_backing_use = { "backing file", "qemu-img rebase -u" };
 const struct chain_name_use chain_data_use = { "data file", "qemu-img amend -o data_file=NAME" };
 
-static const char *shown_name(const char *name, char shown[LAYER_SET_SHOWN])
+const char *chain_name_show(const char *name, char shown[CHAIN_NAME_SHOWN])
 {
-	return err_escape(name, strlen(name), shown, LAYER_SET_SHOWN);
+	return err_escape(name, strlen(name), shown, CHAIN_NAME_SHOWN);
 }
 
 static int bad_name(const char *image_name, const char *recorded, const struct chain_name_use *use,
 		    int code, const char *why, struct err *err)
 {
-	char shown[LAYER_SET_SHOWN], other[LAYER_SET_SHOWN];
+	char shown[CHAIN_NAME_SHOWN], other[CHAIN_NAME_SHOWN];
 
 	return err_set(err, code, "'%s' names '%s' as its %s: %s; set a plain file name with %s",
-		       shown_name(image_name, shown), shown_name(recorded, other), use->what, why,
-		       use->remedy);
+		       chain_name_show(image_name, shown), chain_name_show(recorded, other),
+		       use->what, why, use->remedy);
 }
 
 static bool is_ascii_letter(char c)

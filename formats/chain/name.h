@@ -5,6 +5,11 @@
 
 struct err;
 
+#define CHAIN_NAME_SHOWN 300 /* bytes of a name in a sentence; three fit a message */
+
+/* A name as it may be printed in a sentence of a chain. Returns shown. */
+const char *chain_name_show(const char *name, char shown[CHAIN_NAME_SHOWN]);
+
 /* What a recorded name is the name of, and how a better one is recorded. */
 struct chain_name_use {
 	const char *what, *remedy;

@@ -148,7 +148,7 @@ int qcow2_plan_link(struct layer *layer, const char *name, enum image_format for
 	autofree uint8_t *bytes = malloc(layer->cluster_len);
 	struct qcow2_parts draft = { .bytes = bytes, .len = layer->cluster_len };
 	const char *why = "out of memory";
-	char shown[512];
+	struct shown shown;
 	int rc = -ENOMEM;
 
 	free(q->new_link);
@@ -163,13 +163,12 @@ int qcow2_plan_link(struct layer *layer, const char *name, enum image_format for
 		link->format = format;
 		rc = draft_link(q, &draft, link, &why);
 	}
-	if (rc)
-		err_escape(layer->file->name, strlen(layer->file->name), shown, sizeof(shown));
 	if (rc && !why)
 		return err_errno(err, rc, "%s: its header can't be read; nothing was changed",
-				 shown);
+				 file_show(layer->file, &shown));
 	if (rc)
-		return err_set(err, rc, "%s: %s; nothing was changed", shown, why);
+		return err_set(err, rc, "%s: %s; nothing was changed",
+			       file_show(layer->file, &shown), why);
 	if (link->name_len || link->ext_end)
 		q->new_link = STEAL(link);
 	return 0;

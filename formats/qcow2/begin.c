@@ -137,10 +137,10 @@ static int may_grow(const struct qcow2 *q, const char *name, struct err *err)
 int qcow2_begin_writing(struct layer *layer, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(layer);
-	char name[512];
+	struct shown shown;
+	const char *name = file_show(layer->file, &shown);
 	int rc;
 
-	err_escape(layer->file->name, strlen(layer->file->name), name, sizeof(name));
 	if (q->reftable.bytes) {
 		layer->note[0] = 0;
 		return 0;

@@ -37,6 +37,7 @@
 #include "io/base.h"
 #include "io/blocking.h"
 #include "io/err.h"
+#include "io/file.h"
 
 #define CUT                                                                                  \
 	"the file ends inside a table, and clusters that nothing refers to any more may be " \
@@ -49,13 +50,12 @@ static bool is_sound(const struct check_result *found)
 
 static int write_error(struct layer *layer, int rc, struct err *err)
 {
-	char name[512];
+	struct shown shown;
 
-	return err_errno(
-		err, rc,
-		"%s: repairing its refcounts failed; nothing is lost, and the next try "
-		"goes on from here",
-		err_escape(layer->file->name, strlen(layer->file->name), name, sizeof(name)));
+	return err_errno(err, rc,
+			 "%s: repairing its refcounts failed; nothing is lost, and the next try "
+			 "goes on from here",
+			 file_show(layer->file, &shown));
 }
 
 /* The machine's failure, not the image's. */

@@ -274,10 +274,10 @@ static int write_image(const struct layout *l, struct file *file, const uint8_t 
 
 int qcow2_create(struct file *file, const struct image_create *how, struct err *err)
 {
-	char name[512];
+	struct shown shown;
 	struct layout l = {
 		.how = how,
-		.name = err_escape(file->name, strlen(file->name), name, sizeof(name)),
+		.name = file_show(file, &shown),
 		.version = how->version ? how->version : 3,
 		.cluster_len = how->cluster_len ? how->cluster_len : 65536,
 	};

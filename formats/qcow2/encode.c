@@ -180,9 +180,9 @@ int qcow2_may_compress(struct layer *layer, enum layer_compression type, unsigne
 	struct qcow2 *q = qcow2_of(layer);
 	enum qcow2_compression to = wanted(q, type);
 	unsigned max_level = to == QCOW2_COMPRESSION_ZSTD ? ZSTD_MAX_LEVEL : ZLIB_MAX_LEVEL;
-	char name[512];
+	struct shown shown;
+	const char *name = file_show(layer->file, &shown);
 
-	err_escape(layer->file->name, strlen(layer->file->name), name, sizeof(name));
 	if (level > max_level)
 		return err_set(err, -EINVAL, "%s: compression level %u; %s has 1 to %u", name,
 			       level, type_name(to), max_level);
@@ -216,11 +216,10 @@ int qcow2_set_compression(struct layer *layer, enum layer_compression type, stru
 	if (!rc)
 		rc = file_sync(layer->file);
 	if (rc) {
-		char name[512];
+		struct shown shown;
 
 		return err_errno(err, rc, "%s: cannot write the compression type",
-				 err_escape(layer->file->name, strlen(layer->file->name), name,
-					    sizeof(name)));
+				 file_show(layer->file, &shown));
 	}
 	q->hdr.incompat = incompat;
 	q->hdr.compression = to;

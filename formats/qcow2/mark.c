@@ -182,18 +182,17 @@ int qcow2_mark_mixed(struct layer *layer, bool mixed, struct err *err)
 	autofree uint8_t *bytes = malloc(layer->cluster_len);
 	struct mark_plan plan = { .parts = { .bytes = bytes, .len = layer->cluster_len } };
 	int rc = bytes ? change_mark(q, &plan, mixed) : -ENOMEM;
-	char shown[512];
+	struct shown shown;
 
 	if (!rc) {
 		layer->is_mixed = mixed;
 		return 0;
 	}
-	err_escape(layer->file->name, strlen(layer->file->name), shown, sizeof(shown));
 	if (rc == -ENOSPC && !plan.parts.mark_off && plan.end > 0)
 		return err_set(err, rc,
 			       "%s: its header has no room for the mark that its backing file was "
 			       "changed, and was left as it is",
-			       shown);
+			       file_show(layer->file, &shown));
 	return err_errno(err, rc, "%s: the mark that its backing file was changed could not be %s",
-			 shown, mixed ? "written" : "taken away");
+			 file_show(layer->file, &shown), mixed ? "written" : "taken away");
 }

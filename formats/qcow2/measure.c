@@ -27,6 +27,7 @@
 #include "formats/qcow2/snapshots.h"
 #include "io/base.h"
 #include "io/err.h"
+#include "io/file.h"
 
 /* Takes n clusters in the shadow of q, whose alloc_end is moved. */
 static int take_all(const struct qcow2 *q, const struct qcow2_space *space, struct qcow2 *shadow,
@@ -69,13 +70,11 @@ static int take_all(const struct qcow2 *q, const struct qcow2_space *space, stru
 int qcow2_begin_measuring(struct layer *layer, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(layer);
-	char name[512];
+	struct shown shown;
 
 	if (q->reftable.bytes) /* begin_writing has loaded them */
 		return 0;
-	return qcow2_snapshots_load(
-		q, err_escape(layer->file->name, strlen(layer->file->name), name, sizeof(name)),
-		err);
+	return qcow2_snapshots_load(q, file_show(layer->file, &shown), err);
 }
 
 /* Clusters that the walk's counts stand for: with snapshots each disk may need a table of its own,
@@ -116,10 +115,10 @@ int qcow2_measure(struct layer *layer, uint64_t n_data, uint64_t n_tables, uint6
 	struct qcow2_space space;
 	struct qcow2 shadow;
 	uint64_t n;
-	char name[512];
+	struct shown shown;
+	const char *name = file_show(layer->file, &shown);
 	int rc;
 
-	err_escape(layer->file->name, strlen(layer->file->name), name, sizeof(name));
 	rc = find_space(q, name, &space, err);
 	if (!rc && !loaded && !space.is_rebuilt) /* else the old one is not to be trusted */
 		rc = qcow2_reftable_read(q, name, err);

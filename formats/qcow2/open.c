@@ -124,16 +124,16 @@ static int note_cut_l1(struct qcow2 *q, struct err *err)
 	rc = qcow2_check(&q->layer, &found, err);
 	if (!rc && found.n_cut)
 		refuse(&q->layer.unreadable, -EUCLEAN,
-		       "the file ends inside its L1 table, and clusters that nothing refers to any "
+		       "the file ends inside its L1 table, and clusters that nothing refers "
+		       "to any "
 		       "more may be what the lost entries led to; restore it from a copy");
 	return rc;
 }
 
 int qcow2_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err)
 {
-	char name[512];
-	struct header_source src = { .name = err_escape(file->name, strlen(file->name), name,
-							sizeof(name)) };
+	struct shown shown;
+	struct header_source src = { .name = file_show(file, &shown) };
 	struct qcow2 *q = calloc(1, sizeof(*q));
 	int rc;
 

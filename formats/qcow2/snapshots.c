@@ -270,7 +270,7 @@ int qcow2_snapshots_reread(struct layer *layer, bool commit_runs, struct err *er
 {
 	struct qcow2 *q = qcow2_of(layer);
 	struct qcow2_snapshots *v = q->snapshots;
-	char name[512];
+	struct shown shown;
 	int rc = 0;
 
 	if (!v)
@@ -285,8 +285,7 @@ int qcow2_snapshots_reread(struct layer *layer, bool commit_runs, struct err *er
 			rc = read_l1(q, view);
 	}
 	return rc ? err_errno(err, rc, "%s: cannot read the L1 tables of its snapshots again",
-			      err_escape(layer->file->name, strlen(layer->file->name), name,
-					 sizeof(name)))
+			      file_show(layer->file, &shown))
 		  : 0;
 }
 

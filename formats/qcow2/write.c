@@ -29,17 +29,17 @@
 #include "formats/qcow2/tables.h"
 #include "io/base.h"
 #include "io/err.h"
+#include "io/file.h"
 
 int qcow2_begin_guest_writes(struct layer *layer, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(layer);
-	char name[512];
+	struct shown shown;
 	/* Bitmaps that are not kept any more would miss the guest's changes. */
 	int rc = qcow2_clear_unknown_autoclear(q, QCOW2_AUTOCLEAR_RAW_DATA);
 
 	return rc ? err_errno(err, rc, "%s: cannot take its bitmaps' validity back",
-			      err_escape(layer->file->name, strlen(layer->file->name), name,
-					 sizeof(name)))
+			      file_show(layer->file, &shown))
 		  : 0;
 }
 

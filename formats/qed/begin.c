@@ -40,7 +40,8 @@ static void keep_first_error(void *opaque, bool is_leak, const char *text)
 
 int qed_audit(struct qed *q, struct check_result *found, struct err *err)
 {
-	struct header_name name;
+	struct shown shown;
+	const char *name = file_show(q->layer.file, &shown);
 	char first[256] = "";
 	struct check_result result = {
 		.report = keep_first_error,
@@ -55,14 +56,13 @@ int qed_audit(struct qed *q, struct check_result *found, struct err *err)
 	blocking_end();
 	if (rc)
 		return rc;
-	qed_header_name_init(&name, q->layer.file);
 	if (result.n_errors)
 		return err_set(err, -EUCLEAN,
 			       "%s: damaged, not written to: %s (%" PRIu64
 			       " errors); repair a copy with qemu-img check -r all first",
-			       name.text, first, result.n_errors);
+			       name, first, result.n_errors);
 	if (result.n_check_errors)
-		return err_set(err, -EIO, "%s: could not be checked, not written to: %s", name.text,
+		return err_set(err, -EIO, "%s: could not be checked, not written to: %s", name,
 			       first);
 	*found = result;
 	return 0;
@@ -98,19 +98,19 @@ int qed_begin_writing(struct layer *layer, struct err *err)
 {
 	struct qed *q = qed_of(layer);
 	struct file *file = layer->file;
-	struct header_name name;
+	struct shown shown;
+	const char *name = file_show(file, &shown);
 	struct check_result found = { 0 };
 	bool was_dirty = q->need_check;
 	uint64_t n_left = 0, no_probe = 0;
 	int rc;
 
-	qed_header_name_init(&name, file);
 	layer->note[0] = 0;
 	if (file->is_block && q->table_len > QED_MAX_DEVICE_TABLE_LEN)
 		return err_set(err, -ENOTSUP,
 			       "%s: QED tables of %" PRIu64
 			       " MiB are not written on a block device; copy the image to a file",
-			       name.text, q->table_len / MiB);
+			       name, q->table_len / MiB);
 	rc = qed_audit(q, &found, err);
 	if (rc)
 		return rc;

@@ -17,13 +17,7 @@
 #include "io/err.h"
 #include "io/file.h"
 
-void qed_header_name_init(struct header_name *name, const struct file *file)
-{
-	err_escape(file->name, strlen(file->name), name->text, sizeof(name->text));
-}
-
-__attribute__((format(printf, 3, 4))) static int damaged(struct err *err,
-							 const struct header_name *name,
+__attribute__((format(printf, 3, 4))) static int damaged(struct err *err, const char *name,
 							 const char *format, ...)
 {
 	char why[300];
@@ -32,11 +26,11 @@ __attribute__((format(printf, 3, 4))) static int damaged(struct err *err,
 	va_start(args, format);
 	vsnprintf(why, sizeof(why), format, args);
 	va_end(args);
-	return err_set(err, -EUCLEAN, "%s: damaged QED header: %s; restore it from a copy",
-		       name->text, why);
+	return err_set(err, -EUCLEAN, "%s: damaged QED header: %s; restore it from a copy", name,
+		       why);
 }
 
-int qed_read_header(struct qed *q, const struct header_name *name, struct err *err)
+int qed_read_header(struct qed *q, const char *name, struct err *err)
 {
 	struct file *file = q->layer.file;
 	int rc;
@@ -45,16 +39,16 @@ int qed_read_header(struct qed *q, const struct header_name *name, struct err *e
 		return damaged(err, name, "the file ends after %" PRIu64 " bytes", file->len);
 	rc = file_read(file, q->header, sizeof(q->header), 0);
 	if (rc)
-		return err_errno(err, rc, "%s: cannot read the header", name->text);
+		return err_errno(err, rc, "%s: cannot read the header", name);
 	if (le32(q->header + QED_H_MAGIC) != QED_MAGIC)
 		return err_set(
 			err, -EINVAL,
 			"%s: not a QED image (wrong magic), though it was named or recorded as one",
-			name->text);
+			name);
 	return 0;
 }
 
-int qed_parse_geometry(struct qed *q, const struct header_name *name, struct err *err)
+int qed_parse_geometry(struct qed *q, const char *name, struct err *err)
 {
 	uint32_t cluster_len = le32(q->header + QED_H_CLUSTER_LEN);
 	uint32_t table_clusters = le32(q->header + QED_H_TABLE_CLUSTERS);
@@ -85,7 +79,7 @@ int qed_parse_geometry(struct qed *q, const struct header_name *name, struct err
 	return 0;
 }
 
-int qed_check_ranges(struct qed *q, const struct header_name *name, struct err *err)
+int qed_check_ranges(struct qed *q, const char *name, struct err *err)
 {
 	uint64_t guest_len = le64(q->header + QED_H_GUEST_LEN);
 	uint64_t l1_off = le64(q->header + QED_H_L1_OFF), l1_end;
@@ -118,7 +112,7 @@ int qed_check_ranges(struct qed *q, const struct header_name *name, struct err *
 	return 0;
 }
 
-int qed_read_backing_name(struct qed *q, const struct header_name *name, struct err *err)
+int qed_read_backing_name(struct qed *q, const char *name, struct err *err)
 {
 	uint32_t off = le32(q->header + QED_H_BACKING_OFF);
 	uint32_t len = le32(q->header + QED_H_BACKING_LEN);
@@ -134,11 +128,11 @@ int qed_read_backing_name(struct qed *q, const struct header_name *name, struct 
 			       off, len);
 	backing = calloc(1, len + 1);
 	if (!backing)
-		return err_set(err, -ENOMEM, "%s: out of memory", name->text);
+		return err_set(err, -ENOMEM, "%s: out of memory", name);
 	rc = file_read(q->layer.file, backing, len, off);
 	if (rc)
 		return err_errno(err, rc, "%s: cannot read the backing file's name at offset %#x",
-				 name->text, off);
+				 name, off);
 	if (memchr(backing, 0, len))
 		return damaged(err, name, "the backing file's name has a NUL byte in it");
 	q->layer.has_backing = true;
@@ -154,7 +148,7 @@ int qed_read_backing_name(struct qed *q, const struct header_name *name, struct 
 int qed_rewrite_header(struct qed *q, uint64_t features, uint64_t autoclear, struct err *err)
 {
 	uint8_t header[QED_HEADER_LEN];
-	struct header_name name;
+	struct shown shown;
 	int rc;
 
 	memcpy(header, q->header, sizeof(header));
@@ -165,10 +159,9 @@ int qed_rewrite_header(struct qed *q, uint64_t features, uint64_t autoclear, str
 		rc = file_write(q->layer.file, header, sizeof(header), 0);
 	if (!rc)
 		rc = file_sync(q->layer.file);
-	if (rc) {
-		qed_header_name_init(&name, q->layer.file);
-		return err_errno(err, rc, "%s: cannot write the header at offset 0", name.text);
-	}
+	if (rc)
+		return err_errno(err, rc, "%s: cannot write the header at offset 0",
+				 file_show(q->layer.file, &shown));
 	memcpy(q->header, header, sizeof(header));
 	q->features = features;
 	q->autoclear = autoclear;

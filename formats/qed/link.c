@@ -19,6 +19,7 @@
 #include "formats/qed/image.h"
 #include "io/base.h"
 #include "io/err.h"
+#include "io/file.h"
 
 struct qed_new_link {
 	char name[QED_MAX_NEW_NAME_LEN + 1];
@@ -33,7 +34,7 @@ int qed_plan_link(struct layer *layer, const char *name, enum image_format forma
 	uint64_t old_off = le32(q->header + QED_H_BACKING_OFF);
 	uint64_t old_end = old_off + le32(q->header + QED_H_BACKING_LEN);
 	autofree struct qed_new_link *link = calloc(1, sizeof(*link));
-	char shown[512];
+	struct shown shown;
 	int rc = 0;
 
 	free(q->new_link);
@@ -56,8 +57,7 @@ int qed_plan_link(struct layer *layer, const char *name, enum image_format forma
 		return err_set(err, rc,
 			       "%s: its header has no room for the new base's name beside the old "
 			       "one; nothing was changed",
-			       err_escape(layer->file->name, strlen(layer->file->name), shown,
-					  sizeof(shown)));
+			       file_show(layer->file, &shown));
 	memcpy(link->name, name, len);
 	link->name_len = len;
 	link->raw = format == IMAGE_RAW;

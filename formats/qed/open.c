@@ -43,28 +43,28 @@ static void note_refusals(struct qed *q)
 
 int qed_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err)
 {
-	struct header_name name;
+	struct shown shown;
+	const char *name = file_show(file, &shown);
 	struct qed *q = calloc(1, sizeof(*q));
 	int rc;
 
-	qed_header_name_init(&name, file);
 	if (!q)
-		return err_set(err, -ENOMEM, "%s: out of memory", name.text);
+		return err_set(err, -ENOMEM, "%s: out of memory", name);
 	q->layer.ops = &qed_ops;
 	q->layer.file = file;
 	q->layer.cache = cache;
-	rc = qed_read_header(q, &name, err);
+	rc = qed_read_header(q, name, err);
 	if (!rc)
-		rc = qed_parse_geometry(q, &name, err);
+		rc = qed_parse_geometry(q, name, err);
 	if (!rc)
-		rc = qed_check_ranges(q, &name, err);
+		rc = qed_check_ranges(q, name, err);
 	if (rc)
 		goto fail;
 	q->features = le64(q->header + QED_H_FEATURES);
 	q->compat = le64(q->header + QED_H_COMPAT);
 	q->autoclear = le64(q->header + QED_H_AUTOCLEAR);
 	q->need_check = q->features & QED_F_NEED_CHECK;
-	rc = qed_read_backing_name(q, &name, err);
+	rc = qed_read_backing_name(q, name, err);
 	if (rc)
 		goto fail;
 	note_refusals(q);

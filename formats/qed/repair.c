@@ -24,12 +24,13 @@
 #include "formats/qed/image.h"
 #include "io/base.h"
 #include "io/err.h"
+#include "io/file.h"
 
 int qed_reclaim_all(struct qed *q, uint64_t end_off, uint64_t *n_left, struct err *err)
 {
 	struct layer *layer = &q->layer;
 	struct qed_compacted done;
-	char name[512];
+	struct shown shown;
 	int rc = qed_compact(q, end_off, &done);
 
 	*n_left = 0;
@@ -41,8 +42,7 @@ int qed_reclaim_all(struct qed *q, uint64_t end_off, uint64_t *n_left, struct er
 		return err_errno(err, rc,
 				 "%s: moving clusters into unused space failed; nothing is lost, "
 				 "and the next try goes on from here",
-				 err_escape(layer->file->name, strlen(layer->file->name), name,
-					    sizeof(name)));
+				 file_show(layer->file, &shown));
 	q->gaps.n = 0;
 	q->spare_l2_off = 0;
 	layer->alloc_end = done.end_off;
