@@ -57,7 +57,7 @@ struct qcow2_check {
 	bool written;       /* something was */
 	int write_error;    /* -errno */
 	/* Called with a target window's references counted, and for all clusters behind the last
-	 * window that has any. 0 or -errno. */
+	 * window that has any; NULL: nothing is done about those. 0 or -errno. */
 	int (*window_counted)(struct qcow2_check *c);
 	int (*beyond)(struct qcow2_check *c, uint64_t first);
 	void *opaque; /* theirs */

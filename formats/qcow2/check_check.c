@@ -72,7 +72,7 @@ int check_run(struct qcow2_check *c, uint64_t window_clusters)
 		first += window_clusters;
 	} while (!rc && first < c->refs_end);
 	c->result->refs_end_off = c->refs_end << c->q->cluster_bits;
-	return rc || first >= c->n_host ? rc : c->beyond(c, first);
+	return rc || first >= c->n_host || !c->beyond ? rc : c->beyond(c, first);
 }
 
 void check_free(struct qcow2_check *c)

@@ -145,13 +145,6 @@ static int nothing_to_compare(struct qcow2_check *c)
 	return 0;
 }
 
-static int nothing_beyond(struct qcow2_check *c, uint64_t first)
-{
-	(void)c;
-	(void)first;
-	return 0;
-}
-
 int qcow2_mend_copied(struct qcow2 *q, uint64_t window_clusters)
 {
 	struct check_result ignored = { 0 };
@@ -162,7 +155,7 @@ int qcow2_mend_copied(struct qcow2 *q, uint64_t window_clusters)
 		return -ENOMEM;
 	c->mend_copied = true;
 	c->window_counted = nothing_to_compare;
-	c->beyond = nothing_beyond;
+	c->beyond = NULL;
 	blocking_begin();
 	rc = check_run(c, window_clusters);
 	blocking_end();

@@ -75,13 +75,6 @@ static int scan_window(struct qcow2_check *c)
 	return 0;
 }
 
-static int nothing_beyond(struct qcow2_check *c, uint64_t first)
-{
-	(void)c;
-	(void)first;
-	return 0;
-}
-
 /* One walk over all references. */
 static int walk(struct rebuild *r, int (*window_counted)(struct qcow2_check *c),
 		struct check_result *result, uint64_t window_clusters, uint64_t *refs_end)
@@ -93,7 +86,7 @@ static int walk(struct rebuild *r, int (*window_counted)(struct qcow2_check *c),
 		return -ENOMEM;
 	c->refs_only = true;
 	c->window_counted = window_counted;
-	c->beyond = nothing_beyond;
+	c->beyond = NULL;
 	c->opaque = r;
 	blocking_begin();
 	rc = check_run(c, window_clusters);
