@@ -43,7 +43,8 @@ static int check_free(const char *path, const char *dir_name, const char *shown,
 		return posix_say_not_created(shown, -EEXIST, err);
 	if (errno != ENOENT)
 		return err_errno(err, -errno, "cannot create '%s'", shown);
-	if (stat(dir_name, &st))
+	/* A path that ends in a slash names no file, whatever appears there meanwhile. */
+	if (!*dir_last_part(path) || stat(dir_name, &st))
 		return posix_say_not_created(shown, -ENOENT, err);
 	return 0;
 }

@@ -24,6 +24,7 @@
 #include "formats/core/layer_header.h"
 #include "io/base.h"
 #include "io/blocking.h"
+#include "io/dir.h"
 #include "io/err.h"
 #include "io/file.h"
 
@@ -117,13 +118,6 @@ static char *real_dir(const struct file *file, int *why)
 	return asprintf(&out, "%s%s", real, real[1] ? "/" : "") < 0 ? NULL : out;
 }
 
-static const char *last_part(const char *name)
-{
-	const char *slash = strrchr(name, '/');
-
-	return slash ? slash + 1 : name;
-}
-
 /* How to come from one absolute directory to another, both with a slash at the end: "", "a/",
  * "../". */
 static char *relative_dir(const char *from, const char *to)
@@ -162,7 +156,7 @@ int chain_base_name(const struct chain *chain, unsigned depth, char **out, struc
 		return err_errno(err, from ? why_to : why_from,
 				 "cannot find the way from the image to its new base");
 	dir = relative ? relative_dir(from, to) : strdup(to);
-	if (!dir || asprintf(&path, "%s%s", dir, last_part(base->name)) < 0)
+	if (!dir || asprintf(&path, "%s%s", dir, dir_last_part(base->name)) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	/* A colon before any slash would make it a protocol. */
 	if (path[strcspn(path, ":/")] == ':')

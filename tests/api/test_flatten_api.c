@@ -33,6 +33,20 @@ __attribute__((visibility("default"))) int fsync(int fd)
 	return (int)syscall(SYS_fsync, fd);
 }
 
+/* This directory appears as soon as the library has seen that there is none; NULL: none does. */
+static const char *appearing;
+
+__attribute__((visibility("default"))) int lstat(const char *path, struct stat *st)
+{
+	int rc = fstatat(AT_FDCWD, path, st, AT_SYMLINK_NOFOLLOW);
+	int code = errno;
+
+	if (rc && appearing && !strcmp(path, appearing))
+		cr_assert_eq(mkdir(appearing, 0700), 0);
+	errno = code;
+	return rc;
+}
+
 static void set_up(void)
 {
 	static uint8_t bytes[LEN];
@@ -184,6 +198,21 @@ Test(flatten_api, a_file_that_appears_meanwhile_is_left_alone)
 	cr_assert_eq(lseek(fd, 0, SEEK_END), 1);
 	close(fd);
 	cr_assert_eq(scratch_n_files(), 2);
+}
+
+Test(flatten_api, a_directory_that_appears_meanwhile_is_no_name)
+{
+	struct bpull_create_options o = { .size = sizeof(o), .format = BPULL_FORMAT_QCOW2 };
+	struct bpull_error error = { 0 };
+	struct bpull_disk *disk;
+
+	appearing = scratch("new/");
+	cr_assert_eq(bpull_flatten_open(engine, scratch("source"), NULL, scratch("new/"), &o, &disk,
+					&error),
+		     -ENOENT);
+	cr_assert(strstr(error.message, "the directory it would lie in does not exist"), "%s",
+		  error.message);
+	cr_assert_eq(rmdir(scratch("new")), 0, "something was left in it");
 }
 
 Test(flatten_api, what_is_refused)
