@@ -47,9 +47,16 @@ def ended(process):
         process.wait()
 
 
-def wait_for(path, process):
+def is_listening(path):
+    """As the kernel tells: a name is there a moment before, and the server minds a trial connection."""
+    with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as sockets:
+        return any(line.endswith(f" {path}\n") and int(line.split()[3], 16) & 0x10000  # __SO_ACCEPTCON
+                   for line in list(sockets)[1:])
+
+
+def wait_until(is_ready, path, process):
     end = time.monotonic() + 20
-    while not os.path.exists(path):
+    while not is_ready(path):
         if process.poll() is not None or time.monotonic() > end:
             sys.exit(f"nbd_guest: {process.args[0]} does not serve")
         time.sleep(.01)
@@ -59,7 +66,7 @@ def wait_for(path, process):
 def ours(args, pull):
     command = ["nbdkit", "-f", "-U", "sock", "-P", "pid", args.plugin, "image=image", f"pull={str(pull).lower()}"]
     with ended(subprocess.Popen(command)) as server:
-        wait_for("pid", server)  # written when it listens
+        wait_until(os.path.exists, "pid", server)  # written when it listens
         yield
 
 
@@ -71,12 +78,13 @@ def ring_is_there():
 
 @contextlib.contextmanager
 def qsd(_, pull):
+    sock = os.path.abspath("sock")
     node = {"driver": "qcow2", "node-name": "top",
             "file": {"driver": "file", "filename": "image", "aio": "io_uring" if ring_is_there() else "threads"}}
-    command = ["qemu-storage-daemon", "--blockdev", json.dumps(node), "--nbd-server", "addr.type=unix,addr.path=sock",
+    command = ["qemu-storage-daemon", "--blockdev", json.dumps(node), "--nbd-server", f"addr.type=unix,addr.path={sock}",
                "--export", "type=nbd,id=e,node-name=top,name=,writable=on", "--chardev", "stdio,id=c", "--monitor", "chardev=c"]
     with ended(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)) as server:
-        wait_for("sock", server)
+        wait_until(is_listening, sock, server)
         words = [{"execute": "qmp_capabilities"}]
         words += [{"execute": "block-stream", "arguments": {"job-id": "j", "device": "top"}}] if pull else []
         for word in words:
