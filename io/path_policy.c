@@ -15,7 +15,7 @@
 #include "io/file.h"
 
 /* Absolute, and every component a real name. "/" alone counts. */
-static bool is_plain_name(const char *name)
+static bool is_resolved_name(const char *name)
 {
 	if (name[0] != '/')
 		return false;
@@ -66,7 +66,7 @@ static bool is_root(const char *dir)
 
 bool path_policy_allows(const struct path_policy *policy, const char *real_name, bool is_block)
 {
-	if (!is_plain_name(real_name))
+	if (!is_resolved_name(real_name))
 		return false;
 	switch (policy->rule) {
 	case PATH_RULE_ANY: return true;
@@ -82,6 +82,6 @@ bool path_policy_allows(const struct path_policy *policy, const char *real_name,
 
 bool path_policy_allows_link(const struct path_policy *policy, const char *link_name)
 {
-	return policy->rule == PATH_RULE_TREE && is_plain_name(link_name) &&
+	return policy->rule == PATH_RULE_TREE && is_resolved_name(link_name) &&
 	       is_in_dirs(policy, link_name);
 }

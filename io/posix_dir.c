@@ -33,7 +33,8 @@ static bool is_append_only(int fd)
 	       sx.stx_attributes & STATX_ATTR_APPEND;
 }
 
-static int check_free(const char *path, const char *dir_name, const char *shown, struct err *err)
+static int check_name_is_free(const char *path, const char *dir_name, const char *shown,
+			      struct err *err)
 {
 	struct stat st;
 
@@ -191,7 +192,7 @@ int posix_dir_open(struct file_opener *opener, const char *path, struct dir **ou
 	pd->fd = -1;
 	dir_name = *pd->prefix ? pd->prefix : ".";
 	err_escape(path, strlen(path), shown.name, sizeof(shown.name));
-	rc = check_free(path, dir_name, shown.name, err);
+	rc = check_name_is_free(path, dir_name, shown.name, err);
 	if (!rc)
 		rc = open_fd(pd, dir_name, shown.name, err);
 	if (rc)

@@ -271,7 +271,7 @@ static int open_same(struct posix_lookup *lk, int flags)
 
 /* Drivers differ in what they answer where a read-only device is opened for writing: EROFS, EACCES,
  * EPERM, or a descriptor of which every write fails. So the device itself is asked. */
-static int check_writable(struct posix_lookup *lk, int rc)
+static int check_device_writable(struct posix_lookup *lk, int rc)
 {
 	bool refused = rc == -EACCES || rc == -EPERM;
 
@@ -289,7 +289,7 @@ static int open_looked_up(struct posix_lookup *lk, struct err *err)
 	if (rc == -EINVAL && lk->how->direct)
 		rc = open_same(lk, flags);
 	if (lk->how->write)
-		rc = check_writable(lk, rc);
+		rc = check_device_writable(lk, rc);
 	return rc ? say_failed(lk, rc, err) : 0;
 }
 

@@ -40,7 +40,7 @@ static void copy(const struct io_req *req, char *flat, uint64_t len)
 	}
 }
 
-static int64_t run(const struct io_req *req)
+static int64_t run_flat(const struct io_req *req)
 {
 	struct file *file = req->file;
 	autofree char *flat = malloc(req->len ? req->len : 1);
@@ -64,5 +64,5 @@ static int64_t run(const struct io_req *req)
 
 void io_req_run_unaligned(struct io_req *req)
 {
-	req->result = run(req);
+	req->result = run_flat(req);
 }

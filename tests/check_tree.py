@@ -4,7 +4,7 @@
 header only, the shared library exports what the header declares and nothing
 else, every file carries its licence line, no line is too long, no message of the
 library names an option of the command, every pointer of a public function has a
-row in the table of NULLs. The order of the library's folders: check_rooms.py.
+row in the table of NULLs, no two functions of the library have one name. The order of the library's folders: check_rooms.py.
 
 usage: check_tree.py ROOT [LIBRARY]"""
 import pathlib
@@ -92,6 +92,29 @@ def options_named(root):
                 yield f'{path.relative_to(root)}: "{found[1]}"'
 
 
+# Each of these is one program, or the one library; a function's name is found once in it, so that a
+# search, a backtrace and a breakpoint lead to one place.
+NAMESPACES = ("io", "formats"), ("tools",), ("bench",)
+ATTRIBUTE = re.compile(r"__attribute__\(\((?:[^()]|\([^()]*\))*\)\)\s*")
+FUNCTION = re.compile(r"^(?:[a-z_]\w*[ *\n]+)+?\**(\w+)\([^;{}]*\)\s*\n\{", re.M)
+
+
+def functions(path):
+    return FUNCTION.findall(ATTRIBUTE.sub("", path.read_text()))
+
+
+def names_found_twice(root):
+    for folders in NAMESPACES:
+        home = {}
+        for path in sources(root, *folders):
+            for name in sorted(set(functions(path)) - {"main"}):
+                other = home.setdefault(name, path)
+                if other != path:
+                    yield f"{name}() in {other.relative_to(root)} and {path.relative_to(root)}"
+        if len(home) < 100:
+            yield f"only {len(home)} functions found in {folders[0]}: the pattern is wrong"
+
+
 def exported(library):
     out = subprocess.run(["nm", "-D", "--defined-only", library], check=True,
                          capture_output=True, text=True).stdout
@@ -113,7 +136,8 @@ def main():
               ("every file has its licence line", unlicensed(root)),
               ("no line is longer than 100 columns", wide(root)),
               ("no message of the library names an option", options_named(root)),
-              ("each public pointer was tried as NULL", untested_pointers(root))]
+              ("each public pointer was tried as NULL", untested_pointers(root)),
+              ("a function's name is found once", names_found_twice(root))]
     if len(sys.argv) > 2:
         checks.append(("the library exports the header", export_differences(root, sys.argv[2])))
     print(f"1..{len(checks)}")

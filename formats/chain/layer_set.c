@@ -236,7 +236,7 @@ static struct layer *find_shared(const struct layer_set *set, const struct file 
 	return NULL;
 }
 
-static int grow(struct layer_set *set)
+static int reserve_entry(struct layer_set *set)
 {
 	int rc;
 
@@ -246,8 +246,8 @@ static int grow(struct layer_set *set)
 	return rc;
 }
 
-/* grow() has made room. */
-static void put(struct layer_set *set, struct layer *layer, bool locked)
+/* reserve_entry() has made room. */
+static void add_entry(struct layer_set *set, struct layer *layer, bool locked)
 {
 	atomic_store(&set->changes, true);
 	set->entries[set->n++] = (struct layer_entry){ .layer = layer, .locked = locked };
@@ -274,7 +274,7 @@ static int join(struct layer_set *set, const struct layer_want *want, struct lay
 	struct layer *shared;
 	int rc = check_identity(set, want, layer->file, err);
 
-	if (!rc && grow(set) < 0)
+	if (!rc && reserve_entry(set) < 0)
 		rc = err_set(err, -ENOMEM, "out of memory while opening an image");
 	shared = rc || want->write ? NULL
 				   : find_shared(set, layer->file, layer_format(layer), want->lock);
@@ -285,7 +285,7 @@ static int join(struct layer_set *set, const struct layer_want *want, struct lay
 		return rc;
 	}
 	layer->is_overlay = want->write;
-	put(set, layer, want->lock);
+	add_entry(set, layer, want->lock);
 	*out = layer;
 	return 0;
 }

@@ -94,7 +94,7 @@ static int put_format(struct qcow2_parts *d, const char *format, struct qcow2_ne
 
 /* Where nothing is: behind the extensions in front of the old name, or behind that; in a cluster of
  * one sector, which is written at once, over it. */
-static int place_name(const struct qcow2_parts *d, struct qcow2_new_link *link)
+static int place_new_name(const struct qcow2_parts *d, struct qcow2_new_link *link)
 {
 	size_t old_end = d->name_len ? d->name_off + d->name_len : 0;
 	size_t behind = MAX(d->ext_end, old_end);
@@ -134,7 +134,7 @@ static int draft_link(struct qcow2 *q, struct qcow2_parts *d, struct qcow2_new_l
 	if (rc || !link->name_len)
 		goto out;
 	*why = "its header cluster has no room for the new base's name beside the old one";
-	rc = place_name(d, link);
+	rc = place_new_name(d, link);
 out:
 	memcpy(link->sector, d->bytes, MIN(d->len, sizeof(link->sector)));
 	return rc;
@@ -175,7 +175,7 @@ int qcow2_plan_link(struct layer *layer, const char *name, enum image_format for
 }
 
 /* Into a copy of the draft: header fields that this process has changed since it was made. */
-static void fill_header(const struct qcow2 *q, uint8_t *sector)
+static void put_link_fields(const struct qcow2 *q, uint8_t *sector)
 {
 	put_be64(sector + QCOW2_H_BACKING_OFF, q->new_link->name_off);
 	put_be32(sector + QCOW2_H_BACKING_LEN, q->new_link->name_len);
@@ -205,7 +205,7 @@ static int stage_new_link(struct qcow2 *q, struct staged *staged)
 	if (!link->name_len) {
 		/* Dropped: there is no name to write. */
 	} else if (link->name_off < old_end && name_end > old_off) {
-		assert(name_end <= SECTOR_LEN); /* place_name() */
+		assert(name_end <= SECTOR_LEN); /* place_new_name() */
 		memcpy(sector + link->name_off, link->name, link->name_len);
 		end = MAX(end, name_end);
 	} else {
@@ -216,7 +216,7 @@ static int stage_new_link(struct qcow2 *q, struct staged *staged)
 			memcpy(sector + link->name_off, link->name,
 			       MIN(link->name_len, SECTOR_LEN - link->name_off));
 	}
-	fill_header(q, sector);
+	put_link_fields(q, sector);
 	return rc ? rc
 		  : staged_add(staged, STAGE_HEADER, q->layer.file, QCOW2_H_BACKING_OFF,
 			       sector + QCOW2_H_BACKING_OFF, end - QCOW2_H_BACKING_OFF);

@@ -95,7 +95,7 @@ static int forget_beyond(struct qcow2 *q, uint64_t from_idx)
 }
 
 /* Finds the end of the space in use; what is counted behind it is so no more. */
-static int find_space(struct qcow2 *q)
+static int qcow2_find_space(struct qcow2 *q)
 {
 	struct layer *layer = &q->layer;
 	uint64_t end_idx;
@@ -156,7 +156,7 @@ int qcow2_begin_writing(struct layer *layer, struct err *err)
 		goto fail;
 	rc = qcow2_clear_unknown_autoclear(q, true_marks(q));
 	if (!rc)
-		rc = find_space(q);
+		rc = qcow2_find_space(q);
 	if (rc) {
 		err_errno(err, rc, "%s: cannot prepare the image for writing", name);
 		goto fail;

@@ -54,8 +54,8 @@ static bool table_fits(const struct qcow2_check *c, uint64_t off, uint64_t len)
 	return off && is_aligned(off, qcow2_cluster_len(c->q)) && qcow2_holds_table(c->q, off, len);
 }
 
-static void load_snapshot(struct qcow2_check *c, uint32_t idx, const uint8_t *head,
-			  uint64_t *l1_bytes)
+static void count_snapshot(struct qcow2_check *c, uint32_t idx, const uint8_t *head,
+			   uint64_t *l1_bytes)
 {
 	struct check_l1 l1 = {
 		.off = be64(head),
@@ -106,7 +106,7 @@ int check_load_snapshots(struct qcow2_check *c)
 		rc = check_read(c, "the snapshot table", head, sizeof(head), at);
 		if (rc)
 			return rc;
-		load_snapshot(c, i, head, &l1_bytes);
+		count_snapshot(c, i, head, &l1_bytes);
 		/* No overflow: at is below 2^63. */
 		at += round_up(SNAPSHOT_LEN + (uint64_t)be32(head + 36) + be16(head + 12) +
 				       be16(head + 14),

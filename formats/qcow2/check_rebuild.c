@@ -135,7 +135,7 @@ static int scan(struct rebuild *r, uint64_t window_clusters, uint64_t *refs_end,
 }
 
 /* Where the new structures lie, themselves counted. */
-static int place(struct rebuild *r, uint64_t first_idx)
+static int place_tables(struct rebuild *r, uint64_t first_idx)
 {
 	const struct qcow2 *q = r->q;
 	uint64_t n_before;
@@ -218,7 +218,7 @@ static int write_blocks(struct rebuild *r, uint64_t window_clusters)
 	return rc ? rc : walk(r, write_window, &ignored, window_clusters, NULL);
 }
 
-static int write_all(struct rebuild *r, uint64_t window_clusters)
+static int write_tables(struct rebuild *r, uint64_t window_clusters)
 {
 	struct file *file = r->q->layer.file;
 	uint64_t len = r->table_clusters * r->q->layer.cluster_len, at = r->first_idx;
@@ -268,7 +268,7 @@ static int plan(struct rebuild *r, uint64_t end_off, uint64_t window_clusters, c
 	refs_end = MAX(refs_end, div_round_up(end_off, q->layer.cluster_len));
 	if (!q->layer.file->is_block)
 		refs_end = MAX(refs_end, div_round_up(q->layer.file->len, q->layer.cluster_len));
-	return place(r, refs_end);
+	return place_tables(r, refs_end);
 }
 
 static void tell_no_place(char *why, size_t why_cap, int rc)
@@ -308,7 +308,7 @@ int qcow2_rebuild_refcounts(struct qcow2 *q, uint64_t end_off, uint64_t window_c
 	if (!rc)
 		rc = qcow2_clear_unknown_autoclear(q, QCOW2_REPAIR_KEEPS);
 	if (!rc)
-		rc = write_all(&r, window_clusters);
+		rc = write_tables(&r, window_clusters);
 	if (rc && !file->is_block && r.table)
 		file_truncate(file, old_len);
 	if (rc)

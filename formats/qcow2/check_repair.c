@@ -134,8 +134,8 @@ int qcow2_repair(struct layer *layer, struct repair *repair, struct err *err)
 
 /* ---- before the first write of a job ---- */
 
-static int refuse(const char *name, const struct check_result *found, const char *first,
-		  struct err *err)
+static int refuse_repair(const char *name, const struct check_result *found, const char *first,
+			 struct err *err)
 {
 	if (found->n_check_errors)
 		return err_set(err, -EIO, "%s: its tables can't be read: %s; nothing was changed",
@@ -179,16 +179,16 @@ static int audit(struct layer *layer, const char *name, struct check_result *fou
 	if (rc)
 		return rc;
 	if (found->n_cut)
-		return refuse(name, found, CUT, err);
+		return refuse_repair(name, found, CUT, err);
 	/* Of a dirty image only the refcounts may be wrong; anything else refuses it, too. */
 	if (found->n_check_errors || (found->n_errors > found->n_stale && !is_dirty))
-		return refuse(name, found, overlaps(found), err);
+		return refuse_repair(name, found, overlaps(found), err);
 	/* Counting such a cluster anew would make the image consistent, and hide that one of its
 	 * owners reads another's data. Who wants that asks for it with check --repair=all. */
 	if (found->n_overlaps)
-		return refuse(name, found, overlaps(found), err);
+		return refuse_repair(name, found, overlaps(found), err);
 	if (found->n_crossed)
-		return refuse(name, found, "clusters that several entries share", err);
+		return refuse_repair(name, found, "clusters that several entries share", err);
 	return 0;
 }
 
@@ -208,7 +208,7 @@ int qcow2_plan_repair(struct layer *layer, const char *name, struct qcow2_space 
 					sizeof(why));
 		if (rc && is_passing(rc))
 			return err_errno(err, rc, "%s: cannot count its references", name);
-		return rc ? refuse(name, &found, why, err) : 0;
+		return rc ? refuse_repair(name, &found, why, err) : 0;
 	}
 	/* Leaks at the end are cut off, or not counted any more. */
 	if (layer->file->is_block ||
@@ -240,7 +240,7 @@ int qcow2_make_sound(struct layer *layer, const char *name, struct err *err)
 	if (rc)
 		return rc;
 	if (!is_sound(&repair.left))
-		return refuse(name, &repair.left, repair.why, err);
+		return refuse_repair(name, &repair.left, repair.why, err);
 	note(layer, was_dirty, &repair);
 	return 0;
 }

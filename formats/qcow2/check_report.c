@@ -12,7 +12,7 @@
 #include "io/base.h"
 #include "io/file.h"
 
-static void report(struct qcow2_check *c, bool is_leak, const char *format, va_list args)
+static void vreport(struct qcow2_check *c, bool is_leak, const char *format, va_list args)
 {
 	char text[512];
 
@@ -29,7 +29,7 @@ void check_error(struct qcow2_check *c, const char *format, ...)
 
 	c->result->n_errors++;
 	va_start(args, format);
-	report(c, false, format, args);
+	vreport(c, false, format, args);
 	va_end(args);
 }
 
@@ -40,7 +40,7 @@ void check_stale(struct qcow2_check *c, const char *format, ...)
 	c->result->n_errors++;
 	c->result->n_stale++;
 	va_start(args, format);
-	report(c, false, format, args);
+	vreport(c, false, format, args);
 	va_end(args);
 }
 
@@ -50,7 +50,7 @@ void check_leak(struct qcow2_check *c, const char *format, ...)
 
 	c->result->n_leaks++;
 	va_start(args, format);
-	report(c, true, format, args);
+	vreport(c, true, format, args);
 	va_end(args);
 }
 
@@ -66,7 +66,7 @@ __attribute__((format(printf, 2, 3))) static void check_incomplete(struct qcow2_
 		va_end(args);
 	}
 	va_start(args, format);
-	report(c, false, format, args);
+	vreport(c, false, format, args);
 	va_end(args);
 }
 

@@ -63,7 +63,8 @@ static bool mended(struct qcow2_check *c, uint8_t *entry)
 }
 
 /* Writes a piece back whose flags were mended. 0 or -errno. */
-static int write_piece(struct qcow2_check *c, const uint8_t *piece, size_t len, uint64_t host_off)
+static int write_changed_piece(struct qcow2_check *c, const uint8_t *piece, size_t len,
+			       uint64_t host_off)
 {
 	if (!c->piece_changed)
 		return 0;
@@ -90,7 +91,7 @@ static int walk_l1(struct qcow2_check *c, const struct check_l1 *l1, l1_entry_fn
 				rc = each(c, l1, at + i, entry);
 		}
 		if (!rc)
-			rc = write_piece(c, c->l1_piece, 8 * n, l1->off + UINT64_C(8) * at);
+			rc = write_changed_piece(c, c->l1_piece, 8 * n, l1->off + UINT64_C(8) * at);
 		if (rc)
 			return rc;
 	}
@@ -357,7 +358,7 @@ static int walk_l2(struct qcow2_check *c, struct l2_walk *walk)
 			else if (entry | bitmap)
 				check_standard(c, walk, entry, bitmap);
 		}
-		rc = write_piece(c, c->l2_piece, piece_len, walk->host_off + at);
+		rc = write_changed_piece(c, c->l2_piece, piece_len, walk->host_off + at);
 		if (rc)
 			return rc;
 	}

@@ -30,7 +30,7 @@
 /* Pieces; more are forgotten until their neighbours fall free: that costs space, no leak. */
 #define REUSABLE_MAX 65536u
 
-static bool add(struct qcow2_freed_list *list, const struct qcow2_freed *item)
+static bool append_freed(struct qcow2_freed_list *list, const struct qcow2_freed *item)
 {
 	struct qcow2_freed *last = list->n ? &list->items[list->n - 1] : NULL;
 
@@ -44,19 +44,19 @@ static bool add(struct qcow2_freed_list *list, const struct qcow2_freed *item)
 	return true;
 }
 
-static int make_room(struct qcow2_freed_list *list, size_t n)
+static int reserve_items(struct qcow2_freed_list *list, size_t n)
 {
 	return array_reserve(&list->items, list->n, n, &list->cap, sizeof(*list->items));
 }
 
 int qcow2_freed_room(struct qcow2 *q, size_t n)
 {
-	return make_room(&q->freed.fresh, n);
+	return reserve_items(&q->freed.fresh, n);
 }
 
 void qcow2_freed_add(struct qcow2 *q, uint64_t first_idx, uint64_t n, bool reuse)
 {
-	add(&q->freed.fresh, &(struct qcow2_freed){ first_idx, n, reuse });
+	append_freed(&q->freed.fresh, &(struct qcow2_freed){ first_idx, n, reuse });
 }
 
 static uint64_t n_in(const struct qcow2_freed_list *list, uint64_t cluster_idx)
@@ -85,12 +85,12 @@ int qcow2_freed_stage(struct qcow2 *q)
 {
 	struct qcow2_freed_lists *f = &q->freed;
 	struct qcow2_freed_list empty;
-	int rc = make_room(&f->written, f->staged.n);
+	int rc = reserve_items(&f->written, f->staged.n);
 
 	if (rc)
 		return rc;
 	for (size_t i = 0; i < f->staged.n; i++)
-		add(&f->written, &f->staged.items[i]);
+		append_freed(&f->written, &f->staged.items[i]);
 	f->staged.n = 0;
 	empty = f->staged;
 	f->staged = f->fresh;
@@ -123,9 +123,10 @@ static int lower(struct qcow2 *q, const struct qcow2_freed *item, struct table_n
 	if (rc || !refs) /* 0: not ours to go below; the check before writing knew better */
 		return rc;
 	if (refs == 1 && item->reuse) {
-		rc = make_room(&q->freed.unused, 1);
+		rc = reserve_items(&q->freed.unused, 1);
 		if (!rc)
-			add(&q->freed.unused, &(struct qcow2_freed){ item->first_idx, 1, true });
+			append_freed(&q->freed.unused,
+				     &(struct qcow2_freed){ item->first_idx, 1, true });
 	}
 	qcow2_ref_set(q, item->first_idx, 1, refs - 1);
 	return 0;
@@ -156,7 +157,7 @@ int qcow2_free_unreferenced(struct layer *layer, bool with_last, struct table_ne
 	return rc || !with_last ? rc : lower_all(q, &q->freed.staged, need);
 }
 
-static int by_place(const void *a, const void *b)
+static int by_first_idx(const void *a, const void *b)
 {
 	const struct qcow2_freed *x = a, *y = b;
 
@@ -170,12 +171,12 @@ static void tidy(struct qcow2_freed_list *list)
 
 	if (!n)
 		return;
-	qsort(list->items, n, sizeof(*list->items), by_place);
+	qsort(list->items, n, sizeof(*list->items), by_first_idx);
 	list->n = 1;
 	for (size_t i = 1; i < n; i++) {
-		struct qcow2_freed item = list->items[i]; /* add() may write over it */
+		struct qcow2_freed item = list->items[i]; /* append_freed() may write over it */
 
-		add(list, &item);
+		append_freed(list, &item);
 	}
 }
 
@@ -183,8 +184,8 @@ static void make_reusable(struct qcow2 *q, const struct qcow2_freed *item)
 {
 	struct qcow2_freed_list *list = &q->freed.reusable;
 
-	if (list->n < REUSABLE_MAX && !make_room(list, 1))
-		add(list, item);
+	if (list->n < REUSABLE_MAX && !reserve_items(list, 1))
+		append_freed(list, item);
 }
 
 bool qcow2_freed_take(struct qcow2 *q, uint64_t len, uint64_t *host_off, uint64_t *got)

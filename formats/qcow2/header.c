@@ -17,9 +17,9 @@
 #include "io/err.h"
 #include "io/file.h"
 
-__attribute__((format(printf, 3, 4))) static int damaged(struct err *err,
-							 const struct header_source *src,
-							 const char *format, ...)
+__attribute__((format(printf, 3, 4))) static int qcow2_damaged(struct err *err,
+							       const struct header_source *src,
+							       const char *format, ...)
 {
 	char why[300];
 	va_list args;
@@ -38,13 +38,14 @@ static int check_region(const struct qcow2 *q, const char *what, uint64_t off, u
 	if (!len)
 		return 0;
 	if (!off || !is_aligned(off, qcow2_cluster_len(q)))
-		return damaged(err, src, "%s at offset %#" PRIx64 " is not on a cluster of its own",
-			       what, off);
+		return qcow2_damaged(err, src,
+				     "%s at offset %#" PRIx64 " is not on a cluster of its own",
+				     what, off);
 	if (!qcow2_holds_table(q, off, len))
-		return damaged(err, src,
-			       "%s at offset %#" PRIx64 ", %" PRIu64
-			       " bytes long, lies beyond the end of the file (%" PRIu64 ")",
-			       what, off, len, q->layer.file->len);
+		return qcow2_damaged(err, src,
+				     "%s at offset %#" PRIx64 ", %" PRIu64
+				     " bytes long, lies beyond the end of the file (%" PRIu64 ")",
+				     what, off, len, q->layer.file->len);
 	return 0;
 }
 
@@ -64,7 +65,7 @@ static int check_kind(const uint8_t head[QCOW2_V2_HEADER_LEN], const struct file
 	if (be32(head) == QCOW2_MAGIC && other)
 		return foreign_refuse(src->name, other, err);
 	if (file->len < QCOW2_V2_HEADER_LEN)
-		return damaged(err, src, "the file ends after %" PRIu64 " bytes", file->len);
+		return qcow2_damaged(err, src, "the file ends after %" PRIu64 " bytes", file->len);
 	if (version != 2 && version != 3)
 		return err_set(err, -ENOTSUP,
 			       "%s: qcow2 version %u is not supported; versions 2 and 3 are",
@@ -85,7 +86,7 @@ int qcow2_read_first_cluster(struct file *file, struct header_source *src, struc
 		return rc;
 	bits = be32(head + QCOW2_H_CLUSTER_BITS);
 	if (bits < QCOW2_MIN_CLUSTER_BITS || bits > QCOW2_MAX_CLUSTER_BITS)
-		return damaged(err, src, "cluster_bits is %u, not 9 to 21", bits);
+		return qcow2_damaged(err, src, "cluster_bits is %u, not 9 to 21", bits);
 	src->len = MIN(file->len, UINT64_C(1) << bits);
 	src->bytes = malloc(src->len);
 	if (!src->bytes)
@@ -99,17 +100,18 @@ static int parse_version3(struct qcow2 *q, const struct header_source *src, stru
 	const uint8_t *h = src->bytes;
 
 	if (src->len < QCOW2_V3_HEADER_MIN_LEN)
-		return damaged(err, src, "the file ends after %zu bytes", src->len);
+		return qcow2_damaged(err, src, "the file ends after %zu bytes", src->len);
 	q->hdr.incompat = be64(h + QCOW2_H_INCOMPAT);
 	q->hdr.compat = be64(h + QCOW2_H_COMPAT);
 	q->hdr.autoclear = be64(h + QCOW2_H_AUTOCLEAR);
 	q->hdr.refcount_order = be32(h + QCOW2_H_REFCOUNT_ORDER);
 	q->hdr.header_len = be32(h + QCOW2_H_LEN);
 	if (q->hdr.refcount_order > 6)
-		return damaged(err, src, "refcount_order is %u, not 0 to 6", q->hdr.refcount_order);
+		return qcow2_damaged(err, src, "refcount_order is %u, not 0 to 6",
+				     q->hdr.refcount_order);
 	if (q->hdr.header_len < QCOW2_V3_HEADER_MIN_LEN || q->hdr.header_len > src->len ||
 	    q->hdr.header_len % 8)
-		return damaged(err, src, "header_length is %u", q->hdr.header_len);
+		return qcow2_damaged(err, src, "header_length is %u", q->hdr.header_len);
 	if (q->hdr.header_len > QCOW2_H_COMPRESSION)
 		q->hdr.compression = h[QCOW2_H_COMPRESSION];
 	return 0;
@@ -149,35 +151,37 @@ int qcow2_check_geometry(struct qcow2 *q, const struct header_source *src, struc
 		q->layer.granule_len /= QCOW2_SUBCLUSTERS;
 	q->refs_per_block = (qcow2_cluster_len(q) * 8) >> q->hdr.refcount_order;
 	if (q->l2_entry_len == 16 && q->cluster_bits < 14)
-		return damaged(err, src, "extended L2 entries need clusters of 16 KiB and more");
+		return qcow2_damaged(err, src,
+				     "extended L2 entries need clusters of 16 KiB and more");
 	if (q->hdr.l1_size * UINT64_C(8) > QCOW2_MAX_L1_LEN)
-		return damaged(err, src, "the L1 table has %u entries, more than 32 MiB",
-			       q->hdr.l1_size);
+		return qcow2_damaged(err, src, "the L1 table has %u entries, more than 32 MiB",
+				     q->hdr.l1_size);
 	l2_span = q->l2_entries * qcow2_cluster_len(q);
 	if (div_round_up(q->layer.guest_len, l2_span) > q->hdr.l1_size)
-		return damaged(err, src,
-			       "the L1 table has %u entries, too few for a disk of %" PRIu64
-			       " bytes",
-			       q->hdr.l1_size, q->layer.guest_len);
+		return qcow2_damaged(err, src,
+				     "the L1 table has %u entries, too few for a disk of %" PRIu64
+				     " bytes",
+				     q->hdr.l1_size, q->layer.guest_len);
 	rc = check_region(q, "the L1 table", q->hdr.l1_off, q->hdr.l1_size * UINT64_C(8), src, err);
 	if (rc)
 		return rc;
 	if (mul_u64(q->hdr.reftable_clusters, qcow2_cluster_len(q), &reftable_len) ||
 	    !reftable_len || reftable_len > QCOW2_MAX_REFTABLE_LEN)
-		return damaged(err, src, "the refcount table has %u clusters",
-			       q->hdr.reftable_clusters);
+		return qcow2_damaged(err, src, "the refcount table has %u clusters",
+				     q->hdr.reftable_clusters);
 	rc = check_region(q, "the refcount table", q->hdr.reftable_off, reftable_len, src, err);
 	if (rc)
 		return rc;
 	if (q->hdr.n_snapshots > QCOW2_MAX_SNAPSHOTS)
-		return damaged(err, src, "it claims %u snapshots, more than %u", q->hdr.n_snapshots,
-			       QCOW2_MAX_SNAPSHOTS);
+		return qcow2_damaged(err, src, "it claims %u snapshots, more than %u",
+				     q->hdr.n_snapshots, QCOW2_MAX_SNAPSHOTS);
 	/* Of no use without snapshots; but QEMU does not open what is not aligned. */
 	if (!is_aligned(q->hdr.snapshots_off, qcow2_cluster_len(q)) ||
 	    q->hdr.snapshots_off > INT64_MAX)
-		return damaged(err, src,
-			       "the snapshot table at offset %#" PRIx64 " is not cluster aligned",
-			       q->hdr.snapshots_off);
+		return qcow2_damaged(err, src,
+				     "the snapshot table at offset %#" PRIx64
+				     " is not cluster aligned",
+				     q->hdr.snapshots_off);
 	/* A table has at least 40 bytes a snapshot; its entries are checked where they are read. */
 	return check_region(q, "the snapshot table", q->hdr.snapshots_off,
 			    q->hdr.n_snapshots * UINT64_C(40), src, err);
@@ -192,12 +196,12 @@ int qcow2_read_backing_name(struct qcow2 *q, const struct header_source *src, st
 		return 0;
 	if (len > QCOW2_MAX_NAME_LEN || off < q->hdr.header_len || off > src->len ||
 	    len > src->len - off)
-		return damaged(err, src,
-			       "the backing file's name (offset %#" PRIx64
-			       ", %u bytes) does not fit into the first cluster",
-			       off, len);
+		return qcow2_damaged(err, src,
+				     "the backing file's name (offset %#" PRIx64
+				     ", %u bytes) does not fit into the first cluster",
+				     off, len);
 	if (memchr(src->bytes + off, 0, len))
-		return damaged(err, src, "the backing file's name has a NUL byte in it");
+		return qcow2_damaged(err, src, "the backing file's name has a NUL byte in it");
 	q->layer.backing_name = strndup((const char *)src->bytes + off, len);
 	if (!q->layer.backing_name)
 		return err_set(err, -ENOMEM, "%s: out of memory", src->name);

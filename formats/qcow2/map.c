@@ -15,8 +15,8 @@
 #include "io/base.h"
 
 /* No L2 table: the hole goes on through the L1 slice's next empty entries. */
-static int map_empty_l1(struct qcow2 *q, uint64_t guest_off, uint64_t len, struct extent *out,
-			struct table_need *need)
+static int qcow2_map_empty_l1(struct qcow2 *q, uint64_t guest_off, uint64_t len, struct extent *out,
+			      struct table_need *need)
 {
 	uint64_t l1_idx = guest_off / qcow2_l2_span(q);
 	uint64_t end = (l1_idx + 1) * qcow2_l2_span(q);
@@ -81,8 +81,8 @@ static uint32_t extend_alike(const struct qcow2 *q, const struct table *l2, uint
 
 /* Lengthens *out, whose last granule is `sub` of the entry at `byte`, by those that go on with
  * it. */
-static void extend_run(const struct qcow2 *q, const struct table *l2, uint32_t byte, unsigned sub,
-		       uint64_t limit, struct extent *out)
+static void qcow2_extend_run(const struct qcow2 *q, const struct table *l2, uint32_t byte,
+			     unsigned sub, uint64_t limit, struct extent *out)
 {
 	unsigned n_subs = q->layer.cluster_len / q->layer.granule_len;
 
@@ -129,14 +129,14 @@ int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct exte
 	if (rc)
 		return rc;
 	if (!l2_off)
-		return map_empty_l1(q, guest_off, len, out, need);
+		return qcow2_map_empty_l1(q, guest_off, len, out, need);
 	rc = qcow2_read_slice(q, l2_off, guest_off, &l2, &byte, need);
 	if (rc)
 		return rc;
 	rc = qcow2_entry_read(q, l2->bytes + byte, sub, &first);
 	if (rc)
 		return rc;
-	/* Then all that extend_run() adds lies where it must, too. */
+	/* Then all that qcow2_extend_run() adds lies where it must, too. */
 	if (qcow2_is_external(q) && first.kind == EXTENT_DATA &&
 	    first.host_off != guest_off - in_granule)
 		return -EUCLEAN;
@@ -152,7 +152,7 @@ int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct exte
 	if (out->has_host)
 		out->host_off += in_granule;
 	out->len = MIN(len, layer->granule_len - in_granule);
-	extend_run(q, l2, byte, sub, len, out);
+	qcow2_extend_run(q, l2, byte, sub, len, out);
 	if (out->kind == EXTENT_UNALLOCATED && out->len == qcow2_l2_slice_span(q) && !byte &&
 	    !in_cluster)
 		qcow2_note_empty(q, guest_off, out->len);
@@ -161,14 +161,14 @@ int qcow2_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct exte
 
 /* ---- where tables are ---- */
 
-static int lookup_l2_off(struct layer *layer, uint64_t guest_off, uint64_t *l2_off,
-			 struct table_need *need)
+static int qcow2_lookup_l2_off(struct layer *layer, uint64_t guest_off, uint64_t *l2_off,
+			       struct table_need *need)
 {
 	return qcow2_l2_table_off(qcow2_of(layer), guest_off, l2_off, need);
 }
 
-static struct table_need lookup_slice(const struct layer *layer, uint64_t l2_off,
-				      uint64_t guest_off)
+static struct table_need qcow2_lookup_slice(const struct layer *layer, uint64_t l2_off,
+					    uint64_t guest_off)
 {
 	const struct qcow2 *q = qcow2_of(layer);
 	struct table_need place = qcow2_slice_place(q, l2_off, guest_off);
@@ -178,21 +178,21 @@ static struct table_need lookup_slice(const struct layer *layer, uint64_t l2_off
 	return place;
 }
 
-static uint64_t lookup_l2_span(const struct layer *layer)
+static uint64_t qcow2_lookup_l2_span(const struct layer *layer)
 {
 	return qcow2_l2_span(qcow2_of(layer));
 }
 
-static uint64_t lookup_slice_span(const struct layer *layer)
+static uint64_t qcow2_lookup_slice_span(const struct layer *layer)
 {
 	return qcow2_l2_slice_span(qcow2_of(layer));
 }
 
 static const struct two_level_lookup lookup = {
-	.l2_off = lookup_l2_off,
-	.slice = lookup_slice,
-	.l2_span = lookup_l2_span,
-	.slice_span = lookup_slice_span,
+	.l2_off = qcow2_lookup_l2_off,
+	.slice = qcow2_lookup_slice,
+	.l2_span = qcow2_lookup_l2_span,
+	.slice_span = qcow2_lookup_slice_span,
 };
 
 int qcow2_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,

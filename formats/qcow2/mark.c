@@ -53,7 +53,7 @@ static int write_bytes(struct qcow2 *q, const struct mark_plan *plan, size_t off
 
 /* The name's new place: at once behind the extensions, where one write takes all of it, else in
  * bytes that neither the name nor the extensions have. */
-static int place_name(struct mark_plan *plan)
+static int place_old_name(struct mark_plan *plan)
 {
 	const struct qcow2_parts *p = &plan->parts;
 	size_t behind = MAX(plan->end, p->name_off + p->name_len);
@@ -85,7 +85,7 @@ static int place_mark(struct mark_plan *plan)
 	/* Before the name leaves, something else must end the extensions, with the same write. */
 	if (p->needs_marker && p->tail + QCOW2_EXT_HEAD_LEN > QCOW2_SECTOR_LEN)
 		return -ENOSPC;
-	return place_name(plan);
+	return place_old_name(plan);
 }
 
 /* In memory: the mark at the end of the extensions, and an end marker. */

@@ -96,7 +96,7 @@ static int all_clusters(const struct qcow2 *q, uint64_t n_data, uint64_t n_table
 }
 
 /* Where space is taken from: of an image being written, and of one that is to be mended first. */
-static int find_space(struct qcow2 *q, const char *name, struct qcow2_space *space, struct err *err)
+static int plan_space(struct qcow2 *q, const char *name, struct qcow2_space *space, struct err *err)
 {
 	int rc;
 
@@ -119,7 +119,7 @@ int qcow2_measure(struct layer *layer, uint64_t n_data, uint64_t n_tables, uint6
 	const char *name = file_show(layer->file, &shown);
 	int rc;
 
-	rc = find_space(q, name, &space, err);
+	rc = plan_space(q, name, &space, err);
 	if (!rc && !loaded && !space.is_rebuilt) /* else the old one is not to be trusted */
 		rc = qcow2_reftable_read(q, name, err);
 	if (!rc) {

@@ -53,7 +53,7 @@
 
 static const struct layer_ops qcow2_ops;
 
-static void refuse(struct refusal *refusal, int code, const char *why)
+static void set_refusal(struct refusal *refusal, int code, const char *why)
 {
 	if (refusal->code)
 		return;
@@ -75,38 +75,40 @@ static void note_unknown(struct qcow2 *q, const struct header_source *src)
 					   sizeof(name));
 			snprintf(why, sizeof(why),
 				 "it uses an incompatible feature unknown here (%s)", name);
-			refuse(uncheckable, -ENOTSUP, why);
+			set_refusal(uncheckable, -ENOTSUP, why);
 		}
 	if (q->hdr.crypt_method > 2)
-		refuse(uncheckable, -ENOTSUP, "it is encrypted, by a method unknown here");
+		set_refusal(uncheckable, -ENOTSUP, "it is encrypted, by a method unknown here");
 	if (type_bit != (q->hdr.compression != QCOW2_COMPRESSION_ZLIB))
-		refuse(uncheckable, -EUCLEAN,
-		       "its compression type and feature bit disagree; restore its header from a "
-		       "copy");
+		set_refusal(
+			uncheckable, -EUCLEAN,
+			"its compression type and feature bit disagree; restore its header from a "
+			"copy");
 	else if (q->hdr.compression > QCOW2_COMPRESSION_ZSTD)
-		refuse(uncheckable, -ENOTSUP, "its compression type is unknown here");
+		set_refusal(uncheckable, -ENOTSUP, "its compression type is unknown here");
 }
 
 /* What is here but can't be read or changed. The first reason found stands. */
-static void note_refusals(struct qcow2 *q, const struct header_source *src)
+static void qcow2_note_refusals(struct qcow2 *q, const struct header_source *src)
 {
 	struct refusal *unreadable = &q->layer.unreadable, *unwritable = &q->layer.unwritable;
 
 	note_unknown(q, src);
 	*unreadable = q->layer.uncheckable;
 	if (q->hdr.crypt_method || q->luks.is_present)
-		refuse(unreadable, -ENOTSUP,
-		       q->hdr.crypt_method == 1 ? "it is encrypted (AES)"
-						: "it is encrypted (LUKS)");
+		set_refusal(unreadable, -ENOTSUP,
+			    q->hdr.crypt_method == 1 ? "it is encrypted (AES)"
+						     : "it is encrypted (LUKS)");
 	if (qcow2_is_external(q) && !q->layer.data_name)
-		refuse(unreadable, -ENOTSUP,
-		       "its data lies in an external data file, whose name it does not record; "
-		       "record it with qemu-img amend -o data_file=NAME");
+		set_refusal(
+			unreadable, -ENOTSUP,
+			"its data lies in an external data file, whose name it does not record; "
+			"record it with qemu-img amend -o data_file=NAME");
 	if (qcow2_is_external(q) && q->hdr.n_snapshots)
-		refuse(unwritable, -ENOTSUP,
-		       "it has both an external data file and internal snapshots");
+		set_refusal(unwritable, -ENOTSUP,
+			    "it has both an external data file and internal snapshots");
 	if (q->hdr.incompat & QCOW2_INCOMPAT_CORRUPT && !unwritable->code) {
-		refuse(unwritable, -EUCLEAN, "it is marked corrupt; repair a copy first");
+		set_refusal(unwritable, -EUCLEAN, "it is marked corrupt; repair a copy first");
 		unwritable->remedy = ERR_REMEDY_REPAIR;
 	}
 }
@@ -123,10 +125,10 @@ static int note_cut_l1(struct qcow2 *q, struct err *err)
 		return 0;
 	rc = qcow2_check(&q->layer, &found, err);
 	if (!rc && found.n_cut)
-		refuse(&q->layer.unreadable, -EUCLEAN,
-		       "the file ends inside its L1 table, and clusters that nothing refers "
-		       "to any "
-		       "more may be what the lost entries led to; restore it from a copy");
+		set_refusal(&q->layer.unreadable, -EUCLEAN,
+			    "the file ends inside its L1 table, and clusters that nothing refers "
+			    "to any "
+			    "more may be what the lost entries led to; restore it from a copy");
 	return rc;
 }
 
@@ -157,7 +159,7 @@ int qcow2_open(struct file *file, struct table_cache *cache, struct layer **out,
 		q->layer.has_data_file = qcow2_is_external(q);
 		if (q->layer.has_data_file && q->data_file_name && *q->data_file_name)
 			q->layer.data_name = q->data_file_name;
-		note_refusals(q, &src);
+		qcow2_note_refusals(q, &src);
 		rc = note_cut_l1(q, err);
 	}
 	if (!rc) {

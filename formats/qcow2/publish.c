@@ -25,8 +25,9 @@
 #include "io/base.h"
 
 /* Everything publish() will change is in memory, and the entries are still empty. Tables that do
- * not exist yet are counted with their own references by link_l2(). */
-static int publish_prepare(struct layer *layer, const struct mapping *map, struct table_need *need)
+ * not exist yet are counted with their own references by qcow2_link_l2(). */
+static int qcow2_publish_prepare(struct layer *layer, const struct mapping *map,
+				 struct table_need *need)
 {
 	struct qcow2 *q = qcow2_of(layer);
 	uint64_t end = map->guest_off + map->len, l2_off;
@@ -58,7 +59,7 @@ static int publish_prepare(struct layer *layer, const struct mapping *map, struc
 }
 
 /* Gives guest_off an (empty) L2 table if it has none. Harmless if publish() stops behind it. */
-static int link_l2(struct qcow2 *q, uint64_t guest_off, struct table_need *need)
+static int qcow2_link_l2(struct qcow2 *q, uint64_t guest_off, struct table_need *need)
 {
 	uint64_t l2_off;
 	struct table *l1;
@@ -83,7 +84,7 @@ static int link_l2(struct qcow2 *q, uint64_t guest_off, struct table_need *need)
 	return 0;
 }
 
-static void set_entries(struct layer *layer, const struct mapping *map)
+static void qcow2_set_entries(struct layer *layer, const struct mapping *map)
 {
 	struct qcow2 *q = qcow2_of(layer);
 	uint64_t end = map->guest_off + map->len, host_off = map->host_off, l2_off;
@@ -124,7 +125,7 @@ int qcow2_alloc_tables(struct layer *layer, uint64_t guest_off, uint64_t len,
 	if (q->snapshots)
 		return qcow2_snapshots_alloc_tables(q, guest_off, len, need);
 	for (uint64_t at = guest_off; !rc && at < end; at += qcow2_slice_part(q, at, end))
-		rc = link_l2(q, at, need);
+		rc = qcow2_link_l2(q, at, need);
 	return rc;
 }
 
@@ -134,9 +135,9 @@ int qcow2_publish(struct layer *layer, const struct mapping *maps, size_t n_maps
 		  struct table_need *need)
 {
 	static const struct two_level_change change = {
-		.prepare = publish_prepare,
+		.prepare = qcow2_publish_prepare,
 		.link = qcow2_alloc_tables,
-		.set = set_entries,
+		.set = qcow2_set_entries,
 	};
 	struct qcow2 *q = qcow2_of(layer);
 

@@ -82,7 +82,8 @@ static void set_l1(struct qcow2 *q, uint32_t disk, uint64_t l1_idx, uint64_t ent
 }
 
 /* Space for a table, not counted yet, whose slices are in memory. As link_l2() has it. */
-static int new_table(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off, struct table_need *need)
+static int new_snapshot_l2(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off,
+			   struct table_need *need)
 {
 	int rc = qcow2_reserve_table(q, l2_off, need);
 
@@ -97,7 +98,7 @@ static int link_group(struct qcow2 *q, uint32_t first, uint64_t guest_off, struc
 	uint32_t n_disks = q->snapshots->n_snapshots + 1;
 	uint64_t l1_idx = guest_off / qcow2_l2_span(q), weight = 0, seen_end, end, entry, l2_off;
 	bool lacks;
-	int rc = new_table(q, guest_off, &l2_off, need);
+	int rc = new_snapshot_l2(q, guest_off, &l2_off, need);
 
 	if (!rc) /* still in the cache? */
 		rc = lacks_table(q, 0, guest_off, &lacks, &end, need);
@@ -178,7 +179,7 @@ static void drop_left(struct qcow2 *q, const struct mapping *map, uint64_t host_
 				!map->comp_len);
 }
 
-/* Everything set_cluster() will want is in memory, and the entries are as copy_target() saw
+/* Everything set_copy() will want is in memory, and the entries are as copy_target() saw
  * them. */
 static int prepare_map(struct qcow2 *q, const struct mapping *map, struct table_need *need)
 {
@@ -227,7 +228,7 @@ static void set_entry(struct qcow2 *q, uint8_t *bytes, uint64_t guest_off, uint6
 }
 
 /* Entries of every table that takes this copy, and the references they are. */
-static void set_cluster(struct qcow2 *q, const struct mapping *map, uint64_t at, uint64_t len)
+static void set_copy(struct qcow2 *q, const struct mapping *map, uint64_t at, uint64_t len)
 {
 	struct qcow2_snapshots *v = q->snapshots;
 	uint64_t host_off = qcow2_mapped_host_off(q, map, at), entry = 0;
@@ -259,8 +260,8 @@ static void set_cluster(struct qcow2 *q, const struct mapping *map, uint64_t at,
 	drop_left(q, map, map->comp_len ? map->host_off : host_off);
 }
 
-static int prepare_all(struct qcow2 *q, const struct mapping *maps, size_t n_maps,
-		       struct table_need *need)
+static int prepare_copies(struct qcow2 *q, const struct mapping *maps, size_t n_maps,
+			  struct table_need *need)
 {
 	uint64_t n_clusters = 0;
 	int rc;
@@ -276,7 +277,7 @@ static int prepare_all(struct qcow2 *q, const struct mapping *maps, size_t n_map
 
 /* The last copy first: copies are numbered by the tables that still lack the range, and taking the
  * last one away leaves the others' numbers as they are. */
-static void set_all(struct qcow2 *q, const struct mapping *maps, size_t n_maps)
+static void set_copies(struct qcow2 *q, const struct mapping *maps, size_t n_maps)
 {
 	unsigned n_copies = 0;
 
@@ -290,7 +291,7 @@ static void set_all(struct qcow2 *q, const struct mapping *maps, size_t n_maps)
 				continue;
 			for (uint64_t at = maps[i].guest_off; at < end; at += part) {
 				part = qcow2_cluster_part(q, at, end);
-				set_cluster(q, &maps[i], at, part);
+				set_copy(q, &maps[i], at, part);
 			}
 		}
 }
@@ -303,9 +304,9 @@ int qcow2_snapshots_publish(struct qcow2 *q, const struct mapping *maps, size_t 
 	for (size_t i = 0; !rc && i < n_maps; i++)
 		rc = qcow2_snapshots_alloc_tables(q, maps[i].guest_off, maps[i].len, need);
 	if (!rc)
-		rc = prepare_all(q, maps, n_maps, need);
+		rc = prepare_copies(q, maps, n_maps, need);
 	if (!rc)
-		set_all(q, maps, n_maps);
+		set_copies(q, maps, n_maps);
 	return rc;
 }
 

@@ -106,7 +106,7 @@ int qcow2_l2_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct 
 }
 
 /* An entry without what extended ones say of its subclusters. */
-static int classify(const struct qcow2 *q, uint64_t raw, struct qcow2_entry *e)
+static int qcow2_classify(const struct qcow2 *q, uint64_t raw, struct qcow2_entry *e)
 {
 	e->has_host = true;
 	if (raw & QCOW2_COMPRESSED) {
@@ -150,7 +150,7 @@ int qcow2_entry_read(const struct qcow2 *q, const uint8_t *bytes, unsigned sub,
 		     struct qcow2_entry *e)
 {
 	uint64_t raw = be64(bytes);
-	int rc = classify(q, raw, e);
+	int rc = qcow2_classify(q, raw, e);
 
 	return rc || q->l2_entry_len == 8 ? rc : classify_sub(q, raw, be64(bytes + 8), sub, e);
 }

@@ -54,7 +54,8 @@ struct target {
 	uint64_t host_off;
 };
 
-static int look(const struct qcow2 *q, const uint8_t *bytes, unsigned sub, struct target *t)
+static int look_at_entry(const struct qcow2 *q, const uint8_t *bytes, unsigned sub,
+			 struct target *t)
 {
 	bool alone = be64(bytes) & QCOW2_COPIED || qcow2_is_external(q);
 	struct qcow2_entry e;
@@ -121,7 +122,7 @@ static void extend(const struct qcow2 *q, const struct table *l2, uint32_t byte,
 			sub = 0;
 			byte += q->l2_entry_len;
 		}
-		if (byte >= l2->len || look(q, l2->bytes + byte, sub, &next) ||
+		if (byte >= l2->len || look_at_entry(q, l2->bytes + byte, sub, &next) ||
 		    !goes_on(first, &next, host_off))
 			break;
 		out->len += q->layer.granule_len;
@@ -129,8 +130,8 @@ static void extend(const struct qcow2 *q, const struct table *l2, uint32_t byte,
 	out->len = MIN(out->len, limit);
 }
 
-static void describe(const struct qcow2 *q, uint64_t guest_off, const struct target *t,
-		     struct write_extent *out)
+static void describe_target(const struct qcow2 *q, uint64_t guest_off, const struct target *t,
+			    struct write_extent *out)
 {
 	uint32_t granule_len = q->layer.granule_len, cluster_len = q->layer.cluster_len;
 
@@ -175,13 +176,13 @@ int qcow2_map_write(struct layer *layer, uint64_t guest_off, uint64_t len, struc
 	}
 	rc = qcow2_l2_slice(q, l2_off, guest_off, &l2, &byte, need);
 	if (!rc)
-		rc = look(q, l2->bytes + byte, sub, &first);
+		rc = look_at_entry(q, l2->bytes + byte, sub, &first);
 	if (rc)
 		return rc;
 	if (qcow2_is_external(q) && first.kind == WRITE_IN_PLACE &&
 	    first.host_off != round_down(guest_off, layer->granule_len))
 		return -EUCLEAN;
-	describe(q, guest_off, &first, out);
+	describe_target(q, guest_off, &first, out);
 	if (!first.whole)
 		extend(q, l2, byte, sub, &first, len, out);
 	out->len = MIN(out->len, len);
@@ -227,7 +228,7 @@ int qcow2_write_target(struct layer *layer, uint64_t guest_off, uint64_t len,
 
 /* ---- publish ---- */
 
-static bool is_whole(const struct qcow2 *q, uint64_t at, uint64_t len)
+static bool is_whole_cluster(const struct qcow2 *q, uint64_t at, uint64_t len)
 {
 	return len == q->layer.cluster_len && at == qcow2_cluster_start(q, at);
 }
@@ -252,7 +253,7 @@ static int prepare_cluster(struct qcow2 *q, const struct mapping *map, uint64_t 
 	raw = be64(l2->bytes + byte);
 	alone = !(raw & QCOW2_COMPRESSED) &&
 		(raw & QCOW2_COPIED || !(raw & QCOW2_OFF_MASK) || qcow2_is_external(q));
-	if (!alone && !is_whole(q, at, len))
+	if (!alone && !is_whole_cluster(q, at, len))
 		return -EEXIST;
 	if (map->is_zero || qcow2_is_external(q) ||
 	    (raw & QCOW2_COPIED && (raw & QCOW2_OFF_MASK) == host_off))
@@ -261,7 +262,7 @@ static int prepare_cluster(struct qcow2 *q, const struct mapping *map, uint64_t 
 }
 
 /* The old entry's cluster, or what its compressed bytes touch, loses the reference. */
-static void let_go(struct qcow2 *q, uint64_t raw)
+static void let_go_of_cluster(struct qcow2 *q, uint64_t raw)
 {
 	uint64_t off = raw & QCOW2_OFF_MASK, end;
 
@@ -294,7 +295,7 @@ static void set_cluster(struct qcow2 *q, const struct mapping *map, uint64_t at,
 {
 	uint64_t raw = be64(bytes), old_off = raw & QCOW2_COMPRESSED ? 0 : raw & QCOW2_OFF_MASK;
 	bool alone = !(raw & QCOW2_COMPRESSED) && raw & QCOW2_COPIED;
-	bool extended = q->l2_entry_len == 16, whole = is_whole(q, at, len);
+	bool extended = q->l2_entry_len == 16, whole = is_whole_cluster(q, at, len);
 	uint64_t host_off = map->is_zero ? 0 : qcow2_mapped_host_off(q, map, at);
 	bool keeps = map->is_zero && alone && (map->keep_space || !whole);
 	uint64_t entry = keeps          ? old_off | QCOW2_COPIED
@@ -304,7 +305,7 @@ static void set_cluster(struct qcow2 *q, const struct mapping *map, uint64_t at,
 	if (map->is_zero && !extended)
 		entry |= QCOW2_ZERO;
 	if (!keeps && !(alone && !map->is_zero && old_off == host_off)) {
-		let_go(q, raw);
+		let_go_of_cluster(q, raw);
 		if (!map->is_zero && !qcow2_is_external(q))
 			qcow2_ref_take(q, host_off, q->layer.cluster_len);
 	}
@@ -316,8 +317,8 @@ static void set_cluster(struct qcow2 *q, const struct mapping *map, uint64_t at,
 				    len / q->layer.granule_len, map->is_zero));
 }
 
-static int prepare(struct qcow2 *q, const struct mapping *maps, size_t n_maps,
-		   struct table_need *need)
+static int prepare_maps(struct qcow2 *q, const struct mapping *maps, size_t n_maps,
+			struct table_need *need)
 {
 	int rc = 0;
 
@@ -332,7 +333,7 @@ static int prepare(struct qcow2 *q, const struct mapping *maps, size_t n_maps,
 	return rc;
 }
 
-static void set_all(struct qcow2 *q, const struct mapping *map)
+static void set_map(struct qcow2 *q, const struct mapping *map)
 {
 	uint64_t end = map->guest_off + map->len, part, l2_off, l1_entry;
 
@@ -365,8 +366,8 @@ int qcow2_publish_write(struct layer *layer, const struct mapping *maps, size_t 
 	}
 	rc = qcow2_freed_room(q, n_clusters);
 	if (!rc)
-		rc = prepare(q, maps, n_maps, need);
+		rc = prepare_maps(q, maps, n_maps, need);
 	for (size_t i = 0; !rc && i < n_maps; i++)
-		set_all(q, &maps[i]);
+		set_map(q, &maps[i]);
 	return rc;
 }

@@ -71,8 +71,8 @@ int qed_audit(struct qed *q, struct check_result *found, struct err *err)
 /* Where new space is, and what is to be had back first: leaks, and a last, partial cluster, which
  * the audit found nothing in. A device has no end to append at, and old bytes everywhere. An
  * earlier job of this handle may have written behind the end and failed to cut it off. */
-static int find_space(struct qed *q, const struct check_result *found, uint64_t *n_left,
-		      struct err *err)
+static int qed_find_space(struct qed *q, const struct check_result *found, uint64_t *n_left,
+			  struct err *err)
 {
 	struct layer *layer = &q->layer;
 	struct file *file = layer->file;
@@ -122,7 +122,7 @@ int qed_begin_writing(struct layer *layer, struct err *err)
 		if (rc)
 			return rc;
 	}
-	rc = find_space(q, &found, &n_left, err);
+	rc = qed_find_space(q, &found, &n_left, err);
 	if (rc)
 		return rc;
 	qed_note(layer, was_dirty, found.n_leaks, n_left);

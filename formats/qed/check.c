@@ -77,7 +77,7 @@ static bool is_seen(const struct walk *w, uint64_t cluster)
 }
 
 /* Counts a reference to n clusters, as far as they lie in the window. True: one had another. */
-static bool mark(struct walk *w, uint64_t cluster, uint64_t n)
+static bool mark_seen(struct walk *w, uint64_t cluster, uint64_t n)
 {
 	uint64_t end = cluster + n;
 	bool twice = false;
@@ -93,7 +93,7 @@ static bool mark(struct walk *w, uint64_t cluster, uint64_t n)
 }
 
 /* Whether [host_off, host_off + len) is on whole clusters of the file; if not, and it is to be
- * told, that is an error. Behind the header or not is for mark() to find out. */
+ * told, that is an error. Behind the header or not is for mark_seen() to find out. */
 static bool range_ok(struct walk *w, bool tell, const char *what, uint64_t host_off, uint64_t len)
 {
 	const struct qed *q = w->q;
@@ -165,7 +165,7 @@ static void visit_data(struct walk *w, uint64_t entry)
 	if (!range_ok(w, w->first, "data cluster", entry, q->layer.cluster_len))
 		return;
 	w->result->n_allocated_clusters += count;
-	if (!mark(w, entry >> q->cluster_bits, 1))
+	if (!mark_seen(w, entry >> q->cluster_bits, 1))
 		return;
 	w->result->n_errors++;
 	report(w, false,
@@ -189,7 +189,7 @@ static void visit_table(struct walk *w, uint64_t entry)
 	const struct qed *q = w->q;
 
 	if (!range_ok(w, w->first && !w->with_data, "L2 table", entry, q->table_len) ||
-	    !mark(w, entry >> q->cluster_bits, q->table_clusters))
+	    !mark_seen(w, entry >> q->cluster_bits, q->table_clusters))
 		return;
 	w->overlap = true;
 	w->result->n_errors++;
@@ -229,8 +229,8 @@ static void walk_window(struct walk *w)
 	w->hi = MIN(w->n_clusters, w->lo + w->window_max);
 	w->next_lo = UINT64_MAX;
 	memset(w->seen, 0, div_round_up(w->hi - w->lo, 64) * 8);
-	mark(w, 0, q->header_len >> q->cluster_bits);
-	mark(w, q->l1_off >> q->cluster_bits, q->table_clusters);
+	mark_seen(w, 0, q->header_len >> q->cluster_bits);
+	mark_seen(w, q->l1_off >> q->cluster_bits, q->table_clusters);
 	walk_table(w, &tables, q->l1_off, 0);
 	if (!w->with_data)
 		return;

@@ -47,7 +47,7 @@ static bool in_file(const struct compact *c, uint64_t entry, uint64_t n)
 }
 
 /* What is named once, inside the file; anything else is not the image that was checked. */
-static void mark(struct compact *c, uint64_t entry, uint64_t n, bool table)
+static void mark_used(struct compact *c, uint64_t entry, uint64_t n, bool table)
 {
 	uint64_t first = entry >> c->q->cluster_bits;
 
@@ -65,14 +65,14 @@ static void mark(struct compact *c, uint64_t entry, uint64_t n, bool table)
 static void mark_table(struct compact *c, uint64_t entry, uint64_t entry_off)
 {
 	(void)entry_off;
-	mark(c, entry, c->q->table_clusters, true);
+	mark_used(c, entry, c->q->table_clusters, true);
 }
 
 static void mark_data(struct compact *c, uint64_t entry, uint64_t entry_off)
 {
 	(void)entry_off;
 	if (entry != QED_ENTRY_ZERO)
-		mark(c, entry, 1, false);
+		mark_used(c, entry, 1, false);
 }
 
 int compact_each_data_entry(struct compact *c, entry_fn each)
@@ -100,8 +100,8 @@ int compact_find_used(struct compact *c)
 	struct qed *q = c->q;
 	int rc;
 
-	mark(c, 0, q->header_len >> q->cluster_bits, true);
-	mark(c, q->l1_off, q->table_clusters, true);
+	mark_used(c, 0, q->header_len >> q->cluster_bits, true);
+	mark_used(c, q->l1_off, q->table_clusters, true);
 	rc = compact_each_entry(c, q->l1_off, c->l1_chunk, mark_table);
 	if (!rc && !c->unsound)
 		rc = compact_each_data_entry(c, mark_data);

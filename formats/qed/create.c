@@ -107,7 +107,7 @@ static int write_zeros(struct file *file, uint64_t off, uint64_t len)
 }
 
 /* Header cluster and L1 table, all zeros. A device holds old bytes and must be told each one. */
-static int make_room(struct file *file, uint64_t len)
+static int make_zeros(struct file *file, uint64_t len)
 {
 	int rc = file_truncate(file, len);
 
@@ -150,7 +150,7 @@ int qed_create(struct file *file, const struct image_create *how, struct err *er
 	if (rc)
 		return rc;
 	fill_header(header, &plan, how);
-	rc = make_room(file, plan.cluster_len + plan.table_len);
+	rc = make_zeros(file, plan.cluster_len + plan.table_len);
 	if (!rc)
 		rc = file_sync(file);
 	if (!rc)

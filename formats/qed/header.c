@@ -17,8 +17,8 @@
 #include "io/err.h"
 #include "io/file.h"
 
-__attribute__((format(printf, 3, 4))) static int damaged(struct err *err, const char *name,
-							 const char *format, ...)
+__attribute__((format(printf, 3, 4))) static int qed_damaged(struct err *err, const char *name,
+							     const char *format, ...)
 {
 	char why[300];
 	va_list args;
@@ -36,7 +36,7 @@ int qed_read_header(struct qed *q, const char *name, struct err *err)
 	int rc;
 
 	if (file->len < QED_HEADER_LEN)
-		return damaged(err, name, "the file ends after %" PRIu64 " bytes", file->len);
+		return qed_damaged(err, name, "the file ends after %" PRIu64 " bytes", file->len);
 	rc = file_read(file, q->header, sizeof(q->header), 0);
 	if (rc)
 		return err_errno(err, rc, "%s: cannot read the header", name);
@@ -56,17 +56,17 @@ int qed_parse_geometry(struct qed *q, const char *name, struct err *err)
 
 	if (!is_power_of_2(cluster_len) || cluster_len < QED_MIN_CLUSTER_LEN ||
 	    cluster_len > QED_MAX_CLUSTER_LEN)
-		return damaged(err, name,
-			       "cluster_size is %" PRIu32
-			       ", not a power of two from 4096 to 67108864",
-			       cluster_len);
+		return qed_damaged(err, name,
+				   "cluster_size is %" PRIu32
+				   ", not a power of two from 4096 to 67108864",
+				   cluster_len);
 	if (!is_power_of_2(table_clusters) || table_clusters > QED_MAX_TABLE_CLUSTERS)
-		return damaged(err, name,
-			       "table_size is %" PRIu32
-			       " clusters, not a power of two from 1 to 16",
-			       table_clusters);
+		return qed_damaged(err, name,
+				   "table_size is %" PRIu32
+				   " clusters, not a power of two from 1 to 16",
+				   table_clusters);
 	if (!header_clusters)
-		return damaged(err, name, "header_size is 0 clusters");
+		return qed_damaged(err, name, "header_size is 0 clusters");
 	q->layer.cluster_len = q->layer.granule_len = cluster_len;
 	q->layer.has_zero_entries = true;
 	q->cluster_bits = (unsigned)__builtin_ctz(cluster_len);
@@ -86,27 +86,28 @@ int qed_check_ranges(struct qed *q, const char *name, struct err *err)
 	unsigned limit_bits = q->table_bits + q->l2_bits;
 
 	if (guest_len % 512)
-		return damaged(err, name, "image_size %" PRIu64 " is not a multiple of 512",
-			       guest_len);
+		return qed_damaged(err, name, "image_size %" PRIu64 " is not a multiple of 512",
+				   guest_len);
 	if (limit_bits < 63 && guest_len > UINT64_C(1) << limit_bits)
-		return damaged(err, name,
-			       "image_size %" PRIu64 " is more than its tables can map (%" PRIu64
-			       ")",
-			       guest_len, UINT64_C(1) << limit_bits);
+		return qed_damaged(err, name,
+				   "image_size %" PRIu64
+				   " is more than its tables can map (%" PRIu64 ")",
+				   guest_len, UINT64_C(1) << limit_bits);
 	if (guest_len > INT64_MAX - QED_MAX_CLUSTER_LEN)
-		return damaged(err, name, "image_size %" PRIu64 " is more than any disk can have",
-			       guest_len);
+		return qed_damaged(err, name,
+				   "image_size %" PRIu64 " is more than any disk can have",
+				   guest_len);
 	if (!is_aligned(l1_off, q->layer.cluster_len) || l1_off < q->header_len)
-		return damaged(err, name,
-			       "the L1 table at offset %#" PRIx64
-			       " is not on clusters of its own behind the header",
-			       l1_off);
+		return qed_damaged(err, name,
+				   "the L1 table at offset %#" PRIx64
+				   " is not on clusters of its own behind the header",
+				   l1_off);
 	if (add_u64(l1_off, q->table_len, &l1_end) ||
 	    l1_end > round_up(q->layer.file->len, q->layer.cluster_len))
-		return damaged(err, name,
-			       "the L1 table at offset %#" PRIx64 ", %" PRIu64
-			       " bytes long, lies beyond the end of the file (%" PRIu64 ")",
-			       l1_off, q->table_len, q->layer.file->len);
+		return qed_damaged(err, name,
+				   "the L1 table at offset %#" PRIx64 ", %" PRIu64
+				   " bytes long, lies beyond the end of the file (%" PRIu64 ")",
+				   l1_off, q->table_len, q->layer.file->len);
 	q->layer.guest_len = guest_len;
 	q->l1_off = l1_off;
 	return 0;
@@ -122,10 +123,10 @@ int qed_read_backing_name(struct qed *q, const char *name, struct err *err)
 	if (!(q->features & QED_F_BACKING_FILE))
 		return 0;
 	if (len > QED_MAX_NAME_LEN || off < QED_HEADER_LEN || (uint64_t)off + len > q->header_len)
-		return damaged(err, name,
-			       "the backing file's name (offset %#" PRIx32 ", %" PRIu32
-			       " bytes) does not fit behind the header",
-			       off, len);
+		return qed_damaged(err, name,
+				   "the backing file's name (offset %#" PRIx32 ", %" PRIu32
+				   " bytes) does not fit behind the header",
+				   off, len);
 	backing = calloc(1, len + 1);
 	if (!backing)
 		return err_set(err, -ENOMEM, "%s: out of memory", name);
@@ -134,7 +135,7 @@ int qed_read_backing_name(struct qed *q, const char *name, struct err *err)
 		return err_errno(err, rc, "%s: cannot read the backing file's name at offset %#x",
 				 name, off);
 	if (memchr(backing, 0, len))
-		return damaged(err, name, "the backing file's name has a NUL byte in it");
+		return qed_damaged(err, name, "the backing file's name has a NUL byte in it");
 	q->layer.has_backing = true;
 	q->layer.backing_name = STEAL(backing);
 	/* Without the bit the specification says: probe. */

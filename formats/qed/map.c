@@ -97,7 +97,7 @@ static int l2_table_off(struct qed *q, uint64_t guest_off, uint64_t *l2_off,
 	return !*l2_off || host_range_ok(q, *l2_off, q->table_len) ? 0 : -EUCLEAN;
 }
 
-static int classify(const struct qed *q, uint64_t entry, enum extent_kind *kind)
+static int qed_classify(const struct qed *q, uint64_t entry, enum extent_kind *kind)
 {
 	if (entry == QED_ENTRY_UNALLOCATED)
 		*kind = EXTENT_UNALLOCATED;
@@ -111,7 +111,8 @@ static int classify(const struct qed *q, uint64_t entry, enum extent_kind *kind)
 }
 
 /* No L2 table: the hole goes on through the L1 slice's next empty entries, as far as asked. */
-static int map_empty_l1(struct qed *q, uint64_t len, struct extent *out, struct table_need *need)
+static int qed_map_empty_l1(struct qed *q, uint64_t len, struct extent *out,
+			    struct table_need *need)
 {
 	uint64_t l2_span = UINT64_C(1) << q->l2_bits;
 	struct table *l1;
@@ -132,8 +133,8 @@ static int map_empty_l1(struct qed *q, uint64_t len, struct extent *out, struct 
 }
 
 /* Lengthens *out by the entries behind `byte` that go on with it, up to the slice's end. */
-static void extend_run(const struct qed *q, const struct table *l2, uint32_t byte, uint64_t len,
-		       struct extent *out)
+static void qed_extend_run(const struct qed *q, const struct table *l2, uint32_t byte, uint64_t len,
+			   struct extent *out)
 {
 	uint64_t entry = le64(l2->bytes + byte);
 
@@ -142,7 +143,7 @@ static void extend_run(const struct qed *q, const struct table *l2, uint32_t byt
 
 		if (out->kind == EXTENT_DATA)
 			entry += q->layer.cluster_len;
-		if (le64(l2->bytes + byte) != entry || classify(q, entry, &kind))
+		if (le64(l2->bytes + byte) != entry || qed_classify(q, entry, &kind))
 			break;
 		out->len += q->layer.cluster_len;
 	}
@@ -163,18 +164,18 @@ int qed_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent
 	if (rc)
 		return rc;
 	if (!l2_off)
-		return map_empty_l1(q, len, out, need);
+		return qed_map_empty_l1(q, len, out, need);
 	rc = l2_slice(q, l2_off, guest_off, &l2, &byte, need);
 	if (rc)
 		return rc;
-	rc = classify(q, le64(l2->bytes + byte), &out->kind);
+	rc = qed_classify(q, le64(l2->bytes + byte), &out->kind);
 	if (rc)
 		return rc;
 	out->has_host = out->kind == EXTENT_DATA;
 	if (out->has_host)
 		out->host_off = le64(l2->bytes + byte) + in_cluster;
 	out->len = layer->cluster_len - in_cluster;
-	extend_run(q, l2, byte, len, out);
+	qed_extend_run(q, l2, byte, len, out);
 	return 0;
 }
 
@@ -196,8 +197,8 @@ static uint64_t slice_part(const struct qed *q, uint64_t guest_off, uint64_t end
 
 /* Every slice a mapping changes is in memory and its entries are empty, or no more than `over`. A
  * slice of a table that does not exist yet comes with it. */
-static int publish_prepare(struct qed *q, const struct mapping *map, uint64_t over,
-			   struct table_need *need)
+static int qed_publish_prepare(struct qed *q, const struct mapping *map, uint64_t over,
+			       struct table_need *need)
 {
 	uint64_t end = map->guest_off + map->len, l2_off;
 	struct table *l2;
@@ -242,7 +243,7 @@ static int new_slice(struct qed *q, uint64_t host_off, uint32_t dirty_off, uint3
 /* An empty table at l2_off, about to be used for guest_off. A file reads zeros there already, so
  * the entry's sector and, to make the file long enough, the last one do; on a device all of it is
  * written. May be called again after a failure. */
-static int new_table(struct qed *q, uint64_t l2_off, uint64_t guest_off)
+static int qed_new_table(struct qed *q, uint64_t l2_off, uint64_t guest_off)
 {
 	uint64_t byte = l2_idx(q, guest_off) * QED_ENTRY_LEN;
 	uint64_t slice_off = round_down(byte, q->slice_len), last = q->table_len - q->slice_len;
@@ -262,7 +263,7 @@ static int new_table(struct qed *q, uint64_t l2_off, uint64_t guest_off)
 /* Gives guest_off an (empty) L2 table if it has none. No reader can tell, should publish() stop
  * behind it. A table that could not be linked is kept for the next try: slices of it are in the
  * cache and will be written, so its space can never be something else's. */
-static int link_l2(struct qed *q, uint64_t guest_off, struct table_need *need)
+static int qed_link_l2(struct qed *q, uint64_t guest_off, struct table_need *need)
 {
 	uint64_t l2_off;
 	struct table *l1;
@@ -274,7 +275,7 @@ static int link_l2(struct qed *q, uint64_t guest_off, struct table_need *need)
 	if (!q->spare_l2_off)
 		rc = qed_reserve_table(q, &q->spare_l2_off);
 	if (!rc)
-		rc = new_table(q, q->spare_l2_off, guest_off);
+		rc = qed_new_table(q, q->spare_l2_off, guest_off);
 	if (!rc)
 		rc = l1_slice(q, guest_off, &l1, &byte, need);
 	if (rc)
@@ -285,7 +286,7 @@ static int link_l2(struct qed *q, uint64_t guest_off, struct table_need *need)
 	return 0;
 }
 
-static void set_entries(struct layer *layer, const struct mapping *map)
+static void qed_set_entries(struct layer *layer, const struct mapping *map)
 {
 	struct qed *q = qed_of(layer);
 	uint64_t end = map->guest_off + map->len, host_off = map->host_off, l2_off;
@@ -317,26 +318,26 @@ int qed_alloc_tables(struct layer *layer, uint64_t guest_off, uint64_t len, stru
 	int rc = 0;
 
 	for (uint64_t at = guest_off; !rc && at < end; at += slice_part(q, at, end))
-		rc = link_l2(q, at, need);
+		rc = qed_link_l2(q, at, need);
 	return rc;
 }
 
 static int prepare_new(struct layer *layer, const struct mapping *map, struct table_need *need)
 {
-	return publish_prepare(qed_of(layer), map, QED_ENTRY_UNALLOCATED, need);
+	return qed_publish_prepare(qed_of(layer), map, QED_ENTRY_UNALLOCATED, need);
 }
 
 static int prepare_over_zeros(struct layer *layer, const struct mapping *map,
 			      struct table_need *need)
 {
-	return publish_prepare(qed_of(layer), map, QED_ENTRY_ZERO, need);
+	return qed_publish_prepare(qed_of(layer), map, QED_ENTRY_ZERO, need);
 }
 
 int qed_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		struct table_need *need)
 {
 	static const struct two_level_change change = { prepare_new, qed_alloc_tables,
-							set_entries };
+							qed_set_entries };
 
 	return two_level_publish(layer, &change, maps, n_maps, need);
 }
@@ -345,21 +346,21 @@ int qed_publish_over_zeros(struct layer *layer, const struct mapping *maps, size
 			   struct table_need *need)
 {
 	static const struct two_level_change change = { prepare_over_zeros, qed_alloc_tables,
-							set_entries };
+							qed_set_entries };
 
 	return two_level_publish(layer, &change, maps, n_maps, need);
 }
 
 /* ---- where tables are ---- */
 
-static int lookup_l2_off(struct layer *layer, uint64_t guest_off, uint64_t *l2_off,
-			 struct table_need *need)
+static int qed_lookup_l2_off(struct layer *layer, uint64_t guest_off, uint64_t *l2_off,
+			     struct table_need *need)
 {
 	return l2_table_off(qed_of(layer), guest_off, l2_off, need);
 }
 
-static struct table_need lookup_slice(const struct layer *layer, uint64_t l2_off,
-				      uint64_t guest_off)
+static struct table_need qed_lookup_slice(const struct layer *layer, uint64_t l2_off,
+					  uint64_t guest_off)
 {
 	const struct qed *q = qed_of(layer);
 	uint64_t byte = l2_idx(q, guest_off) * QED_ENTRY_LEN;
@@ -369,21 +370,21 @@ static struct table_need lookup_slice(const struct layer *layer, uint64_t l2_off
 				    .len = q->slice_len };
 }
 
-static uint64_t lookup_l2_span(const struct layer *layer)
+static uint64_t qed_lookup_l2_span(const struct layer *layer)
 {
 	return UINT64_C(1) << qed_of(layer)->l2_bits;
 }
 
-static uint64_t lookup_slice_span(const struct layer *layer)
+static uint64_t qed_lookup_slice_span(const struct layer *layer)
 {
 	return slice_span(qed_of(layer));
 }
 
 static const struct two_level_lookup lookup = {
-	.l2_off = lookup_l2_off,
-	.slice = lookup_slice,
-	.l2_span = lookup_l2_span,
-	.slice_span = lookup_slice_span,
+	.l2_off = qed_lookup_l2_off,
+	.slice = qed_lookup_slice,
+	.l2_span = qed_lookup_l2_span,
+	.slice_span = qed_lookup_slice_span,
 };
 
 int qed_has_table(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,

@@ -29,7 +29,7 @@
 
 static const struct layer_ops qed_ops;
 
-static void note_refusals(struct qed *q)
+static void qed_note_refusals(struct qed *q)
 {
 	uint64_t unknown = q->features & ~QED_F_KNOWN;
 
@@ -67,7 +67,7 @@ int qed_open(struct file *file, struct table_cache *cache, struct layer **out, s
 	rc = qed_read_backing_name(q, name, err);
 	if (rc)
 		goto fail;
-	note_refusals(q);
+	qed_note_refusals(q);
 	*out = &q->layer;
 	return 0;
 fail:

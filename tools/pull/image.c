@@ -271,7 +271,7 @@ static void pull_say_summary(const struct pull_image *image)
 		 size_text_mib(seconds > 0 ? moved / seconds : 0, rate));
 }
 
-static void pull_say_stopped(const struct pull_image *image)
+static void pull_image_say_stopped(const struct pull_image *image)
 {
 	char kept[SIZE_TEXT_CAP];
 	const char *name = image->code > EXIT_CODE_SIGNAL
@@ -315,7 +315,7 @@ static void pull_say_failed(const struct pull_image *image)
 void pull_image_say(const struct pull_image *image, bool quiet)
 {
 	if (image->code > EXIT_CODE_SIGNAL || !strcmp(image->status, "canceled")) {
-		pull_say_stopped(image);
+		pull_image_say_stopped(image);
 	} else if (image->code) {
 		pull_say_failed(image);
 	} else if (!quiet && image->depth == 1 && !image->out) {
