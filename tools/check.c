@@ -51,6 +51,25 @@ static const struct option check_table[] = {
 	OPTIONS_END,
 };
 
+static const struct options_word check_repairs[] = {
+	{ "leaks", BPULL_REPAIR_LEAKS },
+	{ "all", BPULL_REPAIR_ALL },
+	{ NULL, 0 },
+};
+
+/* In a raw image there is nothing to check. */
+static const struct options_word check_formats[] = {
+	{ "qcow2", BPULL_FORMAT_QCOW2 },
+	{ "qed", BPULL_FORMAT_QED },
+	{ NULL, 0 },
+};
+
+static const struct offer check_offers[] = {
+	{ "repair", OFFER_WORDS, check_repairs },
+	{ "format", OFFER_WORDS, check_formats },
+	{ NULL, OFFER_FREE, NULL },
+};
+
 struct check_line {
 	struct command_line line; /* of its chain only the format and the flags */
 	enum bpull_repair repair;
@@ -202,13 +221,13 @@ static int check_take(struct command_line *line, int option, char *text)
 
 	if (option != 'r')
 		return -1;
-	if (!strcmp(text, "leaks"))
-		check->repair = BPULL_REPAIR_LEAKS;
-	else if (!strcmp(text, "all"))
-		check->repair = BPULL_REPAIR_ALL;
-	else
-		return say_usage("check", "--repair takes 'leaks' or 'all', not '%s'", text);
-	return 0;
+	for (const struct options_word *row = check_repairs; row->word; row++) {
+		if (strcmp(text, row->word))
+			continue;
+		check->repair = row->value;
+		return 0;
+	}
+	return say_usage("check", "--repair takes 'leaks' or 'all', not '%s'", text);
 }
 
 static int check_check(struct command_line *line)
@@ -227,6 +246,7 @@ const struct command check_command = {
 	.help = check_help,
 	.letters = ":f:r:h",
 	.options = check_table,
+	.offers = check_offers,
 	.line_size = sizeof(struct check_line),
 	.min_words = 1,
 	.max_words = 1,

@@ -34,7 +34,8 @@ static const char create_help[] =
 	"  -b, --backing BASE         backing file, as it is to be recorded: a relative\n"
 	"                             name is looked for beside IMAGE\n"
 	"  -F, --backing-format FMT   its format: raw, qcow2 or qed; it must be given\n"
-	"  -o NAME=VALUE,...          repeatable:\n"
+	"  -o, --options NAME=VALUE,...\n"
+	"                             repeatable:\n"
 	"     cluster_size=SIZE       bytes, a power of two (default 64K)\n"
 	"     compat=0.10|1.1         qcow2: version 2 or 3 (default 1.1)\n"
 	"     refcount_bits=N         qcow2: 1, 2, 4 ... 64 (default 16)\n"
@@ -42,6 +43,7 @@ static const char create_help[] =
 	"     compression_type=TYPE   qcow2: zlib or zstd (default zlib)\n"
 	"     table_size=N            qed: clusters a table, 1 to 16 (default 4)\n"
 	"  -q, --quiet                say nothing on success\n"
+	"  --no-sandbox               accepted, as by all commands; this one has no filter\n"
 	"  -h, --help                 this text\n";
 
 static const struct option create_table[] = {
@@ -58,6 +60,14 @@ static const struct options_word create_formats[] = {
 	{ "qcow2", BPULL_FORMAT_QCOW2 },
 	{ "qed", BPULL_FORMAT_QED },
 	{ NULL, 0 },
+};
+
+static const struct offer create_offers[] = {
+	{ "format", OFFER_WORDS, create_formats },
+	{ "backing", OFFER_FILES, NULL },
+	{ "backing-format", OFFER_WORDS, options_formats },
+	{ "options", OFFER_PAIRS, new_image_keys },
+	{ NULL, OFFER_FREE, NULL },
 };
 
 struct create_line {
@@ -167,6 +177,7 @@ const struct command create_command = {
 	.help = create_help,
 	.letters = ":b:f:F:ho:q",
 	.options = create_table,
+	.offers = create_offers,
 	.line_size = sizeof(struct create_line),
 	.min_words = 1,
 	.too_few = "the new image's name is missing",

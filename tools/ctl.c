@@ -33,7 +33,7 @@ static const char ctl_help[] =
 	"  wait         until it is over: exits with 0 if it completed, 1 if not\n"
 	"\n"
 	"Options:\n"
-	"      --json   info, wait: the job as a JSON line, as pull --json has it\n"
+	"  --json       info, wait: the job as a JSON line, as pull --json has it\n"
 	"  --no-sandbox do without the seccomp filter\n"
 	"  -h, --help   this text\n";
 
@@ -222,17 +222,36 @@ static int ctl_simple(struct ctl_client *client, const char *verb, struct json_o
 	return value ? EXIT_CODE_DONE : EXIT_CODE_FAILED;
 }
 
-static const struct {
-	const char *word, *verb;
-	int (*run)(struct ctl_client *client, bool json);
-} ctl_verbs[] = {
-	{ "info", NULL, ctl_info },         { "speed", "block-job-set-speed", NULL },
-	{ "pause", "job-pause", NULL },     { "resume", "job-resume", NULL },
-	{ "abort", "job-cancel", NULL },    { "finalize", "job-finalize", NULL },
-	{ "wait", NULL, ctl_wait_for_end },
+enum ctl_verb {
+	CTL_INFO,
+	CTL_SPEED,
+	CTL_PAUSE,
+	CTL_RESUME,
+	CTL_ABORT,
+	CTL_FINALIZE,
+	CTL_WAIT,
 };
 
-#define N_VERBS (sizeof(ctl_verbs) / sizeof(ctl_verbs[0]))
+/* In the order of the enum. */
+static const struct options_word ctl_verbs[] = {
+	{ "info", CTL_INFO },   { "speed", CTL_SPEED },
+	{ "pause", CTL_PAUSE }, { "resume", CTL_RESUME },
+	{ "abort", CTL_ABORT }, { "finalize", CTL_FINALIZE },
+	{ "wait", CTL_WAIT },   { NULL, 0 },
+};
+
+/* What a verb does: a request of the control socket, or a function that makes several. */
+static const struct {
+	const char *request;
+	int (*run)(struct ctl_client *client, bool json);
+} ctl_deeds[] = {
+	[CTL_INFO] = { NULL, ctl_info },         [CTL_SPEED] = { "block-job-set-speed", NULL },
+	[CTL_PAUSE] = { "job-pause", NULL },     [CTL_RESUME] = { "job-resume", NULL },
+	[CTL_ABORT] = { "job-cancel", NULL },    [CTL_FINALIZE] = { "job-finalize", NULL },
+	[CTL_WAIT] = { NULL, ctl_wait_for_end },
+};
+
+#define N_VERBS (sizeof(ctl_deeds) / sizeof(ctl_deeds[0]))
 
 static int ctl_unknown_verb(const char *text)
 {
@@ -248,15 +267,22 @@ static int ctl_unknown_verb(const char *text)
 
 /* ---- the command ---- */
 
+static const struct offer ctl_words[] = {
+	{ "SOCKET", OFFER_FILES, NULL },
+	{ "VERB", OFFER_WORDS, ctl_verbs },
+	{ "RATE", OFFER_FREE, NULL },
+	{ NULL, OFFER_FREE, NULL },
+};
+
 struct ctl_line {
 	struct command_line line;
-	size_t verb;   /* of ctl_verbs */
+	size_t verb;   /* enum ctl_verb */
 	uint64_t rate; /* bytes/s, of speed */
 };
 
 static bool ctl_is_speed(const struct ctl_line *ctl)
 {
-	return !strcmp(ctl_verbs[ctl->verb].word, "speed");
+	return ctl->verb == CTL_SPEED;
 }
 
 static int ctl_connected(struct ctl_client *client, const struct ctl_line *ctl)
@@ -266,13 +292,13 @@ static int ctl_connected(struct ctl_client *client, const struct ctl_line *ctl)
 	json_object_put(value);
 	if (!value)
 		return EXIT_CODE_FAILED;
-	if (ctl_verbs[ctl->verb].run)
-		return ctl_verbs[ctl->verb].run(client, ctl->line.json);
+	if (ctl_deeds[ctl->verb].run)
+		return ctl_deeds[ctl->verb].run(client, ctl->line.json);
 	if (ctl_is_speed(ctl)) {
 		args = json_object_new_object();
 		json_object_object_add(args, "speed", json_object_new_uint64(ctl->rate));
 	}
-	return ctl_simple(client, ctl_verbs[ctl->verb].verb, args);
+	return ctl_simple(client, ctl_deeds[ctl->verb].request, args);
 }
 
 static int ctl_check(struct command_line *line)
@@ -312,6 +338,7 @@ const struct command ctl_command = {
 	.help = ctl_help,
 	.letters = ":h",
 	.options = ctl_table,
+	.word_offers = ctl_words,
 	.line_size = sizeof(struct ctl_line),
 	.min_words = 1,
 	.too_few = "a socket's name is missing",

@@ -58,6 +58,11 @@ static const struct option hash_table[] = {
 	OPTIONS_END,
 };
 
+static const struct offer hash_offers[] = {
+	{ "chunk", OFFER_FREE, NULL },
+	{ NULL, OFFER_FREE, NULL },
+};
+
 struct hash_line {
 	struct command_line line;
 	uint64_t chunk_len; /* 0: the whole only */
@@ -240,6 +245,7 @@ const struct command hash_command = {
 	.help = hash_help,
 	.letters = ":f:h",
 	.options = hash_table,
+	.offers = hash_offers,
 	.line_size = sizeof(struct hash_line),
 	.min_words = 1,
 	.too_few = "an image's name is missing",

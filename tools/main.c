@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * blockpull: the command. A table of commands and what surrounds all of them:
+ * blockpull: the command. What surrounds all verbs (commands.c lists them):
  * descriptors, signals, help, the state of stdout at the end.
  *
  * It is an ordinary embedder of the library. When a command needs something
@@ -17,27 +17,8 @@
 #include "tools/cli/say.h"
 #include "tools/cli/stop.h"
 #include "tools/commands.h"
-#include "tools/pull/flatten.h"
-#include "tools/pull/options.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/suggest.h"
-
-static const struct command help_command = {
-	.name = "help",
-	.summary = "explain a command",
-	.help = "Usage: blockpull help [COMMAND]\n"
-		"\n"
-		"Lists the commands, or explains one.\n",
-};
-
-/* In the order in which they are listed. */
-static const struct command *const main_commands[] = {
-	&pull_command,    &info_command,  &map_command,  &flatten_command,
-	&measure_command, &check_command, &hash_command, &verify_command,
-	&create_command,  &ctl_command,   &help_command,
-};
-
-#define N_COMMANDS (sizeof(main_commands) / sizeof(main_commands[0]))
 
 static void main_usage(FILE *out)
 {
@@ -48,8 +29,8 @@ static void main_usage(FILE *out)
 	      "\n"
 	      "Commands:\n",
 	      out);
-	for (size_t i = 0; i < N_COMMANDS; i++)
-		fprintf(out, "  %-8s %s\n", main_commands[i]->name, main_commands[i]->summary);
+	for (size_t i = 0; i < commands_n; i++)
+		fprintf(out, "  %-8s %s\n", commands_all[i]->name, commands_all[i]->summary);
 	fputs("\n"
 	      "Options:\n"
 	      "  -h, --help     this text; behind a command, its own\n"
@@ -67,10 +48,10 @@ static const struct command *main_find(const char *name)
 {
 	struct suggest suggest = { 0 };
 
-	for (size_t i = 0; i < N_COMMANDS; i++) {
-		if (!strcmp(name, main_commands[i]->name))
-			return main_commands[i];
-		suggest_offer(&suggest, name, main_commands[i]->name);
+	for (size_t i = 0; i < commands_n; i++) {
+		if (!strcmp(name, commands_all[i]->name))
+			return commands_all[i];
+		suggest_offer(&suggest, name, commands_all[i]->name);
 	}
 	if (suggest.best)
 		say_usage(NULL, "unknown command '%s'; did you mean '%s'?", name, suggest.best);
@@ -98,7 +79,6 @@ static int main_help(int argc, char **argv)
 
 static int main_global_option(const char *option)
 {
-	static const char *const known[] = { "--help", "--version" };
 	struct suggest suggest = { 0 };
 
 	if (!strcmp(option, "-h") || !strcmp(option, "--help")) {
@@ -109,10 +89,10 @@ static int main_global_option(const char *option)
 		say_data("blockpull %s\n", bpull_version());
 		return EXIT_CODE_DONE;
 	}
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		suggest_offer(&suggest, option, known[i]);
+	for (const struct option *row = commands_options; row->name; row++)
+		suggest_offer(&suggest, option + strspn(option, "-"), row->name);
 	if (suggest.best)
-		return say_usage(NULL, "unknown option '%s'; did you mean '%s'?", option,
+		return say_usage(NULL, "unknown option '%s'; did you mean '--%s'?", option,
 				 suggest.best);
 	return say_usage(NULL, "unknown option '%s'; a command comes first", option);
 }

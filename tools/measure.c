@@ -59,6 +59,12 @@ static const struct option measure_table[] = {
 	OPTIONS_END,
 };
 
+static const struct offer measure_offers[] = {
+	{ "base", OFFER_FILES, NULL },
+	{ "compress", OFFER_WORDS, compression_words },
+	{ NULL, OFFER_FREE, NULL },
+};
+
 struct measure_line {
 	struct command_line line;
 	struct bpull_job_options job;
@@ -185,6 +191,7 @@ const struct command measure_command = {
 	.help = measure_help,
 	.letters = ":f:h",
 	.options = measure_table,
+	.offers = measure_offers,
 	.line_size = sizeof(struct measure_line),
 	.min_words = 1,
 	.max_words = 1,

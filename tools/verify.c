@@ -56,6 +56,11 @@ static const struct option verify_table[] = {
 	OPTIONS_END,
 };
 
+static const struct offer verify_offers[] = {
+	{ "second-format", OFFER_WORDS, options_formats },
+	{ NULL, OFFER_FREE, NULL },
+};
+
 struct verify_line {
 	struct command_line line; /* its chain is A's, and B's but for the format */
 	enum bpull_format second_format;
@@ -253,6 +258,7 @@ const struct command verify_command = {
 	.help = verify_help,
 	.letters = ":f:F:hq",
 	.options = verify_table,
+	.offers = verify_offers,
 	.line_size = sizeof(struct verify_line),
 	.min_words = 2,
 	.max_words = 2,

@@ -42,6 +42,19 @@ def help_and_version(d):
     check(re.search(r'\d+\.\d+', bp('--version').out), 'no number in --version')
 
 
+@case('help COMMAND is COMMAND --help, and a typo gets a hint')
+def help_verb(d):
+    verbs = re.findall(r'^  (\w+) +\S', re.search(r'Commands:\n(.*?)\n\n', bp('help').out, re.S)[1], re.M)
+    check(len(verbs) > 9, f'help was not understood: {verbs}')
+    same(bp('help').out, bp('--help').out, 'help')
+    for verb in verbs[:-1]:
+        same(bp('help', verb).out, bp(verb, '--help').out, f'help {verb}')
+    for args, word in ((['help', 'flaten'], "'flatten'"), (['help', '--jobs'], '--jobs'), (['help', 'pull', 'info'], 'one')):
+        result = bp(*args, rc=USAGE)
+        check(word in result.err and not result.out, str(result))
+    check("'--version'" in bp('--versoin', rc=USAGE).err, 'no hint to --version')
+
+
 @case('calls that make no sense: exit code 2 and a hint')
 def typos(d):
     top = pair(d)

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "tools/cli/offer.h"
 #include "tools/cli/options.h"
 
 /* What a command line said. A verb with options of its own has a struct that begins with this. */
@@ -25,8 +26,11 @@ struct command {
 	const char *name, *summary, *help;
 	const char *letters;          /* for options_next() */
 	const struct option *options; /* likewise */
-	size_t line_size;             /* of its command line's struct, which begins zeroed */
-	int min_words, max_words;     /* max_words 0: any number */
+	/* What its options with a value take, but those of offer_shared, and what each word that
+	 * is no option may be; NULL: files. */
+	const struct offer *offers, *word_offers;
+	size_t line_size;         /* of its command line's struct, which begins zeroed */
+	int min_words, max_words; /* max_words 0: any number */
 	const char *too_few, *too_many;
 	/* An option; `text` is its value, or NULL, and may be changed. 0: taken; -1: not one
 	 * of its own; else an exit code after saying what is wrong. NULL: it has none. */

@@ -10,10 +10,9 @@
 #include <string.h>
 
 #include "engine/blockpull.h"
-#include "tools/cli/options.h"
 #include "tools/cli/say.h"
 
-static const struct options_word compression_words[] = {
+const struct options_word compression_words[] = {
 	{ "zlib", BPULL_COMPRESSION_ZLIB },
 	{ "zstd", BPULL_COMPRESSION_ZSTD },
 	{ NULL, 0 },

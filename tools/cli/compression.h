@@ -5,6 +5,11 @@
 
 #include <stdint.h>
 
+#include "tools/cli/options.h"
+
+/* The types, as enum bpull_compression. */
+extern const struct options_word compression_words[];
+
 /* Parses zlib, zstd, zlib:LEVEL, zstd:LEVEL; NULL (no value): the image's own type. Fills what
  * struct bpull_job_options calls compression and compression_level. 0, or an exit code after saying
  * what is wrong. */

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/cli/options.h"
 #include "tools/cli/say.h"
 #include "tools/words/size.h"
 #include "tools/words/suggest.h"
@@ -36,20 +35,28 @@ enum new_image_key {
 	NEW_IMAGE_TABLE_SIZE,
 };
 
-/* The formats a key has a meaning for. */
-static const struct {
-	const char *name;
-	enum bpull_format format; /* UNKNOWN: all */
-} new_image_keys[] = {
-	[NEW_IMAGE_CLUSTER_SIZE] = { "cluster_size", BPULL_FORMAT_UNKNOWN },
-	[NEW_IMAGE_COMPAT] = { "compat", BPULL_FORMAT_QCOW2 },
-	[NEW_IMAGE_REFCOUNT_BITS] = { "refcount_bits", BPULL_FORMAT_QCOW2 },
-	[NEW_IMAGE_LAZY_REFCOUNTS] = { "lazy_refcounts", BPULL_FORMAT_QCOW2 },
-	[NEW_IMAGE_COMPRESSION_TYPE] = { "compression_type", BPULL_FORMAT_QCOW2 },
-	[NEW_IMAGE_TABLE_SIZE] = { "table_size", BPULL_FORMAT_QED },
+/* In the order of the enum. */
+const struct options_word new_image_keys[] = {
+	{ "cluster_size", NEW_IMAGE_CLUSTER_SIZE },
+	{ "compat", NEW_IMAGE_COMPAT },
+	{ "refcount_bits", NEW_IMAGE_REFCOUNT_BITS },
+	{ "lazy_refcounts", NEW_IMAGE_LAZY_REFCOUNTS },
+	{ "compression_type", NEW_IMAGE_COMPRESSION_TYPE },
+	{ "table_size", NEW_IMAGE_TABLE_SIZE },
+	{ NULL, 0 },
 };
 
-#define N_KEYS (sizeof(new_image_keys) / sizeof(new_image_keys[0]))
+/* The format a key has a meaning for; UNKNOWN: all. */
+static const enum bpull_format new_image_formats[] = {
+	[NEW_IMAGE_CLUSTER_SIZE] = BPULL_FORMAT_UNKNOWN,
+	[NEW_IMAGE_COMPAT] = BPULL_FORMAT_QCOW2,
+	[NEW_IMAGE_REFCOUNT_BITS] = BPULL_FORMAT_QCOW2,
+	[NEW_IMAGE_LAZY_REFCOUNTS] = BPULL_FORMAT_QCOW2,
+	[NEW_IMAGE_COMPRESSION_TYPE] = BPULL_FORMAT_QCOW2,
+	[NEW_IMAGE_TABLE_SIZE] = BPULL_FORMAT_QED,
+};
+
+#define N_KEYS (sizeof(new_image_formats) / sizeof(new_image_formats[0]))
 
 /* A number that the library takes as a uint32_t with 0 for "default": 0 itself is refused. */
 static int new_image_number(const char *command, const char *name, const char *text,
@@ -69,7 +76,7 @@ static int new_image_take_key(struct new_image *image, const char *command, enum
 			      const char *text)
 {
 	struct bpull_create_options *options = &image->options;
-	const char *name = new_image_keys[key].name;
+	const char *name = new_image_keys[key].word;
 	int value = 0, code = 0;
 
 	image->given_keys |= 1U << key;
@@ -104,9 +111,9 @@ static int new_image_take_item(struct new_image *image, const char *command, cha
 		return say_usage(command, "-o: '%s' is not of the form NAME=VALUE", item);
 	*text++ = 0;
 	for (unsigned key = 0; key < N_KEYS; key++) {
-		if (!strcmp(item, new_image_keys[key].name))
+		if (!strcmp(item, new_image_keys[key].word))
 			return new_image_take_key(image, command, key, text);
-		suggest_offer(&suggest, item, new_image_keys[key].name);
+		suggest_offer(&suggest, item, new_image_keys[key].word);
 	}
 	if (suggest.best)
 		return say_usage(command, "-o: unknown name '%s'; did you mean '%s'?", item,
@@ -128,11 +135,11 @@ int new_image_take(struct new_image *image, const char *command, char *text)
 int new_image_check(const struct new_image *image, const char *command)
 {
 	for (unsigned key = 0; key < N_KEYS; key++) {
-		enum bpull_format format = new_image_keys[key].format;
+		enum bpull_format format = new_image_formats[key];
 		if ((image->given_keys & 1U << key) && format && image->options.format &&
 		    format != image->options.format)
 			return say_usage(command, "-o: '%s' has no meaning for %s images",
-					 new_image_keys[key].name,
+					 new_image_keys[key].word,
 					 bpull_format_name(image->options.format));
 	}
 	return 0;

@@ -4,11 +4,15 @@
 #define TOOLS_CLI_NEW_IMAGE_H
 
 #include "engine/blockpull.h"
+#include "tools/cli/options.h"
 
 struct new_image {
 	struct bpull_create_options options;
 	unsigned given_keys; /* bit by enum new_image_key */
 };
+
+/* The names. */
+extern const struct options_word new_image_keys[];
 
 /* Takes "name=value,name=value"; changes the text. `command` is for messages. 0, or an exit code
  * after saying what is wrong. */

@@ -29,7 +29,7 @@ const struct options_word options_formats[] = {
 	{ NULL, 0 },
 };
 
-static const struct options_word options_holes[] = {
+const struct options_word options_holes[] = {
 	{ "auto", 0 },
 	{ "read", BPULL_DISK_READ_HOLES },
 	{ "trust", BPULL_DISK_TRUST_HOLES },

@@ -72,6 +72,8 @@ struct options_word {
 
 /* The formats, as enum bpull_format. */
 extern const struct options_word options_formats[];
+/* The values of --holes. */
+extern const struct options_word options_holes[];
 
 /* Finds `text` in a table that ends with a NULL word. 0, or an exit code after saying what is
  * wrong with `option`. */

@@ -22,7 +22,8 @@ static const char flatten_help[] =
 	"\n"
 	"Options:\n"
 	"  -f, --format FMT     OUT's format: raw, qcow2 or qed (default: IMAGE's)\n"
-	"  -o NAME=VALUE,...    as for blockpull create: cluster_size, compat,\n"
+	"  -o, --options NAME=VALUE,...\n"
+	"                       as for blockpull create: cluster_size, compat,\n"
 	"                       refcount_bits, lazy_refcounts, compression_type,\n"
 	"                       table_size\n"
 	"  --compress[=TYPE[:LEVEL]]\n"
@@ -60,6 +61,12 @@ static const struct option flatten_table[] = {
 	PULL_OPTIONS,
 	OPTIONS_HELP,
 	OPTIONS_END,
+};
+
+static const struct offer flatten_offers[] = {
+	{ "options", OFFER_PAIRS, new_image_keys },
+	{ "source-format", OFFER_WORDS, options_formats },
+	PULL_OFFERS,
 };
 
 struct flatten_line {
@@ -117,6 +124,7 @@ const struct command flatten_command = {
 	.help = flatten_help,
 	.letters = ":f:ho:q",
 	.options = flatten_table,
+	.offers = flatten_offers,
 	.line_size = sizeof(struct flatten_line),
 	.min_words = 2,
 	.max_words = 2,

@@ -10,7 +10,6 @@
 
 #include <stdlib.h>
 
-#include "tools/cli/compression.h"
 #include "tools/cli/say.h"
 #include "tools/pull/pull.h"
 #include "tools/words/exit_code.h"
@@ -98,14 +97,14 @@ static const struct option pull_table[] = {
 	OPTIONS_END,
 };
 
-static const struct options_word pull_io_words[] = {
+const struct options_word pull_io_words[] = {
 	{ "auto", BPULL_IO_AUTO },
 	{ "uring", BPULL_IO_URING },
 	{ "threads", BPULL_IO_THREADS },
 	{ NULL, 0 },
 };
 
-static const struct options_word pull_progress_words[] = {
+const struct options_word pull_progress_words[] = {
 	{ "auto", PROGRESS_AUTO }, { "bar", PROGRESS_BAR },   { "plain", PROGRESS_PLAIN },
 	{ "json", PROGRESS_JSON }, { "none", PROGRESS_NONE }, { NULL, 0 },
 };
@@ -122,6 +121,23 @@ static const struct options_word pull_copy_words[] = {
 	{ "clone", BPULL_COPY_CLONE },
 	{ "read", BPULL_COPY_READ },
 	{ NULL, 0 },
+};
+
+/* What a pull can write into; of others it says so when it opens them. */
+static const struct options_word pull_formats[] = {
+	{ "qcow2", BPULL_FORMAT_QCOW2 },
+	{ "qed", BPULL_FORMAT_QED },
+	{ NULL, 0 },
+};
+
+static const struct offer pull_offers[] = {
+	{ "base", OFFER_FILES, NULL },
+	{ "control", OFFER_FILES, NULL },
+	{ "copy", OFFER_WORDS, pull_copy_words },
+	{ "format", OFFER_WORDS, pull_formats },
+	{ "jobs", OFFER_FREE, NULL },
+	{ "on-error", OFFER_WORDS, pull_on_error_words },
+	PULL_OFFERS,
 };
 
 static int pull_take_copy(struct pull_options *options, const char *text)
@@ -260,6 +276,7 @@ const struct command pull_command = {
 	.help = pull_help,
 	.letters = ":f:hj:nq",
 	.options = pull_table,
+	.offers = pull_offers,
 	.line_size = sizeof(struct pull_options),
 	.min_words = 1,
 	.too_few = "an image's name is missing",

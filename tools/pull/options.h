@@ -7,6 +7,7 @@
 
 #include "engine/blockpull.h"
 #include "tools/cli/command.h"
+#include "tools/cli/compression.h"
 #include "tools/pull/progress.h"
 
 extern const struct command pull_command;
@@ -36,6 +37,16 @@ enum pull_option {
 	PULL_VERIFY,
 	PULL_OWN,
 };
+/* What they take. */
+extern const struct options_word pull_io_words[], pull_progress_words[];
+#define PULL_OFFERS                                                       \
+	{ "bandwidth", OFFER_FREE, NULL }, { "burst", OFFER_FREE, NULL }, \
+		{ "compress", OFFER_WORDS, compression_words },           \
+		{ "io", OFFER_WORDS, pull_io_words },                     \
+		{ "progress", OFFER_WORDS, pull_progress_words },         \
+	{                                                                 \
+		NULL, OFFER_FREE, NULL                                    \
+	}
 #define PULL_OPTIONS                                                                   \
 	{ "bandwidth", required_argument, NULL, PULL_BANDWIDTH },                      \
 		{ "burst", required_argument, NULL, PULL_BURST },                      \

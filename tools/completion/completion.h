@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What the three shells' scripts are made from: a verb's table of options, what
+ * the options take (tools/cli/offer.h), and their lines of the verb's help.
+ */
+#ifndef TOOLS_COMPLETION_COMPLETION_H
+#define TOOLS_COMPLETION_COMPLETION_H
+
+#include <stdbool.h>
+
+#include "tools/cli/command.h"
+
+struct completion_option {
+	const char *name;
+	char letter; /* 0: none */
+	bool is_value_optional;
+	const struct offer *offer; /* NULL: it takes no value */
+	char value[24];            /* how the help calls the value */
+	char text[100];            /* what the option does, in a line */
+	bool is_repeatable;
+};
+
+/* One option of a verb. Ends the program where a table or the help lacks it, so that a new option
+ * cannot be left out. */
+struct completion_option completion_option(const struct command *command, const struct option *row);
+
+/* Prints words with a separator between them, and in front of the first. */
+void completion_print_words(const struct options_word *words, const char *separator);
+
+/* The scripts, on stdout. */
+void bash_print(void);
+void zsh_print(void);
+void fish_print(void);
+
+#endif

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include <stdio.h>
+
+#include "tools/commands.h"
+#include "tools/completion/completion.h"
+
+static const char fish_head[] =
+	"# SPDX-License-Identifier: MIT OR Apache-2.0\n"
+	"# Completion of blockpull for fish. Made from the tables of its options: do not edit.\n"
+	"\n"
+	"# Whether no verb was typed yet.\n"
+	"function __blockpull_no_verb\n"
+	"    test (count (commandline -opc)) -eq 1\n"
+	"end\n"
+	"\n"
+	"# Whether the verb is $argv[1] and, where there is a second, so many words that are no "
+	"options\n"
+	"# follow it.\n"
+	"function __blockpull_at\n"
+	"    set -l words (commandline -opc)\n"
+	"    test (count $words) -ge 2; and test $words[2] = $argv[1]; or return 1\n"
+	"    set -q argv[2]; or return 0\n"
+	"    test (count (string match -v -- '-*' $words[3..-1])) -eq $argv[2]\n"
+	"end\n"
+	"\n"
+	"complete -c blockpull -f\n";
+
+/* In '...'. */
+static void fish_print_text(const char *text)
+{
+	putchar('\'');
+	for (; *text; text++) {
+		if (*text == '\'' || *text == '\\')
+			putchar('\\');
+		putchar(*text);
+	}
+	putchar('\'');
+}
+
+/* -f: no files, -F: files. The value of an option with -r is required. */
+static void fish_print_offer(const struct offer *offer)
+{
+	switch (offer->kind) {
+	case OFFER_FREE: printf(" -f"); return;
+	case OFFER_FILES: printf(" -F"); return;
+	case OFFER_DIRS:
+		printf(" -f -a '(__fish_complete_directories (commandline -ct))");
+		completion_print_words(offer->words, " ");
+		printf("'");
+		return;
+	case OFFER_PAIRS:
+		printf(" -f -a '(__fish_append , ");
+		for (const struct options_word *row = offer->words; row->word; row++)
+			printf("%s= ", row->word);
+		printf(")'");
+		return;
+	case OFFER_WORDS:
+	default:
+		printf(" -f -a '");
+		completion_print_words(offer->words, " ");
+		printf("'");
+		return;
+	}
+}
+
+static void fish_print_option(const struct command *command, const struct option *row)
+{
+	struct completion_option option = completion_option(command, row);
+
+	printf("complete -c blockpull -n '__blockpull_at %s' -l %s", command->name, option.name);
+	if (option.letter)
+		printf(" -s %c", option.letter);
+	if (option.offer) {
+		/* What may be left out is offered behind "=" only. */
+		if (!option.is_value_optional)
+			printf(" -r");
+		fish_print_offer(option.offer);
+	}
+	printf(" -d ");
+	fish_print_text(option.text);
+	printf("\n");
+}
+
+static void fish_print_words(const struct command *command)
+{
+	if (!command->options) { /* help */
+		for (size_t i = 0; i < commands_n; i++)
+			printf("complete -c blockpull -n '__blockpull_at %s 0' -a %s\n",
+			       command->name, commands_all[i]->name);
+		return;
+	}
+	if (!command->word_offers) {
+		printf("complete -c blockpull -n '__blockpull_at %s' -F\n", command->name);
+		return;
+	}
+	for (int n = 0; command->word_offers[n].option; n++) {
+		printf("complete -c blockpull -n '__blockpull_at %s %d'", command->name, n);
+		fish_print_offer(&command->word_offers[n]);
+		printf("\n");
+	}
+}
+
+void fish_print(void)
+{
+	printf("%s", fish_head);
+	for (const struct option *row = commands_options; row->name; row++)
+		printf("complete -c blockpull -n __blockpull_no_verb -s %c -l %s\n", row->val,
+		       row->name);
+	for (size_t i = 0; i < commands_n; i++) {
+		printf("complete -c blockpull -n __blockpull_no_verb -a %s -d ",
+		       commands_all[i]->name);
+		fish_print_text(commands_all[i]->summary);
+		printf("\n");
+	}
+	for (size_t i = 0; i < commands_n; i++) {
+		const struct command *command = commands_all[i];
+
+		printf("\n");
+		for (const struct option *row = command->options; row && row->name; row++)
+			fish_print_option(command, row);
+		fish_print_words(command);
+	}
+}
