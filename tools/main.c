@@ -13,10 +13,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "engine/blockpull.h"
 #include "tools/cli/say.h"
 #include "tools/cli/stop.h"
 #include "tools/commands.h"
+#include "tools/version.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/suggest.h"
 
@@ -34,7 +34,7 @@ static void main_usage(FILE *out)
 	fputs("\n"
 	      "Options:\n"
 	      "  -h, --help     this text; behind a command, its own\n"
-	      "  -V, --version  the version\n"
+	      "  -V, --version  the version, the ways of I/O and the features\n"
 	      "\n"
 	      "Exit codes: 0 done, 1 failed, 2 usage, 3 in use, 4 corrupt, 5 leaks (check)\n"
 	      "or different content (verify), 6 refused, 7 no space, 128+N stopped by a "
@@ -86,7 +86,7 @@ static int main_global_option(const char *option)
 		return EXIT_CODE_DONE;
 	}
 	if (!strcmp(option, "-V") || !strcmp(option, "--version")) {
-		say_data("blockpull %s\n", bpull_version());
+		version_print();
 		return EXIT_CODE_DONE;
 	}
 	for (const struct option *row = commands_options; row->name; row++)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """The command line: help, typos, sizes, progress, broken terminals, several images, memory."""
 import contextlib
+import errno
 import json
 import os
 import pty
@@ -11,6 +12,7 @@ import time
 
 import harness
 import images
+import seccomp_filter
 from harness import DONE, FAILED, GIB, KIB, MIB, TIB, USAGE, Skip, bp, case, check, field, note, refused, same
 from images import Untouched, image_info, overlay, qemu_img, raw_image
 
@@ -53,6 +55,26 @@ def help_verb(d):
         result = bp(*args, rc=USAGE)
         check(word in result.err and not result.out, str(result))
     check("'--version'" in bp('--versoin', rc=USAGE).err, 'no hint to --version')
+
+
+@case('--version names the ways of I/O, the formats and what was built in')
+def version(d):
+    lines = bp('--version').out.splitlines()
+    check(re.fullmatch(r'blockpull \d+\.\d+\.\d+', lines[0]), f'not a version: {lines}')
+    named = dict(line.split(': ', 1) for line in lines[1:])
+    same(sorted(named), ['backends', 'features', 'formats'], 'lines')
+    same(named['formats'], 'raw qcow2 qed', 'formats')
+    here = re.fullmatch(r'io_uring threads \(here: (io_uring|threads)\)', named['backends'])
+    check(here, f'not the ways of I/O: {named}')
+    top = pair(d, 64 * KIB)
+    uring = bp('pull', '--io=uring', top, rc=None)
+    same(here[1], 'threads' if uring.rc else 'io_uring', 'what works here')
+    seccomp_filter.need_filter(errno.EPERM)
+    refused_here = bp('--version', **seccomp_filter.denying(errno.EPERM)).out
+    check('(here: threads)' in refused_here, f'io_uring is refused: {refused_here}')
+    linked = harness.run('ldd', harness.blockpull).out
+    for feature, library in (('zlib', 'libz.'), ('libdeflate', 'libdeflate.'), ('zstd', 'libzstd.'), ('seccomp', 'libseccomp.')):
+        same(feature in named['features'].split(), library in linked, feature)
 
 
 @case('calls that make no sense: exit code 2 and a hint')
