@@ -27,7 +27,7 @@
 
 /* Host clusters are taken so many bytes at a time: plain clusters and tables reserved in between
  * would otherwise cost the rest of a host cluster each. */
-#define COMP_CHUNK_LEN (512 * KiB)
+#define COMP_TAKE_LEN (512 * KiB)
 
 static uint64_t max_refs(const struct qcow2 *q)
 {
@@ -36,10 +36,10 @@ static uint64_t max_refs(const struct qcow2 *q)
 	return bits == 64 ? UINT64_MAX : (UINT64_C(1) << bits) - 1;
 }
 
-static int take_chunk(struct qcow2 *q)
+static int take_space(struct qcow2 *q)
 {
 	struct qcow2_comp_tail *tail = &q->comp_tail;
-	uint64_t len = MAX(round_down(COMP_CHUNK_LEN, q->layer.cluster_len), q->layer.cluster_len);
+	uint64_t len = MAX(round_down(COMP_TAKE_LEN, q->layer.cluster_len), q->layer.cluster_len);
 	uint64_t host_off, got;
 	int rc = qcow2_reserve(&q->layer, len, &host_off, &got);
 
@@ -72,7 +72,7 @@ int qcow2_comp_reserve(struct qcow2 *q, uint32_t len, uint64_t weight, uint64_t 
 		tail->n_refs = 0;
 	}
 	if (tail->end - tail->off < len) { /* what is got has a whole cluster, so room */
-		int rc = take_chunk(q);
+		int rc = take_space(q);
 
 		if (rc)
 			return rc;

@@ -31,7 +31,7 @@
 #include "io/file.h"
 
 #define CHECK_WINDOW_LEN (16 * MiB) /* bytes: 128 Mi clusters */
-#define CHECK_CHUNK_LEN  (1 * MiB)  /* bytes of a table read at once */
+#define CHECK_BUF_LEN    (1 * MiB)  /* bytes of a table read at once */
 
 /* 32 TiB of 4 KiB clusters. More passes are needed only for references strewn over exabytes. */
 #define CHECK_MAX_PASSES 256
@@ -40,8 +40,8 @@ struct walk {
 	struct qed *q;
 	struct check_result *result;
 	uint64_t n_reports;
-	uint8_t *l1_chunk, *l2_chunk; /* CHECK_CHUNK_LEN or one table, what is less */
-	uint64_t chunk_len;
+	uint8_t *l1_buf, *l2_buf; /* CHECK_BUF_LEN or one table, what is less */
+	uint64_t buf_len;
 	uint64_t n_clusters; /* whole ones in the file */
 
 	uint8_t *seen;        /* bit i: cluster lo + i is referred to */
@@ -114,7 +114,7 @@ static bool range_ok(struct walk *w, bool tell, const char *what, uint64_t host_
 /* How to walk a table. */
 struct level {
 	unsigned guest_bits; /* log2 of the guest bytes that one entry maps */
-	uint8_t *chunk;
+	uint8_t *buf;
 	bool tell; /* of what can't be read */
 	void (*visit)(struct walk *w, uint64_t entry);
 };
@@ -126,13 +126,13 @@ static void walk_table(struct walk *w, const struct level *level, uint64_t table
 	uint64_t table_len = w->q->table_len, hole;
 	int rc;
 
-	for (uint64_t at = 0; at < table_len; at += w->chunk_len) {
+	for (uint64_t at = 0; at < table_len; at += w->buf_len) {
 		hole = file_known_hole(w->q->layer.file, table_off + at);
-		if (hole >= w->chunk_len) {
-			at += round_down(MIN(hole, table_len - at), w->chunk_len) - w->chunk_len;
+		if (hole >= w->buf_len) {
+			at += round_down(MIN(hole, table_len - at), w->buf_len) - w->buf_len;
 			continue;
 		}
-		rc = file_read_padded(w->q->layer.file, level->chunk, w->chunk_len, table_off + at);
+		rc = file_read_padded(w->q->layer.file, level->buf, w->buf_len, table_off + at);
 		/* Later passes read the same tables again: what fails only now must be told,
 		 * too. */
 		if (rc && (level->tell || !w->result->n_check_errors)) {
@@ -142,8 +142,8 @@ static void walk_table(struct walk *w, const struct level *level, uint64_t table
 				 table_off + at, strerror(-rc));
 			report(w, false, "%s", w->result->incomplete);
 		}
-		for (uint64_t i = 0; !rc && i < w->chunk_len; i += QED_ENTRY_LEN) {
-			uint64_t entry = le64(level->chunk + i);
+		for (uint64_t i = 0; !rc && i < w->buf_len; i += QED_ENTRY_LEN) {
+			uint64_t entry = le64(level->buf + i);
 
 			if (!entry)
 				continue;
@@ -177,7 +177,7 @@ static void visit_data(struct walk *w, uint64_t entry)
 static void visit_l2(struct walk *w, uint64_t entry)
 {
 	const struct qed *q = w->q;
-	const struct level l2 = { q->cluster_bits, w->l2_chunk, w->first, visit_data };
+	const struct level l2 = { q->cluster_bits, w->l2_buf, w->first, visit_data };
 
 	if (range_ok(w, false, "L2 table", entry, q->table_len))
 		walk_table(w, &l2, entry, w->guest_off);
@@ -222,9 +222,9 @@ static void count_leaks(struct walk *w)
 static void walk_window(struct walk *w)
 {
 	struct qed *q = w->q;
-	const struct level tables = { q->l2_bits, w->l1_chunk, w->first && !w->with_data,
+	const struct level tables = { q->l2_bits, w->l1_buf, w->first && !w->with_data,
 				      visit_table };
-	const struct level data = { q->l2_bits, w->l1_chunk, false, visit_l2 };
+	const struct level data = { q->l2_bits, w->l1_buf, false, visit_l2 };
 
 	w->hi = MIN(w->n_clusters, w->lo + w->window_max);
 	w->next_lo = UINT64_MAX;
@@ -303,19 +303,19 @@ int qed_check(struct layer *layer, struct check_result *result, struct err *err)
 	struct walk w = {
 		.q = q,
 		.result = result,
-		.chunk_len = MIN(q->table_len, (uint64_t)CHECK_CHUNK_LEN),
+		.buf_len = MIN(q->table_len, (uint64_t)CHECK_BUF_LEN),
 		.n_clusters = layer->file->len >> q->cluster_bits,
 	};
-	autofree uint8_t *seen = NULL, *chunks = malloc(2 * w.chunk_len);
+	autofree uint8_t *seen = NULL, *bufs = malloc(2 * w.buf_len);
 
 	result->n_total_clusters = div_round_up(layer->guest_len, layer->cluster_len);
 	w.window_max = MIN(round_up(w.n_clusters, 64), 8 * CHECK_WINDOW_LEN);
 	seen = malloc(w.window_max / 8 + 1);
-	if (!chunks || !seen)
+	if (!bufs || !seen)
 		return err_set(err, -ENOMEM, "out of memory for a check");
 	w.seen = seen;
-	w.l1_chunk = chunks;
-	w.l2_chunk = chunks + w.chunk_len;
+	w.l1_buf = bufs;
+	w.l2_buf = bufs + w.buf_len;
 	if (fixed_parts_ok(&w)) {
 		walk_file(&w, false);
 		if (!w.overlap)

@@ -35,7 +35,7 @@
 #include "io/base.h"
 #include "io/file.h"
 
-#define COMPACT_CHUNK_LEN  (1 * MiB)
+#define COMPACT_BUF_LEN    (1 * MiB)
 #define COMPACT_MAX_MOVES  16384u
 #define COMPACT_MAX_BITMAP (64 * MiB) /* bytes: 32 TiB of 64 KiB clusters */
 
@@ -131,7 +131,7 @@ static int copy_bytes(struct compact *c, uint64_t src_off, uint64_t dst_off, uin
 	int rc = 0;
 
 	for (uint64_t at = 0, n; !rc && at < len; at += n) {
-		n = MIN(len - at, c->chunk_len);
+		n = MIN(len - at, c->buf_len);
 		if (compact_is_hole(c, src_off + at, n) && compact_is_hole(c, dst_off + at, n))
 			continue;
 		rc = file_read_padded(c->file, c->copy, n, src_off + at);
@@ -250,7 +250,7 @@ static int fill_gap(struct compact *c)
 	int rc;
 
 	c->last_table = c->after_gap = (struct move){ 0 };
-	rc = compact_each_entry(c, c->q->l1_off, c->l1_chunk, note_table);
+	rc = compact_each_entry(c, c->q->l1_off, c->l1_buf, note_table);
 	if (rc)
 		return rc;
 	if (c->last_table.entry_off && c->last_table.src + n == end && c->last_table.src > c->gap &&
@@ -284,8 +284,8 @@ static void compact_free(struct compact *c)
 	free(c->used);
 	free(c->tables);
 	free(c->moves);
-	free(c->l1_chunk);
-	free(c->l2_chunk);
+	free(c->l1_buf);
+	free(c->l2_buf);
 	free(c->copy);
 	free(c->there);
 }
@@ -299,15 +299,15 @@ static int compact_init(struct compact *c, struct qed *q, uint64_t end_off)
 	n_bytes = (c->n_clusters + q->table_clusters) / 8 + 1;
 	if (n_bytes > COMPACT_MAX_BITMAP)
 		return -EFBIG;
-	c->chunk_len = MIN(q->table_len, (uint64_t)COMPACT_CHUNK_LEN);
+	c->buf_len = MIN(q->table_len, (uint64_t)COMPACT_BUF_LEN);
 	c->used = calloc(1, n_bytes);
 	c->tables = calloc(1, n_bytes);
 	c->moves = calloc(COMPACT_MAX_MOVES, sizeof(*c->moves));
-	c->l1_chunk = malloc(c->chunk_len);
-	c->l2_chunk = malloc(c->chunk_len);
-	c->copy = malloc(c->chunk_len);
-	c->there = malloc(c->chunk_len);
-	return c->used && c->tables && c->moves && c->l1_chunk && c->l2_chunk && c->copy && c->there
+	c->l1_buf = malloc(c->buf_len);
+	c->l2_buf = malloc(c->buf_len);
+	c->copy = malloc(c->buf_len);
+	c->there = malloc(c->buf_len);
+	return c->used && c->tables && c->moves && c->l1_buf && c->l2_buf && c->copy && c->there
 		       ? 0
 		       : -ENOMEM;
 }

@@ -36,8 +36,8 @@ struct compact {
 	uint64_t floor;      /* gaps below are leaks that can't be filled */
 	struct move *moves;  /* of one batch, highest src first */
 	unsigned n_moves;
-	uint8_t *l1_chunk, *l2_chunk, *copy, *there; /* chunk_len each */
-	uint64_t chunk_len;
+	uint8_t *l1_buf, *l2_buf, *copy, *there; /* buf_len each */
+	uint64_t buf_len;
 	/* What one look at the L1 table found. */
 	struct move last_table; /* the one that lies highest */
 	struct move after_gap;  /* the one that begins at gap_end */

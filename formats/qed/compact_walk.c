@@ -23,19 +23,19 @@ bool compact_is_hole(struct compact *c, uint64_t off, uint64_t len)
 	return hole && hole >= len;
 }
 
-int compact_each_entry(struct compact *c, uint64_t table_off, uint8_t *chunk, entry_fn each)
+int compact_each_entry(struct compact *c, uint64_t table_off, uint8_t *buf, entry_fn each)
 {
-	for (uint64_t at = 0; at < c->q->table_len; at += c->chunk_len) {
+	for (uint64_t at = 0; at < c->q->table_len; at += c->buf_len) {
 		int rc;
 
-		if (compact_is_hole(c, table_off + at, c->chunk_len))
+		if (compact_is_hole(c, table_off + at, c->buf_len))
 			continue;
-		rc = file_read_padded(c->file, chunk, c->chunk_len, table_off + at);
+		rc = file_read_padded(c->file, buf, c->buf_len, table_off + at);
 		if (rc)
 			return rc;
-		for (uint64_t i = 0; i < c->chunk_len; i += QED_ENTRY_LEN)
-			if (le64(chunk + i))
-				each(c, le64(chunk + i), table_off + at + i);
+		for (uint64_t i = 0; i < c->buf_len; i += QED_ENTRY_LEN)
+			if (le64(buf + i))
+				each(c, le64(buf + i), table_off + at + i);
 	}
 	return 0;
 }
@@ -77,17 +77,17 @@ static void mark_data(struct compact *c, uint64_t entry, uint64_t entry_off)
 
 int compact_each_data_entry(struct compact *c, entry_fn each)
 {
-	for (uint64_t at = 0; at < c->q->table_len; at += c->chunk_len) {
+	for (uint64_t at = 0; at < c->q->table_len; at += c->buf_len) {
 		int rc = 0;
 
-		if (compact_is_hole(c, c->q->l1_off + at, c->chunk_len))
+		if (compact_is_hole(c, c->q->l1_off + at, c->buf_len))
 			continue;
-		rc = file_read_padded(c->file, c->l1_chunk, c->chunk_len, c->q->l1_off + at);
-		for (uint64_t i = 0; !rc && i < c->chunk_len; i += QED_ENTRY_LEN) {
-			uint64_t l2_off = le64(c->l1_chunk + i);
+		rc = file_read_padded(c->file, c->l1_buf, c->buf_len, c->q->l1_off + at);
+		for (uint64_t i = 0; !rc && i < c->buf_len; i += QED_ENTRY_LEN) {
+			uint64_t l2_off = le64(c->l1_buf + i);
 
 			if (l2_off && in_file(c, l2_off, c->q->table_clusters))
-				rc = compact_each_entry(c, l2_off, c->l2_chunk, each);
+				rc = compact_each_entry(c, l2_off, c->l2_buf, each);
 		}
 		if (rc)
 			return rc;
@@ -102,7 +102,7 @@ int compact_find_used(struct compact *c)
 
 	mark_used(c, 0, q->header_len >> q->cluster_bits, true);
 	mark_used(c, q->l1_off, q->table_clusters, true);
-	rc = compact_each_entry(c, q->l1_off, c->l1_chunk, mark_table);
+	rc = compact_each_entry(c, q->l1_off, c->l1_buf, mark_table);
 	if (!rc && !c->unsound)
 		rc = compact_each_data_entry(c, mark_data);
 	/* Room for one table more behind the end, which a table may go by way of. */

@@ -8,9 +8,9 @@
 
 #include "formats/qed/compact.h"
 
-/* Calls `each` for every entry of the table at table_off that is not 0, read through `chunk`.
+/* Calls `each` for every entry of the table at table_off that is not 0, read through `buf`.
  * 0 or -errno. */
-int compact_each_entry(struct compact *c, uint64_t table_off, uint8_t *chunk, entry_fn each);
+int compact_each_entry(struct compact *c, uint64_t table_off, uint8_t *buf, entry_fn each);
 /* The same for the entries of all L2 tables. */
 int compact_each_data_entry(struct compact *c, entry_fn each);
 /* Fills the bitmaps. 0, -EUCLEAN where something is not as the check found it, or -errno. */

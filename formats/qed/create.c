@@ -15,7 +15,7 @@
 #include "io/err.h"
 #include "io/file.h"
 
-#define CREATE_CHUNK_LEN 65536u
+#define CREATE_ZEROS_LEN 65536u
 
 /* What is to be written, in full. */
 struct create_plan {
@@ -96,7 +96,7 @@ static int plan_backing(struct create_plan *plan, const char *backing_name, stru
 
 static int write_zeros(struct file *file, uint64_t off, uint64_t len)
 {
-	static const uint8_t zeros[CREATE_CHUNK_LEN];
+	static const uint8_t zeros[CREATE_ZEROS_LEN];
 	int rc = 0;
 
 	for (uint64_t n; !rc && len; off += n, len -= n) {
