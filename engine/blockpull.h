@@ -176,7 +176,7 @@ enum bpull_event_type {
 	 * bpull_job_get_info() says where; it is paused. */
 	BPULL_EVENT_JOB_STOPPED = 2,
 	BPULL_EVENT_IO = 3, /* a guest request is over */
-	/* A stretch could not be read and was left out (BPULL_ON_ERROR_IGNORE): `error`,
+	/* A range could not be read and was left out (BPULL_ON_ERROR_IGNORE): `error`,
 	 * `message`. At most 256 a job: the later ones are counted by its end only. */
 	BPULL_EVENT_JOB_IGNORED = 4,
 };
@@ -382,7 +382,7 @@ enum bpull_on_error {
 	BPULL_ON_ERROR_STOP = 1, /* it pauses and keeps its place; bpull_job_resume() tries again */
 	BPULL_ON_ERROR_ENOSPC = 2, /* the same for want of space only (-ENOSPC, -EDQUOT); else as
 				      REPORT */
-	/* A stretch of which the data can't be read is left out and told by an event; the job
+	/* A range of which the data can't be read is left out and told by an event; the job
 	 * goes on, keeps the link, and FAILED is its end, with the first such error. Other
 	 * errors are as with REPORT, among them that of a file's table (where its data lies), of
 	 * the image and of its backing files: what it leads to is not known. */

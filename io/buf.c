@@ -151,7 +151,7 @@ void *buf_shrink(struct buf_pool *pool, void *buf, size_t len)
 	return small;
 }
 
-/* Is the rest of its slot taken? */
+/* Gives a piece back. True: other pieces of its slot are in use. */
 static bool put_piece(struct buf_pool *pool, size_t idx, size_t at)
 {
 	uint16_t bit = (uint16_t)(1u << at / pool->piece_len);

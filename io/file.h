@@ -126,10 +126,10 @@ struct path_policy {
 			      * nothing, but a refusal tells of it */
 };
 
-/* Pure: may a file with this absolute, symlink-free name be opened? */
+/* Pure: a file with this absolute, symlink-free name may be opened. */
 bool path_policy_allows(const struct path_policy *policy, const char *real_name, bool is_block);
-/* Pure: is a link of this name, its directory resolved and its last part not, one of those by which
- * the user allowed devices: does it lie in a directory that was named? */
+/* Pure: a link of this name, its directory resolved and its last part not, lies in a directory that
+ * was named, and so is one of those by which the user allowed devices. */
 bool path_policy_allows_link(const struct path_policy *policy, const char *link_name);
 
 enum file_lock {

@@ -264,7 +264,7 @@ enum verdict {
 	UNEXPLAINED
 };
 
-/* Was this time set, rather than left by a write since the last look? */
+/* A program set this time: no write left it since the last look. */
 static bool was_set(const struct watched_file *file, const struct stat *st)
 {
 	int64_t mtime_ns = time_ns(st->st_mtim), ctime_ns = time_ns(st->st_ctim);

@@ -151,7 +151,7 @@ void io_close(struct io *io);
 /* For a child of fork(), once; the memory stays. */
 void io_leave(struct io *io);
 
-/* unaligned.c. Would O_DIRECT refuse it? */
+/* unaligned.c. O_DIRECT would refuse it. */
 bool io_req_is_unaligned(const struct io_req *req);
 /* All of it with blocking calls; sets the result. On a worker. */
 void io_req_run_unaligned(struct io_req *req);

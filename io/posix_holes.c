@@ -52,7 +52,7 @@ static const uint32_t honest_types[] = {
 	0x858458f6, /* ramfs: calls all of it data */
 };
 
-/* Does what lies below an overlayfs own its inodes and its extents? */
+/* What lies below an overlayfs owns its inodes and its extents. */
 static bool is_sound_below(int fd)
 {
 	struct fiemap map = { .fm_length = FIEMAP_MAX_OFFSET };

@@ -4,8 +4,9 @@
 
 #include <sys/types.h>
 
-/* What everyone may do with an open file, of 0777. Where an access list is in force, the bits of
- * the group are those of the list's entry for it, not the mask that stat() shows. 0 or -errno. */
+/* The mode bits of an open file, of 0777: what its owner, its group and all others may do. Where an
+ * access list is in force, the bits of the group are those of the list's entry for it, not the mask
+ * that stat() shows. 0 or -errno. */
 int posix_mode(int fd, mode_t *mode);
 
 #endif

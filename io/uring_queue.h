@@ -21,7 +21,7 @@ void uring_queue_recall(struct uring *u);
 void uring_queue_finish(struct uring *u, struct io_req *req, int64_t result);
 /* A request of the backend's own is not with the kernel any more; false: it is none of those. */
 bool uring_queue_mark_over(struct uring *u, const void *data);
-/* Does the kernel have anything that will end? */
+/* The kernel has requests that will end. */
 bool uring_queue_owes(const struct uring *u);
 
 #endif

@@ -10,7 +10,7 @@
 
 void uring_tables_init(struct uring *u);
 void uring_tables_free(struct uring *u);
-/* Does [buf, buf + len) lie in the registered memory? */
+/* [buf, buf + len) lies in the registered memory. */
 bool uring_tables_holds(const struct uring *u, const void *buf, size_t len);
 /* The file's index in the ring's table, or -1. */
 int uring_tables_slot(const struct uring *u, const struct file *file);

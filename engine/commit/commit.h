@@ -23,15 +23,15 @@ enum commit_kind {
 /* Begins a group commit of what the disk has published. Nothing happens while one is in flight or
  * the disk is poisoned: job_run() looks again when it ends. */
 void commit_begin(struct bpull_disk *disk, enum commit_kind kind);
-/* Is a soft commit due: enough was published, or long enough ago, or too much memory is dirty? When
- * does the second become true (UINT64_MAX: never as it is)? */
+/* A soft commit is due: enough was published, or long enough ago, or too much memory is dirty. */
 bool commit_is_due(const struct bpull_disk *disk, uint64_t now_ns);
+/* When it will be long enough ago; UINT64_MAX: nothing was published. */
 uint64_t commit_due_ns(const struct bpull_disk *disk);
 /* So many changed tables wait for a commit, which can't be evicted, that no more may be changed. */
 bool commit_is_overdue(const struct bpull_disk *disk);
 /* Entries for so many bytes of data were published. */
 void commit_note_published(struct bpull_disk *disk, uint64_t len);
-/* Is anything changed in memory, written, or on its way that is not durable? */
+/* All that was changed in memory, written or submitted is durable. */
 bool commit_is_clean(const struct bpull_disk *disk);
 /* The writes of one that found no space are tried again. */
 void commit_retry(struct bpull_disk *disk);
@@ -42,7 +42,7 @@ int commit_stall_error(const struct bpull_disk *disk);
  * whose runs may wait for that lock. If the next try finds no space either, those who wait hear of
  * it. */
 bool commit_revive(struct bpull_disk *disk);
-/* Is the commit in flight one that drops the link, or has just done so? */
+/* The commit in flight is to drop the link, or has just done so. */
 bool commit_is_detaching(const struct bpull_disk *disk);
 /* The job that wanted the link dropped is over, or gave up: a commit in flight that has not come to
  * the header is an ordinary one. */

@@ -42,7 +42,7 @@ enum header_phase {
 	HEADER_WRITE,
 	HEADER_BARRIER,
 	HEADER_LINK_GONE,
-	HEADER_LOOK_AT, /* for which there was no space: did anything of it come through? */
+	HEADER_LOOK_AT, /* there was no space for the write: reads what came through of it */
 	HEADER_COMPARE,
 	HEADER_RESTORE,
 	HEADER_RESTORE_BARRIER,
@@ -78,7 +78,7 @@ enum step commit_write_stages(struct commit *commit, enum stage lo, enum stage h
 enum step commit_barrier(struct commit *commit);
 /* Frees it, and wakes who waited for it. */
 void commit_end(struct commit *commit);
-/* Is the error want of space, in the file or of a limit? */
+/* The error is want of space, in the file or of a limit. */
 bool commit_found_no_space(int error);
 
 /* The header on disk names the new base, or none: so does the chain from now on. Closes what the

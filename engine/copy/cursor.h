@@ -16,7 +16,7 @@ void cursor_start(struct bpull_disk *disk);
 void cursor_go_on(struct bpull_disk *disk);
 /* Guest byte below which everything is done. */
 uint64_t cursor_position(const struct bpull_disk *disk);
-/* Has it walked to the end, and has every run ended? */
+/* It has walked to the end, and every run has ended. */
 bool cursor_is_done(const struct bpull_disk *disk);
 
 #endif

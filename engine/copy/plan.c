@@ -15,7 +15,7 @@
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 
-/* Is a link to another file to stay? */
+/* A link to another file is to stay. */
 static bool is_partial(const struct chain *chain)
 {
 	return chain->pull_to < chain->n_layers;

@@ -80,7 +80,7 @@ struct copy_run {
 	struct plan plan;             /* large, last */
 };
 
-/* One cluster, in pieces? */
+/* The run is one granule, which passes through the buffer in pieces. */
 static inline bool copy_run_in_pieces(const struct copy_run *p)
 {
 	return p->overlay->granule_len > p->piece_len;

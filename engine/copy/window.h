@@ -22,9 +22,9 @@ void cursor_wake_rested(struct bpull_disk *disk, uint64_t now_ns);
  * RUN_MAX_LEN. */
 uint64_t cursor_piece_len(const struct bpull_disk *disk);
 
-/* Is a guest at work, and the job to let it go first? */
+/* A guest is at work, and the job is to let it go first. */
 bool cursor_gives_way(const struct bpull_disk *disk);
-/* May another run begin now? */
+/* Another run may begin now. */
 bool cursor_may_go(const struct bpull_disk *disk);
 
 /* Guest bytes that the next run takes at most. */

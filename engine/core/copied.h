@@ -71,11 +71,11 @@ struct verify {
 	enum job_step after; /* the step when all is read back */
 };
 
-/* Is what is copied from now on to be noted? */
+/* The job verifies: what is copied from now on is to be noted. */
 bool verify_is_on(const struct bpull_disk *disk);
 /* So much is noted that it must be read back before the cursor goes on. */
 bool verify_is_full(const struct bpull_disk *disk);
-/* Is something noted? */
+/* Something is noted and not read back yet. */
 bool verify_has_any(const struct bpull_disk *disk);
 /* The guest is about to change [guest_off, guest_off + len) and has its clusters locked. */
 void verify_forget(struct bpull_disk *disk, uint64_t guest_off, uint64_t len);

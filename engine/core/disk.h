@@ -210,7 +210,7 @@ static inline bool disk_is_raw(const struct bpull_disk *disk)
 	return layer_format(disk_overlay(disk)) == IMAGE_RAW && !disk->flatten;
 }
 
-/* Does the overlay keep its data in a file of its own? */
+/* The overlay keeps its data in a file of its own. */
 static inline bool disk_has_data_file(const struct bpull_disk *disk)
 {
 	return disk_overlay(disk)->data != disk_overlay(disk)->file;
@@ -232,14 +232,14 @@ uint64_t disk_write_len(const struct bpull_disk *disk, uint64_t host_off, uint64
 bool guest_is_idle(const struct bpull_disk *disk);
 /* They are to be closed: until guest_end_drop() no copy that follows a read begins. Idempotent. */
 void guest_begin_drop(struct bpull_disk *disk);
-/* Has every request ended that may use them? */
+/* Every request and call that may use the hidden layers has ended. */
 bool guest_may_drop(const struct bpull_disk *disk);
 void guest_end_drop(struct bpull_disk *disk);
 /* Space was let go that requests in flight may still read. */
 void guest_begin_drain(struct bpull_disk *disk);
 
 bool flatten_is(const struct bpull_disk *disk);
-/* Is there no file to write to any more: made, or removed? */
+/* The new file got its name or was removed: there is none to write to any more. */
 bool flatten_is_over(const struct bpull_disk *disk);
 
 /* Tells the backend of a file that was opened for the disk, opaque. Fits chain_open.file_opened. */

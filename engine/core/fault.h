@@ -39,7 +39,7 @@ bool job_is_stopped(const struct bpull_disk *disk);
 /* It is stopped no more, and bpull_job_get_info() says so. */
 void job_forget_stop(struct job *job);
 
-/* Was an abort asked for, by any thread? */
+/* A thread has asked for an abort. */
 bool job_is_aborted(struct bpull_disk *disk);
 
 #endif

@@ -10,7 +10,7 @@
  *
  * Integer arithmetic with the fraction of a byte carried along: over an hour
  * the rate is exact to the byte. Time slices with a quota each, as QEMU has
- * them, were rejected: a chunk larger than a slice's quota leaks through, and
+ * them, were rejected: a request larger than a time slice's quota leaks through, and
  * a changed rate waits for the next slice.
  */
 #include "engine/core/limiter.h"

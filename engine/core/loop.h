@@ -17,7 +17,7 @@ void engine_rerun(struct bpull_engine *engine);
 /* Before a sleep on the backend's descriptor: from now on it tells, unless that can wait. */
 void engine_arm_notify(struct bpull_engine *engine);
 void engine_wait_io(struct bpull_engine *engine, int timeout_ms);
-/* Is a guest at work, or was it a moment ago? */
+/* A guest is at work, or was so within the last 10 ms. */
 bool engine_guest_is_active(const struct bpull_engine *engine);
 
 /* The engine's epoll, timer and wake descriptors. 0 or -errno. */

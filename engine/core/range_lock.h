@@ -30,7 +30,7 @@ bool range_lock_take(struct range_locks *locks, struct range_lock *lock);
  * in arrival order. */
 void range_lock_release(struct range_locks *locks, struct range_lock *lock,
 			void (*granted)(void *owner));
-/* Does another lock wait for a part of a held one? */
+/* Another lock waits for a part of this held one. */
 bool range_lock_is_wanted(const struct range_lock *lock);
 /* Shortens a held lock from behind, as the holder found it needs less. */
 void range_lock_shrink(struct range_locks *locks, struct range_lock *lock, uint64_t len,

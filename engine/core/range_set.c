@@ -92,7 +92,7 @@ static void move_gap(struct range_set *set, size_t to)
 	set->gap = to;
 }
 
-/* Room for one more range? */
+/* Makes room for one more range. False: there is none. */
 static bool grow(struct range_set *set)
 {
 	size_t room = set->room ? 2 * set->room : FIRST_ROOM;

@@ -46,7 +46,7 @@ bool range_set_is_empty(const struct range_set *set);
 struct range range_set_first(const struct range_set *set);
 /* Bytes in it. */
 uint64_t range_set_len(const struct range_set *set);
-/* Does it hold any byte of [lo, hi)? */
+/* It holds a byte of [lo, hi). */
 bool range_set_meets(const struct range_set *set, uint64_t lo, uint64_t hi);
 
 #endif

@@ -198,7 +198,7 @@ static const struct op_kind read_back_kind = { "read-back", read_back_step, read
 
 /* ---- all of them ---- */
 
-/* Do b's bytes follow a's, read the same way? */
+/* b's bytes follow the len bytes from a on, and are read the same way. */
 static bool follows(const struct copied *a, uint64_t len, const struct copied *b)
 {
 	if (!b->len || b->guest_off != a->guest_off + len || b->is_direct != a->is_direct)

@@ -25,7 +25,7 @@
 #include "io/err.h"
 #include "io/file.h"
 
-/* Layers that do not change are asked about this many bytes at least: an unallocated span is then
+/* Layers that do not change are asked about this many bytes at least: an unallocated range is then
  * remembered, and the next questions pass the layer by. */
 #define CHAIN_LOOK_AHEAD (16 * MiB)
 
@@ -295,7 +295,7 @@ int chain_put_on_top(struct chain *chain, struct layer *layer, struct err *err)
 
 /* ---- Mapping ---- */
 
-/* The span is remembered with its neighbours, so that a walk over it never forgets its beginning.
+/* The range is remembered with its neighbours, so that a walk over it never forgets its beginning.
  * An overlay changes, so nothing is ever remembered of it. */
 static void remember_unallocated(struct layer *layer, uint64_t off, uint64_t end)
 {

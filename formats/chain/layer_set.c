@@ -131,7 +131,7 @@ static int used_twice(const struct layer_want *want, const struct file *file,
 		       chain_name_show(above->file->name, other));
 }
 
-/* May this chain use this file, for all that the chain and the set know? */
+/* Refuses a file that this chain, or another of the set, already has in a way that forbids it. */
 static int check_identity(const struct layer_set *set, const struct layer_want *want,
 			  const struct file *file, struct err *err)
 {

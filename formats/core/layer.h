@@ -131,7 +131,8 @@ struct layer {
 	/* What begin_writing had to mend first, a sentence for the user; "": nothing. */
 	char note[512];
 
-	/* chain/chain.c: the last unallocated span seen; backing layers never change while open. */
+	/* chain/chain.c: the last unallocated range seen; a backing layer never changes while it is
+	 * open. */
 	uint64_t hint_off, hint_end;
 	unsigned n_users; /* chains of this engine that hold it */
 	bool is_overlay;

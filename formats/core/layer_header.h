@@ -43,7 +43,7 @@ struct layer_claims_ops {
 	int (*mark_mixed)(struct layer *layer, bool mixed, struct err *err);
 };
 
-/* Has the header a place for what it claims? */
+/* The format has a header that makes claims about the content. */
 static inline bool layer_has_claims(const struct layer *layer)
 {
 	return layer->ops->claims != NULL;

@@ -35,8 +35,7 @@ struct layer_shared_ops {
 	 * not used again yet. Never fails; what needs a table that is not cached waits for a later
 	 * call, and *need names it: TABLE_NEED, else 0. */
 	int (*free_unreferenced)(struct layer *layer, bool with_last, struct table_need *need);
-	/* Does free_unreferenced() or reuse_freed() have anything to do, now or after more
-	 * commits? */
+	/* free_unreferenced() or reuse_freed() has something to do, now or after more commits. */
 	bool (*has_freed)(const struct layer *layer);
 	/* Called some time after free_unreferenced(): operations that began before that call are
 	 * over, so the space it counted free may be used again. It is given back to the file
@@ -52,7 +51,7 @@ struct layer_shared_ops {
 	int (*reread)(struct layer *layer, bool commit_runs, struct err *err);
 };
 
-/* May space that the guest's entries use fall free? */
+/* Space that the guest's entries use may fall free. */
 static inline bool layer_frees_space(const struct layer *layer)
 {
 	return layer->ops->shared != NULL;

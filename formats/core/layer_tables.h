@@ -17,10 +17,10 @@ struct table_need;
 /* layer_ops.tables */
 struct layer_tables_ops {
 	/* *has: the guest's disk has an L2 table of its own for guest_off. *end_off: the guest byte
-	 * where that table's span ends (not capped at guest_len). 0, TABLE_NEED or -errno. */
+	 * up to which that table maps (not capped at guest_len). 0, TABLE_NEED or -errno. */
 	int (*table_at)(struct layer *layer, uint64_t guest_off, bool *has, uint64_t *end_off,
 			struct table_need *need);
-	/* Where the piece of a table lies that must be loaded to map guest_off (len 0: none), and
+	/* Where the slice of a table lies that must be loaded to map guest_off (len 0: none), and
 	 * up to which guest byte (not capped) it maps. 0, TABLE_NEED or -errno. */
 	int (*table_place)(struct layer *layer, uint64_t guest_off, struct table_need *place,
 			   uint64_t *end_off, struct table_need *need);

@@ -91,7 +91,7 @@ struct ref_run {
 
 typedef void (*check_ref_fn)(struct qcow2_check *c, const struct ref_run *run);
 
-/* Is the stored refcount of this cluster of the target window exactly one? */
+/* The stored refcount of this cluster of the target window is exactly one. */
 static inline bool check_refcount_is_one(const struct qcow2_check *c, uint64_t idx)
 {
 	uint64_t at = idx - c->target.first;

@@ -45,7 +45,7 @@ static const char *whose(const struct check_l1 *l1, char out[32])
 	return out;
 }
 
-/* Is this the pass in which the COPIED flag is found wrong? */
+/* The COPIED flag is wrong, and this is the pass that finds it. */
 static bool judges_copied(const struct qcow2_check *c, uint64_t cluster, bool copied)
 {
 	return !c->refs_only && check_window_has(&c->target, cluster) &&

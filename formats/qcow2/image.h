@@ -117,7 +117,7 @@ static inline struct qcow2 *qcow2_of(const struct layer *layer)
 	return (struct qcow2 *)layer;
 }
 
-/* Are data clusters in another file, where they have no refcounts? */
+/* Data clusters are in another file, where they have no refcounts. */
 static inline bool qcow2_is_external(const struct qcow2 *q)
 {
 	return q->hdr.incompat & QCOW2_INCOMPAT_DATA_FILE;

@@ -123,7 +123,7 @@ static int may_write_into(struct qcow2 *q, uint64_t guest_off, uint64_t host_off
 	return rc ? rc : refcount == n_refs ? 0 : -ENOTSUP;
 }
 
-/* Does the guest's disk take this copy of the cluster at guest_off? */
+/* The guest's disk takes this copy of the cluster at guest_off. */
 static bool is_guests_copy(const struct qcow2 *q, uint64_t guest_off, unsigned copy)
 {
 	const struct qcow2_snapshots *v = q->snapshots;

@@ -100,7 +100,7 @@ static int link_group(struct qcow2 *q, uint32_t first, uint64_t guest_off, struc
 	bool lacks;
 	int rc = new_snapshot_l2(q, guest_off, &l2_off, need);
 
-	if (!rc) /* still in the cache? */
+	if (!rc) /* again: loading another table may have evicted this one */
 		rc = lacks_table(q, 0, guest_off, &lacks, &end, need);
 	if (!rc)
 		rc = lacks_table(q, first, guest_off, &lacks, &seen_end, need);

@@ -107,7 +107,7 @@ int qcow2_view_entry(struct qcow2 *q, const struct qcow2_view_table *table, uint
 	return rc ? rc : qcow2_entry_read(q, l2->bytes + byte, sub, entry);
 }
 
-/* Has the table no entry for this granule? */
+/* *lacks: the table has no entry for this granule. */
 static int table_lacks(struct qcow2 *q, const struct qcow2_view_table *table, uint64_t guest_off,
 		       bool *lacks, struct table_need *need)
 {

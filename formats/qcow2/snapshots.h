@@ -70,7 +70,7 @@ struct qcow2_snapshots {
 	bool has_left; /* there are such tables */
 };
 
-/* Does this table's reader see guest_off at all? */
+/* The longest disk that reads through this table reaches guest_off. */
 static inline bool qcow2_view_sees(const struct qcow2_view_table *table, uint64_t guest_off)
 {
 	return guest_off < table->guest_len;

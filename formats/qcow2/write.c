@@ -98,7 +98,7 @@ static void set_shared(const struct qcow2 *q, uint64_t guest_off, struct write_e
 	out->lock_len = qcow2_l2_span(q);
 }
 
-/* Does the granule go on with what *out is so far? */
+/* `next` continues the range that begins with `first`. */
 static bool goes_on(const struct target *first, const struct target *next, uint64_t next_host_off)
 {
 	if (next->kind != first->kind || next->whole != first->whole ||

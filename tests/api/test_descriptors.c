@@ -62,7 +62,7 @@ static unsigned count(void)
 	return n;
 }
 
-/* As QEMU asks: may another write to it? */
+/* Asks as QEMU does: another program may not write to it. */
 static bool is_locked(const char *name)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 201, .l_len = 1 };

@@ -233,7 +233,7 @@ def foreign(d):
         os.unlink(top)
 
 
-@case('called raw once, read as raw by whoever goes on')
+@case('called raw once, read as raw by all that open it later')
 def told_raw(d):
     base = raw_image(f'{d}/base', 8 * MIB)
     qemu_img('create', '-q', '-f', 'qcow2', f'{d}/head', '8M')

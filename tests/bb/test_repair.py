@@ -87,7 +87,7 @@ def refused(d):
     put_be64(top, 72, 1 << 20)
     before = Untouched(top)
     bp('check', '--repair=all', top, rc=REFUSED)
-    before.verify('with a feature nobody knows')
+    before.verify('with an unknown feature')
 
 
 @case('an image in use is not repaired')

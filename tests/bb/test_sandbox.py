@@ -146,7 +146,7 @@ def unavailable(d, error):
     images.judge_pulled(top, 'qcow2', f'{d}/base.img')
 
 
-@case('inside somebody else\'s filter', errno.EPERM)
+@case('inside the filter of another program', errno.EPERM)
 def nested(d, error):
     seccomp_filter.need_filter(error)
     top = chain(d)

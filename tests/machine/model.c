@@ -172,7 +172,7 @@ static uint64_t having_again(const struct model *m, struct having_memo *memo, ui
 	return memo->found | (set & (m->first[byte] == value));
 }
 
-/* Did nothing touch the byte while the read was in flight? */
+/* No request touched the byte while the read was in flight. */
 static bool was_still(const struct model *m, const struct model_read *r, uint64_t byte)
 {
 	uint64_t seen = r->legal[byte - r->off];

@@ -59,7 +59,7 @@ void model_write_end(struct model *m, unsigned version, uint64_t off, uint64_t l
 void model_write_failed(struct model *m, unsigned version, uint64_t off, uint64_t len);
 /* It is durable as well (FUA); after model_write_end(). */
 void model_write_durable(struct model *m, unsigned version, uint64_t off, uint64_t len);
-/* May a read of the byte return this now? */
+/* A read of the byte may return this now. */
 bool model_is_legal(const struct model *m, uint64_t byte, uint8_t value);
 void model_flush_begin(struct model *m, struct model_flush *f);
 /* What was over when it began is durable. Frees the flush. */

@@ -79,9 +79,9 @@ void sim_file_cut(struct sim *sim, const char *name, uint64_t len);
 void sim_file_remove(struct sim *sim, const char *name);
 /* What was there under the new name is gone. */
 void sim_file_rename(struct sim *sim, const char *from, const char *to);
-/* Has it been opened and not closed? */
+/* It was opened and is not closed. */
 bool sim_file_is_open(const struct sim *sim, const char *name);
-/* Is a write to some of these bytes on its way? */
+/* A write to some of these bytes is on its way. */
 bool sim_file_is_written(const struct sim *sim, const char *name, uint64_t off, uint64_t len);
 bool sim_file_exists(const struct sim *sim, const char *name);
 /* As a reader sees it now. */

@@ -82,7 +82,7 @@ const char *sim_chain_base(const struct sim_chain *chain);
 void sim_chain_free(struct sim_chain *chain);
 /* All of its files, durable. */
 void sim_chain_put(const struct sim_chain *chain, struct sim *sim);
-/* Are the backing files as they were put? */
+/* The backing files are as they were put. */
 bool sim_chain_backing_is_same(const struct sim_chain *chain, const struct sim *sim);
 /* Those from this one on. */
 bool sim_chain_rest_is_same(const struct sim_chain *chain, const struct sim *sim, unsigned first);
@@ -97,7 +97,7 @@ unsigned sim_chain_link_of(const struct sim_chain *chain, const struct sim *sim,
 void sim_chain_put_twin(const struct sim_chain *chain, struct sim *sim, const char *name);
 /* Does the overlay say that its bitmaps hold of its content? As readers see it now. */
 bool sim_chain_has_bitmaps(const struct sim_chain *chain, const struct sim *sim);
-/* Is a write on its way that may change the link? */
+/* A write that may change the link is on its way. */
 bool sim_chain_link_is_written(const struct sim_chain *chain, const struct sim *sim);
 
 #endif

@@ -136,7 +136,7 @@ void sim_name_change(struct sim_file *file, const char *name);
 void sim_names_clear(struct sim_file *file);
 /* What a power cut leaves of its names: one of those since the last sync. NULL: none. */
 const char *sim_name_left(struct sim *to, const struct sim_file *file, const struct sim_cut *how);
-/* May a power cut leave it under some name? */
+/* A power cut may leave it under some name. */
 bool sim_name_may_stay(const struct sim_file *file);
 
 /* sim_io.c */

@@ -48,7 +48,7 @@ static void seen_put(uint64_t *seen, size_t cap, uint64_t hash)
 	seen[at] = hash;
 }
 
-/* Is this state a new one? */
+/* This state was not seen before; it is noted. */
 static bool is_new(struct crash_cuts *cuts, uint64_t hash)
 {
 	hash |= 1;

@@ -63,7 +63,7 @@ void crash_io_free(struct crash_io *c);
  * commit under way and of the one before it, what is on its way to the next one, and for runs that
  * take long what was on its way a few commits ago. */
 uint64_t crash_io_unsettled_len(const struct crash_io *c);
-/* Was a table (not data) written at this offset? */
+/* A table (not data) was written at this offset. */
 bool crash_io_is_table(const struct crash_io *c, uint64_t off);
 
 #endif

@@ -27,9 +27,9 @@ void stop_ends(sigset_t *ends);
 void stop_hold(bool hold);
 /* The signal that asked for a stop, or 0. */
 int stop_signal(void);
-/* Did SIGCONT come since the last call? */
+/* SIGCONT came since the last call. */
 bool stop_take_go_on(void);
-/* Was a line of progress asked for since the last call? */
+/* A line of progress was asked for since the last call. */
 bool stop_take_report_wish(void);
 
 #endif

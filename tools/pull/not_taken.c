@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * A new image is the guest's disk and the mode of the file, no more. What else a
- * file and an image may have is looked for, and only what is there is said: a
- * line that always comes is read by no one. Times are not looked for: a new file
+ * file and an image may have is looked for, and only what is there is said:
+ * users stop reading a line that always comes. Times are not looked for: a new file
  * is new.
  */
 #include "tools/pull/not_taken.h"
