@@ -38,15 +38,22 @@
  * submitted. Nothing else is assumed: any other write may be lost, kept or
  * torn at 512 bytes. Entries are 8 bytes and never straddle a sector.
  *
- * EPOCHS of batch n (states proven by enumeration, tests/whole/test_crash.c):
+ * EPOCHS of batch n (states proven by enumeration, tests/whole/test_crash.c), by phase:
  *
- *   write REFCOUNT(n): raised counts, new blocks, new tables no entry reaches
- *   [barrier of the data file]     only if there is one: makes DATA(n) durable
- *   barrier            also makes DATA(n), and TABLE and ROOT of n-1, durable
- *   [write REFTABLE(n), barrier]   only if a refcount block was added
- *   write TABLE(n), ROOT(n)        durable with the next barrier; a new link's name with them
- *   [barrier]                      hard commits only
- *   [write HEADER, barrier]        detach only, if the link may go (I8)
+ *   WRITE_REFCOUNT      writes REFCOUNT(n): raised counts, new blocks, new tables no entry reaches
+ *   [DATA_BARRIER]      of the data file, only if there is one: makes DATA(n) durable
+ *   BARRIER             also makes DATA(n), and TABLE and ROOT of n-1, durable
+ *   LET_GO              what the entries of n-1 replaced is counted free, in memory (I5)
+ *   [WRITE_REFTABLE, REFTABLE_BARRIER]   only if a refcount block was added
+ *   WRITE_TABLES        writes TABLE(n), ROOT(n): durable with the next barrier; a new link's name
+ *                       with them
+ *   [LAST_BARRIER]      hard commits only
+ *   [HEADER]            detach only: writes HEADER, and a barrier, if the link may go (I8)
+ *   [LET_GO_NOW]        hard commits only: what the entries of n replaced is counted free
+ *   DONE
+ *
+ * docs/architecture.md, "The states of a commit", lists what is held in each phase and what may be
+ * trusted.
  *
  * So a long pull costs one barrier a batch while copying goes on beside it.
  * TABLE and ROOT may share an epoch because the table a root entry points at

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The end of a commit that drops the backing link: invariants I3, I4 and I8 of commit.c.
+ *
+ *   READ -> WRITE -> BARRIER -> LINK_GONE
+ *            |          \-> RESTORE -> RESTORE_BARRIER -> LINK_KEPT
+ *            |\-> RESTORE, if the write failed
+ *            \-> LOOK_AT -> COMPARE -> RESTORE or LINK_KEPT, if it found no space
  */
 #include "engine/commit/header.h"
 

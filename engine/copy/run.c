@@ -2,7 +2,11 @@
 /*
  * Copying one run from the chain into the overlay:
  *
- *   LOCK -> MAP -> CHARGE -> READ -> DECODE [-> COMPRESS] -> WRITE -> PUBLISH -> over
+ *   LOCK -> MAP -> CHARGE -> READ -> DECODE [-> COMPRESS] -> WRITE [-> FILL] -> PUBLISH -> OVER
+ *             \-> CLONE -> CLONED ------------------------------------------/
+ *
+ * docs/architecture.md, "The states of a copy run", lists what is held in each phase and what may
+ * be trusted.
  *
  * A run is many small clusters in one buffer, or one cluster in pieces (MAP..WRITE once a piece)
  * when it is larger than the buffer or than a rate's share. It maps under its lock, so that what

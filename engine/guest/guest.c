@@ -10,37 +10,8 @@
  *   flush   BEGIN -> SYNC -> OVER
  *   status  BEGIN -> DESCRIBE -> OVER
  *
- * STATES. From its submission a request holds a place in its disk's list and a number (seq); from
- * BEGIN on it holds room in the engine's memory for guests (admit.c). OVER gives back both.
- *
- * GUEST_BEGIN       Holds nothing more. begin() leaves it, by the kind of request.
- * GUEST_PREPARE     Holds nothing more. The first change of a disk runs begin_guest_writes() on a
- *                   worker; the others wait in prepare_waiters. guest_prepare() leaves it to LOCK;
- *                   to OVER with the discard of a raw disk.
- * GUEST_LOCK        Its range lock is queued, shared with other writes, or alone (g->alone). What
- *                   was mapped before is not to be trusted. guest_take_lock() leaves it to MAP.
- * GUEST_MAP         Holds the lock: mappings of its clusters stay as they are. Writes in place are
- *                   submitted and awaited here, and then MAP runs again. guest_map() leaves it to
- *                   LOCK for the lock alone; with that to UNSHARE or PLACE; at the end it gives
- *                   the lock up and goes on to SYNC (FUA) or OVER.
- * GUEST_UNSHARE     Holds the lock alone, on all that the table maps. guest_unshare() leaves it to
- *                   LOCK while the lock is too short; else to MAP, as all must be mapped again.
- * GUEST_PLACE       Holds the lock alone. Reserves space for `fresh`; no entry leads there yet.
- *                   guest_place() leaves it to FILL; to PUBLISH where entries that read zeros do.
- * GUEST_FILL        Holds lock, space and the piece's fill buffer. guest_fill() reads head and
- *                   tail of the piece through the chain and leaves it to STORE.
- * GUEST_STORE       The same; head and tail are there. guest_store() submits the write. When that
- *                   has completed, the next phase runs: FILL for the next piece, or PUBLISH.
- * GUEST_PUBLISH     The data is written, not durable. guest_publish() makes the entries; the space
- *                   is the image's from then on. To MAP, behind the range.
- * GUEST_CHAIN_READ  Holds no lock. The layers and the space that it reads are kept for it by its
- *                   number. guest_chain_read() leaves it to OVER.
- * GUEST_DESCRIBE    Holds nothing more. describe() leaves it to OVER.
- * GUEST_SYNC        Holds no lock. guest_sync() waits for a hard commit, by number; to OVER.
- * GUEST_OVER        over() gives back all that is held and queues the event.
- *
- * An error in any state leads to guest_fail(): it gives back reserved space, lets the next request
- * prepare, and ends like OVER.
+ * docs/architecture.md, "The states of a guest request", lists what is held in each phase, what may
+ * be trusted, and which function leaves it. An error in any phase leads to guest_fail().
  *
  * Reads take no lock. Space that a write lets go is used again only when all requests submitted
  * before have ended (I5), and the layers that a finished pull drops are closed only then; later

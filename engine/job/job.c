@@ -2,14 +2,15 @@
 /*
  * A pull job from start to conclusion:
  *
- *   COPYING -> COMMITTING -> PROVING -> [VERIFYING] -> [READY] -> DETACHING -> COMPLETED
- *      \___________\____________\____________\___________\-> UNWINDING -> FAILED, CANCELED
+ *   IDLE -> COPYING -> COMMITTING -> PROVING -> [VERIFYING] -> [READY] -> DETACHING -> COMPLETED
+ *              \___________\____________\____________\___________\-> UNWINDING -> FAILED, CANCELED
  *
  * job_run() looks at the step after every round of the engine and moves on
  * when what the step waits for is there. It is idempotent, so no caller has to
- * know who wakes whom. Messages from every component to the next step were
- * rejected: a missed one is a job that hangs at 98 %. What is done in each
- * step is in steps.c.
+ * know which other part it must wake. Messages from every component to the next
+ * step were rejected: a missed one is a job that hangs at 98 %. What is done in
+ * each step is in steps.c; what a job holds and may trust in each of them is
+ * listed in docs/architecture.md, "The states of a job".
  */
 #include "engine/job/job.h"
 

@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""What documents and comments promise, as TAP: the lists of states in
+docs/architecture.md have every state of the code, no sentence hides who does a
+thing, no comment is a question, parts of a range are called by the words of
+docs/glossary.md.
+
+usage: check_prose.py ROOT"""
+import pathlib
+import re
+import sys
+
+CODE = ("engine", "formats", "io", "tools", "bench", "tests")
+LIBRARY = ("engine", "formats", "io")
+
+# The enums whose states docs/architecture.md lists: where each is, what its states begin with, and
+# the file whose first comment has the order of the states.
+STATES = [("job_step", "engine/core/job.h", "JOB_", "engine/job/job.c"),
+          ("copy_run_phase", "engine/copy/run_state.h", "COPY_RUN_", "engine/copy/run.c"),
+          ("commit_phase", "engine/commit/state.h", "COMMIT_", "engine/commit/commit.c"),
+          ("header_phase", "engine/commit/state.h", "HEADER_", "engine/commit/header.c"),
+          ("guest_phase", "engine/guest/request.h", "GUEST_", "engine/guest/guest.c")]
+
+COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
+COMMENT_OR_STRING = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:[^"\\\n]|\\.)*"', re.S)
+
+
+def enumerators(root, enum, header):
+    body = re.search(rf"^enum {enum} \{{(.*?)^\}};", (root / header).read_text(), re.M | re.S)
+    return re.findall(r"^\t([A-Z]\w*)", body[1], re.M) if body else []
+
+
+def first_comment(path):
+    """The comment behind the licence line."""
+    comments = COMMENT.findall(path.read_text())
+    return comments[1] if len(comments) > 1 else ""
+
+
+def unlisted_states(root):
+    rows = re.findall(r"^\| `([A-Z_]+)` \|", (root / "docs/architecture.md").read_text(), re.M)
+    for enum, header, prefix, source in STATES:
+        there = enumerators(root, enum, header)
+        listed = {name for name in rows if name.startswith(prefix)}
+        words = set(re.findall(r"[A-Z_]+", first_comment(root / source)))
+        if len(there) < 5:
+            yield f"only {len(there)} states of enum {enum} found: the pattern is wrong"
+        yield from (f"docs/architecture.md does not list {name} ({header})" for name in there if name not in listed)
+        yield from (f"docs/architecture.md lists {name}, which enum {enum} has not"
+                    for name in sorted(listed.difference(there)))
+        yield from (f"the first comment of {source} does not name {name}"
+                    for name in there if not words & {name, name.removeprefix(prefix)})
+
+
+def c_files(root, folders):
+    for folder in folders:
+        yield from sorted((root / folder).glob("**/*.[ch]"))
+
+
+TEXTS = {".c", ".h", ".py", ".sh", ".md", ".scd", ".build"}
+
+
+def texts(root):
+    """All that people read: sources, scripts, documents."""
+    yield from sorted(root.glob("*.md"))
+    for top in CODE + ("docs",):
+        yield from (path for path in sorted((root / top).glob("**/*")) if path.suffix in TEXTS)
+    yield root / "tools/dev"
+
+
+# Words that hide who does a thing. Name the thread, the request, the program.
+HIDING = re.compile(r"\b(?:nobody|somebody|whoever|anybody|everybody|no one|someone|anyone|everyone)\b", re.I)
+# (file, what stands on the line): why it stays.
+MAY_HIDE = {("tests/check_prose.py", ""): "has the list",
+            ("tests/bb/test_nbdkit_start.py", "'-u', 'nobody'"): "the name of a user",
+            ("tests/unit/io/test_no_threads.c", "NOBODY"): "the number of that user"}
+
+
+def hidden_subjects(root):
+    for path in texts(root):
+        name = str(path.relative_to(root))
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if HIDING.search(line) and not any(name == file and part in line for file, part in MAY_HIDE):
+                yield f"{name}:{number}: {line.strip()}"
+
+
+def line_of(text, offset):
+    return text.count("\n", 0, offset) + 1
+
+
+def questions(root):
+    """A comment states what is so; a question leaves the reader to guess the answer."""
+    for path in c_files(root, CODE):
+        text = path.read_text()
+        for found in COMMENT.finditer(text):
+            if found[0].removesuffix("*/").rstrip().endswith("?"):
+                yield f"{path.relative_to(root)}:{line_of(text, found.start())}"
+
+
+# docs/glossary.md has six words for a part of a range: extent, run, granule, piece, slice, range.
+OTHER_NOUNS = re.compile(r"\b(?:stretch|span|chunk|portion|section|segment)(?:s|es)?\b", re.I)
+# (file, what stands in the comment or string): why it stays.
+MAY_SAY = {("engine/copy/left_out.c", "stretches were left out"): "a message that programs have seen"}
+
+
+def other_nouns(root):
+    for path in c_files(root, LIBRARY):
+        name, text = str(path.relative_to(root)), path.read_text()
+        for found in COMMENT_OR_STRING.finditer(text):
+            word = OTHER_NOUNS.search(found[0])
+            if word and not any(name == file and part in found[0] for file, part in MAY_SAY):
+                yield f"{name}:{line_of(text, found.start() + word.start())}: {word[0]}"
+
+
+def main():
+    root = pathlib.Path(sys.argv[1])
+    checks = [("the architecture lists every state", unlisted_states(root)),
+              ("no sentence hides who does a thing", hidden_subjects(root)),
+              ("no comment is a question", questions(root)),
+              ("parts of a range have the glossary's names", other_nouns(root))]
+    print(f"1..{len(checks)}")
+    bad = 0
+    for number, (name, findings) in enumerate(checks, 1):
+        findings = list(findings)
+        bad += bool(findings)
+        print(f"{'not ok' if findings else 'ok'} {number} - {name}")
+        for finding in findings:
+            print(f"# {finding}")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
