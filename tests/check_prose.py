@@ -3,7 +3,7 @@
 """What documents and comments promise, as TAP: the lists of states in
 docs/architecture.md have every state of the code, no sentence hides who does a
 thing, no comment is a question, parts of a range are called by the words of
-docs/glossary.md.
+docs/glossary.md, and documents name functions and files that exist.
 
 usage: check_prose.py ROOT"""
 import pathlib
@@ -111,12 +111,40 @@ def other_nouns(root):
                 yield f"{name}:{line_of(text, found.start() + word.start())}: {word[0]}"
 
 
+# Documents name functions, fields and files; a rename must not leave them behind.
+DOCUMENTS = ("docs/architecture.md", "docs/glossary.md", "docs/coverage.md", "CONTRIBUTING.md", "SECURITY.md",
+             "*/README.md", "*/*/README.md")
+QUOTED = re.compile(r"`([^`\n]+)`")
+NAME = re.compile(r"[a-z]\w*(?:_\w+|\(\))(?:\(\))?|[A-Z]+_[A-Z_]+")
+FILE = re.compile(r"[\w./-]+\.(?:[chS]|py|sh|scd|md|build|map)")
+EXERCISES = re.compile("vdi|compare")  # what CONTRIBUTING asks its readers to write
+
+
+def unknown_names(root):
+    """Names in backquotes that no source has, and files that are not there."""
+    sources = [path for top in CODE + ("docs",) for path in (root / top).glob("**/*") if path.is_file()]
+    files = ["/" + str(path.relative_to(root)) for path in sources + list(root.glob("*"))]
+    code = [path for path in sources if path.suffix in (".c", ".h", ".py", ".build")]
+    words = set(re.findall(r"\w+", "".join(path.read_text() for path in code)))
+    for path in sorted(found for pattern in DOCUMENTS for found in root.glob(pattern)):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            for quoted in QUOTED.findall(line):
+                place = f"{path.relative_to(root)}:{number}"
+                if FILE.fullmatch(quoted):
+                    ending = "/" + quoted.removeprefix("../")
+                    if not any(name.endswith(ending) for name in files) and not EXERCISES.search(quoted):
+                        yield f"{place}: no file {quoted}"
+                elif NAME.fullmatch(quoted) and quoted.rstrip("()") not in words:
+                    yield f"{place}: no source has {quoted}"
+
+
 def main():
     root = pathlib.Path(sys.argv[1])
     checks = [("the architecture lists every state", unlisted_states(root)),
               ("no sentence hides who does a thing", hidden_subjects(root)),
               ("no comment is a question", questions(root)),
-              ("parts of a range have the glossary's names", other_nouns(root))]
+              ("parts of a range have the glossary's names", other_nouns(root)),
+              ("documents name what there is", unknown_names(root))]
     print(f"1..{len(checks)}")
     bad = 0
     for number, (name, findings) in enumerate(checks, 1):
