@@ -54,13 +54,6 @@ void sim_pull_close(struct sim_pull *pull);
 int sim_pull_whole(const struct sim_chain *chain, struct sim *sim, uint64_t memory,
 		   uint64_t commit_len, struct sim_pull *pull);
 
-/* What runs many seeds runs a part of them under a sanitizer, which takes several times as long. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SIM_PULL_SLOWDOWN 4
-#else
-#define SIM_PULL_SLOWDOWN 1
-#endif
-
 /* A number from the environment. */
 uint64_t sim_pull_env(const char *name, uint64_t otherwise);
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "io/base.h"
+#include "tests/support/effort.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/random.h"
 
@@ -231,7 +232,7 @@ static void judge_epoch(struct judging *j, unsigned epoch)
 	judge_state(j, epoch, kept);
 	/* Each prefix; each unit alone; all but one: of many, only some. */
 	for (size_t i = lo; i < hi; i++) {
-		bool look = roll(j, hi - lo) < 24;
+		bool look = roll(j, hi - lo) < EFFORT(24);
 
 		if (look) {
 			memset(kept, 0, n);
@@ -247,7 +248,7 @@ static void judge_epoch(struct judging *j, unsigned epoch)
 			judge_state(j, epoch, kept);
 		}
 	}
-	for (int r = 0; r < 8 && hi - lo > 1; r++) {
+	for (int r = 0; r < EFFORT(8) && hi - lo > 1; r++) {
 		odds = 1 + roll(j, 9);
 		for (size_t i = lo; i < hi; i++)
 			kept[i] = roll(j, 10) < odds;

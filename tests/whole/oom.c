@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "tests/support/effort.h"
 #include "tests/support/leaks.h"
 
 #define MAX_NTH 100000
@@ -49,12 +50,12 @@ uint64_t oom_try_all(const struct sim_chain_how *hows, uint64_t n_hows, uint64_t
 	for (uint64_t i = 0; i < n; i++) {
 		struct sim_chain_how how = hows[i % n_hows];
 		struct sim_chain chain;
-		uint64_t nth = 1;
+		uint64_t nth = EFFORT_FIRST(i + forever);
 
 		how.seed = i + 1;
 		sim_chain_draw(&chain, &how);
 		while (nth < MAX_NTH && try(&chain, nth, forever))
-			nth++;
+			nth += EFFORT_STEP;
 		cr_assert_lt(nth, MAX_NTH);
 		n_runs += nth;
 		sim_chain_free(&chain);

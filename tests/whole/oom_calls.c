@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "tests/support/build_image.h"
+#include "tests/support/effort.h"
 #include "tests/support/leaks.h"
 #include "tests/whole/oom.h"
 #include "tests/support/scratch.h"
@@ -75,10 +76,10 @@ static bool try_one(const struct oom_call *c, uint64_t nth, bool forever)
 void oom_call_all(const struct oom_call *c, unsigned min_runs)
 {
 	for (int forever = 0; forever < (c->only_once ? 1 : 2); forever++) {
-		uint64_t nth = 1;
+		uint64_t nth = EFFORT_FIRST(strlen(c->name) + forever);
 
 		while (nth < MAX_NTH && try_one(c, nth, forever))
-			nth++;
+			nth += EFFORT_STEP;
 		cr_assert_lt(nth, MAX_NTH);
 		cr_assert_gt(nth, min_runs, "%s: only %lu allocations", c->name,
 			     (unsigned long)nth);

@@ -16,10 +16,11 @@
 #include "io/base.h"
 #include "tests/machine/sim_chains.h"
 #include "tests/whole/crash_cuts.h"
+#include "tests/support/effort.h"
 #include "tests/support/scratch.h"
 #include "tests/support/time_limit.h"
 
-#define DEFAULT_STATES (4000 / SIM_PULL_SLOWDOWN)
+#define DEFAULT_STATES EFFORT(4000)
 #define MAX_ROUNDS     1000 /* chains of one configuration */
 
 TIME_LIMIT(3600);
@@ -302,7 +303,7 @@ Test(crash, stopped_at_every_operation)
 	};
 	uint64_t n_states = 0;
 
-	for (uint64_t seed = 1; seed <= 12; seed++) {
+	for (uint64_t seed = 1; seed <= EFFORT(3) * ARRAY_LEN(hows); seed++) {
 		struct sim_chain_how how = hows[seed % ARRAY_LEN(hows)];
 		struct sim_chain chain;
 		uint64_t k = 1;
@@ -317,6 +318,6 @@ Test(crash, stopped_at_every_operation)
 			k++;
 		sim_chain_free(&chain);
 	}
-	cr_assert_gt(n_states, 1000);
+	cr_assert_gt(n_states, EFFORT(1000));
 	fprintf(stderr, "%" PRIu64 " states\n", n_states);
 }

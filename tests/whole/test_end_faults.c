@@ -23,6 +23,7 @@
 
 #include "tests/machine/sim_chains.h"
 #include "tests/machine/sim_job_judge.h"
+#include "tests/support/effort.h"
 #include "tests/support/leaks.h"
 #include "tests/machine/sim_job.h"
 #include "tests/support/time_limit.h"
@@ -301,7 +302,8 @@ static void try_all(const struct sim_chain *chain, size_t kind, size_t failure, 
 {
 	for (unsigned on_error = 0; on_error <= BPULL_ON_ERROR_ENOSPC; on_error++)
 		for (unsigned lasts = 0; lasts < N_LASTS; lasts++)
-			for (uint64_t n = 1; n < MAX_NTH; n++) {
+			for (uint64_t n = EFFORT_FIRST(kind + failure + on_error); n < MAX_NTH;
+			     n += EFFORT_STEP) {
 				struct trial t = {
 					.job = { .seed = seed,
 						 .chain = chain,
@@ -326,7 +328,8 @@ static void try_all(const struct sim_chain *chain, size_t kind, size_t failure, 
 
 Test(end_faults, every_request_of_the_end)
 {
-	uint64_t first = sim_pull_env("END_SEED", 1), n_rounds = sim_pull_env("END_ROUNDS", 2);
+	uint64_t first = sim_pull_env("END_SEED", 1),
+		 n_rounds = sim_pull_env("END_ROUNDS", EFFORT(2));
 
 	for (size_t kind = sim_pull_env("END_KIND", 0); kind < ARRAY_LEN(kinds); kind++) {
 		struct sim_chain chain;
@@ -346,6 +349,8 @@ Test(end_faults, every_request_of_the_end)
 		met.poisoned, met.unknown, met.second);
 	if (sim_pull_env("END_KIND", 0))
 		return;
-	cr_assert(met.completed > 100 && met.failed > 100 && met.canceled > 50 && met.closed > 50 &&
-		  met.stopped > 50 && met.poisoned > 50 && met.second > 100);
+	cr_assert(met.completed > EFFORT(100) && met.failed > EFFORT(100) &&
+		  met.canceled > EFFORT(50) && met.closed > EFFORT(50) &&
+		  met.stopped > EFFORT(50) && met.poisoned > EFFORT(50) &&
+		  met.second > EFFORT(100));
 }

@@ -16,6 +16,7 @@
 #include "engine/api/engine.h"
 #include "io/base.h"
 #include "tests/machine/sim_pull_qemu.h"
+#include "tests/support/effort.h"
 #include "tests/support/scratch.h"
 #include "tests/machine/sim_pull.h"
 #include "tests/support/time_limit.h"
@@ -91,7 +92,7 @@ static void pull_seeds(struct sim_chain_how how, uint64_t n)
 {
 	uint64_t first = sim_pull_env("SIM_SEED", 1);
 
-	n = sim_pull_env("SIM_SEEDS", n / SIM_PULL_SLOWDOWN);
+	n = sim_pull_env("SIM_SEEDS", EFFORT(n));
 	fprintf(stderr, "seeds %" PRIu64 " to %" PRIu64 "\n", first, first + n - 1);
 	for (uint64_t seed = first; seed < first + n; seed++) {
 		bool large = seed % 4 == 0;
@@ -129,7 +130,7 @@ Test(engine_sim, clones_take_the_place_of_copies)
 					   .to_base = true,
 					   .clone = SIM_CLONE_WORKS },
 		   100);
-	cr_assert_gt(n_cloned, 10 * MiB);
+	cr_assert_gt(n_cloned, EFFORT(10 * MiB));
 }
 
 Test(engine_sim, clones_that_are_refused)
@@ -139,7 +140,7 @@ Test(engine_sim, clones_that_are_refused)
 	/* By one layer, and not by the next. */
 	pull_seeds((struct sim_chain_how){ .cluster_bits = 12, .clone = SIM_CLONE_SOME }, 200);
 	if (!sim_pull_env("SIM_SEED", 0))
-		cr_assert_gt(n_cloned, 2 * MiB / SIM_PULL_SLOWDOWN);
+		cr_assert_gt(n_cloned, EFFORT(2 * MiB));
 }
 
 /* A file system without direct I/O, and one with blocks larger than the clusters. */
@@ -233,7 +234,7 @@ Test(engine_sim, chains_are_pulled_compressed)
 						   .full_block = order < 4,
 						   .compression = type },
 			   60);
-		cr_assert_gt(n_compressed, 1000 / SIM_PULL_SLOWDOWN, "%" PRIu64, n_compressed);
+		cr_assert_gt(n_compressed, EFFORT(1000), "%" PRIu64, n_compressed);
 	}
 }
 

@@ -15,6 +15,7 @@
 #include <stdio.h>
 
 #include "io/base.h"
+#include "tests/support/effort.h"
 #include "tests/support/leaks.h"
 #include "tests/support/time_limit.h"
 #include "tests/whole/faults.h"
@@ -70,7 +71,7 @@ static void try_all(enum sim_op op, int error, uint64_t min_runs)
 {
 	uint64_t n_runs = 0;
 
-	uint64_t n_chains = sim_pull_env("FAULT_CHAINS", N_CHAINS / SIM_PULL_SLOWDOWN);
+	uint64_t n_chains = sim_pull_env("FAULT_CHAINS", MAX(EFFORT(N_CHAINS), FAULT_CHAINS));
 
 	for (uint64_t i = 0; i < n_chains; i++) {
 		struct sim_chain_how how = fault_chains[i % FAULT_CHAINS];
@@ -81,7 +82,8 @@ static void try_all(enum sim_op op, int error, uint64_t min_runs)
 		for (int forever = 0; forever < 2; forever++) {
 			struct sim_fault fault = { .op = op, .error = error, .forever = forever };
 
-			for (fault.nth = 1; fault.nth < FAULT_MAX_NTH; fault.nth++, n_runs++)
+			for (fault.nth = EFFORT_FIRST(i + forever); fault.nth < FAULT_MAX_NTH;
+			     fault.nth += EFFORT_STEP, n_runs++)
 				if (!try_fault(&chain, &fault))
 					break;
 			cr_assert_lt(fault.nth, FAULT_MAX_NTH);
@@ -89,7 +91,8 @@ static void try_all(enum sim_op op, int error, uint64_t min_runs)
 		sim_chain_free(&chain);
 		leaks_assert_none("a failing call");
 	}
-	cr_assert_geq(n_runs, min_runs * n_chains / N_CHAINS / 2, "only %" PRIu64 " runs", n_runs);
+	cr_assert_geq(n_runs, EFFORT(min_runs * n_chains / N_CHAINS / 2), "only %" PRIu64 " runs",
+		      n_runs);
 	fprintf(stderr, "operation %d, %s: %" PRIu64 " runs\n", (int)op, strerror(-error), n_runs);
 }
 
@@ -150,7 +153,8 @@ Test(faults, a_full_disk_ends_the_pull_until_there_is_room)
 		int rc = -1;
 
 		sim_chain_draw(&chain, &fault_chains[i]);
-		for (at = chain.files[0].file_len; rc; at += MAX(chain.cluster_len / 4, 512u)) {
+		for (at = chain.files[0].file_len; rc;
+		     at += EFFORT_STEP * MAX(chain.cluster_len / 4, 512u)) {
 			struct sim_fault fault = { .op = SIM_WRITE, .error = -ENOSPC, .nth = 1 };
 			struct fault_trial t = { .chain = &chain,
 						 .fault = fault,
@@ -174,7 +178,7 @@ Test(faults, a_full_disk_ends_the_pull_until_there_is_room)
 /* Transfers of any length, interruptions all the time. */
 Test(faults, short_transfers_do_not_change_the_result)
 {
-	for (uint64_t seed = 1; seed <= 20; seed++)
+	for (uint64_t seed = 1; seed <= EFFORT(20); seed++)
 		for (size_t i = 0; i < FAULT_CHAINS; i++) {
 			struct fault_trial t = { .sim = sim_new(seed) };
 			struct sim_chain chain;

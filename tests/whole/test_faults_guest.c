@@ -24,6 +24,7 @@
 
 #include "io/base.h"
 #include "tests/machine/sim_chains.h"
+#include "tests/support/effort.h"
 #include "tests/support/leaks.h"
 #include "tests/support/time_limit.h"
 #include "tests/whole/guest_trial.h"
@@ -173,7 +174,8 @@ static void try_all(enum sim_op op, const struct sim_fault *faults, size_t n_fau
 			struct sim_fault fault = faults[k / 2];
 
 			fault.op = op;
-			for (fault.nth = 1; fault.nth < MAX_NTH; fault.nth++)
+			for (fault.nth = EFFORT_FIRST(i + k); fault.nth < MAX_NTH;
+			     fault.nth += EFFORT_STEP)
 				if (!try_fault(&chain, &fault, k % 2))
 					break;
 			cr_assert_lt(fault.nth, MAX_NTH);
@@ -198,8 +200,8 @@ static void try_all(enum sim_op op, const struct sim_fault *faults, size_t n_fau
 Test(faults_guest, a_failed_read_fails_only_requests_in_flight)
 {
 	TRY_ALL(SIM_READ, { .error = -EIO }, { .error = -EIO, .forever = true });
-	cr_assert_gt(guest_trial_met.failed, 1000);
-	cr_assert_gt(guest_trial_met.completed, 200);
+	cr_assert_gt(guest_trial_met.failed, EFFORT(1000));
+	cr_assert_gt(guest_trial_met.completed, EFFORT(200));
 }
 
 Test(faults_guest, a_read_that_can_be_repeated_is_not_reported)
@@ -213,17 +215,17 @@ Test(faults_guest, a_failed_write_fails_only_requests_in_flight)
 {
 	TRY_ALL(SIM_WRITE, { .error = -EIO }, { .error = -EIO, .forever = true },
 		{ .error = -EAGAIN, .persists = true });
-	cr_assert_gt(guest_trial_met.failed, 1000);
-	cr_assert_gt(guest_trial_met.poisoned, 500);
-	cr_assert_gt(guest_trial_met.completed, 300);
+	cr_assert_gt(guest_trial_met.failed, EFFORT(1000));
+	cr_assert_gt(guest_trial_met.poisoned, EFFORT(500));
+	cr_assert_gt(guest_trial_met.completed, EFFORT(300));
 }
 
 Test(faults_guest, a_write_without_space_gives_no_disk_up)
 {
 	TRY_ALL(SIM_WRITE, { .error = -ENOSPC }, { .error = -ENOSPC, .forever = true },
 		{ .error = -EDQUOT }, { .error = -EDQUOT, .forever = true });
-	cr_assert_gt(guest_trial_met.failed, 1000);
-	cr_assert_gt(guest_trial_met.completed, 300);
+	cr_assert_gt(guest_trial_met.failed, EFFORT(1000));
+	cr_assert_gt(guest_trial_met.completed, EFFORT(300));
 }
 
 Test(faults_guest, a_write_that_can_be_repeated_is_not_reported)
@@ -238,7 +240,7 @@ Test(faults_guest, a_failed_barrier_gives_the_disk_up)
 	TRY_ALL(SIM_SYNC, { .error = -EIO }, { .error = -EIO, .forever = true },
 		{ .error = -ENOSPC }, { .error = -EDQUOT, .forever = true },
 		{ .error = -EINTR, .persists = true });
-	cr_assert_gt(guest_trial_met.poisoned, 300);
+	cr_assert_gt(guest_trial_met.poisoned, EFFORT(300));
 }
 
 Test(faults_guest, a_barrier_that_can_be_repeated_is_not_reported)
@@ -251,5 +253,5 @@ Test(faults_guest, a_barrier_that_can_be_repeated_is_not_reported)
 Test(faults_guest, failed_work_fails_only_requests_in_flight)
 {
 	TRY_ALL(SIM_WORK, { .error = -EIO }, { .error = -ENOMEM, .forever = true });
-	cr_assert_gt(guest_trial_met.failed, 50);
+	cr_assert_gt(guest_trial_met.failed, EFFORT(50));
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "io/base.h"
+#include "tests/support/effort.h"
 #include "tests/whole/faults.h"
 
 /* A job that stops at errors: what it can't go on from fails as ever, and everything else ends well
@@ -52,7 +53,8 @@ static void stop_at_all(enum sim_op op, int error)
 		struct sim_chain chain;
 
 		sim_chain_draw(&chain, &fault_chains[i]);
-		for (fault.nth = 1; fault.nth < FAULT_MAX_NTH; fault.nth++)
+		for (fault.nth = EFFORT_FIRST(i); fault.nth < FAULT_MAX_NTH;
+		     fault.nth += EFFORT_STEP)
 			if (!try_stop(&chain, &fault))
 				break;
 		cr_assert_lt(fault.nth, FAULT_MAX_NTH);
@@ -160,7 +162,8 @@ Test(faults, ignored_reads_stay_owed_and_are_counted)
 			struct sim_chain chain;
 
 			sim_chain_draw(&chain, &fault_chains[i]);
-			for (fault.nth = 1; fault.nth < FAULT_MAX_NTH; fault.nth++)
+			for (fault.nth = EFFORT_FIRST(i + forever); fault.nth < FAULT_MAX_NTH;
+			     fault.nth += EFFORT_STEP)
 				if (!try_ignore(&chain, &fault, &sum))
 					break;
 			cr_assert_lt(fault.nth, FAULT_MAX_NTH);
@@ -169,5 +172,6 @@ Test(faults, ignored_reads_stay_owed_and_are_counted)
 	fprintf(stderr,
 		"left out %" PRIu64 ", in tables %" PRIu64 ", the rest copied %" PRIu64 "\n",
 		sum.n_left_out, sum.n_in_tables, sum.n_rest_copied);
-	cr_assert(sum.n_left_out > 50 && sum.n_in_tables > 50 && sum.n_rest_copied > 20);
+	cr_assert(sum.n_left_out > EFFORT(50) && sum.n_in_tables > EFFORT(50) &&
+		  sum.n_rest_copied > EFFORT(20));
 }

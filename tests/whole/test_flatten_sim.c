@@ -22,6 +22,7 @@
 #include "tests/machine/sim_chains.h"
 #include "tests/machine/sim_private.h"
 #include "tests/machine/sim_pull.h"
+#include "tests/support/effort.h"
 #include "tests/support/time_limit.h"
 
 #define NEW_NAME  "/new"
@@ -242,7 +243,7 @@ static void each_kind(uint64_t n_seeds, void (*try)(const struct sim_chain *chai
 						    enum image_format to, uint64_t seed))
 {
 	uint64_t first = sim_pull_env("FLATTEN_SEED", 1);
-	uint64_t n = sim_pull_env("FLATTEN_SEEDS", n_seeds) * ARRAY_LEN(kinds) / SIM_PULL_SLOWDOWN;
+	uint64_t n = sim_pull_env("FLATTEN_SEEDS", EFFORT(n_seeds)) * ARRAY_LEN(kinds);
 
 	for (uint64_t i = 0; i < n; i++) {
 		struct sim_chain_how how = kinds[i % ARRAY_LEN(kinds)].from;

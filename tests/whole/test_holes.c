@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "tests/machine/sim_pull.h"
+#include "tests/support/effort.h"
 #include "tests/support/time_limit.h"
 
 TIME_LIMIT(600);
@@ -86,7 +87,7 @@ static uint64_t each_seed(uint64_t n, const struct scene *kind, bool (*judge)(st
 {
 	uint64_t first = sim_pull_env("SIM_SEED", 1), n_true = 0;
 
-	n = sim_pull_env("SIM_SEEDS", n / SIM_PULL_SLOWDOWN);
+	n = sim_pull_env("SIM_SEEDS", EFFORT(n));
 	fprintf(stderr, "seeds %" PRIu64 " to %" PRIu64 "\n", first, first + n - 1);
 	for (uint64_t seed = first; seed < first + n; seed++) {
 		struct scene s = *kind;
@@ -141,8 +142,8 @@ Test(holes_sim, who_is_trusted_wrongly_loses_data)
 		return;
 	cr_assert_gt(
 		each_seed(100, &(struct scene){ .disk_flags = BPULL_DISK_TRUST_HOLES }, is_lost),
-		10);
-	cr_assert_gt(each_seed(100, &(struct scene){ .known = true }, is_lost), 10);
+		EFFORT(10));
+	cr_assert_gt(each_seed(100, &(struct scene){ .known = true }, is_lost), EFFORT(10));
 }
 
 /* Samples: what they find keeps the link, and with it all of the data, also in a pull to a base. */
@@ -166,7 +167,7 @@ Test(holes_sim, samples_catch_a_known_file_system_that_lies)
 	const struct scene kind = { .known = true, .job_flags = BPULL_JOB_VERIFY };
 
 	if (!sim_pull_env("SIM_SEEDS", 0))
-		cr_assert_gt(each_seed(300, &kind, is_caught), 60);
+		cr_assert_gt(each_seed(300, &kind, is_caught), EFFORT(60));
 	else
 		each_seed(0, &kind, is_caught);
 }
@@ -179,7 +180,7 @@ static bool is_clean(struct scene *s)
 /* With the truth told, samples fail no job. */
 Test(holes_sim, samples_of_true_holes_are_zeros)
 {
-	for (uint64_t seed = 1; seed <= 100; seed++) {
+	for (uint64_t seed = 1; seed <= EFFORT(100); seed++) {
 		struct scene s = { .seed = seed, .known = true };
 		struct sim_chain_how how = { .seed = seed };
 

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "tests/whole/play.h"
+#include "tests/support/effort.h"
 #include "tests/support/scratch.h"
 #include "tests/support/time_limit.h"
 
@@ -76,7 +77,7 @@ static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, const struct
 {
 	uint64_t n_states = 0;
 	uint64_t first = sim_pull_env("MODEL_SEED", 0),
-		 n_seeds = sim_pull_env("MODEL_SEEDS", n / SIM_PULL_SLOWDOWN);
+		 n_seeds = sim_pull_env("MODEL_SEEDS", EFFORT(n));
 	struct sim_chain chain;
 
 	if (first) {
@@ -92,17 +93,17 @@ static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, const struct
 		if (seed == first + n_seeds - 1 || seed % 8 == 7)
 			sim_chain_free(&chain);
 	}
-	if (n_seeds < 1000 || how->base_changes)
+	if (n_seeds < EFFORT(1000) || how->base_changes)
 		return;
 	for (unsigned i = 0; i < SIM_GUEST_N_KINDS; i++)
-		cr_assert_gt(play_met.requests[i], 100);
-	cr_assert_gt(play_met.completed, 100);
-	cr_assert_gt(play_met.canceled, 30);
-	cr_assert_gt(play_met.guest_at_end, 30, "no layers were dropped under a guest");
-	cr_assert_gt(play_met.aborted_with_guest, 30);
-	cr_assert(how->shapes || play_met.bitmaps_cleared > 100);
-	cr_assert_gt(play_met.asked, 100);
-	cr_assert_gt(play_met.later_jobs, 30);
+		cr_assert_gt(play_met.requests[i], EFFORT(100));
+	cr_assert_gt(play_met.completed, EFFORT(100));
+	cr_assert_gt(play_met.canceled, EFFORT(30));
+	cr_assert_gt(play_met.guest_at_end, EFFORT(30), "no layers were dropped under a guest");
+	cr_assert_gt(play_met.aborted_with_guest, EFFORT(30));
+	cr_assert(how->shapes || play_met.bitmaps_cleared > EFFORT(100));
+	cr_assert_gt(play_met.asked, EFFORT(100));
+	cr_assert_gt(play_met.later_jobs, EFFORT(30));
 	fprintf(stderr,
 		"seeds %" PRIu64 " to %" PRIu64 ": %" PRIu64 " pulls completed, %" PRIu64
 		" canceled, %" PRIu64 " states after power cuts\n",
@@ -136,7 +137,7 @@ Test(model, late_events)
 		return;
 	fprintf(stderr, "%" PRIu64 " jobs began before the last one's event was taken\n",
 		play_met.early);
-	cr_assert_gt(play_met.early, 60 / SIM_PULL_SLOWDOWN);
+	cr_assert_gt(play_met.early, EFFORT(60));
 }
 
 /* Images at the borders of their formats: with guests, cuts, and disks that are full. */
@@ -158,7 +159,7 @@ Test(model, shapes_space)
 /* What one met can be met again: with other memory, behind other plays. */
 Test(model, the_same_seed_is_the_same_play)
 {
-	for (uint64_t seed = 8; seed < 8 + 100 / SIM_PULL_SLOWDOWN; seed++) {
+	for (uint64_t seed = 8; seed < 8 + EFFORT(100); seed++) {
 		struct sim_chain chain;
 		uint64_t trace;
 		void *other;
@@ -192,9 +193,9 @@ Test(model, faults)
 	play_seeds(0, 1, N_PLAYS_CUT, &(struct play){ .faults = true });
 	if (sim_pull_env("MODEL_SEED", 0))
 		return;
-	cr_assert_gt(play_met.failed, 100);
-	cr_assert_gt(play_met.poisoned, 30);
-	cr_assert_gt(play_met.stopped, 30);
+	cr_assert_gt(play_met.failed, EFFORT(100));
+	cr_assert_gt(play_met.poisoned, EFFORT(30));
+	cr_assert_gt(play_met.stopped, EFFORT(30));
 	fprintf(stderr, "%" PRIu64 " requests failed, %" PRIu64 " disks were given up\n",
 		play_met.failed, play_met.poisoned);
 }
@@ -206,10 +207,10 @@ Test(model, space)
 	play_seeds(0, 1, N_PLAYS_SPACE, &(struct play){ .space = true });
 	if (sim_pull_env("MODEL_SEED", 0))
 		return;
-	cr_assert_gt(play_met.failed, 100);
-	cr_assert_gt(play_met.full_jobs, 30);
-	cr_assert_gt(play_met.stopped, 30);
-	cr_assert_gt(play_met.aborted_stopped, 10);
+	cr_assert_gt(play_met.failed, EFFORT(100));
+	cr_assert_gt(play_met.full_jobs, EFFORT(30));
+	cr_assert_gt(play_met.stopped, EFFORT(30));
+	cr_assert_gt(play_met.aborted_stopped, EFFORT(10));
 }
 
 /* Others write to a backing file while a job reads it, in any of its states: it must not say that
@@ -220,8 +221,8 @@ Test(model, base_changes)
 	if (sim_pull_env("MODEL_SEED", 0))
 		return;
 	fprintf(stderr, "%" PRIu64 " bases changed under a job\n", play_met.changed_bases);
-	cr_assert_gt(play_met.changed_bases, 300);
-	cr_assert_gt(play_met.cut_bases, 50);
+	cr_assert_gt(play_met.changed_bases, EFFORT(300));
+	cr_assert_gt(play_met.cut_bases, EFFORT(50));
 }
 
 /* In a child, which ends at the first thing that is wrong. */

@@ -17,6 +17,7 @@
 #include "io/base.h"
 #include "tests/machine/sim_private.h"
 #include "tests/machine/sim_pull.h"
+#include "tests/support/effort.h"
 #include "tests/support/time_limit.h"
 #include "tests/whole/neighbours.h"
 
@@ -172,7 +173,7 @@ static void play_seeds(bool faults, bool cuts, uint64_t n_ci)
 {
 	uint64_t first = sim_pull_env("NEIGHBOUR_SEED", 0), n = first ? 1 : n_ci;
 
-	n = sim_pull_env("NEIGHBOUR_SEEDS", n / (first ? 1 : SIM_PULL_SLOWDOWN));
+	n = sim_pull_env("NEIGHBOUR_SEEDS", first ? n : EFFORT(n));
 	for (uint64_t seed = MAX(first, UINT64_C(1)); n; seed++, n--) {
 		struct neighbours all = {
 			.seed = seed, .state = seed, .faults = faults, .cuts = cuts
@@ -191,7 +192,7 @@ static void play_seeds(bool faults, bool cuts, uint64_t n_ci)
 
 static bool is_few(void)
 {
-	return sim_pull_env("NEIGHBOUR_SEED", 0) || neighbours_met.completed < 100;
+	return sim_pull_env("NEIGHBOUR_SEED", 0) || neighbours_met.completed < EFFORT(100);
 }
 
 Test(neighbours, over_the_same_files)
@@ -201,8 +202,8 @@ Test(neighbours, over_the_same_files)
 		return;
 	cr_assert_gt(neighbours_met.beside, neighbours_met.completed / 4,
 		     "no guest was at work beside the end of a job");
-	cr_assert_gt(neighbours_met.closed_beside, 50);
-	cr_assert_gt(neighbours_met.ruined, 50);
+	cr_assert_gt(neighbours_met.closed_beside, EFFORT(50));
+	cr_assert_gt(neighbours_met.ruined, EFFORT(50));
 }
 
 Test(neighbours, of_which_some_fail)
@@ -210,8 +211,8 @@ Test(neighbours, of_which_some_fail)
 	play_seeds(true, false, 200);
 	if (is_few())
 		return;
-	cr_assert_gt(neighbours_met.failed, 30);
-	cr_assert_gt(neighbours_met.poisoned, 30);
+	cr_assert_gt(neighbours_met.failed, EFFORT(30));
+	cr_assert_gt(neighbours_met.poisoned, EFFORT(30));
 }
 
 Test(neighbours, in_power_cuts)
@@ -219,5 +220,5 @@ Test(neighbours, in_power_cuts)
 	play_seeds(false, true, 60);
 	if (is_few())
 		return;
-	cr_assert_gt(neighbours_met.cut, 500);
+	cr_assert_gt(neighbours_met.cut, EFFORT(500));
 }

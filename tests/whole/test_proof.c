@@ -13,6 +13,7 @@
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/image.h"
 #include "tests/machine/sim_pull.h"
+#include "tests/support/effort.h"
 #include "tests/support/time_limit.h"
 
 TIME_LIMIT(600);
@@ -110,11 +111,12 @@ static void pull_and_lose(uint64_t seed, bool in_second_job, uint64_t *n_lost)
 
 static void pull_seeds(bool in_second_job)
 {
-	uint64_t first = sim_pull_env("SIM_SEED", 1), n = sim_pull_env("SIM_SEEDS", 60), n_lost = 0;
+	uint64_t first = sim_pull_env("SIM_SEED", 1), n = sim_pull_env("SIM_SEEDS", EFFORT(60)),
+		 n_lost = 0;
 
 	for (uint64_t seed = first; seed < first + n; seed++)
 		pull_and_lose(seed, in_second_job, &n_lost);
-	cr_assert(n < 50 || n_lost > n / 4, "%" PRIu64 " of %" PRIu64, n_lost, n);
+	cr_assert(n < EFFORT(50) || n_lost > n / 4, "%" PRIu64 " of %" PRIu64, n_lost, n);
 }
 
 Test(proof, what_this_job_copied_is_looked_at_on_the_disk)

@@ -14,6 +14,7 @@
 
 #include "tests/machine/sim_chains.h"
 #include "tests/machine/sim_job_judge.h"
+#include "tests/support/effort.h"
 #include "tests/support/leaks.h"
 #include "tests/whole/states.h"
 #include "tests/support/time_limit.h"
@@ -249,7 +250,7 @@ static void walk(const struct sim_job_kind *kind, uint64_t first, uint64_t n_rou
 Test(states, every_call_in_every_state)
 {
 	uint64_t first = sim_pull_env("STATES_SEED", 1),
-		 n_rounds = sim_pull_env("STATES_ROUNDS", 2);
+		 n_rounds = sim_pull_env("STATES_ROUNDS", EFFORT(2));
 	unsigned n = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)

@@ -16,6 +16,7 @@
 #include "formats/qcow2/image.h"
 #include "formats/qcow2/tables.h"
 #include "tests/machine/sim_pull.h"
+#include "tests/support/effort.h"
 #include "tests/support/time_limit.h"
 
 TIME_LIMIT(600);
@@ -169,7 +170,7 @@ static struct sim_chain_how draw(uint64_t seed)
 
 static uint64_t n_seeds(uint64_t n)
 {
-	return sim_pull_env("SIM_SEEDS", n / SIM_PULL_SLOWDOWN);
+	return sim_pull_env("SIM_SEEDS", EFFORT(n));
 }
 
 /* Pulls n chains, of which nothing rots; how many times a job was stopped, and verifications. */
@@ -216,7 +217,7 @@ Test(verify, what_is_right_is_all_read_back)
 	uint64_t n = n_seeds(600), n_rounds = 0;
 
 	cr_assert_eq(pull_all(n, false, &n_rounds), 0);
-	cr_assert(n < 100 || n_rounds > n, "%" PRIu64 " rounds only", n_rounds);
+	cr_assert(n < EFFORT(100) || n_rounds > n, "%" PRIu64 " rounds only", n_rounds);
 }
 
 /* A read that fails stops the job; when it goes on, nothing is left out. */
@@ -225,7 +226,7 @@ Test(verify, what_could_not_be_read_is_read_again)
 	uint64_t n = n_seeds(60), n_rounds = 0;
 	unsigned n_stops = pull_all(n, true, &n_rounds);
 
-	cr_assert(n < 15 || n_stops > n / 3, "%u stops only", n_stops);
+	cr_assert(n < EFFORT(15) || n_stops > n / 3, "%u stops only", n_stops);
 }
 
 /* A bent byte may be one that a decoder never looks at: then the content is right. */
@@ -270,7 +271,7 @@ Test(verify, a_rotten_byte_keeps_the_link)
 		sim_chain_free(&chain);
 		sim_free(sim);
 	}
-	cr_assert(n < 100 || n_found > n / 3, "%" PRIu64 " of %" PRIu64, n_found, n);
+	cr_assert(n < EFFORT(100) || n_found > n / 3, "%" PRIu64 " of %" PRIu64, n_found, n);
 }
 
 /* Then the chain answers, with the same bytes: as long as it is there. */
@@ -299,5 +300,5 @@ Test(verify, an_entry_that_is_lost_keeps_the_link)
 		sim_chain_free(&chain);
 		sim_free(sim);
 	}
-	cr_assert(n < 50 || n_found > n / 4, "%" PRIu64 " of %" PRIu64, n_found, n);
+	cr_assert(n < EFFORT(50) || n_found > n / 4, "%" PRIu64 " of %" PRIu64, n_found, n);
 }

@@ -21,6 +21,7 @@
 #include "formats/qcow2/disk.h"
 #include "tests/support/build_image.h"
 #include "tests/support/cut_log.h"
+#include "tests/support/effort.h"
 #include "tests/support/mem_file.h"
 
 #define COPIED  (UINT64_C(1) << 63)
@@ -348,7 +349,7 @@ Test(qcow2_repair, every_fault_and_every_cut)
 	repair_all_ways(9, 16, &n_states);
 	repair_all_ways(12, 1, &n_states);
 	repair_all_ways(12, 64, &n_states);
-	cr_assert_gt(n_states, 2000, "%" PRIu64, n_states);
+	cr_assert_gt(n_states, EFFORT(2000), "%" PRIu64, n_states);
 }
 
 Test(qcow2_repair, every_fault_is_mended_with_64_kib_clusters)
@@ -356,7 +357,7 @@ Test(qcow2_repair, every_fault_is_mended_with_64_kib_clusters)
 	uint64_t n_states = 0;
 
 	repair_all_ways(16, 16, &n_states);
-	cr_assert_gt(n_states, 100);
+	cr_assert_gt(n_states, EFFORT(100));
 }
 
 static void repair_marked(const struct fault *fault, uint64_t incompat, uint64_t autoclear)

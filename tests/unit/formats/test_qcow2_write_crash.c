@@ -12,6 +12,7 @@
 
 #include "io/base.h"
 #include "tests/support/cut_log.h"
+#include "tests/support/effort.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/rig.h"
 #include "tests/support/write_images.h"
@@ -288,7 +289,7 @@ static void every_cut(size_t i, uint64_t n_seeds)
 	}
 	cr_assert(n_grew || !setups[i].how.n_clusters_left, "the refcount table never grew");
 	fprintf(stderr, "%s: %" PRIu64 " states\n", setups[i].name, n_states);
-	cr_assert_gt(n_states, 100 * n_seeds);
+	cr_assert_gt(n_states, EFFORT(100) * n_seeds);
 }
 
 Test(qcow2_write_crash, a_cut_leaves_plain_images_right)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "io/base.h"
+#include "tests/support/effort.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/qemu_img.h"
 #include "tests/support/rig.h"
@@ -18,7 +19,7 @@
 #include "tests/support/write_rig.h"
 
 #define N_OPS   70
-#define N_SEEDS 12
+#define N_SEEDS EFFORT(12)
 
 enum shape {
 	PLAIN,

@@ -17,6 +17,7 @@
 #include "formats/core/layer_check.h"
 #include "formats/core/layer_fill.h"
 #include "formats/core/staged.h"
+#include "tests/support/effort.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/qed_rig.h"
 #include "tests/support/rig.h"
@@ -243,7 +244,7 @@ Test(qed_crash, every_cut_leaves_a_sound_image)
 
 	for (uint64_t seed = 1; seed <= 24; seed++)
 		cr_assert_eq(crash(seed, ORDER_RIGHT, &n_states), 0, "seed %" PRIu64, seed);
-	cr_assert_gt(n_states, 4000, "%" PRIu64, n_states);
+	cr_assert_gt(n_states, EFFORT(4000), "%" PRIu64, n_states);
 }
 
 Test(qed_crash, the_judge_notices_wrong_orders)

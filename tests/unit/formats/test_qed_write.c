@@ -13,6 +13,7 @@
 #include "io/base.h"
 #include "tests/support/build_image.h"
 #include "tests/support/cut_log.h"
+#include "tests/support/effort.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/rig.h"
 #include "tests/support/write_images.h"
@@ -248,7 +249,7 @@ Test(qed_write, every_cut_leaves_a_sound_image)
 
 	for (uint64_t seed = 1; seed <= 4; seed++)
 		cr_assert_eq(crash(seed, RIG_RIGHT, &n_states), 0, "seed %" PRIu64, seed);
-	cr_assert_gt(n_states, 500);
+	cr_assert_gt(n_states, EFFORT(500));
 }
 
 Test(qed_write, the_judge_notices_a_wrong_order)
