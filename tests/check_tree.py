@@ -4,7 +4,9 @@
 header only, the shared library exports what the header declares and nothing
 else, every file carries its licence line, no line is too long, no message of the
 library names an option of the command, every pointer of a public function has a
-row in the table of NULLs, no two functions of the library have one name. The order of the library's folders: check_rooms.py.
+row in the table of NULLs, no two functions of the library have one name, what
+runs in the simulated machine begins no thread. The order of the library's
+folders: check_rooms.py.
 
 usage: check_tree.py ROOT [LIBRARY]"""
 import pathlib
@@ -115,6 +117,18 @@ def names_found_twice(root):
             yield f"only {len(home)} functions found in {folders[0]}: the pattern is wrong"
 
 
+THREADS = re.compile(r"\b(?:pthread_create|bpull_engine_open|io_open)\(")
+# Those with real files, and the allocations of a thread that fail: in the suite `threads` of tests/meson.build.
+REAL_FILES = {"oom.c", "oom_calls.c", "test_oom_api.c", "test_oom_libvirt.c"}
+
+
+def threads_simulated(root):
+    """The thread sanitizer's run leaves the simulated machine out, because it has one thread."""
+    for path in sources(root, "tests/machine", "tests/whole"):
+        if path.name not in REAL_FILES and (found := THREADS.search(path.read_text())):
+            yield f"{path.relative_to(root)}: {found[0]}"
+
+
 def exported(library):
     out = subprocess.run(["nm", "-D", "--defined-only", library], check=True,
                          capture_output=True, text=True).stdout
@@ -137,7 +151,8 @@ def main():
               ("no line is longer than 100 columns", wide(root)),
               ("no message of the library names an option", options_named(root)),
               ("each public pointer was tried as NULL", untested_pointers(root)),
-              ("a function's name is found once", names_found_twice(root))]
+              ("a function's name is found once", names_found_twice(root)),
+              ("what is simulated begins no thread", threads_simulated(root))]
     if len(sys.argv) > 2:
         checks.append(("the library exports the header", export_differences(root, sys.argv[2])))
     print(f"1..{len(checks)}")
