@@ -8,8 +8,9 @@ import os
 import re
 
 import harness
-from harness import MIB, Skip, case, check, need, same
+from harness import MIB, case, check, need, same
 from images import flatten, judge_pulled, overlay, qemu_io, raw_image
+from installed import install
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../docs/embedding.md')
 STRICT = ('-Wall', '-Wextra', '-pedantic', '-Werror')
@@ -24,23 +25,11 @@ def program(name):
 
 
 def installed(d):
-    """Flags of the compiler, by pkg-config, for what `meson install` made; and where the library is."""
-    build = os.path.dirname(os.path.dirname(harness.blockpull))
-    if harness.instrumented():
-        raise Skip('a sanitizer\'s library wants its programs built alike')
-    if not os.path.exists(f'{build}/meson-info'):
-        raise Skip('the command does not lie in a build directory')
-    if not os.access(f'{build}/meson-logs', os.W_OK):
-        raise Skip('another user owns the build directory, and meson logs there')
-    need('meson', 'pkg-config')
-    result = harness.run('meson', 'install', '-C', build, '--no-rebuild', '--quiet', '--destdir', f'{d}/root')
-    check(result.rc == 0, str(result))
-    found = [p for p, _, names in os.walk(f'{d}/root') if 'blockpull.pc' in names]
-    same(len(found), 1, 'pkg-config files installed')
-    env = harness.environment(PKG_CONFIG_PATH=found[0], PKG_CONFIG_SYSROOT_DIR=f'{d}/root')
+    """Flags of the compiler, and the environment to run in."""
+    env, _ = install(d)
     flags = harness.run('pkg-config', '--cflags', '--libs', 'blockpull', env=env)
     check(flags.rc == 0, str(flags))
-    return flags.out.split(), os.path.dirname(found[0])
+    return flags.out.split(), env
 
 
 @case('a poll loop, C11', 'loop.c', 'cc', '-std=c11')
@@ -49,7 +38,7 @@ def installed(d):
 @case('blocking calls, C++17', 'thread.c', 'c++', '-std=c++17')
 def compiled(d, name, compiler, standard):
     need(compiler)
-    flags, lib = installed(d)
+    flags, env = installed(d)
     source = f'{d}/program.c' + ('pp' if compiler == 'c++' else '')
     with open(source, 'w', encoding='utf-8') as file:
         file.write(program(name))
@@ -59,7 +48,6 @@ def compiled(d, name, compiler, standard):
     top = overlay(f'{d}/top.img', 'base.img')
     qemu_io(top, 'qcow2', 'write -P 7 3M 100k')
     flat = flatten(top, 'qcow2', f'{d}/flat')
-    env = harness.environment(LD_LIBRARY_PATH=lib)
     result = harness.run(f'{d}/program', top, env=env, timeout=60)
     same((result.rc, result.out, result.err), (0, 'stands alone\n', ''), f'{name}: {result}')
     judge_pulled(top, 'qcow2', flat)
