@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""A disk: an image with its chain, as the guest sees it."""
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Iterator, Optional
+
+from ._enums import Compression, Copy, IoFlags, JobFlags, OnError
+from ._ffi import ffi, lib
+from ._options import Options, Path, path_bytes
+from .errors import check, new_error, text
+from .job import Job
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+EXTENTS_MAX = 256
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A range that maps alike, in bytes of the guest's disk; `offset` in the file of layer `depth`, if it is known."""
+    start: int
+    length: int
+    depth: int
+    present: bool
+    zero: bool
+    data: bool
+    compressed: bool
+    offset: Optional[int]
+
+
+class Disk:
+    """From Engine.open() or Engine.flatten(). Reading and writing need guest_io."""
+
+    def __init__(self, engine: "Engine"):
+        self.engine = engine
+        self.handle = ffi.new_handle(self)
+        self._pointer: Any = None
+        self._job: Optional[Job] = None
+
+    def open_as(self, pointer: Any) -> None:
+        self._pointer = pointer
+
+    @property
+    def pointer(self) -> Any:
+        if not self._pointer:
+            raise ValueError("the disk is closed")
+        return self._pointer
+
+    @property
+    def size(self) -> int:
+        return lib.bpull_disk_size(self.pointer)
+
+    @property
+    def depth(self) -> int:
+        """Images in the chain; 1: it stands alone."""
+        return lib.bpull_disk_depth(self.pointer)
+
+    @property
+    def warning(self) -> str:
+        return text(lib.bpull_disk_warning(self.pointer))
+
+    @property
+    def hint(self) -> str:
+        return text(lib.bpull_disk_hint(self.pointer))
+
+    @property
+    def note(self) -> str:
+        return text(lib.bpull_disk_note(self.pointer))
+
+    def find(self, path: Path) -> int:
+        """The depth of a file of the chain."""
+        depth, error = ffi.new("uint32_t *"), new_error()
+        check(lib.bpull_disk_find(self.pointer, path_bytes(path), depth, error), error)
+        return depth[0]
+
+    def pull(self, *, base: Optional[Path] = None, base_name: Optional[Path] = None, bandwidth: int = 0,
+             burst: int = 0, verify: bool = False, manual_finalize: bool = False, start_paused: bool = False,
+             accept_mixed: bool = False, compression: Compression = Compression.NONE, compression_level: int = 0,
+             on_error: OnError = OnError.REPORT, copy: Copy = Copy.AUTO, guest_share: int = 0) -> Job:
+        """Starts the job: copies what the image reads from its chain (above base), then drops the link."""
+        flags = 0
+        for wanted, flag in ((verify, JobFlags.VERIFY), (manual_finalize, JobFlags.MANUAL_FINALIZE),
+                             (start_paused, JobFlags.START_PAUSED), (accept_mixed, JobFlags.ACCEPT_MIXED)):
+            flags |= flag if wanted else 0
+        options = Options("struct bpull_job_options", flags=int(flags), bandwidth=bandwidth, burst=burst,
+                          compression=compression, compression_level=compression_level, on_error=on_error, copy=copy,
+                          guest_share=guest_share)
+        options.name("base", base)
+        options.name("base_name", base_name)
+        self.engine.take_events()  # of a job before
+        job = Job(self)
+        before, self._job = self._job, job
+        error = new_error()
+        rc = lib.bpull_job_start(self.pointer, options.struct, error)
+        if rc:
+            self._job = before
+        check(rc, error)
+        return job
+
+    def take_event(self, event: Any) -> None:
+        if self._job:
+            self._job._take_event(event)
+
+    def read(self, offset: int, length: int) -> bytes:
+        buffer = bytearray(length)
+        self.readinto(offset, buffer)
+        return bytes(buffer)
+
+    def readinto(self, offset: int, buffer: Any) -> None:
+        """Fills a writable buffer."""
+        room = ffi.from_buffer(buffer, require_writable=True)
+        check(lib.bpull_pread(self.pointer, room, len(room), offset))
+
+    def write(self, offset: int, data: Any, fua: bool = False) -> None:
+        room = ffi.from_buffer(data)
+        check(lib.bpull_pwrite(self.pointer, room, len(room), offset, IoFlags.FUA if fua else 0))
+
+    def write_zeroes(self, offset: int, length: int, fua: bool = False, unmap: bool = False) -> None:
+        check(lib.bpull_pwrite_zeroes(self.pointer, offset, length,
+                                      (IoFlags.FUA if fua else 0) | (IoFlags.UNMAP if unmap else 0)))
+
+    def discard(self, offset: int, length: int) -> None:
+        check(lib.bpull_pdiscard(self.pointer, offset, length))
+
+    def flush(self) -> None:
+        """Makes durable what was written before."""
+        check(lib.bpull_pflush(self.pointer))
+
+    def set_copy_on_read(self, on: bool) -> None:
+        check(lib.bpull_disk_set_copy_on_read(self.pointer, on))
+
+    def extents(self, start: int = 0) -> Iterator[Extent]:
+        """What the disk is, from an offset to its end."""
+        found = ffi.new("struct bpull_extent[]", EXTENTS_MAX)
+        while True:
+            error = new_error()
+            n = check(lib.bpull_disk_map(self.pointer, start, found, EXTENTS_MAX, error), error)
+            if not n:
+                return
+            for extent in found[0:n]:
+                yield Extent(extent.start, extent.length, extent.depth, bool(extent.present), bool(extent.zero),
+                             bool(extent.data), bool(extent.compressed), extent.offset if extent.has_offset else None)
+                start = extent.start + extent.length
+
+    def close(self) -> None:
+        """Stops a job that runs, makes durable what it copied, and unlocks the image."""
+        if self._pointer:
+            pointer, self._pointer = self._pointer, None
+            lib.bpull_disk_close(pointer)
+            self.engine.forget(self)
+
+    def __enter__(self) -> "Disk":
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()

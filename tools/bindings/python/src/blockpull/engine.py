@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""An engine: a ring, its threads and a memory budget that any number of disks share."""
+import threading
+from typing import Any, Iterable, Mapping, Optional, Set, Union
+
+from ._enums import BackingRule, DiskFlags, Io
+from ._ffi import ffi, lib
+from ._options import FormatLike, Options, Path, as_format, disk_options, path_bytes
+from .disk import Disk
+from .errors import check, fail, new_error
+
+EVENTS_MAX = 32
+
+
+class Engine:
+    """Sizes in bytes, rates in bytes a second; 0: the library's default, or no limit."""
+
+    def __init__(self, io: Io = Io.AUTO, memory: int = 0, bandwidth: int = 0, burst: int = 0):
+        options = Options("struct bpull_engine_options", io=io, memory=memory, bandwidth=bandwidth, burst=burst,
+                          flags=lib.BPULL_ENGINE_THREAD)
+        out, error = ffi.new("struct bpull_engine **"), new_error()
+        self._disks: Set[Disk] = set()  # an event of each may be under way
+        self._taking = threading.Lock()  # events are handed on in their order
+        self._pointer: Any = None
+        check(lib.bpull_engine_open(options.struct, out, error), error)
+        self._pointer = out[0]
+
+    @property
+    def pointer(self) -> Any:
+        if not self._pointer:
+            raise ValueError("the engine is closed")
+        return self._pointer
+
+    @property
+    def io(self) -> str:
+        """The backend in use: "uring" or "threads"."""
+        return ffi.string(lib.bpull_engine_io_name(self.pointer)).decode()
+
+    def set_speed(self, bandwidth: int, burst: int = 0) -> None:
+        lib.bpull_engine_set_speed(self.pointer, bandwidth, burst)
+
+    def open(self, path: Path, *, read_only: bool = False, guest_io: bool = False, copy_on_read: bool = False,
+             direct: bool = False, force_share: bool = False, no_backing: bool = False, flags: int = 0,
+             format: FormatLike = None, backing_format: FormatLike = None,
+             allow_backing: Union[Iterable[Path], BackingRule] = (),
+             backing_formats: Optional[Mapping[Path, FormatLike]] = None, trust_backing: bool = False,
+             relative_dir: Optional[Path] = None) -> Disk:
+        """Opens an image and its chain. guest_io: reads and writes of the disk will come."""
+        for wanted, flag in ((read_only, DiskFlags.READ_ONLY), (guest_io, DiskFlags.GUEST_IO),
+                             (copy_on_read, DiskFlags.COPY_ON_READ), (direct, DiskFlags.DIRECT),
+                             (force_share, DiskFlags.FORCE_SHARE), (no_backing, DiskFlags.NO_BACKING)):
+            flags |= flag if wanted else 0
+        options = disk_options(flags, format, backing_format, allow_backing, backing_formats, trust_backing,
+                               relative_dir)
+        return self._opened(options, lambda out, error: lib.bpull_disk_open(self.pointer, path_bytes(path),
+                                                                            options.struct, out, error))
+
+    def flatten(self, source: Path, out_path: Path, *, format: FormatLike = "qcow2", cluster_size: int = 0,
+                source_format: FormatLike = None, backing_format: FormatLike = None,
+                allow_backing: Union[Iterable[Path], BackingRule] = ()) -> Disk:
+        """A disk whose job (Disk.pull()) makes the new file out_path, which stands alone; the chain stays as it is.
+        The file has its name when the job has completed."""
+        options = disk_options(0, source_format, backing_format, allow_backing)
+        new = Options("struct bpull_create_options", format=as_format(format), cluster_size=cluster_size)
+        return self._opened(options, lambda out, error: lib.bpull_flatten_open(
+            self.pointer, path_bytes(source), options.struct, path_bytes(out_path), new.struct, out, error))
+
+    def _opened(self, options: Options, call: Any) -> Disk:
+        disk = Disk(self)
+        options.struct.user_data = disk.handle
+        out, error = ffi.new("struct bpull_disk **"), new_error()
+        rc = call(out, error)
+        if rc:
+            fail(rc, error)
+        disk.open_as(out[0])
+        self._disks.add(disk)
+        return disk
+
+    def take_events(self) -> None:
+        """Hands on the events that are there. Job calls it."""
+        events = ffi.new("struct bpull_event[]", EVENTS_MAX)
+        with self._taking:
+            while True:
+                n = check(lib.bpull_engine_process(self.pointer, events, EVENTS_MAX))
+                for event in events[0:n]:
+                    if event.type == lib.BPULL_EVENT_JOB:
+                        ffi.from_handle(event.user_data).take_event(event)
+                if n < EVENTS_MAX:
+                    return
+
+    def forget(self, disk: Disk) -> None:
+        """Disk.close() calls it."""
+        self._disks.discard(disk)
+
+    def close(self) -> None:
+        """Closes the disks that are open, and the engine. A job that runs is stopped; its image stays valid."""
+        if self._pointer:
+            for disk in list(self._disks):
+                disk.close()
+            pointer, self._pointer = self._pointer, None
+            lib.bpull_engine_close(pointer)
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()

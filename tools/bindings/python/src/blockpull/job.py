@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""A job: what pulls a chain into an image."""
+import time
+from dataclasses import dataclass
+from errno import ETIMEDOUT
+from typing import TYPE_CHECKING, Any, Iterator, Optional
+
+from ._enums import JobState, JobStatus, Remedy
+from ._ffi import ffi, lib
+from .errors import JobCanceled, JobFailed, check
+
+if TYPE_CHECKING:
+    from .disk import Disk
+
+# A wait comes back to Python so often, for Ctrl-C.
+WAIT_MS = 100
+
+
+@dataclass(frozen=True)
+class Progress:
+    """struct bpull_job_info: bytes of the guest's disk, but for what its name says."""
+    state: JobState
+    status: JobStatus  # where state is CONCLUDED
+    error: int         # an errno, where it failed
+    bandwidth: int     # bytes a second; 0: no limit
+    cur: int
+    end: int
+    copied_bytes: int
+    cloned_bytes: int
+    zero_bytes: int
+    skipped_bytes: int
+    present_bytes: int
+    verified_bytes: int
+    elapsed_ns: int
+    n_commits: int
+    stop_error: int    # an errno: why an error stopped it; 0: it did not
+    stop_offset: int
+
+    @property
+    def fraction(self) -> float:
+        """From 0 to 1. At 1 the job may still have to commit and to verify."""
+        return self.cur / self.end
+
+
+@dataclass(frozen=True)
+class End:
+    """What the job's last event said."""
+    status: JobStatus
+    error: int
+    message: str
+    remedy: Remedy
+
+
+class Job:
+    """The job of a disk, from Disk.pull(). Iterating gives Progress until the job is over, and raises as wait() does."""
+
+    def __init__(self, disk: "Disk"):
+        self._disk = disk
+        self._end: Optional[End] = None
+
+    @property
+    def info(self) -> Progress:
+        info = ffi.new("struct bpull_job_info *")
+        info.size = ffi.sizeof("struct bpull_job_info")
+        check(lib.bpull_job_get_info(self._disk.pointer, info))
+        return _progress(info)
+
+    @property
+    def warning(self) -> str:
+        """What the end said of a job that did not fail, or ""."""
+        return self._end.message if self._end else ""
+
+    def set_speed(self, bandwidth: int, burst: int = 0) -> None:
+        check(lib.bpull_job_set_speed(self._disk.pointer, bandwidth, burst))
+
+    def pause(self) -> None:
+        check(lib.bpull_job_pause(self._disk.pointer))
+
+    def resume(self) -> None:
+        check(lib.bpull_job_resume(self._disk.pointer))
+
+    def abort(self) -> None:
+        """Asks it to stop; wait() says how it ended."""
+        check(lib.bpull_job_abort(self._disk.pointer))
+
+    def finalize(self) -> None:
+        """Of a job with manual_finalize that is READY: lets the link go."""
+        check(lib.bpull_job_finalize(self._disk.pointer))
+
+    def wait(self, timeout: Optional[float] = None) -> Progress:
+        """Waits for the end (seconds; None: for ever; TimeoutError). COMPLETED: the last Progress. Else it raises
+        JobFailed or JobCanceled."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._is_over(WAIT_MS if deadline is None else _left_ms(deadline)):
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError("the job still runs")
+        return self._result()
+
+    def progress(self, interval: float = 0.2) -> Iterator[Progress]:
+        """Progress every so many seconds, a last one at the end; then it raises as wait() does."""
+        while True:
+            deadline = time.monotonic() + interval
+            over = self._is_over(_left_ms(deadline))
+            while not over and time.monotonic() < deadline:
+                over = self._is_over(_left_ms(deadline))
+            yield self.info
+            if over:
+                self._result()
+                return
+
+    def __iter__(self) -> Iterator[Progress]:
+        return self.progress()
+
+    def _is_over(self, timeout_ms: int) -> bool:
+        rc = lib.bpull_job_wait(self._disk.pointer, timeout_ms)
+        if rc < 0 and rc != -ETIMEDOUT:
+            check(rc)
+        self._disk.engine.take_events()
+        return rc == 0 and self._end is not None
+
+    def _result(self) -> Progress:
+        assert self._end
+        if self._end.status == JobStatus.FAILED:
+            raise JobFailed(self._end.error, self._end.message, self._end.remedy)
+        if self._end.status == JobStatus.CANCELED:
+            raise JobCanceled(self._end.message or "the job was aborted")
+        return self.info
+
+    def _take_event(self, event: Any) -> None:
+        if event.status != JobStatus.READY:
+            self._end = End(JobStatus(event.status), -event.error, _message(event), Remedy(event.remedy))
+
+
+def _left_ms(deadline: float) -> int:
+    return max(0, min(WAIT_MS, int((deadline - time.monotonic()) * 1000)))
+
+
+def _message(event: Any) -> str:
+    return ffi.string(event.message).decode(errors="replace") if event.message else ""
+
+
+def _progress(info: Any) -> Progress:
+    return Progress(state=JobState(info.state), status=JobStatus(info.status), error=-info.error,
+                    bandwidth=info.bandwidth, cur=info.cur, end=info.end, copied_bytes=info.copied_bytes,
+                    cloned_bytes=info.cloned_bytes, zero_bytes=info.zero_bytes, skipped_bytes=info.skipped_bytes,
+                    present_bytes=info.present_bytes, verified_bytes=info.verified_bytes, elapsed_ns=info.elapsed_ns,
+                    n_commits=info.n_commits, stop_error=-info.stop_error, stop_offset=info.stop_offset)
