@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The choice between the backends. */
+#include "io/backend.h"
+
 #include <errno.h>
 
 #include "io/base.h"
 #include "io/err.h"
-#include "io/io.h"
+#include "io/threads.h"
+#include "io/uring.h"
 
 /* More threads than this only queue in the block layer instead of here. */
 #define IO_MAX_THREADS 16

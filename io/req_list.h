@@ -7,7 +7,7 @@
 #ifndef BLOCKPULL_REQ_LIST_H
 #define BLOCKPULL_REQ_LIST_H
 
-#include "io/io.h"
+#include "io/req.h"
 
 struct req_list {
 	struct io_req *head, *last;

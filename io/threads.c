@@ -7,6 +7,8 @@
  * POSIX AIO was rejected: glibc's is the same pool of threads, without vectors,
  * bounds or a descriptor to wait on.
  */
+#include "io/threads.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +16,8 @@
 #include <sys/uio.h>
 
 #include "io/base.h"
+#include "io/io.h"
+#include "io/unaligned.h"
 #include "io/wake.h"
 #include "io/workers.h"
 

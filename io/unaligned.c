@@ -7,11 +7,14 @@
  * Tables that are aligned from the start were rejected: the simulator, the formats and
  * the cache would all have to know a number that only one way of opening has.
  */
+#include "io/unaligned.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
 #include "io/base.h"
-#include "io/io.h"
+#include "io/file.h"
+#include "io/req.h"
 
 bool io_req_is_unaligned(const struct io_req *req)
 {

@@ -19,6 +19,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+#include "io/threads.h"
 #include "io/uring_open.h"
 #include "io/uring_queue.h"
 #include "io/uring_tables.h"

@@ -41,4 +41,6 @@ struct uring {
 	size_t mem_len;
 };
 
+int io_uring_backend_open(unsigned depth, struct io **out, struct err *err);
+
 #endif

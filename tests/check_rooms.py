@@ -72,7 +72,7 @@ def direct_layer_ops(root):
 
 
 # Headers that are being taken apart; none may be added.
-MANY_PROTOTYPES = {"io/file.h", "io/io.h"}
+MANY_PROTOTYPES = {"io/file.h"}
 MAX_PROTOTYPES = 15
 PROTOTYPE = re.compile(r"^(?!static|typedef|struct \w+ \{|#|\t|}| \*|/\*)[a-z][\w \t*]*?\b\w+\([^{;]*\)"
                        r"(?:\s*__attribute__\(\(.*?\)\))?;", re.M)

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "tests/support/backend.h"
+#include "io/backend.h"
 #include "tests/support/time_limit.h"
 
 TIME_LIMIT(100);

@@ -5,6 +5,7 @@
  */
 #include <poll.h>
 
+#include "io/backend.h"
 #include "tests/support/backend.h"
 #include "tests/support/time_limit.h"
 

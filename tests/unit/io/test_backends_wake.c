@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "io/backend.h"
 #include "tests/support/backend.h"
 #include "tests/support/time_limit.h"
 

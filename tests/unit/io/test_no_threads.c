@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "io/backend.h"
 #include "tests/support/backend.h"
 #include "tests/support/time_limit.h"
 

@@ -3,6 +3,7 @@
  * Direct I/O of any size, place and memory: neighbours that share a block are
  * written at once, and what is read back is what an array says.
  */
+#include "io/unaligned.h"
 #include "tests/support/backend.h"
 
 #define GRID    4096u

@@ -19,6 +19,7 @@
 
 #include <criterion/criterion.h>
 
+#include "io/backend.h"
 #include "io/uring.h"
 #include "tests/support/scratch.h"
 #include "tests/support/time_limit.h"

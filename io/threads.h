@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The backend of threads. */
+#ifndef BLOCKPULL_IO_THREADS_H
+#define BLOCKPULL_IO_THREADS_H
+
+struct err;
+struct io;
+struct io_req;
+
+int io_threads_backend_open(unsigned n_threads, struct io **out, struct err *err);
+/* All of a request, of any kind, with blocking calls; sets the result. On a worker. */
+void io_req_run_here(struct io_req *req);
+
+#endif
