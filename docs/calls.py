@@ -1,0 +1,333 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Makes a page of section 3 for each public call, out of the comments of the public headers and
+calls.ini. What a page needs and neither has is an error: a call cannot be added without its page.
+
+usage: calls.py list HEADER...               the calls' names, one a line
+       calls.py pages DIR VERSION CALLS.INI HEADER...
+       calls.py page NAME VERSION CALLS.INI HEADER...    one page on stdout"""
+import configparser
+import os
+import pathlib
+import re
+import sys
+import textwrap
+import time
+
+import header
+
+COMMON_ERRORS = {
+    "blockpull.h": "bpull_error(3) has the codes that calls have in common. A pointer that is NULL where this page does "
+                   "not allow it is -EINVAL. What a failed call was to fill stays as it was.",
+    "blockpull-libvirt.h": "A call that fails returns -1 and fills error; its code is one of bpull_error(3). A pointer that "
+                           "is NULL where this page does not allow it is -EINVAL.",
+}
+NO_ERRORS = "None. Where a pointer is NULL that must not be, the call does nothing, or returns NULL or 0."
+# What points to another place of the header, as a page has to say it.
+PLACES = {" (see the top)": "", "told apart above, and": "of bpull_error(3), and:", "are those above": "are those of bpull_read()"}
+SENTENCE = re.compile(r"(?<=[.])\s+(?=[A-Z\-]|bpull)")
+
+
+class Missing(Exception):
+    """What neither the headers nor calls.ini say."""
+
+
+# ---- From text to roff --------------------------------------------------------------------------
+
+def roff(text):
+    """A comment's text, or a line of calls.ini, for a page."""
+    for here, there in PLACES.items():
+        text = text.replace(here, there)
+    text = text.replace("\\-", "-").replace("\\", "\\e")
+    text = re.sub(r"`([^`]+)`", r"\\fI\1\\fR", text)
+    text = re.sub(r"\b(bpull_error|blockpull)\(3\)", r"\\fB\1\\fR(3)", text)
+    text = re.sub(r"(?<![\w\\-])-(?=[A-Z\d])", r"\\-", text)
+    text = re.sub(r"\b(bpull_\w+|qemu-img)\(\)", lambda m: f"\\fB{m[1]}\\fR()", text)
+    text = re.sub(r"(?<![\w.])((?:BPULL|RLIMIT)_[A-Z\d_]+|\\-E[A-Z]{3,})\b", r"\\fB\1\\fR", text)
+    text = re.sub(r"\b(struct|enum) (bpull_\w+)", r"\\fI\1 \2\\fR", text)
+    return re.sub(r"^([.'])", r"\\&\1", text, flags=re.M)
+
+
+def filled(text):
+    """Lines that an editor can show, broken between words."""
+    return "\n".join(re.sub(r"^([.'])", r"\\&\1", line)
+                     for line in textwrap.wrap(text, 100, break_long_words=False, break_on_hyphens=False))
+
+
+def paragraphs(text):
+    return "\n.PP\n".join(filled(roff(paragraph)) for paragraph in text.split("\n\n"))
+
+
+def item(term, text):
+    return f".TP\n{term}\n{filled(roff(text)) if text else '.'}"
+
+
+# ---- What each section says ---------------------------------------------------------------------
+
+class Facts:
+    """calls.ini, and what of it was used."""
+
+    def __init__(self, path):
+        self.parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
+        self.parser.optionxform = str
+        self.parser.read_string(pathlib.Path(path).read_text())
+        self.used = set()
+
+    def of_call(self, call, key):
+        if self.parser.has_option(call.name, key):
+            self.used.add((call.name, key))
+            return self.parser.get(call.name, key)
+        return None
+
+    def parameter(self, call, name):
+        for key in (f"{call.name}.{name}", name):
+            if self.parser.has_option("parameters", key):
+                self.used.add(("parameters", key))
+                return self.parser.get("parameters", key)
+        raise Missing(f"{call.name}: no line for its parameter {name}")
+
+    def unused(self):
+        for section in self.parser.sections():
+            for key in self.parser.options(section):
+                if (section, key) not in self.used:
+                    yield f"calls.ini: [{section}] {key} is of no call, or no key"
+
+
+class Pages:
+    def __init__(self, facts, headers):
+        self.facts = facts
+        self.headers = headers
+        self.calls = [call for one in headers for call in one.calls]
+        self.types = {name: body for one in headers for name, body in one.types.items()}
+        self.top = {one.name: one.top for one in headers}
+        self.homes = self.find_homes()
+
+    # -- types --
+
+    def types_of(self, call):
+        """The structs and enums that a call's prototype names, and those that these name."""
+        todo, found = re.findall(r"(?:struct|enum) (bpull_\w+)", call.prototype + call.flag_types()), []
+        todo += (self.facts.of_call(call, "types") or "").split()
+        while todo:
+            name = todo.pop(0)
+            if name in self.types and name not in found:
+                found.append(name)
+                todo += [other for field in self.types[name].fields
+                         for other in re.findall(r"(?:struct|enum) (bpull_\w+)", field.text + " " + field.declaration)]
+        return found
+
+    def find_homes(self):
+        """{type: the first call that uses it}, on whose page it is described."""
+        homes = {}
+        for call in self.calls:
+            for name in self.types_of(call):
+                homes.setdefault(name, call.name)
+        # What nearly all calls have would make the first page one of errors.
+        homes.update({name: "bpull_error" for name in ("bpull_error", "bpull_remedy") if name in homes})
+        return homes
+
+    def type_text(self, name):
+        one = self.types[name]
+        out = [f".SS {one.kind} {name}"]
+        if one.text:
+            out.append(paragraphs(one.text))
+        for field in one.fields:
+            out.append(item(f"\\fB{field.declaration}\\fR".replace("-", "\\-"), field.text))
+        return "\n".join(out)
+
+    # -- sections --
+
+    def description(self, call):
+        lead, text = self.facts.of_call(call, "lead"), self.facts.of_call(call, "text") or call.text
+        if not text:
+            raise Missing(f"{call.name}: the header has no comment, and calls.ini no text")
+        text = re.sub(r"\s+Errors: .*", "", f"{lead} {text}" if lead else text, flags=re.S)
+        out = [paragraphs(text)]
+        if call.is_request:
+            out += [".SS Requests of guests", paragraphs(call.section_text)]
+        return "\n".join(out)
+
+    def parameters(self, call):
+        if not call.parameters:
+            return "None."
+        return "\n".join(item(f"\\fI{name}\\fR", self.facts.parameter(call, name)) for _, name in call.parameters)
+
+    def returns(self, call):
+        said = self.facts.of_call(call, "returns")
+        if said:
+            return filled(roff(said))
+        if call.returned == "void":
+            return "Nothing." if not call.is_request else "Nothing: the result comes as an event, \\fBBPULL_EVENT_IO\\fR."
+        if call.returned == "int":
+            told = [s for s in SENTENCE.split(call.text.replace("\n", " ")) if s.startswith("Returns ")]
+            if told:
+                return filled(roff(re.sub(r"^Returns (\w)", lambda m: m[1].upper(), " ".join(told))))
+            if call.header == "blockpull-libvirt.h":
+                return "0, or \\-1 after a failure."
+            return "0, or a negative errno value."
+        if call.returned.endswith("char *"):
+            return "The text, which ends with a NUL" + ("" if "Static" in call.text or "io_name" in call.name else
+                                                       "; NULL where there is none") + "."
+        raise Missing(f"{call.name}: nothing says what it returns")
+
+    def errors(self, call):
+        if call.is_request:
+            return "As the event's \\fIerror\\fR: the codes that are named under \\(lqRequests of guests\\(rq above."
+        if call.returned != "int":
+            return NO_ERRORS
+        before, _, listed = call.text.replace("\n", " ").partition("Errors: ")
+        told = " ".join(s for s in SENTENCE.split(before)
+                        if re.search(r"-E[A-Z]{3}", s) and not s.startswith("Returns "))
+        out = [filled(roff(told))] if told else []
+        out += [self.listed_errors(listed)] if listed else []
+        return "\n.PP\n".join([*out, filled(roff(COMMON_ERRORS[call.header]))])
+
+    @staticmethod
+    def listed_errors(text):
+        """A list: "-EINVAL no such base, -EBUSY a job runs already"."""
+        first, *rest = re.split(r"[,;.]? (?=(?:-E[A-Z]+ / )?-E[A-Z]+\b)(?<!/ )", " " + text)
+        first = first.strip()
+        out = [filled(roff(first[0].upper() + first[1:]))] if first else []
+        for part in rest:
+            codes, why = re.fullmatch(r"((?:-E[A-Z]+(?: / )?)+)[:,]? ?(.*)", part).groups()
+            out.append(f".TP\n\\fB{codes}\\fR\n".replace("-", "\\-") + (filled(roff(why.strip())) or "\\&"))
+        return "\n".join(out)
+
+    def owns(self, call):
+        said = self.facts.of_call(call, "owns")
+        if said:
+            return filled(roff(said))
+        told = [s for s in SENTENCE.split(call.text.replace("\n", " ")) if re.search(r"\bValid until\b|\bStatic\b|stays the", s)]
+        if told:
+            told = ["The text is static: it is never freed." if s.startswith("Static") else s for s in told]
+            return filled(roff(" ".join(told)))
+        if call.is_request:
+            return "Buffers and extents are the caller's and stay in place until the request's event."
+        if call.returned.endswith("*"):
+            raise Missing(f"{call.name}: nothing says who owns what it returns")
+        return "Nothing changes hands: what the parameters point to stays the caller's."
+
+    def thread(self, call):
+        said = self.facts.of_call(call, "thread")
+        if said:
+            return filled(roff(said))
+        if call.header == "blockpull-libvirt.h":
+            return "Any thread."
+        if call.name in self.any_thread():
+            return "Any thread, while the engine, or the disk, is open."
+        if call.is_waiting:
+            return "Any thread but the engine's own, where the engine has one (\\fBBPULL_ENGINE_THREAD\\fR)."
+        kinds = {re.search(r"struct (bpull_\w+) \*+$", kind)[1] for kind, _ in call.parameters
+                 if re.search(r"struct bpull_(?:engine|disk|info) \*+$", kind)}
+        if not kinds:
+            return "Any thread: the call shares nothing with others."
+        if kinds == {"bpull_info"}:
+            return "Any thread, but one at a time for the same description."
+        if call.name == "bpull_engine_open":
+            return "Any thread. The thread that opens an engine owns it."
+        return "The thread that owns the engine; any thread where the engine has one of its own (\\fBBPULL_ENGINE_THREAD\\fR)."
+
+    def any_thread(self):
+        found = re.search(r"exceptions may be called from any thread.*?: (.*?)\. ", self.top["blockpull.h"].replace("\n", " "))
+        return set(re.findall(r"bpull_\w+", found[1]))
+
+    def waits(self, call):
+        said = self.facts.of_call(call, "waits")
+        if said:
+            return filled(roff(said))
+        blocking = re.search(r"BLOCKING\. (.*?)\n\n", self.top["blockpull.h"] + "\n\n", re.S)[1].replace("\n", " ")
+        listed = set(re.findall(r"(bpull_\w+)\(", blocking))
+        if call.name in listed or call.section == "Images at rest" and call.header == "blockpull.h":
+            return ("It waits for files, for a second for a lock that another process holds, and walks tables: seconds, "
+                    "where those map terabytes.")
+        if call.is_waiting:
+            return "It waits for the result."
+        if re.search(r"\b(Blocking|Blocks|Waits)\b", call.text):
+            raise Missing(f"{call.name}: its comment says that it waits, but neither the header's list nor calls.ini does")
+        return "It does not wait for I/O."
+
+    def structures(self, call):
+        used = self.types_of(call)
+        out = [self.type_text(name) for name in used if self.homes[name] == call.name]
+        elsewhere = [f"\\fI{self.types[name].kind} {name}\\fR: see \\fB{self.homes[name]}\\fR(3)." for name in used
+                     if self.homes[name] != call.name and re.search(rf"\b{name}\b", call.prototype + call.flag_types())]
+        if elsewhere:
+            out.insert(0, "\n.br\n".join(elsewhere))
+        return "\n".join(out)
+
+    def see_also(self, call):
+        named = set(re.findall(r"\bbpull_\w+(?=\()", call.text + (self.facts.of_call(call, "text") or "")
+                               + (self.facts.of_call(call, "owns") or "")))
+        near = [other.name for other in call.neighbours]
+        known = {other.name for other in self.calls}
+        names = sorted((named | set(near)) & known - {call.name})
+        return ",\n".join([f"\\fB{name}\\fR(3)" for name in names] + ["\\fBbpull_error\\fR(3)", "\\fBblockpull\\fR(3)"])
+
+    def error_page(self, version):
+        """The one page of a struct, which nearly all calls have."""
+        said = re.search(r"ERRORS (.*?)\n\n", self.top["blockpull.h"] + "\n\n", re.S)[1]
+        return self.whole("bpull_error", version, [
+            ("NAME", "bpull_error \\- why a call failed"),
+            ("SYNOPSIS", "\\fB#include <blockpull.h>\\fR"),
+            ("DESCRIPTION", paragraphs("Errors " + said)),
+            ("STRUCTURES", self.type_text("bpull_error") + "\n" + self.type_text("bpull_remedy")),
+            ("SEE ALSO", "\\fBblockpull\\fR(3)")])
+
+    @staticmethod
+    def whole(name, version, sections):
+        # As scdoc dates the pages of section 1.
+        day = time.strftime("%Y-%m-%d", time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH", time.time()))))
+        text = f'.TH "{name}" "3" "{day}" "blockpull {version}" "libblockpull"\n.nh\n.ad l\n'
+        return text + "".join(f".SH {title}\n{body}\n" for title, body in sections if body)
+
+    def page(self, call, version):
+        name = self.facts.of_call(call, "name")
+        if not name:
+            raise Missing(f"{call.name}: calls.ini has no name line for it")
+        sections = [("NAME", f"{call.name} \\- {name}"),
+                    ("SYNOPSIS", f".nf\n\\fB#include <{call.header}>\\fR\n.sp\n{call.synopsis()}\n.fi\n.sp\n"
+                                 "Link with \\fI\\-lblockpull\\fR."),
+                    ("DESCRIPTION", self.description(call)),
+                    ("PARAMETERS", self.parameters(call)),
+                    ("RETURN VALUE", self.returns(call)),
+                    ("ERRORS", self.errors(call)),
+                    ("OWNERSHIP", self.owns(call)),
+                    ("THREADS", self.thread(call)),
+                    ("BLOCKING", self.waits(call)),
+                    ("STRUCTURES", self.structures(call)),
+                    ("SEE ALSO", self.see_also(call))]
+        return self.whole(call.name, version, sections)
+
+
+def main():
+    if sys.argv[1:2] == ["list"]:
+        for path in sys.argv[2:]:
+            print("\n".join(call.name for call in header.read(path).calls))
+        print("bpull_error")
+        return 0
+    if sys.argv[1:2] not in (["pages"], ["page"]) or len(sys.argv) < 6:
+        sys.exit(__doc__)
+    place, version, ini, *headers = sys.argv[2:]
+    facts = Facts(ini)
+    pages = Pages(facts, [header.read(path) for path in headers])
+    missing = []
+    for call in pages.calls:
+        try:
+            text = pages.page(call, version)
+        except Missing as error:
+            missing.append(str(error))
+            continue
+        if sys.argv[1] == "pages":
+            pathlib.Path(place, f"{call.name}.3").write_text(text)
+        elif call.name == place:
+            print(text, end="")
+    if sys.argv[1] == "pages":
+        pathlib.Path(place, "bpull_error.3").write_text(pages.error_page(version))
+    missing += facts.unused()
+    for line in missing:
+        print(f"calls.py: {line}", file=sys.stderr)
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""The pages of section 3, as TAP: each call of the library has one, with every section and parameter;
+each field and constant of the headers is on one; man and mandoc have nothing to say; and docs/calls.py
+refuses a header whose call lacks what a page needs.
+
+usage: check_calls.py ROOT LIBRARY PAGE..."""
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+SECTIONS = ("NAME", "SYNOPSIS", "DESCRIPTION", "PARAMETERS", "RETURN VALUE", "ERRORS", "OWNERSHIP", "THREADS", "BLOCKING",
+            "SEE ALSO")
+HEADERS = "engine/blockpull.h", "engine/blockpull-libvirt.h"
+NOT_CALLS = {"bpull_error"}  # a struct's page
+
+
+def exported(library):
+    out = subprocess.run(["nm", "-D", "--defined-only", library], check=True, capture_output=True, text=True).stdout
+    return {name for line in out.splitlines() if (name := line.split()[-1].split("@")[0]).startswith("bpull_")}
+
+
+def sections(text):
+    """{title: body}"""
+    parts = re.split(r"^\.SH (.*)\n", text, flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2]))
+
+
+def plain(text):
+    return re.sub(r"\\f[BIR]", "", text).replace("\\-", "-").replace("\\&", "")
+
+
+def lacking_calls(pages, library):
+    there, wanted = set(pages), exported(library)
+    yield from (f"no page: {name}" for name in sorted(wanted - there))
+    yield from (f"a page of no call: {name}" for name in sorted(there - wanted - NOT_CALLS))
+    if len(wanted) < 50:
+        yield f"only {len(wanted)} calls are exported: the pattern is wrong"
+
+
+def lacking_sections(pages):
+    for name, text in pages.items():
+        found = sections(text)
+        for title in SECTIONS if name not in NOT_CALLS else ("NAME", "SYNOPSIS", "DESCRIPTION", "SEE ALSO"):
+            if not plain(found.get(title, "")).strip(" .\n"):
+                yield f"{name}: {title} is missing or empty"
+
+
+def lacking_parameters(pages):
+    """A prototype's parameters are in italics."""
+    n_seen = 0
+    for name in sorted(set(pages) - NOT_CALLS):
+        found = sections(pages[name])
+        prototype = re.search(r"\.nf\n.*?\.sp\n(.*?)\.fi", found["SYNOPSIS"], re.S)[1]
+        for parameter in re.findall(r"\\fI(\w+)\\fB[,)]", prototype):
+            n_seen += 1
+            said = re.search(rf"^\.TP\n\\fI{parameter}\\fR\n(.+)", found["PARAMETERS"], re.M)
+            if not said or len(said[1]) < 4:
+                yield f"{name}: nothing on {parameter}"
+        if "(" not in plain(prototype) or plain(prototype).count(",") and not re.findall(r"\\fI(\w+)", prototype):
+            yield f"{name}: its prototype was not understood"
+    if n_seen < 150:
+        yield f"only {n_seen} parameters found: the pattern is wrong"
+
+
+def lacking_fields(root, pages):
+    """Fields and constants, read in another way than docs/header.py does."""
+    everything = plain("\n".join(pages.values()))
+    n_seen = 0
+    for path in HEADERS:
+        text = re.sub(r"/\*.*?\*/", "", (root / path).read_text(), flags=re.S)
+        for kind, name, body in re.findall(r"^(struct|enum) (bpull_\w+) \{(.*?)^\};", text, re.S | re.M):
+            part = re.search(rf"^\.SS {kind} {name}\n(.*?)(?=^\.S[SH] )", everything, re.S | re.M)
+            if not part:
+                yield f"{kind} {name} is on no page"
+                continue
+            names = re.findall(r"(\w+)\s*(?:=[^,]*)?(?:,|\s*$)", body.strip() if kind == "enum" else "")
+            names += re.findall(r"(\w+)(?:\[\w+\])?\s*[;,]|\(\*(\w+)\)", body) if kind == "struct" else []
+            for one in names:
+                one = one if isinstance(one, str) else one[0] or one[1]
+                n_seen += 1
+                if not re.search(rf"\b{one}\b", part[1]):
+                    yield f"{kind} {name}: {one} is not on its page"
+    if n_seen < 200:
+        yield f"only {n_seen} fields found: the pattern is wrong"
+
+
+def lost_places(pages):
+    """Words of the header that point to another place of it."""
+    for name, text in pages.items():
+        for found in re.findall(r"see the top|told apart above|those above|`", plain(text)):
+            yield f"{name}: {found}"
+
+
+def complaints(paths, *command, **env):
+    for path in paths:
+        result = subprocess.run([*command, str(path)], capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **env})
+        if result.returncode or result.stderr or command[0] == "mandoc" and result.stdout:
+            yield f"{path.name}: {(result.stderr or result.stdout).splitlines()[0]}"
+
+
+# What a careless change of the header would be, and what calls.py must say.
+CARELESS = (
+    (r"BPULL_API const char \*bpull_version", r"/* New. */\nBPULL_API int bpull_new(int depth);\n\g<0>", "bpull_new"),
+    (r"BPULL_API uint64_t bpull_disk_size\(const struct bpull_disk \*disk", r"\g<0>, int in_blocks", "in_blocks"),
+    (r"BPULL_API int bpull_disk_find", "BPULL_API int bpull_disk_seek", "bpull_disk_seek"),
+    (r"/\* Maps up to max extents.*?\*/\n", "", "bpull_disk_map"),
+    (r"/\* Changes the shared limit", "/* Blocking. Changes the shared limit", "bpull_engine_set_speed"),
+    (r"/\* Changes the shared limit", "/* Changes the limit of all", None),
+)
+
+
+def missed(root):
+    text = (root / HEADERS[0]).read_text()
+    for pattern, put, word in CARELESS:
+        changed = re.sub(pattern, put, text, count=1, flags=re.S)
+        if changed == text:
+            yield f"the pattern {pattern} is not in the header"
+        with tempfile.TemporaryDirectory() as scratch:
+            path = pathlib.Path(scratch, "blockpull.h")
+            path.write_text(changed)
+            result = subprocess.run([sys.executable, "-B", root / "docs/calls.py", "pages", scratch, "0", root / "docs/calls.ini",
+                                     path, root / HEADERS[1]], capture_output=True, text=True)
+        if word is None and result.returncode:
+            yield f"refused, and has nothing to refuse: {result.stderr}"
+        elif word is not None and (not result.returncode or word not in result.stderr):
+            yield f"not refused: {put or pattern}: {result.stderr}"
+
+
+def main():
+    root, library, *paths = map(pathlib.Path, sys.argv[1:])
+    pages = {path.stem: path.read_text() for path in paths}
+    checks = [("each call has a page", lacking_calls(pages, library)),
+              ("each page has its sections", lacking_sections(pages)),
+              ("each parameter is explained", lacking_parameters(pages)),
+              ("each field and constant is on a page", lacking_fields(root, pages)),
+              ("no page points to another place of the header", lost_places(pages)),
+              ("a call without what its page needs is refused", missed(root))]
+    for tool, words in (("man", ("--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z")), ("mandoc", ("-T", "lint", "-W", "warning"))):
+        title = f"{tool} has nothing to say"
+        if shutil.which(tool):
+            checks.append((title, complaints(paths, tool, *words)))
+        else:
+            checks.append((f"{title} # SKIP {tool} is not installed", []))
+    print(f"1..{len(checks)}")
+    bad = 0
+    for number, (name, findings) in enumerate(checks, 1):
+        findings = list(findings)
+        bad += bool(findings)
+        print(f"{'not ok' if findings else 'ok'} {number} - {name}")
+        for finding in findings:
+            print(f"# {finding}")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
