@@ -75,6 +75,15 @@ int file_write(struct file *file, const void *buf, size_t len, uint64_t off)
 	return rc;
 }
 
+int file_overwrite(struct file *file, const void *buf, size_t len, uint64_t off)
+{
+	if (!file->writable)
+		return -EBADF;
+	if (!is_off_t_range(off, len))
+		return -EFBIG;
+	return WAITING(file->ops->write_at(file, buf, len, off));
+}
+
 int file_clone(struct file *to, struct file *from, uint64_t from_off, uint64_t off, uint64_t len)
 {
 	if (!to->ops->clone || to->ops != from->ops)
@@ -158,6 +167,16 @@ void file_close(struct file *file)
 	blocking_begin();
 	file->ops->close(file);
 	blocking_end();
+}
+
+void file_close_all(struct file *files)
+{
+	while (files) {
+		struct file *file = files;
+
+		files = file->next_closing;
+		file_close(file);
+	}
 }
 
 void file_leave(struct file *file)

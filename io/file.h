@@ -95,8 +95,9 @@ struct file {
 	int fd;            /* -1 where there is none (sim) */
 	int lock_fd;       /* a description of its own for the locks; 0 or -1: they are on fd */
 	int slot;          /* index in the ring's file table, or -1 */
-	bool no_read_now;  /* file.c: it can't read without waiting */
-	bool no_uncached;  /* io.c: its file system refuses uncached writes */
+	struct file *next_closing; /* on a list of files to be closed: file_close_all() */
+	bool no_read_now;          /* file.c: it can't read without waiting */
+	bool no_uncached;          /* io.c: its file system refuses uncached writes */
 };
 
 /* Whose word on holes is taken (--holes). */
@@ -184,6 +185,8 @@ int file_read_padded(struct file *file, void *buf, size_t len, uint64_t off);
 /* What can be read without waiting, in bytes; never an error. */
 ssize_t file_read_now(struct file *file, const struct iovec *iov, unsigned n_iov, uint64_t off);
 int file_write(struct file *file, const void *buf, size_t len, uint64_t off);
+/* The same over bytes that the file has: on any thread, beside what makes the file longer. */
+int file_overwrite(struct file *file, const void *buf, size_t len, uint64_t off);
 /* Shares blocks instead of copying bytes; all of them or -errno: -EXDEV, -EOPNOTSUPP, -EINVAL and
  * the like where these two files, or these ranges, can't. `to` is not made longer in file->len. On
  * any thread. */
@@ -210,6 +213,8 @@ void file_uncache(struct file *file);
 bool file_changed(struct file *file);
 /* NULL is allowed. */
 void file_close(struct file *file);
+/* All of the list (next_closing), on any thread: no other has them any more. */
+void file_close_all(struct file *files);
 /* For a child of fork(), which can use the file no more; its memory stays. Idempotent. */
 void file_leave(struct file *file);
 

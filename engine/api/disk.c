@@ -212,6 +212,10 @@ static void settle(struct bpull_disk *disk)
 	bool has_retried = false;
 
 	while (!disk->poisoned && (!commit_is_clean(disk) || layer_has_freed(overlay))) {
+		if (disk->guests.discard.runs) { /* what else was let go waits for it */
+			engine_wait_round(disk->engine, UINT64_MAX);
+			continue;
+		}
 		if (commit_is_stalled(disk) && has_retried)
 			return;
 		if (commit_is_stalled(disk)) {
@@ -332,6 +336,8 @@ void bpull_disk_close(struct bpull_disk *disk)
 	stop_guests(disk);
 	if (disk->flags & BPULL_DISK_GUEST_IO)
 		settle(disk);
+	while (disk->guests.discard.runs)
+		engine_wait_round(disk->engine, UINT64_MAX);
 	leave_engine(disk);
 	engine_yields_begin(&yields, engine);
 	if (disk->flags & BPULL_DISK_GUEST_IO)
@@ -341,6 +347,7 @@ void bpull_disk_close(struct bpull_disk *disk)
 	flatten_free(disk);
 	guest_forget_events(disk);
 	events_forget(disk);
+	file_close_all(disk->dropped_files);
 	chain_close(disk->chain, disk_note_file_closing, engine);
 	engine_yields_end(&yields);
 	job_free_control(disk);

@@ -178,11 +178,11 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
  * runs. */
 static int begin_starting(struct bpull_disk *disk, struct engine_yields *yields)
 {
-	while (disk->starting || disk->n_walking)
+	while (!is_running(disk) && (disk->exclusive || disk->n_walking))
 		engine_wait_round(disk->engine, UINT64_MAX);
 	if (is_running(disk))
 		return -EBUSY;
-	disk->starting = true;
+	disk->exclusive = true;
 	while (disk->guests.prepare == GUESTS_PREPARING)
 		engine_wait_round(disk->engine, UINT64_MAX);
 	engine_yields_begin(yields, disk->engine);
@@ -192,8 +192,7 @@ static int begin_starting(struct bpull_disk *disk, struct engine_yields *yields)
 static void end_starting(struct bpull_disk *disk, struct engine_yields *yields)
 {
 	engine_yields_end(yields);
-	disk->starting = false;
-	op_wake_all(&disk->guests.prepare_waiters, 0, NULL, 0, false);
+	disk_end_exclusive(disk);
 	engine_wake(disk->engine);
 }
 

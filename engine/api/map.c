@@ -90,7 +90,7 @@ int bpull_disk_map(struct bpull_disk *disk, uint64_t start, struct bpull_extent 
 	if (max <= 0)
 		return error_fill(error, -EINVAL, "no room for an extent");
 	/* Wait while layers are dropped: a program that maps on and on must not delay it. */
-	while (disk->starting || (disk->guests.dropping && disk->engine->thread.is_on))
+	while (disk->exclusive || (disk->guests.dropping && disk->engine->thread.is_on))
 		engine_wait_round(disk->engine, UINT64_MAX);
 	disk->n_walking++;
 	engine_yields_begin(&yields, disk->engine);

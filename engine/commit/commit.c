@@ -357,6 +357,9 @@ bool commit_revive(struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
 
+	/* The header is being written by itself (mixed.c); the job's end tries again. */
+	if (disk->aside.runs && disk->exclusive)
+		return true;
 	if (commit_is_stalled(disk) &&
 	    (job->step == JOB_IDLE || job_is_stopped(disk) || job->has_retried))
 		commit_retry(disk);

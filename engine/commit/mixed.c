@@ -14,9 +14,11 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "engine/blockpull.h"
 #include "engine/commit/state.h"
+#include "engine/core/aside.h"
 #include "engine/core/disk.h"
 #include "engine/core/fault.h"
 #include "formats/chain/chain.h"
@@ -81,17 +83,60 @@ static void say_changed(struct bpull_disk *disk, const struct file *file, const 
 		file_show(file, &shown), marked);
 }
 
-bool mixed_mark(struct bpull_disk *disk)
+static int write_mark(struct bpull_disk *disk, bool mixed, struct err *err)
 {
 	struct layer *overlay = disk_overlay(disk);
+
+	return layer_mark_mixed(overlay, mixed, err);
+}
+
+static int mark_work(struct bpull_disk *disk, struct err *err)
+{
+	return write_mark(disk, true, err);
+}
+
+static int clear_work(struct bpull_disk *disk, struct err *err)
+{
+	return write_mark(disk, false, err);
+}
+
+/* No commit begins before the job has ended. */
+static int hold_commits(struct bpull_disk *disk)
+{
+	commit_hold(disk);
+	return 0;
+}
+
+static const struct aside_kind mark_kind = {
+	.name = "mark", .is_exclusive = true, .begin = hold_commits, .work = mark_work
+};
+
+static const struct aside_kind clear_kind = {
+	.name = "clear-mark", .is_exclusive = true, .begin = hold_commits, .work = clear_work
+};
+
+static const char *what_came_of_it(int rc)
+{
+	switch (rc) {
+	case 0: return ", of which the image is marked";
+	case -ENOSPC: return ", of which the image could not be marked for want of room";
+	}
+	return ", of which the image could not be marked: its header can't be written";
+}
+
+bool mixed_mark(struct bpull_disk *disk)
+{
+	const struct layer *overlay = disk_overlay(disk);
 	const struct file *file = file_changed_behind_copies(disk);
-	struct err err = { 0 };
-	int rc;
 
 	if (!file)
 		return true;
 	if (!layer_has_claims(overlay)) {
 		say_changed(disk, file, ", of which the image can bear no mark");
+		return true;
+	}
+	if (aside_is_done(disk, &mark_kind)) {
+		say_changed(disk, file, what_came_of_it(disk->aside.rc));
 		return true;
 	}
 	if (disk->poisoned) {
@@ -100,15 +145,7 @@ bool mixed_mark(struct bpull_disk *disk)
 			    "failed");
 		return true;
 	}
-	if (!may_write_header(disk))
-		return false;
-	rc = layer_mark_mixed(overlay, true, &err);
-	say_changed(disk, file,
-		    !rc             ? ", of which the image is marked"
-		    : rc == -ENOSPC ? ", of which the image could not be marked for want of room"
-				    : ", of which the image could not be marked: its header can't "
-				      "be written");
-	return true;
+	return may_write_header(disk) && aside_do(disk, &mark_kind);
 }
 
 void mixed_mark_closing(struct bpull_disk *disk)
@@ -124,16 +161,24 @@ void mixed_mark_closing(struct bpull_disk *disk)
 
 bool mixed_clear(struct bpull_disk *disk)
 {
-	struct layer *overlay = disk_overlay(disk);
-	struct err err = { 0 };
+	const struct layer *overlay = disk_overlay(disk);
+	const struct aside *aside = &disk->aside;
 
-	if (!overlay->is_mixed || overlay->has_backing || disk->poisoned)
+	if (!overlay->is_mixed || overlay->has_backing)
 		return true;
-	if (!may_write_header(disk))
-		return false;
-	if (layer_mark_mixed(overlay, false, &err))
-		job_say_mixed(disk, 0, "%s", err.message);
-	return true;
+	if (aside_is_done(disk, &clear_kind)) {
+		if (aside->was_run)
+			job_say_mixed(disk, 0, "%s", aside->err.message);
+		else
+			job_say_mixed(disk, 0,
+				      "the mark that its backing file was changed could not be "
+				      "taken away: %s",
+				      strerror(-aside->rc));
+		return true;
+	}
+	if (disk->poisoned)
+		return true;
+	return may_write_header(disk) && aside_do(disk, &clear_kind);
 }
 
 int mixed_refuse(const struct layer *overlay, bool accepts, struct err *err)

@@ -15,8 +15,8 @@ struct layer;
 /* Fails the job if a file of the chain was changed since it was opened. */
 bool mixed_base_changed(struct bpull_disk *disk);
 /* The last thing a job does that keeps its link, whatever ended it, with all of its own over: where
- * a file of the chain was changed the image is marked, and the job's message says so. May block on
- * the image's header. False: not now, later. */
+ * a file of the chain was changed the image is marked, and the job's message says so. The
+ * header is written on a worker (core/aside.h). False: not yet. */
 bool mixed_mark(struct bpull_disk *disk);
 /* The same when the disk is closed, for a change that no job has seen: after a job's end, or beside
  * copies that follow reads. Nothing is in flight, and what could be made durable is. */

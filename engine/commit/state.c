@@ -107,6 +107,6 @@ void disk_link_changed(struct bpull_disk *disk)
 		overlay->backing_format = layer_format(disk->chain->layers[disk->chain->pull_to]);
 		overlay->backing_format_name[0] = 0;
 	}
-	chain_drop_hidden(disk->chain, disk_note_file_closing, disk->engine);
+	chain_drop_hidden(disk->chain, disk_note_file_closing, disk->engine, &disk->dropped_files);
 	disk->link.changed = true;
 }

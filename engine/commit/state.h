@@ -81,8 +81,8 @@ void commit_end(struct commit *commit);
 /* The error is want of space, in the file or of a limit. */
 bool commit_found_no_space(int error);
 
-/* The header on disk names the new base, or none: so does the chain from now on. Closes what the
- * overlay does not read any more. */
+/* The header on disk names the new base, or none: so does the chain from now on. What the overlay
+ * does not read any more is in disk->dropped_files, for the job to close. */
 void disk_link_changed(struct bpull_disk *disk);
 
 /* Every operation that waits for the commit's end runs again. */

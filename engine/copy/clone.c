@@ -190,8 +190,7 @@ static enum step copy_instead(struct copy_run *p)
 	uint64_t bit, *word = refused_word(p->walk, p->clone.depth, &bit);
 
 	*word |= bit;
-	run_space_give_up(p);
-	p->phase = COPY_RUN_OVER;
+	p->phase = COPY_RUN_GIVE_UP;
 	return STEP_NEXT;
 }
 

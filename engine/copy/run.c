@@ -4,6 +4,7 @@
  *
  *   LOCK -> MAP -> CHARGE -> READ -> DECODE [-> COMPRESS] -> WRITE [-> FILL] -> PUBLISH -> OVER
  *             \-> CLONE -> CLONED ------------------------------------------/
+ *   failed, or a clone refused: GIVE_UP -> GIVEN_UP -> OVER
  *
  * docs/architecture.md, "The states of a copy run", lists what is held in each phase and what may
  * be trusted.
@@ -25,6 +26,7 @@
 #include "engine/copy/clone.h"
 #include "engine/copy/compress.h"
 #include "engine/copy/digest.h"
+#include "engine/copy/give_up.h"
 #include "engine/copy/left_out.h"
 #include "engine/copy/plan.h"
 #include "engine/copy/proof.h"
@@ -182,15 +184,18 @@ static void over(struct copy_run *p)
 	free(p);
 }
 
-static void copy_run_fail(struct op *op)
+/* Its space is given back. */
+static void end_failed(struct copy_run *p)
 {
-	struct copy_run *p = copy_run_of(op);
+	struct op *op = &p->op;
 
-	run_space_give_up(p);
-	if (disk_has_data_file(op->disk) && !op->disk->poisoned)
-		run_space_discard(p);
+	op->error = p->give_up.failed.error;
+	op->error_file = p->give_up.failed.error_file;
+	op->error_off = p->give_up.failed.error_off;
+	op->error_was_read = p->give_up.failed.error_was_read;
+	run_give_up_space(p);
 	/* One that follows a read is done without: the cursor comes by. */
-	if (p->kind != RUN_ON_READ) {
+	if (op->error && p->kind != RUN_ON_READ) {
 		p->walk->counts.copied -= p->pieces.told_len;
 		/* What is left out stays owed, and is not put back for this walk. */
 		if (left_out_note(op->disk, op))
@@ -199,6 +204,20 @@ static void copy_run_fail(struct op *op)
 			job_fail_op(op->disk, op);
 	}
 	over(p);
+}
+
+static void copy_run_fail(struct op *op)
+{
+	struct copy_run *p = copy_run_of(op);
+
+	if (p->phase != COPY_RUN_GIVEN_UP) { /* else there was no worker */
+		p->give_up.failed = *op;
+		p->phase = COPY_RUN_GIVEN_UP;
+		op->error = 0;
+		if (run_give_up_discard(p) == STEP_WAIT)
+			return;
+	}
+	end_failed(p);
 }
 
 static enum step lock(struct copy_run *p)
@@ -372,6 +391,8 @@ static enum step copy_run_step(struct op *op)
 	case COPY_RUN_CLONE: return copy_run_clone(p);
 	case COPY_RUN_CLONED: return copy_run_cloned(p);
 	case COPY_RUN_PUBLISH: return publish(p);
+	case COPY_RUN_GIVE_UP: p->phase = COPY_RUN_GIVEN_UP; return run_give_up_discard(p);
+	case COPY_RUN_GIVEN_UP: end_failed(p); return STEP_WAIT;
 	case COPY_RUN_OVER: over(p); return STEP_WAIT;
 	}
 	abort();

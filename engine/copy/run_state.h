@@ -11,6 +11,7 @@
 #include "engine/copy/clone.h"
 #include "engine/copy/compress.h"
 #include "engine/copy/digest.h"
+#include "engine/copy/give_up.h"
 #include "engine/copy/plan.h"
 #include "engine/copy/read.h"
 #include "engine/copy/space.h"
@@ -37,7 +38,9 @@ enum copy_run_phase {
 	COPY_RUN_FILL,     /* large cluster: pieces of zeros that must be written */
 	COPY_RUN_CLONE,    /* instead of CHARGE to WRITE: reserve, share blocks */
 	COPY_RUN_CLONED,
-	COPY_RUN_PUBLISH, /* in-memory tables; marks them dirty */
+	COPY_RUN_PUBLISH,  /* in-memory tables; marks them dirty */
+	COPY_RUN_GIVE_UP,  /* failed, or refused by the file system: its space goes back */
+	COPY_RUN_GIVEN_UP, /* on the workers, to the file system; then to the format */
 	COPY_RUN_OVER,
 };
 
@@ -74,6 +77,7 @@ struct copy_run {
 	struct run_compress compress;
 	struct run_digest digest;
 	struct run_clone clone;
+	struct run_give_up give_up;
 
 	struct copy_counts counts;    /* what it adds to the walk's when it is published */
 	struct copy_run *prev, *next; /* runs in flight: the job's, or those that follow reads */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Where a copy run's bytes go: the entries that it is going to make, the clusters that it has
- * reserved for them, and how both are given back when it fails.
+ * Where a copy run's bytes go: the entries that it is going to make, and the clusters that it
+ * has reserved for them.
  */
 #include "engine/copy/space.h"
 
@@ -10,12 +10,10 @@
 
 #include "engine/copy/proof.h"
 #include "engine/copy/run_state.h"
-#include "engine/copy/walk.h"
 #include "engine/core/disk.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
 #include "io/base.h"
-#include "io/file.h"
 
 /* Appends to an array of mappings; one that goes on where the last one ends makes that one
  * longer. */
@@ -169,62 +167,6 @@ int run_space_leave_zeros(struct copy_run *p, uint32_t off, uint32_t len)
 	if (!rc)
 		p->counts.zero += copy_run_guest_bytes(p, off, len);
 	return rc;
-}
-
-/* Space of the run that nothing refers to: on a full disk the tables of what was copied need it. A
- * poisoned disk is not touched any more (I7). */
-static void give_up(struct copy_run *p, uint64_t host_off, uint64_t len)
-{
-	struct bpull_disk *disk = p->op.disk;
-
-	p->walk->abandoned_end = MAX(p->walk->abandoned_end, host_off + len);
-	if (!disk->poisoned)
-		file_discard(p->overlay->file, host_off, len);
-}
-
-/* Compressed clusters that lie behind each other as one: only whole pages are freed. There is no
- * way to give their space back to the format. */
-static void give_up_compressed(struct copy_run *p)
-{
-	for (size_t i = 0, end; i < p->space.n_maps; i = end) {
-		uint64_t len = p->space.maps[i].comp_len;
-
-		for (end = i + 1; len && end < p->space.n_maps && p->space.maps[end].comp_len;
-		     end++) {
-			if (p->space.maps[end].host_off != p->space.maps[i].host_off + len)
-				break;
-			len += p->space.maps[end].comp_len;
-		}
-		if (len)
-			give_up(p, p->space.maps[i].host_off, len);
-	}
-}
-
-void run_space_discard(const struct copy_run *p)
-{
-	struct file *data = p->overlay->data;
-
-	for (size_t i = 0; i < p->space.n_maps; i++) {
-		const struct mapping *map = &p->space.maps[i];
-
-		if (!map->is_zero)
-			file_discard(data, map->host_off,
-				     disk_write_len(p->op.disk, map->host_off, map->len));
-	}
-}
-
-void run_space_give_up(struct copy_run *p)
-{
-	struct layer *overlay = p->overlay;
-
-	/* The latest first, so that the end of the file can fall back. */
-	give_up_compressed(p);
-	while (p->space.n_spaces) {
-		const struct mapping *space = &p->space.spaces[--p->space.n_spaces];
-
-		give_up(p, space->host_off, space->len);
-		layer_release(overlay, space->host_off, space->len);
-	}
 }
 
 void run_space_free(struct copy_run *p)

@@ -29,10 +29,6 @@ int run_space_leave_zeros(struct copy_run *p, uint32_t off, uint32_t len);
 /* Decides where [off, off + len) of the run goes, plain, in one range where it can, and moves
  * reserved_to on behind what succeeded. 0, TABLE_NEED or -errno. */
 int run_space_reserve(struct copy_run *p, uint32_t off, uint32_t len);
-/* Space of the run that nothing refers to goes back. No request is in flight. */
-void run_space_give_up(struct copy_run *p);
-/* Punches out what a failed run has written to a data file, where no entry refers to it. */
-void run_space_discard(const struct copy_run *p);
 void run_space_free(struct copy_run *p);
 
 #endif

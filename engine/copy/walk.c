@@ -10,9 +10,7 @@
 #include "engine/copy/charge.h"
 #include "engine/core/disk.h"
 #include "engine/core/range_set.h"
-#include "formats/core/layer.h"
 #include "io/base.h"
-#include "io/file.h"
 
 /* Percent of the time. */
 #define DEFAULT_GUEST_SHARE 25
@@ -62,15 +60,4 @@ bool copy_walk_again(struct bpull_disk *disk)
 bool copy_walk_is_quiet(const struct bpull_disk *disk)
 {
 	return !disk->walk->runs.first && !disk->walk->cursor.n_pending && !disk->n_background;
-}
-
-void copy_walk_give_back_space(struct bpull_disk *disk)
-{
-	struct layer *overlay = disk_overlay(disk);
-	uint64_t end = disk->walk->abandoned_end;
-
-	if (end > overlay->alloc_end && !disk->poisoned && !overlay->file->is_block)
-		file_truncate(overlay->file,
-			      overlay->alloc_end); /* a hint: errors change nothing */
-	disk->walk->abandoned_end = 0;
 }

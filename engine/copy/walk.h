@@ -59,7 +59,8 @@ struct copy_walk {
 	struct clone_trials clone_trials; /* clone.c */
 	struct writeback_range written;   /* writeback.c */
 	struct left_out left_out;         /* left_out.c */
-	uint64_t abandoned_end; /* space.c: host byte up to which failed runs may have written */
+	uint64_t abandoned_end; /* give_up.c, job/ends.c: host byte up to which failed runs may have
+				 * written */
 };
 
 /* As a disk is opened. 0 or -ENOMEM. */
@@ -74,8 +75,5 @@ void copy_walk_begin(struct bpull_disk *disk, const struct bpull_job_options *op
 bool copy_walk_again(struct bpull_disk *disk);
 /* Has every run ended, and what is in flight beside them? The cursor may have more to look at. */
 bool copy_walk_is_quiet(const struct bpull_disk *disk);
-/* Runs that failed wrote behind the end of what is in use, where a full disk's tables need the
- * room: cuts the file. No run is in flight. */
-void copy_walk_give_back_space(struct bpull_disk *disk);
 
 #endif

@@ -6,6 +6,7 @@
 #include "engine/core/disk.h"
 
 #include "engine/core/flatten.h"
+#include "engine/core/op.h"
 #include "formats/core/layer.h"
 #include "io/base.h"
 #include "io/file.h"
@@ -72,6 +73,12 @@ void disk_wrote(struct bpull_disk *disk, enum disk_part part)
 		disk->data_undurable = true;
 	else
 		disk->undurable = true;
+}
+
+void disk_end_exclusive(struct bpull_disk *disk)
+{
+	disk->exclusive = false;
+	op_wake_all(&disk->guests.prepare_waiters, 0, NULL, 0, false);
 }
 
 uint64_t disk_write_len(const struct bpull_disk *disk, uint64_t host_off, uint64_t len)

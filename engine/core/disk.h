@@ -18,6 +18,7 @@
 #include <sys/types.h>
 
 #include "engine/blockpull.h"
+#include "engine/core/aside.h"
 #include "engine/core/job.h"
 #include "engine/core/limiter.h"
 #include "engine/core/lock.h"
@@ -138,6 +139,12 @@ struct guests {
 	 * (I5). */
 	bool draining;
 	uint64_t drain_seq;
+	/* It is being given back to the file system, on a worker; `draining` stays so long. */
+	struct {
+		struct op op;
+		struct io_req req;
+		bool runs;
+	} discard;
 };
 
 /* The backing link on its way out of the header. commit/header.c and commit/state.c change it, and
@@ -172,14 +179,17 @@ struct bpull_disk {
 	bool data_undurable; /* and to the overlay's data file, since that one's last */
 
 	bool may_write; /* begin_writing() was done for the guest */
-	/* A job's start looks at the image and mends it, and lets others into the engine meanwhile:
-	 * nothing else may look at this disk's tables, or write its header. */
-	bool starting;
+	/* A job's start looks at the image and mends it, and lets others into the engine meanwhile;
+	 * or a job's work on a worker does (aside.h): nothing else may look at this disk's tables,
+	 * or write its header. */
+	bool exclusive;
 	/* Calls that walk its chain, and let others in: no layer is closed meanwhile. */
 	unsigned n_walking;
 	bool sharing_checked; /* measure_sharing() found nothing */
 	bool has_copied;      /* a job, or reads, since it was opened */
 
+	struct aside aside;
+	struct file *dropped_files; /* of layers that are gone, to be closed */
 	struct guests guests;
 	struct job job;
 	struct copy_walk *walk; /* copy/walk.h: what the job copies, and how far it is */
@@ -237,6 +247,9 @@ bool guest_may_drop(const struct bpull_disk *disk);
 void guest_end_drop(struct bpull_disk *disk);
 /* Space was let go that requests in flight may still read. */
 void guest_begin_drain(struct bpull_disk *disk);
+
+/* Others may look at the tables again, and write the header. */
+void disk_end_exclusive(struct bpull_disk *disk);
 
 bool flatten_is(const struct bpull_disk *disk);
 /* The new file got its name or was removed: there is none to write to any more. */

@@ -9,6 +9,7 @@
  *                                \-- once more, alone, before any entry changes
  *   flush   BEGIN -> SYNC -> OVER
  *   status  BEGIN -> DESCRIBE -> OVER
+ *   failed  GIVEN_UP -> OVER, where space was reserved
  *
  * docs/architecture.md, "The states of a guest request", lists what is held in each phase, what may
  * be trusted, and which function leaves it. An error in any phase leads to guest_fail().
@@ -20,6 +21,7 @@
  */
 #include "engine/guest/guest.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "engine/blockpull.h"
@@ -41,6 +43,7 @@
 #include "formats/core/layer.h"
 #include "formats/core/layer_shared.h"
 #include "io/base.h"
+#include "io/io.h"
 
 static void over(struct guest *g)
 {
@@ -88,15 +91,28 @@ static enum step guest_chain_read(struct guest *g)
 	return guest_go(g, GUEST_OVER);
 }
 
+static void end_failed(struct guest *g)
+{
+	struct op *op = &g->op;
+
+	guest_release_space(g);
+	op->error = op->disk->poisoned && g->kind != GUEST_READ ? -EIO : g->failed;
+	over(g);
+}
+
 static void guest_fail(struct op *op)
 {
 	struct guest *g = guest_of(op);
 
-	guest_give_up(g);
-	guest_prepare_failed(g);
-	if (op->disk->poisoned && g->kind != GUEST_READ)
-		op->error = -EIO;
-	over(g);
+	if (g->phase != GUEST_GIVEN_UP) { /* else there was no worker */
+		guest_prepare_failed(g);
+		g->failed = op->error;
+		op->error = 0;
+		g->phase = GUEST_GIVEN_UP;
+		if (guest_give_up(g) == STEP_WAIT)
+			return;
+	}
+	end_failed(g);
 }
 
 static enum step describe(struct guest *g)
@@ -156,6 +172,7 @@ static enum step guest_step(struct op *op)
 	case GUEST_CHAIN_READ: return guest_chain_read(g);
 	case GUEST_DESCRIBE: return describe(g);
 	case GUEST_SYNC: return guest_sync(g);
+	case GUEST_GIVEN_UP: end_failed(g); return STEP_WAIT;
 	case GUEST_OVER: over(g); return STEP_WAIT;
 	}
 	abort();
@@ -163,15 +180,57 @@ static enum step guest_step(struct op *op)
 
 const struct op_kind guest_op_kind = { "guest", guest_step, guest_fail };
 
-void guest_run(struct bpull_disk *disk, uint64_t now_ns)
+/* ---- space that was let go ---- */
+
+static int discard_work(struct io_req *req)
+{
+	const struct op *op = req->owner;
+	struct layer *overlay = disk_overlay(op->disk);
+
+	layer_discard_freed(overlay);
+	return 0;
+}
+
+static void discarded(struct op *op)
+{
+	struct bpull_disk *disk = op->disk;
+
+	layer_reuse_freed(disk_overlay(disk));
+	disk->guests.discard.runs = disk->guests.draining = false;
+	engine_rerun(disk->engine);
+}
+
+static enum step discard_step(struct op *op)
+{
+	discarded(op);
+	return STEP_WAIT;
+}
+
+/* There was no worker for it: the space is used again without. */
+static const struct op_kind discard_kind = { "discard", discard_step, discarded };
+
+/* No request can be reading it any more (I5). */
+static void give_back_freed(struct bpull_disk *disk)
 {
 	struct layer *overlay = disk_overlay(disk);
+	struct op *op = &disk->guests.discard.op;
 
-	if (disk->guests.draining && disk->guests.oldest_seq >= disk->guests.drain_seq) {
+	if (disk->poisoned || !layer_take_freed(overlay)) {
 		disk->guests.draining = false;
-		if (!disk->poisoned)
-			layer_reuse_freed(overlay);
+		return;
 	}
+	op_init(op, &discard_kind, disk->engine, disk);
+	disk->guests.discard.runs = true;
+	io_req_work(&disk->guests.discard.req, discard_work);
+	op_submit(op, &disk->guests.discard.req);
+}
+
+void guest_run(struct bpull_disk *disk, uint64_t now_ns)
+{
+	struct guests *all = &disk->guests;
+
+	if (all->draining && !all->discard.runs && all->oldest_seq >= all->drain_seq)
+		give_back_freed(disk);
 	if (disk->flags & BPULL_DISK_GUEST_IO && commit_is_due(disk, now_ns))
 		commit_begin(disk, COMMIT_SOFT);
 }

@@ -83,17 +83,34 @@ enum step guest_place(struct guest *g)
 	return guest_go(g, GUEST_FILL);
 }
 
-void guest_give_up(struct guest *g)
+static int discard_work(struct io_req *req)
 {
-	struct bpull_disk *disk = g->op.disk;
-	struct layer *overlay = disk_overlay(disk);
+	const struct guest *g = guest_of(req->owner);
+
+	file_discard(disk_overlay(g->op.disk)->file, g->fresh.space_off, g->fresh.space_len);
+	return 0;
+}
+
+enum step guest_give_up(struct guest *g)
+{
+	if (!g->fresh.space_len || g->op.disk->poisoned)
+		return STEP_NEXT;
+	guest_free_reqs(g);
+	g->reqs = calloc(1, sizeof(*g->reqs));
+	if (!g->reqs) /* a hint */
+		return STEP_NEXT;
+	io_req_work(g->reqs, discard_work);
+	op_submit(&g->op, g->reqs);
+	return STEP_WAIT;
+}
+
+void guest_release_space(struct guest *g)
+{
+	struct layer *overlay = disk_overlay(g->op.disk);
 	struct guest_new *s = &g->fresh;
 
-	if (!s->space_len)
-		return;
-	if (!disk->poisoned)
-		file_discard(overlay->file, s->space_off, s->space_len);
-	layer_release(overlay, s->space_off, s->space_len);
+	if (s->space_len)
+		layer_release(overlay, s->space_off, s->space_len);
 	s->space_len = 0;
 }
 

@@ -13,7 +13,10 @@ enum step guest_place(struct guest *g);
 enum step guest_fill(struct guest *g);
 enum step guest_store(struct guest *g);
 enum step guest_publish(struct guest *g);
-/* Gives back the space that was reserved and not published. */
-void guest_give_up(struct guest *g);
+/* What was reserved and not published goes back to the file system, on a worker. STEP_NEXT: there
+ * is nothing to give back. */
+enum step guest_give_up(struct guest *g);
+/* And to the format. */
+void guest_release_space(struct guest *g);
 
 #endif

@@ -54,6 +54,7 @@ enum guest_phase {
 	GUEST_CHAIN_READ, /* reads */
 	GUEST_DESCRIBE,   /* block status */
 	GUEST_SYNC,       /* flush, and FUA */
+	GUEST_GIVEN_UP,   /* failed: the file system has its reserved space back */
 	GUEST_OVER,
 };
 
@@ -94,6 +95,7 @@ struct guest {
 	struct iovec fill_iov;
 	struct guest_new fresh;
 	struct unshare unshare;
+	int failed;           /* GIVEN_UP: with this */
 	uint64_t sync_target; /* number of the commit to wait for; 0: not chosen yet */
 
 	struct waiter *waiter; /* the blocking call that waits; NULL: it ends with an event */

@@ -97,15 +97,15 @@ enum step guest_prepare(struct guest *g)
 		return discard_raw(g);
 	if (all->prepare == GUESTS_PREPARED || !layer_has_claims(disk_overlay(disk)))
 		return guest_go(g, GUEST_LOCK);
+	if (all->prepare == GUESTS_PREPARING || disk->exclusive) {
+		op_wait_in(&all->prepare_waiters, &g->op);
+		return STEP_WAIT;
+	}
 	/* A commit in flight may write the header as it was: wait for it. */
 	if (!commit_revive(disk))
 		return guest_error(g, commit_stall_error(disk));
 	if (commit_is_running(disk)) {
 		commit_wait(disk, &g->op);
-		return STEP_WAIT;
-	}
-	if (all->prepare == GUESTS_PREPARING || disk->starting) {
-		op_wait_in(&all->prepare_waiters, &g->op);
 		return STEP_WAIT;
 	}
 	g->reqs = calloc(1, sizeof(*g->reqs));

@@ -6,8 +6,8 @@
 struct bpull_disk;
 struct err;
 
-/* Everything is committed: makes the file durable under its final name. Blocking. 0 or -errno with
- * a sentence; then the file is as good as not there. */
+/* Everything is committed: makes the file durable under its final name. Blocking, on any thread. 0
+ * or -errno with a sentence; then the file is as good as not there. */
 int flatten_finish(struct bpull_disk *disk, struct err *err);
 /* The job failed or was canceled: removes the file. */
 void flatten_abandon(struct bpull_disk *disk);

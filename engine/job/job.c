@@ -23,6 +23,7 @@
 #include "engine/copy/cursor.h"
 #include "engine/copy/proof.h"
 #include "engine/copy/walk.h"
+#include "engine/core/aside.h"
 #include "engine/core/clock.h"
 #include "engine/core/copied.h"
 #include "engine/core/disk.h"
@@ -83,6 +84,8 @@ static void go_on(struct bpull_disk *disk)
 
 static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 {
+	if (aside_runs(disk)) /* its end runs the job again */
+		return;
 	if (must_unwind(disk))
 		job_step_begin_unwinding(disk);
 	if (disk->job.step == JOB_DETACHING && disk->link.changed) {
@@ -122,6 +125,8 @@ void job_run(struct bpull_disk *disk, uint64_t now_ns)
 	do {
 		before = disk->job.step;
 		run_step(disk, now_ns);
+		if (disk->job.step != before)
+			aside_begin_step(disk);
 	} while (disk->job.step != before && disk->job.step != JOB_IDLE);
 	if (disk->job.step != JOB_IDLE)
 		job_publish_info(disk, now_ns);

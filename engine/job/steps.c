@@ -18,6 +18,7 @@
 #include "engine/copy/proof.h"
 #include "engine/copy/walk.h"
 #include "engine/copy/window.h"
+#include "engine/core/aside.h"
 #include "engine/core/clock.h"
 #include "engine/core/copied.h"
 #include "engine/core/disk.h"
@@ -25,6 +26,7 @@
 #include "engine/core/fault.h"
 #include "engine/core/loop.h"
 #include "engine/guest/request.h"
+#include "engine/job/ends.h"
 #include "engine/job/flatten.h"
 #include "engine/job/info.h"
 #include "engine/job/target.h"
@@ -32,8 +34,6 @@
 #include "engine/job/verify_holes.h"
 #include "formats/chain/chain_base.h"
 #include "formats/core/layer.h"
-#include "formats/core/layer_fill.h"
-#include "formats/core/layer_shared.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/err.h"
@@ -112,25 +112,6 @@ static void finish_proof(struct bpull_disk *disk)
 	}
 }
 
-/* Space that failed runs gave back below what others published: a format that can't note it takes
- * it out. Everything is committed and nothing in flight. False: it failed, as a commit can (I7). */
-static bool reclaim_space(struct bpull_disk *disk)
-{
-	struct layer *overlay = disk_overlay(disk);
-	struct err err = { 0 };
-	uint64_t n_left = 0;
-
-	/* With a guest, the disk's close does it. */
-	if (disk->poisoned || disk->flags & BPULL_DISK_GUEST_IO)
-		return true;
-	disk->poisoned = layer_reclaim(overlay, &n_left, &err);
-	if (disk->poisoned)
-		job_fail(disk, disk->poisoned, "%s", err.message);
-	else if (n_left)
-		job_say_leaked(disk);
-	return !disk->poisoned;
-}
-
 void job_step_copying(struct bpull_disk *disk, uint64_t now_ns)
 {
 	const struct copy_walk *walk = disk->walk;
@@ -183,20 +164,17 @@ static void begin_round(struct bpull_disk *disk)
 
 void job_step_committing(struct bpull_disk *disk)
 {
-	struct layer *overlay = disk_overlay(disk);
-	struct err err = { 0 };
+	const struct layer *overlay = disk_overlay(disk);
 
-	if (!ensure_committed(disk) || !reclaim_space(disk))
+	if (!ensure_committed(disk) || !job_reclaim(disk))
 		return;
 	if (overlay->no_tables) {
 		begin_round(disk);
 		return;
 	}
-	table_cache_drop_clean(disk->engine->cache, overlay->file);
-	if (layer_reread(overlay, commit_is_running(disk), &err)) {
-		job_fail(disk, err.code, "%s", err.message);
+	if (!job_reread(disk))
 		return;
-	}
+	table_cache_drop_clean(disk->engine->cache, overlay->file);
 	disk->job.step = JOB_PROVING;
 	/* Tables lie between the data, which is not wanted. */
 	file_expect(overlay->file, true);
@@ -239,8 +217,6 @@ void job_step_verifying(struct bpull_disk *disk)
  * use them end before the header is written, and none of a guest's later ones waits for that. */
 void job_step_detaching(struct bpull_disk *disk)
 {
-	struct err err = { 0 };
-
 	if (!disk->link.changed) {
 		guest_begin_drop(disk);
 		if (guest_may_drop(disk) && disk->guests.prepare != GUESTS_PREPARING)
@@ -250,12 +226,8 @@ void job_step_detaching(struct bpull_disk *disk)
 	if (commit_is_detaching(disk))
 		return;
 	guest_end_drop(disk);
-	if (!mixed_clear(disk))
+	if (!job_close_dropped(disk) || !mixed_clear(disk) || !job_finish_flatten(disk))
 		return;
-	if (flatten_is(disk) && flatten_finish(disk, &err)) {
-		job_fail(disk, err.code, "%s", err.message);
-		return;
-	}
 	job_conclude(disk, BPULL_JOB_COMPLETED); /* I4 */
 }
 
@@ -265,6 +237,7 @@ void job_step_begin_unwinding(struct bpull_disk *disk)
 	struct job *job = &disk->job;
 
 	job->step = JOB_UNWINDING;
+	aside_begin_step(disk);
 	/* At once: a second signal may end the process before the job does. */
 	flatten_abandon(disk);
 	job->commit_target = 0;
@@ -279,7 +252,8 @@ void job_step_unwinding(struct bpull_disk *disk)
 	throttle_cancel(disk);
 	if (!copy_walk_is_quiet(disk) || verify_is_busy(disk))
 		return;
-	copy_walk_give_back_space(disk);
+	if (!job_give_back_space(disk))
+		return;
 	if (commit_is_stalled(disk) && !disk->job.has_retried) {
 		disk->job.has_retried = true;
 		commit_retry(disk);
@@ -288,8 +262,8 @@ void job_step_unwinding(struct bpull_disk *disk)
 	if (!disk->poisoned && !commit_is_stalled(disk) && !ensure_committed(disk) &&
 	    commit_is_running(disk) && !commit_is_stalled(disk))
 		return;
-	if (commit_is_clean(disk))
-		reclaim_space(disk);
+	if (commit_is_clean(disk) && !job_reclaim(disk))
+		return;
 	if (commit_is_stalled(disk))
 		job_say_uncommitted(disk, commit_stall_error(disk));
 	if (!mixed_mark(disk))

@@ -246,12 +246,12 @@ void chain_show_all(struct chain *chain)
 }
 
 void chain_drop_hidden(struct chain *chain, void (*file_closing)(void *opaque, struct file *file),
-		       void *opaque)
+		       void *opaque, struct file **files)
 {
 	unsigned to = chain->hidden_to;
 
 	for (unsigned i = 1; i < to; i++)
-		layer_set_drop(chain->set, chain->layers[i], file_closing, opaque);
+		layer_set_part(chain->set, chain->layers[i], file_closing, opaque, files);
 	for (unsigned i = to; i < chain->n_layers; i++)
 		chain->layers[1 + i - to] = chain->layers[i];
 	chain->n_layers -= to - 1;

@@ -28,8 +28,8 @@ int chain_plan_link(const struct chain *chain, const char *base_name, struct err
 void chain_hide_pulled(struct chain *chain);
 void chain_show_all(struct chain *chain);
 /* Drops the hidden layers, which no request in flight may use any more: layer pull_to is layer 1
- * then. */
+ * then. Their files are the caller's to close: layer_set_part(). */
 void chain_drop_hidden(struct chain *chain, void (*file_closing)(void *opaque, struct file *file),
-		       void *opaque);
+		       void *opaque, struct file **files);
 
 #endif

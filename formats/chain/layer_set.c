@@ -350,8 +350,15 @@ int layer_set_open_data(struct layer_set *set, const struct layer_want *want, st
 	return 0;
 }
 
-void layer_set_drop(struct layer_set *set, struct layer *layer,
-		    void (*file_closing)(void *opaque, struct file *file), void *opaque)
+static void put_off(struct file *file, struct file **files)
+{
+	file->next_closing = *files;
+	*files = file;
+}
+
+void layer_set_part(struct layer_set *set, struct layer *layer,
+		    void (*file_closing)(void *opaque, struct file *file), void *opaque,
+		    struct file **files)
 {
 	struct file *file = layer->file, *data = layer->data != file ? layer->data : NULL;
 
@@ -365,6 +372,16 @@ void layer_set_drop(struct layer_set *set, struct layer *layer,
 		file_closing(opaque, data);
 	table_cache_forget(set->cache, file);
 	layer_close(layer);
-	file_close(data);
-	file_close(file);
+	put_off(file, files);
+	if (data)
+		put_off(data, files);
+}
+
+void layer_set_drop(struct layer_set *set, struct layer *layer,
+		    void (*file_closing)(void *opaque, struct file *file), void *opaque)
+{
+	struct file *files = NULL;
+
+	layer_set_part(set, layer, file_closing, opaque, &files);
+	file_close_all(files);
 }

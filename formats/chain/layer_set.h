@@ -52,5 +52,10 @@ int layer_set_open_data(struct layer_set *set, const struct layer_want *want, st
 /* Gives one hold back. file_closing: as chain_close() has it. */
 void layer_set_drop(struct layer_set *set, struct layer *layer,
 		    void (*file_closing)(void *opaque, struct file *file), void *opaque);
+/* The same without waiting: files that no other chain holds are put in front of the list *files
+ * (file.next_closing), which the caller closes by file_close_all(). */
+void layer_set_part(struct layer_set *set, struct layer *layer,
+		    void (*file_closing)(void *opaque, struct file *file), void *opaque,
+		    struct file **files);
 
 #endif

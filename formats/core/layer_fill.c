@@ -76,6 +76,13 @@ int layer_publish(struct layer *layer, const struct mapping *maps, size_t n_maps
 	return layer->ops->fill->publish(layer, maps, n_maps, need);
 }
 
+bool layer_may_leak(const struct layer *layer)
+{
+	const struct layer_fill_ops *ops = layer->ops->fill;
+
+	return ops && ops->may_leak && ops->may_leak(layer);
+}
+
 int layer_reclaim(struct layer *layer, uint64_t *n_left, struct err *err)
 {
 	const struct layer_fill_ops *ops = layer->ops->fill;

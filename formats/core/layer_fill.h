@@ -78,10 +78,14 @@ struct layer_fill_ops {
 	 * see before it returns 0. 0, TABLE_NEED or -errno. */
 	int (*publish)(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		       struct table_need *need);
-	/* Blocking: takes out what was reserved and nothing refers to, where the format can't keep
-	 * track of it. Nothing is dirty, in flight or being read. 0 and in *n_left the clusters
-	 * that stay leaked (no space for what it takes); -errno: a write or barrier failed, as in a
-	 * commit. NULL: the format keeps track of all space. */
+	/* There may be something for reclaim() to do. NULL where reclaim is. */
+	bool (*may_leak)(const struct layer *layer);
+	/* Blocking, on any thread: takes out what was reserved and nothing refers to, where the
+	 * format can't keep track of it. Nothing is dirty, in flight or being read, and no other
+	 * looks at the layer meanwhile. Tables of it that are cached are out of date afterwards,
+	 * after an error too: the caller drops them. 0 and in *n_left the clusters that stay leaked
+	 * (no space for what it takes); -errno: a write or barrier failed, as in a commit. NULL:
+	 * the format keeps track of all space. */
 	int (*reclaim)(struct layer *layer, uint64_t *n_left, struct err *err);
 };
 
@@ -98,6 +102,7 @@ int layer_reserve(struct layer *layer, uint64_t len, uint64_t *host_off, uint64_
 void layer_release(struct layer *layer, uint64_t host_off, uint64_t len);
 int layer_publish(struct layer *layer, const struct mapping *maps, size_t n_maps,
 		  struct table_need *need);
+bool layer_may_leak(const struct layer *layer);
 /* 0 and *n_left 0 where the format keeps track of all space. */
 int layer_reclaim(struct layer *layer, uint64_t *n_left, struct err *err);
 

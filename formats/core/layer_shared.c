@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Space with counted references; a layer without it has nothing to free, stage or read again. */
+/*
+ * Space with counted references; a layer without it has nothing to free or stage, and no tables
+ * outside the table cache.
+ */
 #include "formats/core/layer_shared.h"
 
 #include <assert.h>
@@ -24,6 +27,18 @@ bool layer_has_freed(const struct layer *layer)
 	return layer->ops->shared && layer->ops->shared->has_freed(layer);
 }
 
+bool layer_take_freed(struct layer *layer)
+{
+	assert(layer->ops->shared);
+	return layer->ops->shared->take_freed(layer);
+}
+
+void layer_discard_freed(struct layer *layer)
+{
+	assert(layer->ops->shared);
+	layer->ops->shared->discard_freed(layer);
+}
+
 void layer_reuse_freed(struct layer *layer)
 {
 	assert(layer->ops->shared);
@@ -41,7 +56,20 @@ void layer_reftable_durable(struct layer *layer)
 		layer->ops->shared->reftable_durable(layer);
 }
 
-int layer_reread(struct layer *layer, bool commit_runs, struct err *err)
+int layer_reread_begin(struct layer *layer, bool commit_runs, void **state)
 {
-	return layer->ops->shared ? layer->ops->shared->reread(layer, commit_runs, err) : 0;
+	assert(layer->ops->shared);
+	return layer->ops->shared->reread_begin(layer, commit_runs, state);
+}
+
+int layer_reread(struct layer *layer, void *state, struct err *err)
+{
+	assert(layer->ops->shared);
+	return layer->ops->shared->reread(layer, state, err);
+}
+
+void layer_reread_end(struct layer *layer, void *state, bool take)
+{
+	assert(layer->ops->shared);
+	layer->ops->shared->reread_end(layer, state, take);
 }

@@ -6,7 +6,8 @@
  *   STAGED   the commit under way, or the last one, writes them
  *   WRITTEN  and one before it did: the next barrier makes them durable
  *   -> counted free: refcounts lowered in memory, written by the next batch
- *   -> used again, once operations that began before have ended
+ *   -> given back to the file system and used again, once operations that began before
+ *   have ended
  *
  * Cut before the lower count is on disk, a count is too high: a leak. Lowering
  * it with the entries' own batch was rejected: counts go to disk before entries
@@ -18,12 +19,14 @@
  */
 #include "formats/qcow2/freed.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/image.h"
 #include "formats/qcow2/refcount.h"
+#include "formats/qcow2/reftable.h"
 #include "io/base.h"
 #include "io/file.h"
 
@@ -104,6 +107,7 @@ void qcow2_freed_free(struct qcow2 *q)
 	free(q->freed.staged.items);
 	free(q->freed.written.items);
 	free(q->freed.unused.items);
+	free(q->freed.taken.items);
 	free(q->freed.reusable.items);
 }
 
@@ -111,7 +115,8 @@ bool qcow2_has_freed(const struct layer *layer)
 {
 	const struct qcow2_freed_lists *f = &qcow2_of(layer)->freed;
 
-	return f->fresh.n || f->staged.n || f->written.n || f->unused.n;
+	return f->fresh.n || f->staged.n || f->written.n || f->unused.n ||
+	       qcow2_of(layer)->unfreed.n;
 }
 
 /* One reference less; where it was the last one, the cluster is free. */
@@ -152,8 +157,10 @@ static int lower_all(struct qcow2 *q, struct qcow2_freed_list *list, struct tabl
 int qcow2_free_unreferenced(struct layer *layer, bool with_last, struct table_need *need)
 {
 	struct qcow2 *q = qcow2_of(layer);
-	int rc = lower_all(q, &q->freed.written, need);
+	int rc = qcow2_free_replaced(q, need);
 
+	if (!rc)
+		rc = lower_all(q, &q->freed.written, need);
 	return rc || !with_last ? rc : lower_all(q, &q->freed.staged, need);
 }
 
@@ -205,19 +212,40 @@ bool qcow2_freed_take(struct qcow2 *q, uint64_t len, uint64_t *host_off, uint64_
 	return true;
 }
 
+bool qcow2_take_freed(struct layer *layer)
+{
+	struct qcow2_freed_lists *f = &qcow2_of(layer)->freed;
+	struct qcow2_freed_list empty = f->taken;
+
+	assert(!empty.n);
+	f->taken = f->unused;
+	f->unused = empty;
+	tidy(&f->taken);
+	return f->taken.n;
+}
+
+/* The list is this call's until reuse_freed(). */
+void qcow2_discard_freed(struct layer *layer)
+{
+	const struct qcow2 *q = qcow2_of(layer);
+	const struct qcow2_freed_list *list = &q->freed.taken;
+
+	for (size_t i = 0; i < list->n; i++)
+		file_discard(layer->file, list->items[i].first_idx << q->cluster_bits,
+			     list->items[i].n << q->cluster_bits);
+}
+
 void qcow2_reuse_freed(struct layer *layer)
 {
 	struct qcow2 *q = qcow2_of(layer);
-	struct qcow2_freed_list *list = &q->freed.unused;
+	struct qcow2_freed_list *list = &q->freed.taken;
 
-	tidy(list);
 	if (q->freed.reusable.n + list->n > REUSABLE_MAX)
 		tidy(&q->freed.reusable);
 	for (size_t i = 0; i < list->n; i++) {
 		uint64_t host_off = list->items[i].first_idx << q->cluster_bits;
 		uint64_t len = list->items[i].n << q->cluster_bits;
 
-		file_discard(layer->file, host_off, len);
 		if (layer->zero_from != UINT64_MAX) /* should the hole not have been punched */
 			layer->zero_from = MAX(layer->zero_from, host_off + len);
 		make_reusable(q, &list->items[i]);

@@ -28,6 +28,8 @@ int qcow2_freed_stage(struct qcow2 *q);
 void qcow2_freed_free(struct qcow2 *q);
 bool qcow2_has_freed(const struct layer *layer);
 int qcow2_free_unreferenced(struct layer *layer, bool with_last, struct table_need *need);
+bool qcow2_take_freed(struct layer *layer);
+void qcow2_discard_freed(struct layer *layer);
 void qcow2_reuse_freed(struct layer *layer);
 
 /* One reference less to each of n host clusters. */
@@ -44,7 +46,8 @@ struct qcow2_freed_list {
 struct qcow2_freed_lists {
 	struct qcow2_freed_list fresh, staged, written;
 	struct qcow2_freed_list unused;   /* counted free; operations may still read them */
-	struct qcow2_freed_list reusable; /* none does: handed out again */
+	struct qcow2_freed_list taken;    /* none does: being given back to the file system */
+	struct qcow2_freed_list reusable; /* handed out again */
 };
 
 #endif

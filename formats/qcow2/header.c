@@ -216,7 +216,7 @@ static int write_field(struct qcow2 *q, uint64_t field_off, uint64_t value, uint
 	int rc;
 
 	put_be64(bytes, value);
-	rc = file_write(q->layer.file, bytes, sizeof(bytes), field_off);
+	rc = file_overwrite(q->layer.file, bytes, sizeof(bytes), field_off);
 	if (!rc)
 		rc = file_sync(q->layer.file);
 	if (!rc)

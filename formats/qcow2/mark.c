@@ -43,12 +43,9 @@ struct mark_plan {
 static int write_bytes(struct qcow2 *q, const struct mark_plan *plan, size_t off, size_t end)
 {
 	struct file *file = q->layer.file;
-	int rc = file_write(file, plan->parts.bytes + off, end - off, off);
+	int rc = file_overwrite(file, plan->parts.bytes + off, end - off, off);
 
-	if (rc)
-		return rc;
-	file->len = MAX(file->len, end);
-	return file_sync(file);
+	return rc ? rc : file_sync(file);
 }
 
 /* The name's new place: at once behind the extensions, where one write takes all of it, else in

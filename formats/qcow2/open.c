@@ -246,10 +246,14 @@ static const struct layer_shared_ops shared_ops = {
 	.unshare = qcow2_unshare,
 	.free_unreferenced = qcow2_free_unreferenced,
 	.has_freed = qcow2_has_freed,
+	.take_freed = qcow2_take_freed,
+	.discard_freed = qcow2_discard_freed,
 	.reuse_freed = qcow2_reuse_freed,
 	.stage = qcow2_stage,
 	.reftable_durable = qcow2_reftable_durable,
+	.reread_begin = qcow2_snapshots_reread_begin,
 	.reread = qcow2_snapshots_reread,
+	.reread_end = qcow2_snapshots_reread_end,
 };
 
 static const struct layer_link_ops link_ops = {

@@ -55,24 +55,6 @@ int qcow2_reftable_read(struct qcow2 *q, const char *name, struct err *err)
 	return 0;
 }
 
-/* Frees clusters outside any map: only a replaced refcount table. Blocking, rare (once a growth).
- * -EALREADY: an operation is loading the block this very moment; come again. If a block can't be
- * read the old table stays counted, which is a leak and no harm. */
-static int ref_free_now(struct qcow2 *q, uint64_t host_off, uint64_t len)
-{
-	struct table_need need;
-	int rc;
-
-	while ((rc = qcow2_ref_need(q, host_off, len, &need)) == TABLE_NEED) {
-		rc = table_load_now(q->layer.cache, &need);
-		if (rc)
-			return rc;
-	}
-	if (!rc)
-		qcow2_ref_set(q, host_off >> q->cluster_bits, len >> q->cluster_bits, 0);
-	return rc;
-}
-
 /* Half as long again, and enough for itself and its blocks. */
 void qcow2_plan_growth(const struct qcow2 *q, struct qcow2_growth *g)
 {
@@ -115,7 +97,7 @@ static void install_reftable(struct qcow2 *q, uint8_t *table, const struct qcow2
 	qcow2_ref_take(q, g->first_idx << q->cluster_bits,
 		       (g->n_blocks + g->table_clusters) << q->cluster_bits);
 	if (intermediate) {
-		ref_free_now(q, replaced_off, (uint64_t)replaced_clusters << q->cluster_bits);
+		gaps_add(&q->unfreed, replaced_off, (uint64_t)replaced_clusters << q->cluster_bits);
 	} else {
 		q->reftable.old_off = replaced_off;
 		q->reftable.old_clusters = replaced_clusters;
@@ -159,16 +141,22 @@ int qcow2_reftable_grow(struct qcow2 *q)
 	return rc;
 }
 
-/* Now, or behind a later commit: what keeps it from being done now will be published. */
-static void free_replaced(struct qcow2 *q)
+/* If a block can't be read, the old table stays counted, which is a leak and no harm. */
+int qcow2_free_replaced(struct qcow2 *q, struct table_need *need)
 {
-	struct gaps left = { 0 };
 	uint64_t host_off, len;
 
-	while (gaps_take(&q->unfreed, UINT64_MAX, &host_off, &len))
-		if (ref_free_now(q, host_off, len) == -EALREADY)
-			gaps_add(&left, host_off, len);
-	q->unfreed = left;
+	while (gaps_take(&q->unfreed, UINT64_MAX, &host_off, &len)) {
+		int rc = qcow2_ref_need(q, host_off, len, need);
+
+		if (rc == TABLE_NEED) {
+			gaps_add(&q->unfreed, host_off, len);
+			return rc;
+		}
+		if (!rc)
+			qcow2_ref_set(q, host_off >> q->cluster_bits, len >> q->cluster_bits, 0);
+	}
+	return 0;
 }
 
 /* I5: the old table's space is free only now that no crash can bring it back. */
@@ -176,12 +164,10 @@ void qcow2_reftable_durable(struct layer *layer)
 {
 	struct qcow2 *q = qcow2_of(layer);
 
-	free_replaced(q);
 	if (!q->reftable.old_is_staged)
 		return;
 	q->reftable.old_is_staged = false;
 	gaps_add(&q->unfreed, q->reftable.old_off,
 		 (uint64_t)q->reftable.old_clusters << q->cluster_bits);
 	q->reftable.old_off = 0;
-	free_replaced(q);
 }

@@ -9,6 +9,7 @@ struct err;
 struct layer;
 struct qcow2;
 struct qcow2_growth;
+struct table_need;
 
 /* Sizes the table that replaces one which ends where alloc_end is. Pure. */
 void qcow2_plan_growth(const struct qcow2 *q, struct qcow2_growth *g);
@@ -18,5 +19,7 @@ int qcow2_reftable_read(struct qcow2 *q, const char *name, struct err *err);
  * switch is not durable yet; come again after the commit. */
 int qcow2_reftable_grow(struct qcow2 *q);
 void qcow2_reftable_durable(struct layer *layer);
+/* Tables that were replaced, durably, are counted free. 0 or TABLE_NEED. */
+int qcow2_free_replaced(struct qcow2 *q, struct table_need *need);
 
 #endif

@@ -69,6 +69,7 @@ static void set_l1(struct qcow2 *q, uint32_t disk, uint64_t l1_idx, uint64_t ent
 		struct qcow2_view *view = &q->snapshots->snapshots[disk - 1];
 
 		put_be64(view->l1 + 8 * l1_idx, entry);
+		view->n_changes++;
 		if (view->dirty_lo == view->dirty_hi)
 			view->dirty_lo = view->dirty_hi = l1_idx;
 		view->dirty_lo = MIN(view->dirty_lo, l1_idx);

@@ -58,21 +58,33 @@ static int read_disk_len(const struct qcow2 *q, struct qcow2_view *view, uint64_
 	return 0;
 }
 
-static int read_l1(const struct qcow2 *q, struct qcow2_view *view)
+static uint64_t end_of_file(const struct qcow2 *q)
 {
-	uint64_t file_end = round_up(q->layer.file->len, q->layer.cluster_len);
+	return round_up(q->layer.file->len, q->layer.cluster_len);
+}
+
+static int read_l1(const struct qcow2 *q, const struct qcow2_view *view, uint64_t end, uint8_t *l1)
+{
 	uint64_t len = view->n_l1 * UINT64_C(8);
-	int rc = -EUCLEAN;
+	int rc = len ? file_read_padded(q->layer.file, l1, len, view->l1_off) : 0;
 
-	if (!len || qcow2_holds_table(q, view->l1_off, len))
-		rc = file_read_padded(q->layer.file, view->l1, len, view->l1_off);
 	for (uint32_t i = 0; !rc && i < view->n_l1; i++) {
-		uint64_t off = be64(view->l1 + 8 * i) & QCOW2_OFF_MASK;
+		uint64_t off = be64(l1 + 8 * i) & QCOW2_OFF_MASK;
 
-		if (!is_aligned(off, q->layer.cluster_len) || off >= file_end)
+		if (!is_aligned(off, q->layer.cluster_len) || off >= end)
 			rc = -EUCLEAN;
 	}
 	return rc;
+}
+
+/* The first time. */
+static int load_l1(const struct qcow2 *q, const struct qcow2_view *view)
+{
+	uint64_t len = view->n_l1 * UINT64_C(8);
+
+	if (len && !qcow2_holds_table(q, view->l1_off, len))
+		return -EUCLEAN;
+	return read_l1(q, view, end_of_file(q), view->l1);
 }
 
 /* One entry of the snapshot table at *at, which moves behind it. */
@@ -97,7 +109,7 @@ static int load_snapshot(struct qcow2 *q, struct qcow2_view *view, uint64_t *at,
 		return rc;
 	*at += round_up(SNAPSHOT_LEN + (uint64_t)extra_len + be16(head + 12) + be16(head + 14), 8);
 	view->l1 = malloc(view->n_l1 * UINT64_C(8) + 1);
-	return view->l1 ? read_l1(q, view) : -ENOMEM;
+	return view->l1 ? load_l1(q, view) : -ENOMEM;
 }
 
 static int load_snapshots(struct qcow2 *q, const char *name, struct err *err)
@@ -266,27 +278,91 @@ void qcow2_snapshots_left(struct qcow2 *q)
 	q->snapshots->has_left = true;
 }
 
-int qcow2_snapshots_reread(struct layer *layer, bool commit_runs, struct err *err)
+/* One table to be read again. */
+struct reread_l1 {
+	bool is_wanted;
+	uint64_t n_changes; /* the view's, when it began */
+	uint8_t *l1;
+};
+
+struct reread {
+	uint64_t file_end; /* the file may become longer meanwhile */
+	uint32_t n;
+	struct reread_l1 list[];
+};
+
+static void reread_free(struct reread *r)
 {
-	struct qcow2 *q = qcow2_of(layer);
-	struct qcow2_snapshots *v = q->snapshots;
+	for (uint32_t i = 0; r && i < r->n; i++)
+		free(r->list[i].l1);
+	free(r);
+}
+
+/* What changed since the last commit (copies that follow a guest's reads), or is being written by
+ * this one, is not on disk. */
+int qcow2_snapshots_reread_begin(struct layer *layer, bool commit_runs, void **state)
+{
+	const struct qcow2 *q = qcow2_of(layer);
+	const struct qcow2_snapshots *v = q->snapshots;
+	struct reread *r;
+
+	*state = NULL;
+	if (!v)
+		return 0;
+	r = calloc(1, sizeof(*r) + v->n_snapshots * sizeof(r->list[0]));
+	if (!r)
+		return -ENOMEM;
+	r->n = v->n_snapshots;
+	r->file_end = end_of_file(q);
+	for (uint32_t i = 0; i < r->n; i++) {
+		const struct qcow2_view *view = &v->snapshots[i];
+
+		r->list[i].n_changes = view->n_changes;
+		r->list[i].is_wanted =
+			view->dirty_lo == view->dirty_hi && !(commit_runs && view->is_staged);
+	}
+	*state = r;
+	return 0;
+}
+
+/* Looks at no more of the views than what never changes. */
+int qcow2_snapshots_reread(struct layer *layer, void *state, struct err *err)
+{
+	const struct qcow2 *q = qcow2_of(layer);
+	struct reread *r = state;
 	struct shown shown;
 	int rc = 0;
 
-	if (!v)
-		return 0;
-	v->at_l1_idx = UINT64_MAX;
-	/* What changed since the last commit (copies that follow a guest's reads), or is being
-	 * written by this one, is not on disk. */
-	for (uint32_t i = 0; !rc && i < v->n_snapshots; i++) {
-		struct qcow2_view *view = &v->snapshots[i];
+	for (uint32_t i = 0; r && !rc && i < r->n; i++) {
+		const struct qcow2_view *view = &q->snapshots->snapshots[i];
 
-		if (view->dirty_lo == view->dirty_hi && !(commit_runs && view->is_staged))
-			rc = read_l1(q, view);
+		if (!r->list[i].is_wanted)
+			continue;
+		r->list[i].l1 = malloc(view->n_l1 * UINT64_C(8) + 1);
+		rc = r->list[i].l1 ? read_l1(q, view, r->file_end, r->list[i].l1) : -ENOMEM;
 	}
 	return rc ? err_errno(err, rc, "%s: cannot read the L1 tables of its snapshots again",
 			      file_show(layer->file, &shown))
 		  : 0;
+}
+
+/* A commit may have come and gone meanwhile: what was changed since is newer than what was read. */
+void qcow2_snapshots_reread_end(struct layer *layer, void *state, bool take)
+{
+	struct qcow2_snapshots *v = qcow2_of(layer)->snapshots;
+	struct reread *r = state;
+
+	for (uint32_t i = 0; r && take && i < r->n; i++) {
+		struct qcow2_view *view = &v->snapshots[i];
+		uint8_t *old = view->l1;
+
+		if (!r->list[i].l1 || view->n_changes != r->list[i].n_changes)
+			continue;
+		view->l1 = r->list[i].l1;
+		r->list[i].l1 = old;
+		v->at_l1_idx = UINT64_MAX;
+	}
+	reread_free(r);
 }
 
 /* Whole sectors around the changed entries. I2: STAGE_ROOT, like the active table's. */

@@ -24,7 +24,9 @@ struct staged;
  * changed. */
 int qcow2_snapshots_load(struct qcow2 *q, const char *name, struct err *err);
 void qcow2_snapshots_free(struct qcow2 *q);
-int qcow2_snapshots_reread(struct layer *layer, bool commit_runs, struct err *err);
+int qcow2_snapshots_reread_begin(struct layer *layer, bool commit_runs, void **state);
+int qcow2_snapshots_reread(struct layer *layer, void *state, struct err *err);
+void qcow2_snapshots_reread_end(struct layer *layer, void *state, bool take);
 /* Adds the changed entries of the snapshots' L1 tables to a commit. 0 or -ENOMEM. */
 int qcow2_snapshots_stage(struct qcow2 *q, struct staged *staged);
 
@@ -40,6 +42,7 @@ struct qcow2_view {
 	uint8_t *l1;
 	uint32_t dirty_lo, dirty_hi; /* entries changed since staged; lo == hi: none */
 	bool is_staged;              /* the last stage() took some */
+	uint64_t n_changes;
 };
 
 /* A distinct L2 table at one L1 index; l2_off 0: those disks have none. */

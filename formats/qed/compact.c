@@ -28,7 +28,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/core/table_cache.h"
 #include "formats/qed/compact_walk.h"
 #include "formats/qed/disk.h"
 #include "formats/qed/image.h"
@@ -327,8 +326,6 @@ int qed_compact(struct qed *q, uint64_t end_off, struct qed_compacted *out)
 		rc = fill_gap(&c);
 	if (!rc)
 		rc = cut_tail(&c);
-	/* Cached copies may be of entries and tables as they were. */
-	table_cache_drop_clean(q->layer.cache, c.file);
 	if (!rc) {
 		out->end_off = used_end(&c) << q->cluster_bits;
 		out->n_left = count_gaps(&c);

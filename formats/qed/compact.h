@@ -17,9 +17,9 @@ struct qed_compacted;
 
 /* Moves what lies last into unreferenced clusters and cuts the file's end off. The image was just
  * checked (all that is in use lies before end_off; UINT64_MAX: before the file's end), nothing of
- * it is dirty or in flight; cached tables are dropped. Blocking. 0 or -errno: then the image is as
- * good as before, but the handle may not know which of the writes are there; -EFBIG: too large to
- * be compacted, nothing was changed. */
+ * it is dirty or in flight; the caller drops its cached tables afterwards. Blocking. 0 or -errno:
+ * then the image is as good as before, but the handle may not know which of the writes are there;
+ * -EFBIG: too large to be compacted, nothing was changed. */
 int qed_compact(struct qed *q, uint64_t end_off, struct qed_compacted *out);
 
 struct move {

@@ -107,6 +107,7 @@ static const struct layer_fill_ops fill_ops = {
 	.reserve = qed_reserve,
 	.release = qed_release,
 	.publish = qed_publish,
+	.may_leak = qed_may_leak,
 	.reclaim = qed_reclaim,
 };
 

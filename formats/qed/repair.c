@@ -17,6 +17,7 @@
 
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
+#include "formats/core/table_cache.h"
 #include "formats/qed/check.h"
 #include "formats/qed/compact.h"
 #include "formats/qed/disk.h"
@@ -26,7 +27,7 @@
 #include "io/err.h"
 #include "io/file.h"
 
-int qed_reclaim_all(struct qed *q, uint64_t end_off, uint64_t *n_left, struct err *err)
+static int take_out_leaks(struct qed *q, uint64_t end_off, uint64_t *n_left, struct err *err)
 {
 	struct layer *layer = &q->layer;
 	struct qed_compacted done;
@@ -53,14 +54,26 @@ int qed_reclaim_all(struct qed *q, uint64_t end_off, uint64_t *n_left, struct er
 	return 0;
 }
 
+int qed_reclaim_all(struct qed *q, uint64_t end_off, uint64_t *n_left, struct err *err)
+{
+	int rc = take_out_leaks(q, end_off, n_left, err);
+
+	/* Cached copies may be of entries and tables as they were. */
+	table_cache_drop_clean(q->layer.cache, q->layer.file);
+	return rc;
+}
+
+bool qed_may_leak(const struct layer *layer)
+{
+	const struct qed *q = qed_of(layer);
+
+	return q->may_leak || q->spare_l2_off;
+}
+
 int qed_reclaim(struct layer *layer, uint64_t *n_left, struct err *err)
 {
-	struct qed *q = qed_of(layer);
-
 	*n_left = 0;
-	if (!q->may_leak && !q->spare_l2_off)
-		return 0;
-	return qed_reclaim_all(q, UINT64_MAX, n_left, err);
+	return qed_may_leak(layer) ? take_out_leaks(qed_of(layer), UINT64_MAX, n_left, err) : 0;
 }
 
 void qed_note(struct layer *layer, bool was_dirty, uint64_t n_leaks, uint64_t n_left)

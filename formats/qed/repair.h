@@ -13,9 +13,10 @@ struct layer;
 struct qed;
 struct repair;
 
+bool qed_may_leak(const struct layer *layer);
 int qed_reclaim(struct layer *layer, uint64_t *n_left, struct err *err);
-/* The same, whether or not this handle knows of leaks; end_off as above. *n_left UINT64_MAX: the
- * file is too large to look. */
+/* The same, whether or not this handle knows of leaks, and drops the cached tables; end_off: all
+ * that is in use lies before it. *n_left UINT64_MAX: the file is too large to look. */
 int qed_reclaim_all(struct qed *q, uint64_t end_off, uint64_t *n_left, struct err *err);
 int qed_repair(struct layer *layer, struct repair *repair, struct err *err);
 /* Says in layer->note what beginning to write has mended. */

@@ -33,8 +33,10 @@ static void let_go(struct write_rig *rig, bool with_this)
 
 void write_rig_drain(struct write_rig *rig)
 {
-	if (rig->draining)
+	if (rig->draining && layer_take_freed(rig->layer)) {
+		layer_discard_freed(rig->layer);
 		layer_reuse_freed(rig->layer);
+	}
 	rig->draining = false;
 }
 

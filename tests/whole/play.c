@@ -92,7 +92,8 @@ static int free_unreferenced_undrained(struct layer *layer, bool with_last, stru
 	int rc = qcow2_free_unreferenced(layer, true,
 					 need); /* sooner: without cuts that shows nothing */
 
-	qcow2_reuse_freed(layer);
+	if (qcow2_take_freed(layer))
+		qcow2_reuse_freed(layer);
 	return rc;
 }
 

@@ -47,7 +47,7 @@ static bool lose_one_of(struct qcow2 *q, uint64_t l2_off)
 }
 
 /* Called when all is durable, right before the tables are read for the proof. */
-static int lose_entry(struct layer *layer, bool commit_runs, struct err *err)
+static int lose_entry(struct layer *layer, void *state, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(layer);
 
@@ -58,7 +58,7 @@ static int lose_entry(struct layer *layer, bool commit_runs, struct err *err)
 		if (be64(entry) & QCOW2_OFF_MASK)
 			scene.lost = lose_one_of(q, be64(entry) & QCOW2_OFF_MASK);
 	}
-	return scene.ops->shared->reread(layer, commit_runs, err);
+	return scene.ops->shared->reread(layer, state, err);
 }
 
 static void abort_half_way(struct sim_pull *pull, void *arg)

@@ -360,6 +360,7 @@ Test(chain, what_was_dropped_is_in_no_count)
 	struct layer *dropped[] = { chain->layers[1], chain->layers[2] }, *base = chain->layers[3];
 	struct extent e;
 	struct table_need need;
+	struct file *files = NULL;
 
 	fake_fill(fake_at(chain, 1), 0, MAX_UNITS, EXTENT_DATA);
 	fake_fill(fake_at(chain, 3), 0, MAX_UNITS, EXTENT_DATA);
@@ -373,7 +374,8 @@ Test(chain, what_was_dropped_is_in_no_count)
 	cr_assert_eq(chain_map(chain, 0, 0, 512, &e, &need), 0);
 	cr_assert_eq(e.depth, 1);
 	chain_hide_pulled(chain);
-	chain_drop_hidden(chain, NULL, NULL);
+	chain_drop_hidden(chain, NULL, NULL, &files);
+	file_close_all(files);
 	cr_assert_eq(chain->n_layers, 2);
 	cr_assert_eq(chain->pull_to, 2, "all that is left is to be pulled next");
 	cr_assert_eq(chain->hidden_to, 0);

@@ -256,6 +256,7 @@ Test(qcow2_space, a_table_in_between_is_no_leak)
 	first_off = qcow2_of(rig.layer)->hdr.reftable_off;
 	cr_assert_eq(write_rig_refs(&rig, first_off), 1);
 	grow_table(&rig);
+	write_rig_commit(&rig, true);
 	cr_assert_eq(write_rig_refs(&rig, first_off), 0);
 	close_sound(&rig);
 }
@@ -288,13 +289,15 @@ Test(qcow2_space, a_replaced_table_is_let_go_later_where_its_block_is_busy)
 	cr_assert_eq(qcow2_stage(rig.layer, &staged), 0);
 	write_all(&staged);
 	table_cache_drop_clean(rig.cache, rig.file);
-	cr_assert_eq(qcow2_ref_need(q, old_off, CLUSTER, &need), TABLE_NEED);
-	block = table_load_begin(rig.cache, &need);
 	qcow2_reftable_durable(rig.layer);
+	cr_assert(qcow2_has_freed(rig.layer));
+	cr_assert_eq(qcow2_free_unreferenced(rig.layer, false, &need), TABLE_NEED);
+	block = table_load_begin(rig.cache, &need);
+	cr_assert_eq(qcow2_free_unreferenced(rig.layer, false, &need), TABLE_NEED);
 	cr_assert_eq(file_read_padded(rig.file, block->bytes, block->len, block->host_off), 0);
 	table_load_end(rig.cache, block, 0);
 	cr_assert_eq(write_rig_refs(&rig, old_off), 1);
-	qcow2_reftable_durable(rig.layer);
+	cr_assert_eq(qcow2_free_unreferenced(rig.layer, false, &need), 0);
 	cr_assert_eq(write_rig_refs(&rig, old_off), 0);
 	close_sound(&rig);
 }

@@ -236,8 +236,11 @@ static bool has_table(const struct write_rig *rig)
 static void reread(struct write_rig *rig, bool commit_runs)
 {
 	struct err err = { 0 };
+	void *state;
 
-	cr_assert_eq(qcow2_snapshots_reread(rig->layer, commit_runs, &err), 0, "%s", err.message);
+	cr_assert_eq(qcow2_snapshots_reread_begin(rig->layer, commit_runs, &state), 0);
+	cr_assert_eq(qcow2_snapshots_reread(rig->layer, state, &err), 0, "%s", err.message);
+	qcow2_snapshots_reread_end(rig->layer, state, true);
 }
 
 /* What is changed, or is being written, is newer than the disk: reading it back would lose
@@ -262,5 +265,23 @@ Test(qcow2_snapshots, what_is_on_its_way_is_not_read_back)
 	/* No commit runs, and nothing is changed: the disk is the truth. */
 	reread(&rig, false);
 	cr_assert(!has_table(&rig));
+	write_rig_drop(&rig);
+}
+
+/* What was read is older than a change that came meanwhile, durable or not. */
+Test(qcow2_snapshots, what_changes_while_it_is_read_again_is_kept)
+{
+	struct build_how how = built_how();
+	struct err err = { 0 };
+	struct write_rig rig;
+	void *state;
+
+	open_rig(&rig, file_of(&how));
+	cr_assert_eq(qcow2_snapshots_reread_begin(rig.layer, false, &state), 0);
+	cr_assert_eq(qcow2_snapshots_reread(rig.layer, state, &err), 0, "%s", err.message);
+	write_rig_copy(&rig, 0, CLUSTER);
+	write_rig_settle(&rig);
+	qcow2_snapshots_reread_end(rig.layer, state, true);
+	cr_assert(has_table(&rig));
 	write_rig_drop(&rig);
 }
