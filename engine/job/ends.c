@@ -197,3 +197,17 @@ bool job_finish_flatten(struct bpull_disk *disk)
 {
 	return !flatten_is(disk) || aside_do(disk, &flatten_kind);
 }
+
+static int abandon_work(struct bpull_disk *disk, struct err *err)
+{
+	flatten_abandon(disk);
+	return 0;
+}
+
+static const struct aside_kind abandon_kind = { .name = "abandon", .work = abandon_work };
+
+bool job_abandon_flatten(struct bpull_disk *disk)
+{
+	/* Where there was no worker, the disk's close does it. */
+	return !flatten_is(disk) || flatten_is_over(disk) || aside_do(disk, &abandon_kind);
+}

@@ -24,5 +24,7 @@ bool job_give_back_space(struct bpull_disk *disk);
 bool job_close_dropped(struct bpull_disk *disk);
 /* The new file of a flatten is made durable under its name. */
 bool job_finish_flatten(struct bpull_disk *disk);
+/* The new file of a flatten that is not to be is removed. */
+bool job_abandon_flatten(struct bpull_disk *disk);
 
 #endif

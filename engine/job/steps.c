@@ -27,7 +27,6 @@
 #include "engine/core/loop.h"
 #include "engine/guest/request.h"
 #include "engine/job/ends.h"
-#include "engine/job/flatten.h"
 #include "engine/job/info.h"
 #include "engine/job/target.h"
 #include "engine/job/verify.h"
@@ -45,8 +44,6 @@ void job_conclude(struct bpull_disk *disk, enum bpull_job_status status)
 
 	if (status == BPULL_JOB_COMPLETED)
 		job->counters.cur = job->counters.end;
-	else
-		flatten_abandon(disk);
 	verify_close(disk);
 	proof_end(disk);
 	job_forget_target(disk);
@@ -238,8 +235,6 @@ void job_step_begin_unwinding(struct bpull_disk *disk)
 
 	job->step = JOB_UNWINDING;
 	aside_begin_step(disk);
-	/* At once: a second signal may end the process before the job does. */
-	flatten_abandon(disk);
 	job->commit_target = 0;
 	job_forget_stop(job);
 	chain_show_all(disk->chain);
@@ -250,6 +245,9 @@ void job_step_begin_unwinding(struct bpull_disk *disk)
 void job_step_unwinding(struct bpull_disk *disk)
 {
 	throttle_cancel(disk);
+	/* First: a second signal may end the process before the job does. */
+	if (!job_abandon_flatten(disk))
+		return;
 	if (!copy_walk_is_quiet(disk) || verify_is_busy(disk))
 		return;
 	if (!job_give_back_space(disk))
