@@ -59,6 +59,9 @@ struct io_ops {
 	/* Files may be registered on open and must be forgotten before file_close(). */
 	void (*add_file)(struct io *io, struct file *file);
 	void (*forget_file)(struct io *io, struct file *file);
+	/* For tests: a blocking call on a file begins inside a round of the engine, on the thread
+	 * that runs it (blocking.h). NULL: not asked for. */
+	void (*round_waits)(struct io *io);
 	/* No request may be in flight. */
 	void (*destroy)(struct io *io);
 	/* In a child of fork(): closes the child's descriptors and does nothing that the parent

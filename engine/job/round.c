@@ -21,6 +21,7 @@
 #include "engine/guest/guest.h"
 #include "engine/job/job.h"
 #include "io/base.h"
+#include "io/blocking.h"
 #include "io/io.h"
 
 /* A call of process() gives way after this much: other descriptors of the program wait. */
@@ -105,7 +106,24 @@ static void take_speed(struct bpull_engine *engine)
 	pthread_mutex_unlock(&engine->speed.mutex);
 }
 
-void engine_run_rounds(struct bpull_engine *engine)
+/* A round that waits for a file makes all guests wait: tests are told (io_ops.round_waits). */
+struct round_judge {
+	struct blocking blocking;
+	struct io *io;
+};
+
+static void judge_begin(struct blocking *blocking)
+{
+	struct io *io = ((struct round_judge *)blocking)->io;
+
+	io->ops->round_waits(io);
+}
+
+static void judge_nothing(struct blocking *blocking)
+{
+}
+
+static void run_rounds(struct bpull_engine *engine)
 {
 	unsigned n, rounds = 0;
 	uint64_t now_ns;
@@ -139,6 +157,23 @@ void engine_run_rounds(struct bpull_engine *engine)
 	engine->lazy = !goes_on && may_be_late(engine, now_ns);
 	engine->again |= goes_on;
 	engine->running = false;
+}
+
+void engine_run_rounds(struct bpull_engine *engine)
+{
+	struct round_judge judge = {
+		.blocking = { .begin = judge_begin, .end = judge_nothing, .pause = judge_nothing },
+		.io = engine->io,
+	};
+	struct blocking *before;
+
+	if (!engine->io->ops->round_waits) {
+		run_rounds(engine);
+		return;
+	}
+	before = blocking_set(&judge.blocking);
+	run_rounds(engine);
+	blocking_set(before);
 }
 
 void engine_run(struct bpull_engine *engine)

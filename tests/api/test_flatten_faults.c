@@ -5,7 +5,8 @@
  * whatever state the job is then: opening, copying, committing, detaching, or
  * giving the new file its name. Whatever comes of it: the job ends once, the
  * wanted name is there when COMPLETED says so and holds what the source does,
- * and in every other case no file is left beside the source.
+ * and in every other case no file is left beside the source. None of these calls
+ * is made inside bpull_engine_process().
  *
  * test_flatten_sim.c does that in the simulated machine. Here the calls are the C
  * library's, wrapped, on real files; the backend of threads, as a ring makes none.
@@ -51,10 +52,17 @@ static struct {
 	atomic_bool forever;
 } fault;
 
+/* This thread is inside bpull_engine_process(), which must make none of these calls: every guest of
+ * the engine would wait for it. */
+static _Thread_local bool in_round;
+static atomic_uint n_in_rounds;
+
 static bool fails(enum call call)
 {
 	int left;
 
+	if (in_round)
+		atomic_fetch_add(&n_in_rounds, 1);
 	if (atomic_load(&fault.call) != (int)call || atomic_load(&fault.nth) <= 0)
 		return false;
 	left = atomic_fetch_sub(&fault.nth, 1);
@@ -92,6 +100,16 @@ WRAP(CALL_RENAME, int, renameat2,
 WRAP(CALL_LINK, int, linkat,
      (int from_dir, const char *from, int to_dir, const char *to, int flags), from_dir, from,
      to_dir, to, flags)
+
+static int process(struct bpull_engine *engine, struct bpull_event *events, int max)
+{
+	int n;
+
+	in_round = true;
+	n = bpull_engine_process(engine, events, max);
+	in_round = false;
+	return n;
+}
 
 /* ---- a trial ---- */
 
@@ -220,7 +238,7 @@ static void act(struct trial *t)
 	case ABORT: bpull_job_abort(t->disk); break;
 	case PAUSE:
 		bpull_job_pause(t->disk);
-		bpull_engine_process(t->engine, NULL, 0);
+		process(t->engine, NULL, 0);
 		bpull_job_resume(t->disk);
 		break;
 	case CLOSE:
@@ -281,13 +299,14 @@ static void run(struct trial *t)
 		struct pollfd ready = { .fd = bpull_engine_fd(t->engine), .events = POLLIN };
 		struct bpull_event event;
 
-		if (bpull_engine_process(t->engine, &event, 1) == 1)
+		if (process(t->engine, &event, 1) == 1)
 			take(t, &event);
 		else if (atomic_load(&fault.n_hits) && !t->is_done)
 			act(t);
 		else
 			ASSERT(t, poll(&ready, 1, MAX_SLEEP) == 1, "nothing happens");
 	}
+	ASSERT(t, !atomic_load(&n_in_rounds), "a round of the engine waits for a file");
 	if (t->disk)
 		ASSERT(t, bpull_job_start(t->disk, NULL, NULL), "it could be started again");
 }
