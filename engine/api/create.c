@@ -115,7 +115,7 @@ int bpull_create(const char *path, const struct bpull_create_options *options,
 	if (!options_import(&o, sizeof(o), options) ||
 	    (o.format != BPULL_FORMAT_QCOW2 && o.format != BPULL_FORMAT_QED))
 		return error_fill(error, -EINVAL, "only qcow2 and qed images can be created");
-	if (o.backing_format > BPULL_FORMAT_QED)
+	if (o.backing_format > OPTIONS_LAST_FORMAT)
 		return error_fill(error, -EINVAL, "unknown backing format");
 	rc = size_of(path, &o, &guest_len, &err);
 	if (!rc && o.creating)

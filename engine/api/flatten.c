@@ -131,7 +131,7 @@ int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 	rc = options_take(OPEN_FLATTEN, source_options, &source, error);
 	if (rc)
 		return rc;
-	if (!options_import(&o, sizeof(o), out_options) || o.format > BPULL_FORMAT_QED ||
+	if (!options_import(&o, sizeof(o), out_options) || o.format > OPTIONS_LAST_FORMAT ||
 	    o.backing_name || o.virtual_size || o.creating || o.user_data)
 		return error_fill(error, -EINVAL, "unknown options for flattening");
 	opened = source.opened;

@@ -248,8 +248,8 @@ static int check_layer(struct layer *layer, const struct bpull_check_options *o,
 	int rc;
 
 	if (!layer_can_check(layer))
-		return err_set(err, -ENOTSUP, "%s: a raw image has nothing to check",
-			       file_show(layer->file, &shown));
+		return err_set(err, -ENOTSUP, "%s: a %s image has nothing to check",
+			       file_show(layer->file, &shown), layer_format_name(layer));
 	rc = layer_refuse(layer, &layer->uncheckable, err);
 	if (!rc)
 		rc = check_or_repair(layer, o, &repair, err);
@@ -292,7 +292,7 @@ int bpull_check(const char *path, const struct bpull_check_options *options,
 	if (is_missing(path, "path", error) ||
 	    is_unfit(result, "result", RESULT_FIRST_LEN(struct bpull_check_result, mixed), error))
 		return -EINVAL;
-	if (!options_import(&o, sizeof(o), options) || o.format > BPULL_FORMAT_QED ||
+	if (!options_import(&o, sizeof(o), options) || o.format > OPTIONS_LAST_FORMAT ||
 	    o.repair > BPULL_REPAIR_ALL)
 		return error_fill(error, -EINVAL, "unknown check options");
 	if (open_flags_check(o.repair ? OPEN_REPAIR : OPEN_CHECK, o.flags, &err))

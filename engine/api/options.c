@@ -74,8 +74,8 @@ int options_take(enum open_way way, const struct bpull_disk_options *given,
 {
 	struct err err = { 0 };
 
-	if (!options_import(out, sizeof(*out), given) || out->format > BPULL_FORMAT_QED ||
-	    out->backing_format > BPULL_FORMAT_QED || out->backing_rule > BPULL_BACKING_NONE ||
+	if (!options_import(out, sizeof(*out), given) || out->format > OPTIONS_LAST_FORMAT ||
+	    out->backing_format > OPTIONS_LAST_FORMAT || out->backing_rule > BPULL_BACKING_NONE ||
 	    !names_are_there(out) || out->backing_trust > BPULL_TRUST_ALL || !told_are_known(out))
 		return error_fill(error, -EINVAL, "unknown disk options");
 	if (out->backing_trust && out->backing_format)

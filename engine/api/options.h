@@ -38,6 +38,9 @@ bool result_fits(const void *out, size_t first_len);
  * The size stays. */
 void result_export(void *out, const void *src, size_t src_len);
 
+/* The last of enum bpull_format: what lies behind is unknown. */
+#define OPTIONS_LAST_FORMAT BPULL_FORMAT_QED
+
 /* first_len of a struct, by the last field that its first version had. */
 #define RESULT_FIRST_LEN(type, last) (offsetof(type, last) + sizeof(((type *)NULL)->last))
 

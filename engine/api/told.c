@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "engine/api/options.h"
 #include "engine/blockpull.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
@@ -22,7 +23,7 @@ bool told_are_known(const struct bpull_disk_options *options)
 	for (size_t i = 0; i < options->n_backing_formats; i++) {
 		const struct bpull_backing_format *f = &options->backing_formats[i];
 		if (!f->file || !*f->file || f->format == BPULL_FORMAT_UNKNOWN ||
-		    f->format > BPULL_FORMAT_QED || f->reserved[0] || f->reserved[1])
+		    f->format > OPTIONS_LAST_FORMAT || f->reserved[0] || f->reserved[1])
 			return false;
 	}
 	return true;
