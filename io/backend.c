@@ -8,22 +8,30 @@
 #include "io/err.h"
 #include "io/threads.h"
 #include "io/uring.h"
+#include "io/workers.h"
 
-/* More threads than this only queue in the block layer instead of here. */
-#define IO_MAX_THREADS 16
+/* Forbidden, unknown, too old, out of locked memory: the threads can do it all. The one that the
+ * ring's backend has started stays. Where it ended first, its place could be gone before the next
+ * one starts: the kernel counts a thread for a while after it was joined, and others of the same
+ * user start threads, too. */
+static int open_any(unsigned depth, unsigned n_threads, struct io **out, struct err *err)
+{
+	struct workers *left = NULL;
+
+	if (!io_uring_backend_open(depth, out, &left, NULL))
+		return 0;
+	return io_threads_backend_open(n_threads, left, out, err);
+}
 
 int io_open(enum io_choice choice, unsigned depth, struct io **out, struct err *err)
 {
-	unsigned n_threads = MIN(MAX(depth, 1u), (unsigned)IO_MAX_THREADS);
+	/* More threads than that only queue in the block layer instead of here. */
+	unsigned n_threads = MIN(MAX(depth, 1u), (unsigned)WORKERS_MAX);
 
 	switch (choice) {
-	case IO_CHOICE_URING: return io_uring_backend_open(depth, out, err);
-	case IO_CHOICE_THREADS: return io_threads_backend_open(n_threads, out, err);
-	case IO_CHOICE_AUTO:
-		/* Forbidden, unknown, too old, out of locked memory: the threads can do it all. */
-		if (!io_uring_backend_open(depth, out, NULL))
-			return 0;
-		return io_threads_backend_open(n_threads, out, err);
+	case IO_CHOICE_URING: return io_uring_backend_open(depth, out, NULL, err);
+	case IO_CHOICE_THREADS: return io_threads_backend_open(n_threads, NULL, out, err);
+	case IO_CHOICE_AUTO: return open_any(depth, n_threads, out, err);
 	}
 	return err_set(err, -EINVAL, "unknown I/O backend %d", (int)choice);
 }

@@ -22,8 +22,7 @@
 #include "io/workers.h"
 
 struct threads {
-	struct io io; /* first: the ops cast back */
-	int wake_fd;
+	struct io io;            /* first: the ops cast back */
 	struct req_list waiting; /* submitted, not kicked */
 	struct workers *workers;
 };
@@ -81,6 +80,11 @@ static void hand_over(struct io *io)
 	workers_put(t->workers, &t->waiting);
 }
 
+static int wake_fd_of(const struct io *io)
+{
+	return workers_wake_fd(((const struct threads *)io)->workers);
+}
+
 static unsigned reap_workers(struct io *io, struct io_req **out, unsigned max)
 {
 	struct threads *t = (struct threads *)io;
@@ -90,21 +94,16 @@ static unsigned reap_workers(struct io *io, struct io_req **out, unsigned max)
 	n = workers_take(t->workers, out, max);
 	if (n == max)
 		return n; /* the descriptor stays readable for the rest */
-	wake_drain(t->wake_fd);
+	wake_drain(wake_fd_of(io));
 	n += workers_take(t->workers, out + n, max - n);
 	if (n == max)
-		wake_signal(t->wake_fd);
+		wake_signal(wake_fd_of(io));
 	return n;
 }
 
 static void tell_workers(struct io *io, bool on)
 {
 	workers_tell(((struct threads *)io)->workers, on);
-}
-
-static int wake_fd_of(const struct io *io)
-{
-	return ((const struct threads *)io)->wake_fd;
 }
 
 /* Nothing to register with; the hints end here. */
@@ -121,14 +120,12 @@ static void destroy_threads(struct io *io)
 	struct threads *t = (struct threads *)io;
 	assert(!t->waiting.head);
 	workers_free(t->workers);
-	close(t->wake_fd);
 	free(t);
 }
 
-/* The workers are not in the child. */
 static void leave_threads(struct io *io)
 {
-	close(((struct threads *)io)->wake_fd);
+	workers_leave(((struct threads *)io)->workers);
 }
 
 static const struct io_ops threads_ops = {
@@ -155,25 +152,22 @@ static int refuse_threads(int code, struct err *err)
 		"(ulimit -u, or pids.max of the container); raise it, or end what uses it");
 }
 
-int io_threads_backend_open(unsigned n_threads, struct io **out, struct err *err)
+int io_threads_backend_open(unsigned n_threads, struct workers *workers, struct io **out,
+			    struct err *err)
 {
 	struct threads *t = calloc(1, sizeof(*t));
-	int rc;
+	int rc = t ? 0 : -ENOMEM;
 
-	if (!t)
-		return err_errno(err, -ENOMEM, "cannot start the I/O threads");
-	t->io.ops = &threads_ops;
-	t->wake_fd = wake_open();
-	rc = t->wake_fd < 0 ? t->wake_fd : 0;
-	if (!rc) {
-		rc = workers_new(n_threads, io_req_run_here, t->wake_fd, &t->workers);
-		if (rc)
-			close(t->wake_fd);
-	}
+	if (!rc && !workers)
+		rc = workers_new(n_threads, io_req_run_here, &workers);
 	if (rc) {
+		workers_free(workers);
 		free(t);
 		return refuse_threads(rc, err);
 	}
+	workers_set_max(workers, n_threads);
+	t->io.ops = &threads_ops;
+	t->workers = workers;
 	*out = &t->io;
 	return 0;
 }

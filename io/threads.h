@@ -6,8 +6,11 @@
 struct err;
 struct io;
 struct io_req;
+struct workers;
 
-int io_threads_backend_open(unsigned n_threads, struct io **out, struct err *err);
+/* Takes over the workers, also when it fails; NULL: it starts some. */
+int io_threads_backend_open(unsigned n_threads, struct workers *workers, struct io **out,
+			    struct err *err);
 /* All of a request, of any kind, with blocking calls; sets the result. On a worker. */
 void io_req_run_here(struct io_req *req);
 

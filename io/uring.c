@@ -25,9 +25,8 @@
 #include "io/uring_tables.h"
 #include "io/wake.h"
 
-#define MAX_DEPTH   4096
-#define MAX_WORKERS 16
-#define BATCH       64 /* completions taken at once */
+#define MAX_DEPTH 4096
+#define BATCH     64 /* completions taken at once */
 
 static void submit_req(struct io *io, struct io_req *req)
 {
@@ -203,7 +202,6 @@ static void destroy_ring(struct io *io)
 	uring_tables_free(u);
 	io_uring_queue_exit(&u->ring);
 	workers_free(u->workers);
-	close(u->wake_fd);
 	free(u);
 }
 
@@ -214,7 +212,7 @@ static void leave_ring(struct io *io)
 	struct uring *u = (struct uring *)io;
 
 	io_uring_queue_exit(&u->ring);
-	close(u->wake_fd);
+	workers_leave(u->workers);
 }
 
 static const struct io_ops uring_ops = {
@@ -236,26 +234,19 @@ static const struct io_ops uring_ops = {
 	.leave = leave_ring,
 };
 
-/* Frees what it made when it fails. */
+/* u->workers is set where there are some, also when the ring fails. */
 static int open_uring(struct uring *u)
 {
 	long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned n_workers = (unsigned)MIN(MAX(n_cpus, 1L), (long)MAX_WORKERS);
+	unsigned n_workers = (unsigned)MIN(MAX(n_cpus, 1L), (long)WORKERS_MAX);
 	int rc;
 
-	u->wake_fd = wake_open();
-	if (u->wake_fd < 0)
-		return u->wake_fd;
 	/* Before the kernel's threads: where there is room for one thread alone, it is this. */
-	rc = workers_new(n_workers, io_req_run_here, u->wake_fd, &u->workers);
-	if (!rc) {
-		rc = uring_ring_open(u);
-		if (!rc)
-			return 0;
-		workers_free(u->workers);
-	}
-	close(u->wake_fd);
-	return rc;
+	rc = workers_new(n_workers, io_req_run_here, &u->workers);
+	if (rc)
+		return rc;
+	u->wake_fd = workers_wake_fd(u->workers);
+	return uring_ring_open(u);
 }
 
 static int refuse_uring(int code, struct err *err)
@@ -278,7 +269,7 @@ static int refuse_uring(int code, struct err *err)
 	return -ENOTSUP;
 }
 
-int io_uring_backend_open(unsigned depth, struct io **out, struct err *err)
+int io_uring_backend_open(unsigned depth, struct io **out, struct workers **left, struct err *err)
 {
 	struct uring *u = calloc(1, sizeof(*u));
 	int rc;
@@ -289,6 +280,9 @@ int io_uring_backend_open(unsigned depth, struct io **out, struct err *err)
 	u->depth = MIN(MAX(depth, 1u), (unsigned)MAX_DEPTH);
 	rc = open_uring(u);
 	if (rc) {
+		if (left)
+			*left = STEAL(u->workers);
+		workers_free(u->workers);
 		free(u);
 		return refuse_uring(rc, err);
 	}

@@ -41,6 +41,7 @@ struct uring {
 	size_t mem_len;
 };
 
-int io_uring_backend_open(unsigned depth, struct io **out, struct err *err);
+/* Without left NULL, *left is the pool of threads that it has started before it failed, or NULL. */
+int io_uring_backend_open(unsigned depth, struct io **out, struct workers **left, struct err *err);
 
 #endif

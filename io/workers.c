@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "io/base.h"
 #include "io/wake.h"
@@ -38,7 +39,7 @@ struct workers {
 	unsigned n_idle;
 	bool stopping;
 	bool quiet; /* the owner looks by itself */
-	pthread_t threads[];
+	pthread_t threads[WORKERS_MAX];
 };
 
 /* Caller holds the lock. Announces only the first: the owner takes all it finds. */
@@ -101,19 +102,26 @@ static int start_first(struct workers *w)
 	return rc;
 }
 
-int workers_new(unsigned max_threads, void (*run)(struct io_req *req), int wake_fd,
-		struct workers **out)
+void workers_set_max(struct workers *w, unsigned max_threads)
 {
-	struct workers *w;
+	w->max_threads = MIN(MAX(max_threads, 1u), (unsigned)WORKERS_MAX);
+}
+
+int workers_new(unsigned max_threads, void (*run)(struct io_req *req), struct workers **out)
+{
+	struct workers *w = calloc(1, sizeof(*w));
 	int rc;
 
-	max_threads = MAX(max_threads, 1u);
-	w = calloc(1, sizeof(*w) + max_threads * sizeof(w->threads[0]));
 	if (!w)
 		return -ENOMEM;
+	w->wake_fd = wake_open();
+	if (w->wake_fd < 0) {
+		rc = w->wake_fd;
+		free(w);
+		return rc;
+	}
 	w->run = run;
-	w->wake_fd = wake_fd;
-	w->max_threads = max_threads;
+	workers_set_max(w, max_threads);
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->more, NULL);
 	rc = start_first(w);
@@ -123,6 +131,11 @@ int workers_new(unsigned max_threads, void (*run)(struct io_req *req), int wake_
 	}
 	*out = w;
 	return 0;
+}
+
+int workers_wake_fd(const struct workers *w)
+{
+	return w->wake_fd;
 }
 
 void workers_put(struct workers *w, struct req_list *list)
@@ -177,5 +190,11 @@ void workers_free(struct workers *w)
 		pthread_join(w->threads[i], NULL);
 	pthread_cond_destroy(&w->more);
 	pthread_mutex_destroy(&w->lock);
+	close(w->wake_fd);
 	free(w);
+}
+
+void workers_leave(struct workers *w)
+{
+	close(w->wake_fd);
 }

@@ -8,21 +8,28 @@
 
 #include "io/req_list.h"
 
+#define WORKERS_MAX 16
+
 struct workers;
 
-/* run sets req->result, on any worker. wake_fd is signalled (wake.h) when finished requests begin
- * to wait for workers_take(). One thread is started at once, so that whatever is put later ends;
- * more, up to max_threads, when there is work for them and the system lets them start. 0, -ENOMEM,
- * or -EAGAIN where not even one may be started. */
-int workers_new(unsigned max_threads, void (*run)(struct io_req *req), int wake_fd,
-		struct workers **out);
+/* run sets req->result, on any worker. One thread is started at once, so that whatever is put later
+ * ends; more, up to max_threads (1 to WORKERS_MAX), when there is work for them and the system lets
+ * them start. 0 or -errno; -EAGAIN where not even one may be started. */
+int workers_new(unsigned max_threads, void (*run)(struct io_req *req), struct workers **out);
+/* Another bound, for a pool that goes on in another backend. Nothing was put yet. */
+void workers_set_max(struct workers *workers, unsigned max_threads);
+/* The pool's eventfd (wake.h): signalled when finished requests begin to wait for
+ * workers_take(). */
+int workers_wake_fd(const struct workers *workers);
 /* Takes over all of the list. */
 void workers_put(struct workers *workers, struct req_list *list);
-/* Whether wake_fd is told. Switched on again, it is, of what has finished meanwhile. On at
+/* Whether the eventfd is told. Switched on again, it is, of what has finished meanwhile. On at
  * first. */
 void workers_tell(struct workers *workers, bool on);
 unsigned workers_take(struct workers *workers, struct io_req **out, unsigned max);
 /* Nothing may be queued or running. */
 void workers_free(struct workers *workers);
+/* In a child of fork(), which has the descriptor and no thread. The memory stays. */
+void workers_leave(struct workers *workers);
 
 #endif

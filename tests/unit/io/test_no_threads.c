@@ -16,6 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <liburing.h>
+
 #include "io/backend.h"
 #include "tests/support/backend.h"
 #include "tests/support/time_limit.h"
@@ -28,6 +30,35 @@
 TIME_LIMIT(120);
 TestSuite(no_threads, .init = scratch_make, .fini = scratch_remove,
 	  .timeout = TIME_LIMIT_CLOCK(120));
+
+/* Linked in place of the calls: in a child that says so, one thread starts and no more, and the
+ * ring's probe hears nothing from the kernel's threads. */
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*body)(void *),
+			  void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*body)(void *),
+			  void *arg);
+int __real_io_uring_wait_cqe_timeout(struct io_uring *ring, struct io_uring_cqe **cqe,
+				     struct __kernel_timespec *limit);
+int __wrap_io_uring_wait_cqe_timeout(struct io_uring *ring, struct io_uring_cqe **cqe,
+				     struct __kernel_timespec *limit);
+static bool one_starts;
+static unsigned n_started;
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*body)(void *),
+			  void *arg)
+{
+	if (one_starts && n_started++)
+		return EAGAIN;
+	return __real_pthread_create(thread, attr, body, arg);
+}
+
+int __wrap_io_uring_wait_cqe_timeout(struct io_uring *ring, struct io_uring_cqe **cqe,
+				     struct __kernel_timespec *limit)
+{
+	if (one_starts)
+		return -ETIME;
+	return __real_io_uring_wait_cqe_timeout(ring, cqe, limit);
+}
 
 static bool limit_processes(rlim_t n)
 {
@@ -48,8 +79,6 @@ static void in_child(int (*body)(void))
 	int status;
 	pid_t pid;
 
-	if (geteuid())
-		scratch_skip("only root can become another user");
 	pid = fork();
 	cr_assert_geq(pid, 0);
 	if (!pid) {
@@ -61,6 +90,13 @@ static void in_child(int (*body)(void))
 		scratch_skip("no io_uring here");
 	cr_assert(WIFEXITED(status) && !WEXITSTATUS(status), "step %d, signal %d",
 		  WEXITSTATUS(status), WTERMSIG(status));
+}
+
+static void as_another(int (*body)(void))
+{
+	if (geteuid())
+		scratch_skip("only root can become another user");
+	in_child(body);
 }
 
 static bool wait_for_all(struct io *io)
@@ -167,9 +203,9 @@ static int no_room_threads(void)
 
 Test(no_threads, no_room_for_one)
 {
-	in_child(no_room_auto);
-	in_child(no_room_threads);
-	in_child(no_room_uring);
+	as_another(no_room_auto);
+	as_another(no_room_threads);
+	as_another(no_room_uring);
 }
 
 /* Not for the ring, which needs one of the kernel's as well. */
@@ -190,7 +226,30 @@ static int room_for_one(void)
 
 Test(no_threads, room_for_one)
 {
-	in_child(room_for_one);
+	as_another(room_for_one);
+}
+
+/* Its place is gone as soon as a thread has ended: what the ring's backend started serves the
+ * threads backend, too. */
+static int one_ever(void)
+{
+	struct err err = { 0 };
+	struct io *io;
+	int rc;
+
+	one_starts = true;
+	if (io_open(IO_CHOICE_AUTO, 8, &io, &err))
+		return 1;
+	if (strcmp(io->ops->name, "threads"))
+		return 2;
+	rc = use(io);
+	io_close(io);
+	return rc;
+}
+
+Test(no_threads, a_thread_that_runs_is_kept)
+{
+	in_child(one_ever);
 }
 
 static int room_for_few(void)
@@ -208,7 +267,7 @@ static int room_for_few(void)
 
 Test(no_threads, room_for_few)
 {
-	in_child(room_for_few);
+	as_another(room_for_few);
 }
 
 struct late {
@@ -245,7 +304,7 @@ static int limit_after_opening(void)
 
 Test(no_threads, a_limit_after_opening)
 {
-	in_child(limit_after_opening);
+	as_another(limit_after_opening);
 }
 
 /* Some kernels never end what they have no thread for. Here it is a pipe that nothing comes from:
