@@ -18,6 +18,7 @@
 
 #include "engine/blockpull.h"
 #include "engine/commit/commit.h"
+#include "engine/commit/mixed.h"
 #include "engine/commit/state.h"
 #include "engine/copy/charge.h"
 #include "engine/copy/cursor.h"
@@ -66,20 +67,24 @@ static bool must_unwind(const struct bpull_disk *disk)
 	return job->error || disk->poisoned || job->aborted;
 }
 
-/* It was told to go on: tries again what failed. */
-static void go_on(struct bpull_disk *disk)
+/* It was told to go on: tries again what failed. False: a base was changed meanwhile, and the job
+ * fails of that. A base that was cut short would fail each try, and no commit would ever look. */
+static bool go_on(struct bpull_disk *disk)
 {
 	struct job *job = &disk->job;
 
 	if (!job->stopped)
-		return;
+		return true;
 	events_prepare_stopped(disk);
 	job_forget_stop(job);
+	if (!disk->link.leaving && mixed_base_changed(disk))
+		return false;
 	if (commit_is_stalled(disk))
 		commit_retry(disk);
 	/* Verifying, too: a list that is full may have begun it while the job was stopped. */
 	if (job->step == JOB_COPYING || job->step == JOB_PROVING || job->step == JOB_VERIFYING)
 		cursor_go_on(disk);
+	return true;
 }
 
 static void run_step(struct bpull_disk *disk, uint64_t now_ns)
@@ -95,8 +100,8 @@ static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 	/* What was copied is made durable while it waits, if only that is possible. */
 	if (job_is_stopped(disk) && (disk->job.step != JOB_COPYING || commit_is_stalled(disk)))
 		return;
-	if (!job_is_stopped(disk))
-		go_on(disk);
+	if (!job_is_stopped(disk) && !go_on(disk))
+		return;
 	/* One of the guest's found no space while there was no job to fail. */
 	if (commit_is_stalled(disk) && disk->job.step != JOB_UNWINDING)
 		commit_retry(disk);

@@ -213,6 +213,15 @@ Test(model, space)
 	cr_assert_gt(play_met.aborted_stopped, EFFORT(10));
 }
 
+static void replay(uint64_t seed, const struct play *how)
+{
+	struct sim_chain chain;
+
+	draw(&chain, seed);
+	play(&chain, seed, how);
+	sim_chain_free(&chain);
+}
+
 /* Others write to a backing file while a job reads it, in any of its states: it must not say that
  * it is done, and keep the link. */
 Test(model, base_changes)
@@ -223,6 +232,12 @@ Test(model, base_changes)
 	fprintf(stderr, "%" PRIu64 " bases changed under a job\n", play_met.changed_bases);
 	cr_assert_gt(play_met.changed_bases, EFFORT(300));
 	cr_assert_gt(play_met.cut_bases, EFFORT(50));
+}
+
+/* A base that was cut short: each try to read it fails, and the job is told to go on each time. */
+Test(model, a_base_that_can_be_read_no_more_ends_the_job)
+{
+	replay(7948, &(struct play){ .base_changes = true });
 }
 
 /* In a child, which ends at the first thing that is wrong. */
