@@ -53,12 +53,13 @@ struct qcow2_new_link {
 /* In the draft, over the name, which is dead when this is on disk. */
 static int put_marker(struct qcow2_parts *d, struct qcow2_new_link *link)
 {
-	if (!d->needs_marker || link->ext_end)
+	if (!d->needs_marker)
 		return 0;
 	if (d->tail + EXT_HEAD_LEN > MIN(d->len, (size_t)SECTOR_LEN))
 		return -ENOTSUP;
 	memset(d->bytes + d->tail, 0, EXT_HEAD_LEN);
-	link->ext_off = d->tail;
+	if (!link->ext_end) /* else the format has changed in front of it */
+		link->ext_off = d->tail;
 	d->ext_end = link->ext_end = d->tail + EXT_HEAD_LEN;
 	return 0;
 }
@@ -73,6 +74,7 @@ static int put_format(struct qcow2_parts *d, const char *format, struct qcow2_ne
 	if (at && old_len == len && !memcmp(d->bytes + at + EXT_HEAD_LEN, format, len))
 		return 0;
 	if (!at || round_up(old_len, 8) != 8) {
+		d->needs_marker = false;
 		at = d->tail;
 		need += EXT_HEAD_LEN;
 		if (d->format_off && d->format_off + EXT_HEAD_LEN + round_up(old_len, 8) == d->tail)

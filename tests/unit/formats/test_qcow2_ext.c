@@ -91,6 +91,35 @@ Test(qcow2_ext, backing_format_is_found_among_unknown_extensions)
 		}
 }
 
+/* The last extension's padding need not be there: the name begins behind its bytes. */
+Test(qcow2_ext, a_name_may_begin_in_the_padding)
+{
+	static const uint8_t data[8];
+
+	for (uint32_t len = 1; len <= 8; len++)
+		for (unsigned version = 2; version <= 3; version++) {
+			struct build_ext ext = { 0x11111111, data, len };
+			struct build_how how = { .version = version,
+						 .cluster_bits = 9,
+						 .guest_len = 1 << 20,
+						 .exts = &ext,
+						 .n_exts = 1 };
+			struct build_image image = build_image(&how);
+			size_t off = (version == 2 ? 72 : 112) + 8 + len;
+			struct opened o;
+
+			/* Taken for extensions, these bytes would be damage. */
+			memset(image.bytes + off, 'n', 40);
+			put_be64(image.bytes + QCOW2_H_BACKING_OFF, off);
+			put_be32(image.bytes + QCOW2_H_BACKING_LEN, 40);
+			o = open_bytes(image.bytes, image.len);
+			cr_assert(o.layer, "%u bytes: %s", len, o.err.message);
+			cr_assert_eq(strlen(o.layer->backing_name), 40);
+			close_opened(&o);
+			build_image_free(&image);
+		}
+}
+
 Test(qcow2_ext, unknown_backing_format_keeps_its_name)
 {
 	struct build_how how = { .guest_len = 4096, .backing_name = "b", .backing_format = "vmdk" };

@@ -111,15 +111,23 @@ static int change(struct file *file, bool mixed, struct expected *expected, cons
 	return rc;
 }
 
-/* A name that begins where the extensions end, in place of the marker. */
-static bool take_marker_away(uint8_t *image, size_t len)
+/* How the extensions end. */
+enum tail {
+	TAIL_MARKER,
+	TAIL_NAME,       /* the backing file's name begins in place of the marker */
+	TAIL_NO_PADDING, /* and in place of the last one's padding */
+};
+
+static bool take_marker_away(uint8_t *image, size_t len, enum tail tail)
 {
 	uint64_t name_off = be64(image + 8);
 	uint32_t name_len = be32(image + 16);
-	size_t at = be32(image + 4) == 2 ? 72 : be32(image + 100);
+	size_t at = be32(image + 4) == 2 ? 72 : be32(image + 100), padding = 0;
 
-	while (be32(image + at))
-		at += 8 + round_up(be32(image + at + 4), 8);
+	for (; be32(image + at); at += 8 + round_up(be32(image + at + 4), 8))
+		padding = -be32(image + at + 4) % 8;
+	if (tail == TAIL_NO_PADDING)
+		at -= padding;
 	if (!name_len || at + name_len > len)
 		return false;
 	memmove(image + at, image + name_off, name_len);
@@ -144,7 +152,7 @@ static struct file *file_of(const struct build_image *image)
 }
 
 /* Set, clear, set again. How the first went. */
-static int there_and_back(const struct build_how *how, bool with_marker)
+static int there_and_back(const struct build_how *how, enum tail tail)
 {
 	struct build_image image = build_image(how);
 	struct expected expected;
@@ -156,8 +164,9 @@ static int there_and_back(const struct build_how *how, bool with_marker)
 		 "version %u, clusters of %u bits, %u bytes of names, name of %zu%s", how->version,
 		 how->cluster_bits, how->n_exts ? how->exts[0].len : 0,
 		 how->backing_name ? strlen(how->backing_name) : 0,
-		 with_marker ? "" : ", no end marker");
-	if (with_marker || take_marker_away(image.bytes, (size_t)1 << how->cluster_bits)) {
+		 tail == TAIL_MARKER ? "" : ", no end marker");
+	if (tail == TAIL_MARKER ||
+	    take_marker_away(image.bytes, (size_t)1 << how->cluster_bits, tail)) {
 		file = file_of(&image);
 		expect_of(&expected, how, image.bytes);
 		rc = change(file, true, &expected, what);
@@ -185,32 +194,37 @@ static size_t used(const struct build_how *how)
 }
 
 /* Room is wanting only where it is: these must not be refused. */
-static bool has_room(const struct build_how *how, bool with_marker)
+static bool has_room(const struct build_how *how, enum tail tail)
 {
-	return used(how) + 16 <= SECTOR || (with_marker && how->cluster_bits >= 12);
+	return used(how) + 16 <= SECTOR || (tail == TAIL_MARKER && how->cluster_bits >= 12);
 }
 
 static void all_names(struct build_how *how, uint64_t *n, uint64_t *n_refused)
 {
 	static const size_t name_lens[] = { 0, 1, 8, 31, 200, 1023 };
+	struct build_ext ext = how->exts[0];
 
 	for (size_t i = 0; i < ARRAY_LEN(name_lens); i++)
-		for (int marker = 0; marker < 2; marker++) {
+		for (enum tail tail = TAIL_MARKER; tail <= TAIL_NO_PADDING; tail++) {
+			struct build_ext odd = ext;
 			int rc;
 
+			odd.len += tail == TAIL_NO_PADDING ? 1 + (ext.len / 8 + i) % 7 : 0;
+			how->exts = &odd;
 			memset(long_name, 'n', sizeof(long_name));
 			long_name[name_lens[i]] = 0;
 			how->backing_name = name_lens[i] ? long_name : NULL;
 			how->backing_format = name_lens[i] ? "raw" : NULL;
 			if (used(how) > (size_t)1 << how->cluster_bits ||
-			    (!marker && !name_lens[i]))
+			    (tail != TAIL_MARKER && !name_lens[i]))
 				continue;
-			rc = there_and_back(how, marker);
+			rc = there_and_back(how, tail);
 			++*n;
 			*n_refused += rc != 0;
-			cr_assert(!rc || !has_room(how, marker), "refused with %u bytes of names",
-				  how->exts[0].len);
+			cr_assert(!rc || !has_room(how, tail), "refused with %u bytes of names",
+				  odd.len);
 		}
+	how->exts = NULL;
 }
 
 Test(qcow2_mark, every_header_is_as_it_was_after_any_cut)
@@ -338,6 +352,45 @@ Test(qcow2_mark, a_link_led_elsewhere_or_dropped_keeps_it)
 		file_close(file);
 		build_image_free(&image);
 	}
+}
+
+/* The marker that was not there, and what comes behind it, goes behind the last one's padding,
+ * where readers look. The format's extension may change in front of others. */
+static void lead_elsewhere(const struct build_how *how, enum tail tail)
+{
+	struct build_image image = build_image(how);
+	struct file *file;
+
+	cr_assert(take_marker_away(image.bytes, 4096, tail));
+	file = file_of(&image);
+	assert_image(file, how->backing_name, IMAGE_RAW, false);
+	change_link(file, "b.qcow2", IMAGE_QCOW2);
+	assert_image(file, "b.qcow2", IMAGE_QCOW2, false);
+	mark(file, true);
+	change_link(file, NULL, IMAGE_UNKNOWN);
+	assert_image(file, NULL, IMAGE_UNKNOWN, true);
+	file_close(file);
+	build_image_free(&image);
+}
+
+Test(qcow2_mark, a_link_is_led_elsewhere_where_the_name_ends_the_extensions)
+{
+	static const uint8_t data[16];
+
+	for (uint32_t len = 0; len <= 16; len++)
+		for (unsigned version = 2; version <= 3; version++) {
+			struct build_ext ext = { 0x11111111, data, len };
+			struct build_how how = { .version = version,
+						 .cluster_bits = 12,
+						 .guest_len = 1 << 20,
+						 .backing_name = "a-base-with-a-longer-name.raw",
+						 .backing_format = "raw",
+						 .exts = &ext,
+						 .n_exts = 1 };
+
+			lead_elsewhere(&how, TAIL_NAME);
+			lead_elsewhere(&how, TAIL_NO_PADDING);
+		}
 }
 
 Test(qcow2_mark, a_failing_write_or_barrier_is_told)
