@@ -11,6 +11,7 @@
 #include "formats/core/layer_header.h"
 #include "formats/core/staged.h"
 #include "formats/qed/disk.h"
+#include "formats/qed/header.h"
 #include "formats/qed/image.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/qed_images.h"
@@ -165,6 +166,57 @@ Test(qed_detach, that_the_base_was_called_raw_is_recorded_before_data_is)
 	layer_link_durable(rig.layer);
 	cr_assert_eq(layer_begin_writing(rig.layer, NULL), 0);
 	cr_assert_eq(le64(bytes + QED_H_FEATURES), 1);
+	qed_rig_close(&rig);
+	file_close(file);
+}
+
+static void change_link(struct qed_rig *rig, const char *name, enum image_format format)
+{
+	struct staged staged = { 0 };
+
+	cr_assert_eq(layer_plan_link(rig->layer, name, format, NULL), 0);
+	cr_assert_eq(layer_stage_link(rig->layer, &staged), 0);
+	rig_write_stages(&staged, STAGE_NAME, N_STAGES);
+	layer_link_durable(rig->layer);
+}
+
+/* Job after job on one open disk: what is in memory is what the next one changes, and what any
+ * later write of the header says again. */
+Test(qed_detach, a_link_is_changed_again_and_again)
+{
+	static const struct {
+		const char *name;
+		enum image_format format;
+		uint64_t features;
+	} links[] = {
+		{ "raw", IMAGE_RAW, QED_F_BACKING_FILE | QED_F_NO_PROBE },
+		{ "image", IMAGE_QCOW2, QED_F_BACKING_FILE },
+		{ "again", IMAGE_RAW, QED_F_BACKING_FILE | QED_F_NO_PROBE },
+		{ NULL, IMAGE_UNKNOWN, 0 },
+		{ "new", IMAGE_QED, QED_F_BACKING_FILE },
+		{ NULL, IMAGE_UNKNOWN, 0 },
+	};
+	struct file *file = qed_images_sound();
+	uint8_t *bytes = mem_file_inode(file)->bytes;
+	struct qed_rig rig;
+
+	put_le64(bytes + QED_H_FEATURES, QED_F_BACKING_FILE);
+	put_le32(bytes + QED_H_BACKING_OFF, 100);
+	put_le32(bytes + QED_H_BACKING_LEN, 4);
+	memcpy(bytes + 100, "base", 4);
+	cr_assert_eq(qed_rig_open(&rig, file, NULL), 0);
+	cr_assert_eq(layer_begin_writing(rig.layer, NULL), 0);
+	for (size_t i = 0; i < ARRAY_LEN(links); i++) {
+		struct qed *q = qed_of(rig.layer);
+		uint8_t staged[QED_HEADER_LEN];
+
+		change_link(&rig, links[i].name, links[i].format);
+		cr_assert_eq(le64(bytes + QED_H_FEATURES), links[i].features, "change %zu", i);
+		memcpy(staged, bytes, sizeof(staged));
+		cr_assert_eq(qed_rewrite_header(q, q->features, q->autoclear, NULL), 0);
+		cr_assert(!memcmp(staged, bytes, sizeof(staged)), "change %zu", i);
+		cr_assert_eq(rig.layer->probe_backing, links[i].features == QED_F_BACKING_FILE);
+	}
 	qed_rig_close(&rig);
 	file_close(file);
 }
