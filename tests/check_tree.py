@@ -96,7 +96,7 @@ def options_named(root):
 
 # Each of these is one program, or the one library; a function's name is found once in it, so that a
 # search, a backtrace and a breakpoint lead to one place.
-NAMESPACES = ("io", "formats"), ("tools",), ("bench",)
+NAMESPACES = ("io", "formats", "engine"), ("tools",), ("bench",)
 ATTRIBUTE = re.compile(r"__attribute__\(\((?:[^()]|\([^()]*\))*\)\)\s*")
 FUNCTION = re.compile(r"^(?:[a-z_]\w*[ *\n]+)+?\**(\w+)\([^;{}]*\)\s*\n\{", re.M)
 

@@ -91,8 +91,8 @@ static int put_on_top(struct bpull_disk *disk, enum image_format format, struct 
 	return 0;
 }
 
-static int prepare(struct bpull_disk *disk, const char *out_path,
-		   const struct bpull_create_options *options, struct err *err)
+static int prepare_flatten(struct bpull_disk *disk, const char *out_path,
+			   const struct bpull_create_options *options, struct err *err)
 {
 	struct bpull_create_options o = *options;
 	const struct layer *source = disk_overlay(disk);
@@ -141,7 +141,7 @@ int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 	if (rc)
 		return rc;
 	engine_yields_begin(&yields, engine);
-	rc = prepare(disk, out_path, &o, &err);
+	rc = prepare_flatten(disk, out_path, &o, &err);
 	engine_yields_end(&yields);
 	if (rc) {
 		bpull_disk_close(disk);

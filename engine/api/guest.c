@@ -17,7 +17,7 @@
 #include "engine/job/round.h"
 #include "io/base.h"
 
-static void submit(struct guest *g, void *user_data)
+static void submit_for(struct guest *g, void *user_data)
 {
 	g->user_data = user_data;
 	guest_submit(g);
@@ -33,7 +33,7 @@ void bpull_read(struct bpull_disk *disk, const struct iovec *iov, int n_iov, uin
 	if (guest_read_now(disk, iov, n_iov, guest_off))
 		guest_end_now(disk, user_data);
 	else
-		submit(guest_new_read(disk, iov, n_iov, guest_off), user_data);
+		submit_for(guest_new_read(disk, iov, n_iov, guest_off), user_data);
 }
 
 void bpull_write(struct bpull_disk *disk, const struct iovec *iov, int n_iov, uint64_t guest_off,
@@ -42,7 +42,7 @@ void bpull_write(struct bpull_disk *disk, const struct iovec *iov, int n_iov, ui
 	DISK_SCOPE(disk);
 
 	if (disk)
-		submit(guest_new_write(disk, iov, n_iov, guest_off, flags), user_data);
+		submit_for(guest_new_write(disk, iov, n_iov, guest_off, flags), user_data);
 }
 
 void bpull_write_zeroes(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, uint32_t flags,
@@ -51,7 +51,7 @@ void bpull_write_zeroes(struct bpull_disk *disk, uint64_t guest_off, uint64_t le
 	DISK_SCOPE(disk);
 
 	if (disk)
-		submit(guest_new_range(disk, GUEST_ZEROES, guest_off, len, flags), user_data);
+		submit_for(guest_new_range(disk, GUEST_ZEROES, guest_off, len, flags), user_data);
 }
 
 void bpull_discard(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *user_data)
@@ -59,7 +59,7 @@ void bpull_discard(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, vo
 	DISK_SCOPE(disk);
 
 	if (disk)
-		submit(guest_new_range(disk, GUEST_DISCARD, guest_off, len, 0), user_data);
+		submit_for(guest_new_range(disk, GUEST_DISCARD, guest_off, len, 0), user_data);
 }
 
 void bpull_flush(struct bpull_disk *disk, void *user_data)
@@ -67,7 +67,7 @@ void bpull_flush(struct bpull_disk *disk, void *user_data)
 	DISK_SCOPE(disk);
 
 	if (disk)
-		submit(guest_new_range(disk, GUEST_FLUSH, 0, 0, 0), user_data);
+		submit_for(guest_new_range(disk, GUEST_FLUSH, 0, 0, 0), user_data);
 }
 
 void bpull_block_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
@@ -76,7 +76,7 @@ void bpull_block_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t le
 	DISK_SCOPE(disk);
 
 	if (disk)
-		submit(guest_new_status(disk, guest_off, len, extents, max), user_data);
+		submit_for(guest_new_status(disk, guest_off, len, extents, max), user_data);
 }
 
 int bpull_disk_set_copy_on_read(struct bpull_disk *disk, int on)
@@ -98,7 +98,7 @@ static bool has_thread(const struct bpull_disk *disk)
 }
 
 /* Runs a request and waits for its end: 0 or -errno; *count: the number of extents. */
-static int run(struct guest *g, int *count)
+static int run_and_wait(struct guest *g, int *count)
 {
 	struct bpull_engine *engine = g->op.engine;
 	struct waiter waiter = { .cond = PTHREAD_COND_INITIALIZER };
@@ -120,7 +120,7 @@ int bpull_preadv(struct bpull_disk *disk, const struct iovec *iov, int n_iov, ui
 		return -EINVAL;
 	if (guest_read_now(disk, iov, n_iov, guest_off))
 		return 0;
-	return run(guest_new_read(disk, iov, n_iov, guest_off), NULL);
+	return run_and_wait(guest_new_read(disk, iov, n_iov, guest_off), NULL);
 }
 
 int bpull_pwritev(struct bpull_disk *disk, const struct iovec *iov, int n_iov, uint64_t guest_off,
@@ -130,7 +130,7 @@ int bpull_pwritev(struct bpull_disk *disk, const struct iovec *iov, int n_iov, u
 
 	if (!has_thread(disk))
 		return -EINVAL;
-	return run(guest_new_write(disk, iov, n_iov, guest_off, flags), NULL);
+	return run_and_wait(guest_new_write(disk, iov, n_iov, guest_off, flags), NULL);
 }
 
 int bpull_pread(struct bpull_disk *disk, void *buf, size_t len, uint64_t guest_off)
@@ -155,7 +155,7 @@ static int run_range(struct bpull_disk *disk, enum guest_kind kind, uint64_t gue
 
 	if (!has_thread(disk))
 		return -EINVAL;
-	return run(guest_new_range(disk, kind, guest_off, len, flags), NULL);
+	return run_and_wait(guest_new_range(disk, kind, guest_off, len, flags), NULL);
 }
 
 int bpull_pwrite_zeroes(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, uint32_t flags)
@@ -181,11 +181,11 @@ int bpull_pblock_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t le
 
 	if (!has_thread(disk))
 		return -EINVAL;
-	rc = run(guest_new_status(disk, guest_off, len, extents, max), &count);
+	rc = run_and_wait(guest_new_status(disk, guest_off, len, extents, max), &count);
 	return rc ? rc : count;
 }
 
-static uint64_t end_of(int timeout_ms)
+static uint64_t timeout_end_ns(int timeout_ms)
 {
 	return timeout_ms < 0 ? UINT64_MAX : engine_now_ns() + timeout_ms * UINT64_C(1000000);
 }
@@ -199,7 +199,7 @@ static bool has_older(const struct bpull_disk *disk, uint64_t seq)
 int bpull_disk_drain(struct bpull_disk *disk, int timeout_ms)
 {
 	DISK_SCOPE(disk);
-	uint64_t end_ns = end_of(timeout_ms), seq;
+	uint64_t end_ns = timeout_end_ns(timeout_ms), seq;
 
 	if (!disk || !(disk->flags & BPULL_DISK_GUEST_IO))
 		return -EINVAL;
@@ -214,7 +214,7 @@ int bpull_disk_drain(struct bpull_disk *disk, int timeout_ms)
 int bpull_job_wait(struct bpull_disk *disk, int timeout_ms)
 {
 	DISK_SCOPE(disk);
-	uint64_t end_ns = end_of(timeout_ms);
+	uint64_t end_ns = timeout_end_ns(timeout_ms);
 
 	if (!has_thread(disk))
 		return -EINVAL;

@@ -208,7 +208,7 @@ struct reporter {
 	void *opaque;
 };
 
-static void report(void *opaque, bool is_leak, const char *text)
+static void pass_report(void *opaque, bool is_leak, const char *text)
 {
 	struct reporter *r = opaque;
 
@@ -239,7 +239,7 @@ static int check_layer(struct layer *layer, const struct bpull_check_options *o,
 	struct reporter r = { o->report, o->opaque };
 	struct repair repair = {
 		.all = o->repair == BPULL_REPAIR_ALL,
-		.found = { .report = o->report ? report : NULL,
+		.found = { .report = o->report ? pass_report : NULL,
 			   .opaque = &r,
 			   .max_reports = o->max_reports ? o->max_reports : 100 },
 	};
@@ -316,8 +316,8 @@ int bpull_check(const char *path, const struct bpull_check_options *options,
 
 /* Refuses what a job with these options refuses before its first write. measure_walk() looks at the
  * overlay's own tables. */
-static int refuse(struct walk *w, const struct bpull_job_options *job, const char *base_name,
-		  struct err *err)
+static int refuse_job(struct walk *w, const struct bpull_job_options *job, const char *base_name,
+		      struct err *err)
 {
 	const struct chain *chain = w->chain;
 	const struct layer *overlay = chain->layers[0];
@@ -390,7 +390,7 @@ int bpull_measure_job(const char *path, const struct bpull_disk_options *options
 	if (o.opened)
 		o.opened(o.user_data);
 	if (!rc)
-		rc = refuse(&w, &j, base_name, &err);
+		rc = refuse_job(&w, &j, base_name, &err);
 	if (!rc)
 		rc = measure_walk(&w, &measured, &err);
 	offline_chain_close(&look);

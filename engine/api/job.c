@@ -196,7 +196,7 @@ static void end_starting(struct bpull_disk *disk, struct engine_yields *yields)
 	engine_wake(disk->engine);
 }
 
-static int prepare(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
+static int prepare_job(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
 {
 	struct target target = { 0 };
 	int rc = 0;
@@ -280,14 +280,14 @@ static int set_aside(struct bpull_disk *disk, const struct bpull_job_options *o)
 	return proof_begin(disk);
 }
 
-static int start(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
+static int start_job(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
 {
 	int rc = set_aside(disk, o);
 
 	if (rc)
 		err_set(err, rc, "out of memory");
 	else
-		rc = prepare(disk, o, err);
+		rc = prepare_job(disk, o, err);
 	/* A guest may have written meanwhile. */
 	if (!rc && disk->poisoned) {
 		job_forget_target(disk);
@@ -312,7 +312,7 @@ int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *opt
 
 	if (rc)
 		return rc;
-	rc = start(disk, &o, &err);
+	rc = start_job(disk, &o, &err);
 	end_starting(disk, &yields);
 	if (rc)
 		return error_export(&err, error);

@@ -38,7 +38,7 @@ static void free_disk(struct virt_disk *d)
 	free(d);
 }
 
-static struct virt_disk *find(struct bpull_virt *virt, const char *real_path)
+static struct virt_disk *find_virt_disk(struct bpull_virt *virt, const char *real_path)
 {
 	struct virt_disk *d = virt->disks;
 
@@ -96,7 +96,7 @@ struct virt_disk *virt_hold(struct bpull_virt *virt, const char *real_path)
 	struct virt_disk *d;
 
 	pthread_mutex_lock(&virt->mutex);
-	d = find(virt, real_path);
+	d = find_virt_disk(virt, real_path);
 	if (d)
 		d->n_used++;
 	pthread_mutex_unlock(&virt->mutex);
@@ -134,7 +134,7 @@ int virt_add(struct bpull_virt *virt, const char *path, char *real_path, struct 
 		return -ENOMEM;
 	}
 	pthread_mutex_lock(&virt->mutex);
-	if (find(virt, real_path)) {
+	if (find_virt_disk(virt, real_path)) {
 		pthread_mutex_unlock(&virt->mutex);
 		free_disk(d);
 		return -EBUSY;
@@ -192,7 +192,7 @@ int bpull_virt_detach(struct bpull_virt *virt, const char *path, struct bpull_er
 	if (is_missing(virt, "virt", error) || virt_resolve(path, &real_path, error))
 		return -1;
 	pthread_mutex_lock(&virt->mutex);
-	d = find(virt, real_path);
+	d = find_virt_disk(virt, real_path);
 	if (d && d->attached)
 		detach(virt, d);
 	else
@@ -300,7 +300,7 @@ static void dispatch(struct bpull_virt *virt, const struct bpull_event *event)
 	virt_put(virt, d);
 }
 
-static void *run(void *opaque)
+static void *virt_run(void *opaque)
 {
 	struct bpull_virt *virt = opaque;
 	struct pollfd fds[2] = { { .fd = bpull_engine_fd(virt->engine), .events = POLLIN },
@@ -348,7 +348,7 @@ int bpull_virt_open(const struct bpull_engine_options *engine_options,
 		rc = virt_fail(error, -errno, "eventfd: %s", strerror(errno));
 	pthread_mutex_init(&virt->mutex, NULL);
 	pthread_cond_init(&virt->idle, NULL);
-	if (!rc && pthread_create(&virt->dispatcher, NULL, run, virt))
+	if (!rc && pthread_create(&virt->dispatcher, NULL, virt_run, virt))
 		rc = virt_fail(error, -EAGAIN, "cannot start the dispatcher's thread");
 	if (rc) {
 		bpull_engine_close(virt->engine);

@@ -114,7 +114,7 @@ static int cannot_resolve(const char *image, int why, struct err *err)
 			 err_escape(image, strlen(image), name, sizeof(name)));
 }
 
-static int note_missing(const char *named, struct path_policy *policy, struct err *err)
+static int keep_missing(const char *named, struct path_policy *policy, struct err *err)
 {
 	if (!policy->missing)
 		policy->missing = strdup(named);
@@ -132,7 +132,7 @@ static int add_named(const char *named, char **dirs, char **files, struct path_p
 
 	if (rc == -ENOENT || rc == -ENOTDIR) {
 		free(real);
-		return note_missing(named, policy, err);
+		return keep_missing(named, policy, err);
 	}
 	if (!rc && S_ISDIR(st.st_mode)) {
 		dirs[policy->n_dirs++] = real;

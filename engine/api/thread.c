@@ -19,7 +19,7 @@
 #include "engine/job/round.h"
 #include "io/base.h"
 
-static void *run(void *opaque)
+static void *run_rounds_alone(void *opaque)
 {
 	struct bpull_engine *engine = opaque;
 	struct engine_thread *t = &engine->thread;
@@ -88,7 +88,7 @@ int engine_thread_start(struct bpull_engine *engine)
 	t->is_on = true;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = -pthread_create(&t->thread, NULL, run, engine);
+	rc = -pthread_create(&t->thread, NULL, run_rounds_alone, engine);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (rc)
 		destroy(t);

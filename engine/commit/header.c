@@ -33,7 +33,7 @@ enum step commit_go_on_with_link(struct commit *commit)
 	return STEP_NEXT;
 }
 
-static enum step submit(struct commit *commit)
+static enum step submit_header(struct commit *commit)
 {
 	op_submit(&commit->op, &commit->header);
 	return STEP_WAIT;
@@ -57,7 +57,7 @@ static enum step read_header(struct commit *commit)
 		return commit_go_on_with_link(commit);
 	}
 	io_req_read(&commit->header, w->file, commit->old_header, w->len, w->host_off);
-	return submit(commit);
+	return submit_header(commit);
 }
 
 static enum step write_header(struct commit *commit)
@@ -87,7 +87,7 @@ static enum step look_at_header(struct commit *commit)
 	io_req_read(&commit->header, disk_overlay(commit->op.disk)->file,
 		    commit->old_header + commit->header_len, commit->header_len,
 		    commit->header_off);
-	return submit(commit);
+	return submit_header(commit);
 }
 
 static enum step compare_header(struct commit *commit)
@@ -107,7 +107,7 @@ static enum step restore_header(struct commit *commit)
 		return STEP_NEXT;
 	io_req_write(&commit->header, disk_overlay(commit->op.disk)->file, commit->old_header,
 		     commit->header_len, commit->header_off);
-	return submit(commit);
+	return submit_header(commit);
 }
 
 /* The new header was not written, or its barrier failed, and the old one is durable again. */

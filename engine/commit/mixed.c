@@ -83,7 +83,7 @@ static void say_changed(struct bpull_disk *disk, const struct file *file, const 
 		file_show(file, &shown), marked);
 }
 
-static int write_mark(struct bpull_disk *disk, bool mixed, struct err *err)
+static int mark_overlay(struct bpull_disk *disk, bool mixed, struct err *err)
 {
 	struct layer *overlay = disk_overlay(disk);
 
@@ -92,12 +92,12 @@ static int write_mark(struct bpull_disk *disk, bool mixed, struct err *err)
 
 static int mark_work(struct bpull_disk *disk, struct err *err)
 {
-	return write_mark(disk, true, err);
+	return mark_overlay(disk, true, err);
 }
 
 static int clear_work(struct bpull_disk *disk, struct err *err)
 {
-	return write_mark(disk, false, err);
+	return mark_overlay(disk, false, err);
 }
 
 /* No commit begins before the job has ended. */

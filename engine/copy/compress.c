@@ -177,7 +177,7 @@ static enum step submit_encodes(struct copy_run *p)
 	return STEP_WAIT;
 }
 
-static void account(struct copy_run *p, uint32_t len)
+static void hold_memory(struct copy_run *p, uint32_t len)
 {
 	p->compress.held += len;
 	p->op.engine->comp_len += len;
@@ -188,8 +188,8 @@ static void account(struct copy_run *p, uint32_t len)
 void copy_run_begin_compress(struct copy_run *p)
 {
 	if (p->compress.is_on && copy_run_in_pieces(p) && p->kind != RUN_ZERO)
-		account(p, p->overlay->cluster_len *
-				   (p->walk->how.compression_level >= SLOW_LEVEL ? 16 : 2));
+		hold_memory(p, p->overlay->cluster_len *
+				       (p->walk->how.compression_level >= SLOW_LEVEL ? 16 : 2));
 }
 
 /* Puts a piece where it belongs; the next one, or all are there. */
@@ -224,7 +224,7 @@ enum step copy_run_compress(struct copy_run *p)
 		return copy_run_retry_later(p, rc);
 	copy_run_free_requests(p);
 	if (!copy_run_in_pieces(p)) /* scratch: as much, if the workers took all of it at once */
-		account(p, clusters_run_len(p));
+		hold_memory(p, clusters_run_len(p));
 	p->phase = COPY_RUN_WRITE;
 	return submit_encodes(p);
 }

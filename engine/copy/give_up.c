@@ -61,7 +61,7 @@ static void discard_data(const struct copy_run *p)
 	}
 }
 
-static int discard_work(struct io_req *req)
+static int discard_run_work(struct io_req *req)
 {
 	const struct copy_run *p = req->owner;
 
@@ -76,7 +76,7 @@ enum step run_give_up_discard(struct copy_run *p)
 {
 	if (p->op.disk->poisoned || (!p->space.n_maps && !p->space.n_spaces))
 		return STEP_NEXT;
-	io_req_work(&p->give_up.discard, discard_work);
+	io_req_work(&p->give_up.discard, discard_run_work);
 	op_submit(&p->op, &p->give_up.discard);
 	return STEP_WAIT;
 }

@@ -138,7 +138,7 @@ static void describe_reads(struct copy_run *p)
 	memset(p->buf + covered, 0, plan->len - covered);
 }
 
-static int by_place(const void *a, const void *b)
+static int by_file_and_off(const void *a, const void *b)
 {
 	const struct io_req *x = *(struct io_req *const *)a, *y = *(struct io_req *const *)b;
 
@@ -164,7 +164,7 @@ static void submit_reads(struct copy_run *p)
 			order[i] = &p->reqs[i];
 	}
 	if (order)
-		qsort(order, p->read.n_reqs, sizeof(*order), by_place);
+		qsort(order, p->read.n_reqs, sizeof(*order), by_file_and_off);
 	for (unsigned i = 0; i < p->read.n_reqs; i++)
 		op_submit(&p->op, order ? order[i] : &p->reqs[i]); /* no memory: as they are */
 	free(order);

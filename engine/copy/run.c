@@ -76,8 +76,8 @@ static uint32_t choose_piece_len(const struct copy_run *p)
 }
 
 /* buf: NULL for those that need none. */
-static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf,
-		 enum run_kind kind)
+static int begin_run(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf,
+		     enum run_kind kind)
 {
 	bool is_jobs = kind != RUN_ON_READ;
 	struct layer *overlay = disk_overlay(disk);
@@ -120,19 +120,19 @@ static int start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void
 
 int copy_run_start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf)
 {
-	return start(disk, guest_off, len, buf, RUN_COPY);
+	return begin_run(disk, guest_off, len, buf, RUN_COPY);
 }
 
 int copy_run_start_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
 {
-	return start(disk, guest_off, len, NULL, RUN_CLONE);
+	return begin_run(disk, guest_off, len, NULL, RUN_CLONE);
 }
 
 int copy_run_start_zero(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
 {
 	uint64_t max_len = PUBLISH_MAX_GRANULES * (uint64_t)disk_overlay(disk)->granule_len;
 
-	return start(disk, guest_off, MIN(len, max_len), NULL, RUN_ZERO);
+	return begin_run(disk, guest_off, MIN(len, max_len), NULL, RUN_ZERO);
 }
 
 void copy_run_start_on_read(struct bpull_disk *disk, uint64_t guest_off, uint64_t end)
@@ -148,14 +148,14 @@ void copy_run_start_on_read(struct bpull_disk *disk, uint64_t guest_off, uint64_
 		len = MIN(len_max, end - guest_off);
 		if (!buf)
 			return;
-		if (start(disk, guest_off, len, buf, RUN_ON_READ)) {
+		if (begin_run(disk, guest_off, len, buf, RUN_ON_READ)) {
 			buf_put(disk->engine->bufs, buf);
 			return;
 		}
 	}
 }
 
-static void over(struct copy_run *p)
+static void run_over(struct copy_run *p)
 {
 	struct bpull_disk *disk = p->op.disk;
 	struct run_list *runs = copy_run_runs_of(p);
@@ -185,7 +185,7 @@ static void over(struct copy_run *p)
 }
 
 /* Its space is given back. */
-static void end_failed(struct copy_run *p)
+static void end_failed_run(struct copy_run *p)
 {
 	struct op *op = &p->op;
 
@@ -203,7 +203,7 @@ static void end_failed(struct copy_run *p)
 		else if (op->error != -ECANCELED)
 			job_fail_op(op->disk, op);
 	}
-	over(p);
+	run_over(p);
 }
 
 static void copy_run_fail(struct op *op)
@@ -217,7 +217,7 @@ static void copy_run_fail(struct op *op)
 		if (run_give_up_discard(p) == STEP_WAIT)
 			return;
 	}
-	end_failed(p);
+	end_failed_run(p);
 }
 
 static enum step lock(struct copy_run *p)
@@ -315,7 +315,7 @@ static uint64_t batch_len(const struct copy_run *p, const struct mapping *map)
 	return p->kind == RUN_CLONE ? map->len / 16 : map->len;
 }
 
-static void account(struct copy_run *p)
+static void count_copied(struct copy_run *p)
 {
 	struct bpull_disk *disk = p->op.disk;
 	const struct layer *overlay = p->overlay;
@@ -369,7 +369,7 @@ static enum step publish(struct copy_run *p)
 	if (rc)
 		return copy_run_retry_later(p, rc);
 	copy_run_hand_over(p);
-	account(p);
+	count_copied(p);
 	p->is_finished = true;
 	p->phase = COPY_RUN_OVER;
 	return STEP_NEXT;
@@ -392,8 +392,8 @@ static enum step copy_run_step(struct op *op)
 	case COPY_RUN_CLONED: return copy_run_cloned(p);
 	case COPY_RUN_PUBLISH: return publish(p);
 	case COPY_RUN_GIVE_UP: p->phase = COPY_RUN_GIVEN_UP; return run_give_up_discard(p);
-	case COPY_RUN_GIVEN_UP: end_failed(p); return STEP_WAIT;
-	case COPY_RUN_OVER: over(p); return STEP_WAIT;
+	case COPY_RUN_GIVEN_UP: end_failed_run(p); return STEP_WAIT;
+	case COPY_RUN_OVER: run_over(p); return STEP_WAIT;
 	}
 	abort();
 }

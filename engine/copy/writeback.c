@@ -30,7 +30,7 @@ struct writeback {
 };
 
 /* A hint: whether it did anything the barrier tells. */
-static void end(struct op *op)
+static void writeback_end(struct op *op)
 {
 	op->disk->n_background--;
 	engine_rerun(op->engine); /* the job may wait for it to end */
@@ -39,11 +39,11 @@ static void end(struct op *op)
 
 static enum step writeback_step(struct op *op)
 {
-	end(op);
+	writeback_end(op);
 	return STEP_WAIT;
 }
 
-static const struct op_kind writeback_kind = { "write-back", writeback_step, end };
+static const struct op_kind writeback_kind = { "write-back", writeback_step, writeback_end };
 
 void writeback_note(struct bpull_disk *disk, uint64_t host_off, uint64_t len)
 {

@@ -7,7 +7,7 @@
 #include "io/base.h"
 #include "io/io.h"
 
-static void end(struct aside *aside, int rc)
+static void aside_end(struct aside *aside, int rc)
 {
 	struct bpull_disk *disk = aside->op.disk;
 	const struct aside_kind *kind = aside->kind;
@@ -27,14 +27,14 @@ static enum step aside_step(struct op *op)
 {
 	struct aside *aside = (struct aside *)op;
 
-	end(aside, aside->rc);
+	aside_end(aside, aside->rc);
 	return STEP_WAIT;
 }
 
 /* There was no worker for it. */
 static void aside_fail(struct op *op)
 {
-	end((struct aside *)op, op->error);
+	aside_end((struct aside *)op, op->error);
 }
 
 static const struct op_kind aside_op_kind = { "aside", aside_step, aside_fail };
@@ -48,7 +48,7 @@ static int aside_work(struct io_req *req)
 	return 0;
 }
 
-static void start(struct bpull_disk *disk)
+static void aside_start(struct bpull_disk *disk)
 {
 	struct aside *aside = &disk->aside;
 	int rc = aside->kind->begin ? aside->kind->begin(disk) : 0;
@@ -80,7 +80,7 @@ bool aside_do(struct bpull_disk *disk, const struct aside_kind *kind)
 	if (kind->is_exclusive)
 		disk->exclusive = true;
 	if (!kind->is_exclusive || !disk->n_walking)
-		start(disk);
+		aside_start(disk);
 	return false;
 }
 

@@ -155,7 +155,7 @@ static bool wants_stop(const struct bpull_disk *disk, int error)
 
 /* Stops the job if its policy wants this failure to. True: it was stopped, and the caller must not
  * fail it. False: the policy is another. `message` is the sentence for the event. */
-static bool stop(struct bpull_disk *disk, const struct op *op, const char *message)
+static bool stop_on_fault(struct bpull_disk *disk, const struct op *op, const char *message)
 {
 	struct job *job = &disk->job;
 
@@ -183,7 +183,7 @@ void job_fail_op(struct bpull_disk *disk, const struct op *op)
 	if (disk->job.aborted && op->error_was_read) /* a read in flight when the abort was heard */
 		return;
 	job_describe_failure(disk, op, "; the job waits to be resumed", message, sizeof(message));
-	if (stop(disk, op, message))
+	if (stop_on_fault(disk, op, message))
 		return;
 	job_describe_failure(disk, op, advice(disk, op->error), message, sizeof(message));
 	if (!disk->job.error) {

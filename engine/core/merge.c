@@ -32,7 +32,7 @@ struct merged {
 
 /* All parts have the same end. Writing each once more after a failure would be a retry, and what
  * failed once is not trusted. */
-static void end(struct merged *m)
+static void end_merged(struct merged *m)
 {
 	for (unsigned i = 0; i < m->n; i++) {
 		m->parts[i]->result = m->op.error ? m->op.error : (int64_t)m->parts[i]->len;
@@ -43,13 +43,13 @@ static void end(struct merged *m)
 
 static enum step merged_step(struct op *op)
 {
-	end((struct merged *)op);
+	end_merged((struct merged *)op);
 	return STEP_WAIT;
 }
 
 static void merged_fail(struct op *op)
 {
-	end((struct merged *)op);
+	end_merged((struct merged *)op);
 }
 
 static const struct op_kind merged_kind = { "merged write", merged_step, merged_fail };
@@ -80,7 +80,7 @@ static unsigned n_contiguous(struct io_req *const *reqs, unsigned n)
 	return i;
 }
 
-static void submit(struct bpull_engine *engine, struct io_req **reqs, unsigned n)
+static void submit_merged(struct bpull_engine *engine, struct io_req **reqs, unsigned n)
 {
 	struct merged *m = n > 1 ? calloc(1, sizeof(*m)) : NULL;
 	bool offload = engine_guest_is_active(engine);
@@ -114,7 +114,7 @@ void merge_flush(struct bpull_engine *engine)
 
 	for (unsigned i = 0, n; i < queue->n; i += n) {
 		n = n_contiguous(&queue->reqs[i], queue->n - i);
-		submit(engine, &queue->reqs[i], n);
+		submit_merged(engine, &queue->reqs[i], n);
 	}
 	queue->n = 0;
 }

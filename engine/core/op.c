@@ -69,7 +69,7 @@ void op_io_done(struct io_req *req)
 		op_ready(op);
 }
 
-static void run(struct op *op)
+static void step_until_wait(struct op *op)
 {
 	for (;;) {
 		if (op->error) {
@@ -101,7 +101,7 @@ void op_run_ready(struct bpull_engine *engine)
 	struct op *op;
 
 	while ((op = pop(&engine->urgent)) || (op = pop(&engine->ready)))
-		run(op);
+		step_until_wait(op);
 }
 
 void op_wait_in(struct op **waiters, struct op *op)

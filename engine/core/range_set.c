@@ -48,7 +48,7 @@ struct range range_set_first(const struct range_set *set)
 }
 
 /* Index of the first range that ends behind `off`, or n. */
-static size_t find(const struct range_set *set, uint64_t off)
+static size_t first_behind(const struct range_set *set, uint64_t off)
 {
 	size_t lo = 0, hi = set->n;
 
@@ -65,7 +65,7 @@ static size_t find(const struct range_set *set, uint64_t off)
 
 bool range_set_meets(const struct range_set *set, uint64_t lo, uint64_t hi)
 {
-	size_t i = find(set, lo);
+	size_t i = first_behind(set, lo);
 
 	return lo < hi && i < set->n && item(set, i)->lo < hi;
 }
@@ -145,7 +145,7 @@ int range_set_add(struct range_set *set, uint64_t lo, uint64_t hi)
 	if (lo >= hi)
 		return 0;
 	/* What touches [lo, hi) becomes one with it. */
-	first = lo ? find(set, lo - 1) : 0;
+	first = lo ? first_behind(set, lo - 1) : 0;
 	for (last = first; last < set->n && item(set, last)->lo <= hi; last++)
 		;
 	if (first == last && !grow(set)) {
@@ -169,7 +169,7 @@ int range_set_add(struct range_set *set, uint64_t lo, uint64_t hi)
 
 void range_set_remove(struct range_set *set, uint64_t lo, uint64_t hi)
 {
-	size_t first = find(set, lo), last;
+	size_t first = first_behind(set, lo), last;
 
 	if (lo >= hi || first == set->n)
 		return;

@@ -100,7 +100,7 @@ static void note_below(struct chain_read *g, const struct extent *e)
 }
 
 /* 0 or -ENOMEM. */
-static int add_part(struct chain_read *g, const struct extent *e)
+static int add_gather_part(struct chain_read *g, const struct extent *e)
 {
 	struct gather_part *part = &g->parts[g->n_parts];
 
@@ -143,7 +143,7 @@ static int map_parts(struct chain_read *g, struct table_need *need)
 		} else {
 			note_below(g, &e);
 			g->has_read = true;
-			rc = add_part(g, &e);
+			rc = add_gather_part(g, &e);
 			if (rc)
 				return rc;
 		}

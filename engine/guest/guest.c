@@ -45,7 +45,7 @@
 #include "io/base.h"
 #include "io/io.h"
 
-static void over(struct guest *g)
+static void guest_over(struct guest *g)
 {
 	struct bpull_disk *disk = g->op.disk;
 
@@ -91,13 +91,13 @@ static enum step guest_chain_read(struct guest *g)
 	return guest_go(g, GUEST_OVER);
 }
 
-static void end_failed(struct guest *g)
+static void end_failed_guest(struct guest *g)
 {
 	struct op *op = &g->op;
 
 	guest_release_space(g);
 	op->error = op->disk->poisoned && g->kind != GUEST_READ ? -EIO : g->failed;
-	over(g);
+	guest_over(g);
 }
 
 static void guest_fail(struct op *op)
@@ -112,7 +112,7 @@ static void guest_fail(struct op *op)
 		if (guest_give_up(g) == STEP_WAIT)
 			return;
 	}
-	end_failed(g);
+	end_failed_guest(g);
 }
 
 static enum step describe(struct guest *g)
@@ -172,8 +172,8 @@ static enum step guest_step(struct op *op)
 	case GUEST_CHAIN_READ: return guest_chain_read(g);
 	case GUEST_DESCRIBE: return describe(g);
 	case GUEST_SYNC: return guest_sync(g);
-	case GUEST_GIVEN_UP: end_failed(g); return STEP_WAIT;
-	case GUEST_OVER: over(g); return STEP_WAIT;
+	case GUEST_GIVEN_UP: end_failed_guest(g); return STEP_WAIT;
+	case GUEST_OVER: guest_over(g); return STEP_WAIT;
 	}
 	abort();
 }
@@ -182,7 +182,7 @@ const struct op_kind guest_op_kind = { "guest", guest_step, guest_fail };
 
 /* ---- space that was let go ---- */
 
-static int discard_work(struct io_req *req)
+static int discard_freed_work(struct io_req *req)
 {
 	const struct op *op = req->owner;
 	struct layer *overlay = disk_overlay(op->disk);
@@ -221,7 +221,7 @@ static void give_back_freed(struct bpull_disk *disk)
 	}
 	op_init(op, &discard_kind, disk->engine, disk);
 	disk->guests.discard.runs = true;
-	io_req_work(&disk->guests.discard.req, discard_work);
+	io_req_work(&disk->guests.discard.req, discard_freed_work);
 	op_submit(op, &disk->guests.discard.req);
 }
 

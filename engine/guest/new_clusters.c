@@ -83,7 +83,7 @@ enum step guest_place(struct guest *g)
 	return guest_go(g, GUEST_FILL);
 }
 
-static int discard_work(struct io_req *req)
+static int discard_fresh_work(struct io_req *req)
 {
 	const struct guest *g = guest_of(req->owner);
 
@@ -99,7 +99,7 @@ enum step guest_give_up(struct guest *g)
 	g->reqs = calloc(1, sizeof(*g->reqs));
 	if (!g->reqs) /* a hint */
 		return STEP_NEXT;
-	io_req_work(g->reqs, discard_work);
+	io_req_work(g->reqs, discard_fresh_work);
 	op_submit(&g->op, g->reqs);
 	return STEP_WAIT;
 }

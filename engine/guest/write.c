@@ -60,7 +60,7 @@ static bool has_entries(const struct bpull_disk *disk)
 	return overlay->has_zero_entries && layer_frees_space(overlay);
 }
 
-static int discard_work(struct io_req *req)
+static int discard_data_work(struct io_req *req)
 {
 	struct guest *g = guest_of(req->owner);
 
@@ -78,7 +78,7 @@ static enum step discard_raw(struct guest *g)
 	g->reqs = calloc(1, sizeof(*g->reqs));
 	if (!g->reqs)
 		return guest_error(g, -ENOMEM);
-	io_req_work(g->reqs, discard_work);
+	io_req_work(g->reqs, discard_data_work);
 	op_submit(&g->op, g->reqs);
 	return STEP_WAIT;
 }
@@ -144,7 +144,7 @@ enum step guest_take_lock(struct guest *g)
 
 /* ---- MAP ---- */
 
-static uint64_t end_of(const struct guest *g)
+static uint64_t request_end(const struct guest *g)
 {
 	return g->guest_off + g->len;
 }
@@ -224,9 +224,9 @@ static int map_in_place(struct guest *g, struct write_extent *list, unsigned *n,
 	uint64_t at = g->at;
 
 	other->len = 0;
-	while (at < end_of(g) && *n < MAX_IN_PLACE) {
+	while (at < request_end(g) && *n < MAX_IN_PLACE) {
 		struct write_extent e = { 0 };
-		int rc = layer_map_write(overlay, at, end_of(g) - at, &e, &g->need);
+		int rc = layer_map_write(overlay, at, request_end(g) - at, &e, &g->need);
 
 		if (rc)
 			return rc;
@@ -289,13 +289,13 @@ enum step guest_map(struct guest *g)
 	int rc;
 
 	wrote_in_place(g);
-	if (g->at >= end_of(g)) {
+	if (g->at >= request_end(g)) {
 		guest_unlock(g);
 		return guest_go(g, g->flags & BPULL_IO_FUA ? GUEST_SYNC : GUEST_OVER);
 	}
 	if (g->op.disk->poisoned) /* I7 */
 		return guest_error(g, -EIO);
-	verify_forget(g->op.disk, g->at, end_of(g) - g->at);
+	verify_forget(g->op.disk, g->at, request_end(g) - g->at);
 	rc = map_in_place(g, list, &n, &other);
 	if (rc && !n)
 		return guest_retry_later(g, rc);
@@ -339,7 +339,7 @@ enum step guest_unshare(struct guest *g)
 	if (!lock_covers(g, off, end)) {
 		guest_unlock(g);
 		off = MIN(off, round_down(g->at, overlay->cluster_len));
-		end = MAX(end, round_up(end_of(g), overlay->cluster_len));
+		end = MAX(end, round_up(request_end(g), overlay->cluster_len));
 		guest_lock(g, off, end - off);
 		return guest_go(g, GUEST_LOCK);
 	}

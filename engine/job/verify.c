@@ -85,7 +85,7 @@ static struct read_back *read_back_of(struct op *op)
 	return (struct read_back *)op;
 }
 
-static void over(struct read_back *r)
+static void read_back_over(struct read_back *r)
 {
 	struct bpull_disk *disk = r->op.disk;
 
@@ -137,7 +137,7 @@ static enum step compare(struct read_back *r)
 			disk->job.counters.verified_bytes += item->len;
 		item->len = 0; /* one that failed before it sets the walk back over it */
 	}
-	over(r);
+	read_back_over(r);
 	return STEP_WAIT;
 }
 
@@ -157,7 +157,7 @@ static enum step read_back_step(struct op *op)
 	/* The job was given up meanwhile, and copies that follow a guest's reads add to the list
 	 * again: what was to be compared is elsewhere in it, and the job is past asking. */
 	if (op->disk->job.step != JOB_VERIFYING && r->phase != READ_BACK_UNCACHED) {
-		over(r);
+		read_back_over(r);
 		return STEP_WAIT;
 	}
 	switch (r->phase) {
@@ -175,7 +175,7 @@ static enum step read_back_step(struct op *op)
 	case READ_BACK_COMPARE: return compare(r);
 	case READ_BACK_UNCACHED:
 		op->disk->job.verify->uncached = true;
-		over(r);
+		read_back_over(r);
 		return STEP_WAIT;
 	}
 	abort();
@@ -191,7 +191,7 @@ static void read_back_fail(struct op *op)
 		mismatch(op->disk, r->guest_off, r->len);
 	else
 		job_fail_op(op->disk, op);
-	over(r);
+	read_back_over(r);
 }
 
 static const struct op_kind read_back_kind = { "read-back", read_back_step, read_back_fail };

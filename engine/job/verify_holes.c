@@ -87,7 +87,7 @@ static bool read_sample(struct bpull_disk *disk, struct hole_samples *h)
 	return true;
 }
 
-static void refuse(struct bpull_disk *disk, const struct hole_samples *h)
+static void refuse_hole(struct bpull_disk *disk, const struct hole_samples *h)
 {
 	struct shown shown;
 
@@ -101,7 +101,7 @@ static void refuse(struct bpull_disk *disk, const struct hole_samples *h)
 		flatten_is(disk) ? "nothing was made of it" : "the backing link is kept");
 }
 
-static enum step stop(struct hole_samples *h)
+static enum step stop_reading(struct hole_samples *h)
 {
 	h->reading = false;
 	engine_rerun(h->op.engine);
@@ -118,20 +118,20 @@ static enum step samples_step(struct op *op)
 	struct hole_samples *h = (struct hole_samples *)op;
 
 	if (!zero_is(h->block, sizeof(h->block))) {
-		refuse(op->disk, h);
-		return stop(h);
+		refuse_hole(op->disk, h);
+		return stop_reading(h);
 	}
 	h->off = h->next_off;
 	if (!may_go_on(op->disk))
-		return stop(h);
+		return stop_reading(h);
 	h->done = !read_sample(op->disk, h);
-	return h->done ? stop(h) : STEP_WAIT;
+	return h->done ? stop_reading(h) : STEP_WAIT;
 }
 
 static void samples_fail(struct op *op)
 {
 	job_fail_op(op->disk, op);
-	stop((struct hole_samples *)op);
+	stop_reading((struct hole_samples *)op);
 }
 
 static const struct op_kind samples_kind = { "hole-samples", samples_step, samples_fail };
