@@ -112,9 +112,9 @@ unsigned bpull_info_depth(const struct bpull_info *info)
 
 static const char *backing_format_name(const struct layer *layer)
 {
-	if (layer->backing_format != IMAGE_UNKNOWN)
-		return format_name(layer->backing_format);
-	return layer->backing_format_name[0] ? layer->backing_format_name : NULL;
+	if (layer->backing.format != IMAGE_UNKNOWN)
+		return format_name(layer->backing.format);
+	return layer->backing.format_name[0] ? layer->backing.format_name : NULL;
 }
 
 static enum bpull_format_from backing_format_from(const struct chain *chain, unsigned i)
@@ -132,7 +132,7 @@ static enum bpull_format_from backing_format_from(const struct chain *chain, uns
 		return as[chain->format_from[i + 1]];
 	if (backing_format_name(layer))
 		return BPULL_FORMAT_RECORDED;
-	return layer->probe_backing ? BPULL_FORMAT_PROBED : BPULL_FORMAT_NOT_KNOWN;
+	return layer->backing.probe ? BPULL_FORMAT_PROBED : BPULL_FORMAT_NOT_KNOWN;
 }
 
 static uint64_t allocated_len(const struct file *file)
@@ -163,7 +163,7 @@ int bpull_info_layer(const struct bpull_info *info, unsigned i, struct bpull_lay
 		.file_size = layer->file->len,
 		.disk_size = allocated_len(layer->file),
 		.cluster_size = layer->cluster_len,
-		.backing_name = layer->has_backing ? layer->backing_name : NULL,
+		.backing_name = layer->has_backing ? layer->backing.name : NULL,
 		.backing_format = layer->has_backing ? backing_format_name(layer) : NULL,
 		.version = more.version,
 		.refcount_bits = more.refcount_bits,
@@ -177,15 +177,15 @@ int bpull_info_layer(const struct bpull_info *info, unsigned i, struct bpull_lay
 		.extended_l2 = more.extended_l2,
 		.has_data_file = more.has_data_file,
 		.has_bitmaps = more.has_bitmaps,
-		.unreadable = layer->unreadable.code ? layer->unreadable.why : NULL,
-		.unwritable = layer->unreadable.code   ? layer->unreadable.why
-			      : layer->unwritable.code ? layer->unwritable.why
-						       : NULL,
+		.unreadable = layer->refused.read.code ? layer->refused.read.why : NULL,
+		.unwritable = layer->refused.read.code    ? layer->refused.read.why
+			      : layer->refused.write.code ? layer->refused.write.why
+							  : NULL,
 		.data_file = more.data_file,
 		.data_file_raw = more.data_file_raw,
 		.mixed = layer->is_mixed,
 		.backing_format_from = backing_format_from(chain, i),
-		.unwritable_remedy = (enum bpull_remedy)layer->unwritable.remedy,
+		.unwritable_remedy = (enum bpull_remedy)layer->refused.write.remedy,
 	};
 	if (i + 1 < chain->n_layers)
 		described.backing_opened_as = (enum bpull_format)layer_format(chain->layers[i + 1]);
@@ -250,7 +250,7 @@ static int check_layer(struct layer *layer, const struct bpull_check_options *o,
 	if (!layer_can_check(layer))
 		return err_set(err, -ENOTSUP, "%s: a %s image has nothing to check",
 			       file_show(layer->file, &shown), layer_format_name(layer));
-	rc = layer_refuse(layer, &layer->uncheckable, err);
+	rc = layer_refuse(layer, &layer->refused.check, err);
 	if (!rc)
 		rc = check_or_repair(layer, o, &repair, err);
 	if (rc)
@@ -325,10 +325,10 @@ static int refuse_job(struct walk *w, const struct bpull_job_options *job, const
 	int rc = 0;
 
 	for (unsigned i = 0; !rc && i < chain->n_layers; i++)
-		rc = layer_refuse(chain->layers[i], &chain->layers[i]->unreadable, err);
+		rc = layer_refuse(chain->layers[i], &chain->layers[i]->refused.read, err);
 	if (rc || !overlay->has_backing || chain->pull_to < 2)
 		return rc;
-	rc = layer_refuse(overlay, &overlay->unwritable, err);
+	rc = layer_refuse(overlay, &overlay->refused.write, err);
 	if (!rc)
 		rc = measure_refuse_read_only(overlay, err);
 	if (!rc)

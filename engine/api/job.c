@@ -138,7 +138,7 @@ static int may_start(const struct bpull_disk *disk, const struct bpull_job_optio
 	rc = job_find_base(disk->chain, o, &target->pull_to, &target->base_name, err);
 	if (rc || is_idle_target(disk, target->pull_to))
 		return rc;
-	rc = layer_refuse(overlay, &overlay->unwritable, err);
+	rc = layer_refuse(overlay, &overlay->refused.write, err);
 	if (!rc)
 		rc = mixed_check(disk, o->flags, err);
 	if (rc)

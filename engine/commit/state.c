@@ -102,10 +102,10 @@ void disk_link_changed(struct bpull_disk *disk)
 	layer_link_durable(overlay);
 	overlay->has_backing = disk->base_name != NULL;
 	if (disk->base_name) {
-		free(overlay->backing_name);
-		overlay->backing_name = STEAL(disk->base_name);
-		overlay->backing_format = layer_format(disk->chain->layers[disk->chain->pull_to]);
-		overlay->backing_format_name[0] = 0;
+		free(overlay->backing.name);
+		overlay->backing.name = STEAL(disk->base_name);
+		overlay->backing.format = layer_format(disk->chain->layers[disk->chain->pull_to]);
+		overlay->backing.format_name[0] = 0;
 	}
 	chain_drop_hidden(disk->chain, disk_note_file_closing, disk->engine, &disk->dropped_files);
 	disk->link.changed = true;

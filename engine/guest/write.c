@@ -149,13 +149,13 @@ static uint64_t request_end(const struct guest *g)
 	return g->guest_off + g->len;
 }
 
-/* `end` rounded down to whole units; at the end of the disk, which may lie inside one, rounded
- * up. */
-static uint64_t whole_end(const struct guest *g, uint64_t end, uint32_t unit_len)
+/* `end` rounded down to a multiple of whole_len; at the end of the disk, which may lie inside one,
+ * rounded up. */
+static uint64_t whole_end(const struct guest *g, uint64_t end, uint32_t whole_len)
 {
 	if (end == disk_overlay(g->op.disk)->guest_len)
-		return round_up(end, unit_len);
-	return round_down(end, unit_len);
+		return round_up(end, whole_len);
+	return round_down(end, whole_len);
 }
 
 /* What is there reads zeros already, and will whatever becomes of the backing file. */
@@ -171,15 +171,15 @@ static bool is_zero_already(const struct guest *g, const struct write_extent *e)
 static bool choose_zeroes(struct guest *g, struct write_extent *e)
 {
 	const struct layer *overlay = disk_overlay(g->op.disk);
-	uint32_t unit_len = e->kind == WRITE_NEW ? e->unit_len : overlay->granule_len;
+	uint32_t whole_len = e->kind == WRITE_NEW ? e->whole_len : overlay->granule_len;
 	uint64_t ext_end = g->at + e->len, first, last;
 
 	if (is_zero_already(g, e)) {
 		g->at = ext_end;
 		return true;
 	}
-	first = round_up(g->at, unit_len);
-	last = whole_end(g, ext_end, unit_len);
+	first = round_up(g->at, whole_len);
+	last = whole_end(g, ext_end, whole_len);
 	if (!overlay->has_zero_entries || (e->kind == WRITE_IN_PLACE && !has_entries(g->op.disk)))
 		first = last = ext_end;
 	if (first == g->at && last > first) {
@@ -204,12 +204,12 @@ static void choose_fresh(struct guest *g, const struct write_extent *e)
 	uint64_t max_len =
 		MIN(RUN_MAX_LEN,
 		    PUBLISH_MAX_GRANULES * (uint64_t)disk_overlay(g->op.disk)->granule_len);
-	uint64_t off = round_down(g->at, e->unit_len);
+	uint64_t off = round_down(g->at, e->whole_len);
 
 	g->fresh = (struct guest_new){
 		.off = off,
-		.end = MIN(round_up(g->at + e->len, e->unit_len),
-			   off + MAX(round_down(max_len, e->unit_len), (uint64_t)e->unit_len)),
+		.end = MIN(round_up(g->at + e->len, e->whole_len),
+			   off + MAX(round_down(max_len, e->whole_len), (uint64_t)e->whole_len)),
 	};
 	g->phase = GUEST_PLACE;
 }

@@ -78,10 +78,10 @@ static int take_layer(struct chain_walk *walk, struct layer_want *want, struct e
 	chain->n_layers++;
 	if (no_locks)
 		tell_no_locks(walk, want->name);
-	rc = how->allow_unreadable ? 0 : layer_refuse(layer, &layer->unreadable, err);
+	rc = how->allow_unreadable ? 0 : layer_refuse(layer, &layer->refused.read, err);
 	if (!rc && want->write && !how->for_repair &&
 	    !(how->allow_raw && layer_format(layer) == IMAGE_RAW))
-		rc = layer_refuse(layer, &layer->unwritable, err);
+		rc = layer_refuse(layer, &layer->refused.write, err);
 	return rc;
 }
 
@@ -135,7 +135,7 @@ static void note_format(struct chain_walk *walk, const struct chain_choice *choi
 	chain->format_from[choice->depth] = (uint8_t)choice->from;
 	if (choice->depth == 1 && choice->from == CHAIN_FORMAT_TOLD &&
 	    layer_format(layer) == IMAGE_RAW && chain->layers[0]->is_overlay)
-		chain->layers[0]->backing_told_raw = true;
+		chain->layers[0]->backing.told_raw = true;
 }
 
 /* One step down, from the last layer to the file it names. */
@@ -165,7 +165,7 @@ static int open_backing(struct chain_walk *walk, struct err *err)
 			       "'%s' has more than %d images below it; shorten the chain (pull or "
 			       "qemu-img commit) first",
 			       chain_name_show(walk->how->name, shown), CHAIN_MAX_DEPTH);
-	rc = chain_name_path(walk->name, layer->backing_name, &chain_backing_use,
+	rc = chain_name_path(walk->name, layer->backing.name, &chain_backing_use,
 			     walk->how->relative_dir, &path, err);
 	if (rc < 0)
 		return rc;
@@ -176,7 +176,7 @@ static int open_backing(struct chain_walk *walk, struct err *err)
 	rc = take_layer(walk, &want, &cause);
 	if (rc < 0)
 		return err_wrap(err, rc, &cause, "backing file", chain_name_show(walk->name, shown),
-				chain_name_where(layer->backing_name));
+				chain_name_where(layer->backing.name));
 	rc = chain_check_trust(&choice, chain->layers[choice.depth], err);
 	if (rc < 0)
 		return rc;
@@ -301,13 +301,13 @@ static void remember_unallocated(struct layer *layer, uint64_t off, uint64_t end
 {
 	if (layer->is_overlay)
 		return;
-	if (off > layer->hint_end || end < layer->hint_off) {
-		layer->hint_off = off;
-		layer->hint_end = end;
+	if (off > layer->hint.end || end < layer->hint.off) {
+		layer->hint.off = off;
+		layer->hint.end = end;
 		return;
 	}
-	layer->hint_off = MIN(layer->hint_off, off);
-	layer->hint_end = MAX(layer->hint_end, end);
+	layer->hint.off = MIN(layer->hint.off, off);
+	layer->hint.end = MAX(layer->hint.end, end);
 }
 
 /* What one layer holds of [off, off + len), which lies below its end. The answer is checked: a
@@ -319,12 +319,12 @@ static int map_layer(struct layer *layer, uint64_t off, uint64_t len, struct ext
 	uint64_t ask;
 	int rc;
 
-	if (layer->unreadable.code) /* opened only to be described */
-		return layer->unreadable.code;
-	if (off >= layer->hint_off && off < layer->hint_end) {
+	if (layer->refused.read.code) /* opened only to be described */
+		return layer->refused.read.code;
+	if (off >= layer->hint.off && off < layer->hint.end) {
 		*out = (struct extent){ .kind = EXTENT_UNALLOCATED,
 					.guest_off = off,
-					.len = MIN(len, layer->hint_end - off) };
+					.len = MIN(len, layer->hint.end - off) };
 		return 0;
 	}
 	left = layer->guest_len - off;

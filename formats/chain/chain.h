@@ -89,7 +89,7 @@ struct chain {
  * overlay of, or below, another chain of this set; -EPERM a file outside the policy, or one that
  * only a probe vouches for and that names others; -EINVAL `told` names no file of the chain, or
  * contradicts itself or a record; -ENOTSUP a backing format that is not known or not supported, and
- * what `unreadable` and `unwritable` say. */
+ * what layer.refused says. */
 int chain_open(struct layer_set *set, const struct chain_open *how, struct chain **out,
 	       struct err *err);
 /* file_closing is called before each file that no other chain holds is closed; NULL for none. */

@@ -34,7 +34,7 @@ static int find_by_name(const struct chain *chain, const char *name, unsigned *d
 		const struct layer *above = i ? chain->layers[i - 1] : NULL;
 
 		if (strcmp(chain->layers[i]->file->name, name) &&
-		    (!above || strcmp(above->backing_name, name)))
+		    (!above || strcmp(above->backing.name, name)))
 			continue;
 		*depth = i;
 		return 0;
@@ -144,7 +144,7 @@ int chain_base_name(const struct chain *chain, unsigned depth, char **out, struc
 {
 	const struct layer *overlay = chain->layers[0];
 	const struct file *base = chain->layers[depth]->file;
-	const char *recorded = overlay->backing_name, *guard = "";
+	const char *recorded = overlay->backing.name, *guard = "";
 	int why_from, why_to;
 	autofree char *from = real_dir(overlay->file, &why_from), *to = real_dir(base, &why_to);
 	autofree char *dir = NULL, *path = NULL;
@@ -218,10 +218,10 @@ int chain_name_base(const struct chain *chain, struct file_opener *opener, unsig
 			       "changed",
 			       chain_name_show(wanted, shown),
 			       chain_name_show(chain->layers[depth]->file->name, base));
-	if (depth == 1 && strcmp(overlay->backing_name, wanted) != 0)
+	if (depth == 1 && strcmp(overlay->backing.name, wanted) != 0)
 		return err_set(err, -EINVAL,
 			       "'%s' is the backing file already, and a pull does not rename it",
-			       chain_name_show(overlay->backing_name, shown));
+			       chain_name_show(overlay->backing.name, shown));
 	*out = strdup(wanted);
 	return *out ? 0 : err_set(err, -ENOMEM, "out of memory");
 }

@@ -41,10 +41,10 @@ static int recorded_format(const struct chain_choice *choice, enum image_format 
 			   struct err *err)
 {
 	const struct layer *above = choice->above;
-	const char *recorded = above->backing_format_name, *known;
-	char shown[CHAIN_NAME_SHOWN], other[4 * sizeof(above->backing_format_name)];
+	const char *recorded = above->backing.format_name, *known;
+	char shown[CHAIN_NAME_SHOWN], other[4 * sizeof(above->backing.format_name)];
 
-	*out = above->backing_format;
+	*out = above->backing.format;
 	if (*out != IMAGE_UNKNOWN || !*recorded)
 		return 0;
 	/* The names of QEMU's drivers for plain files and devices, put there for raw. */
@@ -69,7 +69,7 @@ int chain_can_choose(const struct chain_choice *choice, struct err *err)
 	int rc = recorded_format(choice, &recorded, err);
 
 	if (rc || recorded != IMAGE_UNKNOWN || how->backing_format != IMAGE_UNKNOWN ||
-	    how->trust_formats || how->n_told || choice->above->probe_backing)
+	    how->trust_formats || how->n_told || choice->above->backing.probe)
 		return rc;
 	err_set(err, -ENOTSUP,
 		"'%s' does not record the format of its backing file, and guessing it from the "
@@ -83,7 +83,7 @@ int chain_can_choose(const struct chain_choice *choice, struct err *err)
 static bool names_file(const struct chain_told *told, const struct chain_choice *choice,
 		       const struct file *file)
 {
-	return !strcmp(told->name, choice->above->backing_name) ||
+	return !strcmp(told->name, choice->above->backing.name) ||
 	       !strcmp(told->name, choice->path) ||
 	       (told->real && file->real_name && !strcmp(told->real, file->real_name));
 }
@@ -127,7 +127,7 @@ static int check_common_word(const struct chain_choice *choice, struct file *fil
 	char path[SHORT_NAME], above[SHORT_NAME], remedy[SHORT_NAME + 8];
 	enum image_format looks;
 
-	if (format != IMAGE_RAW || !choice->above->probe_backing ||
+	if (format != IMAGE_RAW || !choice->above->backing.probe ||
 	    format_probe(file, &looks, NULL) < 0 || looks == IMAGE_RAW)
 		return 0;
 	short_name(choice->path, path);
@@ -167,7 +167,7 @@ int chain_choose_format(void *opaque, struct file *file, enum image_format *out,
 	if (*out != IMAGE_UNKNOWN)
 		return told == IMAGE_UNKNOWN ? check_common_word(choice, file, *out, err) : 0;
 	choice->from = CHAIN_FORMAT_PROBED;
-	if (how->trust_formats || choice->above->probe_backing)
+	if (how->trust_formats || choice->above->backing.probe)
 		return format_probe(file, out, err);
 	chain_name_show(choice->path, other);
 	err_set(err, -ENOTSUP,
@@ -186,7 +186,7 @@ int chain_check_trust(const struct chain_choice *choice, const struct layer *lay
 	if (choice->from != CHAIN_FORMAT_PROBED || choice->how->trust_formats ||
 	    !(layer->has_backing || layer->has_data_file))
 		return 0;
-	further = layer->has_backing ? layer->backing_name : layer->data_name;
+	further = layer->has_backing ? layer->backing.name : layer->data_name;
 	short_name(choice->path, path);
 	snprintf(remedy, sizeof(remedy), "%.*s=%s", SHORT_NAME, path, format);
 	err_set(err, -EPERM,

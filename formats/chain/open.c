@@ -83,7 +83,7 @@ int format_open(enum image_format format, struct file *file, struct table_cache 
 	layer->file = layer->data = file;
 	layer->cache = cache;
 	layer->backed_len = layer->guest_len;
-	layer->hint_off = layer->hint_end = 0;
+	layer->hint.off = layer->hint.end = 0;
 	layer->n_users = 0;
 	layer->is_overlay = false;
 	*out = layer;

@@ -7,7 +7,7 @@
  *
  * Opening parses and checks the header only, and succeeds for anything `info`
  * can describe: what must not be read or written for lack of a feature or for
- * damage is said in unreadable / unwritable and refused by the caller that needs it.
+ * damage is said in `refused`, and refused by the caller that needs it.
  */
 #ifndef BLOCKPULL_FORMATS_CORE_LAYER_H
 #define BLOCKPULL_FORMATS_CORE_LAYER_H
@@ -87,6 +87,27 @@ struct layer_ops {
 	void (*close)(struct layer *layer);
 };
 
+/* What a caller must not do with an image; chain/chain.c and the engine refuse it. */
+struct layer_refusals {
+	struct refusal read;
+	struct refusal write;
+	/* Its tables may mean anything, so that a check would say nothing; of the reasons why it is
+	 * not read, those that are not about its data alone (encryption is). */
+	struct refusal check;
+};
+
+/* The backing file as the header names it. Opening sets it, and a commit that leads elsewhere. */
+struct layer_backing {
+	char *name;               /* as recorded; never trusted, never printed raw */
+	enum image_format format; /* IMAGE_UNKNOWN: none recorded */
+	char format_name[32];     /* as recorded, where it is none we know */
+	bool probe; /* no format can be recorded but raw: the specification says to probe */
+	/* chain/chain.c: the user called its backing file raw. begin_writing records that where the
+	 * next one to open the image would probe, or part of the guest's disk would be read in
+	 * another way. */
+	bool told_raw;
+};
+
 struct layer {
 	const struct layer_ops *ops;
 	struct file *file;
@@ -108,19 +129,8 @@ struct layer {
 	bool has_zero_entries; /* publish() takes mappings that read zeros */
 	/* Marked: what was copied into it may be of two states of its backing file. */
 	bool is_mixed;
-	char *backing_name;               /* as recorded; never trusted, never printed raw */
-	enum image_format backing_format; /* IMAGE_UNKNOWN: none recorded */
-	char backing_format_name[32];     /* as recorded, where it is none we know */
-	bool probe_backing; /* no format can be recorded but raw: the specification says to probe */
-	/* chain/chain.c: the user called its backing file raw. begin_writing records that where the
-	 * next one to open the image would probe, or part of the guest's disk would be read in
-	 * another way. */
-	bool backing_told_raw;
-	struct refusal unreadable;
-	struct refusal unwritable;
-	/* Its tables may mean anything, so that a check would say nothing; of the reasons why it is
-	 * unreadable, those that are not about its data alone (encryption is). */
-	struct refusal uncheckable;
+	struct layer_backing backing;
+	struct layer_refusals refused;
 	/* Host bytes from here on have never been used by the image: a file that grows reads zeros
 	 * there. UINT64_MAX where that can't be said (a block device). Set by begin_writing. */
 	uint64_t zero_from;
@@ -133,7 +143,9 @@ struct layer {
 
 	/* chain/chain.c: the last unallocated range seen; a backing layer never changes while it is
 	 * open. */
-	uint64_t hint_off, hint_end;
+	struct {
+		uint64_t off, end;
+	} hint;
 	unsigned n_users; /* chains of this engine that hold it */
 	bool is_overlay;
 };

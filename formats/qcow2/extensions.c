@@ -97,17 +97,17 @@ __attribute__((format(printf, 4, 5))) static int ext_damaged(const struct qcow2 
 
 static int read_backing_format(struct qcow2 *q, const struct ext *ext, struct err *err)
 {
-	char *as_recorded = q->layer.backing_format_name;
+	char *as_recorded = q->layer.backing.format_name;
 
-	if (ext->len >= sizeof(q->layer.backing_format_name))
+	if (ext->len >= sizeof(q->layer.backing.format_name))
 		return ext_damaged(q, ext, err, "names a backing format of %u bytes", ext->len);
 	/* Software that takes it for a C string would see another format than we do. */
 	if (memchr(ext->data, 0, ext->len))
 		return ext_damaged(q, ext, err, "names a backing format with a NUL byte in it");
 	if (!ext->len)
 		return 0;
-	q->layer.backing_format = format_by_name((const char *)ext->data, ext->len);
-	if (q->layer.backing_format != IMAGE_UNKNOWN)
+	q->layer.backing.format = format_by_name((const char *)ext->data, ext->len);
+	if (q->layer.backing.format != IMAGE_UNKNOWN)
 		return 0;
 	memcpy(as_recorded, ext->data, ext->len);
 	as_recorded[ext->len] = 0;

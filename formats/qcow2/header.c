@@ -202,8 +202,8 @@ int qcow2_read_backing_name(struct qcow2 *q, const struct header_source *src, st
 				     off, len);
 	if (memchr(src->bytes + off, 0, len))
 		return qcow2_damaged(err, src, "the backing file's name has a NUL byte in it");
-	q->layer.backing_name = strndup((const char *)src->bytes + off, len);
-	if (!q->layer.backing_name)
+	q->layer.backing.name = strndup((const char *)src->bytes + off, len);
+	if (!q->layer.backing.name)
 		return err_set(err, -ENOMEM, "%s: out of memory", src->name);
 	q->layer.has_backing = true;
 	return 0;

@@ -64,7 +64,7 @@ static void set_refusal(struct refusal *refusal, int code, const char *why)
 /* What makes even the tables mean what is not known here. */
 static void note_unknown(struct qcow2 *q, const struct header_source *src)
 {
-	struct refusal *uncheckable = &q->layer.uncheckable;
+	struct refusal *uncheckable = &q->layer.refused.check;
 	bool type_bit = q->hdr.incompat & QCOW2_INCOMPAT_COMPRESSION;
 
 	for (unsigned bit = 0; bit < 64; bit++)
@@ -91,10 +91,10 @@ static void note_unknown(struct qcow2 *q, const struct header_source *src)
 /* What is here but can't be read or changed. The first reason found stands. */
 static void qcow2_note_refusals(struct qcow2 *q, const struct header_source *src)
 {
-	struct refusal *unreadable = &q->layer.unreadable, *unwritable = &q->layer.unwritable;
+	struct refusal *unreadable = &q->layer.refused.read, *unwritable = &q->layer.refused.write;
 
 	note_unknown(q, src);
-	*unreadable = q->layer.uncheckable;
+	*unreadable = q->layer.refused.check;
 	if (q->hdr.crypt_method || q->luks.is_present)
 		set_refusal(unreadable, -ENOTSUP,
 			    q->hdr.crypt_method == 1 ? "it is encrypted (AES)"
@@ -121,11 +121,11 @@ static int note_cut_l1(struct qcow2 *q, struct err *err)
 	uint64_t len = q->hdr.l1_size * UINT64_C(8), file_len = q->layer.file->len;
 	int rc;
 
-	if (q->layer.unreadable.code || q->hdr.l1_off + len <= file_len)
+	if (q->layer.refused.read.code || q->hdr.l1_off + len <= file_len)
 		return 0;
 	rc = qcow2_check(&q->layer, &found, err);
 	if (!rc && found.n_cut)
-		set_refusal(&q->layer.unreadable, -EUCLEAN,
+		set_refusal(&q->layer.refused.read, -EUCLEAN,
 			    "the file ends inside its L1 table, and clusters that nothing refers "
 			    "to any "
 			    "more may be what the lost entries led to; restore it from a copy");
@@ -175,7 +175,7 @@ static void qcow2_close(struct layer *layer)
 {
 	struct qcow2 *q = qcow2_of(layer);
 
-	free(q->layer.backing_name);
+	free(q->layer.backing.name);
 	free(q->data_file_name);
 	free(q->new_link);
 	free(q->reftable.bytes);

@@ -114,7 +114,7 @@ int qed_begin_writing(struct layer *layer, struct err *err)
 	rc = qed_audit(q, &found, err);
 	if (rc)
 		return rc;
-	if (layer->has_backing && layer->backing_told_raw)
+	if (layer->has_backing && layer->backing.told_raw)
 		no_probe = QED_F_NO_PROBE;
 	if (q->need_check || q->autoclear & ~QED_AUTOCLEAR_KNOWN || no_probe & ~q->features) {
 		rc = qed_rewrite_header(q, (q->features & ~QED_F_NEED_CHECK) | no_probe,

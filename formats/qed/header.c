@@ -137,10 +137,10 @@ int qed_read_backing_name(struct qed *q, const char *name, struct err *err)
 	if (memchr(backing, 0, len))
 		return qed_damaged(err, name, "the backing file's name has a NUL byte in it");
 	q->layer.has_backing = true;
-	q->layer.backing_name = STEAL(backing);
+	q->layer.backing.name = STEAL(backing);
 	/* Without the bit the specification says: probe. */
-	q->layer.backing_format = q->features & QED_F_NO_PROBE ? IMAGE_RAW : IMAGE_UNKNOWN;
-	q->layer.probe_backing = !(q->features & QED_F_NO_PROBE);
+	q->layer.backing.format = q->features & QED_F_NO_PROBE ? IMAGE_RAW : IMAGE_UNKNOWN;
+	q->layer.backing.probe = !(q->features & QED_F_NO_PROBE);
 	return 0;
 }
 

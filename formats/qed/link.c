@@ -100,8 +100,8 @@ void qed_link_durable(struct layer *layer)
 	put_le64(q->header + QED_H_FEATURES, q->features);
 	put_le32(q->header + QED_H_BACKING_OFF, link ? link->name_off : 0);
 	put_le32(q->header + QED_H_BACKING_LEN, link ? link->name_len : 0);
-	layer->backing_told_raw = false; /* the old one was */
-	layer->probe_backing = link && !link->raw;
+	layer->backing.told_raw = false; /* the old one was */
+	layer->backing.probe = link && !link->raw;
 	free(q->new_link);
 	q->new_link = NULL;
 }

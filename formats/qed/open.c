@@ -35,10 +35,10 @@ static void qed_note_refusals(struct qed *q)
 
 	if (!unknown)
 		return;
-	q->layer.unreadable.code = -ENOTSUP;
-	snprintf(q->layer.unreadable.why, sizeof(q->layer.unreadable.why),
+	q->layer.refused.read.code = -ENOTSUP;
+	snprintf(q->layer.refused.read.why, sizeof(q->layer.refused.read.why),
 		 "it uses an incompatible feature unknown here (bit %d)", __builtin_ctzll(unknown));
-	q->layer.uncheckable = q->layer.unreadable;
+	q->layer.refused.check = q->layer.refused.read;
 }
 
 int qed_open(struct file *file, struct table_cache *cache, struct layer **out, struct err *err)
@@ -79,7 +79,7 @@ static void qed_close(struct layer *layer)
 {
 	struct qed *q = qed_of(layer);
 
-	free(layer->backing_name);
+	free(layer->backing.name);
 	free(q->new_link);
 	free(q);
 }

@@ -120,7 +120,7 @@ void raw_make_new(struct layer *layer)
 	layer->ops = &raw_new_ops;
 	layer->cluster_len = layer->granule_len = RAW_NEW_CLUSTER_LEN;
 	layer->no_tables = true;
-	layer->unwritable.code = 0;
+	layer->refused.write.code = 0;
 	layer->zero_from = 0;
 	layer->alloc_end = 0;
 }

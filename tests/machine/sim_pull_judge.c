@@ -149,7 +149,7 @@ static bool has_old_link(const struct sim_chain *want, const struct layer *overl
 {
 	const char *base = sim_chain_base(want);
 
-	return overlay->has_backing && !(base && !strcmp(overlay->backing_name, base + 1));
+	return overlay->has_backing && !(base && !strcmp(overlay->backing.name, base + 1));
 }
 
 static struct chain *open_for_judging(const struct sim_chain *want, struct layer_set *set,

@@ -109,5 +109,5 @@ void plan_rig_fill(struct chain *chain, unsigned depth, uint64_t from, uint64_t 
 		fake->kind[unit] = kind;
 		fake->host_off[unit] = host_off + (unit - from) * UNIT;
 	}
-	fake->layer.hint_off = fake->layer.hint_end = 0; /* layers below don't change else */
+	fake->layer.hint.off = fake->layer.hint.end = 0; /* layers below don't change else */
 }

@@ -398,7 +398,7 @@ Test(chain, errors_of_a_layer_come_through)
 	fake_at(chain, 2)->error = -EIO;
 	cr_assert_eq(chain_map(chain, 0, 0, 512, &e, &need), -EIO);
 	fake_at(chain, 2)->error = 0;
-	chain->layers[1]->unreadable.code = -ENOTSUP;
+	chain->layers[1]->refused.read.code = -ENOTSUP;
 	cr_assert_eq(chain_map(chain, 0, 0, 512, &e, &need), -ENOTSUP,
 		     "opened for info only: its tables mean nothing here");
 	chain_drop(chain);
@@ -535,7 +535,7 @@ Test(chain, want_is_not_taken_for_a_wrong_base)
 		     { -EACCES, false }, { -ENOENT, false }, { -EIO, false } };
 	struct file files[2] = { { .name = (char *)"/d/top", .real_name = (char *)"/d/top" },
 				 { .name = (char *)"/d/base", .real_name = (char *)"/d/base" } };
-	struct layer layers[2] = { { .file = &files[0], .backing_name = (char *)"base" },
+	struct layer layers[2] = { { .file = &files[0], .backing.name = (char *)"base" },
 				   { .file = &files[1] } };
 	struct chain chain = { .n_layers = 2, .layers = { &layers[0], &layers[1] } };
 

@@ -179,7 +179,7 @@ Test(chain_open, what_can_not_be_read_is_refused_at_every_level)
 	chain_rig_refused("top", -ENOTSUP, "backing file of 'top'", "incompatible feature");
 	cr_assert_eq(chain_rig_open("top", false, &chain), -ENOTSUP);
 	cr_assert_eq(chain_rig_open_how(&how, &chain), 0, "%s", chain_rig.err.message);
-	cr_assert_eq(chain->layers[1]->unreadable.code, -ENOTSUP);
+	cr_assert_eq(chain->layers[1]->refused.read.code, -ENOTSUP);
 	chain_close(chain, NULL, NULL);
 }
 

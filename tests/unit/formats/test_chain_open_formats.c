@@ -93,7 +93,7 @@ Test(chain_open, below_qed_a_file_that_stands_alone_is_probed)
 		chain_rig_add_qed(top, names[i], 0);
 		cr_assert_eq(chain_rig_open(top, true, &chain), 0, "%s", chain_rig.err.message);
 		layers_are(chain, formats, from, 2);
-		cr_assert(!chain->layers[0]->backing_told_raw);
+		cr_assert(!chain->layers[0]->backing.told_raw);
 		chain_close(chain, NULL, NULL);
 	}
 }
@@ -129,7 +129,7 @@ Test(chain_open, formats_that_only_qemu_reads_are_not_taken_for_raw)
 	how.told = &told;
 	how.n_told = 1;
 	cr_assert_eq(chain_rig_open_how(&how, &chain), 0, "%s", chain_rig.err.message);
-	cr_assert(chain->layers[0]->backing_told_raw);
+	cr_assert(chain->layers[0]->backing.told_raw);
 	chain_close(chain, NULL, NULL);
 }
 

@@ -34,11 +34,11 @@ static void assert_sound(struct file *file, const struct image_create *how, cons
 	cr_assert_eq(layer->cluster_len, how->cluster_len, "%s", what);
 	cr_assert_eq(layer->has_backing, how->backing_name != NULL, "%s", what);
 	if (how->backing_name) {
-		cr_assert_str_eq(layer->backing_name, how->backing_name);
-		cr_assert_eq(layer->backing_format, how->backing_format, "%s", what);
+		cr_assert_str_eq(layer->backing.name, how->backing_name);
+		cr_assert_eq(layer->backing.format, how->backing_format, "%s", what);
 	}
-	cr_assert_eq(layer->unreadable.code, 0, "%s: %s", what, layer->unreadable.why);
-	cr_assert_eq(layer->unwritable.code, 0, "%s: %s", what, layer->unwritable.why);
+	cr_assert_eq(layer->refused.read.code, 0, "%s: %s", what, layer->refused.read.why);
+	cr_assert_eq(layer->refused.write.code, 0, "%s: %s", what, layer->refused.write.why);
 	layer_close(layer);
 }
 

@@ -84,9 +84,9 @@ Test(qcow2_ext, backing_format_is_found_among_unknown_extensions)
 			struct opened o = open_built(&how);
 
 			cr_assert(o.layer, "%s", o.err.message);
-			cr_assert_eq(o.layer->backing_format, IMAGE_QED);
-			cr_assert_str_eq(o.layer->backing_format_name, "");
-			cr_assert_str_eq(o.layer->backing_name, "base");
+			cr_assert_eq(o.layer->backing.format, IMAGE_QED);
+			cr_assert_str_eq(o.layer->backing.format_name, "");
+			cr_assert_str_eq(o.layer->backing.name, "base");
 			close_opened(&o);
 		}
 }
@@ -126,8 +126,8 @@ Test(qcow2_ext, unknown_backing_format_keeps_its_name)
 	struct opened o = open_built(&how);
 
 	cr_assert(o.layer, "%s", o.err.message);
-	cr_assert_eq(o.layer->backing_format, IMAGE_UNKNOWN);
-	cr_assert_str_eq(o.layer->backing_format_name, "vmdk");
+	cr_assert_eq(o.layer->backing.format, IMAGE_UNKNOWN);
+	cr_assert_str_eq(o.layer->backing.format_name, "vmdk");
 	close_opened(&o);
 }
 
@@ -312,7 +312,7 @@ Test(qcow2_ext, area_may_end_without_a_marker)
 		cr_assert_eq(!!o.layer, name_at == 120 + 16, "name at %u: %s", name_at,
 			     o.err.message);
 		if (o.layer)
-			cr_assert_eq(o.layer->backing_format, IMAGE_RAW);
+			cr_assert_eq(o.layer->backing.format, IMAGE_RAW);
 		else
 			cr_assert(strstr(o.err.message, "cut off by the backing file's name"));
 		close_opened(&o);
@@ -361,7 +361,7 @@ Test(qcow2_ext, unknown_incompatible_feature_is_refused_by_name)
 	struct opened o = open_built(&how);
 
 	cr_assert(o.layer, "info must be able to describe it: %s", o.err.message);
-	cr_assert_eq(o.layer->unreadable.code, -ENOTSUP);
-	cr_assert(strstr(o.layer->unreadable.why, "warp"), "%s", o.layer->unreadable.why);
+	cr_assert_eq(o.layer->refused.read.code, -ENOTSUP);
+	cr_assert(strstr(o.layer->refused.read.why, "warp"), "%s", o.layer->refused.read.why);
 	close_opened(&o);
 }

@@ -65,9 +65,9 @@ static bool state_ok(struct file *state, void *opaque)
 		cr_log_error("a cut left an image that does not open: %s", err.message);
 		return false;
 	}
-	ok = layer->backing_format == expected->backing_format &&
-	     !!layer->backing_name == !!expected->backing_name &&
-	     (!layer->backing_name || !strcmp(layer->backing_name, expected->backing_name)) &&
+	ok = layer->backing.format == expected->backing_format &&
+	     !!layer->backing.name == !!expected->backing_name &&
+	     (!layer->backing.name || !strcmp(layer->backing.name, expected->backing_name)) &&
 	     (layer->is_mixed ? expected->may_be_marked : expected->may_be_plain) &&
 	     other_exts(inode->bytes, layer->cluster_len, exts) == expected->exts_len &&
 	     !memcmp(exts, expected->exts, expected->exts_len);
@@ -308,10 +308,10 @@ static void assert_image(struct file *file, const char *name, enum image_format 
 	struct err err = { 0 };
 
 	cr_assert_eq(qcow2_open(file, NULL, &layer, &err), 0, "%s", err.message);
-	cr_assert_eq(!!layer->backing_name, !!name);
+	cr_assert_eq(!!layer->backing.name, !!name);
 	if (name) {
-		cr_assert_str_eq(layer->backing_name, name);
-		cr_assert_eq(layer->backing_format, format);
+		cr_assert_str_eq(layer->backing.name, name);
+		cr_assert_eq(layer->backing.format, format);
 	}
 	cr_assert_eq(layer->is_mixed, mixed);
 	layer_close(layer);

@@ -80,12 +80,12 @@ Test(qed_header, every_field_at_its_bounds)
 		set_field(file, c->at, c->len, c->value);
 		int rc = qed_rig_open(&rig, file, &err);
 		cr_expect_eq(rc, c->open_rc, "%s: %d %s", c->what, rc, err.message);
-		const char *text = rc ? err.message : rig.layer->unreadable.why;
+		const char *text = rc ? err.message : rig.layer->refused.read.why;
 		cr_expect(!c->says || strstr(text, c->says), "%s: %s", c->what, text);
 		if (rc)
 			cr_expect(strstr(err.message, "small.qed"), "%s", c->what);
 		else
-			cr_expect_eq(rig.layer->unreadable.code, c->unreadable, "%s", c->what);
+			cr_expect_eq(rig.layer->refused.read.code, c->unreadable, "%s", c->what);
 		if (!rc)
 			qed_rig_close(&rig);
 		file_close(file);
@@ -154,8 +154,8 @@ Test(qed_header, a_backing_name_must_fit_into_the_header)
 			  err.message);
 		if (!rc) {
 			cr_assert(rig.layer->has_backing);
-			cr_assert_eq(strlen(rig.layer->backing_name), cases[i].len);
-			cr_assert_eq(rig.layer->backing_format,
+			cr_assert_eq(strlen(rig.layer->backing.name), cases[i].len);
+			cr_assert_eq(rig.layer->backing.format,
 				     cases[i].features & 4 ? IMAGE_RAW : IMAGE_UNKNOWN);
 			qed_rig_close(&rig);
 		}

@@ -135,8 +135,8 @@ Test(qed_detach, a_raw_base_is_not_to_be_probed)
 		qed_rig_close(&rig);
 		cr_assert_eq(le64(bytes + QED_H_FEATURES), 1 | (raw ? QED_F_NO_PROBE : 0));
 		cr_assert_eq(qed_rig_open(&rig, file, NULL), 0);
-		cr_assert_str_eq(rig.layer->backing_name, "other");
-		cr_assert_eq(rig.layer->backing_format, raw ? IMAGE_RAW : IMAGE_UNKNOWN);
+		cr_assert_str_eq(rig.layer->backing.name, "other");
+		cr_assert_eq(rig.layer->backing.format, raw ? IMAGE_RAW : IMAGE_UNKNOWN);
 		qed_rig_close(&rig);
 		file_close(file);
 	}
@@ -155,7 +155,7 @@ Test(qed_detach, that_the_base_was_called_raw_is_recorded_before_data_is)
 	put_le32(bytes + QED_H_BACKING_LEN, 4);
 	memcpy(bytes + 100, "base", 4);
 	cr_assert_eq(qed_rig_open(&rig, file, NULL), 0);
-	rig.layer->backing_told_raw = true;
+	rig.layer->backing.told_raw = true;
 	cr_assert_eq(layer_begin_writing(rig.layer, NULL), 0);
 	cr_assert_eq(le64(bytes + QED_H_FEATURES), 1 | QED_F_NO_PROBE);
 
@@ -248,7 +248,7 @@ Test(qed_detach, one_write_that_keeps_the_rest)
 	put_le64(before + QED_H_BACKING_OFF, 0);
 	cr_assert(!memcmp(before, bytes, sizeof(before)));
 	cr_assert_eq(qed_rig_open(&rig, file, NULL), 0);
-	cr_assert(!rig.layer->has_backing && !rig.layer->backing_name);
+	cr_assert(!rig.layer->has_backing && !rig.layer->backing.name);
 	qed_rig_close(&rig);
 	file_close(file);
 }
@@ -286,8 +286,8 @@ Test(qed_create, what_is_asked_for_is_recorded)
 			cr_assert_eq(rig.layer->guest_len, how.guest_len);
 			cr_assert_eq(rig.layer->cluster_len, cluster);
 			cr_assert_eq(qed_of(rig.layer)->table_clusters, table);
-			cr_assert_str_eq(rig.layer->backing_name, "dir/base");
-			cr_assert_eq(rig.layer->backing_format,
+			cr_assert_str_eq(rig.layer->backing.name, "dir/base");
+			cr_assert_eq(rig.layer->backing.format,
 				     table > 1 ? IMAGE_RAW : IMAGE_UNKNOWN);
 			qed_rig_close(&rig);
 			file_close(file);

@@ -262,8 +262,8 @@ static void pull_and_compare(const struct shape *shape, uint64_t base_len, uint6
 				 scratch("overlay"), scratch("flat"), NULL),
 		     0);
 	open_overlay(&rig, true);
-	cr_assert(rig.layer->has_backing && rig.layer->backing_format == IMAGE_RAW);
-	cr_assert_str_eq(rig.layer->backing_name, "base");
+	cr_assert(rig.layer->has_backing && rig.layer->backing.format == IMAGE_RAW);
+	cr_assert_str_eq(rig.layer->backing.name, "base");
 	cr_assert_eq(layer_begin_writing(rig.layer, &err), 0, "%s", err.message);
 	struct file *base = open_file(scratch("base"), false);
 	pull(&rig, base);

@@ -141,7 +141,7 @@ Test(raw, empty_file_is_an_empty_disk)
 
 	cr_assert_eq(layer->guest_len, 0);
 	cr_assert_eq(layer->cluster_len, 512);
-	cr_assert(!layer->has_backing && !layer->unreadable.code);
+	cr_assert(!layer->has_backing && !layer->refused.read.code);
 	layer_close(layer);
 	file_close(file);
 }
@@ -154,8 +154,8 @@ Test(raw, can_not_be_an_overlay_and_says_so)
 
 	cr_assert_null(layer->ops->fill);
 	cr_assert_null(layer->ops->guest_write->publish_write);
-	cr_assert_eq(layer_refuse(layer, &layer->unreadable, &err), 0);
-	cr_assert_eq(layer_refuse(layer, &layer->unwritable, &err), -ENOTSUP);
+	cr_assert_eq(layer_refuse(layer, &layer->refused.read, &err), 0);
+	cr_assert_eq(layer_refuse(layer, &layer->refused.write, &err), -ENOTSUP);
 	cr_assert(strstr(err.message, "it is raw") && strstr(err.message, "a\\x0ab.raw"), "%s",
 		  err.message);
 	layer_close(layer);
