@@ -3,7 +3,7 @@
 """The order of the folders, as TAP: no file includes a header of a folder above its
 own, no object calls a function or takes an address from there, no two files
 of the library use each other, directly or in a circle, a layer's operations are
-called by their wrappers only, and headers stay small.
+called by their wrappers only, and headers and structs stay small.
 
 usage: check_rooms.py ROOT [ARCHIVE...]   (the static libraries that it is made of; without
 them only the sources are looked at)"""
@@ -87,6 +87,33 @@ def big_headers(root):
                 yield f"{name} has {n} prototypes"
             elif n <= MAX_PROTOTYPES and name in MANY_PROTOTYPES:
                 yield f"{name} has {n} prototypes only: take it off the list"
+
+
+MAX_FIELDS = 26
+STRUCT = re.compile(r"^struct (\w+) \{\n(.*?)^\}", re.M | re.S)
+NESTED = re.compile(r"\b(?:struct|union|enum)\s*\w*\s*\{[^{}]*\}")
+
+
+def n_fields(body):
+    """Fields of a struct; a part of its own is one."""
+    body = re.sub(r"/\*.*?\*/", "", body, flags=re.S)
+    while (flat := NESTED.sub("part", body)) != body:
+        body = flat
+    fields = [re.sub(r"\([^()]*\)", "", field) for field in body.split(";") if field.strip()]
+    return len(fields) + sum(field.count(",") for field in fields)
+
+
+def big_structs(root):
+    n = 0
+    for path in sources(root, ORDER + PROGRAMS):
+        if (name := str(path.relative_to(root))) in PUBLIC:
+            continue
+        for found in STRUCT.finditer(path.read_text()):
+            n += 1
+            if (fields := n_fields(found[2])) > MAX_FIELDS:
+                yield f"struct {found[1]} in {name} has {fields} fields"
+    if n < 150:
+        yield f"only {n} structs found: the pattern is wrong"
 
 
 def unmapped(root):
@@ -184,7 +211,8 @@ def main():
               ("no include of the programs climbs", upward_includes(root, PROGRAMS)),
               ("the architecture's map has every file", unmapped(root)),
               ("a layer is called by its wrappers", direct_layer_ops(root)),
-              (f"no header has more than {MAX_PROTOTYPES} prototypes", big_headers(root))]
+              (f"no header has more than {MAX_PROTOTYPES} prototypes", big_headers(root)),
+              (f"no struct has more than {MAX_FIELDS} fields", big_structs(root))]
     if archives:
         checks += calls(root, archives)
     print(f"1..{len(checks)}")

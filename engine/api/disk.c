@@ -208,7 +208,7 @@ static int prepare_guest(struct bpull_disk *disk, const struct bpull_disk_option
 static void settle(struct bpull_disk *disk)
 {
 	struct layer *overlay = disk_overlay(disk);
-	uint64_t last = disk->n_commits_begun + MAX_LAST_COMMITS;
+	uint64_t last = disk->commits.n_begun + MAX_LAST_COMMITS;
 	bool has_retried = false;
 
 	while (!disk->poisoned && (!commit_is_clean(disk) || layer_has_freed(overlay))) {
@@ -222,7 +222,7 @@ static void settle(struct bpull_disk *disk)
 			has_retried = true;
 			commit_retry(disk);
 		}
-		if (!commit_is_running(disk) && disk->n_commits_begun < last)
+		if (!commit_is_running(disk) && disk->commits.n_begun < last)
 			commit_begin(disk, COMMIT_HARD);
 		if (!commit_is_running(disk))
 			return;

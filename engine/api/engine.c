@@ -72,13 +72,14 @@ static int open_memory(struct bpull_engine *engine, uint64_t memory)
 
 	engine->bufs = buf_pool_new(RUN_MAX_LEN, MAX(runs, UINT64_C(2)) * RUN_MAX_LEN);
 	engine->cache = table_cache_new(memory / 2);
-	engine->max_runs = (unsigned)MAX(MIN(memory / RUN_SHARE, (uint64_t)MAX_RUNS), UINT64_C(2));
-	engine->comp_len_limit = memory / 6;
-	engine->changed_len_limit = memory / 4;
-	engine->guest_cost_limit = memory / 8;
-	engine->verify_len_limit = memory / 16;
-	engine->range_sets_max = memory / 32 / sizeof(struct range);
-	engine->commit_len = COMMIT_LEN;
+	engine->budget.max_runs =
+		(unsigned)MAX(MIN(memory / RUN_SHARE, (uint64_t)MAX_RUNS), UINT64_C(2));
+	engine->budget.comp_len = memory / 6;
+	engine->budget.changed_len = memory / 4;
+	engine->guests.cost_limit = memory / 8;
+	engine->budget.verify_len = memory / 16;
+	engine->budget.n_ranges = memory / 32 / sizeof(struct range);
+	engine->budget.commit_len = COMMIT_LEN;
 	if (!engine->bufs || !engine->cache)
 		return -ENOMEM;
 	base = buf_pool_base(engine->bufs, &len);
@@ -101,7 +102,7 @@ int engine_open_on(struct io *io, struct file_opener *opener, uint64_t memory,
 	engine->io = io;
 	engine_note_owner(engine);
 	pthread_mutex_init(&engine->speed.mutex, NULL);
-	engine->wake_fd = engine->timer_fd = engine->epoll_fd = -1;
+	engine->loop.wake_fd = engine->loop.timer_fd = engine->loop.epoll_fd = -1;
 	rc = open_memory(engine, memory);
 	if (!rc) {
 		engine->layers = layer_set_new(opener, engine->cache);
@@ -176,9 +177,9 @@ void bpull_engine_close(struct bpull_engine *engine)
 	io_close(engine->io);
 	if (engine->bufs)
 		buf_pool_free(engine->bufs);
-	loop_close_fd(engine->epoll_fd);
-	loop_close_fd(engine->timer_fd);
-	loop_close_fd(engine->wake_fd);
+	loop_close_fd(engine->loop.epoll_fd);
+	loop_close_fd(engine->loop.timer_fd);
+	loop_close_fd(engine->loop.wake_fd);
 	pthread_mutex_destroy(&engine->speed.mutex);
 	engine_forget_owner(engine);
 	free(engine);
@@ -208,11 +209,11 @@ int bpull_engine_fd(const struct bpull_engine *engine)
 
 	if (!e)
 		return -EINVAL;
-	if (!e->thread.is_on && !e->fd_asked) {
-		e->fd_asked = true;
+	if (!e->thread.is_on && !e->loop.fd_asked) {
+		e->loop.fd_asked = true;
 		loop_arm_notify(e);
 	}
-	return engine->thread.is_on ? engine->thread.event_fd : engine->epoll_fd;
+	return engine->thread.is_on ? engine->thread.event_fd : engine->loop.epoll_fd;
 }
 
 static int process(struct bpull_engine *engine, struct bpull_event *events, int max)
@@ -224,11 +225,11 @@ static int process(struct bpull_engine *engine, struct bpull_event *events, int 
 		engine_run_rounds(engine);
 	n = events_take(engine, events, max);
 	n += guest_take_events(engine, events + n, max - n);
-	if (!engine->events_first && !engine->done_first)
+	if (!engine->events.first && !engine->guests.done.first)
 		engine_notify(engine, false);
 	else if (!engine->thread.is_on)
-		engine->again = true;
-	if (engine->fd_asked)
+		engine->loop.again = true;
+	if (engine->loop.fd_asked)
 		loop_arm_notify(engine);
 	return n;
 }
@@ -244,15 +245,15 @@ int bpull_engine_process(struct bpull_engine *engine, struct bpull_event *events
 static int wait_for_work(struct bpull_engine *engine, bool in_ring, int timeout_ms)
 {
 	bool has_thread = engine->thread.is_on;
-	struct pollfd ready = { .fd = has_thread ? engine->thread.event_fd : engine->epoll_fd,
+	struct pollfd ready = { .fd = has_thread ? engine->thread.event_fd : engine->loop.epoll_fd,
 				.events = POLLIN };
 
-	if (!has_thread && engine->again)
+	if (!has_thread && engine->loop.again)
 		return 0;
-	if (in_ring && engine->lazy)
+	if (in_ring && engine->loop.lazy)
 		io_kick(engine->io); /* submits what was left to the call that sleeps */
 	else if (in_ring)
-		return io_wait(engine->io, engine->epoll_fd, timeout_ms);
+		return io_wait(engine->io, engine->loop.epoll_fd, timeout_ms);
 	if (!has_thread)
 		engine_arm_notify(engine);
 	return poll(&ready, 1, timeout_ms) < 0 ? -errno : 0;
@@ -266,16 +267,16 @@ int bpull_engine_wait(struct bpull_engine *engine, struct bpull_event *events, i
 
 	if (!engine)
 		return -EINVAL;
-	may_sleep =
-		!engine->thread.is_on && !engine->fd_asked && timeout_ms && io_can_wait(engine->io);
+	may_sleep = !engine->thread.is_on && !engine->loop.fd_asked && timeout_ms &&
+		    io_can_wait(engine->io);
 	for (;;) {
 		int n, left_ms = -1, rc;
 
 		if (may_sleep) /* an engine's own thread reads wake_fd itself */
-			engine->may_sleep = true;
+			engine->loop.may_sleep = true;
 		n = bpull_engine_process(engine, events, max);
 		if (may_sleep)
-			engine->may_sleep = false;
+			engine->loop.may_sleep = false;
 		if (n)
 			return n;
 		if (timeout_ms >= 0) {

@@ -56,13 +56,13 @@ static void leave_fd(int *fd)
 
 void engine_leave_to_parent(struct bpull_engine *engine)
 {
-	if (engine->epoll_fd < 0) /* closed already */
+	if (engine->loop.epoll_fd < 0) /* closed already */
 		return;
 	layer_set_leave(engine->layers);
 	io_leave(engine->io);
-	leave_fd(&engine->epoll_fd);
-	leave_fd(&engine->timer_fd);
-	leave_fd(&engine->wake_fd);
+	leave_fd(&engine->loop.epoll_fd);
+	leave_fd(&engine->loop.timer_fd);
+	leave_fd(&engine->loop.wake_fd);
 	if (engine->thread.is_on)
 		leave_fd(&engine->thread.event_fd);
 }

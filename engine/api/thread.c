@@ -28,7 +28,7 @@ static void *run_rounds_alone(void *opaque)
 	t->runner = pthread_self();
 	engine_lock_give(t);
 	for (;;) {
-		struct pollfd ready = { .fd = engine->epoll_fd, .events = POLLIN };
+		struct pollfd ready = { .fd = engine->loop.epoll_fd, .events = POLLIN };
 		bool goes_on;
 
 		engine_lock_take(t);
@@ -37,7 +37,7 @@ static void *run_rounds_alone(void *opaque)
 		engine_run(engine);
 		if (t->n_waiters)
 			pthread_cond_broadcast(&t->round);
-		goes_on = engine->again;
+		goes_on = engine->loop.again;
 		if (!goes_on)
 			engine_arm_notify(engine);
 		engine_lock_give(t);

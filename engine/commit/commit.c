@@ -112,9 +112,9 @@ static enum step data_barrier(struct commit *commit)
 {
 	struct bpull_disk *disk = commit->op.disk;
 
-	if (!disk->data_undurable)
+	if (!disk->commits.data_undurable)
 		return STEP_NEXT;
-	disk->data_undurable = false;
+	disk->commits.data_undurable = false;
 	io_req_sync(&commit->sync, disk_overlay(disk)->data);
 	op_submit(&commit->op, &commit->sync);
 	return STEP_WAIT;
@@ -155,7 +155,7 @@ static enum step commit_step(struct op *op)
 	case COMMIT_DATA_BARRIER: commit->phase = COMMIT_BARRIER; return data_barrier(commit);
 	case COMMIT_BARRIER:
 		commit->phase = COMMIT_LET_GO;
-		return disk->undurable ? commit_barrier(commit) : STEP_NEXT;
+		return disk->commits.undurable ? commit_barrier(commit) : STEP_NEXT;
 	case COMMIT_LET_GO:
 		step = let_go(commit, false);
 		if (step == STEP_NEXT)
@@ -175,7 +175,7 @@ static enum step commit_step(struct op *op)
 		return commit_write_stages(commit, STAGE_TABLE, STAGE_HEADER);
 	case COMMIT_LAST_BARRIER:
 		commit->phase = commit->kind == COMMIT_DETACH ? COMMIT_HEADER : COMMIT_LET_GO_NOW;
-		return disk->undurable ? commit_barrier(commit) : STEP_NEXT;
+		return disk->commits.undurable ? commit_barrier(commit) : STEP_NEXT;
 	case COMMIT_HEADER: return commit_header_step(commit);
 	case COMMIT_LET_GO_NOW:
 		step = let_go(commit, true);
@@ -184,8 +184,8 @@ static enum step commit_step(struct op *op)
 		return step;
 	case COMMIT_DONE:
 		if (is_hard(commit))
-			disk->hard_commit = commit->number;
-		disk->n_commits_synced += commit->synced;
+			disk->commits.last_hard = commit->number;
+		disk->commits.n_synced += commit->synced;
 		commit_end(commit);
 		return STEP_WAIT;
 	}
@@ -284,7 +284,7 @@ void commit_begin(struct bpull_disk *disk, enum commit_kind kind)
 {
 	struct commit *commit;
 
-	if (disk->commit || disk->poisoned || disk->commits_held)
+	if (disk->commits.in_flight || disk->poisoned || disk->commits.held)
 		return;
 	commit = calloc(1, sizeof(*commit));
 	if (!commit) {
@@ -294,10 +294,10 @@ void commit_begin(struct bpull_disk *disk, enum commit_kind kind)
 	op_init(&commit->op, &commit_kind, disk->engine, disk);
 	commit->kind = kind;
 	commit->phase = COMMIT_WRITE_REFCOUNT;
-	commit->number = ++disk->n_commits_begun;
-	disk->commit = commit;
-	disk->published_len = 0;
-	disk->first_published_ns = 0;
+	commit->number = ++disk->commits.n_begun;
+	disk->commits.in_flight = commit;
+	disk->commits.published_len = 0;
+	disk->commits.first_published_ns = 0;
 	/* Tables half staged are lost to later commits: as bad as a failed write. */
 	op_set_error(&commit->op, stage_all(disk, commit), NULL, 0, false);
 	op_ready(&commit->op);
@@ -307,41 +307,43 @@ bool commit_is_due(const struct bpull_disk *disk, uint64_t now_ns)
 {
 	const struct bpull_engine *engine = disk->engine;
 
-	if (disk->published_len >= engine->commit_len)
+	if (disk->commits.published_len >= engine->budget.commit_len)
 		return true;
-	if (disk->first_published_ns && now_ns >= commit_due_ns(disk))
+	if (disk->commits.first_published_ns && now_ns >= commit_due_ns(disk))
 		return true;
-	return table_cache_changed_len(engine->cache) >= engine->changed_len_limit / 2 &&
+	return table_cache_changed_len(engine->cache) >= engine->budget.changed_len / 2 &&
 	       table_cache_dirty_len(engine->cache,
 				     disk_overlay(disk)->file); /* looks at each table */
 }
 
 uint64_t commit_due_ns(const struct bpull_disk *disk)
 {
-	return disk->first_published_ns ? disk->first_published_ns + COMMIT_NS : UINT64_MAX;
+	return disk->commits.first_published_ns ? disk->commits.first_published_ns + COMMIT_NS
+						: UINT64_MAX;
 }
 
 bool commit_is_overdue(const struct bpull_disk *disk)
 {
-	return table_cache_changed_len(disk->engine->cache) > disk->engine->changed_len_limit;
+	return table_cache_changed_len(disk->engine->cache) > disk->engine->budget.changed_len;
 }
 
 void commit_note_published(struct bpull_disk *disk, uint64_t len)
 {
-	disk->published_len += len;
-	if (!disk->first_published_ns)
-		disk->first_published_ns = engine_now_ns();
+	disk->commits.published_len += len;
+	if (!disk->commits.first_published_ns)
+		disk->commits.first_published_ns = engine_now_ns();
 }
 
 bool commit_is_clean(const struct bpull_disk *disk)
 {
-	return !disk->commit && !disk->undurable && !disk->data_undurable && !disk->published_len &&
+	return !disk->commits.in_flight && !disk->commits.undurable &&
+	       !disk->commits.data_undurable && !disk->commits.published_len &&
 	       !table_cache_dirty_len(disk->engine->cache, disk_overlay(disk)->file);
 }
 
 void commit_retry(struct bpull_disk *disk)
 {
-	struct commit *commit = disk->commit;
+	struct commit *commit = disk->commits.in_flight;
 
 	commit->stalled = false;
 	if (commit_write_stages(commit, commit->writing_lo, commit->writing_hi) == STEP_NEXT)
@@ -350,7 +352,7 @@ void commit_retry(struct bpull_disk *disk)
 
 int commit_stall_error(const struct bpull_disk *disk)
 {
-	return disk->commit->stall_error;
+	return disk->commits.in_flight->stall_error;
 }
 
 bool commit_revive(struct bpull_disk *disk)
@@ -368,12 +370,12 @@ bool commit_revive(struct bpull_disk *disk)
 
 bool commit_is_detaching(const struct bpull_disk *disk)
 {
-	return disk->commit && disk->commit->kind == COMMIT_DETACH;
+	return disk->commits.in_flight && disk->commits.in_flight->kind == COMMIT_DETACH;
 }
 
 void commit_keep_link(struct bpull_disk *disk)
 {
-	struct commit *commit = disk->commit;
+	struct commit *commit = disk->commits.in_flight;
 
 	if (!commit_is_detaching(disk) || disk->link.leaving || disk->link.changed)
 		return;
@@ -385,32 +387,32 @@ void commit_keep_link(struct bpull_disk *disk)
 void commit_abandon(struct bpull_disk *disk)
 {
 	if (commit_is_stalled(disk))
-		commit_end(disk->commit);
+		commit_end(disk->commits.in_flight);
 }
 
 bool commit_await(struct bpull_disk *disk, enum commit_kind kind, struct op *op)
 {
 	commit_begin(disk, kind);
-	if (!disk->commit && !disk->commits_held)
+	if (!disk->commits.in_flight && !disk->commits.held)
 		return false;
-	op_wait_in(&disk->commit_waiters, op);
+	op_wait_in(&disk->commits.waiters, op);
 	return true;
 }
 
 void commit_release(struct bpull_disk *disk)
 {
-	if (!disk->commits_held)
+	if (!disk->commits.held)
 		return;
-	disk->commits_held = false;
-	if (!disk->commit)
+	disk->commits.held = false;
+	if (!disk->commits.in_flight)
 		commit_wake_waiters(disk, 0);
 }
 
 void commit_wait(struct bpull_disk *disk, struct op *op)
 {
-	if (!disk->commit) {
+	if (!disk->commits.in_flight) {
 		op_ready(op);
 		return;
 	}
-	op_wait_in(&disk->commit_waiters, op);
+	op_wait_in(&disk->commits.waiters, op);
 }

@@ -120,7 +120,7 @@ static enum step link_kept(struct commit *commit)
 	disk->link.leaving = false;
 	if (!commit->barrier_failed &&
 	    (commit_found_no_space(failed.error) || failed.error == -ENOMEM))
-		disk->hard_commit = commit->number;
+		disk->commits.last_hard = commit->number;
 	else
 		disk->poisoned = failed.error;
 	job_fail_op(disk, &failed);

@@ -26,7 +26,7 @@ bool commit_found_no_space(int error)
 
 void commit_wake_waiters(struct bpull_disk *disk, int error)
 {
-	op_wake_all(&disk->commit_waiters, error, NULL, 0, false);
+	op_wake_all(&disk->commits.waiters, error, NULL, 0, false);
 }
 
 void commit_end(struct commit *commit)
@@ -37,7 +37,7 @@ void commit_end(struct commit *commit)
 	free(commit->old_header);
 	free(commit->writes);
 	free(commit);
-	disk->commit = NULL;
+	disk->commits.in_flight = NULL;
 	commit_wake_waiters(disk, disk->poisoned);
 	engine_rerun(disk->engine);
 }
@@ -71,7 +71,7 @@ enum step commit_write_stages(struct commit *commit, enum stage lo, enum stage h
 enum step commit_barrier(struct commit *commit)
 {
 	/* Writes that complete from here on are not covered. */
-	commit->op.disk->undurable = false;
+	commit->op.disk->commits.undurable = false;
 	commit->synced = true;
 	io_req_sync(&commit->sync, disk_overlay(commit->op.disk)->file);
 	op_submit(&commit->op, &commit->sync);
@@ -80,17 +80,17 @@ enum step commit_barrier(struct commit *commit)
 
 bool commit_is_stalled(const struct bpull_disk *disk)
 {
-	return disk->commit && disk->commit->stalled;
+	return disk->commits.in_flight && disk->commits.in_flight->stalled;
 }
 
 bool commit_is_running(const struct bpull_disk *disk)
 {
-	return disk->commit != NULL;
+	return disk->commits.in_flight != NULL;
 }
 
 void commit_hold(struct bpull_disk *disk)
 {
-	disk->commits_held = true;
+	disk->commits.held = true;
 }
 
 /* What the overlay does not read any more is its owner's from now on. No request that might use it

@@ -68,7 +68,7 @@ struct commit {
 	bool synced;         /* a barrier was passed */
 	bool stalled;        /* the writes found no space, and wait for commit_retry() */
 	int stall_error;     /* or no memory: which */
-	uint64_t number;     /* disk->n_commits_begun */
+	uint64_t number;     /* disk->commits.n_begun */
 	struct table_need need;
 };
 

@@ -19,8 +19,8 @@ int proof_begin(struct bpull_disk *disk)
 	struct copy_walk *walk = disk->walk;
 	int rc;
 
-	range_set_init(&walk->owed, disk->engine->range_sets_max);
-	range_set_init(&walk->todo, disk->engine->range_sets_max);
+	range_set_init(&walk->owed, disk->engine->budget.n_ranges);
+	range_set_init(&walk->todo, disk->engine->budget.n_ranges);
 	rc = range_set_add(&walk->owed, 0, 1); /* any: for the memory */
 	return rc ? rc : range_set_copy(&walk->todo, &walk->owed);
 }

@@ -103,9 +103,9 @@ static int begin_run(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, 
 	p->lock = (struct range_lock){ .guest_off = round_down(guest_off, overlay->cluster_len),
 				       .owner = &p->op };
 	p->lock.len = copy_run_lock_len(p);
-	p->taken_end = guest_off + p->len;
+	p->taken.end = guest_off + p->len;
 	if (is_jobs)
-		range_set_remove(&walk->todo, guest_off, p->taken_end);
+		range_set_remove(&walk->todo, guest_off, p->taken.end);
 	copy_run_begin_compress(p);
 	runs = copy_run_runs_of(p);
 	p->prev = runs->last;
@@ -160,7 +160,7 @@ static void run_over(struct copy_run *p)
 	struct bpull_disk *disk = p->op.disk;
 	struct run_list *runs = copy_run_runs_of(p);
 
-	if (!p->is_finished)
+	if (!p->taken.is_done)
 		copy_run_put_back(p, p->guest_off);
 	if (p->walk->mapping == p)
 		p->walk->mapping = NULL;
@@ -199,7 +199,7 @@ static void end_failed_run(struct copy_run *p)
 		p->walk->counts.copied -= p->pieces.told_len;
 		/* What is left out stays owed, and is not put back for this walk. */
 		if (left_out_note(op->disk, op))
-			p->is_finished = true;
+			p->taken.is_done = true;
 		else if (op->error != -ECANCELED)
 			job_fail_op(op->disk, op);
 	}
@@ -277,7 +277,7 @@ static enum step map(struct copy_run *p)
 	if (!rc && action == PLAN_PRESENT && !p->pieces.off) {
 		p->len = round_up(unallocated, p->piece_len);
 		copy_run_mapped(p);
-		p->is_finished = true;
+		p->taken.is_done = true;
 		p->phase = COPY_RUN_OVER;
 		return STEP_NEXT;
 	}
@@ -370,7 +370,7 @@ static enum step publish(struct copy_run *p)
 		return copy_run_retry_later(p, rc);
 	copy_run_hand_over(p);
 	count_copied(p);
-	p->is_finished = true;
+	p->taken.is_done = true;
 	p->phase = COPY_RUN_OVER;
 	return STEP_NEXT;
 }

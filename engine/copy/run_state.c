@@ -78,10 +78,10 @@ void copy_run_free_requests(struct copy_run *p)
 
 void copy_run_put_back(struct copy_run *p, uint64_t from)
 {
-	if (p->kind == RUN_ON_READ || from >= p->taken_end)
+	if (p->kind == RUN_ON_READ || from >= p->taken.end)
 		return;
-	cursor_put_back(p->op.disk, from, p->taken_end);
-	p->taken_end = from;
+	cursor_put_back(p->op.disk, from, p->taken.end);
+	p->taken.end = from;
 }
 
 void copy_run_unlock(struct copy_run *p)

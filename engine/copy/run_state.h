@@ -59,9 +59,10 @@ struct copy_run {
 	struct copy_walk *walk;
 	uint64_t guest_off;
 	uint64_t len; /* at most, until it is mapped; then the run's */
-	uint64_t
-		taken_end; /* guest byte: [guest_off, taken_end) of the walk's work is this run's */
-	bool is_finished;  /* and is done */
+	struct {
+		uint64_t end; /* guest byte: [guest_off, end) of the walk's work is this run's */
+		bool is_done;
+	} taken;
 	uint32_t piece_len; /* the overlay's granule, or a piece of a large one */
 	struct range_lock lock;
 	bool locked; /* held or queued */

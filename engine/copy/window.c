@@ -64,8 +64,8 @@ bool cursor_may_go(const struct bpull_disk *disk)
 		return true;
 	/* One run that can't pay is enough: more would only keep buffers from other jobs. */
 	return job->step == JOB_COPYING && !walk->mapping && !walk->throttle.first &&
-	       buf_n_free(disk->engine->bufs) && walk->runs.n < disk->engine->max_runs &&
-	       !has_its_share(disk) && disk->engine->comp_len <= disk->engine->comp_len_limit &&
+	       buf_n_free(disk->engine->bufs) && walk->runs.n < disk->engine->budget.max_runs &&
+	       !has_its_share(disk) && disk->engine->comp_len <= disk->engine->budget.comp_len &&
 	       !commit_is_overdue(disk) && !verify_is_full(disk);
 }
 

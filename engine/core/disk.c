@@ -70,9 +70,9 @@ void guest_begin_drain(struct bpull_disk *disk)
 void disk_wrote(struct bpull_disk *disk, enum disk_part part)
 {
 	if (part == DISK_DATA && disk_has_data_file(disk))
-		disk->data_undurable = true;
+		disk->commits.data_undurable = true;
 	else
-		disk->undurable = true;
+		disk->commits.undurable = true;
 }
 
 void disk_end_exclusive(struct bpull_disk *disk)

@@ -5,7 +5,7 @@
  * THREADS. Only the engine's owner thread touches it, without locks; in an engine with a thread of
  * its own, the thread that holds the engine's lock (lock.h). `struct control` is the exception:
  * other threads ask things of a job there and read a copy of its numbers, under control.mutex, and
- * wake the owner by engine->wake_fd.
+ * wake the owner by engine->loop.wake_fd.
  */
 #ifndef BLOCKPULL_CORE_DISK_H
 #define BLOCKPULL_CORE_DISK_H
@@ -19,9 +19,11 @@
 
 #include "engine/blockpull.h"
 #include "engine/core/aside.h"
+#include "engine/core/events.h"
 #include "engine/core/job.h"
 #include "engine/core/limiter.h"
 #include "engine/core/lock.h"
+#include "engine/core/loop.h"
 #include "engine/core/merge.h"
 #include "engine/core/op.h"
 #include "engine/core/range_lock.h"
@@ -47,17 +49,34 @@ struct table_cache;
 /* Group commits: this much copied. What a crash can lose of work, never of data. */
 #define COMMIT_LEN (64 * MiB)
 
-struct queued_event {
-	struct bpull_event event;
-	char message[1024]; /* event.message points here: it is of that event alone */
-	struct queued_event *next;
+/* The engine's memory as its parts may use it; api/engine.c shares it out. */
+struct engine_budget {
+	unsigned max_runs;    /* in flight, of a job: small ones share slots */
+	uint64_t comp_len;    /* no new run while comp_len is more */
+	uint64_t verify_len;  /* a list of what is to be verified takes no more bytes */
+	size_t n_ranges;      /* in each set of a job */
+	uint64_t changed_len; /* no new run while more bytes of cached tables wait for a commit */
+	uint64_t commit_len;  /* a group commit is due when so many bytes were copied */
+};
+
+/* The guest requests of all disks. */
+struct engine_guests {
+	struct {
+		struct guest *first, *last;
+	} done;     /* that are over: events to be (guest/request.c) */
+	unsigned n; /* in flight */
+	struct {
+		struct guest *first, *last;
+	} held;                    /* submitted, and without room to begin (guest/admit.c) */
+	uint64_t cost, cost_limit; /* bytes: what those that have begun may need, and its bound */
+	bool seen;                 /* one ended since the engine last looked at the clock */
+	uint64_t last_ns;          /* when one ended last */
 };
 
 struct bpull_engine {
 	struct engine_thread thread;
 	struct io *io;
 	struct buf_pool *bufs; /* slots of RUN_MAX_LEN: one for each run in flight */
-	unsigned max_runs;     /* in flight, of a job: small ones share slots */
 	struct table_cache *cache;
 	struct layer_set *layers;
 	struct limiter limiter; /* shared by all jobs */
@@ -72,35 +91,17 @@ struct bpull_engine {
 	struct merge_queue merging;
 	struct op *table_waiters;     /* for tables that a thread which yields is reading itself */
 	struct op_list urgent, ready; /* operations to be stepped: the guest's, the others */
-	uint64_t comp_len;       /* bytes of compressed input, and for compressing, held by runs */
-	uint64_t comp_len_limit; /* no new run while more is held */
-	uint64_t verify_len_limit;  /* a list of what is to be verified takes no more bytes */
-	size_t range_sets_max;      /* ranges in each set of a job */
-	uint64_t changed_len_limit; /* nor while more bytes of cached tables wait for a commit */
-	uint64_t commit_len;        /* a group commit is due when so many bytes were copied */
-	struct queued_event *events_first, *events_last;
-	struct guest *done_first, *done_last; /* guest requests that are over: events to be */
-	unsigned n_guests;                    /* guest requests in flight, of all disks */
-	uint64_t guest_cost,
-		guest_cost_limit; /* bytes: what those that have begun may need, and its bound */
-	struct guest *held_first,
-		*held_last;     /* submitted, and without room to begin: guest/admit.c */
-	bool guest_seen;        /* one ended since the engine last looked at the clock */
-	uint64_t last_guest_ns; /* when one ended last */
+	uint64_t comp_len; /* bytes of compressed input, and for compressing, held by runs */
+	struct engine_budget budget;
+	struct {
+		struct queued_event *first, *last;
+	} events; /* of jobs, to be taken by the program */
+	struct engine_guests guests;
 	/* api/fork.c: the process that opened it, and a page that says so without a system call: it
 	 * holds 1, and the kernel empties it in a child. NULL: there is none. */
 	pid_t owner;
 	uint8_t *owner_page;
-	int epoll_fd, timer_fd, wake_fd;
-	atomic_bool woken; /* wake_fd is readable, or about to be */
-	int n_woken;       /* writes to wake_fd that were announced and not read yet */
-	bool fd_asked;     /* the program may be waiting for the descriptor */
-	bool may_sleep;    /* its caller sleeps next if there is nothing to do, in io_wait() */
-	bool running;      /* in engine_run() */
-	bool again;        /* there is something to do at once, and wake_fd does not say so */
-	bool has_news;     /* the program has got something since engine_run() began */
-	bool lazy; /* what completes may wait for the timer: see may_be_late() in job/round.c */
-	uint64_t timer_ns; /* what timer_fd is set to; 0: off */
+	struct engine_loop loop;
 };
 
 /* Copy runs in flight, in guest order. */
@@ -154,6 +155,20 @@ struct link_state {
 	bool changed; /* and that is durable */
 };
 
+/* A disk's commits; commit/ changes it. */
+struct disk_commits {
+	struct commit *in_flight; /* or NULL */
+	struct op *waiters;       /* run when it ends */
+	uint64_t n_begun;
+	uint64_t n_synced;      /* ended well, and passed a barrier */
+	uint64_t last_hard;     /* which one, counted so, was the last hard one that ended well */
+	uint64_t published_len; /* bytes since the last commit began */
+	uint64_t first_published_ns;
+	bool held;           /* commit_hold() */
+	bool undurable;      /* something was written since the last barrier */
+	bool data_undurable; /* and to the overlay's data file, since that one's last */
+};
+
 struct bpull_disk {
 	struct bpull_engine *engine;
 	struct bpull_disk *next;
@@ -167,16 +182,7 @@ struct bpull_disk {
 	struct range_locks locks;
 	/* -errno: a barrier or a table write failed, nothing is written any more (I7). */
 	int poisoned;
-	struct commit *commit;     /* in flight, or NULL */
-	struct op *commit_waiters; /* run when it ends */
-	uint64_t n_commits_begun;
-	uint64_t n_commits_synced; /* ended well, and passed a barrier */
-	uint64_t hard_commit;   /* which one, counted so, was the last hard one that ended well */
-	uint64_t published_len; /* bytes since the last commit began */
-	uint64_t first_published_ns;
-	bool commits_held;   /* commit_hold() */
-	bool undurable;      /* something was written since the last barrier */
-	bool data_undurable; /* and to the overlay's data file, since that one's last */
+	struct disk_commits commits;
 
 	bool may_write; /* begin_writing() was done for the guest */
 	/* A job's start looks at the image and mends it, and lets others into the engine meanwhile;
@@ -198,10 +204,7 @@ struct bpull_disk {
 	unsigned n_background;
 	struct link_state link;
 	struct control control;
-	/* A job has at most one of each: set aside when it starts, so that no event needs memory
-	 * when there is none. NULL once queued. */
-	struct queued_event *ready_event, *end_event, *stop_event;
-	struct queued_event *taken_events; /* the program may still read their messages */
+	struct disk_events events;
 };
 
 static inline bool engine_has_ready(const struct bpull_engine *engine)
@@ -232,7 +235,7 @@ enum disk_part {
 };
 
 /* Something was written there, or is to be before the next barrier: it is durable only behind one
- * (I1). Nothing else sets `undurable` and `data_undurable`. */
+ * (I1). Nothing else sets `undurable` and `data_undurable` of disk_commits. */
 void disk_wrote(struct bpull_disk *disk, enum disk_part part);
 
 /* How many of the len bytes at host_off are to be written. A data file need not be longer than the

@@ -17,26 +17,26 @@
 
 int events_prepare(struct bpull_disk *disk)
 {
-	if (!disk->ready_event)
-		disk->ready_event = calloc(1, sizeof(*disk->ready_event));
-	if (!disk->end_event)
-		disk->end_event = calloc(1, sizeof(*disk->end_event));
+	if (!disk->events.ready)
+		disk->events.ready = calloc(1, sizeof(*disk->events.ready));
+	if (!disk->events.end)
+		disk->events.end = calloc(1, sizeof(*disk->events.end));
 	events_prepare_stopped(disk);
-	return disk->ready_event && disk->end_event && disk->stop_event ? 0 : -ENOMEM;
+	return disk->events.ready && disk->events.end && disk->events.stop ? 0 : -ENOMEM;
 }
 
 void events_prepare_stopped(struct bpull_disk *disk)
 {
-	if (!disk->stop_event)
-		disk->stop_event = calloc(1, sizeof(*disk->stop_event));
+	if (!disk->events.stop)
+		disk->events.stop = calloc(1, sizeof(*disk->events.stop));
 }
 
 void events_drop_taken(struct bpull_disk *disk)
 {
 	struct queued_event *queued;
 
-	while ((queued = disk->taken_events)) {
-		disk->taken_events = queued->next;
+	while ((queued = disk->events.taken)) {
+		disk->events.taken = queued->next;
 		free(queued);
 	}
 }
@@ -60,26 +60,26 @@ static void push(struct bpull_disk *disk, struct queued_event **slot, enum bpull
 		},
 	};
 	snprintf(queued->message, sizeof(queued->message), "%s", message);
-	if (engine->events_last)
-		engine->events_last->next = queued;
+	if (engine->events.last)
+		engine->events.last->next = queued;
 	else
-		engine->events_first = queued;
-	engine->events_last = queued;
-	engine->has_news = true;
+		engine->events.first = queued;
+	engine->events.last = queued;
+	engine->loop.has_news = true;
 	engine_notify(engine, true);
 }
 
 void events_push(struct bpull_disk *disk, enum bpull_job_status status, int error,
 		 const char *message)
 {
-	push(disk, status == BPULL_JOB_READY ? &disk->ready_event : &disk->end_event,
+	push(disk, status == BPULL_JOB_READY ? &disk->events.ready : &disk->events.end,
 	     BPULL_EVENT_JOB, status, error, message);
 }
 
 void events_push_stopped(struct bpull_disk *disk, int error, const char *message)
 {
-	if (disk->stop_event)
-		push(disk, &disk->stop_event, BPULL_EVENT_JOB_STOPPED, BPULL_JOB_FAILED, error,
+	if (disk->events.stop)
+		push(disk, &disk->events.stop, BPULL_EVENT_JOB_STOPPED, BPULL_JOB_FAILED, error,
 		     message);
 }
 
@@ -95,36 +95,36 @@ int events_take(struct bpull_engine *engine, struct bpull_event *out, int max)
 {
 	int n = 0;
 
-	while (n < max && engine->events_first) {
-		struct queued_event *queued = engine->events_first;
+	while (n < max && engine->events.first) {
+		struct queued_event *queued = engine->events.first;
 
 		out[n++] = queued->event;
-		engine->events_first = queued->next;
-		queued->next = queued->event.disk->taken_events;
-		queued->event.disk->taken_events = queued;
+		engine->events.first = queued->next;
+		queued->next = queued->event.disk->events.taken;
+		queued->event.disk->events.taken = queued;
 	}
-	if (!engine->events_first)
-		engine->events_last = NULL;
+	if (!engine->events.first)
+		engine->events.last = NULL;
 	return n;
 }
 
 void events_forget(struct bpull_disk *disk)
 {
-	struct queued_event **link = &disk->engine->events_first, *queued;
+	struct queued_event **link = &disk->engine->events.first, *queued;
 
-	disk->engine->events_last = NULL;
+	disk->engine->events.last = NULL;
 	while ((queued = *link)) {
 		if (queued->event.disk == disk) {
 			*link = queued->next;
 			free(queued);
 			continue;
 		}
-		disk->engine->events_last = queued;
+		disk->engine->events.last = queued;
 		link = &queued->next;
 	}
 	events_drop_taken(disk);
-	free(disk->ready_event);
-	free(disk->end_event);
-	free(disk->stop_event);
-	disk->ready_event = disk->end_event = disk->stop_event = NULL;
+	free(disk->events.ready);
+	free(disk->events.end);
+	free(disk->events.stop);
+	disk->events.ready = disk->events.end = disk->events.stop = NULL;
 }

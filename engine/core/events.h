@@ -9,6 +9,19 @@
 struct bpull_disk;
 struct bpull_engine;
 
+struct queued_event {
+	struct bpull_event event;
+	char message[1024]; /* event.message points here: it is of that event alone */
+	struct queued_event *next;
+};
+
+/* A disk's. A job has at most one of each of the first three: set aside when it starts, so that no
+ * event needs memory when there is none. NULL once queued. */
+struct disk_events {
+	struct queued_event *ready, *end, *stop;
+	struct queued_event *taken; /* the program may still read their messages */
+};
+
 /* Sets memory for a new job's events aside. 0 or -ENOMEM. */
 int events_prepare(struct bpull_disk *disk);
 /* Frees the events that were taken; those still queued stay. */

@@ -40,7 +40,7 @@ struct job {
 	char message[1024];
 	bool says_mixed; /* the message is of the mark (commit/mixed.c): told with any status */
 	uint64_t start_ns;
-	uint64_t n_synced_before;       /* disk.n_commits_synced when it began */
+	uint64_t n_synced_before;       /* disk.commits.n_synced when it began */
 	struct bpull_job_info counters; /* the owner's; copied to control.info (job/info.c) */
 	struct verify *verify;          /* job/verify.c; NULL: not asked for */
 	uint64_t commit_target;         /* the hard commit that the step waits for; 0: none yet */

@@ -26,22 +26,22 @@
 
 bool engine_guest_is_active(const struct bpull_engine *engine)
 {
-	return engine->n_guests || engine->guest_seen ||
-	       (engine->last_guest_ns && engine_now_ns() - engine->last_guest_ns < GUEST_HOLD_NS);
+	return engine->guests.n || engine->guests.seen ||
+	       (engine->guests.last_ns && engine_now_ns() - engine->guests.last_ns < GUEST_HOLD_NS);
 }
 
 void engine_wake(struct bpull_engine *engine)
 {
-	if (atomic_exchange(&engine->woken, true))
+	if (atomic_exchange(&engine->loop.woken, true))
 		return;
 	/* Full means readable already. */
-	(void)!write(engine->wake_fd, &(uint64_t){ 1 }, sizeof(uint64_t));
+	(void)!write(engine->loop.wake_fd, &(uint64_t){ 1 }, sizeof(uint64_t));
 }
 
 void engine_rerun(struct bpull_engine *engine)
 {
-	if (engine->running || (!engine->thread.is_on && !engine->fd_asked))
-		engine->again = true;
+	if (engine->loop.running || (!engine->thread.is_on && !engine->loop.fd_asked))
+		engine->loop.again = true;
 	else
 		engine_wake(engine);
 }
@@ -57,15 +57,15 @@ int loop_open_descriptors(struct bpull_engine *engine)
 {
 	int rc;
 
-	engine->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (engine->wake_fd < 0 || engine->timer_fd < 0 || engine->epoll_fd < 0)
+	engine->loop.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	engine->loop.timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	engine->loop.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (engine->loop.wake_fd < 0 || engine->loop.timer_fd < 0 || engine->loop.epoll_fd < 0)
 		return -errno;
-	rc = watch(engine->epoll_fd, io_fd(engine->io));
+	rc = watch(engine->loop.epoll_fd, io_fd(engine->io));
 	if (!rc)
-		rc = watch(engine->epoll_fd, engine->timer_fd);
-	return rc ? rc : watch(engine->epoll_fd, engine->wake_fd);
+		rc = watch(engine->loop.epoll_fd, engine->loop.timer_fd);
+	return rc ? rc : watch(engine->loop.epoll_fd, engine->loop.wake_fd);
 }
 
 void loop_close_fd(int fd)
@@ -83,10 +83,10 @@ uint64_t loop_read_count(int fd)
 
 void loop_drain_wakeups(struct bpull_engine *engine)
 {
-	if (atomic_load(&engine->woken))
-		engine->n_woken += atomic_exchange(&engine->woken, false);
-	if (engine->n_woken)
-		engine->n_woken -= (int)loop_read_count(engine->wake_fd);
+	if (atomic_load(&engine->loop.woken))
+		engine->loop.n_woken += atomic_exchange(&engine->loop.woken, false);
+	if (engine->loop.n_woken)
+		engine->loop.n_woken -= (int)loop_read_count(engine->loop.wake_fd);
 }
 
 unsigned loop_reap(struct bpull_engine *engine)
@@ -102,22 +102,22 @@ unsigned loop_reap(struct bpull_engine *engine)
 /* The program is not told of completions that may be late; the timer is in the same descriptor. */
 void engine_arm_notify(struct bpull_engine *engine)
 {
-	if (!engine->lazy)
+	if (!engine->loop.lazy)
 		io_set_notify(engine->io, true);
 }
 
 void loop_arm_notify(struct bpull_engine *engine)
 {
 	engine_arm_notify(engine);
-	if (engine->again || engine->events_first || engine->done_first)
+	if (engine->loop.again || engine->events.first || engine->guests.done.first)
 		engine_wake(engine);
 }
 
 void engine_wait_io(struct bpull_engine *engine, int timeout_ms)
 {
-	struct pollfd ready = { .fd = engine->epoll_fd, .events = POLLIN };
+	struct pollfd ready = { .fd = engine->loop.epoll_fd, .events = POLLIN };
 
-	if (engine->again)
+	if (engine->loop.again)
 		return;
 	io_set_notify(engine->io, true);
 	poll(&ready, 1, timeout_ms);

@@ -3,12 +3,27 @@
 #ifndef BLOCKPULL_CORE_LOOP_H
 #define BLOCKPULL_CORE_LOOP_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "io/base.h"
 
 struct bpull_engine;
+
+/* What the engine sleeps on, and what keeps it from sleeping. */
+struct engine_loop {
+	int epoll_fd, timer_fd, wake_fd;
+	atomic_bool woken; /* wake_fd is readable, or about to be */
+	int n_woken;       /* writes to wake_fd that were announced and not read yet */
+	bool fd_asked;     /* the program may be waiting for the descriptor */
+	bool may_sleep;    /* its caller sleeps next if there is nothing to do, in io_wait() */
+	bool running;      /* in engine_run() */
+	bool again;        /* there is something to do at once, and wake_fd does not say so */
+	bool has_news;     /* the program has got something since engine_run() began */
+	bool lazy; /* what completes may wait for the timer: see may_be_late() in job/round.c */
+	uint64_t timer_ns; /* what timer_fd is set to; 0: off */
+};
 
 /* The owner runs again soon. Any thread. */
 void engine_wake(struct bpull_engine *engine);

@@ -52,10 +52,10 @@ static bool take_room(struct bpull_engine *engine, struct guest *g)
 {
 	uint64_t cost = cost_of(g);
 
-	if (engine->guest_cost && engine->guest_cost + cost > engine->guest_cost_limit)
+	if (engine->guests.cost && engine->guests.cost + cost > engine->guests.cost_limit)
 		return false;
-	g->cost = cost;
-	engine->guest_cost += cost;
+	g->room.cost = cost;
+	engine->guests.cost += cost;
 	return true;
 }
 
@@ -63,27 +63,28 @@ void guest_admit(struct guest *g)
 {
 	struct bpull_engine *engine = g->op.engine;
 
-	if (g->op.error || (!engine->held_first && take_room(engine, g))) {
+	if (g->op.error || (!engine->guests.held.first && take_room(engine, g))) {
 		op_ready(&g->op);
 		return;
 	}
-	g->next_held = NULL;
-	*(engine->held_last ? &engine->held_last->next_held : &engine->held_first) = g;
-	engine->held_last = g;
+	g->room.next = NULL;
+	*(engine->guests.held.last ? &engine->guests.held.last->room.next
+				   : &engine->guests.held.first) = g;
+	engine->guests.held.last = g;
 }
 
 void guest_give_room(struct guest *g)
 {
 	struct bpull_engine *engine = g->op.engine;
 
-	engine->guest_cost -= g->cost;
-	g->cost = 0;
-	while (engine->held_first && take_room(engine, engine->held_first)) {
-		struct guest *next = engine->held_first;
+	engine->guests.cost -= g->room.cost;
+	g->room.cost = 0;
+	while (engine->guests.held.first && take_room(engine, engine->guests.held.first)) {
+		struct guest *next = engine->guests.held.first;
 
-		engine->held_first = next->next_held;
-		if (!engine->held_first)
-			engine->held_last = NULL;
+		engine->guests.held.first = next->room.next;
+		if (!engine->guests.held.first)
+			engine->guests.held.last = NULL;
 		op_ready(&next->op);
 	}
 }

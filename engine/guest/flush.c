@@ -40,9 +40,9 @@ enum step guest_sync(struct guest *g)
 	if (!g->sync_target) {
 		if (commit_is_clean(disk))
 			return guest_go(g, GUEST_OVER);
-		g->sync_target = disk->n_commits_begun + 1;
+		g->sync_target = disk->commits.n_begun + 1;
 	}
-	if (disk->hard_commit >= g->sync_target)
+	if (disk->commits.last_hard >= g->sync_target)
 		return guest_go(g, GUEST_OVER);
 	if (!commit_revive(disk) && g->locked)
 		return guest_error(g, commit_stall_error(disk));

@@ -60,8 +60,8 @@ static void guest_over(struct guest *g)
 	if (disk->guests.dropping || disk->guests.draining)
 		engine_rerun(disk->engine); /* the job may wait for the oldest to end */
 	if (g->waiter) {
-		waiter_done(g->waiter, g->op.error, g->n_extents);
-		g->op.engine->has_news = true;
+		waiter_done(g->waiter, g->op.error, g->status.n);
+		g->op.engine->loop.has_news = true;
 		free(g);
 	} else {
 		guest_queue_event(g->op.engine, g);
@@ -128,10 +128,10 @@ static enum step describe(struct guest *g)
 		if (rc)
 			return guest_retry_later(g, rc);
 		next = extent_export(disk->chain, &e);
-		if (!g->n_extents || !extent_merge(&g->extents[g->n_extents - 1], &next)) {
-			if (g->n_extents == g->max_extents)
+		if (!g->status.n || !extent_merge(&g->status.extents[g->status.n - 1], &next)) {
+			if (g->status.n == g->status.max)
 				break;
-			g->extents[g->n_extents++] = next;
+			g->status.extents[g->status.n++] = next;
 		}
 		g->at += e.len;
 	}

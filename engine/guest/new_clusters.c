@@ -96,11 +96,11 @@ enum step guest_give_up(struct guest *g)
 	if (!g->fresh.space_len || g->op.disk->poisoned)
 		return STEP_NEXT;
 	guest_free_reqs(g);
-	g->reqs = calloc(1, sizeof(*g->reqs));
-	if (!g->reqs) /* a hint */
+	g->writes.reqs = calloc(1, sizeof(*g->writes.reqs));
+	if (!g->writes.reqs) /* a hint */
 		return STEP_NEXT;
-	io_req_work(g->reqs, discard_fresh_work);
-	op_submit(&g->op, g->reqs);
+	io_req_work(g->writes.reqs, discard_fresh_work);
+	op_submit(&g->op, g->writes.reqs);
 	return STEP_WAIT;
 }
 
@@ -213,18 +213,19 @@ static enum step store_sparse(struct guest *g, uint64_t host_off)
 	uint64_t host_end = host_off + (s->end - s->off);
 	uint32_t end_len = MIN(s->tail_len, END_LEN);
 
-	g->reqs = calloc(2, sizeof(*g->reqs));
-	g->req_iovs = calloc(guest_n_slices(g, to - from), sizeof(*g->req_iovs));
-	if (!g->reqs || !g->req_iovs)
+	g->writes.reqs = calloc(2, sizeof(*g->writes.reqs));
+	g->writes.iovs = calloc(guest_n_slices(g, to - from), sizeof(*g->writes.iovs));
+	if (!g->writes.reqs || !g->writes.iovs)
 		return guest_error(g, -ENOMEM);
-	io_req_write(g->reqs, data, NULL, to - from, host_off + s->head_len);
-	g->reqs->iov = g->req_iovs;
-	g->reqs->n_iov = guest_slices(g, from, to - from, g->req_iovs);
-	op_submit(&g->op, g->reqs);
+	io_req_write(g->writes.reqs, data, NULL, to - from, host_off + s->head_len);
+	g->writes.reqs->iov = g->writes.iovs;
+	g->writes.reqs->n_iov = guest_slices(g, from, to - from, g->writes.iovs);
+	op_submit(&g->op, g->writes.reqs);
 	if (end_len && data->len < host_end) {
-		io_req_write(g->reqs + 1, data, s->fill + s->head_len + s->tail_len - end_len,
-			     end_len, host_end - end_len);
-		op_submit(&g->op, g->reqs + 1);
+		io_req_write(g->writes.reqs + 1, data,
+			     s->fill + s->head_len + s->tail_len - end_len, end_len,
+			     host_end - end_len);
+		op_submit(&g->op, g->writes.reqs + 1);
 	}
 	return STEP_WAIT;
 }
@@ -247,15 +248,15 @@ enum step guest_store(struct guest *g)
 		return STEP_NEXT;
 	if (is_sparse(g, host_off))
 		return store_sparse(g, host_off);
-	g->reqs = calloc(1, sizeof(*g->reqs));
-	g->req_iovs = whole = calloc(2 * n, sizeof(*whole));
-	if (!g->reqs || !whole)
+	g->writes.reqs = calloc(1, sizeof(*g->writes.reqs));
+	g->writes.iovs = whole = calloc(2 * n, sizeof(*whole));
+	if (!g->writes.reqs || !whole)
 		return guest_error(g, -ENOMEM);
 	n = piece_iov(g, whole);
-	io_req_write(g->reqs, disk_overlay(disk)->data, NULL, write_len, host_off);
-	g->reqs->iov = whole + n;
-	g->reqs->n_iov = iov_slice(whole, n, 0, write_len, whole + n);
-	op_submit(&g->op, g->reqs);
+	io_req_write(g->writes.reqs, disk_overlay(disk)->data, NULL, write_len, host_off);
+	g->writes.reqs->iov = whole + n;
+	g->writes.reqs->n_iov = iov_slice(whole, n, 0, write_len, whole + n);
+	op_submit(&g->op, g->writes.reqs);
 	return STEP_WAIT;
 }
 

@@ -52,6 +52,6 @@ bool guest_read_now(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
 		    file_read_now(file, iov, n_iov, e.host_off) != (ssize_t)len)
 			return false;
 	}
-	disk->engine->guest_seen = true;
+	disk->engine->guests.seen = true;
 	return true;
 }

@@ -22,35 +22,35 @@ void guest_list_add(struct guest *g)
 {
 	struct guests *all = &g->op.disk->guests;
 
-	g->seq = all->next_seq++;
-	g->prev = all->last;
-	*(all->last ? &all->last->next : &all->first) = g;
+	g->list.seq = all->next_seq++;
+	g->list.prev = all->last;
+	*(all->last ? &all->last->list.next : &all->first) = g;
 	all->last = g;
-	g->op.engine->n_guests++;
+	g->op.engine->guests.n++;
 }
 
 void guest_list_remove(struct guest *g)
 {
 	struct guests *all = &g->op.disk->guests;
 
-	*(g->prev ? &g->prev->next : &all->first) = g->next;
-	*(g->next ? &g->next->prev : &all->last) = g->prev;
-	all->oldest_seq = all->first ? all->first->seq : all->next_seq;
-	g->prev = g->next = NULL;
-	g->op.engine->n_guests--;
-	g->op.engine->guest_seen = true;
+	*(g->list.prev ? &g->list.prev->list.next : &all->first) = g->list.next;
+	*(g->list.next ? &g->list.next->list.prev : &all->last) = g->list.prev;
+	all->oldest_seq = all->first ? all->first->list.seq : all->next_seq;
+	g->list.prev = g->list.next = NULL;
+	g->op.engine->guests.n--;
+	g->op.engine->guests.seen = true;
 }
 
 void guest_queue_event(struct bpull_engine *engine, struct guest *g)
 {
-	bool is_first = !engine->done_first && !engine->events_first;
+	bool is_first = !engine->guests.done.first && !engine->events.first;
 
-	if (engine->done_last)
-		engine->done_last->next = g;
+	if (engine->guests.done.last)
+		engine->guests.done.last->list.next = g;
 	else
-		engine->done_first = g;
-	engine->done_last = g;
-	engine->has_news = true;
+		engine->guests.done.first = g;
+	engine->guests.done.last = g;
+	engine->loop.has_news = true;
 	if (is_first)
 		engine_notify(engine, true);
 }
@@ -59,39 +59,39 @@ int guest_take_events(struct bpull_engine *engine, struct bpull_event *out, int 
 {
 	int n = 0;
 
-	while (n < max && engine->done_first) {
-		struct guest *g = engine->done_first;
+	while (n < max && engine->guests.done.first) {
+		struct guest *g = engine->guests.done.first;
 
-		engine->done_first = g->next;
+		engine->guests.done.first = g->list.next;
 		out[n++] = (struct bpull_event){
 			.type = BPULL_EVENT_IO,
 			.disk = g->op.disk,
 			.user_data = g->user_data,
 			.error = g->op.error,
 			.message = "",
-			.count = g->n_extents,
+			.count = g->status.n,
 		};
 		free(g);
 	}
-	if (!engine->done_first)
-		engine->done_last = NULL;
+	if (!engine->guests.done.first)
+		engine->guests.done.last = NULL;
 	return n;
 }
 
 void guest_forget_events(struct bpull_disk *disk)
 {
 	struct bpull_engine *engine = disk->engine;
-	struct guest **link = &engine->done_first, *g;
+	struct guest **link = &engine->guests.done.first, *g;
 
-	engine->done_last = NULL;
+	engine->guests.done.last = NULL;
 	while ((g = *link)) {
 		if (g->op.disk == disk) {
-			*link = g->next;
+			*link = g->list.next;
 			free(g);
 			continue;
 		}
-		engine->done_last = g;
-		link = &g->next;
+		engine->guests.done.last = g;
+		link = &g->list.next;
 	}
 }
 
@@ -159,9 +159,9 @@ unsigned guest_slices(const struct guest *g, uint64_t off, uint64_t len, struct 
 
 void guest_free_reqs(struct guest *g)
 {
-	free(g->reqs);
-	free(g->req_iovs);
-	g->reqs = NULL;
-	g->req_iovs = NULL;
-	g->n_reqs = 0;
+	free(g->writes.reqs);
+	free(g->writes.iovs);
+	g->writes.reqs = NULL;
+	g->writes.iovs = NULL;
+	g->writes.n = 0;
 }

@@ -81,16 +81,20 @@ struct guest {
 	void *user_data;
 	struct iovec *iov;
 	unsigned n_iov;
-	struct bpull_extent *extents; /* STATUS: the caller's array */
-	int max_extents, n_extents;
+	struct {
+		struct bpull_extent *extents; /* the caller's array */
+		int max, n;
+	} status;
 
 	struct range_lock lock;
 	bool locked; /* held or queued */
 	bool alone;  /* takes its lock exclusively: it changes entries */
 	struct table_need need;
-	struct io_req *reqs; /* the phase's writes */
-	struct iovec *req_iovs;
-	unsigned n_reqs;
+	struct {
+		struct io_req *reqs;
+		struct iovec *iovs;
+		unsigned n;
+	} writes; /* of the phase */
 	struct chain_read gather;
 	struct iovec fill_iov;
 	struct guest_new fresh;
@@ -99,11 +103,14 @@ struct guest {
 	uint64_t sync_target; /* number of the commit to wait for; 0: not chosen yet */
 
 	struct waiter *waiter; /* the blocking call that waits; NULL: it ends with an event */
-	uint64_t seq;          /* order of submission on its disk */
-	uint64_t cost;         /* bytes of the guests' memory that it has; 0: it waits for room */
-	struct guest *next_held;
-	struct guest *prev,
-		*next; /* the disk's requests in flight; then the engine's list of events */
+	struct {
+		uint64_t cost; /* bytes of the guests' memory that it has; 0: it waits for room */
+		struct guest *next; /* of those that wait */
+	} room;                     /* admit.c */
+	struct {
+		uint64_t seq; /* order of submission on its disk */
+		struct guest *prev, *next;
+	} list; /* the disk's requests in flight; then the engine's events to be */
 };
 
 static inline struct guest *guest_of(struct op *op)

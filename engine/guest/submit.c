@@ -84,8 +84,8 @@ void guest_end_now(struct bpull_disk *disk, void *user_data)
 	g->op.disk = disk;
 	g->op.error = 0;
 	g->user_data = user_data;
-	g->n_extents = 0;
-	g->next = NULL;
+	g->status.n = 0;
+	g->list.next = NULL;
 	guest_queue_event(disk->engine, g);
 	if (!disk->engine->thread.is_on)
 		engine_rerun(disk->engine);
@@ -143,8 +143,8 @@ struct guest *guest_new_status(struct bpull_disk *disk, uint64_t guest_off, uint
 {
 	struct guest *g = guest_new_range(disk, GUEST_STATUS, guest_off, len, 0);
 
-	g->extents = extents;
-	g->max_extents = max;
+	g->status.extents = extents;
+	g->status.max = max;
 	if (max <= 0 || !extents)
 		op_set_error(&g->op, -EINVAL, NULL, 0, false);
 	return g;

@@ -75,11 +75,11 @@ static enum step discard_raw(struct guest *g)
 	guest_go(g, GUEST_OVER);
 	if (!disk_is_raw(g->op.disk))
 		return STEP_NEXT;
-	g->reqs = calloc(1, sizeof(*g->reqs));
-	if (!g->reqs)
+	g->writes.reqs = calloc(1, sizeof(*g->writes.reqs));
+	if (!g->writes.reqs)
 		return guest_error(g, -ENOMEM);
-	io_req_work(g->reqs, discard_data_work);
-	op_submit(&g->op, g->reqs);
+	io_req_work(g->writes.reqs, discard_data_work);
+	op_submit(&g->op, g->writes.reqs);
 	return STEP_WAIT;
 }
 
@@ -88,7 +88,7 @@ enum step guest_prepare(struct guest *g)
 	struct bpull_disk *disk = g->op.disk;
 	struct guests *all = &disk->guests;
 
-	if (g->reqs) { /* this one's work is done */
+	if (g->writes.reqs) { /* this one's work is done */
 		guest_free_reqs(g);
 		all->prepare = GUESTS_PREPARED;
 		op_wake_all(&all->prepare_waiters, 0, NULL, 0, false);
@@ -108,13 +108,13 @@ enum step guest_prepare(struct guest *g)
 		commit_wait(disk, &g->op);
 		return STEP_WAIT;
 	}
-	g->reqs = calloc(1, sizeof(*g->reqs));
-	if (!g->reqs)
+	g->writes.reqs = calloc(1, sizeof(*g->writes.reqs));
+	if (!g->writes.reqs)
 		return guest_error(g, -ENOMEM);
 	all->prepare = GUESTS_PREPARING;
-	io_req_work(g->reqs, prepare_work);
-	g->reqs->file = disk_overlay(disk)->file;
-	op_submit(&g->op, g->reqs);
+	io_req_work(g->writes.reqs, prepare_work);
+	g->writes.reqs->file = disk_overlay(disk)->file;
+	op_submit(&g->op, g->writes.reqs);
 	return STEP_WAIT;
 }
 
@@ -122,7 +122,7 @@ void guest_prepare_failed(struct guest *g)
 {
 	struct guests *all = &g->op.disk->guests;
 
-	if (g->phase != GUEST_PREPARE || !g->reqs)
+	if (g->phase != GUEST_PREPARE || !g->writes.reqs)
 		return;
 	all->prepare = GUESTS_UNPREPARED; /* the next one tries again */
 	op_wake_all(&all->prepare_waiters, 0, NULL, 0, false);
@@ -252,12 +252,12 @@ static enum step write_in_place(struct guest *g, const struct write_extent *list
 
 	for (unsigned i = 0; i < n; i++)
 		n_iov += guest_n_slices(g, list[i].len);
-	g->reqs = calloc(n, sizeof(*g->reqs));
-	g->req_iovs = iov = calloc(n_iov, sizeof(*iov));
-	if (!g->reqs || !g->req_iovs)
+	g->writes.reqs = calloc(n, sizeof(*g->writes.reqs));
+	g->writes.iovs = iov = calloc(n_iov, sizeof(*iov));
+	if (!g->writes.reqs || !g->writes.iovs)
 		return guest_error(g, -ENOMEM);
 	for (unsigned i = 0; i < n; i++) {
-		struct io_req *req = &g->reqs[i];
+		struct io_req *req = &g->writes.reqs[i];
 
 		io_req_write(req, data, NULL, list[i].len, list[i].host_off);
 		req->iov = iov;
@@ -266,7 +266,7 @@ static enum step write_in_place(struct guest *g, const struct write_extent *list
 		g->at += list[i].len;
 		op_submit(&g->op, req);
 	}
-	g->n_reqs = n;
+	g->writes.n = n;
 	return STEP_WAIT;
 }
 
@@ -275,9 +275,9 @@ static void wrote_in_place(struct guest *g)
 	struct bpull_disk *disk = g->op.disk;
 	struct file *data = disk_overlay(disk)->data;
 
-	for (unsigned i = 0; i < g->n_reqs; i++)
-		data->len = MAX(data->len, g->reqs[i].off + g->reqs[i].len);
-	if (g->n_reqs)
+	for (unsigned i = 0; i < g->writes.n; i++)
+		data->len = MAX(data->len, g->writes.reqs[i].off + g->writes.reqs[i].len);
+	if (g->writes.n)
 		disk_wrote(disk, DISK_DATA);
 	guest_free_reqs(g);
 }

@@ -53,7 +53,7 @@ static void collect(struct bpull_disk *disk)
 	to->zero_bytes = from->zero;
 	to->present_bytes = from->present;
 	to->skipped_bytes = from->skipped;
-	to->n_commits = disk->n_commits_synced - disk->job.n_synced_before;
+	to->n_commits = disk->commits.n_synced - disk->job.n_synced_before;
 }
 
 void job_publish_info(struct bpull_disk *disk, uint64_t now_ns)

@@ -178,7 +178,7 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	*job = (struct job){ .flags = o->flags,
 			     .on_error = o->on_error,
 			     .start_ns = engine_now_ns(),
-			     .n_synced_before = disk->n_commits_synced,
+			     .n_synced_before = disk->commits.n_synced,
 			     .verify = job->verify };
 	job->counters.type = BPULL_JOB_TYPE_PULL;
 	job->counters.end = overlay->has_backing && overlay->backed_len ? overlay->backed_len : 1;

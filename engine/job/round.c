@@ -59,12 +59,12 @@ static void arm_timer(struct bpull_engine *engine, uint64_t now_ns)
 	}
 	if (at_ns == UINT64_MAX)
 		at_ns = 0;
-	if (at_ns == engine->timer_ns)
+	if (at_ns == engine->loop.timer_ns)
 		return;
-	engine->timer_ns = at_ns;
+	engine->loop.timer_ns = at_ns;
 	when.it_value.tv_sec = at_ns / UINT64_C(1000000000);
 	when.it_value.tv_nsec = at_ns % UINT64_C(1000000000);
-	timerfd_settime(engine->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+	timerfd_settime(engine->loop.timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
 /* A job at its limit: the next run waits for tokens, and the one before need not be looked at any
@@ -82,13 +82,13 @@ static bool may_be_late(const struct bpull_engine *engine, uint64_t now_ns)
 {
 	bool any = false;
 
-	if (!engine->timer_ns || engine->timer_ns > now_ns + MAX_LATE_NS ||
+	if (!engine->loop.timer_ns || engine->loop.timer_ns > now_ns + MAX_LATE_NS ||
 	    engine_guest_is_active(engine))
 		return false;
 	for (const struct bpull_disk *disk = engine->disks; disk; disk = disk->next) {
 		if (disk->job.step != JOB_IDLE && !waits_for_tokens(disk))
 			return false;
-		if (disk->job.step == JOB_IDLE && disk->commit)
+		if (disk->job.step == JOB_IDLE && disk->commits.in_flight)
 			return false;
 		any |= disk->job.step != JOB_IDLE;
 	}
@@ -132,31 +132,31 @@ static void run_rounds(struct bpull_engine *engine)
 	io_set_notify(engine->io, false);
 	loop_drain_wakeups(engine);
 	take_speed(engine);
-	engine->running = true;
-	engine->again = engine->has_news = false;
-	if (engine->timer_ns && engine_now_ns() >= engine->timer_ns) {
-		loop_read_count(engine->timer_fd);
-		engine->timer_ns = 0;
+	engine->loop.running = true;
+	engine->loop.again = engine->loop.has_news = false;
+	if (engine->loop.timer_ns && engine_now_ns() >= engine->loop.timer_ns) {
+		loop_read_count(engine->loop.timer_fd);
+		engine->loop.timer_ns = 0;
 	}
 	do {
 		n = loop_reap(engine);
 		op_run_ready(engine);
 		now_ns = engine_now_ns();
-		if (engine->guest_seen)
-			engine->last_guest_ns = now_ns;
-		engine->guest_seen = false;
+		if (engine->guests.seen)
+			engine->guests.last_ns = now_ns;
+		engine->guests.seen = false;
 		run_jobs(engine, now_ns);
 		merge_flush(engine);
 		/* If the caller sleeps next, io_wait() submits the queue: not here, too. */
-		if (!engine->may_sleep || n || engine->has_news || engine_has_ready(engine) ||
-		    !io_feed(engine->io))
+		if (!engine->loop.may_sleep || n || engine->loop.has_news ||
+		    engine_has_ready(engine) || !io_feed(engine->io))
 			engine_submit(engine);
 		goes_on = n || engine_has_ready(engine) || io_has_done(engine->io);
-	} while (goes_on && !engine->has_news && ++rounds < MAX_ROUNDS);
+	} while (goes_on && !engine->loop.has_news && ++rounds < MAX_ROUNDS);
 	arm_timer(engine, now_ns);
-	engine->lazy = !goes_on && may_be_late(engine, now_ns);
-	engine->again |= goes_on;
-	engine->running = false;
+	engine->loop.lazy = !goes_on && may_be_late(engine, now_ns);
+	engine->loop.again |= goes_on;
+	engine->loop.running = false;
 }
 
 void engine_run_rounds(struct bpull_engine *engine)
@@ -179,7 +179,7 @@ void engine_run_rounds(struct bpull_engine *engine)
 void engine_run(struct bpull_engine *engine)
 {
 	engine_run_rounds(engine);
-	if (engine->fd_asked)
+	if (engine->loop.fd_asked)
 		loop_arm_notify(engine);
 }
 

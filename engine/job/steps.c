@@ -48,7 +48,7 @@ void job_conclude(struct bpull_disk *disk, enum bpull_job_status status)
 	proof_end(disk);
 	job_forget_target(disk);
 	commit_release(disk);
-	if (commit_is_stalled(disk) && disk->commit_waiters)
+	if (commit_is_stalled(disk) && disk->commits.waiters)
 		commit_retry(disk); /* requests have waited for the job to try again */
 	file_expect(disk_overlay(disk)->file, false);
 	job->step = JOB_IDLE;
@@ -71,9 +71,9 @@ static bool ensure_committed(struct bpull_disk *disk)
 	if (!job->commit_target) {
 		if (commit_is_clean(disk))
 			return true;
-		job->commit_target = disk->n_commits_begun + 1;
+		job->commit_target = disk->commits.n_begun + 1;
 	}
-	if (disk->hard_commit >= job->commit_target)
+	if (disk->commits.last_hard >= job->commit_target)
 		return true;
 	commit_begin(disk, COMMIT_HARD);
 	return false;

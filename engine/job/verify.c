@@ -59,7 +59,7 @@ int verify_open(struct bpull_disk *disk)
 
 	if (!verify)
 		return -ENOMEM;
-	verify->max_items = disk->engine->verify_len_limit / sizeof(struct copied);
+	verify->max_items = disk->engine->budget.verify_len / sizeof(struct copied);
 	disk->job.verify = verify;
 	return 0;
 }

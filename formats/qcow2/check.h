@@ -62,9 +62,11 @@ struct qcow2_check {
 	int (*beyond)(struct qcow2_check *c, uint64_t first);
 	void *opaque; /* theirs */
 	uint64_t n_reports;
-	struct check_l1 *snapshots;
-	uint32_t n_snapshots;
-	uint64_t snapshot_table_len; /* bytes */
+	struct {
+		struct check_l1 *list;
+		uint32_t n;
+		uint64_t table_len; /* bytes */
+	} snapshots;
 	uint8_t l1_piece[CHECK_PIECE_LEN], l2_piece[CHECK_PIECE_LEN], ref_piece[CHECK_PIECE_LEN];
 };
 

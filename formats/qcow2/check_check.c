@@ -81,7 +81,7 @@ void check_free(struct qcow2_check *c)
 	free(c->target.counts);
 	free(c->source.counts);
 	free(c->refcount_is_one);
-	free(c->snapshots);
+	free(c->snapshots.list);
 	free(c);
 	blocking_end();
 }

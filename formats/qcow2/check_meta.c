@@ -82,7 +82,7 @@ static void count_snapshot(struct qcow2_check *c, uint32_t idx, const uint8_t *h
 		check_error(c, "snapshot %u: its L1 table overlaps others", idx);
 		return;
 	}
-	c->snapshots[c->n_snapshots++] = l1;
+	c->snapshots.list[c->snapshots.n++] = l1;
 }
 
 int check_load_snapshots(struct qcow2_check *c)
@@ -91,8 +91,8 @@ int check_load_snapshots(struct qcow2_check *c)
 
 	if (!c->q->hdr.n_snapshots)
 		return 0;
-	c->snapshots = calloc(c->q->hdr.n_snapshots, sizeof(*c->snapshots));
-	if (!c->snapshots)
+	c->snapshots.list = calloc(c->q->hdr.n_snapshots, sizeof(*c->snapshots.list));
+	if (!c->snapshots.list)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < c->q->hdr.n_snapshots; i++) {
 		uint8_t head[SNAPSHOT_LEN];
@@ -112,7 +112,7 @@ int check_load_snapshots(struct qcow2_check *c)
 				       be16(head + 14),
 			       8);
 	}
-	c->snapshot_table_len = at - c->q->hdr.snapshots_off;
+	c->snapshots.table_len = at - c->q->hdr.snapshots_off;
 	return 0;
 }
 
@@ -273,10 +273,10 @@ int check_count_metadata(struct qcow2_check *c)
 	count_table(c, "the header", 0, qcow2_cluster_len(q));
 	count_table(c, "the L1 table", q->hdr.l1_off, q->hdr.l1_size * UINT64_C(8));
 	if (q->hdr.n_snapshots)
-		count_table(c, "the snapshot table", q->hdr.snapshots_off, c->snapshot_table_len);
-	for (uint32_t i = 0; i < c->n_snapshots; i++)
-		count_table(c, "a snapshot's L1 table", c->snapshots[i].off,
-			    c->snapshots[i].n_entries * UINT64_C(8));
+		count_table(c, "the snapshot table", q->hdr.snapshots_off, c->snapshots.table_len);
+	for (uint32_t i = 0; i < c->snapshots.n; i++)
+		count_table(c, "a snapshot's L1 table", c->snapshots.list[i].off,
+			    c->snapshots.list[i].n_entries * UINT64_C(8));
 	if (q->luks.is_present)
 		count_table(c, "the LUKS header", q->luks.off, q->luks.len);
 	rc = c->refs_only ? 0 : count_refcounts(c);

@@ -105,8 +105,8 @@ static int walk_all_l1(struct qcow2_check *c, l1_entry_fn each)
 				   .snapshot = -1 };
 	int rc = walk_l1(c, &active, each);
 
-	for (uint32_t i = 0; !rc && i < c->n_snapshots; i++)
-		rc = walk_l1(c, &c->snapshots[i], each);
+	for (uint32_t i = 0; !rc && i < c->snapshots.n; i++)
+		rc = walk_l1(c, &c->snapshots.list[i], each);
 	return rc;
 }
 

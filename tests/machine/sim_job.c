@@ -32,7 +32,7 @@ static unsigned reap_one(struct io *io, struct io_req **out, unsigned max)
 {
 	unsigned n = reap_any(io, out, 1);
 
-	stepped->engine->has_news = true;
+	stepped->engine->loop.has_news = true;
 	stepped->n_idle =
 		n || stepped->sim->n_flights || stepped->sim->n_waiting ? 0 : stepped->n_idle + 1;
 	sim_job_assert(stepped, ++stepped->n_rounds < MAX_ROUNDS, "it hangs in step %d",
@@ -84,7 +84,7 @@ void sim_job_open(struct sim_job *j)
 	reap_any = step_ops.reap;
 	step_ops.reap = reap_one;
 	j->sim->io.ops = &step_ops;
-	j->engine->commit_len = 4 * j->chain->cluster_len;
+	j->engine->budget.commit_len = 4 * j->chain->cluster_len;
 	rc = bpull_disk_open(j->engine, SIM_CHAIN_TOP, &o, &j->guest.disk, &error);
 	sim_job_assert(j, !rc, "it does not open: %s", error.message);
 }

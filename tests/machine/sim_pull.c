@@ -51,7 +51,7 @@ int sim_pull_open(struct sim_pull *pull, const struct sim_chain *chain, struct s
 		return rc;
 	}
 	if (commit_len)
-		pull->engine->commit_len = commit_len;
+		pull->engine->budget.commit_len = commit_len;
 	rc = bpull_disk_open(pull->engine, SIM_CHAIN_TOP, &options, &pull->disk, &pull->error);
 	if (rc)
 		sim_pull_close(pull);

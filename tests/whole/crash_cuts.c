@@ -272,7 +272,7 @@ int crash_cuts_pull(struct crash_cuts *cuts, struct crash_io *io, uint64_t commi
 	if (rc)
 		return rc;
 	io->cache = pull.engine->cache;
-	io->n_commits = &pull.disk->n_commits_begun;
+	io->n_commits = &pull.disk->commits.n_begun;
 	io->look = crash_cuts_look;
 	io->arg = cuts;
 	rc = sim_pull_run(&pull);

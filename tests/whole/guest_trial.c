@@ -221,7 +221,7 @@ static int open_disk(struct guest_trial *t)
 	int rc = engine_open_on(sim_io(t->sim), sim_opener(t->sim), SIM_PULL_MEMORY, &t->engine);
 
 	cr_assert_eq(rc, 0);
-	t->engine->commit_len = 4 * t->chain->cluster_len;
+	t->engine->budget.commit_len = 4 * t->chain->cluster_len;
 	rc = bpull_disk_open(t->engine, SIM_CHAIN_TOP, &o, &t->guest.disk, &error);
 	if (rc) {
 		cr_assert(error.message[0]);

@@ -37,7 +37,7 @@ void play_take_events(struct play *p)
 /* Nothing is on its way: the clock goes on to what the engine has set its timer to. */
 static bool pass_time(struct play *p)
 {
-	uint64_t at_ns = p->engine->timer_ns;
+	uint64_t at_ns = p->engine->loop.timer_ns;
 
 	if (p->engine->io->n_in_flight || !at_ns)
 		return false;
@@ -125,9 +125,9 @@ static void open_disk(struct play *p)
 				play_below(p, 3) ? SIM_PULL_MEMORY : 8 * MiB, &p->engine);
 
 	CHECK(p, !rc, "no engine");
-	p->engine->commit_len = (1 + play_below(p, 40)) * 4096;
+	p->engine->budget.commit_len = (1 + play_below(p, 40)) * 4096;
 	if (p->seed % 4 == 1) /* so little that requests must wait for commits */
-		p->engine->changed_len_limit = 8 * KiB;
+		p->engine->budget.changed_len = 8 * KiB;
 	rc = bpull_disk_open(p->engine, SIM_CHAIN_TOP, &o, &p->guest.disk, &error);
 	CHECK(p, !rc, "it does not open: %s", error.message);
 	p->link = 1;

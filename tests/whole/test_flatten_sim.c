@@ -68,7 +68,7 @@ static int open_flatten(struct sim_pull *pull, const struct sim_chain *chain, en
 		pull->engine = NULL;
 		return rc;
 	}
-	pull->engine->commit_len = OFTEN_LEN;
+	pull->engine->budget.commit_len = OFTEN_LEN;
 	rc = bpull_flatten_open(pull->engine, SIM_CHAIN_TOP, &from, NEW_NAME, &out, &pull->disk,
 				&pull->error);
 	if (rc)

@@ -127,7 +127,7 @@ static void play(struct neighbours *all)
 				    neighbours_below(all, 2) ? SIM_PULL_MEMORY : 8 * MiB,
 				    &all->engine),
 		     0);
-	all->engine->commit_len = (1 + neighbours_below(all, 40)) * 4096;
+	all->engine->budget.commit_len = (1 + neighbours_below(all, 40)) * 4096;
 	for (unsigned i = 0; i < N_NEIGHBOURS; i++) {
 		all->disks[i].link = 1;
 		model_begin(&all->disks[i].guest.model, all->chain.want, all->chain.guest_len);

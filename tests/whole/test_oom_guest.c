@@ -178,7 +178,7 @@ static int open_disk(struct visit *v, struct sim *sim)
 
 	if (rc)
 		return rc;
-	v->engine->commit_len = 4 * v->chain->cluster_len;
+	v->engine->budget.commit_len = 4 * v->chain->cluster_len;
 	rc = bpull_disk_open(v->engine, SIM_CHAIN_TOP, &o, &v->disk, &error);
 	if (rc)
 		bpull_engine_close(v->engine);

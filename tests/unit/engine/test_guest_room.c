@@ -55,14 +55,14 @@ static void run(unsigned n)
 		int got = bpull_engine_wait(engine, events, 64, 60000);
 
 		cr_assert_gt(got, 0);
-		most = MAX(most, engine->guest_cost);
-		cr_assert_leq(engine->guest_cost, engine->guest_cost_limit);
+		most = MAX(most, engine->guests.cost);
+		cr_assert_leq(engine->guests.cost, engine->guests.cost_limit);
 		for (int i = 0; i < got; i++)
 			cr_assert_eq(events[i].error, 0);
 		n -= (unsigned)got;
 	}
-	cr_assert_eq(engine->guest_cost, 0);
-	cr_assert_null(engine->held_first);
+	cr_assert_eq(engine->guests.cost, 0);
+	cr_assert_null(engine->guests.held.first);
 }
 
 static void many(enum bpull_io io)
@@ -77,7 +77,7 @@ static void many(enum bpull_io io)
 		iov.iov_base = put[i];
 		bpull_write(disk, &iov, 1, i * UINT64_C(16384) + 512, 0, NULL);
 	}
-	cr_assert_not_null(engine->held_first, "all had room: this shows nothing");
+	cr_assert_not_null(engine->guests.held.first, "all had room: this shows nothing");
 	run(N_REQS);
 	for (unsigned i = 0; i < N_REQS; i++) {
 		iov.iov_base = got[i];
@@ -88,7 +88,7 @@ static void many(enum bpull_io io)
 	/* Closing ends what waits for room, too. */
 	for (unsigned i = 0; i < N_REQS; i++)
 		bpull_write(disk, &iov, 1, i * UINT64_C(16384) + 512, 0, NULL);
-	cr_assert_not_null(engine->held_first);
+	cr_assert_not_null(engine->guests.held.first);
 	bpull_engine_close(engine);
 }
 
