@@ -7,44 +7,38 @@
 #ifndef BLOCKPULL_REQ_LIST_H
 #define BLOCKPULL_REQ_LIST_H
 
+#include "io/fifo.h"
 #include "io/req.h"
 
 struct req_list {
-	struct io_req *head, *last;
+	struct io_req *first, *last;
 	unsigned n;
 };
 
 static inline void req_list_push(struct req_list *list, struct io_req *req)
 {
-	req->next = NULL;
-	if (list->head)
-		list->last->next = req;
-	else
-		list->head = req;
-	list->last = req;
+	FIFO_APPEND(list, req, next);
 	list->n++;
 }
 
 static inline struct io_req *req_list_pop(struct req_list *list)
 {
-	struct io_req *req = list->head;
-	if (req) {
-		list->head = req->next;
-		req->next = NULL;
+	struct io_req *req = FIFO_TAKE(list, next);
+
+	if (req)
 		list->n--;
-	}
 	return req;
 }
 
 /* Appends all of `from`, which is empty afterwards. */
 static inline void req_list_move(struct req_list *to, struct req_list *from)
 {
-	if (!from->head)
+	if (!from->first)
 		return;
-	if (to->head)
-		to->last->next = from->head;
+	if (to->first)
+		to->last->next = from->first;
 	else
-		to->head = from->head;
+		to->first = from->first;
 	to->last = from->last;
 	to->n += from->n;
 	*from = (struct req_list){ 0 };
@@ -54,7 +48,7 @@ static inline void req_list_move(struct req_list *to, struct req_list *from)
 static inline unsigned req_list_take(struct req_list *list, struct io_req **out, unsigned max)
 {
 	unsigned n = 0;
-	while (n < max && list->head)
+	while (n < max && list->first)
 		out[n++] = req_list_pop(list);
 	return n;
 }

@@ -118,7 +118,7 @@ static void ignore_file(struct io *io, struct file *file)
 static void destroy_threads(struct io *io)
 {
 	struct threads *t = (struct threads *)io;
-	assert(!t->waiting.head);
+	assert(!t->waiting.first);
 	workers_free(t->workers);
 	free(t);
 }

@@ -134,7 +134,7 @@ static bool has_done(const struct io *io)
 {
 	const struct uring *u = (const struct uring *)io;
 
-	return u->done.head || (uring_queue_owes(u) && io_uring_cq_ready(&u->ring));
+	return u->done.first || (uring_queue_owes(u) && io_uring_cq_ready(&u->ring));
 }
 
 /* The eventfd is told of completions only while a thread sleeps: telling it, and reading it, cost
@@ -198,7 +198,7 @@ static void destroy_ring(struct io *io)
 {
 	struct uring *u = (struct uring *)io;
 
-	assert(!u->n_kernel && !u->waiting.head && !u->done.head);
+	assert(!u->n_kernel && !u->waiting.first && !u->done.first);
 	uring_tables_free(u);
 	io_uring_queue_exit(&u->ring);
 	workers_free(u->workers);

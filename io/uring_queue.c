@@ -138,7 +138,7 @@ static void feed_ring(struct uring *u)
 		workers_put(u->workers, &u->waiting);
 		return;
 	}
-	while (u->waiting.head && u->n_kernel < u->depth) {
+	while (u->waiting.first && u->n_kernel < u->depth) {
 		struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
 
 		if (!sqe)

@@ -45,7 +45,7 @@ struct workers {
 /* Caller holds the lock. Announces only the first: the owner takes all it finds. */
 static void finish_req(struct workers *w, struct io_req *req)
 {
-	bool first = !w->done.head;
+	bool first = !w->done.first;
 	req_list_push(&w->done, req);
 	atomic_store(&w->has_done, true);
 	if (first && !w->quiet)
@@ -142,7 +142,7 @@ void workers_put(struct workers *w, struct req_list *list)
 {
 	int rc = 0;
 
-	if (!list->head)
+	if (!list->first)
 		return;
 	pthread_mutex_lock(&w->lock);
 	req_list_move(&w->queue, list);
@@ -157,7 +157,7 @@ void workers_put(struct workers *w, struct req_list *list)
 void workers_tell(struct workers *w, bool on)
 {
 	pthread_mutex_lock(&w->lock);
-	if (on && w->quiet && w->done.head)
+	if (on && w->quiet && w->done.first)
 		wake_signal(w->wake_fd);
 	w->quiet = !on;
 	pthread_mutex_unlock(&w->lock);
@@ -172,7 +172,7 @@ unsigned workers_take(struct workers *w, struct io_req **out, unsigned max)
 		return 0;
 	pthread_mutex_lock(&w->lock);
 	n = req_list_take(&w->done, out, max);
-	atomic_store(&w->has_done, w->done.head != NULL);
+	atomic_store(&w->has_done, w->done.first != NULL);
 	pthread_mutex_unlock(&w->lock);
 	return n;
 }
@@ -182,7 +182,7 @@ void workers_free(struct workers *w)
 	if (!w)
 		return;
 	pthread_mutex_lock(&w->lock);
-	assert(!w->queue.head && !w->done.head);
+	assert(!w->queue.first && !w->done.first);
 	w->stopping = true;
 	pthread_cond_broadcast(&w->more);
 	pthread_mutex_unlock(&w->lock);

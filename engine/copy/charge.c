@@ -22,6 +22,7 @@
 #include "engine/core/op.h"
 #include "engine/core/range_lock.h"
 #include "io/base.h"
+#include "io/fifo.h"
 
 void throttle_set_speed(struct bpull_disk *disk, uint64_t now_ns, uint64_t bandwidth,
 			uint64_t burst)
@@ -140,25 +141,10 @@ enum step copy_run_charge(struct copy_run *p)
 		take_tokens(p, now_ns);
 		return STEP_NEXT;
 	}
-	p->charge.next_throttled = NULL;
-	if (throttle->last)
-		throttle->last->charge.next_throttled = p;
-	else
-		throttle->first = p;
-	throttle->last = p;
+	FIFO_APPEND(throttle, p, charge.next_throttled);
 	if (may_unlock(p))
 		copy_run_unlock(p);
 	return STEP_WAIT;
-}
-
-static struct copy_run *pop_throttled(struct throttle *throttle)
-{
-	struct copy_run *p = throttle->first;
-
-	throttle->first = p->charge.next_throttled;
-	if (!throttle->first)
-		throttle->last = NULL;
-	return p;
 }
 
 uint64_t throttle_release(struct bpull_disk *disk, uint64_t now_ns)
@@ -171,7 +157,7 @@ uint64_t throttle_release(struct bpull_disk *disk, uint64_t now_ns)
 
 		if (at_ns > now_ns)
 			return at_ns;
-		p = pop_throttled(throttle);
+		p = FIFO_TAKE(throttle, charge.next_throttled);
 		take_tokens(p, now_ns);
 		op_ready(&p->op);
 	}
@@ -181,33 +167,26 @@ uint64_t throttle_release(struct bpull_disk *disk, uint64_t now_ns)
 void throttle_bypass(struct bpull_disk *disk)
 {
 	struct throttle *throttle = &disk->walk->throttle;
-	struct copy_run **at = &throttle->first;
-	struct copy_run *last = NULL;
+	struct copy_run *next;
 
 	/* Only a piece of a large cluster waits with its lock, and runs that began later may be
 	 * before it. */
-	while (*at) {
-		struct copy_run *p = *at;
-
-		if (!p->locked || !is_in_the_way(p)) {
-			last = p;
-			at = &p->charge.next_throttled;
+	for (struct copy_run *p = throttle->first; p; p = next) {
+		next = p->charge.next_throttled;
+		if (!p->locked || !is_in_the_way(p))
 			continue;
-		}
-		*at = p->charge.next_throttled;
+		FIFO_REMOVE(throttle, p, charge.next_throttled);
 		take_tokens(p, engine_now_ns());
 		op_ready(&p->op);
 	}
-	throttle->last = last;
 }
 
 void throttle_cancel(struct bpull_disk *disk)
 {
 	struct throttle *throttle = &disk->walk->throttle;
+	struct copy_run *p;
 
-	while (throttle->first) {
-		struct copy_run *p = pop_throttled(throttle);
-
+	while ((p = FIFO_TAKE(throttle, charge.next_throttled))) {
 		op_set_error(&p->op, -ECANCELED, NULL, 0, false);
 		op_ready(&p->op);
 	}

@@ -14,6 +14,7 @@
 #include "engine/core/disk.h"
 #include "engine/core/lock.h"
 #include "io/base.h"
+#include "io/fifo.h"
 
 int events_prepare(struct bpull_disk *disk)
 {
@@ -60,11 +61,7 @@ static void push(struct bpull_disk *disk, struct queued_event **slot, enum bpull
 		},
 	};
 	snprintf(queued->message, sizeof(queued->message), "%s", message);
-	if (engine->events.last)
-		engine->events.last->next = queued;
-	else
-		engine->events.first = queued;
-	engine->events.last = queued;
+	FIFO_APPEND(&engine->events, queued, next);
 	engine->loop.has_news = true;
 	engine_notify(engine, true);
 }
@@ -93,35 +90,29 @@ void events_push_ignored(struct bpull_disk *disk, int error, const char *message
 
 int events_take(struct bpull_engine *engine, struct bpull_event *out, int max)
 {
+	struct queued_event *queued;
 	int n = 0;
 
-	while (n < max && engine->events.first) {
-		struct queued_event *queued = engine->events.first;
-
+	while (n < max && (queued = FIFO_TAKE(&engine->events, next))) {
 		out[n++] = queued->event;
-		engine->events.first = queued->next;
 		queued->next = queued->event.disk->events.taken;
 		queued->event.disk->events.taken = queued;
 	}
-	if (!engine->events.first)
-		engine->events.last = NULL;
 	return n;
 }
 
 void events_forget(struct bpull_disk *disk)
 {
-	struct queued_event **link = &disk->engine->events.first, *queued;
+	struct bpull_engine *engine = disk->engine;
+	typeof(engine->events) all = engine->events;
+	struct queued_event *queued;
 
-	disk->engine->events.last = NULL;
-	while ((queued = *link)) {
-		if (queued->event.disk == disk) {
-			*link = queued->next;
+	engine->events.first = engine->events.last = NULL;
+	while ((queued = FIFO_TAKE(&all, next)))
+		if (queued->event.disk == disk)
 			free(queued);
-			continue;
-		}
-		disk->engine->events.last = queued;
-		link = &queued->next;
-	}
+		else
+			FIFO_APPEND(&engine->events, queued, next);
 	events_drop_taken(disk);
 	free(disk->events.ready);
 	free(disk->events.end);

@@ -12,6 +12,7 @@
 
 #include "engine/core/disk.h"
 #include "io/base.h"
+#include "io/fifo.h"
 #include "io/io.h"
 
 void op_init(struct op *op, const struct op_kind *kind, struct bpull_engine *engine,
@@ -27,12 +28,7 @@ void op_ready(struct op *op)
 	if (op->queued)
 		return;
 	op->queued = true;
-	op->next_ready = NULL;
-	if (list->last)
-		list->last->next_ready = op;
-	else
-		list->first = op;
-	list->last = op;
+	FIFO_APPEND(list, op, next_ready);
 }
 
 void op_granted(void *owner)
@@ -85,14 +81,10 @@ static void step_until_wait(struct op *op)
 
 static struct op *pop(struct op_list *list)
 {
-	struct op *op = list->first;
+	struct op *op = FIFO_TAKE(list, next_ready);
 
-	if (!op)
-		return NULL;
-	list->first = op->next_ready;
-	if (!list->first)
-		list->last = NULL;
-	op->queued = false;
+	if (op)
+		op->queued = false;
 	return op;
 }
 

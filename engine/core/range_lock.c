@@ -13,6 +13,7 @@
 #include <assert.h>
 
 #include "io/base.h"
+#include "io/fifo.h"
 
 static bool overlap(const struct range_lock *a, const struct range_lock *b)
 {
@@ -32,12 +33,7 @@ static bool blocked(const struct range_locks *locks, const struct range_lock *lo
 bool range_lock_take(struct range_locks *locks, struct range_lock *lock)
 {
 	assert(lock->len);
-	lock->next = NULL;
-	if (locks->last)
-		locks->last->next = lock;
-	else
-		locks->first = lock;
-	locks->last = lock;
+	FIFO_APPEND(locks, lock, next);
 	lock->held = !blocked(locks, lock);
 	return lock->held;
 }
@@ -62,16 +58,7 @@ static void grant(struct range_locks *locks, void (*granted)(void *owner))
 void range_lock_release(struct range_locks *locks, struct range_lock *lock,
 			void (*granted)(void *owner))
 {
-	struct range_lock **link = &locks->first, *before = NULL;
-
-	while (*link != lock) {
-		before = *link;
-		assert(before);
-		link = &before->next;
-	}
-	*link = lock->next;
-	if (locks->last == lock)
-		locks->last = before;
+	FIFO_REMOVE(locks, lock, next);
 	lock->held = false;
 	grant(locks, granted);
 }

@@ -16,6 +16,7 @@
 #include "engine/core/op.h"
 #include "engine/guest/request.h"
 #include "io/base.h"
+#include "io/fifo.h"
 
 /* Bytes: the descriptors of any request; compressed clusters that a read holds at a time. */
 #define DESCRIPTORS_LEN (4 * KiB)
@@ -67,10 +68,7 @@ void guest_admit(struct guest *g)
 		op_ready(&g->op);
 		return;
 	}
-	g->room.next = NULL;
-	*(engine->guests.held.last ? &engine->guests.held.last->room.next
-				   : &engine->guests.held.first) = g;
-	engine->guests.held.last = g;
+	FIFO_APPEND(&engine->guests.held, g, room.next);
 }
 
 void guest_give_room(struct guest *g)
@@ -79,12 +77,6 @@ void guest_give_room(struct guest *g)
 
 	engine->guests.cost -= g->room.cost;
 	g->room.cost = 0;
-	while (engine->guests.held.first && take_room(engine, engine->guests.held.first)) {
-		struct guest *next = engine->guests.held.first;
-
-		engine->guests.held.first = next->room.next;
-		if (!engine->guests.held.first)
-			engine->guests.held.last = NULL;
-		op_ready(&next->op);
-	}
+	while (engine->guests.held.first && take_room(engine, engine->guests.held.first))
+		op_ready(&FIFO_TAKE(&engine->guests.held, room.next)->op);
 }

@@ -15,6 +15,7 @@
 #include "engine/core/op.h"
 #include "engine/core/range_lock.h"
 #include "io/base.h"
+#include "io/fifo.h"
 
 /* ---- the list of requests in flight ---- */
 
@@ -45,11 +46,7 @@ void guest_queue_event(struct bpull_engine *engine, struct guest *g)
 {
 	bool is_first = !engine->guests.done.first && !engine->events.first;
 
-	if (engine->guests.done.last)
-		engine->guests.done.last->list.next = g;
-	else
-		engine->guests.done.first = g;
-	engine->guests.done.last = g;
+	FIFO_APPEND(&engine->guests.done, g, list.next);
 	engine->loop.has_news = true;
 	if (is_first)
 		engine_notify(engine, true);
@@ -57,12 +54,10 @@ void guest_queue_event(struct bpull_engine *engine, struct guest *g)
 
 int guest_take_events(struct bpull_engine *engine, struct bpull_event *out, int max)
 {
+	struct guest *g;
 	int n = 0;
 
-	while (n < max && engine->guests.done.first) {
-		struct guest *g = engine->guests.done.first;
-
-		engine->guests.done.first = g->list.next;
+	while (n < max && (g = FIFO_TAKE(&engine->guests.done, list.next))) {
 		out[n++] = (struct bpull_event){
 			.type = BPULL_EVENT_IO,
 			.disk = g->op.disk,
@@ -73,26 +68,21 @@ int guest_take_events(struct bpull_engine *engine, struct bpull_event *out, int 
 		};
 		free(g);
 	}
-	if (!engine->guests.done.first)
-		engine->guests.done.last = NULL;
 	return n;
 }
 
 void guest_forget_events(struct bpull_disk *disk)
 {
 	struct bpull_engine *engine = disk->engine;
-	struct guest **link = &engine->guests.done.first, *g;
+	typeof(engine->guests.done) all = engine->guests.done;
+	struct guest *g;
 
-	engine->guests.done.last = NULL;
-	while ((g = *link)) {
-		if (g->op.disk == disk) {
-			*link = g->list.next;
+	engine->guests.done.first = engine->guests.done.last = NULL;
+	while ((g = FIFO_TAKE(&all, list.next)))
+		if (g->op.disk == disk)
 			free(g);
-			continue;
-		}
-		engine->guests.done.last = g;
-		link = &g->list.next;
-	}
+		else
+			FIFO_APPEND(&engine->guests.done, g, list.next);
 }
 
 enum step guest_error(struct guest *g, int error)

@@ -251,7 +251,7 @@ static unsigned crash_reap(struct io *io, struct io_req **out, unsigned max)
 	if (c->changed && c->look)
 		c->look(c->arg);
 	c->changed = false;
-	if (c->done.head)
+	if (c->done.first)
 		return req_list_take(&c->done, out, 1);
 	if (!io_reap(c->inner, &req, 1))
 		return 0;
