@@ -16,6 +16,7 @@
 #include "engine/core/limiter.h"
 
 #include "io/base.h"
+#include "io/scale.h"
 
 #define NS UINT64_C(1000000000)
 
@@ -28,17 +29,15 @@ static uint64_t room(const struct limiter *l)
 static void fill(struct limiter *l, uint64_t now_ns)
 {
 	int64_t most = (int64_t)MAX(room(l), l->wanted);
-	unsigned __int128 earned;
+	uint64_t earned;
 
 	if (now_ns <= l->filled_ns)
 		return;
-	earned = (unsigned __int128)(now_ns - l->filled_ns) * l->rate + l->fraction;
+	earned = scale(now_ns - l->filled_ns, l->rate, l->fraction, NS, &l->fraction);
 	l->filled_ns = now_ns;
-	l->fraction = earned % NS;
-	earned /= NS;
 	if (l->tokens >= most) {
 		l->fraction = 0;
-	} else if (earned >= (unsigned __int128)((__int128)most - l->tokens)) {
+	} else if (earned >= (uint64_t)most - (uint64_t)l->tokens) {
 		l->tokens = most;
 		l->fraction = 0;
 	} else {
@@ -60,7 +59,7 @@ void limiter_set(struct limiter *l, uint64_t now_ns, uint64_t rate, uint64_t bur
 
 uint64_t limiter_ready_ns(struct limiter *l, uint64_t now_ns, uint64_t bytes)
 {
-	unsigned __int128 wait;
+	uint64_t wait_ns, rest;
 	int64_t want;
 
 	if (!l->rate)
@@ -73,8 +72,11 @@ uint64_t limiter_ready_ns(struct limiter *l, uint64_t now_ns, uint64_t bytes)
 	if (l->tokens >= want)
 		return now_ns;
 	l->wanted = MAX(l->wanted, (uint64_t)want);
-	wait = (unsigned __int128)(uint64_t)(want - l->tokens) * NS - l->fraction;
-	return now_ns + (uint64_t)((wait + l->rate - 1) / l->rate);
+	/* (missing * NS - fraction) / rate, rounded up; UINT64_MAX has another meaning. */
+	wait_ns = scale((uint64_t)(want - l->tokens) - 1, NS, NS - l->fraction, l->rate, &rest);
+	if (rest)
+		wait_ns++;
+	return now_ns + MIN(wait_ns, UINT64_MAX - 1 - now_ns);
 }
 
 void limiter_charge(struct limiter *l, uint64_t now_ns, uint64_t bytes)

@@ -183,3 +183,16 @@ Test(limiter, no_window_of_what_is_done_exceeds_rate_and_burst)
 		}
 	}
 }
+
+/* The slowest rate with the largest debt: longer than the clock has numbers for, never a time in
+ * the past, and not the sign for "something must end first". */
+Test(limiter, a_wait_without_end_is_no_time_in_the_past)
+{
+	struct limiter l = { 0 };
+	uint64_t now_ns = 5 * NS, at_ns;
+
+	limiter_set(&l, now_ns, 1, INT64_MAX);
+	charge(&l, now_ns, INT64_MAX);
+	at_ns = limiter_ready_ns(&l, now_ns, INT64_MAX);
+	cr_assert_eq(at_ns, UINT64_MAX - 1, "%" PRIu64, at_ns);
+}
