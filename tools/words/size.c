@@ -112,6 +112,20 @@ static int size_read_fraction(const char **cursor, struct size_fraction *fractio
 	return 0;
 }
 
+/*
+ * The fraction's whole bytes, digit by digit from the last: what one digit leaves over is less than
+ * one of the digit before it, so rounding down each time loses nothing, and no product needs more
+ * than 64 bits (9 units and less than one more; a unit is 2^60 at most).
+ */
+static uint64_t size_part(struct size_fraction fraction, uint64_t unit)
+{
+	uint64_t part = 0;
+
+	for (; fraction.scale > 1; fraction.scale /= 10, fraction.digits /= 10)
+		part = (fraction.digits % 10 * unit + part) / 10;
+	return part;
+}
+
 int size_parse(const char *text, enum size_kind kind, uint64_t *bytes, const char **why)
 {
 	const char *cursor = text;
@@ -145,7 +159,7 @@ int size_parse(const char *text, enum size_kind kind, uint64_t *bytes, const cha
 	if (unit == 1 && fraction.digits)
 		return size_fail(why, -EINVAL, "it asks for a fraction of a byte");
 
-	part = (unsigned __int128)fraction.digits * unit / fraction.scale;
+	part = size_part(fraction, unit);
 	if (__builtin_mul_overflow(whole, unit, &total) ||
 	    __builtin_add_overflow(total, part, &total))
 		return size_fail(why, -ERANGE, "it is too large");
