@@ -309,6 +309,11 @@ def instrumented():
         return re.search(rb'__[at]san_init', file.read()) is not None
 
 
+def emulated():
+    """Whether the command runs under qemu-user (tools/cross/run says so), which knows no io_uring and no seccomp."""
+    return 'BB_EMULATED' in os.environ
+
+
 def _nothing_left(directory):
     """Of every process that we started, or that these started, TMPDIR names our directory."""
     token = f'TMPDIR={root}'.encode()
