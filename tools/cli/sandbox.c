@@ -45,7 +45,7 @@ void sandbox_enter(unsigned names)
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define N_CALLS(list) (sizeof(list) / sizeof((list)[0]))
+#define N_CALLS(list)    (sizeof(list) / sizeof((list)[0]))
 
 static const int sandbox_allowed[] = {
 	/* Open files. */
@@ -189,8 +189,11 @@ static const int sandbox_hostile[] = {
 };
 
 static const int sandbox_unlink[] = { SCMP_SYS(unlink), SCMP_SYS(unlinkat) };
-static const int sandbox_rename[] = { SCMP_SYS(rename), SCMP_SYS(renameat), SCMP_SYS(renameat2),
-				      SCMP_SYS(link),   SCMP_SYS(linkat),   SCMP_SYS(syncfs) };
+static const int sandbox_rename[] = { SCMP_SYS(rename), SCMP_SYS(renameat), SCMP_SYS(renameat2) };
+static const int sandbox_link[] = { SCMP_SYS(link), SCMP_SYS(linkat), SCMP_SYS(syncfs) };
+
+/* How tools/pull/metrics_file.c makes its file. */
+#define SANDBOX_NEW_FILE (O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC)
 
 /* Asking for a terminal, for its width, for the extents of a file, and for a range to be cloned,
  * zeroed or discarded. */
@@ -255,18 +258,29 @@ static int sandbox_new_file(scmp_filter_ctx filter, unsigned names)
 				SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX & ~0777u, 0));
 }
 
-/* To write is hostile; to read may be a C library after its tables, and fails with EPERM. */
-static int sandbox_opens(scmp_filter_ctx filter)
+/* One way to open a file by name, by whatever call. */
+static int sandbox_open(scmp_filter_ctx filter, uint32_t action, unsigned mask, unsigned flags)
 {
-	static const int modes[] = { O_WRONLY, O_RDWR };
-	int rc = 0;
-	for (size_t i = 0; !rc && i < N_CALLS(modes); i++) {
-		rc = sandbox_arg(filter, SCMP_ACT_KILL_PROCESS, SCMP_SYS(open),
-				 SCMP_A1(SCMP_CMP_MASKED_EQ, O_ACCMODE, modes[i]));
-		if (!rc)
-			rc = sandbox_arg(filter, SCMP_ACT_KILL_PROCESS, SCMP_SYS(openat),
-					 SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE, modes[i]));
-	}
+	int rc = sandbox_arg(filter, action, SCMP_SYS(open),
+			     SCMP_A1(SCMP_CMP_MASKED_EQ, mask, flags));
+	return rc ? rc
+		  : sandbox_arg(filter, action, SCMP_SYS(openat),
+				SCMP_A2(SCMP_CMP_MASKED_EQ, mask, flags));
+}
+
+/* To write is hostile; to read may be a C library after its tables, and fails with EPERM. Where a
+ * file may be replaced, a new one is the exception, and what else asks for a new one gets EPERM:
+ * of rules that overlap libseccomp does not say which counts. */
+static int sandbox_opens(scmp_filter_ctx filter, unsigned names)
+{
+	unsigned new = names &SANDBOX_REPLACE ? O_EXCL : 0;
+	int rc = sandbox_open(filter, SCMP_ACT_KILL_PROCESS, O_ACCMODE | new, O_WRONLY);
+
+	if (!rc)
+		rc = sandbox_open(filter, SCMP_ACT_KILL_PROCESS, O_ACCMODE, O_RDWR);
+	if (!rc && new)
+		rc = sandbox_open(filter, SCMP_ACT_ALLOW, UINT32_MAX & ~O_LARGEFILE,
+				  SANDBOX_NEW_FILE);
 	return rc;
 }
 
@@ -284,15 +298,17 @@ static int sandbox_build(scmp_filter_ctx filter, unsigned names)
 	if (!rc)
 		rc = sandbox_all(filter, SCMP_ACT_KILL_PROCESS, sandbox_hostile,
 				 N_CALLS(sandbox_hostile));
-	if (!rc && names & SANDBOX_UNLINK)
+	if (!rc && names & (SANDBOX_UNLINK | SANDBOX_REPLACE))
 		rc = sandbox_all(filter, SCMP_ACT_ALLOW, sandbox_unlink, N_CALLS(sandbox_unlink));
-	if (!rc && names & SANDBOX_RENAME)
+	if (!rc && names & (SANDBOX_RENAME | SANDBOX_REPLACE))
 		rc = sandbox_all(filter, SCMP_ACT_ALLOW, sandbox_rename, N_CALLS(sandbox_rename));
+	if (!rc && names & SANDBOX_RENAME)
+		rc = sandbox_all(filter, SCMP_ACT_ALLOW, sandbox_link, N_CALLS(sandbox_link));
 	if (!rc)
 		rc = sandbox_new_file(filter, names);
 	if (!rc)
 		rc = sandbox_by_argument(filter);
-	return rc ? rc : sandbox_opens(filter);
+	return rc ? rc : sandbox_opens(filter, names);
 }
 
 void sandbox_enter(unsigned names)

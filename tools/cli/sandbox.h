@@ -11,6 +11,8 @@ enum sandbox_names {
 	SANDBOX_NO_NAMES = 0,
 	SANDBOX_UNLINK = 1, /* take away its control socket, or a file it began */
 	SANDBOX_RENAME = 2, /* give a new file its name */
+	/* Write a new file, never one that exists, and give it the name of an old one. */
+	SANDBOX_REPLACE = 4,
 };
 
 /* --no-sandbox: sandbox_enter() does nothing from here on. */

@@ -62,6 +62,29 @@ static long try_create(void)
 	return openat(AT_FDCWD, "other", O_WRONLY | O_CREAT, 0600);
 }
 
+/* As tools/pull/metrics_file.c does it; "file" is there. */
+static long try_create_new(void)
+{
+	return open("other", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+}
+
+static long try_create_old(void)
+{
+	return open("file", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644) < 0 && errno == EEXIST
+		       ? 0
+		       : -1;
+}
+
+static long try_create_to_read(void)
+{
+	return open("other", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+}
+
+static long try_create_direct(void)
+{
+	return open("other", O_WRONLY | O_CREAT | O_EXCL | O_SYNC | O_CLOEXEC, 0644);
+}
+
 static long try_exec(void)
 {
 	return execl("/bin/true", "true", NULL);
@@ -213,6 +236,34 @@ Test(sandbox, names_only_where_asked_for)
 	remake();
 	cr_expect_eq(outcome_of(try_unlink, true, SANDBOX_RENAME), DENIED);
 	cr_expect_eq(outcome_of(try_unlink, true, SANDBOX_UNLINK), WORKS);
+}
+
+Test(sandbox, a_new_file_may_replace_an_old_one_where_asked_for)
+{
+	static const struct attempt attempts[] = {
+		{ "a new file", try_create_new, WORKS },
+		{ "a new file where one is", try_create_old, WORKS },
+		{ "unlink", try_unlink, WORKS },
+		{ "rename", try_rename, WORKS },
+		{ "open to write", try_open_write, KILLED },
+		{ "create without O_EXCL", try_create, KILLED },
+		{ "create to read, too", try_create_to_read, KILLED },
+		{ "create in another way", try_create_direct, DENIED },
+		{ "open to read", try_open_read, DENIED },
+		{ "exec", try_exec, KILLED },
+	};
+
+	enter_scratch();
+	for (size_t i = 0; i < ARRAY_LEN(attempts); i++) {
+		const struct attempt *a = &attempts[i];
+		remake();
+		cr_expect_eq(outcome_of(a->try, true, SANDBOX_REPLACE), a->inside, "%s", a->name);
+		remake();
+		cr_expect_eq(outcome_of(a->try, true, SANDBOX_REPLACE | SANDBOX_UNLINK), a->inside,
+			     "%s, beside a socket", a->name);
+	}
+	remake();
+	cr_expect_eq(outcome_of(try_create_new, true, SANDBOX_RENAME | SANDBOX_UNLINK), KILLED);
 }
 
 static long try_disabled(void)
