@@ -61,7 +61,8 @@ static const char pull_help[] =
 	"                       to report them rightly; read: on none; trust: on any\n"
 	"  --io MODE            auto, uring or threads\n"
 	"  --progress MODE      auto, bar, plain (a line every 10 s), json (lines on\n"
-	"                       stdout, the results too) or none\n"
+	"                       stdout, the results too), qemu (percents on stdout, as\n"
+	"                       qemu-img -p prints them) or none\n"
 	"  --json               a JSON line for each image's result on stdout\n"
 	"  -n, --dry-run        say what would be copied and change nothing\n"
 	"  -q, --quiet          neither progress nor summaries, only errors\n"
@@ -105,8 +106,13 @@ const struct options_word pull_io_words[] = {
 };
 
 const struct options_word pull_progress_words[] = {
-	{ "auto", PROGRESS_AUTO }, { "bar", PROGRESS_BAR },   { "plain", PROGRESS_PLAIN },
-	{ "json", PROGRESS_JSON }, { "none", PROGRESS_NONE }, { NULL, 0 },
+	{ "auto", PROGRESS_AUTO },
+	{ "bar", PROGRESS_BAR },
+	{ "plain", PROGRESS_PLAIN },
+	{ "json", PROGRESS_JSON },
+	{ "qemu", PROGRESS_QEMU },
+	{ "none", PROGRESS_NONE },
+	{ NULL, 0 },
 };
 
 static const struct options_word pull_on_error_words[] = {
@@ -220,6 +226,9 @@ int pull_options_finish(struct pull_options *options)
 		return say_usage(command, "--burst has no meaning without --bandwidth");
 	if (options->progress == PROGRESS_JSON)
 		options->line.json = true; /* a program that reads events waits for the last one */
+	if (options->progress == PROGRESS_QEMU && options->line.json)
+		return say_usage(command,
+				 "--json and --progress=qemu both write to standard output");
 	if (options->line.quiet && options->progress == PROGRESS_AUTO)
 		options->progress = PROGRESS_NONE;
 	return options_chain_finish(&options->line.chain, command);

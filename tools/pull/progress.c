@@ -54,7 +54,8 @@ static int64_t progress_now_ns(void)
 static int64_t progress_interval_ns(const struct progress *progress)
 {
 	switch (progress->mode) {
-	case PROGRESS_BAR: return PROGRESS_SECOND_NS / 10;
+	case PROGRESS_BAR:
+	case PROGRESS_QEMU: return PROGRESS_SECOND_NS / 10;
 	case PROGRESS_JSON: return PROGRESS_SECOND_NS / 4;
 	case PROGRESS_AUTO:
 	case PROGRESS_PLAIN:
@@ -76,10 +77,13 @@ void progress_open(struct progress *progress, enum progress_mode mode, uint64_t 
 		.worked.rate = -1,
 		.walked.rate = -1,
 	};
-	/* JSON begins with a line. A log is told after a second that something goes on, and stays
-	 * free of pulls that are over by then; so does a terminal of what would only flash up. */
+	/* JSON begins with a line, and so do percents. A log is told after a second that something
+	 * goes on, and stays free of pulls that are over by then; so does a terminal of what would
+	 * only flash up. */
 	progress->next_ns = progress_now_ns();
-	if (mode == PROGRESS_PLAIN)
+	if (mode == PROGRESS_QEMU)
+		percent_show(&progress->percent, 0);
+	else if (mode == PROGRESS_PLAIN)
 		progress->next_ns += PROGRESS_SECOND_NS;
 	else if (mode == PROGRESS_BAR)
 		progress->next_ns += progress_interval_ns(progress);
@@ -298,13 +302,22 @@ static void progress_print(const struct progress *progress, const struct progres
 		 facts.eta);
 }
 
+/* Of all images: those that ended whole, those that run by what is done of them. */
+static double progress_part(const struct progress *progress, const struct progress_now *now)
+{
+	double running = now->end ? (double)now->cur / now->end * now->n_active : 0;
+	return (now->n_done + running) / progress->n_images;
+}
+
 void progress_show(struct progress *progress, const struct progress_now *now)
 {
 	progress->next_ns = progress_now_ns() + progress_interval_ns(progress);
 	if (!now->n_active || progress->mode == PROGRESS_JSON)
 		return;
 	progress_sample(progress, now);
-	if (progress->mode == PROGRESS_PLAIN)
+	if (progress->mode == PROGRESS_QEMU)
+		percent_show(&progress->percent, progress_part(progress, now));
+	else if (progress->mode == PROGRESS_PLAIN)
 		progress_print(progress, now);
 	else if (!progress_in_background())
 		progress_draw(progress, now);
@@ -338,4 +351,10 @@ void progress_clear(struct progress *progress)
 		return;
 	fputs("\r\033[K", stderr);
 	progress->drawn = false;
+}
+
+void progress_close(struct progress *progress, bool done)
+{
+	if (progress->mode == PROGRESS_QEMU)
+		percent_end(&progress->percent, done);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * How far a pull is: a bar on a terminal, lines in a log, JSON for a program.
+ * How far a pull is: a bar on a terminal, lines in a log, JSON or percents for a program.
  */
 #ifndef TOOLS_PULL_PROGRESS_H
 #define TOOLS_PULL_PROGRESS_H
@@ -11,12 +11,14 @@
 #include <json-c/json_object.h>
 
 #include "engine/blockpull.h"
+#include "tools/pull/percent.h"
 
 enum progress_mode {
 	PROGRESS_AUTO = 0, /* bar on a terminal, else plain */
 	PROGRESS_BAR,
 	PROGRESS_PLAIN,
 	PROGRESS_JSON,
+	PROGRESS_QEMU, /* percent.h */
 	PROGRESS_NONE,
 };
 
@@ -37,6 +39,7 @@ struct progress {
 
 	int64_t began_ns, sampled_ns; /* 0: no sample yet */
 	struct progress_rate moved, worked, walked;
+	struct percent percent; /* PROGRESS_QEMU */
 };
 
 /* The pulls that run, added up. */
@@ -73,5 +76,7 @@ void progress_json(const struct progress *progress, const char *name,
 		   const struct bpull_job_info *info);
 /* Removes the bar: call it before anything else is written to the terminal. */
 void progress_clear(struct progress *progress);
+/* After the last image. `done`: all of them were pulled. */
+void progress_close(struct progress *progress, bool done);
 
 #endif

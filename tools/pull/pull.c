@@ -279,6 +279,44 @@ static int pull_exit_code(const struct pull *pull)
 	return code;
 }
 
+static int pull_open_control(struct pull *pull, struct bpull_error *error)
+{
+	if (!pull->options.control || pull->options.dry_run)
+		return 0;
+	pull->target = (struct control_target){ .device = pull->images[0].path,
+						.path = pull->images[0].path,
+						.how = &pull->options.line.chain.disk,
+						.job = pull->options.job };
+	return control_open(pull->options.control, &pull->target, &pull->control, error);
+}
+
+static void pull_open_progress(struct pull *pull)
+{
+	progress_open(&pull->progress,
+		      pull->options.dry_run ? PROGRESS_NONE : pull->options.progress,
+		      pull->options.engine.bandwidth + pull->options.job.bandwidth, pull->n_images);
+	pull->progress.is_job_limit = pull->options.control;
+}
+
+/* All images, on an engine that is open. Returns the exit code. */
+static int pull_all(struct pull *pull, int stop_fd)
+{
+	int code = 0;
+
+	pull_open_progress(pull);
+	if (pull->options.dry_run)
+		pull_plan_all(pull);
+	else
+		code = pull_loop(pull, stop_fd);
+	progress_clear(&pull->progress);
+	if (!code) {
+		pull_end_untried(pull);
+		code = pull_exit_code(pull);
+	}
+	progress_close(&pull->progress, !code);
+	return code;
+}
+
 static int pull_run(struct pull *pull)
 {
 	struct bpull_error error = { 0 };
@@ -297,32 +335,8 @@ static int pull_run(struct pull *pull)
 			say_hint("use --io=threads, or leave --io out");
 		return failed;
 	}
-
-	code = 0;
-	if (pull->options.control && !pull->options.dry_run) {
-		pull->target = (struct control_target){ .device = pull->images[0].path,
-							.path = pull->images[0].path,
-							.how = &pull->options.line.chain.disk,
-							.job = pull->options.job };
-		rc = control_open(pull->options.control, &pull->target, &pull->control, &error);
-		if (rc) {
-			bpull_engine_close(pull->engine);
-			return say_failed(&error, rc);
-		}
-	}
-	progress_open(&pull->progress,
-		      pull->options.dry_run ? PROGRESS_NONE : pull->options.progress,
-		      pull->options.engine.bandwidth + pull->options.job.bandwidth, pull->n_images);
-	pull->progress.is_job_limit = pull->options.control;
-	if (pull->options.dry_run)
-		pull_plan_all(pull);
-	else
-		code = pull_loop(pull, stop_fd);
-	progress_clear(&pull->progress);
-	if (!code) {
-		pull_end_untried(pull);
-		code = pull_exit_code(pull);
-	}
+	rc = pull_open_control(pull, &error);
+	code = rc ? say_failed(&error, rc) : pull_all(pull, stop_fd);
 	control_close(pull->control);
 	bpull_engine_close(pull->engine);
 	return code;
