@@ -2,6 +2,7 @@
 #include "tools/completion/completion.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +91,7 @@ struct completion_option completion_option(const struct command *command, const 
 
 	if (!at)
 		completion_die(command, row->name, "the help does not have it");
-	if (isalpha(row->val)) {
+	if (row->val <= UCHAR_MAX && isalnum(row->val)) {
 		if (!strchr(command->letters, row->val))
 			completion_die(command, row->name, "its letter is not among the letters");
 		option.letter = (char)row->val;

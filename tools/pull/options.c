@@ -3,21 +3,22 @@
  * The options of blockpull pull. What can be known to be wrong without touching
  * an image is refused here, before any of several images is begun.
  *
- * No option has a file to be read from: a pull's rights (--allow-backing) must
- * be visible where it is started.
+ * No option can be read from a file, as names can (--list): a pull's rights
+ * (--allow-backing) must be visible where it is started.
  */
 #include "tools/pull/options.h"
 
 #include <stdlib.h>
 
 #include "tools/cli/say.h"
-#include "tools/pull/pull.h"
+#include "tools/pull/names.h"
 #include "tools/words/exit_code.h"
 
 #define PULL_JOBS_MAX 64
 
 static const char pull_help[] =
 	"Usage: blockpull pull [OPTION...] IMAGE...\n"
+	"       blockpull pull [OPTION...] --list FILE\n"
 	"\n"
 	"Copies what each image reads from its backing chain into it, then drops the\n"
 	"link to its backing file. The image is valid at every moment: a stopped or\n"
@@ -41,6 +42,10 @@ static const char pull_help[] =
 	"                       be resumed (blockpull ctl SOCKET resume, or SIGCONT);\n"
 	"                       enospc: so for want of space only (default: report)\n"
 	"  -j, --jobs N         pull N images at once (default 1)\n"
+	"  --list FILE          pull the images that FILE names, one a line ('-': stdin);\n"
+	"                       empty lines and those that begin with '#' are left out\n"
+	"  -0, --null           names in FILE end with a NUL, as of find -print0\n"
+	"  --shard I/N          of the names take only every N-th, from the I-th on (from 0)\n"
 	"  --compress[=TYPE[:LEVEL]]\n"
 	"                       write what is copied compressed (qcow2): zlib (level 1-9),\n"
 	"                       zstd (1-19); default: the image's own type\n"
@@ -78,8 +83,10 @@ enum {
 	PULL_CONTROL,
 	PULL_COPY,
 	PULL_DIRECT,
+	PULL_LIST,
 	PULL_MANUAL_FINALIZE,
 	PULL_ON_ERROR,
+	PULL_SHARD,
 };
 
 static const struct option pull_table[] = {
@@ -88,8 +95,11 @@ static const struct option pull_table[] = {
 	{ "control", required_argument, NULL, PULL_CONTROL },
 	{ "copy", required_argument, NULL, PULL_COPY },
 	{ "direct", no_argument, NULL, PULL_DIRECT },
+	{ "list", required_argument, NULL, PULL_LIST },
 	{ "manual-finalize", no_argument, NULL, PULL_MANUAL_FINALIZE },
+	{ "null", no_argument, NULL, '0' },
 	{ "on-error", required_argument, NULL, PULL_ON_ERROR },
+	{ "shard", required_argument, NULL, PULL_SHARD },
 	{ "jobs", required_argument, NULL, 'j' },
 	OPTIONS_CHAIN,
 	{ "dry-run", no_argument, NULL, 'n' },
@@ -142,7 +152,9 @@ static const struct offer pull_offers[] = {
 	{ "copy", OFFER_WORDS, pull_copy_words },
 	{ "format", OFFER_WORDS, pull_formats },
 	{ "jobs", OFFER_FREE, NULL },
+	{ "list", OFFER_FILES, NULL },
 	{ "on-error", OFFER_WORDS, pull_on_error_words },
+	{ "shard", OFFER_FREE, NULL },
 	PULL_OFFERS,
 };
 
@@ -247,30 +259,52 @@ static int pull_take(struct command_line *line, int option, char *text)
 	case PULL_CONTROL: options->control = text; return 0;
 	case PULL_COPY: return pull_take_copy(options, text);
 	case PULL_DIRECT: line->chain.disk.flags |= BPULL_DISK_DIRECT; return 0;
+	case PULL_LIST: options->list = text; return 0;
 	case PULL_MANUAL_FINALIZE: options->job.flags |= BPULL_JOB_MANUAL_FINALIZE; return 0;
 	case PULL_ON_ERROR: return pull_take_on_error(options, text);
+	case PULL_SHARD: return shard_parse(&options->shard, text);
+	case '0': options->is_null_separated = true; return 0;
 	case 'j': return pull_take_jobs(options, text);
 	case 'n': options->dry_run = true; return 0;
 	default: return -1;
 	}
 }
 
-static int pull_check(struct command_line *line)
+/* What only one image may have, and which options need others. */
+static int pull_check_together(const struct pull_options *options)
 {
-	struct pull_options *options = (struct pull_options *)line;
-	int code;
-
-	if (options->control && line->n_words > 1)
+	if (options->control && options->line.n_words > 1)
 		return say_usage("pull", "--control is for one image");
 	if (options->job.flags & BPULL_JOB_MANUAL_FINALIZE && !options->control)
 		return say_usage("pull",
 				 "--manual-finalize needs --control, to be told to finalize");
-	code = pull_options_finish(options);
+	return 0;
+}
+
+static int pull_check_all(struct pull_options *options)
+{
+	struct command_line *line = &options->line;
+	int code = names_check(options);
+
+	if (!code)
+		code = pull_check_together(options);
+	if (!code)
+		code = pull_options_finish(options);
 	if (!code && line->n_words > 1) {
 		for (int i = 0; i < line->n_words; i++)
 			options_chain_look(&line->chain, line->words[i], line->chain.disk.format);
 		code = options_chain_judge(&line->chain, "pull");
 	}
+	return code;
+}
+
+static int pull_check(struct command_line *line)
+{
+	struct pull_options *options = (struct pull_options *)line;
+	int code = pull_check_all(options);
+
+	if (code)
+		name_list_free(&options->names);
 	if (options->control) { /* a limit that can be changed there is the job's */
 		options->job.bandwidth = options->engine.bandwidth;
 		options->job.burst = options->engine.burst;
@@ -283,13 +317,11 @@ const struct command pull_command = {
 	.name = "pull",
 	.summary = "copy what an image reads from its backing chain into it",
 	.help = pull_help,
-	.letters = ":f:hj:nq",
+	.letters = ":0f:hj:nq",
 	.options = pull_table,
 	.offers = pull_offers,
 	.line_size = sizeof(struct pull_options),
-	.min_words = 1,
-	.too_few = "an image's name is missing",
 	.take = pull_take,
 	.check = pull_check,
-	.run = pull_named_images,
+	.run = names_run,
 };

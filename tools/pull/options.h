@@ -8,6 +8,7 @@
 #include "engine/blockpull.h"
 #include "tools/cli/command.h"
 #include "tools/cli/compression.h"
+#include "tools/pull/list.h"
 #include "tools/pull/progress.h"
 
 extern const struct command pull_command;
@@ -19,7 +20,11 @@ struct pull_options {
 	enum progress_mode progress;
 	bool dry_run;
 	unsigned n_jobs;
-	const char *control; /* a socket's path, or NULL */
+	const char *control;    /* a socket's path, or NULL */
+	const char *list;       /* a file of names, "-", or NULL */
+	bool is_null_separated; /* that file */
+	struct name_list names; /* what it has; the command line's words are they then */
+	struct shard shard;
 };
 
 /* What pull and flatten have in common: 0 taken, -1 none of them, else an exit code. */

@@ -25,6 +25,7 @@
 #include "tools/cli/stop.h"
 #include "tools/control/control.h"
 #include "tools/control/jobs.h"
+#include "tools/pull/outcome.h"
 #include "tools/words/exit_code.h"
 
 #define PULL_EVENTS_MAX 16
@@ -249,36 +250,6 @@ static void pull_plan_all(struct pull *pull)
 	}
 }
 
-/* Images that a stop came before. One line for all of them: there may be hundreds. */
-static void pull_end_untried(struct pull *pull)
-{
-	unsigned n_untried = 0;
-	for (unsigned i = 0; i < pull->n_images; i++) {
-		struct pull_image *image = &pull->images[i];
-		if (image->state != PULL_UNTRIED)
-			continue;
-		n_untried++;
-		pull_image_stop(image, stop_signal());
-		if (pull->options.line.json)
-			pull_image_json(image, NULL);
-	}
-	if (n_untried)
-		say_error("%u of %u images were not begun", n_untried, pull->n_images);
-}
-
-/* A stop outweighs what failed before it: the caller asked for it and waits for that answer. */
-static int pull_exit_code(const struct pull *pull)
-{
-	int code = 0;
-	for (unsigned i = 0; i < pull->n_images; i++) {
-		if (pull->images[i].code > EXIT_CODE_SIGNAL)
-			return pull->images[i].code;
-		if (!code)
-			code = pull->images[i].code;
-	}
-	return code;
-}
-
 static int pull_open_control(struct pull *pull, struct bpull_error *error)
 {
 	if (!pull->options.control || pull->options.dry_run)
@@ -310,8 +281,9 @@ static int pull_all(struct pull *pull, int stop_fd)
 		code = pull_loop(pull, stop_fd);
 	progress_clear(&pull->progress);
 	if (!code) {
-		pull_end_untried(pull);
-		code = pull_exit_code(pull);
+		outcome_end_untried(pull->images, pull->n_images, stop_signal(),
+				    pull->options.line.json);
+		code = outcome_code(pull->images, pull->n_images, pull->options.list);
 	}
 	progress_close(&pull->progress, !code);
 	return code;
@@ -352,21 +324,4 @@ int pull_images(const struct pull_options *options, struct pull_image *images, u
 	if (last->out)
 		last->sandbox_names |= SANDBOX_RENAME;
 	return pull_run(&pull);
-}
-
-int pull_named_images(struct command_line *line)
-{
-	const struct pull_options *options = (const struct pull_options *)line;
-	struct pull_image *images = calloc(line->n_words, sizeof(*images));
-	int code;
-
-	if (!images) {
-		say_error("out of memory");
-		return EXIT_CODE_FAILED;
-	}
-	for (int i = 0; i < line->n_words; i++)
-		images[i].path = line->words[i];
-	code = pull_images(options, images, line->n_words);
-	free(images);
-	return code;
 }

@@ -8,7 +8,5 @@
 
 /* Runs the options on these images (path, out, new_image set). Returns the exit code. */
 int pull_images(const struct pull_options *options, struct pull_image *images, unsigned n_images);
-/* On those that the command line of a pull names. Returns the exit code. */
-int pull_named_images(struct command_line *line);
 
 #endif
