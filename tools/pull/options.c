@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "tools/cli/say.h"
+#include "tools/pull/metrics_file.h"
 #include "tools/pull/names.h"
 #include "tools/words/exit_code.h"
 
@@ -46,6 +47,7 @@ static const char pull_help[] =
 	"                       empty lines and those that begin with '#' are left out\n"
 	"  -0, --null           names in FILE end with a NUL, as of find -print0\n"
 	"  --shard I/N          of the names take only every N-th, from the I-th on (from 0)\n"
+	"  --metrics-file FILE  keep FILE up to date with Prometheus metrics\n"
 	"  --compress[=TYPE[:LEVEL]]\n"
 	"                       write what is copied compressed (qcow2): zlib (level 1-9),\n"
 	"                       zstd (1-19); default: the image's own type\n"
@@ -85,6 +87,7 @@ enum {
 	PULL_DIRECT,
 	PULL_LIST,
 	PULL_MANUAL_FINALIZE,
+	PULL_METRICS_FILE,
 	PULL_ON_ERROR,
 	PULL_SHARD,
 };
@@ -97,6 +100,7 @@ static const struct option pull_table[] = {
 	{ "direct", no_argument, NULL, PULL_DIRECT },
 	{ "list", required_argument, NULL, PULL_LIST },
 	{ "manual-finalize", no_argument, NULL, PULL_MANUAL_FINALIZE },
+	{ "metrics-file", required_argument, NULL, PULL_METRICS_FILE },
 	{ "null", no_argument, NULL, '0' },
 	{ "on-error", required_argument, NULL, PULL_ON_ERROR },
 	{ "shard", required_argument, NULL, PULL_SHARD },
@@ -153,6 +157,7 @@ static const struct offer pull_offers[] = {
 	{ "format", OFFER_WORDS, pull_formats },
 	{ "jobs", OFFER_FREE, NULL },
 	{ "list", OFFER_FILES, NULL },
+	{ "metrics-file", OFFER_FILES, NULL },
 	{ "on-error", OFFER_WORDS, pull_on_error_words },
 	{ "shard", OFFER_FREE, NULL },
 	PULL_OFFERS,
@@ -261,6 +266,7 @@ static int pull_take(struct command_line *line, int option, char *text)
 	case PULL_DIRECT: line->chain.disk.flags |= BPULL_DISK_DIRECT; return 0;
 	case PULL_LIST: options->list = text; return 0;
 	case PULL_MANUAL_FINALIZE: options->job.flags |= BPULL_JOB_MANUAL_FINALIZE; return 0;
+	case PULL_METRICS_FILE: options->metrics_file = text; return 0;
 	case PULL_ON_ERROR: return pull_take_on_error(options, text);
 	case PULL_SHARD: return shard_parse(&options->shard, text);
 	case '0': options->is_null_separated = true; return 0;
@@ -278,7 +284,7 @@ static int pull_check_together(const struct pull_options *options)
 	if (options->job.flags & BPULL_JOB_MANUAL_FINALIZE && !options->control)
 		return say_usage("pull",
 				 "--manual-finalize needs --control, to be told to finalize");
-	return 0;
+	return options->metrics_file ? metrics_file_check(options->metrics_file) : 0;
 }
 
 static int pull_check_all(struct pull_options *options)

@@ -20,10 +20,11 @@ struct pull_options {
 	enum progress_mode progress;
 	bool dry_run;
 	unsigned n_jobs;
-	const char *control;    /* a socket's path, or NULL */
-	const char *list;       /* a file of names, "-", or NULL */
-	bool is_null_separated; /* that file */
-	struct name_list names; /* what it has; the command line's words are they then */
+	const char *control;      /* a socket's path, or NULL */
+	const char *metrics_file; /* or NULL */
+	const char *list;         /* a file of names, "-", or NULL */
+	bool is_null_separated;   /* that file */
+	struct name_list names;   /* what it has; the command line's words are they then */
 	struct shard shard;
 };
 

@@ -25,6 +25,7 @@
 #include "tools/cli/stop.h"
 #include "tools/control/control.h"
 #include "tools/control/jobs.h"
+#include "tools/pull/metrics.h"
 #include "tools/pull/outcome.h"
 #include "tools/words/exit_code.h"
 
@@ -38,6 +39,7 @@ struct pull {
 	bool aborted; /* the stop signal has been passed on */
 	struct progress progress;
 	struct control *control; /* of the one image, or NULL */
+	struct metrics *metrics; /* or NULL */
 	struct control_target target;
 };
 
@@ -87,6 +89,16 @@ static void pull_show_progress(struct pull *pull)
 	if (pull->progress.mode == PROGRESS_JSON)
 		pull_json_progress(pull);
 	progress_show(&pull->progress, &now);
+}
+
+/* They are never worth a pull: it goes on without. */
+static void pull_warn_of_metrics(struct pull *pull, int rc)
+{
+	if (!rc)
+		return;
+	progress_clear(&pull->progress);
+	say_note("warning: --metrics-file: '%s' can't be written: %s; the pull goes on without",
+		 pull->options.metrics_file, strerror(-rc));
 }
 
 /* ---- The loop -------------------------------------------------------------- */
@@ -196,8 +208,8 @@ static void pull_pass_stop(struct pull *pull)
 	}
 }
 
-/* Until the engine, a signal or a client of the control socket has something to do, or progress is
- * due. */
+/* Until the engine, a signal or a client of the control socket has something to do, or progress or
+ * metrics are due. */
 static void pull_wait(struct pull *pull, int stop_fd)
 {
 	struct pollfd fds[2 + CONTROL_MAX_FDS] = {
@@ -205,8 +217,12 @@ static void pull_wait(struct pull *pull, int stop_fd)
 		{ .fd = stop_fd, .events = POLLIN },
 	};
 	int n_fds = 2 + (pull->control ? control_poll_fds(pull->control, fds + 2) : 0);
+	int wait_ms = progress_timeout_ms(&pull->progress);
+	int metrics_ms = metrics_timeout_ms(pull->metrics);
 
-	if (poll(fds, n_fds, progress_timeout_ms(&pull->progress)) > 0 && fds[1].revents)
+	if (wait_ms < 0 || (metrics_ms >= 0 && metrics_ms < wait_ms))
+		wait_ms = metrics_ms;
+	if (poll(fds, n_fds, wait_ms) > 0 && fds[1].revents)
 		stop_drain();
 	if (pull->control)
 		control_process(pull->control);
@@ -229,6 +245,7 @@ static int pull_loop(struct pull *pull, int stop_fd)
 			return exit_code_of_error(rc);
 		}
 		pull_show_progress(pull);
+		pull_warn_of_metrics(pull, metrics_update(pull->metrics));
 		if (pull->n_active)
 			pull_wait(pull, stop_fd);
 	}
@@ -261,12 +278,17 @@ static int pull_open_control(struct pull *pull, struct bpull_error *error)
 	return control_open(pull->options.control, &pull->target, &pull->control, error);
 }
 
-static void pull_open_progress(struct pull *pull)
+static void pull_open_reports(struct pull *pull)
 {
 	progress_open(&pull->progress,
 		      pull->options.dry_run ? PROGRESS_NONE : pull->options.progress,
 		      pull->options.engine.bandwidth + pull->options.job.bandwidth, pull->n_images);
 	pull->progress.is_job_limit = pull->options.control;
+	if (!pull->options.metrics_file || pull->options.dry_run)
+		return;
+	pull->metrics = metrics_open(pull->options.metrics_file, pull->images, pull->n_images);
+	if (!pull->metrics)
+		pull_warn_of_metrics(pull, -ENOMEM);
 }
 
 /* All images, on an engine that is open. Returns the exit code. */
@@ -274,7 +296,7 @@ static int pull_all(struct pull *pull, int stop_fd)
 {
 	int code = 0;
 
-	pull_open_progress(pull);
+	pull_open_reports(pull);
 	if (pull->options.dry_run)
 		pull_plan_all(pull);
 	else
@@ -286,6 +308,7 @@ static int pull_all(struct pull *pull, int stop_fd)
 		code = outcome_code(pull->images, pull->n_images, pull->options.list);
 	}
 	progress_close(&pull->progress, !code);
+	pull_warn_of_metrics(pull, metrics_close(pull->metrics, code));
 	return code;
 }
 
@@ -323,5 +346,7 @@ int pull_images(const struct pull_options *options, struct pull_image *images, u
 		last->sandbox_names |= SANDBOX_UNLINK;
 	if (last->out)
 		last->sandbox_names |= SANDBOX_RENAME;
+	if (options->metrics_file)
+		last->sandbox_names |= SANDBOX_REPLACE;
 	return pull_run(&pull);
 }
