@@ -114,7 +114,7 @@ Test(qcow2_ext, a_name_may_begin_in_the_padding)
 			put_be32(image.bytes + QCOW2_H_BACKING_LEN, 40);
 			o = open_bytes(image.bytes, image.len);
 			cr_assert(o.layer, "%u bytes: %s", len, o.err.message);
-			cr_assert_eq(strlen(o.layer->backing_name), 40);
+			cr_assert_eq(strlen(o.layer->backing.name), 40);
 			close_opened(&o);
 			build_image_free(&image);
 		}

@@ -215,7 +215,7 @@ Test(qed_detach, a_link_is_changed_again_and_again)
 		memcpy(staged, bytes, sizeof(staged));
 		cr_assert_eq(qed_rewrite_header(q, q->features, q->autoclear, NULL), 0);
 		cr_assert(!memcmp(staged, bytes, sizeof(staged)), "change %zu", i);
-		cr_assert_eq(rig.layer->probe_backing, links[i].features == QED_F_BACKING_FILE);
+		cr_assert_eq(rig.layer->backing.probe, links[i].features == QED_F_BACKING_FILE);
 	}
 	qed_rig_close(&rig);
 	file_close(file);
