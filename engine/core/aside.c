@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * An operation for each thing that a job does aside: begin() on the engine's thread, work() on a
+ * worker, end() on the engine's thread again. Where no worker can be had, end() is told so.
+ */
 #include "engine/core/aside.h"
 
 #include "engine/core/disk.h"

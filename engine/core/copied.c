@@ -36,7 +36,7 @@ void copied_add(struct copied_list *list, const struct copied *item)
 	list->items[at] = *item;
 }
 
-/* The first whose range could reach to guest_off or lies behind it. */
+/* Index of the first item that could reach to guest_off, or lies behind it. */
 static size_t first_near(const struct copied_list *list, uint64_t guest_off)
 {
 	uint64_t from = round_down(guest_off, COPIED_MAX_LEN);

@@ -47,14 +47,16 @@ void copied_clear(struct copied_list *list);
 
 #define HOLE_SAMPLE_LEN 4096u
 
-/* Samples of what raw files' file systems call holes, one after the other (job/verify_holes.c). */
+/* Reads samples of what file systems call holes of raw files, one after the other
+ * (job/verify_holes.c). */
 struct hole_samples {
 	struct op op;       /* first */
-	bool reading, done; /* one is in flight; there are no more */
-	unsigned depth;     /* of the layer that is looked at */
+	bool reading, done; /* a sample is in flight; all were read */
+	unsigned depth;     /* of the layer whose file is sampled */
 	uint64_t off;       /* byte in its file: all before it was looked at */
 	struct file *file;
-	uint64_t at, next_off; /* the sample in flight; `off` when it was zeros */
+	/* Byte of the sample in flight; the next `off`, once that was found zero. */
+	uint64_t at, next_off;
 	struct io_req req;
 	uint8_t block[HOLE_SAMPLE_LEN];
 };
@@ -63,17 +65,17 @@ struct hole_samples {
 struct verify {
 	struct hole_samples holes;
 	struct copied_list list;
-	size_t max_items; /* then it is read back before more is copied */
-	bool uncached;    /* the page cache has none of it: reading it back has begun */
+	size_t max_items; /* with so many it is read back before more is copied */
+	bool uncached;    /* the page cache holds none of it: reading back has begun */
 	bool uncaching;
-	size_t next; /* of the list, to be read back */
+	size_t next; /* index of the next item to be read back */
 	unsigned n_reading;
-	enum job_step after; /* the step when all is read back */
+	enum job_step after; /* the job's step when all is read back */
 };
 
 /* The job verifies: what is copied from now on is to be noted. */
 bool verify_is_on(const struct bpull_disk *disk);
-/* So much is noted that it must be read back before the cursor goes on. */
+/* The list is full: it must be read back before the cursor goes on. */
 bool verify_is_full(const struct bpull_disk *disk);
 /* Something is noted and not read back yet. */
 bool verify_has_any(const struct bpull_disk *disk);

@@ -43,17 +43,17 @@ struct copy_run;
 struct copy_walk;
 struct table_cache;
 
-/* A copy run, and a piece of a cluster larger than this, at most. */
+/* Bytes that a copy run, or a piece of a larger cluster, has at most. */
 #define RUN_MAX_LEN (1 * MiB)
 
-/* Group commits: this much copied. What a crash can lose of work, never of data. */
+/* Bytes copied between two group commits. A crash can undo so much work, and no data. */
 #define COMMIT_LEN (64 * MiB)
 
 /* The engine's memory as its parts may use it; api/engine.c shares it out. */
 struct engine_budget {
-	unsigned max_runs;    /* in flight, of a job: small ones share slots */
+	unsigned max_runs;    /* of one job, in flight at once: small runs share slots */
 	uint64_t comp_len;    /* no new run while comp_len is more */
-	uint64_t verify_len;  /* a list of what is to be verified takes no more bytes */
+	uint64_t verify_len;  /* bytes that a job's list of what to verify may take */
 	size_t n_ranges;      /* in each set of a job */
 	uint64_t changed_len; /* no new run while more bytes of cached tables wait for a commit */
 	uint64_t commit_len;  /* a group commit is due when so many bytes were copied */
@@ -63,20 +63,23 @@ struct engine_budget {
 struct engine_guests {
 	struct {
 		struct guest *first, *last;
-	} done;     /* that are over: events to be (guest/request.c) */
+	} done;     /* that have ended: the program takes them as events (guest/request.c) */
 	unsigned n; /* in flight */
 	struct {
 		struct guest *first, *last;
-	} held;                    /* submitted, and without room to begin (guest/admit.c) */
-	uint64_t cost, cost_limit; /* bytes: what those that have begun may need, and its bound */
-	bool seen;                 /* one ended since the engine last looked at the clock */
-	uint64_t last_ns;          /* when one ended last */
+	} held; /* that wait for room to begin (guest/admit.c) */
+	/* Bytes that the guest requests which have begun may need, and their limit. */
+	uint64_t cost, cost_limit;
+	/* A guest request ended since the engine last looked at the clock. */
+	bool seen;
+	uint64_t last_ns; /* when a guest request ended last */
 };
 
 struct bpull_engine {
 	struct engine_thread thread;
 	struct io *io;
-	struct buf_pool *bufs; /* slots of RUN_MAX_LEN: one for each run in flight */
+	/* Slots of RUN_MAX_LEN; each run in flight has one, or a part of one. */
+	struct buf_pool *bufs;
 	struct table_cache *cache;
 	struct layer_set *layers;
 	struct limiter limiter; /* shared by all jobs */
@@ -84,12 +87,14 @@ struct bpull_engine {
 		pthread_mutex_t mutex;
 		atomic_bool is_new;
 		uint64_t bandwidth, burst;
-	} speed;              /* what any thread wishes for the limiter */
-	uint64_t shared_turn; /* bytes: throttle.shared_turn of the run that was let go last */
+	} speed; /* a new rate, set by any thread, taken by the owner */
+	/* Bytes: throttle.shared_turn of the job whose run took tokens last. */
+	uint64_t shared_turn;
 	struct bpull_disk *disks;
-	uint64_t n_ahead_failed; /* tables that could not be read before an operation wanted them */
+	uint64_t n_ahead_failed; /* loads ahead that failed: from then on none begins */
 	struct merge_queue merging;
-	struct op *table_waiters;     /* for tables that a thread which yields is reading itself */
+	/* Operations that wait for a table which a yielding thread reads itself. */
+	struct op *table_waiters;
 	struct op_list urgent, ready; /* operations to be stepped: the guest's, the others */
 	uint64_t comp_len; /* bytes of compressed input, and for compressing, held by runs */
 	struct engine_budget budget;
@@ -97,8 +102,9 @@ struct bpull_engine {
 		struct queued_event *first, *last;
 	} events; /* of jobs, to be taken by the program */
 	struct engine_guests guests;
-	/* api/fork.c: the process that opened it, and a page that says so without a system call: it
-	 * holds 1, and the kernel empties it in a child. NULL: there is none. */
+	/* api/fork.c: the process that opened the engine, and a page that tells a child of fork()
+	 * from it without a system call: the page holds 1, and the kernel empties it in a child.
+	 * NULL: there is no such page. */
 	pid_t owner;
 	uint8_t *owner_page;
 	struct engine_loop loop;
@@ -126,7 +132,7 @@ struct guests {
 	uint64_t oldest_seq;        /* of the first in the list; next_seq where there is none */
 	atomic_bool copy_on_read;
 	struct run_list runs_on_read; /* copies that follow reads */
-	/* Words in the header that the first write makes untrue. */
+	/* Whether the words in the header that the first write makes untrue are taken back. */
 	enum {
 		GUESTS_UNPREPARED,
 		GUESTS_PREPARING,
@@ -135,7 +141,8 @@ struct guests {
 	struct op *prepare_waiters;
 	/* Layers were hidden from mappings: requests from before hide_seq may still use them. */
 	uint64_t hide_seq;
-	bool dropping; /* they are about to be closed: no new copies that follow reads */
+	/* The hidden layers are about to be closed: no copy that follows a read begins. */
+	bool dropping;
 	/* Space was let go: it may be used again once no request from before drain_seq is in flight
 	 * (I5). */
 	bool draining;
@@ -152,21 +159,21 @@ struct guests {
  * job/job.c when a job begins. */
 struct link_state {
 	bool leaving; /* the header without it is being written: the point of no return (I8) */
-	bool changed; /* and that is durable */
+	bool changed; /* the header without the link is durable */
 };
 
 /* A disk's commits; commit/ changes it. */
 struct disk_commits {
 	struct commit *in_flight; /* or NULL */
-	struct op *waiters;       /* run when it ends */
+	struct op *waiters;       /* operations that run when it ends */
 	uint64_t n_begun;
 	uint64_t n_synced;      /* ended well, and passed a barrier */
-	uint64_t last_hard;     /* which one, counted so, was the last hard one that ended well */
+	uint64_t last_hard;     /* number of the last hard commit that ended well */
 	uint64_t published_len; /* bytes since the last commit began */
 	uint64_t first_published_ns;
 	bool held;           /* commit_hold() */
 	bool undurable;      /* something was written since the last barrier */
-	bool data_undurable; /* and to the overlay's data file, since that one's last */
+	bool data_undurable; /* the same of the overlay's data file */
 };
 
 struct bpull_disk {
@@ -177,7 +184,8 @@ struct bpull_disk {
 	uint32_t flags;
 	char *warning, *hint;    /* NULL: there is nothing to say */
 	struct flatten *flatten; /* api/flatten.c: the top is a new file; NULL: a pull's disk */
-	char *base_name; /* what the overlay is to call its new backing file; NULL: it gets none */
+	/* The name that the overlay will have for its new backing file; NULL: it gets none. */
+	char *base_name;
 
 	struct range_locks locks;
 	/* -errno: a barrier or a table write failed, nothing is written any more (I7). */
@@ -192,7 +200,7 @@ struct bpull_disk {
 	/* Calls that walk its chain, and let others in: no layer is closed meanwhile. */
 	unsigned n_walking;
 	bool sharing_checked; /* measure_sharing() found nothing */
-	bool has_copied;      /* a job, or reads, since it was opened */
+	bool has_copied;      /* a job or a read has copied into it since it was opened */
 
 	struct aside aside;
 	struct file *dropped_files; /* of layers that are gone, to be closed */
@@ -243,7 +251,8 @@ void disk_wrote(struct bpull_disk *disk, enum disk_part part);
 uint64_t disk_write_len(const struct bpull_disk *disk, uint64_t host_off, uint64_t len);
 /* Neither a request nor a copy that follows one is in flight. */
 bool guest_is_idle(const struct bpull_disk *disk);
-/* They are to be closed: until guest_end_drop() no copy that follows a read begins. Idempotent. */
+/* The hidden layers are to be closed: until guest_end_drop() no copy that follows a read begins.
+ * Idempotent. */
 void guest_begin_drop(struct bpull_disk *disk);
 /* Every request and call that may use the hidden layers has ended. */
 bool guest_may_drop(const struct bpull_disk *disk);

@@ -11,12 +11,12 @@ struct bpull_engine;
 
 struct queued_event {
 	struct bpull_event event;
-	char message[1024]; /* event.message points here: it is of that event alone */
+	char message[1024]; /* event.message points here, and belongs to that event alone */
 	struct queued_event *next;
 };
 
-/* A disk's. A job has at most one of each of the first three: set aside when it starts, so that no
- * event needs memory when there is none. NULL once queued. */
+/* A disk's. A job has at most one of each of the first three. They are set aside when it starts, so
+ * that no event needs memory later. NULL once queued. */
 struct disk_events {
 	struct queued_event *ready, *end, *stop;
 	struct queued_event *taken; /* the program may still read their messages */
@@ -29,10 +29,10 @@ void events_drop_taken(struct bpull_disk *disk);
 /* Queues a job event; the message is copied. */
 void events_push(struct bpull_disk *disk, enum bpull_job_status status, int error,
 		 const char *message);
-/* Sets one aside for the next stop; a want of memory costs that event alone. */
+/* Sets memory aside for the next stop's event; without memory the program gets no such event. */
 void events_prepare_stopped(struct bpull_disk *disk);
 void events_push_stopped(struct bpull_disk *disk, int error, const char *message);
-/* Without memory for it, it is not told. */
+/* Queues the event of a range that was left out; without memory the program gets no such event. */
 void events_push_ignored(struct bpull_disk *disk, int error, const char *message);
 int events_take(struct bpull_engine *engine, struct bpull_event *out, int max);
 /* Frees all of a disk's events, taken or not. */

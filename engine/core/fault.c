@@ -32,7 +32,8 @@ void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(job->message, sizeof(job->message), format, args);
 	va_end(args);
-	engine_rerun(disk->engine); /* perhaps nothing else is on its way that would */
+	/* There may be no request in flight that would wake the owner. */
+	engine_rerun(disk->engine);
 }
 
 void job_set_remedy(struct bpull_disk *disk, enum bpull_remedy remedy)
@@ -72,7 +73,7 @@ void job_say_uncommitted(struct bpull_disk *disk, int error)
 
 	if (!job->error || flatten_is(disk) || disk->flags & BPULL_DISK_GUEST_IO)
 		return;
-	/* What failed first is said first, unless it is this. */
+	/* The first failure comes first, unless it is this one. */
 	if (job->error != error)
 		used = MIN(strlen(job->message), sizeof(job->message) / 2);
 	snprintf(job->message + used, sizeof(job->message) - used,
@@ -161,7 +162,7 @@ static bool stop_on_fault(struct bpull_disk *disk, const struct op *op, const ch
 
 	if (!wants_stop(disk, op->error))
 		return false;
-	if (job->stopped) /* what else was in flight */
+	if (job->stopped) /* another request in flight has failed, too */
 		return true;
 	job->stopped = true;
 	job->counters.stop_error = op->error;
@@ -172,7 +173,8 @@ static bool stop_on_fault(struct bpull_disk *disk, const struct op *op, const ch
 	pthread_mutex_unlock(&disk->control.mutex);
 	job->paused = true;
 	events_push_stopped(disk, op->error, message);
-	engine_rerun(disk->engine); /* the job obeys the pause, and hurries what is in the way */
+	/* The job sees the pause, and lets runs go that are in the way. */
+	engine_rerun(disk->engine);
 	return true;
 }
 
@@ -180,7 +182,8 @@ void job_fail_op(struct bpull_disk *disk, const struct op *op)
 {
 	char message[sizeof(disk->job.message)];
 
-	if (disk->job.aborted && op->error_was_read) /* a read in flight when the abort was heard */
+	/* A read that was in flight when the job took the abort is no failure. */
+	if (disk->job.aborted && op->error_was_read)
 		return;
 	job_describe_failure(disk, op, "; the job waits to be resumed", message, sizeof(message));
 	if (stop_on_fault(disk, op, message))

@@ -34,9 +34,9 @@ void job_say_uncommitted(struct bpull_disk *disk, int error);
 void job_describe_failure(const struct bpull_disk *disk, const struct op *op, const char *what_now,
 			  char *out, size_t cap);
 
-/* Stopped, and not told to go on yet. */
+/* An error stopped the job, and the program has not resumed it yet. */
 bool job_is_stopped(const struct bpull_disk *disk);
-/* It is stopped no more, and bpull_job_get_info() says so. */
+/* The job is stopped no more, and bpull_job_get_info() says so. */
 void job_forget_stop(struct job *job);
 
 /* A thread has asked for an abort. */

@@ -9,7 +9,7 @@ struct new_file;
 
 struct flatten {
 	struct new_file *file; /* NULL until it is created */
-	uint64_t raw_len;      /* exact bytes of a raw file; 0: the format's business */
+	uint64_t raw_len;      /* bytes that a raw file must have; 0: the format decides */
 };
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Pieces of a vector of buffers. Pure; lengths and offsets are bytes of the vector as a whole. */
+/* Parts of a vector of buffers. Pure; lengths and offsets are bytes of the vector as a whole. */
 #ifndef BLOCKPULL_CORE_IOV_H
 #define BLOCKPULL_CORE_IOV_H
 

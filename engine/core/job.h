@@ -34,11 +34,12 @@ struct job {
 	uint32_t on_error; /* enum bpull_on_error */
 	bool paused, aborted;
 	bool finalize; /* asked for */
-	bool stopped;  /* by an error; paused, until told to go on */
+	bool stopped;  /* by an error; paused until the program resumes the job */
 	int error;
-	enum bpull_remedy remedy; /* of that error */
+	enum bpull_remedy remedy; /* what the program may do about that error */
 	char message[1024];
-	bool says_mixed; /* the message is of the mark (commit/mixed.c): told with any status */
+	/* The message is of the mark (commit/mixed.c): events of any status carry it. */
+	bool says_mixed;
 	uint64_t start_ns;
 	uint64_t n_synced_before;       /* disk.commits.n_synced when it began */
 	struct bpull_job_info counters; /* the owner's; copied to control.info (job/info.c) */

@@ -3,10 +3,10 @@
  * The bandwidth limit: a token bucket that begins empty, so that a pull of N
  * bytes takes N / rate from its first read on and not a burst less.
  *
- * When a device stalls, what was charged before ends all at once, together with
- * what the bucket has earned meanwhile. So what is in flight is half a burst's at most,
- * and takes that room in the bucket; not more, since with a bucket of a request
- * or two there would be no time to earn the next one.
+ * When a device stalls, the requests that were charged before end all at once, together
+ * with what the bucket has earned meanwhile. So at most half a burst is in flight, and it
+ * takes that room in the bucket; not more, since with a bucket of a request or two there
+ * would be no time to earn the next one.
  *
  * Integer arithmetic with the fraction of a byte carried along: over an hour
  * the rate is exact to the byte. Time slices with a quota each, as QEMU has

@@ -26,7 +26,7 @@
 #include "io/file.h"
 #include "io/io.h"
 
-/* One read loads so many tables that lie behind each other. */
+/* Tables that one read loads at most; they lie behind each other. */
 #define LOAD_MAX 16
 
 struct load {
@@ -35,9 +35,9 @@ struct load {
 	unsigned n;
 	struct table *tables[LOAD_MAX];
 	struct iovec iov[LOAD_MAX];
-	struct op *waiters; /* for any of them */
-	struct bpull_disk
-		*ahead; /* whose walk will want it, counted there; NULL: an operation waits */
+	struct op *waiters; /* operations that wait for any of the tables */
+	/* The disk whose walk will want the tables (n_background); NULL: an operation waits. */
+	struct bpull_disk *ahead;
 };
 
 /* Loaded ahead at most: in requests, and bytes of one layer. */
@@ -50,8 +50,8 @@ static void load_end(struct load *load, int error)
 
 	for (unsigned i = 0; i < load->n; i++)
 		load->tables[i]->waiters = NULL;
-	/* No operation's error, and not one table's: the one that wants a table reads it again,
-	 * alone. */
+	/* Nothing waits, or the error may be another table's: the operation that wants a table
+	 * reads it again, alone. */
 	if (error && (!load->waiters || load->n > 1)) {
 		engine->n_ahead_failed++;
 		op_wake_all(&load->waiters, 0, NULL, 0, false);
@@ -89,7 +89,8 @@ static void load_fail(struct op *op)
 
 static const struct op_kind load_kind = { "load", load_step, load_fail };
 
-/* Of the tables behind it, as many as the need speaks of, but for `max` in all. */
+/* Begins to load the table, and of those behind it as many as the need names, at most `max` in all.
+ * NULL: out of memory. */
 static struct load *load_begin(struct bpull_engine *engine, const struct table_need *need,
 			       unsigned max)
 {
@@ -122,7 +123,7 @@ enum step op_wait_table(struct op *op, const struct table_need *need)
 	struct table *table = table_find(op->engine->cache, need->file, need->host_off);
 	struct load *load = table ? table->waiters : load_begin(op->engine, need, 1);
 
-	if (table && !load) { /* lock.c: a thread that reads it itself */
+	if (table && !load) { /* a thread that yields reads it itself (lock.c) */
 		op_wait_in(&op->engine->table_waiters, op);
 		return STEP_WAIT;
 	}
@@ -142,7 +143,8 @@ static struct layer *layer_of(const struct chain *chain, const struct file *file
 	return NULL;
 }
 
-/* A share of what the cache keeps, or one would evict the other. */
+/* Bytes to load ahead: a share of the cache, or tables would evict each other before they are
+ * used. */
 static uint64_t ahead_len(const struct bpull_disk *disk)
 {
 	return MIN((uint64_t)AHEAD_LEN,

@@ -29,12 +29,13 @@
 /* A waiter spins this long before it blocks. Rounds beside a pull: 16 us and less, measured. */
 #define SPIN_NS 20000
 
-/* So long one who yields may compute before others are let in, and so many pauses go by between two
- * looks at the clock. */
+/* A thread that yields may compute so long before it lets others in. It looks at the clock once in
+ * so many pauses. */
 #define MAX_HOLD_NS     200000
 #define PAUSES_PER_LOOK 16
 
-/* Without a thread: so long at once, should nothing be under way. */
+/* Without an engine thread a wait sleeps at most so long at a time, in case nothing is under
+ * way. */
 #define MAX_NAP_MS 1000
 
 /* ---- the lock ---- */
@@ -53,8 +54,8 @@ void engine_lock_take(struct engine_thread *t)
 	enter(t);
 }
 
-/* A round of the engine's thread is over sooner than a sleeper is woken, and most of those who come
- * read a page. */
+/* Spins first: a round of the engine's thread ends sooner than the kernel wakes a sleeper, and most
+ * threads that come in read a page. */
 static void take_soon(struct engine_thread *t)
 {
 	uint64_t end_ns = 0;
@@ -96,9 +97,9 @@ struct bpull_engine *engine_enter(struct bpull_engine *engine)
 	return engine;
 }
 
-/* What the kernel is handed it may do at once, or wake a worker that does it in this thread's
- * place: no thread is to wait for the lock meanwhile. The ring stays this thread's: only what is
- * under the other mutex may touch it. */
+/* The kernel may do at once what it is handed, or wake a worker in this thread's place. So this
+ * thread gives the lock back meanwhile, and no other waits for it. The mutex `ring` keeps the ring
+ * this thread's. */
 void engine_submit(struct bpull_engine *engine)
 {
 	struct engine_thread *t = &engine->thread;
@@ -158,7 +159,8 @@ static void yields_give(struct blocking *blocking)
 	engine_lock_give(t);
 }
 
-/* Who found a table that this thread was reading, or a state that it was changing, looks again. */
+/* Operations and calls that met a table which this thread was reading, or a state which it was
+ * changing, look again. */
 static void yields_take(struct blocking *blocking)
 {
 	struct engine_yields *yields = (struct engine_yields *)blocking;

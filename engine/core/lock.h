@@ -20,9 +20,10 @@ struct bpull_engine;
 struct engine_thread {
 	bool is_on;
 	pthread_t thread;
-	pthread_t runner; /* the same, once it runs: operations are its alone */
-	/* To come in: lobby, then mutex, then the lobby is left. Who waits for the mutex keeps the
-	 * engine's thread from taking it again first. */
+	pthread_t runner; /* the same, set by the thread itself: it alone runs operations */
+	/* To come in, a thread takes the lobby, then the mutex, and gives the lobby back. A thread
+	 * that waits for the mutex holds the lobby, so the engine's thread can't take the mutex
+	 * again before it. */
 	pthread_mutex_t lobby, mutex;
 	pthread_mutex_t
 		ring; /* its holder may enter the ring; taken only under the engine's lock */
@@ -43,8 +44,8 @@ struct waiter {
 	int count;
 };
 
-/* The caller is inside until engine_leave(); may be nested. Nothing for NULL, and for an
- * engine without a thread. */
+/* The caller is inside, which means that it holds the lock, until engine_leave(). Calls may be
+ * nested. They do nothing for NULL, and for an engine without a thread. */
 struct bpull_engine *engine_enter(struct bpull_engine *engine);
 void engine_leave(struct bpull_engine *engine);
 
@@ -61,34 +62,35 @@ static inline void engine_leave_scope(struct bpull_engine **engine)
 /* The same with a disk's, NULL allowed. */
 #define DISK_SCOPE(disk) ENGINE_SCOPE((disk) ? (disk)->engine : NULL)
 
-/* Inside, between the two: whenever this thread waits for a file, or has computed for a while,
- * others may be inside, and do all but what the caller keeps them from. Never for the engine's
- * thread. To be ended in reverse order. Without a thread nothing is done. */
+/* Called inside. Between the two, other threads may come in whenever this thread waits for a
+ * file or has computed for a while. They may do all but what the caller keeps them from. Not
+ * for the engine's own thread. Nested ones end in reverse order. Without an engine thread they
+ * do nothing. */
 struct engine_yields {
 	struct blocking blocking;
 	struct blocking *before;
 	struct bpull_engine *engine;
 	unsigned depth; /* the thread's, while others are inside */
 	unsigned n_pauses;
-	uint64_t since_ns; /* when others could come in last */
+	uint64_t since_ns; /* when other threads could come in last */
 };
 
 void engine_yields_begin(struct engine_yields *yields, struct bpull_engine *engine);
 void engine_yields_end(struct engine_yields *yields);
 
-/* Inside, as the last thing of a round: hands the kernel what was submitted. Others may be inside
- * meanwhile. */
+/* Called inside, as the last thing of a round: hands the kernel what was submitted. Other threads
+ * may be inside meanwhile. */
 void engine_submit(struct bpull_engine *engine);
-/* Inside: sleeps until waiter_done(). */
+/* Called inside: sleeps until waiter_done(). */
 void waiter_wait(struct bpull_engine *engine, struct waiter *waiter);
 void waiter_done(struct waiter *waiter, int result, int count);
-/* Inside: events were queued, or none are left. */
+/* Called inside: has event_fd say that there are events, or none. */
 void engine_notify(struct bpull_engine *engine, bool are_there);
 
 /* Waits for the engine's lock; a thread that waits already is first. */
 void engine_lock_take(struct engine_thread *t);
 
-/* Lets another thread into the engine. */
+/* Gives the engine's lock back. */
 void engine_lock_give(struct engine_thread *t);
 
 /* Sleeps on the condition: others are inside meanwhile. False: end_ns has come. */

@@ -21,7 +21,8 @@
 #include "io/base.h"
 #include "io/io.h"
 
-/* While a guest is at work, and so long after: what lies between its requests is no idle time. */
+/* A guest counts as active so long after its last request: the time between its requests is no idle
+ * time. */
 #define GUEST_HOLD_NS UINT64_C(10000000)
 
 bool engine_guest_is_active(const struct bpull_engine *engine)
@@ -34,7 +35,7 @@ void engine_wake(struct bpull_engine *engine)
 {
 	if (atomic_exchange(&engine->loop.woken, true))
 		return;
-	/* Full means readable already. */
+	/* A full eventfd is readable already. */
 	(void)!write(engine->loop.wake_fd, &(uint64_t){ 1 }, sizeof(uint64_t));
 }
 

@@ -25,11 +25,12 @@ struct engine_loop {
 	uint64_t timer_ns; /* what timer_fd is set to; 0: off */
 };
 
-/* The owner runs again soon. Any thread. */
+/* Makes the owner run soon. Any thread. */
 void engine_wake(struct bpull_engine *engine);
-/* The owner's own wish for another engine_run(): without a system call where no thread sleeps. */
+/* The owner asks itself for another engine_run(), without a system call where no thread sleeps. */
 void engine_rerun(struct bpull_engine *engine);
-/* Before a sleep on the backend's descriptor: from now on it tells, unless that can wait. */
+/* Before a thread sleeps on the backend's descriptor: has the backend signal it, unless completions
+ * may be late. */
 void engine_arm_notify(struct bpull_engine *engine);
 void engine_wait_io(struct bpull_engine *engine, int timeout_ms);
 /* A guest is at work, or was so within the last 10 ms. */
@@ -44,14 +45,15 @@ void loop_close_fd(int fd);
 /* Reads the count of an eventfd or a timerfd; 0: there is none. */
 uint64_t loop_read_count(int fd);
 
-/* Takes what other threads wrote to wake_fd, before it looks at what they ask for. */
+/* Takes what other threads wrote to wake_fd; the owner looks at what they ask for afterwards. */
 void loop_drain_wakeups(struct bpull_engine *engine);
 
 /* Takes completions from the backend, a few at a time, and ends their requests. Returns how
  * many. */
 unsigned loop_reap(struct bpull_engine *engine);
 
-/* Before the program may sleep on the descriptor: from now on it tells. */
+/* Before the program may sleep on the engine's descriptor: has it signalled for what is due and for
+ * what comes. */
 void loop_arm_notify(struct bpull_engine *engine);
 
 #endif

@@ -30,7 +30,7 @@ struct merged {
 	struct io_req *parts[MERGE_MAX];
 };
 
-/* All parts have the same end. Writing each once more after a failure would be a retry, and what
+/* All parts end alike. Writing each once more after a failure would be a retry, and a file that
  * failed once is not trusted. */
 static void end_merged(struct merged *m)
 {

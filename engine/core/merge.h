@@ -19,7 +19,7 @@ struct merge_queue {
 
 /* As op_submit(), for a write of a single buffer: it may go as a part of a larger one. */
 void merge_write(struct op *op, struct io_req *req);
-/* Submits what was asked for: before the engine lets go of the processor. */
+/* Submits the queue, at the end of a round. */
 void merge_flush(struct bpull_engine *engine);
 
 #endif

@@ -25,7 +25,8 @@ struct op;
 
 enum step {
 	STEP_NEXT, /* run the (new) phase now */
-	STEP_WAIT, /* something will call op_ready(), or it is over and may be freed already */
+	/* An event will call op_ready(), or the operation is over and may be freed already. */
+	STEP_WAIT,
 };
 
 struct op_kind {

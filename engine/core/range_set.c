@@ -126,7 +126,7 @@ static void drop(struct range_set *set, size_t at, size_t n)
 	set->n -= n;
 }
 
-/* No room: the nearer neighbour takes the bytes between as well. */
+/* There is no room for one more range: the nearer neighbour takes in the bytes between. */
 static void widen_neighbour(struct range_set *set, size_t at, uint64_t lo, uint64_t hi)
 {
 	struct range *before = at ? item(set, at - 1) : NULL;

@@ -8,7 +8,7 @@
 
 #include "io/base.h"
 
-/* Are all len bytes zero? len is a multiple of 64. */
+/* All len bytes are zero. len is a multiple of 64. */
 bool zero_is(const void *buf, size_t len);
 
 #endif
