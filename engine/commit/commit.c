@@ -125,8 +125,8 @@ static bool is_hard(const struct commit *commit)
 	return commit->kind != COMMIT_SOFT;
 }
 
-/* Entries on disk do not refer any more to what they replaced (I5): it is counted free, in the next
- * batch, and used again when those who may still read it have ended. One lot at a time. */
+/* Entries on disk do not refer any more to what they replaced (I5). It is counted free in the next
+ * batch, and used again when the requests that may still read it have ended. One lot at a time. */
 static enum step let_go(struct commit *commit, bool with_this)
 {
 	struct bpull_disk *disk = commit->op.disk;
@@ -192,8 +192,8 @@ static enum step commit_step(struct op *op)
 	abort();
 }
 
-/* Of a commit that has become an ordinary one: when it is tried again, what it would have written
- * of the new link may be another's. */
+/* The commit has become an ordinary one. When it is tried again, the new link that it was to write
+ * may be another job's. */
 static void drop_link_writes(struct commit *commit)
 {
 	staged_clear_stage(&commit->staged, STAGE_NAME);
@@ -214,7 +214,7 @@ static bool stall(struct commit *commit)
 		return false;
 	if (commit->kind != COMMIT_DETACH)
 		drop_link_writes(commit);
-	/* Once the link is gone it is the guest's, not the job's. */
+	/* Once the link is gone the commit is the guest's, not the job's. */
 	if (op->disk->job.step != JOB_IDLE && !op->disk->link.changed)
 		job_fail_op(op->disk, op);
 	commit_wake_waiters(op->disk, op->error);
@@ -226,8 +226,8 @@ static bool stall(struct commit *commit)
 	return true;
 }
 
-/* What a commit reads it can do without: space that is let go waits for the next commit, and the
- * link for another try. */
+/* A commit can do without what it could not read: space that was let go waits for the next commit,
+ * and the link for another try. */
 static bool go_on_unread(struct commit *commit)
 {
 	struct op *op = &commit->op;

@@ -20,41 +20,41 @@ enum commit_kind {
 	COMMIT_DETACH, /* hard, and then the backing link is dropped, durably */
 };
 
-/* Begins a group commit of what the disk has published. Nothing happens while one is in flight or
- * the disk is poisoned: job_run() looks again when it ends. */
+/* Begins a group commit of what the disk has published. Does nothing while one is in flight or held
+ * back, or where the disk is poisoned: job_run() looks again when that is over. */
 void commit_begin(struct bpull_disk *disk, enum commit_kind kind);
 /* A soft commit is due: enough was published, or long enough ago, or too much memory is dirty. */
 bool commit_is_due(const struct bpull_disk *disk, uint64_t now_ns);
 /* When it will be long enough ago; UINT64_MAX: nothing was published. */
 uint64_t commit_due_ns(const struct bpull_disk *disk);
-/* So many changed tables wait for a commit, which can't be evicted, that no more may be changed. */
+/* So many changed tables wait for a commit that no more may be changed: they can't be evicted. */
 bool commit_is_overdue(const struct bpull_disk *disk);
 /* Entries for so many bytes of data were published. */
 void commit_note_published(struct bpull_disk *disk, uint64_t len);
 /* All that was changed in memory, written or submitted is durable. */
 bool commit_is_clean(const struct bpull_disk *disk);
-/* The writes of one that found no space are tried again. */
+/* Tries the writes of a stalled commit again. */
 void commit_retry(struct bpull_disk *disk);
-/* Why it stands still: -errno. */
+/* The error that stalled it: -errno. */
 int commit_stall_error(const struct bpull_disk *disk);
-/* For a guest's request that needs the next commit: tries one that stands still again, unless a job
- * is about to. False: it stands still, and a request that holds a lock must not wait for the job,
- * whose runs may wait for that lock. If the next try finds no space either, those who wait hear of
- * it. */
+/* For a guest's request that needs the next commit: tries a stalled one again, unless a job is
+ * about to. False: it stays stalled, and a request that holds a lock must not wait for the job,
+ * whose runs may wait for that lock. If the next try finds no space either, the operations that
+ * wait for it get its error. */
 bool commit_revive(struct bpull_disk *disk);
 /* The commit in flight is to drop the link, or has just done so. */
 bool commit_is_detaching(const struct bpull_disk *disk);
 /* The job that wanted the link dropped is over, or gave up: a commit in flight that has not come to
- * the header is an ordinary one. */
+ * the header becomes a hard one. */
 void commit_keep_link(struct bpull_disk *disk);
-/* Before the disk is closed: one that stands still goes, and what it would have written with it. */
+/* Before the disk is closed: drops a stalled commit, with what it would have written. */
 void commit_abandon(struct bpull_disk *disk);
 /* Begins a commit if none is in flight, and makes the operation ready when it ends. False: none can
  * be begun (the disk is poisoned, or there is no memory). */
 bool commit_await(struct bpull_disk *disk, enum commit_kind kind, struct op *op);
-/* Commits may begin again. */
+/* Ends commit_hold(). */
 void commit_release(struct bpull_disk *disk);
-/* The operation is made ready when the commit in flight ends (at once if there is none). */
+/* Makes the operation ready when the commit in flight ends, at once if there is none. */
 void commit_wait(struct bpull_disk *disk, struct op *op);
 
 #endif

@@ -15,11 +15,12 @@ struct commit;
 
 /* One step of COMMIT_HEADER. */
 enum step commit_header_step(struct commit *commit);
-/* The tables' commit goes on, the link stays. */
+/* The commit of the tables goes on, as a hard one; the link stays. */
 enum step commit_go_on_with_link(struct commit *commit);
 /* A write or a barrier failed. True: it was the new header's, and the old one is put back (I8). */
 bool commit_restore_header(struct commit *commit);
-/* That failed as well: neither could be written. Both lead to the same content; the job says so. */
+/* Putting the old header back failed as well. Both headers lead to the same content; the job's
+ * message says that it is not known which of them is on disk. */
 void commit_link_unknown(struct commit *commit);
 
 #endif

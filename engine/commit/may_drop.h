@@ -7,8 +7,9 @@
 
 struct bpull_disk;
 
-/* Everything that replaces the link is durable. May it go, now? Asked at the point of no return:
- * the job neither failed, nor was aborted or stopped, and the backing files are what they were. */
+/* Asked at the point of no return, when everything that replaces the link is durable. True, the
+ * link may go: the job neither failed nor was aborted or stopped, requests that may use the dropped
+ * layers have ended, and the backing files are what they were. A changed one fails the job. */
 bool job_may_drop_link(struct bpull_disk *disk);
 
 #endif

@@ -4,7 +4,7 @@
  * is changed while a job reads it, what was copied is of one state, what the chain
  * still holds is of another, and no later job could see that. So the link stays
  * and the image is marked (formats/qcow2/mark.c), also by a job that ends for
- * another reason; a marked image is pulled only by who accepts the mixture.
+ * another reason; only a job that accepts the mixture pulls a marked image.
  *
  * The mark goes after the link. The other way round a cut between the two would
  * leave a mixture with a link and without the mark; this way it leaves an image
@@ -53,8 +53,8 @@ bool mixed_base_changed(struct bpull_disk *disk)
 	return true;
 }
 
-/* The header is written by this alone. A guest that flushes from several threads leaves no moment
- * without a commit: the next one is kept from beginning. */
+/* No commit may write the header meanwhile. A guest that flushes from several threads leaves no
+ * moment without a commit, so the next one is held back. */
 static bool may_write_header(struct bpull_disk *disk)
 {
 	if (commit_is_running(disk) && !commit_is_stalled(disk)) {
@@ -71,7 +71,7 @@ static struct file *file_changed_behind_copies(const struct bpull_disk *disk)
 	return flatten_is(disk) || !disk->has_copied ? NULL : changed_file(disk);
 }
 
-/* In place of any other, which would advise to go on. */
+/* Replaces any other message, which would advise to go on. */
 static void say_changed(struct bpull_disk *disk, const struct file *file, const char *marked)
 {
 	struct shown shown;

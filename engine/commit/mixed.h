@@ -14,14 +14,14 @@ struct layer;
 
 /* Fails the job if a file of the chain was changed since it was opened. */
 bool mixed_base_changed(struct bpull_disk *disk);
-/* The last thing a job does that keeps its link, whatever ended it, with all of its own over: where
- * a file of the chain was changed the image is marked, and the job's message says so. The
- * header is written on a worker (core/aside.h). False: not yet. */
+/* The last thing that a job does which keeps its link, whatever ended it, when its runs and commits
+ * are over. Where a file of the chain was changed the image is marked, and the job's message says
+ * so. A worker writes the header (core/aside.h). False: not yet. */
 bool mixed_mark(struct bpull_disk *disk);
 /* The same when the disk is closed, for a change that no job has seen: after a job's end, or beside
  * copies that follow reads. Nothing is in flight, and what could be made durable is. */
 void mixed_mark_closing(struct bpull_disk *disk);
-/* The link is gone durably: so is the mark, which the job had been told to accept. As
+/* The link is gone, durably: takes away the mark that the job was told to accept. As
  * mixed_mark(). */
 bool mixed_clear(struct bpull_disk *disk);
 /* -EPERM with a sentence: the image is marked, and the job does not accept that. */

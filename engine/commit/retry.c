@@ -13,7 +13,7 @@
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 
-/* 0: it waits for the commit. Else its error. */
+/* 0: the operation waits for the commit. Else the error for it. */
 static int await_commit(struct op *op, bool begins)
 {
 	struct bpull_disk *disk = op->disk;

@@ -13,8 +13,8 @@ struct table_need;
 
 struct retry {
 	const struct table_need *need; /* for rc == TABLE_NEED */
-	/* A guest's request begins the commit that it waits for, and tries one again that stands
-	 * still. A copy run does neither: such a commit waits for the job's runs to end. */
+	/* A guest's request begins the commit that it waits for, and tries a stalled one again. A
+	 * copy run does neither: a stalled commit waits for the job's runs to end. */
 	bool begins_commit;
 	uint64_t off; /* byte that an error is about, and whether it was to be read */
 	bool is_read;

@@ -93,8 +93,8 @@ void commit_hold(struct bpull_disk *disk)
 	disk->commits.held = true;
 }
 
-/* What the overlay does not read any more is its owner's from now on. No request that might use it
- * is in flight: the link was not dropped before that. */
+/* From now on the files that the overlay does not read any more are their owners'. No request that
+ * might use them is in flight: the link was not dropped before those had ended. */
 void disk_link_changed(struct bpull_disk *disk)
 {
 	struct layer *overlay = disk_overlay(disk);

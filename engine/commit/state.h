@@ -14,31 +14,32 @@
 
 struct bpull_disk;
 
-/* Did its table writes find no space? Then it stands still until commit_retry(). Nothing was
- * written wrongly, so it may be tried as often as there may be space again. */
+/* The table writes of the commit in flight found no space, or no memory: it stands still until
+ * commit_retry(). Nothing was written wrongly, so it may be tried as often as there may be space
+ * again. */
 bool commit_is_stalled(const struct bpull_disk *disk);
-/* A commit is in flight, or stands still. */
+/* A commit is in flight, stalled or not. */
 bool commit_is_running(const struct bpull_disk *disk);
-/* The job is to write the header with no commit in flight: none begins, however many requests want
- * one, until it has. Those wait. */
+/* The job is to write the header with no commit in flight: until commit_release() none begins, and
+ * requests that want one wait. */
 void commit_hold(struct bpull_disk *disk);
 
 enum commit_phase {
 	COMMIT_WRITE_REFCOUNT,
 	COMMIT_DATA_BARRIER,
 	COMMIT_BARRIER,
-	COMMIT_LET_GO, /* what the last batch's entries let go is counted free */
+	COMMIT_LET_GO, /* what the last batch's entries replaced is counted free */
 	COMMIT_WRITE_REFTABLE,
 	COMMIT_REFTABLE_BARRIER,
 	COMMIT_WRITE_TABLES,
 	COMMIT_LAST_BARRIER,
-	COMMIT_HEADER,     /* header.c: its own phases */
-	COMMIT_LET_GO_NOW, /* and what this one's did */
+	COMMIT_HEADER,     /* enum header_phase */
+	COMMIT_LET_GO_NOW, /* and what this batch's entries replaced */
 	COMMIT_DONE,
 };
 
 enum header_phase {
-	HEADER_READ, /* the bytes that it has so far */
+	HEADER_READ, /* reads the bytes that are to be replaced */
 	HEADER_WRITE,
 	HEADER_BARRIER,
 	HEADER_LINK_GONE,
@@ -63,11 +64,11 @@ struct commit {
 	uint8_t *old_header;
 	struct io_req header; /* reads it, or writes it back */
 	uint64_t header_off, header_len;
-	int header_error;    /* the new one's; the old one is written back */
-	bool barrier_failed; /* that error is of the barrier behind it */
+	int header_error;    /* of the new header's write or barrier; the old one is written back */
+	bool barrier_failed; /* header_error is of the barrier */
 	bool synced;         /* a barrier was passed */
 	bool stalled;        /* the writes found no space, and wait for commit_retry() */
-	int stall_error;     /* or no memory: which */
+	int stall_error;     /* the error that stalled it: no space, or no memory */
 	uint64_t number;     /* disk->commits.n_begun */
 	struct table_need need;
 };
@@ -76,7 +77,7 @@ struct commit {
 enum step commit_write_stages(struct commit *commit, enum stage lo, enum stage hi);
 /* Submits a barrier of the image's file. */
 enum step commit_barrier(struct commit *commit);
-/* Frees it, and wakes who waited for it. */
+/* Frees the commit, and wakes the operations that waited for it. */
 void commit_end(struct commit *commit);
 /* The error is want of space, in the file or of a limit. */
 bool commit_found_no_space(int error);
