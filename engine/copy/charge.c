@@ -56,7 +56,7 @@ static uint64_t shared_ready_ns(struct copy_run *p, uint64_t now_ns)
 	struct limiter *shared = &p->op.engine->limiter;
 	struct copy_run *first = shared->rate ? before_us(p, now_ns) : NULL;
 
-	if (first) /* it takes them when its disk is looked at, in this same round */
+	if (first) /* that run takes the tokens when its disk is looked at, in this same round */
 		return MAX(limiter_ready_ns(shared, now_ns, first->plan.data_len), now_ns + 1);
 	return limiter_ready_ns(shared, now_ns, p->plan.data_len);
 }
@@ -92,14 +92,15 @@ void copy_run_paid_is_done(struct copy_run *p)
 	p->charge.charged_len = 0;
 }
 
-/* A run that has done nothing yet waits without its lock: a guest may write there meanwhile, and
- * then it is mapped again. A later piece of a large cluster can't let go. */
+/* A run that has done nothing yet waits for tokens without its lock: a guest may write there
+ * meanwhile, and then the run maps again. With a later piece of a large cluster it can't, since its
+ * space is reserved. */
 static bool may_unlock(const struct copy_run *p)
 {
 	return !p->pieces.off;
 }
 
-/* Paid for: it goes on where it stopped. */
+/* The run has paid, and goes on where it stopped. */
 static void take_tokens(struct copy_run *p, uint64_t now_ns)
 {
 	charge(p, now_ns, p->plan.data_len);
@@ -110,8 +111,8 @@ static void take_tokens(struct copy_run *p, uint64_t now_ns)
 	p->phase = COPY_RUN_LOCK;
 }
 
-/* In the middle of a cluster, which a guest wants, or whose end a pause waits for: what is copied
- * is made durable then, and no run is in flight. */
+/* The run is in the middle of a cluster, and a guest wants its lock, or a pause waits for its end:
+ * a paused job makes durable what is copied, and has no run in flight. */
 static bool is_in_the_way(const struct copy_run *p)
 {
 	return !may_unlock(p) && (range_lock_is_wanted(&p->lock) || p->op.disk->job.paused);
@@ -135,7 +136,7 @@ enum step copy_run_charge(struct copy_run *p)
 		p->phase = COPY_RUN_READ;
 		return STEP_NEXT;
 	}
-	if (!throttle->first) /* what it did not use while it wanted nothing is gone */
+	if (!throttle->first) /* tokens that the job did not use while it wanted none are gone */
 		throttle->shared_turn = MAX(throttle->shared_turn, p->op.engine->shared_turn);
 	if (!throttle->first && !job->paused && tokens_ready_ns(p, now_ns) <= now_ns) {
 		take_tokens(p, now_ns);
@@ -169,8 +170,8 @@ void throttle_bypass(struct bpull_disk *disk)
 	struct throttle *throttle = &disk->walk->throttle;
 	struct copy_run *next;
 
-	/* Only a piece of a large cluster waits with its lock, and runs that began later may be
-	 * before it. */
+	/* Only a later piece of a large cluster waits with its lock, and runs that began later may
+	 * be before it in the queue. */
 	for (struct copy_run *p = throttle->first; p; p = next) {
 		next = p->charge.next_throttled;
 		if (!p->locked || !is_in_the_way(p))

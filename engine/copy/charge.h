@@ -18,7 +18,7 @@ struct copy_run;
 struct throttle {
 	struct limiter limiter;
 	struct copy_run *first, *last; /* FIFO */
-	/* Bytes of the engine's tokens that the job has had: the job with the least is next. */
+	/* Bytes of the engine's tokens that the job has had: the job with the fewest is next. */
 	uint64_t shared_turn;
 };
 
@@ -33,18 +33,19 @@ struct run_charge {
 	struct copy_run *next_throttled;
 };
 
-/* Lets runs go that the limits allow by now; returns when the next may, UINT64_MAX for none. */
+/* Lets runs go that the limits allow by now. Returns when the next one may go; UINT64_MAX: none
+ * waits. */
 uint64_t throttle_release(struct bpull_disk *disk, uint64_t now_ns);
 /* Cancels the runs that wait for tokens: they have done nothing yet. */
 void throttle_cancel(struct bpull_disk *disk);
-/* Runs that wait for tokens with their clusters locked go on at once, where a guest or a pause
- * waits for those. */
+/* Lets runs go at once that wait for tokens with their clusters locked, where a guest or a pause
+ * waits for them. */
 void throttle_bypass(struct bpull_disk *disk);
 
-/* What the run was charged for and is read and written: not in flight any more. */
+/* The bytes that the run was charged for are read and written: they are not in flight any more. */
 void copy_run_paid_is_done(struct copy_run *p);
 
-/* The phases of those names. */
+/* The phase CHARGE. */
 enum step copy_run_charge(struct copy_run *p);
 
 #endif

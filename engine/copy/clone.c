@@ -112,7 +112,7 @@ enum step copy_run_map_clone(struct copy_run *p, enum plan_action action, uint64
 		return op_wait_table(&p->op, &need);
 	}
 	op_set_error(&p->op, rc, NULL, p->guest_off, true);
-	if (rc || !e.len) /* nothing: the cursor looks again */
+	if (rc || !e.len) /* nothing can be cloned: the cursor looks again */
 		return STEP_NEXT;
 	p->phase = COPY_RUN_CLONE;
 	p->len = e.len;
@@ -122,7 +122,7 @@ enum step copy_run_map_clone(struct copy_run *p, enum plan_action action, uint64
 	return STEP_NEXT;
 }
 
-/* On a worker. What is refused is no error yet. */
+/* Runs on a worker. A refusal is no error yet: see copy_run_cloned(). */
 static int clone_work(struct io_req *req)
 {
 	struct clone *c = (struct clone *)req;
@@ -167,7 +167,7 @@ void copy_run_free_clones(struct copy_run *p)
 	p->clone.reqs = NULL;
 }
 
-/* The two files can't, or not these ranges. */
+/* The two files can't share blocks, or not in these ranges. */
 static bool is_refusal(int rc)
 {
 	switch (rc) {

@@ -19,15 +19,16 @@ struct clone_trials {
 	uint64_t refused[CHAIN_MAX_DEPTH / 64 + 1];
 };
 
-/* A run that clones: the layer and the byte of its file that are shared, and the requests. */
+/* A run that clones: the layer whose blocks it shares, the byte of its file where they begin, and
+ * the requests. */
 struct run_clone {
 	unsigned depth;
 	uint64_t off;
 	struct clone *reqs;
 };
 
-/* What of [guest_off, guest_off + max_len), unallocated in the overlay, one clone can serve: e->len
- * bytes from e->host_off of layer e->depth; 0: none, it is to be copied. 0, TABLE_NEED or
+/* Finds what of [guest_off, guest_off + max_len), unallocated in the overlay, one clone can serve:
+ * e->len bytes from e->host_off of layer e->depth. e->len 0: it must be copied. 0, TABLE_NEED or
  * -errno. */
 int copy_run_find_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t max_len,
 			struct extent *e, struct table_need *need);

@@ -29,7 +29,7 @@
 #include "io/base.h"
 #include "io/io.h"
 
-/* Clusters are given to workers by so many bytes. */
+/* Bytes of clusters that a worker is given at once. */
 #define ENCODE_LEN (64 * KiB)
 #define SECTOR_LEN 512u
 #define SLOW_LEVEL 10u /* of zstd: from here on it takes several times a cluster's length */
@@ -99,7 +99,7 @@ static int encode_cluster(const struct copy_run *p, uint32_t idx, uint8_t *scrat
 	return 0;
 }
 
-/* On a worker. */
+/* Runs on a worker. */
 static int encode_work(struct io_req *req)
 {
 	struct encode *e = (struct encode *)req;
@@ -192,7 +192,8 @@ void copy_run_begin_compress(struct copy_run *p)
 				       (p->walk->how.compression_level >= SLOW_LEVEL ? 16 : 2));
 }
 
-/* Puts a piece where it belongs; the next one, or all are there. */
+/* Copies the piece to its place in the whole cluster. True: all pieces are there. False: MAP is
+ * next, or the run is in error. */
 static bool gather(struct copy_run *p)
 {
 	if (!p->compress.whole) {
@@ -219,11 +220,11 @@ enum step copy_run_compress(struct copy_run *p)
 		return STEP_NEXT;
 	rc = copy_run_prepare_cluster_digests(p, n_clusters(p));
 	if (!rc)
-		rc = choose(p); /* may be told to come again */
+		rc = choose(p); /* TABLE_NEED: this phase runs again */
 	if (rc)
 		return copy_run_retry_later(p, rc);
 	copy_run_free_requests(p);
-	if (!copy_run_in_pieces(p)) /* scratch: as much, if the workers took all of it at once */
+	if (!copy_run_in_pieces(p)) /* scratch, if workers took all clusters at once */
 		hold_memory(p, clusters_run_len(p));
 	p->phase = COPY_RUN_WRITE;
 	return submit_encodes(p);

@@ -26,7 +26,8 @@ enum cluster_kind {
 	CLUSTER_COMPRESSED,
 };
 
-/* Of the granule at `off`, and in *len how far it goes: a whole cluster's rest, or a granule. */
+/* The kind of the granule at `off`; *len: bytes of that kind, the rest of a whole cluster or a
+ * granule. */
 static enum cluster_kind kind_at(const struct copy_run *p, uint32_t off, uint32_t *len)
 {
 	uint32_t idx = clusters_idx(p, off), comp_len = p->compress.lens[idx];
@@ -69,7 +70,7 @@ static int reserve_compressed(struct copy_run *p, uint32_t off, uint32_t len)
 	return rc;
 }
 
-/* Resumed behind what is reserved already, after waiting for a table or a commit. */
+/* After a wait for a table or a commit it resumes behind what is reserved already. */
 static int reserve_all(struct copy_run *p)
 {
 	uint32_t end;
@@ -158,8 +159,8 @@ enum step copy_run_write_compressed(struct copy_run *p)
 	size_t n_writes = 0;
 	int rc;
 
-	/* The job has failed meanwhile. On a full disk, what failed runs gave back is for the
-	 * tables: runs as short as these would still fit into it. */
+	/* The job has failed meanwhile. On a full disk the tables need what failed runs gave back,
+	 * and runs as short as these would still fit into it. */
 	if (p->op.disk->job.error) {
 		op_set_error(&p->op, -ECANCELED, NULL, 0, false);
 		return STEP_NEXT;

@@ -35,7 +35,7 @@
 #include "io/base.h"
 #include "io/buf.h"
 
-/* Extents looked at before others get their turn. */
+/* Extents that the cursor looks at before other operations get their turn. */
 #define MAX_EXTENTS_A_TURN 4096
 
 /* Bytes that the overlay lacks, proven in one turn. */
@@ -51,7 +51,7 @@ static int start_run(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
 	return rc;
 }
 
-/* By sharing the source's blocks, where that can be. */
+/* Starts a run: one that shares the source's blocks where that can be, else one that copies. */
 static int start_copy(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
 		      struct table_need *need)
 {
@@ -89,7 +89,7 @@ static int prove(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, stru
 	return rc;
 }
 
-/* What is left to look at first: whole granules. */
+/* The first range that is left to look at, in whole granules. */
 static struct range next_range(const struct bpull_disk *disk)
 {
 	const struct layer *overlay = disk_overlay(disk);
@@ -99,7 +99,7 @@ static struct range next_range(const struct bpull_disk *disk)
 			       MIN(round_up(next.hi, overlay->granule_len), overlay->backed_len) };
 }
 
-/* One extent further. 0, TABLE_NEED or -errno. */
+/* Looks at one extent. 0, TABLE_NEED or -errno. */
 static int advance(struct bpull_disk *disk, struct table_need *need)
 {
 	struct range next = next_range(disk);
@@ -161,7 +161,8 @@ void cursor_start(struct bpull_disk *disk)
 {
 	struct copy_walk *walk = disk->walk;
 
-	(void)range_set_copy(&walk->todo, &walk->owed); /* it has had a range */
+	/* `todo` has had a range, so it has memory for one */
+	(void)range_set_copy(&walk->todo, &walk->owed);
 	op_init(&walk->cursor, &cursor_kind, disk->engine, disk);
 	op_ready(&walk->cursor);
 }
@@ -170,7 +171,7 @@ void cursor_go_on(struct bpull_disk *disk)
 {
 	struct op *op = &disk->walk->cursor;
 
-	/* A failed cursor is over as an operation; one that waits goes on by itself. */
+	/* A failed cursor is over as an operation. One that waits goes on by itself. */
 	if (op->error && !op->n_pending && !op->queued)
 		op_init(op, &cursor_kind, disk->engine, disk);
 	engine_rerun(disk->engine);

@@ -12,7 +12,7 @@ struct bpull_disk;
 
 /* Begins a walk over what is owed: JOB_COPYING copies, JOB_PROVING only looks. */
 void cursor_start(struct bpull_disk *disk);
-/* A job that was stopped goes on: so does a cursor that failed. */
+/* A job that was stopped goes on: begins a cursor that failed again. */
 void cursor_go_on(struct bpull_disk *disk);
 /* Guest byte below which everything is done. */
 uint64_t cursor_position(const struct bpull_disk *disk);

@@ -42,7 +42,7 @@ int copy_run_digest(struct copy_run *p, const struct mapping *map, uint32_t off,
 		return 0;
 	if (is_direct)
 		len = disk_write_len(p->op.disk, host_off, len);
-	else /* what lies behind the guest's end is a longer snapshot's */
+	else /* what lies behind the guest's end belongs to a longer snapshot */
 		len = guest_off < overlay->guest_len ? MIN(len, overlay->guest_len - guest_off) : 0;
 	for (uint32_t n; !rc && len; len -= n) {
 		n = copied_part_len(guest_off, len);

@@ -14,8 +14,9 @@ struct copy_run;
 
 /* A run's digests; empty in jobs that do not verify. */
 struct run_digest {
-	struct copied_list list;    /* what it has written, or is about to */
-	XXH128_hash_t *of_clusters; /* of the run's whole clusters, a few for each large one */
+	struct copied_list list; /* what it has written, or is about to */
+	/* Digests of the run's whole clusters; a large cluster has several. */
+	XXH128_hash_t *of_clusters;
 };
 
 /* Without a job that verifies these do nothing. */
@@ -31,7 +32,7 @@ void copy_run_digest_cluster(const struct copy_run *p, uint32_t idx, const uint8
 int copy_run_note_cluster(struct copy_run *p, uint64_t guest_off, uint32_t idx);
 /* Room in the job's list. 0 or -ENOMEM. */
 int copy_run_prepare_handing_over(struct copy_run *p);
-/* It is published: the job has them now. */
+/* The run is published: its digests are the job's now. */
 void copy_run_hand_over(struct copy_run *p);
 void copy_run_free_digests(struct copy_run *p);
 

@@ -17,8 +17,8 @@
 #include "io/file.h"
 #include "io/io.h"
 
-/* Compressed clusters that lie behind each other as one: only whole pages are freed. Bytes at
- * map *i, which moves on; 0: it is none. */
+/* Takes compressed clusters that lie behind each other as one, since only whole pages are freed.
+ * Returns their bytes from map *i on, which moves on behind them; 0: map *i is none. */
 static uint64_t compressed_len(const struct copy_run *p, size_t *i)
 {
 	uint64_t end_off = p->space.maps[*i].host_off, len = 0;
@@ -47,7 +47,7 @@ static void discard_spaces(const struct copy_run *p)
 			     p->space.spaces[i - 1].len);
 }
 
-/* What it has written to a data file of its own: nothing is reserved there. */
+/* Punches out what the run has written to a data file, where nothing is reserved. */
 static void discard_data(const struct copy_run *p)
 {
 	struct file *data = p->overlay->data;

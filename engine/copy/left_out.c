@@ -14,7 +14,7 @@
 #include "engine/core/fault.h"
 #include "engine/core/op.h"
 
-/* Each takes memory until the next job starts. */
+/* Events that a job may have of this kind. Each takes memory until the next job starts. */
 #define MAX_IGNORED_EVENTS 256
 
 bool left_out_note(struct bpull_disk *disk, const struct op *op)

@@ -16,10 +16,10 @@ struct left_out {
 	char message[1024];
 };
 
-/* Does the job want the range that this run could not read left out? It is noted and told then,
- * and the job goes on. */
+/* True: the job goes on without the range that this run could not read, which is noted, and the
+ * program gets an event. False: the job does not want that. */
 bool left_out_note(struct bpull_disk *disk, const struct op *op);
-/* Something was left out: the job fails with what it was. */
+/* Fails the job where something was left out, with the first error. False: nothing was. */
 bool left_out_fail_job(struct bpull_disk *disk);
 
 #endif

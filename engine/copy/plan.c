@@ -52,9 +52,9 @@ int plan_next(struct chain *chain, uint64_t guest_off, uint64_t end, enum plan_a
 	return 0;
 }
 
-/* In a partial pull. *leave: the piece at guest_off needs no copy, although its parts would have to
- * be read. A piece of which a part is to be pulled is copied whole. *held_len: for how many bytes
- * from guest_off on this answer holds. 0, TABLE_NEED or -errno. */
+/* For a partial pull. *leave: the piece at guest_off needs no copy, although it would have to be
+ * read. A piece is copied whole where any of it is to be pulled. *held_len: for how many bytes from
+ * guest_off on this answer holds. 0, TABLE_NEED or -errno. */
 static int leave_piece(struct chain *chain, uint64_t guest_off, uint64_t len, uint32_t piece_len,
 		       bool *leave, uint64_t *held_len, struct table_need *need)
 {

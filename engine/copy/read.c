@@ -151,8 +151,7 @@ static int by_file_and_off(const void *a, const void *b)
 	return x->off < y->off ? -1 : x->off > y->off;
 }
 
-/* One file after the other, in the order of each: a disk with a head goes there and back once a
- * run. */
+/* Sorts the reads by file and offset, so that a hard disk seeks once a file and run. */
 static void submit_reads(struct copy_run *p)
 {
 	bool offload = engine_guest_is_active(p->op.engine);
@@ -166,7 +165,8 @@ static void submit_reads(struct copy_run *p)
 	if (order)
 		qsort(order, p->read.n_reqs, sizeof(*order), by_file_and_off);
 	for (unsigned i = 0; i < p->read.n_reqs; i++)
-		op_submit(&p->op, order ? order[i] : &p->reqs[i]); /* no memory: as they are */
+		/* Without memory for the order: as they are. */
+		op_submit(&p->op, order ? order[i] : &p->reqs[i]);
 	free(order);
 }
 
@@ -199,8 +199,8 @@ static void pad_reads(struct copy_run *p)
 	p->read.n_reqs = 0;
 }
 
-/* On a worker: each cluster once, into the buffer at once where the run wants it whole and in one
- * piece. */
+/* Runs on a worker. Decodes the cluster once, straight into the run's buffer where the run wants
+ * all of it in one part. */
 static int decode_work(struct io_req *req)
 {
 	struct decode *d = (struct decode *)req;

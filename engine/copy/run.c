@@ -194,7 +194,7 @@ static void end_failed_run(struct copy_run *p)
 	op->error_off = p->give_up.failed.error_off;
 	op->error_was_read = p->give_up.failed.error_was_read;
 	run_give_up_space(p);
-	/* One that follows a read is done without: the cursor comes by. */
+	/* A copy that follows a read fails without a word: the cursor comes by later. */
 	if (op->error && p->kind != RUN_ON_READ) {
 		p->walk->counts.copied -= p->pieces.told_len;
 		/* What is left out stays owed, and is not put back for this walk. */
@@ -210,7 +210,7 @@ static void copy_run_fail(struct op *op)
 {
 	struct copy_run *p = copy_run_of(op);
 
-	if (p->phase != COPY_RUN_GIVEN_UP) { /* else there was no worker */
+	if (p->phase != COPY_RUN_GIVEN_UP) { /* GIVEN_UP failing means that there was no worker */
 		p->give_up.failed = *op;
 		p->phase = COPY_RUN_GIVEN_UP;
 		op->error = 0;
@@ -227,7 +227,8 @@ static enum step lock(struct copy_run *p)
 	return range_lock_take(&p->op.disk->locks, &p->lock) ? STEP_NEXT : STEP_WAIT;
 }
 
-/* The same zeros that the cursor saw, or it looks again. */
+/* Takes the zeros that the cursor saw, if they are still there. Else the run ends, and the cursor
+ * looks again. */
 static enum step map_zero(struct copy_run *p, enum plan_action action, uint64_t len)
 {
 	p->len = action == PLAN_ZERO ? MIN(p->len, round_up(len, p->overlay->granule_len)) : 0;
@@ -241,7 +242,7 @@ static enum step map_zero(struct copy_run *p, enum plan_action action, uint64_t 
 	return STEP_NEXT;
 }
 
-/* At a low rate a cluster takes long: what is written of it shows at once. */
+/* At a low rate a large cluster takes long, so its written pieces count at once. */
 static void tell_pieces(struct copy_run *p)
 {
 	uint64_t len = p->space.n_maps ? copy_run_guest_bytes(p, 0, p->pieces.off) : 0;
@@ -272,7 +273,7 @@ static enum step map(struct copy_run *p)
 		return STEP_NEXT;
 	}
 	rc = plan_next(disk->chain, at, end, &action, &unallocated, &need);
-	/* A guest's write was here before we had the lock. Not so for a later piece of a large
+	/* A guest's write came before the run had its lock. Not so for a later piece of a large
 	 * cluster: there only disks that end before it lack the cluster. */
 	if (!rc && action == PLAN_PRESENT && !p->pieces.off) {
 		p->len = round_up(unallocated, p->piece_len);
@@ -306,8 +307,8 @@ static enum step map(struct copy_run *p)
 
 /* ---- PUBLISH ---- */
 
-/* What is cloned fills a batch, too, or a power cut would leak any amount of space: but slowly, or
- * the barriers would be all that takes time. */
+/* Clones fill a batch, too, or a power cut would leak any amount of space. They count a sixteenth,
+ * or barriers would take nearly all of the time. */
 static uint64_t batch_len(const struct copy_run *p, const struct mapping *map)
 {
 	if (map->is_zero)

@@ -96,15 +96,16 @@ void copy_run_unlock(struct copy_run *p);
 /* Frees requests, compressed input and decodes; none is in flight. */
 void copy_run_free_requests(struct copy_run *p);
 
-/* The cursor may look for the next run: this one knows where it ends, and puts back what lies
- * behind. */
+/* The run knows where it ends, and puts back what lies behind. The cursor may look for the next
+ * one. */
 void copy_run_mapped(struct copy_run *p);
-/* What comes when the run's bytes are there. */
+/* The phase that follows when the run's bytes are in the buffer. */
 enum copy_run_phase copy_run_after_read(const struct copy_run *p);
 
-/* Must zeros be written, or have an entry? Without a backing file what has none reads zeros. */
+/* Zeros must be written or get an entry, since a backing file stays. Without one, what has no entry
+ * reads as zeros. */
 bool copy_run_keeps_zeros(const struct copy_run *p);
-/* Must these bytes of the run be written? Pure; any thread. */
+/* These bytes of the run must be written. Pure; any thread. */
 bool copy_run_is_data(const struct copy_run *p, const uint8_t *bytes, uint32_t len);
 /* Guest bytes of [off, off + len) of the run: the last cluster may reach behind the guest's end. */
 uint64_t copy_run_guest_bytes(const struct copy_run *p, uint64_t off, uint64_t len);
@@ -115,7 +116,7 @@ enum step copy_run_retry_later(struct copy_run *p, int rc);
 /* Guest bytes that a run locks, whole clusters. */
 uint64_t copy_run_lock_len(const struct copy_run *p);
 
-/* The list that the run is in: the job's, or of those that follow reads. */
+/* The list that the run is in: the job's, or that of copies which follow reads. */
 struct run_list *copy_run_runs_of(const struct copy_run *p);
 
 /* The walk gets back what the run took and did not finish. */

@@ -21,7 +21,7 @@ struct run_space {
 	size_t n_spaces, spaces_cap;
 };
 
-/* Remembers where a part of the run goes, or that it reads zeros: 0 or -ENOMEM. */
+/* Notes where a part of the run goes, or that it reads zeros. 0 or -ENOMEM. */
 int run_space_add(struct copy_run *p, const struct mapping *map);
 int run_space_add_zero(struct copy_run *p, uint64_t guest_off, uint64_t len);
 /* [off, off + len) of the run holds nothing but zeros: it gets no entry, or one that says so. */

@@ -15,7 +15,7 @@
 /* Percent of the time. */
 #define DEFAULT_GUEST_SHARE 25
 
-/* Proofs in a row that find no less owed, before that is taken for damage. */
+/* So many proofs in a row that find no less owed mean damage. */
 #define MAX_STUCK 2
 
 int copy_walk_open(struct bpull_disk *disk)

@@ -33,7 +33,7 @@ struct copy_how {
 /* Guest bytes. */
 struct copy_counts {
 	uint64_t copied, cloned, zero;
-	uint64_t present, skipped; /* without a run */
+	uint64_t present, skipped; /* passed without a run */
 };
 
 /* Copying walks over what is owed. */
@@ -68,12 +68,14 @@ int copy_walk_open(struct bpull_disk *disk);
 /* As it is closed; no run is in flight. */
 void copy_walk_close(struct bpull_disk *disk);
 
-/* A job begins, proof_begin() was called: forgets all of the last one, and starts no cursor. */
+/* A job begins, and proof_begin() was called: forgets all of the last job's walk. Starts no
+ * cursor. */
 void copy_walk_begin(struct bpull_disk *disk, const struct bpull_job_options *options,
 		     uint64_t now_ns);
-/* Walks once more over what is owed. False: proofs one after the other find no less of it. */
+/* Begins one more walk over what is owed. False: proof after proof finds no less of it. */
 bool copy_walk_again(struct bpull_disk *disk);
-/* Has every run ended, and what is in flight beside them? The cursor may have more to look at. */
+/* Every run has ended, and so has what was in flight beside them. The cursor may have more to look
+ * at. */
 bool copy_walk_is_quiet(const struct bpull_disk *disk);
 
 #endif

@@ -17,13 +17,14 @@
 #include "io/base.h"
 #include "io/buf.h"
 
-/* Then a run is no longer than this, so that a request that needs its clusters waits less. */
+/* Bytes that a run has at most while a guest is at work, so that a request which needs its clusters
+ * waits less. */
 #define GUEST_RUN_LEN (256 * KiB)
 
-/* Guest first: the job's share of the time. Runs one at a time, and between them a rest as long as
- * the share asks for: a run keeps processors, memory and the device busy, and with a queue of them
- * even a read of one page waits milliseconds (measured: the guest's 99th percentile is 490 us with
- * a quarter of the time, 1,400 us with one run after another). */
+/* Guest first: while a guest is at work runs go one at a time, with rests in between that keep the
+ * job to its share of the time. A run keeps processors, memory and the device busy, and with a
+ * queue of them even a read of one page waits milliseconds (measured: the guest's 99th percentile
+ * is 490 us with a quarter of the time, 1,400 us with one run after another). */
 bool cursor_gives_way(const struct bpull_disk *disk)
 {
 	return disk->walk->how.guest_share < 100 && engine_guest_is_active(disk->engine);
@@ -55,7 +56,8 @@ bool cursor_may_go(const struct bpull_disk *disk)
 	const struct copy_walk *walk = disk->walk;
 	const struct job *job = &disk->job;
 
-	/* What lies about holes must not get into a cluster that is held in part. */
+	/* A verifying job samples holes before it copies: a cluster that is held in part would take
+	 * in a false hole as zeros. */
 	if (verify_is_on(disk) && !disk->job.verify->holes.done)
 		return false;
 	if (job->error || job->aborted || job->paused)
@@ -69,8 +71,9 @@ bool cursor_may_go(const struct bpull_disk *disk)
 	       !commit_is_overdue(disk) && !verify_is_full(disk);
 }
 
-/* Of a rate, so much is one run at most, or one piece of a cluster: over a second the rate is kept
- * to a piece. Smaller ones keep it no better and wake the program more often. */
+/* A run, or a piece, is at most this part of what the rate allows in a second: then the rate of
+ * each second is right but for a piece. Smaller pieces keep it no better and wake the program more
+ * often. */
 #define RATE_SHARE 10
 #define MIN_LEN    (4 * KiB)
 
@@ -94,13 +97,14 @@ uint64_t cursor_run_len(const struct bpull_disk *disk)
 
 	if (engine_guest_is_active(disk->engine))
 		len = MIN(len, GUEST_RUN_LEN);
-	/* Up, since two thirds of what the rate allows would be half as many wake-ups again. */
+	/* Rounded up: with two thirds of what the rate allows there would be half as many wake-ups
+	 * again. */
 	return MAX(MIN(round_up(len, granule_len), (uint64_t)RUN_MAX_LEN), granule_len);
 }
 
 void cursor_put_back(struct bpull_disk *disk, uint64_t lo, uint64_t hi)
 {
-	/* It has had a range, so there is room for one. */
+	/* `todo` has had a range, so it has memory for one. */
 	(void)range_set_add(&disk->walk->todo, lo, MIN(hi, disk_overlay(disk)->backed_len));
 }
 

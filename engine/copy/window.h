@@ -12,11 +12,12 @@ struct bpull_disk;
 
 /* The walk is to look at [lo, hi) again. */
 void cursor_put_back(struct bpull_disk *disk, uint64_t lo, uint64_t hi);
-/* Looks again, if it may go on: a run ended, the job changed. */
+/* Makes the cursor look again, if it may go on: a run ended, or the job changed. */
 void cursor_kick(struct bpull_disk *disk);
-/* A run that began at start_ns is over: while a guest is at work the next one waits a while. */
+/* A run that began at start_ns is over: while a guest is at work the cursor rests before the next
+ * one. */
 void cursor_rest(struct bpull_disk *disk, uint64_t start_ns);
-/* Ends the rest, if its time has come. */
+/* Ends the cursor's rest, if its time has come. */
 void cursor_wake_rested(struct bpull_disk *disk, uint64_t now_ns);
 /* What a run, or a piece of a cluster, may be under the rates that are set. Bytes, up to
  * RUN_MAX_LEN. */

@@ -29,7 +29,7 @@ static int reserve_ranges(struct copy_run *p)
 {
 	uint32_t end;
 
-	/* Resumed behind what is reserved already, after waiting for a commit. */
+	/* After a wait for a commit it resumes behind what is reserved already. */
 	for (uint32_t off = p->space.reserved_to; off < p->plan.len; off = end) {
 		bool zero = !copy_run_is_data(p, p->buf + off, p->overlay->granule_len);
 		int rc = 0;
@@ -91,7 +91,7 @@ static enum step write_run(struct copy_run *p)
 	return rc ? copy_run_retry_later(p, rc) : submit_writes(p);
 }
 
-/* The piece in the buffer, to every copy of the cluster. */
+/* Writes the piece in the buffer to every copy of the cluster. */
 static enum step write_piece_of_all(struct copy_run *p, unsigned piece)
 {
 	struct file *file = p->overlay->data;
@@ -152,7 +152,7 @@ static enum step write_piece(struct copy_run *p)
 	return write_piece_of_all(p, piece);
 }
 
-/* Pieces that were left as the zeros they are. */
+/* Takes digests of the pieces that were not written, since they are zeros. */
 static int digest_unwritten(struct copy_run *p)
 {
 	int rc = 0;

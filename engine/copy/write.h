@@ -11,7 +11,7 @@
 
 struct copy_run;
 
-/* A cluster larger than the buffer, or than what a rate lets through at once: its pieces. */
+/* The pieces of a cluster larger than the buffer, or than what a rate lets through at once. */
 struct run_pieces {
 	uint64_t off;      /* byte of the run where the next one begins */
 	uint64_t told_len; /* guest bytes of them that the job counts as copied already */

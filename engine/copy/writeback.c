@@ -21,7 +21,7 @@
 #include "io/file.h"
 #include "io/io.h"
 
-/* So much at once: less costs calls, more lets the device idle. */
+/* Bytes of one write-back: fewer cost calls, more let the device idle. */
 #define WRITEBACK_LEN (8 * MiB)
 
 struct writeback {
@@ -29,7 +29,7 @@ struct writeback {
 	struct io_req req;
 };
 
-/* A hint: whether it did anything the barrier tells. */
+/* Write-back is a hint: the barrier tells of errors. */
 static void writeback_end(struct op *op)
 {
 	op->disk->n_background--;

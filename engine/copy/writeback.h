@@ -15,7 +15,7 @@ struct writeback_range {
 	uint64_t len, lo, hi;
 };
 
-/* So much of the overlay's data was written by the job. May begin to write it back. */
+/* The job has written these bytes of the overlay's data. May begin to write them back. */
 void writeback_note(struct bpull_disk *disk, uint64_t host_off, uint64_t len);
 
 #endif
