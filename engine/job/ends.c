@@ -116,7 +116,7 @@ static int cut_work(struct bpull_disk *disk, struct err *err)
 	return 0;
 }
 
-/* A hint: errors change nothing. */
+/* The cut is a hint: errors change nothing. */
 static void cut_end(struct bpull_disk *disk, int rc, const struct err *err)
 {
 	disk->walk->abandoned_end = 0;

@@ -67,8 +67,9 @@ static bool must_unwind(const struct bpull_disk *disk)
 	return job->error || disk->poisoned || job->aborted;
 }
 
-/* It was told to go on: tries again what failed. False: a base was changed meanwhile, and the job
- * fails of that. A base that was cut short would fail each try, and no commit would ever look. */
+/* The program has resumed a stopped job: tries again what failed. False: a base was changed
+ * meanwhile, and the job fails of that. A base that was cut short would fail each try, and no
+ * commit would ever look at it. */
 static bool go_on(struct bpull_disk *disk)
 {
 	struct job *job = &disk->job;
@@ -94,7 +95,7 @@ static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 	if (must_unwind(disk))
 		job_step_begin_unwinding(disk);
 	if (disk->job.step == JOB_DETACHING && disk->link.changed) {
-		job_step_detaching(disk); /* whatever becomes of the guest's commits */
+		job_step_detaching(disk); /* it goes on even where a guest's commit stalls */
 		return;
 	}
 	/* What was copied is made durable while it waits, if only that is possible. */
@@ -102,7 +103,7 @@ static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 		return;
 	if (!job_is_stopped(disk) && !go_on(disk))
 		return;
-	/* One of the guest's found no space while there was no job to fail. */
+	/* A guest's commit found no space while there was no job to fail. */
 	if (commit_is_stalled(disk) && disk->job.step != JOB_UNWINDING)
 		commit_retry(disk);
 	switch (disk->job.step) {
@@ -153,8 +154,8 @@ uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns)
 	return at_ns;
 }
 
-/* There is nothing to pull. A cut may have come between the link's end and the mark's, which is to
- * go then. */
+/* There is nothing to pull. Where a cut came between dropping the link and clearing the mark, the
+ * mark is cleared now. */
 static void begin_idle(struct bpull_disk *disk)
 {
 	const struct layer *overlay = disk_overlay(disk);

@@ -13,7 +13,7 @@ struct bpull_job_options;
 /* Starts the job (the disk is prepared), or concludes it where there is nothing to pull. */
 void job_begin(struct bpull_disk *disk, const struct bpull_job_options *options);
 void job_run(struct bpull_disk *disk, uint64_t now_ns);
-/* When job_run() has something to do by itself; UINT64_MAX for never. */
+/* When job_run() has something to do without an event; UINT64_MAX: never. */
 uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns);
 
 #endif

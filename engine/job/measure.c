@@ -43,7 +43,7 @@ static int load(struct walk *w, struct table_need *need)
 
 	if (rc != -EALREADY || !w->engine)
 		return rc;
-	engine_wait_round(w->engine, UINT64_MAX); /* another's load of it is on its way */
+	engine_wait_round(w->engine, UINT64_MAX); /* another operation is loading it */
 	return 0;
 }
 
@@ -88,8 +88,8 @@ static int count(struct walk *w, uint64_t guest_off, uint64_t end)
 	return count_tables(w, guest_off, end);
 }
 
-/* From a cluster's begin that the pull will copy from: whole clusters that are to be copied, or one
- * that holds pieces known to be zeros. *end is where to look next. */
+/* Looks at what the pull would copy from a cluster's beginning on. Counts whole clusters that it
+ * copies; passes a cluster that is known to read as zeros. *end: where to look next. */
 static int count_copy(struct walk *w, uint64_t guest_off, uint64_t limit, uint64_t *end)
 {
 	uint32_t cluster_len = w->chain->layers[0]->cluster_len;
@@ -117,7 +117,7 @@ static int count_copy(struct walk *w, uint64_t guest_off, uint64_t limit, uint64
 	return 0;
 }
 
-/* What the cursor would copy or give an entry, to a visitor, which says in *end where to look
+/* Calls the visitor for what the cursor would copy or give an entry. It may set *end, where to look
  * next. */
 static int walk_plan(struct walk *w,
 		     int (*visit)(struct walk *w, enum plan_action action, uint64_t guest_off,
@@ -152,9 +152,9 @@ static int count_action(struct walk *w, enum plan_action action, uint64_t guest_
 	return 0;
 }
 
-/* Is there a table for this guest byte in the layer? *end: up to where it says so. While a table is
- * loaded the engine may run, and a job of this disk end, which closes layers: so the layer is asked
- * for by its depth. */
+/* *has: the layer has a table for this guest byte; *end: the byte up to which that holds. While a
+ * table is loaded the engine may run, and a job of this disk may end, which closes layers: so the
+ * layer is named by its depth. */
 static int table_at(const struct chain *chain, unsigned depth, uint64_t guest_off, bool *has,
 		    uint64_t *end, struct table_need *need)
 {
@@ -167,8 +167,8 @@ static int table_at(const struct chain *chain, unsigned depth, uint64_t guest_of
 	return layer_table_at(layer, guest_off, has, end, need);
 }
 
-/* Refuses a layer whose disk has more tables than its file has clusters: one of them is in many
- * entries, and what a few bytes describe would keep us busy for hours. */
+/* Refuses a layer whose disk has more tables than its file has clusters: many entries lead to one
+ * of them, and what a few bytes describe would take hours to walk. */
 static int check_sharing(struct walk *w, unsigned depth, struct err *err)
 {
 	const struct layer *layer = w->chain->layers[depth]; /* may be gone in the loop */
@@ -182,7 +182,7 @@ static int check_sharing(struct walk *w, unsigned depth, struct err *err)
 
 		NOW(w, rc, table_at(w->chain, depth, at, &has, &end, &need));
 		if (rc == -EUCLEAN)
-			return 0; /* mapping it tells more */
+			return 0; /* mapping it says more */
 		if (rc)
 			return err_errno(err, rc, "%s: cannot read its L1 table", name);
 		n += has;
@@ -205,8 +205,8 @@ static int check_all_sharing(struct walk *w, unsigned from, struct err *err)
 	return rc;
 }
 
-/* Whole clusters are written at the guest's own place, but for what lies behind the disk and the
- * file. */
+/* Whole clusters are written, each at the guest's own offset, but for what lies behind the ends of
+ * both disk and file. */
 static void measure_data_file(const struct walk *w, struct bpull_measure *out)
 {
 	const struct layer *overlay = w->chain->layers[0];
@@ -408,7 +408,8 @@ int measure_refuse_damage(struct walk *w, struct err *err)
 	bool has_tables = false;
 	int rc;
 
-	/* Below the base too: of a cluster that is held in part the rest comes from there. */
+	/* Layers below the base count too: the rest of a cluster that is held in part comes from
+	 * there. */
 	for (unsigned i = 1; i < chain->n_layers; i++)
 		has_tables |= layer_can_check(chain->layers[i]);
 	if (!has_tables)
@@ -441,8 +442,8 @@ int measure_damage(struct bpull_disk *disk, struct err *err)
 	size_t budget = table_cache_budget(disk->engine->cache);
 	int rc;
 
-	/* Each table is looked at once: new memory costs more than reading one again. Not where
-	 * others want theirs meanwhile. */
+	/* This walk looks at each table once, and new memory costs more than reading one again. The
+	 * budget stays where other threads want their tables meanwhile. */
 	if (!disk->engine->thread.is_on)
 		table_cache_set_budget(disk->engine->cache, MIN(budget, (size_t)(2 * MiB)));
 	rc = measure_refuse_damage(&w, err);

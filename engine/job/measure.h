@@ -16,19 +16,19 @@ struct err;
 struct layer;
 struct table_cache;
 
-/* Space for compressed clusters is taken in pieces, of which the last is not used up: so many bytes
- * more may be needed than without compression. */
+/* Bytes that a pull with compression may need more than one without: space for compressed clusters
+ * is taken several at a time, and the last is not used up. */
 #define COMPRESSION_SPARE_LEN (1 * MiB)
 
 /* Refuses a pull whose image, or data file, is a block device too small for what it may need, and
  * for spare_len bytes more. Blocking, read-only. 0, -ENOSPC with a sentence, or -errno. */
 int measure_device(struct bpull_disk *disk, uint64_t spare_len, struct err *err);
-/* Refuses a pull whose reading would end at damaged tables of a lower layer, before anything is
- * changed. Damage that only decoding finds is for the job to meet. Blocking, read-only. 0, -EUCLEAN
- * with a sentence, or -errno. */
+/* Refuses a pull that damaged tables of a lower layer would end, before anything is changed. Damage
+ * that only decoding finds ends the job when it comes there. Blocking, read-only. 0, -EUCLEAN with
+ * a sentence, or -errno. */
 int measure_damage(struct bpull_disk *disk, struct err *err);
-/* Refuses, once a disk, a chain that a few bytes make so long that mapping it takes hours.
- * Blocks. */
+/* Refuses a chain of which a few bytes describe so much that mapping it takes hours. Looks once a
+ * disk. Blocks. */
 int measure_sharing(struct bpull_disk *disk, struct err *err);
 
 struct walk {

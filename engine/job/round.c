@@ -24,10 +24,10 @@
 #include "io/blocking.h"
 #include "io/io.h"
 
-/* A call of process() gives way after this much: other descriptors of the program wait. */
+/* Rounds in one call of process(): other descriptors of the program wait. */
 #define MAX_ROUNDS 64
 
-/* A completion waits no longer than this for others. */
+/* A completion waits no longer than this for later ones. */
 #define MAX_LATE_NS UINT64_C(150000000)
 
 /* Each job looks at its state; the disk that goes first changes, so that none starves. */
@@ -68,7 +68,7 @@ static void arm_timer(struct bpull_engine *engine, uint64_t now_ns)
 }
 
 /* A job at its limit: the next run waits for tokens, and the one before need not be looked at any
- * sooner. To be woken for each read and each write would be three times a run instead of once. */
+ * sooner. Waking for each read and each write would be three times a run instead of once. */
 static bool waits_for_tokens(const struct bpull_disk *disk)
 {
 	const struct job *job = &disk->job;
@@ -77,7 +77,7 @@ static bool waits_for_tokens(const struct bpull_disk *disk)
 	       !job->error && !job->aborted;
 }
 
-/* May completions wait for the timer? Jobs that wait for tokens alone have time. */
+/* Completions may wait for the timer: all that goes on are jobs that wait for tokens. */
 static bool may_be_late(const struct bpull_engine *engine, uint64_t now_ns)
 {
 	bool any = false;

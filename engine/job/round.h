@@ -13,9 +13,9 @@ struct bpull_engine;
 /* Does all that can be done without waiting. */
 void engine_run(struct bpull_engine *engine);
 
-/* Inside: waits until the engine has run once more; without a thread, waits for I/O and runs it. At
- * most until end_ns (UINT64_MAX: for ever). False: that is over. Wake the engine first where there
- * may be nothing under way. */
+/* Called inside. Waits until the engine has run once more; without an engine thread it waits for
+ * I/O and runs it itself. At most until end_ns (UINT64_MAX: for ever). False: end_ns has come. Wake
+ * the engine first where nothing may be under way. */
 bool engine_wait_round(struct bpull_engine *engine, uint64_t end_ns);
 
 /* Rounds until there is nothing more to do at once. */

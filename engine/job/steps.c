@@ -133,7 +133,8 @@ void job_step_copying(struct bpull_disk *disk, uint64_t now_ns)
 	}
 	cursor_kick(disk);
 	if (commit_is_due(disk, now_ns) && !commit_is_running(disk)) {
-		if (!mixed_base_changed(disk)) /* the less is copied of another state, the better */
+		/* The earlier the job ends, the less it copies of another state. */
+		if (!mixed_base_changed(disk))
 			commit_begin(disk, COMMIT_SOFT);
 	} else if (job->paused && walk->runs.first == walk->throttle.first) {
 		ensure_committed(disk);
@@ -141,7 +142,7 @@ void job_step_copying(struct bpull_disk *disk, uint64_t now_ns)
 }
 
 /* Something is owed still: a run gave it up, or a file system calls data what it called a hole
- * before, when its unwritten extents have come into the page cache. One more walk looks at it. */
+ * before, once its unwritten extents are in the page cache. One more walk looks at it. */
 static void begin_round(struct bpull_disk *disk)
 {
 	struct shown shown;
@@ -210,8 +211,8 @@ void job_step_verifying(struct bpull_disk *disk)
 	engine_rerun(disk->engine);
 }
 
-/* The files that are dropped are their owners' as soon as the link is gone: so requests that may
- * use them end before the header is written, and none of a guest's later ones waits for that. */
+/* The dropped files are their owners' as soon as the link is gone. So requests that may use them
+ * end before the header is written; a guest's later requests don't wait for that. */
 void job_step_detaching(struct bpull_disk *disk)
 {
 	if (!disk->link.changed) {
@@ -256,7 +257,7 @@ void job_step_unwinding(struct bpull_disk *disk)
 		disk->job.has_retried = true;
 		commit_retry(disk);
 	}
-	/* No memory for it, or no space: the next flush, or the next job, tries again. */
+	/* Without memory or space for a commit: the next flush, or the next job, tries again. */
 	if (!disk->poisoned && !commit_is_stalled(disk) && !ensure_committed(disk) &&
 	    commit_is_running(disk) && !commit_is_stalled(disk))
 		return;

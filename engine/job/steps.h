@@ -15,7 +15,7 @@ void job_step_committing(struct bpull_disk *disk);
 void job_step_proving(struct bpull_disk *disk);
 void job_step_verifying(struct bpull_disk *disk);
 void job_step_detaching(struct bpull_disk *disk);
-/* From any step before the link is gone: the link stays. */
+/* Begins JOB_UNWINDING, from any step before the link is gone: the link stays. */
 void job_step_begin_unwinding(struct bpull_disk *disk);
 void job_step_unwinding(struct bpull_disk *disk);
 

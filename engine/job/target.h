@@ -10,7 +10,7 @@ struct bpull_job_options;
 struct chain;
 struct err;
 
-/* A job has ended, or did not begin: the next one has a target of its own. */
+/* A job has ended, or did not begin: forgets its target. */
 void job_forget_target(struct bpull_disk *disk);
 /* To which layer a job with these options pulls (all: n_layers), and what the image will call it
  * (malloc'd; NULL: nothing). 0, or -errno with a sentence. Blocking. */

@@ -37,7 +37,7 @@
 /* A range of neighbours, at most a buffer long. */
 struct read_back {
 	struct op op;
-	struct range_lock lock; /* the guest may write here else */
+	struct range_lock lock; /* keeps the guest from writing here meanwhile */
 	enum {
 		READ_BACK_LOCK,
 		READ_BACK_READ,
@@ -45,7 +45,7 @@ struct read_back {
 		READ_BACK_UNCACHED, /* no reading: the page cache is dropped */
 	} phase;
 	bool locked;
-	size_t first, n; /* of the list */
+	size_t first, n; /* items of the list */
 	uint64_t guest_off, len;
 	uint8_t *buf;
 	struct iovec iov;
@@ -135,7 +135,7 @@ static enum step compare(struct read_back *r)
 		}
 		if (!item->is_direct || disk_overlay(disk)->no_tables)
 			disk->job.counters.verified_bytes += item->len;
-		item->len = 0; /* one that failed before it sets the walk back over it */
+		item->len = 0; /* not again, if an earlier item fails and reading resumes there */
 	}
 	read_back_over(r);
 	return STEP_WAIT;
@@ -155,7 +155,7 @@ static enum step read_back_step(struct op *op)
 	const struct copied *item = &op->disk->job.verify->list.items[r->first];
 
 	/* The job was given up meanwhile, and copies that follow a guest's reads add to the list
-	 * again: what was to be compared is elsewhere in it, and the job is past asking. */
+	 * again: the items are elsewhere in it by now, and the job does not ask any more. */
 	if (op->disk->job.step != JOB_VERIFYING && r->phase != READ_BACK_UNCACHED) {
 		read_back_over(r);
 		return STEP_WAIT;
@@ -186,7 +186,7 @@ static void read_back_fail(struct op *op)
 	struct read_back *r = read_back_of(op);
 	struct verify *verify = op->disk->job.verify;
 
-	verify->next = MIN(verify->next, r->first); /* again, if the job is resumed */
+	verify->next = MIN(verify->next, r->first); /* read again, if the job is resumed */
 	if (r->gather.decoding)                     /* read, but nothing that can be decoded */
 		mismatch(op->disk, r->guest_off, r->len);
 	else

@@ -11,9 +11,9 @@ struct bpull_disk;
 
 /* A new job is to verify. 0 or -ENOMEM. */
 int verify_open(struct bpull_disk *disk);
-/* Nothing of it is in flight. */
+/* Frees what the job noted. Nothing of it is in flight. */
 void verify_close(struct bpull_disk *disk);
-/* Reading it back or sampling holes, or about to end that. */
+/* Something is being read back, sampled or dropped from the page cache. */
 bool verify_is_busy(const struct bpull_disk *disk);
 /* Everything noted is durable and nothing is copied meanwhile: reads it back. True: all of it is
  * read, and nothing noted any more. A difference fails the job with -EBADMSG. */

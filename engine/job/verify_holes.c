@@ -69,7 +69,7 @@ static bool find_hole(const struct bpull_disk *disk, struct hole_samples *h, uin
 	return false;
 }
 
-/* Reads the next one. False: there is none. */
+/* Reads the next sample. False: there is none. */
 static bool read_sample(struct bpull_disk *disk, struct hole_samples *h)
 {
 	uint64_t end, n_blocks;

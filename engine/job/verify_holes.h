@@ -12,8 +12,8 @@ struct bpull_disk;
 /* The job begins: from now on --holes=trust is not enough for the chain's files, whose holes need a
  * known file system. */
 void verify_holes_begin(struct bpull_disk *disk);
-/* Samples the holes that it does believe. True: all of them were zeros. A sample that is not fails
- * the job with -EBADMSG. To be called again after each round until then. */
+/* Samples the holes that the job believes. True: all samples were zeros. A sample that is not fails
+ * the job with -EBADMSG. To be called after each round until it is true. */
 bool verify_holes(struct bpull_disk *disk);
 
 #endif
