@@ -184,7 +184,7 @@ static int audit(struct layer *layer, const char *name, struct check_result *fou
 	if (found->n_check_errors || (found->n_errors > found->n_stale && !is_dirty))
 		return refuse_repair(name, found, overlaps(found), err);
 	/* Counting such a cluster anew would make the image consistent, and hide that one of its
-	 * owners reads another's data. Who wants that asks for it with check --repair=all. */
+	 * owners reads another's data. A user who wants that says check --repair=all. */
 	if (found->n_overlaps)
 		return refuse_repair(name, found, overlaps(found), err);
 	if (found->n_crossed)

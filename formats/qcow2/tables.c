@@ -96,8 +96,8 @@ int qcow2_read_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struc
 	return rc;
 }
 
-/* The L2 slice that maps guest_off in the table at l2_off, and the entry's byte in it. Who asks may
- * change it. */
+/* The L2 slice that maps guest_off in the table at l2_off, and the entry's byte in it. The
+ * caller may change it. */
 int qcow2_l2_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct table **out,
 		   uint32_t *byte, struct table_need *need)
 {

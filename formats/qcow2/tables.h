@@ -19,8 +19,8 @@ int qcow2_l2_table_off(struct qcow2 *q, uint64_t guest_off, uint64_t *l2_off,
 /* The slice of the active L1 table that has entry l1_idx, and the entry's byte in it. */
 int qcow2_l1_slice(struct qcow2 *q, uint64_t l1_idx, struct table **out, uint32_t *byte,
 		   struct table_need *need);
-/* The L2 slice that maps guest_off in the table at l2_off, and the entry's byte in it. Who asks may
- * change it at once: no call that maps comes between. */
+/* The L2 slice that maps guest_off in the table at l2_off, and the entry's byte in it. The
+ * caller may change it, before it makes another call that maps. */
 int qcow2_l2_slice(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct table **out,
 		   uint32_t *byte, struct table_need *need);
 /* Slices of a new L2 table at l2_off, which is about to map guest_off. 0 or -ENOMEM. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The parts of QED's compaction: compact.c chooses and moves,
- * compact_walk.c finds what is in use, and who names it.
+ * compact_walk.c finds what is in use, and which entry leads to it.
  */
 #ifndef BLOCKPULL_FORMATS_QED_COMPACT_H
 #define BLOCKPULL_FORMATS_QED_COMPACT_H

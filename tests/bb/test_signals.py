@@ -338,7 +338,7 @@ def bench(d):
 
 
 if __name__ == '__main__':
-    # Who runs this in the background has some ignored, and what is ignored stays so.
+    # A shell that runs this in the background has some signals ignored, and what is ignored stays so.
     for caught in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
         if signal.getsignal(caught) == signal.SIG_IGN and caught != signal.SIGPIPE:
             signal.signal(caught, signal.SIG_DFL)

@@ -81,7 +81,7 @@ static void control_take_clients(struct control *control)
 	}
 }
 
-/* To all who have negotiated. */
+/* Tells all clients that have negotiated. */
 static void control_tell_news(struct control *control)
 {
 	struct json_object *event;

@@ -97,7 +97,8 @@ void control_tell_end(struct control_target *target, const struct control_job *j
 		control_add_text(data, "error", error);
 		control_add_number(data, "x-errno", -job->end.error);
 	}
-	/* Who waits may not be able to ask: the socket goes with the pull's process. */
+	/* A client that waits may not be able to ask later: the socket goes with the pull's
+	 * process. */
 	job_json_progress(progress, &job->end, &job->since);
 	json_object_object_add(data, "x-progress", progress);
 	control_tell(target, event, data);

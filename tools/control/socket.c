@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The socket's name and rights. Who may open the socket may steer the job, so
- * it is its owner's alone (0600), made so before a client can connect.
+ * The socket's name and rights. A program that may open the socket may
+ * steer the job, so the socket is its owner's alone (0600), made so before a client can connect.
  */
 #include "tools/control/socket.h"
 
