@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A disk: an image with its chain, as the guest sees it.
+use crate::engine::Shared;
+use crate::error::{call, check, path_text, text, Result};
+use crate::job::{Job, JobOptions};
+use blockpull_sys as sys;
+use std::ffi::CString;
+use std::mem::{size_of, zeroed};
+use std::os::raw::{c_char, c_void};
+use std::path::{Path, PathBuf};
+use std::ptr::null_mut;
+use std::sync::Arc;
+
+const EXTENTS_MAX: usize = 256;
+
+/// How an image is opened (struct bpull_disk_options).
+#[derive(Debug, Clone, Default)]
+pub struct DiskOptions {
+    pub read_only: bool,
+    /// Reads and writes of the disk will come.
+    pub guest_io: bool,
+    pub copy_on_read: bool,
+    pub direct: bool,
+    /// "raw", "qcow2" or "qed"; None: probed.
+    pub format: Option<String>,
+    pub backing_format: Option<String>,
+    /// Directories, files and devices that backing files may be or lie in, beside the image's own directory.
+    pub allow_backing: Vec<PathBuf>,
+    pub allow_any_backing: bool,
+}
+
+/// A range that maps alike, in bytes of the guest's disk; `offset` in the file of layer `depth`, if it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    pub start: u64,
+    pub length: u64,
+    pub depth: u32,
+    pub present: bool,
+    pub zero: bool,
+    pub data: bool,
+    pub compressed: bool,
+    pub offset: Option<u64>,
+}
+
+pub struct Disk {
+    pub(crate) engine: Arc<Shared>,
+    pub(crate) pointer: *mut sys::bpull_disk,
+    pub(crate) id: usize,
+}
+
+// SAFETY: as the engine's; a disk is closed once, by Drop.
+unsafe impl Send for Disk {}
+unsafe impl Sync for Disk {}
+
+fn format_number(name: &Option<String>) -> Result<sys::bpull_format> {
+    let name = match name {
+        None => return Ok(sys::BPULL_FORMAT_UNKNOWN),
+        Some(name) => name,
+    };
+    let c = path_text(Path::new(name))?;
+    match unsafe { sys::bpull_format_by_name(c.as_ptr()) } {
+        sys::BPULL_FORMAT_UNKNOWN => {
+            let mut error = crate::error::Error::of_errno(22);
+            error.message = format!("'{name}' is no format: raw, qcow2 or qed");
+            Err(error)
+        }
+        format => Ok(format),
+    }
+}
+
+impl Disk {
+    pub(crate) fn open(engine: Arc<Shared>, path: &Path, options: &DiskOptions) -> Result<Disk> {
+        let names = options.allow_backing.iter().map(|p| path_text(p)).collect::<Result<Vec<CString>>>()?;
+        let pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
+        let path = path_text(path)?;
+        let id = engine.new_id();
+        // SAFETY: zeros are the defaults of all fields.
+        let mut c: sys::bpull_disk_options = unsafe { zeroed() };
+        c.size = size_of::<sys::bpull_disk_options>();
+        for (wanted, flag) in [
+            (options.read_only, sys::BPULL_DISK_READ_ONLY),
+            (options.guest_io, sys::BPULL_DISK_GUEST_IO),
+            (options.copy_on_read, sys::BPULL_DISK_COPY_ON_READ),
+            (options.direct, sys::BPULL_DISK_DIRECT),
+        ] {
+            c.flags |= if wanted { flag } else { 0 };
+        }
+        c.format = format_number(&options.format)?;
+        c.backing_format = format_number(&options.backing_format)?;
+        c.backing_rule = if options.allow_any_backing { sys::BPULL_BACKING_ANY } else { sys::BPULL_BACKING_DIRS };
+        c.allowed_dirs = pointers.as_ptr();
+        c.n_allowed_dirs = pointers.len();
+        c.user_data = id as *mut c_void;
+        let mut pointer = null_mut();
+        // SAFETY: the names live until the call is over, which copies them.
+        call(|error| unsafe { sys::bpull_disk_open(engine.pointer, path.as_ptr(), &c, &mut pointer, error) })?;
+        Ok(Disk { engine, pointer, id })
+    }
+
+    /// Bytes of the guest's disk.
+    pub fn size(&self) -> u64 {
+        unsafe { sys::bpull_disk_size(self.pointer) }
+    }
+
+    /// Images in the chain; 1: it stands alone.
+    pub fn depth(&self) -> u32 {
+        unsafe { sys::bpull_disk_depth(self.pointer) }
+    }
+
+    pub fn warning(&self) -> String {
+        unsafe { text(sys::bpull_disk_warning(self.pointer)) }
+    }
+
+    /// Starts the job: copies what the image reads from its chain, then drops the link.
+    pub fn pull(&self, options: &JobOptions) -> Result<Job<'_>> {
+        Job::start(self, options)
+    }
+
+    /// Fills the buffer from an offset on.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        // SAFETY: the buffer is ours until the call, which waits, is over.
+        check(unsafe { sys::bpull_pread(self.pointer, buffer.as_mut_ptr().cast(), buffer.len(), offset) })?;
+        Ok(())
+    }
+
+    pub fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
+        check(unsafe { sys::bpull_pwrite(self.pointer, data.as_ptr().cast(), data.len(), offset, 0) })?;
+        Ok(())
+    }
+
+    pub fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
+        check(unsafe { sys::bpull_pwrite_zeroes(self.pointer, offset, len, 0) })?;
+        Ok(())
+    }
+
+    pub fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        check(unsafe { sys::bpull_pdiscard(self.pointer, offset, len) })?;
+        Ok(())
+    }
+
+    /// Makes durable what was written before.
+    pub fn flush(&self) -> Result<()> {
+        check(unsafe { sys::bpull_pflush(self.pointer) })?;
+        Ok(())
+    }
+
+    /// What the disk is, from its beginning to its end.
+    pub fn extents(&self) -> Result<Vec<Extent>> {
+        let mut all = Vec::new();
+        let mut start = 0;
+        loop {
+            // SAFETY: zeros are values of all fields.
+            let mut found: [sys::bpull_extent; EXTENTS_MAX] = unsafe { zeroed() };
+            let n = call(|error| unsafe {
+                sys::bpull_disk_map(self.pointer, start, found.as_mut_ptr(), EXTENTS_MAX as i32, error)
+            })?;
+            if n == 0 {
+                return Ok(all);
+            }
+            all.extend(found[..n as usize].iter().map(Extent::from));
+            start = found[n as usize - 1].start + found[n as usize - 1].length;
+        }
+    }
+}
+
+impl From<&sys::bpull_extent> for Extent {
+    fn from(c: &sys::bpull_extent) -> Extent {
+        Extent {
+            start: c.start,
+            length: c.length,
+            depth: c.depth,
+            present: c.present != 0,
+            zero: c.zero != 0,
+            data: c.data != 0,
+            compressed: c.compressed != 0,
+            offset: if c.has_offset != 0 { Some(c.offset) } else { None },
+        }
+    }
+}
+
+impl Drop for Disk {
+    /// Stops a job that runs, makes durable what it copied, and unlocks the image.
+    fn drop(&mut self) {
+        // SAFETY: the disk's only owner.
+        unsafe { sys::bpull_disk_close(self.pointer) }
+        self.engine.take_end(self.id);
+    }
+}

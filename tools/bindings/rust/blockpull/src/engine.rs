@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An engine: a ring, its threads and a memory budget that any number of disks share.
+use crate::disk::{Disk, DiskOptions};
+use crate::error::{call, check, text, Result};
+use blockpull_sys as sys;
+use std::collections::HashMap;
+use std::mem::{size_of, zeroed};
+use std::path::Path;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+const EVENTS_MAX: usize = 32;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Io {
+    /// io_uring where the kernel allows it, else threads.
+    #[default]
+    Auto,
+    Uring,
+    Threads,
+}
+
+/// Bytes, and bytes a second; 0: the library's default, or no limit.
+#[derive(Debug, Clone, Default)]
+pub struct EngineOptions {
+    pub io: Io,
+    pub memory: u64,
+    pub bandwidth: u64,
+    pub burst: u64,
+}
+
+/// How a job ended, of its last event.
+#[derive(Debug, Clone)]
+pub(crate) struct End {
+    pub status: sys::bpull_job_status,
+    pub error: i32,
+    pub message: String,
+    pub remedy: sys::bpull_remedy,
+}
+
+pub(crate) struct Shared {
+    pub pointer: *mut sys::bpull_engine,
+    next_id: AtomicUsize,
+    /// Ends of jobs by the id of their disk. Held while events are taken, so that they are kept in their order.
+    ends: Mutex<HashMap<usize, End>>,
+}
+
+// SAFETY: an engine with BPULL_ENGINE_THREAD takes every call from any thread but its closing, which Drop makes once.
+unsafe impl Send for Shared {}
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    pub fn new_id(&self) -> usize {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Takes the events that are there.
+    pub fn take_events(&self) -> Result<()> {
+        let mut ends = self.ends.lock().unwrap();
+        loop {
+            // SAFETY: zeros are values of all fields; the library fills what it says it did.
+            let mut events: [sys::bpull_event; EVENTS_MAX] = unsafe { zeroed() };
+            let n = check(unsafe {
+                sys::bpull_engine_process(self.pointer, events.as_mut_ptr(), EVENTS_MAX as i32)
+            })?;
+            for event in &events[..n as usize] {
+                if event.type_ == sys::BPULL_EVENT_JOB && event.status != sys::BPULL_JOB_READY {
+                    // SAFETY: a message is valid while its disk is open, and is copied here.
+                    let message = unsafe { text(event.message) };
+                    let end = End { status: event.status, error: -event.error, message, remedy: event.remedy };
+                    ends.insert(event.user_data as usize, end);
+                }
+            }
+            if (n as usize) < EVENTS_MAX {
+                return Ok(());
+            }
+        }
+    }
+
+    pub fn end_of(&self, id: usize) -> Option<End> {
+        self.ends.lock().unwrap().get(&id).cloned()
+    }
+
+    pub fn take_end(&self, id: usize) -> Option<End> {
+        self.ends.lock().unwrap().remove(&id)
+    }
+
+    pub fn put_end(&self, id: usize, end: End) {
+        self.ends.lock().unwrap().insert(id, end);
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: the last user of the engine; its disks are closed, as each holds a reference.
+        unsafe { sys::bpull_engine_close(self.pointer) }
+    }
+}
+
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+impl Engine {
+    pub fn open(options: &EngineOptions) -> Result<Engine> {
+        // SAFETY: zeros are the defaults of all fields.
+        let mut c: sys::bpull_engine_options = unsafe { zeroed() };
+        c.size = size_of::<sys::bpull_engine_options>();
+        c.io = match options.io {
+            Io::Auto => sys::BPULL_IO_AUTO,
+            Io::Uring => sys::BPULL_IO_URING,
+            Io::Threads => sys::BPULL_IO_THREADS,
+        };
+        c.memory = options.memory;
+        c.bandwidth = options.bandwidth;
+        c.burst = options.burst;
+        c.flags = sys::BPULL_ENGINE_THREAD;
+        let mut pointer = null_mut();
+        call(|error| unsafe { sys::bpull_engine_open(&c, &mut pointer, error) })?;
+        let shared = Shared { pointer, next_id: AtomicUsize::new(1), ends: Mutex::default() };
+        Ok(Engine { shared: Arc::new(shared) })
+    }
+
+    /// The backend in use: "uring" or "threads".
+    pub fn io_name(&self) -> String {
+        // SAFETY: a static string.
+        unsafe { text(sys::bpull_engine_io_name(self.shared.pointer)) }
+    }
+
+    /// Changes the limit that all jobs share; 0: none.
+    pub fn set_speed(&self, bandwidth: u64, burst: u64) {
+        unsafe { sys::bpull_engine_set_speed(self.shared.pointer, bandwidth, burst) }
+    }
+
+    /// Opens an image and its chain.
+    pub fn open_disk(&self, path: &Path, options: &DiskOptions) -> Result<Disk> {
+        Disk::open(self.shared.clone(), path, options)
+    }
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A job: what pulls a chain into an image.
+use crate::disk::Disk;
+use crate::engine::End;
+use crate::error::{call, check, path_text, Error, Result};
+use blockpull_sys as sys;
+use std::ffi::CString;
+use std::mem::{size_of, zeroed};
+use std::path::PathBuf;
+use std::ptr::null;
+use std::time::{Duration, Instant};
+
+const ETIMEDOUT: i32 = 110;
+const ECANCELED: i32 = 125;
+/// A wait looks so often whether the end has been told.
+const WAIT_MS: u128 = 1000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    #[default]
+    None,
+    /// The type that the image has.
+    Own,
+    Zlib,
+    Zstd,
+}
+
+/// struct bpull_job_options.
+#[derive(Debug, Clone, Default)]
+pub struct JobOptions {
+    /// Bytes a second; 0: no limit.
+    pub bandwidth: u64,
+    /// A file of the chain that becomes the backing file; None: all is pulled, and there is none.
+    pub base: Option<PathBuf>,
+    pub verify: bool,
+    pub manual_finalize: bool,
+    pub start_paused: bool,
+    pub compression: Compression,
+}
+
+/// struct bpull_job_info: bytes of the guest's disk, but for what its name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// `sys::BPULL_JOB_NONE` and those behind it.
+    pub state: sys::bpull_job_state,
+    pub cur: u64,
+    pub end: u64,
+    pub copied_bytes: u64,
+    pub cloned_bytes: u64,
+    pub zero_bytes: u64,
+    pub skipped_bytes: u64,
+    pub present_bytes: u64,
+    pub verified_bytes: u64,
+    pub elapsed: Duration,
+}
+
+/// The job of a disk. It goes on when this is dropped; closing the disk stops it.
+pub struct Job<'a> {
+    disk: &'a Disk,
+}
+
+impl<'a> Job<'a> {
+    pub(crate) fn start(disk: &'a Disk, options: &JobOptions) -> Result<Job<'a>> {
+        let base: Option<CString> = options.base.as_deref().map(path_text).transpose()?;
+        // SAFETY: zeros are the defaults of all fields.
+        let mut c: sys::bpull_job_options = unsafe { zeroed() };
+        c.size = size_of::<sys::bpull_job_options>();
+        for (wanted, flag) in [
+            (options.verify, sys::BPULL_JOB_VERIFY),
+            (options.manual_finalize, sys::BPULL_JOB_MANUAL_FINALIZE),
+            (options.start_paused, sys::BPULL_JOB_START_PAUSED),
+        ] {
+            c.flags |= if wanted { flag } else { 0 };
+        }
+        c.bandwidth = options.bandwidth;
+        c.base = base.as_ref().map_or(null(), |name| name.as_ptr());
+        c.compression = match options.compression {
+            Compression::None => sys::BPULL_COMPRESSION_NONE,
+            Compression::Own => sys::BPULL_COMPRESSION_OWN,
+            Compression::Zlib => sys::BPULL_COMPRESSION_ZLIB,
+            Compression::Zstd => sys::BPULL_COMPRESSION_ZSTD,
+        };
+        // The end of the job before; it stays that one's if no new one starts.
+        disk.engine.take_events()?;
+        let before = disk.engine.take_end(disk.id);
+        let started = call(|error| unsafe { sys::bpull_job_start(disk.pointer, &c, error) });
+        if let (Err(_), Some(end)) = (&started, before) {
+            disk.engine.put_end(disk.id, end);
+        }
+        started?;
+        Ok(Job { disk })
+    }
+
+    pub fn info(&self) -> Result<Progress> {
+        // SAFETY: zeros are values of all fields.
+        let mut c: sys::bpull_job_info = unsafe { zeroed() };
+        c.size = size_of::<sys::bpull_job_info>();
+        check(unsafe { sys::bpull_job_get_info(self.disk.pointer, &mut c) })?;
+        Ok(Progress {
+            state: c.state,
+            cur: c.cur,
+            end: c.end,
+            copied_bytes: c.copied_bytes,
+            cloned_bytes: c.cloned_bytes,
+            zero_bytes: c.zero_bytes,
+            skipped_bytes: c.skipped_bytes,
+            present_bytes: c.present_bytes,
+            verified_bytes: c.verified_bytes,
+            elapsed: Duration::from_nanos(c.elapsed_ns),
+        })
+    }
+
+    pub fn set_speed(&self, bandwidth: u64) -> Result<()> {
+        check(unsafe { sys::bpull_job_set_speed(self.disk.pointer, bandwidth, 0) }).map(drop)
+    }
+
+    pub fn pause(&self) -> Result<()> {
+        check(unsafe { sys::bpull_job_pause(self.disk.pointer) }).map(drop)
+    }
+
+    pub fn resume(&self) -> Result<()> {
+        check(unsafe { sys::bpull_job_resume(self.disk.pointer) }).map(drop)
+    }
+
+    /// Asks it to stop; wait() says how it ended.
+    pub fn abort(&self) -> Result<()> {
+        check(unsafe { sys::bpull_job_abort(self.disk.pointer) }).map(drop)
+    }
+
+    /// Of a job with manual_finalize that is READY: lets the link go.
+    pub fn finalize(&self) -> Result<()> {
+        check(unsafe { sys::bpull_job_finalize(self.disk.pointer) }).map(drop)
+    }
+
+    /// Waits for the end. Err: why it failed, or ECANCELED; the link is kept then, and so is what was copied.
+    pub fn wait(&self) -> Result<Progress> {
+        loop {
+            if let Some(end) = self.wait_until(Instant::now() + Duration::from_secs(3600))? {
+                return self.result(&end);
+            }
+        }
+    }
+
+    /// The same for some time; None: it still runs.
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<Progress>> {
+        match self.wait_until(Instant::now() + timeout)? {
+            Some(end) => self.result(&end).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Progress every so often, the last one when the job is over; wait() then says how it ended.
+    pub fn progress(&self, interval: Duration) -> ProgressIter<'_, 'a> {
+        ProgressIter { job: self, interval, is_over: false }
+    }
+
+    fn wait_until(&self, deadline: Instant) -> Result<Option<End>> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+            let rc = unsafe { sys::bpull_job_wait(self.disk.pointer, left.min(WAIT_MS) as i32) };
+            if rc < 0 && rc != -ETIMEDOUT {
+                check(rc)?;
+            }
+            self.disk.engine.take_events()?;
+            let end = self.disk.engine.end_of(self.disk.id).filter(|_| rc == 0);
+            if end.is_some() || left == 0 {
+                return Ok(end);
+            }
+        }
+    }
+
+    fn result(&self, end: &End) -> Result<Progress> {
+        let errno = match end.status {
+            sys::BPULL_JOB_COMPLETED => return self.info(),
+            sys::BPULL_JOB_CANCELED => ECANCELED,
+            _ => end.error,
+        };
+        let mut error = Error::of_errno(errno);
+        if !end.message.is_empty() {
+            error.message = end.message.clone();
+        }
+        error.remedy = end.remedy;
+        Err(error)
+    }
+}
+
+/// From [`Job::progress`].
+pub struct ProgressIter<'j, 'a> {
+    job: &'j Job<'a>,
+    interval: Duration,
+    is_over: bool,
+}
+
+impl Iterator for ProgressIter<'_, '_> {
+    type Item = Progress;
+
+    fn next(&mut self) -> Option<Progress> {
+        if self.is_over {
+            return None;
+        }
+        self.is_over = !matches!(self.job.wait_until(Instant::now() + self.interval), Ok(None));
+        self.job.info().ok()
+    }
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Jobs and disks, on chains made by qemu-img and judged by it.
+use blockpull::{Disk, DiskOptions, Engine, EngineOptions, Job, JobOptions};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+const MIB: usize = 1 << 20;
+
+struct Chain {
+    dir: PathBuf,
+    base: PathBuf,
+    top: PathBuf,
+    content: Vec<u8>,
+}
+
+fn qemu_img(words: &[&str], dir: &Path) -> String {
+    let result = Command::new("qemu-img").args(words).current_dir(dir).output().expect("qemu-img is there");
+    assert!(result.status.success(), "{words:?}: {}", String::from_utf8_lossy(&result.stderr));
+    String::from_utf8_lossy(&result.stdout).into_owned()
+}
+
+impl Chain {
+    fn new(name: &str) -> Chain {
+        let dir = std::env::temp_dir().join(format!("blockpull-rust-{}-{name}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        let mut content = vec![0; 8 * MIB];
+        for (i, byte) in content[MIB..3 * MIB].iter_mut().enumerate() {
+            *byte = (i * 7 + i / 4096) as u8 | 1;
+        }
+        fs::write(dir.join("base.raw"), &content).unwrap();
+        qemu_img(&["create", "-q", "-f", "qcow2", "-b", "base.raw", "-F", "raw", "top.qcow2"], &dir);
+        Chain { base: dir.join("base.raw"), top: dir.join("top.qcow2"), dir, content }
+    }
+
+    fn open(&self, engine: &Engine) -> Disk {
+        engine.open_disk(&self.top, &DiskOptions { guest_io: true, ..Default::default() }).unwrap()
+    }
+
+    fn judge(&self) {
+        qemu_img(&["check", "-q", "top.qcow2"], &self.dir);
+        qemu_img(&["convert", "-O", "raw", "top.qcow2", "flat"], &self.dir);
+        assert!(fs::read(self.dir.join("flat")).unwrap() == self.content, "QEMU reads something else");
+    }
+
+    fn has_link(&self) -> bool {
+        qemu_img(&["info", "-U", "top.qcow2"], &self.dir).contains("backing file:")
+    }
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn engine() -> Engine {
+    Engine::open(&EngineOptions::default()).unwrap()
+}
+
+#[test]
+fn a_pull_ends_and_the_image_stands_alone() {
+    let chain = Chain::new("alone");
+    {
+        let disk = chain.open(&engine());
+        assert_eq!(disk.depth(), 2);
+        let last = disk.pull(&JobOptions { verify: true, ..Default::default() }).unwrap().wait().unwrap();
+        assert_eq!(last.copied_bytes, 2 * MIB as u64);
+        assert_eq!(disk.depth(), 1);
+    }
+    fs::remove_file(&chain.base).unwrap();
+    chain.judge();
+}
+
+#[test]
+fn the_guest_reads_and_writes_meanwhile() {
+    let mut chain = Chain::new("guest");
+    {
+        let disk = Arc::new(chain.open(&engine()));
+        let job = disk.pull(&JobOptions { bandwidth: 8 * MIB as u64, ..Default::default() }).unwrap();
+        let reader = disk.clone();
+        let expected = chain.content.clone();
+        let thread = std::thread::spawn(move || {
+            let mut room = vec![0; 4096];
+            for offset in (0..8 * MIB).step_by(MIB / 2) {
+                reader.read_at(&mut room, offset as u64).unwrap();
+                assert!(room == expected[offset..offset + 4096]);
+            }
+        });
+        disk.write_at(&[0x5a; 5000], 5 * MIB as u64 + 100_000).unwrap();
+        disk.write_zeroes(7 * MIB as u64, 4096).unwrap();
+        disk.flush().unwrap();
+        thread.join().unwrap();
+        job.wait().unwrap();
+        chain.content[5 * MIB + 100_000..5 * MIB + 105_000].fill(0x5a);
+    }
+    chain.judge();
+}
+
+#[test]
+fn an_aborted_job_says_so_and_keeps_the_link() {
+    let chain = Chain::new("abort");
+    {
+        let disk = chain.open(&engine());
+        let job = disk.pull(&JobOptions { bandwidth: 1, ..Default::default() }).unwrap();
+        assert!(job.wait_timeout(Duration::from_millis(20)).unwrap().is_none());
+        job.abort().unwrap();
+        assert_eq!(job.wait().unwrap_err().errno, 125);
+        assert_eq!(disk.pull(&JobOptions::default()).unwrap().wait().unwrap().copied_bytes, 2 * MIB as u64);
+    }
+    assert!(!chain.has_link());
+    chain.judge();
+}
+
+#[test]
+fn a_failed_job_has_the_librarys_sentence() {
+    let chain = Chain::new("fail");
+    let disk = chain.open(&engine());
+    let job = disk.pull(&JobOptions { start_paused: true, ..Default::default() }).unwrap();
+    let second = disk.pull(&JobOptions::default()).map(drop).unwrap_err();
+    assert_eq!(second.errno, 16);
+    fs::write(&chain.base, vec![7; 9 * MIB]).unwrap();
+    job.resume().unwrap();
+    let error = job.wait().unwrap_err();
+    assert_eq!(error.errno, 116);
+    assert!(error.message.contains("base.raw"), "{error}");
+    assert!(chain.has_link());
+}
+
+#[test]
+fn progress_never_falls_and_comes_to_the_end() {
+    let chain = Chain::new("progress");
+    let disk = chain.open(&engine());
+    let job = disk.pull(&JobOptions { bandwidth: 8 * MIB as u64, ..Default::default() }).unwrap();
+    let seen: Vec<_> = job.progress(Duration::from_millis(20)).collect();
+    assert!(seen.len() > 2 && seen.windows(2).all(|pair| pair[0].cur <= pair[1].cur));
+    let last = seen.last().unwrap();
+    assert_eq!(last.cur, last.end);
+    job.wait().unwrap();
+}
+
+#[test]
+fn refusals_are_errors_with_a_sentence_and_a_remedy() {
+    let chain = Chain::new("refuse");
+    let engine = engine();
+    let missing = engine.open_disk(&chain.dir.join("none.img"), &DiskOptions::default()).err().unwrap();
+    assert!(missing.errno == 2 && missing.message.contains("none.img"), "{missing}");
+    let other = DiskOptions { format: Some("vmdk".to_owned()), ..Default::default() };
+    assert_eq!(engine.open_disk(&chain.top, &other).err().unwrap().errno, 22);
+    let away = chain.dir.join("away");
+    fs::create_dir(&away).unwrap();
+    fs::rename(&chain.top, away.join("top.qcow2")).unwrap();
+    qemu_img(&["rebase", "-u", "-b", chain.base.to_str().unwrap(), "-F", "raw", "away/top.qcow2"], &chain.dir);
+    let refused = engine.open_disk(&away.join("top.qcow2"), &DiskOptions::default()).err().unwrap();
+    assert_eq!(refused.remedy, blockpull::sys::BPULL_REMEDY_ALLOW_BACKING);
+    let allowed = DiskOptions { allow_backing: vec![refused.remedy_name.into()], ..Default::default() };
+    assert_eq!(engine.open_disk(&away.join("top.qcow2"), &allowed).unwrap().depth(), 2);
+}
+
+#[test]
+fn extents_cover_the_disk() {
+    let chain = Chain::new("extents");
+    let disk = chain.open(&engine());
+    let extents = disk.extents().unwrap();
+    assert_eq!(extents.iter().map(|extent| extent.length).sum::<u64>(), disk.size());
+    assert!(extents.iter().any(|extent| extent.depth == 1 && extent.data && extent.offset.is_some()));
+}
+
+#[test]
+fn what_is_open_goes_to_other_threads() {
+    fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<Engine>();
+    is_send_and_sync::<Disk>();
+    is_send_and_sync::<Job<'static>>();
+}
