@@ -198,7 +198,8 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	if (verify_is_on(disk))
 		verify_holes_begin(disk);
 	job->step = JOB_COPYING;
-	job->paused = c->want_pause;
+	/* What other threads asked for since, under the mutex, is obeyed in the first round. */
+	job->paused = o->flags & BPULL_JOB_START_PAUSED;
 	proof_owe_all(disk);
 	cursor_start(disk);
 	job_publish_info(disk, job->start_ns);
