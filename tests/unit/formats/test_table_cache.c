@@ -294,7 +294,7 @@ static void step_write(struct model *m)
 
 static void check_all(struct model *m)
 {
-	size_t used = 0;
+	size_t used = 0, changed = 0;
 	unsigned n_clean = 0;
 
 	for (int f = 0; f < N_FILES; f++)
@@ -314,9 +314,14 @@ static void check_all(struct model *m)
 			cr_assert_eq(table->dirty_sectors, mt->dirty, "seed %" PRIu64, m->seed);
 			cr_assert_arr_eq(table->bytes, mt->now, mt->len, "seed %" PRIu64, m->seed);
 			used += sizeof(*table) + table->len;
-			n_clean += !mt->dirty && !mt->fresh && !mt->n_writing;
+			if (!mt->dirty && !mt->fresh && !mt->n_writing)
+				n_clean++;
+			else
+				changed += sizeof(*table) + table->len;
 		}
 	}
+	/* What loads have failed is in neither. */
+	cr_assert_eq(table_cache_changed_len(m->cache), changed, "seed %" PRIu64, m->seed);
 	/* The table just loaded became clean after room was made for it. */
 	if (m->added)
 		cr_assert(used <= m->budget || n_clean <= KEPT + 1,
