@@ -5,6 +5,8 @@
  */
 #include "engine/core/aside.h"
 
+#include <assert.h>
+
 #include "engine/core/disk.h"
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
@@ -23,6 +25,7 @@ static void aside_end(struct aside *aside, int rc)
 		disk_end_exclusive(disk);
 	if (kind->end)
 		kind->end(disk, rc, &aside->err);
+	assert(aside->n_done < ASIDE_MAX_DONE);
 	aside->done[aside->n_done++] = kind;
 	engine_rerun(disk->engine);
 }
