@@ -124,7 +124,7 @@ def values(d):
                 if not word.endswith('='):
                     bp(verb, f'{option}={word}', '--help')  # an option in front of --help must be right
                     seen += 1
-            told = told_words(bp(verb, f'{option}=xyzzyx', 'x.img', rc=None).err)
+            told = told_words(bp(verb, f'{option}=xyzzyx', 'x.img', rc=None, cwd=d).err)
             told -= {word for word in told if (verb, option, word) in NEVER_RIGHT}
             if told and option != '--options':
                 same(set(offered), told, f'{verb} {option}')
