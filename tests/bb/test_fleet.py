@@ -194,6 +194,25 @@ def units(d):
     check(result.rc == 0 and ' ok ' in result.out, str(result))
 
 
+@case('the serving unit: its command takes the socket that systemd has made')
+def serving(d):
+    need('systemd-socket-activate', 'nbdkit', 'qemu-img')
+    plugin = pathlib.Path(harness.blockpull).parent / 'nbdkit-blockpull-plugin.so'
+    if not plugin.exists():
+        raise Skip('the plugin was not built')
+    name, = listed(d, 1)
+    flat = images.flatten(name, 'qcow2', f'{d}/flat')
+    command = re.search(r'^ExecStart=(.*)$', (FLEET / 'blockpull-serve@.service').read_text(), re.M)[1]
+    argv = [{'blockpull': str(plugin), '%f': name}.get(word, word) for word in command.split()]
+    server = harness.start('systemd-socket-activate', '-l', f'{d}/socket', *argv, cwd=d)
+    harness.wait_listening(server, f'{d}/socket')
+    images.compare_flat(f'nbd+unix:///?socket={d}/socket', 'raw', flat)
+    server.send_signal(signal.SIGTERM)
+    same(harness.finish(server).rc, DONE, 'exit code')
+    bp('pull', name)
+    images.judge_pulled(name, 'qcow2', flat)
+
+
 @case('the Containerfile: the packages that the command is linked to')
 def container(_):
     need('ldd', 'dpkg-query')
