@@ -7,6 +7,8 @@
 #ifndef BLOCKPULL_ERR_H
 #define BLOCKPULL_ERR_H
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /* What would let it pass, as data: how that is asked for is the program's to say. The numbers are
@@ -33,6 +35,21 @@ struct err {
 	 * empty; TRUST_BACKING: FILE=FORMAT. Escaped. */
 	char remedy_name[256];
 };
+
+/* There is no space, or a quota is used up: making room mends it. A job with ON_ERROR_ENOSPC stops
+ * for that. */
+static inline bool err_is_no_space(int code)
+{
+	return code == -ENOSPC || code == -EDQUOT;
+}
+
+/* A file can't grow: that, or it is as long as the process or its file system lets it be (-EFBIG),
+ * which room does not mend. Nothing was written wrongly, so the write may be tried again: a commit
+ * stalls at it, and poisons no disk. */
+static inline bool err_cannot_grow(int code)
+{
+	return err_is_no_space(code) || code == -EFBIG;
+}
 
 /* Fills *err (NULL is allowed) and returns code, so that it can end a function. */
 int err_set(struct err *err, int code, const char *format, ...)

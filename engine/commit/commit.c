@@ -82,6 +82,7 @@
 #include "formats/core/table_cache.h"
 #include "formats/core/table_dirty.h"
 #include "io/base.h"
+#include "io/err.h"
 #include "io/file.h"
 #include "io/io.h"
 
@@ -210,7 +211,7 @@ static bool stall(struct commit *commit)
 
 	if (commit->writing_lo == commit->writing_hi || commit->writing_lo == STAGE_HEADER)
 		return false;
-	if (was_begun ? !commit_found_no_space(op->error) : op->error != -ENOMEM)
+	if (was_begun ? !err_cannot_grow(op->error) : op->error != -ENOMEM)
 		return false;
 	if (commit->kind != COMMIT_DETACH)
 		drop_link_writes(commit);

@@ -23,6 +23,7 @@
 #include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
+#include "io/err.h"
 #include "io/file.h"
 #include "io/io.h"
 
@@ -119,7 +120,7 @@ static enum step link_kept(struct commit *commit)
 	failed.error = commit->header_error;
 	disk->link.leaving = false;
 	if (!commit->barrier_failed &&
-	    (commit_found_no_space(failed.error) || failed.error == -ENOMEM))
+	    (err_cannot_grow(failed.error) || failed.error == -ENOMEM))
 		disk->commits.last_hard = commit->number;
 	else
 		disk->poisoned = failed.error;
@@ -155,7 +156,7 @@ bool commit_restore_header(struct commit *commit)
 	commit->header_error = op->error;
 	commit->barrier_failed = commit->header_phase == HEADER_LINK_GONE;
 	commit->writing_lo = commit->writing_hi = 0;
-	commit->header_phase = !commit->barrier_failed && commit_found_no_space(op->error)
+	commit->header_phase = !commit->barrier_failed && err_cannot_grow(op->error)
 				       ? HEADER_LOOK_AT
 				       : HEADER_RESTORE;
 	op->error = 0;

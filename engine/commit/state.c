@@ -19,11 +19,6 @@
 #include "io/base.h"
 #include "io/io.h"
 
-bool commit_found_no_space(int error)
-{
-	return error == -ENOSPC || error == -EDQUOT || error == -EFBIG;
-}
-
 void commit_wake_waiters(struct bpull_disk *disk, int error)
 {
 	op_wake_all(&disk->commits.waiters, error, NULL, 0, false);

@@ -79,8 +79,6 @@ enum step commit_write_stages(struct commit *commit, enum stage lo, enum stage h
 enum step commit_barrier(struct commit *commit);
 /* Frees the commit, and wakes the operations that waited for it. */
 void commit_end(struct commit *commit);
-/* The error is want of space, in the file or of a limit. */
-bool commit_found_no_space(int error);
 
 /* The header on disk names the new base, or none: so does the chain from now on. What the overlay
  * does not read any more is in disk->dropped_files, for the job to close. */

@@ -19,6 +19,7 @@
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
 #include "io/base.h"
+#include "io/err.h"
 #include "io/file.h"
 
 void job_fail(struct bpull_disk *disk, int error, const char *format, ...)
@@ -89,16 +90,16 @@ static const char *advice(const struct bpull_disk *disk, int error)
 		return "; the unfinished new image was removed: raise the limit on file sizes, or "
 		       "choose a file system that holds larger files, and try again";
 	if (flatten_is(disk))
-		return error == -ENOSPC || error == -EDQUOT
+		return err_is_no_space(error)
 			       ? "; the unfinished new image was removed: make room and try again"
 			       : "; the unfinished new image was removed";
+	if (err_is_no_space(error))
+		return "; what was copied is kept: make room and run the pull again";
 	switch (error) {
 	case -EFBIG:
 		return "; what was copied is kept: raise the limit on file sizes, or move the "
 		       "image "
 		       "to a file system that holds larger files, and run the pull again";
-	case -ENOSPC:
-	case -EDQUOT: return "; what was copied is kept: make room and run the pull again";
 	case -EUCLEAN: return "; what was copied is kept: check the image";
 	default: return "; what was copied is kept";
 	}
@@ -140,14 +141,12 @@ void job_describe_failure(const struct bpull_disk *disk, const struct op *op, co
 
 static bool wants_stop(const struct bpull_disk *disk, int error)
 {
-	bool no_space = error == -ENOSPC || error == -EDQUOT;
-
 	if (disk->poisoned || disk->job.step == JOB_IDLE || disk->job.step == JOB_UNWINDING ||
 	    disk->link.changed)
 		return false;
 	switch (disk->job.on_error) {
-	case BPULL_ON_ERROR_ENOSPC: return no_space;
-	case BPULL_ON_ERROR_STOP: return no_space || (error != -EUCLEAN && error != -ENOTSUP);
+	case BPULL_ON_ERROR_ENOSPC: return err_is_no_space(error);
+	case BPULL_ON_ERROR_STOP: return error != -EUCLEAN && error != -ENOTSUP;
 	case BPULL_ON_ERROR_REPORT:
 	case BPULL_ON_ERROR_IGNORE: break;
 	}

@@ -61,7 +61,7 @@ static int write_error(struct layer *layer, int rc, struct err *err)
 /* The machine's failure, not the image's. */
 static bool is_passing(int rc)
 {
-	return rc == -EIO || rc == -ENOMEM || rc == -ENOSPC || rc == -EDQUOT;
+	return rc == -EIO || rc == -ENOMEM || err_is_no_space(rc);
 }
 
 /* Refcounts and flags, as repair->found asks for it; what is not done is said in repair->why. */

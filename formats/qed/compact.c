@@ -32,6 +32,7 @@
 #include "formats/qed/disk.h"
 #include "formats/qed/image.h"
 #include "io/base.h"
+#include "io/err.h"
 #include "io/file.h"
 
 #define COMPACT_BUF_LEN    (1 * MiB)
@@ -113,11 +114,6 @@ static void note_entry(struct compact *c, uint64_t entry, uint64_t entry_off)
 }
 
 /* ---- moving ---- */
-
-static bool is_no_space(int rc)
-{
-	return rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG;
-}
 
 static bool all_zero(const uint8_t *bytes, uint64_t len)
 {
@@ -205,7 +201,7 @@ static int make_moves(struct compact *c, uint64_t n)
 			return -EUCLEAN;
 		rc = copy_bytes(c, move->src << cluster_bits, move->dst << cluster_bits,
 				n << cluster_bits);
-		if (!is_no_space(rc)) {
+		if (!err_cannot_grow(rc)) {
 			if (rc)
 				return rc;
 			continue;
@@ -232,7 +228,7 @@ static int move_table(struct compact *c, const struct move *table, uint64_t dst)
 
 	if (end_off > c->file->len)
 		rc = file_truncate(c->file, end_off);
-	if (is_no_space(rc)) {
+	if (err_cannot_grow(rc)) {
 		c->full = true;
 		return 0;
 	}

@@ -83,6 +83,57 @@ Test(faults, a_failed_barrier_fails_a_job_that_would_stop)
 	stop_at_all(SIM_SYNC, -EIO);
 }
 
+/* The same of a job that stops for want of space only: true, the fault was hit. */
+static bool try_enospc(const struct sim_chain *chain, const struct sim_fault *fault, bool stops)
+{
+	struct fault_trial t = { .chain = chain, .fault = *fault, .sim = sim_new(fault->nth) };
+	bool hit;
+
+	snprintf(t.what, sizeof(t.what), "write number %" PRIu64 ": %s", fault->nth,
+		 strerror(-fault->error));
+	sim_chain_put(chain, t.sim);
+	t.rc = sim_pull_open(&t.pull, chain, t.sim, NULL, SIM_PULL_MEMORY, 4 * chain->cluster_len);
+	cr_assert_eq(t.rc, 0);
+	t.pull.on_error = BPULL_ON_ERROR_ENOSPC;
+	sim_fail(t.sim, fault);
+	t.rc = sim_pull_run(&t.pull);
+	hit = sim_n_faults_hit(t.sim) || t.pull.n_stops;
+	if (!t.rc && hit && !t.pull.disk->poisoned) {
+		cr_assert_eq(t.pull.status, stops ? BPULL_JOB_COMPLETED : BPULL_JOB_FAILED,
+			     "%s: %s", t.what, t.pull.message);
+		cr_assert_eq(t.pull.n_stops > 0, stops, "%s: %u stops", t.what, t.pull.n_stops);
+		if (!stops)
+			cr_assert_eq(t.pull.event_error, fault->error, "%s", t.what);
+	}
+	/* A file that can't grow is no write gone wrong. */
+	if (fault->error != -EIO)
+		cr_assert_not(t.pull.disk->poisoned, "%s", t.what);
+	sim_pull_close(&t.pull);
+	sim_free(t.sim);
+	return hit;
+}
+
+Test(faults, a_job_that_stops_for_space_stops_for_nothing_else)
+{
+	static const struct {
+		int error;
+		bool stops;
+	} cases[] = { { -ENOSPC, true }, { -EDQUOT, true }, { -EFBIG, false }, { -EIO, false } };
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct sim_fault fault = { .op = SIM_WRITE,
+					   .error = cases[i].error,
+					   .forever = true };
+		struct sim_chain chain;
+
+		sim_chain_draw(&chain, &fault_chains[0]);
+		for (fault.nth = 1; try_enospc(&chain, &fault, cases[i].stops); fault.nth++)
+			cr_assert_lt(fault.nth, FAULT_MAX_NTH);
+		cr_assert_gt(fault.nth, 4);
+		sim_chain_free(&chain);
+	}
+}
+
 /* What a job that ignores errors did, summed up over all faults. */
 struct ignoring {
 	uint64_t n_left_out, n_in_tables, n_rest_copied;

@@ -31,6 +31,14 @@ Test(err, errno_appends_the_systems_words)
 	cr_assert_str_eq(err.message, "cannot write 'a': No space left on device");
 }
 
+Test(err, room_mends_want_of_space_and_not_a_limit_on_length)
+{
+	cr_assert(err_is_no_space(-ENOSPC) && err_is_no_space(-EDQUOT));
+	cr_assert(err_cannot_grow(-ENOSPC) && err_cannot_grow(-EDQUOT));
+	cr_assert(err_cannot_grow(-EFBIG) && !err_is_no_space(-EFBIG));
+	cr_assert_not(err_cannot_grow(0) || err_cannot_grow(-EIO) || err_cannot_grow(ENOSPC));
+}
+
 Test(err, null_is_allowed)
 {
 	cr_assert_eq(err_set(NULL, -EIO, "x"), -EIO);
