@@ -44,7 +44,7 @@ static enum step read_header(struct commit *commit)
 {
 	const struct staged_write *w = commit->staged.head[STAGE_HEADER];
 
-	if (!job_may_drop_link(commit->op.disk))
+	if (job_check_drop(commit->op.disk))
 		return commit_go_on_with_link(commit);
 	commit->header_phase = HEADER_WRITE;
 	if (!w) /* a new raw file has none */
@@ -63,7 +63,7 @@ static enum step read_header(struct commit *commit)
 
 static enum step write_header(struct commit *commit)
 {
-	if (!job_may_drop_link(commit->op.disk))
+	if (job_check_drop(commit->op.disk))
 		return commit_go_on_with_link(commit);
 	commit->header_phase = HEADER_BARRIER;
 	commit->op.disk->link.leaving = true;
@@ -119,8 +119,7 @@ static enum step link_kept(struct commit *commit)
 
 	failed.error = commit->header_error;
 	disk->link.leaving = false;
-	if (!commit->barrier_failed &&
-	    (err_cannot_grow(failed.error) || failed.error == -ENOMEM))
+	if (!commit->barrier_failed && (err_cannot_grow(failed.error) || failed.error == -ENOMEM))
 		disk->commits.last_hard = commit->number;
 	else
 		disk->poisoned = failed.error;

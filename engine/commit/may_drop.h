@@ -3,13 +3,12 @@
 #ifndef BLOCKPULL_COMMIT_MAY_DROP_H
 #define BLOCKPULL_COMMIT_MAY_DROP_H
 
-#include <stdbool.h>
-
 struct bpull_disk;
 
-/* Asked at the point of no return, when everything that replaces the link is durable. True, the
- * link may go: the job neither failed nor was aborted or stopped, requests that may use the dropped
- * layers have ended, and the backing files are what they were. A changed one fails the job. */
-bool job_may_drop_link(struct bpull_disk *disk);
+/* Asked at the point of no return, when everything that replaces the link is durable. 0: the link
+ * may go. -ECANCELED: the job failed, was aborted or stopped, or requests that may use the dropped
+ * layers are in flight. -ESTALE: a backing file is not what it was, and the job has failed of
+ * that. */
+int job_check_drop(struct bpull_disk *disk);
 
 #endif

@@ -41,21 +41,21 @@ static struct file *changed_file(const struct bpull_disk *disk)
 	return NULL;
 }
 
-bool mixed_base_changed(struct bpull_disk *disk)
+int mixed_check_files(struct bpull_disk *disk)
 {
 	struct file *file = changed_file(disk);
 	struct shown shown;
 
 	if (!file)
-		return false;
+		return 0;
 	job_fail(disk, -ESTALE, "%s: it was changed while it was read; %s", file_show(file, &shown),
 		 flatten_is(disk) ? "nothing was made of it" : "the backing link is kept");
-	return true;
+	return -ESTALE;
 }
 
 /* No commit may write the header meanwhile. A guest that flushes from several threads leaves no
  * moment without a commit, so the next one is held back. */
-static bool may_write_header(struct bpull_disk *disk)
+static bool claim_header(struct bpull_disk *disk)
 {
 	if (commit_is_running(disk) && !commit_is_stalled(disk)) {
 		commit_hold(disk);
@@ -145,7 +145,7 @@ bool mixed_mark(struct bpull_disk *disk)
 			    "failed");
 		return true;
 	}
-	return may_write_header(disk) && aside_do(disk, &mark_kind);
+	return claim_header(disk) && aside_do(disk, &mark_kind);
 }
 
 void mixed_mark_closing(struct bpull_disk *disk)
@@ -154,7 +154,7 @@ void mixed_mark_closing(struct bpull_disk *disk)
 	struct err err = { 0 };
 
 	if (!file_changed_behind_copies(disk) || overlay->is_mixed || !layer_has_claims(overlay) ||
-	    disk->poisoned || !may_write_header(disk))
+	    disk->poisoned || !claim_header(disk))
 		return;
 	layer_mark_mixed(overlay, true, &err); /* no caller hears of it any more */
 }
@@ -178,7 +178,7 @@ bool mixed_clear(struct bpull_disk *disk)
 	}
 	if (disk->poisoned)
 		return true;
-	return may_write_header(disk) && aside_do(disk, &clear_kind);
+	return claim_header(disk) && aside_do(disk, &clear_kind);
 }
 
 int mixed_refuse(const struct layer *overlay, bool accepts, struct err *err)

@@ -12,8 +12,8 @@ struct bpull_disk;
 struct err;
 struct layer;
 
-/* Fails the job if a file of the chain was changed since it was opened. */
-bool mixed_base_changed(struct bpull_disk *disk);
+/* Fails the job if a file of the chain was changed since it was opened: 0 or -ESTALE. */
+int mixed_check_files(struct bpull_disk *disk);
 /* The last thing that a job does which keeps its link, whatever ended it, when its runs and commits
  * are over. Where a file of the chain was changed the image is marked, and the job's message says
  * so. A worker writes the header (core/aside.h). False: not yet. */

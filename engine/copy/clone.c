@@ -55,11 +55,9 @@ static uint64_t *refused_word(struct copy_walk *walk, unsigned depth, uint64_t *
 	return &walk->clone_trials.refused[depth / 64];
 }
 
-static bool is_refused(struct copy_walk *walk, unsigned depth)
+static bool is_refused(const struct copy_walk *walk, unsigned depth)
 {
-	uint64_t bit;
-
-	return *refused_word(walk, depth, &bit) & bit;
+	return walk->clone_trials.refused[depth / 64] >> depth % 64 & 1;
 }
 
 static bool wants_clones(const struct bpull_disk *disk)

@@ -399,4 +399,4 @@ static enum step copy_run_step(struct op *op)
 	abort();
 }
 
-const struct op_kind copy_run_kind = { "populate", copy_run_step, copy_run_fail };
+const struct op_kind copy_run_kind = { "copy run", copy_run_step, copy_run_fail };

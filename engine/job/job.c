@@ -78,7 +78,7 @@ static bool go_on(struct bpull_disk *disk)
 		return true;
 	events_prepare_stopped(disk);
 	job_forget_stop(job);
-	if (!disk->link.leaving && mixed_base_changed(disk))
+	if (!disk->link.leaving && mixed_check_files(disk))
 		return false;
 	if (commit_is_stalled(disk))
 		commit_retry(disk);

@@ -93,7 +93,7 @@ static void finish_proof(struct bpull_disk *disk)
 {
 	struct job *job = &disk->job;
 
-	if (mixed_base_changed(disk))
+	if (mixed_check_files(disk))
 		return;
 	if (verify_has_any(disk)) {
 		begin_verifying(disk, JOB_DETACHING);
@@ -134,7 +134,7 @@ void job_step_copying(struct bpull_disk *disk, uint64_t now_ns)
 	cursor_kick(disk);
 	if (commit_is_due(disk, now_ns) && !commit_is_running(disk)) {
 		/* The earlier the job ends, the less it copies of another state. */
-		if (!mixed_base_changed(disk))
+		if (!mixed_check_files(disk))
 			commit_begin(disk, COMMIT_SOFT);
 	} else if (job->paused && walk->runs.first == walk->throttle.first) {
 		ensure_committed(disk);

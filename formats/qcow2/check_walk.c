@@ -53,7 +53,7 @@ static bool judges_copied(const struct qcow2_check *c, uint64_t cluster, bool co
 }
 
 /* A repair turns the flag over, in the piece that is written back when it was walked. */
-static bool mended(struct qcow2_check *c, uint8_t *entry)
+static bool mend_copied(struct qcow2_check *c, uint8_t *entry)
 {
 	if (!c->mend_copied)
 		return false;
@@ -169,7 +169,7 @@ static int count_l1_entry(struct qcow2_check *c, const struct check_l1 *l1, uint
 	if (c->first_source) {
 		check_count(c, off, qcow2_cluster_len(c->q), CHECK_L2, 1);
 		if (active && judges_copied(c, cluster, copied) &&
-		    !mended(c, c->l1_piece + idx % (CHECK_PIECE_LEN / 8) * 8))
+		    !mend_copied(c, c->l1_piece + idx % (CHECK_PIECE_LEN / 8) * 8))
 			(copied ? check_error : check_stale)(
 				c,
 				"L1 entry %u: COPIED is %s, but the refcount of the L2 table at "
@@ -253,7 +253,8 @@ static void check_copied(struct qcow2_check *c, const struct l2_walk *walk, uint
 {
 	uint64_t idx = off >> c->q->cluster_bits;
 
-	if (walk->l1->snapshot >= 0 || !judges_copied(c, idx, copied) || mended(c, walk->entry))
+	if (walk->l1->snapshot >= 0 || !judges_copied(c, idx, copied) ||
+	    mend_copied(c, walk->entry))
 		return;
 	(copied ? check_error : check_stale)(
 		c,

@@ -16,7 +16,7 @@
 #include "io/base.h"
 #include "io/file.h"
 
-bool compact_is_hole(struct compact *c, uint64_t off, uint64_t len)
+bool compact_is_hole(const struct compact *c, uint64_t off, uint64_t len)
 {
 	uint64_t hole = file_known_hole(c->file, off);
 

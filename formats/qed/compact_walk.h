@@ -16,6 +16,6 @@ int compact_each_data_entry(struct compact *c, entry_fn each);
 /* Fills the bitmaps. 0, -EUCLEAN where something is not as the check found it, or -errno. */
 int compact_find_used(struct compact *c);
 /* Whether the file system knows the range to be zeros. */
-bool compact_is_hole(struct compact *c, uint64_t off, uint64_t len);
+bool compact_is_hole(const struct compact *c, uint64_t off, uint64_t len);
 
 #endif

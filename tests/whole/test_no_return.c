@@ -40,28 +40,28 @@ Test(no_return, the_job_is_asked_for_each_reason)
 	open_at(&j, &chain, 1, 0);
 	disk = j.guest.disk;
 	job = &disk->job;
-	cr_assert(job_may_drop_link(disk));
+	cr_assert_eq(job_check_drop(disk), 0);
 	job->error = -EIO;
-	cr_assert_not(job_may_drop_link(disk), "it failed");
+	cr_assert_eq(job_check_drop(disk), -ECANCELED, "it failed");
 	job->error = 0;
 	job->aborted = true;
-	cr_assert_not(job_may_drop_link(disk), "it was aborted");
+	cr_assert_eq(job_check_drop(disk), -ECANCELED, "it was aborted");
 	job->aborted = false;
 	disk->control.want_abort = true;
-	cr_assert_not(job_may_drop_link(disk), "it is to be aborted");
+	cr_assert_eq(job_check_drop(disk), -ECANCELED, "it is to be aborted");
 	disk->control.want_abort = false;
 	job->stopped = job->paused = true;
-	cr_assert_not(job_may_drop_link(disk), "it is stopped");
+	cr_assert_eq(job_check_drop(disk), -ECANCELED, "it is stopped");
 	job->stopped = job->paused = false;
 	for (unsigned step = JOB_IDLE; step <= JOB_UNWINDING; step++) {
 		job->step = (enum job_step)step;
-		cr_assert_eq(job_may_drop_link(disk), step == JOB_DETACHING, "step %u", step);
+		cr_assert_eq(!job_check_drop(disk), step == JOB_DETACHING, "step %u", step);
 	}
 	job->step = JOB_DETACHING;
 	disk->n_walking++;
-	cr_assert_not(job_may_drop_link(disk), "a call is walking the chain");
+	cr_assert_eq(job_check_drop(disk), -ECANCELED, "a call is walking the chain");
 	disk->n_walking--;
-	cr_assert(job_may_drop_link(disk));
+	cr_assert_eq(job_check_drop(disk), 0);
 	sim_job_run(&j);
 	cr_assert_eq(j.status, BPULL_JOB_COMPLETED);
 	sim_job_close_judged(&j, true);
