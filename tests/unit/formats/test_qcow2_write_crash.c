@@ -294,25 +294,25 @@ static void every_cut(size_t i, uint64_t n_seeds)
 
 Test(qcow2_write_crash, a_cut_leaves_plain_images_right)
 {
-	every_cut(0, 30);
-	every_cut(1, 30);
+	every_cut(0, EFFORT(30));
+	every_cut(1, EFFORT(30));
 }
 
 Test(qcow2_write_crash, a_cut_leaves_snapshots_right)
 {
-	every_cut(2, 60);
-	every_cut(3, 60);
+	every_cut(2, EFFORT(60));
+	every_cut(3, EFFORT(60));
 }
 
 Test(qcow2_write_crash, a_cut_while_the_refcount_table_grows_does_no_harm)
 {
-	every_cut(4, 6);
+	every_cut(4, 6); /* of some seeds the table does not grow */
 }
 
 Test(qcow2_write_crash, a_cut_leaves_subclusters_right)
 {
-	every_cut(5, 12);
-	every_cut(6, 24);
+	every_cut(5, EFFORT(12));
+	every_cut(6, EFFORT(24));
 }
 
 static uint64_t n_bad_with(enum write_rig_fault fault, uint64_t n_seeds)
