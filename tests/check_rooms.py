@@ -71,7 +71,8 @@ def direct_layer_ops(root):
                     yield f"{path.relative_to(root)}:{number}"
 
 
-# Headers that are being taken apart; none may be added.
+# Headers that are to be taken apart; none may be added. file.h has the calls on a file, how a name becomes
+# one (an opener.h), and what only openers ask of locks, media and names (lock.h, medium.h, path_policy.h).
 MANY_PROTOTYPES = {"io/file.h"}
 MAX_PROTOTYPES = 15
 PROTOTYPE = re.compile(r"^(?!static|typedef|struct \w+ \{|#|\t|}| \*|/\*)[a-z][\w \t*]*?\b\w+\([^{;]*\)"
