@@ -98,6 +98,16 @@ def typos(d):
     before.verify()
 
 
+@case('an image too many is refused, not ignored')
+def too_many_words(d):
+    top = pair(d)
+    before = Untouched(top)
+    for verb, n in ('info', 1), ('check', 1), ('map', 1), ('measure', 1), ('verify', 2):
+        result = bp(verb, *[top] * (n + 1), rc=USAGE)
+        check('image' in result.err and not result.out, f'{verb}: {result}')
+    before.verify()
+
+
 @case('options may follow the image, and -- ends them')
 def option_order(d):
     top = pair(d)
