@@ -70,6 +70,7 @@ static bool big_tables_put_header(int fd, const struct layout *at, const char *b
 		uint32_t reftable_clusters, n_snapshots;
 		uint64_t snapshots_off, incompat, compat, autoclear;
 		uint32_t refcount_order, header_len;
+		uint64_t compression; /* zlib */
 		uint32_t format_type, format_len;
 		char format[8];
 		uint64_t end;
@@ -84,13 +85,13 @@ static bool big_tables_put_header(int fd, const struct layout *at, const char *b
 		.reftable_off = htobe64(at->reftable * CLUSTER_LEN),
 		.reftable_clusters = htobe32((uint32_t)at->n_reftable),
 		.refcount_order = htobe32(4),
-		.header_len = htobe32(104),
+		.header_len = htobe32(112),
 		.format_type = htobe32(0xe2792aca),
 		.format_len = htobe32(3),
 		.format = "raw",
 	};
 
-	_Static_assert(offsetof(typeof(h), format_type) == 104, "behind version 3's header");
+	_Static_assert(offsetof(typeof(h), format_type) == 112, "behind version 3's header");
 	if (backing) {
 		h.backing_off = htobe64(offsetof(typeof(h), backing));
 		h.backing_len = htobe32((uint32_t)strlen(backing));

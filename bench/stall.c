@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * blockpull-bench stall: how long a guest's 4 KiB reads wait while another disk of
- * the same engine is opened, refused, started and closed. The other disk's tables
- * are large and its data is none: a file of a few hundred MiB that says it holds
- * terabytes.
+ * blockpull-bench stall: how long a guest's 4 KiB reads wait beside what is done to
+ * another disk of the same engine (stall_others.c).
  */
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "bench/big_tables.h"
 #include "bench/commands.h"
@@ -21,21 +17,19 @@
 #include "bench/machine.h"
 #include "bench/place.h"
 #include "bench/scene.h"
+#include "bench/stall.h"
 #include "bench/timed.h"
 #include "tools/words/exit_code.h"
 
-#define GUEST_LEN (UINT64_C(64) << 20)
 #define READ_LEN  4096
-#define ALONE_NS  UINT64_C(1000000000)
-#define GAP_US    1000
 #define MAX_TIMES 1000
 
 const char stall_help[] =
 	"Usage: blockpull-bench stall [OPTION...]\n"
 	"\n"
 	"A guest reads 4 KiB at random from one disk of an engine with a thread of its own, while\n"
-	"another disk with large tables is opened, refused (locked), started and closed: how long\n"
-	"does a read wait beside each of these?\n"
+	"another disk with large tables is opened, refused (locked), checked, started and closed,\n"
+	"and while jobs of other disks end: how long does a read wait beside each of these?\n"
 	"\n"
 	"Options:\n"
 	"  --size SIZE        of the other disk, all of it mapped (default: 1T, whose tables take\n"
@@ -60,39 +54,14 @@ static const struct option stall_options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
-/* What is done to the other disk meanwhile. */
-enum stall_phase {
-	STALL_ALONE,
-	STALL_OPEN,      /* for a guest: its tables are audited */
-	STALL_CLOSE,     /* of that */
-	STALL_REFUSED,   /* open, while another program has it locked */
-	STALL_OPEN_JOB,  /* for a job: headers only */
-	STALL_START,     /* above the large image, whose tables are mapped */
-	STALL_START_OWN, /* of a large image itself, which is audited, too */
-	STALL_CLOSE_JOB, /* a close that aborts that job */
-	STALL_N_PHASES
-};
-
-static const char *const phase_names[] = { "alone",    "open",  "close",     "refused",
-					   "open_job", "start", "start_own", "close_job" };
-
-struct bench {
-	uint64_t size, times;
-	const char *dir;
-	bool json;
-	struct bpull_engine *engine;
-	struct bpull_disk *guest;
-	atomic_int phase; /* to which the guest's reads are put down now */
-	atomic_ulong n_reads;
-	atomic_bool stop;
-	atomic_int guest_error;
-	struct histogram reads[STALL_N_PHASES];
-	uint64_t longest_ns[STALL_N_PHASES]; /* of the operation itself */
+static const char *const phase_names[] = {
+	"alone", "open",      "close",       "refused",  "open_job",      "start",      "start_own",
+	"check", "close_job", "start_guest", "finalize", "finalize_flat", "abort_flat",
 };
 
 static int stall_take_option(void *bench, int option)
 {
-	struct bench *b = bench;
+	struct stall *b = bench;
 
 	switch (option) {
 	case OPT_SIZE: return commands_size("stall", "--size", &b->size);
@@ -103,7 +72,7 @@ static int stall_take_option(void *bench, int option)
 	}
 }
 
-static int stall_parse(struct bench *b, int argc, char **argv)
+static int stall_parse(struct stall *b, int argc, char **argv)
 {
 	int code = commands_parse(argc, argv, stall_options, stall_take_option, b);
 
@@ -118,7 +87,7 @@ static int stall_parse(struct bench *b, int argc, char **argv)
  * way. */
 static void *stall_run_guest(void *opaque)
 {
-	struct bench *b = opaque;
+	struct stall *b = opaque;
 	uint64_t state = 1;
 	char buf[READ_LEN];
 
@@ -127,8 +96,9 @@ static void *stall_run_guest(void *opaque)
 		uint64_t at_ns = timed_now_ns(), took_ns;
 
 		state = state * UINT64_C(6364136223846793005) + 1442695040888963407;
-		b->guest_error = bpull_pread(b->guest, buf, READ_LEN,
-					     (state >> 33) % (GUEST_LEN / READ_LEN) * READ_LEN);
+		b->guest_error =
+			bpull_pread(b->guest, buf, READ_LEN,
+				    (state >> 33) % (STALL_GUEST_LEN / READ_LEN) * READ_LEN);
 		took_ns = timed_now_ns() - at_ns;
 		ended = atomic_load(&b->phase);
 		histogram_add(&b->reads[ended == STALL_ALONE ? began : ended], took_ns);
@@ -137,107 +107,9 @@ static void *stall_run_guest(void *opaque)
 	return NULL;
 }
 
-/* ---- the other disk ---- */
+/* ---- both ---- */
 
-struct timing {
-	struct bench *b;
-	enum stall_phase phase;
-	uint64_t begin_ns;
-};
-
-static struct timing stall_begin(struct bench *b, enum stall_phase phase)
-{
-	atomic_store(&b->phase, phase);
-	return (struct timing){ b, phase, timed_now_ns() };
-}
-
-static void stall_end(struct timing t)
-{
-	uint64_t took_ns = timed_now_ns() - t.begin_ns;
-
-	/* Reads that it holds up still. */
-	for (unsigned long n = atomic_load(&t.b->n_reads) + 2;
-	     atomic_load(&t.b->n_reads) < n && !atomic_load(&t.b->guest_error);)
-		usleep(GAP_US);
-	atomic_store(&t.b->phase, STALL_ALONE);
-	if (took_ns > t.b->longest_ns[t.phase])
-		t.b->longest_ns[t.phase] = took_ns;
-}
-
-/* One after the other, apart from each other. */
-static int stall_open_and_close(struct bench *b, const char *name, uint32_t flags)
-{
-	bool with_job = !(flags & BPULL_DISK_GUEST_IO);
-	struct bpull_disk_options o = scene_disk_options(BPULL_FORMAT_QCOW2, flags);
-	struct bpull_job_options job = { .size = sizeof(job), .flags = BPULL_JOB_START_PAUSED };
-	struct bpull_error error = { 0 };
-	struct bpull_disk *disk;
-	struct timing t = stall_begin(b, with_job ? STALL_OPEN_JOB : STALL_OPEN);
-	int rc = bpull_disk_open(b->engine, name, &o, &disk, &error);
-
-	stall_end(t);
-	if (rc)
-		return complain_library("open", &error, rc);
-	if (with_job) {
-		t = stall_begin(b, strcmp(name, "own") ? STALL_START : STALL_START_OWN);
-		rc = bpull_job_start(disk, &job, &error);
-		stall_end(t);
-	}
-	t = stall_begin(b, with_job ? STALL_CLOSE_JOB : STALL_CLOSE);
-	bpull_disk_close(disk);
-	stall_end(t);
-	return rc ? complain_library("start", &error, rc) : 0;
-}
-
-/* As QEMU locks an image that it writes to. */
-static int stall_lock_as_writer(const char *name, int *fd)
-{
-	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 101, .l_len = 1 };
-
-	*fd = open(name, O_RDWR | O_CLOEXEC);
-	if (*fd < 0 || fcntl(*fd, F_OFD_SETLK, &lock))
-		return complain_system(name);
-	return 0;
-}
-
-static int stall_be_refused(struct bench *b)
-{
-	struct bpull_disk_options o = scene_disk_options(BPULL_FORMAT_QCOW2, BPULL_DISK_GUEST_IO);
-	struct bpull_error error = { 0 };
-	struct bpull_disk *disk;
-	int fd, rc, code = stall_lock_as_writer("big", &fd);
-	struct timing t;
-
-	if (code)
-		return code;
-	t = stall_begin(b, STALL_REFUSED);
-	rc = bpull_disk_open(b->engine, "big", &o, &disk, &error);
-	stall_end(t);
-	close(fd);
-	if (rc)
-		return 0;
-	bpull_disk_close(disk);
-	return complain(EXIT_CODE_FAILED, "a locked image was opened");
-}
-
-static int stall_run_others(struct bench *b)
-{
-	int code = 0;
-
-	usleep(ALONE_NS / 1000);
-	for (uint64_t i = 0; i < b->times && !code; i++) {
-		code = stall_open_and_close(b, "big", BPULL_DISK_GUEST_IO);
-		if (!code)
-			code = stall_be_refused(b);
-		if (!code)
-			code = stall_open_and_close(b, "above", 0);
-		if (!code)
-			code = stall_open_and_close(b, "own", 0);
-	}
-	return code;
-}
-
-static int stall_measure(struct bench *b)
+static int stall_measure(struct stall *b)
 {
 	struct bpull_engine_options eo = { .size = sizeof(eo), .flags = BPULL_ENGINE_THREAD };
 	struct bpull_disk_options o = scene_disk_options(BPULL_FORMAT_QCOW2, BPULL_DISK_GUEST_IO);
@@ -263,27 +135,9 @@ static int stall_measure(struct bench *b)
 	return code;
 }
 
-static int stall_make(const struct bench *b)
-{
-	int code = scene_raw("base", GUEST_LEN, 0, GUEST_LEN);
-
-	if (!code)
-		code = scene_overlay("guest", BPULL_FORMAT_QCOW2, GUEST_LEN, 65536, "base",
-				     BPULL_FORMAT_RAW);
-	if (!code)
-		code = big_tables_make("big", b->size, NULL);
-	if (!code)
-		code = big_tables_make("own", b->size, "base");
-	if (!code)
-		code = scene_overlay("above", BPULL_FORMAT_QCOW2, b->size, 65536, "big",
-				     BPULL_FORMAT_QCOW2);
-	sync();
-	return code;
-}
-
 /* ---- the result ---- */
 
-static struct json_object *stall_json_phase(const struct bench *b, unsigned i)
+static struct json_object *stall_json_phase(const struct stall *b, unsigned i)
 {
 	struct json_object *object = json_object_new_object();
 
@@ -294,7 +148,7 @@ static struct json_object *stall_json_phase(const struct bench *b, unsigned i)
 	return object;
 }
 
-static int stall_print_json(const struct bench *b)
+static int stall_print_json(const struct stall *b)
 {
 	struct json_object *head = machine_head("stall"), *phases = json_object_new_array();
 
@@ -307,7 +161,7 @@ static int stall_print_json(const struct bench *b)
 	return machine_print(head);
 }
 
-static int stall_print_text(const struct bench *b)
+static int stall_print_text(const struct stall *b)
 {
 	printf("4 KiB reads beside another disk with %.0f MiB of tables; milliseconds\n"
 	       "  %-10s %10s %8s %8s %8s %8s %16s\n",
@@ -330,11 +184,11 @@ static int stall_print_text(const struct bench *b)
 
 int stall_main(int argc, char **argv)
 {
-	static struct bench b = { .size = UINT64_C(1) << 40, .times = 3 };
+	static struct stall b = { .size = UINT64_C(1) << 40, .times = 3 };
 	int code = stall_parse(&b, argc, argv);
 
 	if (!code)
-		code = place_enter(b.dir, 2 * big_tables_len(b.size) + 3 * GUEST_LEN);
+		code = place_enter(b.dir, 2 * big_tables_len(b.size) + STALL_ROOM);
 	if (!code)
 		code = stall_make(&b);
 	if (!code)

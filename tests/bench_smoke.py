@@ -187,7 +187,8 @@ def every_stall():
     """That each operation was made, and reads beside it were counted; never how long they took."""
     phases = json.loads(ours("stall", "--size", "512M", "--times", "2", "--json"))["phases"]
     assert [p["beside"] for p in phases] == ["alone", "open", "close", "refused", "open_job", "start", "start_own",
-                                             "close_job"], phases
+                                             "check", "close_job", "start_guest", "finalize", "finalize_flat",
+                                             "abort_flat"], phases
     assert all(p["reads"]["n"] for p in phases), phases
     assert all(p["longest_operation_ns"] for p in phases[1:]), phases
     assert "start_own" in ours("stall", "--size", "512M", "--times", "1")
