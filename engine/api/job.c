@@ -14,6 +14,7 @@
 #include "engine/blockpull.h"
 #include "engine/commit/commit.h"
 #include "engine/commit/mixed.h"
+#include "engine/commit/state.h"
 #include "engine/copy/proof.h"
 #include "engine/core/disk.h"
 #include "engine/core/events.h"
@@ -50,26 +51,40 @@ static bool is_running(struct bpull_disk *disk)
 	return running;
 }
 
-/* With a writing guest no other thread is let in: both steps look at every table, and the second
- * writes the header, as the guest's commits may. */
-static int compression_alone(const struct bpull_disk *disk, const struct bpull_job_options *o,
+static int ask_compression(struct layer *overlay, const struct bpull_job_options *o,
+			   bool is_for_good, struct err *err)
+{
+	enum layer_compression type = (enum layer_compression)o->compression;
+
+	return is_for_good ? layer_set_compression(overlay, type, err)
+			   : layer_may_compress(overlay, type, o->compression_level, err);
+}
+
+/* Both steps look at every table on disk, and the second writes the header, as a writing guest's
+ * commits do: so none runs meanwhile, and the guest's flushes wait. A commit that found no space
+ * does not end; then no other thread is let in. */
+static int compression_alone(struct bpull_disk *disk, const struct bpull_job_options *o,
 			     bool is_for_good, struct err *err)
 {
-	struct layer *overlay = disk_overlay(disk);
-	enum layer_compression type = (enum layer_compression)o->compression;
-	struct blocking *others = blocking_set(NULL);
+	struct blocking *others;
 	int rc;
 
 	if (!disk->may_write)
+		return ask_compression(disk_overlay(disk), o, is_for_good, err);
+	commit_hold(disk);
+	while (commit_is_running(disk) && !commit_is_stalled(disk))
+		engine_wait_round(disk->engine, UINT64_MAX);
+	others = blocking_set(NULL);
+	if (!commit_is_stalled(disk))
 		blocking_set(others);
-	rc = is_for_good ? layer_set_compression(overlay, type, err)
-			 : layer_may_compress(overlay, type, o->compression_level, err);
+	rc = ask_compression(disk_overlay(disk), o, is_for_good, err);
 	blocking_set(others);
+	commit_release(disk);
 	return rc;
 }
 
 /* Writes nothing. */
-static int check_compression(const struct bpull_disk *disk, const struct bpull_job_options *o,
+static int check_compression(struct bpull_disk *disk, const struct bpull_job_options *o,
 			     struct err *err)
 {
 	const struct layer *overlay = disk_overlay(disk);
@@ -120,7 +135,7 @@ static bool is_idle_target(const struct bpull_disk *disk, unsigned pull_to)
 }
 
 /* Refuses what forbids the job. Changes nothing, in memory or on disk. */
-static int may_start(const struct bpull_disk *disk, const struct bpull_job_options *o,
+static int may_start(struct bpull_disk *disk, const struct bpull_job_options *o,
 		     struct target *target, struct err *err)
 {
 	struct layer *overlay = disk_overlay(disk);

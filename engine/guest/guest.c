@@ -237,7 +237,8 @@ void guest_run(struct bpull_disk *disk, uint64_t now_ns)
 
 uint64_t guest_deadline_ns(const struct bpull_disk *disk)
 {
-	if (!(disk->flags & BPULL_DISK_GUEST_IO) || commit_is_running(disk) || disk->poisoned)
+	if (!(disk->flags & BPULL_DISK_GUEST_IO) || commit_is_running(disk) || disk->commits.held ||
+	    disk->poisoned)
 		return UINT64_MAX;
 	return commit_due_ns(disk);
 }
