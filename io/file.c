@@ -10,10 +10,14 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "io/base.h"
 #include "io/blocking.h"
 #include "io/file.h"
+
+/* Between two looks at a file of which it is not known yet whether it was changed. */
+#define LOOK_NS 1000000
 
 /* Offsets are off_t below this line. */
 static bool is_off_t_range(uint64_t off, uint64_t len)
@@ -185,9 +189,22 @@ void file_leave(struct file *file)
 		file->ops->leave(file);
 }
 
+enum file_state file_look(struct file *file)
+{
+	return file->ops->look ? file->ops->look(file) : FILE_SAME;
+}
+
 bool file_changed(struct file *file)
 {
-	return file->ops->changed && file->ops->changed(file);
+	const struct timespec pause = { .tv_nsec = LOOK_NS };
+	enum file_state state;
+
+	while ((state = file_look(file)) == FILE_UNSURE) {
+		blocking_begin();
+		nanosleep(&pause, NULL);
+		blocking_end();
+	}
+	return state == FILE_CHANGED;
 }
 
 void file_expect(struct file *file, bool scattered)

@@ -28,6 +28,12 @@ struct file_status {
 	bool is_hole; /* reads as zeros and takes no space */
 };
 
+enum file_state {
+	FILE_SAME,
+	FILE_CHANGED,
+	FILE_UNSURE, /* not known yet: ask again */
+};
+
 struct file_ops {
 	/* Reads len bytes at off; returns bytes read (short only at the end of file) or -errno. */
 	ssize_t (*read_at)(struct file *file, void *buf, size_t len, uint64_t off);
@@ -56,10 +62,9 @@ struct file_ops {
 	void (*uncache)(struct file *file);
 	/* Will reads go on where the last one ended (the usual), or not? A hint; may be NULL. */
 	void (*expect)(struct file *file, bool scattered);
-	/* Has its length or content been changed since it was opened, as its file system tells? A
-	 * touch is no change, where it can be told from one: mtime_ns is its time then. Files of
-	 * which nothing can be said: NULL. */
-	bool (*changed)(struct file *file);
+	/* file_look(); a touch is no change, where it can be told from one: mtime_ns is its time
+	 * then. Files of which nothing can be said: NULL. */
+	enum file_state (*look)(struct file *file);
 	/* Frees the file; its locks go with it, whatever processes have inherited its
 	 * descriptors. */
 	void (*close)(struct file *file);
@@ -208,8 +213,11 @@ void file_discard(struct file *file, uint64_t off, uint64_t len);
 void file_expect(struct file *file, bool scattered);
 /* What is read next comes from the device, as far as the file system obeys. May wait. */
 void file_uncache(struct file *file);
-/* It was written to meanwhile; false where that can't be told. Not for files we write ourselves.
- * May sleep some milliseconds where it is true. */
+/* Whether it was written to since it was opened; FILE_SAME where that can't be told. Not for files
+ * we write ourselves. Never sleeps: FILE_UNSURE may be answered for some milliseconds, until what
+ * the kernel notes of the file can be trusted. */
+enum file_state file_look(struct file *file);
+/* FILE_CHANGED, after a sleep of some milliseconds where that takes one. */
 bool file_changed(struct file *file);
 /* NULL is allowed. */
 void file_close(struct file *file);

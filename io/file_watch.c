@@ -42,9 +42,9 @@
 
 /* Notes alike, one behind the other, become one: opening stands between two that are closed. */
 #define WATCH_MASK (IN_MODIFY | IN_ATTRIB | IN_OPEN | IN_CLOSE_WRITE)
-/* A note follows what it is of; so often it is waited for, and so long. */
-#define MAX_LOOKS 10
-#define LOOK_NS   1000000
+/* A note follows what it is of: so long it is waited for. */
+#define MAX_UNSURE_NS 9000000
+#define MAX_LOOKS     10
 /* A program that sets the time to now asks the clock first. */
 #define SET_NOW_NS 10000000
 
@@ -303,27 +303,37 @@ static int look(const struct watched_file *file, int fd, struct stat *st, struct
 	return 0;
 }
 
-bool file_watch_changed(struct watched_file *file, int fd, uint64_t len, int64_t *mtime_ns)
+/* False: the time was unexplained for long enough. */
+static bool may_be_explained(struct watched_file *file)
 {
-	const struct timespec pause = { .tv_nsec = LOOK_NS };
-	enum verdict verdict = UNEXPLAINED;
-	struct file_notes notes;
-	int64_t checked_ns = 0;
-	struct stat st = { 0 };
+	struct timespec now = { 0 };
 
-	for (int i = 0; i < MAX_LOOKS && verdict == UNEXPLAINED && !file->changed; i++) {
-		if (i)
-			nanosleep(&pause, NULL);
-		checked_ns = now_ns();
-		if (look(file, fd, &st, &notes))
-			return false; /* its reads will fail, too */
-		verdict = judge_notes(file, &st, &notes, len, *mtime_ns);
-	}
-	file->changed |= verdict == CHANGED || verdict == UNEXPLAINED;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (!file->unsure_ns)
+		file->unsure_ns = time_ns(now);
+	return time_ns(now) - file->unsure_ns < MAX_UNSURE_NS;
+}
+
+enum file_state file_watch_look(struct watched_file *file, int fd, uint64_t len, int64_t *mtime_ns)
+{
+	int64_t checked_ns = now_ns();
+	struct file_notes notes;
+	struct stat st = { 0 };
+	enum verdict verdict;
+
 	if (file->changed)
-		return true;
+		return FILE_CHANGED;
+	if (look(file, fd, &st, &notes))
+		return FILE_SAME; /* its reads will fail, too */
+	verdict = judge_notes(file, &st, &notes, len, *mtime_ns);
+	if (verdict == UNEXPLAINED && may_be_explained(file))
+		return FILE_UNSURE;
+	file->unsure_ns = 0;
+	file->changed = verdict == CHANGED || verdict == UNEXPLAINED;
+	if (file->changed)
+		return FILE_CHANGED;
 	*mtime_ns = time_ns(st.st_mtim);
 	file->known = notes;
 	file->checked_ns = checked_ns;
-	return false;
+	return FILE_SAME;
 }

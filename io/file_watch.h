@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "io/file.h"
+
 struct file_watch;
 
 /* No system call is made before the first file. NULL: no memory. */
@@ -33,7 +35,8 @@ struct watched_file {
 	int id;
 	struct file_notes known; /* those that the time we accept explains */
 	int64_t checked_ns; /* of the real clock: no write after the last look has an older time */
-	bool changed;       /* once said, it stays so */
+	int64_t unsure_ns; /* of the monotonic clock: since then a time is unexplained; 0: none */
+	bool changed;      /* once said, it stays so */
 };
 
 /* Watches an open regular file, before its length and times are taken. Where that can't be (`watch`
@@ -42,9 +45,9 @@ struct watched_file {
 void file_watch_begin(struct watched_file *file, struct file_watch *watch, int fd);
 /* Before its descriptor is closed: no file that was deleted keeps its space for our sake. */
 void file_watch_end(struct watched_file *file);
-/* Was the content changed since begin? len and *mtime_ns are as they were then; a new time that is
- * nothing but a touch is put into *mtime_ns. True in doubt. One thread a file. May sleep some
- * milliseconds where it looks as if it was changed. */
-bool file_watch_changed(struct watched_file *file, int fd, uint64_t len, int64_t *mtime_ns);
+/* Whether the content was changed since begin. len and *mtime_ns are as they were then; a new time
+ * that is nothing but a touch is put into *mtime_ns. In doubt FILE_UNSURE for some milliseconds, as
+ * a note follows what it is of, and then FILE_CHANGED. One thread a file. */
+enum file_state file_watch_look(struct watched_file *file, int fd, uint64_t len, int64_t *mtime_ns);
 
 #endif

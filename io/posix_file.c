@@ -268,12 +268,12 @@ static void advise_reads(struct file *file, bool scattered)
 }
 
 /* A device node's times say nothing of its content. */
-static bool was_changed(struct file *file)
+static enum file_state look_at(struct file *file)
 {
 	struct posix_file *pf = (struct posix_file *)file;
 
-	return !file->is_block &&
-	       file_watch_changed(&pf->watched, file->fd, file->len, &file->mtime_ns);
+	return file->is_block ? FILE_SAME
+			      : file_watch_look(&pf->watched, file->fd, file->len, &file->mtime_ns);
 }
 
 const struct file_ops posix_file_ops = {
@@ -288,7 +288,7 @@ const struct file_ops posix_file_ops = {
 	.discard = punch_range,
 	.uncache = drop_cached,
 	.expect = advise_reads,
-	.changed = was_changed,
+	.look = look_at,
 	.close = close_posix,
 	.leave = close_fds,
 };

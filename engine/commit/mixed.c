@@ -21,6 +21,7 @@
 #include "engine/core/aside.h"
 #include "engine/core/disk.h"
 #include "engine/core/fault.h"
+#include "engine/core/loop.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_header.h"
@@ -28,26 +29,51 @@
 #include "io/err.h"
 #include "io/file.h"
 
-static struct file *changed_file(const struct bpull_disk *disk)
+/* A file of the chain that was changed, or else one of which that is not known yet; NULL: there is
+ * none. */
+static struct file *look_at_files(const struct bpull_disk *disk, enum file_state *state)
 {
+	struct file *unsure = NULL;
+
 	for (unsigned i = 1; i < disk->chain->n_layers; i++) {
 		const struct layer *layer = disk->chain->layers[i];
+		struct file *files[] = { layer->file, layer->data };
 
-		if (file_changed(layer->file))
-			return layer->file;
-		if (layer->data != layer->file && file_changed(layer->data))
-			return layer->data;
+		for (unsigned j = 0; j < 1u + (files[1] != files[0]); j++) {
+			*state = file_look(files[j]);
+			if (*state == FILE_CHANGED)
+				return files[j];
+			if (*state == FILE_UNSURE)
+				unsure = files[j];
+		}
 	}
-	return NULL;
+	*state = unsure ? FILE_UNSURE : FILE_SAME;
+	return unsure;
+}
+
+/* The same, but waits until it is known. */
+static struct file *changed_file(const struct bpull_disk *disk)
+{
+	enum file_state state;
+	struct file *file;
+
+	while ((file = look_at_files(disk, &state)) && state == FILE_UNSURE)
+		file_changed(file);
+	return file;
 }
 
 int mixed_check_files(struct bpull_disk *disk)
 {
-	struct file *file = changed_file(disk);
+	enum file_state state;
+	struct file *file = look_at_files(disk, &state);
 	struct shown shown;
 
 	if (!file)
 		return 0;
+	if (state == FILE_UNSURE) {
+		engine_rerun(disk->engine);
+		return -EAGAIN;
+	}
 	job_fail(disk, -ESTALE, "%s: it was changed while it was read; %s", file_show(file, &shown),
 		 flatten_is(disk) ? "nothing was made of it" : "the backing link is kept");
 	return -ESTALE;
@@ -64,11 +90,10 @@ static bool claim_header(struct bpull_disk *disk)
 	return disk->guests.prepare != GUESTS_PREPARING;
 }
 
-/* The file whose change makes a mixture of what was copied through this disk; NULL: there is
- * none. */
-static struct file *file_changed_behind_copies(const struct bpull_disk *disk)
+/* The change of a file makes a mixture of what was copied through this disk. */
+static bool may_be_mixture(const struct bpull_disk *disk)
 {
-	return flatten_is(disk) || !disk->has_copied ? NULL : changed_file(disk);
+	return !flatten_is(disk) && disk->has_copied;
 }
 
 /* Replaces any other message, which would advise to go on. */
@@ -127,10 +152,15 @@ static const char *what_came_of_it(int rc)
 bool mixed_mark(struct bpull_disk *disk)
 {
 	const struct layer *overlay = disk_overlay(disk);
-	const struct file *file = file_changed_behind_copies(disk);
+	enum file_state state = FILE_SAME;
+	const struct file *file = may_be_mixture(disk) ? look_at_files(disk, &state) : NULL;
 
 	if (!file)
 		return true;
+	if (state == FILE_UNSURE) {
+		engine_rerun(disk->engine);
+		return false;
+	}
 	if (!layer_has_claims(overlay)) {
 		say_changed(disk, file, ", of which the image can bear no mark");
 		return true;
@@ -153,8 +183,8 @@ void mixed_mark_closing(struct bpull_disk *disk)
 	struct layer *overlay = disk_overlay(disk);
 	struct err err = { 0 };
 
-	if (!file_changed_behind_copies(disk) || overlay->is_mixed || !layer_has_claims(overlay) ||
-	    disk->poisoned || !claim_header(disk))
+	if (!may_be_mixture(disk) || !changed_file(disk) || overlay->is_mixed ||
+	    !layer_has_claims(overlay) || disk->poisoned || !claim_header(disk))
 		return;
 	layer_mark_mixed(overlay, true, &err); /* no caller hears of it any more */
 }

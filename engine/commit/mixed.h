@@ -12,7 +12,8 @@ struct bpull_disk;
 struct err;
 struct layer;
 
-/* Fails the job if a file of the chain was changed since it was opened: 0 or -ESTALE. */
+/* Fails the job if a file of the chain was changed since it was opened: 0 or -ESTALE. -EAGAIN: that
+ * is not known yet, and the caller is to ask again in the next round. */
 int mixed_check_files(struct bpull_disk *disk);
 /* The last thing that a job does which keeps its link, whatever ended it, when its runs and commits
  * are over. Where a file of the chain was changed the image is marked, and the job's message says

@@ -68,18 +68,18 @@ static bool must_unwind(const struct bpull_disk *disk)
 }
 
 /* The program has resumed a stopped job: tries again what failed. False: a base was changed
- * meanwhile, and the job fails of that. A base that was cut short would fail each try, and no
- * commit would ever look at it. */
+ * meanwhile, and the job fails of that; or that is not known yet. A base that was cut short would
+ * fail each try, and no commit would ever look at it. */
 static bool go_on(struct bpull_disk *disk)
 {
 	struct job *job = &disk->job;
 
 	if (!job->stopped)
 		return true;
-	events_prepare_stopped(disk);
-	job_forget_stop(job);
 	if (!disk->link.leaving && mixed_check_files(disk))
 		return false;
+	events_prepare_stopped(disk);
+	job_forget_stop(job);
 	if (commit_is_stalled(disk))
 		commit_retry(disk);
 	/* Verifying, too: a list that is full may have begun it while the job was stopped. */

@@ -121,10 +121,11 @@ void job_step_copying(struct bpull_disk *disk, uint64_t now_ns)
 	if (!job->paused)
 		job->commit_target = 0;
 	if (cursor_is_done(disk)) {
-		job->step = JOB_COMMITTING;
 		job->commit_target = 0;
 		if (proof_is_complete(disk)) /* the rest was read, and was zeros */
 			finish_proof(disk);
+		else
+			job->step = JOB_COMMITTING;
 		return;
 	}
 	if (verify_is_full(disk) && !walk->runs.first) {

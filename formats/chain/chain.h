@@ -50,7 +50,7 @@ struct chain_open {
 	bool no_lock;          /* --force-share; only without write */
 	bool outlives;         /* file_open.outlives of all files */
 	enum file_holes holes;
-	bool watch; /* file_changed() will be asked for the files that are only read */
+	bool watch; /* file_look() will be asked for the files that are only read */
 	/* The overlay's file and its data file are opened with O_DIRECT, where they can be. */
 	bool direct;
 	/* What backing and data names may lead to; NULL: plain files in the overlay's directory and

@@ -229,7 +229,7 @@ static struct layer *find_shared(const struct layer_set *set, const struct file 
 		/* Asked first, it takes the time of a touch over. */
 		if (same_inode(have, file) && layer_format(entry->layer) == format &&
 		    !entry->layer->has_data_file && (entry->locked || !lock) &&
-		    !file_changed(have) && have->mtime_ns == file->mtime_ns &&
+		    file_look(have) == FILE_SAME && have->mtime_ns == file->mtime_ns &&
 		    have->len == file->len && have->trust_holes == file->trust_holes)
 			return entry->layer;
 	}

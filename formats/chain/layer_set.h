@@ -34,7 +34,7 @@ struct layer_want {
 	bool lock, direct;
 	bool outlives; /* file_open.outlives */
 	enum file_holes holes;
-	bool watch;   /* file_changed() is to tell a touch from a write */
+	bool watch;   /* file_look() is to tell a touch from a write */
 	bool is_data; /* an image's data file, not an image */
 	const struct path_policy *policy;
 	const struct chain *above; /* the images that read through to this one */

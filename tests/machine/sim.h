@@ -36,9 +36,10 @@ struct file_opener *sim_opener(struct sim *sim);
 
 /* How the machine behaves; change it at any time. */
 struct sim_knobs {
-	unsigned short_permille; /* attempts that move only a part */
-	unsigned retry_permille; /* attempts that answer EINTR or EAGAIN first */
-	uint64_t max_delay_ns;   /* of a completion, on the virtual clock */
+	unsigned short_permille;  /* attempts that move only a part */
+	unsigned retry_permille;  /* attempts that answer EINTR or EAGAIN first */
+	unsigned unsure_permille; /* looks at a file that answer FILE_UNSURE */
+	uint64_t max_delay_ns;    /* of a completion, on the virtual clock */
 	/* Requests of these kinds (a bit 1 << SIM_READ and so on), of this file (NULL: of any), are
 	 * held back by chance: most likely until all the others are over. */
 	unsigned hold_ops, hold_permille;

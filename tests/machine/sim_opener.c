@@ -139,10 +139,14 @@ static void sim_handle_discard(struct file *file, uint64_t off, uint64_t len)
 	sim_op_trace(h->sim, SIM_DISCARD, off, len, ret);
 }
 
-static bool sim_handle_changed(struct file *file)
+static enum file_state sim_handle_look(struct file *file)
 {
 	struct sim_handle *h = (struct sim_handle *)file;
-	return file->len != h->data->live.len || file->mtime_ns != h->data->mtime_ns;
+
+	if (h->sim->knobs.unsure_permille && sim_chance(h->sim, h->sim->knobs.unsure_permille))
+		return FILE_UNSURE;
+	return file->len != h->data->live.len || file->mtime_ns != h->data->mtime_ns ? FILE_CHANGED
+										     : FILE_SAME;
 }
 
 static void sim_handle_close(struct file *file)
@@ -163,7 +167,7 @@ static const struct file_ops sim_handle_ops = {
 	.truncate = sim_handle_truncate,
 	.status = sim_handle_status,
 	.discard = sim_handle_discard,
-	.changed = sim_handle_changed,
+	.look = sim_handle_look,
 	.close = sim_handle_close,
 };
 

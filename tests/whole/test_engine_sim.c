@@ -61,6 +61,7 @@ static void set_knobs(struct sim *sim, uint64_t seed)
 	knobs->short_permille = (unsigned)(seed % 3 * 150);
 	knobs->retry_permille = (unsigned)(seed % 5 * 20);
 	knobs->no_holes = seed % 7 == 0;
+	knobs->unsure_permille = seed % 6 == 1 ? 400 : 0;
 }
 
 static void pull_seed(const struct sim_chain_how *how, uint64_t memory, uint64_t commit_len)
