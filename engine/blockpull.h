@@ -39,6 +39,9 @@
  * "Images at rest". Where the engine has a thread of its own they hold up their
  * caller, and calls that open, start, map or close the same disk; guests and jobs
  * of all other disks go on. Without one the owner waits, and with it the engine.
+ * bpull_job_start() and bpull_job_check() of a disk whose job runs answer -EBUSY at
+ * once. What a job waits for at its end (files that are closed, a new file's name)
+ * workers wait for, and no call but bpull_job_wait() and bpull_disk_close() of that disk.
  *
  * ERRORS are 0 or a negative errno value, and where there is a struct bpull_error parameter (NULL
  * is allowed) a sentence that names the file, the offset and what to do; after success its code is
