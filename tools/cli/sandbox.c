@@ -185,7 +185,6 @@ static const int sandbox_hostile[] = {
 	SCMP_SYS(init_module),
 	SCMP_SYS(finit_module),
 	SCMP_SYS(kexec_load),
-	SCMP_SYS(memfd_create),
 };
 
 static const int sandbox_unlink[] = { SCMP_SYS(unlink), SCMP_SYS(unlinkat) };
@@ -194,6 +193,9 @@ static const int sandbox_link[] = { SCMP_SYS(link), SCMP_SYS(linkat), SCMP_SYS(s
 
 /* How tools/pull/metrics_file.c makes its file. */
 #define SANDBOX_NEW_FILE (O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC)
+
+/* Messages with descriptors, and memory that another process keeps for us. */
+static const int sandbox_guest[] = { SCMP_SYS(recvmsg), SCMP_SYS(sendmsg), SCMP_SYS(memfd_create) };
 
 /* Asking for a terminal, for its width, for the extents of a file, and for a range to be cloned,
  * zeroed or discarded. */
@@ -304,6 +306,10 @@ static int sandbox_build(scmp_filter_ctx filter, unsigned names)
 		rc = sandbox_all(filter, SCMP_ACT_ALLOW, sandbox_rename, N_CALLS(sandbox_rename));
 	if (!rc && names & SANDBOX_RENAME)
 		rc = sandbox_all(filter, SCMP_ACT_ALLOW, sandbox_link, N_CALLS(sandbox_link));
+	if (!rc && names & SANDBOX_GUEST)
+		rc = sandbox_all(filter, SCMP_ACT_ALLOW, sandbox_guest, N_CALLS(sandbox_guest));
+	else if (!rc)
+		rc = seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, SCMP_SYS(memfd_create), 0);
 	if (!rc)
 		rc = sandbox_new_file(filter, names);
 	if (!rc)

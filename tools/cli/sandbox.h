@@ -13,6 +13,7 @@ enum sandbox_names {
 	SANDBOX_RENAME = 2, /* give a new file its name */
 	/* Write a new file, never one that exists, and give it the name of an old one. */
 	SANDBOX_REPLACE = 4,
+	SANDBOX_GUEST = 8, /* no name, but descriptors: share memory with a virtual machine */
 };
 
 /* --no-sandbox: sandbox_enter() does nothing from here on. */

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Frontends come and go; the disk stays open. A second one waits in the socket's
+ * queue until the first has left: two would share no state but the disk.
+ */
+#include "tools/serve/link.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "tools/cli/say.h"
+
+/* ---- the socket ---- */
+
+__attribute__((format(printf, 3, 4))) static int link_fail(struct bpull_error *error, int code,
+							   const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	error->code = code;
+	vsnprintf(error->message, sizeof(error->message), format, args);
+	va_end(args);
+	return code;
+}
+
+/* A socket at which no process listens is what a killed process left. 0 or -errno. */
+static int link_remove_stale(const struct sockaddr_un *address)
+{
+	struct stat st;
+	int fd, rc;
+
+	if (lstat(address->sun_path, &st))
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EEXIST;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	rc = connect(fd, (const struct sockaddr *)address, sizeof(*address)) ? -errno : -EBUSY;
+	close(fd);
+	if (rc == -EAGAIN)
+		return -EBUSY; /* its queue is full */
+	if (rc != -ECONNREFUSED)
+		return rc;
+	return unlink(address->sun_path) ? -errno : 0;
+}
+
+static int link_bind(struct link *link, const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int rc;
+
+	if (!*path || strlen(path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	rc = link_remove_stale(&address);
+	if (rc)
+		return rc;
+	link->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (link->listen_fd < 0)
+		return -errno;
+	if (bind(link->listen_fd, (const struct sockaddr *)&address, sizeof(address)))
+		return -errno;
+	link->path = path;
+	return listen(link->listen_fd, 1) ? -errno : 0;
+}
+
+static void link_watch(struct link *link, int fd, uint32_t events, enum serve_tag tag)
+{
+	struct epoll_event event = { .events = events, .data.u64 = tag };
+
+	epoll_ctl(link->epoll_fd, EPOLL_CTL_ADD, fd, &event);
+}
+
+/* ---- the frontend ---- */
+
+static void link_drain(void *opaque, struct vhost_queue *queue)
+{
+	port_drain(((struct link *)opaque)->port, queue);
+}
+
+/* Each kick makes an edge, so the descriptor is never read: one call less for each. */
+static void link_watch_queue(void *opaque, struct vhost_queue *queue)
+{
+	link_watch(opaque, queue->kick_fd, EPOLLIN | EPOLLET, TAG_WORK);
+}
+
+/* The frontend has the descriptor's file open, too: closing ours would not end the watch. */
+static void link_unwatch_queue(void *opaque, struct vhost_queue *queue)
+{
+	struct link *link = opaque;
+
+	epoll_ctl(link->epoll_fd, EPOLL_CTL_DEL, queue->kick_fd, NULL);
+}
+
+static const struct vhost_ops link_ops = { link_drain, link_watch_queue, link_unwatch_queue };
+
+static void link_connect(struct link *link, int fd)
+{
+	struct port *port = link->port;
+
+	if (vhost_session_open(&port->session, &port->geometry, &link_ops, link)) {
+		close(fd);
+		return;
+	}
+	port->is_connected = true;
+	port->is_gone = false;
+	link->channel.fd = fd;
+	link_watch(link, fd, EPOLLIN, TAG_FRONTEND);
+}
+
+void link_drop(struct link *link)
+{
+	struct port *port = link->port;
+
+	if (!port->is_connected)
+		return;
+	port->is_gone = true;
+	port_drain(port, NULL);
+	port_disconnect(port);
+	vhost_session_close(&port->session);
+	port->is_connected = false;
+	vhost_channel_done(&link->channel);
+	epoll_ctl(link->epoll_fd, EPOLL_CTL_DEL, link->channel.fd, NULL);
+	close(link->channel.fd);
+	link->channel.fd = -1;
+	link->is_over = link->listen_fd < 0;
+	if (!link->is_over)
+		link_watch(link, link->listen_fd, EPOLLIN, TAG_FRONTEND);
+}
+
+static void link_accept(struct link *link)
+{
+	int fd = accept4(link->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0)
+		return;
+	epoll_ctl(link->epoll_fd, EPOLL_CTL_DEL, link->listen_fd, NULL);
+	link_connect(link, fd);
+}
+
+void link_process(struct link *link)
+{
+	struct vhost_channel *channel = &link->channel;
+	const char *why = NULL;
+
+	if (channel->fd < 0 && link->listen_fd >= 0)
+		link_accept(link);
+	while (channel->fd >= 0) {
+		enum vhost_received got = vhost_channel_receive(channel, &why);
+		uint32_t number = channel->message.header.number;
+		enum vhost_outcome outcome = VHOST_HANG_UP;
+
+		if (got == VHOST_NOTHING)
+			return;
+		if (got == VHOST_MESSAGE)
+			outcome = vhost_session_handle(&link->port->session, &channel->message,
+						       channel->fd, &why);
+		vhost_channel_done(channel);
+		if (outcome == VHOST_GO_ON)
+			continue;
+		if (got != VHOST_END)
+			say_error("the frontend's message %u (%s) is refused, and the connection "
+				  "ended: %s",
+				  number, vhost_message_name(number), why);
+		link_drop(link);
+	}
+}
+
+/* ---- open and close ---- */
+
+/* A socket that was given: listens, or is connected. */
+static int link_take(struct link *link, int fd, struct bpull_error *error)
+{
+	int is_listening = 0, type = 0, flags = fcntl(fd, F_GETFD);
+	socklen_t len = sizeof(int);
+
+	if (flags < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) || type != SOCK_STREAM)
+		return link_fail(error, -EINVAL, "descriptor %d is no stream socket", fd);
+	len = sizeof(int);
+	getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len);
+	fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
+	if (!is_listening) {
+		link_connect(link, fd);
+		return link->channel.fd < 0 ? -ENOMEM : 0;
+	}
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	link->listen_fd = fd;
+	return 0;
+}
+
+int link_open(struct link *link, struct port *port, int epoll_fd, const char *path, int fd,
+	      struct bpull_error *error)
+{
+	int rc;
+
+	*link = (struct link){
+		.port = port, .epoll_fd = epoll_fd, .listen_fd = -1, .channel.fd = -1
+	};
+	if (!path) {
+		rc = link_take(link, fd, error);
+		if (rc)
+			return rc;
+	} else {
+		rc = link_bind(link, path);
+		if (rc == -EEXIST)
+			return link_fail(error, rc, "socket %s: a file that is no socket is there",
+					 path);
+		if (rc == -EBUSY || rc == -EADDRINUSE)
+			return link_fail(error, -EBUSY, "socket %s: another process listens there",
+					 path);
+		if (rc == -ENAMETOOLONG)
+			return link_fail(error, rc, "socket: a name of 1 to %zu bytes",
+					 sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
+		if (rc)
+			return link_fail(error, rc, "socket %s: %s", path, strerror(-rc));
+	}
+	if (link->listen_fd >= 0)
+		link_watch(link, link->listen_fd, EPOLLIN, TAG_FRONTEND);
+	return 0;
+}
+
+void link_close(struct link *link)
+{
+	if (link->port && link->port->is_connected)
+		port_drain(link->port, NULL);
+	if (link->port)
+		link_drop(link);
+	if (link->listen_fd >= 0)
+		close(link->listen_fd);
+	if (link->path)
+		unlink(link->path);
+	link->listen_fd = -1;
+	link->path = NULL;
+}

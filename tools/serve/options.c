@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The options of blockpull serve. Those that QEMU's vhost-user documentation
+ * wants of a backend program (--socket-path, --fd, --print-capabilities, and for
+ * disks --blk-file, --read-only) mean what it says.
+ */
+#include "tools/serve/options.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <json-c/json.h>
+
+#include "tools/cli/say.h"
+#include "tools/serve/serve.h"
+#include "tools/vhost/blk.h"
+#include "tools/words/exit_code.h"
+
+#define SERVE_QUEUES     16
+#define SERVE_MAX_QUEUES 256
+
+static const char serve_help[] =
+	"Usage: blockpull serve --socket-path PATH [OPTION...] IMAGE\n"
+	"\n"
+	"Serves IMAGE as a disk to a virtual machine, over vhost-user: to QEMU, Cloud\n"
+	"Hypervisor, Firecracker, crosvm. The machine may come and go, and so may this\n"
+	"program: a new one goes on where a killed one was.\n"
+	"\n"
+	"Options:\n"
+	"  --socket-path PATH   listen at PATH\n"
+	"  --fd N               use descriptor N: a socket that listens, or is connected\n"
+	"                       (then the program ends with the connection)\n"
+	"  --blk-file IMAGE     another way to name the image\n"
+	"  -r, --read-only      the machine may not write\n"
+	"  --serial TEXT        the disk's serial number: up to 20 bytes\n"
+	"                       (default: made from the image's name)\n"
+	"  --queues N           offer N queues (default 16)\n"
+	"  --pull               copy what the image reads from its backing chain into it\n"
+	"                       meanwhile, then drop the link; goes on after each start\n"
+	"  --bandwidth RATE     with --pull: at most RATE bytes a second\n"
+	"  --base FILE          with --pull: stop above FILE of the chain\n"
+	"  --verify             with --pull: read back what was copied before the link goes\n"
+	"  --accept-mixed       with --pull: pull an image that is marked\n"
+	"  --copy-on-read       copy what the machine reads from the chain into the image\n"
+	"  --control SOCKET     be steered through a socket; see blockpull ctl\n"
+	"  --direct             use the image past the page cache (O_DIRECT)\n"
+	"  --allow-backing DIR  backing files may lie below DIR too; repeatable; 'any';\n"
+	"                       'none' (default: BLOCKPULL_ALLOW_BACKING)\n"
+	"  --backing-format FMT format of backing files for which none is recorded;\n"
+	"                       'auto': what they look like; FILE=FMT: of one of them,\n"
+	"                       repeatable\n"
+	"  -f, --format FMT     the image's format: raw, qcow2 or qed (default: detected;\n"
+	"                       raw must be said)\n"
+	"  --holes MODE         auto, read or trust: which holes of raw files are left out\n"
+	"  --io MODE            auto, uring or threads\n"
+	"  --print-capabilities print what the program can do as JSON, and end\n"
+	"  -q, --quiet          no notes, only errors\n"
+	"  --no-sandbox         do without the seccomp filter\n"
+	"  -h, --help           this text\n"
+	"\n"
+	"SIGTERM or SIGINT ends it: what is in flight is finished and made durable, the\n"
+	"exit code is 0. See blockpull-serve(1).\n";
+
+enum {
+	SERVE_ACCEPT_MIXED = OPTIONS_OWN,
+	SERVE_BANDWIDTH,
+	SERVE_BASE,
+	SERVE_BLK_FILE,
+	SERVE_CAPABILITIES,
+	SERVE_CONTROL,
+	SERVE_COPY_ON_READ,
+	SERVE_DIRECT,
+	SERVE_FD,
+	SERVE_IO,
+	SERVE_PULL,
+	SERVE_QUEUE_NUMBER,
+	SERVE_SERIAL,
+	SERVE_SOCKET,
+	SERVE_VERIFY,
+};
+
+static const struct option serve_table[] = {
+	{ "accept-mixed", no_argument, NULL, SERVE_ACCEPT_MIXED },
+	{ "bandwidth", required_argument, NULL, SERVE_BANDWIDTH },
+	{ "base", required_argument, NULL, SERVE_BASE },
+	{ "blk-file", required_argument, NULL, SERVE_BLK_FILE },
+	{ "control", required_argument, NULL, SERVE_CONTROL },
+	{ "copy-on-read", no_argument, NULL, SERVE_COPY_ON_READ },
+	{ "direct", no_argument, NULL, SERVE_DIRECT },
+	{ "fd", required_argument, NULL, SERVE_FD },
+	{ "io", required_argument, NULL, SERVE_IO },
+	{ "print-capabilities", no_argument, NULL, SERVE_CAPABILITIES },
+	{ "pull", no_argument, NULL, SERVE_PULL },
+	{ "queues", required_argument, NULL, SERVE_QUEUE_NUMBER },
+	{ "read-only", no_argument, NULL, 'r' },
+	{ "serial", required_argument, NULL, SERVE_SERIAL },
+	{ "socket-path", required_argument, NULL, SERVE_SOCKET },
+	{ "verify", no_argument, NULL, SERVE_VERIFY },
+	OPTIONS_CHAIN,
+	OPTIONS_HOLES,
+	OPTIONS_QUIET,
+	OPTIONS_HELP,
+	OPTIONS_END,
+};
+
+static const struct options_word serve_io_words[] = {
+	{ "auto", BPULL_IO_AUTO },
+	{ "uring", BPULL_IO_URING },
+	{ "threads", BPULL_IO_THREADS },
+	{ NULL, 0 },
+};
+
+static const struct offer serve_offers[] = {
+	{ "bandwidth", OFFER_FREE, NULL },
+	{ "base", OFFER_FILES, NULL },
+	{ "blk-file", OFFER_FILES, NULL },
+	{ "control", OFFER_FILES, NULL },
+	{ "fd", OFFER_FREE, NULL },
+	{ "io", OFFER_WORDS, serve_io_words },
+	{ "queues", OFFER_FREE, NULL },
+	{ "serial", OFFER_FREE, NULL },
+	{ "socket-path", OFFER_FILES, NULL },
+	{ NULL, OFFER_FREE, NULL },
+};
+
+static int serve_take_number(const char *option, const char *text, unsigned long min,
+			     unsigned long max, unsigned long *number)
+{
+	char *end;
+
+	*number = strtoul(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end || *number < min || *number > max)
+		return say_usage("serve", "%s: '%s' is not a number from %lu to %lu", option, text,
+				 min, max);
+	return 0;
+}
+
+static int serve_take_queues(struct serve_options *options, const char *text)
+{
+	unsigned long number = 0;
+	int code = serve_take_number("--queues", text, 1, SERVE_MAX_QUEUES, &number);
+
+	options->n_queues = number;
+	return code;
+}
+
+static int serve_take_fd(struct serve_options *options, const char *text)
+{
+	unsigned long number = 0;
+	int code = serve_take_number("--fd", text, 0, 1 << 20, &number);
+
+	options->fd = number;
+	options->fd_given = true;
+	return code;
+}
+
+static int serve_take_io(struct serve_options *options, const char *text)
+{
+	int value = 0;
+	int code = options_word("serve", "--io", text, serve_io_words, &value);
+
+	options->engine.io = value;
+	return code;
+}
+
+static int serve_take_serial(struct serve_options *options, const char *text)
+{
+	options->serial = text;
+	if (strlen(text) > BLK_ID_LEN)
+		return say_usage("serve", "--serial: '%s' is longer than %u bytes", text,
+				 BLK_ID_LEN);
+	return 0;
+}
+
+/* What only a pull has. 0: taken; -1: it is none of them; else an exit code. */
+static int serve_take_pull(struct serve_options *options, int option, const char *text)
+{
+	switch (option) {
+	case SERVE_ACCEPT_MIXED:
+		options->job.flags |= BPULL_JOB_ACCEPT_MIXED;
+		options->pull_option = "--accept-mixed";
+		return 0;
+	case SERVE_BANDWIDTH:
+		options->pull_option = "--bandwidth";
+		return options_size("serve", "--bandwidth", text, SIZE_RATE,
+				    &options->job.bandwidth);
+	case SERVE_BASE:
+		options->job.base = text;
+		options->pull_option = "--base";
+		return 0;
+	case SERVE_VERIFY:
+		options->job.flags |= BPULL_JOB_VERIFY;
+		options->pull_option = "--verify";
+		return 0;
+	default: return -1;
+	}
+}
+
+static int serve_take(struct command_line *line, int option, char *text)
+{
+	struct serve_options *options = (struct serve_options *)line;
+
+	switch (option) {
+	case SERVE_BLK_FILE: options->image = text; return 0;
+	case SERVE_CAPABILITIES: options->print_capabilities = true; return 0;
+	case SERVE_CONTROL: options->control = text; return 0;
+	case SERVE_COPY_ON_READ: options->copy_on_read = true; return 0;
+	case SERVE_DIRECT: line->chain.disk.flags |= BPULL_DISK_DIRECT; return 0;
+	case SERVE_FD: return serve_take_fd(options, text);
+	case SERVE_IO: return serve_take_io(options, text);
+	case SERVE_PULL: options->pull = true; return 0;
+	case SERVE_QUEUE_NUMBER: return serve_take_queues(options, text);
+	case SERVE_SERIAL: return serve_take_serial(options, text);
+	case SERVE_SOCKET: options->socket_path = text; return 0;
+	case 'r': options->read_only = true; return 0;
+	default: return serve_take_pull(options, option, text);
+	}
+}
+
+/* Names and options that go together or don't. */
+static int serve_check_words(struct serve_options *options)
+{
+	if (options->image && options->line.n_words)
+		return say_usage("serve", "--blk-file names the image: another name is too many");
+	if (options->line.n_words)
+		options->image = options->line.words[0];
+	if (!options->image)
+		return say_usage("serve", "an image's name is missing");
+	if (options->socket_path && options->fd_given)
+		return say_usage("serve", "--socket-path and --fd can't be combined");
+	if (!options->socket_path && !options->fd_given)
+		return say_usage("serve", "--socket-path or --fd is missing");
+	if (options->pull_option && !options->pull && !options->control)
+		return say_usage("serve", "%s has no meaning without --pull", options->pull_option);
+	if (options->read_only && (options->pull || options->copy_on_read))
+		return say_usage("serve", "--read-only can't be combined with %s",
+				 options->pull ? "--pull" : "--copy-on-read");
+	if (options->read_only && options->line.chain.disk.flags & BPULL_DISK_DIRECT)
+		return say_usage("serve", "--read-only can't be combined with --direct");
+	return 0;
+}
+
+static int serve_check(struct command_line *line)
+{
+	struct serve_options *options = (struct serve_options *)line;
+	int code;
+
+	/* All else is to be ignored then. */
+	if (options->print_capabilities)
+		return 0;
+	code = serve_check_words(options);
+	if (code)
+		return code;
+	if (!options->n_queues)
+		options->n_queues = SERVE_QUEUES;
+	options->engine.size = sizeof(options->engine);
+	options->job.size = sizeof(options->job);
+	line->chain.disk.flags |= BPULL_DISK_GUEST_IO;
+	if (options->read_only)
+		line->chain.disk.flags |= BPULL_DISK_READ_ONLY;
+	if (options->copy_on_read)
+		line->chain.disk.flags |= BPULL_DISK_COPY_ON_READ;
+	return options_chain_finish(&line->chain, "serve");
+}
+
+static int serve_print_capabilities(void)
+{
+	struct json_object *object = json_object_new_object();
+	struct json_object *features = json_object_new_array();
+
+	json_object_array_add(features, json_object_new_string("read-only"));
+	json_object_array_add(features, json_object_new_string("blk-file"));
+	json_object_object_add(object, "type", json_object_new_string("block"));
+	json_object_object_add(object, "features", features);
+	say_json(object, SAY_JSON_DOCUMENT);
+	return EXIT_CODE_DONE;
+}
+
+static int serve_main(struct command_line *line)
+{
+	const struct serve_options *options = (const struct serve_options *)line;
+
+	return options->print_capabilities ? serve_print_capabilities() : serve_run(options);
+}
+
+const struct command serve_command = {
+	.name = "serve",
+	.summary = "be a virtual machine's disk (vhost-user)",
+	.help = serve_help,
+	.letters = ":f:hqr",
+	.options = serve_table,
+	.offers = serve_offers,
+	.line_size = sizeof(struct serve_options),
+	.min_words = 0,
+	.max_words = 1,
+	.too_few = "an image's name is missing",
+	.too_many = "serve has one image",
+	.take = serve_take,
+	.check = serve_check,
+	.run = serve_main,
+};

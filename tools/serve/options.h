@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The options of serve. */
+#ifndef TOOLS_SERVE_OPTIONS_H
+#define TOOLS_SERVE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/blockpull.h"
+#include "tools/cli/command.h"
+
+extern const struct command serve_command;
+
+struct serve_options {
+	struct command_line line;
+	struct bpull_engine_options engine;
+	struct bpull_job_options job;
+	const char *socket_path; /* or NULL */
+	int fd;                  /* where socket_path is NULL */
+	bool fd_given;
+	const char *image;
+	const char *serial;
+	const char *control; /* a socket's path, or NULL */
+	unsigned n_queues;
+	bool read_only, copy_on_read, pull;
+	const char *pull_option; /* one that has no meaning without --pull, or NULL */
+	bool print_capabilities;
+};
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Between a session's queues and the library's disk: requests there, ends back. One thread. */
+#ifndef TOOLS_SERVE_PORT_H
+#define TOOLS_SERVE_PORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/blockpull.h"
+#include "tools/serve/durable.h"
+#include "tools/vhost/blk.h"
+#include "tools/vhost/session.h"
+
+struct port {
+	struct bpull_engine *engine;
+	struct bpull_disk *disk;
+	const char *serial;
+	struct blk_geometry geometry;
+	struct durable durable;
+	struct vhost_session session;
+	bool is_connected; /* the session is open */
+	bool is_gone;      /* the frontend has left: the guest's memory is left as it is */
+	unsigned n_in_flight;
+	struct vhost_chain chain; /* of the request that is being taken */
+	/* Takes events of the library that are no request's. */
+	void (*other_event)(void *opaque, const struct bpull_event *event);
+	void *opaque;
+};
+
+/* Takes what the engine has ready. True: there was something. */
+bool port_take_events(struct port *port);
+/* Takes requests from all queues that run. True: there were some. */
+bool port_take_requests(struct port *port);
+/* Shows the guest what has ended. */
+void port_publish(struct port *port);
+/* Asks for kicks of all queues; true: there is something to do already. */
+bool port_listen(struct port *port);
+void port_ignore(struct port *port);
+/* A queue was started without a descriptor for its kicks, and is to be looked at again and again. */
+bool port_is_polled(const struct port *port);
+/* Waits for what is in flight of a queue (NULL: of all), as struct vhost_ops wants it. */
+void port_drain(struct port *port, struct vhost_queue *queue);
+/* Frees what the queues of a closed connection had. Before vhost_session_close(). */
+void port_disconnect(struct port *port);
+
+#endif

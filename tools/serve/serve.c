@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The server's life and its loop. One thread does all: the engine's completions,
+ * the rings, the messages. While there is work it looks at rings and engine in
+ * turn, without kicks; when there is none it asks for kicks, looks once more, and
+ * sleeps.
+ */
+#include "tools/serve/serve.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "tools/cli/sandbox.h"
+#include "tools/cli/say.h"
+#include "tools/cli/stop.h"
+#include "tools/control/jobs.h"
+#include "tools/serve/image.h"
+#include "tools/serve/link.h"
+#include "tools/serve/port.h"
+#include "tools/serve/watch.h"
+#include "tools/vhost/guard.h"
+#include "tools/words/exit_code.h"
+
+#define LOOK_MS         200 /* states of a job that are no events are looked for, for clients */
+#define POLLED_MS       1   /* a queue without kicks */
+#define ROUNDS_A_LOOK   16  /* with work: rounds between two looks at the descriptors */
+#define MAX_DESCRIPTORS 16
+
+struct serve {
+	const struct serve_options *options;
+	struct port port;
+	struct link link;
+	int epoll_fd, stop_fd;
+	struct control *control; /* or NULL */
+	struct control_target target;
+	struct watch watch;
+	bool job_runs;
+	int code; /* of the job's end, where it failed */
+};
+
+/* ---- the job ---- */
+
+static void serve_take_job_event(struct serve *s, const struct bpull_event *event)
+{
+	if (event->type == BPULL_EVENT_JOB_STOPPED)
+		say_error("the pull stopped: %s", event->message);
+	if (event->type != BPULL_EVENT_JOB)
+		return;
+	switch (event->status) {
+	case BPULL_JOB_COMPLETED:
+		if (!s->options->line.quiet)
+			say_note("the pull is done: the image %s",
+				 s->options->job.base ? "has its new backing file"
+						      : "stands alone");
+		break;
+	case BPULL_JOB_FAILED: say_error("the pull failed: %s", event->message); break;
+	case BPULL_JOB_CANCELED:
+		if (!s->options->line.quiet)
+			say_note("the pull was canceled");
+		break;
+	case BPULL_JOB_READY: break;
+	}
+}
+
+static void serve_take_event(void *opaque, const struct bpull_event *event)
+{
+	struct serve *s = opaque;
+
+	if (s->control)
+		control_event(s->control, event);
+	serve_take_job_event(s, event);
+}
+
+/* ---- the loop ---- */
+
+static bool serve_work(struct serve *s)
+{
+	bool any = port_take_events(&s->port);
+
+	any |= port_take_requests(&s->port);
+	port_publish(&s->port);
+	return any;
+}
+
+static int serve_timeout_ms(const struct serve *s)
+{
+	if (port_is_polled(&s->port))
+		return POLLED_MS;
+	return s->control && s->watch.n > 1 ? LOOK_MS : -1;
+}
+
+/* Waits at most so long for any descriptor, and does what the frontend and clients say. */
+static void serve_look(struct serve *s, int timeout_ms)
+{
+	struct epoll_event events[MAX_DESCRIPTORS];
+	int n = epoll_wait(s->epoll_fd, events, MAX_DESCRIPTORS, timeout_ms);
+	uint64_t tags = 0;
+
+	for (int i = 0; i < n; i++)
+		tags |= events[i].data.u64;
+	if (tags & TAG_STOP)
+		stop_drain();
+	if (tags & TAG_FRONTEND)
+		link_process(&s->link);
+	if (s->control && (tags & TAG_CONTROL || n <= 0)) {
+		control_process(s->control);
+		watch_update(&s->watch, s->control);
+	}
+	if (guard_take_hit()) {
+		say_error("the frontend's memory has become shorter: the connection is ended");
+		link_drop(&s->link);
+	}
+}
+
+static void serve_loop(struct serve *s)
+{
+	unsigned n_rounds = 0;
+
+	while (!stop_signal() && !s->link.is_over) {
+		int timeout_ms = 0;
+
+		if (serve_work(s)) {
+			if (++n_rounds % ROUNDS_A_LOOK)
+				continue;
+		} else if (!port_listen(&s->port)) {
+			timeout_ms = serve_timeout_ms(s);
+		}
+		serve_look(s, timeout_ms);
+		port_ignore(&s->port);
+	}
+}
+
+/* ---- start and end ---- */
+
+static int serve_open_disk(struct serve *s, struct bpull_error *error)
+{
+	const struct serve_options *o = s->options;
+	struct image_look look;
+	int rc = image_look(o->image, &o->line.chain.disk, &look, error);
+
+	if (!rc)
+		rc = bpull_disk_open(s->port.engine, o->image, &o->line.chain.disk, &s->port.disk,
+				     error);
+	if (rc)
+		return rc;
+	s->port.geometry = (struct blk_geometry){ .len = bpull_disk_size(s->port.disk),
+						  .cluster_len = look.cluster_len,
+						  .n_queues = o->n_queues,
+						  .read_only = o->read_only,
+						  .can_discard = look.can_discard };
+	s->port.serial = o->serial ? o->serial : image_serial(o->image);
+	durable_open(&s->port.durable, s->port.geometry.len, look.granule);
+	if (bpull_disk_warning(s->port.disk))
+		say_note("warning: %s", bpull_disk_warning(s->port.disk));
+	if (!o->line.quiet)
+		say_disk_hint(bpull_disk_hint(s->port.disk));
+	return 0;
+}
+
+static int serve_open_control(struct serve *s, struct bpull_error *error)
+{
+	s->target = (struct control_target){ .disk = s->port.disk,
+					     .device = s->options->image,
+					     .path = s->options->image,
+					     .how = &s->options->line.chain.disk,
+					     .job = s->options->job,
+					     .stays = true };
+	s->watch = (struct watch){ .epoll_fd = s->epoll_fd };
+	return s->options->control
+		       ? control_open(s->options->control, &s->target, &s->control, error)
+		       : 0;
+}
+
+static int serve_start_job(struct serve *s, struct bpull_error *error)
+{
+	int rc;
+
+	if (!s->options->pull)
+		return 0;
+	rc = bpull_job_start(s->port.disk, &s->options->job, error);
+	if (!rc && bpull_disk_note(s->port.disk))
+		say_note("'%s': %s", s->options->image, bpull_disk_note(s->port.disk));
+	if (!rc && s->control)
+		control_job_started(&s->target, &s->options->job);
+	return rc;
+}
+
+static int serve_open_epoll(struct serve *s)
+{
+	struct epoll_event engine = { .events = EPOLLIN, .data.u64 = TAG_WORK };
+	struct epoll_event stop = { .events = EPOLLIN, .data.u64 = TAG_STOP };
+
+	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (s->epoll_fd < 0 || guard_install() ||
+	    epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, bpull_engine_fd(s->port.engine), &engine) ||
+	    epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->stop_fd, &stop))
+		return -errno;
+	return 0;
+}
+
+static int serve_open(struct serve *s, struct bpull_error *error)
+{
+	const struct serve_options *o = s->options;
+	int rc = bpull_engine_open(&o->engine, &s->port.engine, error);
+
+	if (!rc)
+		rc = serve_open_epoll(s);
+	if (!rc)
+		rc = serve_open_disk(s, error);
+	if (!rc)
+		rc = serve_open_control(s, error);
+	if (!rc)
+		rc = serve_start_job(s, error);
+	if (!rc)
+		rc = link_open(&s->link, &s->port, s->epoll_fd, o->socket_path, o->fd, error);
+	if (!rc && s->control)
+		watch_update(&s->watch, s->control);
+	return rc;
+}
+
+/* What the guest was told is done is durable when we end, whatever it has flushed. */
+static int serve_flush(struct serve *s)
+{
+	struct bpull_event events[4];
+	int error = 0;
+	bool is_over = false;
+
+	if (!s->port.disk || s->options->read_only)
+		return 0;
+	bpull_flush(s->port.disk, &is_over);
+	while (!is_over) {
+		int n = bpull_engine_wait(s->port.engine, events, 4, -1);
+
+		for (int i = 0; i < n; i++) {
+			if (events[i].type == BPULL_EVENT_IO && events[i].user_data == &is_over) {
+				is_over = true;
+				error = events[i].error;
+			} else if (events[i].type != BPULL_EVENT_IO) {
+				serve_take_event(s, &events[i]);
+			}
+		}
+	}
+	return error;
+}
+
+static int serve_close(struct serve *s)
+{
+	int rc;
+
+	link_close(&s->link);
+	rc = serve_flush(s);
+	if (rc)
+		say_error("'%s': what was written last could not be made durable: %s",
+			  s->options->image, strerror(-rc));
+	s->target.disk = NULL;
+	control_close(s->control);
+	bpull_disk_close(s->port.disk);
+	bpull_engine_close(s->port.engine);
+	durable_close(&s->port.durable);
+	if (s->epoll_fd >= 0)
+		close(s->epoll_fd);
+	return rc ? exit_code_of_error(rc) : EXIT_CODE_DONE;
+}
+
+int serve_run(const struct serve_options *options)
+{
+	struct serve s = { .options = options,
+			   .epoll_fd = -1,
+			   .link = { .listen_fd = -1, .channel.fd = -1 } };
+	struct bpull_error error = { 0 };
+	int rc;
+
+	s.port.other_event = serve_take_event;
+	s.port.opaque = &s;
+	s.stop_fd = stop_install();
+	if (s.stop_fd < 0) {
+		say_error("signal handlers can't be installed: %s", strerror(-s.stop_fd));
+		return EXIT_CODE_FAILED;
+	}
+	rc = serve_open(&s, &error);
+	if (rc) {
+		serve_close(&s);
+		return say_failed(&error, rc);
+	}
+	sandbox_enter(SANDBOX_UNLINK | SANDBOX_GUEST);
+	serve_loop(&s);
+	return serve_close(&s);
+}

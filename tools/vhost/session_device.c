@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Messages about the device as a whole. SET_FEATURES neither stops nor enables a
+ * ring: a migration switches the log by it while the guest goes on.
+ */
+#include <fcntl.h>
+#include <stddef.h>
+#include <unistd.h>
+
+#include "tools/vhost/queue.h"
+#include "tools/vhost/session_parts.h"
+
+static const char *device_get_features(struct vhost_session *s, struct vhost_call *call)
+{
+	vhost_answer_u64(call, blk_features(s->geometry));
+	return NULL;
+}
+
+static const char *device_set_features(struct vhost_session *s, struct vhost_call *call)
+{
+	uint64_t features = call->message->payload.u64;
+
+	if (features & ~blk_features(s->geometry))
+		return "it acknowledges features that were not offered";
+	/* What is in flight was not noted for the log, and ends by the old rules. */
+	if (features != s->features)
+		s->ops->drain(s->opaque, NULL);
+	s->features = features;
+	for (unsigned i = 0; i < s->geometry->n_queues; i++)
+		vhost_queue_place(s, &s->queues[i]);
+	return NULL;
+}
+
+static const char *device_get_protocol_features(struct vhost_session *s, struct vhost_call *call)
+{
+	(void)s;
+	vhost_answer_u64(call, VHOST_PROTOCOL_OFFERED);
+	return NULL;
+}
+
+/* Bits that were not offered have other meanings elsewhere: they are not taken. */
+static const char *device_set_protocol_features(struct vhost_session *s, struct vhost_call *call)
+{
+	s->protocol_features = call->message->payload.u64 & VHOST_PROTOCOL_OFFERED;
+	return NULL;
+}
+
+static const char *device_get_queue_num(struct vhost_session *s, struct vhost_call *call)
+{
+	vhost_answer_u64(call, s->geometry->n_queues);
+	return NULL;
+}
+
+static const char *device_set_owner(struct vhost_session *s, struct vhost_call *call)
+{
+	(void)s;
+	(void)call;
+	return NULL;
+}
+
+static const char *device_reset_owner(struct vhost_session *s, struct vhost_call *call)
+{
+	(void)call;
+	for (unsigned i = 0; i < s->geometry->n_queues; i++)
+		s->queues[i].is_enabled = false;
+	return NULL;
+}
+
+static void device_set_cache(struct vhost_session *s, bool write_back)
+{
+	s->write_back = write_back;
+	if (s->inflight)
+		inflight_save_cache(s->inflight, s->inflight_len, s->n_inflight_queues,
+				    s->inflight_size, write_back);
+}
+
+static const char *device_reset(struct vhost_session *s, struct vhost_call *call)
+{
+	(void)call;
+	s->ops->drain(s->opaque, NULL);
+	for (unsigned i = 0; i < s->geometry->n_queues; i++) {
+		struct vhost_queue *q = &s->queues[i];
+
+		vhost_queue_stop(s, q);
+		q->is_enabled = false;
+		q->ring.last_avail = 0;
+	}
+	s->features = 0;
+	device_set_cache(s, true);
+	return NULL;
+}
+
+static const char *device_set_backend_fd(struct vhost_session *s, struct vhost_call *call)
+{
+	if (s->backend_fd >= 0)
+		close(s->backend_fd);
+	s->backend_fd = vhost_take_fd(call->message, 0);
+	return NULL;
+}
+
+/* ---- configuration ---- */
+
+/* An answer without a payload says that it was refused. */
+static const char *device_get_config(struct vhost_session *s, struct vhost_call *call)
+{
+	const struct vhost_config_message *asked = &call->message->payload.config;
+	struct vhost_config_message *answer = &call->answer.payload.config;
+
+	if (asked->len > VHOST_MAX_CONFIG || asked->off > VHOST_MAX_CONFIG - asked->len)
+		return NULL;
+	*answer = (struct vhost_config_message){ asked->off, asked->len, asked->flags, { 0 } };
+	blk_config_read(s->geometry, s->write_back, asked->off, asked->len, answer->bytes);
+	call->answer.header.len = VHOST_CONFIG_HEAD + asked->len;
+	return NULL;
+}
+
+static const char *device_set_config(struct vhost_session *s, struct vhost_call *call)
+{
+	const struct vhost_config_message *m = &call->message->payload.config;
+	bool write_back;
+
+	if (m->off > VHOST_MAX_CONFIG - m->len)
+		return "the range is outside the configuration";
+	/* A frontend may write all of it to change the one byte. */
+	if (blk_config_write(m->off, m->len, m->bytes, &write_back))
+		device_set_cache(s, write_back);
+	return NULL;
+}
+
+/* ---- the state, for snapshots and migration ---- */
+
+/* What another process must know to go on, beyond what the frontend tells it. */
+struct device_state {
+	uint32_t magic, version;
+	uint8_t write_back, padding[7];
+};
+#define STATE_MAGIC   0x73766c62u
+#define STATE_VERSION 1u
+
+static const char *device_set_state_fd(struct vhost_session *s, struct vhost_call *call)
+{
+	const struct vhost_state_message *m = &call->message->payload.device_state;
+	const struct device_state state = { STATE_MAGIC, STATE_VERSION, s->write_back, { 0 } };
+	int fd = vhost_take_fd(call->message, 0);
+	ssize_t n = sizeof(state);
+
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	if (m->phase || m->direction > VHOST_STATE_LOAD) {
+		close(fd);
+		vhost_answer_u64(call, VHOST_STATE_NOFD | 1);
+		return NULL;
+	}
+	if (m->direction == VHOST_STATE_SAVE) {
+		n = write(fd, &state, sizeof(state));
+		close(fd);
+	} else {
+		if (s->state_fd >= 0)
+			close(s->state_fd);
+		s->state_fd = fd;
+	}
+	vhost_answer_u64(call, VHOST_STATE_NOFD | (n != sizeof(state)));
+	return NULL;
+}
+
+/* An empty state is one, too: what it would say is as it is after a start. */
+static bool device_load_state(struct vhost_session *s)
+{
+	struct device_state state;
+	ssize_t n = read(s->state_fd, &state, sizeof(state));
+
+	if (!n)
+		return true;
+	if (n != sizeof(state) || state.magic != STATE_MAGIC || state.version != STATE_VERSION)
+		return false;
+	device_set_cache(s, state.write_back);
+	return true;
+}
+
+static const char *device_check_state(struct vhost_session *s, struct vhost_call *call)
+{
+	bool is_good = s->state_fd < 0 || device_load_state(s);
+
+	if (s->state_fd >= 0)
+		close(s->state_fd);
+	s->state_fd = -1;
+	vhost_answer_u64(call, !is_good);
+	return NULL;
+}
+
+vhost_part *const vhost_device_parts[VHOST_N_NUMBERS] = {
+	[VHOST_GET_FEATURES] = device_get_features,
+	[VHOST_SET_FEATURES] = device_set_features,
+	[VHOST_GET_PROTOCOL_FEATURES] = device_get_protocol_features,
+	[VHOST_SET_PROTOCOL_FEATURES] = device_set_protocol_features,
+	[VHOST_GET_QUEUE_NUM] = device_get_queue_num,
+	[VHOST_SET_OWNER] = device_set_owner,
+	[VHOST_RESET_OWNER] = device_reset_owner,
+	[VHOST_RESET_DEVICE] = device_reset,
+	[VHOST_SET_BACKEND_REQ_FD] = device_set_backend_fd,
+	[VHOST_GET_CONFIG] = device_get_config,
+	[VHOST_SET_CONFIG] = device_set_config,
+	[VHOST_SET_DEVICE_STATE_FD] = device_set_state_fd,
+	[VHOST_CHECK_DEVICE_STATE] = device_check_state,
+};
