@@ -36,7 +36,7 @@ void port_publish(struct port *port);
 /* Asks for kicks of all queues; true: there is something to do already. */
 bool port_listen(struct port *port);
 void port_ignore(struct port *port);
-/* A queue was started without a descriptor for its kicks, and is to be looked at again and again. */
+/* A queue was started without a descriptor for its kicks: it is looked at all the time. */
 bool port_is_polled(const struct port *port);
 /* Waits for what is in flight of a queue (NULL: of all), as struct vhost_ops wants it. */
 void port_drain(struct port *port, struct vhost_queue *queue);

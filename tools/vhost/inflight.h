@@ -19,7 +19,7 @@ struct inflight {
 	uint16_t n_batch; /* of those that were ended and are not published */
 };
 
-/* Bytes of a region for so many queues of this size: as the protocol wants it, and as we make it. */
+/* Bytes of a region for so many queues of this size: as the protocol wants it; as we make it. */
 size_t inflight_min_len(unsigned n_queues, unsigned queue_size);
 size_t inflight_len(unsigned n_queues, unsigned queue_size);
 /* The part of queue `index`. */

@@ -34,7 +34,7 @@ struct vhost_message {
 	unsigned n_fds;
 };
 
-/* Is the header one that a payload may follow? NULL, or half a sentence on what is wrong. Static. */
+/* NULL: a payload may follow this header; or half a sentence on what is wrong. Static. */
 const char *vhost_header_wrong(const struct vhost_header *header);
 /* The same for a message that has come as a whole: its payload and descriptors are as its number
  * wants them, and the protocol feature that it needs was acknowledged. */

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""blockpull serve, from outside: a frontend of our own (tests/serve/) that plays the VMMs' messages and checks
+every byte while the backend dies, and QEMU with its firmware, whose driver is a stranger's.
+"""
+import os
+import signal
+import socket
+import stat
+import time
+
+import harness
+from harness import DONE, LOCKED, MIB, REFUSED, USAGE, bp, case, check, need, refused, same
+from images import image_check, image_info, overlay, qemu_img, raw_image
+
+FIRST = 0x11  # what the base is full of
+SIZE = 16 * MIB
+
+
+def frontend(*args, timeout=120):
+    program = os.path.join(os.path.dirname(harness.blockpull), '..', 'tests', 'vhost_frontend')
+    result = harness.run(program, *args, timeout=timeout)
+    same(result.rc, 0, f'the frontend: {result}')
+    return result
+
+
+def disk(d, fmt='qcow2', options=None):
+    with open(f'{d}/base.raw', 'wb') as file:
+        file.write(bytes([FIRST]) * SIZE)
+    return overlay(f'{d}/top.img', 'base.raw', fmt, options)
+
+
+def serving(d, *args):
+    """A server, which listens."""
+    server = harness.start(harness.blockpull, 'serve', f'--socket-path={d}/s', *args)
+    harness.wait_listening(server, f'{d}/s')
+    return server
+
+
+def end(server, number=signal.SIGTERM, rc=DONE):
+    os.kill(server.pid, number)
+    result = harness.finish(server, timeout=20)
+    same(result.rc, rc, f'the server: {result}')
+    return result
+
+
+# ---- The command --------------------------------------------------------------------------------
+
+@case('what it can do is told as QEMU wants it, whatever else is on the line')
+def capabilities(d):
+    told = bp('serve', '--print-capabilities', '--socket-path=x').json()
+    same(told['type'], 'block', 'type')
+    same(sorted(told['features']), ['blk-file', 'read-only'], 'features')
+
+
+@case('command lines that make no sense')
+def usage(d):
+    top = disk(d)
+    for words, args in ((['image'], ['--socket-path=s']), (['--socket-path', '--fd'], [top]),
+                        (['--fd'], ['--fd=3', '--socket-path=s', top]), (['--pull'], ['--socket-path=s', '--verify', top]),
+                        (['--queues', '256'], ['--socket-path=s', '--queues=300', top]),
+                        (['--serial', '20'], ['--socket-path=s', f'--serial={"x" * 21}', top]),
+                        (['--read-only'], ['--socket-path=s', '--read-only', '--pull', top]),
+                        (['--blk-file'], ['--socket-path=s', f'--blk-file={top}', top])):
+        refused(USAGE, words, 'serve', *args)
+    refused(1, ['socket'], 'serve', '--fd=0', top)
+    refused(REFUSED, ['raw', '--format=raw'], 'serve', f'--socket-path={d}/s', f'{d}/base.raw')
+    raw_image(f'{d}/file', 1)
+    refused(1, ['no socket'], 'serve', f'--socket-path={d}/file', top)
+
+
+@case('the image is locked, and a socket that another process has is left alone')
+def locked(d):
+    top = disk(d)
+    server = serving(d, top)
+    refused(LOCKED, ['lock'], 'serve', f'--socket-path={d}/other', top)
+    other = overlay(f'{d}/other.img', 'base.raw')
+    refused(LOCKED, ['listens'], 'serve', f'--socket-path={d}/s', other)
+    end(server)
+    check(not os.path.exists(f'{d}/s'), 'the socket is left behind')
+
+
+@case('the socket of a killed server is replaced')
+def stale(d):
+    top = disk(d)
+    end(serving(d, top), signal.SIGKILL, 137)
+    check(stat.S_ISSOCK(os.stat(f'{d}/s').st_mode), 'the socket is gone')
+    end(serving(d, top), signal.SIGINT)
+
+
+@case('--fd takes a connected socket, and ends with it')
+def given(d):
+    top = disk(d)
+    ours, theirs = socket.socketpair()
+    server = harness.start(harness.blockpull, 'serve', f'--fd={theirs.fileno()}', top, pass_fds=[theirs.fileno()])
+    theirs.close()
+    ours.sendall(bytes([1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]))
+    answer = ours.recv(100)
+    same(answer[:12], bytes([1, 0, 0, 0, 5, 0, 0, 0, 8, 0, 0, 0]), 'the answer to GET_FEATURES')
+    ours.close()
+    same(harness.finish(server, timeout=20).rc, DONE, 'the end')
+
+
+# ---- Requests, by our own frontend --------------------------------------------------------------
+
+@case('each VMM in turn, on a disk that stays open: QEMU 7.2 and before, Cloud Hypervisor, crosvm, Firecracker')
+def orders(d):
+    top = disk(d)
+    said = frontend('orders', '-f', FIRST, '-q', 2, '--', harness.blockpull, 'serve', f'--socket-path={d}/s', top)
+    same(len(said.out.split()), 5, 'VMMs')
+    same(image_check(top, 'qcow2'), 0, 'qemu-img check')
+
+
+def storm(d, top, *args, server=(), timeout=180):
+    said = frontend('storm', '-f', FIRST, '-d', 32, *args, '--', harness.blockpull, 'serve', '--quiet',
+                    f'--socket-path={d}/s', *server, top, timeout=timeout)
+    harness.note(said.out.strip() + ', ' + said.err.splitlines()[0])
+    return int(said.out.split()[2])
+
+
+@case('requests at random, every byte checked', 'uring')
+@case('the same with threads', 'threads')
+def random_requests(d, io):
+    top = disk(d)
+    storm(d, top, '-q', 2, '-s', 3, server=[f'--io={io}'])
+    same(image_check(top, 'qcow2'), 0, 'qemu-img check')
+
+
+@case('killed every 300 ms: what was acknowledged is there, what was not is done once', 'qemu')
+@case('the same with Cloud Hypervisor and indirect descriptors', 'cloud-hypervisor', '-i')
+@case('the same with a QEMU before 7.2', 'qemu-old')
+def killed(d, order, *args):
+    top = disk(d)
+    n = storm(d, top, '-q', 2, '-s', 8, '-k', 300, '-o', order, *args)
+    check(n >= 3, f'only {n} deaths')
+    same(image_check(top, 'qcow2') & ~3, 0, 'qemu-img check')
+
+
+@case('killed every 300 ms while the chain is pulled')
+def killed_pull(d):
+    top = disk(d)
+    storm(d, top, '-s', 8, '-k', 300, server=['--pull', '--bandwidth=4M'])
+    check(image_check(top, 'qcow2') in (0, 3), 'qemu-img check finds more than leaks')
+
+
+@case('killed with small clusters', 'qcow2', 'cluster_size=4k')
+@case('killed with extended L2 entries', 'qcow2', 'extended_l2=on')
+@case('killed: QED', 'qed', None)
+def killed_formats(d, fmt, options):
+    top = disk(d, fmt, options)
+    storm(d, top, '-s', 5, '-k', 300)
+    check(image_check(top, fmt) in (0, 3), 'qemu-img check finds more than leaks')
+
+
+@case('killed: raw')
+def killed_raw(d):
+    disk(d)
+    storm(d, f'{d}/base.raw', '-s', 4, '-k', 300, server=['--format=raw'])
+
+
+@case('ended by SIGTERM and started again, with copy-on-read: nothing is to be mended')
+def terminated(d):
+    top = disk(d)
+    storm(d, top, '-s', 4, '-k', 400, '-t', server=['--copy-on-read'])
+    same(image_check(top, 'qcow2'), 0, 'qemu-img check')
+
+
+@case('a pull completes under a guest, and the image stands alone')
+def pulled(d):
+    top = disk(d)
+    storm(d, top, '-s', 3, server=['--pull', '--verify'])
+    check('backing-filename' not in image_info(top), 'it has a backing file still')
+    same(image_check(top, 'qcow2'), 0, 'qemu-img check')
+
+
+@case('the control socket steers a pull')
+def control(d):
+    top = disk(d)
+    server = serving(d, '--pull', '--bandwidth=1M', f'--control={d}/c', top)
+    check('bandwidth' in bp('ctl', '--json', f'{d}/c', 'info').out, 'no numbers')
+    bp('ctl', f'{d}/c', 'speed', '0')
+    bp('ctl', f'{d}/c', 'wait')
+    end(server)
+    check('backing-filename' not in image_info(top), 'it has a backing file still')
+
+
+# ---- Firmware -----------------------------------------------------------------------------------
+
+def boot_disk(d):
+    """Whose boot sector reads a row of sectors and writes it with its numbers to another row."""
+    need('as', 'ld', 'qemu-system-x86_64')
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'serve', 'boot.S')
+    for command in (['as', '--32', source, '-o', f'{d}/boot.o'],
+                    ['ld', '-m', 'elf_i386', '-Ttext', '0x7c00', '--oformat', 'binary', f'{d}/boot.o', '-o', f'{d}/boot.raw']):
+        same(harness.run(*command).rc, 0, command[0])
+    with open(f'{d}/boot.raw', 'r+b') as file:
+        file.seek(64 * 512)
+        file.write(b''.join(bytes([n + 1]) * 512 for n in range(200)))
+        file.truncate(4 * MIB)
+    qemu_img('convert', '-f', 'raw', '-O', 'qcow2', f'{d}/boot.raw', f'{d}/base.qcow2')
+    return overlay(f'{d}/top.img', 'base.qcow2', base_fmt='qcow2')
+
+
+def machine(d, *args):
+    return harness.start(
+        'qemu-system-x86_64', '-M', 'q35,accel=tcg', '-m', '64', '-object', 'memory-backend-memfd,id=m,size=64M,share=on',
+        '-numa', 'node,memdev=m', '-chardev', f'socket,id=c,path={d}/s,reconnect=1',
+        '-device', 'vhost-user-blk-pci,chardev=c,num-queues=1,bootindex=0', '-display', 'none', '-vga', 'none', '-net', 'none',
+        '-serial', f'file:{d}/serial', '-device', 'isa-debug-exit,iobase=0xf4', '-no-reboot', *args)
+
+
+def serial(d):
+    if not os.path.exists(f'{d}/serial'):
+        return ''
+    with open(f'{d}/serial', encoding='ascii', errors='replace') as file:
+        return file.read()
+
+
+def check_rows(d, top):
+    said = serial(d)
+    same((said.split()[0], said.split()[-1], said.count('.')), ('BOOTED', 'DONE', 200), 'the guest')
+    qemu_img('convert', '-O', 'raw', top, f'{d}/after')
+    with open(f'{d}/after', 'rb') as file:
+        file.seek(1024 * 512)
+        for n in range(200):
+            wanted = bytes([n + 1]) * 508 + bytes([n, 0, n + 1, n + 1])
+            same(file.read(512), wanted, f'sector {n} of those that the guest wrote')
+
+
+@case('SeaBIOS boots from it under QEMU, reads and writes')
+def boots(d):
+    top = boot_disk(d)
+    server = serving(d, top)
+    result = harness.finish(machine(d), timeout=90)
+    same(result.rc, 33, f'QEMU: {result}')
+    end(server)
+    check_rows(d, top)
+
+
+@case('SeaBIOS goes on through five kills of the backend under QEMU')
+def boots_through_kills(d):
+    top = boot_disk(d)
+    server, qemu = serving(d, top), machine(d)
+    deadline = time.monotonic() + harness.WAIT
+    for n in range(5):
+        while serial(d).count('.') < 10 * n + 3:
+            check(qemu.poll() is None, f'QEMU has ended: {serial(d)}')
+            check(time.monotonic() < deadline, f'the guest stands still: {serial(d)}')
+            time.sleep(0.02)
+        end(server, signal.SIGKILL, 137)
+        server = serving(d, top)
+    result = harness.finish(qemu, timeout=90)
+    same(result.rc, 33, f'QEMU: {result}')
+    end(server)
+    check_rows(d, top)
+    harness.note(f'{result.seconds:.1f} s')
+
+
+if __name__ == '__main__':
+    harness.main(workers=2)

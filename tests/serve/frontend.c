@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * frontend storm [OPTION...] -- BACKEND...   random requests, checked, while it dies
+ * frontend orders [OPTION...] -- BACKEND...     each VMM's order, one after another
+ * frontend load [OPTION...] SOCKET           requests a second
+ *
+ * BACKEND's command has --socket-path=PATH. What is wrong ends with exit code 1.
+ */
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/serve/load.h"
+#include "tests/serve/storm.h"
+
+#define QUEUE_SIZE 128
+
+struct options {
+	const char *order;
+	unsigned n_queues, depth, seconds, kill_ms, len;
+	uint64_t disk_len;
+	uint8_t first;
+	int kill_number;
+	uint64_t seed;
+	bool writes, indirect;
+};
+
+static void options_read(struct options *o, int argc, char **argv)
+{
+	int letter;
+
+	*o = (struct options){ .order = "qemu",
+			       .n_queues = 1,
+			       .depth = 16,
+			       .seconds = 5,
+			       .len = 4096,
+			       .disk_len = 16 << 20,
+			       .kill_number = SIGKILL,
+			       .seed = front_now_ns() };
+	while ((letter = getopt(argc, argv, "+o:q:d:s:k:b:n:f:S:tiw")) != -1) {
+		switch (letter) {
+		case 'o': o->order = optarg; break;
+		case 'q': o->n_queues = atoi(optarg); break;
+		case 'd': o->depth = atoi(optarg); break;
+		case 's': o->seconds = atoi(optarg); break;
+		case 'k': o->kill_ms = atoi(optarg); break;
+		case 'b': o->len = atoi(optarg); break;
+		case 'n': o->disk_len = strtoull(optarg, NULL, 10); break;
+		case 'f': o->first = atoi(optarg); break;
+		case 'S': o->seed = strtoull(optarg, NULL, 10); break;
+		case 't': o->kill_number = SIGTERM; break;
+		case 'i': o->indirect = true; break;
+		case 'w': o->writes = true; break;
+		default: front_fail("unknown option");
+		}
+	}
+	if (!o->n_queues || o->n_queues > FRONT_MAX_QUEUES || !order_find(o->order))
+		front_fail("bad options");
+}
+
+static void open_front(struct front *front, const struct options *o)
+{
+	front_open(front, o->n_queues, QUEUE_SIZE);
+	for (unsigned i = 0; i < o->n_queues; i++)
+		front->queues[i].indirect = o->indirect;
+}
+
+static int run_storm(const struct options *o, char **command)
+{
+	struct storm s = { .order = order_find(o->order),
+			   .depth = o->depth,
+			   .kill_ms = o->kill_ms,
+			   .kill_number = o->kill_number,
+			   .seconds = o->seconds };
+
+	fprintf(stderr, "seed %llu\n", (unsigned long long)o->seed);
+	backend_open(&s.backend, command);
+	open_front(&s.front, o);
+	world_open(&s.world, o->disk_len / WORLD_BLOCK, o->first, o->seed);
+	storm_run(&s);
+	world_close(&s.world);
+	front_close(&s.front);
+	return 0;
+}
+
+/* One VMM after another on one backend, whose disk stays open: what one wrote the next one reads;
+ * each stops its rings and starts them again once. */
+static void run_order(struct front *front, const struct backend *backend, const struct order *order,
+		      uint32_t version)
+{
+	uint8_t bytes[WORLD_BLOCK], wanted[WORLD_BLOCK];
+
+	memset(wanted, version, sizeof(wanted));
+	if (!front_connect(front, backend->socket, 20000) || !order_connect(front, order) ||
+	    !order_start(front, order))
+		front_fail("%s: the backend refuses", order->name);
+	for (unsigned round = 0; round < 2; round++) {
+		struct front_queue *q = &front->queues[round % front->n_queues];
+
+		if (front_do(front, q, 0, 8, bytes, sizeof(bytes)))
+			front_fail("%s: reading fails", order->name);
+		memset(wanted, version + round, sizeof(wanted));
+		if (memcmp(bytes, wanted, sizeof(bytes)))
+			front_fail("%s: what was written is not there", order->name);
+		memset(wanted, version + round + 1, sizeof(wanted));
+		if (front_do(front, q, 1, 8, wanted, sizeof(wanted)) ||
+		    front_do(front, q, 4, 0, NULL, 0))
+			front_fail("%s: writing fails", order->name);
+		if (!order_stop(front, order))
+			front_fail("%s: the backend does not stop", order->name);
+		for (unsigned i = 0; i < front->n_queues; i++)
+			if (front->queues[i].base != front->queues[i].avail_idx)
+				front_fail("%s: queue %u stops at %u, and was at %u", order->name,
+					   i, front->queues[i].base, front->queues[i].avail_idx);
+		if (!round && !order_start(front, order))
+			front_fail("%s: the backend does not start again", order->name);
+	}
+	front_disconnect(front);
+}
+
+static int run_orders(const struct options *o, char **command)
+{
+	struct backend backend;
+	int code;
+
+	backend_open(&backend, command);
+	backend_start(&backend);
+	for (unsigned i = 0; i < n_orders; i++) {
+		struct front front;
+
+		open_front(&front, o);
+		run_order(&front, &backend, &orders[i], o->first + 2 * i);
+		printf("%s\n", orders[i].name);
+		front_close(&front);
+	}
+	code = backend_end(&backend, SIGTERM);
+	if (code)
+		front_fail("SIGTERM ended the backend with %d", code);
+	return 0;
+}
+
+static int run_load(const struct options *o, const char *socket)
+{
+	const struct order *order = order_find(o->order);
+	struct load load = { .writes = o->writes,
+			     .depth = o->depth,
+			     .len = o->len,
+			     .disk_len = o->disk_len,
+			     .seconds = o->seconds };
+	struct front front;
+
+	open_front(&front, o);
+	if (!front_connect(&front, socket, 5000) || !order_connect(&front, order) ||
+	    !order_start(&front, order))
+		front_fail("the backend refuses");
+	load_run(&front, &load);
+	if (!order_stop(&front, order))
+		front_fail("the backend does not stop");
+	printf("{\"iops\": %.0f, \"p50-us\": %.1f, \"p99-us\": %.1f, \"max-us\": %.1f}\n",
+	       load.n_done * 1e9 / load.elapsed_ns, load.p50_ns / 1e3, load.p99_ns / 1e3,
+	       load.max_ns / 1e3);
+	front_close(&front);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const char *verb = argc > 1 ? argv[1] : "";
+	struct options o;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (argc < 3)
+		front_fail("usage: storm|orders|load [OPTION...] COMMAND...|SOCKET");
+	options_read(&o, argc - 1, argv + 1);
+	argv += 1 + optind;
+	if (!*argv)
+		front_fail("a command or a socket is missing");
+	if (!strcmp(verb, "storm"))
+		return run_storm(&o, argv);
+	if (!strcmp(verb, "orders"))
+		return run_orders(&o, argv);
+	if (!strcmp(verb, "load"))
+		return run_load(&o, *argv);
+	front_fail("unknown verb '%s'", verb);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* In which order VMMs send their messages, and what they acknowledge. */
+#ifndef TESTS_SERVE_ORDERS_H
+#define TESTS_SERVE_ORDERS_H
+
+#include "tests/serve/front.h"
+
+struct order {
+	const char *name;
+	uint64_t protocol_features; /* that it acknowledges where they are offered */
+	uint64_t not_features;      /* of virtio that it does not */
+	const uint8_t *connect;     /* messages of a new connection; 0 ends a list */
+	const uint8_t *start;       /* of the device */
+	const uint8_t *queue;       /* for each queue */
+	const uint8_t *enable;      /* likewise, behind all queues */
+	const uint8_t *stop;        /* likewise */
+};
+
+extern const struct order orders[];
+extern const unsigned n_orders;
+
+/* NULL: there is none of that name. */
+const struct order *order_find(const char *name);
+/* A connection, from its beginning until the rings run. False: the backend refuses, or has gone. */
+bool order_connect(struct front *front, const struct order *order);
+bool order_start(struct front *front, const struct order *order);
+bool order_stop(struct front *front, const struct order *order);
+
+#endif

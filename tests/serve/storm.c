@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * At most one request for a block is in flight, so that each block's content is
+ * known whenever none is. What was acknowledged must be there, also when the
+ * backend was killed in the next moment; what was not yet must be done exactly
+ * once after its return.
+ */
+#include "tests/serve/storm.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ZEROS  UINT32_MAX
+#define SECTOR 512u
+
+enum type {
+	IN = 0,
+	OUT = 1,
+	FLUSH = 4,
+	DISCARD = 11,
+	ZEROES = 13,
+};
+
+struct range {
+	uint64_t sector;
+	uint32_t n_sectors, flags;
+};
+
+static struct front_queue *storm_queue(struct storm *s, uint64_t i)
+{
+	return &s->front.queues[i % s->front.n_queues];
+}
+
+static unsigned storm_block(const struct front_slot *slot)
+{
+	return (uint32_t)slot->tag;
+}
+
+/* Of a write in flight: the version that the block has when it is over. */
+static uint32_t storm_version(const struct front_slot *slot)
+{
+	return slot->tag >> 32;
+}
+
+static uint32_t storm_draw_type(struct storm *s)
+{
+	unsigned draw = world_draw(&s->world, 100);
+	uint64_t has = s->front.features;
+
+	if (draw < 4 && has & VHOST_BIT(VIRTIO_BLK_DISCARD))
+		return DISCARD;
+	if (draw < 8 && has & VHOST_BIT(VIRTIO_BLK_WRITE_ZEROES))
+		return ZEROES;
+	if (draw < 11 && has & VHOST_BIT(VIRTIO_BLK_FLUSH))
+		return FLUSH;
+	return draw < 45 ? IN : OUT;
+}
+
+static void storm_begin(struct storm *s, struct front_queue *q, int at, uint32_t type,
+			unsigned block)
+{
+	struct range range = { (uint64_t)block * (WORLD_BLOCK / SECTOR), WORLD_BLOCK / SECTOR, 0 };
+	uint32_t version = type == OUT ? ++s->world.versions : ZEROS, len = WORLD_BLOCK;
+	uint8_t *data = front_data(q, at);
+
+	if (type == OUT) {
+		world_fill(&s->world, block, version, data);
+	} else if (type == DISCARD || type == ZEROES) {
+		memcpy(data, &range, sizeof(range));
+		len = sizeof(range);
+		range.sector = 0;
+	} else if (type == FLUSH) {
+		range.sector = len = 0;
+	}
+	if (type != FLUSH)
+		s->world.blocks[block].is_busy = true;
+	q->slots[at].tag = (uint64_t)version << 32 | block;
+	front_submit(&s->front, q, at, type, range.sector, len);
+}
+
+/* False: no slot or block was free. */
+static bool storm_begin_one(struct storm *s, uint64_t turn)
+{
+	struct front_queue *q = storm_queue(s, turn);
+	unsigned block = world_draw(&s->world, s->world.n);
+	int at = front_slot(q);
+
+	if (at < 0 || s->world.blocks[block].is_busy)
+		return false;
+	storm_begin(s, q, at, storm_draw_type(s), block);
+	return true;
+}
+
+static void storm_end(struct storm *s, struct front_queue *q, int at, uint8_t status)
+{
+	const struct front_slot *slot = &q->slots[at];
+	struct world_block *b = &s->world.blocks[storm_block(slot)];
+
+	if (status)
+		front_fail("a request of type %u ended with status %u", slot->type, status);
+	s->n_done++;
+	if (slot->type == FLUSH)
+		return;
+	b->is_busy = false;
+	if (slot->type == IN)
+		world_check(&s->world, storm_block(slot), front_data(q, at));
+	if (slot->type == OUT || slot->type == ZEROES) {
+		b->version = storm_version(slot);
+		b->may_be_zero = false;
+	}
+	if (slot->type == DISCARD)
+		b->may_be_zero = true;
+}
+
+static unsigned storm_take(struct storm *s)
+{
+	unsigned n = 0;
+	uint8_t status;
+
+	for (unsigned i = 0; i < s->front.n_queues; i++) {
+		struct front_queue *q = &s->front.queues[i];
+		int at;
+
+		while ((at = front_take(q, &status)) >= 0) {
+			storm_end(s, q, at, status);
+			n++;
+		}
+	}
+	return n;
+}
+
+static void storm_die(struct storm *s)
+{
+	int code = backend_end(&s->backend, s->kill_number);
+
+	if (s->kill_number == SIGTERM && code)
+		front_fail("SIGTERM ended the backend with %d", code);
+	s->n_deaths++;
+	backend_start(&s->backend);
+	backend_attach(&s->backend, &s->front, s->order);
+}
+
+/* Waits for the end of what is in flight. */
+static void storm_settle(struct storm *s, unsigned n)
+{
+	uint64_t until = front_now_ns() + UINT64_C(30000000000);
+
+	while (n && front_now_ns() < until)
+		n -= storm_take(s);
+	if (n)
+		front_fail("%u requests were never ended", n);
+}
+
+static void storm_read_all(struct storm *s)
+{
+	uint8_t bytes[WORLD_BLOCK];
+
+	for (unsigned i = 0; i < s->world.n; i++) {
+		uint64_t sector = (uint64_t)i * (WORLD_BLOCK / SECTOR);
+
+		if (front_do(&s->front, storm_queue(s, i), IN, sector, bytes, WORLD_BLOCK))
+			front_fail("block %u can't be read", i);
+		world_check(&s->world, i, bytes);
+	}
+}
+
+void storm_run(struct storm *s)
+{
+	uint64_t now = front_now_ns(), end = now + s->seconds * UINT64_C(1000000000);
+	uint64_t next_death = now + s->kill_ms * UINT64_C(1000000), turn = 0;
+	unsigned n = 0;
+
+	backend_start(&s->backend);
+	backend_attach(&s->backend, &s->front, s->order);
+	while ((now = front_now_ns()) < end) {
+		for (unsigned tries = 0; n < s->depth && tries < s->depth; tries++)
+			n += storm_begin_one(s, turn++);
+		for (unsigned i = 0; i < s->front.n_queues; i++)
+			front_kick(&s->front.queues[i]);
+		n -= storm_take(s);
+		if (s->kill_ms && now >= next_death) {
+			storm_die(s);
+			next_death = front_now_ns() + s->kill_ms * UINT64_C(1000000);
+		}
+	}
+	storm_settle(s, n);
+	storm_read_all(s);
+	if (s->kill_ms)
+		storm_die(s);
+	storm_read_all(s);
+	front_disconnect(&s->front);
+	n = backend_end(&s->backend, SIGTERM);
+	if (n)
+		front_fail("SIGTERM ended the backend with %u", n);
+	printf("%llu requests, %llu deaths\n", (unsigned long long)s->n_done,
+	       (unsigned long long)s->n_deaths);
+}
