@@ -10,6 +10,7 @@
 #include <zstd.h>
 
 #include "io/base.h"
+#include "tests/fuzz/vhost_seeds.h"
 #include "tests/fuzz/world.h"
 #include "tests/support/build_image.h"
 #include "tests/machine/sim_chain.h"
@@ -205,6 +206,11 @@ static void text_seeds(void)
 	}
 }
 
+static void put_plain(const char *target, const char *name, const void *bytes, size_t len)
+{
+	put(target, name, -1, bytes, len);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2) {
@@ -219,5 +225,6 @@ int main(int argc, char **argv)
 	compressed_seeds();
 	meta_seeds();
 	text_seeds();
+	vhost_seeds(put_plain);
 	return 0;
 }

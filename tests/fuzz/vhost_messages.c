@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Any messages to a session, with descriptors of any kind, and rings that are
+ * looked at behind each: no address leads out of memory, and at the end nothing
+ * is left open. A record is number, flags, length, payload; the flags say which
+ * descriptors come with it.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/fuzz/world.h"
+#include "tools/vhost/blk.h"
+#include "tools/vhost/blk_config.h"
+#include "tools/vhost/channel.h"
+#include "tools/vhost/queue.h"
+
+#define MEMORY_LEN (64u * 1024)
+
+/* flags of a record: the low bits are the number of descriptors */
+#define RECORD_FDS   3u
+#define RECORD_SHORT 4u  /* they are of a file of one byte */
+#define RECORD_EVENT 8u  /* of no file */
+#define RECORD_ACK   16u /* an answer is wanted */
+
+static int memory_fd, short_fd, event_fd;
+static struct vhost_chain chain;
+
+static void nothing(void *opaque, struct vhost_queue *queue)
+{
+	(void)opaque;
+	(void)queue;
+}
+
+static const struct vhost_ops ops = { nothing, nothing, nothing };
+
+static void open_files(void)
+{
+	static const uint8_t zeros[MEMORY_LEN];
+
+	if (!memory_fd) {
+		memory_fd = memfd_create("memory", MFD_CLOEXEC);
+		short_fd = memfd_create("short", MFD_CLOEXEC);
+		event_fd = eventfd(0, EFD_NONBLOCK);
+		FUZZ_CHECK(!ftruncate(short_fd, 1), "no memory");
+	}
+	FUZZ_CHECK(pwrite(memory_fd, zeros, sizeof(zeros), 0) == sizeof(zeros), "no memory");
+}
+
+/* What came back, with its descriptors. */
+static void drop_answers(int fd)
+{
+	struct vhost_channel channel = { .fd = fd };
+	const char *why;
+	char bytes[4096];
+
+	while (vhost_channel_receive(&channel, &why) != VHOST_NOTHING)
+		vhost_channel_done(&channel);
+	while (recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		;
+}
+
+static void serve(struct vhost_session *s, struct vhost_queue *q)
+{
+	const struct blk_disk disk = { 1 << 20, s->features, false, BLK_MAX_SECTORS };
+	struct blk_request r;
+	uint16_t head;
+
+	for (unsigned n = 0; n < 64 && vhost_queue_runs(s, q); n++) {
+		bool is_again = q->n_again && vhost_queue_take_again(q, &head);
+
+		if (!is_again && vhost_queue_take(q, &head) != 1)
+			break;
+		if (vhost_chain_read(&q->ring, &s->memory, head, &chain)) {
+			vhost_queue_break(q);
+			break;
+		}
+		blk_decode(&disk, &chain, &r);
+		if (r.act == BLK_ID)
+			blk_put_id(&r, "serial");
+		for (unsigned i = 0; i < r.n_iov; i++)
+			vhost_log_write(s, vhost_memory_addr_of(&s->memory, r.iov[i].iov_base),
+					r.iov[i].iov_len);
+		if (r.status_at)
+			*r.status_at = r.status;
+		vhost_queue_end(q, head, r.used_len);
+	}
+	if (q->is_prepared)
+		vhost_queue_publish(s, q);
+}
+
+static size_t say(struct vhost_session *s, const uint8_t *data, size_t size, int answer_fd,
+		  bool *goes_on)
+{
+	struct vhost_channel channel = { .fd = -1 };
+	struct vhost_message *m = &channel.message;
+	uint8_t flags = data[1];
+	size_t len = data[2] < size - 3 ? data[2] : size - 3;
+	const char *why;
+	int fd = flags & RECORD_SHORT ? short_fd : flags & RECORD_EVENT ? event_fd : memory_fd;
+
+	m->header = (struct vhost_header){
+		data[0], VHOST_VERSION | (flags & RECORD_ACK ? VHOST_NEED_REPLY : 0), len
+	};
+	memcpy(m->payload.bytes, data + 3, len);
+	while (m->n_fds < (flags & RECORD_FDS))
+		m->fds[m->n_fds++] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	*goes_on = vhost_session_handle(s, m, answer_fd, &why) == VHOST_GO_ON;
+	FUZZ_CHECK(*goes_on || why, "a connection ends without a word");
+	vhost_channel_done(&channel);
+	return 3 + len;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	const struct blk_geometry geometry = { .len = 1 << 20, .n_queues = 2, .can_discard = true };
+	struct vhost_session s;
+	int ends[2], lowest;
+	bool goes_on = true;
+
+	open_files();
+	lowest = dup(event_fd);
+	close(lowest);
+	FUZZ_CHECK(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), "no sockets");
+	FUZZ_CHECK(!vhost_session_open(&s, &geometry, &ops, NULL), "no memory");
+	/* The first bytes are the guest's memory: rings, and an in-flight region. */
+	if (size > 8) {
+		size_t len = data[0] * 16u < size - 1 ? data[0] * 16u : size - 1;
+
+		FUZZ_CHECK(pwrite(memory_fd, data + 1, len, 0) == (ssize_t)len, "no memory");
+		data += 1 + len;
+		size -= 1 + len;
+	}
+	while (size > 3 && goes_on) {
+		size_t used = say(&s, data, size, ends[0], &goes_on);
+
+		drop_answers(ends[1]);
+		for (unsigned i = 0; i < geometry.n_queues; i++)
+			serve(&s, &s.queues[i]);
+		data += used;
+		size -= used;
+	}
+	vhost_session_close(&s);
+	close(ends[0]);
+	close(ends[1]);
+	FUZZ_CHECK(dup(event_fd) == lowest, "a descriptor is left open");
+	close(lowest);
+	return 0;
+}
