@@ -16,6 +16,7 @@
 #include "tools/cli/say.h"
 #include "tools/cli/stop.h"
 #include "tools/commands.h"
+#include "tools/serve/options.h"
 #include "tools/version.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/suggest.h"
@@ -97,10 +98,23 @@ static int main_global_option(const char *option)
 	return say_usage(NULL, "unknown option '%s'; a command comes first", option);
 }
 
+/* QEMU's conventions for vhost-user want a program without verbs: a link to this one has the
+ * name of the only verb that it is. NULL: it is called by a verb. */
+static const struct command *main_by_own_name(const char *name)
+{
+	const char *slash = strrchr(name, '/');
+
+	return strcmp(slash ? slash + 1 : name, "blockpull-serve") ? NULL : &serve_command;
+}
+
 static int main_run(int argc, char **argv)
 {
-	const struct command *command;
+	const struct command *command = argc ? main_by_own_name(argv[0]) : NULL;
 
+	if (command) {
+		argv[0] = (char *)command->name;
+		return command_main(command, argc, argv);
+	}
 	if (argc < 2) {
 		main_usage(stderr);
 		return EXIT_CODE_USAGE;

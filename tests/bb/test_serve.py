@@ -52,6 +52,13 @@ def capabilities(d):
     same(sorted(told['features']), ['blk-file', 'read-only'], 'features')
 
 
+@case('the program that QEMU\'s conventions want is a link')
+def own_name(d):
+    os.symlink(harness.blockpull, f'{d}/blockpull-serve')
+    same(bp('--print-capabilities', command=f'{d}/blockpull-serve').json()['type'], 'block', 'type')
+    refused(USAGE, ['image'], '--socket-path=s', command=f'{d}/blockpull-serve')
+
+
 @case('command lines that make no sense')
 def usage(d):
     top = disk(d)

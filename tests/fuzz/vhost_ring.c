@@ -15,7 +15,7 @@
 #define LEN  (32u * 1024)
 #define DISK (UINT64_C(1) << 24)
 
-/* Aligned as pages are. Two regions that touch for the guest, in an order that they have not here. */
+/* Aligned as pages are. Two regions that touch for the guest, in another order than here. */
 static uint8_t memory[2][LEN] __attribute__((aligned(4096)));
 static struct vhost_chain chain;
 

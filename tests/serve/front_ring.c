@@ -80,7 +80,7 @@ void front_submit(struct front *front, struct front_queue *q, int slot, uint32_t
 	__atomic_store_n(&q->avail->idx, ++q->avail_idx, __ATOMIC_RELEASE);
 }
 
-/* Does the device want to be told of what was made since it was told last? */
+/* True: the device wants to be told of what was made since it was told last. */
 static bool ring_wants_kick(struct front_queue *q)
 {
 	uint16_t before = q->kicked_idx, now = q->avail_idx, event;

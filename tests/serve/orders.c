@@ -64,7 +64,7 @@ const struct order *order_find(const char *name)
 	return NULL;
 }
 
-/* Was the protocol feature that the message needs acknowledged? */
+/* True: the protocol feature that the message needs was acknowledged. */
 static bool order_may_say(const struct front *front, uint8_t number)
 {
 	uint64_t bit = 0;

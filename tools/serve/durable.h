@@ -23,7 +23,7 @@ struct durable {
 /* Without memory no granule is ever known. */
 void durable_open(struct durable *durable, uint64_t disk_len, uint64_t granule);
 void durable_close(struct durable *durable);
-/* Is all of the range known? */
+/* True: all of the range is known. */
 bool durable_has(const struct durable *durable, uint64_t off, uint64_t len);
 /* What durable_add() wants to know of the moment in which a write begins. */
 uint64_t durable_epoch(const struct durable *durable);

@@ -111,16 +111,11 @@ static const struct options_word serve_io_words[] = {
 };
 
 static const struct offer serve_offers[] = {
-	{ "bandwidth", OFFER_FREE, NULL },
-	{ "base", OFFER_FILES, NULL },
-	{ "blk-file", OFFER_FILES, NULL },
-	{ "control", OFFER_FILES, NULL },
-	{ "fd", OFFER_FREE, NULL },
-	{ "io", OFFER_WORDS, serve_io_words },
-	{ "queues", OFFER_FREE, NULL },
-	{ "serial", OFFER_FREE, NULL },
-	{ "socket-path", OFFER_FILES, NULL },
-	{ NULL, OFFER_FREE, NULL },
+	{ "bandwidth", OFFER_FREE, NULL },    { "base", OFFER_FILES, NULL },
+	{ "blk-file", OFFER_FILES, NULL },    { "control", OFFER_FILES, NULL },
+	{ "fd", OFFER_FREE, NULL },           { "io", OFFER_WORDS, serve_io_words },
+	{ "queues", OFFER_FREE, NULL },       { "serial", OFFER_FREE, NULL },
+	{ "socket-path", OFFER_FILES, NULL }, { NULL, OFFER_FREE, NULL },
 };
 
 static int serve_take_number(const char *option, const char *text, unsigned long min,

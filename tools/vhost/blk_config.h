@@ -28,7 +28,7 @@ void blk_config_read(const struct blk_geometry *geometry, bool write_back, uint3
 /* The frontend writes [off, off + len). True: the range has the one byte that may be written, and
  * *write_back is what it says. */
 bool blk_config_write(uint32_t off, uint32_t len, const uint8_t *bytes, bool *write_back);
-/* Must each write be durable when it is answered? */
+/* True: each write must be durable when it is answered. */
 bool blk_writes_through(uint64_t features, bool write_back);
 
 #endif

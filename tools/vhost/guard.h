@@ -16,7 +16,7 @@ int guard_install(void);
 bool guard_watch(void *map, size_t map_len, size_t page_len);
 /* Before it is unmapped. */
 void guard_forget(void *map);
-/* Was a page put in place since the last call? */
+/* True: a page was put in place since the last call. */
 bool guard_take_hit(void);
 
 #endif

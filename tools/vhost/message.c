@@ -90,7 +90,7 @@ const char *vhost_header_wrong(const struct vhost_header *header)
 	return NULL;
 }
 
-/* Does the payload say the same length as the header? */
+/* What the payload says of its length is compared with the header. */
 static const char *message_len_wrong(const struct vhost_message *m)
 {
 	uint32_t len = m->header.len;

@@ -39,7 +39,7 @@ const char *vhost_header_wrong(const struct vhost_header *header);
 /* The same for a message that has come as a whole: its payload and descriptors are as its number
  * wants them, and the protocol feature that it needs was acknowledged. */
 const char *vhost_message_wrong(const struct vhost_message *message, uint64_t protocol_features);
-/* Does its number have an answer of its own? */
+/* True: its number has an answer of its own. */
 bool vhost_message_is_question(const struct vhost_message *message);
 /* "SET_VRING_KICK"; "?" for a number that is not known. Static. */
 const char *vhost_message_name(uint32_t number);
