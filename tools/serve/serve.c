@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tools/cli/sandbox.h"
@@ -20,6 +21,7 @@
 #include "tools/serve/image.h"
 #include "tools/serve/link.h"
 #include "tools/serve/port.h"
+#include "tools/serve/spin.h"
 #include "tools/serve/watch.h"
 #include "tools/vhost/guard.h"
 #include "tools/words/exit_code.h"
@@ -37,8 +39,7 @@ struct serve {
 	struct control *control; /* or NULL */
 	struct control_target target;
 	struct watch watch;
-	bool job_runs;
-	int code; /* of the job's end, where it failed */
+	struct spin spin;
 };
 
 /* ---- the job ---- */
@@ -115,21 +116,39 @@ static void serve_look(struct serve *s, int timeout_ms)
 	}
 }
 
+static uint64_t serve_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * UINT64_C(1000000000) + now.tv_nsec;
+}
+
+/* There is no work: looks for some a moment longer, then sleeps until there may be some. */
+static void serve_idle(struct serve *s)
+{
+	uint64_t began = serve_now_ns(), until = began + s->spin.ns, now = began;
+
+	while (now < until) {
+		if (serve_work(s))
+			return;
+		now = serve_now_ns();
+	}
+	serve_look(s, port_listen(&s->port) ? 0 : serve_timeout_ms(s));
+	port_ignore(&s->port);
+	until = serve_now_ns();
+	spin_learn(&s->spin, until - began, until - now);
+}
+
 static void serve_loop(struct serve *s)
 {
 	unsigned n_rounds = 0;
 
 	while (!stop_signal() && !s->link.is_over) {
-		int timeout_ms = 0;
-
-		if (serve_work(s)) {
-			if (++n_rounds % ROUNDS_A_LOOK)
-				continue;
-		} else if (!port_listen(&s->port)) {
-			timeout_ms = serve_timeout_ms(s);
-		}
-		serve_look(s, timeout_ms);
-		port_ignore(&s->port);
+		if (!serve_work(s))
+			serve_idle(s);
+		else if (++n_rounds % ROUNDS_A_LOOK == 0)
+			serve_look(s, 0);
 	}
 }
 

@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 
 #include "tools/serve/durable.h"
+#include "tools/serve/spin.h"
 #include "tools/vhost/blk.h"
 #include "tools/vhost/blk_config.h"
 
@@ -216,4 +217,22 @@ Test(serve_durable, without_tables_all_is_known)
 	durable_open(&d, 1 << 30, 0);
 	cr_assert(durable_has(&d, 5, 1 << 20));
 	durable_close(&d);
+}
+
+/* ---- how long the server looks for work ---- */
+
+Test(serve_spin, it_grows_while_waits_are_short_and_ends_when_the_guest_is_idle)
+{
+	struct spin spin = { 0 };
+
+	spin_learn(&spin, 1000000, 1000000);
+	cr_assert_eq(spin.ns, 0, "an idle guest costs nothing");
+	for (int i = 0; i < 10; i++)
+		spin_learn(&spin, SPIN_SHORT_NS, SPIN_SHORT_NS);
+	cr_assert_eq(spin.ns, SPIN_MAX_NS);
+	spin_learn(&spin, 3000, 0);
+	cr_assert_eq(spin.ns, SPIN_MAX_NS, "work was found by looking");
+	for (int i = 0; i < 5; i++)
+		spin_learn(&spin, SPIN_SHORT_NS + 1, SPIN_SHORT_NS - SPIN_MAX_NS);
+	cr_assert_eq(spin.ns, 0);
 }
