@@ -179,6 +179,13 @@ def pulled(d):
     same(image_check(top, 'qcow2'), 0, 'qemu-img check')
 
 
+@case('what no frontend should do: memory that becomes shorter, noise, rings of nonsense')
+def hostile(d):
+    top = disk(d)
+    frontend('hostile', '-f', FIRST, '--', harness.blockpull, 'serve', f'--socket-path={d}/s', top)
+    check(image_check(top, 'qcow2') in (0, 3), 'qemu-img check finds more than leaks')
+
+
 @case('the control socket steers a pull')
 def control(d):
     top = disk(d)

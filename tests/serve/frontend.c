@@ -2,6 +2,7 @@
 /*
  * frontend storm [OPTION...] -- BACKEND...   random requests, checked, while it dies
  * frontend orders [OPTION...] -- BACKEND...     each VMM's order, one after another
+ * frontend hostile [OPTION...] -- BACKEND...         what no frontend should do
  * frontend load [OPTION...] SOCKET           requests a second
  *
  * BACKEND's command has --socket-path=PATH. What is wrong ends with exit code 1.
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/serve/hostile.h"
 #include "tests/serve/load.h"
 #include "tests/serve/storm.h"
 
@@ -141,6 +143,24 @@ static int run_orders(const struct options *o, char **command)
 	return 0;
 }
 
+static int run_hostile(const struct options *o, char **command)
+{
+	struct hostile h = { .order = order_find(o->order), .seed = o->seed, .first = o->first };
+	int code;
+
+	fprintf(stderr, "seed %llu\n", (unsigned long long)o->seed);
+	backend_open(&h.backend, command);
+	backend_start(&h.backend);
+	hostile_log(&h);
+	hostile_truncate(&h);
+	hostile_noise(&h);
+	hostile_rings(&h);
+	code = backend_end(&h.backend, SIGTERM);
+	if (code)
+		front_fail("SIGTERM ended the backend with %d", code);
+	return 0;
+}
+
 static int run_load(const struct options *o, const char *socket)
 {
 	const struct order *order = order_find(o->order);
@@ -172,7 +192,7 @@ int main(int argc, char **argv)
 
 	signal(SIGPIPE, SIG_IGN);
 	if (argc < 3)
-		front_fail("usage: storm|orders|load [OPTION...] COMMAND...|SOCKET");
+		front_fail("usage: storm|orders|hostile|load [OPTION...] COMMAND...|SOCKET");
 	options_read(&o, argc - 1, argv + 1);
 	argv += 1 + optind;
 	if (!*argv)
@@ -181,6 +201,8 @@ int main(int argc, char **argv)
 		return run_storm(&o, argv);
 	if (!strcmp(verb, "orders"))
 		return run_orders(&o, argv);
+	if (!strcmp(verb, "hostile"))
+		return run_hostile(&o, argv);
 	if (!strcmp(verb, "load"))
 		return run_load(&o, *argv);
 	front_fail("unknown verb '%s'", verb);

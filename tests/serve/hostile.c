@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * After each the same backend serves a frontend that behaves: nothing of what
+ * went before is left in it.
+ */
+#include "tests/serve/hostile.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define QUEUE_SIZE 128
+#define LEN        4096u
+
+static uint64_t hostile_draw(struct hostile *h)
+{
+	h->seed ^= h->seed << 13;
+	h->seed ^= h->seed >> 7;
+	h->seed ^= h->seed << 17;
+	return h->seed >> 8;
+}
+
+static void hostile_connect(struct hostile *h, struct front *front)
+{
+	if (waitpid(h->backend.pid, NULL, WNOHANG))
+		front_fail("the backend has died");
+	front_open(front, 1, QUEUE_SIZE);
+	if (!front_connect(front, h->backend.socket, 20000))
+		front_fail("the backend does not listen");
+}
+
+static void hostile_start(struct hostile *h, struct front *front)
+{
+	hostile_connect(h, front);
+	if (!order_connect(front, h->order) || !order_start(front, h->order))
+		front_fail("the backend refuses");
+}
+
+/* A frontend as it should be. */
+static void hostile_judge(struct hostile *h)
+{
+	uint8_t bytes[LEN], wanted[LEN];
+	struct front front;
+
+	hostile_start(h, &front);
+	memset(wanted, h->first, sizeof(wanted));
+	if (front_do(&front, &front.queues[0], 0, 0, bytes, LEN) || memcmp(bytes, wanted, LEN))
+		front_fail("reading fails");
+	if (!order_stop(&front, h->order))
+		front_fail("the backend does not stop");
+	front_close(&front);
+}
+
+static void hostile_fill(struct front *front, uint32_t type)
+{
+	struct front_queue *q = &front->queues[0];
+	int slot;
+
+	while ((slot = front_slot(q)) >= 0)
+		front_submit(front, q, slot, type, slot * (LEN / 512), LEN);
+	front_kick(q);
+}
+
+void hostile_truncate(struct hostile *h)
+{
+	for (unsigned round = 0; round < 12; round++) {
+		struct front front;
+
+		hostile_start(h, &front);
+		hostile_fill(&front, 0);
+		usleep(hostile_draw(h) % 2000);
+		if (ftruncate(front.memory_fd, round % 2 ? 0 : FRONT_QUEUE_LEN))
+			front_fail("ftruncate");
+		write(front.queues[0].kick_fd, &(uint64_t){ 1 }, 8);
+		usleep(20000);
+		front_close(&front);
+		hostile_judge(h);
+	}
+}
+
+static void hostile_bytes(struct hostile *h, uint8_t *out, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		out[i] = hostile_draw(h) % 4 ? hostile_draw(h) : 0;
+}
+
+void hostile_noise(struct hostile *h)
+{
+	uint8_t bytes[512];
+
+	for (unsigned round = 0; round < 300; round++) {
+		uint32_t number = 1 + hostile_draw(h) % 44, len = hostile_draw(h) % 300;
+		struct front front;
+		int fds[2];
+
+		hostile_connect(h, &front);
+		if (round % 3)
+			order_connect(&front, h->order);
+		hostile_bytes(h, bytes, sizeof(bytes));
+		fds[0] = fds[1] = front.memory_fd;
+		if (round % 7)
+			front_send(&front, number, 0, bytes, len, fds, hostile_draw(h) % 3);
+		else
+			(void)!write(front.fd, bytes, len);
+		front_close(&front);
+		if (round % 50 == 0)
+			hostile_judge(h);
+	}
+	hostile_judge(h);
+}
+
+void hostile_rings(struct hostile *h)
+{
+	for (unsigned round = 0; round < 60; round++) {
+		struct front front;
+		struct front_queue *q;
+
+		hostile_start(h, &front);
+		q = &front.queues[0];
+		hostile_fill(&front, round % 2);
+		for (unsigned i = 0; i < 200; i++) {
+			uint8_t *desc = (uint8_t *)q->desc;
+
+			hostile_bytes(h, desc + hostile_draw(h) % (QUEUE_SIZE * 16 - 16), 8);
+			if (i % 20 == 0)
+				q->avail->idx += hostile_draw(h) % 40;
+			q->avail->heads[hostile_draw(h) % QUEUE_SIZE] = hostile_draw(h) % 140;
+			write(q->kick_fd, &(uint64_t){ 1 }, 8);
+		}
+		front_close(&front);
+		if (waitpid(h->backend.pid, NULL, WNOHANG))
+			front_fail("the backend has died");
+	}
+}
+
+static void hostile_check_logged(const struct front *front, const void *place, uint64_t len)
+{
+	uint64_t first = front_guest_addr(front, place);
+
+	for (uint64_t page = first / 4096; page <= (first + len - 1) / 4096; page++)
+		if (!(front->log[page / 8] & 1u << page % 8))
+			front_fail("page %llu was written to, and is not in the log",
+				   (unsigned long long)page);
+}
+
+void hostile_log(struct hostile *h)
+{
+	uint8_t bytes[LEN];
+	struct front front;
+	struct front_queue *q;
+
+	hostile_start(h, &front);
+	q = &front.queues[0];
+	if (!front_say(&front, VHOST_SET_LOG_BASE, 0))
+		front_fail("no log");
+	front.features |= VHOST_BIT(VHOST_LOG_ALL);
+	if (!front_say(&front, VHOST_SET_FEATURES, 0) ||
+	    !front_say(&front, VHOST_SET_VRING_ADDR, 0))
+		front_fail("the log can't be switched on");
+	memset(front.log, 0, front.log_len);
+	if (front_do(&front, q, 0, 8, bytes, LEN))
+		front_fail("reading fails");
+	hostile_check_logged(&front, front_data(q, 0), LEN);
+	hostile_check_logged(&front, q->used, 4);
+	hostile_check_logged(&front, q->ends, 32);
+	front.features &= ~VHOST_BIT(VHOST_LOG_ALL);
+	if (!front_say(&front, VHOST_SET_FEATURES, 0) || front_do(&front, q, 0, 8, bytes, LEN) ||
+	    !order_stop(&front, h->order))
+		front_fail("the log can't be switched off");
+	front_close(&front);
+}
