@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "tools/cli/say.h"
+#include "tools/vhost/guard.h"
 
 /* ---- the socket ---- */
 
@@ -128,6 +129,7 @@ void link_drop(struct link *link)
 	port_drain(port, NULL);
 	port_disconnect(port);
 	vhost_session_close(&port->session);
+	guard_take_hit(); /* of memory that is not there any more */
 	port->is_connected = false;
 	vhost_channel_done(&link->channel);
 	epoll_ctl(link->epoll_fd, EPOLL_CTL_DEL, link->channel.fd, NULL);
