@@ -2,6 +2,7 @@
 """blockpull serve, from outside: a frontend of our own (tests/serve/) that plays the VMMs' messages and checks
 every byte while the backend dies, and QEMU with its firmware, whose driver is a stranger's.
 """
+import json
 import os
 import signal
 import socket
@@ -195,6 +196,29 @@ def control(d):
     bp('ctl', f'{d}/c', 'wait')
     end(server)
     check('backing-filename' not in image_info(top), 'it has a backing file still')
+
+
+@case('requests are counted as QEMU counts them')
+def stats(d):
+    top = disk(d)
+    server = serving(d, f'--control={d}/c', top)
+    frontend('load', '-w', '-d', 4, '-s', 1, '-n', SIZE, f'{d}/s')
+    frontend('load', '-d', 4, '-s', 1, '-n', SIZE, f'{d}/s')
+    with socket.socket(socket.AF_UNIX) as control:
+        control.connect(f'{d}/c')
+        control.sendall(b'{"execute":"qmp_capabilities"}{"execute":"query-blockstats"}')
+        lines = control.makefile('rb')
+        answer = [json.loads(lines.readline()) for _ in range(3)][2]['return']
+    end(server)
+    same([device['device'] for device in answer], [top], 'devices')
+    counted = answer[0]['stats']
+    for kind in 'rd', 'wr':
+        n = counted[f'{kind}_operations']
+        check(n > 10, f'{kind}: {n} operations')
+        same(counted[f'{kind}_bytes'], 4096 * n, f'{kind}: bytes')
+        same(sum(counted[f'{kind}_latency_histogram']['bins']), n, f'{kind}: the histogram')
+        same(counted[f'failed_{kind}_operations'], 0, f'{kind}: failed')
+    same(counted['unmap_operations'], 0, 'discards')
 
 
 # ---- Firmware -----------------------------------------------------------------------------------

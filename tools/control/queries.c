@@ -111,6 +111,23 @@ struct json_object *control_query_nodes(struct control_target *target, struct js
 	return control_ok(control_nodes_describe(target));
 }
 
+/* Only the disk as a whole is counted, not its files. */
+struct json_object *control_query_stats(struct control_target *target, struct json_object *args)
+{
+	struct json_object *list = json_object_new_array(), *device;
+
+	(void)args;
+	if (!target->describe_stats)
+		return control_ok(list);
+	device = json_object_new_object();
+	control_add_text(device, "device", target->device);
+	if (target->n_nodes)
+		control_add_text(device, "node-name", target->nodes[0].name);
+	json_object_object_add(device, "stats", target->describe_stats(target->owner));
+	json_object_array_add(list, device);
+	return control_ok(list);
+}
+
 struct json_object *control_query_job(struct control_target *target, struct json_object *args)
 {
 	struct json_object *list = json_object_new_array(), *report = control_job_report(target);

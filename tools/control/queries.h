@@ -12,6 +12,7 @@ struct json_object *control_greeting(void);
 struct json_object *control_query_block_jobs(struct control_target *target,
 					     struct json_object *args);
 struct json_object *control_query_jobs(struct control_target *target, struct json_object *args);
+struct json_object *control_query_stats(struct control_target *target, struct json_object *args);
 struct json_object *control_query_nodes(struct control_target *target, struct json_object *args);
 /* x-query-job */
 struct json_object *control_query_job(struct control_target *target, struct json_object *args);

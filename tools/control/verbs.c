@@ -219,6 +219,7 @@ static struct json_object *verbs_dismiss_job(struct control_target *target, stru
 
 static const struct control_arg no_args[] = { { 0 } };
 static const struct control_arg nodes_args[] = { { "flat", CONTROL_BOOLEAN, false }, { 0 } };
+static const struct control_arg stats_args[] = { { "query-nodes", CONTROL_BOOLEAN, false }, { 0 } };
 static const struct control_arg device_args[] = { { "device", CONTROL_TEXT, false }, { 0 } };
 static const struct control_arg id_args[] = { { "id", CONTROL_TEXT, false }, { 0 } };
 static const struct control_arg cancel_args[] = { { "device", CONTROL_TEXT, false },
@@ -240,6 +241,7 @@ static const struct {
 	{ "query-block-jobs", no_args, control_query_block_jobs },
 	{ "query-jobs", no_args, control_query_jobs },
 	{ "query-named-block-nodes", nodes_args, control_query_nodes },
+	{ "query-blockstats", stats_args, control_query_stats },
 	{ "query-version", no_args, control_query_version },
 	{ "query-commands", no_args, verbs_query_commands },
 	{ "x-query-job", no_args, control_query_job },

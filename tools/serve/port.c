@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "tools/vhost/queue.h"
 
@@ -24,7 +25,7 @@ struct port_request {
 	struct iovec *logged; /* what of guest memory it writes, while that is logged */
 	unsigned n_logged;
 	uint8_t *status_at;
-	uint64_t off, len, epoch;
+	uint64_t off, len, epoch, began_ns;
 	uint32_t used_len;
 	uint16_t n_pending; /* the library's requests */
 	uint8_t act;        /* enum blk_act */
@@ -76,10 +77,28 @@ static void port_note_durable(struct port *port, const struct port_request *r)
 		durable_add(&port->durable, r->epoch, r->off, r->len);
 }
 
+static uint64_t port_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * UINT64_C(1000000000) + now.tv_nsec;
+}
+
+static void port_count_end(struct port *port, const struct port_request *r)
+{
+	enum counters_kind kind = counters_kind(r->act);
+
+	if (kind != COUNTERS_KINDS)
+		counters_add(&port->counters, kind, r->len, r->status != BLK_OK,
+			     port_now_ns() - r->began_ns);
+}
+
 static void port_end(struct port *port, struct port_request *r)
 {
 	struct port_slots *slots = r->slots;
 
+	port_count_end(port, r);
 	port_note_durable(port, r);
 	slots->n_in_flight--;
 	port->n_in_flight--;
@@ -139,7 +158,6 @@ static bool port_must_be_durable(const struct port *port, uint64_t off, uint64_t
 static void port_write(struct port *port, struct port_request *r, const struct blk_request *blk)
 {
 	r->off = blk->off;
-	r->len = blk->len;
 	r->is_durable = port_must_be_durable(port, blk->off, blk->len);
 	r->epoch = durable_epoch(&port->durable);
 	bpull_write(port->disk, blk->iov, blk->n_iov, blk->off, r->is_durable ? BPULL_IO_FUA : 0,
@@ -154,6 +172,7 @@ static void port_clear(struct port *port, struct port_request *r, const struct b
 		const struct blk_range *range = &blk->ranges[i];
 		uint32_t flags = range->unmap ? BPULL_IO_UNMAP : 0;
 
+		r->len += range->len;
 		durable_clear(&port->durable, range->off, range->len);
 		if (port_must_be_durable(port, range->off, range->len))
 			flags |= BPULL_IO_FUA;
@@ -217,7 +236,12 @@ static void port_begin(struct port *port, struct vhost_queue *q, uint16_t head)
 	}
 	blk_decode(&disk, &port->chain, &blk);
 	*r = (struct port_request){
-		.slots = slots, .status_at = blk.status_at, .used_len = blk.used_len, .act = blk.act
+		.slots = slots,
+		.status_at = blk.status_at,
+		.used_len = blk.used_len,
+		.len = blk.act == BLK_READ || blk.act == BLK_WRITE ? blk.len : 0,
+		.began_ns = port_now_ns(),
+		.act = blk.act,
 	};
 	slots->n_in_flight++;
 	port->n_in_flight++;
