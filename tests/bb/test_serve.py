@@ -10,7 +10,7 @@ import stat
 import time
 
 import harness
-from harness import DONE, LOCKED, MIB, REFUSED, USAGE, bp, case, check, need, refused, same
+from harness import DONE, LOCKED, MIB, REFUSED, USAGE, Skip, bp, case, check, need, refused, same
 from images import image_check, image_info, overlay, qemu_img, raw_image
 
 FIRST = 0x11  # what the base is full of
@@ -106,6 +106,22 @@ def given(d):
     same(answer[:12], bytes([1, 0, 0, 0, 5, 0, 0, 0, 8, 0, 0, 0]), 'the answer to GET_FEATURES')
     ours.close()
     same(harness.finish(server, timeout=20).rc, DONE, 'the end')
+
+
+@case('a filter is closed behind the open files')
+def filtered(d):
+    if 'seccomp' not in bp('--version').out:
+        raise Skip('built without the filter')
+    server = serving(d, disk(d))
+    deadline = time.monotonic() + harness.WAIT
+    while True:
+        with open(f'/proc/{server.pid}/status', encoding='ascii') as status:
+            if 'Seccomp:\t2\n' in status.read():
+                break
+        check(time.monotonic() < deadline, 'there is no filter')
+        time.sleep(0.01)
+    frontend('load', '-s', 1, '-n', SIZE, f'{d}/s')
+    end(server)
 
 
 # ---- Requests, by our own frontend --------------------------------------------------------------
