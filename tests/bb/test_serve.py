@@ -10,6 +10,7 @@ import stat
 import time
 
 import harness
+import images
 from harness import DONE, LOCKED, MIB, REFUSED, USAGE, Skip, bp, case, check, need, refused, same
 from images import image_check, image_info, overlay, qemu_img, raw_image
 
@@ -173,6 +174,15 @@ def killed_formats(d, fmt, options):
     top = disk(d, fmt, options)
     storm(d, top, '-s', 5, '-k', 300)
     check(image_check(top, fmt) in (0, 3), 'qemu-img check finds more than leaks')
+
+
+@case('killed with an internal snapshot, whose clusters are not the disk\'s')
+def killed_snapshot(d):
+    top = disk(d)
+    images.qemu_io(top, 'qcow2', f'write -P {FIRST} 0 8M')
+    qemu_img('snapshot', '-c', 'one', top)
+    storm(d, top, '-s', 5, '-k', 300)
+    check(image_check(top, 'qcow2') in (0, 3), 'qemu-img check finds more than leaks')
 
 
 @case('killed: raw')

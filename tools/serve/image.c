@@ -9,6 +9,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+
+#define NOTE_EXTENTS 256
+#define NOTE_MAX_NS  200000000
 
 #define SUBCLUSTERS 32 /* of a cluster with extended L2 entries */
 
@@ -33,6 +37,7 @@ int image_look(const char *path, const struct bpull_disk_options *how, struct im
 		.can_discard = layer.format == BPULL_FORMAT_RAW ||
 			       (layer.format == BPULL_FORMAT_QCOW2 && layer.version >= 3 &&
 				!layer.data_file_raw),
+		.has_snapshots = layer.n_snapshots,
 	};
 	if (layer.format == BPULL_FORMAT_RAW)
 		look->granule = look->cluster_len = 0;
@@ -46,6 +51,37 @@ int image_look(const char *path, const struct bpull_disk_options *how, struct im
 	}
 	bpull_info_close(info);
 	return rc;
+}
+
+static int64_t image_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+/* Opening has checked the image: a plain cluster has one owner, and is written to in place. */
+static bool image_is_in_place(const struct bpull_extent *e)
+{
+	return !e->depth && e->data && e->has_offset && !e->zero && !e->compressed;
+}
+
+void image_note_durable(struct bpull_disk *disk, struct durable *durable)
+{
+	struct bpull_extent extents[NOTE_EXTENTS];
+	int64_t until = image_now_ns() + NOTE_MAX_NS;
+	uint64_t start = 0;
+	int n;
+
+	while (image_now_ns() < until &&
+	       (n = bpull_disk_map(disk, start, extents, NOTE_EXTENTS, NULL)) > 0) {
+		for (int i = 0; i < n; i++)
+			if (image_is_in_place(&extents[i]))
+				durable_add(durable, durable_epoch(durable), extents[i].start,
+					    extents[i].length);
+		start = extents[n - 1].start + extents[n - 1].length;
+	}
 }
 
 const char *image_serial(const char *path)

@@ -172,6 +172,8 @@ static int serve_open_disk(struct serve *s, struct bpull_error *error)
 						  .can_discard = look.can_discard };
 	s->port.serial = o->serial ? o->serial : image_serial(o->image);
 	durable_open(&s->port.durable, s->port.geometry.len, look.granule);
+	if (look.granule && !look.has_snapshots && !o->read_only)
+		image_note_durable(s->port.disk, &s->port.durable);
 	if (bpull_disk_warning(s->port.disk))
 		say_note("warning: %s", bpull_disk_warning(s->port.disk));
 	if (!o->line.quiet)
