@@ -301,39 +301,6 @@ void port_publish(struct port *port)
 			vhost_queue_publish(&port->session, &port->session.queues[i]);
 }
 
-/* ---- kicks ---- */
-
-bool port_listen(struct port *port)
-{
-	bool any = false;
-
-	for (unsigned i = 0; port->is_connected && i < port->geometry.n_queues; i++) {
-		struct vhost_queue *q = &port->session.queues[i];
-
-		if (q->is_started && vhost_queue_runs(&port->session, q))
-			any |= vring_listen(&q->ring);
-	}
-	return any;
-}
-
-void port_ignore(struct port *port)
-{
-	for (unsigned i = 0; port->is_connected && i < port->geometry.n_queues; i++) {
-		struct vhost_queue *q = &port->session.queues[i];
-
-		if (q->is_started && vhost_queue_runs(&port->session, q))
-			vring_ignore(&q->ring);
-	}
-}
-
-bool port_is_polled(const struct port *port)
-{
-	for (unsigned i = 0; port->is_connected && i < port->geometry.n_queues; i++)
-		if (port->session.queues[i].is_started && port->session.queues[i].is_polled)
-			return true;
-	return false;
-}
-
 /* ---- waiting ---- */
 
 static unsigned port_count(const struct port *port, const struct vhost_queue *q)
