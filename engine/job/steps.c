@@ -63,7 +63,8 @@ void job_conclude(struct bpull_disk *disk, enum bpull_job_status status)
 }
 
 /* Everything published before the step's first call is durable; else makes it so. A guest publishes
- * on and on: what comes later is not waited for. */
+ * on and on: what comes later is not waited for. No commit begins over a base that has changed: a
+ * kill behind it would leave a mixture without a mark. Unwinding marks the image itself. */
 static bool ensure_committed(struct bpull_disk *disk)
 {
 	struct job *job = &disk->job;
@@ -71,6 +72,8 @@ static bool ensure_committed(struct bpull_disk *disk)
 	if (!job->commit_target) {
 		if (commit_is_clean(disk))
 			return true;
+		if (job->step != JOB_UNWINDING && mixed_check_files(disk))
+			return false;
 		job->commit_target = disk->commits.n_begun + 1;
 	}
 	if (disk->commits.last_hard >= job->commit_target)
