@@ -145,7 +145,9 @@ enum bpull_io {
 
 enum bpull_engine_flags {
 	BPULL_ENGINE_THREAD = 1 << 0, /* the engine runs by itself, in a thread that blocks all
-					 signals; process() and wait() only hand out events */
+					 signals but SIGBUS and SIGSEGV, its own faults (a buffer
+					 that went away); so do all threads of the library.
+					 process() and wait() only hand out events */
 };
 
 struct bpull_engine_options {

@@ -3,7 +3,7 @@
  * One mutex, a queue in and a list out. One thread starts with the pool, the others
  * when there is more queued than idle threads to take it, up to the bound; all stay:
  * they sleep on the condition and cost nothing. Where a limit on processes forbids
- * another one, those that are there do the work. All signals are blocked in them, so
+ * another one, those that are there do the work. Signals are blocked in them (thread.h), so
  * that an embedder's handlers run on its own threads.
  *
  * Work stealing and lock-free queues were rejected: what runs here takes tens
@@ -12,12 +12,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "io/base.h"
+#include "io/thread.h"
 #include "io/wake.h"
 #include "io/workers.h"
 
@@ -79,16 +79,11 @@ static void *worker_main(void *arg)
 /* Caller holds the lock, or is alone. */
 static int start_one(struct workers *w)
 {
-	sigset_t all, before;
-	int rc;
+	int rc = thread_start(&w->threads[w->n_threads], worker_main, w);
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = pthread_create(&w->threads[w->n_threads], NULL, worker_main, w);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (!rc)
 		w->n_threads++;
-	return -rc;
+	return rc;
 }
 
 /* One that has just ended is counted for a moment still. */

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,6 +17,7 @@
 #include "engine/core/loop.h"
 #include "engine/job/round.h"
 #include "io/base.h"
+#include "io/thread.h"
 
 static void *run_rounds_alone(void *opaque)
 {
@@ -76,20 +76,15 @@ static void destroy(struct engine_thread *t)
 	t->is_on = false;
 }
 
-/* Blocks all signals in the thread: the program's other threads take them. */
 int engine_thread_start(struct bpull_engine *engine)
 {
 	struct engine_thread *t = &engine->thread;
-	sigset_t all, before;
 	int rc = init(t);
 
 	if (rc)
 		return rc;
 	t->is_on = true;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = -pthread_create(&t->thread, NULL, run_rounds_alone, engine);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	rc = thread_start(&t->thread, run_rounds_alone, engine);
 	if (rc)
 		destroy(t);
 	return rc;
