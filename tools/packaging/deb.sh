@@ -10,7 +10,7 @@ OUT=$(realpath -m "$1")
 VERSION=$(sed -n "s/^ *version: '\(.*\)',/\1/p" meson.build | head -1)
 DATE=$(dpkg-parsechangelog -l tools/packaging/debian/changelog -S Timestamp)
 SUITE=${SUITE:-$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)}
-MIRROR=${MIRROR:-http://deb.debian.org/debian}
+MIRROR=${MIRROR:-} # empty: the one that mmdebstrap takes
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "deb: $*"; exit 1; }
@@ -53,7 +53,7 @@ try_in_root() {
     local root=$OUT/root
     rm -rf --one-file-system "$root"
     say "deb: making a root of $SUITE"
-    mmdebstrap --mode=root --variant=apt --format=directory "$SUITE" "$root" "$MIRROR" >"$OUT/root.log" 2>&1 ||
+    mmdebstrap --mode=root --variant=apt --format=directory "$SUITE" "$root" ${MIRROR:+"$MIRROR"} >"$OUT/root.log" 2>&1 ||
         { tail -20 "$OUT/root.log" >&2; die "no root"; }
     mkdir "$root/packages"
     cp "$OUT"/first/{blockpull,libblockpull0,nbdkit-blockpull-plugin}_*.deb "$root/packages"
