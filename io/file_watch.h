@@ -35,8 +35,8 @@ struct watched_file {
 	int id;
 	struct file_notes known; /* those that the time we accept explains */
 	int64_t checked_ns; /* of the real clock: no write after the last look has an older time */
-	int64_t unsure_ns; /* of the monotonic clock: since then a time is unexplained; 0: none */
-	bool changed;      /* once said, it stays so */
+	int64_t unsure_ns;  /* of the monotonic clock: since then a time is unexplained; 0: none */
+	bool changed;       /* once said, it stays so */
 };
 
 /* Watches an open regular file, before its length and times are taken. Where that can't be (`watch`
