@@ -5,7 +5,7 @@ header only, the shared library exports what the header declares and nothing
 else, every file carries its licence line, no line is too long, no message of the
 library names an option of the command, every pointer of a public function has a
 row in the table of NULLs, no two functions of the library have one name, what
-runs in the simulated machine begins no thread. The order of the library's
+runs in the simulated machine begins no thread, nothing new lies at the top level. The order of the library's
 folders: check_rooms.py.
 
 usage: check_tree.py ROOT [LIBRARY]"""
@@ -26,6 +26,17 @@ def sources(root, *folders):
     for folder in folders:
         for path in sorted((root / folder).glob("**/*.[ch]")):
             yield path
+
+
+TOP_LEVEL = {"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md", "meson.build", "meson_options.txt",
+             "bench", "docs", "engine", "formats", "io", "tests", "tools"}
+
+
+def stray_names(root):
+    """What git has at the top level beside these and dotfiles; nothing where this is no checkout that git reads."""
+    listed = subprocess.run(["git", "-C", str(root), "ls-files", "-z"], capture_output=True, text=True)
+    names = {name.split("/")[0] for name in listed.stdout.split("\0") if name}
+    yield from sorted(name for name in names - TOP_LEVEL if not name.startswith("."))
 
 
 def private_includes(root):
@@ -152,7 +163,8 @@ def main():
               ("no message of the library names an option", options_named(root)),
               ("each public pointer was tried as NULL", untested_pointers(root)),
               ("a function's name is found once", names_found_twice(root)),
-              ("what is simulated begins no thread", threads_simulated(root))]
+              ("what is simulated begins no thread", threads_simulated(root)),
+              ("nothing new lies at the top level", stray_names(root))]
     if len(sys.argv) > 2:
         checks.append(("the library exports the header", export_differences(root, sys.argv[2])))
     print(f"1..{len(checks)}")
