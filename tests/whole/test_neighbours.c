@@ -169,25 +169,27 @@ static void play(struct neighbours *all)
 	sim_free(all->sim);
 }
 
+static void play_seed(uint64_t seed, bool faults, bool cuts)
+{
+	struct neighbours all = { .seed = seed, .state = seed, .faults = faults, .cuts = cuts };
+	struct sim_chain_how how = { .seed = seed / 4 + 1,
+				     .n_clusters = 10 + seed % 30,
+				     .cluster_bits = 12,
+				     .clone = seed / 4 % 4,
+				     .format = seed % 5 ? IMAGE_QCOW2 : IMAGE_QED };
+
+	sim_chain_draw(&all.chain, &how);
+	play(&all);
+	sim_chain_free(&all.chain);
+}
+
 static void play_seeds(bool faults, bool cuts, uint64_t n)
 {
 	uint64_t first = sim_pull_env("NEIGHBOUR_SEED", 0);
 
 	n = sim_pull_env("NEIGHBOUR_SEEDS", first ? 1 : n);
-	for (uint64_t seed = MAX(first, UINT64_C(1)); n; seed++, n--) {
-		struct neighbours all = {
-			.seed = seed, .state = seed, .faults = faults, .cuts = cuts
-		};
-		struct sim_chain_how how = { .seed = seed / 4 + 1,
-					     .n_clusters = 10 + seed % 30,
-					     .cluster_bits = 12,
-					     .clone = seed / 4 % 4,
-					     .format = seed % 5 ? IMAGE_QCOW2 : IMAGE_QED };
-
-		sim_chain_draw(&all.chain, &how);
-		play(&all);
-		sim_chain_free(&all.chain);
-	}
+	for (uint64_t seed = MAX(first, UINT64_C(1)); n; seed++, n--)
+		play_seed(seed, faults, cuts);
 }
 
 static bool is_few(void)
@@ -214,6 +216,12 @@ Test(neighbours, of_which_some_fail)
 		return;
 	cr_assert_gt(neighbours_met.failed, EFFORT(30));
 	cr_assert_gt(neighbours_met.poisoned, EFFORT(30));
+}
+
+/* Writing the header without the link fails, and so does making the old one durable again. */
+Test(neighbours, of_which_one_cannot_know_its_link)
+{
+	play_seed(UINT64_C(28828103580), true, false);
 }
 
 Test(neighbours, in_power_cuts)
