@@ -15,7 +15,7 @@ from harness import CORRUPT, DONE, FAILED, LEAKS, MIB, bp, case, check, field, n
 from images import Untouched, image_info, image_map, overlay, qemu_img, qemu_io, raw_image
 
 SEED = int(os.environ.get('BB_SEED', time.time_ns() % 10**6))
-ROUNDS = int(os.environ.get('BB_ROUNDS', '10'))
+ROUNDS = int(os.environ.get('BB_ROUNDS', '6'))
 VERDICT = {0: DONE, 2: CORRUPT, 3: LEAKS}
 
 
