@@ -117,8 +117,8 @@ static void judge_link(struct neighbours *all, struct neighbour *d, const struct
 	unsigned is = sim_chain_link_of(&all->chain, all->sim, neighbour_names[d - all->disks]);
 	unsigned want = event->status == BPULL_JOB_COMPLETED ? d->target : d->link;
 
-	/* Putting the old header back may fail, too. The job says then that the link can't be known,
-	 * and a cut may leave either. */
+	/* Putting the old header back may fail, too. The job then says that the link can't be
+	 * known, and a cut may leave either. */
 	if (d->guest.disk->poisoned &&
 	    (is == d->target || strstr(event->message, "can't be known")))
 		d->is_unknown = true;
