@@ -19,7 +19,9 @@
 #include "engine/commit/mixed.h"
 #include "engine/core/disk.h"
 #include "engine/core/export.h"
+#include "engine/job/damage.h"
 #include "engine/job/measure.h"
+#include "engine/job/plan_walk.h"
 #include "engine/job/target.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/chain_base.h"
@@ -316,12 +318,12 @@ int bpull_check(const char *path, const struct bpull_check_options *options,
 
 /* Refuses what a job with these options refuses before its first write. measure_walk() looks at the
  * overlay's own tables. */
-static int refuse_job(struct walk *w, const struct bpull_job_options *job, const char *base_name,
-		      struct err *err)
+static int refuse_job(struct plan_walk *w, const struct bpull_job_options *job,
+		      const char *base_name, struct err *err)
 {
 	const struct chain *chain = w->chain;
 	const struct layer *overlay = chain->layers[0];
-	struct walk damage = *w; /* a copy, because it counts by itself */
+	struct plan_walk damage = *w; /* a copy, because it counts by itself */
 	int rc = 0;
 
 	for (unsigned i = 0; !rc && i < chain->n_layers; i++)
@@ -335,11 +337,11 @@ static int refuse_job(struct walk *w, const struct bpull_job_options *job, const
 		rc = mixed_refuse(overlay, job->flags & BPULL_JOB_ACCEPT_MIXED, err);
 	if (!rc)
 		rc = chain_plan_link(chain, base_name, err);
-	return rc ? rc : measure_refuse_damage(&damage, err);
+	return rc ? rc : damage_refuse(&damage, err);
 }
 
 /* Plans the job: the layer it pulls to, the base's name in the image, and the spare space. */
-static int plan_job(struct walk *w, const struct bpull_job_options *job, char **base_name,
+static int plan_job(struct plan_walk *w, const struct bpull_job_options *job, char **base_name,
 		    struct err *err)
 {
 	struct layer *overlay = w->chain->layers[0];
@@ -366,7 +368,7 @@ int bpull_measure_job(const char *path, const struct bpull_disk_options *options
 	struct bpull_measure measured;
 	struct bpull_disk_options o;
 	struct err err = { 0 };
-	struct walk w = { 0 };
+	struct plan_walk w = { 0 };
 	autofree char *base_name = NULL;
 	struct offline_chain look;
 	int rc;

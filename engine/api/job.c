@@ -23,6 +23,7 @@
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
 #include "engine/job/job.h"
+#include "engine/job/damage.h"
 #include "engine/job/measure.h"
 #include "engine/job/round.h"
 #include "engine/job/target.h"
@@ -175,7 +176,7 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 	/* Refuse here, with the image untouched, what would stop the job later. */
 	rc = chain_plan_link(disk->chain, disk->base_name, err);
 	if (!rc && !is_prepared && !disk->flatten)
-		rc = measure_damage(disk, err);
+		rc = damage_refuse_job(disk, err);
 	if (!rc && (overlay->file->is_block || overlay->data->is_block))
 		rc = measure_device(disk, o->compression ? COMPRESSION_SPARE_LEN : 0, err);
 	if (!rc && !is_prepared)

@@ -9,7 +9,7 @@
 #include "engine/core/export.h"
 #include "engine/core/lock.h"
 #include "engine/core/loop.h"
-#include "engine/job/measure.h"
+#include "engine/job/damage.h"
 #include "engine/job/round.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
@@ -50,7 +50,7 @@ static int map_all(struct bpull_disk *disk, uint64_t start, struct bpull_extent 
 		   struct err *err)
 {
 	uint64_t guest_len = disk_overlay(disk)->guest_len;
-	int n = 0, rc = measure_sharing(disk, err);
+	int n = 0, rc = damage_refuse_sharing(disk, err);
 	struct shown shown;
 
 	while (!rc && start < guest_len) {

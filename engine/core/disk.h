@@ -199,7 +199,7 @@ struct bpull_disk {
 	bool exclusive;
 	/* Calls that walk its chain, and let others in: no layer is closed meanwhile. */
 	unsigned n_walking;
-	bool sharing_checked; /* measure_sharing() found nothing */
+	bool sharing_checked; /* damage_refuse_sharing() found nothing */
 	bool has_copied;      /* a job or a read has copied into it since it was opened */
 
 	struct aside aside;

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Refuses, before the first write, a chain that would end a pull half way: tables of lower layers
+ * that can't be read or that share what must have one owner. What is in the clusters only decoding
+ * can tell.
+ */
+#include "engine/job/damage.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "engine/core/disk.h"
+#include "engine/job/plan_walk.h"
+#include "formats/chain/chain.h"
+#include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
+#include "formats/core/layer_tables.h"
+#include "formats/core/table_cache.h"
+#include "io/base.h"
+#include "io/blocking.h"
+#include "io/err.h"
+#include "io/file.h"
+
+/* *has: the layer has a table for this guest byte; *end: the byte up to which that holds. While a
+ * table is loaded the engine may run, and a job of this disk may end, which closes layers: so the
+ * layer is named by its depth. */
+static int table_at(const struct chain *chain, unsigned depth, uint64_t guest_off, bool *has,
+		    uint64_t *end, struct table_need *need)
+{
+	struct layer *layer = depth < chain->n_layers ? chain->layers[depth] : NULL;
+
+	*has = false;
+	*end = UINT64_MAX;
+	if (!layer || !layer_has_tables(layer) || guest_off >= layer->guest_len)
+		return 0;
+	return layer_table_at(layer, guest_off, has, end, need);
+}
+
+/* Refuses a layer whose disk has more tables than its file has clusters: many entries lead to one
+ * of them, and what a few bytes describe would take hours to walk. */
+static int check_sharing(struct plan_walk *w, unsigned depth, struct err *err)
+{
+	const struct layer *layer = w->chain->layers[depth]; /* may be gone in the loop */
+	uint64_t max = layer->file->len / layer->cluster_len + 1, n = 0, end;
+	struct shown shown;
+	const char *name = file_show(layer->file, &shown);
+
+	for (uint64_t at = 0; at < UINT64_MAX; at = end) {
+		bool has;
+		int rc;
+
+		PLAN_WALK_NOW(w, rc, table_at(w->chain, depth, at, &has, &end, &need));
+		if (rc == -EUCLEAN)
+			return 0; /* mapping it says more */
+		if (rc)
+			return err_errno(err, rc, "%s: cannot read its L1 table", name);
+		n += has;
+		if (n > max)
+			return err_set(err, -EUCLEAN,
+				       "%s: damaged: it has more L2 tables than its file has "
+				       "clusters, so that entries share some; nothing was changed: "
+				       "see blockpull check, or restore it from a copy",
+				       name);
+	}
+	return 0;
+}
+
+int damage_refuse_sharing_from(struct plan_walk *w, unsigned from, struct err *err)
+{
+	int rc = 0;
+
+	for (unsigned i = from; !rc && i < w->chain->n_layers; i++)
+		rc = check_sharing(w, i, err);
+	return rc;
+}
+
+/* Of the base that stays only what completes a cluster is read: whole clusters are left to it. */
+static bool is_left_to_base(const struct plan_walk *w, const struct extent *e, uint64_t guest_off)
+{
+	uint32_t cluster_len = w->chain->layers[0]->cluster_len;
+
+	return e->depth >= w->chain->pull_to && is_aligned(guest_off, cluster_len) &&
+	       is_aligned(guest_off + e->len, cluster_len);
+}
+
+/* Maps every byte of what is to be copied: counting clusters looks no further than each one's first
+ * data. */
+static int map_action(struct plan_walk *w, enum plan_action action, uint64_t guest_off,
+		      uint64_t limit, uint64_t *end)
+{
+	struct extent e;
+
+	for (uint64_t at = guest_off; action == PLAN_COPY && at < limit; at += e.len) {
+		int rc;
+
+		PLAN_WALK_NOW(w, rc, chain_map(w->chain, 1, at, limit - at, &e, &need));
+		if (!rc && e.kind != EXTENT_ZERO)
+			rc = plan_walk_count_tables(w, at, at + e.len);
+		if (rc)
+			return rc;
+		if (e.kind == EXTENT_COMPRESSED && !is_left_to_base(w, &e, at))
+			w->has_packed[e.depth] = true;
+	}
+	return 0;
+}
+
+/* Compressed data that lies inside another guest cluster (QEMU 7.2 puts it there after a discard)
+ * maps well, and one of the two is overwritten: only a look at the whole layer tells. */
+static int check_packed(struct plan_walk *w, struct err *err)
+{
+	for (unsigned i = 1; i < w->chain->n_layers; i++) {
+		struct layer *layer = w->chain->layers[i];
+		struct check_result found = { 0 };
+		struct shown shown;
+		int rc = 0;
+
+		blocking_begin(); /* a lower layer never changes */
+		if (w->has_packed[i])
+			rc = layer_check(layer, &found, err);
+		blocking_end();
+		if (rc)
+			return rc;
+		if (found.n_check_errors)
+			return err_set(err, -EIO,
+				       "%s: its tables can't be read: %s; nothing was changed",
+				       file_show(layer->file, &shown), found.incomplete);
+		if (found.n_overlaps)
+			return err_set(err, -EUCLEAN,
+				       "%s: damaged: %" PRIu64
+				       " clusters that have one owner are used by another, too "
+				       "(compressed data inside them, or tables); nothing was "
+				       "changed: see blockpull check, or restore it from a copy",
+				       file_show(layer->file, &shown), found.n_overlaps);
+	}
+	return 0;
+}
+
+/* The first guest byte that the layer's own tables can't be read for; its end if there is none. */
+static int find_damage(struct plan_walk *w, struct layer *layer, uint64_t *guest_off)
+{
+	for (*guest_off = 0; *guest_off < layer->guest_len;) {
+		struct extent e;
+		int rc;
+
+		PLAN_WALK_NOW(
+			w, rc,
+			layer_map(layer, *guest_off, layer->guest_len - *guest_off, &e, &need));
+		if (rc)
+			return rc;
+		*guest_off += e.len;
+	}
+	return 0;
+}
+
+static int tell_damage(struct plan_walk *w, struct err *err)
+{
+	const struct chain *chain = w->chain;
+	uint64_t guest_off;
+	struct shown shown;
+
+	for (unsigned i = 0; i < chain->n_layers; i++) {
+		struct layer *layer = chain->layers[i];
+
+		if (find_damage(w, layer, &guest_off) != -EUCLEAN)
+			continue;
+		if (!i)
+			return 0; /* begin_writing finds and describes all damage of the overlay */
+		return err_set(err, -EUCLEAN,
+			       "%s: damaged: a table entry for guest offset %#" PRIx64
+			       ", which the image above reads, points where it must not; nothing "
+			       "was changed: see blockpull check, or restore it from a copy",
+			       file_show(layer->file, &shown), guest_off);
+	}
+	return 0;
+}
+
+int damage_refuse_sharing(struct bpull_disk *disk, struct err *err)
+{
+	struct plan_walk w = plan_walk_of(disk);
+	int rc = disk->sharing_checked ? 0 : damage_refuse_sharing_from(&w, 0, err);
+
+	disk->sharing_checked = !rc;
+	return rc;
+}
+
+int damage_refuse(struct plan_walk *w, struct err *err)
+{
+	const struct chain *chain = w->chain;
+	struct layer *overlay = chain->layers[0];
+	struct shown shown;
+	bool has_tables = false;
+	int rc;
+
+	/* Layers below the base count too: the rest of a cluster that is held in part comes from
+	 * there. */
+	for (unsigned i = 1; i < chain->n_layers; i++)
+		has_tables |= layer_can_check(chain->layers[i]);
+	if (!has_tables)
+		return 0;
+	rc = damage_refuse_sharing_from(w, 1, err);
+	if (!rc) {
+		rc = layer_begin_measuring(overlay, err);
+		if (!rc)
+			rc = plan_walk_run(w, map_action);
+		overlay->tables_wanted = rc ? 0 : w->n_tables;
+		if (rc == -EUCLEAN) {
+			*err = (struct err){ 0 };
+			rc = tell_damage(w, err);
+		} else if (!rc) {
+			rc = check_packed(w, err);
+		}
+	}
+	if (rc && !err->message[0])
+		err_errno(err, rc, "%s: its chain cannot be read; nothing was changed",
+			  file_show(overlay->file, &shown));
+	/* begin_writing may mend tables; those of the others are wanted later, one by one. */
+	for (unsigned i = 0; i < chain->n_layers; i++)
+		table_cache_drop_clean(w->cache, chain->layers[i]->file);
+	return rc;
+}
+
+int damage_refuse_job(struct bpull_disk *disk, struct err *err)
+{
+	struct plan_walk w = plan_walk_of(disk);
+	size_t budget = table_cache_budget(disk->engine->cache);
+	int rc;
+
+	/* This walk looks at each table once, and new memory costs more than reading one again. The
+	 * budget stays where other threads want their tables meanwhile. */
+	if (!disk->engine->thread.is_on)
+		table_cache_set_budget(disk->engine->cache, MIN(budget, (size_t)(2 * MiB)));
+	rc = damage_refuse(&w, err);
+	table_cache_set_budget(disk->engine->cache, budget);
+	return rc;
+}
