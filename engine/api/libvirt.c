@@ -91,7 +91,7 @@ int virt_resolve(const char *path, char **real_path, struct bpull_error *error)
 }
 
 /* The disk of that path, held; NULL: it is not known. */
-struct virt_disk *virt_hold(struct bpull_virt *virt, const char *real_path)
+struct virt_disk *virt_get(struct bpull_virt *virt, const char *real_path)
 {
 	struct virt_disk *d;
 
@@ -103,15 +103,15 @@ struct virt_disk *virt_hold(struct bpull_virt *virt, const char *real_path)
 	return d;
 }
 
-int virt_hold_by_path(struct bpull_virt *virt, const char *path, struct virt_disk **out,
-		      struct bpull_error *error)
+int virt_get_by_path(struct bpull_virt *virt, const char *path, struct virt_disk **out,
+		     struct bpull_error *error)
 {
 	char *real_path;
 	int rc = virt_resolve(path, &real_path, error);
 
 	if (rc)
 		return rc;
-	*out = virt_hold(virt, real_path);
+	*out = virt_get(virt, real_path);
 	free(real_path);
 	return 0;
 }

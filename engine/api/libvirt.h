@@ -15,10 +15,10 @@ struct virt_disk;
 /* 0: *real_path is the path without symlinks, which the caller frees. -1: *error says why. */
 int virt_resolve(const char *path, char **real_path, struct bpull_error *error);
 /* Finds the disk of that path and counts the caller on it; NULL: none. */
-struct virt_disk *virt_hold(struct bpull_virt *virt, const char *real_path);
+struct virt_disk *virt_get(struct bpull_virt *virt, const char *real_path);
 /* The same for a path as the program gives it; -1: it can't be resolved. */
-int virt_hold_by_path(struct bpull_virt *virt, const char *path, struct virt_disk **out,
-		      struct bpull_error *error);
+int virt_get_by_path(struct bpull_virt *virt, const char *path, struct virt_disk **out,
+		     struct bpull_error *error);
 /* Adds a disk and counts the caller on it. Takes over real_path. 0, -ENOMEM, or -EBUSY: the path
  * has a disk already. */
 int virt_add(struct bpull_virt *virt, const char *path, char *real_path, struct bpull_disk *disk,

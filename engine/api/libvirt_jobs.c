@@ -69,7 +69,7 @@ int bpull_virt_block_pull(struct bpull_virt *virt, const char *path, unsigned lo
 		     error) ||
 	    virt_resolve(path, &real_path, error))
 		return -1;
-	d = virt_hold(virt, real_path);
+	d = virt_get(virt, real_path);
 	if (d)
 		free(real_path);
 	else
@@ -98,7 +98,7 @@ int bpull_virt_block_job_info(struct bpull_virt *virt, const char *path,
 	if (is_missing(virt, "virt", error) || is_missing(info, "info", error))
 		return -1;
 	if (check_flags(flags, BPULL_VIRT_BLOCK_JOB_INFO_BANDWIDTH_BYTES, error) ||
-	    virt_hold_by_path(virt, path, &d, error))
+	    virt_get_by_path(virt, path, &d, error))
 		return -1;
 	*info = (struct bpull_virt_block_job_info){ 0 };
 	if (!d)
@@ -120,7 +120,7 @@ int bpull_virt_block_job_info(struct bpull_virt *virt, const char *path,
 static int hold_running(struct bpull_virt *virt, const char *path, struct virt_disk **out,
 			struct bpull_error *error)
 {
-	if (virt_hold_by_path(virt, path, out, error))
+	if (virt_get_by_path(virt, path, out, error))
 		return -1;
 	if (*out && virt_runs((*out)->disk))
 		return 0;

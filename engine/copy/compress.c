@@ -194,7 +194,7 @@ void copy_run_begin_compress(struct copy_run *p)
 
 /* Copies the piece to its place in the whole cluster. True: all pieces are there. False: MAP is
  * next, or the run is in error. */
-static bool gather(struct copy_run *p)
+static bool collect_piece(struct copy_run *p)
 {
 	if (!p->compress.whole) {
 		p->compress.whole = calloc(1, p->overlay->cluster_len);
@@ -216,7 +216,7 @@ enum step copy_run_compress(struct copy_run *p)
 {
 	int rc;
 
-	if (copy_run_in_pieces(p) && p->pieces.off < p->overlay->cluster_len && !gather(p))
+	if (copy_run_in_pieces(p) && p->pieces.off < p->overlay->cluster_len && !collect_piece(p))
 		return STEP_NEXT;
 	rc = copy_run_prepare_cluster_digests(p, n_clusters(p));
 	if (!rc)

@@ -33,7 +33,7 @@
 /* One part is allocated for so many guest bytes: a read of one page needs one. */
 #define PART_LEN 4096
 
-struct gather_part {
+struct chain_read_part {
 	struct io_req req;
 	struct chain_read *g;
 	const struct layer *layer;
@@ -71,8 +71,8 @@ void chain_read_end(struct chain_read *g)
 
 /* Doesn't ask the file system for holes of a raw disk that the guest writes to: its writes turn
  * them into data. */
-int gather_map(struct bpull_disk *disk, uint64_t at, uint64_t len, struct extent *e,
-	       struct table_need *need)
+int chain_read_map(struct bpull_disk *disk, uint64_t at, uint64_t len, struct extent *e,
+		   struct table_need *need)
 {
 	struct layer *top = disk_overlay(disk);
 
@@ -102,9 +102,9 @@ static void note_below(struct chain_read *g, const struct extent *e)
 /* 0 or -ENOMEM. */
 static int add_gather_part(struct chain_read *g, const struct extent *e)
 {
-	struct gather_part *part = &g->parts[g->n_parts];
+	struct chain_read_part *part = &g->parts[g->n_parts];
 
-	*part = (struct gather_part){ .g = g, .at = g->done, .len = e->len, .skip = e->skip };
+	*part = (struct chain_read_part){ .g = g, .at = g->done, .len = e->len, .skip = e->skip };
 	part->layer = g->op->disk->chain->layers[e->depth];
 	if (e->kind == EXTENT_COMPRESSED) {
 		part->comp_len = e->host_len;
@@ -133,8 +133,8 @@ static int map_parts(struct chain_read *g, struct table_need *need)
 {
 	while (g->done < g->len && g->n_parts < g->max_parts) {
 		struct extent e;
-		int rc =
-			gather_map(g->op->disk, g->guest_off + g->done, g->len - g->done, &e, need);
+		int rc = chain_read_map(g->op->disk, g->guest_off + g->done, g->len - g->done, &e,
+					need);
 
 		if (rc)
 			return rc;
@@ -177,7 +177,7 @@ static enum step map_and_read(struct chain_read *g)
 /* Runs on a worker. */
 static int decode_part(struct io_req *req)
 {
-	struct gather_part *part = (struct gather_part *)req;
+	struct chain_read_part *part = (struct chain_read_part *)req;
 	uint8_t *cluster = malloc(part->layer->cluster_len);
 	int rc;
 
@@ -196,7 +196,7 @@ static enum step decode(struct chain_read *g)
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < g->n_parts; i++) {
-		struct gather_part *part = &g->parts[i];
+		struct chain_read_part *part = &g->parts[i];
 		uint64_t got = part->req.result, host_off = part->req.off;
 
 		if (!part->comp) {

@@ -12,7 +12,7 @@
 
 struct bpull_disk;
 struct extent;
-struct gather_part;
+struct chain_read_part;
 struct table_need;
 
 /* A read of a range of the guest's disk, from the layers that hold it, into a vector of buffers. An
@@ -23,7 +23,7 @@ struct chain_read {
 	unsigned n_iov;
 	uint64_t guest_off, len; /* the range; bytes behind the disk's end read as zeros */
 	uint64_t done;           /* of len: bytes mapped or read */
-	struct gather_part *parts;
+	struct chain_read_part *parts;
 	unsigned n_parts, max_parts;
 	bool decoding;
 	bool has_read; /* some of it does not read zeros by the tables */
@@ -33,8 +33,8 @@ struct chain_read {
 
 /* Maps [at, at + len) of the guest's disk: *e is its first extent. Bytes behind the disk's end are
  * zeros. 0, TABLE_NEED or -errno. */
-int gather_map(struct bpull_disk *disk, uint64_t at, uint64_t len, struct extent *e,
-	       struct table_need *need);
+int chain_read_map(struct bpull_disk *disk, uint64_t at, uint64_t len, struct extent *e,
+		   struct table_need *need);
 /* Sets *g up. The first chain_read_step() begins to read. */
 void chain_read_begin(struct chain_read *g, struct op *op, const struct iovec *iov, unsigned n_iov,
 		      uint64_t guest_off, uint64_t len);

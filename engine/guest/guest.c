@@ -51,7 +51,7 @@ static void guest_over(struct guest *g)
 
 	guest_unlock(g);
 	guest_free_reqs(g);
-	chain_read_end(&g->gather);
+	chain_read_end(&g->chain_read);
 	free(g->fresh.fill);
 	free(g->iov);
 	g->iov = NULL;
@@ -73,7 +73,7 @@ static void guest_over(struct guest *g)
 static void copy_on_read(struct guest *g)
 {
 	struct bpull_disk *disk = g->op.disk;
-	uint64_t lo = g->gather.below_lo, hi = g->gather.below_hi;
+	uint64_t lo = g->chain_read.below_lo, hi = g->chain_read.below_hi;
 
 	if (lo != hi && atomic_load(&disk->guests.copy_on_read) && !disk->poisoned &&
 	    !disk->guests.dropping && disk_overlay(disk)->has_backing &&
@@ -83,7 +83,7 @@ static void copy_on_read(struct guest *g)
 
 static enum step guest_chain_read(struct guest *g)
 {
-	if (chain_read_step(&g->gather) == STEP_WAIT)
+	if (chain_read_step(&g->chain_read) == STEP_WAIT)
 		return STEP_WAIT;
 	if (g->op.error)
 		return STEP_NEXT;
@@ -141,7 +141,7 @@ static enum step describe(struct guest *g)
 static enum step begin(struct guest *g)
 {
 	if (g->kind == GUEST_READ)
-		chain_read_begin(&g->gather, &g->op, g->iov, g->n_iov, g->guest_off, g->len);
+		chain_read_begin(&g->chain_read, &g->op, g->iov, g->n_iov, g->guest_off, g->len);
 	if (!g->len && g->kind != GUEST_FLUSH)
 		return guest_go(g, g->flags & BPULL_IO_FUA ? GUEST_SYNC : GUEST_OVER);
 	switch (g->kind) {

@@ -143,7 +143,7 @@ static int next_piece(struct guest *g)
 static void chain_read_fill(struct guest *g, uint8_t *buf, uint64_t guest_off, uint32_t len)
 {
 	g->fill_iov = (struct iovec){ buf, len };
-	chain_read_begin(&g->gather, &g->op, &g->fill_iov, 1, guest_off, len);
+	chain_read_begin(&g->chain_read, &g->op, &g->fill_iov, 1, guest_off, len);
 }
 
 enum step guest_fill(struct guest *g)
@@ -158,10 +158,10 @@ enum step guest_fill(struct guest *g)
 		chain_read_fill(g, s->fill, s->piece_off, s->head_len);
 	}
 	for (;;) {
-		if (chain_read_step(&g->gather) == STEP_WAIT)
+		if (chain_read_step(&g->chain_read) == STEP_WAIT)
 			return STEP_WAIT;
-		chain_read_end(&g->gather);
-		s->has_fill |= g->gather.has_read;
+		chain_read_end(&g->chain_read);
+		s->has_fill |= g->chain_read.has_read;
 		if (g->op.error)
 			return STEP_NEXT;
 		if (s->head_done)
@@ -185,7 +185,7 @@ static unsigned piece_iov(const struct guest *g, struct iovec *out)
 
 	if (s->head_len)
 		out[n++] = (struct iovec){ s->fill, s->head_len };
-	n += guest_slices(g, from, to - from, out + n);
+	n += guest_iov_part(g, from, to - from, out + n);
 	if (s->tail_len)
 		out[n++] = (struct iovec){ s->fill + s->head_len, s->tail_len };
 	return n;
@@ -219,7 +219,7 @@ static enum step store_sparse(struct guest *g, uint64_t host_off)
 		return guest_error(g, -ENOMEM);
 	io_req_write(g->writes.reqs, data, NULL, to - from, host_off + s->head_len);
 	g->writes.reqs->iov = g->writes.iovs;
-	g->writes.reqs->n_iov = guest_slices(g, from, to - from, g->writes.iovs);
+	g->writes.reqs->n_iov = guest_iov_part(g, from, to - from, g->writes.iovs);
 	op_submit(&g->op, g->writes.reqs);
 	if (end_len && data->len < host_end) {
 		io_req_write(g->writes.reqs + 1, data,

@@ -40,7 +40,7 @@ bool guest_read_now(struct bpull_disk *disk, const struct iovec *iov, int n_iov,
 	struct table_need need;
 	struct extent e;
 
-	if (!may_be_read(disk, guest_off, len) || gather_map(disk, guest_off, len, &e, &need) ||
+	if (!may_be_read(disk, guest_off, len) || chain_read_map(disk, guest_off, len, &e, &need) ||
 	    e.len != len)
 		return false;
 	if (e.kind == EXTENT_ZERO) {

@@ -136,7 +136,7 @@ unsigned guest_n_slices(const struct guest *g, uint64_t len)
 	return g->kind == GUEST_WRITE ? g->n_iov : div_round_up(len, ZEROES_LEN);
 }
 
-unsigned guest_slices(const struct guest *g, uint64_t off, uint64_t len, struct iovec *out)
+unsigned guest_iov_part(const struct guest *g, uint64_t off, uint64_t len, struct iovec *out)
 {
 	unsigned n = 0;
 

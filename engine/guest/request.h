@@ -95,7 +95,7 @@ struct guest {
 		struct iovec *iovs;
 		unsigned n;
 	} writes; /* of the phase */
-	struct chain_read gather;
+	struct chain_read chain_read;
 	struct iovec fill_iov;
 	struct guest_new fresh;
 	struct unshare unshare;
@@ -139,7 +139,7 @@ void guest_queue_event(struct bpull_engine *engine, struct guest *g);
 void guest_list_add(struct guest *g);
 /* What the request writes to guest bytes [off, off + len), which it covers, as a vector. Returns
  * the number of entries; *out has room for guest_n_slices(). */
-unsigned guest_slices(const struct guest *g, uint64_t off, uint64_t len, struct iovec *out);
+unsigned guest_iov_part(const struct guest *g, uint64_t off, uint64_t len, struct iovec *out);
 unsigned guest_n_slices(const struct guest *g, uint64_t len);
 void guest_free_reqs(struct guest *g);
 

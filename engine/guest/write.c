@@ -261,7 +261,7 @@ static enum step write_in_place(struct guest *g, const struct write_extent *list
 
 		io_req_write(req, data, NULL, list[i].len, list[i].host_off);
 		req->iov = iov;
-		req->n_iov = guest_slices(g, list[i].guest_off, list[i].len, iov);
+		req->n_iov = guest_iov_part(g, list[i].guest_off, list[i].len, iov);
 		iov += req->n_iov;
 		g->at += list[i].len;
 		op_submit(&g->op, req);

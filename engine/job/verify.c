@@ -49,7 +49,7 @@ struct read_back {
 	uint64_t guest_off, len;
 	uint8_t *buf;
 	struct iovec iov;
-	struct chain_read gather;
+	struct chain_read chain_read;
 	struct io_req req;
 };
 
@@ -91,7 +91,7 @@ static void read_back_over(struct read_back *r)
 
 	if (r->locked)
 		range_lock_release(&disk->locks, &r->lock, op_granted);
-	chain_read_end(&r->gather);
+	chain_read_end(&r->chain_read);
 	if (r->buf) {
 		buf_put(r->op.engine->bufs, r->buf);
 		disk->job.verify->n_reading--;
@@ -120,7 +120,7 @@ static enum step compare(struct read_back *r)
 	struct bpull_disk *disk = r->op.disk;
 	struct copied *items = disk->job.verify->list.items;
 	/* The tables don't lead to it any more: the chain answered. */
-	bool is_lost = r->gather.below_lo != r->gather.below_hi;
+	bool is_lost = r->chain_read.below_lo != r->chain_read.below_hi;
 
 	for (size_t i = r->first; i < r->first + r->n; i++) {
 		struct copied *item = &items[i];
@@ -168,7 +168,7 @@ static enum step read_back_step(struct op *op)
 	case READ_BACK_READ:
 		if (item->is_direct)
 			return read_directly(r, item);
-		if (chain_read_step(&r->gather) == STEP_WAIT)
+		if (chain_read_step(&r->chain_read) == STEP_WAIT)
 			return STEP_WAIT;
 		r->phase = READ_BACK_COMPARE;
 		return STEP_NEXT;
@@ -187,7 +187,7 @@ static void read_back_fail(struct op *op)
 	struct verify *verify = op->disk->job.verify;
 
 	verify->next = MIN(verify->next, r->first); /* read again, if the job is resumed */
-	if (r->gather.decoding)                     /* read, but nothing that can be decoded */
+	if (r->chain_read.decoding)                 /* read, but nothing that can be decoded */
 		mismatch(op->disk, r->guest_off, r->len);
 	else
 		job_fail_op(op->disk, op);
@@ -246,7 +246,7 @@ static bool start_reading(struct bpull_disk *disk)
 	r->guest_off = item->guest_off;
 	r->buf = buf_get(disk->engine->bufs);
 	r->iov = (struct iovec){ r->buf, r->len };
-	chain_read_begin(&r->gather, &r->op, &r->iov, 1, r->guest_off, r->len);
+	chain_read_begin(&r->chain_read, &r->op, &r->iov, 1, r->guest_off, r->len);
 	r->lock = (struct range_lock){ .guest_off = round_down(r->guest_off, cluster_len),
 				       .owner = &r->op };
 	r->lock.len = round_up(r->guest_off + r->len, cluster_len) - r->lock.guest_off;

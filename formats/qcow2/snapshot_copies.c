@@ -74,7 +74,7 @@ int qcow2_find_copies(struct qcow2 *q, uint64_t guest_off, struct table_need *ne
 	int rc = qcow2_snapshots_at(q, guest_off / qcow2_l2_span(q), need);
 
 	v->n_copies = 0;
-	v->left_copy = -1;
+	v->departed_target = -1;
 	for (uint32_t i = 0; !rc && i < v->n_at; i++) {
 		struct qcow2_view_table *table = &v->at[i];
 		struct qcow2_entry entry;
@@ -88,7 +88,7 @@ int qcow2_find_copies(struct qcow2 *q, uint64_t guest_off, struct table_need *ne
 			table->copy = join_copy(q, cluster_off, table->weight);
 		if (table->copy >= 0 && v->has_left &&
 		    qcow2_freed_is_fresh(q, table->l2_off >> q->cluster_bits))
-			v->left_copy = table->copy;
+			v->departed_target = table->copy;
 	}
 	return rc;
 }

@@ -166,14 +166,14 @@ int qcow2_snapshots_alloc_tables(struct qcow2 *q, uint64_t guest_off, uint64_t l
  * left in this batch. What that counts falls with the table's own count. */
 static uint64_t new_weight(const struct qcow2_snapshots *v, unsigned copy)
 {
-	return v->copy_weight[copy] + (v->left_copy == (int)copy);
+	return v->copy_weight[copy] + (v->departed_target == (int)copy);
 }
 
 static void drop_left(struct qcow2 *q, const struct mapping *map, uint64_t host_off)
 {
 	uint64_t len = map->comp_len ? map->comp_len : 1;
 
-	if (q->snapshots->left_copy == (int)map->copy)
+	if (q->snapshots->departed_target == (int)map->copy)
 		qcow2_freed_add(q, host_off >> q->cluster_bits,
 				((host_off + len - 1) >> q->cluster_bits) -
 					(host_off >> q->cluster_bits) + 1,

@@ -325,7 +325,7 @@ int qcow2_snapshots_reread_begin(struct layer *layer, bool commit_runs, void **s
 	return 0;
 }
 
-/* Looks at no more of the views than what never changes. */
+/* Looks at no more of the snapshots than what never changes. */
 int qcow2_snapshots_reread(struct layer *layer, void *state, struct err *err)
 {
 	const struct qcow2 *q = qcow2_of(layer);

@@ -69,7 +69,7 @@ struct qcow2_snapshots {
 	/* The copy that goes to a table which the guest's disk has left since the last commit
 	 * began; -1: none. On disk it reads through that table still, so the copy counts it, too,
 	 * for now. */
-	int left_copy;
+	int departed_target;
 	bool has_left; /* there are such tables */
 };
 
