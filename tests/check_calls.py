@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 
+import tree
+
 SECTIONS = ("NAME", "SYNOPSIS", "DESCRIPTION", "PARAMETERS", "RETURN VALUE", "ERRORS", "OWNERSHIP", "THREADS", "BLOCKING",
             "SEE ALSO")
 HEADERS = "engine/blockpull.h", "engine/blockpull-libvirt.h"
@@ -145,15 +147,7 @@ def main():
             checks.append((title, complaints(paths, tool, *words)))
         else:
             checks.append((f"{title} # SKIP {tool} is not installed", []))
-    print(f"1..{len(checks)}")
-    bad = 0
-    for number, (name, findings) in enumerate(checks, 1):
-        findings = list(findings)
-        bad += bool(findings)
-        print(f"{'not ok' if findings else 'ok'} {number} - {name}")
-        for finding in findings:
-            print(f"# {finding}")
-    return 1 if bad else 0
+    return tree.report(checks)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ import pathlib
 import re
 import sys
 
+import tree
+
 CODE = ("engine", "formats", "io", "tools", "bench", "tests")
 LIBRARY = ("engine", "formats", "io")
 
@@ -147,15 +149,7 @@ def main():
               ("no comment is a question", questions(root)),
               ("parts of a range have the glossary's names", other_nouns(root)),
               ("documents name what there is", unknown_names(root))]
-    print(f"1..{len(checks)}")
-    bad = 0
-    for number, (name, findings) in enumerate(checks, 1):
-        findings = list(findings)
-        bad += bool(findings)
-        print(f"{'not ok' if findings else 'ok'} {number} - {name}")
-        for finding in findings:
-            print(f"# {finding}")
-    return 1 if bad else 0
+    return tree.report(checks)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import re
 import subprocess
 import sys
 
+import tree
+
 # From the ground up: a folder may use itself and those before it.
 ORDER = ["io",
          "formats/core", "formats/raw", "formats/qed", "formats/qcow2", "formats/chain",
@@ -22,7 +24,6 @@ PROGRAMS = ["tools/words", "tools/vhost", "tools/cli", "tools/control", "tools/p
             "tools", "tools/completion", "tools/packaging"]
 # Of no floor: what programs see of the library.
 PUBLIC = {"engine/blockpull.h", "engine/blockpull-libvirt.h"}
-INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 
 
 def folder_of(path):
@@ -51,7 +52,7 @@ def strangers(root, order):
 def upward_includes(root, order):
     for path in sources(root, order):
         name = str(path.relative_to(root))
-        for included in INCLUDE.findall(path.read_text()):
+        for included in tree.INCLUDE.findall(path.read_text()):
             if included in PUBLIC:
                 continue
             if folder_of(included) not in order:
@@ -217,15 +218,7 @@ def main():
               (f"no struct has more than {MAX_FIELDS} fields", big_structs(root))]
     if archives:
         checks += calls(root, archives)
-    print(f"1..{len(checks)}")
-    bad = 0
-    for number, (name, findings) in enumerate(checks, 1):
-        findings = list(findings)
-        bad += bool(findings)
-        print(f"{'not ok' if findings else 'ok'} {number} - {name}")
-        for finding in findings:
-            print(f"# {finding}")
-    return 1 if bad else 0
+    return tree.report(checks)
 
 
 if __name__ == "__main__":

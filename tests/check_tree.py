@@ -14,9 +14,10 @@ import re
 import subprocess
 import sys
 
+import tree
+
 EMBEDDERS = ("tools", "bench")
 INSIDES = "bench/micro"  # measures the library's insides, as unit tests look at them
-INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 
 
 PUBLIC = "engine/blockpull.h", "engine/blockpull-libvirt.h"
@@ -43,7 +44,7 @@ def private_includes(root):
     for path in sources(root, *EMBEDDERS):
         if path.is_relative_to(root / INSIDES):
             continue
-        for name in INCLUDE.findall(path.read_text()):
+        for name in tree.INCLUDE.findall(path.read_text()):
             if name not in PUBLIC and name.split("/")[0] not in EMBEDDERS:
                 yield f"{path.relative_to(root)} includes {name}"
 
@@ -167,15 +168,7 @@ def main():
               ("nothing new lies at the top level", stray_names(root))]
     if len(sys.argv) > 2:
         checks.append(("the library exports the header", export_differences(root, sys.argv[2])))
-    print(f"1..{len(checks)}")
-    bad = 0
-    for number, (name, findings) in enumerate(checks, 1):
-        findings = list(findings)
-        bad += bool(findings)
-        print(f"{'not ok' if findings else 'ok'} {number} - {name}")
-        for finding in findings:
-            print(f"# {finding}")
-    return 1 if bad else 0
+    return tree.report(checks)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""What the checks of the tree (check_*.py) share: how they report, and what they read."""
+import re
+
+INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
+
+
+def report(checks):
+    """checks: (name, findings), each finding a line of text. Prints TAP; returns the exit status."""
+    print(f"1..{len(checks)}")
+    bad = 0
+    for number, (name, findings) in enumerate(checks, 1):
+        findings = list(findings)
+        bad += bool(findings)
+        print(f"{'not ok' if findings else 'ok'} {number} - {name}")
+        for finding in findings:
+            print(f"# {finding}")
+    return 1 if bad else 0
