@@ -3,12 +3,10 @@
 examples run as their first lines say."""
 import os
 import shutil
-import signal
-import socket
 
+import examples
 import harness
-from harness import MIB, Skip, case, check, need, same
-from images import flatten, judge_pulled, overlay, qemu_io, raw_image
+from harness import Skip, case, check, need
 from installed import install
 
 TREE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../tools/bindings/python')
@@ -35,13 +33,6 @@ def built(d, *modules):
     return python, env
 
 
-def chain(d):
-    raw_image(f'{d}/base.img', 8 * MIB)
-    top = overlay(f'{d}/top.img', 'base.img')
-    qemu_io(top, 'qcow2', 'write -P 7 3M 100k')
-    return top, flatten(top, 'qcow2', f'{d}/flat')
-
-
 @case('its own tests pass')
 def own_tests(d):
     python, env = built(d, 'pytest')
@@ -62,53 +53,19 @@ def types(d):
 @case('the example that pulls')
 def example_pull(d):
     python, env = built(d)
-    top, flat = chain(d)
-    result = harness.run(python, f'{TREE}/examples/pull.py', top, env=env)
-    check(result.rc == 0 and '100%' in result.err, str(result))
-    judge_pulled(top, 'qcow2', flat)
-    result = harness.run(python, f'{TREE}/examples/pull.py', f'{d}/none.img', env=env)
-    check(result.rc == 1 and 'none.img' in result.err and 'Traceback' not in result.err, str(result))
-    same(harness.run(python, f'{TREE}/examples/pull.py', env=env).rc, 2, 'without an image')
+    examples.judge_pull(d, [python, f'{TREE}/examples/pull.py'], env, 'Traceback')
 
 
 @case('the example that pulls, interrupted')
 def example_interrupted(d):
     python, env = built(d)
-    top, flat = chain(d)
-    process = harness.start(python, f'{TREE}/examples/pull.py', top, '1000', env=env)
-    process.stderr.read(1)
-    process.send_signal(signal.SIGINT)
-    result = harness.finish(process)
-    check(result.rc == 130 and 'the same command goes on' in result.err, str(result))
-    result = harness.run(python, f'{TREE}/examples/pull.py', top, env=env)
-    check(result.rc == 0, str(result))
-    judge_pulled(top, 'qcow2', flat)
+    examples.judge_interrupted_pull(d, [python, f'{TREE}/examples/pull.py'], env)
 
 
 @case('the example that serves reads')
 def example_serve(d):
     python, env = built(d)
-    top, flat = chain(d)
-    with open(flat, 'rb') as file:
-        content = file.read()
-    sock = f'{d}/sock'
-    process = harness.start(python, f'{TREE}/examples/serve_reads.py', top, sock, str(4 * MIB), env=env)
-    same(process.stdout.readline(), b'serving\n', 'first line')
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(sock)
-        for offset in (0, 3 * MIB - 100, 3 * MIB + 50000, 8 * MIB - 4096):
-            client.sendall(f'{offset} 4096\n'.encode())
-            got = b''
-            while len(got) < 4096:
-                part = client.recv(4096 - len(got))
-                check(part, 'the connection ended early')
-                got += part
-            same(got, content[offset:offset + 4096], f'at {offset}')
-        client.sendall(b'0 99999999999\n')
-        same(client.recv(1), b'', 'after a length that is too large')
-    result = harness.finish(process)
-    check(result.rc == 0 and 'stands alone' in result.out, str(result))
-    judge_pulled(top, 'qcow2', flat)
+    examples.judge_serve(d, [python, f'{TREE}/examples/serve_reads.py'], env)
 
 
 if __name__ == '__main__':
