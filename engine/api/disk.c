@@ -15,6 +15,7 @@
 #include "engine/api/options.h"
 #include "engine/api/told.h"
 #include "engine/blockpull.h"
+#include "engine/commit/batch.h"
 #include "engine/commit/commit.h"
 #include "engine/commit/mixed.h"
 #include "engine/commit/state.h"

@@ -7,7 +7,6 @@
 #define BLOCKPULL_COMMIT_COMMIT_H
 
 #include <stdbool.h>
-#include <stdint.h>
 
 #include "io/base.h"
 
@@ -23,16 +22,6 @@ enum commit_kind {
 /* Begins a group commit of what the disk has published. Does nothing while one is in flight or held
  * back, or where the disk is poisoned: job_run() looks again when that is over. */
 void commit_begin(struct bpull_disk *disk, enum commit_kind kind);
-/* A soft commit is due: enough was published, or long enough ago, or too much memory is dirty. */
-bool commit_is_due(const struct bpull_disk *disk, uint64_t now_ns);
-/* When it will be long enough ago; UINT64_MAX: nothing was published. */
-uint64_t commit_due_ns(const struct bpull_disk *disk);
-/* So many changed tables wait for a commit that no more may be changed: they can't be evicted. */
-bool commit_is_overdue(const struct bpull_disk *disk);
-/* Entries for so many bytes of data were published. */
-void commit_note_published(struct bpull_disk *disk, uint64_t len);
-/* All that was changed in memory, written or submitted is durable. */
-bool commit_is_clean(const struct bpull_disk *disk);
 /* Tries the writes of a stalled commit again. */
 void commit_retry(struct bpull_disk *disk);
 /* The error that stalled it: -errno. */

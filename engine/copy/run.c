@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/commit/commit.h"
+#include "engine/commit/batch.h"
 #include "engine/copy/charge.h"
 #include "engine/copy/clone.h"
 #include "engine/copy/compress.h"

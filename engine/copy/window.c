@@ -5,7 +5,7 @@
  */
 #include "engine/copy/window.h"
 
-#include "engine/commit/commit.h"
+#include "engine/commit/batch.h"
 #include "engine/copy/walk.h"
 #include "engine/core/clock.h"
 #include "engine/core/copied.h"

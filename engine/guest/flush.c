@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #include "engine/blockpull.h"
+#include "engine/commit/batch.h"
 #include "engine/commit/commit.h"
 #include "engine/core/disk.h"
 #include "engine/core/fault.h"

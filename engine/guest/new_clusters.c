@@ -17,7 +17,7 @@
 #include <stdlib.h>
 
 #include "engine/blockpull.h"
-#include "engine/commit/commit.h"
+#include "engine/commit/batch.h"
 #include "engine/core/disk.h"
 #include "engine/core/iov.h"
 #include "engine/core/op.h"

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 
 #include "engine/blockpull.h"
+#include "engine/commit/batch.h"
 #include "engine/commit/commit.h"
 #include "engine/commit/state.h"
 #include "engine/copy/charge.h"

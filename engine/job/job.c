@@ -17,6 +17,7 @@
 #include <pthread.h>
 
 #include "engine/blockpull.h"
+#include "engine/commit/batch.h"
 #include "engine/commit/commit.h"
 #include "engine/commit/mixed.h"
 #include "engine/commit/state.h"

@@ -9,9 +9,9 @@
 #include <inttypes.h>
 
 #include "engine/copy/walk.h"
+#include "engine/commit/batch.h"
 #include "formats/chain/chain.h"
 #include "engine/api/engine.h"
-#include "engine/commit/commit.h"
 #include "engine/copy/run_state.h"
 #include "io/base.h"
 #include "tests/machine/sim_private.h"
