@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""What `./tools/dev abi` lets pass, as TAP: changes are put into the recorded description of the library, and
+tools/packaging/abi.py must find those that programs would notice, and no others. Skipped without abidiff.
+
+usage: check_abidiff.py ROOT"""
+import contextlib
+import io
+import pathlib
+import re
+import shutil
+import sys
+import tempfile
+
+ROOT = pathlib.Path(sys.argv[1])
+sys.path.insert(0, str(ROOT / "tools/packaging"))
+import abi  # noqa: E402
+
+RECORDED = ROOT / "tools/packaging/abi/libblockpull.x86_64.abi"
+OPTIONS = r"(<class-decl name='bpull_engine_options' size-in-bits=')384('.*?)(    </class-decl>)"
+EVENT = r"(<class-decl name='bpull_event' size-in-bits=')512('.*?)(    </class-decl>)"
+MEMBER = ("      <data-member access='public' layout-offset-in-bits='{}'>\n"
+          "        <var-decl name='more' type-id='{}' visibility='default'/>\n      </data-member>\n")
+FUNCTION = r"    <function-decl name='bpull_flush'.*?</function-decl>\n"
+SYMBOL = r"    <elf-symbol name='bpull_flush' .*?/>\n"
+
+# What is done to it, and whether programs notice.
+CHANGES = (
+    ("nothing", False, ()),
+    ("a call is gone", True, ((FUNCTION, ""), (SYMBOL, ""))),
+    ("a call's node is another", True, (("bpull_flush@@BLOCKPULL_0.1", "bpull_flush@@BLOCKPULL_0.2"),
+                                        ("(name='bpull_flush' version='BLOCKPULL_0).1", r"\1.2"))),
+    ("a call is new", False, ((SYMBOL, lambda m: m[0] + m[0].replace("bpull_flush", "bpull_g")),
+                              (FUNCTION, lambda m: m[0] + m[0].replace("bpull_flush", "bpull_g")))),
+    ("a call has a parameter less", True, ((r"(name='bpull_flush' mangled.*?\n).*?name='user_data'/>\n", r"\1"),)),
+    ("a sized struct has a member more at its end", False, ((OPTIONS, rf"\g<1>448\2{MEMBER.format(384, 'U64')}\3"),)),
+    ("a member lies in the padding of a sized struct", True, ((OPTIONS, rf"\g<1>384\2{MEMBER.format(352, 'U32')}\3"),)),
+    ("a sized struct's member has moved", True,
+     ((r"(name='bpull_engine_options'.*?layout-offset-in-bits=')128", r"\g<1>256"),)),
+    ("a struct without a size has grown", True, ((EVENT, rf"\g<1>576\2{MEMBER.format(512, 'U64')}\3"),)),
+    ("an enumerator has another value", True, (("(name='BPULL_IO_THREADS' value=')2", r"\g<1>3"),)),
+    ("an enumerator is new", False,
+     ((r"( *<enumerator name='BPULL_IO_)THREADS' value='2'/>\n", r"\g<0>\1NEW' value='3'/>\n"),)),
+    ("the library's name is another", False, ((FUNCTION, ""), (SYMBOL, ""), ("libblockpull.so.0", "libblockpull.so.1"))),
+)
+
+
+def changed(text, steps):
+    for pattern, put in steps:
+        if isinstance(put, str):
+            put = re.sub("U(64|32)", lambda m: re.search(rf"name='uint{m[1]}_t'.* id='(.*?)'", text)[1], put)
+        text, n = re.subn(pattern, put, text, count=1, flags=re.S)
+        if not n:
+            raise SystemExit(f"the pattern is not there: {pattern}")
+    return text
+
+
+def noticed(steps):
+    """(whether, what is said)"""
+    said = io.StringIO()
+    with tempfile.TemporaryDirectory() as scratch:
+        new = pathlib.Path(scratch, "new.abi")
+        new.write_text(changed(RECORDED.read_text(), steps))
+        with contextlib.redirect_stdout(said):
+            try:
+                abi.compare(RECORDED, new, pathlib.Path(scratch), "the last release")
+            except SystemExit as stop:
+                return True, f"{said.getvalue()}{stop}"
+    return False, said.getvalue()
+
+
+def main():
+    if not shutil.which("abidiff"):
+        print("1..0 # SKIP abidiff is not installed (abigail-tools)")
+        return 0
+    print(f"1..{len(CHANGES)}")
+    failed = False
+    for i, (title, wanted, steps) in enumerate(CHANGES, 1):
+        is_noticed, said = noticed(steps)
+        wrong = is_noticed != wanted or (wanted and "programs compiled" not in said)
+        failed |= wrong
+        print(f"{'not ok' if wrong else 'ok'} {i} - {title}: {'an error' if wanted else 'none'}")
+        if wrong:
+            print("".join(f"# {line}\n" for line in said.splitlines()), end="")
+    return int(failed)
+
+
+sys.exit(main())

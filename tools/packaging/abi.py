@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Compares the library that programs would get with the last released one: `./tools/dev abi`, with Debian's
+abigail-tools. Released is the last tag v*; while there is none, what is recorded in abi/ here. docs/abi.md says what
+may change.
+
+    abi.py OUT compare    fails on what programs that were compiled before would notice
+    abi.py OUT record     writes this library's description into abi/, for those who have no tag
+"""
+import pathlib
+import platform
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+HEADERS = "blockpull.h", "blockpull-libvirt.h"
+RECORDED = ROOT / "tools/packaging/abi" / f"libblockpull.{platform.machine()}.abi"
+STRUCTS_MIN = 5
+INCOMPATIBLE = 8  # a bit of abidiff's exit status; 4 is any change, 1 and 2 are errors
+
+
+def run(*words, **more):
+    return subprocess.run(list(map(str, words)), check=True, stdout=sys.stderr, **more)
+
+
+def last_tag():
+    result = subprocess.run(["git", "describe", "--tags", "--abbrev=0", "--match", "v[0-9]*"], cwd=ROOT,
+                            capture_output=True, text=True, check=False)
+    return result.stdout.strip() or None
+
+
+def tree_of(tag, out):
+    """The files of a tag, below out."""
+    tree = out / f"tree-{tag}"
+    if not tree.exists():
+        tree.mkdir(parents=True)
+        archive = subprocess.run(["git", "archive", tag], cwd=ROOT, check=True, capture_output=True).stdout
+        run("tar", "-x", "-C", tree, input=archive)
+    return tree
+
+
+def library(tree, build):
+    """Built with debugging information, which is what is compared."""
+    if not (build / "build.ninja").exists():
+        run("meson", "setup", build, tree, "--buildtype=debugoptimized", "-Dtests=disabled", "-Ddocs=disabled",
+            "-Dnbdkit=disabled", "-Dstatic=disabled")
+    run("meson", "compile", "-C", build, "blockpull:shared_library")
+    return build / "engine/libblockpull.so"
+
+
+def describe(tree, build, out):
+    """A description by abidw: the calls and the types that the public headers show."""
+    headers = build / "public-headers"
+    headers.mkdir(parents=True, exist_ok=True)
+    for name in HEADERS:
+        (headers / name).write_text((tree / "engine" / name).read_text())
+    run("abidw", "--exported-interfaces-only", "--drop-private-types", "--no-show-locs", "--no-comp-dir-path",
+        "--no-corpus-path", "--no-elf-needed", "--no-write-default-sizes", "--headers-dir", headers, "--out-file", out,
+        library(tree, build))
+    return out
+
+
+def sized_structs():
+    """Those that begin with the size of what the caller knows: they may grow at their end."""
+    text = "".join((ROOT / "engine" / name).read_text() for name in HEADERS)
+    return re.findall(r"^struct (bpull_\w+) \{\s*(?:/\*(?:(?!\*/).)*\*/\s*)?(?:size_t|uint32_t) size;", text, re.M | re.S)
+
+
+def structs(tree):
+    """{name: element} of a description, those that have a body."""
+    return {e.get("name"): e for e in tree.iter("class-decl") if e.get("size-in-bits")}
+
+
+def without_growth(old, new, out):
+    """The new description without what a sized struct got at its end. What lies in the padding of the old one stays, as
+    the size that old programs pass takes that in."""
+    before, tree = structs(xml.etree.ElementTree.parse(old)), xml.etree.ElementTree.parse(new)
+    names = sized_structs()
+    if len(names) < STRUCTS_MIN:
+        raise SystemExit(f"abi: only {len(names)} structs that begin with their size: the pattern is wrong")
+    for name, struct in structs(tree).items():
+        if name not in names or name not in before:
+            continue
+        end = int(before[name].get("size-in-bits"))
+        for member in struct.findall("data-member")[len(before[name].findall("data-member")):]:
+            if int(member.get("layout-offset-in-bits")) >= end:
+                print(f"abi: struct {name} ends with {member.find('var-decl').get('name')} now")
+                struct.remove(member)
+                struct.set("size-in-bits", str(end))
+    tree.write(out)
+    return out
+
+
+def soname(description):
+    return re.search(r"soname='([^']*)'", description.read_text())[1]
+
+
+def compare(old, new, out, what):
+    result = subprocess.run(["abidiff", old, without_growth(old, new, out / "not-grown.abi")], capture_output=True,
+                            text=True, check=False)
+    print(result.stdout, end="")
+    if result.returncode & 3:
+        raise SystemExit(f"abi: abidiff failed: {result.stderr}")
+    if soname(old) != soname(new):
+        print(f"abi: {soname(new)} follows {soname(old)}: programs are compiled anew, and anything may differ")
+    elif result.returncode & INCOMPATIBLE or re.search(r"[1-9]\d* (Removed|Changed|function.* with some)", result.stdout):
+        raise SystemExit(f"abi: programs compiled for {what} would notice (docs/abi.md)")
+    else:
+        print(f"abi: programs compiled for {what} go on working")
+
+
+def main():
+    if len(sys.argv) != 3 or sys.argv[2] not in ("compare", "record"):
+        raise SystemExit(__doc__)
+    out, verb = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2]
+    out.mkdir(parents=True, exist_ok=True)
+    new = describe(ROOT, out / "new", out / "new.abi")
+    if verb == "record":
+        RECORDED.parent.mkdir(exist_ok=True)
+        RECORDED.write_text(new.read_text())
+        return
+    tag = last_tag()
+    if tag:
+        compare(describe(tree_of(tag, out), out / f"build-{tag}", out / f"{tag}.abi"), new, out, tag)
+    elif RECORDED.exists():
+        compare(RECORDED, new, out, f"the library that {RECORDED.relative_to(ROOT)} describes")
+    else:
+        raise SystemExit(f"abi: no tag, and nothing recorded for {platform.machine()}; `./tools/dev abi record` does it")
+
+
+if __name__ == "__main__":
+    main()
