@@ -154,9 +154,10 @@ static int use(struct io *io)
 	return 0;
 }
 
-/* The thread sanitizer has a thread of its own. */
+/* The thread sanitizer has a thread of its own: it starts one behind fork(), and another one with the
+ * child's first thread. */
 #ifdef __SANITIZE_THREAD__
-#define N_OWN_THREADS 2
+#define N_OWN_THREADS 3
 #else
 #define N_OWN_THREADS 1
 #endif
