@@ -309,6 +309,18 @@ def instrumented():
         return re.search(rb'__[at]san_init', file.read()) is not None
 
 
+def nbdkit_plugin():
+    """Path of the nbdkit plugin. Skips where there is none, no nbdkit, or an nbdkit that can't load it: a sanitizer's
+    runtime has to be there before everything else."""
+    path = os.path.join(os.path.dirname(blockpull), 'nbdkit-blockpull-plugin.so')
+    if not os.path.exists(path):
+        raise Skip('the nbdkit plugin is not built')
+    need('nbdkit')
+    if instrumented():
+        raise Skip('nbdkit is not a sanitizer\'s build')
+    return path
+
+
 def emulated():
     """Whether the command runs under qemu-user (tools/cross/run says so), which knows no io_uring and no seccomp."""
     return 'BB_EMULATED' in os.environ

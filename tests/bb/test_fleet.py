@@ -196,14 +196,12 @@ def units(d):
 
 @case('the serving unit: its command takes the socket that systemd has made')
 def serving(d):
-    need('systemd-socket-activate', 'nbdkit', 'qemu-img')
-    plugin = pathlib.Path(harness.blockpull).parent / 'nbdkit-blockpull-plugin.so'
-    if not plugin.exists():
-        raise Skip('the plugin was not built')
+    need('systemd-socket-activate', 'qemu-img')
+    plugin = harness.nbdkit_plugin()
     name, = listed(d, 1)
     flat = images.flatten(name, 'qcow2', f'{d}/flat')
     command = re.search(r'^ExecStart=(.*)$', (FLEET / 'blockpull-serve@.service').read_text(), re.M)[1]
-    argv = [{'blockpull': str(plugin), '%f': name}.get(word, word) for word in command.split()]
+    argv = [{'blockpull': plugin, '%f': name}.get(word, word) for word in command.split()]
     server = harness.start('systemd-socket-activate', '-l', f'{d}/socket', *argv, cwd=d)
     harness.wait_listening(server, f'{d}/socket')
     images.compare_flat(f'nbd+unix:///?socket={d}/socket', 'raw', flat)

@@ -159,10 +159,7 @@ def readers(d, data_len, overlay):
 
 @each_liar('over NBD')
 def served(d, data_len, overlay):
-    need('nbdkit')
-    plugin = os.path.join(os.path.dirname(harness.blockpull), 'nbdkit-blockpull-plugin.so')
-    if not os.path.exists(plugin):
-        raise Skip('the plugin is not built')
+    plugin = harness.nbdkit_plugin()
     truth = dense_base(d)
     with liar(d, data_len, overlay) as lie:
         top = top_on(d, f'{lie}/base.raw')

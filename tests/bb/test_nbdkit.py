@@ -13,18 +13,8 @@ from test_control import Client, state
 harness.cases.clear()  # test_control's own
 
 
-def plugin():
-    path = os.path.join(os.path.dirname(harness.blockpull), 'nbdkit-blockpull-plugin.so')
-    if not os.path.exists(path):
-        raise Skip('the plugin is not built')
-    need('nbdkit')
-    if harness.instrumented():
-        raise Skip('nbdkit is not a sanitizer\'s build')
-    return path
-
-
 def nbdkit(command, *parameters, rc=0):
-    result = harness.run('nbdkit', '-U', f'{harness.temp_dir()}/s', plugin(), *parameters, '--run', command, timeout=200)
+    result = harness.run('nbdkit', '-U', f'{harness.temp_dir()}/s', harness.nbdkit_plugin(), *parameters, '--run', command, timeout=200)
     check((result.rc == 0) == (rc == 0), str(result))
     return result
 
@@ -100,7 +90,7 @@ def served(d, top, *parameters):
 
 def listening(d, top, *parameters):
     """The plugin, without a pull unless one is asked for, and its NBD address. The caller ends it."""
-    process = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', plugin(), f'image={top}', f'control={d}/ctl', *parameters)
+    process = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', harness.nbdkit_plugin(), f'image={top}', f'control={d}/ctl', *parameters)
     harness.wait_listening(process, f'{d}/ctl', f'{d}/nbd')
     return process, f'nbd+unix:///?socket={d}/nbd'
 

@@ -10,10 +10,9 @@ from harness import MIB, case, check, need, same
 from images import raw_image
 from reach import as_nobody, copies
 from test_control import Client
-from test_nbdkit import plugin
 from test_nbdkit_start import beside, disk, does_not_start, end, in_background, serves
 
-harness.cases.clear()  # those of the modules that are imported
+harness.cases.clear()  # theirs
 
 
 READ_ONLY = [('-r',), ('--readonly',), ('--read-only',), ('--reado',), ('-vr',), ('readonly=true',), ('readonly=1', '-r')]
@@ -49,7 +48,7 @@ def read_only(d, fmt):
 @case('read only needs no permission to write')
 def read_only_permission(d):
     top = disk(d)
-    here = copies(plugin())
+    here = copies(harness.nbdkit_plugin())
     os.chmod(d, 0o777)
     for name in 'top.img', 'base.img':
         os.chmod(f'{d}/{name}', 0o444)
@@ -92,7 +91,7 @@ def not_read_only(d):
     """A value of another option, a parameter's, and what stands behind --."""
     os.rename(disk(d), f'{d}/-r')
     for words in ('-e', '-r', f'{d}/-r'), ('image=-r',), ('--exportname', '--readonly', 'image=-r'), ('--', '-r'):
-        so = plugin()
+        so = harness.nbdkit_plugin()
         before = ('--', so, '-r') if words == ('--', '-r') else (so, *words)
         result = harness.run('setsid', '-w', 'nbdkit', '-U', f'{d}/nbd', '-P', f'{d}/pid', *before, cwd=d)
         same(result.rc, 0, f'{words}: {result}')
@@ -134,7 +133,7 @@ def export_names(d):
 def export_name_given(d, words):
     need('nbdinfo')
     top = disk(d)
-    result = harness.run('nbdkit', '-U', f'{d}/nbd', plugin(), f'image={top}', *words, '--run',
+    result = harness.run('nbdkit', '-U', f'{d}/nbd', harness.nbdkit_plugin(), f'image={top}', *words, '--run',
                          'nbdinfo --size "$uri" && ! nbdinfo --size "nbd+unix:///disk?socket=$unixsocket"'
                          ' && nbdinfo --size "nbd+unix:///?socket=$unixsocket"')
     same(result.rc, 0, str(result))

@@ -12,9 +12,6 @@ import images
 from harness import MIB, case, check, need, same
 from images import overlay, patch, qemu_io, raw_image
 from reach import as_nobody, copies
-from test_nbdkit import plugin
-
-harness.cases.clear()  # those of the modules that are imported
 
 
 def disk(d, fmt='qcow2', size=16 * MIB):
@@ -27,7 +24,7 @@ def disk(d, fmt='qcow2', size=16 * MIB):
 def in_background(d, *arguments, prefix=(), so=None, cwd=None):
     """nbdkit as it is started by itself: its first process ends when it serves, or when it does not. A session
     of its own keeps the server from ending with that."""
-    return harness.run('setsid', '-w', *prefix, 'nbdkit', '-U', f'{d}/nbd', '-P', f'{d}/pid', so or plugin(), *arguments, timeout=60,
+    return harness.run('setsid', '-w', *prefix, 'nbdkit', '-U', f'{d}/nbd', '-P', f'{d}/pid', so or harness.nbdkit_plugin(), *arguments, timeout=60,
                        cwd=cwd)
 
 
@@ -168,7 +165,7 @@ def in_use(d, words):
 @case('an image that may not be written')
 def no_permission(d):
     top = disk(d)
-    here = copies(plugin())
+    here = copies(harness.nbdkit_plugin())
     os.chmod(d, 0o777)
     for name in 'top.img', 'base.img':
         os.chmod(f'{d}/{name}', 0o444)

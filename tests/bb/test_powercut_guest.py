@@ -16,9 +16,7 @@ from cut_rig import SEED, faults_of, judge_states
 from cut_scene import Scene, reader, views
 from harness import MIB, Failed, bp, case, check, note, same
 from nbd_client import FLUSH, FUA, TRIM, WRITE, WRITE_ZEROES, Client
-from test_nbdkit import plugin
 
-harness.cases.clear()  # test_nbdkit's own
 SECTOR = 512
 N_OPS = int(os.environ.get('BB_GUEST_OPS', '60'))
 
@@ -159,7 +157,7 @@ def serve(d, scene, *parameters):
     for name in ('nbd', 'control'):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f'{d}/{name}')
-    server = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', plugin(), f'image={scene.mounted_top}', 'pull=true',
+    server = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', harness.nbdkit_plugin(), f'image={scene.mounted_top}', 'pull=true',
                            f'control={d}/control', *parameters)
     harness.wait_listening(server, f'{d}/nbd', f'{d}/control')
     return server

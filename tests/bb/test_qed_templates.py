@@ -13,7 +13,7 @@ import sys
 import harness
 import images
 from chains import Chain
-from harness import FAILED, KIB, MIB, REFUSED, USAGE, Failed, Skip, bp, case, check, need, refused, run, same
+from harness import FAILED, KIB, MIB, REFUSED, USAGE, Failed, bp, case, check, need, refused, run, same
 from images import Untouched, image_info, overlay, patch, qemu_img, qemu_io, raw_image
 
 NO_PROBE = 4
@@ -295,10 +295,8 @@ def raw_with_header(d):
 
 @case('the nbdkit plugin has the same choices')
 def plugin(d):
-    path = os.path.join(os.path.dirname(harness.blockpull), 'nbdkit-blockpull-plugin.so')
-    if not os.path.exists(path) or harness.instrumented():
-        raise Skip('no plugin to load here')
-    need('nbdkit', 'nbdcopy')
+    path = harness.nbdkit_plugin()
+    need('nbdcopy')
     top = deep(d)
     flat = images.flatten(top, 'qed', f'{d}/flat')
 

@@ -15,7 +15,7 @@ import time
 
 import harness
 import images
-from harness import DONE, FAILED, MIB, Failed, Skip, bp, case, check, need, same
+from harness import DONE, FAILED, MIB, Failed, bp, case, check, need, same
 
 SIZE = 4 * MIB
 
@@ -68,14 +68,6 @@ class Qmp:
         return {e['event']: sorted(k for k in e['data'] if not k.startswith('x-')) for e in self.events}
 
 
-def plugin():
-    need('nbdkit')
-    path = os.path.join(os.path.dirname(harness.blockpull), 'nbdkit-blockpull-plugin.so')
-    if not os.path.exists(path):
-        raise Skip('built without the nbdkit plugin')
-    return path
-
-
 def chain(d):
     """base.img <- mid.img <- top.img, and what the guest reads."""
     images.qemu_img('create', '-q', '-f', 'raw', f'{d}/base.img', str(SIZE))
@@ -112,7 +104,7 @@ def start_qemu(d, fault=None):
 
 
 def start_ours(d, *parameters, fault=None):
-    words = ['nbdkit', '-f', '-P', f'{d}/pid', '-U', f'{d}/n', plugin(), f'{d}/top.img', f'control={d}/c', 'io=threads', *parameters]
+    words = ['nbdkit', '-f', '-P', f'{d}/pid', '-U', f'{d}/n', harness.nbdkit_plugin(), f'{d}/top.img', f'control={d}/c', 'io=threads', *parameters]
     if fault:
         need('strace')
         calls = 'pread64,preadv,preadv2'
@@ -410,7 +402,7 @@ def whole_in_spite_of_base(d):
 @case('names: the device as it was given, the job as its client called it')
 def names(d):
     chain(d)
-    process = harness.start('nbdkit', '-f', '-U', f'{d}/n', plugin(), 'top.img', f'control={d}/c', 'bandwidth=64K', 'pull=true', cwd=d)
+    process = harness.start('nbdkit', '-f', '-U', f'{d}/n', harness.nbdkit_plugin(), 'top.img', f'control={d}/c', 'bandwidth=64K', 'pull=true', cwd=d)
     client = Qmp(f'{d}/c', process)
     same([j['device'] for j in client.send({'execute': 'query-block-jobs'})['return']], ['top.img'], 'the job of pull=true')
     client.send({'execute': 'block-job-cancel', 'arguments': {'device': 'top.img'}})
@@ -465,7 +457,7 @@ def long_answer(d):
     images.raw_image(f'{where}/l0', MIB)
     for i in range(1, 81):
         images.qemu_img('create', '-q', '-u', '-f', 'qcow2', '-b', f'l{i - 1}', '-F', 'qcow2' if i > 1 else 'raw', f'{where}/l{i}', MIB)
-    process = harness.start('nbdkit', '-f', '-P', f'{d}/pid', '-U', f'{d}/n', plugin(), f'{where}/l80', f'control={d}/c')
+    process = harness.start('nbdkit', '-f', '-P', f'{d}/pid', '-U', f'{d}/n', harness.nbdkit_plugin(), f'{where}/l80', f'control={d}/c')
     client = Qmp(f'{d}/c', process)
     for late in 0, 0.5:
         client.socket.sendall(b'{"execute":"query-named-block-nodes","id":1}{"execute":"query-jobs","id":2}')
@@ -484,7 +476,7 @@ def early(d):
     need('strace')
     chain(d)
     process = harness.start('strace', '-f', '-qq', '-o', f'{d}/trace', '-e', 'trace=listen', '-e', 'inject=listen:delay_exit=700000',
-                            'nbdkit', '-f', '-P', f'{d}/pid', '-U', f'{d}/n', plugin(), f'{d}/top.img', f'control={d}/c')
+                            'nbdkit', '-f', '-P', f'{d}/pid', '-U', f'{d}/n', harness.nbdkit_plugin(), f'{d}/top.img', f'control={d}/c')
     same(Qmp(f'{d}/c', process).send({'execute': 'query-jobs'}), {'return': []}, 'the answer')
     end(d, process)
 

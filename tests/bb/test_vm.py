@@ -17,7 +17,7 @@ import time
 import harness
 import images
 import vm
-from harness import DONE, FAILED, KIB, MIB, Skip, bp, case, check, need, note, same
+from harness import DONE, FAILED, KIB, MIB, Skip, bp, case, check, note, same
 from images import image_check, image_info, overlay, qemu_img, qemu_io
 
 SIZE = 96 * MIB
@@ -126,13 +126,7 @@ def make_chain(d, fmt, options):
 
 
 def serve(d, top, *parameters):
-    plugin = os.path.join(os.path.dirname(harness.blockpull), 'nbdkit-blockpull-plugin.so')
-    if not os.path.exists(plugin):
-        raise Skip('the plugin is not built')
-    if harness.instrumented():
-        raise Skip('nbdkit is not a sanitizer\'s build')
-    need('nbdkit')
-    process = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', plugin, f'image={top}', 'pull=true', 'bandwidth=2M',
+    process = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', harness.nbdkit_plugin(), f'image={top}', 'pull=true', 'bandwidth=2M',
                             f'control={d}/ctl', *parameters)
     harness.wait_listening(process, f'{d}/nbd', f'{d}/ctl')
     return process
