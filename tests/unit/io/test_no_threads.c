@@ -154,8 +154,8 @@ static int use(struct io *io)
 	return 0;
 }
 
-/* The thread sanitizer has a thread of its own: it starts one behind fork(), and another one with the
- * child's first thread. */
+/* The thread sanitizer has threads of its own: it starts one behind fork(), and another one with
+ * the child's first thread. */
 #ifdef __SANITIZE_THREAD__
 #define N_OWN_THREADS 3
 #else
