@@ -34,6 +34,15 @@ blockpull create -q -f qcow2 small.qcow2 1M
 nbdkit -U - blockpull small.qcow2 --run 'test -S "$unixsocket"'
 echo "ok the plugin"
 
+head -c 3M /dev/urandom >base.raw
+blockpull create -q -f qcow2 -b base.raw -F raw python.qcow2
+before=$(blockpull hash python.qcow2)
+python3 -c 'import blockpull; print(blockpull.version())'
+python3 /mnt/pull.py python.qcow2
+rm base.raw
+[ "$before" = "$(blockpull hash python.qcow2)" ]
+echo "ok a pull from Python"
+
 install /mnt/libblockpull-dev_*.deb gcc libc6-dev pkg-config
 # Words are wanted.
 # shellcheck disable=SC2046
@@ -53,6 +62,6 @@ for name in $(nm -D --defined-only /usr/lib/*/libblockpull.so | sed -n 's/.* \(b
 done
 echo "ok a page for each call"
 
-apt-get purge -q -y blockpull libblockpull0
+apt-get purge -q -y blockpull python3-blockpull libblockpull0
 [ ! -e /usr/bin/blockpull ] && [ -z "$(ls -d /usr/share/doc/libblockpull* 2>/dev/null)" ]
 echo "ok removed again"

@@ -24,6 +24,14 @@ def directories(words):
     return [word[2:] for word in words]
 
 
+def run_directories():
+    """A library outside the loader's directories is found again where it was found now; one in a package's root will
+    be in the system's own."""
+    if os.environ.get("PKG_CONFIG_SYSROOT_DIR"):
+        return []
+    return [d for d in directories(pkg_config("--libs-only-L")) if not d.startswith(("/usr/lib", "/lib"))]
+
+
 def installed_header():
     for directory in directories(pkg_config("--cflags-only-I")):
         path = os.path.join(directory, "blockpull.h")
@@ -52,9 +60,7 @@ def make():
     made.cdef(text + CALLBACKS)
     made.set_source("blockpull._ffi", "#include <blockpull.h>",
                     extra_compile_args=pkg_config("--cflags"), extra_link_args=pkg_config("--libs"),
-                    # A library outside the loader's directories is found again where it was found now.
-                    runtime_library_dirs=[d for d in directories(pkg_config("--libs-only-L"))
-                                          if not d.startswith(("/usr/lib", "/lib"))])
+                    runtime_library_dirs=run_directories())
     return made
 
 
