@@ -22,15 +22,18 @@
 #include "io/err.h"
 #include "io/file.h"
 
-/* One behind the last cluster with a refcount. */
+/* One behind the last cluster with a refcount, of those below *end_idx. */
 static int find_counted_end(struct qcow2 *q, uint64_t *end_idx)
 {
 	autofree uint8_t *block = malloc(q->layer.cluster_len);
+	uint64_t limit_idx = *end_idx;
 
 	*end_idx = 0;
 	if (!block)
 		return -ENOMEM;
-	for (uint64_t b = q->reftable.n; b-- > 0;) {
+	for (uint64_t b = MIN(q->reftable.n, div_round_up(limit_idx, q->refs_per_block));
+	     b-- > 0;) {
+		uint64_t first_idx = b * q->refs_per_block;
 		int rc;
 
 		if (!qcow2_block_off(q, b))
@@ -39,9 +42,9 @@ static int find_counted_end(struct qcow2 *q, uint64_t *end_idx)
 				      qcow2_block_off(q, b));
 		if (rc)
 			return rc;
-		for (uint64_t i = q->refs_per_block; i-- > 0;)
+		for (uint64_t i = MIN(q->refs_per_block, limit_idx - first_idx); i-- > 0;)
 			if (qcow2_refcount_get(block, i, q->hdr.refcount_order)) {
-				*end_idx = b * q->refs_per_block + i + 1;
+				*end_idx = first_idx + i + 1;
 				return 0;
 			}
 	}
@@ -66,8 +69,9 @@ static bool forget_refs(const struct qcow2 *q, uint8_t *block, uint64_t first)
 	return changed;
 }
 
-/* Clusters that a cut has counted and never let the file grow to are leaks as soon as it does:
- * nothing refers to them, so no order of these writes matters. Durable before space is taken. */
+/* Clusters that a cut has counted and never let the file grow to, or that a smaller device has not,
+ * are leaks as soon as it grows: nothing refers to them, so no order of these writes matters.
+ * Durable before space is taken. */
 static int forget_beyond(struct qcow2 *q, uint64_t from_idx)
 {
 	autofree uint8_t *block = malloc(q->layer.cluster_len);
@@ -101,8 +105,8 @@ static int qcow2_find_space(struct qcow2 *q)
 	uint64_t end_idx;
 	int rc = qcow2_used_end(q, &end_idx);
 
-	if (!rc && !layer->file->is_block)
-		rc = forget_beyond(q, end_idx);
+	if (!rc)
+		rc = forget_beyond(q, div_round_up(layer->file->len, layer->cluster_len));
 	layer->zero_from = layer->file->is_block ? UINT64_MAX : layer->file->len;
 	layer->alloc_end = end_idx << q->cluster_bits;
 	return rc;

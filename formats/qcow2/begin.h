@@ -11,8 +11,8 @@ struct qcow2;
 
 int qcow2_begin_writing(struct layer *layer, struct err *err);
 
-/* One behind the last cluster in use: of the file, or of a block device the last one counted.
- * Blocking; the table is read. 0 or -errno. */
+/* One behind the last cluster in use: of the file, or of a block device the last one counted
+ * there. Blocking; the table is read. 0 or -errno. */
 int qcow2_used_end(struct qcow2 *q, uint64_t *end_idx);
 
 #endif

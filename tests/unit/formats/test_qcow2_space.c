@@ -340,6 +340,29 @@ Test(qcow2_space, a_device_is_used_to_its_end)
 	}
 }
 
+/* An image whose leaks lay behind what is a smaller device now. */
+Test(qcow2_space, counts_behind_a_device_are_forgotten)
+{
+	struct build_how how = built_how();
+	uint64_t reftable_off, refblock_off, end_idx;
+	struct file *file = built(&how, &reftable_off, &refblock_off);
+	struct write_rig rig;
+	uint8_t *bytes;
+
+	cr_assert_eq(file_truncate(file, file->len + 3 * CLUSTER), 0);
+	mem_file_inode(file)->is_block = file->is_block = true;
+	bytes = mem_file_inode(file)->bytes;
+	end_idx = file->len / CLUSTER;
+	put_be16(bytes + refblock_off + 2 * end_idx, 1);
+	put_be16(bytes + refblock_off + 2 * 255, 1);
+	write_rig_open(&rig, file, NULL, NULL, 0);
+	bytes = mem_file_inode(file)->bytes;
+	cr_assert_eq(be16(bytes + refblock_off + 2 * end_idx), 0);
+	cr_assert_eq(be16(bytes + refblock_off + 2 * 255), 0);
+	cr_assert_eq(take_all(&rig), 3);
+	write_rig_drop(&rig);
+}
+
 /* Space set aside for tables is room as well, when there is no other. */
 Test(qcow2_space, what_is_set_aside_is_no_loss)
 {
