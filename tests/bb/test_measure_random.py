@@ -136,6 +136,16 @@ def too_small(d, chain, options, m, size, text):
         run('losetup', '--detach', device)
 
 
+def judge_end(d, device, fmt, text):
+    """qemu-img takes what lies behind a QED image for leaks, and what was measured may be more than what is used."""
+    if fmt != 'qed':
+        same(image_check(device, fmt), DONE, f'exit code of qemu-img check: {text}')
+        return
+    used = bp('check', '--json', device, rc=None).json()['image-end-offset']
+    run('dd', f'if={device}', f'of={d}/used', 'bs=1M', f'count={used}', 'iflag=count_bytes')
+    same(image_check(f'{d}/used', fmt), DONE, f'exit code of qemu-img check of the {used} bytes in use: {text}')
+
+
 def on_device(d, seed):
     need('losetup')
     chain = FeatureChain(d, seed)
@@ -165,7 +175,7 @@ def on_device(d, seed):
     try:
         result = bp('pull', *options, device, rc=None)
         check(result.rc == DONE, f'{m}\n{result}\n{text}')
-        same(image_check(device, top.fmt), DONE, f'exit code of qemu-img check: {text}')
+        judge_end(d, device, top.fmt, text)
     finally:
         run('losetup', '--detach', device)
 
