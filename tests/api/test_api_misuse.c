@@ -104,7 +104,7 @@ Test(api_misuse, a_name_allowed_that_is_not_there_allows_nothing_and_is_told_of)
 	struct bpull_disk *disk;
 
 	cr_assert_eq(mkdir(scratch("far"), 0700) || mkdir(scratch("images"), 0700), 0);
-	scratch_file("far/base", "x", 4096);
+	scratch_file("far/base", (char[4096]){ "x" }, 4096);
 	make_overlay("images/top", BPULL_FORMAT_QCOW2, "../far/base");
 	cr_assert_eq(symlink("nowhere", scratch("dangling")), 0);
 	for (size_t i = 0; i < sizeof(gone) / sizeof(gone[0]); i++) {

@@ -55,7 +55,8 @@ static void sim_io_submit(struct io *io, struct io_req *req)
 	struct sim_flight flight = { .req = req, .stamp = ++sim->event };
 
 	for (unsigned i = 0; req->kind == IO_READ && i < req->n_iov; i++)
-		memset(req->iov[i].iov_base, 0xa5, req->iov[i].iov_len);
+		if (req->iov[i].iov_len) /* else there may be no buffer */
+			memset(req->iov[i].iov_base, 0xa5, req->iov[i].iov_len);
 	sim_flight_push(&sim->waiting, &sim->n_waiting, &sim->waiting_cap, &flight);
 }
 
@@ -75,7 +76,8 @@ static bool sim_io_range_ok(const struct sim *sim, const struct io_req *req)
 static void sim_io_gather(const struct io_req *req, uint8_t *to)
 {
 	for (unsigned i = 0; i < req->n_iov; i++) {
-		memcpy(to, req->iov[i].iov_base, req->iov[i].iov_len);
+		if (req->iov[i].iov_len)
+			memcpy(to, req->iov[i].iov_base, req->iov[i].iov_len);
 		to += req->iov[i].iov_len;
 	}
 }
@@ -232,7 +234,7 @@ static void sim_io_check_buffer(const struct sim_flight *flight)
 	const uint8_t *then = flight->write->bytes;
 	for (unsigned i = 0; i < flight->req->n_iov; i++) {
 		const struct iovec *iov = &flight->req->iov[i];
-		if (memcmp(iov->iov_base, then, iov->iov_len)) {
+		if (iov->iov_len && memcmp(iov->iov_base, then, iov->iov_len)) {
 			fprintf(stderr, "sim: a buffer changed under a write at %#llx\n",
 				(unsigned long long)flight->req->off);
 			abort();

@@ -340,6 +340,7 @@ Test(file_watch, notes_that_were_lost_are_a_change_when_the_time_is_new)
 	struct file *first = file;
 
 	skip_without_watch();
+	free((char *)name);
 	name = strdup(other);
 	file = open_file();
 	/* More than the kernel keeps, 16384 by default: notes of two files are not merged. */
