@@ -575,6 +575,36 @@ BPULL_API int bpull_disk_drain(struct bpull_disk *disk, int timeout_ms);
  * thread. */
 BPULL_API int bpull_disk_set_copy_on_read(struct bpull_disk *disk, int on);
 
+/* Cell 0 of a histogram counts what took less than 1024 ns, cell i what took at least 512 << i and
+ * less than 1024 << i ns, the last one all that took longer. */
+#define BPULL_STATS_CELLS 32
+
+/* Requests of one kind. It never grows. */
+struct bpull_io_stats {
+	uint64_t requests; /* that ended well */
+	uint64_t bytes;    /* of those, as asked for; flush: 0 */
+	/* That those took, from their submission to their end. Of reads that are over when they are
+	 * submitted (the page cache has them) every eighth is timed, for itself and seven more. */
+	uint64_t total_ns;
+	uint64_t errors; /* that failed */
+	/* That were refused when they were submitted: outside the disk, unknown flags, a disk that
+	 * is read-only. */
+	uint64_t refused;
+	uint64_t latency[32]; /* BPULL_STATS_CELLS: how many of `requests` took so long */
+};
+
+/* What was asked of a disk since it was opened, by all guest requests, the calls that wait
+ * included; bpull_block_status() is not counted. */
+struct bpull_disk_stats {
+	size_t size; /* sizeof(struct bpull_disk_stats) */
+	struct bpull_io_stats read, write, flush, discard, write_zeroes;
+	uint64_t write_end; /* guest offset behind the last byte that was ever written, zeros too */
+};
+
+/* Fills *stats: 0, or -EINVAL (its size). What is in flight is not counted yet; a request is when
+ * its event can be taken. Owner thread; does not wait. */
+BPULL_API int bpull_disk_get_stats(struct bpull_disk *disk, struct bpull_disk_stats *stats);
+
 /* The same, waiting for the result: 0 (bpull_pblock_status(): how many) or -errno. For engines with
  * BPULL_ENGINE_THREAD, from any thread but the engine's; -EINVAL with others. Their requests make
  * no events. */

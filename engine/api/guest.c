@@ -6,9 +6,11 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "engine/api/args.h"
 #include "engine/blockpull.h"
 #include "engine/core/clock.h"
 #include "engine/core/disk.h"
+#include "engine/core/export.h"
 #include "engine/core/lock.h"
 #include "engine/core/loop.h"
 #include "engine/guest/read_now.h"
@@ -86,6 +88,17 @@ int bpull_disk_set_copy_on_read(struct bpull_disk *disk, int on)
 	if (disk->flags & BPULL_DISK_READ_ONLY)
 		return -EROFS;
 	atomic_store(&disk->guests.copy_on_read, on != 0);
+	return 0;
+}
+
+int bpull_disk_get_stats(struct bpull_disk *disk, struct bpull_disk_stats *stats)
+{
+	DISK_SCOPE(disk);
+
+	if (!disk ||
+	    is_unfit(stats, "stats", RESULT_FIRST_LEN(struct bpull_disk_stats, write_end), NULL))
+		return -EINVAL;
+	result_export(stats, &disk->guests.stats, sizeof(disk->guests.stats));
 	return 0;
 }
 

@@ -127,6 +127,12 @@ struct control {
 
 /* A disk's guest requests (guest/request.c). */
 struct guests {
+	struct bpull_disk_stats stats; /* of those that are over */
+	/* Of the reads that need no request (guest/read_now.c). */
+	struct {
+		uint64_t took_ns;   /* that was timed last */
+		unsigned n_untimed; /* that are to come before the next one is timed */
+	} read_now;
 	struct guest *first, *last; /* in flight, in order of submission */
 	uint64_t next_seq;          /* of the next one */
 	uint64_t oldest_seq;        /* of the first in the list; next_seq where there is none */

@@ -50,6 +50,7 @@ static void guest_over(struct guest *g)
 {
 	struct bpull_disk *disk = g->op.disk;
 
+	guest_count_end(g);
 	guest_unlock(g);
 	guest_free_reqs(g);
 	chain_read_end(&g->chain_read);

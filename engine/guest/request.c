@@ -9,11 +9,13 @@
 
 #include "engine/blockpull.h"
 #include "engine/commit/retry.h"
+#include "engine/core/clock.h"
 #include "engine/core/disk.h"
 #include "engine/core/iov.h"
 #include "engine/core/lock.h"
 #include "engine/core/op.h"
 #include "engine/core/range_lock.h"
+#include "engine/core/stats.h"
 #include "io/base.h"
 #include "io/fifo.h"
 
@@ -84,6 +86,39 @@ void guest_forget_events(struct bpull_disk *disk)
 		else
 			FIFO_APPEND(&engine->guests.done, g, list.next);
 }
+
+/* ---- counting ---- */
+
+static struct bpull_io_stats *stats_of(struct bpull_disk_stats *all, enum guest_kind kind)
+{
+	switch (kind) {
+	case GUEST_READ: return &all->read;
+	case GUEST_WRITE: return &all->write;
+	case GUEST_ZEROES: return &all->write_zeroes;
+	case GUEST_DISCARD: return &all->discard;
+	case GUEST_FLUSH: return &all->flush;
+	case GUEST_STATUS: break;
+	}
+	return NULL;
+}
+
+void guest_count_end(const struct guest *g)
+{
+	struct bpull_disk_stats *all = &g->op.disk->guests.stats;
+	struct bpull_io_stats *stats = stats_of(all, g->kind);
+
+	if (!stats)
+		return;
+	if (!g->began_ns) {
+		stats->refused++;
+		return;
+	}
+	stats_note_end(stats, g->op.error, g->len, engine_now_ns() - g->began_ns);
+	if (!g->op.error && (g->kind == GUEST_WRITE || g->kind == GUEST_ZEROES))
+		all->write_end = MAX(all->write_end, g->guest_off + g->len);
+}
+
+/* ---- errors ---- */
 
 enum step guest_error(struct guest *g, int error)
 {

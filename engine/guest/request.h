@@ -77,6 +77,7 @@ struct guest {
 	enum guest_phase phase;
 	uint64_t guest_off, len; /* as asked */
 	uint64_t at;             /* guest offset: what lies before is done */
+	uint64_t began_ns;       /* when it was submitted; 0: it was refused then */
 	uint32_t flags;          /* enum bpull_io_flags */
 	void *user_data;
 	struct iovec *iov;
@@ -142,6 +143,9 @@ void guest_list_add(struct guest *g);
 unsigned guest_iov_part(const struct guest *g, uint64_t off, uint64_t len, struct iovec *out);
 unsigned guest_n_slices(const struct guest *g, uint64_t len);
 void guest_free_reqs(struct guest *g);
+
+/* The request is over: counts it. */
+void guest_count_end(const struct guest *g);
 
 /* Takes the request out of its disk's list. */
 void guest_list_remove(struct guest *g);

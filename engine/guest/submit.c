@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "engine/blockpull.h"
+#include "engine/core/clock.h"
 #include "engine/core/disk.h"
 #include "engine/core/iov.h"
 #include "engine/core/loop.h"
@@ -72,6 +73,7 @@ void guest_submit(struct guest *g)
 	g->at = g->guest_off;
 	guest_list_add(g);
 	op_set_error(&g->op, refusal(g), NULL, 0, false);
+	g->began_ns = g->op.error ? 0 : engine_now_ns();
 	guest_admit(g);
 	engine_rerun(g->op.engine);
 }

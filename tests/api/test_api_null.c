@@ -125,6 +125,7 @@ Test(api_null, null_disks_are_refused_in_every_call)
 	struct bpull_disk *opened = disk;
 	struct bpull_extent extent;
 	uint32_t depth;
+	struct bpull_disk_stats stats = { .size = sizeof(stats) };
 
 	REFUSED(bpull_disk_open, engine, (NULL, top, NULL, &opened, &error));
 	REFUSED(bpull_disk_open, path, (engine, NULL, NULL, &opened, &error));
@@ -149,6 +150,8 @@ Test(api_null, null_disks_are_refused_in_every_call)
 	REFUSED(bpull_disk_map, disk, (NULL, 0, &extent, 1, &error));
 	REFUSED(bpull_disk_map, extents, (disk, 0, NULL, 1, &error));
 	INVALID(bpull_disk_set_copy_on_read, disk, (NULL, 1));
+	INVALID(bpull_disk_get_stats, disk, (NULL, &stats));
+	INVALID(bpull_disk_get_stats, stats, (disk, NULL));
 }
 
 Test(api_null, calls_on_the_job_of_a_null_disk_are_refused)

@@ -51,6 +51,11 @@ static int fill_job_info(void *out)
 	return bpull_job_get_info(disk, out);
 }
 
+static int fill_disk_stats(void *out)
+{
+	return bpull_disk_get_stats(disk, out);
+}
+
 static int fill_layer_info(void *out)
 {
 	return bpull_info_layer(info, 0, out);
@@ -84,6 +89,7 @@ static const struct {
 	size_t len, first_len;
 } structs[] = {
 	STRUCT(fill_job_info, bpull_job_info, verified_bytes),
+	STRUCT(fill_disk_stats, bpull_disk_stats, write_end),
 	STRUCT(fill_layer_info, bpull_layer_info, unwritable_remedy),
 	STRUCT(fill_check_result, bpull_check_result, mixed),
 	STRUCT(fill_measure, bpull_measure, data_missing),

@@ -106,6 +106,13 @@ static int call_set_copy_on_read(struct state_trial *t)
 	return bpull_disk_set_copy_on_read(state_disk(t), 1);
 }
 
+static int call_stats(struct state_trial *t)
+{
+	struct bpull_disk_stats stats = { .size = sizeof(stats) };
+
+	return bpull_disk_get_stats(state_disk(t), &stats);
+}
+
 static int call_engine_set_speed(struct state_trial *t)
 {
 	bpull_engine_set_speed(t->job.engine, GiB, 0);
@@ -313,6 +320,7 @@ const struct state_call state_calls[N_STATE_CALLS] = {
 	{ "job_abort", call_abort, "N000000000NNN", ABORTS },
 	{ "job_finalize", call_finalize, "NAAAAA0AAANNN", FINALIZES },
 	{ "disk_set_copy_on_read", call_set_copy_on_read, "CCCCCCCCCCCCC", NOTHING },
+	{ "disk_get_stats", call_stats, "0000000000000", NOTHING },
 	{ "disk_size", call_size, "0000000000000", NOTHING },
 	{ "disk_depth", call_depth, "0000000000000", NOTHING },
 	{ "disk_find", call_find, "0000000000000", NOTHING },
