@@ -11,6 +11,7 @@
 #include "tools/cli/say.h"
 #include "tools/commands.h"
 #include "tools/ctl_client.h"
+#include "tools/ctl_say.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/size.h"
 #include "tools/words/suggest.h"
@@ -24,7 +25,8 @@ static const char ctl_help[] =
 	"nbdkit plugin's control=SOCKET).\n"
 	"\n"
 	"Verbs:\n"
-	"  info         how far it is, how fast, how long still; or how it ended\n"
+	"  info         how far it is, how fast, how long still; or how it ended; and\n"
+	"               of a disk that is served what its users asked for\n"
 	"  speed RATE   at most RATE bytes a second from now on (50M; 0: no limit)\n"
 	"  pause        stop copying; what was copied is made durable\n"
 	"  resume       go on, also after an error stopped it\n"
@@ -45,117 +47,64 @@ static const struct option ctl_table[] = {
 
 /* ---- verbs ---- */
 
-static uint64_t ctl_number(struct json_object *job, const char *key)
+/* The first of the list that the request is answered with, which the caller releases; NULL: it is
+ * empty, or there is no answer (said), and then *failed is true. */
+static struct json_object *ctl_first_of(struct ctl_client *client, const char *request,
+					bool *failed)
 {
-	struct json_object *value;
+	struct json_object *list = ctl_client_ask(client, request, NULL), *first = NULL;
 
-	return json_object_object_get_ex(job, key, &value) ? json_object_get_uint64(value) : 0;
+	*failed = !list;
+	if (json_object_is_type(list, json_type_array) && json_object_array_length(list))
+		first = json_object_get(json_object_array_get_idx(list, 0));
+	json_object_put(list);
+	return first;
 }
 
-static const char *ctl_word(struct json_object *job, const char *key)
+static void ctl_say_no_job(const struct ctl_client *client)
 {
-	struct json_object *value;
-
-	/* A member may be null. */
-	return json_object_object_get_ex(job, key, &value) && value ? json_object_get_string(value)
-								    : "";
-}
-
-/* null, or absent: negative. */
-static double ctl_seconds_of(struct json_object *job, const char *key)
-{
-	struct json_object *value;
-
-	return json_object_object_get_ex(job, key, &value) && value ? json_object_get_double(value)
-								    : -1;
+	say_error("'%s': no job was started there", client->path);
 }
 
 /* The job, which the caller releases; NULL: there is none, or no answer (said). */
 static struct json_object *ctl_job_of(struct ctl_client *client)
 {
-	struct json_object *list = ctl_client_ask(client, "x-query-job", NULL), *job;
+	bool failed;
+	struct json_object *job = ctl_first_of(client, "x-query-job", &failed);
 
-	if (!list)
-		return NULL;
-	job = json_object_is_type(list, json_type_array) && json_object_array_length(list)
-		      ? json_object_get(json_object_array_get_idx(list, 0))
-		      : NULL;
-	json_object_put(list);
-	if (!job)
-		say_error("'%s': no job was started there", client->path);
+	if (!job && !failed)
+		ctl_say_no_job(client);
 	return job;
-}
-
-/* As `pull --json` prints it. */
-static void ctl_print_json(struct json_object *job)
-{
-	const char *status = ctl_word(job, "status");
-	int code = !strcmp(status, "failed") ? exit_code_of_error(-(int)ctl_number(job, "errno"))
-					     : EXIT_CODE_FAILED;
-
-	json_object_object_del(job, "id");
-	json_object_object_add(job, "event",
-			       json_object_new_string(*status ? "result" : "progress"));
-	if (*status) {
-		code = strcmp(status, "completed") != 0 ? code : EXIT_CODE_DONE;
-		json_object_object_add(job, "exit-code", json_object_new_int(code));
-		json_object_object_add(job, "exit-class",
-				       json_object_new_string(exit_code_class(code)));
-	}
-	say_json(json_object_get(job), SAY_JSON_LINE);
-}
-
-static void ctl_print_job(struct json_object *job, bool json)
-{
-	char done[SIZE_TEXT_CAP], all[SIZE_TEXT_CAP], copied[SIZE_TEXT_CAP], text[SIZE_TEXT_CAP];
-	const char *status = ctl_word(job, "status");
-	uint64_t end = ctl_number(job, "end"), cur = ctl_number(job, "cur");
-	struct json_object *bytes = NULL, *rate = NULL;
-	double left = ctl_seconds_of(job, "seconds-left");
-
-	if (json) {
-		ctl_print_json(job);
-		return;
-	}
-	json_object_object_get_ex(job, "bytes", &bytes);
-	json_object_object_get_ex(job, "rate", &rate);
-	say_data("%s: %s, %.1f %% (%s of %s), %s copied", ctl_word(job, "filename"),
-		 *status ? status : ctl_word(job, "state"), end ? 100.0 * cur / end : 100.0,
-		 size_text(cur, done), size_text(end, all),
-		 size_text(ctl_number(bytes, "copied"), copied));
-	if (rate)
-		say_data(", %s MiB/s", size_text_mib(json_object_get_int64(rate), text));
-	say_data(", limit %s%s",
-		 ctl_number(job, "bandwidth") ? size_text(ctl_number(job, "bandwidth"), text)
-					      : "none",
-		 ctl_number(job, "bandwidth") ? "/s" : "");
-	say_data(", %.1f s elapsed", ctl_seconds_of(job, "seconds"));
-	if (left >= 0 && !*status)
-		say_data(", about %.0f s left", left);
-	say_data("%s%s\n", *ctl_word(job, "error") ? "; " : "", ctl_word(job, "error"));
 }
 
 static int ctl_info(struct ctl_client *client, bool json)
 {
-	struct json_object *job = ctl_job_of(client);
+	bool job_failed, device_failed = false;
+	struct json_object *job = ctl_first_of(client, "x-query-job", &job_failed), *device = NULL;
+	bool done;
 
-	if (!job)
-		return EXIT_CODE_FAILED;
-	ctl_print_job(job, json);
+	if (!job_failed)
+		device = ctl_first_of(client, "query-blockstats", &device_failed);
+	done = !job_failed && !device_failed && (job || device);
+	if (done)
+		ctl_say_info(job, device, json);
+	else if (!job_failed && !device_failed)
+		ctl_say_no_job(client);
 	json_object_put(job);
-	return EXIT_CODE_DONE;
+	json_object_put(device);
+	return done ? EXIT_CODE_DONE : EXIT_CODE_FAILED;
 }
 
 /* Puts what the job's last event says into what was known of it. False: it is another event. */
 static bool ctl_take_end(struct json_object *job, struct json_object *event)
 {
-	const char *name = ctl_word(event, "event");
+	const char *name = ctl_say_word(event, "event");
 	struct json_object *data = NULL, *error = NULL, *progress = NULL;
 	bool is_canceled = !strcmp(name, "BLOCK_JOB_CANCELLED");
 
 	json_object_object_get_ex(event, "data", &data);
 	if ((!is_canceled && strcmp(name, "BLOCK_JOB_COMPLETED") != 0) ||
-	    strcmp(ctl_word(data, "device"), ctl_word(job, "id")) != 0)
+	    strcmp(ctl_say_word(data, "device"), ctl_say_word(job, "id")) != 0)
 		return false;
 	json_object_object_get_ex(data, "error", &error);
 	json_object_object_add(job, "status",
@@ -164,9 +113,10 @@ static bool ctl_take_end(struct json_object *job, struct json_object *event)
 								  : "completed"));
 	json_object_object_add(job, "state", json_object_new_string("concluded"));
 	json_object_object_add(job, "error", json_object_get(error));
-	json_object_object_add(job, "errno", json_object_new_int((int)ctl_number(data, "x-errno")));
-	json_object_object_add(job, "cur", json_object_new_uint64(ctl_number(data, "offset")));
-	json_object_object_add(job, "end", json_object_new_uint64(ctl_number(data, "len")));
+	json_object_object_add(job, "errno",
+			       json_object_new_int((int)ctl_say_number(data, "x-errno")));
+	json_object_object_add(job, "cur", json_object_new_uint64(ctl_say_number(data, "offset")));
+	json_object_object_add(job, "end", json_object_new_uint64(ctl_say_number(data, "len")));
 	if (json_object_object_get_ex(data, "x-progress", &progress)) {
 		json_object_object_foreach(progress, key, value)
 			json_object_object_add(job, key, json_object_get(value));
@@ -176,14 +126,14 @@ static bool ctl_take_end(struct json_object *job, struct json_object *event)
 
 static int ctl_judge(struct json_object *job)
 {
-	const char *status = ctl_word(job, "status");
+	const char *status = ctl_say_word(job, "status");
 
 	if (!strcmp(status, "completed"))
 		return EXIT_CODE_DONE;
 	if (!strcmp(status, "canceled"))
 		say_error("it was canceled");
 	else
-		say_error("%s", ctl_word(job, "error"));
+		say_error("%s", ctl_say_word(job, "error"));
 	return EXIT_CODE_FAILED;
 }
 
@@ -195,7 +145,7 @@ static int ctl_wait_for_end(struct ctl_client *client, bool json)
 
 	if (!job)
 		return EXIT_CODE_FAILED;
-	is_over = *ctl_word(job, "status");
+	is_over = *ctl_say_word(job, "status");
 	while (!is_over) {
 		event = ctl_client_receive(client, WAIT_LOOK_MS, &in_time);
 		if (!event && in_time) {
@@ -209,7 +159,7 @@ static int ctl_wait_for_end(struct ctl_client *client, bool json)
 	}
 	code = ctl_judge(job);
 	if (json)
-		ctl_print_json(job);
+		ctl_say_json(job);
 	json_object_put(job);
 	return code;
 }

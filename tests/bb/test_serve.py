@@ -224,17 +224,34 @@ def control(d):
     check('backing-filename' not in image_info(top), 'it has a backing file still')
 
 
-@case('requests are counted as QEMU counts them')
+def ask(path, *requests):
+    """The answers to requests of a QMP server."""
+    with socket.socket(socket.AF_UNIX) as control:
+        control.connect(path)
+        answers, lines = [], control.makefile('rb')
+        for request in ({'execute': 'qmp_capabilities'}, *requests):
+            control.sendall(json.dumps(request).encode())
+            while True:
+                answer = json.loads(lines.readline())
+                if 'return' in answer or 'error' in answer:
+                    break
+            answers.append(answer)
+    return answers[1:]
+
+
+def blockstats(path, **arguments):
+    return ask(path, {'execute': 'query-blockstats', 'arguments': arguments})[0]
+
+
+@case('requests are counted as QEMU counts them, and ctl tells of them')
 def stats(d):
     top = disk(d)
     server = serving(d, f'--control={d}/c', top)
     frontend('load', '-w', '-d', 4, '-s', 1, '-n', SIZE, f'{d}/s')
     frontend('load', '-d', 4, '-s', 1, '-n', SIZE, f'{d}/s')
-    with socket.socket(socket.AF_UNIX) as control:
-        control.connect(f'{d}/c')
-        control.sendall(b'{"execute":"qmp_capabilities"}{"execute":"query-blockstats"}')
-        lines = control.makefile('rb')
-        answer = [json.loads(lines.readline()) for _ in range(3)][2]['return']
+    answer = blockstats(f'{d}/c')['return']
+    told, text = bp('ctl', f'{d}/c', 'info', '--json').json(), bp('ctl', f'{d}/c', 'info').out
+    same('query-nodes' in blockstats(f'{d}/c', **{'query-nodes': True})['error']['desc'], True, 'an argument without effect')
     end(server)
     same([device['device'] for device in answer], [top], 'devices')
     counted = answer[0]['stats']
@@ -244,7 +261,44 @@ def stats(d):
         same(counted[f'{kind}_bytes'], 4096 * n, f'{kind}: bytes')
         same(sum(counted[f'{kind}_latency_histogram']['bins']), n, f'{kind}: the histogram')
         same(counted[f'failed_{kind}_operations'], 0, f'{kind}: failed')
+        check(1000 * n < counted[f'{kind}_total_time_ns'] < 4 * 2 * 10 ** 9, f'{kind}: {counted[f"{kind}_total_time_ns"]} ns in a second, 4 in flight')
     same(counted['unmap_operations'], 0, 'discards')
+    check(0 < counted['wr_highest_offset'] <= SIZE, f'wr_highest_offset: {counted["wr_highest_offset"]}')
+    same((told['event'], told['filename'], told['stats']), ('idle', top, counted), 'ctl info --json')
+    check(f'{counted["rd_operations"]} reads of ' in text and 'no job' in text, f'ctl info: {text}')
+
+
+def shape(value):
+    """The types of all members; a list's are those of its first."""
+    if isinstance(value, dict):
+        return {key: shape(member) for key, member in value.items()}
+    return [shape(member) for member in value[:1]] if isinstance(value, list) else type(value)
+
+
+@case('query-blockstats has the members, and the types, of QEMU\'s')
+def stats_shape(d):
+    need('qemu-system-x86_64')
+    top = disk(d)
+    qemu_img('create', '-q', '-f', 'qcow2', f'{d}/other', '1M')
+    qemu = harness.start('qemu-system-x86_64', '-M', 'q35,accel=tcg', '-S', '-display', 'none', '-net', 'none', '-drive',
+                         f'if=none,id=drive0,file={d}/other,format=qcow2', '-device', 'virtio-blk-pci,id=v,drive=drive0',
+                         '-qmp', f'unix:{d}/q,server=on,wait=off')
+    harness.wait_listening(qemu, f'{d}/q')
+    bounds = {'execute': 'block-latency-histogram-set', 'arguments': {'id': '/machine/peripheral/v/virtio-backend', 'boundaries': [1000, 2000]}}
+    same('return' in ask(f'{d}/q', bounds)[0], True, 'QEMU has histograms')
+    theirs = next(device for device in blockstats(f'{d}/q')['return'] if device['device'] == 'drive0')['stats']
+    harness.kill(qemu)
+    harness.finish(qemu)
+    server = serving(d, f'--control={d}/c', top)
+    frontend('load', '-d', 4, '-s', 1, '-n', SIZE, f'{d}/s')
+    ours = blockstats(f'{d}/c')['return'][0]['stats']
+    end(server)
+    # When a disk was used last is told by QEMU only where it was.
+    same({key: what for key, what in shape(ours).items() if not key.startswith('x-')}, {key: what for key, what in shape(theirs).items() if key != 'idle_time_ns'}, 'members')
+    for name, histogram in ours.items():
+        if name.endswith('histogram'):
+            same(len(histogram['bins']), len(histogram['boundaries']) + 1, name)
+            check(histogram['boundaries'] == sorted(set(histogram['boundaries'])), name)
 
 
 # ---- Firmware -----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@
 #include "tools/control/events.h"
 #include "tools/control/jobs.h"
 #include "tools/control/nodes.h"
+#include "tools/control/stats.h"
 
 static struct json_object *queries_version(void)
 {
@@ -115,15 +116,23 @@ struct json_object *control_query_nodes(struct control_target *target, struct js
 struct json_object *control_query_stats(struct control_target *target, struct json_object *args)
 {
 	struct json_object *list = json_object_new_array(), *device;
+	struct bpull_disk_stats stats = { .size = sizeof(stats) };
+	bool of_nodes = false;
 
-	(void)args;
-	if (!target->describe_stats)
+	control_boolean(args, "query-nodes", &of_nodes);
+	if (of_nodes) {
+		json_object_put(list);
+		return control_refuse("GenericError",
+				      "Parameter 'query-nodes' must be false: only the disk as a "
+				      "whole is counted");
+	}
+	if (!target->stays || bpull_disk_get_stats(target->disk, &stats))
 		return control_ok(list);
 	device = json_object_new_object();
 	control_add_text(device, "device", target->device);
 	if (target->n_nodes)
 		control_add_text(device, "node-name", target->nodes[0].name);
-	json_object_object_add(device, "stats", target->describe_stats(target->owner));
+	json_object_object_add(device, "stats", control_stats_describe(&stats));
 	json_object_array_add(list, device);
 	return control_ok(list);
 }

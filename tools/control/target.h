@@ -47,10 +47,7 @@ struct control_target {
 	const char *path;        /* of the image, as it is opened */
 	const struct bpull_disk_options *how; /* it is opened; NULL: all defaults */
 	struct bpull_job_options job;         /* what block-stream leaves open */
-	bool stays;                           /* the disk is served on when a job is over */
-	/* What the disk's users asked for, as query-blockstats has it; NULL: it is not counted. */
-	struct json_object *(*describe_stats)(void *owner);
-	void *owner;
+	bool stays;                           /* the disk is served, also when a job is over */
 	/* jobs.c's and nodes.c's: all zero at first. */
 	struct control_job *jobs, *active; /* active: one of them has not ended; or NULL */
 	struct json_object *last;          /* what x-query-job says of the job that ended last */

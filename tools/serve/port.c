@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "tools/vhost/queue.h"
 
@@ -25,7 +24,7 @@ struct port_request {
 	struct iovec *logged; /* what of guest memory it writes, while that is logged */
 	unsigned n_logged;
 	uint8_t *status_at;
-	uint64_t off, len, epoch, began_ns;
+	uint64_t off, len, epoch;
 	uint32_t used_len;
 	uint16_t n_pending; /* the library's requests */
 	uint8_t act;        /* enum blk_act */
@@ -77,28 +76,10 @@ static void port_note_durable(struct port *port, const struct port_request *r)
 		durable_add(&port->durable, r->epoch, r->off, r->len);
 }
 
-static uint64_t port_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * UINT64_C(1000000000) + now.tv_nsec;
-}
-
-static void port_count_end(struct port *port, const struct port_request *r)
-{
-	enum counters_kind kind = counters_kind(r->act);
-
-	if (kind != COUNTERS_KINDS)
-		counters_add(&port->counters, kind, r->len, r->status != BLK_OK,
-			     port_now_ns() - r->began_ns);
-}
-
 static void port_end(struct port *port, struct port_request *r)
 {
 	struct port_slots *slots = r->slots;
 
-	port_count_end(port, r);
 	port_note_durable(port, r);
 	slots->n_in_flight--;
 	port->n_in_flight--;
@@ -172,7 +153,6 @@ static void port_clear(struct port *port, struct port_request *r, const struct b
 		const struct blk_range *range = &blk->ranges[i];
 		uint32_t flags = range->unmap ? BPULL_IO_UNMAP : 0;
 
-		r->len += range->len;
 		durable_clear(&port->durable, range->off, range->len);
 		if (port_must_be_durable(port, range->off, range->len))
 			flags |= BPULL_IO_FUA;
@@ -240,7 +220,6 @@ static void port_begin(struct port *port, struct vhost_queue *q, uint16_t head)
 		.status_at = blk.status_at,
 		.used_len = blk.used_len,
 		.len = blk.act == BLK_READ || blk.act == BLK_WRITE ? blk.len : 0,
-		.began_ns = port_now_ns(),
 		.act = blk.act,
 	};
 	slots->n_in_flight++;

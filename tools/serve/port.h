@@ -7,7 +7,6 @@
 #include <stdint.h>
 
 #include "engine/blockpull.h"
-#include "tools/serve/counters.h"
 #include "tools/serve/durable.h"
 #include "tools/vhost/blk.h"
 #include "tools/vhost/session.h"
@@ -18,7 +17,6 @@ struct port {
 	const char *serial;
 	struct blk_geometry geometry;
 	struct durable durable;
-	struct counters counters;
 	struct vhost_session session;
 	bool is_connected; /* the session is open */
 	bool is_gone;      /* the frontend has left: the guest's memory is left as it is */

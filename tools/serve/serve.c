@@ -181,11 +181,6 @@ static int serve_open_disk(struct serve *s, struct bpull_error *error)
 	return 0;
 }
 
-static struct json_object *serve_describe_stats(void *owner)
-{
-	return counters_describe(&((struct serve *)owner)->port.counters);
-}
-
 static int serve_open_control(struct serve *s, struct bpull_error *error)
 {
 	s->target = (struct control_target){ .disk = s->port.disk,
@@ -193,9 +188,7 @@ static int serve_open_control(struct serve *s, struct bpull_error *error)
 					     .path = s->options->image,
 					     .how = &s->options->line.chain.disk,
 					     .job = s->options->job,
-					     .stays = true,
-					     .describe_stats = serve_describe_stats,
-					     .owner = s };
+					     .stays = true };
 	s->watch = (struct watch){ .epoll_fd = s->epoll_fd };
 	return s->options->control
 		       ? control_open(s->options->control, &s->target, &s->control, error)

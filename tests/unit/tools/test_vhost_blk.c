@@ -4,7 +4,6 @@
 
 #include <criterion/criterion.h>
 
-#include "tools/serve/counters.h"
 #include "tools/serve/durable.h"
 #include "tools/serve/spin.h"
 #include "tools/vhost/blk.h"
@@ -236,24 +235,4 @@ Test(serve_spin, it_grows_while_waits_are_short_and_ends_when_the_guest_is_idle)
 	for (int i = 0; i < 5; i++)
 		spin_learn(&spin, SPIN_SHORT_NS + 1, SPIN_SHORT_NS - SPIN_MAX_NS);
 	cr_assert_eq(spin.ns, 0);
-}
-
-/* ---- counters ---- */
-
-Test(serve_counters, a_request_is_in_one_cell)
-{
-	struct counters c = { 0 };
-	const struct counters_row *row = &c.rows[COUNTERS_WRITE];
-
-	counters_add(&c, counters_kind(BLK_ZEROES), 100, false, COUNTERS_FIRST_NS - 1);
-	counters_add(&c, counters_kind(BLK_WRITE), 20, false, COUNTERS_FIRST_NS);
-	counters_add(&c, counters_kind(BLK_WRITE), 3, false, UINT64_MAX / 4);
-	counters_add(&c, counters_kind(BLK_WRITE), 1000, true, 5);
-	cr_assert_eq(row->n, 3);
-	cr_assert_eq(row->bytes, 123);
-	cr_assert_eq(row->failed, 1);
-	cr_assert_eq(row->cells[0], 1);
-	cr_assert_eq(row->cells[1], 1);
-	cr_assert_eq(row->cells[COUNTERS_CELLS - 1], 1);
-	cr_assert_eq(counters_kind(BLK_ID), COUNTERS_KINDS);
 }

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* What was asked of a disk, in QMP's words. */
+#ifndef TOOLS_CONTROL_STATS_H
+#define TOOLS_CONTROL_STATS_H
+
+#include <json-c/json_object.h>
+
+#include "engine/blockpull.h"
+
+/* QEMU's BlockDeviceStats; the caller puts it. */
+struct json_object *control_stats_describe(const struct bpull_disk_stats *stats);
+
+#endif
