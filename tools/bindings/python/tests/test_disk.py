@@ -34,6 +34,21 @@ def test_readinto_fills_what_it_is_given(chain, engine):
             disk.readinto(0, b"can't be written")
 
 
+def test_what_was_asked_is_counted(chain, engine):
+    with engine.open(chain.top, guest_io=True) as disk:
+        disk.read(0, 4096)
+        disk.write(8192, b"x" * 512)
+        with pytest.raises(blockpull.Error):
+            disk.write(disk.size, b"x")
+        disk.flush()
+        stats = disk.stats
+    assert (stats.read.requests, stats.read.bytes, stats.read.errors) == (1, 4096, 0)
+    assert (stats.write.requests, stats.write.bytes, stats.write.refused) == (1, 512, 1)
+    assert stats.write_end == 8192 + 512
+    assert stats.flush.requests == 1 and stats.discard.requests == 0
+    assert sum(stats.read.latency) == 1 and stats.read.total_ns > 0
+
+
 def test_extents_cover_the_disk(chain, engine):
     with engine.open(chain.top, read_only=True) as disk:
         extents = list(disk.extents())

@@ -10,12 +10,12 @@ in blockpull.h(3); names here are the same without their prefix.
 """
 from ._enums import (BackingRule, Compression, Copy, DiskFlags, Format, Io, IoFlags, JobState, JobStatus, OnError,
                      Remedy, Repair)
-from .disk import Disk, Extent
+from .disk import Disk, DiskStats, Extent, IoStats
 from .engine import Engine
 from .errors import Error, JobCanceled, JobFailed
 from .images import CheckResult, Finding, Layer, Measure, check, create, info, measure, version
 from .job import Job, Progress
 
-__all__ = ["BackingRule", "CheckResult", "Compression", "Copy", "Disk", "DiskFlags", "Engine", "Error", "Extent",
-           "Finding", "Format", "Io", "IoFlags", "Job", "JobCanceled", "JobFailed", "JobState", "JobStatus", "Layer",
+__all__ = ["BackingRule", "CheckResult", "Compression", "Copy", "Disk", "DiskFlags", "DiskStats", "Engine", "Error",
+           "Extent", "Finding", "Format", "Io", "IoFlags", "IoStats", "Job", "JobCanceled", "JobFailed", "JobState", "JobStatus", "Layer",
            "Measure", "OnError", "Progress", "Remedy", "Repair", "check", "create", "info", "measure", "version"]

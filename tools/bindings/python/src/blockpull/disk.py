@@ -28,6 +28,29 @@ class Extent:
     offset: Optional[int]
 
 
+@dataclass(frozen=True)
+class IoStats:
+    """Requests of one kind (struct bpull_io_stats). `latency[i]` of them took less than 1024 << i ns, and not less than
+    the cell before; the last cell has all that took longer."""
+    requests: int
+    bytes: int
+    total_ns: int
+    errors: int
+    refused: int
+    latency: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class DiskStats:
+    """What was asked of a disk since it was opened."""
+    read: IoStats
+    write: IoStats
+    flush: IoStats
+    discard: IoStats
+    write_zeroes: IoStats
+    write_end: int  # guest offset behind the last byte that was ever written
+
+
 class Disk:
     """From Engine.open() or Engine.flatten(). Reading and writing need guest_io."""
 
@@ -126,6 +149,15 @@ class Disk:
         """Makes durable what was written before."""
         check(lib.bpull_pflush(self.pointer))
 
+    @property
+    def stats(self) -> DiskStats:
+        stats = ffi.new("struct bpull_disk_stats *")
+        stats.size = ffi.sizeof("struct bpull_disk_stats")
+        check(lib.bpull_disk_get_stats(self.pointer, stats))
+        return DiskStats(read=_io_stats(stats.read), write=_io_stats(stats.write), flush=_io_stats(stats.flush),
+                         discard=_io_stats(stats.discard), write_zeroes=_io_stats(stats.write_zeroes),
+                         write_end=stats.write_end)
+
     def set_copy_on_read(self, on: bool) -> None:
         check(lib.bpull_disk_set_copy_on_read(self.pointer, on))
 
@@ -154,3 +186,8 @@ class Disk:
 
     def __exit__(self, *unused: object) -> None:
         self.close()
+
+
+def _io_stats(stats: Any) -> IoStats:
+    return IoStats(requests=stats.requests, bytes=stats.bytes, total_ns=stats.total_ns, errors=stats.errors,
+                   refused=stats.refused, latency=tuple(stats.latency))

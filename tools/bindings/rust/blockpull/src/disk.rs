@@ -10,6 +10,7 @@ use std::os::raw::{c_char, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr::null_mut;
 use std::sync::Arc;
+use std::time::Duration;
 
 const EXTENTS_MAX: usize = 256;
 
@@ -40,6 +41,43 @@ pub struct Extent {
     pub data: bool,
     pub compressed: bool,
     pub offset: Option<u64>,
+}
+
+/// Requests of one kind (struct bpull_io_stats). `latency[i]` of them took less than 1024 << i ns, and not less than the
+/// cell before; the last cell has all that took longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IoStats {
+    pub requests: u64,
+    pub bytes: u64,
+    pub total: Duration,
+    pub errors: u64,
+    pub refused: u64,
+    pub latency: [u64; sys::BPULL_STATS_CELLS as usize],
+}
+
+/// What was asked of a disk since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskStats {
+    pub read: IoStats,
+    pub write: IoStats,
+    pub flush: IoStats,
+    pub discard: IoStats,
+    pub write_zeroes: IoStats,
+    /// Guest offset behind the last byte that was ever written.
+    pub write_end: u64,
+}
+
+impl IoStats {
+    fn of(c: &sys::bpull_io_stats) -> IoStats {
+        IoStats {
+            requests: c.requests,
+            bytes: c.bytes,
+            total: Duration::from_nanos(c.total_ns),
+            errors: c.errors,
+            refused: c.refused,
+            latency: c.latency,
+        }
+    }
 }
 
 pub struct Disk {
@@ -105,6 +143,21 @@ impl Disk {
     /// Images in the chain; 1: it stands alone.
     pub fn depth(&self) -> u32 {
         unsafe { sys::bpull_disk_depth(self.pointer) }
+    }
+
+    pub fn stats(&self) -> Result<DiskStats> {
+        // SAFETY: zeros are values of all fields.
+        let mut c: sys::bpull_disk_stats = unsafe { zeroed() };
+        c.size = size_of::<sys::bpull_disk_stats>();
+        check(unsafe { sys::bpull_disk_get_stats(self.pointer, &mut c) })?;
+        Ok(DiskStats {
+            read: IoStats::of(&c.read),
+            write: IoStats::of(&c.write),
+            flush: IoStats::of(&c.flush),
+            discard: IoStats::of(&c.discard),
+            write_zeroes: IoStats::of(&c.write_zeroes),
+            write_end: c.write_end,
+        })
     }
 
     pub fn warning(&self) -> String {

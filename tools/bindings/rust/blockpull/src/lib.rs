@@ -21,7 +21,7 @@ mod engine;
 mod error;
 mod job;
 
-pub use disk::{Disk, DiskOptions, Extent};
+pub use disk::{Disk, DiskOptions, DiskStats, Extent, IoStats};
 pub use engine::{Engine, EngineOptions, Io};
 pub use error::Error;
 pub use job::{Compression, Job, JobOptions, Progress, ProgressIter};

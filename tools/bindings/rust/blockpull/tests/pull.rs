@@ -100,6 +100,20 @@ fn the_guest_reads_and_writes_meanwhile() {
 }
 
 #[test]
+fn what_was_asked_is_counted() {
+    let chain = Chain::new("counted");
+    let disk = chain.open(&engine());
+    disk.read_at(&mut [0; 4096], 0).unwrap();
+    disk.write_at(&[1; 512], 8192).unwrap();
+    assert!(disk.write_at(&[1], disk.size()).is_err());
+    let stats = disk.stats().unwrap();
+    assert_eq!((stats.read.requests, stats.read.bytes, stats.read.errors), (1, 4096, 0));
+    assert_eq!((stats.write.requests, stats.write.bytes, stats.write.refused), (1, 512, 1));
+    assert_eq!((stats.write_end, stats.flush.requests), (8704, 0));
+    assert_eq!(stats.read.latency.iter().sum::<u64>(), 1);
+}
+
+#[test]
 fn an_aborted_job_says_so_and_keeps_the_link() {
     let chain = Chain::new("abort");
     {
