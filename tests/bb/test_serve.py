@@ -373,5 +373,45 @@ def boots_through_kills(d):
     harness.note(f'{result.seconds:.1f} s')
 
 
+# ---- After the end of a pull --------------------------------------------------------------------
+
+def open_names(pid):
+    return {os.readlink(f'/proc/{pid}/fd/{fd}') for fd in os.listdir(f'/proc/{pid}/fd')}
+
+
+def after_the_guest(top, flat):
+    """What is to be read when the guest of boot_disk() has written its rows: `flat` is changed."""
+    images.flatten(top, 'qcow2', flat)
+    with open(flat, 'r+b') as file:
+        file.seek(1024 * 512)
+        for n in range(200):
+            file.write(bytes([n + 1]) * 508 + bytes([n, 0, n + 1, n + 1]))
+    return flat
+
+
+@case('files that a pull has let go are other programs\' while the guest runs on')
+@case('the same of a layer above a base that stays', 'base.qcow2')
+def let_go(d, *base):
+    boot_disk(d)
+    mid = overlay(f'{d}/mid.img', 'base.qcow2', base_fmt='qcow2')
+    images.qemu_io(mid, 'qcow2', 'write -P 7 2M 64k')
+    top = overlay(f'{d}/top.img', 'mid.img', base_fmt='qcow2')
+    wanted = after_the_guest(top, f'{d}/wanted')
+    server = serving(d, '--pull', f'--control={d}/c', *(f'--base={name}' for name in base), top)
+    bp('ctl', f'{d}/c', 'wait')
+    for name in [mid] if base else [mid, f'{d}/base.qcow2']:
+        images.qemu_io(name, 'qcow2', 'write -P 0x99 0 4M')
+        os.unlink(name)
+        check(not any(opened.startswith(name) for opened in open_names(server.pid)), f'{name} takes space still')
+    if base:
+        result = harness.run('qemu-io', '-f', 'qcow2', '-c', 'write 0 512', f'{d}/base.qcow2')
+        check(result.rc and 'lock' in result.err, f'the base that stays: {result}')
+    result = harness.finish(machine(d), timeout=90)
+    same(result.rc, 33, f'QEMU: {result}')
+    end(server)
+    same(image_info(top).get('backing-filename'), base[0] if base else None, 'the backing file')
+    images.compare_flat(top, 'qcow2', wanted)
+
+
 if __name__ == '__main__':
     harness.main(workers=2)
