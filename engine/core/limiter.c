@@ -73,7 +73,8 @@ uint64_t limiter_ready_ns(struct limiter *l, uint64_t now_ns, uint64_t bytes)
 		return now_ns;
 	l->wanted = MAX(l->wanted, (uint64_t)want);
 	/* (missing * NS - fraction) / rate, rounded up; UINT64_MAX has another meaning. */
-	wait_ns = scale((uint64_t)(want - l->tokens) - 1, NS, NS - l->fraction, l->rate, &rest);
+	wait_ns = scale((uint64_t)want - (uint64_t)l->tokens - 1, NS, NS - l->fraction, l->rate,
+			&rest);
 	if (rest)
 		wait_ns++;
 	return now_ns + MIN(wait_ns, UINT64_MAX - 1 - now_ns);
