@@ -487,7 +487,8 @@ struct bpull_job_info {
  * Errors: -EINVAL no such base, -EBUSY a job runs already, -EPERM the image is marked
  * (BPULL_JOB_ACCEPT_MIXED), -ESTALE with that flag: this disk saw the change, and must be closed
  * and opened again, -EROFS opened read-only, -ENOTSUP / -EUCLEAN the image can't be changed safely
- * (nothing was written), -EINVAL. */
+ * (nothing was written), -ENOSPC or what else a commit met: another compression type than the
+ * image's, while tables of an earlier job wait for room, -EINVAL. */
 BPULL_API int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *options,
 			      struct bpull_error *error);
 /* Would a job with these options be refused? As far as that can be known without writing: the

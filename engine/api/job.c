@@ -53,13 +53,28 @@ static bool is_running(struct bpull_disk *disk)
 	return running;
 }
 
-static int ask_compression(struct layer *overlay, const struct bpull_job_options *o,
+/* Refuses to change the type while tables of an earlier job wait for room: what they lead to may be
+ * compressed, which no look at the disk finds. */
+static int ask_compression(struct bpull_disk *disk, const struct bpull_job_options *o,
 			   bool is_for_good, struct err *err)
 {
 	enum layer_compression type = (enum layer_compression)o->compression;
+	struct layer *overlay = disk_overlay(disk);
+	struct shown shown;
+	bool is_unknown;
+	int rc;
 
-	return is_for_good ? layer_set_compression(overlay, type, err)
-			   : layer_may_compress(overlay, type, o->compression_level, err);
+	if (commit_is_stalled(disk) && layer_is_other_type(overlay, type))
+		return err_set(err, commit_stall_error(disk),
+			       "%s: its compression type can't change while tables wait to be "
+			       "written; make room, and flush the disk or leave the type as it is",
+			       file_show(overlay->file, &shown));
+	if (!is_for_good)
+		return layer_may_compress(overlay, type, o->compression_level, err);
+	rc = layer_set_compression(overlay, type, &is_unknown, err);
+	if (is_unknown)
+		disk->poisoned = rc;
+	return rc;
 }
 
 /* Both steps look at every table on disk, and the second writes the header, as a writing guest's
@@ -72,14 +87,14 @@ static int compression_alone(struct bpull_disk *disk, const struct bpull_job_opt
 	int rc;
 
 	if (!disk->may_write)
-		return ask_compression(disk_overlay(disk), o, is_for_good, err);
+		return ask_compression(disk, o, is_for_good, err);
 	commit_hold(disk);
 	while (commit_is_running(disk) && !commit_is_stalled(disk))
 		engine_wait_round(disk->engine, UINT64_MAX);
 	others = blocking_set(NULL);
 	if (!commit_is_stalled(disk))
 		blocking_set(others);
-	rc = ask_compression(disk_overlay(disk), o, is_for_good, err);
+	rc = ask_compression(disk, o, is_for_good, err);
 	blocking_set(others);
 	commit_release(disk);
 	return rc;

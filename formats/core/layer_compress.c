@@ -19,10 +19,18 @@ int layer_may_compress(struct layer *layer, enum layer_compression type, unsigne
 	return layer->ops->compress->may_compress(layer, type, level, err);
 }
 
-int layer_set_compression(struct layer *layer, enum layer_compression type, struct err *err)
+int layer_set_compression(struct layer *layer, enum layer_compression type, bool *is_unknown,
+			  struct err *err)
 {
 	assert(layer->ops->compress && type != COMPRESSION_NONE);
-	return layer->ops->compress->set_compression(layer, type, err);
+	*is_unknown = false;
+	return layer->ops->compress->set_compression(layer, type, is_unknown, err);
+}
+
+bool layer_is_other_type(const struct layer *layer, enum layer_compression type)
+{
+	assert(layer->ops->compress && type != COMPRESSION_NONE);
+	return layer->ops->compress->is_other_type(layer, type);
 }
 
 int layer_encode(const struct layer *layer, unsigned level, const void *in, void *out,

@@ -31,8 +31,13 @@ struct layer_compress_ops {
 	 * the type does not have; 0: its default) with a sentence. */
 	int (*may_compress)(struct layer *layer, enum layer_compression type, unsigned level,
 			    struct err *err);
-	/* Blocking, after may_compress() and begin_writing(): records the type, durably. */
-	int (*set_compression)(struct layer *layer, enum layer_compression type, struct err *err);
+	/* Blocking, after may_compress() and begin_writing(): records the type, durably. After an
+	 * error the image has the old one; or, with *is_unknown, it is not known which of both, and
+	 * nothing may be written any more. */
+	int (*set_compression)(struct layer *layer, enum layer_compression type, bool *is_unknown,
+			       struct err *err);
+	/* The header has another one. */
+	bool (*is_other_type)(const struct layer *layer, enum layer_compression type);
 	/* Compresses one cluster into at most out_cap bytes. Pure; any thread. How many; 0: they
 	 * are not enough; -ENOMEM. */
 	int (*encode)(const struct layer *layer, unsigned level, const void *in, void *out,
@@ -54,7 +59,9 @@ static inline bool layer_can_compress(const struct layer *layer)
 int layer_decode(const struct layer *layer, const void *in, size_t in_len, void *out);
 int layer_may_compress(struct layer *layer, enum layer_compression type, unsigned level,
 		       struct err *err);
-int layer_set_compression(struct layer *layer, enum layer_compression type, struct err *err);
+int layer_set_compression(struct layer *layer, enum layer_compression type, bool *is_unknown,
+			  struct err *err);
+bool layer_is_other_type(const struct layer *layer, enum layer_compression type);
 int layer_encode(const struct layer *layer, unsigned level, const void *in, void *out,
 		 size_t out_cap);
 int layer_reserve_bytes(struct layer *layer, uint64_t guest_off, uint32_t len, uint64_t *host_off,

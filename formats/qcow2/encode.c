@@ -194,34 +194,82 @@ int qcow2_may_compress(struct layer *layer, enum layer_compression type, unsigne
 	return to == q->hdr.compression ? 0 : may_switch(q, name, to, err);
 }
 
-/* The feature bit and the type, both in the first sector, with one write that no cut can halve, and
- * durable before the first compressed cluster: an entry must never meet the other type. */
-int qcow2_set_compression(struct layer *layer, enum layer_compression type, struct err *err)
+bool qcow2_is_other_type(const struct layer *layer, enum layer_compression type)
+{
+	const struct qcow2 *q = qcow2_of(layer);
+
+	return wanted(q, type) != q->hdr.compression;
+}
+
+/* The header's bytes from the features to the compression type: all in the first sector, so that no
+ * cut can halve a write of them. */
+#define TYPE_LEN (QCOW2_H_COMPRESSION + 1 - QCOW2_H_INCOMPAT)
+
+static void note_type(struct qcow2 *q, const uint8_t *bytes)
+{
+	q->hdr.incompat = be64(bytes);
+	q->hdr.compression = bytes[QCOW2_H_COMPRESSION - QCOW2_H_INCOMPAT];
+}
+
+/* A write failed, and may have been obeyed all the same; a later one is not known to be. Nothing is
+ * compressed, so that either type is right until the next job writes the one that it wants. */
+static int look_at_type(struct qcow2 *q, const uint8_t *old, const uint8_t *new)
+{
+	uint8_t is[TYPE_LEN];
+	int rc = file_read(q->layer.file, is, sizeof(is), QCOW2_H_INCOMPAT);
+
+	if (rc)
+		return rc;
+	if (memcmp(is, old, sizeof(is)) != 0 && memcmp(is, new, sizeof(is)) != 0)
+		return -EIO;
+	note_type(q, is);
+	q->type_undurable = true;
+	return 0;
+}
+
+static int write_type(struct qcow2 *q, uint64_t incompat, enum qcow2_compression type,
+		      bool *is_unknown)
+{
+	struct file *file = q->layer.file;
+	uint8_t old[TYPE_LEN], new[TYPE_LEN];
+	int rc = file_read(file, old, sizeof(old), QCOW2_H_INCOMPAT);
+
+	if (rc)
+		return rc;
+	memcpy(new, old, sizeof(new));
+	put_be64(new, incompat);
+	new[QCOW2_H_COMPRESSION - QCOW2_H_INCOMPAT] = type;
+	rc = file_write(file, new, sizeof(new), QCOW2_H_INCOMPAT);
+	if (rc) {
+		*is_unknown = look_at_type(q, old, new) != 0;
+		return rc;
+	}
+	rc = file_sync(file);
+	*is_unknown = rc != 0;
+	if (!rc)
+		note_type(q, new);
+	return rc;
+}
+
+/* The feature bit and the type are durable before the first compressed cluster: an entry must never
+ * meet the other type. */
+int qcow2_set_compression(struct layer *layer, enum layer_compression type, bool *is_unknown,
+			  struct err *err)
 {
 	struct qcow2 *q = qcow2_of(layer);
 	enum qcow2_compression to = wanted(q, type);
 	uint64_t incompat = q->hdr.incompat & ~QCOW2_INCOMPAT_COMPRESSION;
-	uint8_t bytes[QCOW2_H_COMPRESSION + 1 - QCOW2_H_INCOMPAT];
+	struct shown shown;
 	int rc;
 
-	if (to == q->hdr.compression)
+	if (to == q->hdr.compression && !q->type_undurable)
 		return 0;
 	if (to != QCOW2_COMPRESSION_ZLIB)
 		incompat |= QCOW2_INCOMPAT_COMPRESSION;
-	rc = file_read(layer->file, bytes, sizeof(bytes), QCOW2_H_INCOMPAT);
-	put_be64(bytes, incompat);
-	bytes[QCOW2_H_COMPRESSION - QCOW2_H_INCOMPAT] = to;
-	if (!rc)
-		rc = file_write(layer->file, bytes, sizeof(bytes), QCOW2_H_INCOMPAT);
-	if (!rc)
-		rc = file_sync(layer->file);
-	if (rc) {
-		struct shown shown;
-
+	rc = write_type(q, incompat, to, is_unknown);
+	if (rc)
 		return err_errno(err, rc, "%s: cannot write the compression type",
 				 file_show(layer->file, &shown));
-	}
-	q->hdr.incompat = incompat;
-	q->hdr.compression = to;
+	q->type_undurable = false;
 	return 0;
 }

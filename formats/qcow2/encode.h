@@ -15,6 +15,8 @@ int qcow2_encode(const struct layer *layer, unsigned level, const void *in, void
 		 size_t out_cap);
 int qcow2_may_compress(struct layer *layer, enum layer_compression type, unsigned level,
 		       struct err *err);
-int qcow2_set_compression(struct layer *layer, enum layer_compression type, struct err *err);
+int qcow2_set_compression(struct layer *layer, enum layer_compression type, bool *is_unknown,
+			  struct err *err);
+bool qcow2_is_other_type(const struct layer *layer, enum layer_compression type);
 
 #endif

@@ -109,6 +109,7 @@ struct qcow2 {
 	struct gaps gaps; /* reserved space that came back */
 	struct qcow2_freed_lists freed;
 	struct qcow2_comp_tail comp_tail;
+	bool type_undurable;             /* encode.c: a write of the compression type failed */
 	struct qcow2_new_link *new_link; /* the link to be, or NULL */
 };
 

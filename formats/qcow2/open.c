@@ -232,6 +232,7 @@ static const struct layer_compress_ops compress_ops = {
 	.decode = qcow2_decode,
 	.may_compress = qcow2_may_compress,
 	.set_compression = qcow2_set_compression,
+	.is_other_type = qcow2_is_other_type,
 	.encode = qcow2_encode,
 	.reserve_bytes = qcow2_reserve_bytes,
 };

@@ -345,6 +345,7 @@ static int switch_type(struct build_how *how, enum layer_compression type, struc
 	struct build_image built = build_image(how);
 	struct file *file = mem_file_new("img", built.len);
 	struct table_cache *cache = table_cache_new(MiB);
+	bool is_unknown = false;
 	uint64_t n_writes;
 	struct layer *layer;
 	int rc;
@@ -355,7 +356,8 @@ static int switch_type(struct build_how *how, enum layer_compression type, struc
 	n_writes = mem_file_inode(file)->n_writes;
 	cr_assert_eq(n_writes, 0, "asking wrote");
 	if (!rc)
-		rc = layer_set_compression(layer, type, err);
+		rc = layer_set_compression(layer, type, &is_unknown, err);
+	cr_assert_not(is_unknown);
 	*written = mem_file_inode(file)->n_writes;
 	cr_assert_leq(mem_file_inode(file)->n_writes, 1);
 	cr_assert_eq(mem_file_inode(file)->n_syncs, *written);
