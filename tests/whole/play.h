@@ -49,6 +49,7 @@ struct play {
 	bool base_changes; /* others write to a backing file while a job runs */
 	bool late_events;  /* jobs start before the event of the last one's end was taken */
 	bool shapes;       /* images at the borders of their formats: play_shapes.c */
+	bool types;        /* jobs compress in one type or the other: play_types.c */
 	enum planted planted;
 
 	/* The jobs. Files of the chain are named by their index: 0 is the overlay, n_files none. */
@@ -87,7 +88,7 @@ struct play_met {
 	uint64_t requests[SIM_GUEST_N_KINDS], failed, poisoned, stopped, completed, canceled,
 		guest_at_end, aborted_with_guest, later_jobs, dropped, ruined, asked, full_jobs,
 		changed_bases, bitmaps_cleared, jumps, trace, aborted_stopped, closed_stopped,
-		early, cut_bases;
+		early, cut_bases, types, types_with_guest, types_refused;
 };
 extern struct play_met play_met;
 
@@ -123,6 +124,18 @@ void play_hang_end(void);
 
 /* play_shapes.c */
 void play_draw_shape(struct sim_chain *chain, uint64_t seed);
+
+/* play_types.c */
+void play_draw_types(struct sim_chain *chain, uint64_t seed);
+/* enum bpull_compression, of the next job. */
+unsigned play_draw_compression(struct play *p);
+/* The type in the overlay's header; 0 in plays without types. */
+unsigned play_type(const struct play *p);
+/* A job was started; before: the type then. */
+void play_note_type(struct play *p, unsigned before);
+/* A job may be refused for it: something is compressed in the old type. */
+bool play_refuses_type(struct play *p, const struct bpull_job_options *o,
+		       const struct bpull_error *error);
 
 /* play_job.c */
 void play_steer_job(struct play *p);

@@ -208,8 +208,9 @@ static void start(struct play *p)
 		.base = target < p->chain->n_files ? p->chain->files[target].name : NULL,
 		.on_error = (uint32_t)play_below(p, 3),
 		.copy = play_below(p, 4) ? BPULL_COPY_AUTO : BPULL_COPY_READ,
-		.compression = play_below(p, 2) ? p->chain->how.compression : 0,
+		.compression = play_draw_compression(p),
 	};
+	unsigned type = play_type(p);
 	struct bpull_error error;
 
 	if (p->chain->how.piece_len) {
@@ -219,10 +220,11 @@ static void start(struct play *p)
 	o.flags |= play_below(p, 2) ? BPULL_JOB_VERIFY : 0;
 	o.flags |= play_below(p, 8) ? 0 : BPULL_JOB_START_PAUSED;
 	if (bpull_job_start(p->guest.disk, &o, &error)) {
-		CHECK(p, p->faults || p->space, "a job to %s is refused: %s", play_file(p, target),
-		      error.message);
+		CHECK(p, p->faults || p->space || play_refuses_type(p, &o, &error),
+		      "a job to %s is refused: %s", play_file(p, target), error.message);
 		return;
 	}
+	play_note_type(p, type);
 	p->job_runs = true;
 	p->is_ready = p->is_stopped = p->is_aborted = false;
 	p->base_changed = p->may_have_let_go = false;

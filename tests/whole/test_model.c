@@ -88,7 +88,9 @@ static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, const struct
 	}
 	for (uint64_t seed = first; seed < first + n_seeds; seed++) {
 		if (seed == first || seed % 8 == 0)
-			(how->shapes ? play_draw_shape : draw)(&chain, seed);
+			(how->shapes  ? play_draw_shape
+			 : how->types ? play_draw_types
+				      : draw)(&chain, seed);
 		n_states += play(&chain, seed, how);
 		if (seed == first + n_seeds - 1 || seed % 8 == 7)
 			sim_chain_free(&chain);
@@ -101,7 +103,7 @@ static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, const struct
 	cr_assert_gt(play_met.canceled, EFFORT(30));
 	cr_assert_gt(play_met.guest_at_end, EFFORT(30), "no layers were dropped under a guest");
 	cr_assert_gt(play_met.aborted_with_guest, EFFORT(30));
-	cr_assert(how->shapes || play_met.bitmaps_cleared > EFFORT(100));
+	cr_assert(how->shapes || how->types || play_met.bitmaps_cleared > EFFORT(100));
 	cr_assert_gt(play_met.asked, EFFORT(100));
 	cr_assert_gt(play_met.later_jobs, EFFORT(30));
 	fprintf(stderr,
@@ -116,6 +118,7 @@ static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, const struct
 #define N_PLAYS_BASE   2000
 #define N_PLAYS_SHAPES 160
 #define N_PLAYS_LATE   400
+#define N_PLAYS_TYPES  800
 
 Test(model, guests_1)
 {
@@ -154,6 +157,33 @@ Test(model, shapes_cuts)
 Test(model, shapes_space)
 {
 	play_seeds(0, 1, N_PLAYS_SHAPES / 4, &(struct play){ .shapes = true, .space = true });
+}
+
+/* The type of compression changes beside the guest, for good or until a commit finds room. */
+Test(model, types)
+{
+	play_seeds(0, 1, N_PLAYS_TYPES, &(struct play){ .types = true });
+	if (sim_pull_env("MODEL_SEED", 0))
+		return;
+	fprintf(stderr, "the type changed %" PRIu64 " times, %" PRIu64 " refused\n", play_met.types,
+		play_met.types_refused);
+	cr_assert_gt(play_met.types_with_guest, EFFORT(100));
+	cr_assert_gt(play_met.types_refused, EFFORT(10));
+}
+
+Test(model, types_space)
+{
+	play_seeds(0, 1, N_PLAYS_TYPES * 3 / 2, &(struct play){ .types = true, .space = true });
+}
+
+Test(model, types_faults)
+{
+	play_seeds(0, 1, N_PLAYS_TYPES / 2, &(struct play){ .types = true, .faults = true });
+}
+
+Test(model, types_cuts)
+{
+	play_seeds(0, 1, N_PLAYS_TYPES / 4, &(struct play){ .types = true, .cuts = true });
 }
 
 /* What one met can be met again: with other memory, behind other plays. */
