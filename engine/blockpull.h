@@ -282,6 +282,33 @@ struct bpull_backing_format {
 	uint8_t reserved[2];      /* 0 */
 };
 
+/* What a file is asked for, by bpull_disk_options.open_file. */
+enum bpull_open_need {
+	BPULL_OPEN_READ = 1,  /* a descriptor that can be read */
+	BPULL_OPEN_WRITE = 2, /* one that can be read and written, without O_APPEND */
+	/* Of the file asked for just before, a second open file description that can be read, for
+	 * QEMU's locks. It need not be had (any -errno): the locks are then on the first, and of a
+	 * killed process they may outlive it by the moment that the kernel takes to end its ring.
+	 * Asked for by engines with io_uring only. */
+	BPULL_OPEN_LOCK = 3,
+};
+
+enum bpull_open_what {
+	BPULL_OPEN_IMAGE = 1, /* the image, or a backing file */
+	BPULL_OPEN_DATA = 2,  /* an image's external data file */
+};
+
+struct bpull_open_request {
+	size_t size; /* as the library has it; it only grows */
+	/* The image's as the call has it, and below it what the image above records, with that
+	 * one's directory in front where it is relative. An image may have made it up: any bytes
+	 * but control characters and NUL. */
+	const char *name;
+	const char *recorded; /* as the image above records it; NULL for the image itself */
+	enum bpull_open_need need;
+	enum bpull_open_what what;
+};
+
 struct bpull_disk_options {
 	size_t size;                      /* sizeof(struct bpull_disk_options) */
 	uint32_t flags;                   /* enum bpull_disk_flags */
@@ -311,6 +338,20 @@ struct bpull_disk_options {
 	 * absolute name. Only read while the image is opened. NULL: the one the process runs in
 	 * then. */
 	const char *relative_dir;
+	/* Opens the files instead of the library, which then opens, resolves and looks up no name
+	 * at all: for processes without a file system. Called with open_opaque for each file of the
+	 * chain when it is come to, on the caller's thread, only inside the call that opens the
+	 * image; must not call us. It answers with a descriptor, which is the library's from then
+	 * on, also where the call fails, or with -errno: that file is refused. Each answer is an
+	 * open file description of its own, that is from open(), not from dup(): its locks and
+	 * flags (O_DIRECT, O_NONBLOCK, FD_CLOEXEC) are the library's to set. What comes is checked:
+	 * a regular file or a block device, open for what is needed (-EACCES), in the chain once
+	 * (-ELOOP). The callback is the policy: backing_rule and allowed_dirs go without it. A
+	 * file that is only read is watched by its time alone: a touch counts as a change. A job's
+	 * `base` is one of the chain's names then, and no file is opened for it. Of a flatten it
+	 * opens the source only. NULL: names are opened. */
+	int (*open_file)(void *open_opaque, const struct bpull_open_request *request);
+	void *open_opaque; /* -EINVAL without open_file */
 };
 
 /* Opens an image and its chain and takes QEMU's locks on them: the image for writing unless

@@ -99,6 +99,8 @@ struct file {
 	int64_t mtime_ns;  /* when it was opened or touched last; another one: it was changed */
 	int fd;            /* -1 where there is none (sim) */
 	int lock_fd;       /* a description of its own for the locks; 0 or -1: they are on fd */
+	bool is_locked;    /* closing gives the locks back */
+	bool is_given;     /* by the program (struct file_giver): its name leads nowhere */
 	int slot;          /* index in the ring's file table, or -1 */
 	struct file *next_closing; /* on a list of files to be closed: file_close_all() */
 	bool no_read_now;          /* file.c: it can't read without waiting */
@@ -144,10 +146,31 @@ enum file_lock {
 	FILE_LOCK_OVERLAY, /* the image being pulled: bytes 100-103, 201, 203 */
 };
 
+/* What is asked of a program that opens the files itself. */
+struct file_wish {
+	const char *name;     /* as the chain comes to it */
+	const char *recorded; /* as the image above has it; NULL: the image itself */
+	bool is_data;         /* an image's data file */
+	bool write;           /* for reading and writing, else for reading */
+	/* A second description of the file asked for just before, for its locks; it need not be
+	 * had. */
+	bool for_locks;
+};
+
+struct file_giver {
+	/* A descriptor, which is the file's from then on, or -errno: refused. NULL: names are
+	 * opened. */
+	int (*give)(void *opaque, const struct file_wish *wish);
+	void *opaque;
+};
+
 struct file_open {
 	const char *name; /* path, relative to the process's directory or absolute */
-	bool write;       /* read-write, else read-only */
-	bool direct;      /* O_DIRECT wanted; done without where refused */
+	struct file_giver giver;
+	const char *recorded; /* for the giver: as struct file_wish has them */
+	bool is_data;
+	bool write;  /* read-write, else read-only */
+	bool direct; /* O_DIRECT wanted; done without where refused */
 	enum file_holes holes;
 	enum file_lock lock;
 	/* Ask again for a lock that is held, this long: a process killed a moment ago gives its

@@ -241,7 +241,8 @@ static void close_posix(struct file *file)
 	if (pf->owner == getpid()) {
 		file_watch_end(&pf->watched);
 		/* The ring, or a child, may hold on to the description; the locks must not. */
-		file_lock_drop(file);
+		if (file->is_locked)
+			file_lock_drop(file);
 	}
 	close_fds(file);
 	free(file->name);

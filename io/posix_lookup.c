@@ -38,7 +38,7 @@ void posix_lookup_drop(struct posix_lookup *lk)
 	free(lk->real_name);
 }
 
-static bool is_same(const struct posix_lookup *lk, const struct stat *st)
+bool posix_lookup_is_same(const struct posix_lookup *lk, const struct stat *st)
 {
 	return st->st_dev == lk->st.st_dev && st->st_ino == lk->st.st_ino &&
 	       (st->st_mode & S_IFMT) == (lk->st.st_mode & S_IFMT);
@@ -112,12 +112,8 @@ int posix_open_fd(const char *name, int flags, mode_t mode)
 	return fd;
 }
 
-/* Looks the name up and judges what it led to. */
-static int look_up(struct posix_lookup *lk, struct err *err)
+int posix_lookup_judge(const struct posix_lookup *lk, struct err *err)
 {
-	lk->path_fd = posix_open_fd(lk->how->name, O_PATH, 0);
-	if (lk->path_fd < 0 || fstat(lk->path_fd, &lk->st))
-		return say_failed(lk, -errno, err);
 	if (S_ISBLK(lk->st.st_mode) || S_ISREG(lk->st.st_mode))
 		return 0;
 	if (S_ISDIR(lk->st.st_mode))
@@ -129,6 +125,15 @@ static int look_up(struct posix_lookup *lk, struct err *err)
 		       lk->shown);
 }
 
+/* Looks the name up and judges what it led to. */
+static int look_up(struct posix_lookup *lk, struct err *err)
+{
+	lk->path_fd = posix_open_fd(lk->how->name, O_PATH, 0);
+	if (lk->path_fd < 0 || fstat(lk->path_fd, &lk->st))
+		return say_failed(lk, -errno, err);
+	return posix_lookup_judge(lk, err);
+}
+
 /* By the name itself, where /proc cannot tell; the inode must be the one looked up. */
 static int resolve_name(struct posix_lookup *lk)
 {
@@ -138,7 +143,7 @@ static int resolve_name(struct posix_lookup *lk)
 		return -errno;
 	if (stat(lk->real_name, &st))
 		return -errno;
-	return is_same(lk, &st) ? 0 : -ESTALE;
+	return posix_lookup_is_same(lk, &st) ? 0 : -ESTALE;
 }
 
 /* The kernel marks a file without a name by a suffix, which a living file may also bear. */
@@ -150,7 +155,7 @@ static bool is_deleted(const struct posix_lookup *lk)
 
 	if (len < n || strcmp(lk->real_name + len - n, suffix))
 		return false;
-	return stat(lk->real_name, &st) || !is_same(lk, &st);
+	return stat(lk->real_name, &st) || !posix_lookup_is_same(lk, &st);
 }
 
 static int find_real_name(struct posix_lookup *lk, struct err *err)
@@ -234,12 +239,13 @@ static int check_allowed(struct posix_lookup *lk, struct err *err)
 
 /* What the kernel makes up as it is read calls itself a regular file of no bytes: as a base it
  * would read as zeros, and /proc/self holds this very process. */
-static int check_on_disk(const struct posix_lookup *lk, struct err *err)
+int posix_lookup_on_disk(const struct posix_lookup *lk, struct err *err)
 {
 	static const uint32_t made_up[] = { PROC_SUPER_MAGIC, DEBUGFS_MAGIC, TRACEFS_MAGIC };
+	int fd = lk->path_fd >= 0 ? lk->path_fd : lk->fd;
 	struct statfs fs;
 
-	if (!S_ISREG(lk->st.st_mode) || fstatfs(lk->path_fd, &fs))
+	if (!S_ISREG(lk->st.st_mode) || fstatfs(fd, &fs))
 		return 0;
 	for (size_t i = 0; i < sizeof(made_up) / sizeof(made_up[0]); i++)
 		if ((uint32_t)fs.f_type == made_up[i])
@@ -266,7 +272,7 @@ static int open_same(struct posix_lookup *lk, int flags)
 	}
 	if (lk->fd < 0 || fstat(lk->fd, &st))
 		return -errno;
-	return is_same(lk, &st) ? 0 : -ENOENT;
+	return posix_lookup_is_same(lk, &st) ? 0 : -ENOENT;
 }
 
 /* Drivers differ in what they answer where a read-only device is opened for writing: EROFS, EACCES,
@@ -302,6 +308,6 @@ int posix_lookup_open(struct posix_lookup *lk, struct err *err)
 	if (!rc)
 		rc = check_allowed(lk, err);
 	if (!rc)
-		rc = check_on_disk(lk, err);
+		rc = posix_lookup_on_disk(lk, err);
 	return rc ? rc : open_looked_up(lk, err);
 }

@@ -23,6 +23,16 @@ void posix_lookup_begin(struct posix_lookup *lookup, const struct file_open *how
 /* Opens what the name leads to, if the policy allows it and it can hold an image. 0 or -errno with
  * a sentence. */
 int posix_lookup_open(struct posix_lookup *lookup, struct err *err);
+/* The same by how->giver, without a name that is opened: posix_given.c. The giver is the policy. */
+int posix_given_open(struct posix_lookup *lookup, struct err *err);
+/* A second description for the locks, or -1: they stay with the first. */
+int posix_given_lock_fd(const struct posix_lookup *lookup);
+/* Refuses types of files that can hold no image; st is set. 0 or -errno with a sentence. */
+int posix_lookup_judge(const struct posix_lookup *lookup, struct err *err);
+/* Refuses what the kernel makes up as it is read. The same. */
+int posix_lookup_on_disk(const struct posix_lookup *lookup, struct err *err);
+/* *st is of the file that was looked up. */
+bool posix_lookup_is_same(const struct posix_lookup *lookup, const struct stat *st);
 /* Closes and frees what the caller has not taken out. */
 void posix_lookup_drop(struct posix_lookup *lookup);
 

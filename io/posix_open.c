@@ -54,6 +54,11 @@ static int measure_file(const struct posix_lookup *lk, struct file *file)
 	return ioctl(file->fd, BLKGETSIZE64, &file->len) ? -errno : 0;
 }
 
+static bool is_given(const struct posix_lookup *lk)
+{
+	return lk->how->giver.give;
+}
+
 static struct file *new_file(struct posix_lookup *lk)
 {
 	struct posix_file *pf = calloc(1, sizeof(*pf));
@@ -71,12 +76,13 @@ static struct file *new_file(struct posix_lookup *lk)
 		.writable = lk->how->write,
 		.is_block = is_block,
 		.read_only = medium_is_read_only(lk->fd, is_block),
-		.may_not_write = lk->how->write ? 0 : medium_user_denied(lk->fd),
+		.may_not_write = lk->how->write || is_given(lk) ? 0 : medium_user_denied(lk->fd),
 		.may_clone = !is_block && posix_may_clone(lk->fd),
 		.io_align = direct_align(lk),
 		.dev = lk->st.st_dev,
 		.ino = lk->st.st_ino,
 		.slot = -1,
+		.is_given = is_given(lk),
 	};
 	pf->owner = getpid();
 	pthread_mutex_init(&pf->patch_lock, NULL);
@@ -100,11 +106,14 @@ static int lock_file(const struct posix_lookup *lk, struct file *file, bool *uns
 	 * the process, and with them all that it has open. */
 	if (lk->how->lock != FILE_LOCK_NONE && lk->how->outlives && file->io_align == 1) {
 		snprintf(link, sizeof(link), "/proc/self/fd/%d", file->fd);
-		file->lock_fd = posix_open_fd(link, O_RDONLY | O_NOCTTY, 0);
+		file->lock_fd = is_given(lk) ? posix_given_lock_fd(lk)
+					     : posix_open_fd(link, O_RDONLY | O_NOCTTY, 0);
 	}
 
 	for (unsigned waited_ms = 0;; waited_ms += LOCK_PAUSE_MS) {
 		int rc = file_lock_take(file, lk->how->lock, unsupported, err);
+
+		file->is_locked = !rc && lk->how->lock != FILE_LOCK_NONE;
 		if (rc != -EBUSY || waited_ms >= lk->how->lock_wait_ms)
 			return rc;
 		nanosleep(&pause, NULL);
@@ -124,7 +133,8 @@ static int finish_file(struct posix_lookup *lk, struct file **out, struct err *e
 	if (!rc && lk->how->lock_unsupported)
 		*lk->how->lock_unsupported = unsupported;
 	if (!rc) {
-		if (!file->writable && !file->is_block)
+		/* A watch needs a name, if only one of /proc. */
+		if (!file->writable && !file->is_block && !file->is_given)
 			file_watch_begin(&((struct posix_file *)file)->watched, lk->how->watch,
 					 file->fd);
 		rc = measure_file(lk, file);
@@ -145,7 +155,7 @@ int posix_open(const struct file_open *how, struct file **out, struct err *err)
 	int rc;
 
 	posix_lookup_begin(&lookup, how);
-	rc = posix_lookup_open(&lookup, err);
+	rc = is_given(&lookup) ? posix_given_open(&lookup, err) : posix_lookup_open(&lookup, err);
 	if (!rc)
 		rc = finish_file(&lookup, out, err);
 	posix_lookup_drop(&lookup);

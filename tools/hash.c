@@ -38,6 +38,8 @@ static const char hash_help[] =
 	"  --backing-format FMT format of backing files for which none is recorded;\n"
 	"                       'auto': what they look like; FILE=FMT: of one of them,\n"
 	"                       repeatable\n"
+	"  --fd-map NAME=N      open no file: descriptor N is the file that the chain comes\n"
+	"                       to as NAME, or records so; repeatable\n"
 	"  -f, --format FMT     the images' format: raw, qcow2 or qed\n"
 	"                       (default: detected)\n"
 	"  --holes MODE         auto, read or trust: which holes of raw files are left out\n"
@@ -177,6 +179,8 @@ static int hash_image(const struct hash_line *command, struct bpull_engine *engi
 			 ? content_open(engine, path, &command->line.chain.disk, &content, error)
 			 : -ENOMEM;
 
+	if (!rc)
+		rc = fd_map_judge(&command->line.chain.disk, error);
 	if (!rc && is_last)
 		sandbox_enter(SANDBOX_NO_NAMES);
 	if (!rc)
@@ -234,6 +238,8 @@ static int hash_check(struct command_line *line)
 
 	if (code || line->n_words == 1)
 		return code;
+	if (line->chain.fds.n)
+		return say_usage("hash", "--fd-map goes with one image");
 	for (int i = 0; i < line->n_words; i++)
 		options_chain_look(&line->chain, line->words[i], line->chain.disk.format);
 	return options_chain_judge(&line->chain, "hash");

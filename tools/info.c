@@ -39,6 +39,8 @@ static const char info_help[] =
 	"  --backing-format FMT format of backing files for which none is recorded;\n"
 	"                       'auto': what they look like; FILE=FMT: of one of them,\n"
 	"                       repeatable\n"
+	"  --fd-map NAME=N      open no file: descriptor N is the file that the chain comes\n"
+	"                       to as NAME, or records so; repeatable\n"
 	"  -f, --format FMT     the image's format: raw, qcow2 or qed\n"
 	"                       (default: detected)\n"
 	"  --no-sandbox         do without the seccomp filter\n"
@@ -341,8 +343,12 @@ static int info_run(struct command_line *line)
 	struct bpull_info *info = NULL;
 	int rc = bpull_info_open(line->words[0], &line->chain.disk, &info, &error);
 
-	if (rc)
+	if (!rc)
+		rc = fd_map_judge(&line->chain.disk, &error);
+	if (rc) {
+		bpull_info_close(info);
 		return say_failed(&error, rc);
+	}
 	sandbox_enter(SANDBOX_NO_NAMES);
 	if (line->json)
 		info_print_json(info, command->whole_chain);

@@ -36,6 +36,8 @@ static const char map_help[] =
 	"  --backing-format FMT format of backing files for which none is recorded;\n"
 	"                       'auto': what they look like; FILE=FMT: of one of them,\n"
 	"                       repeatable\n"
+	"  --fd-map NAME=N      open no file: descriptor N is the file that the chain comes\n"
+	"                       to as NAME, or records so; repeatable\n"
 	"  -f, --format FMT     the image's format: raw, qcow2 or qed\n"
 	"                       (default: detected)\n"
 	"  --holes MODE         auto, read or trust: which holes of raw files are left out\n"
@@ -169,6 +171,8 @@ static int map_run(struct command_line *line)
 
 	if (!rc)
 		rc = bpull_disk_open(engine, line->words[0], &line->chain.disk, &disk, &error);
+	if (!rc)
+		rc = fd_map_judge(&line->chain.disk, &error);
 	if (!rc)
 		sandbox_enter(SANDBOX_NO_NAMES);
 	if (!rc)

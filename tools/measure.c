@@ -35,6 +35,8 @@ static const char measure_help[] =
 	"  --backing-format FMT format of backing files for which none is recorded;\n"
 	"                       'auto': what they look like; FILE=FMT: of one of them,\n"
 	"                       repeatable\n"
+	"  --fd-map NAME=N      open no file: descriptor N is the file that the chain comes\n"
+	"                       to as NAME, or records so; repeatable\n"
 	"  -f, --format FMT     the image's format: raw, qcow2 or qed\n"
 	"                       (default: detected)\n"
 	"  --holes MODE         auto, read or trust: which holes of raw files are left out\n"
@@ -152,6 +154,9 @@ static int measure_run(struct command_line *line)
 	struct bpull_measure result = { .size = sizeof(result) };
 	struct bpull_error error = { 0 };
 	int rc = bpull_measure_job(path, &line->chain.disk, &measure->job, &result, &error);
+
+	if (!rc)
+		rc = fd_map_judge(&line->chain.disk, &error);
 
 	if (rc)
 		return say_failed(&error, rc);

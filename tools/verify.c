@@ -35,6 +35,8 @@ static const char verify_help[] =
 	"  --backing-format FMT format of backing files for which none is recorded;\n"
 	"                       'auto': what they look like; FILE=FMT: of one of them,\n"
 	"                       repeatable\n"
+	"  --fd-map NAME=N      open no file: descriptor N is the file that the chain comes\n"
+	"                       to as NAME, or records so; repeatable\n"
 	"  -f, --format FMT     A's format: raw, qcow2 or qed (default: detected)\n"
 	"  -F, --second-format FMT\n"
 	"                       B's\n"
@@ -212,6 +214,8 @@ static int verify_run(struct command_line *line)
 		rc = content_open(engine, a.path, &line->chain.disk, &a.content, &error);
 	if (!rc)
 		rc = content_open(engine, b.path, &other, &b.content, &error);
+	if (!rc)
+		rc = fd_map_judge(&line->chain.disk, &error);
 	if (!rc)
 		sandbox_enter(SANDBOX_NO_NAMES);
 	if (!rc && !line->quiet) {

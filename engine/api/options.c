@@ -85,6 +85,12 @@ int options_take(enum open_way way, const struct bpull_disk_options *given,
 				  bpull_format_name(out->backing_format));
 	if (out->relative_dir && out->relative_dir[0] != '/')
 		return error_fill(error, -EINVAL, "relative_dir is not an absolute name");
+	if (out->open_file ? out->backing_rule || out->n_allowed_dirs : out->open_opaque != NULL)
+		return error_fill(error, -EINVAL,
+				  out->open_file
+					  ? "open_file says which files may be opened: it "
+					    "goes without backing_rule and allowed_dirs"
+					  : "open_opaque is for open_file, which is missing");
 	out->size = sizeof(*out);
 	return open_flags_check(way, out->flags, &err) ? error_export(&err, error) : 0;
 }
@@ -176,6 +182,8 @@ int policy_build(const struct bpull_disk_options *options, const char *image,
 	int rc;
 
 	*policy = (struct path_policy){ 0 };
+	if (options->open_file) /* it is the policy */
+		return 0;
 	policy->rule = rules[options->backing_rule];
 	if (policy->rule != PATH_RULE_TREE)
 		return 0;
@@ -202,6 +210,23 @@ void policy_free(struct path_policy *policy)
 	*policy = (struct path_policy){ 0 };
 }
 
+/* What the chain asks for, in the program's words. */
+static int give_file(void *opaque, const struct file_wish *wish)
+{
+	const struct bpull_disk_options *options = opaque;
+	struct bpull_open_request request = {
+		.size = sizeof(request),
+		.name = wish->name,
+		.recorded = wish->recorded,
+		.need = wish->for_locks ? BPULL_OPEN_LOCK
+			: wish->write   ? BPULL_OPEN_WRITE
+					: BPULL_OPEN_READ,
+		.what = wish->is_data ? BPULL_OPEN_DATA : BPULL_OPEN_IMAGE,
+	};
+
+	return options->open_file(options->open_opaque, &request);
+}
+
 struct chain_open options_chain(const struct bpull_disk_options *options, const char *image,
 				const struct path_policy *policy)
 {
@@ -218,6 +243,8 @@ struct chain_open options_chain(const struct bpull_disk_options *options, const 
 		.direct = options->flags & BPULL_DISK_DIRECT,
 		.relative_dir = options->relative_dir,
 		.policy = policy,
+		.giver = { .give = options->open_file ? give_file : NULL,
+			   .opaque = (void *)options },
 	};
 }
 

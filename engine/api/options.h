@@ -24,8 +24,8 @@ int options_take(enum open_way way, const struct bpull_disk_options *given,
 int policy_build(const struct bpull_disk_options *options, const char *image,
 		 struct path_policy *policy, struct err *err);
 void policy_free(struct path_policy *policy);
-/* The options as chain_open() takes them. The policy stays the caller's. The caller adds whether
- * the chain is opened for writing, and which function is told of opened files. */
+/* The options as chain_open() takes them. Options and policy stay the caller's. The caller adds
+ * whether the chain is opened for writing, and which function is told of opened files. */
 struct chain_open options_chain(const struct bpull_disk_options *options, const char *image,
 				const struct path_policy *policy);
 /* Checks an option struct, which begins with its size, and copies what the caller's version of it

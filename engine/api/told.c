@@ -40,9 +40,9 @@ static int told_build(const struct bpull_disk_options *options, struct chain_ope
 	how->n_told = n;
 	for (size_t i = 0; i < n; i++) {
 		const struct bpull_backing_format *f = &options->backing_formats[i];
-		char *real = realpath(f->file, NULL);
+		char *real = options->open_file ? NULL : realpath(f->file, NULL);
 
-		if (!real && errno == ENOMEM)
+		if (!real && !options->open_file && errno == ENOMEM)
 			return err_set(err, -ENOMEM, "out of memory");
 		how->told[i] = (struct chain_told){
 			.name = f->file,

@@ -70,6 +70,7 @@ static int take_layer(struct chain_walk *walk, struct layer_want *want, struct e
 	want->outlives = how->outlives;
 	want->holes = how->holes;
 	want->watch = how->watch;
+	want->giver = how->giver;
 	want->above = chain;
 	rc = layer_set_take(chain->set, want, &layer, &walk->is_new[i], &no_locks, err);
 	if (rc < 0)
@@ -92,7 +93,7 @@ static int set_policy(struct chain_walk *walk, const struct file *overlay, struc
 	const struct path_policy *given = walk->how->policy;
 
 	walk->policy = given ? *given : (struct path_policy){ .rule = PATH_RULE_TREE };
-	if (overlay->is_block) {
+	if (overlay->is_block || overlay->is_given) {
 		walk->policy.own_dir = NULL;
 	} else if (!given) {
 		/* An absolute name, so there is a slash. */
@@ -170,6 +171,7 @@ static int open_backing(struct chain_walk *walk, struct err *err)
 	if (rc < 0)
 		return rc;
 	want.name = choice.path = path;
+	want.recorded = layer->backing.name;
 	rc = chain_can_choose(&choice, err);
 	if (rc < 0)
 		return rc;
@@ -205,6 +207,8 @@ static int open_data_file(struct chain_walk *walk, struct err *err)
 		.holes = how->holes,
 		.watch = how->watch,
 		.policy = &walk->policy,
+		.giver = how->giver,
+		.recorded = layer->data_name,
 		.above = chain,
 		.is_data = true,
 	};

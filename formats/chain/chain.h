@@ -56,6 +56,7 @@ struct chain_open {
 	/* What backing and data names may lead to; NULL: plain files in the overlay's directory and
 	 * below. Its own_dir counts only where the overlay is no device. */
 	const struct path_policy *policy;
+	struct file_giver giver;  /* opens all files instead, and is their policy */
 	const char *relative_dir; /* where relative names behind "file:" lead from; NULL: here */
 	/* Told once where a file system has no OFD locks; NULL for none. */
 	void (*no_locks_here)(void *opaque, const char *name);

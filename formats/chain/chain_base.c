@@ -70,11 +70,17 @@ static bool is_want(int rc)
 	return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM;
 }
 
+/* The program opened the files: names lead nowhere. */
+static bool chain_is_given(const struct chain *chain)
+{
+	return chain->layers[chain->n_layers - 1]->file->is_given;
+}
+
 int chain_find_base(const struct chain *chain, struct file_opener *opener, const char *name,
 		    unsigned *depth, struct err *err)
 {
 	char shown[CHAIN_NAME_SHOWN], top[CHAIN_NAME_SHOWN];
-	int rc = find_by_identity(chain, opener, name, depth);
+	int rc = chain_is_given(chain) ? -ENOENT : find_by_identity(chain, opener, name, depth);
 
 	if (is_want(rc))
 		return err_errno(err, rc, "cannot open '%s' to find it in the backing chain",
@@ -118,6 +124,40 @@ static char *real_dir(const struct file *file, int *why)
 	return asprintf(&out, "%s%s", real, real[1] ? "/" : "") < 0 ? NULL : out;
 }
 
+/* The directory as it is written, where names lead nowhere; "" has none. */
+static char *written_dir(const struct file *file)
+{
+	const char *slash = strrchr(file->name, '/');
+
+	return strndup(file->name, slash ? (size_t)(slash - file->name) + 1 : 0);
+}
+
+static char *dir_of(const struct file *file, int *why)
+{
+	*why = -ENOMEM;
+	return file->is_given ? written_dir(file) : real_dir(file, why);
+}
+
+static bool goes_up(const char *dir)
+{
+	return !strncmp(dir, "../", 3) || strstr(dir, "/../");
+}
+
+/* Directories that are written, not looked up, lead from one to the other only where both begin at
+ * the same place and none goes up on the way. */
+static int check_written(const struct file *base, const char *from, const char *to, struct err *err)
+{
+	char shown[CHAIN_NAME_SHOWN];
+
+	if (!base->is_given ||
+	    ((from[0] == '/') == (to[0] == '/') && !goes_up(from) && !goes_up(to)))
+		return 0;
+	return err_set(err, -EINVAL,
+		       "the image's name for its new base '%s' can't be told from the names that "
+		       "the files were given under: it must be named (base_name)",
+		       chain_name_show(base->name, shown));
+}
+
 /* How to come from one absolute directory to another, both with a slash at the end: "", "a/",
  * "../". */
 static char *relative_dir(const char *from, const char *to)
@@ -146,7 +186,7 @@ int chain_base_name(const struct chain *chain, unsigned depth, char **out, struc
 	const struct file *base = chain->layers[depth]->file;
 	const char *recorded = overlay->backing.name, *guard = "";
 	int why_from, why_to;
-	autofree char *from = real_dir(overlay->file, &why_from), *to = real_dir(base, &why_to);
+	autofree char *from = dir_of(overlay->file, &why_from), *to = dir_of(base, &why_to);
 	autofree char *dir = NULL, *path = NULL;
 	bool relative;
 
@@ -155,6 +195,8 @@ int chain_base_name(const struct chain *chain, unsigned depth, char **out, struc
 	if (!from || !to)
 		return err_errno(err, from ? why_to : why_from,
 				 "cannot find the way from the image to its new base");
+	if (check_written(base, from, to, err))
+		return -EINVAL;
 	dir = relative ? relative_dir(from, to) : strdup(to);
 	if (!dir || asprintf(&path, "%s%s", dir, dir_last_part(base->name)) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
@@ -208,7 +250,11 @@ int chain_name_base(const struct chain *chain, struct file_opener *opener, unsig
 	path = resolve_beside(overlay->file, wanted);
 	if (!path)
 		return err_set(err, -ENOMEM, "out of memory");
-	rc = find_by_identity(chain, opener, path, &found);
+	found = depth;
+	if (!chain_is_given(chain))
+		rc = find_by_identity(chain, opener, path, &found);
+	else
+		rc = strcmp(path, chain->layers[depth]->file->name) ? -ENOENT : 0;
 	if (is_want(rc))
 		return err_errno(err, rc, "cannot open '%s' to see where it leads",
 				 chain_name_show(wanted, shown));

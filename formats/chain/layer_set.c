@@ -157,6 +157,40 @@ static int check_identity(const struct layer_set *set, const struct layer_want *
 	return 0;
 }
 
+/* A file that was opened for nothing. Where the program gave it, its description may be that of a
+ * file in use, whose locks must stay; what is no other's ends with the descriptor. */
+static void discard(struct file *file)
+{
+	if (file->is_given)
+		file->is_locked = false;
+	file_close(file);
+}
+
+/* The program gave a descriptor that is in use already: closing it would end that file. */
+static int check_given_once(const struct layer_set *set, const struct layer_want *want,
+			    struct file *file, struct err *err)
+{
+	char shown[CHAIN_NAME_SHOWN];
+	bool twice = false;
+	int fd = file->fd;
+
+	if (!file->is_given)
+		return 0;
+	for (unsigned i = 0; i < want->above->n_layers; i++)
+		twice |= want->above->layers[i]->file->fd == fd ||
+			 want->above->layers[i]->data->fd == fd;
+	for (size_t i = 0; i < set->n; i++)
+		twice |= set->entries[i].layer->file->fd == fd ||
+			 set->entries[i].layer->data->fd == fd;
+	if (!twice)
+		return 0;
+	file->fd = -1;
+	return err_set(err, -EINVAL,
+		       "descriptor %d was given for '%s', but is that of another file in use: give "
+		       "each file one of its own",
+		       fd, chain_name_show(file->name, shown));
+}
+
 /* Others of the engine may open and close images meanwhile. */
 static int open_waiting(struct layer_set *set, const struct file_open *how, struct file **out,
 			struct err *err)
@@ -167,14 +201,20 @@ static int open_waiting(struct layer_set *set, const struct file_open *how, stru
 /* A file that is locked: is it this engine that has it? 0 if not, and *err is left alone. */
 static int check_busy(struct layer_set *set, const struct layer_want *want, struct err *err)
 {
-	struct file_open look = { .name = want->name, .policy = want->policy };
+	struct file_open look = { .name = want->name,
+				  .policy = want->policy,
+				  .giver = want->giver,
+				  .recorded = want->recorded,
+				  .is_data = want->is_data };
 	struct file *file;
 	int rc;
 
 	if (open_waiting(set, &look, &file, NULL) < 0)
 		return 0;
-	rc = check_identity(set, want, file, err);
-	file_close(file);
+	rc = check_given_once(set, want, file, err);
+	if (!rc)
+		rc = check_identity(set, want, file, err);
+	discard(file);
 	return rc;
 }
 
@@ -191,6 +231,9 @@ static int open_file(struct layer_set *set, const struct layer_want *want, struc
 		.lock_unsupported = no_locks,
 		.watch = want->watch ? set->watch : NULL,
 		.policy = want->policy,
+		.giver = want->giver,
+		.recorded = want->recorded,
+		.is_data = want->is_data,
 	};
 	int rc;
 
@@ -210,9 +253,11 @@ static int open_file(struct layer_set *set, const struct layer_want *want, struc
 	}
 	if (rc < 0)
 		return rc;
-	rc = check_identity(set, want, *out, err);
+	rc = check_given_once(set, want, *out, err);
+	if (!rc)
+		rc = check_identity(set, want, *out, err);
 	if (rc < 0)
-		file_close(*out);
+		discard(*out);
 	return rc;
 }
 
@@ -330,11 +375,11 @@ int layer_set_take(struct layer_set *set, const struct layer_want *want, struct 
 	rc = layer_of_file(set, want, file, out, is_new, err);
 	if (rc < 0) {
 		table_cache_forget(set->cache, file);
-		file_close(file);
+		discard(file);
 		return rc;
 	}
 	if (!*is_new)
-		file_close(file); /* and its locks; those of the first opening stay */
+		discard(file); /* and its locks; those of the first opening stay */
 	return 0;
 }
 

@@ -37,6 +37,8 @@ struct layer_want {
 	bool watch;   /* file_look() is to tell a touch from a write */
 	bool is_data; /* an image's data file, not an image */
 	const struct path_policy *policy;
+	struct file_giver giver;   /* opens the file instead; the name is what it is asked for */
+	const char *recorded;      /* as struct file_wish has it */
 	const struct chain *above; /* the images that read through to this one */
 };
 

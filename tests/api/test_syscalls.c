@@ -6,6 +6,7 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <seccomp.h>
 #include <stdio.h>
@@ -175,6 +176,107 @@ Test(syscalls, the_list_is_enough)
 				scratch_run("qemu-img", "check", "-q", scratch("top.qcow2"), NULL),
 				0);
 		}
+}
+
+/* ---- a process without names ---- */
+
+/* Whatever looks at a name; those that take a directory's descriptor with a name may be glibc's
+ * fstat(), so they are allowed on descriptors. */
+static void refuse_names(void)
+{
+	static const int names[] = { SCMP_SYS(open),
+				     SCMP_SYS(openat),
+				     SCMP_SYS(openat2),
+				     SCMP_SYS(creat),
+				     SCMP_SYS(stat),
+				     SCMP_SYS(lstat),
+				     SCMP_SYS(access),
+				     SCMP_SYS(faccessat),
+				     SCMP_SYS(readlink),
+				     SCMP_SYS(readlinkat),
+				     SCMP_SYS(statfs),
+				     SCMP_SYS(getcwd),
+				     SCMP_SYS(inotify_add_watch) };
+	static const int at[] = { SCMP_SYS(newfstatat), SCMP_SYS(statx), SCMP_SYS(faccessat2) };
+
+	filter = seccomp_init(SCMP_ACT_ALLOW);
+	cr_assert_not_null(filter);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		cr_assert_eq(seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, names[i], 0), 0);
+	for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++)
+		cr_assert_eq(seccomp_rule_add(
+				     filter, SCMP_ACT_KILL_PROCESS, at[i], 1,
+				     SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, (uint32_t)AT_FDCWD)),
+			     0);
+	cr_assert_eq(seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1), 0);
+}
+
+static int given[2]; /* top, base */
+
+static int give_file(void *opaque, const struct bpull_open_request *request)
+{
+	int *fd = &given[!strcmp(request->name, "base.raw")];
+	int rc = request->need == BPULL_OPEN_LOCK ? -ENOENT : *fd;
+
+	if (rc >= 0)
+		*fd = -ENOENT;
+	return rc;
+}
+
+static int jailed(enum bpull_io io, bool by_name)
+{
+	struct bpull_engine_options eo = { .size = sizeof(eo), .io = io };
+	struct bpull_job_options job = { .size = sizeof(job), .flags = BPULL_JOB_VERIFY };
+	struct bpull_disk_options o = { .size = sizeof(o),
+					.flags = BPULL_DISK_GUEST_IO,
+					.open_file = by_name ? NULL : give_file };
+	int rc;
+
+	alarm(TIME_LIMIT_CLOCK(10));
+	mallopt(M_ARENA_MAX, 1);
+	given[0] = open(scratch("top.qcow2"), O_RDWR);
+	given[1] = open(scratch("base.raw"), O_RDONLY);
+	rc = bpull_engine_open(&eo, &engine, NULL);
+	if (rc)
+		return rc == -ENOTSUP ? SKIPPED : 1;
+	if (seccomp_load(filter))
+		return SKIPPED;
+	if (bpull_disk_open(engine, by_name ? scratch("top.qcow2") : "top.qcow2", &o, &disk, NULL))
+		return 2;
+	if (bpull_job_start(disk, &job, NULL))
+		return 3;
+	rc = serve(false);
+	bpull_disk_close(disk);
+	bpull_engine_close(engine);
+	return rc;
+}
+
+static int jail(enum bpull_io io, bool by_name)
+{
+	int status;
+	pid_t pid;
+
+	make_chain();
+	pid = fork();
+	cr_assert_geq(pid, 0);
+	if (!pid)
+		_exit(jailed(io, by_name));
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+Test(syscalls, open_file_needs_no_name)
+{
+	refuse_names();
+	cr_expect_eq(jail(BPULL_IO_THREADS, true), -SIGSYS, "the filter proves nothing");
+	for (int io = BPULL_IO_URING; io <= BPULL_IO_THREADS; io++) {
+		int got = jail(io, false);
+
+		if (got == SKIPPED)
+			continue;
+		cr_expect_eq(got, 0, "io %d: %d", io, got);
+		cr_expect_eq(scratch_run("qemu-img", "check", "-q", scratch("top.qcow2"), NULL), 0);
+	}
 }
 
 /* Or the filter would prove nothing. */

@@ -20,6 +20,7 @@ static const struct options_word offer_rules[] = {
 const struct offer offer_shared[] = {
 	{ "allow-backing", OFFER_DIRS, offer_rules },
 	{ "backing-format", OFFER_WORDS, offer_backing_formats },
+	{ "fd-map", OFFER_FREE, NULL },
 	{ "format", OFFER_WORDS, options_formats },
 	{ "holes", OFFER_WORDS, options_holes },
 	{ NULL, OFFER_FREE, NULL },

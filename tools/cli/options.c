@@ -178,6 +178,7 @@ int options_chain_take(struct options_chain *chain, const char *command, int opt
 			return say_usage(command, "--backing-format: %s", why);
 		return 0;
 	case OPTIONS_ALLOW_BACKING: return options_allow(chain, command, "--allow-backing", text);
+	case OPTIONS_FD_MAP: return fd_map_take(&chain->fds, command, text);
 	case OPTIONS_HOLES_MODE:
 		code = options_word(command, "--holes", text, options_holes, &value);
 		if (!code) {
@@ -197,7 +198,11 @@ int options_chain_finish(struct options_chain *chain, const char *command)
 
 	chain->disk.size = sizeof(chain->disk);
 	backing_formats_apply(&chain->formats, &chain->disk);
-	value = chain->rule_given ? NULL : getenv(OPTIONS_VARIABLE);
+	fd_map_apply(&chain->fds, &chain->disk);
+	if (chain->fds.n && chain->rule_given)
+		return say_usage(command, "--fd-map says which files are opened: --allow-backing "
+					  "can't be combined with it");
+	value = chain->rule_given || chain->fds.n ? NULL : getenv(OPTIONS_VARIABLE);
 	if (!value)
 		return 0;
 	chain->env_copy = strdup(value);
@@ -221,6 +226,7 @@ void options_chain_free(struct options_chain *chain)
 	free(chain->dirs);
 	free(chain->env_copy);
 	backing_formats_free(&chain->formats);
+	fd_map_free(&chain->fds);
 }
 
 void options_chain_look(struct options_chain *chain, const char *image, enum bpull_format format)

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "engine/blockpull.h"
+#include "tools/cli/fd_map.h"
 #include "tools/words/backing_format.h"
 #include "tools/words/size.h"
 
@@ -19,6 +20,7 @@
 enum options_value {
 	OPTIONS_ALLOW_BACKING = 256,
 	OPTIONS_BACKING_FORMAT,
+	OPTIONS_FD_MAP,
 	OPTIONS_FORCE_SHARE,
 	OPTIONS_HOLES_MODE,
 	OPTIONS_JSON_OUTPUT,
@@ -27,9 +29,14 @@ enum options_value {
 };
 
 /* Rows for a command's table of long options. */
+#define OPTIONS_FDS                                               \
+	{                                                         \
+		"fd-map", required_argument, NULL, OPTIONS_FD_MAP \
+	}
 #define OPTIONS_CHAIN                                                                  \
 	{ "allow-backing", required_argument, NULL, OPTIONS_ALLOW_BACKING },           \
 		{ "backing-format", required_argument, NULL, OPTIONS_BACKING_FORMAT }, \
+		OPTIONS_FDS,                                                           \
 	{                                                                              \
 		"format", required_argument, NULL, 'f'                                 \
 	}
@@ -89,6 +96,7 @@ struct options_chain {
 	bool rule_given;                /* by an option: the environment is not asked */
 	const char **dirs;              /* owned; what they point at is argv or env_copy */
 	struct backing_formats formats;
+	struct fd_map fds;
 	bool look_failed; /* options_chain_look() met an image that can't be opened */
 	char *env_copy;
 };

@@ -38,6 +38,8 @@ static const char flatten_help[] =
 	"  --backing-format FMT format of backing files for which none is recorded;\n"
 	"                       'auto': what they look like; FILE=FMT: of one of them,\n"
 	"                       repeatable\n"
+	"  --fd-map NAME=N      open no file: descriptor N is the file that the chain comes\n"
+	"                       to as NAME, or records so; repeatable\n"
 	"  --holes MODE         auto, read or trust\n"
 	"  --io MODE            auto, uring or threads\n"
 	"  --progress MODE      auto, bar, plain, json or none\n"
@@ -58,6 +60,7 @@ static const struct option flatten_table[] = {
 	{ "source-format", required_argument, NULL, FLATTEN_SOURCE_FORMAT },
 	{ "allow-backing", required_argument, NULL, OPTIONS_ALLOW_BACKING },
 	{ "backing-format", required_argument, NULL, OPTIONS_BACKING_FORMAT },
+	OPTIONS_FDS,
 	PULL_OPTIONS,
 	OPTIONS_HELP,
 	OPTIONS_END,

@@ -17,6 +17,7 @@
 #include <json-c/json_object.h>
 
 #include "tools/cli/advice.h"
+#include "tools/cli/fd_map.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
 #include "tools/cli/stop.h"
@@ -55,6 +56,8 @@ static int pull_image_open(struct pull_image *image, struct bpull_engine *engine
 	const char *hint;
 	const char *warning;
 
+	if (!rc)
+		rc = fd_map_judge(options, &image->error);
 	if (rc)
 		return rc;
 	image->depth = bpull_disk_depth(image->disk);

@@ -63,6 +63,8 @@ static const char pull_help[] =
 	"  --backing-format FMT format of backing files for which none is recorded;\n"
 	"                       'auto': what they look like; FILE=FMT: of one of them,\n"
 	"                       repeatable\n"
+	"  --fd-map NAME=N      open no file: descriptor N is the file that the chain comes\n"
+	"                       to as NAME, or records so; repeatable\n"
 	"  -f, --format FMT     the images' format: qcow2 or qed (default: detected)\n"
 	"  --holes MODE         auto: leave out the holes of raw files on file systems known\n"
 	"                       to report them rightly; read: on none; trust: on any\n"
@@ -296,6 +298,8 @@ static int pull_check_all(struct pull_options *options)
 		code = pull_check_together(options);
 	if (!code)
 		code = pull_options_finish(options);
+	if (!code && line->chain.fds.n && line->n_words != 1)
+		code = say_usage("pull", "--fd-map goes with one image");
 	if (!code && line->n_words > 1) {
 		for (int i = 0; i < line->n_words; i++)
 			options_chain_look(&line->chain, line->words[i], line->chain.disk.format);

@@ -49,6 +49,8 @@ static const char serve_help[] =
 	"  --backing-format FMT format of backing files for which none is recorded;\n"
 	"                       'auto': what they look like; FILE=FMT: of one of them,\n"
 	"                       repeatable\n"
+	"  --fd-map NAME=N      open no file: descriptor N is the file that the chain comes\n"
+	"                       to as NAME, or records so; repeatable\n"
 	"  -f, --format FMT     the image's format: raw, qcow2 or qed (default: detected;\n"
 	"                       raw must be said)\n"
 	"  --holes MODE         auto, read or trust: which holes of raw files are left out\n"

@@ -163,6 +163,8 @@ static int serve_open_disk(struct serve *s, struct bpull_error *error)
 	if (!rc)
 		rc = bpull_disk_open(s->port.engine, o->image, &o->line.chain.disk, &s->port.disk,
 				     error);
+	if (!rc)
+		rc = fd_map_judge(&o->line.chain.disk, error);
 	if (rc)
 		return rc;
 	s->port.geometry = (struct blk_geometry){ .len = bpull_disk_size(s->port.disk),

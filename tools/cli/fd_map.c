@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The map is all that may be opened: a name that is not in it is refused, and
+ * one in it that no image names is a mistake that is told.
+ *
+ * A verb may look at an image before it opens it, so each answer is a copy of the
+ * descriptor. Copies share their locks; the library takes them once for each
+ * file, as a map goes with one image.
+ */
+#include "tools/cli/fd_map.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/cli/say.h"
+#include "tools/words/exit_code.h"
+
+static int fd_map_parse(const char *command, const char *text, size_t *name_len, int *fd)
+{
+	const char *equals = strrchr(text, '=');
+	unsigned long number;
+	char *end;
+
+	if (!equals || equals == text)
+		return say_usage(command, "--fd-map: '%s' is not NAME=N", text);
+	number = strtoul(equals + 1, &end, 10);
+	if (equals[1] < '0' || equals[1] > '9' || *end || number > 1 << 20)
+		return say_usage(command, "--fd-map: '%s': '%s' is not the number of a descriptor",
+				 text, equals + 1);
+	if (fcntl((int)number, F_GETFD) < 0)
+		return say_usage(command,
+				 "--fd-map: '%s': descriptor %lu is not open: pass it to this "
+				 "process (in a shell: %lu<>FILE)",
+				 text, number, number);
+	*name_len = (size_t)(equals - text);
+	*fd = (int)number;
+	return 0;
+}
+
+static int fd_map_check_new(const struct fd_map *map, const char *command, const char *name, int fd)
+{
+	for (size_t i = 0; i < map->n; i++) {
+		if (!strcmp(map->list[i].name, name))
+			return say_usage(command, "--fd-map: '%s' is given twice", name);
+		if (map->list[i].fd == fd)
+			return say_usage(command,
+					 "--fd-map: descriptor %d is given for '%s' and for '%s'",
+					 fd, map->list[i].name, name);
+	}
+	return 0;
+}
+
+static int fd_map_add(struct fd_map *map, char *name, int fd)
+{
+	struct fd_map_entry *list = reallocarray(map->list, map->n + 1, sizeof(*list));
+
+	if (!list || !name) {
+		map->list = list ? list : map->list;
+		say_error("out of memory");
+		return EXIT_CODE_FAILED;
+	}
+	list[map->n++] = (struct fd_map_entry){ .name = name, .fd = fd };
+	map->list = list;
+	return 0;
+}
+
+int fd_map_take(struct fd_map *map, const char *command, const char *text)
+{
+	size_t len = 0;
+	char *name;
+	int code, fd = -1;
+
+	code = fd_map_parse(command, text, &len, &fd);
+	if (code)
+		return code;
+	name = strndup(text, len);
+	code = name ? fd_map_check_new(map, command, name, fd) : 0;
+	if (!code)
+		code = fd_map_add(map, name, fd);
+	if (code)
+		free(name);
+	return code;
+}
+
+static bool fd_map_is_asked(const struct fd_map_entry *entry,
+			    const struct bpull_open_request *request)
+{
+	return !strcmp(entry->name, request->name) ||
+	       (request->recorded && !strcmp(entry->name, request->recorded));
+}
+
+static int fd_map_give(void *opaque, const struct bpull_open_request *request)
+{
+	struct fd_map *map = opaque;
+
+	if (request->need == BPULL_OPEN_LOCK) /* a copy would be no other description */
+		return -EOPNOTSUPP;
+	for (size_t i = 0; i < map->n; i++) {
+		int fd;
+
+		if (!fd_map_is_asked(&map->list[i], request))
+			continue;
+		map->list[i].used = true;
+		fd = fcntl(map->list[i].fd, F_DUPFD_CLOEXEC, 3);
+		return fd < 0 ? -errno : fd;
+	}
+	return -ENOENT;
+}
+
+void fd_map_apply(struct fd_map *map, struct bpull_disk_options *options)
+{
+	if (!map->n)
+		return;
+	options->open_file = fd_map_give;
+	options->open_opaque = map;
+}
+
+int fd_map_judge(const struct bpull_disk_options *options, struct bpull_error *error)
+{
+	const struct fd_map *map = options->open_opaque;
+
+	if (options->open_file != fd_map_give)
+		return 0;
+	for (size_t i = 0; i < map->n; i++) {
+		if (map->list[i].used)
+			continue;
+		*error = (struct bpull_error){ .code = -EINVAL };
+		snprintf(error->message, sizeof(error->message),
+			 "--fd-map: no image asked for '%s': leave it out, or write the name as "
+			 "the image records it (see blockpull info)",
+			 map->list[i].name);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+void fd_map_free(struct fd_map *map)
+{
+	for (size_t i = 0; i < map->n; i++)
+		free(map->list[i].name);
+	free(map->list);
+}
