@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "io/err.h"
+#include "io/libc.h"
 
 /* Length of the well-formed UTF-8 sequence at s, its code point in *cp; 0: not well-formed. */
 static size_t utf8_len(const unsigned char *s, size_t len, uint32_t *cp)
@@ -164,7 +165,7 @@ int err_errno(struct err *err, int code, const char *format, ...)
 	va_end(ap);
 	set_code(err, code);
 	used = strlen(err->message);
-	why = strerror_r(-code, text, sizeof(text));
+	why = libc_strerror(-code, text, sizeof(text));
 	n = snprintf(err->message + used, sizeof(err->message) - used, ": %s", why);
 	if (n < 0 || used + (size_t)n >= sizeof(err->message))
 		put_ellipsis(err->message, sizeof(err->message) - 1, sizeof(err->message));

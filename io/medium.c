@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "io/file.h"
+#include "io/libc.h"
 
 #define MEDIUM_SHOWN 200 /* bytes of a name in a sentence; two fit a message */
 
@@ -35,7 +36,7 @@ int medium_user_denied(int fd)
 {
 	struct statx sx;
 
-	if (!statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &sx) &&
+	if (!libc_statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &sx) &&
 	    sx.stx_attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND))
 		return -EPERM;
 	if (faccessat(fd, "", W_OK, AT_EACCESS | AT_EMPTY_PATH) && errno == EACCES)

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/libc.h"
 #include "io/posix_file.h"
 #include "io/posix_lookup.h"
 #include "io/posix_mode.h"
@@ -29,7 +30,7 @@ static bool is_append_only(int fd)
 {
 	struct statx sx;
 
-	return !statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &sx) &&
+	return !libc_statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &sx) &&
 	       sx.stx_attributes & STATX_ATTR_APPEND;
 }
 

@@ -17,6 +17,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "io/libc.h"
 #include "io/posix_file.h"
 
 #define BOUNCE_LEN (256 * KiB)
@@ -49,7 +50,7 @@ static ssize_t read_cached(struct file *file, const struct iovec *iov, unsigned 
 
 	if (file->io_align > 1)
 		return -EOPNOTSUPP;
-	got = preadv2(file->fd, iov, (int)n_iov, (off_t)off, RWF_NOWAIT);
+	got = libc_preadv2(file->fd, iov, (int)n_iov, (off_t)off, RWF_NOWAIT);
 	if (got >= 0)
 		return got;
 	/* What is wrong with the device is said to a request that waits. A filter may forbid the

@@ -39,6 +39,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "io/libc.h"
 #include "io/posix_file.h"
 
 #define OVERLAYFS_TYPE 0x794c7630
@@ -58,7 +59,7 @@ static bool is_sound_below(int fd)
 	struct fiemap map = { .fm_length = FIEMAP_MAX_OFFSET };
 	struct statx sx;
 
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &sx) ||
+	if (libc_statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &sx) ||
 	    !(sx.stx_attributes_mask & STATX_ATTR_NODUMP))
 		return false;
 	return !ioctl(fd, FS_IOC_FIEMAP, &map);

@@ -18,12 +18,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/libc.h"
 #include "io/posix_dir.h"
 #include "io/posix_file.h"
 
 static int by_rename(const struct posix_dir *dir, const char *from, const char *to)
 {
-	return renameat2(dir->fd, from, dir->fd, to, RENAME_NOREPLACE) ? -errno : 0;
+	return libc_renameat2(dir->fd, from, dir->fd, to, RENAME_NOREPLACE) ? -errno : 0;
 }
 
 static int by_link(const struct posix_dir *dir, const char *from, const char *to)

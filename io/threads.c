@@ -17,6 +17,7 @@
 
 #include "io/base.h"
 #include "io/io.h"
+#include "io/libc.h"
 #include "io/unaligned.h"
 #include "io/wake.h"
 #include "io/workers.h"
@@ -45,7 +46,7 @@ static int64_t attempt_call(struct io_req *req)
 		n = MIN(n, (unsigned)IOV_MAX);
 		/* To pwritev2() alone, an offset of -1 is the file's position: never there. */
 		got = req->uncached && off >= 0
-			      ? pwritev2(req->file->fd, iov, (int)n, off, RWF_DONTCACHE)
+			      ? libc_pwritev2(req->file->fd, iov, (int)n, off, RWF_DONTCACHE)
 			      : pwritev(req->file->fd, iov, (int)n, off);
 		break;
 	case IO_SYNC: got = fdatasync(req->file->fd); break;

@@ -326,9 +326,11 @@ void sandbox_enter(unsigned names)
 	filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	if (!filter)
 		return;
+#ifdef M_ARENA_MAX
 	/* With an arena for each thread malloc reads files of the system when it makes or shrinks
 	 * one. */
 	mallopt(M_ARENA_MAX, 1);
+#endif
 	/* Loading sets PR_SET_NO_NEW_PRIVS, too. */
 	if (!sandbox_build(filter, names))
 		seccomp_load(filter);
