@@ -8,6 +8,7 @@ image opens and checks clean in all of them.
 import mmap
 import os
 import signal
+import sys
 import time
 
 import harness
@@ -164,6 +165,31 @@ def touched(d, how):
     same(result.rc, DONE, f'exit code: {result}')
     judge_pulled(top, 'qcow2', flat)
     check(not is_marked(top), 'it is marked')
+
+
+TOUCHER = 'import os, sys\nwhile True: os.utime(sys.argv[1])'
+
+
+@case('a base that is touched without a pause, by two programs', False)
+@case('the same, and it is written to once', True)
+def touched_always(d, is_written):
+    top = scene(d)
+    flat = flatten(top, 'qcow2', f'{d}/flat')
+    touchers = [harness.start(sys.executable, '-c', TOUCHER, f'{d}/base.img') for _ in range(2)]
+    pull = slow_pull(top)
+    if is_written:
+        patch(f'{d}/base.img', SIZE - 512, b'new')
+    result = harness.finish(pull)
+    check(all(toucher.poll() is None for toucher in touchers), 'one that touches it has ended')
+    for toucher in touchers:
+        harness.kill(toucher)
+    same(is_linked(top), is_written, 'the link is there')
+    same(is_marked(top), is_written, 'it is marked')
+    same(result.rc, FAILED if is_written else DONE, f'exit code: {result}')
+    if is_written:
+        never_on(result)
+    else:
+        judge_pulled(top, 'qcow2', flat)
 
 
 def write_and_set_back(path):

@@ -163,6 +163,8 @@ static void set_knobs(struct play *p)
 	knobs->discard_fails_permille = seed % 4 == 2 ? 500 : 0;
 	if (seed % 13 == 5)
 		knobs->io_align = 512;
+	if (seed % 6 == 5) /* a look at a file knows nothing for long */
+		knobs->unsure_permille = seed / 6 % 2 ? 250 : 500;
 	if (seed % 4 == 0) /* a few take very long */
 		knobs->max_delay_ns = UINT64_C(1) << (14 + seed / 4 % 14);
 	if (seed % 4 == 3) { /* some of a kind come last */

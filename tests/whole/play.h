@@ -88,7 +88,7 @@ struct play_met {
 	uint64_t requests[SIM_GUEST_N_KINDS], failed, poisoned, stopped, completed, canceled,
 		guest_at_end, aborted_with_guest, later_jobs, dropped, ruined, asked, full_jobs,
 		changed_bases, bitmaps_cleared, jumps, trace, aborted_stopped, closed_stopped,
-		early, cut_bases, types, types_with_guest, types_refused;
+		early, cut_bases, types, types_with_guest, types_refused, marked;
 };
 extern struct play_met play_met;
 
@@ -155,6 +155,9 @@ void play_ask(struct play *p);
 /* The files [from, to) were dropped, and their owners use their space for something else. */
 void play_ruin(struct play *p, unsigned from, unsigned to);
 void play_change_base(struct play *p);
+/* A job ended otherwise than COMPLETED, with this message: what was copied of a file that was
+ * changed is marked. */
+void play_judge_mark(struct play *p, const char *message);
 
 /* play_fault.c */
 void play_break(struct play *p);

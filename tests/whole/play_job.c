@@ -132,6 +132,8 @@ static void conclude(struct play *p, enum bpull_job_status status, int error, co
 	p->job_runs = p->is_ready = p->is_stopped = false;
 	if (status == BPULL_JOB_COMPLETED)
 		completed(p);
+	else
+		play_judge_mark(p, message);
 	play_met.canceled += status == BPULL_JOB_CANCELED;
 	play_met.full_jobs += p->space && status == BPULL_JOB_FAILED;
 	p->base_changed = false;

@@ -4,6 +4,7 @@
  * or used for something else, so they are, at once; what a job reads must stay,
  * and where it does not the job must not say that it is done.
  */
+#include "formats/core/layer_header.h"
 #include "tests/whole/play.h"
 
 #define JUNK 0xee
@@ -38,6 +39,20 @@ void play_ruin(struct play *p, unsigned from, unsigned to)
 {
 	for (unsigned i = from; i < to; i++)
 		ruin(p, p->chain->files[i].name);
+}
+
+void play_judge_mark(struct play *p, const char *message)
+{
+	const struct bpull_disk *disk = p->guest.disk;
+	const struct layer *overlay = disk_overlay(disk);
+
+	if (!p->base_changed || p->changed_in == JOB_IDLE || !disk->has_copied || disk->poisoned ||
+	    !layer_has_claims(overlay))
+		return;
+	play_met.marked += overlay->is_mixed;
+	CHECK(p, overlay->is_mixed || strstr(message, "could not be marked"),
+	      "a backing file was changed (in step %d), the link is kept, and there is no mark: %s",
+	      (int)p->changed_in, message);
 }
 
 /* A file that the job reads: what is copied may be of either state from now on, so no guest is

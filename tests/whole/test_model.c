@@ -262,6 +262,7 @@ Test(model, base_changes)
 	fprintf(stderr, "%" PRIu64 " bases changed under a job\n", play_met.changed_bases);
 	cr_assert_gt(play_met.changed_bases, EFFORT(300));
 	cr_assert_gt(play_met.cut_bases, EFFORT(50));
+	cr_assert_gt(play_met.marked, EFFORT(200));
 }
 
 /* A base that was cut short: each try to read it fails, and the job is told to go on each time. */
