@@ -5,7 +5,7 @@ Each is looked at by check, info, map and pull --dry-run, and then pulled. No co
 seconds or 128 MiB, print a control character, or change a file that it only looks at; a pull does what the
 image's verdict says.
 One case is a class of images; it goes through some of them and reports every deviation: of a class that has
-many, a third that BB_SEED draws. BB_ALL=1, as `./tools/dev soak` has it, goes through all of them, has every command
+many, a third that BB_SEED draws. BB_ALL=1, as a soak has it once, goes through all of them, has every command
 look at every image, and says what became of each.
 """
 import os

@@ -20,7 +20,7 @@
 #include "tests/support/time_limit.h"
 #include "tests/whole/faults.h"
 
-#define N_CHAINS 12 /* FAULT_CHAINS=n for more */
+#define N_CHAINS 12 /* FAULT_CHAINS=n for more, FAULT_SEED=first for others */
 
 TIME_LIMIT(1200);
 TestSuite(faults, .timeout = TIME_LIMIT_CLOCK(1200));
@@ -77,15 +77,14 @@ static bool try_fault(const struct sim_chain *chain, const struct sim_fault *fau
 
 static void try_all(enum sim_op op, int error, uint64_t min_runs)
 {
-	uint64_t n_runs = 0;
-
 	uint64_t n_chains = sim_pull_env("FAULT_CHAINS", MAX(EFFORT(N_CHAINS), FAULT_CHAINS));
+	uint64_t first = sim_pull_env("FAULT_SEED", 0), n_runs = 0;
 
 	for (uint64_t i = 0; i < n_chains; i++) {
 		struct sim_chain_how how = fault_chains[i % FAULT_CHAINS];
 		struct sim_chain chain;
 
-		how.seed += i;
+		how.seed += first + i;
 		sim_chain_draw(&chain, &how);
 		for (int forever = 0; forever < 2; forever++) {
 			struct sim_fault fault = { .op = op, .error = error, .forever = forever };
