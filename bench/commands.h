@@ -6,6 +6,8 @@
 #define BENCH_COMMANDS_H
 
 #include <getopt.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "engine/blockpull.h"
@@ -17,6 +19,23 @@ int limit_main(int argc, char **argv);
 int stall_main(int argc, char **argv);
 int report_main(int argc, char **argv);
 extern const char pull_help[], guest_help[], limit_help[], stall_help[], report_help[];
+/* All but --help, which main.c sees to. */
+extern const struct option pull_options[], guest_options[], limit_options[], stall_options[],
+	report_options[];
+
+struct bench_verb {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *summary;
+	const char *help;
+	const struct option *options;
+	bool takes_files; /* words that are no options */
+};
+
+extern const struct bench_verb bench_verbs[];
+extern const size_t bench_verbs_n;
+/* In a verb's place. */
+extern const struct option bench_options[];
 
 /* Reads all options, of which each but a wrong one goes to take(), with its value in optarg. Where
  * words are left, none is wanted. 0, or an exit code after saying what is wrong. */

@@ -30,8 +30,8 @@ const char guest_help[] =
 	"io_uring on the same bytes of its file: requests a second, latencies.\n"
 	"\n"
 	"Options:\n"
-	"  --rw WORD          read (default), write: where the image has space; alloc: each\n"
-	"                     request into a cluster that has none yet\n"
+	"  --rw WORD          the kind: read (default), write: where the image has space;\n"
+	"                     alloc: each request into a cluster that has none yet\n"
 	"  --depth N          requests in flight, 1 to 256 (default: 1)\n"
 	"  --seconds N        for each of library, raw file and pull (default: 10)\n"
 	"  --with-pull        then the same beside a pull without a limit\n"
@@ -54,7 +54,7 @@ enum {
 	OPT_JSON,
 };
 
-static const struct option guest_options[] = {
+const struct option guest_options[] = {
 	{ "rw", required_argument, NULL, OPT_RW },
 	{ "depth", required_argument, NULL, OPT_DEPTH },
 	{ "seconds", required_argument, NULL, OPT_SECONDS },

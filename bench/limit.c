@@ -36,7 +36,7 @@ const char limit_help[] =
 	"and of a tenth. Several jobs share the rate.\n"
 	"\n"
 	"Options:\n"
-	"  --rate RATE        repeatable (default: 1M, 10M, 100M and 1G)\n"
+	"  --rate RATE        one to try; repeatable (default: 1M, 10M, 100M and 1G)\n"
 	"  --jobs N           pulls at once, 1 to 16 (default: 1)\n"
 	"  --seconds N        for each rate (default: 10)\n"
 	"  --data SIZE        at most for each rate; a pull that has copied all ends early\n"
@@ -54,7 +54,7 @@ enum {
 	OPT_JSON,
 };
 
-static const struct option limit_options[] = {
+const struct option limit_options[] = {
 	{ "rate", required_argument, NULL, OPT_RATE },
 	{ "jobs", required_argument, NULL, OPT_JOBS },
 	{ "seconds", required_argument, NULL, OPT_SECONDS },

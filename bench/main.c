@@ -14,23 +14,6 @@
 #include "tools/cli/stop.h"
 #include "tools/words/exit_code.h"
 
-static const struct command {
-	const char *name;
-	int (*run)(int argc, char **argv);
-	const char *summary;
-	const char *help;
-} commands[] = {
-	{ "pull", pull_main, "pulls beside a plain copy of the same bytes", pull_help },
-	{ "guest", guest_main, "a guest's requests beside raw io_uring, with and without a pull",
-	  guest_help },
-	{ "limit", limit_main, "pulls under a limit: how exactly is it kept", limit_help },
-	{ "stall", stall_main, "a guest's reads while another disk is opened, started or closed",
-	  stall_help },
-	{ "report", report_main, "an HTML page from results", report_help },
-};
-
-#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
-
 static void main_usage(FILE *out)
 {
 	fputs("Usage: blockpull-bench COMMAND [OPTION...]\n"
@@ -40,8 +23,8 @@ static void main_usage(FILE *out)
 	      "\n"
 	      "Commands:\n",
 	      out);
-	for (size_t i = 0; i < N_COMMANDS; i++)
-		fprintf(out, "  %-7s %s\n", commands[i].name, commands[i].summary);
+	for (size_t i = 0; i < bench_verbs_n; i++)
+		fprintf(out, "  %-7s %s\n", bench_verbs[i].name, bench_verbs[i].summary);
 	fputs("\n"
 	      "'blockpull-bench COMMAND --help' lists a command's options.\n"
 	      "Exit codes: 0 done, 1 failed, 2 usage, 7 no space.\n",
@@ -70,14 +53,14 @@ static int main_run(int argc, char **argv)
 		printf("blockpull-bench %s\n", bpull_version());
 		return EXIT_CODE_DONE;
 	}
-	for (size_t i = 0; i < N_COMMANDS; i++) {
-		if (strcmp(argv[1], commands[i].name))
+	for (size_t i = 0; i < bench_verbs_n; i++) {
+		if (strcmp(argv[1], bench_verbs[i].name))
 			continue;
 		if (main_wants_help(argc, argv)) {
-			fputs(commands[i].help, stdout);
+			fputs(bench_verbs[i].help, stdout);
 			return EXIT_CODE_DONE;
 		}
-		return commands[i].run(argc - 1, argv + 1);
+		return bench_verbs[i].run(argc - 1, argv + 1);
 	}
 	return complain_usage(NULL, "unknown command '%s'", argv[1]);
 }

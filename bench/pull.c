@@ -35,8 +35,9 @@ const char pull_help[] =
 	"\n"
 	"Options:\n"
 	"  --format FMT       of the overlay: qcow2 (default) or qed\n"
-	"  --pattern WORD     dense (default): a full raw base; scattered: 64 KiB here and there;\n"
-	"                     half: every other cluster is the overlay's; chain: 16 images\n"
+	"  --pattern WORD     the data: dense (default), a full raw base; scattered: 64 KiB\n"
+	"                     here and there; half: every other cluster is the overlay's;\n"
+	"                     chain: 16 images\n"
 	"  --data SIZE        what the chain holds (default: 1G)\n"
 	"  --size SIZE        of the guest's disk (default: as --data; scattered: 16 times that)\n"
 	"  --cluster-size N   of the images (default: 64K)\n"
@@ -58,7 +59,7 @@ enum {
 	OPT_JSON,
 };
 
-static const struct option pull_options[] = {
+const struct option pull_options[] = {
 	{ "format", required_argument, NULL, OPT_FORMAT },
 	{ "pattern", required_argument, NULL, OPT_PATTERN },
 	{ "data", required_argument, NULL, OPT_DATA },

@@ -26,12 +26,13 @@ const char report_help[] =
 	"Options:\n"
 	"  -h, --help         this text\n";
 
+const struct option report_options[] = { { NULL, 0, NULL, 0 } };
+
 int report_main(int argc, char **argv)
 {
-	static const struct option none[] = { { NULL, 0, NULL, 0 } };
 	char **words;
 
-	if (commands_option(argc, argv, none) != -1)
+	if (commands_option(argc, argv, report_options) != -1)
 		return EXIT_CODE_USAGE;
 	if (optind == argc)
 		return complain_usage("report", "the names of results are missing");

@@ -46,7 +46,7 @@ enum {
 	OPT_JSON,
 };
 
-static const struct option stall_options[] = {
+const struct option stall_options[] = {
 	{ "size", required_argument, NULL, OPT_SIZE },
 	{ "times", required_argument, NULL, OPT_TIMES },
 	{ "dir", required_argument, NULL, OPT_DIR },

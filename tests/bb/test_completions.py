@@ -225,6 +225,70 @@ def in_fish(d):
                              env=harness.environment(HOME=harness.root))
         check(not result.err, str(result))
         same({row.split('\t')[0] for row in result.out.splitlines()}, wanted, repr(line))
+    for line, wanted in (('blockpull-bench gue', {'guest'}), ('blockpull-bench guest --rw ', {'read', 'write', 'alloc'})):
+        result = harness.run('fish', '--no-config', '-c', f'source {bench_script("blockpull-bench.fish")}; complete -C {shlex.quote(line)}',
+                             cwd=d, env=harness.environment(HOME=harness.root))
+        same({row.split('\t')[0] for row in result.out.splitlines()}, wanted, repr(line))
+
+
+def bench(*args):
+    return harness.run(pathlib.Path(harness.blockpull).parents[1] / 'bench/blockpull-bench', *args)
+
+
+def bench_script(name):
+    path = pathlib.Path(harness.blockpull).parents[1] / 'bench/completion' / name
+    check(path.exists(), f'{path} was not made')
+    return path
+
+
+def bench_bash(*words):
+    text = (f'source {shlex.quote(str(bench_script("blockpull-bench")))}; COMP_WORDS=(blockpull-bench {shlex.join(words)}); '
+            'COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _blockpull_bench; printf "%s\\n" "${COMPREPLY[@]}"')
+    result = harness.run('bash', '--norc', '-c', text)
+    check(result.rc == 0 and not result.err, str(result))
+    return [word for word in result.out.splitlines() if word]
+
+
+def bench_offered(verb):
+    """{options} that each shell's script offers."""
+    part = block(bench_script('_blockpull-bench').read_text(), verb, r'^        {verb}\)\n', r'^            ;;')
+    zsh = set(re.findall(r"^ +'\*?(--?[\w-]+?)[+=]?-?\[", part, re.M))
+    fish = set()
+    for line in bench_script('blockpull-bench.fish').read_text().splitlines():
+        if f"'__blockpull_bench_at {verb}' -l " in line:
+            fish |= {'--' + re.search(r' -l (\S+)', line)[1]} | {'-' + letter for letter in re.findall(r' -s (\w)', line)}
+    return {'bash': set(bench_bash(verb, '-')), 'zsh': zsh, 'fish': fish}
+
+
+@case('blockpull-bench: verbs, options and words are those of its --help and its answers, in every shell')
+def bench_tables(d):
+    listed = re.search(r'Commands:\n((?:  \w+ +.*\n)+)', bench('--help').out)[1]
+    found = re.findall(r'^  (\w+)', listed, re.M)
+    check(len(found) > 4, f'--help was not understood: {found}')
+    same(set(bench_bash('')) - {'-h', '--help', '-V', '--version'}, set(found), 'verbs')
+    n_words = 0
+    for verb in found:
+        lines = OPTION_LINE.findall(bench(verb, '--help').out)
+        wanted = {long for _, long, _ in lines} | {'-h'}
+        for shell, offered in bench_offered(verb).items():
+            same(offered, wanted, f'{shell}, {verb}')
+        for option in (long for _, long, rest in lines if re.match(r' (WORD|FMT)', rest)):
+            answer = re.search(r'it is one of (.*)', bench(verb, option, 'nonsense').err)
+            check(answer, f'{verb} {option} takes any word')
+            same(set(bench_bash(verb, option, '')), set(answer[1].strip('\n.').split(', ')), f'{verb} {option}')
+            n_words += 1
+    check(n_words >= 4, f'only {n_words} options with words: --help was not understood')
+    same(bench_bash('pull', ''), [], 'a word for pull')
+    pathlib.Path(d, 'one.json').touch()
+    same(bench_bash('report', f'{d}/one'), [], 'report: names are left to readline')
+
+
+@case('blockpull-bench: the shells read the scripts')
+def bench_shells(d):
+    for shell, name in (('bash', 'blockpull-bench'), ('zsh', '_blockpull-bench'), ('fish', 'blockpull-bench.fish')):
+        need(shell)
+        result = harness.run(shell, '-n', bench_script(name))
+        check(result.rc == 0 and not result.err, f'{shell}: {result}')
 
 
 harness.main()

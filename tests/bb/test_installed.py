@@ -44,8 +44,9 @@ def places(d):
     same(pages - {'bpull_error', 'blockpull'}, public_calls(lib), 'pages of calls')
     for verb in re.findall(r'^  (\w+) +\S', re.search(r'Commands:\n(.*?)\n\n', bp('--help').out, re.S)[1], re.M)[:-1]:
         check(os.path.exists(f'{share}/man/man1/blockpull-{verb}.1'), f'no page for {verb}')
-    for place in 'bash-completion/completions/blockpull', 'fish/vendor_completions.d/blockpull.fish', 'zsh/site-functions/_blockpull':
-        check(os.path.getsize(f'{share}/{place}') > 1000, f'{place} is too short')
+    for name in 'blockpull', 'blockpull-bench':
+        for place in f'bash-completion/completions/{name}', f'fish/vendor_completions.d/{name}.fish', f'zsh/site-functions/_{name}':
+            check(os.path.getsize(f'{share}/{place}') > 1000, f'{place} is too short')
 
 
 harness.main()

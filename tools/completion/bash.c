@@ -6,15 +6,14 @@
  */
 #include <stdio.h>
 
-#include "tools/commands.h"
 #include "tools/completion/completion.h"
 
 static const char bash_head[] =
 	"# SPDX-License-Identifier: MIT OR Apache-2.0\n"
-	"# Completion of blockpull for bash. Made from the tables of its options: do not edit.\n"
+	"# Completion of @NAME@ for bash. Made from the tables of its options: do not edit.\n"
 	"\n"
 	"# Offers $1 words; $2: what else, files, dirs, pairs or nothing.\n"
-	"_blockpull_offer()\n"
+	"_@ID@_offer()\n"
 	"{\n"
 	"    mapfile -t COMPREPLY < <(compgen -P \"$prefix\" -W \"$1\" -- \"$cur\")\n"
 	"    case $2 in\n"
@@ -36,7 +35,7 @@ static const char bash_head[] =
 	"\n"
 	"# How many words before this one are neither options nor their values; $1: options with "
 	"one.\n"
-	"_blockpull_count()\n"
+	"_@ID@_count()\n"
 	"{\n"
 	"    local i\n"
 	"    n=0\n"
@@ -52,7 +51,7 @@ static const char bash_head[] =
 	"    return 0\n"
 	"}\n"
 	"\n"
-	"_blockpull()\n"
+	"_@ID@()\n"
 	"{\n"
 	"    local cur=${COMP_WORDS[COMP_CWORD]} at=$((COMP_CWORD - 1)) equals='' n=0 prefix=''\n"
 	"    local option name=''\n"
@@ -79,7 +78,7 @@ static const char *const bash_kinds[] = {
 
 static void bash_print_offer(const struct offer *offer)
 {
-	printf("_blockpull_offer '");
+	completion_print("_@ID@_offer '");
 	completion_print_words(offer->words, " ");
 	printf("' %s", bash_kinds[offer->kind]);
 }
@@ -111,7 +110,7 @@ static void bash_print_values(const struct command *command)
 
 static void bash_print_options(const struct command *command)
 {
-	printf("            if [[ $cur == -* ]]; then\n                _blockpull_offer '");
+	completion_print("            if [[ $cur == -* ]]; then\n                _@ID@_offer '");
 	for (const struct option *row = command->options; row->name; row++) {
 		struct completion_option option = completion_option(command, row);
 
@@ -125,7 +124,7 @@ static void bash_print_words(const struct command *command)
 {
 	const struct offer *offer = offer_word(command, 0);
 
-	printf("            _blockpull_count ' ");
+	completion_print("            _@ID@_count ' ");
 	for (const struct option *row = command->options; row->name; row++) {
 		struct completion_option option = completion_option(command, row);
 
@@ -146,9 +145,9 @@ static void bash_print_words(const struct command *command)
 		printf(" ;;\n");
 	}
 	if (command->word_offers || command->max_words)
-		printf("                *) _blockpull_offer '' nothing ;;\n");
+		completion_print("                *) _@ID@_offer '' nothing ;;\n");
 	else
-		printf("                *) _blockpull_offer '' files ;;\n");
+		completion_print("                *) _@ID@_offer '' files ;;\n");
 	printf("            esac\n");
 }
 
@@ -160,26 +159,28 @@ static void bash_print_verb(const struct command *command)
 		bash_print_options(command);
 		bash_print_words(command);
 	} else { /* help */
-		printf("            ((COMP_CWORD == 2)) || { _blockpull_offer '' nothing; return; "
-		       "}\n"
-		       "            _blockpull_offer \"$verbs\" nothing\n");
+		completion_print(
+			"            ((COMP_CWORD == 2)) || { _@ID@_offer '' nothing; return; "
+			"}\n"
+			"            _@ID@_offer \"$verbs\" nothing\n");
 	}
 	printf("            ;;\n");
 }
 
-void bash_print(void)
+void bash_print(const struct completion_program *program)
 {
-	printf("%s    local verbs='", bash_head);
-	for (size_t i = 0; i < commands_n; i++)
-		printf(" %s", commands_all[i]->name);
-	printf("'\n    if ((COMP_CWORD == 1)); then\n        _blockpull_offer \"$verbs");
-	for (const struct option *row = commands_options; row->name; row++)
+	completion_print(bash_head);
+	printf("    local verbs='");
+	for (size_t i = 0; i < program->n_commands; i++)
+		printf(" %s", program->commands[i]->name);
+	completion_print("'\n    if ((COMP_CWORD == 1)); then\n        _@ID@_offer \"$verbs");
+	for (const struct option *row = program->options; row->name; row++)
 		printf(" -%c --%s", row->val, row->name);
 	printf("\" nothing\n        return\n    fi\n    case ${COMP_WORDS[1]} in\n");
-	for (size_t i = 0; i < commands_n; i++)
-		bash_print_verb(commands_all[i]);
-	printf("        *) _blockpull_offer '' nothing ;;\n"
-	       "    esac\n"
-	       "}\n"
-	       "complete -o default -F _blockpull blockpull\n");
+	for (size_t i = 0; i < program->n_commands; i++)
+		bash_print_verb(program->commands[i]);
+	completion_print("        *) _@ID@_offer '' nothing ;;\n"
+			 "    esac\n"
+			 "}\n"
+			 "complete -o default -F _@ID@ @NAME@\n");
 }

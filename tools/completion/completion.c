@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const struct completion_program *completion_of; /* the one of this run */
+
 #define INDENT_MIN 10 /* columns in front of a line that goes on with an option's text */
 
 static void completion_die(const struct command *command, const char *option, const char *what)
@@ -116,4 +118,37 @@ void completion_print_words(const struct options_word *words, const char *separa
 {
 	for (; words && words->word; words++)
 		printf("%s%s", separator, words->word);
+}
+
+void completion_print(const char *text)
+{
+	while (*text) {
+		if (!strncmp(text, "@NAME@", 6)) {
+			fputs(completion_of->name, stdout);
+			text += 6;
+		} else if (!strncmp(text, "@ID@", 4)) {
+			fputs(completion_of->id, stdout);
+			text += 4;
+		} else {
+			putchar(*text++);
+		}
+	}
+}
+
+int completion_main(const struct completion_program *program, int argc, char **argv)
+{
+	static const struct {
+		const char *shell;
+		void (*print)(const struct completion_program *program);
+	} shells[] = { { "bash", bash_print }, { "zsh", zsh_print }, { "fish", fish_print } };
+
+	completion_of = program;
+	for (size_t i = 0; argc == 2 && i < sizeof(shells) / sizeof(shells[0]); i++) {
+		if (strcmp(argv[1], shells[i].shell))
+			continue;
+		shells[i].print(program);
+		return fflush(stdout) || ferror(stdout);
+	}
+	fputs("usage: completion bash|zsh|fish >SCRIPT\n", stderr);
+	return 2;
 }

@@ -27,9 +27,23 @@ struct completion_option completion_option(const struct command *command, const 
 /* Prints words with a separator between them, and in front of the first. */
 void completion_print_words(const struct options_word *words, const char *separator);
 
+/* What a script is for. */
+struct completion_program {
+	const char *name, *id; /* as it is typed; as it is part of a function's name */
+	const struct command *const *commands;
+	size_t n_commands;
+	const struct option *options; /* what may stand in a verb's place */
+};
+
+/* Prints the script of the shell that argv names. Returns main()'s status. */
+int completion_main(const struct completion_program *program, int argc, char **argv);
+
+/* Prints text with the program's name and id for @NAME@ and @ID@. */
+void completion_print(const char *text);
+
 /* The scripts, on stdout. */
-void bash_print(void);
-void zsh_print(void);
-void fish_print(void);
+void bash_print(const struct completion_program *program);
+void zsh_print(const struct completion_program *program);
+void fish_print(const struct completion_program *program);
 
 #endif

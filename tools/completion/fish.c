@@ -1,29 +1,28 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include <stdio.h>
 
-#include "tools/commands.h"
 #include "tools/completion/completion.h"
 
 static const char fish_head[] =
 	"# SPDX-License-Identifier: MIT OR Apache-2.0\n"
-	"# Completion of blockpull for fish. Made from the tables of its options: do not edit.\n"
+	"# Completion of @NAME@ for fish. Made from the tables of its options: do not edit.\n"
 	"\n"
 	"# Whether no verb was typed yet.\n"
-	"function __blockpull_no_verb\n"
+	"function __@ID@_no_verb\n"
 	"    test (count (commandline -opc)) -eq 1\n"
 	"end\n"
 	"\n"
 	"# Whether the verb is $argv[1] and, where there is a second, so many words that are no "
 	"options\n"
 	"# follow it.\n"
-	"function __blockpull_at\n"
+	"function __@ID@_at\n"
 	"    set -l words (commandline -opc)\n"
 	"    test (count $words) -ge 2; and test $words[2] = $argv[1]; or return 1\n"
 	"    set -q argv[2]; or return 0\n"
 	"    test (count (string match -v -- '-*' $words[3..-1])) -eq $argv[2]\n"
 	"end\n"
 	"\n"
-	"complete -c blockpull -f\n";
+	"complete -c @NAME@ -f\n";
 
 /* In '...'. */
 static void fish_print_text(const char *text)
@@ -67,7 +66,8 @@ static void fish_print_option(const struct command *command, const struct option
 {
 	struct completion_option option = completion_option(command, row);
 
-	printf("complete -c blockpull -n '__blockpull_at %s' -l %s", command->name, option.name);
+	completion_print("complete -c @NAME@ -n '__@ID@_at ");
+	printf("%s' -l %s", command->name, option.name);
 	if (option.letter)
 		printf(" -s %c", option.letter);
 	if (option.offer) {
@@ -81,43 +81,48 @@ static void fish_print_option(const struct command *command, const struct option
 	printf("\n");
 }
 
-static void fish_print_words(const struct command *command)
+static void fish_print_words(const struct completion_program *program,
+			     const struct command *command)
 {
 	if (!command->options) { /* help */
-		for (size_t i = 0; i < commands_n; i++)
-			printf("complete -c blockpull -n '__blockpull_at %s 0' -a %s\n",
-			       command->name, commands_all[i]->name);
+		for (size_t i = 0; i < program->n_commands; i++) {
+			completion_print("complete -c @NAME@ -n '__@ID@_at ");
+			printf("%s 0' -a %s\n", command->name, program->commands[i]->name);
+		}
 		return;
 	}
 	if (!command->word_offers) {
-		printf("complete -c blockpull -n '__blockpull_at %s' -F\n", command->name);
+		completion_print("complete -c @NAME@ -n '__@ID@_at ");
+		printf("%s' -F\n", command->name);
 		return;
 	}
 	for (int n = 0; command->word_offers[n].option; n++) {
-		printf("complete -c blockpull -n '__blockpull_at %s %d'", command->name, n);
+		completion_print("complete -c @NAME@ -n '__@ID@_at ");
+		printf("%s %d'", command->name, n);
 		fish_print_offer(&command->word_offers[n]);
 		printf("\n");
 	}
 }
 
-void fish_print(void)
+void fish_print(const struct completion_program *program)
 {
-	printf("%s", fish_head);
-	for (const struct option *row = commands_options; row->name; row++)
-		printf("complete -c blockpull -n __blockpull_no_verb -s %c -l %s\n", row->val,
-		       row->name);
-	for (size_t i = 0; i < commands_n; i++) {
-		printf("complete -c blockpull -n __blockpull_no_verb -a %s -d ",
-		       commands_all[i]->name);
-		fish_print_text(commands_all[i]->summary);
+	completion_print(fish_head);
+	for (const struct option *row = program->options; row->name; row++) {
+		completion_print("complete -c @NAME@ -n __@ID@_no_verb");
+		printf(" -s %c -l %s\n", row->val, row->name);
+	}
+	for (size_t i = 0; i < program->n_commands; i++) {
+		completion_print("complete -c @NAME@ -n __@ID@_no_verb");
+		printf(" -a %s -d ", program->commands[i]->name);
+		fish_print_text(program->commands[i]->summary);
 		printf("\n");
 	}
-	for (size_t i = 0; i < commands_n; i++) {
-		const struct command *command = commands_all[i];
+	for (size_t i = 0; i < program->n_commands; i++) {
+		const struct command *command = program->commands[i];
 
 		printf("\n");
 		for (const struct option *row = command->options; row && row->name; row++)
 			fish_print_option(command, row);
-		fish_print_words(command);
+		fish_print_words(program, command);
 	}
 }

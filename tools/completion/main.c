@@ -6,24 +6,13 @@
  *
  * usage: completion bash|zsh|fish >SCRIPT
  */
-#include <stdio.h>
-#include <string.h>
-
+#include "tools/commands.h"
 #include "tools/completion/completion.h"
 
 int main(int argc, char **argv)
 {
-	static const struct {
-		const char *shell;
-		void (*print)(void);
-	} shells[] = { { "bash", bash_print }, { "zsh", zsh_print }, { "fish", fish_print } };
+	const struct completion_program program = { "blockpull", "blockpull", commands_all,
+						    commands_n, commands_options };
 
-	for (size_t i = 0; argc == 2 && i < sizeof(shells) / sizeof(shells[0]); i++) {
-		if (strcmp(argv[1], shells[i].shell))
-			continue;
-		shells[i].print();
-		return fflush(stdout) || ferror(stdout);
-	}
-	fputs("usage: completion bash|zsh|fish >SCRIPT\n", stderr);
-	return 2;
+	return completion_main(&program, argc, argv);
 }

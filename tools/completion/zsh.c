@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tools/commands.h"
 #include "tools/completion/completion.h"
 
 /* Text inside of '...[...]' or '...:...'. */
@@ -114,26 +113,27 @@ static void zsh_print_verb(const struct command *command)
 	printf("\n            ;;\n");
 }
 
-void zsh_print(void)
+void zsh_print(const struct completion_program *program)
 {
-	printf("#compdef blockpull\n"
-	       "# SPDX-License-Identifier: MIT OR Apache-2.0\n"
-	       "# Completion of blockpull for zsh. Made from the tables of its options: do not "
-	       "edit.\n"
-	       "\n"
-	       "_blockpull()\n"
-	       "{\n"
-	       "    local context state line curcontext=\"$curcontext\"\n"
-	       "    typeset -A opt_args\n"
-	       "    local -a verbs\n"
-	       "    verbs=(\n");
-	for (size_t i = 0; i < commands_n; i++) {
-		printf("        '%s:", commands_all[i]->name);
-		zsh_print_text(commands_all[i]->summary);
+	completion_print(
+		"#compdef @NAME@\n"
+		"# SPDX-License-Identifier: MIT OR Apache-2.0\n"
+		"# Completion of @NAME@ for zsh. Made from the tables of its options: do not "
+		"edit.\n"
+		"\n"
+		"_@ID@()\n"
+		"{\n"
+		"    local context state line curcontext=\"$curcontext\"\n"
+		"    typeset -A opt_args\n"
+		"    local -a verbs\n"
+		"    verbs=(\n");
+	for (size_t i = 0; i < program->n_commands; i++) {
+		printf("        '%s:", program->commands[i]->name);
+		zsh_print_text(program->commands[i]->summary);
 		printf("'\n");
 	}
 	printf("    )\n    _arguments -C");
-	for (const struct option *row = commands_options; row->name; row++)
+	for (const struct option *row = program->options; row->name; row++)
 		printf(" \\\n        '(- *)-%c[%s]' '(- *)--%s[%s]'", row->val, row->name,
 		       row->name, row->name);
 	printf(" \\\n        '1: :->verb' '*:: :->words' && return\n"
@@ -142,7 +142,7 @@ void zsh_print(void)
 	       "        return\n"
 	       "    fi\n"
 	       "    case $words[1] in\n");
-	for (size_t i = 0; i < commands_n; i++)
-		zsh_print_verb(commands_all[i]);
-	printf("    esac\n}\n\n_blockpull \"$@\"\n");
+	for (size_t i = 0; i < program->n_commands; i++)
+		zsh_print_verb(program->commands[i]);
+	completion_print("    esac\n}\n\n_@ID@ \"$@\"\n");
 }

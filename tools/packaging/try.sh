@@ -25,7 +25,9 @@ echo "ok a pull"
 
 grep -q 'complete .*blockpull' /usr/share/bash-completion/completions/blockpull
 bash -c 'source /usr/share/bash-completion/completions/blockpull; COMP_WORDS=(blockpull flat); COMP_CWORD=1; _blockpull
-    [ "${COMPREPLY[*]}" = flatten ]'
+    [ "${COMPREPLY[*]}" = flatten ]
+    source /usr/share/bash-completion/completions/blockpull-bench; COMP_WORDS=(blockpull-bench st); COMP_CWORD=1; _blockpull_bench
+    [ "${COMPREPLY[*]}" = stall ]'
 [ -s /usr/share/zsh/vendor-completions/_blockpull ] && [ -s /usr/share/fish/vendor_completions.d/blockpull.fish ]
 echo "ok completions"
 
