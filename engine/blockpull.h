@@ -32,16 +32,16 @@
  * bpull_engine_wait(), which does. Or by the engine's
  * thread, with the blocking calls (bpull_pread(), ...) beside the others.
  *
- * BLOCKING. These wait for files, for a second for a lock that another process
- * holds, and walk tables (seconds, where those map terabytes): bpull_disk_open(),
- * bpull_flatten_open(), bpull_disk_close(), bpull_disk_find(), bpull_disk_map(),
- * bpull_job_check(), bpull_job_start(), bpull_engine_close(), and the calls under
- * "Images at rest". Where the engine has a thread of its own they hold up their
- * caller, and calls that open, start, map or close the same disk; guests and jobs
- * of all other disks go on. Without one the owner waits, and with it the engine.
- * bpull_job_start() and bpull_job_check() of a disk whose job runs answer -EBUSY at
- * once. What a job waits for at its end (files that are closed, a new file's name)
- * workers wait for, and no call but bpull_job_wait() and bpull_disk_close() of that disk.
+ * BLOCKING. These wait for files, for a second for a lock that another process holds, and walk
+ * tables (seconds, where those map terabytes): bpull_disk_open(), bpull_flatten_open(),
+ * bpull_disk_close(), bpull_disk_inactivate(), bpull_disk_activate(), bpull_disk_find(),
+ * bpull_disk_map(), bpull_job_check(), bpull_job_start(), bpull_engine_close(), and the calls
+ * under "Images at rest". Where the engine has a thread of its own they hold up their caller,
+ * and calls that open, start, map or close the same disk; guests and jobs of all other disks go
+ * on. Without one the owner waits, and with it the engine. bpull_job_start() and
+ * bpull_job_check() of a disk whose job runs answer -EBUSY at once. What a job waits for at its
+ * end (files that are closed, a new file's name) workers wait for, and no call but
+ * bpull_job_wait() and bpull_disk_close() of that disk.
  *
  * ERRORS are 0 or a negative errno value, and where there is a struct bpull_error parameter (NULL
  * is allowed) a sentence that names the file, the offset and what to do; after success its code is
@@ -365,6 +365,22 @@ BPULL_API int bpull_disk_open(struct bpull_engine *engine, const char *path,
 /* Closes it. A running job is aborted first: what was copied is committed (this waits for it);
  * its event is not delivered. NULL is allowed. */
 BPULL_API void bpull_disk_close(struct bpull_disk *disk);
+/* Gives the image away for a while: to the process that a virtual machine migrates to, or to a
+ * tool. Waits for the guest's requests, makes everything durable, and gives back the locks of
+ * all files but those that another disk of the engine has open, too. The files stay open;
+ * nothing is read or written until bpull_disk_activate(). Meanwhile the guest's requests end
+ * with -EPERM, so do bpull_disk_map() and the start of a job, and what describes the disk tells
+ * of it as it was. Of an inactive disk 0 at once. Blocking (see the top). Errors, after which
+ * the disk is active as before: -EBUSY a job runs, or another thread changes this; -EIO, -ENOSPC
+ * and the like: what was written could not be made durable; -EINVAL a flatten's disk. */
+BPULL_API int bpull_disk_inactivate(struct bpull_disk *disk, struct bpull_error *error);
+/* Takes the locks again, and reads the image and its chain anew: another program may have changed
+ * them, the disk's size too. Where the link is gone, or leads to a lower file of the chain, the
+ * files between are closed. Of an active disk 0 at once. Blocking. Errors, after which the disk is
+ * inactive as before: -EBUSY another program has a file locked (asked again for a second), or
+ * another thread changes this; -ESTALE the chain is another now, and the disk must be closed and
+ * opened; and those of bpull_disk_open(). */
+BPULL_API int bpull_disk_activate(struct bpull_disk *disk, struct bpull_error *error);
 /* Virtual size of the guest's disk, bytes. */
 BPULL_API uint64_t bpull_disk_size(const struct bpull_disk *disk);
 /* Images in the chain, the top one included: also those that a job is to drop, until their link

@@ -164,6 +164,21 @@ uint64_t file_known_hole(struct file *file, uint64_t off)
 	return status.len;
 }
 
+void file_rest(struct file *file)
+{
+	if (file->ops->rest)
+		file->ops->rest(file);
+}
+
+int file_wake(struct file *file, unsigned lock_wait_ms, struct err *err)
+{
+	int rc = file->ops->wake ? WAITING(file->ops->wake(file, lock_wait_ms, err)) : 0;
+
+	if (!rc)
+		file_uncache(file);
+	return rc;
+}
+
 void file_close(struct file *file)
 {
 	if (!file)

@@ -68,6 +68,9 @@ struct file_ops {
 	/* Frees the file; its locks go with it, whatever processes have inherited its
 	 * descriptors. */
 	void (*close)(struct file *file);
+	/* file_rest(), file_wake(). NULL, both: there is nothing to be done. */
+	void (*rest)(struct file *file);
+	int (*wake)(struct file *file, unsigned lock_wait_ms, struct err *err);
 	/* In a child of fork(): closes the child's descriptors and does nothing that the parent
 	 * could see; the file and its locks are the parent's. May be NULL, where there are none. */
 	void (*leave)(struct file *file);
@@ -242,6 +245,13 @@ void file_uncache(struct file *file);
 enum file_state file_look(struct file *file);
 /* FILE_CHANGED, after a sleep of some milliseconds where that takes one. */
 bool file_changed(struct file *file);
+/* Gives its locks back: other programs may change it from then on. It stays open, and nothing is
+ * read or written before file_wake(). */
+void file_rest(struct file *file);
+/* Takes the locks again, and its length and time as they are now; what the page cache of another
+ * machine's file system kept of it is dropped. 0; -EBUSY: another program has it, also after
+ * lock_wait_ms; -errno, each with a sentence. */
+int file_wake(struct file *file, unsigned lock_wait_ms, struct err *err);
 /* NULL is allowed. */
 void file_close(struct file *file);
 /* All of the list (next_closing), on any thread: no other has them any more. */

@@ -291,6 +291,8 @@ const struct file_ops posix_file_ops = {
 	.uncache = drop_cached,
 	.expect = advise_reads,
 	.look = look_at,
+	.rest = posix_rest,
+	.wake = posix_wake,
 	.close = close_posix,
 	.leave = close_fds,
 };

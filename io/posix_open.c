@@ -9,13 +9,10 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "io/posix_file.h"
 #include "io/posix_lookup.h"
-
-#define LOCK_PAUSE_MS 10
 
 /* What direct requests are aligned to, or 1 where O_DIRECT is off or turns out to be refused. */
 static uint32_t direct_align(const struct posix_lookup *lk)
@@ -39,19 +36,6 @@ static uint32_t direct_align(const struct posix_lookup *lk)
 		return align;
 	fcntl(lk->fd, F_SETFL, flags & ~O_DIRECT);
 	return 1;
-}
-
-/* Size and time as they are now, that is under the lock. */
-static int measure_file(const struct posix_lookup *lk, struct file *file)
-{
-	struct stat st;
-	if (fstat(file->fd, &st))
-		return -errno;
-	file->len = (uint64_t)st.st_size;
-	file->mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
-	if (!file->is_block)
-		return 0;
-	return ioctl(file->fd, BLKGETSIZE64, &file->len) ? -errno : 0;
 }
 
 static bool is_given(const struct posix_lookup *lk)
@@ -85,6 +69,7 @@ static struct file *new_file(struct posix_lookup *lk)
 		.is_given = is_given(lk),
 	};
 	pf->owner = getpid();
+	pf->lock = lk->how->lock;
 	pthread_mutex_init(&pf->patch_lock, NULL);
 	pf->file.fd = lk->fd;
 	posix_holes_judge(pf, lk->how->holes);
@@ -93,11 +78,9 @@ static struct file *new_file(struct posix_lookup *lk)
 	return &pf->file;
 }
 
-/* Asks again for a while, as long as the caller is willing to wait. */
 static int lock_file(const struct posix_lookup *lk, struct file *file, bool *unsupported,
 		     struct err *err)
 {
-	const struct timespec pause = { .tv_nsec = LOCK_PAUSE_MS * 1000000 };
 	char link[64];
 
 	/* The ring may hold the data's description for a while after the process was killed, and
@@ -109,15 +92,7 @@ static int lock_file(const struct posix_lookup *lk, struct file *file, bool *uns
 		file->lock_fd = is_given(lk) ? posix_given_lock_fd(lk)
 					     : posix_open_fd(link, O_RDONLY | O_NOCTTY, 0);
 	}
-
-	for (unsigned waited_ms = 0;; waited_ms += LOCK_PAUSE_MS) {
-		int rc = file_lock_take(file, lk->how->lock, unsupported, err);
-
-		file->is_locked = !rc && lk->how->lock != FILE_LOCK_NONE;
-		if (rc != -EBUSY || waited_ms >= lk->how->lock_wait_ms)
-			return rc;
-		nanosleep(&pause, NULL);
-	}
+	return posix_take_locks(file, lk->how->lock, lk->how->lock_wait_ms, unsupported, err);
 }
 
 /* From an opened descriptor to a locked, measured file. */
@@ -133,11 +108,9 @@ static int finish_file(struct posix_lookup *lk, struct file **out, struct err *e
 	if (!rc && lk->how->lock_unsupported)
 		*lk->how->lock_unsupported = unsupported;
 	if (!rc) {
-		/* A watch needs a name, if only one of /proc. */
-		if (!file->writable && !file->is_block && !file->is_given)
-			file_watch_begin(&((struct posix_file *)file)->watched, lk->how->watch,
-					 file->fd);
-		rc = measure_file(lk, file);
+		((struct posix_file *)file)->watch = lk->how->watch;
+		posix_begin_watch((struct posix_file *)file);
+		rc = posix_measure(file);
 		if (rc)
 			err_errno(err, rc, "cannot find the size of '%s'", lk->shown);
 	}

@@ -13,6 +13,7 @@
 #include "engine/api/fork.h"
 #include "engine/api/open_flags.h"
 #include "engine/api/options.h"
+#include "engine/api/rest.h"
 #include "engine/api/told.h"
 #include "engine/blockpull.h"
 #include "engine/commit/batch.h"
@@ -201,48 +202,6 @@ static int prepare_guest(struct bpull_disk *disk, const struct bpull_disk_option
 	return rc;
 }
 
-/* Freed space is counted free by the next commit but one, or later where a table can't be read. */
-#define MAX_LAST_COMMITS 16
-
-/* Makes everything durable and counts freed space free; no job and no request is in flight. A
- * failure can't be reported any more: a program that wants to know of it flushes first. */
-static void settle(struct bpull_disk *disk)
-{
-	struct layer *overlay = disk_overlay(disk);
-	uint64_t last = disk->commits.n_begun + MAX_LAST_COMMITS;
-	bool has_retried = false;
-
-	while (!disk->poisoned && (!commit_is_clean(disk) || layer_has_freed(overlay))) {
-		if (disk->guests.discard.runs) { /* what else was let go waits for it */
-			engine_wait_round(disk->engine, UINT64_MAX);
-			continue;
-		}
-		if (commit_is_stalled(disk) && has_retried)
-			return;
-		if (commit_is_stalled(disk)) {
-			has_retried = true;
-			commit_retry(disk);
-		}
-		if (!commit_is_running(disk) && disk->commits.n_begun < last)
-			commit_begin(disk, COMMIT_HARD);
-		if (!commit_is_running(disk))
-			return;
-		engine_rerun(disk->engine);
-		engine_wait_round(disk->engine, UINT64_MAX);
-	}
-}
-
-/* Takes unused space out of the file; all is committed, and nothing is in flight. */
-static void reclaim(struct bpull_disk *disk)
-{
-	struct layer *overlay = disk_overlay(disk);
-	struct err err = { 0 };
-	uint64_t n_left;
-
-	if (!disk->poisoned && disk->may_write && commit_is_clean(disk))
-		layer_reclaim(overlay, &n_left, &err);
-}
-
 /* Takes the disk off the engine's list: rounds don't visit it any more. */
 static void leave_engine(struct bpull_disk *disk)
 {
@@ -251,13 +210,6 @@ static void leave_engine(struct bpull_disk *disk)
 	while (*link != disk)
 		link = &(*link)->next;
 	*link = disk->next;
-}
-
-static void stop_guests(struct bpull_disk *disk)
-{
-	engine_rerun(disk->engine); /* the next round starts requests that are only submitted */
-	while (!guest_is_idle(disk))
-		engine_wait_round(disk->engine, UINT64_MAX);
 }
 
 int bpull_disk_open(struct bpull_engine *engine, const char *path,
@@ -334,16 +286,18 @@ void bpull_disk_close(struct bpull_disk *disk)
 		return; /* bpull_engine_close() closes all descriptors */
 	engine_enter(engine);
 	stop_job(disk);
-	stop_guests(disk);
+	disk_stop_guests(disk);
 	if (disk->flags & BPULL_DISK_GUEST_IO)
-		settle(disk);
+		disk_settle(disk);
 	while (disk->guests.discard.runs)
 		engine_wait_round(disk->engine, UINT64_MAX);
 	leave_engine(disk);
 	engine_yields_begin(&yields, engine);
-	if (disk->flags & BPULL_DISK_GUEST_IO)
-		reclaim(disk);
-	mixed_mark_closing(disk);
+	/* An inactive disk's image is another program's. */
+	if (disk->flags & BPULL_DISK_GUEST_IO && disk->guests.rest == DISK_ACTIVE)
+		disk_reclaim(disk);
+	if (disk->guests.rest == DISK_ACTIVE)
+		mixed_mark_closing(disk);
 	commit_abandon(disk);
 	flatten_free(disk);
 	guest_forget_events(disk);

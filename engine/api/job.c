@@ -207,13 +207,15 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 }
 
 /* Reserves the image for this call; where a guest may write already, its header only. -EBUSY: a job
- * runs. */
+ * runs. -EPERM: the disk is inactive. */
 static int begin_starting(struct bpull_disk *disk, struct engine_yields *yields)
 {
 	while (!is_running(disk) && (disk->exclusive || disk->n_walking))
 		engine_wait_round(disk->engine, UINT64_MAX);
 	if (is_running(disk))
 		return -EBUSY;
+	if (disk->guests.rest != DISK_ACTIVE)
+		return -EPERM;
 	disk->exclusive = true;
 	while (disk->guests.prepare == GUESTS_PREPARING)
 		engine_wait_round(disk->engine, UINT64_MAX);
@@ -278,9 +280,11 @@ static int begin_call(struct bpull_disk *disk, const struct bpull_job_options *o
 		return -EINVAL;
 	if (!import(o, options))
 		return error_fill(error, -EINVAL, "unknown job options");
-	if (begin_starting(disk, yields))
-		return error_fill(error, -EBUSY, "a job runs on this disk already");
-	return 0;
+	switch (begin_starting(disk, yields)) {
+	case 0: return 0;
+	case -EPERM: return error_fill(error, -EPERM, "the disk is inactive: activate it first");
+	default: return error_fill(error, -EBUSY, "a job runs on this disk already");
+	}
 }
 
 int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *options,

@@ -92,6 +92,8 @@ int bpull_disk_map(struct bpull_disk *disk, uint64_t start, struct bpull_extent 
 	/* Wait while layers are dropped: a program that maps on and on must not delay it. */
 	while (disk->exclusive || (disk->guests.dropping && disk->engine->thread.is_on))
 		engine_wait_round(disk->engine, UINT64_MAX);
+	if (disk->guests.rest != DISK_ACTIVE)
+		return error_fill(error, -EPERM, "the disk is inactive: activate it first");
 	disk->n_walking++;
 	engine_yields_begin(&yields, disk->engine);
 	n = map_all(disk, start, extents, max, &err);

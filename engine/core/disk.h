@@ -125,6 +125,13 @@ struct control {
 	uint64_t bandwidth, burst;
 };
 
+/* Whose the image is: api/rest.c. */
+enum disk_rest {
+	DISK_ACTIVE,
+	DISK_CHANGING, /* a call makes it inactive or active: nothing begins */
+	DISK_INACTIVE, /* other programs may change it: nothing is read or written */
+};
+
 /* A disk's guest requests (guest/request.c). */
 struct guests {
 	struct bpull_disk_stats stats; /* of those that are over */
@@ -136,6 +143,7 @@ struct guests {
 	struct guest *first, *last; /* in flight, in order of submission */
 	uint64_t next_seq;          /* of the next one */
 	uint64_t oldest_seq;        /* of the first in the list; next_seq where there is none */
+	enum disk_rest rest;        /* but ACTIVE: none begins, and neither does a job or a walk */
 	atomic_bool copy_on_read;
 	struct run_list runs_on_read; /* copies that follow reads */
 	/* Whether the words in the header that the first write makes untrue are taken back. */

@@ -36,8 +36,8 @@ static bool may_be_read(const struct bpull_disk *disk, uint64_t guest_off, uint6
 {
 	uint64_t guest_len = disk_overlay(disk)->guest_len;
 
-	return disk->flags & BPULL_DISK_GUEST_IO && len && len <= MAX_NOW_LEN &&
-	       guest_off <= guest_len && len <= guest_len - guest_off;
+	return disk->flags & BPULL_DISK_GUEST_IO && disk->guests.rest == DISK_ACTIVE && len &&
+	       len <= MAX_NOW_LEN && guest_off <= guest_len && len <= guest_len - guest_off;
 }
 
 /* began_ns 0: it takes as long as the one that was timed last. */

@@ -61,6 +61,8 @@ static int refusal(const struct guest *g)
 
 	if (!(disk->flags & BPULL_DISK_GUEST_IO) || g->flags & ~known)
 		return -EINVAL;
+	if (disk->guests.rest != DISK_ACTIVE)
+		return -EPERM;
 	if (g->guest_off > guest_len || g->len > guest_len - g->guest_off)
 		return -EINVAL;
 	if (changes(g->kind) && disk->flags & BPULL_DISK_READ_ONLY)

@@ -37,6 +37,7 @@
 struct layer_entry {
 	struct layer *layer;
 	bool locked;
+	bool is_apart; /* layer_set_keep_apart() */
 };
 
 struct layer_set {
@@ -272,10 +273,11 @@ static struct layer *find_shared(const struct layer_set *set, const struct file 
 		struct file *have = entry->layer->file;
 
 		/* Asked first, it takes the time of a touch over. */
-		if (same_inode(have, file) && layer_format(entry->layer) == format &&
-		    !entry->layer->has_data_file && (entry->locked || !lock) &&
-		    file_look(have) == FILE_SAME && have->mtime_ns == file->mtime_ns &&
-		    have->len == file->len && have->trust_holes == file->trust_holes)
+		if (!entry->is_apart && same_inode(have, file) &&
+		    layer_format(entry->layer) == format && !entry->layer->has_data_file &&
+		    (entry->locked || !lock) && file_look(have) == FILE_SAME &&
+		    have->mtime_ns == file->mtime_ns && have->len == file->len &&
+		    have->trust_holes == file->trust_holes)
 			return entry->layer;
 	}
 	return NULL;
@@ -299,15 +301,22 @@ static void add_entry(struct layer_set *set, struct layer *layer, bool locked)
 	atomic_store(&set->changes, false);
 }
 
-static void take_out(struct layer_set *set, const struct layer *layer)
+static struct layer_entry *entry_of(struct layer_set *set, const struct layer *layer)
 {
 	size_t i = 0;
 
 	while (i < set->n && set->entries[i].layer != layer)
 		i++;
 	assert(i < set->n);
+	return &set->entries[i];
+}
+
+static void take_out(struct layer_set *set, const struct layer *layer)
+{
+	struct layer_entry *entry = entry_of(set, layer);
+
 	atomic_store(&set->changes, true);
-	set->entries[i] = set->entries[--set->n];
+	*entry = set->entries[--set->n];
 	atomic_store(&set->changes, false);
 }
 
@@ -393,6 +402,22 @@ int layer_set_open_data(struct layer_set *set, const struct layer_want *want, st
 		return rc;
 	layer->data = file;
 	return 0;
+}
+
+void layer_set_keep_apart(struct layer_set *set, const struct layer *layer, bool is_apart)
+{
+	entry_of(set, layer)->is_apart = is_apart;
+}
+
+void layer_set_replace(struct layer_set *set, struct layer *layer, struct layer *fresh)
+{
+	assert(layer->n_users == 1 && fresh->file == layer->file);
+	fresh->n_users = 1;
+	fresh->is_overlay = layer->is_overlay;
+	atomic_store(&set->changes, true);
+	entry_of(set, layer)->layer = fresh;
+	atomic_store(&set->changes, false);
+	layer_close(layer);
 }
 
 static void put_off(struct file *file, struct file **files)

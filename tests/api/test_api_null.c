@@ -139,6 +139,8 @@ Test(api_null, null_disks_are_refused_in_every_call)
 	REFUSED(bpull_flatten_open, disk, (engine, top, NULL, out, NULL, NULL, &error));
 	cr_expect_eq(opened, disk, "a failed call filled it");
 	NO_EFFECT(bpull_disk_close, disk, (NULL));
+	REFUSED(bpull_disk_inactivate, disk, (NULL, &error));
+	REFUSED(bpull_disk_activate, disk, (NULL, &error));
 	NOTHING(bpull_disk_size, disk, (NULL), 0);
 	NOTHING(bpull_disk_depth, disk, (NULL), 0);
 	REFUSED(bpull_disk_find, disk, (NULL, top, &depth, &error));

@@ -61,7 +61,7 @@ struct state_call {
 	enum effect effect;
 };
 extern const struct state_call state_calls[];
-#define N_STATE_CALLS 35
+#define N_STATE_CALLS 38
 
 /* Brings a job that is open, and not started, into t->state. False: it was not met. */
 bool state_reach(struct state_trial *t);

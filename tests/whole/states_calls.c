@@ -101,6 +101,45 @@ static int call_finalize(struct state_trial *t)
 	return bpull_job_finalize(state_disk(t));
 }
 
+/* There and back: the disk is used again after it. */
+static int call_inactivate(struct state_trial *t)
+{
+	struct sim_job *j = &t->job;
+	int rc;
+
+	j->has_traffic = false;
+	rc = bpull_disk_inactivate(state_disk(t), &t->error);
+	if (rc)
+		return rc;
+	sim_job_assert(j, !bpull_disk_inactivate(state_disk(t), NULL), "it is not idempotent");
+	return bpull_disk_activate(state_disk(t), &t->error);
+}
+
+static int call_while_inactive(struct state_trial *t)
+{
+	struct sim_job *j = &t->job;
+	struct bpull_extent e;
+	uint64_t n_ops;
+	int rc;
+
+	j->has_traffic = false;
+	rc = bpull_disk_inactivate(state_disk(t), &t->error);
+	if (rc)
+		return rc;
+	n_ops = sim_n_all_ops(j->sim);
+	sim_job_assert(j, bpull_job_start(state_disk(t), &j->options, NULL) == -EPERM, "start");
+	sim_job_assert(j, bpull_job_check(state_disk(t), &j->options, NULL) == -EPERM, "check");
+	sim_job_assert(j, bpull_disk_map(state_disk(t), 0, &e, 1, NULL) == -EPERM, "map");
+	sim_job_settle(j);
+	sim_job_assert(j, sim_n_all_ops(j->sim) == n_ops, "inactive, and it does something");
+	return bpull_disk_activate(state_disk(t), &t->error);
+}
+
+static int call_activate(struct state_trial *t)
+{
+	return bpull_disk_activate(state_disk(t), &t->error);
+}
+
 static int call_set_copy_on_read(struct state_trial *t)
 {
 	return bpull_disk_set_copy_on_read(state_disk(t), 1);
@@ -319,6 +358,9 @@ const struct state_call state_calls[N_STATE_CALLS] = {
 	{ "job_resume", call_resume, "N000000000NNN", RESUMES },
 	{ "job_abort", call_abort, "N000000000NNN", ABORTS },
 	{ "job_finalize", call_finalize, "NAAAAA0AAANNN", FINALIZES },
+	{ "disk_inactivate", call_inactivate, "0BBBBBBBBB000", NOTHING },
+	{ "disk_inactivate, then others", call_while_inactive, "0BBBBBBBBB000", NOTHING },
+	{ "disk_activate, active", call_activate, "0000000000000", NOTHING },
 	{ "disk_set_copy_on_read", call_set_copy_on_read, "CCCCCCCCCCCCC", NOTHING },
 	{ "disk_get_stats", call_stats, "0000000000000", NOTHING },
 	{ "disk_size", call_size, "0000000000000", NOTHING },

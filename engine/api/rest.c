@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A disk that gives its image away for a while: to another process that a virtual
+ * machine migrates to, or to a tool. Everything is durable before the locks go, and
+ * everything is read again when they are back. Requests are refused meanwhile; letting
+ * them wait was rejected: a guest that waits looks like one that hangs.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "engine/api/args.h"
+#include "engine/api/rest.h"
+#include "engine/blockpull.h"
+#include "engine/commit/batch.h"
+#include "engine/commit/commit.h"
+#include "engine/commit/mixed.h"
+#include "engine/commit/state.h"
+#include "engine/core/disk.h"
+#include "engine/core/export.h"
+#include "engine/core/lock.h"
+#include "engine/core/loop.h"
+#include "engine/job/round.h"
+#include "formats/chain/rest.h"
+#include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
+#include "formats/core/layer_shared.h"
+#include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
+
+/* Freed space is counted free by the next commit but one, or later where a table can't be read. */
+#define MAX_LAST_COMMITS 16
+
+void disk_settle(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+	uint64_t last = disk->commits.n_begun + MAX_LAST_COMMITS;
+	bool has_retried = false;
+
+	while (!disk->poisoned && (!commit_is_clean(disk) || layer_has_freed(overlay))) {
+		if (disk->guests.discard.runs) { /* what else was let go waits for it */
+			engine_wait_round(disk->engine, UINT64_MAX);
+			continue;
+		}
+		if (commit_is_stalled(disk) && has_retried)
+			return;
+		if (commit_is_stalled(disk)) {
+			has_retried = true;
+			commit_retry(disk);
+		}
+		if (!commit_is_running(disk) && disk->commits.n_begun < last)
+			commit_begin(disk, COMMIT_HARD);
+		if (!commit_is_running(disk))
+			return;
+		engine_rerun(disk->engine);
+		engine_wait_round(disk->engine, UINT64_MAX);
+	}
+}
+
+void disk_stop_guests(struct bpull_disk *disk)
+{
+	engine_rerun(disk->engine); /* the next round starts requests that are only submitted */
+	while (!guest_is_idle(disk))
+		engine_wait_round(disk->engine, UINT64_MAX);
+}
+
+void disk_reclaim(struct bpull_disk *disk)
+{
+	struct layer *overlay = disk_overlay(disk);
+	struct err err = { 0 };
+	uint64_t n_left;
+
+	if (!disk->poisoned && disk->may_write && commit_is_clean(disk))
+		layer_reclaim(overlay, &n_left, &err);
+}
+
+/* What still runs beside the requests: space given back, tables loaded ahead. */
+static bool is_busy(const struct bpull_disk *disk)
+{
+	return disk->guests.draining || disk->guests.discard.runs || disk->n_background;
+}
+
+static int say_not_durable(const struct bpull_disk *disk, struct err *err)
+{
+	int rc = disk->poisoned ? -EIO : commit_is_stalled(disk) ? commit_stall_error(disk) : -EIO;
+	struct shown shown;
+
+	return err_errno(err, rc,
+			 "%s: what was written could not be made durable, so the disk stays active",
+			 file_show(disk_overlay(disk)->file, &shown));
+}
+
+/* From now on no request, job or walk begins, and none is left. 0 or -EBUSY. */
+static int come_to_rest(struct bpull_disk *disk, struct err *err)
+{
+	struct shown shown;
+
+	while (disk->exclusive || disk->n_walking)
+		engine_wait_round(disk->engine, UINT64_MAX);
+	if (disk->job.step != JOB_IDLE)
+		return err_set(err, -EBUSY, "%s: a job runs on this disk: abort it first",
+			       file_show(disk_overlay(disk)->file, &shown));
+	disk_stop_guests(disk);
+	if (disk->flags & BPULL_DISK_GUEST_IO)
+		disk_settle(disk);
+	if (disk->poisoned || (disk->may_write && !commit_is_clean(disk)))
+		return say_not_durable(disk, err);
+	while (is_busy(disk)) {
+		engine_rerun(disk->engine);
+		engine_wait_round(disk->engine, UINT64_MAX);
+	}
+	return 0;
+}
+
+int bpull_disk_inactivate(struct bpull_disk *disk, struct bpull_error *error)
+{
+	DISK_SCOPE(disk);
+	struct engine_yields yields;
+	struct err err = { 0 };
+	int rc;
+
+	error_begin(error);
+	if (is_missing(disk, "disk", error))
+		return -EINVAL;
+	if (flatten_is(disk))
+		return error_fill(error, -EINVAL, "the disk of a new file can't be inactive");
+	if (disk->guests.rest == DISK_INACTIVE)
+		return 0;
+	if (disk->guests.rest != DISK_ACTIVE)
+		return error_fill(error, -EBUSY, "another thread changes this disk's activity");
+	disk->guests.rest = DISK_CHANGING;
+	rc = come_to_rest(disk, &err);
+	if (rc) {
+		disk->guests.rest = DISK_ACTIVE;
+		return error_export(&err, error);
+	}
+	engine_yields_begin(&yields, disk->engine);
+	disk_reclaim(disk);
+	mixed_mark_closing(disk);
+	file_close_all(STEAL(disk->dropped_files));
+	chain_rest(disk->chain);
+	engine_yields_end(&yields);
+	disk->guests.rest = DISK_INACTIVE;
+	return 0;
+}
+
+static int wake(struct bpull_disk *disk, struct err *err)
+{
+	struct layer *overlay;
+	int rc = chain_wake(disk->chain, disk_note_file_closing, disk->engine, err);
+
+	if (rc)
+		return rc;
+	overlay = disk_overlay(disk);
+	if (disk->may_write)
+		rc = layer_begin_writing(overlay, err);
+	if (rc)
+		chain_rest(disk->chain);
+	return rc;
+}
+
+int bpull_disk_activate(struct bpull_disk *disk, struct bpull_error *error)
+{
+	DISK_SCOPE(disk);
+	struct engine_yields yields;
+	struct err err = { 0 };
+	int rc;
+
+	error_begin(error);
+	if (is_missing(disk, "disk", error))
+		return -EINVAL;
+	if (disk->guests.rest == DISK_ACTIVE)
+		return 0;
+	if (disk->guests.rest != DISK_INACTIVE)
+		return error_fill(error, -EBUSY, "another thread changes this disk's activity");
+	disk->guests.rest = DISK_CHANGING;
+	engine_yields_begin(&yields, disk->engine);
+	rc = wake(disk, &err);
+	engine_yields_end(&yields);
+	disk->guests.rest = rc ? DISK_INACTIVE : DISK_ACTIVE;
+	if (rc)
+		return error_export(&err, error);
+	disk->guests.prepare = GUESTS_UNPREPARED;
+	disk->sharing_checked = disk->has_copied = false;
+	engine_wake(disk->engine);
+	return 0;
+}

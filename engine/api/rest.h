@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* What closing a disk and giving its image away have in common. */
+#ifndef BLOCKPULL_API_REST_H
+#define BLOCKPULL_API_REST_H
+
+#include "io/base.h"
+
+struct bpull_disk;
+
+/* Waits for the guest's requests, and for the copies that follow them. */
+void disk_stop_guests(struct bpull_disk *disk);
+/* Makes everything durable and counts freed space free; no job and no request is in flight. Where
+ * it fails, commit_is_clean() says so. */
+void disk_settle(struct bpull_disk *disk);
+/* Takes unused space out of the file; all is committed, and nothing is in flight. Blocking. */
+void disk_reclaim(struct bpull_disk *disk);
+
+#endif
