@@ -354,6 +354,48 @@ def boots(d):
     check_rows(d, top)
 
 
+def wait_for_rows(d, n):
+    until = time.monotonic() + 60
+    while serial(d).count('.') < n:
+        check(time.monotonic() < until, f'the guest wrote less than {n} sectors: {serial(d)!r}')
+        time.sleep(0.02)
+
+
+def written_rows(d, image):
+    """Which of the sectors that the guest writes the image has."""
+    qemu_img('convert', '-O', 'raw', image, f'{d}/after')
+    with open(f'{d}/after', 'rb') as file:
+        file.seek(1024 * 512)
+        return {n for n in range(200) if file.read(512) == bytes([n + 1]) * 508 + bytes([n, 0, n + 1, n + 1])}
+
+
+@case('a guest moves from one QEMU to another, and writes on: each of its writes was done on one side')
+def migrates(d):
+    disks, machines = [f'{d}/one', f'{d}/two'], []
+    for place, args in zip(disks, ([], ['-incoming', f'unix:{d}/in'])):
+        os.mkdir(place)
+        top = boot_disk(place)
+        server = serving(place, top)
+        machines.append((place, top, server, machine(place, '-qmp', f'unix:{place}/q,server=on,wait=off', *args)))
+        harness.wait_listening(machines[-1][3], f'{place}/q')
+    (here, top, server, qemu), (there, top_there, server_there, qemu_there) = machines
+    wait_for_rows(here, 40)
+    same('return' in ask(f'{here}/q', {'execute': 'migrate', 'arguments': {'uri': f'unix:{d}/in'}})[0], True, 'it migrates')
+    result = harness.finish(qemu_there, timeout=90)
+    same(result.rc, 33, f'the second QEMU: {result}')
+    status = ask(f'{here}/q', {'execute': 'query-migrate'}, {'execute': 'quit'})[0]['return']
+    same(status['status'], 'completed', f'the migration: {status}')
+    harness.finish(qemu)
+    end(server)
+    end(server_there)
+    before, after = written_rows(here, top), written_rows(there, top_there)
+    check(len(before) >= 40 and after, f'{len(before)} writes before and {len(after)} behind the move')
+    same(before | after, set(range(200)), 'writes that were done')
+    same(before & after, set(), 'writes that were done twice')
+    for image in (top, top_there):
+        same(image_check(image, 'qcow2'), 0, 'qemu-img check')
+
+
 @case('SeaBIOS goes on through five kills of the backend under QEMU')
 def boots_through_kills(d):
     top = boot_disk(d)
