@@ -12,6 +12,7 @@
  */
 #include "engine/commit/mixed.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -128,6 +129,7 @@ static int clear_work(struct bpull_disk *disk, struct err *err)
 /* No commit begins before the job has ended. */
 static int hold_commits(struct bpull_disk *disk)
 {
+	assert(!commit_is_running(disk) || commit_is_stalled(disk));
 	commit_hold(disk);
 	return 0;
 }

@@ -5,6 +5,7 @@
  */
 #include "engine/job/steps.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 
@@ -43,6 +44,7 @@ void job_conclude(struct bpull_disk *disk, enum bpull_job_status status)
 {
 	struct job *job = &disk->job;
 
+	assert(!aside_runs(disk)); /* the disk may be closed from now on */
 	if (status == BPULL_JOB_COMPLETED)
 		job->counters.cur = job->counters.end;
 	verify_close(disk);
