@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What is found out late: a base that changed while a job was paused, before what it copied is
+ * committed; a compression type of which a failed flush leaves unknown whether it is durable.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "formats/qcow2/image.h"
+#include "io/base.h"
+#include "tests/machine/sim_job.h"
+#include "tests/support/effort.h"
+
+TestSuite(late_changes, .timeout = 300);
+
+#define COMMIT_LEN_SMALL (32 * KiB)
+
+static void open_pull(struct sim_pull *pull, struct sim_chain *chain, struct sim *sim,
+		      const struct sim_chain_how *how)
+{
+	sim_chain_draw(chain, how);
+	sim_chain_put(chain, sim);
+	cr_assert_eq(sim_pull_open(pull, chain, sim, NULL, 8 * MiB, COMMIT_LEN_SMALL), 0,
+		     "seed %" PRIu64, how->seed);
+}
+
+static void close_pull(struct sim_pull *pull, struct sim_chain *chain, struct sim *sim)
+{
+	sim_pull_close(pull);
+	sim_chain_free(chain);
+	sim_free(sim);
+}
+
+/* ---- a base that changes under a pause ---- */
+
+struct pause {
+	const struct sim_chain *chain;
+	bool only_changes, is_paused;
+	uint64_t n_begun; /* commits, when the file was changed */
+};
+
+/* Once something was copied: paused, and another program writes to the lowest file. */
+static void pause_and_change(struct sim_pull *pull, void *arg)
+{
+	struct pause *pause = arg;
+	const char *name = pause->chain->files[pause->chain->n_files - 1].name;
+	struct bpull_job_info info = { .size = sizeof(info) };
+
+	bpull_job_get_info(pull->disk, &info);
+	if (pause->is_paused || !pull->disk->has_copied || info.state != BPULL_JOB_RUNNING)
+		return;
+	pause->is_paused = true;
+	pause->n_begun = pull->disk->commits.n_begun;
+	if (!pause->only_changes)
+		bpull_job_pause(pull->disk);
+	sim_file_overwrite(pull->sim, name, "new", 3, sim_file_len(pull->sim, name));
+}
+
+/* It fails by itself, without being resumed. A commit that begins over the change would leave a
+ * mixture without a mark, if the process is killed then. */
+Test(late_changes, a_paused_job_looks_before_it_commits)
+{
+	unsigned n_paused = 0;
+
+	for (uint64_t seed = 1; seed <= EFFORT(40); seed++) {
+		struct sim_chain_how how = {
+			.seed = seed, .format = IMAGE_QCOW2, .cluster_bits = 12, .n_clusters = 900
+		};
+		struct sim *sim = sim_new(seed);
+		struct sim_pull pull = { 0 };
+		struct sim_chain chain;
+		struct pause pause = { .chain = &chain };
+
+		open_pull(&pull, &chain, sim, &how);
+		pull.look = pause_and_change;
+		pull.look_arg = &pause;
+		cr_assert_eq(sim_pull_run(&pull), 0, "seed %" PRIu64 ": it sleeps", seed);
+		n_paused += pause.is_paused;
+		if (pause.is_paused)
+			cr_assert(pull.status == BPULL_JOB_FAILED && pull.event_error == -ESTALE,
+				  "seed %" PRIu64 ": %s", seed, pull.message);
+		close_pull(&pull, &chain, sim);
+	}
+	cr_assert_geq(n_paused, EFFORT(10), "%u of 40", n_paused);
+}
+
+/* Nor does any other commit begin over it: the job fails when one is due, and not when it has
+ * copied all of the chain. */
+Test(late_changes, no_commit_begins_over_a_change)
+{
+	unsigned n_changed = 0;
+
+	for (uint64_t seed = 1; seed <= EFFORT(40); seed++) {
+		struct sim_chain_how how = {
+			.seed = seed, .format = IMAGE_QCOW2, .cluster_bits = 12, .n_clusters = 900
+		};
+		struct sim *sim = sim_new(seed);
+		struct sim_pull pull = { 0 };
+		struct sim_chain chain;
+		struct pause pause = { .chain = &chain, .only_changes = true };
+
+		open_pull(&pull, &chain, sim, &how);
+		pull.look = pause_and_change;
+		pull.look_arg = &pause;
+		cr_assert_eq(sim_pull_run(&pull), 0, "seed %" PRIu64, seed);
+		if (pause.is_paused) {
+			n_changed++;
+			cr_assert_eq(pull.event_error, -ESTALE, "seed %" PRIu64 ": %s", seed,
+				     pull.message);
+			/* One more is unwinding's. */
+			cr_assert_leq(pull.disk->commits.n_begun, pause.n_begun + 1,
+				      "seed %" PRIu64, seed);
+		}
+		close_pull(&pull, &chain, sim);
+	}
+	cr_assert_geq(n_changed, EFFORT(10), "%u of 40", n_changed);
+}
+
+/* ---- a type that may not be durable ---- */
+
+/* The next job would compress in a type that a power cut may take back. */
+Test(late_changes, a_type_whose_flush_failed_ends_all_writing)
+{
+	for (uint64_t seed = 1; seed <= EFFORT(20); seed++) {
+		struct sim_chain_how how = { .seed = seed,
+					     .format = IMAGE_QCOW2,
+					     .version = 3,
+					     .cluster_bits = 12,
+					     .refcount_bits = 8, /* nothing is compressed */
+					     .n_clusters = 40 };
+		struct sim_pull pull = { .disk_flags = BPULL_DISK_GUEST_IO };
+		struct sim *sim = sim_new(seed);
+		struct sim_chain chain;
+		bool is_zstd;
+
+		open_pull(&pull, &chain, sim, &how);
+		is_zstd = qcow2_of(disk_overlay(pull.disk))->hdr.compression ==
+			  QCOW2_COMPRESSION_ZSTD;
+		pull.compression = is_zstd ? BPULL_COMPRESSION_ZLIB : BPULL_COMPRESSION_ZSTD;
+		sim_fail(sim, &(struct sim_fault){ .op = SIM_SYNC, .nth = 1, .error = -EIO });
+		cr_assert_eq(sim_pull_run(&pull), -EIO, "seed %" PRIu64, seed);
+		sim_clear_faults(sim);
+		cr_assert_eq(sim_pull_run(&pull), -EIO, "seed %" PRIu64, seed);
+		cr_assert(strstr(pull.error.message, "close it and open it again"), "%s",
+			  pull.error.message);
+		close_pull(&pull, &chain, sim);
+	}
+}
