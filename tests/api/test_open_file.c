@@ -257,6 +257,7 @@ Test(open_file, the_callback_is_the_policy)
 {
 	const char *dirs[] = { "/" };
 	struct bpull_disk_options o = options(0);
+	struct bpull_info *info;
 
 	o.backing_rule = BPULL_BACKING_ANY;
 	cr_expect_eq(api_rig_try_open(o), -EINVAL);
@@ -275,8 +276,8 @@ Test(open_file, the_callback_is_the_policy)
 	o = options(0);
 	give.bent = "/nowhere/at all";
 	give.other = "d/base";
-	cr_expect_eq(bpull_info_open("top2", &o, &(struct bpull_info *){ NULL }, &error), 0, "%s",
-		     error.message);
+	cr_assert_eq(bpull_info_open("top2", &o, &info, &error), 0, "%s", error.message);
+	bpull_info_close(info);
 }
 
 /* The base of a job is one of the names; the new name is made from them, or given. */
