@@ -7,7 +7,8 @@ pub struct Type {
     pub base: String, // "int", "bpull_disk" of a struct or enum, "fn" of a function pointer
     pub pointers: Vec<bool>, // from the inside out: is what it points to const
     pub array: Option<String>,
-    pub params: Vec<Decl>, // of a function pointer, which returns nothing
+    pub params: Vec<Decl>, // of a function pointer
+    pub returns_int: bool, // it returns an int; else nothing
 }
 
 #[derive(Debug, Clone)]
@@ -123,14 +124,14 @@ fn declarator(w: &mut Words, base: &str, mut is_const: bool) -> Found<Decl> {
         is_const = w.take("const");
     }
     if w.take("(") {
-        if base != "void" || !pointers.is_empty() {
-            return Err("a function pointer that returns something".to_owned());
+        if (base != "void" && base != "int") || !pointers.is_empty() {
+            return Err(format!("a function pointer that returns '{base}'"));
         }
         w.expect("*")?;
         let name = w.next();
         w.expect(")")?;
         w.expect("(")?;
-        let ty = Type { base: "fn".to_owned(), pointers, array: None, params: params(w)? };
+        let ty = Type { base: "fn".to_owned(), pointers, array: None, params: params(w)?, returns_int: base == "int" };
         return Ok(Decl { name, ty });
     }
     let name = if matches!(w.peek(), "," | ")") { String::new() } else { w.next() };
@@ -141,7 +142,7 @@ fn declarator(w: &mut Words, base: &str, mut is_const: bool) -> Found<Decl> {
     } else {
         None
     };
-    Ok(Decl { name, ty: Type { base: base.to_owned(), pointers, array, params: Vec::new() } })
+    Ok(Decl { name, ty: Type { base: base.to_owned(), pointers, array, params: Vec::new(), returns_int: false } })
 }
 
 /// Behind the opening bracket; takes the closing one.

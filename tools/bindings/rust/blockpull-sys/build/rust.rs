@@ -21,7 +21,8 @@ fn base(name: &str) -> &str {
 fn rust_type(ty: &Type) -> String {
     if ty.base == "fn" {
         let params: Vec<String> = ty.params.iter().map(|p| rust_type(&p.ty)).collect();
-        return format!("Option<unsafe extern \"C\" fn({})>", params.join(", "));
+        let result = if ty.returns_int { " -> ::std::os::raw::c_int" } else { "" };
+        return format!("Option<unsafe extern \"C\" fn({}){result}>", params.join(", "));
     }
     let mut text = base(&ty.base).to_owned();
     for points_to_const in &ty.pointers {
