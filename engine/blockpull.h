@@ -386,6 +386,19 @@ BPULL_API uint64_t bpull_disk_size(const struct bpull_disk *disk);
 /* Images in the chain, the top one included: also those that a job is to drop, until their link
  * is gone. */
 BPULL_API unsigned bpull_disk_depth(const struct bpull_disk *disk);
+/* Makes the guest's disk len bytes long (a multiple of 512) while it is used. What is wrong with
+ * that is told at once: -errno, and no event. Else 0, and one event (BPULL_EVENT_IO): 0 when the
+ * new size is durable and the guest may use it, or -errno. Then the disk has the old size, and so
+ * has the image, but after -EIO, where either may be on disk. The new end reads zeros, whatever a
+ * backing file holds there. The guest's writes wait while tables are made. After a crash the image
+ * has the old size or the new one, and what was flushed. Opened with GUEST_IO.
+ * Errors: -ENOTSUP it would be shorter; an image that QEMU does not resize either (bitmaps; version
+ * 2 with snapshots, or below a longer backing file), one whose data file is marked to be the disk
+ * by itself, a raw disk on a device; -EBUSY a job runs on the disk, or it is being resized; -EFBIG
+ * more than the format can hold; -ENOSPC a data file's device is too small; -EROFS, -EIO, -EINVAL.
+ * Owner thread; does not wait. */
+BPULL_API int bpull_disk_resize(struct bpull_disk *disk, uint64_t len, void *user_data,
+				struct bpull_error *error);
 struct bpull_create_options;
 /* A disk that copies what an image reads, with its chain, into a new file. The source is opened as
  * with READ_ONLY and never changed; its flags are READ_ONLY, FORCE_SHARE, READ_HOLES and

@@ -120,6 +120,18 @@ int file_truncate(struct file *file, uint64_t len)
 	return rc;
 }
 
+int file_lengthen(struct file *file, uint64_t len)
+{
+	int rc;
+
+	if (!file->writable)
+		return -EBADF;
+	if (file->is_block)
+		return -ENOSPC;
+	rc = WAITING(file->ops->truncate(file, len));
+	return rc ? rc : WAITING(file->ops->sync(file));
+}
+
 void file_judge_holes(struct file *file, enum file_holes want, bool known, bool claims)
 {
 	file->holes_known = known;

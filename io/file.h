@@ -224,6 +224,8 @@ int file_overwrite(struct file *file, const void *buf, size_t len, uint64_t off)
 int file_clone(struct file *to, struct file *from, uint64_t from_off, uint64_t off, uint64_t len);
 int file_sync(struct file *file);
 int file_truncate(struct file *file, uint64_t len);
+/* Makes it longer, durably, but not in file->len, which others may look at meanwhile. */
+int file_lengthen(struct file *file, uint64_t len);
 int file_status(struct file *file, uint64_t off, struct file_status *out);
 /* Bytes of a hole from `off` on, as a file system tells that is known to tell the truth; 0: no
  * hole, or nothing is known. For an image's own tables: --holes=trust is about raw files. */

@@ -257,6 +257,7 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 		free(disk);
 		return error_export(&err, error);
 	}
+	disk->guests.len = disk_overlay(disk)->guest_len;
 	job_init_control(disk);
 	disk->next = engine->disks;
 	engine->disks = disk;
@@ -316,7 +317,9 @@ void bpull_disk_close(struct bpull_disk *disk)
 
 uint64_t bpull_disk_size(const struct bpull_disk *disk)
 {
-	return disk ? disk_overlay(disk)->guest_len : 0;
+	DISK_SCOPE(disk);
+
+	return disk ? disk->guests.len : 0;
 }
 
 unsigned bpull_disk_depth(const struct bpull_disk *disk)

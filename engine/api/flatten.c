@@ -149,6 +149,7 @@ int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 	}
 	if (opened)
 		opened(source.user_data);
+	disk->guests.len = disk_overlay(disk)->guest_len;
 	/* The job writes to the top; there is no guest that could. */
 	disk->flags &= ~BPULL_DISK_READ_ONLY;
 	*out = disk;

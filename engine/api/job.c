@@ -212,7 +212,7 @@ static int begin_starting(struct bpull_disk *disk, struct engine_yields *yields)
 {
 	while (!is_running(disk) && (disk->exclusive || disk->n_walking))
 		engine_wait_round(disk->engine, UINT64_MAX);
-	if (is_running(disk))
+	if (is_running(disk) || disk->guests.is_growing)
 		return -EBUSY;
 	if (disk->guests.rest != DISK_ACTIVE)
 		return -EPERM;
@@ -283,7 +283,10 @@ static int begin_call(struct bpull_disk *disk, const struct bpull_job_options *o
 	switch (begin_starting(disk, yields)) {
 	case 0: return 0;
 	case -EPERM: return error_fill(error, -EPERM, "the disk is inactive: activate it first");
-	default: return error_fill(error, -EBUSY, "a job runs on this disk already");
+	default:
+		return error_fill(error, -EBUSY, "%s",
+				  disk->guests.is_growing ? "this disk is being made longer"
+							  : "a job runs on this disk already");
 	}
 }
 

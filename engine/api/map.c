@@ -49,7 +49,7 @@ static int map_at(struct bpull_disk *disk, uint64_t guest_off, struct extent *e)
 static int map_all(struct bpull_disk *disk, uint64_t start, struct bpull_extent *extents, int max,
 		   struct err *err)
 {
-	uint64_t guest_len = disk_overlay(disk)->guest_len;
+	uint64_t guest_len = disk->guests.len;
 	int n = 0, rc = damage_refuse_sharing(disk, err);
 	struct shown shown;
 

@@ -16,7 +16,7 @@
  *     disk_wrote() alone says that a barrier is due.)
  * I2  A reference reaches the disk only after the refcount that covers it is
  *     durable; a refcount block before the refcount table's entry for it, a
- *     larger refcount table before the header that names it.
+ *     larger refcount table, or L1 table, before the header that names it.
  * I3  The backing link is dropped only after every table that replaces it is
  *     durable.
  * I4  COMPLETED is reported only after the header without the link is durable,
@@ -44,7 +44,7 @@
  *   [DATA_BARRIER]      of the data file, only if there is one: makes DATA(n) durable
  *   BARRIER             also makes DATA(n), and TABLE and ROOT of n-1, durable
  *   LET_GO              what the entries of n-1 replaced is counted free, in memory (I5)
- *   [WRITE_REFTABLE, REFTABLE_BARRIER]   only if a refcount block was added
+ *   [WRITE_REFTABLE, REFTABLE_BARRIER]   only if a refcount block was added, or the disk grows
  *   WRITE_TABLES        writes TABLE(n), ROOT(n): durable with the next barrier; a new link's name
  *                       with them
  *   [LAST_BARRIER]      hard commits only
@@ -77,6 +77,7 @@
 #include "engine/core/op.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_header.h"
+#include "formats/core/layer_resize.h"
 #include "formats/core/layer_shared.h"
 #include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
@@ -273,6 +274,8 @@ static int stage_all(struct bpull_disk *disk, struct commit *commit)
 
 	if (!rc)
 		rc = layer_stage(overlay, &commit->staged);
+	if (!rc)
+		rc = layer_stage_len(overlay, &commit->staged);
 	if (!rc && commit->kind == COMMIT_DETACH)
 		rc = layer_stage_link(overlay, &commit->staged);
 	return rc;

@@ -140,6 +140,8 @@ struct guests {
 		uint64_t took_ns;   /* that was timed last */
 		unsigned n_untimed; /* that are to come before the next one is timed */
 	} read_now;
+	uint64_t len;    /* bytes of the disk; the overlay's may be more while it is made longer */
+	bool is_growing; /* guest/grow.c is at work */
 	struct guest *first, *last; /* in flight, in order of submission */
 	uint64_t next_seq;          /* of the next one */
 	uint64_t oldest_seq;        /* of the first in the list; next_seq where there is none */

@@ -9,6 +9,7 @@
  *                                \-- once more, alone, before any entry changes
  *   flush   BEGIN -> SYNC -> OVER
  *   status  BEGIN -> DESCRIBE -> OVER
+ *   longer  BEGIN -> PREPARE -> GROW -> OVER    [GROW -> LOCK -> MAP ... -> GROW: zeros]
  *   failed  GIVEN_UP -> OVER, where space was reserved
  *
  * docs/architecture.md, "The states of a guest request", lists what is held in each phase, what may
@@ -37,6 +38,7 @@
 #include "engine/guest/admit.h"
 #include "engine/guest/chain_read.h"
 #include "engine/guest/flush.h"
+#include "engine/guest/grow.h"
 #include "engine/guest/new_clusters.h"
 #include "engine/guest/request.h"
 #include "engine/guest/write.h"
@@ -51,6 +53,8 @@ static void guest_over(struct guest *g)
 	struct bpull_disk *disk = g->op.disk;
 
 	guest_count_end(g);
+	if (g->kind == GUEST_GROW_DISK)
+		guest_grow_end(g);
 	guest_unlock(g);
 	guest_free_reqs(g);
 	chain_read_end(&g->chain_read);
@@ -144,7 +148,7 @@ static enum step begin(struct guest *g)
 {
 	if (g->kind == GUEST_READ)
 		chain_read_begin(&g->chain_read, &g->op, g->iov, g->n_iov, g->guest_off, g->len);
-	if (!g->len && g->kind != GUEST_FLUSH)
+	if (!g->len && g->kind != GUEST_FLUSH && g->kind != GUEST_GROW_DISK)
 		return guest_go(g, g->flags & BPULL_IO_FUA ? GUEST_SYNC : GUEST_OVER);
 	switch (g->kind) {
 	case GUEST_READ: return guest_go(g, GUEST_CHAIN_READ);
@@ -152,7 +156,8 @@ static enum step begin(struct guest *g)
 	case GUEST_FLUSH: return guest_go(g, GUEST_SYNC);
 	case GUEST_WRITE:
 	case GUEST_ZEROES:
-	case GUEST_DISCARD: return guest_go(g, GUEST_PREPARE);
+	case GUEST_DISCARD:
+	case GUEST_GROW_DISK: return guest_go(g, GUEST_PREPARE);
 	}
 	abort();
 }
@@ -174,6 +179,7 @@ static enum step guest_step(struct op *op)
 	case GUEST_CHAIN_READ: return guest_chain_read(g);
 	case GUEST_DESCRIBE: return describe(g);
 	case GUEST_SYNC: return guest_sync(g);
+	case GUEST_GROW: return guest_grow(g);
 	case GUEST_GIVEN_UP: end_failed_guest(g); return STEP_WAIT;
 	case GUEST_OVER: guest_over(g); return STEP_WAIT;
 	}

@@ -34,7 +34,7 @@
 
 static bool may_be_read(const struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
 {
-	uint64_t guest_len = disk_overlay(disk)->guest_len;
+	uint64_t guest_len = disk->guests.len;
 
 	return disk->flags & BPULL_DISK_GUEST_IO && disk->guests.rest == DISK_ACTIVE && len &&
 	       len <= MAX_NOW_LEN && guest_off <= guest_len && len <= guest_len - guest_off;

@@ -97,7 +97,8 @@ static struct bpull_io_stats *stats_of(struct bpull_disk_stats *all, enum guest_
 	case GUEST_ZEROES: return &all->write_zeroes;
 	case GUEST_DISCARD: return &all->discard;
 	case GUEST_FLUSH: return &all->flush;
-	case GUEST_STATUS: break;
+	case GUEST_STATUS:
+	case GUEST_GROW_DISK: break;
 	}
 	return NULL;
 }

@@ -39,6 +39,7 @@ enum guest_kind {
 	GUEST_DISCARD,
 	GUEST_FLUSH,
 	GUEST_STATUS,
+	GUEST_GROW_DISK, /* grow.h; else like GUEST_ZEROES of what is to read zeros */
 };
 
 enum guest_phase {
@@ -54,6 +55,7 @@ enum guest_phase {
 	GUEST_CHAIN_READ, /* reads */
 	GUEST_DESCRIBE,   /* block status */
 	GUEST_SYNC,       /* flush, and FUA */
+	GUEST_GROW,       /* a longer disk: enum grow_step */
 	GUEST_GIVEN_UP,   /* failed: the file system has its reserved space back */
 	GUEST_OVER,
 };

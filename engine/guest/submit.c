@@ -19,6 +19,7 @@
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
 #include "engine/guest/admit.h"
+#include "engine/guest/grow.h"
 #include "engine/guest/guest.h"
 #include "engine/guest/request.h"
 #include "io/base.h"
@@ -26,35 +27,41 @@
 #define OUT_OF_MEMORY_NAP_NS 1000000
 
 /* malloc(), because glibc's per-thread cache does not serve calloc(). */
-static struct guest *guest_alloc(void)
+static void *guest_alloc(size_t len)
 {
-	struct guest *g;
+	void *g;
 
-	while (!(g = malloc(sizeof(*g))))
+	while (!(g = malloc(len)))
 		nanosleep(&(struct timespec){ .tv_nsec = OUT_OF_MEMORY_NAP_NS }, NULL);
 	return g;
 }
 
-static struct guest *new_guest(struct bpull_disk *disk, enum guest_kind kind)
+static void init_guest(struct guest *g, struct bpull_disk *disk, enum guest_kind kind)
 {
-	struct guest *g = guest_alloc();
-
-	*g = (struct guest){ 0 };
 	op_init(&g->op, &guest_op_kind, disk->engine, disk);
 	g->op.urgent = true;
 	g->kind = kind;
+}
+
+static struct guest *new_guest(struct bpull_disk *disk, enum guest_kind kind)
+{
+	struct guest *g = guest_alloc(sizeof(*g));
+
+	*g = (struct guest){ 0 };
+	init_guest(g, disk, kind);
 	return g;
 }
 
 static bool changes(enum guest_kind kind)
 {
-	return kind == GUEST_WRITE || kind == GUEST_ZEROES || kind == GUEST_DISCARD;
+	return kind == GUEST_WRITE || kind == GUEST_ZEROES || kind == GUEST_DISCARD ||
+	       kind == GUEST_GROW_DISK;
 }
 
 static int refusal(const struct guest *g)
 {
 	const struct bpull_disk *disk = g->op.disk;
-	uint64_t guest_len = disk_overlay(disk)->guest_len;
+	uint64_t guest_len = disk->guests.len;
 	uint32_t known = g->kind == GUEST_ZEROES  ? BPULL_IO_FUA | BPULL_IO_UNMAP
 			 : g->kind == GUEST_WRITE ? BPULL_IO_FUA
 						  : 0;
@@ -82,7 +89,7 @@ void guest_submit(struct guest *g)
 
 void guest_end_now(struct bpull_disk *disk, void *user_data)
 {
-	struct guest *g = guest_alloc();
+	struct guest *g = guest_alloc(sizeof(*g));
 
 	/* Only what guest_take_events() reads. */
 	g->op.disk = disk;
@@ -152,4 +159,14 @@ struct guest *guest_new_status(struct bpull_disk *disk, uint64_t guest_off, uint
 	if (max <= 0 || !extents)
 		op_set_error(&g->op, -EINVAL, NULL, 0, false);
 	return g;
+}
+
+struct guest *guest_new_grow(struct bpull_disk *disk, uint64_t guest_len)
+{
+	struct guest_grow *grow = guest_alloc(sizeof(*grow));
+
+	*grow = (struct guest_grow){ .new_len = guest_len };
+	init_guest(&grow->g, disk, GUEST_GROW_DISK);
+	disk->guests.is_growing = true;
+	return &grow->g;
 }

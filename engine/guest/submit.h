@@ -21,6 +21,8 @@ struct guest *guest_new_range(struct bpull_disk *disk, enum guest_kind kind, uin
 			      uint64_t len, uint32_t flags);
 struct guest *guest_new_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
 			       struct bpull_extent *extents, int max);
+/* Of a longer disk; no other is in flight. */
+struct guest *guest_new_grow(struct bpull_disk *disk, uint64_t guest_len);
 void guest_submit(struct guest *g);
 /* Queues the event of a read that succeeded without a request. */
 void guest_end_now(struct bpull_disk *disk, void *user_data);

@@ -97,7 +97,7 @@ enum step guest_prepare(struct guest *g)
 	if (g->kind == GUEST_DISCARD && !has_entries(disk))
 		return discard_raw(g);
 	if (all->prepare == GUESTS_PREPARED || !layer_has_claims(disk_overlay(disk)))
-		return guest_go(g, GUEST_LOCK);
+		return guest_go(g, g->kind == GUEST_GROW_DISK ? GUEST_GROW : GUEST_LOCK);
 	if (all->prepare == GUESTS_PREPARING || disk->exclusive) {
 		op_wait_in(&all->prepare_waiters, &g->op);
 		return STEP_WAIT;
@@ -291,6 +291,8 @@ enum step guest_map(struct guest *g)
 
 	wrote_in_place(g);
 	if (g->at >= request_end(g)) {
+		if (g->kind == GUEST_GROW_DISK) /* it keeps its lock */
+			return guest_go(g, GUEST_GROW);
 		guest_unlock(g);
 		return guest_go(g, g->flags & BPULL_IO_FUA ? GUEST_SYNC : GUEST_OVER);
 	}

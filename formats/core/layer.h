@@ -77,6 +77,7 @@ struct layer_ops {
 	const struct layer_link_ops *link;         /* layer_header.h: what can be an overlay */
 	const struct layer_claims_ops *claims;     /* layer_header.h: qcow2 */
 	const struct layer_check_ops *check;       /* layer_check.h: qcow2, QED */
+	const struct layer_resize_ops *resize;     /* layer_resize.h: all but a flatten's target */
 
 	/* The longest extent of one kind beginning at guest_off, at most len bytes (both inside
 	 * guest_len). Data extents are contiguous in the file. 0, TABLE_NEED or -errno (-EUCLEAN:

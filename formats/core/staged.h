@@ -14,7 +14,8 @@ struct table;
 /* When a changed sector may reach the disk; the order is engine/commit/commit.c's. */
 enum stage {
 	STAGE_REFCOUNT, /* raised refcounts, new refcount blocks and new tables: unreachable yet */
-	STAGE_REFTABLE, /* what makes a new refcount block or refcount table reachable */
+	STAGE_REFTABLE, /* what makes a new refcount block, refcount table or L1 table reachable;
+			 * the disk's length */
 	STAGE_TABLE,    /* entries of tables that readers of the disk can reach (L2) */
 	STAGE_ROOT,     /* entries that make new tables reachable (L1) */
 	STAGE_NAME,     /* a new backing file's name, where nothing leads to it yet */

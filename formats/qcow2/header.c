@@ -125,6 +125,7 @@ int qcow2_parse_fixed_fields(struct qcow2 *q, const struct header_source *src, s
 	q->cluster_bits = be32(h + QCOW2_H_CLUSTER_BITS);
 	q->layer.cluster_len = qcow2_cluster_len(q);
 	q->layer.guest_len = round_down(be64(h + QCOW2_H_SIZE), 512);
+	q->hdr.guest_len = be64(h + QCOW2_H_SIZE);
 	q->hdr.crypt_method = be32(h + QCOW2_H_CRYPT);
 	q->hdr.l1_size = be32(h + QCOW2_H_L1_SIZE);
 	q->hdr.l1_off = be64(h + QCOW2_H_L1_OFF);

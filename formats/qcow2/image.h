@@ -28,8 +28,9 @@ struct qcow2_hdr {
 	unsigned version; /* 2 or 3 */
 	uint32_t header_len;
 	uint32_t crypt_method;
-	uint32_t l1_size; /* entries */
-	uint64_t l1_off;  /* host bytes */
+	uint64_t guest_len; /* as it is recorded, or is to be; the disk's may be longer in memory */
+	uint32_t l1_size;   /* entries */
+	uint64_t l1_off;    /* host bytes */
 	uint64_t reftable_off;
 	uint32_t reftable_clusters;
 	unsigned refcount_order;
@@ -75,6 +76,14 @@ struct qcow2_reftable {
 	bool old_is_staged;
 };
 
+/* resize.c: length and L1 table that the header is to have. */
+struct qcow2_grown {
+	bool is_dirty;
+	/* Host bytes, whole clusters: freed when the new one is durable; 0: none. */
+	uint64_t old_l1_off, old_l1_len;
+	bool old_is_staged;
+};
+
 /* compressed_space.c: space taken for compressed clusters, from where it is free. */
 struct qcow2_comp_tail {
 	uint64_t off, end; /* host bytes; off is at a sector */
@@ -104,7 +113,8 @@ struct qcow2 {
 
 	struct qcow2_reserved_l2 reserved_l2;
 	struct qcow2_reftable reftable;
-	/* Refcount tables that are replaced, durably, and whose clusters are still counted. */
+	struct qcow2_grown grown;
+	/* Refcount and L1 tables that are replaced, durably: their clusters are still counted. */
 	struct gaps unfreed;
 	struct gaps gaps; /* reserved space that came back */
 	struct qcow2_freed_lists freed;

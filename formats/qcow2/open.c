@@ -20,6 +20,7 @@
 #include "formats/core/layer_fill.h"
 #include "formats/core/layer_guest.h"
 #include "formats/core/layer_header.h"
+#include "formats/core/layer_resize.h"
 #include "formats/core/layer_shared.h"
 #include "formats/core/layer_tables.h"
 #include "formats/qcow2/backing_link.h"
@@ -39,6 +40,7 @@
 #include "formats/qcow2/measure.h"
 #include "formats/qcow2/publish.h"
 #include "formats/qcow2/reftable.h"
+#include "formats/qcow2/resize.h"
 #include "formats/qcow2/snapshot_copies.h"
 #include "formats/qcow2/snapshot_fill.h"
 #include "formats/qcow2/snapshot_map.h"
@@ -274,6 +276,13 @@ static const struct layer_check_ops check_ops = {
 	.repair = qcow2_repair,
 };
 
+static const struct layer_resize_ops resize_ops = {
+	.may_grow = qcow2_may_grow,
+	.grow_tables = qcow2_grow_tables,
+	.set_len = qcow2_set_len,
+	.record_len = qcow2_record_len,
+};
+
 static const struct layer_ops qcow2_ops = {
 	.format = IMAGE_QCOW2,
 	.name = "qcow2",
@@ -285,6 +294,7 @@ static const struct layer_ops qcow2_ops = {
 	.link = &link_ops,
 	.claims = &claims_ops,
 	.check = &check_ops,
+	.resize = &resize_ops,
 	.map = qcow2_map,
 	.close = qcow2_close,
 };

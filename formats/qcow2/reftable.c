@@ -141,6 +141,20 @@ int qcow2_reftable_grow(struct qcow2 *q)
 	return rc;
 }
 
+int qcow2_reftable_add(struct qcow2 *q, uint64_t block_idx, uint64_t host_off)
+{
+	int rc = qcow2_new_block(q, host_off);
+
+	if (rc)
+		return rc;
+	put_be64(q->reftable.bytes + 8 * block_idx, host_off);
+	if (q->reftable.dirty_lo == q->reftable.dirty_hi)
+		q->reftable.dirty_lo = q->reftable.dirty_hi = block_idx;
+	q->reftable.dirty_lo = MIN(q->reftable.dirty_lo, block_idx);
+	q->reftable.dirty_hi = MAX(q->reftable.dirty_hi, block_idx + 1);
+	return 0;
+}
+
 /* If a block can't be read, the old table stays counted, which is a leak and no harm. */
 int qcow2_free_replaced(struct qcow2 *q, struct table_need *need)
 {
@@ -159,11 +173,22 @@ int qcow2_free_replaced(struct qcow2 *q, struct table_need *need)
 	return 0;
 }
 
+/* The header names the longer one (resize.c). */
+static void free_old_l1(struct qcow2 *q)
+{
+	if (!q->grown.old_is_staged)
+		return;
+	q->grown.old_is_staged = false;
+	gaps_add(&q->unfreed, q->grown.old_l1_off, q->grown.old_l1_len);
+	q->grown.old_l1_off = 0;
+}
+
 /* I5: the old table's space is free only now that no crash can bring it back. */
 void qcow2_reftable_durable(struct layer *layer)
 {
 	struct qcow2 *q = qcow2_of(layer);
 
+	free_old_l1(q);
 	if (!q->reftable.old_is_staged)
 		return;
 	q->reftable.old_is_staged = false;

@@ -46,8 +46,10 @@ static int read_disk_len(const struct qcow2 *q, struct qcow2_view *view, uint64_
 	int rc;
 
 	view->guest_len = MIN(q->layer.guest_len, view->n_l1 * qcow2_l2_span(q));
-	if (extra_len < 16)
+	if (extra_len < 16) {
+		q->snapshots->has_no_len = true;
 		return 0;
+	}
 	rc = file_read(q->layer.file, bytes, sizeof(bytes), extra_off + 8);
 	if (rc)
 		return rc;

@@ -70,7 +70,8 @@ struct qcow2_snapshots {
 	 * began; -1: none. On disk it reads through that table still, so the copy counts it, too,
 	 * for now. */
 	int departed_target;
-	bool has_left; /* there are such tables */
+	bool has_left;   /* there are such tables */
+	bool has_no_len; /* one records no size of its disk */
 };
 
 /* The longest disk that reads through this table reaches guest_off. */

@@ -76,14 +76,9 @@ static int add_block(struct qcow2 *q, uint64_t block_idx)
 	if (!qcow2_room(q, 1))
 		return qcow2_no_room(q);
 	q->layer.alloc_end += q->layer.cluster_len;
-	rc = qcow2_new_block(q, host_off);
+	rc = qcow2_reftable_add(q, block_idx, host_off);
 	if (rc)
 		return rc;
-	put_be64(q->reftable.bytes + 8 * block_idx, host_off);
-	if (q->reftable.dirty_lo == q->reftable.dirty_hi)
-		q->reftable.dirty_lo = q->reftable.dirty_hi = block_idx;
-	q->reftable.dirty_lo = MIN(q->reftable.dirty_lo, block_idx);
-	q->reftable.dirty_hi = MAX(q->reftable.dirty_hi, block_idx + 1);
 	qcow2_ref_take(q, host_off, q->layer.cluster_len);
 	return 0;
 }

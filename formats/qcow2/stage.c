@@ -8,6 +8,7 @@
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/freed.h"
 #include "formats/qcow2/image.h"
+#include "formats/qcow2/resize.h"
 #include "formats/qcow2/snapshots.h"
 #include "io/base.h"
 
@@ -21,28 +22,32 @@ static int stage_entries(struct qcow2 *q, struct staged *staged)
 			  q->reftable.bytes + lo, hi - lo);
 }
 
-/* The whole new table while nothing reaches it, then the 12 bytes that do. */
-static int stage_moved(struct qcow2 *q, struct staged *staged)
+/* The whole new table while nothing reaches it, then the 12 bytes that do, if the header is not
+ * written with more of its fields. */
+static int stage_moved(struct qcow2 *q, struct staged *staged, bool header_is_staged)
 {
 	uint8_t pointer[12];
 	int rc = staged_add(staged, STAGE_REFCOUNT, q->layer.file, q->hdr.reftable_off,
 			    q->reftable.bytes, q->reftable.n * 8);
 
+	if (rc || header_is_staged)
+		return rc;
 	put_be64(pointer, q->hdr.reftable_off);
 	put_be32(pointer + 8, q->hdr.reftable_clusters);
-	if (!rc)
-		rc = staged_add(staged, STAGE_REFTABLE, q->layer.file, QCOW2_H_REFTABLE_OFF,
-				pointer, sizeof(pointer));
-	return rc;
+	return staged_add(staged, STAGE_REFTABLE, q->layer.file, QCOW2_H_REFTABLE_OFF, pointer,
+			  sizeof(pointer));
 }
 
 int qcow2_stage(struct layer *layer, struct staged *staged)
 {
 	struct qcow2 *q = qcow2_of(layer);
-	int rc;
+	bool header_is_staged;
+	int rc = qcow2_stage_len(q, staged, &header_is_staged);
 
+	if (rc)
+		return rc;
 	if (q->reftable.is_moved) {
-		rc = stage_moved(q, staged);
+		rc = stage_moved(q, staged, header_is_staged);
 		if (rc)
 			return rc;
 		q->reftable.is_moved = false;

@@ -22,6 +22,7 @@ struct qed {
 	uint64_t l1_off;     /* host bytes */
 	uint64_t features, compat, autoclear;
 	bool need_check;
+	bool len_is_dirty; /* resize.c: the header is to have another length */
 
 	/* Geometry. */
 	unsigned cluster_bits;

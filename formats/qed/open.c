@@ -12,6 +12,7 @@
 #include "formats/core/layer_fill.h"
 #include "formats/core/layer_guest.h"
 #include "formats/core/layer_header.h"
+#include "formats/core/layer_resize.h"
 #include "formats/core/layer_tables.h"
 #include "formats/qed/begin.h"
 #include "formats/qed/check.h"
@@ -21,6 +22,7 @@
 #include "formats/qed/link.h"
 #include "formats/qed/map.h"
 #include "formats/qed/repair.h"
+#include "formats/qed/resize.h"
 #include "formats/qed/space.h"
 #include "formats/qed/write.h"
 #include "io/base.h"
@@ -123,6 +125,13 @@ static const struct layer_link_ops link_ops = {
 	.link_durable = qed_link_durable,
 };
 
+static const struct layer_resize_ops resize_ops = {
+	.may_grow = qed_may_grow,
+	.set_len = qed_set_len,
+	.record_len = qed_record_len,
+	.stage = qed_stage_len,
+};
+
 static const struct layer_check_ops check_ops = {
 	.describe = qed_describe,
 	.check = qed_check,
@@ -138,6 +147,7 @@ static const struct layer_ops qed_ops = {
 	.guest_write = &guest_ops,
 	.link = &link_ops,
 	.check = &check_ops,
+	.resize = &resize_ops,
 	.map = qed_map,
 	.close = qed_close,
 };

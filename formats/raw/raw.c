@@ -15,6 +15,7 @@
 
 #include "formats/core/layer.h"
 #include "formats/core/layer_guest.h"
+#include "formats/core/layer_resize.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/err.h"
@@ -72,6 +73,30 @@ static void raw_close(struct layer *layer)
 	free(layer);
 }
 
+static int raw_may_grow(const struct layer *layer, uint64_t guest_len, struct err *err)
+{
+	struct shown shown;
+
+	(void)guest_len;
+	if (!layer->file->is_block)
+		return 0;
+	return err_set(err, -ENOTSUP,
+		       "%s: it is a device, whose size is not the image's: make the device larger, "
+		       "and open it again",
+		       file_show(layer->file, &shown));
+}
+
+static void raw_set_len(struct layer *layer, const struct table_move *move, uint64_t guest_len)
+{
+	(void)move;
+	layer->guest_len = layer->backed_len = layer->alloc_end = guest_len;
+}
+
+static const struct layer_resize_ops resize_ops = {
+	.may_grow = raw_may_grow,
+	.set_len = raw_set_len,
+};
+
 /* All is written in place: nothing is placed or published. */
 static const struct layer_guest_ops guest_ops = { .map_write = raw_map_write };
 
@@ -79,6 +104,7 @@ static const struct layer_ops raw_ops = {
 	.format = IMAGE_RAW,
 	.name = "raw",
 	.guest_write = &guest_ops,
+	.resize = &resize_ops,
 	.map = raw_map,
 	.close = raw_close,
 };

@@ -152,6 +152,7 @@ Test(api_null, null_disks_are_refused_in_every_call)
 	REFUSED(bpull_disk_map, disk, (NULL, 0, &extent, 1, &error));
 	REFUSED(bpull_disk_map, extents, (disk, 0, NULL, 1, &error));
 	INVALID(bpull_disk_set_copy_on_read, disk, (NULL, 1));
+	REFUSED(bpull_disk_resize, disk, (NULL, BASE_LEN, NULL, &error));
 	INVALID(bpull_disk_get_stats, disk, (NULL, &stats));
 	INVALID(bpull_disk_get_stats, stats, (disk, NULL));
 }

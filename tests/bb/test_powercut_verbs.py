@@ -68,6 +68,53 @@ def based(d, how, args):
     judge_states(scene.judging(scene.rec.log()), random.Random(SEED))
 
 
+# ---- resize --------------------------------------------------------------------------------------
+
+class ResizeScene(Scene):
+    """top.img, shorter than its base, is to be longer than that: it has the old size or the new one, and the new end is
+    zeros. A size that was reported stays."""
+
+    def __init__(self, d, new_size, **how):
+        self.new_size = new_size
+        super().__init__(d, **how)
+
+    def learn(self):
+        qemu_img('resize', '-q', '-f', self.fmt, '--shrink', self.top, str(600 * KIB))
+        super().learn()
+
+    def judge_content(self, where, complete, leaks_allowed=True):
+        image = reader(f'{where}/top.img')
+        image.judge_refcounts(leaks_allowed)
+        for view, content in views(image, self.chains, self.data_of(where)).items():
+            old = self.expected[view]
+            new = old.ljust(self.new_size, b'\0') if view == '' else old
+            check(content == new or (content == old and not complete),
+                  f'view {view!r} is neither the old disk nor the new one: {len(content)} bytes')
+
+    def resume(self, top):
+        bp('resize', '-q', top, str(self.new_size))
+        bp('check', '--repair=leaks', top)
+
+    def compare(self, top):
+        longer = f'{self.flat}.longer'
+        with open(longer, 'wb') as file:
+            file.write(slurp(self.flat).ljust(images.image_info(top)['virtual-size'], b'\0'))
+        images.compare_flat(top, self.fmt, longer, 'says qemu-img compare')
+
+
+@case('resize', dict(options='cluster_size=4k'), [])
+@case('resize, a longer L1 table, threads', dict(options='cluster_size=512'), [])
+@case('resize, snapshot', dict(options='cluster_size=512,refcount_bits=64', snapshot=True), [])
+@case('resize, extended L2 entries', dict(options='extended_l2=on,cluster_size=16k'), [])
+@case('resize, data file', dict(options='cluster_size=4k', data_file=True), [])
+def resized(d, how, args):
+    scene = ResizeScene(d, 3 * MIB, **how)
+    with scene.rec:
+        bp('resize', '-q', *args, scene.mounted_top, str(3 * MIB))
+        scene.rec.mark('done')
+    judge_states(scene.judging(scene.rec.log()), random.Random(SEED))
+
+
 # ---- flatten ------------------------------------------------------------------------------------
 
 class FlattenScene(Scene):

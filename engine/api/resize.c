@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A longer disk: what can be known without writing is refused at once, with a sentence; then it is
+ * a request like a guest's.
+ */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "engine/api/args.h"
+#include "engine/blockpull.h"
+#include "engine/core/disk.h"
+#include "engine/core/export.h"
+#include "engine/core/lock.h"
+#include "engine/core/loop.h"
+#include "engine/guest/submit.h"
+#include "formats/chain/chain.h"
+#include "formats/core/layer.h"
+#include "formats/core/layer_resize.h"
+#include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
+
+#define SECTOR_LEN 512u
+
+static int refuse_state(const struct bpull_disk *disk, struct err *err)
+{
+	if (disk->flags & BPULL_DISK_READ_ONLY)
+		return err_set(err, -EROFS, "the disk was opened read-only");
+	if (!(disk->flags & BPULL_DISK_GUEST_IO))
+		return err_set(err, -EINVAL, "the disk was not opened for a guest");
+	if (disk->guests.is_growing)
+		return err_set(err, -EBUSY, "this disk is being made longer already");
+	if (disk->job.step != JOB_IDLE || disk->exclusive)
+		return err_set(err, -EBUSY,
+			       "a job runs on this disk: abort it, or wait for its end");
+	if (disk->poisoned)
+		return err_set(err, -EIO,
+			       "a write to the image failed; close it and open it again");
+	return 0;
+}
+
+static int refuse_len(const struct bpull_disk *disk, uint64_t len, struct err *err)
+{
+	const struct layer *overlay = disk_overlay(disk);
+	struct shown shown;
+	const char *name = file_show(overlay->file, &shown);
+
+	if (len < disk->guests.len)
+		return err_set(err, -ENOTSUP,
+			       "%s: its disk has %" PRIu64 " bytes, and can't be made shorter",
+			       name, disk->guests.len);
+	if (!is_aligned(len, SECTOR_LEN) && len != disk->guests.len)
+		return err_set(err, -EINVAL, "%s: %" PRIu64 " bytes are not a multiple of %u", name,
+			       len, SECTOR_LEN);
+	if (len > INT64_MAX - GiB)
+		return err_set(err, -EFBIG, "%s: no disk can have %" PRIu64 " bytes", name, len);
+	return 0;
+}
+
+/* What must be hidden of the backing file, and where data goes. */
+static int refuse_layers(const struct bpull_disk *disk, uint64_t len, struct err *err)
+{
+	const struct chain *chain = disk->chain;
+	const struct layer *overlay = disk_overlay(disk);
+	struct shown shown;
+
+	if (chain->n_layers > 1 && overlay->has_backing && !overlay->has_zero_entries &&
+	    chain->layers[1]->guest_len > disk->guests.len)
+		return err_set(err, -ENOTSUP,
+			       "%s: its backing file is longer than its disk, and what that holds "
+			       "there can't be hidden in an image of this version: make it version "
+			       "3 (compat=1.1), or pull it first",
+			       file_show(overlay->file, &shown));
+	if (disk_has_data_file(disk) && overlay->data->is_block && overlay->data->len < len)
+		return err_set(err, -ENOSPC, "%s: the device is smaller than the disk would be",
+			       file_show(overlay->data, &shown));
+	return 0;
+}
+
+int bpull_disk_resize(struct bpull_disk *disk, uint64_t len, void *user_data,
+		      struct bpull_error *error)
+{
+	DISK_SCOPE(disk);
+	struct err err = { 0 };
+	struct guest *g;
+	int rc;
+
+	error_begin(error);
+	if (is_missing(disk, "disk", error))
+		return -EINVAL;
+	rc = refuse_state(disk, &err);
+	if (!rc)
+		rc = refuse_len(disk, len, &err);
+	if (!rc && len > disk->guests.len) {
+		rc = layer_may_grow(disk_overlay(disk), len, &err);
+		if (!rc)
+			rc = refuse_layers(disk, len, &err);
+	}
+	if (rc)
+		return error_export(&err, error);
+	g = len > disk->guests.len ? guest_new_grow(disk, len)
+				   : guest_new_range(disk, GUEST_FLUSH, 0, 0, 0);
+	g->user_data = user_data;
+	guest_submit(g);
+	return 0;
+}

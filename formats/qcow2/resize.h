@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* A longer disk. */
+#ifndef BLOCKPULL_FORMATS_QCOW2_RESIZE_H
+#define BLOCKPULL_FORMATS_QCOW2_RESIZE_H
+
+#include <stdint.h>
+
+#include "io/base.h"
+
+struct err;
+struct layer;
+struct qcow2;
+struct staged;
+struct table_move;
+struct table_need;
+
+/* As struct layer_resize_ops says. */
+int qcow2_may_grow(const struct layer *layer, uint64_t guest_len, struct err *err);
+int qcow2_grow_tables(struct layer *layer, uint64_t guest_len, struct table_move *move,
+		      struct table_need *need);
+void qcow2_set_len(struct layer *layer, const struct table_move *move, uint64_t guest_len);
+void qcow2_record_len(struct layer *layer);
+/* Adds the header's fields for length, L1 table and refcount table, as they are now, if the first
+ * two have changed. *added: they have. 0 or -ENOMEM. */
+int qcow2_stage_len(struct qcow2 *q, struct staged *staged, bool *added);
+
+#endif
