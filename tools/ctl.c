@@ -19,7 +19,7 @@
 #define WAIT_LOOK_MS 500
 
 static const char ctl_help[] =
-	"Usage: blockpull ctl [OPTION...] SOCKET VERB [RATE]\n"
+	"Usage: blockpull ctl [OPTION...] SOCKET VERB [RATE|SIZE]\n"
 	"\n"
 	"Steers a pull through its control socket (blockpull pull --control=SOCKET, or the\n"
 	"nbdkit plugin's control=SOCKET).\n"
@@ -32,6 +32,7 @@ static const char ctl_help[] =
 	"  resume       go on, also after an error stopped it\n"
 	"  abort        end it; the image stays linked, and what was copied stays copied\n"
 	"  finalize     drop the link of a pull that is ready (--manual-finalize)\n"
+	"  resize SIZE  make a served disk SIZE bytes long (20G), or longer by it (+20G)\n"
 	"  wait         until it is over: exits with 0 if it completed, 1 if not\n"
 	"\n"
 	"Options:\n"
@@ -180,14 +181,14 @@ enum ctl_verb {
 	CTL_ABORT,
 	CTL_FINALIZE,
 	CTL_WAIT,
+	CTL_RESIZE,
 };
 
 /* In the order of the enum. */
 static const struct options_word ctl_verbs[] = {
-	{ "info", CTL_INFO },   { "speed", CTL_SPEED },
-	{ "pause", CTL_PAUSE }, { "resume", CTL_RESUME },
-	{ "abort", CTL_ABORT }, { "finalize", CTL_FINALIZE },
-	{ "wait", CTL_WAIT },   { NULL, 0 },
+	{ "info", CTL_INFO },     { "speed", CTL_SPEED },   { "pause", CTL_PAUSE },
+	{ "resume", CTL_RESUME }, { "abort", CTL_ABORT },   { "finalize", CTL_FINALIZE },
+	{ "wait", CTL_WAIT },     { "resize", CTL_RESIZE }, { NULL, 0 },
 };
 
 /* What a verb does: a request of the control socket, or a function that makes several. */
@@ -198,7 +199,7 @@ static const struct {
 	[CTL_INFO] = { NULL, ctl_info },         [CTL_SPEED] = { "block-job-set-speed", NULL },
 	[CTL_PAUSE] = { "job-pause", NULL },     [CTL_RESUME] = { "job-resume", NULL },
 	[CTL_ABORT] = { "job-cancel", NULL },    [CTL_FINALIZE] = { "job-finalize", NULL },
-	[CTL_WAIT] = { NULL, ctl_wait_for_end },
+	[CTL_WAIT] = { NULL, ctl_wait_for_end }, [CTL_RESIZE] = { "block_resize", NULL },
 };
 
 #define N_VERBS (sizeof(ctl_deeds) / sizeof(ctl_deeds[0]))
@@ -220,19 +221,46 @@ static int ctl_unknown_verb(const char *text)
 static const struct offer ctl_words[] = {
 	{ "SOCKET", OFFER_FILES, NULL },
 	{ "VERB", OFFER_WORDS, ctl_verbs },
-	{ "RATE", OFFER_FREE, NULL },
+	{ "RATE|SIZE", OFFER_FREE, NULL },
 	{ NULL, OFFER_FREE, NULL },
 };
 
 struct ctl_line {
 	struct command_line line;
-	size_t verb;   /* enum ctl_verb */
-	uint64_t rate; /* bytes/s, of speed */
+	size_t verb;     /* enum ctl_verb */
+	uint64_t number; /* bytes/s, of speed; bytes, of resize */
+	bool is_more;    /* resize: by so much, not to so much */
 };
 
-static bool ctl_is_speed(const struct ctl_line *ctl)
+/* The disk's size is added to *size. False: it is not told (said). */
+static bool ctl_add_size(struct ctl_client *client, uint64_t *size)
 {
-	return ctl->verb == CTL_SPEED;
+	struct json_object *node, *image = NULL;
+	bool failed;
+
+	node = ctl_first_of(client, "query-named-block-nodes", &failed);
+	if (node)
+		json_object_object_get_ex(node, "image", &image);
+	if (!image && !failed)
+		say_error("'%s': it does not tell the disk's size", client->path);
+	if (image && __builtin_add_overflow(*size, ctl_say_number(image, "virtual-size"), size))
+		*size = UINT64_MAX;
+	failed = !image;
+	json_object_put(node);
+	return !failed;
+}
+
+static int ctl_resize(struct ctl_client *client, const struct ctl_line *ctl)
+{
+	struct json_object *args;
+	uint64_t size = ctl->number;
+
+	if (ctl->is_more && !ctl_add_size(client, &size))
+		return EXIT_CODE_FAILED;
+	args = json_object_new_object();
+	json_object_object_add(args, "size",
+			       json_object_new_uint64(size < INT64_MAX ? size : INT64_MAX));
+	return ctl_simple(client, ctl_deeds[CTL_RESIZE].request, args);
 }
 
 static int ctl_connected(struct ctl_client *client, const struct ctl_line *ctl)
@@ -244,9 +272,11 @@ static int ctl_connected(struct ctl_client *client, const struct ctl_line *ctl)
 		return EXIT_CODE_FAILED;
 	if (ctl_deeds[ctl->verb].run)
 		return ctl_deeds[ctl->verb].run(client, ctl->line.json);
-	if (ctl_is_speed(ctl)) {
+	if (ctl->verb == CTL_RESIZE)
+		return ctl_resize(client, ctl);
+	if (ctl->verb == CTL_SPEED) {
 		args = json_object_new_object();
-		json_object_object_add(args, "speed", json_object_new_uint64(ctl->rate));
+		json_object_object_add(args, "speed", json_object_new_uint64(ctl->number));
 	}
 	return ctl_simple(client, ctl_deeds[ctl->verb].request, args);
 }
@@ -254,7 +284,8 @@ static int ctl_connected(struct ctl_client *client, const struct ctl_line *ctl)
 static int ctl_check(struct command_line *line)
 {
 	struct ctl_line *ctl = (struct ctl_line *)line;
-	bool is_speed;
+	const char *text;
+	bool takes_one;
 
 	if (line->n_words < 2)
 		return say_usage("ctl", "a verb is missing");
@@ -262,11 +293,18 @@ static int ctl_check(struct command_line *line)
 		ctl->verb++;
 	if (ctl->verb == N_VERBS)
 		return ctl_unknown_verb(line->words[1]);
-	is_speed = ctl_is_speed(ctl);
-	if (line->n_words != 2 + is_speed)
-		return say_usage("ctl", is_speed ? "speed needs one rate"
-						 : "more than a socket and a verb");
-	return is_speed ? options_size("ctl", "speed", line->words[2], SIZE_RATE, &ctl->rate) : 0;
+	takes_one = ctl->verb == CTL_SPEED || ctl->verb == CTL_RESIZE;
+	if (line->n_words != 2 + takes_one)
+		return say_usage("ctl", "%s",
+				 ctl->verb == CTL_SPEED    ? "speed needs one rate"
+				 : ctl->verb == CTL_RESIZE ? "resize needs one size"
+							   : "more than a socket and a verb");
+	if (!takes_one)
+		return 0;
+	text = line->words[2];
+	ctl->is_more = ctl->verb == CTL_RESIZE && *text == '+';
+	return options_size("ctl", ctl_verbs[ctl->verb].word, text + ctl->is_more,
+			    ctl->verb == CTL_SPEED ? SIZE_RATE : SIZE_BYTES, &ctl->number);
 }
 
 static int ctl_run(struct command_line *line)

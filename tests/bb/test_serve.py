@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import stat
+import struct
 import time
 
 import harness
@@ -299,6 +300,61 @@ def stats_shape(d):
         if name.endswith('histogram'):
             same(len(histogram['bins']), len(histogram['boundaries']) + 1, name)
             check(histogram['boundaries'] == sorted(set(histogram['boundaries'])), name)
+
+
+def say(sock, number, payload=b'', fds=()):
+    """A message of a frontend."""
+    data = struct.pack('<III', number, 1, len(payload)) + payload
+    if fds:
+        socket.send_fds(sock, [data], list(fds))
+    else:
+        sock.sendall(data)
+
+
+def hear(sock):
+    sock.settimeout(harness.WAIT)
+    number, _, length = struct.unpack('<III', sock.recv(12, socket.MSG_WAITALL))
+    return number, sock.recv(length, socket.MSG_WAITALL) if length else b''
+
+
+def capacity(sock):
+    say(sock, 24, struct.pack('<III', 0, 60, 0) + bytes(60))
+    return struct.unpack_from('<Q', hear(sock)[1], 12)[0] * 512
+
+
+@case('a disk is made longer while it is served, and the frontend is told')
+def resized(d):
+    top = disk(d)
+    with open(f'{d}/base.raw', 'ab') as base:  # the base is longer than the disk, and full
+        base.write(bytes([FIRST]) * 4 * MIB)
+    server = serving(d, f'--control={d}/c', top)
+    with socket.socket(socket.AF_UNIX) as front:
+        front.connect(f'{d}/s')
+        ours, theirs = socket.socketpair()
+        say(front, 16, struct.pack('<Q', 1 << 9 | 1 << 5))  # CONFIG, BACKEND_REQ
+        say(front, 21, bytes(8), [theirs.fileno()])
+        same(capacity(front), SIZE, 'before')
+        for how, size in (('+2M', SIZE + 2 * MIB), (str(SIZE + 3 * MIB), SIZE + 3 * MIB)):
+            bp('ctl', f'{d}/c', 'resize', how)
+            same(hear(ours), (2, b''), 'what the frontend is told')
+            same(capacity(front), size, 'after')
+        refused(1, ['shorter'], 'ctl', f'{d}/c', 'resize', '1M')
+        for args, words in ({'size': -1}, 'size'), ({'size': 1 << 30, 'node-name': '#layer1'}, 'read-only'), \
+                ({'size': 1 << 30, 'device': 'x'}, "device='x'"), ({'size': 1 << 30, 'x': 1}, 'unexpected'), ({}, "'size' is missing"):
+            said = ask(f'{d}/c', {'execute': 'block_resize', 'arguments': args})[0]
+            check(words in said['error']['desc'], f'{args}: {said}')
+        nodes = ask(f'{d}/c', {'execute': 'query-named-block-nodes'})[0]['return']
+        same(nodes[0]['image']['virtual-size'], SIZE + 3 * MIB, 'query-named-block-nodes')
+        same(capacity(front), SIZE + 3 * MIB, 'what was refused changed nothing')
+        ours.close()
+        theirs.close()
+    frontend('load', '-w', '-d', 4, '-s', 1, '-n', SIZE, f'{d}/s')
+    end(server)
+    same(image_info(top)['virtual-size'], SIZE + 3 * MIB, 'size')
+    same(image_check(top, 'qcow2'), 0, 'qemu-img check')
+    with open(images.flatten(top, 'qcow2', f'{d}/flat'), 'rb') as flat:
+        flat.seek(SIZE)
+        check(not any(flat.read()), 'the new end shows the base')
 
 
 # ---- Firmware -----------------------------------------------------------------------------------

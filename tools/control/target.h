@@ -48,6 +48,10 @@ struct control_target {
 	const struct bpull_disk_options *how; /* it is opened; NULL: all defaults */
 	struct bpull_job_options job;         /* what block-stream leaves open */
 	bool stays;                           /* the disk is served, also when a job is over */
+	/* Makes the disk so many bytes long, and waits for it: 0, or -errno with a sentence. NULL:
+	 * its users can't be told of another size. */
+	int (*resize)(void *owner, uint64_t size, struct bpull_error *error);
+	void *owner;
 	/* jobs.c's and nodes.c's: all zero at first. */
 	struct control_job *jobs, *active; /* active: one of them has not ended; or NULL */
 	struct json_object *last;          /* what x-query-job says of the job that ended last */

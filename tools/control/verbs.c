@@ -14,6 +14,7 @@
 #include "tools/control/args.h"
 #include "tools/control/events.h"
 #include "tools/control/jobs.h"
+#include "tools/control/nodes.h"
 #include "tools/control/queries.h"
 #include "tools/control/start.h"
 
@@ -215,11 +216,56 @@ static struct json_object *verbs_dismiss_job(struct control_target *target, stru
 	return control_ok(NULL);
 }
 
+/* ---- the disk ---- */
+
+/* A name that means another file than the image, or none. A refusal, or NULL. */
+static struct json_object *verbs_check_image(const struct control_target *target,
+					     struct json_object *args)
+{
+	const char *device = control_text(args, "device"), *name = control_text(args, "node-name");
+	const struct control_node *node = NULL;
+	uint32_t depth = 0;
+
+	if (name)
+		node = control_node_find(target, name, &depth);
+	if ((!device || !strcmp(device, target->device)) && (!name || (node && !depth)))
+		return NULL;
+	if (node)
+		return control_refuse("GenericError", "Block node is read-only");
+	return control_refuse("GenericError", "Cannot find device='%.200s' nor node-name='%.200s'",
+			      device ? device : "", name ? name : "");
+}
+
+static struct json_object *verbs_resize(struct control_target *target, struct json_object *args)
+{
+	struct json_object *refusal = verbs_check_image(target, args);
+	struct bpull_error error = { 0 };
+	int64_t size = -1;
+
+	if (refusal)
+		return refusal;
+	control_integer(args, "size", &size);
+	if (size < 0)
+		return control_refuse("GenericError", "Parameter 'size' expects a >0 size");
+	if (!target->resize)
+		return control_refuse("GenericError",
+				      "The users of this disk can't be told of another size");
+	if (target->resize(target->owner, size, &error))
+		return control_refuse("GenericError", "%s", error.message);
+	if (target->n_nodes)
+		target->nodes[0].virtual_size = size;
+	return control_ok(NULL);
+}
+
 /* ---- the tables ---- */
 
 static const struct control_arg no_args[] = { { 0 } };
 static const struct control_arg nodes_args[] = { { "flat", CONTROL_BOOLEAN, false }, { 0 } };
 static const struct control_arg stats_args[] = { { "query-nodes", CONTROL_BOOLEAN, false }, { 0 } };
+static const struct control_arg resize_args[] = { { "device", CONTROL_TEXT, false },
+						  { "node-name", CONTROL_TEXT, false },
+						  { "size", CONTROL_INTEGER, true },
+						  { 0 } };
 static const struct control_arg device_args[] = { { "device", CONTROL_TEXT, false }, { 0 } };
 static const struct control_arg id_args[] = { { "id", CONTROL_TEXT, false }, { 0 } };
 static const struct control_arg cancel_args[] = { { "device", CONTROL_TEXT, false },
@@ -238,6 +284,7 @@ static const struct {
 	struct json_object *(*run)(struct control_target *target, struct json_object *args);
 } verbs[] = {
 	{ "block-stream", control_stream_args, control_block_stream },
+	{ "block_resize", resize_args, verbs_resize },
 	{ "query-block-jobs", no_args, control_query_block_jobs },
 	{ "query-jobs", no_args, control_query_jobs },
 	{ "query-named-block-nodes", nodes_args, control_query_nodes },

@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define WORD_BITS 64
 
@@ -25,6 +26,19 @@ void durable_close(struct durable *d)
 {
 	free(d->bits);
 	d->bits = NULL;
+}
+
+void durable_lengthen(struct durable *d, uint64_t disk_len)
+{
+	struct durable longer;
+
+	durable_open(&longer, disk_len, d->granule);
+	longer.n_clearing = d->n_clearing;
+	longer.epoch = d->epoch + 1; /* a write that is under way is not noted */
+	if (longer.bits && d->bits)
+		memcpy(longer.bits, d->bits, (d->n / WORD_BITS + 1) * sizeof(*d->bits));
+	durable_close(d);
+	*d = longer;
 }
 
 bool durable_has(const struct durable *d, uint64_t off, uint64_t len)

@@ -23,6 +23,8 @@ struct durable {
 /* Without memory no granule is ever known. */
 void durable_open(struct durable *durable, uint64_t disk_len, uint64_t granule);
 void durable_close(struct durable *durable);
+/* The disk is longer now: nothing is known of its new end. Without memory no granule is. */
+void durable_lengthen(struct durable *durable, uint64_t disk_len);
 /* True: all of the range is known. */
 bool durable_has(const struct durable *durable, uint64_t off, uint64_t len);
 /* What durable_add() wants to know of the moment in which a write begins. */

@@ -10,6 +10,7 @@
 #include "tools/serve/port.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,10 +109,14 @@ static void port_take_result(struct port *port, struct port_request *r, int erro
 
 static void port_take_event(struct port *port, const struct bpull_event *event)
 {
-	if (event->type == BPULL_EVENT_IO)
+	if (event->type == BPULL_EVENT_IO && event->user_data == &port->resize) {
+		port->resize.is_over = true;
+		port->resize.error = event->error;
+	} else if (event->type == BPULL_EVENT_IO) {
 		port_take_result(port, event->user_data, event->error);
-	else
+	} else {
 		port->other_event(port->opaque, event);
+	}
 }
 
 bool port_take_events(struct port *port)
@@ -302,6 +307,35 @@ void port_drain(struct port *port, struct vhost_queue *queue)
 			port_take_event(port, &events[i]);
 	}
 	port_publish(port);
+}
+
+int port_resize(struct port *port, uint64_t len, struct bpull_error *error)
+{
+	struct bpull_event events[MAX_EVENTS];
+	int rc;
+
+	port->resize.is_over = false;
+	rc = bpull_disk_resize(port->disk, len, &port->resize, error);
+	if (rc)
+		return rc;
+	while (!port->resize.is_over) {
+		int n = bpull_engine_wait(port->engine, events, MAX_EVENTS, -1);
+
+		for (int i = 0; i < n; i++)
+			port_take_event(port, &events[i]);
+		port_publish(port);
+	}
+	if (port->resize.error) {
+		error->code = port->resize.error;
+		snprintf(error->message, sizeof(error->message),
+			 "the size could not be changed: %s", strerror(-error->code));
+		return error->code;
+	}
+	port->geometry.len = bpull_disk_size(port->disk);
+	durable_lengthen(&port->durable, port->geometry.len);
+	if (port->is_connected)
+		vhost_session_config_changed(&port->session);
+	return 0;
 }
 
 void port_disconnect(struct port *port)

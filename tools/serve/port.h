@@ -21,6 +21,10 @@ struct port {
 	bool is_connected; /* the session is open */
 	bool is_gone;      /* the frontend has left: the guest's memory is left as it is */
 	unsigned n_in_flight;
+	struct {
+		bool is_over;
+		int error;
+	} resize; /* of the library's request for another size, which has this as user_data */
 	struct vhost_chain chain; /* of the request that is being taken */
 	/* Takes events of the library that are no request's. */
 	void (*other_event)(void *opaque, const struct bpull_event *event);
@@ -40,6 +44,9 @@ void port_ignore(struct port *port);
 bool port_is_polled(const struct port *port);
 /* Waits for what is in flight of a queue (NULL: of all), as struct vhost_ops wants it. */
 void port_drain(struct port *port, struct vhost_queue *queue);
+/* Makes the disk len bytes long, waits for it, and tells the guest. Requests in flight go on
+ * meanwhile. 0, or -errno with a sentence. */
+int port_resize(struct port *port, uint64_t len, struct bpull_error *error);
 /* Frees what the queues of a closed connection had. Before vhost_session_close(). */
 void port_disconnect(struct port *port);
 

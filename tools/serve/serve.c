@@ -183,6 +183,11 @@ static int serve_open_disk(struct serve *s, struct bpull_error *error)
 	return 0;
 }
 
+static int serve_resize(void *owner, uint64_t size, struct bpull_error *error)
+{
+	return port_resize(&((struct serve *)owner)->port, size, error);
+}
+
 static int serve_open_control(struct serve *s, struct bpull_error *error)
 {
 	s->target = (struct control_target){ .disk = s->port.disk,
@@ -190,7 +195,9 @@ static int serve_open_control(struct serve *s, struct bpull_error *error)
 					     .path = s->options->image,
 					     .how = &s->options->line.chain.disk,
 					     .job = s->options->job,
-					     .stays = true };
+					     .stays = true,
+					     .resize = serve_resize,
+					     .owner = s };
 	s->watch = (struct watch){ .epoll_fd = s->epoll_fd };
 	return s->options->control
 		       ? control_open(s->options->control, &s->target, &s->control, error)

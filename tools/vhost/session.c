@@ -118,6 +118,6 @@ void vhost_session_config_changed(struct vhost_session *s)
 	const struct vhost_message m = { .header = { VHOST_BACKEND_CONFIG_CHANGE, VHOST_VERSION,
 						     0 } };
 
-	if (s->backend_fd >= 0)
+	if (s->backend_fd >= 0 && s->protocol_features & VHOST_BIT(VHOST_PROTOCOL_CONFIG))
 		vhost_channel_send(s->backend_fd, &m, -1);
 }
