@@ -395,7 +395,8 @@ BPULL_API unsigned bpull_disk_depth(const struct bpull_disk *disk);
  * Errors: -ENOTSUP it would be shorter; an image that QEMU does not resize either (bitmaps; version
  * 2 with snapshots, or below a longer backing file), one whose data file is marked to be the disk
  * by itself, a raw disk on a device; -EBUSY a job runs on the disk, or it is being resized; -EFBIG
- * more than the format can hold; -ENOSPC a data file's device is too small; -EROFS, -EIO, -EINVAL.
+ * more than the format can hold; -ENOSPC a data file's device is too small; -EPERM the disk is
+ * inactive; -EROFS, -EIO, -EINVAL.
  * Owner thread; does not wait. */
 BPULL_API int bpull_disk_resize(struct bpull_disk *disk, uint64_t len, void *user_data,
 				struct bpull_error *error);

@@ -28,6 +28,8 @@ static int refuse_state(const struct bpull_disk *disk, struct err *err)
 		return err_set(err, -EROFS, "the disk was opened read-only");
 	if (!(disk->flags & BPULL_DISK_GUEST_IO))
 		return err_set(err, -EINVAL, "the disk was not opened for a guest");
+	if (disk->guests.rest != DISK_ACTIVE)
+		return err_set(err, -EPERM, "the disk is inactive: activate it first");
 	if (disk->guests.is_growing)
 		return err_set(err, -EBUSY, "this disk is being made longer already");
 	if (disk->job.step != JOB_IDLE || disk->exclusive)

@@ -181,6 +181,7 @@ int bpull_disk_activate(struct bpull_disk *disk, struct bpull_error *error)
 	if (rc)
 		return error_export(&err, error);
 	disk->guests.prepare = GUESTS_UNPREPARED;
+	disk->guests.len = disk_overlay(disk)->guest_len; /* another may have made it longer */
 	disk->sharing_checked = disk->has_copied = false;
 	engine_wake(disk->engine);
 	return 0;

@@ -188,3 +188,17 @@ Test(api_resize, what_is_wrong_is_told_at_once)
 	drain();
 	cr_assert_eq(resize_result, 0, "the size that it has");
 }
+
+/* While it rests it is another's, who may make it longer. */
+Test(api_resize, a_disk_that_rests)
+{
+	cr_assert_eq(bpull_disk_inactivate(disk, &error), 0, "%s", error.message);
+	cr_assert_eq(bpull_disk_resize(disk, NEW_LEN, NULL, &error), -EPERM);
+	cr_assert_eq(bpull_disk_activate(disk, &error), 0, "%s", error.message);
+	resize(NEW_LEN);
+	cr_assert_eq(bpull_disk_inactivate(disk, &error), 0, "%s", error.message);
+	drain();
+	cr_assert_eq(resize_result, 0, "it ends before the disk rests");
+	cr_assert_eq(bpull_disk_activate(disk, &error), 0, "%s", error.message);
+	cr_assert_eq(bpull_disk_size(disk), NEW_LEN);
+}

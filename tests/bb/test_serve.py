@@ -262,7 +262,8 @@ def stats(d):
         same(counted[f'{kind}_bytes'], 4096 * n, f'{kind}: bytes')
         same(sum(counted[f'{kind}_latency_histogram']['bins']), n, f'{kind}: the histogram')
         same(counted[f'failed_{kind}_operations'], 0, f'{kind}: failed')
-        check(1000 * n < counted[f'{kind}_total_time_ns'] < 4 * 2 * 10 ** 9, f'{kind}: {counted[f"{kind}_total_time_ns"]} ns in a second, 4 in flight')
+        # A copy of 4 KiB alone takes longer than the least.
+        check(100 * n < counted[f'{kind}_total_time_ns'] < 4 * 2 * 10 ** 9, f'{kind}: {counted[f"{kind}_total_time_ns"]} ns in a second, 4 in flight')
     same(counted['unmap_operations'], 0, 'discards')
     check(0 < counted['wr_highest_offset'] <= SIZE, f'wr_highest_offset: {counted["wr_highest_offset"]}')
     same((told['event'], told['filename'], told['stats']), ('idle', top, counted), 'ctl info --json')
