@@ -51,7 +51,7 @@ enum effect {
 };
 
 /* A row of the table in docs/embedding.md. Answers, a state each: 0, 1, B -EBUSY, I -EINVAL,
- * N -ENOENT, A -EAGAIN, C 0 or, without GUEST_IO, -EINVAL:
+ * N -ENOENT, A -EAGAIN; and, but -EINVAL without GUEST_IO, C 0, G -EBUSY, S -ENOTSUP:
  *   none, paused, copying, committing, proving, verifying, ready, detaching, unwinding, stopped,
  *   completed, failed, canceled */
 struct state_call {
@@ -61,7 +61,7 @@ struct state_call {
 	enum effect effect;
 };
 extern const struct state_call state_calls[];
-#define N_STATE_CALLS 38
+#define N_STATE_CALLS 39
 
 /* Brings a job that is open, and not started, into t->state. False: it was not met. */
 bool state_reach(struct state_trial *t);

@@ -140,6 +140,12 @@ static int call_activate(struct state_trial *t)
 	return bpull_disk_activate(state_disk(t), &t->error);
 }
 
+/* The disk stays as it is: its length is what the trial's guest knows. */
+static int call_shrink(struct state_trial *t)
+{
+	return bpull_disk_resize(state_disk(t), 0, NULL, &t->error);
+}
+
 static int call_set_copy_on_read(struct state_trial *t)
 {
 	return bpull_disk_set_copy_on_read(state_disk(t), 1);
@@ -361,6 +367,7 @@ const struct state_call state_calls[N_STATE_CALLS] = {
 	{ "disk_inactivate", call_inactivate, "0BBBBBBBBB000", NOTHING },
 	{ "disk_inactivate, then others", call_while_inactive, "0BBBBBBBBB000", NOTHING },
 	{ "disk_activate, active", call_activate, "0000000000000", NOTHING },
+	{ "disk_resize, shorter", call_shrink, "SGGGGGGGGGSSS", NOTHING },
 	{ "disk_set_copy_on_read", call_set_copy_on_read, "CCCCCCCCCCCCC", NOTHING },
 	{ "disk_get_stats", call_stats, "0000000000000", NOTHING },
 	{ "disk_size", call_size, "0000000000000", NOTHING },

@@ -47,6 +47,8 @@ static int answer_of(const struct state_trial *t, const struct state_call *call)
 	case 'N': return -ENOENT;
 	case 'A': return -EAGAIN;
 	case 'C': return t->job.with_guest ? 0 : -EINVAL;
+	case 'G': return t->job.with_guest ? -EBUSY : -EINVAL;
+	case 'S': return t->job.with_guest ? -ENOTSUP : -EINVAL;
 	default: abort();
 	}
 }
