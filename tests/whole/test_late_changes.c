@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * What is found out late: a base that changed while a job was paused, before what it copied is
- * committed; a compression type of which a failed flush leaves unknown whether it is durable.
+ * committed, or while it was stopped, before it tries again; a compression type of which a failed
+ * flush leaves unknown whether it is durable.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -115,6 +116,52 @@ Test(late_changes, no_commit_begins_over_a_change)
 		close_pull(&pull, &chain, sim);
 	}
 	cr_assert_geq(n_changed, EFFORT(10), "%u of 40", n_changed);
+}
+
+/* ---- a base that changes and can be read no more ---- */
+
+/* Another program writes to the lowest file, and no read succeeds: each time that the job was told
+ * to go on, the reads fail again. */
+static void change_and_fail_reads(struct sim_pull *pull, void *arg)
+{
+	struct pause *change = arg;
+	const char *name = change->chain->files[change->chain->n_files - 1].name;
+
+	if (!change->is_paused)
+		sim_file_overwrite(pull->sim, name, "new", 3, sim_file_len(pull->sim, name));
+	change->is_paused = true;
+	sim_clear_faults(pull->sim);
+	sim_fail(pull->sim,
+		 &(struct sim_fault){ .op = SIM_READ, .nth = 1, .error = -EIO, .forever = true });
+}
+
+/* With nothing to commit, no commit looks at the files: a job that did not look when it is told to
+ * go on would stop again and again. */
+Test(late_changes, a_stopped_job_looks_before_it_goes_on)
+{
+	unsigned n_stopped = 0;
+
+	for (uint64_t seed = 1; seed <= EFFORT(40); seed++) {
+		struct sim_chain_how how = {
+			.seed = seed, .format = IMAGE_QCOW2, .cluster_bits = 12, .n_clusters = 100
+		};
+		struct sim_pull pull = { 0 };
+		struct sim *sim = sim_new(seed);
+		struct sim_chain chain;
+		struct pause change = { .chain = &chain };
+
+		open_pull(&pull, &chain, sim, &how);
+		pull.on_error = BPULL_ON_ERROR_STOP;
+		pull.look = change_and_fail_reads;
+		pull.look_arg = &change;
+		cr_assert_eq(sim_pull_run(&pull), 0, "seed %" PRIu64 ": %u stops", seed,
+			     pull.n_stops);
+		cr_assert_leq(pull.n_stops, 1, "seed %" PRIu64 ": stopped again", seed);
+		cr_assert_eq(pull.event_error, -ESTALE, "seed %" PRIu64 ": %s", seed, pull.message);
+		n_stopped += pull.n_stops;
+		close_pull(&pull, &chain, sim);
+	}
+	cr_assert_geq(n_stopped, EFFORT(10), "%u of 40", n_stopped);
 }
 
 /* ---- a type that may not be durable ---- */
