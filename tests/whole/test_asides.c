@@ -78,6 +78,7 @@ Test(asides, a_reclaim_that_fails_ends_all_writing)
 					.op = SIM_WRITE, .nth = seed % 8 + 1, .error = -EIO });
 		if (run_to_aside(&j, "reclaim")) {
 			n_failed++;
+			cr_assert(j.guest.disk->exclusive, "%s: a walk may begin", j.what);
 			fail_all(&j, SIM_READ);
 			sim_job_run(&j);
 			cr_assert_eq(j.status, BPULL_JOB_FAILED, "%s", j.what);
@@ -181,6 +182,48 @@ Test(asides, a_flush_beside_the_mark_leaves_a_stalled_commit)
 				sim_job_round(&j);
 			}
 		}
+		sim_job_mend(&j);
+		sim_job_close(&j);
+		sim_job_free(&j);
+	}
+	cr_assert_geq(n_tried, 5, "%u of 20", n_tried);
+	sim_chain_free(&chain);
+}
+
+/* It waits for a walk to end when the disk is given up: the walks that come later find it free. */
+Test(asides, a_mark_that_is_not_begun_leaves_the_disk_free)
+{
+	unsigned n_tried = 0;
+	struct sim_chain chain;
+
+	sim_job_draw(&chain, &guest_kind);
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		struct bpull_disk *disk;
+		struct sim_job j;
+
+		open_job(&j, &chain, &guest_kind, seed);
+		disk = j.guest.disk;
+		sim_job_request(&j, SIM_GUEST_WRITE); /* the first one prepares the image */
+		sim_job_run_guest(&j);
+		while (sim_job_is_running(&j) && !disk->has_copied)
+			sim_job_step_once(&j);
+		touch_base(&j);
+		disk->n_walking++;
+		for (unsigned i = 0; i < 500 && !(disk->aside.kind && disk->exclusive); i++)
+			sim_job_round(&j);
+		if (disk->aside.kind && !disk->aside.runs && sim_job_step(&j) == JOB_UNWINDING) {
+			n_tried++;
+			j.may_fail = true;
+			sim_job_request(&j, SIM_GUEST_WRITE);
+			sim_job_run_guest(&j);
+			fail_all(&j, SIM_SYNC);
+			sim_job_request(&j, SIM_GUEST_FLUSH);
+			sim_job_run_guest(&j);
+			sim_job_run(&j);
+			cr_assert(disk->poisoned, "%s", j.what);
+			cr_assert_not(disk->exclusive, "%s: no walk may begin", j.what);
+		}
+		disk->n_walking--;
 		sim_job_mend(&j);
 		sim_job_close(&j);
 		sim_job_free(&j);
