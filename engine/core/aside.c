@@ -82,6 +82,8 @@ bool aside_do(struct bpull_disk *disk, const struct aside_kind *kind)
 		return true;
 	if (aside->runs)
 		return false;
+	/* What one before it, or one that never began, took was given back. */
+	assert(!disk->exclusive || aside->kind);
 	aside->kind = kind;
 	/* No walk begins from now on; the end of the last one runs the job again. */
 	if (kind->is_exclusive)
