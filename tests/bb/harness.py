@@ -11,6 +11,8 @@ the files.
 import atexit
 import concurrent.futures
 import contextlib
+import ctypes
+import errno
 import functools
 import itertools
 import json
@@ -29,6 +31,8 @@ import traceback
 DONE, FAILED, USAGE, LOCKED, CORRUPT, LEAKS, REFUSED, NO_SPACE = 0, 1, 2, 3, 4, 5, 6, 7
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+
+IO_URING_SETUP = 425  # the system call, on every processor
 
 WAIT = 120  # seconds of the wall clock until what has to come counts as never coming
 
@@ -307,6 +311,20 @@ def instrumented():
     """Whether the command is a sanitizer's build, of which memory and speed prove nothing."""
     with open(blockpull, 'rb') as file:
         return re.search(rb'__[at]san_init', file.read()) is not None
+
+
+@functools.lru_cache(1)
+def has_uring():
+    """Whether io_uring is allowed here; containers often forbid it. io_uring_setup(0, NULL) is an invalid call where
+    it is allowed, and a refused one elsewhere."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall(IO_URING_SETUP, 0, None)
+    return not emulated() and ctypes.get_errno() not in (errno.EPERM, errno.ENOSYS)
+
+
+def possible(args):
+    """Options of the command, with threads in the place of an io_uring that is forbidden here."""
+    return ['--io=threads' if arg == '--io=uring' and not has_uring() else arg for arg in args]
 
 
 def nbdkit_plugin():

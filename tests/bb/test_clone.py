@@ -142,6 +142,7 @@ def killed(d):
         top = overlay(f'{where}/top', 'flat', options='cluster_size=4k')
         for tenths in range(1, 12):
             harness.run('timeout', '-s', 'KILL', f'{tenths * 0.004}', harness.blockpull, 'pull', '-q', top)
+            images.settle(top)
             check(images.image_check(top, 'qcow2') in (0, 3), 'it is damaged')
             images.compare_flat(top, 'qcow2', flat, 'by a kill')
         bp('pull', top)

@@ -17,8 +17,8 @@ from harness import DONE, MIB, case, check, note, same
 def pull_in_batches(scene, *args, pauses=3):
     """A pull that commits several times: a pause makes durable what was copied."""
     socket = f'{scene.d}/socket'
-    pull = harness.start(harness.blockpull, 'pull', '-q', '--bandwidth=6M', '--burst=128k', f'--control={socket}', *args,
-                         scene.mounted_top)
+    pull = harness.start(harness.blockpull, 'pull', '-q', '--bandwidth=6M', '--burst=128k', f'--control={socket}',
+                         *harness.possible(args), scene.mounted_top)
     for _ in range(pauses):
         time.sleep(0.04)
         if harness.run(harness.blockpull, 'ctl', socket, 'pause').rc or \

@@ -4,8 +4,6 @@
 One case a seed. BB_SEEDS says how many (or which: "17", "100-199"); a failing seed prints its
 chain and how to run it alone. Two workers, because a case mostly waits for short-lived commands.
 """
-import ctypes
-import errno
 import os
 import shlex
 import sys
@@ -27,16 +25,9 @@ def seeds():
     return range(first, first + int(text))
 
 
-def ring_allowed():
-    """io_uring_setup(0, NULL) is an invalid call where it is allowed, and a refused one elsewhere."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall(425, 0, None)
-    return not harness.emulated() and ctypes.get_errno() not in (errno.EPERM, errno.ENOSYS)
-
-
 def pull_options(rng):
     backend = rng.choice(['--io=auto', '--io=uring', '--io=threads', ''])
-    if backend == '--io=uring' and not ring_allowed():  # as in a container: refused by name, rightly
+    if backend == '--io=uring' and not harness.has_uring():  # as in a container: refused by name, rightly
         backend = '--io=auto'
     options = [backend,
                rng.choice(['--progress=none', '--progress=json', '--progress=plain', '--progress=bar', '']),

@@ -138,7 +138,7 @@ def orders(d):
 
 def storm(d, top, *args, server=(), timeout=180):
     said = frontend('storm', '-f', FIRST, '-d', 32, *args, '--', harness.blockpull, 'serve', '--quiet',
-                    f'--socket-path={d}/s', *server, top, timeout=timeout)
+                    f'--socket-path={d}/s', *harness.possible(server), top, timeout=timeout)
     harness.note(said.out.strip() + ', ' + said.err.splitlines()[0])
     return int(said.out.split()[2])
 
