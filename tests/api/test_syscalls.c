@@ -122,10 +122,23 @@ static int serve(bool has_thread)
 	return 0;
 }
 
+/* Serves a guest beside a pull of the disk that was opened, and closes all. */
+static int pull_serving(bool is_thread)
+{
+	struct bpull_job_options job = { .size = sizeof(job), .flags = BPULL_JOB_VERIFY };
+	int rc;
+
+	if (bpull_job_start(disk, &job, NULL))
+		return 3;
+	rc = serve(is_thread);
+	bpull_disk_close(disk);
+	bpull_engine_close(engine);
+	return rc;
+}
+
 static int confined(enum bpull_io io, uint32_t flags)
 {
 	struct bpull_engine_options eo = { .size = sizeof(eo), .io = io, .flags = flags };
-	struct bpull_job_options job = { .size = sizeof(job), .flags = BPULL_JOB_VERIFY };
 	bool is_confined = false;
 	struct bpull_disk_options o = { .size = sizeof(o),
 					.flags = BPULL_DISK_GUEST_IO | BPULL_DISK_COPY_ON_READ,
@@ -140,15 +153,11 @@ static int confined(enum bpull_io io, uint32_t flags)
 		return rc == -ENOTSUP ? SKIPPED : 1;
 	if (bpull_disk_open(engine, scratch("top.qcow2"), &o, &disk, NULL) || !is_confined)
 		return 2;
-	if (bpull_job_start(disk, &job, NULL))
-		return 3;
-	rc = serve(flags & BPULL_ENGINE_THREAD);
-	bpull_disk_close(disk);
-	bpull_engine_close(engine);
-	return rc;
+	return pull_serving(flags & BPULL_ENGINE_THREAD);
 }
 
-static int outcome(enum bpull_io io, uint32_t flags)
+/* What a child that runs it exits with; below 0: the signal that ended it. */
+static int outcome(int (*run)(enum bpull_io io, uint32_t how), enum bpull_io io, uint32_t how)
 {
 	int status;
 	pid_t pid;
@@ -157,7 +166,7 @@ static int outcome(enum bpull_io io, uint32_t flags)
 	pid = fork();
 	cr_assert_geq(pid, 0);
 	if (!pid)
-		_exit(confined(io, flags));
+		_exit(run(io, how));
 	cr_assert_eq(waitpid(pid, &status, 0), pid);
 	return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
 }
@@ -167,7 +176,7 @@ Test(syscalls, the_list_is_enough)
 	read_list(NULL);
 	for (int io = BPULL_IO_URING; io <= BPULL_IO_THREADS; io++)
 		for (uint32_t flags = 0; flags <= BPULL_ENGINE_THREAD; flags++) {
-			int got = outcome(io, flags);
+			int got = outcome(confined, io, flags);
 
 			if (got == SKIPPED)
 				continue;
@@ -223,10 +232,9 @@ static int give_file(void *opaque, const struct bpull_open_request *request)
 	return rc;
 }
 
-static int jailed(enum bpull_io io, bool by_name)
+static int jailed(enum bpull_io io, uint32_t by_name)
 {
 	struct bpull_engine_options eo = { .size = sizeof(eo), .io = io };
-	struct bpull_job_options job = { .size = sizeof(job), .flags = BPULL_JOB_VERIFY };
 	struct bpull_disk_options o = { .size = sizeof(o),
 					.flags = BPULL_DISK_GUEST_IO,
 					.open_file = by_name ? NULL : give_file };
@@ -243,34 +251,15 @@ static int jailed(enum bpull_io io, bool by_name)
 		return SKIPPED;
 	if (bpull_disk_open(engine, by_name ? scratch("top.qcow2") : "top.qcow2", &o, &disk, NULL))
 		return 2;
-	if (bpull_job_start(disk, &job, NULL))
-		return 3;
-	rc = serve(false);
-	bpull_disk_close(disk);
-	bpull_engine_close(engine);
-	return rc;
-}
-
-static int jail(enum bpull_io io, bool by_name)
-{
-	int status;
-	pid_t pid;
-
-	make_chain();
-	pid = fork();
-	cr_assert_geq(pid, 0);
-	if (!pid)
-		_exit(jailed(io, by_name));
-	cr_assert_eq(waitpid(pid, &status, 0), pid);
-	return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+	return pull_serving(false);
 }
 
 Test(syscalls, open_file_needs_no_name)
 {
 	refuse_names();
-	cr_expect_eq(jail(BPULL_IO_THREADS, true), -SIGSYS, "the filter proves nothing");
+	cr_expect_eq(outcome(jailed, BPULL_IO_THREADS, true), -SIGSYS, "the filter proves nothing");
 	for (int io = BPULL_IO_URING; io <= BPULL_IO_THREADS; io++) {
-		int got = jail(io, false);
+		int got = outcome(jailed, io, false);
 
 		if (got == SKIPPED)
 			continue;
@@ -283,5 +272,5 @@ Test(syscalls, open_file_needs_no_name)
 Test(syscalls, what_is_not_listed_kills)
 {
 	read_list("fdatasync");
-	cr_expect_eq(outcome(BPULL_IO_THREADS, 0), -SIGSYS);
+	cr_expect_eq(outcome(confined, BPULL_IO_THREADS, 0), -SIGSYS);
 }
