@@ -30,24 +30,37 @@ static enum commit_kind kind(const struct bpull_disk *disk)
 	return COMMIT_HARD;
 }
 
-enum step guest_sync(struct guest *g)
+enum step guest_wait_durable(struct guest *g, bool waits_for_room, bool *is_durable)
 {
 	struct bpull_disk *disk = g->op.disk;
 
-	if (disk->flags & BPULL_DISK_READ_ONLY)
-		return guest_go(g, GUEST_OVER);
+	*is_durable = false;
 	if (disk->poisoned)
 		return guest_error(g, -EIO);
 	if (!g->sync_target) {
-		if (commit_is_clean(disk))
-			return guest_go(g, GUEST_OVER);
+		*is_durable = commit_is_clean(disk);
+		if (*is_durable)
+			return STEP_NEXT;
 		g->sync_target = disk->commits.n_begun + 1;
 	}
-	if (disk->commits.last_hard >= g->sync_target)
-		return guest_go(g, GUEST_OVER);
-	if (!commit_revive(disk) && g->locked)
+	*is_durable = disk->commits.last_hard >= g->sync_target;
+	if (*is_durable)
+		return STEP_NEXT;
+	if (!commit_revive(disk) && !waits_for_room)
 		return guest_error(g, commit_stall_error(disk));
 	if (!commit_await(disk, kind(disk), &g->op))
 		return guest_error(g, disk->poisoned ? -EIO : -ENOMEM);
 	return STEP_WAIT;
+}
+
+enum step guest_sync(struct guest *g)
+{
+	enum step step;
+	bool is_durable;
+
+	if (g->op.disk->flags & BPULL_DISK_READ_ONLY)
+		return guest_go(g, GUEST_OVER);
+	/* With a lock it must not wait for the job, whose runs may wait for that. */
+	step = guest_wait_durable(g, !g->locked, &is_durable);
+	return is_durable ? guest_go(g, GUEST_OVER) : step;
 }

@@ -21,11 +21,10 @@
 #include <stdlib.h>
 
 #include "engine/commit/batch.h"
-#include "engine/commit/commit.h"
-#include "engine/commit/state.h"
 #include "engine/copy/charge.h"
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
+#include "engine/guest/flush.h"
 #include "engine/guest/request.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
@@ -66,24 +65,13 @@ static enum step lock_all(struct guest_grow *grow)
 /* Goes on when all that was published by now is durable. */
 static enum step make_durable(struct guest_grow *grow, enum grow_step next)
 {
-	struct guest *g = &grow->g;
-	struct bpull_disk *disk = g->op.disk;
+	bool is_durable;
+	enum step step = guest_wait_durable(&grow->g, false, &is_durable);
 
-	if (disk->poisoned)
-		return guest_error(g, -EIO);
-	if (!g->sync_target && commit_is_clean(disk))
-		return grow_go(grow, next);
-	if (!g->sync_target)
-		g->sync_target = disk->commits.n_begun + 1;
-	if (disk->commits.last_hard >= g->sync_target) {
-		g->sync_target = 0;
-		return grow_go(grow, next);
-	}
-	if (!commit_revive(disk))
-		return guest_error(g, commit_stall_error(disk));
-	if (!commit_await(disk, COMMIT_HARD, &g->op))
-		return guest_error(g, disk->poisoned ? -EIO : -ENOMEM);
-	return STEP_WAIT;
+	if (!is_durable)
+		return step;
+	grow->g.sync_target = 0;
+	return grow_go(grow, next);
 }
 
 /* ---- the file ---- */
