@@ -174,6 +174,7 @@ def killed(d):
         process.kill()
         process.wait()
         if os.path.exists(f'{d}/out'):
+            images.settle(f'{d}/out')
             judge(f'{d}/out', ['raw', 'qcow2', 'qed'][delay % 3], flat)
             os.unlink(f'{d}/out')
         for name in os.listdir(d):

@@ -108,6 +108,8 @@ def flatten(d, args):
 
     def after(done):
         check(os.path.exists(out) or not done, 'it was done, and is not there')
+        if os.path.exists(out):
+            images.settle(out)
         scene.judge(scene.rec.disk, log, 1, 1)
         if not os.path.exists(out):
             bp('flatten', '-q', *args, scene.top, out)
