@@ -12,6 +12,7 @@ import harness
 import images
 from harness import DONE, MIB, Skip, case, check, need, note
 from images import overlay, raw_image
+from strace_log import whole_calls
 
 CALL = re.compile(r'\b(pwrite64|pwritev2?|write|writev|fdatasync|fsync|ftruncate|fallocate)\((\d+)<([^>]*)>(.*)')
 FLUSHES = 'fdatasync', 'fsync'
@@ -34,19 +35,11 @@ def traced(d, fmt, options, size):
 
 
 def calls_on(path, log):
-    pending = {}
     with open(log, encoding='utf-8', errors='replace') as file:
-        for line in file:
-            thread = line.split(maxsplit=1)[0]
-            if 'resumed>' in line:
-                # Without the thread's number, which would stand behind the last argument.
-                line = pending.pop(thread, '') + line.partition('resumed>')[2]
-            elif 'unfinished ...>' in line:
-                pending[thread] = line.rstrip('\n')
-                continue
+        for line in whole_calls(file):
             call = CALL.search(line)
             if call and call[3] == path:
-                arguments = re.sub(r' *<(unfinished|\.\.\. \w+ resumed)[^>]*>', '', call[4].rpartition(')')[0]).split(', ')
+                arguments = call[4].rpartition(')')[0].split(', ')
                 offset = {'pwrite64': -1, 'pwritev': -1, 'pwritev2': -2}.get(call[1])
                 yield call[1], int(arguments[offset]) if offset else None
 

@@ -6,6 +6,7 @@ import time
 
 import harness
 from harness import Failed, Skip, check, case, need, same
+from strace_log import whole_calls
 
 
 def fails(word, function, *args, **options):
@@ -55,6 +56,13 @@ def no_terminals(d):
         raise Skip('may not mount')
     same(result.rc, 0, str(result))
     check('ok 1 - a bar on a terminal # SKIP' in result.out and '/dev/pts' in result.out, str(result))
+
+
+@case('a call that strace wrote in two lines is one')
+def split_call(d):
+    log = ['7  renameat2(3, "a", 3, "b", 0 <unfinished ...>\n', '8  write(1, "", 0) = 0\n', '7  <... renameat2 resumed>) = 0\n',
+           '8  futex(0x7f <unfinished ...>\n']
+    same(list(whole_calls(log)), ['8  write(1, "", 0) = 0', '7  renameat2(3, "a", 3, "b", 0) = 0'], 'the calls')
 
 
 if __name__ == '__main__':

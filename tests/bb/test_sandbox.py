@@ -14,6 +14,7 @@ import images
 import seccomp_filter
 from harness import MIB, Skip, bp, case, check, need, same
 from images import overlay, raw_image
+from strace_log import whole_calls
 
 BOTH = ('uring', 'threads')
 # What a command that has all files open does not need.
@@ -68,7 +69,7 @@ def traced(d, *args, rc=0):
         raise Skip('strace may not trace')
     same(result.rc, rc, f'{args}: {result}')
     with open(f'{d}/trace', encoding='utf-8', errors='replace') as file:
-        lines = file.read().splitlines()
+        lines = list(whole_calls(file))
     at = [i for i, line in enumerate(lines) if 'SECCOMP_SET_MODE_FILTER' in line and 'NULL' not in line]
     check(at, f'{args}: no filter was installed')
     inside = lines[at[0] + 1:]
