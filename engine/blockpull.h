@@ -184,6 +184,8 @@ enum bpull_event_type {
 	/* A range could not be read and was left out (BPULL_ON_ERROR_IGNORE): `error`,
 	 * `message`. At most 256 a job: the later ones are counted by its end only. */
 	BPULL_EVENT_JOB_IGNORED = 4,
+	/* The job goes on by itself: what it reads from is back (bpull_source_read_done()). */
+	BPULL_EVENT_JOB_RESUMED = 5,
 };
 
 /* Numbers of libvirt's virConnectDomainEventBlockJobStatus. */
@@ -309,6 +311,86 @@ struct bpull_open_request {
 	enum bpull_open_what what;
 };
 
+/* ---- Bases that are no files ----------------------------------------------- */
+
+/* One question that a source was asked: the library's, and valid until the source ends it. */
+struct bpull_source_ask;
+
+/* Who waits for the answer. A source that has lost what it reads from may let a job wait longer
+ * than a guest. */
+enum bpull_source_asker {
+	BPULL_SOURCE_JOB = 0,
+	BPULL_SOURCE_GUEST = 1,
+	BPULL_SOURCE_CALL = 2, /* a call that opens, maps or describes */
+};
+
+/* A range of a source, as it lies behind the one before it. */
+struct bpull_source_extent {
+	uint64_t length;   /* bytes */
+	uint32_t is_zero;  /* 1: every byte reads as zero; 0: it is data, or that is not known */
+	uint32_t reserved; /* zero */
+};
+
+/* What a source does. It is called on the engine's thread and on those that open and map disks, on
+ * several at once, and must not wait there, nor call the library but to end a question. Each
+ * question is ended once, on any thread, inside the call that asks it too. */
+struct bpull_source_ops {
+	size_t size; /* sizeof(struct bpull_source_ops) */
+	/* Reads len bytes at `offset` into buf: offset is a multiple of block_size, len too unless
+	 * it ends at the source's end, len is at most max_size, and all of it lies inside the
+	 * source. Ended by bpull_source_read_done(). */
+	void (*read)(void *source, void *buf, size_t len, uint64_t offset,
+		     enum bpull_source_asker asker, struct bpull_source_ask *ask);
+	/* Says what [offset, offset + len) is, of which len is at most 1 GiB. Ended by
+	 * bpull_source_extents_done(). NULL: not known, all of it is read. */
+	void (*extents)(void *source, uint64_t offset, uint64_t len, enum bpull_source_asker asker,
+			struct bpull_source_ask *ask);
+	/* The last call: ends what is still asked (-ECANCELED), and frees the source. On any
+	 * thread; may wait. NULL: there is nothing to do. */
+	void (*close)(void *source);
+};
+
+struct bpull_source {
+	size_t size;                        /* sizeof(struct bpull_source) */
+	const struct bpull_source_ops *ops; /* stays valid until close() has returned */
+	void *source;                       /* handed to ops */
+	uint64_t length;                    /* bytes; it does not change */
+	uint32_t block_size;                /* a power of two, at most 64 KiB; 0: 1, any range */
+	uint32_t max_size;                  /* of one read, bytes, at least 64 KiB; 0: 1 MiB */
+	/* The same for what is the same: disks of one engine whose chains lead to one identity read
+	 * it by one layer, and a chain that leads there twice is a loop. Copied. NULL: it is like
+	 * no other. */
+	const char *identity;
+	uint64_t reserved[4]; /* zero */
+};
+
+/* Ends a read. rc: 0, all of its bytes are in the buffer; or -errno, of which these mean more than
+ * "it can't be read": -EHOSTUNREACH what it reads from is away: a job pauses (a
+ * BPULL_EVENT_JOB_STOPPED with this error, whatever its on_error is), asks again each second, and
+ * goes on by itself (BPULL_EVENT_JOB_RESUMED); a guest's request fails with -EIO. -ESTALE it is
+ * back and is another one: the job FAILED. Any thread. */
+BPULL_API void bpull_source_read_done(struct bpull_source_ask *ask, int rc);
+/* Ends a question for extents: n of them, from the offset that was asked on; they are not used after
+ * the call. What lies behind their sum is not known, nor is anything where rc is -errno. Extents of
+ * no length, and what lies behind the range that was asked, are left out. Any thread. */
+BPULL_API void bpull_source_extents_done(struct bpull_source_ask *ask, int rc,
+					 const struct bpull_source_extent *extents, size_t n);
+
+/* What a name leads to, by bpull_disk_options.find_base: a source, or another file. */
+struct bpull_base {
+	size_t size;                /* as the library has it; it only grows */
+	struct bpull_source source; /* its ops are NULL: none */
+	/* A file that is opened instead of the name; freed by free(). NULL: the name is. Not
+	 * with a source. */
+	char *path;
+	/* The path was named by the user: backing_rule is not asked. */
+	uint8_t path_is_allowed;
+	uint8_t reserved[7]; /* zero */
+	/* What the name itself says that it is (json: does); UNKNOWN: nothing. -EINVAL where the
+	 * image above records another one. */
+	enum bpull_format format;
+};
+
 struct bpull_disk_options {
 	size_t size;                      /* sizeof(struct bpull_disk_options) */
 	uint32_t flags;                   /* enum bpull_disk_flags */
@@ -352,6 +434,17 @@ struct bpull_disk_options {
 	 * opens the source only. NULL: names are opened. */
 	int (*open_file)(void *open_opaque, const struct bpull_open_request *request);
 	void *open_opaque; /* -EINVAL without open_file */
+	/* Asked first for each backing file, as the image above records it (request->name is the
+	 * recorded name, too; need is READ, what IMAGE), network names included, which are refused
+	 * without this. 0: *base says what it leads to. 1: nothing is known of the name, it is
+	 * opened as ever (and refused where it is a network's). -errno: refused, *error says why.
+	 * Of a source the format must be known: recorded, told or base->format; it is never probed.
+	 * An image that is read from a source may name no file of this machine, unless this answers
+	 * for the name. On the caller's thread, only inside the call that opens the image; must not
+	 * call us. Not with open_file. NULL: none. */
+	int (*find_base)(void *find_opaque, const struct bpull_open_request *request,
+			 struct bpull_base *base, struct bpull_error *error);
+	void *find_opaque; /* -EINVAL without find_base */
 };
 
 /* Opens an image and its chain and takes QEMU's locks on them: the image for writing unless
