@@ -20,6 +20,9 @@
 
 struct dir;
 struct file;
+struct io;
+struct io_req;
+struct source;
 struct file_watch;
 
 /* What a range of a file is, as far as its file system tells. */
@@ -65,6 +68,8 @@ struct file_ops {
 	/* file_look(); a touch is no change, where it can be told from one: mtime_ns is its time
 	 * then. Files of which nothing can be said: NULL. */
 	enum file_state (*look)(struct file *file);
+	/* Takes a read over that no backend can do, and ends it by io_arrive(). NULL: they do. */
+	void (*submit)(struct file *file, struct io *io, struct io_req *req);
 	/* Frees the file; its locks go with it, whatever processes have inherited its
 	 * descriptors. */
 	void (*close)(struct file *file);
@@ -104,7 +109,11 @@ struct file {
 	int lock_fd;       /* a description of its own for the locks; 0 or -1: they are on fd */
 	bool is_locked;    /* closing gives the locks back */
 	bool is_given;     /* by the program (struct file_giver): its name leads nowhere */
-	int slot;          /* index in the ring's file table, or -1 */
+	bool is_source;    /* a program supplies its bytes (source.h) */
+	/* Of a source: its bytes say which blocks of this one are zeros. Closed with it. NULL:
+	 * nothing is known. */
+	struct file *zeros;
+	int slot;                  /* index in the ring's file table, or -1 */
 	struct file *next_closing; /* on a list of files to be closed: file_close_all() */
 	bool no_read_now;          /* file.c: it can't read without waiting */
 	bool no_uncached;          /* io.c: its file system refuses uncached writes */
@@ -172,6 +181,8 @@ struct file_open {
 	struct file_giver giver;
 	const char *recorded; /* for the giver: as struct file_wish has them */
 	bool is_data;
+	/* Taken over, whatever is returned, and opened instead of the name; NULL: none. */
+	const struct source *source;
 	bool write;  /* read-write, else read-only */
 	bool direct; /* O_DIRECT wanted; done without where refused */
 	enum file_holes holes;

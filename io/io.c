@@ -6,6 +6,7 @@
 
 #include "io/base.h"
 #include "io/unaligned.h"
+#include "io/wake.h"
 
 static uint64_t sum_iov(const struct io_req *req)
 {
@@ -38,7 +39,42 @@ void io_submit(struct io *io, struct io_req *req)
 		req->uncached = false;
 	req->unaligned = io_req_is_unaligned(req);
 	io->n_in_flight++;
-	io->ops->submit(io, req);
+	if (req->kind == IO_READ && req->file->ops->submit)
+		req->file->ops->submit(req->file, io, req);
+	else
+		io->ops->submit(io, req);
+}
+
+/* ---- What ended elsewhere ---- */
+
+void io_arrive(struct io *io, struct io_req *req)
+{
+	struct io_req *first = atomic_load(&io->arrived);
+	int fd = io->ops->fd(io);
+
+	do
+		req->next = first;
+	while (!atomic_compare_exchange_weak(&io->arrived, &first, req));
+	if (!first)
+		wake_signal(fd);
+}
+
+static bool has_arrived(const struct io *io)
+{
+	return io->taken || atomic_load(&io->arrived);
+}
+
+static unsigned reap_arrived(struct io *io, struct io_req **out, unsigned max)
+{
+	unsigned n = 0;
+
+	if (!io->taken)
+		io->taken = atomic_exchange(&io->arrived, NULL);
+	while (n < max && io->taken) {
+		out[n++] = io->taken;
+		io->taken = io->taken->next;
+	}
+	return n;
 }
 
 void io_kick(struct io *io)
@@ -66,13 +102,21 @@ bool io_can_wait(const struct io *io)
 
 int io_wait(struct io *io, int fd, int timeout_ms)
 {
+	if (has_arrived(io))
+		timeout_ms = 0;
 	return io->ops->wait(io, fd, timeout_ms);
 }
 
 unsigned io_reap(struct io *io, struct io_req **out, unsigned max)
 {
+	unsigned n = reap_arrived(io, out, max);
+
 	/* Asked even with nothing in flight: the backend may have a stale wake-up to clear. */
-	unsigned n = io->ops->reap(io, out, max);
+	if (n < max)
+		n += io->ops->reap(io, out + n, max - n);
+	/* The backend may have taken the wake-up for its own. */
+	if (has_arrived(io))
+		wake_signal(io_fd(io));
 	assert(n <= max && n <= io->n_in_flight);
 	io->n_in_flight -= n;
 	for (unsigned i = 0; i < n; i++)
@@ -90,11 +134,13 @@ void io_set_notify(struct io *io, bool on)
 {
 	if (io->ops->tell)
 		io->ops->tell(io, on);
+	if (on && has_arrived(io))
+		wake_signal(io_fd(io));
 }
 
 bool io_has_done(const struct io *io)
 {
-	return io->ops->has_done && io->ops->has_done(io);
+	return has_arrived(io) || (io->ops->has_done && io->ops->has_done(io));
 }
 
 void io_close(struct io *io)

@@ -12,6 +12,7 @@
 #ifndef BLOCKPULL_IO_H
 #define BLOCKPULL_IO_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -72,6 +73,10 @@ struct io_ops {
 struct io {
 	const struct io_ops *ops;
 	unsigned n_in_flight; /* submitted and not reaped */
+	/* Requests that ended elsewhere (file_ops.submit), the last one first: any thread adds to
+	 * them, the owner takes all. */
+	_Atomic(struct io_req *) arrived;
+	struct io_req *taken; /* of those, not reaped yet */
 };
 
 /* These wrap the table: they check preconditions (range not wrapping, iov sum) and count. */
@@ -85,6 +90,9 @@ unsigned io_reap(struct io *io, struct io_req **out, unsigned max);
 int io_fd(const struct io *io);
 void io_set_notify(struct io *io, bool on);
 bool io_has_done(const struct io *io);
+/* For file_ops.submit: the request, whose result is set, has ended. Any thread. The caller makes
+ * sure that io is not closed before this returns. */
+void io_arrive(struct io *io, struct io_req *req);
 void io_close(struct io *io);
 /* For a child of fork(), once; the memory stays. */
 void io_leave(struct io *io);

@@ -13,6 +13,7 @@
 
 #include "io/posix_file.h"
 #include "io/posix_lookup.h"
+#include "io/source.h"
 
 /* What direct requests are aligned to, or 1 where O_DIRECT is off or turns out to be refused. */
 static uint32_t direct_align(const struct posix_lookup *lk)
@@ -127,6 +128,8 @@ int posix_open(const struct file_open *how, struct file **out, struct err *err)
 	struct posix_lookup lookup;
 	int rc;
 
+	if (how->source)
+		return source_open(how->source, how->name, how->holes != FILE_HOLES_READ, out, err);
 	posix_lookup_begin(&lookup, how);
 	rc = is_given(&lookup) ? posix_given_open(&lookup, err) : posix_lookup_open(&lookup, err);
 	if (!rc)

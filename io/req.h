@@ -44,6 +44,9 @@ struct io_req {
 	/* A hint: run on a kernel worker, not inside io_uring_enter(). May be set after
 	 * io_req_*(). */
 	bool offload;
+	/* A guest waits, or may: a source that is away gives up sooner. May be set after
+	 * io_req_*(). */
+	bool for_guest;
 
 	/* Out: 0 or more, or -errno. IO_READ: bytes read, less than len only at the end of the
 	 * file. IO_WRITE: len. Others: 0 (IO_WORK: what work returned). */

@@ -11,30 +11,33 @@
 #define MAX_DEPTH 4u
 #define N_SEEDS   3000
 
-struct source {
+struct expected_source {
 	enum extent_kind kind;
 	unsigned depth;
 	uint64_t host_off;
 };
 
 /* What the layers [from, to) say of a unit; UNALLOCATED: nothing, ask below. */
-static struct source ask(const struct chain *chain, unsigned from, unsigned to, uint64_t unit)
+static struct expected_source ask(const struct chain *chain, unsigned from, unsigned to,
+				  uint64_t unit)
 {
 	for (unsigned d = from; d < to; d++) {
 		const struct fake *fake = fake_of(chain->layers[d]);
 
 		if (unit * UNIT >= fake->layer.guest_len)
-			return (struct source){ EXTENT_ZERO, 0, 0 };
+			return (struct expected_source){ EXTENT_ZERO, 0, 0 };
 		if (fake->kind[unit] != EXTENT_UNALLOCATED)
-			return (struct source){ fake->kind[unit], d, plan_rig_host(fake, unit) };
+			return (struct expected_source){ fake->kind[unit], d,
+							 plan_rig_host(fake, unit) };
 	}
-	return (struct source){ to < chain->n_layers ? EXTENT_UNALLOCATED : EXTENT_ZERO, 0, 0 };
+	return (struct expected_source){ to < chain->n_layers ? EXTENT_UNALLOCATED : EXTENT_ZERO, 0,
+					 0 };
 }
 
 /* What a unit that the overlay lacks wants. */
 static enum plan_action wanted(const struct chain *chain, uint64_t unit)
 {
-	struct source s = ask(chain, 1, chain->pull_to, unit);
+	struct expected_source s = ask(chain, 1, chain->pull_to, unit);
 	bool partial = chain->pull_to < chain->n_layers;
 
 	if (s.kind == EXTENT_UNALLOCATED || (s.kind == EXTENT_ZERO && !partial))
@@ -89,7 +92,7 @@ static void check_part(const struct chain *chain, const struct plan *plan,
 {
 	for (uint32_t i = 0; i < part->len; i += UNIT) {
 		uint64_t off = plan->guest_off + part->buf_off + i;
-		struct source s = ask(chain, 1, chain->n_layers, off / UNIT);
+		struct expected_source s = ask(chain, 1, chain->n_layers, off / UNIT);
 
 		cr_assert_eq(part->kind, s.kind, "seed %u: unit %" PRIu64, seed, off / UNIT);
 		if (s.kind == EXTENT_ZERO)

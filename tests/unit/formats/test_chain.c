@@ -184,13 +184,13 @@ static void chain_drop(struct chain *chain)
 
 /* ---- The model: what one byte reads from ---- */
 
-struct source {
+struct expected_layer {
 	enum extent_kind kind;
 	unsigned depth;
 	uint64_t host_off; /* DATA: of the byte; COMPRESSED: of the cluster */
 };
 
-static struct source source_of(struct chain *chain, unsigned from, uint64_t off)
+static struct expected_layer source_of(struct chain *chain, unsigned from, uint64_t off)
 {
 	for (unsigned d = from; d < chain->n_layers; d++) {
 		const struct fake *fake = fake_at(chain, d);
@@ -200,15 +200,18 @@ static struct source source_of(struct chain *chain, unsigned from, uint64_t off)
 			break;
 		switch (fake->kind[unit]) {
 		case EXTENT_UNALLOCATED: continue;
-		case EXTENT_ZERO: return (struct source){ EXTENT_ZERO, d, 0 };
+		case EXTENT_ZERO: return (struct expected_layer){ EXTENT_ZERO, d, 0 };
 		case EXTENT_DATA:
-			return (struct source){ EXTENT_DATA, d, fake->host_off[unit] + off % UNIT };
+			return (struct expected_layer){ EXTENT_DATA, d,
+							fake->host_off[unit] + off % UNIT };
 		case EXTENT_COMPRESSED:
-			return (struct source){ EXTENT_COMPRESSED, d,
-						fake->host_off[round_down(unit, COMP_LEN / UNIT)] };
+			return (struct expected_layer){
+				EXTENT_COMPRESSED, d,
+				fake->host_off[round_down(unit, COMP_LEN / UNIT)]
+			};
 		}
 	}
-	return (struct source){ EXTENT_ZERO, chain->n_layers, 0 };
+	return (struct expected_layer){ EXTENT_ZERO, chain->n_layers, 0 };
 }
 
 /* chain_map() as the engine runs it: what is missing is loaded, and it is asked again. */
@@ -237,7 +240,7 @@ static int map_loading(struct chain *chain, unsigned from, uint64_t off, uint64_
 static void check_byte(struct chain *chain, unsigned from, const struct extent *e, uint64_t i,
 		       uint64_t seed)
 {
-	struct source s = source_of(chain, from, e->guest_off + i);
+	struct expected_layer s = source_of(chain, from, e->guest_off + i);
 
 	cr_assert(s.kind == e->kind && s.depth == e->depth,
 		  "seed %" PRIu64 ": kind %d depth %u at %" PRIu64 ", should be %d %u", seed,
