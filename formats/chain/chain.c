@@ -139,6 +139,57 @@ static void note_format(struct chain_walk *walk, const struct chain_choice *choi
 		chain->layers[0]->backing.told_raw = true;
 }
 
+/* What the recorded name is opened as: itself, where the program resolves it, else a path. */
+static int backing_path(const struct chain_walk *walk, const struct layer *layer,
+			const struct chain_found *found, char **out, struct err *err)
+{
+	if (!found->is_source && !found->path)
+		return chain_name_path(walk->name, layer->backing.name, &chain_backing_use,
+				       walk->how->relative_dir, out, err);
+	*out = strdup(found->path ? found->path : layer->backing.name);
+	return *out ? 0 : out_of_memory(err);
+}
+
+static int take_backing(struct chain_walk *walk, struct chain_choice *choice,
+			struct chain_found *found, struct err *err)
+{
+	struct chain *chain = walk->chain;
+	const struct layer *layer = choice->above;
+	autofree char *path = NULL;
+	char shown[CHAIN_NAME_SHOWN];
+	struct layer_want want = {
+		.policy = found->path && found->path_is_allowed ? NULL : &walk->policy,
+		.choose = chain_choose_format,
+		.opaque = choice,
+		.recorded = layer->backing.name,
+	};
+	struct err cause = { 0 };
+	int rc = backing_path(walk, layer, found, &path, err);
+
+	if (rc)
+		return rc;
+	want.name = choice->path = path;
+	choice->named = found->format;
+	choice->is_source = found->is_source;
+	rc = chain_can_choose(choice, err);
+	if (rc < 0)
+		return rc;
+	chain->is_resolved[choice->depth] = found->is_source || found->path;
+	want.source = found->is_source ? &found->source : NULL;
+	found->is_source = false; /* it is taken over, whatever comes of it */
+	rc = take_layer(walk, &want, &cause);
+	if (rc < 0)
+		return err_wrap(err, rc, &cause, "backing file", chain_name_show(walk->name, shown),
+				chain_name_where(layer->backing.name));
+	rc = chain_check_trust(choice, chain->layers[choice->depth], err);
+	if (rc < 0)
+		return rc;
+	note_format(walk, choice);
+	free(walk->name);
+	walk->name = STEAL(path);
+	return 0;
+}
+
 /* One step down, from the last layer to the file it names. */
 static int open_backing(struct chain_walk *walk, struct err *err)
 {
@@ -146,46 +197,24 @@ static int open_backing(struct chain_walk *walk, struct err *err)
 	const struct layer *layer = chain->layers[chain->n_layers - 1];
 	char shown[CHAIN_NAME_SHOWN];
 	int rc;
-
-	autofree char *path = NULL;
 	struct chain_choice choice = {
 		.how = walk->how,
 		.above = layer,
 		.above_name = walk->name,
 		.depth = chain->n_layers,
 	};
-	struct layer_want want = {
-		.policy = &walk->policy,
-		.choose = chain_choose_format,
-		.opaque = &choice,
-	};
-	struct err cause = { 0 };
+	struct chain_found found;
 
 	if (chain->n_layers > CHAIN_MAX_DEPTH)
 		return err_set(err, -ELOOP,
 			       "'%s' has more than %d images below it; shorten the chain (pull or "
 			       "qemu-img commit) first",
 			       chain_name_show(walk->how->name, shown), CHAIN_MAX_DEPTH);
-	rc = chain_name_path(walk->name, layer->backing.name, &chain_backing_use,
-			     walk->how->relative_dir, &path, err);
-	if (rc < 0)
-		return rc;
-	want.name = choice.path = path;
-	want.recorded = layer->backing.name;
-	rc = chain_can_choose(&choice, err);
-	if (rc < 0)
-		return rc;
-	rc = take_layer(walk, &want, &cause);
-	if (rc < 0)
-		return err_wrap(err, rc, &cause, "backing file", chain_name_show(walk->name, shown),
-				chain_name_where(layer->backing.name));
-	rc = chain_check_trust(&choice, chain->layers[choice.depth], err);
-	if (rc < 0)
-		return rc;
-	note_format(walk, &choice);
-	free(walk->name);
-	walk->name = STEAL(path);
-	return 0;
+	rc = chain_find(&walk->how->finder, layer, walk->name, &found, err);
+	if (!rc)
+		rc = take_backing(walk, &choice, &found, err);
+	chain_found_drop(&found);
+	return rc;
 }
 
 /* The data file of the last layer, if it has one: named by the image as its backing file is, so
@@ -195,7 +224,7 @@ static int open_data_file(struct chain_walk *walk, struct err *err)
 	const struct chain_open *how = walk->how;
 	struct chain *chain = walk->chain;
 	struct layer *layer = chain->layers[chain->n_layers - 1];
-	char shown[CHAIN_NAME_SHOWN];
+	char shown[CHAIN_NAME_SHOWN], other[CHAIN_NAME_SHOWN];
 	int rc;
 
 	autofree char *path = NULL;
@@ -217,6 +246,13 @@ static int open_data_file(struct chain_walk *walk, struct err *err)
 
 	if (!layer->has_data_file || how->allow_unreadable)
 		return 0;
+	if (layer->file->is_source)
+		return err_set(err, -ENOTSUP,
+			       "'%s' is read from another machine, and its data lies in a file of "
+			       "its own, '%s', which is not supported: give that server an image "
+			       "without one",
+			       chain_name_show(walk->name, shown),
+			       chain_name_show(layer->data_name, other));
 	rc = chain_name_path(walk->name, layer->data_name, &chain_data_use, how->relative_dir,
 			     &path, err);
 	if (rc < 0)

@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "formats/chain/found.h"
 #include "formats/core/layer.h"
 #include "io/base.h"
 #include "io/file.h"
@@ -56,8 +57,9 @@ struct chain_open {
 	/* What backing and data names may lead to; NULL: plain files in the overlay's directory and
 	 * below. Its own_dir counts only where the overlay is no device. */
 	const struct path_policy *policy;
-	struct file_giver giver;  /* opens all files instead, and is their policy */
-	const char *relative_dir; /* where relative names behind "file:" lead from; NULL: here */
+	struct file_giver giver;    /* opens all files instead, and is their policy */
+	struct chain_finder finder; /* resolves names of backing files */
+	const char *relative_dir;   /* where relative names behind "file:" lead from; NULL: here */
 	/* Told once where a file system has no OFD locks; NULL for none. */
 	void (*no_locks_here)(void *opaque, const char *name);
 	void *opaque;
@@ -84,6 +86,8 @@ struct chain {
 	/* enum chain_format_from of each layer, as they were opened: of use until a layer comes or
 	 * goes. */
 	uint8_t format_from[CHAIN_MAX_DEPTH + 1];
+	/* The program said what each layer's name leads to; likewise. */
+	bool is_resolved[CHAIN_MAX_DEPTH + 1];
 };
 
 /* Errors, each with a sentence: the opener's and the formats'; -ELOOP a loop or too deep; -EBUSY an

@@ -180,7 +180,24 @@ static char *relative_dir(const char *from, const char *to)
 	return path;
 }
 
-int chain_base_name(const struct chain *chain, unsigned depth, char **out, struct err *err)
+/* A name that the program resolves is no path: it is recorded as the chain had it. Where it led to
+ * a file, it may be relative to another image's directory. */
+static int resolved_base_name(const struct chain *chain, unsigned depth, char **out,
+			      struct err *err)
+{
+	const struct file *base = chain->layers[depth]->file;
+	char shown[CHAIN_NAME_SHOWN];
+
+	if (!base->is_source)
+		return err_set(err, -EINVAL,
+			       "another file was opened for '%s', so the image's name for its new "
+			       "base must be named (base_name)",
+			       chain_name_show(base->name, shown));
+	*out = strdup(base->name);
+	return *out ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
+static int path_base_name(const struct chain *chain, unsigned depth, char **out, struct err *err)
 {
 	const struct layer *overlay = chain->layers[0];
 	const struct file *base = chain->layers[depth]->file;
@@ -208,6 +225,13 @@ int chain_base_name(const struct chain *chain, unsigned depth, char **out, struc
 	return 0;
 }
 
+int chain_base_name(const struct chain *chain, unsigned depth, char **out, struct err *err)
+{
+	if (chain->layers[depth]->file->is_source || chain->is_resolved[depth])
+		return resolved_base_name(chain, depth, out, err);
+	return path_base_name(chain, depth, out, err);
+}
+
 /* As the image will resolve it: from the directory it lies in. NULL: no memory. */
 static char *resolve_beside(const struct file *overlay, const char *name)
 {
@@ -224,10 +248,7 @@ static char *resolve_beside(const struct file *overlay, const char *name)
 /* Could be taken for something else when the image is opened. */
 static bool is_plain_name(const char *name)
 {
-	for (const char *c = name; *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			return false;
-	return *name && name[strcspn(name, ":/")] != ':';
+	return *name && name[strcspn(name, ":/")] != ':' && !chain_name_has_control(name);
 }
 
 int chain_name_base(const struct chain *chain, struct file_opener *opener, unsigned depth,
@@ -239,7 +260,8 @@ int chain_name_base(const struct chain *chain, struct file_opener *opener, unsig
 	unsigned found;
 	int rc;
 
-	if (!wanted)
+	if (!wanted || (chain->layers[depth]->file->is_source &&
+			!strcmp(wanted, chain->layers[depth]->file->name)))
 		return chain_base_name(chain, depth, out, err);
 	if (!is_plain_name(wanted))
 		return err_set(

@@ -44,7 +44,13 @@ static int recorded_format(const struct chain_choice *choice, enum image_format 
 	const char *recorded = above->backing.format_name, *known;
 	char shown[CHAIN_NAME_SHOWN], other[4 * sizeof(above->backing.format_name)];
 
-	*out = above->backing.format;
+	*out = above->backing.format != IMAGE_UNKNOWN ? above->backing.format : choice->named;
+	if (choice->named != IMAGE_UNKNOWN && *out != choice->named)
+		return err_set(err, -EINVAL,
+			       "'%s' records that its backing file is %s, and the name that it "
+			       "records says %s; mend the record with qemu-img rebase -u",
+			       chain_name_show(choice->above_name, shown), format_name(*out),
+			       format_name(choice->named));
 	if (*out != IMAGE_UNKNOWN || !*recorded)
 		return 0;
 	/* The names of QEMU's drivers for plain files and devices, put there for raw. */
@@ -68,9 +74,10 @@ int chain_can_choose(const struct chain_choice *choice, struct err *err)
 	char shown[CHAIN_NAME_SHOWN];
 	int rc = recorded_format(choice, &recorded, err);
 
-	if (rc || recorded != IMAGE_UNKNOWN || how->backing_format != IMAGE_UNKNOWN ||
-	    how->trust_formats || how->n_told || choice->above->backing.probe)
+	if (rc || recorded != IMAGE_UNKNOWN || how->backing_format != IMAGE_UNKNOWN || how->n_told)
 		return rc;
+	if (!choice->is_source && (how->trust_formats || choice->above->backing.probe))
+		return 0;
 	err_set(err, -ENOTSUP,
 		"'%s' does not record the format of its backing file, and guessing it from the "
 		"contents would trust the guest or program that wrote them; it must be named",
@@ -167,7 +174,7 @@ int chain_choose_format(void *opaque, struct file *file, enum image_format *out,
 	if (*out != IMAGE_UNKNOWN)
 		return told == IMAGE_UNKNOWN ? check_common_word(choice, file, *out, err) : 0;
 	choice->from = CHAIN_FORMAT_PROBED;
-	if (how->trust_formats || choice->above->backing.probe)
+	if (!choice->is_source && (how->trust_formats || choice->above->backing.probe))
 		return format_probe(file, out, err);
 	chain_name_show(choice->path, other);
 	err_set(err, -ENOTSUP,

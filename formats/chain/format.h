@@ -10,10 +10,13 @@
 /* One backing file that is about to be opened. */
 struct chain_choice {
 	const struct chain_open *how;
-	const struct layer *above;   /* the image that names it */
-	const char *above_name;      /* as this chain came to it */
-	const char *path;            /* of the backing file, likewise */
-	unsigned depth;              /* the layer it will be */
+	const struct layer *above; /* the image that names it */
+	const char *above_name;    /* as this chain came to it */
+	const char *path;          /* of the backing file, likewise */
+	unsigned depth;            /* the layer it will be */
+	/* What the name itself says; IMAGE_UNKNOWN: nothing. */
+	enum image_format named;
+	bool is_source;              /* of which nothing is guessed */
 	enum chain_format_from from; /* set by chain_choose_format() */
 };
 

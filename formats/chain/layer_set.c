@@ -235,6 +235,7 @@ static int open_file(struct layer_set *set, const struct layer_want *want, struc
 		.giver = want->giver,
 		.recorded = want->recorded,
 		.is_data = want->is_data,
+		.source = want->source,
 	};
 	int rc;
 
@@ -277,7 +278,7 @@ static struct layer *find_shared(const struct layer_set *set, const struct file 
 		    layer_format(entry->layer) == format && !entry->layer->has_data_file &&
 		    (entry->locked || !lock) && file_look(have) == FILE_SAME &&
 		    have->mtime_ns == file->mtime_ns && have->len == file->len &&
-		    have->trust_holes == file->trust_holes)
+		    have->trust_holes == file->trust_holes && !have->zeros == !file->zeros)
 			return entry->layer;
 	}
 	return NULL;

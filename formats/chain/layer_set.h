@@ -14,6 +14,7 @@
 
 struct chain;
 struct layer_set;
+struct source;
 struct table_cache;
 
 struct layer_set *layer_set_new(struct file_opener *opener, struct table_cache *cache);
@@ -37,9 +38,10 @@ struct layer_want {
 	bool watch;   /* file_look() is to tell a touch from a write */
 	bool is_data; /* an image's data file, not an image */
 	const struct path_policy *policy;
-	struct file_giver giver;   /* opens the file instead; the name is what it is asked for */
-	const char *recorded;      /* as struct file_wish has it */
-	const struct chain *above; /* the images that read through to this one */
+	struct file_giver giver;     /* opens the file instead; the name is what it is asked for */
+	const char *recorded;        /* as struct file_wish has it */
+	const struct source *source; /* taken over and opened instead, whatever is returned */
+	const struct chain *above;   /* the images that read through to this one */
 };
 
 /* Opens an image or takes the open one. *is_new: its file is one no chain has seen. *no_locks: the

@@ -45,6 +45,14 @@ static const char *why_no_path(const char *name)
 	return "protocols are not supported (a file of that name would be written ./NAME)";
 }
 
+bool chain_name_has_control(const char *name)
+{
+	for (const char *c = name; *c; c++)
+		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+			return true;
+	return false;
+}
+
 int chain_name_path(const char *image_name, const char *recorded, const struct chain_name_use *use,
 		    const char *here, char **out, struct err *err)
 {
@@ -53,10 +61,9 @@ int chain_name_path(const char *image_name, const char *recorded, const struct c
 	const char *slash;
 	int dir_len, n;
 
-	for (const char *c = recorded; *c; c++)
-		if ((unsigned char)*c < 0x20 || *c == 0x7f)
-			return bad_name(image_name, recorded, use, -ENOTSUP,
-					"it holds control characters", err);
+	if (chain_name_has_control(recorded))
+		return bad_name(image_name, recorded, use, -ENOTSUP, "it holds control characters",
+				err);
 	if (!strncmp(name, "json:", 5))
 		return bad_name(image_name, recorded, use, -ENOTSUP,
 				"json: descriptions are not followed", err);

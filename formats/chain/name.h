@@ -3,12 +3,17 @@
 #ifndef BLOCKPULL_FORMATS_CHAIN_NAME_H
 #define BLOCKPULL_FORMATS_CHAIN_NAME_H
 
+#include <stdbool.h>
+
 struct err;
 
 #define CHAIN_NAME_SHOWN 300 /* bytes of a name in a sentence; three fit a message */
 
 /* A name as it may be printed in a sentence of a chain. Returns shown. */
 const char *chain_name_show(const char *name, char shown[CHAIN_NAME_SHOWN]);
+
+/* Such a name is no file's and no server's. */
+bool chain_name_has_control(const char *name);
 
 /* What a recorded name is the name of, and how a better one is recorded. */
 struct chain_name_use {

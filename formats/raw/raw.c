@@ -17,6 +17,7 @@
 #include "formats/core/layer_guest.h"
 #include "formats/core/layer_resize.h"
 #include "formats/core/table_cache.h"
+#include "formats/raw/raw_zeros.h"
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
@@ -29,10 +30,13 @@ static int raw_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct
 		   struct table_need *need)
 {
 	struct file_status status;
-	int rc = file_status(layer->file, guest_off, &status);
 	uint64_t end;
 	bool is_sector_end;
+	int rc;
 
+	if (layer->file->zeros)
+		return raw_zeros_map(layer, guest_off, len, out, need);
+	rc = file_status(layer->file, guest_off, &status);
 	if (rc < 0)
 		return rc;
 	if (!status.len)
@@ -70,6 +74,8 @@ static int raw_map_write(struct layer *layer, uint64_t guest_off, uint64_t len,
 
 static void raw_close(struct layer *layer)
 {
+	if (layer->file->zeros)
+		table_cache_forget(layer->cache, layer->file->zeros);
 	free(layer);
 }
 

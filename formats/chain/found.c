@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Names that the program resolves: sources, and files that lie elsewhere by now. The library knows
+ * no network, so a name of one means what the program says.
+ *
+ * An image that comes over a network may name no file of this machine: it is another machine's
+ * word, and the files beside the overlay are not there for it.
+ */
+#include "formats/chain/found.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "formats/chain/name.h"
+#include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
+
+int chain_find(const struct chain_finder *finder, const struct layer *above, const char *above_name,
+	       struct chain_found *found, struct err *err)
+{
+	char shown[CHAIN_NAME_SHOWN], other[CHAIN_NAME_SHOWN];
+	int rc;
+
+	*found = (struct chain_found){ 0 };
+	if (chain_name_has_control(above->backing.name))
+		return 0; /* which refuses it */
+	rc = finder->find ? finder->find(finder->opaque, above->backing.name, found, err) : 1;
+	if (rc <= 0)
+		return rc;
+	if (!above->file->is_source)
+		return 0;
+	return err_set(err, -EPERM,
+		       "'%s' is read from another machine and names '%s' as its backing file: such "
+		       "an image may not choose files of this one; say what the name leads to",
+		       chain_name_show(above_name, shown),
+		       chain_name_show(above->backing.name, other));
+}
+
+void chain_found_drop(struct chain_found *found)
+{
+	if (found->is_source && found->source.ops.close)
+		found->source.ops.close(found->source.opaque);
+	found->is_source = false;
+	free(STEAL(found->path));
+}
