@@ -411,7 +411,7 @@ static int set_pause(struct bpull_disk *disk, bool pause)
 
 	if (rc)
 		return rc;
-	disk->control.want_pause = pause;
+	disk->control.want_pause = disk->control.keep_paused = pause;
 	return control_unlock(disk);
 }
 

@@ -13,6 +13,7 @@
 
 #include "engine/copy/plan.h"
 #include "engine/copy/run_state.h"
+#include "engine/core/fault.h"
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
 #include "formats/core/layer.h"
@@ -225,6 +226,8 @@ static int decode_work(struct io_req *req)
 
 enum step copy_run_decode(struct copy_run *p)
 {
+	if (p->read.n_reqs)
+		job_note_back(p->op.disk);
 	pad_reads(p);
 	p->phase = copy_run_after_read(p);
 	for (unsigned i = 0; i < p->read.n_decodes; i++) {

@@ -122,6 +122,7 @@ struct control {
 	struct bpull_job_info info;
 	bool running; /* between start and conclusion */
 	bool want_pause, want_abort, want_finalize, new_speed;
+	bool keep_paused; /* the program paused it: it does not go on by itself */
 	uint64_t bandwidth, burst;
 };
 

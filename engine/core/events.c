@@ -88,6 +88,14 @@ void events_push_ignored(struct bpull_disk *disk, int error, const char *message
 		push(disk, &queued, BPULL_EVENT_JOB_IGNORED, BPULL_JOB_FAILED, error, message);
 }
 
+void events_push_resumed(struct bpull_disk *disk)
+{
+	struct queued_event *queued = calloc(1, sizeof(*queued));
+
+	if (queued)
+		push(disk, &queued, BPULL_EVENT_JOB_RESUMED, BPULL_JOB_FAILED, 0, "");
+}
+
 int events_take(struct bpull_engine *engine, struct bpull_event *out, int max)
 {
 	struct queued_event *queued;

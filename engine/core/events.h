@@ -34,6 +34,8 @@ void events_prepare_stopped(struct bpull_disk *disk);
 void events_push_stopped(struct bpull_disk *disk, int error, const char *message);
 /* Queues the event of a range that was left out; without memory the program gets no such event. */
 void events_push_ignored(struct bpull_disk *disk, int error, const char *message);
+/* Queues the event that the job goes on by itself; without memory the program gets none. */
+void events_push_resumed(struct bpull_disk *disk);
 int events_take(struct bpull_engine *engine, struct bpull_event *out, int max);
 /* Frees all of a disk's events, taken or not. */
 void events_forget(struct bpull_disk *disk);

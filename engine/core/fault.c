@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "engine/blockpull.h"
+#include "engine/core/clock.h"
 #include "engine/core/disk.h"
 #include "engine/core/events.h"
 #include "engine/core/loop.h"
@@ -144,13 +145,32 @@ static bool wants_stop(const struct bpull_disk *disk, int error)
 	if (disk->poisoned || disk->job.step == JOB_IDLE || disk->job.step == JOB_UNWINDING ||
 	    disk->link.changed)
 		return false;
+	if (error == -EHOSTUNREACH)
+		return true;
 	switch (disk->job.on_error) {
 	case BPULL_ON_ERROR_ENOSPC: return err_is_no_space(error);
-	case BPULL_ON_ERROR_STOP: return error != -EUCLEAN && error != -ENOTSUP;
+	case BPULL_ON_ERROR_STOP: return error != -EUCLEAN && error != -ENOTSUP && error != -ESTALE;
 	case BPULL_ON_ERROR_REPORT:
 	case BPULL_ON_ERROR_IGNORE: break;
 	}
 	return false;
+}
+
+/* A job that lost its source asks for it again so often. */
+#define AWAY_RETRY_NS UINT64_C(1000000000)
+
+/* The program is told once, however often the job tries in vain. */
+static void tell_stop(struct bpull_disk *disk, int error, const char *message)
+{
+	struct job *job = &disk->job;
+	bool was_away = job->is_away;
+
+	if (error == -EHOSTUNREACH) {
+		job->is_away = true;
+		job->retry_ns = engine_now_ns() + AWAY_RETRY_NS;
+	}
+	if (error != -EHOSTUNREACH || !was_away)
+		events_push_stopped(disk, error, message);
 }
 
 /* Stops the job if its policy wants this failure to. True: it was stopped, and the caller must not
@@ -171,7 +191,7 @@ static bool stop_on_fault(struct bpull_disk *disk, const struct op *op, const ch
 	disk->control.want_pause = true;
 	pthread_mutex_unlock(&disk->control.mutex);
 	job->paused = true;
-	events_push_stopped(disk, op->error, message);
+	tell_stop(disk, op->error, message);
 	/* The job sees the pause, and lets runs go that are in the way. */
 	engine_rerun(disk->engine);
 	return true;
@@ -184,7 +204,11 @@ void job_fail_op(struct bpull_disk *disk, const struct op *op)
 	/* A read that was in flight when the job took the abort is no failure. */
 	if (disk->job.aborted && op->error_was_read)
 		return;
-	job_describe_failure(disk, op, "; the job waits to be resumed", message, sizeof(message));
+	job_describe_failure(disk, op,
+			     op->error == -EHOSTUNREACH
+				     ? "; the job goes on when it can be reached again"
+				     : "; the job waits to be resumed",
+			     message, sizeof(message));
 	if (stop_on_fault(disk, op, message))
 		return;
 	job_describe_failure(disk, op, advice(disk, op->error), message, sizeof(message));
@@ -193,6 +217,14 @@ void job_fail_op(struct bpull_disk *disk, const struct op *op)
 		disk->job.counters.error_was_read = op->error_was_read;
 	}
 	job_fail(disk, op->error, "%s", message);
+}
+
+void job_note_back(struct bpull_disk *disk)
+{
+	if (!disk->job.is_away)
+		return;
+	disk->job.is_away = false;
+	events_push_resumed(disk);
 }
 
 bool job_is_stopped(const struct bpull_disk *disk)

@@ -35,6 +35,10 @@ struct job {
 	bool paused, aborted;
 	bool finalize; /* asked for */
 	bool stopped;  /* by an error; paused until the program resumes the job */
+	/* What a base is read from is away: it was told, and not that it is back. Stopped by that,
+	 * the job tries again at retry_ns (0: it does not, the program has paused it). */
+	bool is_away;
+	uint64_t retry_ns;
 	int error;
 	enum bpull_remedy remedy; /* what the program may do about that error */
 	char message[1024];

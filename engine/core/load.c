@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/blockpull.h"
 #include "engine/core/disk.h"
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
@@ -91,9 +92,10 @@ static const struct op_kind load_kind = { "load", load_step, load_fail };
 
 /* Begins to load the table, and of those behind it as many as the need names, at most `max` in all.
  * NULL: out of memory. */
-static struct load *load_begin(struct bpull_engine *engine, const struct table_need *need,
+static struct load *load_begin(const struct bpull_disk *disk, const struct table_need *need,
 			       unsigned max)
 {
+	struct bpull_engine *engine = disk->engine;
 	struct load *load = calloc(1, sizeof(*load));
 
 	if (!load)
@@ -114,6 +116,7 @@ static struct load *load_begin(struct bpull_engine *engine, const struct table_n
 		load->req.n_iov = load->n;
 		load->req.len = (uint64_t)load->n * need->len;
 	}
+	load->req.for_guest = disk->flags & BPULL_DISK_GUEST_IO;
 	op_submit(&load->op, &load->req);
 	return load;
 }
@@ -121,7 +124,7 @@ static struct load *load_begin(struct bpull_engine *engine, const struct table_n
 enum step op_wait_table(struct op *op, const struct table_need *need)
 {
 	struct table *table = table_find(op->engine->cache, need->file, need->host_off);
-	struct load *load = table ? table->waiters : load_begin(op->engine, need, 1);
+	struct load *load = table ? table->waiters : load_begin(op->disk, need, 1);
 
 	if (table && !load) { /* a thread that yields reads it itself (lock.c) */
 		op_wait_in(&op->engine->table_waiters, op);
@@ -169,7 +172,7 @@ void load_ahead(struct bpull_disk *disk, const struct table_need *missed, uint64
 			continue;
 		if (n && len + place.len + place.more_len > ahead_len(disk))
 			return;
-		load = load_begin(disk->engine, &place, LOAD_MAX);
+		load = load_begin(disk, &place, LOAD_MAX);
 		if (!load)
 			return;
 		len += load->req.len;

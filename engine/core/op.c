@@ -10,6 +10,7 @@
 
 #include <assert.h>
 
+#include "engine/blockpull.h"
 #include "engine/core/disk.h"
 #include "io/base.h"
 #include "io/fifo.h"
@@ -49,6 +50,7 @@ void op_set_error(struct op *op, int error, struct file *file, uint64_t off, boo
 void op_submit(struct op *op, struct io_req *req)
 {
 	req->owner = op;
+	req->for_guest |= op->disk && op->disk->flags & BPULL_DISK_GUEST_IO;
 	op->n_pending++;
 	io_submit(op->engine->io, req);
 }

@@ -52,6 +52,9 @@ static void guest_over(struct guest *g)
 {
 	struct bpull_disk *disk = g->op.disk;
 
+	/* A guest knows no networks: it is told of a disk that does not work. */
+	if (g->op.error == -EHOSTUNREACH || g->op.error == -ESTALE)
+		g->op.error = -EIO;
 	guest_count_end(g);
 	if (g->kind == GUEST_GROW_DISK)
 		guest_grow_end(g);

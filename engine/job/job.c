@@ -43,6 +43,12 @@ static void obey(struct bpull_disk *disk, uint64_t now_ns)
 	struct job *job = &disk->job;
 
 	pthread_mutex_lock(&c->mutex);
+	if (c->keep_paused)
+		job->retry_ns = 0;
+	if (job->retry_ns && now_ns >= job->retry_ns) {
+		job->retry_ns = 0;
+		c->want_pause = false;
+	}
 	job->paused = c->want_pause;
 	job->aborted |= c->want_abort;
 	job->finalize |= c->want_finalize;
@@ -141,11 +147,11 @@ void job_run(struct bpull_disk *disk, uint64_t now_ns)
 
 uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns)
 {
-	uint64_t at_ns = UINT64_MAX;
+	uint64_t at_ns = disk->job.retry_ns ? disk->job.retry_ns : UINT64_MAX;
 
 	if (disk->job.step != JOB_COPYING)
 		return at_ns;
-	at_ns = throttle_release(disk, now_ns);
+	at_ns = MIN(at_ns, throttle_release(disk, now_ns));
 	if (disk->walk->rest_ns)
 		at_ns = MIN(at_ns, disk->walk->rest_ns);
 	if (engine_has_ready(disk->engine))
@@ -189,7 +195,7 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	pthread_mutex_lock(&c->mutex);
 	c->running = true;
 	c->want_abort = c->want_finalize = c->new_speed = false;
-	c->want_pause = o->flags & BPULL_JOB_START_PAUSED;
+	c->want_pause = c->keep_paused = o->flags & BPULL_JOB_START_PAUSED;
 	pthread_mutex_unlock(&c->mutex);
 	events_drop_taken(disk);
 	if (!overlay->has_backing || disk->chain->pull_to < 2) {

@@ -282,6 +282,10 @@ void control_job_event(struct control_target *target, const struct bpull_event *
 	case BPULL_EVENT_JOB_IGNORED:
 		control_tell_error(target, job, true, "ignore", event->message);
 		return;
+	case BPULL_EVENT_JOB_RESUMED:
+		job->is_user_paused = false;
+		jobs_tell_running(target, job);
+		return;
 	case BPULL_EVENT_IO: return;
 	case BPULL_EVENT_JOB: break;
 	}
