@@ -316,7 +316,7 @@ struct bpull_open_request {
 /* One question that a source was asked: the library's, and valid until the source ends it. */
 struct bpull_source_ask;
 
-/* Who waits for the answer. A source that has lost what it reads from may let a job wait longer
+/* What waits for the answer: a source that has lost what it reads from may let a job wait longer
  * than a guest. */
 enum bpull_source_asker {
 	BPULL_SOURCE_JOB = 0,
@@ -356,7 +356,7 @@ struct bpull_source {
 	void *source;                       /* handed to ops */
 	uint64_t length;                    /* bytes; it does not change */
 	uint32_t block_size;                /* a power of two, at most 64 KiB; 0: 1, any range */
-	uint32_t max_size;                  /* of one read, bytes, at least 64 KiB; 0: 1 MiB */
+	uint32_t max_size; /* of one read, bytes: a power of two, 64 KiB at least; 0: 1 MiB */
 	/* The same for what is the same: disks of one engine whose chains lead to one identity read
 	 * it by one layer, and a chain that leads there twice is a loop. Copied. NULL: it is like
 	 * no other. */
@@ -370,9 +370,9 @@ struct bpull_source {
  * goes on by itself (BPULL_EVENT_JOB_RESUMED); a guest's request fails with -EIO. -ESTALE it is
  * back and is another one: the job FAILED. Any thread. */
 BPULL_API void bpull_source_read_done(struct bpull_source_ask *ask, int rc);
-/* Ends a question for extents: n of them, from the offset that was asked on; they are not used after
- * the call. What lies behind their sum is not known, nor is anything where rc is -errno. Extents of
- * no length, and what lies behind the range that was asked, are left out. Any thread. */
+/* Ends a question for extents: n of them, from the offset that was asked on; they are not used
+ * after the call. What lies behind their sum is not known, nor is anything where rc is -errno.
+ * Extents of no length, and what lies behind the range that was asked, are left out. Any thread. */
 BPULL_API void bpull_source_extents_done(struct bpull_source_ask *ask, int rc,
 					 const struct bpull_source_extent *extents, size_t n);
 

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "engine/api/open_flags.h"
+#include "engine/api/source.h"
 #include "engine/api/told.h"
 #include "engine/blockpull.h"
 #include "engine/core/export.h"
@@ -91,6 +92,12 @@ int options_take(enum open_way way, const struct bpull_disk_options *given,
 					  ? "open_file says which files may be opened: it "
 					    "goes without backing_rule and allowed_dirs"
 					  : "open_opaque is for open_file, which is missing");
+	if (out->find_base ? out->open_file != NULL : out->find_opaque != NULL)
+		return error_fill(error, -EINVAL,
+				  out->find_base
+					  ? "open_file opens what the chain names: it goes "
+					    "without find_base"
+					  : "find_opaque is for find_base, which is missing");
 	out->size = sizeof(*out);
 	return open_flags_check(way, out->flags, &err) ? error_export(&err, error) : 0;
 }
@@ -243,6 +250,8 @@ struct chain_open options_chain(const struct bpull_disk_options *options, const 
 		.direct = options->flags & BPULL_DISK_DIRECT,
 		.relative_dir = options->relative_dir,
 		.policy = policy,
+		.finder = { .find = options->find_base ? source_find : NULL,
+			    .opaque = (void *)options },
 		.giver = { .give = options->open_file ? give_file : NULL,
 			   .opaque = (void *)options },
 	};

@@ -153,6 +153,9 @@ Test(api_null, null_disks_are_refused_in_every_call)
 	REFUSED(bpull_disk_map, extents, (disk, 0, NULL, 1, &error));
 	INVALID(bpull_disk_set_copy_on_read, disk, (NULL, 1));
 	REFUSED(bpull_disk_resize, disk, (NULL, BASE_LEN, NULL, &error));
+	NO_EFFECT(bpull_source_read_done, ask, (NULL, 0));
+	NO_EFFECT(bpull_source_extents_done, ask, (NULL, 0, NULL, 0));
+	NO_EFFECT(bpull_source_extents_done, extents, (NULL, 0, NULL, 1));
 	INVALID(bpull_disk_get_stats, disk, (NULL, &stats));
 	INVALID(bpull_disk_get_stats, stats, (disk, NULL));
 }

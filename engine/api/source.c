@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Bases that are no files, as the program describes them: checked, and handed on in the words of
+ * io/source.h. The program's table of calls is called directly: its types are the same.
+ */
+#include "engine/api/source.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/api/options.h"
+#include "engine/blockpull.h"
+#include "formats/chain/found.h"
+#include "formats/chain/name.h"
+#include "io/base.h"
+#include "io/err.h"
+#include "io/source.h"
+
+#define DEFAULT_MAX_LEN (UINT32_C(1) << 20)
+#define MIN_MAX_LEN     (UINT32_C(64) << 10)
+
+_Static_assert((int)BPULL_SOURCE_JOB == SOURCE_JOB && (int)BPULL_SOURCE_GUEST == SOURCE_GUEST &&
+		       (int)BPULL_SOURCE_CALL == SOURCE_CALL,
+	       "one numbering of who asks");
+
+/* A source as the program described it, and its calls. */
+struct api_source {
+	struct bpull_source_ops ops;
+	void *source;
+};
+
+static void read_source(void *opaque, void *buf, size_t len, uint64_t off, enum source_asker asker,
+			struct source_ask *ask)
+{
+	const struct api_source *s = opaque;
+
+	s->ops.read(s->source, buf, len, off, (enum bpull_source_asker)asker,
+		    (struct bpull_source_ask *)ask);
+}
+
+static void ask_extents(void *opaque, uint64_t off, uint64_t len, enum source_asker asker,
+			struct source_ask *ask)
+{
+	const struct api_source *s = opaque;
+
+	s->ops.extents(s->source, off, len, (enum bpull_source_asker)asker,
+		       (struct bpull_source_ask *)ask);
+}
+
+static void close_api_source(void *opaque)
+{
+	struct api_source *s = opaque;
+
+	if (s->ops.close)
+		s->ops.close(s->source);
+	free(s);
+}
+
+void bpull_source_read_done(struct bpull_source_ask *ask, int rc)
+{
+	if (ask)
+		source_read_done((struct source_ask *)ask, rc);
+}
+
+void bpull_source_extents_done(struct bpull_source_ask *ask, int rc,
+			       const struct bpull_source_extent *extents, size_t n)
+{
+	if (!ask)
+		return;
+	for (size_t i = 0; !rc && extents && i < n; i++) {
+		struct source_extent extent = { .len = extents[i].length,
+						.is_zero = extents[i].is_zero == 1 };
+
+		source_extents_add((struct source_ask *)ask, &extent);
+	}
+	source_extents_done((struct source_ask *)ask, rc);
+}
+
+static bool is_all_zero(const uint64_t *words, size_t n)
+{
+	uint64_t any = 0;
+
+	for (size_t i = 0; i < n; i++)
+		any |= words[i];
+	return !any;
+}
+
+/* What the library can't work with: a clause, or NULL. */
+static const char *find_fault(const struct bpull_source *s, const struct bpull_source_ops *ops)
+{
+	uint32_t block = s->block_size ? s->block_size : 1;
+
+	if (!ops->read)
+		return "it can't be read";
+	if (s->length > INT64_MAX)
+		return "its length is beyond what a file can have";
+	if (!is_power_of_2(block) || block > SOURCE_MAX_BLOCK_LEN)
+		return "its block_size is no power of two up to 64 KiB";
+	if (s->max_size && (!is_power_of_2(s->max_size) || s->max_size < MIN_MAX_LEN))
+		return "its max_size is no power of two from 64 KiB on";
+	if (!is_all_zero(s->reserved, ARRAY_LEN(s->reserved)))
+		return "its reserved fields are not zero";
+	return NULL;
+}
+
+static void close_given(const struct bpull_source *s, const struct bpull_source_ops *ops)
+{
+	if (ops->close)
+		ops->close(s->source);
+}
+
+static int take_source(const struct bpull_source *given, const char *recorded,
+		       struct chain_found *found, struct err *err)
+{
+	struct api_source *s = calloc(1, sizeof(*s));
+	char shown[CHAIN_NAME_SHOWN];
+	struct bpull_source_ops ops;
+	struct bpull_source source;
+	const char *fault;
+
+	if (!options_import(&ops, sizeof(ops), given->ops) ||
+	    !options_import(&source, sizeof(source), given)) {
+		free(s);
+		return err_set(err, -EINVAL, "'%s': unknown options of its source",
+			       chain_name_show(recorded, shown));
+	}
+	fault = find_fault(&source, &ops);
+	if (!s || fault) {
+		close_given(&source, &ops);
+		free(s);
+		return fault ? err_set(err, -EINVAL, "'%s': its source can't be used: %s",
+				       chain_name_show(recorded, shown), fault)
+			     : err_set(err, -ENOMEM, "out of memory while opening an image");
+	}
+	*s = (struct api_source){ .ops = ops, .source = source.source };
+	found->is_source = true;
+	found->source = (struct source){
+		.ops = { .read = read_source,
+			 .extents = ops.extents ? ask_extents : NULL,
+			 .close = close_api_source },
+		.opaque = s,
+		.len = source.length,
+		.block_len = source.block_size ? source.block_size : 1,
+		.max_len = source.max_size ? source.max_size : DEFAULT_MAX_LEN,
+		.identity = source.identity,
+	};
+	return 0;
+}
+
+/* The program's sentence, or one of ours. */
+static int take_refusal(int rc, const struct bpull_error *error, const char *recorded,
+			struct err *err)
+{
+	char shown[CHAIN_NAME_SHOWN];
+
+	if (error->message[0])
+		return err_set(err, rc, "%.1023s", error->message);
+	return err_errno(err, rc, "'%s' was refused", chain_name_show(recorded, shown));
+}
+
+int source_find(void *opaque, const char *recorded, struct chain_found *found, struct err *err)
+{
+	const struct bpull_disk_options *options = opaque;
+	struct bpull_open_request request = {
+		.size = sizeof(request),
+		.name = recorded,
+		.recorded = recorded,
+		.need = BPULL_OPEN_READ,
+		.what = BPULL_OPEN_IMAGE,
+	};
+	struct bpull_base base = { .size = sizeof(base) };
+	struct bpull_error error = { 0 };
+	int rc = options->find_base(options->find_opaque, &request, &base, &error);
+
+	if (rc < 0)
+		return take_refusal(rc, &error, recorded, err);
+	if (rc)
+		return 1;
+	found->format =
+		base.format <= OPTIONS_LAST_FORMAT ? (enum image_format)base.format : IMAGE_UNKNOWN;
+	found->path = base.path;
+	found->path_is_allowed = base.path_is_allowed;
+	if (!base.source.ops)
+		return base.path ? 0 : 1;
+	if (base.path) {
+		free(STEAL(found->path));
+		base.source.ops->close(base.source.source);
+		return err_set(err, -EINVAL, "'%s': find_base gave both a source and a path",
+			       recorded);
+	}
+	return take_source(&base.source, recorded, found, err);
+}
