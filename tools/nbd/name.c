@@ -82,31 +82,22 @@ void nbd_name_free(struct nbd_name *name)
 	*name = (struct nbd_name){ 0 };
 }
 
-static const char *why_not_qemu(const char *recorded, const struct nbd_name *name)
-{
-	if (name->kind != NBD_NAME_PLACE)
-		return NULL;
-	if (name->place.tls)
-		return "QEMU reads no name with TLS: of an image with this name it opens no disk";
-	if (form_of(recorded) == FORM_URI && name->place.export_name[0] == '/')
-		return "QEMU leaves out the slash that begins the export's name, and opens another "
-		       "export";
-	return NULL;
-}
-
 bool nbd_name_warn_of_qemu(const char *recorded, char text[NBD_NAME_TEXT_CAP])
 {
 	struct bpull_error error;
 	struct nbd_name name;
 	char shown[REFUSAL_NAME_CAP];
-	const char *why;
+	bool warns;
 
 	*text = 0;
 	if (nbd_name_read(recorded, "/", &name, &error))
 		return false;
-	why = why_not_qemu(recorded, &name);
-	if (why)
-		snprintf(text, NBD_NAME_TEXT_CAP, "'%s': %s", nbd_show(recorded, shown), why);
+	warns = name.kind == NBD_NAME_PLACE && name.place.tls;
+	if (warns)
+		snprintf(text, NBD_NAME_TEXT_CAP,
+			 "'%s': QEMU reads no name with TLS: it opens no image that records this "
+			 "one",
+			 nbd_show(recorded, shown));
 	nbd_name_free(&name);
-	return why;
+	return warns;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * One text for one place: all bytes but those that a URI has for itself are written %XX, the port
- * is always there, and so is a slash. A slash that begins an export's name is written %2F: behind
- * another slash QEMU would drop it.
+ * is always there, and so is a slash. A slash that begins an export's name is written %2F: programs
+ * that make paths tidy would drop it.
  */
 #include "tools/nbd/place.h"
 

@@ -151,7 +151,7 @@ bool nbd_policy_allows_address(const struct nbd_policy *policy, const struct nbd
 {
 	struct nbd_address asked;
 
-	if (place->is_unix || !nbd_address_of(address, len, &asked))
+	if (!nbd_address_of(address, len, &asked))
 		return false;
 	for (size_t i = 0; i < policy->n; i++) {
 		const struct nbd_pattern *pattern = &policy->patterns[i];

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * URIs of NBD, as the NBD project specifies them. Where QEMU and that text would open two different
- * disks for one name, the name is refused: that is so where slashes begin an export's name, and
- * where the host is missing.
+ * URIs of NBD, as the NBD project specifies them: one slash parts the server from the export, and
+ * is no part of its name. libnbd takes a missing host for this one, and QEMU refuses it, as here.
  */
 #include "tools/nbd/forms.h"
 
@@ -21,11 +20,11 @@ static int hex_value(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* What may stand in a path and in a query as it is, but for the two that part a query. */
+/* What may stand in a path as it is. In a query '&' and ';' part keys, which are checked before. */
 static bool is_plain(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	       (c && strchr("-._~!$'()*+,=:@/", c));
+	       (c && strchr("-._~!$&'()*+,;=:@/", c));
 }
 
 /* Decodes len bytes into *out, to be freed. */
@@ -83,9 +82,6 @@ static int read_export(const struct nbd_reading *reading, const struct uri_parts
 	char *name;
 	int rc;
 
-	if (parts->path_len > 1 && parts->path[1] == '/')
-		return nbd_bad_name(reading, "QEMU reads another export's name behind two slashes; "
-					     "of a name that begins with one write %%2F");
 	rc = decode(reading, parts->path + slash, parts->path_len - slash, &name);
 	if (!rc)
 		rc = nbd_set_export(reading, place, name);
