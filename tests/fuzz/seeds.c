@@ -206,6 +206,46 @@ static void text_seeds(void)
 	}
 }
 
+/* The first byte: a name, a pattern or a mapping. */
+static void remote_seeds(void)
+{
+	static const struct {
+		char kind;
+		const char *text;
+	} seeds[] = {
+		{ 0, "nbd://host:10809/export" },
+		{ 0, "nbds://[2001:db8::1]:20/a%20b%C3%BC" },
+		{ 0, "nbd://10.0.0.1/" },
+		{ 0, "nbd://127.1/" },
+		{ 0, "nbd+unix:///export?socket=/run/s%3B" },
+		{ 0, "nbds+unix:///?socket=rel&tls-psk-file=/k" },
+		{ 0, "nbd:host:1:exportname=x" },
+		{ 0, "nbd:[::ffff:1.2.3.4]:1" },
+		{ 0, "nbd:unix:/run/s:exportname=x" },
+		{ 0, "https://h/b.img?a=b" },
+		{ 0, "json:{\"driver\":\"raw\",\"file\":{\"driver\":\"nbd\",\"server\":{"
+		     "\"type\":\"inet\",\"host\":\"h\",\"port\":\"1\"},\"export\":\"\\u00fc\"}}" },
+		{ 0, "json:{\"driver\":\"qcow2\",\"file.driver\":\"nbd\",\"file.server.type\":"
+		     "\"unix\",\"file.server.path\":\"/s\"}" },
+		{ 0, "json:{\"driver\":\"qed\",\"file\":{\"driver\":\"file\","
+		     "\"filename\":\"b\"},\"x\":[-1.5e3,null]}" },
+		{ 1, "nbd:host:1" },
+		{ 1, "nbds:[fd00::]/8:1" },
+		{ 1, "nbd:10.0.0.0/8" },
+		{ 1, "nbd:[::ffff:10.0.0.0]/104" },
+		{ 1, "nbds+unix:/run" },
+		{ 2, "base.img=nbd://h/x" },
+		{ 2, "https://h/?a==b=nbd+unix:///?socket=/s" },
+		{ 2, "a=/moved.img" },
+	};
+	char name[32];
+
+	for (unsigned i = 0; i < ARRAY_LEN(seeds); i++) {
+		snprintf(name, sizeof(name), "seed%u", i);
+		put("remote", name, seeds[i].kind, seeds[i].text, strlen(seeds[i].text));
+	}
+}
+
 static void put_plain(const char *target, const char *name, const void *bytes, size_t len)
 {
 	put(target, name, -1, bytes, len);
@@ -225,6 +265,7 @@ int main(int argc, char **argv)
 	compressed_seeds();
 	meta_seeds();
 	text_seeds();
+	remote_seeds();
 	vhost_seeds(put_plain);
 	return 0;
 }
