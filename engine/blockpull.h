@@ -436,7 +436,7 @@ struct bpull_disk_options {
 	void *open_opaque; /* -EINVAL without open_file */
 	/* Asked first for each backing file, as the image above records it (request->name is the
 	 * recorded name, too; need is READ, what IMAGE), network names included, which are refused
-	 * without this. 0: *base says what it leads to. 1: nothing is known of the name, it is
+	 * without this; and with READ_ONLY for the image itself (recorded is NULL). 0: *base says what it leads to. 1: nothing is known of the name, it is
 	 * opened as ever (and refused where it is a network's). -errno: refused, *error says why.
 	 * Of a source the format must be known: recorded, told or base->format; it is never probed.
 	 * An image that is read from a source may name no file of this machine, unless this answers
@@ -967,6 +967,11 @@ struct bpull_create_options {
 	 * NULL. */
 	void (*creating)(void *user_data);
 	void *user_data;
+	/* As in bpull_disk_options: a backing_name for which it answers is recorded as it stands.
+	 * bpull_flatten_open(): NULL. */
+	int (*find_base)(void *find_opaque, const struct bpull_open_request *request,
+			 struct bpull_base *base, struct bpull_error *error);
+	void *find_opaque; /* -EINVAL without find_base */
 };
 
 /* Makes a new image (-EEXIST: never over an existing file) and makes it durable. Blocking. */

@@ -5,9 +5,9 @@
  * split, or go through a buffer of their own.
  *
  * Which of its blocks read as zeros is another file's bytes, file->zeros: a bit for each
- * SOURCE_BLOCK_LEN, the first block in the lowest bit. So the tables' cache keeps them, loads them
- * ahead and waits for them, as it does with the tables of an image. A call of file_ops.status for
- * it was rejected: that one may not wait, and the answer comes over a network.
+ * SOURCE_BLOCK_LEN, the first block in the lowest bit, in whole words of 8 bytes. So the tables'
+ * cache keeps them and waits for them, as it does with the tables of an image. A call of
+ * file_ops.status for it was rejected: that one may not wait, and the answer comes over a network.
  */
 #ifndef BLOCKPULL_SOURCE_H
 #define BLOCKPULL_SOURCE_H

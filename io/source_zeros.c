@@ -154,5 +154,5 @@ int source_zeros_new(struct source_file *sf, const char *name, struct file **out
 		return -ENOMEM;
 	*out = &zf->file;
 	zf->of = sf;
-	return source_init_file(&zf->file, &zeros_file_ops, name, (n_blocks + 7) / 8);
+	return source_init_file(&zf->file, &zeros_file_ops, name, round_up((n_blocks + 7) / 8, 8));
 }

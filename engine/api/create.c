@@ -10,6 +10,7 @@
 
 #include "engine/api/args.h"
 #include "engine/api/options.h"
+#include "engine/api/source.h"
 #include "engine/blockpull.h"
 #include "engine/core/export.h"
 #include "formats/chain/chain.h"
@@ -34,14 +35,21 @@ static int look_at_backing(const char *path, const struct bpull_create_options *
 		.no_backing = true,
 		.no_lock = true,
 	};
+	/* Only a name that is no path is the program's to find. */
+	bool is_path = o->backing_name[strcspn(o->backing_name, ":/")] != ':' ||
+		       !strncmp(o->backing_name, "file:", 5) || !o->find_base;
+	struct bpull_disk_options finds = { .find_base = o->find_base,
+					    .find_opaque = o->find_opaque };
 	autofree char *backing = NULL;
 	struct chain *chain = NULL;
 	int rc = layers ? 0 : err_set(err, -ENOMEM, "out of memory");
 
-	if (!rc)
+	if (!rc && is_path)
 		rc = chain_backing_path(path, o->backing_name, &backing, err);
+	if (!rc && !is_path)
+		how.finder = (struct chain_finder){ .find = source_find, .opaque = &finds };
 	if (!rc) {
-		how.name = backing;
+		how.name = is_path ? backing : o->backing_name;
 		rc = chain_open(layers, &how, &chain, err);
 	}
 	if (!rc) {
@@ -67,6 +75,8 @@ static int size_of(const char *path, const struct bpull_create_options *o, uint6
 		return err_set(
 			err, -EINVAL,
 			"a backing file needs its format, since it must not be guessed later");
+	if (!o->find_base && o->find_opaque)
+		return err_set(err, -EINVAL, "find_opaque is for find_base, which is missing");
 	if (o->backing_name)
 		rc = look_at_backing(path, o, &backing_len, err);
 	else if (!o->virtual_size && !o->empty)

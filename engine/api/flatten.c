@@ -132,7 +132,8 @@ int bpull_flatten_open(struct bpull_engine *engine, const char *source_path,
 	if (rc)
 		return rc;
 	if (!options_import(&o, sizeof(o), out_options) || o.format > OPTIONS_LAST_FORMAT ||
-	    o.backing_name || o.virtual_size || o.creating || o.user_data)
+	    o.backing_name || o.virtual_size || o.creating || o.user_data || o.find_base ||
+	    o.find_opaque)
 		return error_fill(error, -EINVAL, "unknown options for flattening");
 	opened = source.opened;
 	source.opened = NULL;

@@ -159,22 +159,24 @@ static int take_refusal(int rc, const struct bpull_error *error, const char *rec
 	return err_errno(err, rc, "'%s' was refused", chain_name_show(recorded, shown));
 }
 
-int source_find(void *opaque, const char *recorded, struct chain_found *found, struct err *err)
+int source_find(void *opaque, const char *name, const char *recorded, struct chain_found *found,
+		struct err *err)
 {
 	const struct bpull_disk_options *options = opaque;
 	struct bpull_open_request request = {
 		.size = sizeof(request),
-		.name = recorded,
+		.name = name,
 		.recorded = recorded,
 		.need = BPULL_OPEN_READ,
 		.what = BPULL_OPEN_IMAGE,
 	};
 	struct bpull_base base = { .size = sizeof(base) };
 	struct bpull_error error = { 0 };
+	char shown[CHAIN_NAME_SHOWN];
 	int rc = options->find_base(options->find_opaque, &request, &base, &error);
 
 	if (rc < 0)
-		return take_refusal(rc, &error, recorded, err);
+		return take_refusal(rc, &error, name, err);
 	if (rc)
 		return 1;
 	found->format =
@@ -185,9 +187,9 @@ int source_find(void *opaque, const char *recorded, struct chain_found *found, s
 		return base.path ? 0 : 1;
 	if (base.path) {
 		free(STEAL(found->path));
-		base.source.ops->close(base.source.source);
+		close_given(&base.source, base.source.ops);
 		return err_set(err, -EINVAL, "'%s': find_base gave both a source and a path",
-			       recorded);
+			       chain_name_show(name, shown));
 	}
-	return take_source(&base.source, recorded, found, err);
+	return take_source(&base.source, name, found, err);
 }

@@ -7,6 +7,7 @@ struct chain_found;
 struct err;
 
 /* As struct chain_finder has it; opaque is a struct bpull_disk_options with find_base. */
-int source_find(void *opaque, const char *recorded, struct chain_found *found, struct err *err);
+int source_find(void *opaque, const char *name, const char *recorded, struct chain_found *found,
+		struct err *err);
 
 #endif

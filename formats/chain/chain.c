@@ -93,7 +93,7 @@ static int set_policy(struct chain_walk *walk, const struct file *overlay, struc
 	const struct path_policy *given = walk->how->policy;
 
 	walk->policy = given ? *given : (struct path_policy){ .rule = PATH_RULE_TREE };
-	if (overlay->is_block || overlay->is_given) {
+	if (overlay->is_block || overlay->is_given || overlay->is_source) {
 		walk->policy.own_dir = NULL;
 	} else if (!given) {
 		/* An absolute name, so there is a slash. */
@@ -116,15 +116,22 @@ static int open_overlay(struct chain_walk *walk, struct err *err)
 		.write = how->write,
 		.direct = how->direct,
 	};
-	int rc;
+	struct chain_found found = { 0 };
+	int rc = 0;
 
 	walk->name = strdup(how->name);
 	if (!walk->name)
 		return out_of_memory(err);
-	rc = take_layer(walk, &want, err);
-	if (rc < 0)
+	if (!how->write)
+		rc = chain_find_image(&how->finder, how->name, &want.format, &found, err);
+	if (rc)
 		return rc;
-	return set_policy(walk, walk->chain->layers[0]->file, err);
+	want.source = found.is_source ? &found.source : NULL;
+	want.name = found.path ? found.path : how->name;
+	found.is_source = false; /* it is taken over, whatever comes of it */
+	rc = take_layer(walk, &want, err);
+	chain_found_drop(&found);
+	return rc < 0 ? rc : set_policy(walk, walk->chain->layers[0]->file, err);
 }
 
 /* That the user called the overlay's backing file raw is for the overlay to record, if it can. */

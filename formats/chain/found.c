@@ -16,6 +16,34 @@
 #include "io/err.h"
 #include "io/file.h"
 
+/* 1: it knows nothing of the name. */
+static int ask(const struct chain_finder *finder, const char *name, const char *recorded,
+	       struct chain_found *found, struct err *err)
+{
+	return finder->find ? finder->find(finder->opaque, name, recorded, found, err) : 1;
+}
+
+int chain_find_image(const struct chain_finder *finder, const char *name, enum image_format *format,
+		     struct chain_found *found, struct err *err)
+{
+	char shown[CHAIN_NAME_SHOWN];
+	int rc;
+
+	*found = (struct chain_found){ 0 };
+	rc = ask(finder, name, NULL, found, err);
+	if (rc)
+		return MIN(rc, 0);
+	if (*format == IMAGE_UNKNOWN)
+		*format = found->format;
+	if (!found->is_source || *format != IMAGE_UNKNOWN)
+		return 0;
+	chain_found_drop(found);
+	return err_set(err, -ENOTSUP,
+		       "'%s' is read from another machine, and its format is not guessed from what "
+		       "comes from there: it must be named",
+		       chain_name_show(name, shown));
+}
+
 int chain_find(const struct chain_finder *finder, const struct layer *above, const char *above_name,
 	       struct chain_found *found, struct err *err)
 {
@@ -25,7 +53,7 @@ int chain_find(const struct chain_finder *finder, const struct layer *above, con
 	*found = (struct chain_found){ 0 };
 	if (chain_name_has_control(above->backing.name))
 		return 0; /* which refuses it */
-	rc = finder->find ? finder->find(finder->opaque, above->backing.name, found, err) : 1;
+	rc = ask(finder, above->backing.name, above->backing.name, found, err);
 	if (rc <= 0)
 		return rc;
 	if (!above->file->is_source)

@@ -19,12 +19,18 @@ struct chain_found {
 };
 
 struct chain_finder {
-	/* 0: *found is filled; 1: nothing is known of the name; -errno with a sentence. NULL: no
+	/* For an image that is only read, and the backing files; recorded is NULL for the first.
+	 * 0: *found is filled; 1: nothing is known of the name; -errno with a sentence. NULL: no
 	 * name is known. */
-	int (*find)(void *opaque, const char *recorded, struct chain_found *found, struct err *err);
+	int (*find)(void *opaque, const char *name, const char *recorded, struct chain_found *found,
+		    struct err *err);
 	void *opaque;
 };
 
+/* Asks it for an image that is only read. 0, or -errno with a sentence: refused, or it is a source
+ * and no format is known. *format is what is known of it before, and then. */
+int chain_find_image(const struct chain_finder *finder, const char *name, enum image_format *format,
+		     struct chain_found *found, struct err *err);
 /* Asks it for the backing file of an image: above_name is the image's, recorded what it records.
  * 0: *found says what it leads to, and may say nothing; then the name is a path. -EPERM: it would
  * be a path, and the image is read from a source, so that it may name none. -errno: refused. */
