@@ -12,6 +12,7 @@
 #include "engine/job/damage.h"
 #include "engine/job/round.h"
 #include "formats/chain/chain.h"
+#include "formats/chain/map.h"
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
 #include "io/blocking.h"

@@ -27,6 +27,7 @@
 #include "engine/guest/flush.h"
 #include "engine/guest/request.h"
 #include "formats/chain/chain.h"
+#include "formats/chain/map.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_resize.h"
 #include "formats/core/table_cache.h"

@@ -43,6 +43,7 @@
 #include "engine/guest/request.h"
 #include "engine/guest/write.h"
 #include "formats/chain/chain.h"
+#include "formats/chain/map.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_shared.h"
 #include "io/base.h"
