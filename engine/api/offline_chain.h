@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* A chain opened without an engine: for info, check, repair and measure. */
-#ifndef BLOCKPULL_API_IMAGE_H
-#define BLOCKPULL_API_IMAGE_H
+#ifndef BLOCKPULL_API_OFFLINE_CHAIN_H
+#define BLOCKPULL_API_OFFLINE_CHAIN_H
 
 #include "engine/core/disk.h"
 #include "io/base.h"
