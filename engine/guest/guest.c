@@ -29,7 +29,7 @@
 #include "engine/commit/batch.h"
 #include "engine/commit/commit.h"
 #include "engine/commit/state.h"
-#include "engine/copy/run.h"
+#include "engine/copy/start.h"
 #include "engine/core/disk.h"
 #include "engine/core/export.h"
 #include "engine/core/lock.h"
