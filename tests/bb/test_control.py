@@ -3,6 +3,7 @@
 
 The client here is a plain socket that knows QMP's text and nothing of blockpull.
 """
+import contextlib
 import json
 import os
 import random
@@ -198,6 +199,22 @@ def places(d):
         same(file.read(), 'mine', 'the file that was there')
     refused(FAILED, ['no process listens'], 'ctl', path, 'info')
     refused(FAILED, ['No such file'], 'ctl', f'{d}/none', 'info')
+
+
+@case('a socket whose queue of clients is full is in use, and found so without waiting')
+def crowded(d):
+    raw_image(f'{d}/base.img', MIB)
+    overlay(f'{d}/top.img', 'base.img')
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as clients:
+        listener.bind(f'{d}/socket')
+        listener.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                client = clients.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(f'{d}/socket')
+        refused((FAILED, harness.LOCKED), ['another process listens'], 'pull', '--control', f'{d}/socket', f'{d}/top.img',
+                timeout=10)
 
 
 @case('blockpull ctl: every verb')
