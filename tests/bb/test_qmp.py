@@ -487,8 +487,10 @@ def vocabulary(d, verb, status, code):
     chain(d)
     process, client, _ = start_ours(d)
     client.send({'execute': 'block-stream', 'arguments': {'speed': MIB}})
-    time.sleep(0.6)
-    job = bp('ctl', f'{d}/c', 'info', '--json').json()
+    job = {'seconds': 0}
+    while job['seconds'] <= 0.5 and job.get('state') != 'concluded':
+        time.sleep(0.1)
+        job = bp('ctl', f'{d}/c', 'info', '--json').json()
     words = {'event', 'filename', 'state', 'cur', 'end', 'bandwidth', 'bytes', 'seconds', 'rate', 'seconds-left'}
     check(words <= set(job), f'{words - set(job)} missing: {job}')
     same((job['event'], job['state'], job['bandwidth'], job['status']), ('progress', 'running', MIB, None), 'the job')
