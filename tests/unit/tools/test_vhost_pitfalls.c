@@ -382,32 +382,6 @@ Test(vhost_session, slots_and_the_table_are_the_same_memory)
 	rig_close(&rig);
 }
 
-Test(vhost_session, the_state_goes_to_another_process)
-{
-	const struct vhost_state_message save = { VHOST_STATE_SAVE, 0 };
-	const struct vhost_state_message load = { VHOST_STATE_LOAD, 0 };
-	struct rig rig;
-	int ends[2];
-
-	rig_open(&rig);
-	cr_assert_eq(pipe(ends), 0);
-	cr_assert(rig_protocol(&rig, VHOST_PROTOCOL_OFFERED));
-	cr_assert(set_config(&rig, 32, 1, 0));
-	cr_assert(rig_say(&rig, VHOST_SET_DEVICE_STATE_FD, 0, &save, 8, &ends[1], 1));
-	cr_assert_eq(rig.answer.payload.u64, VHOST_STATE_NOFD);
-	cr_assert(rig_say(&rig, VHOST_CHECK_DEVICE_STATE, 0, NULL, 0, NULL, 0));
-	cr_assert_eq(rig.answer.payload.u64, 0);
-	rig_die(&rig);
-	cr_assert(rig_protocol(&rig, VHOST_PROTOCOL_OFFERED));
-	cr_assert(rig_say(&rig, VHOST_SET_DEVICE_STATE_FD, 0, &load, 8, &ends[0], 1));
-	close(ends[1]);
-	cr_assert(rig_say(&rig, VHOST_CHECK_DEVICE_STATE, 0, NULL, 0, NULL, 0));
-	cr_assert_eq(rig.answer.payload.u64, 0);
-	cr_assert(!rig.session.write_back);
-	close(ends[0]);
-	rig_close(&rig);
-}
-
 Test(vhost_session, a_reset_device_begins_anew)
 {
 	struct rig rig;
