@@ -207,7 +207,7 @@ def pulled(d):
     same(image_check(top, 'qcow2'), 0, 'qemu-img check')
 
 
-@case('what no frontend should do: memory that becomes shorter, noise, rings of nonsense')
+@case('what no frontend should do: logs and memory that are too short, states that are none, noise, rings of nonsense')
 def hostile(d):
     top = disk(d)
     frontend('hostile', '-f', FIRST, '--', harness.blockpull, 'serve', f'--socket-path={d}/s', top)
