@@ -14,11 +14,10 @@ import time
 
 import harness
 import images
-from harness import CORRUPT, DONE, FAILED, KIB, LOCKED, MIB, REFUSED, Skip, bp, case, check, need, note, refused, same
+import strace
+from harness import CORRUPT, DONE, FAILED, KIB, LOCKED, MIB, REFUSED, bp, case, check, note, refused, same
 from images import Untouched, image_info, overlay, patch, qemu_img, qemu_io, raw_image, refused_unchanged
-from test_flush import CALL
 
-harness.cases.clear()  # test_flush's own
 SEED = int(os.environ.get('BB_SEED', time.time_ns() % 10**6))
 EXTENSION = struct.pack('>I', 0x44415441)
 RAW_MARK = 95, b'\x02'  # autoclear bit 1
@@ -383,37 +382,32 @@ def changed(d):
 def events(log):
     """('start' or 'end', file name, call, offset or None) of calls, in the order they happened."""
     pending = {}
-    with open(log, encoding='utf-8', errors='replace') as file:
-        for line in file:
-            thread = line.split(maxsplit=1)[0]
-            resumed, unfinished = 'resumed>' in line, 'unfinished ...>' in line
-            if resumed:
-                line = pending.pop(thread, '') + line
-            call = CALL.search(line)
-            if not call:
-                continue
-            arguments = re.sub(r' *<(unfinished|\.\.\. \w+ resumed)[^>]*>', '', call[4].rpartition(')')[0]).split(', ')
-            which = {'pwrite64': -1, 'pwritev': -1, 'pwritev2': -2}.get(call[1])
-            name = os.path.basename(call[3])
-            if unfinished:
-                pending[thread] = line.rstrip('\n')
-                yield 'start', name, call[1], None
-                continue
-            if not resumed:
-                yield 'start', name, call[1], None
-            yield 'end', name, call[1], int(arguments[which]) if which else None
+    for line in log:
+        thread = line.split(maxsplit=1)[0]
+        resumed, unfinished = 'resumed>' in line, 'unfinished ...>' in line
+        if resumed:
+            line = pending.pop(thread, '') + line
+        call = strace.FILE_CALL.search(line)
+        if not call:
+            continue
+        arguments = re.sub(r' *<(unfinished|\.\.\. \w+ resumed)[^>]*>', '', call[4].rpartition(')')[0]).split(', ')
+        which = {'pwrite64': -1, 'pwritev': -1, 'pwritev2': -2}.get(call[1])
+        name = os.path.basename(call[3])
+        if unfinished:
+            pending[thread] = line.rstrip('\n')
+            yield 'start', name, call[1], None
+            continue
+        if not resumed:
+            yield 'start', name, call[1], None
+        yield 'end', name, call[1], int(arguments[which]) if which else None
 
 
 @case('the data file is flushed before the image, in every batch')
 def order(d):
-    need('strace')
     top, _ = own_data(d, size=96 * MIB)
-    flat, log = images.flatten(top, 'qcow2', f'{d}/flat'), f'{d}/strace'
-    result = harness.run('strace', '-f', '-y', '-s', '0', '-o', log, '-e',
-                         'trace=pwrite64,pwritev,pwritev2,write,writev,fdatasync,fsync,ftruncate,fallocate',
-                         harness.blockpull, 'pull', '--io=threads', top, timeout=180)
-    if result.rc != DONE and 'ptrace' in result.err:
-        raise Skip('may not trace')
+    flat = images.flatten(top, 'qcow2', f'{d}/flat')
+    result, log = strace.run(harness.blockpull, 'pull', '--io=threads', top, options=['-y', '-s', '0'], timeout=180,
+                             trace='pwrite64,pwritev,pwritev2,write,writev,fdatasync,fsync,ftruncate,fallocate')
     same(result.rc, DONE, f'exit code: {result}')
     images.judge_pulled(top, 'qcow2', flat)
     flushing, n_flushes, unflushed, flushed_top = False, 0, False, False

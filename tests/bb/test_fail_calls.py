@@ -26,7 +26,8 @@ import time
 import damaged_images
 import harness
 import images
-from harness import CORRUPT, DONE, FAILED, MIB, NO_SPACE, Skip, bp, case, check, need, same
+import strace
+from harness import CORRUPT, DONE, FAILED, MIB, NO_SPACE, bp, case, check, same
 from images import image_check, overlay, qemu_img, qemu_io, raw_image
 
 READS = ('pread64', 'preadv')
@@ -61,17 +62,9 @@ class Verb:
         self.args, self.make, self.judge, self.kept, self.found = args, make, judge, kept, found
 
 
-def strace(d, *options, args):
-    need('strace')
-    trace = f'{d}/../trace'
-    result = harness.run('strace', '-f', '-qq', '-y', '-o', trace, '-e', 'inject=io_uring_setup:error=EPERM', *options,
-                         harness.blockpull, *args, timeout=TIMEOUT,
-                         # A traced process can't look for its leaks.
-                         env=harness.environment(ASAN_OPTIONS='exitcode=99:detect_leaks=0'))
-    if 'ptrace' in result.err.lower():
-        raise Skip('strace may not trace')
-    with open(trace, encoding='utf-8', errors='replace') as file:
-        return result, file.read().splitlines()
+def traced(args, calls, *inject):
+    return strace.run(harness.blockpull, *args, trace=calls, inject=['io_uring_setup:error=EPERM', *inject], options=['-y'],
+                      timeout=TIMEOUT)
 
 
 def calls_on_files(d, lines):
@@ -133,7 +126,7 @@ def fresh(verb, parent):
 def try_one(verb, parent, call, error, nth):
     d = fresh(verb, parent)
     what = f'{call} number {nth}: {error}'
-    result, lines = strace(d, '-e', f'trace={call}', '-e', f'inject={call}:error={error}:when={nth}', args=verb.args(d))
+    result, lines = traced(verb.args(d), call, f'{call}:error={error}:when={nth}')
     injected = [line for line in lines if 'INJECTED' in line]
     codes = wanted_codes(verb, call, error, injected)
     check(result.rc in codes, f'{what}: exit code {result.rc}, wanted {codes}: {injected}: {result}')
@@ -153,7 +146,7 @@ def fail_all(parent, verb):
     os.mkdir(d)
     verb.make(d)
     d = fresh(verb, parent)
-    result, lines = strace(d, '-e', 'trace=' + ','.join(CALLS), args=verb.args(d))
+    result, lines = traced(verb.args(d), ','.join(CALLS))
     same(result.rc, DONE, f'without an injection: {result}')
     verb.judge(d, result.out)
     n, n_hit = 0, 0

@@ -7,10 +7,10 @@ import time
 
 import harness
 import images
+import strace
 from chains import Chain
 from harness import FAILED, KIB, MIB, NO_SPACE, REFUSED, USAGE, Failed, bp, case, check, need, refused, same
 from images import Untouched, overlay, pair, qemu_img, raw_image
-from strace_log import whole_calls
 from test_random_chains import seeds
 
 FORMATS = [('raw', []), ('qcow2', []), ('qcow2', ['-o', 'cluster_size=4k,refcount_bits=64']), ('qed', []),
@@ -187,15 +187,11 @@ def killed(d):
 
 @case('the name is given when all is on disk, and is durable')
 def order(d):
-    need('strace')
     top, _ = pair(d)
-    bp_run = harness.run('strace', '-f', '-o', f'{d}/log', '-e', 'trace=fsync,fdatasync,renameat2,rename,link,linkat,pwrite64,pwritev2,ftruncate',
-                         harness.blockpull, 'flatten', '--io=threads', '-f', 'raw', top, f'{d}/out',
-                         # LeakSanitizer does not work under ptrace.
-                         env=harness.environment(ASAN_OPTIONS='exitcode=99:detect_leaks=0'))
-    same(bp_run.rc, 0, f'exit code: {bp_run}')
-    with open(f'{d}/log', encoding='ascii', errors='replace') as log:
-        calls = [line.split(None, 1)[1].split('(')[0] for line in whole_calls(log) if '(' in line]
+    result, log = strace.run(harness.blockpull, 'flatten', '--io=threads', '-f', 'raw', top, f'{d}/out',
+                             trace='fsync,fdatasync,renameat2,rename,link,linkat,pwrite64,pwritev2,ftruncate')
+    same(result.rc, 0, f'exit code: {result}')
+    calls = [line.split(None, 1)[1].split('(')[0] for line in strace.whole_calls(log) if '(' in line]
     # The first one only tries whether a file can be renamed here.
     given = max(i for i, call in enumerate(calls) if call in ('renameat2', 'link', 'linkat'))
     check(calls[given - 1] in ('fdatasync', 'fsync'), f'not durable before it has its name: {calls}')

@@ -6,42 +6,33 @@ calls can. Only the threads backend is watched: what io_uring submits is hidden 
 the order is decided above both. Two promises: the link is dropped by a write of its own, between
 two flushes; and flushes are few, at most 20 a GiB.
 """
-import re
-
 import harness
 import images
-from harness import DONE, MIB, Skip, case, check, need, note
+import strace
+from harness import DONE, MIB, case, check, note
 from images import overlay, raw_image
-from strace_log import whole_calls
 
-CALL = re.compile(r'\b(pwrite64|pwritev2?|write|writev|fdatasync|fsync|ftruncate|fallocate)\((\d+)<([^>]*)>(.*)')
 FLUSHES = 'fdatasync', 'fsync'
 
 
 def traced(d, fmt, options, size):
     """The calls on the image of a pull, in the order they returned: (name, offset or None)."""
-    need('strace')
     flat = raw_image(f'{d}/base.img', size)
     top = overlay(f'{d}/top.img', 'base.img', fmt, options)
-    log = f'{d}/strace'
-    result = harness.run('strace', '-f', '-y', '-s', '0', '-o', log, '-e',
-                         'trace=pwrite64,pwritev,pwritev2,write,writev,fdatasync,fsync,ftruncate,fallocate',
-                         harness.blockpull, 'pull', '--io=threads', top, timeout=180)
-    if result.rc != DONE and 'ptrace' in result.err:
-        raise Skip('may not trace')
+    result, log = strace.run(harness.blockpull, 'pull', '--io=threads', top, options=['-y', '-s', '0'], timeout=180,
+                             trace='pwrite64,pwritev,pwritev2,write,writev,fdatasync,fsync,ftruncate,fallocate')
     check(result.rc == DONE, str(result))
     images.judge_pulled(top, fmt, flat)
     return list(calls_on(top, log))
 
 
 def calls_on(path, log):
-    with open(log, encoding='utf-8', errors='replace') as file:
-        for line in whole_calls(file):
-            call = CALL.search(line)
-            if call and call[3] == path:
-                arguments = call[4].rpartition(')')[0].split(', ')
-                offset = {'pwrite64': -1, 'pwritev': -1, 'pwritev2': -2}.get(call[1])
-                yield call[1], int(arguments[offset]) if offset else None
+    for line in strace.whole_calls(log):
+        call = strace.FILE_CALL.search(line)
+        if call and call[3] == path:
+            arguments = call[4].rpartition(')')[0].split(', ')
+            offset = {'pwrite64': -1, 'pwritev': -1, 'pwritev2': -2}.get(call[1])
+            yield call[1], int(arguments[offset]) if offset else None
 
 
 @case('the link is dropped between two flushes', 'qcow2', None)
@@ -62,17 +53,12 @@ def link_drop(d, fmt, options):
 @case('what cannot be written uncached is written back early')
 def early(d):
     """Or the first flush would have to write it all."""
-    need('strace')
     flat = raw_image(f'{d}/base.img', 40 * MIB)
     top = overlay(f'{d}/top.img', 'base.img')
-    log = f'{d}/strace'
-    result = harness.run('strace', '-f', '-y', '-s', '0', '-o', log, '-e', 'trace=sync_file_range,pwritev2', '-e',
-                         'inject=pwritev2:error=EOPNOTSUPP', harness.blockpull, 'pull', '--io=threads', top, timeout=180)
-    if result.rc != DONE and 'ptrace' in result.err:
-        raise Skip('may not trace')
+    _, log = strace.run(harness.blockpull, 'pull', '--io=threads', top, options=['-y', '-s', '0'], timeout=180,
+                        trace='sync_file_range,pwritev2', inject=['pwritev2:error=EOPNOTSUPP'])
     images.judge_pulled(top, 'qcow2', flat)
-    with open(log, encoding='utf-8', errors='replace') as file:
-        begun = [line for line in file if 'sync_file_range(' in line and f'<{top}>' in line]
+    begun = [line for line in log if 'sync_file_range(' in line and f'<{top}>' in line]
     note(f'{len(begun)} times for 40 MiB')
     check(3 <= len(begun) <= 6, f'write-back was begun {len(begun)} times for 40 MiB')
 

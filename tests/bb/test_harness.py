@@ -6,7 +6,7 @@ import time
 
 import harness
 from harness import Failed, Skip, check, case, need, same
-from strace_log import whole_calls
+from strace import whole_calls
 
 
 def fails(word, function, *args, **options):

@@ -13,11 +13,11 @@ import shutil
 import time
 
 import cut_scene
+import damaged_images
 import harness
 import images
 import test_powercut_guest
 import test_powercut_verbs
-import test_repair
 from harness import DONE, MIB, bp, case, check, field, note, same
 from images import image_check, image_info, raw_image
 
@@ -119,8 +119,8 @@ def flatten(d, args):
     killing.each(['flatten', '-q', *args, scene.top, out], after)
 
 
-@case('check --repair=leaks', test_repair.leak, True, 'leaks', dict())
-@case('check --repair=all, all refcounts gone', test_repair.all_refcounts_gone, False, 'all', dict(snapshot=True))
+@case('check --repair=leaks', damaged_images.leak, True, 'leaks', dict())
+@case('check --repair=all, all refcounts gone', damaged_images.all_refcounts_gone, False, 'all', dict(snapshot=True))
 @case('check --repair=all, QED', test_powercut_verbs.qed_leaks, True, 'all', dict(fmt='qed'))
 def repair(d, damage, leaks_only, what, how):
     scene = test_powercut_verbs.RepairScene(d, damage, leaks_only, what, **how)

@@ -14,7 +14,8 @@ import threading
 
 import harness
 import images
-from harness import CORRUPT, FAILED, MIB, REFUSED, bp, case, check, need, same
+import strace
+from harness import CORRUPT, FAILED, MIB, REFUSED, bp, case, check, same
 from images import Untouched, overlay, patch, qemu_img, raw_image
 
 VERBS = (['pull'], ['info', '--chain'], ['map'], ['measure'], ['flatten'], ['pull', '-n'])
@@ -227,12 +228,9 @@ def swapped(d):
 
 @case('each file is opened by its name once, without following what it was not checked for')
 def opened_once(d):
-    need('strace')
     raw_image(f'{d}/base.img', MIB)
     top = overlay(f'{d}/top.img', 'base.img')
-    harness.run('strace', '-f', '-qq', '-e', 'trace=open,openat,openat2,creat', '-o', f'{d}/trace', harness.blockpull, 'pull', top)
-    with open(f'{d}/trace', encoding='utf-8') as file:
-        calls = file.read().splitlines()
+    _, calls = strace.run(harness.blockpull, 'pull', top, trace='open,openat,openat2,creat')
     for name in 'top.img', 'base.img':
         own = [call for call in calls if f'/{name}"' in call or f'"{name}"' in call]
         same(len(own), 1, f'opens of {name} by name: {own}')

@@ -9,6 +9,7 @@ import time
 
 import harness
 import images
+import strace
 from harness import MIB, case, check, need, same
 from images import overlay, patch, qemu_io, raw_image
 from reach import as_nobody, copies
@@ -246,10 +247,8 @@ def no_value(d, parameter, word):
 @case('a server that is killed while it begins')
 def killed(d):
     """chdir() is what nbdkit calls behind its fork, before the plugin's turn."""
-    need('strace')
     top = disk(d)
-    result = in_background(d, f'image={top}', prefix=('strace', '-f', '-qq', '-o', f'{d}/trace', '-e', 'trace=chdir', '-e',
-                                                      'inject=chdir:signal=KILL'))
+    result = in_background(d, f'image={top}', prefix=strace.words('chdir', ['chdir:signal=KILL']))
     same(result.rc, 1, str(result))
     check('ended while it was starting' in result.err, str(result))
     check(not serves(d), 'it serves')

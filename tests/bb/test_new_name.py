@@ -11,6 +11,7 @@ import time
 
 import harness
 import images
+import strace
 from harness import FAILED, MIB, Skip, bp, case, check, need, refused, run, same
 from images import overlay, qemu_img, raw_image
 
@@ -23,16 +24,10 @@ def pair(d, size=MIB):
 
 
 def injected(d, args, **errors):
-    """Runs it with these calls refused; (result, the trace's lines)."""
-    need('strace')
-    options = [o for call, error in errors.items() for o in ('-e', f'inject={call}:error={error}')]
-    trace = f'{d}/../trace-{os.path.basename(d)}'
-    result = run('strace', '-f', '-qq', '-o', trace, '-e', 'trace=' + ','.join([*errors, 'renameat', 'mknodat', 'syncfs']), *options,
-                 harness.blockpull, *args, env=harness.environment(ASAN_OPTIONS='exitcode=99:detect_leaks=0'))
-    if 'ptrace' in result.err.lower():
-        raise Skip('strace may not trace')
-    with open(trace, encoding='utf-8', errors='replace') as file:
-        return result, file.read()
+    """Runs it with these calls refused; (result, the log)."""
+    result, log = strace.run(harness.blockpull, *args, trace=','.join([*errors, 'renameat', 'mknodat', 'syncfs']),
+                             inject=[f'{call}:error={error}' for call, error in errors.items()])
+    return result, '\n'.join(log)
 
 
 def judge(d, names, out='out'):
@@ -44,13 +39,10 @@ def judge(d, names, out='out'):
 @case('a directory in which the system allows no new file')
 def no_new_file(d):
     """As in one that is marked immutable: EPERM, which is no refusal of ours."""
-    need('strace')
     for name in 'new.img', 'none/new.img':
         os.makedirs(os.path.dirname(f'{d}/{name}'), exist_ok=True)
-        result = run('strace', '-f', '-qq', '-o', f'{d}/../trace', '-P', f'{d}/{name}', '-e', 'inject=openat:error=EPERM', harness.blockpull,
-                     'create', '-f', 'qcow2', f'{d}/{name}', '1M', env=harness.environment(ASAN_OPTIONS='exitcode=99:detect_leaks=0'))
-        if 'ptrace' in result.err.lower():
-            raise Skip('strace may not trace')
+        result, _ = strace.run(harness.blockpull, 'create', '-f', 'qcow2', f'{d}/{name}', '1M', path=f'{d}/{name}',
+                               inject=['openat:error=EPERM'])
         same(result.rc, FAILED, f'exit code: {result}')
         check(name in result.err and 'does not allow creating' in result.err, str(result))
         check(not os.path.exists(f'{d}/{name}'), 'a file is there')
@@ -84,12 +76,10 @@ def no_way(d):
 @case('a file that appears meanwhile is left alone, without renameat2', ('renameat2',))
 @case('a file that appears meanwhile is left alone, without hard links too', ('renameat2', 'linkat'))
 def appears(d, calls):
-    need('strace')
     top = pair(d, 4 * MIB)
-    options = [o for call in calls for o in ('-e', f'inject={call}:error=EINVAL')]
+    prefix = strace.words('renameat2,linkat', [f'{call}:error=EINVAL' for call in calls])
     for content in b'', b'theirs':
-        process = harness.start('strace', '-f', '-qq', '-o', '/dev/null', '-e', 'trace=renameat2,linkat', *options, harness.blockpull,
-                                'flatten', '--bandwidth=2M', top, f'{d}/out', env=harness.environment(ASAN_OPTIONS='exitcode=99:detect_leaks=0'))
+        process = harness.start(*prefix, harness.blockpull, 'flatten', '--bandwidth=2M', top, f'{d}/out', env=strace.environment())
         deadline = time.monotonic() + harness.WAIT
         while len(os.listdir(d)) < 3 and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -7,15 +7,13 @@ import random
 import signal
 import time
 
+import damaged_images
 import harness
 import images
-import test_repair
 from cut_rig import SEED, judge_states
 from cut_scene import Scene, reader, slurp, views
-from harness import DONE, KIB, MIB, bp, case, check, same
-from images import overlay, qemu_img, qemu_io, raw_image
-
-harness.cases.clear()  # test_repair's own
+from harness import KIB, MIB, bp, case, check, same
+from images import overlay, qemu_img, qemu_io
 
 
 # ---- pull --base --------------------------------------------------------------------------------
@@ -193,7 +191,7 @@ class RepairScene(Scene):
 
 def dirty(path):
     images.patch(path, 79, b'\1')
-    test_repair.all_refcounts_gone(path)
+    damaged_images.all_refcounts_gone(path)
 
 
 def qed_leaks(path):
@@ -208,11 +206,11 @@ def qed_leaks(path):
     images.patch(path, 16, bytes([features | 2]))
 
 
-@case('check --repair=leaks', test_repair.leak, True, 'leaks', dict())
-@case('check --repair=all, leaks', test_repair.leak, True, 'all', dict())
-@case('check --repair=all, a refcount too low', test_repair.refcount_too_low, False, 'all', dict())
-@case('check --repair=all, all refcounts gone', test_repair.all_refcounts_gone, False, 'all', dict())
-@case('check --repair=all, all refcounts gone, snapshot', test_repair.all_refcounts_gone, False, 'all', dict(snapshot=True))
+@case('check --repair=leaks', damaged_images.leak, True, 'leaks', dict())
+@case('check --repair=all, leaks', damaged_images.leak, True, 'all', dict())
+@case('check --repair=all, a refcount too low', damaged_images.refcount_too_low, False, 'all', dict())
+@case('check --repair=all, all refcounts gone', damaged_images.all_refcounts_gone, False, 'all', dict())
+@case('check --repair=all, all refcounts gone, snapshot', damaged_images.all_refcounts_gone, False, 'all', dict(snapshot=True))
 @case('check --repair=all, marked dirty', dirty, False, 'all', dict())
 @case('check --repair=all, QED', qed_leaks, True, 'all', dict(fmt='qed'))
 def repaired(d, damage, leaks_only, what, how):

@@ -15,6 +15,7 @@ import time
 
 import harness
 import images
+import strace
 from harness import DONE, FAILED, MIB, Failed, bp, case, check, need, same
 
 SIZE = 4 * MIB
@@ -106,11 +107,9 @@ def start_qemu(d, fault=None):
 def start_ours(d, *parameters, fault=None):
     words = ['nbdkit', '-f', '-P', f'{d}/pid', '-U', f'{d}/n', harness.nbdkit_plugin(), f'{d}/top.img', f'control={d}/c', 'io=threads', *parameters]
     if fault:
-        need('strace')
         calls = 'pread64,preadv,preadv2'
         name = {5: 'EIO', 28: 'ENOSPC'}[fault]
-        words = ['strace', '-f', '-qq', '-o', f'{d}/trace', '-P', f'{d}/base.img', '-e', f'trace={calls}',
-                 '-e', f'inject={calls}:error={name}:when=1'] + words
+        words = strace.words(calls, [f'{calls}:error={name}:when=1'], path=f'{d}/base.img') + words
     process = harness.start(*words)
     return process, Qmp(f'{d}/c', process), {'$dev': f'{d}/top.img', '$mid': '#layer1', '$base': '#layer2'}
 
@@ -473,10 +472,9 @@ def long_answer(d):
 @case('a client that connects as early as it can is never hung up on')
 def early(d):
     """nbdkit tries the socket before it forks. strace holds up each listen(), which is when a client gets through."""
-    need('strace')
     chain(d)
-    process = harness.start('strace', '-f', '-qq', '-o', f'{d}/trace', '-e', 'trace=listen', '-e', 'inject=listen:delay_exit=700000',
-                            'nbdkit', '-f', '-P', f'{d}/pid', '-U', f'{d}/n', harness.nbdkit_plugin(), f'{d}/top.img', f'control={d}/c')
+    process = harness.start(*strace.words('listen', ['listen:delay_exit=700000']), 'nbdkit', '-f', '-P', f'{d}/pid', '-U', f'{d}/n',
+                            harness.nbdkit_plugin(), f'{d}/top.img', f'control={d}/c')
     same(Qmp(f'{d}/c', process).send({'execute': 'query-jobs'}), {'return': []}, 'the answer')
     end(d, process)
 

@@ -12,9 +12,9 @@ import re
 import harness
 import images
 import seccomp_filter
-from harness import MIB, Skip, bp, case, check, need, same
+import strace
+from harness import MIB, Skip, bp, case, check, same
 from images import overlay, raw_image
-from strace_log import whole_calls
 
 BOTH = ('uring', 'threads')
 # What a command that has all files open does not need.
@@ -63,13 +63,9 @@ def left_open(d):
 
 def traced(d, *args, rc=0):
     """The calls of one run behind the filter; they are also judged here."""
-    need('strace')
-    result = harness.run('strace', '-f', '-qq', '-o', f'{d}/trace', harness.blockpull, *args)
-    if 'PTRACE' in result.err or 'ptrace' in result.err:
-        raise Skip('strace may not trace')
+    result, log = strace.run(harness.blockpull, *args)
     same(result.rc, rc, f'{args}: {result}')
-    with open(f'{d}/trace', encoding='utf-8', errors='replace') as file:
-        lines = list(whole_calls(file))
+    lines = list(strace.whole_calls(log))
     at = [i for i, line in enumerate(lines) if 'SECCOMP_SET_MODE_FILTER' in line and 'NULL' not in line]
     check(at, f'{args}: no filter was installed')
     inside = lines[at[0] + 1:]
@@ -137,12 +133,10 @@ def steering(d, io):
 @case('where a filter may not be installed, everything works without', errno.EPERM)
 @case('where there is no seccomp(2), everything works without', errno.ENOSYS)
 def unavailable(d, error):
-    need('strace')
     top = chain(d)
     for args in ['pull', top], ['check', top], ['map', top], ['flatten', top, f'{d}/out.img']:
-        result = harness.run('strace', '-f', '-qq', '-o', f'{d}/trace', '-e', 'trace=seccomp,prctl', '-e',
-                             f'inject=seccomp:error={errno.errorcode[error]}', '-e',
-                             f'inject=prctl:error={errno.errorcode[error]}', harness.blockpull, *args)
+        result, _ = strace.run(harness.blockpull, *args, trace='seccomp,prctl',
+                               inject=[f'{call}:error={errno.errorcode[error]}' for call in ('seccomp', 'prctl')])
         same(result.rc, 0, f'{args}: {result}')
     images.judge_pulled(top, 'qcow2', f'{d}/base.img')
 
@@ -158,11 +152,9 @@ def nested(d, error):
 @case('a program with borrowed rights refuses to run')
 def set_user_id(d):
     # A build's own library is not found by a program that really is set-user-ID: so it is told that it is.
-    need('strace')
     top = chain(d)
     for call in 'geteuid', 'getegid':
-        result = harness.run('strace', '-f', '-qq', '-o', f'{d}/trace', '-e', f'trace={call}', '-e',
-                             f'inject={call}:retval=4321', harness.blockpull, 'info', top)
+        result, _ = strace.run(harness.blockpull, 'info', top, trace=call, inject=[f'{call}:retval=4321'])
         same(result.rc, harness.REFUSED, str(result))
         check('set-user-ID' in result.err and not result.out, str(result))
 

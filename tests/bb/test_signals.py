@@ -19,7 +19,8 @@ import time
 
 import harness
 import images
-from harness import DONE, FAILED, MIB, Skip, bp, case, check, need, run, same
+import strace
+from harness import DONE, FAILED, MIB, Skip, bp, case, check, run, same
 from images import overlay, qemu_img, raw_image
 
 ENDING = ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2', 'SIGXCPU', 'SIGALRM', 'SIGVTALRM', 'SIGPROF', 'SIGIO',
@@ -159,13 +160,8 @@ def ignored(d):
 
 def signalled(d, name, call, argv, when='1'):
     """Runs it with this signal sent at a system call; (result, was it sent?)."""
-    need('strace')
-    result = run('strace', '-f', '-qq', '-o', f'{d}/trace', '-e', f'trace={call}', '-e', f'inject={call}:signal={name}:when={when}',
-                 harness.blockpull, *argv, env=harness.environment(ASAN_OPTIONS='exitcode=99:detect_leaks=0'))
-    if 'ptrace' in result.err.lower():
-        raise Skip('strace may not trace')
-    with open(f'{d}/trace', encoding='utf-8', errors='replace') as file:
-        return result, f'--- {name}' in file.read()
+    result, log = strace.run(harness.blockpull, *argv, trace=call, inject=[f'{call}:signal={name}:when={when}'])
+    return result, any(f'--- {name}' in line for line in log)
 
 
 @case('SIGUSR1, SIGPIPE and SIGXFSZ end no command')
