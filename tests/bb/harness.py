@@ -11,8 +11,6 @@ the files.
 import atexit
 import concurrent.futures
 import contextlib
-import ctypes
-import errno
 import functools
 import itertools
 import json
@@ -31,8 +29,6 @@ import traceback
 DONE, FAILED, USAGE, LOCKED, CORRUPT, LEAKS, REFUSED, NO_SPACE = 0, 1, 2, 3, 4, 5, 6, 7
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
-
-IO_URING_SETUP = 425  # the system call, on every processor
 
 WAIT = 120  # seconds of the wall clock until what has to come counts as never coming
 
@@ -132,37 +128,6 @@ def start(*argv, **options):
     with _live_lock:
         _live.add(process)
     return process
-
-
-def _is_listening(path):
-    """Read from the kernel: a trial connection would be one that the server minds."""
-    with open('/proc/net/unix', encoding='utf-8', errors='surrogateescape') as sockets:
-        next(sockets)
-        for line in sockets:
-            words = line.rstrip('\n').split(' ', 7)
-            if words[-1].split(' ', 1)[-1] == path and int(words[3], 16) & 0x10000:  # __SO_ACCEPTCON
-                return True
-    return False
-
-
-def wait_listening(process, *paths):
-    """Until a process listens on each of these sockets: a name is there a moment before."""
-    deadline = time.monotonic() + WAIT
-    while not all(map(_is_listening, paths)):
-        if process.poll() is not None:
-            kill(process)  # what it started may hold stderr open
-            raise Failed(f'it has ended: {process.args}: {process.stderr.read().decode(errors="replace")}')
-        check(time.monotonic() < deadline, f'it does not listen: {process.args}')
-        time.sleep(0.01)
-
-
-def open_names(pid):
-    """What a process has open, by name. One may be closed while we look."""
-    names = []
-    for fd in os.listdir(f'/proc/{pid}/fd'):
-        with contextlib.suppress(FileNotFoundError):
-            names.append(os.readlink(f'/proc/{pid}/fd/{fd}'))
-    return names
 
 
 def patience(seconds):
@@ -311,37 +276,6 @@ def instrumented():
     """Whether the command is a sanitizer's build, of which memory and speed prove nothing."""
     with open(blockpull, 'rb') as file:
         return re.search(rb'__[at]san_init', file.read()) is not None
-
-
-@functools.lru_cache(1)
-def has_uring():
-    """Whether io_uring is allowed here; containers often forbid it. io_uring_setup(0, NULL) is an invalid call where
-    it is allowed, and a refused one elsewhere."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall(IO_URING_SETUP, 0, None)
-    return not emulated() and ctypes.get_errno() not in (errno.EPERM, errno.ENOSYS)
-
-
-def possible(args):
-    """Options of the command, with threads in the place of an io_uring that is forbidden here."""
-    return ['--io=threads' if arg == '--io=uring' and not has_uring() else arg for arg in args]
-
-
-def nbdkit_plugin():
-    """Path of the nbdkit plugin. Skips where there is none, no nbdkit, or an nbdkit that can't load it: a sanitizer's
-    runtime has to be there before everything else."""
-    path = os.path.join(os.path.dirname(blockpull), 'nbdkit-blockpull-plugin.so')
-    if not os.path.exists(path):
-        raise Skip('the nbdkit plugin is not built')
-    need('nbdkit')
-    if instrumented():
-        raise Skip('nbdkit is not a sanitizer\'s build')
-    return path
-
-
-def emulated():
-    """Whether the command runs under qemu-user (tools/cross/run says so), which knows no io_uring and no seccomp."""
-    return 'BB_EMULATED' in os.environ
 
 
 def _nothing_left(directory):

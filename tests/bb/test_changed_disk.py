@@ -8,6 +8,7 @@ import os
 import signal
 import time
 
+import facts
 import harness
 from harness import MIB, REFUSED, bp, case, check, field, same
 from images import compare_flat, flatten, image_check, patch, qemu_io, refused_alike
@@ -26,7 +27,7 @@ def ended_well(process):
 
 @case('nbdkit: accept-mixed')
 def nbdkit(d):
-    so, top = harness.nbdkit_plugin(), spoil(d)
+    so, top = facts.nbdkit_plugin(), spoil(d)
     result = harness.run('nbdkit', '-U', '-', so, f'image={top}', 'pull=true', '--run', 'true')
     check(result.rc and 'marked' in result.err, str(result))
     result = harness.run('nbdkit', '-U', '-', so, f'image={top}', 'pull=true', 'accept-mixed=true', '--run',
@@ -38,7 +39,7 @@ def nbdkit(d):
 @case('nbdkit: accept-mixed, and a job that QMP starts', 'true')
 @case('nbdkit: such a job of a marked image is refused unasked', 'false')
 def streamed(d, accepts):
-    harness.nbdkit_plugin()  # or skip, before an image is made
+    facts.nbdkit_plugin()  # or skip, before an image is made
     top = spoil(d)
     flat = flatten(top, 'qcow2', f'{d}/flat')
     process, _ = listening(d, top, f'accept-mixed={accepts}')

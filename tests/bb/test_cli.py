@@ -10,6 +10,7 @@ import select
 import signal
 import time
 
+import facts
 import harness
 import images
 import seccomp_filter
@@ -59,7 +60,7 @@ def help_verb(d):
 
 def libraries():
     """What the command and the library load. ldd would start them: another processor's are read."""
-    if not harness.emulated():
+    if not facts.emulated():
         return harness.run('ldd', harness.blockpull).out
     program = os.environ['BB_EMULATED']
     library = os.path.join(os.path.dirname(program), '../engine/libblockpull.so')

@@ -15,6 +15,7 @@ import time
 
 import harness
 import images
+import processes
 from harness import DONE, FAILED, MIB, USAGE, Failed, bp, case, check, refused, same
 from images import overlay, raw_image
 
@@ -73,7 +74,7 @@ def pulling(d, *args, size=40 * MIB, **options):
     base = raw_image(f'{d}/base.img', size)
     top = overlay(f'{d}/top.img', 'base.img')
     process = harness.start(harness.blockpull, 'pull', '--control', f'{d}/s', *args, top, **options)
-    harness.wait_listening(process, f'{d}/s')
+    processes.wait_listening(process, f'{d}/s')
     return process, f'{d}/s', top, base
 
 
@@ -281,7 +282,7 @@ def stops(d, how):
     top = overlay(f'{d}/top.img', 'base.img')
     process = harness.start(harness.blockpull, 'pull', '--io=threads', '--on-error=stop', '--control', f'{d}/s', '-q', top,
                             preexec_fn=small_files(5 * MIB))
-    harness.wait_listening(process, f'{d}/s')
+    processes.wait_listening(process, f'{d}/s')
     client = Client(f'{d}/s')
     job = state(client, 'paused')
     check(job['io-status'] != 'ok', str(job))

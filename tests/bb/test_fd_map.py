@@ -6,6 +6,7 @@ name at all is shown by tests/api/test_syscalls.c.
 """
 import os
 
+import facts
 import harness
 import images
 from harness import FAILED, LOCKED, MIB, REFUSED, USAGE, bp, case, check, refused, same
@@ -41,7 +42,7 @@ class Chain:
 def pull(d, io):
     chain = Chain(d)
     before = os.listdir(chain.there)
-    chain.run('pull', *harness.possible([io]), '--verify', 'top.img')
+    chain.run('pull', *facts.possible([io]), '--verify', 'top.img')
     images.judge_pulled(chain.path('top.img'), 'qcow2', chain.path('sub/base.raw'))
     same(sorted(os.listdir(chain.there)), sorted(before), 'files')
     same(os.listdir(chain.empty), [], 'files where the command ran')

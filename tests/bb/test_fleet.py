@@ -11,8 +11,10 @@ import signal
 import struct
 import time
 
+import facts
 import harness
 import images
+import processes
 import prometheus
 from harness import CORRUPT, DONE, FAILED, MIB, USAGE, Skip, bp, case, check, need, same
 from images import overlay, raw_image
@@ -178,7 +180,7 @@ def profile(d, io):
         raise Skip('at its end a sanitizer asks for more than the filter lets through')
     filters = Profile(FLEET / 'seccomp-io_uring.json')
     names = listed(d, 3)
-    if io == '--io=uring' and not harness.has_uring():
+    if io == '--io=uring' and not facts.has_uring():
         raise Skip('io_uring is forbidden here anyway')
     bp('pull', io, '--verify', '--compress', '-j2', '--json', '--metrics-file', f'{d}/m.prom', '--list', f'{d}/list',
        **filters.options())
@@ -199,13 +201,13 @@ def units(d):
 @case('the serving unit: its command takes the socket that systemd has made')
 def serving(d):
     need('systemd-socket-activate', 'qemu-img')
-    plugin = harness.nbdkit_plugin()
+    plugin = facts.nbdkit_plugin()
     name, = listed(d, 1)
     flat = images.flatten(name, 'qcow2', f'{d}/flat')
     command = re.search(r'^ExecStart=(.*)$', (FLEET / 'blockpull-serve@.service').read_text(), re.M)[1]
     argv = [{'blockpull': plugin, '%f': name}.get(word, word) for word in command.split()]
     server = harness.start('systemd-socket-activate', '-l', f'{d}/socket', *argv, cwd=d)
-    harness.wait_listening(server, f'{d}/socket')
+    processes.wait_listening(server, f'{d}/socket')
     images.compare_flat(f'nbd+unix:///?socket={d}/socket', 'raw', flat)
     server.send_signal(signal.SIGTERM)
     same(harness.finish(server).rc, DONE, 'exit code')

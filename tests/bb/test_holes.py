@@ -10,6 +10,7 @@ import contextlib
 import os
 import random
 
+import facts
 import fuse_rig
 import harness
 import images
@@ -159,7 +160,7 @@ def readers(d, data_len, overlay):
 
 @each_liar('over NBD')
 def served(d, data_len, overlay):
-    plugin = harness.nbdkit_plugin()
+    plugin = facts.nbdkit_plugin()
     truth = dense_base(d)
     with liar(d, data_len, overlay) as lie:
         top = top_on(d, f'{lie}/base.raw')

@@ -12,6 +12,7 @@ import time
 
 import harness
 import images
+import processes
 from harness import CORRUPT, DONE, FAILED, LOCKED, MIB, REFUSED, USAGE, bp, case, check, refused, same
 from images import Untouched, overlay, raw_image
 
@@ -237,7 +238,7 @@ def control(d):
     top, = tops(d, 'top')
     process = harness.start(harness.blockpull, 'pull', '--manual-finalize', '--control', f'{d}/socket', '--allow-backing=any',
                             '--list', written(d, f'# one\n{top}\n'))
-    harness.wait_listening(process, f'{d}/socket')
+    processes.wait_listening(process, f'{d}/socket')
     deadline = time.monotonic() + harness.WAIT
     while bp('ctl', f'{d}/socket', 'finalize', rc=None).rc:
         check(time.monotonic() < deadline, 'it is never ready')

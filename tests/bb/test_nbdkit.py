@@ -4,8 +4,10 @@ import os
 import signal
 import time
 
+import facts
 import harness
 import images
+import processes
 from harness import MIB, Skip, bp, case, check, need, same
 from images import compare_flat, image_check, image_info, overlay, patch, qemu_img, qemu_io, raw_image
 from test_control import Client, state
@@ -14,7 +16,7 @@ harness.cases.clear()  # test_control's own
 
 
 def nbdkit(command, *parameters, rc=0):
-    result = harness.run('nbdkit', '-U', f'{harness.temp_dir()}/s', harness.nbdkit_plugin(), *parameters, '--run', command, timeout=200)
+    result = harness.run('nbdkit', '-U', f'{harness.temp_dir()}/s', facts.nbdkit_plugin(), *parameters, '--run', command, timeout=200)
     check((result.rc == 0) == (rc == 0), str(result))
     return result
 
@@ -90,8 +92,8 @@ def served(d, top, *parameters):
 
 def listening(d, top, *parameters):
     """The plugin, without a pull unless one is asked for, and its NBD address. The caller ends it."""
-    process = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', harness.nbdkit_plugin(), f'image={top}', f'control={d}/ctl', *parameters)
-    harness.wait_listening(process, f'{d}/ctl', f'{d}/nbd')
+    process = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', facts.nbdkit_plugin(), f'image={top}', f'control={d}/ctl', *parameters)
+    processes.wait_listening(process, f'{d}/ctl', f'{d}/nbd')
     return process, f'nbd+unix:///?socket={d}/nbd'
 
 
@@ -119,7 +121,7 @@ def after_the_end(d, fmt):
     top, flat = disk(d, fmt=fmt)
     process, uri = served(d, top)
     bp('ctl', f'{d}/ctl', 'wait')
-    fds = harness.open_names(process.pid)
+    fds = processes.open_names(process.pid)
     check(not any('base.img' in name for name in fds), f'the base is open still: {fds}')
     qemu_io(f'{d}/base.img', 'raw', 'write -P 0xee 0 64M')
     for disk_at in '400k', '1400k', '33M', '60M':

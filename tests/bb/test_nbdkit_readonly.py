@@ -4,6 +4,7 @@ right to be written, and is shared with other readers."""
 import json
 import os
 
+import facts
 import harness
 import images
 from harness import MIB, case, check, need, same
@@ -48,7 +49,7 @@ def read_only(d, fmt):
 @case('read only needs no permission to write')
 def read_only_permission(d):
     top = disk(d)
-    here = copies(harness.nbdkit_plugin())
+    here = copies(facts.nbdkit_plugin())
     os.chmod(d, 0o777)
     for name in 'top.img', 'base.img':
         os.chmod(f'{d}/{name}', 0o444)
@@ -91,7 +92,7 @@ def not_read_only(d):
     """A value of another option, a parameter's, and what stands behind --."""
     os.rename(disk(d), f'{d}/-r')
     for words in ('-e', '-r', f'{d}/-r'), ('image=-r',), ('--exportname', '--readonly', 'image=-r'), ('--', '-r'):
-        so = harness.nbdkit_plugin()
+        so = facts.nbdkit_plugin()
         before = ('--', so, '-r') if words == ('--', '-r') else (so, *words)
         result = harness.run('setsid', '-w', 'nbdkit', '-U', f'{d}/nbd', '-P', f'{d}/pid', *before, cwd=d)
         same(result.rc, 0, f'{words}: {result}')
@@ -133,7 +134,7 @@ def export_names(d):
 def export_name_given(d, words):
     need('nbdinfo')
     top = disk(d)
-    result = harness.run('nbdkit', '-U', f'{d}/nbd', harness.nbdkit_plugin(), f'image={top}', *words, '--run',
+    result = harness.run('nbdkit', '-U', f'{d}/nbd', facts.nbdkit_plugin(), f'image={top}', *words, '--run',
                          'nbdinfo --size "$uri" && ! nbdinfo --size "nbd+unix:///disk?socket=$unixsocket"'
                          ' && nbdinfo --size "nbd+unix:///?socket=$unixsocket"')
     same(result.rc, 0, str(result))

@@ -7,8 +7,10 @@ import shutil
 import signal
 import time
 
+import facts
 import harness
 import images
+import processes
 import strace
 from harness import MIB, case, check, need, same
 from images import overlay, patch, qemu_io, raw_image
@@ -25,7 +27,7 @@ def disk(d, fmt='qcow2', size=16 * MIB):
 def in_background(d, *arguments, prefix=(), so=None, cwd=None):
     """nbdkit as it is started by itself: its first process ends when it serves, or when it does not. A session
     of its own keeps the server from ending with that."""
-    return harness.run('setsid', '-w', *prefix, 'nbdkit', '-U', f'{d}/nbd', '-P', f'{d}/pid', so or harness.nbdkit_plugin(), *arguments, timeout=60,
+    return harness.run('setsid', '-w', *prefix, 'nbdkit', '-U', f'{d}/nbd', '-P', f'{d}/pid', so or facts.nbdkit_plugin(), *arguments, timeout=60,
                        cwd=cwd)
 
 
@@ -69,7 +71,7 @@ def beside(*argv):
     """A process that goes on meanwhile; ready when it listens on its socket, the first argument."""
     socket, *argv = argv
     process = harness.start(*argv)
-    harness.wait_listening(process, socket)
+    processes.wait_listening(process, socket)
     try:
         yield
     finally:
@@ -166,7 +168,7 @@ def in_use(d, words):
 @case('an image that may not be written')
 def no_permission(d):
     top = disk(d)
-    here = copies(harness.nbdkit_plugin())
+    here = copies(facts.nbdkit_plugin())
     os.chmod(d, 0o777)
     for name in 'top.img', 'base.img':
         os.chmod(f'{d}/{name}', 0o444)

@@ -5,8 +5,10 @@ import os
 import resource
 import time
 
+import facts
 import harness
 import images
+import processes
 from harness import DONE, FAILED, MIB, bp, case, check, same
 from images import overlay, raw_image
 
@@ -59,7 +61,7 @@ def fewer(d):
 @case('one image that needs more than there are')
 def too_deep(d):
     tops = chains(d, 2)
-    most = 24 if harness.has_uring() else 16  # threads need none for the ring and its locks
+    most = 24 if facts.has_uring() else 16  # threads need none for the ring and its locks
     for top in tops[0], tops[1]:
         result = bp('pull', top, rc=FAILED, **limited(most, most))
         check('ulimit -n' in result.err and str(most) in result.err and 'as many files open' in result.err, str(result))
@@ -80,7 +82,7 @@ def counted(d):
         time.sleep(0.3)
         before = own
         check(process.poll() is None, f'ended early: {own}')
-        own = sorted(name for name in harness.open_names(process.pid) if name.startswith(d))
+        own = sorted(name for name in processes.open_names(process.pid) if name.startswith(d))
     for name in set(own):
         check(own.count(name) <= 2, f'{name} is open {own.count(name)} times')
     harness.kill(process, 15)

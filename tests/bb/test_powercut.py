@@ -9,6 +9,7 @@ states is judged by qemu-img check and compare, and another is pulled to the end
 import random
 import time
 
+import facts
 import harness
 from cut_rig import SEED, faults_of, judge_states
 from cut_scene import Scene
@@ -18,7 +19,7 @@ def pull_in_batches(scene, *args, pauses=3):
     """A pull that commits several times: a pause makes durable what was copied."""
     socket = f'{scene.d}/socket'
     pull = harness.start(harness.blockpull, 'pull', '-q', '--bandwidth=6M', '--burst=128k', f'--control={socket}',
-                         *harness.possible(args), scene.mounted_top)
+                         *facts.possible(args), scene.mounted_top)
     for _ in range(pauses):
         time.sleep(0.04)
         if harness.run(harness.blockpull, 'ctl', socket, 'pause').rc or \

@@ -10,8 +10,10 @@ import random
 import struct
 import time
 
+import facts
 import harness
 import images
+import processes
 from cut_rig import SEED, faults_of, judge_states
 from cut_scene import Scene, reader, views
 from harness import MIB, Failed, bp, case, check, note, same
@@ -157,9 +159,9 @@ def serve(d, scene, *parameters):
     for name in ('nbd', 'control'):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f'{d}/{name}')
-    server = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', harness.nbdkit_plugin(), f'image={scene.mounted_top}', 'pull=true',
+    server = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', facts.nbdkit_plugin(), f'image={scene.mounted_top}', 'pull=true',
                            f'control={d}/control', *parameters)
-    harness.wait_listening(server, f'{d}/nbd', f'{d}/control')
+    processes.wait_listening(server, f'{d}/nbd', f'{d}/control')
     return server
 
 

@@ -10,6 +10,7 @@ import os
 import struct
 import sys
 
+import facts
 import harness
 import images
 from chains import Chain
@@ -295,7 +296,7 @@ def raw_with_header(d):
 
 @case('the nbdkit plugin has the same choices')
 def plugin(d):
-    path = harness.nbdkit_plugin()
+    path = facts.nbdkit_plugin()
     need('nbdcopy')
     top = deep(d)
     flat = images.flatten(top, 'qed', f'{d}/flat')

@@ -13,8 +13,10 @@ import signal
 import socket
 import time
 
+import facts
 import harness
 import images
+import processes
 import strace
 from harness import DONE, FAILED, MIB, Failed, bp, case, check, need, same
 
@@ -24,7 +26,7 @@ SIZE = 4 * MIB
 class Qmp:
     """One connection. Answers and events are kept apart: which goes first is not promised."""
     def __init__(self, path, process):
-        harness.wait_listening(process, path)
+        processes.wait_listening(process, path)
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.connect(path)
         self.data, self.answers, self.events = b'', [], []
@@ -105,7 +107,7 @@ def start_qemu(d, fault=None):
 
 
 def start_ours(d, *parameters, fault=None):
-    words = ['nbdkit', '-f', '-P', f'{d}/pid', '-U', f'{d}/n', harness.nbdkit_plugin(), f'{d}/top.img', f'control={d}/c', 'io=threads', *parameters]
+    words = ['nbdkit', '-f', '-P', f'{d}/pid', '-U', f'{d}/n', facts.nbdkit_plugin(), f'{d}/top.img', f'control={d}/c', 'io=threads', *parameters]
     if fault:
         calls = 'pread64,preadv,preadv2'
         name = {5: 'EIO', 28: 'ENOSPC'}[fault]
@@ -401,7 +403,7 @@ def whole_in_spite_of_base(d):
 @case('names: the device as it was given, the job as its client called it')
 def names(d):
     chain(d)
-    process = harness.start('nbdkit', '-f', '-U', f'{d}/n', harness.nbdkit_plugin(), 'top.img', f'control={d}/c', 'bandwidth=64K', 'pull=true', cwd=d)
+    process = harness.start('nbdkit', '-f', '-U', f'{d}/n', facts.nbdkit_plugin(), 'top.img', f'control={d}/c', 'bandwidth=64K', 'pull=true', cwd=d)
     client = Qmp(f'{d}/c', process)
     same([j['device'] for j in client.send({'execute': 'query-block-jobs'})['return']], ['top.img'], 'the job of pull=true')
     client.send({'execute': 'block-job-cancel', 'arguments': {'device': 'top.img'}})
@@ -456,7 +458,7 @@ def long_answer(d):
     images.raw_image(f'{where}/l0', MIB)
     for i in range(1, 81):
         images.qemu_img('create', '-q', '-u', '-f', 'qcow2', '-b', f'l{i - 1}', '-F', 'qcow2' if i > 1 else 'raw', f'{where}/l{i}', MIB)
-    process = harness.start('nbdkit', '-f', '-P', f'{d}/pid', '-U', f'{d}/n', harness.nbdkit_plugin(), f'{where}/l80', f'control={d}/c')
+    process = harness.start('nbdkit', '-f', '-P', f'{d}/pid', '-U', f'{d}/n', facts.nbdkit_plugin(), f'{where}/l80', f'control={d}/c')
     client = Qmp(f'{d}/c', process)
     for late in 0, 0.5:
         client.socket.sendall(b'{"execute":"query-named-block-nodes","id":1}{"execute":"query-jobs","id":2}')
@@ -474,7 +476,7 @@ def early(d):
     """nbdkit tries the socket before it forks. strace holds up each listen(), which is when a client gets through."""
     chain(d)
     process = harness.start(*strace.words('listen', ['listen:delay_exit=700000']), 'nbdkit', '-f', '-P', f'{d}/pid', '-U', f'{d}/n',
-                            harness.nbdkit_plugin(), f'{d}/top.img', f'control={d}/c')
+                            facts.nbdkit_plugin(), f'{d}/top.img', f'control={d}/c')
     same(Qmp(f'{d}/c', process).send({'execute': 'query-jobs'}), {'return': []}, 'the answer')
     end(d, process)
 

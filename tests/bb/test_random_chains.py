@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 
+import facts
 import harness
 import images
 from chains import Chain
@@ -27,7 +28,7 @@ def seeds():
 
 def pull_options(rng):
     backend = rng.choice(['--io=auto', '--io=uring', '--io=threads', ''])
-    if backend == '--io=uring' and not harness.has_uring():  # as in a container: refused by name, rightly
+    if backend == '--io=uring' and not facts.has_uring():  # as in a container: refused by name, rightly
         backend = '--io=auto'
     options = [backend,
                rng.choice(['--progress=none', '--progress=json', '--progress=plain', '--progress=bar', '']),

@@ -9,6 +9,7 @@ import errno
 import os
 import re
 
+import facts
 import harness
 import images
 import seccomp_filter
@@ -88,7 +89,7 @@ def traced(d, *args, rc=0):
 @case('nothing is opened behind it: pull that verifies', ['pull', '--verify'])
 @case('nothing is opened behind it: hash', ['hash', '--chunk=64K'])
 def nothing_opened(d, args):
-    if '--io=uring' in args and not harness.has_uring():
+    if '--io=uring' in args and not facts.has_uring():
         raise Skip('no io_uring here')
     inside = traced(d, *args, chain(d, name='traced.img'))
     check(not any(re.search(r'\b(unlink|rename|link)', line) for line in inside), 'a name is changed')

@@ -10,8 +10,10 @@ import stat
 import struct
 import time
 
+import facts
 import harness
 import images
+import processes
 from harness import DONE, LOCKED, MIB, REFUSED, USAGE, Skip, bp, case, check, need, refused, same
 from images import image_check, image_info, overlay, qemu_img, raw_image
 
@@ -35,7 +37,7 @@ def disk(d, fmt='qcow2', options=None):
 def serving(d, *args):
     """A server, which listens."""
     server = harness.start(harness.blockpull, 'serve', f'--socket-path={d}/s', *args)
-    harness.wait_listening(server, f'{d}/s')
+    processes.wait_listening(server, f'{d}/s')
     return server
 
 
@@ -138,7 +140,7 @@ def orders(d):
 
 def storm(d, top, *args, server=(), timeout=180):
     said = frontend('storm', '-f', FIRST, '-d', 32, *args, '--', harness.blockpull, 'serve', '--quiet',
-                    f'--socket-path={d}/s', *harness.possible(server), top, timeout=timeout)
+                    f'--socket-path={d}/s', *facts.possible(server), top, timeout=timeout)
     harness.note(said.out.strip() + ', ' + said.err.splitlines()[0])
     return int(said.out.split()[2])
 
@@ -285,7 +287,7 @@ def stats_shape(d):
     qemu = harness.start('qemu-system-x86_64', '-M', 'q35,accel=tcg', '-S', '-display', 'none', '-net', 'none', '-drive',
                          f'if=none,id=drive0,file={d}/other,format=qcow2', '-device', 'virtio-blk-pci,id=v,drive=drive0',
                          '-qmp', f'unix:{d}/q,server=on,wait=off')
-    harness.wait_listening(qemu, f'{d}/q')
+    processes.wait_listening(qemu, f'{d}/q')
     bounds = {'execute': 'block-latency-histogram-set', 'arguments': {'id': '/machine/peripheral/v/virtio-backend', 'boundaries': [1000, 2000]}}
     same('return' in ask(f'{d}/q', bounds)[0], True, 'QEMU has histograms')
     theirs = next(device for device in blockstats(f'{d}/q')['return'] if device['device'] == 'drive0')['stats']
@@ -434,7 +436,7 @@ def migrates(d):
         top = boot_disk(place)
         server = serving(place, top)
         machines.append((place, top, server, machine(place, '-qmp', f'unix:{place}/q,server=on,wait=off', *args)))
-        harness.wait_listening(machines[-1][3], f'{place}/q')
+        processes.wait_listening(machines[-1][3], f'{place}/q')
     (here, top, server, qemu), (there, top_there, server_there, qemu_there) = machines
     wait_for_rows(here, 40)
     same('return' in ask(f'{here}/q', {'execute': 'migrate', 'arguments': {'uri': f'unix:{d}/in'}})[0], True, 'it migrates')
@@ -474,10 +476,6 @@ def boots_through_kills(d):
 
 # ---- After the end of a pull --------------------------------------------------------------------
 
-def open_names(pid):
-    return {os.readlink(f'/proc/{pid}/fd/{fd}') for fd in os.listdir(f'/proc/{pid}/fd')}
-
-
 def after_the_guest(top, flat):
     """What is to be read when the guest of boot_disk() has written its rows: `flat` is changed."""
     images.flatten(top, 'qcow2', flat)
@@ -501,7 +499,7 @@ def let_go(d, *base):
     for name in [mid] if base else [mid, f'{d}/base.qcow2']:
         images.qemu_io(name, 'qcow2', 'write -P 0x99 0 4M')
         os.unlink(name)
-        check(not any(opened.startswith(name) for opened in open_names(server.pid)), f'{name} takes space still')
+        check(not any(opened.startswith(name) for opened in processes.open_names(server.pid)), f'{name} takes space still')
     if base:
         result = harness.run('qemu-io', '-f', 'qcow2', '-c', 'write 0 512', f'{d}/base.qcow2')
         check(result.rc and 'lock' in result.err, f'the base that stays: {result}')

@@ -13,6 +13,7 @@ import subprocess
 
 import harness
 import images
+import processes
 import vm
 from harness import KIB, MIB, bp, case, check, need, note, same
 from images import image_check, image_info, image_map, overlay
@@ -38,7 +39,7 @@ class Server:
 
     def start(self, command):
         self.process = harness.start(command, 'serve', f'--socket-path={self.socket}', *self.args)
-        harness.wait_listening(self.process, self.socket)
+        processes.wait_listening(self.process, self.socket)
         same(os.readlink(f'/proc/{self.process.pid}/exe'), os.path.realpath(command), 'what serves')
 
     def end(self, number, rc):

@@ -14,8 +14,10 @@ import struct
 import tempfile
 import time
 
+import facts
 import harness
 import images
+import processes
 import vm
 from harness import DONE, FAILED, KIB, MIB, Skip, bp, case, check, note, same
 from images import image_check, image_info, overlay, qemu_img, qemu_io
@@ -126,9 +128,9 @@ def make_chain(d, fmt, options):
 
 
 def serve(d, top, *parameters):
-    process = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', harness.nbdkit_plugin(), f'image={top}', 'pull=true', 'bandwidth=2M',
+    process = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', facts.nbdkit_plugin(), f'image={top}', 'pull=true', 'bandwidth=2M',
                             f'control={d}/ctl', *parameters)
-    harness.wait_listening(process, f'{d}/nbd', f'{d}/ctl')
+    processes.wait_listening(process, f'{d}/nbd', f'{d}/ctl')
     return process
 
 
