@@ -4,6 +4,8 @@ every byte while the backend dies, and QEMU with its firmware, whose driver is a
 """
 import json
 import os
+import re
+import shlex
 import signal
 import socket
 import stat
@@ -411,6 +413,29 @@ def boots(d):
     same(result.rc, 33, f'QEMU: {result}')
     end(server)
     check_rows(d, top)
+
+
+def page_commands():
+    """The blocks of docs/vmm.md, as words of a shell."""
+    page = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'docs', 'vmm.md')
+    with open(page, encoding='utf-8') as file:
+        return [shlex.split(block.replace('\\\n', '')) for block in re.findall(r'^```\n([^<]*?)^```$', file.read(), re.M)]
+
+
+@case('the command lines of docs/vmm.md serve a machine under QEMU')
+def page(d):
+    os.rename(boot_disk(d), f'{d}/vm.qcow2')
+    commands = page_commands()
+    serve, = (words for words in commands if words[0] == 'blockpull')
+    qemu, = (words for words in commands if words[0] == 'qemu-system-x86_64')
+    server = harness.start(harness.blockpull, *serve[1:], cwd=d)
+    harness.wait_listening(server, 'vm.sock')
+    started = harness.start(*qemu, '-M', 'q35,accel=tcg', '-display', 'none', '-vga', 'none', '-net', 'none', '-serial', 'file:serial',
+                            '-device', 'isa-debug-exit,iobase=0xf4', '-no-reboot', cwd=d)
+    result = harness.finish(started, timeout=90)
+    same(result.rc, 33, f'QEMU: {result}')
+    end(server)
+    check_rows(d, f'{d}/vm.qcow2')
 
 
 def wait_for_rows(d, n):
