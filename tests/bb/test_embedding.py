@@ -8,7 +8,7 @@ import os
 import re
 
 import harness
-from harness import MIB, case, check, need, same
+from harness import MIB, Skip, case, check, need, same
 from images import flatten, judge_pulled, overlay, qemu_io, raw_image
 from installed import install
 
@@ -22,6 +22,14 @@ def program(name):
     found = [block for block in blocks if block.startswith(f'/* {name}:')]
     same(len(found), 1, f'programs called {name} in embedding.md')
     return found[0]
+
+
+def command(first):
+    """A line of the page that begins so, without its program, in words of a shell."""
+    with open(PAGE, encoding='utf-8') as file:
+        found = [line for line in file.read().splitlines() if line.startswith(first)]
+    same(len(found), 1, f'lines of embedding.md that begin {first}')
+    return found[0].removeprefix('cc -o vmm vmm.c')
 
 
 def installed(d):
@@ -44,6 +52,11 @@ def compiled(d, name, compiler, standard):
         file.write(program(name))
     result = harness.run(compiler, standard, *STRICT, '-o', f'{d}/program', source, *flags)
     check(result.rc == 0 and not result.err, str(result))
+    pulls(d, name, env)
+
+
+def pulls(d, name, env):
+    """The program does what it says, and fails where it should."""
     raw_image(f'{d}/base.img', 8 * MIB)
     top = overlay(f'{d}/top.img', 'base.img')
     qemu_io(top, 'qcow2', 'write -P 7 3M 100k')
@@ -53,6 +66,25 @@ def compiled(d, name, compiler, standard):
     judge_pulled(top, 'qcow2', flat)
     result = harness.run(f'{d}/program', f'{d}/none.img', env=env, timeout=60)
     check(result.rc == 1 and 'none.img' in result.err, str(result))
+
+
+@case('one that is static but for the C library', 'cc -o vmm vmm.c -Wl,-Bstatic', True)
+@case('one that is static altogether', 'cc -o vmm vmm.c -static', False)
+def static(d, line, has_libc):
+    need('cc', 'ldd')
+    env, lib = install(d)
+    if not os.path.exists(f'{lib}/libblockpull.a'):
+        raise Skip('built without a static library')
+    with open(f'{d}/vmm.c', 'w', encoding='utf-8') as file:
+        file.write(program('loop.c'))
+    built = harness.run('sh', '-c', f'cc -o {d}/program {d}/vmm.c {command(line)}', env=env)
+    same((built.rc, built.err), (0, ''), str(built))
+    needed = harness.run('ldd', f'{d}/program')
+    needed = {os.path.basename(words[0]).split('.')[0] for words in map(str.split, needed.out.splitlines()) if needed.rc == 0}
+    same('libc' in needed, has_libc, f'the C library: {needed}')
+    check(needed <= {'linux-vdso', 'libc', 'ld-linux-x86-64', 'ld-linux-aarch64'}, f'not static: {needed}')
+    del env['LD_LIBRARY_PATH']
+    pulls(d, 'loop.c', env)
 
 
 if __name__ == '__main__':
