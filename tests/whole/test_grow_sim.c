@@ -26,6 +26,7 @@ static const struct sim_chain_how kinds[] = {
 	{ SIM_V3(9, 16), SIM_SIZE(12, 1), .n_snapshots = 2, .longer = true },
 	{ SIM_V3(9, 8), SIM_SIZE(12, 1), .full_block = true },
 	{ SIM_FULL_TABLE, SIM_SIZE(12, 1) },
+	{ SIM_V3(9, 16), SIM_SIZE(12, 3), .to_base = true },
 	{ SIM_V3(9, 16), SIM_SIZE(12, 1), .data_file = true },
 	{ SIM_V3(14, 16), SIM_SIZE(2, 1), .extended = true },
 };
