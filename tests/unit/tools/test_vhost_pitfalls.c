@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * What went wrong in other backends, by public reports; each test has the number
- * that its fault has in them. What needs a process is in tests/bb/test_serve.py.
+ * that its fault has in them. What needs a process is in tests/bb/live/test_serve.py.
  */
 #include <fcntl.h>
 #include <string.h>

@@ -367,7 +367,7 @@ def resized(d):
 def boot_disk(d):
     """Whose boot sector reads a row of sectors and writes it with its numbers to another row."""
     need('as', 'ld', 'qemu-system-x86_64')
-    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'serve', 'boot.S')
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'serve', 'boot.S')
     for command in (['as', '--32', source, '-o', f'{d}/boot.o'],
                     ['ld', '-m', 'elf_i386', '-Ttext', '0x7c00', '--oformat', 'binary', f'{d}/boot.o', '-o', f'{d}/boot.raw']):
         same(harness.run(*command).rc, 0, command[0])

@@ -18,7 +18,7 @@ import vm
 from harness import KIB, MIB, bp, case, check, need, note, same
 from images import image_check, image_info, image_map, overlay
 
-SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'serve', 'guest.c')
+SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'serve', 'guest.c')
 WORKERS, PART, UNIT, REPORT = 4, 6 * MIB, 64 * KIB, 25  # as guest.c has them
 KILLS = 8
 LATE = 500  # seconds

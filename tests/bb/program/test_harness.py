@@ -50,8 +50,8 @@ def no_terminals(d):
     need('unshare')
     if os.geteuid():
         raise Skip('needs root, to hide /dev/pts')
-    test = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'test_cli.py')
-    result = harness.run('unshare', '-m', 'sh', '-c', WITHOUT_TERMINALS, sys.executable, test, harness.blockpull, 'a bar on')
+    run = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'run.py')
+    result = harness.run('unshare', '-m', 'sh', '-c', WITHOUT_TERMINALS, sys.executable, run, 'cli', harness.blockpull, 'a bar on')
     if 'mount' in result.err:
         raise Skip('may not mount')
     same(result.rc, 0, str(result))

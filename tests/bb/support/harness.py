@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """What the black-box tests share: running commands, and printing TAP.
 
-Every test file is a program: `python3 test_x.py /path/to/blockpull [WORD]` runs its cases (those
-whose title holds WORD) and prints one TAP line for each. All files live below one private
+Every test file is a program: `python3 tests/bb/run.py x /path/to/blockpull [WORD]` runs the cases of
+test_x.py (those whose title holds WORD) and prints one TAP line for each. All files live below one private
 directory, which is also TMPDIR of every child, so that the last case can prove that nothing is
 left: no process carries its name, nothing is mounted below it, and it is removed however the
 program ends. A unittest runner was rejected: its output needs a plug-in to be TAP, and its fixtures hide

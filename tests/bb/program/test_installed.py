@@ -8,7 +8,7 @@ import harness
 import installed
 from harness import MIB, Skip, bp, case, check, need, same
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 PROGRAM = ROOT / 'tools/packaging/try_dev.c'
 PRIVATE = 'blockpull', 'uring', 'zstd', 'deflate', 'xxhash', 'libz.'
 

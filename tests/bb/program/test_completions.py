@@ -12,7 +12,7 @@ import time
 import harness
 from harness import USAGE, WAIT, bp, case, check, need, same
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 OPTION_LINE = re.compile(r'^ +(?:(-\w), )?(--[\w-]+)(.*)$', re.M)
 # Of the words that the parser knows these would be refused when the image is open.
 NEVER_RIGHT = {('pull', '--format', 'raw'), ('check', '--format', 'raw')}

@@ -12,7 +12,7 @@ from harness import MIB, Skip, case, check, need, same
 from images import flatten, judge_pulled, overlay, qemu_io, raw_image
 from installed import install
 
-PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../docs/embedding.md')
+PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../../docs/embedding.md')
 STRICT = ('-Wall', '-Wextra', '-pedantic', '-Werror')
 
 

@@ -9,7 +9,7 @@ import harness
 from harness import case, check, need
 from installed import install
 
-TREE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../tools/bindings/rust')
+TREE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../../tools/bindings/rust')
 
 
 # One build for all of it: a compiler's minutes are dearer than a case of its own.

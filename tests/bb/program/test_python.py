@@ -9,7 +9,7 @@ import harness
 from harness import Skip, case, check, need
 from installed import install
 
-TREE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../tools/bindings/python')
+TREE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../../tools/bindings/python')
 
 
 def python_with(*modules):

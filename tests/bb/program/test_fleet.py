@@ -19,7 +19,7 @@ import prometheus
 from harness import CORRUPT, DONE, FAILED, MIB, USAGE, Skip, bp, case, check, need, same
 from images import overlay, raw_image
 
-FLEET = pathlib.Path(__file__).resolve().parents[2] / 'tools/fleet'
+FLEET = pathlib.Path(__file__).resolve().parents[3] / 'tools/fleet'
 METRIC = re.compile(r'\bblockpull_[a-z_]+')
 
 
