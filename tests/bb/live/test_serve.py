@@ -417,7 +417,7 @@ def boots(d):
 
 def page_commands():
     """The blocks of docs/vmm.md, as words of a shell."""
-    page = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'docs', 'vmm.md')
+    page = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', '..', 'docs', 'vmm.md')
     with open(page, encoding='utf-8') as file:
         return [shlex.split(block.replace('\\\n', '')) for block in re.findall(r'^```\n([^<]*?)^```$', file.read(), re.M)]
 
@@ -429,7 +429,7 @@ def page(d):
     serve, = (words for words in commands if words[0] == 'blockpull')
     qemu, = (words for words in commands if words[0] == 'qemu-system-x86_64')
     server = harness.start(harness.blockpull, *serve[1:], cwd=d)
-    harness.wait_listening(server, 'vm.sock')
+    processes.wait_listening(server, 'vm.sock')
     started = harness.start(*qemu, '-M', 'q35,accel=tcg', '-display', 'none', '-vga', 'none', '-net', 'none', '-serial', 'file:serial',
                             '-device', 'isa-debug-exit,iobase=0xf4', '-no-reboot', cwd=d)
     result = harness.finish(started, timeout=90)
