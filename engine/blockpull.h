@@ -436,12 +436,13 @@ struct bpull_disk_options {
 	void *open_opaque; /* -EINVAL without open_file */
 	/* Asked first for each backing file, as the image above records it (request->name is the
 	 * recorded name, too; need is READ, what IMAGE), network names included, which are refused
-	 * without this; and with READ_ONLY for the image itself (recorded is NULL). 0: *base says what it leads to. 1: nothing is known of the name, it is
-	 * opened as ever (and refused where it is a network's). -errno: refused, *error says why.
-	 * Of a source the format must be known: recorded, told or base->format; it is never probed.
-	 * An image that is read from a source may name no file of this machine, unless this answers
-	 * for the name. On the caller's thread, only inside the call that opens the image; must not
-	 * call us. Not with open_file. NULL: none. */
+	 * without this; and with READ_ONLY for the image itself (recorded is NULL). 0: *base says
+	 * what it leads to. 1: nothing is known of the name, it is opened as ever (and refused
+	 * where it is a network's). -errno: refused, *error says why. Of a source the format must
+	 * be known: recorded, told or base->format; it is never probed. An image that is read from
+	 * a source may name no file of this machine, unless this answers for the name. On the
+	 * caller's thread, only inside the call that opens the image; must not call us. Not with
+	 * open_file. NULL: none. */
 	int (*find_base)(void *find_opaque, const struct bpull_open_request *request,
 			 struct bpull_base *base, struct bpull_error *error);
 	void *find_opaque; /* -EINVAL without find_base */

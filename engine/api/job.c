@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Jobs as the program sees them: start, and what any thread may ask of a
- * running job. Other threads only write requests into the control block and wake
- * the owner thread, which obeys in job_run(). Letting them change the job was
- * rejected: everything that it touches would need locks.
+ * Jobs as the program starts them: what forbids one is found, and said, before anything of the
+ * image is changed.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -13,9 +11,7 @@
 #include "engine/api/options.h"
 #include "engine/blockpull.h"
 #include "engine/commit/batch.h"
-#include "engine/commit/commit.h"
 #include "engine/commit/mixed.h"
-#include "engine/commit/state.h"
 #include "engine/copy/proof.h"
 #include "engine/core/disk.h"
 #include "engine/core/events.h"
@@ -23,8 +19,9 @@
 #include "engine/core/lock.h"
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
-#include "engine/job/job.h"
+#include "engine/job/compression.h"
 #include "engine/job/damage.h"
+#include "engine/job/job.h"
 #include "engine/job/measure.h"
 #include "engine/job/round.h"
 #include "engine/job/target.h"
@@ -35,7 +32,6 @@
 #include "formats/core/layer_compress.h"
 #include "formats/core/layer_fill.h"
 #include "io/base.h"
-#include "io/blocking.h"
 #include "io/err.h"
 #include "io/file.h"
 
@@ -51,70 +47,6 @@ static bool is_running(struct bpull_disk *disk)
 	running = disk->control.running;
 	pthread_mutex_unlock(&disk->control.mutex);
 	return running;
-}
-
-/* Refuses to change the type while tables of an earlier job wait for room: what they lead to may be
- * compressed, which no look at the disk finds. */
-static int ask_compression(struct bpull_disk *disk, const struct bpull_job_options *o,
-			   bool is_for_good, struct err *err)
-{
-	enum layer_compression type = (enum layer_compression)o->compression;
-	struct layer *overlay = disk_overlay(disk);
-	struct shown shown;
-	bool is_unknown;
-	int rc;
-
-	if (commit_is_stalled(disk) && layer_is_other_type(overlay, type))
-		return err_set(err, commit_stall_error(disk),
-			       "%s: its compression type can't change while tables wait to be "
-			       "written; make room, and flush the disk or leave the type as it is",
-			       file_show(overlay->file, &shown));
-	if (!is_for_good)
-		return layer_may_compress(overlay, type, o->compression_level, err);
-	rc = layer_set_compression(overlay, type, &is_unknown, err);
-	if (is_unknown)
-		disk->poisoned = rc;
-	return rc;
-}
-
-/* Both steps look at every table on disk, and the second writes the header, as a writing guest's
- * commits do: so none runs meanwhile, and the guest's flushes wait. A commit that found no space
- * does not end; then no other thread is let in. */
-static int compression_alone(struct bpull_disk *disk, const struct bpull_job_options *o,
-			     bool is_for_good, struct err *err)
-{
-	struct blocking *others;
-	int rc;
-
-	if (!disk->may_write)
-		return ask_compression(disk, o, is_for_good, err);
-	commit_hold(disk);
-	while (commit_is_running(disk) && !commit_is_stalled(disk))
-		engine_wait_round(disk->engine, UINT64_MAX);
-	others = blocking_set(NULL);
-	if (!commit_is_stalled(disk))
-		blocking_set(others);
-	rc = ask_compression(disk, o, is_for_good, err);
-	blocking_set(others);
-	commit_release(disk);
-	return rc;
-}
-
-/* Writes nothing. */
-static int check_compression(struct bpull_disk *disk, const struct bpull_job_options *o,
-			     struct err *err)
-{
-	const struct layer *overlay = disk_overlay(disk);
-	struct shown shown;
-
-	if (o->compression == BPULL_COMPRESSION_NONE)
-		return 0;
-	if (!layer_can_compress(overlay))
-		return err_set(
-			err, -ENOTSUP,
-			"%s: %s images have no compressed clusters; pull without compression",
-			file_show(overlay->file, &shown), layer_format_name(overlay));
-	return compression_alone(disk, o, false, err);
 }
 
 /* For a job that only clones: refuses what can be known before the first clone. */
@@ -176,7 +108,7 @@ static int may_start(struct bpull_disk *disk, const struct bpull_job_options *o,
 	if (rc)
 		return rc;
 	rc = check_copy(disk, o, target->pull_to, err);
-	return rc ? rc : check_compression(disk, o, err);
+	return rc ? rc : compression_check(disk, o, err);
 }
 
 static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options *o,
@@ -200,7 +132,7 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 	else if (!disk->may_write)
 		overlay->note[0] = 0;
 	if (!rc && o->compression != BPULL_COMPRESSION_NONE)
-		rc = compression_alone(disk, o, true, err);
+		rc = compression_set(disk, o, err);
 	if (!rc)
 		rc = chain_plan_link(disk->chain, disk->base_name, err);
 	return rc;
@@ -358,92 +290,4 @@ int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *opt
 	job_begin(disk, &o);
 	engine_wake(disk->engine);
 	return 0;
-}
-
-int bpull_job_get_info(struct bpull_disk *disk, struct bpull_job_info *info)
-{
-	struct bpull_job_info now;
-
-	if (!disk ||
-	    is_unfit(info, "info", RESULT_FIRST_LEN(struct bpull_job_info, verified_bytes), NULL))
-		return -EINVAL;
-	pthread_mutex_lock(&disk->control.mutex);
-	now = disk->control.info;
-	pthread_mutex_unlock(&disk->control.mutex);
-	result_export(info, &now, sizeof(now));
-	return now.type != BPULL_JOB_TYPE_UNKNOWN;
-}
-
-/* Locks the control block of a running job: 0. -ENOENT, without the lock: no job runs. */
-static int control_lock(struct bpull_disk *disk)
-{
-	if (!disk)
-		return -EINVAL;
-	pthread_mutex_lock(&disk->control.mutex);
-	if (disk->control.running)
-		return 0;
-	pthread_mutex_unlock(&disk->control.mutex);
-	return -ENOENT;
-}
-
-static int control_unlock(struct bpull_disk *disk)
-{
-	pthread_mutex_unlock(&disk->control.mutex);
-	engine_wake(disk->engine);
-	return 0;
-}
-
-int bpull_job_set_speed(struct bpull_disk *disk, uint64_t bandwidth, uint64_t burst)
-{
-	int rc = control_lock(disk);
-
-	if (rc)
-		return rc;
-	disk->control.bandwidth = bandwidth;
-	disk->control.burst = burst;
-	disk->control.new_speed = true;
-	return control_unlock(disk);
-}
-
-static int set_pause(struct bpull_disk *disk, bool pause)
-{
-	int rc = control_lock(disk);
-
-	if (rc)
-		return rc;
-	disk->control.want_pause = disk->control.keep_paused = pause;
-	return control_unlock(disk);
-}
-
-int bpull_job_pause(struct bpull_disk *disk)
-{
-	return set_pause(disk, true);
-}
-
-int bpull_job_resume(struct bpull_disk *disk)
-{
-	return set_pause(disk, false);
-}
-
-int bpull_job_abort(struct bpull_disk *disk)
-{
-	int rc = control_lock(disk);
-
-	if (rc)
-		return rc;
-	disk->control.want_abort = true;
-	return control_unlock(disk);
-}
-
-int bpull_job_finalize(struct bpull_disk *disk)
-{
-	int rc = control_lock(disk);
-	bool ready;
-
-	if (rc)
-		return rc;
-	ready = disk->control.info.state == BPULL_JOB_WAITING;
-	disk->control.want_finalize |= ready;
-	control_unlock(disk);
-	return ready ? 0 : -EAGAIN;
 }

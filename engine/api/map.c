@@ -12,6 +12,7 @@
 #include "engine/job/damage.h"
 #include "engine/job/round.h"
 #include "formats/chain/chain.h"
+#include "formats/chain/map.h"
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
 #include "io/blocking.h"
@@ -22,7 +23,8 @@ static int ask(struct bpull_disk *disk, uint64_t guest_off, struct extent *e,
 	       struct table_need *need)
 {
 	struct layer *top = disk_overlay(disk);
-	uint64_t len = top->guest_len - guest_off;
+	/* The layer's own length is the new one already while the disk is made longer. */
+	uint64_t len = disk->guests.len - guest_off;
 
 	if (!(disk->flags & BPULL_DISK_NO_BACKING))
 		return chain_map(disk->chain, 0, guest_off, len, e, need);

@@ -216,6 +216,9 @@ static bool stall(struct commit *commit)
 	/* Once the link is gone the commit is the guest's, not the job's. */
 	if (op->disk->job.step != JOB_IDLE && !op->disk->link.changed)
 		job_fail_op(op->disk, op);
+	/* A resize that waits is woken with the error, and the disk stays as long as it was. */
+	if (op->disk->guests.is_growing)
+		layer_keep_len(disk_overlay(op->disk), op->disk->guests.len, &commit->staged);
 	commit_wake_waiters(op->disk, op->error);
 	commit->stall_error = op->error;
 	op->error = 0;

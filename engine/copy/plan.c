@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #include "formats/chain/chain.h"
+#include "formats/chain/map.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
 #include "formats/core/table_cache.h"

@@ -10,6 +10,7 @@
 #include "engine/core/disk.h"
 #include "engine/core/range_set.h"
 #include "formats/chain/chain.h"
+#include "formats/chain/map.h"
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"

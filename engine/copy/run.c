@@ -19,7 +19,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "engine/commit/batch.h"
 #include "engine/copy/charge.h"
@@ -37,14 +36,12 @@
 #include "engine/copy/window.h"
 #include "engine/copy/write.h"
 #include "engine/copy/writeback.h"
-#include "engine/core/clock.h"
 #include "engine/core/disk.h"
 #include "engine/core/fault.h"
 #include "engine/core/load.h"
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
 #include "engine/core/range_lock.h"
-#include "engine/core/range_set.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
 #include "formats/core/table_cache.h"
@@ -55,104 +52,6 @@
 static struct copy_run *copy_run_of(struct op *op)
 {
 	return (struct copy_run *)op;
-}
-
-/* At most this many in a cluster: written_pieces has a bit for each. */
-#define MAX_PIECES 64u
-
-/* What is read, written and paid for at once of a granule. */
-static uint32_t choose_piece_len(const struct copy_run *p)
-{
-	uint32_t granule_len = p->overlay->granule_len;
-	uint64_t len = MIN(granule_len, (uint32_t)RUN_MAX_LEN), piece_len = len;
-
-	if (p->kind == RUN_CLONE)
-		return granule_len;
-	if (p->kind == RUN_COPY && !p->compress.is_on)
-		piece_len = cursor_piece_len(p->op.disk);
-	while (len > piece_len && granule_len / len < MAX_PIECES)
-		len /= 2;
-	return len;
-}
-
-/* buf: NULL for those that need none. */
-static int begin_run(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf,
-		     enum run_kind kind)
-{
-	bool is_jobs = kind != RUN_ON_READ;
-	struct layer *overlay = disk_overlay(disk);
-	struct copy_walk *walk = disk->walk;
-	struct copy_run *p = malloc(sizeof(*p));
-	struct run_list *runs;
-
-	if (!p)
-		return -ENOMEM;
-	/* Not the plan's parts: 100 KiB, of which a run has a few, and those are written whole. */
-	memset(p, 0, offsetof(struct copy_run, plan.parts));
-	p->start_ns = engine_now_ns();
-	p->kind = kind;
-	p->overlay = overlay;
-	p->walk = walk;
-	p->compress.is_on = is_jobs && walk->how.compress;
-	op_init(&p->op, &copy_run_kind, disk->engine, disk);
-	p->guest_off = guest_off;
-	p->piece_len = choose_piece_len(p);
-	p->len = copy_run_in_pieces(p) && buf ? overlay->granule_len
-					      : round_up(len, overlay->granule_len);
-	p->buf = buf;
-	p->lock = (struct range_lock){ .guest_off = round_down(guest_off, overlay->cluster_len),
-				       .owner = &p->op };
-	p->lock.len = copy_run_lock_len(p);
-	p->taken.end = guest_off + p->len;
-	if (is_jobs)
-		range_set_remove(&walk->todo, guest_off, p->taken.end);
-	copy_run_begin_compress(p);
-	runs = copy_run_runs_of(p);
-	p->prev = runs->last;
-	*(runs->last ? &runs->last->next : &runs->first) = p;
-	runs->last = p;
-	runs->n++;
-	if (is_jobs)
-		walk->mapping = p;
-	op_ready(&p->op);
-	return 0;
-}
-
-int copy_run_start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf)
-{
-	return begin_run(disk, guest_off, len, buf, RUN_COPY);
-}
-
-int copy_run_start_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
-{
-	return begin_run(disk, guest_off, len, NULL, RUN_CLONE);
-}
-
-int copy_run_start_zero(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
-{
-	uint64_t max_len = PUBLISH_MAX_GRANULES * (uint64_t)disk_overlay(disk)->granule_len;
-
-	return begin_run(disk, guest_off, MIN(len, max_len), NULL, RUN_ZERO);
-}
-
-void copy_run_start_on_read(struct bpull_disk *disk, uint64_t guest_off, uint64_t end)
-{
-	const struct layer *overlay = disk_overlay(disk);
-	uint64_t len_max =
-		MAX(round_down(RUN_MAX_LEN, overlay->granule_len), (uint64_t)overlay->granule_len);
-
-	guest_off = round_down(guest_off, overlay->granule_len);
-	for (uint64_t len; guest_off < end; guest_off += len) {
-		void *buf = commit_is_overdue(disk) ? NULL : buf_get(disk->engine->bufs);
-
-		len = MIN(len_max, end - guest_off);
-		if (!buf)
-			return;
-		if (begin_run(disk, guest_off, len, buf, RUN_ON_READ)) {
-			buf_put(disk->engine->bufs, buf);
-			return;
-		}
-	}
 }
 
 static void run_over(struct copy_run *p)

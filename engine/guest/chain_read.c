@@ -21,6 +21,7 @@
 #include "engine/core/load.h"
 #include "engine/core/op.h"
 #include "formats/chain/chain.h"
+#include "formats/chain/map.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_compress.h"
 #include "formats/core/table_cache.h"

@@ -12,8 +12,9 @@
  * it is the job's, and the length needs no way back.
  *
  * Until the end the guest's length is the old one (guests.len), while the format has the new one:
- * so entries can be made behind the old end. The lock on all of the disk is held until they are
- * made, because a guest's write to the last cluster would fill its end from below.
+ * so entries can be made behind the old end. The lock on all of the disk is held until the end:
+ * a guest's write to the last cluster would fill its end from below, and one elsewhere could
+ * bring tables into the commit of the length, which find no space when that is durable already.
  */
 #include "engine/guest/grow.h"
 
@@ -27,6 +28,7 @@
 #include "engine/guest/flush.h"
 #include "engine/guest/request.h"
 #include "formats/chain/chain.h"
+#include "formats/chain/map.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_resize.h"
 #include "formats/core/table_cache.h"
@@ -212,7 +214,6 @@ static enum step zero_the_end(struct guest_grow *grow)
 		}
 		g->at += e.len;
 	}
-	guest_unlock(g);
 	return grow_go(grow, GROW_DURABLE);
 }
 
@@ -263,7 +264,9 @@ void guest_grow_end(struct guest *g)
 	free(grow->table);
 	grow->table = NULL;
 	/* It failed: the entries behind the end stay, and show nothing. */
-	if (overlay->guest_len != disk->guests.len)
+	if (overlay->guest_len != disk->guests.len) {
 		layer_set_len(overlay, &(struct table_move){ 0 }, disk->guests.len);
+		layer_keep_len(overlay, disk->guests.len, NULL);
+	}
 	disk->guests.is_growing = false;
 }

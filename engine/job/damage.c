@@ -12,6 +12,7 @@
 #include "engine/core/disk.h"
 #include "engine/job/plan_walk.h"
 #include "formats/chain/chain.h"
+#include "formats/chain/map.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
 #include "formats/core/layer_tables.h"

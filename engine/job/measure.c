@@ -18,6 +18,7 @@
 #include "engine/job/damage.h"
 #include "engine/job/plan_walk.h"
 #include "formats/chain/chain.h"
+#include "formats/chain/map.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_tables.h"
 #include "formats/core/table_cache.h"

@@ -101,17 +101,6 @@ int chain_open(struct layer_set *set, const struct chain_open *how, struct chain
 void chain_close(struct chain *chain, void (*file_closing)(void *opaque, struct file *file),
 		 void *opaque);
 
-/* What the chain from layer `from` down holds at guest_off: DATA or COMPRESSED with its depth, or
- * ZERO (depth n_layers where no layer holds anything). Never UNALLOCATED. The answer is at most len
- * bytes long; guest_off may lie behind a layer's end. 0, TABLE_NEED or -errno. */
-int chain_map(struct chain *chain, unsigned from, uint64_t guest_off, uint64_t len,
-	      struct extent *out, struct table_need *need);
-
-/* What the layers [1, pull_to) hold there: UNALLOCATED where the overlay is to go on reading layer
- * pull_to, which never is where that is none. */
-int chain_map_pulled(struct chain *chain, uint64_t guest_off, uint64_t len, struct extent *out,
-		     struct table_need *need);
-
 /* Puts a layer in front of the others, which it reads through to from now on; the chain holds it
  * then. -ELOOP: there are too many. */
 int chain_put_on_top(struct chain *chain, struct layer *layer, struct err *err);

@@ -17,8 +17,8 @@
 #include "io/file.h"
 
 /* 1: it knows nothing of the name. */
-static int ask(const struct chain_finder *finder, const char *name, const char *recorded,
-	       struct chain_found *found, struct err *err)
+static int ask_finder(const struct chain_finder *finder, const char *name, const char *recorded,
+		      struct chain_found *found, struct err *err)
 {
 	return finder->find ? finder->find(finder->opaque, name, recorded, found, err) : 1;
 }
@@ -30,7 +30,7 @@ int chain_find_image(const struct chain_finder *finder, const char *name, enum i
 	int rc;
 
 	*found = (struct chain_found){ 0 };
-	rc = ask(finder, name, NULL, found, err);
+	rc = ask_finder(finder, name, NULL, found, err);
 	if (rc)
 		return MIN(rc, 0);
 	if (*format == IMAGE_UNKNOWN)
@@ -53,7 +53,7 @@ int chain_find(const struct chain_finder *finder, const struct layer *above, con
 	*found = (struct chain_found){ 0 };
 	if (chain_name_has_control(above->backing.name))
 		return 0; /* which refuses it */
-	rc = ask(finder, above->backing.name, above->backing.name, found, err);
+	rc = ask_finder(finder, above->backing.name, above->backing.name, found, err);
 	if (rc <= 0)
 		return rc;
 	if (!above->file->is_source)

@@ -18,10 +18,9 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "formats/chain/chain.h"
-#include "formats/chain/name.h"
+#include "formats/chain/identity.h"
+#include "formats/chain/layer_entries.h"
 #include "formats/chain/open.h"
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
@@ -33,21 +32,6 @@
 
 /* A stranger's lock is asked for again this long. */
 #define LOCK_WAIT_MS 1000
-
-struct layer_entry {
-	struct layer *layer;
-	bool locked;
-	bool is_apart; /* layer_set_keep_apart() */
-};
-
-struct layer_set {
-	struct file_opener *opener;
-	struct table_cache *cache;
-	struct file_watch *watch; /* of all its files that are only read */
-	struct layer_entry *entries;
-	size_t n, room;
-	atomic_bool changes; /* a child of fork() made now must not look at the entries */
-};
 
 struct layer_set *layer_set_new(struct file_opener *opener, struct table_cache *cache)
 {
@@ -94,70 +78,6 @@ struct table_cache *layer_set_cache(struct layer_set *set)
 	return set->cache;
 }
 
-static bool same_inode(const struct file *a, const struct file *b)
-{
-	return a->dev == b->dev && a->ino == b->ino;
-}
-
-static bool uses_file(const struct layer *layer, const struct file *file)
-{
-	return same_inode(layer->file, file) || same_inode(layer->data, file);
-}
-
-/* A file of the chain that turns up in it again. */
-static int used_twice(const struct layer_want *want, const struct file *file,
-		      const struct layer *above, struct err *err)
-{
-	char shown[CHAIN_NAME_SHOWN], other[CHAIN_NAME_SHOWN];
-
-	if (want->is_data)
-		return err_set(err, -ELOOP,
-			       "'%s' is named as a data file, but it is, or holds the data of, "
-			       "'%s' of the same chain; give the image a data file of its own "
-			       "(qemu-img amend -o data_file=NAME)",
-			       chain_name_show(file->name, shown),
-			       chain_name_show(above->file->name, other));
-	if (!same_inode(above->file, file))
-		return err_set(err, -ELOOP,
-			       "'%s' is named as a backing file, but it is the data file of '%s', "
-			       "which reads through to it; mend the backing name of one of the "
-			       "chain's images (qemu-img rebase -u)",
-			       chain_name_show(file->name, shown),
-			       chain_name_show(above->file->name, other));
-	return err_set(err, -ELOOP,
-		       "'%s' is the same file as '%s', which reads through to it: the "
-		       "chain is a loop; mend the backing name of one of its images "
-		       "(qemu-img rebase -u)",
-		       chain_name_show(file->name, shown),
-		       chain_name_show(above->file->name, other));
-}
-
-/* Refuses a file that this chain, or another of the set, already has in a way that forbids it. */
-static int check_identity(const struct layer_set *set, const struct layer_want *want,
-			  const struct file *file, struct err *err)
-{
-	char shown[CHAIN_NAME_SHOWN], other[CHAIN_NAME_SHOWN];
-
-	for (unsigned i = 0; i < want->above->n_layers; i++)
-		if (uses_file(want->above->layers[i], file))
-			return used_twice(want, file, want->above->layers[i], err);
-	for (size_t i = 0; i < set->n; i++) {
-		const struct layer *layer = set->entries[i].layer;
-
-		if (!uses_file(layer, file) || (!layer->is_overlay && !want->write))
-			continue;
-		return err_set(err, -EBUSY,
-			       layer->is_overlay
-				       ? "'%s' is being written to by this process already (as "
-					 "'%s'): once at a time"
-				       : "'%s' is in use in this process (as '%s') and can't "
-					 "be changed; close that disk first",
-			       chain_name_show(file->name, shown),
-			       chain_name_show(layer->file->name, other));
-	}
-	return 0;
-}
-
 /* A file that was opened for nothing. Where the program gave it, its description may be that of a
  * file in use, whose locks must stay; what is no other's ends with the descriptor. */
 static void discard(struct file *file)
@@ -165,31 +85,6 @@ static void discard(struct file *file)
 	if (file->is_given)
 		file->is_locked = false;
 	file_close(file);
-}
-
-/* The program gave a descriptor that is in use already: closing it would end that file. */
-static int check_given_once(const struct layer_set *set, const struct layer_want *want,
-			    struct file *file, struct err *err)
-{
-	char shown[CHAIN_NAME_SHOWN];
-	bool twice = false;
-	int fd = file->fd;
-
-	if (!file->is_given)
-		return 0;
-	for (unsigned i = 0; i < want->above->n_layers; i++)
-		twice |= want->above->layers[i]->file->fd == fd ||
-			 want->above->layers[i]->data->fd == fd;
-	for (size_t i = 0; i < set->n; i++)
-		twice |= set->entries[i].layer->file->fd == fd ||
-			 set->entries[i].layer->data->fd == fd;
-	if (!twice)
-		return 0;
-	file->fd = -1;
-	return err_set(err, -EINVAL,
-		       "descriptor %d was given for '%s', but is that of another file in use: give "
-		       "each file one of its own",
-		       fd, chain_name_show(file->name, shown));
 }
 
 /* Others of the engine may open and close images meanwhile. */
@@ -212,9 +107,9 @@ static int check_busy(struct layer_set *set, const struct layer_want *want, stru
 
 	if (open_waiting(set, &look, &file, NULL) < 0)
 		return 0;
-	rc = check_given_once(set, want, file, err);
+	rc = identity_check_given(set, want, file, err);
 	if (!rc)
-		rc = check_identity(set, want, file, err);
+		rc = identity_check(set, want, file, err);
 	discard(file);
 	return rc;
 }
@@ -255,9 +150,9 @@ static int open_file(struct layer_set *set, const struct layer_want *want, struc
 	}
 	if (rc < 0)
 		return rc;
-	rc = check_given_once(set, want, *out, err);
+	rc = identity_check_given(set, want, *out, err);
 	if (!rc)
-		rc = check_identity(set, want, *out, err);
+		rc = identity_check(set, want, *out, err);
 	if (rc < 0)
 		discard(*out);
 	return rc;
@@ -274,7 +169,7 @@ static struct layer *find_shared(const struct layer_set *set, const struct file 
 		struct file *have = entry->layer->file;
 
 		/* Asked first, it takes the time of a touch over. */
-		if (!entry->is_apart && same_inode(have, file) &&
+		if (!entry->is_apart && identity_is_same(have, file) &&
 		    layer_format(entry->layer) == format && !entry->layer->has_data_file &&
 		    (entry->locked || !lock) && file_look(have) == FILE_SAME &&
 		    have->mtime_ns == file->mtime_ns && have->len == file->len &&
@@ -327,7 +222,7 @@ static int join(struct layer_set *set, const struct layer_want *want, struct lay
 		struct layer **out, struct err *err)
 {
 	struct layer *shared;
-	int rc = check_identity(set, want, layer->file, err);
+	int rc = identity_check(set, want, layer->file, err);
 
 	if (!rc && reserve_entry(set) < 0)
 		rc = err_set(err, -ENOMEM, "out of memory while opening an image");

@@ -44,6 +44,12 @@ bool layer_record_len(struct layer *layer)
 	return true;
 }
 
+void layer_keep_len(struct layer *layer, uint64_t guest_len, struct staged *staged)
+{
+	if (layer->ops->resize && layer->ops->resize->keep_len)
+		layer->ops->resize->keep_len(layer, guest_len, staged);
+}
+
 int layer_stage_len(struct layer *layer, struct staged *staged)
 {
 	if (!layer->ops->resize || !layer->ops->resize->stage)

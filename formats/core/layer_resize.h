@@ -38,6 +38,9 @@ struct layer_resize_ops {
 	/* All else is durable: the next stage() writes the length, STAGE_REFTABLE. NULL: it is the
 	 * file's. */
 	void (*record_len)(struct layer *layer);
+	/* The disk did not become longer: what record_len() left, here and in *staged (NULL:
+	 * nothing), has the length guest_len instead. NULL where that one is. */
+	void (*keep_len)(struct layer *layer, uint64_t guest_len, struct staged *staged);
 	/* Adds that write, where layer_shared_ops.stage() does not. NULL: it does. */
 	int (*stage)(struct layer *layer, struct staged *staged);
 };
@@ -49,6 +52,7 @@ int layer_grow_tables(struct layer *layer, uint64_t guest_len, struct table_move
 void layer_set_len(struct layer *layer, const struct table_move *move, uint64_t guest_len);
 /* True: there is something to commit. */
 bool layer_record_len(struct layer *layer);
+void layer_keep_len(struct layer *layer, uint64_t guest_len, struct staged *staged);
 int layer_stage_len(struct layer *layer, struct staged *staged);
 
 #endif

@@ -30,6 +30,14 @@ int staged_add(struct staged *staged, enum stage stage, struct file *file, uint6
 	return 0;
 }
 
+void staged_patch(struct staged *staged, enum stage stage, const struct file *file,
+		  uint64_t host_off, const void *bytes, uint32_t len)
+{
+	for (struct staged_write *w = staged->head[stage]; w; w = w->next)
+		if (w->file == file && w->host_off == host_off && w->len >= len)
+			memcpy(w->bytes, bytes, len);
+}
+
 void staged_write_done(struct staged_write *write)
 {
 	struct table *table = write->table;

@@ -46,6 +46,10 @@ int staged_add(struct staged *staged, enum stage stage, struct file *file, uint6
 void staged_push(struct staged *staged, enum stage stage, struct staged_write *write);
 /* A staged write is on its way no more (written or given up); frees it. */
 void staged_write_done(struct staged_write *write);
+/* Puts other bytes into a staged write that begins at host_off of the file, if there is one. It is
+ * not on its way. */
+void staged_patch(struct staged *staged, enum stage stage, const struct file *file,
+		  uint64_t host_off, const void *bytes, uint32_t len);
 /* Gives up all that is left in *staged; all of one stage. */
 void staged_clear(struct staged *staged);
 void staged_clear_stage(struct staged *staged, enum stage stage);

@@ -181,6 +181,9 @@ static void put_link_fields(const struct qcow2 *q, uint8_t *sector)
 {
 	put_be64(sector + QCOW2_H_BACKING_OFF, q->new_link->name_off);
 	put_be32(sector + QCOW2_H_BACKING_LEN, q->new_link->name_len);
+	put_be64(sector + QCOW2_H_SIZE, q->hdr.guest_len);
+	put_be32(sector + QCOW2_H_L1_SIZE, q->hdr.l1_size);
+	put_be64(sector + QCOW2_H_L1_OFF, q->hdr.l1_off);
 	put_be64(sector + QCOW2_H_REFTABLE_OFF, q->hdr.reftable_off);
 	put_be32(sector + QCOW2_H_REFTABLE_CLUSTERS, q->hdr.reftable_clusters);
 	if (q->hdr.version < 3)

@@ -281,6 +281,7 @@ static const struct layer_resize_ops resize_ops = {
 	.grow_tables = qcow2_grow_tables,
 	.set_len = qcow2_set_len,
 	.record_len = qcow2_record_len,
+	.keep_len = qcow2_keep_len,
 };
 
 static const struct layer_ops qcow2_ops = {

@@ -221,6 +221,18 @@ void qcow2_record_len(struct layer *layer)
 	q->grown.is_dirty = true;
 }
 
+void qcow2_keep_len(struct layer *layer, uint64_t guest_len, struct staged *staged)
+{
+	struct qcow2 *q = qcow2_of(layer);
+	uint8_t bytes[8];
+
+	q->hdr.guest_len = guest_len;
+	put_be64(bytes, guest_len);
+	if (staged)
+		staged_patch(staged, STAGE_REFTABLE, layer->file, QCOW2_H_SIZE, bytes,
+			     sizeof(bytes));
+}
+
 int qcow2_stage_len(struct qcow2 *q, struct staged *staged, bool *added)
 {
 	uint8_t fields[QCOW2_H_N_SNAPSHOTS - QCOW2_H_SIZE];

@@ -20,6 +20,7 @@ int qcow2_grow_tables(struct layer *layer, uint64_t guest_len, struct table_move
 		      struct table_need *need);
 void qcow2_set_len(struct layer *layer, const struct table_move *move, uint64_t guest_len);
 void qcow2_record_len(struct layer *layer);
+void qcow2_keep_len(struct layer *layer, uint64_t guest_len, struct staged *staged);
 /* Adds the header's fields for length, L1 table and refcount table, as they are now, if the first
  * two have changed. *added: they have. 0 or -ENOMEM. */
 int qcow2_stage_len(struct qcow2 *q, struct staged *staged, bool *added);

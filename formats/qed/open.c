@@ -129,6 +129,7 @@ static const struct layer_resize_ops resize_ops = {
 	.may_grow = qed_may_grow,
 	.set_len = qed_set_len,
 	.record_len = qed_record_len,
+	.keep_len = qed_keep_len,
 	.stage = qed_stage_len,
 };
 

@@ -50,6 +50,16 @@ void qed_record_len(struct layer *layer)
 	q->len_is_dirty = true;
 }
 
+void qed_keep_len(struct layer *layer, uint64_t guest_len, struct staged *staged)
+{
+	struct qed *q = qed_of(layer);
+
+	put_le64(q->header + QED_H_GUEST_LEN, guest_len);
+	if (staged)
+		staged_patch(staged, STAGE_REFTABLE, layer->file, QED_H_GUEST_LEN,
+			     q->header + QED_H_GUEST_LEN, 8);
+}
+
 int qed_stage_len(struct layer *layer, struct staged *staged)
 {
 	struct qed *q = qed_of(layer);

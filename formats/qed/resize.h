@@ -16,6 +16,7 @@ struct table_move;
 int qed_may_grow(const struct layer *layer, uint64_t guest_len, struct err *err);
 void qed_set_len(struct layer *layer, const struct table_move *move, uint64_t guest_len);
 void qed_record_len(struct layer *layer);
+void qed_keep_len(struct layer *layer, uint64_t guest_len, struct staged *staged);
 int qed_stage_len(struct layer *layer, struct staged *staged);
 
 #endif

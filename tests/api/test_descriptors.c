@@ -2,7 +2,7 @@
 /*
  * How many descriptors an open image takes: one a file, and under io_uring a second
  * one for the locks, which a ring that is taken apart late must not keep. What a
- * killed process leaves locked is asked of the built command: tests/bb/test_kill.py.
+ * killed process leaves locked is asked of the built command: tests/bb/faults/test_kill.py.
  */
 #include <criterion/criterion.h>
 #include <dirent.h>

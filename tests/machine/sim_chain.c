@@ -274,6 +274,15 @@ unsigned sim_chain_link_of(const struct sim_chain *chain, const struct sim *sim,
 	return SIM_CHAIN_NO_FILE;
 }
 
+uint64_t sim_chain_disk_len(const struct sim_chain *chain, const struct sim *sim)
+{
+	bool is_qcow2 = chain->how.format == IMAGE_QCOW2;
+	uint8_t len[8];
+
+	sim_file_peek(sim, SIM_CHAIN_TOP, len, sizeof(len), is_qcow2 ? 24 : 48);
+	return is_qcow2 ? be64(len) : le64(len);
+}
+
 bool sim_chain_has_bitmaps(const struct sim_chain *chain, const struct sim *sim)
 {
 	uint8_t autoclear[8];

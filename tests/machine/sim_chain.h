@@ -93,6 +93,8 @@ unsigned sim_chain_link(const struct sim_chain *chain, const struct sim *sim);
 /* The same of a copy of the overlay under another name. */
 unsigned sim_chain_link_of(const struct sim_chain *chain, const struct sim *sim,
 			   const char *overlay);
+/* The disk's length that its header has. */
+uint64_t sim_chain_disk_len(const struct sim_chain *chain, const struct sim *sim);
 /* Puts one. */
 void sim_chain_put_twin(const struct sim_chain *chain, struct sim *sim, const char *name);
 /* Does the overlay say that its bitmaps hold of its content? As readers see it now. */

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "formats/chain/layer_set.h"
+#include "formats/chain/map.h"
 #include "formats/core/layer_check.h"
 #include "formats/core/layer_compress.h"
 #include "io/base.h"

@@ -7,7 +7,7 @@
  * It shows one flat directory and logs every change and every sync, once when
  * it comes in and once when it has been answered, in the order of both. It
  * knows nothing of images or of who writes them; crash states are made from
- * the log by tests/bb/cut_states.py. `mkdir NAME` fails and leaves a mark in
+ * the log by tests/bb/faults/cut_states.py. `mkdir NAME` fails and leaves a mark in
  * the log: so a test puts "the command has ended" in order with the rest.
  * Logging on a block device (dm-log-writes) was rejected: it needs root, a
  * kernel module and a file system in between that hides lost barriers.

@@ -60,7 +60,7 @@ struct front {
 	struct vhost_inflight_message inflight;
 	int log_fd;
 	uint8_t *log;
-	size_t log_len;
+	size_t log_len; /* 0: of all memory, when the log is made */
 	uint8_t config[VHOST_MAX_CONFIG];
 };
 

@@ -158,7 +158,8 @@ static bool say_log_base(struct front *front)
 	struct vhost_message answer;
 
 	if (front->log_fd < 0) {
-		front->log_len = (front->memory_len + FRONT_HOLE) / 4096 / 8;
+		if (!front->log_len)
+			front->log_len = (front->memory_len + FRONT_HOLE) / 4096 / 8;
 		front->log_fd = memfd_create("log", MFD_CLOEXEC);
 		if (ftruncate(front->log_fd, front->log_len))
 			front_fail("no memory");

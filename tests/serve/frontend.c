@@ -152,6 +152,7 @@ static int run_hostile(const struct options *o, char **command)
 	backend_open(&h.backend, command);
 	backend_start(&h.backend);
 	hostile_log(&h);
+	hostile_state(&h);
 	hostile_truncate(&h);
 	hostile_noise(&h);
 	hostile_rings(&h);

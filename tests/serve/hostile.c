@@ -21,7 +21,7 @@ static uint64_t hostile_draw(struct hostile *h)
 	return h->seed >> 8;
 }
 
-static void hostile_connect(struct hostile *h, struct front *front)
+void hostile_connect(struct hostile *h, struct front *front)
 {
 	if (waitpid(h->backend.pid, NULL, WNOHANG))
 		front_fail("the backend has died");
@@ -30,15 +30,14 @@ static void hostile_connect(struct hostile *h, struct front *front)
 		front_fail("the backend does not listen");
 }
 
-static void hostile_start(struct hostile *h, struct front *front)
+void hostile_start(struct hostile *h, struct front *front)
 {
 	hostile_connect(h, front);
 	if (!order_connect(front, h->order) || !order_start(front, h->order))
 		front_fail("the backend refuses");
 }
 
-/* A frontend as it should be. */
-static void hostile_judge(struct hostile *h)
+void hostile_judge(struct hostile *h)
 {
 	uint8_t bytes[LEN], wanted[LEN];
 	struct front front;
@@ -132,41 +131,4 @@ void hostile_rings(struct hostile *h)
 		if (waitpid(h->backend.pid, NULL, WNOHANG))
 			front_fail("the backend has died");
 	}
-}
-
-static void hostile_check_logged(const struct front *front, const void *place, uint64_t len)
-{
-	uint64_t first = front_guest_addr(front, place);
-
-	for (uint64_t page = first / 4096; page <= (first + len - 1) / 4096; page++)
-		if (!(front->log[page / 8] & 1u << page % 8))
-			front_fail("page %llu was written to, and is not in the log",
-				   (unsigned long long)page);
-}
-
-void hostile_log(struct hostile *h)
-{
-	uint8_t bytes[LEN];
-	struct front front;
-	struct front_queue *q;
-
-	hostile_start(h, &front);
-	q = &front.queues[0];
-	if (!front_say(&front, VHOST_SET_LOG_BASE, 0))
-		front_fail("no log");
-	front.features |= VHOST_BIT(VHOST_LOG_ALL);
-	if (!front_say(&front, VHOST_SET_FEATURES, 0) ||
-	    !front_say(&front, VHOST_SET_VRING_ADDR, 0))
-		front_fail("the log can't be switched on");
-	memset(front.log, 0, front.log_len);
-	if (front_do(&front, q, 0, 8, bytes, LEN))
-		front_fail("reading fails");
-	hostile_check_logged(&front, front_data(q, 0), LEN);
-	hostile_check_logged(&front, q->used, 4);
-	hostile_check_logged(&front, q->ends, 32);
-	front.features &= ~VHOST_BIT(VHOST_LOG_ALL);
-	if (!front_say(&front, VHOST_SET_FEATURES, 0) || front_do(&front, q, 0, 8, bytes, LEN) ||
-	    !order_stop(&front, h->order))
-		front_fail("the log can't be switched off");
-	front_close(&front);
 }

@@ -24,7 +24,9 @@ void play_take_events(struct play *p)
 
 	CHECK(p, n >= 0, "process() failed");
 	for (int i = 0; i < n; i++)
-		if (events[i].type == BPULL_EVENT_IO)
+		if (events[i].type == BPULL_EVENT_IO && events[i].user_data == &p->grow_to)
+			play_end_grow(p, &events[i]);
+		else if (events[i].type == BPULL_EVENT_IO)
 			play_end_request(p, &events[i]);
 		else
 			play_end_job(p, &events[i]);
@@ -59,7 +61,7 @@ void play_run_until(struct play *p, bool job_too)
 {
 	const struct job *job = &p->guest.disk->job;
 
-	for (unsigned i = 0; p->guest.n_in_flight || (job_too && p->job_runs); i++) {
+	for (unsigned i = 0; p->guest.n_in_flight || p->grow_to || (job_too && p->job_runs); i++) {
 		struct pollfd ready = { .fd = bpull_engine_fd(p->engine), .events = POLLIN };
 		const char *what = NULL;
 
@@ -71,6 +73,8 @@ void play_run_until(struct play *p, bool job_too)
 		      (int)job->step, job->stopped ? ", stopped" : "",
 		      job->paused ? ", paused" : "", job->aborted ? ", aborted" : "");
 		play_take_events(p);
+		if (p->cuts && p->grow_to)
+			play_cut_now(p);
 	}
 }
 
@@ -196,7 +200,9 @@ static void act(struct play *p, unsigned width)
 			play_take_events(p);
 		if (!play_below(p, 20))
 			jump(p);
-		if (p->cuts && !play_below(p, 3))
+		if (p->grows && !play_below(p, 8))
+			play_grow(p);
+		if (p->cuts && (p->grow_to || !play_below(p, 3)))
 			play_cut_now(p);
 		if (fails && !play_below(p, p->space && is_at_the_end(p) ? 3 : 12))
 			play_break(p);
@@ -212,13 +218,13 @@ static void act(struct play *p, unsigned width)
 /* All that was written is durable and known: the model begins anew, with all its versions. */
 static void begin_again(struct play *p)
 {
-	uint8_t *first = sim_need(malloc(p->chain->guest_len));
+	uint8_t *first = sim_need(calloc(1, p->model_len));
 
 	play_run_until(p, false);
 	read_all(p, first);
 	play_submit_and_wait(p, &(struct sim_guest_request){ .kind = SIM_GUEST_FLUSH });
 	model_end(&p->guest.model);
-	model_begin(&p->guest.model, first, p->chain->guest_len);
+	model_begin(&p->guest.model, first, p->model_len);
 	free(p->first);
 	p->first = first;
 }
@@ -241,7 +247,7 @@ static void begin_to_end(struct play *p)
 
 static void end(struct play *p)
 {
-	uint8_t *last = sim_need(malloc(p->chain->guest_len));
+	uint8_t *last = sim_need(malloc(p->model_len));
 
 	begin_to_end(p);
 	if (p->faults) {
@@ -268,6 +274,9 @@ uint64_t play(struct sim_chain *chain, uint64_t seed, const struct play *how)
 	p.seed = seed;
 	p.state = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
 	p.chain = chain;
+	p.opened_len = p.model_len = chain->guest_len;
+	if (p.grows)
+		play_grow_begin(&p, chain);
 	sim_clock_reset();
 	p.sim = sim_new(seed);
 	play_hang_watch(seed);
@@ -275,7 +284,7 @@ uint64_t play(struct sim_chain *chain, uint64_t seed, const struct play *how)
 	width = 1 + (unsigned)play_below(&p, SIM_GUEST_MAX);
 	sim_chain_put(chain, p.sim);
 	set_knobs(&p);
-	model_begin(&p.guest.model, chain->want, chain->guest_len);
+	model_begin(&p.guest.model, p.grows ? p.first : chain->want, p.model_len);
 	open_disk(&p);
 	for (act(&p, width); --n_acts; act(&p, width))
 		begin_again(&p);

@@ -50,6 +50,7 @@ struct play {
 	bool late_events;  /* jobs start before the event of the last one's end was taken */
 	bool shapes;       /* images at the borders of their formats: play_shapes.c */
 	bool types;        /* jobs compress in one type or the other: play_types.c */
+	bool grows;        /* the disk is made longer: play_grow.c */
 	enum planted planted;
 
 	/* The jobs. Files of the chain are named by their index: 0 is the overlay, n_files none. */
@@ -72,6 +73,13 @@ struct play {
 	enum job_step changed_in; /* the step in which it did */
 	bool may_have_let_go;     /* the header was on its way when that happened */
 
+	/* Of a disk that is made longer, else the chain's. */
+	struct sim_chain own; /* with the length of the disk as it is */
+	uint64_t opened_len;  /* guest bytes: as it was opened */
+	uint64_t model_len;   /* the longest that it comes to */
+	uint64_t grow_to;     /* asked for, and its event was not taken; 0: nothing is */
+	uint64_t maybe_len;   /* the disk was given up on its way to it; or 0 */
+
 	bool has_written;  /* the guest, something other than what was there */
 	unsigned n_broken; /* faults that were ordered and not mended */
 	bool given_up;     /* the disk was poisoned when it was closed */
@@ -88,7 +96,8 @@ struct play_met {
 	uint64_t requests[SIM_GUEST_N_KINDS], failed, poisoned, stopped, completed, canceled,
 		guest_at_end, aborted_with_guest, later_jobs, dropped, ruined, asked, full_jobs,
 		changed_bases, bitmaps_cleared, jumps, trace, aborted_stopped, closed_stopped,
-		early, cut_bases, types, types_with_guest, types_refused, marked;
+		early, cut_bases, types, types_with_guest, types_refused, marked, grown, grown_far,
+		grow_busy, grow_failed, grow_with_guest, grow_cuts;
 };
 extern struct play_met play_met;
 
@@ -136,6 +145,16 @@ void play_note_type(struct play *p, unsigned before);
 /* A job may be refused for it: something is compressed in the old type. */
 bool play_refuses_type(struct play *p, const struct bpull_job_options *o,
 		       const struct bpull_error *error);
+
+/* play_grow.c */
+void play_draw_grow(struct sim_chain *chain, uint64_t seed);
+/* The play has a chain of its own, and p->first, of p->model_len bytes. */
+void play_grow_begin(struct play *p, const struct sim_chain *chain);
+void play_grow(struct play *p);
+void play_end_grow(struct play *p, const struct bpull_event *event);
+/* The image's length, of which there is the old one or the new one. */
+uint64_t play_judge_len(struct play *p, const struct sim *sim, const char *when);
+void play_grow_at_last(struct play *p);
 
 /* play_job.c */
 void play_steer_job(struct play *p);

@@ -54,7 +54,7 @@ static void ask_map(struct play *p)
 		      "it names image %u of %u", extents[i].depth, bpull_disk_depth(p->guest.disk));
 		at += extents[i].length;
 	}
-	CHECK(p, at <= p->chain->guest_len, "the map is longer than the disk");
+	CHECK(p, at <= bpull_disk_size(p->guest.disk), "the map is longer than the disk");
 }
 
 /* Not, where its event waits to be taken: then another may be started. */

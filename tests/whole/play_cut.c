@@ -7,9 +7,9 @@
 #include "tests/support/scratch.h"
 
 /* A whole pull of what is left: its model is what was read of it. */
-static void pull_again(struct play *p, struct sim *left, uint8_t *got)
+static void pull_again(struct play *p, const struct sim_chain *now, struct sim *left, uint8_t *got)
 {
-	struct sim_chain after = *p->chain;
+	struct sim_chain after = *now;
 	struct sim_verdict v;
 	struct sim_pull again;
 	int rc;
@@ -41,8 +41,9 @@ void play_judge_bitmaps(struct play *p, struct sim *sim, bool has_written)
 void play_judge_cut(struct play *p, const struct sim_cut *how)
 {
 	struct sim *left = sim_cut(p->sim, how);
-	uint8_t *got = sim_need(malloc(p->chain->guest_len));
+	uint8_t *got = sim_need(calloc(1, p->model_len));
 	unsigned link = sim_chain_link(p->chain, left);
+	struct sim_chain now = *p->chain;
 	struct sim_verdict v;
 
 	CHECK(p,
@@ -51,15 +52,17 @@ void play_judge_cut(struct play *p, const struct sim_cut *how)
 	      "after a cut (mode %d, seed %" PRIu64 ") the link is %s instead of %s",
 	      (int)how->mode, how->seed, link == SIM_CHAIN_NO_FILE ? "strange" : play_file(p, link),
 	      play_file(p, p->link));
-	sim_guest_judge_cut(&p->guest, p->chain, left, got, &v);
+	now.guest_len = play_judge_len(p, left, "after a cut");
+	play_met.grow_cuts += p->grow_to != 0;
+	sim_guest_judge_cut(&p->guest, &now, left, got, &v);
 	CHECK(p, v.ok, "after a cut (mode %d, seed %" PRIu64 "): %s", (int)how->mode, how->seed,
 	      v.text);
 	/* Also where a part of a write is there that was never said to be done. */
-	play_judge_bitmaps(p, left, memcmp(got, p->chain->want, p->chain->guest_len) != 0);
+	play_judge_bitmaps(p, left, memcmp(got, now.want, p->opened_len) != 0);
 	p->n_states++;
 	/* Without a link there is nothing to pull: leaks stay for check --repair. */
 	if (link < p->chain->n_files && !play_below(p, 8))
-		pull_again(p, left, got);
+		pull_again(p, &now, left, got);
 	free(got);
 	sim_free(left);
 }
@@ -96,6 +99,7 @@ void play_judge_end(struct play *p, uint8_t *last)
 	      "at the end the link is %s instead of %s",
 	      link == SIM_CHAIN_NO_FILE ? "strange" : play_file(p, link), play_file(p, p->link));
 	play_judge_bitmaps(p, p->sim, p->has_written);
+	play_judge_len(p, p->sim, "at the end");
 	after.want = last;
 	after.how.n_snapshots = 0;
 	sim_pull_judge(&after, p->sim, &v);

@@ -72,4 +72,6 @@ void play_use_the_room(struct play *p)
 	play_submit_and_wait(p, &flush);
 	play_submit_and_wait(p, &write);
 	play_submit_and_wait(p, &flush);
+	if (p->grows)
+		play_grow_at_last(p);
 }

@@ -212,6 +212,7 @@ static void start(struct play *p)
 		.copy = play_below(p, 4) ? BPULL_COPY_AUTO : BPULL_COPY_READ,
 		.compression = play_draw_compression(p),
 	};
+	bool is_growing = p->guest.disk->guests.is_growing;
 	unsigned type = play_type(p);
 	struct bpull_error error;
 
@@ -222,10 +223,11 @@ static void start(struct play *p)
 	o.flags |= play_below(p, 2) ? BPULL_JOB_VERIFY : 0;
 	o.flags |= play_below(p, 8) ? 0 : BPULL_JOB_START_PAUSED;
 	if (bpull_job_start(p->guest.disk, &o, &error)) {
-		CHECK(p, p->faults || p->space || play_refuses_type(p, &o, &error),
+		CHECK(p, is_growing || p->faults || p->space || play_refuses_type(p, &o, &error),
 		      "a job to %s is refused: %s", play_file(p, target), error.message);
 		return;
 	}
+	CHECK(p, !is_growing, "a job was started while the disk grows");
 	play_note_type(p, type);
 	p->job_runs = true;
 	p->is_ready = p->is_stopped = p->is_aborted = false;

@@ -13,6 +13,7 @@
 #include "formats/chain/chain.h"
 #include "engine/api/engine.h"
 #include "engine/copy/run_state.h"
+#include "formats/chain/map.h"
 #include "io/base.h"
 #include "tests/machine/sim_private.h"
 #include "tests/machine/sim_pull.h"

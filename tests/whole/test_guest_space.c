@@ -13,6 +13,7 @@
 #include "engine/commit/state.h"
 #include "engine/copy/run_state.h"
 #include "engine/guest/request.h"
+#include "formats/chain/map.h"
 #include "formats/core/layer_guest.h"
 #include "tests/machine/sim_job.h"
 

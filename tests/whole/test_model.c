@@ -90,6 +90,7 @@ static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, const struct
 		if (seed == first || seed % 8 == 0)
 			(how->shapes  ? play_draw_shape
 			 : how->types ? play_draw_types
+			 : how->grows ? play_draw_grow
 				      : draw)(&chain, seed);
 		n_states += play(&chain, seed, how);
 		if (seed == first + n_seeds - 1 || seed % 8 == 7)
@@ -119,6 +120,7 @@ static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, const struct
 #define N_PLAYS_SHAPES 160
 #define N_PLAYS_LATE   400
 #define N_PLAYS_TYPES  800
+#define N_PLAYS_GROW   800
 
 Test(model, guests_1)
 {
@@ -184,6 +186,44 @@ Test(model, types_faults)
 Test(model, types_cuts)
 {
 	play_seeds(0, 1, N_PLAYS_TYPES / 4, &(struct play){ .types = true, .cuts = true });
+}
+
+/* The disk becomes longer beside its guest, and between jobs. */
+Test(model, grow)
+{
+	play_seeds(0, 1, N_PLAYS_GROW, &(struct play){ .grows = true });
+	if (sim_pull_env("MODEL_SEED", 0))
+		return;
+	fprintf(stderr, "%" PRIu64 " disks became longer, %" PRIu64 " by an L1 table\n",
+		play_met.grown, play_met.grown_far);
+	cr_assert_gt(play_met.grown_far, EFFORT(30));
+	cr_assert_gt(play_met.grow_with_guest, EFFORT(100));
+	cr_assert_gt(play_met.grow_busy, EFFORT(100));
+}
+
+Test(model, grow_cuts)
+{
+	play_seeds(0, 1, N_PLAYS_GROW, &(struct play){ .grows = true, .cuts = true });
+	if (sim_pull_env("MODEL_SEED", 0))
+		return;
+	fprintf(stderr, "%" PRIu64 " cuts while a disk grew\n", play_met.grow_cuts);
+	cr_assert_gt(play_met.grow_cuts, EFFORT(100));
+}
+
+Test(model, grow_faults)
+{
+	play_seeds(0, 1, N_PLAYS_GROW, &(struct play){ .grows = true, .faults = true });
+	if (sim_pull_env("MODEL_SEED", 0))
+		return;
+	cr_assert_gt(play_met.grow_failed, EFFORT(30));
+}
+
+Test(model, grow_space)
+{
+	play_seeds(0, 1, N_PLAYS_GROW, &(struct play){ .grows = true, .space = true });
+	if (sim_pull_env("MODEL_SEED", 0))
+		return;
+	cr_assert_gt(play_met.grow_failed, EFFORT(30));
 }
 
 /* What one met can be met again: with other memory, behind other plays. */

@@ -11,6 +11,7 @@
 
 #include "engine/copy/walk.h"
 #include "formats/chain/chain.h"
+#include "formats/chain/map.h"
 #include "io/base.h"
 #include "tests/machine/sim_job.h"
 

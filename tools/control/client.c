@@ -14,16 +14,7 @@
 
 #include <json-c/json.h>
 
-#ifndef TEMP_FAILURE_RETRY /* musl has none */
-#define TEMP_FAILURE_RETRY(call)                      \
-	({                                            \
-		__typeof__(call) got_;                \
-		do                                    \
-			got_ = (call);                \
-		while (got_ == -1 && errno == EINTR); \
-		got_;                                 \
-	})
-#endif
+#include "tools/sockets/retry.h"
 
 /* With so much unread a client is dropped. The longest answer tells of 257 files, each by two names
  * of 4 KiB of which JSON makes up to six times as much: none of those is too long. */

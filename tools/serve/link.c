@@ -9,14 +9,13 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "tools/cli/say.h"
+#include "tools/sockets/address.h"
 #include "tools/vhost/guard.h"
 
 /* ---- the socket ---- */
@@ -33,46 +32,19 @@ __attribute__((format(printf, 3, 4))) static int link_fail(struct bpull_error *e
 	return code;
 }
 
-/* A socket at which no process listens is what a killed process left. 0 or -errno. */
-static int link_remove_stale(const struct sockaddr_un *address)
+static int link_bind(struct link *link, const char *path, struct bpull_error *error)
 {
-	struct stat st;
-	int fd, rc;
+	struct sockaddr_un address;
+	int rc = address_bind(path, &address);
 
-	if (lstat(address->sun_path, &st))
-		return errno == ENOENT ? 0 : -errno;
-	if (!S_ISSOCK(st.st_mode))
-		return -EEXIST;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	rc = connect(fd, (const struct sockaddr *)address, sizeof(*address)) ? -errno : -EBUSY;
-	close(fd);
-	if (rc == -EAGAIN)
-		return -EBUSY; /* its queue is full */
-	if (rc != -ECONNREFUSED)
-		return rc;
-	return unlink(address->sun_path) ? -errno : 0;
-}
-
-static int link_bind(struct link *link, const char *path)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int rc;
-
-	if (!*path || strlen(path) >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	rc = link_remove_stale(&address);
-	if (rc)
-		return rc;
-	link->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (link->listen_fd < 0)
-		return -errno;
-	if (bind(link->listen_fd, (const struct sockaddr *)&address, sizeof(address)))
-		return -errno;
-	link->path = path;
-	return listen(link->listen_fd, 1) ? -errno : 0;
+	if (rc == -ENAMETOOLONG)
+		return link_fail(error, rc, "socket: a name of 1 to %zu bytes", ADDRESS_MAX_LEN);
+	if (rc >= 0) {
+		link->listen_fd = rc;
+		link->path = path;
+		rc = listen(link->listen_fd, 1) ? -errno : 0;
+	}
+	return rc ? link_fail(error, rc, "socket %s: %s", path, address_error(rc)) : 0;
 }
 
 static void link_watch(struct link *link, int fd, uint32_t events, enum serve_tag tag)
@@ -208,24 +180,9 @@ int link_open(struct link *link, struct port *port, int epoll_fd, const char *pa
 	*link = (struct link){
 		.port = port, .epoll_fd = epoll_fd, .listen_fd = -1, .channel.fd = -1
 	};
-	if (!path) {
-		rc = link_take(link, fd, error);
-		if (rc)
-			return rc;
-	} else {
-		rc = link_bind(link, path);
-		if (rc == -EEXIST)
-			return link_fail(error, rc, "socket %s: a file that is no socket is there",
-					 path);
-		if (rc == -EBUSY || rc == -EADDRINUSE)
-			return link_fail(error, -EBUSY, "socket %s: another process listens there",
-					 path);
-		if (rc == -ENAMETOOLONG)
-			return link_fail(error, rc, "socket: a name of 1 to %zu bytes",
-					 sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
-		if (rc)
-			return link_fail(error, rc, "socket %s: %s", path, strerror(-rc));
-	}
+	rc = path ? link_bind(link, path, error) : link_take(link, fd, error);
+	if (rc)
+		return rc;
 	if (link->listen_fd >= 0)
 		link_watch(link, link->listen_fd, EPOLLIN, TAG_FRONTEND);
 	return 0;

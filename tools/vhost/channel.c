@@ -13,16 +13,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#ifndef TEMP_FAILURE_RETRY /* musl has none */
-#define TEMP_FAILURE_RETRY(call)                      \
-	({                                            \
-		__typeof__(call) got_;                \
-		do                                    \
-			got_ = (call);                \
-		while (got_ == -1 && errno == EINTR); \
-		got_;                                 \
-	})
-#endif
+#include "tools/sockets/retry.h"
 
 #define SEND_MS 1000
 

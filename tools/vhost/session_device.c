@@ -5,6 +5,8 @@
  */
 #include <fcntl.h>
 #include <stddef.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tools/vhost/queue.h"
@@ -132,45 +134,71 @@ static const char *device_set_config(struct vhost_session *s, struct vhost_call 
 /* What another process must know to go on, beyond what the frontend tells it. */
 struct device_state {
 	uint32_t magic, version;
-	uint8_t write_back, padding[7];
+	uint8_t write_back, zero[7];
 };
 #define STATE_MAGIC   0x73766c62u
 #define STATE_VERSION 1u
+
+static void device_drop_state_fd(struct vhost_session *s)
+{
+	if (s->state_fd >= 0)
+		close(s->state_fd);
+	s->state_fd = -1;
+}
+
+/* Nothing else can be read without a wait: a server may be slow with a file, a device endless. */
+static bool device_is_pipe(int fd)
+{
+	struct stat st;
+
+	return !fstat(fd, &st) && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)) &&
+	       !fcntl(fd, F_SETFL, O_NONBLOCK);
+}
 
 static const char *device_set_state_fd(struct vhost_session *s, struct vhost_call *call)
 {
 	const struct vhost_state_message *m = &call->message->payload.device_state;
 	const struct device_state state = { STATE_MAGIC, STATE_VERSION, s->write_back, { 0 } };
 	int fd = vhost_take_fd(call->message, 0);
-	ssize_t n = sizeof(state);
+	bool is_good = !m->phase && m->direction <= VHOST_STATE_LOAD && device_is_pipe(fd);
 
-	fcntl(fd, F_SETFL, O_NONBLOCK);
-	if (m->phase || m->direction > VHOST_STATE_LOAD) {
-		close(fd);
-		vhost_answer_u64(call, VHOST_STATE_NOFD | 1);
-		return NULL;
-	}
-	if (m->direction == VHOST_STATE_SAVE) {
-		n = write(fd, &state, sizeof(state));
-		close(fd);
-	} else {
-		if (s->state_fd >= 0)
-			close(s->state_fd);
+	device_drop_state_fd(s);
+	if (is_good && m->direction == VHOST_STATE_SAVE)
+		is_good = write(fd, &state, sizeof(state)) == sizeof(state);
+	if (is_good && m->direction == VHOST_STATE_LOAD)
 		s->state_fd = fd;
-	}
-	vhost_answer_u64(call, VHOST_STATE_NOFD | (n != sizeof(state)));
+	else
+		close(fd);
+	vhost_answer_u64(call, VHOST_STATE_NOFD | !is_good);
 	return NULL;
+}
+
+/* Reads to the end, which the frontend has made before it asks. Returns how many bytes came; -1: it
+ * has no end yet, is longer than a state, or can't be read. */
+static ssize_t device_read_state(int fd, struct device_state *state)
+{
+	uint8_t bytes[sizeof(*state) + 1];
+	size_t have = 0;
+	ssize_t n;
+
+	do {
+		n = read(fd, bytes + have, sizeof(bytes) - have);
+		have += n > 0 ? n : 0;
+	} while (n > 0 && have < sizeof(bytes));
+	memcpy(state, bytes, have < sizeof(*state) ? have : sizeof(*state));
+	return n ? -1 : (ssize_t)have;
 }
 
 /* An empty state is one, too: what it would say is as it is after a start. */
 static bool device_load_state(struct vhost_session *s)
 {
-	struct device_state state;
-	ssize_t n = read(s->state_fd, &state, sizeof(state));
+	struct device_state state = { 0 }, known = { STATE_MAGIC, STATE_VERSION, 0, { 0 } };
+	ssize_t n = device_read_state(s->state_fd, &state);
 
 	if (!n)
 		return true;
-	if (n != sizeof(state) || state.magic != STATE_MAGIC || state.version != STATE_VERSION)
+	known.write_back = state.write_back != 0;
+	if (n != sizeof(state) || memcmp(&state, &known, sizeof(state)) != 0)
 		return false;
 	device_set_cache(s, state.write_back);
 	return true;
@@ -180,9 +208,7 @@ static const char *device_check_state(struct vhost_session *s, struct vhost_call
 {
 	bool is_good = s->state_fd < 0 || device_load_state(s);
 
-	if (s->state_fd >= 0)
-		close(s->state_fd);
-	s->state_fd = -1;
+	device_drop_state_fd(s);
 	vhost_answer_u64(call, !is_good);
 	return NULL;
 }

@@ -11,6 +11,7 @@
 
 #include "formats/chain/chain.h"
 #include "formats/chain/chain_base.h"
+#include "formats/chain/map.h"
 #include "formats/chain/name.h"
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"

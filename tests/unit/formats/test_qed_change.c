@@ -340,7 +340,7 @@ Test(qed_create, sizes_and_names_outside_the_limits_are_refused)
 	}
 }
 
-/* QEMU opens none of the images that are refused here (bb/test_map_info.py asks it). */
+/* QEMU opens none of the images that are refused here (bb/images/test_map_info.py asks it). */
 Test(qed_create, tables_reach_less_than_64_bits)
 {
 	for (uint32_t cluster = QED_MIN_CLUSTER_LEN; cluster <= QED_MAX_CLUSTER_LEN; cluster *= 2)

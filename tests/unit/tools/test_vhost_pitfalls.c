@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * What went wrong in other backends, by public reports; each test has the number
- * that its fault has in them. What needs a process is in tests/bb/test_serve.py.
+ * that its fault has in them. What needs a process is in tests/bb/live/test_serve.py.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -379,32 +379,6 @@ Test(vhost_session, slots_and_the_table_are_the_same_memory)
 	rig_offer(&rig, 3);
 	cr_assert_eq(rig_take(&rig), -1, "its ring has gone");
 	cr_assert(!rig_say(&rig, VHOST_REM_MEM_REG, 0, &m, sizeof(m), NULL, 0));
-	rig_close(&rig);
-}
-
-Test(vhost_session, the_state_goes_to_another_process)
-{
-	const struct vhost_state_message save = { VHOST_STATE_SAVE, 0 };
-	const struct vhost_state_message load = { VHOST_STATE_LOAD, 0 };
-	struct rig rig;
-	int ends[2];
-
-	rig_open(&rig);
-	cr_assert_eq(pipe(ends), 0);
-	cr_assert(rig_protocol(&rig, VHOST_PROTOCOL_OFFERED));
-	cr_assert(set_config(&rig, 32, 1, 0));
-	cr_assert(rig_say(&rig, VHOST_SET_DEVICE_STATE_FD, 0, &save, 8, &ends[1], 1));
-	cr_assert_eq(rig.answer.payload.u64, VHOST_STATE_NOFD);
-	cr_assert(rig_say(&rig, VHOST_CHECK_DEVICE_STATE, 0, NULL, 0, NULL, 0));
-	cr_assert_eq(rig.answer.payload.u64, 0);
-	rig_die(&rig);
-	cr_assert(rig_protocol(&rig, VHOST_PROTOCOL_OFFERED));
-	cr_assert(rig_say(&rig, VHOST_SET_DEVICE_STATE_FD, 0, &load, 8, &ends[0], 1));
-	close(ends[1]);
-	cr_assert(rig_say(&rig, VHOST_CHECK_DEVICE_STATE, 0, NULL, 0, NULL, 0));
-	cr_assert_eq(rig.answer.payload.u64, 0);
-	cr_assert(!rig.session.write_back);
-	close(ends[0]);
 	rig_close(&rig);
 }
 

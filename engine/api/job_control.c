@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What any thread may ask of a running job. It only writes a request into the control block and
+ * wakes the owner thread, which obeys in job_run(). Letting other threads change the job was
+ * rejected: everything that it touches would need locks.
+ */
+#include <errno.h>
+#include <pthread.h>
+
+#include "engine/api/args.h"
+#include "engine/api/options.h"
+#include "engine/blockpull.h"
+#include "engine/core/disk.h"
+#include "engine/core/loop.h"
+#include "io/base.h"
+
+int bpull_job_get_info(struct bpull_disk *disk, struct bpull_job_info *info)
+{
+	struct bpull_job_info now;
+
+	if (!disk ||
+	    is_unfit(info, "info", RESULT_FIRST_LEN(struct bpull_job_info, verified_bytes), NULL))
+		return -EINVAL;
+	pthread_mutex_lock(&disk->control.mutex);
+	now = disk->control.info;
+	pthread_mutex_unlock(&disk->control.mutex);
+	result_export(info, &now, sizeof(now));
+	return now.type != BPULL_JOB_TYPE_UNKNOWN;
+}
+
+/* Locks the control block of a running job: 0. -ENOENT, without the lock: no job runs. */
+static int control_lock(struct bpull_disk *disk)
+{
+	if (!disk)
+		return -EINVAL;
+	pthread_mutex_lock(&disk->control.mutex);
+	if (disk->control.running)
+		return 0;
+	pthread_mutex_unlock(&disk->control.mutex);
+	return -ENOENT;
+}
+
+static int control_unlock(struct bpull_disk *disk)
+{
+	pthread_mutex_unlock(&disk->control.mutex);
+	engine_wake(disk->engine);
+	return 0;
+}
+
+int bpull_job_set_speed(struct bpull_disk *disk, uint64_t bandwidth, uint64_t burst)
+{
+	int rc = control_lock(disk);
+
+	if (rc)
+		return rc;
+	disk->control.bandwidth = bandwidth;
+	disk->control.burst = burst;
+	disk->control.new_speed = true;
+	return control_unlock(disk);
+}
+
+static int set_pause(struct bpull_disk *disk, bool pause)
+{
+	int rc = control_lock(disk);
+
+	if (rc)
+		return rc;
+	disk->control.want_pause = disk->control.keep_paused = pause;
+	return control_unlock(disk);
+}
+
+int bpull_job_pause(struct bpull_disk *disk)
+{
+	return set_pause(disk, true);
+}
+
+int bpull_job_resume(struct bpull_disk *disk)
+{
+	return set_pause(disk, false);
+}
+
+int bpull_job_abort(struct bpull_disk *disk)
+{
+	int rc = control_lock(disk);
+
+	if (rc)
+		return rc;
+	disk->control.want_abort = true;
+	return control_unlock(disk);
+}
+
+int bpull_job_finalize(struct bpull_disk *disk)
+{
+	int rc = control_lock(disk);
+	bool ready;
+
+	if (rc)
+		return rc;
+	ready = disk->control.info.state == BPULL_JOB_WAITING;
+	disk->control.want_finalize |= ready;
+	control_unlock(disk);
+	return ready ? 0 : -EAGAIN;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The space that a pull would take, asked of an image at rest.
+ */
+#include <errno.h>
+
+#include "engine/api/args.h"
+#include "engine/api/offline_chain.h"
+#include "engine/api/options.h"
+#include "engine/blockpull.h"
+#include "engine/commit/mixed.h"
+#include "engine/core/export.h"
+#include "engine/job/damage.h"
+#include "engine/job/measure.h"
+#include "engine/job/plan_walk.h"
+#include "engine/job/target.h"
+#include "formats/chain/chain.h"
+#include "formats/chain/chain_base.h"
+#include "formats/core/layer.h"
+#include "formats/core/layer_compress.h"
+#include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
+
+/* Refuses what a job with these options refuses before its first write. measure_walk() looks at the
+ * overlay's own tables. */
+static int refuse_job(struct plan_walk *w, const struct bpull_job_options *job,
+		      const char *base_name, struct err *err)
+{
+	const struct chain *chain = w->chain;
+	const struct layer *overlay = chain->layers[0];
+	struct plan_walk damage = *w; /* a copy, because it counts by itself */
+	int rc = 0;
+
+	for (unsigned i = 0; !rc && i < chain->n_layers; i++)
+		rc = layer_refuse(chain->layers[i], &chain->layers[i]->refused.read, err);
+	if (rc || !overlay->has_backing || chain->pull_to < 2)
+		return rc;
+	rc = layer_refuse(overlay, &overlay->refused.write, err);
+	if (!rc)
+		rc = measure_refuse_read_only(overlay, err);
+	if (!rc)
+		rc = mixed_refuse(overlay, job->flags & BPULL_JOB_ACCEPT_MIXED, err);
+	if (!rc)
+		rc = chain_plan_link(chain, base_name, err);
+	return rc ? rc : damage_refuse(&damage, err);
+}
+
+/* Plans the job: the layer it pulls to, the base's name in the image, and the spare space. */
+static int plan_job(struct plan_walk *w, const struct bpull_job_options *job, char **base_name,
+		    struct err *err)
+{
+	struct layer *overlay = w->chain->layers[0];
+	struct shown shown;
+	int rc = job_find_base(w->chain, job, &w->chain->pull_to, base_name, err);
+
+	if (rc || !job->compression || !overlay->has_backing)
+		return rc;
+	if (!layer_can_compress(overlay))
+		return err_set(err, -ENOTSUP,
+			       "%s: %s images have no compressed clusters; measure without "
+			       "compression",
+			       file_show(overlay->file, &shown), layer_format_name(overlay));
+	w->n_data = div_round_up(COMPRESSION_SPARE_LEN, overlay->cluster_len);
+	return layer_may_compress(overlay, (enum layer_compression)job->compression,
+				  job->compression_level, err);
+}
+
+int bpull_measure_job(const char *path, const struct bpull_disk_options *options,
+		      const struct bpull_job_options *job, struct bpull_measure *result,
+		      struct bpull_error *error)
+{
+	struct bpull_job_options j = { 0 };
+	struct bpull_measure measured;
+	struct bpull_disk_options o;
+	struct err err = { 0 };
+	struct plan_walk w = { 0 };
+	autofree char *base_name = NULL;
+	struct offline_chain look;
+	int rc;
+
+	error_begin(error);
+	if (is_missing(path, "path", error) ||
+	    is_unfit(result, "result", RESULT_FIRST_LEN(struct bpull_measure, data_missing), error))
+		return -EINVAL;
+	rc = options_take(OPEN_MEASURE, options, &o, error);
+	if (rc)
+		return rc;
+	if (!options_import(&j, sizeof(j), job) || j.compression > BPULL_COMPRESSION_ZSTD)
+		return error_fill(error, -EINVAL, "unknown job options");
+	o.flags = (o.flags | BPULL_DISK_READ_ONLY) & ~(uint32_t)BPULL_DISK_DIRECT;
+	rc = offline_chain_open(&look, path, &o, LOOK_AT_CHAIN, &err);
+	if (rc)
+		return error_export(&err, error);
+	w.chain = look.chain;
+	w.cache = look.cache;
+	rc = plan_job(&w, &j, &base_name, &err); /* no file is opened after this */
+	if (o.opened)
+		o.opened(o.user_data);
+	if (!rc)
+		rc = refuse_job(&w, &j, base_name, &err);
+	if (!rc)
+		rc = measure_walk(&w, &measured, &err);
+	offline_chain_close(&look);
+	if (rc)
+		return error_export(&err, error);
+	result_export(result, &measured, sizeof(measured));
+	return 0;
+}
+
+int bpull_image_measure(const char *path, const struct bpull_disk_options *options,
+			struct bpull_measure *result, struct bpull_error *error)
+{
+	return bpull_measure_job(path, options, NULL, result, error);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Starting copy runs. */
+#ifndef BLOCKPULL_COPY_START_H
+#define BLOCKPULL_COPY_START_H
+
+#include <stdint.h>
+
+#include "io/base.h"
+
+struct bpull_disk;
+
+/* Begins to clone it. -ENOMEM. */
+int copy_run_start_clone(struct bpull_disk *disk, uint64_t guest_off, uint64_t len);
+/* Gives a run of clusters entries that read zeros; at most PUBLISH_MAX_GRANULES. -ENOMEM. */
+int copy_run_start_zero(struct bpull_disk *disk, uint64_t guest_off, uint64_t len);
+/* Begins copying a run from guest_off on; at most len bytes, overlay cluster aligned. Takes over
+ * the buffer. -ENOMEM. */
+int copy_run_start(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, void *buf);
+/* Begins copying what the guest has read of [guest_off, end), as far as buffers are free. */
+void copy_run_start_on_read(struct bpull_disk *disk, uint64_t guest_off, uint64_t end);
+
+#endif

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""The tests' own manners: what a limit counts, and that a case which can't run here says why."""
+import os
+import sys
+import time
+
+import harness
+from harness import Failed, Skip, check, case, need, same
+from strace import whole_calls
+
+
+def fails(word, function, *args, **options):
+    """What it says when it fails, which it must."""
+    try:
+        function(*args, **options)
+    except Failed as error:
+        check(word in str(error), f'it says: {error}')
+        return
+    raise Failed(f'it does not fail, with {word!r}')
+
+
+@case('a limit is the processor\'s time: waiting costs none')
+def waiting(d):
+    same(harness.run('sleep', '2.5', timeout=1).rc, 0, 'exit code')
+
+
+@case('and working does, also that of a child')
+def working(d):
+    began = time.monotonic()
+    fails('of the processor', harness.run, 'sh', '-c', 'while :; do :; done', timeout=1)
+    fails('of the processor', harness.run, 'sh', '-c', 'sh -c "while :; do :; done"; true', timeout=1)
+    check(time.monotonic() - began < 60, 'it ran on until the wall\'s limit')
+
+
+@case('what hangs is ended all the same')
+def hanging(d):
+    was = harness.patience
+    harness.patience = lambda seconds: 2
+    try:
+        fails('still running', harness.run, 'sleep', '1000', timeout=1)
+    finally:
+        harness.patience = was
+
+
+WITHOUT_TERMINALS = 'mount -t tmpfs none /dev/pts && exec "$0" "$@"'
+
+
+@case('without terminals their tests skip, and say so')
+def no_terminals(d):
+    need('unshare')
+    if os.geteuid():
+        raise Skip('needs root, to hide /dev/pts')
+    run = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'run.py')
+    result = harness.run('unshare', '-m', 'sh', '-c', WITHOUT_TERMINALS, sys.executable, run, 'cli', harness.blockpull, 'a bar on')
+    if 'mount' in result.err:
+        raise Skip('may not mount')
+    same(result.rc, 0, str(result))
+    check('ok 1 - a bar on a terminal # SKIP' in result.out and '/dev/pts' in result.out, str(result))
+
+
+@case('a call that strace wrote in two lines is one')
+def split_call(d):
+    log = ['7  renameat2(3, "a", 3, "b", 0 <unfinished ...>\n', '8  write(1, "", 0) = 0\n', '7  <... renameat2 resumed>) = 0\n',
+           '8  futex(0x7f <unfinished ...>\n']
+    same(list(whole_calls(log)), ['8  write(1, "", 0) = 0', '7  renameat2(3, "a", 3, "b", 0) = 0'], 'the calls')
+
+
+if __name__ == '__main__':
+    harness.main()

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""What other processes do, as the kernel tells it."""
+import contextlib
+import os
+import time
+
+from harness import WAIT, Failed, check, kill
+
+
+def _is_listening(path):
+    """Read from the kernel: a trial connection would be one that the server minds."""
+    with open('/proc/net/unix', encoding='utf-8', errors='surrogateescape') as sockets:
+        next(sockets)
+        for line in sockets:
+            words = line.rstrip('\n').split(' ', 7)
+            if words[-1].split(' ', 1)[-1] == path and int(words[3], 16) & 0x10000:  # __SO_ACCEPTCON
+                return True
+    return False
+
+
+def wait_listening(process, *paths):
+    """Until a process listens on each of these sockets: a name is there a moment before."""
+    deadline = time.monotonic() + WAIT
+    while not all(map(_is_listening, paths)):
+        if process.poll() is not None:
+            kill(process)  # what it started may hold stderr open
+            raise Failed(f'it has ended: {process.args}: {process.stderr.read().decode(errors="replace")}')
+        check(time.monotonic() < deadline, f'it does not listen: {process.args}')
+        time.sleep(0.01)
+
+
+def open_names(pid):
+    """What a process has open, by name. One may be closed while we look."""
+    names = []
+    for fd in os.listdir(f'/proc/{pid}/fd'):
+        with contextlib.suppress(FileNotFoundError):
+            names.append(os.readlink(f'/proc/{pid}/fd/{fd}'))
+    return names

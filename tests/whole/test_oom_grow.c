@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Every allocation of a disk that becomes longer, failing, once and for ever: the resize has one
+ * event, the disk is as long as that says, and what is left can be made longer.
+ */
+#include <criterion/criterion.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "tests/machine/sim_chains.h"
+#include "tests/support/time_limit.h"
+#include "tests/whole/grow_trial.h"
+#include "tests/whole/oom.h"
+
+TestSuite(oom_grow, .timeout = TIME_LIMIT_CLOCK(1200));
+
+static const struct sim_chain_how chains[] = {
+	{ SIM_V3(9, 16), SIM_SIZE(12, 2) },
+	{ SIM_SMALL_QED, SIM_SIZE(4, 2) },
+	{ SIM_FULL_TABLE, SIM_SIZE(12, 1) },
+	{ SIM_V3(9, 16), SIM_SIZE(12, 1), .data_file = true },
+};
+
+/* False: no allocation was the n-th. */
+static bool try_oom(const struct sim_chain *chain, uint64_t nth, bool forever)
+{
+	struct grow_trial t = { .sim = sim_new(nth),
+				.may_fail = true,
+				.forever = forever,
+				.pause = oom_pause,
+				.resume = oom_resume,
+				.wrap_io = oom_io,
+				.wrap_opener = oom_opener };
+	uint64_t n_failed;
+	int rc;
+
+	snprintf(t.what, sizeof(t.what), "chain %" PRIu64 ": allocation %" PRIu64 " fails %s",
+		 chain->how.seed, nth, forever ? "for ever" : "once");
+	sim_chain_put(chain, t.sim);
+	grow_trial_begin(&t, chain, chain->want, chain->guest_len);
+	oom_arm(nth, forever);
+	rc = grow_trial_live(&t);
+	n_failed = oom_disarm();
+	cr_assert((!rc && !t.n_failed) || n_failed, "%s: fails with memory", t.what);
+	grow_trial_judge_cuts(&t, "and a cut", nth);
+	grow_trial_again(&t);
+	grow_trial_end(&t);
+	sim_free(t.sim);
+	return n_failed;
+}
+
+static void try_all(bool forever)
+{
+	uint64_t n_runs =
+		oom_try_all(chains, ARRAY_LEN(chains), ARRAY_LEN(chains), forever, try_oom);
+
+	cr_assert_gt(n_runs, 200, "only %" PRIu64 " runs", n_runs);
+}
+
+Test(oom_grow, a_disk_grows_or_not_where_one_allocation_fails)
+{
+	try_all(false);
+}
+
+Test(oom_grow, a_resize_without_memory_ends_with_an_error)
+{
+	try_all(true);
+}
