@@ -11,6 +11,7 @@
 #include "tools/nbd/host.h"
 #include "tools/nbd/json_flat.h"
 #include "tools/nbd/refusal.h"
+#include "tools/words/text.h"
 
 enum goes_with {
 	ALL = 0,
@@ -214,7 +215,7 @@ int nbd_json_name_read(const struct nbd_reading *reading, struct nbd_name *name)
 	char why[JSON_FLAT_WHY];
 	int rc;
 
-	if (!nbd_is_utf8(reading->name))
+	if (!text_is_utf8(reading->name))
 		return nbd_bad_name(reading, "it is not UTF-8");
 	rc = json_flat_read(reading->name + strlen("json:"), &flat, why);
 	if (rc == -ENOMEM)
