@@ -116,12 +116,11 @@ static int check_words(const struct nbd_reading *reading, const struct json_flat
 
 		if (json_flat_find(flat, known_words[i].key) &&
 		    !is_known_word(known_words[i].words, text))
-			return nbd_bad_name(reading,
-					    "its '%s' is '%s', and only %s are read here; another "
-					    "program may serve it as NBD, and --map-backing "
-					    "NAME=URI say so",
-					    known_words[i].key, nbd_show(text, shown),
-					    known_words[i].all);
+			return nbd_bad_name(
+				reading,
+				"its '%s' is '%s', and only %s are read here; have another program "
+				"serve it as NBD, and say so: --map-backing NAME=URI",
+				known_words[i].key, nbd_show(text, shown), known_words[i].all);
 	}
 	return 0;
 }
