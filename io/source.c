@@ -105,28 +105,6 @@ static void submit_read(struct file *file, struct io *io, struct io_req *req)
 
 /* ---- Opening and closing ---- */
 
-int source_refuse_write(struct file *file, const void *buf, size_t len, uint64_t off)
-{
-	return -EBADF;
-}
-
-int source_refuse_truncate(struct file *file, uint64_t len)
-{
-	return -EBADF;
-}
-
-int source_sync_nothing(struct file *file)
-{
-	return 0;
-}
-
-/* Never asked: trust_holes is off, the zeros' file tells. */
-int source_know_nothing(struct file *file, uint64_t off, struct file_status *out)
-{
-	*out = (struct file_status){ .len = file->len - off };
-	return 0;
-}
-
 static void close_source(struct file *file)
 {
 	struct source_file *sf = (struct source_file *)file;
@@ -161,22 +139,6 @@ static const struct file_ops source_file_ops = {
 	.submit = submit_read,
 	.close = close_source,
 };
-
-int source_init_file(struct file *file, const struct file_ops *ops, const char *name, uint64_t len)
-{
-	*file = (struct file){
-		.ops = ops,
-		.name = strdup(name),
-		.real_name = strdup(name),
-		.len = len,
-		.read_only = true,
-		.io_align = 1,
-		.fd = -1,
-		.slot = -1,
-		.is_source = true,
-	};
-	return file->name && file->real_name ? 0 : -ENOMEM;
-}
 
 /* Device and inode stand for what a file is: here a digest of the identity does. No file system has
  * the device that a source without one gets. */

@@ -137,3 +137,43 @@ void source_end_req(struct io *io, struct io_req *req, int rc)
 	req->result = rc;
 	io_arrive(io, req);
 }
+
+/* ---- What both files of a source share ---- */
+
+int source_refuse_write(struct file *file, const void *buf, size_t len, uint64_t off)
+{
+	return -EBADF;
+}
+
+int source_refuse_truncate(struct file *file, uint64_t len)
+{
+	return -EBADF;
+}
+
+int source_sync_nothing(struct file *file)
+{
+	return 0;
+}
+
+/* Never asked: trust_holes is off, the zeros' file tells. */
+int source_know_nothing(struct file *file, uint64_t off, struct file_status *out)
+{
+	*out = (struct file_status){ .len = file->len - off };
+	return 0;
+}
+
+int source_init_file(struct file *file, const struct file_ops *ops, const char *name, uint64_t len)
+{
+	*file = (struct file){
+		.ops = ops,
+		.name = strdup(name),
+		.real_name = strdup(name),
+		.len = len,
+		.read_only = true,
+		.io_align = 1,
+		.fd = -1,
+		.slot = -1,
+		.is_source = true,
+	};
+	return file->name && file->real_name ? 0 : -ENOMEM;
+}

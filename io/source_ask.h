@@ -25,7 +25,7 @@ struct source_file {
 	struct file *zeros; /* of the data's file: it frees that one */
 	pthread_mutex_t lock;
 	pthread_cond_t ended;
-	unsigned n_asked; /* questions whose end is not over */
+	unsigned n_asked;     /* questions whose end is not over */
 	atomic_bool is_stale; /* what it reads from is another one now */
 };
 
@@ -89,9 +89,8 @@ struct source_want source_want_of(const struct io_req *req, uint64_t end);
 /* source_zeros.c: the file that says which blocks of sf are zeros. -ENOMEM, after which *out, if it
  * is not NULL, is to be closed. */
 int source_zeros_new(struct source_file *sf, const char *name, struct file **out);
-/* source.c */
 int source_init_file(struct file *file, const struct file_ops *ops, const char *name, uint64_t len);
-/* source.c: what no source can do. */
+/* What no source can do. */
 int source_refuse_write(struct file *file, const void *buf, size_t len, uint64_t off);
 int source_refuse_truncate(struct file *file, uint64_t len);
 int source_sync_nothing(struct file *file);

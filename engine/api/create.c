@@ -10,6 +10,7 @@
 
 #include "engine/api/args.h"
 #include "engine/api/options.h"
+#include "engine/api/structs.h"
 #include "engine/api/source.h"
 #include "engine/blockpull.h"
 #include "engine/core/export.h"

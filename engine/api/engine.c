@@ -21,7 +21,7 @@
 
 #include "engine/api/args.h"
 #include "engine/api/fork.h"
-#include "engine/api/options.h"
+#include "engine/api/structs.h"
 #include "engine/api/thread.h"
 #include "engine/blockpull.h"
 #include "engine/core/clock.h"

@@ -15,6 +15,7 @@
 #include "engine/api/create.h"
 #include "engine/api/open_flags.h"
 #include "engine/api/options.h"
+#include "engine/api/structs.h"
 #include "engine/blockpull.h"
 #include "engine/core/disk.h"
 #include "engine/core/export.h"

@@ -10,6 +10,7 @@
 #include "engine/api/offline_chain.h"
 #include "engine/api/open_flags.h"
 #include "engine/api/options.h"
+#include "engine/api/structs.h"
 #include "engine/blockpull.h"
 #include "engine/core/disk.h"
 #include "engine/core/export.h"

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "engine/api/args.h"
-#include "engine/api/options.h"
+#include "engine/api/structs.h"
 #include "engine/blockpull.h"
 #include "engine/commit/batch.h"
 #include "engine/commit/mixed.h"

@@ -8,7 +8,7 @@
 #include <pthread.h>
 
 #include "engine/api/args.h"
-#include "engine/api/options.h"
+#include "engine/api/structs.h"
 #include "engine/blockpull.h"
 #include "engine/core/disk.h"
 #include "engine/core/loop.h"

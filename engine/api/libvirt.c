@@ -22,7 +22,7 @@
 #include "engine/api/args.h"
 #include "engine/api/fork.h"
 #include "engine/api/libvirt_handle.h"
-#include "engine/api/options.h"
+#include "engine/api/structs.h"
 #include "engine/blockpull-libvirt.h"
 #include "engine/blockpull.h"
 #include "engine/core/disk.h"

@@ -7,6 +7,7 @@
 #include "engine/api/args.h"
 #include "engine/api/offline_chain.h"
 #include "engine/api/options.h"
+#include "engine/api/structs.h"
 #include "engine/blockpull.h"
 #include "engine/commit/mixed.h"
 #include "engine/core/export.h"

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "engine/api/options.h"
+#include "engine/api/structs.h"
 #include "engine/blockpull.h"
 #include "formats/chain/found.h"
 #include "formats/chain/name.h"

@@ -221,7 +221,8 @@ void job_fail_op(struct bpull_disk *disk, const struct op *op)
 
 void job_note_back(struct bpull_disk *disk)
 {
-	if (!disk->job.is_away)
+	/* A read that was in flight when the job stopped says nothing of the job. */
+	if (!disk->job.is_away || disk->job.stopped)
 		return;
 	disk->job.is_away = false;
 	events_push_resumed(disk);

@@ -34,15 +34,6 @@ bool nbd_has_control(const char *text)
 	return false;
 }
 
-bool nbd_is_utf8(const char *text)
-{
-	char *clean = text_utf8(text);
-	bool is_same = clean && !strcmp(clean, text);
-
-	free(clean);
-	return is_same;
-}
-
 int nbd_set_host_port(const struct nbd_reading *reading, struct nbd_place *place, const char *text,
 		      size_t len, uint16_t otherwise)
 {
@@ -90,7 +81,7 @@ int nbd_set_export(const struct nbd_reading *reading, struct nbd_place *place, c
 	if (strlen(name) > NBD_EXPORT_MAX)
 		return nbd_bad_name(reading, "the export's name is longer than %d bytes",
 				    NBD_EXPORT_MAX);
-	if (!nbd_is_utf8(name))
+	if (!text_is_utf8(name))
 		return nbd_bad_name(reading, "the export's name is not UTF-8");
 	if (nbd_has_control(name))
 		return nbd_bad_name(reading,

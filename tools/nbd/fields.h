@@ -23,7 +23,6 @@ int nbd_bad_name(const struct nbd_reading *reading, const char *format, ...)
 
 /* Whether a text holds control characters, or those that reorder or hide text. */
 bool nbd_has_control(const char *text);
-bool nbd_is_utf8(const char *text);
 
 /* Each sets a field of the place, which is freed with it. 0, or -errno and the sentence. */
 int nbd_set_host_port(const struct nbd_reading *reading, struct nbd_place *place, const char *text,

@@ -21,7 +21,6 @@ static const struct foreign {
 	{ "https", SERVE "curl url=", true },
 	{ "ftp", SERVE "curl url=", true },
 	{ "ftps", SERVE "curl url=", true },
-	{ "tftp", SERVE "curl url=", true },
 	{ "ssh", SERVE "ssh host=HOST path=/PATH", false },
 	{ "sftp", SERVE "ssh host=HOST path=/PATH", false },
 	{ "s3", SERVE "S3 bucket=BUCKET key=KEY", false },
@@ -51,6 +50,14 @@ static const struct foreign *find(const char *name)
 	return NULL;
 }
 
+/* A name that has a user and a password in it is not typed as it is. */
+static const char *url_word(const char *name, char word[REFUSAL_NAME_CAP])
+{
+	const char *typed = strchr(name, '@') ? NULL : nbd_shell_word(name, word);
+
+	return typed ? typed : "URL";
+}
+
 /* NAME=URI as one word for a shell, a '=' in the name doubled; what has no room is NAME. */
 static const char *mapping_word(const char *name, char word[REFUSAL_NAME_CAP])
 {
@@ -77,11 +84,11 @@ int nbd_foreign_refuse(const struct nbd_reading *reading)
 
 	if (!how)
 		return 0;
-	argument = how->is_url ? nbd_shell_word(reading->name, url) : "";
+	argument = how->is_url ? url_word(reading->name, url) : "";
 	return nbd_refuse(
 		reading->error, -ENOTSUP,
 		"'%s': this protocol is not read here; serve it as NBD (%s%s) and say so: "
 		"--map-backing %s",
-		nbd_show(reading->name, shown), how->line, argument ? argument : "URL",
+		nbd_show(reading->name, shown), how->line, argument,
 		mapping_word(reading->name, word));
 }

@@ -11,6 +11,7 @@
 #include "tools/nbd/host.h"
 #include "tools/nbd/json_flat.h"
 #include "tools/nbd/refusal.h"
+#include "tools/words/text.h"
 
 enum goes_with {
 	ALL = 0,
@@ -115,12 +116,11 @@ static int check_words(const struct nbd_reading *reading, const struct json_flat
 
 		if (json_flat_find(flat, known_words[i].key) &&
 		    !is_known_word(known_words[i].words, text))
-			return nbd_bad_name(reading,
-					    "its '%s' is '%s', and only %s are read here; another "
-					    "program may serve it as NBD, and --map-backing "
-					    "NAME=URI say so",
-					    known_words[i].key, nbd_show(text, shown),
-					    known_words[i].all);
+			return nbd_bad_name(
+				reading,
+				"its '%s' is '%s', and only %s are read here; have another program "
+				"serve it as NBD, and say so: --map-backing NAME=URI",
+				known_words[i].key, nbd_show(text, shown), known_words[i].all);
 	}
 	return 0;
 }
@@ -214,7 +214,7 @@ int nbd_json_name_read(const struct nbd_reading *reading, struct nbd_name *name)
 	char why[JSON_FLAT_WHY];
 	int rc;
 
-	if (!nbd_is_utf8(reading->name))
+	if (!text_is_utf8(reading->name))
 		return nbd_bad_name(reading, "it is not UTF-8");
 	rc = json_flat_read(reading->name + strlen("json:"), &flat, why);
 	if (rc == -ENOMEM)

@@ -10,7 +10,8 @@
  *
  * Without a PORT all ports. What connects asks three times: nbd_policy_ask() before anything is
  * looked up; for ASK_SOCKET nbd_policy_allows_socket() of what nbd_socket_open() says; for
- * ASK_ADDRESS nbd_policy_allows_address() of each address, before it connects there.
+ * ASK_ADDRESS nbd_policy_allows_address() of each address, before it connects there. Only where a
+ * pattern of addresses could allow it is a host looked up that no pattern names.
  */
 #ifndef TOOLS_NBD_POLICY_H
 #define TOOLS_NBD_POLICY_H

@@ -45,7 +45,7 @@ def library(tree, build):
     """Built with debugging information, which is what is compared."""
     if not (build / "build.ninja").exists():
         run("meson", "setup", build, tree, "--buildtype=debugoptimized", "-Dtests=disabled", "-Ddocs=disabled",
-            "-Dnbdkit=disabled", "-Dstatic=disabled")
+            "-Dnbdkit=disabled", "-Dlibnbd=disabled", "-Dstatic=disabled")
     run("meson", "compile", "-C", build, "blockpull:shared_library")
     return build / "engine/libblockpull.so"
 

@@ -129,6 +129,20 @@ char *text_fit(char *safe_text, size_t columns)
 	return safe_text;
 }
 
+bool text_is_utf8(const char *text)
+{
+	uint32_t code_point;
+
+	while (*text) {
+		size_t len = text_decode(text, &code_point);
+
+		if (!len)
+			return false;
+		text += len;
+	}
+	return true;
+}
+
 char *text_utf8(const char *text)
 {
 	char *out = malloc(strlen(text) * 4 + 1);

@@ -6,6 +6,7 @@
 #ifndef TOOLS_WORDS_TEXT_H
 #define TOOLS_WORDS_TEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +25,8 @@ char *text_fit(char *safe_text, size_t columns);
 /* The length of the character at `text` if it is one that terminals obey or hide, beyond ASCII's
  * own (DEL is among them), and its code point; else 0. */
 size_t text_harmful(const char *text, uint32_t *code_point);
+
+bool text_is_utf8(const char *text);
 
 /* A copy for JSON: invalid UTF-8 becomes \xNN in text, the rest stays. Free with free();
  * NULL: no memory. */

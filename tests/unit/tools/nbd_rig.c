@@ -7,14 +7,16 @@
 #include <string.h>
 #include <time.h>
 
-const char *rig_uri(const char *text)
+#include "tools/words/text.h"
+
+const char *rig_uri_here(const char *text, const char *here)
 {
 	static char shown[32768];
 	struct bpull_error error;
 	struct nbd_name name;
 	char *uri;
 
-	if (nbd_name_read(text, "/here", &name, &error)) {
+	if (nbd_name_read(text, here, &name, &error)) {
 		snprintf(shown, sizeof(shown), "(not a place) %s", error.message);
 		return shown;
 	}
@@ -29,10 +31,16 @@ const char *rig_uri(const char *text)
 	return shown;
 }
 
+const char *rig_uri(const char *text)
+{
+	return rig_uri_here(text, "/here");
+}
+
 void rig_judge_error(const struct bpull_error *error, int code, const char *name)
 {
 	cr_assert(code < 0 && error->code == code, "%s: %d, %d", name, code, error->code);
 	cr_assert(strlen(error->message) > 10, "%s: '%s'", name, error->message);
+	cr_assert(text_is_utf8(error->message), "%s", name);
 	cr_assert(error->remedy == BPULL_REMEDY_NONE && !*error->remedy_name);
 	for (const unsigned char *c = (const unsigned char *)error->message; *c; c++) {
 		bool is_c1 = c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0;

@@ -13,6 +13,8 @@
 /* The canonical URI of a name that must be a place's; "(not a place)" and the sentence if it is
  * not. Of the next call only. */
 const char *rig_uri(const char *name);
+/* The same with relative sockets in the directory, which is else /here. */
+const char *rig_uri_here(const char *name, const char *here);
 /* Reads a name that must be refused: fails the test unless it is, with the code and a printable
  * sentence that holds the word. */
 void rig_refused(const char *name, int code, const char *word);

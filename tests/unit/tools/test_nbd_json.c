@@ -122,6 +122,7 @@ static const struct {
 	{ "json:{\"driver\":\"\\ud800\"}", "half" },
 	{ "json:{\"driver\":\"\\ud800\\u0041\"}", "half" },
 	{ "json:{\"driver\":\"\\udc00\"}", "half" },
+	{ "json:{\"driver\":\"\\udc00\\udc00\"}", "half" },
 	{ "json:{\"driver\":\"\\ud800\\udbff\"}", "half" },
 	{ NBD(SERVER ",\"export\":\"\\u0000\""), "\\u0000" },
 	{ NBD(SERVER ",\"export\":\"a\\u0000b\""), "\\u0000" },
@@ -206,6 +207,7 @@ static const struct {
 	{ "json:{\"driver\":\"raw\",\"file\":{\"driver\":\"nbd\"},\"file\":{" SERVER "}}",
 	  "'file' is there twice" },
 	{ NBD("\"server.host\":\"a\"," SERVER), "'file.server.host' is there twice" },
+	{ "json:{\"\\u001b\":1,\"\\u001b\":2}", "'\\x1b' is there twice" },
 	/* Wrong types. */
 	{ "json:{\"driver\":1}", "'1'" },
 	{ "json:{\"driver\":{}}", "''" },

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/support/scratch.h"
 #include "tests/unit/tools/nbd_rig.h"
 #include "tools/nbd/policy.h"
 
@@ -433,38 +434,28 @@ Test(nbd_policy, a_refusal_says_what_was_found)
 	nbd_place_free(&place);
 }
 
-Test(nbd_policy, directories_are_resolved_once)
+Test(nbd_policy, directories_are_resolved_once, .init = scratch_make, .fini = scratch_remove)
 {
-	char dir[] = "/tmp/nbd_policy.XXXXXX", path[64], pattern[96], real[64];
 	struct nbd_place place = rig_place("nbd+unix:///x?socket=/s");
 	struct nbd_policy policy = { 0 };
 	struct bpull_error error;
+	char pattern[4200];
 
-	cr_assert(mkdtemp(dir));
-	snprintf(path, sizeof(path), "%s/real", dir);
-	cr_assert(!mkdir(path, 0700));
-	snprintf(path, sizeof(path), "%s/link", dir);
-	cr_assert(!symlink("real", path));
-	snprintf(real, sizeof(real), "%s/real/s", dir);
-	snprintf(pattern, sizeof(pattern), "nbd+unix:%s", path);
-
+	cr_assert(!mkdir(scratch("real"), 0700) && !symlink("real", scratch("link")));
+	snprintf(pattern, sizeof(pattern), "nbd+unix:%s", scratch("link"));
 	cr_assert(!nbd_policy_add(&policy, "nbd:h", &error));
 	cr_assert(!nbd_policy_add(&policy, pattern, &error));
-	cr_assert(!nbd_policy_allows_socket(&policy, &place, real));
+	cr_assert(!nbd_policy_allows_socket(&policy, &place, scratch("real/s")));
 	cr_assert(nbd_policy_resolve(&policy, 0) == 2);
-	cr_assert(nbd_policy_allows_socket(&policy, &place, real));
+	cr_assert(nbd_policy_allows_socket(&policy, &place, scratch("real/s")));
 	cr_assert_str_eq(nbd_policy_text(&policy, 1), pattern);
 
 	/* One that is not there is told, and stays what it is: nothing is allowed by it. */
-	snprintf(pattern, sizeof(pattern), "nbd+unix:%s/gone", dir);
+	snprintf(pattern, sizeof(pattern), "nbd+unix:%s", scratch("gone"));
 	cr_assert(!nbd_policy_add(&policy, pattern, &error));
 	cr_assert(!nbd_policy_add(&policy, "nbd+unix:/", &error));
 	cr_assert(nbd_policy_resolve(&policy, 0) == 2);
 	cr_assert(nbd_policy_resolve(&policy, 3) == 4);
 	nbd_policy_free(&policy);
 	nbd_place_free(&place);
-	unlink(path);
-	snprintf(path, sizeof(path), "%s/real", dir);
-	rmdir(path);
-	rmdir(dir);
 }

@@ -14,13 +14,15 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "tests/support/scratch.h"
 #include "tests/unit/tools/nbd_rig.h"
 #include "tools/nbd/policy.h"
 #include "tools/nbd/socket.h"
 
+TestSuite(nbd_socket, .init = scratch_make, .fini = scratch_remove);
+
 /* A directory with in/ (allowed) and out/, each with a socket that listens. */
 struct scene {
-	char dir[64];
 	int in, out;
 	struct nbd_policy policy;
 };
@@ -38,11 +40,10 @@ static int listen_at(const char *path)
 
 static struct scene set_scene(void)
 {
-	struct scene scene = { .dir = "/tmp/nbd_socket.XXXXXX" };
+	struct scene scene = { 0 };
 	struct bpull_error error;
 
-	cr_assert(mkdtemp(scene.dir));
-	cr_assert(!chdir(scene.dir) && !mkdir("in", 0700) && !mkdir("out", 0700));
+	cr_assert(!chdir(scratch_dir()) && !mkdir("in", 0700) && !mkdir("out", 0700));
 	scene.in = listen_at("in/s");
 	scene.out = listen_at("out/s");
 	cr_assert(!nbd_policy_add(&scene.policy, "nbd+unix:in", &error));
@@ -52,13 +53,9 @@ static struct scene set_scene(void)
 
 static void clear_scene(struct scene *scene)
 {
-	char command[128];
-
 	close(scene->in);
 	close(scene->out);
 	nbd_policy_free(&scene->policy);
-	snprintf(command, sizeof(command), "rm -r %s", scene->dir);
-	cr_assert(!chdir("/") && !system(command));
 }
 
 /* Whether the policy allows where the name leads; 2: it can't be opened, with this code. */

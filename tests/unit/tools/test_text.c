@@ -56,6 +56,12 @@ Test(text, json_keeps_all_that_is_utf8)
 	}
 }
 
+Test(text, what_json_takes_as_it_is_is_utf8)
+{
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		cr_assert(text_is_utf8(names[i].raw) == !names[i].json, "name %zu", i);
+}
+
 Test(text, a_full_buffer_cuts_whole_characters)
 {
 	char out[8];

@@ -6,7 +6,7 @@ cd "$SRC/blockpull"
 rm -rf "$WORK/build"
 # CFLAGS has the sanitizers; Meson takes it, and links with it.
 meson setup "$WORK/build" --prefer-static -Dfuzz=true -Dfuzz_engine="$LIB_FUZZING_ENGINE" -Dtests=disabled -Ddocs=disabled \
-    -Dnbdkit=disabled -Dseccomp=disabled -Dstatic=disabled -Db_lundef=false -Dbuildtype=plain
+    -Dnbdkit=disabled -Dlibnbd=disabled -Dseccomp=disabled -Dstatic=disabled -Db_lundef=false -Dbuildtype=plain
 ninja -C "$WORK/build" fuzzers
 "$WORK/build/tests/fuzz/fuzz_seeds" "$WORK/seeds"
 for target in "$WORK"/build/tests/fuzz/fuzz_*; do

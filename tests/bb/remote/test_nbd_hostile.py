@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Servers that do harm (tests/nbd/hostile.py) and a source that they may not hang, crash or deceive."""
+import resource
+
+import harness
+from harness import MIB, case, check, same
+from source_rig import Driver, end, hostile
+
+URI = 'nbd+unix:///?socket='
+
+
+def driver(d, **options):
+    return Driver(**{'allow': f'nbd+unix:{d}', **options})
+
+
+@case('mute', 'mute')
+@case('garbage', 'garbage')
+@case('one byte at a time', 'drip-handshake')
+@case('answers on contexts that never end', 'endless-meta')
+@case('facts on the export that never end', 'endless-info')
+def handshakes(d, trick):
+    server = hostile(f'{d}/s', trick)
+    source = driver(d, open=4, request=2, remote=4, guest=4)
+    source.say(f'open {URI}{d}/s')
+    line = source.wait('open', seconds=harness.patience(10))
+    check(int(line.split()[1]) < 0, line)
+    source.close(300)
+    end(server)
+
+
+@case('a size of almost 2^63')
+def huge(d):
+    server = hostile(f'{d}/s', 'huge')
+    source = driver(d)
+    source.say(f'open {URI}{d}/s')
+    source.wait('open')
+    source.close(300)
+    end(server)
+
+
+@case('half of the bytes', 'short')
+@case('the first half twice and the second never', 'overlap')
+@case('more bytes than were asked for', 'long')
+@case('bytes of another place', 'elsewhere')
+@case('never', 'silent')
+@case('one byte at a time', 'drip')
+@case('hanging up', 'hang-up')
+@case('nonsense', 'nonsense')
+@case('a length of 4 GiB', 'lying-length')
+@case('the answer to another question', 'wrong-cookie')
+@case('empty answers that never end', 'endless')
+@case('always just about to shut down', 'shutdown')
+def replies(d, trick):
+    """No answer is taken for what it is not: it is an error in the end, after the time for it."""
+    server = hostile(f'{d}/s', trick, after=3)
+    source = driver(d, request=1, remote=4, guest=2, open=2)
+    source.open(f'{URI}{d}/s')
+    source.right(0, 4096)
+    for asker in 'guest', 'job':
+        source.say(f'read {asker} 4096 65536 {asker}')
+    for asker in 'guest', 'job':
+        rc, _ = source.answer(asker)
+        check(rc in (-5, -113), f'{asker}: {rc}')
+    state = source.state()
+    check(int(state['bytes']) < 4 * MIB, f'{state}')
+    check(all(' ' <= c <= '~' for c in state['message']), f'{state}')
+    source.close(300)
+    end(server)
+
+
+@case('no entry at all', 'extents-none', None)
+@case('entries of no length', 'extents-zero-length', [])
+@case('entries of 4 GiB', 'extents-long', [(MIB, 1)])
+@case('a hundred thousand entries', 'extents-many', [(1, 1)] * 4096)
+@case('a hole that does not say that it is zero', 'extents-hole', [(MIB // 2, 0), (MIB // 2, 1)])
+@case('an error', 'extents-error', None)
+@case('half an entry', 'extents-odd', None)
+@case('answers that never end', 'extents-endless', None)
+@case('two answers', 'extents-twice', [(MIB // 2, 0), (MIB // 2, 1)])
+@case('an answer of another context', 'extents-foreign', None)
+def extents(d, trick, wanted):
+    """What is told is told once, of the range alone; all else is not known. Then a read works."""
+    server = hostile(f'{d}/s', trick)
+    source = driver(d, request=1, remote=4, guest=4, open=4)
+    source.open(f'{URI}{d}/s')
+    rc, found = source.extents(MIB, MIB)
+    if wanted is None:
+        check(not found, f'{trick}: {rc} {found}')
+    else:
+        same((rc, found), (0, wanted), trick)
+    source.right(0, MIB)
+    source.close(300)
+    end(server)
+
+
+@case('a server that lies about how many clients it takes')
+def one_client(d):
+    server = hostile(f'{d}/s', 'one-client', size=32 * MIB)
+    source = driver(d, request=5)
+    source.open(f'{URI}{d}/s')
+    source.say(f'load l {32 * MIB} {64 * MIB} {MIB}')
+    same(source.wait('load').split()[2], '0', 'the load')
+    same(source.state()['connections'], '1', 'connections')
+    source.close(300)
+    end(server)
+
+
+@case('memory stays small, whatever is sent')
+def memory(d):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    for trick in 'garbage', 'lying-length', 'extents-many', 'endless-info', 'endless':
+        server = hostile(f'{d}/s', trick, after=3 if trick in ('lying-length', 'endless') else 0)
+        source = driver(d, request=1, remote=2, guest=2, open=2)
+        source.say(f'open {URI}{d}/s')
+        if source.wait('open').split()[1] == '0':
+            source.say('read a 0 65536 job')
+            source.extents(0, MIB)
+            source.answer('a')
+        with open(f'/proc/{source.process.pid}/status', encoding='ascii') as status:
+            peak = int(next(line for line in status if line.startswith('VmHWM')).split()[1])
+        check(peak < 128 * 1024, f'{trick}: {peak} KiB, {before} before')
+        source.close(300)
+        end(server)
+
+
+if __name__ == '__main__':
+    harness.main(workers=4)

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""TLS of sources: certificates of a private authority, keys that are shared, and all that is refused."""
+import os
+import time
+
+import harness
+from harness import MIB, case, check, need, same
+from source_rig import Driver, end, nbdkit
+
+NAMES = {
+    'ca': 'cn = "Test authority"\nca\ncert_signing_key\nexpiration_days = 100\n',
+    'server': 'cn = "localhost"\ndns_name = "localhost"\nip_address = "127.0.0.1"\ntls_www_server\nsigning_key\n'
+              'encryption_key\nexpiration_days = 100\n',
+    'other': 'cn = "elsewhere.example"\ndns_name = "elsewhere.example"\ntls_www_server\nsigning_key\nencryption_key\n'
+             'expiration_days = 100\n',
+    'client': 'cn = "client"\ntls_www_client\nsigning_key\nencryption_key\nexpiration_days = 100\n',
+}
+
+
+def run(*argv):
+    result = harness.run(*argv)
+    same(result.rc, 0, f'{result}')
+
+
+def authority(d, *leaves):
+    """A directory with ca-cert.pem and, for each leaf, LEAF-cert.pem and LEAF-key.pem."""
+    need('certtool', 'nbdkit')
+    os.makedirs(d, exist_ok=True)
+    for name in ('ca', *leaves):
+        with open(f'{d}/{name}.info', 'w', encoding='ascii') as info:
+            info.write(NAMES[name])
+        run('certtool', '--generate-privkey', '--key-type=ecdsa', '--outfile', f'{d}/{name}-key.pem')
+        how = ['--generate-self-signed'] if name == 'ca' else [
+            '--generate-certificate', '--load-ca-certificate', f'{d}/ca-cert.pem', '--load-ca-privkey', f'{d}/ca-key.pem']
+        run('certtool', *how, '--load-privkey', f'{d}/{name}-key.pem', '--template', f'{d}/{name}.info',
+            '--outfile', f'{d}/{name}-cert.pem')
+    return d
+
+
+def shows(d, to, leaf):
+    """A directory as nbdkit wants it, where it shows this leaf's certificate."""
+    os.makedirs(to)
+    for name, source in ('ca-cert', 'ca-cert'), ('server-cert', f'{leaf}-cert'), ('server-key', f'{leaf}-key'):
+        os.symlink(f'{d}/{source}.pem', f'{to}/{name}.pem')
+    return to
+
+
+def knows(d, to, *names):
+    os.makedirs(to)
+    for name in names:
+        os.symlink(f'{d}/{name}.pem', f'{to}/{name}.pem')
+    return to
+
+
+def over_tcp(*words):
+    """nbdkit on a port of its own choice of ours: (process, port)."""
+    import socket  # pylint: disable=import-outside-toplevel
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    process = harness.start('nbdkit', '-f', '-i', '127.0.0.1', '-p', port, *words)
+    deadline = time.monotonic() + harness.WAIT
+    while True:
+        with socket.socket() as trial:
+            if trial.connect_ex(('127.0.0.1', port)) == 0:
+                return process, port
+        check(process.poll() is None and time.monotonic() < deadline, 'nbdkit does not listen')
+        time.sleep(0.02)
+
+
+@case('a certificate of the authority for the host that was named')
+def certificates(d):
+    pki = authority(f'{d}/pki', 'server')
+    server, port = over_tcp('--tls=require', f'--tls-certificates={shows(pki, f"{d}/s", "server")}', 'pattern', '64M')
+    for host in 'localhost', '127.0.0.1':
+        source = Driver(allow='nbds:' + host, certificates=knows(pki, f'{d}/c-{host}', 'ca-cert'))
+        source.open(f'nbds://{host}:{port}/')
+        source.right(0, MIB)
+        source.right(64 * MIB - 512, 512, 'guest')
+        source.say(f'load l {64 * MIB} {32 * MIB} {256 * 1024}')
+        same(source.wait('load').split()[2], '0', 'the load')
+        same(source.extents(0, MIB), (0, [(MIB, 0)]), 'extents')
+        source.close(300)
+    end(server)
+
+
+@case('a certificate of another host, of another authority, and none')
+def refused(d):
+    pki, strange = authority(f'{d}/pki', 'server', 'other'), authority(f'{d}/strange', 'server')
+    knows(pki, f'{d}/c', 'ca-cert')
+    for shown, words in (shows(pki, f'{d}/s1', 'other'), 'certificate is refused'), (
+            shows(strange, f'{d}/s2', 'server'), 'certificate is refused'):
+        server, port = over_tcp('--tls=require', f'--tls-certificates={shown}', 'pattern', '8M')
+        source = Driver(allow='nbds:localhost', certificates=f'{d}/c')
+        check(words in source.open(f'nbds://localhost:{port}/', -13), 'no sentence')
+        source.close()
+        source = Driver(allow='nbds:localhost')  # the system's authorities
+        check(words in source.open(f'nbds://localhost:{port}/', -13), 'no sentence')
+        source.close()
+        end(server)
+    server, port = over_tcp('--tls=off', 'pattern', '8M')
+    source = Driver(allow='nbds:localhost', certificates=f'{d}/c')
+    check('no TLS' in source.open(f'nbds://localhost:{port}/', -13), 'no sentence')
+    source.close()
+    end(server)
+    server, port = over_tcp('--tls=require', f'--tls-certificates={shows(pki, f"{d}/s3", "server")}', 'pattern', '8M')
+    source = Driver(allow='nbd:localhost', certificates=f'{d}/c')
+    source.say(f'open nbd://localhost:{port}/')
+    check(int(source.wait('open').split()[1]) < 0, 'without TLS')
+    source.close()
+    source = Driver(allow='nbds:localhost')
+    source.open(f'nbd://localhost:{port}/', -1)  # only TLS was allowed
+    source.close()
+    end(server)
+
+
+@case('a server that wants a certificate of ours')
+def of_clients(d):
+    pki = authority(f'{d}/pki', 'server', 'client')
+    server, port = over_tcp('--tls=require', '--tls-verify-peer', f'--tls-certificates={shows(pki, f"{d}/s", "server")}',
+                            'pattern', '8M')
+    source = Driver(allow='nbds:localhost', certificates=knows(pki, f'{d}/c', 'ca-cert', 'client-cert', 'client-key'))
+    source.open(f'nbds://localhost:{port}/')
+    source.right(0, MIB)
+    source.close()
+    source = Driver(allow='nbds:localhost', certificates=knows(pki, f'{d}/n', 'ca-cert'), open=5)
+    source.say(f'open nbds://localhost:{port}/')
+    check(int(source.wait('open').split()[1]) < 0, 'without one')
+    source.close()
+    end(server)
+
+
+@case('keys that are shared, over a unix socket and a broker, and again after the server was killed')
+def shared_keys(d):
+    need('psktool', 'nbdkit')
+    for user in 'alice', 'bob':
+        run('psktool', '-u', user, '-p', f'{d}/{user}.psk')
+    server = nbdkit(f'{d}/s', '--tls=require', f'--tls-psk={d}/alice.psk', 'pattern', '8M')
+    uri = f'nbds+unix:///?socket={d}/s'
+    for broker in 0, 1:
+        source = Driver(allow=f'nbd+unix:{d}', psk=f'{d}/alice.psk', user='alice', broker=broker)
+        source.open(uri)
+        os.rename(f'{d}/alice.psk', f'{d}/away')  # it was read
+        source.right(0, MIB)
+        end(server, f'{d}/s')
+        source.wait('changed', 'reconnecting')
+        os.rename(f'{d}/away', f'{d}/alice.psk')
+        server = nbdkit(f'{d}/s', '--tls=require', f'--tls-psk={d}/alice.psk', 'pattern', '8M')
+        source.wait('changed', 'connected')
+        source.right(MIB, MIB)
+        source.close(300)
+    for psk, user in ('bob', 'bob'), ('alice', 'mallory'):
+        source = Driver(allow=f'nbd+unix:{d}', psk=f'{d}/{psk}.psk', user=user)
+        source.say(f'open {uri}')
+        check(int(source.wait('open').split()[1]) in (-13, -22), f'the key of {user}')
+        source.close()
+    source = Driver(allow=f'nbd+unix:{d}', certificates='/nonexistent')
+    source.open(uri, -2)
+    source.close()
+    end(server)
+
+
+if __name__ == '__main__':
+    harness.main(workers=2)

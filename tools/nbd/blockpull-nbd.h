@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * libblockpull-nbd: bases behind a network, for programs that embed libblockpull. It finds the base
+ * that a name of NBD leads to (bpull_disk_options.find_base), where the program's user allows that,
+ * and reads it with libnbd.
+ *
+ *     bpull_nbd_open(&nbd_options, &nbd, &error);
+ *     disk_options.find_base = bpull_nbd_find_base;
+ *     disk_options.find_opaque = nbd;
+ *     bpull_disk_open(engine, path, &disk_options, &disk, &error);
+ *     ...
+ *     bpull_disk_close(disk);
+ *     bpull_nbd_close(nbd);
+ *
+ * NAMES. nbd://HOST[:PORT]/EXPORT, nbd+unix:///EXPORT?socket=PATH, the same with nbds for TLS, what
+ * QEMU wrote before (nbd:HOST:PORT:exportname=EXPORT), and json: of a raw, qcow2 or QED image over
+ * one of them. All that is not allowed by a pattern or mapped is refused. Keys, certificates and
+ * users are the options' only, never a name's.
+ *
+ * A SERVER THAT GOES AWAY is connected to again, after 0.1 s and then ever later, up to 5 s. What
+ * was asked is asked again then. While it is away, jobs, guests and calls wait as long as the
+ * options say, and get -EHOSTUNREACH afterwards; what is asked once that time is over gets it at
+ * once. When it is back, its length and a fingerprint of its content must be what they were: else
+ * the source is gone for good, and all is answered with -ESTALE. A request without an answer for
+ * request_timeout_s (or guest_timeout_s, where that is less) ends its connection.
+ *
+ * THREADS. Each source has two threads, which block all signals. Every function may be called from
+ * any thread; bpull_nbd_close() is the last one. All structs begin with their size, as those of
+ * blockpull.h do, and so do errors and child processes of fork().
+ */
+#ifndef BLOCKPULL_NBD_H
+#define BLOCKPULL_NBD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define BPULL_NBD_API __attribute__((visibility("default")))
+#else
+#define BPULL_NBD_API
+#endif
+
+struct bpull_base;
+struct bpull_error;
+struct bpull_open_request;
+
+struct bpull_nbd;
+
+struct bpull_nbd_options {
+	size_t size; /* sizeof(struct bpull_nbd_options) */
+	/* n_allow patterns of places that names in images may lead to: "nbd:HOST[:PORT]",
+	 * "nbd:10.0.0.0/8[:PORT]", "nbd+unix:PATH" (a directory and all below it, or a socket);
+	 * "nbds:" and "nbds+unix:" allow those with TLS only. Copied. */
+	const char *const *allow;
+	size_t n_allow;
+	/* n_map pairs "NAME=TARGET": what is opened for the name NAME of an image, a place in one
+	 * of the forms above or a file. It is the user's word: no pattern is asked. A = in NAME is
+	 * written ==. Copied. */
+	const char *const *map;
+	size_t n_map;
+	/* An absolute directory from which relative names of sockets and files lead; copied. NULL:
+	 * they are refused. */
+	const char *relative_dir;
+	/* How long a call (an open, a map), a job and a guest's request wait for a server that is
+	 * away, s; 0: 30, 300 and 30. */
+	uint32_t open_timeout_s, remote_timeout_s, guest_timeout_s;
+	uint32_t request_timeout_s; /* see above; 0: 30 */
+	uint32_t connections;       /* to one server, 1 to 8; 0: 8. One, where it allows no more */
+	/* For TLS, read when this is opened: a directory with ca-cert.pem, and client-cert.pem and
+	 * client-key.pem where the server asks for them. NULL: the system's authorities. */
+	const char *tls_certificates;
+	/* Keys shared with the server instead, lines of USER:HEX; NULL: none. */
+	const char *tls_psk_file;
+	const char *tls_user; /* whose line of that file: needed with it, and only with it */
+	/* Called when a source's state changes (its index, for bpull_nbd_get_source()), on a thread
+	 * of the source: it must not wait, nor call the library or close. NULL: none. */
+	void (*changed)(void *opaque, unsigned index);
+	void *opaque; /* -EINVAL without `changed` */
+};
+
+/* Opens one, which connects to nothing yet. Errors: -EINVAL a pattern, a pair or an option makes no
+ * sense; -ENOENT, -EACCES, ... a file of keys can't be read; -ENOTSUP TLS is not built in; -ENOMEM.
+ * Reads files. */
+BPULL_NBD_API int bpull_nbd_open(const struct bpull_nbd_options *options, struct bpull_nbd **nbd,
+				 struct bpull_error *error);
+/* Closes it, after the disks that read from its sources: while one is open still, it stays until
+ * that is closed. Lets the broker go. NULL is allowed. */
+BPULL_NBD_API void bpull_nbd_close(struct bpull_nbd *nbd);
+
+/* For processes that are about to give up making sockets: starts a child process that looks up and
+ * connects for them, only to places that this is told of by bpull_nbd_find_base() before
+ * bpull_nbd_seal() and that the options allow. The child ends by itself when `nbd` and its sources
+ * are closed or this process ends, keeps no descriptor of this process, and is no child that could
+ * be waited for. To be called before other threads are started: it forks, without exec. Errors:
+ * -EBUSY there is one, or sources are open; -EAGAIN, -ENOMEM, -EMFILE. */
+BPULL_NBD_API int bpull_nbd_start_broker(struct bpull_nbd *nbd, struct bpull_error *error);
+/* No source can be opened from here on; those that are open stay. For the moment when a sandbox
+ * closes. */
+BPULL_NBD_API void bpull_nbd_seal(struct bpull_nbd *nbd);
+
+/* As bpull_disk_options.find_base wants it; `nbd` is the struct bpull_nbd. A source is connected
+ * to and looked at before this answers: it waits, for open_timeout_s at most. Errors: -EPERM not
+ * allowed (the sentence says what would allow it); -EINVAL, -ENOTSUP a name that is not taken;
+ * -EHOSTUNREACH, -ECONNREFUSED, -ENOENT, -ETIMEDOUT, ... no connection; -EACCES TLS failed; -EIO,
+ * -EPROTO the server makes no sense. */
+BPULL_NBD_API int bpull_nbd_find_base(void *nbd, const struct bpull_open_request *request,
+				      struct bpull_base *base, struct bpull_error *error);
+
+/* More may come. */
+enum bpull_nbd_state {
+	BPULL_NBD_OPENING = 0,
+	BPULL_NBD_CONNECTED = 1,
+	BPULL_NBD_RECONNECTING = 2, /* lost for less than remote_timeout_s */
+	BPULL_NBD_AWAY = 3,         /* for longer: still tried for */
+	BPULL_NBD_GONE = 4,         /* for good: another disk came back */
+	BPULL_NBD_CLOSED = 5,
+};
+
+/* A source, since the first one of its URI was opened. */
+struct bpull_nbd_source {
+	size_t size;   /* sizeof(struct bpull_nbd_source) */
+	char uri[512]; /* printable; cut where it is longer */
+	enum bpull_nbd_state state;
+	int error;            /* 0 or -errno: why it is not connected */
+	char message[256];    /* the same as a sentence, or ""; printable */
+	uint64_t state_ms;    /* since when it is in this state */
+	uint64_t length;      /* bytes */
+	uint32_t connections; /* now */
+	uint64_t bytes_read;  /* data that came from the server */
+	uint64_t requests;    /* that were answered */
+	uint64_t reconnects;  /* connections that were made again after one was lost */
+};
+
+/* Sources that there are or were. */
+BPULL_NBD_API unsigned bpull_nbd_count(const struct bpull_nbd *nbd);
+/* Fills *source for index < bpull_nbd_count(): 0; -ENOENT there is none, -EINVAL its size. */
+BPULL_NBD_API int bpull_nbd_get_source(const struct bpull_nbd *nbd, unsigned index,
+				       struct bpull_nbd_source *source);
+/* The NAME of a pair of `map` that no image has named yet, the first from *at on, with *at behind
+ * it; NULL: no more. Valid while nbd is. *at begins with 0. */
+BPULL_NBD_API const char *bpull_nbd_unused_map(const struct bpull_nbd *nbd, size_t *at);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

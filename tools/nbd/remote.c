@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "tools/nbd/remote.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tools/nbd/remote_state.h"
+
+#define NS_PER_S 1000000000ull
+
+/* Under the lock. */
+static void remote_wake(struct remote *remote)
+{
+	uint64_t one = 1;
+
+	if (remote->shared.is_woken)
+		return;
+	remote->shared.is_woken = true;
+	if (write(remote->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		abort(); /* an eventfd takes a 1, or is as readable as can be */
+}
+
+/* ---- What the library asks ------------------------------------------------- */
+
+/* 0, or -errno: the caller ends the question. */
+static int remote_submit(struct remote *remote, struct ask *ask)
+{
+	struct ask_queue *inbox =
+		&remote->shared
+			 .inbox[ask->asker == BPULL_SOURCE_GUEST ? REMOTE_GUESTS : REMOTE_OTHERS];
+	int rc = 0;
+
+	pthread_mutex_lock(&remote->shared.lock);
+	if (remote->shared.is_closing)
+		rc = -ECANCELED;
+	else if (remote->shared.n_queued + ask->n_pieces > REMOTE_MAX_QUEUED)
+		rc = -ENOMEM;
+	if (rc == 0) {
+		remote->shared.n_queued += ask->n_pieces;
+		for (size_t i = 0; i < ask->n_pieces; i++)
+			ask_queue_add(inbox, &ask->pieces[i]);
+		remote_wake(remote);
+	}
+	pthread_mutex_unlock(&remote->shared.lock);
+	return rc;
+}
+
+static void remote_read(void *source, void *buf, size_t len, uint64_t offset,
+			enum bpull_source_asker asker, struct bpull_source_ask *ask)
+{
+	struct remote *remote = source;
+	struct ask *new = NULL;
+	int rc = 0;
+
+	if (len > 0) {
+		new = ask_new_read(ask, asker, buf, len, offset, remote->export.max_request);
+		rc = new ? remote_submit(remote, new) : -ENOMEM;
+	}
+	if (rc == 0 && new)
+		return;
+	free(new);
+	bpull_source_read_done(ask, rc);
+}
+
+static void remote_extents(void *source, uint64_t offset, uint64_t len,
+			   enum bpull_source_asker asker, struct bpull_source_ask *ask)
+{
+	struct remote *remote = source;
+	const struct wire_export *export = &remote->export;
+	struct ask *new = NULL;
+	int rc = 0;
+
+	if (export->has_extents && len > 0) {
+		new = ask_new_extents(ask, asker, offset, len, export->block_size, export->length);
+		rc = new ? remote_submit(remote, new) : -ENOMEM;
+	}
+	if (rc == 0 && new)
+		return;
+	free(new);
+	bpull_source_extents_done(ask, rc, NULL, 0);
+}
+
+/* ---- Opening and closing --------------------------------------------------- */
+
+static void remote_free(struct remote *remote)
+{
+	void (*closed)(void *opaque) = remote->closed;
+	void *opaque = remote->opaque;
+
+	if (remote->wake_fd >= 0)
+		close(remote->wake_fd);
+	pthread_cond_destroy(&remote->shared.opened_changed);
+	pthread_mutex_destroy(&remote->shared.lock);
+	record_close(remote->record);
+	free(remote->identity);
+	free(remote->export_name);
+	free(remote);
+	closed(opaque);
+}
+
+/* In a child of fork(): closes what was inherited, and leaves the memory. */
+static void remote_abandon(struct remote *remote)
+{
+	for (unsigned i = 0; i < REMOTE_MAX_WIRES; i++)
+		if (remote->shared.fds[i] >= 0)
+			close(remote->shared.fds[i]);
+	dialer_abandon(remote->dialer);
+	close(remote->wake_fd);
+}
+
+static void remote_close(void *source)
+{
+	struct remote *remote = source;
+
+	if (remote->pid != getpid()) {
+		remote_abandon(remote);
+		return;
+	}
+	pthread_mutex_lock(&remote->shared.lock);
+	remote->shared.is_closing = true;
+	/* libnbd may be reading what a server sends without an end. */
+	for (unsigned i = 0; i < REMOTE_MAX_WIRES; i++)
+		if (remote->shared.fds[i] >= 0)
+			shutdown(remote->shared.fds[i], SHUT_RDWR);
+	remote_wake(remote);
+	pthread_mutex_unlock(&remote->shared.lock);
+	pthread_join(remote->thread, NULL);
+	dialer_close(remote->dialer);
+	remote_free(remote);
+}
+
+static const struct bpull_source_ops remote_ops = {
+	.size = sizeof(struct bpull_source_ops),
+	.read = remote_read,
+	.extents = remote_extents,
+	.close = remote_close,
+};
+
+static uint64_t remote_least(const struct remote_settings *settings)
+{
+	uint64_t least = settings->request_ns;
+
+	if (settings->guest_ns < least)
+		least = settings->guest_ns;
+	return least;
+}
+
+static int remote_start(struct remote *remote, const struct remote_options *options)
+{
+	const struct nbd_place *place = options->place;
+	uint64_t least_ns = remote_least(options->settings);
+	struct dialer_options dialer = {
+		.way = options->way,
+		.keys = place->tls ? options->settings->keys : NULL,
+		.host = place->is_unix ? NULL : strdup(place->host),
+		.timeout_ns = options->settings->open_ns,
+		.done_fd = remote->wake_fd,
+		.tick = remote_watch,
+		.opaque = remote,
+		.tick_ns = least_ns / 4,
+	};
+	sigset_t all, before;
+	int rc = place->is_unix || dialer.host ? dialer_open(&dialer, &remote->dialer) : -ENOMEM;
+
+	if (rc) {
+		free(dialer.host);
+		options->way.free(options->way.way);
+		return rc;
+	}
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	rc = -pthread_create(&remote->thread, NULL, remote_main, remote);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (rc)
+		dialer_close(remote->dialer);
+	return rc;
+}
+
+/* NULL: no memory. */
+static struct remote *remote_new(const struct remote_options *options)
+{
+	struct remote *new = calloc(1, sizeof(*new));
+	pthread_condattr_t attr;
+
+	if (!new)
+		return NULL;
+	new->settings = options->settings;
+	new->record = options->record;
+	new->closed = options->closed;
+	new->opaque = options->opaque;
+	new->pid = getpid();
+	pthread_mutex_init(&new->shared.lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&new->shared.opened_changed, &attr);
+	pthread_condattr_destroy(&attr);
+	for (unsigned i = 0; i < REMOTE_MAX_WIRES; i++)
+		new->shared.fds[i] = -1;
+	for (unsigned i = 0; i < REMOTE_CLASSES; i++) {
+		ask_queue_init(&new->shared.inbox[i]);
+		ask_queue_init(&new->own.queue[i]);
+	}
+	new->identity = strdup(options->identity);
+	new->export_name = strdup(options->place->export_name);
+	new->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return new;
+}
+
+/* Waits for the first connection. 0, or -errno with why. */
+static int remote_wait(struct remote *remote, char why[DIAL_WHY_CAP])
+{
+	uint64_t until_ns = dial_now_ns() + remote->settings->open_ns;
+	struct timespec until = { until_ns / NS_PER_S, until_ns % NS_PER_S };
+	int rc = 0;
+
+	pthread_mutex_lock(&remote->shared.lock);
+	while (remote->shared.opened == REMOTE_OPENING && rc == 0)
+		rc = pthread_cond_timedwait(&remote->shared.opened_changed, &remote->shared.lock,
+					    &until);
+	if (remote->shared.opened == REMOTE_OPEN) {
+		rc = 0;
+	} else if (remote->shared.opened == REMOTE_FAILED) {
+		rc = remote->shared.rc;
+		memcpy(why, remote->shared.why, DIAL_WHY_CAP);
+	} else {
+		rc = -ETIMEDOUT;
+		snprintf(why, DIAL_WHY_CAP, "the server did not answer for %llu s",
+			 (unsigned long long)(remote->settings->open_ns / NS_PER_S));
+	}
+	pthread_mutex_unlock(&remote->shared.lock);
+	return rc;
+}
+
+static int remote_open_fail(struct bpull_error *error, const char *identity, int rc,
+			    const char *why)
+{
+	error->code = rc;
+	snprintf(error->message, sizeof(error->message), "%.512s: %s", identity, why);
+	return rc;
+}
+
+int remote_open(const struct remote_options *options, struct bpull_source *source,
+		struct bpull_error *error)
+{
+	struct remote *remote = remote_new(options);
+	char why[DIAL_WHY_CAP] = "there is no memory";
+	int rc;
+
+	if (!remote) {
+		options->way.free(options->way.way);
+		record_close(options->record);
+		options->closed(options->opaque);
+		return remote_open_fail(error, options->identity, -ENOMEM, why);
+	}
+	if (!remote->identity || !remote->export_name || remote->wake_fd < 0) {
+		options->way.free(options->way.way);
+		remote_free(remote);
+		return remote_open_fail(error, options->identity, -ENOMEM, why);
+	}
+	rc = remote_start(remote, options);
+	if (rc) {
+		remote_free(remote);
+		return remote_open_fail(error, options->identity, rc, strerror(-rc));
+	}
+	rc = remote_wait(remote, why);
+	if (rc) {
+		remote_close(remote);
+		return remote_open_fail(error, options->identity, rc, why);
+	}
+	*source = (struct bpull_source){
+		.size = sizeof(*source),
+		.ops = &remote_ops,
+		.source = remote,
+		.length = remote->export.length,
+		.block_size = remote->export.block_size,
+		.max_size = WIRE_MAX_REQUEST,
+		.identity = remote->identity,
+	};
+	return 0;
+}
