@@ -143,9 +143,9 @@ struct dial_lookup {
 	unsigned n_users; /* under lock: the thread, and what waits for it */
 	char *host;
 	char port[8];
-	int done_fd; /* an eventfd */
-	int rc;      /* of getaddrinfo() */
-	struct addrinfo *found;
+	int done_fd;            /* an eventfd */
+	int rc;                 /* under lock: of getaddrinfo() */
+	struct addrinfo *found; /* the same */
 };
 
 static void dial_lookup_leave(struct dial_lookup *lookup)
@@ -171,8 +171,13 @@ static void *dial_lookup_main(void *opaque)
 	struct dial_lookup *lookup = opaque;
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV };
 	uint64_t one = 1;
+	struct addrinfo *found = NULL;
+	int rc = getaddrinfo(lookup->host, lookup->port, &hints, &found);
 
-	lookup->rc = getaddrinfo(lookup->host, lookup->port, &hints, &lookup->found);
+	pthread_mutex_lock(&lookup->lock);
+	lookup->rc = rc;
+	lookup->found = found;
+	pthread_mutex_unlock(&lookup->lock);
 	if (write(lookup->done_fd, &one, sizeof(one)) < 0)
 		abort(); /* an eventfd takes a 1 */
 	dial_lookup_leave(lookup);
@@ -230,9 +235,12 @@ static int dial_look_up(const struct nbd_place *place, int cancel_fd, uint64_t d
 	if (rc)
 		return dial_fail(dialed, rc, "the host's name can't be looked up: %s",
 				 strerror(-rc));
-	if ((*lookup)->rc)
+	pthread_mutex_lock(&(*lookup)->lock);
+	rc = (*lookup)->rc;
+	pthread_mutex_unlock(&(*lookup)->lock);
+	if (rc)
 		return dial_fail(dialed, -EHOSTUNREACH, "the host's name can't be looked up: %s",
-				 gai_strerror((*lookup)->rc));
+				 gai_strerror(rc));
 	return 0;
 }
 
