@@ -18,6 +18,7 @@
 #include "io/io.h"
 #include "io/req.h"
 #include "io/source_ask.h"
+#include "io/source_expect.h"
 
 /* An embedder's result: whatever is no error number is one all the same. */
 static int known_error(int rc)
@@ -58,7 +59,9 @@ static void ask_pieces(struct source_read *read, uint8_t *buf, uint64_t from, ui
 static int begin_read(struct source_file *sf, const struct source_want *want, struct io *io,
 		      struct io_req *req, struct source_wait *wait)
 {
-	uint64_t block_len = sf->source.block_len, len = want->len;
+	const struct source_expect *expect = sf->source.expect;
+	uint64_t chunk_len = expect ? source_expect_chunk_len(expect) : 1, len = want->len;
+	uint64_t block_len = MAX((uint64_t)sf->source.block_len, chunk_len);
 	uint64_t from = round_down(want->off, block_len);
 	uint64_t to = MIN(round_up(want->off + len, block_len), sf->file.len);
 	bool is_flat = want->n_iov > 1 || from != want->off || to != want->off + len;
@@ -70,6 +73,8 @@ static int begin_read(struct source_file *sf, const struct source_want *want, st
 	read->iov = want->iov;
 	read->skip = want->off - from;
 	read->got = len;
+	read->from = from;
+	read->to = to;
 	if (is_flat && !(read->flat = malloc(to - from))) {
 		free(read);
 		return -ENOMEM;
@@ -119,6 +124,7 @@ static void close_source(struct file *file)
 	pthread_mutex_destroy(&sf->lock);
 	if (sf->zeros)
 		file_close(sf->zeros);
+	source_expect_free(sf->source.expect);
 	free(file->name);
 	free(file->real_name);
 	free(sf);
@@ -164,6 +170,7 @@ int source_open(const struct source *source, const char *name, bool trust, struc
 	if (!sf) {
 		if (source->ops.close)
 			source->ops.close(source->opaque);
+		source_expect_free(source->expect);
 		return err_set(err, -ENOMEM, "out of memory while opening an image");
 	}
 	sf->source = *source;

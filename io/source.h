@@ -20,6 +20,7 @@
 #include "io/file.h"
 
 struct source_ask;
+struct source_expect;
 
 #define SOURCE_BLOCK_LEN 4096u
 /* Bytes of the source of which one question for extents tells. */
@@ -50,10 +51,11 @@ struct source_ops {
 struct source {
 	struct source_ops ops;
 	void *opaque;
-	uint64_t len;         /* bytes, at most INT64_MAX */
-	uint32_t block_len;   /* a power of two, at most SOURCE_MAX_BLOCK_LEN */
-	uint32_t max_len;     /* of one read: a multiple of block_len */
-	const char *identity; /* copied; NULL: like no other */
+	uint64_t len;                 /* bytes, at most INT64_MAX */
+	uint32_t block_len;           /* a power of two, at most SOURCE_MAX_BLOCK_LEN */
+	uint32_t max_len;             /* of one read: a multiple of block_len */
+	const char *identity;         /* copied; NULL: like no other */
+	struct source_expect *expect; /* taken over; NULL: nothing is expected of its bytes */
 };
 
 /* The file takes the source over, whose close() is called when it is closed, or here where there is

@@ -8,6 +8,7 @@
 #include "io/base.h"
 #include "io/io.h"
 #include "io/req.h"
+#include "io/source_expect.h"
 
 /* ---- The end of a read ---- */
 
@@ -34,10 +35,22 @@ static void tell_waiter(struct source_file *sf, struct source_wait *wait, int64_
 	pthread_mutex_unlock(&sf->lock);
 }
 
+/* 0, or -EBADMSG: the bytes are not those that are expected. */
+static int judge_bytes(const struct source_read *read)
+{
+	const struct source_expect *expect = read->sf->source.expect;
+	const uint8_t *bytes = read->flat ? read->flat : read->iov[0].iov_base;
+
+	if (!expect || !read->to ||
+	    source_expect_holds(expect, bytes, read->from, read->to - read->from))
+		return 0;
+	return -EBADMSG;
+}
+
 /* The last of its questions is over: frees it. */
 static void end_read(struct source_read *read)
 {
-	int rc = atomic_load(&read->rc);
+	int failed = atomic_load(&read->rc), rc = failed ? failed : judge_bytes(read);
 	int64_t result = rc ? rc : (int64_t)read->got;
 	struct source_wait *wait = read->wait;
 	struct source_file *sf = read->sf;

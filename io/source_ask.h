@@ -51,6 +51,7 @@ struct source_read {
 	struct source_wait *wait;
 	const struct iovec *iov; /* where the bytes go */
 	uint8_t *flat;           /* what the questions fill instead; NULL: iov's only buffer */
+	uint64_t from, to;       /* of the source, that the questions cover; to 0: extents */
 	uint64_t skip;           /* bytes of flat in front of the read's first */
 	uint64_t got;            /* bytes, if all goes well */
 	atomic_uint n_left;      /* questions, and the thread that asks them */

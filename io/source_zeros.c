@@ -11,6 +11,7 @@
 #include "io/io.h"
 #include "io/req.h"
 #include "io/source_ask.h"
+#include "io/source_expect.h"
 
 /* Says which blocks of `of` are zeros. */
 struct zeros_file {
@@ -21,11 +22,16 @@ struct zeros_file {
 /* Bytes of zeros' file that one question fills. */
 #define EXTENTS_BYTES (SOURCE_EXTENTS_LEN / SOURCE_BLOCK_LEN / 8)
 
+/* Where digests are expected, the source's word on zeros counts for chunks that must be zeros. */
 static void set_bits(struct source_ask *ask, uint64_t from, uint64_t end)
 {
+	const struct source_expect *expect = ask->read->sf->source.expect;
+
 	for (uint64_t at = from; at < end; at += SOURCE_BLOCK_LEN) {
 		uint64_t block = (at - ask->off) / SOURCE_BLOCK_LEN;
 
+		if (expect && !source_expect_is_zero(expect, at))
+			continue;
 		ask->bits[block / 8] |= (uint8_t)(1u << block % 8);
 	}
 }

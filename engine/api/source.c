@@ -17,6 +17,7 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/source.h"
+#include "io/source_expect.h"
 
 #define DEFAULT_MAX_LEN (UINT32_C(1) << 20)
 #define MIN_MAX_LEN     (UINT32_C(64) << 10)
@@ -100,7 +101,15 @@ static const char *find_fault(const struct bpull_source *s, const struct bpull_s
 		return "its block_size is no power of two up to 64 KiB";
 	if (s->max_size && (!is_power_of_2(s->max_size) || s->max_size < MIN_MAX_LEN))
 		return "its max_size is no power of two from 64 KiB on";
-	if (!is_all_zero(s->reserved, ARRAY_LEN(s->reserved)))
+	if (s->chunk_digests &&
+	    (!is_power_of_2(s->chunk_size) || s->chunk_size < SOURCE_MIN_CHUNK_LEN ||
+	     s->chunk_size > SOURCE_MAX_CHUNK_LEN))
+		return "the chunk_size of what is expected is no power of two from 4 KiB to 4 MiB";
+	if (s->chunk_digests && s->n_chunks != source_expect_count(s->chunk_size, s->length))
+		return "what is expected is the content of a disk of another length";
+	if (!s->chunk_digests && (s->n_chunks || s->chunk_size))
+		return "it has chunks, and no digests of them";
+	if (s->reserved32 || !is_all_zero(s->reserved, ARRAY_LEN(s->reserved)))
 		return "its reserved fields are not zero";
 	return NULL;
 }
@@ -117,6 +126,7 @@ static int take_source(const struct bpull_source *given, const char *recorded,
 	struct api_source *s = calloc(1, sizeof(*s));
 	char shown[CHAIN_NAME_SHOWN];
 	struct bpull_source_ops ops;
+	struct source_expect *expect = NULL;
 	struct bpull_source source;
 	const char *fault;
 
@@ -127,8 +137,11 @@ static int take_source(const struct bpull_source *given, const char *recorded,
 			       chain_name_show(recorded, shown));
 	}
 	fault = find_fault(&source, &ops);
-	if (!s || fault) {
+	if (!fault && source.chunk_digests)
+		expect = source_expect_new(source.chunk_digests, source.chunk_size, source.length);
+	if (!s || fault || (source.chunk_digests && !expect)) {
 		close_given(&source, &ops);
+		source_expect_free(expect);
 		free(s);
 		return fault ? err_set(err, -EINVAL, "'%s': its source can't be used: %s",
 				       chain_name_show(recorded, shown), fault)
@@ -145,6 +158,7 @@ static int take_source(const struct bpull_source *given, const char *recorded,
 		.block_len = source.block_size ? source.block_size : 1,
 		.max_len = source.max_size ? source.max_size : DEFAULT_MAX_LEN,
 		.identity = source.identity,
+		.expect = expect,
 	};
 	return 0;
 }

@@ -127,6 +127,10 @@ void job_describe_failure(const struct bpull_disk *disk, const struct op *op, co
 	else if (file && op->error == -EUCLEAN)
 		snprintf(out, cap, "%s: the compressed cluster at offset %#llx does not decode%s",
 			 file_show(file, &shown), (unsigned long long)op->error_off, what_now);
+	else if (file && op->error == -EBADMSG && file->is_source)
+		snprintf(out, cap,
+			 "%s: what was read at offset %#llx is not what is expected of it%s",
+			 file_show(file, &shown), (unsigned long long)op->error_off, what_now);
 	else if (file)
 		snprintf(out, cap, "%s: cannot %s at offset %#llx: %s%s", file_show(file, &shown),
 			 op->error_was_read ? "read" : "write", (unsigned long long)op->error_off,

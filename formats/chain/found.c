@@ -15,6 +15,7 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
+#include "io/source_expect.h"
 
 /* 1: it knows nothing of the name. */
 static int ask_finder(const struct chain_finder *finder, const char *name, const char *recorded,
@@ -69,6 +70,8 @@ void chain_found_drop(struct chain_found *found)
 {
 	if (found->is_source && found->source.ops.close)
 		found->source.ops.close(found->source.opaque);
+	if (found->is_source)
+		source_expect_free(found->source.expect);
 	found->is_source = false;
 	free(STEAL(found->path));
 }

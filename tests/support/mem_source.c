@@ -271,6 +271,9 @@ static void give(struct mem_source *s, struct bpull_base *base)
 		.block_size = s->how.block_size,
 		.max_size = s->how.max_size,
 		.identity = s->how.identity,
+		.chunk_digests = s->how.chunk_digests,
+		.n_chunks = s->how.n_chunks,
+		.chunk_size = s->how.chunk_size,
 	};
 }
 

@@ -24,6 +24,10 @@ struct mem_source_how {
 	uint64_t seed;            /* not 0 */
 	unsigned max_pause_us;
 	bool ends_inside; /* questions end inside the call that asks them */
+	/* As in struct bpull_source. */
+	const uint8_t (*chunk_digests)[16];
+	uint64_t n_chunks;
+	uint32_t chunk_size;
 	bool has_extents; /* zeros are told, by 4 KiB; of the seed: some are not */
 };
 
