@@ -694,6 +694,8 @@ BPULL_API int bpull_pdiscard(struct bpull_disk *disk, uint64_t guest_off, uint64
 BPULL_API int bpull_pflush(struct bpull_disk *disk);
 BPULL_API int bpull_pblock_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
 				  struct bpull_extent *extents, int max);
+/* The same of bpull_disk_resize(): 0 when the new size is durable, or -errno with a sentence. */
+BPULL_API int bpull_presize(struct bpull_disk *disk, uint64_t len, struct bpull_error *error);
 /* Waits until the disk's job is concluded: 0, also where there is none; -ETIMEDOUT (timeout_ms; -1:
  * never). A job that is paused, by an error too, or READY does not conclude before another thread
  * resumes, finalizes or aborts it: with -1 that is waited for. Its event comes as ever. -EINVAL:

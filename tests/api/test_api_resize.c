@@ -202,3 +202,40 @@ Test(api_resize, a_disk_that_rests)
 	cr_assert_eq(bpull_disk_activate(disk, &error), 0, "%s", error.message);
 	cr_assert_eq(bpull_disk_size(disk), NEW_LEN);
 }
+
+static void open_with_a_thread(void)
+{
+	struct bpull_engine_options threaded = { .size = sizeof(threaded),
+						 .flags = BPULL_ENGINE_THREAD };
+	struct bpull_disk_options how = { .size = sizeof(how), .flags = BPULL_DISK_GUEST_IO };
+
+	bpull_engine_close(engine);
+	cr_assert_eq(bpull_engine_open(&threaded, &engine, &error), 0, "%s", error.message);
+	cr_assert_eq(bpull_disk_open(engine, scratch("top"), &how, &disk, &error), 0, "%s",
+		     error.message);
+}
+
+Test(api_resize, waited_for)
+{
+	static uint8_t in[NEW_LEN];
+	struct bpull_job_options paused = { .size = sizeof(paused),
+					    .flags = BPULL_JOB_START_PAUSED };
+	struct bpull_event event;
+
+	cr_assert_eq(bpull_presize(disk, NEW_LEN, &error), -EINVAL, "no thread of its own");
+	cr_assert(strstr(error.message, "BPULL_ENGINE_THREAD"), "%s", error.message);
+	open_with_a_thread();
+	cr_assert_eq(bpull_presize(disk, MiB, &error), -ENOTSUP);
+	cr_assert(strstr(error.message, "shorter"), "%s", error.message);
+	cr_assert_eq(bpull_presize(disk, OLD_LEN, &error), 0, "the size that it has");
+	cr_assert_eq(bpull_presize(disk, NEW_LEN, &error), 0, "%s", error.message);
+	cr_assert_eq(error.message[0], 0);
+	cr_assert_eq(bpull_disk_size(disk), NEW_LEN);
+	cr_assert_eq(bpull_engine_process(engine, &event, 1), 0, "it makes no event");
+	cr_assert_eq(bpull_pread(disk, in, NEW_LEN, 0), 0);
+	expect(in, 0, OLD_LEN, BELOW, "the base's");
+	expect(in, OLD_LEN, NEW_LEN, 0, "the new end");
+	cr_assert_eq(bpull_job_start(disk, &paused, &error), 0, "%s", error.message);
+	cr_assert_eq(bpull_presize(disk, BASE_LEN, &error), -EBUSY);
+	cr_assert(strstr(error.message, "job"), "%s", error.message);
+}
