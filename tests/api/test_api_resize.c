@@ -8,19 +8,17 @@
 #include <sys/uio.h>
 
 #include "engine/blockpull.h"
+#include "tests/api/api_rig.h"
 #include "tests/support/overlay.h"
 #include "tests/support/scratch.h"
 #include "tests/support/time_limit.h"
 
-#define MiB      (1u << 20)
 #define BASE_LEN (4u * MiB)
 #define OLD_LEN  (MiB + 1536u) /* ends inside a cluster */
 #define NEW_LEN  (3u * MiB)    /* the base holds something all the way */
 #define BELOW    0x5a
 
-static struct bpull_engine *engine;
 static struct bpull_disk *disk;
-static struct bpull_error error;
 static char resize_id, io_id;
 static int resize_result, n_io;
 
@@ -31,26 +29,17 @@ static void begin(void)
 					  .virtual_size = OLD_LEN,
 					  .backing_name = "base",
 					  .backing_format = BPULL_FORMAT_RAW };
-	struct bpull_disk_options how = { .size = sizeof(how), .flags = BPULL_DISK_GUEST_IO };
 
 	scratch_make();
 	scratch_filled("base", BELOW, BASE_LEN);
 	cr_assert_eq(bpull_create(scratch("top"), &o, &error), 0, "%s", error.message);
-	cr_assert_eq(bpull_engine_open(NULL, &engine, &error), 0, "%s", error.message);
-	cr_assert_eq(bpull_disk_open(engine, scratch("top"), &how, &disk, &error), 0, "%s",
-		     error.message);
+	disk = api_rig_begin_guest(0);
 	resize_result = 1;
 	n_io = 0;
 }
 
-static void end(void)
-{
-	bpull_engine_close(engine);
-	scratch_remove();
-}
-
 TIME_LIMIT(120);
-TestSuite(api_resize, .init = begin, .fini = end, .timeout = TIME_LIMIT_CLOCK(120));
+TestSuite(api_resize, .init = begin, .fini = api_rig_end, .timeout = TIME_LIMIT_CLOCK(120));
 
 /* One event: a request's, whose result is 0, or the resize's. */
 static void take_event(void)
