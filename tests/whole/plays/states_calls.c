@@ -4,7 +4,7 @@
 #include <inttypes.h>
 
 #include "tests/machine/sim_job_judge.h"
-#include "tests/whole/states.h"
+#include "tests/whole/plays/states.h"
 
 static int call_start(struct state_trial *t)
 {
