@@ -10,6 +10,7 @@ import random
 import shutil
 import signal
 import subprocess
+import time
 
 import harness
 import images
@@ -35,10 +36,10 @@ class Server:
     """One after another, of any of these commands."""
 
     def __init__(self, d, *args):
-        self.socket, self.args, self.process = f'{d}/s', args, None
+        self.socket, self.control, self.args, self.process = f'{d}/s', f'{d}/c', args, None
 
     def start(self, command):
-        self.process = harness.start(command, 'serve', f'--socket-path={self.socket}', *self.args)
+        self.process = harness.start(command, 'serve', f'--socket-path={self.socket}', f'--control={self.control}', *self.args)
         processes.wait_listening(self.process, self.socket)
         same(os.readlink(f'/proc/{self.process.pid}/exe'), os.path.realpath(command), 'what serves')
 
@@ -47,9 +48,18 @@ class Server:
         result = harness.finish(self.process)
         same(result.rc, rc, f'the server: {result}')
 
+    def has_answered(self):
+        stats = bp('ctl', '--json', self.control, 'info').json()['stats']
+        return any(value for key, value in stats.items() if key.endswith('_operations'))
+
     def replace(self, command, number=signal.SIGKILL):
+        """Until the new one has answered a request: QEMU before 9.1 never asks again where a server dies while it connects."""
         self.end(number, 128 + 9 if number == signal.SIGKILL else 0)
         self.start(command)
+        deadline = time.monotonic() + harness.WAIT
+        while not self.has_answered():
+            check(time.monotonic() < deadline, 'the guest stands still')
+            time.sleep(0.1)
 
 
 def another_command(d):
@@ -128,16 +138,16 @@ def pulled(d):
     guest, n = program(d), 300
     vm.files(*vm.MODULES)
     seed, top = drawn(d, guest, 40 * MIB)
-    server = Server(d, '--pull', '--bandwidth=256k', f'--control={d}/c', top)
+    server = Server(d, '--pull', '--bandwidth=256k', top)
     server.start(harness.blockpull)
     running = machine(d, guest, seed, n, '-no-reboot')
     until(running, WORKERS * (n // REPORT), 'WRITTEN', *[lambda: server.replace(harness.blockpull)] * KILLS)
-    job = bp('ctl', '--json', f'{d}/c', 'info').json()
+    job = bp('ctl', '--json', server.control, 'info').json()
     same(job['state'], 'running', f'the pull when the guest had written: {job}')
     note(f'{job["cur"]} of {job["end"]} bytes were pulled when the guest had written')
     running.ended()
-    bp('ctl', f'{d}/c', 'speed', '0')
-    bp('ctl', f'{d}/c', 'wait')
+    bp('ctl', server.control, 'speed', '0')
+    bp('ctl', server.control, 'wait')
     server.end(signal.SIGTERM, 0)
     os.rename(f'{d}/base.raw', f'{d}/gone')
     check('backing-filename' not in image_info(top), 'it has a backing file still')
