@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """A Linux guest on blockpull serve: it writes, discards, flushes and reads back while the server is killed and once
-replaced by another file, boots anew and reads all of it again.
+replaced by another file, boots anew, reads all of it again, and sees the disk become longer.
 
 The guest's program (tests/serve/guest.c) draws its requests from a seed. Here it makes the same ones to a file, with
 which the image is compared. Its driver is Linux's, on two queues; QEMU keeps the requests in flight and connects again.
@@ -104,10 +104,11 @@ def until(vm_guest, last, word, *starts):
     same((seen, len(starts)), (last, 0), f'lines before {word}, and what was still to be done')
 
 
-def judge(d, guest, top, seed, n):
-    """From outside: the same requests on a copy of the base. Returns the copy."""
+def judge(d, guest, top, seed, n, more=0):
+    """From outside: the same requests on a copy of the base, which is so many bytes longer."""
     shutil.copy(f'{d}/base.raw', f'{d}/wanted')
     same(harness.run(guest, 'write', f'{d}/wanted', seed, n).rc, 0, 'the reference')
+    os.truncate(f'{d}/wanted', os.path.getsize(f'{d}/wanted') + more)
     images.compare_flat(top, 'qcow2', f'{d}/wanted')
     same(image_check(top, 'qcow2'), 0, 'qemu-img check')
     for index in range(WORKERS):
@@ -128,9 +129,11 @@ def killed(d):
     until(running, WORKERS * (n // REPORT), 'WRITTEN', *kills)
     until(running, WORKERS * (PART // UNIT // 16), 'VERIFIED', lambda: server.replace(other, signal.SIGTERM))
     same(running.lines.count('queues 2'), 2, 'two queues, at each boot')
+    bp('ctl', server.control, 'resize', '+2M')
+    running.until(f'size {os.path.getsize(f"{d}/base.raw") + 2 * MIB}')
     running.ended()
     server.end(signal.SIGTERM, 0)
-    judge(d, guest, top, seed, n)
+    judge(d, guest, top, seed, n, 2 * MIB)
 
 
 @case('a Linux guest writes through kills while its disk is pulled, and then the base goes')
