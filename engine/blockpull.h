@@ -390,7 +390,7 @@ BPULL_API unsigned bpull_disk_depth(const struct bpull_disk *disk);
  * that is told at once: -errno, and no event. Else 0, and one event (BPULL_EVENT_IO): 0 when the
  * new size is durable and the guest may use it, or -errno. Then the disk has the old size, and so
  * has the image, but after -EIO, where either may be on disk. The new end reads zeros, whatever a
- * backing file holds there. The guest's writes wait while tables are made. After a crash the image
+ * backing file holds there. The guest's writes wait until it is over. After a crash the image
  * has the old size or the new one, and what was flushed. Opened with GUEST_IO.
  * Errors: -ENOTSUP it would be shorter; an image that QEMU does not resize either (bitmaps; version
  * 2 with snapshots, or below a longer backing file), one whose data file is marked to be the disk
