@@ -492,7 +492,7 @@ BPULL_API unsigned bpull_disk_depth(const struct bpull_disk *disk);
  * that is told at once: -errno, and no event. Else 0, and one event (BPULL_EVENT_IO): 0 when the
  * new size is durable and the guest may use it, or -errno. Then the disk has the old size, and so
  * has the image, but after -EIO, where either may be on disk. The new end reads zeros, whatever a
- * backing file holds there. The guest's writes wait while tables are made. After a crash the image
+ * backing file holds there. The guest's writes wait until it is over. After a crash the image
  * has the old size or the new one, and what was flushed. Opened with GUEST_IO.
  * Errors: -ENOTSUP it would be shorter; an image that QEMU does not resize either (bitmaps; version
  * 2 with snapshots, or below a longer backing file), one whose data file is marked to be the disk
@@ -796,6 +796,8 @@ BPULL_API int bpull_pdiscard(struct bpull_disk *disk, uint64_t guest_off, uint64
 BPULL_API int bpull_pflush(struct bpull_disk *disk);
 BPULL_API int bpull_pblock_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
 				  struct bpull_extent *extents, int max);
+/* The same of bpull_disk_resize(): 0 when the new size is durable, or -errno with a sentence. */
+BPULL_API int bpull_presize(struct bpull_disk *disk, uint64_t len, struct bpull_error *error);
 /* Waits until the disk's job is concluded: 0, also where there is none; -ETIMEDOUT (timeout_ms; -1:
  * never). A job that is paused, by an error too, or READY does not conclude before another thread
  * resumes, finalizes or aborts it: with -1 that is waited for. Its event comes as ever. -EINVAL:

@@ -24,7 +24,7 @@ struct source_expect *source_expect_new(const uint8_t (*digests)[SOURCE_DIGEST_L
 /* Chunks of a source. */
 uint64_t source_expect_count(uint32_t chunk_len, uint64_t source_len);
 uint32_t source_expect_chunk_len(const struct source_expect *expect);
-/* [off, off + len) is made of whole chunks: are they what they must be? */
+/* Whether the chunks that [off, off + len) is made of are what they must be. */
 bool source_expect_holds(const struct source_expect *expect, const uint8_t *bytes, uint64_t off,
 			 uint64_t len);
 /* The chunk that the byte lies in must be zeros altogether. */

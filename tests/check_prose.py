@@ -100,8 +100,8 @@ def questions(root):
                 yield f"{path.relative_to(root)}:{line_of(text, found.start())}"
 
 
-# docs/glossary.md has six words for a part of a range: extent, run, granule, piece, slice, range.
-OTHER_NOUNS = re.compile(r"\b(?:stretch|span|chunk|portion|section|segment)(?:s|es)?\b", re.I)
+# docs/glossary.md has seven words for a part of a range: extent, run, granule, piece, slice, chunk, range.
+OTHER_NOUNS = re.compile(r"\b(?:stretch|span|portion|section|segment)(?:s|es)?\b", re.I)
 # (file, what stands in the comment or string): why it stays.
 MAY_SAY = {("engine/copy/left_out.c", "stretches were left out"): "a message that programs have seen"}
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Rules of the tree that a compiler does not check, as TAP: commands use the public
 header only, the shared library exports what the header declares and nothing
-else, every file carries its licence line, no line is too long, no message of the
+else, every file carries its licence line, no line is too long, no folder has too many
+modules, no message of the
 library names an option of the command, every pointer of a public function has a
 row in the table of NULLs, no two functions of the library have one name, what
 runs in the simulated machine begins no thread, nothing new lies at the top level. The order of the library's
@@ -61,6 +62,18 @@ def wide(root):
         for number, line in enumerate(path.read_text().splitlines(), 1):
             if len(line.expandtabs(8)) > 100:
                 yield f"{path.relative_to(root)}:{number}"
+
+
+MAX_MODULES = 40
+
+
+def crowded(root):
+    """Folders with more modules than a reader can look over: a C file with its header is one, so is a Python file."""
+    for folder in sorted({path.parent for path in sources(root, "engine", "formats", "io", "tools", "bench", "tests")}
+                         | {path.parent for path in (root / "tests").glob("**/*.py")}):
+        n = len({path.stem for path in folder.glob("*.[chp]*") if path.suffix in (".c", ".h", ".py")})
+        if n > MAX_MODULES:
+            yield f"{folder.relative_to(root)} has {n} modules"
 
 
 def declared(root):
@@ -161,6 +174,7 @@ def main():
     checks = [("commands use the public header only", private_includes(root)),
               ("every file has its licence line", unlicensed(root)),
               ("no line is longer than 100 columns", wide(root)),
+              (f"no folder has more than {MAX_MODULES} modules", crowded(root)),
               ("no message of the library names an option", options_named(root)),
               ("each public pointer was tried as NULL", untested_pointers(root)),
               ("a function's name is found once", names_found_twice(root)),

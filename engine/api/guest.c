@@ -3,6 +3,8 @@
  * Guest I/O as the program calls it: requests that end in an event. The event
  * also tells of a request that was wrong, so that a program has one place to look.
  */
+#include "engine/api/guest.h"
+
 #include <errno.h>
 #include <pthread.h>
 
@@ -104,14 +106,12 @@ int bpull_disk_get_stats(struct bpull_disk *disk, struct bpull_disk_stats *stats
 
 /* ---- waiting for the result ---- */
 
-/* The disk's engine has a thread of its own; false for NULL. */
-static bool has_thread(const struct bpull_disk *disk)
+bool guest_may_wait(const struct bpull_disk *disk)
 {
 	return disk && disk->engine->thread.is_on;
 }
 
-/* Runs a request and waits for its end: 0 or -errno; *count: the number of extents. */
-static int run_and_wait(struct guest *g, int *count)
+int guest_run_and_wait(struct guest *g, int *count)
 {
 	struct bpull_engine *engine = g->op.engine;
 	struct waiter waiter = { .cond = PTHREAD_COND_INITIALIZER };
@@ -129,11 +129,11 @@ int bpull_preadv(struct bpull_disk *disk, const struct iovec *iov, int n_iov, ui
 {
 	DISK_SCOPE(disk);
 
-	if (!has_thread(disk))
+	if (!guest_may_wait(disk))
 		return -EINVAL;
 	if (guest_read_now(disk, iov, n_iov, guest_off))
 		return 0;
-	return run_and_wait(guest_new_read(disk, iov, n_iov, guest_off), NULL);
+	return guest_run_and_wait(guest_new_read(disk, iov, n_iov, guest_off), NULL);
 }
 
 int bpull_pwritev(struct bpull_disk *disk, const struct iovec *iov, int n_iov, uint64_t guest_off,
@@ -141,9 +141,9 @@ int bpull_pwritev(struct bpull_disk *disk, const struct iovec *iov, int n_iov, u
 {
 	DISK_SCOPE(disk);
 
-	if (!has_thread(disk))
+	if (!guest_may_wait(disk))
 		return -EINVAL;
-	return run_and_wait(guest_new_write(disk, iov, n_iov, guest_off, flags), NULL);
+	return guest_run_and_wait(guest_new_write(disk, iov, n_iov, guest_off, flags), NULL);
 }
 
 int bpull_pread(struct bpull_disk *disk, void *buf, size_t len, uint64_t guest_off)
@@ -166,9 +166,9 @@ static int run_range(struct bpull_disk *disk, enum guest_kind kind, uint64_t gue
 {
 	DISK_SCOPE(disk);
 
-	if (!has_thread(disk))
+	if (!guest_may_wait(disk))
 		return -EINVAL;
-	return run_and_wait(guest_new_range(disk, kind, guest_off, len, flags), NULL);
+	return guest_run_and_wait(guest_new_range(disk, kind, guest_off, len, flags), NULL);
 }
 
 int bpull_pwrite_zeroes(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, uint32_t flags)
@@ -192,9 +192,9 @@ int bpull_pblock_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t le
 	DISK_SCOPE(disk);
 	int rc, count;
 
-	if (!has_thread(disk))
+	if (!guest_may_wait(disk))
 		return -EINVAL;
-	rc = run_and_wait(guest_new_status(disk, guest_off, len, extents, max), &count);
+	rc = guest_run_and_wait(guest_new_status(disk, guest_off, len, extents, max), &count);
 	return rc ? rc : count;
 }
 
@@ -229,7 +229,7 @@ int bpull_job_wait(struct bpull_disk *disk, int timeout_ms)
 	DISK_SCOPE(disk);
 	uint64_t end_ns = timeout_end_ns(timeout_ms);
 
-	if (!has_thread(disk))
+	if (!guest_may_wait(disk))
 		return -EINVAL;
 	while (disk->job.step != JOB_IDLE)
 		if (!engine_wait_round(disk->engine, end_ns) && disk->job.step != JOB_IDLE)

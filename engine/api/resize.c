@@ -5,8 +5,10 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "engine/api/args.h"
+#include "engine/api/guest.h"
 #include "engine/blockpull.h"
 #include "engine/core/disk.h"
 #include "engine/core/export.h"
@@ -79,30 +81,62 @@ static int refuse_layers(const struct bpull_disk *disk, uint64_t len, struct err
 	return 0;
 }
 
+/* *g: the request that makes it longer; one that only waits where it is as long already. */
+static int new_resize(struct bpull_disk *disk, uint64_t len, struct guest **g, struct err *err)
+{
+	int rc = refuse_state(disk, err);
+
+	if (!rc)
+		rc = refuse_len(disk, len, err);
+	if (!rc && len > disk->guests.len) {
+		rc = layer_may_grow(disk_overlay(disk), len, err);
+		if (!rc)
+			rc = refuse_layers(disk, len, err);
+	}
+	if (rc)
+		return rc;
+	*g = len > disk->guests.len ? guest_new_grow(disk, len)
+				    : guest_new_range(disk, GUEST_FLUSH, 0, 0, 0);
+	return 0;
+}
+
 int bpull_disk_resize(struct bpull_disk *disk, uint64_t len, void *user_data,
 		      struct bpull_error *error)
 {
 	DISK_SCOPE(disk);
 	struct err err = { 0 };
 	struct guest *g;
+
+	error_begin(error);
+	if (is_missing(disk, "disk", error))
+		return -EINVAL;
+	if (new_resize(disk, len, &g, &err))
+		return error_export(&err, error);
+	g->user_data = user_data;
+	guest_submit(g);
+	return 0;
+}
+
+int bpull_presize(struct bpull_disk *disk, uint64_t len, struct bpull_error *error)
+{
+	DISK_SCOPE(disk);
+	struct err err = { 0 };
+	struct shown shown;
+	struct guest *g;
 	int rc;
 
 	error_begin(error);
 	if (is_missing(disk, "disk", error))
 		return -EINVAL;
-	rc = refuse_state(disk, &err);
-	if (!rc)
-		rc = refuse_len(disk, len, &err);
-	if (!rc && len > disk->guests.len) {
-		rc = layer_may_grow(disk_overlay(disk), len, &err);
-		if (!rc)
-			rc = refuse_layers(disk, len, &err);
-	}
-	if (rc)
+	if (!guest_may_wait(disk))
+		return error_fill(error, -EINVAL,
+				  "the engine has no thread of its own (BPULL_ENGINE_THREAD)");
+	if (new_resize(disk, len, &g, &err))
 		return error_export(&err, error);
-	g = len > disk->guests.len ? guest_new_grow(disk, len)
-				   : guest_new_range(disk, GUEST_FLUSH, 0, 0, 0);
-	g->user_data = user_data;
-	guest_submit(g);
-	return 0;
+	rc = guest_run_and_wait(g, NULL);
+	if (!rc)
+		return 0;
+	err_set(&err, rc, "%s: its disk could not be made %" PRIu64 " bytes long: %s",
+		file_show(disk_overlay(disk)->file, &shown), len, strerror(-rc));
+	return error_export(&err, error);
 }

@@ -25,7 +25,7 @@
 /* A write that begins or ends inside a cluster may have to read that cluster whole. */
 static uint64_t write_cost(const struct guest *g)
 {
-	uint32_t cluster_len = disk_overlay(g->op.disk)->cluster_len;
+	uint32_t cluster_len = g->overlay->cluster_len;
 	uint64_t cost = 0;
 
 	if (!is_aligned(g->guest_off, cluster_len))
@@ -41,7 +41,7 @@ static uint64_t cost_of(const struct guest *g)
 	case GUEST_READ: return DESCRIPTORS_LEN + MIN(g->len, (uint64_t)READ_LEN);
 	case GUEST_WRITE:
 	case GUEST_ZEROES: return DESCRIPTORS_LEN + write_cost(g);
-	case GUEST_GROW_DISK: return DESCRIPTORS_LEN + 2 * disk_overlay(g->op.disk)->cluster_len;
+	case GUEST_GROW_DISK: return DESCRIPTORS_LEN + 2 * g->overlay->cluster_len;
 	case GUEST_DISCARD:
 	case GUEST_FLUSH:
 	case GUEST_STATUS: return DESCRIPTORS_LEN;

@@ -56,8 +56,7 @@ static enum step lock_all(struct guest_grow *grow)
 
 	g->alone = true;
 	if (!g->locked)
-		guest_lock(g, 0,
-			   round_down((uint64_t)INT64_MAX, disk_overlay(g->op.disk)->cluster_len));
+		guest_lock(g, 0, round_down((uint64_t)INT64_MAX, g->overlay->cluster_len));
 	if (g->lock.held)
 		return grow_go(grow, GROW_SETTLE);
 	throttle_bypass(g->op.disk);
@@ -82,7 +81,7 @@ static enum step make_durable(struct guest_grow *grow, enum grow_step next)
 static struct file *file_to_lengthen(const struct guest_grow *grow)
 {
 	const struct bpull_disk *disk = grow->g.op.disk;
-	struct file *data = disk_overlay(disk)->data;
+	struct file *data = grow->g.overlay->data;
 
 	if (!disk_is_raw(disk) && !disk_has_data_file(disk))
 		return NULL;
@@ -116,7 +115,7 @@ static enum step grow_tables(struct guest_grow *grow)
 
 	if (longer)
 		longer->len = grow->new_len;
-	rc = layer_grow_tables(disk_overlay(g->op.disk), grow->new_len, &grow->move, &g->need);
+	rc = layer_grow_tables(g->overlay, grow->new_len, &grow->move, &g->need);
 	if (rc)
 		return guest_retry_later(g, rc);
 	return grow_go(grow, grow->move.to_len ? GROW_READ : GROW_SET_LEN);
@@ -124,7 +123,7 @@ static enum step grow_tables(struct guest_grow *grow)
 
 static enum step read_table(struct guest_grow *grow)
 {
-	struct file *file = disk_overlay(grow->g.op.disk)->file;
+	struct file *file = grow->g.overlay->file;
 	const struct table_move *move = &grow->move;
 	/* A file may end inside its last table. */
 	uint64_t until = MIN(file->len, move->from_off + move->from_len);
@@ -145,8 +144,7 @@ static enum step write_table(struct guest_grow *grow)
 {
 	const struct table_move *move = &grow->move;
 
-	io_req_write(&grow->req, disk_overlay(grow->g.op.disk)->file, grow->table, move->to_len,
-		     move->to_off);
+	io_req_write(&grow->req, grow->g.overlay->file, grow->table, move->to_len, move->to_off);
 	op_submit(&grow->g.op, &grow->req);
 	grow->at = GROW_SET_LEN;
 	return STEP_WAIT;
@@ -155,7 +153,7 @@ static enum step write_table(struct guest_grow *grow)
 static enum step set_len(struct guest_grow *grow)
 {
 	struct bpull_disk *disk = grow->g.op.disk;
-	struct layer *overlay = disk_overlay(disk);
+	struct layer *overlay = grow->g.overlay;
 	const struct table_move *move = &grow->move;
 
 	if (move->to_len) {
@@ -221,7 +219,7 @@ static enum step record(struct guest_grow *grow)
 {
 	struct bpull_disk *disk = grow->g.op.disk;
 
-	if (layer_record_len(disk_overlay(disk)))
+	if (layer_record_len(grow->g.overlay))
 		commit_note_published(disk, 1);
 	return grow_go(grow, GROW_RECORDED);
 }
@@ -259,7 +257,7 @@ void guest_grow_end(struct guest *g)
 {
 	struct guest_grow *grow = grow_of(g);
 	struct bpull_disk *disk = g->op.disk;
-	struct layer *overlay = disk_overlay(disk);
+	struct layer *overlay = disk_overlay(disk); /* also of a request that was refused */
 
 	free(grow->table);
 	grow->table = NULL;

@@ -86,8 +86,7 @@ static void copy_on_read(struct guest *g)
 	uint64_t lo = g->chain_read.below_lo, hi = g->chain_read.below_hi;
 
 	if (lo != hi && atomic_load(&disk->guests.copy_on_read) && !disk->poisoned &&
-	    !disk->guests.dropping && disk_overlay(disk)->has_backing &&
-	    disk->job.step != JOB_VERIFYING)
+	    !disk->guests.dropping && g->overlay->has_backing && disk->job.step != JOB_VERIFYING)
 		copy_run_start_on_read(disk, lo, hi);
 }
 

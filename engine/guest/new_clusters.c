@@ -38,7 +38,7 @@
 /* Reserves whole clusters for the range at s->off. The range ends where the space does: to->len. */
 static int reserve(struct guest *g, struct destination *to)
 {
-	struct layer *overlay = disk_overlay(g->op.disk);
+	struct layer *overlay = g->overlay;
 	struct guest_new *s = &g->fresh;
 	uint64_t off = round_down(s->off, overlay->cluster_len);
 	uint64_t end = round_up(s->off + to->len, overlay->cluster_len);
@@ -57,7 +57,7 @@ static int reserve(struct guest *g, struct destination *to)
 enum step guest_place(struct guest *g)
 {
 	struct bpull_disk *disk = g->op.disk;
-	struct layer *overlay = disk_overlay(disk);
+	struct layer *overlay = g->overlay;
 	struct guest_new *s = &g->fresh;
 	struct destination to = { .len = s->end - s->off };
 	int rc;
@@ -87,7 +87,7 @@ static int discard_fresh_work(struct io_req *req)
 {
 	const struct guest *g = guest_of(req->owner);
 
-	file_discard(disk_overlay(g->op.disk)->file, g->fresh.space_off, g->fresh.space_len);
+	file_discard(g->overlay->file, g->fresh.space_off, g->fresh.space_len);
 	return 0;
 }
 
@@ -106,7 +106,7 @@ enum step guest_give_up(struct guest *g)
 
 void guest_release_space(struct guest *g)
 {
-	struct layer *overlay = disk_overlay(g->op.disk);
+	struct layer *overlay = g->overlay;
 	struct guest_new *s = &g->fresh;
 
 	if (s->space_len)
@@ -142,8 +142,8 @@ static int next_piece(struct guest *g)
 
 static void chain_read_fill(struct guest *g, uint8_t *buf, uint64_t guest_off, uint32_t len)
 {
-	g->fill_iov = (struct iovec){ buf, len };
-	chain_read_begin(&g->chain_read, &g->op, &g->fill_iov, 1, guest_off, len);
+	g->fresh.fill_iov = (struct iovec){ buf, len };
+	chain_read_begin(&g->chain_read, &g->op, &g->fresh.fill_iov, 1, guest_off, len);
 }
 
 enum step guest_fill(struct guest *g)
@@ -195,7 +195,7 @@ static unsigned piece_iov(const struct guest *g, struct iovec *out)
  * never used. For a guest's page that is a sixteenth of a cluster. */
 static bool is_sparse(const struct guest *g, uint64_t host_off)
 {
-	const struct layer *overlay = disk_overlay(g->op.disk);
+	const struct layer *overlay = g->overlay;
 	const struct guest_new *s = &g->fresh;
 
 	return !s->has_fill && s->fill && s->piece_off == s->off && s->piece_end == s->end &&
@@ -208,7 +208,7 @@ static bool is_sparse(const struct guest *g, uint64_t host_off)
 static enum step store_sparse(struct guest *g, uint64_t host_off)
 {
 	const struct guest_new *s = &g->fresh;
-	struct file *data = disk_overlay(g->op.disk)->data;
+	struct file *data = g->overlay->data;
 	uint64_t from = s->piece_off + s->head_len, to = s->piece_end - s->tail_len;
 	uint64_t host_end = host_off + (s->end - s->off);
 	uint32_t end_len = MIN(s->tail_len, END_LEN);
@@ -253,7 +253,7 @@ enum step guest_store(struct guest *g)
 	if (!g->writes.reqs || !whole)
 		return guest_error(g, -ENOMEM);
 	n = piece_iov(g, whole);
-	io_req_write(g->writes.reqs, disk_overlay(disk)->data, NULL, write_len, host_off);
+	io_req_write(g->writes.reqs, g->overlay->data, NULL, write_len, host_off);
 	g->writes.reqs->iov = whole + n;
 	g->writes.reqs->n_iov = iov_slice(whole, n, 0, write_len, whole + n);
 	op_submit(&g->op, g->writes.reqs);
@@ -265,7 +265,7 @@ enum step guest_store(struct guest *g)
 enum step guest_publish(struct guest *g)
 {
 	struct bpull_disk *disk = g->op.disk;
-	struct layer *overlay = disk_overlay(disk);
+	struct layer *overlay = g->overlay;
 	struct guest_new *s = &g->fresh;
 	struct mapping map = {
 		.guest_off = s->off,

@@ -123,7 +123,7 @@ void guest_count_end(const struct guest *g)
 
 enum step guest_error(struct guest *g, int error)
 {
-	op_set_error(&g->op, error, disk_overlay(g->op.disk)->file, g->at, g->kind == GUEST_READ);
+	op_set_error(&g->op, error, g->overlay->file, g->at, g->kind == GUEST_READ);
 	return STEP_NEXT;
 }
 
@@ -140,7 +140,7 @@ enum step guest_retry_later(struct guest *g, int rc)
 
 void guest_lock(struct guest *g, uint64_t off, uint64_t len)
 {
-	uint32_t cluster_len = disk_overlay(g->op.disk)->cluster_len;
+	uint32_t cluster_len = g->overlay->cluster_len;
 	uint64_t end = round_up(off + len, cluster_len);
 
 	g->lock = (struct range_lock){ .guest_off = round_down(off, cluster_len),

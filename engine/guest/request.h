@@ -68,6 +68,7 @@ struct guest_new {
 	uint64_t space_off, space_len; /* host bytes reserved and not published; len 0: none */
 	uint64_t piece_off, piece_end; /* the piece in work */
 	uint8_t *fill;                 /* head and tail of the piece, one behind the other */
+	struct iovec fill_iov;         /* what of it is being read */
 	uint32_t head_len, tail_len;
 	bool head_done, tail_done;
 	bool has_fill; /* head or tail may hold data: the tables don't say that they read zeros */
@@ -75,6 +76,7 @@ struct guest_new {
 
 struct guest {
 	struct op op;
+	struct layer *overlay; /* the disk's image; not for a request that was refused */
 	enum guest_kind kind;
 	enum guest_phase phase;
 	uint64_t guest_off, len; /* as asked */
@@ -99,7 +101,6 @@ struct guest {
 		unsigned n;
 	} writes; /* of the phase */
 	struct chain_read chain_read;
-	struct iovec fill_iov;
 	struct guest_new fresh;
 	struct unshare unshare;
 	int failed;           /* GIVEN_UP: with this */

@@ -40,6 +40,7 @@ static void init_guest(struct guest *g, struct bpull_disk *disk, enum guest_kind
 {
 	op_init(&g->op, &guest_op_kind, disk->engine, disk);
 	g->op.urgent = true;
+	g->overlay = disk_overlay(disk);
 	g->kind = kind;
 }
 

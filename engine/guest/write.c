@@ -47,17 +47,13 @@
 
 static int prepare_work(struct io_req *req)
 {
-	struct op *op = req->owner;
-	struct layer *overlay = disk_overlay(op->disk);
 	struct err err = { 0 };
 
-	return layer_begin_guest_writes(overlay, &err);
+	return layer_begin_guest_writes(guest_of(req->owner)->overlay, &err);
 }
 
-static bool has_entries(const struct bpull_disk *disk)
+static bool has_entries(const struct layer *overlay)
 {
-	const struct layer *overlay = disk_overlay(disk);
-
 	return overlay->has_zero_entries && layer_frees_space(overlay);
 }
 
@@ -65,7 +61,7 @@ static int discard_data_work(struct io_req *req)
 {
 	struct guest *g = guest_of(req->owner);
 
-	file_discard(disk_overlay(g->op.disk)->data, g->guest_off, g->len);
+	file_discard(g->overlay->data, g->guest_off, g->len);
 	return 0;
 }
 
@@ -94,9 +90,9 @@ enum step guest_prepare(struct guest *g)
 		all->prepare = GUESTS_PREPARED;
 		op_wake_all(&all->prepare_waiters, 0, NULL, 0, false);
 	}
-	if (g->kind == GUEST_DISCARD && !has_entries(disk))
+	if (g->kind == GUEST_DISCARD && !has_entries(g->overlay))
 		return discard_raw(g);
-	if (all->prepare == GUESTS_PREPARED || !layer_has_claims(disk_overlay(disk)))
+	if (all->prepare == GUESTS_PREPARED || !layer_has_claims(g->overlay))
 		return guest_go(g, g->kind == GUEST_GROW_DISK ? GUEST_GROW : GUEST_LOCK);
 	if (all->prepare == GUESTS_PREPARING || disk->exclusive) {
 		op_wait_in(&all->prepare_waiters, &g->op);
@@ -114,7 +110,7 @@ enum step guest_prepare(struct guest *g)
 		return guest_error(g, -ENOMEM);
 	all->prepare = GUESTS_PREPARING;
 	io_req_work(g->writes.reqs, prepare_work);
-	g->writes.reqs->file = disk_overlay(disk)->file;
+	g->writes.reqs->file = g->overlay->file;
 	op_submit(&g->op, g->writes.reqs);
 	return STEP_WAIT;
 }
@@ -154,7 +150,7 @@ static uint64_t request_end(const struct guest *g)
  * rounded up. */
 static uint64_t whole_end(const struct guest *g, uint64_t end, uint32_t whole_len)
 {
-	if (end == disk_overlay(g->op.disk)->guest_len)
+	if (end == g->overlay->guest_len)
 		return round_up(end, whole_len);
 	return round_down(end, whole_len);
 }
@@ -163,7 +159,7 @@ static uint64_t whole_end(const struct guest *g, uint64_t end, uint32_t whole_le
 static bool is_zero_already(const struct guest *g, const struct write_extent *e)
 {
 	return e->kind == WRITE_NEW &&
-	       (e->reads_zero || (e->is_unallocated && !disk_overlay(g->op.disk)->has_backing));
+	       (e->reads_zero || (e->is_unallocated && !g->overlay->has_backing));
 }
 
 /* Zeroes and discards: passes over what reads zeros, chooses entries for whole units, and cuts *e
@@ -171,7 +167,7 @@ static bool is_zero_already(const struct guest *g, const struct write_extent *e)
  * g->at again. */
 static bool choose_zeroes(struct guest *g, struct write_extent *e)
 {
-	const struct layer *overlay = disk_overlay(g->op.disk);
+	const struct layer *overlay = g->overlay;
 	uint32_t whole_len = e->kind == WRITE_NEW ? e->whole_len : overlay->granule_len;
 	uint64_t ext_end = g->at + e->len, first, last;
 
@@ -181,7 +177,7 @@ static bool choose_zeroes(struct guest *g, struct write_extent *e)
 	}
 	first = round_up(g->at, whole_len);
 	last = whole_end(g, ext_end, whole_len);
-	if (!overlay->has_zero_entries || (e->kind == WRITE_IN_PLACE && !has_entries(g->op.disk)))
+	if (!overlay->has_zero_entries || (e->kind == WRITE_IN_PLACE && !has_entries(overlay)))
 		first = last = ext_end;
 	if (first == g->at && last > first) {
 		last = MIN(last, first + PUBLISH_MAX_GRANULES * (uint64_t)overlay->granule_len);
@@ -203,8 +199,7 @@ static bool choose_zeroes(struct guest *g, struct write_extent *e)
 static void choose_fresh(struct guest *g, const struct write_extent *e)
 {
 	uint64_t max_len =
-		MIN(RUN_MAX_LEN,
-		    PUBLISH_MAX_GRANULES * (uint64_t)disk_overlay(g->op.disk)->granule_len);
+		MIN(RUN_MAX_LEN, PUBLISH_MAX_GRANULES * (uint64_t)g->overlay->granule_len);
 	uint64_t off = round_down(g->at, e->whole_len);
 
 	g->fresh = (struct guest_new){
@@ -221,7 +216,7 @@ static void choose_fresh(struct guest *g, const struct write_extent *e)
 static int map_in_place(struct guest *g, struct write_extent *list, unsigned *n,
 			struct write_extent *other)
 {
-	struct layer *overlay = disk_overlay(g->op.disk);
+	struct layer *overlay = g->overlay;
 	uint64_t at = g->at;
 
 	other->len = 0;
@@ -246,8 +241,7 @@ static int map_in_place(struct guest *g, struct write_extent *list, unsigned *n,
 
 static enum step write_in_place(struct guest *g, const struct write_extent *list, unsigned n)
 {
-	struct bpull_disk *disk = g->op.disk;
-	struct file *data = disk_overlay(disk)->data;
+	struct file *data = g->overlay->data;
 	struct iovec *iov;
 	unsigned n_iov = 0;
 
@@ -274,7 +268,7 @@ static enum step write_in_place(struct guest *g, const struct write_extent *list
 static void wrote_in_place(struct guest *g)
 {
 	struct bpull_disk *disk = g->op.disk;
-	struct file *data = disk_overlay(disk)->data;
+	struct file *data = g->overlay->data;
 
 	for (unsigned i = 0; i < g->writes.n; i++)
 		data->len = MAX(data->len, g->writes.reqs[i].off + g->writes.reqs[i].len);
@@ -335,7 +329,7 @@ static bool lock_covers(const struct guest *g, uint64_t off, uint64_t end)
  * queue, and then everything is mapped again. */
 enum step guest_unshare(struct guest *g)
 {
-	struct layer *overlay = disk_overlay(g->op.disk);
+	struct layer *overlay = g->overlay;
 	uint64_t off = g->fresh.off, end = g->fresh.end;
 	int rc;
 

@@ -131,12 +131,35 @@ void api_rig_begin(enum bpull_io io)
 	cr_assert_eq(bpull_engine_open(&o, &engine, &error), 0, "%s", error.message);
 }
 
-void api_rig_begin_small(void)
+void api_rig_make_small(void)
 {
 	scratch_make();
 	scratch_filled("base", 0x5a, API_RIG_SMALL_LEN);
 	make_overlay("top", BPULL_FORMAT_QCOW2, "base");
+}
+
+void api_rig_begin_small(void)
+{
+	api_rig_make_small();
 	cr_assert_eq(bpull_engine_open(NULL, &engine, &error), 0, "%s", error.message);
+}
+
+struct bpull_disk *api_rig_begin_guest(uint32_t engine_flags)
+{
+	struct bpull_engine_options o = { .size = sizeof(o), .flags = engine_flags };
+
+	cr_assert_eq(bpull_engine_open(&o, &engine, &error), 0, "%s", error.message);
+	return api_rig_open("top", BPULL_DISK_GUEST_IO);
+}
+
+int api_rig_request(const void *user_data)
+{
+	struct bpull_event event;
+
+	cr_assert_eq(bpull_engine_wait(engine, &event, 1, 30000), 1);
+	cr_assert_eq(event.type, BPULL_EVENT_IO);
+	cr_assert_eq(event.user_data, user_data);
+	return event.error;
 }
 
 void api_rig_end(void)

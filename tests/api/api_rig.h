@@ -19,8 +19,15 @@ extern struct bpull_error error;
 
 /* An engine, and "base.raw", whose every 8 bytes say where they are; every fourth MiB is a hole. */
 void api_rig_begin(enum bpull_io io);
-/* An engine, and "top", a qcow2 overlay over "base", of equal bytes. */
+/* "top", a qcow2 overlay over "base", of equal bytes. */
+void api_rig_make_small(void);
+/* The same, and an engine. */
 void api_rig_begin_small(void);
+/* An engine with these flags (enum bpull_engine_flags), and "top", open for a guest. The files must
+ * be there: they are the caller's to make. */
+struct bpull_disk *api_rig_begin_guest(uint32_t engine_flags);
+/* The result of the next event, which must be that of a request with this user_data. */
+int api_rig_request(const void *user_data);
 /* Closes the engine; the files are gone. */
 void api_rig_end(void);
 /* Bytes of base.raw that are data. */

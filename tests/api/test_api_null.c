@@ -242,6 +242,7 @@ Test(api_null, requests_that_wait)
 	INVALID(bpull_pwrite_zeroes, disk, (NULL, 0, 16, 0));
 	INVALID(bpull_pdiscard, disk, (NULL, 0, 16));
 	INVALID(bpull_pflush, disk, (NULL));
+	REFUSED(bpull_presize, disk, (NULL, BASE_LEN, &error));
 	INVALID(bpull_pblock_status, disk, (NULL, 0, 16, &extent, 1));
 	INVALID(bpull_pblock_status, extents, (other, 0, 16, NULL, 1));
 }

@@ -19,17 +19,16 @@
 #include <unistd.h>
 
 #include "engine/blockpull.h"
+#include "tests/api/api_rig.h"
 #include "tests/support/overlay.h"
 #include "tests/support/scratch.h"
 #include "tests/support/time_limit.h"
 
-#define MiB       (1u << 20)
 #define BASE_LEN  (8u * MiB)
 #define N_ENTRIES 1024
 
-static struct bpull_engine *engine;
 static struct bpull_disk *disk;
-static struct bpull_error error;
+static char id;
 
 static void make_files(void)
 {
@@ -43,36 +42,8 @@ static void make_files(void)
 	make_overlay("top", BPULL_FORMAT_QCOW2, "base");
 }
 
-static void open_all(uint32_t engine_flags)
-{
-	struct bpull_engine_options eo = { .size = sizeof(eo), .flags = engine_flags };
-	struct bpull_disk_options o = { .size = sizeof(o), .flags = BPULL_DISK_GUEST_IO };
-
-	cr_assert_eq(bpull_engine_open(&eo, &engine, &error), 0, "%s", error.message);
-	cr_assert_eq(bpull_disk_open(engine, scratch("top"), &o, &disk, &error), 0, "%s",
-		     error.message);
-}
-
-static void end(void)
-{
-	bpull_engine_close(engine);
-	scratch_remove();
-}
-
 TIME_LIMIT(120);
-TestSuite(api_requests, .init = make_files, .fini = end, .timeout = TIME_LIMIT_CLOCK(120));
-
-static char id;
-
-static int one_result(void)
-{
-	struct bpull_event event;
-
-	cr_assert_eq(bpull_engine_wait(engine, &event, 1, 30000), 1);
-	cr_assert_eq(event.type, BPULL_EVENT_IO);
-	cr_assert_eq(event.user_data, &id);
-	return event.error;
-}
+TestSuite(api_requests, .init = make_files, .fini = api_rig_end, .timeout = TIME_LIMIT_CLOCK(120));
 
 /* Entries of 1 to 61 bytes, so that none begins on a sector. Returns the sum. */
 static size_t scatter(uint8_t *bytes, struct iovec *iov)
@@ -94,7 +65,7 @@ Test(api_requests, the_longest_vector)
 	const uint64_t offs[] = { 3 * MiB + 777, BASE_LEN - 40000 };
 	size_t len = scatter(out, to);
 
-	open_all(BPULL_ENGINE_THREAD);
+	disk = api_rig_begin_guest(BPULL_ENGINE_THREAD);
 	cr_assert_eq(scatter(in, from), len);
 	for (size_t i = 0; i < len; i++)
 		out[i] = (uint8_t)(i * 31 + 5);
@@ -123,7 +94,7 @@ Test(api_requests, the_longest_request)
 	uint8_t *bytes = calloc(1, BASE_LEN);
 	struct iovec wraps[2] = { { bytes, SIZE_MAX }, { bytes, 2 } };
 
-	open_all(BPULL_ENGINE_THREAD);
+	disk = api_rig_begin_guest(BPULL_ENGINE_THREAD);
 	cr_assert_eq(bpull_pread(disk, bytes, BASE_LEN, 0), 0);
 	cr_assert_eq(bytes[BASE_LEN - 1], (uint8_t)((BASE_LEN - 1) * 7u + (BASE_LEN - 1) / 4096));
 	cr_assert_eq(bpull_pwrite(disk, bytes, BASE_LEN, 0, 0), 0);
@@ -140,22 +111,22 @@ Test(api_requests, requests_of_no_bytes)
 	struct bpull_extent extent;
 	struct iovec empty = { NULL, 0 };
 
-	open_all(0);
+	disk = api_rig_begin_guest(0);
 	for (unsigned i = 0; i < sizeof(offs) / sizeof(offs[0]); i++) {
 		int wanted = offs[i] <= BASE_LEN ? 0 : -EINVAL;
 
 		for (int n_iov = 0; n_iov < 2; n_iov++) {
 			bpull_read(disk, &empty, n_iov, offs[i], &id);
-			cr_assert_eq(one_result(), wanted, "read %u", i);
+			cr_assert_eq(api_rig_request(&id), wanted, "read %u", i);
 			bpull_write(disk, &empty, n_iov, offs[i], BPULL_IO_FUA, &id);
-			cr_assert_eq(one_result(), wanted, "write %u", i);
+			cr_assert_eq(api_rig_request(&id), wanted, "write %u", i);
 		}
 		bpull_write_zeroes(disk, offs[i], 0, BPULL_IO_UNMAP, &id);
-		cr_assert_eq(one_result(), wanted, "zeroes %u", i);
+		cr_assert_eq(api_rig_request(&id), wanted, "zeroes %u", i);
 		bpull_discard(disk, offs[i], 0, &id);
-		cr_assert_eq(one_result(), wanted, "discard %u", i);
+		cr_assert_eq(api_rig_request(&id), wanted, "discard %u", i);
 		bpull_block_status(disk, offs[i], 0, &extent, 1, &id);
-		cr_assert_eq(one_result(), wanted, "status %u", i);
+		cr_assert_eq(api_rig_request(&id), wanted, "status %u", i);
 	}
 }
 
@@ -167,7 +138,7 @@ Test(api_requests, an_image_that_cannot_grow)
 	struct stat st;
 	char block[4096] = { 1 };
 
-	open_all(BPULL_ENGINE_THREAD);
+	disk = api_rig_begin_guest(BPULL_ENGINE_THREAD);
 	signal(SIGXFSZ, SIG_IGN); /* the program's to do */
 	cr_assert_eq(stat(scratch("top"), &st), 0);
 	cr_assert_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
@@ -190,7 +161,7 @@ Test(api_requests, drain_waits_and_loses_no_event)
 	struct iovec iov[32];
 
 	make_overlay("plain", BPULL_FORMAT_QCOW2, "base");
-	open_all(0);
+	disk = api_rig_begin_guest(0);
 	cr_assert_eq(bpull_disk_drain(disk, -1), 0, "nothing is in flight");
 	for (unsigned i = 0; i < 32; i++) {
 		iov[i] = (struct iovec){ blocks[i], 4096 };
@@ -233,7 +204,7 @@ Test(api_requests, drain_ends_beside_a_guest_that_does_not)
 	struct bpull_event event;
 	pthread_t threads[2];
 
-	open_all(BPULL_ENGINE_THREAD);
+	disk = api_rig_begin_guest(BPULL_ENGINE_THREAD);
 	for (unsigned i = 0; i < 2; i++)
 		cr_assert_eq(pthread_create(&threads[i], NULL, submit_for_ever, NULL), 0);
 	for (unsigned i = 0; i < 20; i++) {
@@ -258,7 +229,7 @@ static void poll_edges(uint32_t engine_flags)
 	unsigned n_submitted = 0, n_over = 0;
 	int n;
 
-	open_all(engine_flags);
+	disk = api_rig_begin_guest(engine_flags);
 	cr_assert_eq(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, bpull_engine_fd(engine), &wanted), 0);
 	cr_assert_eq(bpull_job_start(disk, NULL, &error), 0);
 	while (n_over < 300) {
@@ -316,7 +287,7 @@ Test(api_requests, another_thread_takes_the_engine_over)
 	struct iovec iov[8];
 	pthread_t thread;
 
-	open_all(0);
+	disk = api_rig_begin_guest(0);
 	cr_assert_eq(bpull_job_start(disk, NULL, &error), 0);
 	for (char i = 0; i < 8; i++) {
 		ids[(int)i] = i;
@@ -329,7 +300,7 @@ Test(api_requests, another_thread_takes_the_engine_over)
 		cr_assert_eq(seen[i], 1, "%u", i);
 	/* And back. */
 	bpull_read(disk, iov, 1, 0, &id);
-	cr_assert_eq(one_result(), 0);
+	cr_assert_eq(api_rig_request(&id), 0);
 }
 
 /* ---- waiting for jobs ---- */
@@ -342,7 +313,7 @@ Test(api_requests, waiting_for_a_job_that_waits)
 	struct bpull_job_info info = { .size = sizeof(info) };
 	double begun = seconds();
 
-	open_all(BPULL_ENGINE_THREAD);
+	disk = api_rig_begin_guest(BPULL_ENGINE_THREAD);
 	cr_assert_eq(bpull_job_wait(disk, -1), 0, "there is none");
 	cr_assert_eq(bpull_job_start(disk, &o, &error), 0);
 	cr_assert_eq(bpull_job_wait(disk, 300), -ETIMEDOUT, "it is paused");

@@ -8,19 +8,17 @@
 #include <sys/uio.h>
 
 #include "engine/blockpull.h"
+#include "tests/api/api_rig.h"
 #include "tests/support/overlay.h"
 #include "tests/support/scratch.h"
 #include "tests/support/time_limit.h"
 
-#define MiB      (1u << 20)
 #define BASE_LEN (4u * MiB)
 #define OLD_LEN  (MiB + 1536u) /* ends inside a cluster */
 #define NEW_LEN  (3u * MiB)    /* the base holds something all the way */
 #define BELOW    0x5a
 
-static struct bpull_engine *engine;
 static struct bpull_disk *disk;
-static struct bpull_error error;
 static char resize_id, io_id;
 static int resize_result, n_io;
 
@@ -31,26 +29,17 @@ static void begin(void)
 					  .virtual_size = OLD_LEN,
 					  .backing_name = "base",
 					  .backing_format = BPULL_FORMAT_RAW };
-	struct bpull_disk_options how = { .size = sizeof(how), .flags = BPULL_DISK_GUEST_IO };
 
 	scratch_make();
 	scratch_filled("base", BELOW, BASE_LEN);
 	cr_assert_eq(bpull_create(scratch("top"), &o, &error), 0, "%s", error.message);
-	cr_assert_eq(bpull_engine_open(NULL, &engine, &error), 0, "%s", error.message);
-	cr_assert_eq(bpull_disk_open(engine, scratch("top"), &how, &disk, &error), 0, "%s",
-		     error.message);
+	disk = api_rig_begin_guest(0);
 	resize_result = 1;
 	n_io = 0;
 }
 
-static void end(void)
-{
-	bpull_engine_close(engine);
-	scratch_remove();
-}
-
 TIME_LIMIT(120);
-TestSuite(api_resize, .init = begin, .fini = end, .timeout = TIME_LIMIT_CLOCK(120));
+TestSuite(api_resize, .init = begin, .fini = api_rig_end, .timeout = TIME_LIMIT_CLOCK(120));
 
 /* One event: a request's, whose result is 0, or the resize's. */
 static void take_event(void)
@@ -201,4 +190,41 @@ Test(api_resize, a_disk_that_rests)
 	cr_assert_eq(resize_result, 0, "it ends before the disk rests");
 	cr_assert_eq(bpull_disk_activate(disk, &error), 0, "%s", error.message);
 	cr_assert_eq(bpull_disk_size(disk), NEW_LEN);
+}
+
+static void open_with_a_thread(void)
+{
+	struct bpull_engine_options threaded = { .size = sizeof(threaded),
+						 .flags = BPULL_ENGINE_THREAD };
+	struct bpull_disk_options how = { .size = sizeof(how), .flags = BPULL_DISK_GUEST_IO };
+
+	bpull_engine_close(engine);
+	cr_assert_eq(bpull_engine_open(&threaded, &engine, &error), 0, "%s", error.message);
+	cr_assert_eq(bpull_disk_open(engine, scratch("top"), &how, &disk, &error), 0, "%s",
+		     error.message);
+}
+
+Test(api_resize, waited_for)
+{
+	static uint8_t in[NEW_LEN];
+	struct bpull_job_options paused = { .size = sizeof(paused),
+					    .flags = BPULL_JOB_START_PAUSED };
+	struct bpull_event event;
+
+	cr_assert_eq(bpull_presize(disk, NEW_LEN, &error), -EINVAL, "no thread of its own");
+	cr_assert(strstr(error.message, "BPULL_ENGINE_THREAD"), "%s", error.message);
+	open_with_a_thread();
+	cr_assert_eq(bpull_presize(disk, MiB, &error), -ENOTSUP);
+	cr_assert(strstr(error.message, "shorter"), "%s", error.message);
+	cr_assert_eq(bpull_presize(disk, OLD_LEN, &error), 0, "the size that it has");
+	cr_assert_eq(bpull_presize(disk, NEW_LEN, &error), 0, "%s", error.message);
+	cr_assert_eq(error.message[0], 0);
+	cr_assert_eq(bpull_disk_size(disk), NEW_LEN);
+	cr_assert_eq(bpull_engine_process(engine, &event, 1), 0, "it makes no event");
+	cr_assert_eq(bpull_pread(disk, in, NEW_LEN, 0), 0);
+	expect(in, 0, OLD_LEN, BELOW, "the base's");
+	expect(in, OLD_LEN, NEW_LEN, 0, "the new end");
+	cr_assert_eq(bpull_job_start(disk, &paused, &error), 0, "%s", error.message);
+	cr_assert_eq(bpull_presize(disk, BASE_LEN, &error), -EBUSY);
+	cr_assert(strstr(error.message, "job"), "%s", error.message);
 }

@@ -6,52 +6,15 @@
 #include <sys/uio.h>
 
 #include "engine/blockpull.h"
-#include "tests/support/overlay.h"
-#include "tests/support/scratch.h"
+#include "tests/api/api_rig.h"
 #include "tests/support/time_limit.h"
 
-#define MiB      (1u << 20)
-#define BASE_LEN (8u * MiB)
-
-static struct bpull_engine *engine;
 static struct bpull_disk *disk;
-static struct bpull_error error;
 static char id;
 
-static void begin(void)
-{
-	scratch_make();
-	scratch_filled("base", 0x5a, BASE_LEN);
-	make_overlay("top", BPULL_FORMAT_QCOW2, "base");
-}
-
-static void open_all(uint32_t engine_flags)
-{
-	struct bpull_engine_options eo = { .size = sizeof(eo), .flags = engine_flags };
-	struct bpull_disk_options o = { .size = sizeof(o), .flags = BPULL_DISK_GUEST_IO };
-
-	cr_assert_eq(bpull_engine_open(&eo, &engine, &error), 0, "%s", error.message);
-	cr_assert_eq(bpull_disk_open(engine, scratch("top"), &o, &disk, &error), 0, "%s",
-		     error.message);
-}
-
-static void end(void)
-{
-	bpull_engine_close(engine);
-	scratch_remove();
-}
-
 TIME_LIMIT(120);
-TestSuite(api_stats, .init = begin, .fini = end, .timeout = TIME_LIMIT_CLOCK(120));
-
-static int one_result(void)
-{
-	struct bpull_event event;
-
-	cr_assert_eq(bpull_engine_wait(engine, &event, 1, 30000), 1);
-	cr_assert_eq(event.type, BPULL_EVENT_IO);
-	return event.error;
-}
+TestSuite(api_stats, .init = api_rig_make_small, .fini = api_rig_end,
+	  .timeout = TIME_LIMIT_CLOCK(120));
 
 static void ask_for_stats(struct bpull_disk_stats *stats)
 {
@@ -87,28 +50,28 @@ Test(api_stats, each_kind_is_counted_as_it_was_asked)
 	struct iovec small = { bytes, 4096 }, large = { bytes, sizeof(bytes) };
 	struct bpull_disk_stats stats;
 
-	open_all(0);
+	disk = api_rig_begin_guest(0);
 	for (unsigned i = 0; i < 5; i++) {
 		bpull_read(disk, &small, 1, 4096, &id);
-		cr_assert_eq(one_result(), 0);
+		cr_assert_eq(api_rig_request(&id), 0);
 	}
 	bpull_read(disk, &large, 1, MiB, &id);
-	cr_assert_eq(one_result(), 0);
-	bpull_read(disk, &small, 1, BASE_LEN, &id);
-	cr_assert_eq(one_result(), -EINVAL);
+	cr_assert_eq(api_rig_request(&id), 0);
+	bpull_read(disk, &small, 1, API_RIG_SMALL_LEN, &id);
+	cr_assert_eq(api_rig_request(&id), -EINVAL);
 	bpull_write(disk, &small, 1, 5 * MiB + 3, 0, &id);
-	cr_assert_eq(one_result(), 0);
+	cr_assert_eq(api_rig_request(&id), 0);
 	bpull_write(disk, &small, 1, 0, BPULL_IO_FUA, &id);
-	cr_assert_eq(one_result(), 0);
+	cr_assert_eq(api_rig_request(&id), 0);
 	bpull_write(disk, &small, 1, 0, 1u << 31, &id);
-	cr_assert_eq(one_result(), -EINVAL);
+	cr_assert_eq(api_rig_request(&id), -EINVAL);
 	bpull_write_zeroes(disk, 2 * MiB, 100, 0, &id);
-	cr_assert_eq(one_result(), 0);
+	cr_assert_eq(api_rig_request(&id), 0);
 	bpull_discard(disk, 0, 65536, &id);
-	cr_assert_eq(one_result(), 0);
+	cr_assert_eq(api_rig_request(&id), 0);
 	for (unsigned i = 0; i < 3; i++) {
 		bpull_flush(disk, &id);
-		cr_assert_eq(one_result(), 0);
+		cr_assert_eq(api_rig_request(&id), 0);
 	}
 	ask_for_stats(&stats);
 	expect_stats("read", &stats.read, 6, 5 * 4096 + 3 * MiB, 1);
@@ -125,13 +88,13 @@ Test(api_stats, calls_that_wait_are_counted_too)
 	struct bpull_disk_stats stats;
 	struct bpull_extent extent;
 
-	open_all(BPULL_ENGINE_THREAD);
+	disk = api_rig_begin_guest(BPULL_ENGINE_THREAD);
 	ask_for_stats(&stats);
 	expect_stats("before", &stats.read, 0, 0, 0);
 	cr_assert_eq(bpull_pread(disk, bytes, sizeof(bytes), 0), 0);
 	cr_assert_eq(bpull_pread(disk, bytes, sizeof(bytes), 0), 0);
 	cr_assert_eq(bpull_pwrite(disk, bytes, sizeof(bytes), 8192, 0), 0);
-	cr_assert_eq(bpull_pwrite(disk, bytes, 1, BASE_LEN, 0), -EINVAL);
+	cr_assert_eq(bpull_pwrite(disk, bytes, 1, API_RIG_SMALL_LEN, 0), -EINVAL);
 	cr_assert_eq(bpull_pflush(disk), 0);
 	cr_assert_eq(bpull_pblock_status(disk, 0, MiB, &extent, 1), 1);
 	ask_for_stats(&stats);

@@ -6,7 +6,8 @@
  *	guest fill FILE SEED		what the disk holds at first
  *	guest write FILE SEED N		N requests of each worker
  *	/init SEED N			on /dev/vda: writes, verifies, leaves a mark and boots anew;
- *					where the mark is there, verifies and switches off
+ *					where the mark is there, verifies, waits until the
+ *					disk is longer, and switches off
  *
  * The requests are drawn from the seed alone, so a guest that boots again knows them, too. Each
  * worker has a part of the disk, and one request in flight; it runs on a processor of its own or
@@ -310,6 +311,19 @@ static int open_disk(void)
 	fail("/dev/vda", 0);
 }
 
+static void wait_until_longer(int fd)
+{
+	uint64_t len = 0;
+
+	for (unsigned i = 0; len <= (uint64_t)BLOCKS * BLOCK && i < 6000; i++) {
+		usleep(10000);
+		if (ioctl(fd, BLKGETSIZE64, &len))
+			fail("size", 0);
+	}
+	printf("size %llu\n", (unsigned long long)len);
+	fflush(stdout);
+}
+
 static void be_guest(uint64_t seed, unsigned n)
 {
 	int fd = open_disk();
@@ -319,6 +333,7 @@ static void be_guest(uint64_t seed, unsigned n)
 	if (holds(seed, BLOCKS - 1, MARK, buffer)) {
 		printf("%s\n", run_workers(fd, seed, n, verify) ? "VERIFIED" : "FAILED");
 		fflush(stdout);
+		wait_until_longer(fd);
 		return;
 	}
 	if (!run_workers(fd, seed, n, work))

@@ -12,8 +12,8 @@ Then each of these calls fails with each error that it may really give:
 and never a signal or a hang. Then the same command without an injection succeeds, judged by qemu-img: an
 image that is pulled has lost nothing, and a new one is there whole or not at all.
 
-The ring is refused: its requests are no system calls of their own; tests/whole/test_faults.c fails those. Short transfers
-can't be injected; tests/whole/test_faults_guest.c has them. What the sandbox would do to an injected error is not
+The ring is refused: its requests are no system calls of their own; tests/whole/faults/test_faults.c fails those. Short transfers
+can't be injected; tests/whole/faults/test_faults_guest.c has them. What the sandbox would do to an injected error is not
 asked here: a call that it refuses is never made.
 """
 import errno

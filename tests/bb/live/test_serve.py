@@ -485,12 +485,15 @@ def boots_through_kills(d):
     top = boot_disk(d)
     server, qemu = serving(d, top), machine(d)
     deadline = time.monotonic() + harness.WAIT
+    rows = 0
     for n in range(5):
-        while serial(d).count('.') < 10 * n + 3:
+        # Beyond what was done before the last death: QEMU before 9.1 never asks again where a server dies while it connects.
+        while serial(d).count('.') < max(10 * n + 3, rows + 1):
             check(qemu.poll() is None, f'QEMU has ended: {serial(d)}')
             check(time.monotonic() < deadline, f'the guest stands still: {serial(d)}')
             time.sleep(0.02)
         end(server, signal.SIGKILL, 137)
+        rows = serial(d).count('.')
         server = serving(d, top)
     result = harness.finish(qemu, timeout=90)
     same(result.rc, 33, f'QEMU: {result}')

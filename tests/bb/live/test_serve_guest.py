@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """A Linux guest on blockpull serve: it writes, discards, flushes and reads back while the server is killed and once
-replaced by another file, boots anew and reads all of it again.
+replaced by another file, boots anew, reads all of it again, and sees the disk become longer.
 
 The guest's program (tests/serve/guest.c) draws its requests from a seed. Here it makes the same ones to a file, with
 which the image is compared. Its driver is Linux's, on two queues; QEMU keeps the requests in flight and connects again.
@@ -10,6 +10,7 @@ import random
 import shutil
 import signal
 import subprocess
+import time
 
 import harness
 import images
@@ -35,10 +36,10 @@ class Server:
     """One after another, of any of these commands."""
 
     def __init__(self, d, *args):
-        self.socket, self.args, self.process = f'{d}/s', args, None
+        self.socket, self.control, self.args, self.process = f'{d}/s', f'{d}/c', args, None
 
     def start(self, command):
-        self.process = harness.start(command, 'serve', f'--socket-path={self.socket}', *self.args)
+        self.process = harness.start(command, 'serve', f'--socket-path={self.socket}', f'--control={self.control}', *self.args)
         processes.wait_listening(self.process, self.socket)
         same(os.readlink(f'/proc/{self.process.pid}/exe'), os.path.realpath(command), 'what serves')
 
@@ -47,9 +48,18 @@ class Server:
         result = harness.finish(self.process)
         same(result.rc, rc, f'the server: {result}')
 
+    def has_answered(self):
+        stats = bp('ctl', '--json', self.control, 'info').json()['stats']
+        return any(value for key, value in stats.items() if key.endswith('_operations'))
+
     def replace(self, command, number=signal.SIGKILL):
+        """Until the new one has answered a request: QEMU before 9.1 never asks again where a server dies while it connects."""
         self.end(number, 128 + 9 if number == signal.SIGKILL else 0)
         self.start(command)
+        deadline = time.monotonic() + harness.WAIT
+        while not self.has_answered():
+            check(time.monotonic() < deadline, 'the guest stands still')
+            time.sleep(0.1)
 
 
 def another_command(d):
@@ -94,10 +104,11 @@ def until(vm_guest, last, word, *starts):
     same((seen, len(starts)), (last, 0), f'lines before {word}, and what was still to be done')
 
 
-def judge(d, guest, top, seed, n):
-    """From outside: the same requests on a copy of the base. Returns the copy."""
+def judge(d, guest, top, seed, n, more=0):
+    """From outside: the same requests on a copy of the base, which is so many bytes longer."""
     shutil.copy(f'{d}/base.raw', f'{d}/wanted')
     same(harness.run(guest, 'write', f'{d}/wanted', seed, n).rc, 0, 'the reference')
+    os.truncate(f'{d}/wanted', os.path.getsize(f'{d}/wanted') + more)
     images.compare_flat(top, 'qcow2', f'{d}/wanted')
     same(image_check(top, 'qcow2'), 0, 'qemu-img check')
     for index in range(WORKERS):
@@ -118,9 +129,11 @@ def killed(d):
     until(running, WORKERS * (n // REPORT), 'WRITTEN', *kills)
     until(running, WORKERS * (PART // UNIT // 16), 'VERIFIED', lambda: server.replace(other, signal.SIGTERM))
     same(running.lines.count('queues 2'), 2, 'two queues, at each boot')
+    bp('ctl', server.control, 'resize', '+2M')
+    running.until(f'size {os.path.getsize(f"{d}/base.raw") + 2 * MIB}')
     running.ended()
     server.end(signal.SIGTERM, 0)
-    judge(d, guest, top, seed, n)
+    judge(d, guest, top, seed, n, 2 * MIB)
 
 
 @case('a Linux guest writes through kills while its disk is pulled, and then the base goes')
@@ -128,16 +141,16 @@ def pulled(d):
     guest, n = program(d), 300
     vm.files(*vm.MODULES)
     seed, top = drawn(d, guest, 40 * MIB)
-    server = Server(d, '--pull', '--bandwidth=256k', f'--control={d}/c', top)
+    server = Server(d, '--pull', '--bandwidth=256k', top)
     server.start(harness.blockpull)
     running = machine(d, guest, seed, n, '-no-reboot')
     until(running, WORKERS * (n // REPORT), 'WRITTEN', *[lambda: server.replace(harness.blockpull)] * KILLS)
-    job = bp('ctl', '--json', f'{d}/c', 'info').json()
+    job = bp('ctl', '--json', server.control, 'info').json()
     same(job['state'], 'running', f'the pull when the guest had written: {job}')
     note(f'{job["cur"]} of {job["end"]} bytes were pulled when the guest had written')
     running.ended()
-    bp('ctl', f'{d}/c', 'speed', '0')
-    bp('ctl', f'{d}/c', 'wait')
+    bp('ctl', server.control, 'speed', '0')
+    bp('ctl', server.control, 'wait')
     server.end(signal.SIGTERM, 0)
     os.rename(f'{d}/base.raw', f'{d}/gone')
     check('backing-filename' not in image_info(top), 'it has a backing file still')

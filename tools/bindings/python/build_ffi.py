@@ -50,6 +50,7 @@ def declarations(header):
 
 CALLBACKS = """
 extern "Python" void blockpull_report(void *opaque, int is_leak, const char *text);
+extern "Python" int blockpull_open_file(void *opaque, const struct bpull_open_request *request);
 """
 
 

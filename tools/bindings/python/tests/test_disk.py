@@ -2,6 +2,7 @@
 """Disks: reading and writing, mapping, and every way to hold one wrongly."""
 import errno
 import gc
+import os
 
 import pytest
 
@@ -128,3 +129,97 @@ def test_formats_have_names(chain, engine):
         engine.open(chain.top, format="vmdk")
     with engine.open(chain.top, format="qcow2", read_only=True) as disk:
         assert disk.size == len(chain.content)
+
+
+def opener(chain, asked, refused=()):
+    """What opens the chain's files by its own names, and writes down what it was asked for."""
+    files = {str(chain.top): chain.top, str(chain.base): chain.base, "image": chain.top, "base.raw": chain.base}
+
+    def open_file(request):
+        asked.append(request)
+        if request.name in refused:
+            raise PermissionError(errno.EACCES, "not this one")
+        writes = request.need is blockpull.OpenNeed.WRITE
+        return os.open(files[request.name], os.O_RDWR if writes else os.O_RDONLY)
+    return open_file
+
+
+def test_a_program_opens_the_files(chain, engine):
+    asked = []
+    with engine.open(chain.top, guest_io=True, open_file=opener(chain, asked)) as disk:
+        assert disk.read(0, disk.size) == chain.content
+        disk.pull().wait()
+    opened = [request for request in asked if request.need is not blockpull.OpenNeed.LOCK]
+    assert [request.need for request in opened] == [blockpull.OpenNeed.WRITE, blockpull.OpenNeed.READ]
+    assert [request.recorded for request in opened] == [None, "base.raw"]
+    assert {request.what for request in asked} == {blockpull.OpenWhat.IMAGE}
+    assert [layer.virtual_size for layer in blockpull.info("image", open_file=opener(chain, asked))] == [8 << 20]
+    assert blockpull.measure("image", open_file=opener(chain, asked)).guest_size == 8 << 20
+    chain.judge()
+
+
+def test_a_file_that_a_program_refuses(chain, engine):
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(blockpull.Error) as caught:
+        engine.open(chain.top, open_file=opener(chain, [], refused=[str(chain.base)]))
+    assert caught.value.errno == errno.EACCES and "base.raw" in str(caught.value)
+    with pytest.raises(KeyError):
+        engine.open("unknown", open_file=opener(chain, []))
+    with pytest.raises(TypeError, match="descriptor"):
+        engine.open(chain.top, open_file=lambda request: None)
+    with pytest.raises(blockpull.Error):
+        engine.open(chain.top, open_file=opener(chain, []), allow_backing=[chain.base])
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_what_goes_wrong_with_the_locks_descriptor_is_told(chain, engine):
+    if engine.io != "uring":
+        pytest.skip("no descriptor is asked for the locks")
+    plain = opener(chain, [])
+
+    def open_file(request):
+        if request.need is blockpull.OpenNeed.LOCK:
+            raise RuntimeError("a mistake in the program")
+        return plain(request)
+    with pytest.raises(RuntimeError):
+        engine.open(chain.top, open_file=open_file)
+    engine.open(chain.top).close()
+
+
+def test_a_disk_becomes_longer(chain, engine):
+    size = len(chain.content)
+    with engine.open(chain.top, guest_io=True) as disk:
+        disk.resize(size + (1 << 20))
+        assert disk.size == size + (1 << 20)
+        disk.write(size + 512, b"x" * 512)
+        with pytest.raises(blockpull.Error) as caught:
+            disk.resize(size)
+        assert caught.value.errno == errno.ENOTSUP and "shorter" in str(caught.value)
+        job = disk.pull(start_paused=True)
+        with pytest.raises(blockpull.Error) as caught:
+            disk.resize(size + (2 << 20))
+        assert caught.value.errno == errno.EBUSY
+        job.resume()
+        job.wait()
+    chain.content += bytes(512) + b"x" * 512 + bytes((1 << 20) - 1024)
+    chain.judge()
+
+
+def test_another_has_the_image_while_a_disk_rests(chain, engine):
+    with engine.open(chain.top, guest_io=True) as disk:
+        disk.write(0, b"a" * 512)
+        disk.inactivate()
+        disk.inactivate()
+        with pytest.raises(blockpull.Error) as caught:
+            disk.read(0, 512)
+        assert caught.value.errno == errno.EPERM
+        with blockpull.Engine() as other, other.open(chain.top, guest_io=True) as there:
+            assert there.read(0, 512) == b"a" * 512
+            there.write(512, b"b" * 512)
+            with pytest.raises(blockpull.Error) as caught:
+                disk.activate()
+            assert caught.value.errno == errno.EBUSY
+        disk.activate()
+        assert disk.read(0, 1024) == b"a" * 512 + b"b" * 512
+    chain.content = b"a" * 512 + b"b" * 512 + chain.content[1024:]
+    chain.judge()

@@ -9,7 +9,8 @@ An Engine has a thread of its own, so its objects may be used from any thread. W
 in blockpull.h(3); names here are the same without their prefix.
 """
 from ._enums import (BackingRule, Compression, Copy, DiskFlags, Format, Io, IoFlags, JobState, JobStatus, OnError,
-                     Remedy, Repair)
+                     OpenNeed, OpenWhat, Remedy, Repair)
+from ._opener import OpenRequest
 from .disk import Disk, DiskStats, Extent, IoStats
 from .engine import Engine
 from .errors import Error, JobCanceled, JobFailed
@@ -18,4 +19,4 @@ from .job import Job, Progress
 
 __all__ = ["BackingRule", "CheckResult", "Compression", "Copy", "Disk", "DiskFlags", "DiskStats", "Engine", "Error",
            "Extent", "Finding", "Format", "Io", "IoFlags", "IoStats", "Job", "JobCanceled", "JobFailed", "JobState", "JobStatus", "Layer",
-           "Measure", "OnError", "Progress", "Remedy", "Repair", "check", "create", "info", "measure", "version"]
+           "Measure", "OnError", "OpenNeed", "OpenRequest", "OpenWhat", "Progress", "Remedy", "Repair", "check", "create", "info", "measure", "version"]

@@ -35,6 +35,18 @@ class BackingRule(enum.IntEnum):
     NONE = lib.BPULL_BACKING_NONE
 
 
+class OpenNeed(enum.IntEnum):
+    """What a file is asked for by open_file."""
+    READ = lib.BPULL_OPEN_READ
+    WRITE = lib.BPULL_OPEN_WRITE
+    LOCK = lib.BPULL_OPEN_LOCK
+
+
+class OpenWhat(enum.IntEnum):
+    IMAGE = lib.BPULL_OPEN_IMAGE
+    DATA = lib.BPULL_OPEN_DATA
+
+
 class IoFlags(enum.IntFlag):
     FUA = lib.BPULL_IO_FUA
     UNMAP = lib.BPULL_IO_UNMAP

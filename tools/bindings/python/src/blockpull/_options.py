@@ -5,6 +5,8 @@ from typing import Any, Iterable, Mapping, Optional, Union
 
 from ._enums import BackingRule, DiskFlags, Format
 from ._ffi import ffi, lib
+from ._opener import OpenFile, Opener
+from .errors import check
 
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 FormatLike = Union[Format, str, None]
@@ -33,6 +35,7 @@ class Options:
 
     def __init__(self, c_type: str, **fields: Any):
         self._kept: list[Any] = []
+        self.opener: Optional[Opener] = None
         self.struct = ffi.new(c_type + " *")
         self.struct.size = ffi.sizeof(c_type)
         for name, value in fields.items():
@@ -42,6 +45,12 @@ class Options:
         self._kept.append(value)
         return value
 
+    def check(self, rc: int, error: Any) -> int:
+        """rc, where neither the library's call failed nor the program's open_file did."""
+        if self.opener and self.opener.raised:
+            raise self.opener.raised
+        return check(rc, error)
+
     def name(self, field: str, value: Optional[Path]) -> None:
         if value is not None:
             setattr(self.struct, field, self.keep(ffi.new("char[]", path_bytes(value))))
@@ -50,7 +59,7 @@ class Options:
 def disk_options(flags: int = 0, format: FormatLike = None, backing_format: FormatLike = None,
                  allow_backing: Union[Iterable[Path], BackingRule] = (),
                  backing_formats: Optional[Mapping[Path, FormatLike]] = None, trust_backing: bool = False,
-                 relative_dir: Optional[Path] = None) -> Options:
+                 relative_dir: Optional[Path] = None, open_file: Optional[OpenFile] = None) -> Options:
     """struct bpull_disk_options of what Engine.open() and the calls on images take."""
     options = Options("struct bpull_disk_options", flags=int(DiskFlags(flags)), format=as_format(format),
                       backing_format=as_format(backing_format))
@@ -73,4 +82,8 @@ def disk_options(flags: int = 0, format: FormatLike = None, backing_format: Form
         struct.backing_formats = rows
         struct.n_backing_formats = len(backing_formats)
     options.name("relative_dir", relative_dir)
+    if open_file:
+        options.opener = Opener(open_file)
+        struct.open_file = options.opener.callback
+        struct.open_opaque = options.opener.handle
     return options

@@ -149,6 +149,22 @@ class Disk:
         """Makes durable what was written before."""
         check(lib.bpull_pflush(self.pointer))
 
+    def resize(self, size: int) -> None:
+        """Makes the guest's disk longer, durably; the new end reads zeros. Needs guest_io and no job that runs."""
+        error = new_error()
+        check(lib.bpull_presize(self.pointer, size, error), error)
+
+    def inactivate(self) -> None:
+        """Gives the image away for a while: makes all durable and gives the locks back. Until activate() requests
+        fail with EPERM."""
+        error = new_error()
+        check(lib.bpull_disk_inactivate(self.pointer, error), error)
+
+    def activate(self) -> None:
+        """Takes the locks again and reads the image anew, as another program may have left it."""
+        error = new_error()
+        check(lib.bpull_disk_activate(self.pointer, error), error)
+
     @property
     def stats(self) -> DiskStats:
         stats = ffi.new("struct bpull_disk_stats *")

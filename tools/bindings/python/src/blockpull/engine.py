@@ -5,9 +5,10 @@ from typing import Any, Iterable, Mapping, Optional, Set, Union
 
 from ._enums import BackingRule, DiskFlags, Io
 from ._ffi import ffi, lib
+from ._opener import OpenFile
 from ._options import FormatLike, Options, Path, as_format, disk_options, path_bytes
 from .disk import Disk
-from .errors import check, fail, new_error
+from .errors import check, new_error
 
 EVENTS_MAX = 32
 
@@ -44,23 +45,29 @@ class Engine:
              format: FormatLike = None, backing_format: FormatLike = None,
              allow_backing: Union[Iterable[Path], BackingRule] = (),
              backing_formats: Optional[Mapping[Path, FormatLike]] = None, trust_backing: bool = False,
-             relative_dir: Optional[Path] = None) -> Disk:
-        """Opens an image and its chain. guest_io: reads and writes of the disk will come."""
+             relative_dir: Optional[Path] = None, open_file: Optional[OpenFile] = None) -> Disk:
+        """Opens an image and its chain. guest_io: reads and writes of the disk will come.
+
+        open_file opens the files instead of the library, which then looks up no name: it is called with an
+        OpenRequest for each, on this thread, and answers with a descriptor, or raises OSError to refuse. The
+        descriptor is the library's from then on, and an open file description of its own: from os.open(), not
+        from os.dup(). It must not call blockpull."""
         for wanted, flag in ((read_only, DiskFlags.READ_ONLY), (guest_io, DiskFlags.GUEST_IO),
                              (copy_on_read, DiskFlags.COPY_ON_READ), (direct, DiskFlags.DIRECT),
                              (force_share, DiskFlags.FORCE_SHARE), (no_backing, DiskFlags.NO_BACKING)):
             flags |= flag if wanted else 0
         options = disk_options(flags, format, backing_format, allow_backing, backing_formats, trust_backing,
-                               relative_dir)
+                               relative_dir, open_file)
         return self._opened(options, lambda out, error: lib.bpull_disk_open(self.pointer, path_bytes(path),
                                                                             options.struct, out, error))
 
     def flatten(self, source: Path, out_path: Path, *, format: FormatLike = "qcow2", cluster_size: int = 0,
                 source_format: FormatLike = None, backing_format: FormatLike = None,
-                allow_backing: Union[Iterable[Path], BackingRule] = ()) -> Disk:
+                allow_backing: Union[Iterable[Path], BackingRule] = (),
+                open_file: Optional[OpenFile] = None) -> Disk:
         """A disk whose job (Disk.pull()) makes the new file out_path, which stands alone; the chain stays as it is.
-        The file has its name when the job has completed."""
-        options = disk_options(0, source_format, backing_format, allow_backing)
+        The file has its name when the job has completed. open_file opens the source only."""
+        options = disk_options(0, source_format, backing_format, allow_backing, open_file=open_file)
         new = Options("struct bpull_create_options", format=as_format(format), cluster_size=cluster_size)
         return self._opened(options, lambda out, error: lib.bpull_flatten_open(
             self.pointer, path_bytes(source), options.struct, path_bytes(out_path), new.struct, out, error))
@@ -70,10 +77,14 @@ class Engine:
         options.struct.user_data = disk.handle
         out, error = ffi.new("struct bpull_disk **"), new_error()
         rc = call(out, error)
-        if rc:
-            fail(rc, error)
-        disk.open_as(out[0])
-        self._disks.add(disk)
+        if not rc:
+            disk.open_as(out[0])
+            self._disks.add(disk)
+        try:
+            options.check(rc, error)
+        except BaseException:
+            disk.close()
+            raise
         return disk
 
     def take_events(self) -> None:

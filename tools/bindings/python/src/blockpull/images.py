@@ -35,8 +35,9 @@ class Layer:
 def info(path: Path, *, flags: int = 0, **how: Any) -> List[Layer]:
     """The image and its chain, the top first; `how` as Engine.open() has it."""
     options, out, error = disk_options(flags, **how), ffi.new("struct bpull_info **"), new_error()
-    check_rc(lib.bpull_info_open(path_bytes(path), options.struct, out, error), error)
+    rc = lib.bpull_info_open(path_bytes(path), options.struct, out, error)
     try:
+        options.check(rc, error)
         return [_layer(out[0], i) for i in range(lib.bpull_info_depth(out[0]))]
     finally:
         lib.bpull_info_close(out[0])
@@ -114,7 +115,7 @@ def measure(path: Path, *, flags: int = 0, **how: Any) -> Measure:
     options, error = disk_options(flags, **how), new_error()
     result = ffi.new("struct bpull_measure *")
     result.size = ffi.sizeof("struct bpull_measure")
-    check_rc(lib.bpull_image_measure(path_bytes(path), options.struct, result, error), error)
+    options.check(lib.bpull_image_measure(path_bytes(path), options.struct, result, error), error)
     return Measure(result.guest_size, result.file_size, result.needed_size, result.growth, result.missing,
                    result.copy_bytes, bool(result.is_device), bool(result.has_backing))
 

@@ -3,6 +3,7 @@
 use crate::engine::Shared;
 use crate::error::{call, check, path_text, text, Result};
 use crate::job::{Job, JobOptions};
+use crate::opener::{OpenFile, Opener};
 use blockpull_sys as sys;
 use std::ffi::CString;
 use std::mem::{size_of, zeroed};
@@ -107,7 +108,13 @@ fn format_number(name: &Option<String>) -> Result<sys::bpull_format> {
 }
 
 impl Disk {
-    pub(crate) fn open(engine: Arc<Shared>, path: &Path, options: &DiskOptions) -> Result<Disk> {
+    /// `open_file` None: the library opens the files.
+    pub(crate) fn open<'a>(
+        engine: Arc<Shared>,
+        path: &Path,
+        options: &DiskOptions,
+        open_file: Option<&'a mut OpenFile<'a>>,
+    ) -> Result<Disk> {
         let names = options.allow_backing.iter().map(|p| path_text(p)).collect::<Result<Vec<CString>>>()?;
         let pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
         let path = path_text(path)?;
@@ -129,10 +136,18 @@ impl Disk {
         c.allowed_dirs = pointers.as_ptr();
         c.n_allowed_dirs = pointers.len();
         c.user_data = id as *mut c_void;
+        let mut opener = open_file.map(Opener::new);
+        if let Some(opener) = &mut opener {
+            opener.put(&mut c);
+        }
         let mut pointer = null_mut();
-        // SAFETY: the names live until the call is over, which copies them.
-        call(|error| unsafe { sys::bpull_disk_open(engine.pointer, path.as_ptr(), &c, &mut pointer, error) })?;
-        Ok(Disk { engine, pointer, id })
+        // SAFETY: the names live until the call is over, which copies them; so does the opener.
+        let opened = call(|error| unsafe { sys::bpull_disk_open(engine.pointer, path.as_ptr(), &c, &mut pointer, error) });
+        let disk = opened.map(|_| Disk { engine, pointer, id });
+        if let Some(opener) = opener {
+            opener.end();
+        }
+        disk
     }
 
     /// Bytes of the guest's disk.
@@ -195,6 +210,22 @@ impl Disk {
     pub fn flush(&self) -> Result<()> {
         check(unsafe { sys::bpull_pflush(self.pointer) })?;
         Ok(())
+    }
+
+    /// Makes the guest's disk longer, durably; the new end reads zeros. It needs `guest_io`, and no job that runs.
+    pub fn resize(&self, size: u64) -> Result<()> {
+        call(|error| unsafe { sys::bpull_presize(self.pointer, size, error) }).map(drop)
+    }
+
+    /// Gives the image away for a while: makes all durable and gives the locks back. Requests fail (EPERM) until
+    /// [`Disk::activate`].
+    pub fn inactivate(&self) -> Result<()> {
+        call(|error| unsafe { sys::bpull_disk_inactivate(self.pointer, error) }).map(drop)
+    }
+
+    /// Takes the locks again and reads the image anew, as another program may have left it.
+    pub fn activate(&self) -> Result<()> {
+        call(|error| unsafe { sys::bpull_disk_activate(self.pointer, error) }).map(drop)
     }
 
     /// What the disk is, from its beginning to its end.

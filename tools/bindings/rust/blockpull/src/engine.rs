@@ -2,9 +2,12 @@
 //! An engine: a ring, its threads and a memory budget that any number of disks share.
 use crate::disk::{Disk, DiskOptions};
 use crate::error::{call, check, text, Result};
+use crate::opener::OpenRequest;
 use blockpull_sys as sys;
 use std::collections::HashMap;
+use std::io;
 use std::mem::{size_of, zeroed};
+use std::os::unix::io::OwnedFd;
 use std::path::Path;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -136,6 +139,18 @@ impl Engine {
 
     /// Opens an image and its chain.
     pub fn open_disk(&self, path: &Path, options: &DiskOptions) -> Result<Disk> {
-        Disk::open(self.shared.clone(), path, options)
+        Disk::open(self.shared.clone(), path, options, None)
+    }
+
+    /// The same for a program that opens the files itself: the library looks up no name. `open_file` is called for
+    /// each, on this thread, and must not use this crate. Each descriptor is an open file description of its own:
+    /// from opening, not from cloning another one. `allow_backing` goes without it.
+    pub fn open_disk_with(
+        &self,
+        path: &Path,
+        options: &DiskOptions,
+        mut open_file: impl FnMut(&OpenRequest) -> io::Result<OwnedFd>,
+    ) -> Result<Disk> {
+        Disk::open(self.shared.clone(), path, options, Some(&mut open_file))
     }
 }

@@ -20,11 +20,13 @@ mod disk;
 mod engine;
 mod error;
 mod job;
+mod opener;
 
 pub use disk::{Disk, DiskOptions, DiskStats, Extent, IoStats};
 pub use engine::{Engine, EngineOptions, Io};
 pub use error::Error;
 pub use job::{Compression, Job, JobOptions, Progress, ProgressIter};
+pub use opener::{OpenNeed, OpenRequest, OpenWhat};
 
 /// The version of the library that runs.
 pub fn version() -> String {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Jobs and disks, on chains made by qemu-img and judged by it.
-use blockpull::{Disk, DiskOptions, Engine, EngineOptions, Job, JobOptions};
+use blockpull::{Disk, DiskOptions, Engine, EngineOptions, Job, JobOptions, OpenNeed, OpenRequest, OpenWhat};
 use std::fs;
+use std::io;
+use std::os::unix::io::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -188,4 +190,92 @@ fn what_is_open_goes_to_other_threads() {
     is_send_and_sync::<Engine>();
     is_send_and_sync::<Disk>();
     is_send_and_sync::<Job<'static>>();
+}
+
+fn opened(request: &OpenRequest) -> io::Result<OwnedFd> {
+    let writes = request.need == OpenNeed::Write;
+    Ok(fs::OpenOptions::new().read(true).write(writes).open(&request.name)?.into())
+}
+
+#[test]
+fn a_program_opens_the_files() {
+    let chain = Chain::new("opened");
+    let options = DiskOptions { guest_io: true, ..Default::default() };
+    let mut asked = Vec::new();
+    {
+        let engine = engine();
+        let disk = engine.open_disk_with(&chain.top, &options, |request| {
+            asked.push(request.clone());
+            opened(request)
+        });
+        disk.unwrap().pull(&JobOptions::default()).unwrap().wait().unwrap();
+        asked.retain(|request| request.need != OpenNeed::Lock);
+        assert_eq!(asked.iter().map(|r| r.need).collect::<Vec<_>>(), [OpenNeed::Write, OpenNeed::Read]);
+        assert_eq!((&asked[0].recorded, asked[1].recorded.as_deref()), (&None, Some(Path::new("base.raw"))));
+        assert!(asked[0].name == chain.top && asked.iter().all(|request| request.what == OpenWhat::Image));
+    }
+    chain.judge();
+}
+
+#[test]
+fn a_file_that_a_program_refuses() {
+    let chain = Chain::new("refused");
+    let engine = engine();
+    let refused = engine.open_disk_with(&chain.top, &DiskOptions::default(), |request| match request.recorded {
+        Some(_) => Err(io::Error::from_raw_os_error(13)),
+        None => opened(request),
+    });
+    let error = refused.err().unwrap();
+    assert!(error.errno == 13 && error.message.contains("base.raw"), "{error}");
+    let allowed = DiskOptions { allow_backing: vec![chain.base.clone()], ..Default::default() };
+    assert_eq!(engine.open_disk_with(&chain.top, &allowed, opened).err().unwrap().errno, 22);
+    let panics = std::panic::AssertUnwindSafe(|| {
+        engine.open_disk_with(&chain.top, &DiskOptions::default(), |_| panic!("a mistake in the program"))
+    });
+    assert!(std::panic::catch_unwind(panics).is_err());
+    assert_eq!(chain.open(&engine).depth(), 2);
+}
+
+#[test]
+fn a_disk_becomes_longer() {
+    let mut chain = Chain::new("longer");
+    let size = 8 * MIB as u64;
+    {
+        let disk = chain.open(&engine());
+        disk.resize(size + MIB as u64).unwrap();
+        assert_eq!(disk.size(), size + MIB as u64);
+        disk.write_at(&[7; 512], size + 512).unwrap();
+        let shorter = disk.resize(size).unwrap_err();
+        assert!(shorter.errno == 95 && shorter.message.contains("shorter"), "{shorter}");
+        let job = disk.pull(&JobOptions { start_paused: true, ..Default::default() }).unwrap();
+        assert_eq!(disk.resize(size + 2 * MIB as u64).unwrap_err().errno, 16);
+        job.resume().unwrap();
+        job.wait().unwrap();
+    }
+    chain.content.resize(9 * MIB, 0);
+    chain.content[8 * MIB + 512..8 * MIB + 1024].fill(7);
+    chain.judge();
+}
+
+#[test]
+fn another_has_the_image_while_a_disk_rests() {
+    let mut chain = Chain::new("rests");
+    {
+        let disk = chain.open(&engine());
+        disk.write_at(&[1; 512], 0).unwrap();
+        disk.inactivate().unwrap();
+        assert_eq!(disk.read_at(&mut [0; 512], 0).unwrap_err().errno, 1);
+        {
+            let there = chain.open(&engine());
+            there.write_at(&[2; 512], 512).unwrap();
+            assert_eq!(disk.activate().unwrap_err().errno, 16);
+        }
+        disk.activate().unwrap();
+        let mut room = [0; 1024];
+        disk.read_at(&mut room, 0).unwrap();
+        assert!(room[..512] == [1; 512] && room[512..] == [2; 512]);
+    }
+    chain.content[..512].fill(1);
+    chain.content[512..1024].fill(2);
+    chain.judge();
 }

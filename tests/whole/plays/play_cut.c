@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "tests/machine/sim_pull_qemu.h"
-#include "tests/whole/play.h"
+#include "tests/whole/plays/play.h"
 #include "tests/support/scratch.h"
 
 /* A whole pull of what is left: its model is what was read of it. */

@@ -5,7 +5,7 @@
  * and where it does not the job must not say that it is done.
  */
 #include "formats/core/layer_header.h"
-#include "tests/whole/play.h"
+#include "tests/whole/plays/play.h"
 
 #define JUNK 0xee
 

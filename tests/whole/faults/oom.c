@@ -4,7 +4,7 @@
  * enters the simulator: backend, opener and file. Telling callers apart by
  * return address was rejected: it breaks with the first inlined function.
  */
-#include "tests/whole/oom.h"
+#include "tests/whole/faults/oom.h"
 
 #include <assert.h>
 #include <criterion/criterion.h>

@@ -11,7 +11,7 @@
 
 #include "io/base.h"
 #include "tests/support/effort.h"
-#include "tests/whole/faults.h"
+#include "tests/whole/faults/faults.h"
 
 /* A job that stops at errors: what it can't go on from fails as ever, and everything else ends well
  * once the machine works again. */

@@ -5,7 +5,7 @@
  * say that it is right.
  */
 #include "engine/core/disk.h"
-#include "tests/whole/oom_calls.h"
+#include "tests/whole/faults/oom_calls.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -19,7 +19,7 @@
 #include "tests/support/build_image.h"
 #include "tests/support/effort.h"
 #include "tests/support/leaks.h"
-#include "tests/whole/oom.h"
+#include "tests/whole/faults/oom.h"
 #include "tests/support/scratch.h"
 
 #define MAX_NTH 20000

@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "tests/whole/play.h"
+#include "tests/whole/plays/play.h"
 
 #define ROOM_MAX (512 * KiB) /* what the model knows behind the first end, mostly */
 

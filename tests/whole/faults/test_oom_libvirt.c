@@ -11,8 +11,8 @@
 
 #include "engine/core/disk.h"
 #include "engine/blockpull-libvirt.h"
-#include "tests/whole/oom.h"
-#include "tests/whole/oom_calls.h"
+#include "tests/whole/faults/oom.h"
+#include "tests/whole/faults/oom_calls.h"
 #include "tests/support/scratch.h"
 #include "tests/support/time_limit.h"
 

@@ -13,7 +13,7 @@
  */
 #include <sys/wait.h>
 
-#include "tests/whole/play.h"
+#include "tests/whole/plays/play.h"
 #include "tests/support/effort.h"
 #include "tests/support/scratch.h"
 #include "tests/support/time_limit.h"

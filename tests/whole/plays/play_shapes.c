@@ -4,7 +4,7 @@
  * pieces at a low rate, refcounts at their maximum that copies and compressed
  * clusters share, host offsets above 4 GiB, snapshots longer than the disk.
  */
-#include "tests/whole/play.h"
+#include "tests/whole/plays/play.h"
 
 /* Copied with a burst that is shorter than a cluster. */
 static void large_clusters(struct sim_chain_how *how, uint64_t i)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* See play.h: events, time, and the order of it all. */
-#include "tests/whole/play.h"
+#include "tests/whole/plays/play.h"
 
 #include <poll.h>
 

@@ -18,7 +18,7 @@
 #include "tests/support/effort.h"
 #include "tests/support/leaks.h"
 #include "tests/support/time_limit.h"
-#include "tests/whole/faults.h"
+#include "tests/whole/faults/faults.h"
 
 #define N_CHAINS 12 /* FAULT_CHAINS=n for more, FAULT_SEED=first for others */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* See faults.h. */
-#include "tests/whole/faults.h"
+#include "tests/whole/faults/faults.h"
 
 #include <criterion/criterion.h>
 #include <inttypes.h>

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "tests/support/build_image.h"
-#include "tests/whole/oom_calls.h"
+#include "tests/whole/faults/oom_calls.h"
 #include "tests/support/scratch.h"
 #include "tests/support/time_limit.h"
 

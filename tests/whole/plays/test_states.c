@@ -16,7 +16,7 @@
 #include "tests/machine/sim_job_judge.h"
 #include "tests/support/effort.h"
 #include "tests/support/leaks.h"
-#include "tests/whole/states.h"
+#include "tests/whole/plays/states.h"
 #include "tests/support/time_limit.h"
 
 TIME_LIMIT(900);

@@ -4,7 +4,7 @@
 #include <inttypes.h>
 
 #include "tests/machine/sim_job_judge.h"
-#include "tests/whole/states.h"
+#include "tests/whole/plays/states.h"
 
 static int call_start(struct state_trial *t)
 {
@@ -332,6 +332,7 @@ static int call_blocking(struct state_trial *t)
 		     bpull_pdiscard(state_disk(t), 0, 512),
 		     bpull_pflush(state_disk(t)),
 		     bpull_pblock_status(state_disk(t), 0, 512, &e, 1),
+		     bpull_presize(state_disk(t), GiB, &t->error),
 		     bpull_job_wait(state_disk(t), -1) };
 
 	for (size_t i = 0; i < ARRAY_LEN(rc); i++)

@@ -4,7 +4,7 @@
  * the guest's writes and flushes, whose commits are held back meanwhile, and never while anything
  * is compressed in the old one, on disk or in memory only.
  */
-#include "tests/whole/play.h"
+#include "tests/whole/plays/play.h"
 
 #include "formats/qcow2/image.h"
 

@@ -15,7 +15,7 @@
 #include "engine/api/engine.h"
 #include "io/base.h"
 #include "tests/machine/sim_chains.h"
-#include "tests/whole/oom.h"
+#include "tests/whole/faults/oom.h"
 #include "tests/machine/sim_private.h"
 #include "tests/machine/sim_pull.h"
 #include "tests/support/time_limit.h"

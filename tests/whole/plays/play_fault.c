@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "tests/whole/play.h"
+#include "tests/whole/plays/play.h"
 
 void play_mend(struct play *p)
 {

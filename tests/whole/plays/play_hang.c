@@ -3,7 +3,7 @@
 #include <signal.h>
 #include <time.h>
 
-#include "tests/whole/play.h"
+#include "tests/whole/plays/play.h"
 
 /* A play hangs if it takes so many seconds of the processor (MODEL_HANG=n for more or less), or if
  * it hardly works for so many of the clock: a disk that can't be closed waits for ever. On a busy

@@ -12,7 +12,7 @@
 
 #include "io/base.h"
 #include "tests/machine/sim_chains.h"
-#include "tests/whole/oom.h"
+#include "tests/whole/faults/oom.h"
 #include "tests/machine/sim_pull.h"
 #include "tests/support/time_limit.h"
 

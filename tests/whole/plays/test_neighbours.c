@@ -19,7 +19,7 @@
 #include "tests/machine/sim_pull.h"
 #include "tests/support/effort.h"
 #include "tests/support/time_limit.h"
-#include "tests/whole/neighbours.h"
+#include "tests/whole/plays/neighbours.h"
 
 TIME_LIMIT(900);
 TestSuite(neighbours, .timeout = TIME_LIMIT_CLOCK(900));

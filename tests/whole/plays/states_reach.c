@@ -2,7 +2,7 @@
 /* The ways into each state: see states.h. */
 #include <errno.h>
 
-#include "tests/whole/states.h"
+#include "tests/whole/plays/states.h"
 
 static void fail_from_now(struct state_trial *t, enum sim_op op, int error)
 {

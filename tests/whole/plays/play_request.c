@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "tests/whole/play.h"
+#include "tests/whole/plays/play.h"
 
 static void choose_range(struct play *p, struct sim_guest_request *r)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* See neighbours.h. */
-#include "tests/whole/neighbours.h"
+#include "tests/whole/plays/neighbours.h"
 
 #include <errno.h>
 #include <poll.h>

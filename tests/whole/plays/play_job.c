@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "engine/core/copied.h"
-#include "tests/whole/play.h"
+#include "tests/whole/plays/play.h"
 
 struct play_met play_met;
 

@@ -6,7 +6,7 @@
  */
 #include <string.h>
 
-#include "tests/whole/play.h"
+#include "tests/whole/plays/play.h"
 
 /* What the depth of a file may be: while a job ends, as before it or as after it. */
 static bool is_depth(const struct play *p, unsigned link, unsigned file, int rc, uint32_t depth)
