@@ -10,7 +10,7 @@
 
 #include "tests/machine/sim_private.h"
 
-/* What passes is tried again, as io/posix_file.c does. */
+/* What passes is tried again, as io/posix/file.c does. */
 static int sim_blocking_begin(struct sim *sim, enum sim_op op, const struct sim_file *file)
 {
 	int error = sim_op_begin(sim, op, file);

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "io/posix_file.h"
+#include "io/posix/file.h"
 
 static struct {
 	pthread_mutex_t mutex;

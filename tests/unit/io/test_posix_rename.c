@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "io/posix_dir.h"
-#include "io/posix_rename.h"
+#include "io/posix/dir.h"
+#include "io/posix/rename.h"
 #include "tests/support/scratch.h"
 
 TestSuite(posix_rename, .init = scratch_make, .fini = scratch_remove, .timeout = 60);

@@ -40,7 +40,7 @@
 #include <unistd.h>
 
 #include "io/libc.h"
-#include "io/posix_file.h"
+#include "io/posix/file.h"
 
 #define OVERLAYFS_TYPE 0x794c7630
 #define FIEMAP_EXTENTS 16 /* that one FIEMAP returns */

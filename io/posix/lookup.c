@@ -9,7 +9,7 @@
  * realpath() and open() after it was rejected for that reason; it is only the
  * way out where /proc is missing, and there the inode must be the same twice.
  */
-#include "io/posix_lookup.h"
+#include "io/posix/lookup.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "io/posix_file.h"
+#include "io/posix/file.h"
 
 void posix_lookup_begin(struct posix_lookup *lk, const struct file_open *how)
 {

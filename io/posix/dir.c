@@ -3,7 +3,7 @@
  * Directories of the machine's own file system. Opening one for reading was
  * rejected as a need: it may be written and searched only.
  */
-#include "io/posix_dir.h"
+#include "io/posix/dir.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,10 +11,10 @@
 #include <unistd.h>
 
 #include "io/libc.h"
-#include "io/posix_file.h"
-#include "io/posix_lookup.h"
-#include "io/posix_mode.h"
-#include "io/posix_rename.h"
+#include "io/posix/file.h"
+#include "io/posix/lookup.h"
+#include "io/posix/mode.h"
+#include "io/posix/rename.h"
 
 #define PRIVATE_MODE 0600
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Files of the machine's own file system: what posix_lookup.c opened becomes a locked
+ * Files of the machine's own file system: what posix/lookup.c opened becomes a locked
  * and measured file; new files are created.
  */
 #include <errno.h>
@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "io/posix_file.h"
-#include "io/posix_lookup.h"
+#include "io/posix/file.h"
+#include "io/posix/lookup.h"
 #include "io/source.h"
 
 /* What direct requests are aligned to, or 1 where O_DIRECT is off or turns out to be refused. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "io/posix_mode.h"
+#include "io/posix/mode.h"
 
 #include <endian.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* A directory of the machine's own file system, shared by posix_dir.c and posix_rename.c. */
-#ifndef BLOCKPULL_POSIX_DIR_H
-#define BLOCKPULL_POSIX_DIR_H
+/* A directory of the machine's own file system, shared by posix/dir.c and posix/rename.c. */
+#ifndef BLOCKPULL_IO_POSIX_DIR_H
+#define BLOCKPULL_IO_POSIX_DIR_H
 
 #include <sys/types.h>
 
@@ -12,7 +12,7 @@ struct posix_dir {
 	int fd;
 	char *prefix;  /* of paths into it: ends in a slash, or is empty */
 	bool can_sync; /* else it may be searched, but not read */
-	unsigned way;  /* posix_rename.c: the first way of giving a name that was not refused */
+	unsigned way;  /* posix/rename.c: the first way of giving a name that was not refused */
 	mode_t mode;   /* for the finished file, of 0777 */
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* A name that is being opened: what it led to, before that becomes a struct file. */
-#ifndef BLOCKPULL_POSIX_LOOKUP_H
-#define BLOCKPULL_POSIX_LOOKUP_H
+#ifndef BLOCKPULL_IO_POSIX_LOOKUP_H
+#define BLOCKPULL_IO_POSIX_LOOKUP_H
 
 #include <sys/stat.h>
 
@@ -23,7 +23,7 @@ void posix_lookup_begin(struct posix_lookup *lookup, const struct file_open *how
 /* Opens what the name leads to, if the policy allows it and it can hold an image. 0 or -errno with
  * a sentence. */
 int posix_lookup_open(struct posix_lookup *lookup, struct err *err);
-/* The same by how->giver, without a name that is opened: posix_given.c. The giver is the policy. */
+/* The same by how->giver, without a name that is opened: posix/given.c. The giver is the policy. */
 int posix_given_open(struct posix_lookup *lookup, struct err *err);
 /* A second description for the locks, or -1: they stay with the first. */
 int posix_given_lock_fd(const struct posix_lookup *lookup);

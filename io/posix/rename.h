@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-#ifndef BLOCKPULL_POSIX_RENAME_H
-#define BLOCKPULL_POSIX_RENAME_H
+#ifndef BLOCKPULL_IO_POSIX_RENAME_H
+#define BLOCKPULL_IO_POSIX_RENAME_H
 
 struct posix_dir;
 

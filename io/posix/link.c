@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "io/dir.h"
-#include "io/posix_file.h"
+#include "io/posix/file.h"
 
 #define LINKS_MAX 40 /* as the kernel */
 

@@ -11,7 +11,7 @@
  * Between the two steps of the last one another process may put a file in place
  * of the empty one; it is looked at just before.
  */
-#include "io/posix_rename.h"
+#include "io/posix/rename.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -19,8 +19,8 @@
 #include <unistd.h>
 
 #include "io/libc.h"
-#include "io/posix_dir.h"
-#include "io/posix_file.h"
+#include "io/posix/dir.h"
+#include "io/posix/file.h"
 
 static int by_rename(const struct posix_dir *dir, const char *from, const char *to)
 {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The opener of the machine's own file system: its files (posix_open.c) and its directories
- * (posix_dir.c), which create their files through the former.
+ * The opener of the machine's own file system: its files (posix/open.c) and its directories
+ * (posix/dir.c), which create their files through the former.
  */
 #include <errno.h>
 #include <unistd.h>
 
-#include "io/posix_dir.h"
-#include "io/posix_file.h"
+#include "io/posix/dir.h"
+#include "io/posix/file.h"
 
 static int open_named(struct file_opener *opener, const struct file_open *how, struct file **out,
 		      struct err *err)

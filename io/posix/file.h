@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A struct file on the machine's own file system, shared by the files that make one: posix_open.c
- * (a descriptor becomes a file), posix_link.c (names of devices), posix_file.c (the blocking
- * calls) and posix_holes.c (block status). One file was rejected: the policy-minded part is read by
+ * A struct file on the machine's own file system, shared by the files that make one: posix/open.c
+ * (a descriptor becomes a file), posix/link.c (names of devices), posix/file.c (the blocking
+ * calls) and posix/holes.c (block status). One file was rejected: the policy-minded part is read by
  * other people than the lseek oddities.
  */
-#ifndef BLOCKPULL_POSIX_FILE_H
-#define BLOCKPULL_POSIX_FILE_H
+#ifndef BLOCKPULL_IO_POSIX_FILE_H
+#define BLOCKPULL_IO_POSIX_FILE_H
 
 #include <errno.h>
 #include <limits.h>
@@ -23,7 +23,7 @@ struct posix_file {
 	 * for read-only files; a write would turn a hole into data behind our back. */
 	uint64_t extent_off, extent_end;
 	bool extent_is_hole;
-	bool confirm_holes;          /* each one by a second witness: posix_holes.c */
+	bool confirm_holes;          /* each one by a second witness: posix/holes.c */
 	struct watched_file watched; /* for a file that we only read */
 	struct file_watch *watch;    /* which watches it, or NULL */
 	enum file_lock lock;         /* what it is locked for while it does not rest */
@@ -40,7 +40,7 @@ void posix_holes_judge(struct posix_file *pf, enum file_holes want);
 /* False where the file system is none of those that can share blocks: a try would be wasted. */
 bool posix_may_clone(int fd);
 
-/* posix_rest.c: file_ops.rest, file_ops.wake, and what of these a file's opening needs. */
+/* posix/rest.c: file_ops.rest, file_ops.wake, and what of these a file's opening needs. */
 void posix_rest(struct file *file);
 int posix_wake(struct file *file, unsigned lock_wait_ms, struct err *err);
 /* file_lock_take(), asking again for a while. */

@@ -12,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "io/posix_file.h"
-#include "io/posix_lookup.h"
+#include "io/posix/file.h"
+#include "io/posix/lookup.h"
 
 static struct file_wish wish_of(const struct file_open *how)
 {
