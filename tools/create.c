@@ -15,10 +15,12 @@
 #include <string.h>
 
 #include "engine/blockpull.h"
+#include "tools/cli/bases_option.h"
 #include "tools/cli/new_image.h"
 #include "tools/cli/say.h"
 #include "tools/cli/stop.h"
 #include "tools/commands.h"
+#include "tools/nbd/name.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/size.h"
 
@@ -42,6 +44,15 @@ static const char create_help[] =
 	"     lazy_refcounts=on|off   qcow2 (default off)\n"
 	"     compression_type=TYPE   qcow2: zlib or zstd (default zlib)\n"
 	"     table_size=N            qed: clusters a table, 1 to 16 (default 4)\n"
+	"  --allow-remote PLACE       BASE may be behind a network, there: nbd:HOST[:PORT],\n"
+	"                             nbd+unix:DIR, nbds:... (TLS); repeatable; see\n"
+	"                             blockpull(1)\n"
+	"  --map-backing NAME=URI     look at URI, or a FILE, where BASE is NAME; repeatable\n"
+	"  --open-timeout SECONDS     how long a server may take to be opened (default 30)\n"
+	"  --tls-certificates DIR     for nbds: the authority's and our own certificates and\n"
+	"                             key\n"
+	"  --tls-psk-file FILE        for nbds: keys shared with the server instead\n"
+	"  --tls-user NAME            whose key of that file\n"
 	"  -q, --quiet                say nothing on success\n"
 	"  --no-sandbox               accepted, as by all commands; this one has no filter\n"
 	"  -h, --help                 this text\n";
@@ -51,6 +62,7 @@ static const struct option create_table[] = {
 	{ "backing", required_argument, NULL, 'b' },
 	{ "backing-format", required_argument, NULL, 'F' },
 	{ "options", required_argument, NULL, 'o' },
+	OPTIONS_REMOTE,
 	OPTIONS_QUIET,
 	OPTIONS_HELP,
 	OPTIONS_END,
@@ -110,6 +122,9 @@ static int create_check_options(const struct create_line *create)
 		return say_usage("create", "the format is missing: give -f qcow2 or -f qed");
 	if (options->backing_format && !options->backing_name)
 		return say_usage("create", "-F has no meaning without -b");
+	if (bases_are_wanted(&create->line.chain.bases) && !options->backing_name)
+		return say_usage("create", "--allow-remote and --map-backing have no meaning "
+					   "without -b");
 	if (create->line.n_words == 1 && !options->backing_name)
 		return say_usage("create", "a size is missing");
 	code = new_image_check(&create->image, "create");
@@ -141,7 +156,23 @@ static int create_check(struct command_line *line)
 			return code;
 		options->empty = !options->virtual_size;
 	}
-	return create_check_options(create);
+	code = create_check_options(create);
+	if (!code)
+		code = bases_option_open(&line->chain.bases, "create", false);
+	if (!code && options->backing_name)
+		bases_apply_to_new(&line->chain.bases, options);
+	return code;
+}
+
+/* What will come to mind late: with other programs, or when the image is used. */
+static void create_warn(struct create_line *create)
+{
+	const char *name = create->image.options.backing_name;
+	char text[NBD_NAME_TEXT_CAP];
+
+	bases_option_seal(&create->line.chain.bases);
+	if (name && nbd_name_warn_of_qemu(name, text))
+		say_note("warning: %s", text);
 }
 
 /* No half image. Before it, the backing file may be on a server that is dead, and Ctrl-C must end
@@ -165,6 +196,7 @@ static int create_run(struct command_line *line)
 		code = say_failed(&error, rc);
 		return rc == -EINVAL ? EXIT_CODE_USAGE : code; /* a value out of range */
 	}
+	create_warn(create);
 	if (!line->quiet)
 		say_note("%s: created as %s", line->words[0],
 			 bpull_format_name(create->image.options.format));

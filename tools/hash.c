@@ -40,6 +40,19 @@ static const char hash_help[] =
 	"                       repeatable\n"
 	"  --fd-map NAME=N      open no file: descriptor N is the file that the chain comes\n"
 	"                       to as NAME, or records so; repeatable\n"
+	"  --allow-remote PLACE bases behind a network that names may lead to: nbd:HOST[:PORT],\n"
+	"                       nbd+unix:DIR, nbds:... (TLS); repeatable; see blockpull(1)\n"
+	"  --map-backing NAME=URI\n"
+	"                       open URI, or a FILE, where an image names NAME; repeatable\n"
+	"  --open-timeout SECONDS\n"
+	"                       how long a server may take to be opened (default 30)\n"
+	"  --remote-timeout SECONDS\n"
+	"                       how long a server may be away before it is an error\n"
+	"                       (default 300)\n"
+	"  --tls-certificates DIR\n"
+	"                       for nbds: the authority's and our own certificates and key\n"
+	"  --tls-psk-file FILE  for nbds: keys shared with the server instead\n"
+	"  --tls-user NAME      whose key of that file\n"
 	"  -f, --format FMT     the images' format: raw, qcow2 or qed\n"
 	"                       (default: detected)\n"
 	"  --holes MODE         auto, read or trust: which holes of raw files are left out\n"
@@ -54,6 +67,8 @@ static const struct option hash_table[] = {
 	{ "chunk", required_argument, NULL, HASH_CHUNK },
 	OPTIONS_JSON,
 	OPTIONS_CHAIN,
+	OPTIONS_REMOTE,
+	OPTIONS_REMOTE_READ,
 	OPTIONS_HOLES,
 	OPTIONS_SHARE,
 	OPTIONS_HELP,

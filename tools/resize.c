@@ -29,16 +29,23 @@ static const char resize_help[] =
 	"                       repeatable\n"
 	"  --fd-map NAME=N      open no file: descriptor N is the file that the chain comes\n"
 	"                       to as NAME, or records so; repeatable\n"
+	"  --allow-remote PLACE bases behind a network that names may lead to: nbd:HOST[:PORT],\n"
+	"                       nbd+unix:DIR, nbds:... (TLS); repeatable; see blockpull(1)\n"
+	"  --map-backing NAME=URI\n"
+	"                       open URI, or a FILE, where an image names NAME; repeatable\n"
+	"  --open-timeout SECONDS\n"
+	"                       how long a server may take to be opened (default 30)\n"
+	"  --tls-certificates DIR\n"
+	"                       for nbds: the authority's and our own certificates and key\n"
+	"  --tls-psk-file FILE  for nbds: keys shared with the server instead\n"
+	"  --tls-user NAME      whose key of that file\n"
 	"  -f, --format FMT     the image's format: raw (must be said), qcow2 or qed\n"
 	"                       (default: detected)\n"
 	"  --no-sandbox         do without the seccomp filter\n"
 	"  -h, --help           this text\n";
 
 static const struct option resize_table[] = {
-	OPTIONS_QUIET,
-	OPTIONS_CHAIN,
-	OPTIONS_HELP,
-	OPTIONS_END,
+	OPTIONS_QUIET, OPTIONS_CHAIN, OPTIONS_REMOTE, OPTIONS_HELP, OPTIONS_END,
 };
 
 static const struct offer resize_words[] = {

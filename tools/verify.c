@@ -37,6 +37,19 @@ static const char verify_help[] =
 	"                       repeatable\n"
 	"  --fd-map NAME=N      open no file: descriptor N is the file that the chain comes\n"
 	"                       to as NAME, or records so; repeatable\n"
+	"  --allow-remote PLACE bases behind a network that names may lead to: nbd:HOST[:PORT],\n"
+	"                       nbd+unix:DIR, nbds:... (TLS); repeatable; see blockpull(1)\n"
+	"  --map-backing NAME=URI\n"
+	"                       open URI, or a FILE, where an image names NAME; repeatable\n"
+	"  --open-timeout SECONDS\n"
+	"                       how long a server may take to be opened (default 30)\n"
+	"  --remote-timeout SECONDS\n"
+	"                       how long a server may be away before it is an error\n"
+	"                       (default 300)\n"
+	"  --tls-certificates DIR\n"
+	"                       for nbds: the authority's and our own certificates and key\n"
+	"  --tls-psk-file FILE  for nbds: keys shared with the server instead\n"
+	"  --tls-user NAME      whose key of that file\n"
 	"  -f, --format FMT     A's format: raw, qcow2 or qed (default: detected)\n"
 	"  -F, --second-format FMT\n"
 	"                       B's\n"
@@ -51,10 +64,11 @@ enum {
 };
 
 static const struct option verify_table[] = {
-	OPTIONS_JSON,  { "strict", no_argument, NULL, VERIFY_STRICT },
-	OPTIONS_QUIET, { "second-format", required_argument, NULL, 'F' },
-	OPTIONS_CHAIN, OPTIONS_HOLES,
-	OPTIONS_SHARE, OPTIONS_HELP,
+	OPTIONS_JSON,   { "strict", no_argument, NULL, VERIFY_STRICT },
+	OPTIONS_QUIET,  { "second-format", required_argument, NULL, 'F' },
+	OPTIONS_CHAIN,  OPTIONS_HOLES,
+	OPTIONS_REMOTE, OPTIONS_REMOTE_READ,
+	OPTIONS_SHARE,  OPTIONS_HELP,
 	OPTIONS_END,
 };
 

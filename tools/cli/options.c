@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "tools/cli/bases_option.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
 #include "tools/words/allow_backing.h"
@@ -187,24 +188,15 @@ int options_chain_take(struct options_chain *chain, const char *command, int opt
 		}
 		return code;
 	case OPTIONS_FORCE_SHARE: chain->disk.flags |= BPULL_DISK_FORCE_SHARE; return 0;
-	default: return -1;
+	default: return bases_option_take(&chain->bases, command, option, text);
 	}
 }
 
-int options_chain_finish(struct options_chain *chain, const char *command)
+/* What the environment allows. 0 or an exit code. */
+static int options_allow_all(struct options_chain *chain, const char *command, const char *value)
 {
-	const char *value;
 	char *rest, *item;
 
-	chain->disk.size = sizeof(chain->disk);
-	backing_formats_apply(&chain->formats, &chain->disk);
-	fd_map_apply(&chain->fds, &chain->disk);
-	if (chain->fds.n && chain->rule_given)
-		return say_usage(command, "--fd-map says which files are opened: --allow-backing "
-					  "can't be combined with it");
-	value = chain->rule_given || chain->fds.n ? NULL : getenv(OPTIONS_VARIABLE);
-	if (!value)
-		return 0;
 	chain->env_copy = strdup(value);
 	if (!chain->env_copy) {
 		say_error("out of memory");
@@ -221,12 +213,46 @@ int options_chain_finish(struct options_chain *chain, const char *command)
 	return 0;
 }
 
+/* Descriptors stand for all files: no name is opened then, none of a network's either. */
+static int options_chain_bases(struct options_chain *chain, const char *command)
+{
+	int code;
+
+	if (chain->fds.n && bases_are_wanted(&chain->bases))
+		return say_usage(command, "--fd-map says which files are opened: --allow-remote "
+					  "and --map-backing can't be combined with it");
+	code = bases_option_open(&chain->bases, command, chain->serves_guests);
+	if (!code && !chain->fds.n)
+		bases_apply(&chain->bases, &chain->disk);
+	return code ? code : bases_option_sandbox(&chain->bases);
+}
+
+int options_chain_finish(struct options_chain *chain, const char *command)
+{
+	const char *value;
+
+	chain->disk.size = sizeof(chain->disk);
+	backing_formats_apply(&chain->formats, &chain->disk);
+	fd_map_apply(&chain->fds, &chain->disk);
+	if (chain->fds.n && chain->rule_given)
+		return say_usage(command, "--fd-map says which files are opened: --allow-backing "
+					  "can't be combined with it");
+	value = chain->rule_given || chain->fds.n ? NULL : getenv(OPTIONS_VARIABLE);
+	if (value) {
+		int code = options_allow_all(chain, command, value);
+		if (code)
+			return code;
+	}
+	return options_chain_bases(chain, command);
+}
+
 void options_chain_free(struct options_chain *chain)
 {
 	free(chain->dirs);
 	free(chain->env_copy);
 	backing_formats_free(&chain->formats);
 	fd_map_free(&chain->fds);
+	bases_free(&chain->bases);
 }
 
 void options_chain_look(struct options_chain *chain, const char *image, enum bpull_format format)

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "engine/blockpull.h"
+#include "tools/bases/bases.h"
 #include "tools/cli/fd_map.h"
 #include "tools/words/backing_format.h"
 #include "tools/words/size.h"
@@ -24,6 +25,15 @@ enum options_value {
 	OPTIONS_FORCE_SHARE,
 	OPTIONS_HOLES_MODE,
 	OPTIONS_JSON_OUTPUT,
+	/* Those of bases/bases.h, in its order. */
+	OPTIONS_ALLOW_REMOTE,
+	OPTIONS_MAP_BACKING,
+	OPTIONS_OPEN_TIMEOUT,
+	OPTIONS_REMOTE_TIMEOUT,
+	OPTIONS_GUEST_TIMEOUT,
+	OPTIONS_TLS_CERTIFICATES,
+	OPTIONS_TLS_PSK_FILE,
+	OPTIONS_TLS_USER,
 	OPTIONS_NO_SANDBOX, /* every command has it; options_next() deals with it */
 	OPTIONS_OWN,
 };
@@ -39,6 +49,26 @@ enum options_value {
 		OPTIONS_FDS,                                                           \
 	{                                                                              \
 		"format", required_argument, NULL, 'f'                                 \
+	}
+/* For commands that open bases behind a network. */
+#define OPTIONS_REMOTE                                                                     \
+	{ "allow-remote", required_argument, NULL, OPTIONS_ALLOW_REMOTE },                 \
+		{ "map-backing", required_argument, NULL, OPTIONS_MAP_BACKING },           \
+		{ "open-timeout", required_argument, NULL, OPTIONS_OPEN_TIMEOUT },         \
+		{ "tls-certificates", required_argument, NULL, OPTIONS_TLS_CERTIFICATES }, \
+		{ "tls-psk-file", required_argument, NULL, OPTIONS_TLS_PSK_FILE },         \
+	{                                                                                  \
+		"tls-user", required_argument, NULL, OPTIONS_TLS_USER                      \
+	}
+/* For those of them that read what the bases hold. */
+#define OPTIONS_REMOTE_READ                                                       \
+	{                                                                         \
+		"remote-timeout", required_argument, NULL, OPTIONS_REMOTE_TIMEOUT \
+	}
+/* For those that serve a guest. */
+#define OPTIONS_REMOTE_GUEST                                                    \
+	{                                                                       \
+		"guest-timeout", required_argument, NULL, OPTIONS_GUEST_TIMEOUT \
 	}
 /* For commands that read, or map, what raw files hold. */
 #define OPTIONS_HOLES                                                \
@@ -97,15 +127,19 @@ struct options_chain {
 	const char **dirs;              /* owned; what they point at is argv or env_copy */
 	struct backing_formats formats;
 	struct fd_map fds;
-	bool look_failed; /* options_chain_look() met an image that can't be opened */
+	struct bases bases;
+	bool serves_guests; /* the verb's word: guests wait for --guest-timeout, not as jobs do */
+	bool look_failed;   /* options_chain_look() met an image that can't be opened */
 	char *env_copy;
 };
 
-/* Takes an option if it is one of OPTIONS_CHAIN, OPTIONS_HOLES or OPTIONS_SHARE. 0: taken; -1: not
- * one of them; else an exit code. */
+/* Takes an option if it is one of OPTIONS_CHAIN, OPTIONS_HOLES, OPTIONS_SHARE or OPTIONS_REMOTE and
+ * its company. 0: taken; -1: not one of them; else an exit code. */
 int options_chain_take(struct options_chain *chain, const char *command, int option,
 		       const char *text);
-/* Applies BLOCKPULL_ALLOW_BACKING where no option said otherwise. 0 or an exit code. */
+/* Applies BLOCKPULL_ALLOW_BACKING where no option said otherwise; makes bases behind a network
+ * ready to be opened until the sandbox closes. Before there are threads: it may fork. 0 or an exit
+ * code. */
 int options_chain_finish(struct options_chain *chain, const char *command);
 void options_chain_free(struct options_chain *chain);
 

@@ -14,12 +14,37 @@
 #include "tools/cli/sandbox.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
 static bool sandbox_disabled;
+static bool sandbox_keeps_network;
+static void (*sandbox_all_open)(void *opaque); /* NULL: none, or it was called */
+static void *sandbox_opaque;
 
 void sandbox_disable(void)
 {
 	sandbox_disabled = true;
+}
+
+bool sandbox_keep_network(void (*all_open)(void *opaque), void *opaque, bool keep)
+{
+	sandbox_all_open = all_open;
+	sandbox_opaque = opaque;
+	sandbox_keeps_network = keep;
+#ifdef HAVE_SECCOMP
+	return !sandbox_disabled;
+#else
+	return false;
+#endif
+}
+
+static void sandbox_say_all_open(void)
+{
+	void (*all_open)(void *opaque) = sandbox_all_open;
+
+	sandbox_all_open = NULL;
+	if (all_open)
+		all_open(sandbox_opaque);
 }
 
 #ifndef HAVE_SECCOMP
@@ -27,6 +52,7 @@ void sandbox_disable(void)
 void sandbox_enter(unsigned names)
 {
 	(void)names;
+	sandbox_say_all_open();
 }
 
 #else
@@ -38,7 +64,6 @@ void sandbox_enter(unsigned names)
 #include <linux/sched.h>
 #include <malloc.h>
 #include <seccomp.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -196,6 +221,8 @@ static const int sandbox_link[] = { SCMP_SYS(link), SCMP_SYS(linkat), SCMP_SYS(s
 
 /* Messages with descriptors, and memory that another process keeps for us. */
 static const int sandbox_guest[] = { SCMP_SYS(recvmsg), SCMP_SYS(sendmsg), SCMP_SYS(memfd_create) };
+/* Bases behind a network: connections come from another process, as descriptors. */
+static const int sandbox_network[] = { SCMP_SYS(recvmsg), SCMP_SYS(sendmsg) };
 
 /* Asking for a terminal, for its width, for the extents of a file, and for a range to be cloned,
  * zeroed or discarded. */
@@ -306,6 +333,8 @@ static int sandbox_build(scmp_filter_ctx filter, unsigned names)
 		rc = sandbox_all(filter, SCMP_ACT_ALLOW, sandbox_rename, N_CALLS(sandbox_rename));
 	if (!rc && names & SANDBOX_RENAME)
 		rc = sandbox_all(filter, SCMP_ACT_ALLOW, sandbox_link, N_CALLS(sandbox_link));
+	if (!rc && sandbox_keeps_network && !(names & SANDBOX_GUEST))
+		rc = sandbox_all(filter, SCMP_ACT_ALLOW, sandbox_network, N_CALLS(sandbox_network));
 	if (!rc && names & SANDBOX_GUEST)
 		rc = sandbox_all(filter, SCMP_ACT_ALLOW, sandbox_guest, N_CALLS(sandbox_guest));
 	else if (!rc)
@@ -321,6 +350,7 @@ void sandbox_enter(unsigned names)
 {
 	scmp_filter_ctx filter;
 
+	sandbox_say_all_open();
 	if (sandbox_disabled)
 		return;
 	filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));

@@ -6,6 +6,8 @@
 #ifndef TOOLS_CLI_SANDBOX_H
 #define TOOLS_CLI_SANDBOX_H
 
+#include <stdbool.h>
+
 /* What a command still has to do to names, or'ed. Nothing else ever is allowed to. */
 enum sandbox_names {
 	SANDBOX_NO_NAMES = 0,
@@ -18,6 +20,11 @@ enum sandbox_names {
 
 /* --no-sandbox: sandbox_enter() does nothing from here on. */
 void sandbox_disable(void);
+
+/* Has sandbox_enter() call all_open(opaque) first, once, and, if `keep`, leave messages over
+ * sockets that are open by then; a later call replaces an earlier one. True: a sandbox will close
+ * behind which nothing can be connected to. Main thread. */
+bool sandbox_keep_network(void (*all_open)(void *opaque), void *opaque, bool keep);
 
 /* Closes the sandbox around the whole process, all its threads, for good. Call it when all files
  * are open. Where the kernel refuses it or it was not built in, things go on without: it guards

@@ -40,6 +40,19 @@ static const char flatten_help[] =
 	"                       repeatable\n"
 	"  --fd-map NAME=N      open no file: descriptor N is the file that the chain comes\n"
 	"                       to as NAME, or records so; repeatable\n"
+	"  --allow-remote PLACE bases behind a network that names may lead to: nbd:HOST[:PORT],\n"
+	"                       nbd+unix:DIR, nbds:... (TLS); repeatable; see blockpull(1)\n"
+	"  --map-backing NAME=URI\n"
+	"                       open URI, or a FILE, where an image names NAME; repeatable\n"
+	"  --open-timeout SECONDS\n"
+	"                       how long a server may take to be opened (default 30)\n"
+	"  --remote-timeout SECONDS\n"
+	"                       how long a server may be away before the copying pauses\n"
+	"                       (default 300)\n"
+	"  --tls-certificates DIR\n"
+	"                       for nbds: the authority's and our own certificates and key\n"
+	"  --tls-psk-file FILE  for nbds: keys shared with the server instead\n"
+	"  --tls-user NAME      whose key of that file\n"
 	"  --holes MODE         auto, read or trust\n"
 	"  --io MODE            auto, uring or threads\n"
 	"  --progress MODE      auto, bar, plain, json or none\n"
@@ -61,6 +74,8 @@ static const struct option flatten_table[] = {
 	{ "allow-backing", required_argument, NULL, OPTIONS_ALLOW_BACKING },
 	{ "backing-format", required_argument, NULL, OPTIONS_BACKING_FORMAT },
 	OPTIONS_FDS,
+	OPTIONS_REMOTE,
+	OPTIONS_REMOTE_READ,
 	PULL_OPTIONS,
 	OPTIONS_HELP,
 	OPTIONS_END,
@@ -113,7 +128,7 @@ static int flatten_check(struct command_line *line)
 
 static int flatten_run(struct command_line *line)
 {
-	const struct flatten_line *flatten = (const struct flatten_line *)line;
+	struct flatten_line *flatten = (struct flatten_line *)line;
 	struct pull_image image = { .path = line->words[0],
 				    .out = line->words[1],
 				    .new_image = &flatten->image.options };

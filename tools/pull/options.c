@@ -65,6 +65,19 @@ static const char pull_help[] =
 	"                       repeatable\n"
 	"  --fd-map NAME=N      open no file: descriptor N is the file that the chain comes\n"
 	"                       to as NAME, or records so; repeatable\n"
+	"  --allow-remote PLACE bases behind a network that names may lead to: nbd:HOST[:PORT],\n"
+	"                       nbd+unix:DIR, nbds:... (TLS); repeatable; see blockpull(1)\n"
+	"  --map-backing NAME=URI\n"
+	"                       open URI, or a FILE, where an image names NAME; repeatable\n"
+	"  --open-timeout SECONDS\n"
+	"                       how long a server may take to be opened (default 30)\n"
+	"  --remote-timeout SECONDS\n"
+	"                       how long a server may be away before the pull pauses\n"
+	"                       (default 300)\n"
+	"  --tls-certificates DIR\n"
+	"                       for nbds: the authority's and our own certificates and key\n"
+	"  --tls-psk-file FILE  for nbds: keys shared with the server instead\n"
+	"  --tls-user NAME      whose key of that file\n"
 	"  -f, --format FMT     the images' format: qcow2 or qed (default: detected)\n"
 	"  --holes MODE         auto: leave out the holes of raw files on file systems known\n"
 	"                       to report them rightly; read: on none; trust: on any\n"
@@ -108,6 +121,8 @@ static const struct option pull_table[] = {
 	{ "shard", required_argument, NULL, PULL_SHARD },
 	{ "jobs", required_argument, NULL, 'j' },
 	OPTIONS_CHAIN,
+	OPTIONS_REMOTE,
+	OPTIONS_REMOTE_READ,
 	{ "dry-run", no_argument, NULL, 'n' },
 	PULL_OPTIONS,
 	OPTIONS_HELP,

@@ -41,6 +41,7 @@ struct progress_facts {
 	char rate[PROGRESS_FACT_CAP];
 	char limit[PROGRESS_FACT_CAP];
 	char eta[PROGRESS_FACT_CAP];
+	char network[PROGRESS_FACT_CAP];
 	unsigned thousandths;
 };
 
@@ -205,6 +206,10 @@ static struct progress_facts progress_gather(const struct progress *progress,
 	if (limit)
 		snprintf(facts.limit, sizeof(facts.limit), "  limit %s MiB/s",
 			 size_text_mib(limit, one));
+	if (now->has_servers)
+		snprintf(facts.network, sizeof(facts.network), "  network %s%s%s",
+			 size_text(now->from_servers, one), now->servers_well ? "" : ", ",
+			 now->servers_well ? "" : now->server_state);
 	seconds_left = progress_seconds_left(progress, now);
 	if (!now->copying)
 		snprintf(facts.eta, sizeof(facts.eta), "  finishing");
@@ -255,20 +260,21 @@ static void progress_bar(unsigned thousandths, unsigned n_cells, char *out)
 static void progress_draw(struct progress *progress, const struct progress_now *now)
 {
 	struct progress_facts facts = progress_gather(progress, now);
-	char *title_or_fact[] = { NULL,       facts.percent, facts.amount,
-				  facts.rate, facts.limit,   facts.eta };
+	char *title_or_fact[] = { NULL,        facts.percent, facts.amount, facts.rate,
+				  facts.limit, facts.eta,     facts.network };
 	char line[PROGRESS_LINE_CAP];
 
-	/* What goes, in this order, when it does not fit: title, limit, amount, ETA, rate. */
-	static const int expendable[] = { 0, 4, 2, 5, 3 };
+	/* What goes, in this order, when it does not fit: title, limit, amount, network, ETA, rate.
+	 */
+	static const int expendable[] = { 0, 4, 2, 6, 5, 3 };
 	char title[PROGRESS_LINE_CAP / 2], bar[PROGRESS_BAR_MAX + 32] = "";
 	unsigned room = progress_columns() - 1, used = 0;
 
 	progress_title(progress, now, title, sizeof(title));
 	title_or_fact[0] = title;
-	for (size_t i = 0; i < 6; i++)
+	for (size_t i = 0; i < 7; i++)
 		used += text_columns(title_or_fact[i]);
-	for (size_t i = 0; i < 5 && used > room; i++) {
+	for (size_t i = 0; i < 6 && used > room; i++) {
 		char *gone = title_or_fact[expendable[i]];
 		used -= text_columns(gone);
 		*gone = 0;
@@ -278,8 +284,8 @@ static void progress_draw(struct progress *progress, const struct progress_now *
 		progress_bar(facts.thousandths,
 			     n_cells < PROGRESS_BAR_MAX ? n_cells : PROGRESS_BAR_MAX, bar);
 	}
-	snprintf(line, sizeof(line), "\r%s%s%s%s%s%s%s\033[K", title, bar, facts.percent,
-		 facts.amount, facts.rate, facts.limit, facts.eta);
+	snprintf(line, sizeof(line), "\r%s%s%s%s%s%s%s%s\033[K", title, bar, facts.percent,
+		 facts.amount, facts.rate, facts.limit, facts.eta, facts.network);
 	if (used <= room) {
 		fputs(line, stderr);
 		progress->drawn = true;
@@ -298,8 +304,8 @@ static void progress_print(const struct progress *progress, const struct progres
 	struct progress_facts facts = progress_gather(progress, now);
 	char title[PROGRESS_LINE_CAP / 2];
 	progress_title(progress, now, title, sizeof(title));
-	say_note("%s:%s%s%s%s%s", title, facts.percent, facts.amount, facts.rate, facts.limit,
-		 facts.eta);
+	say_note("%s:%s%s%s%s%s%s", title, facts.percent, facts.amount, facts.rate, facts.limit,
+		 facts.eta, facts.network);
 }
 
 /* Of all images: those that ended whole, those that run by what is done of them. */
@@ -330,8 +336,17 @@ void progress_line(struct progress *progress, const struct progress_now *now)
 	progress_print(progress, now);
 }
 
+static struct json_object *progress_json_network(const struct progress_now *now)
+{
+	struct json_object *network = json_object_new_object();
+
+	json_object_object_add(network, "bytes-read", json_object_new_uint64(now->from_servers));
+	json_object_object_add(network, "state", json_object_new_string(now->server_state));
+	return network;
+}
+
 void progress_json(const struct progress *progress, const char *name,
-		   const struct bpull_job_info *info)
+		   const struct bpull_job_info *info, const struct progress_now *now)
 {
 	struct json_object *line = json_object_new_object();
 	struct bpull_job_info shown;
@@ -342,6 +357,8 @@ void progress_json(const struct progress *progress, const char *name,
 	if (!progress->is_job_limit)
 		shown.bandwidth = progress->bandwidth;
 	job_json_progress(line, &shown, &(struct job_since){ 0 });
+	if (now->has_servers)
+		json_object_object_add(line, "network", progress_json_network(now));
 	say_json(line, SAY_JSON_LINE);
 }
 

@@ -44,16 +44,19 @@ struct progress {
 
 /* The pulls that run, added up. */
 struct progress_now {
-	const char *name;   /* of the only one, or of the first */
-	unsigned n_active;  /* how many run */
-	unsigned n_done;    /* how many ended */
-	uint64_t bandwidth; /* of the job that was added last, bytes/s; 0: none */
-	uint64_t cur, end;  /* guest bytes */
-	uint64_t moved;     /* bytes copied or cloned */
-	uint64_t worked;    /* those, and zeros that were read */
-	uint64_t walked;    /* of cur, what was not in the image before */
-	uint64_t left;      /* at most so much is still to be read */
-	bool copying;       /* something is left to copy and no stop was asked for */
+	const char *name;         /* of the only one, or of the first */
+	unsigned n_active;        /* how many run */
+	unsigned n_done;          /* how many ended */
+	uint64_t bandwidth;       /* of the job that was added last, bytes/s; 0: none */
+	uint64_t cur, end;        /* guest bytes */
+	uint64_t moved;           /* bytes copied or cloned */
+	uint64_t worked;          /* those, and zeros that were read */
+	uint64_t walked;          /* of cur, what was not in the image before */
+	uint64_t left;            /* at most so much is still to be read */
+	uint64_t from_servers;    /* bytes that came from a network; 0 without has_servers */
+	const char *server_state; /* the worst of all servers', or NULL: there is none */
+	bool has_servers, servers_well;
+	bool copying; /* something is left to copy and no stop was asked for */
 };
 
 /* Adds a running pull to the sums. */
@@ -71,9 +74,9 @@ void progress_sample(struct progress *progress, const struct progress_now *now);
 void progress_show(struct progress *progress, const struct progress_now *now);
 /* One line on stderr, whatever the mode: the answer to SIGUSR1. */
 void progress_line(struct progress *progress, const struct progress_now *now);
-/* One JSON line on stdout for one image. */
+/* One JSON line on stdout for one image; what is said of servers is `now`'s. */
 void progress_json(const struct progress *progress, const char *name,
-		   const struct bpull_job_info *info);
+		   const struct bpull_job_info *info, const struct progress_now *now);
 /* Removes the bar: call it before anything else is written to the terminal. */
 void progress_clear(struct progress *progress);
 /* After the last image. `done`: all of them were pulled. */

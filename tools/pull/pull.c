@@ -27,12 +27,14 @@
 #include "tools/control/jobs.h"
 #include "tools/pull/metrics.h"
 #include "tools/pull/outcome.h"
+#include "tools/pull/servers.h"
 #include "tools/words/exit_code.h"
 
 #define PULL_EVENTS_MAX 16
 
 struct pull {
 	struct pull_options options;
+	struct bases *bases; /* those of the options that were given */
 	struct bpull_engine *engine;
 	struct pull_image *images;
 	unsigned n_images, next_idx, n_active, n_ended;
@@ -60,17 +62,18 @@ static struct progress_now pull_now(const struct pull *pull)
 		if (!*now.name)
 			now.name = image->path;
 	}
+	servers_add(pull->bases, &now);
 	return now;
 }
 
-static void pull_json_progress(const struct pull *pull)
+static void pull_json_progress(const struct pull *pull, const struct progress_now *now)
 {
 	for (unsigned i = 0; i < pull->next_idx; i++) {
 		struct bpull_job_info info = { .size = sizeof(info) };
 		if (pull->images[i].state != PULL_RUNNING)
 			continue;
 		bpull_job_get_info(pull->images[i].disk, &info);
-		progress_json(&pull->progress, pull->images[i].path, &info);
+		progress_json(&pull->progress, pull->images[i].path, &info, now);
 	}
 }
 
@@ -87,7 +90,7 @@ static void pull_show_progress(struct pull *pull)
 	if (!progress_due(&pull->progress))
 		return;
 	if (pull->progress.mode == PROGRESS_JSON)
-		pull_json_progress(pull);
+		pull_json_progress(pull, &now);
 	progress_show(&pull->progress, &now);
 }
 
@@ -153,8 +156,20 @@ static void pull_say_stopped(struct pull *pull, const struct bpull_event *event)
 {
 	progress_clear(&pull->progress);
 	say_error("%s", event->message);
+	if (event->error == -EHOSTUNREACH) {
+		say_hint("the pull goes on by itself when the server is back; Ctrl-C ends it");
+		return;
+	}
 	say_hint("kill -CONT %d goes on%s", (int)getpid(),
 		 pull->control ? ", as 'blockpull ctl' does with resume" : "");
+}
+
+static void pull_say_resumed(struct pull *pull, const struct pull_image *image)
+{
+	if (pull->options.line.quiet)
+		return;
+	progress_clear(&pull->progress);
+	say_note("%s: the server is back and the pull goes on", image->path);
 }
 
 static void pull_pass_go_on(struct pull *pull)
@@ -182,6 +197,8 @@ static int pull_process(struct pull *pull)
 			control_event(pull->control, &events[i]);
 		if (events[i].type == BPULL_EVENT_JOB_STOPPED)
 			pull_say_stopped(pull, &events[i]);
+		if (events[i].type == BPULL_EVENT_JOB_RESUMED)
+			pull_say_resumed(pull, image);
 		if (events[i].type != BPULL_EVENT_JOB || events[i].status == BPULL_JOB_READY)
 			continue;
 		pull->target.disk = NULL;
@@ -208,15 +225,16 @@ static void pull_pass_stop(struct pull *pull)
 	}
 }
 
-/* Until the engine, a signal or a client of the control socket has something to do, or progress or
- * metrics are due. */
+/* Until the engine, a signal, a server or a client of the control socket has something to do, or
+ * progress or metrics are due. */
 static void pull_wait(struct pull *pull, int stop_fd)
 {
-	struct pollfd fds[2 + CONTROL_MAX_FDS] = {
+	struct pollfd fds[3 + CONTROL_MAX_FDS] = {
 		{ .fd = bpull_engine_fd(pull->engine), .events = POLLIN },
 		{ .fd = stop_fd, .events = POLLIN },
+		{ .fd = bases_fd(pull->bases), .events = POLLIN },
 	};
-	int n_fds = 2 + (pull->control ? control_poll_fds(pull->control, fds + 2) : 0);
+	int n_fds = 3 + (pull->control ? control_poll_fds(pull->control, fds + 3) : 0);
 	int wait_ms = progress_timeout_ms(&pull->progress);
 	int metrics_ms = metrics_timeout_ms(pull->metrics);
 
@@ -244,6 +262,7 @@ static int pull_loop(struct pull *pull, int stop_fd)
 			say_error("the I/O engine failed: %s", strerror(-rc));
 			return exit_code_of_error(rc);
 		}
+		servers_say_changes(pull->bases, &pull->progress, pull->options.line.quiet);
 		pull_show_progress(pull);
 		pull_warn_of_metrics(pull, metrics_update(pull->metrics));
 		if (pull->n_active)
@@ -337,9 +356,12 @@ static int pull_run(struct pull *pull)
 	return code;
 }
 
-int pull_images(const struct pull_options *options, struct pull_image *images, unsigned n_images)
+int pull_images(struct pull_options *options, struct pull_image *images, unsigned n_images)
 {
-	struct pull pull = { .options = *options, .images = images, .n_images = n_images };
+	struct pull pull = { .options = *options,
+			     .bases = &options->line.chain.bases,
+			     .images = images,
+			     .n_images = n_images };
 	struct pull_image *last = &images[n_images - 1];
 	last->is_last = true;
 	if (options->control || last->out)

@@ -7,6 +7,6 @@
 #include "tools/pull/options.h"
 
 /* Runs the options on these images (path, out, new_image set). Returns the exit code. */
-int pull_images(const struct pull_options *options, struct pull_image *images, unsigned n_images);
+int pull_images(struct pull_options *options, struct pull_image *images, unsigned n_images);
 
 #endif

@@ -61,6 +61,9 @@ const char *exit_code_hint(int error)
 	case EIO:
 		return "the device or its file system failed; the kernel's log (dmesg) says more, "
 		       "and the same command may be run again";
+	case EHOSTUNREACH:
+		return "see that the server runs and can be reached, then run the same command "
+		       "again";
 	case ENOSPC:
 	case EDQUOT: return "make room, then run the same command again";
 	case EFBIG:
