@@ -199,6 +199,20 @@ def control(d):
     check('backing-filename' not in image_info(top), 'it has a backing file still')
 
 
+@case('a client starts a pull to a base behind the closed filter')
+def control_base(d):
+    os.rename(disk(d), f'{d}/mid.img')
+    images.qemu_io(f'{d}/mid.img', 'qcow2', 'write -P 0x77 8M 1M')
+    top = overlay(f'{d}/top.img', 'mid.img', base_fmt='qcow2')
+    server = serving(d, f'--control={d}/c', top)
+    said = ask(f'{d}/c', {'execute': 'block-stream', 'arguments': {'device': top, 'base': f'{d}/base.raw'}})[0]
+    same('return' in said, True, f'block-stream: {said}')
+    bp('ctl', f'{d}/c', 'wait')
+    end(server)
+    same(image_info(top).get('backing-filename'), 'base.raw', 'the backing file')
+    images.qemu_io(top, 'qcow2', 'read -P 0x77 8M 1M')
+
+
 def blockstats(path, **arguments):
     return ask(path, {'execute': 'query-blockstats', 'arguments': arguments})[0]
 
