@@ -251,6 +251,12 @@ enum bpull_disk_flags {
 	 * hole, and their files are read. What such a one calls a hole is zeros then to everything
 	 * but a job with BPULL_JOB_VERIFY, which reads it. */
 	BPULL_DISK_TRUST_HOLES = 1 << 7,
+	/* Without FORCE_SHARE: another process has the image still, and will give it away, as in
+	 * a migration. The disk opens as bpull_disk_inactivate() leaves it: no lock is taken and
+	 * nothing written before bpull_disk_activate(), which reads all anew. What describes the
+	 * disk until then is read from headers that may change; one that is met half written is
+	 * -EUCLEAN, and opening can be tried again. Only bpull_disk_open() */
+	BPULL_DISK_INACTIVE = 1 << 8,
 };
 
 /* Which backing files may be opened, at every level of the chain. */
@@ -456,9 +462,10 @@ struct bpull_disk_options {
 	void *find_opaque; /* -EINVAL without find_base */
 };
 
-/* Opens an image and its chain and takes QEMU's locks on them: the image for writing unless
- * READ_ONLY. Nothing is written before a job starts. The path is used as given: relative backing
- * names are looked for beside it. Blocking (see the top). NULL options: all defaults.
+/* Opens an image and its chain and takes QEMU's locks on them (unless INACTIVE): the image for
+ * writing unless READ_ONLY. Nothing is written before a job starts. The path is used as given:
+ * relative backing names are looked for beside it. Blocking (see the top). NULL options: all
+ * defaults.
  * Errors: all those told apart above, and -ELOOP. -EINVAL too: a file of backing_formats that the
  * chain does not have, or has two of, and one that is said to be two things. */
 BPULL_API int bpull_disk_open(struct bpull_engine *engine, const char *path,

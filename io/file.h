@@ -190,6 +190,7 @@ struct file_open {
 	/* Ask again for a lock that is held, this long: a process killed a moment ago gives its
 	 * own back only when the kernel has ended its ring. */
 	unsigned lock_wait_ms;
+	bool at_rest; /* without its locks, as after file_rest() */
 	/* What will work on it may hold its description after the process was killed: the locks
 	 * get a description of their own, which takes one more descriptor. */
 	bool outlives;

@@ -138,6 +138,7 @@ static int open_chain(struct bpull_disk *disk, const char *path, const struct bp
 	how.write = !(o->flags & BPULL_DISK_READ_ONLY);
 	how.allow_raw = o->flags & BPULL_DISK_GUEST_IO;
 	how.watch = true;
+	how.at_rest = o->flags & BPULL_DISK_INACTIVE;
 	how.outlives = disk->engine->io->ops->outlives;
 	how.no_locks_here = note_no_locks;
 	how.file_opened = disk_note_file_opened;
@@ -179,7 +180,7 @@ static int check_direct(const struct bpull_disk *disk, struct err *err)
 	return 0;
 }
 
-/* Makes the overlay ready for guest writes. */
+/* Makes the overlay ready for guest writes; that of an inactive disk when it is activated. */
 static int prepare_guest(struct bpull_disk *disk, const struct bpull_disk_options *o,
 			 struct err *err)
 {
@@ -197,7 +198,7 @@ static int prepare_guest(struct bpull_disk *disk, const struct bpull_disk_option
 			"%s: it looks raw, but a guest may have made it look so, or may make "
 			"it look different; name its format to let a guest write to it",
 			file_show(overlay->file, &shown));
-	rc = layer_begin_writing(overlay, err);
+	rc = o->flags & BPULL_DISK_INACTIVE ? 0 : layer_begin_writing(overlay, err);
 	disk->may_write = !rc;
 	return rc;
 }
@@ -240,6 +241,7 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 	disk->engine = engine;
 	disk->user_data = o.user_data;
 	disk->flags = o.flags;
+	disk->guests.rest = o.flags & BPULL_DISK_INACTIVE ? DISK_INACTIVE : DISK_ACTIVE;
 	engine_yields_begin(&yields, engine);
 	rc = open_chain(disk, path, &o, &err);
 	if (!rc) {

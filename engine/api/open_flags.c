@@ -36,6 +36,9 @@ const struct open_flag open_flags[] = {
 	{ BPULL_DISK_DIRECT, ON(OPEN_DISK) | ON(OPEN_MEASURE), 0, BPULL_DISK_READ_ONLY,
 	  "DIRECT is about what is written: it goes with bpull_disk_open() without READ_ONLY, and "
 	  "with measuring for that" },
+	{ BPULL_DISK_INACTIVE, ON(OPEN_DISK), 0, BPULL_DISK_FORCE_SHARE,
+	  "INACTIVE goes with bpull_disk_open() only, and without FORCE_SHARE: the locks that it "
+	  "puts off are never taken then" },
 };
 const size_t open_flags_n = ARRAY_LEN(open_flags);
 

@@ -61,6 +61,7 @@ static int take_layer(struct chain_walk *walk, struct layer_want *want, struct e
 
 	want->lock = !how->no_lock || how->write;
 	want->outlives = how->outlives;
+	want->at_rest = how->at_rest;
 	want->holes = how->holes;
 	want->watch = how->watch;
 	want->giver = how->giver;
@@ -233,6 +234,7 @@ static int open_data_file(struct chain_walk *walk, struct err *err)
 		.direct = layer->is_overlay && how->direct,
 		.lock = !how->no_lock || how->write,
 		.outlives = how->outlives,
+		.at_rest = how->at_rest,
 		.holes = how->holes,
 		.watch = how->watch,
 		.policy = &walk->policy,

@@ -50,6 +50,7 @@ struct chain_open {
 	bool allow_unreadable; /* for info: open what can't be read, too */
 	bool no_lock;          /* --force-share; only without write */
 	bool outlives;         /* file_open.outlives of all files */
+	bool at_rest;          /* as after chain_rest(): chain_wake() takes the locks */
 	enum file_holes holes;
 	bool watch; /* file_look() will be asked for the files that are only read */
 	/* The overlay's file and its data file are opened with O_DIRECT, where they can be. */

@@ -123,6 +123,7 @@ static int open_file(struct layer_set *set, const struct layer_want *want, struc
 		.holes = want->holes,
 		.direct = want->direct,
 		.outlives = want->outlives,
+		.at_rest = want->at_rest,
 		.lock = want->write ? FILE_LOCK_OVERLAY : FILE_LOCK_SHARED,
 		.lock_unsupported = no_locks,
 		.watch = want->watch ? set->watch : NULL,
@@ -190,10 +191,12 @@ static int reserve_entry(struct layer_set *set)
 }
 
 /* reserve_entry() has made room. */
-static void add_entry(struct layer_set *set, struct layer *layer, bool locked)
+static void add_entry(struct layer_set *set, struct layer *layer, const struct layer_want *want)
 {
 	atomic_store(&set->changes, true);
-	set->entries[set->n++] = (struct layer_entry){ .layer = layer, .locked = locked };
+	set->entries[set->n++] = (struct layer_entry){ .layer = layer,
+						       .locked = want->lock,
+						       .is_apart = want->at_rest };
 	atomic_store(&set->changes, false);
 }
 
@@ -235,7 +238,7 @@ static int join(struct layer_set *set, const struct layer_want *want, struct lay
 		return rc;
 	}
 	layer->is_overlay = want->write;
-	add_entry(set, layer, want->lock);
+	add_entry(set, layer, want);
 	*out = layer;
 	return 0;
 }

@@ -33,6 +33,7 @@ struct layer_want {
 	void *opaque; /* of choose */
 	bool write;   /* as the overlay of its chain, to be changed */
 	bool lock, direct;
+	bool at_rest;  /* file_open.at_rest; it is kept apart, as layer_set_keep_apart() says */
 	bool outlives; /* file_open.outlives */
 	enum file_holes holes;
 	bool watch;   /* file_look() is to tell a touch from a write */

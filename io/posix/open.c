@@ -93,6 +93,9 @@ static int lock_file(const struct posix_lookup *lk, struct file *file, bool *uns
 		file->lock_fd = is_given(lk) ? posix_given_lock_fd(lk)
 					     : posix_open_fd(link, O_RDONLY | O_NOCTTY, 0);
 	}
+	*unsupported = false;
+	if (lk->how->at_rest)
+		return 0;
 	return posix_take_locks(file, lk->how->lock, lk->how->lock_wait_ms, unsupported, err);
 }
 

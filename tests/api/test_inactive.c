@@ -41,14 +41,29 @@ static void tear_down(void)
 TIME_LIMIT(60);
 TestSuite(inactive, .init = set_up, .fini = tear_down, .timeout = TIME_LIMIT_CLOCK(60));
 
-static struct bpull_disk *open_disk(const char *name)
+static struct bpull_disk *open_with(struct bpull_engine *with, const char *name, uint32_t flags)
 {
-	struct bpull_disk_options o = { .size = sizeof(o), .flags = BPULL_DISK_GUEST_IO };
+	struct bpull_disk_options o = { .size = sizeof(o), .flags = BPULL_DISK_GUEST_IO | flags };
 	struct bpull_disk *disk;
 
-	cr_assert_eq(bpull_disk_open(engine, scratch(name), &o, &disk, &error), 0, "%s",
+	cr_assert_eq(bpull_disk_open(with, scratch(name), &o, &disk, &error), 0, "%s",
 		     error.message);
 	return disk;
+}
+
+static struct bpull_disk *open_disk(const char *name)
+{
+	return open_with(engine, name, 0);
+}
+
+/* Another engine, whose locks are as another process's. */
+static struct bpull_engine *open_engine(void)
+{
+	struct bpull_engine_options o = { .size = sizeof(o), .flags = BPULL_ENGINE_THREAD };
+	struct bpull_engine *other;
+
+	cr_assert_eq(bpull_engine_open(&o, &other, &error), 0, "%s", error.message);
+	return other;
 }
 
 static void put(struct bpull_disk *disk, int byte, uint64_t off, size_t len)
@@ -310,4 +325,149 @@ Test(inactive, others_keep_their_base)
 	expect(a, 0x77, 0);
 	bpull_disk_close(b);
 	bpull_disk_close(a);
+}
+
+/* ---- opened so ---- */
+
+/* A migration: the destination has opened the image before the source gives it away. */
+Test(inactive, a_disk_goes_to_one_that_was_opened_for_it)
+{
+	struct bpull_engine *other = open_engine();
+	struct bpull_disk *source = open_disk("top"), *dest;
+
+	put(source, 0x11, 0, MiB);
+	dest = open_with(other, "top", BPULL_DISK_INACTIVE);
+	cr_expect_eq(bpull_disk_size(dest), LEN);
+	cr_expect_eq(bpull_pread(dest, buf, 4096, 0), -EPERM);
+	cr_expect_eq(bpull_job_start(dest, NULL, &error), -EPERM);
+	cr_expect_eq(bpull_disk_activate(dest, &error), -EBUSY);
+	cr_expect(strstr(error.message, "top") && strstr(error.message, "in use"), "%s",
+		  error.message);
+	put(source, 0x12, 4 * MiB, MiB); /* into tables that the other has not seen */
+	inactivate(source);
+	activate(dest);
+	expect(dest, 0x11, 0);
+	expect(dest, 0x12, 4 * MiB);
+	expect(dest, 0x5a, 6 * MiB);
+	put(dest, 0x13, 6 * MiB, MiB);
+	cr_expect_eq(bpull_disk_activate(source, &error), -EBUSY);
+	inactivate(dest);
+	activate(source);
+	expect(source, 0x12, 4 * MiB);
+	expect(source, 0x13, 6 * MiB);
+	bpull_disk_close(source);
+	bpull_disk_close(dest);
+	bpull_engine_close(other);
+	cr_expect_eq(scratch_run("qemu-img", "check", "-q", scratch("top"), NULL), 0);
+}
+
+/* The source's pull ends after the destination has opened the chain. */
+Test(inactive, a_link_goes_before_the_disk_is_activated)
+{
+	struct bpull_engine *other = open_engine();
+	struct bpull_disk *source = open_disk("top");
+	struct bpull_disk *dest = open_with(other, "top", BPULL_DISK_INACTIVE);
+
+	cr_expect_eq(bpull_disk_depth(dest), 2);
+	cr_assert_eq(bpull_job_start(source, NULL, &error), 0, "%s", error.message);
+	cr_assert_eq(bpull_job_wait(source, -1), 0);
+	bpull_disk_close(source);
+	cr_assert_eq(qemu_io("top", "write -P 0x31 1M 64k"), 0, "the destination has a lock");
+	cr_assert_eq(scratch_run("qemu-io", "-f", "raw", "-c", "write -P 0x99 0 4M",
+				 scratch("base"), NULL),
+		     0, "the destination has a lock of the base");
+	activate(dest);
+	cr_expect_eq(bpull_disk_depth(dest), 1);
+	expect(dest, 0x5a, 0);
+	expect(dest, 0x31, MiB);
+	bpull_disk_close(dest);
+	bpull_engine_close(other);
+}
+
+Test(inactive, opening_so_changes_nothing)
+{
+	struct stat before, after;
+	struct bpull_disk *disk;
+
+	cr_assert_eq(stat(scratch("top"), &before), 0);
+	disk = open_with(engine, "top", BPULL_DISK_INACTIVE);
+	inactivate(disk);
+	bpull_disk_close(disk);
+	cr_assert_eq(stat(scratch("top"), &after), 0);
+	cr_expect_eq(before.st_mtim.tv_sec, after.st_mtim.tv_sec);
+	cr_expect_eq(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec, "it was written to");
+}
+
+Test(inactive, whether_it_may_be_written_to_is_asked_again)
+{
+	struct bpull_disk *disk = open_with(engine, "top", BPULL_DISK_INACTIVE);
+	uint8_t corrupt = 2, sound = 0;
+	int fd = open(scratch("top"), O_RDWR);
+
+	cr_assert_eq(pwrite(fd, &corrupt, 1, 79), 1);
+	cr_expect_eq(bpull_disk_activate(disk, &error), -EUCLEAN);
+	cr_expect(strstr(error.message, "corrupt"), "%s", error.message);
+	cr_expect_eq(bpull_pwrite(disk, buf, 4096, 0, 0), -EPERM);
+	cr_assert_eq(pwrite(fd, &sound, 1, 79), 1);
+	cr_expect_eq(qemu_io("top", "read 0 4k"), 0, "it is locked after a refusal");
+	activate(disk);
+	put(disk, 0x11, 0, 4096);
+	close(fd);
+	bpull_disk_close(disk);
+}
+
+Test(inactive, a_reader_waits_for_its_locks_too)
+{
+	struct bpull_engine *other = open_engine();
+	struct bpull_disk *source = open_disk("top");
+	struct bpull_disk *looks =
+		open_with(other, "top", BPULL_DISK_INACTIVE | BPULL_DISK_READ_ONLY);
+
+	cr_expect_eq(bpull_disk_activate(looks, &error), -EBUSY);
+	bpull_disk_close(source);
+	activate(looks);
+	expect(looks, 0x5a, 0);
+	cr_expect_eq(bpull_pwrite(looks, buf, 4096, 0, 0), -EROFS);
+	cr_expect_eq(qemu_io("top", "write 0 4k"), 1, "it is not locked");
+	bpull_disk_close(looks);
+	bpull_engine_close(other);
+}
+
+/* The files of one that was opened so are kept from other chains, and are its own again later. */
+Test(inactive, what_was_opened_so_is_not_shared)
+{
+	struct bpull_disk *disk, *second;
+
+	make_overlay("second", BPULL_FORMAT_QCOW2, "base");
+	disk = open_with(engine, "top", BPULL_DISK_INACTIVE);
+	second = open_disk("second");
+	cr_expect_eq(scratch_run("qemu-io", "-f", "raw", "-c", "write 0 4k", scratch("base"), NULL),
+		     1, "the base is shared with one that has no lock");
+	bpull_disk_close(second);
+	cr_expect_eq(scratch_run("qemu-io", "-f", "raw", "-c", "write -P 0x77 0 4k",
+				 scratch("base"), NULL),
+		     0);
+	activate(disk);
+	expect(disk, 0x77, 0);
+	bpull_disk_close(disk);
+}
+
+Test(inactive, a_raw_disk_is_named_as_before)
+{
+	struct bpull_disk_options o = { .size = sizeof(o), .flags = BPULL_DISK_INACTIVE };
+	struct bpull_disk *disk;
+
+	cr_expect_neq(bpull_disk_open(engine, scratch("base"), &o, &disk, &error), 0,
+		      "a job would pull into it");
+	o.flags |= BPULL_DISK_GUEST_IO;
+	cr_expect_eq(bpull_disk_open(engine, scratch("base"), &o, &disk, &error), -EINVAL);
+	o.format = BPULL_FORMAT_RAW;
+	cr_assert_eq(bpull_disk_open(engine, scratch("base"), &o, &disk, &error), 0);
+	activate(disk);
+	put(disk, 0x11, 0, 4096);
+	expect(disk, 0x11, 0);
+	bpull_disk_close(disk);
+	o.flags |= BPULL_DISK_READ_ONLY | BPULL_DISK_FORCE_SHARE;
+	cr_expect_eq(bpull_disk_open(engine, scratch("base"), &o, &disk, &error), -EINVAL);
+	cr_expect(strstr(error.message, "INACTIVE"), "%s", error.message);
 }

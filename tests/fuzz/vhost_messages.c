@@ -37,7 +37,12 @@ static void nothing(void *opaque, struct vhost_queue *queue)
 	(void)queue;
 }
 
-static const struct vhost_ops ops = { nothing, nothing, nothing };
+static void all_stopped(void *opaque)
+{
+	(void)opaque;
+}
+
+static const struct vhost_ops ops = { nothing, nothing, nothing, all_stopped };
 
 static void open_files(void)
 {

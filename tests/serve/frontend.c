@@ -4,6 +4,7 @@
  * frontend orders [OPTION...] -- BACKEND...     each VMM's order, one after another
  * frontend hostile [OPTION...] -- BACKEND...         what no frontend should do
  * frontend load [OPTION...] SOCKET           requests a second
+ * frontend steer [OPTION...] SOCKET              does what stdin says (steer.c)
  *
  * BACKEND's command has --socket-path=PATH. What is wrong ends with exit code 1.
  */
@@ -15,6 +16,7 @@
 
 #include "tests/serve/hostile.h"
 #include "tests/serve/load.h"
+#include "tests/serve/steer.h"
 #include "tests/serve/storm.h"
 
 #define QUEUE_SIZE 128
@@ -186,6 +188,16 @@ static int run_load(const struct options *o, const char *socket)
 	return 0;
 }
 
+static int run_steer(const struct options *o, const char *socket)
+{
+	struct front front;
+
+	open_front(&front, o);
+	steer_run(&front, order_find(o->order), socket);
+	front_close(&front);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *verb = argc > 1 ? argv[1] : "";
@@ -193,7 +205,7 @@ int main(int argc, char **argv)
 
 	signal(SIGPIPE, SIG_IGN);
 	if (argc < 3)
-		front_fail("usage: storm|orders|hostile|load [OPTION...] COMMAND...|SOCKET");
+		front_fail("usage: storm|orders|hostile|load|steer [OPTION...] COMMAND...|SOCKET");
 	options_read(&o, argc - 1, argv + 1);
 	argv += 1 + optind;
 	if (!*argv)
@@ -206,5 +218,7 @@ int main(int argc, char **argv)
 		return run_hostile(&o, argv);
 	if (!strcmp(verb, "load"))
 		return run_load(&o, *argv);
+	if (!strcmp(verb, "steer"))
+		return run_steer(&o, *argv);
 	front_fail("unknown verb '%s'", verb);
 }

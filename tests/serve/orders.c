@@ -124,6 +124,13 @@ bool order_start(struct front *front, const struct order *order)
 	return true;
 }
 
+bool order_start_queue(struct front *front, const struct order *order, unsigned index)
+{
+	front->queues[index].event_idx = front->features & VHOST_BIT(VIRTIO_EVENT_IDX);
+	return order_say_all(front, order, order->queue, index) &&
+	       order_say_all(front, order, order->enable, index);
+}
+
 bool order_stop(struct front *front, const struct order *order)
 {
 	for (unsigned i = 0; i < front->n_queues; i++)

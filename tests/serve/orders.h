@@ -24,6 +24,8 @@ const struct order *order_find(const char *name);
 /* A connection, from its beginning until the rings run. False: the backend refuses, or has gone. */
 bool order_connect(struct front *front, const struct order *order);
 bool order_start(struct front *front, const struct order *order);
+/* One more ring of a device that was started; its ring is where it was. */
+bool order_start_queue(struct front *front, const struct order *order, unsigned index);
 bool order_stop(struct front *front, const struct order *order);
 
 #endif

@@ -219,10 +219,17 @@ static const int sandbox_link[] = { SCMP_SYS(link), SCMP_SYS(linkat), SCMP_SYS(s
 /* How tools/pull/metrics_file.c makes its file. */
 #define SANDBOX_NEW_FILE (O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC)
 
-/* Messages with descriptors, and memory that another process keeps for us. */
-static const int sandbox_guest[] = { SCMP_SYS(recvmsg), SCMP_SYS(sendmsg), SCMP_SYS(memfd_create) };
 /* Bases behind a network: connections come from another process, as descriptors. */
 static const int sandbox_network[] = { SCMP_SYS(recvmsg), SCMP_SYS(sendmsg) };
+/* Messages with descriptors, and memory that another process keeps for us. A disk that comes back
+ * from another process is watched again, by the names of its open files, and its pull starts again:
+ * the way to a new base is made from where links lead. */
+static const int sandbox_guest[] = {
+	SCMP_SYS(recvmsg),           SCMP_SYS(sendmsg), SCMP_SYS(memfd_create),
+	SCMP_SYS(inotify_add_watch), SCMP_SYS(getcwd),  SCMP_SYS(readlink),
+	SCMP_SYS(readlinkat),        SCMP_SYS(access),  SCMP_SYS(faccessat),
+	SCMP_SYS(faccessat2),
+};
 
 /* Asking for a terminal, for its width, for the extents of a file, and for a range to be cloned,
  * zeroed or discarded. */

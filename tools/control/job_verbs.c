@@ -11,6 +11,7 @@
 
 #include "tools/control/args.h"
 #include "tools/control/jobs.h"
+#include "tools/control/suspend.h"
 
 /* Which of QEMU's two families a verb is of: they name the job differently, and a missing one
  * too. */
@@ -130,6 +131,7 @@ static struct json_object *job_verbs_cancel_job(struct control_target *target,
 						struct control_job *job, struct json_object *args)
 {
 	struct json_object *refusal = job_verbs_check_verb(job, "cancel");
+	int rc;
 
 	(void)args;
 	if (refusal)
@@ -138,7 +140,9 @@ static struct json_object *job_verbs_cancel_job(struct control_target *target,
 		control_job_release(target, job, false);
 		return control_ok(NULL);
 	}
-	return job_verbs_answer_of(job, bpull_job_abort(target->disk));
+	rc = bpull_job_abort(target->disk);
+	job->is_canceled = !rc;
+	return job_verbs_answer_of(job, rc);
 }
 
 static struct json_object *job_verbs_cancel_block_job(struct control_target *target,
@@ -245,6 +249,8 @@ bool control_job_verb(struct control_target *target, const char *verb, struct js
 		return true;
 	job = job_verbs_find(target, args, job_verbs[i].family, answer);
 	if (job)
+		*answer = control_refuse_inactive(target, job);
+	if (job && !*answer)
 		*answer = job_verbs[i].run(target, job, args);
 	return true;
 }

@@ -23,6 +23,7 @@
 
 #include "tools/control/events.h"
 #include "tools/control/nodes.h"
+#include "tools/control/suspend.h"
 
 /* ---- the list ---- */
 
@@ -44,6 +45,8 @@ void control_job_free(struct control_job *job)
 	if (!job)
 		return;
 	free(job->id);
+	free(job->base);
+	free(job->base_name);
 	free(job);
 }
 
@@ -59,8 +62,10 @@ void control_job_started(struct control_target *target, const struct bpull_job_o
 {
 	struct control_job *job = control_job_new(target->device);
 
-	if (!job)
+	if (!job || !control_job_keep(job, options)) {
+		control_job_free(job);
 		return;
+	}
 	job->auto_finalize = !(options->flags & BPULL_JOB_MANUAL_FINALIZE);
 	job->auto_dismiss = true;
 	job->on_error = options->on_error;
@@ -82,7 +87,7 @@ struct bpull_job_info control_job_info(const struct control_target *target,
 	struct bpull_job_info info = job->end;
 
 	info.size = sizeof(info);
-	if (job == target->active && !job->is_held && target->disk)
+	if (job == target->active && !job->is_held && !job->is_suspended && target->disk)
 		bpull_job_get_info(target->disk, &info);
 	return info;
 }
@@ -132,7 +137,7 @@ void control_job_look(struct control_target *target)
 	struct control_job *job = target->active;
 	struct bpull_job_info info;
 
-	if (!job || job->is_held || !target->disk)
+	if (!job || job->is_held || job->is_suspended || !target->disk)
 		return;
 	info = control_job_info(target, job);
 	if (info.state == BPULL_JOB_CONCLUDED || info.state == BPULL_JOB_NONE)
@@ -247,7 +252,7 @@ void control_job_release(struct control_target *target, struct control_job *job,
 	jobs_cancel(target, job);
 }
 
-static void jobs_fail(struct control_target *target, struct control_job *job, const char *message)
+void control_job_fail(struct control_target *target, struct control_job *job, const char *message)
 {
 	snprintf(job->error, sizeof(job->error), "%s", message);
 	jobs_tell_running(target, job);
@@ -296,7 +301,7 @@ void control_job_event(struct control_target *target, const struct bpull_event *
 	switch (event->status) {
 	case BPULL_JOB_COMPLETED: jobs_complete(target, job); return;
 	case BPULL_JOB_CANCELED: jobs_cancel(target, job); return;
-	case BPULL_JOB_FAILED: jobs_fail(target, job, event->message); return;
+	case BPULL_JOB_FAILED: control_job_fail(target, job, event->message); return;
 	case BPULL_JOB_READY: jobs_tell_pending(target, job); return;
 	}
 }

@@ -26,6 +26,8 @@ void control_job_resumed(struct control_target *target, struct control_job *job)
 void control_job_release(struct control_target *target, struct control_job *job, bool completes);
 /* Takes one that has ended off the list. */
 void control_job_dismiss(struct control_target *target, struct control_job *job);
+/* It has failed: job->end says how. */
+void control_job_fail(struct control_target *target, struct control_job *job, const char *message);
 /* What the event means to clients. */
 void control_job_event(struct control_target *target, const struct bpull_event *event);
 /* The job that runs, or ended last, in the words of the command's JSON; NULL: there was none. */

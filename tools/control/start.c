@@ -14,6 +14,7 @@
 #include "tools/control/args.h"
 #include "tools/control/jobs.h"
 #include "tools/control/nodes.h"
+#include "tools/control/suspend.h"
 
 const struct control_arg control_stream_args[] = {
 	{ "job-id", CONTROL_TEXT, false },
@@ -178,8 +179,10 @@ static struct json_object *start_job(struct control_target *target, const struct
 	struct control_job *job = control_job_new(r->id);
 	struct bpull_error error = { 0 };
 
-	if (!job)
+	if (!job || !control_job_keep(job, &r->o)) {
+		control_job_free(job);
 		return control_refuse("GenericError", "out of memory");
+	}
 	if (bpull_job_start(target->disk, &r->o, &error)) {
 		control_job_free(job);
 		return control_refuse("GenericError", "%s", error.message);
@@ -198,6 +201,8 @@ struct json_object *control_block_stream(struct control_target *target, struct j
 
 	if (!refusal && !target->disk)
 		refusal = control_refuse("GenericError", "The disk is closed");
+	if (!refusal)
+		refusal = control_refuse_inactive(target, NULL);
 	if (!refusal)
 		refusal = start_take_id(target, args, &r);
 	if (!refusal)

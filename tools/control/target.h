@@ -32,8 +32,12 @@ struct control_job {
 	bool is_user_paused; /* by a verb or an error, and not resumed */
 	bool is_resuming;    /* resumed, while the engine may still say PAUSED */
 	bool is_held;        /* it had nothing to do, and waits to be finalized */
+	bool is_canceled;    /* by a client; its event is on the way */
+	bool is_suspended;   /* aborted, to be started again with `options`: suspend.c */
+	struct bpull_job_options options;
+	char *base, *base_name; /* of the options */
 	struct job_since since;
-	/* Where it has ended: */
+	/* Where it has ended, or is suspended: */
 	struct bpull_job_info end;
 	char error[1024]; /* as QMP has it; "": it completed */
 	char why[1024];   /* the library's sentence, of an error that stopped it, too; or "" */
@@ -47,6 +51,7 @@ struct control_target {
 	const char *path;        /* of the image, as it is opened */
 	const struct bpull_disk_options *how; /* it is opened; NULL: all defaults */
 	struct bpull_job_options job;         /* what block-stream leaves open */
+	bool is_inactive;                     /* the owner has given the image away for a while */
 	bool stays;                           /* the disk is served, also when a job is over */
 	/* Makes the disk so many bytes long, and waits for it: 0, or -errno with a sentence. NULL:
 	 * its users can't be told of another size. */

@@ -18,6 +18,7 @@
 #include "tools/control/nodes.h"
 #include "tools/control/queries.h"
 #include "tools/control/start.h"
+#include "tools/control/suspend.h"
 
 static struct json_object *verbs_negotiate(bool *negotiated, struct json_object *args)
 {
@@ -72,6 +73,9 @@ static struct json_object *verbs_resize(struct control_target *target, struct js
 	if (!target->resize)
 		return control_refuse("GenericError",
 				      "The users of this disk can't be told of another size");
+	refusal = control_refuse_inactive(target, NULL);
+	if (refusal)
+		return refusal;
 	if (target->resize(target->owner, size, &error))
 		return control_refuse("GenericError", "%s", error.message);
 	if (target->n_nodes)

@@ -2,32 +2,38 @@
 /*
  * The header is read without locks, a moment before the image is opened with
  * them: what it says of the format can't change while another
- * process may not write.
+ * process may not write. Where another process has the image first, it is looked at
+ * again when that has given it away; a granule that is another then counts as none.
  */
 #include "tools/serve/image.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-#define NOTE_EXTENTS 256
-#define NOTE_MAX_NS  200000000
+#include "tools/vhost/session.h"
+
+#define NOTE_EXTENTS  256
+#define NOTE_AGAIN_NS INT64_C(50000000) /* while a machine waits */
 
 #define SUBCLUSTERS 32 /* of a cluster with extended L2 entries */
 
-int image_look(const char *path, const struct bpull_disk_options *how, struct image_look *look,
-	       struct bpull_error *error)
+/* `how` is altered. */
+static int image_look(const char *path, struct bpull_disk_options *how, struct image_look *look,
+		      struct bpull_error *error)
 {
-	struct bpull_disk_options o = *how;
 	struct bpull_layer_info layer = { .size = sizeof(layer) };
 	struct bpull_info *info;
 	int rc;
 
-	o.flags = BPULL_DISK_READ_ONLY | BPULL_DISK_NO_BACKING | BPULL_DISK_FORCE_SHARE;
-	o.n_backing_formats = 0; /* of files that are not opened here */
-	o.opened = NULL;
-	rc = bpull_info_open(path, &o, &info, error);
+	how->flags = BPULL_DISK_READ_ONLY | BPULL_DISK_NO_BACKING | BPULL_DISK_FORCE_SHARE;
+	how->n_backing_formats = 0; /* of files that are not opened here */
+	how->opened = NULL;
+	rc = bpull_info_open(path, how, &info, error);
 	if (rc)
 		return rc;
 	bpull_info_layer(info, 0, &layer);
@@ -53,6 +59,52 @@ int image_look(const char *path, const struct bpull_disk_options *how, struct im
 	return rc;
 }
 
+int image_open(struct image *image, const char *path, const struct bpull_disk_options *how,
+	       struct image_look *look, struct bpull_error *error)
+{
+	const struct bpull_open_request request = { .size = sizeof(request),
+						    .name = path,
+						    .need = BPULL_OPEN_READ,
+						    .what = BPULL_OPEN_IMAGE };
+	struct bpull_disk_options o = *how;
+	int rc = image_look(path, &o, look, error);
+
+	*image = (struct image){ .path = path, .how = how, .fd = -1 };
+	if (rc)
+		return rc;
+	image->fd = how->open_file ? how->open_file(how->open_opaque, &request)
+				   : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	return 0;
+}
+
+void image_close(struct image *image)
+{
+	if (image->fd >= 0)
+		close(image->fd);
+	image->fd = -1;
+}
+
+/* The image's file, and no other. */
+static int image_give(void *opaque, const struct bpull_open_request *request)
+{
+	int fd = request->recorded ? -1
+				   : fcntl(((const struct image *)opaque)->fd, F_DUPFD_CLOEXEC, 3);
+
+	return fd < 0 ? -ENOENT : fd;
+}
+
+/* False: it can't be looked at. */
+static bool image_look_again(const struct image *image, struct image_look *look)
+{
+	struct bpull_disk_options o = { .size = sizeof(o),
+					.format = image->how->format,
+					.open_file = image_give,
+					.open_opaque = (void *)image };
+	struct bpull_error error;
+
+	return image->fd >= 0 && !image_look(image->path, &o, look, &error);
+}
+
 static int64_t image_now_ns(void)
 {
 	struct timespec now;
@@ -67,10 +119,10 @@ static bool image_is_in_place(const struct bpull_extent *e)
 	return !e->depth && e->data && e->has_offset && !e->zero && !e->compressed;
 }
 
-void image_note_durable(struct bpull_disk *disk, struct durable *durable)
+void image_note_durable(struct bpull_disk *disk, struct durable *durable, int64_t max_ns)
 {
 	struct bpull_extent extents[NOTE_EXTENTS];
-	int64_t until = image_now_ns() + NOTE_MAX_NS;
+	int64_t until = image_now_ns() + max_ns;
 	uint64_t start = 0;
 	int n;
 
@@ -82,6 +134,42 @@ void image_note_durable(struct bpull_disk *disk, struct durable *durable)
 					    extents[i].length);
 		start = extents[n - 1].start + extents[n - 1].length;
 	}
+}
+
+void image_came_back(const struct image *image, struct port *port)
+{
+	uint64_t len = bpull_disk_size(port->disk), granule = port->durable.granule;
+	bool has_changed = len != port->geometry.len;
+	struct image_look look;
+
+	port->geometry.len = len;
+	if (has_changed && port->is_connected)
+		vhost_session_config_changed(&port->session);
+	durable_close(&port->durable);
+	durable_open(&port->durable, len, granule);
+	if (granule && !port->geometry.read_only && image_look_again(image, &look) &&
+	    look.granule == granule && !look.has_snapshots)
+		image_note_durable(port->disk, &port->durable, NOTE_AGAIN_NS);
+}
+
+int image_base_name(const struct image *image, struct bpull_disk *disk, const char *base,
+		    char **name, struct bpull_error *error)
+{
+	struct bpull_disk_options o = *image->how;
+	struct bpull_layer_info layer = { .size = sizeof(layer) };
+	struct bpull_info *info;
+	uint32_t depth;
+	int rc = bpull_disk_find(disk, base, &depth, error);
+
+	o.flags = BPULL_DISK_READ_ONLY | BPULL_DISK_FORCE_SHARE;
+	o.opened = NULL;
+	if (!rc)
+		rc = bpull_info_open(image->path, &o, &info, error);
+	if (rc)
+		return rc;
+	*name = bpull_info_layer(info, depth, &layer) ? NULL : strdup(layer.path);
+	bpull_info_close(info);
+	return *name ? 0 : -ENOMEM;
 }
 
 const char *image_serial(const char *path)

@@ -75,7 +75,15 @@ static void link_unwatch_queue(void *opaque, struct vhost_queue *queue)
 	epoll_ctl(link->epoll_fd, EPOLL_CTL_DEL, queue->kick_fd, NULL);
 }
 
-static const struct vhost_ops link_ops = { link_drain, link_watch_queue, link_unwatch_queue };
+static void link_all_stopped(void *opaque)
+{
+	struct port *port = ((struct link *)opaque)->port;
+
+	port->rings_stopped(port->opaque);
+}
+
+static const struct vhost_ops link_ops = { link_drain, link_watch_queue, link_unwatch_queue,
+					   link_all_stopped };
 
 static void link_connect(struct link *link, int fd)
 {

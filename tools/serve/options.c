@@ -31,6 +31,8 @@ static const char serve_help[] =
 	"  --fd N               use descriptor N: a socket that listens, or is connected\n"
 	"                       (then the program ends with the connection)\n"
 	"  --blk-file IMAGE     another way to name the image\n"
+	"  --incoming           another process has the image still: take it when the machine\n"
+	"                       starts its rings\n"
 	"  -r, --read-only      the machine may not write\n"
 	"  --serial TEXT        the disk's serial number: up to 20 bytes\n"
 	"                       (default: made from the image's name)\n"
@@ -73,6 +75,7 @@ enum {
 	SERVE_COPY_ON_READ,
 	SERVE_DIRECT,
 	SERVE_FD,
+	SERVE_INCOMING,
 	SERVE_IO,
 	SERVE_PULL,
 	SERVE_QUEUE_NUMBER,
@@ -90,6 +93,7 @@ static const struct option serve_table[] = {
 	{ "copy-on-read", no_argument, NULL, SERVE_COPY_ON_READ },
 	{ "direct", no_argument, NULL, SERVE_DIRECT },
 	{ "fd", required_argument, NULL, SERVE_FD },
+	{ "incoming", no_argument, NULL, SERVE_INCOMING },
 	{ "io", required_argument, NULL, SERVE_IO },
 	{ "print-capabilities", no_argument, NULL, SERVE_CAPABILITIES },
 	{ "pull", no_argument, NULL, SERVE_PULL },
@@ -204,6 +208,7 @@ static int serve_take(struct command_line *line, int option, char *text)
 	case SERVE_COPY_ON_READ: options->copy_on_read = true; return 0;
 	case SERVE_DIRECT: line->chain.disk.flags |= BPULL_DISK_DIRECT; return 0;
 	case SERVE_FD: return serve_take_fd(options, text);
+	case SERVE_INCOMING: options->incoming = true; return 0;
 	case SERVE_IO: return serve_take_io(options, text);
 	case SERVE_PULL: options->pull = true; return 0;
 	case SERVE_QUEUE_NUMBER: return serve_take_queues(options, text);
@@ -255,6 +260,8 @@ static int serve_check(struct command_line *line)
 	line->chain.disk.flags |= BPULL_DISK_GUEST_IO;
 	if (options->read_only)
 		line->chain.disk.flags |= BPULL_DISK_READ_ONLY;
+	if (options->incoming)
+		line->chain.disk.flags |= BPULL_DISK_INACTIVE;
 	if (options->copy_on_read)
 		line->chain.disk.flags |= BPULL_DISK_COPY_ON_READ;
 	return options_chain_finish(&line->chain, "serve");

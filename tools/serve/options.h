@@ -22,7 +22,7 @@ struct serve_options {
 	const char *serial;
 	const char *control; /* a socket's path, or NULL */
 	unsigned n_queues;
-	bool read_only, copy_on_read, pull;
+	bool read_only, copy_on_read, pull, incoming;
 	const char *pull_option; /* one that has no meaning without --pull, or NULL */
 	bool print_capabilities;
 };

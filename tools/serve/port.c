@@ -129,6 +129,15 @@ bool port_take_events(struct port *port)
 	return n > 0;
 }
 
+void port_wait(struct port *port)
+{
+	struct bpull_event events[MAX_EVENTS];
+	int n = bpull_engine_wait(port->engine, events, MAX_EVENTS, -1);
+
+	for (int i = 0; i < n; i++)
+		port_take_event(port, &events[i]);
+}
+
 /* ---- the beginning ---- */
 
 /* A write is durable when it ends if the guest has no cache to flush, or if it changes tables that
@@ -268,13 +277,23 @@ bool port_take_requests(struct port *port)
 {
 	bool any = false;
 
-	for (unsigned i = 0; port->is_connected && i < port->geometry.n_queues; i++) {
+	if (port->is_inactive || !port->is_connected)
+		return false;
+	for (unsigned i = 0; i < port->geometry.n_queues; i++) {
 		struct vhost_queue *q = &port->session.queues[i];
 
 		if (q->is_started && vhost_queue_runs(&port->session, q))
 			any |= port_take_from(port, q);
 	}
 	return any;
+}
+
+bool port_wants_disk(const struct port *port)
+{
+	for (unsigned i = 0; port->is_connected && i < port->geometry.n_queues; i++)
+		if (vhost_queue_is_up(&port->session, &port->session.queues[i]))
+			return true;
+	return false;
 }
 
 void port_publish(struct port *port)
@@ -296,22 +315,15 @@ static unsigned port_count(const struct port *port, const struct vhost_queue *q)
 
 void port_drain(struct port *port, struct vhost_queue *queue)
 {
-	struct bpull_event events[MAX_EVENTS];
-
 	if (queue && queue->is_prepared && queue->ring.desc && !port->is_gone)
 		port_take_again(port, queue);
-	while (port_count(port, queue)) {
-		int n = bpull_engine_wait(port->engine, events, MAX_EVENTS, -1);
-
-		for (int i = 0; i < n; i++)
-			port_take_event(port, &events[i]);
-	}
+	while (port_count(port, queue))
+		port_wait(port);
 	port_publish(port);
 }
 
 int port_resize(struct port *port, uint64_t len, struct bpull_error *error)
 {
-	struct bpull_event events[MAX_EVENTS];
 	int rc;
 
 	port->resize.is_over = false;
@@ -319,10 +331,7 @@ int port_resize(struct port *port, uint64_t len, struct bpull_error *error)
 	if (rc)
 		return rc;
 	while (!port->resize.is_over) {
-		int n = bpull_engine_wait(port->engine, events, MAX_EVENTS, -1);
-
-		for (int i = 0; i < n; i++)
-			port_take_event(port, &events[i]);
+		port_wait(port);
 		port_publish(port);
 	}
 	if (port->resize.error) {

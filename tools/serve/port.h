@@ -19,6 +19,7 @@ struct port {
 	struct durable durable;
 	struct vhost_session session;
 	bool is_connected; /* the session is open */
+	bool is_inactive;  /* the disk is: requests stay in their rings */
 	bool is_gone;      /* the frontend has left: the guest's memory is left as it is */
 	unsigned n_in_flight;
 	struct {
@@ -28,11 +29,17 @@ struct port {
 	struct vhost_chain chain; /* of the request that is being taken */
 	/* Takes events of the library that are no request's. */
 	void (*other_event)(void *opaque, const struct bpull_event *event);
+	/* The frontend has stopped its last ring: as struct vhost_ops has it. */
+	void (*rings_stopped)(void *opaque);
 	void *opaque;
 };
 
 /* Takes what the engine has ready. True: there was something. */
 bool port_take_events(struct port *port);
+/* Waits for events of the engine, and takes them. */
+void port_wait(struct port *port);
+/* A ring would run if the disk were active. */
+bool port_wants_disk(const struct port *port);
 /* Takes requests from all queues that run. True: there were some. */
 bool port_take_requests(struct port *port);
 /* Shows the guest what has ended. */

@@ -10,7 +10,9 @@ bool port_listen(struct port *port)
 {
 	bool any = false;
 
-	for (unsigned i = 0; port->is_connected && i < port->geometry.n_queues; i++) {
+	if (port->is_inactive || !port->is_connected)
+		return false;
+	for (unsigned i = 0; i < port->geometry.n_queues; i++) {
 		struct vhost_queue *q = &port->session.queues[i];
 
 		if (q->is_started && vhost_queue_runs(&port->session, q))
@@ -21,7 +23,9 @@ bool port_listen(struct port *port)
 
 void port_ignore(struct port *port)
 {
-	for (unsigned i = 0; port->is_connected && i < port->geometry.n_queues; i++) {
+	if (port->is_inactive || !port->is_connected)
+		return;
+	for (unsigned i = 0; i < port->geometry.n_queues; i++) {
 		struct vhost_queue *q = &port->session.queues[i];
 
 		if (q->is_started && vhost_queue_runs(&port->session, q))
@@ -31,7 +35,9 @@ void port_ignore(struct port *port)
 
 bool port_is_polled(const struct port *port)
 {
-	for (unsigned i = 0; port->is_connected && i < port->geometry.n_queues; i++)
+	if (port->is_inactive || !port->is_connected)
+		return false;
+	for (unsigned i = 0; i < port->geometry.n_queues; i++)
 		if (port->session.queues[i].is_started && port->session.queues[i].is_polled)
 			return true;
 	return false;

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <time.h>
@@ -18,6 +19,7 @@
 #include "tools/cli/say.h"
 #include "tools/cli/stop.h"
 #include "tools/control/jobs.h"
+#include "tools/serve/handover.h"
 #include "tools/serve/image.h"
 #include "tools/serve/link.h"
 #include "tools/serve/port.h"
@@ -38,6 +40,10 @@ struct serve {
 	int epoll_fd, stop_fd;
 	struct control *control; /* or NULL */
 	struct control_target target;
+	struct image image;
+	struct bpull_job_options job; /* as the command line has it */
+	char *base;                   /* of the job */
+	struct handover handover;
 	struct watch watch;
 	struct spin spin;
 };
@@ -70,17 +76,32 @@ static void serve_take_event(void *opaque, const struct bpull_event *event)
 {
 	struct serve *s = opaque;
 
+	if (handover_takes_event(&s->handover, event))
+		return;
 	if (s->control)
 		control_event(s->control, event);
 	serve_take_job_event(s, event);
 }
 
+static void serve_rings_stopped(void *opaque)
+{
+	handover_release(&((struct serve *)opaque)->handover);
+}
+
 /* ---- the loop ---- */
+
+/* The machine can't be served before it has its disk. */
+static bool serve_waits(const struct serve *s)
+{
+	return s->port.is_inactive && port_wants_disk(&s->port);
+}
 
 static bool serve_work(struct serve *s)
 {
 	bool any = port_take_events(&s->port);
 
+	if (serve_waits(s))
+		any |= handover_take(&s->handover);
 	any |= port_take_requests(&s->port);
 	port_publish(&s->port);
 	return any;
@@ -90,6 +111,8 @@ static int serve_timeout_ms(const struct serve *s)
 {
 	if (port_is_polled(&s->port))
 		return POLLED_MS;
+	if (serve_waits(s))
+		return handover_wait_ms(&s->handover);
 	return s->control && s->watch.n > 1 ? LOOK_MS : -1;
 }
 
@@ -158,7 +181,7 @@ static int serve_open_disk(struct serve *s, struct bpull_error *error)
 {
 	const struct serve_options *o = s->options;
 	struct image_look look;
-	int rc = image_look(o->image, &o->line.chain.disk, &look, error);
+	int rc = image_open(&s->image, o->image, &o->line.chain.disk, &look, error);
 
 	if (!rc)
 		rc = bpull_disk_open(s->port.engine, o->image, &o->line.chain.disk, &s->port.disk,
@@ -167,6 +190,7 @@ static int serve_open_disk(struct serve *s, struct bpull_error *error)
 		rc = fd_map_judge(&o->line.chain.disk, error);
 	if (rc)
 		return rc;
+	s->port.is_inactive = o->incoming;
 	s->port.geometry = (struct blk_geometry){ .len = bpull_disk_size(s->port.disk),
 						  .cluster_len = look.cluster_len,
 						  .n_queues = o->n_queues,
@@ -175,7 +199,7 @@ static int serve_open_disk(struct serve *s, struct bpull_error *error)
 	s->port.serial = o->serial ? o->serial : image_serial(o->image);
 	durable_open(&s->port.durable, s->port.geometry.len, look.granule);
 	if (look.granule && !look.has_snapshots && !o->read_only)
-		image_note_durable(s->port.disk, &s->port.durable);
+		image_note_durable(s->port.disk, &s->port.durable, IMAGE_NOTE_NS);
 	if (bpull_disk_warning(s->port.disk))
 		say_note("warning: %s", bpull_disk_warning(s->port.disk));
 	if (!o->line.quiet)
@@ -194,7 +218,8 @@ static int serve_open_control(struct serve *s, struct bpull_error *error)
 					     .device = s->options->image,
 					     .path = s->options->image,
 					     .how = &s->options->line.chain.disk,
-					     .job = s->options->job,
+					     .job = s->job,
+					     .is_inactive = s->options->incoming,
 					     .stays = true,
 					     .resize = serve_resize,
 					     .owner = s };
@@ -210,12 +235,36 @@ static int serve_start_job(struct serve *s, struct bpull_error *error)
 
 	if (!s->options->pull)
 		return 0;
-	rc = bpull_job_start(s->port.disk, &s->options->job, error);
+	if (s->port.is_inactive) {
+		handover_put_off(&s->handover, &s->job);
+		return 0;
+	}
+	rc = bpull_job_start(s->port.disk, &s->job, error);
 	if (!rc && bpull_disk_note(s->port.disk))
 		say_note("'%s': %s", s->options->image, bpull_disk_note(s->port.disk));
 	if (!rc && s->control)
-		control_job_started(&s->target, &s->options->job);
+		control_job_started(&s->target, &s->job);
 	return rc;
+}
+
+static int serve_open_job(struct serve *s, struct bpull_error *error)
+{
+	int rc = 0;
+
+	s->job = s->options->job;
+	if (s->job.base)
+		rc = image_base_name(&s->image, s->port.disk, s->job.base, &s->base, error);
+	if (rc && s->options->pull)
+		return rc;
+	if (!rc)
+		s->job.base = s->base;
+	rc = serve_open_control(s, error);
+	s->handover = (struct handover){ .port = &s->port,
+					 .target = &s->target,
+					 .image = &s->image,
+					 .job = s->job,
+					 .has_clients = s->control };
+	return rc ? rc : serve_start_job(s, error);
 }
 
 static int serve_open_epoll(struct serve *s)
@@ -241,9 +290,7 @@ static int serve_open(struct serve *s, struct bpull_error *error)
 	if (!rc)
 		rc = serve_open_disk(s, error);
 	if (!rc)
-		rc = serve_open_control(s, error);
-	if (!rc)
-		rc = serve_start_job(s, error);
+		rc = serve_open_job(s, error);
 	if (!rc)
 		rc = link_open(&s->link, &s->port, s->epoll_fd, o->socket_path, o->fd, error);
 	if (!rc && s->control)
@@ -258,7 +305,7 @@ static int serve_flush(struct serve *s)
 	int error = 0;
 	bool is_over = false;
 
-	if (!s->port.disk || s->options->read_only)
+	if (!s->port.disk || s->options->read_only || s->port.is_inactive)
 		return 0;
 	bpull_flush(s->port.disk, &is_over);
 	while (!is_over) {
@@ -290,6 +337,8 @@ static int serve_close(struct serve *s)
 	bpull_disk_close(s->port.disk);
 	bpull_engine_close(s->port.engine);
 	durable_close(&s->port.durable);
+	image_close(&s->image);
+	free(s->base);
 	if (s->epoll_fd >= 0)
 		close(s->epoll_fd);
 	return rc ? exit_code_of_error(rc) : EXIT_CODE_DONE;
@@ -299,11 +348,13 @@ int serve_run(const struct serve_options *options)
 {
 	struct serve s = { .options = options,
 			   .epoll_fd = -1,
+			   .image.fd = -1,
 			   .link = { .listen_fd = -1, .channel.fd = -1 } };
 	struct bpull_error error = { 0 };
 	int rc;
 
 	s.port.other_event = serve_take_event;
+	s.port.rings_stopped = serve_rings_stopped;
 	s.port.opaque = &s;
 	s.stop_fd = stop_install();
 	if (s.stop_fd < 0) {

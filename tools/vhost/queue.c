@@ -93,11 +93,24 @@ static void queue_prepare(struct vhost_queue *q)
 		vhost_queue_break(q);
 }
 
-bool vhost_queue_runs(struct vhost_session *s, struct vhost_queue *q)
+bool vhost_queue_is_up(const struct vhost_session *s, const struct vhost_queue *q)
 {
 	bool is_enabled = q->is_enabled || !(s->features & VHOST_BIT(VHOST_PROTOCOL_FEATURES));
 
-	if (!q->is_started || !is_enabled || q->is_broken || !q->ring.desc)
+	return q->is_started && is_enabled && !q->is_broken && q->ring.desc;
+}
+
+bool vhost_queue_any_started(const struct vhost_session *s)
+{
+	for (unsigned i = 0; i < s->geometry->n_queues; i++)
+		if (s->queues[i].is_started)
+			return true;
+	return false;
+}
+
+bool vhost_queue_runs(struct vhost_session *s, struct vhost_queue *q)
+{
+	if (!vhost_queue_is_up(s, q))
 		return false;
 	if (!q->is_prepared)
 		queue_prepare(q);

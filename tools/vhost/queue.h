@@ -9,6 +9,8 @@
 
 /* Finds where the ring's parts lie, by the addresses and the memory that there are now. */
 void vhost_queue_place(struct vhost_session *session, struct vhost_queue *queue);
+/* Would it run if it is looked at? Nothing is touched. */
+bool vhost_queue_is_up(const struct vhost_session *session, const struct vhost_queue *queue);
 /* May requests be taken from it? The first time since its start the ring is looked at. */
 bool vhost_queue_runs(struct vhost_session *session, struct vhost_queue *queue);
 /* The next request: 1; 0: there is none; -errno: the ring is broken now. */
@@ -21,6 +23,8 @@ void vhost_queue_end(struct vhost_queue *queue, uint16_t head, uint32_t len);
 void vhost_queue_publish(struct vhost_session *session, struct vhost_queue *queue);
 /* Nothing more is taken from the ring; the frontend is told. */
 void vhost_queue_break(struct vhost_queue *queue);
+/* True: a queue is started, enabled or not. */
+bool vhost_queue_any_started(const struct vhost_session *session);
 /* Stops it: its descriptors are closed, and its ring is not touched any more. */
 void vhost_queue_stop(struct vhost_session *session, struct vhost_queue *queue);
 /* Notes that guest memory was written to, for the migration of the guest. */

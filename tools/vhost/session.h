@@ -44,6 +44,9 @@ struct vhost_ops {
 	/* Its kick_fd is new, or is about to be closed. */
 	void (*watch)(void *opaque, struct vhost_queue *queue);
 	void (*unwatch)(void *opaque, struct vhost_queue *queue);
+	/* The frontend has stopped the last queue that was started, and waits for the answer.
+	 * Nothing is in flight. Not called where a connection ends without that. */
+	void (*all_stopped)(void *opaque);
 };
 
 struct vhost_session {

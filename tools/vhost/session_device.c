@@ -78,6 +78,8 @@ static void device_set_cache(struct vhost_session *s, bool write_back)
 
 static const char *device_reset(struct vhost_session *s, struct vhost_call *call)
 {
+	bool was_started = vhost_queue_any_started(s);
+
 	(void)call;
 	s->ops->drain(s->opaque, NULL);
 	for (unsigned i = 0; i < s->geometry->n_queues; i++) {
@@ -89,6 +91,8 @@ static const char *device_reset(struct vhost_session *s, struct vhost_call *call
 	}
 	s->features = 0;
 	device_set_cache(s, true);
+	if (was_started)
+		s->ops->all_stopped(s->opaque);
 	return NULL;
 }
 

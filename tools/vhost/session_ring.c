@@ -65,11 +65,15 @@ static const char *ring_get_base(struct vhost_session *s, struct vhost_call *cal
 {
 	uint32_t index = call->message->payload.state.index;
 	struct vhost_queue *q = ring_queue(s, index);
+	bool was_started;
 
 	if (!q)
 		return NO_QUEUE;
+	was_started = q->is_started;
 	s->ops->drain(s->opaque, q);
 	vhost_queue_stop(s, q);
+	if (was_started && !vhost_queue_any_started(s))
+		s->ops->all_stopped(s->opaque);
 	call->answer.payload.state = (struct vhost_ring_state){ index, q->ring.last_avail };
 	call->answer.header.len = sizeof(call->answer.payload.state);
 	return NULL;

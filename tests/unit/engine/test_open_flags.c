@@ -74,6 +74,8 @@ static bool promised(enum open_way way, uint32_t flags)
 {
 	bool ro = flags & BPULL_DISK_READ_ONLY, guest = flags & BPULL_DISK_GUEST_IO;
 
+	if (flags & BPULL_DISK_INACTIVE && (way != OPEN_DISK || flags & BPULL_DISK_FORCE_SHARE))
+		return false;
 	switch (way) {
 	case OPEN_DISK:
 		if (ro)
@@ -97,7 +99,7 @@ static bool promised(enum open_way way, uint32_t flags)
 	return false;
 }
 
-#define PROMISED_FLAGS ((BPULL_DISK_DIRECT << 1) - 1u)
+#define PROMISED_FLAGS (((BPULL_DISK_DIRECT << 1) - 1u) | BPULL_DISK_INACTIVE)
 
 /* The i-th subset of the flags in the table. */
 static uint32_t subset(uint32_t i)
@@ -243,6 +245,10 @@ static void use(struct opened *o)
 	o->write_rc = !guest ? -EINVAL : ro ? -EROFS : 0;
 	o->start_rc = ro && o->way == OPEN_DISK ? -EROFS : 0;
 	cr_assert_eq(bpull_disk_size(o->disk), LEN);
+	if (o->flags & BPULL_DISK_INACTIVE) {
+		EXPECT(o, bpull_pread(o->disk, got, LEN, 0), guest ? -EPERM : -EINVAL);
+		EXPECT(o, bpull_disk_activate(o->disk, &error), 0);
+	}
 	guest_reads(o, false);
 	guest_writes(o);
 	EXPECT(o, bpull_disk_set_copy_on_read(o->disk, !!(o->flags & BPULL_DISK_COPY_ON_READ)),

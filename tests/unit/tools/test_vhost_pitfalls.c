@@ -425,3 +425,52 @@ Test(vhost_session, changed_pages_are_logged)
 	close(fd);
 	rig_close(&rig);
 }
+
+/* ---- when an image may go to another process ---- */
+
+static bool get_base(struct rig *rig, uint32_t index)
+{
+	return rig_say_state(rig, VHOST_GET_VRING_BASE, index, 0);
+}
+
+Test(vhost_stop, the_last_ring_that_is_stopped_says_so)
+{
+	struct rig rig;
+
+	start(&rig, NEW);
+	cr_assert(get_base(&rig, 0));
+	cr_assert_eq(rig.n_stops, 0, "it was never started");
+	cr_assert(rig_kick(&rig));
+	cr_assert(rig_say_fd(&rig, VHOST_SET_VRING_KICK, 1, rig.call_fd));
+	cr_assert(rig_enable(&rig, true));
+	cr_assert(rig_enable(&rig, false));
+	cr_assert_eq(rig.n_stops, 0, "a ring that is disabled may be enabled again");
+	cr_assert(get_base(&rig, 0));
+	cr_assert_eq(rig.n_stops, 0, "another runs");
+	cr_assert(get_base(&rig, 0));
+	cr_assert_eq(rig.n_stops, 0);
+	cr_assert(get_base(&rig, 1));
+	cr_assert_eq(rig.n_stops, 1);
+	cr_assert(get_base(&rig, 1));
+	cr_assert_eq(rig.n_stops, 1, "it is stopped already");
+	cr_assert(rig_kick(&rig));
+	cr_assert(get_base(&rig, 0));
+	cr_assert_eq(rig.n_stops, 2);
+	rig_close(&rig);
+	cr_assert_eq(rig.n_stops, 2);
+}
+
+Test(vhost_stop, a_reset_stops_all_and_an_end_does_not)
+{
+	struct rig rig;
+
+	start(&rig, NEW);
+	cr_assert(rig_say(&rig, VHOST_RESET_DEVICE, 0, NULL, 0, NULL, 0));
+	cr_assert_eq(rig.n_stops, 0, "no ring was started");
+	cr_assert(rig_kick(&rig));
+	cr_assert(rig_say(&rig, VHOST_RESET_DEVICE, 0, NULL, 0, NULL, 0));
+	cr_assert_eq(rig.n_stops, 1);
+	cr_assert(rig_kick(&rig));
+	rig_close(&rig); /* as where a frontend was killed */
+	cr_assert_eq(rig.n_stops, 1, "its requests will be done again");
+}

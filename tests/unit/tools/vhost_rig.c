@@ -31,7 +31,12 @@ static void rig_unwatch(void *opaque, struct vhost_queue *queue)
 	((struct rig *)opaque)->n_watched--;
 }
 
-static const struct vhost_ops rig_ops = { rig_drain, rig_watch, rig_unwatch };
+static void rig_all_stopped(void *opaque)
+{
+	((struct rig *)opaque)->n_stops++;
+}
+
+static const struct vhost_ops rig_ops = { rig_drain, rig_watch, rig_unwatch, rig_all_stopped };
 
 void rig_open(struct rig *rig)
 {

@@ -22,6 +22,7 @@ struct rig {
 	struct vring_used *used;
 	int kick_fd, call_fd;
 	unsigned n_drains, n_watched; /* what the session asked of its owner */
+	unsigned n_stops;             /* how often it said that the last ring was stopped */
 	const char *why;              /* of the last message that ended the connection */
 	struct vhost_message answer;  /* to the last question */
 	int answer_fd;                /* that came with it; -1 */

@@ -27,6 +27,7 @@ class DiskFlags(enum.IntFlag):
     COPY_ON_READ = lib.BPULL_DISK_COPY_ON_READ
     DIRECT = lib.BPULL_DISK_DIRECT
     TRUST_HOLES = lib.BPULL_DISK_TRUST_HOLES
+    INACTIVE = lib.BPULL_DISK_INACTIVE
 
 
 class BackingRule(enum.IntEnum):

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""What drives a server: our own frontend, QEMU with its firmware, and a client of the control socket."""
+import json
+import os
+import signal
+import socket
+import time
+
+import harness
+import images
+import processes
+from harness import DONE, MIB, check, need, same
+from images import overlay, qemu_img
+
+FIRST = 0x11  # what the base is full of
+SIZE = 16 * MIB
+
+
+def frontend(*args, timeout=120):
+    program = os.path.join(os.path.dirname(harness.blockpull), '..', 'tests', 'vhost_frontend')
+    result = harness.run(program, *args, timeout=timeout)
+    same(result.rc, 0, f'the frontend: {result}')
+    return result
+
+
+def disk(d, fmt='qcow2', options=None):
+    with open(f'{d}/base.raw', 'wb') as file:
+        file.write(bytes([FIRST]) * SIZE)
+    return overlay(f'{d}/top.img', 'base.raw', fmt, options)
+
+
+def serving(d, *args):
+    """A server, which listens."""
+    server = harness.start(harness.blockpull, 'serve', f'--socket-path={d}/s', *args)
+    processes.wait_listening(server, f'{d}/s')
+    return server
+
+
+def end(server, number=signal.SIGTERM, rc=DONE):
+    os.kill(server.pid, number)
+    result = harness.finish(server, timeout=20)
+    same(result.rc, rc, f'the server: {result}')
+    return result
+
+
+def ask(path, *requests):
+    """The answers to requests of a QMP server."""
+    with socket.socket(socket.AF_UNIX) as control:
+        control.connect(path)
+        answers, lines = [], control.makefile('rb')
+        for request in ({'execute': 'qmp_capabilities'}, *requests):
+            control.sendall(json.dumps(request).encode())
+            while True:
+                answer = json.loads(lines.readline())
+                if 'return' in answer or 'error' in answer:
+                    break
+            answers.append(answer)
+    return answers[1:]
+
+
+# ---- Firmware -----------------------------------------------------------------------------------
+
+def boot_disk(d):
+    """Whose boot sector reads a row of sectors and writes it with its numbers to another row."""
+    need('as', 'ld', 'qemu-system-x86_64')
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'serve', 'boot.S')
+    for command in (['as', '--32', source, '-o', f'{d}/boot.o'],
+                    ['ld', '-m', 'elf_i386', '-Ttext', '0x7c00', '--oformat', 'binary', f'{d}/boot.o', '-o', f'{d}/boot.raw']):
+        same(harness.run(*command).rc, 0, command[0])
+    with open(f'{d}/boot.raw', 'r+b') as file:
+        file.seek(64 * 512)
+        file.write(b''.join(bytes([n + 1]) * 512 for n in range(200)))
+        file.truncate(4 * MIB)
+    qemu_img('convert', '-f', 'raw', '-O', 'qcow2', f'{d}/boot.raw', f'{d}/base.qcow2')
+    return overlay(f'{d}/top.img', 'base.qcow2', base_fmt='qcow2')
+
+
+def machine(d, *args):
+    return harness.start(
+        'qemu-system-x86_64', '-M', 'q35,accel=tcg', '-m', '64', '-object', 'memory-backend-memfd,id=m,size=64M,share=on',
+        '-numa', 'node,memdev=m', '-chardev', f'socket,id=c,path={d}/s,reconnect=1',
+        '-device', 'vhost-user-blk-pci,chardev=c,num-queues=1,bootindex=0', '-display', 'none', '-vga', 'none', '-net', 'none',
+        '-serial', f'file:{d}/serial', '-device', 'isa-debug-exit,iobase=0xf4', '-no-reboot', *args)
+
+
+def serial(d):
+    if not os.path.exists(f'{d}/serial'):
+        return ''
+    with open(f'{d}/serial', encoding='ascii', errors='replace') as file:
+        return file.read()
+
+
+def wait_for_rows(d, n):
+    until = time.monotonic() + 60
+    while serial(d).count('.') < n:
+        check(time.monotonic() < until, f'the guest wrote less than {n} sectors: {serial(d)!r}')
+        time.sleep(0.02)
+
+
+def written_rows(d, image):
+    """Which of the sectors that the guest writes the image has."""
+    qemu_img('convert', '-O', 'raw', image, f'{d}/after')
+    with open(f'{d}/after', 'rb') as file:
+        file.seek(1024 * 512)
+        return {n for n in range(200) if file.read(512) == bytes([n + 1]) * 508 + bytes([n, 0, n + 1, n + 1])}
+
+
+def after_the_guest(top, flat):
+    """What is to be read when the guest of boot_disk() has written its rows: `flat` is changed."""
+    images.flatten(top, 'qcow2', flat)
+    with open(flat, 'r+b') as file:
+        file.seek(1024 * 512)
+        for n in range(200):
+            file.write(bytes([n + 1]) * 508 + bytes([n, 0, n + 1, n + 1]))
+    return flat

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * connect, disconnect    a connection without a ring; its end without a message
+ * start, stop            all rings, in the order's way
+ * up N, down N, off N    one ring: started as the order does it; GET_VRING_BASE; disabled
+ * reset                  RESET_DEVICE
+ * write N S B, read N S  by ring N eight sectors from S on, full of byte B; waits for the end
+ * send N S B, get N MS   the same write without waiting; its end, within so many milliseconds
+ *
+ * An answer is "ok", "no", or a number: the status, or the byte that was read ("mixed").
+ */
+#include "tests/serve/steer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SECTORS_LEN 4096u
+#define CONNECT_MS  20000
+#define TYPE_READ   0
+#define TYPE_WRITE  1
+
+struct steer {
+	struct front *front;
+	const struct order *order;
+	const char *socket;
+};
+
+static void steer_answer(bool is_good)
+{
+	puts(is_good ? "ok" : "no");
+}
+
+static bool steer_connect(struct steer *s)
+{
+	front_disconnect(s->front);
+	if (!front_connect(s->front, s->socket, CONNECT_MS))
+		return false;
+	for (unsigned i = 0; i < s->front->n_queues; i++)
+		s->front->queues[i].base = s->front->queues[i].used_idx;
+	return order_connect(s->front, s->order);
+}
+
+static void steer_write(struct steer *s, unsigned n, uint64_t sector, int byte)
+{
+	uint8_t bytes[SECTORS_LEN];
+
+	memset(bytes, byte, sizeof(bytes));
+	printf("%d\n",
+	       front_do(s->front, &s->front->queues[n], TYPE_WRITE, sector, bytes, sizeof(bytes)));
+}
+
+static void steer_read(struct steer *s, unsigned n, uint64_t sector)
+{
+	uint8_t bytes[SECTORS_LEN] = { 0 };
+	int status =
+		front_do(s->front, &s->front->queues[n], TYPE_READ, sector, bytes, sizeof(bytes));
+
+	if (status)
+		puts("no");
+	else if (memcmp(bytes, bytes + 1, sizeof(bytes) - 1) != 0)
+		puts("mixed");
+	else
+		printf("%d\n", bytes[0]);
+}
+
+static void steer_send(struct steer *s, unsigned n, uint64_t sector, int byte)
+{
+	struct front_queue *q = &s->front->queues[n];
+	int slot = front_slot(q);
+
+	memset(front_data(q, slot), byte, SECTORS_LEN);
+	front_submit(s->front, q, slot, TYPE_WRITE, sector, SECTORS_LEN);
+	front_kick(q);
+	puts("ok");
+}
+
+static void steer_get(struct steer *s, unsigned n, int timeout_ms)
+{
+	uint8_t status;
+
+	if (front_wait(&s->front->queues[n], &status, timeout_ms) < 0)
+		puts("none");
+	else
+		printf("%d\n", status);
+}
+
+/* What is about requests. False: it is something else. */
+static bool steer_request(struct steer *s, const char *verb, unsigned n, unsigned long long a,
+			  int byte)
+{
+	if (!strcmp(verb, "write"))
+		steer_write(s, n, a, byte);
+	else if (!strcmp(verb, "read"))
+		steer_read(s, n, a);
+	else if (!strcmp(verb, "send"))
+		steer_send(s, n, a, byte);
+	else if (!strcmp(verb, "get"))
+		steer_get(s, n, (int)a);
+	else
+		return false;
+	return true;
+}
+
+static bool steer_message(struct steer *s, const char *verb, unsigned n)
+{
+	if (!strcmp(verb, "connect"))
+		return steer_connect(s);
+	if (!strcmp(verb, "start"))
+		return order_start(s->front, s->order);
+	if (!strcmp(verb, "stop"))
+		return order_stop(s->front, s->order);
+	if (!strcmp(verb, "up"))
+		return order_start_queue(s->front, s->order, n);
+	if (!strcmp(verb, "down"))
+		return front_say(s->front, VHOST_GET_VRING_BASE, n);
+	if (!strcmp(verb, "off"))
+		return front_enable(s->front, n, false);
+	if (!strcmp(verb, "reset"))
+		return front_say(s->front, VHOST_RESET_DEVICE, 0);
+	if (strcmp(verb, "disconnect") != 0)
+		front_fail("'%s' is no verb here", verb);
+	front_disconnect(s->front);
+	return true;
+}
+
+void steer_run(struct front *front, const struct order *order, const char *socket)
+{
+	struct steer s = { front, order, socket };
+	char line[128], verb[32];
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	while (fgets(line, sizeof(line), stdin)) {
+		unsigned long long a = 0;
+		unsigned n = 0;
+		int byte = 0;
+
+		if (sscanf(line, "%31s %u %llu %i", verb, &n, &a, &byte) < 1 ||
+		    n >= front->n_queues)
+			front_fail("'%s' makes no sense", line);
+		if (!steer_request(&s, verb, n, a, byte))
+			steer_answer(steer_message(&s, verb, n));
+	}
+}
