@@ -2,6 +2,7 @@
 """An NBD server that misbehaves as it is told: newstyle, structured replies, base:allocation, on a unix
 socket. As a program: hostile.py SOCKET SIZE TRICK [AFTER]; AFTER requests are served well first. Its disk is
 that of nbdkit's pattern plugin, with `seed` added to each of its numbers."""
+import contextlib
 import os
 import socket
 import struct
@@ -101,9 +102,17 @@ class Server:
             size = (1 << 63) - 512
         self.reply(client, option, INFO, struct.pack('>HQH', 0, size, self.flags))
         self.reply(client, option, INFO, struct.pack('>HIII', 3, *self.block))
-        while self.trick == 'endless-info':
-            client.sendall((struct.pack('>QIII', SHORT, option, INFO, 12) + struct.pack('>HQH', 0, size, self.flags)) * 1000)
+        if self.trick == 'endless-info' or (self.trick == 'again-endless-info' and self.n_connections > 1):
+            self.flood(client, struct.pack('>QIIIHQH', SHORT, option, INFO, 12, 0, size, self.flags))
         self.reply(client, option, OK)
+
+    def flood(self, client, one):
+        """Sends this for ever, faster than it is read."""
+        with contextlib.suppress(OSError):
+            client.setsockopt(socket.SOL_SOCKET, 32, 16 << 20)  # SO_SNDBUFFORCE: root only
+        many = one * 50000
+        while True:
+            client.sendall(many)
 
     def reply(self, client, option, kind, data=b''):
         client.sendall(struct.pack('>QIII', SHORT, option, kind, len(data)) + data)
@@ -146,7 +155,7 @@ class Server:
             time.sleep(3600)
         elif trick == 'drip':
             self.drip(client, cookie, whole)
-        elif trick == 'hang-up':
+        elif trick in ('hang-up', 'again-endless-info'):
             raise Gone
         elif trick == 'nonsense':
             client.sendall(os.urandom(4096))
@@ -157,6 +166,8 @@ class Server:
         elif trick == 'endless':
             while True:
                 client.sendall(struct.pack('>IHHQI', 0x668e33ef, 0, 0, cookie, 0) * 1000)
+        elif trick == 'endless-holes':
+            self.flood(client, struct.pack('>IHHQIQI', 0x668e33ef, 0, 2, cookie, 12, offset, length))
         elif trick == 'shutdown':
             self.part(client, cookie, 0x8001, struct.pack('>IH', 108, 0))
         elif trick == 'error':
@@ -191,8 +202,7 @@ class Server:
         elif trick == 'extents-odd':
             self.part(client, cookie, 5, data[:-3])
         elif trick == 'extents-endless':
-            while True:
-                self.part(client, cookie, 5, data, False)
+            self.flood(client, struct.pack('>IHHQI', 0x668e33ef, 0, 5, cookie, len(data)) + data)
         elif trick == 'extents-twice':
             self.part(client, cookie, 5, data, False)
             self.part(client, cookie, 5, struct.pack('>III', 1, length, 3))

@@ -79,13 +79,6 @@ static struct wire *remote_choose_wire(struct remote *remote)
 	return best;
 }
 
-/* libnbd is called for the wire: remote_watch() looks how long that takes. */
-static void remote_go_inside(struct remote *remote, const struct wire *wire)
-{
-	remote->inside_wire = wire - remote->own.wires;
-	remote->inside_ns = dial_now_ns();
-}
-
 static struct ask_piece *remote_next(struct remote *remote)
 {
 	struct ask_piece *piece = ask_queue_take(&remote->own.queue[REMOTE_GUESTS]);

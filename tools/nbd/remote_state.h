@@ -70,7 +70,7 @@ struct remote {
 		unsigned n_wanted;      /* wires at most, for now */
 		unsigned n_failed;      /* wires in a row without an answer to a question */
 		unsigned n_gentle;      /* answers to come before more than one is asked at once */
-		unsigned n_bad_extents; /* questions for them over which connections were lost */
+		unsigned n_bad_extents; /* questions for them that cost connections */
 		uint64_t next_dial_ns;
 		uint64_t lost_ns; /* since when there is no answer; 0: all is well */
 		bool was_away;    /* AWAY was told */
@@ -96,6 +96,9 @@ void remote_end_wire(struct remote *remote, struct wire *wire);
 void remote_lose(struct remote *remote, struct wire *wire, int rc);
 /* The wire has become ready: the disk is looked at. */
 void remote_ready(struct remote *remote, struct wire *wire);
+/* libnbd is called for the wire next: until inside_ns is 0 again, remote_watch() looks how long
+ * that takes. */
+void remote_go_inside(struct remote *remote, const struct wire *wire);
 /* Takes what the dialer has, if it has. */
 void remote_take_dialed(struct remote *remote);
 

@@ -183,6 +183,12 @@ static void remote_die(struct remote *remote, const char *why)
 	record_tell(remote->record, BPULL_NBD_GONE, -ESTALE, why);
 }
 
+void remote_go_inside(struct remote *remote, const struct wire *wire)
+{
+	remote->inside_wire = wire - remote->own.wires;
+	remote->inside_ns = dial_now_ns();
+}
+
 /* ---- New connections ------------------------------------------------------- */
 
 /* NULL: it is the disk that was opened, and serves as it did. */
@@ -254,9 +260,10 @@ void remote_take_dialed(struct remote *remote)
 	}
 	while (wire->state != WIRE_OFF)
 		wire++;
+	remote_set_fd(remote, wire, result.fd);
+	remote_go_inside(remote, wire);
 	rc = wire_begin(wire, result.fd, result.tls, remote->export_name, dial_now_ns());
+	remote->inside_ns = 0;
 	if (rc)
-		remote_failed(remote, rc, wire->why, dial_now_ns(), false);
-	else
-		remote_set_fd(remote, wire, result.fd);
+		remote_lose(remote, wire, rc);
 }

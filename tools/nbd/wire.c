@@ -59,12 +59,11 @@ int wire_begin(struct wire *wire, int fd, struct tls_pump *tls, const char *expo
 	wire->tls = tls;
 	wire->since_ns = now_ns;
 	wire->state = WIRE_HANDSHAKE;
-	if (!is_set_up)
-		close(fd);
+	wire->own_fd = -1;
 	if (is_set_up && nbd_aio_connect_socket(nbd, fd) == 0)
 		return 0;
+	wire->own_fd = fd;
 	wire_fail_nbd(wire);
-	wire_end(wire);
 	return -ENOMEM;
 }
 
@@ -308,6 +307,9 @@ void wire_end(struct wire *wire)
 		tls_pump_go_on(wire->tls);
 	if (wire->handle)
 		nbd_close(wire->handle);
+	if (wire->own_fd >= 0)
+		close(wire->own_fd);
+	wire->own_fd = -1;
 	free(wire->reading.bytes);
 	wire->reading.bytes = NULL;
 	tls_pump_free(wire->tls);

@@ -42,6 +42,7 @@ struct wire_export {
 struct wire {
 	enum wire_state state;
 	struct nbd_handle *handle;
+	int own_fd;           /* of a socket that libnbd did not take, or -1 */
 	struct tls_pump *tls; /* NULL: the socket is libnbd's own */
 	struct ask_piece *slots[WIRE_SLOTS];
 	unsigned n_in_flight;
@@ -55,7 +56,8 @@ struct wire {
 };
 
 /* Begins the handshake on a connected socket, which is the wire's from then on, as tls is (NULL:
- * none; else `fd` is the inner end of its pair). 0, or -errno with `why`, and the wire is off. */
+ * none; else `fd` is the inner end of its pair). The server's first words are read here, if they
+ * have come. 0, or -errno with `why`: wire_end() is called next. */
 int wire_begin(struct wire *wire, int fd, struct tls_pump *tls, const char *export_name,
 	       uint64_t now_ns);
 /* What it waits for, for poll(): events of its descriptor. */

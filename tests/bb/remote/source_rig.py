@@ -34,7 +34,8 @@ class Driver:
     """tests/nbd/source_driver.c: commands in, lines out."""
 
     def __init__(self, **options):
-        self.process = harness.start(driver_path(), stdin=subprocess.PIPE)
+        with open(__file__, encoding='utf-8') as inherited:  # a broker may keep none of these
+            self.process = harness.start(driver_path(), stdin=subprocess.PIPE, pass_fds=[inherited.fileno()])
         self.lines, self.seen = queue.Queue(), []
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()

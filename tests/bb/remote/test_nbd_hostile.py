@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Servers that do harm (tests/nbd/hostile.py) and a source that they may not hang, crash or deceive."""
 import resource
+import time
 
 import harness
 from harness import MIB, case, check, same
@@ -28,6 +29,30 @@ def handshakes(d, trick):
     end(server)
 
 
+@case('facts that never end, while nothing but close() looks')
+def closed_in_handshake(d):
+    server = hostile(f'{d}/s', 'endless-info')
+    source = driver(d, open=2, request=100, guest=100)
+    began = time.monotonic()
+    source.say(f'open {URI}{d}/s')
+    same(source.wait('open').split()[1], '-110', 'the open')
+    check(time.monotonic() - began < 60, 'it was not ended')
+    source.close(300)
+    end(server)
+
+
+@case('facts that never end, on the second connection')
+def held_up(d):
+    server = hostile(f'{d}/s', 'again-endless-info', after=3)
+    source = driver(d, guest=1, request=1, remote=4)
+    source.open(f'{URI}{d}/s')
+    source.right(0, 4096)
+    for asker in 'guest', 'job':
+        same(source.read(0, 4096, asker)[0], -113, asker)
+    source.close(300)
+    end(server)
+
+
 @case('a size of almost 2^63')
 def huge(d):
     server = hostile(f'{d}/s', 'huge')
@@ -49,6 +74,7 @@ def huge(d):
 @case('a length of 4 GiB', 'lying-length')
 @case('the answer to another question', 'wrong-cookie')
 @case('empty answers that never end', 'endless')
+@case('one hole again and again, faster than it is read', 'endless-holes')
 @case('always just about to shut down', 'shutdown')
 def replies(d, trick):
     """No answer is taken for what it is not: it is an error in the end, after the time for it."""
@@ -108,8 +134,8 @@ def one_client(d):
 @case('memory stays small, whatever is sent')
 def memory(d):
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    for trick in 'garbage', 'lying-length', 'extents-many', 'endless-info', 'endless':
-        server = hostile(f'{d}/s', trick, after=3 if trick in ('lying-length', 'endless') else 0)
+    for trick in 'garbage', 'lying-length', 'extents-many', 'endless-info', 'endless', 'endless-holes':
+        server = hostile(f'{d}/s', trick, after=3 if trick in ('lying-length', 'endless', 'endless-holes') else 0)
         source = driver(d, request=1, remote=2, guest=2, open=2)
         source.say(f'open {URI}{d}/s')
         if source.wait('open').split()[1] == '0':

@@ -2,6 +2,7 @@
 """Sources of libblockpull-nbd over real servers: what they read, what they say of holes, and what becomes of
 questions while servers go, come back, or come back with another disk. No engine: tests/nbd/source_driver.c asks."""
 import os
+import re
 import subprocess
 import time
 
@@ -190,17 +191,23 @@ def timeouts(d):
     server = nbdkit(f'{d}/s', 'pattern', '8M')
     source.wait('changed', 'connected')
     source.right(MIB, MIB, 'guest')
+    end(server, f'{d}/s')
+    source.wait('changed', 'reconnecting')
+    source.say('read again 0 4096 job')  # the time begins anew
+    server = nbdkit(f'{d}/s', 'pattern', '8M')
+    same(source.answer('again'), (0, crc(0, 4096)), 'a second loss')
     source.close(100)
     end(server)
 
 
 @case('another disk after a reconnect: all is stale, for good')
 def another_disk(d):
-    for words, was in (('pattern', '8M'), 'pattern'), (('memory', '8M'), 'pattern'), (('pattern', '9M'), 'pattern'):
+    for words, was in (('pattern', '8M'), 'pattern'), (('memory', '8M'), 'pattern'), (('pattern', '9M'), 'pattern'), (
+            ('memory', '9M'), 'memory'):
         server = nbdkit(f'{d}/s', was, '8M')
         source = driver(d)
         source.open(f'{URI}{d}/s')
-        source.right(0, MIB)
+        same(source.read(0, MIB)[0], 0, 'before')
         end(server, f'{d}/s')
         source.wait('changed', 'reconnecting')
         source.say('read w 4194304 4096 job')
@@ -264,7 +271,7 @@ def pause(path, word):
 
 @case('close() ends what is asked, at once, whatever the server does')
 def closes(d):
-    for trick in 'silent', 'drip', 'endless':
+    for trick in 'silent', 'drip', 'endless', 'endless-holes':
         server = hostile(f'{d}/s', trick, after=3)
         source = driver(d)
         source.open(f'{URI}{d}/s')
@@ -368,6 +375,19 @@ def gone(d, when):
     while brokers(d):
         check(time.monotonic() < deadline, f'the broker is there {when}')
         time.sleep(0.02)
+
+
+@case('the library shows what its header declares, and nothing else')
+def names(d):
+    need('nm')
+    library = os.path.join(os.path.dirname(harness.blockpull), 'nbd', 'libblockpull-nbd.so')
+    if not os.path.exists(library):
+        raise harness.Skip('libblockpull-nbd is not built')
+    with open(os.path.join(os.path.dirname(__file__), '../../tools/nbd/blockpull-nbd.h'), encoding='utf-8') as header:
+        declared = set(re.findall(r'^BPULL_NBD_API[^;(]*?\b(bpull_nbd_\w+)\(', header.read(), re.M))
+    shown = {line.split()[-1].split('@')[0] for line in harness.run('nm', '-D', '--defined-only', library).out.splitlines()}
+    same(shown - {'BLOCKPULL_NBD_0.1'}, declared, 'names')
+    check(len(declared) >= 8, f'{declared}')
 
 
 if __name__ == '__main__':

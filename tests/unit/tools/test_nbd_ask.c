@@ -105,6 +105,16 @@ Test(nbd_ask, extents_are_cut_to_what_was_asked)
 	cr_assert(ended.extents[2].length == 801 && ended.extents[2].is_zero);
 }
 
+Test(nbd_ask, what_follows_an_extent_of_no_length_is_not_believed)
+{
+	uint32_t entries[] = { 4096, 2, 0, 2, 4096, 2 };
+	struct ask *ask = ask_new_extents(NULL, BPULL_SOURCE_JOB, 0, 8192, 1, 1 << 20);
+
+	ask_take_extents(&ask->pieces[0], entries, 6, 2);
+	ask_piece_over(&ask->pieces[0], 0);
+	cr_assert(ended.n == 1 && ended.extents[0].length == 4096);
+}
+
 Test(nbd_ask, an_error_tells_no_extents)
 {
 	uint32_t entries[] = { 4096, 2 };
