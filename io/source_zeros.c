@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "io/base.h"
 #include "io/io.h"
@@ -60,14 +59,12 @@ void source_extents_add(struct source_ask *ask, const struct source_extent *exte
 	ask->at = end;
 }
 
-/* Where nothing can be learned all is data; where the source is away, the question is asked again
+/* Where no more can be learned all is data; where the source is away, the question is asked again
  * later. */
 void source_extents_done(struct source_ask *ask, int rc)
 {
 	bool is_lost = rc == -EHOSTUNREACH || rc == -ESTALE || rc == -ECANCELED;
 
-	if (rc && !is_lost)
-		memset(ask->bits, 0, EXTENTS_BYTES);
 	source_end_ask(ask, is_lost ? rc : 0);
 }
 

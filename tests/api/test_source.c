@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -69,6 +70,21 @@ Test(source, zeros_that_it_tells_of_are_not_read)
 	source_rig_pull(disk);
 	bpull_disk_close(disk);
 	cr_expect_lt(mem_source_bytes_read(sources.of[0]), 4 * MiB);
+	source_rig_expect_alone("top", LEN);
+}
+
+Test(source, all_is_read_where_its_extents_cannot_be_had)
+{
+	struct bpull_disk *disk;
+
+	memset(bytes + MiB, 0, 4 * MiB);
+	source_rig_add_source((struct mem_source_how){ .has_extents = true });
+	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
+	mem_source_fail_extents(sources.of[0], -EIO);
+	disk = source_rig_open_top(0);
+	source_rig_pull(disk);
+	bpull_disk_close(disk);
+	cr_expect_geq(mem_source_bytes_read(sources.of[0]), LEN);
 	source_rig_expect_alone("top", LEN);
 }
 
@@ -182,7 +198,7 @@ Test(source, an_error_of_it_is_the_jobs)
 Test(source_plays, a_guest_reads_and_writes_through_it)
 {
 	struct bpull_engine_options e = { .size = sizeof(e), .flags = BPULL_ENGINE_THREAD };
-	static uint8_t buf[70000], want[LEN];
+	static uint8_t buf[140000], want[LEN];
 	uint64_t random = 99;
 
 	source_rig_fill(5, LEN);
@@ -190,18 +206,22 @@ Test(source_plays, a_guest_reads_and_writes_through_it)
 	scratch_make();
 	memset(&sources, 0, sizeof(sources));
 	cr_assert_eq(bpull_engine_open(&e, &engine, &error), 0);
-	source_rig_add_source(
-		(struct mem_source_how){ .has_extents = true, .block_size = 512, .seed = 8 });
+	source_rig_add_source((struct mem_source_how){ .has_extents = true, .seed = 8 });
 	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
 	struct bpull_disk *disk = source_rig_open_top(BPULL_DISK_GUEST_IO);
 	source_rig_start(disk, (struct bpull_job_options){ .bandwidth = 8 * MiB });
 	for (unsigned i = 0; i < 300; i++) {
-		uint64_t len = 1 + random_below(&random, sizeof(buf)),
+		uint64_t len = 1 + random_below(&random, 70000),
 			 off = random_below(&random, LEN - len);
 
 		if (i % 3) {
-			cr_assert_eq(bpull_pread(disk, buf, len, off), 0);
-			cr_assert_eq(memcmp(buf, want + off, len), 0, "request %u", i);
+			/* Apart in memory. */
+			uint64_t n = len / 3;
+			struct iovec iov[2] = { { buf + 70000, n }, { buf, len - n } };
+
+			cr_assert_eq(bpull_preadv(disk, iov, 2, off), 0);
+			cr_assert_eq(memcmp(buf + 70000, want + off, n), 0, "request %u", i);
+			cr_assert_eq(memcmp(buf, want + off + n, len - n), 0, "request %u", i);
 			continue;
 		}
 		/* The source has what it had: the overlay must win. */

@@ -12,7 +12,7 @@
 #include "tests/support/random.h"
 
 #define MAX_ASKED   4096
-#define EXTENT_STEP 4096u
+#define EXTENT_STEP 1000u /* so that they end anywhere */
 #define MAX_EXTENTS 4096u
 
 struct asked {
@@ -30,7 +30,7 @@ struct mem_source {
 	struct asked asked[MAX_ASKED];
 	unsigned n_asked, n_running, n_reads, n_guest, n_open, fails_from;
 	uint64_t bytes_read, random;
-	int rc;
+	int rc, extents_rc;
 	bool ends;
 	const char *fault;
 };
@@ -81,7 +81,7 @@ static unsigned tell_extents(struct mem_source *s, const struct asked *a,
 		uint32_t zero;
 
 		len = len < EXTENT_STEP ? len : EXTENT_STEP;
-		zero = is_zero(s->how.bytes + at, len) && random_below(&s->random, 8);
+		zero = is_zero(s->how.bytes + at, len) && random_below(&s->random, 500);
 		if (!random_below(&s->random, 16))
 			out[n++] = (struct bpull_source_extent){ .is_zero = 1 };
 		if (n && out[n - 1].is_zero == zero)
@@ -96,7 +96,8 @@ static unsigned tell_extents(struct mem_source *s, const struct asked *a,
 /* The lock is held; the end is told without. */
 static void end_question(struct mem_source *s, const struct asked *a)
 {
-	int rc = s->n_reads >= s->fails_from || (!a->buf && s->rc && !s->fails_from) ? s->rc : 0;
+	bool fails = a->buf ? s->n_reads >= s->fails_from : s->extents_rc || !s->fails_from;
+	int rc = !fails ? 0 : !a->buf && s->extents_rc ? s->extents_rc : s->rc;
 	static _Thread_local struct bpull_source_extent extents[MAX_EXTENTS];
 	unsigned n = 0;
 
@@ -233,6 +234,13 @@ void mem_source_fail_from(struct mem_source *s, unsigned n, int rc)
 	pthread_mutex_lock(&s->lock);
 	s->rc = rc;
 	s->fails_from = s->n_reads + n;
+	pthread_mutex_unlock(&s->lock);
+}
+
+void mem_source_fail_extents(struct mem_source *s, int rc)
+{
+	pthread_mutex_lock(&s->lock);
+	s->extents_rc = rc;
 	pthread_mutex_unlock(&s->lock);
 }
 

@@ -36,6 +36,8 @@ struct mem_source *mem_source_new(const struct mem_source_how *how);
 void mem_source_fail(struct mem_source *source, int rc);
 /* The same from the n-th read on, counted from 0 and from now. */
 void mem_source_fail_from(struct mem_source *source, unsigned n, int rc);
+/* Questions for extents end with this from now on, with extents told all the same. */
+void mem_source_fail_extents(struct mem_source *source, int rc);
 unsigned mem_source_n_reads(const struct mem_source *source);
 uint64_t mem_source_bytes_read(const struct mem_source *source);
 unsigned mem_source_n_guest(const struct mem_source *source); /* questions of BPULL_SOURCE_GUEST */
