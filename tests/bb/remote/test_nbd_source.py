@@ -383,7 +383,7 @@ def names(d):
     library = os.path.join(os.path.dirname(harness.blockpull), 'nbd', 'libblockpull-nbd.so')
     if not os.path.exists(library):
         raise harness.Skip('libblockpull-nbd is not built')
-    with open(os.path.join(os.path.dirname(__file__), '../../tools/nbd/blockpull-nbd.h'), encoding='utf-8') as header:
+    with open(os.path.join(os.path.dirname(__file__), '../../../tools/nbd/blockpull-nbd.h'), encoding='utf-8') as header:
         declared = set(re.findall(r'^BPULL_NBD_API[^;(]*?\b(bpull_nbd_\w+)\(', header.read(), re.M))
     shown = {line.split()[-1].split('@')[0] for line in harness.run('nm', '-D', '--defined-only', library).out.splitlines()}
     same(shown - {'BLOCKPULL_NBD_0.1'}, declared, 'names')
