@@ -311,29 +311,34 @@ static int open_disk(void)
 	fail("/dev/vda", 0);
 }
 
-static void wait_until_longer(int fd)
+static uint64_t disk_len(int fd)
 {
-	uint64_t len = 0;
+	uint64_t len;
 
-	for (unsigned i = 0; len <= (uint64_t)BLOCKS * BLOCK && i < 6000; i++) {
+	if (ioctl(fd, BLKGETSIZE64, &len))
+		fail("size", 0);
+	return len;
+}
+
+static void wait_until_longer(int fd, uint64_t first)
+{
+	for (unsigned i = 0; disk_len(fd) == first && i < 6000; i++)
 		usleep(10000);
-		if (ioctl(fd, BLKGETSIZE64, &len))
-			fail("size", 0);
-	}
-	printf("size %llu\n", (unsigned long long)len);
+	printf("size %llu\n", (unsigned long long)disk_len(fd));
 	fflush(stdout);
 }
 
 static void be_guest(uint64_t seed, unsigned n)
 {
 	int fd = open_disk();
+	uint64_t len = disk_len(fd);
 
 	tell_queues();
 	move(fd, false, BLOCKS - 1, 1);
 	if (holds(seed, BLOCKS - 1, MARK, buffer)) {
 		printf("%s\n", run_workers(fd, seed, n, verify) ? "VERIFIED" : "FAILED");
 		fflush(stdout);
-		wait_until_longer(fd);
+		wait_until_longer(fd, len);
 		return;
 	}
 	if (!run_workers(fd, seed, n, work))

@@ -56,7 +56,7 @@ static void cut_at_each(const struct sim_chain *chain)
 	grow_trial_judge_cuts(&t, "at the end", 0);
 	n_ops = sim_n_all_ops(t.sim);
 	end(&t);
-	for (uint64_t k = 1; k <= n_ops; k++) {
+	for (uint64_t k = EFFORT_FIRST(chain->how.seed); k <= n_ops; k += EFFORT_STEP) {
 		begin(&t, chain);
 		t.may_fail = true;
 		snprintf(t.what, sizeof(t.what), "seed %" PRIu64 ", cut at operation %" PRIu64,

@@ -117,6 +117,13 @@ def judge(d, guest, top, seed, n, more=0):
         same((here[0]['zero'], here[0]['data']), (True, False), f'the map where worker {index} discarded')
 
 
+def lengthen(d, server, running):
+    """The guest waits for that, and ends."""
+    bp('ctl', server.control, 'resize', '+2M')
+    running.until(f'size {os.path.getsize(f"{d}/base.raw") + 2 * MIB}')
+    running.ended()
+
+
 @case('a Linux guest writes through kills and an upgrade, and reads all of it again when it has booted anew')
 def killed(d):
     guest, n = program(d), 600
@@ -129,9 +136,7 @@ def killed(d):
     until(running, WORKERS * (n // REPORT), 'WRITTEN', *kills)
     until(running, WORKERS * (PART // UNIT // 16), 'VERIFIED', lambda: server.replace(other, signal.SIGTERM))
     same(running.lines.count('queues 2'), 2, 'two queues, at each boot')
-    bp('ctl', server.control, 'resize', '+2M')
-    running.until(f'size {os.path.getsize(f"{d}/base.raw") + 2 * MIB}')
-    running.ended()
+    lengthen(d, server, running)
     server.end(signal.SIGTERM, 0)
     judge(d, guest, top, seed, n, 2 * MIB)
 
@@ -143,19 +148,21 @@ def pulled(d):
     seed, top = drawn(d, guest, 40 * MIB)
     server = Server(d, '--pull', '--bandwidth=256k', top)
     server.start(harness.blockpull)
-    running = machine(d, guest, seed, n, '-no-reboot')
+    running = machine(d, guest, seed, n)
     until(running, WORKERS * (n // REPORT), 'WRITTEN', *[lambda: server.replace(harness.blockpull)] * KILLS)
+    running.until('VERIFIED')
+    # The pull ends while the machine runs: a disk whose machine has gone rests, and its pull with it.
     job = bp('ctl', '--json', server.control, 'info').json()
-    same(job['state'], 'running', f'the pull when the guest had written: {job}')
-    note(f'{job["cur"]} of {job["end"]} bytes were pulled when the guest had written')
-    running.ended()
+    same(job['state'], 'running', f'the pull when the guest had verified: {job}')
+    note(f'{job["cur"]} of {job["end"]} bytes were pulled when the guest had verified')
     bp('ctl', server.control, 'speed', '0')
     bp('ctl', server.control, 'wait')
+    lengthen(d, server, running)
     server.end(signal.SIGTERM, 0)
     os.rename(f'{d}/base.raw', f'{d}/gone')
     check('backing-filename' not in image_info(top), 'it has a backing file still')
     os.rename(f'{d}/gone', f'{d}/base.raw')
-    judge(d, guest, top, seed, n)
+    judge(d, guest, top, seed, n, 2 * MIB)
 
 
 if __name__ == '__main__':
