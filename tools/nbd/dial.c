@@ -26,9 +26,12 @@
 
 #include "tools/nbd/socket.h"
 
-#define NS_PER_S      1000000000ull
-#define NS_PER_MS     1000000ull
-#define BACKLOG_MS    50 /* a unix socket whose backlog is full is tried again after it */
+#define NS_PER_S   1000000000ull
+#define NS_PER_MS  1000000ull
+#define BACKLOG_MS 50 /* a unix socket whose backlog is full is tried again after it */
+/* A connection of which a router has forgotten: known before a guest's time is over. */
+#define KEEP_IDLE_S   30
+#define LOST_MS       15000u
 #define DIAL_MAX_ADDR 16 /* addresses of one host that are tried */
 
 struct dial_here {
@@ -248,7 +251,8 @@ static int dial_address(const struct dial_here *here, const struct addrinfo *inf
 			uint64_t deadline_ns, struct dialed *dialed)
 {
 	struct bpull_error error = { 0 };
-	int rc, on = 1;
+	int rc, on = 1, idle_s = KEEP_IDLE_S;
+	unsigned lost_ms = LOST_MS;
 
 	if (here->policy && !nbd_policy_allows_address(here->policy, &here->place, info->ai_addr,
 						       info->ai_addrlen)) {
@@ -260,6 +264,8 @@ static int dial_address(const struct dial_here *here, const struct addrinfo *inf
 		return dial_fail(dialed, rc, "the server can't be connected to: %s", strerror(-rc));
 	setsockopt(dialed->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	setsockopt(dialed->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(dialed->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+	setsockopt(dialed->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &lost_ms, sizeof(lost_ms));
 	return 0;
 }
 
