@@ -69,17 +69,23 @@ static int open_fd(struct posix_dir *pd, const char *dir_name, const char *shown
 
 /* ---- a new file in it ---- */
 
-/* The mode that `like` has; of a device, whose mode is a rule of the machine, what a new file may
- * have of it. */
+/* A source has no mode, and that of a device is a rule of the machine: the umask says what a new
+ * file may have of it. */
+static bool is_masked(const struct file *like)
+{
+	return like->is_block || like->fd < 0;
+}
+
+/* The mode that `like` has, or what the umask leaves. */
 static int make_file(struct posix_dir *pd, const char *path, const struct file *like,
 		     struct file **out, struct err *err)
 {
-	int rc = posix_create(path, like->is_block ? pd->mode & 0666 : PRIVATE_MODE, out, err);
+	int rc = posix_create(path, is_masked(like) ? pd->mode & 0666 : PRIVATE_MODE, out, err);
 	struct stat st;
 
 	if (rc)
 		return rc;
-	if (like->is_block && !fstat((*out)->fd, &st))
+	if (is_masked(like) && !fstat((*out)->fd, &st))
 		pd->mode = st.st_mode & 0777;
 	/* File systems without modes refuse it, and nothing is lost by that. */
 	if (fchmod((*out)->fd, PRIVATE_MODE))
@@ -93,8 +99,10 @@ static int create_private(struct dir *dir, const char *name, const struct file *
 	struct posix_dir *pd = (struct posix_dir *)dir;
 	autofree char *path = NULL;
 	struct shown shown;
-	int rc = posix_mode(like->fd, &pd->mode);
+	int rc = like->fd < 0 ? 0 : posix_mode(like->fd, &pd->mode);
 
+	if (like->fd < 0)
+		pd->mode = 0666;
 	if (rc)
 		return err_errno(err, rc, "%s: cannot find its mode", file_show(like, &shown));
 	if (asprintf(&path, "%s%s", pd->prefix, name) < 0) {
