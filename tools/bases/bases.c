@@ -144,6 +144,11 @@ void bases_seal(struct bases *bases)
 	(void)bases;
 }
 
+void bases_give_up(struct bases *bases)
+{
+	(void)bases;
+}
+
 void bases_apply(struct bases *bases, struct bpull_disk_options *options)
 {
 	(void)bases;
@@ -261,6 +266,11 @@ int bases_start_broker(struct bases *bases, struct bpull_error *error)
 void bases_seal(struct bases *bases)
 {
 	bpull_nbd_seal(bases->nbd);
+}
+
+void bases_give_up(struct bases *bases)
+{
+	bpull_nbd_give_up(bases->nbd);
 }
 
 void bases_apply(struct bases *bases, struct bpull_disk_options *options)

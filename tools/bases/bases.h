@@ -55,6 +55,8 @@ int bases_open(struct bases *bases, struct bpull_error *error);
 int bases_start_broker(struct bases *bases, struct bpull_error *error);
 /* bpull_nbd_seal(). */
 void bases_seal(struct bases *bases);
+/* bpull_nbd_give_up(), when jobs are told to end. */
+void bases_give_up(struct bases *bases);
 /* Has the image's chain found by it. */
 void bases_apply(struct bases *bases, struct bpull_disk_options *options);
 void bases_apply_to_new(struct bases *bases, struct bpull_create_options *options);

@@ -102,6 +102,11 @@ BPULL_NBD_API int bpull_nbd_start_broker(struct bpull_nbd *nbd, struct bpull_err
  * closes. */
 BPULL_NBD_API void bpull_nbd_seal(struct bpull_nbd *nbd);
 
+/* Nothing waits for a server that is away from here on: what does, and what is asked later, gets
+ * -EHOSTUNREACH soon, and a connection that owes an answer ends after 2 s. For a program that is
+ * told to end: an abort of a job waits for what the job has asked. Does not wait. */
+BPULL_NBD_API void bpull_nbd_give_up(struct bpull_nbd *nbd);
+
 /* As bpull_disk_options.find_base wants it; `nbd` is the struct bpull_nbd. A source is connected
  * to and looked at before this answers: it waits, for open_timeout_s at most. Errors: -EPERM not
  * allowed (the sentence says what would allow it); -EINVAL, -ENOTSUP a name that is not taken;

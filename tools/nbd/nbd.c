@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "engine/blockpull.h"
 #include "tools/nbd/broker.h"
@@ -69,6 +71,8 @@ static void nbd_leave(void *opaque)
 	if (!is_last)
 		return;
 	broker_free(nbd->broker);
+	if (nbd->settings.give_up_fd >= 0)
+		close(nbd->settings.give_up_fd);
 	tls_keys_free(nbd->keys);
 	nbd_policy_free(&nbd->policy);
 	nbd_mappings_free(&nbd->mappings);
@@ -121,7 +125,10 @@ static int nbd_fill(struct bpull_nbd *nbd, const struct bpull_nbd_options *optio
 		.guest_ns = nbd_seconds(options->guest_timeout_s, 30),
 		.request_ns = nbd_seconds(options->request_timeout_s, 30),
 		.n_wires = options->connections ? options->connections : REMOTE_MAX_WIRES,
+		.give_up_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 	};
+	if (nbd->settings.give_up_fd < 0)
+		return nbd_say(error, -errno, "an eventfd can't be made: %s", strerror(errno));
 	nbd->records.changed = options->changed;
 	nbd->records.opaque = options->opaque;
 	if (options->relative_dir && !(nbd->here = strdup(options->relative_dir)))
@@ -203,6 +210,14 @@ void bpull_nbd_seal(struct bpull_nbd *nbd)
 	if (nbd->broker)
 		broker_seal(nbd->broker);
 	pthread_mutex_unlock(&nbd->lock);
+}
+
+void bpull_nbd_give_up(struct bpull_nbd *nbd)
+{
+	uint64_t one = 1;
+
+	if (nbd && write(nbd->settings.give_up_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		abort(); /* it takes a 1, or is as readable as can be */
 }
 
 /* ---- Sources --------------------------------------------------------------- */

@@ -22,6 +22,7 @@ struct remote_settings {
 	uint64_t request_ns;                   /* without an answer: the connection is given up */
 	unsigned n_wires;
 	const struct tls_keys *keys; /* for places with TLS */
+	int give_up_fd; /* an eventfd, written to and never read: nothing waits any more */
 };
 
 struct remote_options {

@@ -210,6 +210,8 @@ static void remote_give_up_slow(struct remote *remote, uint64_t now_ns)
 
 static uint64_t remote_limit_ns(const struct remote *remote, const struct ask_piece *piece)
 {
+	if (remote->gives_up)
+		return 0;
 	switch (piece->ask->asker) {
 	case BPULL_SOURCE_GUEST: return remote->settings->guest_ns;
 	case BPULL_SOURCE_CALL: return remote->settings->open_ns;
@@ -291,12 +293,12 @@ static uint64_t remote_next_due(struct remote *remote, uint64_t due_ns)
 	return due_ns;
 }
 
-/* Of each wire libnbd's descriptor and two of its TLS; and the eventfd. */
+/* Of each wire libnbd's descriptor and two of its TLS; and the two eventfds. */
 #define WIRE_POLLS (1 + TLS_PUMP_FDS)
 
 static void remote_wait_and_serve(struct remote *remote, uint64_t due_ns)
 {
-	struct pollfd polls[REMOTE_MAX_WIRES * WIRE_POLLS + 1];
+	struct pollfd polls[REMOTE_MAX_WIRES * WIRE_POLLS + 2];
 	uint64_t now_ns = dial_now_ns();
 	int ms = -1;
 
@@ -314,11 +316,16 @@ static void remote_wait_and_serve(struct remote *remote, uint64_t due_ns)
 	}
 	polls[REMOTE_MAX_WIRES * WIRE_POLLS] =
 		(struct pollfd){ .fd = remote->wake_fd, .events = POLLIN };
+	polls[REMOTE_MAX_WIRES * WIRE_POLLS + 1] =
+		(struct pollfd){ .fd = remote->gives_up ? -1 : remote->settings->give_up_fd,
+				 .events = POLLIN };
 	if (due_ns != NEVER)
 		ms = due_ns <= now_ns ? 0 : (int)((due_ns - now_ns) / NS_PER_MS % 3600000 + 1);
 	/* When it is closing the connections were shut down, which is no loss of a server. */
-	if (poll(polls, REMOTE_MAX_WIRES * WIRE_POLLS + 1, ms) < 0 || remote_is_closing(remote))
+	if (poll(polls, REMOTE_MAX_WIRES * WIRE_POLLS + 2, ms) < 0 || remote_is_closing(remote))
 		return;
+	if (polls[REMOTE_MAX_WIRES * WIRE_POLLS + 1].revents)
+		remote->gives_up = true;
 	for (unsigned i = 0; i < REMOTE_MAX_WIRES; i++) {
 		struct wire *wire = &remote->own.wires[i];
 

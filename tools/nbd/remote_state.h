@@ -58,6 +58,8 @@ struct remote {
 		/* Descriptors of the wires, or -1: shut down where the thread is held up. */
 		int fds[REMOTE_MAX_WIRES];
 	} shared;
+	/* Nothing waits for the server any more: written by the thread. */
+	atomic_bool gives_up;
 	/* Since when libnbd works on a wire, ns; 0: it does not. */
 	_Atomic uint64_t inside_ns;
 	atomic_uint inside_wire;

@@ -16,6 +16,8 @@
 #define BACKOFF_MS     100
 #define BACKOFF_TIMES  6 /* doubled so often: 100 ms to 5 s */
 #define BACKOFF_MAX_MS 5000
+/* What a connection may take to answer when nothing waits any more. */
+#define LAST_PATIENCE_NS 2000000000ull
 /* Connections that one question for extents may cost. */
 #define EXTENTS_TRIES 2
 
@@ -56,6 +58,8 @@ uint64_t remote_patience_ns(const struct remote *remote)
 {
 	const struct remote_settings *settings = remote->settings;
 
+	if (remote->gives_up && settings->request_ns > LAST_PATIENCE_NS)
+		return LAST_PATIENCE_NS;
 	return settings->guest_ns < settings->request_ns ? settings->guest_ns
 							 : settings->request_ns;
 }

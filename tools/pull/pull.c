@@ -154,6 +154,8 @@ static void pull_start_next(struct pull *pull)
 /* The job waits; so does the command, until it is told what to do. */
 static void pull_say_stopped(struct pull *pull, const struct bpull_event *event)
 {
+	if (event->error == -EHOSTUNREACH && stop_signal())
+		return; /* nothing waits for the server any more */
 	progress_clear(&pull->progress);
 	say_error("%s", event->message);
 	if (event->error == -EHOSTUNREACH) {
@@ -223,6 +225,19 @@ static void pull_pass_stop(struct pull *pull)
 		if (pull->images[i].state == PULL_RUNNING)
 			bpull_job_abort(pull->images[i].disk);
 	}
+	bases_give_up(pull->bases); /* behind the aborts: a job would pause for a lost server */
+}
+
+/* A client of the control socket may have aborted the job, which need not wait for a server then. */
+static void pull_pass_abort(struct pull *pull)
+{
+	struct bpull_job_info info = { .size = sizeof(info) };
+
+	if (!pull->control || !pull->target.disk)
+		return;
+	bpull_job_get_info(pull->target.disk, &info);
+	if (info.state == BPULL_JOB_STOPPING)
+		bases_give_up(pull->bases);
 }
 
 /* Until the engine, a signal, a server or a client of the control socket has something to do, or
@@ -244,6 +259,7 @@ static void pull_wait(struct pull *pull, int stop_fd)
 		stop_drain();
 	if (pull->control)
 		control_process(pull->control);
+	pull_pass_abort(pull);
 }
 
 static int pull_loop(struct pull *pull, int stop_fd)
