@@ -6,7 +6,8 @@ import threading
 import time
 
 import harness
-from harness import Failed, KIB, MIB, case, check, same
+from harness import Failed, MIB, case, check, same
+from remote_images import base, judge, overlay
 from source_rig import end, nbdkit
 
 
@@ -42,37 +43,6 @@ class Pull:
     def completed(self):
         same(self.wait('end '), 'end completed 0 ', 'the end')
         same(self.process.wait(harness.WAIT), 0, 'its exit code')
-
-
-def base(d, fmt, size=64 * MIB):
-    """An image of random data with holes, and a raw copy of its disk."""
-    flat = f'{d}/flat.raw'
-    with open(flat, 'wb') as file:
-        file.truncate(size)
-        for offset in range(0, size, 4 * MIB):
-            file.seek(offset + 64 * KIB * (offset // MIB % 7))
-            file.write(os.urandom(2 * MIB + 512))
-        file.truncate(size)
-    path = f'{d}/base.{fmt}'
-    if fmt == 'raw':
-        os.link(flat, path)
-    else:
-        same(harness.run('qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', '-c', flat, path).rc, 0, 'convert')
-    return path, flat
-
-
-def overlay(d, backing, fmt, size=64 * MIB, name='top.qcow2'):
-    top = f'{d}/{name}'
-    same(harness.run('qemu-img', 'create', '-f', 'qcow2', '-u', '-b', backing, '-F', fmt, top, str(size)).rc, 0, 'create')
-    return top
-
-
-def judge(top, flat):
-    info = harness.run('qemu-img', 'info', '--output=json', top).json()
-    check('backing-filename' not in info, f'{info}')
-    same(harness.run('qemu-img', 'check', top).rc, 0, 'check')
-    result = harness.run('qemu-img', 'compare', '-f', 'qcow2', '-F', 'raw', top, flat)
-    same(result.rc, 0, f'{result}')
 
 
 @case('a raw base, and one of compressed qcow2, with and without a broker')

@@ -9,6 +9,10 @@ from harness import Skip, need
 # With -y: a call that changes a file, its descriptor, its name, and its arguments to the end.
 FILE_CALL = re.compile(r'\b(pwrite64|pwritev2?|write|writev|fdatasync|fsync|ftruncate|fallocate)\((\d+)<([^>]*)>(.*)')
 
+# What a command that has all files open does not need.
+FORBIDDEN = re.compile(r'\b(open|openat|openat2|creat|execve|execveat|fork|vfork|socket|connect|bind|listen|ptrace|chmod|'
+                       r'chown|mknod|symlink|mount|io_uring_setup|memfd_create|unshare|setns)\(')
+
 
 def words(trace=None, inject=(), path=None, options=(), log='/dev/null'):
     """The command line in front of a command. Of the calls `trace` (all), those on this path, with strace's
@@ -53,3 +57,26 @@ def whole_calls(lines):
             yield started.pop(thread, thread) + line.partition(' resumed>')[2]
         else:
             yield line
+
+
+def own_threads(lines):
+    """Of whole calls those of the command itself: none of a process that it forked."""
+    lines = list(lines)
+    own = {lines[0].split(maxsplit=1)[0]} if lines else set()
+    for line in lines:
+        thread = line.split(maxsplit=1)[0]
+        made = re.search(r'\bclone3?\(.*CLONE_THREAD.*= (\d+)$', line)
+        if thread in own and made:
+            own.add(made[1])
+    return [line for line in lines if line.split(maxsplit=1)[0] in own]
+
+
+def inside_filter(lines, what):
+    """The calls behind the moment in which the filter was installed; none opens anything, and none is refused."""
+    at = [i for i, line in enumerate(lines) if 'SECCOMP_SET_MODE_FILTER' in line and 'NULL' not in line]
+    harness.check(at, f'{what}: no filter was installed')
+    inside = lines[at[0] + 1:]
+    for line in inside:
+        harness.check(not FORBIDDEN.search(line), f'{what}: behind the filter: {line}')
+        harness.check(' EPERM ' not in line, f'{what}: refused: {line}')
+    return inside
