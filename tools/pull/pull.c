@@ -228,7 +228,7 @@ static void pull_pass_stop(struct pull *pull)
 	bases_give_up(pull->bases); /* behind the aborts: a job would pause for a lost server */
 }
 
-/* A client of the control socket may have aborted the job, which need not wait for a server then. */
+/* A client of the control socket may have aborted the job, which waits for no server then. */
 static void pull_pass_abort(struct pull *pull)
 {
 	struct bpull_job_info info = { .size = sizeof(info) };

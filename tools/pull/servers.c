@@ -38,6 +38,8 @@ void servers_say_changes(struct bases *bases, struct progress *progress, bool qu
 	enum bpull_nbd_state before;
 
 	while (bases_next_change(bases, &source, &before)) {
+		if (source.state == BPULL_NBD_CLOSED)
+			continue; /* its image has ended */
 		if (progress->mode == PROGRESS_JSON) {
 			servers_json(&source);
 		} else if (!quiet) {
