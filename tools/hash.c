@@ -14,6 +14,7 @@
 #include <json-c/json_object.h>
 #include <xxhash.h>
 
+#include "tools/cli/bases_option.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
 #include "tools/commands.h"
@@ -182,33 +183,35 @@ static void hash_print(struct hash *h, const char *path, bool failed)
 		say_data("%s  %s\n", text, path);
 }
 
-/* Behind the last one's opening nothing is opened any more. */
+/* Behind the last one's opening nothing is opened any more. 0 or an exit code. */
 static int hash_image(const struct hash_line *command, struct bpull_engine *engine,
-		      const char *path, bool is_last, struct bpull_error *error)
+		      const char *path, bool is_last)
 {
+	struct bpull_error error = { 0 };
 	struct hash h = { .command = command,
 			  .whole = XXH3_createState(),
 			  .chunk = XXH3_createState() };
 	struct content *content = NULL;
-	int rc = h.whole && h.chunk
-			 ? content_open(engine, path, &command->line.chain.disk, &content, error)
-			 : -ENOMEM;
+	int code, rc = h.whole && h.chunk ? content_open(engine, path, &command->line.chain.disk,
+							 &content, &error)
+					  : -ENOMEM;
 
 	if (!rc)
-		rc = fd_map_judge(&command->line.chain.disk, error);
+		rc = fd_map_judge(&command->line.chain.disk, &error);
 	if (!rc && is_last)
 		sandbox_enter(SANDBOX_NO_NAMES);
 	if (!rc)
 		say_disk_hint(content_hint(content));
 	if (!rc) {
 		hash_begin_json(&h, path, content_size(content));
-		rc = hash_content(&h, content, error);
+		rc = hash_content(&h, content, &error);
 		hash_print(&h, path, rc);
 	}
+	code = rc ? bases_option_failed(&command->line.chain.bases, &error, rc) : EXIT_CODE_DONE;
 	content_close(content);
 	XXH3_freeState(h.whole);
 	XXH3_freeState(h.chunk);
-	return rc;
+	return code;
 }
 
 /* The first failure's exit code; the other images are hashed all the same. */
@@ -222,13 +225,9 @@ static int hash_run(struct command_line *line)
 	if (rc)
 		return say_failed(&error, rc);
 	for (int i = 0; i < line->n_words; i++) {
-		error = (struct bpull_error){ 0 };
-		rc = hash_image(command, engine, line->words[i], i + 1 == line->n_words, &error);
-		if (rc) {
-			int failed = say_failed(&error, rc);
+		int failed = hash_image(command, engine, line->words[i], i + 1 == line->n_words);
 
-			code = code ? code : failed;
-		}
+		code = code ? code : failed;
 	}
 	bpull_engine_close(engine);
 	return code;

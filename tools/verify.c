@@ -12,6 +12,7 @@
 
 #include <json-c/json_object.h>
 
+#include "tools/cli/bases_option.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
 #include "tools/commands.h"
@@ -200,7 +201,7 @@ static int verify_sides(const struct verify_line *command, struct side *a, struc
 	b->size = content_size(b->content);
 	rc = verify_compare(a, b, &at, error);
 	if (rc)
-		return say_failed(error, rc);
+		return bases_option_failed(&command->line.chain.bases, error, rc);
 	same = at == UINT64_MAX && (a->size == b->size || !command->strict);
 	if (command->line.json)
 		verify_print_json(a, b, at, same);

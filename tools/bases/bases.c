@@ -184,6 +184,13 @@ bool bases_sum(const struct bases *bases, uint64_t *bytes_read, enum bpull_nbd_s
 	return false;
 }
 
+bool bases_lost(const struct bases *bases, struct bpull_nbd_source *source)
+{
+	(void)bases;
+	(void)source;
+	return false;
+}
+
 const char *bases_unused_map(const struct bases *bases, size_t *at)
 {
 	(void)bases;
@@ -341,6 +348,20 @@ bool bases_next_change(struct bases *bases, struct bpull_nbd_source *source,
 		*before = bases->seen[i];
 		bases->seen[i] = source->state;
 		return true;
+	}
+	return false;
+}
+
+bool bases_lost(const struct bases *bases, struct bpull_nbd_source *source)
+{
+	unsigned n = bpull_nbd_count(bases->nbd);
+
+	for (unsigned i = 0; i < n; i++) {
+		source->size = sizeof(*source);
+		if (!bpull_nbd_get_source(bases->nbd, i, source) &&
+		    (source->state == BPULL_NBD_RECONNECTING || source->state == BPULL_NBD_AWAY ||
+		     source->state == BPULL_NBD_GONE))
+			return true;
 	}
 	return false;
 }

@@ -69,6 +69,8 @@ bool bases_next_change(struct bases *bases, struct bpull_nbd_source *source,
 		       enum bpull_nbd_state *before);
 /* Sums over all sources; false: there is none. *state is the worst of them. */
 bool bases_sum(const struct bases *bases, uint64_t *bytes_read, enum bpull_nbd_state *state);
+/* Fills *source with one whose server is lost; false: there is none. */
+bool bases_lost(const struct bases *bases, struct bpull_nbd_source *source);
 /* A word for a state: "connected", "away", ... Static. */
 const char *bases_state_word(enum bpull_nbd_state state);
 /* As bpull_nbd_unused_map(). */

@@ -74,3 +74,15 @@ int bases_option_sandbox(struct bases *bases)
 	rc = bases_start_broker(bases, &error);
 	return rc ? say_failed(&error, rc) : 0;
 }
+
+int bases_option_failed(const struct bases *bases, const struct bpull_error *error, int rc)
+{
+	struct bpull_nbd_source source;
+	int code;
+
+	if (!bases_lost(bases, &source))
+		return say_failed(error, rc);
+	code = say_failed_bare(error, rc);
+	say_hint("'%s' is lost%s%s", source.uri, *source.message ? ": " : "", source.message);
+	return code;
+}

@@ -17,6 +17,8 @@ int bases_option_open(struct bases *bases, const char *command, bool serves_gues
  * process that makes new ones, so it is called before there are threads. sandbox_enter() then calls
  * bases_option_seal(). 0 or an exit code. */
 int bases_option_sandbox(struct bases *bases);
+/* As say_failed(), before the images are closed: where a server is lost the hint tells that. */
+int bases_option_failed(const struct bases *bases, const struct bpull_error *error, int rc);
 /* All is open: no more bases are, and names that were mapped in vain are told. `bases` is a struct
  * bases. */
 void bases_option_seal(void *bases);
