@@ -80,20 +80,26 @@ static struct json_object *ctl_job_of(struct ctl_client *client)
 
 static int ctl_info(struct ctl_client *client, bool json)
 {
-	bool job_failed, device_failed = false;
-	struct json_object *job = ctl_first_of(client, "x-query-job", &job_failed), *device = NULL;
-	bool done;
+	bool failed;
+	struct json_object *job = ctl_first_of(client, "x-query-job", &failed);
+	struct json_object *device = NULL, *servers = NULL;
 
-	if (!job_failed)
-		device = ctl_first_of(client, "query-blockstats", &device_failed);
-	done = !job_failed && !device_failed && (job || device);
-	if (done)
-		ctl_say_info(job, device, json);
-	else if (!job_failed && !device_failed)
+	if (!failed)
+		device = ctl_first_of(client, "query-blockstats", &failed);
+	if (!failed) {
+		servers = ctl_client_ask(client, "x-query-servers", NULL);
+		failed = !servers;
+	}
+	if (!failed && (job || device)) {
+		ctl_say_info(job, device, servers, json);
+	} else if (!failed) {
 		ctl_say_no_job(client);
+		failed = true;
+	}
 	json_object_put(job);
 	json_object_put(device);
-	return done ? EXIT_CODE_DONE : EXIT_CODE_FAILED;
+	json_object_put(servers);
+	return failed ? EXIT_CODE_FAILED : EXIT_CODE_DONE;
 }
 
 /* Puts what the job's last event says into what was known of it. False: it is another event. */

@@ -116,6 +116,26 @@ static void ctl_say_stats(struct json_object *stats)
 	say_data("\n");
 }
 
+static void ctl_say_servers(struct json_object *servers)
+{
+	char text[SIZE_TEXT_CAP];
+	size_t n = servers ? json_object_array_length(servers) : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *server = json_object_array_get_idx(servers, i);
+		uint64_t reconnects = ctl_say_number(server, "reconnects");
+
+		say_data("server: %s: %s, %s read", ctl_say_word(server, "uri"),
+			 ctl_say_word(server, "state"),
+			 size_text(ctl_say_number(server, "bytes-read"), text));
+		if (reconnects)
+			say_data(", connected again %" PRIu64 " time%s", reconnects,
+				 reconnects == 1 ? "" : "s");
+		say_data("%s%s\n", *ctl_say_word(server, "error") ? "; " : "",
+			 ctl_say_word(server, "error"));
+	}
+}
+
 /* Of a disk that is served without a job: an object with its name, for the counters. */
 static struct json_object *ctl_say_idle(struct json_object *device)
 {
@@ -127,7 +147,8 @@ static struct json_object *ctl_say_idle(struct json_object *device)
 	return idle;
 }
 
-void ctl_say_info(struct json_object *job, struct json_object *device, bool json)
+void ctl_say_info(struct json_object *job, struct json_object *device, struct json_object *servers,
+		  bool json)
 {
 	struct json_object *stats = NULL, *object = json_object_get(job);
 
@@ -138,6 +159,8 @@ void ctl_say_info(struct json_object *job, struct json_object *device, bool json
 			object = ctl_say_idle(device);
 		if (stats)
 			json_object_object_add(object, "stats", json_object_get(stats));
+		if (servers && json_object_array_length(servers))
+			json_object_object_add(object, "servers", json_object_get(servers));
 		if (job)
 			ctl_say_json(object);
 		else
@@ -149,6 +172,7 @@ void ctl_say_info(struct json_object *job, struct json_object *device, bool json
 			say_data("%s: no job\n", ctl_say_word(device, "device"));
 		if (stats)
 			ctl_say_stats(stats);
+		ctl_say_servers(servers);
 	}
 	json_object_put(object);
 }

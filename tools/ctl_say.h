@@ -13,7 +13,8 @@ uint64_t ctl_say_number(struct json_object *object, const char *key);
 const char *ctl_say_word(struct json_object *object, const char *key);
 /* A job as `pull --json` prints it. */
 void ctl_say_json(struct json_object *job);
-/* A job and the counters of a device; either may be NULL. */
-void ctl_say_info(struct json_object *job, struct json_object *device, bool json);
+/* A job, the counters of a device, and the servers of bases behind a network; each may be NULL. */
+void ctl_say_info(struct json_object *job, struct json_object *device, struct json_object *servers,
+		  bool json);
 
 #endif

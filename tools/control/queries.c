@@ -147,6 +147,13 @@ struct json_object *control_query_job(struct control_target *target, struct json
 	return control_ok(list);
 }
 
+struct json_object *control_query_servers(struct control_target *target, struct json_object *args)
+{
+	(void)args;
+	return control_ok(target->servers ? target->servers(target->owner)
+					  : json_object_new_array());
+}
+
 struct json_object *control_query_version(struct control_target *target, struct json_object *args)
 {
 	(void)target;

@@ -16,6 +16,8 @@ struct json_object *control_query_stats(struct control_target *target, struct js
 struct json_object *control_query_nodes(struct control_target *target, struct json_object *args);
 /* x-query-job */
 struct json_object *control_query_job(struct control_target *target, struct json_object *args);
+/* x-query-servers */
+struct json_object *control_query_servers(struct control_target *target, struct json_object *args);
 struct json_object *control_query_version(struct control_target *target, struct json_object *args);
 
 #endif

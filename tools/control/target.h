@@ -56,6 +56,9 @@ struct control_target {
 	/* Makes the disk so many bytes long, and waits for it: 0, or -errno with a sentence. NULL:
 	 * its users can't be told of another size. */
 	int (*resize)(void *owner, uint64_t size, struct bpull_error *error);
+	/* What x-query-servers answers: an array, for the caller. NULL: no base is behind a
+	 * network. */
+	struct json_object *(*servers)(void *owner);
 	void *owner;
 	/* jobs.c's and nodes.c's: all zero at first. */
 	struct control_job *jobs, *active; /* active: one of them has not ended; or NULL */

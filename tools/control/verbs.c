@@ -110,6 +110,7 @@ static const struct {
 	{ "query-version", no_args, control_query_version },
 	{ "query-commands", no_args, verbs_query_commands },
 	{ "x-query-job", no_args, control_query_job },
+	{ "x-query-servers", no_args, control_query_servers },
 };
 
 static void verbs_add_command(struct json_object *list, const char *name)

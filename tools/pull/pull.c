@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "engine/blockpull.h"
+#include "tools/bases/describe.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
 #include "tools/cli/stop.h"
@@ -302,6 +303,11 @@ static void pull_plan_all(struct pull *pull)
 	}
 }
 
+static struct json_object *pull_describe_servers(void *owner)
+{
+	return bases_describe(((struct pull *)owner)->bases);
+}
+
 static int pull_open_control(struct pull *pull, struct bpull_error *error)
 {
 	if (!pull->options.control || pull->options.dry_run)
@@ -309,7 +315,9 @@ static int pull_open_control(struct pull *pull, struct bpull_error *error)
 	pull->target = (struct control_target){ .device = pull->images[0].path,
 						.path = pull->images[0].path,
 						.how = &pull->options.line.chain.disk,
-						.job = pull->options.job };
+						.job = pull->options.job,
+						.servers = pull_describe_servers,
+						.owner = pull };
 	return control_open(pull->options.control, &pull->target, &pull->control, error);
 }
 
