@@ -24,6 +24,7 @@ enum serve_tag {
 	TAG_STOP = 1,
 	TAG_FRONTEND = 2,
 	TAG_CONTROL = 4,
+	TAG_SERVERS = 8,
 };
 
 /* Makes a socket at the path and listens; one at which no process listens any more is replaced. Or

@@ -53,6 +53,22 @@ static const char serve_help[] =
 	"                       repeatable\n"
 	"  --fd-map NAME=N      open no file: descriptor N is the file that the chain comes\n"
 	"                       to as NAME, or records so; repeatable\n"
+	"  --allow-remote PLACE bases behind a network that names may lead to: nbd:HOST[:PORT],\n"
+	"                       nbd+unix:DIR, nbds:... (TLS); repeatable; see blockpull(1)\n"
+	"  --map-backing NAME=URI\n"
+	"                       open URI, or a FILE, where an image names NAME; repeatable\n"
+	"  --open-timeout SECONDS\n"
+	"                       how long a server may take to be opened (default 30)\n"
+	"  --remote-timeout SECONDS\n"
+	"                       how long a server may be away before that is told as an\n"
+	"                       error (default 300)\n"
+	"  --guest-timeout SECONDS\n"
+	"                       the same before a request of the machine fails and a pull\n"
+	"                       pauses (default 30)\n"
+	"  --tls-certificates DIR\n"
+	"                       for nbds: the authority's and our own certificates and key\n"
+	"  --tls-psk-file FILE  for nbds: keys shared with the server instead\n"
+	"  --tls-user NAME      whose key of that file\n"
 	"  -f, --format FMT     the image's format: raw, qcow2 or qed (default: detected;\n"
 	"                       raw must be said)\n"
 	"  --holes MODE         auto, read or trust: which holes of raw files are left out\n"
@@ -103,6 +119,9 @@ static const struct option serve_table[] = {
 	{ "socket-path", required_argument, NULL, SERVE_SOCKET },
 	{ "verify", no_argument, NULL, SERVE_VERIFY },
 	OPTIONS_CHAIN,
+	OPTIONS_REMOTE,
+	OPTIONS_REMOTE_READ,
+	OPTIONS_REMOTE_GUEST,
 	OPTIONS_HOLES,
 	OPTIONS_QUIET,
 	OPTIONS_HELP,
@@ -264,6 +283,7 @@ static int serve_check(struct command_line *line)
 		line->chain.disk.flags |= BPULL_DISK_INACTIVE;
 	if (options->copy_on_read)
 		line->chain.disk.flags |= BPULL_DISK_COPY_ON_READ;
+	line->chain.serves_guests = true;
 	return options_chain_finish(&line->chain, "serve");
 }
 
@@ -282,7 +302,7 @@ static int serve_print_capabilities(void)
 
 static int serve_main(struct command_line *line)
 {
-	const struct serve_options *options = (const struct serve_options *)line;
+	struct serve_options *options = (struct serve_options *)line;
 
 	return options->print_capabilities ? serve_print_capabilities() : serve_run(options);
 }

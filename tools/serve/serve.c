@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tools/bases/describe.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
 #include "tools/cli/stop.h"
@@ -23,6 +24,7 @@
 #include "tools/serve/image.h"
 #include "tools/serve/link.h"
 #include "tools/serve/port.h"
+#include "tools/serve/servers.h"
 #include "tools/serve/spin.h"
 #include "tools/serve/watch.h"
 #include "tools/vhost/guard.h"
@@ -34,7 +36,7 @@
 #define MAX_DESCRIPTORS 16
 
 struct serve {
-	const struct serve_options *options;
+	struct serve_options *options;
 	struct port port;
 	struct link link;
 	int epoll_fd, stop_fd;
@@ -127,6 +129,8 @@ static void serve_look(struct serve *s, int timeout_ms)
 		tags |= events[i].data.u64;
 	if (tags & TAG_STOP)
 		stop_drain();
+	if (tags & TAG_SERVERS)
+		servers_tell(&s->options->line.chain.bases, s->options->line.quiet);
 	if (tags & TAG_FRONTEND)
 		link_process(&s->link);
 	if (s->control && (tags & TAG_CONTROL || n <= 0)) {
@@ -212,6 +216,11 @@ static int serve_resize(void *owner, uint64_t size, struct bpull_error *error)
 	return port_resize(&((struct serve *)owner)->port, size, error);
 }
 
+static struct json_object *serve_describe_servers(void *owner)
+{
+	return bases_describe(&((struct serve *)owner)->options->line.chain.bases);
+}
+
 static int serve_open_control(struct serve *s, struct bpull_error *error)
 {
 	s->target = (struct control_target){ .disk = s->port.disk,
@@ -222,6 +231,7 @@ static int serve_open_control(struct serve *s, struct bpull_error *error)
 					     .is_inactive = s->options->incoming,
 					     .stays = true,
 					     .resize = serve_resize,
+					     .servers = serve_describe_servers,
 					     .owner = s };
 	s->watch = (struct watch){ .epoll_fd = s->epoll_fd };
 	return s->options->control
@@ -288,6 +298,8 @@ static int serve_open(struct serve *s, struct bpull_error *error)
 	if (!rc)
 		rc = serve_open_epoll(s);
 	if (!rc)
+		rc = servers_watch(&s->options->line.chain.bases, s->epoll_fd);
+	if (!rc)
 		rc = serve_open_disk(s, error);
 	if (!rc)
 		rc = serve_open_job(s, error);
@@ -344,7 +356,7 @@ static int serve_close(struct serve *s)
 	return rc ? exit_code_of_error(rc) : EXIT_CODE_DONE;
 }
 
-int serve_run(const struct serve_options *options)
+int serve_run(struct serve_options *options)
 {
 	struct serve s = { .options = options,
 			   .epoll_fd = -1,

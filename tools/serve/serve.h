@@ -6,6 +6,6 @@
 #include "tools/serve/options.h"
 
 /* Returns the exit code. */
-int serve_run(const struct serve_options *options);
+int serve_run(struct serve_options *options);
 
 #endif
