@@ -181,6 +181,17 @@ static int config_take_io(const char *key, const char *value, void *to)
 	return 0;
 }
 
+/* The strings are nbdkit's, which keeps them until the plugin is unloaded. */
+static int config_take_base(const char *key, const char *value, void *to)
+{
+	struct bpull_error error = { 0 };
+	int rc = bases_take(to, key, value, &error);
+
+	if (rc)
+		nbdkit_error("%s: %s", key, error.message);
+	return rc ? -1 : 0;
+}
+
 /* ---- keys ---- */
 
 enum key_flags {
@@ -209,6 +220,14 @@ static const struct key {
 	{ "format", config_take_format, &plugin_config.disk.format, 0 },
 	{ "backing-format", config_take_backing_format, &plugin_config.formats, REPEATS },
 	{ "allow-backing", config_take_dir, &plugin_config.disk, REPEATS },
+	{ "allow-remote", config_take_base, &plugin_config.bases, REPEATS },
+	{ "map-backing", config_take_base, &plugin_config.bases, REPEATS },
+	{ "open-timeout", config_take_base, &plugin_config.bases, 0 },
+	{ "remote-timeout", config_take_base, &plugin_config.bases, 0 },
+	{ "guest-timeout", config_take_base, &plugin_config.bases, 0 },
+	{ "tls-certificates", config_take_base, &plugin_config.bases, 0 },
+	{ "tls-psk-file", config_take_base, &plugin_config.bases, 0 },
+	{ "tls-user", config_take_base, &plugin_config.bases, 0 },
 	{ "holes", config_take_holes, &plugin_config.disk.flags, 0 },
 	{ "io", config_take_io, &plugin_config.engine.io, 0 },
 	{ "memory", config_take_size, &plugin_config.engine.memory, 0 },
@@ -278,6 +297,27 @@ static int config_check_read_only(void)
 	return 0;
 }
 
+/* Files of keys are read here, before nbdkit becomes another user and goes to another directory.
+ * The disk's bases are found by it from here on. */
+static int config_open_bases(void)
+{
+	struct bases *bases = &plugin_config.bases;
+	const char *pointless = bases_pointless(bases);
+	struct bpull_error error = { 0 };
+
+	if (pointless) {
+		nbdkit_error("%s: it has no meaning without allow-remote or map-backing",
+			     pointless);
+		return -1;
+	}
+	if (bases_open(bases, &error)) {
+		nbdkit_error("%s", error.message);
+		return -1;
+	}
+	bases_apply(bases, &plugin_config.disk);
+	return 0;
+}
+
 int config_finish(void)
 {
 	struct plugin_config *c = &plugin_config;
@@ -286,7 +326,7 @@ int config_finish(void)
 		nbdkit_error("image=FILE is needed; see nbdkit blockpull --help");
 		return -1;
 	}
-	if (config_check_read_only() || config_check_partners())
+	if (config_check_read_only() || config_check_partners() || config_open_bases())
 		return -1;
 	c->started_in = getcwd(NULL, 0);
 	if (!c->started_in) {
@@ -320,6 +360,7 @@ void config_free(void)
 	free(plugin_config.base);
 	free(plugin_config.control);
 	backing_formats_free(&plugin_config.formats);
+	bases_free(&plugin_config.bases);
 	for (size_t i = 0; i < plugin_config.disk.n_allowed_dirs; i++)
 		free((char *)plugin_config.dirs[i]);
 }

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 #include "engine/blockpull.h"
+#include "tools/bases/bases.h"
 #include "tools/words/backing_format.h"
 
 #define CONFIG_MAX_DIRS 64
@@ -23,6 +24,7 @@ struct plugin_config {
 	struct bpull_disk_options disk;
 	struct bpull_job_options job;
 	struct backing_formats formats;
+	struct bases bases;
 	int read_only, pull, manual_finalize, verify, copy_on_read, accept_mixed;
 	bool rule_given;
 };

@@ -42,6 +42,19 @@
 	"backing-format=FMT    of backing files for which none is recorded; 'auto': by\n"    \
 	"                      probing; FILE=FMT: of one of them; may be repeated\n"         \
 	"allow-backing=DIR     backing files may lie below DIR, too; 'any', 'none'\n"        \
+	"allow-remote=PLACE    bases behind a network that names may lead to:\n"             \
+	"                      nbd:HOST[:PORT], nbd+unix:DIR, nbds:...; may be repeated\n"   \
+	"map-backing=NAME=URI  open URI, or a FILE, where an image names NAME; may be\n"     \
+	"                      repeated\n"                                                   \
+	"open-timeout=SECONDS  how long a server may take to be opened (default 30)\n"       \
+	"remote-timeout=SECONDS\n"                                                           \
+	"                      how long it may be away before that is told as an\n"          \
+	"                      error (300)\n"                                                \
+	"guest-timeout=SECONDS the same before a client's request fails and a pull pauses\n" \
+	"                      (30)\n"                                                       \
+	"tls-certificates=DIR  for nbds: the authority's and our own certificates and key\n" \
+	"tls-psk-file=FILE     for nbds: keys shared with the server instead\n"              \
+	"tls-user=NAME         whose key of that file\n"                                     \
 	"holes=MODE            auto, read or trust: which holes of raw files are left out\n" \
 	"io=MODE               auto, uring or threads\n"                                     \
 	"memory=SIZE           for buffers and tables (default 48M)"

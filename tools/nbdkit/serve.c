@@ -20,13 +20,15 @@
 
 #include <nbdkit-plugin.h>
 
+#include "tools/bases/describe.h"
 #include "tools/control/control.h"
 #include "tools/control/jobs.h"
 #include "tools/control/socket.h"
 #include "tools/nbdkit/config.h"
 #include "tools/nbdkit/start.h"
 
-#define LOOK_MS 200
+#define LOOK_MS   200
+#define N_OWN_FDS 3 /* descriptors that the monitor waits for, but the control socket's */
 
 static struct bpull_engine *engine;
 static struct bpull_disk *disk;
@@ -57,17 +59,36 @@ static void serve_tell(const struct bpull_event *event)
 		nbdkit_debug("pull %s", serve_job_word(event->status));
 }
 
+/* What clients see of a lost server is a disk that is slow, and then errors. */
+static void serve_tell_servers(void)
+{
+	struct bpull_nbd_source source;
+	enum bpull_nbd_state before;
+
+	while (bases_next_change(&plugin_config.bases, &source, &before)) {
+		const char *word = bases_state_word(source.state);
+
+		if (source.state == BPULL_NBD_AWAY || source.state == BPULL_NBD_GONE ||
+		    source.state == BPULL_NBD_RECONNECTING)
+			nbdkit_error("%s: %s: %s", source.uri, word, source.message);
+		else if (before == BPULL_NBD_AWAY || before == BPULL_NBD_RECONNECTING)
+			nbdkit_error("%s: %s again", source.uri, word);
+	}
+}
+
 /* Takes the job's events until it is told to quit. */
 static void *serve_watch_job(void *opaque)
 {
-	struct pollfd fds[2 + CONTROL_MAX_FDS] = { { .fd = bpull_engine_fd(engine),
-						     .events = POLLIN },
-						   { .fd = quit_fd, .events = POLLIN } };
+	struct pollfd fds[N_OWN_FDS + CONTROL_MAX_FDS] = {
+		{ .fd = bpull_engine_fd(engine), .events = POLLIN },
+		{ .fd = quit_fd, .events = POLLIN },
+		{ .fd = bases_fd(&plugin_config.bases), .events = POLLIN },
+	};
 
 	(void)opaque;
 	while (!fds[1].revents) {
 		struct bpull_event events[4];
-		int n = bpull_engine_process(engine, events, 4), n_fds = 2;
+		int n = bpull_engine_process(engine, events, 4), n_fds = N_OWN_FDS;
 
 		for (int i = 0; i < n; i++) {
 			if (control)
@@ -76,11 +97,12 @@ static void *serve_watch_job(void *opaque)
 		}
 		if (n > 0)
 			continue;
+		serve_tell_servers();
 		if (control)
-			n_fds += control_poll_fds(control, fds + 2);
+			n_fds += control_poll_fds(control, fds + N_OWN_FDS);
 		/* States that are no events (paused, committing) are looked for while a client
 		 * listens. */
-		poll(fds, n_fds, n_fds > 3 ? LOOK_MS : -1);
+		poll(fds, n_fds, n_fds > N_OWN_FDS + 1 ? LOOK_MS : -1);
 		if (control)
 			control_process(control);
 	}
@@ -161,6 +183,18 @@ static int serve_try_image(struct bpull_engine *trial, struct bpull_error *error
 	return plugin_config.pull ? bpull_job_check(opened, &plugin_config.job, error) : 0;
 }
 
+/* When all that will be opened was opened once. */
+static void serve_try_names(void)
+{
+	const char *name;
+	size_t at = 0;
+
+	while ((name = bases_unused_map(&plugin_config.bases, &at)))
+		nbdkit_error("warning: map-backing: no image names '%s'; see blockpull info "
+			     "--chain",
+			     name);
+}
+
 static int serve_try_control(struct bpull_error *error)
 {
 	return plugin_config.control ? control_try(plugin_config.control, error) : 0;
@@ -182,6 +216,8 @@ int serve_get_ready(void)
 	rc = bpull_engine_open(&eo, &trial, &error);
 	if (!rc)
 		rc = serve_try_image(trial, &error);
+	if (!rc)
+		serve_try_names();
 	if (!rc)
 		rc = serve_try_control(&error);
 	if (rc)
@@ -210,6 +246,11 @@ static int serve_start_monitor(struct bpull_error *error)
 	return -rc;
 }
 
+static struct json_object *serve_list_bases(void *owner)
+{
+	return bases_describe(owner);
+}
+
 /* The monitor is last: it is what takes the events of the job. */
 static int serve_start(struct bpull_error *error)
 {
@@ -225,7 +266,9 @@ static int serve_start(struct bpull_error *error)
 					  .path = plugin_config.image,
 					  .how = &plugin_config.disk,
 					  .job = plugin_config.job,
-					  .stays = true };
+					  .stays = true,
+					  .servers = serve_list_bases,
+					  .owner = &plugin_config.bases };
 	if (plugin_config.control)
 		rc = control_open(plugin_config.control, &target, &control, error);
 	if (!rc && plugin_config.pull)
