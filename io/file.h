@@ -68,7 +68,7 @@ struct file_ops {
 	/* file_look(); a touch is no change, where it can be told from one: mtime_ns is its time
 	 * then. Files of which nothing can be said: NULL. */
 	enum file_state (*look)(struct file *file);
-	/* Takes a read over that no backend can do, and ends it by io_arrive(). NULL: they do. */
+	/* Of a source: takes a read over, which no backend can do, and ends it by io_arrive(). */
 	void (*submit)(struct file *file, struct io *io, struct io_req *req);
 	/* Frees the file; its locks go with it, whatever processes have inherited its
 	 * descriptors. */

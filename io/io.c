@@ -39,7 +39,7 @@ void io_submit(struct io *io, struct io_req *req)
 		req->uncached = false;
 	req->unaligned = io_req_is_unaligned(req);
 	io->n_in_flight++;
-	if (req->kind == IO_READ && req->file->ops->submit)
+	if (req->kind == IO_READ && req->file->is_source)
 		req->file->ops->submit(req->file, io, req);
 	else
 		io->ops->submit(io, req);
