@@ -32,8 +32,12 @@ void source_rig_fill(uint64_t seed, uint64_t len)
 	bytes = calloc(1, len);
 	cr_assert(bytes);
 	while (at < len) {
-		uint64_t n = 1 + random_below(&random, 200000), end = at + n < len ? at + n : len;
+		uint64_t n = 1 + random_below(&random, 200000), end;
 
+		/* Also long ones that end where words of bits do. */
+		if (!random_below(&random, 3))
+			n = 256 * 1024 * (1 + random_below(&random, 4)) - at % (256 * 1024);
+		end = at + n < len ? at + n : len;
 		if (random_below(&random, 3))
 			for (; at < end; at++)
 				bytes[at] = (uint8_t)(random_step(&random) >> 40);

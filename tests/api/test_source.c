@@ -125,6 +125,24 @@ Test(source, one_that_is_away_pauses_the_job_which_goes_on_by_itself)
 	source_rig_expect_alone("top", LEN);
 }
 
+/* Nothing else wakes the engine, and what can't be reached is not left out. */
+Test(source, one_that_is_back_at_once_is_asked_by_a_timer)
+{
+	struct bpull_disk *disk;
+
+	source_rig_add_source((struct mem_source_how){ .max_size = 65536 });
+	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
+	disk = source_rig_open_top(0);
+	mem_source_fail(sources.of[0], -EHOSTUNREACH);
+	source_rig_start(disk, (struct bpull_job_options){ .on_error = BPULL_ON_ERROR_IGNORE });
+	cr_assert_eq(source_rig_next_event().type, BPULL_EVENT_JOB_STOPPED);
+	mem_source_fail(sources.of[0], 0);
+	cr_assert_eq(source_rig_next_event().type, BPULL_EVENT_JOB_RESUMED);
+	cr_assert_eq(source_rig_next_event().status, BPULL_JOB_COMPLETED);
+	bpull_disk_close(disk);
+	source_rig_expect_alone("top", LEN);
+}
+
 Test(source, a_job_that_the_program_paused_meanwhile_stays_paused)
 {
 	struct bpull_event event;
@@ -164,7 +182,11 @@ Test(source, one_that_is_away_can_be_given_up)
 
 Test(source, another_one_in_its_place_fails_the_job_and_marks_the_image)
 {
+	struct bpull_disk_options none = { .size = sizeof(none),
+					   .flags = BPULL_DISK_READ_ONLY | BPULL_DISK_NO_BACKING };
+	struct bpull_layer_info layer = { .size = sizeof(layer) };
 	struct bpull_event event;
+	struct bpull_info *about;
 
 	source_rig_add_source((struct mem_source_how){ .max_size = 65536 });
 	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
@@ -177,6 +199,12 @@ Test(source, another_one_in_its_place_fails_the_job_and_marks_the_image)
 	cr_expect_eq(event.error, -ESTALE, "%d: %s", event.error, event.message);
 	cr_expect(strstr(event.message, NAME), "%s", event.message);
 	bpull_disk_close(disk);
+	/* What was copied is of the first one. */
+	cr_assert_eq(bpull_info_open(scratch("top"), &none, &about, &error), 0, "%s",
+		     error.message);
+	bpull_info_layer(about, 0, &layer);
+	cr_expect(layer.mixed);
+	bpull_info_close(about);
 }
 
 Test(source, an_error_of_it_is_the_jobs)
@@ -230,6 +258,7 @@ Test(source_plays, a_guest_reads_and_writes_through_it)
 		memset(want + off, (int)i, len);
 	}
 	cr_expect_gt(mem_source_n_guest(sources.of[0]), 0);
+	cr_expect_eq(mem_source_n_job(sources.of[0]), 0, "a guest may wait for a job's copies");
 	mem_source_fail(sources.of[0], -EHOSTUNREACH);
 	bpull_job_abort(disk);
 	bpull_job_wait(disk, -1);
@@ -314,7 +343,7 @@ Test(source, other_bytes_than_expected_in_the_last_chunk_too)
 /* It says that a chunk is zeros which is not to be. */
 Test(source, zeros_that_are_not_expected_fail_the_job)
 {
-	struct mem_source_how how = { .has_extents = true, .seed = 4 };
+	struct mem_source_how how = { .has_extents = true, .tells_all = true, .seed = 4 };
 	struct bpull_event event;
 	struct bpull_disk *disk;
 

@@ -28,7 +28,7 @@ struct mem_source {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct asked asked[MAX_ASKED];
-	unsigned n_asked, n_running, n_reads, n_guest, n_open, fails_from;
+	unsigned n_asked, n_running, n_reads, n_guest, n_job, n_open, fails_from;
 	uint64_t bytes_read, random;
 	int rc, extents_rc;
 	bool ends;
@@ -81,7 +81,8 @@ static unsigned tell_extents(struct mem_source *s, const struct asked *a,
 		uint32_t zero;
 
 		len = len < EXTENT_STEP ? len : EXTENT_STEP;
-		zero = is_zero(s->how.bytes + at, len) && random_below(&s->random, 500);
+		zero = is_zero(s->how.bytes + at, len) &&
+		       (s->how.tells_all || random_below(&s->random, 500));
 		if (!random_below(&s->random, 16))
 			out[n++] = (struct bpull_source_extent){ .is_zero = 1 };
 		if (n && out[n - 1].is_zero == zero)
@@ -158,6 +159,7 @@ static void ask(struct mem_source *s, struct asked a, enum bpull_source_asker as
 {
 	pthread_mutex_lock(&s->lock);
 	s->n_guest += asker == BPULL_SOURCE_GUEST;
+	s->n_job += asker == BPULL_SOURCE_JOB;
 	if (s->how.ends_inside || s->n_asked == MAX_ASKED)
 		end_question(s, &a);
 	else
@@ -252,6 +254,7 @@ void mem_source_fail_extents(struct mem_source *s, int rc)
 GET(unsigned, n_reads)
 GET(uint64_t, bytes_read)
 GET(unsigned, n_guest)
+GET(unsigned, n_job)
 GET(unsigned, n_open)
 GET(const char *, fault)
 

@@ -28,6 +28,7 @@ struct mem_source_how {
 	const uint8_t (*chunk_digests)[16];
 	uint64_t n_chunks;
 	uint32_t chunk_size;
+	bool tells_all;   /* with has_extents: all zeros */
 	bool has_extents; /* zeros are told, by 4 KiB; of the seed: some are not */
 };
 
@@ -41,6 +42,7 @@ void mem_source_fail_extents(struct mem_source *source, int rc);
 unsigned mem_source_n_reads(const struct mem_source *source);
 uint64_t mem_source_bytes_read(const struct mem_source *source);
 unsigned mem_source_n_guest(const struct mem_source *source); /* questions of BPULL_SOURCE_GUEST */
+unsigned mem_source_n_job(const struct mem_source *source);   /* ... of BPULL_SOURCE_JOB */
 /* NULL, or how it was asked what it must not be. */
 const char *mem_source_fault(const struct mem_source *source);
 /* How often it was opened, and is not closed. */
