@@ -183,7 +183,7 @@ int source_open(const struct source *source, const char *name, bool trust, struc
 		file_close(&sf->file);
 		return err_set(err, rc, "out of memory while opening an image");
 	}
-	sf->file.zeros = sf->zeros;
+	sf->file.of_source.zeros = sf->zeros;
 	set_identity(sf, source->identity);
 	sf->source.identity = NULL; /* the caller's */
 	*out = &sf->file;

@@ -174,7 +174,8 @@ static struct layer *find_shared(const struct layer_set *set, const struct file 
 		    layer_format(entry->layer) == format && !entry->layer->has_data_file &&
 		    (entry->locked || !lock) && file_look(have) == FILE_SAME &&
 		    have->mtime_ns == file->mtime_ns && have->len == file->len &&
-		    have->trust_holes == file->trust_holes && !have->zeros == !file->zeros)
+		    have->trust_holes == file->trust_holes &&
+		    !have->of_source.zeros == !file->of_source.zeros)
 			return entry->layer;
 	}
 	return NULL;
