@@ -114,6 +114,8 @@ struct file {
 		/* Its bytes say which blocks of this one are zeros. Closed with it. NULL: nothing
 		 * is known. */
 		struct file *zeros;
+		/* What dev and ino are a digest of. NULL: it is like no other. */
+		char *identity;
 	} of_source;
 	int slot;                  /* index in the ring's file table, or -1 */
 	struct file *next_closing; /* on a list of files to be closed: file_close_all() */

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "formats/chain/chain.h"
+#include "formats/chain/identity.h"
 #include "formats/chain/layer_set.h"
 #include "formats/chain/name.h"
 #include "formats/core/layer.h"
@@ -55,7 +56,7 @@ static int find_by_identity(const struct chain *chain, struct file_opener *opene
 	for (unsigned i = 0; rc && i < chain->n_layers; i++) {
 		const struct file *have = chain->layers[i]->file;
 
-		if (have->dev == file->dev && have->ino == file->ino) {
+		if (identity_is_same(have, file)) {
 			*depth = i;
 			rc = 0;
 		}

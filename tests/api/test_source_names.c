@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "engine/blockpull.h"
 #include "tests/api/source_rig.h"
@@ -135,6 +136,46 @@ Test(source_names, of_one_identity_it_is_shared)
 	source_rig_pull(second);
 	bpull_disk_close(second);
 	source_rig_expect_alone("other", LEN);
+}
+
+/* Two words of eight bytes that XXH3 multiplies by nothing, with one sum: the rest is alike. */
+static void make_alike(char one[33], char two[33])
+{
+	static const uint8_t secret[16] = { 0xb8, 0xfe, 0x6c, 0x39, 0x23, 0xa4, 0x4b, 0xbe,
+					    0x7c, 0x01, 0x81, 0x2c, 0xf7, 0x21, 0xad, 0x1c };
+	uint64_t low, high, other = 0x4141414141414141, sum;
+
+	memcpy(&low, secret, 8);
+	memcpy(&high, secret + 8, 8);
+	sum = low + other - high;
+	memcpy(one, &low, 8);
+	memcpy(one + 8, &other, 8);
+	memcpy(two, &sum, 8);
+	memcpy(two + 8, &high, 8);
+	strcpy(one + 16, "0123456789abcdef");
+	strcpy(two + 16, "0123456789abcdef");
+}
+
+/* An identity may be of a stranger's making: its digest is no proof. */
+Test(source_names, of_two_identities_with_one_digest_nothing_is_shared)
+{
+	char one[33] = "", two[33] = "";
+	struct bpull_disk *first, *second;
+
+	make_alike(one, two);
+	cr_assert_eq(strlen(one), 32);
+	cr_assert_eq(strlen(two), 32);
+	cr_assert(XXH128_isEqual(XXH3_128bits(one, 32), XXH3_128bits(two, 32)));
+	source_rig_add_source((struct mem_source_how){ .identity = one });
+	source_rig_add_source(
+		(struct mem_source_how){ .identity = two, .recorded = "nbd://host.example/two" });
+	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
+	source_rig_make_top("other", "nbd://host.example/two", BPULL_FORMAT_RAW, LEN);
+	first = source_rig_open_top(0);
+	cr_assert_eq(source_rig_try_open("other", 0, &second), 0, "%s", error.message);
+	cr_expect_eq(mem_source_n_open(sources.of[1]), 1, "another one is read in its place");
+	bpull_disk_close(second);
+	bpull_disk_close(first);
 }
 
 Test(source_names, what_the_library_cannot_work_with_is_refused_and_closed)
