@@ -23,6 +23,7 @@ struct file;
 struct io;
 struct io_req;
 struct source;
+struct source_expect;
 struct file_watch;
 
 /* What a range of a file is, as far as its file system tells. */
@@ -116,6 +117,8 @@ struct file {
 		struct file *zeros;
 		/* What dev and ino are a digest of. NULL: it is like no other. */
 		char *identity;
+		/* What its bytes must be. NULL: anything. */
+		const struct source_expect *expect;
 	} of_source;
 	int slot;                  /* index in the ring's file table, or -1 */
 	struct file *next_closing; /* on a list of files to be closed: file_close_all() */

@@ -191,6 +191,7 @@ int source_open(const struct source *source, const char *name, bool trust, struc
 		return err_set(err, rc, "out of memory while opening an image");
 	}
 	sf->file.of_source.zeros = sf->zeros;
+	sf->file.of_source.expect = source->expect;
 	sf->source.identity = NULL; /* the caller's */
 	*out = &sf->file;
 	return 0;

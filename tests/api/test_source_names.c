@@ -138,6 +138,31 @@ Test(source_names, of_one_identity_it_is_shared)
 	source_rig_expect_alone("other", LEN);
 }
 
+/* Of what is shared as much is expected as of what would have been opened. */
+Test(source_names, one_that_nothing_is_expected_of_is_not_shared_with_one_that_is_checked)
+{
+	static const uint8_t wrong[(LEN + 65535) / 65536][16];
+	struct bpull_disk *first, *second;
+	struct bpull_event event;
+
+	source_rig_add_source((struct mem_source_how){ .identity = "the base" });
+	source_rig_add_source((struct mem_source_how){ .identity = "the base",
+						       .recorded = "nbd://host.example/checked",
+						       .chunk_digests = wrong,
+						       .n_chunks = sizeof(wrong) / 16,
+						       .chunk_size = 65536 });
+	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
+	source_rig_make_top("other", "nbd://host.example/checked", BPULL_FORMAT_RAW, LEN);
+	first = source_rig_open_top(0);
+	cr_assert_eq(source_rig_try_open("other", 0, &second), 0, "%s", error.message);
+	source_rig_start(second, (struct bpull_job_options){ 0 });
+	event = source_rig_next_event();
+	cr_expect_eq(event.status, BPULL_JOB_FAILED);
+	cr_expect_eq(event.error, -EBADMSG, "%d: %s", event.error, event.message);
+	bpull_disk_close(second);
+	bpull_disk_close(first);
+}
+
 /* Two words of eight bytes that XXH3 multiplies by nothing, with one sum: the rest is alike. */
 static void make_alike(char one[33], char two[33])
 {
