@@ -321,8 +321,10 @@ void chain_drop_hidden(struct chain *chain, void (*file_closing)(void *opaque, s
 
 	for (unsigned i = 1; i < to; i++)
 		layer_set_part(chain->set, chain->layers[i], file_closing, opaque, files);
-	for (unsigned i = to; i < chain->n_layers; i++)
+	for (unsigned i = to; i < chain->n_layers; i++) {
 		chain->layers[1 + i - to] = chain->layers[i];
+		chain->is_resolved[1 + i - to] = chain->is_resolved[i];
+	}
 	chain->n_layers -= to - 1;
 	chain->pull_to = chain->n_layers;
 	chain->hidden_to = 0;

@@ -203,6 +203,27 @@ Test(source_names, of_two_identities_with_one_digest_nothing_is_shared)
 	bpull_disk_close(first);
 }
 
+/* What a pull takes out of the chain moves what is below. */
+Test(source_names, a_path_that_a_name_led_to_is_not_recorded_by_a_later_job)
+{
+	struct bpull_job_options o = { .size = sizeof(o), .base = "nbd://gone.example/x" };
+	struct bpull_disk *disk;
+
+	scratch_file("moved.raw", bytes, LEN);
+	sources.mapped = "nbd://gone.example/x";
+	sources.mapped_to = strdup(scratch("moved.raw"));
+	source_rig_make_top("b", "nbd://gone.example/x", BPULL_FORMAT_RAW, LEN);
+	source_rig_make_top("a", scratch("b"), BPULL_FORMAT_QCOW2, LEN);
+	source_rig_make_top("top", scratch("a"), BPULL_FORMAT_QCOW2, LEN);
+	disk = source_rig_open_top(0);
+	source_rig_start(disk, (struct bpull_job_options){ .base = scratch("b") });
+	cr_assert_eq(source_rig_next_event().status, BPULL_JOB_COMPLETED);
+	cr_expect_eq(bpull_job_start(disk, &o, &error), -EINVAL);
+	cr_expect(strstr(error.message, "base_name"), "%s", error.message);
+	bpull_disk_close(disk);
+	free((char *)sources.mapped_to);
+}
+
 Test(source_names, what_the_library_cannot_work_with_is_refused_and_closed)
 {
 	static const struct mem_source_how bad[] = {
