@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,6 +160,28 @@ Test(source, one_that_is_away_can_be_given_up)
 	event = source_rig_next_event();
 	cr_assert_eq(event.type, BPULL_EVENT_JOB);
 	cr_assert_eq(event.status, BPULL_JOB_CANCELED);
+	bpull_disk_close(disk);
+}
+
+/* The moment at which the job would have tried again comes and goes. */
+Test(source, a_job_that_was_given_up_keeps_nothing_awake)
+{
+	struct pollfd ready = { .events = POLLIN };
+	struct bpull_event event;
+
+	source_rig_add_source((struct mem_source_how){ .max_size = 65536 });
+	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
+	struct bpull_disk *disk = source_rig_open_top(0);
+	mem_source_fail(sources.of[0], -EHOSTUNREACH);
+	source_rig_start(disk, (struct bpull_job_options){ 0 });
+	cr_assert_eq(source_rig_next_event().type, BPULL_EVENT_JOB_STOPPED);
+	bpull_job_abort(disk);
+	cr_assert_eq(source_rig_next_event().status, BPULL_JOB_CANCELED);
+	cr_expect_eq(bpull_engine_wait(engine, &event, 1, 2500), 0);
+	ready.fd = bpull_engine_fd(engine);
+	for (unsigned i = 0; i < 10; i++)
+		bpull_engine_process(engine, &event, 1);
+	cr_expect_eq(poll(&ready, 1, 0), 0, "the engine wants to be called for ever");
 	bpull_disk_close(disk);
 }
 
