@@ -169,6 +169,7 @@ static void tell_stop(struct bpull_disk *disk, int error, const char *message)
 	struct job *job = &disk->job;
 	bool was_away = job->is_away;
 
+	job->retry_ns = 0;
 	if (error == -EHOSTUNREACH) {
 		job->is_away = true;
 		job->retry_ns = engine_now_ns() + AWAY_RETRY_NS;

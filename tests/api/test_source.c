@@ -185,6 +185,28 @@ Test(source, a_job_that_was_given_up_keeps_nothing_awake)
 	bpull_disk_close(disk);
 }
 
+/* The program has resumed the job before it would have tried again, and it failed of something
+ * else: that is the program's to mend. */
+Test(source, a_job_that_another_error_stops_meanwhile_stays_stopped)
+{
+	struct bpull_event event;
+
+	source_rig_add_source((struct mem_source_how){ .max_size = 65536 });
+	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
+	struct bpull_disk *disk = source_rig_open_top(0);
+	mem_source_fail(sources.of[0], -EHOSTUNREACH);
+	source_rig_start(disk, (struct bpull_job_options){ .on_error = BPULL_ON_ERROR_STOP });
+	cr_assert_eq(source_rig_next_event().error, -EHOSTUNREACH);
+	mem_source_fail(sources.of[0], -EIO);
+	bpull_job_resume(disk);
+	event = source_rig_next_event();
+	cr_assert_eq(event.type, BPULL_EVENT_JOB_STOPPED);
+	cr_assert_eq(event.error, -EIO);
+	mem_source_fail(sources.of[0], 0);
+	cr_expect_eq(bpull_engine_wait(engine, &event, 1, 2500), 0);
+	bpull_disk_close(disk);
+}
+
 Test(source, another_one_in_its_place_fails_the_job_and_marks_the_image)
 {
 	struct bpull_event event;
