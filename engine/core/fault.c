@@ -230,6 +230,7 @@ void job_note_back(struct bpull_disk *disk)
 	if (!disk->job.is_away || disk->job.stopped)
 		return;
 	disk->job.is_away = false;
+	disk->engine->n_ahead_failed = 0;
 	events_push_resumed(disk);
 }
 
