@@ -6,9 +6,11 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/uio.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -284,6 +286,64 @@ Test(source_plays, a_guest_reads_and_writes_through_it)
 		cr_expect(rc == 0 || rc == -EIO, "%d", rc);
 	}
 	bpull_disk_close(disk);
+	source_rig_end();
+}
+
+/* A name that is looked up while a guest of another disk reads. */
+struct slow_name {
+	struct bpull_disk *other;
+	uint8_t byte;
+	int rc;
+	bool was_read;
+};
+
+static void *read_other(void *opaque)
+{
+	struct slow_name *slow = opaque;
+
+	slow->rc = bpull_pread(slow->other, &slow->byte, 1, 77);
+	return NULL;
+}
+
+/* A network's answer takes long: this one comes when the other disk's guest has got its bytes. */
+static int find_slowly(void *opaque, const struct bpull_open_request *request,
+		       struct bpull_base *base, struct bpull_error *why)
+{
+	struct slow_name *slow = opaque;
+	struct timespec until;
+	pthread_t thread;
+
+	cr_assert_eq(pthread_create(&thread, NULL, read_other, slow), 0);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 20;
+	slow->was_read = !pthread_timedjoin_np(thread, NULL, &until);
+	return mem_sources_find(&sources, request, base, why);
+}
+
+Test(source_plays, guests_go_on_while_a_name_is_looked_up)
+{
+	static struct slow_name slow = { .rc = -1 };
+	struct bpull_engine_options e = { .size = sizeof(e), .flags = BPULL_ENGINE_THREAD };
+	struct bpull_disk_options o = source_rig_options(0);
+	struct bpull_disk *disk;
+
+	source_rig_fill(5, LEN);
+	scratch_make();
+	memset(&sources, 0, sizeof(sources));
+	cr_assert_eq(bpull_engine_open(&e, &engine, &error), 0);
+	source_rig_add_source((struct mem_source_how){ 0 });
+	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
+	source_rig_make_top("other", NAME, BPULL_FORMAT_RAW, LEN);
+	slow.other = source_rig_open_top(BPULL_DISK_GUEST_IO);
+	o.find_base = find_slowly;
+	o.find_opaque = &slow;
+	cr_assert_eq(bpull_disk_open(engine, scratch("other"), &o, &disk, &error), 0, "%s",
+		     error.message);
+	cr_assert(slow.was_read, "the guest waits for another disk's name");
+	cr_expect_eq(slow.rc, 0);
+	cr_expect_eq(slow.byte, bytes[77]);
+	bpull_disk_close(disk);
+	bpull_disk_close(slow.other);
 	source_rig_end();
 }
 
