@@ -224,6 +224,36 @@ Test(source_names, a_path_that_a_name_led_to_is_not_recorded_by_a_later_job)
 	free((char *)sources.mapped_to);
 }
 
+/* Another process has pulled what lay between. */
+Test(source_names, an_inactive_disk_finds_the_source_that_its_image_names_now)
+{
+	struct bpull_engine_options e = { .size = sizeof(e) };
+	struct bpull_job_options job = { .size = sizeof(job), .base = NAME };
+	struct bpull_disk_options o = source_rig_options(0);
+	struct bpull_engine *other;
+	struct bpull_disk *disk, *theirs;
+	struct bpull_event event;
+
+	source_rig_add_source((struct mem_source_how){ 0 });
+	source_rig_make_top("a", NAME, BPULL_FORMAT_RAW, LEN);
+	source_rig_make_top("top", scratch("a"), BPULL_FORMAT_QCOW2, LEN);
+	disk = source_rig_open_top(0);
+	cr_assert_eq(bpull_disk_inactivate(disk, &error), 0, "%s", error.message);
+	cr_assert_eq(bpull_engine_open(&e, &other, &error), 0);
+	cr_assert_eq(bpull_disk_open(other, scratch("top"), &o, &theirs, &error), 0, "%s",
+		     error.message);
+	cr_assert_eq(bpull_job_start(theirs, &job, &error), 0, "%s", error.message);
+	cr_assert_eq(bpull_engine_wait(other, &event, 1, 60000), 1);
+	cr_assert_eq(event.status, BPULL_JOB_COMPLETED, "%s", event.message);
+	bpull_disk_close(theirs);
+	bpull_engine_close(other);
+	cr_assert_eq(bpull_disk_activate(disk, &error), 0, "%s", error.message);
+	cr_expect_eq(bpull_disk_depth(disk), 2);
+	source_rig_pull(disk);
+	bpull_disk_close(disk);
+	source_rig_expect_alone("top", LEN);
+}
+
 Test(source_names, what_the_library_cannot_work_with_is_refused_and_closed)
 {
 	static const struct mem_source_how bad[] = {
