@@ -211,18 +211,25 @@ Test(source, a_job_that_another_error_stops_meanwhile_stays_stopped)
 
 Test(source, another_one_in_its_place_fails_the_job_and_marks_the_image)
 {
+	struct bpull_job_options again = { .size = sizeof(again) };
 	struct bpull_event event;
 
 	source_rig_add_source((struct mem_source_how){ .max_size = 65536 });
 	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
 	struct bpull_disk *disk = source_rig_open_top(0);
-	mem_source_fail_from(sources.of[0], 40, -ESTALE);
-	source_rig_start(disk, (struct bpull_job_options){ .on_error = BPULL_ON_ERROR_STOP });
+	mem_source_fail_from(sources.of[0], 100, -ESTALE);
+	source_rig_start(disk, (struct bpull_job_options){ .on_error = BPULL_ON_ERROR_STOP,
+							   .bandwidth = 16 * MiB });
 	event = source_rig_next_event();
 	cr_assert_eq(event.type, BPULL_EVENT_JOB);
 	cr_assert_eq(event.status, BPULL_JOB_FAILED);
 	cr_expect_eq(event.error, -ESTALE, "%d: %s", event.error, event.message);
 	cr_expect(strstr(event.message, NAME), "%s", event.message);
+	bpull_disk_close(disk);
+	mem_source_fail(sources.of[0], 0);
+	disk = source_rig_open_top(0);
+	cr_expect_eq(bpull_job_start(disk, &again, &error), -EPERM);
+	cr_expect(strstr(error.message, "marked"), "%s", error.message);
 	bpull_disk_close(disk);
 }
 
