@@ -363,9 +363,9 @@ struct bpull_source {
 	uint64_t length;                    /* bytes; it does not change */
 	uint32_t block_size;                /* a power of two, at most 64 KiB; 0: 1, any range */
 	uint32_t max_size; /* of one read, bytes: a power of two, 64 KiB at least; 0: 1 MiB */
-	/* The same for what is the same: disks of one engine whose chains lead to one identity read
-	 * it by one layer, and a chain that leads there twice is a loop. Copied. NULL: it is like
-	 * no other. */
+	/* The same for what is the same: disks of one engine whose chains lead to one identity, and
+	 * expect the same of its bytes, read it by one layer, and a chain that leads there twice is
+	 * a loop. Copied. NULL: it is like no other. */
 	const char *identity;
 	/* What its bytes must be: XXH3-128 of each chunk of chunk_size bytes, the last one of what
 	 * is left, in canonical form (as `blockpull hash --chunk` and xxh128sum print it); copied.

@@ -23,6 +23,7 @@ struct file;
 struct io;
 struct io_req;
 struct source;
+struct source_expect;
 struct file_watch;
 
 /* What a range of a file is, as far as its file system tells. */
@@ -110,9 +111,15 @@ struct file {
 	bool is_locked;    /* closing gives the locks back */
 	bool is_given;     /* by the program (struct file_giver): its name leads nowhere */
 	bool is_source;    /* a program supplies its bytes (source.h) */
-	/* Of a source: its bytes say which blocks of this one are zeros. Closed with it. NULL:
-	 * nothing is known. */
-	struct file *zeros;
+	struct {
+		/* Its bytes say which blocks of this one are zeros. Closed with it. NULL: nothing
+		 * is known. */
+		struct file *zeros;
+		/* What dev and ino are a digest of. NULL: it is like no other. */
+		char *identity;
+		/* What its bytes must be. NULL: anything. */
+		const struct source_expect *expect;
+	} of_source;
 	int slot;                  /* index in the ring's file table, or -1 */
 	struct file *next_closing; /* on a list of files to be closed: file_close_all() */
 	bool no_read_now;          /* file.c: it can't read without waiting */

@@ -127,6 +127,7 @@ static void close_source(struct file *file)
 	source_expect_free(sf->source.expect);
 	free(file->name);
 	free(file->real_name);
+	free(file->of_source.identity);
 	free(sf);
 }
 
@@ -147,18 +148,22 @@ static const struct file_ops source_file_ops = {
 };
 
 /* Device and inode stand for what a file is: here a digest of the identity does. No file system has
- * the device that a source without one gets. */
-static void set_identity(struct source_file *sf, const char *identity)
+ * the device that a source without one gets. 0 or -ENOMEM. */
+static int set_identity(struct source_file *sf, const char *identity)
 {
 	XXH128_hash_t digest;
 
 	sf->file.dev = UINT64_MAX;
 	sf->file.ino = (uintptr_t)sf;
 	if (!identity)
-		return;
+		return 0;
+	sf->file.of_source.identity = strdup(identity);
+	if (!sf->file.of_source.identity)
+		return -ENOMEM;
 	digest = XXH3_128bits(identity, strlen(identity));
 	sf->file.dev = digest.high64;
 	sf->file.ino = digest.low64;
+	return 0;
 }
 
 int source_open(const struct source *source, const char *name, bool trust, struct file **out,
@@ -179,12 +184,14 @@ int source_open(const struct source *source, const char *name, bool trust, struc
 	rc = source_init_file(&sf->file, &source_file_ops, name, source->len);
 	if (!rc && trust && source->ops.extents && source->len)
 		rc = source_zeros_new(sf, name, &sf->zeros);
+	if (!rc)
+		rc = set_identity(sf, source->identity);
 	if (rc) {
 		file_close(&sf->file);
 		return err_set(err, rc, "out of memory while opening an image");
 	}
-	sf->file.zeros = sf->zeros;
-	set_identity(sf, source->identity);
+	sf->file.of_source.zeros = sf->zeros;
+	sf->file.of_source.expect = source->expect;
 	sf->source.identity = NULL; /* the caller's */
 	*out = &sf->file;
 	return 0;

@@ -6,6 +6,7 @@
 #include "io/source_expect.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <xxhash.h>
 
 #include "io/base.h"
@@ -76,6 +77,15 @@ bool source_expect_is_zero(const struct source_expect *expect, uint64_t off)
 	bool is_last = (i + 1) * expect->chunk_len >= expect->source_len;
 
 	return XXH128_isEqual(expect->digests[i], is_last ? expect->last_zeros : expect->zeros);
+}
+
+bool source_expect_is_same(const struct source_expect *a, const struct source_expect *b)
+{
+	if (!a || !b)
+		return a == b;
+	return a->chunk_len == b->chunk_len && a->source_len == b->source_len &&
+	       !memcmp(a->digests, b->digests,
+		       source_expect_count(a->chunk_len, a->source_len) * sizeof(a->digests[0]));
 }
 
 void source_expect_free(struct source_expect *expect)

@@ -29,6 +29,8 @@ bool source_expect_holds(const struct source_expect *expect, const uint8_t *byte
 			 uint64_t len);
 /* The chunk that the byte lies in must be zeros altogether. */
 bool source_expect_is_zero(const struct source_expect *expect, uint64_t off);
+/* Both expect the same, or nothing. NULL is allowed. */
+bool source_expect_is_same(const struct source_expect *a, const struct source_expect *b);
 void source_expect_free(struct source_expect *expect); /* NULL is allowed */
 
 #endif

@@ -15,6 +15,7 @@
 #include "formats/chain/found.h"
 #include "formats/chain/name.h"
 #include "io/base.h"
+#include "io/blocking.h"
 #include "io/err.h"
 #include "io/source.h"
 #include "io/source_expect.h"
@@ -188,7 +189,8 @@ int source_find(void *opaque, const char *name, const char *recorded, struct cha
 	struct bpull_base base = { .size = sizeof(base) };
 	struct bpull_error error = { 0 };
 	char shown[CHAIN_NAME_SHOWN];
-	int rc = options->find_base(options->find_opaque, &request, &base, &error);
+	/* It may wait for a network, and others of the engine not for it. */
+	int rc = WAITING(options->find_base(options->find_opaque, &request, &base, &error));
 
 	if (rc < 0)
 		return take_refusal(rc, &error, name, err);

@@ -91,7 +91,7 @@ struct bpull_engine {
 	/* Bytes: throttle.shared_turn of the job whose run took tokens last. */
 	uint64_t shared_turn;
 	struct bpull_disk *disks;
-	uint64_t n_ahead_failed; /* loads ahead that failed: from then on none begins */
+	uint64_t n_ahead_failed; /* loads ahead that failed: then none begins */
 	struct merge_queue merging;
 	/* Operations that wait for a table which a yielding thread reads itself. */
 	struct op *table_waiters;

@@ -169,6 +169,7 @@ static void tell_stop(struct bpull_disk *disk, int error, const char *message)
 	struct job *job = &disk->job;
 	bool was_away = job->is_away;
 
+	job->retry_ns = 0;
 	if (error == -EHOSTUNREACH) {
 		job->is_away = true;
 		job->retry_ns = engine_now_ns() + AWAY_RETRY_NS;
@@ -229,6 +230,7 @@ void job_note_back(struct bpull_disk *disk)
 	if (!disk->job.is_away || disk->job.stopped)
 		return;
 	disk->job.is_away = false;
+	disk->engine->n_ahead_failed = 0;
 	events_push_resumed(disk);
 }
 

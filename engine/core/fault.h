@@ -35,7 +35,7 @@ void job_describe_failure(const struct bpull_disk *disk, const struct op *op, co
 			  char *out, size_t cap);
 
 /* What a job's base is read from has answered: if it was away, the program is told that the job
- * goes on. */
+ * goes on, and tables are loaded ahead again. */
 void job_note_back(struct bpull_disk *disk);
 /* An error stopped the job, and the program has not resumed it yet. */
 bool job_is_stopped(const struct bpull_disk *disk);

@@ -147,8 +147,11 @@ void job_run(struct bpull_disk *disk, uint64_t now_ns)
 
 uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns)
 {
-	uint64_t at_ns = disk->job.retry_ns ? disk->job.retry_ns : UINT64_MAX;
+	uint64_t at_ns = UINT64_MAX;
 
+	/* A job that ended while it waited for a source tries nothing again. */
+	if (disk->job.retry_ns && disk->job.step != JOB_IDLE)
+		at_ns = disk->job.retry_ns;
 	if (disk->job.step != JOB_COPYING)
 		return at_ns;
 	at_ns = MIN(at_ns, throttle_release(disk, now_ns));

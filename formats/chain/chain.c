@@ -330,6 +330,8 @@ int chain_put_on_top(struct chain *chain, struct layer *layer, struct err *err)
 	if (chain->n_layers > CHAIN_MAX_DEPTH)
 		return err_set(err, -ELOOP, "the chain has too many images: shorten it first");
 	memmove(chain->layers + 1, chain->layers, chain->n_layers * sizeof(chain->layers[0]));
+	memmove(chain->is_resolved + 1, chain->is_resolved, chain->n_layers);
+	chain->is_resolved[0] = false;
 	chain->layers[0] = layer;
 	chain->pull_to = ++chain->n_layers;
 	return 0;

@@ -87,7 +87,7 @@ struct chain {
 	/* enum chain_format_from of each layer, as they were opened: of use until a layer comes or
 	 * goes. */
 	uint8_t format_from[CHAIN_MAX_DEPTH + 1];
-	/* The program said what each layer's name leads to; likewise. */
+	/* The program said what each layer's name leads to. */
 	bool is_resolved[CHAIN_MAX_DEPTH + 1];
 };
 

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "formats/chain/chain.h"
+#include "formats/chain/identity.h"
 #include "formats/chain/layer_set.h"
 #include "formats/chain/name.h"
 #include "formats/core/layer.h"
@@ -55,7 +56,7 @@ static int find_by_identity(const struct chain *chain, struct file_opener *opene
 	for (unsigned i = 0; rc && i < chain->n_layers; i++) {
 		const struct file *have = chain->layers[i]->file;
 
-		if (have->dev == file->dev && have->ino == file->ino) {
+		if (identity_is_same(have, file)) {
 			*depth = i;
 			rc = 0;
 		}
@@ -320,8 +321,10 @@ void chain_drop_hidden(struct chain *chain, void (*file_closing)(void *opaque, s
 
 	for (unsigned i = 1; i < to; i++)
 		layer_set_part(chain->set, chain->layers[i], file_closing, opaque, files);
-	for (unsigned i = to; i < chain->n_layers; i++)
+	for (unsigned i = to; i < chain->n_layers; i++) {
 		chain->layers[1 + i - to] = chain->layers[i];
+		chain->is_resolved[1 + i - to] = chain->is_resolved[i];
+	}
 	chain->n_layers -= to - 1;
 	chain->pull_to = chain->n_layers;
 	chain->hidden_to = 0;

@@ -6,6 +6,7 @@
 #include "formats/chain/identity.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "formats/chain/chain.h"
 #include "formats/chain/layer_entries.h"
@@ -16,9 +17,14 @@
 #include "io/err.h"
 #include "io/file.h"
 
+/* The digest that a source has for numbers is no proof: who may choose an identity can make one
+ * with the digest of another. */
 bool identity_is_same(const struct file *a, const struct file *b)
 {
-	return a->dev == b->dev && a->ino == b->ino;
+	if (a->dev != b->dev || a->ino != b->ino ||
+	    !a->of_source.identity != !b->of_source.identity)
+		return false;
+	return !a->of_source.identity || !strcmp(a->of_source.identity, b->of_source.identity);
 }
 
 static bool uses_file(const struct layer *layer, const struct file *file)

@@ -29,6 +29,7 @@
 #include "io/err.h"
 #include "io/file.h"
 #include "io/file_watch.h"
+#include "io/source_expect.h"
 
 /* A stranger's lock is asked for again this long. */
 #define LOCK_WAIT_MS 1000
@@ -174,7 +175,9 @@ static struct layer *find_shared(const struct layer_set *set, const struct file 
 		    layer_format(entry->layer) == format && !entry->layer->has_data_file &&
 		    (entry->locked || !lock) && file_look(have) == FILE_SAME &&
 		    have->mtime_ns == file->mtime_ns && have->len == file->len &&
-		    have->trust_holes == file->trust_holes && !have->zeros == !file->zeros)
+		    have->trust_holes == file->trust_holes &&
+		    !have->of_source.zeros == !file->of_source.zeros &&
+		    source_expect_is_same(have->of_source.expect, file->of_source.expect))
 			return entry->layer;
 	}
 	return NULL;

@@ -110,6 +110,10 @@ static unsigned find_link(const struct chain *chain, const struct layer *overlay
 
 	if (!overlay->has_backing)
 		return chain->n_layers;
+	for (unsigned i = 1; i < chain->n_layers; i++)
+		if (chain->layers[i]->file->is_source &&
+		    !strcmp(chain->layers[i]->file->name, overlay->backing.name))
+			return i;
 	if (chain_backing_path(overlay->file->name, overlay->backing.name, &path, &ignored))
 		return 0;
 	for (unsigned i = 1; i < chain->n_layers; i++)

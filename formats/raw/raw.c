@@ -34,7 +34,7 @@ static int raw_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct
 	bool is_sector_end;
 	int rc;
 
-	if (layer->file->zeros)
+	if (layer->file->of_source.zeros)
 		return raw_zeros_map(layer, guest_off, len, out, need);
 	rc = file_status(layer->file, guest_off, &status);
 	if (rc < 0)
@@ -74,8 +74,8 @@ static int raw_map_write(struct layer *layer, uint64_t guest_off, uint64_t len,
 
 static void raw_close(struct layer *layer)
 {
-	if (layer->file->zeros)
-		table_cache_forget(layer->cache, layer->file->zeros);
+	if (layer->file->of_source.zeros)
+		table_cache_forget(layer->cache, layer->file->of_source.zeros);
 	free(layer);
 }
 

@@ -40,7 +40,7 @@ static uint64_t count_alike(const struct table *table, uint64_t block, uint64_t 
 int raw_zeros_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct extent *out,
 		  struct table_need *need)
 {
-	struct file *zeros = layer->file->zeros;
+	struct file *zeros = layer->file->of_source.zeros;
 	uint64_t block = guest_off / SOURCE_BLOCK_LEN, first = round_down(block, TABLE_BLOCKS);
 	uint64_t last = (guest_off + len - 1) / SOURCE_BLOCK_LEN, n, end;
 	uint32_t table_len = (uint32_t)MIN((uint64_t)TABLE_MAX_LEN, zeros->len - first / 8);

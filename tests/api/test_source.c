@@ -5,9 +5,12 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/uio.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -180,31 +183,72 @@ Test(source, one_that_is_away_can_be_given_up)
 	bpull_disk_close(disk);
 }
 
-Test(source, another_one_in_its_place_fails_the_job_and_marks_the_image)
+/* The moment at which the job would have tried again comes and goes. */
+Test(source, a_job_that_was_given_up_keeps_nothing_awake)
 {
-	struct bpull_disk_options none = { .size = sizeof(none),
-					   .flags = BPULL_DISK_READ_ONLY | BPULL_DISK_NO_BACKING };
-	struct bpull_layer_info layer = { .size = sizeof(layer) };
+	struct pollfd ready = { .events = POLLIN };
 	struct bpull_event event;
-	struct bpull_info *about;
 
 	source_rig_add_source((struct mem_source_how){ .max_size = 65536 });
 	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
 	struct bpull_disk *disk = source_rig_open_top(0);
-	mem_source_fail_from(sources.of[0], 40, -ESTALE);
+	mem_source_fail(sources.of[0], -EHOSTUNREACH);
+	source_rig_start(disk, (struct bpull_job_options){ 0 });
+	cr_assert_eq(source_rig_next_event().type, BPULL_EVENT_JOB_STOPPED);
+	bpull_job_abort(disk);
+	cr_assert_eq(source_rig_next_event().status, BPULL_JOB_CANCELED);
+	cr_expect_eq(bpull_engine_wait(engine, &event, 1, 2500), 0);
+	ready.fd = bpull_engine_fd(engine);
+	for (unsigned i = 0; i < 10; i++)
+		bpull_engine_process(engine, &event, 1);
+	cr_expect_eq(poll(&ready, 1, 0), 0, "the engine wants to be called for ever");
+	bpull_disk_close(disk);
+}
+
+/* The program has resumed the job before it would have tried again, and it failed of something
+ * else: that is the program's to mend. */
+Test(source, a_job_that_another_error_stops_meanwhile_stays_stopped)
+{
+	struct bpull_event event;
+
+	source_rig_add_source((struct mem_source_how){ .max_size = 65536 });
+	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
+	struct bpull_disk *disk = source_rig_open_top(0);
+	mem_source_fail(sources.of[0], -EHOSTUNREACH);
 	source_rig_start(disk, (struct bpull_job_options){ .on_error = BPULL_ON_ERROR_STOP });
+	cr_assert_eq(source_rig_next_event().error, -EHOSTUNREACH);
+	mem_source_fail(sources.of[0], -EIO);
+	bpull_job_resume(disk);
+	event = source_rig_next_event();
+	cr_assert_eq(event.type, BPULL_EVENT_JOB_STOPPED);
+	cr_assert_eq(event.error, -EIO);
+	mem_source_fail(sources.of[0], 0);
+	cr_expect_eq(bpull_engine_wait(engine, &event, 1, 2500), 0);
+	bpull_disk_close(disk);
+}
+
+Test(source, another_one_in_its_place_fails_the_job_and_marks_the_image)
+{
+	struct bpull_job_options again = { .size = sizeof(again) };
+	struct bpull_event event;
+
+	source_rig_add_source((struct mem_source_how){ .max_size = 65536 });
+	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
+	struct bpull_disk *disk = source_rig_open_top(0);
+	mem_source_fail_from(sources.of[0], 100, -ESTALE);
+	source_rig_start(disk, (struct bpull_job_options){ .on_error = BPULL_ON_ERROR_STOP,
+							   .bandwidth = 16 * MiB });
 	event = source_rig_next_event();
 	cr_assert_eq(event.type, BPULL_EVENT_JOB);
 	cr_assert_eq(event.status, BPULL_JOB_FAILED);
 	cr_expect_eq(event.error, -ESTALE, "%d: %s", event.error, event.message);
 	cr_expect(strstr(event.message, NAME), "%s", event.message);
 	bpull_disk_close(disk);
-	/* What was copied is of the first one. */
-	cr_assert_eq(bpull_info_open(scratch("top"), &none, &about, &error), 0, "%s",
-		     error.message);
-	bpull_info_layer(about, 0, &layer);
-	cr_expect(layer.mixed);
-	bpull_info_close(about);
+	mem_source_fail(sources.of[0], 0);
+	disk = source_rig_open_top(0);
+	cr_expect_eq(bpull_job_start(disk, &again, &error), -EPERM);
+	cr_expect(strstr(error.message, "marked"), "%s", error.message);
+	bpull_disk_close(disk);
 }
 
 Test(source, an_error_of_it_is_the_jobs)
@@ -268,6 +312,64 @@ Test(source_plays, a_guest_reads_and_writes_through_it)
 		cr_expect(rc == 0 || rc == -EIO, "%d", rc);
 	}
 	bpull_disk_close(disk);
+	source_rig_end();
+}
+
+/* A name that is looked up while a guest of another disk reads. */
+struct slow_name {
+	struct bpull_disk *other;
+	uint8_t byte;
+	int rc;
+	bool was_read;
+};
+
+static void *read_other(void *opaque)
+{
+	struct slow_name *slow = opaque;
+
+	slow->rc = bpull_pread(slow->other, &slow->byte, 1, 77);
+	return NULL;
+}
+
+/* A network's answer takes long: this one comes when the other disk's guest has got its bytes. */
+static int find_slowly(void *opaque, const struct bpull_open_request *request,
+		       struct bpull_base *base, struct bpull_error *why)
+{
+	struct slow_name *slow = opaque;
+	struct timespec until;
+	pthread_t thread;
+
+	cr_assert_eq(pthread_create(&thread, NULL, read_other, slow), 0);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 20;
+	slow->was_read = !pthread_timedjoin_np(thread, NULL, &until);
+	return mem_sources_find(&sources, request, base, why);
+}
+
+Test(source_plays, guests_go_on_while_a_name_is_looked_up)
+{
+	static struct slow_name slow = { .rc = -1 };
+	struct bpull_engine_options e = { .size = sizeof(e), .flags = BPULL_ENGINE_THREAD };
+	struct bpull_disk_options o = source_rig_options(0);
+	struct bpull_disk *disk;
+
+	source_rig_fill(5, LEN);
+	scratch_make();
+	memset(&sources, 0, sizeof(sources));
+	cr_assert_eq(bpull_engine_open(&e, &engine, &error), 0);
+	source_rig_add_source((struct mem_source_how){ 0 });
+	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
+	source_rig_make_top("other", NAME, BPULL_FORMAT_RAW, LEN);
+	slow.other = source_rig_open_top(BPULL_DISK_GUEST_IO);
+	o.find_base = find_slowly;
+	o.find_opaque = &slow;
+	cr_assert_eq(bpull_disk_open(engine, scratch("other"), &o, &disk, &error), 0, "%s",
+		     error.message);
+	cr_assert(slow.was_read, "the guest waits for another disk's name");
+	cr_expect_eq(slow.rc, 0);
+	cr_expect_eq(slow.byte, bytes[77]);
+	bpull_disk_close(disk);
+	bpull_disk_close(slow.other);
 	source_rig_end();
 }
 

@@ -52,10 +52,11 @@ ssize_t broker_receive(int fd, void *bytes, size_t cap, int fds[BROKER_FDS])
 {
 	struct iovec iov = { .iov_base = bytes, .iov_len = cap };
 	union broker_control control = { 0 };
+	/* CMSG_SPACE() would be room for one more: what is too many the kernel closes. */
 	struct msghdr msg = { .msg_iov = &iov,
 			      .msg_iovlen = 1,
 			      .msg_control = &control,
-			      .msg_controllen = sizeof(control) };
+			      .msg_controllen = CMSG_LEN(BROKER_FDS * sizeof(int)) };
 	ssize_t n;
 
 	for (unsigned i = 0; i < BROKER_FDS; i++)
@@ -71,7 +72,7 @@ ssize_t broker_receive(int fd, void *bytes, size_t cap, int fds[BROKER_FDS])
 	return n;
 }
 
-static void broker_close_all(const int fds[BROKER_FDS])
+void broker_close_all(const int fds[BROKER_FDS])
 {
 	for (unsigned i = 0; i < BROKER_FDS; i++)
 		if (fds[i] >= 0)

@@ -39,8 +39,12 @@ static int broker_channel_serve(struct broker_channel *channel)
 	struct dialed dialed;
 	int fds[BROKER_FDS], rc;
 
-	if (broker_receive(channel->fd, &request, sizeof(request), fds) != sizeof(request))
-		return -EPIPE;
+	rc = broker_receive(channel->fd, &request, sizeof(request), fds) == sizeof(request)
+		     ? 0
+		     : -EPIPE;
+	broker_close_all(fds); /* a request has none: they would be ours for ever */
+	if (rc)
+		return rc;
 	reply.n = request.n;
 	reply.rc = channel->way.dial(channel->way.way, channel->fd, dial_now_ns() + request.ns,
 				     &dialed);
@@ -51,9 +55,7 @@ static int broker_channel_serve(struct broker_channel *channel)
 	if (reply.rc)
 		return broker_send(channel->fd, &reply, sizeof(reply), NULL, 0);
 	rc = broker_send(channel->fd, &reply, sizeof(reply), fds, fds[1] >= 0 ? BROKER_FDS : 1);
-	for (unsigned i = 0; i < BROKER_FDS; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
+	broker_close_all(fds);
 	return rc;
 }
 
@@ -155,8 +157,12 @@ void broker_child_main(int fd, const struct nbd_policy *policy)
 
 	fd = broker_child_detach(fd);
 	while (packed && (n = broker_receive(fd, packed, sizeof(*packed), fds)) > 0) {
-		if (fds[0] >= 0)
-			broker_take_place(packed, n, fds[0], policy);
+		int channel = fds[0];
+
+		fds[0] = -1;
+		broker_close_all(fds);
+		if (channel >= 0)
+			broker_take_place(packed, n, channel, policy);
 	}
 	close(fd);
 	pthread_mutex_lock(&broker_channels.lock);

@@ -40,6 +40,8 @@ union broker_control {
 int broker_send(int fd, const void *bytes, size_t len, const int *fds, size_t n_fds);
 /* Bytes; 0: the other side is closed; -errno. Waits. */
 ssize_t broker_receive(int fd, void *bytes, size_t cap, int fds[BROKER_FDS]);
+/* Of those that came: -1 is none. */
+void broker_close_all(const int fds[BROKER_FDS]);
 /* Serves until fd and all channels are closed by the other side; ends the process. */
 void broker_child_main(int fd, const struct nbd_policy *policy) __attribute__((noreturn));
 

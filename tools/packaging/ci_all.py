@@ -30,6 +30,7 @@ STEPS = {
     "deb": ("deb",),
     "rpm": ("rpm",),
     "fleet": ("fleet",),
+    "remote": ("remote",),
     "bench": ("bench", "--rounds", "1", "--scale", "0.05"),
 }
 # Verbs that no release waits for, and why: tests/check_ci_all.py knows all others as steps.
