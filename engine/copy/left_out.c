@@ -24,8 +24,8 @@ bool left_out_note(struct bpull_disk *disk, const struct op *op)
 	char message[sizeof(left->message)];
 
 	if (job->on_error != BPULL_ON_ERROR_IGNORE || disk->poisoned || job->step != JOB_COPYING ||
-	    !op->error_was_read || !op->error_file || op->error == -EHOSTUNREACH ||
-	    op->error == -ESTALE)
+	    !op->error_was_read || !op->error_file || fault_is_of_source(op, -EHOSTUNREACH) ||
+	    fault_is_of_source(op, -ESTALE))
 		return false;
 	job_describe_failure(disk, op, "", message, sizeof(message));
 	if (!left->n++) {

@@ -106,6 +106,11 @@ static const char *advice(const struct bpull_disk *disk, int error)
 	}
 }
 
+bool fault_is_of_source(const struct op *op, int error)
+{
+	return op->error == error && op->error_file && op->error_file->is_source;
+}
+
 void job_describe_failure(const struct bpull_disk *disk, const struct op *op, const char *what_now,
 			  char *out, size_t cap)
 {
@@ -144,16 +149,19 @@ void job_describe_failure(const struct bpull_disk *disk, const struct op *op, co
 			 what_now);
 }
 
-static bool wants_stop(const struct bpull_disk *disk, int error)
+static bool wants_stop(const struct bpull_disk *disk, const struct op *op)
 {
+	int error = op->error;
+
 	if (disk->poisoned || disk->job.step == JOB_IDLE || disk->job.step == JOB_UNWINDING ||
 	    disk->link.changed)
 		return false;
-	if (error == -EHOSTUNREACH)
+	if (fault_is_of_source(op, -EHOSTUNREACH))
 		return true;
 	switch (disk->job.on_error) {
 	case BPULL_ON_ERROR_ENOSPC: return err_is_no_space(error);
-	case BPULL_ON_ERROR_STOP: return error != -EUCLEAN && error != -ENOTSUP && error != -ESTALE;
+	case BPULL_ON_ERROR_STOP:
+		return error != -EUCLEAN && error != -ENOTSUP && !fault_is_of_source(op, -ESTALE);
 	case BPULL_ON_ERROR_REPORT:
 	case BPULL_ON_ERROR_IGNORE: break;
 	}
@@ -164,18 +172,18 @@ static bool wants_stop(const struct bpull_disk *disk, int error)
 #define AWAY_RETRY_NS UINT64_C(1000000000)
 
 /* The program is told once, however often the job tries in vain. */
-static void tell_stop(struct bpull_disk *disk, int error, const char *message)
+static void tell_stop(struct bpull_disk *disk, const struct op *op, const char *message)
 {
 	struct job *job = &disk->job;
-	bool was_away = job->is_away;
+	bool was_away = job->is_away, is_away = fault_is_of_source(op, -EHOSTUNREACH);
 
 	job->retry_ns = 0;
-	if (error == -EHOSTUNREACH) {
+	if (is_away) {
 		job->is_away = true;
 		job->retry_ns = engine_now_ns() + AWAY_RETRY_NS;
 	}
-	if (error != -EHOSTUNREACH || !was_away)
-		events_push_stopped(disk, error, message);
+	if (!is_away || !was_away)
+		events_push_stopped(disk, op->error, message);
 }
 
 /* Stops the job if its policy wants this failure to. True: it was stopped, and the caller must not
@@ -184,7 +192,7 @@ static bool stop_on_fault(struct bpull_disk *disk, const struct op *op, const ch
 {
 	struct job *job = &disk->job;
 
-	if (!wants_stop(disk, op->error))
+	if (!wants_stop(disk, op))
 		return false;
 	if (job->stopped) /* another request in flight has failed, too */
 		return true;
@@ -196,7 +204,7 @@ static bool stop_on_fault(struct bpull_disk *disk, const struct op *op, const ch
 	disk->control.want_pause = true;
 	pthread_mutex_unlock(&disk->control.mutex);
 	job->paused = true;
-	tell_stop(disk, op->error, message);
+	tell_stop(disk, op, message);
 	/* The job sees the pause, and lets runs go that are in the way. */
 	engine_rerun(disk->engine);
 	return true;
@@ -210,7 +218,7 @@ void job_fail_op(struct bpull_disk *disk, const struct op *op)
 	if (disk->job.aborted && op->error_was_read)
 		return;
 	job_describe_failure(disk, op,
-			     op->error == -EHOSTUNREACH
+			     fault_is_of_source(op, -EHOSTUNREACH)
 				     ? "; the job goes on when it can be reached again"
 				     : "; the job waits to be resumed",
 			     message, sizeof(message));

@@ -34,6 +34,9 @@ void job_say_uncommitted(struct bpull_disk *disk, int error);
 void job_describe_failure(const struct bpull_disk *disk, const struct op *op, const char *what_now,
 			  char *out, size_t cap);
 
+/* The operation failed with this error of a file that a program supplies: of another file's it says
+ * what it always does. */
+bool fault_is_of_source(const struct op *op, int error);
 /* What a job's base is read from has answered: if it was away, the program is told that the job
  * goes on, and tables are loaded ahead again. */
 void job_note_back(struct bpull_disk *disk);

@@ -31,6 +31,7 @@
 #include "engine/commit/state.h"
 #include "engine/copy/start.h"
 #include "engine/core/disk.h"
+#include "engine/core/fault.h"
 #include "engine/core/export.h"
 #include "engine/core/lock.h"
 #include "engine/core/loop.h"
@@ -54,7 +55,7 @@ static void guest_over(struct guest *g)
 	struct bpull_disk *disk = g->op.disk;
 
 	/* A guest knows no networks: it is told of a disk that does not work. */
-	if (g->op.error == -EHOSTUNREACH || g->op.error == -ESTALE)
+	if (fault_is_of_source(&g->op, -EHOSTUNREACH) || fault_is_of_source(&g->op, -ESTALE))
 		g->op.error = -EIO;
 	guest_count_end(g);
 	if (g->kind == GUEST_GROW_DISK)
