@@ -332,8 +332,10 @@ enum bpull_source_asker {
 
 /* A range of a source, as it lies behind the one before it. */
 struct bpull_source_extent {
-	uint64_t length;   /* bytes */
-	uint32_t is_zero;  /* 1: every byte reads as zero; 0: it is data, or that is not known */
+	uint64_t length; /* bytes */
+	/* 1: every byte reads as zero (a job with BPULL_JOB_VERIFY reads them all the same); 0: it
+	 * is data, or that is not known. */
+	uint32_t is_zero;
 	uint32_t reserved; /* zero */
 };
 

@@ -142,6 +142,7 @@ void file_judge_holes(struct file *file, enum file_holes want, bool known, bool 
 void file_doubt_holes(struct file *file)
 {
 	file->trust_holes = file->trust_holes && file->holes_known;
+	file->of_source.doubts_zeros = true;
 }
 
 int file_status(struct file *file, uint64_t off, struct file_status *out)

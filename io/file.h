@@ -115,6 +115,7 @@ struct file {
 		/* Its bytes say which blocks of this one are zeros. Closed with it. NULL: nothing
 		 * is known. */
 		struct file *zeros;
+		bool doubts_zeros; /* ... and is asked no more: file_doubt_holes() */
 		/* What dev and ino are a digest of. NULL: it is like no other. */
 		char *identity;
 		/* What its bytes must be. NULL: anything. */

@@ -34,7 +34,7 @@ static int raw_map(struct layer *layer, uint64_t guest_off, uint64_t len, struct
 	bool is_sector_end;
 	int rc;
 
-	if (layer->file->of_source.zeros)
+	if (layer->file->of_source.zeros && !layer->file->of_source.doubts_zeros)
 		return raw_zeros_map(layer, guest_off, len, out, need);
 	rc = file_status(layer->file, guest_off, &status);
 	if (rc < 0)

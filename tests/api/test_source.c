@@ -91,6 +91,22 @@ Test(source, all_is_read_where_its_extents_cannot_be_had)
 	source_rig_expect_alone("top", LEN);
 }
 
+Test(source, zeros_are_read_where_a_job_verifies)
+{
+	struct bpull_event event;
+	struct bpull_disk *disk;
+
+	memset(bytes, 0, LEN);
+	source_rig_add_source((struct mem_source_how){ .has_extents = true, .tells_all = true });
+	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
+	disk = source_rig_open_top(0);
+	source_rig_start(disk, (struct bpull_job_options){ .flags = BPULL_JOB_VERIFY });
+	event = source_rig_next_event();
+	cr_assert_eq(event.status, BPULL_JOB_COMPLETED, "%s", event.message);
+	bpull_disk_close(disk);
+	cr_expect_geq(mem_source_bytes_read(sources.of[0]), LEN);
+}
+
 Test(source, zeros_are_read_where_its_word_is_not_taken)
 {
 	memset(bytes, 0, LEN);
