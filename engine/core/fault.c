@@ -226,10 +226,13 @@ void job_fail_op(struct bpull_disk *disk, const struct op *op)
 
 void job_note_back(struct bpull_disk *disk)
 {
-	/* A read that was in flight when the job stopped says nothing of the job. */
-	if (!disk->job.is_away || disk->job.stopped)
+	struct job *job = &disk->job;
+
+	/* A read that was in flight when the job stopped says nothing of the job; nor does one for
+	 * the guest when the job has its end. */
+	if (!job->is_away || job->stopped || job->step == JOB_IDLE || job->step == JOB_UNWINDING)
 		return;
-	disk->job.is_away = false;
+	job->is_away = false;
 	disk->engine->n_ahead_failed = 0;
 	events_push_resumed(disk);
 }
