@@ -215,6 +215,8 @@ static void act(struct play *p, unsigned width)
 		if (fails && !play_below(p, 12))
 			play_mend(p);
 		play_sources_act(p);
+		if (p->sources && !play_below(p, 4))
+			pass_time(p);
 		if (p->base_changes && p->job_runs && !play_below(p, 12))
 			play_change_base(p);
 		if ((p->base_ever_changed || (p->is_other && play_below(p, 2))) && !p->job_runs)

@@ -94,12 +94,10 @@ struct play {
 	/* Of bases that the program supplies: all files from first_source on. */
 	struct sim_sources *bases;
 	unsigned first_source;
-	uint64_t away_until_ns[SIM_CHAIN_MAX_DEPTH]; /* by the machine's clock; 0: it is here */
 	/* What each had answered before the last round, the one before it, and when the job met
 	 * that it was away. */
 	uint64_t good_now[SIM_CHAIN_MAX_DEPTH], good_before[SIM_CHAIN_MAX_DEPTH],
 		good_then[SIM_CHAIN_MAX_DEPTH];
-	bool was_away[SIM_CHAIN_MAX_DEPTH];
 	/* Bad ends of questions that the engine had met at its last round, and when a request was
 	 * made: a load that has failed meets the requests that come to it until then. */
 	uint64_t n_bad_known, n_bad_at[SIM_GUEST_MAX];

@@ -71,26 +71,19 @@ static unsigned n_sources(const struct play *p)
 	return p->chain->n_files - p->first_source;
 }
 
-static bool is_away(const struct play *p, unsigned i)
-{
-	return p->away_until_ns[i] > sim_now_ns(p->sim);
-}
-
 static void leave(struct play *p, unsigned i)
 {
-	uint64_t most = play_below(p, 2) ? SECOND / 1000 : 4 * SECOND;
+	static const uint64_t most[] = { SECOND / 1000, 4 * SECOND, 100 * SECOND };
+	uint64_t ns = 1 + play_below(p, most[play_below(p, ARRAY_LEN(most))]);
 
-	p->away_until_ns[i] = sim_now_ns(p->sim) + 1 + play_below(p, most);
-	sim_source_leave(p->bases, i, p->away_until_ns[i]);
+	sim_source_leave(p->bases, i, sim_now_ns(p->sim) + ns);
 	play_met.left++;
 }
 
 void play_sources_return(struct play *p)
 {
-	for (unsigned i = 0; p->sources && i < n_sources(p); i++) {
-		p->away_until_ns[i] = 0;
+	for (unsigned i = 0; p->sources && i < n_sources(p); i++)
 		sim_source_leave(p->bases, i, 0);
-	}
 }
 
 /* All that was asked is over, and nothing fails any more but what is another one. */
@@ -194,20 +187,12 @@ void play_sources_resumed(struct play *p)
 	play_met.resumed_away++;
 }
 
-/* Of each source that is away now. */
-static void note_away(struct play *p)
-{
-	memcpy(p->good_then, p->good_before, sizeof(p->good_then));
-	for (unsigned i = 0; i < n_sources(p); i++)
-		p->was_away[i] = is_away(p, i);
-}
-
-/* None that was away has answered since. What was answered in the round before may be met in this
- * one. */
+/* None has answered since the job met that one is away. What was answered in the round before may
+ * be met in this one. */
 static bool has_no_answer(const struct play *p)
 {
 	for (unsigned i = 0; i < n_sources(p); i++)
-		if (!p->was_away[i] || sim_source_n_good(p->bases, i) != p->good_then[i])
+		if (sim_source_n_good(p->bases, i) != p->good_then[i])
 			return false;
 	return true;
 }
@@ -222,14 +207,14 @@ void play_sources_watch(struct play *p)
 		return;
 	p->job_is_away = p->job_runs && p->guest.disk->job.is_away;
 	if (!was && p->job_is_away)
-		note_away(p);
+		memcpy(p->good_then, p->good_before, sizeof(p->good_then));
 	memcpy(p->good_before, p->good_now, sizeof(p->good_before));
 	for (unsigned i = 0; i < n_sources(p); i++)
 		p->good_now[i] = sim_source_n_good(p->bases, i);
 	/* One that has all it needs goes on without, where a guest has written what was missing. */
 	if (was && !p->job_is_away && (step == JOB_COPYING || step == JOB_PROVING))
 		CHECK(p, !has_no_answer(p),
-		      "the job takes a source for back, and all are away that were");
+		      "the job takes a source for back, and none has answered");
 }
 
 void play_sources_ended(struct play *p, enum bpull_job_status status)
