@@ -226,8 +226,8 @@ static int decode_work(struct io_req *req)
 
 enum step copy_run_decode(struct copy_run *p)
 {
-	if (p->read.n_reqs)
-		job_note_back(p->op.disk);
+	for (unsigned i = 0; i < p->read.n_reqs; i++)
+		job_note_back(p->op.disk, p->reqs[i].file);
 	pad_reads(p);
 	p->phase = copy_run_after_read(p);
 	for (unsigned i = 0; i < p->read.n_decodes; i++) {

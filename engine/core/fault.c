@@ -164,14 +164,16 @@ static bool wants_stop(const struct bpull_disk *disk, int error)
 #define AWAY_RETRY_NS UINT64_C(1000000000)
 
 /* The program is told once, however often the job tries in vain. */
-static void tell_stop(struct bpull_disk *disk, int error, const char *message)
+static void tell_stop(struct bpull_disk *disk, const struct op *op, const char *message)
 {
 	struct job *job = &disk->job;
 	bool was_away = job->is_away;
+	int error = op->error;
 
 	job->retry_ns = 0;
 	if (error == -EHOSTUNREACH) {
 		job->is_away = true;
+		job->away_file = op->error_file;
 		job->retry_ns = engine_now_ns() + AWAY_RETRY_NS;
 	}
 	if (error != -EHOSTUNREACH || !was_away)
@@ -196,7 +198,7 @@ static bool stop_on_fault(struct bpull_disk *disk, const struct op *op, const ch
 	disk->control.want_pause = true;
 	pthread_mutex_unlock(&disk->control.mutex);
 	job->paused = true;
-	tell_stop(disk, op->error, message);
+	tell_stop(disk, op, message);
 	/* The job sees the pause, and lets runs go that are in the way. */
 	engine_rerun(disk->engine);
 	return true;
@@ -224,7 +226,13 @@ void job_fail_op(struct bpull_disk *disk, const struct op *op)
 	job_fail(disk, op->error, "%s", message);
 }
 
-void job_note_back(struct bpull_disk *disk)
+/* A source and what tells of its zeros are two files of one name. */
+static bool is_same_source(const struct file *a, const struct file *b)
+{
+	return a == b || (a && b && b->is_source && !strcmp(a->name, b->name));
+}
+
+void job_note_back(struct bpull_disk *disk, const struct file *file)
 {
 	struct job *job = &disk->job;
 
@@ -232,7 +240,10 @@ void job_note_back(struct bpull_disk *disk)
 	 * the guest when the job has its end. */
 	if (!job->is_away || job->stopped || job->step == JOB_IDLE || job->step == JOB_UNWINDING)
 		return;
+	if (file && job->away_file && !is_same_source(job->away_file, file))
+		return;
 	job->is_away = false;
+	job->away_file = NULL;
 	disk->engine->n_ahead_failed = 0;
 	events_push_resumed(disk);
 }

@@ -11,6 +11,7 @@
 #include "io/base.h"
 
 struct bpull_disk;
+struct file;
 struct job;
 struct op;
 
@@ -34,9 +35,9 @@ void job_say_uncommitted(struct bpull_disk *disk, int error);
 void job_describe_failure(const struct bpull_disk *disk, const struct op *op, const char *what_now,
 			  char *out, size_t cap);
 
-/* What a job's base is read from has answered: if it was away, the program is told that the job
- * goes on, and tables are loaded ahead again. */
-void job_note_back(struct bpull_disk *disk);
+/* This file has answered: if it is the source that was away, the program is told that the job goes
+ * on, and tables are loaded ahead again. NULL: the job has got all that it needed. */
+void job_note_back(struct bpull_disk *disk, const struct file *file);
 /* An error stopped the job, and the program has not resumed it yet. */
 bool job_is_stopped(const struct bpull_disk *disk);
 /* The job is stopped no more, and bpull_job_get_info() says so. */
