@@ -89,7 +89,7 @@ static void answer_extents(struct sim_source *s, const struct question *q, int r
 {
 	struct bpull_source_extent extents[MAX_EXTENTS];
 	bool lies = !rc && s->all->may_fail && s->how.chunk_size &&
-		    sim_chance(s->all->sim, s->how.lie_permille);
+		    sim_chance(s->all->sim, 8 * s->how.lie_permille); /* asked once */
 	unsigned n = rc ? 0 : draw_extents(s, q, lies, extents);
 
 	bpull_source_extents_done(q->ask, rc, extents, n);
