@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Makes a page of section 3 for each public call, out of the comments of the public headers and
-calls.ini. What a page needs and neither has is an error: a call cannot be added without its page.
+of the libraries' files of facts (calls.ini, calls-nbd.ini). What a page needs and neither has is an error: a call cannot be added without its page.
 
 usage: calls.py list HEADER...               the calls' names, one a line
-       calls.py pages DIR VERSION CALLS.INI HEADER...
-       calls.py page NAME VERSION CALLS.INI HEADER...    one page on stdout"""
+       calls.py pages DIR VERSION FACTS.INI... HEADER...
+       calls.py page NAME VERSION FACTS.INI... HEADER...    one page on stdout"""
 import configparser
 import os
 import pathlib
@@ -21,7 +21,11 @@ COMMON_ERRORS = {
                    "not allow it is -EINVAL. What a failed call was to fill stays as it was.",
     "blockpull-libvirt.h": "A call that fails returns -1 and fills error; its code is one of bpull_error(3). A pointer that "
                            "is NULL where this page does not allow it is -EINVAL.",
+    "blockpull-nbd.h": "bpull_error(3) has the codes that calls have in common. A pointer that is NULL where this page does "
+                       "not allow it is -EINVAL.",
 }
+LINKED = {"blockpull.h": "\\-lblockpull", "blockpull-libvirt.h": "\\-lblockpull",
+          "blockpull-nbd.h": "\\-lblockpull\\-nbd \\-lblockpull"}
 NO_ERRORS = "None. Where a pointer is NULL that must not be, the call does nothing, or returns NULL or 0."
 # What points to another place of the header, as a page has to say it.
 PLACES = {" (see the top)": "", "told apart above, and": "of bpull_error(3), and:", "are those above": "are those of bpull_read()"}
@@ -65,12 +69,13 @@ def item(term, text):
 # ---- What each section says ---------------------------------------------------------------------
 
 class Facts:
-    """calls.ini, and what of it was used."""
+    """What calls.ini and its like say, and what of it was used."""
 
-    def __init__(self, path):
+    def __init__(self, paths):
         self.parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
         self.parser.optionxform = str
-        self.parser.read_string(pathlib.Path(path).read_text())
+        for path in paths:
+            self.parser.read_string(pathlib.Path(path).read_text(), source=str(path))
         self.used = set()
 
     def of_call(self, call, key):
@@ -90,7 +95,7 @@ class Facts:
         for section in self.parser.sections():
             for key in self.parser.options(section):
                 if (section, key) not in self.used:
-                    yield f"calls.ini: [{section}] {key} is of no call, or no key"
+                    yield f"facts: [{section}] {key} is of no call, or no key"
 
 
 class Pages:
@@ -211,7 +216,7 @@ class Pages:
         said = self.facts.of_call(call, "thread")
         if said:
             return filled(roff(said))
-        if call.header == "blockpull-libvirt.h":
+        if call.header in ("blockpull-libvirt.h", "blockpull-nbd.h"):
             return "Any thread."
         if call.name in self.any_thread():
             return "Any thread, while the engine, or the disk, is open."
@@ -286,7 +291,7 @@ class Pages:
             raise Missing(f"{call.name}: calls.ini has no name line for it")
         sections = [("NAME", f"{call.name} \\- {name}"),
                     ("SYNOPSIS", f".nf\n\\fB#include <{call.header}>\\fR\n.sp\n{call.synopsis()}\n.fi\n.sp\n"
-                                 "Link with \\fI\\-lblockpull\\fR."),
+                                 f"Link with \\fI{LINKED[call.header]}\\fR."),
                     ("DESCRIPTION", self.description(call)),
                     ("PARAMETERS", self.parameters(call)),
                     ("RETURN VALUE", self.returns(call)),
@@ -307,9 +312,9 @@ def main():
         return 0
     if sys.argv[1:2] not in (["pages"], ["page"]) or len(sys.argv) < 6:
         sys.exit(__doc__)
-    place, version, ini, *headers = sys.argv[2:]
-    facts = Facts(ini)
-    pages = Pages(facts, [header.read(path) for path in headers])
+    place, version, *paths = sys.argv[2:]
+    facts = Facts([path for path in paths if path.endswith(".ini")])
+    pages = Pages(facts, [header.read(path) for path in paths if path.endswith(".h")])
     missing = []
     for call in pages.calls:
         try:

@@ -6,7 +6,7 @@ import pathlib
 import re
 
 COMMENT = r"/\*(?:.*?)\*/"
-CALL = re.compile(rf"(?:(?P<comment>{COMMENT}\n)(?:struct \w+;\n)?)?BPULL_API (?P<returned>[^;(]*?[ *])(?P<name>bpull_\w+)\((?P<parameters>[^;]*?)\);", re.S)
+CALL = re.compile(rf"(?:(?P<comment>{COMMENT}\n)(?:struct \w+;\n)?)?BPULL_(?:NBD_)?API (?P<returned>[^;(]*?[ *])(?P<name>bpull_\w+)\((?P<parameters>[^;]*?)\);", re.S)
 TYPE = re.compile(rf"(?P<comment>{COMMENT}\n)?(?P<kind>struct|enum) (?P<name>bpull_\w+) \{{\n(?P<body>.*?)\n\}};", re.S)
 TYPEDEF = re.compile(rf"(?P<comment>{COMMENT}\n)typedef (?P<declaration>[^;]*\(\*(?P<name>bpull_\w+)\)[^;]*);", re.S)
 SECTION = re.compile(r"/\* ---- (?P<title>.*?) -+(?P<text>.*?)\*/", re.S)

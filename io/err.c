@@ -165,7 +165,9 @@ int err_errno(struct err *err, int code, const char *format, ...)
 	va_end(ap);
 	set_code(err, code);
 	used = strlen(err->message);
-	why = libc_strerror(-code, text, sizeof(text));
+	/* Of sources, which the system knows nothing of. */
+	why = code == -EBADMSG ? "what was read is not what is expected of it"
+			       : libc_strerror(-code, text, sizeof(text));
 	n = snprintf(err->message + used, sizeof(err->message) - used, ": %s", why);
 	if (n < 0 || used + (size_t)n >= sizeof(err->message))
 		put_ellipsis(err->message, sizeof(err->message) - 1, sizeof(err->message));

@@ -1,25 +1,35 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""The public calls and their versions, as TAP: the headers, engine/libblockpull.map, the library and the list that
-Debian's package records (libblockpull0.symbols) agree, so that no call comes, goes or changes its version unnoticed.
+"""The public calls of each library and their versions, as TAP: the headers, the map, the library and the list that
+Debian's package records (*.symbols) agree, so that no call comes, goes or changes its version unnoticed.
 
-usage: check_abi.py ROOT VERSION LIBRARY"""
+usage: check_abi.py ROOT VERSION LIBRARY..."""
 import pathlib
 import re
 import subprocess
 import sys
 
-HEADERS = "engine/blockpull.h", "engine/blockpull-libvirt.h"
-MAP = "engine/libblockpull.map"
-SYMBOLS = "tools/packaging/debian/libblockpull0.symbols"
-CALLS_MIN = 60
+class Library:
+    """Where a library's calls are declared, mapped and recorded; `known`: a call that careless changes are about."""
+
+    def __init__(self, headers, mark, script, symbols, node, calls_min, known):
+        self.headers, self.mark, self.script, self.symbols = headers, mark, script, symbols
+        self.node, self.calls_min, self.known = node, calls_min, known
 
 
-def declared(root):
+LIBRARIES = {
+    "libblockpull": Library(("engine/blockpull.h", "engine/blockpull-libvirt.h"), "BPULL_API", "engine/libblockpull.map",
+                            "tools/packaging/debian/libblockpull0.symbols", "BLOCKPULL", 60, "bpull_flush"),
+    "libblockpull-nbd": Library(("tools/nbd/blockpull-nbd.h",), "BPULL_NBD_API", "tools/nbd/libblockpull-nbd.map",
+                                "tools/packaging/debian/libblockpull-nbd0.symbols", "BLOCKPULL_NBD", 9, "bpull_nbd_seal"),
+}
+
+
+def declared(root, one):
     """Calls that the headers mark as public."""
-    text = "".join(re.sub(r"/\*.*?\*/", "", (root / path).read_text(), flags=re.S) for path in HEADERS)
+    text = "".join(re.sub(r"/\*.*?\*/", "", (root / path).read_text(), flags=re.S) for path in one.headers)
     text = re.sub(r"^\s*#(?:[^\n]*\\\n)*[^\n]*\n", "", text, flags=re.M)
-    return re.findall(r"BPULL_API\b[^;]*?\b(bpull_\w+)\(", text)
+    return re.findall(rf"{one.mark}\b[^;]*?\b(bpull_\w+)\(", text)
 
 
 def nodes(text):
@@ -61,11 +71,11 @@ def differences(what, ours, with_what, theirs):
     yield from (f"{name}: {with_what} has it, {what} not" for name in sorted(set(theirs) - set(ours)))
 
 
-def wrong_nodes(text, version):
+def wrong_nodes(one, text, version):
     """A node is named for the version that its calls came with, and follows the one before."""
     last = None
     for name, calls, before in nodes(text):
-        if not re.fullmatch(r"BLOCKPULL_\d+\.\d+", name) or number(name) > number(version)[:2]:
+        if not re.fullmatch(rf"{one.node}_\d+\.\d+", name) or number(name) > number(version)[:2]:
             yield f"{name} is not of a version up to {version}"
         if before != last or last and number(name) <= number(last):
             yield f"{name} does not follow {last}"
@@ -80,46 +90,54 @@ def wrong_versions(text):
             yield f"{name} did not come with {version}"
 
 
-def disagreements(root, version, script, symbols, calls):
-    yield from differences("the map", [name.split("@")[0] for name in mapped(script)], "a header", declared(root))
+def disagreements(root, one, version, script, symbols, calls):
+    yield from differences("the map", [name.split("@")[0] for name in mapped(script)], "a header", declared(root, one))
     yield from differences("the library", calls, "the map", mapped(script))
     yield from differences("the library", calls, "the recorded list", list(recorded(symbols)))
-    yield from wrong_nodes(script, version)
+    yield from wrong_nodes(one, script, version)
     yield from wrong_versions(symbols)
-    if len(calls) < CALLS_MIN:
+    if len(calls) < one.calls_min:
         yield f"only {len(calls)} calls are exported: the pattern is wrong"
 
 
-# What careless changes would be, and the word that is said about them.
-CARELESS = (
-    ("map", r"\tbpull_flush;\n", "", "bpull_flush"),
-    ("map", r"\tbpull_flush;\n", "\tbpull_*;\n", "pattern"),
-    ("map", r"\Z", "BLOCKPULL_9.9 {\nglobal:\n\tbpull_new;\n} BLOCKPULL_0.1;\n", "BLOCKPULL_9.9"),
-    ("map", r"\Z", "BLOCKPULL_0.0 {\nglobal:\n\tbpull_new;\n};\n", "does not follow"),
-    ("symbols", r" bpull_flush@.*\n", "", "bpull_flush"),
-    ("symbols", r"(?<=bpull_flush@BLOCKPULL_0.1) 0.1.0", " 0.2.0", "bpull_flush"),
-    ("calls", "bpull_flush@BLOCKPULL_0.1", None, "bpull_flush"),
-)
+def careless(one):
+    """What careless changes would be, and the word that is said about them."""
+    call, node = one.known, one.node
+    return (
+        ("map", rf"\t{call};\n", "", call),
+        ("map", rf"\t{call};\n", "\tbpull_*;\n", "pattern"),
+        ("map", r"\Z", f"{node}_9.9 {{\nglobal:\n\tbpull_new;\n}} {node}_0.1;\n", f"{node}_9.9"),
+        ("map", r"\Z", f"{node}_0.0 {{\nglobal:\n\tbpull_new;\n}};\n", "does not follow"),
+        ("symbols", rf" {call}@.*\n", "", call),
+        ("symbols", rf"(?<={call}@{node}_0.1) 0.1.0", " 0.2.0", call),
+        ("calls", f"{call}@{node}_0.1", None, call),
+    )
 
 
-def missed(root, version, script, symbols, calls):
-    for where, pattern, put, word in CARELESS:
-        one = {"map": script, "symbols": symbols, "calls": calls}
+def missed(root, one, version, script, symbols, calls):
+    for where, pattern, put, word in careless(one):
+        facts = {"map": script, "symbols": symbols, "calls": calls}
         if where == "calls":
-            one["calls"] = [call for call in calls if call != pattern]
+            facts["calls"] = [call for call in calls if call != pattern]
         else:
-            one[where] = re.sub(pattern, put, one[where], count=1)
-        if one[where] == {"map": script, "symbols": symbols, "calls": calls}[where]:
+            facts[where] = re.sub(pattern, put, facts[where], count=1)
+        if facts[where] == {"map": script, "symbols": symbols, "calls": calls}[where]:
             yield f"nothing to change: {pattern}"
-        elif not any(word in said for said in disagreements(root, version, one["map"], one["symbols"], one["calls"])):
+        elif not any(word in said for said in disagreements(root, one, version, facts["map"], facts["symbols"], facts["calls"])):
             yield f"not noticed in {where}: {pattern} -> {put}"
 
 
+def cases_of(root, version, library):
+    name = pathlib.Path(library).name.split(".so")[0]
+    one = LIBRARIES[name]
+    facts = (root / one.script).read_text(), (root / one.symbols).read_text(), exported(library)
+    return ((f"{name}: headers, map, library and recorded list have the same calls", disagreements(root, one, version, *facts)),
+            (f"{name}: careless changes are noticed", missed(root, one, version, *facts)))
+
+
 def main():
-    root, version, library = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-    facts = (root / MAP).read_text(), (root / SYMBOLS).read_text(), exported(library)
-    cases = (("headers, map, library and recorded list have the same calls", disagreements(root, version, *facts)),
-             ("careless changes are noticed", missed(root, version, *facts)))
+    root, version, libraries = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    cases = [case for library in libraries for case in cases_of(root, version, library)]
     failed = False
     print(f"1..{len(cases)}")
     for i, (title, wrong) in enumerate(cases, 1):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""What `./tools/dev abi` lets pass, as TAP: changes are put into the recorded description of the library, and
+"""What `./tools/dev abi` lets pass, as TAP: changes are put into the recorded descriptions of the libraries, and
 tools/packaging/abi.py must find those that programs would notice, and no others. Skipped without abidiff.
 
 usage: check_abidiff.py ROOT"""
@@ -17,12 +17,15 @@ sys.path.insert(0, str(ROOT / "tools/packaging"))
 import abi  # noqa: E402
 
 RECORDED = ROOT / "tools/packaging/abi/libblockpull.x86_64.abi"
+NBD_RECORDED = ROOT / "tools/packaging/abi/libblockpull-nbd.x86_64.abi"
 OPTIONS = r"(<class-decl name='bpull_engine_options' size-in-bits=')384('.*?)(    </class-decl>)"
 EVENT = r"(<class-decl name='bpull_event' size-in-bits=')512('.*?)(    </class-decl>)"
 MEMBER = ("      <data-member access='public' layout-offset-in-bits='{}'>\n"
           "        <var-decl name='more' type-id='{}' visibility='default'/>\n      </data-member>\n")
 FUNCTION = r"    <function-decl name='bpull_flush'.*?</function-decl>\n"
 SYMBOL = r"    <elf-symbol name='bpull_flush' .*?/>\n"
+NBD_SEAL = (r"    <function-decl name='bpull_nbd_seal'.*?</function-decl>\n", r"    <elf-symbol name='bpull_nbd_seal' .*?/>\n")
+NBD_OPTIONS = r"(<class-decl name='bpull_nbd_options' size-in-bits=')896('.*?)(    </class-decl>)"
 
 # What is done to it, and whether programs notice.
 CHANGES = (
@@ -43,6 +46,15 @@ CHANGES = (
      ((r"( *<enumerator name='BPULL_IO_)THREADS' value='2'/>\n", r"\g<0>\1NEW' value='3'/>\n"),)),
     ("the library's name is another", False, ((FUNCTION, ""), (SYMBOL, ""), ("libblockpull.so.0", "libblockpull.so.1"))),
 )
+# The same of libblockpull-nbd.
+NBD_CHANGES = (
+    ("nothing", False, ()),
+    ("a call is gone", True, tuple((pattern, "") for pattern in NBD_SEAL)),
+    ("a sized struct has a member more at its end", False, ((NBD_OPTIONS, rf"\g<1>960\2{MEMBER.format(896, 'U32')}\3"),)),
+    ("a sized struct's member has moved", True,
+     ((r"(name='bpull_nbd_source' size.*?layout-offset-in-bits=')64'", r"\g<1>72'"),)),
+    ("an enumerator has another value", True, (("(name='BPULL_NBD_GONE' value=')4", r"\g<1>6"),)),
+)
 
 
 def changed(text, steps):
@@ -55,15 +67,15 @@ def changed(text, steps):
     return text
 
 
-def noticed(steps):
+def noticed(description, steps):
     """(whether, what is said)"""
     said = io.StringIO()
     with tempfile.TemporaryDirectory() as scratch:
         new = pathlib.Path(scratch, "new.abi")
-        new.write_text(changed(RECORDED.read_text(), steps))
+        new.write_text(changed(description.read_text(), steps))
         with contextlib.redirect_stdout(said):
             try:
-                abi.compare(RECORDED, new, pathlib.Path(scratch), "the last release")
+                abi.compare(description, new, pathlib.Path(scratch), "the last release")
             except SystemExit as stop:
                 return True, f"{said.getvalue()}{stop}"
     return False, said.getvalue()
@@ -73,13 +85,14 @@ def main():
     if not shutil.which("abidiff"):
         print("1..0 # SKIP abidiff is not installed (abigail-tools)")
         return 0
-    print(f"1..{len(CHANGES)}")
+    cases = [(description, *change) for description, changes in ((RECORDED, CHANGES), (NBD_RECORDED, NBD_CHANGES)) for change in changes]
+    print(f"1..{len(cases)}")
     failed = False
-    for i, (title, wanted, steps) in enumerate(CHANGES, 1):
-        is_noticed, said = noticed(steps)
+    for i, (description, title, wanted, steps) in enumerate(cases, 1):
+        is_noticed, said = noticed(description, steps)
         wrong = is_noticed != wanted or (wanted and "programs compiled" not in said)
         failed |= wrong
-        print(f"{'not ok' if wrong else 'ok'} {i} - {title}: {'an error' if wanted else 'none'}")
+        print(f"{'not ok' if wrong else 'ok'} {i} - {description.name.split('.')[0]}: {title}: {'an error' if wanted else 'none'}")
         if wrong:
             print("".join(f"# {line}\n" for line in said.splitlines()), end="")
     return int(failed)

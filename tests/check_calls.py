@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""The pages of section 3, as TAP: each call of the library has one, with every section and parameter;
+"""The pages of section 3, as TAP: each call of the libraries has one, with every section and parameter;
 each field and constant of the headers is on one; groff and mandoc have nothing to say; and docs/calls.py
 refuses a header whose call lacks what a page needs.
 
-usage: check_calls.py ROOT LIBRARY PAGE..."""
+usage: check_calls.py ROOT LIBRARY... PAGE..."""
 import pathlib
 import re
 import shutil
@@ -16,8 +16,14 @@ import tree
 
 SECTIONS = ("NAME", "SYNOPSIS", "DESCRIPTION", "PARAMETERS", "RETURN VALUE", "ERRORS", "OWNERSHIP", "THREADS", "BLOCKING",
             "SEE ALSO")
-HEADERS = "engine/blockpull.h", "engine/blockpull-libvirt.h"
+# The headers of each library, by its file, and what docs/calls.py reads beside them.
+HEADERS = {"libblockpull": ("engine/blockpull.h", "engine/blockpull-libvirt.h"), "libblockpull-nbd": ("tools/nbd/blockpull-nbd.h",)}
+FACTS = {"libblockpull": "docs/calls.ini", "libblockpull-nbd": "docs/calls-nbd.ini"}
 NOT_CALLS = {"bpull_error"}  # a struct's page
+
+
+def name_of(library):
+    return library.name.split(".so")[0]
 
 
 def exported(library):
@@ -35,8 +41,8 @@ def plain(text):
     return re.sub(r"\\f[BIR]", "", text).replace("\\-", "-").replace("\\&", "")
 
 
-def lacking_calls(pages, library):
-    there, wanted = set(pages), exported(library)
+def lacking_calls(pages, libraries):
+    there, wanted = set(pages), set().union(*map(exported, libraries))
     yield from (f"no page: {name}" for name in sorted(wanted - there))
     yield from (f"a page of no call: {name}" for name in sorted(there - wanted - NOT_CALLS))
     if len(wanted) < 50:
@@ -68,11 +74,11 @@ def lacking_parameters(pages):
         yield f"only {n_seen} parameters found: the pattern is wrong"
 
 
-def lacking_fields(root, pages):
+def lacking_fields(root, libraries, pages):
     """Fields and constants, read in another way than docs/header.py does."""
     everything = plain("\n".join(pages.values()))
     n_seen = 0
-    for path in HEADERS:
+    for path in [path for library in libraries for path in HEADERS[name_of(library)]]:
         text = re.sub(r"/\*.*?\*/", "", (root / path).read_text(), flags=re.S)
         for kind, name, body in re.findall(r"^(struct|enum) (bpull_\w+) \{(.*?)^\};", text, re.S | re.M):
             part = re.search(rf"^\.SS {kind} {name}\n(.*?)(?=^\.S[SH] )", everything, re.S | re.M)
@@ -112,20 +118,30 @@ CARELESS = (
     (r"/\* Maps up to max extents.*?\*/\n", "", "bpull_disk_map"),
     (r"/\* Changes the shared limit", "/* Blocking. Changes the shared limit", "bpull_engine_set_speed"),
     (r"/\* Changes the shared limit", "/* Changes the limit of all", None),
+    (r"BPULL_NBD_API void bpull_nbd_seal", r"BPULL_NBD_API int bpull_nbd_new(int depth);\n\g<0>", "bpull_nbd_new"),
+    (r"BPULL_NBD_API int bpull_nbd_start_broker", "/* New. */\nBPULL_NBD_API int bpull_nbd_begin_broker", "bpull_nbd_begin_broker"),
 )
 
 
+def changed_headers(root, pattern, put, scratch):
+    """All headers below scratch, one of them changed."""
+    paths, n_changed = [], 0
+    for one in [one for headers in HEADERS.values() for one in headers]:
+        text, n = re.subn(pattern, put, (root / one).read_text(), count=1, flags=re.S)
+        paths.append(pathlib.Path(scratch, pathlib.Path(one).name))
+        paths[-1].write_text(text)
+        n_changed += n
+    return paths, n_changed
+
+
 def missed(root):
-    text = (root / HEADERS[0]).read_text()
     for pattern, put, word in CARELESS:
-        changed = re.sub(pattern, put, text, count=1, flags=re.S)
-        if changed == text:
-            yield f"the pattern {pattern} is not in the header"
         with tempfile.TemporaryDirectory() as scratch:
-            path = pathlib.Path(scratch, "blockpull.h")
-            path.write_text(changed)
-            result = subprocess.run([sys.executable, "-B", root / "docs/calls.py", "pages", scratch, "0", root / "docs/calls.ini",
-                                     path, root / HEADERS[1]], capture_output=True, text=True)
+            headers, n_changed = changed_headers(root, pattern, put, scratch)
+            if n_changed != 1:
+                yield f"the pattern {pattern} is in {n_changed} headers"
+            result = subprocess.run([sys.executable, "-B", root / "docs/calls.py", "pages", scratch, "0",
+                                     *(root / one for one in FACTS.values()), *headers], capture_output=True, text=True)
         if word is None and result.returncode:
             yield f"refused, and has nothing to refuse: {result.stderr}"
         elif word is not None and (not result.returncode or word not in result.stderr):
@@ -133,12 +149,14 @@ def missed(root):
 
 
 def main():
-    root, library, *paths = map(pathlib.Path, sys.argv[1:])
+    root, *paths = map(pathlib.Path, sys.argv[1:])
+    libraries = [path for path in paths if path.suffix != ".3"]
+    paths = [path for path in paths if path.suffix == ".3"]
     pages = {path.stem: path.read_text() for path in paths}
-    checks = [("each call has a page", lacking_calls(pages, library)),
+    checks = [("each call has a page", lacking_calls(pages, libraries)),
               ("each page has its sections", lacking_sections(pages)),
               ("each parameter is explained", lacking_parameters(pages)),
-              ("each field and constant is on a page", lacking_fields(root, pages)),
+              ("each field and constant is on a page", lacking_fields(root, libraries, pages)),
               ("no page points to another place of the header", lost_places(pages)),
               ("a call without what its page needs is refused", missed(root))]
     for tool, words in (("groff", ("-k", "-man", "-Tutf8", "-ww", "-z")), ("mandoc", ("-T", "lint", "-W", "warning"))):

@@ -200,7 +200,7 @@ int content_next(struct content *c, struct content_piece *piece, struct bpull_er
 		snprintf(error->message, sizeof(error->message),
 			 "'%s': cannot read %llu bytes at guest offset %llu: %s", c->path,
 			 (unsigned long long)r->length, (unsigned long long)r->start,
-			 strerror(-rc));
+			 rc == -EBADMSG ? "a base is not what is expected of it" : strerror(-rc));
 		error->code = rc;
 		return rc;
 	}

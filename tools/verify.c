@@ -51,6 +51,10 @@ static const char verify_help[] =
 	"                       for nbds: the authority's and our own certificates and key\n"
 	"  --tls-psk-file FILE  for nbds: keys shared with the server instead\n"
 	"  --tls-user NAME      whose key of that file\n"
+	"  --expect [NAME=]MANIFEST\n"
+	"                       what the base NAME must hold, or the only one behind a\n"
+	"                       network: what 'blockpull hash --chunk=1M -f raw' printed of\n"
+	"                       it; repeatable\n"
 	"  -f, --format FMT     A's format: raw, qcow2 or qed (default: detected)\n"
 	"  -F, --second-format FMT\n"
 	"                       B's\n"
@@ -65,12 +69,12 @@ enum {
 };
 
 static const struct option verify_table[] = {
-	OPTIONS_JSON,   { "strict", no_argument, NULL, VERIFY_STRICT },
-	OPTIONS_QUIET,  { "second-format", required_argument, NULL, 'F' },
-	OPTIONS_CHAIN,  OPTIONS_HOLES,
-	OPTIONS_REMOTE, OPTIONS_REMOTE_READ,
-	OPTIONS_SHARE,  OPTIONS_HELP,
-	OPTIONS_END,
+	OPTIONS_JSON,          { "strict", no_argument, NULL, VERIFY_STRICT },
+	OPTIONS_QUIET,         { "second-format", required_argument, NULL, 'F' },
+	OPTIONS_CHAIN,         OPTIONS_HOLES,
+	OPTIONS_REMOTE,        OPTIONS_REMOTE_READ,
+	OPTIONS_REMOTE_EXPECT, OPTIONS_SHARE,
+	OPTIONS_HELP,          OPTIONS_END,
 };
 
 static const struct offer verify_offers[] = {

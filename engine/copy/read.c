@@ -227,8 +227,7 @@ static int decode_work(struct io_req *req)
 enum step copy_run_decode(struct copy_run *p)
 {
 	for (unsigned i = 0; i < p->read.n_reqs; i++)
-		if (p->reqs[i].file->is_source)
-			job_note_back(p->op.disk);
+		job_note_back(p->op.disk, p->reqs[i].file);
 	pad_reads(p);
 	p->phase = copy_run_after_read(p);
 	for (unsigned i = 0; i < p->read.n_decodes; i++) {

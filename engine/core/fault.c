@@ -180,6 +180,7 @@ static void tell_stop(struct bpull_disk *disk, const struct op *op, const char *
 	job->retry_ns = 0;
 	if (is_away) {
 		job->is_away = true;
+		job->away_file = op->error_file;
 		job->retry_ns = engine_now_ns() + AWAY_RETRY_NS;
 	}
 	if (!is_away || !was_away)
@@ -232,12 +233,24 @@ void job_fail_op(struct bpull_disk *disk, const struct op *op)
 	job_fail(disk, op->error, "%s", message);
 }
 
-void job_note_back(struct bpull_disk *disk)
+/* A source and what tells of its zeros are two files of one name. */
+static bool is_same_source(const struct file *a, const struct file *b)
 {
-	/* A read that was in flight when the job stopped says nothing of the job. */
-	if (!disk->job.is_away || disk->job.stopped)
+	return a == b || (a && b && b->is_source && !strcmp(a->name, b->name));
+}
+
+void job_note_back(struct bpull_disk *disk, const struct file *file)
+{
+	struct job *job = &disk->job;
+
+	/* A read that was in flight when the job stopped says nothing of the job; nor does one for
+	 * the guest when the job has its end. */
+	if (!job->is_away || job->stopped || job->step == JOB_IDLE || job->step == JOB_UNWINDING)
 		return;
-	disk->job.is_away = false;
+	if (file && job->away_file && !is_same_source(job->away_file, file))
+		return;
+	job->is_away = false;
+	job->away_file = NULL;
 	disk->engine->n_ahead_failed = 0;
 	events_push_resumed(disk);
 }

@@ -11,6 +11,7 @@
 #include "io/base.h"
 
 struct bpull_disk;
+struct file;
 struct job;
 struct op;
 
@@ -37,9 +38,9 @@ void job_describe_failure(const struct bpull_disk *disk, const struct op *op, co
 /* The operation failed with this error of a file that a program supplies: of another file's it says
  * what it always does. */
 bool fault_is_of_source(const struct op *op, int error);
-/* What a job's base is read from has answered: if it was away, the program is told that the job
- * goes on, and tables are loaded ahead again. */
-void job_note_back(struct bpull_disk *disk);
+/* This file has answered: if it is the source that was away, the program is told that the job goes
+ * on, and tables are loaded ahead again. NULL: the job has got all that it needed. */
+void job_note_back(struct bpull_disk *disk, const struct file *file);
 /* An error stopped the job, and the program has not resumed it yet. */
 bool job_is_stopped(const struct bpull_disk *disk);
 /* The job is stopped no more, and bpull_job_get_info() says so. */

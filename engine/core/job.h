@@ -15,6 +15,7 @@
 #include "engine/blockpull.h"
 #include "io/base.h"
 
+struct file;
 struct verify;
 
 enum job_step {
@@ -38,6 +39,7 @@ struct job {
 	/* What a base is read from is away: it was told, and not that it is back. Stopped by that,
 	 * the job tries again at retry_ns (0: it does not, the program has paused it). */
 	bool is_away;
+	const struct file *away_file; /* the one that was told; NULL: not known which */
 	uint64_t retry_ns;
 	int error;
 	enum bpull_remedy remedy; /* what the program may do about that error */

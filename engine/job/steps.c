@@ -101,6 +101,7 @@ static void finish_proof(struct bpull_disk *disk)
 
 	if (mixed_check_files(disk))
 		return;
+	job_note_back(disk, NULL); /* it has all that it needed, which may have been tables alone */
 	if (verify_has_any(disk)) {
 		begin_verifying(disk, JOB_DETACHING);
 		return;

@@ -97,13 +97,14 @@ void sim_free(struct sim *sim)
 {
 	if (!sim)
 		return;
-	assert(!sim->io_open);
+	assert(!sim->io_open && !sim->n_later);
 	for (struct sim_file *file; (file = sim->files);) {
 		sim->files = file->next;
 		sim_file_free(file);
 	}
 	free(sim->flights);
 	free(sim->waiting);
+	free(sim->later);
 	close(sim->wake_fd);
 	free(sim);
 }

@@ -146,6 +146,12 @@ uint64_t sim_clock_ns(void);
 /* It begins again: while no engine is open. */
 void sim_clock_reset(void);
 
+/* What others do by the machine's clock: run(arg) is called once, from inside io_reap(), when it is
+ * due_ns or later. Until then io_fd() is readable. */
+void sim_later(struct sim *sim, uint64_t due_ns, void (*run)(void *arg), void *arg);
+/* Takes back one with this arg; false: there is none. */
+bool sim_later_drop(struct sim *sim, const void *arg);
+
 /* Bytes that came from far away (sim_knobs.far_rate). */
 uint64_t sim_far_bytes(const struct sim *sim);
 

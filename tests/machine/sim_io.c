@@ -318,11 +318,11 @@ static size_t sim_io_n_due(const struct sim *sim)
 /* Nothing due: now and then the owner is woken for nothing, else time passes until something is. */
 static size_t sim_io_pass_time(struct sim *sim)
 {
-	uint64_t next = UINT64_MAX;
+	uint64_t next = sim_later_next_ns(sim);
 
 	sim_pass(sim, sim_below(sim, 2000));
 	size_t n = sim_io_n_due(sim);
-	if (n || !sim->n_flights || sim_chance(sim, 300))
+	if (n || next <= sim->now_ns || (!sim->n_flights && !sim->n_later) || sim_chance(sim, 300))
 		return n;
 	for (size_t i = 0; i < sim->n_flights; i++)
 		next = MIN(next, sim->flights[i].due_ns);
@@ -346,6 +346,7 @@ static unsigned sim_io_reap(struct io *io, struct io_req **out, unsigned max)
 	size_t steps = n_due ? 1 + sim_below(sim, n_due) : 0;
 	unsigned n = 0;
 
+	sim_later_run(sim);
 	for (; steps && n < max && n_due; steps--) {
 		size_t at = sim_io_nth_due(sim, sim_below(sim, n_due));
 		struct sim_flight flight = sim->flights[at];
@@ -359,7 +360,7 @@ static unsigned sim_io_reap(struct io *io, struct io_req **out, unsigned max)
 		}
 		n_due = sim_io_n_due(sim);
 	}
-	if (!sim->n_flights)
+	if (!sim->n_flights && !sim->n_later)
 		wake_drain(sim->wake_fd);
 	return n;
 }

@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "io/source.h"
 #include "tests/machine/sim_private.h"
 
 /* What passes is tried again, as io/posix/file.c does. */
@@ -213,6 +214,8 @@ static int sim_opener_open(struct file_opener *opener, const struct file_open *h
 	struct sim_file *data = sim_file_find(sim, how->name);
 	char name[256];
 
+	if (how->source)
+		return source_open(how->source, how->name, how->holes != FILE_HOLES_READ, out, err);
 	err_escape(how->name, strlen(how->name), name, sizeof(name));
 	int ret = sim_op_begin(sim, SIM_OPEN, data);
 	sim_op_trace(sim, SIM_OPEN, 0, 0, ret);

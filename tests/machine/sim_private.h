@@ -2,8 +2,8 @@
 /*
  * The inside of the simulator, shared by its parts: sim.c (machine, faults,
  * clock), sim_file.c (files), sim_opener.c (opener,
- * blocking calls), sim_dir.c (directories), sim_io.c (the backend)
- * and sim_cut.c (what a power cut leaves).
+ * blocking calls), sim_dir.c (directories), sim_io.c (the backend),
+ * sim_later.c (what others end beside it) and sim_cut.c (what a power cut leaves).
  */
 #ifndef BLOCKPULL_SIM_PRIVATE_H
 #define BLOCKPULL_SIM_PRIVATE_H
@@ -68,6 +68,12 @@ struct sim_flight {
 	struct sim_write *write;
 };
 
+struct sim_later {
+	uint64_t due_ns;
+	void (*run)(void *arg);
+	void *arg;
+};
+
 struct sim {
 	struct io io; /* first */
 	struct file_opener opener;
@@ -96,6 +102,8 @@ struct sim {
 	size_t n_flights, flights_cap;
 	struct sim_flight *waiting; /* submitted and not kicked */
 	size_t n_waiting, waiting_cap;
+	struct sim_later *later;
+	size_t n_later, later_cap;
 };
 
 /* sim.c */
@@ -138,6 +146,12 @@ void sim_names_clear(struct sim_file *file);
 const char *sim_name_left(struct sim *to, const struct sim_file *file, const struct sim_cut *how);
 /* A power cut may leave it under some name. */
 bool sim_name_may_stay(const struct sim_file *file);
+
+/* sim_later.c */
+/* When the next of them is due: UINT64_MAX where there is none. */
+uint64_t sim_later_next_ns(const struct sim *sim);
+/* Some of what is due. */
+void sim_later_run(struct sim *sim);
 
 /* sim_io.c */
 void sim_io_init(struct sim *sim);

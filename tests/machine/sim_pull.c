@@ -33,6 +33,8 @@ int sim_pull_open(struct sim_pull *pull, const struct sim_chain *chain, struct s
 		.backing_rule = BPULL_BACKING_ANY,
 		.user_data = pull,
 		.flags = pull->disk_flags,
+		.find_base = pull->find_base,
+		.find_opaque = pull->find_opaque,
 	};
 	int rc;
 
@@ -40,6 +42,8 @@ int sim_pull_open(struct sim_pull *pull, const struct sim_chain *chain, struct s
 		.sim = sim,
 		.opener = pull->opener,
 		.disk_flags = pull->disk_flags,
+		.find_base = pull->find_base,
+		.find_opaque = pull->find_opaque,
 		.base = sim_chain_base(chain),
 		.compression = chain->how.format == IMAGE_QED ? 0 : chain->how.compression,
 		.piece_len = chain->how.piece_len,
@@ -137,8 +141,7 @@ int sim_pull_whole(const struct sim_chain *chain, struct sim *sim, uint64_t memo
 {
 	int rc;
 
-	pull->opener = NULL;
-	pull->disk_flags = 0;
+	*pull = (struct sim_pull){ 0 };
 	rc = sim_pull_open(pull, chain, sim, NULL, memory, commit_len);
 	if (rc)
 		return rc;

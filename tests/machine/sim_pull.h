@@ -13,8 +13,12 @@
 
 struct sim_pull {
 	struct sim *sim;
-	struct file_opener *opener;  /* set before opening; NULL: the simulator's own */
-	uint32_t disk_flags;         /* set before opening: enum bpull_disk_flags */
+	struct file_opener *opener; /* set before opening; NULL: the simulator's own */
+	uint32_t disk_flags;        /* set before opening: enum bpull_disk_flags */
+	/* Set before opening: as in struct bpull_disk_options. */
+	int (*find_base)(void *opaque, const struct bpull_open_request *request,
+			 struct bpull_base *base, struct bpull_error *error);
+	void *find_opaque;
 	struct bpull_engine *engine; /* NULL: not open */
 	struct bpull_disk *disk;
 	struct bpull_error error; /* of opening and starting */
@@ -42,7 +46,7 @@ struct sim_pull {
 };
 
 /* Opens an engine on `io` (NULL: the simulator's own), which it takes over, and the chain as a
- * disk. commit_len 0: the engine's default. Of *pull only opener and disk_flags are looked at. 0 or
+ * disk. commit_len 0: the engine's default. Of *pull only what is set before is looked at. 0 or
  * -errno with nothing left open. */
 int sim_pull_open(struct sim_pull *pull, const struct sim_chain *chain, struct sim *sim,
 		  struct io *io, uint64_t memory, uint64_t commit_len);

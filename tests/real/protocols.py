@@ -4,7 +4,8 @@ import os
 import re
 import shlex
 
-from rig import Skip, check, free_port, need, same
+from nbd import Pull
+from rig import MIB, Skip, check, free_port, kill, need, same, wait_for
 
 NGINX_CONF = '''
 daemon off;
@@ -57,6 +58,25 @@ def typed(rig, line, mapping, top):
     return rig.run('unshare', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc', 'sh', '-c', script, rig.blockpull, top)
 
 
+def web_server(rig, port):
+    return rig.start('nginx', '-e', rig.d / 'nginx.log', '-p', rig.d, '-c', rig.d / 'nginx.conf', at=port)
+
+
+def web_lost(rig, server, port):
+    """nginx is killed in the middle, and started again when nbdkit has noticed. What it bears, a pull does."""
+    name = f'http://127.0.0.1:{port}/base.raw'
+    top, twin = rig.overlay(name, rig.d / 'base.raw', 'raw', top='lost')
+    os.link(rig.d / 'base.raw', rig.d / 'www/base.raw')
+    kit, uri = rig.nbdkit('--filter=retry', 'curl', f'url={name}', 'retry-delay=1', sock='lost')
+    pull = Pull(rig, '--bandwidth=4M', '--burst=64K', f'--map-backing={name}={uri}', top)
+    pull.until('the middle', lambda line: line.get('network', {}).get('bytes-read', 0) > 2 * MIB)
+    kill(server)
+    wait_for('an error of nbdkit', lambda: 'pread: ' in kit.log.read_text())
+    web_server(rig, port)
+    pull.completed()
+    rig.judge(top, twin)
+
+
 def web(rig):
     need('nginx', 'nbdkit', 'unshare')
     if os.geteuid():
@@ -65,7 +85,7 @@ def web(rig):
     rig.base()
     (rig.d / 'www').mkdir()
     (rig.d / 'nginx.conf').write_text(NGINX_CONF.format(d=rig.d, port=port))
-    rig.start('nginx', '-e', rig.d / 'nginx.log', '-p', rig.d, '-c', rig.d / 'nginx.conf', at=port)
+    server = web_server(rig, port)
     for fmt in 'raw', 'qcow2':
         os.link(rig.d / f'base.{fmt}', rig.d / 'www/base.img')
         top, twin = rig.overlay(f'http://127.0.0.1:{port}/base.img', rig.d / f'base.{fmt}', fmt, top=fmt)
@@ -76,7 +96,8 @@ def web(rig):
         os.unlink(rig.d / 'www/base.img')
     ranges = (rig.d / 'access.log').read_text().count(' 206 ')
     check(ranges, 'nginx was asked for no range')
-    return f'raw and qcow2 by the line of the refusal, as it stands; {ranges} ranges'
+    web_lost(rig, server, port)
+    return f'raw and qcow2 by the line of the refusal, as it stands; {ranges} ranges; killed and started again'
 
 
 def s3(rig):
@@ -106,7 +127,7 @@ def s3(rig):
         top, twin = rig.overlay(name, rig.d / f'base.{fmt}', fmt, top=fmt)
         line, _ = advice(rig, top)
         same(shlex.split(line)[-3:], ['S3', 'bucket=BUCKET', 'key=KEY'], 'the line')
-        server, uri = rig.nbdkit('S3', f'bucket={bucket}', f'key=golden.{fmt}', f'endpoint-url={url}', sock=fmt)
+        server, uri = rig.nbdkit('--filter=retry', 'S3', f'bucket={bucket}', f'key=golden.{fmt}', f'endpoint-url={url}', sock=fmt)
         rig.ours_run('pull', '-q', '--map-backing', f'{name}={uri}', top)
         rig.judge(top, twin)
         check(server.poll() is None, 'nbdkit has ended')
@@ -132,7 +153,7 @@ def ssh(rig):
         top, twin = rig.overlay(name, d / f'base.{fmt}', fmt, top=fmt)
         line, _ = advice(rig, top)
         same(shlex.split(line)[-3:], ['ssh', 'host=HOST', 'path=/PATH'], 'the line')
-        _, uri = rig.nbdkit('ssh', 'host=127.0.0.1', f'path={d}/base.{fmt}', *words, sock=fmt)
+        _, uri = rig.nbdkit('--filter=retry', 'ssh', 'host=127.0.0.1', f'path={d}/base.{fmt}', *words, sock=fmt)
         rig.ours_run('pull', '-q', '--map-backing', f'{name}={uri}', top)
         rig.judge(top, twin)
     return 'raw and qcow2 over sftp, the host key checked'

@@ -129,6 +129,7 @@ class Rig:
         with open(log, 'wb') as out:
             process = subprocess.Popen([str(a) for a in argv], env=env or self.env, stdout=out, stderr=out, cwd=self.d,
                                        stdin=subprocess.DEVNULL, start_new_session=True)
+        process.log = log
         self.started.append(process)
         if at is not None:
             wait_for(f'{argv[0]} at {at}', lambda: answers(at) or process.poll() is not None)

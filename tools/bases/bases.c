@@ -76,6 +76,8 @@ static int bases_take_known(struct bases *bases, const char *option, const char 
 		return bases_text(&bases->tls_psk_file, text, error);
 	if (!strcmp(option, "tls-user"))
 		return bases_text(&bases->tls_user, text, error);
+	if (!strcmp(option, "expect"))
+		return expect_take(&bases->expects, text, error);
 	return bases_say(error, -ENOENT, "there is no such option");
 }
 
@@ -98,7 +100,14 @@ const char *bases_pointless(const struct bases *bases)
 		return "tls-certificates";
 	if (bases->tls_psk_file)
 		return "tls-psk-file";
-	return bases->tls_user ? "tls-user" : NULL;
+	if (bases->tls_user)
+		return "tls-user";
+	return bases->expects.n ? "expect" : NULL;
+}
+
+int bases_judge(const struct bases *bases, struct bpull_error *error)
+{
+	return expect_judge(&bases->expects, error);
 }
 
 const char *bases_state_word(enum bpull_nbd_state state)
@@ -202,6 +211,7 @@ void bases_free(struct bases *bases)
 {
 	free(bases->allow);
 	free(bases->map);
+	expect_free(&bases->expects);
 }
 
 #else
@@ -280,10 +290,22 @@ void bases_give_up(struct bases *bases)
 	bpull_nbd_give_up(bases->nbd);
 }
 
+static int bases_find(void *opaque, const struct bpull_open_request *request,
+		      struct bpull_base *base, struct bpull_error *error)
+{
+	struct bases *bases = opaque;
+	struct bpull_error none;
+	int rc;
+
+	error = error ? error : &none;
+	rc = bpull_nbd_find_base(bases->nbd, request, base, error);
+	return rc < 0 ? rc : expect_apply(&bases->expects, request, base, rc, error);
+}
+
 void bases_apply(struct bases *bases, struct bpull_disk_options *options)
 {
-	options->find_base = bpull_nbd_find_base;
-	options->find_opaque = bases->nbd;
+	options->find_base = bases_find;
+	options->find_opaque = bases;
 }
 
 void bases_apply_to_new(struct bases *bases, struct bpull_create_options *options)
@@ -306,6 +328,7 @@ void bases_free(struct bases *bases)
 	free(bases->allow);
 	free(bases->map);
 	free(bases->seen);
+	expect_free(&bases->expects);
 }
 
 /* ---- What is told ---------------------------------------------------------- */

@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #include "engine/blockpull.h"
+#include "tools/bases/expect.h"
 #include "tools/nbd/blockpull-nbd.h"
 
 /* What was said so far; begin with zeros, and free it. The texts are the program's. */
@@ -30,15 +31,17 @@ struct bases {
 	const char **allow, **map; /* owned lists */
 	size_t n_allow, n_map;
 	uint32_t open_timeout_s, remote_timeout_s, guest_timeout_s; /* 0: not said */
-	const char *tls_certificates, *tls_psk_file, *tls_user;     /* or NULL */
-	struct bpull_nbd *nbd;                                      /* since bases_open() */
-	int changed_fds[2];                                         /* a pipe, since then */
+	struct expectations expects;
+	const char *tls_certificates, *tls_psk_file, *tls_user; /* or NULL */
+	struct bpull_nbd *nbd;                                  /* since bases_open() */
+	int changed_fds[2];                                     /* a pipe, since then */
 	enum bpull_nbd_state *seen; /* of each source, as it was told of; owned */
 	unsigned n_seen;
 };
 
 /* Takes one option: "allow-remote", "map-backing", "open-timeout", "remote-timeout",
- * "guest-timeout", "tls-certificates", "tls-psk-file" or "tls-user". 0; else -errno with a sentence
+ * "guest-timeout", "tls-certificates", "tls-psk-file", "tls-user" or "expect".
+ * 0; else -errno with a sentence
  * that does not name the option: -EINVAL what is wrong with the text, -ENOTSUP built without
  * libnbd, -ENOENT there is no such option, -ENOMEM. */
 int bases_take(struct bases *bases, const char *option, const char *text,
@@ -75,6 +78,8 @@ bool bases_lost(const struct bases *bases, struct bpull_nbd_source *source);
 const char *bases_state_word(enum bpull_nbd_state state);
 /* As bpull_nbd_unused_map(). */
 const char *bases_unused_map(const struct bases *bases, size_t *at);
+/* When all was opened: 0, or -ENOENT with a sentence: what is expected is of no base. */
+int bases_judge(const struct bases *bases, struct bpull_error *error);
 /* After the disks are closed. */
 void bases_free(struct bases *bases);
 

@@ -12,11 +12,11 @@
 #define BASES_JOB_S 300 /* how long a job waits if nothing is said */
 
 static const char *const bases_option_names[] = {
-	"allow-remote",  "map-backing",      "open-timeout", "remote-timeout",
-	"guest-timeout", "tls-certificates", "tls-psk-file", "tls-user",
+	"allow-remote",     "map-backing",  "open-timeout", "remote-timeout", "guest-timeout",
+	"tls-certificates", "tls-psk-file", "tls-user",     "expect",
 };
 
-_Static_assert(OPTIONS_TLS_USER - OPTIONS_ALLOW_REMOTE + 1 ==
+_Static_assert(OPTIONS_EXPECT - OPTIONS_ALLOW_REMOTE + 1 ==
 		       sizeof(bases_option_names) / sizeof(bases_option_names[0]),
 	       "a name for each option");
 
@@ -25,7 +25,7 @@ int bases_option_take(struct bases *bases, const char *command, int option, cons
 	struct bpull_error error = { 0 };
 	const char *name;
 
-	if (option < OPTIONS_ALLOW_REMOTE || option > OPTIONS_TLS_USER)
+	if (option < OPTIONS_ALLOW_REMOTE || option > OPTIONS_EXPECT)
 		return -1;
 	name = bases_option_names[option - OPTIONS_ALLOW_REMOTE];
 	if (!bases_take(bases, name, text, &error))

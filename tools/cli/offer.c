@@ -23,6 +23,7 @@ const struct offer offer_shared[] = {
 	{ "fd-map", OFFER_FREE, NULL },
 	{ "format", OFFER_WORDS, options_formats },
 	{ "allow-remote", OFFER_FREE, NULL },
+	{ "expect", OFFER_FILES, NULL },
 	{ "guest-timeout", OFFER_FREE, NULL },
 	{ "map-backing", OFFER_FREE, NULL },
 	{ "open-timeout", OFFER_FREE, NULL },

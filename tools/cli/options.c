@@ -261,7 +261,7 @@ void options_chain_look(struct options_chain *chain, const char *image, enum bpu
 	struct bpull_info *info;
 	struct bpull_error error;
 
-	if (!chain->formats.n)
+	if (!chain->formats.n && !chain->bases.expects.n)
 		return;
 	for (size_t i = 0; i < chain->formats.n; i++)
 		chain->formats.list[i].optional = 1;
@@ -276,11 +276,15 @@ void options_chain_look(struct options_chain *chain, const char *image, enum bpu
 
 int options_chain_judge(const struct options_chain *chain, const char *command)
 {
+	struct bpull_error error;
+
 	for (size_t i = 0; i < chain->formats.n && !chain->look_failed; i++)
 		if (!chain->formats.list[i].used)
 			return say_usage(command,
 					 "--backing-format: '%s' is no backing file of any of the "
 					 "images; see blockpull info --chain",
 					 chain->formats.list[i].file);
+	if (!chain->look_failed && bases_judge(&chain->bases, &error))
+		return say_usage(command, "--expect: %s", error.message);
 	return 0;
 }

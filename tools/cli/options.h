@@ -34,6 +34,7 @@ enum options_value {
 	OPTIONS_TLS_CERTIFICATES,
 	OPTIONS_TLS_PSK_FILE,
 	OPTIONS_TLS_USER,
+	OPTIONS_EXPECT,
 	OPTIONS_NO_SANDBOX, /* every command has it; options_next() deals with it */
 	OPTIONS_OWN,
 };
@@ -64,6 +65,11 @@ enum options_value {
 #define OPTIONS_REMOTE_READ                                                       \
 	{                                                                         \
 		"remote-timeout", required_argument, NULL, OPTIONS_REMOTE_TIMEOUT \
+	}
+/* For those of these that can tell what the bases must hold. */
+#define OPTIONS_REMOTE_EXPECT                                     \
+	{                                                         \
+		"expect", required_argument, NULL, OPTIONS_EXPECT \
 	}
 /* For those that serve a guest. */
 #define OPTIONS_REMOTE_GUEST                                                    \
@@ -143,12 +149,12 @@ int options_chain_take(struct options_chain *chain, const char *command, int opt
 int options_chain_finish(struct options_chain *chain, const char *command);
 void options_chain_free(struct options_chain *chain);
 
-/* For commands that open several images with the same options: a FILE of --backing-format need be
- * in one of their chains only. Look at each image, then ask. Both do nothing where no FILE was
- * named. */
+/* For commands that open several images with the same options, or take --expect: a FILE of
+ * --backing-format, and a base of --expect, need be in one of their chains only. Look at each
+ * image, then ask. Both do nothing where neither was given. */
 void options_chain_look(struct options_chain *chain, const char *image, enum bpull_format format);
-/* 0, or an exit code after naming a FILE that no chain has. Where an image could not be looked at,
- * none is: opening it says why. */
+/* 0, or an exit code after naming a FILE or base that no chain has. Where an image could not be
+ * looked at, none is: opening it says why. */
 int options_chain_judge(const struct options_chain *chain, const char *command);
 
 #endif

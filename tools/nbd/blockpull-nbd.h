@@ -82,9 +82,9 @@ struct bpull_nbd_options {
 	void *opaque; /* -EINVAL without `changed` */
 };
 
-/* Opens one, which connects to nothing yet. Errors: -EINVAL a pattern, a pair or an option makes no
- * sense; -ENOENT, -EACCES, ... a file of keys can't be read; -ENOTSUP TLS is not built in; -ENOMEM.
- * Reads files. */
+/* Opens one, which reads files of keys and connects to nothing yet. Errors: -EINVAL a pattern, a
+ * pair or an option makes no sense; -ENOENT / -EACCES or another code of open(2): a file of keys
+ * can't be read; -ENOTSUP TLS is not built in; -ENOMEM no memory. */
 BPULL_NBD_API int bpull_nbd_open(const struct bpull_nbd_options *options, struct bpull_nbd **nbd,
 				 struct bpull_error *error);
 /* Closes it, after the disks that read from its sources: while one is open still, it stays until
@@ -96,7 +96,7 @@ BPULL_NBD_API void bpull_nbd_close(struct bpull_nbd *nbd);
  * bpull_nbd_seal() and that the options allow. The child ends by itself when `nbd` and its sources
  * are closed or this process ends, keeps no descriptor of this process, and is no child that could
  * be waited for. To be called before other threads are started: it forks, without exec. Errors:
- * -EBUSY there is one, or sources are open; -EAGAIN, -ENOMEM, -EMFILE. */
+ * -EBUSY there is one, or sources are open; -EAGAIN / -ENOMEM / -EMFILE no room for a process. */
 BPULL_NBD_API int bpull_nbd_start_broker(struct bpull_nbd *nbd, struct bpull_error *error);
 /* No source can be opened from here on; those that are open stay. For the moment when a sandbox
  * closes. */
@@ -109,9 +109,9 @@ BPULL_NBD_API void bpull_nbd_give_up(struct bpull_nbd *nbd);
 
 /* As bpull_disk_options.find_base wants it; `nbd` is the struct bpull_nbd. A source is connected
  * to and looked at before this answers: it waits, for open_timeout_s at most. Errors: -EPERM not
- * allowed (the sentence says what would allow it); -EINVAL, -ENOTSUP a name that is not taken;
- * -EHOSTUNREACH, -ECONNREFUSED, -ENOENT, -ETIMEDOUT, ... no connection; -EACCES TLS failed; -EIO,
- * -EPROTO the server makes no sense. */
+ * allowed (the sentence says what would allow it); -EINVAL / -ENOTSUP a name that is not taken;
+ * -EHOSTUNREACH / -ECONNREFUSED / -ENOENT / -ETIMEDOUT or another code of connect(2): no
+ * connection; -EACCES TLS failed; -EIO / -EPROTO the server makes no sense. */
 BPULL_NBD_API int bpull_nbd_find_base(void *nbd, const struct bpull_open_request *request,
 				      struct bpull_base *base, struct bpull_error *error);
 

@@ -12,18 +12,20 @@
 #include "tools/nbd/refusal.h"
 
 #define SERVE "nbdkit -r -U /run/base.sock "
+/* By itself nbdkit answers EIO at the first hiccup of what it reads from, and a pull fails. */
+#define SERVE_REMOTE "nbdkit -r -U /run/base.sock --filter=retry "
 
 static const struct foreign {
 	const char *word, *line;
 	bool is_url; /* the name stands behind the line */
 } foreign[] = {
-	{ "http", SERVE "curl url=", true },
-	{ "https", SERVE "curl url=", true },
-	{ "ftp", SERVE "curl url=", true },
-	{ "ftps", SERVE "curl url=", true },
-	{ "ssh", SERVE "ssh host=HOST path=/PATH", false },
-	{ "sftp", SERVE "ssh host=HOST path=/PATH", false },
-	{ "s3", SERVE "S3 bucket=BUCKET key=KEY", false },
+	{ "http", SERVE_REMOTE "curl url=", true },
+	{ "https", SERVE_REMOTE "curl url=", true },
+	{ "ftp", SERVE_REMOTE "curl url=", true },
+	{ "ftps", SERVE_REMOTE "curl url=", true },
+	{ "ssh", SERVE_REMOTE "ssh host=HOST path=/PATH", false },
+	{ "sftp", SERVE_REMOTE "ssh host=HOST path=/PATH", false },
+	{ "s3", SERVE_REMOTE "S3 bucket=BUCKET key=KEY", false },
 	{ "rbd", "rbd map --read-only POOL/IMAGE && " SERVE "file /dev/rbd/POOL/IMAGE", false },
 	{ "iscsi", "iscsiadm -m node -T TARGET -l && " SERVE "file /dev/disk/by-path/DISK", false },
 	{ "iser", "iscsiadm -m node -T TARGET -l && " SERVE "file /dev/disk/by-path/DISK", false },

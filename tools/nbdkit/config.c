@@ -228,6 +228,7 @@ static const struct key {
 	{ "tls-certificates", config_take_base, &plugin_config.bases, 0 },
 	{ "tls-psk-file", config_take_base, &plugin_config.bases, 0 },
 	{ "tls-user", config_take_base, &plugin_config.bases, 0 },
+	{ "expect", config_take_base, &plugin_config.bases, REPEATS },
 	{ "holes", config_take_holes, &plugin_config.disk.flags, 0 },
 	{ "io", config_take_io, &plugin_config.engine.io, 0 },
 	{ "memory", config_take_size, &plugin_config.engine.memory, 0 },

@@ -55,6 +55,8 @@
 	"tls-certificates=DIR  for nbds: the authority's and our own certificates and key\n" \
 	"tls-psk-file=FILE     for nbds: keys shared with the server instead\n"              \
 	"tls-user=NAME         whose key of that file\n"                                     \
+	"expect=[NAME=]FILE    what the base NAME must hold, or the only one behind a\n"     \
+	"                      network; may be repeated\n"                                   \
 	"holes=MODE            auto, read or trust: which holes of raw files are left out\n" \
 	"io=MODE               auto, uring or threads\n"                                     \
 	"memory=SIZE           for buffers and tables (default 48M)"
@@ -117,7 +119,8 @@ static int plugin_result(int rc)
 {
 	if (rc >= 0)
 		return 0;
-	nbdkit_set_error(rc == -EUCLEAN ? EIO : -rc); /* an NBD client knows no damaged image */
+	/* An NBD client knows no damaged image, nor what is expected of a base. */
+	nbdkit_set_error(rc == -EUCLEAN || rc == -EBADMSG ? EIO : -rc);
 	nbdkit_debug("%s", strerror(-rc));
 	return -1;
 }

@@ -217,6 +217,8 @@ int serve_get_ready(void)
 	if (!rc)
 		rc = serve_try_image(trial, &error);
 	if (!rc)
+		rc = bases_judge(&plugin_config.bases, &error);
+	if (!rc)
 		serve_try_names();
 	if (!rc)
 		rc = serve_try_control(&error);

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Compares the library that programs would get with the last released one: `./tools/dev abi`, with Debian's
+"""Compares the libraries that programs would get with the last released ones: `./tools/dev abi`, with Debian's
 abigail-tools. Released is the last tag v*; while there is none, what is recorded in abi/ here. docs/abi.md says what
 may change.
 
     abi.py OUT compare    fails on what programs that were compiled before would notice
-    abi.py OUT record     writes this library's description into abi/, for those who have no tag
+    abi.py OUT record     writes these libraries' descriptions into abi/, for those who have no tag
 """
 import pathlib
 import platform
@@ -15,14 +15,19 @@ import sys
 import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-HEADERS = "blockpull.h", "blockpull-libvirt.h"
-RECORDED = ROOT / "tools/packaging/abi" / f"libblockpull.{platform.machine()}.abi"
+# The folder of each library and its public headers.
+LIBRARIES = {"libblockpull": ("engine", ("blockpull.h", "blockpull-libvirt.h")),
+             "libblockpull-nbd": ("tools/nbd", ("blockpull-nbd.h",))}
 STRUCTS_MIN = 5
 INCOMPATIBLE = 8  # a bit of abidiff's exit status; 4 is any change, 1 and 2 are errors
 
 
 def run(*words, **more):
     return subprocess.run(list(map(str, words)), check=True, stdout=sys.stderr, **more)
+
+
+def recorded(name):
+    return ROOT / "tools/packaging/abi" / f"{name}.{platform.machine()}.abi"
 
 
 def last_tag():
@@ -41,30 +46,31 @@ def tree_of(tag, out):
     return tree
 
 
-def library(tree, build):
+def library(tree, build, name):
     """Built with debugging information, which is what is compared."""
     if not (build / "build.ninja").exists():
         run("meson", "setup", build, tree, "--buildtype=debugoptimized", "-Dtests=disabled", "-Ddocs=disabled",
-            "-Dnbdkit=disabled", "-Dlibnbd=disabled", "-Dstatic=disabled")
-    run("meson", "compile", "-C", build, "blockpull:shared_library")
-    return build / "engine/libblockpull.so"
+            "-Dnbdkit=disabled", "-Dlibnbd=enabled", "-Dstatic=disabled")
+    run("meson", "compile", "-C", build, f"{name.removeprefix('lib')}:shared_library")
+    return build / LIBRARIES[name][0] / f"{name}.so"
 
 
-def describe(tree, build, out):
+def describe(tree, build, name, out):
     """A description by abidw: the calls and the types that the public headers show."""
-    headers = build / "public-headers"
+    folder, names = LIBRARIES[name]
+    headers = build / "public-headers" / name
     headers.mkdir(parents=True, exist_ok=True)
-    for name in HEADERS:
-        (headers / name).write_text((tree / "engine" / name).read_text())
+    for one in names:
+        (headers / one).write_text((tree / folder / one).read_text())
     run("abidw", "--exported-interfaces-only", "--drop-private-types", "--no-show-locs", "--no-comp-dir-path",
         "--no-corpus-path", "--no-elf-needed", "--no-write-default-sizes", "--headers-dir", headers, "--out-file", out,
-        library(tree, build))
+        library(tree, build, name))
     return out
 
 
 def sized_structs():
     """Those that begin with the size of what the caller knows: they may grow at their end."""
-    text = "".join((ROOT / "engine" / name).read_text() for name in HEADERS)
+    text = "".join((ROOT / folder / name).read_text() for folder, names in LIBRARIES.values() for name in names)
     return re.findall(r"^struct (bpull_\w+) \{\s*(?:/\*(?:(?!\*/).)*\*/\s*)?(?:size_t|uint32_t) size;", text, re.M | re.S)
 
 
@@ -111,23 +117,32 @@ def compare(old, new, out, what):
         print(f"abi: programs compiled for {what} go on working")
 
 
+def compare_with_released(name, new, out):
+    tag = last_tag()
+    if tag:
+        tree = tree_of(tag, out)
+        if not (tree / LIBRARIES[name][0] / f"{name}.map").exists():
+            print(f"abi: {tag} has no {name}: no program is compiled for it yet")
+        else:
+            compare(describe(tree, out / f"build-{tag}", name, out / f"{name}-{tag}.abi"), new, out, tag)
+    elif recorded(name).exists():
+        compare(recorded(name), new, out, f"the library that {recorded(name).relative_to(ROOT)} describes")
+    else:
+        raise SystemExit(f"abi: no tag, and no {name} recorded for {platform.machine()}; `./tools/dev abi record` does it")
+
+
 def main():
     if len(sys.argv) != 3 or sys.argv[2] not in ("compare", "record"):
         raise SystemExit(__doc__)
     out, verb = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2]
     out.mkdir(parents=True, exist_ok=True)
-    new = describe(ROOT, out / "new", out / "new.abi")
-    if verb == "record":
-        RECORDED.parent.mkdir(exist_ok=True)
-        RECORDED.write_text(new.read_text())
-        return
-    tag = last_tag()
-    if tag:
-        compare(describe(tree_of(tag, out), out / f"build-{tag}", out / f"{tag}.abi"), new, out, tag)
-    elif RECORDED.exists():
-        compare(RECORDED, new, out, f"the library that {RECORDED.relative_to(ROOT)} describes")
-    else:
-        raise SystemExit(f"abi: no tag, and nothing recorded for {platform.machine()}; `./tools/dev abi record` does it")
+    for name in LIBRARIES:
+        new = describe(ROOT, out / "new", name, out / f"new-{name}.abi")
+        if verb == "record":
+            recorded(name).parent.mkdir(exist_ok=True)
+            recorded(name).write_text(new.read_text())
+        else:
+            compare_with_released(name, new, out)
 
 
 if __name__ == "__main__":

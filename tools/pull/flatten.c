@@ -53,6 +53,10 @@ static const char flatten_help[] =
 	"                       for nbds: the authority's and our own certificates and key\n"
 	"  --tls-psk-file FILE  for nbds: keys shared with the server instead\n"
 	"  --tls-user NAME      whose key of that file\n"
+	"  --expect [NAME=]MANIFEST\n"
+	"                       what the base NAME must hold, or the only one behind a\n"
+	"                       network: what 'blockpull hash --chunk=1M -f raw' printed of\n"
+	"                       it; repeatable\n"
 	"  --holes MODE         auto, read or trust\n"
 	"  --io MODE            auto, uring or threads\n"
 	"  --progress MODE      auto, bar, plain, json or none\n"
@@ -76,6 +80,7 @@ static const struct option flatten_table[] = {
 	OPTIONS_FDS,
 	OPTIONS_REMOTE,
 	OPTIONS_REMOTE_READ,
+	OPTIONS_REMOTE_EXPECT,
 	PULL_OPTIONS,
 	OPTIONS_HELP,
 	OPTIONS_END,
@@ -123,7 +128,12 @@ static int flatten_check(struct command_line *line)
 	if (flatten->image.given_keys && format == BPULL_FORMAT_RAW)
 		return say_usage("flatten", "-o has no meaning for raw images");
 	code = new_image_check(&flatten->image, "flatten");
-	return code ? code : pull_options_finish(&flatten->options);
+	if (!code)
+		code = pull_options_finish(&flatten->options);
+	if (code || !line->chain.bases.expects.n)
+		return code;
+	options_chain_look(&line->chain, line->words[0], line->chain.disk.format);
+	return options_chain_judge(&line->chain, "flatten");
 }
 
 static int flatten_run(struct command_line *line)

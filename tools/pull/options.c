@@ -78,6 +78,10 @@ static const char pull_help[] =
 	"                       for nbds: the authority's and our own certificates and key\n"
 	"  --tls-psk-file FILE  for nbds: keys shared with the server instead\n"
 	"  --tls-user NAME      whose key of that file\n"
+	"  --expect [NAME=]MANIFEST\n"
+	"                       what the base NAME must hold, or the only one behind a\n"
+	"                       network: what 'blockpull hash --chunk=1M -f raw' printed of\n"
+	"                       it; repeatable\n"
 	"  -f, --format FMT     the images' format: qcow2 or qed (default: detected)\n"
 	"  --holes MODE         auto: leave out the holes of raw files on file systems known\n"
 	"                       to report them rightly; read: on none; trust: on any\n"
@@ -123,6 +127,7 @@ static const struct option pull_table[] = {
 	OPTIONS_CHAIN,
 	OPTIONS_REMOTE,
 	OPTIONS_REMOTE_READ,
+	OPTIONS_REMOTE_EXPECT,
 	{ "dry-run", no_argument, NULL, 'n' },
 	PULL_OPTIONS,
 	OPTIONS_HELP,
@@ -315,7 +320,7 @@ static int pull_check_all(struct pull_options *options)
 		code = pull_options_finish(options);
 	if (!code && line->chain.fds.n && line->n_words != 1)
 		code = say_usage("pull", "--fd-map goes with one image");
-	if (!code && line->n_words > 1) {
+	if (!code && (line->n_words > 1 || line->chain.bases.expects.n)) {
 		for (int i = 0; i < line->n_words; i++)
 			options_chain_look(&line->chain, line->words[i], line->chain.disk.format);
 		code = options_chain_judge(&line->chain, "pull");

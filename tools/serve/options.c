@@ -69,6 +69,10 @@ static const char serve_help[] =
 	"                       for nbds: the authority's and our own certificates and key\n"
 	"  --tls-psk-file FILE  for nbds: keys shared with the server instead\n"
 	"  --tls-user NAME      whose key of that file\n"
+	"  --expect [NAME=]MANIFEST\n"
+	"                       what the base NAME must hold, or the only one behind a\n"
+	"                       network: what 'blockpull hash --chunk=1M -f raw' printed of\n"
+	"                       it; repeatable\n"
 	"  -f, --format FMT     the image's format: raw, qcow2 or qed (default: detected;\n"
 	"                       raw must be said)\n"
 	"  --holes MODE         auto, read or trust: which holes of raw files are left out\n"
@@ -121,6 +125,7 @@ static const struct option serve_table[] = {
 	OPTIONS_CHAIN,
 	OPTIONS_REMOTE,
 	OPTIONS_REMOTE_READ,
+	OPTIONS_REMOTE_EXPECT,
 	OPTIONS_REMOTE_GUEST,
 	OPTIONS_HOLES,
 	OPTIONS_QUIET,
@@ -284,7 +289,11 @@ static int serve_check(struct command_line *line)
 	if (options->copy_on_read)
 		line->chain.disk.flags |= BPULL_DISK_COPY_ON_READ;
 	line->chain.serves_guests = true;
-	return options_chain_finish(&line->chain, "serve");
+	code = options_chain_finish(&line->chain, "serve");
+	if (code || !line->chain.bases.expects.n)
+		return code;
+	options_chain_look(&line->chain, options->image, line->chain.disk.format);
+	return options_chain_judge(&line->chain, "serve");
 }
 
 static int serve_print_capabilities(void)

@@ -6,8 +6,14 @@ import harness
 from harness import KIB, MIB, check, same
 
 
+def _need_libnbd():
+    if 'libnbd' not in harness.run(harness.blockpull, '--version').out:
+        raise harness.Skip('built without libnbd')
+
+
 def base(d, fmt, size=64 * MIB):
     """An image of random data with holes, and a raw copy of its disk."""
+    _need_libnbd()
     flat = f'{d}/flat.raw'
     with open(flat, 'wb') as file:
         file.truncate(size)
@@ -24,6 +30,7 @@ def base(d, fmt, size=64 * MIB):
 
 
 def overlay(d, backing, fmt, size=64 * MIB, name='top.qcow2'):
+    _need_libnbd()
     top = f'{d}/{name}'
     same(harness.run('qemu-img', 'create', '-f', 'qcow2', '-u', '-b', backing, '-F', fmt, top, str(size)).rc, 0, 'create')
     return top

@@ -296,8 +296,20 @@ def tls(d):
     end(server)
 
 
-@case('nothing is opened behind the filter: pull, uring', 'pull', '--io=uring')
-@case('nothing is opened behind the filter: pull, threads', 'pull', '--io=threads')
+@case('nothing is opened behind the filter, and connections come in: pull, uring', 'pull', '--io=uring')
+@case('nothing is opened behind the filter, and connections come in: pull, threads', 'pull', '--io=threads')
+def connecting(d, *verb):
+    """A slow server: more connections are made while the command reads."""
+    path, _ = base(d, 'raw')
+    server = nbdkit(f'{d}/s', '-r', '--filter=delay', 'file', path, 'rdelay=20ms')
+    top = overlay(d, uri(d), 'raw')
+    result, log = strace.run(harness.blockpull, *verb, allow(d), top)
+    same(result.rc, 0, f'{result}')
+    inside = strace.inside_filter(strace.own_threads(strace.whole_calls(log)), verb)
+    check(any('recvmsg(' in line and 'SCM_RIGHTS' in line for line in inside), 'no connection came in')
+    end(server)
+
+
 @case('nothing is opened behind the filter: dry run', 'pull', '-n')
 @case('nothing is opened behind the filter: hash', 'hash')
 @case('nothing is opened behind the filter: map', 'map')

@@ -281,7 +281,8 @@ Test(nbd_name, what_is_not_ours_is_left_alone)
 static const struct {
 	const char *name, *line;
 } foreign[] = {
-	{ "https://h/b.img", "nbdkit -r -U /run/base.sock curl url=https://h/b.img" },
+	{ "https://h/b.img",
+	  "nbdkit -r -U /run/base.sock --filter=retry curl url=https://h/b.img" },
 	{ "http://h/b", "curl url=http://h/b" },
 	{ "HTTP://h/b", "curl url=HTTP://h/b" },
 	{ "ftp://h/b", "curl url=ftp://h/b" },
@@ -292,7 +293,7 @@ static const struct {
 	{ "https://h/\n", "curl url=URL" },
 	{ "https://root:pw@h/b", "curl url=URL)" },
 	{ "https://h/\u202ex", "curl url=URL" },
-	{ "ssh://root@h/b", "nbdkit -r -U /run/base.sock ssh host=HOST path=/PATH" },
+	{ "ssh://root@h/b", "nbdkit -r -U /run/base.sock --filter=retry ssh host=HOST path=/PATH" },
 	{ "s3://b/k", "S3 bucket=BUCKET key=KEY" },
 	{ "rbd:pool/image:conf=/evil", "rbd map --read-only POOL/IMAGE" },
 	{ "iscsi://h/t/0", "iscsiadm" },

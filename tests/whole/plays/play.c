@@ -20,7 +20,10 @@ void play_take_events(struct play *p)
 {
 	struct bpull_event events[4];
 	bool leave = p->late_events && play_below(p, 4);
-	int n = bpull_engine_process(p->engine, events, leave ? 0 : 1 + (int)play_below(p, 4));
+	int n;
+
+	p->n_bad_known = play_n_bad(p);
+	n = bpull_engine_process(p->engine, events, leave ? 0 : 1 + (int)play_below(p, 4));
 
 	CHECK(p, n >= 0, "process() failed");
 	for (int i = 0; i < n; i++)
@@ -31,6 +34,7 @@ void play_take_events(struct play *p)
 		else
 			play_end_job(p, &events[i]);
 	play_watch_job(p);
+	play_sources_watch(p);
 	/* One that stopped at READY waits again a moment after it was told to go on. */
 	if (p->ending && p->job_runs && p->is_ready && !p->is_aborted)
 		play_urge_job(p);
@@ -80,7 +84,7 @@ void play_run_until(struct play *p, bool job_too)
 
 void play_submit_and_wait(struct play *p, const struct sim_guest_request *r)
 {
-	sim_guest_submit(&p->guest, r);
+	play_submit(p, r);
 	play_run_until(p, false);
 }
 
@@ -132,6 +136,8 @@ static void open_disk(struct play *p)
 	p->engine->budget.commit_len = (1 + play_below(p, 40)) * 4096;
 	if (p->seed % 4 == 1) /* so little that requests must wait for commits */
 		p->engine->budget.changed_len = 8 * KiB;
+	play_sources_give(p, &o);
+	play_sources_try_open(p, &o);
 	rc = bpull_disk_open(p->engine, SIM_CHAIN_TOP, &o, &p->guest.disk, &error);
 	CHECK(p, !rc, "it does not open: %s", error.message);
 	p->link = 1;
@@ -208,9 +214,12 @@ static void act(struct play *p, unsigned width)
 			play_break(p);
 		if (fails && !play_below(p, 12))
 			play_mend(p);
+		play_sources_act(p);
+		if (p->sources && !play_below(p, 4))
+			pass_time(p);
 		if (p->base_changes && p->job_runs && !play_below(p, 12))
 			play_change_base(p);
-		if (p->base_ever_changed && !p->job_runs)
+		if ((p->base_ever_changed || (p->is_other && play_below(p, 2))) && !p->job_runs)
 			return;
 	}
 }
@@ -220,6 +229,7 @@ static void begin_again(struct play *p)
 {
 	uint8_t *first = sim_need(calloc(1, p->model_len));
 
+	play_sources_be_right(p);
 	play_run_until(p, false);
 	read_all(p, first);
 	play_submit_and_wait(p, &(struct sim_guest_request){ .kind = SIM_GUEST_FLUSH });
@@ -233,6 +243,7 @@ static void begin_to_end(struct play *p)
 {
 	p->ending = true;
 	play_mend(p);
+	play_sources_be_right(p);
 	/* One that is stopped, or waits, is closed as it is now and then. */
 	if (p->job_runs && (p->space || p->base_changes || play_below(p, 3))) {
 		if (p->is_stopped && play_below(p, 2)) {
@@ -250,7 +261,7 @@ static void end(struct play *p)
 	uint8_t *last = sim_need(malloc(p->model_len));
 
 	begin_to_end(p);
-	if (p->faults) {
+	if (p->faults || p->is_other) {
 		play_judge_faults(p);
 	} else if (p->base_ever_changed) {
 		bpull_engine_close(p->engine);
@@ -280,10 +291,13 @@ uint64_t play(struct sim_chain *chain, uint64_t seed, const struct play *how)
 	sim_clock_reset();
 	p.sim = sim_new(seed);
 	play_hang_watch(seed);
-	n_acts = p.faults || p.space || p.base_changes ? 1 : 1 + (unsigned)play_below(&p, 3);
+	n_acts = p.faults || p.space || p.base_changes || p.sources & PLAY_SOURCES_CHANGE
+			 ? 1
+			 : 1 + (unsigned)play_below(&p, 3);
 	width = 1 + (unsigned)play_below(&p, SIM_GUEST_MAX);
 	sim_chain_put(chain, p.sim);
 	set_knobs(&p);
+	play_sources_begin(&p);
 	model_begin(&p.guest.model, p.grows ? p.first : chain->want, p.model_len);
 	open_disk(&p);
 	for (act(&p, width); --n_acts; act(&p, width))
@@ -293,6 +307,7 @@ uint64_t play(struct sim_chain *chain, uint64_t seed, const struct play *how)
 	model_end(&p.guest.model);
 	free(p.first);
 	play_met.trace = sim_trace(p.sim); /* of the last one */
+	play_sources_free(&p);
 	sim_free(p.sim);
 	return p.n_states;
 }

@@ -35,6 +35,16 @@ enum planted {
 	PLANTED_UNDRAINED,
 };
 
+/* What befalls bases that the program supplies: play_source.c. */
+enum play_sources {
+	PLAY_SOURCES = 1,        /* the lower files of the chain are such */
+	PLAY_SOURCES_LEAVE = 2,  /* they are away for a time */
+	PLAY_SOURCES_FAIL = 4,   /* they answer -EIO, or with wrong bytes */
+	PLAY_SOURCES_CHANGE = 8, /* one is another one for good */
+};
+
+struct sim_sources;
+
 struct play {
 	uint64_t seed, state;
 	struct sim_chain *chain;
@@ -51,6 +61,7 @@ struct play {
 	bool shapes;       /* images at the borders of their formats: play_shapes.c */
 	bool types;        /* jobs compress in one type or the other: play_types.c */
 	bool grows;        /* the disk is made longer: play_grow.c */
+	unsigned sources;  /* enum play_sources */
 	enum planted planted;
 
 	/* The jobs. Files of the chain are named by their index: 0 is the overlay, n_files none. */
@@ -80,6 +91,20 @@ struct play {
 	uint64_t grow_to;     /* asked for, and its event was not taken; 0: nothing is */
 	uint64_t maybe_len;   /* the disk was given up on its way to it; or 0 */
 
+	/* Of bases that the program supplies: all files from first_source on. */
+	struct sim_sources *bases;
+	unsigned first_source;
+	/* What each had answered before the last round, the one before it, and when the job met
+	 * that it was away. */
+	uint64_t good_now[SIM_CHAIN_MAX_DEPTH], good_before[SIM_CHAIN_MAX_DEPTH],
+		good_then[SIM_CHAIN_MAX_DEPTH];
+	/* Bad ends of questions that the engine had met at its last round, and when a request was
+	 * made: a load that has failed meets the requests that come to it until then. */
+	uint64_t n_bad_known, n_bad_at[SIM_GUEST_MAX];
+	bool job_is_away, away_is_told;
+	bool is_other, is_stale; /* one is another one; and that was told */
+	bool waits;              /* the job waits to be told to go on */
+
 	bool has_written;  /* the guest, something other than what was there */
 	unsigned n_broken; /* faults that were ordered and not mended */
 	bool given_up;     /* the disk was poisoned when it was closed */
@@ -97,7 +122,8 @@ struct play_met {
 		guest_at_end, aborted_with_guest, later_jobs, dropped, ruined, asked, full_jobs,
 		changed_bases, bitmaps_cleared, jumps, trace, aborted_stopped, closed_stopped,
 		early, cut_bases, types, types_with_guest, types_refused, marked, grown, grown_far,
-		grow_busy, grow_failed, grow_with_guest, grow_cuts;
+		grow_busy, grow_failed, grow_with_guest, grow_cuts, left, others, not_opened,
+		stopped_away, resumed_away;
 };
 extern struct play_met play_met;
 
@@ -124,6 +150,7 @@ void play_run_until(struct play *p, bool job_too);
 void play_submit_and_wait(struct play *p, const struct sim_guest_request *r);
 
 /* play_request.c */
+void play_submit(struct play *p, const struct sim_guest_request *r);
 void play_start_request(struct play *p);
 void play_end_request(struct play *p, const struct bpull_event *event);
 
@@ -155,6 +182,33 @@ void play_end_grow(struct play *p, const struct bpull_event *event);
 /* The image's length, of which there is the old one or the new one. */
 uint64_t play_judge_len(struct play *p, const struct sim *sim, const char *when);
 void play_grow_at_last(struct play *p);
+
+/* play_source.c */
+void play_sources_begin(struct play *p);
+void play_sources_free(struct play *p);
+void play_sources_give(const struct play *p, struct bpull_disk_options *o);
+/* Now and then, while some are away. */
+void play_sources_try_open(struct play *p, const struct bpull_disk_options *o);
+bool play_is_source(const struct play *p, unsigned i);
+/* As the chain has the file's name. */
+const char *play_base_name(const struct play *p, unsigned i);
+bool play_base_is_open(const struct play *p, unsigned i);
+/* Questions that ended badly, so far. */
+uint64_t play_n_bad(const struct play *p);
+void play_sources_act(struct play *p);
+void play_sources_return(struct play *p);
+void play_sources_be_right(struct play *p);
+bool play_has_stale(const struct play *p);
+void play_sources_stopped(struct play *p, const struct bpull_event *event);
+void play_sources_resumed(struct play *p);
+void play_sources_watch(struct play *p);
+void play_sources_ended(struct play *p, enum bpull_job_status status);
+bool play_sources_may_fail_job(const struct play *p, int error);
+bool play_sources_may_fail(struct play *p, const struct sim_guest_request *r, int error);
+bool play_sources_must_be_marked(const struct play *p);
+void play_sources_judge_mark(struct play *p);
+int play_sources_pull(const struct play *p, const struct sim_chain *chain, struct sim *sim,
+		      struct sim_pull *pull);
 
 /* play_job.c */
 void play_steer_job(struct play *p);

@@ -20,7 +20,7 @@ static void ask_find(struct play *p)
 {
 	unsigned i = 1 + (unsigned)play_below(p, p->chain->n_files - 1);
 	uint32_t depth = 0;
-	int rc = bpull_disk_find(p->guest.disk, p->chain->files[i].name, &depth, NULL);
+	int rc = bpull_disk_find(p->guest.disk, play_base_name(p, i), &depth, NULL);
 
 	CHECK(p,
 	      is_depth(p, p->link, i, rc, depth) ||
@@ -42,10 +42,10 @@ static void ask_depth(struct play *p)
 static void ask_map(struct play *p)
 {
 	struct bpull_extent extents[16];
-	uint64_t at = play_below(p, p->chain->guest_len);
+	uint64_t at = play_below(p, p->chain->guest_len), n_bad = play_n_bad(p);
 	int n = bpull_disk_map(p->guest.disk, at, extents, 16, NULL);
 
-	if (n < 0 && p->faults)
+	if (n < 0 && (p->faults || n_bad < play_n_bad(p)))
 		return;
 	CHECK(p, n > 0, "the disk can't be mapped: %s", strerror(-n));
 	for (int i = 0; i < n; i++) {
@@ -77,7 +77,7 @@ static void ask_check(struct play *p, bool start)
 	int rc;
 
 	if (i && i < p->chain->n_files)
-		o.base = p->chain->files[i].name;
+		o.base = play_base_name(p, i);
 	if (i > p->chain->n_files)
 		o.base = wrong_names[play_below(p, ARRAY_LEN(wrong_names))];
 	is_wrong |= i > p->chain->n_files;

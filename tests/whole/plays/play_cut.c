@@ -18,7 +18,11 @@ static void pull_again(struct play *p, const struct sim_chain *now, struct sim *
 	after.how.n_snapshots = 0;
 	after.how.to_base = false;
 	after.how.piece_len = 0; /* a rate waits for the clock, which stands here */
-	rc = sim_pull_whole(&after, left, SIM_PULL_MEMORY, 0, &again);
+	rc = p->sources ? play_sources_pull(p, &after, left, &again)
+			: sim_pull_whole(&after, left, SIM_PULL_MEMORY, 0, &again);
+	/* The mark of a mixture is refused. */
+	if (rc == -EPERM && p->is_stale)
+		return;
 	CHECK(p, !rc, "pulled after a cut: %s %s%s", strerror(-rc), again.error.message,
 	      again.message);
 	sim_pull_judge(&after, left, &v);

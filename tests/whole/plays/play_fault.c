@@ -47,10 +47,15 @@ void play_break(struct play *p)
  * may have left anything of itself. So what is there must be what a power cut may leave. */
 void play_judge_faults(struct play *p)
 {
+	bool must_be_marked;
+
 	p->given_up = p->guest.disk->poisoned;
 	play_met.poisoned += p->given_up;
 	p->closed_with_job = p->job_runs;
+	must_be_marked = play_sources_must_be_marked(p);
 	bpull_engine_close(p->engine);
+	if (must_be_marked)
+		play_sources_judge_mark(p);
 	play_judge_cut(p, &(struct sim_cut){ .mode = SIM_CUT_ALL_KEPT });
 	play_judge_cut(p, &(struct sim_cut){ .mode = SIM_CUT_ALL_LOST });
 }

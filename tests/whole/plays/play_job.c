@@ -41,8 +41,8 @@ static void completed(struct play *p)
 	play_met.dropped += p->link - old;
 	judge_depth(p);
 	for (unsigned i = old; i < p->link; i++)
-		CHECK(p, !sim_file_is_open(p->sim, p->chain->files[i].name),
-		      "COMPLETED, and %s is open still", p->chain->files[i].name);
+		CHECK(p, !play_base_is_open(p, i), "COMPLETED, and %s is open still",
+		      p->chain->files[i].name);
 	play_ruin(p, old, p->link);
 }
 
@@ -80,7 +80,7 @@ static void judge_info(struct play *p, const struct bpull_event *event)
 
 static bool may_fail(const struct play *p, int error)
 {
-	if (p->base_changed)
+	if (p->base_changed || play_sources_may_fail_job(p, error))
 		return true;
 	if (p->space)
 		return error == -ENOSPC;
@@ -99,13 +99,30 @@ void play_abort_job(struct play *p)
 	      "abort is refused in state %d", (int)info.state);
 }
 
-static void stopped(struct play *p)
+static void pause_job(struct play *p)
+{
+	p->waits = true;
+	bpull_job_pause(p->guest.disk);
+}
+
+static void resume(struct play *p)
+{
+	p->waits = false;
+	bpull_job_resume(p->guest.disk);
+}
+
+static void stopped(struct play *p, const struct bpull_event *event)
 {
 	play_met.stopped++;
 	p->is_stopped = true;
+	if (event->error == -EHOSTUNREACH) {
+		play_sources_stopped(p, event);
+		return;
+	}
+	p->waits = true;
 	if (p->ending || play_below(p, 3)) {
 		play_mend(p);
-		bpull_job_resume(p->guest.disk);
+		resume(p);
 		p->is_stopped = false;
 	} else if (play_below(p, 2)) {
 		play_abort_job(p);
@@ -128,6 +145,7 @@ static void conclude(struct play *p, enum bpull_job_status status, int error, co
 	CHECK(p, status != BPULL_JOB_FAILED || may_fail(p, error), "the job failed: %s %s",
 	      strerror(-error), message);
 	judge_link(p, status, message);
+	play_sources_ended(p, status);
 	play_judge_bitmaps(p, p->sim, p->has_written);
 	p->job_runs = p->is_ready = p->is_stopped = false;
 	if (status == BPULL_JOB_COMPLETED)
@@ -154,14 +172,16 @@ static void end_early(struct play *p, const struct bpull_event *event)
 
 void play_end_job(struct play *p, const struct bpull_event *event)
 {
-	bool is_over = event->type != BPULL_EVENT_JOB_STOPPED && event->status != BPULL_JOB_READY;
+	bool is_over = event->type == BPULL_EVENT_JOB && event->status != BPULL_JOB_READY;
 
 	CHECK(p, !is_over || event->status != BPULL_JOB_FAILED || event->message[0],
 	      "it does not say why");
 	if (p->n_early) {
 		end_early(p, event);
 	} else if (event->type == BPULL_EVENT_JOB_STOPPED) {
-		stopped(p);
+		stopped(p, event);
+	} else if (event->type == BPULL_EVENT_JOB_RESUMED) {
+		play_sources_resumed(p);
 	} else if (event->status == BPULL_JOB_READY) {
 		ready(p);
 	} else {
@@ -207,13 +227,14 @@ static void start(struct play *p)
 		.size = sizeof(o),
 		.flags = play_below(p, 3) ? 0 : BPULL_JOB_MANUAL_FINALIZE,
 		.guest_share = play_below(p, 3) ? 100 : 0,
-		.base = target < p->chain->n_files ? p->chain->files[target].name : NULL,
+		.base = target < p->chain->n_files ? play_base_name(p, target) : NULL,
 		.on_error = (uint32_t)play_below(p, 3),
 		.copy = play_below(p, 4) ? BPULL_COPY_AUTO : BPULL_COPY_READ,
 		.compression = play_draw_compression(p),
 	};
 	bool is_growing = p->guest.disk->guests.is_growing;
 	unsigned type = play_type(p);
+	uint64_t n_bad = play_n_bad(p);
 	struct bpull_error error;
 
 	if (p->chain->how.piece_len) {
@@ -223,7 +244,9 @@ static void start(struct play *p)
 	o.flags |= play_below(p, 2) ? BPULL_JOB_VERIFY : 0;
 	o.flags |= play_below(p, 8) ? 0 : BPULL_JOB_START_PAUSED;
 	if (bpull_job_start(p->guest.disk, &o, &error)) {
-		CHECK(p, is_growing || p->faults || p->space || play_refuses_type(p, &o, &error),
+		CHECK(p,
+		      is_growing || p->faults || p->space || n_bad < play_n_bad(p) ||
+			      play_has_stale(p) || play_refuses_type(p, &o, &error),
 		      "a job to %s is refused: %s", play_file(p, target), error.message);
 		return;
 	}
@@ -231,7 +254,10 @@ static void start(struct play *p)
 	play_note_type(p, type);
 	p->job_runs = true;
 	p->is_ready = p->is_stopped = p->is_aborted = false;
-	p->base_changed = p->may_have_let_go = false;
+	p->base_changed = play_has_stale(p);
+	p->changed_in = JOB_COPYING;
+	p->may_have_let_go = false;
+	p->waits = o.flags & BPULL_JOB_START_PAUSED;
 	p->target = target;
 	p->n_jobs++;
 	p->last_cur = 0;
@@ -277,22 +303,24 @@ static void storm(struct play *p)
 {
 	for (unsigned i = 1 + (unsigned)play_below(p, 6); i; i--) {
 		if (play_below(p, 2))
-			bpull_job_pause(p->guest.disk);
+			pause_job(p);
 		else
-			bpull_job_resume(p->guest.disk);
+			resume(p);
 		if (play_below(p, 2))
 			play_take_events(p);
 		if (!p->job_runs)
 			return;
 	}
-	bpull_job_resume(p->guest.disk);
+	resume(p);
 }
 
 void play_urge_job(struct play *p)
 {
 	struct bpull_job_info info = { .size = sizeof(info) };
 
-	bpull_job_resume(p->guest.disk);
+	/* One that waits for a source goes on by itself. */
+	if (!p->sources || p->waits)
+		resume(p);
 	bpull_job_get_info(p->guest.disk, &info);
 	if (p->is_ready && info.state == BPULL_JOB_WAITING)
 		bpull_job_finalize(p->guest.disk);
@@ -310,10 +338,10 @@ void play_steer_job(struct play *p)
 			start_early(p);
 		break;
 	case 1: play_ask(p); break;
-	case 3: bpull_job_pause(disk); break;
+	case 3: pause_job(p); break;
 	case 4:
 	case 5:
-	case 6: bpull_job_resume(disk); break;
+	case 6: resume(p); break;
 	case 7:
 		if (!play_below(p, 3))
 			play_abort_job(p);

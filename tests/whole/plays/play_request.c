@@ -22,6 +22,16 @@ static void choose_range(struct play *p, struct sim_guest_request *r)
 		r->off = round_down(r->off, p->chain->cluster_len);
 }
 
+void play_submit(struct play *p, const struct sim_guest_request *r)
+{
+	unsigned slot = 0;
+
+	while (p->guest.requests[slot].busy)
+		slot++;
+	p->n_bad_at[slot] = p->n_bad_known;
+	sim_guest_submit(&p->guest, r);
+}
+
 void play_start_request(struct play *p)
 {
 	static const enum sim_guest_kind kinds[] = {
@@ -47,7 +57,7 @@ void play_start_request(struct play *p)
 		r.flags |= play_below(p, 2) ? BPULL_IO_UNMAP : 0;
 	else if (r.kind != SIM_GUEST_WRITE)
 		r.flags = 0;
-	sim_guest_submit(&p->guest, &r);
+	play_submit(p, &r);
 }
 
 static bool may_fail(const struct play *p, int error)
@@ -63,8 +73,9 @@ void play_end_request(struct play *p, const struct bpull_event *event)
 	int error = event->error;
 	bool has_written, ok;
 
-	CHECK(p, !error || (!p->has_room && may_fail(p, error)), "a request failed%s: %s",
-	      p->has_room ? ", with room again" : "", strerror(-error));
+	CHECK(p,
+	      !error || (!p->has_room && may_fail(p, error)) || play_sources_may_fail(p, r, error),
+	      "a request failed%s: %s", p->has_room ? ", with room again" : "", strerror(-error));
 	play_met.failed += error != 0;
 	has_written = !error && r->kind == SIM_GUEST_WRITE;
 	ok = sim_guest_end(&p->guest, event);

@@ -113,14 +113,15 @@ static void play_seeds(uint64_t part, uint64_t n_parts, uint64_t n, const struct
 		first, first + n_seeds - 1, play_met.completed, play_met.canceled, n_states);
 }
 
-#define N_PLAYS        7000
-#define N_PLAYS_CUT    2500
-#define N_PLAYS_SPACE  2500
-#define N_PLAYS_BASE   2000
-#define N_PLAYS_SHAPES 160
-#define N_PLAYS_LATE   400
-#define N_PLAYS_TYPES  800
-#define N_PLAYS_GROW   800
+#define N_PLAYS         7000
+#define N_PLAYS_CUT     2500
+#define N_PLAYS_SPACE   2500
+#define N_PLAYS_BASE    2000
+#define N_PLAYS_SHAPES  160
+#define N_PLAYS_LATE    400
+#define N_PLAYS_TYPES   800
+#define N_PLAYS_GROW    800
+#define N_PLAYS_SOURCES 300
 
 Test(model, guests_1)
 {
@@ -224,6 +225,60 @@ Test(model, grow_space)
 	if (sim_pull_env("MODEL_SEED", 0))
 		return;
 	cr_assert_gt(play_met.grow_failed, EFFORT(30));
+}
+
+/* The lower files are bases that the program supplies: they answer late and in any order, are away
+ * for a time, fail, lie where digests are expected, and come back as another one. */
+Test(model, sources)
+{
+	play_seeds(0, 1, N_PLAYS_SOURCES, &(struct play){ .sources = PLAY_SOURCES });
+}
+
+Test(model, sources_away)
+{
+	play_seeds(0, 1, N_PLAYS_SOURCES * 2,
+		   &(struct play){ .sources = PLAY_SOURCES | PLAY_SOURCES_LEAVE });
+	if (sim_pull_env("MODEL_SEED", 0))
+		return;
+	fprintf(stderr, "%" PRIu64 " absences, %" PRIu64 " jobs paused, %" PRIu64 " went on\n",
+		play_met.left, play_met.stopped_away, play_met.resumed_away);
+	cr_assert_gt(play_met.stopped_away, EFFORT(30));
+	cr_assert_gt(play_met.resumed_away, EFFORT(20));
+	cr_assert_gt(play_met.not_opened, EFFORT(20));
+}
+
+Test(model, sources_fail)
+{
+	play_seeds(0, 1, N_PLAYS_SOURCES,
+		   &(struct play){ .sources = PLAY_SOURCES | PLAY_SOURCES_FAIL });
+	if (!sim_pull_env("MODEL_SEED", 0))
+		cr_assert_gt(play_met.failed, EFFORT(30));
+}
+
+Test(model, sources_change)
+{
+	play_seeds(0, 1, N_PLAYS_SOURCES * 2,
+		   &(struct play){ .sources = PLAY_SOURCES | PLAY_SOURCES_CHANGE |
+					      PLAY_SOURCES_LEAVE });
+	if (sim_pull_env("MODEL_SEED", 0))
+		return;
+	fprintf(stderr, "%" PRIu64 " sources became others, %" PRIu64 " images were marked\n",
+		play_met.others, play_met.marked);
+	cr_assert_gt(play_met.others, EFFORT(30));
+	cr_assert_gt(play_met.marked, EFFORT(10));
+}
+
+Test(model, sources_cuts)
+{
+	play_seeds(0, 1, N_PLAYS_SOURCES / 2,
+		   &(struct play){ .sources = PLAY_SOURCES | PLAY_SOURCES_LEAVE | PLAY_SOURCES_FAIL,
+				   .cuts = true });
+}
+
+Test(model, sources_faults)
+{
+	play_seeds(0, 1, N_PLAYS_SOURCES,
+		   &(struct play){ .sources = PLAY_SOURCES | PLAY_SOURCES_LEAVE, .faults = true });
 }
 
 /* What one met can be met again: with other memory, behind other plays. */

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Every allocation of a pull from bases that the program supplies, failing, as in test_oom.c: each
+ * source is closed once, each question is ended once (sim_source.c ends the program otherwise), and
+ * a second pull brings the image to its end.
+ */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "io/base.h"
+#include "tests/machine/sim_chains.h"
+#include "tests/machine/sim_pull.h"
+#include "tests/machine/sim_source.h"
+#include "tests/support/time_limit.h"
+#include "tests/whole/faults/oom.h"
+
+#define N_CHAINS 3 /* OOM_CHAINS=n for more */
+
+TIME_LIMIT(1200);
+TestSuite(oom_source, .timeout = TIME_LIMIT_CLOCK(1200));
+
+static const struct sim_chain_how chains[] = {
+	{ SIM_V3(12, 16), SIM_SIZE_MIXED(30, 1) },
+	{ SIM_SMALL_QED, SIM_SIZE_MIXED(30, 2) },
+	{ SIM_V3(12, 16), SIM_SIZE_MIXED(30, 2) },
+};
+
+/* ---- Sources, whose memory is not counted ---- */
+
+static const struct bpull_source_ops *real;
+
+static void read_it(void *source, void *buf, size_t len, uint64_t off,
+		    enum bpull_source_asker asker, struct bpull_source_ask *ask)
+{
+	oom_pause();
+	real->read(source, buf, len, off, asker, ask);
+	oom_resume();
+}
+
+static void tell_extents(void *source, uint64_t off, uint64_t len, enum bpull_source_asker asker,
+			 struct bpull_source_ask *ask)
+{
+	oom_pause();
+	real->extents(source, off, len, asker, ask);
+	oom_resume();
+}
+
+static void close_it(void *source)
+{
+	real->close(source);
+}
+
+static int find(void *opaque, const struct bpull_open_request *request, struct bpull_base *base,
+		struct bpull_error *error)
+{
+	static const struct bpull_source_ops paused = {
+		.size = sizeof(paused), .read = read_it, .extents = tell_extents, .close = close_it
+	};
+	int rc;
+
+	oom_pause();
+	rc = sim_sources_find(opaque, request, base, error);
+	oom_resume();
+	if (rc)
+		return rc;
+	real = base->source.ops;
+	base->source.ops = &paused;
+	return 0;
+}
+
+static struct sim_sources *make_sources(const struct sim_chain *chain, struct sim *sim)
+{
+	struct sim_sources *sources = sim_sources_new(sim);
+
+	for (unsigned i = 1; i < chain->n_files; i++)
+		sim_sources_add(sources, chain->files[i].name + 1,
+				&(struct sim_source_how){
+					.block_size = 512,
+					.max_size = 65536,
+					.max_delay_ns = 100000,
+					.chunk_size = chain->how.seed % 2 ? 4096 : 0,
+					.has_extents = true,
+					.has_identity = true,
+				});
+	return sources;
+}
+
+/* ---- Pulls ---- */
+
+static int pull(const struct sim_chain *chain, struct sim *sim, const char *what, uint64_t nth,
+		bool forever, uint64_t *n_failed)
+{
+	struct sim_sources *sources = make_sources(chain, sim);
+	struct sim_pull pull = { .opener = oom_opener(sim_opener(sim)),
+				 .find_base = find,
+				 .find_opaque = sources };
+	struct io *io = oom_io(sim_io(sim));
+	int rc;
+
+	oom_arm(nth, forever);
+	rc = sim_pull_open(&pull, chain, sim, io, SIM_PULL_MEMORY, 4 * chain->cluster_len);
+	if (!rc) {
+		rc = sim_pull_run(&pull);
+		cr_assert_neq(rc, -ETIME, "%s: it hangs", what);
+		if (!rc && pull.status != BPULL_JOB_COMPLETED)
+			rc = pull.event_error;
+		sim_pull_close(&pull);
+	}
+	*n_failed = oom_disarm();
+	sim_sources_free(sources);
+	return rc;
+}
+
+static void judge(const struct sim_chain *chain, struct sim *sim, const char *what, bool link_gone)
+{
+	struct sim_verdict v;
+
+	sim_pull_judge(chain, sim, &v);
+	cr_assert(v.ok, "%s: %s", what, v.text);
+	cr_assert_eq(v.has_backing, !link_gone, "%s: the link", what);
+}
+
+/* False: no allocation was the n-th. */
+static bool try_oom(const struct sim_chain *chain, uint64_t nth, bool forever)
+{
+	struct sim *sim = sim_new(nth);
+	uint64_t n_failed, n_none;
+	char what[100];
+	int rc;
+
+	snprintf(what, sizeof(what), "chain %" PRIu64 ": allocation %" PRIu64 " fails %s",
+		 chain->how.seed, nth, forever ? "for ever" : "once");
+	sim_chain_put(chain, sim);
+	rc = pull(chain, sim, what, nth, forever, &n_failed);
+	cr_assert(rc == 0 || (rc == -ENOMEM && n_failed), "%s: %s", what, strerror(-rc));
+	judge(chain, sim, what, rc == 0);
+	rc = pull(chain, sim, what, 0, false, &n_none);
+	cr_assert_eq(rc, 0, "%s, pulled again: %s", what, strerror(-rc));
+	judge(chain, sim, what, true);
+	sim_free(sim);
+	return n_failed;
+}
+
+static void try_all(bool forever)
+{
+	uint64_t n_chains = sim_pull_env("OOM_CHAINS", N_CHAINS);
+	uint64_t n_runs = oom_try_all(chains, ARRAY_LEN(chains), n_chains, forever, try_oom);
+
+	cr_assert_geq(n_runs, n_chains * 60, "only %" PRIu64 " runs", n_runs);
+}
+
+Test(oom_source, a_pull_survives_one_failed_allocation)
+{
+	try_all(false);
+}
+
+Test(oom_source, a_pull_without_memory_fails_and_can_be_repeated)
+{
+	try_all(true);
+}

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "tools/bases/expect.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/blockpull.h"
+
+__attribute__((format(printf, 3, 4))) static int expect_say(struct bpull_error *error, int rc,
+							    const char *format, ...)
+{
+	va_list args;
+
+	*error = (struct bpull_error){ .code = rc };
+	va_start(args, format);
+	vsnprintf(error->message, sizeof(error->message), format, args);
+	va_end(args);
+	return rc;
+}
+
+/* ---- [NAME=]MANIFEST ------------------------------------------------------- */
+
+/* A = that is meant is doubled, in NAME and in a MANIFEST that stands alone, as map-backing has it.
+ * *rest is what follows the one that is not; NULL: there is none. The caller frees what is
+ * returned; NULL: no memory. */
+static char *expect_key(const char *text, const char **rest)
+{
+	char *key = malloc(strlen(text) + 1);
+	size_t len = 0;
+
+	*rest = NULL;
+	for (const char *c = text; key && *c; c++) {
+		if (c[0] == '=' && c[1] != '=') {
+			*rest = c + 1;
+			break;
+		}
+		key[len++] = *c;
+		c += *c == '=';
+	}
+	if (key)
+		key[len] = 0;
+	return key;
+}
+
+static int expect_is_digest(const char *text)
+{
+	return strlen(text) == MANIFEST_HASH_LEN &&
+	       strspn(text, "0123456789abcdefABCDEF") == MANIFEST_HASH_LEN;
+}
+
+static int expect_read(struct expectation *e, const char *text, struct bpull_error *error)
+{
+	const char *rest;
+	char *key = expect_key(text, &rest);
+
+	e->name = rest ? key : NULL;
+	e->file = rest ? strdup(rest) : key;
+	if (!key || !e->file)
+		return expect_say(error, -ENOMEM, "out of memory");
+	if ((e->name && !*e->name) || !*e->file)
+		return expect_say(error, -EINVAL,
+				  "'%s' is not [NAME=]MANIFEST (a '=' that is meant is written ==)",
+				  text);
+	if (expect_is_digest(e->file))
+		return expect_say(error, -EINVAL,
+				  "'%s' is a hash of a whole disk, which can't be compared while "
+				  "the disk is read: give the file of what `blockpull hash "
+				  "--chunk=1M -f raw FILE` prints of what the server exports",
+				  e->file);
+	return manifest_read(e->file, &e->manifest, error);
+}
+
+/* Against those that were taken before. */
+static int expect_compare(const struct expectations *all, const struct expectation *e,
+			  struct bpull_error *error)
+{
+	for (size_t i = 0; i < all->n; i++) {
+		if (!e->name || !all->list[i].name)
+			return expect_say(error, -EINVAL,
+					  "'%s' is without NAME= and so of the only base: there "
+					  "can't be others",
+					  e->name ? all->list[i].file : e->file);
+		if (!strcmp(e->name, all->list[i].name))
+			return expect_say(error, -EINVAL, "of '%s' something is expected already",
+					  e->name);
+	}
+	return 0;
+}
+
+static void expect_free_one(struct expectation *e)
+{
+	free(e->name);
+	free(e->file);
+	free(e->identity);
+	manifest_free(&e->manifest);
+}
+
+int expect_take(struct expectations *all, const char *text, struct bpull_error *error)
+{
+	struct expectation *more = reallocarray(all->list, all->n + 1, sizeof(*more));
+	int rc;
+
+	if (!more)
+		return expect_say(error, -ENOMEM, "out of memory");
+	all->list = more;
+	more[all->n] = (struct expectation){ 0 };
+	rc = expect_read(&more[all->n], text, error);
+	if (!rc)
+		rc = expect_compare(all, &more[all->n], error);
+	if (rc)
+		expect_free_one(&more[all->n]);
+	else
+		all->n++;
+	return rc;
+}
+
+/* ---- Bases ----------------------------------------------------------------- */
+
+static struct expectation *expect_find(struct expectations *all, const char *name, int is_source)
+{
+	for (size_t i = 0; i < all->n; i++) {
+		struct expectation *e = &all->list[i];
+
+		if (e->name ? !strcmp(e->name, name) : is_source)
+			return e;
+	}
+	return NULL;
+}
+
+/* The first base that one without a name meets is its own. 0 or -errno. */
+static int expect_bind(struct expectation *e, const char *name, const struct bpull_source *source,
+		       struct bpull_error *error)
+{
+	if (e->name)
+		return 0;
+	if (!e->identity) {
+		e->identity = strdup(source->identity);
+		return e->identity ? 0 : expect_say(error, -ENOMEM, "out of memory");
+	}
+	if (!strcmp(e->identity, source->identity))
+		return 0;
+	return expect_say(
+		error, -EINVAL,
+		"there is more than one base behind a network, and what '%s' expects is of "
+		"the only one: say which with NAME=, '%s' for this one",
+		e->file, name);
+}
+
+static int expect_put(struct expectation *e, const char *name, struct bpull_source *source,
+		      struct bpull_error *error)
+{
+	const struct manifest *m = &e->manifest;
+	int rc = expect_bind(e, name, source, error);
+
+	if (rc)
+		return rc;
+	if (m->length != source->length)
+		return expect_say(
+			error, -EBADMSG,
+			"'%s' has %llu bytes, and '%s' is of a disk of %llu: it is another "
+			"one",
+			name, (unsigned long long)source->length, e->file,
+			(unsigned long long)m->length);
+	source->chunk_digests = (const uint8_t(*)[16])m->digests;
+	source->n_chunks = m->n;
+	source->chunk_size = m->chunk_size;
+	e->used = 1;
+	return 0;
+}
+
+int expect_apply(struct expectations *all, const struct bpull_open_request *request,
+		 struct bpull_base *base, int found, struct bpull_error *error)
+{
+	const char *name = request->recorded ? request->recorded : request->name;
+	struct bpull_source *source = &base->source;
+	int is_source = !found && source->ops, rc;
+	struct expectation *e = expect_find(all, name, is_source);
+
+	if (!e)
+		return found;
+	if (!is_source) {
+		free(base->path);
+		base->path = NULL;
+		return expect_say(
+			error, -ENOTSUP,
+			"'%s' is a file here, and only bases behind a network are compared "
+			"while they are read: compare a file with `blockpull hash`",
+			name);
+	}
+	rc = expect_put(e, name, source, error);
+	if (rc) {
+		source->ops->close(source->source);
+		source->ops = NULL;
+	}
+	return rc;
+}
+
+int expect_judge(const struct expectations *all, struct bpull_error *error)
+{
+	for (size_t i = 0; i < all->n; i++) {
+		const struct expectation *e = &all->list[i];
+
+		if (!e->used && e->name)
+			return expect_say(error, -ENOENT,
+					  "no image names '%s', of which '%s' is expected; see "
+					  "blockpull info --chain",
+					  e->name, e->file);
+		if (!e->used)
+			return expect_say(
+				error, -ENOENT,
+				"'%s' is expected of a base behind a network, and there is "
+				"none; see blockpull info --chain",
+				e->file);
+	}
+	return 0;
+}
+
+void expect_free(struct expectations *all)
+{
+	for (size_t i = 0; i < all->n; i++)
+		expect_free_one(&all->list[i]);
+	free(all->list);
+	*all = (struct expectations){ 0 };
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* What the content of bases behind a network must be, as users say it: [NAME=]MANIFEST. */
+#ifndef TOOLS_BASES_EXPECT_H
+#define TOOLS_BASES_EXPECT_H
+
+#include <stddef.h>
+
+#include "tools/bases/manifest.h"
+
+struct bpull_base;
+struct bpull_open_request;
+
+struct expectation {
+	char *name;     /* as images record it; NULL: the only base behind a network. Owned */
+	char *file;     /* of the manifest; owned */
+	char *identity; /* without a name: of the base that it was used for, or NULL; owned */
+	struct manifest manifest;
+	int used;
+};
+
+/* Begin with zeros, and free it. One thread at a time. */
+struct expectations {
+	struct expectation *list;
+	size_t n;
+};
+
+/* Takes one and reads its manifest. 0, or -errno with a sentence. */
+int expect_take(struct expectations *expectations, const char *text, struct bpull_error *error);
+/* What find_base has found for the request, 0 or more, with or without a base: puts what is
+ * expected into the base. Returns `found`; or -errno with a sentence, where the base is none that
+ * can be compared, or the wrong one, and then it is closed. */
+int expect_apply(struct expectations *expectations, const struct bpull_open_request *request,
+		 struct bpull_base *base, int found, struct bpull_error *error);
+/* When all was opened. 0, or -ENOENT with a sentence: one is of no base. */
+int expect_judge(const struct expectations *expectations, struct bpull_error *error);
+void expect_free(struct expectations *expectations);
+
+#endif
