@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 OUT=$(realpath -m "$1")
 SPEC=$PWD/tools/packaging/blockpull.spec
 VERSION=$(sed -n "s/^ *version: '\(.*\)',/\1/p" meson.build | head -1)
-readonly NAMES="blockpull libblockpull libblockpull-devel libblockpull-static nbdkit-blockpull-plugin"
+readonly NAMES="blockpull libblockpull libblockpull-devel libblockpull-static libblockpull-nbd libblockpull-nbd-devel libblockpull-nbd-static nbdkit-blockpull-plugin"
 
 die() { printf 'rpm: %s\n' "$*" >&2; exit 1; }
 
