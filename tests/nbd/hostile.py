@@ -153,6 +153,10 @@ class Server:
             self.part(client, cookie, 1, struct.pack('>Q', offset + length) + data)
         elif trick == 'silent':
             time.sleep(3600)
+        elif trick == 'passing-over':  # the one in the middle never, and all others at once
+            if offset <= self.size // 2 < offset + length:
+                return
+            self.part(client, cookie, 1, whole)
         elif trick == 'drip':
             self.drip(client, cookie, whole)
         elif trick in ('hang-up', 'again-endless-info'):

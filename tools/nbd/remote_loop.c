@@ -198,25 +198,14 @@ static void remote_give_up_slow(struct remote *remote, uint64_t now_ns)
 		bool is_owed = wire->state == WIRE_HANDSHAKE || wire->state == WIRE_CHECK ||
 			       (wire->state == WIRE_READY && wire->n_in_flight);
 
-		if (!is_owed || now_ns < wire->since_ns + patience_ns)
+		if (!is_owed || (now_ns < wire->since_ns + patience_ns &&
+				 !wire_passes_over(wire, now_ns, patience_ns)))
 			continue;
 		snprintf(wire->why, sizeof(wire->why), "the server did not answer for %llu s",
 			 (unsigned long long)(patience_ns / NS_PER_S));
 		if (wire->state == WIRE_READY)
 			remote->own.n_gentle = GENTLE_ANSWERS;
 		remote_lose(remote, wire, -ETIMEDOUT);
-	}
-}
-
-static uint64_t remote_limit_ns(const struct remote *remote, const struct ask_piece *piece)
-{
-	if (remote->gives_up)
-		return 0;
-	switch (piece->ask->asker) {
-	case BPULL_SOURCE_GUEST: return remote->settings->guest_ns;
-	case BPULL_SOURCE_CALL: return remote->settings->open_ns;
-	case BPULL_SOURCE_JOB:
-	default: return remote->settings->remote_ns;
 	}
 }
 

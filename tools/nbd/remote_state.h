@@ -87,6 +87,8 @@ struct remote {
 unsigned remote_count(const struct remote *remote, bool ready_only);
 /* For how long a connection may owe an answer, ns. */
 uint64_t remote_patience_ns(const struct remote *remote);
+/* How long a piece may wait in all, ns. */
+uint64_t remote_limit_ns(const struct remote *remote, const struct ask_piece *piece);
 bool remote_is_open(struct remote *remote);
 /* Ends a piece that is in no queue; ends all that are. */
 void remote_over(struct remote *remote, struct ask_piece *piece, int rc);

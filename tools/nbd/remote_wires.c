@@ -83,6 +83,18 @@ void remote_over_all(struct remote *remote, int rc)
 			remote_over(remote, piece, rc);
 }
 
+uint64_t remote_limit_ns(const struct remote *remote, const struct ask_piece *piece)
+{
+	if (remote->gives_up)
+		return 0;
+	switch (piece->ask->asker) {
+	case BPULL_SOURCE_GUEST: return remote->settings->guest_ns;
+	case BPULL_SOURCE_CALL: return remote->settings->open_ns;
+	case BPULL_SOURCE_JOB:
+	default: return remote->settings->remote_ns;
+	}
+}
+
 /* Sent in vain: it goes to the front. What extents there are is good to know and no more: a server
  * that goes away over that question, again and again, is not asked it any more. */
 void remote_again(struct remote *remote, struct ask_piece *piece)
@@ -93,6 +105,11 @@ void remote_again(struct remote *remote, struct ask_piece *piece)
 	if (!piece->buf && piece->n_lost == EXTENTS_TRIES) {
 		remote->own.n_bad_extents++;
 		remote_over(remote, piece, -EIO);
+		return;
+	}
+	/* A server that is there, and answers all but this one. */
+	if (dial_now_ns() >= piece->first_ns + remote_limit_ns(remote, piece)) {
+		remote_over(remote, piece, -EHOSTUNREACH);
 		return;
 	}
 	ask_queue_add_first(&remote->own.queue[is_guests ? REMOTE_GUESTS : REMOTE_OTHERS], piece);

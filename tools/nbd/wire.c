@@ -187,9 +187,29 @@ int wire_send(struct wire *wire, struct ask_piece *piece, uint64_t now_ns)
 		wire_fail_nbd(wire);
 		return nbd_aio_is_dead(wire->handle) > 0 ? -ECONNRESET : -EIO;
 	}
+	piece->sent_ns = now_ns;
+	if (!piece->first_ns)
+		piece->first_ns = now_ns;
+	piece->sent_at = wire->n_answers;
 	if (wire->n_in_flight++ == 0)
 		wire->since_ns = now_ns;
 	return 0;
+}
+
+/* Requests may be answered in any order, but a server that has answered all that were before it in
+ * the queue, and as many again, has had its turn. */
+#define WIRE_PASSED (2 * WIRE_SLOTS)
+
+bool wire_passes_over(const struct wire *wire, uint64_t now_ns, uint64_t patience_ns)
+{
+	for (unsigned i = 0; i < WIRE_SLOTS; i++) {
+		const struct ask_piece *piece = wire->slots[i];
+
+		if (piece && !piece->is_over && now_ns >= piece->sent_ns + patience_ns &&
+		    wire->n_answers - piece->sent_at >= WIRE_PASSED)
+			return true;
+	}
+	return false;
 }
 
 struct ask_piece *wire_take(struct wire *wire, uint64_t now_ns)
@@ -200,6 +220,7 @@ struct ask_piece *wire_take(struct wire *wire, uint64_t now_ns)
 		if (piece && piece->is_over) {
 			wire->slots[i] = NULL;
 			wire->n_in_flight--;
+			wire->n_answers++;
 			wire->since_ns = now_ns;
 			return piece;
 		}

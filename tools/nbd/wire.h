@@ -46,6 +46,7 @@ struct wire {
 	struct tls_pump *tls; /* NULL: the socket is libnbd's own */
 	struct ask_piece *slots[WIRE_SLOTS];
 	unsigned n_in_flight;
+	uint64_t n_answers; /* of this connection */
 	/* Since then it owes an answer, ns: of the last one, or of the first request after it. */
 	uint64_t since_ns;
 	struct wire_export export;
@@ -70,6 +71,9 @@ int wire_go_on(struct wire *wire, short revents, uint64_t now_ns);
 int wire_send(struct wire *wire, struct ask_piece *piece, uint64_t now_ns);
 /* Takes a piece that is over (is_over, error) from its slot, or NULL. */
 struct ask_piece *wire_take(struct wire *wire, uint64_t now_ns);
+/* A piece has waited for longer than that while answers to twice as many others came as can be in
+ * flight: the server answers all but this one. */
+bool wire_passes_over(const struct wire *wire, uint64_t now_ns, uint64_t patience_ns);
 /* Takes any piece that is in flight, after wire_end(), or NULL. */
 struct ask_piece *wire_take_back(struct wire *wire);
 /* Ends the connection at once. No buffer of a piece is touched any more. */

@@ -4,7 +4,7 @@ import resource
 import time
 
 import harness
-from harness import MIB, case, check, same
+from harness import KIB, MIB, case, check, same
 from source_rig import Driver, end, hostile
 
 URI = 'nbd+unix:///?socket='
@@ -90,6 +90,22 @@ def replies(d, trick):
     state = source.state()
     check(int(state['bytes']) < 4 * MIB, f'{state}')
     check(all(' ' <= c <= '~' for c in state['message']), f'{state}')
+    source.close(300)
+    end(server)
+
+
+@case('a server that answers all questions but one')
+def all_but_one(d):
+    """Others' answers are no answer to it: it ends in an error, and they go on."""
+    server = hostile(f'{d}/s', 'passing-over', size=4096 * MIB)
+    source = driver(d, request=1, remote=30, guest=2, open=2)
+    source.open(f'{URI}{d}/s')
+    source.say(f'read never {2048 * MIB} 4096 guest')
+    source.say(f'load l {1024 * MIB} {MIB} {64 * KIB}')
+    rc, _ = source.answer('never')
+    same(rc, -113, 'the one')
+    check(not any(line.startswith('load') for line in source.seen), 'it ended after all others')
+    same(source.wait('load').split()[2], '0', 'the others')
     source.close(300)
     end(server)
 
