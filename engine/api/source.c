@@ -196,17 +196,19 @@ int source_find(void *opaque, const char *name, const char *recorded, struct cha
 		return take_refusal(rc, &error, name, err);
 	if (rc)
 		return 1;
-	found->format =
-		base.format <= OPTIONS_LAST_FORMAT ? (enum image_format)base.format : IMAGE_UNKNOWN;
+	if (base.format > OPTIONS_LAST_FORMAT || (base.path && base.source.ops)) {
+		free(base.path);
+		if (base.source.ops)
+			close_given(&base.source, base.source.ops);
+		return err_set(err, -EINVAL,
+			       "'%s': find_base gave a format that is not known, or both a source "
+			       "and a path",
+			       chain_name_show(name, shown));
+	}
+	found->format = (enum image_format)base.format;
 	found->path = base.path;
 	found->path_is_allowed = base.path_is_allowed;
 	if (!base.source.ops)
 		return base.path ? 0 : 1;
-	if (base.path) {
-		free(STEAL(found->path));
-		close_given(&base.source, base.source.ops);
-		return err_set(err, -EINVAL, "'%s': find_base gave both a source and a path",
-			       chain_name_show(name, shown));
-	}
 	return take_source(&base.source, name, found, err);
 }

@@ -181,15 +181,21 @@ static char *relative_dir(const char *from, const char *to)
 	return path;
 }
 
-/* A name that the program resolves is no path: it is recorded as the chain had it. Where it led to
- * a file, it may be relative to another image's directory. */
+/* Could be taken for something else when the image is opened. */
+static bool is_plain_name(const char *name)
+{
+	return *name && name[strcspn(name, ":/")] != ':' && !chain_name_has_control(name);
+}
+
+/* A name that the program resolves is recorded as the chain had it, unless it could be a path: it
+ * would be another image's, and lead to a file of this machine where the program is not asked. */
 static int resolved_base_name(const struct chain *chain, unsigned depth, char **out,
 			      struct err *err)
 {
 	const struct file *base = chain->layers[depth]->file;
 	char shown[CHAIN_NAME_SHOWN];
 
-	if (!base->is_source)
+	if (!base->is_source || is_plain_name(base->name))
 		return err_set(err, -EINVAL,
 			       "another file was opened for '%s', so the image's name for its new "
 			       "base must be named (base_name)",
@@ -246,12 +252,6 @@ static char *resolve_beside(const struct file *overlay, const char *name)
 		       : out;
 }
 
-/* Could be taken for something else when the image is opened. */
-static bool is_plain_name(const char *name)
-{
-	return *name && name[strcspn(name, ":/")] != ':' && !chain_name_has_control(name);
-}
-
 int chain_name_base(const struct chain *chain, struct file_opener *opener, unsigned depth,
 		    const char *wanted, char **out, struct err *err)
 {
@@ -261,9 +261,13 @@ int chain_name_base(const struct chain *chain, struct file_opener *opener, unsig
 	unsigned found;
 	int rc;
 
-	if (!wanted || (chain->layers[depth]->file->is_source &&
-			!strcmp(wanted, chain->layers[depth]->file->name)))
+	if (!wanted)
 		return chain_base_name(chain, depth, out, err);
+	if (chain->layers[depth]->file->is_source &&
+	    !strcmp(wanted, chain->layers[depth]->file->name)) {
+		*out = strdup(wanted);
+		return *out ? 0 : err_set(err, -ENOMEM, "out of memory");
+	}
 	if (!is_plain_name(wanted))
 		return err_set(
 			err, -EINVAL,

@@ -121,6 +121,17 @@ Test(source_names, the_names_own_format_must_be_the_recorded_one)
 		  error.message);
 }
 
+Test(source_names, a_format_that_there_is_not_is_refused)
+{
+	struct bpull_disk *disk;
+
+	source_rig_add_source((struct mem_source_how){ .format = (enum bpull_format)77 });
+	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
+	cr_expect_eq(source_rig_try_open("top", BPULL_DISK_READ_ONLY, &disk), -EINVAL);
+	cr_expect(strstr(error.message, NAME), "%s", error.message);
+	cr_expect_eq(mem_source_n_open(sources.of[0]), 0, "it was not closed");
+}
+
 Test(source_names, of_one_identity_it_is_shared)
 {
 	struct bpull_disk *first, *second;
@@ -201,6 +212,25 @@ Test(source_names, of_two_identities_with_one_digest_nothing_is_shared)
 	cr_expect_eq(mem_source_n_open(sources.of[1]), 1, "another one is read in its place");
 	bpull_disk_close(second);
 	bpull_disk_close(first);
+}
+
+/* Without the program it would be a path of this machine. */
+Test(source_names, a_source_behind_a_plain_name_is_not_recorded_for_another_image)
+{
+	struct bpull_job_options o = { .size = sizeof(o), .base = "plain.raw" };
+	struct bpull_disk *disk;
+
+	source_rig_add_source((struct mem_source_how){ .recorded = "plain.raw" });
+	scratch_file("plain.raw", "any", 3);
+	source_rig_make_top("a", "plain.raw", BPULL_FORMAT_RAW, LEN);
+	source_rig_make_top("top", scratch("a"), BPULL_FORMAT_QCOW2, LEN);
+	disk = source_rig_open_top(0);
+	cr_expect_eq(bpull_job_start(disk, &o, &error), -EINVAL);
+	cr_expect(strstr(error.message, "base_name"), "%s", error.message);
+	o.base_name = "plain.raw";
+	cr_expect_eq(bpull_job_start(disk, &o, &error), 0, "%s", error.message);
+	cr_expect_eq(source_rig_next_event().status, BPULL_JOB_COMPLETED);
+	bpull_disk_close(disk);
 }
 
 /* What a pull takes out of the chain moves what is below. */
