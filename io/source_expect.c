@@ -28,8 +28,8 @@ static uint64_t len_at(const struct source_expect *expect, uint64_t off)
 	return MIN((uint64_t)expect->chunk_len, expect->source_len - off);
 }
 
-struct source_expect *source_expect_new(const uint8_t (*digests)[SOURCE_DIGEST_LEN],
-					uint32_t chunk_len, uint64_t source_len)
+struct source_expect *source_expect_new(const uint8_t *digests, uint32_t chunk_len,
+					uint64_t source_len)
 {
 	uint64_t n = source_expect_count(chunk_len, source_len);
 	autofree uint8_t *zeros = calloc(1, chunk_len);
@@ -46,7 +46,7 @@ struct source_expect *source_expect_new(const uint8_t (*digests)[SOURCE_DIGEST_L
 	for (uint64_t i = 0; i < n; i++) {
 		XXH128_canonical_t canonical;
 
-		memcpy(&canonical, digests[i], sizeof(canonical));
+		memcpy(&canonical, digests + i * SOURCE_DIGEST_LEN, sizeof(canonical));
 		expect->digests[i] = XXH128_hashFromCanonical(&canonical);
 	}
 	return expect;

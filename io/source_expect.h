@@ -19,8 +19,8 @@ struct source_expect;
 /* digests: XXH3-128 of each chunk, in its canonical form (as xxh128sum prints it), the last one of
  * what is left; copied. chunk_len: a power of two from SOURCE_MIN_CHUNK_LEN to _MAX_. NULL: out of
  * memory. */
-struct source_expect *source_expect_new(const uint8_t (*digests)[SOURCE_DIGEST_LEN],
-					uint32_t chunk_len, uint64_t source_len);
+struct source_expect *source_expect_new(const uint8_t *digests, uint32_t chunk_len,
+					uint64_t source_len);
 /* Chunks of a source. */
 uint64_t source_expect_count(uint32_t chunk_len, uint64_t source_len);
 uint32_t source_expect_chunk_len(const struct source_expect *expect);

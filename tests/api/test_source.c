@@ -394,7 +394,7 @@ static uint8_t digests[4096][16];
 /* Digests of the bytes as they are now. */
 static void expect_content(struct mem_source_how *how, uint32_t chunk_size, uint64_t len)
 {
-	how->chunk_digests = (const uint8_t(*)[16])digests;
+	how->chunk_digests = digests[0];
 	how->chunk_size = chunk_size;
 	how->n_chunks = 0;
 	for (uint64_t at = 0; at < len; at += chunk_size) {

@@ -159,7 +159,7 @@ Test(source_names, one_that_nothing_is_expected_of_is_not_shared_with_one_that_i
 	source_rig_add_source((struct mem_source_how){ .identity = "the base" });
 	source_rig_add_source((struct mem_source_how){ .identity = "the base",
 						       .recorded = "nbd://host.example/checked",
-						       .chunk_digests = wrong,
+						       .chunk_digests = wrong[0],
 						       .n_chunks = sizeof(wrong) / 16,
 						       .chunk_size = 65536 });
 	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);

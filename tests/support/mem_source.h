@@ -25,7 +25,7 @@ struct mem_source_how {
 	unsigned max_pause_us;
 	bool ends_inside; /* questions end inside the call that asks them */
 	/* As in struct bpull_source. */
-	const uint8_t (*chunk_digests)[16];
+	const uint8_t *chunk_digests;
 	uint64_t n_chunks;
 	uint32_t chunk_size;
 	bool tells_all;   /* with has_extents: all zeros */

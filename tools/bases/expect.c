@@ -164,7 +164,7 @@ static int expect_put(struct expectation *e, const char *name, struct bpull_sour
 			"one",
 			name, (unsigned long long)source->length, e->file,
 			(unsigned long long)m->length);
-	source->chunk_digests = (const uint8_t(*)[16])m->digests;
+	source->chunk_digests = m->digests[0];
 	source->n_chunks = m->n;
 	source->chunk_size = m->chunk_size;
 	e->used = 1;

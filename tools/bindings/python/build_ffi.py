@@ -45,8 +45,6 @@ def declarations(header):
     text = re.sub(r"/\*.*?\*/", "", header, flags=re.S)
     text = re.sub(r'#ifdef __cplusplus.*?#endif', "", text, flags=re.S)
     text = re.sub(r"^\s*#.*$", "", text, flags=re.M)
-    # For a pointer to an array of const cffi 1.15 makes C that no compiler takes: such a field is left to the compiler.
-    text = re.sub(r"^\s*const \w+ \(\*\w+\)\[\d+\];$", "\t...;", text, flags=re.M)
     return "struct iovec { void *iov_base; size_t iov_len; ...; };\n" + text.replace("BPULL_API", "")
 
 
