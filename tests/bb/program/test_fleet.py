@@ -217,12 +217,15 @@ def serving(d):
 
 @case('the Containerfile: the packages that the command is linked to')
 def container(_):
-    need('ldd', 'dpkg-query')
+    need('ldd', 'readelf', 'dpkg-query')
     if harness.instrumented():
         raise Skip('a sanitizer adds libraries of its own')
     packages = set(re.findall(r'\blib[a-z0-9-]+\b|\bzlib1g\b', (FLEET / 'Containerfile').read_text().split('FROM debian:12-slim\n')[1]))
-    wanted = set()
-    for path in re.findall(r'=> (/\S+)', harness.run('ldd', harness.blockpull).out):
+    wanted, paths = set(), dict(re.findall(r'(\S+) => (/\S+)', harness.run('ldd', harness.blockpull).out))
+    # What those libraries need in turn comes with their packages.
+    ours = [harness.blockpull, *(path for name, path in paths.items() if name.startswith('libblockpull'))]
+    needed = {name for path in ours for name in re.findall(r'NEEDED.*\[(.+)\]', harness.run('readelf', '-d', path).out)}
+    for path in (path for name, path in paths.items() if name in needed and path not in ours):
         # Where /lib is a link to /usr/lib, dpkg may know either name.
         name = os.path.basename(os.path.realpath(path))
         owner = harness.run('dpkg-query', '-S', os.path.realpath(path)).out or harness.run('dpkg-query', '-S', f'*/{name}').out
