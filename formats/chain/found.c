@@ -49,14 +49,18 @@ int chain_find(const struct chain_finder *finder, const struct layer *above, con
 	       struct chain_found *found, struct err *err)
 {
 	char shown[CHAIN_NAME_SHOWN], other[CHAIN_NAME_SHOWN];
+	struct err cause = { 0 };
 	int rc;
 
 	*found = (struct chain_found){ 0 };
 	if (chain_name_has_control(above->backing.name))
 		return 0; /* which refuses it */
-	rc = ask_finder(finder, above->backing.name, above->backing.name, found, err);
-	if (rc <= 0)
-		return rc;
+	rc = ask_finder(finder, above->backing.name, above->backing.name, found, &cause);
+	if (rc < 0)
+		return err_wrap(err, rc, &cause, "backing file", chain_name_show(above_name, shown),
+				"");
+	if (!rc)
+		return 0;
 	if (!above->file->is_source)
 		return 0;
 	return err_set(err, -EPERM,

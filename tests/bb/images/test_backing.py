@@ -110,9 +110,11 @@ def none_allowed(d):
 def protocols(d):
     top, base = pair(d)
     for name in ('nbd://localhost/x', 'http://localhost/x', 'ssh:host/x', 'fat:/etc',
-                 'json:{"driver":"raw","file":{"driver":"file","filename":"base.img"}}', 'json:{}'):
+                 'json:{"driver":"raw","file":{"driver":"https","url":"https://host/base.img"}}', 'json:{}'):
         qemu_img('rebase', '-u', '-f', 'qcow2', '-F', 'raw', '-b', name, top)
-        refused_unchanged(REFUSED, ['top.img', ('protocol', 'json', 'plain file')], top, base, '--allow-backing=any')
+        # Built with libnbd, and without.
+        refused_unchanged(REFUSED, ['top.img', ('protocol', 'json', 'plain file', '--allow-remote', '--map-backing')], top, base,
+                          '--allow-backing=any')
     os.rename(base, f'{d}/a:b')  # "./" makes a file name of it
     qemu_img('rebase', '-u', '-f', 'qcow2', '-F', 'raw', '-b', './a:b', top)
     pulled(top, 'qcow2')

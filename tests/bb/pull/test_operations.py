@@ -255,7 +255,7 @@ def names(directory, name):
 
 
 @case('backing file by another protocol', 'nbd://localhost/x', 'nbd')
-@case('backing file as json:', 'json:{"driver":"raw","file":{"driver":"file","filename":"base.raw"}}', 'json')
+@case('backing file as json:', 'json:{"driver":"raw","file":{"driver":"https","url":"base.raw"}}', 'json')
 def protocols(directory, name, word):
     raw_image(os.path.join(directory, 'base.raw'), MIB)
     top = os.path.join(directory, 'top.qcow2')
