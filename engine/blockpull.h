@@ -369,10 +369,10 @@ struct bpull_source {
 	 * expect the same of its bytes, read it by one layer, and a chain that leads there twice is
 	 * a loop. Copied. NULL: it is like no other. */
 	const char *identity;
-	/* What its bytes must be: 16 bytes, XXH3-128, for each chunk of chunk_size bytes, the last one of what
-	 * is left, in canonical form (as `blockpull hash --chunk` and xxh128sum print it); copied.
-	 * It is read in whole chunks then, and a read of other bytes fails with -EBADMSG. NULL:
-	 * nothing is expected. */
+	/* What its bytes must be: 16 bytes, XXH3-128, for each chunk of chunk_size bytes, the last
+	 * one of what is left, in canonical form (as `blockpull hash --chunk` and xxh128sum print
+	 * it); copied. It is read in whole chunks then, and a read of other bytes fails with
+	 * -EBADMSG. NULL: nothing is expected. */
 	const uint8_t *chunk_digests;
 	uint64_t n_chunks;    /* of the whole source: no more, no less */
 	uint32_t chunk_size;  /* a power of two from 4 KiB to 4 MiB */

@@ -319,8 +319,8 @@ int bpull_nbd_find_base(void *opaque, const struct bpull_open_request *request,
 	rc = nbd_choose(&nbd->policy, &nbd->mappings,
 			request->recorded ? request->recorded : request->name, nbd->here, &choice,
 			error);
-	/* What an image records, and no form has: refused, as other names are that are not followed;
-	 * what the user typed is an argument that makes no sense. */
+	/* What an image records, and no form has: refused, as other names are that are not
+	 * followed; what the user typed is an argument that makes no sense. */
 	if (rc == -EINVAL && request->recorded) {
 		rc = -ENOTSUP;
 		if (error->code)
