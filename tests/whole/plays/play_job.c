@@ -228,6 +228,10 @@ static void start(struct play *p)
 		.flags = play_below(p, 3) ? 0 : BPULL_JOB_MANUAL_FINALIZE,
 		.guest_share = play_below(p, 3) ? 100 : 0,
 		.base = target < p->chain->n_files ? play_base_name(p, target) : NULL,
+		/* A source's name that could be a path is recorded on the program's word alone. */
+		.base_name = target < p->chain->n_files && play_is_source(p, target)
+				     ? play_base_name(p, target)
+				     : NULL,
 		.on_error = (uint32_t)play_below(p, 3),
 		.copy = play_below(p, 4) ? BPULL_COPY_AUTO : BPULL_COPY_READ,
 		.compression = play_draw_compression(p),
