@@ -28,6 +28,14 @@ TestSuite(source, .init = source_rig_set_up, .fini = source_rig_end,
 /* These begin and end by themselves. */
 TestSuite(source_plays, .timeout = TIME_LIMIT_CLOCK(120));
 
+/* "top" over such a source of LEN bytes. */
+static struct bpull_disk *open_over(struct mem_source_how how)
+{
+	source_rig_add_source(how);
+	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
+	return source_rig_open_top(0);
+}
+
 static struct mem_source_how draw(uint64_t seed)
 {
 	static const uint32_t blocks[] = { 0, 1, 512, 4096, 65536 };
@@ -67,9 +75,8 @@ Test(source_plays, is_pulled)
 Test(source, zeros_that_it_tells_of_are_not_read)
 {
 	memset(bytes + MiB, 0, 7 * MiB);
-	source_rig_add_source((struct mem_source_how){ .has_extents = true, .seed = 3 });
-	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
-	struct bpull_disk *disk = source_rig_open_top(0);
+	struct bpull_disk *disk =
+		open_over((struct mem_source_how){ .has_extents = true, .seed = 3 });
 	source_rig_pull(disk);
 	bpull_disk_close(disk);
 	cr_expect_lt(mem_source_bytes_read(sources.of[0]), 4 * MiB);
@@ -97,9 +104,7 @@ Test(source, zeros_are_read_where_a_job_verifies)
 	struct bpull_disk *disk;
 
 	memset(bytes, 0, LEN);
-	source_rig_add_source((struct mem_source_how){ .has_extents = true, .tells_all = true });
-	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
-	disk = source_rig_open_top(0);
+	disk = open_over((struct mem_source_how){ .has_extents = true, .tells_all = true });
 	source_rig_start(disk, (struct bpull_job_options){ .flags = BPULL_JOB_VERIFY });
 	event = source_rig_next_event();
 	cr_assert_eq(event.status, BPULL_JOB_COMPLETED, "%s", event.message);
@@ -122,9 +127,7 @@ Test(source, one_that_is_away_pauses_the_job_which_goes_on_by_itself)
 {
 	struct bpull_event event;
 
-	source_rig_add_source((struct mem_source_how){ .max_size = 65536 });
-	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
-	struct bpull_disk *disk = source_rig_open_top(0);
+	struct bpull_disk *disk = open_over((struct mem_source_how){ .max_size = 65536 });
 	mem_source_fail_from(sources.of[0], 20, -EHOSTUNREACH);
 	source_rig_start(disk, (struct bpull_job_options){ .bandwidth = 64 * MiB });
 	event = source_rig_next_event();
@@ -149,9 +152,7 @@ Test(source, one_that_is_back_at_once_is_asked_by_a_timer)
 {
 	struct bpull_disk *disk;
 
-	source_rig_add_source((struct mem_source_how){ .max_size = 65536 });
-	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
-	disk = source_rig_open_top(0);
+	disk = open_over((struct mem_source_how){ .max_size = 65536 });
 	mem_source_fail(sources.of[0], -EHOSTUNREACH);
 	source_rig_start(disk, (struct bpull_job_options){ .on_error = BPULL_ON_ERROR_IGNORE });
 	cr_assert_eq(source_rig_next_event().type, BPULL_EVENT_JOB_STOPPED);
@@ -166,9 +167,7 @@ Test(source, a_job_that_the_program_paused_meanwhile_stays_paused)
 {
 	struct bpull_event event;
 
-	source_rig_add_source((struct mem_source_how){ .max_size = 65536 });
-	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
-	struct bpull_disk *disk = source_rig_open_top(0);
+	struct bpull_disk *disk = open_over((struct mem_source_how){ .max_size = 65536 });
 	mem_source_fail(sources.of[0], -EHOSTUNREACH);
 	source_rig_start(disk, (struct bpull_job_options){ 0 });
 	cr_assert_eq(source_rig_next_event().type, BPULL_EVENT_JOB_STOPPED);
@@ -186,9 +185,7 @@ Test(source, one_that_is_away_can_be_given_up)
 {
 	struct bpull_event event;
 
-	source_rig_add_source((struct mem_source_how){ .max_size = 65536 });
-	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
-	struct bpull_disk *disk = source_rig_open_top(0);
+	struct bpull_disk *disk = open_over((struct mem_source_how){ .max_size = 65536 });
 	mem_source_fail(sources.of[0], -EHOSTUNREACH);
 	source_rig_start(disk, (struct bpull_job_options){ 0 });
 	cr_assert_eq(source_rig_next_event().type, BPULL_EVENT_JOB_STOPPED);
@@ -205,9 +202,7 @@ Test(source, a_job_that_was_given_up_keeps_nothing_awake)
 	struct pollfd ready = { .events = POLLIN };
 	struct bpull_event event;
 
-	source_rig_add_source((struct mem_source_how){ .max_size = 65536 });
-	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
-	struct bpull_disk *disk = source_rig_open_top(0);
+	struct bpull_disk *disk = open_over((struct mem_source_how){ .max_size = 65536 });
 	mem_source_fail(sources.of[0], -EHOSTUNREACH);
 	source_rig_start(disk, (struct bpull_job_options){ 0 });
 	cr_assert_eq(source_rig_next_event().type, BPULL_EVENT_JOB_STOPPED);
@@ -227,9 +222,7 @@ Test(source, a_job_that_another_error_stops_meanwhile_stays_stopped)
 {
 	struct bpull_event event;
 
-	source_rig_add_source((struct mem_source_how){ .max_size = 65536 });
-	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
-	struct bpull_disk *disk = source_rig_open_top(0);
+	struct bpull_disk *disk = open_over((struct mem_source_how){ .max_size = 65536 });
 	mem_source_fail(sources.of[0], -EHOSTUNREACH);
 	source_rig_start(disk, (struct bpull_job_options){ .on_error = BPULL_ON_ERROR_STOP });
 	cr_assert_eq(source_rig_next_event().error, -EHOSTUNREACH);
@@ -248,9 +241,7 @@ Test(source, another_one_in_its_place_fails_the_job_and_marks_the_image)
 	struct bpull_job_options again = { .size = sizeof(again) };
 	struct bpull_event event;
 
-	source_rig_add_source((struct mem_source_how){ .max_size = 65536 });
-	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
-	struct bpull_disk *disk = source_rig_open_top(0);
+	struct bpull_disk *disk = open_over((struct mem_source_how){ .max_size = 65536 });
 	mem_source_fail_from(sources.of[0], 100, -ESTALE);
 	source_rig_start(disk, (struct bpull_job_options){ .on_error = BPULL_ON_ERROR_STOP,
 							   .bandwidth = 16 * MiB });
@@ -271,9 +262,7 @@ Test(source, an_error_of_it_is_the_jobs)
 {
 	struct bpull_event event;
 
-	source_rig_add_source((struct mem_source_how){ .max_size = 65536 });
-	source_rig_make_top("top", NAME, BPULL_FORMAT_RAW, LEN);
-	struct bpull_disk *disk = source_rig_open_top(0);
+	struct bpull_disk *disk = open_over((struct mem_source_how){ .max_size = 65536 });
 	mem_source_fail_from(sources.of[0], 40, -EIO);
 	source_rig_start(disk, (struct bpull_job_options){ 0 });
 	event = source_rig_next_event();
