@@ -61,6 +61,25 @@ enum options_value {
 	{                                                                                  \
 		"tls-user", required_argument, NULL, OPTIONS_TLS_USER                      \
 	}
+/* What --help says of them, and of those below; --remote-timeout is told by each command in its own
+ * words. */
+#define OPTIONS_REMOTE_HELP                                                                        \
+	"  --allow-remote PLACE bases behind a network that names may lead to: nbd:HOST[:PORT],\n" \
+	"                       nbd+unix:DIR, nbds:... (TLS); repeatable; see blockpull(1)\n"      \
+	"  --map-backing NAME=URI\n"                                                               \
+	"                       open URI, or a FILE, where an image names NAME; repeatable\n"      \
+	"  --open-timeout SECONDS\n"                                                               \
+	"                       how long a server may take to be opened (default 30)\n"
+#define OPTIONS_TLS_HELP                                                                      \
+	"  --tls-certificates DIR\n"                                                          \
+	"                       for nbds: the authority's and our own certificates and key\n" \
+	"  --tls-psk-file FILE  for nbds: keys shared with the server instead\n"              \
+	"  --tls-user NAME      whose key of that file\n"
+#define OPTIONS_EXPECT_HELP                                                                    \
+	"  --expect [NAME=]MANIFEST\n"                                                         \
+	"                       what the base NAME must hold, or the only one behind a\n"      \
+	"                       network: what 'blockpull hash --chunk=1M -f raw' printed of\n" \
+	"                       it; repeatable\n"
 /* For those of them that read what the bases hold. */
 #define OPTIONS_REMOTE_READ                                                       \
 	{                                                                         \
