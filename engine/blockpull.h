@@ -11,8 +11,8 @@
  * its disks; another may take it over when the first makes no more calls, and does
  * not exit while anything is in flight. The exceptions may be called from any thread
  * while the engine, or the disk, is open: bpull_engine_set_speed(),
- * bpull_job_get_info(), bpull_job_set_speed(), bpull_job_pause(),
- * bpull_job_resume(), bpull_job_abort(), bpull_job_finalize() and
+ * bpull_job_get_info(), bpull_job_set_speed(), bpull_job_set_rates(),
+ * bpull_job_pause(), bpull_job_resume(), bpull_job_abort(), bpull_job_finalize() and
  * bpull_disk_set_copy_on_read(). An engine opened with BPULL_ENGINE_THREAD has
  * a thread of its own instead, and every function may be called from any
  * thread but that a disk or engine is closed once, by the last to use it.
@@ -158,6 +158,9 @@ struct bpull_engine_options {
 	uint64_t bandwidth; /* shared by all jobs, bytes/s; 0: unlimited */
 	uint64_t burst;     /* bytes that may follow an idle time at once; 0: bandwidth / 10 */
 	uint32_t flags;     /* enum bpull_engine_flags */
+	/* Shared by all jobs: reads and writes of data a second; 0: unlimited. As
+	 * bpull_job_options.iops counts them. */
+	uint64_t iops;
 };
 
 /* Opens an engine (NULL options: all defaults). Free with bpull_engine_close(). Errors: -ENOTSUP
@@ -635,6 +638,10 @@ struct bpull_job_options {
 	 * is, too, where base is the backing file already under another name. NULL: a name is
 	 * made. */
 	const char *base_name;
+	/* Of this job alone: reads of backing files and writes into the image a second, each as
+	 * long as what it moves lies together (1 MiB at most); 0: unlimited. Tables, flushes and
+	 * blocks that are shared instead of copied are not counted. */
+	uint64_t iops;
 };
 
 struct bpull_job_info {
@@ -661,6 +668,20 @@ struct bpull_job_info {
 	/* Where status is FAILED: a request or an operation of the job's failed, not a rule of the
 	 * job's (a base that changed, a comparison); and whether that was reading. */
 	uint8_t error_was_io, error_was_read;
+	uint64_t iops;       /* requests/s; 0: unlimited */
+	uint64_t n_requests; /* that it has made, as iops counts them */
+};
+
+/* Which fields of struct bpull_job_rates count. */
+enum bpull_job_rate {
+	BPULL_JOB_RATE_IOPS = 1 << 0,
+};
+
+/* What bpull_job_set_rates() changes of a job: fields as in struct bpull_job_options. */
+struct bpull_job_rates {
+	size_t size;    /* sizeof(struct bpull_job_rates) */
+	uint32_t which; /* enum bpull_job_rate: the fields that are set; the others stay */
+	uint64_t iops;
 };
 
 /* Starts pulling the chain into the image. NULL options: all defaults. A disk without backing is
@@ -685,6 +706,9 @@ BPULL_API int bpull_job_get_info(struct bpull_disk *disk, struct bpull_job_info 
 /* Changes the job's own limit at once; burst 0: bandwidth / 10. -ENOENT: no job runs.
  * Any thread. */
 BPULL_API int bpull_job_set_speed(struct bpull_disk *disk, uint64_t bandwidth, uint64_t burst);
+/* Changes those of the job's other limits that rates->which names, at once. -ENOENT: no job runs;
+ * -EINVAL: unknown ones. Any thread. */
+BPULL_API int bpull_job_set_rates(struct bpull_disk *disk, const struct bpull_job_rates *rates);
 /* Stops asking for more; what is in flight finishes and is committed. Copying, proving and
  * verifying stand still then (PAUSED); a commit, the wait for bpull_job_finalize() and the drop of
  * the link go on. A job that an error stopped is paused already. Idempotent. -ENOENT: no job runs.

@@ -140,6 +140,7 @@ int bpull_engine_open(const struct bpull_engine_options *options, struct bpull_e
 	if (rc)
 		return error_fill(error, rc, "cannot open the engine: %s", strerror(-rc));
 	limiter_set(&engine->limiter, engine_now_ns(), o.bandwidth, o.burst);
+	limiter_set(&engine->requests, engine_now_ns(), o.iops, 0);
 	rc = o.flags & BPULL_ENGINE_THREAD ? engine_thread_start(engine) : 0;
 	if (rc) {
 		bpull_engine_close(engine);

@@ -59,6 +59,26 @@ int bpull_job_set_speed(struct bpull_disk *disk, uint64_t bandwidth, uint64_t bu
 	return control_unlock(disk);
 }
 
+#define KNOWN_RATES (BPULL_JOB_RATE_IOPS)
+
+int bpull_job_set_rates(struct bpull_disk *disk, const struct bpull_job_rates *rates)
+{
+	struct bpull_job_rates r = { 0 };
+	struct bpull_job_rates *to;
+	int rc;
+
+	if (!disk || !rates || !options_import(&r, sizeof(r), rates) || r.which & ~KNOWN_RATES)
+		return -EINVAL;
+	rc = control_lock(disk);
+	if (rc)
+		return rc;
+	to = &disk->control.rates;
+	to->which |= r.which;
+	if (r.which & BPULL_JOB_RATE_IOPS)
+		to->iops = r.iops;
+	return control_unlock(disk);
+}
+
 static int set_pause(struct bpull_disk *disk, bool pause)
 {
 	int rc = control_lock(disk);

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 
+#include "engine/copy/requests.h"
 #include "engine/copy/run_state.h"
 #include "engine/copy/walk.h"
 #include "engine/core/clock.h"
@@ -43,7 +44,8 @@ static struct copy_run *before_us(const struct copy_run *p, uint64_t now_ns)
 
 		if (disk == p->op.disk || !other || disk->job.paused ||
 		    theirs->shared_turn >= turn ||
-		    limiter_ready_ns(&theirs->limiter, now_ns, other->plan.data_len) > now_ns)
+		    limiter_ready_ns(&theirs->limiter, now_ns, other->plan.data_len) > now_ns ||
+		    requests_ready_ns(other, now_ns) > now_ns)
 			continue;
 		turn = theirs->shared_turn;
 		first = other;
@@ -54,7 +56,8 @@ static struct copy_run *before_us(const struct copy_run *p, uint64_t now_ns)
 static uint64_t shared_ready_ns(struct copy_run *p, uint64_t now_ns)
 {
 	struct limiter *shared = &p->op.engine->limiter;
-	struct copy_run *first = shared->rate ? before_us(p, now_ns) : NULL;
+	bool is_shared = shared->rate || p->op.engine->requests.rate;
+	struct copy_run *first = is_shared ? before_us(p, now_ns) : NULL;
 
 	if (first) /* that run takes the tokens when its disk is looked at, in this same round */
 		return MAX(limiter_ready_ns(shared, now_ns, first->plan.data_len), now_ns + 1);
@@ -64,8 +67,9 @@ static uint64_t shared_ready_ns(struct copy_run *p, uint64_t now_ns)
 static uint64_t tokens_ready_ns(struct copy_run *p, uint64_t now_ns)
 {
 	uint64_t own = limiter_ready_ns(&p->walk->throttle.limiter, now_ns, p->plan.data_len);
+	uint64_t bytes_ns = MAX(own, shared_ready_ns(p, now_ns));
 
-	return MAX(own, shared_ready_ns(p, now_ns));
+	return MAX(bytes_ns, requests_ready_ns(p, now_ns));
 }
 
 static void charge(struct copy_run *p, uint64_t now_ns, uint64_t len)
@@ -84,6 +88,7 @@ void copy_run_paid_is_done(struct copy_run *p)
 {
 	uint64_t now_ns;
 
+	requests_end(p);
 	if (!p->charge.charged_len)
 		return;
 	now_ns = engine_now_ns();
@@ -104,6 +109,7 @@ static bool may_unlock(const struct copy_run *p)
 static void take_tokens(struct copy_run *p, uint64_t now_ns)
 {
 	charge(p, now_ns, p->plan.data_len);
+	requests_charge(p, now_ns);
 	p->phase = COPY_RUN_READ;
 	if (p->locked)
 		return;
@@ -125,7 +131,7 @@ enum step copy_run_charge(struct copy_run *p)
 	uint64_t now_ns;
 
 	if (p->kind == RUN_ON_READ || !p->plan.data_len ||
-	    (!throttle->limiter.rate && !p->op.engine->limiter.rate)) {
+	    (!throttle->limiter.rate && !p->op.engine->limiter.rate && !requests_are_limited(p))) {
 		p->phase = COPY_RUN_READ;
 		return STEP_NEXT;
 	}

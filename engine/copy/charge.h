@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 
+#include "engine/copy/requests.h"
 #include "engine/core/limiter.h"
 #include "engine/core/op.h"
 #include "io/base.h"
@@ -31,6 +32,7 @@ struct run_charge {
 	uint32_t paid_len;    /* bytes charged to the limiters for what is mapped next */
 	uint64_t charged_len; /* bytes charged and not done */
 	struct copy_run *next_throttled;
+	struct run_requests requests;
 };
 
 /* Lets runs go that the limits allow by now. Returns when the next one may go; UINT64_MAX: none

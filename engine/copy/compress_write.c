@@ -10,6 +10,7 @@
 
 #include "engine/copy/clusters.h"
 #include "engine/copy/digest.h"
+#include "engine/copy/requests.h"
 #include "engine/copy/run_state.h"
 #include "engine/copy/space.h"
 #include "engine/core/disk.h"
@@ -186,5 +187,6 @@ enum step copy_run_write_compressed(struct copy_run *p)
 		op_submit(&p->op, &p->reqs[i]);
 		n_writes++;
 	}
+	requests_note_writes(p, n_writes);
 	return n_writes ? STEP_WAIT : STEP_NEXT;
 }

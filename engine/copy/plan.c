@@ -16,6 +16,10 @@
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 
+/* Compressed clusters are padded to sectors by some writers: a gap shorter than this is read
+ * too. */
+#define COMP_GAP 512u
+
 /* A link to another file is to stay. */
 static bool is_partial(const struct chain *chain)
 {
@@ -184,4 +188,41 @@ int plan_run(struct chain *chain, uint64_t guest_off, uint64_t end, uint32_t max
 	finish_plan(plan, at);
 	plan->len = round_up(at, piece_len);
 	return 0;
+}
+
+unsigned plan_neighbours(const struct plan *plan, unsigned i, uint32_t *in_len)
+{
+	const struct plan_part *first = &plan->parts[i];
+	uint64_t end = first->host_off + first->host_len;
+	unsigned n = 1;
+
+	for (; i + n < plan->n_parts; n++) {
+		const struct plan_part *next = &plan->parts[i + n];
+
+		if (next->kind != EXTENT_COMPRESSED || next->is_repeat ||
+		    next->depth != first->depth || next->host_off < first->host_off ||
+		    next->host_off > end + COMP_GAP)
+			break;
+		end = MAX(end, next->host_off + next->host_len);
+	}
+	*in_len = end - first->host_off;
+	return n;
+}
+
+unsigned plan_count_reads(const struct plan *plan)
+{
+	unsigned n_reads = 0;
+	uint32_t in_len;
+
+	for (unsigned i = 0, n_taken; i < plan->n_parts; i += n_taken) {
+		const struct plan_part *part = &plan->parts[i];
+
+		n_taken = 1;
+		if (part->kind == EXTENT_ZERO || part->is_repeat)
+			continue;
+		if (part->kind == EXTENT_COMPRESSED)
+			n_taken = plan_neighbours(plan, i, &in_len);
+		n_reads++;
+	}
+	return n_reads;
 }

@@ -60,4 +60,10 @@ struct plan {
 int plan_run(struct chain *chain, uint64_t guest_off, uint64_t end, uint32_t max_len,
 	     uint32_t piece_len, struct plan *plan, struct table_need *need);
 
+/* How many parts from the compressed one, parts[i], on one request reads. *in_len: the bytes of
+ * that request, which begins at parts[i].host_off. */
+unsigned plan_neighbours(const struct plan *plan, unsigned i, uint32_t *in_len);
+/* Requests that read all of it. */
+unsigned plan_count_reads(const struct plan *plan);
+
 #endif

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "engine/copy/plan.h"
+#include "engine/copy/requests.h"
 #include "engine/copy/run_state.h"
 #include "engine/core/fault.h"
 #include "engine/core/loop.h"
@@ -21,10 +22,6 @@
 #include "io/base.h"
 #include "io/file.h"
 #include "io/io.h"
-
-/* Compressed clusters are padded to sectors by some writers: a gap shorter than this is read
- * too. */
-#define COMP_GAP 512u
 
 struct decode {
 	struct io_req req;
@@ -41,27 +38,6 @@ static struct layer *part_layer(const struct copy_run *p, const struct plan_part
 	return p->op.disk->chain->layers[part->depth];
 }
 
-/* How many parts from parts[i] on one request reads. *in_len: the bytes of that request, which
- * begins at parts[i].host_off. */
-static unsigned comp_neighbours(const struct plan *plan, unsigned i, uint32_t *in_len)
-{
-	const struct plan_part *first = &plan->parts[i];
-	uint64_t end = first->host_off + first->host_len;
-	unsigned n = 1;
-
-	for (; i + n < plan->n_parts; n++) {
-		const struct plan_part *next = &plan->parts[i + n];
-
-		if (next->kind != EXTENT_COMPRESSED || next->is_repeat ||
-		    next->depth != first->depth || next->host_off < first->host_off ||
-		    next->host_off > end + COMP_GAP)
-			break;
-		end = MAX(end, next->host_off + next->host_len);
-	}
-	*in_len = end - first->host_off;
-	return n;
-}
-
 /* Room for the input of all compressed parts, one read behind the other. */
 static int prepare_decodes(struct copy_run *p)
 {
@@ -73,7 +49,7 @@ static int prepare_decodes(struct copy_run *p)
 		n_taken = 1;
 		if (plan->parts[i].kind != EXTENT_COMPRESSED || plan->parts[i].is_repeat)
 			continue;
-		n_taken = comp_neighbours(plan, i, &in_len);
+		n_taken = plan_neighbours(plan, i, &in_len);
 		total += in_len;
 		n += n_taken;
 	}
@@ -127,7 +103,7 @@ static void describe_reads(struct copy_run *p)
 			add_read(p, part_layer(p, part)->data, p->buf + part->buf_off, part->len,
 				 part->host_off);
 		} else if (part->kind == EXTENT_COMPRESSED && !part->is_repeat) {
-			n_taken = comp_neighbours(plan, i, &in_len);
+			n_taken = plan_neighbours(plan, i, &in_len);
 			add_comp_read(p, i, n_taken, in_len, in);
 			in += in_len;
 			part += n_taken - 1;
@@ -184,6 +160,7 @@ enum step copy_run_read(struct copy_run *p)
 		return STEP_NEXT;
 	}
 	describe_reads(p);
+	requests_note_reads(p, p->read.n_reqs);
 	submit_reads(p);
 	return p->read.n_reqs ? STEP_WAIT : STEP_NEXT;
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "engine/copy/charge.h"
+#include "engine/copy/requests.h"
 #include "engine/core/disk.h"
 #include "engine/core/range_set.h"
 #include "io/base.h"
@@ -42,6 +43,7 @@ void copy_walk_begin(struct bpull_disk *disk, const struct bpull_job_options *o,
 	walk->how.guest_share = o->guest_share ? o->guest_share : DEFAULT_GUEST_SHARE;
 	walk->rounds.n = 1;
 	throttle_set_speed(disk, now_ns, o->bandwidth, o->burst);
+	requests_set_rate(disk, now_ns, o->iops);
 }
 
 bool copy_walk_again(struct bpull_disk *disk)

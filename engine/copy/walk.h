@@ -16,6 +16,7 @@
 #include "engine/copy/charge.h"
 #include "engine/copy/clone.h"
 #include "engine/copy/left_out.h"
+#include "engine/copy/requests.h"
 #include "engine/copy/writeback.h"
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
@@ -56,6 +57,7 @@ struct copy_walk {
 	struct copy_run *mapping;  /* run.c: the newest run, until it knows its length */
 	uint64_t rest_ns;          /* window.c: while a guest is at work, no new run before then */
 	struct throttle throttle;  /* charge.c */
+	struct request_rate requests;     /* requests.c */
 	struct clone_trials clone_trials; /* clone.c */
 	struct writeback_range written;   /* writeback.c */
 	struct left_out left_out;         /* left_out.c */

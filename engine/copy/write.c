@@ -13,6 +13,7 @@
 
 #include "engine/copy/compress_write.h"
 #include "engine/copy/digest.h"
+#include "engine/copy/requests.h"
 #include "engine/copy/run_state.h"
 #include "engine/copy/space.h"
 #include "engine/core/disk.h"
@@ -53,7 +54,7 @@ static int reserve_ranges(struct copy_run *p)
 static enum step submit_writes(struct copy_run *p)
 {
 	struct file *file = p->overlay->data;
-	size_t n = 0;
+	size_t n = 0, n_writes = 0;
 
 	for (size_t i = 0; i < p->space.n_maps; i++)
 		if (!p->space.maps[i].copy && !p->space.maps[i].is_zero)
@@ -79,8 +80,9 @@ static enum step submit_writes(struct copy_run *p)
 		io_req_write(&p->reqs[n], file, p->buf + (m->guest_off - p->guest_off),
 			     disk_write_len(p->op.disk, m->host_off, m->len), m->host_off);
 		p->reqs[n].uncached = true;
-		merge_write(&p->op, &p->reqs[n++]);
+		n_writes += !merge_write(&p->op, &p->reqs[n++]);
 	}
+	requests_note_writes(p, n_writes);
 	return n ? STEP_WAIT : STEP_NEXT;
 }
 
@@ -117,6 +119,7 @@ static enum step write_piece_of_all(struct copy_run *p, unsigned piece)
 		p->reqs[n].uncached = true;
 		op_submit(&p->op, &p->reqs[n++]);
 	}
+	requests_note_writes(p, n);
 	return n ? STEP_WAIT : STEP_NEXT;
 }
 

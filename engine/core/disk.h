@@ -82,7 +82,8 @@ struct bpull_engine {
 	struct buf_pool *bufs;
 	struct table_cache *cache;
 	struct layer_set *layers;
-	struct limiter limiter; /* shared by all jobs */
+	struct limiter limiter;  /* shared by all jobs: bytes */
+	struct limiter requests; /* likewise: requests (copy/requests.h) */
 	struct {
 		pthread_mutex_t mutex;
 		atomic_bool is_new;
@@ -124,6 +125,7 @@ struct control {
 	bool want_pause, want_abort, want_finalize, new_speed;
 	bool keep_paused; /* the program paused it: it does not go on by itself */
 	uint64_t bandwidth, burst;
+	struct bpull_job_rates rates; /* .which: those that are new */
 };
 
 /* Whose the image is: api/rest.c. */

@@ -54,15 +54,12 @@ static void merged_fail(struct op *op)
 
 static const struct op_kind merged_kind = { "merged write", merged_step, merged_fail };
 
-void merge_write(struct op *op, struct io_req *req)
+/* The request goes on where the n before it end, len bytes together: one write. */
+static bool is_next_to(const struct io_req *first, unsigned n, uint64_t len,
+		       const struct io_req *req)
 {
-	struct merge_queue *queue = &op->engine->merging;
-
-	if (queue->n == MERGE_QUEUE)
-		merge_flush(op->engine);
-	req->owner = op;
-	op->n_pending++;
-	queue->reqs[queue->n++] = req;
+	return n < MERGE_MAX && req->file == first->file && req->uncached == first->uncached &&
+	       req->off == first->off + len && req->len <= MERGE_MAX_LEN - len;
 }
 
 /* How many of reqs[0..n) are one write. */
@@ -71,13 +68,26 @@ static unsigned n_contiguous(struct io_req *const *reqs, unsigned n)
 	uint64_t len = reqs[0]->len;
 	unsigned i = 1;
 
-	for (; i < MIN(n, MERGE_MAX); i++) {
-		if (reqs[i]->file != reqs[0]->file || reqs[i]->uncached != reqs[0]->uncached ||
-		    reqs[i]->off != reqs[0]->off + len || reqs[i]->len > MERGE_MAX_LEN - len)
-			break;
+	for (; i < n && is_next_to(reqs[0], i, len, reqs[i]); i++)
 		len += reqs[i]->len;
-	}
 	return i;
+}
+
+bool merge_write(struct op *op, struct io_req *req)
+{
+	struct merge_queue *queue = &op->engine->merging;
+	bool is_merged;
+
+	if (queue->n == MERGE_QUEUE)
+		merge_flush(op->engine);
+	is_merged = queue->n && is_next_to(queue->reqs[queue->n - queue->n_last], queue->n_last,
+					   queue->last_len, req);
+	queue->n_last = is_merged ? queue->n_last + 1 : 1;
+	queue->last_len = is_merged ? queue->last_len + req->len : req->len;
+	req->owner = op;
+	op->n_pending++;
+	queue->reqs[queue->n++] = req;
+	return is_merged;
 }
 
 static void submit_merged(struct bpull_engine *engine, struct io_req **reqs, unsigned n)

@@ -3,6 +3,9 @@
 #ifndef BLOCKPULL_CORE_MERGE_H
 #define BLOCKPULL_CORE_MERGE_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "io/base.h"
 
 struct bpull_engine;
@@ -15,10 +18,14 @@ struct op;
 struct merge_queue {
 	struct io_req *reqs[MERGE_QUEUE];
 	unsigned n;
+	/* Of the last ones, how many will be one write, and their bytes. */
+	unsigned n_last;
+	uint64_t last_len;
 };
 
-/* As op_submit(), for a write of a single buffer: it may go as a part of a larger one. */
-void merge_write(struct op *op, struct io_req *req);
+/* As op_submit(), for a write of a single buffer: it may go as a part of a larger one. True:
+ * it is a part of the write that was asked for before it, and no request of its own. */
+bool merge_write(struct op *op, struct io_req *req);
 /* Submits the queue, at the end of a round. */
 void merge_flush(struct bpull_engine *engine);
 

@@ -64,6 +64,8 @@ void job_publish_info(struct bpull_disk *disk, uint64_t now_ns)
 	collect(disk);
 	job->counters.state = public_state(job);
 	job->counters.bandwidth = disk->walk->throttle.limiter.rate;
+	job->counters.iops = disk->walk->requests.limiter.rate;
+	job->counters.n_requests = disk->walk->requests.n_done;
 	job->counters.elapsed_ns = now_ns - job->start_ns;
 	/* Later walks begin at 0 again; cur never falls. */
 	if (job->step == JOB_COPYING || job->step == JOB_UNWINDING)

@@ -24,6 +24,7 @@
 #include "engine/copy/charge.h"
 #include "engine/copy/cursor.h"
 #include "engine/copy/proof.h"
+#include "engine/copy/requests.h"
 #include "engine/copy/walk.h"
 #include "engine/core/aside.h"
 #include "engine/core/clock.h"
@@ -55,6 +56,9 @@ static void obey(struct bpull_disk *disk, uint64_t now_ns)
 	if (c->new_speed)
 		throttle_set_speed(disk, now_ns, c->bandwidth, c->burst);
 	c->new_speed = false;
+	if (c->rates.which & BPULL_JOB_RATE_IOPS)
+		requests_set_rate(disk, now_ns, c->rates.iops);
+	c->rates.which = 0;
 	pthread_mutex_unlock(&c->mutex);
 	if (job->paused)
 		throttle_bypass(disk);
@@ -198,6 +202,7 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	pthread_mutex_lock(&c->mutex);
 	c->running = true;
 	c->want_abort = c->want_finalize = c->new_speed = false;
+	c->rates.which = 0;
 	c->want_pause = c->keep_paused = o->flags & BPULL_JOB_START_PAUSED;
 	pthread_mutex_unlock(&c->mutex);
 	events_drop_taken(disk);

@@ -162,6 +162,7 @@ Test(api_null, null_disks_are_refused_in_every_call)
 
 Test(api_null, calls_on_the_job_of_a_null_disk_are_refused)
 {
+	struct bpull_job_rates rates = { .size = sizeof(rates) };
 	struct bpull_job_info job = { .size = sizeof(job) };
 
 	REFUSED(bpull_job_start, disk, (NULL, NULL, &error));
@@ -169,6 +170,8 @@ Test(api_null, calls_on_the_job_of_a_null_disk_are_refused)
 	INVALID(bpull_job_get_info, disk, (NULL, &job));
 	INVALID(bpull_job_get_info, info, (disk, NULL));
 	INVALID(bpull_job_set_speed, disk, (NULL, 0, 0));
+	INVALID(bpull_job_set_rates, disk, (NULL, &rates));
+	INVALID(bpull_job_set_rates, rates, (disk, NULL));
 	INVALID(bpull_job_pause, disk, (NULL));
 	INVALID(bpull_job_resume, disk, (NULL));
 	INVALID(bpull_job_abort, disk, (NULL));
