@@ -32,22 +32,4 @@ bool qcow2_take_freed(struct layer *layer);
 void qcow2_discard_freed(struct layer *layer);
 void qcow2_reuse_freed(struct layer *layer);
 
-/* One reference less to each of n host clusters. */
-struct qcow2_freed {
-	uint64_t first_idx, n;
-	bool reuse; /* when nothing refers to them any more they may be handed out again */
-};
-
-struct qcow2_freed_list {
-	struct qcow2_freed *items;
-	size_t n, cap;
-};
-
-struct qcow2_freed_lists {
-	struct qcow2_freed_list fresh, staged, written;
-	struct qcow2_freed_list unused;   /* counted free; operations may still read them */
-	struct qcow2_freed_list taken;    /* none does: being given back to the file system */
-	struct qcow2_freed_list reusable; /* handed out again */
-};
-
 #endif

@@ -11,7 +11,6 @@
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
 #include "formats/qcow2/disk.h"
-#include "formats/qcow2/freed.h"
 #include "io/base.h"
 
 struct codecs;
@@ -88,6 +87,24 @@ struct qcow2_grown {
 struct qcow2_comp_tail {
 	uint64_t off, end; /* host bytes; off is at a sector */
 	uint64_t n_refs;   /* given out to the host cluster that off lies inside of */
+};
+
+/* freed.c: one reference less to each of n host clusters. */
+struct qcow2_freed {
+	uint64_t first_idx, n;
+	bool reuse; /* when nothing refers to them any more they may be handed out again */
+};
+
+struct qcow2_freed_list {
+	struct qcow2_freed *items;
+	size_t n, cap;
+};
+
+struct qcow2_freed_lists {
+	struct qcow2_freed_list fresh, staged, written;
+	struct qcow2_freed_list unused;   /* counted free; operations may still read them */
+	struct qcow2_freed_list taken;    /* none does: being given back to the file system */
+	struct qcow2_freed_list reusable; /* handed out again */
 };
 
 struct qcow2 {

@@ -12,6 +12,7 @@
 #include "formats/core/table_dirty.h"
 #include "formats/qcow2/disk.h"
 #include "formats/qcow2/empty.h"
+#include "formats/qcow2/freed.h"
 #include "formats/qcow2/image.h"
 #include "formats/qcow2/refcount.h"
 #include "formats/qcow2/reftable.h"
