@@ -17,7 +17,9 @@ import tree
 
 # From the ground up: a folder may use itself and those before it.
 ORDER = ["io", "io/posix",
-         "formats/core", "formats/raw", "formats/qed", "formats/qcow2", "formats/chain",
+         "formats/core", "formats/raw", "formats/qed",
+         "formats/qcow2/image", "formats/qcow2",
+         "formats/chain",
          "engine/core", "engine/commit", "engine/copy", "engine/guest", "engine/job", "engine/api"]
 # The same for the programs. Of the library they see its public headers alone (check_tree.py).
 PROGRAMS = ["tools/sockets", "tools/words", "tools/vhost", "tools/nbd", "tools/bases", "tools/cli", "tools/control", "tools/pull", "tools/nbdkit", "tools/serve", "tools/vmm",
@@ -136,7 +138,7 @@ def source_of(root, top, name):
     name = pathlib.Path(name).name.removesuffix(".o")
     for folder in ORDER:
         head, _, inner = folder.partition("/")
-        prefix = inner + "_" if inner else ""
+        prefix = inner.replace("/", "_") + "_" if inner else ""
         if head == top and name.startswith(prefix) and (root / folder / name[len(prefix):]).exists():
             return f"{folder}/{name[len(prefix):]}"
     raise SystemExit(f"no source for {name} of {top}")

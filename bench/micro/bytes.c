@@ -13,7 +13,7 @@
 #include "bench/micro/micro.h"
 #include "engine/core/zero.h"
 #include "formats/qcow2/decode.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/image.h"
 #include "io/base.h"
 
 #define CLUSTER_LEN 65536u

@@ -3,7 +3,7 @@
  * Locks keep QEMU and us apart, but not everything takes them. When a backing file
  * is changed while a job reads it, what was copied is of one state, what the chain
  * still holds is of another, and no later job could see that. So the link stays
- * and the image is marked (formats/qcow2/mark.c), also by a job that ends for
+ * and the image is marked (formats/qcow2/image/mark.c), also by a job that ends for
  * another reason; only a job that accepts the mixture pulls a marked image.
  *
  * The mark goes after the link. The other way round a cut between the two would

@@ -12,9 +12,9 @@
 
 #include "formats/core/layer.h"
 #include "formats/qcow2/check_repair.h"
-#include "formats/qcow2/disk.h"
-#include "formats/qcow2/header.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/disk.h"
+#include "formats/qcow2/image/header.h"
+#include "formats/qcow2/image/image.h"
 #include "formats/qcow2/refcount.h"
 #include "formats/qcow2/reftable.h"
 #include "formats/qcow2/snapshots.h"

@@ -25,7 +25,7 @@
 #include "formats/qcow2/check_refs.h"
 #include "formats/qcow2/check_report.h"
 #include "formats/qcow2/check_walk.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/image.h"
 #include "io/base.h"
 #include "io/blocking.h"
 #include "io/err.h"

@@ -16,8 +16,8 @@
 #include "formats/qcow2/check.h"
 #include "formats/qcow2/check_check.h"
 #include "formats/qcow2/check_report.h"
-#include "formats/qcow2/disk.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/disk.h"
+#include "formats/qcow2/image/image.h"
 #include "io/base.h"
 #include "io/blocking.h"
 

@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-#include "formats/qcow2/disk.h"
+#include "formats/qcow2/image/disk.h"
 
 struct err;
 struct layer;

@@ -19,8 +19,8 @@
 #include "formats/qcow2/check_check.h"
 #include "formats/qcow2/check_refs.h"
 #include "formats/qcow2/check_report.h"
-#include "formats/qcow2/disk.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/disk.h"
+#include "formats/qcow2/image/image.h"
 #include "io/base.h"
 #include "io/file.h"
 

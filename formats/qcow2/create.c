@@ -15,8 +15,8 @@
 #include <string.h>
 
 #include "formats/core/layer.h"
-#include "formats/qcow2/disk.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/disk.h"
+#include "formats/qcow2/image/image.h"
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"

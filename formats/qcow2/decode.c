@@ -18,7 +18,7 @@
 
 #include "formats/core/codecs.h"
 #include "formats/core/layer.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/image.h"
 #include "io/base.h"
 
 /* A hostile frame may ask for a window of 2 GiB; a cluster has 2 MiB at most. */

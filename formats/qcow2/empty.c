@@ -12,7 +12,7 @@
 
 #include <stdlib.h>
 
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/image.h"
 #include "io/base.h"
 
 /* As many as a disk of 64 TiB has with clusters of 4 KiB. */

@@ -24,7 +24,7 @@
 
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/image.h"
 #include "formats/qcow2/refcount.h"
 #include "formats/qcow2/reftable.h"
 #include "io/base.h"

@@ -8,9 +8,9 @@
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
 #include "formats/core/two_level.h"
-#include "formats/qcow2/disk.h"
 #include "formats/qcow2/empty.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/disk.h"
+#include "formats/qcow2/image/image.h"
 #include "formats/qcow2/tables.h"
 #include "io/base.h"
 

@@ -11,8 +11,8 @@
 #include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
 #include "formats/core/table_dirty.h"
-#include "formats/qcow2/disk.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/disk.h"
+#include "formats/qcow2/image/image.h"
 #include "io/base.h"
 
 static uint32_t block_slice_len(const struct qcow2 *q)

@@ -15,8 +15,8 @@
 
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
-#include "formats/qcow2/disk.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/disk.h"
+#include "formats/qcow2/image/image.h"
 #include "formats/qcow2/map.h"
 #include "formats/qcow2/snapshots.h"
 #include "formats/qcow2/tables.h"

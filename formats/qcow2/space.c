@@ -25,7 +25,7 @@
 #include "formats/core/gaps.h"
 #include "formats/core/layer.h"
 #include "formats/qcow2/freed.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/image.h"
 #include "formats/qcow2/refcount.h"
 #include "formats/qcow2/reftable.h"
 #include "io/base.h"

@@ -12,9 +12,9 @@
 #include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
 #include "formats/core/table_dirty.h"
-#include "formats/qcow2/disk.h"
 #include "formats/qcow2/empty.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/disk.h"
+#include "formats/qcow2/image/image.h"
 #include "io/base.h"
 
 /* Where tables may end: a file may stop inside its last cluster. */

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "formats/qcow2/decode.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/image.h"
 #include "tests/fuzz/world.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -11,7 +11,7 @@
 
 #include "formats/core/layer_fill.h"
 #include "formats/qed/disk.h"
-#include "formats/qcow2/disk.h"
+#include "formats/qcow2/image/disk.h"
 #include "io/base.h"
 #include "tests/support/build_image.h"
 #include "tests/support/mem_file.h"

@@ -5,7 +5,7 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
-#include "formats/qcow2/disk.h"
+#include "formats/qcow2/image/disk.h"
 #include "formats/qed/disk.h"
 #include "io/base.h"
 

@@ -16,7 +16,7 @@
 #include "engine/core/aside.h"
 #include "engine/core/disk.h"
 #include "engine/core/loop.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/image.h"
 #include "formats/qcow2/snapshots.h"
 #include "io/base.h"
 #include "tests/machine/sim_chains.h"

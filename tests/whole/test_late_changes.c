@@ -8,7 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/image.h"
 #include "io/base.h"
 #include "tests/machine/sim_job.h"
 #include "tests/support/effort.h"

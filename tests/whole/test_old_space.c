@@ -9,7 +9,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "formats/qcow2/disk.h"
+#include "formats/qcow2/image/disk.h"
 #include "io/base.h"
 #include "tests/machine/sim_pull.h"
 #include "tests/support/builder.h"

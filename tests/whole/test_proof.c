@@ -10,8 +10,8 @@
 #include <inttypes.h>
 
 #include "formats/core/layer_shared.h"
-#include "formats/qcow2/disk.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/disk.h"
+#include "formats/qcow2/image/image.h"
 #include "tests/machine/sim_pull.h"
 #include "tests/support/effort.h"
 #include "tests/support/time_limit.h"

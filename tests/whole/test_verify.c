@@ -13,7 +13,7 @@
 #include <stdio.h>
 
 #include "engine/core/copied.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/image.h"
 #include "formats/qcow2/tables.h"
 #include "tests/machine/sim_pull.h"
 #include "tests/support/effort.h"

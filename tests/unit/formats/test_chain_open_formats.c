@@ -9,7 +9,7 @@
 
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
-#include "formats/qcow2/disk.h"
+#include "formats/qcow2/image/disk.h"
 #include "formats/qed/disk.h"
 #include "io/base.h"
 #include "tests/support/chain_rig.h"

@@ -12,7 +12,7 @@
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
 #include "formats/qcow2/check_check.h"
-#include "formats/qcow2/disk.h"
+#include "formats/qcow2/image/disk.h"
 #include "tests/support/build_image.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/random.h"

@@ -15,7 +15,7 @@
 #include "formats/core/layer_check.h"
 #include "formats/qcow2/check.h"
 #include "formats/qcow2/check_check.h"
-#include "formats/qcow2/disk.h"
+#include "formats/qcow2/image/disk.h"
 #include "tests/support/qemu_img.h"
 #include "tests/support/random.h"
 #include "tests/support/scratch.h"

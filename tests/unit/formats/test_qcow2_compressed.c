@@ -13,7 +13,7 @@
 
 #include "formats/core/codecs.h"
 #include "formats/qcow2/decode.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/image.h"
 #include "tests/support/build_image.h"
 #include "tests/support/random.h"
 

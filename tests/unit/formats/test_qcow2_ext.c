@@ -8,9 +8,9 @@
 #include <inttypes.h>
 
 #include "formats/core/layer.h"
-#include "formats/qcow2/disk.h"
-#include "formats/qcow2/extensions.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/disk.h"
+#include "formats/qcow2/image/extensions.h"
+#include "formats/qcow2/image/image.h"
 #include "tests/support/build_image.h"
 #include "tests/support/mem_file.h"
 

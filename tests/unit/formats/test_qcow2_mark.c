@@ -14,7 +14,7 @@
 #include "formats/core/layer_header.h"
 #include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
-#include "formats/qcow2/disk.h"
+#include "formats/qcow2/image/disk.h"
 #include "io/base.h"
 #include "tests/support/build_image.h"
 #include "tests/support/cut_log.h"

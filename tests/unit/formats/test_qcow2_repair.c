@@ -18,7 +18,7 @@
 #include "formats/qcow2/check.h"
 #include "formats/qcow2/check_check.h"
 #include "formats/qcow2/check_repair.h"
-#include "formats/qcow2/disk.h"
+#include "formats/qcow2/image/disk.h"
 #include "tests/support/build_image.h"
 #include "tests/support/cut_log.h"
 #include "tests/support/effort.h"

@@ -10,10 +10,10 @@
 
 #include "formats/core/staged.h"
 #include "formats/core/table_dirty.h"
-#include "formats/qcow2/disk.h"
 #include "formats/qcow2/empty.h"
 #include "formats/qcow2/freed.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/disk.h"
+#include "formats/qcow2/image/image.h"
 #include "formats/qcow2/refcount.h"
 #include "formats/qcow2/reftable.h"
 #include "formats/qcow2/space.h"

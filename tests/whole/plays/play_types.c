@@ -6,7 +6,7 @@
  */
 #include "tests/whole/plays/play.h"
 
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/image.h"
 
 void play_draw_types(struct sim_chain *chain, uint64_t seed)
 {

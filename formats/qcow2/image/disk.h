@@ -4,8 +4,8 @@
  * of header fields, limits, and pure functions that take an entry apart; no
  * struct is laid over the bytes, since they come from strangers.
  */
-#ifndef BLOCKPULL_FORMATS_QCOW2_DISK_H
-#define BLOCKPULL_FORMATS_QCOW2_DISK_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_IMAGE_DISK_H
+#define BLOCKPULL_FORMATS_QCOW2_IMAGE_DISK_H
 
 #include <stdint.h>
 

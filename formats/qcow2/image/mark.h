@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The mark that a backing file changed while it was copied. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_MARK_H
-#define BLOCKPULL_FORMATS_QCOW2_MARK_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_IMAGE_MARK_H
+#define BLOCKPULL_FORMATS_QCOW2_IMAGE_MARK_H
 
 #include <stdbool.h>
 

@@ -14,16 +14,16 @@
  * An autoclear bit was rejected: any other program that opens the image for
  * writing clears it. So was a compatible feature bit: their numbers are not ours to give out.
  */
-#include "formats/qcow2/mark.h"
+#include "formats/qcow2/image/mark.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "formats/core/layer.h"
-#include "formats/qcow2/disk.h"
-#include "formats/qcow2/extensions.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/disk.h"
+#include "formats/qcow2/image/extensions.h"
+#include "formats/qcow2/image/image.h"
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"

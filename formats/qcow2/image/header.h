@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Reading the header, and the words of it that are changed in place. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_HEADER_H
-#define BLOCKPULL_FORMATS_QCOW2_HEADER_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_IMAGE_HEADER_H
+#define BLOCKPULL_FORMATS_QCOW2_IMAGE_HEADER_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Dropping or replacing the backing link. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_BACKING_LINK_H
-#define BLOCKPULL_FORMATS_QCOW2_BACKING_LINK_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_IMAGE_BACKING_LINK_H
+#define BLOCKPULL_FORMATS_QCOW2_IMAGE_BACKING_LINK_H
 
 #include "formats/core/layer.h"
 #include "io/base.h"

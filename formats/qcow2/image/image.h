@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The state of one open qcow2 image, which all files of this folder share. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_IMAGE_H
-#define BLOCKPULL_FORMATS_QCOW2_IMAGE_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_IMAGE_IMAGE_H
+#define BLOCKPULL_FORMATS_QCOW2_IMAGE_IMAGE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -10,7 +10,7 @@
 #include "formats/core/gaps.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
-#include "formats/qcow2/disk.h"
+#include "formats/qcow2/image/disk.h"
 #include "io/base.h"
 
 struct codecs;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Header extensions. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_EXTENSIONS_H
-#define BLOCKPULL_FORMATS_QCOW2_EXTENSIONS_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_IMAGE_EXTENSIONS_H
+#define BLOCKPULL_FORMATS_QCOW2_IMAGE_EXTENSIONS_H
 
 #include <stddef.h>
 #include <stdint.h>

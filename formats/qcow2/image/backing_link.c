@@ -17,7 +17,7 @@
  * cluster in several writes, as others do, was rejected: between any two of
  * them the image reads another disk, or none.
  */
-#include "formats/qcow2/backing_link.h"
+#include "formats/qcow2/image/backing_link.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -27,9 +27,9 @@
 #include "formats/core/layer.h"
 #include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
-#include "formats/qcow2/disk.h"
-#include "formats/qcow2/extensions.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/disk.h"
+#include "formats/qcow2/image/extensions.h"
+#include "formats/qcow2/image/image.h"
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"

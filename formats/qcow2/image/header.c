@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The fields of a qcow2 header: read and checked when an image is opened, and the few that change
  * in place. */
-#include "formats/qcow2/header.h"
+#include "formats/qcow2/image/header.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "formats/core/foreign.h"
-#include "formats/qcow2/disk.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/disk.h"
+#include "formats/qcow2/image/image.h"
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"

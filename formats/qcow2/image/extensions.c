@@ -9,7 +9,7 @@
  * different formats. Unknown types are stepped over, however many. Bitmaps
  * without their autoclear bit are stale by definition and not looked at.
  */
-#include "formats/qcow2/extensions.h"
+#include "formats/qcow2/image/extensions.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -18,8 +18,8 @@
 #include <string.h>
 
 #include "formats/core/layer.h"
-#include "formats/qcow2/disk.h"
-#include "formats/qcow2/image.h"
+#include "formats/qcow2/image/disk.h"
+#include "formats/qcow2/image/image.h"
 #include "io/base.h"
 #include "io/err.h"
 
