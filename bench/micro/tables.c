@@ -14,7 +14,7 @@
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
 #include "formats/core/table_cache.h"
-#include "formats/qcow2/refcount.h"
+#include "formats/qcow2/space/refcount.h"
 #include "io/base.h"
 
 #define GUEST_LEN   (UINT64_C(16) << 30)

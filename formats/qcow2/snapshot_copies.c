@@ -21,11 +21,11 @@
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
 #include "formats/core/table_cache.h"
-#include "formats/qcow2/freed.h"
 #include "formats/qcow2/image/image.h"
-#include "formats/qcow2/refcount.h"
 #include "formats/qcow2/snapshot_map.h"
 #include "formats/qcow2/snapshots.h"
+#include "formats/qcow2/space/freed.h"
+#include "formats/qcow2/space/refcount.h"
 #include "formats/qcow2/tables.h"
 #include "io/base.h"
 

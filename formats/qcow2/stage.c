@@ -5,11 +5,11 @@
 #include "formats/core/layer.h"
 #include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
-#include "formats/qcow2/freed.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
 #include "formats/qcow2/resize.h"
 #include "formats/qcow2/snapshots.h"
+#include "formats/qcow2/space/freed.h"
 #include "io/base.h"
 
 /* The changed entries, whole sectors of them. */

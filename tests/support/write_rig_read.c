@@ -12,7 +12,7 @@
 #include "formats/core/layer_compress.h"
 #include "formats/core/layer_fill.h"
 #include "formats/qcow2/image/image.h"
-#include "formats/qcow2/refcount.h"
+#include "formats/qcow2/space/refcount.h"
 #include "io/base.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/rig.h"

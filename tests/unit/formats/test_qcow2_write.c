@@ -12,7 +12,7 @@
 #include "formats/core/layer_fill.h"
 #include "formats/core/layer_guest.h"
 #include "formats/qcow2/image/image.h"
-#include "formats/qcow2/refcount.h"
+#include "formats/qcow2/space/refcount.h"
 #include "tests/support/build_image.h"
 #include "io/base.h"
 #include "tests/support/mem_file.h"

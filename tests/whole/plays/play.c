@@ -6,7 +6,7 @@
 
 #include "engine/api/engine.h"
 #include "formats/core/layer_shared.h"
-#include "formats/qcow2/freed.h"
+#include "formats/qcow2/space/freed.h"
 #include "tests/support/random.h"
 
 uint64_t play_below(struct play *p, uint64_t n)

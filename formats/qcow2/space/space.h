@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Taking and giving back clusters. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_SPACE_H
-#define BLOCKPULL_FORMATS_QCOW2_SPACE_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_SPACE_SPACE_H
+#define BLOCKPULL_FORMATS_QCOW2_SPACE_SPACE_H
 
 #include <stdint.h>
 

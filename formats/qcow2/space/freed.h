@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* References dropped by the guest's writes, on their way to being counted so (freed.c). */
-#ifndef BLOCKPULL_FORMATS_QCOW2_FREED_H
-#define BLOCKPULL_FORMATS_QCOW2_FREED_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_SPACE_FREED_H
+#define BLOCKPULL_FORMATS_QCOW2_SPACE_FREED_H
 
 #include <stdbool.h>
 #include <stddef.h>

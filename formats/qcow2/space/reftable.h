@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The refcount table, and making it larger. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_REFTABLE_H
-#define BLOCKPULL_FORMATS_QCOW2_REFTABLE_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_SPACE_REFTABLE_H
+#define BLOCKPULL_FORMATS_QCOW2_SPACE_REFTABLE_H
 
 #include "io/base.h"
 

@@ -3,7 +3,7 @@
  * Refcounts in the cache: reading, raising and lowering them. A cluster is counted
  * when it is published, so that nothing an aborted copy reserved is ever a leak.
  */
-#include "formats/qcow2/refcount.h"
+#include "formats/qcow2/space/refcount.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Refcounts, in the cache. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_REFCOUNT_H
-#define BLOCKPULL_FORMATS_QCOW2_REFCOUNT_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_SPACE_REFCOUNT_H
+#define BLOCKPULL_FORMATS_QCOW2_SPACE_REFCOUNT_H
 
 #include <stdint.h>
 

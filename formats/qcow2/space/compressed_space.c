@@ -12,7 +12,7 @@
  * rejected: two runs, one of them committed long ago, would share a sector,
  * which a power cut may tear.
  */
-#include "formats/qcow2/compressed_space.h"
+#include "formats/qcow2/space/compressed_space.h"
 
 #include <errno.h>
 
@@ -21,8 +21,8 @@
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
-#include "formats/qcow2/refcount.h"
-#include "formats/qcow2/space.h"
+#include "formats/qcow2/space/refcount.h"
+#include "formats/qcow2/space/space.h"
 #include "io/base.h"
 
 /* Host clusters are taken so many bytes at a time: plain clusters and tables reserved in between

@@ -9,7 +9,7 @@
  * whatever follows was rejected: there is no order of writes for it that a cut
  * cannot catch in the middle.
  */
-#include "formats/qcow2/reftable.h"
+#include "formats/qcow2/space/reftable.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -22,7 +22,7 @@
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
-#include "formats/qcow2/refcount.h"
+#include "formats/qcow2/space/refcount.h"
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"

@@ -20,14 +20,14 @@
  * grows no longer than measured. Writing tables and data to two ends of the file was rejected:
  * a file has one end.
  */
-#include "formats/qcow2/space.h"
+#include "formats/qcow2/space/space.h"
 
 #include "formats/core/gaps.h"
 #include "formats/core/layer.h"
-#include "formats/qcow2/freed.h"
 #include "formats/qcow2/image/image.h"
-#include "formats/qcow2/refcount.h"
-#include "formats/qcow2/reftable.h"
+#include "formats/qcow2/space/freed.h"
+#include "formats/qcow2/space/refcount.h"
+#include "formats/qcow2/space/reftable.h"
 #include "io/base.h"
 
 #define MAX_RESERVED_L2 64u

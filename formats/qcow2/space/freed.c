@@ -17,7 +17,7 @@
  * thousands of pieces, more than core/gaps.h is for. Looking for free clusters in the
  * refcount blocks was rejected: see refcount.c.
  */
-#include "formats/qcow2/freed.h"
+#include "formats/qcow2/space/freed.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -25,8 +25,8 @@
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/image/image.h"
-#include "formats/qcow2/refcount.h"
-#include "formats/qcow2/reftable.h"
+#include "formats/qcow2/space/refcount.h"
+#include "formats/qcow2/space/reftable.h"
 #include "io/base.h"
 #include "io/file.h"
 
