@@ -21,7 +21,7 @@
 #include "formats/qcow2/space/compressed_space.h"
 #include "formats/qcow2/space/refcount.h"
 #include "formats/qcow2/space/space.h"
-#include "formats/qcow2/tables.h"
+#include "formats/qcow2/tables/tables.h"
 #include "io/base.h"
 
 /* Everything publish() will change is in memory, and the entries are still empty. Tables that do

@@ -26,7 +26,7 @@
 #include "formats/qcow2/snapshots.h"
 #include "formats/qcow2/space/freed.h"
 #include "formats/qcow2/space/refcount.h"
-#include "formats/qcow2/tables.h"
+#include "formats/qcow2/tables/tables.h"
 #include "io/base.h"
 
 /* One less than the width allows, because going back to a snapshot counts its clusters once more

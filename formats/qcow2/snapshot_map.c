@@ -17,9 +17,9 @@
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
-#include "formats/qcow2/map.h"
 #include "formats/qcow2/snapshots.h"
-#include "formats/qcow2/tables.h"
+#include "formats/qcow2/tables/map.h"
+#include "formats/qcow2/tables/tables.h"
 #include "io/base.h"
 
 static void add_table(struct qcow2_snapshots *v, uint64_t l2_off, uint64_t guest_len,

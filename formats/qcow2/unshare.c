@@ -25,7 +25,7 @@
 #include "formats/qcow2/space/freed.h"
 #include "formats/qcow2/space/refcount.h"
 #include "formats/qcow2/space/space.h"
-#include "formats/qcow2/tables.h"
+#include "formats/qcow2/tables/tables.h"
 #include "io/base.h"
 
 /* Slice by slice: a small cache has no room for both tables at once. */

@@ -26,7 +26,7 @@
 #include "formats/qcow2/image/image.h"
 #include "formats/qcow2/space/freed.h"
 #include "formats/qcow2/space/refcount.h"
-#include "formats/qcow2/tables.h"
+#include "formats/qcow2/tables/tables.h"
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"

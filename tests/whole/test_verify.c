@@ -14,7 +14,7 @@
 
 #include "engine/core/copied.h"
 #include "formats/qcow2/image/image.h"
-#include "formats/qcow2/tables.h"
+#include "formats/qcow2/tables/tables.h"
 #include "tests/machine/sim_pull.h"
 #include "tests/support/effort.h"
 #include "tests/support/time_limit.h"

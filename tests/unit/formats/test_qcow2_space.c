@@ -10,7 +10,6 @@
 
 #include "formats/core/staged.h"
 #include "formats/core/table_dirty.h"
-#include "formats/qcow2/empty.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
 #include "formats/qcow2/space/freed.h"
@@ -18,6 +17,7 @@
 #include "formats/qcow2/space/reftable.h"
 #include "formats/qcow2/space/space.h"
 #include "formats/qcow2/stage.h"
+#include "formats/qcow2/tables/empty.h"
 #include "io/base.h"
 #include "tests/support/mem_file.h"
 #include "tests/support/write_images.h"

@@ -4,7 +4,7 @@
  * that entry says. The first table that is missing is named; the caller loads it and
  * asks again.
  */
-#include "formats/qcow2/tables.h"
+#include "formats/qcow2/tables/tables.h"
 
 #include <errno.h>
 
@@ -12,9 +12,9 @@
 #include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
 #include "formats/core/table_dirty.h"
-#include "formats/qcow2/empty.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
+#include "formats/qcow2/tables/empty.h"
 #include "io/base.h"
 
 /* Where tables may end: a file may stop inside its last cluster. */

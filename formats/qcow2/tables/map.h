@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Guest offsets to extents. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_MAP_H
-#define BLOCKPULL_FORMATS_QCOW2_MAP_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_TABLES_MAP_H
+#define BLOCKPULL_FORMATS_QCOW2_TABLES_MAP_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Guest offsets to extents, for the guest's disk of an image. */
-#include "formats/qcow2/map.h"
+#include "formats/qcow2/tables/map.h"
 
 #include <errno.h>
 #include <string.h>
@@ -8,10 +8,10 @@
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
 #include "formats/core/two_level.h"
-#include "formats/qcow2/empty.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
-#include "formats/qcow2/tables.h"
+#include "formats/qcow2/tables/empty.h"
+#include "formats/qcow2/tables/tables.h"
 #include "io/base.h"
 
 /* No L2 table: the hole goes on through the L1 slice's next empty entries. */

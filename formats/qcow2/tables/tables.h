@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* L1 and L2 tables in the cache. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_TABLES_H
-#define BLOCKPULL_FORMATS_QCOW2_TABLES_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_TABLES_TABLES_H
+#define BLOCKPULL_FORMATS_QCOW2_TABLES_TABLES_H
 
 #include <stdint.h>
 

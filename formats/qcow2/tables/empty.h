@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Which L2 slices are known to hold nothing. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_EMPTY_H
-#define BLOCKPULL_FORMATS_QCOW2_EMPTY_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_TABLES_EMPTY_H
+#define BLOCKPULL_FORMATS_QCOW2_TABLES_EMPTY_H
 
 #include <stdbool.h>
 #include <stdint.h>

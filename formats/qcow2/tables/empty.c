@@ -8,7 +8,7 @@
  *
  * Keeping such slices in the cache was rejected: a disk of 1 TiB has 128 MiB.
  */
-#include "formats/qcow2/empty.h"
+#include "formats/qcow2/tables/empty.h"
 
 #include <stdlib.h>
 
