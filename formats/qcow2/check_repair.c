@@ -33,7 +33,7 @@
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/header.h"
 #include "formats/qcow2/image/image.h"
-#include "formats/qcow2/snapshots.h"
+#include "formats/qcow2/snapshots/snapshots.h"
 #include "io/base.h"
 #include "io/blocking.h"
 #include "io/err.h"

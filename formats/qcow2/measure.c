@@ -22,7 +22,7 @@
 #include "formats/qcow2/check_repair.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
-#include "formats/qcow2/snapshots.h"
+#include "formats/qcow2/snapshots/snapshots.h"
 #include "formats/qcow2/space/refcount.h"
 #include "formats/qcow2/space/reftable.h"
 #include "io/base.h"

@@ -17,7 +17,7 @@
 #include "formats/core/two_level.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
-#include "formats/qcow2/snapshot_fill.h"
+#include "formats/qcow2/snapshots/fill.h"
 #include "formats/qcow2/space/compressed_space.h"
 #include "formats/qcow2/space/refcount.h"
 #include "formats/qcow2/space/space.h"

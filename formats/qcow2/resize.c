@@ -17,7 +17,7 @@
 #include "formats/core/staged.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
-#include "formats/qcow2/snapshots.h"
+#include "formats/qcow2/snapshots/snapshots.h"
 #include "formats/qcow2/space/refcount.h"
 #include "formats/qcow2/space/reftable.h"
 #include "formats/qcow2/tables/empty.h"

@@ -8,7 +8,7 @@
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
 #include "formats/qcow2/resize.h"
-#include "formats/qcow2/snapshots.h"
+#include "formats/qcow2/snapshots/snapshots.h"
 #include "formats/qcow2/space/freed.h"
 #include "io/base.h"
 

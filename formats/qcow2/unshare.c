@@ -21,7 +21,7 @@
 #include "formats/core/table_dirty.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
-#include "formats/qcow2/snapshots.h"
+#include "formats/qcow2/snapshots/snapshots.h"
 #include "formats/qcow2/space/freed.h"
 #include "formats/qcow2/space/refcount.h"
 #include "formats/qcow2/space/space.h"

@@ -17,7 +17,7 @@
 #include "engine/core/disk.h"
 #include "engine/core/loop.h"
 #include "formats/qcow2/image/image.h"
-#include "formats/qcow2/snapshots.h"
+#include "formats/qcow2/snapshots/snapshots.h"
 #include "io/base.h"
 #include "tests/machine/sim_chains.h"
 #include "tests/machine/sim_job.h"

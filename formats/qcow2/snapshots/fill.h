@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* New tables and entries for snapshots and subclusters. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_SNAPSHOT_FILL_H
-#define BLOCKPULL_FORMATS_QCOW2_SNAPSHOT_FILL_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_SNAPSHOTS_FILL_H
+#define BLOCKPULL_FORMATS_QCOW2_SNAPSHOTS_FILL_H
 
 #include <stddef.h>
 #include <stdint.h>

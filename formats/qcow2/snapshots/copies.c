@@ -13,7 +13,7 @@
  * Handing the engine a list of tables was rejected: it would know what an L2
  * table is.
  */
-#include "formats/qcow2/snapshot_copies.h"
+#include "formats/qcow2/snapshots/copies.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -22,8 +22,8 @@
 #include "formats/core/layer_fill.h"
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/image/image.h"
-#include "formats/qcow2/snapshot_map.h"
-#include "formats/qcow2/snapshots.h"
+#include "formats/qcow2/snapshots/map.h"
+#include "formats/qcow2/snapshots/snapshots.h"
 #include "formats/qcow2/space/freed.h"
 #include "formats/qcow2/space/refcount.h"
 #include "formats/qcow2/tables/tables.h"

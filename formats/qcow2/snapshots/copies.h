@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Copies for snapshots and subclusters. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_SNAPSHOT_COPIES_H
-#define BLOCKPULL_FORMATS_QCOW2_SNAPSHOT_COPIES_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_SNAPSHOTS_COPIES_H
+#define BLOCKPULL_FORMATS_QCOW2_SNAPSHOTS_COPIES_H
 
 #include <stdint.h>
 

@@ -7,7 +7,7 @@
  * L1 entries behind a snapshot's disk hold VM state: never looked at as disk,
  * but counted, since a table reached from there has that reference, too.
  */
-#include "formats/qcow2/snapshot_map.h"
+#include "formats/qcow2/snapshots/map.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -17,7 +17,7 @@
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
-#include "formats/qcow2/snapshots.h"
+#include "formats/qcow2/snapshots/snapshots.h"
 #include "formats/qcow2/tables/map.h"
 #include "formats/qcow2/tables/tables.h"
 #include "io/base.h"

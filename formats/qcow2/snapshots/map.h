@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Lookup over the disks of one file. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_SNAPSHOT_MAP_H
-#define BLOCKPULL_FORMATS_QCOW2_SNAPSHOT_MAP_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_SNAPSHOTS_MAP_H
+#define BLOCKPULL_FORMATS_QCOW2_SNAPSHOTS_MAP_H
 
 #include <stdint.h>
 

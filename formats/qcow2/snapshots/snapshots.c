@@ -14,7 +14,7 @@
  * other, was rejected: it would copy shared clusters once a snapshot and undo
  * the sharing of tables.
  */
-#include "formats/qcow2/snapshots.h"
+#include "formats/qcow2/snapshots/snapshots.h"
 
 #include <errno.h>
 #include <inttypes.h>

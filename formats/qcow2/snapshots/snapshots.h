@@ -6,8 +6,8 @@
  * snapshot_copies.c (which copies they need) and snapshot_fill.c (giving them
  * those).
  */
-#ifndef BLOCKPULL_FORMATS_QCOW2_SNAPSHOTS_H
-#define BLOCKPULL_FORMATS_QCOW2_SNAPSHOTS_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_SNAPSHOTS_SNAPSHOTS_H
+#define BLOCKPULL_FORMATS_QCOW2_SNAPSHOTS_SNAPSHOTS_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -8,7 +8,7 @@
  * once) and new tables, barrier, then L2 entries, the active L1's and the
  * snapshots'. Cut in between, a refcount is too high: a leak.
  */
-#include "formats/qcow2/snapshot_fill.h"
+#include "formats/qcow2/snapshots/fill.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -20,9 +20,9 @@
 #include "formats/core/table_dirty.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
-#include "formats/qcow2/snapshot_copies.h"
-#include "formats/qcow2/snapshot_map.h"
-#include "formats/qcow2/snapshots.h"
+#include "formats/qcow2/snapshots/copies.h"
+#include "formats/qcow2/snapshots/map.h"
+#include "formats/qcow2/snapshots/snapshots.h"
 #include "formats/qcow2/space/compressed_space.h"
 #include "formats/qcow2/space/freed.h"
 #include "formats/qcow2/space/refcount.h"
