@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "formats/core/layer.h"
-#include "formats/qcow2/check_repair.h"
+#include "formats/qcow2/check/repair.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/header.h"
 #include "formats/qcow2/image/image.h"

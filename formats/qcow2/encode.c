@@ -25,7 +25,7 @@
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
 #include "formats/core/layer_compress.h"
-#include "formats/qcow2/check_check.h"
+#include "formats/qcow2/check/check.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
 #include "io/base.h"

@@ -19,7 +19,7 @@
 
 #include "formats/core/layer.h"
 #include "formats/qcow2/begin.h"
-#include "formats/qcow2/check_repair.h"
+#include "formats/qcow2/check/repair.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
 #include "formats/qcow2/snapshots/snapshots.h"

@@ -11,7 +11,7 @@
 
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
-#include "formats/qcow2/check_check.h"
+#include "formats/qcow2/check/check.h"
 #include "formats/qcow2/image/disk.h"
 #include "tests/support/build_image.h"
 #include "tests/support/mem_file.h"

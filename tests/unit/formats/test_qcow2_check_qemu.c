@@ -13,8 +13,8 @@
 
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
-#include "formats/qcow2/check.h"
-#include "formats/qcow2/check_check.h"
+#include "formats/qcow2/check/check.h"
+#include "formats/qcow2/check/state.h"
 #include "formats/qcow2/image/disk.h"
 #include "tests/support/qemu_img.h"
 #include "tests/support/random.h"

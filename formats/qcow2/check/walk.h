@@ -3,7 +3,7 @@
 #ifndef BLOCKPULL_FORMATS_QCOW2_CHECK_WALK_H
 #define BLOCKPULL_FORMATS_QCOW2_CHECK_WALK_H
 
-#include "formats/qcow2/check_check.h"
+#include "formats/qcow2/check/check.h"
 
 struct qcow2_check;
 

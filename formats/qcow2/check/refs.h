@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "formats/qcow2/check.h"
-#include "formats/qcow2/check_check.h"
+#include "formats/qcow2/check/check.h"
+#include "formats/qcow2/check/state.h"
 #include "io/base.h"
 
 /* Counts `weight` references to each cluster of the range; false, counting nothing, where the

@@ -11,7 +11,7 @@
  * busy for hours. What an image claims about itself never sizes anything here;
  * the length of its file does.
  */
-#include "formats/qcow2/check_check.h"
+#include "formats/qcow2/check/check.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -20,11 +20,11 @@
 
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
-#include "formats/qcow2/check.h"
-#include "formats/qcow2/check_meta.h"
-#include "formats/qcow2/check_refs.h"
-#include "formats/qcow2/check_report.h"
-#include "formats/qcow2/check_walk.h"
+#include "formats/qcow2/check/meta.h"
+#include "formats/qcow2/check/refs.h"
+#include "formats/qcow2/check/report.h"
+#include "formats/qcow2/check/state.h"
+#include "formats/qcow2/check/walk.h"
 #include "formats/qcow2/image/image.h"
 #include "io/base.h"
 #include "io/blocking.h"

@@ -9,16 +9,16 @@
  * whether the refcount is one, in the pass whose window has the cluster.
  * In inactive tables COPIED means nothing (the specification says so).
  */
-#include "formats/qcow2/check_walk.h"
+#include "formats/qcow2/check/walk.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "formats/qcow2/check.h"
-#include "formats/qcow2/check_check.h"
-#include "formats/qcow2/check_refs.h"
-#include "formats/qcow2/check_report.h"
+#include "formats/qcow2/check/check.h"
+#include "formats/qcow2/check/refs.h"
+#include "formats/qcow2/check/report.h"
+#include "formats/qcow2/check/state.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
 #include "io/base.h"

@@ -12,7 +12,7 @@
  *
  * Only ranges with a reference get a block, so a sparse file costs nothing.
  */
-#include "formats/qcow2/check_rebuild.h"
+#include "formats/qcow2/check/rebuild.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -22,10 +22,10 @@
 
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
-#include "formats/qcow2/check.h"
-#include "formats/qcow2/check_check.h"
-#include "formats/qcow2/check_refs.h"
-#include "formats/qcow2/check_repair.h"
+#include "formats/qcow2/check/check.h"
+#include "formats/qcow2/check/refs.h"
+#include "formats/qcow2/check/repair.h"
+#include "formats/qcow2/check/state.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/header.h"
 #include "formats/qcow2/image/image.h"

@@ -16,7 +16,7 @@
  * loses it for good. Where the references themselves contradict each other
  * nothing is done at all.
  */
-#include "formats/qcow2/check_repair.h"
+#include "formats/qcow2/check/repair.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -26,10 +26,10 @@
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
 #include "formats/core/table_cache.h"
-#include "formats/qcow2/check.h"
-#include "formats/qcow2/check_check.h"
-#include "formats/qcow2/check_leaks.h"
-#include "formats/qcow2/check_rebuild.h"
+#include "formats/qcow2/check/check.h"
+#include "formats/qcow2/check/leaks.h"
+#include "formats/qcow2/check/rebuild.h"
+#include "formats/qcow2/check/state.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/header.h"
 #include "formats/qcow2/image/image.h"

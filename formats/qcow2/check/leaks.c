@@ -8,17 +8,17 @@
  * then: harmless, found by the next check, and set behind a barrier, since the
  * flag over a count of 2 would let a writer change a shared cluster in place.
  */
-#include "formats/qcow2/check_leaks.h"
+#include "formats/qcow2/check/leaks.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
-#include "formats/qcow2/check.h"
-#include "formats/qcow2/check_check.h"
-#include "formats/qcow2/check_refs.h"
-#include "formats/qcow2/check_repair.h"
+#include "formats/qcow2/check/check.h"
+#include "formats/qcow2/check/refs.h"
+#include "formats/qcow2/check/repair.h"
+#include "formats/qcow2/check/state.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
 #include "io/base.h"

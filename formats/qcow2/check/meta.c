@@ -8,16 +8,16 @@
  * Bitmaps count only while their autoclear bit vouches for them; without it
  * their clusters are leaks, which is what QEMU reports, too.
  */
-#include "formats/qcow2/check_meta.h"
+#include "formats/qcow2/check/meta.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "formats/qcow2/check.h"
-#include "formats/qcow2/check_check.h"
-#include "formats/qcow2/check_refs.h"
-#include "formats/qcow2/check_report.h"
+#include "formats/qcow2/check/check.h"
+#include "formats/qcow2/check/refs.h"
+#include "formats/qcow2/check/report.h"
+#include "formats/qcow2/check/state.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
 #include "io/base.h"

@@ -8,14 +8,14 @@
  * Clusters behind the end of the file are not compared: a refcount there is
  * neither a leak nor a danger, only room that allocation will pass over.
  */
-#include "formats/qcow2/check_refs.h"
+#include "formats/qcow2/check/refs.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-#include "formats/qcow2/check.h"
-#include "formats/qcow2/check_check.h"
-#include "formats/qcow2/check_report.h"
+#include "formats/qcow2/check/check.h"
+#include "formats/qcow2/check/report.h"
+#include "formats/qcow2/check/state.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
 #include "io/base.h"

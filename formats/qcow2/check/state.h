@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The check's own state and constants. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_CHECK_H
-#define BLOCKPULL_FORMATS_QCOW2_CHECK_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_CHECK_STATE_H
+#define BLOCKPULL_FORMATS_QCOW2_CHECK_STATE_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
-#include "formats/qcow2/check_check.h"
+#include "formats/qcow2/check/check.h"
 #include "io/base.h"
 
 struct file;

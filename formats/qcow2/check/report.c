@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* How the check reports what it finds, and reads what it checks. */
-#include "formats/qcow2/check_report.h"
+#include "formats/qcow2/check/report.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "formats/qcow2/check.h"
-#include "formats/qcow2/check_check.h"
+#include "formats/qcow2/check/check.h"
+#include "formats/qcow2/check/state.h"
 #include "io/base.h"
 #include "io/file.h"
 

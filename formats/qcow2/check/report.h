@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "formats/qcow2/check_check.h"
+#include "formats/qcow2/check/check.h"
 #include "io/base.h"
 
 struct qcow2_check;
