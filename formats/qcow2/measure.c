@@ -18,13 +18,13 @@
 #include <string.h>
 
 #include "formats/core/layer.h"
-#include "formats/qcow2/begin.h"
 #include "formats/qcow2/check/repair.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
 #include "formats/qcow2/snapshots/snapshots.h"
 #include "formats/qcow2/space/refcount.h"
 #include "formats/qcow2/space/reftable.h"
+#include "formats/qcow2/write/begin.h"
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"

@@ -18,11 +18,11 @@
 #include "formats/qcow2/encode.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
-#include "formats/qcow2/publish.h"
 #include "formats/qcow2/snapshots/fill.h"
 #include "formats/qcow2/space/compressed_space.h"
 #include "formats/qcow2/space/refcount.h"
 #include "formats/qcow2/space/space.h"
+#include "formats/qcow2/write/publish.h"
 #include "tests/support/build_image.h"
 #include "tests/support/mem_file.h"
 

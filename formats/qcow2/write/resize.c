@@ -6,7 +6,7 @@
  * Growing in place was rejected: what follows belongs to others, and a cached slice of
  * the table would have another length than the one on disk.
  */
-#include "formats/qcow2/resize.h"
+#include "formats/qcow2/write/resize.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -9,7 +9,7 @@
  * those are as many as before. Changing the shared table in place, for all of
  * its disks, was rejected: a snapshot is what must not change.
  */
-#include "formats/qcow2/unshare.h"
+#include "formats/qcow2/write/unshare.h"
 
 #include <errno.h>
 #include <string.h>

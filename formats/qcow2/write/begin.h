@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Before the first write. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_BEGIN_H
-#define BLOCKPULL_FORMATS_QCOW2_BEGIN_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_WRITE_BEGIN_H
+#define BLOCKPULL_FORMATS_QCOW2_WRITE_BEGIN_H
 
 #include <stdint.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* What a commit writes of this image. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_STAGE_H
-#define BLOCKPULL_FORMATS_QCOW2_STAGE_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_WRITE_STAGE_H
+#define BLOCKPULL_FORMATS_QCOW2_WRITE_STAGE_H
 
 struct layer;
 struct staged;

@@ -3,7 +3,7 @@
  * Before the first write: the image is audited and mended, its refcounts are read, and the end
  * of its space is found.
  */
-#include "formats/qcow2/begin.h"
+#include "formats/qcow2/write/begin.h"
 
 #include <errno.h>
 #include <inttypes.h>

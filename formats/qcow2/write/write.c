@@ -9,7 +9,7 @@
  * Setting COPIED back in place when a snapshot's last reference goes was
  * rejected: a reference is the other disk's to drop, never ours.
  */
-#include "formats/qcow2/write.h"
+#include "formats/qcow2/write/write.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Tables that snapshots share, copied before the guest's disk changes them. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_UNSHARE_H
-#define BLOCKPULL_FORMATS_QCOW2_UNSHARE_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_WRITE_UNSHARE_H
+#define BLOCKPULL_FORMATS_QCOW2_WRITE_UNSHARE_H
 
 #include <stdint.h>
 

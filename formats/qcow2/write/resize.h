@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* A longer disk. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_RESIZE_H
-#define BLOCKPULL_FORMATS_QCOW2_RESIZE_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_WRITE_RESIZE_H
+#define BLOCKPULL_FORMATS_QCOW2_WRITE_RESIZE_H
 
 #include <stdint.h>
 

@@ -4,7 +4,7 @@
  * file (snapshot_fill.c has the others). The order of asking and changing is
  * two_level.c's.
  */
-#include "formats/qcow2/publish.h"
+#include "formats/qcow2/write/publish.h"
 
 #include <assert.h>
 #include <errno.h>

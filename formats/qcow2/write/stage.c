@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* What a commit writes of this image: refcount blocks, the refcount table, tables. */
-#include "formats/qcow2/stage.h"
+#include "formats/qcow2/write/stage.h"
 
 #include "formats/core/layer.h"
 #include "formats/core/staged.h"
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/image.h"
-#include "formats/qcow2/resize.h"
 #include "formats/qcow2/snapshots/snapshots.h"
 #include "formats/qcow2/space/freed.h"
+#include "formats/qcow2/write/resize.h"
 #include "io/base.h"
 
 /* The changed entries, whole sectors of them. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* New entries of the guest's disk. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_PUBLISH_H
-#define BLOCKPULL_FORMATS_QCOW2_PUBLISH_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_WRITE_PUBLISH_H
+#define BLOCKPULL_FORMATS_QCOW2_WRITE_PUBLISH_H
 
 #include <stddef.h>
 #include <stdint.h>

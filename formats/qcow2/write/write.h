@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* What the guest's writes meet, and the entries they make. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_WRITE_H
-#define BLOCKPULL_FORMATS_QCOW2_WRITE_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_WRITE_WRITE_H
+#define BLOCKPULL_FORMATS_QCOW2_WRITE_WRITE_H
 
 #include <stddef.h>
 #include <stdint.h>
