@@ -12,7 +12,7 @@
 
 #include "bench/micro/micro.h"
 #include "engine/core/zero.h"
-#include "formats/qcow2/decode.h"
+#include "formats/qcow2/compress/decode.h"
 #include "formats/qcow2/image/image.h"
 #include "io/base.h"
 

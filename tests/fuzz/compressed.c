@@ -5,7 +5,7 @@
  */
 #include <stdio.h>
 
-#include "formats/qcow2/decode.h"
+#include "formats/qcow2/compress/decode.h"
 #include "formats/qcow2/image/image.h"
 #include "tests/fuzz/world.h"
 

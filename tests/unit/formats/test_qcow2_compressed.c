@@ -12,7 +12,7 @@
 #include <zstd.h>
 
 #include "formats/core/codecs.h"
-#include "formats/qcow2/decode.h"
+#include "formats/qcow2/compress/decode.h"
 #include "formats/qcow2/image/image.h"
 #include "tests/support/build_image.h"
 #include "tests/support/random.h"

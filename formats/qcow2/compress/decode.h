@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Reading compressed clusters. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_DECODE_H
-#define BLOCKPULL_FORMATS_QCOW2_DECODE_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_COMPRESS_DECODE_H
+#define BLOCKPULL_FORMATS_QCOW2_COMPRESS_DECODE_H
 
 #include <stddef.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Compressing clusters, and the image's compression type. */
-#ifndef BLOCKPULL_FORMATS_QCOW2_ENCODE_H
-#define BLOCKPULL_FORMATS_QCOW2_ENCODE_H
+#ifndef BLOCKPULL_FORMATS_QCOW2_COMPRESS_ENCODE_H
+#define BLOCKPULL_FORMATS_QCOW2_COMPRESS_ENCODE_H
 
 #include <stddef.h>
 

@@ -10,7 +10,7 @@
  * of the kind and other readers have no reason to: an image that only some
  * programs can read was rejected for the sake of a better ratio.
  */
-#include "formats/qcow2/encode.h"
+#include "formats/qcow2/compress/encode.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -9,7 +9,7 @@
  * Intel's igzip was rejected: half as fast again for digits, slower for programs
  * and text.
  */
-#include "formats/qcow2/decode.h"
+#include "formats/qcow2/compress/decode.h"
 
 #include <errno.h>
 #include <libdeflate.h>
