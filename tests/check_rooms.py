@@ -18,7 +18,8 @@ import tree
 # From the ground up: a folder may use itself and those before it.
 ORDER = ["io", "io/posix",
          "formats/core", "formats/raw", "formats/qed",
-         "formats/qcow2/image", "formats/qcow2/space", "formats/qcow2/tables", "formats/qcow2/snapshots", "formats/qcow2/check", "formats/qcow2/write", "formats/qcow2/compress", "formats/qcow2",
+         "formats/qcow2/image", "formats/qcow2/space", "formats/qcow2/tables", "formats/qcow2/snapshots",
+         "formats/qcow2/check", "formats/qcow2/write", "formats/qcow2/compress", "formats/qcow2",
          "formats/chain",
          "engine/core", "engine/commit", "engine/copy", "engine/guest", "engine/job", "engine/api"]
 # The same for the programs. Of the library they see its public headers alone (check_tree.py).

@@ -5,7 +5,7 @@
  * Opening checks the header against the specification and the file's length
  * and nothing else, so that `info` can describe an image that must not be read.
  * Tables are checked entry by entry when they are used and as a whole by
- * check_check.c before the first write; validating every table on open was
+ * check/check.c before the first write; validating every table on open was
  * rejected because a deep chain of large images is opened for one cluster.
  */
 #include <errno.h>

@@ -3,7 +3,7 @@
  * Repair of a qcow2 image: which of its three parts are needed, in the order
  * that any cut survives.
  *
- *   refcounts too low, or worse   new ones, behind a switch (check_rebuild.c)
+ *   refcounts too low, or worse   new ones, behind a switch (rebuild.c)
  *   refcounts too high            lowered in place
  *   then COPIED flags             set or cleared to agree with them
  *   then the dirty, corrupt bits  cleared, once a check finds nothing

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The parts of qcow2's repair: check_repair.c decides and keeps the order,
- * check_leaks.c lowers refcounts in place, check_rebuild.c writes new
- * ones behind the image and switches to them.
+ * The parts of qcow2's repair: repair.c decides and keeps the order,
+ * leaks.c lowers refcounts in place, rebuild.c writes new ones behind the
+ * image and switches to them.
  */
 #ifndef BLOCKPULL_FORMATS_QCOW2_CHECK_REPAIR_H
 #define BLOCKPULL_FORMATS_QCOW2_CHECK_REPAIR_H

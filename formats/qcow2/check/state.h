@@ -50,7 +50,7 @@ struct qcow2_check {
 	uint8_t *refcount_is_one;   /* a bit for each cluster of the target window */
 	bool first_target, first_source;
 	bool reads_beyond; /* a table goes on behind the end of the file, where it reads as zeros */
-	/* How a repair walks (check_repair.c); a check has none of these. */
+	/* How a repair walks (repair.c); a check has none of these. */
 	bool refs_only; /* refcounts are worthless: their structures and COPIED are not looked at */
 	bool mend_copied;   /* COPIED flags are made what the refcounts say */
 	bool piece_changed; /* flags in the piece of a table being walked */

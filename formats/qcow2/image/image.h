@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The state of one open qcow2 image, which all files of this folder share. */
+/* The state of one open qcow2 image, which all files of qcow2/ share. */
 #ifndef BLOCKPULL_FORMATS_QCOW2_IMAGE_IMAGE_H
 #define BLOCKPULL_FORMATS_QCOW2_IMAGE_IMAGE_H
 
@@ -53,18 +53,18 @@ struct qcow2_bitmaps {
 	uint64_t dir_off, dir_len;
 };
 
-/* empty.c: a bit for each L2 slice of the guest's disk that holds nothing. */
+/* tables/empty.c: a bit for each L2 slice of the guest's disk that holds nothing. */
 struct qcow2_empty {
 	uint64_t *bits; /* NULL: none yet */
 	uint64_t n_bits;
 };
 
-/* space.c: clusters for the next L2 tables, not counted. Host bytes. */
+/* space/space.c: clusters for the next L2 tables, not counted. Host bytes. */
 struct qcow2_reserved_l2 {
 	uint64_t off, end;
 };
 
-/* reftable.c, refcount.c, from begin_writing() on: the refcount table as it is to be. */
+/* space/reftable.c, refcount.c, from begin_writing() on: the refcount table as it is to be. */
 struct qcow2_reftable {
 	uint8_t *bytes;              /* on-disk order */
 	uint64_t n;                  /* entries */
@@ -75,7 +75,7 @@ struct qcow2_reftable {
 	bool old_is_staged;
 };
 
-/* resize.c: length and L1 table that the header is to have. */
+/* write/resize.c: length and L1 table that the header is to have. */
 struct qcow2_grown {
 	bool is_dirty;
 	/* Host bytes, whole clusters: freed when the new one is durable; 0: none. */
@@ -83,13 +83,13 @@ struct qcow2_grown {
 	bool old_is_staged;
 };
 
-/* compressed_space.c: space taken for compressed clusters, from where it is free. */
+/* space/compressed_space.c: space taken for compressed clusters, from where it is free. */
 struct qcow2_comp_tail {
 	uint64_t off, end; /* host bytes; off is at a sector */
 	uint64_t n_refs;   /* given out to the host cluster that off lies inside of */
 };
 
-/* freed.c: one reference less to each of n host clusters. */
+/* space/freed.c: one reference less to each of n host clusters. */
 struct qcow2_freed {
 	uint64_t first_idx, n;
 	bool reuse; /* when nothing refers to them any more they may be handed out again */
@@ -124,7 +124,7 @@ struct qcow2 {
 	uint32_t l2_slice_len; /* bytes of an L2 table cached at a time */
 
 	struct qcow2_empty empty;
-	/* snapshots.c, from begin_writing() on; NULL: the guest's disk alone reads through the
+	/* snapshots/, from begin_writing() on; NULL: the guest's disk alone reads through the
 	 * backing file, cluster by cluster. */
 	struct qcow2_snapshots *snapshots;
 
@@ -136,7 +136,7 @@ struct qcow2 {
 	struct gaps gaps; /* reserved space that came back */
 	struct qcow2_freed_lists freed;
 	struct qcow2_comp_tail comp_tail;
-	bool type_undurable;             /* encode.c: a write of the compression type failed */
+	bool type_undurable; /* compress/encode.c: a write of the compression type failed */
 	struct qcow2_new_link *new_link; /* the link to be, or NULL */
 };
 

@@ -2,9 +2,9 @@
 /*
  * qcow2: giving copied data to every L2 table that lacks it, in images with
  * internal snapshots or subclusters: new tables, and entries for the copies that
- * snapshot_copies.c finds.
+ * copies.c finds.
  *
- * Crash order is that of tables.c: refcounts (all of a copy's references at
+ * Crash order is that of tables/tables.c: refcounts (all of a copy's references at
  * once) and new tables, barrier, then L2 entries, the active L1's and the
  * snapshots'. Cut in between, a refcount is too high: a leak.
  */

@@ -6,8 +6,8 @@
  * reads the backing file like the guest's disk does. Dropping the link for the
  * guest alone turns those clusters to zeros (QEMU's block-stream and rebase do
  * that). So a range lacks data when any disk of the file lacks it, and what is
- * copied is given to each L2 table that lacks it (snapshot_map.c,
- * snapshot_copies.c, snapshot_fill.c).
+ * copied is given to each L2 table that lacks it (map.c, copies.c,
+ * fill.c).
  *
  * The snapshots' L1 tables are resident (bounded by what the file can hold and
  * by MAX_L1_LEN). Pulling each snapshot as a disk of its own, one after the

@@ -2,9 +2,8 @@
 /*
  * The disks that one qcow2 file holds: the guest's and that of each internal
  * snapshot. Each has an L1 table; tables below may be shared. Shared by
- * snapshots.c (which disks), snapshot_map.c (which tables, what they lack),
- * snapshot_copies.c (which copies they need) and snapshot_fill.c (giving them
- * those).
+ * snapshots.c (which disks), map.c (which tables, what they lack),
+ * copies.c (which copies they need) and fill.c (giving them those).
  */
 #ifndef BLOCKPULL_FORMATS_QCOW2_SNAPSHOTS_SNAPSHOTS_H
 #define BLOCKPULL_FORMATS_QCOW2_SNAPSHOTS_SNAPSHOTS_H
@@ -51,7 +50,7 @@ struct qcow2_view_table {
 	uint32_t weight;    /* L1 entries that refer to it: what each of its references counts */
 	uint64_t guest_len; /* the longest disk that reads through it; 0: VM state of all of them */
 	bool is_guests;     /* the guest's disk reads through it */
-	/* snapshot_copies.c: of the cluster looked at */
+	/* copies.c: of the cluster looked at */
 	int copy; /* which copy it takes; -1: it lacks nothing there */
 };
 
@@ -62,7 +61,7 @@ struct qcow2_snapshots {
 	struct qcow2_view_table *at;
 	uint32_t n_at;
 	uint64_t at_l1_idx; /* UINT64_MAX: none */
-	/* snapshot_copies.c: existing space for each copy of the cluster looked at; 0: none */
+	/* copies.c: existing space for each copy of the cluster looked at; 0: none */
 	uint64_t *copy_host_off;
 	uint64_t *copy_weight;
 	uint32_t n_copies;

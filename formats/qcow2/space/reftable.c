@@ -173,7 +173,7 @@ int qcow2_free_replaced(struct qcow2 *q, struct table_need *need)
 	return 0;
 }
 
-/* The header names the longer one (resize.c). */
+/* The header names the longer one (write/resize.c). */
 static void free_old_l1(struct qcow2 *q)
 {
 	if (!q->grown.old_is_staged)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * New entries of the guest's disk, for images where it alone reads through the backing
- * file (snapshot_fill.c has the others). The order of asking and changing is
+ * file (snapshots/fill.c has the others). The order of asking and changing is
  * two_level.c's.
  */
 #include "formats/qcow2/write/publish.h"

@@ -4,7 +4,7 @@
  * (COPIED in L1 and L2, which begin_writing() has audited) is written in place.
  * Everything else gets a new entry: what was never there, what reads zeros,
  * compressed clusters, and clusters that a snapshot reads, too (copy-on-write).
- * What the old entry led to loses a reference, later (freed.c).
+ * What the old entry led to loses a reference, later (space/freed.c).
  *
  * Setting COPIED back in place when a snapshot's last reference goes was
  * rejected: a reference is the other disk's to drop, never ours.
