@@ -615,6 +615,14 @@ enum bpull_copy {
 	BPULL_COPY_READ = 2, /* always copied */
 };
 
+/* Bytes of the guest's disk. */
+struct bpull_range {
+	uint64_t offset, length;
+};
+
+/* Ranges that a job takes at most to be copied first. */
+#define BPULL_FIRST_MAX 65536
+
 struct bpull_job_options {
 	size_t size;        /* sizeof(struct bpull_job_options) */
 	uint32_t flags;     /* enum bpull_job_flags */
@@ -642,6 +650,12 @@ struct bpull_job_options {
 	 * long as what it moves lies together (1 MiB at most); 0: unlimited. Tables, flushes and
 	 * blocks that are shared instead of copied are not counted. */
 	uint64_t iops;
+	/* What is copied before all else, in this order: a hint. Each range is widened to whole
+	 * clusters and cut at the disk's end; a part that came before already is passed over. How
+	 * the job ends, and when it drops the link, is as without it. At most BPULL_FIRST_MAX
+	 * (else -EINVAL). Copied by bpull_job_start(). NULL where n_first is 0. */
+	const struct bpull_range *first;
+	size_t n_first;
 };
 
 struct bpull_job_info {

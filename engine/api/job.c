@@ -12,7 +12,9 @@
 #include "engine/blockpull.h"
 #include "engine/commit/batch.h"
 #include "engine/commit/mixed.h"
+#include "engine/copy/first.h"
 #include "engine/copy/proof.h"
+#include "engine/copy/walk.h"
 #include "engine/core/disk.h"
 #include "engine/core/events.h"
 #include "engine/core/export.h"
@@ -186,7 +188,7 @@ static bool import(struct bpull_job_options *o, const struct bpull_job_options *
 	return options_import(o, sizeof(*o), options) && !(o->flags & ~KNOWN_FLAGS) &&
 	       o->compression <= BPULL_COMPRESSION_ZSTD && o->on_error <= BPULL_ON_ERROR_IGNORE &&
 	       o->guest_share <= 100 && o->copy <= BPULL_COPY_READ &&
-	       (o->compression || !o->compression_level);
+	       (o->compression || !o->compression_level) && copy_first_is_sound(o);
 }
 
 /* Refuses a job that writes on a disk that is open for reading only. */
@@ -246,7 +248,8 @@ int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *opt
  * 0 or -ENOMEM. */
 static int set_aside(struct bpull_disk *disk, const struct bpull_job_options *o)
 {
-	if (events_prepare(disk) || (o->flags & BPULL_JOB_VERIFY && verify_open(disk)))
+	if (events_prepare(disk) || (o->flags & BPULL_JOB_VERIFY && verify_open(disk)) ||
+	    copy_first_open(&disk->walk->first, o, disk_overlay(disk)->granule_len))
 		return -ENOMEM;
 	return proof_begin(disk);
 }
@@ -267,6 +270,7 @@ static int start_job(struct bpull_disk *disk, const struct bpull_job_options *o,
 	}
 	if (rc) {
 		verify_close(disk);
+		copy_first_close(&disk->walk->first);
 		proof_end(disk);
 	}
 	return rc;

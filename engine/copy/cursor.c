@@ -5,9 +5,10 @@
  * run for the rest as long as the window (one buffer a run) has room.
  *
  * What a walk has still to look at is a set, walk.todo. The cursor takes ranges
- * from its front; a run holds the range it was begun for, and puts back what it
- * did not finish. A number that says how far the cursor is was rejected: runs
- * that set it back and forward overwrote each other's.
+ * from its front, or where the program wants it to begin (first.h); a run holds
+ * the range it was begun for, and puts back what it did not finish. A number that
+ * says how far the cursor is was rejected: runs that set it back and forward
+ * overwrote each other's.
  *
  * A proving walk reads the overlay's tables from disk again before the backing
  * link is dropped (proof.h), and starts no run.
@@ -18,6 +19,7 @@
 #include "engine/copy/cursor.h"
 
 #include "engine/copy/clone.h"
+#include "engine/copy/first.h"
 #include "engine/copy/plan.h"
 #include "engine/copy/proof.h"
 #include "engine/copy/run_state.h"
@@ -89,20 +91,23 @@ static int prove(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, stru
 	return rc;
 }
 
-/* The first range that is left to look at, in whole granules. */
-static struct range next_range(const struct bpull_disk *disk)
+/* The range that is to be looked at next, in whole granules: what the program wants first, or what
+ * is left at the front. */
+static struct range next_range(struct bpull_disk *disk)
 {
 	const struct layer *overlay = disk_overlay(disk);
-	struct range next = range_set_first(&disk->walk->todo);
+	struct range next;
 
+	if (disk->job.step != JOB_COPYING ||
+	    !copy_first_next(&disk->walk->first, &disk->walk->todo, &next))
+		next = range_set_first(&disk->walk->todo);
 	return (struct range){ round_down(next.lo, overlay->granule_len),
 			       MIN(round_up(next.hi, overlay->granule_len), overlay->backed_len) };
 }
 
-/* Looks at one extent. 0, TABLE_NEED or -errno. */
-static int advance(struct bpull_disk *disk, struct table_need *need)
+/* Looks at the first extent of `next`. 0, TABLE_NEED or -errno. */
+static int advance(struct bpull_disk *disk, struct range next, struct table_need *need)
 {
-	struct range next = next_range(disk);
 	enum plan_action action;
 	uint64_t len;
 	int rc = plan_next(disk->chain, next.lo, next.hi, &action, &len, need);
@@ -131,15 +136,16 @@ static enum step cursor_step(struct op *op)
 	unsigned n = 0;
 
 	while (cursor_may_go(disk) && !range_set_is_empty(&disk->walk->todo)) {
+		struct range next = next_range(disk);
 		struct table_need need;
-		int rc = advance(disk, &need);
+		int rc = advance(disk, next, &need);
 
 		if (rc == TABLE_NEED) {
-			load_ahead(disk, &need, todo_off(disk));
+			load_ahead(disk, &need, next.lo);
 			return op_wait_table(op, &need);
 		}
 		if (rc) {
-			op_set_error(op, rc, NULL, todo_off(disk), true);
+			op_set_error(op, rc, NULL, next.lo, true);
 			return STEP_NEXT;
 		}
 		if (++n == MAX_EXTENTS_A_TURN) {
@@ -184,10 +190,19 @@ bool cursor_is_done(const struct bpull_disk *disk)
 	return range_set_is_empty(&walk->todo) && !walk->runs.first && !disk->n_background;
 }
 
+/* Runs are in guest order, but for those that the program wanted first. */
+static uint64_t lowest_run(const struct copy_walk *walk)
+{
+	uint64_t at = UINT64_MAX;
+
+	for (const struct copy_run *p = walk->runs.first; p; p = walk->first.n ? p->next : NULL)
+		at = MIN(at, copy_run_guest_off(p));
+	return at;
+}
+
 uint64_t cursor_position(const struct bpull_disk *disk)
 {
-	const struct copy_run *first = disk->walk->runs.first;
-	uint64_t at = todo_off(disk);
+	uint64_t at = MIN(todo_off(disk), lowest_run(disk->walk));
 
-	return first ? MIN(at, copy_run_guest_off(first)) : at;
+	return MAX(at, disk->walk->first.len);
 }

@@ -14,7 +14,7 @@ struct bpull_disk;
 void cursor_start(struct bpull_disk *disk);
 /* A job that was stopped goes on: begins a cursor that failed again. */
 void cursor_go_on(struct bpull_disk *disk);
-/* Guest byte below which everything is done. */
+/* Guest bytes that are done: all below it, or as many elsewhere. */
 uint64_t cursor_position(const struct bpull_disk *disk);
 /* It has walked to the end, and every run has ended. */
 bool cursor_is_done(const struct bpull_disk *disk);

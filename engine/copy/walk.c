@@ -35,8 +35,8 @@ void copy_walk_begin(struct bpull_disk *disk, const struct bpull_job_options *o,
 {
 	struct copy_walk *walk = disk->walk;
 
-	/* The sets have their memory from proof_begin(). */
-	*walk = (struct copy_walk){ .owed = walk->owed, .todo = walk->todo };
+	/* The sets have their memory from proof_begin(), the list from copy_first_open(). */
+	*walk = (struct copy_walk){ .owed = walk->owed, .todo = walk->todo, .first = walk->first };
 	walk->how.copy = (enum bpull_copy)o->copy;
 	walk->how.compress = o->compression != BPULL_COMPRESSION_NONE;
 	walk->how.compression_level = o->compression_level;

@@ -15,6 +15,7 @@
 #include "engine/blockpull.h"
 #include "engine/copy/charge.h"
 #include "engine/copy/clone.h"
+#include "engine/copy/first.h"
 #include "engine/copy/left_out.h"
 #include "engine/copy/requests.h"
 #include "engine/copy/writeback.h"
@@ -52,6 +53,7 @@ struct copy_walk {
 	struct op cursor;
 	struct range_set todo;
 	struct range_set owed; /* guest bytes without evidence that they need no chain (proof.h) */
+	struct copy_first first;   /* first.c: what the program wants copied before the rest */
 	struct copy_counts counts; /* cursor.c, run.c */
 	struct run_list runs;      /* run.c */
 	struct copy_run *mapping;  /* run.c: the newest run, until it knows its length */
@@ -70,8 +72,8 @@ int copy_walk_open(struct bpull_disk *disk);
 /* As it is closed; no run is in flight. */
 void copy_walk_close(struct bpull_disk *disk);
 
-/* A job begins, and proof_begin() was called: forgets all of the last job's walk. Starts no
- * cursor. */
+/* A job begins, and proof_begin() and copy_first_open() were called: forgets all of the last job's
+ * walk. Starts no cursor. */
 void copy_walk_begin(struct bpull_disk *disk, const struct bpull_job_options *options,
 		     uint64_t now_ns);
 /* Begins one more walk over what is owed. False: proof after proof finds no less of it. */

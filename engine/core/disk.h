@@ -111,7 +111,7 @@ struct bpull_engine {
 	struct engine_loop loop;
 };
 
-/* Copy runs in flight, in guest order. */
+/* Copy runs in flight, in the order in which they began. */
 struct run_list {
 	struct copy_run *first, *last;
 	unsigned n;

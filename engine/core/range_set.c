@@ -70,6 +70,25 @@ bool range_set_meets(const struct range_set *set, uint64_t lo, uint64_t hi)
 	return lo < hi && i < set->n && item(set, i)->lo < hi;
 }
 
+bool range_set_find(const struct range_set *set, uint64_t lo, uint64_t hi, struct range *found)
+{
+	size_t i = first_behind(set, lo);
+
+	if (lo >= hi || i == set->n || item(set, i)->lo >= hi)
+		return false;
+	*found = (struct range){ MAX(lo, item(set, i)->lo), MIN(hi, item(set, i)->hi) };
+	return true;
+}
+
+uint64_t range_set_len_in(const struct range_set *set, uint64_t lo, uint64_t hi)
+{
+	uint64_t len = 0;
+
+	for (size_t i = first_behind(set, lo); i < set->n && item(set, i)->lo < hi; i++)
+		len += MIN(hi, item(set, i)->hi) - MAX(lo, item(set, i)->lo);
+	return len;
+}
+
 uint64_t range_set_len(const struct range_set *set)
 {
 	uint64_t len = 0;
@@ -111,6 +130,11 @@ static bool grow(struct range_set *set)
 	set->gap = set->n; /* there was no gap */
 	set->room = room;
 	return true;
+}
+
+bool range_set_make_room(struct range_set *set)
+{
+	return grow(set);
 }
 
 static void insert(struct range_set *set, size_t at, struct range range)

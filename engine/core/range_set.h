@@ -48,5 +48,12 @@ struct range range_set_first(const struct range_set *set);
 uint64_t range_set_len(const struct range_set *set);
 /* It holds a byte of [lo, hi). */
 bool range_set_meets(const struct range_set *set, uint64_t lo, uint64_t hi);
+/* What of it is the lowest in [lo, hi), cut there. False: nothing. */
+bool range_set_find(const struct range_set *set, uint64_t lo, uint64_t hi, struct range *found);
+/* Bytes of it in [lo, hi). */
+uint64_t range_set_len_in(const struct range_set *set, uint64_t lo, uint64_t hi);
+/* Gets memory for one more range, so that the next removal takes out all that it is to. False:
+ * there is no room. */
+bool range_set_make_room(struct range_set *set);
 
 #endif

@@ -48,6 +48,7 @@ void job_conclude(struct bpull_disk *disk, enum bpull_job_status status)
 	if (status == BPULL_JOB_COMPLETED)
 		job->counters.cur = job->counters.end;
 	verify_close(disk);
+	copy_first_close(&disk->walk->first);
 	proof_end(disk);
 	job_forget_target(disk);
 	commit_release(disk);

@@ -186,6 +186,8 @@ Test(api_misuse, jobs_of_what_cannot_be_pulled)
 	o = (struct bpull_job_options){ .size = sizeof(o),
 					.compression = BPULL_COMPRESSION_ZSTD + 1 };
 	cr_assert_eq(bpull_job_start(disk, &o, &error), -EINVAL);
+	o = (struct bpull_job_options){ .size = sizeof(o), .n_first = 1 };
+	cr_assert_eq(bpull_job_start(disk, &o, &error), -EINVAL);
 	bpull_disk_close(disk);
 
 	scratch_file("empty", "x", 1);

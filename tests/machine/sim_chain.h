@@ -55,6 +55,7 @@ struct sim_chain_how {
 	 * then. */
 	bool far;
 	bool longer; /* the snapshots are longer than the disk: qcow2 version 3 */
+	bool first;  /* ranges are drawn that are to be copied first: sim_first.h */
 };
 
 struct sim_chain_file {

@@ -48,6 +48,8 @@ int sim_pull_open(struct sim_pull *pull, const struct sim_chain *chain, struct s
 		.compression = chain->how.format == IMAGE_QED ? 0 : chain->how.compression,
 		.piece_len = chain->how.piece_len,
 	};
+	if (chain->how.first)
+		sim_first_draw(&pull->first, chain->how.seed, chain->guest_len);
 	rc = engine_open_on(io ? io : sim_io(sim), pull->opener ? pull->opener : sim_opener(sim),
 			    memory, &pull->engine);
 	if (rc) {
@@ -113,6 +115,8 @@ int sim_pull_run(struct sim_pull *pull)
 					     .bandwidth = pull->piece_len ? GiB : 0,
 					     .burst = pull->piece_len,
 					     .base = pull->base,
+					     .first = pull->first.ranges,
+					     .n_first = pull->first.n,
 					     .on_error = pull->on_error };
 	int rc = bpull_job_start(pull->disk, &options, &pull->error);
 

@@ -6,6 +6,7 @@
 #include "engine/core/disk.h"
 #include "io/base.h"
 #include "tests/machine/sim_chain.h"
+#include "tests/machine/sim_first.h"
 #include "tests/machine/sim_pull_judge.h"
 
 /* Engine memory with which a pull has two runs in flight and a cache that evicts. */
@@ -32,6 +33,7 @@ struct sim_pull {
 	uint64_t n_calls;  /* of bpull_engine_process() */
 	unsigned compression;
 	uint32_t piece_len; /* as in struct sim_chain_how */
+	struct sim_first first;
 	const char *base;
 	/* enum bpull_on_error; when stopped, the machine is mended and it goes on. */
 	uint32_t on_error;

@@ -198,6 +198,32 @@ Test(engine_sim, large_clusters_are_pulled_in_pieces)
 		   100);
 }
 
+/* In any order, and whatever the list says: the first walk is still the proof. */
+Test(engine_sim, any_ranges_are_copied_first)
+{
+	pull_seeds((struct sim_chain_how){ .first = true }, 300);
+	pull_seeds((struct sim_chain_how){ .first = true, .any_below_qed = true, .to_base = true },
+		   100);
+	pull_seeds((struct sim_chain_how){ .first = true,
+					   .format = IMAGE_QCOW2,
+					   .cluster_bits = 13,
+					   .refcount_bits = 16,
+					   .n_snapshots = 2,
+					   .clone = SIM_CLONE_SOME },
+		   100);
+	pull_seeds((struct sim_chain_how){ .first = true,
+					   .format = IMAGE_QCOW2,
+					   .version = 3,
+					   .extended = true,
+					   .cluster_bits = 14,
+					   .piece_len = 4096 },
+		   50);
+	pull_seeds((struct sim_chain_how){ .first = true,
+					   .format = IMAGE_QCOW2,
+					   .compression = BPULL_COMPRESSION_OWN },
+		   50);
+}
+
 /* The proof knows of disks that end behind the guest's, to a base too. */
 Test(engine_sim, snapshots_longer_than_the_disk)
 {

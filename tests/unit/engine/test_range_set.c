@@ -107,6 +107,47 @@ Test(range_set, without_room_it_holds_too_much_but_never_too_little)
 	}
 }
 
+/* Asked at each pair of bytes, beside the twin's. */
+Test(range_set, finds_what_lies_in_a_range)
+{
+	struct twin t = { .seed = 7 };
+
+	range_set_init(&t.set, 4096);
+	for (unsigned i = 0; i < 60; i++) {
+		unsigned lo = draw(&t, LEN), hi = lo + draw(&t, LEN - lo), first = lo, end, n = 0;
+		struct range found;
+
+		change(&t);
+		while (first < hi && !t.bytes[first])
+			first++;
+		for (end = first; end < hi && t.bytes[end];)
+			end++;
+		for (unsigned b = lo; b < hi; b++)
+			n += t.bytes[b];
+		cr_assert_eq(range_set_len_in(&t.set, lo, hi), n);
+		cr_assert_eq(range_set_find(&t.set, lo, hi, &found), first < hi);
+		if (first < hi)
+			cr_assert(found.lo == first && found.hi == end, "[%u, %u)", lo, hi);
+	}
+	range_set_free(&t.set);
+}
+
+/* With room at hand a removal takes out all; without, it is said beforehand. */
+Test(range_set, room_is_made_or_refused)
+{
+	struct range_set set;
+
+	range_set_init(&set, 3);
+	cr_assert_eq(range_set_add(&set, 0, 100), 0);
+	for (uint64_t i = 1; i <= 2; i++) {
+		cr_assert(range_set_make_room(&set));
+		range_set_remove(&set, 10 * i, 10 * i + 5);
+		cr_assert_not(range_set_meets(&set, 10 * i, 10 * i + 5));
+	}
+	cr_assert_not(range_set_make_room(&set));
+	range_set_free(&set);
+}
+
 Test(range_set, a_copy_with_less_room_holds_at_least_as_much)
 {
 	struct range_set from, to;

@@ -62,6 +62,7 @@ struct play {
 	bool types;        /* jobs compress in one type or the other: play_types.c */
 	bool grows;        /* the disk is made longer: play_grow.c */
 	unsigned sources;  /* enum play_sources */
+	bool has_first;    /* jobs are told what to copy first */
 	enum planted planted;
 
 	/* The jobs. Files of the chain are named by their index: 0 is the overlay, n_files none. */

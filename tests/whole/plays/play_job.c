@@ -237,6 +237,7 @@ static void start(struct play *p)
 		.compression = play_draw_compression(p),
 	};
 	bool is_growing = p->guest.disk->guests.is_growing;
+	struct sim_first first = { .n = 0 };
 	unsigned type = play_type(p);
 	uint64_t n_bad = play_n_bad(p);
 	struct bpull_error error;
@@ -245,6 +246,10 @@ static void start(struct play *p)
 		o.bandwidth = draw_speed(p);
 		o.burst = p->chain->how.piece_len;
 	}
+	if (p->has_first)
+		sim_first_draw(&first, play_below(p, UINT32_MAX), p->chain->guest_len);
+	o.first = first.ranges;
+	o.n_first = first.n;
 	o.flags |= play_below(p, 2) ? BPULL_JOB_VERIFY : 0;
 	o.flags |= play_below(p, 8) ? 0 : BPULL_JOB_START_PAUSED;
 	if (bpull_job_start(p->guest.disk, &o, &error)) {
