@@ -8,9 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tests/support/overlay.h"
-#include "tests/support/pattern.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/overlay.h"
+#include "tests/support/files/pattern.h"
+#include "tests/support/files/scratch.h"
 
 struct bpull_engine *engine;
 struct bpull_error error;

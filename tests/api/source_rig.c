@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/support/files/scratch.h"
 #include "tests/support/random.h"
-#include "tests/support/scratch.h"
 
 struct bpull_engine *engine;
 struct bpull_error error;

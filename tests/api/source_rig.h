@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "engine/blockpull.h"
-#include "tests/support/mem_source.h"
+#include "tests/support/files/mem_source.h"
 
 #define MiB     (1u << 20)
 #define NAME    "nbd://host.example/base"

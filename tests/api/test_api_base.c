@@ -12,8 +12,8 @@
 
 #include "engine/blockpull.h"
 #include "tests/api/api_rig.h"
-#include "tests/support/overlay.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/overlay.h"
+#include "tests/support/files/scratch.h"
 
 Test(api, a_base_changed_meanwhile_keeps_the_link)
 {

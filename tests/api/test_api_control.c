@@ -10,7 +10,7 @@
 
 #include "engine/blockpull.h"
 #include "tests/api/api_rig.h"
-#include "tests/support/overlay.h"
+#include "tests/support/files/overlay.h"
 
 Test(api, pause_holds_and_resume_goes_on)
 {

@@ -12,7 +12,7 @@
 
 #include "engine/blockpull.h"
 #include "tests/api/api_rig.h"
-#include "tests/support/overlay.h"
+#include "tests/support/files/overlay.h"
 
 static int one_result(void *user_data)
 {

@@ -20,8 +20,8 @@
 
 #include "engine/blockpull.h"
 #include "tests/api/api_rig.h"
-#include "tests/support/overlay.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/overlay.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"
 
 #define BASE_LEN  (8u * MiB)

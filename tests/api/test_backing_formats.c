@@ -10,7 +10,7 @@
 
 #include "engine/blockpull.h"
 #include "tests/api/api_rig.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"
 
 #define LEN (256u << 10)

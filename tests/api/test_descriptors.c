@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "engine/blockpull.h"
-#include "tests/support/overlay.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/overlay.h"
+#include "tests/support/files/scratch.h"
 
 #define BASE_LEN (1u << 20)
 

@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "engine/blockpull.h"
-#include "tests/support/overlay.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/overlay.h"
+#include "tests/support/files/scratch.h"
 
 #define BASE_LEN  (4u << 20)
 #define N_WAITERS 3

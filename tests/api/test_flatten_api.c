@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "engine/blockpull.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 
 #define LEN (3u << 20)
 

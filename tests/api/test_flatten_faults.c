@@ -24,8 +24,8 @@
 
 #include "engine/blockpull.h"
 #include "io/base.h"
-#include "tests/support/pattern.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/pattern.h"
+#include "tests/support/files/scratch.h"
 
 #define LEN       (160u << 10)
 #define MAX_NTH   200

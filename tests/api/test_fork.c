@@ -15,9 +15,9 @@
 
 #include "engine/blockpull-libvirt.h"
 #include "engine/blockpull.h"
-#include "tests/support/overlay.h"
-#include "tests/support/pattern.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/overlay.h"
+#include "tests/support/files/pattern.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"
 
 #define MiB      (1u << 20)

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "engine/blockpull.h"
-#include "tests/support/overlay.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/overlay.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"
 
 #define MiB (1u << 20)

@@ -12,7 +12,7 @@
 
 #include "engine/blockpull.h"
 #include "tests/api/source_rig.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"
 
 TIME_LIMIT(120);

@@ -26,9 +26,9 @@
 
 #include "engine/blockpull.h"
 #include "io/base.h"
-#include "tests/support/overlay.h"
+#include "tests/support/files/overlay.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/random.h"
-#include "tests/support/scratch.h"
 
 #define N_GUESTS 4 /* the last one's requests end by events */
 #define PART_LEN (256u << 10)

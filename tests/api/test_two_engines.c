@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "engine/blockpull.h"
-#include "tests/support/overlay.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/overlay.h"
+#include "tests/support/files/scratch.h"
 
 #define LEN     (2u << 20)
 #define WAIT_MS 20000

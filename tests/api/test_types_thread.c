@@ -18,8 +18,8 @@
 
 #include "engine/blockpull.h"
 #include "tests/support/effort.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/random.h"
-#include "tests/support/scratch.h"
 #include "tests/support/time_limit.h"
 
 #define DISK_LEN (4u << 20)

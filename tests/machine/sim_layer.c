@@ -14,7 +14,7 @@
 #include "formats/qcow2/image/disk.h"
 #include "io/base.h"
 #include "tests/support/build_image.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 #include "tests/support/qed_rig.h"
 #include "tests/machine/sim_private.h"
 

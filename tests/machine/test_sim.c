@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 #include "tests/machine/sim_one.h"
 
 /* A little storm of requests; its trace. */

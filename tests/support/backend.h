@@ -11,7 +11,7 @@
 
 #include "io/base.h"
 #include "io/io.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 #include "tests/machine/sim.h"
 
 #define BACKEND_DEPTH 64

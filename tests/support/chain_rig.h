@@ -13,7 +13,7 @@
 #include "formats/chain/layer_set.h"
 #include "formats/core/table_cache.h"
 #include "io/err.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 
 /* Of the test that runs. */
 extern struct chain_rig {

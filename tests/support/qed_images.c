@@ -8,7 +8,7 @@
 
 #include "formats/core/layer_check.h"
 #include "formats/qed/check.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 #include "tests/support/qed_images.h"
 #include "tests/support/qed_rig.h"
 

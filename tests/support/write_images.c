@@ -10,7 +10,7 @@
 #include <inttypes.h>
 
 #include "io/base.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 #include "tests/support/write_rig.h"
 
 #define INCOMPAT_AT 72

@@ -17,7 +17,7 @@
 #include "formats/core/staged.h"
 #include "formats/core/table_dirty.h"
 #include "io/base.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 #include "tests/support/rig.h"
 
 #define LOADING(rig, call)                                                            \

@@ -14,7 +14,7 @@
 #include "formats/qcow2/image/image.h"
 #include "formats/qcow2/space/refcount.h"
 #include "io/base.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 #include "tests/support/rig.h"
 #include "tests/support/write_rig.h"
 

@@ -17,7 +17,7 @@
 #include "tests/machine/sim_chains.h"
 #include "tests/whole/crash_cuts.h"
 #include "tests/support/effort.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"
 
 #define DEFAULT_STATES EFFORT(4000)

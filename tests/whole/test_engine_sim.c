@@ -17,7 +17,7 @@
 #include "io/base.h"
 #include "tests/machine/sim_pull_qemu.h"
 #include "tests/support/effort.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 #include "tests/machine/sim_pull.h"
 #include "tests/support/time_limit.h"
 

@@ -11,8 +11,8 @@
 
 #include "engine/core/disk.h"
 #include "io/base.h"
-#include "tests/support/overlay.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/overlay.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"
 
 #define BASE_LEN (64 * MiB)

@@ -17,8 +17,8 @@
 #include "engine/core/disk.h"
 #include "io/base.h"
 #include "io/err.h"
-#include "tests/support/pattern.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/pattern.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"
 
 #define LEN      (256u << 10)

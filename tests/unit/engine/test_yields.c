@@ -24,8 +24,8 @@
 #include "io/io.h"
 #include "io/base.h"
 #include "tests/support/gate.h"
-#include "tests/support/overlay.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/overlay.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"
 
 #define BASE_LEN (4 * MiB)

@@ -10,9 +10,9 @@
 #include <string.h>
 
 #include "tests/support/build_image.h"
-#include "tests/support/qemu_img.h"
+#include "tests/support/files/qemu_img.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/random.h"
-#include "tests/support/scratch.h"
 
 TestSuite(build_image, .init = scratch_make, .fini = scratch_remove);
 

@@ -16,7 +16,7 @@
 #include "io/base.h"
 #include "tests/support/chain_rig.h"
 #include "tests/support/fail_alloc.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 
 TestSuite(chain_open, .init = chain_rig_begin, .fini = chain_rig_end);
 

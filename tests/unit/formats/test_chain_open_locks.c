@@ -6,7 +6,7 @@
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
 #include "tests/support/chain_rig.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 
 Test(chain_open, chains_share_a_template)
 {

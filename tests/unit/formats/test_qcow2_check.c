@@ -14,7 +14,7 @@
 #include "formats/qcow2/check/check.h"
 #include "formats/qcow2/image/disk.h"
 #include "tests/support/build_image.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 #include "tests/support/random.h"
 
 #define COPIED  (UINT64_C(1) << 63)

@@ -16,9 +16,9 @@
 #include "formats/qcow2/check/check.h"
 #include "formats/qcow2/check/state.h"
 #include "formats/qcow2/image/disk.h"
-#include "tests/support/qemu_img.h"
+#include "tests/support/files/qemu_img.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/random.h"
-#include "tests/support/scratch.h"
 
 #define COPIED  (UINT64_C(1) << 63)
 #define N_SEEDS 14u

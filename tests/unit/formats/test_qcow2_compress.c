@@ -24,7 +24,7 @@
 #include "formats/qcow2/space/space.h"
 #include "formats/qcow2/write/publish.h"
 #include "tests/support/build_image.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 
 #define MAX_CLUSTER_LEN (2u << 20)
 

@@ -11,9 +11,9 @@
 
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
-#include "tests/support/mem_file.h"
-#include "tests/support/qemu_img.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/mem_file.h"
+#include "tests/support/files/qemu_img.h"
+#include "tests/support/files/scratch.h"
 
 TestSuite(qcow2_create, .init = scratch_make, .fini = scratch_remove);
 

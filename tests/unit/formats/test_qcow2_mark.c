@@ -17,8 +17,8 @@
 #include "formats/qcow2/image/disk.h"
 #include "io/base.h"
 #include "tests/support/build_image.h"
-#include "tests/support/cut_log.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/cut_log.h"
+#include "tests/support/files/mem_file.h"
 
 #define SECTOR 512u
 

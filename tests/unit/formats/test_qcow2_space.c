@@ -19,7 +19,7 @@
 #include "formats/qcow2/tables/empty.h"
 #include "formats/qcow2/write/stage.h"
 #include "io/base.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 #include "tests/support/write_images.h"
 #include "tests/support/write_rig.h"
 

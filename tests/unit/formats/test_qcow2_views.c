@@ -18,7 +18,7 @@
 #include "formats/qcow2/snapshots/snapshots.h"
 #include "formats/qcow2/space/refcount.h"
 #include "io/base.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 #include "tests/support/write_images.h"
 #include "tests/support/write_rig.h"
 

@@ -15,7 +15,7 @@
 #include "formats/qcow2/space/refcount.h"
 #include "tests/support/build_image.h"
 #include "io/base.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 #include "tests/support/rig.h"
 #include "tests/support/write_images.h"
 #include "tests/support/write_rig.h"

@@ -11,9 +11,9 @@
 #include <stdio.h>
 
 #include "io/base.h"
-#include "tests/support/cut_log.h"
 #include "tests/support/effort.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/cut_log.h"
+#include "tests/support/files/mem_file.h"
 #include "tests/support/rig.h"
 #include "tests/support/write_images.h"
 #include "tests/support/write_rig.h"

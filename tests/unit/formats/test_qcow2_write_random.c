@@ -11,10 +11,10 @@
 
 #include "io/base.h"
 #include "tests/support/effort.h"
-#include "tests/support/mem_file.h"
-#include "tests/support/qemu_img.h"
+#include "tests/support/files/mem_file.h"
+#include "tests/support/files/qemu_img.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/rig.h"
-#include "tests/support/scratch.h"
 #include "tests/support/write_images.h"
 #include "tests/support/write_rig.h"
 

@@ -9,7 +9,7 @@
 
 #include "formats/core/layer_fill.h"
 #include "formats/qed/disk.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 #include "tests/support/qed_images.h"
 #include "tests/support/qed_rig.h"
 

@@ -13,11 +13,11 @@
 #include "formats/qed/disk.h"
 #include "formats/qed/header.h"
 #include "formats/qed/image.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
+#include "tests/support/files/sparse_file.h"
 #include "tests/support/qed_images.h"
 #include "tests/support/qed_rig.h"
 #include "tests/support/rig.h"
-#include "tests/support/sparse_file.h"
 
 static struct file *flagged_image(uint64_t features, uint64_t autoclear)
 {

@@ -11,11 +11,11 @@
 #include "formats/core/layer_fill.h"
 #include "formats/qed/check.h"
 #include "formats/qed/disk.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
+#include "tests/support/files/sparse_file.h"
 #include "tests/support/qed_images.h"
 #include "tests/support/qed_rig.h"
 #include "tests/support/rig.h"
-#include "tests/support/sparse_file.h"
 #include "tests/support/time_limit.h"
 
 #define CLUSTER 4096u

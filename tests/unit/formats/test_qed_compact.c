@@ -15,9 +15,9 @@
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
 #include "formats/core/layer_fill.h"
-#include "tests/support/cut_log.h"
+#include "tests/support/files/cut_log.h"
 #include "tests/support/effort.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 #include "tests/support/qed_rig.h"
 #include "tests/support/rig.h"
 

@@ -18,7 +18,7 @@
 #include "formats/core/layer_fill.h"
 #include "formats/core/staged.h"
 #include "tests/support/effort.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 #include "tests/support/qed_rig.h"
 #include "tests/support/rig.h"
 

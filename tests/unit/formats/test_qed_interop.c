@@ -17,7 +17,7 @@
 #include "formats/core/staged.h"
 #include "tests/support/qed_rig.h"
 #include "tests/support/rig.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"
 
 TIME_LIMIT(100);

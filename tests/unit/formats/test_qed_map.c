@@ -15,10 +15,10 @@
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
 #include "formats/core/layer_fill.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 #include "tests/support/qed_rig.h"
 #include "tests/support/rig.h"
-#include "tests/support/sparse_file.h"
+#include "tests/support/files/sparse_file.h"
 
 struct geometry {
 	uint32_t cluster_len, table_clusters;

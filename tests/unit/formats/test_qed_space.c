@@ -11,7 +11,7 @@
 #include "formats/qed/image.h"
 #include "formats/qed/map.h"
 #include "tests/support/fail_alloc.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 #include "tests/support/qed_images.h"
 #include "tests/support/qed_rig.h"
 

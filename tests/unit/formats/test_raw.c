@@ -12,7 +12,7 @@
 #include "formats/core/layer.h"
 #include "formats/core/layer_guest.h"
 #include "io/base.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 #include "tests/support/random.h"
 
 #define N_SEEDS 2000

@@ -14,7 +14,7 @@
 #include "formats/core/table_dirty.h"
 #include "io/base.h"
 #include "tests/support/fail_alloc.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 #include "tests/support/random.h"
 
 #define N_SEEDS    300

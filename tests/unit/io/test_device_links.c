@@ -18,7 +18,7 @@
 
 #include "io/base.h"
 #include "io/file.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 
 #define N_DIRS     6
 #define N_ENTRIES  24

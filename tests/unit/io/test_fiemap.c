@@ -14,7 +14,7 @@
 
 #include "io/base.h"
 #include "io/file.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 
 #define FILE_LEN  (1 * MiB)
 #define EXTENT    (4 * KiB)

@@ -22,7 +22,7 @@
 
 #include "io/base.h"
 #include "io/file.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"
 
 TestSuite(file, .init = scratch_make, .fini = scratch_remove);

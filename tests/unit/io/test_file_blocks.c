@@ -13,7 +13,7 @@
 
 #include "io/base.h"
 #include "io/file.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 
 TestSuite(file_blocks, .init = scratch_make, .fini = scratch_remove);
 

@@ -17,7 +17,7 @@
 #include "io/base.h"
 #include "io/file.h"
 #include "io/file_watch.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 
 #define FILE_LEN (64 * KiB)
 

@@ -14,7 +14,7 @@
 
 #include "io/base.h"
 #include "io/file.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/seccomp.h"
 #include "tests/support/time_limit.h"
 

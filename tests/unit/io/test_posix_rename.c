@@ -13,7 +13,7 @@
 
 #include "io/posix/dir.h"
 #include "io/posix/rename.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 
 TestSuite(posix_rename, .init = scratch_make, .fini = scratch_remove, .timeout = 60);
 

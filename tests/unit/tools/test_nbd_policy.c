@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 #include "tests/unit/tools/nbd_rig.h"
 #include "tools/nbd/policy.h"
 

@@ -16,8 +16,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "tests/support/qemu_img.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/qemu_img.h"
+#include "tests/support/files/scratch.h"
 #include "tests/unit/tools/nbd_rig.h"
 
 TestSuite(nbd_qemu, .init = scratch_make, .fini = scratch_remove);

@@ -21,7 +21,7 @@
 
 #include "io/backend.h"
 #include "io/uring.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"
 #include "tools/cli/sandbox.h"
 

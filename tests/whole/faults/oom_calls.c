@@ -20,7 +20,7 @@
 #include "tests/support/effort.h"
 #include "tests/support/leaks.h"
 #include "tests/whole/faults/oom.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 
 #define MAX_NTH 20000
 

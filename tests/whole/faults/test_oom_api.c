@@ -12,7 +12,7 @@
 
 #include "tests/support/build_image.h"
 #include "tests/whole/faults/oom_calls.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"
 
 TIME_LIMIT(600);

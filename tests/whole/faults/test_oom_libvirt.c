@@ -13,7 +13,7 @@
 #include "engine/blockpull-libvirt.h"
 #include "tests/whole/faults/oom.h"
 #include "tests/whole/faults/oom_calls.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"
 
 TestSuite(oom_libvirt, .init = scratch_make, .fini = scratch_remove,

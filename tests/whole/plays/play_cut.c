@@ -4,7 +4,7 @@
 
 #include "tests/machine/sim_pull_qemu.h"
 #include "tests/whole/plays/play.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 
 /* A whole pull of what is left: its model is what was read of it. */
 static void pull_again(struct play *p, const struct sim_chain *now, struct sim *left, uint8_t *got)

@@ -3,7 +3,7 @@
  * See mem_file.h. Out of memory is the end of the test here: what is being
  * tested are the formats, so everything here aborts through xrealloc().
  */
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* See pattern.h. */
-#include "tests/support/pattern.h"
+#include "tests/support/files/pattern.h"
 
 #include <string.h>
 

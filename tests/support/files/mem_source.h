@@ -4,8 +4,8 @@
  * own ends, in an order and after pauses that a seed chooses. What it is asked is judged by the
  * contract of blockpull.h. Faults are switched on from outside.
  */
-#ifndef BLOCKPULL_TESTS_MEM_SOURCE_H
-#define BLOCKPULL_TESTS_MEM_SOURCE_H
+#ifndef BLOCKPULL_TESTS_SUPPORT_FILES_MEM_SOURCE_H
+#define BLOCKPULL_TESTS_SUPPORT_FILES_MEM_SOURCE_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -3,7 +3,7 @@
  * See sparse_file.h. Pages hang in a hash table of fixed size: a test writes
  * some thousands of them, wherever they are.
  */
-#include "tests/support/sparse_file.h"
+#include "tests/support/files/sparse_file.h"
 
 #include <assert.h>
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* See cut_log.h. The simulator was not used here: it cuts what goes through a ring. */
-#include "tests/support/cut_log.h"
+#include "tests/support/files/cut_log.h"
 
 #include <assert.h>
 #include <errno.h>
 
 #include "io/base.h"
 #include "tests/support/effort.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/files/mem_file.h"
 #include "tests/support/random.h"
 
 static struct cut_log *active;

@@ -6,8 +6,8 @@
  * any hole punched may be there or not. The file may also be on a disk that
  * has room for so many blocks more.
  */
-#ifndef BLOCKPULL_TESTS_CUT_LOG_H
-#define BLOCKPULL_TESTS_CUT_LOG_H
+#ifndef BLOCKPULL_TESTS_SUPPORT_FILES_CUT_LOG_H
+#define BLOCKPULL_TESTS_SUPPORT_FILES_CUT_LOG_H
 
 #include "io/file.h"
 

@@ -4,8 +4,8 @@
  * it prints. Tests that need them are skipped, with the reason, where they are
  * not installed.
  */
-#ifndef BLOCKPULL_TESTS_QEMU_IMG_H
-#define BLOCKPULL_TESTS_QEMU_IMG_H
+#ifndef BLOCKPULL_TESTS_SUPPORT_FILES_QEMU_IMG_H
+#define BLOCKPULL_TESTS_SUPPORT_FILES_QEMU_IMG_H
 
 #include <stdbool.h>
 #include <stddef.h>

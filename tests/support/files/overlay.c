@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* What the tests of the public interface begin with, made through it. */
-#include "tests/support/overlay.h"
+#include "tests/support/files/overlay.h"
 
 #include <criterion/criterion.h>
 
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 
 void make_overlay(const char *name, enum bpull_format format, const char *base)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Bytes that tell where they belong, so that a copy in another place is seen. */
-#ifndef BLOCKPULL_TESTS_PATTERN_H
-#define BLOCKPULL_TESTS_PATTERN_H
+#ifndef BLOCKPULL_TESTS_SUPPORT_FILES_PATTERN_H
+#define BLOCKPULL_TESTS_SUPPORT_FILES_PATTERN_H
 
 #include <stddef.h>
 #include <stdint.h>

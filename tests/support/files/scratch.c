@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 
 static char scratch_path[PATH_MAX / 2];
 

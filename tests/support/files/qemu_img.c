@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "tests/support/qemu_img.h"
+#include "tests/support/files/qemu_img.h"
 
 bool qemu_img_installed(void)
 {

@@ -5,8 +5,8 @@
  * hole, and is told as one. A file on tmpfs was rejected: the unit tests of
  * formats/ link no I/O backend.
  */
-#ifndef BLOCKPULL_TESTS_SPARSE_FILE_H
-#define BLOCKPULL_TESTS_SPARSE_FILE_H
+#ifndef BLOCKPULL_TESTS_SUPPORT_FILES_SPARSE_FILE_H
+#define BLOCKPULL_TESTS_SUPPORT_FILES_SPARSE_FILE_H
 
 #include "io/file.h"
 

@@ -4,8 +4,8 @@
  * .fini of a suite. Criterion runs every test in its own process, so one static
  * name is enough.
  */
-#ifndef BLOCKPULL_TESTS_SCRATCH_H
-#define BLOCKPULL_TESTS_SCRATCH_H
+#ifndef BLOCKPULL_TESTS_SUPPORT_FILES_SCRATCH_H
+#define BLOCKPULL_TESTS_SUPPORT_FILES_SCRATCH_H
 
 /* Makes the directory; it lies in $TMPDIR or /tmp, with symlinks resolved. */
 void scratch_make(void);

@@ -5,8 +5,8 @@
  * submitted a request would not link. Locks are counted by inode the way
  * QEMU's lock bytes work out; faults can be asked for.
  */
-#ifndef BLOCKPULL_TESTS_MEM_FILE_H
-#define BLOCKPULL_TESTS_MEM_FILE_H
+#ifndef BLOCKPULL_TESTS_SUPPORT_FILES_MEM_FILE_H
+#define BLOCKPULL_TESTS_SUPPORT_FILES_MEM_FILE_H
 
 #include "io/file.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* See mem_source.h. */
-#include "tests/support/mem_source.h"
+#include "tests/support/files/mem_source.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-#ifndef BLOCKPULL_TESTS_OVERLAY_H
-#define BLOCKPULL_TESTS_OVERLAY_H
+#ifndef BLOCKPULL_TESTS_SUPPORT_FILES_OVERLAY_H
+#define BLOCKPULL_TESTS_SUPPORT_FILES_OVERLAY_H
 
 #include "engine/blockpull.h"
 
