@@ -15,7 +15,7 @@
 #include "io/base.h"
 #include "tests/support/build_image.h"
 #include "tests/support/files/mem_file.h"
-#include "tests/support/qed_rig.h"
+#include "tests/support/rigs/qed_rig.h"
 #include "tests/machine/sim_private.h"
 
 #define MAX_TABLE_LEN (16 * MiB) /* image with a full refcount table, at most */

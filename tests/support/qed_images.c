@@ -10,7 +10,7 @@
 #include "formats/qed/check.h"
 #include "tests/support/files/mem_file.h"
 #include "tests/support/qed_images.h"
-#include "tests/support/qed_rig.h"
+#include "tests/support/rigs/qed_rig.h"
 
 #define CLUSTER 4096u
 

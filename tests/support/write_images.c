@@ -11,7 +11,7 @@
 
 #include "io/base.h"
 #include "tests/support/files/mem_file.h"
-#include "tests/support/write_rig.h"
+#include "tests/support/rigs/write_rig.h"
 
 #define INCOMPAT_AT 72
 

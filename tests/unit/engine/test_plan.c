@@ -10,7 +10,7 @@
 
 #include "formats/chain/chain.h"
 #include "io/base.h"
-#include "tests/support/plan_rig.h"
+#include "tests/support/rigs/plan_rig.h"
 
 /* ---- plan_next() at its borders ---- */
 

@@ -6,7 +6,7 @@
 
 #include "formats/chain/chain.h"
 #include "io/base.h"
-#include "tests/support/plan_rig.h"
+#include "tests/support/rigs/plan_rig.h"
 
 #define MAX_DEPTH 4u
 #define N_SEEDS   3000

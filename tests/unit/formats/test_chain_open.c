@@ -14,9 +14,9 @@
 #include "formats/qcow2/image/disk.h"
 #include "formats/qed/disk.h"
 #include "io/base.h"
-#include "tests/support/chain_rig.h"
 #include "tests/support/fail_alloc.h"
 #include "tests/support/files/mem_file.h"
+#include "tests/support/rigs/chain_rig.h"
 
 TestSuite(chain_open, .init = chain_rig_begin, .fini = chain_rig_end);
 

@@ -12,8 +12,8 @@
 #include "formats/qcow2/image/disk.h"
 #include "formats/qed/disk.h"
 #include "io/base.h"
-#include "tests/support/chain_rig.h"
 #include "tests/support/files/mem_file.h"
+#include "tests/support/rigs/chain_rig.h"
 
 Test(chain_open, what_a_guest_may_have_written_is_not_followed)
 {

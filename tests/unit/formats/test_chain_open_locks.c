@@ -5,8 +5,8 @@
 
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
-#include "tests/support/chain_rig.h"
 #include "tests/support/files/mem_file.h"
+#include "tests/support/rigs/chain_rig.h"
 
 Test(chain_open, chains_share_a_template)
 {

@@ -6,8 +6,8 @@
 
 #include "formats/chain/chain.h"
 #include "io/base.h"
-#include "tests/support/chain_rig.h"
 #include "tests/support/files/mem_file.h"
+#include "tests/support/rigs/chain_rig.h"
 
 Test(chain_open, by_default_the_tree_of_the_overlay_and_no_more)
 {

@@ -16,9 +16,9 @@
 #include "tests/support/build_image.h"
 #include "io/base.h"
 #include "tests/support/files/mem_file.h"
-#include "tests/support/rig.h"
+#include "tests/support/rigs/rig.h"
 #include "tests/support/write_images.h"
-#include "tests/support/write_rig.h"
+#include "tests/support/rigs/write_rig.h"
 
 #define CLUSTER   4096u
 #define N_GUEST   40u

@@ -11,7 +11,7 @@
 #include "formats/qed/disk.h"
 #include "tests/support/files/mem_file.h"
 #include "tests/support/qed_images.h"
-#include "tests/support/qed_rig.h"
+#include "tests/support/rigs/qed_rig.h"
 
 struct header_case {
 	const char *what;

@@ -16,8 +16,8 @@
 #include "tests/support/files/mem_file.h"
 #include "tests/support/files/sparse_file.h"
 #include "tests/support/qed_images.h"
-#include "tests/support/qed_rig.h"
-#include "tests/support/rig.h"
+#include "tests/support/rigs/qed_rig.h"
+#include "tests/support/rigs/rig.h"
 
 static struct file *flagged_image(uint64_t features, uint64_t autoclear)
 {

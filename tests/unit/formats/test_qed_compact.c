@@ -18,8 +18,8 @@
 #include "tests/support/files/cut_log.h"
 #include "tests/support/effort.h"
 #include "tests/support/files/mem_file.h"
-#include "tests/support/qed_rig.h"
-#include "tests/support/rig.h"
+#include "tests/support/rigs/qed_rig.h"
+#include "tests/support/rigs/rig.h"
 
 #define CLUSTER 4096u
 #define N_GUEST 6000u /* clusters: 12 L2 tables of one cluster */

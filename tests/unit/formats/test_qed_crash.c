@@ -19,8 +19,8 @@
 #include "formats/core/staged.h"
 #include "tests/support/effort.h"
 #include "tests/support/files/mem_file.h"
-#include "tests/support/qed_rig.h"
-#include "tests/support/rig.h"
+#include "tests/support/rigs/qed_rig.h"
+#include "tests/support/rigs/rig.h"
 
 #define CLUSTER   4096u
 #define N_BATCHES 3

@@ -15,8 +15,8 @@
 #include "formats/core/layer_fill.h"
 #include "formats/core/layer_header.h"
 #include "formats/core/staged.h"
-#include "tests/support/qed_rig.h"
-#include "tests/support/rig.h"
+#include "tests/support/rigs/qed_rig.h"
+#include "tests/support/rigs/rig.h"
 #include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"
 

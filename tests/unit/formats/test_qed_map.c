@@ -16,8 +16,8 @@
 #include "formats/core/layer_check.h"
 #include "formats/core/layer_fill.h"
 #include "tests/support/files/mem_file.h"
-#include "tests/support/qed_rig.h"
-#include "tests/support/rig.h"
+#include "tests/support/rigs/qed_rig.h"
+#include "tests/support/rigs/rig.h"
 #include "tests/support/files/sparse_file.h"
 
 struct geometry {

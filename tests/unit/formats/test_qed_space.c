@@ -13,7 +13,7 @@
 #include "tests/support/fail_alloc.h"
 #include "tests/support/files/mem_file.h"
 #include "tests/support/qed_images.h"
-#include "tests/support/qed_rig.h"
+#include "tests/support/rigs/qed_rig.h"
 
 static void publish_without_memory(bool is_block)
 {

@@ -15,9 +15,9 @@
 #include "tests/support/effort.h"
 #include "tests/support/files/cut_log.h"
 #include "tests/support/files/mem_file.h"
-#include "tests/support/rig.h"
+#include "tests/support/rigs/rig.h"
+#include "tests/support/rigs/write_rig.h"
 #include "tests/support/write_images.h"
-#include "tests/support/write_rig.h"
 
 #define CLUSTER 4096u
 #define N_GUEST 1100u /* clusters: three L2 tables of one cluster */

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 
-#include "tests/support/backend.h"
+#include "tests/support/rigs/backend.h"
 
 BACKEND_TEST(one_write_one_read)
 {

@@ -6,7 +6,7 @@
 #include <poll.h>
 
 #include "io/backend.h"
-#include "tests/support/backend.h"
+#include "tests/support/rigs/backend.h"
 #include "tests/support/time_limit.h"
 
 TestSuite(real_files, .init = scratch_make, .fini = scratch_remove,

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "io/backend.h"
-#include "tests/support/backend.h"
+#include "tests/support/rigs/backend.h"
 #include "tests/support/time_limit.h"
 
 TestSuite(wake, .init = scratch_make, .fini = scratch_remove, .timeout = TIME_LIMIT_CLOCK(60));

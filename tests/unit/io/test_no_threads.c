@@ -19,7 +19,7 @@
 #include <liburing.h>
 
 #include "io/backend.h"
-#include "tests/support/backend.h"
+#include "tests/support/rigs/backend.h"
 #include "tests/support/time_limit.h"
 
 #define USERS   0x10000000 /* no system gives such numbers away */

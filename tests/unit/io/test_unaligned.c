@@ -4,7 +4,7 @@
  * written at once, and what is read back is what an array says.
  */
 #include "io/unaligned.h"
-#include "tests/support/backend.h"
+#include "tests/support/rigs/backend.h"
 
 #define GRID    4096u
 #define LEN     (256u << 10)

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "io/backend.h"
-#include "tests/support/backend.h"
+#include "tests/support/rigs/backend.h"
 #include "tests/support/time_limit.h"
 
 TIME_LIMIT(60);

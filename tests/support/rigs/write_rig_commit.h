@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Commits of a write rig, stage by stage, with the space that each lets go. */
-#ifndef BLOCKPULL_TESTS_WRITE_RIG_COMMIT_H
-#define BLOCKPULL_TESTS_WRITE_RIG_COMMIT_H
+#ifndef BLOCKPULL_TESTS_SUPPORT_RIGS_WRITE_RIG_COMMIT_H
+#define BLOCKPULL_TESTS_SUPPORT_RIGS_WRITE_RIG_COMMIT_H
 
 #include <stdbool.h>
 

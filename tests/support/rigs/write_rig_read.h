@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* What a write rig's image says: read through the rig or afresh, checked, opened again. */
-#ifndef BLOCKPULL_TESTS_WRITE_RIG_READ_H
-#define BLOCKPULL_TESTS_WRITE_RIG_READ_H
+#ifndef BLOCKPULL_TESTS_SUPPORT_RIGS_WRITE_RIG_READ_H
+#define BLOCKPULL_TESTS_SUPPORT_RIGS_WRITE_RIG_READ_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -4,8 +4,8 @@
  * cache so small that eviction and TABLE_NEED happen all the time, loading what a
  * call asks for, and writing out what a commit staged.
  */
-#ifndef BLOCKPULL_TESTS_RIG_H
-#define BLOCKPULL_TESTS_RIG_H
+#ifndef BLOCKPULL_TESTS_SUPPORT_RIGS_RIG_H
+#define BLOCKPULL_TESTS_SUPPORT_RIGS_RIG_H
 
 #include <errno.h>
 

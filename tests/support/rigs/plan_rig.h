@@ -3,8 +3,8 @@
  * Chains for the tests of engine/copy/plan.c, of layers that are made up by units:
  * their tables are always at hand, and they may hold anything in any order.
  */
-#ifndef BLOCKPULL_TESTS_PLAN_RIG_H
-#define BLOCKPULL_TESTS_PLAN_RIG_H
+#ifndef BLOCKPULL_TESTS_SUPPORT_RIGS_PLAN_RIG_H
+#define BLOCKPULL_TESTS_SUPPORT_RIGS_PLAN_RIG_H
 
 #include "formats/core/layer.h"
 #include "engine/copy/plan.h"

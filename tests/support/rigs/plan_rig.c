@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* See plan_rig.h. */
-#include "tests/support/plan_rig.h"
+#include "tests/support/rigs/plan_rig.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* See chain_rig.h. */
-#include "tests/support/chain_rig.h"
+#include "tests/support/rigs/chain_rig.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* See write_rig_read.h. */
-#include "tests/support/write_rig_read.h"
+#include "tests/support/rigs/write_rig_read.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -15,8 +15,8 @@
 #include "formats/qcow2/space/refcount.h"
 #include "io/base.h"
 #include "tests/support/files/mem_file.h"
-#include "tests/support/rig.h"
-#include "tests/support/write_rig.h"
+#include "tests/support/rigs/rig.h"
+#include "tests/support/rigs/write_rig.h"
 
 int write_rig_open_layer(struct file *file, struct file *data, struct table_cache *cache,
 			 struct layer **out)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* See rig.h. Fuzz targets link it, without Criterion. */
-#include "tests/support/rig.h"
+#include "tests/support/rigs/rig.h"
 
 #include <assert.h>
 

@@ -3,8 +3,8 @@
  * What tests of opening chains share: files in memory, small images that name one
  * another, and what an opening says.
  */
-#ifndef BLOCKPULL_TESTS_CHAIN_RIG_H
-#define BLOCKPULL_TESTS_CHAIN_RIG_H
+#ifndef BLOCKPULL_TESTS_SUPPORT_RIGS_CHAIN_RIG_H
+#define BLOCKPULL_TESTS_SUPPORT_RIGS_CHAIN_RIG_H
 
 #include <stdbool.h>
 #include <stdint.h>

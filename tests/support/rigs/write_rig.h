@@ -9,15 +9,15 @@
  * Testing through the engine was rejected here: it never shows at which moment
  * space is used again, nor an order of writes that is wrong on purpose.
  */
-#ifndef BLOCKPULL_TESTS_WRITE_RIG_H
-#define BLOCKPULL_TESTS_WRITE_RIG_H
+#ifndef BLOCKPULL_TESTS_SUPPORT_RIGS_WRITE_RIG_H
+#define BLOCKPULL_TESTS_SUPPORT_RIGS_WRITE_RIG_H
 
 #include "formats/core/layer.h"
 #include "formats/core/layer_guest.h"
 #include "io/base.h"
 #include "io/file.h"
-#include "tests/support/write_rig_commit.h"
-#include "tests/support/write_rig_read.h"
+#include "tests/support/rigs/write_rig_commit.h"
+#include "tests/support/rigs/write_rig_read.h"
 
 /* Tables that one call may ask for: more would be a call that loses one table over the next, for
  * ever. */

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "tests/support/backend.h"
+#include "tests/support/rigs/backend.h"
 #include "io/backend.h"
 #include "tests/support/time_limit.h"
 

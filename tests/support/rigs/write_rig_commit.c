@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* See write_rig_commit.h. */
-#include "tests/support/write_rig_commit.h"
+#include "tests/support/rigs/write_rig_commit.h"
 
 #include <criterion/criterion.h>
 
 #include "formats/core/layer_shared.h"
 #include "formats/core/staged.h"
 #include "formats/core/table_dirty.h"
-#include "tests/support/rig.h"
-#include "tests/support/write_rig.h"
+#include "tests/support/rigs/rig.h"
+#include "tests/support/rigs/write_rig.h"
 
 #define SETTLE_MAX 12 /* commits that closing may take */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* See qed_rig.h. */
-#include "tests/support/qed_rig.h"
+#include "tests/support/rigs/qed_rig.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -13,7 +13,7 @@
 #include "formats/core/table_dirty.h"
 #include "formats/qed/disk.h"
 #include "io/base.h"
-#include "tests/support/rig.h"
+#include "tests/support/rigs/rig.h"
 
 int qed_rig_open(struct qed_rig *rig, struct file *file, struct err *err)
 {

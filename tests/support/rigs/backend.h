@@ -4,8 +4,8 @@
  * of that name in the suites uring, threads and sim, with `b` open. Where
  * io_uring is forbidden its third is skipped, with the reason.
  */
-#ifndef BLOCKPULL_TESTS_BACKEND_H
-#define BLOCKPULL_TESTS_BACKEND_H
+#ifndef BLOCKPULL_TESTS_SUPPORT_RIGS_BACKEND_H
+#define BLOCKPULL_TESTS_SUPPORT_RIGS_BACKEND_H
 
 #include <criterion/criterion.h>
 

@@ -3,7 +3,7 @@
  * See write_rig.h. A call that looks for a destination may say -ENOENT: there is none
  * left. Any other error ends the test, also one of loading a table.
  */
-#include "tests/support/write_rig.h"
+#include "tests/support/rigs/write_rig.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -18,7 +18,7 @@
 #include "formats/core/table_dirty.h"
 #include "io/base.h"
 #include "tests/support/files/mem_file.h"
-#include "tests/support/rig.h"
+#include "tests/support/rigs/rig.h"
 
 #define LOADING(rig, call)                                                            \
 	({                                                                            \

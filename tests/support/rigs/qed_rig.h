@@ -4,8 +4,8 @@
  * the tables that are asked for, writing data before it is published, and
  * commits stage by stage. Everything blocks and asserts.
  */
-#ifndef BLOCKPULL_TESTS_QED_RIG_H
-#define BLOCKPULL_TESTS_QED_RIG_H
+#ifndef BLOCKPULL_TESTS_SUPPORT_RIGS_QED_RIG_H
+#define BLOCKPULL_TESTS_SUPPORT_RIGS_QED_RIG_H
 
 #include "formats/core/table_cache.h"
 #include "formats/core/layer.h"
