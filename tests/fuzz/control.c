@@ -11,7 +11,7 @@
 #include <json-c/json.h>
 
 #include "io/base.h"
-#include "tests/support/build_image.h"
+#include "tests/support/images/build_image.h"
 #include "tests/fuzz/world.h"
 #include "tools/control/args.h"
 #include "tools/control/events.h"

@@ -6,7 +6,7 @@
  * entry; then the bytes. Judged as any image (judge.c).
  */
 #include "io/base.h"
-#include "tests/support/build_image.h"
+#include "tests/support/images/build_image.h"
 #include "tests/fuzz/world.h"
 
 #define CLUSTER_LEN 4096u

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "io/base.h"
-#include "tests/support/build_image.h"
+#include "tests/support/images/build_image.h"
 #include "tests/fuzz/world.h"
 
 #define NAME_AT 1024u

@@ -12,7 +12,7 @@
 #include "io/base.h"
 #include "tests/fuzz/vhost_seeds.h"
 #include "tests/fuzz/world.h"
-#include "tests/support/build_image.h"
+#include "tests/support/images/build_image.h"
 #include "tests/machine/sim_chain.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -13,7 +13,7 @@
 #include "formats/qed/disk.h"
 #include "formats/qcow2/image/disk.h"
 #include "io/base.h"
-#include "tests/support/build_image.h"
+#include "tests/support/images/build_image.h"
 #include "tests/support/files/mem_file.h"
 #include "tests/support/rigs/qed_rig.h"
 #include "tests/machine/sim_private.h"

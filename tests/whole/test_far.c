@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "tests/support/build_image.h"
+#include "tests/support/images/build_image.h"
 #include "tests/machine/sim_pull.h"
 #include "tests/support/time_limit.h"
 

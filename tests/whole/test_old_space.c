@@ -12,7 +12,7 @@
 #include "formats/qcow2/image/disk.h"
 #include "io/base.h"
 #include "tests/machine/sim_pull.h"
-#include "tests/support/builder.h"
+#include "tests/support/images/builder.h"
 
 TestSuite(old_space, .timeout = 120);
 

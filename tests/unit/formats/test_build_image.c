@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/support/build_image.h"
 #include "tests/support/files/qemu_img.h"
 #include "tests/support/files/scratch.h"
+#include "tests/support/images/build_image.h"
 #include "tests/support/random.h"
 
 TestSuite(build_image, .init = scratch_make, .fini = scratch_remove);

@@ -13,8 +13,8 @@
 #include "formats/core/layer_check.h"
 #include "formats/qcow2/check/check.h"
 #include "formats/qcow2/image/disk.h"
-#include "tests/support/build_image.h"
 #include "tests/support/files/mem_file.h"
+#include "tests/support/images/build_image.h"
 #include "tests/support/random.h"
 
 #define COPIED  (UINT64_C(1) << 63)

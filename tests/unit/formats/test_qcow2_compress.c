@@ -23,8 +23,8 @@
 #include "formats/qcow2/space/refcount.h"
 #include "formats/qcow2/space/space.h"
 #include "formats/qcow2/write/publish.h"
-#include "tests/support/build_image.h"
 #include "tests/support/files/mem_file.h"
+#include "tests/support/images/build_image.h"
 
 #define MAX_CLUSTER_LEN (2u << 20)
 

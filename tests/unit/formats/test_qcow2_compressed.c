@@ -14,7 +14,7 @@
 #include "formats/core/codecs.h"
 #include "formats/qcow2/compress/decode.h"
 #include "formats/qcow2/image/image.h"
-#include "tests/support/build_image.h"
+#include "tests/support/images/build_image.h"
 #include "tests/support/random.h"
 
 #define CLUSTER_LEN 65536u

@@ -11,8 +11,8 @@
 #include "formats/qcow2/image/disk.h"
 #include "formats/qcow2/image/extensions.h"
 #include "formats/qcow2/image/image.h"
-#include "tests/support/build_image.h"
 #include "tests/support/files/mem_file.h"
+#include "tests/support/images/build_image.h"
 
 #define FORMAT   QCOW2_EXT_BACKING_FORMAT
 #define FEATURES QCOW2_EXT_FEATURE_NAMES

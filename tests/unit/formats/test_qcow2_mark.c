@@ -16,9 +16,9 @@
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/image/disk.h"
 #include "io/base.h"
-#include "tests/support/build_image.h"
 #include "tests/support/files/cut_log.h"
 #include "tests/support/files/mem_file.h"
+#include "tests/support/images/build_image.h"
 
 #define SECTOR 512u
 

@@ -19,10 +19,10 @@
 #include "formats/qcow2/check/repair.h"
 #include "formats/qcow2/check/state.h"
 #include "formats/qcow2/image/disk.h"
-#include "tests/support/build_image.h"
 #include "tests/support/effort.h"
 #include "tests/support/files/cut_log.h"
 #include "tests/support/files/mem_file.h"
+#include "tests/support/images/build_image.h"
 
 #define COPIED  (UINT64_C(1) << 63)
 #define N_GUEST 80u

@@ -20,8 +20,8 @@
 #include "formats/qcow2/write/stage.h"
 #include "io/base.h"
 #include "tests/support/files/mem_file.h"
+#include "tests/support/images/write_images.h"
 #include "tests/support/rigs/write_rig.h"
-#include "tests/support/write_images.h"
 
 #define CLUSTER 512u
 #define SPAN    (64u * CLUSTER) /* guest bytes of an L2 table, which is one slice */

@@ -19,8 +19,8 @@
 #include "formats/qcow2/space/refcount.h"
 #include "io/base.h"
 #include "tests/support/files/mem_file.h"
+#include "tests/support/images/write_images.h"
 #include "tests/support/rigs/write_rig.h"
-#include "tests/support/write_images.h"
 
 #define CLUSTER   512u
 #define SPAN      (64u * CLUSTER) /* guest bytes of an L2 table */

@@ -13,11 +13,11 @@
 #include "formats/core/layer_guest.h"
 #include "formats/qcow2/image/image.h"
 #include "formats/qcow2/space/refcount.h"
-#include "tests/support/build_image.h"
+#include "tests/support/images/build_image.h"
 #include "io/base.h"
 #include "tests/support/files/mem_file.h"
 #include "tests/support/rigs/rig.h"
-#include "tests/support/write_images.h"
+#include "tests/support/images/write_images.h"
 #include "tests/support/rigs/write_rig.h"
 
 #define CLUSTER   4096u

@@ -14,9 +14,9 @@
 #include "tests/support/effort.h"
 #include "tests/support/files/cut_log.h"
 #include "tests/support/files/mem_file.h"
+#include "tests/support/images/write_images.h"
 #include "tests/support/rigs/rig.h"
 #include "tests/support/rigs/write_rig.h"
-#include "tests/support/write_images.h"
 
 #define SECTOR      512u
 #define MAX_SECTORS 512u

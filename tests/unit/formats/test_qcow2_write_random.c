@@ -14,9 +14,9 @@
 #include "tests/support/files/mem_file.h"
 #include "tests/support/files/qemu_img.h"
 #include "tests/support/files/scratch.h"
+#include "tests/support/images/write_images.h"
 #include "tests/support/rigs/rig.h"
 #include "tests/support/rigs/write_rig.h"
-#include "tests/support/write_images.h"
 
 #define N_OPS   70
 #define N_SEEDS EFFORT(12)

@@ -10,7 +10,7 @@
 #include "formats/core/layer_fill.h"
 #include "formats/qed/disk.h"
 #include "tests/support/files/mem_file.h"
-#include "tests/support/qed_images.h"
+#include "tests/support/images/qed_images.h"
 #include "tests/support/rigs/qed_rig.h"
 
 struct header_case {

@@ -15,7 +15,7 @@
 #include "formats/qed/image.h"
 #include "tests/support/files/mem_file.h"
 #include "tests/support/files/sparse_file.h"
-#include "tests/support/qed_images.h"
+#include "tests/support/images/qed_images.h"
 #include "tests/support/rigs/qed_rig.h"
 #include "tests/support/rigs/rig.h"
 

@@ -12,7 +12,7 @@
 #include "formats/qed/map.h"
 #include "tests/support/fail_alloc.h"
 #include "tests/support/files/mem_file.h"
-#include "tests/support/qed_images.h"
+#include "tests/support/images/qed_images.h"
 #include "tests/support/rigs/qed_rig.h"
 
 static void publish_without_memory(bool is_block)

@@ -11,13 +11,13 @@
 #include "formats/core/layer_fill.h"
 #include "formats/core/layer_guest.h"
 #include "io/base.h"
-#include "tests/support/build_image.h"
 #include "tests/support/effort.h"
 #include "tests/support/files/cut_log.h"
 #include "tests/support/files/mem_file.h"
+#include "tests/support/images/build_image.h"
+#include "tests/support/images/write_images.h"
 #include "tests/support/rigs/rig.h"
 #include "tests/support/rigs/write_rig.h"
-#include "tests/support/write_images.h"
 
 #define CLUSTER 4096u
 #define N_GUEST 1100u /* clusters: three L2 tables of one cluster */

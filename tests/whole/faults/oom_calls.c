@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tests/support/build_image.h"
+#include "tests/support/images/build_image.h"
 #include "tests/support/effort.h"
 #include "tests/support/leaks.h"
 #include "tests/whole/faults/oom.h"

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tests/support/build_image.h"
+#include "tests/support/images/build_image.h"
 #include "tests/whole/faults/oom_calls.h"
 #include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"

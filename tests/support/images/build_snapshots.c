@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/support/builder.h"
+#include "tests/support/images/builder.h"
 
 #define COPIED     (UINT64_C(1) << 63)
 #define COMPRESSED (UINT64_C(1) << 62)

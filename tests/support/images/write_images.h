@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* qcow2 images for the tests of the guest's writes, and their judge. All in memory. */
-#ifndef BLOCKPULL_TESTS_WRITE_IMAGES_H
-#define BLOCKPULL_TESTS_WRITE_IMAGES_H
+#ifndef BLOCKPULL_TESTS_SUPPORT_IMAGES_WRITE_IMAGES_H
+#define BLOCKPULL_TESTS_SUPPORT_IMAGES_WRITE_IMAGES_H
 
 #include "io/file.h"
-#include "tests/support/build_image.h"
+#include "tests/support/images/build_image.h"
 
 struct file *write_image_built(const struct build_how *how);
 /* Empty, over a backing file, with extended L2 entries: clusters of 16 KiB. */

@@ -3,7 +3,7 @@
  * See write_images.h. build_image.c makes no extended L2 entries; an empty
  * image has no entries at all, so for one of those the header's bit is enough.
  */
-#include "tests/support/write_images.h"
+#include "tests/support/images/write_images.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

@@ -11,7 +11,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#include "tests/support/builder.h"
+#include "tests/support/images/builder.h"
 
 #define MAX_IMAGE_LEN (512u << 20)
 

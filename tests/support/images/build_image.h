@@ -5,8 +5,8 @@
  * headers, tables in odd places, a refcount table about to overflow. It shares
  * no code with formats/, so that neither can hide the other's mistakes.
  */
-#ifndef BLOCKPULL_TESTS_BUILD_IMAGE_H
-#define BLOCKPULL_TESTS_BUILD_IMAGE_H
+#ifndef BLOCKPULL_TESTS_SUPPORT_IMAGES_BUILD_IMAGE_H
+#define BLOCKPULL_TESTS_SUPPORT_IMAGES_BUILD_IMAGE_H
 
 #include <stdbool.h>
 #include <stddef.h>

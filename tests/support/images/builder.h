@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* An image being built: what build_image.c and build_snapshots.c share. */
-#ifndef BLOCKPULL_TESTS_BUILDER_H
-#define BLOCKPULL_TESTS_BUILDER_H
+#ifndef BLOCKPULL_TESTS_SUPPORT_IMAGES_BUILDER_H
+#define BLOCKPULL_TESTS_SUPPORT_IMAGES_BUILDER_H
 
-#include "tests/support/build_image.h"
+#include "tests/support/images/build_image.h"
 
 struct builder {
 	const struct build_how *how;

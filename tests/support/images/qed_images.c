@@ -9,7 +9,7 @@
 #include "formats/core/layer_check.h"
 #include "formats/qed/check.h"
 #include "tests/support/files/mem_file.h"
-#include "tests/support/qed_images.h"
+#include "tests/support/images/qed_images.h"
 #include "tests/support/rigs/qed_rig.h"
 
 #define CLUSTER 4096u

@@ -3,8 +3,8 @@
  * Small QED images that the tests damage or change, and the check as a test
  * wants it.
  */
-#ifndef BLOCKPULL_TESTS_QED_IMAGES_H
-#define BLOCKPULL_TESTS_QED_IMAGES_H
+#ifndef BLOCKPULL_TESTS_SUPPORT_IMAGES_QED_IMAGES_H
+#define BLOCKPULL_TESTS_SUPPORT_IMAGES_QED_IMAGES_H
 
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
