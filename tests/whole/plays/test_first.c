@@ -8,7 +8,7 @@
  */
 #include "tests/whole/plays/play.h"
 #include "tests/support/effort.h"
-#include "tests/support/scratch.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"
 
 TIME_LIMIT(1200);
