@@ -127,6 +127,9 @@ class Server:
             self.n_requests += 1
             is_bad = self.n_requests > self.after
         trick = self.trick if is_bad else ''
+        if kind == 0 and (offset % self.block[0] or length % self.block[0] or length > self.block[2]):
+            self.part(client, cookie, 0x8001, struct.pack('>IH', 22, 0))
+            return True
         if trick.startswith('all-'):
             trick = trick[4:]
         elif trick and kind == 0 and trick.startswith('extents-'):

@@ -43,29 +43,60 @@ struct ask *ask_new_read(struct bpull_source_ask *ask, enum bpull_source_asker a
 }
 
 struct ask *ask_new_extents(struct bpull_source_ask *ask, enum bpull_source_asker asker,
-			    uint64_t offset, uint64_t len, uint32_t block_size, uint64_t end)
+			    uint64_t offset, uint64_t len)
 {
 	struct ask *new = ask_new(ask, asker, offset, len, 1);
-	uint64_t to = offset + len;
 
 	if (!new)
 		return NULL;
-	to += (block_size - to % block_size) % block_size;
-	if (to > end)
-		to = end;
-	new->pieces[0].offset = offset - offset % block_size;
-	new->pieces[0].len = to - new->pieces[0].offset;
+	new->pieces[0].offset = offset;
+	new->pieces[0].len = len;
 	return new;
+}
+
+int ask_begin_sent(struct ask_piece *piece, uint32_t block_size, uint32_t max_len)
+{
+	uint64_t from = piece->offset + piece->done, end = piece->offset + piece->len;
+	uint64_t at = from - from % block_size;
+
+	free(piece->aside);
+	piece->aside = NULL;
+	if (piece->buf && end - at > max_len)
+		end = at + max_len;
+	piece->sent.offset = at;
+	piece->sent.len = end - at + (block_size - end % block_size) % block_size;
+	piece->sent.buf = piece->buf ? (uint8_t *)piece->buf + piece->done : NULL;
+	if (!piece->buf || (at == from && piece->sent.len == end - at))
+		return 0;
+	piece->aside = malloc(piece->sent.len);
+	piece->sent.buf = piece->aside;
+	return piece->aside ? 0 : -ENOMEM;
+}
+
+bool ask_end_sent(struct ask_piece *piece)
+{
+	uint32_t skip = piece->offset + piece->done - piece->sent.offset;
+	uint32_t left = piece->len - piece->done;
+	uint32_t len = piece->sent.len - skip < left ? piece->sent.len - skip : left;
+
+	if (!piece->buf)
+		return true;
+	if (piece->aside)
+		memcpy((uint8_t *)piece->buf + piece->done, piece->aside + skip, len);
+	free(piece->aside);
+	piece->aside = NULL;
+	piece->done += len;
+	return piece->done == piece->len;
 }
 
 bool ask_take_part(struct ask_piece *piece, uint64_t offset, size_t len)
 {
 	struct ask_came *came = &piece->came;
-	uint32_t at = offset - piece->offset, end = at + len;
+	uint32_t at = offset - piece->sent.offset, end = at + len;
 	unsigned i = 0;
 
-	if (offset < piece->offset || offset - piece->offset > piece->len ||
-	    len > piece->len - (offset - piece->offset))
+	if (offset < piece->sent.offset || offset - piece->sent.offset > piece->sent.len ||
+	    len > piece->sent.len - (offset - piece->sent.offset))
 		return false;
 	while (i < came->n && came->parts[i].end < at)
 		i++;
@@ -90,13 +121,13 @@ bool ask_is_whole(const struct ask_piece *piece)
 
 	for (unsigned i = 0; i < piece->came.n && piece->came.parts[i].at == at; i++)
 		at = piece->came.parts[i].end;
-	return at == piece->len;
+	return at == piece->sent.len;
 }
 
 void ask_take_extents(struct ask_piece *piece, const uint32_t *entries, size_t n, uint32_t zero)
 {
 	struct ask *ask = piece->ask;
-	uint64_t skip = ask->offset - piece->offset, left = ask->len;
+	uint64_t skip = ask->offset - piece->sent.offset, left = ask->len;
 
 	n = n / 2 < ASK_MAX_EXTENTS ? n / 2 : ASK_MAX_EXTENTS;
 	if (ask->extents || n == 0)
@@ -136,6 +167,8 @@ void ask_piece_over(struct ask_piece *piece, int rc)
 {
 	struct ask *ask = piece->ask;
 
+	free(piece->aside);
+	piece->aside = NULL;
 	if (rc && !ask->rc)
 		ask->rc = rc;
 	if (--ask->n_left == 0)

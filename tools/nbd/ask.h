@@ -27,12 +27,22 @@ struct ask_came {
 	} parts[ASK_MAX_PARTS];
 };
 
-/* One request to the server. */
+/* A request to the server, or several, one after the other: a server that comes back may take less
+ * at once than it did when the piece was made. */
 struct ask_piece {
 	struct ask *ask; /* NULL: the wire's own */
 	uint64_t offset;
 	uint32_t len;
-	void *buf;         /* reads: where the bytes go; else NULL */
+	void *buf;     /* reads: where the bytes go; else NULL */
+	uint32_t done; /* reads: bytes of it that have come */
+	/* What was asked for last: all that is not done, or as much of it as the connection takes
+	 * at once, in its blocks. */
+	struct {
+		uint64_t offset;
+		uint32_t len;
+		void *buf; /* of the piece, or `aside` */
+	} sent;
+	uint8_t *aside;    /* blocks of which the piece wants a part; NULL: none. Owned */
 	bool is_over;      /* answered, or the connection ended: set while libnbd is called */
 	int error;         /* 0 or an errno value, positive */
 	unsigned n_lost;   /* connections that were lost while it was in flight */
@@ -61,16 +71,20 @@ struct ask_queue {
 	size_t n;
 };
 
-/* Aligned to block_size, the range of an answer for extents reaches beyond what was asked: such a
- * piece is cut from the answer by ask_add_extents(). NULL: no memory. */
+/* NULL: no memory. */
 struct ask *ask_new_read(struct bpull_source_ask *ask, enum bpull_source_asker asker, void *buf,
 			 size_t len, uint64_t offset, uint32_t max_request);
 struct ask *ask_new_extents(struct bpull_source_ask *ask, enum bpull_source_asker asker,
-			    uint64_t offset, uint64_t len, uint32_t block_size, uint64_t end);
-/* len bytes at `offset` of the disk have come for a read. False: they are not of its range, or came
- * twice, or in too many parts. */
+			    uint64_t offset, uint64_t len);
+/* Fills `sent` with what is to be asked for next, for a server of these blocks that takes max_len
+ * bytes at once, a multiple of block_size. The disk ends with a whole block. 0 or -ENOMEM. */
+int ask_begin_sent(struct ask_piece *piece, uint32_t block_size, uint32_t max_len);
+/* What was sent has been answered: takes the bytes of a read over. True: the piece has all. */
+bool ask_end_sent(struct ask_piece *piece);
+/* len bytes at `offset` of the disk have come for a read. False: they are not of what was sent, or
+ * came twice, or in too many parts. */
 bool ask_take_part(struct ask_piece *piece, uint64_t offset, size_t len);
-/* All bytes of a read have come. */
+/* All bytes of what was sent have come. */
 bool ask_is_whole(const struct ask_piece *piece);
 /* Takes an answer of n pairs (length, flags) for the piece. The first answer counts. */
 void ask_take_extents(struct ask_piece *piece, const uint32_t *entries, size_t n, uint32_t zero);

@@ -40,10 +40,7 @@ static int remote_submit(struct remote *remote, struct ask *ask)
 	pthread_mutex_lock(&remote->shared.lock);
 	if (remote->shared.is_closing)
 		rc = -ECANCELED;
-	else if (remote->shared.n_queued + ask->n_pieces > REMOTE_MAX_QUEUED)
-		rc = -ENOMEM;
 	if (rc == 0) {
-		remote->shared.n_queued += ask->n_pieces;
 		for (size_t i = 0; i < ask->n_pieces; i++)
 			ask_queue_add(inbox, &ask->pieces[i]);
 		remote_wake(remote);
@@ -60,7 +57,7 @@ static void remote_read(void *source, void *buf, size_t len, uint64_t offset,
 	int rc = 0;
 
 	if (len > 0) {
-		new = ask_new_read(ask, asker, buf, len, offset, remote->export.max_request);
+		new = ask_new_read(ask, asker, buf, len, offset, remote->max_request);
 		rc = new ? remote_submit(remote, new) : -ENOMEM;
 	}
 	if (rc == 0 && new)
@@ -73,12 +70,11 @@ static void remote_extents(void *source, uint64_t offset, uint64_t len,
 			   enum bpull_source_asker asker, struct bpull_source_ask *ask)
 {
 	struct remote *remote = source;
-	const struct wire_export *export = &remote->export;
 	struct ask *new = NULL;
 	int rc = 0;
 
-	if (export->has_extents && len > 0) {
-		new = ask_new_extents(ask, asker, offset, len, export->block_size, export->length);
+	if (remote->export.has_extents && len > 0) {
+		new = ask_new_extents(ask, asker, offset, len);
 		rc = new ? remote_submit(remote, new) : -ENOMEM;
 	}
 	if (rc == 0 && new)

@@ -106,7 +106,7 @@ static void remote_send(struct remote *remote, uint64_t now_ns)
 			remote_again(remote, piece);
 			remote_lose(remote, wire, rc);
 		} else if (rc) {
-			remote_over(remote, piece, rc);
+			ask_piece_over(piece, rc);
 		}
 	}
 }
@@ -127,8 +127,13 @@ static bool remote_take_answers(struct remote *remote, struct wire *wire, bool i
 		}
 		n++;
 		if (piece->error == 0 && piece->buf)
-			bytes += piece->len;
-		remote_over(remote, piece, piece->error ? -EIO : 0);
+			bytes += piece->sent.len;
+		if (piece->error || ask_end_sent(piece)) {
+			ask_piece_over(piece, piece->error ? -EIO : 0);
+			continue;
+		}
+		piece->first_ns = piece->n_lost = 0;
+		remote_put_first(remote, piece);
 	}
 	if (n == 0)
 		return ends;
@@ -234,7 +239,7 @@ static uint64_t remote_expire(struct remote *remote, uint64_t now_ns)
 			uint64_t end_ns = lost_ns + remote_limit_ns(remote, piece);
 
 			if (now_ns >= end_ns) {
-				remote_over(remote, piece, -EHOSTUNREACH);
+				ask_piece_over(piece, -EHOSTUNREACH);
 				continue;
 			}
 			ask_queue_add(&remote->own.queue[c], piece);

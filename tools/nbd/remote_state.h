@@ -27,9 +27,6 @@ enum remote_opened {
 	REMOTE_FAILED
 };
 
-/* Pieces that wait at most, of all questions: more are refused with -ENOMEM. */
-#define REMOTE_MAX_QUEUED 65536
-
 struct remote {
 	const struct remote_settings *settings;
 	struct record *record;
@@ -43,6 +40,8 @@ struct remote {
 
 	/* The first server's word; written before opened is OPEN, read by any thread since. */
 	struct wire_export export;
+	/* The last server's: new questions are cut by it. */
+	atomic_uint max_request;
 
 	/* Between the threads. */
 	struct {
@@ -51,9 +50,9 @@ struct remote {
 		enum remote_opened opened;
 		int rc; /* why it FAILED */
 		char why[DIAL_WHY_CAP];
+		/* As many as the library asks, which it does within its own limits. */
 		struct ask_queue inbox[REMOTE_CLASSES];
-		size_t n_queued; /* pieces that were not over, the inbox included */
-		bool is_woken;   /* wake_fd was written to and not read since */
+		bool is_woken; /* wake_fd was written to and not read since */
 		bool is_closing;
 		/* Descriptors of the wires, or -1: shut down where the thread is held up. */
 		int fds[REMOTE_MAX_WIRES];
@@ -90,11 +89,12 @@ uint64_t remote_patience_ns(const struct remote *remote);
 /* How long a piece may wait in all, ns. */
 uint64_t remote_limit_ns(const struct remote *remote, const struct ask_piece *piece);
 bool remote_is_open(struct remote *remote);
-/* Ends a piece that is in no queue; ends all that are. */
-void remote_over(struct remote *remote, struct ask_piece *piece, int rc);
+/* Ends all pieces that are in a queue. */
 void remote_over_all(struct remote *remote, int rc);
 /* Has a piece asked again that was sent in vain. */
 void remote_again(struct remote *remote, struct ask_piece *piece);
+/* Puts a piece in front of those that wait. */
+void remote_put_first(struct remote *remote, struct ask_piece *piece);
 /* Ends a connection: as it is closed; as it was lost (rc, wire->why). */
 void remote_end_wire(struct remote *remote, struct wire *wire);
 void remote_lose(struct remote *remote, struct wire *wire, int rc);

@@ -66,21 +66,13 @@ uint64_t remote_patience_ns(const struct remote *remote)
 
 /* ---- Ends of pieces -------------------------------------------------------- */
 
-void remote_over(struct remote *remote, struct ask_piece *piece, int rc)
-{
-	pthread_mutex_lock(&remote->shared.lock);
-	remote->shared.n_queued--;
-	pthread_mutex_unlock(&remote->shared.lock);
-	ask_piece_over(piece, rc);
-}
-
 void remote_over_all(struct remote *remote, int rc)
 {
 	struct ask_piece *piece;
 
 	for (unsigned c = 0; c < REMOTE_CLASSES; c++)
 		while ((piece = ask_queue_take(&remote->own.queue[c])))
-			remote_over(remote, piece, rc);
+			ask_piece_over(piece, rc);
 }
 
 uint64_t remote_limit_ns(const struct remote *remote, const struct ask_piece *piece)
@@ -95,24 +87,29 @@ uint64_t remote_limit_ns(const struct remote *remote, const struct ask_piece *pi
 	}
 }
 
+void remote_put_first(struct remote *remote, struct ask_piece *piece)
+{
+	bool is_guests = piece->ask->asker == BPULL_SOURCE_GUEST;
+
+	ask_queue_add_first(&remote->own.queue[is_guests ? REMOTE_GUESTS : REMOTE_OTHERS], piece);
+}
+
 /* Sent in vain: it goes to the front. What extents there are is good to know and no more: a server
  * that goes away over that question, again and again, is not asked it any more. */
 void remote_again(struct remote *remote, struct ask_piece *piece)
 {
-	bool is_guests = piece->ask->asker == BPULL_SOURCE_GUEST;
-
 	piece->n_lost++;
 	if (!piece->buf && piece->n_lost == EXTENTS_TRIES) {
 		remote->own.n_bad_extents++;
-		remote_over(remote, piece, -EIO);
+		ask_piece_over(piece, -EIO);
 		return;
 	}
 	/* A server that is there, and answers all but this one. */
 	if (dial_now_ns() >= piece->first_ns + remote_limit_ns(remote, piece)) {
-		remote_over(remote, piece, -EHOSTUNREACH);
+		ask_piece_over(piece, -EHOSTUNREACH);
 		return;
 	}
-	ask_queue_add_first(&remote->own.queue[is_guests ? REMOTE_GUESTS : REMOTE_OTHERS], piece);
+	remote_put_first(remote, piece);
 }
 
 /* ---- Losing connections ---------------------------------------------------- */
@@ -212,7 +209,8 @@ void remote_go_inside(struct remote *remote, const struct wire *wire)
 
 /* ---- New connections ------------------------------------------------------- */
 
-/* NULL: it is the disk that was opened, and serves as it did. */
+/* NULL: it is the disk that was opened. What the server takes at once, and in which blocks, may be
+ * another matter than it was: each connection is asked as it likes. */
 static const char *remote_differs(const struct wire_export *was, const struct wire_export *is)
 {
 	if (is->length != was->length)
@@ -220,14 +218,13 @@ static const char *remote_differs(const struct wire_export *was, const struct wi
 	if (is->print.low != was->print.low || is->print.high != was->print.high)
 		return "the server came back with another disk: its first MiB or last 64 KiB "
 		       "differ";
-	if (is->block_size > was->block_size || is->max_request < was->max_request)
-		return "the server came back with other limits on the size of requests";
 	return NULL;
 }
 
 static void remote_opened(struct remote *remote, const struct wire *wire)
 {
 	remote->export = wire->export;
+	remote->max_request = wire->export.max_request;
 	record_length(remote->record, wire->export.length);
 	record_connections(remote->record, 1, false);
 	record_tell(remote->record, BPULL_NBD_CONNECTED, 0, NULL);
@@ -253,6 +250,7 @@ void remote_ready(struct remote *remote, struct wire *wire)
 		remote_die(remote, differs);
 		return;
 	}
+	remote->max_request = wire->export.max_request;
 	record_connections(remote->record, remote_count(remote, true), remote->own.lost_ns != 0);
 	if (remote->own.lost_ns) {
 		remote->own.n_wanted = wire->export.is_multi ? remote->settings->n_wires : 1;

@@ -155,7 +155,7 @@ static int wire_on_extents(void *opaque, const char *context, uint64_t offset, u
 {
 	struct ask_piece *piece = opaque;
 
-	if (strcmp(context, LIBNBD_CONTEXT_BASE_ALLOCATION) == 0 && offset == piece->offset)
+	if (strcmp(context, LIBNBD_CONTEXT_BASE_ALLOCATION) == 0 && offset == piece->sent.offset)
 		ask_take_extents(piece, entries, n, LIBNBD_STATE_ZERO);
 	return 0;
 }
@@ -170,15 +170,18 @@ static int64_t wire_command(struct wire *wire, struct ask_piece *piece)
 	piece->error = 0;
 	piece->came.n = 0;
 	if (piece->buf)
-		return nbd_aio_pread_structured(wire->handle, piece->buf, piece->len, piece->offset,
-						part, over, 0);
-	return nbd_aio_block_status(wire->handle, piece->len, piece->offset, extents, over, 0);
+		return nbd_aio_pread_structured(wire->handle, piece->sent.buf, piece->sent.len,
+						piece->sent.offset, part, over, 0);
+	return nbd_aio_block_status(wire->handle, piece->sent.len, piece->sent.offset, extents,
+				    over, 0);
 }
 
 int wire_send(struct wire *wire, struct ask_piece *piece, uint64_t now_ns)
 {
 	unsigned i = 0;
 
+	if (ask_begin_sent(piece, wire->export.block_size, wire->export.max_request) != 0)
+		return -ENOMEM;
 	while (wire->slots[i])
 		i++;
 	wire->slots[i] = piece;
@@ -257,6 +260,9 @@ static int wire_check_next(struct wire *wire, uint64_t now_ns)
 		wire->state = WIRE_READY;
 		return 0;
 	}
+	check->done = 0;
+	/* It lies in whole blocks: there is nothing to be set aside. */
+	ask_begin_sent(check, wire->export.block_size, wire->export.max_request);
 	return wire_command(wire, check) < 0 ? wire_fail_nbd(wire) : 0;
 }
 

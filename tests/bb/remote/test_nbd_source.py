@@ -124,6 +124,40 @@ def sizes(d):
         end(server)
 
 
+@case('a server that comes back with other limits is the same disk, and they are kept from then on')
+def other_sizes(d):
+    was = (1, 4096, 32 << 20)
+    for block in (512, 4096, 65536), (65536, 65536, 65536), (4096, 65536, 131072), was:
+        server = hostile(f'{d}/s', '', block=','.join(map(str, was)))
+        source = driver(d)
+        source.open(f'{URI}{d}/s')
+        end(server, f'{d}/s')
+        source.wait('changed', 'reconnecting')
+        source.say(f'read cut {MIB + 3} {MIB - 5} job')  # made for the old limits
+        server = hostile(f'{d}/s', '', block=','.join(map(str, block)))
+        same(source.answer('cut'), (0, crc(MIB + 3, MIB - 5)), f'{block}')
+        for offset, length in (0, 1), (8 * MIB - 1, 1), (65535, 2), (3 * MIB + 4095, MIB), (4095, 8 * MIB - 4095):
+            source.right(offset, length, 'guest')
+        same(source.extents(4097, 70000)[0], 0, 'extents')
+        same(source.state()['state'], 'connected', f'{block}')
+        source.close()
+        end(server, f'{d}/s')
+
+
+@case('questions of any number wait for their turn, and all are answered')
+def very_many(d):
+    server = nbdkit(f'{d}/s', '--filter=pause', 'pattern', '64M', f'pause-control={d}/p')
+    source = driver(d)
+    source.open(f'{URI}{d}/s')
+    pause(f'{d}/p', b'p')
+    source.say(f'load l {70000 * 512} {70000 * 512} 512')
+    time.sleep(1)
+    pause(f'{d}/p', b'r')
+    same(source.wait('load').split()[2], '0', '70,000 reads at once')
+    source.close()
+    end(server)
+
+
 @case('an error of the server is an error of that question alone, and none that means more')
 def errors(d):
     server = nbdkit(f'{d}/s', '--filter=error', 'pattern', '8M', 'error-pread-rate=100%', f'error-file={d}/fail', 'error=EINVAL')
