@@ -8,40 +8,9 @@
 #include <xxhash.h>
 
 #include "tests/machine/sim_private.h"
-#include "tests/support/random.h"
+#include "tests/machine/sim_source_private.h"
 
 #define MAX_EXTENTS 48
-
-struct sim_source {
-	struct sim_sources *all;
-	const char *recorded;
-	char name[16]; /* of the machine's file */
-	struct sim_source_how how;
-	uint64_t away_until_ns;
-	bool is_other, is_told;
-	void (*changed)(void *arg);
-	void *changed_arg;
-	unsigned n_open;
-	uint64_t n_good;
-	struct question *questions; /* in flight */
-};
-
-/* A question in flight. */
-struct question {
-	struct question *next;
-	struct sim_source *source;
-	struct bpull_source_ask *ask;
-	uint8_t *buf; /* NULL: for extents */
-	uint64_t off, len, asked_ns;
-};
-
-struct sim_sources {
-	struct sim *sim;
-	struct sim_source of[SIM_SOURCES_MAX];
-	unsigned n;
-	bool may_fail;
-	struct sim_sources_counts counts;
-};
 
 /* ---- What it answers ---- */
 
@@ -153,6 +122,7 @@ static void take_out(const struct question *q)
 static void end_question(struct question *q, int rc)
 {
 	struct sim_source *s = q->source;
+	uint64_t n_wrong = s->all->counts.wrong;
 
 	take_out(q);
 	sim_op_trace(s->all->sim, SIM_READ, q->off, q->len, rc);
@@ -160,6 +130,8 @@ static void end_question(struct question *q, int rc)
 		answer_read(s, q, rc);
 	else
 		answer_extents(s, q, rc);
+	q->n_bad += (rc && rc != -ECANCELED) || s->all->counts.wrong != n_wrong;
+	sim_source_leave_bad(s, q);
 	free(q);
 }
 
@@ -199,6 +171,7 @@ static void ask(struct sim_source *s, uint8_t *buf, uint64_t off, uint64_t len,
 				.len = len,
 				.asked_ns = sim_now_ns(sim),
 				.next = s->questions };
+	sim_source_take_bad(s, q);
 	s->questions = q;
 	s->all->counts.asked++;
 	if (!s->n_open || off + len > source_len(s) || !len)
@@ -337,71 +310,4 @@ void sim_sources_add(struct sim_sources *all, const char *recorded,
 	assert(all->n <= SIM_SOURCES_MAX);
 	*s = (struct sim_source){ .all = all, .recorded = recorded, .how = *how };
 	snprintf(s->name, sizeof(s->name), "/%s", recorded);
-}
-
-struct sim_source_how sim_source_draw(uint64_t seed, bool fails)
-{
-	static const uint32_t blocks[] = { 0, 1, 512, 4096, 65536 };
-	uint64_t random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
-	struct sim_source_how how = {
-		.block_size = blocks[random_below(&random, ARRAY_LEN(blocks))],
-		.max_size = random_below(&random, 3) ? 65536u << random_below(&random, 3) : 0,
-		.max_delay_ns = UINT64_C(1) << random_below(&random, 31),
-		.has_extents = random_below(&random, 3),
-		.has_identity = random_below(&random, 2),
-		.inside_permille = (unsigned)random_below(&random, 3) * 300,
-		.chunk_size = random_below(&random, 3) ? 0 : 4096u << random_below(&random, 6),
-	};
-
-	if (random_below(&random, 2))
-		how.patience_ns = UINT64_C(100000) << random_below(&random, 18);
-	how.fail_permille = fails && random_below(&random, 3) ? 60 : 0;
-	how.lie_permille = fails && random_below(&random, 3) ? 60 : 0;
-	return how;
-}
-
-/* ---- What befalls it ---- */
-
-void sim_source_leave(struct sim_sources *all, unsigned i, uint64_t until_ns)
-{
-	all->of[i].away_until_ns = until_ns;
-}
-
-void sim_source_change(struct sim_sources *all, unsigned i, void (*changed)(void *arg), void *arg)
-{
-	all->of[i].is_other = true;
-	all->of[i].changed = changed;
-	all->of[i].changed_arg = arg;
-}
-
-void sim_sources_may_fail(struct sim_sources *all, bool may)
-{
-	all->may_fail = may;
-}
-
-uint64_t sim_source_n_good(const struct sim_sources *all, unsigned i)
-{
-	return all->of[i].n_good;
-}
-
-unsigned sim_source_n_open(const struct sim_sources *all, unsigned i)
-{
-	return all->of[i].n_open;
-}
-
-bool sim_source_is_stale(const struct sim_sources *all, unsigned i)
-{
-	return all->of[i].is_told;
-}
-
-struct sim_sources_counts sim_sources_counts(const struct sim_sources *all)
-{
-	return all->counts;
-}
-
-uint64_t sim_sources_n_bad(const struct sim_sources *all)
-{
-	const struct sim_sources_counts *c = &all->counts;
-
-	return c->away + c->stale + c->failed + c->wrong;
 }

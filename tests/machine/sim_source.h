@@ -64,5 +64,8 @@ bool sim_source_is_stale(const struct sim_sources *sources, unsigned i);
 struct sim_sources_counts sim_sources_counts(const struct sim_sources *sources);
 /* Of those ended with an error, or with wrong bytes. */
 uint64_t sim_sources_n_bad(const struct sim_sources *sources);
+/* The same, but for those of reads that have other questions in flight: such a read fails when the
+ * last of them ends, and all that wait for it by then meet that. */
+uint64_t sim_sources_n_bad_over(const struct sim_sources *sources);
 
 #endif

@@ -22,7 +22,7 @@ void play_take_events(struct play *p)
 	bool leave = p->late_events && play_below(p, 4);
 	int n;
 
-	p->n_bad_known = play_n_bad(p);
+	p->n_bad_known = play_n_bad_over(p);
 	n = bpull_engine_process(p->engine, events, leave ? 0 : 1 + (int)play_below(p, 4));
 
 	CHECK(p, n >= 0, "process() failed");

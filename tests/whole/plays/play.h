@@ -100,7 +100,8 @@ struct play {
 	uint64_t good_now[SIM_CHAIN_MAX_DEPTH], good_before[SIM_CHAIN_MAX_DEPTH],
 		good_then[SIM_CHAIN_MAX_DEPTH];
 	/* Bad ends of questions that the engine had met at its last round, and when a request was
-	 * made: a load that has failed meets the requests that come to it until then. */
+	 * made: a load that has failed, or will when the last of its questions ends, meets the
+	 * requests that come to it until then. */
 	uint64_t n_bad_known, n_bad_at[SIM_GUEST_MAX];
 	bool job_is_away, away_is_told;
 	bool is_other, is_stale; /* one is another one; and that was told */
@@ -194,8 +195,9 @@ bool play_is_source(const struct play *p, unsigned i);
 /* As the chain has the file's name. */
 const char *play_base_name(const struct play *p, unsigned i);
 bool play_base_is_open(const struct play *p, unsigned i);
-/* Questions that ended badly, so far. */
+/* Questions that ended badly, so far: all, and those of reads that are over. */
 uint64_t play_n_bad(const struct play *p);
+uint64_t play_n_bad_over(const struct play *p);
 void play_sources_act(struct play *p);
 void play_sources_return(struct play *p);
 void play_sources_be_right(struct play *p);

@@ -64,6 +64,11 @@ uint64_t play_n_bad(const struct play *p)
 	return p->sources ? sim_sources_n_bad(p->bases) : 0;
 }
 
+uint64_t play_n_bad_over(const struct play *p)
+{
+	return p->sources ? sim_sources_n_bad_over(p->bases) : 0;
+}
+
 /* ---- What befalls them ---- */
 
 static unsigned n_sources(const struct play *p)
