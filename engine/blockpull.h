@@ -342,9 +342,10 @@ struct bpull_source_extent {
 	uint32_t reserved; /* zero */
 };
 
-/* What a source does. It is called on the engine's thread and on those that open and map disks, on
- * several at once, and must not wait there, nor call the library but to end a question. Each
- * question is ended once, on any thread, inside the call that asks it too. */
+/* What a source does. One that was given to the library is closed once, also where the library
+ * refuses it, or what came with it. It is called on the engine's thread and on those that open and
+ * map disks, on several at once, and must not wait there, nor call the library but to end a
+ * question. Each question is ended once, on any thread, inside the call that asks it too. */
 struct bpull_source_ops {
 	size_t size; /* sizeof(struct bpull_source_ops) */
 	/* Reads len bytes at `offset` into buf: offset is a multiple of block_size, len too unless
@@ -357,7 +358,8 @@ struct bpull_source_ops {
 	void (*extents)(void *source, uint64_t offset, uint64_t len, enum bpull_source_asker asker,
 			struct bpull_source_ask *ask);
 	/* The last call: ends what is still asked (-ECANCELED), and frees the source. On any
-	 * thread; may wait. NULL: there is nothing to do. */
+	 * thread; may wait, also for threads that are in calls of the library's about other disks.
+	 * NULL: there is nothing to do. */
 	void (*close)(void *source);
 };
 

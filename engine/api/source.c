@@ -115,10 +115,17 @@ static const char *find_fault(const struct bpull_source *s, const struct bpull_s
 	return NULL;
 }
 
-static void close_given(const struct bpull_source *s, const struct bpull_source_ops *ops)
+/* A source that is not taken. Its struct is the library's, and so is what it is closed by where the
+ * program's table reaches as far; the rest of the table need not be known. It may wait. */
+static void close_given(const struct bpull_source *s)
 {
-	if (ops->close)
-		ops->close(s->source);
+	const struct bpull_source_ops *ops = s->ops;
+
+	if (!result_fits(ops, RESULT_FIRST_LEN(struct bpull_source_ops, close)) || !ops->close)
+		return;
+	blocking_begin();
+	ops->close(s->source);
+	blocking_end();
 }
 
 static int take_source(const struct bpull_source *given, const char *recorded,
@@ -133,6 +140,7 @@ static int take_source(const struct bpull_source *given, const char *recorded,
 
 	if (!options_import(&ops, sizeof(ops), given->ops) ||
 	    !options_import(&source, sizeof(source), given)) {
+		close_given(given);
 		free(s);
 		return err_set(err, -EINVAL, "'%s': unknown options of its source",
 			       chain_name_show(recorded, shown));
@@ -141,7 +149,7 @@ static int take_source(const struct bpull_source *given, const char *recorded,
 	if (!fault && source.chunk_digests)
 		expect = source_expect_new(source.chunk_digests, source.chunk_size, source.length);
 	if (!s || fault || (source.chunk_digests && !expect)) {
-		close_given(&source, &ops);
+		close_given(given);
 		source_expect_free(expect);
 		free(s);
 		return fault ? err_set(err, -EINVAL, "'%s': its source can't be used: %s",
@@ -199,7 +207,7 @@ int source_find(void *opaque, const char *name, const char *recorded, struct cha
 	if (base.format > OPTIONS_LAST_FORMAT || (base.path && base.source.ops)) {
 		free(base.path);
 		if (base.source.ops)
-			close_given(&base.source, base.source.ops);
+			close_given(&base.source);
 		return err_set(err, -EINVAL,
 			       "'%s': find_base gave a format that is not known, or both a source "
 			       "and a path",
