@@ -2,6 +2,7 @@
 """What the tests of sources behind a network share: their driver, and servers that come and go."""
 import os
 import queue
+import socket
 import subprocess
 import sys
 import threading
@@ -131,6 +132,14 @@ def hostile(sock, trick, size=8 * MIB, after=0, **more):
     process = harness.start(sys.executable, '-B', HOSTILE, sock, size, trick, after, *words, stdout=subprocess.DEVNULL)
     processes.wait_listening(process, sock)
     return process
+
+
+def pause(path, word):
+    """Tells nbdkit's pause filter, by its socket: b'p' pause, b'r' go on."""
+    with socket.socket(socket.AF_UNIX) as control:
+        control.connect(path)
+        control.sendall(word)
+        control.recv(1)
 
 
 def end(process, sock=None):
