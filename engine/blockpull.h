@@ -361,6 +361,12 @@ struct bpull_source_ops {
 	 * thread; may wait, also for threads that are in calls of the library's about other disks.
 	 * NULL: there is nothing to do. */
 	void (*close)(void *source);
+	/* In a child of fork() that calls bpull_engine_close(), instead of close(), which is the
+	 * parent's: closes the descriptors that the child has of the source, and does nothing that
+	 * the parent could see. The source's threads are not there, its locks may be held for ever,
+	 * and what they protect may be half changed: it takes none, ends no question and frees
+	 * nothing. NULL: there is nothing to do. */
+	void (*leave)(void *source);
 };
 
 struct bpull_source {

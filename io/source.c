@@ -131,6 +131,14 @@ static void close_source(struct file *file)
 	free(sf);
 }
 
+static void leave_source(struct file *file)
+{
+	const struct source *source = &((struct source_file *)file)->source;
+
+	if (source->ops.leave)
+		source->ops.leave(source->opaque);
+}
+
 static enum file_state look_at_source(struct file *file)
 {
 	return atomic_load(&((struct source_file *)file)->is_stale) ? FILE_CHANGED : FILE_SAME;
@@ -145,6 +153,7 @@ static const struct file_ops source_file_ops = {
 	.look = look_at_source,
 	.submit = submit_read,
 	.close = close_source,
+	.leave = leave_source,
 };
 
 /* Device and inode stand for what a file is: here a digest of the identity does. No file system has
@@ -174,7 +183,7 @@ int source_open(const struct source *source, const char *name, bool trust, struc
 
 	if (!sf) {
 		if (source->ops.close)
-			source->ops.close(source->opaque);
+			source->ops.close(source->opaque); /* between begin and end: openers wait */
 		source_expect_free(source->expect);
 		return err_set(err, -ENOMEM, "out of memory while opening an image");
 	}

@@ -46,6 +46,7 @@ struct source_ops {
 	void (*extents)(void *opaque, uint64_t off, uint64_t len, enum source_asker asker,
 			struct source_ask *ask); /* NULL: nothing is known */
 	void (*close)(void *opaque);
+	void (*leave)(void *opaque); /* or NULL */
 };
 
 struct source {

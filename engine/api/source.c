@@ -60,6 +60,13 @@ static void close_api_source(void *opaque)
 	free(s);
 }
 
+static void leave_api_source(void *opaque)
+{
+	const struct api_source *s = opaque;
+
+	s->ops.leave(s->source);
+}
+
 void bpull_source_read_done(struct bpull_source_ask *ask, int rc)
 {
 	if (ask)
@@ -161,7 +168,8 @@ static int take_source(const struct bpull_source *given, const char *recorded,
 	found->source = (struct source){
 		.ops = { .read = read_source,
 			 .extents = ops.extents ? ask_extents : NULL,
-			 .close = close_api_source },
+			 .close = close_api_source,
+			 .leave = ops.leave ? leave_api_source : NULL },
 		.opaque = s,
 		.len = source.length,
 		.block_len = source.block_size ? source.block_size : 1,

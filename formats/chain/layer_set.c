@@ -63,8 +63,11 @@ void layer_set_free(struct layer_set *set)
 void layer_set_leave(struct layer_set *set)
 {
 	for (size_t i = 0; !atomic_load(&set->changes) && i < set->n; i++) {
-		file_leave(set->entries[i].layer->file);
-		file_leave(set->entries[i].layer->data);
+		const struct layer *layer = set->entries[i].layer;
+
+		file_leave(layer->file);
+		if (layer->data != layer->file)
+			file_leave(layer->data);
 	}
 	file_watch_leave(set->watch);
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The end of a source that was given to the library: it is closed once, whatever is refused, and its
- * close() may wait for others of the program.
+ * The end of a source that was given to the library: it is closed once, whatever is refused; its
+ * close() may wait for others of the program; and a child of fork() leaves it.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/api/source_rig.h"
@@ -25,7 +26,7 @@ static struct {
 		struct bpull_source_ops ops;
 		uint64_t of_a_later_version;
 	} table;
-	unsigned n_closed;
+	unsigned n_closed, n_left;
 	struct bpull_disk *looked_at; /* close() waits for a thread that asks for its size */
 } zeros;
 
@@ -53,6 +54,11 @@ static void close_zeros(void *source)
 	pthread_join(thread, NULL);
 }
 
+static void leave_zeros(void *source)
+{
+	zeros.n_left++;
+}
+
 static int find_zeros(void *opaque, const struct bpull_open_request *request,
 		      struct bpull_base *base, struct bpull_error *why)
 {
@@ -68,7 +74,8 @@ static void make_zeros(void)
 	memset(&zeros, 0, sizeof(zeros));
 	zeros.table.ops = (struct bpull_source_ops){ .size = sizeof(zeros.table.ops),
 						     .read = read_zeros,
-						     .close = close_zeros };
+						     .close = close_zeros,
+						     .leave = leave_zeros };
 	zeros.base.source = (struct bpull_source){ .size = sizeof(zeros.base.source),
 						   .ops = &zeros.table.ops,
 						   .source = &zeros,
@@ -157,4 +164,35 @@ Test(source_close, close_may_wait_for_a_thread_that_calls)
 	bpull_disk_close(disk);
 	bpull_engine_close(threaded);
 	cr_expect_eq(zeros.n_closed, 3);
+}
+
+static int leave_all(struct bpull_disk *disk)
+{
+	bpull_disk_close(disk);
+	if (zeros.n_left)
+		return 1;
+	bpull_engine_close(engine);
+	return zeros.n_left == 1 && !zeros.n_closed ? 0 : 2;
+}
+
+Test(source_close, a_child_of_fork_leaves_it)
+{
+	struct bpull_disk *disk;
+	int status;
+	pid_t pid;
+
+	make_zeros();
+	cr_assert_eq(open_over_zeros(engine, &disk), 0, "%s", error.message);
+	pid = fork();
+	cr_assert_geq(pid, 0);
+	if (!pid) {
+		alarm(TIME_LIMIT_CLOCK(5));
+		_exit(leave_all(disk));
+	}
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_expect(WIFEXITED(status) && !WEXITSTATUS(status), "%#x", status);
+	cr_expect_eq(zeros.n_left + zeros.n_closed, 0);
+	source_rig_pull(disk);
+	cr_expect_eq(zeros.n_closed, 1);
+	bpull_disk_close(disk);
 }

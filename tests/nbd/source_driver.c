@@ -13,19 +13,25 @@
  *                               CRC32"
  *     state                     "state NAME=VALUE ..."
  *     seal                      "seal"
+ *     fork                      a child leaves what it inherited, and stays until the driver ends:
+ *                               "fork N DESCRIPTORS", sockets and eventfds it had, and has
  *     close                     "close MS"
  *
  * State changes are told as "changed STATE". CRC32 of a load is of all reads' sums, in their order.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include "engine/blockpull.h"
@@ -264,6 +270,43 @@ static void do_state(void)
 	       bpull_nbd_count(driver.nbd), s.uri, s.message);
 }
 
+/* Sockets and eventfds of this process. */
+static unsigned count_descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	struct dirent *entry;
+	unsigned n = 0;
+
+	while ((entry = readdir(dir))) {
+		char to[64] = "";
+
+		if (readlinkat(dirfd(dir), entry->d_name, to, sizeof(to) - 1) > 0)
+			n += !strncmp(to, "socket:", 7) || !strcmp(to, "anon_inode:[eventfd]");
+	}
+	closedir(dir);
+	return n;
+}
+
+static void do_fork(void)
+{
+	const struct bpull_source *source = &driver.base.source;
+	pid_t child = fork();
+	unsigned had;
+
+	if (child) {
+		if (child < 0)
+			abort();
+		return;
+	}
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	had = count_descriptors();
+	source->ops->leave(source->source);
+	bpull_nbd_close(driver.nbd);
+	printf("fork %u %u\n", had, count_descriptors());
+	for (;;)
+		pause();
+}
+
 static void do_close(void)
 {
 	uint64_t begin_ms = now_ms();
@@ -293,6 +336,8 @@ static void do_line(char *line)
 	} else if (strcmp(word, "seal") == 0) {
 		bpull_nbd_seal(driver.nbd);
 		printf("seal\n");
+	} else if (strcmp(word, "fork") == 0) {
+		do_fork();
 	} else if (strcmp(word, "close") == 0) {
 		do_close();
 	} else if (!source->ops) {

@@ -27,7 +27,11 @@
  *
  * THREADS. Each source has two threads, which block all signals. Every function may be called from
  * any thread; bpull_nbd_close() is the last one. All structs begin with their size, as those of
- * blockpull.h do, and so do errors and child processes of fork().
+ * blockpull.h do, and errors are as those are.
+ *
+ * FORK. A child of fork() may call bpull_engine_close() and then bpull_nbd_close(), which close the
+ * descriptors that it has inherited and do nothing that the parent could see; of a connection that
+ * was just being made it may keep one. It calls nothing else.
  */
 #ifndef BLOCKPULL_NBD_H
 #define BLOCKPULL_NBD_H

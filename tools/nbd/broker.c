@@ -127,6 +127,13 @@ static void broker_way_free(void *opaque)
 	free(way);
 }
 
+static void broker_way_leave(void *opaque)
+{
+	const struct broker_way *way = opaque;
+
+	close(way->fd);
+}
+
 static size_t broker_pack(const struct nbd_place *place, bool is_operators,
 			  struct broker_place *packed)
 {
@@ -176,7 +183,7 @@ int broker_add(struct broker *broker, const struct nbd_place *place, bool is_ope
 		return rc;
 	}
 	new->fd = pair[0];
-	*way = (struct dial_way){ broker_way_dial, broker_way_free, new };
+	*way = (struct dial_way){ broker_way_dial, broker_way_free, broker_way_leave, new };
 	return 0;
 }
 

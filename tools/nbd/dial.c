@@ -331,6 +331,6 @@ int dial_direct(const struct nbd_place *place, const struct nbd_policy *policy,
 		return -ENOMEM;
 	}
 	here->policy = policy;
-	*way = (struct dial_way){ dial_here_dial, dial_here_free, here };
+	*way = (struct dial_way){ dial_here_dial, dial_here_free, NULL, here };
 	return 0;
 }

@@ -23,6 +23,8 @@ struct dial_way {
 	 * -ECANCELED. 0, or -errno with `why`; then no descriptor is left. On a helper's thread. */
 	int (*dial)(void *way, int cancel_fd, uint64_t deadline_ns, struct dialed *dialed);
 	void (*free)(void *way);
+	/* In a child of fork(): closes its descriptors and frees nothing. NULL: it has none. */
+	void (*leave)(void *way);
 	void *way;
 };
 

@@ -194,7 +194,21 @@ void dialer_close(struct dialer *dialer)
 	dialer_free(dialer);
 }
 
-void dialer_abandon(struct dialer *dialer)
+void dialer_leave(const struct dialer *dialer)
 {
+	const struct dial_way *way = &dialer->options.way;
+	const struct dialer_result *result = &dialer->result;
+	int fds[TLS_PUMP_FDS];
+
 	close(dialer->cancel_fd);
+	if (way->leave)
+		way->leave(way->way);
+	if (dialer->state != DIALER_DONE || result->rc)
+		return;
+	close(result->fd);
+	if (!result->tls)
+		return;
+	tls_pump_fds(result->tls, fds);
+	for (unsigned i = 0; i < TLS_PUMP_FDS; i++)
+		close(fds[i]);
 }

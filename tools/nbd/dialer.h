@@ -41,7 +41,8 @@ void dialer_dial(struct dialer *dialer);
 bool dialer_take(struct dialer *dialer, struct dialer_result *result);
 /* Cuts an attempt short and ends the thread. NULL is allowed. */
 void dialer_close(struct dialer *dialer);
-/* In a child of fork(), where the thread is not: closes the descriptors only. */
-void dialer_abandon(struct dialer *dialer);
+/* In a child of fork(), where the thread is not: closes the descriptors only, but for those of an
+ * attempt that was under way. */
+void dialer_leave(const struct dialer *dialer);
 
 #endif

@@ -27,6 +27,7 @@ struct bpull_nbd {
 	pthread_mutex_t lock;
 	unsigned n_users; /* under lock: what opened it, and each source */
 	bool is_sealed;   /* under lock */
+	pid_t owner;      /* the process that opened it */
 	struct nbd_policy policy;
 	struct nbd_mappings mappings;
 	char *here; /* or NULL */
@@ -166,6 +167,7 @@ int bpull_nbd_open(const struct bpull_nbd_options *options, struct bpull_nbd **n
 	pthread_mutex_init(&new->lock, NULL);
 	records_init(&new->records);
 	new->n_users = 1;
+	new->owner = getpid();
 	rc = nbd_fill(new, options, error);
 	if (rc)
 		nbd_leave(new);
@@ -174,10 +176,24 @@ int bpull_nbd_open(const struct bpull_nbd_options *options, struct bpull_nbd **n
 	return rc;
 }
 
+/* In a child of fork(), where its lock may be held for ever. */
+static void nbd_abandon(struct bpull_nbd *nbd)
+{
+	if (nbd->broker)
+		broker_seal(nbd->broker);
+	if (nbd->settings.give_up_fd >= 0)
+		close(nbd->settings.give_up_fd);
+	nbd->settings.give_up_fd = -1;
+}
+
 void bpull_nbd_close(struct bpull_nbd *nbd)
 {
 	if (!nbd)
 		return;
+	if (nbd->owner != getpid()) {
+		nbd_abandon(nbd);
+		return;
+	}
 	bpull_nbd_seal(nbd);
 	nbd_leave(nbd);
 }

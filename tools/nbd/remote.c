@@ -101,13 +101,23 @@ static void remote_free(struct remote *remote)
 	closed(opaque);
 }
 
-/* In a child of fork(): closes what was inherited, and leaves the memory. */
-static void remote_abandon(struct remote *remote)
+static void remote_leave_fd(int fd)
 {
-	for (unsigned i = 0; i < REMOTE_MAX_WIRES; i++)
-		if (remote->shared.fds[i] >= 0)
-			close(remote->shared.fds[i]);
-	dialer_abandon(remote->dialer);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* In a child of fork(): closes what was inherited, and leaves the memory. */
+static void remote_leave(void *source)
+{
+	const struct remote *remote = source;
+
+	for (unsigned i = 0; i < REMOTE_MAX_WIRES; i++) {
+		remote_leave_fd(remote->shared.fds[i]);
+		for (unsigned j = 0; j < TLS_PUMP_FDS; j++)
+			remote_leave_fd(remote->shared.tls_fds[i][j]);
+	}
+	dialer_leave(remote->dialer);
 	close(remote->wake_fd);
 }
 
@@ -115,10 +125,6 @@ static void remote_close(void *source)
 {
 	struct remote *remote = source;
 
-	if (remote->pid != getpid()) {
-		remote_abandon(remote);
-		return;
-	}
 	pthread_mutex_lock(&remote->shared.lock);
 	remote->shared.is_closing = true;
 	/* libnbd may be reading what a server sends without an end. */
@@ -137,6 +143,7 @@ static const struct bpull_source_ops remote_ops = {
 	.read = remote_read,
 	.extents = remote_extents,
 	.close = remote_close,
+	.leave = remote_leave,
 };
 
 static uint64_t remote_least(const struct remote_settings *settings)
@@ -191,14 +198,13 @@ static struct remote *remote_new(const struct remote_options *options)
 	new->record = options->record;
 	new->closed = options->closed;
 	new->opaque = options->opaque;
-	new->pid = getpid();
 	pthread_mutex_init(&new->shared.lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&new->shared.opened_changed, &attr);
 	pthread_condattr_destroy(&attr);
 	for (unsigned i = 0; i < REMOTE_MAX_WIRES; i++)
-		new->shared.fds[i] = -1;
+		new->shared.fds[i] = new->shared.tls_fds[i][0] = new->shared.tls_fds[i][1] = -1;
 	for (unsigned i = 0; i < REMOTE_CLASSES; i++) {
 		ask_queue_init(&new->shared.inbox[i]);
 		ask_queue_init(&new->own.queue[i]);

@@ -33,7 +33,6 @@ struct remote {
 	char *identity, *export_name;
 	void (*closed)(void *opaque);
 	void *opaque;
-	pid_t pid; /* of the process that opened it */
 	pthread_t thread;
 	struct dialer *dialer;
 	int wake_fd; /* an eventfd: there is something in the inbox, or a result of the dialer */
@@ -54,8 +53,9 @@ struct remote {
 		struct ask_queue inbox[REMOTE_CLASSES];
 		bool is_woken; /* wake_fd was written to and not read since */
 		bool is_closing;
-		/* Descriptors of the wires, or -1: shut down where the thread is held up. */
-		int fds[REMOTE_MAX_WIRES];
+		/* Descriptors of the wires, or -1: libnbd's own, which are shut down where the
+		 * thread is held up, and those of its TLS. */
+		int fds[REMOTE_MAX_WIRES], tls_fds[REMOTE_MAX_WIRES][TLS_PUMP_FDS];
 	} shared;
 	/* Nothing waits for the server any more: written by the thread. */
 	atomic_bool gives_up;

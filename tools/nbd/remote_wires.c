@@ -114,10 +114,17 @@ void remote_again(struct remote *remote, struct ask_piece *piece)
 
 /* ---- Losing connections ---------------------------------------------------- */
 
-static void remote_set_fd(struct remote *remote, const struct wire *wire, int fd)
+/* -1, NULL: it has none any more. */
+static void remote_set_fd(struct remote *remote, const struct wire *wire, int fd,
+			  const struct tls_pump *tls)
 {
+	int *tls_fds = remote->shared.tls_fds[wire - remote->own.wires];
+
 	pthread_mutex_lock(&remote->shared.lock);
 	remote->shared.fds[wire - remote->own.wires] = fd;
+	tls_fds[0] = tls_fds[1] = -1;
+	if (tls)
+		tls_pump_fds(tls, tls_fds);
 	pthread_mutex_unlock(&remote->shared.lock);
 }
 
@@ -125,7 +132,7 @@ void remote_end_wire(struct remote *remote, struct wire *wire)
 {
 	struct ask_piece *piece;
 
-	remote_set_fd(remote, wire, -1);
+	remote_set_fd(remote, wire, -1, NULL);
 	wire_end(wire);
 	while ((piece = wire_take_back(wire)))
 		remote_again(remote, piece);
@@ -279,7 +286,7 @@ void remote_take_dialed(struct remote *remote)
 	}
 	while (wire->state != WIRE_OFF)
 		wire++;
-	remote_set_fd(remote, wire, result.fd);
+	remote_set_fd(remote, wire, result.fd, result.tls);
 	remote_go_inside(remote, wire);
 	rc = wire_begin(wire, result.fd, result.tls, remote->export_name, dial_now_ns());
 	remote->inside_ns = 0;

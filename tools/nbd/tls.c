@@ -321,6 +321,12 @@ void tls_pump_go_on(struct tls_pump *pump)
 	pump->is_due = moved && !pump->is_over;
 }
 
+void tls_pump_fds(const struct tls_pump *pump, int fds[TLS_PUMP_FDS])
+{
+	fds[0] = pump->fd;
+	fds[1] = pump->pair_end;
+}
+
 void tls_pump_free(struct tls_pump *pump)
 {
 	if (!pump)

@@ -48,6 +48,8 @@ bool tls_pump_is_due(const struct tls_pump *pump);
 void tls_pump_go_on(struct tls_pump *pump);
 /* Why it ended, or NULL. */
 const char *tls_pump_why(const struct tls_pump *pump);
+/* Its descriptors, which stay its own. */
+void tls_pump_fds(const struct tls_pump *pump, int fds[TLS_PUMP_FDS]);
 /* Closes its descriptors. NULL is allowed. */
 void tls_pump_free(struct tls_pump *pump);
 

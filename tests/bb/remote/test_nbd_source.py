@@ -240,6 +240,22 @@ def stands_still(d):
     end(server, f'{d}/s')
 
 
+@case('a child of fork() leaves all that it inherited, and the parent reads on')
+def forks(d):
+    for broker in 0, 1:
+        server = nbdkit(f'{d}/s', '--filter=delay', 'pattern', '64M', 'rdelay=10ms')
+        source = driver(d, broker=broker)
+        source.open(f'{URI}{d}/s')
+        load_until(source, '8')
+        source.say('fork')
+        had, has = map(int, source.wait('fork').split()[1:])
+        check(had > 8 and has == 0, f'broker={broker}: the child had {had} sockets and eventfds, and has {has}')
+        source.right(0, MIB)
+        same(source.state()['reconnects'], '0', 'connections that the child ended')
+        source.close()
+        end(server, f'{d}/s')
+
+
 @case('close() ends what is asked, at once, whatever the server does')
 def closes(d):
     for trick in 'silent', 'drip', 'endless', 'endless-holes':

@@ -20,6 +20,9 @@ def certificates(d):
         source.say(f'load l {64 * MIB} {32 * MIB} {256 * 1024}')
         same(source.wait('load').split()[2], '0', 'the load')
         same(source.extents(0, MIB), (0, [(MIB, 0)]), 'extents')
+        source.say('fork')
+        same(source.wait('fork').split()[2], '0', "what a child of fork() has of it still")
+        source.right(MIB, MIB)
         source.close(300)
     end(server)
 
