@@ -36,7 +36,7 @@
 #include "engine/job/round.h"
 #include "formats/chain/layer_set.h"
 #include "formats/core/table_cache.h"
-#include "io/backend.h"
+#include "io/backends/backend.h"
 #include "io/base.h"
 #include "io/buf.h"
 #include "io/err.h"

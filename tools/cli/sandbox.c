@@ -5,7 +5,7 @@
  * EPERM, since a C library may try much and does without; what only an
  * intruder would do (a program, a socket, another process, a file opened for
  * writing) ends the process at once. io_uring is no way around: its ring is
- * restricted to reads, writes and syncs (io/uring_open.c), and no second one can be
+ * restricted to reads, writes and syncs (io/backends/uring_open.c), and no second one can be
  * made.
  *
  * The strict mode of seccomp was rejected: it has no pread. Landlock was, too:

@@ -11,7 +11,7 @@
 #include <time.h>
 
 #include "tests/support/rigs/backend.h"
-#include "io/backend.h"
+#include "io/backends/backend.h"
 #include "tests/support/time_limit.h"
 
 TIME_LIMIT(100);

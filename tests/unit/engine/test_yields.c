@@ -20,7 +20,7 @@
 #include "engine/api/thread.h"
 #include "engine/core/disk.h"
 #include "engine/core/lock.h"
-#include "io/backend.h"
+#include "io/backends/backend.h"
 #include "io/io.h"
 #include "io/base.h"
 #include "tests/support/gate.h"

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "io/backend.h"
+#include "io/backends/backend.h"
 #include "tests/support/rigs/backend.h"
 #include "tests/support/seccomp.h"
 #include "tests/support/time_limit.h"

@@ -5,7 +5,7 @@
  */
 #include <poll.h>
 
-#include "io/backend.h"
+#include "io/backends/backend.h"
 #include "tests/support/rigs/backend.h"
 #include "tests/support/time_limit.h"
 

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "io/backend.h"
+#include "io/backends/backend.h"
 #include "tests/support/rigs/backend.h"
 #include "tests/support/time_limit.h"
 

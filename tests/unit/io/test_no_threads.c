@@ -18,7 +18,7 @@
 
 #include <liburing.h>
 
-#include "io/backend.h"
+#include "io/backends/backend.h"
 #include "tests/support/rigs/backend.h"
 #include "tests/support/time_limit.h"
 

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "io/backend.h"
+#include "io/backends/backend.h"
 #include "tests/support/rigs/backend.h"
 #include "tests/support/time_limit.h"
 
@@ -19,7 +19,7 @@ TIME_LIMIT(60);
 TestSuite(uring_refused, .init = scratch_make, .fini = scratch_remove,
 	  .timeout = TIME_LIMIT_CLOCK(60));
 
-/* So many refusals in a row would be the end (io/uring_queue.c), and some more. */
+/* So many refusals in a row would be the end (io/backends/uring_queue.c), and some more. */
 #define N_ROUNDS 1200u
 #define DEPTH    4u
 #define READ_LEN 512u

@@ -19,8 +19,8 @@
 
 #include <criterion/criterion.h>
 
-#include "io/backend.h"
-#include "io/uring.h"
+#include "io/backends/backend.h"
+#include "io/backends/uring.h"
 #include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"
 #include "tools/cli/sandbox.h"

@@ -3,10 +3,10 @@
  * Files and memory that are registered with the ring, which saves the kernel a look-up
  * and a page walk a request. It may be refused without harm.
  */
-#ifndef BLOCKPULL_URING_TABLES_H
-#define BLOCKPULL_URING_TABLES_H
+#ifndef BLOCKPULL_IO_BACKENDS_URING_TABLES_H
+#define BLOCKPULL_IO_BACKENDS_URING_TABLES_H
 
-#include "io/uring.h"
+#include "io/backends/uring.h"
 
 void uring_tables_init(struct uring *u);
 void uring_tables_free(struct uring *u);

@@ -5,7 +5,7 @@
  * the address. A slot is used only for the very file that was put there: a
  * file that wandered in from another ring must not read that ring's.
  */
-#include "io/uring_tables.h"
+#include "io/backends/uring_tables.h"
 
 /* The kernel's bound for one registered buffer. */
 #define URING_MAX_MEM (1 * GiB)

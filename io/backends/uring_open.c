@@ -4,13 +4,13 @@
  * no list of features tells. A filter may let it be made and refuse to enter it; a
  * limit on processes lets it run until a request needs a thread of the kernel's.
  */
-#include "io/uring_open.h"
+#include "io/backends/uring_open.h"
 
 #include <errno.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "io/uring.h"
+#include "io/backends/uring.h"
 
 #define URING_PROBE_S 2 /* what is asked of the kernel's threads takes no longer */
 

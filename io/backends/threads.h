@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The backend of threads. */
-#ifndef BLOCKPULL_IO_THREADS_H
-#define BLOCKPULL_IO_THREADS_H
+#ifndef BLOCKPULL_IO_BACKENDS_THREADS_H
+#define BLOCKPULL_IO_BACKENDS_THREADS_H
 
 struct err;
 struct io;

@@ -11,7 +11,7 @@
  * and a file could not be taken out of the ring's table, lock and all.
  * COOP_TASKRUN spares the interrupts without that bond.
  */
-#include "io/uring.h"
+#include "io/backends/uring.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -19,10 +19,10 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-#include "io/threads.h"
-#include "io/uring_open.h"
-#include "io/uring_queue.h"
-#include "io/uring_tables.h"
+#include "io/backends/threads.h"
+#include "io/backends/uring_open.h"
+#include "io/backends/uring_queue.h"
+#include "io/backends/uring_tables.h"
 #include "io/wake.h"
 
 #define MAX_DEPTH 4096

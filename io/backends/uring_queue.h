@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Between a request that was submitted and the kernel. All calls are the owner thread's. */
-#ifndef BLOCKPULL_URING_QUEUE_H
-#define BLOCKPULL_URING_QUEUE_H
+#ifndef BLOCKPULL_IO_BACKENDS_URING_QUEUE_H
+#define BLOCKPULL_IO_BACKENDS_URING_QUEUE_H
 
-#include "io/uring.h"
+#include "io/backends/uring.h"
 
 /* Puts waiting requests where the kernel looks for them, as far as it may hold. True: it is to be
  * told, by uring_queue_enter(). */

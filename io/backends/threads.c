@@ -7,7 +7,7 @@
  * POSIX AIO was rejected: glibc's is the same pool of threads, without vectors,
  * bounds or a descriptor to wait on.
  */
-#include "io/threads.h"
+#include "io/backends/threads.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -15,12 +15,12 @@
 #include <limits.h>
 #include <sys/uio.h>
 
+#include "io/backends/workers.h"
 #include "io/base.h"
 #include "io/io.h"
 #include "io/libc.h"
 #include "io/unaligned.h"
 #include "io/wake.h"
-#include "io/workers.h"
 
 struct threads {
 	struct io io;            /* first: the ops cast back */

@@ -3,8 +3,8 @@
  * A bounded pool of threads that run requests to their end: everything for the
  * threads backend, IO_WORK for uring. Put and take are the owner thread's.
  */
-#ifndef BLOCKPULL_WORKERS_H
-#define BLOCKPULL_WORKERS_H
+#ifndef BLOCKPULL_IO_BACKENDS_WORKERS_H
+#define BLOCKPULL_IO_BACKENDS_WORKERS_H
 
 #include "io/req_list.h"
 

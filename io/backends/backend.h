@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Which backend serves an engine. */
-#ifndef BLOCKPULL_IO_BACKEND_H
-#define BLOCKPULL_IO_BACKEND_H
+#ifndef BLOCKPULL_IO_BACKENDS_BACKEND_H
+#define BLOCKPULL_IO_BACKENDS_BACKEND_H
 
 struct err;
 struct io;

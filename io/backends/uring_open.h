@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-#ifndef BLOCKPULL_URING_OPEN_H
-#define BLOCKPULL_URING_OPEN_H
+#ifndef BLOCKPULL_IO_BACKENDS_URING_OPEN_H
+#define BLOCKPULL_IO_BACKENDS_URING_OPEN_H
 
 struct uring;
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The choice between the backends. */
-#include "io/backend.h"
+#include "io/backends/backend.h"
 
 #include <errno.h>
 
+#include "io/backends/threads.h"
+#include "io/backends/uring.h"
+#include "io/backends/workers.h"
 #include "io/base.h"
 #include "io/err.h"
-#include "io/threads.h"
-#include "io/uring.h"
-#include "io/workers.h"
 
 /* Forbidden, unknown, too old, out of locked memory: the threads can do it all. The one that the
  * ring's backend has started stays. Where it ended first, its place could be gone before the next

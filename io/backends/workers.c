@@ -16,10 +16,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "io/backends/workers.h"
 #include "io/base.h"
 #include "io/thread.h"
 #include "io/wake.h"
-#include "io/workers.h"
 
 /* The first thread of a pool is tried so often, so far apart. */
 #define WORKERS_N_TRIES  50

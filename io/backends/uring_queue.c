@@ -12,11 +12,11 @@
  * from the start; so does all that follows. To have the workers do each fsync from
  * the start was rejected: reads and writes need those threads, too, now and then.
  */
-#include "io/uring_queue.h"
+#include "io/backends/uring_queue.h"
 
 #include <limits.h>
 
-#include "io/uring_tables.h"
+#include "io/backends/uring_tables.h"
 #include "io/wake.h"
 
 /* No request of those with the kernel has ended for so long: perhaps none will. */

@@ -4,14 +4,14 @@
  * uring_queue.c hands requests to the kernel, uring_open.c makes the ring, and
  * uring_tables.c keeps what is registered with it.
  */
-#ifndef BLOCKPULL_URING_H
-#define BLOCKPULL_URING_H
+#ifndef BLOCKPULL_IO_BACKENDS_URING_H
+#define BLOCKPULL_IO_BACKENDS_URING_H
 
 #include <liburing.h>
 
+#include "io/backends/workers.h"
 #include "io/base.h"
 #include "io/io.h"
-#include "io/workers.h"
 
 #define URING_MAX_FILES 256
 
