@@ -110,7 +110,7 @@ struct file {
 	int lock_fd;       /* a description of its own for the locks; 0 or -1: they are on fd */
 	bool is_locked;    /* closing gives the locks back */
 	bool is_given;     /* by the program (struct file_giver): its name leads nowhere */
-	bool is_source;    /* a program supplies its bytes (source.h) */
+	bool is_source;    /* a program supplies its bytes (source/source.h) */
 	struct {
 		/* Its bytes say which blocks of this one are zeros. Closed with it. NULL: nothing
 		 * is known. */

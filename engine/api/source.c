@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Bases that are no files, as the program describes them: checked, and handed on in the words of
- * io/source.h. The program's table of calls is called directly: its types are the same.
+ * io/source/source.h. The program's table of calls is called directly: its types are the same.
  */
 #include "engine/api/source.h"
 
@@ -17,8 +17,8 @@
 #include "io/base.h"
 #include "io/blocking.h"
 #include "io/err.h"
-#include "io/source.h"
-#include "io/source_expect.h"
+#include "io/source/expect.h"
+#include "io/source/source.h"
 
 #define DEFAULT_MAX_LEN (UINT32_C(1) << 20)
 #define MIN_MAX_LEN     (UINT32_C(64) << 10)

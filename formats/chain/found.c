@@ -15,7 +15,7 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/source_expect.h"
+#include "io/source/expect.h"
 
 /* 1: it knows nothing of the name. */
 static int ask_finder(const struct chain_finder *finder, const char *name, const char *recorded,

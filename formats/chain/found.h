@@ -6,7 +6,7 @@
 #include <stdbool.h>
 
 #include "formats/core/layer.h"
-#include "io/source.h"
+#include "io/source/source.h"
 
 struct err;
 

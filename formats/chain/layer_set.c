@@ -29,7 +29,7 @@
 #include "io/err.h"
 #include "io/file.h"
 #include "io/file_watch.h"
-#include "io/source_expect.h"
+#include "io/source/expect.h"
 
 /* A stranger's lock is asked for again this long. */
 #define LOCK_WAIT_MS 1000

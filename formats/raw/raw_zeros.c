@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A raw image whose file has another one that says which of its blocks are zeros (io/source.h):
+ * A raw image whose file has another one that says which of its blocks are zeros
+ * (io/source/source.h):
  * that one is read in tables, as the tables of an image are.
  */
 #include "formats/raw/raw_zeros.h"
@@ -9,7 +10,7 @@
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/file.h"
-#include "io/source.h"
+#include "io/source/source.h"
 
 #define TABLE_BLOCKS (8 * (uint64_t)TABLE_MAX_LEN)
 

@@ -13,7 +13,7 @@
 
 #include "io/posix/file.h"
 #include "io/posix/lookup.h"
-#include "io/source.h"
+#include "io/source/source.h"
 
 /* What direct requests are aligned to, or 1 where O_DIRECT is off or turns out to be refused. */
 static uint32_t direct_align(const struct posix_lookup *lk)

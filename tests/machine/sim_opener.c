@@ -8,7 +8,7 @@
 #include <assert.h>
 #include <errno.h>
 
-#include "io/source.h"
+#include "io/source/source.h"
 #include "tests/machine/sim_private.h"
 
 /* What passes is tried again, as io/posix/file.c does. */

@@ -18,7 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "io/source.h"
+#include "io/source/source.h"
 #include "tests/support/effort.h"
 #include "tests/support/leaks.h"
 

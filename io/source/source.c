@@ -6,7 +6,7 @@
  * not fit the source (blocks, several buffers), the questions fill a buffer that is copied out of.
  * Passing the vectors on was rejected: a guest's 128 pages would be 128 requests on a network.
  */
-#include "io/source.h"
+#include "io/source/source.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -17,8 +17,8 @@
 #include "io/base.h"
 #include "io/io.h"
 #include "io/req.h"
-#include "io/source_ask.h"
-#include "io/source_expect.h"
+#include "io/source/ask.h"
+#include "io/source/expect.h"
 
 /* An embedder's result: whatever is no error number is one all the same. */
 static int known_error(int rc)

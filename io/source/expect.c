@@ -3,7 +3,7 @@
  * Chunks are compared on the thread that ends the last question of a read: that is the network's,
  * which has time, and not the engine's.
  */
-#include "io/source_expect.h"
+#include "io/source/expect.h"
 
 #include <stdlib.h>
 #include <string.h>

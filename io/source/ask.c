@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "io/source_ask.h"
+#include "io/source/ask.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 #include "io/base.h"
 #include "io/io.h"
 #include "io/req.h"
-#include "io/source_expect.h"
+#include "io/source/expect.h"
 
 /* ---- The end of a read ---- */
 

@@ -3,8 +3,8 @@
  * What the bytes of a source must be: a digest of each of its chunks. What is read is read in whole
  * chunks then, and compared before it is handed on.
  */
-#ifndef BLOCKPULL_SOURCE_EXPECT_H
-#define BLOCKPULL_SOURCE_EXPECT_H
+#ifndef BLOCKPULL_IO_SOURCE_EXPECT_H
+#define BLOCKPULL_IO_SOURCE_EXPECT_H
 
 #include <stdbool.h>
 #include <stddef.h>

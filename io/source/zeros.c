@@ -9,8 +9,8 @@
 #include "io/base.h"
 #include "io/io.h"
 #include "io/req.h"
-#include "io/source_ask.h"
-#include "io/source_expect.h"
+#include "io/source/ask.h"
+#include "io/source/expect.h"
 
 /* Says which blocks of `of` are zeros. */
 struct zeros_file {

@@ -9,8 +9,8 @@
  * cache keeps them and waits for them, as it does with the tables of an image. A call of
  * file_ops.status for it was rejected: that one may not wait, and the answer comes over a network.
  */
-#ifndef BLOCKPULL_SOURCE_H
-#define BLOCKPULL_SOURCE_H
+#ifndef BLOCKPULL_IO_SOURCE_SOURCE_H
+#define BLOCKPULL_IO_SOURCE_SOURCE_H
 
 #include <stdbool.h>
 #include <stddef.h>

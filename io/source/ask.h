@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What source.c and source_zeros.c share: a read of a source's file, which is one or more
+ * What source.c and zeros.c share: a read of a source's file, which is one or more
  * questions, and its end. A question may end on any thread and at any time until it is ended; the
  * file is closed when none is left, and so nothing here outlives it.
  */
-#ifndef BLOCKPULL_SOURCE_ASK_H
-#define BLOCKPULL_SOURCE_ASK_H
+#ifndef BLOCKPULL_IO_SOURCE_ASK_H
+#define BLOCKPULL_IO_SOURCE_ASK_H
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -14,7 +14,7 @@
 #include <sys/uio.h>
 
 #include "io/file.h"
-#include "io/source.h"
+#include "io/source/source.h"
 
 struct io;
 struct io_req;
@@ -87,7 +87,7 @@ void source_end_req(struct io *io, struct io_req *req, int rc);
 /* What a request asks of its file's first `end` bytes. */
 struct source_want source_want_of(const struct io_req *req, uint64_t end);
 
-/* source_zeros.c: the file that says which blocks of sf are zeros. -ENOMEM, after which *out, if it
+/* zeros.c: the file that says which blocks of sf are zeros. -ENOMEM, after which *out, if it
  * is not NULL, is to be closed. */
 int source_zeros_new(struct source_file *sf, const char *name, struct file **out);
 int source_init_file(struct file *file, const struct file_ops *ops, const char *name, uint64_t len);
