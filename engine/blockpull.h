@@ -1022,7 +1022,7 @@ struct bpull_create_options {
 	uint32_t cluster_size;            /* 0: 65536 */
 	uint32_t version;                 /* qcow2: 2 or 3; 0: 3 */
 	uint32_t refcount_bits;           /* qcow2: 1..64; 0: 16 */
-	uint32_t table_size;              /* qed: 1..16; 0: 4 */
+	uint32_t table_size;              /* qed: 2..16; 0: 4 */
 	uint8_t lazy_refcounts;           /* qcow2 */
 	uint8_t zstd;                     /* qcow2: compression type zstd instead of zlib */
 	uint8_t empty; /* a virtual_size of 0 is meant as it stands: a disk of no bytes; with

@@ -43,7 +43,7 @@ static const char create_help[] =
 	"     refcount_bits=N         qcow2: 1, 2, 4 ... 64 (default 16)\n"
 	"     lazy_refcounts=on|off   qcow2 (default off)\n"
 	"     compression_type=TYPE   qcow2: zlib or zstd (default zlib)\n"
-	"     table_size=N            qed: clusters a table, 1 to 16 (default 4)\n"
+	"     table_size=N            qed: clusters a table, 2 to 16 (default 4)\n"
 	"  --allow-remote PLACE       BASE may be behind a network, there: nbd:HOST[:PORT],\n"
 	"                             nbd+unix:DIR, nbds:... (TLS); repeatable; see\n"
 	"                             blockpull(1)\n"

@@ -40,6 +40,25 @@ static int check_reach(const struct create_plan *plan, struct err *err)
 		       plan->name, plan->cluster_len, plan->table_clusters);
 }
 
+/* The specification allows tables of one cluster, and QEMU makes images with them. It opens none:
+ * its test for a sum that is too large asks whether a table's last cluster lies behind its first
+ * (qed_check_table_offset()). */
+static int check_tables(struct create_plan *plan, struct err *err)
+{
+	if (!is_power_of_2(plan->table_clusters) || plan->table_clusters > QED_MAX_TABLE_CLUSTERS)
+		return err_set(err, -EINVAL,
+			       "%s: QED tables can't be %" PRIu32
+			       " clusters; use a power of two from 2 to 16",
+			       plan->name, plan->table_clusters);
+	if (plan->table_clusters < QED_MIN_NEW_TABLE)
+		return err_set(err, -EINVAL,
+			       "%s: QEMU can't open QED images with tables of 1 cluster; use a "
+			       "power of two from 2 to 16",
+			       plan->name);
+	plan->table_len = (uint64_t)plan->table_clusters * plan->cluster_len;
+	return check_reach(plan, err);
+}
+
 static int plan_geometry(struct create_plan *plan, const struct image_create *how, struct err *err)
 {
 	plan->cluster_len = how->cluster_len ? how->cluster_len : QED_DEFAULT_CLUSTER_LEN;
@@ -50,13 +69,7 @@ static int plan_geometry(struct create_plan *plan, const struct image_create *ho
 			       "%s: QED clusters can't be %" PRIu32
 			       " bytes; use a power of two from 4096 to 67108864",
 			       plan->name, plan->cluster_len);
-	if (!is_power_of_2(plan->table_clusters) || plan->table_clusters > QED_MAX_TABLE_CLUSTERS)
-		return err_set(err, -EINVAL,
-			       "%s: QED tables can't be %" PRIu32
-			       " clusters; use a power of two from 1 to 16",
-			       plan->name, plan->table_clusters);
-	plan->table_len = (uint64_t)plan->table_clusters * plan->cluster_len;
-	return check_reach(plan, err);
+	return check_tables(plan, err);
 }
 
 static int plan_guest_len(const struct create_plan *plan, uint64_t guest_len, struct err *err)

@@ -38,6 +38,7 @@ enum qed_header_field {
 
 /* What QEMU is able to read back, so what is written. */
 #define QED_MAX_NEW_NAME_LEN 1023u
+#define QED_MIN_NEW_TABLE    2u /* clusters */
 
 #define QED_F_BACKING_FILE  (UINT64_C(1) << 0)
 #define QED_F_NEED_CHECK    (UINT64_C(1) << 1)

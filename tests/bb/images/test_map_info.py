@@ -194,6 +194,19 @@ def create_qed_reach(d):
             check('use smaller ones' in result.err, f'no advice: {result}')
 
 
+@case('create makes no QED image with tables of one cluster: QEMU opens none')
+def create_qed_one(d):
+    for extra in '', ',cluster_size=4K', ',cluster_size=4M':
+        options, path = f'table_size=1{extra}', f'{d}/new.img'
+        qemu_img('create', '-q', '-f', 'qed', '-o', options, f'{path}.theirs', '8M')
+        same(qemu_img('info', '-f', 'qed', f'{path}.theirs', rc=(0, 1)).rc, 1, f'QEMU and {options}')
+        for rc, verb, *names in (harness.USAGE, 'create', path, '8M'), (FAILED, 'flatten', f'{path}.theirs', path):
+            result = bp(verb, '-f', 'qed', '-o', options, *names, rc=rc)
+            check('tables of 1 cluster; use' in result.err, f'no advice: {result}')
+            check(not os.path.exists(path), f'{verb} left a file of {options}')
+        same(bp('info', '--json', f'{path}.theirs').json()['virtual-size'], 8 * MIB, 'what is there already is read')
+
+
 # ---- Behind all that look at the chains ----------------------------------------------------------
 
 @case('check finds sound images sound, before and after the pull')

@@ -267,13 +267,13 @@ static bool reach_fits(uint32_t cluster, uint32_t table)
 Test(qed_create, what_is_asked_for_is_recorded)
 {
 	for (uint32_t cluster = QED_MIN_CLUSTER_LEN; cluster <= QED_MAX_CLUSTER_LEN; cluster *= 2)
-		for (uint32_t table = 1; table <= 16 && reach_fits(cluster, table); table *= 2) {
+		for (uint32_t table = 2; table <= 16 && reach_fits(cluster, table); table *= 2) {
 			struct image_create how = { .guest_len = 1 * MiB + 512,
 						    .cluster_len = cluster,
 						    .table_clusters = table,
 						    .backing_name = "dir/base",
 						    .backing_format =
-							    table > 1 ? IMAGE_RAW : IMAGE_QED };
+							    table > 2 ? IMAGE_RAW : IMAGE_QED };
 			struct file *file = sparse_file_new("new.qed", 0);
 			struct qed_images_reports reports;
 			struct qed_rig rig;
@@ -288,7 +288,7 @@ Test(qed_create, what_is_asked_for_is_recorded)
 			cr_assert_eq(qed_of(rig.layer)->table_clusters, table);
 			cr_assert_str_eq(rig.layer->backing.name, "dir/base");
 			cr_assert_eq(rig.layer->backing.format,
-				     table > 1 ? IMAGE_RAW : IMAGE_UNKNOWN);
+				     table > 2 ? IMAGE_RAW : IMAGE_UNKNOWN);
 			qed_rig_close(&rig);
 			file_close(file);
 		}
@@ -310,12 +310,12 @@ Test(qed_create, sizes_and_names_outside_the_limits_are_refused)
 		{ { .guest_len = 512, .cluster_len = 1u << 27 }, -EINVAL },
 		{ { .guest_len = 512, .table_clusters = 3 }, -EINVAL },
 		{ { .guest_len = 512, .table_clusters = 32 }, -EINVAL },
-		{ { .guest_len = 1 * GiB, .cluster_len = 4096, .table_clusters = 1 }, 0 },
-		{ { .guest_len = 1 * GiB + 512, .cluster_len = 4096, .table_clusters = 1 },
+		{ { .guest_len = 4 * GiB, .cluster_len = 4096, .table_clusters = 2 }, 0 },
+		{ { .guest_len = 4 * GiB + 512, .cluster_len = 4096, .table_clusters = 2 },
 		  -EFBIG },
-		{ { .guest_len = UINT64_C(1) << 62, .cluster_len = 8 * MiB, .table_clusters = 1 },
+		{ { .guest_len = UINT64_C(1) << 62, .cluster_len = 2 * MiB, .table_clusters = 8 },
 		  0 },
-		{ { .guest_len = UINT64_C(1) << 63, .cluster_len = 8 * MiB, .table_clusters = 1 },
+		{ { .guest_len = UINT64_C(1) << 63, .cluster_len = 2 * MiB, .table_clusters = 8 },
 		  -EFBIG },
 		{ { .guest_len = 512, .backing_name = "" }, -EINVAL },
 		{ { .guest_len = 512, .cluster_len = 4096, .backing_name = name_1023 }, 0 },
@@ -344,7 +344,7 @@ Test(qed_create, sizes_and_names_outside_the_limits_are_refused)
 Test(qed_create, tables_reach_less_than_64_bits)
 {
 	for (uint32_t cluster = QED_MIN_CLUSTER_LEN; cluster <= QED_MAX_CLUSTER_LEN; cluster *= 2)
-		for (uint32_t table = 1; table <= 16; table *= 2) {
+		for (uint32_t table = 2; table <= 16; table *= 2) {
 			struct image_create how = { .guest_len = 512,
 						    .cluster_len = cluster,
 						    .table_clusters = table };
@@ -357,6 +357,23 @@ Test(qed_create, tables_reach_less_than_64_bits)
 			cr_assert(!rc || (!file->len && strstr(err.message, "use smaller ones")));
 			file_close(file);
 		}
+}
+
+/* Nor these (the same test). */
+Test(qed_create, tables_of_one_cluster_are_refused)
+{
+	for (uint32_t cluster = QED_MIN_CLUSTER_LEN; cluster <= QED_MAX_CLUSTER_LEN; cluster *= 2) {
+		struct image_create how = { .guest_len = 512,
+					    .cluster_len = cluster,
+					    .table_clusters = 1 };
+		struct file *file = sparse_file_new("new.qed", 0);
+		struct err err = { 0 };
+
+		cr_assert_eq(qed_create(file, &how, &err), -EINVAL, "%u", cluster);
+		cr_assert(!file->len && strstr(err.message, "tables of 1 cluster"), "%s",
+			  err.message);
+		file_close(file);
+	}
 }
 
 Test(qed_create, on_a_device_old_bytes_go)
