@@ -32,7 +32,7 @@ def every_reader(image):
 @case('create IMAGE 0, version 2, small clusters', 'qcow2', ['-o', 'compat=0.10,cluster_size=512'])
 @case('create IMAGE 0, large clusters', 'qcow2', ['-o', 'cluster_size=2M,refcount_bits=64'])
 @case('create IMAGE 0', 'qed', [])
-@case('create IMAGE 0, tables of a cluster', 'qed', ['-o', 'table_size=2,cluster_size=4K'])
+@case('create IMAGE 0, tables of two clusters', 'qed', ['-o', 'table_size=2,cluster_size=4K'])
 def made(d, fmt, args):
     for number, size in enumerate(('0', '0K', '0.0', '0B')):
         image = f'{d}/image{number}'

@@ -21,7 +21,7 @@ struct file *qed_images_small(void)
 					  .cluster_len = 4096,
 					  .table_clusters = 2 };
 
-	cr_assert_eq(qed_create(file, &how, NULL), 0);
+	cr_assert_eq(qed_rig_make(file, &how, NULL), 0);
 	cr_assert_eq(file->len, 12 * KiB);
 	return file;
 }
@@ -34,7 +34,7 @@ struct file *qed_images_sound(void)
 	struct file *file = mem_file_new("sound.qed", 0);
 	uint8_t *bytes;
 
-	cr_assert_eq(qed_create(file, &how, NULL), 0);
+	cr_assert_eq(qed_rig_make(file, &how, NULL), 0);
 	cr_assert_eq(file_truncate(file, 5 * CLUSTER), 0);
 	bytes = mem_file_inode(file)->bytes;
 	put_le64(bytes + 4096, 8192);

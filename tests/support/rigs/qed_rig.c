@@ -3,7 +3,9 @@
 #include "tests/support/rigs/qed_rig.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "formats/core/layer.h"
@@ -35,16 +37,27 @@ void qed_rig_close(struct qed_rig *rig)
 	table_cache_free(rig->cache);
 }
 
-/* Tables whose reach does not fit into 64 bits: QEMU opens no such image, so qed_create() makes
- * none, but the format allows it. */
-static bool reaches_too_far(const struct image_create *how)
+/* Tables of one cluster, or whose reach does not fit into 64 bits: QEMU opens no such image, so
+ * qed_create() makes none, but the format allows it. */
+static bool is_not_for_qemu(const struct image_create *how)
 {
 	uint64_t n = (uint64_t)how->table_clusters * how->cluster_len / QED_ENTRY_LEN;
 
-	return n && how->cluster_len > UINT64_MAX / n / n;
+	return how->table_clusters == 1 || (n && how->cluster_len > UINT64_MAX / n / n);
 }
 
-static int create_far_reaching(struct file *file, const struct image_create *how)
+/* A device has old bytes where the L1 table goes. */
+static int clear_table(struct file *file, const struct image_create *how)
+{
+	size_t len = (size_t)how->table_clusters * how->cluster_len;
+	void *zeros = calloc(1, len);
+	int rc = zeros ? file_write(file, zeros, len, how->cluster_len) : -ENOMEM;
+
+	free(zeros);
+	return rc;
+}
+
+static int create_by_hand(struct file *file, const struct image_create *how)
 {
 	const char *name = how->backing_name ? how->backing_name : "";
 	uint8_t h[QED_HEADER_LEN + QED_MAX_NEW_NAME_LEN + 1] = { 0 };
@@ -64,12 +77,14 @@ static int create_far_reaching(struct file *file, const struct image_create *how
 	put_le32(h + QED_H_BACKING_LEN, (uint32_t)strlen(name));
 	strncpy((char *)h + QED_HEADER_LEN, name, QED_MAX_NEW_NAME_LEN);
 	rc = file_truncate(file, how->cluster_len * (UINT64_C(1) + how->table_clusters));
+	if (!rc && file->is_block)
+		rc = clear_table(file, how);
 	return rc ? rc : file_write(file, h, sizeof(h), 0);
 }
 
 int qed_rig_make(struct file *file, const struct image_create *how, struct err *err)
 {
-	return reaches_too_far(how) ? create_far_reaching(file, how) : qed_create(file, how, err);
+	return is_not_for_qemu(how) ? create_by_hand(file, how) : qed_create(file, how, err);
 }
 
 void qed_rig_create(struct qed_rig *rig, struct file *file, const struct image_create *how)

@@ -22,8 +22,8 @@ struct qed_rig {
 /* Opens the image in `file`, which stays the caller's, with a cache of its own. 0 or -errno. */
 int qed_rig_open(struct qed_rig *rig, struct file *file, struct err *err);
 void qed_rig_close(struct qed_rig *rig);
-/* A fresh image in an empty file; also with tables that reach too far for QEMU, which qed_create()
- * refuses. 0 or -errno. */
+/* A fresh image in an empty file; also with tables of one cluster, or that reach too far for QEMU,
+ * which qed_create() refuses. 0 or -errno. */
 int qed_rig_make(struct file *file, const struct image_create *how, struct err *err);
 /* Makes one, opens it and calls begin_writing(). */
 void qed_rig_create(struct qed_rig *rig, struct file *file, const struct image_create *how);

@@ -102,7 +102,7 @@ Test(qed_check, data_in_the_header)
 	struct qed_images_reports reports;
 	uint8_t *bytes;
 
-	cr_assert_eq(qed_create(file, &how, NULL), 0);
+	cr_assert_eq(qed_rig_make(file, &how, NULL), 0);
 	cr_assert_eq(file_truncate(file, 5 * CLUSTER), 0);
 	bytes = mem_file_inode(file)->bytes;
 	put_le32(bytes + QED_H_HEADER_CLUSTERS, 2);
@@ -131,7 +131,7 @@ Test(qed_check, tables_half_over_each_other)
 		struct file *file = mem_file_new("half.qed", 0);
 		struct qed_images_reports reports;
 
-		cr_assert_eq(qed_create(file, &how, NULL), 0);
+		cr_assert_eq(qed_rig_make(file, &how, NULL), 0);
 		cr_assert_eq(file_truncate(file, 8 * CLUSTER), 0);
 		put_le64(mem_file_inode(file)->bytes + CLUSTER, 4 * CLUSTER);
 		put_le64(mem_file_inode(file)->bytes + CLUSTER + 8, second * CLUSTER);
@@ -231,7 +231,7 @@ Test(qed_check, an_image_larger_than_a_window_is_checked_whole)
 	struct qed_images_reports reports;
 
 	rig_seed(7);
-	cr_assert_eq(qed_create(file, &how, NULL), 0);
+	cr_assert_eq(qed_rig_make(file, &how, NULL), 0);
 	file->len = 4096 * GiB;
 	used[0] = 3;
 	for (uint64_t i = 0; i < 128 + 3000; i++) {
@@ -284,7 +284,7 @@ Test(qed_check, a_few_references_in_exabytes)
 	struct qed_images_reports reports;
 	uint8_t buf[8];
 
-	cr_assert_eq(qed_create(file, &how, NULL), 0);
+	cr_assert_eq(qed_rig_make(file, &how, NULL), 0);
 	file->len = round_down(INT64_MAX, CLUSTER);
 	put_le64(buf, UINT64_C(1) << 60);
 	cr_assert_eq(file_write(file, buf, 8, CLUSTER), 0);
@@ -311,7 +311,7 @@ Test(qed_check, strewn_over_exabytes, .timeout = TIME_LIMIT_CLOCK(60))
 	struct qed_images_reports reports;
 	uint8_t buf[8];
 
-	cr_assert_eq(qed_create(file, &how, NULL), 0);
+	cr_assert_eq(qed_rig_make(file, &how, NULL), 0);
 	file->len = round_down(INT64_MAX, CLUSTER);
 	put_le64(buf, 8192);
 	cr_assert_eq(file_write(file, buf, 8, 4096), 0);

@@ -16,6 +16,7 @@
 #include "tests/support/files/mem_file.h"
 #include "tests/support/images/build_image.h"
 #include "tests/support/images/write_images.h"
+#include "tests/support/rigs/qed_rig.h"
 #include "tests/support/rigs/rig.h"
 #include "tests/support/rigs/write_rig.h"
 
@@ -37,7 +38,7 @@ static struct file *new_image(unsigned table_clusters)
 	struct file *file = mem_file_new("img", 0);
 	struct err err = { 0 };
 
-	cr_assert_eq(qed_create(file, &how, &err), 0, "%s", err.message);
+	cr_assert_eq(qed_rig_make(file, &how, &err), 0, "%s", err.message);
 	build_fill(below, sizeof(below), 5);
 	build_fill(noise, sizeof(noise), 6);
 	return file;
