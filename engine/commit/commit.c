@@ -199,6 +199,16 @@ static void drop_link_writes(struct commit *commit)
 	staged_clear_stage(&commit->staged, STAGE_HEADER);
 }
 
+/* Once the link is gone the commit is the guest's, not the job's. A job that was resumed since the
+ * writes were begun tries them again: the program may have mended what they failed of. */
+static bool is_jobs_failure(const struct commit *commit)
+{
+	const struct bpull_disk *disk = commit->op.disk;
+
+	return disk->job.step != JOB_IDLE && !disk->link.changed &&
+	       commit->n_gone_on == disk->job.n_gone_on;
+}
+
 /* A table write that found no space, or no memory for its requests, changed nothing that cannot be
  * written again. The job fails, or is stopped, and its runs give back what they took; then there is
  * another try, and one with each of the guest's flushes. */
@@ -213,8 +223,7 @@ static bool stall(struct commit *commit)
 		return false;
 	if (commit->kind != COMMIT_DETACH)
 		drop_link_writes(commit);
-	/* Once the link is gone the commit is the guest's, not the job's. */
-	if (op->disk->job.step != JOB_IDLE && !op->disk->link.changed)
+	if (is_jobs_failure(commit))
 		job_fail_op(op->disk, op);
 	/* A resize that waits is woken with the error, and the disk stays as long as it was. */
 	if (op->disk->guests.is_growing)
@@ -299,6 +308,7 @@ void commit_begin(struct bpull_disk *disk, enum commit_kind kind)
 	commit->kind = kind;
 	commit->phase = COMMIT_WRITE_REFCOUNT;
 	commit->number = ++disk->commits.n_begun;
+	commit->n_gone_on = disk->job.n_gone_on;
 	disk->commits.in_flight = commit;
 	disk->commits.published_len = 0;
 	disk->commits.first_published_ns = 0;
@@ -312,6 +322,7 @@ void commit_retry(struct bpull_disk *disk)
 	struct commit *commit = disk->commits.in_flight;
 
 	commit->stalled = false;
+	commit->n_gone_on = disk->job.n_gone_on;
 	if (commit_write_stages(commit, commit->writing_lo, commit->writing_hi) == STEP_NEXT)
 		op_ready(&commit->op);
 }

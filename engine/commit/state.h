@@ -69,6 +69,7 @@ struct commit {
 	bool synced;         /* a barrier was passed */
 	bool stalled;        /* the writes found no space, and wait for commit_retry() */
 	int stall_error;     /* the error that stalled it: no space, or no memory */
+	unsigned n_gone_on;  /* the job's, when the writes were begun */
 	uint64_t number;     /* disk->commits.n_begun */
 	struct table_need need;
 };

@@ -12,6 +12,9 @@ struct copy_run;
 struct run_give_up {
 	struct io_req discard;
 	struct op failed; /* the operation, as it was in error; error 0: it was not */
+	/* The job's, when the run was begun: what fails of a run that is older than the job's last
+	 * resume is tried again. */
+	unsigned n_gone_on;
 };
 
 /* No request of the run is in flight, and no entry refers to its space. Gives it back to the file

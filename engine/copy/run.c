@@ -83,6 +83,13 @@ static void run_over(struct copy_run *p)
 	free(p);
 }
 
+/* The job was resumed since the run was begun: it may have failed by then, of what the program has
+ * mended since, and would stop the job again. It is put back, and the next try decides. */
+static bool is_tried_again(const struct copy_run *p)
+{
+	return p->give_up.n_gone_on != p->op.disk->job.n_gone_on;
+}
+
 /* Its space is given back. */
 static void end_failed_run(struct copy_run *p)
 {
@@ -99,6 +106,8 @@ static void end_failed_run(struct copy_run *p)
 		/* What is left out stays owed, and is not put back for this walk. */
 		if (left_out_note(op->disk, op))
 			p->taken.is_done = true;
+		else if (is_tried_again(p))
+			engine_rerun(op->engine);
 		else if (op->error != -ECANCELED)
 			job_fail_op(op->disk, op);
 	}

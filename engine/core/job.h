@@ -34,8 +34,9 @@ struct job {
 	uint32_t flags;    /* enum bpull_job_flags */
 	uint32_t on_error; /* enum bpull_on_error */
 	bool paused, aborted;
-	bool finalize; /* asked for */
-	bool stopped;  /* by an error; paused until the program resumes the job */
+	bool finalize;      /* asked for */
+	bool stopped;       /* by an error; paused until the program resumes the job */
+	unsigned n_gone_on; /* times that a stopped job was resumed */
 	/* What a base is read from is away: it was told, and not that it is back. Stopped by that,
 	 * the job tries again at retry_ns (0: it does not, the program has paused it). */
 	bool is_away;

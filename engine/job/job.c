@@ -91,6 +91,7 @@ static bool go_on(struct bpull_disk *disk)
 		return false;
 	events_prepare_stopped(disk);
 	job_forget_stop(job);
+	job->n_gone_on++;
 	if (commit_is_stalled(disk))
 		commit_retry(disk);
 	/* Verifying, too: a list that is full may have begun it while the job was stopped. */
