@@ -46,7 +46,7 @@ struct ask_piece {
 	bool is_over;      /* answered, or the connection ended: set while libnbd is called */
 	int error;         /* 0 or an errno value, positive */
 	unsigned n_lost;   /* connections that were lost while it was in flight */
-	uint64_t first_ns; /* when it was sent first; 0: it was not */
+	uint64_t first_ns; /* when it was to be sent first; 0: it was not yet */
 	uint64_t sent_ns, sent_at; /* when it was sent last; after how many answers of the wire */
 	struct ask_came came;
 	struct ask_piece *next;

@@ -176,6 +176,12 @@ static int64_t wire_command(struct wire *wire, struct ask_piece *piece)
 				    over, 0);
 }
 
+/* The connection is: it failed, or the server has closed it. */
+static bool wire_is_over(const struct wire *wire)
+{
+	return nbd_aio_is_dead(wire->handle) > 0 || nbd_aio_is_closed(wire->handle) > 0;
+}
+
 int wire_send(struct wire *wire, struct ask_piece *piece, uint64_t now_ns)
 {
 	unsigned i = 0;
@@ -185,14 +191,14 @@ int wire_send(struct wire *wire, struct ask_piece *piece, uint64_t now_ns)
 	while (wire->slots[i])
 		i++;
 	wire->slots[i] = piece;
+	if (!piece->first_ns)
+		piece->first_ns = now_ns;
 	if (wire_command(wire, piece) < 0) {
 		wire->slots[i] = NULL;
 		wire_fail_nbd(wire);
-		return nbd_aio_is_dead(wire->handle) > 0 ? -ECONNRESET : -EIO;
+		return wire_is_over(wire) ? -ECONNRESET : -EIO;
 	}
 	piece->sent_ns = now_ns;
-	if (!piece->first_ns)
-		piece->first_ns = now_ns;
 	piece->sent_at = wire->n_answers;
 	if (wire->n_in_flight++ == 0)
 		wire->since_ns = now_ns;
@@ -293,7 +299,7 @@ static int wire_look(struct wire *wire, uint64_t now_ns)
 {
 	int rc = 0;
 
-	if (nbd_aio_is_dead(wire->handle) > 0 || nbd_aio_is_closed(wire->handle) > 0)
+	if (wire_is_over(wire))
 		return wire->why[0] ? -ECONNRESET
 				    : wire_fail(wire, -ECONNRESET, "it closed the connection");
 	if (wire->state == WIRE_HANDSHAKE && nbd_aio_is_ready(wire->handle) > 0)
