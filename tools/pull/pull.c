@@ -273,13 +273,14 @@ static int pull_loop(struct pull *pull, int stop_fd)
 			pull_start_next(pull);
 		pull_pass_stop(pull);
 		pull_pass_go_on(pull);
+		/* Before what came of them: a job stops because its server is lost. */
+		servers_say_changes(pull->bases, &pull->progress, pull->options.line.quiet);
 		rc = pull_process(pull);
 		if (rc) {
 			progress_clear(&pull->progress);
 			say_error("the I/O engine failed: %s", strerror(-rc));
 			return exit_code_of_error(rc);
 		}
-		servers_say_changes(pull->bases, &pull->progress, pull->options.line.quiet);
 		pull_show_progress(pull);
 		pull_warn_of_metrics(pull, metrics_update(pull->metrics));
 		if (pull->n_active)

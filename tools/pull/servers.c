@@ -21,10 +21,11 @@ static void servers_json(const struct bpull_nbd_source *source)
 }
 
 /* A server that stays away stops the job, and another disk ends it: the job's sentence tells that.
- */
+ * A command that was busy meanwhile may see a server that is away first. */
 static void servers_say(const struct bpull_nbd_source *source, enum bpull_nbd_state before)
 {
-	if (source->state == BPULL_NBD_RECONNECTING)
+	if (source->state == BPULL_NBD_RECONNECTING ||
+	    (source->state == BPULL_NBD_AWAY && before != BPULL_NBD_RECONNECTING))
 		say_note("'%s' is lost%s%s; it is tried for again", source->uri,
 			 *source->message ? ": " : "", source->message);
 	else if (source->state == BPULL_NBD_CONNECTED &&
