@@ -62,12 +62,18 @@ def nothing_runs(process):
         time.sleep(0.02)
 
 
+def checked(top):
+    """By qemu-img, which opens the chain: there is a server."""
+    result = harness.run('qemu-img', 'check', top)
+    same(result.rc, 0, f'qemu-img check: {result}')
+
+
 def kept(top, d):
     """Asked for when there is a server again: qemu-img opens the chain."""
     info = harness.run('qemu-img', 'info', '-U', '--output=json', top).json()
     same(info['backing-filename'], f'nbd+unix:///?socket={d}/s', 'the link')
     same(info['backing-filename-format'], 'raw', 'its format')
-    same(harness.run('qemu-img', 'check', top).rc, 0, 'qemu-img check')
+    checked(top)
 
 
 @case('away for two seconds: raw', 'raw')
@@ -98,20 +104,20 @@ def told(d):
     process = harness.start(harness.blockpull, 'pull', '--progress=plain', '--remote-timeout=1', allow(d), top)
     seen = []
 
-    def line_with(words):
-        while True:
-            line = process.stderr.readline().decode()
-            check(line, f'it ended without "{words}": {seen}')
+    def lines_with(*words):
+        deadline = time.monotonic() + harness.WAIT
+        wanted = set(words)
+        while wanted:
+            line = process.stderr.readline().decode()  # one of progress comes again and again
+            check(line and time.monotonic() < deadline, f'without {wanted}: {seen}')
             seen.append(line)
-            if words in line:
-                return
+            wanted -= {word for word in wanted if word in line}
 
-    line_with('network')  # its first line of progress
+    lines_with('network')  # its first line of progress
     end(server, f'{d}/s')
-    for words in 'is lost', 'cannot read', 'goes on by itself':
-        line_with(words)
+    lines_with('is lost', 'cannot read', 'goes on by itself')
     server = back(d, path)
-    line_with('the server is back and the pull goes on')
+    lines_with('the server is back and the pull goes on')
     result = harness.finish(process)
     same(result.rc, 0, f'{seen} {result}')
     check(any("s' is back" in line for line in [*seen, result.err]), f'{seen} {result}')
@@ -157,7 +163,7 @@ def for_good(d, sig, timeout, state):
 
 @case('a server that says nothing any more: SIGINT')
 def silent(d):
-    server, top, _, _ = served(d)
+    server, top, path, _ = served(d)
     process = pull(d, top, f'--remote-timeout={FOR_EVER}')
     os.kill(server.pid, signal.SIGSTOP)
     time.sleep(0.5)
@@ -165,8 +171,9 @@ def silent(d):
     result = harness.finish(process, timeout=20)
     same(result.rc, 130, f'{result}')
     nothing_runs(process)
-    os.kill(server.pid, signal.SIGCONT)
-    same(harness.run('qemu-img', 'check', top).rc, 0, 'qemu-img check')
+    end(server, f'{d}/s')  # nbdkit 1.32 aborts when several threads answer a connection that is gone
+    server = back(d, path)
+    checked(top)
     end(server)
 
 
@@ -181,7 +188,7 @@ def canceled(d):
     same(result.rc, 1, f'{result}')
     nothing_runs(process)
     server = back(d, path)
-    same(harness.run('qemu-img', 'check', top).rc, 0, 'qemu-img check')
+    checked(top)
     end(server)
 
 
