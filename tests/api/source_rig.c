@@ -45,6 +45,22 @@ void source_rig_fill(uint64_t seed, uint64_t len)
 	}
 }
 
+struct mem_source_how source_rig_draw(uint64_t seed)
+{
+	static const uint32_t blocks[] = { 0, 1, 512, 4096, 65536 };
+	uint64_t random = seed * 1000003;
+
+	return (struct mem_source_how){
+		.seed = seed,
+		.block_size = blocks[random_below(&random, 5)],
+		.max_size = random_below(&random, 3) ? 65536u << random_below(&random, 6) : 0,
+		.max_pause_us = random_below(&random, 2) ? 300 : 0,
+		.ends_inside = !random_below(&random, 4),
+		.has_extents = random_below(&random, 3),
+		.len = 1 + random_below(&random, LEN),
+	};
+}
+
 void source_rig_begin(enum bpull_io io)
 {
 	struct bpull_engine_options o = { .size = sizeof(o), .io = io };

@@ -24,6 +24,8 @@ extern uint8_t *bytes;
 
 uint64_t source_rig_first_seed(void);
 void source_rig_fill(uint64_t seed, uint64_t len);
+/* A source of a seed, of up to LEN bytes. */
+struct mem_source_how source_rig_draw(uint64_t seed);
 void source_rig_begin(enum bpull_io io);
 void source_rig_end(void);
 void source_rig_set_up(void);
