@@ -664,6 +664,14 @@ struct bpull_job_options {
 	 * (else -EINVAL). Copied by bpull_job_start(). NULL where n_first is 0. */
 	const struct bpull_range *first;
 	size_t n_first;
+	/* To be done in so long from its start, ns; 0: no matter. It raises its own limit when it
+	 * is late, beyond bandwidth, too; without a bandwidth it goes as gently as that allows.
+	 * What it has to copy is counted at the start then, which walks tables. Time in which it
+	 * is paused or reads back (VERIFY) counts, and can't be foreseen. */
+	uint64_t within_ns;
+	/* Bytes/s: it gives way to guests only as long as it is as fast as that, and a bandwidth
+	 * that is less does not hold. */
+	uint64_t min_rate;
 };
 
 struct bpull_job_info {
@@ -692,11 +700,27 @@ struct bpull_job_info {
 	uint8_t error_was_io, error_was_read;
 	uint64_t iops;       /* requests/s; 0: unlimited */
 	uint64_t n_requests; /* that it has made, as iops counts them */
+	/* Bytes/s that it is limited to now: bandwidth, or what it has made of that for within_ns
+	 * or min_rate; 0: unlimited. */
+	uint64_t limit;
+	uint64_t min_rate;
+	uint64_t within_ns;   /* as it was asked for last; 0: it has no deadline */
+	uint64_t deadline_ns; /* what elapsed_ns is to be then; 0: likewise */
+	uint64_t needed_rate; /* bytes/s that the deadline asks for now; 0: none, or it is over */
+	/* Nonzero: the deadline, or min_rate, can't be met: it is behind, and goes as fast as
+	 * files, guests and other limits allow. */
+	uint8_t is_late;
+	/* About how long the copying will take yet, at its speed of the last seconds; 0: not known,
+	 * as while it is paused or does anything else. */
+	uint64_t left_ns;
 };
 
 /* Which fields of struct bpull_job_rates count. */
 enum bpull_job_rate {
 	BPULL_JOB_RATE_IOPS = 1 << 0,
+	BPULL_JOB_RATE_WITHIN = 1 << 1, /* from now on; what is left is estimated where the
+					   job began without it */
+	BPULL_JOB_RATE_MIN = 1 << 2,
 };
 
 /* What bpull_job_set_rates() changes of a job: fields as in struct bpull_job_options. */
@@ -704,6 +728,8 @@ struct bpull_job_rates {
 	size_t size;    /* sizeof(struct bpull_job_rates) */
 	uint32_t which; /* enum bpull_job_rate: the fields that are set; the others stay */
 	uint64_t iops;
+	uint64_t within_ns;
+	uint64_t min_rate;
 };
 
 /* Starts pulling the chain into the image. NULL options: all defaults. A disk without backing is

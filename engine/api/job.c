@@ -24,6 +24,7 @@
 #include "engine/job/compression.h"
 #include "engine/job/damage.h"
 #include "engine/job/job.h"
+#include "engine/job/left.h"
 #include "engine/job/measure.h"
 #include "engine/job/round.h"
 #include "engine/job/target.h"
@@ -123,6 +124,7 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 	bool is_prepared = disk->may_write || !commit_is_clean(disk);
 	int rc;
 
+	left_begin(&disk->job.left, overlay->backed_len);
 	/* Refuse here, with the image untouched, what would stop the job later. */
 	rc = chain_plan_link(disk->chain, disk->base_name, err);
 	if (!rc && !is_prepared && !disk->flatten)
@@ -137,6 +139,8 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 		rc = compression_set(disk, o, err);
 	if (!rc)
 		rc = chain_plan_link(disk->chain, disk->base_name, err);
+	if (!rc)
+		left_count(disk, o->within_ns);
 	return rc;
 }
 

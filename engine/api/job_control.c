@@ -59,7 +59,7 @@ int bpull_job_set_speed(struct bpull_disk *disk, uint64_t bandwidth, uint64_t bu
 	return control_unlock(disk);
 }
 
-#define KNOWN_RATES (BPULL_JOB_RATE_IOPS)
+#define KNOWN_RATES (BPULL_JOB_RATE_IOPS | BPULL_JOB_RATE_WITHIN | BPULL_JOB_RATE_MIN)
 
 int bpull_job_set_rates(struct bpull_disk *disk, const struct bpull_job_rates *rates)
 {
@@ -76,6 +76,10 @@ int bpull_job_set_rates(struct bpull_disk *disk, const struct bpull_job_rates *r
 	to->which |= r.which;
 	if (r.which & BPULL_JOB_RATE_IOPS)
 		to->iops = r.iops;
+	if (r.which & BPULL_JOB_RATE_WITHIN)
+		to->within_ns = r.within_ns;
+	if (r.which & BPULL_JOB_RATE_MIN)
+		to->min_rate = r.min_rate;
 	return control_unlock(disk);
 }
 

@@ -30,6 +30,7 @@ struct copy_how {
 	bool compress;
 	unsigned compression_level; /* 0: the type's default */
 	unsigned guest_share;       /* percent of the time, while a guest is at work */
+	bool hurries;               /* job/pace.c: it gives way to no guest */
 };
 
 /* Guest bytes. */

@@ -27,7 +27,8 @@
  * is 490 us with a quarter of the time, 1,400 us with one run after another). */
 bool cursor_gives_way(const struct bpull_disk *disk)
 {
-	return disk->walk->how.guest_share < 100 && engine_guest_is_active(disk->engine);
+	return disk->walk->how.guest_share < 100 && !disk->walk->how.hurries &&
+	       engine_guest_is_active(disk->engine);
 }
 
 void cursor_rest(struct bpull_disk *disk, uint64_t start_ns)

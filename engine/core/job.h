@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "engine/blockpull.h"
+#include "engine/core/pace.h"
 #include "io/base.h"
 
 struct file;
@@ -27,6 +28,34 @@ enum job_step {
 	JOB_READY,      /* waits for finalize */
 	JOB_DETACHING,  /* the link is being dropped */
 	JOB_UNWINDING,  /* aborted or failed: runs drain, what was published is committed */
+};
+
+#define JOB_LEFT_PARTS 256
+
+/* What the backing files hold of each part of the guest's disk, bytes (job/left.c). */
+struct job_left {
+	bool is_counted;
+	uint64_t part_len;
+	uint64_t held[JOB_LEFT_PARTS];
+};
+
+#define JOB_LOOKS 16
+
+/* How long that will take, from how fast it became less lately (job/left.c). */
+struct job_time_left {
+	struct {
+		uint64_t at_ns, bytes;
+	} looks[JOB_LOOKS]; /* a ring */
+	unsigned n_looks;
+	uint64_t ns; /* 0: not known */
+};
+
+/* How fast it is to go (job/pace.c). */
+struct job_pace {
+	struct pace_wish wish;
+	struct pace_watch watch;
+	uint64_t needed;  /* bytes/s, as pace_needed_rate() */
+	uint64_t next_ns; /* of the next look */
 };
 
 struct job {
@@ -52,6 +81,9 @@ struct job {
 	struct bpull_job_info counters; /* the owner's; copied to control.info (job/info.c) */
 	struct verify *verify;          /* job/verify.c; NULL: not asked for */
 	uint64_t commit_target;         /* the hard commit that the step waits for; 0: none yet */
+	struct job_pace pace;
+	struct job_left left;
+	struct job_time_left time_left;
 	bool has_retried; /* unwinding: the commit that found no space had another try */
 };
 

@@ -63,6 +63,16 @@ static size_t first_behind(const struct range_set *set, uint64_t off)
 	return lo;
 }
 
+bool range_set_next(const struct range_set *set, uint64_t off, struct range *range)
+{
+	size_t i = first_behind(set, off);
+
+	if (i == set->n)
+		return false;
+	*range = *item(set, i);
+	return true;
+}
+
 bool range_set_meets(const struct range_set *set, uint64_t lo, uint64_t hi)
 {
 	size_t i = first_behind(set, lo);

@@ -44,6 +44,8 @@ void range_set_clear(struct range_set *set);
 bool range_set_is_empty(const struct range_set *set);
 /* Its lowest range; the set is not empty. */
 struct range range_set_first(const struct range_set *set);
+/* Fills *range with the first that ends behind `off`; false: there is none. */
+bool range_set_next(const struct range_set *set, uint64_t off, struct range *range);
 /* Bytes in it. */
 uint64_t range_set_len(const struct range_set *set);
 /* It holds a byte of [lo, hi). */

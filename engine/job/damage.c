@@ -10,6 +10,7 @@
 #include <inttypes.h>
 
 #include "engine/core/disk.h"
+#include "engine/job/left.h"
 #include "engine/job/plan_walk.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/map.h"
@@ -99,6 +100,7 @@ static int map_action(struct plan_walk *w, enum plan_action action, uint64_t gue
 			rc = plan_walk_count_tables(w, at, at + e.len);
 		if (rc)
 			return rc;
+		left_note(w, &e, at);
 		if (e.kind == EXTENT_COMPRESSED && !is_left_to_base(w, &e, at))
 			w->has_packed[e.depth] = true;
 	}
@@ -201,8 +203,12 @@ int damage_refuse(struct plan_walk *w, struct err *err)
 	rc = damage_refuse_sharing_from(w, 1, err);
 	if (!rc) {
 		rc = layer_begin_measuring(overlay, err);
+		if (w->left)
+			left_begin(w->left, overlay->backed_len);
 		if (!rc)
 			rc = plan_walk_run(w, map_action);
+		if (!rc && w->left)
+			w->left->is_counted = true;
 		overlay->tables_wanted = rc ? 0 : w->n_tables;
 		if (rc == -EUCLEAN) {
 			*err = (struct err){ 0 };
@@ -226,6 +232,7 @@ int damage_refuse_job(struct bpull_disk *disk, struct err *err)
 	size_t budget = table_cache_budget(disk->engine->cache);
 	int rc;
 
+	w.left = &disk->job.left;
 	/* This walk looks at each table once, and new memory costs more than reading one again. The
 	 * budget stays where other threads want their tables meanwhile. */
 	if (!disk->engine->thread.is_on)

@@ -12,6 +12,8 @@
 #include "engine/copy/cursor.h"
 #include "engine/copy/walk.h"
 #include "engine/core/disk.h"
+#include "engine/job/left.h"
+#include "engine/job/pace.h"
 #include "io/base.h"
 
 void job_init_control(struct bpull_disk *disk)
@@ -63,7 +65,9 @@ void job_publish_info(struct bpull_disk *disk, uint64_t now_ns)
 
 	collect(disk);
 	job->counters.state = public_state(job);
-	job->counters.bandwidth = disk->walk->throttle.limiter.rate;
+	pace_tell(disk, now_ns);
+	left_look(disk, now_ns);
+	job->counters.left_ns = job->time_left.ns;
 	job->counters.iops = disk->walk->requests.limiter.rate;
 	job->counters.n_requests = disk->walk->requests.n_done;
 	job->counters.elapsed_ns = now_ns - job->start_ns;

@@ -24,7 +24,6 @@
 #include "engine/copy/charge.h"
 #include "engine/copy/cursor.h"
 #include "engine/copy/proof.h"
-#include "engine/copy/requests.h"
 #include "engine/copy/walk.h"
 #include "engine/core/aside.h"
 #include "engine/core/clock.h"
@@ -33,6 +32,7 @@
 #include "engine/core/events.h"
 #include "engine/core/fault.h"
 #include "engine/job/info.h"
+#include "engine/job/pace.h"
 #include "engine/job/steps.h"
 #include "engine/job/verify_holes.h"
 #include "formats/core/layer.h"
@@ -54,10 +54,9 @@ static void obey(struct bpull_disk *disk, uint64_t now_ns)
 	job->aborted |= c->want_abort;
 	job->finalize |= c->want_finalize;
 	if (c->new_speed)
-		throttle_set_speed(disk, now_ns, c->bandwidth, c->burst);
+		pace_set_speed(disk, c->bandwidth, c->burst, now_ns);
 	c->new_speed = false;
-	if (c->rates.which & BPULL_JOB_RATE_IOPS)
-		requests_set_rate(disk, now_ns, c->rates.iops);
+	pace_set_rates(disk, &c->rates, now_ns);
 	c->rates.which = 0;
 	pthread_mutex_unlock(&c->mutex);
 	if (job->paused)
@@ -140,6 +139,7 @@ void job_run(struct bpull_disk *disk, uint64_t now_ns)
 	if (disk->job.step == JOB_IDLE)
 		return;
 	obey(disk, now_ns);
+	pace_run(disk, now_ns);
 	do {
 		before = disk->job.step;
 		run_step(disk, now_ns);
@@ -159,6 +159,7 @@ uint64_t job_deadline_ns(struct bpull_disk *disk, uint64_t now_ns)
 		at_ns = disk->job.retry_ns;
 	if (disk->job.step != JOB_COPYING)
 		return at_ns;
+	at_ns = MIN(at_ns, pace_deadline_ns(disk));
 	at_ns = MIN(at_ns, throttle_release(disk, now_ns));
 	if (disk->walk->rest_ns)
 		at_ns = MIN(at_ns, disk->walk->rest_ns);
@@ -195,11 +196,13 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 			     .on_error = o->on_error,
 			     .start_ns = engine_now_ns(),
 			     .n_synced_before = disk->commits.n_synced,
-			     .verify = job->verify };
+			     .verify = job->verify,
+			     .left = job->left };
 	job->counters.type = BPULL_JOB_TYPE_PULL;
 	job->counters.end = overlay->has_backing && overlay->backed_len ? overlay->backed_len : 1;
 	disk->link = (struct link_state){ 0 };
 	copy_walk_begin(disk, o, job->start_ns);
+	pace_begin(disk, o, job->start_ns);
 	pthread_mutex_lock(&c->mutex);
 	c->running = true;
 	c->want_abort = c->want_finalize = c->new_speed = false;

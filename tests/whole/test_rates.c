@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * What a job promises of its rate beside its bandwidth, by a clock that is the simulated machine's:
- * so many requests a second and not one more.
+ * so many requests a second and not one more; done by the deadline, and not long before; never less
+ * than the least rate, though a guest wants the device, too.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -99,6 +100,13 @@ static uint64_t run_to_end(struct rig *rig)
 	return sim_clock_ns() - rig->begin_ns;
 }
 
+static void judge_within(const struct rig *rig, uint64_t took_ns, uint64_t within_ns)
+{
+	cr_assert(took_ns * 100 >= within_ns * 98 && took_ns * 100 <= within_ns * 102,
+		  "seed %" PRIu64 ": %s: %" PRIu64 " ms of %" PRIu64, rig->chain.how.seed,
+		  rig->chain.text, took_ns / MS, within_ns / MS);
+}
+
 /* ---- requests a second ---- */
 
 static void judge_iops(uint64_t seed, unsigned cluster_bits, uint64_t iops)
@@ -153,4 +161,181 @@ Test(rates, a_limit_on_requests_changes_while_the_job_runs)
 	cr_assert_eq(info_of(&rig).iops, 0);
 	cr_assert_eq(bpull_job_set_rates(rig.disk, &rates), -ENOENT);
 	rig_close(&rig);
+}
+
+/* ---- by a deadline ---- */
+
+Test(rates, a_pull_is_done_within_the_time_that_was_given)
+{
+	static const uint64_t times_ns[] = { 5 * SECOND, 20 * SECOND, 300 * SECOND };
+
+	for (uint64_t seed = 1; seed <= 6; seed++)
+		for (unsigned i = 0; i < ARRAY_LEN(times_ns); i++) {
+			struct sim_chain_how how = how_of(seed, seed % 2 ? 16 : 12, 12 * MiB);
+			struct bpull_job_options job = { .size = sizeof(job),
+							 .within_ns = times_ns[i],
+							 .bandwidth = seed % 3 ? 0 : 1000 };
+			struct bpull_job_info info;
+			uint64_t took_ns;
+			struct rig rig;
+
+			rig_open(&rig, &how, &job);
+			took_ns = run_to_end(&rig);
+			judge_within(&rig, took_ns, times_ns[i]);
+			info = info_of(&rig);
+			cr_assert_eq(info.within_ns, times_ns[i]);
+			cr_assert_eq(info.deadline_ns, times_ns[i]);
+			cr_assert_eq(info.bandwidth, job.bandwidth);
+			cr_assert_eq(info.is_late, took_ns > times_ns[i],
+				     "seed %" PRIu64 ": %" PRIu64 " us", seed, took_ns / 1000);
+			rig_close(&rig);
+		}
+}
+
+Test(rates, a_pull_that_stood_still_makes_up_for_it)
+{
+	for (uint64_t seed = 1; seed <= 4; seed++) {
+		struct sim_chain_how how = how_of(seed, 16, 12 * MiB);
+		struct bpull_job_options job = { .size = sizeof(job), .within_ns = 60 * SECOND };
+		struct rig rig;
+
+		rig_open(&rig, &how, &job);
+		while (sim_clock_ns() - rig.begin_ns < 10 * SECOND)
+			turn(&rig);
+		bpull_job_pause(rig.disk);
+		while (sim_clock_ns() - rig.begin_ns < 40 * SECOND)
+			turn(&rig);
+		bpull_job_resume(rig.disk);
+		judge_within(&rig, run_to_end(&rig), 60 * SECOND);
+		rig_close(&rig);
+	}
+}
+
+Test(rates, a_bandwidth_that_is_in_time_is_kept)
+{
+	struct sim_chain_how how = how_of(2, 16, 12 * MiB);
+	struct bpull_job_options job = { .size = sizeof(job),
+					 .within_ns = 3600 * SECOND,
+					 .bandwidth = MiB };
+	struct rig rig;
+
+	rig_open(&rig, &how, &job);
+	cr_assert_lt(run_to_end(&rig), 13 * SECOND);
+	rig_close(&rig);
+}
+
+Test(rates, a_deadline_may_come_while_the_job_runs)
+{
+	for (uint64_t seed = 1; seed <= 6; seed++) {
+		struct sim_chain_how how = how_of(seed, 16, 24 * MiB);
+		struct bpull_job_options job = { .size = sizeof(job), .bandwidth = MiB };
+		struct bpull_job_rates rates = { .size = sizeof(rates),
+						 .which = BPULL_JOB_RATE_WITHIN,
+						 .within_ns = 100 * SECOND };
+		struct rig rig;
+		uint64_t took_ns;
+
+		rig_open(&rig, &how, &job);
+		bpull_job_set_speed(rig.disk, 20000, 0);
+		while (sim_clock_ns() - rig.begin_ns < 2 * SECOND)
+			turn(&rig);
+		cr_assert_eq(bpull_job_set_rates(rig.disk, &rates), 0);
+		took_ns = run_to_end(&rig) - 2 * SECOND;
+		/* What is left was not counted: dense at its beginning, a disk is done early. */
+		cr_assert(took_ns > 50 * SECOND && took_ns <= 102 * SECOND,
+			  "seed %" PRIu64 ": %s: %" PRIu64 " ms", seed, rig.chain.text,
+			  took_ns / MS);
+		rig_close(&rig);
+	}
+}
+
+Test(rates, a_deadline_that_cannot_be_met_is_told_of)
+{
+	struct sim_chain_how how = how_of(2, 16, 12 * MiB);
+	struct bpull_job_options job = { .size = sizeof(job), .within_ns = 20 * SECOND, .iops = 1 };
+	struct bpull_job_rates rates = { .size = sizeof(rates), .which = BPULL_JOB_RATE_IOPS };
+	struct rig rig;
+
+	rig_open(&rig, &how, &job);
+	while (sim_clock_ns() - rig.begin_ns < SECOND)
+		turn(&rig);
+	cr_assert_not(info_of(&rig).is_late, "it can't know so early");
+	while (sim_clock_ns() - rig.begin_ns < 8 * SECOND)
+		turn(&rig);
+	cr_assert(info_of(&rig).is_late);
+	cr_assert_gt(info_of(&rig).needed_rate, 0);
+	cr_assert_eq(bpull_job_set_rates(rig.disk, &rates), 0);
+	judge_within(&rig, run_to_end(&rig), 20 * SECOND);
+	cr_assert_not(info_of(&rig).is_late, "it has made up for it");
+	rig_close(&rig);
+}
+
+Test(rates, the_time_that_is_left_is_told)
+{
+	for (uint64_t seed = 1; seed <= 4; seed++) {
+		struct sim_chain_how how = how_of(seed, 16, 24 * MiB);
+		struct bpull_job_options job = { .size = sizeof(job), .within_ns = 100 * SECOND };
+		struct rig rig;
+
+		rig_open(&rig, &how, &job);
+		for (uint64_t at_ns = 10 * SECOND; at_ns < 90 * SECOND; at_ns += SECOND) {
+			uint64_t end_ns;
+
+			while (sim_clock_ns() - rig.begin_ns < at_ns)
+				turn(&rig);
+			end_ns = at_ns + info_of(&rig).left_ns;
+			cr_assert(end_ns > 80 * SECOND && end_ns < 120 * SECOND,
+				  "seed %" PRIu64 ": after %" PRIu64 " ms: %" PRIu64, seed,
+				  at_ns / MS, end_ns / MS);
+		}
+		bpull_job_pause(rig.disk);
+		turn(&rig);
+		cr_assert_eq(info_of(&rig).left_ns, 0);
+		bpull_job_resume(rig.disk);
+		run_to_end(&rig);
+		cr_assert_eq(info_of(&rig).left_ns, 0);
+		rig_close(&rig);
+	}
+}
+
+/* ---- no less than that ---- */
+
+/* A guest always has a request on its way, and each read of a far base takes 20 ms: a job that
+ * gives way has one run in two seconds. Bytes a second of ten. */
+static uint64_t rate_beside_a_guest(uint64_t min_rate)
+{
+	static uint8_t bytes[512];
+	struct sim_chain_how how = how_of(5, 16, 96 * MiB);
+	struct bpull_job_options job = { .size = sizeof(job),
+					 .guest_share = 1,
+					 .min_rate = min_rate };
+	unsigned n_asked = 0;
+	uint64_t rate;
+	struct rig rig;
+
+	rig_open(&rig, &how, &job);
+	sim_knobs(rig.sim)->far_latency_ns = 20 * MS;
+	sim_knobs(rig.sim)->far_rate = GiB;
+	while (sim_clock_ns() - rig.begin_ns < 10 * SECOND) {
+		struct iovec iov = { bytes, sizeof(bytes) };
+
+		for (; n_asked < rig.n_events + 2; n_asked++)
+			bpull_write(rig.disk, &iov, 1, rig.chain.guest_len - 512, 0, NULL);
+		turn(&rig);
+		cr_assert(!rig.n_events || rig.event.type == BPULL_EVENT_IO, "it is done");
+	}
+	rate = (info_of(&rig).copied_bytes + info_of(&rig).zero_bytes) / 10;
+	rig_close(&rig);
+	return rate;
+}
+
+Test(rates, a_job_gives_way_to_guests_above_its_least_rate_only)
+{
+	uint64_t min_rate = 3 * MiB, gives_way, keeps;
+
+	gives_way = rate_beside_a_guest(0);
+	cr_assert_lt(gives_way, MiB, "%" PRIu64, gives_way);
+	keeps = rate_beside_a_guest(min_rate);
+	cr_assert_gt(keeps, min_rate / 100 * 95, "%" PRIu64, keeps);
+	cr_assert_lt(keeps, min_rate * 2, "%" PRIu64 ": it does not give way any more", keeps);
 }
