@@ -24,6 +24,15 @@ struct on_read {
 	bool has_read;
 };
 
+static void process(struct sim_pull *pull, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct bpull_event event;
+
+		bpull_engine_process(pull->engine, &event, 1);
+	}
+}
+
 static void read_all(struct sim_pull *pull, void *arg)
 {
 	struct on_read *r = arg;
@@ -36,14 +45,17 @@ static void read_all(struct sim_pull *pull, void *arg)
 	r->has_read = true;
 	iov.iov_len = len;
 	bpull_job_pause(pull->disk);
-	bpull_read(pull->disk, &iov, 1, 0, NULL);
-	/* The first write is of a copy that follows: the job has written nothing yet. */
-	sim_fail(pull->sim, &(struct sim_fault){ .op = SIM_WRITE, .nth = 1, .error = -EIO });
-	for (unsigned i = 0; i < 2000; i++) {
-		struct bpull_event event;
-
-		bpull_engine_process(pull->engine, &event, 1);
+	/* The first write is of a copy that follows: the job's own runs have ended. */
+	do
+		process(pull, 1);
+	while (pull->disk->walk->runs.n);
+	if (pull->disk->job.step != JOB_COPYING) { /* they were all that there was to copy */
+		bpull_job_resume(pull->disk);
+		return;
 	}
+	bpull_read(pull->disk, &iov, 1, 0, NULL);
+	sim_fail(pull->sim, &(struct sim_fault){ .op = SIM_WRITE, .nth = 1, .error = -EIO });
+	process(pull, 2000);
 	sim_clear_faults(pull->sim);
 	bpull_job_resume(pull->disk);
 }
