@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
 
 import harness
@@ -21,6 +22,34 @@ def frontend(*args, timeout=120):
     result = harness.run(program, *args, timeout=timeout)
     same(result.rc, 0, f'the frontend: {result}')
     return result
+
+
+class Front:
+    """A frontend that is told what to say."""
+
+    def __init__(self, d, *args):
+        program = os.path.join(os.path.dirname(harness.blockpull), '..', 'tests', 'vhost_frontend')
+        self.process = harness.start(program, 'steer', *args, f'{d}/s', stdin=subprocess.PIPE, stderr=None)
+
+    def say(self, *words):
+        self.process.stdin.write(' '.join(map(str, words)).encode() + b'\n')
+        self.process.stdin.flush()
+        return self.process.stdout.readline().decode().strip()
+
+    def do(self, *words, answer='ok'):
+        same(self.say(*words), str(answer), ' '.join(map(str, words)))
+
+    def runs(self):
+        self.do('connect')
+        self.do('start')
+
+    def over(self):
+        self.process.stdin.close()
+        same(harness.finish(self.process, timeout=20).rc, 0, 'the frontend')
+
+    def dies(self):
+        harness.kill(self.process)
+        harness.finish(self.process)
 
 
 def disk(d, fmt='qcow2', options=None):

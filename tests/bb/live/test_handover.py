@@ -13,35 +13,7 @@ import images
 import processes
 from harness import LOCKED, bp, case, check, refused, same
 from images import image_check, image_info, qemu_img
-from serve_rig import FIRST, SIZE, after_the_guest, ask, boot_disk, disk, end, machine, serial, serving, wait_for_rows
-
-
-class Front:
-    """A frontend that is told what to say."""
-
-    def __init__(self, d, *args):
-        program = os.path.join(os.path.dirname(harness.blockpull), '..', 'tests', 'vhost_frontend')
-        self.process = harness.start(program, 'steer', *args, f'{d}/s', stdin=subprocess.PIPE, stderr=None)
-
-    def say(self, *words):
-        self.process.stdin.write(' '.join(map(str, words)).encode() + b'\n')
-        self.process.stdin.flush()
-        return self.process.stdout.readline().decode().strip()
-
-    def do(self, *words, answer='ok'):
-        same(self.say(*words), str(answer), ' '.join(map(str, words)))
-
-    def runs(self):
-        self.do('connect')
-        self.do('start')
-
-    def over(self):
-        self.process.stdin.close()
-        same(harness.finish(self.process, timeout=20).rc, 0, 'the frontend')
-
-    def dies(self):
-        harness.kill(self.process)
-        harness.finish(self.process)
+from serve_rig import FIRST, SIZE, Front, after_the_guest, ask, boot_disk, disk, end, machine, serial, serving, wait_for_rows
 
 
 def is_free(image):
