@@ -22,13 +22,14 @@
  * bpull_engine_close(), bpull_info_close() and bpull_virt_close(), which close
  * the child's descriptors and do nothing that the parent could see: no request
  * ends, nothing is written, no lock is given back, and memory stays until the
- * child ends. It calls nothing else (bpull_engine_process() and _wait() are
- * -EINVAL there). What the parent closes is unlocked at once, whatever children
+ * child ends. It calls nothing else (bpull_engine_process(), _poll() and _wait()
+ * are -EINVAL there). What the parent closes is unlocked at once, whatever children
  * have inherited. All descriptors are closed by exec.
  *
  * RUNNING IT, in one of three ways. From the program's own loop: poll
  * bpull_engine_fd() for reading and call bpull_engine_process(), which never
- * waits for I/O (with EPOLLET: until it returns less than there is room for). With
+ * waits for I/O (with EPOLLET: until it returns less than there is room for;
+ * bpull_engine_poll() spares a program that looks often some system calls). With
  * bpull_engine_wait(), which does. Or by the engine's
  * thread, with the blocking calls (bpull_pread(), ...) beside the others.
  *
@@ -221,8 +222,13 @@ BPULL_API int bpull_engine_fd(const struct bpull_engine *engine);
  * Returns how many, or -EINVAL. More may be left: then the fd stays readable. */
 BPULL_API int bpull_engine_process(struct bpull_engine *engine, struct bpull_event *events,
 				   int max);
-/* The same, but waits until there is at least one event or timeout_ms have passed (-1: for ever).
- * A signal the program catches ends the wait early with 0. */
+/* As bpull_engine_process(), for a program that looks for work again and again before it sleeps:
+ * the descriptor may stay silent whatever there is to do, until the program calls
+ * bpull_engine_fd() again, which it does before each sleep. That spares the system calls by which
+ * the descriptor is told. Returns how many events were stored, or -EINVAL. */
+BPULL_API int bpull_engine_poll(struct bpull_engine *engine, struct bpull_event *events, int max);
+/* As bpull_engine_process(), but waits until there is at least one event or timeout_ms have passed
+ * (-1: for ever). A signal the program catches ends the wait early with 0. */
 BPULL_API int bpull_engine_wait(struct bpull_engine *engine, struct bpull_event *events, int max,
 				int timeout_ms);
 

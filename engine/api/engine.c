@@ -242,6 +242,14 @@ int bpull_engine_process(struct bpull_engine *engine, struct bpull_event *events
 	return process(engine, events, max);
 }
 
+int bpull_engine_poll(struct bpull_engine *engine, struct bpull_event *events, int max)
+{
+	/* What another thread calls would look at the flag, too; that thread's own does not. */
+	if (engine && !engine->thread.is_on && !engine_is_forked(engine))
+		engine->loop.fd_asked = false;
+	return bpull_engine_process(engine, events, max);
+}
+
 /* Sleeps until there may be work, or timeout_ms have passed. */
 static int wait_for_work(struct bpull_engine *engine, bool in_ring, int timeout_ms)
 {

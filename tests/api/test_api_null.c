@@ -113,6 +113,9 @@ Test(api_null, null_engines_are_refused_in_every_call)
 	INVALID(bpull_engine_process, engine, (NULL, &event, 1));
 	INVALID(bpull_engine_process, events, (engine, NULL, 1));
 	INVALID(bpull_engine_process, events, (threaded, NULL, 1));
+	INVALID(bpull_engine_poll, engine, (NULL, &event, 1));
+	INVALID(bpull_engine_poll, events, (engine, NULL, 1));
+	INVALID(bpull_engine_poll, events, (threaded, NULL, 1));
 	INVALID(bpull_engine_wait, engine, (NULL, &event, 1, 0));
 	INVALID(bpull_engine_wait, events, (engine, NULL, 1, 0));
 	NOTHING(bpull_format_by_name, name, (NULL), BPULL_FORMAT_UNKNOWN);
