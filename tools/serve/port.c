@@ -122,7 +122,7 @@ static void port_take_event(struct port *port, const struct bpull_event *event)
 bool port_take_events(struct port *port)
 {
 	struct bpull_event events[MAX_EVENTS];
-	int n = bpull_engine_process(port->engine, events, MAX_EVENTS);
+	int n = bpull_engine_poll(port->engine, events, MAX_EVENTS);
 
 	for (int i = 0; i < n; i++)
 		port_take_event(port, &events[i]);

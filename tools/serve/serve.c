@@ -8,6 +8,7 @@
 #include "tools/serve/serve.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,13 +155,21 @@ static uint64_t serve_now_ns(void)
 /* There is no work: looks for some a moment longer, then sleeps until there may be some. */
 static void serve_idle(struct serve *s)
 {
-	uint64_t began = serve_now_ns(), until = began + s->spin.ns, now = began;
+	uint64_t began = serve_now_ns(), until = began + s->spin.ns, now = began, before;
 
+	if (s->port.n_in_flight && !spin_may_yield(&s->spin))
+		until = began;
 	while (now < until) {
 		if (serve_work(s))
 			return;
+		before = now;
+		if (s->port.n_in_flight)
+			sched_yield();
 		now = serve_now_ns();
+		if (s->port.n_in_flight)
+			spin_yielded(&s->spin, now - before);
 	}
+	bpull_engine_fd(s->port.engine); /* it tells of what ends from here on */
 	serve_look(s, port_listen(&s->port) ? 0 : serve_timeout_ms(s));
 	port_ignore(&s->port);
 	until = serve_now_ns();

@@ -4,6 +4,11 @@
  * the last one's end; to sleep and be woken costs several times that. A guest
  * that is idle costs nothing: the time doubles only while waits are short, and
  * is halved by each that is not.
+ *
+ * Most writes are done by the kernel's threads, which may have no core but ours.
+ * To look for their end without a pause would hold up what makes it; to sleep costs a
+ * wake-up for each. So the core is given away between two looks (sched_yield()),
+ * but not where that hands it to other programs.
  */
 #include "tools/serve/spin.h"
 
@@ -22,4 +27,18 @@ void spin_learn(struct spin *spin, uint64_t waited_ns, uint64_t slept_ns)
 	spin->ns = spin->ns ? spin->ns * 2 : SPIN_FIRST_NS;
 	if (spin->ns > SPIN_MAX_NS)
 		spin->ns = SPIN_MAX_NS;
+}
+
+bool spin_may_yield(struct spin *spin)
+{
+	if (!spin->n_taken_waits)
+		return true;
+	spin->n_taken_waits--;
+	return false;
+}
+
+void spin_yielded(struct spin *spin, uint64_t took_ns)
+{
+	if (took_ns > SPIN_TAKEN_NS)
+		spin->n_taken_waits = SPIN_TAKEN_WAITS;
 }
