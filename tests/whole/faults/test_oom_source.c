@@ -5,16 +5,14 @@
  * a second pull brings the image to its end.
  */
 #include <criterion/criterion.h>
-#include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 
 #include "io/base.h"
 #include "tests/machine/sim_chains.h"
-#include "tests/machine/sim_pull.h"
 #include "tests/machine/sim_source.h"
 #include "tests/support/time_limit.h"
 #include "tests/whole/faults/oom.h"
+#include "tests/whole/faults/oom_pull.h"
 
 #define N_CHAINS 3 /* OOM_CHAINS=n for more */
 
@@ -89,64 +87,20 @@ static struct sim_sources *make_sources(const struct sim_chain *chain, struct si
 
 /* ---- Pulls ---- */
 
-static int pull(const struct sim_chain *chain, struct sim *sim, const char *what, uint64_t nth,
-		bool forever, uint64_t *n_failed)
+static int pull(struct oom_run *run)
 {
-	struct sim_sources *sources = make_sources(chain, sim);
-	struct sim_pull pull = { .opener = oom_opener(sim_opener(sim)),
-				 .find_base = find,
-				 .find_opaque = sources };
-	struct io *io = oom_io(sim_io(sim));
-	int rc;
+	struct sim_sources *sources = make_sources(run->chain, run->sim);
+	struct sim_pull pull = { .find_base = find, .find_opaque = sources };
+	int rc = oom_run_pull(run, &pull);
 
-	oom_arm(nth, forever);
-	rc = sim_pull_open(&pull, chain, sim, io, SIM_PULL_MEMORY, 4 * chain->cluster_len);
-	if (!rc) {
-		rc = sim_pull_run(&pull);
-		cr_assert_neq(rc, -ETIME, "%s: it hangs", what);
-		if (!rc && pull.status != BPULL_JOB_COMPLETED)
-			rc = pull.event_error;
-		sim_pull_close(&pull);
-	}
-	*n_failed = oom_disarm();
 	sim_sources_free(sources);
 	return rc;
-}
-
-static void judge(const struct sim_chain *chain, struct sim *sim, const char *what, bool link_gone)
-{
-	struct sim_verdict v;
-
-	sim_pull_judge(chain, sim, &v);
-	cr_assert(v.ok, "%s: %s", what, v.text);
-	cr_assert_eq(v.has_backing, !link_gone, "%s: the link", what);
-}
-
-/* False: no allocation was the n-th. */
-static bool try_oom(const struct sim_chain *chain, uint64_t nth, bool forever)
-{
-	struct sim *sim = sim_new(nth);
-	uint64_t n_failed, n_none;
-	char what[100];
-	int rc;
-
-	snprintf(what, sizeof(what), "chain %" PRIu64 ": allocation %" PRIu64 " fails %s",
-		 chain->how.seed, nth, forever ? "for ever" : "once");
-	sim_chain_put(chain, sim);
-	rc = pull(chain, sim, what, nth, forever, &n_failed);
-	cr_assert(rc == 0 || (rc == -ENOMEM && n_failed), "%s: %s", what, strerror(-rc));
-	judge(chain, sim, what, rc == 0);
-	rc = pull(chain, sim, what, 0, false, &n_none);
-	cr_assert_eq(rc, 0, "%s, pulled again: %s", what, strerror(-rc));
-	judge(chain, sim, what, true);
-	sim_free(sim);
-	return n_failed;
 }
 
 static void try_all(bool forever)
 {
 	uint64_t n_chains = sim_pull_env("OOM_CHAINS", N_CHAINS);
-	uint64_t n_runs = oom_try_all(chains, ARRAY_LEN(chains), n_chains, forever, try_oom);
+	uint64_t n_runs = oom_try_pulls(chains, ARRAY_LEN(chains), n_chains, forever, pull);
 
 	cr_assert_geq(n_runs, n_chains * 60, "only %" PRIu64 " runs", n_runs);
 }
