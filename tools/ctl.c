@@ -7,6 +7,7 @@
 
 #include <json-c/json.h>
 
+#include "tools/cli/rates.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
 #include "tools/commands.h"
@@ -19,7 +20,7 @@
 #define WAIT_LOOK_MS 500
 
 static const char ctl_help[] =
-	"Usage: blockpull ctl [OPTION...] SOCKET VERB [RATE|SIZE]\n"
+	"Usage: blockpull ctl [OPTION...] SOCKET VERB [RATE|SIZE|N|TIME]\n"
 	"\n"
 	"Steers a pull through its control socket (blockpull pull --control=SOCKET, or the\n"
 	"nbdkit plugin's control=SOCKET).\n"
@@ -28,6 +29,9 @@ static const char ctl_help[] =
 	"  info         how far it is, how fast, how long still; or how it ended; and\n"
 	"               of a disk that is served what its users asked for\n"
 	"  speed RATE   at most RATE bytes a second from now on (50M; 0: no limit)\n"
+	"  iops N       at most N reads and writes a second (0: no limit)\n"
+	"  within TIME  be done in TIME from now on (30m; 0: no matter when)\n"
+	"  min-rate RATE  give way to others only above RATE bytes a second (0: always)\n"
 	"  pause        stop copying; what was copied is made durable\n"
 	"  resume       go on, also after an error stopped it\n"
 	"  abort        end it; the image stays linked, and what was copied stays copied\n"
@@ -188,24 +192,37 @@ enum ctl_verb {
 	CTL_FINALIZE,
 	CTL_WAIT,
 	CTL_RESIZE,
+	CTL_IOPS,
+	CTL_WITHIN,
+	CTL_MIN_RATE,
 };
 
 /* In the order of the enum. */
 static const struct options_word ctl_verbs[] = {
-	{ "info", CTL_INFO },     { "speed", CTL_SPEED },   { "pause", CTL_PAUSE },
-	{ "resume", CTL_RESUME }, { "abort", CTL_ABORT },   { "finalize", CTL_FINALIZE },
-	{ "wait", CTL_WAIT },     { "resize", CTL_RESIZE }, { NULL, 0 },
+	{ "info", CTL_INFO },     { "speed", CTL_SPEED },       { "pause", CTL_PAUSE },
+	{ "resume", CTL_RESUME }, { "abort", CTL_ABORT },       { "finalize", CTL_FINALIZE },
+	{ "wait", CTL_WAIT },     { "resize", CTL_RESIZE },     { "iops", CTL_IOPS },
+	{ "within", CTL_WITHIN }, { "min-rate", CTL_MIN_RATE }, { NULL, 0 },
 };
 
 /* What a verb does: a request of the control socket, or a function that makes several. */
 static const struct {
 	const char *request;
 	int (*run)(struct ctl_client *client, bool json);
+	const char *arg;   /* its value's name in the request; NULL: it takes none */
+	const char *takes; /* what is said of a value that is missing */
 } ctl_deeds[] = {
-	[CTL_INFO] = { NULL, ctl_info },         [CTL_SPEED] = { "block-job-set-speed", NULL },
-	[CTL_PAUSE] = { "job-pause", NULL },     [CTL_RESUME] = { "job-resume", NULL },
-	[CTL_ABORT] = { "job-cancel", NULL },    [CTL_FINALIZE] = { "job-finalize", NULL },
-	[CTL_WAIT] = { NULL, ctl_wait_for_end }, [CTL_RESIZE] = { "block_resize", NULL },
+	[CTL_INFO] = { NULL, ctl_info, NULL, NULL },
+	[CTL_SPEED] = { "block-job-set-speed", NULL, "speed", "speed needs one rate" },
+	[CTL_PAUSE] = { "job-pause", NULL, NULL, NULL },
+	[CTL_RESUME] = { "job-resume", NULL, NULL, NULL },
+	[CTL_ABORT] = { "job-cancel", NULL, NULL, NULL },
+	[CTL_FINALIZE] = { "job-finalize", NULL, NULL, NULL },
+	[CTL_WAIT] = { NULL, ctl_wait_for_end, NULL, NULL },
+	[CTL_RESIZE] = { "block_resize", NULL, "size", "resize needs one size" },
+	[CTL_IOPS] = { "x-job-set-rates", NULL, "iops", "iops needs one number" },
+	[CTL_WITHIN] = { "x-job-set-rates", NULL, "within-us", "within needs one time" },
+	[CTL_MIN_RATE] = { "x-job-set-rates", NULL, "min-rate", "min-rate needs one rate" },
 };
 
 #define N_VERBS (sizeof(ctl_deeds) / sizeof(ctl_deeds[0]))
@@ -227,14 +244,14 @@ static int ctl_unknown_verb(const char *text)
 static const struct offer ctl_words[] = {
 	{ "SOCKET", OFFER_FILES, NULL },
 	{ "VERB", OFFER_WORDS, ctl_verbs },
-	{ "RATE|SIZE", OFFER_FREE, NULL },
+	{ "RATE|SIZE|N|TIME", OFFER_FREE, NULL },
 	{ NULL, OFFER_FREE, NULL },
 };
 
 struct ctl_line {
 	struct command_line line;
 	size_t verb;     /* enum ctl_verb */
-	uint64_t number; /* bytes/s, of speed; bytes, of resize */
+	uint64_t number; /* what the verb takes, in the request's unit */
 	bool is_more;    /* resize: by so much, not to so much */
 };
 
@@ -280,17 +297,34 @@ static int ctl_connected(struct ctl_client *client, const struct ctl_line *ctl)
 		return ctl_deeds[ctl->verb].run(client, ctl->line.json);
 	if (ctl->verb == CTL_RESIZE)
 		return ctl_resize(client, ctl);
-	if (ctl->verb == CTL_SPEED) {
+	if (ctl_deeds[ctl->verb].arg) {
 		args = json_object_new_object();
-		json_object_object_add(args, "speed", json_object_new_uint64(ctl->number));
+		json_object_object_add(args, ctl_deeds[ctl->verb].arg,
+				       json_object_new_uint64(ctl->number));
 	}
 	return ctl_simple(client, ctl_deeds[ctl->verb].request, args);
+}
+
+static int ctl_take_value(struct ctl_line *ctl, const char *text)
+{
+	const char *name = ctl_verbs[ctl->verb].word;
+	int code;
+
+	if (ctl->verb == CTL_IOPS)
+		return rates_parse_iops("ctl", name, text, &ctl->number);
+	if (ctl->verb == CTL_WITHIN) {
+		code = rates_parse_time("ctl", name, text, &ctl->number);
+		ctl->number /= 1000;
+		return code;
+	}
+	ctl->is_more = ctl->verb == CTL_RESIZE && *text == '+';
+	return options_size("ctl", name, text + ctl->is_more,
+			    ctl->verb == CTL_RESIZE ? SIZE_BYTES : SIZE_RATE, &ctl->number);
 }
 
 static int ctl_check(struct command_line *line)
 {
 	struct ctl_line *ctl = (struct ctl_line *)line;
-	const char *text;
 	bool takes_one;
 
 	if (line->n_words < 2)
@@ -299,18 +333,12 @@ static int ctl_check(struct command_line *line)
 		ctl->verb++;
 	if (ctl->verb == N_VERBS)
 		return ctl_unknown_verb(line->words[1]);
-	takes_one = ctl->verb == CTL_SPEED || ctl->verb == CTL_RESIZE;
+	takes_one = ctl_deeds[ctl->verb].takes;
 	if (line->n_words != 2 + takes_one)
 		return say_usage("ctl", "%s",
-				 ctl->verb == CTL_SPEED    ? "speed needs one rate"
-				 : ctl->verb == CTL_RESIZE ? "resize needs one size"
-							   : "more than a socket and a verb");
-	if (!takes_one)
-		return 0;
-	text = line->words[2];
-	ctl->is_more = ctl->verb == CTL_RESIZE && *text == '+';
-	return options_size("ctl", ctl_verbs[ctl->verb].word, text + ctl->is_more,
-			    ctl->verb == CTL_SPEED ? SIZE_RATE : SIZE_BYTES, &ctl->number);
+				 takes_one ? ctl_deeds[ctl->verb].takes
+					   : "more than a socket and a verb");
+	return takes_one ? ctl_take_value(ctl, line->words[2]) : 0;
 }
 
 static int ctl_run(struct command_line *line)

@@ -11,6 +11,7 @@
 #include <json-c/json.h>
 
 #include "tools/cli/say.h"
+#include "tools/words/duration.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/size.h"
 
@@ -62,6 +63,25 @@ void ctl_say_json(struct json_object *job)
 	say_json(json_object_get(job), SAY_JSON_LINE);
 }
 
+/* What of a job's rate is more than its limit. */
+static void ctl_say_rates(struct json_object *job)
+{
+	uint64_t limit = ctl_say_number(job, "limit");
+	double within = ctl_say_seconds(job, "within");
+	char text[SIZE_TEXT_CAP], time[DURATION_TEXT_CAP];
+
+	if (limit != ctl_say_number(job, "bandwidth"))
+		say_data(" (now %s%s)", limit ? size_text(limit, text) : "none", limit ? "/s" : "");
+	if (ctl_say_number(job, "iops"))
+		say_data(", %" PRIu64 " requests/s", ctl_say_number(job, "iops"));
+	if (ctl_say_number(job, "min-rate"))
+		say_data(", at least %s/s", size_text(ctl_say_number(job, "min-rate"), text));
+	if (within > 0)
+		say_data(", within %s", duration_text((uint64_t)(within * 1e9), time));
+	if (ctl_say_number(job, "late"))
+		say_data(", late");
+}
+
 static void ctl_say_job(struct json_object *job, bool json)
 {
 	char done[SIZE_TEXT_CAP], all[SIZE_TEXT_CAP], copied[SIZE_TEXT_CAP], text[SIZE_TEXT_CAP];
@@ -87,6 +107,7 @@ static void ctl_say_job(struct json_object *job, bool json)
 			 ? size_text(ctl_say_number(job, "bandwidth"), text)
 			 : "none",
 		 ctl_say_number(job, "bandwidth") ? "/s" : "");
+	ctl_say_rates(job);
 	say_data(", %.1f s elapsed", ctl_say_seconds(job, "seconds"));
 	if (left >= 0 && !*status)
 		say_data(", about %.0f s left", left);

@@ -23,7 +23,7 @@ struct offer {
 	const struct options_word *words; /* may be NULL, but for OFFER_WORDS and OFFER_PAIRS */
 };
 
-/* Of the options that verbs share (OPTIONS_CHAIN, OPTIONS_HOLES). */
+/* Of the options that verbs share (OPTIONS_CHAIN, OPTIONS_HOLES, RATES_OPTIONS). */
 extern const struct offer offer_shared[];
 
 struct command;

@@ -35,6 +35,10 @@ enum options_value {
 	OPTIONS_TLS_PSK_FILE,
 	OPTIONS_TLS_USER,
 	OPTIONS_EXPECT,
+	/* Those of cli/rates.h. */
+	OPTIONS_IOPS,
+	OPTIONS_MIN_RATE,
+	OPTIONS_WITHIN,
 	OPTIONS_NO_SANDBOX, /* every command has it; options_next() deals with it */
 	OPTIONS_OWN,
 };

@@ -96,6 +96,46 @@ static struct json_object *job_verbs_set_speed(struct control_target *target,
 	return job_verbs_answer_of(job, bpull_job_set_speed(target->disk, speed, 0));
 }
 
+/* Of the arguments one that is a rate or a time: sets *to, in units of `unit`. A refusal, or
+ * NULL. */
+static struct json_object *job_verbs_take_rate(struct json_object *args, const char *name,
+					       uint64_t unit, uint32_t bit, uint32_t *which,
+					       uint64_t *to)
+{
+	int64_t value;
+
+	if (!control_integer(args, name, &value))
+		return NULL;
+	if (value < 0 || (uint64_t)value > UINT64_MAX / unit)
+		return control_refuse("GenericError", "Parameter '%s' is out of range", name);
+	*to = (uint64_t)value * unit;
+	*which |= bit;
+	return NULL;
+}
+
+static struct json_object *job_verbs_set_rates(struct control_target *target,
+					       struct control_job *job, struct json_object *args)
+{
+	struct json_object *refusal = job_verbs_check_verb(job, "set-rates");
+	struct bpull_job_rates rates = { .size = sizeof(rates) };
+	struct bpull_job_info info;
+
+	if (!refusal)
+		refusal = job_verbs_take_rate(args, "iops", 1, BPULL_JOB_RATE_IOPS, &rates.which,
+					      &rates.iops);
+	if (!refusal)
+		refusal = job_verbs_take_rate(args, "within-us", 1000, BPULL_JOB_RATE_WITHIN,
+					      &rates.which, &rates.within_ns);
+	if (!refusal)
+		refusal = job_verbs_take_rate(args, "min-rate", 1, BPULL_JOB_RATE_MIN, &rates.which,
+					      &rates.min_rate);
+	if (refusal)
+		return refusal;
+	info = control_job_info(target, job);
+	job->since = job_since(&info);
+	return job_verbs_answer_of(job, bpull_job_set_rates(target->disk, &rates));
+}
+
 static struct json_object *job_verbs_pause_job(struct control_target *target,
 					       struct control_job *job, struct json_object *args)
 {
@@ -205,6 +245,12 @@ static const struct control_arg speed_args[] = { { "device", CONTROL_TEXT, false
 						 { "speed", CONTROL_INTEGER, true },
 						 { 0 } };
 
+static const struct control_arg rates_args[] = { { "id", CONTROL_TEXT, false },
+						 { "iops", CONTROL_INTEGER, false },
+						 { "min-rate", CONTROL_INTEGER, false },
+						 { "within-us", CONTROL_INTEGER, false },
+						 { 0 } };
+
 static const struct {
 	const char *name;
 	enum family family;
@@ -225,6 +271,7 @@ static const struct {
 	{ "job-complete", OF_JOBS, id_args, job_verbs_complete_job },
 	{ "job-finalize", OF_JOBS, id_args, job_verbs_finalize_job },
 	{ "job-dismiss", OF_JOBS, id_args, job_verbs_dismiss_job },
+	{ "x-job-set-rates", OF_JOBS, rates_args, job_verbs_set_rates },
 };
 
 #define N_VERBS (sizeof(job_verbs) / sizeof(job_verbs[0]))

@@ -34,6 +34,18 @@ bool control_job_keep(struct control_job *job, const struct bpull_job_options *o
 	return !has_failed;
 }
 
+/* What clients have set; of a deadline what is left of it. */
+static void suspend_keep_rates(struct bpull_job_options *options, const struct bpull_job_info *info)
+{
+	options->iops = info->iops;
+	options->min_rate = info->min_rate;
+	options->within_ns = 0;
+	if (info->within_ns)
+		options->within_ns = info->deadline_ns > info->elapsed_ns
+					     ? info->deadline_ns - info->elapsed_ns
+					     : 1;
+}
+
 const struct bpull_job_options *control_job_suspend(struct control_target *target,
 						    const struct bpull_job_info *info)
 {
@@ -47,6 +59,7 @@ const struct bpull_job_options *control_job_suspend(struct control_target *targe
 	if (job->options.bandwidth != info->bandwidth)
 		job->options.burst = 0;
 	job->options.bandwidth = info->bandwidth;
+	suspend_keep_rates(&job->options, info);
 	job->options.flags &= ~(uint32_t)BPULL_JOB_START_PAUSED;
 	if (info->state == BPULL_JOB_PAUSED)
 		job->options.flags |= BPULL_JOB_START_PAUSED;

@@ -19,6 +19,7 @@
 
 #include "tools/nbdkit/line.h"
 #include "tools/words/allow_backing.h"
+#include "tools/words/duration.h"
 #include "tools/words/size.h"
 
 struct plugin_config plugin_config = {
@@ -50,6 +51,31 @@ static int config_take_size(const char *key, const char *value, void *to)
 	const char *why;
 
 	if (!size_parse(value, SIZE_RATE, to, &why))
+		return 0;
+	nbdkit_error("%s: '%s': %s", key, value, why);
+	return -1;
+}
+
+static int config_take_number(const char *key, const char *value, void *to)
+{
+	char *end;
+	unsigned long long number;
+
+	errno = 0;
+	number = strtoull(value, &end, 10);
+	if (*value < '0' || *value > '9' || *end || errno) {
+		nbdkit_error("%s: '%s' is not a number", key, value);
+		return -1;
+	}
+	*(uint64_t *)to = number;
+	return 0;
+}
+
+static int config_take_time(const char *key, const char *value, void *to)
+{
+	const char *why;
+
+	if (!duration_parse(value, to, &why))
 		return 0;
 	nbdkit_error("%s: '%s': %s", key, value, why);
 	return -1;
@@ -211,6 +237,9 @@ static const struct key {
 	{ "pull", config_take_bool, &plugin_config.pull, CHANGES },
 	{ "copy-on-read", config_take_bool, &plugin_config.copy_on_read, CHANGES },
 	{ "bandwidth", config_take_size, &plugin_config.job.bandwidth, OF_A_PULL },
+	{ "iops", config_take_number, &plugin_config.job.iops, OF_A_PULL },
+	{ "within", config_take_time, &plugin_config.job.within_ns, OF_A_PULL },
+	{ "min-rate", config_take_size, &plugin_config.job.min_rate, OF_A_PULL },
 	{ "base", config_take_path, &plugin_config.base, OF_A_PULL },
 	{ "manual-finalize", config_take_bool, &plugin_config.manual_finalize, OF_A_PULL },
 	{ "verify", config_take_bool, &plugin_config.verify, OF_A_PULL },

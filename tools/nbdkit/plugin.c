@@ -31,6 +31,9 @@
 	"readonly=true         serve it read only, as nbdkit's -r does\n"                    \
 	"pull=true             pull its backing chain into it while it is served\n"          \
 	"bandwidth=RATE        at most RATE bytes a second (50M; default: no limit)\n"       \
+	"iops=N                at most N reads and writes a second\n"                        \
+	"within=TIME           be done in TIME (30m), raising the limit where it is late\n"  \
+	"min-rate=RATE         give way to clients only above RATE bytes a second\n"         \
 	"base=FILE             pull what is above FILE only, which stays its backing file\n" \
 	"copy-on-read=true     keep what clients read from the chain\n"                      \
 	"manual-finalize=true  keep the link to the backing file until told otherwise\n"     \

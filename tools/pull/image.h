@@ -28,6 +28,7 @@ struct pull_image {
 	const char *base;       /* what it is to read from afterwards; NULL: nothing */
 	uint64_t virtual_size;
 	struct bpull_disk *disk; /* while running */
+	bool late_said;          /* of this image, and it is late still */
 	struct bpull_job_info info;
 	struct bpull_error error; /* code 0: none */
 };

@@ -72,6 +72,11 @@ static const char pull_help[] =
 	"  --holes MODE         auto: leave out the holes of raw files on file systems known\n"
 	"                       to report them rightly; read: on none; trust: on any\n"
 	"  --io MODE            auto, uring or threads\n"
+	"  --iops N             at most N reads and writes a second for all images together\n"
+	"  --within TIME        be done with each image in TIME (30m, 1h30m, 90s), raising\n"
+	"                       its limit where it is late; without --bandwidth as gently\n"
+	"                       as that allows\n"
+	"  --min-rate RATE      give way to others only above RATE bytes a second\n"
 	"  --progress MODE      auto, bar, plain (a line every 10 s), json (lines on\n"
 	"                       stdout, the results too), qemu (percents on stdout, as\n"
 	"                       qemu-img -p prints them) or none\n"
@@ -235,13 +240,35 @@ int pull_options_take(struct pull_options *options, int option, const char *text
 	case PULL_IO: return pull_take_io(options, text);
 	case PULL_PROGRESS: return pull_take_progress(options, text);
 	case PULL_VERIFY: options->job.flags |= BPULL_JOB_VERIFY; return 0;
-	default: return -1;
+	default: return rates_take(&options->job, command, option, text);
 	}
+}
+
+/* A limit on requests is for all images, as that on bytes is; but where a job raises its own limit,
+ * that is the job's. */
+static int pull_share_rates(struct pull_options *options)
+{
+	struct bpull_job_options *job = &options->job;
+
+	options->engine.iops = job->iops;
+	job->iops = 0;
+	if (!options->engine.bandwidth || !(job->within_ns || job->min_rate))
+		return 0;
+	if (options->n_jobs > 1)
+		return say_usage("pull",
+				 "%s raises the limit of one image, and --bandwidth is for all "
+				 "that are pulled at once: with --jobs give one of the two",
+				 rates_given(job));
+	job->bandwidth = options->engine.bandwidth;
+	job->burst = options->engine.burst;
+	options->engine.bandwidth = options->engine.burst = 0;
+	return 0;
 }
 
 int pull_options_finish(struct pull_options *options)
 {
 	const char *command = options->line.command->name;
+	int code;
 
 	options->engine.size = sizeof(options->engine);
 	options->job.size = sizeof(options->job);
@@ -249,6 +276,9 @@ int pull_options_finish(struct pull_options *options)
 		options->n_jobs = 1;
 	if (options->engine.burst && !options->engine.bandwidth)
 		return say_usage(command, "--burst has no meaning without --bandwidth");
+	code = pull_share_rates(options);
+	if (code)
+		return code;
 	if (options->progress == PROGRESS_JSON)
 		options->line.json = true; /* a program that reads events waits for the last one */
 	if (options->progress == PROGRESS_QEMU && options->line.json)
@@ -322,9 +352,10 @@ static int pull_check(struct command_line *line)
 	if (code)
 		name_list_free(&options->names);
 	if (options->control) { /* a limit that can be changed there is the job's */
-		options->job.bandwidth = options->engine.bandwidth;
-		options->job.burst = options->engine.burst;
-		options->engine.bandwidth = options->engine.burst = 0;
+		options->job.bandwidth += options->engine.bandwidth;
+		options->job.burst += options->engine.burst;
+		options->job.iops = options->engine.iops;
+		options->engine.bandwidth = options->engine.burst = options->engine.iops = 0;
 	}
 	return code;
 }

@@ -26,6 +26,7 @@
 #include "tools/cli/stop.h"
 #include "tools/control/control.h"
 #include "tools/control/jobs.h"
+#include "tools/pull/late.h"
 #include "tools/pull/metrics.h"
 #include "tools/pull/outcome.h"
 #include "tools/pull/servers.h"
@@ -281,6 +282,7 @@ static int pull_loop(struct pull *pull, int stop_fd)
 			say_error("the I/O engine failed: %s", strerror(-rc));
 			return exit_code_of_error(rc);
 		}
+		late_say(&pull->options, pull->images, pull->next_idx, &pull->progress);
 		pull_show_progress(pull);
 		pull_warn_of_metrics(pull, metrics_update(pull->metrics));
 		if (pull->n_active)
@@ -339,7 +341,6 @@ static void pull_open_reports(struct pull *pull)
 static int pull_all(struct pull *pull, int stop_fd)
 {
 	int code = 0;
-
 	pull_open_reports(pull);
 	if (pull->options.dry_run)
 		pull_plan_all(pull);

@@ -11,6 +11,7 @@
 
 #include <json-c/json.h>
 
+#include "tools/cli/rates.h"
 #include "tools/cli/say.h"
 #include "tools/serve/serve.h"
 #include "tools/vhost/blk.h"
@@ -40,6 +41,11 @@ static const char serve_help[] =
 	"  --pull               copy what the image reads from its backing chain into it\n"
 	"                       meanwhile, then drop the link; goes on after each start\n"
 	"  --bandwidth RATE     with --pull: at most RATE bytes a second\n"
+	"  --iops N             with --pull: at most N reads and writes a second\n"
+	"  --within TIME        with --pull: be done in TIME (30m), raising the limit where it\n"
+	"                       is late\n"
+	"  --min-rate RATE      with --pull: give way to the machine only above RATE bytes a\n"
+	"                       second\n"
 	"  --base FILE          with --pull: stop above FILE of the chain\n"
 	"  --verify             with --pull: read back what was copied before the link goes\n"
 	"  --accept-mixed       with --pull: pull an image that is marked\n"
@@ -114,6 +120,7 @@ static const struct option serve_table[] = {
 	OPTIONS_REMOTE_EXPECT,
 	OPTIONS_REMOTE_GUEST,
 	OPTIONS_HOLES,
+	RATES_OPTIONS,
 	OPTIONS_QUIET,
 	OPTIONS_HELP,
 	OPTIONS_END,
@@ -186,6 +193,8 @@ static int serve_take_serial(struct serve_options *options, const char *text)
 /* What only a pull has. 0: taken; -1: it is none of them; else an exit code. */
 static int serve_take_pull(struct serve_options *options, int option, const char *text)
 {
+	int code;
+
 	switch (option) {
 	case SERVE_ACCEPT_MIXED:
 		options->job.flags |= BPULL_JOB_ACCEPT_MIXED;
@@ -203,8 +212,12 @@ static int serve_take_pull(struct serve_options *options, int option, const char
 		options->job.flags |= BPULL_JOB_VERIFY;
 		options->pull_option = "--verify";
 		return 0;
-	default: return -1;
+	default: break;
 	}
+	code = rates_take(&options->job, "serve", option, text);
+	if (rates_given(&options->job))
+		options->pull_option = rates_given(&options->job);
+	return code;
 }
 
 static int serve_take(struct command_line *line, int option, char *text)

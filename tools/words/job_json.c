@@ -55,6 +55,8 @@ double job_seconds_left(const struct bpull_job_info *info, const struct job_sinc
 
 	if (info->state == BPULL_JOB_CONCLUDED)
 		return 0;
+	if (info->left_ns) /* the library knows what lies ahead */
+		return info->left_ns / 1e9;
 	if (info->state == BPULL_JOB_PAUSED || info->state == BPULL_JOB_WAITING || ns < NEEDED_NS)
 		return -1;
 	walked = job_json_mean(now.walked, since->walked, ns);
@@ -120,6 +122,21 @@ struct json_object *job_json_seconds(double seconds)
 	return json_object_new_double_s(seconds, text);
 }
 
+/* What else was asked of its rate; null where nothing was. */
+static void job_json_add_rates(struct json_object *object, const struct bpull_job_info *info)
+{
+	job_json_add_number(object, "limit", info->limit);
+	job_json_add_number(object, "iops", info->iops);
+	job_json_add_number(object, "requests", info->n_requests);
+	job_json_add_number(object, "min-rate", info->min_rate);
+	json_object_object_add(object, "within",
+			       job_json_seconds(info->within_ns ? info->within_ns / 1e9 : -1));
+	json_object_object_add(object, "needed-rate",
+			       info->needed_rate ? json_object_new_uint64(info->needed_rate)
+						 : NULL);
+	json_object_object_add(object, "late", json_object_new_boolean(info->is_late));
+}
+
 void job_json_progress(struct json_object *object, const struct bpull_job_info *info,
 		       const struct job_since *since)
 {
@@ -130,6 +147,7 @@ void job_json_progress(struct json_object *object, const struct bpull_job_info *
 	job_json_add_number(object, "cur", info->cur);
 	job_json_add_number(object, "end", info->end);
 	job_json_add_number(object, "bandwidth", info->bandwidth);
+	job_json_add_rates(object, info);
 	json_object_object_add(object, "bytes", job_json_bytes(info));
 	json_object_object_add(object, "seconds", job_json_seconds(info->elapsed_ns / 1e9));
 	json_object_object_add(object, "rate", rate < 0 ? NULL : json_object_new_uint64(rate));

@@ -32,7 +32,8 @@ const char *job_status_word(enum bpull_job_status status);
 /* The caller puts them. */
 struct json_object *job_json_bytes(const struct bpull_job_info *info);
 struct json_object *job_json_seconds(double seconds); /* null where negative */
-/* Adds state, cur, end, bandwidth, bytes, seconds, rate and seconds-left to an object. */
+/* Adds state, cur, end, bandwidth and the other rates, bytes, seconds, rate and seconds-left to an
+ * object. */
 void job_json_progress(struct json_object *object, const struct bpull_job_info *info,
 		       const struct job_since *since);
 
