@@ -34,8 +34,8 @@ def iops(d):
     check(len(calls) > 900, f'{len(calls)} requests')
     seconds = max(calls) - min(calls)
     note(f'{len(calls)} requests in {seconds:.3f} s: {len(calls) / seconds:.1f} a second')
-    # Tables are written, too, and not counted by the limit: a few in a hundred.
-    check(len(calls) / seconds < 400 * 1.05, 'more than the limit allows')
+    # A tenth of a second's may be made at once. Tables are written, too, and not counted by the limit: a few in a hundred.
+    check(len(calls) < 400 * (seconds + 0.1) * 1.05, 'more than the limit allows')
     check(len(calls) / seconds > 400 * 0.8, 'far less than the limit allows')
     images.judge_pulled(top, 'qcow2', flat)
 
