@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """What is not NBD: bases behind a web server, an S3 server and an SSH server, read through nbdkit."""
 import os
+import pathlib
 import re
 import shlex
 
@@ -27,18 +28,7 @@ http {{
 }}
 '''
 
-SSHD_CONF = '''
-Port {port}
-ListenAddress 127.0.0.1
-HostKey {d}/host
-AuthorizedKeysFile {d}/key.pub
-PasswordAuthentication no
-PermitRootLogin yes
-StrictModes no
-UsePAM no
-PidFile {d}/sshd.pid
-Subsystem sftp internal-sftp
-'''
+SSHD_CONF = pathlib.Path(__file__).resolve().parents[2] / 'tools/fleet/sshd.conf'
 
 
 def advice(rig, top):
@@ -143,7 +133,7 @@ def ssh(rig):
     rig.base()
     for name in 'host', 'key':
         rig.run('ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', d / name)
-    (d / 'sshd.conf').write_text(SSHD_CONF.format(d=d, port=port))
+    (d / 'sshd.conf').write_text(SSHD_CONF.read_text().format(d=d, port=port))
     (d / 'known').write_text(f'[127.0.0.1]:{port} ' + (d / 'host.pub').read_text())
     script = 'mount -t tmpfs none /run && mkdir /run/sshd && exec /usr/sbin/sshd -D -e -f "$0"'
     rig.start('unshare', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc', 'sh', '-c', script, d / 'sshd.conf', at=port)

@@ -261,20 +261,6 @@ def try_slurm(blockpull, options, d, rng):
 
 # ---- GNU parallel over ssh ----------------------------------------------------------------------
 
-SSHD_CONF = '''
-Port {port}
-ListenAddress 127.0.0.1
-HostKey {d}/host
-AuthorizedKeysFile {d}/key.pub
-PasswordAuthentication no
-PermitRootLogin yes
-StrictModes no
-UsePAM no
-PidFile {d}/sshd.pid
-MaxStartups 100
-'''
-
-
 def try_parallel(blockpull, _, d, rng):
     need('parallel', 'sshd', 'ssh', 'ssh-keygen')
     if os.geteuid():
@@ -284,7 +270,7 @@ def try_parallel(blockpull, _, d, rng):
     run_dir.mkdir(exist_ok=True)
     for name in 'host', 'key':
         run('ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', d / name)
-    (d / 'sshd.conf').write_text(SSHD_CONF.format(d=d, port=port))
+    (d / 'sshd.conf').write_text((HERE / 'sshd.conf').read_text().format(d=d, port=port))
     make_images(d, n, rng)
     server = subprocess.Popen(['/usr/sbin/sshd', '-D', '-e', '-f', d / 'sshd.conf'], stderr=subprocess.DEVNULL,
                               start_new_session=True)
