@@ -20,7 +20,7 @@
 #include "tools/cli/say.h"
 #include "tools/cli/stop.h"
 #include "tools/commands.h"
-#include "tools/nbd/name.h"
+#include "tools/nbd/names/name.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/size.h"
 

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "tests/fuzz/world.h"
-#include "tools/nbd/mapping.h"
+#include "tools/nbd/names/mapping.h"
 
 static void check_refusal(int rc, const struct bpull_error *error)
 {

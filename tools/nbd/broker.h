@@ -10,8 +10,8 @@
 
 #include "engine/blockpull.h"
 #include "tools/nbd/dial.h"
-#include "tools/nbd/place.h"
-#include "tools/nbd/policy.h"
+#include "tools/nbd/names/place.h"
+#include "tools/nbd/names/policy.h"
 
 struct broker;
 

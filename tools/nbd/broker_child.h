@@ -10,7 +10,7 @@
 #include <sys/types.h>
 
 #include "tools/nbd/dial.h"
-#include "tools/nbd/policy.h"
+#include "tools/nbd/names/policy.h"
 
 #define BROKER_FDS      3     /* of one message: a socket, and a pair */
 #define BROKER_TEXT_CAP 16384 /* of the strings of a place */

@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "tools/nbd/socket.h"
+#include "tools/nbd/names/socket.h"
 
 #define NS_PER_S   1000000000ull
 #define NS_PER_MS  1000000ull

@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "tools/nbd/place.h"
-#include "tools/nbd/policy.h"
+#include "tools/nbd/names/place.h"
+#include "tools/nbd/names/policy.h"
 
 #define DIAL_WHY_CAP 256
 

@@ -14,7 +14,7 @@
 
 #include "engine/blockpull.h"
 #include "tools/nbd/broker.h"
-#include "tools/nbd/mapping.h"
+#include "tools/nbd/names/mapping.h"
 #include "tools/nbd/record.h"
 #include "tools/nbd/remote.h"
 

@@ -10,7 +10,7 @@
 
 #include "engine/blockpull.h"
 #include "tools/nbd/dial.h"
-#include "tools/nbd/place.h"
+#include "tools/nbd/names/place.h"
 #include "tools/nbd/record.h"
 #include "tools/nbd/tls.h"
 

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "tools/nbd/name.h"
+#include "tools/nbd/names/name.h"
 
 #define N_OF(table) (sizeof(table) / sizeof((table)[0]))
 

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "tests/unit/tools/nbd_rig.h"
-#include "tools/nbd/json_flat.h"
+#include "tools/nbd/names/json_flat.h"
 
 #define SERVER     "\"server\":{\"type\":\"inet\",\"host\":\"h\",\"port\":\"1\"}"
 #define OVER(file) "json:{\"driver\":\"raw\",\"file\":{" file "}}"

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "tests/unit/tools/nbd_rig.h"
-#include "tools/nbd/mapping.h"
+#include "tools/nbd/names/mapping.h"
 
 static const struct {
 	const char *text, *name, *target;

@@ -16,7 +16,7 @@
 
 #include "tests/support/files/scratch.h"
 #include "tests/unit/tools/nbd_rig.h"
-#include "tools/nbd/policy.h"
+#include "tools/nbd/names/policy.h"
 
 static struct nbd_policy policy_of(const char *patterns)
 {

@@ -16,8 +16,8 @@
 
 #include "tests/support/files/scratch.h"
 #include "tests/unit/tools/nbd_rig.h"
-#include "tools/nbd/policy.h"
-#include "tools/nbd/socket.h"
+#include "tools/nbd/names/policy.h"
+#include "tools/nbd/names/socket.h"
 
 TestSuite(nbd_socket, .init = scratch_make, .fini = scratch_remove);
 

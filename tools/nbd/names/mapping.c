@@ -3,14 +3,14 @@
  * Names and targets both may hold a '=' (a URL's query, a socket's), so neither the first nor the
  * last one can be the border: the first that is not doubled is.
  */
-#include "tools/nbd/mapping.h"
+#include "tools/nbd/names/mapping.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/nbd/fields.h"
-#include "tools/nbd/refusal.h"
+#include "tools/nbd/names/fields.h"
+#include "tools/nbd/names/refusal.h"
 
 /* The name, to be freed, and where the target begins; or NULL there. */
 static char *read_key(const char *text, const char **target)

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/nbd/forms.h"
-#include "tools/nbd/refusal.h"
+#include "tools/nbd/names/forms.h"
+#include "tools/nbd/names/refusal.h"
 
 static int read_server(const struct nbd_reading *reading, const char *text, size_t len,
 		       struct nbd_place *place)

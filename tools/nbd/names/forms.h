@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The forms that names of places have; name.c knows which one a name is in. */
-#ifndef TOOLS_NBD_FORMS_H
-#define TOOLS_NBD_FORMS_H
+#ifndef TOOLS_NBD_NAMES_FORMS_H
+#define TOOLS_NBD_NAMES_FORMS_H
 
-#include "tools/nbd/fields.h"
-#include "tools/nbd/name.h"
+#include "tools/nbd/names/fields.h"
+#include "tools/nbd/names/name.h"
 
 /* nbd://, nbd+unix://, nbds://, nbds+unix://, and nbd+tcp://, as QEMU also says for nbd://. */
 int nbd_uri_read(const struct nbd_reading *reading, struct nbd_place *place);

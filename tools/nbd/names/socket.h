@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Where the name of a unix socket really leads, and a way to it that can't be changed since. */
-#ifndef TOOLS_NBD_SOCKET_H
-#define TOOLS_NBD_SOCKET_H
+#ifndef TOOLS_NBD_NAMES_SOCKET_H
+#define TOOLS_NBD_NAMES_SOCKET_H
 
 #include <stddef.h>
 

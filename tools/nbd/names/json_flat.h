@@ -4,8 +4,8 @@
  * as in QEMU's descriptions of images. Stricter than json-c and than QEMU: the text is RFC 8259's,
  * no key is there twice in whichever way it is written, nothing is behind the object.
  */
-#ifndef TOOLS_NBD_JSON_FLAT_H
-#define TOOLS_NBD_JSON_FLAT_H
+#ifndef TOOLS_NBD_NAMES_JSON_FLAT_H
+#define TOOLS_NBD_NAMES_JSON_FLAT_H
 
 #include <stddef.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* A place behind a network: a server's address, whether TLS leads there, and one of its exports. */
-#ifndef TOOLS_NBD_PLACE_H
-#define TOOLS_NBD_PLACE_H
+#ifndef TOOLS_NBD_NAMES_PLACE_H
+#define TOOLS_NBD_NAMES_PLACE_H
 
 #include <stdbool.h>
 #include <stdint.h>

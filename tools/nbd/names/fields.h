@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The parts of which names consist, each checked in one place for all forms of a name. */
-#ifndef TOOLS_NBD_FIELDS_H
-#define TOOLS_NBD_FIELDS_H
+#ifndef TOOLS_NBD_NAMES_FIELDS_H
+#define TOOLS_NBD_NAMES_FIELDS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "engine/blockpull.h"
-#include "tools/nbd/place.h"
+#include "tools/nbd/names/place.h"
 
 /* What is read: the whole name, for sentences, and the directory from which relative names lead
  * (NULL: from none). */

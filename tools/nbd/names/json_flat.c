@@ -3,7 +3,7 @@
  * json-c was rejected: of a key that is there twice it keeps the last value and says nothing, and
  * what another reader takes may be the first one.
  */
-#include "tools/nbd/json_flat.h"
+#include "tools/nbd/names/json_flat.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/nbd/host.h"
-#include "tools/nbd/policy.h"
-#include "tools/nbd/refusal.h"
+#include "tools/nbd/names/host.h"
+#include "tools/nbd/names/policy.h"
+#include "tools/nbd/names/refusal.h"
 
 /* The word of a pattern for a host. */
 static const char *host_pattern(const struct nbd_place *place, char word[REFUSAL_NAME_CAP])

@@ -6,16 +6,16 @@
  *
  * nbds: allows less than nbd:, because TLS only adds to what a place is.
  */
-#include "tools/nbd/policy.h"
+#include "tools/nbd/names/policy.h"
 
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/nbd/host.h"
-#include "tools/nbd/pattern.h"
-#include "tools/nbd/refusal.h"
+#include "tools/nbd/names/host.h"
+#include "tools/nbd/names/pattern.h"
+#include "tools/nbd/names/refusal.h"
 
 int nbd_policy_add(struct nbd_policy *policy, const char *pattern, struct bpull_error *error)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Sentences that refuse something, with the names in them made safe to print and to type. */
-#ifndef TOOLS_NBD_REFUSAL_H
-#define TOOLS_NBD_REFUSAL_H
+#ifndef TOOLS_NBD_NAMES_REFUSAL_H
+#define TOOLS_NBD_NAMES_REFUSAL_H
 
 #include "engine/blockpull.h"
 

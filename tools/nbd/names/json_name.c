@@ -7,10 +7,10 @@
 #include <errno.h>
 #include <string.h>
 
-#include "tools/nbd/forms.h"
-#include "tools/nbd/host.h"
-#include "tools/nbd/json_flat.h"
-#include "tools/nbd/refusal.h"
+#include "tools/nbd/names/forms.h"
+#include "tools/nbd/names/host.h"
+#include "tools/nbd/names/json_flat.h"
+#include "tools/nbd/names/refusal.h"
 #include "tools/words/text.h"
 
 enum goes_with {

@@ -4,15 +4,15 @@
  * stays. The target is the operator's word, and allowed by that. NAME is compared byte by byte with
  * what is recorded; a = in it is written ==.
  */
-#ifndef TOOLS_NBD_MAPPING_H
-#define TOOLS_NBD_MAPPING_H
+#ifndef TOOLS_NBD_NAMES_MAPPING_H
+#define TOOLS_NBD_NAMES_MAPPING_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "engine/blockpull.h"
-#include "tools/nbd/name.h"
-#include "tools/nbd/policy.h"
+#include "tools/nbd/names/name.h"
+#include "tools/nbd/names/policy.h"
 
 struct nbd_mapping {
 	char *name;             /* as images record it */

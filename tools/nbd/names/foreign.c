@@ -8,8 +8,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "tools/nbd/forms.h"
-#include "tools/nbd/refusal.h"
+#include "tools/nbd/names/forms.h"
+#include "tools/nbd/names/refusal.h"
 
 #define SERVE "nbdkit -r -U /run/base.sock "
 /* By itself nbdkit answers EIO at the first hiccup of what it reads from, and a pull fails. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Names of hosts, addresses and ports as texts. */
-#ifndef TOOLS_NBD_HOST_H
-#define TOOLS_NBD_HOST_H
+#ifndef TOOLS_NBD_NAMES_HOST_H
+#define TOOLS_NBD_NAMES_HOST_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* One pattern of --allow-remote, and how one is written that would let a place pass. */
-#ifndef TOOLS_NBD_PATTERN_H
-#define TOOLS_NBD_PATTERN_H
+#ifndef TOOLS_NBD_NAMES_PATTERN_H
+#define TOOLS_NBD_NAMES_PATTERN_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/blockpull.h"
-#include "tools/nbd/host.h"
+#include "tools/nbd/names/host.h"
 
 enum nbd_pattern_kind {
 	NBD_PATTERN_HOST = 0,

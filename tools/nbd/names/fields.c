@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "tools/nbd/fields.h"
+#include "tools/nbd/names/fields.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/nbd/host.h"
-#include "tools/nbd/refusal.h"
+#include "tools/nbd/names/host.h"
+#include "tools/nbd/names/refusal.h"
 #include "tools/words/text.h"
 
 int nbd_bad_name(const struct nbd_reading *reading, const char *format, ...)

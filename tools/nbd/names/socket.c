@@ -4,7 +4,7 @@
  * and then the kernel is asked for the name of what is open. A connection is made through the
  * descriptor. Links of /proc are not followed: they would be descriptors of this process.
  */
-#include "tools/nbd/socket.h"
+#include "tools/nbd/names/socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "tools/nbd/refusal.h"
+#include "tools/nbd/names/refusal.h"
 
 static int open_path(const char *path)
 {

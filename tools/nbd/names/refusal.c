@@ -3,7 +3,7 @@
  * An image's maker chooses the names that are shown here, and a user may copy a line from the
  * message into a shell: a name goes into such a line as one quoted word, or not at all.
  */
-#include "tools/nbd/refusal.h"
+#include "tools/nbd/names/refusal.h"
 
 #include <errno.h>
 #include <stdarg.h>

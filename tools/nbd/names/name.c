@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "tools/nbd/name.h"
+#include "tools/nbd/names/name.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -7,8 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "tools/nbd/forms.h"
-#include "tools/nbd/refusal.h"
+#include "tools/nbd/names/forms.h"
+#include "tools/nbd/names/refusal.h"
 
 /* More than the longest export and socket, each byte of them as three, take. */
 #define NAME_MAX_LEN (3 * (NBD_EXPORT_MAX + 4096) + 64)

@@ -5,7 +5,7 @@
  * whose last label is a number is refused. An IPv6 address that stands for an IPv4 one leads to
  * that one, and so it is that one here.
  */
-#include "tools/nbd/host.h"
+#include "tools/nbd/names/host.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

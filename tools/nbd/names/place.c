@@ -4,7 +4,7 @@
  * is always there, and so is a slash. A slash that begins an export's name is written %2F: programs
  * that make paths tidy would drop it.
  */
-#include "tools/nbd/place.h"
+#include "tools/nbd/names/place.h"
 
 #include <errno.h>
 #include <stdio.h>

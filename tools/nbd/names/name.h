@@ -9,13 +9,13 @@
  *
  * Nothing is looked up, resolved or opened here.
  */
-#ifndef TOOLS_NBD_NAME_H
-#define TOOLS_NBD_NAME_H
+#ifndef TOOLS_NBD_NAMES_NAME_H
+#define TOOLS_NBD_NAMES_NAME_H
 
 #include <stdbool.h>
 
 #include "engine/blockpull.h"
-#include "tools/nbd/place.h"
+#include "tools/nbd/names/place.h"
 
 enum nbd_name_kind {
 	NBD_NAME_OTHER = 0, /* none of ours: a path, or what the library refuses */

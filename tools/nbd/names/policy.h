@@ -13,15 +13,15 @@
  * ASK_ADDRESS nbd_policy_allows_address() of each address, before it connects there. Only where a
  * pattern of addresses could allow it is a host looked up that no pattern names.
  */
-#ifndef TOOLS_NBD_POLICY_H
-#define TOOLS_NBD_POLICY_H
+#ifndef TOOLS_NBD_NAMES_POLICY_H
+#define TOOLS_NBD_NAMES_POLICY_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
 
 #include "engine/blockpull.h"
-#include "tools/nbd/place.h"
+#include "tools/nbd/names/place.h"
 
 struct nbd_pattern;
 

@@ -3,14 +3,14 @@
  * URIs of NBD, as the NBD project specifies them: one slash parts the server from the export, and
  * is no part of its name. libnbd takes a missing host for this one, and QEMU refuses it, as here.
  */
-#include "tools/nbd/forms.h"
+#include "tools/nbd/names/forms.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/nbd/refusal.h"
+#include "tools/nbd/names/refusal.h"
 
 static int hex_value(char c)
 {

@@ -4,15 +4,15 @@
  * the pattern that says the same. A network with bits behind its prefix is refused too: either
  * the address or the prefix is not what was meant.
  */
-#include "tools/nbd/pattern.h"
+#include "tools/nbd/names/pattern.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/nbd/fields.h"
-#include "tools/nbd/policy.h"
-#include "tools/nbd/refusal.h"
+#include "tools/nbd/names/fields.h"
+#include "tools/nbd/names/policy.h"
+#include "tools/nbd/names/refusal.h"
 
 #define FORMS                                                                                     \
 	"a pattern is nbd:HOST[:PORT], nbd:NETWORK/BITS[:PORT] or nbd+unix:DIR, or one of these " \
