@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/complain.h"
+#include "bench/rig/complain.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/size.h"
 

@@ -14,12 +14,12 @@
 #include <unistd.h>
 
 #include "bench/commands.h"
-#include "bench/complain.h"
 #include "bench/guest.h"
-#include "bench/load.h"
-#include "bench/machine.h"
-#include "bench/place.h"
-#include "bench/timed.h"
+#include "bench/rig/complain.h"
+#include "bench/rig/load.h"
+#include "bench/rig/machine.h"
+#include "bench/rig/place.h"
+#include "bench/rig/timed.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/size.h"
 

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "bench/load.h"
+#include "bench/rig/load.h"
 #include "engine/blockpull.h"
 
 #define GUEST_MAX_SECONDS 3600

@@ -14,11 +14,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bench/complain.h"
 #include "bench/guest.h"
-#include "bench/place.h"
-#include "bench/scene.h"
-#include "bench/timed.h"
+#include "bench/rig/complain.h"
+#include "bench/rig/place.h"
+#include "bench/rig/scene.h"
+#include "bench/rig/timed.h"
 #include "tools/words/exit_code.h"
 
 #define SLICE_NS     UINT64_C(250000000)

@@ -15,11 +15,11 @@
 #include <unistd.h>
 
 #include "bench/commands.h"
-#include "bench/complain.h"
 #include "bench/limit.h"
-#include "bench/machine.h"
-#include "bench/place.h"
-#include "bench/scene.h"
+#include "bench/rig/complain.h"
+#include "bench/rig/machine.h"
+#include "bench/rig/place.h"
+#include "bench/rig/scene.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/size.h"
 

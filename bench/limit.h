@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "bench/series.h"
+#include "bench/rig/series.h"
 
 #define LIMIT_MAX_JOBS 16
 

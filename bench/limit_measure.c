@@ -14,9 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "bench/complain.h"
-#include "bench/scene.h"
-#include "bench/timed.h"
+#include "bench/rig/complain.h"
+#include "bench/rig/scene.h"
+#include "bench/rig/timed.h"
 #include "tools/words/exit_code.h"
 
 #define N_SAMPLES    (1u << 18)

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "bench/commands.h"
-#include "bench/complain.h"
+#include "bench/rig/complain.h"
 #include "engine/blockpull.h"
 #include "tools/cli/stop.h"
 #include "tools/words/exit_code.h"

@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "bench/copies.h"
+#include "bench/rig/copies.h"
 
 static int plain_copy_die(const char *what, int error)
 {

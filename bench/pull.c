@@ -12,13 +12,13 @@
 #include <unistd.h>
 
 #include "bench/commands.h"
-#include "bench/complain.h"
-#include "bench/copies.h"
-#include "bench/machine.h"
-#include "bench/place.h"
-#include "bench/scene.h"
-#include "bench/series.h"
-#include "bench/timed.h"
+#include "bench/rig/complain.h"
+#include "bench/rig/copies.h"
+#include "bench/rig/machine.h"
+#include "bench/rig/place.h"
+#include "bench/rig/scene.h"
+#include "bench/rig/series.h"
+#include "bench/rig/timed.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/size.h"
 

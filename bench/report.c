@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "bench/commands.h"
-#include "bench/complain.h"
 #include "bench/report_script.h"
+#include "bench/rig/complain.h"
 #include "tools/words/exit_code.h"
 
 const char report_help[] =

@@ -10,15 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/big_tables.h"
 #include "bench/commands.h"
-#include "bench/complain.h"
-#include "bench/histogram.h"
-#include "bench/machine.h"
-#include "bench/place.h"
-#include "bench/scene.h"
+#include "bench/rig/big_tables.h"
+#include "bench/rig/complain.h"
+#include "bench/rig/histogram.h"
+#include "bench/rig/machine.h"
+#include "bench/rig/place.h"
+#include "bench/rig/scene.h"
+#include "bench/rig/timed.h"
 #include "bench/stall.h"
-#include "bench/timed.h"
 #include "tools/words/exit_code.h"
 
 #define READ_LEN  4096

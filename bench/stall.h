@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "bench/histogram.h"
+#include "bench/rig/histogram.h"
 #include "engine/blockpull.h"
 
 #define STALL_GUEST_LEN (UINT64_C(64) << 20)

@@ -9,11 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bench/big_tables.h"
-#include "bench/complain.h"
-#include "bench/scene.h"
+#include "bench/rig/big_tables.h"
+#include "bench/rig/complain.h"
+#include "bench/rig/scene.h"
+#include "bench/rig/timed.h"
 #include "bench/stall.h"
-#include "bench/timed.h"
 #include "engine/blockpull.h"
 #include "tools/words/exit_code.h"
 

@@ -3,8 +3,8 @@
  * blockpull-bench's messages for people: one line each on stderr, made safe as a
  * whole. tools/cli/say.c was not used: its lines begin with the other program's name.
  */
-#ifndef BENCH_COMPLAIN_H
-#define BENCH_COMPLAIN_H
+#ifndef BENCH_RIG_COMPLAIN_H
+#define BENCH_RIG_COMPLAIN_H
 
 #include "engine/blockpull.h"
 

@@ -4,8 +4,8 @@
  * about a limit is computed from. Between two samples nothing is known, so a
  * value holds until the next one: windows err by one sample at most.
  */
-#ifndef BENCH_SERIES_H
-#define BENCH_SERIES_H
+#ifndef BENCH_RIG_SERIES_H
+#define BENCH_RIG_SERIES_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -3,8 +3,8 @@
  * A qcow2 image whose every cluster is mapped and counted, and of whose data
  * nothing is there: its tables take all its space. Terabytes in a few seconds.
  */
-#ifndef BENCH_BIG_TABLES_H
-#define BENCH_BIG_TABLES_H
+#ifndef BENCH_RIG_BIG_TABLES_H
+#define BENCH_RIG_BIG_TABLES_H
 
 #include <stdint.h>
 

@@ -3,7 +3,7 @@
  * Every function returns the exit code, so that a failure is one statement where
  * it is found: return complain(...).
  */
-#include "bench/complain.h"
+#include "bench/rig/complain.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -3,7 +3,7 @@
  * Powers of two, each cut into 32 equal parts. Keeping every latency and sorting
  * them was rejected: at a million a second that is what would be measured.
  */
-#include "bench/histogram.h"
+#include "bench/rig/histogram.h"
 
 static unsigned histogram_bucket_of(uint64_t ns)
 {

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "bench/load.h"
-#include "bench/timed.h"
+#include "bench/rig/load.h"
+#include "bench/rig/timed.h"
 #include "engine/blockpull.h"
 
 struct raw_ring {

@@ -3,8 +3,8 @@
  * Where a benchmark's files lie: a directory of its own that is gone afterwards,
  * also after Ctrl-C.
  */
-#ifndef BENCH_PLACE_H
-#define BENCH_PLACE_H
+#ifndef BENCH_RIG_PLACE_H
+#define BENCH_RIG_PLACE_H
 
 #include <stdint.h>
 

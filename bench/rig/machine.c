@@ -3,7 +3,7 @@
  * What decides figures and can be asked for without rights: kernel, processors,
  * memory, file system. The device's name was left out: it says nothing to others.
  */
-#include "bench/machine.h"
+#include "bench/rig/machine.h"
 
 #include <errno.h>
 #include <linux/magic.h>
@@ -13,7 +13,7 @@
 #include <sys/utsname.h>
 #include <sys/vfs.h>
 
-#include "bench/complain.h"
+#include "bench/rig/complain.h"
 #include "engine/blockpull.h"
 #include "tools/words/exit_code.h"
 

@@ -3,12 +3,12 @@
  * A guest's requests: 4 KiB at random places, so many in flight. The same load
  * is put on the library and on the raw file.
  */
-#ifndef BENCH_LOAD_H
-#define BENCH_LOAD_H
+#ifndef BENCH_RIG_LOAD_H
+#define BENCH_RIG_LOAD_H
 
 #include <stdint.h>
 
-#include "bench/histogram.h"
+#include "bench/rig/histogram.h"
 
 #define LOAD_LEN       4096u
 #define LOAD_MAX_DEPTH 256u

@@ -4,7 +4,7 @@
  * for the data: one behind the other, in clusters of 64 KiB. The library's own
  * calls were not used: they would write the data.
  */
-#include "bench/big_tables.h"
+#include "bench/rig/big_tables.h"
 
 #include <endian.h>
 #include <fcntl.h>
@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bench/complain.h"
+#include "bench/rig/complain.h"
 
 #define CLUSTER_LEN UINT64_C(65536)
 #define L2_ENTRIES  (CLUSTER_LEN / 8)

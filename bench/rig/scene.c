@@ -5,7 +5,7 @@
  * it or find zeros in it. Images are made by the library's own calls: a user has
  * no qemu-img. (bench/run.py, which has, judges with it.)
  */
-#include "bench/scene.h"
+#include "bench/rig/scene.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "bench/complain.h"
+#include "bench/rig/complain.h"
 #include "tools/words/exit_code.h"
 
 #define MIB           (UINT64_C(1) << 20)

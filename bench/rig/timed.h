@@ -3,8 +3,8 @@
  * Something done in a process of its own, so that its time, CPU and peak memory
  * are its alone. Memory's floor is what a fork of this small program has.
  */
-#ifndef BENCH_TIMED_H
-#define BENCH_TIMED_H
+#ifndef BENCH_RIG_TIMED_H
+#define BENCH_RIG_TIMED_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -3,8 +3,8 @@
  * Latencies, counted in buckets whose width is 1/32 of their beginning: any
  * percentile is right to 3 %, at no cost that a request would notice.
  */
-#ifndef BENCH_HISTOGRAM_H
-#define BENCH_HISTOGRAM_H
+#ifndef BENCH_RIG_HISTOGRAM_H
+#define BENCH_RIG_HISTOGRAM_H
 
 #include <stddef.h>
 #include <stdint.h>

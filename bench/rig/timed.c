@@ -4,7 +4,7 @@
  * process was rejected: peak memory only ever rises, so that the second method
  * measured would be charged for the first.
  */
-#include "bench/timed.h"
+#include "bench/rig/timed.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "bench/complain.h"
+#include "bench/rig/complain.h"
 #include "tools/words/exit_code.h"
 
 uint64_t timed_now_ns(void)

@@ -2,8 +2,8 @@
 /*
  * What pulls are measured against: the same bytes copied plainly into a new file.
  */
-#ifndef BENCH_COPIES_H
-#define BENCH_COPIES_H
+#ifndef BENCH_RIG_COPIES_H
+#define BENCH_RIG_COPIES_H
 
 #include <stdint.h>
 

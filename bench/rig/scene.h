@@ -4,8 +4,8 @@
  * overlay on it, and the same bytes back to back for the plain copy.
  * All in the current directory, under fixed names.
  */
-#ifndef BENCH_SCENE_H
-#define BENCH_SCENE_H
+#ifndef BENCH_RIG_SCENE_H
+#define BENCH_RIG_SCENE_H
 
 #include <stdint.h>
 

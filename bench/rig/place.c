@@ -6,7 +6,7 @@
  * called, and a child that crashes leaves nothing either. A table of files that
  * a handler unlinks was rejected: what is created while it runs would stay.
  */
-#include "bench/place.h"
+#include "bench/rig/place.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -22,7 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "bench/complain.h"
+#include "bench/rig/complain.h"
 #include "tools/cli/stop.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/size.h"

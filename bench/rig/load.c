@@ -4,7 +4,7 @@
  * must be the same on every machine. Files of requests (fio's) were rejected: a
  * benchmark whose load is in the program can't be run with another by mistake.
  */
-#include "bench/load.h"
+#include "bench/rig/load.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -4,11 +4,11 @@
  * only move forward see all that matter. Fixed windows (0-1 s, 1-2 s, ...) were
  * rejected: a burst across their border halves itself.
  */
-#include "bench/series.h"
+#include "bench/rig/series.h"
 
 #include <string.h>
 
-#include "bench/timed.h"
+#include "bench/rig/timed.h"
 
 struct series *series_new(size_t cap)
 {

@@ -3,8 +3,8 @@
  * The head of every result: figures of different machines don't compare, so each
  * says where it is from.
  */
-#ifndef BENCH_MACHINE_H
-#define BENCH_MACHINE_H
+#ifndef BENCH_RIG_MACHINE_H
+#define BENCH_RIG_MACHINE_H
 
 #include <json-c/json_object.h>
 

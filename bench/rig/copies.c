@@ -3,7 +3,7 @@
  * `dd` was rejected as the peer: it can't start write-back early, which is worth
  * a third of the time here.
  */
-#include "bench/copies.h"
+#include "bench/rig/copies.h"
 
 #include <errno.h>
 #include <fcntl.h>
