@@ -259,6 +259,11 @@ void file_discard(struct file *file, uint64_t off, uint64_t len)
 	blocking_end();
 }
 
+uint64_t file_shown_off(const struct file *file, uint64_t off)
+{
+	return file->of_source.told_len ? off * file->of_source.told_len : off;
+}
+
 const char *file_show(const struct file *file, struct shown *shown)
 {
 	return err_escape(file->name, strlen(file->name), shown->name, sizeof(shown->name));

@@ -116,6 +116,8 @@ struct file {
 		 * is known. */
 		struct file *zeros;
 		bool doubts_zeros; /* ... and is asked no more: file_doubt_holes() */
+		/* Of that one: bytes of the source of which one byte tells. 0: it is another. */
+		uint64_t told_len;
 		/* What dev and ino are a digest of. NULL: it is like no other. */
 		char *identity;
 		/* What its bytes must be. NULL: anything. */
@@ -284,6 +286,8 @@ void file_leave(struct file *file);
 struct shown {
 	char name[512];
 };
+/* The offset by which a place in it is told of: of the zeros of a source that one's own. */
+uint64_t file_shown_off(const struct file *file, uint64_t off);
 /* A file's name as it may be printed. */
 const char *file_show(const struct file *file, struct shown *shown);
 

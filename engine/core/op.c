@@ -14,6 +14,7 @@
 #include "engine/core/disk.h"
 #include "io/base.h"
 #include "io/fifo.h"
+#include "io/file.h"
 #include "io/io.h"
 
 void op_init(struct op *op, const struct op_kind *kind, struct bpull_engine *engine,
@@ -43,7 +44,7 @@ void op_set_error(struct op *op, int error, struct file *file, uint64_t off, boo
 		return;
 	op->error = error;
 	op->error_file = file;
-	op->error_off = off;
+	op->error_off = file ? file_shown_off(file, off) : off;
 	op->error_was_read = was_read;
 }
 

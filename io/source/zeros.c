@@ -152,10 +152,13 @@ int source_zeros_new(struct source_file *sf, const char *name, struct file **out
 {
 	uint64_t n_blocks = (sf->file.len + SOURCE_BLOCK_LEN - 1) / SOURCE_BLOCK_LEN;
 	struct zeros_file *zf = calloc(1, sizeof(*zf));
+	int rc;
 
 	if (!zf)
 		return -ENOMEM;
 	*out = &zf->file;
 	zf->of = sf;
-	return source_init_file(&zf->file, &zeros_file_ops, name, round_up((n_blocks + 7) / 8, 8));
+	rc = source_init_file(&zf->file, &zeros_file_ops, name, round_up((n_blocks + 7) / 8, 8));
+	zf->file.of_source.told_len = 8 * SOURCE_BLOCK_LEN;
+	return rc;
 }
