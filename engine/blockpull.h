@@ -35,7 +35,8 @@
  *
  * BLOCKING. These wait for files, for a second for a lock that another process holds, and walk
  * tables (seconds, where those map terabytes): bpull_disk_open(), bpull_flatten_open(),
- * bpull_disk_close(), bpull_disk_inactivate(), bpull_disk_activate(), bpull_disk_find(),
+ * bpull_disk_close(), bpull_disk_inactivate(), bpull_disk_activate() (bpull_disk_try_activate()
+ * waits for no lock), bpull_disk_find(),
  * bpull_disk_map(), bpull_job_check(), bpull_job_start(), bpull_engine_close(), and the calls
  * under "Images at rest". Where the engine has a thread of its own they hold up their caller,
  * and calls that open, start, map or close the same disk; guests and jobs of all other disks go
@@ -509,6 +510,9 @@ BPULL_API int bpull_disk_inactivate(struct bpull_disk *disk, struct bpull_error 
  * another thread changes this; -ESTALE the chain is another now, and the disk must be closed and
  * opened; and those of bpull_disk_open(). */
 BPULL_API int bpull_disk_activate(struct bpull_disk *disk, struct bpull_error *error);
+/* The same, but asks for a lock once: for a program that must not sleep, and tries again at its own
+ * times. It reads files as bpull_disk_activate() does. */
+BPULL_API int bpull_disk_try_activate(struct bpull_disk *disk, struct bpull_error *error);
 /* Virtual size of the guest's disk, bytes. */
 BPULL_API uint64_t bpull_disk_size(const struct bpull_disk *disk);
 /* Images in the chain, the top one included: also those that a job is to drop, until their link

@@ -31,6 +31,9 @@
 /* Freed space is counted free by the next commit but one, or later where a table can't be read. */
 #define MAX_LAST_COMMITS 16
 
+/* A stranger's lock is asked for again this long. */
+#define LOCK_WAIT_MS 1000
+
 void disk_settle(struct bpull_disk *disk)
 {
 	struct layer *overlay = disk_overlay(disk);
@@ -144,10 +147,10 @@ int bpull_disk_inactivate(struct bpull_disk *disk, struct bpull_error *error)
 	return 0;
 }
 
-static int wake(struct bpull_disk *disk, struct err *err)
+static int wake(struct bpull_disk *disk, unsigned lock_wait_ms, struct err *err)
 {
 	struct layer *overlay;
-	int rc = chain_wake(disk->chain, disk_note_file_closing, disk->engine, err);
+	int rc = chain_wake(disk->chain, lock_wait_ms, disk_note_file_closing, disk->engine, err);
 
 	if (rc)
 		return rc;
@@ -159,7 +162,7 @@ static int wake(struct bpull_disk *disk, struct err *err)
 	return rc;
 }
 
-int bpull_disk_activate(struct bpull_disk *disk, struct bpull_error *error)
+static int activate(struct bpull_disk *disk, unsigned lock_wait_ms, struct bpull_error *error)
 {
 	DISK_SCOPE(disk);
 	struct engine_yields yields;
@@ -175,7 +178,7 @@ int bpull_disk_activate(struct bpull_disk *disk, struct bpull_error *error)
 		return error_fill(error, -EBUSY, "another thread changes this disk's activity");
 	disk->guests.rest = DISK_CHANGING;
 	engine_yields_begin(&yields, disk->engine);
-	rc = wake(disk, &err);
+	rc = wake(disk, lock_wait_ms, &err);
 	engine_yields_end(&yields);
 	disk->guests.rest = rc ? DISK_INACTIVE : DISK_ACTIVE;
 	if (rc)
@@ -185,4 +188,14 @@ int bpull_disk_activate(struct bpull_disk *disk, struct bpull_error *error)
 	disk->sharing_checked = disk->has_copied = false;
 	engine_wake(disk->engine);
 	return 0;
+}
+
+int bpull_disk_activate(struct bpull_disk *disk, struct bpull_error *error)
+{
+	return activate(disk, LOCK_WAIT_MS, error);
+}
+
+int bpull_disk_try_activate(struct bpull_disk *disk, struct bpull_error *error)
+{
+	return activate(disk, 0, error);
 }

@@ -21,9 +21,6 @@
 #include "io/err.h"
 #include "io/file.h"
 
-/* A stranger's lock is asked for again this long. */
-#define LOCK_WAIT_MS 1000
-
 /* Other chains need its locks, and so nothing changes it. */
 static bool is_others(const struct layer *layer)
 {
@@ -46,11 +43,11 @@ void chain_rest(struct chain *chain)
 			rest_layer(chain, chain->layers[i]);
 }
 
-static int wake_files(struct layer *layer, struct err *err)
+static int wake_files(struct layer *layer, unsigned lock_wait_ms, struct err *err)
 {
-	int rc = file_wake(layer->file, LOCK_WAIT_MS, err);
+	int rc = file_wake(layer->file, lock_wait_ms, err);
 
-	return rc || layer->data == layer->file ? rc : file_wake(layer->data, LOCK_WAIT_MS, err);
+	return rc || layer->data == layer->file ? rc : file_wake(layer->data, lock_wait_ms, err);
 }
 
 static int say_stale(const struct layer *layer, const char *what, struct err *err)
@@ -152,15 +149,15 @@ static void drop_between(struct chain *chain, unsigned to,
 	file_close_all(files);
 }
 
-int chain_wake(struct chain *chain, void (*file_closing)(void *opaque, struct file *file),
-	       void *opaque, struct err *err)
+int chain_wake(struct chain *chain, unsigned lock_wait_ms,
+	       void (*file_closing)(void *opaque, struct file *file), void *opaque, struct err *err)
 {
 	unsigned to = 1;
 	int rc = 0;
 
 	for (unsigned i = 0; !rc && i < chain->n_layers; i++)
 		if (!is_others(chain->layers[i]))
-			rc = wake_files(chain->layers[i], err);
+			rc = wake_files(chain->layers[i], lock_wait_ms, err);
 	for (unsigned i = 0; !rc && i < chain->n_layers; i++)
 		if (!is_others(chain->layers[i]) && (!i || i >= to))
 			rc = wake_layer(chain, i, &to, err);

@@ -13,11 +13,14 @@ struct file;
  * the set hold, which stay locked and as they are. Nothing of them is dirty or in flight, and the
  * chain is used no more before chain_wake(). */
 void chain_rest(struct chain *chain);
-/* Takes the locks again and reads the headers as they are now. Where the overlay's link is gone, or
- * leads to a lower layer of the chain, the layers between are let go, with file_closing as
- * chain_close() has it. 0, or -errno with a sentence, and the chain rests: -EBUSY another program
- * has a file; -ESTALE the chain is another than it was; as format_open() and layer_refuse(). */
-int chain_wake(struct chain *chain, void (*file_closing)(void *opaque, struct file *file),
-	       void *opaque, struct err *err);
+/* Takes the locks again and reads the headers as they are now. A lock that another program has is
+ * asked for again for lock_wait_ms, which the thread sleeps through. Where the overlay's link is
+ * gone, or leads to a lower layer of the chain, the layers between are let go, with file_closing
+ * as chain_close() has it. 0, or -errno with a sentence, and the chain rests: -EBUSY another
+ * program has a file; -ESTALE the chain is another than it was; as format_open() and
+ * layer_refuse(). */
+int chain_wake(struct chain *chain, unsigned lock_wait_ms,
+	       void (*file_closing)(void *opaque, struct file *file), void *opaque,
+	       struct err *err);
 
 #endif

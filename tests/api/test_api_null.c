@@ -144,6 +144,7 @@ Test(api_null, null_disks_are_refused_in_every_call)
 	NO_EFFECT(bpull_disk_close, disk, (NULL));
 	REFUSED(bpull_disk_inactivate, disk, (NULL, &error));
 	REFUSED(bpull_disk_activate, disk, (NULL, &error));
+	REFUSED(bpull_disk_try_activate, disk, (NULL, &error));
 	NOTHING(bpull_disk_size, disk, (NULL), 0);
 	NOTHING(bpull_disk_depth, disk, (NULL), 0);
 	REFUSED(bpull_disk_find, disk, (NULL, top, &depth, &error));

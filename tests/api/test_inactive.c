@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/blockpull.h"
@@ -450,6 +451,40 @@ Test(inactive, what_was_opened_so_is_not_shared)
 	activate(disk);
 	expect(disk, 0x77, 0);
 	bpull_disk_close(disk);
+}
+
+static int64_t slept_ns(void)
+{
+	struct timespec now, used;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+	return (now.tv_sec - used.tv_sec) * INT64_C(1000000000) + now.tv_nsec - used.tv_nsec;
+}
+
+/* Of twenty tries: one that sleeps for a lock sleeps a second. */
+Test(inactive, trying_waits_for_no_lock)
+{
+	struct bpull_engine *other = open_engine();
+	struct bpull_disk *disk = open_disk("top"), *theirs;
+	int64_t from_ns;
+
+	inactivate(disk);
+	theirs = open_with(other, "top", 0);
+	from_ns = slept_ns();
+	for (int i = 0; i < 20; i++) {
+		cr_assert_eq(bpull_disk_try_activate(disk, &error), -EBUSY);
+		cr_assert(strstr(error.message, "top"), "%s", error.message);
+	}
+	cr_expect_lt(slept_ns() - from_ns, INT64_C(10000000000), "it waits for the lock");
+	cr_expect_eq(bpull_pread(disk, buf, 4096, 0), -EPERM, "it is half active");
+	put(theirs, 0x31, 0, 4096);
+	bpull_disk_close(theirs);
+	cr_assert_eq(bpull_disk_try_activate(disk, &error), 0, "%s", error.message);
+	cr_assert_eq(bpull_disk_try_activate(disk, &error), 0, "of an active disk");
+	expect(disk, 0x31, 0);
+	bpull_disk_close(disk);
+	bpull_engine_close(other);
 }
 
 Test(inactive, a_raw_disk_is_named_as_before)
