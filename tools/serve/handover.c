@@ -10,7 +10,10 @@
  * for good, while who has the image may only look at it for a moment.
  *
  * A frontend that leaves without stopping its rings was killed: the locks stay,
- * as its requests are in the in-flight region and will be done again.
+ * as its requests are in the in-flight region and will be done again. The next
+ * process does them before such a ring is stopped: a ring alone can't tell the
+ * destination of requests that ended in another order. If another program has
+ * the image then, the stop waits, and nothing else does.
  */
 #include "tools/serve/handover.h"
 
@@ -22,6 +25,9 @@
 #include "tools/control/suspend.h"
 
 #define SECOND_NS UINT64_C(1000000000)
+/* Between two tries: another program is about to give the image away; it keeps it. */
+#define SOON_NS UINT64_C(10000000)
+#define LATE_NS UINT64_C(100000000)
 
 static uint64_t handover_now_ns(void)
 {
@@ -96,6 +102,7 @@ void handover_release(struct handover *h)
 {
 	struct bpull_error error = { 0 };
 
+	h->waiting_at_ns = 0;
 	if (h->port->is_inactive)
 		return;
 	handover_stop_pull(h);
@@ -109,12 +116,20 @@ void handover_release(struct handover *h)
 	h->try_at_ns = 0;
 }
 
-static void handover_say_refused(struct handover *h, int rc, const struct bpull_error *error)
+/* What is not over by itself in a moment is said. */
+static void handover_refused(struct handover *h, int rc, const struct bpull_error *error)
 {
-	if (rc != h->refused)
-		say_error("the machine waits for its disk: %s", error->message);
+	uint64_t now = handover_now_ns();
+	bool is_lock = rc == -EBUSY, is_late;
+
+	if (!h->waiting_at_ns)
+		h->waiting_at_ns = now;
+	is_late = !is_lock || now - h->waiting_at_ns >= SECOND_NS;
+	h->try_at_ns = now + (!is_lock ? SECOND_NS : is_late ? LATE_NS : SOON_NS);
+	if (!is_late || rc == h->refused)
+		return;
+	say_error("the machine waits for its disk: %s", error->message);
 	h->refused = rc;
-	h->try_at_ns = handover_now_ns() + SECOND_NS;
 }
 
 bool handover_take(struct handover *h)
@@ -124,14 +139,15 @@ bool handover_take(struct handover *h)
 
 	if (handover_now_ns() < h->try_at_ns)
 		return false;
-	rc = bpull_disk_activate(h->port->disk, &error);
+	rc = bpull_disk_try_activate(h->port->disk, &error);
 	if (rc) {
-		handover_say_refused(h, rc, &error);
+		handover_refused(h, rc, &error);
 		return false;
 	}
 	if (h->refused)
 		say_note("'%s': the machine has its disk", h->image->path);
 	h->refused = 0;
+	h->waiting_at_ns = 0;
 	h->port->is_inactive = h->target->is_inactive = false;
 	image_came_back(h->image, h->port);
 	handover_start_pull(h);

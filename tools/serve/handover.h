@@ -24,8 +24,9 @@ struct handover {
 	bool is_pull_new;               /* it was not started before */
 	bool is_stopping, has_stopped;  /* its end is awaited; it has come */
 	bool was_ours;                  /* it was the stop's doing */
-	int refused;        /* -errno of the last try to take the locks; 0: none failed */
-	uint64_t try_at_ns; /* not before */
+	int refused;                    /* -errno that was said; 0: nothing was */
+	uint64_t waiting_at_ns; /* since when another program has the image; 0: it has not */
+	uint64_t try_at_ns;     /* not before */
 };
 
 /* A pull is to begin as soon as the disk is active. */
@@ -33,8 +34,9 @@ void handover_put_off(struct handover *h, const struct bpull_job_options *job);
 /* Stops the pull, makes all durable, gives the locks back. Where that fails the disk stays active,
  * and why is said. Nothing is in flight. */
 void handover_release(struct handover *h);
-/* Takes the locks, reads the image anew and starts the pull again. True: the disk is active. Where
- * it is refused that is said once, and it is tried again after a second. */
+/* Takes the locks, reads the image anew and starts the pull again. True: the disk is active. It
+ * waits for no lock: where another program has the image, it is to be tried again in
+ * handover_wait_ms(). That is said once, when that program has had it for a second. */
 bool handover_take(struct handover *h);
 /* Milliseconds until handover_take() tries again; 0: now. */
 int handover_wait_ms(const struct handover *h);

@@ -2,6 +2,7 @@
 """What drives a server: our own frontend, QEMU with its firmware, and a client of the control socket."""
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -34,6 +35,17 @@ class Front:
     def say(self, *words):
         self.process.stdin.write(' '.join(map(str, words)).encode() + b'\n')
         self.process.stdin.flush()
+        return self.process.stdout.readline().decode().strip()
+
+    def begin(self, *words):
+        """The answer is left where it is: answered()."""
+        self.process.stdin.write(' '.join(map(str, words)).encode() + b'\n')
+        self.process.stdin.flush()
+
+    def answered(self, seconds):
+        """The answer, or None where none has come by then."""
+        if not select.select([self.process.stdout], [], [], seconds)[0]:
+            return None
         return self.process.stdout.readline().decode().strip()
 
     def do(self, *words, answer='ok'):
@@ -70,6 +82,16 @@ def end(server, number=signal.SIGTERM, rc=DONE):
     result = harness.finish(server, timeout=20)
     same(result.rc, rc, f'the server: {result}')
     return result
+
+
+def cpu_seconds(server):
+    """Of all its threads."""
+    tasks = f'/proc/{server.pid}/task'
+    total = 0
+    for task in os.listdir(tasks):
+        with open(f'{tasks}/{task}/schedstat', encoding='ascii') as stat_file:
+            total += int(stat_file.read().split()[0])
+    return total / 1e9
 
 
 def ask(path, *requests):

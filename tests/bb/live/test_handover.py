@@ -5,13 +5,14 @@ is refused, or not.
 """
 import os
 import signal
+import time
 
 import harness
 import images
 from handover_rig import Holder, has, heard, over, running
 from harness import LOCKED, bp, case, check, refused, same
 from images import image_check, image_info, qemu_img
-from serve_rig import FIRST, SIZE, Front, ask, disk, end, serving
+from serve_rig import FIRST, SIZE, Front, ask, cpu_seconds, disk, end, serving
 
 
 # ---- One server ---------------------------------------------------------------------------------
@@ -119,6 +120,30 @@ def another_program(d):
     front.do('stop')
     same(over(server, front).err, '', 'what was said else')
     same(image_check(top, 'qcow2'), 0, 'qemu-img check')
+
+
+@case('a machine that waits for its disk holds up no client: the server never sleeps for a lock')
+def clients_go_on(d):
+    top = disk(d)
+    server, front = running(d, f'--control={d}/c', top)
+    front.do('stop')
+    other = Holder(top)
+    front.do('start')
+    front.do('send', 0, 8, 0x56)
+    took, until = [], time.monotonic() + 4
+    while time.monotonic() < until:
+        began = time.monotonic()
+        ask(f'{d}/c', {'execute': 'query-block-jobs'})
+        took.append(time.monotonic() - began)
+    check(max(took) < 0.5, f'the longest of {len(took)} answers took {max(took):.3f} s')
+    before = cpu_seconds(server)
+    time.sleep(2)
+    used = cpu_seconds(server) - before
+    check(used < 0.1, f'waiting costs {used:.3f} s of processor time in 2 s')
+    other.over()
+    front.do('get', 0, 20000, answer=0)
+    front.do('read', 0, 8, answer=0x56)
+    over(server, front)
 
 
 @case('SIGTERM while the machine waits, and while its rings are stopped: nothing is written')

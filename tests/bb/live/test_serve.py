@@ -17,7 +17,7 @@ import images
 import processes
 from harness import DONE, LOCKED, MIB, REFUSED, USAGE, Skip, bp, case, check, need, refused, same
 from images import image_check, image_info, overlay, qemu_img, raw_image
-from serve_rig import FIRST, SIZE, Front, after_the_guest, ask, boot_disk, disk, end, frontend, machine, serial, serving, wait_for_rows, written_rows
+from serve_rig import FIRST, SIZE, Front, after_the_guest, ask, boot_disk, cpu_seconds, disk, end, frontend, machine, serial, serving, wait_for_rows, written_rows
 
 
 # ---- The command --------------------------------------------------------------------------------
@@ -82,16 +82,6 @@ def given(d):
     same(answer[:12], bytes([1, 0, 0, 0, 5, 0, 0, 0, 8, 0, 0, 0]), 'the answer to GET_FEATURES')
     ours.close()
     same(harness.finish(server, timeout=20).rc, DONE, 'the end')
-
-
-def cpu_seconds(server):
-    """Of all its threads."""
-    tasks = f'/proc/{server.pid}/task'
-    total = 0
-    for task in os.listdir(tasks):
-        with open(f'{tasks}/{task}/schedstat', encoding='ascii') as stat_file:
-            total += int(stat_file.read().split()[0])
-    return total / 1e9
 
 
 @case('a guest that has been busy and is idle costs no processor time')
