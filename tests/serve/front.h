@@ -96,6 +96,8 @@ uint8_t *front_data(const struct front_queue *queue, int slot);
 void front_submit(struct front *front, struct front_queue *queue, int slot, uint32_t type,
 		  uint64_t sector, uint32_t len);
 void front_kick(struct front_queue *queue);
+/* What a device does at a request's end: the guest's memory says that it is over. */
+void front_end(struct front_queue *queue, int slot, uint8_t status);
 /* The next slot that is over, and its status; -1: there is none. */
 int front_take(struct front_queue *queue, uint8_t *status);
 /* Waits for one for at most so long; -1: none came. */

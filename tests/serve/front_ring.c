@@ -101,6 +101,15 @@ void front_kick(struct front_queue *q)
 		(void)!write(q->kick_fd, &one, sizeof(one));
 }
 
+void front_end(struct front_queue *q, int slot, uint8_t status)
+{
+	uint16_t at = q->used->idx;
+
+	q->ends[slot * END_LEN + STATUS_AT] = status;
+	q->used->elems[at & (q->size - 1)] = (struct vring_used_elem){ 3 * slot, 1 };
+	__atomic_store_n(&q->used->idx, at + 1, __ATOMIC_RELEASE);
+}
+
 int front_take(struct front_queue *q, uint8_t *status)
 {
 	volatile struct vring_used_elem *elem = &q->used->elems[q->used_idx & (q->size - 1)];

@@ -7,12 +7,16 @@
  * write N S B, read N S  by ring N eight sectors from S on, full of byte B; waits for the end
  * send N S B, get N MS   the same write without waiting; its end, within so many milliseconds
  *
+ * left N S B             the same write, as a server leaves it that took it, did the next request,
+ *                        a read, and was killed: only the in-flight region knows of it
+ *
  * An answer is "ok", "no", or a number: the status, or the byte that was read ("mixed").
  */
 #include "tests/serve/steer.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define SECTORS_LEN 4096u
 #define CONNECT_MS  20000
@@ -84,6 +88,49 @@ static void steer_get(struct steer *s, unsigned n, int timeout_ms)
 		printf("%d\n", status);
 }
 
+/* Of a ring's part of the in-flight region, as the protocol has it. */
+struct steer_region {
+	uint64_t features;
+	uint16_t version, desc_num, last_batch_head, used_idx;
+	struct {
+		uint8_t inflight, padding[5];
+		uint16_t next;
+		uint64_t counter;
+	} desc[];
+};
+
+/* The head is in flight, and nothing else is. */
+static void steer_mark(const struct front *front, const struct front_queue *q, uint16_t head)
+{
+	const struct vhost_inflight_message *m = &front->inflight;
+	size_t len = sizeof(struct steer_region) + q->size * 16, part = (len + 63) / 64 * 64;
+	uint8_t *map = mmap(NULL, m->mmap_len, PROT_READ | PROT_WRITE, MAP_SHARED,
+			    front->inflight_fd, m->mmap_off);
+	struct steer_region *region = (void *)(map + q->index * part);
+
+	if (map == MAP_FAILED)
+		front_fail("there is no in-flight region");
+	region->desc[head].counter = 1u << 20;
+	region->desc[head].inflight = 1;
+	region->used_idx = q->used->idx;
+	munmap(map, m->mmap_len);
+}
+
+static void steer_left(struct steer *s, unsigned n, uint64_t sector, int byte)
+{
+	struct front_queue *q = &s->front->queues[n];
+	int left = front_slot(q), done;
+	uint8_t status;
+
+	memset(front_data(q, left), byte, SECTORS_LEN);
+	front_submit(s->front, q, left, TYPE_WRITE, sector, SECTORS_LEN);
+	done = front_slot(q);
+	front_submit(s->front, q, done, TYPE_READ, sector, SECTORS_LEN);
+	front_end(q, done, 0);
+	steer_mark(s->front, q, 3 * left);
+	steer_answer(front_take(q, &status) == done);
+}
+
 /* What is about requests. False: it is something else. */
 static bool steer_request(struct steer *s, const char *verb, unsigned n, unsigned long long a,
 			  int byte)
@@ -94,6 +141,8 @@ static bool steer_request(struct steer *s, const char *verb, unsigned n, unsigne
 		steer_read(s, n, a);
 	else if (!strcmp(verb, "send"))
 		steer_send(s, n, a, byte);
+	else if (!strcmp(verb, "left"))
+		steer_left(s, n, a, byte);
 	else if (!strcmp(verb, "get"))
 		steer_get(s, n, (int)a);
 	else

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -109,6 +110,7 @@ void link_drop(struct link *link)
 	port_drain(port, NULL);
 	port_disconnect(port);
 	vhost_session_close(&port->session);
+	port->is_held = false;
 	guard_take_hit(); /* of memory that is not there any more */
 	port->is_connected = false;
 	vhost_channel_done(&link->channel);
@@ -130,11 +132,36 @@ static void link_accept(struct link *link)
 	link_connect(link, fd);
 }
 
+/* True: the message stays where it is. What comes behind it is not looked at meanwhile, but for the
+ * frontend's end. */
+static bool link_holds(struct link *link)
+{
+	struct port *port = link->port;
+	struct epoll_event event = { .data.u64 = TAG_FRONTEND };
+	bool must = port_must_hold(port, &link->channel.message);
+
+	if (must == port->is_held)
+		return must;
+	port->is_held = must;
+	event.events = must ? EPOLLRDHUP : EPOLLIN;
+	epoll_ctl(link->epoll_fd, EPOLL_CTL_MOD, link->channel.fd, &event);
+	return must;
+}
+
+static bool link_has_hung_up(const struct link *link)
+{
+	struct pollfd end = { .fd = link->channel.fd, .events = POLLRDHUP };
+
+	return poll(&end, 1, 0) == 1;
+}
+
 void link_process(struct link *link)
 {
 	struct vhost_channel *channel = &link->channel;
 	const char *why = NULL;
 
+	if (link->port->is_held && link_has_hung_up(link))
+		link_drop(link);
 	if (channel->fd < 0 && link->listen_fd >= 0)
 		link_accept(link);
 	while (channel->fd >= 0) {
@@ -142,7 +169,7 @@ void link_process(struct link *link)
 		uint32_t number = channel->message.header.number;
 		enum vhost_outcome outcome = VHOST_HANG_UP;
 
-		if (got == VHOST_NOTHING)
+		if (got == VHOST_NOTHING || (got == VHOST_MESSAGE && link_holds(link)))
 			return;
 		if (got == VHOST_MESSAGE)
 			outcome = vhost_session_handle(&link->port->session, &channel->message,

@@ -288,8 +288,17 @@ bool port_take_requests(struct port *port)
 	return any;
 }
 
+bool port_must_hold(struct port *port, const struct vhost_message *message)
+{
+	struct vhost_queue *q = vhost_session_stops(&port->session, message);
+
+	return port->is_inactive && q && vhost_queue_owes(q);
+}
+
 bool port_wants_disk(const struct port *port)
 {
+	if (port->is_connected && port->is_held)
+		return true;
 	for (unsigned i = 0; port->is_connected && i < port->geometry.n_queues; i++)
 		if (vhost_queue_is_up(&port->session, &port->session.queues[i]))
 			return true;
@@ -315,7 +324,7 @@ static unsigned port_count(const struct port *port, const struct vhost_queue *q)
 
 void port_drain(struct port *port, struct vhost_queue *queue)
 {
-	if (queue && queue->is_prepared && queue->ring.desc && !port->is_gone)
+	if (queue && queue->is_prepared && queue->ring.desc && !port->is_gone && !port->is_inactive)
 		port_take_again(port, queue);
 	while (port_count(port, queue))
 		port_wait(port);

@@ -20,6 +20,7 @@ struct port {
 	struct vhost_session session;
 	bool is_connected; /* the session is open */
 	bool is_inactive;  /* the disk is: requests stay in their rings */
+	bool is_held;      /* the frontend stops a ring whose requests need the disk first */
 	bool is_gone;      /* the frontend has left: the guest's memory is left as it is */
 	unsigned n_in_flight;
 	struct {
@@ -40,6 +41,9 @@ bool port_take_events(struct port *port);
 void port_wait(struct port *port);
 /* A ring would run if the disk were active. */
 bool port_wants_disk(const struct port *port);
+/* True: before the frontend's message is heard the disk must be active, as requests that the last
+ * process left would be lost with the ring that it stops. */
+bool port_must_hold(struct port *port, const struct vhost_message *message);
 /* Takes requests from all queues that run. True: there were some. */
 bool port_take_requests(struct port *port);
 /* Shows the guest what has ended. */

@@ -103,8 +103,11 @@ static bool serve_work(struct serve *s)
 {
 	bool any = port_take_events(&s->port);
 
-	if (serve_waits(s))
-		any |= handover_take(&s->handover);
+	if (serve_waits(s) && handover_take(&s->handover)) {
+		any = true;
+		if (s->port.is_held)
+			link_process(&s->link); /* the message that was held */
+	}
 	any |= port_take_requests(&s->port);
 	port_publish(&s->port);
 	return any;

@@ -117,6 +117,15 @@ bool vhost_queue_runs(struct vhost_session *s, struct vhost_queue *q)
 	return !q->is_broken;
 }
 
+bool vhost_queue_owes(struct vhost_queue *q)
+{
+	if (!q->is_started || q->is_broken || !q->ring.desc || !q->inflight.queue)
+		return false;
+	if (!q->is_prepared)
+		queue_prepare(q);
+	return !q->is_broken && q->again_at < q->n_again;
+}
+
 /* ---- requests ---- */
 
 int vhost_queue_take(struct vhost_queue *q, uint16_t *head)

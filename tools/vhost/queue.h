@@ -13,6 +13,10 @@ void vhost_queue_place(struct vhost_session *session, struct vhost_queue *queue)
 bool vhost_queue_is_up(const struct vhost_session *session, const struct vhost_queue *queue);
 /* May requests be taken from it? The first time since its start the ring is looked at. */
 bool vhost_queue_runs(struct vhost_session *session, struct vhost_queue *queue);
+/* Are there requests that the last process left, and that are not begun again yet? The ring may
+ * not be stopped before they are done: only the in-flight region knows of them. Also of one that
+ * is not enabled. Prepares the ring as vhost_queue_runs() does. */
+bool vhost_queue_owes(struct vhost_queue *queue);
 /* The next request: 1; 0: there is none; -errno: the ring is broken now. */
 int vhost_queue_take(struct vhost_queue *queue, uint16_t *head);
 /* The next one that the last process left: false: there is none. */

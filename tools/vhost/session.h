@@ -80,6 +80,9 @@ int vhost_session_open(struct vhost_session *session, const struct blk_geometry 
 enum vhost_outcome vhost_session_handle(struct vhost_session *session,
 					struct vhost_message *message, int answer_fd,
 					const char **why);
+/* The queue that a message is to stop; NULL: it stops none. */
+struct vhost_queue *vhost_session_stops(struct vhost_session *session,
+					const struct vhost_message *message);
 /* Nothing may be in flight any more. */
 void vhost_session_close(struct vhost_session *session);
 /* Tells the frontend that the configuration space has changed, where it wants to know. */

@@ -17,6 +17,14 @@ static struct vhost_queue *ring_queue(struct vhost_session *s, uint32_t index)
 	return index < s->geometry->n_queues ? &s->queues[index] : NULL;
 }
 
+struct vhost_queue *vhost_session_stops(struct vhost_session *s, const struct vhost_message *m)
+{
+	if (m->header.number != VHOST_GET_VRING_BASE ||
+	    vhost_message_wrong(m, s->protocol_features))
+		return NULL;
+	return ring_queue(s, m->payload.state.index);
+}
+
 static const char *ring_set_num(struct vhost_session *s, struct vhost_call *call)
 {
 	const struct vhost_ring_state *state = &call->message->payload.state;
@@ -70,6 +78,7 @@ static const char *ring_get_base(struct vhost_session *s, struct vhost_call *cal
 	if (!q)
 		return NO_QUEUE;
 	was_started = q->is_started;
+	vhost_queue_owes(q); /* is prepared, so that draining begins what is left of it */
 	s->ops->drain(s->opaque, q);
 	vhost_queue_stop(s, q);
 	if (was_started && !vhost_queue_any_started(s))

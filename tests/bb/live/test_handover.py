@@ -211,6 +211,64 @@ def killed(d):
     over(server, front)
 
 
+def leave_a_request(d, top):
+    """A server was killed with a request in flight that the ring does not tell of, and another program has the image: the
+    frontend, that program, and the next server, with its rings started."""
+    server, front = running(d, top)
+    front.do('write', 0, 0, 0x82, answer=0)
+    end(server, signal.SIGKILL, 137)
+    front.do('left', 0, 8, 0x83)
+    other = Holder(top)
+    server = serving(d, '--incoming', top)
+    front.runs()
+    return server, front, other
+
+
+@case('what a killed server left is done before the ring is stopped: the machine migrates away behind it')
+def killed_and_left(d):
+    top = disk(d)
+    server, front, other = leave_a_request(d, top)
+    front.begin('stop')
+    same(front.answered(2), None, 'an answer while the request waits for the image')
+    other.over()
+    same(front.answered(20), 'ok', 'the stop')
+    has(top, True, 'it is on its way')
+    images.qemu_io(top, 'qcow2', 'read -P 0x83 4k 4k', 'read -P 0x82 0 4k')
+    front.do('get', 0, 1000, answer=0)
+    front.runs()
+    front.do('read', 0, 8, answer=0x83)
+    over(server, front)
+    same(image_check(top, 'qcow2'), 0, 'qemu-img check')
+
+
+@case('a frontend that dies, and SIGTERM, while its stop waits for the image: the request is there for the next server')
+def killed_and_gone(d):
+    top = disk(d)
+    server, front, other = leave_a_request(d, top)
+    front.begin('stop')
+    same(front.answered(0.5), None, 'an answer')
+    before = cpu_seconds(server)
+    front.dies()
+    time.sleep(1)
+    check(cpu_seconds(server) - before < 0.1, 'the server minds the end again and again')
+    front = Front(d)
+    front.do('connect')
+    front.over()
+    other.over()
+    end(server)
+    server, front, other = leave_a_request(d, top)
+    front.begin('stop')
+    same(front.answered(0.5), None, 'an answer')
+    end(server)
+    other.over()
+    same(front.answered(20), 'no', 'the stop, of a server that is gone')
+    server = serving(d, top)
+    front.runs()
+    front.do('get', 0, 20000, answer=0)
+    front.do('read', 0, 8, answer=0x83)
+    over(server, front)
+
+
 # ---- The pull -----------------------------------------------------------------------------------
 
 def job(d):

@@ -245,6 +245,37 @@ Test(vhost_pitfalls, p09_what_was_in_flight_is_done_again_by_age)
 	rig_close(&rig);
 }
 
+/* QEMU disables a ring before it stops it, also one that has not run since the last death. */
+Test(vhost_pitfalls, p09_what_was_in_flight_is_known_at_the_stop_of_a_ring_that_did_not_run)
+{
+	const struct vhost_message stop = { .header = { VHOST_GET_VRING_BASE, VHOST_VERSION,
+							sizeof(struct vhost_ring_state) } };
+	struct rig rig;
+
+	rig_open(&rig);
+	start_inflight(&rig);
+	rig_offer(&rig, 6);
+	rig_offer(&rig, 1);
+	cr_assert_eq(rig_take(&rig), 6);
+	cr_assert_eq(rig_take(&rig), 1);
+	vhost_queue_end(rig_queue(&rig), 1, 1);
+	vhost_queue_publish(&rig.session, rig_queue(&rig));
+	rig_die(&rig);
+	start_inflight(&rig);
+	cr_assert(rig_enable(&rig, false));
+	cr_assert_eq(vhost_session_stops(&rig.session, &stop), rig_queue(&rig));
+	cr_assert(vhost_queue_owes(rig_queue(&rig)), "6 is owed");
+	cr_assert_eq(take_again(&rig), 6);
+	cr_assert_not(vhost_queue_owes(rig_queue(&rig)));
+	rig_die(&rig);
+	start_inflight(&rig);
+	cr_assert(rig_enable(&rig, false));
+	cr_assert(rig_say_state(&rig, VHOST_GET_VRING_BASE, 0, 0));
+	cr_assert_eq(rig.answer.payload.state.num, 2, "the ring goes on behind both");
+	cr_assert_not(vhost_queue_owes(rig_queue(&rig)), "it is stopped");
+	rig_close(&rig);
+}
+
 Test(vhost_pitfalls, p10_a_stopped_ring_is_left_alone)
 {
 	struct rig rig;
