@@ -15,6 +15,7 @@ extern const struct command hash_command;
 extern const struct command verify_command;
 extern const struct command create_command;
 extern const struct command resize_command;
+extern const struct command trace_command;
 extern const struct command ctl_command;
 /* It only has words to say: main.c does it. */
 extern const struct command help_command;

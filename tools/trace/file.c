@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * rename() puts the file in the place of whatever is there, also of a device or an
+ * image that was named by mistake. So what is there is looked at first.
+ */
+#include "tools/trace/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int trace_file_complain(const char *path, int rc, const char *what, char *why)
+{
+	snprintf(why, TRACE_WHY_CAP, "%.400s: %s%s%s", path, what, rc == -EINVAL ? "" : ": ",
+		 rc == -EINVAL ? "" : strerror(-rc));
+	return rc;
+}
+
+/* Up to one byte more than a trace may have. -errno, or how many were read. */
+static ssize_t trace_read_all(int fd, char *text)
+{
+	size_t len = 0;
+
+	while (len < TRACE_MAX_TEXT + 1) {
+		ssize_t n = read(fd, text + len, TRACE_MAX_TEXT + 1 - len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : (ssize_t)len;
+		len += (size_t)n;
+	}
+	return (ssize_t)len;
+}
+
+int trace_load(const char *path, struct trace *trace, char why[TRACE_WHY_CAP])
+{
+	char *text = malloc(TRACE_MAX_TEXT + 1);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	ssize_t len = fd < 0 ? -errno : text ? trace_read_all(fd, text) : -ENOMEM;
+	int rc = len < 0 ? trace_file_complain(path, (int)len, "it can't be read", why)
+			 : trace_parse(trace, path, text, (size_t)len, why);
+
+	if (fd >= 0)
+		close(fd);
+	free(text);
+	return rc;
+}
+
+/* A trace by its first line, or nothing yet. */
+static int trace_file_check(const char *path, char *why)
+{
+	char head[sizeof(TRACE_MAGIC)] = "";
+	ssize_t len;
+	struct stat st;
+	int fd;
+
+	if (lstat(path, &st))
+		return errno == ENOENT ? 0
+				       : trace_file_complain(path, -errno, "it can't be made", why);
+	if (!S_ISREG(st.st_mode))
+		return trace_file_complain(
+			path, -EINVAL, "it is no regular file, and would be replaced by one", why);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return trace_file_complain(path, -errno, "it can't be read", why);
+	len = read(fd, head, sizeof(head) - 1);
+	close(fd);
+	if (len && strcmp(head, TRACE_MAGIC) != 0)
+		return trace_file_complain(
+			path, -EINVAL,
+			"it holds something else than a trace, and would be replaced", why);
+	return 0;
+}
+
+int trace_file_open(struct trace_file *file, const char *path, char why[TRACE_WHY_CAP])
+{
+	char *copy = strdup(path);
+	int rc;
+
+	*file = (struct trace_file){ .path = strdup(path), .dir_fd = -1 };
+	if (asprintf(&file->temp, "%s.tmp", path) < 0)
+		file->temp = NULL;
+	if (!copy || !file->path || !file->temp)
+		rc = trace_file_complain(path, -ENOMEM, "it can't be made", why);
+	else if (!*path)
+		rc = trace_file_complain("trace", -EINVAL, "the name of a file is missing", why);
+	else
+		rc = trace_file_check(path, why);
+	if (!rc) {
+		const char *dir = dirname(copy);
+
+		file->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (file->dir_fd < 0 || access(dir, W_OK | X_OK))
+			rc = trace_file_complain(path, -errno, "it can't be made", why);
+	}
+	free(copy);
+	if (rc)
+		trace_file_close(file);
+	return rc;
+}
+
+/* Closes fd. 0 or -errno. */
+static int trace_file_fill(int fd, const char *text, size_t len)
+{
+	int rc = 0;
+
+	while (!rc && len) {
+		ssize_t n = write(fd, text, len);
+
+		if (n < 0 && errno != EINTR)
+			rc = -errno;
+		text += n > 0 ? n : 0;
+		len -= n > 0 ? (size_t)n : 0;
+	}
+	if (!rc && fsync(fd))
+		rc = -errno;
+	if (close(fd) && !rc)
+		rc = -errno;
+	return rc;
+}
+
+int trace_file_save(struct trace_file *file, const struct trace *trace)
+{
+	size_t len;
+	char *text = trace_print(trace, &len);
+	int fd, rc;
+
+	if (!text)
+		return -ENOMEM;
+	unlink(file->temp); /* what a killed process left */
+	fd = open(file->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	rc = fd < 0 ? -errno : trace_file_fill(fd, text, len);
+	if (!rc && rename(file->temp, file->path))
+		rc = -errno;
+	if (rc && fd >= 0)
+		unlink(file->temp);
+	/* Some file systems can't sync a directory. */
+	if (!rc && fsync(file->dir_fd) && errno != EINVAL)
+		rc = -errno;
+	free(text);
+	return rc;
+}
+
+void trace_file_close(struct trace_file *file)
+{
+	if (file->dir_fd >= 0)
+		close(file->dir_fd);
+	free(file->path);
+	free(file->temp);
+	*file = (struct trace_file){ .dir_fd = -1 };
+}
