@@ -163,6 +163,16 @@ static int config_take_dir(const char *key, const char *value, void *to)
 	return 0;
 }
 
+static int config_take_first(const char *key, const char *value, void *to)
+{
+	char why[TRACE_WHY_CAP];
+
+	if (!first_take(to, value, why))
+		return 0;
+	nbdkit_error("%s: %s", key, why);
+	return -1;
+}
+
 /* One of several words. */
 static int config_choose(const char *key, const char *value, const char *const *words,
 			 uint32_t *out)
@@ -241,11 +251,13 @@ static const struct key {
 	{ "within", config_take_time, &plugin_config.job.within_ns, OF_A_PULL },
 	{ "min-rate", config_take_size, &plugin_config.job.min_rate, OF_A_PULL },
 	{ "base", config_take_path, &plugin_config.base, OF_A_PULL },
+	{ "first", config_take_first, &plugin_config.first, OF_A_PULL },
 	{ "manual-finalize", config_take_bool, &plugin_config.manual_finalize, OF_A_PULL },
 	{ "verify", config_take_bool, &plugin_config.verify, OF_A_PULL },
 	{ "accept-mixed", config_take_bool, &plugin_config.accept_mixed, OF_A_PULL },
 	{ "on-error", config_take_on_error, &plugin_config.job.on_error, OF_A_PULL },
 	{ "control", config_take_path, &plugin_config.control, 0 },
+	{ "trace", config_take_path, &plugin_config.trace, 0 },
 	{ "format", config_take_format, &plugin_config.disk.format, 0 },
 	{ "backing-format", config_take_backing_format, &plugin_config.formats, REPEATS },
 	{ "allow-backing", config_take_dir, &plugin_config.disk, REPEATS },
@@ -366,6 +378,7 @@ int config_finish(void)
 	}
 	c->disk.relative_dir = c->started_in;
 	c->job.base = c->base;
+	first_apply(&c->first, &c->job);
 	c->job.flags = c->manual_finalize ? BPULL_JOB_MANUAL_FINALIZE : 0;
 	c->job.flags |= c->verify ? BPULL_JOB_VERIFY : 0;
 	c->job.flags |= c->accept_mixed ? BPULL_JOB_ACCEPT_MIXED : 0;
@@ -389,6 +402,8 @@ void config_free(void)
 	free(plugin_config.started_in);
 	free(plugin_config.base);
 	free(plugin_config.control);
+	free(plugin_config.trace);
+	first_free(&plugin_config.first);
 	backing_formats_free(&plugin_config.formats);
 	bases_free(&plugin_config.bases);
 	for (size_t i = 0; i < plugin_config.disk.n_allowed_dirs; i++)

@@ -11,12 +11,13 @@
 
 #include "engine/blockpull.h"
 #include "tools/bases/bases.h"
+#include "tools/trace/first.h"
 #include "tools/words/backing_format.h"
 
 #define CONFIG_MAX_DIRS 64
 
 struct plugin_config {
-	char *image, *base, *control;
+	char *image, *base, *control, *trace;
 	char *device; /* the image as it was given: its name for clients of the control socket */
 	char *started_in; /* the directory; behind the fork nbdkit is in another */
 	const char *dirs[CONFIG_MAX_DIRS];
@@ -25,6 +26,7 @@ struct plugin_config {
 	struct bpull_job_options job;
 	struct backing_formats formats;
 	struct bases bases;
+	struct first first; /* what a pull copies before the rest */
 	int read_only, pull, manual_finalize, verify, copy_on_read, accept_mixed;
 	bool rule_given;
 };

@@ -23,6 +23,7 @@
 #include "engine/blockpull.h"
 #include "tools/nbdkit/config.h"
 #include "tools/nbdkit/serve.h"
+#include "tools/trace/recorder.h"
 
 #define MAX_EXTENTS 64
 
@@ -39,6 +40,8 @@
 	"manual-finalize=true  keep the link to the backing file until told otherwise\n"     \
 	"accept-mixed=true     pull an image marked because a backing file had changed\n"    \
 	"verify=true           read back what was copied before the link goes\n"             \
+	"first=FILE[:SIZE]     pull first what a trace names, or SIZE bytes of it\n"         \
+	"trace=FILE            record what clients touch first, and write it at the end\n"   \
 	"control=SOCKET        steer the pull through a socket: see blockpull ctl\n"         \
 	"on-error=WHAT         report, stop or enospc: what an I/O error does to the pull\n" \
 	"format=FMT            qcow2, qed or raw (a raw disk must be named so)\n"            \
@@ -137,12 +140,14 @@ static int plugin_pread(void *handle, void *buf, uint32_t len, uint64_t off, uin
 {
 	(void)handle;
 	(void)flags;
+	recorder_read(serve_recorder(), off, len);
 	return plugin_result(bpull_pread(serve_disk(), buf, len, off));
 }
 
 static int plugin_pwrite(void *handle, const void *buf, uint32_t len, uint64_t off, uint32_t flags)
 {
 	(void)handle;
+	recorder_write(serve_recorder(), off, len);
 	return plugin_result(bpull_pwrite(serve_disk(), buf, len, off, plugin_io_flags(flags)));
 }
 

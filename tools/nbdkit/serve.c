@@ -26,6 +26,7 @@
 #include "tools/control/socket.h"
 #include "tools/nbdkit/config.h"
 #include "tools/nbdkit/start.h"
+#include "tools/trace/record.h"
 
 #define LOOK_MS   200
 #define N_OWN_FDS 3 /* descriptors that the monitor waits for, but the control socket's */
@@ -36,6 +37,7 @@ static bool can_discard;
 static pthread_t monitor;
 static int quit_fd = -1;
 static struct control *control;
+static struct record record = { .file.dir_fd = -1 };
 static struct control_target target;
 
 static const char *serve_job_word(enum bpull_job_status status)
@@ -168,6 +170,7 @@ static int serve_ask_format(void)
 static int serve_try_image(struct bpull_engine *trial, struct bpull_error *error)
 {
 	struct bpull_disk_options o = plugin_config.disk;
+	char note[FIRST_NOTE_CAP];
 	struct bpull_disk *opened;
 	int rc;
 
@@ -180,6 +183,8 @@ static int serve_try_image(struct bpull_engine *trial, struct bpull_error *error
 		nbdkit_error("%s", bpull_disk_warning(opened));
 	if (bpull_disk_hint(opened))
 		nbdkit_error("note: %s; if you know better: holes=trust", bpull_disk_hint(opened));
+	if (first_note(&plugin_config.job, bpull_disk_size(opened), note))
+		nbdkit_error("note: %s", note);
 	return plugin_config.pull ? bpull_job_check(opened, &plugin_config.job, error) : 0;
 }
 
@@ -200,6 +205,16 @@ static int serve_try_control(struct bpull_error *error)
 	return plugin_config.control ? control_try(plugin_config.control, error) : 0;
 }
 
+static int serve_open_record(void)
+{
+	char why[TRACE_WHY_CAP];
+	int rc = record_open(&record, plugin_config.trace, why);
+
+	if (rc)
+		nbdkit_error("trace: %s", why);
+	return rc;
+}
+
 /* Threads do not survive nbdkit's fork into the background, so all begins behind it. What can be
  * known to be wrong is found before: nbdkit has made no socket and no file yet. */
 int serve_get_ready(void)
@@ -209,7 +224,7 @@ int serve_get_ready(void)
 	struct bpull_error error;
 	int rc;
 
-	if (serve_ask_format())
+	if (serve_ask_format() || serve_open_record())
 		return -1;
 	eo.flags &= ~(uint32_t)BPULL_ENGINE_THREAD;
 	eo.io = eo.io == BPULL_IO_AUTO ? BPULL_IO_THREADS : eo.io;
@@ -261,6 +276,8 @@ static int serve_start(struct bpull_error *error)
 	if (!rc)
 		rc = bpull_disk_open(engine, plugin_config.image, &plugin_config.disk, &disk,
 				     error);
+	if (!rc)
+		rc = record_begin(&record, bpull_disk_size(disk));
 	if (rc)
 		return rc;
 	target = (struct control_target){ .disk = disk,
@@ -282,8 +299,11 @@ static int serve_start(struct bpull_error *error)
 
 void serve_cleanup(void)
 {
+	char why[TRACE_WHY_CAP];
 	uint64_t one = 1;
 
+	if (record_end(&record, why))
+		nbdkit_error("%s", why);
 	if (quit_fd >= 0) {
 		(void)!write(quit_fd, &one, sizeof(one));
 		pthread_join(monitor, NULL);
@@ -312,6 +332,11 @@ int serve_after_fork(void)
 struct bpull_disk *serve_disk(void)
 {
 	return disk;
+}
+
+struct recorder *serve_recorder(void)
+{
+	return record.recorder;
 }
 
 bool serve_can_discard(void)

@@ -8,6 +8,8 @@
 
 #include "engine/blockpull.h"
 
+struct recorder;
+
 /* Threads do not survive nbdkit's fork into the background, so all begins behind it. What can be
  * known to be wrong is found here, before it: nbdkit has made no socket and no file yet. -1: it is
  * refused, and nbdkit_error() was told why. */
@@ -18,6 +20,8 @@ void serve_cleanup(void);
 
 /* NULL before serve_after_fork(). */
 struct bpull_disk *serve_disk(void);
+/* What clients touch goes there; NULL: it is not recorded. */
+struct recorder *serve_recorder(void);
 /* The format can say that a cluster reads zeros. */
 bool serve_can_discard(void);
 

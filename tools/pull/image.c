@@ -23,6 +23,7 @@
 #include "tools/cli/stop.h"
 #include "tools/pull/not_taken.h"
 #include "tools/pull/progress.h"
+#include "tools/trace/first.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/job_json.h"
 #include "tools/words/size.h"
@@ -73,6 +74,15 @@ static int pull_image_open(struct pull_image *image, struct bpull_engine *engine
 	return 0;
 }
 
+static void pull_image_note_first(const struct pull_image *image,
+				  const struct bpull_job_options *job)
+{
+	char note[FIRST_NOTE_CAP];
+
+	if (!image->quiet && first_note(job, image->virtual_size, note))
+		say_note("'%s': %s", image->path, note);
+}
+
 bool pull_image_start(struct pull_image *image, struct bpull_engine *engine,
 		      const struct bpull_disk_options *options, const struct bpull_job_options *job,
 		      bool may_wait)
@@ -85,6 +95,8 @@ bool pull_image_start(struct pull_image *image, struct bpull_engine *engine,
 	image->base = job->base;
 	image->state = PULL_RUNNING;
 	rc = pull_image_open(image, engine, &own);
+	if (!rc)
+		pull_image_note_first(image, job);
 	if (!rc && !stop_signal())
 		rc = bpull_job_start(image->disk, job, &image->error);
 	if (may_wait && (rc == -EMFILE || rc == -ENFILE)) {

@@ -62,6 +62,7 @@ int names_run(struct command_line *line)
 		images[i].path = line->words[i];
 	code = pull_images(options, images, line->n_words);
 	free(images);
+	first_free(&options->first);
 	name_list_free(&options->names);
 	return code;
 }

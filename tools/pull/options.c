@@ -38,6 +38,8 @@ static const char pull_help[] =
 	"                       can't; read: always copy\n"
 	"  --direct             write the image past the page cache (O_DIRECT), which is\n"
 	"                       slower nearly everywhere\n"
+	"  --first FILE[:SIZE]  copy first what a trace names, or SIZE bytes of it, in its order\n"
+	"                       (blockpull trace); then the rest\n"
 	"  --manual-finalize    keep the link until 'blockpull ctl SOCKET finalize'\n"
 	"  --on-error WHAT      report: an I/O error ends the pull; stop: the pull waits to\n"
 	"                       be resumed (blockpull ctl SOCKET resume, or SIGCONT);\n"
@@ -95,6 +97,7 @@ enum {
 	PULL_CONTROL,
 	PULL_COPY,
 	PULL_DIRECT,
+	PULL_FIRST,
 	PULL_LIST,
 	PULL_MANUAL_FINALIZE,
 	PULL_METRICS_FILE,
@@ -108,6 +111,7 @@ static const struct option pull_table[] = {
 	{ "control", required_argument, NULL, PULL_CONTROL },
 	{ "copy", required_argument, NULL, PULL_COPY },
 	{ "direct", no_argument, NULL, PULL_DIRECT },
+	{ "first", required_argument, NULL, PULL_FIRST },
 	{ "list", required_argument, NULL, PULL_LIST },
 	{ "manual-finalize", no_argument, NULL, PULL_MANUAL_FINALIZE },
 	{ "metrics-file", required_argument, NULL, PULL_METRICS_FILE },
@@ -167,6 +171,7 @@ static const struct offer pull_offers[] = {
 	{ "base", OFFER_FILES, NULL },
 	{ "control", OFFER_FILES, NULL },
 	{ "copy", OFFER_WORDS, pull_copy_words },
+	{ "first", OFFER_FILES, NULL },
 	{ "format", OFFER_WORDS, pull_formats },
 	{ "jobs", OFFER_FREE, NULL },
 	{ "list", OFFER_FILES, NULL },
@@ -192,6 +197,16 @@ static int pull_take_on_error(struct pull_options *options, const char *text)
 
 	options->job.on_error = value;
 	return code;
+}
+
+static int pull_take_first(struct pull_options *options, const char *text)
+{
+	char why[TRACE_WHY_CAP];
+
+	if (first_take(&options->first, text, why))
+		return say_usage("pull", "--first: %s", why);
+	first_apply(&options->first, &options->job);
+	return 0;
 }
 
 static int pull_take_jobs(struct pull_options *options, const char *text)
@@ -302,6 +317,7 @@ static int pull_take(struct command_line *line, int option, char *text)
 	case PULL_CONTROL: options->control = text; return 0;
 	case PULL_COPY: return pull_take_copy(options, text);
 	case PULL_DIRECT: line->chain.disk.flags |= BPULL_DISK_DIRECT; return 0;
+	case PULL_FIRST: return pull_take_first(options, text);
 	case PULL_LIST: options->list = text; return 0;
 	case PULL_MANUAL_FINALIZE: options->job.flags |= BPULL_JOB_MANUAL_FINALIZE; return 0;
 	case PULL_METRICS_FILE: options->metrics_file = text; return 0;

@@ -11,6 +11,7 @@
 #include "tools/cli/rates.h"
 #include "tools/pull/list.h"
 #include "tools/pull/progress.h"
+#include "tools/trace/first.h"
 
 extern const struct command pull_command;
 
@@ -27,6 +28,7 @@ struct pull_options {
 	bool is_null_separated;   /* that file */
 	struct name_list names;   /* what it has; the command line's words are they then */
 	struct shard shard;
+	struct first first; /* what is copied before the rest */
 };
 
 /* What pull and flatten have in common: 0 taken, -1 none of them, else an exit code. */

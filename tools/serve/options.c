@@ -47,9 +47,12 @@ static const char serve_help[] =
 	"  --min-rate RATE      with --pull: give way to the machine only above RATE bytes a\n"
 	"                       second\n"
 	"  --base FILE          with --pull: stop above FILE of the chain\n"
+	"  --first FILE[:SIZE]  with --pull: copy first what a trace names, or SIZE bytes of it\n"
 	"  --verify             with --pull: read back what was copied before the link goes\n"
 	"  --accept-mixed       with --pull: pull an image that is marked\n"
 	"  --copy-on-read       copy what the machine reads from the chain into the image\n"
+	"  --trace FILE         record what the machine touches first, and write it at the end;\n"
+	"                       see blockpull trace\n"
 	"  --control SOCKET     be steered through a socket; see blockpull ctl\n"
 	"  --direct             use the image past the page cache (O_DIRECT)\n"
 	"  --allow-backing DIR  backing files may lie below DIR too; repeatable; 'any';\n"
@@ -87,12 +90,14 @@ enum {
 	SERVE_COPY_ON_READ,
 	SERVE_DIRECT,
 	SERVE_FD,
+	SERVE_FIRST,
 	SERVE_INCOMING,
 	SERVE_IO,
 	SERVE_PULL,
 	SERVE_QUEUE_NUMBER,
 	SERVE_SERIAL,
 	SERVE_SOCKET,
+	SERVE_TRACE,
 	SERVE_VERIFY,
 };
 
@@ -105,6 +110,7 @@ static const struct option serve_table[] = {
 	{ "copy-on-read", no_argument, NULL, SERVE_COPY_ON_READ },
 	{ "direct", no_argument, NULL, SERVE_DIRECT },
 	{ "fd", required_argument, NULL, SERVE_FD },
+	{ "first", required_argument, NULL, SERVE_FIRST },
 	{ "incoming", no_argument, NULL, SERVE_INCOMING },
 	{ "io", required_argument, NULL, SERVE_IO },
 	{ "print-capabilities", no_argument, NULL, SERVE_CAPABILITIES },
@@ -113,6 +119,7 @@ static const struct option serve_table[] = {
 	{ "read-only", no_argument, NULL, 'r' },
 	{ "serial", required_argument, NULL, SERVE_SERIAL },
 	{ "socket-path", required_argument, NULL, SERVE_SOCKET },
+	{ "trace", required_argument, NULL, SERVE_TRACE },
 	{ "verify", no_argument, NULL, SERVE_VERIFY },
 	OPTIONS_CHAIN,
 	OPTIONS_REMOTE,
@@ -138,7 +145,8 @@ static const struct offer serve_offers[] = {
 	{ "blk-file", OFFER_FILES, NULL },    { "control", OFFER_FILES, NULL },
 	{ "fd", OFFER_FREE, NULL },           { "io", OFFER_WORDS, serve_io_words },
 	{ "queues", OFFER_FREE, NULL },       { "serial", OFFER_FREE, NULL },
-	{ "socket-path", OFFER_FILES, NULL }, { NULL, OFFER_FREE, NULL },
+	{ "socket-path", OFFER_FILES, NULL }, { "first", OFFER_FILES, NULL },
+	{ "trace", OFFER_FILES, NULL },       { NULL, OFFER_FREE, NULL },
 };
 
 static int serve_take_number(const char *option, const char *text, unsigned long min,
@@ -190,6 +198,17 @@ static int serve_take_serial(struct serve_options *options, const char *text)
 	return 0;
 }
 
+static int serve_take_first(struct serve_options *options, const char *text)
+{
+	char why[TRACE_WHY_CAP];
+
+	options->pull_option = "--first";
+	if (first_take(&options->first, text, why))
+		return say_usage("serve", "--first: %s", why);
+	first_apply(&options->first, &options->job);
+	return 0;
+}
+
 /* What only a pull has. 0: taken; -1: it is none of them; else an exit code. */
 static int serve_take_pull(struct serve_options *options, int option, const char *text)
 {
@@ -208,6 +227,7 @@ static int serve_take_pull(struct serve_options *options, int option, const char
 		options->job.base = text;
 		options->pull_option = "--base";
 		return 0;
+	case SERVE_FIRST: return serve_take_first(options, text);
 	case SERVE_VERIFY:
 		options->job.flags |= BPULL_JOB_VERIFY;
 		options->pull_option = "--verify";
@@ -237,6 +257,7 @@ static int serve_take(struct command_line *line, int option, char *text)
 	case SERVE_QUEUE_NUMBER: return serve_take_queues(options, text);
 	case SERVE_SERIAL: return serve_take_serial(options, text);
 	case SERVE_SOCKET: options->socket_path = text; return 0;
+	case SERVE_TRACE: options->trace = text; return 0;
 	case 'r': options->read_only = true; return 0;
 	default: return serve_take_pull(options, option, text);
 	}

@@ -8,6 +8,7 @@
 
 #include "engine/blockpull.h"
 #include "tools/cli/command.h"
+#include "tools/trace/first.h"
 
 extern const struct command serve_command;
 
@@ -21,6 +22,8 @@ struct serve_options {
 	const char *image;
 	const char *serial;
 	const char *control; /* a socket's path, or NULL */
+	const char *trace;   /* a file's path, or NULL */
+	struct first first;  /* what the pull copies before the rest */
 	unsigned n_queues;
 	bool read_only, copy_on_read, pull, incoming;
 	const char *pull_option; /* one that has no meaning without --pull, or NULL */

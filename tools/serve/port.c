@@ -181,8 +181,14 @@ static void port_submit(struct port *port, struct port_request *r, const struct 
 {
 	r->n_pending = 1;
 	switch (blk->act) {
-	case BLK_READ: bpull_read(port->disk, blk->iov, blk->n_iov, blk->off, r); return;
-	case BLK_WRITE: port_write(port, r, blk); return;
+	case BLK_READ:
+		recorder_read(port->record.recorder, blk->off, blk->len);
+		bpull_read(port->disk, blk->iov, blk->n_iov, blk->off, r);
+		return;
+	case BLK_WRITE:
+		recorder_write(port->record.recorder, blk->off, blk->len);
+		port_write(port, r, blk);
+		return;
 	case BLK_FLUSH:
 		if (port->geometry.read_only)
 			break;

@@ -8,6 +8,7 @@
 
 #include "engine/blockpull.h"
 #include "tools/serve/durable.h"
+#include "tools/trace/record.h"
 #include "tools/vhost/blk.h"
 #include "tools/vhost/session.h"
 
@@ -17,6 +18,7 @@ struct port {
 	const char *serial;
 	struct blk_geometry geometry;
 	struct durable durable;
+	struct record record; /* what the machine touches */
 	struct vhost_session session;
 	bool is_connected; /* the session is open */
 	bool is_inactive;  /* the disk is: requests stay in their rings */

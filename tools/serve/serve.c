@@ -27,6 +27,7 @@
 #include "tools/serve/port.h"
 #include "tools/serve/servers.h"
 #include "tools/serve/spin.h"
+#include "tools/serve/touched.h"
 #include "tools/serve/watch.h"
 #include "tools/vhost/guard.h"
 #include "tools/words/exit_code.h"
@@ -213,6 +214,8 @@ static int serve_open_disk(struct serve *s, struct bpull_error *error)
 						  .read_only = o->read_only,
 						  .can_discard = look.can_discard };
 	s->port.serial = o->serial ? o->serial : image_serial(o->image);
+	if (record_begin(&s->port.record, s->port.geometry.len))
+		return -ENOMEM;
 	durable_open(&s->port.durable, s->port.geometry.len, look.granule);
 	if (look.granule && !look.has_snapshots && !o->read_only)
 		image_note_durable(s->port.disk, &s->port.durable, IMAGE_NOTE_NS);
@@ -257,6 +260,7 @@ static int serve_start_job(struct serve *s, struct bpull_error *error)
 
 	if (!s->options->pull)
 		return 0;
+	touched_note_first(s->options, s->port.disk);
 	if (s->port.is_inactive) {
 		handover_put_off(&s->handover, &s->job);
 		return 0;
@@ -305,8 +309,10 @@ static int serve_open_epoll(struct serve *s)
 static int serve_open(struct serve *s, struct bpull_error *error)
 {
 	const struct serve_options *o = s->options;
-	int rc = bpull_engine_open(&o->engine, &s->port.engine, error);
+	int rc = record_open(&s->port.record, o->trace, error->message);
 
+	if (!rc)
+		rc = bpull_engine_open(&o->engine, &s->port.engine, error);
 	if (!rc)
 		rc = serve_open_epoll(s);
 	if (!rc)
@@ -352,6 +358,7 @@ static int serve_close(struct serve *s)
 	int rc;
 
 	link_close(&s->link);
+	touched_end(s->options, &s->port);
 	rc = serve_flush(s);
 	if (rc)
 		say_error("'%s': what was written last could not be made durable: %s",
@@ -390,7 +397,7 @@ int serve_run(struct serve_options *options)
 		serve_close(&s);
 		return say_failed(&error, rc);
 	}
-	sandbox_enter(SANDBOX_UNLINK | SANDBOX_GUEST);
+	sandbox_enter(SANDBOX_UNLINK | SANDBOX_GUEST | (options->trace ? SANDBOX_REPLACE : 0));
 	serve_loop(&s);
 	return serve_close(&s);
 }
