@@ -25,6 +25,7 @@
 #include "engine/api/thread.h"
 #include "engine/blockpull.h"
 #include "engine/core/clock.h"
+#include "engine/core/convoy.h"
 #include "engine/core/disk.h"
 #include "engine/core/events.h"
 #include "engine/core/export.h"
@@ -80,6 +81,7 @@ static int open_memory(struct bpull_engine *engine, uint64_t memory)
 	engine->budget.verify_len = memory / 16;
 	engine->budget.n_ranges = memory / 32 / sizeof(struct range);
 	engine->budget.commit_len = COMMIT_LEN;
+	engine->convoys.kept.max_len = memory / 3; /* beside the rest: few engines have convoys */
 	if (!engine->bufs || !engine->cache)
 		return -ENOMEM;
 	base = buf_pool_base(engine->bufs, &len);
@@ -171,6 +173,7 @@ void bpull_engine_close(struct bpull_engine *engine)
 	while ((disk = first_disk(engine)))
 		bpull_disk_close(disk);
 	engine_thread_stop(engine);
+	convoys_close(&engine->convoys);
 	if (engine->layers)
 		layer_set_free(engine->layers);
 	if (engine->cache)

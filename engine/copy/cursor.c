@@ -19,6 +19,7 @@
 #include "engine/copy/cursor.h"
 
 #include "engine/copy/clone.h"
+#include "engine/copy/company.h"
 #include "engine/copy/first.h"
 #include "engine/copy/plan.h"
 #include "engine/copy/proof.h"
@@ -46,7 +47,8 @@
 static int start_run(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
 {
 	void *buf = buf_get(disk->engine->bufs);
-	int rc = copy_run_start(disk, guest_off, MIN(len, cursor_run_len(disk)), buf);
+	uint64_t max_len = company_run_len(disk, guest_off, cursor_run_len(disk));
+	int rc = copy_run_start(disk, guest_off, MIN(len, max_len), buf);
 
 	if (rc)
 		buf_put(disk->engine->bufs, buf);
@@ -92,7 +94,7 @@ static int prove(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, stru
 }
 
 /* The range that is to be looked at next, in whole granules: what the program wants first, or what
- * is left at the front. */
+ * is left from the place on where the walk has begun. */
 static struct range next_range(struct bpull_disk *disk)
 {
 	const struct layer *overlay = disk_overlay(disk);
@@ -100,7 +102,7 @@ static struct range next_range(struct bpull_disk *disk)
 
 	if (disk->job.step != JOB_COPYING ||
 	    !copy_first_next(&disk->walk->first, &disk->walk->todo, &next))
-		next = range_set_first(&disk->walk->todo);
+		next = range_set_from(&disk->walk->todo, disk->walk->company.begun.guest_off);
 	return (struct range){ round_down(next.lo, overlay->granule_len),
 			       MIN(round_up(next.hi, overlay->granule_len), overlay->backed_len) };
 }
@@ -126,8 +128,11 @@ static int advance(struct bpull_disk *disk, struct range next, struct table_need
 
 static uint64_t todo_off(const struct bpull_disk *disk)
 {
-	return range_set_is_empty(&disk->walk->todo) ? disk_overlay(disk)->backed_len
-						     : range_set_first(&disk->walk->todo).lo;
+	const struct copy_walk *walk = disk->walk;
+
+	return range_set_is_empty(&walk->todo)
+		       ? disk_overlay(disk)->backed_len
+		       : range_set_from(&walk->todo, walk->company.begun.guest_off).lo;
 }
 
 static enum step cursor_step(struct op *op)
@@ -204,5 +209,7 @@ uint64_t cursor_position(const struct bpull_disk *disk)
 {
 	uint64_t at = MIN(todo_off(disk), lowest_run(disk->walk));
 
+	if (disk->walk->company.begun.guest_off)
+		return company_walked_len(disk);
 	return MAX(at, disk->walk->first.len);
 }

@@ -199,7 +199,7 @@ unsigned plan_neighbours(const struct plan *plan, unsigned i, uint32_t *in_len)
 	for (; i + n < plan->n_parts; n++) {
 		const struct plan_part *next = &plan->parts[i + n];
 
-		if (next->kind != EXTENT_COMPRESSED || next->is_repeat ||
+		if (next->kind != EXTENT_COMPRESSED || next->is_repeat || next->is_fed ||
 		    next->depth != first->depth || next->host_off < first->host_off ||
 		    next->host_off > end + COMP_GAP)
 			break;

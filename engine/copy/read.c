@@ -14,6 +14,8 @@
 #include "engine/copy/plan.h"
 #include "engine/copy/requests.h"
 #include "engine/copy/run_state.h"
+#include "engine/copy/shared_read.h"
+#include "engine/core/clock.h"
 #include "engine/core/fault.h"
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
@@ -47,7 +49,8 @@ static int prepare_decodes(struct copy_run *p)
 
 	for (unsigned i = 0, n_taken; i < plan->n_parts; i += n_taken) {
 		n_taken = 1;
-		if (plan->parts[i].kind != EXTENT_COMPRESSED || plan->parts[i].is_repeat)
+		if (plan->parts[i].kind != EXTENT_COMPRESSED || plan->parts[i].is_repeat ||
+		    plan->parts[i].is_fed)
 			continue;
 		n_taken = plan_neighbours(plan, i, &in_len);
 		total += in_len;
@@ -87,6 +90,19 @@ static void add_comp_read(struct copy_run *p, unsigned i, unsigned n, uint32_t i
 		};
 }
 
+/* All of the part but what other jobs have read. */
+static void add_data_reads(struct copy_run *p, const struct plan_part *part)
+{
+	uint32_t end = part->buf_off + part->len, len;
+
+	for (uint32_t at = part->buf_off; at < end; at += len) {
+		if (shared_read_is_fed(p, at, end, &len))
+			continue;
+		add_read(p, part_layer(p, part)->data, p->buf + at, len,
+			 part->host_off + (at - part->buf_off));
+	}
+}
+
 static void describe_reads(struct copy_run *p)
 {
 	const struct plan *plan = &p->plan;
@@ -99,9 +115,10 @@ static void describe_reads(struct copy_run *p)
 
 		n_taken = 1;
 		covered = part->buf_off + part->len;
+		if (part->is_fed)
+			continue;
 		if (part->kind == EXTENT_DATA) {
-			add_read(p, part_layer(p, part)->data, p->buf + part->buf_off, part->len,
-				 part->host_off);
+			add_data_reads(p, part);
 		} else if (part->kind == EXTENT_COMPRESSED && !part->is_repeat) {
 			n_taken = plan_neighbours(plan, i, &in_len);
 			add_comp_read(p, i, n_taken, in_len, in);
@@ -149,11 +166,14 @@ static void submit_reads(struct copy_run *p)
 
 enum step copy_run_read(struct copy_run *p)
 {
+	unsigned n_ranges;
 	int rc;
 
 	p->phase = COPY_RUN_DECODE;
 	copy_run_free_requests(p); /* the last piece's */
-	p->reqs = calloc(p->plan.n_parts, sizeof(*p->reqs));
+	p->read.begun_ns = p->read.begun_ns ? p->read.begun_ns : engine_now_ns();
+	n_ranges = shared_read_begin(p);
+	p->reqs = calloc(p->plan.n_parts + n_ranges, sizeof(*p->reqs));
 	rc = p->reqs ? prepare_decodes(p) : -ENOMEM;
 	if (rc) {
 		op_set_error(&p->op, rc, NULL, 0, true);
@@ -206,7 +226,7 @@ enum step copy_run_decode(struct copy_run *p)
 	for (unsigned i = 0; i < p->read.n_reqs; i++)
 		job_note_back(p->op.disk, p->reqs[i].file);
 	pad_reads(p);
-	p->phase = copy_run_after_read(p);
+	p->phase = p->read.shared.n ? COPY_RUN_SHARE : copy_run_after_read(p);
 	for (unsigned i = 0; i < p->read.n_decodes; i++) {
 		struct decode *d = &p->read.decodes[i];
 

@@ -10,6 +10,14 @@
 
 struct copy_run;
 struct decode;
+struct shared_range;
+
+/* What a run takes from other jobs' runs, and keeps for them (shared_read.c). */
+struct run_shared {
+	struct shared_range *ranges;
+	unsigned n, n_max;
+	bool is_off; /* another job's read failed: the run reads all itself */
+};
 
 /* What a run reads. */
 struct run_read {
@@ -18,6 +26,8 @@ struct run_read {
 	uint32_t comp_held; /* bytes of it: counted in engine->comp_len */
 	struct decode *decodes;
 	unsigned n_decodes;
+	uint64_t begun_ns; /* 0: nothing was read yet */
+	struct run_shared shared;
 };
 
 /* The phase READ. */

@@ -2,7 +2,8 @@
 /*
  * Copying one run from the chain into the overlay:
  *
- *   LOCK -> MAP -> CHARGE -> READ -> DECODE [-> COMPRESS] -> WRITE [-> FILL] -> PUBLISH -> OVER
+ *   LOCK -> MAP -> CHARGE -> READ -> DECODE [-> SHARE] [-> COMPRESS] -> WRITE [-> FILL]
+ *             |                                                                -> PUBLISH -> OVER
  *             \-> CLONE -> CLONED ------------------------------------------/
  *   failed, or a clone refused: GIVE_UP -> GIVEN_UP -> OVER
  *
@@ -31,11 +32,14 @@
 #include "engine/copy/proof.h"
 #include "engine/copy/read.h"
 #include "engine/copy/run_state.h"
+#include "engine/copy/shared_read.h"
 #include "engine/copy/space.h"
 #include "engine/copy/walk.h"
 #include "engine/copy/window.h"
 #include "engine/copy/write.h"
 #include "engine/copy/writeback.h"
+#include "engine/core/clock.h"
+#include "engine/core/convoy.h"
 #include "engine/core/disk.h"
 #include "engine/core/fault.h"
 #include "engine/core/load.h"
@@ -61,6 +65,8 @@ static void run_over(struct copy_run *p)
 
 	if (!p->taken.is_done)
 		copy_run_put_back(p, p->guest_off);
+	else if (p->read.begun_ns)
+		convoy_note_run(&p->walk->company.member, engine_now_ns() - p->read.begun_ns);
 	if (p->walk->mapping == p)
 		p->walk->mapping = NULL;
 	copy_run_paid_is_done(p);
@@ -118,6 +124,7 @@ static void copy_run_fail(struct op *op)
 {
 	struct copy_run *p = copy_run_of(op);
 
+	shared_read_end(p);
 	if (p->phase != COPY_RUN_GIVEN_UP) { /* GIVEN_UP failing means that there was no worker */
 		p->give_up.failed = *op;
 		p->phase = COPY_RUN_GIVEN_UP;
@@ -294,6 +301,7 @@ static enum step copy_run_step(struct op *op)
 	case COPY_RUN_CHARGE: return copy_run_charge(p);
 	case COPY_RUN_READ: return copy_run_read(p);
 	case COPY_RUN_DECODE: return copy_run_decode(p);
+	case COPY_RUN_SHARE: return shared_read_share(p);
 	case COPY_RUN_COMPRESS: return copy_run_compress(p);
 	case COPY_RUN_WRITE: return copy_run_write(p);
 	case COPY_RUN_FILL: return copy_run_fill(p);

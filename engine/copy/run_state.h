@@ -33,6 +33,7 @@ enum copy_run_phase {
 	COPY_RUN_CHARGE,   /* wait for tokens */
 	COPY_RUN_READ,     /* into the buffer; compressed input beside it */
 	COPY_RUN_DECODE,   /* on the workers, into the buffer */
+	COPY_RUN_SHARE,    /* keep for other jobs what was read; take what others have read */
 	COPY_RUN_COMPRESS, /* on the workers, in place: jobs that compress only */
 	COPY_RUN_WRITE,    /* find zeros, reserve, write */
 	COPY_RUN_FILL,     /* large cluster: pieces of zeros that must be written */

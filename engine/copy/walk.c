@@ -9,6 +9,7 @@
 
 #include "engine/copy/charge.h"
 #include "engine/copy/requests.h"
+#include "engine/core/convoy.h"
 #include "engine/core/disk.h"
 #include "engine/core/range_set.h"
 #include "io/base.h"
@@ -27,6 +28,8 @@ int copy_walk_open(struct bpull_disk *disk)
 
 void copy_walk_close(struct bpull_disk *disk)
 {
+	if (disk->walk)
+		convoy_leave(&disk->engine->convoys, &disk->walk->company.member);
 	free(disk->walk);
 	disk->walk = NULL;
 }
@@ -35,6 +38,7 @@ void copy_walk_begin(struct bpull_disk *disk, const struct bpull_job_options *o,
 {
 	struct copy_walk *walk = disk->walk;
 
+	convoy_leave(&disk->engine->convoys, &walk->company.member);
 	/* The sets have their memory from proof_begin(), the list from copy_first_open(). */
 	*walk = (struct copy_walk){ .owed = walk->owed, .todo = walk->todo, .first = walk->first };
 	walk->how.copy = (enum bpull_copy)o->copy;

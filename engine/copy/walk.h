@@ -19,6 +19,7 @@
 #include "engine/copy/left_out.h"
 #include "engine/copy/requests.h"
 #include "engine/copy/writeback.h"
+#include "engine/core/convoy.h"
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
 #include "engine/core/range_set.h"
@@ -46,6 +47,15 @@ struct copy_rounds {
 	uint64_t owed_len; /* bytes that the last proof found owed */
 };
 
+/* The walk goes with those of other jobs. */
+struct walk_company {
+	struct convoy_member member;
+	/* Where it began, a granule's first byte: it goes on from there to the disk's end, and from
+	 * the first byte to there. */
+	struct convoy_place begun;
+	bool waits; /* paused, verifying, or copying what is wanted first, it joins later */
+};
+
 struct copy_walk {
 	struct copy_how how;       /* walk.c */
 	struct copy_rounds rounds; /* walk.c */
@@ -54,12 +64,13 @@ struct copy_walk {
 	struct op cursor;
 	struct range_set todo;
 	struct range_set owed; /* guest bytes without evidence that they need no chain (proof.h) */
-	struct copy_first first;   /* first.c: what the program wants copied before the rest */
-	struct copy_counts counts; /* cursor.c, run.c */
-	struct run_list runs;      /* run.c */
-	struct copy_run *mapping;  /* run.c: the newest run, until it knows its length */
-	uint64_t rest_ns;          /* window.c: while a guest is at work, no new run before then */
-	struct throttle throttle;  /* charge.c */
+	struct copy_first first;     /* first.c: what the program wants copied before the rest */
+	struct walk_company company; /* company.c */
+	struct copy_counts counts;   /* cursor.c, run.c */
+	struct run_list runs;        /* run.c */
+	struct copy_run *mapping;    /* run.c: the newest run, until it knows its length */
+	uint64_t rest_ns;         /* window.c: while a guest is at work, no new run before then */
+	struct throttle throttle; /* charge.c */
 	struct request_rate requests;     /* requests.c */
 	struct clone_trials clone_trials; /* clone.c */
 	struct writeback_range written;   /* writeback.c */
@@ -67,6 +78,12 @@ struct copy_walk {
 	uint64_t abandoned_end; /* give_up.c, job/ends.c: host byte up to which failed runs may have
 				 * written */
 };
+
+/* The cursor is still where the program wants it first. */
+static inline bool walk_has_first(const struct copy_walk *walk)
+{
+	return walk->first.at < walk->first.n;
+}
 
 /* As a disk is opened. 0 or -ENOMEM. */
 int copy_walk_open(struct bpull_disk *disk);

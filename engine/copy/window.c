@@ -6,6 +6,7 @@
 #include "engine/copy/window.h"
 
 #include "engine/commit/batch.h"
+#include "engine/copy/company.h"
 #include "engine/copy/walk.h"
 #include "engine/core/clock.h"
 #include "engine/core/copied.h"
@@ -52,7 +53,8 @@ static bool has_its_share(const struct bpull_disk *disk)
 	return disk->walk->rest_ns || (disk->walk->runs.n && cursor_gives_way(disk));
 }
 
-bool cursor_may_go(const struct bpull_disk *disk)
+/* But for its convoy. */
+static bool may_go_alone(const struct bpull_disk *disk)
 {
 	const struct copy_walk *walk = disk->walk;
 	const struct job *job = &disk->job;
@@ -70,6 +72,16 @@ bool cursor_may_go(const struct bpull_disk *disk)
 	       buf_n_free(disk->engine->bufs) && walk->runs.n < disk->engine->budget.max_runs &&
 	       !has_its_share(disk) && disk->engine->comp_len <= disk->engine->budget.comp_len &&
 	       !commit_is_overdue(disk) && !verify_is_full(disk);
+}
+
+bool cursor_may_go(const struct bpull_disk *disk)
+{
+	return may_go_alone(disk) && company_lets_go(disk);
+}
+
+bool cursor_is_held(const struct bpull_disk *disk)
+{
+	return may_go_alone(disk) && !company_lets_go(disk);
 }
 
 /* A run, or a piece, is at most this part of what the rate allows in a second: then the rate of

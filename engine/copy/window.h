@@ -27,6 +27,8 @@ uint64_t cursor_piece_len(const struct bpull_disk *disk);
 bool cursor_gives_way(const struct bpull_disk *disk);
 /* Another run may begin now. */
 bool cursor_may_go(const struct bpull_disk *disk);
+/* It might, if other jobs of its convoy were further. */
+bool cursor_is_held(const struct bpull_disk *disk);
 
 /* Guest bytes that the next run takes at most. */
 uint64_t cursor_run_len(const struct bpull_disk *disk);

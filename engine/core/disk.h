@@ -19,6 +19,7 @@
 
 #include "engine/blockpull.h"
 #include "engine/core/aside.h"
+#include "engine/core/convoy.h"
 #include "engine/core/events.h"
 #include "engine/core/job.h"
 #include "engine/core/limiter.h"
@@ -99,6 +100,7 @@ struct bpull_engine {
 	struct op_list urgent, ready; /* operations to be stepped: the guest's, the others */
 	uint64_t comp_len; /* bytes of compressed input, and for compressing, held by runs */
 	struct engine_budget budget;
+	struct convoys convoys; /* jobs that read the same layers, and what they have read */
 	struct {
 		struct queued_event *first, *last;
 	} events; /* of jobs, to be taken by the program */

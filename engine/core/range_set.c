@@ -73,6 +73,20 @@ bool range_set_next(const struct range_set *set, uint64_t off, struct range *ran
 	return true;
 }
 
+struct range range_set_from(const struct range_set *set, uint64_t off)
+{
+	size_t i = first_behind(set, off);
+	struct range next;
+
+	if (i == set->n)
+		return *item(set, 0);
+	next = *item(set, i);
+	if (next.lo < off && set->n == set->room)
+		return *item(set, 0);
+	next.lo = MAX(next.lo, off);
+	return next;
+}
+
 bool range_set_meets(const struct range_set *set, uint64_t lo, uint64_t hi)
 {
 	size_t i = first_behind(set, lo);

@@ -22,6 +22,7 @@
 #include "engine/commit/mixed.h"
 #include "engine/commit/state.h"
 #include "engine/copy/charge.h"
+#include "engine/copy/company.h"
 #include "engine/copy/cursor.h"
 #include "engine/copy/proof.h"
 #include "engine/copy/walk.h"
@@ -221,5 +222,6 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	job->paused = o->flags & BPULL_JOB_START_PAUSED;
 	proof_owe_all(disk);
 	cursor_start(disk);
+	company_join(disk);
 	job_publish_info(disk, job->start_ns);
 }

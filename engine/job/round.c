@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <sys/timerfd.h>
 
+#include "engine/copy/company_look.h"
 #include "engine/copy/walk.h"
 #include "engine/core/clock.h"
 #include "engine/core/disk.h"
@@ -35,10 +36,13 @@ static void run_jobs(struct bpull_engine *engine, uint64_t now_ns)
 {
 	struct bpull_disk *first = engine->disks, **link;
 
+	engine->convoys.due_ns = company_look(engine, now_ns);
 	for (struct bpull_disk *disk = first; disk; disk = disk->next) {
 		job_run(disk, now_ns);
 		guest_run(disk, now_ns);
 	}
+	if (company_was_left(engine))
+		engine_rerun(engine); /* others may go on */
 	if (!first || !first->next)
 		return;
 	engine->disks = first->next;
@@ -50,7 +54,7 @@ static void run_jobs(struct bpull_engine *engine, uint64_t now_ns)
 
 static void arm_timer(struct bpull_engine *engine, uint64_t now_ns)
 {
-	uint64_t at_ns = UINT64_MAX;
+	uint64_t at_ns = engine->convoys.due_ns;
 	struct itimerspec when = { 0 };
 
 	for (struct bpull_disk *disk = engine->disks; disk; disk = disk->next) {

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "formats/core/foreign.h"
@@ -60,6 +61,9 @@ static int open_as(enum image_format format, struct file *file, struct table_cac
 		       file_show(file, &shown));
 }
 
+/* Not an engine's: two engines of a program have threads of their own. */
+static atomic_uint_fast64_t last_number;
+
 int format_open(enum image_format format, struct file *file, struct table_cache *cache,
 		struct layer **out, struct err *err)
 {
@@ -86,6 +90,7 @@ int format_open(enum image_format format, struct file *file, struct table_cache 
 	layer->hint.off = layer->hint.end = 0;
 	layer->n_users = 0;
 	layer->is_overlay = false;
+	layer->number = atomic_fetch_add(&last_number, 1) + 1;
 	*out = layer;
 	return 0;
 }

@@ -149,6 +149,7 @@ struct layer {
 	} hint;
 	unsigned n_users; /* chains of this engine that hold it */
 	bool is_overlay;
+	uint64_t number; /* format_open(): no other layer of the process has it, or has had it */
 };
 
 /* As raw_open(). */

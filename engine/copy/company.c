@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Where a walk begins and where it is, as its convoy counts: in laps. What is done is in the sets
+ * of the walk and nowhere else. So a walk may begin anywhere, and join again elsewhere: that only
+ * changes which part of `todo` is next.
+ */
+#include "engine/copy/company.h"
+
+#include "engine/copy/run_state.h"
+#include "engine/copy/walk.h"
+#include "engine/core/convoy.h"
+#include "engine/core/disk.h"
+#include "engine/core/kept.h"
+#include "engine/core/range_set.h"
+#include "formats/chain/chain.h"
+#include "formats/core/layer.h"
+#include "io/base.h"
+
+/* The last layer that the job pulls. */
+static const struct layer *last_layer(const struct bpull_disk *disk)
+{
+	const struct chain *chain = disk->chain;
+
+	return chain->layers[MIN(chain->pull_to, chain->n_layers) - 1];
+}
+
+void company_join(struct bpull_disk *disk)
+{
+	struct walk_company *company = &disk->walk->company;
+	const struct layer *overlay = disk_overlay(disk);
+
+	/* What the program wants first is copied in an order of its own. */
+	company->waits = walk_has_first(disk->walk);
+	if (company->waits)
+		return;
+	convoy_join(&disk->engine->convoys, &company->member, last_layer(disk)->number,
+		    overlay->backed_len, &company->begun);
+	company->begun.guest_off =
+		round_down(company->begun.guest_off,
+			   MAX((uint64_t)overlay->cluster_len, (uint64_t)KEPT_MAX_LEN));
+}
+
+void company_leave(struct bpull_disk *disk)
+{
+	convoy_leave(&disk->engine->convoys, &disk->walk->company.member);
+}
+
+static struct convoy_place place_of(const struct bpull_disk *disk, uint64_t guest_off)
+{
+	struct convoy_place at = disk->walk->company.begun;
+
+	at.lap += guest_off < at.guest_off;
+	at.guest_off = guest_off;
+	return at;
+}
+
+static struct convoy_place next_place(const struct bpull_disk *disk)
+{
+	const struct copy_walk *walk = disk->walk;
+
+	if (range_set_is_empty(&walk->todo)) /* nothing, a round from where it began */
+		return (struct convoy_place){ walk->company.begun.lap + 1,
+					      walk->company.begun.guest_off };
+	return place_of(disk, range_set_from(&walk->todo, walk->company.begun.guest_off).lo);
+}
+
+bool company_lets_go(const struct bpull_disk *disk)
+{
+	const struct convoy_member *member = &disk->walk->company.member;
+	struct convoy_place at;
+
+	if (!convoy_is_shared(member))
+		return true;
+	at = next_place(disk);
+	return convoy_lets_go(&disk->engine->convoys, member, &at);
+}
+
+struct convoy_place company_place(const struct bpull_disk *disk)
+{
+	struct convoy_place place = next_place(disk);
+
+	for (const struct copy_run *p = disk->walk->runs.first; p; p = p->next) {
+		struct convoy_place at = place_of(disk, p->guest_off);
+
+		if (convoy_is_before(&at, &place))
+			place = at;
+	}
+	return place;
+}
+
+uint64_t company_run_len(const struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
+{
+	if (!convoy_is_shared(&disk->walk->company.member))
+		return len;
+	return MIN(len, round_down(guest_off, KEPT_MAX_LEN) + KEPT_MAX_LEN - guest_off);
+}
+
+uint64_t company_walked_len(const struct bpull_disk *disk)
+{
+	const struct copy_walk *walk = disk->walk;
+	uint64_t left = range_set_len(&walk->todo), len = disk_overlay(disk)->backed_len;
+
+	for (const struct copy_run *p = walk->runs.first; p; p = p->next)
+		left += p->taken.end - p->guest_off;
+	return len - MIN(left, len);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* A job's place among the jobs that read the same layers (core/convoy.h). */
+#ifndef BLOCKPULL_COPY_COMPANY_H
+#define BLOCKPULL_COPY_COMPANY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/core/convoy.h"
+#include "io/base.h"
+
+struct bpull_disk;
+
+/* The walk's cursor was started: from now on it goes with the jobs whose chains end in the same
+ * layer, from their place on. */
+void company_join(struct bpull_disk *disk);
+void company_leave(struct bpull_disk *disk);
+/* What the convoy says to the cursor's next run. True, too, for a job that goes alone. */
+bool company_lets_go(const struct bpull_disk *disk);
+/* Where the walk is: all before that place is done. */
+struct convoy_place company_place(const struct bpull_disk *disk);
+/* Guest bytes, up to len, that a run at guest_off takes: with company it ends where a kept range
+ * must. */
+uint64_t company_run_len(const struct bpull_disk *disk, uint64_t guest_off, uint64_t len);
+/* Guest bytes that the walk has done. */
+uint64_t company_walked_len(const struct bpull_disk *disk);
+
+#endif

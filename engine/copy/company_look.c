@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What convoys are told of their members. A job is asked each round, as the engine asks it for its
+ * steps: so no place where a job is paused, fails or ends has to know of convoys.
+ */
+#include "engine/copy/company_look.h"
+
+#include "engine/copy/company.h"
+#include "engine/copy/run_state.h"
+#include "engine/copy/shared_read.h"
+#include "engine/copy/walk.h"
+#include "engine/copy/window.h"
+#include "engine/core/convoy.h"
+#include "engine/core/disk.h"
+#include "engine/core/job.h"
+#include "engine/core/loop.h"
+#include "io/base.h"
+#include "io/buf.h"
+
+/* The first walk of a job copies, from what the program wants first on in the disk's order. Later
+ * ones look at a little here and there, alone. */
+static bool is_under_way(const struct bpull_disk *disk)
+{
+	const struct job *job = &disk->job;
+
+	return job->step == JOB_COPYING && disk->walk->rounds.n == 1 &&
+	       !walk_has_first(disk->walk) && !job->error && !job->aborted && !job->paused;
+}
+
+static void tell_convoy(struct bpull_disk *disk)
+{
+	struct convoy_member *member = &disk->walk->company.member;
+
+	member->place = company_place(disk);
+	member->is_held = convoy_is_shared(member) && cursor_is_held(disk);
+	member->awaits_source = shared_read_awaits(disk->walk->runs.first);
+}
+
+static void look_at_disk(struct bpull_disk *disk)
+{
+	struct walk_company *company = &disk->walk->company;
+
+	if (!company->member.convoy && company->waits && is_under_way(disk))
+		company_join(disk);
+	if (!company->member.convoy)
+		return;
+	if (is_under_way(disk)) {
+		tell_convoy(disk);
+		return;
+	}
+	company->waits = true;
+	company_leave(disk);
+}
+
+uint64_t company_look(struct bpull_engine *engine, uint64_t now_ns)
+{
+	for (struct bpull_disk *disk = engine->disks; disk; disk = disk->next)
+		look_at_disk(disk);
+	return convoy_look(&engine->convoys, now_ns,
+			   buf_n_free(engine->bufs) && !engine_guest_is_active(engine));
+}
+
+bool company_was_left(const struct bpull_engine *engine)
+{
+	for (const struct bpull_disk *disk = engine->disks; disk; disk = disk->next)
+		if (convoy_is_shared(&disk->walk->company.member) && !is_under_way(disk))
+			return true;
+	return false;
+}

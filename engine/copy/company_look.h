@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Once a round: how far the jobs of each convoy are. */
+#ifndef BLOCKPULL_COPY_COMPANY_LOOK_H
+#define BLOCKPULL_COPY_COMPANY_LOOK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "io/base.h"
+
+struct bpull_engine;
+
+/* Before the jobs look at their state: jobs that do not copy any more leave, paused ones that go on
+ * join again. Returns when it must be called again, as convoy_look(). */
+uint64_t company_look(struct bpull_engine *engine, uint64_t now_ns);
+/* Behind them: a job has come to a state in which its convoy must not wait for it. */
+bool company_was_left(const struct bpull_engine *engine);
+
+#endif

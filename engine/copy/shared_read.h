@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* What a copy run takes of what other jobs have read, and keeps for them. */
+#ifndef BLOCKPULL_COPY_SHARED_READ_H
+#define BLOCKPULL_COPY_SHARED_READ_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/core/op.h"
+#include "io/base.h"
+
+struct copy_run;
+
+/* The run is about to read what is planned. Finds out what other jobs have read or are reading
+ * (plan_part.is_fed, shared_read_is_fed()), and claims the rest. Returns how many more requests
+ * than parts there may be. */
+unsigned shared_read_begin(struct copy_run *p);
+/* *len: how many bytes from `at` of the run's, up to `end`, are read by this run, or, if it returns
+ * true, by another. */
+bool shared_read_is_fed(const struct copy_run *p, uint32_t at, uint32_t end, uint32_t *len);
+/* The phase SHARE. */
+enum step shared_read_share(struct copy_run *p);
+/* The run gives up all that it claimed or takes. Idempotent. */
+void shared_read_end(struct copy_run *p);
+/* The run waits for what is read of a shared layer, by itself or by others. NULL: no. */
+bool shared_read_awaits(const struct copy_run *p);
+
+#endif

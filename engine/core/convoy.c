@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Which members a convoy has, how far each may go, and which is too slow for it.
+ *
+ * Slow is a member that keeps the others waiting while there is room for them to work: so neither
+ * a slow source, which all wait for, nor a busy device, where buffers are the limit, breaks a
+ * convoy up. The measure is what a run of the fastest member takes. A fixed time was rejected: what
+ * is long for a local disk is one read of a distant one.
+ */
+#include "engine/core/convoy.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "io/base.h"
+
+/* A convoy waits for its last member to come on by a MiB as long as the fastest needs for so many
+ * runs, and at least so long. */
+#define PATIENCE_RUNS 8
+#define PATIENCE_NS   UINT64_C(250000000)
+
+/* Guest bytes. */
+#define MIN_WINDOW (64 * KiB)
+
+static bool is_convoy(const struct convoy *convoy)
+{
+	return convoy->n > 1;
+}
+
+/* Half of what may be kept: the rest is for what members have that end before others. */
+static uint64_t window_len(const struct convoys *convoys)
+{
+	uint64_t n = 0;
+
+	for (const struct convoy *c = convoys->first; c; c = c->next)
+		n += is_convoy(c);
+	n = n ? n : 1;
+	return MAX(convoys->kept.max_len / 2 / n, MIN_WINDOW);
+}
+
+/* Guest bytes of the longest disk: where the convoy wraps. */
+static uint64_t round_len(const struct convoy *convoy)
+{
+	uint64_t len = 0;
+
+	for (const struct convoy_member *m = convoy->members; m; m = m->next)
+		len = MAX(len, m->len);
+	return len;
+}
+
+/* Guest bytes from the convoy's last member to that place; UINT64_MAX: more than a round. */
+static uint64_t distance(const struct convoy *convoy, const struct convoy_place *at)
+{
+	const struct convoy_place *last = &convoy->last;
+
+	if (convoy_is_before(at, last))
+		return 0;
+	if (at->lap == last->lap)
+		return at->guest_off - last->guest_off;
+	if (at->lap > last->lap + 1)
+		return UINT64_MAX;
+	return MAX(round_len(convoy), last->guest_off) - last->guest_off + at->guest_off;
+}
+
+static void find_last(struct convoy *convoy)
+{
+	const struct convoy_member *last = convoy->members;
+
+	for (const struct convoy_member *m = last; m; m = m->next)
+		if (convoy_is_before(&m->place, &last->place))
+			last = m;
+	if (last)
+		convoy->last = last->place;
+}
+
+static struct convoy *find_convoy(struct convoys *convoys, uint64_t layer)
+{
+	struct convoy *c = convoys->first;
+
+	while (c && c->layer != layer)
+		c = c->next;
+	if (c)
+		return c;
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return NULL;
+	c->layer = layer;
+	c->next = convoys->first;
+	convoys->first = c;
+	return c;
+}
+
+void convoy_join(struct convoys *convoys, struct convoy_member *member, uint64_t layer,
+		 uint64_t disk_len, struct convoy_place *begin)
+{
+	struct convoy *convoy = find_convoy(convoys, layer);
+
+	*member = (struct convoy_member){ .len = disk_len };
+	*begin = (struct convoy_place){ 0 };
+	if (!convoy)
+		return;
+	find_last(convoy);
+	if (convoy->n)
+		*begin = convoy->last;
+	if (begin->guest_off >= disk_len)
+		*begin = (struct convoy_place){ .lap = begin->lap + 1 };
+	member->convoy = convoy;
+	member->place = *begin;
+	member->next = convoy->members;
+	convoy->members = member;
+	convoy->n++;
+}
+
+void convoy_leave(struct convoys *convoys, struct convoy_member *member)
+{
+	struct convoy *convoy = member->convoy, **link = &convoys->first;
+	struct convoy_member **from;
+
+	if (!convoy)
+		return;
+	for (from = &convoy->members; *from != member; from = &(*from)->next)
+		;
+	*from = member->next;
+	member->convoy = NULL;
+	member->next = NULL;
+	if (--convoy->n)
+		return;
+	while (*link != convoy)
+		link = &(*link)->next;
+	*link = convoy->next;
+	free(convoy);
+}
+
+bool convoy_is_shared(const struct convoy_member *member)
+{
+	return member->convoy && is_convoy(member->convoy);
+}
+
+bool convoy_is_fed(const struct convoys *convoys, const struct convoy_member *member)
+{
+	return convoy_is_shared(member) || (member->convoy && convoys->kept.n);
+}
+
+bool convoy_lets_go(const struct convoys *convoys, const struct convoy_member *member,
+		    const struct convoy_place *at)
+{
+	return !convoy_is_shared(member) || distance(member->convoy, at) < window_len(convoys);
+}
+
+void convoy_note_run(struct convoy_member *member, uint64_t took_ns)
+{
+	member->run_ns = member->run_ns ? (7 * member->run_ns + took_ns) / 8 : took_ns;
+}
+
+/* ---- once a round ---- */
+
+static uint64_t patience_ns(const struct convoy *convoy)
+{
+	uint64_t fastest = UINT64_MAX;
+
+	for (const struct convoy_member *m = convoy->members; m; m = m->next)
+		if (m->run_ns)
+			fastest = MIN(fastest, m->run_ns);
+	return fastest == UINT64_MAX ? UINT64_MAX : MAX(PATIENCE_RUNS * fastest, PATIENCE_NS);
+}
+
+static bool is_last(const struct convoy *convoy, const struct convoy_member *member)
+{
+	return member->place.lap == convoy->last.lap &&
+	       member->place.guest_off / MiB == convoy->last.guest_off / MiB;
+}
+
+/* Members wait for the last ones, and that is these members' own affair. */
+static bool waits(const struct convoy *convoy)
+{
+	bool any = false;
+
+	for (const struct convoy_member *m = convoy->members; m; m = m->next) {
+		if (is_last(convoy, m) && m->awaits_source)
+			return false;
+		any |= m->is_held && !is_last(convoy, m);
+	}
+	return any;
+}
+
+/* Those go alone from now on. A convoy without its last member is one still, as at least one was
+ * held. */
+static void part_from_last(struct convoys *convoys, struct convoy *convoy)
+{
+	struct convoy_place last = convoy->last;
+	struct convoy_member *next;
+
+	for (struct convoy_member *m = convoy->members; m; m = next) {
+		next = m->next;
+		convoy->last = last;
+		if (is_last(convoy, m))
+			convoy_leave(convoys, m);
+	}
+	find_last(convoy);
+}
+
+static uint64_t look_at_convoy(struct convoys *convoys, struct convoy *convoy, uint64_t now_ns,
+			       bool has_room)
+{
+	uint64_t patience, step;
+
+	find_last(convoy);
+	step = convoy->last.lap << 44 | convoy->last.guest_off / MiB;
+	if (step != convoy->wait.step)
+		convoy->wait.len_ns = convoy->wait.since_ns = 0;
+	convoy->wait.step = step;
+	if (convoy->wait.since_ns)
+		convoy->wait.len_ns += now_ns - convoy->wait.since_ns;
+	convoy->wait.since_ns = 0;
+	patience = patience_ns(convoy);
+	if (!has_room || patience == UINT64_MAX || !is_convoy(convoy) || !waits(convoy))
+		return UINT64_MAX;
+	convoy->wait.since_ns = now_ns;
+	if (convoy->wait.len_ns < patience)
+		return now_ns + patience - convoy->wait.len_ns;
+	convoy->wait.len_ns = convoy->wait.since_ns = 0;
+	part_from_last(convoys, convoy);
+	return now_ns;
+}
+
+/* Some member is still to come past. Places of one lap before and behind are told by distance: none
+ * reads further ahead than a window and the length of a run. */
+static bool is_needed(void *opaque, const struct kept *kept)
+{
+	struct convoys *convoys = opaque;
+	uint64_t far = 2 * window_len(convoys);
+
+	for (const struct convoy *c = convoys->first; c; c = c->next) {
+		struct convoy_place end = { c->last.lap, kept->guest_off + kept->len };
+
+		if (end.guest_off <= c->last.guest_off)
+			end.lap++;
+		if (distance(c, &end) <= far)
+			return true;
+	}
+	return false;
+}
+
+uint64_t convoy_look(struct convoys *convoys, uint64_t now_ns, bool has_room)
+{
+	uint64_t at_ns = UINT64_MAX;
+
+	for (struct convoy *c = convoys->first, *next; c; c = next) {
+		next = c->next;
+		at_ns = MIN(at_ns, look_at_convoy(convoys, c, now_ns, has_room));
+	}
+	if (convoys->kept.n)
+		kept_sweep(&convoys->kept, is_needed, convoys);
+	return at_ns;
+}
+
+void convoys_close(struct convoys *convoys)
+{
+	assert(!convoys->first);
+	kept_sweep(&convoys->kept, is_needed, convoys);
+	assert(!convoys->kept.n);
+}

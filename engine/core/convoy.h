@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Convoys: jobs of an engine whose chains end in the same layer, and that advance together, so
+ * that what one reads of the layers they share feeds the others (kept.h). No member is more than
+ * a window ahead of the last.
+ *
+ * A convoy goes round: a job that joins while it is under way begins at its place and wraps.
+ * A place is a lap and a guest offset.
+ *
+ * Pure: it decides by what it is told of each member. Owner's thread only.
+ */
+#ifndef BLOCKPULL_CORE_CONVOY_H
+#define BLOCKPULL_CORE_CONVOY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/core/kept.h"
+#include "io/base.h"
+
+struct convoy;
+
+struct convoy_place {
+	uint64_t lap;
+	uint64_t guest_off;
+};
+
+/* What a member is told to be; its owner sets it before convoy_look(). */
+struct convoy_member {
+	struct convoy *convoy; /* NULL: the job goes alone */
+	struct convoy_member *next;
+	struct convoy_place place; /* all before it is done */
+	uint64_t len;              /* guest bytes of its disk */
+	bool is_held;              /* it could go on, but for the window */
+	bool awaits_source;        /* what it is at comes from a layer that is shared */
+	uint64_t run_ns;           /* what a run of it takes, on average; 0: none has ended */
+};
+
+struct convoy {
+	uint64_t layer; /* number of the layer that all end in */
+	struct convoy_member *members;
+	unsigned n;
+	struct convoy_place last; /* of the last member, as of the last look */
+	struct {
+		uint64_t since_ns; /* 0: the convoy does not wait */
+		uint64_t len_ns;   /* it has waited, since its last member came on by a MiB */
+		uint64_t step;     /* that member's MiB */
+	} wait;
+	struct convoy *next;
+};
+
+/* Of an engine. Zero-initialised there are none, and kept.max_len is to be set. */
+struct convoys {
+	struct convoy *first;
+	struct kept_set kept;
+	uint64_t due_ns; /* when convoy_look() must be called again, at the latest */
+};
+
+/* The job's walk begins: it joins the convoy of the layer, or makes one. The convoy's place, or the
+ * disk's first byte, is the member's: *begin. Without memory it goes alone. */
+void convoy_join(struct convoys *convoys, struct convoy_member *member, uint64_t layer,
+		 uint64_t disk_len, struct convoy_place *begin);
+/* Idempotent. */
+void convoy_leave(struct convoys *convoys, struct convoy_member *member);
+/* It has company: what it reads is kept for others. */
+bool convoy_is_shared(const struct convoy_member *member);
+/* Others have read, or read, what it may need: also those that have left since. */
+bool convoy_is_fed(const struct convoys *convoys, const struct convoy_member *member);
+/* The member may begin a run at that place. */
+bool convoy_lets_go(const struct convoys *convoys, const struct convoy_member *member,
+		    const struct convoy_place *at);
+/* The member whose run took so long. */
+void convoy_note_run(struct convoy_member *member, uint64_t took_ns);
+/* Once a round, when all members are up to date: finds the last one, lets members go alone for
+ * which the others have waited too long, and drops what no member needs any more. has_room: a
+ * member could go on at once, and no guest is at work. Returns when it must be called again;
+ * UINT64_MAX: not by the clock. */
+uint64_t convoy_look(struct convoys *convoys, uint64_t now_ns, bool has_room);
+
+/* There are no convoys any more: forgets what is kept. */
+void convoys_close(struct convoys *convoys);
+
+/* a is before b. */
+static inline bool convoy_is_before(const struct convoy_place *a, const struct convoy_place *b)
+{
+	return a->lap < b->lap || (a->lap == b->lap && a->guest_off < b->guest_off);
+}
+
+#endif

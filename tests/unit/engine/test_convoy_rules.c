@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Promises of engine/core/convoy.c and kept.c: no member is further ahead of the
+ * last than a window, the last one is never held, a member that is slow for reasons of its
+ * own goes alone and no other does, and what is kept is there until the last has passed.
+ */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "engine/core/convoy.h"
+#include "engine/core/kept.h"
+#include "io/base.h"
+
+#define MS     UINT64_C(1000000)
+#define LEN    (64 * MiB)
+#define WINDOW (8 * MiB)
+
+static struct convoys new_convoys(void)
+{
+	return (struct convoys){ .kept = { .max_len = 2 * WINDOW } };
+}
+
+static struct convoy_place at(uint64_t lap, uint64_t guest_off)
+{
+	return (struct convoy_place){ lap, guest_off };
+}
+
+static void join(struct convoys *convoys, struct convoy_member *m, struct convoy_place want)
+{
+	struct convoy_place begin;
+
+	convoy_join(convoys, m, 7, LEN, &begin);
+	cr_assert_eq(begin.lap, want.lap);
+	cr_assert_eq(begin.guest_off, want.guest_off);
+	m->place = begin;
+}
+
+static bool lets_go(const struct convoys *convoys, const struct convoy_member *m, uint64_t lap,
+		    uint64_t guest_off)
+{
+	struct convoy_place place = at(lap, guest_off);
+
+	return convoy_lets_go(convoys, m, &place);
+}
+
+Test(convoy_rules, holds_a_member_a_window_ahead_and_never_the_last)
+{
+	struct convoys convoys = new_convoys();
+	struct convoy_member a, b;
+
+	join(&convoys, &a, at(0, 0));
+	cr_assert(lets_go(&convoys, &a, 0, LEN - 1), "alone");
+	join(&convoys, &b, at(0, 0));
+	cr_assert(lets_go(&convoys, &a, 0, WINDOW - 1));
+	cr_assert_not(lets_go(&convoys, &a, 0, WINDOW));
+	b.place = at(0, 3 * MiB);
+	a.place = at(0, WINDOW);
+	convoy_look(&convoys, MS, true);
+	cr_assert(lets_go(&convoys, &a, 0, WINDOW + 3 * MiB - 1));
+	cr_assert_not(lets_go(&convoys, &a, 0, WINDOW + 3 * MiB));
+	cr_assert(lets_go(&convoys, &b, 0, 3 * MiB));
+	cr_assert(lets_go(&convoys, &b, 0, 2 * MiB), "it goes back");
+	convoy_leave(&convoys, &b);
+	convoy_look(&convoys, 2 * MS, true);
+	cr_assert(lets_go(&convoys, &a, 0, LEN - 1), "alone again");
+	convoy_leave(&convoys, &a);
+	convoys_close(&convoys);
+}
+
+Test(convoy_rules, a_late_one_begins_with_the_last_and_wraps)
+{
+	struct convoys convoys = new_convoys();
+	struct convoy_member a, b, c;
+
+	join(&convoys, &a, at(0, 0));
+	a.place = at(0, LEN - 2 * MiB);
+	convoy_look(&convoys, MS, true);
+	join(&convoys, &b, at(0, LEN - 2 * MiB));
+	/* Over the end: a lap more, and the window goes round it. */
+	cr_assert(lets_go(&convoys, &b, 1, WINDOW - 2 * MiB - 1));
+	cr_assert_not(lets_go(&convoys, &b, 1, WINDOW - 2 * MiB));
+	a.place = b.place = at(1, 5 * MiB);
+	convoy_look(&convoys, 2 * MS, true);
+	join(&convoys, &c, at(1, 5 * MiB));
+	cr_assert(lets_go(&convoys, &c, 1, 5 * MiB));
+	convoy_leave(&convoys, &a);
+	convoy_leave(&convoys, &b);
+	convoy_leave(&convoys, &c);
+	convoys_close(&convoys);
+}
+
+Test(convoy_rules, disks_of_another_base_are_no_company)
+{
+	struct convoys convoys = new_convoys();
+	struct convoy_member a, b;
+	struct convoy_place begin;
+
+	join(&convoys, &a, at(0, 0));
+	convoy_join(&convoys, &b, 8, LEN, &begin);
+	cr_assert_not(convoy_is_shared(&a));
+	cr_assert_not(convoy_is_shared(&b));
+	cr_assert(lets_go(&convoys, &a, 0, LEN - 1));
+	convoy_leave(&convoys, &a);
+	convoy_leave(&convoys, &b);
+	convoys_close(&convoys);
+}
+
+/* ---- slow members ---- */
+
+/* a and b are at the window's end, c is behind. */
+static void three(struct convoys *convoys, struct convoy_member m[3])
+{
+	for (unsigned i = 0; i < 3; i++) {
+		join(convoys, &m[i], at(0, 0));
+		convoy_note_run(&m[i], (i == 2 ? 500 : 10) * MS);
+	}
+	m[0].place = m[1].place = at(0, WINDOW);
+	m[0].is_held = m[1].is_held = true;
+}
+
+Test(convoy_rules, the_slow_one_goes_alone)
+{
+	struct convoys convoys = new_convoys();
+	struct convoy_member m[3];
+	uint64_t now = 1000 * MS, due;
+
+	three(&convoys, m);
+	due = convoy_look(&convoys, now, true);
+	cr_assert(due > now && due <= now + 300 * MS, "it asks for no look");
+	convoy_look(&convoys, due - MS, true);
+	cr_assert(convoy_is_shared(&m[2]));
+	convoy_look(&convoys, due, true);
+	cr_assert_null(m[2].convoy);
+	cr_assert(convoy_is_shared(&m[0]));
+	cr_assert(lets_go(&convoys, &m[0], 0, WINDOW), "they wait still");
+	cr_assert(lets_go(&convoys, &m[2], 0, 0), "the slow one is held");
+	convoy_leave(&convoys, &m[0]);
+	convoy_leave(&convoys, &m[1]);
+	convoys_close(&convoys);
+}
+
+static void goes_on(bool has_room, bool awaits_source, bool comes_on, bool others_are_slow)
+{
+	struct convoys convoys = new_convoys();
+	struct convoy_member m[3];
+	uint64_t now = 1000 * MS;
+
+	three(&convoys, m);
+	m[2].awaits_source = awaits_source;
+	for (unsigned i = 0; others_are_slow && i < 2; i++)
+		m[i].run_ns = m[2].run_ns;
+	for (unsigned i = 0; i < 30; i++, now += 100 * MS) {
+		m[2].place.guest_off += comes_on ? MiB / 2 : 0;
+		convoy_look(&convoys, now, has_room);
+	}
+	for (unsigned i = 0; i < 3; i++) {
+		cr_assert_not_null(m[i].convoy, "member %u has left", i);
+		convoy_leave(&convoys, &m[i]);
+	}
+	convoys_close(&convoys);
+}
+
+Test(convoy_rules, no_member_is_slow_that_waits_for_what_all_wait_for)
+{
+	goes_on(false, false, false, false); /* buffers */
+	goes_on(true, true, false, false);   /* the source */
+	goes_on(true, false, true, false);   /* a MiB each 200 ms */
+	goes_on(true, false, false, true);   /* no other is faster */
+}
+
+/* ---- what is kept ---- */
+
+static const uint8_t bytes[KEPT_MAX_LEN];
+
+static void keep(struct kept_set *set, uint64_t guest_off, uint32_t len)
+{
+	struct kept *kept = kept_claim(set, 7, guest_off, len);
+
+	cr_assert_not_null(kept);
+	kept_fill(set, kept, bytes);
+}
+
+Test(convoy_rules, what_is_kept_goes_behind_the_last)
+{
+	struct convoys convoys = new_convoys();
+	struct convoy_member a, b;
+
+	join(&convoys, &a, at(0, 0));
+	join(&convoys, &b, at(0, 0));
+	for (uint64_t off = 0; off < WINDOW; off += MiB)
+		keep(&convoys.kept, off, MiB);
+	a.place = at(0, WINDOW);
+	b.place = at(0, 2 * MiB - 1);
+	convoy_look(&convoys, MS, true);
+	cr_assert_null(kept_find(&convoys.kept, 7, 0, MiB));
+	cr_assert_not_null(kept_find(&convoys.kept, 7, MiB, 2 * MiB), "the last is in it");
+	cr_assert_eq(convoys.kept.len, 7 * MiB);
+	convoy_leave(&convoys, &a); /* the last one is alone, and it is kept for it */
+	convoy_look(&convoys, 2 * MS, true);
+	cr_assert_not_null(kept_find(&convoys.kept, 7, 7 * MiB, 8 * MiB));
+	convoy_leave(&convoys, &b);
+	convoy_look(&convoys, 3 * MS, true);
+	cr_assert_eq(convoys.kept.len, 0);
+	convoys_close(&convoys);
+}
+
+Test(convoy_rules, a_kept_range_is_found_by_what_it_meets)
+{
+	struct kept_set set = { .max_len = MiB };
+	struct kept *kept;
+
+	keep(&set, 8192, 4096);
+	keep(&set, 65536, 4096);
+	cr_assert_null(kept_find(&set, 7, 0, 8192));
+	cr_assert_null(kept_find(&set, 7, 12288, 65536));
+	cr_assert_null(kept_find(&set, 7 + KEPT_N_LISTS, 8192, 12288), "of another layer");
+	kept = kept_find(&set, 7, 12287, MiB);
+	cr_assert(kept && kept->guest_off == 8192);
+	kept = kept_find(&set, 7, 12288, MiB);
+	cr_assert(kept && kept->guest_off == 65536);
+	cr_assert_null(kept_claim(&set, 7, 0, MiB), "there is no room");
+	kept_hold(kept);
+	kept_drop(&set, kept);
+	cr_assert_null(kept_find(&set, 7, 65536, MiB));
+	cr_assert_eq(kept->state, KEPT_HERE, "who holds it can't take it");
+	kept_release(&set, kept);
+	cr_assert_eq(set.len, 4096);
+	kept_drop(&set, kept_find(&set, 7, 8192, 12288));
+	cr_assert(!set.len && !set.n);
+}
