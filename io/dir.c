@@ -10,6 +10,7 @@
 
 #include "io/blocking.h"
 #include "io/file.h"
+#include "io/opener.h"
 
 const char *dir_last_part(const char *path)
 {

@@ -10,14 +10,10 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
 #include "io/base.h"
 #include "io/blocking.h"
 #include "io/file.h"
-
-/* Between two looks at a file of which it is not known yet whether it was changed. */
-#define LOOK_NS 1000000
 
 /* Offsets are off_t below this line. */
 static bool is_off_t_range(uint64_t off, uint64_t len)
@@ -132,66 +128,6 @@ int file_lengthen(struct file *file, uint64_t len)
 	return rc ? rc : WAITING(file->ops->sync(file));
 }
 
-void file_judge_holes(struct file *file, enum file_holes want, bool known, bool claims)
-{
-	file->holes_known = known;
-	file->trust_holes = want == FILE_HOLES_TRUST || (want == FILE_HOLES_AUTO && known);
-	file->holes_spared = want == FILE_HOLES_AUTO && !known && claims;
-}
-
-void file_doubt_holes(struct file *file)
-{
-	file->trust_holes = file->trust_holes && file->holes_known;
-	file->of_source.doubts_zeros = true;
-}
-
-int file_status(struct file *file, uint64_t off, struct file_status *out)
-{
-	uint64_t left;
-	int rc;
-
-	if (off >= file->len) {
-		*out = (struct file_status){ 0 };
-		return 0;
-	}
-	left = file->len - off;
-	*out = (struct file_status){ .len = left };
-	if (!file->trust_holes)
-		return 0;
-	rc = file->ops->status(file, off, out);
-	if (rc)
-		return rc;
-	/* An answer about nothing would make the caller ask for ever. */
-	if (!out->len)
-		*out = (struct file_status){ .len = left };
-	out->len = MIN(out->len, left);
-	return 0;
-}
-
-uint64_t file_known_hole(struct file *file, uint64_t off)
-{
-	struct file_status status;
-
-	if (!file->holes_known || file_status(file, off, &status) || !status.is_hole)
-		return 0;
-	return status.len;
-}
-
-void file_rest(struct file *file)
-{
-	if (file->ops->rest)
-		file->ops->rest(file);
-}
-
-int file_wake(struct file *file, unsigned lock_wait_ms, struct err *err)
-{
-	int rc = file->ops->wake ? WAITING(file->ops->wake(file, lock_wait_ms, err)) : 0;
-
-	if (!rc)
-		file_uncache(file);
-	return rc;
-}
-
 void file_close(struct file *file)
 {
 	if (!file)
@@ -199,40 +135,6 @@ void file_close(struct file *file)
 	blocking_begin();
 	file->ops->close(file);
 	blocking_end();
-}
-
-void file_close_all(struct file *files)
-{
-	while (files) {
-		struct file *file = files;
-
-		files = file->next_closing;
-		file_close(file);
-	}
-}
-
-void file_leave(struct file *file)
-{
-	if (file->ops->leave)
-		file->ops->leave(file);
-}
-
-enum file_state file_look(struct file *file)
-{
-	return file->ops->look ? file->ops->look(file) : FILE_SAME;
-}
-
-bool file_changed(struct file *file)
-{
-	const struct timespec pause = { .tv_nsec = LOOK_NS };
-	enum file_state state;
-
-	while ((state = file_look(file)) == FILE_UNSURE) {
-		blocking_begin();
-		nanosleep(&pause, NULL);
-		blocking_end();
-	}
-	return state == FILE_CHANGED;
 }
 
 void file_expect(struct file *file, bool scattered)

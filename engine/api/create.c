@@ -10,8 +10,8 @@
 
 #include "engine/api/args.h"
 #include "engine/api/options.h"
-#include "engine/api/structs.h"
 #include "engine/api/source.h"
+#include "engine/api/structs.h"
 #include "engine/blockpull.h"
 #include "engine/core/export.h"
 #include "formats/chain/chain.h"
@@ -22,6 +22,7 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
+#include "io/opener.h"
 
 #define CREATE_CACHE_LEN (1 * MiB)
 

@@ -41,6 +41,8 @@
 #include "io/blocking.h"
 #include "io/err.h"
 #include "io/file.h"
+#include "io/file_rest.h"
+#include "io/path_policy.h"
 
 static void note_no_locks(void *opaque, const char *name)
 {

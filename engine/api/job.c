@@ -37,6 +37,7 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
+#include "io/medium.h"
 
 #define KNOWN_FLAGS                                                              \
 	(BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_START_PAUSED | BPULL_JOB_VERIFY | \

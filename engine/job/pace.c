@@ -14,6 +14,7 @@
 #include "engine/core/pace.h"
 #include "engine/job/left.h"
 #include "io/base.h"
+#include "io/opener.h"
 
 #define LOOK_NS (100 * UINT64_C(1000000))
 

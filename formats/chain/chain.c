@@ -23,6 +23,8 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
+#include "io/opener.h"
+#include "io/path_policy.h"
 
 /* What opening a chain holds between two of its layers. */
 struct chain_walk {

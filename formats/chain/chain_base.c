@@ -28,6 +28,7 @@
 #include "io/dir.h"
 #include "io/err.h"
 #include "io/file.h"
+#include "io/opener.h"
 
 static int find_by_name(const struct chain *chain, const char *name, unsigned *depth)
 {

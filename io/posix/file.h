@@ -15,7 +15,12 @@
 
 #include "io/base.h"
 #include "io/file.h"
+#include "io/file_holes.h"
 #include "io/file_watch.h"
+#include "io/lock.h"
+
+struct file_open;
+struct path_policy;
 
 struct posix_file {
 	struct file file; /* first: the ops cast back */

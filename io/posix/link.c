@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "io/dir.h"
+#include "io/path_policy.h"
 #include "io/posix/file.h"
 
 #define LINKS_MAX 40 /* as the kernel */

@@ -7,8 +7,12 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#include "tests/support/files/scratch.h"
+#include "io/file_holes.h"
+#include "io/lock.h"
+#include "io/opener.h"
+#include "io/path_policy.h"
 #include "tests/machine/sim_one.h"
+#include "tests/support/files/scratch.h"
 
 /* A little storm of requests; its trace. */
 static uint64_t storm(uint64_t seed)

@@ -10,8 +10,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "tests/support/rigs/backend.h"
 #include "io/backends/backend.h"
+#include "io/opener.h"
+#include "tests/support/rigs/backend.h"
 #include "tests/support/time_limit.h"
 
 TIME_LIMIT(100);

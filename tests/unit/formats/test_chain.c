@@ -15,9 +15,11 @@
 #include "formats/chain/name.h"
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
+#include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/base.h"
+#include "io/file_rest.h"
+#include "io/opener.h"
 #include "tests/support/random.h"
 
 #define N_SEEDS    10000

@@ -9,15 +9,17 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "formats/qed/check.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
 #include "formats/core/layer_fill.h"
 #include "formats/core/layer_header.h"
 #include "formats/core/staged.h"
+#include "formats/qed/check.h"
+#include "io/file_holes.h"
+#include "io/opener.h"
+#include "tests/support/files/scratch.h"
 #include "tests/support/rigs/qed_rig.h"
 #include "tests/support/rigs/rig.h"
-#include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"
 
 TIME_LIMIT(100);

@@ -18,6 +18,8 @@
 
 #include "io/base.h"
 #include "io/file.h"
+#include "io/opener.h"
+#include "io/path_policy.h"
 #include "tests/support/files/scratch.h"
 
 #define N_DIRS     6

@@ -22,6 +22,8 @@
 
 #include "io/base.h"
 #include "io/file.h"
+#include "io/opener.h"
+#include "io/path_policy.h"
 #include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"
 

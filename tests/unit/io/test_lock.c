@@ -14,6 +14,8 @@
 
 #include "io/base.h"
 #include "io/file.h"
+#include "io/lock.h"
+#include "io/opener.h"
 #include "tests/support/files/scratch.h"
 #include "tests/support/seccomp.h"
 #include "tests/support/time_limit.h"

@@ -18,6 +18,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "io/file_holes.h"
+#include "io/opener.h"
 #include "io/source/source.h"
 #include "tests/support/effort.h"
 #include "tests/support/leaks.h"

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* An open file that others may change, or have: looked at, given up for a time, closed late. */
+#ifndef BLOCKPULL_IO_FILE_REST_H
+#define BLOCKPULL_IO_FILE_REST_H
+
+#include <stdbool.h>
+
+#include "io/file.h"
+
+/* Whether it was written to since it was opened; FILE_SAME where that can't be told. Not for files
+ * we write ourselves. Never sleeps: FILE_UNSURE may be answered for some milliseconds, until what
+ * the kernel notes of the file can be trusted. */
+enum file_state file_look(struct file *file);
+/* FILE_CHANGED, after a sleep of some milliseconds where that takes one. */
+bool file_changed(struct file *file);
+/* Gives its locks back: other programs may change it from then on. It stays open, and nothing is
+ * read or written before file_wake(). */
+void file_rest(struct file *file);
+/* Takes the locks again, and its length and time as they are now; what the page cache of another
+ * machine's file system kept of it is dropped. 0; -EBUSY: another program has it, also after
+ * lock_wait_ms; -errno, each with a sentence. */
+int file_wake(struct file *file, unsigned lock_wait_ms, struct err *err);
+/* All of the list (next_closing), on any thread: no other has them any more. */
+void file_close_all(struct file *files);
+/* For a child of fork(), which can use the file no more; its memory stays. Idempotent. */
+void file_leave(struct file *file);
+
+#endif
