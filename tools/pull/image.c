@@ -363,7 +363,8 @@ static struct json_object *pull_plan_bytes(const struct pull_plan *plan)
 	return bytes;
 }
 
-void pull_image_json(const struct pull_image *image, const struct pull_plan *plan)
+void pull_image_json(const struct pull_image *image, const struct pull_plan *plan,
+		     struct json_object *network)
 {
 	struct json_object *line = json_object_new_object();
 	const char *message = image->error.code ? image->error.message : NULL;
@@ -383,5 +384,7 @@ void pull_image_json(const struct pull_image *image, const struct pull_plan *pla
 	json_object_object_add(line, "bytes",
 			       plan ? pull_plan_bytes(plan) : job_json_bytes(&image->info));
 	json_object_object_add(line, "seconds", job_json_seconds(image->info.elapsed_ns / 1e9));
+	if (network)
+		json_object_object_add(line, "network", network);
 	say_json(line, SAY_JSON_LINE);
 }

@@ -8,6 +8,8 @@
 
 #include "engine/blockpull.h"
 
+struct json_object;
+
 enum pull_state {
 	PULL_UNTRIED = 0,
 	PULL_RUNNING,
@@ -57,7 +59,9 @@ void pull_image_plan(struct pull_image *image, struct bpull_engine *engine,
 /* The image's end on stderr: an error always, a summary unless quiet. */
 void pull_image_say(const struct pull_image *image, bool quiet);
 void pull_image_say_plan(const struct pull_image *image, const struct pull_plan *plan);
-/* The same as one JSON line on stdout; plan NULL: a real pull. */
-void pull_image_json(const struct pull_image *image, const struct pull_plan *plan);
+/* The same as one JSON line on stdout; plan NULL: a real pull. network: what is said of servers, or
+ * NULL; it is not the caller's any more. */
+void pull_image_json(const struct pull_image *image, const struct pull_plan *plan,
+		     struct json_object *network);
 
 #endif

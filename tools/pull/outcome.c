@@ -22,7 +22,7 @@ void outcome_end_untried(struct pull_image *images, unsigned n_images, int signa
 		n_untried++;
 		pull_image_stop(&images[i], signal);
 		if (json)
-			pull_image_json(&images[i], NULL);
+			pull_image_json(&images[i], NULL, NULL);
 	}
 	if (n_untried)
 		say_error("%u of %u images were not begun", n_untried, n_images);

@@ -115,7 +115,7 @@ static void pull_report_end(struct pull *pull, struct pull_image *image)
 	/* With --json the summary is the JSON. */
 	pull_image_say(image, pull->options.line.quiet || pull->options.line.json);
 	if (pull->options.line.json)
-		pull_image_json(image, NULL);
+		pull_image_json(image, NULL, servers_json_total(pull->bases));
 }
 
 /* The limit on open files allows no more images at once than run now. */
@@ -302,7 +302,7 @@ static void pull_plan_all(struct pull *pull)
 		if (image->code || !(pull->options.line.quiet || pull->options.line.json))
 			pull_image_say_plan(image, &plan);
 		if (pull->options.line.json)
-			pull_image_json(image, &plan);
+			pull_image_json(image, &plan, servers_json_total(pull->bases));
 	}
 }
 

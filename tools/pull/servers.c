@@ -58,3 +58,16 @@ void servers_add(const struct bases *bases, struct progress_now *now)
 	now->server_state = now->has_servers ? bases_state_word(state) : NULL;
 	now->servers_well = !now->has_servers || state == BPULL_NBD_CONNECTED;
 }
+
+struct json_object *servers_json_total(const struct bases *bases)
+{
+	struct json_object *network;
+	enum bpull_nbd_state state;
+	uint64_t bytes;
+
+	if (!bases_sum(bases, &bytes, &state))
+		return NULL;
+	network = json_object_new_object();
+	json_object_object_add(network, "bytes-read", json_object_new_uint64(bytes));
+	return network;
+}

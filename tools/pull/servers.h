@@ -13,5 +13,7 @@
 void servers_say_changes(struct bases *bases, struct progress *progress, bool quiet);
 /* Puts what came from all of them, and the worst state, into *now. */
 void servers_add(const struct bases *bases, struct progress_now *now);
+/* For an image's end: what came from all of them by then. NULL: there are none. */
+struct json_object *servers_json_total(const struct bases *bases);
 
 #endif

@@ -56,6 +56,8 @@ def pulled(d, serve, fmt):
     network = [line['network'] for line in lines if line['event'] == 'progress']
     check(network and all(one['state'] == 'connected' for one in network), f'{network}')
     check(network[-1]['bytes-read'] > 0 or len(network) == 1, f'{network}')
+    total = [line['network'] for line in lines if line['event'] == 'result'][0]['bytes-read']
+    check(total >= network[-1]['bytes-read'] and total >= os.stat(path).st_blocks * 512 // 2, f'{total} bytes, {network}')
     judge(top, flat)
     end(server)
 
