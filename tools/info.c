@@ -15,6 +15,7 @@
 #include <json-c/json_object.h>
 
 #include "engine/blockpull.h"
+#include "tools/bases/describe.h"
 #include "tools/cli/advice.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
@@ -163,7 +164,8 @@ static struct json_object *info_json_specific(const struct bpull_layer_info *lay
 	return specific;
 }
 
-static struct json_object *info_json_layer(const struct bpull_layer_info *layer)
+static struct json_object *info_json_layer(const struct bpull_layer_info *layer,
+					   const struct bases *bases)
 {
 	struct json_object *object = json_object_new_object();
 	char *full_name = info_full_backing_name(layer);
@@ -177,6 +179,9 @@ static struct json_object *info_json_layer(const struct bpull_layer_info *layer)
 		info_add_number(object, "cluster-size", layer->cluster_size);
 	info_add_text(object, "backing-filename", layer->backing_name);
 	info_add_text(object, "full-backing-filename", full_name);
+	if (layer->backing_name)
+		info_add_text(object, "backing-mapped-to",
+			      bases_mapped_to(bases, layer->backing_name));
 	info_add_text(object, "backing-filename-format", layer->backing_format);
 	info_add_text(object, "backing-format-from", info_format_from(layer));
 	if (layer->backing_opened_as)
@@ -199,7 +204,7 @@ static struct json_object *info_json_layer(const struct bpull_layer_info *layer)
 	return object;
 }
 
-static void info_print_json(const struct bpull_info *info, bool chain)
+static void info_print_json(const struct bpull_info *info, bool chain, const struct bases *bases)
 {
 	struct json_object *array = chain ? json_object_new_array() : NULL;
 	for (unsigned i = 0; i < bpull_info_depth(info); i++) {
@@ -208,7 +213,7 @@ static void info_print_json(const struct bpull_info *info, bool chain)
 
 		if (bpull_info_layer(info, i, &layer))
 			break;
-		object = info_json_layer(&layer);
+		object = info_json_layer(&layer, bases);
 		if (!chain) {
 			say_json(object, SAY_JSON_DOCUMENT);
 			return;
@@ -269,7 +274,7 @@ static void info_print_backing_format(const struct bpull_layer_info *layer)
 			 opened_as);
 }
 
-static void info_print_layer(const struct bpull_layer_info *layer)
+static void info_print_layer(const struct bpull_layer_info *layer, const struct bases *bases)
 {
 	char size[SIZE_TEXT_CAP];
 	char *full_name = info_full_backing_name(layer);
@@ -285,6 +290,9 @@ static void info_print_layer(const struct bpull_layer_info *layer)
 		say_data("backing file: %s (actual path: %s)\n", layer->backing_name, full_name);
 	else if (layer->backing_name)
 		say_data("backing file: %s\n", layer->backing_name);
+	if (layer->backing_name && bases_mapped_to(bases, layer->backing_name))
+		say_data("backing file is mapped to: %s\n",
+			 bases_mapped_to(bases, layer->backing_name));
 	if (layer->backing_name)
 		info_print_backing_format(layer);
 	info_print_features(layer);
@@ -295,7 +303,7 @@ static void info_print_layer(const struct bpull_layer_info *layer)
 	free(full_name);
 }
 
-static void info_print_text(const struct bpull_info *info)
+static void info_print_text(const struct bpull_info *info, const struct bases *bases)
 {
 	for (unsigned i = 0; i < bpull_info_depth(info); i++) {
 		struct bpull_layer_info layer = { .size = sizeof(layer) };
@@ -303,7 +311,7 @@ static void info_print_text(const struct bpull_info *info)
 			break;
 		if (i)
 			say_data("\n");
-		info_print_layer(&layer);
+		info_print_layer(&layer, bases);
 	}
 }
 
@@ -352,9 +360,9 @@ static int info_run(struct command_line *line)
 	}
 	sandbox_enter(SANDBOX_NO_NAMES);
 	if (line->json)
-		info_print_json(info, command->whole_chain);
+		info_print_json(info, command->whole_chain, &line->chain.bases);
 	else
-		info_print_text(info);
+		info_print_text(info, &line->chain.bases);
 	bpull_info_close(info);
 	return EXIT_CODE_DONE;
 }

@@ -16,6 +16,7 @@
 #include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -54,6 +55,11 @@ static int say_missing(const struct posix_lookup *lk, struct err *err)
 		return err_set(err, -ENOENT,
 			       "'%s' is a symbolic link that leads nowhere: restore what it points "
 			       "to, or name another file",
+			       lk->shown);
+	if (!lk->how->recorded && strstr(lk->how->name, "://"))
+		return err_set(err, -ENOENT,
+			       "'%s' is no file of this machine, and an image that is written to "
+			       "or checked must be one",
 			       lk->shown);
 	return err_set(err, -ENOENT,
 		       "'%s' does not exist: check the name, and that its file system is mounted",

@@ -6,6 +6,22 @@
 
 #include <json-c/json.h>
 
+/* A = of the name is written twice. */
+const char *bases_mapped_to(const struct bases *bases, const char *recorded)
+{
+	for (size_t i = 0; i < bases->n_map; i++) {
+		const char *text = bases->map[i], *name = recorded;
+
+		while (*name && *text == *name && (*text != '=' || text[1] == '=')) {
+			text += *text == '=' ? 2 : 1;
+			name++;
+		}
+		if (!*name && text[0] == '=' && text[1] != '=')
+			return text + 1;
+	}
+	return NULL;
+}
+
 #ifdef HAVE_LIBNBD
 
 static struct json_object *describe_source(const struct bpull_nbd_source *source)

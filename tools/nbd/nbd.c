@@ -321,6 +321,20 @@ static int nbd_answer(struct bpull_nbd *nbd, struct nbd_choice *choice, struct b
 	}
 }
 
+/* What the user typed: no image's name has to be trusted. */
+static int nbd_refuse_typed(const struct bpull_nbd *nbd, const char *typed,
+			    struct bpull_error *error)
+{
+	struct nbd_name name;
+	int rc = nbd_name_read(typed, nbd->here, &name, error);
+
+	if (rc)
+		return rc;
+	rc = nbd_policy_refuse_typed(&name.place, error);
+	nbd_name_free(&name);
+	return rc;
+}
+
 int bpull_nbd_find_base(void *opaque, const struct bpull_open_request *request,
 			struct bpull_base *base, struct bpull_error *error)
 {
@@ -342,6 +356,8 @@ int bpull_nbd_find_base(void *opaque, const struct bpull_open_request *request,
 		if (error->code)
 			error->code = rc;
 	}
+	if (rc == -EPERM && !request->recorded)
+		return nbd_refuse_typed(nbd, request->name, error);
 	if (rc)
 		return rc;
 	rc = nbd_answer(nbd, &choice, base, error);

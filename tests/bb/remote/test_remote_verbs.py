@@ -112,6 +112,16 @@ def image_itself(d):
     end(server)
 
 
+@case('a name of a server that is typed: what allows it, and that an image to be written to is a file')
+def typed(d):
+    for verb in 'info', 'map', 'hash', 'measure':
+        result = refused(REFUSED, ['is a server\'s', f'--allow-remote=nbd+unix:{d}/s'], verb, uri(d))
+        check('image' not in result.err, f'{result}')
+    refused(REFUSED, ['--allow-remote=nbd:host.example:1234'], 'info', 'nbd://host.example:1234/')
+    for verb, more in ('pull', []), ('check', []), ('resize', ['1G']):
+        refused(FAILED, [uri(d), 'no file of this machine'], verb, uri(d), *more)
+
+
 @case('verbs that read an overlay whose base is a server\'s')
 def readers(d):
     server, flat = served(d, 'raw', size=8 * MIB)
@@ -220,6 +230,12 @@ def mapped(d):
     for i, target in enumerate((uri(d), f'{d}/base.qcow2')):
         top = overlay(d, name, 'qcow2', name=f'{i}.qcow2')
         refused(REFUSED, ['--map-backing'], 'info', '--chain', top)
+        words = '--map-backing', f'{quoted}={target}', top
+        for more in [], ['--chain']:
+            check(f'backing file is mapped to: {target}\n' in bp('info', *more, *words).out, f'{target} is not named')
+        layers = bp('info', '--chain', '--json', *words).json()
+        same([layer.get('backing-mapped-to') for layer in layers], [target, None], 'as JSON')
+        check('mapped' not in bp('info', '--map-backing', f'{quoted}0={target}', top).out, 'another name is mapped')
         result = bp('pull', '--map-backing', f'{quoted}={target}', '--map-backing', 'nothing=/none', top)
         check("'nothing'" in result.err and 'warning' in result.err, f'{result}')
         judge(top, flat)

@@ -62,5 +62,7 @@ bool nbd_policy_allows_address(const struct nbd_policy *policy, const struct nbd
  * address: the one that was refused; else NULL. Returns -EPERM. */
 int nbd_policy_refuse(const struct nbd_place *place, const char *real_path,
 		      const struct sockaddr *address, struct bpull_error *error);
+/* The same of a place that the user typed, and no image names. */
+int nbd_policy_refuse_typed(const struct nbd_place *place, struct bpull_error *error);
 
 #endif

@@ -40,6 +40,17 @@ static const char *any_pattern(const struct nbd_place *place)
 	return place->tls ? "nbds:HOST" : "nbd:HOST";
 }
 
+static const char *narrow_pattern(const struct nbd_place *place, const char *real_path,
+				  char word[REFUSAL_NAME_CAP])
+{
+	const char *pattern =
+		place->is_unix
+			? socket_pattern(place, real_path ? real_path : place->socket_path, word)
+			: host_pattern(place, word);
+
+	return pattern ? pattern : any_pattern(place);
+}
+
 int nbd_policy_refuse(const struct nbd_place *place, const char *real_path,
 		      const struct sockaddr *address, struct bpull_error *error)
 {
@@ -52,10 +63,7 @@ int nbd_policy_refuse(const struct nbd_place *place, const char *real_path,
 		return nbd_refuse_memory(error);
 	nbd_show(uri, shown);
 	free(uri);
-	if (place->is_unix)
-		pattern = socket_pattern(place, real_path ? real_path : place->socket_path, word);
-	else
-		pattern = host_pattern(place, word);
+	pattern = narrow_pattern(place, real_path, word);
 	if (place->is_unix && real_path && strcmp(real_path, place->socket_path) != 0)
 		snprintf(also, sizeof(also), ", by links to another name,");
 	else if (address &&
@@ -68,5 +76,20 @@ int nbd_policy_refuse(const struct nbd_place *place, const char *real_path,
 	return nbd_refuse(error, -EPERM,
 			  "'%s'%s is a server's, and no image may name it: --allow-remote=%s would "
 			  "let it pass, if you trust the image",
-			  shown, also, pattern ? pattern : any_pattern(place));
+			  shown, also, pattern);
+}
+
+int nbd_policy_refuse_typed(const struct nbd_place *place, struct bpull_error *error)
+{
+	char *uri = nbd_place_uri(place);
+	char shown[REFUSAL_NAME_CAP], word[REFUSAL_NAME_CAP];
+
+	if (!uri)
+		return nbd_refuse_memory(error);
+	nbd_show(uri, shown);
+	free(uri);
+	return nbd_refuse(
+		error, -EPERM,
+		"'%s' is a server's, and is read where that is allowed: --allow-remote=%s", shown,
+		narrow_pattern(place, NULL, word));
 }
