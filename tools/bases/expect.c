@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/blockpull.h"
+#include "tools/bases/learn.h"
 
 __attribute__((format(printf, 3, 4))) static int expect_say(struct bpull_error *error, int rc,
 							    const char *format, ...)
@@ -21,7 +22,7 @@ __attribute__((format(printf, 3, 4))) static int expect_say(struct bpull_error *
 	return rc;
 }
 
-/* ---- [NAME=]MANIFEST ------------------------------------------------------- */
+/* ---- [NAME=]MANIFEST|HASH -------------------------------------------------- */
 
 /* A = that is meant is doubled, in NAME and in a MANIFEST that stands alone, as map-backing has it.
  * *rest is what follows the one that is not; NULL: there is none. The caller frees what is
@@ -45,10 +46,18 @@ static char *expect_key(const char *text, const char **rest)
 	return key;
 }
 
-static int expect_is_digest(const char *text)
+/* 1: it is a hash, as blockpull prints it, and in `whole`. A file of such a name is ./NAME. */
+static int expect_take_hash(const char *text, uint8_t whole[16])
 {
-	return strlen(text) == MANIFEST_HASH_LEN &&
-	       strspn(text, "0123456789abcdefABCDEF") == MANIFEST_HASH_LEN;
+	if (strlen(text) != MANIFEST_HASH_LEN ||
+	    strspn(text, "0123456789abcdefABCDEF") != MANIFEST_HASH_LEN)
+		return 0;
+	for (unsigned i = 0; i < 16; i++) {
+		char digits[3] = { text[2 * i], text[2 * i + 1], 0 };
+
+		whole[i] = (uint8_t)strtoul(digits, NULL, 16);
+	}
+	return 1;
 }
 
 static int expect_read(struct expectation *e, const char *text, struct bpull_error *error)
@@ -64,12 +73,9 @@ static int expect_read(struct expectation *e, const char *text, struct bpull_err
 		return expect_say(error, -EINVAL,
 				  "'%s' is not [NAME=]MANIFEST (a '=' that is meant is written ==)",
 				  text);
-	if (expect_is_digest(e->file))
-		return expect_say(error, -EINVAL,
-				  "'%s' is a hash of a whole disk, which can't be compared while "
-				  "the disk is read: give the file of what `blockpull hash "
-				  "--chunk=1M -f raw FILE` prints of what the server exports",
-				  e->file);
+	e->is_whole = expect_take_hash(e->file, e->whole);
+	if (e->is_whole)
+		return 0;
 	return manifest_read(e->file, &e->manifest, error);
 }
 
@@ -149,12 +155,35 @@ static int expect_bind(struct expectation *e, const char *name, const struct bpu
 		e->file, name);
 }
 
+/* Reads the base, where that was not done. Nothing is left of one that is another. 0 or -errno. */
+static int expect_learn(struct expectation *e, const char *name, const struct bpull_source *source,
+			struct bpull_error *error)
+{
+	uint8_t whole[16];
+	int rc;
+
+	if (!e->is_whole || e->is_learned)
+		return 0;
+	rc = learn_content(source, name, &e->manifest, whole, error);
+	if (!rc && memcmp(whole, e->whole, sizeof(whole)) != 0)
+		rc = expect_say(error, -EBADMSG,
+				"'%s' is not what is expected of it: the hash of its %llu bytes is "
+				"not %s",
+				name, (unsigned long long)source->length, e->file);
+	if (rc)
+		manifest_free(&e->manifest);
+	e->is_learned = !rc;
+	return rc;
+}
+
 static int expect_put(struct expectation *e, const char *name, struct bpull_source *source,
 		      struct bpull_error *error)
 {
 	const struct manifest *m = &e->manifest;
 	int rc = expect_bind(e, name, source, error);
 
+	if (!rc)
+		rc = expect_learn(e, name, source, error);
 	if (rc)
 		return rc;
 	if (m->length != source->length)
@@ -164,10 +193,12 @@ static int expect_put(struct expectation *e, const char *name, struct bpull_sour
 			"one",
 			name, (unsigned long long)source->length, e->file,
 			(unsigned long long)m->length);
+	e->used = 1;
+	if (!m->n) /* no bytes */
+		return 0;
 	source->chunk_digests = m->digests[0];
 	source->n_chunks = m->n;
 	source->chunk_size = m->chunk_size;
-	e->used = 1;
 	return 0;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What the content of bases behind a network must be, as users say it: [NAME=]MANIFEST. */
+/* What the content of bases behind a network must be, as users say it: [NAME=]MANIFEST, or in a
+ * manifest's place the hash of the whole, for which the base is read once when it is opened. */
 #ifndef TOOLS_BASES_EXPECT_H
 #define TOOLS_BASES_EXPECT_H
 
@@ -11,10 +12,12 @@ struct bpull_base;
 struct bpull_open_request;
 
 struct expectation {
-	char *name;     /* as images record it; NULL: the only base behind a network. Owned */
-	char *file;     /* of the manifest; owned */
-	char *identity; /* without a name: of the base that it was used for, or NULL; owned */
-	struct manifest manifest;
+	char *name;        /* as images record it; NULL: the only base behind a network. Owned */
+	char *file;        /* of the manifest, or the hash, as it was given; owned */
+	char *identity;    /* without a name: of the base that it was used for, or NULL; owned */
+	uint8_t whole[16]; /* the hash of all, where is_whole */
+	int is_whole, is_learned;
+	struct manifest manifest; /* not before is_learned, where is_whole */
 	int used;
 };
 

@@ -118,8 +118,8 @@ int manifest_finish(const struct manifest_reading *reading)
 
 	if (!m->n)
 		return manifest_bad(reading,
-				    "there are no chunks, and a hash of the whole can't be "
-				    "compared while the base is read; " HOW_TO_HASH);
+				    "there are no chunks: give the hash itself, for which the base "
+				    "is read once more, or a list of chunks; " HOW_TO_HASH);
 	/* Of a disk of one chunk it is not told how long one would be. */
 	if (m->n == 1)
 		for (m->chunk_size = MIN_CHUNK; m->chunk_size < m->length;)

@@ -79,11 +79,12 @@ enum options_value {
 	"                       for nbds: the authority's and our own certificates and key\n" \
 	"  --tls-psk-file FILE  for nbds: keys shared with the server instead\n"              \
 	"  --tls-user NAME      whose key of that file\n"
-#define OPTIONS_EXPECT_HELP                                                                    \
-	"  --expect [NAME=]MANIFEST\n"                                                         \
-	"                       what the base NAME must hold, or the only one behind a\n"      \
-	"                       network: what 'blockpull hash --chunk=1M -f raw' printed of\n" \
-	"                       it; repeatable\n"
+#define OPTIONS_EXPECT_HELP                                                                      \
+	"  --expect [NAME=]MANIFEST\n"                                                           \
+	"                       what the base NAME must hold, or the only one behind a\n"        \
+	"                       network: what 'blockpull hash --chunk=1M -f raw' printed of\n"   \
+	"                       it, or its HASH alone, for which it is read once more before;\n" \
+	"                       repeatable\n"
 /* For those of them that read what the bases hold. */
 #define OPTIONS_REMOTE_READ                                                       \
 	{                                                                         \

@@ -67,6 +67,44 @@ def right(d, fmt):
     end(remote)
 
 
+@case('the hash of all of it: read before, and compared with what is read afterwards', 'raw')
+@case('the same of a qcow2 base', 'qcow2')
+def whole_hash(d, fmt):
+    top = disk(d, fmt)
+    digest = bp('hash', '-f', 'raw', f'{d}/base').out.split()[0]
+    remote = server(d)
+    for verb, more in ('pull', []), ('flatten', [f'{d}/flat']), ('verify', [f'{d}/base.raw']):
+        words = ['-F', 'raw'] if verb == 'verify' else []
+        other = f'{int(digest, 16) ^ 1:032x}'
+        refused(DIFFERENT, ['not what is expected', other], verb, allow(d), f'--expect={other}', *words, top, *more)
+        bp('verify', allow(d), named(d, digest.upper()), '-F', 'raw', top, f'{d}/base.raw')
+    check(not os.path.exists(f'{d}/flat'), 'a file was made')
+    is_linked(d)
+    bp('flatten', allow(d), f'--expect={digest}', top, f'{d}/flat')
+    qemu_img('compare', f'{d}/flat', f'{d}/base.raw')
+    lines = bp('pull', '--progress=json', allow(d), f'--expect={digest}', top).lines()
+    read = [line['network']['bytes-read'] for line in lines if line['event'] == 'result']
+    check(read[0] > os.path.getsize(f'{d}/base'), f'{read}: it was not read before')
+    images.judge_pulled(top, 'qcow2', f'{d}/base.raw')
+    end(remote)
+
+
+@case('a byte that changes behind the reading of all is met where it is read')
+def changed_behind(d):
+    disk(d)
+    digest = bp('hash', '-f', 'raw', f'{d}/base').out.split()[0]
+    remote = server(d)
+    process = serving(d, allow(d), f'--expect={digest}')
+    change(d, 3 * MIB)
+    front = Front(d)
+    front.do('read', 0, 3 * MIB // 512, answer='no')
+    front.do('read', 0, SIZE // 512 - 8, answer=FIRST)
+    front.over()
+    over(process)
+    is_linked(d)
+    end(remote)
+
+
 @case('one byte is another: the pull fails, and the link stays', 'raw', 7 * MIB + 12345)
 @case('the last byte', 'raw', SIZE - 1)
 @case('one in the data of a qcow2 base', 'qcow2', 7 * MIB + 12345)
@@ -134,8 +172,8 @@ def refusals(d):
     for verb, more in ('pull', []), ('flatten', [f'{d}/flat']), ('verify', [top]), ('serve', [f'--socket-path={d}/s']):
         for words, args, image in (
                 (['no image names', 'other'], [f'--expect=other={m}'], top),
-                (['--chunk=1M', 'whole'], [f'--expect={d}/whole'], top),
-                (['--chunk=1M', 'whole'], [f'--expect={whole.split()[0]}'], top),
+                (['--chunk=1M', 'the hash itself'], [f'--expect={d}/whole'], top),
+                (['already'], [named(d, m), named(d, whole.split()[0])], top),
                 (['absent'], [f'--expect={d}/absent'], top),
                 (['NAME='], [f'--expect=={m}'], top),
                 (['without NAME='], [f'--expect={m}', named(d, m)], top),
