@@ -25,6 +25,7 @@
 #include "engine/job/damage.h"
 #include "engine/job/job.h"
 #include "engine/job/left.h"
+#include "engine/job/left_count.h"
 #include "engine/job/measure.h"
 #include "engine/job/round.h"
 #include "engine/job/target.h"

@@ -11,6 +11,7 @@
 
 #include "engine/core/disk.h"
 #include "engine/job/left.h"
+#include "engine/job/left_count.h"
 #include "engine/job/plan_walk.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/map.h"

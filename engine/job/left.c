@@ -4,6 +4,7 @@
  * 256 parts of the disk, and at any time those parts that the walk has still to look at, whatever
  * its order. So what a guest has written behind the walk is no error, and ahead of it a small one.
  * Counting anew by walking the tables was rejected: it takes seconds where these map terabytes.
+ * The walk that counts is left_count.c's.
  */
 #include "engine/job/left.h"
 
@@ -11,11 +12,7 @@
 #include "engine/copy/walk.h"
 #include "engine/core/disk.h"
 #include "engine/core/range_set.h"
-#include "engine/job/plan_walk.h"
-#include "formats/chain/chain.h"
-#include "formats/chain/map.h"
 #include "formats/core/layer.h"
-#include "formats/core/layer_tables.h"
 #include "io/base.h"
 #include "io/scale.h"
 
@@ -34,7 +31,7 @@ static uint64_t part_at(const struct job_left *left, uint64_t guest_off, uint64_
 	return i;
 }
 
-static void add_held(struct job_left *left, uint64_t guest_off, uint64_t end)
+void left_add(struct job_left *left, uint64_t guest_off, uint64_t end)
 {
 	for (uint64_t part_end; guest_off < end; guest_off = part_end) {
 		uint64_t i = part_at(left, guest_off, &part_end);
@@ -44,53 +41,10 @@ static void add_held(struct job_left *left, uint64_t guest_off, uint64_t end)
 	}
 }
 
-void left_note(struct plan_walk *w, const struct extent *e, uint64_t guest_off)
-{
-	if (w->left && e->kind != EXTENT_ZERO && e->depth < w->chain->pull_to)
-		add_held(w->left, guest_off, guest_off + e->len);
-}
-
-static int visit(struct plan_walk *w, enum plan_action action, uint64_t guest_off, uint64_t limit,
-		 uint64_t *end)
-{
-	struct extent e;
-
-	for (uint64_t at = guest_off; action == PLAN_COPY && at < limit; at += e.len) {
-		int rc;
-
-		PLAN_WALK_NOW(w, rc, chain_map(w->chain, 1, at, limit - at, &e, &need));
-		if (rc)
-			return rc;
-		left_note(w, &e, at);
-	}
-	(void)end;
-	return 0;
-}
-
 void left_begin(struct job_left *left, uint64_t len)
 {
 	*left = (struct job_left){ .part_len =
 					   MAX(div_round_up(len, JOB_LEFT_PARTS), UINT64_C(1)) };
-}
-
-/* No table of a lower layer is to be read, so a walk costs no more than asking for holes. */
-static bool is_cheap(const struct bpull_disk *disk)
-{
-	for (unsigned i = 1; i < disk->chain->n_layers; i++)
-		if (layer_has_tables(disk->chain->layers[i]))
-			return false;
-	return true;
-}
-
-void left_count(struct bpull_disk *disk, bool is_wanted)
-{
-	struct plan_walk w = plan_walk_of(disk);
-
-	if (disk->job.left.is_counted || !(is_wanted || is_cheap(disk)))
-		return;
-	w.left = &disk->job.left;
-	left_begin(w.left, disk_overlay(disk)->backed_len);
-	w.left->is_counted = !plan_walk_run(&w, visit);
 }
 
 /* Of [lo, hi), as if what each part holds were spread evenly over it. */
