@@ -163,6 +163,12 @@ struct bpull_engine_options {
 	/* Shared by all jobs: reads and writes of data a second; 0: unlimited. As
 	 * bpull_job_options.iops counts them. */
 	uint64_t iops;
+	/* A budget of bytes that the program shares with others, beside the limits above: takes so
+	 * many from it (1 MiB at most), and returns in how many ns they may be used; 0: at once.
+	 * It is called for what a run will read, on the thread that runs the engine, and the next
+	 * time when those may be used. Must neither wait nor call us. NULL: there is none. */
+	uint64_t (*budget)(void *budget_opaque, uint64_t bytes);
+	void *budget_opaque; /* -EINVAL without budget */
 };
 
 /* Opens an engine (NULL options: all defaults). Free with bpull_engine_close(). Errors: -ENOTSUP

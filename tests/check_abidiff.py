@@ -18,7 +18,7 @@ import abi  # noqa: E402
 
 RECORDED = ROOT / "tools/packaging/abi/libblockpull.x86_64.abi"
 NBD_RECORDED = ROOT / "tools/packaging/abi/libblockpull-nbd.x86_64.abi"
-OPTIONS = r"(<class-decl name='bpull_engine_options' size-in-bits=')448('.*?)(    </class-decl>)"
+OPTIONS = r"(<class-decl name='bpull_engine_options' size-in-bits=')576('.*?)(    </class-decl>)"
 EVENT = r"(<class-decl name='bpull_event' size-in-bits=')512('.*?)(    </class-decl>)"
 MEMBER = ("      <data-member access='public' layout-offset-in-bits='{}'>\n"
           "        <var-decl name='more' type-id='{}' visibility='default'/>\n      </data-member>\n")
@@ -36,8 +36,8 @@ CHANGES = (
     ("a call is new", False, ((SYMBOL, lambda m: m[0] + m[0].replace("bpull_flush", "bpull_g")),
                               (FUNCTION, lambda m: m[0] + m[0].replace("bpull_flush", "bpull_g")))),
     ("a call has a parameter less", True, ((r"(name='bpull_flush' mangled.*?\n).*?name='user_data'/>\n", r"\1"),)),
-    ("a sized struct has a member more at its end", False, ((OPTIONS, rf"\g<1>512\2{MEMBER.format(448, 'U64')}\3"),)),
-    ("a member lies in the padding of a sized struct", True, ((OPTIONS, rf"\g<1>448\2{MEMBER.format(352, 'U32')}\3"),)),
+    ("a sized struct has a member more at its end", False, ((OPTIONS, rf"\g<1>640\2{MEMBER.format(576, 'U64')}\3"),)),
+    ("a member lies in the padding of a sized struct", True, ((OPTIONS, rf"\g<1>576\2{MEMBER.format(352, 'U32')}\3"),)),
     ("a sized struct's member has moved", True,
      ((r"(name='bpull_engine_options'.*?layout-offset-in-bits=')128", r"\g<1>256"),)),
     ("a struct without a size has grown", True, ((EVENT, rf"\g<1>576\2{MEMBER.format(512, 'U64')}\3"),)),

@@ -32,6 +32,8 @@ static const char ctl_help[] =
 	"  iops N       at most N reads and writes a second (0: no limit)\n"
 	"  within TIME  be done in TIME from now on (30m; 0: no matter when)\n"
 	"  min-rate RATE  give way to others only above RATE bytes a second (0: always)\n"
+	"  host-budget RATE  give all that share the pull's --host-budget RATE bytes a\n"
+	"               second together\n"
 	"  pause        stop copying; what was copied is made durable\n"
 	"  resume       go on, also after an error stopped it\n"
 	"  abort        end it; the image stays linked, and what was copied stays copied\n"
@@ -195,14 +197,24 @@ enum ctl_verb {
 	CTL_IOPS,
 	CTL_WITHIN,
 	CTL_MIN_RATE,
+	CTL_HOST_BUDGET,
 };
 
 /* In the order of the enum. */
 static const struct options_word ctl_verbs[] = {
-	{ "info", CTL_INFO },     { "speed", CTL_SPEED },       { "pause", CTL_PAUSE },
-	{ "resume", CTL_RESUME }, { "abort", CTL_ABORT },       { "finalize", CTL_FINALIZE },
-	{ "wait", CTL_WAIT },     { "resize", CTL_RESIZE },     { "iops", CTL_IOPS },
-	{ "within", CTL_WITHIN }, { "min-rate", CTL_MIN_RATE }, { NULL, 0 },
+	{ "info", CTL_INFO },
+	{ "speed", CTL_SPEED },
+	{ "pause", CTL_PAUSE },
+	{ "resume", CTL_RESUME },
+	{ "abort", CTL_ABORT },
+	{ "finalize", CTL_FINALIZE },
+	{ "wait", CTL_WAIT },
+	{ "resize", CTL_RESIZE },
+	{ "iops", CTL_IOPS },
+	{ "within", CTL_WITHIN },
+	{ "min-rate", CTL_MIN_RATE },
+	{ "host-budget", CTL_HOST_BUDGET },
+	{ NULL, 0 },
 };
 
 /* What a verb does: a request of the control socket, or a function that makes several. */
@@ -223,6 +235,7 @@ static const struct {
 	[CTL_IOPS] = { "x-job-set-rates", NULL, "iops", "iops needs one number" },
 	[CTL_WITHIN] = { "x-job-set-rates", NULL, "within-us", "within needs one time" },
 	[CTL_MIN_RATE] = { "x-job-set-rates", NULL, "min-rate", "min-rate needs one rate" },
+	[CTL_HOST_BUDGET] = { "x-set-host-budget", NULL, "rate", "host-budget needs one rate" },
 };
 
 #define N_VERBS (sizeof(ctl_deeds) / sizeof(ctl_deeds[0]))

@@ -132,7 +132,7 @@ int bpull_engine_open(const struct bpull_engine_options *options, struct bpull_e
 	if (is_missing(out, "engine", error))
 		return -EINVAL;
 	if (!options_import(&o, sizeof(o), options) || o.io > BPULL_IO_THREADS ||
-	    o.flags & ~(uint32_t)BPULL_ENGINE_THREAD)
+	    o.flags & ~(uint32_t)BPULL_ENGINE_THREAD || (o.budget_opaque && !o.budget))
 		return error_fill(error, -EINVAL, "unknown engine options");
 	if (o.memory && o.memory < MIN_MEMORY)
 		return error_fill(error, -EINVAL, "an engine needs at least 8 MiB of memory");
@@ -144,6 +144,8 @@ int bpull_engine_open(const struct bpull_engine_options *options, struct bpull_e
 		return error_fill(error, rc, "cannot open the engine: %s", strerror(-rc));
 	limiter_set(&engine->limiter, engine_now_ns(), o.bandwidth, o.burst);
 	limiter_set(&engine->requests, engine_now_ns(), o.iops, 0);
+	engine->outside.ask = o.budget;
+	engine->outside.opaque = o.budget_opaque;
 	rc = o.flags & BPULL_ENGINE_THREAD ? engine_thread_start(engine) : 0;
 	if (rc) {
 		bpull_engine_close(engine);

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 
+#include "engine/copy/outside.h"
 #include "engine/copy/requests.h"
 #include "engine/copy/run_state.h"
 #include "engine/copy/walk.h"
@@ -56,7 +57,7 @@ static struct copy_run *before_us(const struct copy_run *p, uint64_t now_ns)
 static uint64_t shared_ready_ns(struct copy_run *p, uint64_t now_ns)
 {
 	struct limiter *shared = &p->op.engine->limiter;
-	bool is_shared = shared->rate || p->op.engine->requests.rate;
+	bool is_shared = shared->rate || p->op.engine->requests.rate || p->op.engine->outside.ask;
 	struct copy_run *first = is_shared ? before_us(p, now_ns) : NULL;
 
 	if (first) /* that run takes the tokens when its disk is looked at, in this same round */
@@ -68,8 +69,9 @@ static uint64_t tokens_ready_ns(struct copy_run *p, uint64_t now_ns)
 {
 	uint64_t own = limiter_ready_ns(&p->walk->throttle.limiter, now_ns, p->plan.data_len);
 	uint64_t bytes_ns = MAX(own, shared_ready_ns(p, now_ns));
+	uint64_t all_ns = MAX(bytes_ns, requests_ready_ns(p, now_ns));
 
-	return MAX(bytes_ns, requests_ready_ns(p, now_ns));
+	return all_ns > now_ns ? all_ns : outside_ready_ns(p, now_ns);
 }
 
 static void charge(struct copy_run *p, uint64_t now_ns, uint64_t len)
@@ -79,6 +81,7 @@ static void charge(struct copy_run *p, uint64_t now_ns, uint64_t len)
 
 	limiter_charge(&throttle->limiter, now_ns, len);
 	limiter_charge(&engine->limiter, now_ns, len);
+	outside_charge(p, now_ns, len);
 	engine->shared_turn = MAX(engine->shared_turn, throttle->shared_turn);
 	throttle->shared_turn += len;
 	p->charge.charged_len += len;
@@ -131,7 +134,8 @@ enum step copy_run_charge(struct copy_run *p)
 	uint64_t now_ns;
 
 	if (p->kind == RUN_ON_READ || !p->plan.data_len ||
-	    (!throttle->limiter.rate && !p->op.engine->limiter.rate && !requests_are_limited(p))) {
+	    (!throttle->limiter.rate && !p->op.engine->limiter.rate && !requests_are_limited(p) &&
+	     !p->op.engine->outside.ask)) {
 		p->phase = COPY_RUN_READ;
 		return STEP_NEXT;
 	}

@@ -76,6 +76,14 @@ struct engine_guests {
 	uint64_t last_ns; /* when a guest request ended last */
 };
 
+/* A budget that the program shares with others (copy/outside.c). */
+struct outside_budget {
+	uint64_t (*ask)(void *opaque, uint64_t bytes); /* NULL: there is none */
+	void *opaque;
+	uint64_t taken;    /* bytes, not used yet */
+	uint64_t ready_ns; /* when they may be used */
+};
+
 struct bpull_engine {
 	struct engine_thread thread;
 	struct io *io;
@@ -85,6 +93,7 @@ struct bpull_engine {
 	struct layer_set *layers;
 	struct limiter limiter;  /* shared by all jobs: bytes */
 	struct limiter requests; /* likewise: requests (copy/requests.h) */
+	struct outside_budget outside;
 	struct {
 		pthread_mutex_t mutex;
 		atomic_bool is_new;

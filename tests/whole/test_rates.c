@@ -163,6 +163,53 @@ Test(rates, a_limit_on_requests_changes_while_the_job_runs)
 	rig_close(&rig);
 }
 
+/* ---- a budget that is shared with others ---- */
+
+struct shared {
+	uint64_t rate, next_ns, asked;
+	unsigned n_early; /* asked although what was taken could not be used yet */
+};
+
+/* Takes turns with another program that takes as much each time. */
+static uint64_t ask(void *opaque, uint64_t bytes)
+{
+	struct shared *s = opaque;
+	uint64_t now_ns = sim_clock_ns(), wait_ns;
+
+	s->n_early += s->asked && s->next_ns > now_ns + 2 * MiB * SECOND / s->rate;
+	s->next_ns = MAX(s->next_ns, now_ns);
+	wait_ns = s->next_ns - now_ns;
+	s->next_ns += 2 * bytes * SECOND / s->rate;
+	s->asked += bytes;
+	return wait_ns;
+}
+
+Test(rates, a_pull_takes_its_turn_in_a_shared_budget)
+{
+	for (uint64_t seed = 1; seed <= 4; seed++) {
+		struct sim_chain_how how = how_of(seed, seed % 2 ? 16 : 19, 12 * MiB);
+		struct bpull_job_options job = { .size = sizeof(job),
+						 .flags = BPULL_JOB_START_PAUSED };
+		struct shared shared = { .rate = MiB };
+		uint64_t took_ns, want_ns;
+		struct rig rig;
+
+		rig_open(&rig, &how, &job);
+		rig.engine->outside.ask = ask;
+		rig.engine->outside.opaque = &shared;
+		bpull_job_resume(rig.disk);
+		took_ns = run_to_end(&rig);
+		want_ns = 2 * shared.asked * SECOND / shared.rate;
+		cr_assert_gt(shared.asked, MiB);
+		cr_assert_eq(shared.n_early, 0, "seed %" PRIu64, seed);
+		/* The last run may go when the one before it is paid for. */
+		cr_assert(took_ns + 2 * SECOND >= want_ns && took_ns <= want_ns + 100 * MS,
+			  "seed %" PRIu64 ": %s: %" PRIu64 " bytes in %" PRIu64 " ms", seed,
+			  rig.chain.text, shared.asked, took_ns / MS);
+		rig_close(&rig);
+	}
+}
+
 /* ---- by a deadline ---- */
 
 Test(rates, a_pull_is_done_within_the_time_that_was_given)

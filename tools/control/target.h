@@ -43,6 +43,8 @@ struct control_job {
 	char why[1024];   /* the library's sentence, of an error that stopped it, too; or "" */
 };
 
+struct budget;
+
 /* The disk that is served. */
 struct control_target {
 	/* The owner's, set before control_open(). */
@@ -59,6 +61,7 @@ struct control_target {
 	/* What x-query-servers answers: an array, for the caller. NULL: no base is behind a
 	 * network. */
 	struct json_object *(*servers)(void *owner);
+	struct budget *budget; /* the host's, whose rate clients may change; NULL: there is none */
 	void *owner;
 	/* jobs.c's and nodes.c's: all zero at first. */
 	struct control_job *jobs, *active; /* active: one of them has not ended; or NULL */

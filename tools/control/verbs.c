@@ -11,6 +11,7 @@
 
 #include <json-c/json.h>
 
+#include "tools/budget/budget.h"
 #include "tools/control/args.h"
 #include "tools/control/events.h"
 #include "tools/control/job_verbs.h"
@@ -59,6 +60,19 @@ static struct json_object *verbs_check_image(const struct control_target *target
 			      device ? device : "", name ? name : "");
 }
 
+static struct json_object *verbs_set_host_budget(struct control_target *target,
+						 struct json_object *args)
+{
+	int64_t rate = -1;
+
+	if (!target->budget)
+		return control_refuse("GenericError", "There is no host budget (--host-budget)");
+	control_integer(args, "rate", &rate);
+	if (rate < 0 || budget_set_rate(target->budget, (uint64_t)rate))
+		return control_refuse("GenericError", "Parameter 'rate' is out of range");
+	return control_ok(NULL);
+}
+
 static struct json_object *verbs_resize(struct control_target *target, struct json_object *args)
 {
 	struct json_object *refusal = verbs_check_image(target, args);
@@ -85,6 +99,7 @@ static struct json_object *verbs_resize(struct control_target *target, struct js
 
 /* ---- the tables ---- */
 
+static const struct control_arg budget_args[] = { { "rate", CONTROL_INTEGER, true }, { 0 } };
 static const struct control_arg no_args[] = { { 0 } };
 static const struct control_arg nodes_args[] = { { "flat", CONTROL_BOOLEAN, false }, { 0 } };
 static const struct control_arg stats_args[] = { { "query-nodes", CONTROL_BOOLEAN, false }, { 0 } };
@@ -111,6 +126,7 @@ static const struct {
 	{ "query-commands", no_args, verbs_query_commands },
 	{ "x-query-job", no_args, control_query_job },
 	{ "x-query-servers", no_args, control_query_servers },
+	{ "x-set-host-budget", budget_args, verbs_set_host_budget },
 };
 
 static void verbs_add_command(struct json_object *list, const char *name)

@@ -33,6 +33,8 @@ static const char flatten_help[] =
 	"                       appears; a difference removes it (exit 5)\n"
 	"  --bandwidth RATE     at most RATE bytes a second (default 0: no limit)\n"
 	"  --burst SIZE         bytes that may follow an idle time at once\n"
+	"  --host-budget FILE[:RATE]\n"
+	"                       as of blockpull pull\n"
 	"  --iops N             at most N reads and writes a second\n"
 	"  --within TIME        be done in TIME (30m), raising the limit where it is late\n"
 	"  --min-rate RATE      give way to others only above RATE bytes a second\n"

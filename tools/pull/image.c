@@ -118,6 +118,17 @@ bool pull_image_start(struct pull_image *image, struct bpull_engine *engine,
 	return true;
 }
 
+void pull_image_go_on(struct pull_image *image)
+{
+	struct bpull_job_info info = { .size = sizeof(info) };
+
+	if (image->state != PULL_RUNNING)
+		return;
+	bpull_job_get_info(image->disk, &info);
+	if (info.stop_error)
+		bpull_job_resume(image->disk);
+}
+
 void pull_image_conclude(struct pull_image *image, const struct bpull_event *event, int signal)
 {
 	image->info.size = sizeof(image->info);

@@ -47,6 +47,8 @@ struct pull_plan {
 bool pull_image_start(struct pull_image *image, struct bpull_engine *engine,
 		      const struct bpull_disk_options *options, const struct bpull_job_options *job,
 		      bool may_wait);
+/* Has a running pull that an error stopped try again. */
+void pull_image_go_on(struct pull_image *image);
 /* Takes the end of its job and closes it. `signal` is what asked for a stop, or 0. */
 void pull_image_conclude(struct pull_image *image, const struct bpull_event *event, int signal);
 /* Ends an image that was not begun, or must be given up, because of a signal. */

@@ -73,6 +73,9 @@ static const char pull_help[] =
 	"  -f, --format FMT     the images' format: qcow2 or qed (default: detected)\n"
 	"  --holes MODE         auto: leave out the holes of raw files on file systems known\n"
 	"                       to report them rightly; read: on none; trust: on any\n"
+	"  --host-budget FILE[:RATE]\n"
+	"                       take what is read from a budget that all processes share\n"
+	"                       which name FILE: RATE bytes a second together\n"
 	"  --io MODE            auto, uring or threads\n"
 	"  --iops N             at most N reads and writes a second for all images together\n"
 	"  --within TIME        be done with each image in TIME (30m, 1h30m, 90s), raising\n"
@@ -252,6 +255,7 @@ int pull_options_take(struct pull_options *options, int option, const char *text
 	case PULL_COMPRESS:
 		return compression_parse(command, text, &options->job.compression,
 					 &options->job.compression_level);
+	case OPTIONS_HOST_BUDGET: options->host_budget = text; return 0;
 	case PULL_IO: return pull_take_io(options, text);
 	case PULL_PROGRESS: return pull_take_progress(options, text);
 	case PULL_VERIFY: options->job.flags |= BPULL_JOB_VERIFY; return 0;

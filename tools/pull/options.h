@@ -8,6 +8,7 @@
 #include "engine/blockpull.h"
 #include "tools/cli/command.h"
 #include "tools/cli/compression.h"
+#include "tools/cli/host_budget.h"
 #include "tools/cli/rates.h"
 #include "tools/pull/list.h"
 #include "tools/pull/progress.h"
@@ -22,6 +23,7 @@ struct pull_options {
 	enum progress_mode progress;
 	bool dry_run;
 	unsigned n_jobs;
+	const char *host_budget;  /* FILE[:RATE], or NULL */
 	const char *control;      /* a socket's path, or NULL */
 	const char *metrics_file; /* or NULL */
 	const char *list;         /* a file of names, "-", or NULL */
@@ -56,13 +58,13 @@ extern const struct options_word pull_io_words[], pull_progress_words[];
 	{                                                                 \
 		NULL, OFFER_FREE, NULL                                    \
 	}
-#define PULL_OPTIONS                                                                       \
-	{ "bandwidth", required_argument, NULL, PULL_BANDWIDTH },                          \
-		{ "burst", required_argument, NULL, PULL_BURST },                          \
-		{ "compress", optional_argument, NULL, PULL_COMPRESS }, OPTIONS_HOLES,     \
-		{ "io", required_argument, NULL, PULL_IO },                                \
-		{ "progress", required_argument, NULL, PULL_PROGRESS },                    \
-		{ "verify", no_argument, NULL, PULL_VERIFY }, RATES_OPTIONS, OPTIONS_JSON, \
-		OPTIONS_QUIET
+#define PULL_OPTIONS                                                                             \
+	{ "bandwidth", required_argument, NULL, PULL_BANDWIDTH },                                \
+		{ "burst", required_argument, NULL, PULL_BURST },                                \
+		{ "compress", optional_argument, NULL, PULL_COMPRESS }, OPTIONS_HOLES,           \
+		{ "io", required_argument, NULL, PULL_IO },                                      \
+		{ "progress", required_argument, NULL, PULL_PROGRESS },                          \
+		{ "verify", no_argument, NULL, PULL_VERIFY }, RATES_OPTIONS, HOST_BUDGET_OPTION, \
+		OPTIONS_JSON, OPTIONS_QUIET
 
 #endif

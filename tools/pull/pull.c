@@ -21,6 +21,7 @@
 
 #include "engine/blockpull.h"
 #include "tools/bases/describe.h"
+#include "tools/cli/host_budget.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
 #include "tools/cli/stop.h"
@@ -42,6 +43,7 @@ struct pull {
 	unsigned n_images, next_idx, n_active, n_ended;
 	bool aborted; /* the stop signal has been passed on */
 	struct progress progress;
+	struct budget *budget;   /* the host's, or NULL */
 	struct control *control; /* of the one image, or NULL */
 	struct metrics *metrics; /* or NULL */
 	struct control_target target;
@@ -83,7 +85,6 @@ static void pull_show_progress(struct pull *pull)
 {
 	bool wished = stop_take_report_wish();
 	struct progress_now now;
-
 	if (!wished && !progress_due(&pull->progress))
 		return;
 	now = pull_now(pull);
@@ -133,7 +134,6 @@ static void pull_start_next(struct pull *pull)
 {
 	struct pull_image *image = &pull->images[pull->next_idx++];
 	struct progress_now now;
-
 	progress_clear(&pull->progress);
 	image->quiet = pull->options.line.quiet;
 	if (!pull_image_start(image, pull->engine, &pull->options.line.chain.disk,
@@ -180,14 +180,8 @@ static void pull_pass_go_on(struct pull *pull)
 {
 	if (!stop_take_go_on())
 		return;
-	for (unsigned i = 0; i < pull->next_idx; i++) {
-		struct bpull_job_info info = { .size = sizeof(info) };
-		if (pull->images[i].state != PULL_RUNNING)
-			continue;
-		bpull_job_get_info(pull->images[i].disk, &info);
-		if (info.stop_error)
-			bpull_job_resume(pull->images[i].disk);
-	}
+	for (unsigned i = 0; i < pull->next_idx; i++)
+		pull_image_go_on(&pull->images[i]);
 }
 
 /* 0 or -errno of the engine, after which it is of no more use. */
@@ -234,7 +228,6 @@ static void pull_pass_stop(struct pull *pull)
 static void pull_pass_abort(struct pull *pull)
 {
 	struct bpull_job_info info = { .size = sizeof(info) };
-
 	if (!pull->control || !pull->target.disk)
 		return;
 	bpull_job_get_info(pull->target.disk, &info);
@@ -254,7 +247,6 @@ static void pull_wait(struct pull *pull, int stop_fd)
 	int n_fds = 3 + (pull->control ? control_poll_fds(pull->control, fds + 3) : 0);
 	int wait_ms = progress_timeout_ms(&pull->progress);
 	int metrics_ms = metrics_timeout_ms(pull->metrics);
-
 	if (wait_ms < 0 || (metrics_ms >= 0 && metrics_ms < wait_ms))
 		wait_ms = metrics_ms;
 	if (poll(fds, n_fds, wait_ms) > 0 && fds[1].revents)
@@ -282,6 +274,7 @@ static int pull_loop(struct pull *pull, int stop_fd)
 			say_error("the I/O engine failed: %s", strerror(-rc));
 			return exit_code_of_error(rc);
 		}
+		host_budget_say(pull->budget);
 		late_say(&pull->options, pull->images, pull->next_idx, &pull->progress);
 		pull_show_progress(pull);
 		pull_warn_of_metrics(pull, metrics_update(pull->metrics));
@@ -320,6 +313,7 @@ static int pull_open_control(struct pull *pull, struct bpull_error *error)
 						.how = &pull->options.line.chain.disk,
 						.job = pull->options.job,
 						.servers = pull_describe_servers,
+						.budget = pull->budget,
 						.owner = pull };
 	return control_open(pull->options.control, &pull->target, &pull->control, error);
 }
@@ -368,6 +362,9 @@ static int pull_run(struct pull *pull)
 		say_error("signal handlers can't be installed: %s", strerror(-stop_fd));
 		return EXIT_CODE_FAILED;
 	}
+	code = host_budget_open(pull->options.host_budget, &pull->options.engine, &pull->budget);
+	if (code)
+		return code;
 	rc = bpull_engine_open(&pull->options.engine, &pull->engine, &error);
 	if (rc) {
 		int failed = say_failed(&error, rc);
@@ -379,6 +376,7 @@ static int pull_run(struct pull *pull)
 	code = rc ? say_failed(&error, rc) : pull_all(pull, stop_fd);
 	control_close(pull->control);
 	bpull_engine_close(pull->engine);
+	host_budget_close(pull->budget);
 	return code;
 }
 

@@ -11,6 +11,7 @@
 
 #include <json-c/json.h>
 
+#include "tools/cli/host_budget.h"
 #include "tools/cli/rates.h"
 #include "tools/cli/say.h"
 #include "tools/serve/serve.h"
@@ -46,6 +47,9 @@ static const char serve_help[] =
 	"                       is late\n"
 	"  --min-rate RATE      with --pull: give way to the machine only above RATE bytes a\n"
 	"                       second\n"
+	"  --host-budget FILE[:RATE]\n"
+	"                       take what pulls read from a budget that all processes share\n"
+	"                       which name FILE: RATE bytes a second together\n"
 	"  --base FILE          with --pull: stop above FILE of the chain\n"
 	"  --first FILE[:SIZE]  with --pull: copy first what a trace names, or SIZE bytes of it\n"
 	"  --verify             with --pull: read back what was copied before the link goes\n"
@@ -128,6 +132,7 @@ static const struct option serve_table[] = {
 	OPTIONS_REMOTE_GUEST,
 	OPTIONS_HOLES,
 	RATES_OPTIONS,
+	HOST_BUDGET_OPTION,
 	OPTIONS_QUIET,
 	OPTIONS_HELP,
 	OPTIONS_END,
@@ -251,6 +256,10 @@ static int serve_take(struct command_line *line, int option, char *text)
 	case SERVE_COPY_ON_READ: options->copy_on_read = true; return 0;
 	case SERVE_DIRECT: line->chain.disk.flags |= BPULL_DISK_DIRECT; return 0;
 	case SERVE_FD: return serve_take_fd(options, text);
+	case OPTIONS_HOST_BUDGET:
+		options->host_budget = text;
+		options->pull_option = "--host-budget";
+		return 0;
 	case SERVE_INCOMING: options->incoming = true; return 0;
 	case SERVE_IO: return serve_take_io(options, text);
 	case SERVE_PULL: options->pull = true; return 0;
@@ -333,7 +342,15 @@ static int serve_main(struct command_line *line)
 {
 	struct serve_options *options = (struct serve_options *)line;
 
-	return options->print_capabilities ? serve_print_capabilities() : serve_run(options);
+	int code;
+
+	if (options->print_capabilities)
+		return serve_print_capabilities();
+	code = host_budget_open(options->host_budget, &options->engine, &options->budget);
+	if (!code)
+		code = serve_run(options);
+	host_budget_close(options->budget);
+	return code;
 }
 
 const struct command serve_command = {

@@ -12,6 +12,8 @@
 
 extern const struct command serve_command;
 
+struct budget;
+
 struct serve_options {
 	struct command_line line;
 	struct bpull_engine_options engine;
@@ -26,6 +28,8 @@ struct serve_options {
 	struct first first;  /* what the pull copies before the rest */
 	unsigned n_queues;
 	bool read_only, copy_on_read, pull, incoming;
+	const char *host_budget; /* FILE[:RATE], or NULL */
+	struct budget *budget;   /* that one, open; or NULL */
 	const char *pull_option; /* one that has no meaning without --pull, or NULL */
 	bool print_capabilities;
 };

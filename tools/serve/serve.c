@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "tools/bases/describe.h"
+#include "tools/cli/host_budget.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
 #include "tools/cli/stop.h"
@@ -136,6 +137,7 @@ static void serve_look(struct serve *s, int timeout_ms)
 		stop_drain();
 	if (tags & TAG_SERVERS)
 		servers_tell(&s->options->line.chain.bases, s->options->line.quiet);
+	host_budget_say(s->options->budget);
 	if (tags & TAG_FRONTEND)
 		link_process(&s->link);
 	if (s->control && (tags & TAG_CONTROL || n <= 0)) {
@@ -247,6 +249,7 @@ static int serve_open_control(struct serve *s, struct bpull_error *error)
 					     .stays = true,
 					     .resize = serve_resize,
 					     .servers = serve_describe_servers,
+					     .budget = s->options->budget,
 					     .owner = s };
 	s->watch = (struct watch){ .epoll_fd = s->epoll_fd };
 	return s->options->control

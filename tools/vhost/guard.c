@@ -18,6 +18,7 @@
 
 static struct {
 	_Atomic uintptr_t at, page_len;
+	atomic_bool is_quiet;
 	_Atomic size_t len; /* 0: free */
 } guard_watched[MAX_WATCHED];
 
@@ -32,7 +33,8 @@ static bool guard_mend(uintptr_t at)
 
 		if (at < start || at - start >= len)
 			continue;
-		atomic_store(&guard_hit, true);
+		if (!atomic_load(&guard_watched[i].is_quiet))
+			atomic_store(&guard_hit, true);
 		return mmap((void *)(at & ~(page_len - 1)), page_len, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
 			    0) != MAP_FAILED;
@@ -59,17 +61,28 @@ int guard_install(void)
 	return sigaction(SIGBUS, &action, NULL) ? -errno : 0;
 }
 
-bool guard_watch(void *map, size_t map_len, size_t page_len)
+static bool guard_add(void *map, size_t map_len, size_t page_len, bool is_quiet)
 {
 	for (unsigned i = 0; i < MAX_WATCHED; i++) {
 		if (atomic_load(&guard_watched[i].len))
 			continue;
 		atomic_store(&guard_watched[i].at, (uintptr_t)map);
 		atomic_store(&guard_watched[i].page_len, page_len);
+		atomic_store(&guard_watched[i].is_quiet, is_quiet);
 		atomic_store(&guard_watched[i].len, map_len);
 		return true;
 	}
 	return false;
+}
+
+bool guard_watch(void *map, size_t map_len, size_t page_len)
+{
+	return guard_add(map, map_len, page_len, false);
+}
+
+bool guard_watch_quietly(void *map, size_t map_len, size_t page_len)
+{
+	return guard_add(map, map_len, page_len, true);
 }
 
 void guard_forget(void *map)

@@ -14,6 +14,8 @@
 int guard_install(void);
 /* Watches a mapping, whose pages are of page_len bytes. False: too many are watched. */
 bool guard_watch(void *map, size_t map_len, size_t page_len);
+/* The same, of memory whose loss no guard_take_hit() tells: its user sees zeros. */
+bool guard_watch_quietly(void *map, size_t map_len, size_t page_len);
 /* Before it is unmapped. */
 void guard_forget(void *map);
 /* True: a page was put in place since the last call. */
