@@ -8,7 +8,7 @@ pub struct Type {
     pub pointers: Vec<bool>, // from the inside out: is what it points to const
     pub array: Option<String>,
     pub params: Vec<Decl>, // of a function pointer
-    pub returns_int: bool, // it returns an int; else nothing
+    pub returns: Option<String>, // of a function pointer: the type; None: nothing
 }
 
 #[derive(Debug, Clone)]
@@ -124,14 +124,15 @@ fn declarator(w: &mut Words, base: &str, mut is_const: bool) -> Found<Decl> {
         is_const = w.take("const");
     }
     if w.take("(") {
-        if (base != "void" && base != "int") || !pointers.is_empty() {
+        if !matches!(base, "void" | "int" | "uint64_t") || !pointers.is_empty() {
             return Err(format!("a function pointer that returns '{base}'"));
         }
         w.expect("*")?;
         let name = w.next();
         w.expect(")")?;
         w.expect("(")?;
-        let ty = Type { base: "fn".to_owned(), pointers, array: None, params: params(w)?, returns_int: base == "int" };
+        let returns = (base != "void").then(|| base.to_owned());
+        let ty = Type { base: "fn".to_owned(), pointers, array: None, params: params(w)?, returns };
         return Ok(Decl { name, ty });
     }
     let name = if matches!(w.peek(), "," | ")") { String::new() } else { w.next() };
@@ -142,7 +143,7 @@ fn declarator(w: &mut Words, base: &str, mut is_const: bool) -> Found<Decl> {
     } else {
         None
     };
-    Ok(Decl { name, ty: Type { base: base.to_owned(), pointers, array, params: Vec::new(), returns_int: false } })
+    Ok(Decl { name, ty: Type { base: base.to_owned(), pointers, array, params: Vec::new(), returns: None } })
 }
 
 /// Behind the opening bracket; takes the closing one.

@@ -21,7 +21,7 @@ fn base(name: &str) -> &str {
 fn rust_type(ty: &Type) -> String {
     if ty.base == "fn" {
         let params: Vec<String> = ty.params.iter().map(|p| rust_type(&p.ty)).collect();
-        let result = if ty.returns_int { " -> ::std::os::raw::c_int" } else { "" };
+        let result = ty.returns.as_ref().map_or(String::new(), |name| format!(" -> {}", base(name)));
         return format!("Option<unsafe extern \"C\" fn({}){result}>", params.join(", "));
     }
     let mut text = base(&ty.base).to_owned();
