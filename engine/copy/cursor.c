@@ -195,12 +195,13 @@ bool cursor_is_done(const struct bpull_disk *disk)
 	return range_set_is_empty(&walk->todo) && !walk->runs.first && !disk->n_background;
 }
 
-/* Runs are in guest order, but for those that the program wanted first. */
+/* Runs are in guest order, but for those that came first. */
 static uint64_t lowest_run(const struct copy_walk *walk)
 {
 	uint64_t at = UINT64_MAX;
 
-	for (const struct copy_run *p = walk->runs.first; p; p = walk->first.n ? p->next : NULL)
+	for (const struct copy_run *p = walk->runs.first; p;
+	     p = walk->first.is_used ? p->next : NULL)
 		at = MIN(at, copy_run_guest_off(p));
 	return at;
 }

@@ -52,6 +52,7 @@ void copy_first_close(struct copy_first *first)
 	free(first->items);
 	first->items = NULL;
 	first->n = first->at = 0;
+	first->hint = (struct range){ 0 };
 }
 
 /* The walk comes to the range `at`. */
@@ -63,16 +64,16 @@ static void begin_item(struct copy_first *first, const struct range_set *todo)
 		first->here_len = range_set_len_in(todo, item->lo, item->hi);
 }
 
-bool copy_first_next(struct copy_first *first, struct range_set *todo, struct range *next)
+void copy_first_hint(struct copy_first *first, struct range hint)
+{
+	first->hint = hint;
+}
+
+/* In the list. False: it is over. */
+static bool next_item(struct copy_first *first, const struct range_set *todo, struct range *next)
 {
 	if (first->at == first->n)
 		return false;
-	/* Without room nothing would be taken out of the middle of the set, and the walk would
-	 * stand still. */
-	if (!range_set_make_room(todo)) {
-		first->at = first->n;
-		return false;
-	}
 	if (!first->at && !first->here_len)
 		begin_item(first, todo);
 	while (!range_set_find(todo, first->items[first->at].lo, first->items[first->at].hi,
@@ -83,5 +84,28 @@ bool copy_first_next(struct copy_first *first, struct range_set *todo, struct ra
 			return false;
 		begin_item(first, todo);
 	}
+	return true;
+}
+
+bool copy_first_next(struct copy_first *first, struct range_set *todo, struct range *next)
+{
+	bool has_hint = first->hint.lo != first->hint.hi;
+
+	if (first->at == first->n && !has_hint)
+		return false;
+	/* Without room nothing would be taken out of the middle of the set, and the walk would
+	 * stand still. */
+	if (!range_set_make_room(todo)) {
+		first->at = first->n;
+		first->hint = (struct range){ 0 };
+		return false;
+	}
+	if (has_hint && !range_set_find(todo, first->hint.lo, first->hint.hi, next)) {
+		first->hint = (struct range){ 0 };
+		has_hint = false;
+	}
+	if (!has_hint && !next_item(first, todo, next))
+		return false;
+	first->is_used = true;
 	return true;
 }

@@ -22,6 +22,8 @@ struct copy_first {
 	size_t n, at;        /* `at` is the one that the walk is in; n: it is behind them all */
 	uint64_t here_len;   /* bytes that the walk had to look at in it when it came there */
 	uint64_t len;        /* the same of all before it */
+	struct range hint;   /* comes before all of them; lo == hi: nothing does */
+	bool is_used;        /* the walk has begun elsewhere than at its front */
 };
 
 /* The options' list can be taken. */
@@ -32,6 +34,8 @@ int copy_first_open(struct copy_first *first, const struct bpull_job_options *op
 		    uint32_t granule_len);
 /* Forgets the ranges. How far the walk came in them stays known. */
 void copy_first_close(struct copy_first *first);
+/* A guest waits for what lies around there: it is next, if a job copies. */
+void copy_first_hint(struct copy_first *first, struct range hint);
 /* What of `todo` is to be looked at next by the list. False: the list is over. Makes room in `todo`
  * for what is taken out next; where there is none the list is over, too. */
 bool copy_first_next(struct copy_first *first, struct range_set *todo, struct range *next);

@@ -162,6 +162,7 @@ struct guests {
 	enum disk_rest rest;        /* but ACTIVE: none begins, and neither does a job or a walk */
 	atomic_bool copy_on_read;
 	struct run_list runs_on_read; /* copies that follow reads */
+	uint64_t below_ns; /* what a read from below the overlay takes (guest/neighbours.c) */
 	/* Whether the words in the header that the first write makes untrue are taken back. */
 	enum {
 		GUESTS_UNPREPARED,

@@ -285,6 +285,27 @@ def killed(d):
     remote_images.judge(top, f'{d}/base.img')
 
 
+@case('a read that a slow base holds up brings its neighbourhood', 'copy-on-read=true')
+@case('a pull copies that next', 'pull=true')
+def neighbours(d, how):
+    need('qemu-io')
+    base = Base(d, '20ms')
+    top = base.overlay('top')
+    pull = how == 'pull=true'
+    server = plugin(d, top, how, *(['bandwidth=1M', f'control={d}/c'] if pull else []))
+    offset = 48 * MIB + 70 * KIB
+    boot(d, [(offset, 4096)])
+    if pull:
+        processes.wait_listening(server, f'{d}/c')
+        length = bp('ctl', '--json', f'{d}/c', 'info').json()['bytes']['copied']
+        wait_copied(d, length + MIB)
+    over(d, server)
+    around = set(range(48 * MIB, 48 * MIB + 256 * KIB, BLOCK))
+    found = present(top)
+    check(around <= found and is_walk(found - around) and len(found) < 500, f'{sorted(found)}')
+    base.end()
+
+
 # ---- Traces of strangers ------------------------------------------------------------------------
 
 @case('what is no trace is refused with file and line, before an image is touched')

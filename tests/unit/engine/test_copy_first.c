@@ -87,6 +87,29 @@ Test(copy_first, cuts_what_lies_behind_the_end)
 	range_set_free(&todo);
 }
 
+/* What a guest waits for comes before the list, and once. */
+Test(copy_first, a_hint_comes_before_the_list)
+{
+	const struct bpull_range range = { 8 * GRANULE, 2 * GRANULE };
+	const uint64_t want[] = { 30, 31, 8, 9 };
+	struct range_set todo = all(1000);
+	struct copy_first first = { 0 };
+	uint64_t lo[80];
+
+	copy_first_hint(&first, (struct range){ 0, GRANULE }); /* of a job before */
+	open_list(&first, &range, 1);
+	copy_first_hint(&first, (struct range){ 30 * GRANULE, 32 * GRANULE });
+	cr_assert_eq(take_all(&first, &todo, lo, 80), 4);
+	for (size_t i = 0; i < 4; i++)
+		cr_assert_eq(lo[i], want[i] * GRANULE);
+	copy_first_hint(&first, (struct range){ 8 * GRANULE, 32 * GRANULE });
+	cr_assert_eq(take_all(&first, &todo, lo, 80), 20);
+	copy_first_hint(&first, (struct range){ 8 * GRANULE, 32 * GRANULE });
+	cr_assert_eq(take_all(&first, &todo, lo, 80), 0);
+	copy_first_close(&first);
+	range_set_free(&todo);
+}
+
 /* A run that put its own back is begun again at once. */
 Test(copy_first, what_is_put_back_comes_again)
 {

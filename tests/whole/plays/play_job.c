@@ -246,8 +246,11 @@ static void start(struct play *p)
 		o.bandwidth = draw_speed(p);
 		o.burst = p->chain->how.piece_len;
 	}
-	if (p->has_first)
+	if (p->has_first) {
 		sim_first_draw(&first, play_below(p, UINT32_MAX), p->chain->guest_len);
+		/* The base is slow now and then: what lies around the guest's reads comes first. */
+		p->guest.disk->guests.below_ns = play_below(p, 2) ? UINT64_C(1) << 40 : 0;
+	}
 	o.first = first.ranges;
 	o.n_first = first.n;
 	o.flags |= play_below(p, 2) ? BPULL_JOB_VERIFY : 0;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Plays in which jobs are told what to copy first: random ranges, sound and not,
- * beside a guest, stops, faults, full disks and power cuts. A list changes nothing
- * of what the plays of test_model.c demand; these are the same.
+ * Plays in which jobs are told what to copy first: random ranges, sound and not, and
+ * what lies around the reads of a guest that a slow base holds up; with stops, faults,
+ * full disks and power cuts. A list changes nothing of what the plays of test_model.c
+ * demand; these are the same.
  *
  *   FIRST_SEEDS=n FIRST_SEED=first   more of them, or one again
  */
