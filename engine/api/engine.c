@@ -48,7 +48,7 @@
 #define RING_DEPTH     256
 #define DEFAULT_MEMORY (48 * MiB)
 #define MIN_MEMORY     (8 * MiB)
-#define MAX_BUFS       16
+#define MAX_BUFS       64
 
 /* Bytes of the budget for each run in flight: a plan takes 100 KiB, and plans get a fifth of the
  * memory. Small runs share buffers (buf_shrink()), so that enough of them are in flight to hide a
