@@ -21,6 +21,8 @@
 #include "tools/words/exit_code.h"
 #include "tools/words/suggest.h"
 
+#define OPTIONS_MIN_MEMORY (UINT64_C(8) << 20)
+
 #define OPTIONS_VARIABLE "BLOCKPULL_ALLOW_BACKING"
 
 const struct options_word options_formats[] = {
@@ -121,6 +123,15 @@ int options_size(const char *command, const char *option, const char *text, enum
 	if (!size_parse(text, kind, bytes, &why))
 		return 0;
 	return say_usage(command, "%s: '%s' is refused: %s", option, text, why);
+}
+
+int options_memory(const char *command, const char *text, uint64_t *memory)
+{
+	int code = options_size(command, "--memory", text, SIZE_BYTES, memory);
+
+	if (!code && *memory < OPTIONS_MIN_MEMORY)
+		code = say_usage(command, "--memory: at least 8M");
+	return code;
 }
 
 static int options_allow(struct options_chain *chain, const char *command, const char *source,

@@ -86,6 +86,9 @@ enum options_value {
 	"                       network: what 'blockpull hash --chunk=1M -f raw' printed of\n"   \
 	"                       it, or its HASH alone, for which it is read once more before;\n" \
 	"                       repeatable\n"
+#define OPTIONS_MEMORY_HELP                                                                      \
+	"  --memory SIZE        for buffers and tables (default 48M); a third of it is on its\n" \
+	"                       way from the bases at once\n"
 /* For those of them that read what the bases hold. */
 #define OPTIONS_REMOTE_READ                                                       \
 	{                                                                         \
@@ -150,6 +153,8 @@ int options_word(const char *command, const char *option, const char *text,
 /* The same for sizes and rates. */
 int options_size(const char *command, const char *option, const char *text, enum size_kind kind,
 		 uint64_t *bytes);
+/* The SIZE of --memory, which the library takes from 8 MiB on. 0 or an exit code. */
+int options_memory(const char *command, const char *text, uint64_t *memory);
 
 /* How images and their chains are to be opened. Zero it, and free it with options_chain_free(). */
 struct options_chain {

@@ -49,7 +49,7 @@ static const char flatten_help[] =
 	"                       how long a server may be away before the copying pauses\n"
 	"                       (default 300)\n" OPTIONS_TLS_HELP OPTIONS_EXPECT_HELP
 	"  --holes MODE         auto, read or trust\n"
-	"  --io MODE            auto, uring or threads\n"
+	"  --io MODE            auto, uring or threads\n" OPTIONS_MEMORY_HELP
 	"  --progress MODE      auto, bar, plain, json or none\n"
 	"  --json               the result as a JSON line on stdout\n"
 	"  -q, --quiet          only errors\n"

@@ -76,7 +76,7 @@ static const char pull_help[] =
 	"  --host-budget FILE[:RATE]\n"
 	"                       take what is read from a budget that all processes share\n"
 	"                       which name FILE: RATE bytes a second together\n"
-	"  --io MODE            auto, uring or threads\n"
+	"  --io MODE            auto, uring or threads\n" OPTIONS_MEMORY_HELP
 	"  --iops N             at most N reads and writes a second for all images together\n"
 	"  --within TIME        be done with each image in TIME (30m, 1h30m, 90s), raising\n"
 	"                       its limit where it is late; without --bandwidth as gently\n"
@@ -257,6 +257,7 @@ int pull_options_take(struct pull_options *options, int option, const char *text
 					 &options->job.compression_level);
 	case OPTIONS_HOST_BUDGET: options->host_budget = text; return 0;
 	case PULL_IO: return pull_take_io(options, text);
+	case PULL_MEMORY: return options_memory(command, text, &options->engine.memory);
 	case PULL_PROGRESS: return pull_take_progress(options, text);
 	case PULL_VERIFY: options->job.flags |= BPULL_JOB_VERIFY; return 0;
 	default: return rates_take(&options->job, command, option, text);

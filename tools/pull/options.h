@@ -44,25 +44,27 @@ enum pull_option {
 	PULL_BURST,
 	PULL_COMPRESS,
 	PULL_IO,
+	PULL_MEMORY,
 	PULL_PROGRESS,
 	PULL_VERIFY,
 	PULL_OWN,
 };
 /* What they take. */
 extern const struct options_word pull_io_words[], pull_progress_words[];
-#define PULL_OFFERS                                                       \
-	{ "bandwidth", OFFER_FREE, NULL }, { "burst", OFFER_FREE, NULL }, \
-		{ "compress", OFFER_WORDS, compression_words },           \
-		{ "io", OFFER_WORDS, pull_io_words },                     \
-		{ "progress", OFFER_WORDS, pull_progress_words },         \
-	{                                                                 \
-		NULL, OFFER_FREE, NULL                                    \
+#define PULL_OFFERS                                                                   \
+	{ "bandwidth", OFFER_FREE, NULL }, { "burst", OFFER_FREE, NULL },             \
+		{ "compress", OFFER_WORDS, compression_words },                       \
+		{ "io", OFFER_WORDS, pull_io_words }, { "memory", OFFER_FREE, NULL }, \
+		{ "progress", OFFER_WORDS, pull_progress_words },                     \
+	{                                                                             \
+		NULL, OFFER_FREE, NULL                                                \
 	}
 #define PULL_OPTIONS                                                                             \
 	{ "bandwidth", required_argument, NULL, PULL_BANDWIDTH },                                \
 		{ "burst", required_argument, NULL, PULL_BURST },                                \
 		{ "compress", optional_argument, NULL, PULL_COMPRESS }, OPTIONS_HOLES,           \
 		{ "io", required_argument, NULL, PULL_IO },                                      \
+		{ "memory", required_argument, NULL, PULL_MEMORY },                              \
 		{ "progress", required_argument, NULL, PULL_PROGRESS },                          \
 		{ "verify", no_argument, NULL, PULL_VERIFY }, RATES_OPTIONS, HOST_BUDGET_OPTION, \
 		OPTIONS_JSON, OPTIONS_QUIET

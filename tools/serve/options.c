@@ -75,7 +75,7 @@ static const char serve_help[] =
 	"  -f, --format FMT     the image's format: raw, qcow2 or qed (default: detected;\n"
 	"                       raw must be said)\n"
 	"  --holes MODE         auto, read or trust: which holes of raw files are left out\n"
-	"  --io MODE            auto, uring or threads\n"
+	"  --io MODE            auto, uring or threads\n" OPTIONS_MEMORY_HELP
 	"  --print-capabilities print what the program can do as JSON, and end\n"
 	"  -q, --quiet          no notes, only errors\n"
 	"  --no-sandbox         do without the seccomp filter\n"
@@ -97,6 +97,7 @@ enum {
 	SERVE_FIRST,
 	SERVE_INCOMING,
 	SERVE_IO,
+	SERVE_MEMORY,
 	SERVE_PULL,
 	SERVE_QUEUE_NUMBER,
 	SERVE_SERIAL,
@@ -117,6 +118,7 @@ static const struct option serve_table[] = {
 	{ "first", required_argument, NULL, SERVE_FIRST },
 	{ "incoming", no_argument, NULL, SERVE_INCOMING },
 	{ "io", required_argument, NULL, SERVE_IO },
+	{ "memory", required_argument, NULL, SERVE_MEMORY },
 	{ "print-capabilities", no_argument, NULL, SERVE_CAPABILITIES },
 	{ "pull", no_argument, NULL, SERVE_PULL },
 	{ "queues", required_argument, NULL, SERVE_QUEUE_NUMBER },
@@ -151,7 +153,8 @@ static const struct offer serve_offers[] = {
 	{ "fd", OFFER_FREE, NULL },           { "io", OFFER_WORDS, serve_io_words },
 	{ "queues", OFFER_FREE, NULL },       { "serial", OFFER_FREE, NULL },
 	{ "socket-path", OFFER_FILES, NULL }, { "first", OFFER_FILES, NULL },
-	{ "trace", OFFER_FILES, NULL },       { NULL, OFFER_FREE, NULL },
+	{ "trace", OFFER_FILES, NULL },       { "memory", OFFER_FREE, NULL },
+	{ NULL, OFFER_FREE, NULL },
 };
 
 static int serve_take_number(const char *option, const char *text, unsigned long min,
@@ -262,6 +265,7 @@ static int serve_take(struct command_line *line, int option, char *text)
 		return 0;
 	case SERVE_INCOMING: options->incoming = true; return 0;
 	case SERVE_IO: return serve_take_io(options, text);
+	case SERVE_MEMORY: return options_memory("serve", text, &options->engine.memory);
 	case SERVE_PULL: options->pull = true; return 0;
 	case SERVE_QUEUE_NUMBER: return serve_take_queues(options, text);
 	case SERVE_SERIAL: return serve_take_serial(options, text);

@@ -60,6 +60,29 @@ def away(d, words):
 
 
 
+def mapped(server):
+    """Bytes of address space."""
+    with open(f'/proc/{server.pid}/status', encoding='ascii') as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith('VmSize'))
+
+
+@case('--memory: buffers for as much as is asked for')
+def memory(d):
+    disk(d)
+    remote = base(d)
+    sizes = []
+    for words in [], ['--memory=192M']:
+        server = serving(d, f'--allow-remote=nbd+unix:{d}', '--io=threads', *words)
+        sizes.append(mapped(server))
+        over(server)
+    check(sizes[1] - sizes[0] >= 40 * MIB, f'{sizes} bytes of address space')
+    for verb, more in ('pull', []), ('flatten', [f'{d}/flat']), ('serve', [f'--socket-path={d}/s']):
+        refused(USAGE, ['--memory', '8M'], verb, '--memory=7M', f'{d}/top.img', *more)
+    bp('flatten', f'--allow-remote=nbd+unix:{d}', '--memory=128M', f'{d}/top.img', f'{d}/out')
+    bp('pull', f'--allow-remote=nbd+unix:{d}', '--memory=8M', f'{d}/top.img')
+    judge(d)
+    end(remote)
+
 
 @case('one that is away for good: errors in time, what was pulled is served, the link stays')
 def for_good(d):
