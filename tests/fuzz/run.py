@@ -18,7 +18,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGETS = ('qcow2', 'qed', 'repair', 'guest', 'meta', 'compressed', 'control', 'name',
-           'remote', 'vhost_messages', 'vhost_ring')
+           'remote', 'trace', 'vhost_messages', 'vhost_ring')
 LIMITS = ('-max_len=65536', '-malloc_limit_mb=128', '-rss_limit_mb=1500', '-timeout=10', '-print_final_stats=1')
 
 

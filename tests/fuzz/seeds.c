@@ -206,6 +206,23 @@ static void text_seeds(void)
 	}
 }
 
+static void trace_seeds(void)
+{
+	static const char *const traces[] = {
+		"blockpull trace 1\n",
+		"blockpull trace 1\n# offset and length in bytes, microseconds\n0 65536 0\n"
+		"1048576 131072 1234\n65536 4096 99999\n",
+		"blockpull trace 1\n0 9223372036854775807 0\n9223372036854775806 1 "
+		"18446744073709551615\n\n5 7 3\n4 7 3\n",
+	};
+	char name[32];
+
+	for (unsigned i = 0; i < ARRAY_LEN(traces); i++) {
+		snprintf(name, sizeof(name), "trace%u", i);
+		put("trace", name, -1, traces[i], strlen(traces[i]));
+	}
+}
+
 /* The first byte: a name, a pattern or a mapping. */
 static void remote_seeds(void)
 {
@@ -265,6 +282,7 @@ int main(int argc, char **argv)
 	compressed_seeds();
 	meta_seeds();
 	text_seeds();
+	trace_seeds();
 	remote_seeds();
 	vhost_seeds(put_plain);
 	return 0;
