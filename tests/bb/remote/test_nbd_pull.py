@@ -83,7 +83,7 @@ def names(d):
 @case('a server that is away for three seconds costs only time')
 def away(d):
     path, flat = base(d, 'raw')
-    server = nbdkit(f'{d}/s', '-r', '--filter=rate', 'file', path, 'rate=64M')
+    server = nbdkit(f'{d}/s', '-r', '--filter=rate', 'file', path, 'rate=16M')
     top = overlay(d, f'nbd+unix:///?socket={d}/s', 'raw')
     pull = Pull(top, f'allow=nbd+unix:{d}', 'request=2')
     pull.wait('begun')
@@ -100,7 +100,7 @@ def away(d):
 @case('away for longer: the job stops, goes on by itself, and guests are told')
 def stops(d):
     path, flat = base(d, 'raw')
-    server = nbdkit(f'{d}/s', '-r', '--filter=rate', 'file', path, 'rate=64M')
+    server = nbdkit(f'{d}/s', '-r', '--filter=rate', 'file', path, 'rate=16M')
     top = overlay(d, f'nbd+unix:///?socket={d}/s', 'raw')
     pull = Pull(top, f'allow=nbd+unix:{d}', 'remote=2', 'guest=1', 'request=2', f'read={61 * MIB}')
     pull.wait('begun')
@@ -118,7 +118,7 @@ def stops(d):
 @case('another disk comes back: the job fails, and the link stays')
 def another(d):
     path, _ = base(d, 'raw')
-    server = nbdkit(f'{d}/s', '-r', '--filter=rate', 'file', path, 'rate=64M')
+    server = nbdkit(f'{d}/s', '-r', '--filter=rate', 'file', path, 'rate=16M')
     name = f'nbd+unix:///?socket={d}/s'
     top = overlay(d, name, 'raw')
     pull = Pull(top, f'allow=nbd+unix:{d}', 'request=2')
