@@ -61,6 +61,7 @@ static struct {
 	bool broker;
 	struct bpull_nbd *nbd;
 	struct bpull_base base;
+	struct bpull_source kept; /* opened before it, and set aside; its ops are NULL: none */
 } driver = { .options.size = sizeof(driver.options) };
 
 static const char *const states[] = { "opening", "connected", "reconnecting",
@@ -307,10 +308,30 @@ static void do_fork(void)
 		pause();
 }
 
+static void do_keep(void)
+{
+	driver.kept = driver.base.source;
+	driver.base.source.ops = NULL;
+	printf("keep\n");
+}
+
+/* Closes what was set aside, and says whether it is the one that was opened since. */
+static void do_drop(void)
+{
+	const struct bpull_source *source = &driver.base.source;
+	bool same = source->ops && source->source == driver.kept.source;
+
+	driver.kept.ops->close(driver.kept.source);
+	driver.kept.ops = NULL;
+	printf("drop %d\n", same);
+}
+
 static void do_close(void)
 {
 	uint64_t begin_ms = now_ms();
 
+	if (driver.kept.ops)
+		do_drop();
 	if (driver.base.source.ops)
 		driver.base.source.ops->close(driver.base.source.source);
 	driver.base.source.ops = NULL;
@@ -338,6 +359,10 @@ static void do_line(char *line)
 		printf("seal\n");
 	} else if (strcmp(word, "fork") == 0) {
 		do_fork();
+	} else if (strcmp(word, "keep") == 0) {
+		do_keep();
+	} else if (strcmp(word, "drop") == 0) {
+		do_drop();
 	} else if (strcmp(word, "close") == 0) {
 		do_close();
 	} else if (!source->ops) {

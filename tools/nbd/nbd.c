@@ -36,6 +36,7 @@ struct bpull_nbd {
 		*keys; /* under lock: of the options, or the system's, once needed; or NULL */
 	struct broker *broker; /* or NULL */
 	struct records records;
+	struct remotes remotes;
 };
 
 __attribute__((format(printf, 3, 4))) static int nbd_say(struct bpull_error *error, int rc,
@@ -78,6 +79,7 @@ static void nbd_leave(void *opaque)
 	nbd_policy_free(&nbd->policy);
 	nbd_mappings_free(&nbd->mappings);
 	records_free(&nbd->records);
+	pthread_mutex_destroy(&nbd->remotes.lock);
 	pthread_mutex_destroy(&nbd->lock);
 	free(nbd->here);
 	free(nbd);
@@ -166,6 +168,7 @@ int bpull_nbd_open(const struct bpull_nbd_options *options, struct bpull_nbd **n
 		return nbd_say(error, -ENOMEM, "there is no memory");
 	pthread_mutex_init(&new->lock, NULL);
 	records_init(&new->records);
+	pthread_mutex_init(&new->remotes.lock, NULL);
 	new->n_users = 1;
 	new->owner = getpid();
 	rc = nbd_fill(new, options, error);
@@ -275,11 +278,23 @@ static int nbd_begin_source(struct bpull_nbd *nbd, const struct nbd_choice *choi
 	return rc;
 }
 
+static bool nbd_is_sealed(struct bpull_nbd *nbd)
+{
+	bool is_sealed;
+
+	pthread_mutex_lock(&nbd->lock);
+	is_sealed = nbd->is_sealed;
+	pthread_mutex_unlock(&nbd->lock);
+	return is_sealed;
+}
+
 static int nbd_open_source(struct bpull_nbd *nbd, const struct nbd_choice *choice,
 			   struct bpull_source *source, struct bpull_error *error)
 {
 	char *uri = nbd_place_uri(&choice->name.place);
-	struct remote_options options = { .settings = &nbd->settings,
+	struct remote_options options = { .remotes = &nbd->remotes,
+					  .is_operators = choice->is_operators,
+					  .settings = &nbd->settings,
 					  .place = &choice->name.place,
 					  .identity = uri,
 					  .closed = nbd_leave,
@@ -288,6 +303,11 @@ static int nbd_open_source(struct bpull_nbd *nbd, const struct nbd_choice *choic
 
 	if (!uri)
 		return nbd_say(error, -ENOMEM, "there is no memory");
+	if (!nbd_is_sealed(nbd) &&
+	    remotes_share(&nbd->remotes, uri, choice->is_operators, source)) {
+		free(uri);
+		return 0;
+	}
 	rc = nbd_begin_source(nbd, choice, &options.way, error);
 	if (rc == 0) {
 		options.record = records_add(&nbd->records, uri);

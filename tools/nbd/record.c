@@ -85,6 +85,16 @@ void record_tell(struct record *record, enum bpull_nbd_state state, int error, c
 		records->changed(records->opaque, record->index);
 }
 
+bool record_is_connected(struct record *record)
+{
+	bool is_connected;
+
+	pthread_mutex_lock(&record->records->lock);
+	is_connected = record->state == BPULL_NBD_CONNECTED;
+	pthread_mutex_unlock(&record->records->lock);
+	return is_connected;
+}
+
 void record_count(struct record *record, uint64_t bytes, uint64_t n_requests)
 {
 	pthread_mutex_lock(&record->records->lock);

@@ -40,6 +40,7 @@ void records_free(struct records *records);
 struct record *records_add(struct records *records, const char *uri);
 /* Tells of a state; message: NULL for none. */
 void record_tell(struct record *record, enum bpull_nbd_state state, int error, const char *message);
+bool record_is_connected(struct record *record);
 void record_count(struct record *record, uint64_t bytes, uint64_t n_requests);
 void record_connections(struct record *record, uint32_t n, bool is_reconnect);
 void record_length(struct record *record, uint64_t length);

@@ -110,8 +110,11 @@ static void remote_leave_fd(int fd)
 /* In a child of fork(): closes what was inherited, and leaves the memory. */
 static void remote_leave(void *source)
 {
-	const struct remote *remote = source;
+	struct remote *remote = source;
 
+	if (remote->is_left)
+		return;
+	remote->is_left = true;
 	for (unsigned i = 0; i < REMOTE_MAX_WIRES; i++) {
 		remote_leave_fd(remote->shared.fds[i]);
 		for (unsigned j = 0; j < TLS_PUMP_FDS; j++)
@@ -121,10 +124,8 @@ static void remote_leave(void *source)
 	close(remote->wake_fd);
 }
 
-static void remote_close(void *source)
+static void remote_end(struct remote *remote)
 {
-	struct remote *remote = source;
-
 	pthread_mutex_lock(&remote->shared.lock);
 	remote->shared.is_closing = true;
 	/* libnbd may be reading what a server sends without an end. */
@@ -136,6 +137,22 @@ static void remote_close(void *source)
 	pthread_join(remote->thread, NULL);
 	dialer_close(remote->dialer);
 	remote_free(remote);
+}
+
+static void remote_close(void *source)
+{
+	struct remote *remote = source, **link = &remote->remotes->first;
+	bool is_last;
+
+	pthread_mutex_lock(&remote->remotes->lock);
+	is_last = --remote->n_users == 0;
+	while (is_last && *link != remote)
+		link = &(*link)->next;
+	if (is_last)
+		*link = remote->next;
+	pthread_mutex_unlock(&remote->remotes->lock);
+	if (is_last)
+		remote_end(remote);
 }
 
 static const struct bpull_source_ops remote_ops = {
@@ -197,6 +214,8 @@ static struct remote *remote_new(const struct remote_options *options)
 	new->settings = options->settings;
 	new->record = options->record;
 	new->closed = options->closed;
+	new->remotes = options->remotes;
+	new->is_operators = options->is_operators;
 	new->opaque = options->opaque;
 	pthread_mutex_init(&new->shared.lock, NULL);
 	pthread_condattr_init(&attr);
@@ -248,6 +267,37 @@ static int remote_open_fail(struct bpull_error *error, const char *identity, int
 	return rc;
 }
 
+static void remote_give(struct remote *remote, struct bpull_source *source)
+{
+	*source = (struct bpull_source){
+		.size = sizeof(*source),
+		.ops = &remote_ops,
+		.source = remote,
+		.length = remote->export.length,
+		.block_size = remote->export.block_size,
+		.max_size = WIRE_MAX_REQUEST,
+		.identity = remote->identity,
+	};
+}
+
+bool remotes_share(struct remotes *remotes, const char *identity, bool is_operators,
+		   struct bpull_source *source)
+{
+	struct remote *remote;
+
+	pthread_mutex_lock(&remotes->lock);
+	for (remote = remotes->first; remote; remote = remote->next)
+		if (remote->is_operators == is_operators && !strcmp(remote->identity, identity) &&
+		    record_is_connected(remote->record))
+			break;
+	if (remote) {
+		remote->n_users++;
+		remote_give(remote, source);
+	}
+	pthread_mutex_unlock(&remotes->lock);
+	return remote;
+}
+
 int remote_open(const struct remote_options *options, struct bpull_source *source,
 		struct bpull_error *error)
 {
@@ -273,17 +323,14 @@ int remote_open(const struct remote_options *options, struct bpull_source *sourc
 	}
 	rc = remote_wait(remote, why);
 	if (rc) {
-		remote_close(remote);
+		remote_end(remote);
 		return remote_open_fail(error, options->identity, rc, why);
 	}
-	*source = (struct bpull_source){
-		.size = sizeof(*source),
-		.ops = &remote_ops,
-		.source = remote,
-		.length = remote->export.length,
-		.block_size = remote->export.block_size,
-		.max_size = WIRE_MAX_REQUEST,
-		.identity = remote->identity,
-	};
+	remote_give(remote, source);
+	pthread_mutex_lock(&remote->remotes->lock);
+	remote->n_users = 1;
+	remote->next = remote->remotes->first;
+	remote->remotes->first = remote;
+	pthread_mutex_unlock(&remote->remotes->lock);
 	return 0;
 }

@@ -6,6 +6,8 @@
 #ifndef TOOLS_NBD_REMOTE_H
 #define TOOLS_NBD_REMOTE_H
 
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/blockpull.h"
@@ -25,7 +27,15 @@ struct remote_settings {
 	int give_up_fd; /* an eventfd, written to and never read: nothing waits any more */
 };
 
+/* Those of one struct bpull_nbd. */
+struct remotes {
+	pthread_mutex_t lock;
+	struct remote *first; /* under lock: open ones */
+};
+
 struct remote_options {
+	struct remotes *remotes; /* stays where it is */
+	bool is_operators;       /* no policy is asked for the way */
 	const struct remote_settings *settings;
 	const struct nbd_place *place;
 	const char *identity;  /* copied */
@@ -40,5 +50,11 @@ struct remote_options {
  * closed() was called then, too. */
 int remote_open(const struct remote_options *options, struct bpull_source *source,
 		struct bpull_error *error);
+
+/* Many images have one base, and each asks for it: a remote that is open, is connected and has the
+ * same identity, by a way that asked the same policy, is used once more instead of opened. True:
+ * *source is it, to be closed like any other. */
+bool remotes_share(struct remotes *remotes, const char *identity, bool is_operators,
+		   struct bpull_source *source);
 
 #endif

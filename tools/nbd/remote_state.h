@@ -33,6 +33,11 @@ struct remote {
 	char *identity, *export_name;
 	void (*closed)(void *opaque);
 	void *opaque;
+	struct remotes *remotes;
+	struct remote *next; /* under remotes->lock, and n_users */
+	unsigned n_users;    /* sources that are it and are not closed; 0: it is not in the list */
+	bool is_operators;
+	bool is_left; /* in a child of fork() */
 	pthread_t thread;
 	struct dialer *dialer;
 	int wake_fd; /* an eventfd: there is something in the inbox, or a result of the dialer */

@@ -33,6 +33,54 @@ def reads(d):
     end(server)
 
 
+def keep(source):
+    source.say('keep')
+    source.wait('keep')
+
+
+def drop(source):
+    """Closes what was kept: True if what was opened since is the same."""
+    source.say('drop')
+    return source.wait('drop').split()[1] == '1'
+
+
+@case('a disk that is open is opened once, for as long as one that asked for it has it')
+def opened_once(d):
+    server = nbdkit(f'{d}/s', 'pattern', '8M')
+    source = driver(d)
+    source.open(f'{URI}{d}/s')
+    before = source.state()['bytes']
+    for _ in range(2):
+        keep(source)
+        source.say(f'open {URI}{d}/s')
+        same(source.wait('open').split()[1], '0', 'opened once more')
+        state = source.state()
+        same((state['n'], state['connections'], state['bytes']), ('1', '1', before), f'{state}')
+        check(drop(source), 'it is another one')
+    source.right(3 * MIB, MIB)
+    source.say('seal')
+    source.wait('seal')
+    keep(source)
+    source.say(f'open {URI}{d}/s')
+    check(source.wait('open').split()[1] != '0', 'opened, though no more may be')
+    source.close(100)
+    end(server)
+
+
+@case('a disk whose server is lost is opened anew')
+def lost_is_not_shared(d):
+    server = nbdkit(f'{d}/s', 'pattern', '8M')
+    source = driver(d, open=2)
+    source.open(f'{URI}{d}/s')
+    end(server, f'{d}/s')
+    source.wait('changed', 'reconnecting')
+    keep(source)
+    source.say(f'open {URI}{d}/s')
+    check(source.wait('open').split()[1] != '0', 'a server that is not there was opened')
+    check(not drop(source), 'the lost one was taken')
+    source.close(100)
+
+
 @case('one more connection where those are busy, and only where the server allows it')
 def connections(d):
     for words, wanted in (('pattern', '64M', '--filter=delay', 'rdelay=20ms'), '8'), (
