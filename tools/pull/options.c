@@ -15,7 +15,7 @@
 #include "tools/pull/names.h"
 #include "tools/words/exit_code.h"
 
-#define PULL_JOBS_MAX 64
+#define PULL_JOBS_MAX 256
 
 static const char pull_help[] =
 	"Usage: blockpull pull [OPTION...] IMAGE...\n"
