@@ -163,7 +163,7 @@ static void serve_idle(struct serve *s)
 {
 	uint64_t began = serve_now_ns(), until = began + s->spin.ns, now = began, before;
 
-	if (s->port.n_in_flight && !spin_may_yield(&s->spin))
+	if (!spin_may_look(&s->spin))
 		until = began;
 	while (now < until) {
 		if (serve_work(s))
@@ -172,8 +172,7 @@ static void serve_idle(struct serve *s)
 		if (s->port.n_in_flight)
 			sched_yield();
 		now = serve_now_ns();
-		if (s->port.n_in_flight)
-			spin_yielded(&s->spin, now - before);
+		spin_looked(&s->spin, now - before);
 	}
 	bpull_engine_fd(s->port.engine); /* it tells of what ends from here on */
 	serve_look(s, port_listen(&s->port) ? 0 : serve_timeout_ms(s));

@@ -7,8 +7,10 @@
  *
  * Most writes are done by the kernel's threads, which may have no core but ours.
  * To look for their end without a pause would hold up what makes it; to sleep costs a
- * wake-up for each. So the core is given away between two looks (sched_yield()),
- * but not where that hands it to other programs.
+ * wake-up for each. So the core is given away between two looks (sched_yield()).
+ *
+ * Where other programs want the core, looking spends the share of it that the next
+ * request would need. That shows: a look takes a time slice of theirs.
  */
 #include "tools/serve/spin.h"
 
@@ -29,7 +31,7 @@ void spin_learn(struct spin *spin, uint64_t waited_ns, uint64_t slept_ns)
 		spin->ns = SPIN_MAX_NS;
 }
 
-bool spin_may_yield(struct spin *spin)
+bool spin_may_look(struct spin *spin)
 {
 	if (!spin->n_taken_waits)
 		return true;
@@ -37,7 +39,7 @@ bool spin_may_yield(struct spin *spin)
 	return false;
 }
 
-void spin_yielded(struct spin *spin, uint64_t took_ns)
+void spin_looked(struct spin *spin, uint64_t took_ns)
 {
 	if (took_ns > SPIN_TAKEN_NS)
 		spin->n_taken_waits = SPIN_TAKEN_WAITS;

@@ -11,10 +11,10 @@
  * takes most of it. */
 #define SPIN_SHORT_NS 150000u
 
-/* A request that is in flight may need this core: it is given away between two looks. Where it
- * does not come back for so long, another program is at work on it, ... */
+/* A look takes less. If one has taken more, another program was at work on this core: one that
+ * looks is put behind it, one that sleeps is woken before it. ... */
 #define SPIN_TAKEN_NS 500000u
-/* ... and so many waits for a request are slept through: who sleeps is woken before others. */
+/* ... So many waits are slept through then. */
 #define SPIN_TAKEN_WAITS 64u
 
 struct spin {
@@ -24,9 +24,9 @@ struct spin {
 
 /* There was no work for waited_ns, of which the server slept slept_ns. */
 void spin_learn(struct spin *spin, uint64_t waited_ns, uint64_t slept_ns);
-/* A wait with requests in flight begins. False: it is to be slept through. */
-bool spin_may_yield(struct spin *spin);
-/* The core was given away, and came back after so long. */
-void spin_yielded(struct spin *spin, uint64_t took_ns);
+/* A wait begins. False: it is to be slept through. */
+bool spin_may_look(struct spin *spin);
+/* A look found no work, and took so long. */
+void spin_looked(struct spin *spin, uint64_t took_ns);
 
 #endif
