@@ -284,6 +284,27 @@ def over_nbd():
     return None
 
 
+def over_vhost():
+    frontend = os.path.join(os.path.dirname(bench_exe), os.pardir, "tests", "vhost_frontend")
+    if not os.path.exists(frontend) or not shutil.which("qemu-storage-daemon"):
+        return "needs the tests' frontend and qemu-storage-daemon"
+    script = os.path.join(os.path.dirname(run_py), "vhost_guest.py")
+    with tempfile.TemporaryDirectory() as top:
+        files, out = os.path.join(top, "files"), os.path.join(top, "out.json")
+        os.mkdir(files)
+        for pull in ([], ["--pull"]):
+            done = subprocess.run([sys.executable, script, "--seconds", "1", "--size", "8", "--data", "8", "--pairs", "1", "--depths", "2",
+                                   *pull, "--dir", files, "--json", out, frontend, blockpull], capture_output=True, text=True)
+            assert done.returncode == 0 and os.listdir(files) == [], done.stdout + done.stderr
+            with open(out) as file:
+                rows = json.load(file)["rows"]
+            assert [(row["rw"], row["depth"]) for row in rows] == [("read", 2), ("write", 2)], rows
+            for row in rows:
+                assert all(row[name]["iops"] > 0 and row[name]["server-us"] > 0 for name in ("blockpull", "qsd")), rows
+                assert row["iops-ratio"] == [row["blockpull"]["iops"] / row["qsd"]["iops"]] * 3, rows
+    return None
+
+
 def micro():
     done = subprocess.run([micro_exe, "--seconds", "0.01", "--json"], check=True, capture_output=True, text=True)
     rows = json.loads(done.stdout)
@@ -306,6 +327,7 @@ CASES = [("every scenario is proven", proven),
          ("Ctrl-C leaves nothing", lambda: interrupted(signal.SIGINT)),
          ("SIGTERM leaves nothing", lambda: interrupted(signal.SIGTERM)),
          ("a guest over NBD, beside qemu-storage-daemon", over_nbd),
+         ("a guest over vhost-user, beside qemu-storage-daemon", over_vhost),
          ("the microbenchmarks run", micro)]
 print(f"1..{len(CASES)}", flush=True)
 for number, (title, case) in enumerate(CASES, 1):
