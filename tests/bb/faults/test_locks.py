@@ -101,7 +101,7 @@ def exported(d):
 class SlowPull:
     """A pull that takes its time, from its first progress line on."""
 
-    def __init__(self, top, bandwidth='2M'):
+    def __init__(self, top, bandwidth='512K'):
         self.process = harness.start(harness.blockpull, 'pull', f'--bandwidth={bandwidth}', '--progress=json', top)
         check(harness.lines_of(self.process, lambda line: True), 'the pull ended at once')
 
