@@ -183,6 +183,20 @@ def limit(*words):
     return json.loads(ours("limit", "--seconds", "2", "--json", *words))["runs"]
 
 
+def boots():
+    result = json.loads(ours("boot", "--delay", "1", "--json"))
+    assert result["ranges"] and result["hot_bytes"] > result["ranges"] * 512, result
+    assert result["without"]["base_reads"] >= result["ranges"] and result["hot_first"]["base_reads"] == 0, result
+    with tempfile.NamedTemporaryFile("w", suffix=".trace") as trace:
+        trace.write("blockpull trace 1\n0 65536 0\n70000000 200000 5\n")
+        trace.flush()
+        result = json.loads(ours("boot", "--delay", "1", "--json", "--trace", trace.name))
+        assert (result["ranges"], result["hot_bytes"], result["without"]["base_reads"]) == (2, 5 * 65536, 5), result
+        trace.write("1 2\n")
+        trace.flush()
+        assert "line 4" in ours("boot", "--trace", trace.name, code=2)
+
+
 def every_stall():
     """That each operation was made, and reads beside it were counted; never how long they took."""
     phases = json.loads(ours("stall", "--size", "512M", "--times", "2", "--json"))["phases"]
@@ -234,7 +248,7 @@ def reports():
 
 
 def told():
-    for command in ("pull", "guest", "limit", "stall", "report"):
+    for command in ("pull", "guest", "limit", "stall", "boot", "report"):
         done = subprocess.run([bench_exe, command, "--help"], capture_output=True, text=True)
         assert done.returncode == 0 and done.stdout.startswith(f"Usage: blockpull-bench {command}"), done
         done = subprocess.run([bench_exe, command, "--no-such"], capture_output=True, text=True)
@@ -321,6 +335,7 @@ CASES = [("every scenario is proven", proven),
          ("blockpull-bench pull: every pattern and format", every_pull),
          ("blockpull-bench guest: reads, writes, allocations, a pull beside them", every_guest),
          ("blockpull-bench limit: rates and shares", every_limit),
+         ("blockpull-bench boot: what a pull brought first is not read of the base again", boots),
          ("blockpull-bench stall: each operation, with reads beside it", every_stall),
          ("a report is one sound page, and says what is wrong with a result", reports),
          ("help, usage, no room, no output", told),
