@@ -17,7 +17,11 @@
 /* A convoy waits for its last member to come on by a MiB as long as the fastest needs for so many
  * runs, and at least so long. */
 #define PATIENCE_RUNS 8
-#define PATIENCE_NS   UINT64_C(250000000)
+#define PATIENCE_NS   UINT64_C(500000000)
+
+/* It is asked so often meanwhile. What is longer between two looks is no wait: the processor was
+ * another program's, or a call took its time. */
+#define LOOK_NS UINT64_C(50000000)
 
 /* Guest bytes. */
 #define MIN_WINDOW (64 * KiB)
@@ -77,7 +81,7 @@ static struct convoy *find_convoy(struct convoys *convoys, uint64_t layer)
 {
 	struct convoy *c = convoys->first;
 
-	while (c && c->layer != layer)
+	while (c && (c->layer != layer || c->is_parted))
 		c = c->next;
 	if (c)
 		return c;
@@ -183,20 +187,32 @@ static bool waits(const struct convoy *convoy)
 	return any;
 }
 
-/* Those go alone from now on. A convoy without its last member is one still, as at least one was
- * held. */
+/* One member goes alone from now on, several as a convoy of their own; without memory for that they
+ * stay. A convoy without its last members is one still, as at least one was held. */
 static void part_from_last(struct convoys *convoys, struct convoy *convoy)
 {
-	struct convoy_place last = convoy->last;
-	struct convoy_member *next;
+	struct convoy *slow = calloc(1, sizeof(*slow));
+	struct convoy_member **link = &convoy->members, *m;
 
-	for (struct convoy_member *m = convoy->members; m; m = next) {
-		next = m->next;
-		convoy->last = last;
-		if (is_last(convoy, m))
-			convoy_leave(convoys, m);
+	if (!slow)
+		return;
+	*slow = (struct convoy){ .layer = convoy->layer, .is_parted = true, .last = convoy->last };
+	while ((m = *link)) {
+		if (!is_last(convoy, m)) {
+			link = &m->next;
+			continue;
+		}
+		*link = m->next;
+		m->next = slow->members;
+		m->convoy = slow;
+		slow->members = m;
+		convoy->n--;
+		slow->n++;
 	}
+	slow->next = convoy->next;
+	convoy->next = slow;
 	find_last(convoy);
+	find_last(slow);
 }
 
 static uint64_t look_at_convoy(struct convoys *convoys, struct convoy *convoy, uint64_t now_ns,
@@ -210,14 +226,14 @@ static uint64_t look_at_convoy(struct convoys *convoys, struct convoy *convoy, u
 		convoy->wait.len_ns = convoy->wait.since_ns = 0;
 	convoy->wait.step = step;
 	if (convoy->wait.since_ns)
-		convoy->wait.len_ns += now_ns - convoy->wait.since_ns;
+		convoy->wait.len_ns += MIN(now_ns - convoy->wait.since_ns, LOOK_NS);
 	convoy->wait.since_ns = 0;
 	patience = patience_ns(convoy);
 	if (!has_room || patience == UINT64_MAX || !is_convoy(convoy) || !waits(convoy))
 		return UINT64_MAX;
 	convoy->wait.since_ns = now_ns;
 	if (convoy->wait.len_ns < patience)
-		return now_ns + patience - convoy->wait.len_ns;
+		return now_ns + MIN(patience - convoy->wait.len_ns, LOOK_NS);
 	convoy->wait.len_ns = convoy->wait.since_ns = 0;
 	part_from_last(convoys, convoy);
 	return now_ns;
@@ -233,6 +249,8 @@ static bool is_needed(void *opaque, const struct kept *kept)
 	for (const struct convoy *c = convoys->first; c; c = c->next) {
 		struct convoy_place end = { c->last.lap, kept->guest_off + kept->len };
 
+		if (c->is_parted && !is_convoy(c)) /* it was too slow for what was kept */
+			continue;
 		if (end.guest_off <= c->last.guest_off)
 			end.lap++;
 		if (distance(c, &end) <= far)

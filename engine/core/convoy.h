@@ -40,6 +40,7 @@ struct convoy {
 	uint64_t layer; /* number of the layer that all end in */
 	struct convoy_member *members;
 	unsigned n;
+	bool is_parted;           /* of those that were too slow for another: no other joins it */
 	struct convoy_place last; /* of the last member, as of the last look */
 	struct {
 		uint64_t since_ns; /* 0: the convoy does not wait */
