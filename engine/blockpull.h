@@ -688,6 +688,10 @@ struct bpull_job_options {
 	/* Bytes/s: it gives way to guests only as long as it is as fast as that, and a bandwidth
 	 * that is less does not hold. */
 	uint64_t min_rate;
+	/* 99 of 100 reads and writes of the disk's guest are to take less than this, ns; 0: no
+	 * matter. In place of guest_share the job's limit follows what they take, before a
+	 * deadline and a bandwidth, but it is never below min_rate. */
+	uint64_t guest_p99_ns;
 };
 
 struct bpull_job_info {
@@ -729,6 +733,8 @@ struct bpull_job_info {
 	/* About how long the copying will take yet, at its speed of the last seconds; 0: not known,
 	 * as while it is paused or does anything else. */
 	uint64_t left_ns;
+	uint64_t guest_p99_ns;     /* as it was asked for; 0: it was not */
+	uint64_t guest_p99_now_ns; /* what 99 of 100 took less than lately; 0: too few to say */
 };
 
 /* Which fields of struct bpull_job_rates count. */
@@ -737,6 +743,7 @@ enum bpull_job_rate {
 	BPULL_JOB_RATE_WITHIN = 1 << 1, /* from now on; what is left is estimated where the
 					   job began without it */
 	BPULL_JOB_RATE_MIN = 1 << 2,
+	BPULL_JOB_RATE_GUEST_P99 = 1 << 3,
 };
 
 /* What bpull_job_set_rates() changes of a job: fields as in struct bpull_job_options. */
@@ -746,6 +753,7 @@ struct bpull_job_rates {
 	uint64_t iops;
 	uint64_t within_ns;
 	uint64_t min_rate;
+	uint64_t guest_p99_ns;
 };
 
 /* Starts pulling the chain into the image. NULL options: all defaults. A disk without backing is

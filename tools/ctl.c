@@ -34,6 +34,8 @@ static const char ctl_help[] =
 	"  min-rate RATE  give way to others only above RATE bytes a second (0: always)\n"
 	"  host-budget RATE  give all that share the pull's --host-budget RATE bytes a\n"
 	"               second together\n"
+	"  guest-p99 TIME  give way so that 99 of 100 of a guest's requests take less than\n"
+	"               TIME (5ms; 0: no matter)\n"
 	"  pause        stop copying; what was copied is made durable\n"
 	"  resume       go on, also after an error stopped it\n"
 	"  abort        end it; the image stays linked, and what was copied stays copied\n"
@@ -198,23 +200,18 @@ enum ctl_verb {
 	CTL_WITHIN,
 	CTL_MIN_RATE,
 	CTL_HOST_BUDGET,
+	CTL_GUEST_P99,
 };
 
 /* In the order of the enum. */
 static const struct options_word ctl_verbs[] = {
-	{ "info", CTL_INFO },
-	{ "speed", CTL_SPEED },
-	{ "pause", CTL_PAUSE },
-	{ "resume", CTL_RESUME },
-	{ "abort", CTL_ABORT },
-	{ "finalize", CTL_FINALIZE },
-	{ "wait", CTL_WAIT },
-	{ "resize", CTL_RESIZE },
-	{ "iops", CTL_IOPS },
-	{ "within", CTL_WITHIN },
-	{ "min-rate", CTL_MIN_RATE },
-	{ "host-budget", CTL_HOST_BUDGET },
-	{ NULL, 0 },
+	{ "info", CTL_INFO },           { "speed", CTL_SPEED },
+	{ "pause", CTL_PAUSE },         { "resume", CTL_RESUME },
+	{ "abort", CTL_ABORT },         { "finalize", CTL_FINALIZE },
+	{ "wait", CTL_WAIT },           { "resize", CTL_RESIZE },
+	{ "iops", CTL_IOPS },           { "within", CTL_WITHIN },
+	{ "min-rate", CTL_MIN_RATE },   { "host-budget", CTL_HOST_BUDGET },
+	{ "guest-p99", CTL_GUEST_P99 }, { NULL, 0 },
 };
 
 /* What a verb does: a request of the control socket, or a function that makes several. */
@@ -236,6 +233,7 @@ static const struct {
 	[CTL_WITHIN] = { "x-job-set-rates", NULL, "within-us", "within needs one time" },
 	[CTL_MIN_RATE] = { "x-job-set-rates", NULL, "min-rate", "min-rate needs one rate" },
 	[CTL_HOST_BUDGET] = { "x-set-host-budget", NULL, "rate", "host-budget needs one rate" },
+	[CTL_GUEST_P99] = { "x-job-set-rates", NULL, "guest-p99-us", "guest-p99 needs one time" },
 };
 
 #define N_VERBS (sizeof(ctl_deeds) / sizeof(ctl_deeds[0]))
@@ -325,7 +323,7 @@ static int ctl_take_value(struct ctl_line *ctl, const char *text)
 
 	if (ctl->verb == CTL_IOPS)
 		return rates_parse_iops("ctl", name, text, &ctl->number);
-	if (ctl->verb == CTL_WITHIN) {
+	if (ctl->verb == CTL_WITHIN || ctl->verb == CTL_GUEST_P99) {
 		code = rates_parse_time("ctl", name, text, &ctl->number);
 		ctl->number /= 1000;
 		return code;

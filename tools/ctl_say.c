@@ -78,6 +78,12 @@ static void ctl_say_rates(struct json_object *job)
 		say_data(", at least %s/s", size_text(ctl_say_number(job, "min-rate"), text));
 	if (within > 0)
 		say_data(", within %s", duration_text((uint64_t)(within * 1e9), time));
+	if (ctl_say_number(job, "guest-p99-us"))
+		say_data(", guest's p99 below %s",
+			 duration_text(ctl_say_number(job, "guest-p99-us") * 1000, time));
+	if (ctl_say_number(job, "guest-p99-now-us"))
+		say_data(" (now %s)",
+			 duration_text(ctl_say_number(job, "guest-p99-now-us") * 1000, time));
 	if (ctl_say_number(job, "late"))
 		say_data(", late");
 }

@@ -59,7 +59,9 @@ int bpull_job_set_speed(struct bpull_disk *disk, uint64_t bandwidth, uint64_t bu
 	return control_unlock(disk);
 }
 
-#define KNOWN_RATES (BPULL_JOB_RATE_IOPS | BPULL_JOB_RATE_WITHIN | BPULL_JOB_RATE_MIN)
+#define KNOWN_RATES                                                         \
+	(BPULL_JOB_RATE_IOPS | BPULL_JOB_RATE_WITHIN | BPULL_JOB_RATE_MIN | \
+	 BPULL_JOB_RATE_GUEST_P99)
 
 int bpull_job_set_rates(struct bpull_disk *disk, const struct bpull_job_rates *rates)
 {
@@ -80,6 +82,8 @@ int bpull_job_set_rates(struct bpull_disk *disk, const struct bpull_job_rates *r
 		to->within_ns = r.within_ns;
 	if (r.which & BPULL_JOB_RATE_MIN)
 		to->min_rate = r.min_rate;
+	if (r.which & BPULL_JOB_RATE_GUEST_P99)
+		to->guest_p99_ns = r.guest_p99_ns;
 	return control_unlock(disk);
 }
 

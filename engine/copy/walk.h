@@ -32,6 +32,7 @@ struct copy_how {
 	unsigned compression_level; /* 0: the type's default */
 	unsigned guest_share;       /* percent of the time, while a guest is at work */
 	bool hurries;               /* job/pace.c: it gives way to no guest */
+	bool by_latency;            /* job/give_way.c: its limit does that, it need not rest */
 };
 
 /* Guest bytes. */

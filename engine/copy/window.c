@@ -28,15 +28,15 @@
  * is 490 us with a quarter of the time, 1,400 us with one run after another). */
 bool cursor_gives_way(const struct bpull_disk *disk)
 {
-	return disk->walk->how.guest_share < 100 && !disk->walk->how.hurries &&
-	       engine_guest_is_active(disk->engine);
+	return (disk->walk->how.guest_share < 100 || disk->walk->how.by_latency) &&
+	       !disk->walk->how.hurries && engine_guest_is_active(disk->engine);
 }
 
 void cursor_rest(struct bpull_disk *disk, uint64_t start_ns)
 {
 	uint64_t now_ns = engine_now_ns(), share = disk->walk->how.guest_share;
 
-	if (cursor_gives_way(disk))
+	if (cursor_gives_way(disk) && !disk->walk->how.by_latency)
 		disk->walk->rest_ns = now_ns + (now_ns - start_ns) * (100 - share) / share;
 }
 

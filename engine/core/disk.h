@@ -22,6 +22,7 @@
 #include "engine/core/convoy.h"
 #include "engine/core/events.h"
 #include "engine/core/job.h"
+#include "engine/core/latency.h"
 #include "engine/core/limiter.h"
 #include "engine/core/lock.h"
 #include "engine/core/loop.h"
@@ -149,6 +150,7 @@ enum disk_rest {
 /* A disk's guest requests (guest/request.c). */
 struct guests {
 	struct bpull_disk_stats stats; /* of those that are over */
+	struct latency recent;         /* reads and writes, while a job gives way by them */
 	/* Of the reads that need no request (guest/read_now.c). */
 	struct {
 		uint64_t took_ns;   /* that was timed last */

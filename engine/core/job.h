@@ -14,6 +14,7 @@
 
 #include "engine/blockpull.h"
 #include "engine/core/pace.h"
+#include "engine/core/pace_guest.h"
 #include "io/base.h"
 
 struct file;
@@ -50,12 +51,21 @@ struct job_time_left {
 	uint64_t ns; /* 0: not known */
 };
 
+/* How it gives way to its guest (job/give_way.c). */
+struct job_give_way {
+	uint64_t target_ns; /* 0: it does not by this */
+	struct pace_guest guest;
+	uint64_t looked_ns, done_bytes; /* of the last look */
+	uint64_t p99_ns;                /* what it saw; 0: too little */
+};
+
 /* How fast it is to go (job/pace.c). */
 struct job_pace {
 	struct pace_wish wish;
 	struct pace_watch watch;
 	uint64_t needed;  /* bytes/s, as pace_needed_rate() */
 	uint64_t next_ns; /* of the next look */
+	struct job_give_way way;
 };
 
 struct job {

@@ -18,6 +18,7 @@
 #include "engine/core/clock.h"
 #include "engine/core/disk.h"
 #include "engine/core/iov.h"
+#include "engine/core/latency.h"
 #include "engine/core/stats.h"
 #include "engine/guest/chain_read.h"
 #include "formats/core/layer.h"
@@ -51,6 +52,8 @@ static void count_read(struct bpull_disk *disk, uint64_t len, uint64_t began_ns)
 	}
 	all->read_now.n_untimed--;
 	stats_note_end(&all->stats.read, 0, len, all->read_now.took_ns);
+	if (all->recent.is_on)
+		latency_note(&all->recent, all->read_now.took_ns);
 }
 
 bool guest_read_now(struct bpull_disk *disk, const struct iovec *iov, int n_iov, uint64_t guest_off)

@@ -15,6 +15,7 @@
 #include "engine/core/lock.h"
 #include "engine/core/op.h"
 #include "engine/core/range_lock.h"
+#include "engine/core/latency.h"
 #include "engine/core/stats.h"
 #include "io/base.h"
 #include "io/fifo.h"
@@ -107,6 +108,7 @@ void guest_count_end(const struct guest *g)
 {
 	struct bpull_disk_stats *all = &g->op.disk->guests.stats;
 	struct bpull_io_stats *stats = stats_of(all, g->kind);
+	uint64_t took_ns;
 
 	if (!stats)
 		return;
@@ -114,7 +116,10 @@ void guest_count_end(const struct guest *g)
 		stats->refused++;
 		return;
 	}
-	stats_note_end(stats, g->op.error, g->len, engine_now_ns() - g->began_ns);
+	took_ns = engine_now_ns() - g->began_ns;
+	stats_note_end(stats, g->op.error, g->len, took_ns);
+	if (g->op.disk->guests.recent.is_on && (g->kind == GUEST_READ || g->kind == GUEST_WRITE))
+		latency_note(&g->op.disk->guests.recent, took_ns);
 	if (!g->op.error && (g->kind == GUEST_WRITE || g->kind == GUEST_ZEROES))
 		all->write_end = MAX(all->write_end, g->guest_off + g->len);
 }

@@ -5,6 +5,8 @@
  */
 #include "engine/job/pace.h"
 
+#include <stdbool.h>
+
 #include "engine/blockpull.h"
 #include "engine/copy/charge.h"
 #include "engine/copy/requests.h"
@@ -12,6 +14,7 @@
 #include "engine/core/disk.h"
 #include "engine/core/loop.h"
 #include "engine/core/pace.h"
+#include "engine/job/give_way.h"
 #include "engine/job/left.h"
 #include "io/base.h"
 #include "io/opener.h"
@@ -20,7 +23,7 @@
 
 static bool is_on(const struct job *job)
 {
-	return job->pace.wish.deadline_ns || job->pace.wish.min_rate;
+	return job->pace.wish.deadline_ns || job->pace.wish.min_rate || job->pace.way.target_ns;
 }
 
 static uint64_t done_bytes(const struct bpull_disk *disk)
@@ -42,6 +45,7 @@ static void set_limit(struct bpull_disk *disk, uint64_t now_ns)
 	if (engine_guest_is_active(disk->engine))
 		limit = pace_limit_beside_guest(limit, &pace->watch,
 						pace_floor(&pace->wish, pace->needed));
+	limit = give_way_limit(disk, limit);
 	throttle_set_speed(disk, now_ns, limit,
 			   limit == pace->wish.bandwidth ? pace->wish.burst : 0);
 }
@@ -68,6 +72,7 @@ void pace_begin(struct bpull_disk *disk, const struct bpull_job_options *o, uint
 				    .burst = o->burst,
 				    .min_rate = o->min_rate };
 	set_deadline(wish, o->within_ns, now_ns);
+	give_way_set(disk, o->guest_p99_ns, now_ns);
 	begin_anew(disk);
 }
 
@@ -88,7 +93,9 @@ void pace_set_rates(struct bpull_disk *disk, const struct bpull_job_rates *rates
 		set_deadline(wish, rates->within_ns, now_ns);
 	if (rates->which & BPULL_JOB_RATE_MIN)
 		wish->min_rate = rates->min_rate;
-	if (!(rates->which & (BPULL_JOB_RATE_WITHIN | BPULL_JOB_RATE_MIN)))
+	if (rates->which & BPULL_JOB_RATE_GUEST_P99)
+		give_way_set(disk, rates->guest_p99_ns, now_ns);
+	if (!(rates->which & ~(uint32_t)BPULL_JOB_RATE_IOPS))
 		return;
 	begin_anew(disk);
 	set_limit(disk, now_ns);
@@ -97,17 +104,22 @@ void pace_set_rates(struct bpull_disk *disk, const struct bpull_job_rates *rates
 void pace_run(struct bpull_disk *disk, uint64_t now_ns)
 {
 	struct job_pace *pace = &disk->job.pace;
+	bool is_held;
 
 	if (!is_on(&disk->job) || disk->job.step != JOB_COPYING || now_ns < pace->next_ns)
 		return;
 	pace->next_ns = now_ns + LOOK_NS;
+	if (!disk->job.paused)
+		give_way_look(disk, done_bytes(disk), now_ns);
 	set_limit(disk, now_ns);
 	if (disk->job.paused)
 		pace_look_away(&pace->watch);
 	else
 		pace_look(&pace->watch, &pace->wish, now_ns, done_bytes(disk),
 			  pace_floor(&pace->wish, pace->needed));
-	disk->walk->how.hurries = pace->watch.is_slow;
+	/* A guest's latency comes before a deadline, and the least rate before both. */
+	is_held = pace->way.target_ns && pace->way.guest.limit > pace->wish.min_rate;
+	disk->walk->how.hurries = pace->watch.is_slow && !is_held;
 }
 
 uint64_t pace_deadline_ns(const struct bpull_disk *disk)
@@ -126,6 +138,8 @@ void pace_tell(struct bpull_disk *disk, uint64_t now_ns)
 	to->bandwidth = pace->wish.bandwidth;
 	to->limit = disk->walk->throttle.limiter.rate;
 	to->min_rate = pace->wish.min_rate;
+	to->guest_p99_ns = pace->way.target_ns;
+	to->guest_p99_now_ns = pace->way.p99_ns;
 	to->needed_rate = pace->needed == UINT64_MAX ? 0 : pace->needed;
 	to->within_ns = pace->wish.within_ns;
 	to->deadline_ns = pace->wish.deadline_ns ? pace->wish.deadline_ns - disk->job.start_ns : 0;

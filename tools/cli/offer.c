@@ -32,6 +32,7 @@ const struct offer offer_shared[] = {
 	{ "tls-psk-file", OFFER_FILES, NULL },
 	{ "tls-user", OFFER_FREE, NULL },
 	{ "holes", OFFER_WORDS, options_holes },
+	{ "guest-p99", OFFER_FREE, NULL },
 	{ "host-budget", OFFER_FILES, NULL },
 	{ "iops", OFFER_FREE, NULL },
 	{ "min-rate", OFFER_FREE, NULL },

@@ -36,6 +36,7 @@ enum options_value {
 	OPTIONS_TLS_USER,
 	OPTIONS_EXPECT,
 	/* Those of cli/rates.h. */
+	OPTIONS_GUEST_P99,
 	OPTIONS_HOST_BUDGET,
 	OPTIONS_IOPS,
 	OPTIONS_MIN_RATE,

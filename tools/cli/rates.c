@@ -35,6 +35,8 @@ int rates_take(struct bpull_job_options *job, const char *command, int option, c
 	switch (option) {
 	case OPTIONS_IOPS: return rates_parse_iops(command, "--iops", text, &job->iops);
 	case OPTIONS_WITHIN: return rates_parse_time(command, "--within", text, &job->within_ns);
+	case OPTIONS_GUEST_P99:
+		return rates_parse_time(command, "--guest-p99", text, &job->guest_p99_ns);
 	case OPTIONS_MIN_RATE:
 		return options_size(command, "--min-rate", text, SIZE_RATE, &job->min_rate);
 	default: return -1;
@@ -47,5 +49,7 @@ const char *rates_given(const struct bpull_job_options *job)
 		return "--iops";
 	if (job->within_ns)
 		return "--within";
+	if (job->guest_p99_ns)
+		return "--guest-p99";
 	return job->min_rate ? "--min-rate" : NULL;
 }

@@ -16,6 +16,13 @@
 		"within", required_argument, NULL, OPTIONS_WITHIN          \
 	}
 
+/* The same for a command that serves a guest. */
+#define RATES_GUEST_OPTIONS                                             \
+	RATES_OPTIONS,                                                  \
+	{                                                               \
+		"guest-p99", required_argument, NULL, OPTIONS_GUEST_P99 \
+	}
+
 /* Takes an option if it is one of these. 0: taken; -1: not one of them; else an exit code after
  * saying what is wrong. */
 int rates_take(struct bpull_job_options *job, const char *command, int option, const char *text);

@@ -129,6 +129,9 @@ static struct json_object *job_verbs_set_rates(struct control_target *target,
 	if (!refusal)
 		refusal = job_verbs_take_rate(args, "min-rate", 1, BPULL_JOB_RATE_MIN, &rates.which,
 					      &rates.min_rate);
+	if (!refusal)
+		refusal = job_verbs_take_rate(args, "guest-p99-us", 1000, BPULL_JOB_RATE_GUEST_P99,
+					      &rates.which, &rates.guest_p99_ns);
 	if (refusal)
 		return refusal;
 	info = control_job_info(target, job);
@@ -245,11 +248,11 @@ static const struct control_arg speed_args[] = { { "device", CONTROL_TEXT, false
 						 { "speed", CONTROL_INTEGER, true },
 						 { 0 } };
 
-static const struct control_arg rates_args[] = { { "id", CONTROL_TEXT, false },
-						 { "iops", CONTROL_INTEGER, false },
-						 { "min-rate", CONTROL_INTEGER, false },
-						 { "within-us", CONTROL_INTEGER, false },
-						 { 0 } };
+static const struct control_arg rates_args[] = {
+	{ "id", CONTROL_TEXT, false },           { "guest-p99-us", CONTROL_INTEGER, false },
+	{ "iops", CONTROL_INTEGER, false },      { "min-rate", CONTROL_INTEGER, false },
+	{ "within-us", CONTROL_INTEGER, false }, { 0 }
+};
 
 static const struct {
 	const char *name;

@@ -39,6 +39,7 @@ static void suspend_keep_rates(struct bpull_job_options *options, const struct b
 {
 	options->iops = info->iops;
 	options->min_rate = info->min_rate;
+	options->guest_p99_ns = info->guest_p99_ns;
 	options->within_ns = 0;
 	if (info->within_ns)
 		options->within_ns = info->deadline_ns > info->elapsed_ns

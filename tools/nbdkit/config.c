@@ -19,9 +19,8 @@
 
 #include "tools/nbdkit/choice.h"
 #include "tools/nbdkit/line.h"
+#include "tools/nbdkit/numbers.h"
 #include "tools/words/allow_backing.h"
-#include "tools/words/duration.h"
-#include "tools/words/size.h"
 
 struct plugin_config plugin_config = {
 	.engine = { .size = sizeof(plugin_config.engine), .flags = BPULL_ENGINE_THREAD },
@@ -45,41 +44,6 @@ static int config_take_bool(const char *key, const char *value, void *to)
 	(void)key;
 	*out = nbdkit_parse_bool(value);
 	return *out < 0 ? -1 : 0;
-}
-
-static int config_take_size(const char *key, const char *value, void *to)
-{
-	const char *why;
-
-	if (!size_parse(value, SIZE_RATE, to, &why))
-		return 0;
-	nbdkit_error("%s: '%s': %s", key, value, why);
-	return -1;
-}
-
-static int config_take_number(const char *key, const char *value, void *to)
-{
-	char *end;
-	unsigned long long number;
-
-	errno = 0;
-	number = strtoull(value, &end, 10);
-	if (*value < '0' || *value > '9' || *end || errno) {
-		nbdkit_error("%s: '%s' is not a number", key, value);
-		return -1;
-	}
-	*(uint64_t *)to = number;
-	return 0;
-}
-
-static int config_take_time(const char *key, const char *value, void *to)
-{
-	const char *why;
-
-	if (!duration_parse(value, to, &why))
-		return 0;
-	nbdkit_error("%s: '%s': %s", key, value, why);
-	return -1;
 }
 
 static int config_take_format(const char *key, const char *value, void *to)
@@ -203,10 +167,11 @@ static const struct key {
 	{ "readonly", config_take_bool, &plugin_config.read_only, 0 },
 	{ "pull", config_take_bool, &plugin_config.pull, CHANGES },
 	{ "copy-on-read", config_take_bool, &plugin_config.copy_on_read, CHANGES },
-	{ "bandwidth", config_take_size, &plugin_config.job.bandwidth, OF_A_PULL },
-	{ "iops", config_take_number, &plugin_config.job.iops, OF_A_PULL },
-	{ "within", config_take_time, &plugin_config.job.within_ns, OF_A_PULL },
-	{ "min-rate", config_take_size, &plugin_config.job.min_rate, OF_A_PULL },
+	{ "bandwidth", numbers_take_size, &plugin_config.job.bandwidth, OF_A_PULL },
+	{ "iops", numbers_take_count, &plugin_config.job.iops, OF_A_PULL },
+	{ "within", numbers_take_time, &plugin_config.job.within_ns, OF_A_PULL },
+	{ "min-rate", numbers_take_size, &plugin_config.job.min_rate, OF_A_PULL },
+	{ "guest-p99", numbers_take_time, &plugin_config.job.guest_p99_ns, OF_A_PULL },
 	{ "base", config_take_path, &plugin_config.base, OF_A_PULL },
 	{ "first", config_take_first, &plugin_config.first, OF_A_PULL },
 	{ "manual-finalize", config_take_bool, &plugin_config.manual_finalize, OF_A_PULL },
@@ -229,7 +194,7 @@ static const struct key {
 	{ "expect", config_take_base, &plugin_config.bases, REPEATS },
 	{ "holes", config_take_holes, &plugin_config.disk.flags, 0 },
 	{ "io", config_take_io, &plugin_config.engine.io, 0 },
-	{ "memory", config_take_size, &plugin_config.engine.memory, 0 },
+	{ "memory", numbers_take_size, &plugin_config.engine.memory, 0 },
 };
 
 #define N_KEYS (sizeof(keys) / sizeof(keys[0]))

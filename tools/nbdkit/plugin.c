@@ -27,44 +27,46 @@
 
 #define MAX_EXTENTS 64
 
-#define plugin_config_help                                                                   \
-	"image=FILE            the image (required)\n"                                       \
-	"readonly=true         serve it read only, as nbdkit's -r does\n"                    \
-	"pull=true             pull its backing chain into it while it is served\n"          \
-	"bandwidth=RATE        at most RATE bytes a second (50M; default: no limit)\n"       \
-	"iops=N                at most N reads and writes a second\n"                        \
-	"within=TIME           be done in TIME (30m), raising the limit where it is late\n"  \
-	"min-rate=RATE         give way to clients only above RATE bytes a second\n"         \
-	"base=FILE             pull what is above FILE only, which stays its backing file\n" \
-	"copy-on-read=true     keep what clients read from the chain\n"                      \
-	"manual-finalize=true  keep the link to the backing file until told otherwise\n"     \
-	"accept-mixed=true     pull an image marked because a backing file had changed\n"    \
-	"verify=true           read back what was copied before the link goes\n"             \
-	"first=FILE[:SIZE]     pull first what a trace names, or SIZE bytes of it\n"         \
-	"trace=FILE            record what clients touch first, and write it at the end\n"   \
-	"control=SOCKET        steer the pull through a socket: see blockpull ctl\n"         \
-	"on-error=WHAT         report, stop or enospc: what an I/O error does to the pull\n" \
-	"format=FMT            qcow2, qed or raw (a raw disk must be named so)\n"            \
-	"backing-format=FMT    of backing files for which none is recorded; 'auto': by\n"    \
-	"                      probing; FILE=FMT: of one of them; may be repeated\n"         \
-	"allow-backing=DIR     backing files may lie below DIR, too; 'any', 'none'\n"        \
-	"allow-remote=PLACE    bases behind a network that names may lead to:\n"             \
-	"                      nbd:HOST[:PORT], nbd+unix:DIR, nbds:...; may be repeated\n"   \
-	"map-backing=NAME=URI  open URI, or a FILE, where an image names NAME; may be\n"     \
-	"                      repeated\n"                                                   \
-	"open-timeout=SECONDS  how long a server may take to be opened (default 30)\n"       \
-	"remote-timeout=SECONDS\n"                                                           \
-	"                      how long it may be away before that is told as an\n"          \
-	"                      error (300)\n"                                                \
-	"guest-timeout=SECONDS the same before a client's request fails and a pull pauses\n" \
-	"                      (30)\n"                                                       \
-	"tls-certificates=DIR  for nbds: the authority's and our own certificates and key\n" \
-	"tls-psk-file=FILE     for nbds: keys shared with the server instead\n"              \
-	"tls-user=NAME         whose key of that file\n"                                     \
-	"expect=[NAME=]FILE    what the base NAME must hold, or the only one behind a\n"     \
-	"                      network; may be repeated\n"                                   \
-	"holes=MODE            auto, read or trust: which holes of raw files are left out\n" \
-	"io=MODE               auto, uring or threads\n"                                     \
+#define plugin_config_help                                                                      \
+	"image=FILE            the image (required)\n"                                          \
+	"readonly=true         serve it read only, as nbdkit's -r does\n"                       \
+	"pull=true             pull its backing chain into it while it is served\n"             \
+	"bandwidth=RATE        at most RATE bytes a second (50M; default: no limit)\n"          \
+	"iops=N                at most N reads and writes a second\n"                           \
+	"within=TIME           be done in TIME (30m), raising the limit where it is late\n"     \
+	"min-rate=RATE         give way to clients only above RATE bytes a second\n"            \
+	"guest-p99=TIME        give way so that 99 of 100 of the clients' requests take less\n" \
+	"                      than TIME (5ms), but never below min-rate\n"                     \
+	"base=FILE             pull what is above FILE only, which stays its backing file\n"    \
+	"copy-on-read=true     keep what clients read from the chain\n"                         \
+	"manual-finalize=true  keep the link to the backing file until told otherwise\n"        \
+	"accept-mixed=true     pull an image marked because a backing file had changed\n"       \
+	"verify=true           read back what was copied before the link goes\n"                \
+	"first=FILE[:SIZE]     pull first what a trace names, or SIZE bytes of it\n"            \
+	"trace=FILE            record what clients touch first, and write it at the end\n"      \
+	"control=SOCKET        steer the pull through a socket: see blockpull ctl\n"            \
+	"on-error=WHAT         report, stop or enospc: what an I/O error does to the pull\n"    \
+	"format=FMT            qcow2, qed or raw (a raw disk must be named so)\n"               \
+	"backing-format=FMT    of backing files for which none is recorded; 'auto': by\n"       \
+	"                      probing; FILE=FMT: of one of them; may be repeated\n"            \
+	"allow-backing=DIR     backing files may lie below DIR, too; 'any', 'none'\n"           \
+	"allow-remote=PLACE    bases behind a network that names may lead to:\n"                \
+	"                      nbd:HOST[:PORT], nbd+unix:DIR, nbds:...; may be repeated\n"      \
+	"map-backing=NAME=URI  open URI, or a FILE, where an image names NAME; may be\n"        \
+	"                      repeated\n"                                                      \
+	"open-timeout=SECONDS  how long a server may take to be opened (default 30)\n"          \
+	"remote-timeout=SECONDS\n"                                                              \
+	"                      how long it may be away before that is told as an\n"             \
+	"                      error (300)\n"                                                   \
+	"guest-timeout=SECONDS the same before a client's request fails and a pull pauses\n"    \
+	"                      (30)\n"                                                          \
+	"tls-certificates=DIR  for nbds: the authority's and our own certificates and key\n"    \
+	"tls-psk-file=FILE     for nbds: keys shared with the server instead\n"                 \
+	"tls-user=NAME         whose key of that file\n"                                        \
+	"expect=[NAME=]FILE    what the base NAME must hold, or the only one behind a\n"        \
+	"                      network; may be repeated\n"                                      \
+	"holes=MODE            auto, read or trust: which holes of raw files are left out\n"    \
+	"io=MODE               auto, uring or threads\n"                                        \
 	"memory=SIZE           for buffers and tables (default 48M)"
 
 static void *plugin_open(int readonly)

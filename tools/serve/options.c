@@ -47,6 +47,8 @@ static const char serve_help[] =
 	"                       is late\n"
 	"  --min-rate RATE      with --pull: give way to the machine only above RATE bytes a\n"
 	"                       second\n"
+	"  --guest-p99 TIME     with --pull: give way so that 99 of 100 of the machine's requests\n"
+	"                       take less than TIME (5ms), but never below --min-rate\n"
 	"  --host-budget FILE[:RATE]\n"
 	"                       take what pulls read from a budget that all processes share\n"
 	"                       which name FILE: RATE bytes a second together\n"
@@ -133,7 +135,7 @@ static const struct option serve_table[] = {
 	OPTIONS_REMOTE_EXPECT,
 	OPTIONS_REMOTE_GUEST,
 	OPTIONS_HOLES,
-	RATES_OPTIONS,
+	RATES_GUEST_OPTIONS,
 	HOST_BUDGET_OPTION,
 	OPTIONS_QUIET,
 	OPTIONS_HELP,

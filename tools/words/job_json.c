@@ -134,6 +134,8 @@ static void job_json_add_rates(struct json_object *object, const struct bpull_jo
 	json_object_object_add(object, "needed-rate",
 			       info->needed_rate ? json_object_new_uint64(info->needed_rate)
 						 : NULL);
+	job_json_add_number(object, "guest-p99-us", info->guest_p99_ns / 1000);
+	job_json_add_number(object, "guest-p99-now-us", info->guest_p99_now_ns / 1000);
 	json_object_object_add(object, "late", json_object_new_boolean(info->is_late));
 }
 
