@@ -155,8 +155,8 @@ enum bpull_engine_flags {
 struct bpull_engine_options {
 	size_t size; /* sizeof(struct bpull_engine_options) */
 	enum bpull_io io;
-	uint64_t
-		memory; /* budget for buffers and cached tables, bytes; 0: 48 MiB; at least 8 MiB */
+	uint64_t memory; /* budget for buffers and cached tables, bytes; 0: 48 MiB; at least 8 MiB.
+			   Jobs that read the same images keep up to a third of it more */
 	uint64_t bandwidth; /* shared by all jobs, bytes/s; 0: unlimited */
 	uint64_t burst;     /* bytes that may follow an idle time at once; 0: bandwidth / 10 */
 	uint32_t flags;     /* enum bpull_engine_flags */
@@ -735,6 +735,9 @@ struct bpull_job_info {
 	uint64_t left_ns;
 	uint64_t guest_p99_ns;     /* as it was asked for; 0: it was not */
 	uint64_t guest_p99_now_ns; /* what 99 of 100 took less than lately; 0: too few to say */
+	/* Bytes of the guest's disk that it read from the chain; and those that it had of other
+	 * jobs of the engine, which read the same images at the same time. */
+	uint64_t source_bytes, shared_bytes;
 };
 
 /* Which fields of struct bpull_job_rates count. */

@@ -179,6 +179,16 @@ bool shared_read_is_fed(const struct copy_run *p, uint32_t at, uint32_t end, uin
 	return false;
 }
 
+uint64_t shared_read_fed_len(const struct copy_run *p)
+{
+	const struct run_shared *shared = &p->read.shared;
+	uint64_t len = 0;
+
+	for (unsigned i = 0; i < shared->n; i++)
+		len += shared->ranges[i].is_ours ? 0 : shared->ranges[i].len;
+	return len;
+}
+
 /* ---- SHARE ---- */
 
 static void fill_claims(struct copy_run *p)
@@ -224,8 +234,10 @@ enum step shared_read_share(struct copy_run *p)
 		}
 		shared->is_off |= r->kept->state == KEPT_LOST;
 	}
-	if (!shared->is_off)
+	if (!shared->is_off) {
 		take(p);
+		p->walk->counts.shared += shared_read_fed_len(p);
+	}
 	p->phase = shared->is_off ? COPY_RUN_READ : copy_run_after_read(p);
 	shared_read_end(p);
 	return STEP_NEXT;

@@ -18,6 +18,8 @@ unsigned shared_read_begin(struct copy_run *p);
 /* *len: how many bytes from `at` of the run's, up to `end`, are read by this run, or, if it returns
  * true, by another. */
 bool shared_read_is_fed(const struct copy_run *p, uint32_t at, uint32_t end, uint32_t *len);
+/* Guest bytes of the run that others have read, or are reading. */
+uint64_t shared_read_fed_len(const struct copy_run *p);
 /* The phase SHARE. */
 enum step shared_read_share(struct copy_run *p);
 /* The run gives up all that it claimed or takes. Idempotent. */

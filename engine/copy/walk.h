@@ -39,6 +39,7 @@ struct copy_how {
 struct copy_counts {
 	uint64_t copied, cloned, zero;
 	uint64_t present, skipped; /* passed without a run */
+	uint64_t source, shared;   /* read by the job's runs; taken of what others have read */
 };
 
 /* Copying walks over what is owed. */

@@ -55,6 +55,8 @@ static void collect(struct bpull_disk *disk)
 	to->zero_bytes = from->zero;
 	to->present_bytes = from->present;
 	to->skipped_bytes = from->skipped;
+	to->source_bytes = from->source;
+	to->shared_bytes = from->shared;
 	to->n_commits = disk->commits.n_synced - disk->job.n_synced_before;
 }
 

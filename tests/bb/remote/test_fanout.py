@@ -69,7 +69,9 @@ class Fan:
 @case('threads', 'raw', '--io=threads')
 def once(d, fmt, *words):
     fan = Fan(d, fmt)
-    bp(*fan.words(*words), timeout=600)
+    told = [line['bytes'] for line in bp(*fan.words('--json', *words), timeout=600).lines()]
+    same({one['source'] + one['shared'] for one in told}, {SIZE}, 'what each image had of the base')
+    check(sum(one['source'] for one in told) <= 1.05 * SIZE, f'{told}')
     fan.judge_once()
     for top in fan.tops:
         judge(top, fan.flat)
