@@ -20,6 +20,7 @@
 #include "engine/commit/commit.h"
 #include "engine/commit/mixed.h"
 #include "engine/commit/state.h"
+#include "engine/copy/company.h"
 #include "engine/copy/walk.h"
 #include "engine/core/disk.h"
 #include "engine/core/events.h"
@@ -297,6 +298,8 @@ void bpull_disk_close(struct bpull_disk *disk)
 	while (disk->guests.discard.runs)
 		engine_wait_round(disk->engine, UINT64_MAX);
 	leave_engine(disk);
+	company_leave(disk); /* the others wait for it no more */
+	engine_rerun(disk->engine);
 	engine_yields_begin(&yields, engine);
 	/* An inactive disk's image is another program's. */
 	if (disk->flags & BPULL_DISK_GUEST_IO && disk->guests.rest == DISK_ACTIVE)

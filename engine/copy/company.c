@@ -34,7 +34,7 @@ void company_join(struct bpull_disk *disk)
 	if (company->waits)
 		return;
 	convoy_join(&disk->engine->convoys, &company->member, last_layer(disk)->number,
-		    overlay->backed_len, &company->begun);
+		    disk->walk->throttle.limiter.rate, overlay->backed_len, &company->begun);
 	company->begun.guest_off =
 		round_down(company->begun.guest_off,
 			   MAX((uint64_t)overlay->cluster_len, (uint64_t)KEPT_MAX_LEN));

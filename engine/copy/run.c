@@ -79,6 +79,7 @@ static void run_over(struct copy_run *p)
 		engine_rerun(disk->engine); /* layers may wait for it to be closed */
 	else
 		cursor_rest(disk, p->start_ns);
+	shared_read_end(p); /* a run that found no room to claim has not come to SHARE */
 	copy_run_free_requests(p);
 	copy_run_free_clones(p);
 	copy_run_free_compress(p);

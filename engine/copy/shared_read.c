@@ -16,11 +16,14 @@
 #include "engine/copy/plan.h"
 #include "engine/copy/run_state.h"
 #include "engine/copy/walk.h"
+#include "engine/core/clock.h"
 #include "engine/core/convoy.h"
 #include "engine/core/disk.h"
+#include "engine/core/fault.h"
 #include "engine/core/kept.h"
 #include "engine/core/op.h"
 #include "formats/core/layer.h"
+#include "io/file.h"
 #include "io/base.h"
 
 /* Ranges of a run; what is in others it reads for itself. */
@@ -30,6 +33,7 @@
 struct shared_range {
 	uint32_t off, len;
 	uint64_t layer;    /* its number */
+	struct file *data; /* what the layer is read from */
 	struct kept *kept; /* it holds it */
 	bool is_ours;      /* claimed: this run reads it */
 };
@@ -91,30 +95,42 @@ static bool add_range(struct copy_run *p, const struct shared_range *r)
 	return true;
 }
 
+/* The run may take it. That another program has written to a device is seen by nothing, so a job
+ * takes none of what was read before it began. A guest waits for a source as long as its own
+ * request may, and not as long as another disk's. */
+static bool may_take(const struct copy_run *p, const struct layer *layer, const struct kept *kept)
+{
+	const struct bpull_disk *disk = p->op.disk;
+
+	if (layer->data->is_block && kept->claimed_ns < disk->job.start_ns)
+		return false;
+	return !(layer->data->is_source && kept->state == KEPT_COMING &&
+		 disk->flags & BPULL_DISK_GUEST_IO);
+}
+
 /* Looks for a part of the plan in the set. */
 static void look_for(struct copy_run *p, struct plan_part *part)
 {
 	const struct layer *layer = p->op.disk->chain->layers[part->depth];
 	uint32_t end = part->buf_off + part->len, fed_len = 0;
-	bool has_others = layer->n_users > 1 && convoy_is_shared(&p->walk->company.member);
-	struct shared_range r;
+	bool claims = layer->n_users > 1 && convoy_is_shared(&p->walk->company.member);
+	struct shared_range r = { .layer = layer->number, .data = layer->data };
 
 	for (r.off = part->buf_off; r.off < end; r.off += r.len) {
 		uint64_t at = p->plan.guest_off + r.off;
 		uint64_t to =
 			MIN(p->plan.guest_off + end, round_down(at, KEPT_MAX_LEN) + KEPT_MAX_LEN);
 
-		r.layer = layer->number;
 		r.kept = kept_find(shared_kept(p), r.layer, at, to);
 		r.is_ours = !r.kept || r.kept->guest_off > at;
 		if (r.is_ours && r.kept)
 			to = r.kept->guest_off;
 		if (!r.is_ours)
 			to = MIN(to, r.kept->guest_off + r.kept->len);
-		r.kept = r.is_ours ? NULL : r.kept;
 		r.len = (uint32_t)(to - at);
-		if (r.is_ours && !has_others)
+		if (r.is_ours ? !claims : !may_take(p, layer, r.kept))
 			continue;
+		r.kept = r.is_ours ? NULL : r.kept;
 		if (!add_range(p, &r))
 			return;
 		fed_len += r.is_ours ? 0 : r.len;
@@ -135,6 +151,8 @@ static void claim(struct copy_run *p)
 		if (r.is_ours)
 			r.kept = kept_claim(shared_kept(p), r.layer, p->plan.guest_off + r.off,
 					    r.len);
+		if (r.is_ours && r.kept)
+			r.kept->claimed_ns = engine_now_ns();
 		if (r.kept)
 			shared->ranges[n++] = r;
 	}
@@ -213,8 +231,10 @@ static void take(struct copy_run *p)
 		const struct shared_range *r = &shared->ranges[i];
 		uint64_t at = p->plan.guest_off + r->off;
 
-		if (!r->is_ours)
-			memcpy(p->buf + r->off, r->kept->bytes + (at - r->kept->guest_off), r->len);
+		if (r->is_ours)
+			continue;
+		memcpy(p->buf + r->off, r->kept->bytes + (at - r->kept->guest_off), r->len);
+		job_note_back(p->op.disk, r->data); /* another's read has shown that it is there */
 	}
 }
 
@@ -245,5 +265,11 @@ enum step shared_read_share(struct copy_run *p)
 
 bool shared_read_awaits(const struct copy_run *p)
 {
-	return p && p->read.shared.n;
+	for (unsigned i = 0; p && i < p->read.shared.n; i++) {
+		const struct kept *kept = p->read.shared.ranges[i].kept;
+
+		if (kept && kept->state == KEPT_COMING) /* NULL: it was ours, and filled */
+			return true;
+	}
+	return false;
 }

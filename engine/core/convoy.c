@@ -19,6 +19,9 @@
 #define PATIENCE_RUNS 8
 #define PATIENCE_NS   UINT64_C(500000000)
 
+/* So long at most, whatever it waits for: a member that hangs holds no other. */
+#define STUCK_NS UINT64_C(10000000000)
+
 /* It is asked so often meanwhile. What is longer between two looks is no wait: the processor was
  * another program's, or a call took its time. */
 #define LOOK_NS UINT64_C(50000000)
@@ -77,11 +80,11 @@ static void find_last(struct convoy *convoy)
 		convoy->last = last->place;
 }
 
-static struct convoy *find_convoy(struct convoys *convoys, uint64_t layer)
+static struct convoy *find_convoy(struct convoys *convoys, uint64_t layer, uint64_t rate)
 {
 	struct convoy *c = convoys->first;
 
-	while (c && (c->layer != layer || c->is_parted))
+	while (c && (c->layer != layer || c->rate != rate || c->is_parted))
 		c = c->next;
 	if (c)
 		return c;
@@ -89,25 +92,27 @@ static struct convoy *find_convoy(struct convoys *convoys, uint64_t layer)
 	if (!c)
 		return NULL;
 	c->layer = layer;
+	c->rate = rate;
 	c->next = convoys->first;
 	convoys->first = c;
 	return c;
 }
 
 void convoy_join(struct convoys *convoys, struct convoy_member *member, uint64_t layer,
-		 uint64_t disk_len, struct convoy_place *begin)
+		 uint64_t rate, uint64_t disk_len, struct convoy_place *begin)
 {
-	struct convoy *convoy = find_convoy(convoys, layer);
+	struct convoy *convoy = find_convoy(convoys, layer, rate);
 
 	*member = (struct convoy_member){ .len = disk_len };
 	*begin = (struct convoy_place){ 0 };
 	if (!convoy)
 		return;
 	find_last(convoy);
+	/* The others do not come by where its disk is, or not soon. */
+	if (convoy->n && convoy->last.guest_off >= disk_len)
+		return;
 	if (convoy->n)
 		*begin = convoy->last;
-	if (begin->guest_off >= disk_len)
-		*begin = (struct convoy_place){ .lap = begin->lap + 1 };
 	member->convoy = convoy;
 	member->place = *begin;
 	member->next = convoy->members;
@@ -174,17 +179,46 @@ static bool is_last(const struct convoy *convoy, const struct convoy_member *mem
 	       member->place.guest_off / MiB == convoy->last.guest_off / MiB;
 }
 
+static bool has_held(const struct convoy *convoy)
+{
+	for (const struct convoy_member *m = convoy->members; m; m = m->next)
+		if (m->is_held && !is_last(convoy, m))
+			return true;
+	return false;
+}
+
 /* Members wait for the last ones, and that is these members' own affair. */
 static bool waits(const struct convoy *convoy)
 {
-	bool any = false;
-
-	for (const struct convoy_member *m = convoy->members; m; m = m->next) {
+	for (const struct convoy_member *m = convoy->members; m; m = m->next)
 		if (is_last(convoy, m) && m->awaits_source)
 			return false;
-		any |= m->is_held && !is_last(convoy, m);
+	return has_held(convoy);
+}
+
+/* Its last member has not come on for longer than any other may wait, and there are others that
+ * wait. *at_ns: when to look again. */
+static bool is_stuck(struct convoy *convoy, bool came_on, uint64_t now_ns, uint64_t *at_ns)
+{
+	if (came_on || !has_held(convoy) || !convoy->wait.stuck_ns)
+		convoy->wait.stuck_ns = now_ns;
+	if (has_held(convoy))
+		*at_ns = convoy->wait.stuck_ns + STUCK_NS;
+	return now_ns - convoy->wait.stuck_ns >= STUCK_NS;
+}
+
+/* A member that has wrapped is fed by none that is still far behind: it goes alone. */
+static void part_from_those_ahead(struct convoys *convoys, struct convoy *convoy)
+{
+	uint64_t far = 2 * window_len(convoys);
+	struct convoy_member *next;
+
+	for (struct convoy_member *m = convoy->members; m && is_convoy(convoy); m = next) {
+		next = m->next;
+		if (m->is_held && m->place.lap > convoy->last.lap &&
+		    distance(convoy, &m->place) > far)
+			convoy_leave(convoys, m);
 	}
-	return any;
 }
 
 /* One member goes alone from now on, several as a convoy of their own; without memory for that they
@@ -196,7 +230,10 @@ static void part_from_last(struct convoys *convoys, struct convoy *convoy)
 
 	if (!slow)
 		return;
-	*slow = (struct convoy){ .layer = convoy->layer, .is_parted = true, .last = convoy->last };
+	*slow = (struct convoy){ .layer = convoy->layer,
+				 .rate = convoy->rate,
+				 .is_parted = true,
+				 .last = convoy->last };
 	while ((m = *link)) {
 		if (!is_last(convoy, m)) {
 			link = &m->next;
@@ -218,23 +255,31 @@ static void part_from_last(struct convoys *convoys, struct convoy *convoy)
 static uint64_t look_at_convoy(struct convoys *convoys, struct convoy *convoy, uint64_t now_ns,
 			       bool has_room)
 {
-	uint64_t patience, step;
+	uint64_t patience, step, at_ns = UINT64_MAX;
+	bool is_hung;
 
 	find_last(convoy);
+	part_from_those_ahead(convoys, convoy);
 	step = convoy->last.lap << 44 | convoy->last.guest_off / MiB;
 	if (step != convoy->wait.step)
 		convoy->wait.len_ns = convoy->wait.since_ns = 0;
+	is_hung = is_stuck(convoy, step != convoy->wait.step, now_ns, &at_ns);
 	convoy->wait.step = step;
 	if (convoy->wait.since_ns)
 		convoy->wait.len_ns += MIN(now_ns - convoy->wait.since_ns, LOOK_NS);
 	convoy->wait.since_ns = 0;
 	patience = patience_ns(convoy);
-	if (!has_room || patience == UINT64_MAX || !is_convoy(convoy) || !waits(convoy))
+	if (!is_convoy(convoy))
 		return UINT64_MAX;
+	if (!is_hung && (!has_room || patience == UINT64_MAX || !waits(convoy)))
+		return at_ns;
 	convoy->wait.since_ns = now_ns;
-	if (convoy->wait.len_ns < patience)
-		return now_ns + MIN(patience - convoy->wait.len_ns, LOOK_NS);
+	if (!is_hung && convoy->wait.len_ns < patience) {
+		patience = MIN(patience - convoy->wait.len_ns, LOOK_NS);
+		return MIN(at_ns, now_ns + patience);
+	}
 	convoy->wait.len_ns = convoy->wait.since_ns = 0;
+	convoy->wait.stuck_ns = now_ns;
 	part_from_last(convoys, convoy);
 	return now_ns;
 }
@@ -259,6 +304,19 @@ static bool is_needed(void *opaque, const struct kept *kept)
 	return false;
 }
 
+/* A read of one member's that takes longer than its runs do hangs, or waits for something of that
+ * member's own: the others read for themselves. Returns when to look again. */
+static uint64_t lose_late(struct convoys *convoys, uint64_t now_ns)
+{
+	uint64_t late_ns = STUCK_NS, first_ns;
+
+	for (const struct convoy *c = convoys->first; c; c = c->next)
+		for (const struct convoy_member *m = c->members; m; m = m->next)
+			late_ns = MAX(late_ns, PATIENCE_RUNS * m->run_ns);
+	first_ns = kept_lose_late(&convoys->kept, now_ns > late_ns ? now_ns - late_ns : 0);
+	return first_ns == UINT64_MAX ? first_ns : first_ns + late_ns;
+}
+
 uint64_t convoy_look(struct convoys *convoys, uint64_t now_ns, bool has_room)
 {
 	uint64_t at_ns = UINT64_MAX;
@@ -267,9 +325,10 @@ uint64_t convoy_look(struct convoys *convoys, uint64_t now_ns, bool has_room)
 		next = c->next;
 		at_ns = MIN(at_ns, look_at_convoy(convoys, c, now_ns, has_room));
 	}
-	if (convoys->kept.n)
-		kept_sweep(&convoys->kept, is_needed, convoys);
-	return at_ns;
+	if (!convoys->kept.n)
+		return at_ns;
+	kept_sweep(&convoys->kept, is_needed, convoys);
+	return MIN(at_ns, lose_late(convoys, now_ns));
 }
 
 void convoys_close(struct convoys *convoys)

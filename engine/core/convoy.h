@@ -38,6 +38,7 @@ struct convoy_member {
 
 struct convoy {
 	uint64_t layer; /* number of the layer that all end in */
+	uint64_t rate;  /* bytes/s that each of them may copy; 0: no limit of its own */
 	struct convoy_member *members;
 	unsigned n;
 	bool is_parted;           /* of those that were too slow for another: no other joins it */
@@ -46,6 +47,7 @@ struct convoy {
 		uint64_t since_ns; /* 0: the convoy does not wait */
 		uint64_t len_ns;   /* it has waited, since its last member came on by a MiB */
 		uint64_t step;     /* that member's MiB */
+		uint64_t stuck_ns; /* since then it has not come on, and others wait */
 	} wait;
 	struct convoy *next;
 };
@@ -57,10 +59,12 @@ struct convoys {
 	uint64_t due_ns; /* when convoy_look() must be called again, at the latest */
 };
 
-/* The job's walk begins: it joins the convoy of the layer, or makes one. The convoy's place, or the
- * disk's first byte, is the member's: *begin. Without memory it goes alone. */
+/* The job's walk begins: it joins the convoy of the layer whose members are limited as it is, or
+ * makes one: a slower one would hold it. The convoy's place, or the disk's first byte, is the
+ * member's: *begin. Without memory it goes alone; so it does where the convoy is beyond the end of
+ * its disk. */
 void convoy_join(struct convoys *convoys, struct convoy_member *member, uint64_t layer,
-		 uint64_t disk_len, struct convoy_place *begin);
+		 uint64_t rate, uint64_t disk_len, struct convoy_place *begin);
 /* Idempotent. */
 void convoy_leave(struct convoys *convoys, struct convoy_member *member);
 /* It has company: what it reads is kept for others. */

@@ -98,8 +98,7 @@ void kept_release(struct kept_set *set, struct kept *kept)
 
 void kept_fill(struct kept_set *set, struct kept *kept, const uint8_t *bytes)
 {
-	assert(kept->state == KEPT_COMING);
-	if (!kept->is_listed && kept->n_holds == 1) {
+	if (kept->state == KEPT_LOST || (!kept->is_listed && kept->n_holds == 1)) {
 		kept_release(set, kept);
 		return;
 	}
@@ -114,13 +113,37 @@ void kept_fill(struct kept_set *set, struct kept *kept, const uint8_t *bytes)
 	kept_release(set, kept);
 }
 
-void kept_lose(struct kept_set *set, struct kept *kept)
+/* The claimer holds it still. */
+static void make_lost(struct kept_set *set, struct kept *kept)
 {
-	assert(kept->state == KEPT_COMING);
 	kept->state = KEPT_LOST;
 	op_wake_all(&kept->waiters, 0, NULL, 0, false);
 	kept_drop(set, kept);
+}
+
+void kept_lose(struct kept_set *set, struct kept *kept)
+{
+	if (kept->state == KEPT_COMING)
+		make_lost(set, kept);
 	kept_release(set, kept);
+}
+
+uint64_t kept_lose_late(struct kept_set *set, uint64_t before_ns)
+{
+	uint64_t first_ns = UINT64_MAX;
+	struct kept *next;
+
+	for (unsigned i = 0; set->n && i < KEPT_N_LISTS; i++)
+		for (struct kept *k = set->lists[i]; k; k = next) {
+			next = k->next;
+			if (k->state != KEPT_COMING)
+				continue;
+			if (k->claimed_ns < before_ns)
+				make_lost(set, k);
+			else
+				first_ns = MIN(first_ns, k->claimed_ns);
+		}
+	return first_ns;
 }
 
 void kept_sweep(struct kept_set *set, bool (*is_needed)(void *opaque, const struct kept *kept),

@@ -26,7 +26,7 @@ struct op;
 enum kept_state {
 	KEPT_COMING, /* a run reads it */
 	KEPT_HERE,   /* `bytes` are there */
-	KEPT_LOST,   /* that read failed, or there is no memory: each reads for itself */
+	KEPT_LOST,   /* that read failed, is late, or there is no memory: each reads for itself */
 };
 
 struct kept {
@@ -35,9 +35,10 @@ struct kept {
 	uint32_t len;
 	enum kept_state state;
 	uint8_t *bytes;
-	unsigned n_holds;   /* runs that read it or will take it; it is not freed meanwhile */
-	bool is_listed;     /* in the set: a run may find it */
-	struct op *waiters; /* for it to be HERE or LOST */
+	uint64_t claimed_ns; /* when its read began */
+	unsigned n_holds;    /* runs that read it or will take it; it is not freed meanwhile */
+	bool is_listed;      /* in the set: a run may find it */
+	struct op *waiters;  /* for it to be HERE or LOST */
 	struct kept *next;
 };
 
@@ -56,13 +57,16 @@ struct kept *kept_find(const struct kept_set *set, uint64_t layer, uint64_t gues
 		       uint64_t end);
 /* The caller is about to read [guest_off, guest_off + len), which meets no range of the set. It
  * holds the range, which is COMING, and ends that by kept_fill() or kept_lose(). NULL: no room;
- * the caller reads for itself. */
+ * the caller reads for itself. The caller sets claimed_ns. */
 struct kept *kept_claim(struct kept_set *set, uint64_t layer, uint64_t guest_off, uint32_t len);
 /* The range was read: keeps a copy of the bytes, if another run may want them. Gives up the
  * caller's hold. */
 void kept_fill(struct kept_set *set, struct kept *kept, const uint8_t *bytes);
 /* It was not read. Gives up the caller's hold. */
 void kept_lose(struct kept_set *set, struct kept *kept);
+/* No run waits any more for a read that began before before_ns and has not ended. Returns when the
+ * first of those began that are waited for still; UINT64_MAX: none. */
+uint64_t kept_lose_late(struct kept_set *set, uint64_t before_ns);
 
 void kept_hold(struct kept *kept);
 void kept_release(struct kept_set *set, struct kept *kept);

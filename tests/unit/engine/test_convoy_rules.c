@@ -29,7 +29,7 @@ static void join(struct convoys *convoys, struct convoy_member *m, struct convoy
 {
 	struct convoy_place begin;
 
-	convoy_join(convoys, m, 7, LEN, &begin);
+	convoy_join(convoys, m, 7, 0, LEN, &begin);
 	cr_assert_eq(begin.lap, want.lap);
 	cr_assert_eq(begin.guest_off, want.guest_off);
 	m->place = begin;
@@ -96,12 +96,65 @@ Test(convoy_rules, disks_of_another_base_are_no_company)
 	struct convoy_place begin;
 
 	join(&convoys, &a, at(0, 0));
-	convoy_join(&convoys, &b, 8, LEN, &begin);
+	convoy_join(&convoys, &b, 8, 0, LEN, &begin);
 	cr_assert_not(convoy_is_shared(&a));
 	cr_assert_not(convoy_is_shared(&b));
 	cr_assert(lets_go(&convoys, &a, 0, LEN - 1));
 	convoy_leave(&convoys, &a);
 	convoy_leave(&convoys, &b);
+	convoys_close(&convoys);
+}
+
+Test(convoy_rules, a_job_with_a_limit_of_its_own_holds_none_that_has_another)
+{
+	struct convoys convoys = new_convoys();
+	struct convoy_member a, b, c;
+	struct convoy_place begin;
+
+	join(&convoys, &a, at(0, 0));
+	convoy_join(&convoys, &b, 7, 5 * MiB, LEN, &begin);
+	cr_assert_not(convoy_is_shared(&a));
+	convoy_join(&convoys, &c, 7, 5 * MiB, LEN, &begin);
+	cr_assert(convoy_is_shared(&b) && convoy_is_shared(&c));
+	convoy_leave(&convoys, &a);
+	convoy_leave(&convoys, &b);
+	convoy_leave(&convoys, &c);
+	convoys_close(&convoys);
+}
+
+Test(convoy_rules, a_short_disk_does_not_wait_for_a_convoy_behind_its_end)
+{
+	struct convoys convoys = new_convoys();
+	struct convoy_member a, b;
+	struct convoy_place begin;
+
+	join(&convoys, &a, at(0, 0));
+	a.place = at(0, LEN / 2);
+	convoy_join(&convoys, &b, 7, 0, LEN / 4, &begin);
+	cr_assert(!begin.lap && !begin.guest_off);
+	cr_assert_not(convoy_is_shared(&b));
+	convoy_leave(&convoys, &a);
+	convoy_leave(&convoys, &b);
+	convoys_close(&convoys);
+}
+
+Test(convoy_rules, one_that_has_wrapped_does_not_wait_for_one_far_behind)
+{
+	struct convoys convoys = new_convoys();
+	struct convoy_member a, b, c;
+
+	join(&convoys, &a, at(0, 0));
+	join(&convoys, &b, at(0, 0));
+	join(&convoys, &c, at(0, 0));
+	b.place = c.place = at(1, 0);
+	a.place = at(0, LEN - 3 * WINDOW);
+	b.is_held = true;
+	convoy_look(&convoys, MS, true);
+	cr_assert_not(convoy_is_shared(&b));
+	cr_assert(convoy_is_shared(&a) && convoy_is_shared(&c), "that one was not held");
+	convoy_leave(&convoys, &a);
+	convoy_leave(&convoys, &b);
+	convoy_leave(&convoys, &c);
 	convoys_close(&convoys);
 }
 
@@ -126,6 +179,60 @@ static void three(struct convoys *convoys, struct convoy_member m[3])
 	}
 	m[0].place = m[1].place = at(0, WINDOW);
 	m[0].is_held = m[1].is_held = true;
+}
+
+/* Whatever is said of it: its source, a guest elsewhere, no room. */
+Test(convoy_rules, one_that_hangs_holds_the_others_for_ten_seconds)
+{
+	for (unsigned why = 0; why < 3; why++) {
+		struct convoys convoys = new_convoys();
+		struct convoy_member m[3];
+		uint64_t now = 1000 * MS, begun, due;
+
+		three(&convoys, m);
+		m[2].awaits_source = why == 0;
+		m[0].run_ns = m[1].run_ns = m[2].run_ns = why == 2 ? 0 : 10 * MS;
+		convoy_look(&convoys, now, why != 1);
+		begun = now;
+		while (!lets_go(&convoys, &m[0], 0, WINDOW) && now < begun + 20000 * MS) {
+			due = convoy_look(&convoys, now, why != 1);
+			cr_assert(due >= now && due <= begun + 10000 * MS, "case %u", why);
+			now = due;
+		}
+		cr_assert_eq(now, begun + 10000 * MS, "case %u: %u ms", why,
+			     (unsigned)((now - begun) / MS));
+		for (unsigned i = 0; i < 3; i++)
+			convoy_leave(&convoys, &m[i]);
+		convoys_close(&convoys);
+	}
+}
+
+/* Its claimer may end long after, in either way. */
+Test(convoy_rules, a_read_that_hangs_is_waited_for_by_none)
+{
+	struct convoys convoys = new_convoys();
+	struct kept_set *set = &convoys.kept;
+	struct convoy_member a, b;
+	struct kept *hung[2], *young;
+
+	join(&convoys, &a, at(0, 0));
+	join(&convoys, &b, at(0, 0));
+	for (unsigned i = 0; i < 2; i++) {
+		hung[i] = kept_claim(set, 7, i * MiB, MiB);
+		hung[i]->claimed_ns = 1000 * MS;
+	}
+	young = kept_claim(set, 7, 2 * MiB, MiB);
+	young->claimed_ns = 2000 * MS;
+	cr_assert_eq(convoy_look(&convoys, 11000 * MS, true), 11000 * MS);
+	cr_assert_eq(convoy_look(&convoys, 11001 * MS, true), 12000 * MS);
+	cr_assert(hung[0]->state == KEPT_LOST && young->state == KEPT_COMING);
+	cr_assert_null(kept_find(set, 7, 0, MiB));
+	kept_fill(set, hung[0], bytes);
+	kept_lose(set, hung[1]);
+	kept_fill(set, young, bytes);
+	convoy_leave(&convoys, &a);
+	convoy_leave(&convoys, &b);
+	convoys_close(&convoys);
 }
 
 Test(convoy_rules, the_slow_one_goes_alone)
