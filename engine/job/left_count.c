@@ -9,6 +9,7 @@
 #include "formats/chain/map.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_tables.h"
+#include "io/file.h"
 
 void left_note(struct plan_walk *w, const struct extent *e, uint64_t guest_off)
 {
@@ -33,12 +34,16 @@ static int visit(struct plan_walk *w, enum plan_action action, uint64_t guest_of
 	return 0;
 }
 
-/* No table of a lower layer is to be read, so a walk costs no more than asking for holes. */
+/* No table of a lower layer is to be read, so a walk costs no more than asking for holes; and a
+ * source is not asked for those of all of it before the job begins. */
 static bool is_cheap(const struct bpull_disk *disk)
 {
-	for (unsigned i = 1; i < disk->chain->n_layers; i++)
-		if (layer_has_tables(disk->chain->layers[i]))
+	for (unsigned i = 1; i < disk->chain->n_layers; i++) {
+		const struct layer *layer = disk->chain->layers[i];
+
+		if (layer_has_tables(layer) || layer->file->is_source)
 			return false;
+	}
 	return true;
 }
 
