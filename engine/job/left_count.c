@@ -56,4 +56,6 @@ void left_count(struct bpull_disk *disk, bool is_wanted)
 	w.left = &disk->job.left;
 	left_begin(w.left, disk_overlay(disk)->backed_len);
 	w.left->is_counted = !plan_walk_run(&w, visit);
+	if (!w.left->is_counted) /* it was read ahead of the job, in vain */
+		disk->engine->n_ahead_failed++;
 }
