@@ -383,16 +383,16 @@ static void compare(uint64_t seed)
 
 Test(convoy, reads_its_base_once)
 {
-	for_seeds(compare, EFFORT(40));
+	for_seeds(compare, EFFORT(20));
 }
 
 Test(convoy, goes_on_without_those_in_trouble)
 {
-	for_seeds(play, EFFORT(120));
+	for_seeds(play, EFFORT(60));
 	/* An eighth is too few for all kinds of trouble. */
 	if (sim_pull_env("CONVOY_SEED", 0) || sim_pull_env("CONVOY_SEEDS", 0) || EFFORT_DIVISOR > 1)
 		return;
-	cr_assert_gt(met.failed, EFFORT(20));
-	cr_assert_gt(met.canceled, EFFORT(8));
-	cr_assert_gt(met.fed_late, EFFORT(20), "no late one has begun in the middle");
+	cr_assert_gt(met.failed, EFFORT(10));
+	cr_assert_gt(met.canceled, EFFORT(4));
+	cr_assert_gt(met.fed_late, EFFORT(10), "no late one has begun in the middle");
 }
