@@ -23,8 +23,8 @@
 #include "engine/core/kept.h"
 #include "engine/core/op.h"
 #include "formats/core/layer.h"
-#include "io/file.h"
 #include "io/base.h"
+#include "io/file.h"
 
 /* Ranges of a run; what is in others it reads for itself. */
 #define MAX_RANGES 64
@@ -32,8 +32,7 @@
 /* A range of the run's buffer, in order. */
 struct shared_range {
 	uint32_t off, len;
-	uint64_t layer;    /* its number */
-	struct file *data; /* what the layer is read from */
+	const struct layer *layer;
 	struct kept *kept; /* it holds it */
 	bool is_ours;      /* claimed: this run reads it */
 };
@@ -98,13 +97,14 @@ static bool add_range(struct copy_run *p, const struct shared_range *r)
 /* The run may take it. That another program has written to a device is seen by nothing, so a job
  * takes none of what was read before it began. A guest waits for a source as long as its own
  * request may, and not as long as another disk's. */
-static bool may_take(const struct copy_run *p, const struct layer *layer, const struct kept *kept)
+static bool may_take(const struct copy_run *p, const struct shared_range *r)
 {
+	const struct file *data = r->layer->data;
 	const struct bpull_disk *disk = p->op.disk;
 
-	if (layer->data->is_block && kept->claimed_ns < disk->job.start_ns)
+	if (data->is_block && r->kept->claimed_ns < disk->job.start_ns)
 		return false;
-	return !(layer->data->is_source && kept->state == KEPT_COMING &&
+	return !(data->is_source && r->kept->state == KEPT_COMING &&
 		 disk->flags & BPULL_DISK_GUEST_IO);
 }
 
@@ -114,21 +114,21 @@ static void look_for(struct copy_run *p, struct plan_part *part)
 	const struct layer *layer = p->op.disk->chain->layers[part->depth];
 	uint32_t end = part->buf_off + part->len, fed_len = 0;
 	bool claims = layer->n_users > 1 && convoy_is_shared(&p->walk->company.member);
-	struct shared_range r = { .layer = layer->number, .data = layer->data };
+	struct shared_range r = { .layer = layer };
 
 	for (r.off = part->buf_off; r.off < end; r.off += r.len) {
 		uint64_t at = p->plan.guest_off + r.off;
 		uint64_t to =
 			MIN(p->plan.guest_off + end, round_down(at, KEPT_MAX_LEN) + KEPT_MAX_LEN);
 
-		r.kept = kept_find(shared_kept(p), r.layer, at, to);
+		r.kept = kept_find(shared_kept(p), layer->number, at, to);
 		r.is_ours = !r.kept || r.kept->guest_off > at;
 		if (r.is_ours && r.kept)
 			to = r.kept->guest_off;
 		if (!r.is_ours)
 			to = MIN(to, r.kept->guest_off + r.kept->len);
 		r.len = (uint32_t)(to - at);
-		if (r.is_ours ? !claims : !may_take(p, layer, r.kept))
+		if (r.is_ours ? !claims : !may_take(p, &r))
 			continue;
 		r.kept = r.is_ours ? NULL : r.kept;
 		if (!add_range(p, &r))
@@ -143,16 +143,15 @@ static void look_for(struct copy_run *p, struct plan_part *part)
 static void claim(struct copy_run *p)
 {
 	struct run_shared *shared = &p->read.shared;
+	uint64_t now_ns = engine_now_ns();
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < shared->n; i++) {
 		struct shared_range r = shared->ranges[i];
 
 		if (r.is_ours)
-			r.kept = kept_claim(shared_kept(p), r.layer, p->plan.guest_off + r.off,
-					    r.len);
-		if (r.is_ours && r.kept)
-			r.kept->claimed_ns = engine_now_ns();
+			r.kept = kept_claim(shared_kept(p), r.layer->number,
+					    p->plan.guest_off + r.off, r.len, now_ns);
 		if (r.kept)
 			shared->ranges[n++] = r;
 	}
@@ -234,7 +233,7 @@ static void take(struct copy_run *p)
 		if (r->is_ours)
 			continue;
 		memcpy(p->buf + r->off, r->kept->bytes + (at - r->kept->guest_off), r->len);
-		job_note_back(p->op.disk, r->data); /* another's read has shown that it is there */
+		job_note_back(p->op.disk, r->layer->data); /* another's read has shown it */
 	}
 }
 

@@ -200,9 +200,11 @@ static bool waits(const struct convoy *convoy)
  * wait. *at_ns: when to look again. */
 static bool is_stuck(struct convoy *convoy, bool came_on, uint64_t now_ns, uint64_t *at_ns)
 {
-	if (came_on || !has_held(convoy) || !convoy->wait.stuck_ns)
+	bool others_wait = has_held(convoy);
+
+	if (came_on || !others_wait || !convoy->wait.stuck_ns)
 		convoy->wait.stuck_ns = now_ns;
-	if (has_held(convoy))
+	if (others_wait)
 		*at_ns = convoy->wait.stuck_ns + STUCK_NS;
 	return now_ns - convoy->wait.stuck_ns >= STUCK_NS;
 }

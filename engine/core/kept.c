@@ -37,7 +37,8 @@ struct kept *kept_find(const struct kept_set *set, uint64_t layer, uint64_t gues
 	return first;
 }
 
-struct kept *kept_claim(struct kept_set *set, uint64_t layer, uint64_t guest_off, uint32_t len)
+struct kept *kept_claim(struct kept_set *set, uint64_t layer, uint64_t guest_off, uint32_t len,
+			uint64_t now_ns)
 {
 	struct kept **list = &set->lists[list_of(layer, guest_off)], *kept;
 
@@ -51,6 +52,7 @@ struct kept *kept_claim(struct kept_set *set, uint64_t layer, uint64_t guest_off
 			       .guest_off = guest_off,
 			       .len = len,
 			       .state = KEPT_COMING,
+			       .claimed_ns = now_ns,
 			       .n_holds = 1,
 			       .is_listed = true,
 			       .next = *list };

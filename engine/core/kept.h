@@ -57,8 +57,9 @@ struct kept *kept_find(const struct kept_set *set, uint64_t layer, uint64_t gues
 		       uint64_t end);
 /* The caller is about to read [guest_off, guest_off + len), which meets no range of the set. It
  * holds the range, which is COMING, and ends that by kept_fill() or kept_lose(). NULL: no room;
- * the caller reads for itself. The caller sets claimed_ns. */
-struct kept *kept_claim(struct kept_set *set, uint64_t layer, uint64_t guest_off, uint32_t len);
+ * the caller reads for itself. */
+struct kept *kept_claim(struct kept_set *set, uint64_t layer, uint64_t guest_off, uint32_t len,
+			uint64_t now_ns);
 /* The range was read: keeps a copy of the bytes, if another run may want them. Gives up the
  * caller's hold. */
 void kept_fill(struct kept_set *set, struct kept *kept, const uint8_t *bytes);

@@ -8,7 +8,7 @@
  */
 #include "engine/core/pace.h"
 
-#include "io/opener.h"
+#include "io/base.h"
 #include "io/scale.h"
 
 #define NS UINT64_C(1000000000)

@@ -42,11 +42,6 @@ static struct range *item(const struct range_set *set, size_t i)
 	return &set->items[i < set->gap ? i : i + (set->room - set->n)];
 }
 
-struct range range_set_first(const struct range_set *set)
-{
-	return *item(set, 0);
-}
-
 /* Index of the first range that ends behind `off`, or n. */
 static size_t first_behind(const struct range_set *set, uint64_t off)
 {

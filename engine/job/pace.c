@@ -17,7 +17,6 @@
 #include "engine/job/give_way.h"
 #include "engine/job/left.h"
 #include "io/base.h"
-#include "io/opener.h"
 
 #define LOOK_NS (100 * UINT64_C(1000000))
 

@@ -162,7 +162,7 @@ static const uint8_t bytes[KEPT_MAX_LEN];
 
 static void keep(struct kept_set *set, uint64_t guest_off, uint32_t len)
 {
-	struct kept *kept = kept_claim(set, 7, guest_off, len);
+	struct kept *kept = kept_claim(set, 7, guest_off, len, 0);
 
 	cr_assert_not_null(kept);
 	kept_fill(set, kept, bytes);
@@ -217,12 +217,9 @@ Test(convoy_rules, a_read_that_hangs_is_waited_for_by_none)
 
 	join(&convoys, &a, at(0, 0));
 	join(&convoys, &b, at(0, 0));
-	for (unsigned i = 0; i < 2; i++) {
-		hung[i] = kept_claim(set, 7, i * MiB, MiB);
-		hung[i]->claimed_ns = 1000 * MS;
-	}
-	young = kept_claim(set, 7, 2 * MiB, MiB);
-	young->claimed_ns = 2000 * MS;
+	for (unsigned i = 0; i < 2; i++)
+		hung[i] = kept_claim(set, 7, i * MiB, MiB, 1000 * MS);
+	young = kept_claim(set, 7, 2 * MiB, MiB, 2000 * MS);
 	cr_assert_eq(convoy_look(&convoys, 11000 * MS, true), 11000 * MS);
 	cr_assert_eq(convoy_look(&convoys, 11001 * MS, true), 12000 * MS);
 	cr_assert(hung[0]->state == KEPT_LOST && young->state == KEPT_COMING);
@@ -363,7 +360,7 @@ Test(convoy_rules, a_kept_range_is_found_by_what_it_meets)
 	cr_assert(kept && kept->guest_off == 8192);
 	kept = kept_find(&set, 7, 12288, MiB);
 	cr_assert(kept && kept->guest_off == 65536);
-	cr_assert_null(kept_claim(&set, 7, 0, MiB), "there is no room");
+	cr_assert_null(kept_claim(&set, 7, 0, MiB, 0), "there is no room");
 	kept_hold(kept);
 	kept_drop(&set, kept);
 	cr_assert_null(kept_find(&set, 7, 65536, MiB));
