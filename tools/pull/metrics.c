@@ -17,8 +17,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "tools/pull/metrics_file.h"
 #include "tools/pull/metrics_text.h"
+#include "tools/words/text_file.h"
 
 #define METRICS_SECOND_NS   INT64_C(1000000000)
 #define METRICS_INTERVAL_NS (2 * METRICS_SECOND_NS)
@@ -78,9 +78,10 @@ static int metrics_write(struct metrics *metrics, int code)
 			metrics_look(&metrics->rows[i], &metrics->past[i], now_ns);
 		metrics_text_put(out, metrics->rows, metrics->n_rows, metrics->began_s, code);
 	}
+	/* Not durably: after a power cut these numbers are of no use. */
 	rc = !out || fclose(out)
 		     ? -ENOMEM
-		     : metrics_file_replace(metrics->path, metrics->temp_path, text, len);
+		     : text_file_replace(metrics->path, metrics->temp_path, text, len, false);
 	free(text);
 	metrics->failed = rc;
 	return had_failed ? 0 : rc;

@@ -3,15 +3,10 @@
 #ifndef TOOLS_PULL_METRICS_FILE_H
 #define TOOLS_PULL_METRICS_FILE_H
 
-#include <stddef.h>
-
 #define METRICS_FILE_MAGIC "# HELP blockpull_" /* how a file of ours begins */
 
 /* May the path be replaced? Yes where it has no file, an empty one or one of ours. 0, or an exit
  * code after saying what is wrong. */
 int metrics_file_check(const char *path);
-/* Writes `text` under temp_path and renames it. 0 or -errno: the file is as it was then. The
- * sandbox needs SANDBOX_REPLACE for it. */
-int metrics_file_replace(const char *path, const char *temp_path, const char *text, size_t len);
 
 #endif

@@ -1,8 +1,4 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/*
- * rename() puts the file in the place of whatever is there, also of a device or an
- * image that was named by mistake. So what is there is looked at first.
- */
 #include "tools/trace/file.h"
 
 #include <errno.h>
@@ -13,6 +9,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "tools/words/text_file.h"
 
 static int trace_file_complain(const char *path, int rc, const char *what, char *why)
 {
@@ -55,10 +53,8 @@ int trace_load(const char *path, struct trace *trace, char why[TRACE_WHY_CAP])
 /* A trace by its first line, or nothing yet. */
 static int trace_file_check(const char *path, char *why)
 {
-	char head[sizeof(TRACE_MAGIC)] = "";
-	ssize_t len;
 	struct stat st;
-	int fd;
+	int rc;
 
 	if (lstat(path, &st))
 		return errno == ENOENT ? 0
@@ -66,12 +62,10 @@ static int trace_file_check(const char *path, char *why)
 	if (!S_ISREG(st.st_mode))
 		return trace_file_complain(
 			path, -EINVAL, "it is no regular file, and would be replaced by one", why);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return trace_file_complain(path, -errno, "it can't be read", why);
-	len = read(fd, head, sizeof(head) - 1);
-	close(fd);
-	if (len && strcmp(head, TRACE_MAGIC) != 0)
+	rc = text_file_begins(path, TRACE_MAGIC);
+	if (rc < 0)
+		return trace_file_complain(path, rc, "it can't be read", why);
+	if (!rc)
 		return trace_file_complain(
 			path, -EINVAL,
 			"it holds something else than a trace, and would be replaced", why);
@@ -105,41 +99,15 @@ int trace_file_open(struct trace_file *file, const char *path, char why[TRACE_WH
 	return rc;
 }
 
-/* Closes fd. 0 or -errno. */
-static int trace_file_fill(int fd, const char *text, size_t len)
-{
-	int rc = 0;
-
-	while (!rc && len) {
-		ssize_t n = write(fd, text, len);
-
-		if (n < 0 && errno != EINTR)
-			rc = -errno;
-		text += n > 0 ? n : 0;
-		len -= n > 0 ? (size_t)n : 0;
-	}
-	if (!rc && fsync(fd))
-		rc = -errno;
-	if (close(fd) && !rc)
-		rc = -errno;
-	return rc;
-}
-
 int trace_file_save(struct trace_file *file, const struct trace *trace)
 {
 	size_t len;
 	char *text = trace_print(trace, &len);
-	int fd, rc;
+	int rc;
 
 	if (!text)
 		return -ENOMEM;
-	unlink(file->temp); /* what a killed process left */
-	fd = open(file->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-	rc = fd < 0 ? -errno : trace_file_fill(fd, text, len);
-	if (!rc && rename(file->temp, file->path))
-		rc = -errno;
-	if (rc && fd >= 0)
-		unlink(file->temp);
+	rc = text_file_replace(file->path, file->temp, text, len, true);
 	/* Some file systems can't sync a directory. */
 	if (!rc && fsync(file->dir_fd) && errno != EINVAL)
 		rc = -errno;
