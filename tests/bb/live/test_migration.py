@@ -12,6 +12,14 @@ from images import image_check
 from serve_rig import FIRST, Front, after_the_guest, ask, boot_disk, disk, end, machine, serial, serving, wait_for_rows
 
 
+def judge_left(servers, top, wanted):
+    """The machine has ended: so do the servers, and the image has what its guest wrote."""
+    for server in servers:
+        end(server)
+    same(image_check(top, 'qcow2'), 0, 'qemu-img check')
+    images.compare_flat(top, 'qcow2', wanted)
+
+
 # ---- Two servers --------------------------------------------------------------------------------
 
 @case('--incoming holds no lock and writes nothing before a ring runs, and then takes all')
@@ -135,10 +143,7 @@ def migrates(d, *args):
     rows = [serial(place).count('.') for place in places]
     check(all(rows) and sum(rows) == 200, f'rows that were written on each side: {rows}')
     harness.note(f'{rows}')
-    for server in servers:
-        end(server)
-    same(image_check(top, 'qcow2'), 0, 'qemu-img check')
-    images.compare_flat(top, 'qcow2', wanted)
+    judge_left(servers, top, wanted)
 
 
 @case('the destination finds the image taken: the guest waits there, and goes on behind it')
@@ -158,10 +163,7 @@ def migrates_late(d):
     heard(servers[1], 'waits')
     other.over()
     same(harness.finish(qemu, timeout=90).rc, 33, 'the last QEMU')
-    for server in servers:
-        end(server)
-    same(image_check(top, 'qcow2'), 0, 'qemu-img check')
-    images.compare_flat(top, 'qcow2', wanted)
+    judge_left(servers, top, wanted)
 
 
 @case('a guest that is stopped and goes on, and that is reset: the locks go and come')
@@ -180,9 +182,7 @@ def rebooted(d):
     qmp(d, {'execute': 'set-action', 'arguments': {'reboot': 'reset'}}, {'execute': 'system_reset'})
     same(harness.finish(qemu, timeout=90).rc, 33, 'QEMU')
     check(serial(d).count('BOOTED') == 2, f'how often it booted: {serial(d)}')
-    end(server)
-    same(image_check(top, 'qcow2'), 0, 'qemu-img check')
-    images.compare_flat(top, 'qcow2', wanted)
+    judge_left([server], top, wanted)
 
 
 if __name__ == '__main__':

@@ -61,6 +61,11 @@ def scene(d):
     return path, flat
 
 
+def filling(d):
+    path, flat = scene(d)
+    return flat, origin(d, path), cache(d, 'pull=true')
+
+
 def sent_once(d, path):
     """Bytes that the server sends for one pull."""
     server = origin(d, path)
@@ -92,9 +97,7 @@ def once(d):
 
 @case('a cache that is full needs no server, also after a restart')
 def full(d):
-    path, flat = scene(d)
-    server = origin(d, path)
-    process = cache(d, 'pull=true')
+    flat, server, process = filling(d)
     bp('ctl', f'{d}/ctl', 'wait')
     end(server, f'{d}/o')
     over(d, process)
@@ -152,9 +155,7 @@ def checked(d):
 
 @case('no client changes a cache')
 def kept(d):
-    path, flat = scene(d)
-    server = origin(d, path)
-    process = cache(d, 'pull=true')
+    flat, server, process = filling(d)
     result = harness.run('qemu-io', '-f', 'raw', '-c', f'write 0 {MIB}', f'nbd+unix:///?socket={d}/c')
     check(result.rc != 0, f'{result}')
     bp('ctl', f'{d}/ctl', 'wait')
