@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "tools/budget/page.h"
+#include "tools/clock/monotonic.h"
 
 #define FILE_LEN   4096
 #define PLACES_OFF 4096 /* locked bytes lie behind the file's end */
@@ -47,14 +48,6 @@ struct budget {
 	uint8_t boot_id[16];
 	atomic_uint trouble, told; /* enum budget_trouble */
 };
-
-static uint64_t budget_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 static void budget_read_boot_id(uint8_t boot_id[16])
 {
@@ -243,7 +236,7 @@ static bool budget_file_is_whole(const struct budget *b)
 uint64_t budget_ask(void *budget, uint64_t bytes)
 {
 	struct budget *b = budget;
-	uint64_t now_ns = budget_now_ns(), wait_ns;
+	uint64_t now_ns = monotonic_ns(), wait_ns;
 
 	if (b->page == b->map && !budget_file_is_whole(b))
 		budget_leave_file(b);

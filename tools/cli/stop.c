@@ -17,9 +17,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "tools/clock/monotonic.h"
 #include "tools/words/exit_code.h"
 
 /* timeout(1) signals its child and then the group the child is in; a terminal that goes away and
@@ -74,15 +74,8 @@ static const struct stop_rule {
 static volatile sig_atomic_t stop_number;
 static volatile sig_atomic_t stop_report_wished;
 static volatile sig_atomic_t stop_go_on;
-static volatile int64_t stop_ns;
+static volatile uint64_t stop_ns;
 static int stop_pipe[2] = { -1, -1 };
-
-static int64_t stop_now_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
 
 static struct stop_rule stop_rule_of(int number)
 {
@@ -96,9 +89,9 @@ static struct stop_rule stop_rule_of(int number)
 static void stop_wish_end(const struct stop_rule *rule)
 {
 	if (!stop_number) {
-		stop_ns = stop_now_ns();
+		stop_ns = monotonic_ns();
 		stop_number = rule->number;
-	} else if (rule->flags & STOP_REPEATS || stop_now_ns() - stop_ns <= STOP_ECHO_NS) {
+	} else if (rule->flags & STOP_REPEATS || monotonic_ns() - stop_ns <= STOP_ECHO_NS) {
 		return;
 	} else if (rule->flags & STOP_CORE) {
 		signal(rule->number, SIG_DFL);

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tools/clock/monotonic.h"
 #include "tools/nbd/broker_child.h"
 
 #define NS_PER_S 1000000000ull
@@ -90,7 +91,7 @@ static int broker_way_fail(struct dialed *dialed, int rc, const char *why)
 static int broker_way_dial(void *opaque, int cancel_fd, uint64_t deadline_ns, struct dialed *dialed)
 {
 	struct broker_way *way = opaque;
-	uint64_t now_ns = dial_now_ns();
+	uint64_t now_ns = monotonic_ns();
 	struct broker_request request = { .n = ++way->n,
 					  .ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0 };
 	struct broker_reply reply = { 0 };

@@ -12,6 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "tools/clock/monotonic.h"
+
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -46,7 +48,7 @@ static int broker_channel_serve(struct broker_channel *channel)
 	if (rc)
 		return rc;
 	reply.n = request.n;
-	reply.rc = channel->way.dial(channel->way.way, channel->fd, dial_now_ns() + request.ns,
+	reply.rc = channel->way.dial(channel->way.way, channel->fd, monotonic_ns() + request.ns,
 				     &dialed);
 	memcpy(reply.why, dialed.why, sizeof(reply.why));
 	fds[0] = dialed.fd;

@@ -21,9 +21,9 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "tools/clock/monotonic.h"
 #include "tools/nbd/names/socket.h"
 
 #define NS_PER_S   1000000000ull
@@ -39,21 +39,13 @@ struct dial_here {
 	const struct nbd_policy *policy;
 };
 
-uint64_t dial_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * NS_PER_S + now.tv_nsec;
-}
-
 int dial_wait(int fd, short events, int cancel_fd, uint64_t deadline_ns)
 {
 	struct pollfd polls[2] = { { .fd = fd, .events = events },
 				   { .fd = cancel_fd, .events = POLLIN } };
 	uint64_t now_ns;
 
-	while ((now_ns = dial_now_ns()) < deadline_ns) {
+	while ((now_ns = monotonic_ns()) < deadline_ns) {
 		uint64_t ms = (deadline_ns - now_ns) / NS_PER_MS + 1;
 		int n = poll(polls, 2, ms < 60000 ? (int)ms : 60000);
 
@@ -97,8 +89,8 @@ static int dial_connect(const struct sockaddr *address, socklen_t len, int cance
 		return -errno;
 	rc = connect(*fd, address, len) == 0 ? 0 : -errno;
 	while (rc == -EAGAIN) {
-		rc = dial_wait(-1, 0, cancel_fd, dial_now_ns() + BACKLOG_MS * NS_PER_MS);
-		if (rc == -ETIMEDOUT && dial_now_ns() < deadline_ns)
+		rc = dial_wait(-1, 0, cancel_fd, monotonic_ns() + BACKLOG_MS * NS_PER_MS);
+		if (rc == -ETIMEDOUT && monotonic_ns() < deadline_ns)
 			rc = connect(*fd, address, len) == 0 ? 0 : -errno;
 	}
 	if (rc == -EINPROGRESS || rc == -EINTR) {
@@ -282,7 +274,7 @@ static int dial_host(const struct dial_here *here, int cancel_fd, uint64_t deadl
 	if (rc == 0)
 		rc = -EHOSTUNREACH;
 	for (; info && n > 0; info = info->ai_next, n--) {
-		uint64_t now_ns = dial_now_ns();
+		uint64_t now_ns = monotonic_ns();
 		uint64_t until_ns =
 			now_ns < deadline_ns ? now_ns + (deadline_ns - now_ns) / n : deadline_ns;
 

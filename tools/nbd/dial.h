@@ -33,7 +33,6 @@ struct dial_way {
 int dial_direct(const struct nbd_place *place, const struct nbd_policy *policy,
 		struct dial_way *way);
 
-uint64_t dial_now_ns(void);
 /* Waits for `events` of fd: 0, -ECANCELED or -ETIMEDOUT. */
 int dial_wait(int fd, short events, int cancel_fd, uint64_t deadline_ns);
 

@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tools/clock/monotonic.h"
+
 #define NS_PER_S 1000000000ull
 
 enum dialer_state {
@@ -49,7 +51,7 @@ static void dialer_close_pair(const int pair[2])
 static void dialer_attempt(struct dialer *dialer, struct dialer_result *result)
 {
 	const struct dialer_options *options = &dialer->options;
-	uint64_t deadline_ns = dial_now_ns() + options->timeout_ns;
+	uint64_t deadline_ns = monotonic_ns() + options->timeout_ns;
 	struct dialed dialed;
 
 	memset(result, 0, sizeof(*result));
@@ -72,7 +74,7 @@ static void dialer_attempt(struct dialer *dialer, struct dialer_result *result)
 static void dialer_wait(struct dialer *dialer)
 {
 	struct timespec at;
-	uint64_t at_ns = dial_now_ns() + dialer->options.tick_ns;
+	uint64_t at_ns = monotonic_ns() + dialer->options.tick_ns;
 
 	at.tv_sec = at_ns / NS_PER_S;
 	at.tv_nsec = at_ns % NS_PER_S;

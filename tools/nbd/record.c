@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/clock/monotonic.h"
 #include "tools/nbd/dial.h"
 
 #define NS_PER_MS 1000000ull
@@ -60,7 +61,7 @@ struct record *records_add(struct records *records, const char *uri)
 	if (record) {
 		record->is_open = true;
 		record->state = BPULL_NBD_OPENING;
-		record->since_ns = dial_now_ns();
+		record->since_ns = monotonic_ns();
 		record->error = 0;
 		record->message[0] = '\0';
 	}
@@ -76,7 +77,7 @@ void record_tell(struct record *record, enum bpull_nbd_state state, int error, c
 	pthread_mutex_lock(&records->lock);
 	is_new = record->state != state;
 	if (is_new)
-		record->since_ns = dial_now_ns();
+		record->since_ns = monotonic_ns();
 	record->state = state;
 	record->error = error;
 	snprintf(record->message, sizeof(record->message), "%s", message ? message : "");
@@ -133,7 +134,7 @@ static void record_fill(const struct record *record, struct bpull_nbd_source *so
 	source->state = record->state;
 	source->error = record->error;
 	snprintf(source->message, sizeof(source->message), "%s", record->message);
-	source->state_ms = (dial_now_ns() - record->since_ns) / NS_PER_MS;
+	source->state_ms = (monotonic_ns() - record->since_ns) / NS_PER_MS;
 	source->length = record->length;
 	source->connections = record->n_connections;
 	source->bytes_read = record->bytes_read;

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tools/clock/monotonic.h"
 #include "tools/nbd/remote_state.h"
 
 #define NS_PER_S 1000000000ull
@@ -237,7 +238,7 @@ static struct remote *remote_new(const struct remote_options *options)
 /* Waits for the first connection. 0, or -errno with why. */
 static int remote_wait(struct remote *remote, char why[DIAL_WHY_CAP])
 {
-	uint64_t until_ns = dial_now_ns() + remote->settings->open_ns;
+	uint64_t until_ns = monotonic_ns() + remote->settings->open_ns;
 	struct timespec until = { until_ns / NS_PER_S, until_ns % NS_PER_S };
 	int rc = 0;
 

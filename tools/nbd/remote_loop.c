@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tools/clock/monotonic.h"
 #include "tools/nbd/remote_state.h"
 
 #define NS_PER_MS 1000000ull
@@ -119,7 +120,7 @@ static bool remote_take_answers(struct remote *remote, struct wire *wire, bool i
 	bool ends = false;
 	struct ask_piece *piece;
 
-	while ((piece = wire_take(wire, dial_now_ns()))) {
+	while ((piece = wire_take(wire, monotonic_ns()))) {
 		ends |= piece->error == ESHUTDOWN;
 		if (piece->error == ESHUTDOWN || (piece->error && is_lost)) {
 			remote_again(remote, piece);
@@ -152,7 +153,7 @@ static bool remote_serve_wire(struct remote *remote, struct wire *wire, short re
 	int rc;
 
 	remote_go_inside(remote, wire);
-	rc = wire_go_on(wire, revents, dial_now_ns());
+	rc = wire_go_on(wire, revents, monotonic_ns());
 	remote->inside_ns = 0;
 	if (remote_take_answers(remote, wire, rc != 0) && rc == 0) {
 		rc = -ESHUTDOWN;
@@ -183,7 +184,7 @@ void remote_watch(void *opaque)
 	uint64_t since_ns = remote->inside_ns;
 	int fd;
 
-	if (!since_ns || dial_now_ns() - since_ns < remote_patience_ns(remote))
+	if (!since_ns || monotonic_ns() - since_ns < remote_patience_ns(remote))
 		return;
 	pthread_mutex_lock(&remote->shared.lock);
 	fd = remote->shared.fds[remote->inside_wire];
@@ -293,7 +294,7 @@ static uint64_t remote_next_due(struct remote *remote, uint64_t due_ns)
 static void remote_wait_and_serve(struct remote *remote, uint64_t due_ns)
 {
 	struct pollfd polls[REMOTE_MAX_WIRES * WIRE_POLLS + 2];
-	uint64_t now_ns = dial_now_ns();
+	uint64_t now_ns = monotonic_ns();
 	int ms = -1;
 
 	for (unsigned i = 0; i < REMOTE_MAX_WIRES; i++) {
@@ -332,7 +333,7 @@ static void remote_wait_and_serve(struct remote *remote, uint64_t due_ns)
 
 static void remote_turn(struct remote *remote)
 {
-	uint64_t now_ns = dial_now_ns(), due_ns;
+	uint64_t now_ns = monotonic_ns(), due_ns;
 
 	remote_take_dialed(remote);
 	remote_give_up_slow(remote, now_ns);
@@ -341,8 +342,8 @@ static void remote_turn(struct remote *remote)
 	do
 		remote_send(remote, now_ns);
 	while (remote_serve_all(remote));
-	due_ns = remote_expire(remote, dial_now_ns());
-	remote_dial(remote, dial_now_ns());
+	due_ns = remote_expire(remote, monotonic_ns());
+	remote_dial(remote, monotonic_ns());
 	remote_wait_and_serve(remote, remote_next_due(remote, due_ns));
 }
 

@@ -10,6 +10,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "tools/clock/monotonic.h"
 #include "tools/nbd/remote_state.h"
 
 #define NS_PER_MS      1000000ull
@@ -26,7 +27,7 @@ static uint64_t remote_draw(struct remote *remote)
 	uint64_t *x = &remote->own.random;
 
 	if (*x == 0 && (getrandom(x, sizeof(*x), GRND_NONBLOCK) != sizeof(*x) || *x == 0))
-		*x = dial_now_ns() | 1;
+		*x = monotonic_ns() | 1;
 	*x ^= *x << 13;
 	*x ^= *x >> 7;
 	*x ^= *x << 17;
@@ -105,7 +106,7 @@ void remote_again(struct remote *remote, struct ask_piece *piece)
 		return;
 	}
 	/* A server that is there, and answers all but this one. */
-	if (dial_now_ns() >= piece->first_ns + remote_limit_ns(remote, piece)) {
+	if (monotonic_ns() >= piece->first_ns + remote_limit_ns(remote, piece)) {
 		ask_piece_over(piece, -EHOSTUNREACH);
 		return;
 	}
@@ -168,7 +169,7 @@ static void remote_failed(struct remote *remote, int rc, const char *why, uint64
 	unsigned n_ready = remote_count(remote, true);
 
 	remote->own.n_failed++;
-	remote->own.next_dial_ns = dial_now_ns() + remote_backoff_ns(remote);
+	remote->own.next_dial_ns = monotonic_ns() + remote_backoff_ns(remote);
 	record_connections(remote->record, n_ready, false);
 	if (!remote_is_open(remote)) {
 		remote_open_failed(remote, rc, why);
@@ -187,7 +188,7 @@ static void remote_failed(struct remote *remote, int rc, const char *why, uint64
 
 void remote_lose(struct remote *remote, struct wire *wire, int rc)
 {
-	uint64_t since_ns = rc == -ETIMEDOUT ? wire->since_ns : dial_now_ns();
+	uint64_t since_ns = rc == -ETIMEDOUT ? wire->since_ns : monotonic_ns();
 	bool was_ready = wire->state == WIRE_READY;
 	char why[sizeof(wire->why)];
 
@@ -211,7 +212,7 @@ static void remote_die(struct remote *remote, const char *why)
 void remote_go_inside(struct remote *remote, const struct wire *wire)
 {
 	remote->inside_wire = wire - remote->own.wires;
-	remote->inside_ns = dial_now_ns();
+	remote->inside_ns = monotonic_ns();
 }
 
 /* ---- New connections ------------------------------------------------------- */
@@ -276,7 +277,7 @@ void remote_take_dialed(struct remote *remote)
 		return;
 	remote->own.is_dialing = false;
 	if (result.rc) {
-		remote_failed(remote, result.rc, result.why, dial_now_ns(), false);
+		remote_failed(remote, result.rc, result.why, monotonic_ns(), false);
 		return;
 	}
 	if (remote->own.dead) {
@@ -288,7 +289,7 @@ void remote_take_dialed(struct remote *remote)
 		wire++;
 	remote_set_fd(remote, wire, result.fd, result.tls);
 	remote_go_inside(remote, wire);
-	rc = wire_begin(wire, result.fd, result.tls, remote->export_name, dial_now_ns());
+	rc = wire_begin(wire, result.fd, result.tls, remote->export_name, monotonic_ns());
 	remote->inside_ns = 0;
 	if (rc)
 		remote_lose(remote, wire, rc);

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "tools/clock/monotonic.h"
 #include "tools/pull/metrics_text.h"
 #include "tools/words/text_file.h"
 
@@ -39,13 +40,6 @@ struct metrics {
 	bool failed; /* the last writing did */
 };
 
-static int64_t metrics_now_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * METRICS_SECOND_NS + now.tv_nsec;
-}
-
 /* An image's disk is gone when it has ended; its last numbers are in the image then. */
 static void metrics_look(struct metrics_row *row, struct metrics_past *past, int64_t now_ns)
 {
@@ -65,7 +59,7 @@ static void metrics_look(struct metrics_row *row, struct metrics_past *past, int
 
 static int metrics_write(struct metrics *metrics, int code)
 {
-	int64_t now_ns = metrics_now_ns();
+	int64_t now_ns = (int64_t)monotonic_ns();
 	char *text = NULL;
 	size_t len = 0;
 	FILE *out = open_memstream(&text, &len);
@@ -139,7 +133,7 @@ struct metrics *metrics_open(const char *path, const struct pull_image *images, 
 		return NULL;
 	metrics->path = path;
 	metrics->began_s = time(NULL);
-	metrics->next_ns = metrics_now_ns();
+	metrics->next_ns = (int64_t)monotonic_ns();
 	metrics->n_rows = n_images;
 	metrics->rows = calloc(n_images, sizeof(*metrics->rows));
 	metrics->past = calloc(n_images, sizeof(*metrics->past));
@@ -165,13 +159,13 @@ int metrics_timeout_ms(const struct metrics *metrics)
 
 	if (!metrics)
 		return -1;
-	left_ns = metrics->next_ns - metrics_now_ns();
+	left_ns = metrics->next_ns - (int64_t)monotonic_ns();
 	return left_ns > 0 ? left_ns / 1000000 + 1 : 0;
 }
 
 int metrics_update(struct metrics *metrics)
 {
-	if (!metrics || metrics_now_ns() < metrics->next_ns)
+	if (!metrics || (int64_t)monotonic_ns() < metrics->next_ns)
 		return 0;
 	return metrics_write(metrics, METRICS_TEXT_RUNNING);
 }

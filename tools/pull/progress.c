@@ -17,10 +17,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "tools/cli/say.h"
+#include "tools/clock/monotonic.h"
 #include "tools/words/job_json.h"
 #include "tools/words/size.h"
 #include "tools/words/text.h"
@@ -44,13 +44,6 @@ struct progress_facts {
 	char network[PROGRESS_FACT_CAP];
 	unsigned thousandths;
 };
-
-static int64_t progress_now_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * PROGRESS_SECOND_NS + now.tv_nsec;
-}
 
 static int64_t progress_interval_ns(const struct progress *progress)
 {
@@ -81,7 +74,7 @@ void progress_open(struct progress *progress, enum progress_mode mode, uint64_t 
 	/* JSON begins with a line, and so do percents. A log is told after a second that something
 	 * goes on, and stays free of pulls that are over by then; so does a terminal of what would
 	 * only flash up. */
-	progress->next_ns = progress_now_ns();
+	progress->next_ns = (int64_t)monotonic_ns();
 	if (mode == PROGRESS_QEMU)
 		percent_show(&progress->percent, 0);
 	else if (mode == PROGRESS_PLAIN)
@@ -96,13 +89,13 @@ int progress_timeout_ms(const struct progress *progress)
 
 	if (progress->mode == PROGRESS_NONE)
 		return -1;
-	left_ns = progress->next_ns - progress_now_ns();
+	left_ns = progress->next_ns - (int64_t)monotonic_ns();
 	return left_ns > 0 ? left_ns / 1000000 + 1 : 0;
 }
 
 bool progress_due(const struct progress *progress)
 {
-	return progress->mode != PROGRESS_NONE && progress_now_ns() >= progress->next_ns;
+	return progress->mode != PROGRESS_NONE && (int64_t)monotonic_ns() >= progress->next_ns;
 }
 
 void progress_add(struct progress_now *now, const struct bpull_job_info *info)
@@ -136,7 +129,7 @@ static void progress_smooth(struct progress_rate *rate, uint64_t sum, double sec
 
 void progress_sample(struct progress *progress, const struct progress_now *now)
 {
-	int64_t now_ns = progress_now_ns();
+	int64_t now_ns = (int64_t)monotonic_ns();
 
 	if (!progress->sampled_ns) {
 		progress->began_ns = now_ns;
@@ -317,7 +310,7 @@ static double progress_part(const struct progress *progress, const struct progre
 
 void progress_show(struct progress *progress, const struct progress_now *now)
 {
-	progress->next_ns = progress_now_ns() + progress_interval_ns(progress);
+	progress->next_ns = (int64_t)monotonic_ns() + progress_interval_ns(progress);
 	if (!now->n_active || progress->mode == PROGRESS_JSON)
 		return;
 	progress_sample(progress, now);

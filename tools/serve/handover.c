@@ -18,9 +18,9 @@
 #include "tools/serve/handover.h"
 
 #include <errno.h>
-#include <time.h>
 
 #include "tools/cli/say.h"
+#include "tools/clock/monotonic.h"
 #include "tools/control/jobs.h"
 #include "tools/control/suspend.h"
 
@@ -28,14 +28,6 @@
 /* Between two tries: another program is about to give the image away; it keeps it. */
 #define SOON_NS UINT64_C(10000000)
 #define LATE_NS UINT64_C(100000000)
-
-static uint64_t handover_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * SECOND_NS + now.tv_nsec;
-}
 
 /* ---- the pull ---- */
 
@@ -119,7 +111,7 @@ void handover_release(struct handover *h)
 /* What is not over by itself in a moment is said. */
 static void handover_refused(struct handover *h, int rc, const struct bpull_error *error)
 {
-	uint64_t now = handover_now_ns();
+	uint64_t now = monotonic_ns();
 	bool is_lock = rc == -EBUSY, is_late;
 
 	if (!h->waiting_at_ns)
@@ -137,7 +129,7 @@ bool handover_take(struct handover *h)
 	struct bpull_error error = { 0 };
 	int rc;
 
-	if (handover_now_ns() < h->try_at_ns)
+	if (monotonic_ns() < h->try_at_ns)
 		return false;
 	rc = bpull_disk_try_activate(h->port->disk, &error);
 	if (rc) {
@@ -156,7 +148,7 @@ bool handover_take(struct handover *h)
 
 int handover_wait_ms(const struct handover *h)
 {
-	uint64_t now = handover_now_ns();
+	uint64_t now = monotonic_ns();
 
 	return now < h->try_at_ns ? (h->try_at_ns - now) / 1000000 + 1 : 0;
 }

@@ -12,9 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "tools/clock/monotonic.h"
 #include "tools/vhost/session.h"
 
 #define NOTE_EXTENTS  256
@@ -105,28 +105,20 @@ static bool image_look_again(const struct image *image, struct image_look *look)
 	return image->fd >= 0 && !image_look(image->path, &o, look, &error);
 }
 
-static int64_t image_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
-
 /* Opening has checked the image: a plain cluster has one owner, and is written to in place. */
 static bool image_is_in_place(const struct bpull_extent *e)
 {
 	return !e->depth && e->data && e->has_offset && !e->zero && !e->compressed;
 }
 
-void image_note_durable(struct bpull_disk *disk, struct durable *durable, int64_t max_ns)
+void image_note_durable(struct bpull_disk *disk, struct durable *durable, uint64_t max_ns)
 {
 	struct bpull_extent extents[NOTE_EXTENTS];
-	int64_t until = image_now_ns() + max_ns;
+	uint64_t until = monotonic_ns() + max_ns;
 	uint64_t start = 0;
 	int n;
 
-	while (image_now_ns() < until &&
+	while (monotonic_ns() < until &&
 	       (n = bpull_disk_map(disk, start, extents, NOTE_EXTENTS, NULL)) > 0) {
 		for (int i = 0; i < n; i++)
 			if (image_is_in_place(&extents[i]))

@@ -10,7 +10,7 @@
 #include "tools/serve/durable.h"
 #include "tools/serve/port.h"
 
-#define IMAGE_NOTE_NS INT64_C(200000000) /* at the start */
+#define IMAGE_NOTE_NS UINT64_C(200000000) /* at the start */
 
 struct image {
 	const char *path;
@@ -34,7 +34,7 @@ void image_close(struct image *image);
 void image_came_back(const struct image *image, struct port *port);
 /* Notes which granules are in place already, on a disk that was just opened for writing and whose
  * image has no snapshots. Stops after so long: what is not noted is only slower. */
-void image_note_durable(struct bpull_disk *disk, struct durable *durable, int64_t max_ns);
+void image_note_durable(struct bpull_disk *disk, struct durable *durable, uint64_t max_ns);
 /* Finds the name by which a file of the disk's chain is known when no file can be opened any more.
  * The caller frees it. 0 or -errno with a sentence. */
 int image_base_name(const struct image *image, struct bpull_disk *disk, const char *base,

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "tools/bases/describe.h"
@@ -21,6 +20,7 @@
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
 #include "tools/cli/stop.h"
+#include "tools/clock/monotonic.h"
 #include "tools/control/jobs.h"
 #include "tools/serve/handover.h"
 #include "tools/serve/image.h"
@@ -150,18 +150,10 @@ static void serve_look(struct serve *s, int timeout_ms)
 	}
 }
 
-static uint64_t serve_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * UINT64_C(1000000000) + now.tv_nsec;
-}
-
 /* There is no work: looks for some a moment longer, then sleeps until there may be some. */
 static void serve_idle(struct serve *s)
 {
-	uint64_t began = serve_now_ns(), until = began + s->spin.ns, now = began, before;
+	uint64_t began = monotonic_ns(), until = began + s->spin.ns, now = began, before;
 
 	if (!spin_may_look(&s->spin))
 		until = began;
@@ -171,13 +163,13 @@ static void serve_idle(struct serve *s)
 		before = now;
 		if (s->port.n_in_flight)
 			sched_yield();
-		now = serve_now_ns();
+		now = monotonic_ns();
 		spin_looked(&s->spin, now - before);
 	}
 	bpull_engine_fd(s->port.engine); /* it tells of what ends from here on */
 	serve_look(s, port_listen(&s->port) ? 0 : serve_timeout_ms(s));
 	port_ignore(&s->port);
-	until = serve_now_ns();
+	until = monotonic_ns();
 	spin_learn(&s->spin, until - began, until - now);
 }
 

@@ -13,8 +13,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "tools/clock/monotonic.h"
 #include "tools/trace/trace.h"
 
 #define RECORDER_BLOCK_LEN (64u << 10)
@@ -28,14 +28,6 @@ struct recorder {
 	pthread_mutex_t mutex;
 	struct trace trace;
 };
-
-static uint64_t recorder_now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000 + 1;
-}
 
 struct recorder *recorder_new(uint64_t disk_len)
 {
@@ -100,7 +92,7 @@ static void recorder_touch(struct recorder *r, uint64_t first, uint64_t last)
 		first++;
 	if (first > last)
 		return;
-	now_us = recorder_now_us();
+	now_us = monotonic_ns() / 1000 + 1;
 	pthread_mutex_lock(&r->mutex);
 	for (; first <= last; first++)
 		if (!recorder_knows(r, first))
