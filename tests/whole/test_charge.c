@@ -8,31 +8,17 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "engine/copy/walk.h"
-#include "engine/commit/batch.h"
-#include "formats/chain/chain.h"
 #include "engine/api/engine.h"
+#include "engine/commit/batch.h"
 #include "engine/copy/run_state.h"
+#include "engine/copy/walk.h"
+#include "formats/chain/chain.h"
 #include "formats/chain/map.h"
-#include "io/base.h"
-#include "tests/machine/sim_private.h"
-#include "tests/machine/sim_pull.h"
-
-#define MS UINT64_C(1000000)
+#include "tests/whole/timed_rig.h"
 
 TestSuite(charge, .timeout = 300);
 
-struct rig {
-	struct sim_chain chain;
-	struct sim *sim;
-	struct bpull_engine *engine;
-	struct bpull_disk *disk;
-	struct bpull_event event; /* the last one */
-	unsigned n_events;
-	/* Bytes that the chain holds and the overlay does not: what is paid for. */
-	uint64_t held_len;
-};
-
+/* Bytes that the chain holds and the overlay does not. */
 static uint64_t held_len(struct bpull_engine *engine, struct chain *chain)
 {
 	uint64_t sum = 0, end = chain->layers[0]->guest_len;
@@ -55,53 +41,17 @@ static uint64_t held_len(struct bpull_engine *engine, struct chain *chain)
 	return sum;
 }
 
-static void rig_open(struct rig *rig, const struct sim_chain_how *how, uint64_t rate)
+/* Returns what the job has to pay for, bytes. */
+static uint64_t open_and_start(struct timed_rig *rig, const struct sim_chain_how *how,
+			       uint64_t rate)
 {
-	struct bpull_disk_options o = { .size = sizeof(o),
-					.backing_rule = BPULL_BACKING_ANY,
-					.flags = BPULL_DISK_GUEST_IO };
 	struct bpull_job_options job = { .size = sizeof(job), .bandwidth = rate };
-	struct bpull_error error;
+	uint64_t held;
 
-	*rig = (struct rig){ .sim = sim_new(how->seed) };
-	sim_clock_reset();
-	sim_chain_draw(&rig->chain, how);
-	sim_chain_put(&rig->chain, rig->sim);
-	o.backing_format = (enum bpull_format)rig->chain.unnamed;
-	cr_assert_eq(engine_open_on(sim_io(rig->sim), sim_opener(rig->sim), 16 * MiB, &rig->engine),
-		     0);
-	cr_assert_eq(bpull_disk_open(rig->engine, SIM_CHAIN_TOP, &o, &rig->disk, &error), 0, "%s",
-		     error.message);
-	rig->held_len = held_len(rig->engine, rig->disk->chain);
-	cr_assert_eq(bpull_job_start(rig->disk, &job, &error), 0, "%s", error.message);
-}
-
-static void rig_close(struct rig *rig)
-{
-	bpull_engine_close(rig->engine);
-	sim_chain_free(&rig->chain);
-	sim_free(rig->sim);
-}
-
-static struct bpull_job_info info_of(const struct rig *rig)
-{
-	struct bpull_job_info info = { .size = sizeof(info) };
-
-	cr_assert_eq(bpull_job_get_info(rig->disk, &info), 1);
-	return info;
-}
-
-static void turn(struct rig *rig)
-{
-	rig->n_events += (unsigned)bpull_engine_process(rig->engine, &rig->event, 1);
-}
-
-/* Time passes where nothing else happens. */
-static void turn_and_wait(struct rig *rig)
-{
-	turn(rig);
-	if (!rig->sim->n_flights && !rig->sim->n_waiting)
-		sim_advance(rig->sim, MS);
+	timed_rig_open(rig, how);
+	held = held_len(rig->engine, rig->disk->chain);
+	timed_rig_start(rig, &job);
+	return held;
 }
 
 /* A run that waits for tokens lets its clusters go, maps again when it has them, and has paid by
@@ -115,24 +65,18 @@ static void judge_time(unsigned cluster_bits, uint64_t seed, uint64_t rate)
 				     .n_clusters = (6 * MiB) >> cluster_bits,
 				     .stretch = 3,
 				     .max_depth = 2 };
-	uint64_t begin_ns, took_ns, want_ns, slack_ns;
-	struct rig rig;
+	uint64_t held, took_ns, want_ns, slack_ns;
+	struct timed_rig rig;
 
-	rig_open(&rig, &how, rate);
-	begin_ns = sim_clock_ns();
-	for (unsigned i = 0; !rig.n_events; i++) {
-		cr_assert_lt(i, 1000000, "seed %" PRIu64 ": it hangs", seed);
-		turn_and_wait(&rig);
-	}
-	took_ns = sim_clock_ns() - begin_ns;
-	cr_assert_eq(rig.event.status, BPULL_JOB_COMPLETED, "%s", rig.event.message);
-	want_ns = rig.held_len * (UINT64_C(1000) * MS) / rate;
+	held = open_and_start(&rig, &how, rate);
+	took_ns = timed_rig_run(&rig);
+	want_ns = held * (UINT64_C(1000) * MS) / rate;
 	slack_ns = want_ns / 20 + 300 * MS; /* a few pieces */
 	cr_assert(took_ns + slack_ns >= want_ns && took_ns <= want_ns + slack_ns,
 		  "seed %" PRIu64 ": %s: %" PRIu64 " bytes in %" PRIu64 " ms, not %" PRIu64, seed,
-		  rig.chain.text, rig.held_len, took_ns / MS, want_ns / MS);
-	cr_assert_gt(rig.held_len, MiB / 2, "seed %" PRIu64, seed);
-	rig_close(&rig);
+		  rig.chain.text, held, took_ns / MS, want_ns / MS);
+	cr_assert_gt(held, MiB / 2, "seed %" PRIu64, seed);
+	timed_rig_close(&rig);
 }
 
 Test(charge, a_pull_takes_what_its_rate_says)
@@ -145,7 +89,7 @@ Test(charge, a_pull_takes_what_its_rate_says)
 }
 
 /* In the middle of a cluster of 512 KiB that takes some seconds. */
-static bool open_in_a_cluster(struct rig *rig, uint64_t seed)
+static bool open_in_a_cluster(struct timed_rig *rig, uint64_t seed)
 {
 	struct sim_chain_how how = { .seed = seed,
 				     .format = IMAGE_QCOW2,
@@ -154,19 +98,19 @@ static bool open_in_a_cluster(struct rig *rig, uint64_t seed)
 				     .n_clusters = 8,
 				     .max_depth = 1 };
 
-	rig_open(rig, &how, 64 * KiB);
+	open_and_start(rig, &how, 64 * KiB);
 	for (unsigned i = 0;; i++) {
-		struct bpull_job_info info = info_of(rig);
+		struct bpull_job_info info = timed_rig_info(rig);
 
 		cr_assert(i < 1000000, "seed %" PRIu64 ": it hangs", seed);
 		if (rig->n_events) {
-			rig_close(rig);
+			timed_rig_close(rig);
 			return false;
 		}
 		if (info.copied_bytes > 16 * KiB && info.copied_bytes < 256 * KiB &&
 		    rig->disk->walk->throttle.first)
 			return true;
-		turn_and_wait(rig);
+		timed_rig_turn_and_wait(rig);
 	}
 }
 
@@ -176,7 +120,7 @@ Test(charge, a_pause_does_not_wait_for_tokens)
 
 	for (uint64_t seed = 1; seed <= 6; seed++) {
 		uint64_t begin_ns;
-		struct rig rig;
+		struct timed_rig rig;
 
 		if (!open_in_a_cluster(&rig, seed))
 			continue;
@@ -184,7 +128,7 @@ Test(charge, a_pause_does_not_wait_for_tokens)
 		begin_ns = sim_clock_ns();
 		bpull_job_pause(rig.disk);
 		for (unsigned i = 0; i < 5000; i++)
-			turn(&rig);
+			timed_rig_turn(&rig);
 		cr_assert_lt(sim_clock_ns() - begin_ns, 1000 * MS, "seed %" PRIu64, seed);
 		cr_assert_null(rig.disk->walk->runs.first, "seed %" PRIu64 ": a run is left", seed);
 		cr_assert(commit_is_clean(rig.disk),
@@ -192,9 +136,9 @@ Test(charge, a_pause_does_not_wait_for_tokens)
 		bpull_job_resume(rig.disk);
 		bpull_job_set_speed(rig.disk, 0, 0);
 		for (unsigned i = 0; i < 1000000 && !rig.n_events; i++)
-			turn_and_wait(&rig);
+			timed_rig_turn_and_wait(&rig);
 		cr_assert_eq(rig.event.status, BPULL_JOB_COMPLETED);
-		rig_close(&rig);
+		timed_rig_close(&rig);
 	}
 	cr_assert_geq(n_tried, 2);
 }
@@ -207,7 +151,7 @@ Test(charge, a_guest_does_not_wait_for_tokens)
 	for (uint64_t seed = 1; seed <= 6; seed++) {
 		struct iovec iov = { bytes, sizeof(bytes) };
 		uint64_t begin_ns;
-		struct rig rig;
+		struct timed_rig rig;
 
 		if (!open_in_a_cluster(&rig, seed))
 			continue;
@@ -216,11 +160,11 @@ Test(charge, a_guest_does_not_wait_for_tokens)
 		bpull_write(rig.disk, &iov, 1, copy_run_guest_off(rig.disk->walk->throttle.first),
 			    0, NULL);
 		for (unsigned i = 0; i < 5000 && !rig.n_events; i++)
-			turn(&rig);
+			timed_rig_turn(&rig);
 		cr_assert_eq(rig.n_events, 1, "seed %" PRIu64 ": the guest waits", seed);
 		cr_assert(rig.event.type == BPULL_EVENT_IO && !rig.event.error);
 		cr_assert_lt(sim_clock_ns() - begin_ns, 1000 * MS, "seed %" PRIu64, seed);
-		rig_close(&rig);
+		timed_rig_close(&rig);
 	}
 	cr_assert_geq(n_tried, 2);
 }

@@ -8,26 +8,9 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "engine/api/engine.h"
-#include "engine/core/disk.h"
-#include "io/base.h"
-#include "tests/machine/sim_chain.h"
-#include "tests/machine/sim_private.h"
-
-#define MS     UINT64_C(1000000)
-#define SECOND (1000 * MS)
+#include "tests/whole/timed_rig.h"
 
 TestSuite(rates, .timeout = 300);
-
-struct rig {
-	struct sim_chain chain;
-	struct sim *sim;
-	struct bpull_engine *engine;
-	struct bpull_disk *disk;
-	struct bpull_event event; /* the last one */
-	unsigned n_events;
-	uint64_t begin_ns, begin_ops;
-};
 
 static struct sim_chain_how how_of(uint64_t seed, unsigned cluster_bits, uint64_t len)
 {
@@ -40,67 +23,12 @@ static struct sim_chain_how how_of(uint64_t seed, unsigned cluster_bits, uint64_
 				       .max_depth = 2 };
 }
 
-static uint64_t n_data_ops(const struct rig *rig)
+static uint64_t n_data_ops(const struct timed_rig *rig)
 {
 	return sim_n_ops(rig->sim, SIM_READ) + sim_n_ops(rig->sim, SIM_WRITE);
 }
 
-static void rig_open(struct rig *rig, const struct sim_chain_how *how,
-		     const struct bpull_job_options *job)
-{
-	struct bpull_disk_options o = { .size = sizeof(o),
-					.backing_rule = BPULL_BACKING_ANY,
-					.flags = BPULL_DISK_GUEST_IO };
-	struct bpull_error error;
-
-	*rig = (struct rig){ .sim = sim_new(how->seed) };
-	sim_clock_reset();
-	sim_chain_draw(&rig->chain, how);
-	sim_chain_put(&rig->chain, rig->sim);
-	o.backing_format = (enum bpull_format)rig->chain.unnamed;
-	cr_assert_eq(engine_open_on(sim_io(rig->sim), sim_opener(rig->sim), 16 * MiB, &rig->engine),
-		     0);
-	cr_assert_eq(bpull_disk_open(rig->engine, SIM_CHAIN_TOP, &o, &rig->disk, &error), 0, "%s",
-		     error.message);
-	cr_assert_eq(bpull_job_start(rig->disk, job, &error), 0, "%s", error.message);
-	rig->begin_ns = sim_clock_ns();
-	rig->begin_ops = n_data_ops(rig);
-}
-
-static void rig_close(struct rig *rig)
-{
-	bpull_engine_close(rig->engine);
-	sim_chain_free(&rig->chain);
-	sim_free(rig->sim);
-}
-
-static struct bpull_job_info info_of(const struct rig *rig)
-{
-	struct bpull_job_info info = { .size = sizeof(info) };
-
-	cr_assert_eq(bpull_job_get_info(rig->disk, &info), 1);
-	return info;
-}
-
-/* Time passes where nothing else happens. */
-static void turn(struct rig *rig)
-{
-	rig->n_events += (unsigned)bpull_engine_process(rig->engine, &rig->event, 1);
-	if (!rig->sim->n_flights && !rig->sim->n_waiting)
-		sim_advance(rig->sim, MS);
-}
-
-static uint64_t run_to_end(struct rig *rig)
-{
-	for (unsigned i = 0; !rig->n_events; i++) {
-		cr_assert_lt(i, 4000000, "seed %" PRIu64 ": it hangs", rig->chain.how.seed);
-		turn(rig);
-	}
-	cr_assert_eq(rig->event.status, BPULL_JOB_COMPLETED, "%s", rig->event.message);
-	return sim_clock_ns() - rig->begin_ns;
-}
-
-static void judge_within(const struct rig *rig, uint64_t took_ns, uint64_t within_ns)
+static void judge_within(const struct timed_rig *rig, uint64_t took_ns, uint64_t within_ns)
 {
 	cr_assert(took_ns * 100 >= within_ns * 98 && took_ns * 100 <= within_ns * 102,
 		  "seed %" PRIu64 ": %s: %" PRIu64 " ms of %" PRIu64, rig->chain.how.seed,
@@ -115,12 +43,14 @@ static void judge_iops(uint64_t seed, unsigned cluster_bits, uint64_t iops)
 	struct bpull_job_options job = { .size = sizeof(job), .iops = iops };
 	struct bpull_job_info info;
 	uint64_t took_ns, want_ns, slack_ns, n_ops;
-	struct rig rig;
+	struct timed_rig rig;
 
-	rig_open(&rig, &how, &job);
-	took_ns = run_to_end(&rig);
-	info = info_of(&rig);
-	n_ops = n_data_ops(&rig) - rig.begin_ops;
+	timed_rig_open(&rig, &how);
+	timed_rig_start(&rig, &job);
+	n_ops = n_data_ops(&rig);
+	took_ns = timed_rig_run(&rig);
+	info = timed_rig_info(&rig);
+	n_ops = n_data_ops(&rig) - n_ops;
 	cr_assert_eq(info.iops, iops);
 	cr_assert_gt(info.n_requests, 20);
 	cr_assert_leq(info.n_requests, n_ops, "seed %" PRIu64 ": some were not made", seed);
@@ -130,7 +60,7 @@ static void judge_iops(uint64_t seed, unsigned cluster_bits, uint64_t iops)
 	cr_assert(took_ns + slack_ns >= want_ns && took_ns <= want_ns + 20 * MS,
 		  "seed %" PRIu64 ": %s: %" PRIu64 " requests in %" PRIu64 " ms, not %" PRIu64,
 		  seed, rig.chain.text, info.n_requests, took_ns / MS, want_ns / MS);
-	rig_close(&rig);
+	timed_rig_close(&rig);
 }
 
 Test(rates, a_pull_makes_the_requests_that_its_rate_allows)
@@ -147,20 +77,21 @@ Test(rates, a_limit_on_requests_changes_while_the_job_runs)
 	struct sim_chain_how how = how_of(3, 16, 12 * MiB);
 	struct bpull_job_options job = { .size = sizeof(job), .iops = 1 };
 	struct bpull_job_rates rates = { .size = sizeof(rates), .which = BPULL_JOB_RATE_IOPS };
-	struct rig rig;
+	struct timed_rig rig;
 
-	rig_open(&rig, &how, &job);
+	timed_rig_open(&rig, &how);
+	timed_rig_start(&rig, &job);
 	while (sim_clock_ns() - rig.begin_ns < 5 * SECOND)
-		turn(&rig);
-	cr_assert_leq(info_of(&rig).n_requests, 12);
+		timed_rig_turn_and_wait(&rig);
+	cr_assert_leq(timed_rig_info(&rig).n_requests, 12);
 	rates.which = 1u << 31;
 	cr_assert_eq(bpull_job_set_rates(rig.disk, &rates), -EINVAL);
 	rates.which = BPULL_JOB_RATE_IOPS;
 	cr_assert_eq(bpull_job_set_rates(rig.disk, &rates), 0);
-	cr_assert_lt(run_to_end(&rig), 7 * SECOND);
-	cr_assert_eq(info_of(&rig).iops, 0);
+	cr_assert_lt(timed_rig_run(&rig), 7 * SECOND);
+	cr_assert_eq(timed_rig_info(&rig).iops, 0);
 	cr_assert_eq(bpull_job_set_rates(rig.disk, &rates), -ENOENT);
-	rig_close(&rig);
+	timed_rig_close(&rig);
 }
 
 /* ---- a budget that is shared with others ---- */
@@ -192,13 +123,14 @@ Test(rates, a_pull_takes_its_turn_in_a_shared_budget)
 						 .flags = BPULL_JOB_START_PAUSED };
 		struct shared shared = { .rate = MiB };
 		uint64_t took_ns, want_ns;
-		struct rig rig;
+		struct timed_rig rig;
 
-		rig_open(&rig, &how, &job);
+		timed_rig_open(&rig, &how);
+		timed_rig_start(&rig, &job);
 		rig.engine->outside.ask = ask;
 		rig.engine->outside.opaque = &shared;
 		bpull_job_resume(rig.disk);
-		took_ns = run_to_end(&rig);
+		took_ns = timed_rig_run(&rig);
 		want_ns = 2 * shared.asked * SECOND / shared.rate;
 		cr_assert_gt(shared.asked, MiB);
 		cr_assert_eq(shared.n_early, 0, "seed %" PRIu64, seed);
@@ -206,7 +138,7 @@ Test(rates, a_pull_takes_its_turn_in_a_shared_budget)
 		cr_assert(took_ns + 2 * SECOND >= want_ns && took_ns <= want_ns + 100 * MS,
 			  "seed %" PRIu64 ": %s: %" PRIu64 " bytes in %" PRIu64 " ms", seed,
 			  rig.chain.text, shared.asked, took_ns / MS);
-		rig_close(&rig);
+		timed_rig_close(&rig);
 	}
 }
 
@@ -224,18 +156,19 @@ Test(rates, a_pull_is_done_within_the_time_that_was_given)
 							 .bandwidth = seed % 3 ? 0 : 1000 };
 			struct bpull_job_info info;
 			uint64_t took_ns;
-			struct rig rig;
+			struct timed_rig rig;
 
-			rig_open(&rig, &how, &job);
-			took_ns = run_to_end(&rig);
+			timed_rig_open(&rig, &how);
+			timed_rig_start(&rig, &job);
+			took_ns = timed_rig_run(&rig);
 			judge_within(&rig, took_ns, times_ns[i]);
-			info = info_of(&rig);
+			info = timed_rig_info(&rig);
 			cr_assert_eq(info.within_ns, times_ns[i]);
 			cr_assert_eq(info.deadline_ns, times_ns[i]);
 			cr_assert_eq(info.bandwidth, job.bandwidth);
 			cr_assert_eq(info.is_late, took_ns > times_ns[i],
 				     "seed %" PRIu64 ": %" PRIu64 " us", seed, took_ns / 1000);
-			rig_close(&rig);
+			timed_rig_close(&rig);
 		}
 }
 
@@ -244,17 +177,18 @@ Test(rates, a_pull_that_stood_still_makes_up_for_it)
 	for (uint64_t seed = 1; seed <= 4; seed++) {
 		struct sim_chain_how how = how_of(seed, 16, 12 * MiB);
 		struct bpull_job_options job = { .size = sizeof(job), .within_ns = 60 * SECOND };
-		struct rig rig;
+		struct timed_rig rig;
 
-		rig_open(&rig, &how, &job);
+		timed_rig_open(&rig, &how);
+		timed_rig_start(&rig, &job);
 		while (sim_clock_ns() - rig.begin_ns < 10 * SECOND)
-			turn(&rig);
+			timed_rig_turn_and_wait(&rig);
 		bpull_job_pause(rig.disk);
 		while (sim_clock_ns() - rig.begin_ns < 40 * SECOND)
-			turn(&rig);
+			timed_rig_turn_and_wait(&rig);
 		bpull_job_resume(rig.disk);
-		judge_within(&rig, run_to_end(&rig), 60 * SECOND);
-		rig_close(&rig);
+		judge_within(&rig, timed_rig_run(&rig), 60 * SECOND);
+		timed_rig_close(&rig);
 	}
 }
 
@@ -264,11 +198,12 @@ Test(rates, a_bandwidth_that_is_in_time_is_kept)
 	struct bpull_job_options job = { .size = sizeof(job),
 					 .within_ns = 3600 * SECOND,
 					 .bandwidth = MiB };
-	struct rig rig;
+	struct timed_rig rig;
 
-	rig_open(&rig, &how, &job);
-	cr_assert_lt(run_to_end(&rig), 13 * SECOND);
-	rig_close(&rig);
+	timed_rig_open(&rig, &how);
+	timed_rig_start(&rig, &job);
+	cr_assert_lt(timed_rig_run(&rig), 13 * SECOND);
+	timed_rig_close(&rig);
 }
 
 Test(rates, a_deadline_may_come_while_the_job_runs)
@@ -279,20 +214,21 @@ Test(rates, a_deadline_may_come_while_the_job_runs)
 		struct bpull_job_rates rates = { .size = sizeof(rates),
 						 .which = BPULL_JOB_RATE_WITHIN,
 						 .within_ns = 100 * SECOND };
-		struct rig rig;
+		struct timed_rig rig;
 		uint64_t took_ns;
 
-		rig_open(&rig, &how, &job);
+		timed_rig_open(&rig, &how);
+		timed_rig_start(&rig, &job);
 		bpull_job_set_speed(rig.disk, 20000, 0);
 		while (sim_clock_ns() - rig.begin_ns < 2 * SECOND)
-			turn(&rig);
+			timed_rig_turn_and_wait(&rig);
 		cr_assert_eq(bpull_job_set_rates(rig.disk, &rates), 0);
-		took_ns = run_to_end(&rig) - 2 * SECOND;
+		took_ns = timed_rig_run(&rig) - 2 * SECOND;
 		/* What is left was not counted: dense at its beginning, a disk is done early. */
 		cr_assert(took_ns > 50 * SECOND && took_ns <= 102 * SECOND,
 			  "seed %" PRIu64 ": %s: %" PRIu64 " ms", seed, rig.chain.text,
 			  took_ns / MS);
-		rig_close(&rig);
+		timed_rig_close(&rig);
 	}
 }
 
@@ -301,20 +237,21 @@ Test(rates, a_deadline_that_cannot_be_met_is_told_of)
 	struct sim_chain_how how = how_of(2, 16, 12 * MiB);
 	struct bpull_job_options job = { .size = sizeof(job), .within_ns = 20 * SECOND, .iops = 1 };
 	struct bpull_job_rates rates = { .size = sizeof(rates), .which = BPULL_JOB_RATE_IOPS };
-	struct rig rig;
+	struct timed_rig rig;
 
-	rig_open(&rig, &how, &job);
+	timed_rig_open(&rig, &how);
+	timed_rig_start(&rig, &job);
 	while (sim_clock_ns() - rig.begin_ns < SECOND)
-		turn(&rig);
-	cr_assert_not(info_of(&rig).is_late, "it can't know so early");
+		timed_rig_turn_and_wait(&rig);
+	cr_assert_not(timed_rig_info(&rig).is_late, "it can't know so early");
 	while (sim_clock_ns() - rig.begin_ns < 8 * SECOND)
-		turn(&rig);
-	cr_assert(info_of(&rig).is_late);
-	cr_assert_gt(info_of(&rig).needed_rate, 0);
+		timed_rig_turn_and_wait(&rig);
+	cr_assert(timed_rig_info(&rig).is_late);
+	cr_assert_gt(timed_rig_info(&rig).needed_rate, 0);
 	cr_assert_eq(bpull_job_set_rates(rig.disk, &rates), 0);
-	judge_within(&rig, run_to_end(&rig), 20 * SECOND);
-	cr_assert_not(info_of(&rig).is_late, "it has made up for it");
-	rig_close(&rig);
+	judge_within(&rig, timed_rig_run(&rig), 20 * SECOND);
+	cr_assert_not(timed_rig_info(&rig).is_late, "it has made up for it");
+	timed_rig_close(&rig);
 }
 
 Test(rates, the_time_that_is_left_is_told)
@@ -322,26 +259,27 @@ Test(rates, the_time_that_is_left_is_told)
 	for (uint64_t seed = 1; seed <= 4; seed++) {
 		struct sim_chain_how how = how_of(seed, 16, 24 * MiB);
 		struct bpull_job_options job = { .size = sizeof(job), .within_ns = 100 * SECOND };
-		struct rig rig;
+		struct timed_rig rig;
 
-		rig_open(&rig, &how, &job);
+		timed_rig_open(&rig, &how);
+		timed_rig_start(&rig, &job);
 		for (uint64_t at_ns = 10 * SECOND; at_ns < 90 * SECOND; at_ns += SECOND) {
 			uint64_t end_ns;
 
 			while (sim_clock_ns() - rig.begin_ns < at_ns)
-				turn(&rig);
-			end_ns = at_ns + info_of(&rig).left_ns;
+				timed_rig_turn_and_wait(&rig);
+			end_ns = at_ns + timed_rig_info(&rig).left_ns;
 			cr_assert(end_ns > 80 * SECOND && end_ns < 120 * SECOND,
 				  "seed %" PRIu64 ": after %" PRIu64 " ms: %" PRIu64, seed,
 				  at_ns / MS, end_ns / MS);
 		}
 		bpull_job_pause(rig.disk);
-		turn(&rig);
-		cr_assert_eq(info_of(&rig).left_ns, 0);
+		timed_rig_turn_and_wait(&rig);
+		cr_assert_eq(timed_rig_info(&rig).left_ns, 0);
 		bpull_job_resume(rig.disk);
-		run_to_end(&rig);
-		cr_assert_eq(info_of(&rig).left_ns, 0);
-		rig_close(&rig);
+		timed_rig_run(&rig);
+		cr_assert_eq(timed_rig_info(&rig).left_ns, 0);
+		timed_rig_close(&rig);
 	}
 }
 
@@ -358,9 +296,10 @@ static uint64_t rate_beside_a_guest(uint64_t min_rate)
 					 .min_rate = min_rate };
 	unsigned n_asked = 0;
 	uint64_t rate;
-	struct rig rig;
+	struct timed_rig rig;
 
-	rig_open(&rig, &how, &job);
+	timed_rig_open(&rig, &how);
+	timed_rig_start(&rig, &job);
 	sim_knobs(rig.sim)->far_latency_ns = 20 * MS;
 	sim_knobs(rig.sim)->far_rate = GiB;
 	while (sim_clock_ns() - rig.begin_ns < 10 * SECOND) {
@@ -368,11 +307,11 @@ static uint64_t rate_beside_a_guest(uint64_t min_rate)
 
 		for (; n_asked < rig.n_events + 2; n_asked++)
 			bpull_write(rig.disk, &iov, 1, rig.chain.guest_len - 512, 0, NULL);
-		turn(&rig);
+		timed_rig_turn_and_wait(&rig);
 		cr_assert(!rig.n_events || rig.event.type == BPULL_EVENT_IO, "it is done");
 	}
-	rate = (info_of(&rig).copied_bytes + info_of(&rig).zero_bytes) / 10;
-	rig_close(&rig);
+	rate = (timed_rig_info(&rig).copied_bytes + timed_rig_info(&rig).zero_bytes) / 10;
+	timed_rig_close(&rig);
 	return rate;
 }
 
