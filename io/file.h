@@ -74,6 +74,8 @@ struct file_ops {
 	/* file_rest(), file_wake(). NULL, both: there is nothing to be done. */
 	void (*rest)(struct file *file);
 	int (*wake)(struct file *file, unsigned lock_wait_ms, struct err *err);
+	/* file_turn(). NULL: nothing but `writable` changes. */
+	int (*turn)(struct file *file, bool write, struct err *err);
 	/* In a child of fork(): closes the child's descriptors and does nothing that the parent
 	 * could see; the file and its locks are the parent's. May be NULL, where there are none. */
 	void (*leave)(struct file *file);

@@ -24,6 +24,19 @@ int file_wake(struct file *file, unsigned lock_wait_ms, struct err *err)
 	return rc;
 }
 
+int file_turn(struct file *file, bool write, struct err *err)
+{
+	int rc = 0;
+
+	if (file->writable == write)
+		return 0;
+	if (file->ops->turn)
+		rc = WAITING(file->ops->turn(file, write, err));
+	if (!rc)
+		file->writable = write;
+	return rc;
+}
+
 void file_close_all(struct file *files)
 {
 	while (files) {

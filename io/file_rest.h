@@ -20,6 +20,11 @@ void file_rest(struct file *file);
  * machine's file system kept of it is dropped. 0; -EBUSY: another program has it, also after
  * lock_wait_ms; -errno, each with a sentence. */
 int file_wake(struct file *file, unsigned lock_wait_ms, struct err *err);
+/* A backing file becomes one that is written to, with an overlay's locks, or the other way round.
+ * Its descriptor keeps its number, so what was submitted before goes on; a ring that has it
+ * registered must forget it before. It does not rest. 0; -EBUSY: another program has it; -EACCES,
+ * -EROFS and the like: it can't be written to; each with a sentence, and it is as it was. */
+int file_turn(struct file *file, bool write, struct err *err);
 /* All of the list (next_closing), on any thread: no other has them any more. */
 void file_close_all(struct file *files);
 /* For a child of fork(), which can use the file no more; its memory stays. Idempotent. */

@@ -142,6 +142,44 @@ void file_lock_drop(struct file *file)
 	release_bytes(fd_of_locks(file));
 }
 
+static void release_byte(int fd, off_t byte)
+{
+	struct flock lock = { .l_type = F_UNLCK, .l_start = byte, .l_len = 1 };
+
+	call_fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+/* What `all` has and `kept` has not. */
+static void release_others(int fd, const struct lock_set *all, const struct lock_set *kept)
+{
+	for (int i = 0; i < LOCK_N_PERMS; i++) {
+		if (all->used[i] && !kept->used[i])
+			release_byte(fd, LOCK_USED + i);
+		if (all->unshared[i] && !kept->unshared[i])
+			release_byte(fd, LOCK_UNSHARED + i);
+	}
+}
+
+int file_lock_change(struct file *file, enum file_lock from, enum file_lock to, struct err *err)
+{
+	struct lock_set had = lock_set_of(from), set = lock_set_of(to);
+	int fd = fd_of_locks(file), rc;
+	struct shown shown;
+	off_t at = 0;
+
+	rc = take_all_bytes(fd, &set, &at);
+	if (!rc)
+		rc = ask_all_bytes(fd, &set, &at);
+	if (!rc || has_no_locks(rc)) {
+		release_others(fd, &had, &set);
+		return 0;
+	}
+	release_others(fd, &set, &had);
+	if (rc == -EBUSY)
+		return refuse_lock(file, to, at, err);
+	return err_errno(err, rc, "cannot lock '%s'", file_show(file, &shown));
+}
+
 int file_lock_take(struct file *file, enum file_lock kind, bool *unsupported, struct err *err)
 {
 	struct lock_set set = lock_set_of(kind);

@@ -21,5 +21,8 @@ int file_lock_take(struct file *file, enum file_lock kind, bool *unsupported, st
 /* Gives back what file_lock_take() took, before the descriptor is closed. Closing alone would not:
  * a child of fork() has the same open file description, and the locks are the description's. */
 void file_lock_drop(struct file *file);
+/* Has `to` where it has `from`, with no moment between in which it has neither. 0; -EBUSY with a
+ * sentence; on error it has `from`. */
+int file_lock_change(struct file *file, enum file_lock from, enum file_lock to, struct err *err);
 
 #endif

@@ -294,6 +294,7 @@ const struct file_ops posix_file_ops = {
 	.look = look_at,
 	.rest = posix_rest,
 	.wake = posix_wake,
+	.turn = posix_turn,
 	.close = close_posix,
 	.leave = close_fds,
 };

@@ -48,6 +48,8 @@ bool posix_may_clone(int fd);
 /* posix/rest.c: file_ops.rest, file_ops.wake, and what of these a file's opening needs. */
 void posix_rest(struct file *file);
 int posix_wake(struct file *file, unsigned lock_wait_ms, struct err *err);
+/* posix/turn.c: file_ops.turn. */
+int posix_turn(struct file *file, bool write, struct err *err);
 /* file_lock_take(), asking again for a while. */
 int posix_take_locks(struct file *file, enum file_lock lock, unsigned wait_ms, bool *unsupported,
 		     struct err *err);

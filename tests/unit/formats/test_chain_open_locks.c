@@ -2,8 +2,10 @@
 /* Opening chains: layers that chains share, and locks, of this process and of others. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <string.h>
 
 #include "formats/chain/chain.h"
+#include "formats/chain/turn.h"
 #include "formats/core/layer.h"
 #include "tests/support/files/mem_file.h"
 #include "tests/support/rigs/chain_rig.h"
@@ -135,5 +137,39 @@ Test(chain_open, a_file_system_without_locks_is_told_of_once)
 	/* Within the engine it is found out all the same. */
 	cr_assert_eq(chain_rig_open_how(&how, &other), -EBUSY);
 	chain_rig_says("'top' is being written to", "this process");
+	chain_close(chain, NULL, NULL);
+}
+
+/* ---- layers that change sides ---- */
+
+Test(chain_open, a_base_turns_writable_and_back)
+{
+	struct chain *chain, *below, *other;
+	struct err err;
+
+	mem_fs_add(&chain_rig.fs, "base", 4096);
+	chain_rig_add_qcow2("middle", "base", "raw");
+	chain_rig_add_qcow2("top", "middle", "qcow2");
+	chain_rig_add_qcow2("clone", "middle", "qcow2");
+	cr_assert_eq(chain_rig_open("top", true, &chain), 0);
+	below = chain_share_below(chain, 1);
+	cr_assert_eq(below->n_layers, 2);
+	cr_assert_eq(below->layers[0], chain->layers[1]);
+
+	cr_assert_eq(chain_rig_open("clone", true, &other), 0);
+	cr_assert_eq(chain_turn_writable(below, 0, 2, &err), -EBUSY);
+	cr_assert(strstr(err.message, "middle"), "%s", err.message);
+	chain_close(other, NULL, NULL);
+
+	cr_assert_eq(chain_turn_writable(below, 0, 2, &err), 0, "%s", err.message);
+	cr_assert(below->layers[0]->is_overlay && below->layers[0]->file->writable);
+	chain_rig_refused("clone", -EBUSY, "'middle' is being written to", "backing file");
+	cr_assert_eq(chain_turn_writable(chain, 1, 2, &err), -EBUSY, "once at a time");
+
+	cr_assert_eq(chain_turn_read_only(below, 0, &err), 0);
+	cr_assert_eq(chain_rig_open("clone", true, &other), 0);
+	chain_close(other, NULL, NULL);
+	chain_close(below, NULL, NULL);
+	cr_assert_eq(chain->layers[1]->n_users, 1);
 	chain_close(chain, NULL, NULL);
 }

@@ -9,11 +9,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "io/base.h"
 #include "io/file.h"
+#include "io/file_rest.h"
 #include "io/lock.h"
 #include "io/opener.h"
 #include "tests/support/files/scratch.h"
@@ -345,4 +348,64 @@ Test(lock, a_storage_daemon_and_we)
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	cr_assert_eq(lock_try(path, FILE_LOCK_OVERLAY), 0, "%s", err.message);
+}
+
+/* ---- a file that changes sides ---- */
+
+Test(lock, a_file_that_turns_keeps_its_number_and_its_locks)
+{
+	const char *path = image("disk");
+	char byte = 'x', back = 0;
+	struct file *file;
+	int fd;
+
+	cr_assert_eq(lock_open(path, FILE_LOCK_SHARED, &file), 0, "%s", err.message);
+	fd = file->fd;
+	cr_assert_lt(pwrite(fd, &byte, 1, 0), 0, "it is open for reading");
+
+	cr_assert_eq(file_turn(file, true, &err), 0, "%s", err.message);
+	cr_assert_str_eq(locked_bytes(path), "100 101 102 103 201 203");
+	cr_assert_eq(file->fd, fd);
+	cr_assert_eq(file_write(file, &byte, 1, 7), 0);
+	cr_assert_eq(lock_try(path, FILE_LOCK_SHARED), -EBUSY);
+
+	cr_assert_eq(file_turn(file, false, &err), 0, "%s", err.message);
+	cr_assert_str_eq(locked_bytes(path), "100 201 203");
+	cr_assert_eq(lock_try(path, FILE_LOCK_SHARED), 0);
+	cr_assert_eq(lock_try(path, FILE_LOCK_OVERLAY), -EBUSY);
+	cr_assert_eq(file_read(file, &back, 1, 7), 0);
+	cr_assert_eq(back, 'x');
+	cr_assert_eq(file_look(file), FILE_SAME, "what we wrote ourselves is no change");
+	file_close(file);
+	cr_assert_str_eq(locked_bytes(path), "");
+}
+
+Test(lock, a_file_that_another_reads_does_not_turn)
+{
+	const char *path = image("disk");
+	struct file *file, *other;
+
+	cr_assert_eq(lock_open(path, FILE_LOCK_SHARED, &file), 0);
+	cr_assert_eq(lock_open(path, FILE_LOCK_SHARED, &other), 0);
+	cr_assert_eq(file_turn(file, true, &err), -EBUSY);
+	cr_assert(strstr(err.message, path) && strstr(err.message, "in use"), "%s", err.message);
+	cr_assert_eq(file->writable, false);
+	file_close(other);
+	cr_assert_str_eq(locked_bytes(path), "100 201 203", "it has what it had");
+	cr_assert_eq(file_turn(file, true, &err), 0, "%s", err.message);
+	file_close(file);
+}
+
+Test(lock, a_file_that_may_not_be_written_does_not_turn)
+{
+	const char *path = image("disk");
+	struct file *file;
+
+	cr_assert_eq(lock_open(path, FILE_LOCK_SHARED, &file), 0);
+	cr_assert_eq(chmod(path, 0444), 0);
+	if (!geteuid())
+		cr_skip_test("root may write to anything");
+	cr_assert_eq(file_turn(file, true, &err), -EACCES);
+	cr_assert_str_eq(locked_bytes(path), "100 201 203");
+	file_close(file);
 }

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Layers of an open chain that change sides, and a chain's lower end as a chain of its own: what
+ * snapshots, commits and compactions are made of.
+ */
+#ifndef BLOCKPULL_FORMATS_CHAIN_TURN_H
+#define BLOCKPULL_FORMATS_CHAIN_TURN_H
+
+#include <stdbool.h>
+
+struct chain;
+struct err;
+
+/* Layer i may be written to from now on: its files have an overlay's locks and are looked at no
+ * more (file_look()). n_own: chains of the caller that hold it; another's refuses. What is asked
+ * before the first write (begin_writing) is the caller's. Nothing that reads through it need stop.
+ * -EBUSY: another program, or another disk of this engine, has it; -EACCES, -EROFS, -ENOTSUP; each
+ * with a sentence, and all is as it was. Blocks. */
+int chain_turn_writable(struct chain *chain, unsigned i, unsigned n_own, struct err *err);
+/* Layer i is only read from now on, as a backing file is: all that was written to it is durable.
+ * Blocks. -errno with a sentence: it could not be looked at, so nothing will tell if another
+ * program changes it; it is read-only all the same. */
+int chain_turn_read_only(struct chain *chain, unsigned i, struct err *err);
+
+/* The layers from `from` on as a chain that holds them, too. NULL: no memory. */
+struct chain *chain_share_below(const struct chain *chain, unsigned from);
+
+#endif

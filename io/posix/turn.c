@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * An open file that was only read and is to be written to, or the other way round: a base that
+ * takes what lies above it, an overlay that got one of its own.
+ *
+ * Opening it again by its name was rejected: the name may lead elsewhere by now. /proc leads to the
+ * very file, and the new description takes the old one's number, so that what holds the number
+ * need not know.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "io/lock.h"
+#include "io/medium.h"
+#include "io/posix/file.h"
+#include "io/posix/lookup.h"
+
+static bool is_open_for_writing(const struct file *file)
+{
+	int flags = fcntl(file->fd, F_GETFL);
+
+	return flags >= 0 && (flags & O_ACCMODE) == O_RDWR;
+}
+
+/* A descriptor of the same file that can be written to, or -errno. */
+static int open_for_writing(const struct file *file)
+{
+	char link[64];
+	int flags = fcntl(file->fd, F_GETFL), fd;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", file->fd);
+	fd = posix_open_fd(link, O_RDWR | O_NOCTTY | (flags & O_DIRECT), 0);
+	return fd < 0 ? -errno : fd;
+}
+
+static int say_unwritable(const struct file *file, int rc, struct err *err)
+{
+	struct shown shown;
+
+	if (rc == -EACCES || rc == -EPERM)
+		return medium_refuse_user(file->name, rc, err);
+	return err_errno(err, rc, "'%s' cannot be opened for writing", file_show(file, &shown));
+}
+
+/* The locks are on the description that is about to lose its number: they get one for it. */
+static int keep_locks(struct file *file)
+{
+	int fd;
+
+	if (file->lock_fd > 0)
+		return 0;
+	fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 3);
+	if (fd < 0)
+		return -errno;
+	file->lock_fd = fd;
+	return 0;
+}
+
+static int replace_descriptor(struct file *file, struct err *err)
+{
+	int fd = open_for_writing(file), rc;
+
+	if (fd < 0)
+		return say_unwritable(file, fd, err);
+	rc = keep_locks(file);
+	if (!rc && dup3(fd, file->fd, O_CLOEXEC) < 0)
+		rc = -errno;
+	close(fd);
+	return rc ? say_unwritable(file, rc, err) : 0;
+}
+
+/* What was kept of it while it was of the other kind. */
+static void forget(struct posix_file *pf)
+{
+	pf->extent_off = pf->extent_end = 0;
+	file_watch_end(&pf->watched);
+	pf->watched = (struct watched_file){ 0 };
+}
+
+int posix_turn(struct file *file, bool write, struct err *err)
+{
+	struct posix_file *pf = (struct posix_file *)file;
+	enum file_lock to = write ? FILE_LOCK_OVERLAY : FILE_LOCK_SHARED;
+	struct shown shown;
+	int rc;
+
+	if (pf->lock == FILE_LOCK_NONE)
+		return err_set(err, -EINVAL, "'%s' was opened without locks, only to be looked at",
+			       file_show(file, &shown));
+	rc = file_lock_change(file, pf->lock, to, err);
+	if (!rc && write && !is_open_for_writing(file)) {
+		rc = replace_descriptor(file, err);
+		if (rc)
+			file_lock_change(file, to, pf->lock, NULL);
+	}
+	if (rc)
+		return rc;
+	pf->lock = to;
+	forget(pf);
+	file->writable = write;
+	posix_begin_watch(pf);
+	rc = posix_measure(file);
+	return rc ? err_errno(err, rc, "cannot find the size of '%s'", file_show(file, &shown)) : 0;
+}
