@@ -20,6 +20,7 @@
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
 #include "tools/commands.h"
+#include "tools/info_tree.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/size.h"
 
@@ -30,7 +31,7 @@ static const char info_help[] =
 	"make a pull refuse it.\n"
 	"\n"
 	"Options:\n"
-	"  --chain              describe the whole backing chain\n"
+	"  --chain              draw the whole backing chain and describe each of its images\n"
 	"  --json               as JSON, with the field names of qemu-img info; with\n"
 	"                       --chain an array\n"
 	"  --force-share        take no locks: for images in use; what is read may be\n"
@@ -303,13 +304,15 @@ static void info_print_layer(const struct bpull_layer_info *layer, const struct 
 	free(full_name);
 }
 
-static void info_print_text(const struct bpull_info *info, const struct bases *bases)
+static void info_print_text(const struct bpull_info *info, bool chain, const struct bases *bases)
 {
+	if (chain)
+		info_tree_print(info);
 	for (unsigned i = 0; i < bpull_info_depth(info); i++) {
 		struct bpull_layer_info layer = { .size = sizeof(layer) };
 		if (bpull_info_layer(info, i, &layer))
 			break;
-		if (i)
+		if (i || chain)
 			say_data("\n");
 		info_print_layer(&layer, bases);
 	}
@@ -362,7 +365,7 @@ static int info_run(struct command_line *line)
 	if (line->json)
 		info_print_json(info, command->whole_chain, &line->chain.bases);
 	else
-		info_print_text(info, &line->chain.bases);
+		info_print_text(info, command->whole_chain, &line->chain.bases);
 	bpull_info_close(info);
 	return EXIT_CODE_DONE;
 }

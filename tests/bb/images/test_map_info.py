@@ -102,6 +102,29 @@ def infos(d):
     for_random_chains(judge)
 
 
+@case('info --chain draws the chain: each file, how it is named, its format, its size and what it holds')
+def drawn(d):
+    os.mkdir(f'{d}/a')
+    raw_image(f'{d}/a/base', 3 * MIB, (MIB, MIB))
+    overlay(f'{d}/a/mid', 'base', size=str(5 * MIB))
+    overlay(f'{d}/top', 'a/mid', 'qed', base_fmt='qcow2')
+    qemu_io(f'{d}/a/mid', 'qcow2', 'write -P 1 0 2M')
+    tree = bp('info', '--chain', '--backing-format=qcow2', f'{d}/top').out.split('\n\n')[0].splitlines()
+    held = [os.stat(f'{d}/{name}').st_blocks * 512 for name in ('top', 'a/mid', 'a/base')]
+    same(tree, [f'{d}/top (qed, disk of 5 MiB, holds {human(held[0])})',
+                f"`- 'a/mid': {d}/a/mid (qcow2, disk of 5 MiB, holds {human(held[1])})",
+                f"   `- 'base': {d}/a/base (raw, disk of 3 MiB, holds {human(held[2])})"], 'the tree')
+    check('`-' not in bp('info', f'{d}/top').out, 'a tree of one image')
+
+
+def human(n):
+    """As the command writes sizes: one decimal, cut, where less than three digits stand in front of it."""
+    unit = max(i for i in range(6) if n >> 10 * i or not i)
+    whole, tenths = n >> 10 * unit, (n % (1 << 10 * unit)) * 10 >> 10 * unit
+    number = f'{whole}.{tenths}' if tenths and whole < 100 else str(whole)
+    return f'{number} {("B", "KiB", "MiB", "GiB", "TiB", "PiB")[unit]}'
+
+
 @case('info tells what qemu-img info tells of qcow2 features')
 def features(d):
     for options in 'compat=0.10', 'refcount_bits=1', 'refcount_bits=64', 'compression_type=zstd', 'lazy_refcounts=on':
