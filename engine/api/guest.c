@@ -216,6 +216,9 @@ int bpull_disk_drain(struct bpull_disk *disk, int timeout_ms)
 
 	if (!disk || !(disk->flags & BPULL_DISK_GUEST_IO))
 		return -EINVAL;
+	while (disk->guests.hold.first) /* they have no number yet */
+		if (!engine_wait_round(disk->engine, end_ns) && disk->guests.hold.first)
+			return -ETIMEDOUT;
 	seq = disk->guests.next_seq;
 	engine_rerun(disk->engine); /* the next round starts requests that are only submitted */
 	while (has_older(disk, seq))

@@ -15,6 +15,7 @@
 #include "engine/core/lock.h"
 #include "engine/core/loop.h"
 #include "engine/guest/submit.h"
+#include "engine/job/round.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_resize.h"
@@ -81,11 +82,15 @@ static int refuse_layers(const struct bpull_disk *disk, uint64_t len, struct err
 	return 0;
 }
 
-/* *g: the request that makes it longer; one that only waits where it is as long already. */
+/* *g: the request that makes it longer; one that only waits where it is as long already. While
+ * requests are held the disk may get other layers: nothing is looked at before. */
 static int new_resize(struct bpull_disk *disk, uint64_t len, struct guest **g, struct err *err)
 {
-	int rc = refuse_state(disk, err);
+	int rc;
 
+	while (disk->guests.hold.is_on && disk->engine->thread.is_on)
+		engine_wait_round(disk->engine, UINT64_MAX);
+	rc = refuse_state(disk, err);
 	if (!rc)
 		rc = refuse_len(disk, len, err);
 	if (!rc && len > disk->guests.len) {

@@ -162,6 +162,11 @@ struct guests {
 	uint64_t next_seq;          /* of the next one */
 	uint64_t oldest_seq;        /* of the first in the list; next_seq where there is none */
 	enum disk_rest rest;        /* but ACTIVE: none begins, and neither does a job or a walk */
+	/* None begins, and those that come wait (guest/hold.c). */
+	struct {
+		bool is_on;
+		struct guest *first, *last;
+	} hold;
 	atomic_bool copy_on_read;
 	struct run_list runs_on_read; /* copies that follow reads */
 	uint64_t below_ns; /* what a read from below the overlay takes (guest/neighbours.c) */

@@ -37,8 +37,9 @@ static bool may_be_read(const struct bpull_disk *disk, uint64_t guest_off, uint6
 {
 	uint64_t guest_len = disk->guests.len;
 
-	return disk->flags & BPULL_DISK_GUEST_IO && disk->guests.rest == DISK_ACTIVE && len &&
-	       len <= MAX_NOW_LEN && guest_off <= guest_len && len <= guest_len - guest_off;
+	return disk->flags & BPULL_DISK_GUEST_IO && disk->guests.rest == DISK_ACTIVE &&
+	       !disk->guests.hold.is_on && len && len <= MAX_NOW_LEN && guest_off <= guest_len &&
+	       len <= guest_len - guest_off;
 }
 
 /* began_ns 0: it takes as long as the one that was timed last. */

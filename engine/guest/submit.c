@@ -23,6 +23,7 @@
 #include "engine/guest/guest.h"
 #include "engine/guest/request.h"
 #include "io/base.h"
+#include "io/fifo.h"
 
 #define OUT_OF_MEMORY_NAP_NS 1000000
 
@@ -40,7 +41,6 @@ static void init_guest(struct guest *g, struct bpull_disk *disk, enum guest_kind
 {
 	op_init(&g->op, &guest_op_kind, disk->engine, disk);
 	g->op.urgent = true;
-	g->overlay = disk_overlay(disk);
 	g->kind = kind;
 }
 
@@ -78,13 +78,27 @@ static int refusal(const struct guest *g)
 	return changes(g->kind) && disk->poisoned ? -EIO : 0;
 }
 
-void guest_submit(struct guest *g)
+void guest_let_in(struct guest *g)
 {
 	g->at = g->guest_off;
+	g->overlay = disk_overlay(g->op.disk);
 	guest_list_add(g);
 	op_set_error(&g->op, refusal(g), NULL, 0, false);
-	g->began_ns = g->op.error ? 0 : engine_now_ns();
+	if (g->op.error)
+		g->began_ns = 0;
 	guest_admit(g);
+}
+
+void guest_submit(struct guest *g)
+{
+	struct guests *all = &g->op.disk->guests;
+
+	g->began_ns = engine_now_ns();
+	if (all->hold.is_on) {
+		FIFO_APPEND(&all->hold, g, room.next);
+		return;
+	}
+	guest_let_in(g);
 	engine_rerun(g->op.engine);
 }
 

@@ -24,6 +24,8 @@ struct guest *guest_new_status(struct bpull_disk *disk, uint64_t guest_off, uint
 /* Of a longer disk; no other is in flight. */
 struct guest *guest_new_grow(struct bpull_disk *disk, uint64_t guest_len);
 void guest_submit(struct guest *g);
+/* One that waited while its disk was held (hold.c) begins. */
+void guest_let_in(struct guest *g);
 /* Queues the event of a read that succeeded without a request. */
 void guest_end_now(struct bpull_disk *disk, void *user_data);
 

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A guest that does not notice: its disk gets another image between two of its requests. A request
+ * that waits has no number yet and is in no list but this one, so all that asks for "requests from
+ * before" (I5, layers to be closed) is right when it begins later. Whether it is sound is looked
+ * at only then: a disk may be given up, or be longer, by that time.
+ */
+#include "engine/guest/hold.h"
+
+#include <assert.h>
+
+#include "engine/core/disk.h"
+#include "engine/core/loop.h"
+#include "engine/guest/request.h"
+#include "engine/guest/submit.h"
+#include "io/base.h"
+#include "io/fifo.h"
+
+void guest_hold(struct bpull_disk *disk)
+{
+	assert(!disk->guests.hold.is_on);
+	disk->guests.hold.is_on = true;
+	engine_rerun(disk->engine); /* the next round starts requests that are only submitted */
+}
+
+bool guest_is_held_quiet(const struct bpull_disk *disk)
+{
+	return disk->guests.hold.is_on && guest_is_idle(disk);
+}
+
+void guest_release(struct bpull_disk *disk)
+{
+	struct guest *g;
+
+	disk->guests.hold.is_on = false;
+	while ((g = FIFO_TAKE(&disk->guests.hold, room.next)))
+		guest_let_in(g);
+	engine_rerun(disk->engine);
+	engine_wake(disk->engine); /* calls that wait for the end of the hold look again */
+}

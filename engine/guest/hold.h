@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* A time in which no request of a disk begins: what lies under them is changed meanwhile. */
+#ifndef BLOCKPULL_GUEST_HOLD_H
+#define BLOCKPULL_GUEST_HOLD_H
+
+#include <stdbool.h>
+
+#include "io/base.h"
+
+struct bpull_disk;
+
+/* From now on the disk's requests wait before they begin, and those that have begun go on to their
+ * end. Not nested. */
+void guest_hold(struct bpull_disk *disk);
+/* Those that had begun are over, and so are the copies that follow reads: nothing of the guest uses
+ * the disk's layers. */
+bool guest_is_held_quiet(const struct bpull_disk *disk);
+/* The requests that waited begin, in the order in which they were submitted, on the layers that the
+ * disk has now. */
+void guest_release(struct bpull_disk *disk);
+
+#endif
