@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* A chain drawn as a tree: the image, and below each image the link that it names and the file behind it. */
+/* A chain drawn as a tree: below each image the link that it has, and the file behind it. */
 #ifndef TOOLS_INFO_TREE_H
 #define TOOLS_INFO_TREE_H
 
