@@ -2,7 +2,8 @@
 /*
  * New images. The backing file is opened once: it must exist and have the format
  * that the caller says, and its size is the image's if none is given. Its name is
- * recorded as given. If creating fails, the file is removed.
+ * recorded as given. The new file and then its name are made durable. If that or
+ * creating fails, the file is removed.
  */
 #include "engine/api/create.h"
 
@@ -20,6 +21,7 @@
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
+#include "io/dir.h"
 #include "io/err.h"
 #include "io/file.h"
 #include "io/opener.h"
@@ -111,13 +113,40 @@ int create_image_in(struct file *file, const struct bpull_create_options *o, uin
 					     : qcow2_create(file, &how, err);
 }
 
+/* The new file's directory, or NULL: what is wrong with the name is for the file's creation to say,
+ * so that is tried in any case. *err is what remains to be said. */
+static struct dir *open_dir_of(const char *path, struct err *err)
+{
+	struct dir *dir = NULL;
+	int rc = dir_open(file_opener_posix(), path, &dir, err);
+
+	if (rc == -EACCES) /* names can be made there, but not changed: a file's sync has to do */
+		*err = (struct err){ 0 };
+	return rc ? NULL : dir;
+}
+
+static int fill_and_sync(const char *path, struct file *file, const struct dir *dir,
+			 const struct bpull_create_options *o, uint64_t guest_len, struct err *err)
+{
+	struct shown shown;
+	int rc = create_image_in(file, o, guest_len, err);
+
+	if (rc)
+		return rc;
+	rc = dir ? dir_sync(dir, file) : file_sync(file);
+	return rc ? err_errno(err, rc, "cannot make the name of '%s' durable",
+			      err_escape(path, strlen(path), shown.name, sizeof(shown.name)))
+		  : 0;
+}
+
 int bpull_create(const char *path, const struct bpull_create_options *options,
 		 struct bpull_error *error)
 {
 	struct file_opener *opener = file_opener_posix();
 	struct bpull_create_options o;
-	struct err err = { 0 };
+	struct err err = { 0 }, dir_err = { 0 };
 	struct file *file;
+	struct dir *dir;
 	uint64_t guest_len = 0;
 	int rc;
 
@@ -130,17 +159,21 @@ int bpull_create(const char *path, const struct bpull_create_options *options,
 	if (o.backing_format > OPTIONS_LAST_FORMAT)
 		return error_fill(error, -EINVAL, "unknown backing format");
 	rc = size_of(path, &o, &guest_len, &err);
-	if (!rc && o.creating)
-		o.creating(o.user_data);
-	if (!rc)
-		rc = opener->create(opener, path, &file, &err);
 	if (rc)
 		return error_export(&err, error);
-	rc = create_image_in(file, &o, guest_len, &err);
-	file_close(file);
+	dir = open_dir_of(path, &dir_err);
+	if (o.creating)
+		o.creating(o.user_data);
+	rc = opener->create(opener, path, &file, &err);
 	if (rc) {
-		opener->remove(opener, path);
+		dir_close(dir);
 		return error_export(&err, error);
 	}
-	return 0;
+	err = dir_err;
+	rc = err.code ? err.code : fill_and_sync(path, file, dir, &o, guest_len, &err);
+	file_close(file);
+	if (rc)
+		opener->remove(opener, path);
+	dir_close(dir);
+	return rc ? error_export(&err, error) : 0;
 }
