@@ -115,7 +115,7 @@ int create_image_in(struct file *file, const struct bpull_create_options *o, uin
 
 /* The new file's directory, or NULL: what is wrong with the name is for the file's creation to say,
  * so that is tried in any case. *err is what remains to be said. */
-static struct dir *open_dir_of(const char *path, struct err *err)
+static struct dir *open_new_dir(const char *path, struct err *err)
 {
 	struct dir *dir = NULL;
 	int rc = dir_open(file_opener_posix(), path, &dir, err);
@@ -161,7 +161,7 @@ int bpull_create(const char *path, const struct bpull_create_options *options,
 	rc = size_of(path, &o, &guest_len, &err);
 	if (rc)
 		return error_export(&err, error);
-	dir = open_dir_of(path, &dir_err);
+	dir = open_new_dir(path, &dir_err);
 	if (o.creating)
 		o.creating(o.user_data);
 	rc = opener->create(opener, path, &file, &err);
