@@ -80,6 +80,14 @@ uint64_t limiter_ready_ns(struct limiter *l, uint64_t now_ns, uint64_t bytes)
 	return now_ns + MIN(wait_ns, UINT64_MAX - 1 - now_ns);
 }
 
+int64_t limiter_saved(struct limiter *l, uint64_t now_ns)
+{
+	if (!l->rate)
+		return 0;
+	fill(l, now_ns);
+	return l->tokens;
+}
+
 void limiter_charge(struct limiter *l, uint64_t now_ns, uint64_t bytes)
 {
 	l->in_flight += bytes;

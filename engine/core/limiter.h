@@ -25,6 +25,8 @@ void limiter_set(struct limiter *limiter, uint64_t now_ns, uint64_t rate, uint64
 /* When `bytes` may go: now_ns or earlier if at once. UINT64_MAX: not before some of what is in
  * flight is done; ask again then. */
 uint64_t limiter_ready_ns(struct limiter *limiter, uint64_t now_ns, uint64_t bytes);
+/* Bytes that are earned already; below 0: that are owed. 0 where it is unlimited. */
+int64_t limiter_saved(struct limiter *limiter, uint64_t now_ns);
 /* Charges them; limiter_ready_ns() said now. They are in flight. */
 void limiter_charge(struct limiter *limiter, uint64_t now_ns, uint64_t bytes);
 /* So much of what was charged is done. */

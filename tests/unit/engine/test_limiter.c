@@ -196,3 +196,16 @@ Test(limiter, a_wait_without_end_is_no_time_in_the_past)
 	at_ns = limiter_ready_ns(&l, now_ns, INT64_MAX);
 	cr_assert_eq(at_ns, UINT64_MAX - 1, "%" PRIu64, at_ns);
 }
+
+Test(limiter, what_is_saved_or_owed_is_told)
+{
+	struct limiter l = { 0 };
+
+	cr_assert_eq(limiter_saved(&l, NS), 0, "it is unlimited");
+	limiter_set(&l, 0, 1000, 100);
+	cr_assert_eq(limiter_saved(&l, 0), 0);
+	cr_assert_eq(limiter_saved(&l, NS / 20), 50);
+	cr_assert_eq(limiter_saved(&l, NS), 100, "a bucket's");
+	charge(&l, NS, 250);
+	cr_assert_eq(limiter_saved(&l, NS), -150);
+}
