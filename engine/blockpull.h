@@ -157,16 +157,19 @@ struct bpull_engine_options {
 	enum bpull_io io;
 	uint64_t memory; /* budget for buffers and cached tables, bytes; 0: 48 MiB; at least 8 MiB.
 			   Jobs that read the same images keep up to a third of it more */
-	uint64_t bandwidth; /* shared by all jobs, bytes/s; 0: unlimited */
-	uint64_t burst;     /* bytes that may follow an idle time at once; 0: bandwidth / 10 */
-	uint32_t flags;     /* enum bpull_engine_flags */
+	/* Shared by all jobs, bytes/s; 0: unlimited. Each job takes from it what it copies, also
+	 * what it had of another job: N overlays of one base take N times what is read of that. */
+	uint64_t bandwidth;
+	uint64_t burst; /* bytes that may follow an idle time at once; 0: bandwidth / 10 */
+	uint32_t flags; /* enum bpull_engine_flags */
 	/* Shared by all jobs: reads and writes of data a second; 0: unlimited. As
 	 * bpull_job_options.iops counts them. */
 	uint64_t iops;
 	/* A budget of bytes that the program shares with others, beside the limits above: takes so
 	 * many from it (1 MiB at most), and returns in how many ns they may be used; 0: at once.
-	 * It is called for what a run will read, on the thread that runs the engine, and the next
-	 * time when those may be used. Must neither wait nor call us. NULL: there is none. */
+	 * It is called for what a run will copy, as bandwidth counts it, on the thread that runs
+	 * the engine, and the next time when those may be used. Must neither wait nor call us.
+	 * NULL: there is none. */
 	uint64_t (*budget)(void *budget_opaque, uint64_t bytes);
 	void *budget_opaque; /* -EINVAL without budget */
 };
@@ -648,11 +651,14 @@ struct bpull_range {
 #define BPULL_FIRST_MAX 65536
 
 struct bpull_job_options {
-	size_t size;        /* sizeof(struct bpull_job_options) */
-	uint32_t flags;     /* enum bpull_job_flags */
-	uint64_t bandwidth; /* of this job alone, bytes/s; 0: unlimited */
-	uint64_t burst;     /* 0: bandwidth / 10 */
-	const char *base;   /* a file of the chain: what is above it is pulled, and it becomes the
+	size_t size;    /* sizeof(struct bpull_job_options) */
+	uint32_t flags; /* enum bpull_job_flags */
+	/* Of this job alone, bytes/s; 0: unlimited. It is for what the chain holds and the job
+	 * copies, whether it reads that or has it of another job (source_bytes + shared_bytes);
+	 * what is read and found zero is in it, what is known to be zero is not. */
+	uint64_t bandwidth;
+	uint64_t burst;   /* 0: bandwidth / 10 */
+	const char *base; /* a file of the chain: what is above it is pulled, and it becomes the
 			       image's backing file; NULL: the whole chain is pulled, and it has
 			       none. Found by device and inode, or else by the recorded name */
 	/* qcow2 only. A type that is not the image's becomes it (before anything is copied), where
@@ -736,7 +742,8 @@ struct bpull_job_info {
 	uint64_t guest_p99_ns;     /* as it was asked for; 0: it was not */
 	uint64_t guest_p99_now_ns; /* what 99 of 100 took less than lately; 0: too few to say */
 	/* Bytes of the guest's disk that it read from the chain; and those that it had of other
-	 * jobs of the engine, which read the same images at the same time. */
+	 * jobs of the engine, which read the same images at the same time. Their sum is what
+	 * limits on bytes count; the first, of all jobs, is what the source is asked for. */
 	uint64_t source_bytes, shared_bytes;
 };
 

@@ -5,6 +5,11 @@
  * wait in a queue, first come, first served. Charging the cursor's steps
  * instead was rejected: holes would cost as much as data.
  *
+ * For a byte that many overlays get each job pays once, and reading it is free. What jobs
+ * read of a source is never more than what they copy of it, so a limit holds for the
+ * larger of the two. Charging the engine for the source alone was rejected: N clones
+ * would write N times what its limit says.
+ *
  * Of several jobs that wait for the engine's tokens the one goes first that had
  * the least of them since it began to wait (start-time fair queueing, in bytes,
  * whatever the runs' lengths). Whose disk is looked at first was rejected: a

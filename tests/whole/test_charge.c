@@ -7,6 +7,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "engine/api/engine.h"
 #include "engine/commit/batch.h"
@@ -167,4 +168,140 @@ Test(charge, a_guest_does_not_wait_for_tokens)
 		timed_rig_close(&rig);
 	}
 	cr_assert_geq(n_tried, 2);
+}
+
+/* ---- several overlays of one base ---- */
+
+#define N_CLONES 3
+
+struct clones {
+	struct timed_rig rig;
+	struct bpull_disk *disks[N_CLONES];
+	uint64_t held; /* bytes that each of them pays for */
+};
+
+static void clones_open(struct clones *clones, uint64_t seed)
+{
+	struct sim_chain_how how = { .seed = seed,
+				     .format = IMAGE_QCOW2,
+				     .version = 3,
+				     .cluster_bits = 16,
+				     .n_clusters = 6 * MiB >> 16,
+				     .stretch = 3,
+				     .max_depth = 1 };
+	struct bpull_disk_options o = { .size = sizeof(o), .backing_rule = BPULL_BACKING_ANY };
+	char name[16];
+
+	timed_rig_open(&clones->rig, &how);
+	sim_knobs(clones->rig.sim)->far_rate = GiB; /* only then it counts */
+	o.backing_format = (enum bpull_format)clones->rig.chain.unnamed;
+	clones->disks[0] = clones->rig.disk;
+	for (unsigned i = 1; i < N_CLONES; i++) {
+		snprintf(name, sizeof(name), "/clone%u", i);
+		sim_chain_put_twin(&clones->rig.chain, clones->rig.sim, name);
+		cr_assert_eq(bpull_disk_open(clones->rig.engine, name, &o, &clones->disks[i], NULL),
+			     0);
+	}
+	clones->held = held_len(clones->rig.engine, clones->disks[0]->chain);
+}
+
+/* Pulls all at once. *info: all that they did. Returns how long it took, ns. */
+static uint64_t clones_run(struct clones *clones, uint64_t own_rate, struct bpull_job_info *info)
+{
+	struct timed_rig *rig = &clones->rig;
+	struct bpull_job_options job = { .size = sizeof(job), .bandwidth = own_rate };
+	uint64_t begin_ns = sim_clock_ns(), took_ns;
+
+	for (unsigned i = 0; i < N_CLONES; i++)
+		cr_assert_eq(bpull_job_start(clones->disks[i], &job, NULL), 0);
+	for (unsigned i = 0; rig->n_events < N_CLONES; i++) {
+		cr_assert_lt(i, 4000000, "seed %" PRIu64 ": it hangs", rig->chain.how.seed);
+		timed_rig_turn_and_wait(rig);
+	}
+	took_ns = sim_clock_ns() - begin_ns;
+	*info = (struct bpull_job_info){ 0 };
+	for (unsigned i = 0; i < N_CLONES; i++) {
+		struct bpull_job_info one = { .size = sizeof(one) };
+
+		cr_assert_eq(bpull_job_get_info(clones->disks[i], &one), 1);
+		cr_assert_eq(one.status, BPULL_JOB_COMPLETED);
+		cr_assert_eq(one.source_bytes + one.shared_bytes, clones->held,
+			     "each has what it writes from the source or from another");
+		cr_assert_geq(one.copied_bytes + one.zero_bytes, clones->held, "whole clusters");
+		info->source_bytes += one.source_bytes;
+		info->shared_bytes += one.shared_bytes;
+	}
+	return took_ns;
+}
+
+static void judge_clones(const struct clones *clones, const struct bpull_job_info *info,
+			 uint64_t took_ns, uint64_t want_ns)
+{
+	uint64_t seed = clones->rig.chain.how.seed, far = sim_far_bytes(clones->rig.sim);
+
+	cr_assert_gt(clones->held, MiB, "seed %" PRIu64, seed);
+	cr_assert_eq(info->source_bytes, clones->held,
+		     "seed %" PRIu64 ": the source was read %" PRIu64 " bytes of %" PRIu64, seed,
+		     info->source_bytes, clones->held);
+	cr_assert_eq(info->shared_bytes, (N_CLONES - 1) * clones->held);
+	cr_assert_leq(far, clones->held + 512 * KiB, "seed %" PRIu64 ": really %" PRIu64, seed,
+		      far);
+	cr_assert(took_ns * 100 >= want_ns * 95 && took_ns * 100 <= want_ns * 105,
+		  "seed %" PRIu64 ": %" PRIu64 " bytes each in %" PRIu64 " ms, not %" PRIu64, seed,
+		  clones->held, took_ns / MS, want_ns / MS);
+}
+
+Test(charge, clones_of_a_base_write_at_the_rate_of_each)
+{
+	for (uint64_t seed = 1; seed <= 4; seed++) {
+		struct bpull_job_info info;
+		struct clones clones;
+		uint64_t took_ns;
+
+		clones_open(&clones, seed);
+		took_ns = clones_run(&clones, MiB, &info);
+		judge_clones(&clones, &info, took_ns, clones.held * (1000 * MS) / MiB);
+		timed_rig_close(&clones.rig);
+	}
+}
+
+/* Read once, written three times: the engine's budget is for what is written. */
+Test(charge, clones_of_a_base_share_the_rate_of_the_engine)
+{
+	for (uint64_t seed = 1; seed <= 4; seed++) {
+		struct bpull_job_info info;
+		struct clones clones;
+		uint64_t took_ns;
+
+		clones_open(&clones, seed);
+		bpull_engine_set_speed(clones.rig.engine, 2 * MiB, 0);
+		took_ns = clones_run(&clones, 0, &info);
+		judge_clones(&clones, &info, took_ns,
+			     N_CLONES * clones.held * (1000 * MS) / (2 * MiB));
+		timed_rig_close(&clones.rig);
+	}
+}
+
+static uint64_t count_bytes(void *opaque, uint64_t bytes)
+{
+	*(uint64_t *)opaque += bytes;
+	return 0;
+}
+
+Test(charge, clones_of_a_base_take_from_a_host_what_they_write)
+{
+	for (uint64_t seed = 1; seed <= 4; seed++) {
+		struct bpull_job_info info;
+		struct clones clones;
+		uint64_t taken = 0;
+
+		clones_open(&clones, seed);
+		clones.rig.engine->outside.ask = count_bytes;
+		clones.rig.engine->outside.opaque = &taken;
+		clones_run(&clones, 0, &info);
+		cr_assert_eq(taken, N_CLONES * clones.held, "seed %" PRIu64 ": %" PRIu64, seed,
+			     taken);
+		cr_assert_eq(info.source_bytes, clones.held);
+		timed_rig_close(&clones.rig);
+	}
 }
