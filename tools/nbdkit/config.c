@@ -168,6 +168,7 @@ static const struct key {
 	{ "pull", config_take_bool, &plugin_config.pull, CHANGES },
 	{ "copy-on-read", config_take_bool, &plugin_config.copy_on_read, CHANGES },
 	{ "bandwidth", numbers_take_size, &plugin_config.job.bandwidth, OF_A_PULL },
+	{ "host-budget", config_take_path, &plugin_config.host_budget, OF_A_PULL },
 	{ "iops", numbers_take_count, &plugin_config.job.iops, OF_A_PULL },
 	{ "within", numbers_take_time, &plugin_config.job.within_ns, OF_A_PULL },
 	{ "min-rate", numbers_take_size, &plugin_config.job.min_rate, OF_A_PULL },
@@ -325,6 +326,7 @@ void config_free(void)
 	free(plugin_config.base);
 	free(plugin_config.control);
 	free(plugin_config.trace);
+	free(plugin_config.host_budget);
 	first_free(&plugin_config.first);
 	backing_formats_free(&plugin_config.formats);
 	bases_free(&plugin_config.bases);

@@ -18,6 +18,7 @@
 
 struct plugin_config {
 	char *image, *base, *control, *trace;
+	char *host_budget; /* FILE[:RATE] */
 	char *device; /* the image as it was given: its name for clients of the control socket */
 	char *started_in; /* the directory; behind the fork nbdkit is in another */
 	const char *dirs[CONFIG_MAX_DIRS];

@@ -32,6 +32,9 @@
 	"readonly=true         serve it read only, as nbdkit's -r does\n"                       \
 	"pull=true             pull its backing chain into it while it is served\n"             \
 	"bandwidth=RATE        at most RATE bytes a second (50M; default: no limit)\n"          \
+	"host-budget=FILE[:RATE]\n"                                                             \
+	"                      takes what is copied from a budget of RATE bytes a second\n"     \
+	"                      that all processes share which name the FILE\n"                  \
 	"iops=N                at most N reads and writes a second\n"                           \
 	"within=TIME           be done in TIME (30m), raising the limit where it is late\n"     \
 	"min-rate=RATE         give way to clients only above RATE bytes a second\n"            \

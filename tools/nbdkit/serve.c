@@ -21,6 +21,7 @@
 #include <nbdkit-plugin.h>
 
 #include "tools/bases/describe.h"
+#include "tools/budget/attach.h"
 #include "tools/control/control.h"
 #include "tools/control/jobs.h"
 #include "tools/control/socket.h"
@@ -29,7 +30,8 @@
 #include "tools/trace/record.h"
 
 #define LOOK_MS   200
-#define N_OWN_FDS 3 /* descriptors that the monitor waits for, but the control socket's */
+#define BUDGET_MS 1000 /* between two looks at a budget's file */
+#define N_OWN_FDS 3    /* descriptors that the monitor waits for, but the control socket's */
 
 static struct bpull_engine *engine;
 static struct bpull_disk *disk;
@@ -39,6 +41,7 @@ static int quit_fd = -1;
 static struct control *control;
 static struct record record = { .file.dir_fd = -1 };
 static struct control_target target;
+static struct budget *budget; /* NULL: no host-budget= */
 
 static const char *serve_job_word(enum bpull_job_status status)
 {
@@ -78,6 +81,22 @@ static void serve_tell_servers(void)
 	}
 }
 
+static void serve_tell_budget(void)
+{
+	const char *complaint = budget ? budget_complaint(budget) : NULL;
+
+	if (complaint)
+		nbdkit_error("warning: host-budget: %s", complaint);
+}
+
+/* States that are no events (paused, committing) are looked for while a client listens. */
+static int serve_wait_ms(bool has_client)
+{
+	if (has_client)
+		return LOOK_MS;
+	return budget ? BUDGET_MS : -1;
+}
+
 /* Takes the job's events until it is told to quit. */
 static void *serve_watch_job(void *opaque)
 {
@@ -100,11 +119,10 @@ static void *serve_watch_job(void *opaque)
 		if (n > 0)
 			continue;
 		serve_tell_servers();
+		serve_tell_budget();
 		if (control)
 			n_fds += control_poll_fds(control, fds + N_OWN_FDS);
-		/* States that are no events (paused, committing) are looked for while a client
-		 * listens. */
-		poll(fds, n_fds, n_fds > N_OWN_FDS + 1 ? LOOK_MS : -1);
+		poll(fds, n_fds, serve_wait_ms(n_fds > N_OWN_FDS + 1));
 		if (control)
 			control_process(control);
 	}
@@ -215,6 +233,19 @@ static int serve_open_record(void)
 	return rc;
 }
 
+/* Its place among those that share it is the descriptor's, and so the child's behind the fork. */
+static int serve_open_budget(void)
+{
+	char why[BUDGET_WHY_CAP];
+	int rc = plugin_config.host_budget ? budget_attach(plugin_config.host_budget,
+							   &plugin_config.engine, &budget, why)
+					   : 0;
+
+	if (rc)
+		nbdkit_error("host-budget: %s", why);
+	return rc;
+}
+
 /* Threads do not survive nbdkit's fork into the background, so all begins behind it. What can be
  * known to be wrong is found before: nbdkit has made no socket and no file yet. */
 int serve_get_ready(void)
@@ -224,7 +255,7 @@ int serve_get_ready(void)
 	struct bpull_error error;
 	int rc;
 
-	if (serve_ask_format() || serve_open_record())
+	if (serve_ask_format() || serve_open_record() || serve_open_budget())
 		return -1;
 	eo.flags &= ~(uint32_t)BPULL_ENGINE_THREAD;
 	eo.io = eo.io == BPULL_IO_AUTO ? BPULL_IO_THREADS : eo.io;
@@ -287,6 +318,7 @@ static int serve_start(struct bpull_error *error)
 					  .job = plugin_config.job,
 					  .stays = true,
 					  .servers = serve_list_bases,
+					  .budget = budget,
 					  .owner = &plugin_config.bases };
 	if (plugin_config.control)
 		rc = control_open(plugin_config.control, &target, &control, error);
@@ -312,6 +344,7 @@ void serve_cleanup(void)
 	control_close(control);
 	bpull_disk_close(disk);
 	bpull_engine_close(engine);
+	budget_detach(budget);
 }
 
 /* What fails is undone before it is told: then the image is free again when nbdkit's exit code is

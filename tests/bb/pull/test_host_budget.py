@@ -11,8 +11,10 @@ import random
 import signal
 import time
 
+import facts
 import harness
 import images
+import processes
 from harness import DONE, FAILED, MIB, bp, case, check, note, same
 from images import overlay, raw_image
 
@@ -81,6 +83,58 @@ def changed(d):
     check(time.monotonic() - began < 20, 'the rate did not change')
     result = bp('ctl', f'{d}/none', 'host-budget', 'x', rc=harness.USAGE)
     check('host-budget' in result.err, result.err)
+
+
+def served(d, top, *parameters):
+    """The nbdkit plugin, which pulls. The caller ends it."""
+    process = harness.start('nbdkit', '-f', '-U', f'{d}/nbd', facts.nbdkit_plugin(), f'image={top}', 'pull=true', f'control={d}/ctl',
+                            *parameters)
+    processes.wait_listening(process, f'{d}/ctl', f'{d}/nbd')
+    return process
+
+
+@case('the nbdkit plugin shares it with a command, and changes its rate')
+def plugin(d):
+    size = 48 * MIB
+    tops = disks(d, 2, size)
+    began = time.monotonic()
+    server = served(d, tops[0], f'host-budget={d}/budget:{RATE}')
+    command = harness.start(harness.blockpull, 'pull', '-q', f'--host-budget={d}/budget', tops[1])
+    same(harness.finish(command).rc, DONE, 'the command')
+    bp('ctl', f'{d}/ctl', 'wait')
+    seconds, want = time.monotonic() - began, 2 * size / RATE
+    note(f'{2 * size / seconds / MIB:.3f} MiB/s of 16')
+    check(seconds >= want * 0.99, 'more than the budget has')
+    check(seconds <= want * 1.3 + 2, 'they wait for each other')  # 2 s: nbdkit's start
+    bp('ctl', f'{d}/ctl', 'host-budget', '32M')
+    with open(f'{d}/budget', 'rb') as file:
+        check((32 * MIB).to_bytes(8, 'little') in file.read(), 'its rate')
+    server.send_signal(signal.SIGTERM)
+    harness.finish(server)
+    for i, top in enumerate(tops):
+        images.judge_pulled(top, 'qcow2', f'{d}/base{i}.img')
+
+
+@case('a file that is cut beside the plugin does not end it')
+def plugin_cut(d):
+    top = disks(d, 1, 24 * MIB)[0]
+    server = served(d, top, f'host-budget={d}/budget:{RATE}')
+    os.truncate(f'{d}/budget', 0)
+    bp('ctl', f'{d}/ctl', 'wait')
+    server.send_signal(signal.SIGTERM)
+    result = harness.finish(server)
+    check('warning: host-budget: ' in result.err, f'not a word of it: {result}')
+    images.judge_pulled(top, 'qcow2', f'{d}/base0.img')
+
+
+@case('what of it the plugin can\'t use it refuses at its start')
+def plugin_refuses(d):
+    top = disks(d, 1, MIB)[0]
+    for parameters, words in ((['pull=true', f'host-budget={d}/budget'], 'host-budget: '), (['pull=true', 'host-budget='], 'the name'),
+                              ([f'host-budget={d}/budget:1M'], 'no pull is asked for'),
+                              (['pull=true', f'host-budget={d}/b:1M', f'host-budget={d}/b:2M'], 'twice')):
+        result = harness.run('nbdkit', '-f', '-U', f'{d}/nbd', facts.nbdkit_plugin(), f'image={top}', *parameters, '--run', 'true')
+        check(result.rc != 0 and words in result.err, f'{parameters}: {result}')
 
 
 @case('whatever is written into it, no pull hangs', 'garbage')
