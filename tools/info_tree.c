@@ -8,7 +8,8 @@
 #include "tools/cli/say.h"
 #include "tools/words/size.h"
 
-#define INFO_TREE_INDENT 3
+#define INFO_TREE_INDENT  3
+#define INFO_TREE_DEEPEST 24 /* what lies deeper is indented no more */
 
 static void info_tree_print_layer(const struct bpull_layer_info *layer)
 {
@@ -24,11 +25,12 @@ void info_tree_print(const struct bpull_info *info)
 
 	for (unsigned i = 0; i < bpull_info_depth(info); i++) {
 		const char *link = i ? layer.backing_name : NULL;
+		unsigned indent = i > INFO_TREE_DEEPEST ? INFO_TREE_DEEPEST : i;
 
 		if (bpull_info_layer(info, i, &layer))
 			break;
 		if (i)
-			say_data("%*s`- '%s': ", (int)(i - 1) * INFO_TREE_INDENT, "",
+			say_data("%*s`- '%s': ", (int)(indent - 1) * INFO_TREE_INDENT, "",
 				 link ? link : "");
 		info_tree_print_layer(&layer);
 	}

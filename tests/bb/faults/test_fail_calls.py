@@ -231,6 +231,16 @@ def create(fmt):
                 lambda d: raw_image(f'{d}/base.img', MIB), judge, kept)
 
 
+def snapshot(fmt):
+    def judge(d, _):
+        same(image_check(f'{d}/new.img', fmt), 0, 'qemu-img check of the new image')
+        kept(d, ['new.img'])
+
+    def kept(d, made=()):
+        same(sorted(os.listdir(d)), sorted(['base.img', 'mid.img', 'top.img', 'flat', *made]), 'files')
+    return Verb(lambda d: ['snapshot', '-f', fmt, f'{d}/top.img', f'{d}/new.img'], chain(), judge, kept)
+
+
 def repair(damage):
     def make(d):
         top, _ = damaged_images.image(d)
@@ -250,6 +260,7 @@ case('flatten, raw', flatten('raw'))(fail_all)
 case('flatten, qcow2', flatten('qcow2'))(fail_all)
 case('create, qcow2', create('qcow2'))(fail_all)
 case('create, QED', create('qed'))(fail_all)
+case('snapshot', snapshot('qcow2'))(fail_all)
 case('check and repair: leaks', repair(damaged_images.leak))(fail_all)
 case('check and repair: refcounts', repair(damaged_images.all_refcounts_gone))(fail_all)
 case('check', reads('check'))(fail_all)
