@@ -107,7 +107,7 @@ static void finish_proof(struct bpull_disk *disk)
 		begin_verifying(disk, JOB_DETACHING);
 		return;
 	}
-	chain_hide_pulled(disk->chain);
+	chain_hide(disk->chain, 1, disk->chain->pull_to);
 	guest_note_hidden(disk);
 	job->counters.cur = job->counters.end;
 	job->step = JOB_DETACHING;

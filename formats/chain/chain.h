@@ -83,8 +83,9 @@ struct chain {
 	struct layer_set *set;
 	unsigned n_layers;
 	unsigned pull_to; /* layers [1, pull_to) are to be pulled; n_layers: all */
-	/* Layers [1, hidden_to) are open still, but no mapping leads to them; 0: none. */
-	unsigned hidden_to;
+	/* Layers [hidden_from, hidden_to) are open still, but no mapping leads to them; both 0:
+	 * none. */
+	unsigned hidden_from, hidden_to;
 	struct layer *layers[CHAIN_MAX_DEPTH + 1];
 	/* enum chain_format_from of each layer, as they were opened: of use until a layer comes or
 	 * goes. */

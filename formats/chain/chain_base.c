@@ -309,28 +309,29 @@ int chain_plan_link(const struct chain *chain, const char *base_name, struct err
 		base_name ? layer_format(chain->layers[chain->pull_to]) : IMAGE_UNKNOWN, err);
 }
 
-void chain_hide_pulled(struct chain *chain)
+void chain_hide(struct chain *chain, unsigned from, unsigned to)
 {
-	chain->hidden_to = chain->pull_to;
+	chain->hidden_from = from;
+	chain->hidden_to = to;
 }
 
 void chain_show_all(struct chain *chain)
 {
-	chain->hidden_to = 0;
+	chain_hide(chain, 0, 0);
 }
 
 void chain_drop_hidden(struct chain *chain, void (*file_closing)(void *opaque, struct file *file),
 		       void *opaque, struct file **files)
 {
-	unsigned to = chain->hidden_to;
+	unsigned from = chain->hidden_from, to = chain->hidden_to;
 
-	for (unsigned i = 1; i < to; i++)
+	for (unsigned i = from; i < to; i++)
 		layer_set_part(chain->set, chain->layers[i], file_closing, opaque, files);
 	for (unsigned i = to; i < chain->n_layers; i++) {
-		chain->layers[1 + i - to] = chain->layers[i];
-		chain->is_resolved[1 + i - to] = chain->is_resolved[i];
+		chain->layers[from + i - to] = chain->layers[i];
+		chain->is_resolved[from + i - to] = chain->is_resolved[i];
 	}
-	chain->n_layers -= to - 1;
+	chain->n_layers -= to - from;
 	chain->pull_to = chain->n_layers;
-	chain->hidden_to = 0;
+	chain_show_all(chain);
 }

@@ -24,12 +24,12 @@ int chain_name_base(const struct chain *chain, struct file_opener *opener, unsig
 		    const char *wanted, char **out, struct err *err);
 /* The overlay's plan_link(): to layer pull_to under this name, or, NULL, to none. Blocking. */
 int chain_plan_link(const struct chain *chain, const char *base_name, struct err *err);
-/* From now on the overlay reads through to layer pull_to, or to none: what is pulled reads so.
- * Requests that were mapped before may still use the layers between. */
-void chain_hide_pulled(struct chain *chain);
+/* From now on layer from - 1 reads through to layer `to`, or, n_layers, to none: layers [from, to)
+ * are hidden. Requests that were mapped before may still use them. */
+void chain_hide(struct chain *chain, unsigned from, unsigned to);
 void chain_show_all(struct chain *chain);
-/* Drops the hidden layers, which no request in flight may use any more: layer pull_to is layer 1
- * then. Their files are the caller's to close: layer_set_part(). */
+/* Drops the hidden layers, which no request in flight may use any more: those below move up. Their
+ * files are the caller's to close: layer_set_part(). */
 void chain_drop_hidden(struct chain *chain, void (*file_closing)(void *opaque, struct file *file),
 		       void *opaque, struct file **files);
 

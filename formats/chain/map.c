@@ -67,7 +67,7 @@ static int map_layers(struct chain *chain, unsigned from, unsigned to, uint64_t 
 		struct layer *layer = chain->layers[depth];
 		int rc;
 
-		if (depth && depth < chain->hidden_to)
+		if (depth >= chain->hidden_from && depth < chain->hidden_to)
 			continue;
 		/* The end of a layer hides all that lies below it. */
 		if (guest_off >= layer->guest_len)

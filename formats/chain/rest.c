@@ -145,7 +145,7 @@ static void drop_between(struct chain *chain, unsigned to,
 {
 	struct file *files = NULL;
 
-	chain->hidden_to = to;
+	chain_hide(chain, 1, to);
 	chain_drop_hidden(chain, file_closing, opaque, &files);
 	file_close_all(files);
 }

@@ -373,13 +373,13 @@ Test(chain, what_was_dropped_is_in_no_count)
 	for (size_t i = 0; i < ARRAY_LEN(dropped); i++)
 		dropped[i]->n_users = 2; /* another chain has them still */
 	chain->pull_to = 3;
-	chain_hide_pulled(chain);
+	chain_hide(chain, 1, chain->pull_to);
 	cr_assert_eq(chain_map(chain, 0, 0, 512, &e, &need), 0);
 	cr_assert_eq(e.depth, 3);
 	chain_show_all(chain);
 	cr_assert_eq(chain_map(chain, 0, 0, 512, &e, &need), 0);
 	cr_assert_eq(e.depth, 1);
-	chain_hide_pulled(chain);
+	chain_hide(chain, 1, chain->pull_to);
 	chain_drop_hidden(chain, NULL, NULL, &files);
 	file_close_all(files);
 	cr_assert_eq(chain->n_layers, 2);
