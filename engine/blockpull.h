@@ -581,6 +581,8 @@ BPULL_API const char *bpull_disk_note(const struct bpull_disk *disk);
 enum bpull_job_type {
 	BPULL_JOB_TYPE_UNKNOWN = 0,
 	BPULL_JOB_TYPE_PULL = 1,
+	BPULL_JOB_TYPE_COMMIT = 3,        /* of backing files into one of them */
+	BPULL_JOB_TYPE_ACTIVE_COMMIT = 4, /* of the image too; in bpull_job_info only */
 };
 
 /* Never 0 for a state in which the job exists and never for "done". */
@@ -698,6 +700,11 @@ struct bpull_job_options {
 	 * matter. In place of guest_share the job's limit follows what they take, before a
 	 * deadline and a bandwidth, but it is never below min_rate. */
 	uint64_t guest_p99_ns;
+	/* A backing file of the chain: the job is one between it and base. PULL: it gets what lies
+	 * between the two, and its link leads to base, or goes; the image itself reads the same all
+	 * the time, and may be read-only. NULL: the image. Found as base is. */
+	const char *top;
+	uint32_t type; /* enum bpull_job_type: UNKNOWN or PULL, COMMIT */
 };
 
 struct bpull_job_info {

@@ -274,8 +274,9 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 
 static void stop_job(struct bpull_disk *disk)
 {
-	while (disk->job.step != JOB_IDLE) {
+	while (disk_has_job(disk) || disk->nodes.n) {
 		bpull_job_abort(disk);
+		engine_rerun(disk->engine);
 		engine_wait_round(disk->engine, UINT64_MAX);
 	}
 }

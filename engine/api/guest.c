@@ -234,8 +234,8 @@ int bpull_job_wait(struct bpull_disk *disk, int timeout_ms)
 
 	if (!guest_may_wait(disk))
 		return -EINVAL;
-	while (disk->job.step != JOB_IDLE)
-		if (!engine_wait_round(disk->engine, end_ns) && disk->job.step != JOB_IDLE)
+	while (disk_has_job(disk))
+		if (!engine_wait_round(disk->engine, end_ns) && disk_has_job(disk))
 			return -ETIMEDOUT;
 	return 0;
 }

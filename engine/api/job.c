@@ -27,11 +27,13 @@
 #include "engine/job/left.h"
 #include "engine/job/left_count.h"
 #include "engine/job/measure.h"
+#include "engine/job/node.h"
 #include "engine/job/round.h"
 #include "engine/job/target.h"
 #include "engine/job/verify.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/chain_base.h"
+#include "formats/chain/layer_set.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_compress.h"
 #include "formats/core/layer_fill.h"
@@ -152,6 +154,10 @@ static int begin_starting(struct bpull_disk *disk, struct engine_yields *yields)
 {
 	while (!is_running(disk) && (disk->exclusive || disk->n_walking))
 		engine_wait_round(disk->engine, UINT64_MAX);
+	while (!is_running(disk) && disk->nodes.n) { /* of the last job */
+		engine_rerun(disk->engine);
+		engine_wait_round(disk->engine, UINT64_MAX);
+	}
 	if (is_running(disk) || disk->guests.is_growing)
 		return -EBUSY;
 	if (disk->guests.rest != DISK_ACTIVE)
@@ -194,7 +200,8 @@ static bool import(struct bpull_job_options *o, const struct bpull_job_options *
 	return options_import(o, sizeof(*o), options) && !(o->flags & ~KNOWN_FLAGS) &&
 	       o->compression <= BPULL_COMPRESSION_ZSTD && o->on_error <= BPULL_ON_ERROR_IGNORE &&
 	       o->guest_share <= 100 && o->copy <= BPULL_COPY_READ &&
-	       (o->compression || !o->compression_level) && copy_first_is_sound(o);
+	       (o->compression || !o->compression_level) && copy_first_is_sound(o) &&
+	       (o->type == BPULL_JOB_TYPE_UNKNOWN || o->type == BPULL_JOB_TYPE_PULL);
 }
 
 /* Refuses a job that writes on a disk that is open for reading only. */
@@ -203,9 +210,9 @@ static int check_writable(const struct bpull_disk *disk, const struct target *ta
 {
 	const struct layer *overlay = disk_overlay(disk);
 	const struct file *file = overlay->file->may_not_write ? overlay->file : overlay->data;
+	bool is_only_read = disk->nodes.of || disk->flags & BPULL_DISK_READ_ONLY;
 
-	if (!(disk->flags & BPULL_DISK_READ_ONLY) || !file || !file->may_not_write ||
-	    is_idle_target(disk, target->pull_to))
+	if (!is_only_read || !file || !file->may_not_write || is_idle_target(disk, target->pull_to))
 		return 0;
 	return medium_refuse_user(file->name, file->may_not_write, err);
 }
@@ -230,23 +237,55 @@ static int begin_call(struct bpull_disk *disk, const struct bpull_job_options *o
 	}
 }
 
+/* *out: the disk whose image the job writes to, which may be a node that is to be freed. */
+static int find_worker(struct bpull_disk *disk, const struct bpull_job_options *o,
+		       struct bpull_disk **out, struct err *err)
+{
+	unsigned depth;
+	int rc;
+
+	*out = disk;
+	if (!o->top)
+		return 0;
+	if (flatten_is(disk))
+		return err_set(err, -EINVAL, "flattening has no other top than its source");
+	rc = chain_find_base(disk->chain, layer_set_opener(disk->chain->set), o->top, &depth, err);
+	if (rc)
+		return rc;
+	*out = node_new(disk, depth);
+	return *out ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
+static int check_job(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
+{
+	struct target target = { 0 };
+	struct bpull_disk *worker;
+	int rc = find_worker(disk, o, &worker, err);
+
+	if (rc)
+		return rc;
+	rc = may_start(worker, o, &target, err);
+	if (!rc)
+		rc = check_writable(worker, &target, err);
+	free(target.base_name);
+	if (worker != disk)
+		node_free(worker);
+	return rc;
+}
+
 int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *options,
 		    struct bpull_error *error)
 {
 	DISK_SCOPE(disk);
 	struct engine_yields yields;
 	struct bpull_job_options o;
-	struct target target = { 0 };
 	struct err err = { 0 };
 	int rc = begin_call(disk, options, &o, &yields, error);
 
 	if (rc)
 		return rc;
-	rc = may_start(disk, &o, &target, &err);
-	if (!rc)
-		rc = check_writable(disk, &target, &err);
+	rc = check_job(disk, &o, &err);
 	end_starting(disk, &yields);
-	free(target.base_name);
 	return rc ? error_export(&err, error) : 0;
 }
 
@@ -282,22 +321,42 @@ static int start_job(struct bpull_disk *disk, const struct bpull_job_options *o,
 	return rc;
 }
 
+/* The same, on the disk or on a node of it. */
+static int start_worker(struct bpull_disk *disk, const struct bpull_job_options *o,
+			struct bpull_disk **worker, struct err *err)
+{
+	int rc = find_worker(disk, o, worker, err);
+
+	if (rc || *worker == disk)
+		return rc ? rc : start_job(disk, o, err);
+	rc = node_open(*worker, err);
+	if (rc) {
+		node_free(*worker);
+		return rc;
+	}
+	rc = start_job(*worker, o, err);
+	if (rc)
+		node_close(*worker);
+	return rc;
+}
+
 int bpull_job_start(struct bpull_disk *disk, const struct bpull_job_options *options,
 		    struct bpull_error *error)
 {
 	DISK_SCOPE(disk);
 	struct engine_yields yields;
+	struct bpull_disk *worker;
 	struct bpull_job_options o;
 	struct err err = { 0 };
 	int rc = begin_call(disk, options, &o, &yields, error);
 
 	if (rc)
 		return rc;
-	rc = start_job(disk, &o, &err);
+	rc = start_worker(disk, &o, &worker, &err);
 	end_starting(disk, &yields);
 	if (rc)
 		return error_export(&err, error);
-	job_begin(disk, &o);
+	job_begin(worker, &o);
 	engine_wake(disk->engine);
 	return 0;
 }

@@ -28,20 +28,30 @@ int bpull_job_get_info(struct bpull_disk *disk, struct bpull_job_info *info)
 	return now.type != BPULL_JOB_TYPE_UNKNOWN;
 }
 
-/* Locks the control block of a running job: 0. -ENOENT, without the lock: no job runs. */
-static int control_lock(struct bpull_disk *disk)
+/* Locks the control block of a running job, which may be a node's: 0 and in *out that block.
+ * -ENOENT, without a lock: no job runs. No node is freed while the disk's own block is locked. */
+static int control_lock(struct bpull_disk *disk, struct control **out)
 {
+	struct bpull_disk *working;
+
 	if (!disk)
 		return -EINVAL;
 	pthread_mutex_lock(&disk->control.mutex);
-	if (disk->control.running)
+	working = disk->nodes.working;
+	if (disk->control.running) {
+		if (working)
+			pthread_mutex_lock(&working->control.mutex);
+		*out = working ? &working->control : &disk->control;
 		return 0;
+	}
 	pthread_mutex_unlock(&disk->control.mutex);
 	return -ENOENT;
 }
 
-static int control_unlock(struct bpull_disk *disk)
+static int control_unlock(struct bpull_disk *disk, struct control *control)
 {
+	if (control != &disk->control)
+		pthread_mutex_unlock(&control->mutex);
 	pthread_mutex_unlock(&disk->control.mutex);
 	engine_wake(disk->engine);
 	return 0;
@@ -49,14 +59,15 @@ static int control_unlock(struct bpull_disk *disk)
 
 int bpull_job_set_speed(struct bpull_disk *disk, uint64_t bandwidth, uint64_t burst)
 {
-	int rc = control_lock(disk);
+	struct control *control;
+	int rc = control_lock(disk, &control);
 
 	if (rc)
 		return rc;
-	disk->control.bandwidth = bandwidth;
-	disk->control.burst = burst;
-	disk->control.new_speed = true;
-	return control_unlock(disk);
+	control->bandwidth = bandwidth;
+	control->burst = burst;
+	control->new_speed = true;
+	return control_unlock(disk, control);
 }
 
 #define KNOWN_RATES                                                         \
@@ -67,14 +78,15 @@ int bpull_job_set_rates(struct bpull_disk *disk, const struct bpull_job_rates *r
 {
 	struct bpull_job_rates r = { 0 };
 	struct bpull_job_rates *to;
+	struct control *control;
 	int rc;
 
 	if (!disk || !rates || !options_import(&r, sizeof(r), rates) || r.which & ~KNOWN_RATES)
 		return -EINVAL;
-	rc = control_lock(disk);
+	rc = control_lock(disk, &control);
 	if (rc)
 		return rc;
-	to = &disk->control.rates;
+	to = &control->rates;
 	to->which |= r.which;
 	if (r.which & BPULL_JOB_RATE_IOPS)
 		to->iops = r.iops;
@@ -84,17 +96,18 @@ int bpull_job_set_rates(struct bpull_disk *disk, const struct bpull_job_rates *r
 		to->min_rate = r.min_rate;
 	if (r.which & BPULL_JOB_RATE_GUEST_P99)
 		to->guest_p99_ns = r.guest_p99_ns;
-	return control_unlock(disk);
+	return control_unlock(disk, control);
 }
 
 static int set_pause(struct bpull_disk *disk, bool pause)
 {
-	int rc = control_lock(disk);
+	struct control *control;
+	int rc = control_lock(disk, &control);
 
 	if (rc)
 		return rc;
-	disk->control.want_pause = disk->control.keep_paused = pause;
-	return control_unlock(disk);
+	control->want_pause = control->keep_paused = pause;
+	return control_unlock(disk, control);
 }
 
 int bpull_job_pause(struct bpull_disk *disk)
@@ -109,23 +122,25 @@ int bpull_job_resume(struct bpull_disk *disk)
 
 int bpull_job_abort(struct bpull_disk *disk)
 {
-	int rc = control_lock(disk);
+	struct control *control;
+	int rc = control_lock(disk, &control);
 
 	if (rc)
 		return rc;
-	disk->control.want_abort = true;
-	return control_unlock(disk);
+	control->want_abort = true;
+	return control_unlock(disk, control);
 }
 
 int bpull_job_finalize(struct bpull_disk *disk)
 {
-	int rc = control_lock(disk);
+	struct control *control;
+	int rc = control_lock(disk, &control);
 	bool ready;
 
 	if (rc)
 		return rc;
-	ready = disk->control.info.state == BPULL_JOB_WAITING;
-	disk->control.want_finalize |= ready;
-	control_unlock(disk);
+	ready = control->info.state == BPULL_JOB_WAITING;
+	control->want_finalize |= ready;
+	control_unlock(disk, control);
 	return ready ? 0 : -EAGAIN;
 }

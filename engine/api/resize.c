@@ -35,7 +35,7 @@ static int refuse_state(const struct bpull_disk *disk, struct err *err)
 		return err_set(err, -EPERM, "the disk is inactive: activate it first");
 	if (disk->guests.is_growing)
 		return err_set(err, -EBUSY, "this disk is being made longer already");
-	if (disk->job.step != JOB_IDLE || disk->exclusive)
+	if (disk_has_job(disk) || disk->exclusive)
 		return err_set(err, -EBUSY,
 			       "a job runs on this disk: abort it, or wait for its end");
 	if (disk->poisoned)

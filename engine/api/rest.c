@@ -101,7 +101,7 @@ static int come_to_rest(struct bpull_disk *disk, struct err *err)
 
 	while (disk->exclusive || disk->n_walking)
 		engine_wait_round(disk->engine, UINT64_MAX);
-	if (disk->job.step != JOB_IDLE)
+	if (disk_has_job(disk) || disk->nodes.n)
 		return err_set(err, -EBUSY, "%s: a job runs on this disk: abort it first",
 			       file_show(disk_overlay(disk)->file, &shown));
 	disk_stop_guests(disk);
@@ -186,7 +186,7 @@ static int activate(struct bpull_disk *disk, unsigned lock_wait_ms, struct bpull
 		return error_export(&err, error);
 	disk->guests.prepare = GUESTS_UNPREPARED;
 	disk->guests.len = disk_overlay(disk)->guest_len; /* another may have made it longer */
-	disk->sharing_checked = disk->has_copied = false;
+	disk->since_opened.sharing_checked = disk->since_opened.has_copied = false;
 	engine_wake(disk->engine);
 	return 0;
 }

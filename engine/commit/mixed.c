@@ -41,6 +41,8 @@ static struct file *look_at_files(const struct bpull_disk *disk, enum file_state
 		const struct layer *layer = disk->chain->layers[i];
 		struct file *files[] = { layer->file, layer->data };
 
+		if (layer->is_overlay) /* a node writes to it */
+			continue;
 		for (unsigned j = 0; j < 1u + (files[1] != files[0]); j++) {
 			*state = file_look(files[j]);
 			if (*state == FILE_CHANGED)
@@ -95,7 +97,7 @@ static bool claim_header(struct bpull_disk *disk)
 /* The change of a file makes a mixture of what was copied through this disk. */
 static bool may_be_mixture(const struct bpull_disk *disk)
 {
-	return !flatten_is(disk) && disk->has_copied;
+	return !flatten_is(disk) && disk->since_opened.has_copied;
 }
 
 /* Replaces any other message, which would advise to go on. */

@@ -102,6 +102,8 @@ void disk_link_changed(struct bpull_disk *disk)
 		overlay->backing.format = layer_format(disk->chain->layers[disk->chain->pull_to]);
 		overlay->backing.format_name[0] = 0;
 	}
-	chain_drop_hidden(disk->chain, disk_note_file_closing, disk->engine, &disk->dropped_files);
+	for (struct bpull_disk *d = disk; d; d = d->nodes.of)
+		chain_drop_hidden(d->chain, disk_note_file_closing, disk->engine,
+				  &disk->dropped_files);
 	disk->link.changed = true;
 }

@@ -239,7 +239,7 @@ static void count_copied(struct copy_run *p)
 	struct copy_counts *counts = &p->walk->counts;
 	bool is_first = p->walk->rounds.n == 1; /* a later walk reads them again */
 
-	disk->has_copied = true;
+	disk->since_opened.has_copied = true;
 	for (size_t i = 0; i < p->space.n_maps; i++) {
 		commit_note_published(disk, batch_len(p, &p->space.maps[i]));
 		if (overlay->no_tables)

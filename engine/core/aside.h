@@ -36,8 +36,8 @@ struct aside_kind {
 	void (*end)(struct bpull_disk *disk, int rc, const struct err *err);
 };
 
-/* Each of the eight kinds once: one that ran when a step began is counted in that step, too. */
-#define ASIDE_MAX_DONE 8
+/* Each of the nine kinds once: one that ran when a step began is counted in that step, too. */
+#define ASIDE_MAX_DONE 9
 
 struct aside {
 	struct op op;

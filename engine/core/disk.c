@@ -45,26 +45,42 @@ bool guest_is_idle(const struct bpull_disk *disk)
 	return !disk->guests.first && !disk->guests.runs_on_read.n;
 }
 
+/* A node's layers are those of the disk that was opened, whose requests and reads use them. */
 void guest_begin_drop(struct bpull_disk *disk)
 {
-	disk->guests.dropping = true;
+	disk->guests.dropping = disk_opened(disk)->guests.dropping = true;
 }
 
-bool guest_may_drop(const struct bpull_disk *disk)
+static bool may_drop(const struct bpull_disk *disk)
 {
 	return disk->guests.oldest_seq >= disk->guests.hide_seq && !disk->guests.runs_on_read.n &&
 	       !disk->n_walking;
 }
 
+bool guest_may_drop(const struct bpull_disk *disk)
+{
+	return may_drop(disk) && (!disk->nodes.of || may_drop(disk->nodes.of));
+}
+
 void guest_end_drop(struct bpull_disk *disk)
 {
-	disk->guests.dropping = false;
+	disk->guests.dropping = disk_opened(disk)->guests.dropping = false;
 }
 
 void guest_begin_drain(struct bpull_disk *disk)
 {
 	disk->guests.draining = true;
 	disk->guests.drain_seq = disk->guests.next_seq;
+	disk->guests.drain_seq_above = disk_opened(disk)->guests.next_seq;
+}
+
+bool guest_is_drained(const struct bpull_disk *disk)
+{
+	const struct bpull_disk *of = disk->nodes.of;
+
+	return disk->guests.oldest_seq >= disk->guests.drain_seq &&
+	       (!of || (of->guests.oldest_seq >= disk->guests.drain_seq_above &&
+			!of->guests.runs_on_read.n));
 }
 
 void disk_wrote(struct bpull_disk *disk, enum disk_part part)

@@ -185,6 +185,7 @@ struct guests {
 	 * (I5). */
 	bool draining;
 	uint64_t drain_seq;
+	uint64_t drain_seq_above; /* of a node: the same of the disk that was opened */
 	/* It is being given back to the file system, on a worker; `draining` stays so long. */
 	struct {
 		struct op op;
@@ -214,6 +215,18 @@ struct disk_commits {
 	bool data_undurable; /* the same of the overlay's data file */
 };
 
+/* A *node* is a disk that is the lower end of another one's chain, while a job of that one needs it
+ * (job/node.h): its image, a backing file of the other disk, is written to. */
+struct disk_nodes {
+	struct bpull_disk *of; /* of a node: the disk that was opened; else NULL */
+	unsigned depth;        /* of its image in that one's chain, when the node began */
+	bool is_over;          /* it is no longer needed: the next round frees it */
+	/* Of a disk that was opened. */
+	unsigned n;                 /* nodes that share its chain */
+	struct bpull_disk *working; /* the one that does its job; NULL: it does that itself.
+				     * Changed under control.mutex, too */
+};
+
 struct bpull_disk {
 	struct bpull_engine *engine;
 	struct bpull_disk *next;
@@ -237,8 +250,10 @@ struct bpull_disk {
 	bool exclusive;
 	/* Calls that walk its chain, and let others in: no layer is closed meanwhile. */
 	unsigned n_walking;
-	bool sharing_checked; /* damage_refuse_sharing() found nothing */
-	bool has_copied;      /* a job or a read has copied into it since it was opened */
+	struct {
+		bool sharing_checked; /* damage_refuse_sharing() found nothing */
+		bool has_copied;      /* a job or a read has copied into it */
+	} since_opened;
 
 	struct aside aside;
 	struct file *dropped_files; /* of layers that are gone, to be closed */
@@ -251,7 +266,20 @@ struct bpull_disk {
 	struct link_state link;
 	struct control control;
 	struct disk_events events;
+	struct disk_nodes nodes;
 };
+
+/* The disk that the program has opened. */
+static inline struct bpull_disk *disk_opened(struct bpull_disk *disk)
+{
+	return disk->nodes.of ? disk->nodes.of : disk;
+}
+
+/* A job of the disk's has begun and not ended. */
+static inline bool disk_has_job(const struct bpull_disk *disk)
+{
+	return disk->job.step != JOB_IDLE || disk->nodes.working;
+}
 
 static inline bool engine_has_ready(const struct bpull_engine *engine)
 {
@@ -292,11 +320,13 @@ bool guest_is_idle(const struct bpull_disk *disk);
 /* The hidden layers are to be closed: until guest_end_drop() no copy that follows a read begins.
  * Idempotent. */
 void guest_begin_drop(struct bpull_disk *disk);
-/* Every request and call that may use the hidden layers has ended. */
+/* Every request and call that may use the hidden layers has ended, of a node's disk, too. */
 bool guest_may_drop(const struct bpull_disk *disk);
 void guest_end_drop(struct bpull_disk *disk);
 /* Space was let go that requests in flight may still read. */
 void guest_begin_drain(struct bpull_disk *disk);
+/* None of them is left. */
+bool guest_is_drained(const struct bpull_disk *disk);
 
 /* Others may look at the tables again, and write the header. */
 void disk_end_exclusive(struct bpull_disk *disk);

@@ -16,28 +16,39 @@
 #include "io/base.h"
 #include "io/fifo.h"
 
+/* A node's are those of the disk that the program has opened. */
+static struct disk_events *events_of(struct bpull_disk *disk)
+{
+	return &disk_opened(disk)->events;
+}
+
 int events_prepare(struct bpull_disk *disk)
 {
-	if (!disk->events.ready)
-		disk->events.ready = calloc(1, sizeof(*disk->events.ready));
-	if (!disk->events.end)
-		disk->events.end = calloc(1, sizeof(*disk->events.end));
+	struct disk_events *events = events_of(disk);
+
+	if (!events->ready)
+		events->ready = calloc(1, sizeof(*events->ready));
+	if (!events->end)
+		events->end = calloc(1, sizeof(*events->end));
 	events_prepare_stopped(disk);
-	return disk->events.ready && disk->events.end && disk->events.stop ? 0 : -ENOMEM;
+	return events->ready && events->end && events->stop ? 0 : -ENOMEM;
 }
 
 void events_prepare_stopped(struct bpull_disk *disk)
 {
-	if (!disk->events.stop)
-		disk->events.stop = calloc(1, sizeof(*disk->events.stop));
+	struct disk_events *events = events_of(disk);
+
+	if (!events->stop)
+		events->stop = calloc(1, sizeof(*events->stop));
 }
 
 void events_drop_taken(struct bpull_disk *disk)
 {
+	struct disk_events *events = events_of(disk);
 	struct queued_event *queued;
 
-	while ((queued = disk->events.taken)) {
-		disk->events.taken = queued->next;
+	while ((queued = events->taken)) {
+		events->taken = queued->next;
 		free(queued);
 	}
 }
@@ -52,8 +63,8 @@ static void push(struct bpull_disk *disk, struct queued_event **slot, enum bpull
 	*queued = (struct queued_event){
 		.event = {
 			.type = type,
-			.disk = disk,
-			.user_data = disk->user_data,
+			.disk = disk_opened(disk),
+			.user_data = disk_opened(disk)->user_data,
 			.status = status,
 			.error = error,
 			.message = queued->message,
@@ -69,14 +80,18 @@ static void push(struct bpull_disk *disk, struct queued_event **slot, enum bpull
 void events_push(struct bpull_disk *disk, enum bpull_job_status status, int error,
 		 const char *message)
 {
-	push(disk, status == BPULL_JOB_READY ? &disk->events.ready : &disk->events.end,
-	     BPULL_EVENT_JOB, status, error, message);
+	struct disk_events *events = events_of(disk);
+
+	push(disk, status == BPULL_JOB_READY ? &events->ready : &events->end, BPULL_EVENT_JOB,
+	     status, error, message);
 }
 
 void events_push_stopped(struct bpull_disk *disk, int error, const char *message)
 {
-	if (disk->events.stop)
-		push(disk, &disk->events.stop, BPULL_EVENT_JOB_STOPPED, BPULL_JOB_FAILED, error,
+	struct disk_events *events = events_of(disk);
+
+	if (events->stop)
+		push(disk, &events->stop, BPULL_EVENT_JOB_STOPPED, BPULL_JOB_FAILED, error,
 		     message);
 }
 

@@ -73,7 +73,7 @@ static void guest_over(struct guest *g)
 	g->iov = NULL;
 	guest_list_remove(g);
 	guest_give_room(g);
-	if (disk->guests.dropping || disk->guests.draining)
+	if (disk->guests.dropping || disk->guests.draining || disk->nodes.n)
 		engine_rerun(disk->engine); /* the job may wait for the oldest to end */
 	if (g->waiter) {
 		waiter_done(g->waiter, g->op.error, g->status.n);
@@ -260,7 +260,7 @@ void guest_run(struct bpull_disk *disk, uint64_t now_ns)
 {
 	struct guests *all = &disk->guests;
 
-	if (all->draining && !all->discard.runs && all->oldest_seq >= all->drain_seq)
+	if (all->draining && !all->discard.runs && guest_is_drained(disk))
 		give_back_freed(disk);
 	if (disk->flags & BPULL_DISK_GUEST_IO && commit_is_due(disk, now_ns))
 		commit_begin(disk, COMMIT_SOFT);

@@ -181,9 +181,9 @@ static int tell_damage(struct plan_walk *w, struct err *err)
 int damage_refuse_sharing(struct bpull_disk *disk, struct err *err)
 {
 	struct plan_walk w = plan_walk_of(disk);
-	int rc = disk->sharing_checked ? 0 : damage_refuse_sharing_from(&w, 0, err);
+	int rc = disk->since_opened.sharing_checked ? 0 : damage_refuse_sharing_from(&w, 0, err);
 
-	disk->sharing_checked = !rc;
+	disk->since_opened.sharing_checked = !rc;
 	return rc;
 }
 

@@ -6,12 +6,14 @@
 #include <string.h>
 
 #include "engine/blockpull.h"
+#include "engine/commit/batch.h"
 #include "engine/commit/state.h"
 #include "engine/copy/walk.h"
 #include "engine/core/aside.h"
 #include "engine/core/disk.h"
 #include "engine/core/fault.h"
 #include "engine/job/flatten.h"
+#include "formats/chain/turn.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
 #include "formats/core/layer_shared.h"
@@ -175,6 +177,28 @@ bool job_close_dropped(struct bpull_disk *disk)
 {
 	/* Where there was no worker, the disk's close does it. */
 	return !disk->dropped_files || aside_do(disk, &close_kind);
+}
+
+/* ---- a node's image ---- */
+
+static int rest_work(struct bpull_disk *disk, struct err *err)
+{
+	return chain_turn_read_only(disk->chain, 0, err);
+}
+
+/* Without a watch nothing tells if another program changes it: what reads through it goes on. */
+static void rest_end(struct bpull_disk *disk, int rc, const struct err *err)
+{
+	disk_overlay(disk)->is_overlay = disk_overlay(disk)->file->writable;
+}
+
+static const struct aside_kind rest_kind = { .name = "rest", .work = rest_work, .end = rest_end };
+
+bool job_rest_node(struct bpull_disk *disk)
+{
+	if (!disk->nodes.of || disk->poisoned || !commit_is_clean(disk))
+		return true;
+	return !disk_overlay(disk)->is_overlay || aside_do(disk, &rest_kind);
 }
 
 /* ---- the new file ---- */

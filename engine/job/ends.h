@@ -22,6 +22,9 @@ bool job_reread(struct bpull_disk *disk);
 bool job_give_back_space(struct bpull_disk *disk);
 /* The layers that the overlay does not read any more are closed: their owners have them. */
 bool job_close_dropped(struct bpull_disk *disk);
+/* The image of a node is a backing file again, if all that was written to it is durable. True where
+ * the disk is none. */
+bool job_rest_node(struct bpull_disk *disk);
 /* The new file of a flatten is made durable under its name. */
 bool job_finish_flatten(struct bpull_disk *disk);
 /* The new file of a flatten that is not to be is removed. */

@@ -60,6 +60,13 @@ static void collect(struct bpull_disk *disk)
 	to->n_commits = disk->commits.n_synced - disk->job.n_synced_before;
 }
 
+static void copy_info(struct control *control, const struct bpull_job_info *info)
+{
+	pthread_mutex_lock(&control->mutex);
+	control->info = *info;
+	pthread_mutex_unlock(&control->mutex);
+}
+
 void job_publish_info(struct bpull_disk *disk, uint64_t now_ns)
 {
 	struct job *job = &disk->job;
@@ -76,7 +83,7 @@ void job_publish_info(struct bpull_disk *disk, uint64_t now_ns)
 	/* Later walks begin at 0 again; cur never falls. */
 	if (job->step == JOB_COPYING || job->step == JOB_UNWINDING)
 		job->counters.cur = MAX(job->counters.cur, MIN(at, job->counters.end));
-	pthread_mutex_lock(&disk->control.mutex);
-	disk->control.info = job->counters;
-	pthread_mutex_unlock(&disk->control.mutex);
+	copy_info(&disk->control, &job->counters);
+	if (disk->nodes.of && disk->nodes.of->nodes.working == disk)
+		copy_info(&disk->nodes.of->control, &job->counters);
 }

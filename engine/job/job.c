@@ -178,13 +178,23 @@ static void begin_idle(struct bpull_disk *disk)
 	const struct layer *overlay = disk_overlay(disk);
 	struct job *job = &disk->job;
 
-	if (!overlay->is_mixed || overlay->has_backing || !(job->flags & BPULL_JOB_ACCEPT_MIXED)) {
+	if (!disk->nodes.of && (!overlay->is_mixed || overlay->has_backing ||
+				!(job->flags & BPULL_JOB_ACCEPT_MIXED))) {
 		job_conclude(disk, BPULL_JOB_COMPLETED);
 		return;
 	}
 	job->step = JOB_DETACHING;
 	disk->link.changed = true;
 	job_publish_info(disk, job->start_ns);
+}
+
+/* The node's job is the disk's. */
+static void begin_for(struct bpull_disk *disk, struct bpull_disk *node)
+{
+	pthread_mutex_lock(&disk->control.mutex);
+	disk->control.running = true;
+	disk->nodes.working = node;
+	pthread_mutex_unlock(&disk->control.mutex);
 }
 
 void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
@@ -210,6 +220,8 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	c->rates.which = 0;
 	c->want_pause = c->keep_paused = o->flags & BPULL_JOB_START_PAUSED;
 	pthread_mutex_unlock(&c->mutex);
+	if (disk->nodes.of)
+		begin_for(disk->nodes.of, disk);
 	events_drop_taken(disk);
 	if (!overlay->has_backing || disk->chain->pull_to < 2) {
 		begin_idle(disk);

@@ -21,6 +21,7 @@
 #include "engine/core/op.h"
 #include "engine/guest/guest.h"
 #include "engine/job/job.h"
+#include "engine/job/node.h"
 #include "io/base.h"
 #include "io/blocking.h"
 #include "io/io.h"
@@ -43,6 +44,8 @@ static void run_jobs(struct bpull_engine *engine, uint64_t now_ns)
 	}
 	if (company_was_left(engine))
 		engine_rerun(engine); /* others may go on */
+	node_sweep(engine);
+	first = engine->disks;
 	if (!first || !first->next)
 		return;
 	engine->disks = first->next;

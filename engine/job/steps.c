@@ -40,6 +40,18 @@
 #include "io/err.h"
 #include "io/file.h"
 
+/* From now on no thread asks anything of the job. A node has done its work. */
+static void end_control(struct bpull_disk *disk)
+{
+	for (struct bpull_disk *d = disk; d; d = d->nodes.of) {
+		pthread_mutex_lock(&d->control.mutex);
+		d->control.running = false;
+		d->nodes.working = NULL;
+		pthread_mutex_unlock(&d->control.mutex);
+	}
+	disk->nodes.is_over = disk->nodes.of;
+}
+
 void job_conclude(struct bpull_disk *disk, enum bpull_job_status status)
 {
 	struct job *job = &disk->job;
@@ -59,9 +71,7 @@ void job_conclude(struct bpull_disk *disk, enum bpull_job_status status)
 	job->counters.status = status;
 	job->counters.error = status == BPULL_JOB_FAILED ? job->error : 0;
 	job_publish_info(disk, engine_now_ns());
-	pthread_mutex_lock(&disk->control.mutex);
-	disk->control.running = false;
-	pthread_mutex_unlock(&disk->control.mutex);
+	end_control(disk);
 	events_push(disk, status, job->counters.error,
 		    status == BPULL_JOB_FAILED || job->says_mixed ? job->message : "");
 }
@@ -93,6 +103,17 @@ static void begin_verifying(struct bpull_disk *disk, enum job_step after)
 	disk->job.step = JOB_VERIFYING;
 }
 
+static void hide_pulled(struct bpull_disk *disk)
+{
+	const struct disk_nodes *nodes = &disk->nodes;
+	unsigned to = disk->chain->pull_to;
+
+	chain_hide(disk->chain, 1, to);
+	if (nodes->of)
+		chain_hide(nodes->of->chain, nodes->depth + 1, nodes->depth + to);
+	guest_note_hidden(disk);
+}
+
 /* From here on what the overlay lacks reads as zeros, or from the new base, as it will without the
  * link: a base that changes while the job waits in READY does not show, neither to a guest nor
  * around what it writes. */
@@ -107,8 +128,7 @@ static void finish_proof(struct bpull_disk *disk)
 		begin_verifying(disk, JOB_DETACHING);
 		return;
 	}
-	chain_hide(disk->chain, 1, disk->chain->pull_to);
-	guest_note_hidden(disk);
+	hide_pulled(disk);
 	job->counters.cur = job->counters.end;
 	job->step = JOB_DETACHING;
 	if (job->flags & BPULL_JOB_MANUAL_FINALIZE) {
@@ -233,7 +253,8 @@ void job_step_detaching(struct bpull_disk *disk)
 	if (commit_is_detaching(disk))
 		return;
 	guest_end_drop(disk);
-	if (!job_close_dropped(disk) || !mixed_clear(disk) || !job_finish_flatten(disk))
+	if (!job_close_dropped(disk) || !mixed_clear(disk) || !job_finish_flatten(disk) ||
+	    !job_rest_node(disk))
 		return;
 	job_conclude(disk, BPULL_JOB_COMPLETED); /* I4 */
 }
@@ -248,6 +269,7 @@ void job_step_begin_unwinding(struct bpull_disk *disk)
 	job->commit_target = 0;
 	job_forget_stop(job);
 	chain_show_all(disk->chain);
+	chain_show_all(disk_opened(disk)->chain);
 	guest_end_drop(disk);
 	commit_keep_link(disk);
 }
@@ -274,7 +296,7 @@ void job_step_unwinding(struct bpull_disk *disk)
 		return;
 	if (commit_is_stalled(disk))
 		job_say_uncommitted(disk, commit_stall_error(disk));
-	if (!mixed_mark(disk))
+	if (!mixed_mark(disk) || !job_rest_node(disk))
 		return;
 	job_conclude(disk, disk->job.error ? BPULL_JOB_FAILED : BPULL_JOB_CANCELED);
 }

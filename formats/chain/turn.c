@@ -62,11 +62,7 @@ int chain_turn_writable(struct chain *chain, unsigned i, unsigned n_own, struct 
 
 int chain_turn_read_only(struct chain *chain, unsigned i, struct err *err)
 {
-	struct layer *layer = chain->layers[i];
-	int rc = turn_files(layer, false, err);
-
-	layer->is_overlay = false;
-	return rc;
+	return turn_files(chain->layers[i], false, err);
 }
 
 struct chain *chain_share_below(const struct chain *chain, unsigned from)

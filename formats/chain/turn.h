@@ -17,9 +17,9 @@ struct err;
  * -EBUSY: another program, or another disk of this engine, has it; -EACCES, -EROFS, -ENOTSUP; each
  * with a sentence, and all is as it was. Blocks. */
 int chain_turn_writable(struct chain *chain, unsigned i, unsigned n_own, struct err *err);
-/* Layer i is only read from now on, as a backing file is: all that was written to it is durable.
- * Blocks. -errno with a sentence: it could not be looked at, so nothing will tell if another
- * program changes it; it is read-only all the same. */
+/* Layer i is only read from now on, as a backing file is: all that was written to it is durable. On
+ * any thread; is_overlay is the caller's to clear. Blocks. -errno with a sentence: its locks are
+ * as before, or it can't be told any more if another program changes it. */
 int chain_turn_read_only(struct chain *chain, unsigned i, struct err *err);
 
 /* The layers from `from` on as a chain that holds them, too. NULL: no memory. */

@@ -57,6 +57,8 @@ void uring_tables_add_file(struct io *io, struct file *file)
 {
 	struct uring *u = (struct uring *)io;
 
+	if (uring_tables_slot(u, file) >= 0) /* it has another description: file_turn() */
+		io_uring_register_files_update(&u->ring, (unsigned)file->slot, &file->fd, 1);
 	if (file->slot >= 0 || file->fd < 0)
 		return;
 	for (unsigned i = 0; i < u->n_slots; i++) {

@@ -151,7 +151,7 @@ static void touch_base(struct sim_job *j)
 static bool run_to_mark_over_stall(struct sim_job *j)
 {
 	while (sim_job_is_running(j) && sim_job_step(j) == JOB_COPYING &&
-	       !j->guest.disk->has_copied)
+	       !j->guest.disk->since_opened.has_copied)
 		sim_job_step_once(j);
 	while (sim_job_is_running(j) && !commit_is_running(j->guest.disk))
 		sim_job_step_once(j);
@@ -205,7 +205,7 @@ Test(asides, a_mark_that_is_not_begun_leaves_the_disk_free)
 		disk = j.guest.disk;
 		sim_job_request(&j, SIM_GUEST_WRITE); /* the first one prepares the image */
 		sim_job_run_guest(&j);
-		while (sim_job_is_running(&j) && !disk->has_copied)
+		while (sim_job_is_running(&j) && !disk->since_opened.has_copied)
 			sim_job_step_once(&j);
 		touch_base(&j);
 		disk->n_walking++;

@@ -49,7 +49,8 @@ static void pause_and_change(struct sim_pull *pull, void *arg)
 	struct bpull_job_info info = { .size = sizeof(info) };
 
 	bpull_job_get_info(pull->disk, &info);
-	if (pause->is_paused || !pull->disk->has_copied || info.state != BPULL_JOB_RUNNING)
+	if (pause->is_paused || !pull->disk->since_opened.has_copied ||
+	    info.state != BPULL_JOB_RUNNING)
 		return;
 	pause->is_paused = true;
 	pause->n_begun = pull->disk->commits.n_begun;

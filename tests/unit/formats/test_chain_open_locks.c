@@ -167,6 +167,8 @@ Test(chain_open, a_base_turns_writable_and_back)
 	cr_assert_eq(chain_turn_writable(chain, 1, 2, &err), -EBUSY, "once at a time");
 
 	cr_assert_eq(chain_turn_read_only(below, 0, &err), 0);
+	cr_assert(!below->layers[0]->file->writable);
+	below->layers[0]->is_overlay = false;
 	cr_assert_eq(chain_rig_open("clone", true, &other), 0);
 	chain_close(other, NULL, NULL);
 	chain_close(below, NULL, NULL);

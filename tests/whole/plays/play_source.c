@@ -278,7 +278,8 @@ bool play_sources_must_be_marked(const struct play *p)
 	const struct bpull_disk *disk = p->guest.disk;
 
 	return p->closed_with_job && p->is_stale && p->base_changed && !p->may_have_let_go &&
-	       disk->has_copied && !disk->poisoned && layer_has_claims(disk_overlay(disk));
+	       disk->since_opened.has_copied && !disk->poisoned &&
+	       layer_has_claims(disk_overlay(disk));
 }
 
 /* No pull goes over the mixture, through bases that are right. */

@@ -46,8 +46,8 @@ void play_judge_mark(struct play *p, const char *message)
 	const struct bpull_disk *disk = p->guest.disk;
 	const struct layer *overlay = disk_overlay(disk);
 
-	if (!p->base_changed || p->changed_in == JOB_IDLE || !disk->has_copied || disk->poisoned ||
-	    !layer_has_claims(overlay))
+	if (!p->base_changed || p->changed_in == JOB_IDLE || !disk->since_opened.has_copied ||
+	    disk->poisoned || !layer_has_claims(overlay))
 		return;
 	play_met.marked += overlay->is_mixed;
 	CHECK(p, overlay->is_mixed || strstr(message, "could not be marked"),

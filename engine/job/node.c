@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "engine/job/node.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "engine/commit/batch.h"
+#include "engine/commit/commit.h"
+#include "engine/commit/state.h"
+#include "engine/copy/company.h"
+#include "engine/copy/walk.h"
+#include "engine/core/aside.h"
+#include "engine/core/disk.h"
+#include "engine/core/events.h"
+#include "engine/core/loop.h"
+#include "engine/job/info.h"
+#include "formats/chain/chain.h"
+#include "formats/chain/turn.h"
+#include "formats/core/layer.h"
+#include "formats/core/layer_fill.h"
+#include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
+
+/* The chains that hold a node's layers: the disk's and the node's own. */
+#define N_CHAINS 2u
+
+static void note_turned(struct bpull_disk *node)
+{
+	const struct layer *overlay = disk_overlay(node);
+
+	disk_note_file_opened(node, overlay->file);
+	if (disk_has_data_file(node))
+		disk_note_file_opened(node, overlay->data);
+}
+
+static void turn_back(struct bpull_disk *node)
+{
+	struct err err;
+
+	chain_turn_read_only(node->chain, 0, &err);
+	disk_overlay(node)->is_overlay = disk_overlay(node)->file->writable;
+}
+
+static int make_writable(struct bpull_disk *node, struct err *err)
+{
+	struct layer *overlay = disk_overlay(node);
+	int rc = chain_turn_writable(node->chain, 0, N_CHAINS, err);
+
+	if (rc)
+		return rc;
+	note_turned(node);
+	rc = layer_begin_writing(overlay, err);
+	if (rc)
+		turn_back(node);
+	node->may_write = !rc;
+	return rc;
+}
+
+struct bpull_disk *node_new(struct bpull_disk *of, unsigned depth)
+{
+	struct bpull_disk *node = calloc(1, sizeof(*node));
+
+	if (!node)
+		return NULL;
+	node->engine = of->engine;
+	/* There is a guest, if only the other disk's. */
+	node->flags = BPULL_DISK_GUEST_IO;
+	node->nodes.of = of;
+	node->nodes.depth = depth;
+	node->chain = chain_share_below(of->chain, depth);
+	if (node->chain && !copy_walk_open(node)) {
+		job_init_control(node);
+		return node;
+	}
+	chain_close(node->chain, disk_note_file_closing, of->engine);
+	free(node);
+	return NULL;
+}
+
+void node_free(struct bpull_disk *node)
+{
+	chain_close(node->chain, disk_note_file_closing, node->engine);
+	copy_walk_close(node);
+	job_free_control(node);
+	free(node->base_name);
+	free(node);
+}
+
+int node_open(struct bpull_disk *node, struct err *err)
+{
+	struct bpull_engine *engine = node->engine;
+	int rc = make_writable(node, err);
+
+	if (rc)
+		return rc;
+	node->guests.len = disk_overlay(node)->guest_len;
+	node->next = engine->disks;
+	engine->disks = node;
+	node->nodes.of->nodes.n++;
+	return 0;
+}
+
+/* Takes it off the engine's list, and out of all that looks at disks. */
+static void node_leave_engine(struct bpull_disk *node)
+{
+	struct bpull_disk **link = &node->engine->disks;
+
+	while (*link != node)
+		link = &(*link)->next;
+	*link = node->next;
+	company_leave(node);
+	node->nodes.of->nodes.n--;
+	engine_rerun(node->engine);
+}
+
+/* No worker closed them: the other disk's close does it. */
+static void hand_dropped_over(struct bpull_disk *node)
+{
+	struct file *file;
+
+	while ((file = node->dropped_files)) {
+		node->dropped_files = file->next_closing;
+		file->next_closing = node->nodes.of->dropped_files;
+		node->nodes.of->dropped_files = file;
+	}
+}
+
+static void node_destroy(struct bpull_disk *node)
+{
+	hand_dropped_over(node);
+	node_leave_engine(node);
+	commit_abandon(node);
+	node_free(node);
+}
+
+void node_close(struct bpull_disk *node)
+{
+	if (disk_overlay(node)->is_overlay)
+		turn_back(node);
+	node_destroy(node);
+}
+
+static bool is_quiet(const struct bpull_disk *node)
+{
+	return node->job.step == JOB_IDLE && !node->guests.first && !node->guests.discard.runs &&
+	       !node->n_background && !aside_runs(node) &&
+	       (!commit_is_running(node) || commit_is_stalled(node));
+}
+
+void node_sweep(struct bpull_engine *engine)
+{
+	struct bpull_disk *next;
+
+	for (struct bpull_disk *disk = engine->disks; disk; disk = next) {
+		next = disk->next;
+		if (disk->nodes.is_over && is_quiet(disk))
+			node_destroy(disk);
+	}
+}

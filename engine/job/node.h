@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Nodes: a backing file of an open disk that is written to, with what lies below it, as a disk of
+ * its own. A compaction is a pull on a node; a commit writes through one.
+ *
+ * The disk that was opened reads through the same layers, in memory, so it sees at once what is
+ * published there. What that disk's requests may still use is waited for by the same numbers as
+ * its own (guest_may_drop(), guest_is_drained()).
+ */
+#ifndef BLOCKPULL_JOB_NODE_H
+#define BLOCKPULL_JOB_NODE_H
+
+#include "io/base.h"
+
+struct bpull_disk;
+struct bpull_engine;
+struct err;
+
+/* The lower end of `of`'s chain from layer `depth` on, to be asked about only: nothing of it is
+ * written, and the engine does not know it. NULL: no memory. */
+struct bpull_disk *node_new(struct bpull_disk *of, unsigned depth);
+/* Of a node that the engine does not know. */
+void node_free(struct bpull_disk *node);
+/* Its image may be written to from now on, and the engine knows it: node_close() must follow, or a
+ * job. `of` is an open disk without a job. 0, or -errno with a sentence: -EBUSY another program or
+ * another disk of the engine has the file. Blocks. */
+int node_open(struct bpull_disk *node, struct err *err);
+/* No job was begun on it. It is freed. Blocks. */
+void node_close(struct bpull_disk *node);
+/* Frees the nodes whose job has ended, as far as nothing of them is in flight. */
+void node_sweep(struct bpull_engine *engine);
+
+#endif
