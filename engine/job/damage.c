@@ -109,18 +109,20 @@ static int map_action(struct plan_walk *w, enum plan_action action, uint64_t gue
 }
 
 /* Compressed data that lies inside another guest cluster (QEMU 7.2 puts it there after a discard)
- * maps well, and one of the two is overwritten: only a look at the whole layer tells. */
+ * maps well, and one of the two is overwritten: only a look at the whole layer tells. One look is
+ * enough for all jobs, but of a block device, to which others may have written without a trace. */
 static int check_packed(struct plan_walk *w, struct err *err)
 {
 	for (unsigned i = 1; i < w->chain->n_layers; i++) {
 		struct layer *layer = w->chain->layers[i];
 		struct check_result found = { 0 };
 		struct shown shown;
-		int rc = 0;
+		int rc;
 
+		if (!w->has_packed[i] || layer->is_checked)
+			continue;
 		blocking_begin(); /* a lower layer never changes */
-		if (w->has_packed[i])
-			rc = layer_check(layer, &found, err);
+		rc = layer_check(layer, &found, err);
 		blocking_end();
 		if (rc)
 			return rc;
@@ -135,6 +137,7 @@ static int check_packed(struct plan_walk *w, struct err *err)
 				       "(compressed data inside them, or tables); nothing was "
 				       "changed: see blockpull check, or restore it from a copy",
 				       file_show(layer->file, &shown), found.n_overlaps);
+		layer->is_checked = !layer->file->is_block;
 	}
 	return 0;
 }
@@ -221,9 +224,11 @@ int damage_refuse(struct plan_walk *w, struct err *err)
 	if (rc && !err->message[0])
 		err_errno(err, rc, "%s: its chain cannot be read; nothing was changed",
 			  file_show(overlay->file, &shown));
-	/* begin_writing may mend tables; those of the others are wanted later, one by one. */
+	/* begin_writing may mend tables; those of the others are wanted later, one by one, and are
+	 * soon read again where they are no source's. */
 	for (unsigned i = 0; i < chain->n_layers; i++)
-		table_cache_drop_clean(w->cache, chain->layers[i]->file);
+		if (!chain->layers[i]->file->is_source)
+			table_cache_drop_clean(w->cache, chain->layers[i]->file);
 	return rc;
 }
 

@@ -56,6 +56,7 @@ int chain_turn_writable(struct chain *chain, unsigned i, unsigned n_own, struct 
 		return rc;
 	/* It changes: nothing that was seen of it stays true. */
 	layer->hint.off = layer->hint.end = 0;
+	layer->is_checked = false;
 	layer->is_overlay = true;
 	return 0;
 }

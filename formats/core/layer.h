@@ -149,6 +149,8 @@ struct layer {
 	} hint;
 	unsigned n_users; /* chains of this engine that hold it */
 	bool is_overlay;
+	/* The engine: a check of this backing layer found that no cluster has two owners. */
+	bool is_checked;
 	uint64_t number; /* format_open(): no other layer of the process has it, or has had it */
 };
 
