@@ -3,8 +3,6 @@
  * blockpull-bench boot: what a machine asks for when it boots, over a base that is far
  * away; then the same on another overlay, for which a pull has brought that first.
  */
-#include "bench/boot.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -21,6 +19,7 @@
 #include "bench/rig/machine.h"
 #include "bench/rig/place.h"
 #include "bench/rig/scene.h"
+#include "bench/rig/slow_base.h"
 #include "bench/rig/timed.h"
 #include "tools/trace/file.h"
 #include "tools/words/exit_code.h"

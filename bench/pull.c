@@ -7,7 +7,6 @@
  */
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -179,23 +178,10 @@ static int pull_one_run(struct bench *b, unsigned method, uint64_t round)
 	return code;
 }
 
-static int pull_compare_u64(const void *a, const void *b)
-{
-	const uint64_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
 /* Of all rounds of a method. */
 struct summary {
 	uint64_t min_ns, median_ns, max_ns, cpu_ns, rss_len;
 };
-
-static uint64_t pull_median(uint64_t *values, uint64_t n)
-{
-	qsort(values, n, sizeof(values[0]), pull_compare_u64);
-	return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
-}
 
 static struct summary pull_summarize(const struct bench *b, unsigned method)
 {
@@ -207,10 +193,10 @@ static struct summary pull_summarize(const struct bench *b, unsigned method)
 		if (b->costs[method][i].rss_len > s.rss_len)
 			s.rss_len = b->costs[method][i].rss_len;
 	}
-	s.cpu_ns = pull_median(values, b->rounds);
+	s.cpu_ns = timed_median(values, b->rounds);
 	for (uint64_t i = 0; i < b->rounds; i++)
 		values[i] = b->costs[method][i].wall_ns;
-	s.median_ns = pull_median(values, b->rounds);
+	s.median_ns = timed_median(values, b->rounds);
 	s.min_ns = values[0];
 	s.max_ns = values[b->rounds - 1];
 	return s;

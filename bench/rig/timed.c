@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -36,6 +37,19 @@ void *timed_shared(size_t len)
 		return NULL;
 	}
 	return mem;
+}
+
+static int timed_compare(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+uint64_t timed_median(uint64_t *values, uint64_t n)
+{
+	qsort(values, n, sizeof(values[0]), timed_compare);
+	return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
 static uint64_t timed_ns_of(struct timeval t)

@@ -22,5 +22,7 @@ int timed_run(int (*work)(void *opaque), void *opaque, const char *made, struct 
 /* Zeroed memory that children share; never freed. NULL: there is none. */
 void *timed_shared(size_t len);
 uint64_t timed_now_ns(void); /* CLOCK_MONOTONIC */
+/* Sorts them; n > 0. */
+uint64_t timed_median(uint64_t *values, uint64_t n);
 
 #endif

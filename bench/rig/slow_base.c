@@ -3,6 +3,8 @@
  * Every answer takes as long as every other, so questions end in the order in which
  * they came: one thread and one queue are enough for any number of them in flight.
  */
+#include "bench/rig/slow_base.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -13,7 +15,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "bench/boot.h"
 #include "bench/rig/timed.h"
 
 struct slow_question {
@@ -27,7 +28,7 @@ struct slow_question {
 struct slow_base {
 	int fd;
 	uint64_t len, delay_ns;
-	atomic_uint_fast64_t n_reads;
+	atomic_uint_fast64_t n_reads, read_len;
 	pthread_t thread;
 	pthread_mutex_t mutex;
 	pthread_cond_t come;
@@ -86,6 +87,7 @@ static void slow_read(void *source, void *buf, size_t len, uint64_t offset,
 		return;
 	}
 	atomic_fetch_add(&base->n_reads, 1);
+	atomic_fetch_add(&base->read_len, len);
 	*q = (struct slow_question){ .ask = ask,
 				     .buf = buf,
 				     .len = len,
@@ -134,6 +136,11 @@ uint64_t slow_base_reads(struct slow_base *base)
 	return atomic_load(&base->n_reads);
 }
 
+uint64_t slow_base_read_len(struct slow_base *base)
+{
+	return atomic_load(&base->read_len);
+}
+
 int slow_base_find(void *opaque, const struct bpull_open_request *request, struct bpull_base *found,
 		   struct bpull_error *error)
 {
@@ -141,8 +148,10 @@ int slow_base_find(void *opaque, const struct bpull_open_request *request, struc
 
 	(void)request;
 	(void)error;
-	found->source = (struct bpull_source){
-		.size = sizeof(found->source), .ops = &slow_ops, .source = base, .length = base->len
-	};
+	found->source = (struct bpull_source){ .size = sizeof(found->source),
+					       .ops = &slow_ops,
+					       .source = base,
+					       .length = base->len,
+					       .identity = "slow base" };
 	return 0;
 }
