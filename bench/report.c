@@ -19,8 +19,8 @@
 const char report_help[] =
 	"Usage: blockpull-bench report FILE.json... >PAGE.html\n"
 	"\n"
-	"Makes one page, with pictures, of results that were printed with --json (of pull,\n"
-	"guest and limit, and of './tools/dev bench --json'). It refers to nothing else.\n"
+	"Makes one page, with pictures, of results that were printed with --json (of all\n"
+	"commands but stall, and of './tools/dev bench --json'). It refers to nothing else.\n"
 	"Needs python3.\n"
 	"\n"
 	"Options:\n"

@@ -16,9 +16,10 @@ import sys
 WIDTH = 760
 NAMES = {"blockpull": "blockpull", "ceiling": "plain copy", "ref": "O_DIRECT copy", "rebase": "qemu-img rebase",
          "stream": "QSD block-stream", "convert": "qemu-img convert", "clone": "FICLONERANGE", "raw": "raw io_uring",
-         "alone": "library", "with_pull": "library, beside a pull"}
+         "alone": "library", "with_pull": "library, beside a pull", "together": "one engine", "apart": "a process each",
+         "direct": "one engine, O_DIRECT", "copies": "plain copies"}
 COLOURS = {"blockpull": 1, "ceiling": 0, "ref": 0, "clone": 0, "rebase": 2, "stream": 3, "convert": 4, "raw": 0,
-           "alone": 1, "with_pull": 2}
+           "alone": 1, "with_pull": 2, "together": 1, "apart": 3, "direct": 1, "copies": 0}
 
 STYLE = """
 :root { color-scheme: light dark; --page: #fbfbfa; --card: #fff; --ink: #1c2126; --dim: #5c6670; --line: #e1e4e8;
@@ -320,6 +321,20 @@ def show_limit(result):
     return "".join(show_limit_run(run) for run in result["runs"])
 
 
+def show_fanout(result):
+    o, ways = result["options"], result["ways"]
+    times = [(NAMES.get(n, n), COLOURS.get(n, 0), w["median_seconds"], w["min_seconds"], w["max_seconds"]) for n, w in ways.items()]
+    reads = [(NAMES.get(n, n), COLOURS.get(n, 0), *(w["read_of_base"],) * 3) for n, w in ways.items()]
+    cells = [[esc(NAMES.get(n, n)), f"{w['min_seconds']:.3f}", f"{w['median_seconds']:.3f}", f"{w['max_seconds']:.3f}",
+              "" if w["ratio"] is None else f"{w['ratio']:.2f}", f"{w['cpu_seconds']:.2f}", size(w["read_bytes"]), f"{w['read_of_base']:.3f}"]
+             for n, w in ways.items()]
+    return section(
+        f"Fan-out: {o['images']} overlays on one base, {o['format']}",
+        dim(f"A base of {size(o['data_bytes'])}, whose answers take {o['delay_ms']} ms, {o['rounds']} rounds; until all is durable"),
+        bars(times, "seconds", left=170), "<h3>Bytes read of the base, in its length</h3>", bars(reads, "x base", left=170),
+        table(["", "min s", "median s", "max s", "x copies", "CPU s", "read", "x base"], cells))
+
+
 def show_nbd_guest(result):
     rows, words = result["results"], ("p50_ns", "p90_ns", "p99_ns", "p999_ns", "max_ns")
     drawn = [(name, 1 if name.startswith("blockpull") else 3, *(row["p99_ns"] / 1e3,) * 3) for name, row in rows.items()]
@@ -330,7 +345,8 @@ def show_nbd_guest(result):
               [[esc(name), f"{row['iops']:,.0f}"] + [duration(row[word]) for word in words] for name, row in rows.items()]))
 
 
-SHOW = {"nbd_guest": show_nbd_guest, "scenarios": show_scenarios, "pull": show_pull, "guest": show_guest, "limit": show_limit}
+SHOW = {"nbd_guest": show_nbd_guest, "scenarios": show_scenarios, "pull": show_pull, "guest": show_guest, "limit": show_limit,
+        "fanout": show_fanout}
 
 
 def page(results):

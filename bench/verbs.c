@@ -13,6 +13,8 @@ const struct bench_verb bench_verbs[] = {
 	  stall_help, stall_options, false },
 	{ "boot", boot_main, "a boot over a far base, without and with the hot blocks first",
 	  boot_help, boot_options, false },
+	{ "fanout", fanout_main, "many overlays on one base: how often is it read", fanout_help,
+	  fanout_options, false },
 	{ "report", report_main, "an HTML page from results", report_help, report_options, true },
 };
 const size_t bench_verbs_n = sizeof(bench_verbs) / sizeof(bench_verbs[0]);

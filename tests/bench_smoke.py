@@ -197,6 +197,20 @@ def boots():
         assert "line 4" in ours("boot", "--trace", trace.name, code=2)
 
 
+def fanouts():
+    for words in (), ("--format", "qed"):
+        result = json.loads(ours("fanout", "--images", "5", "--data", "8M", "--json", *words))
+        read = {name: way["read_bytes"] / (8 << 20) for name, way in result["ways"].items()}
+        assert 1 <= read["together"] <= 1.05 and 1 <= read["direct"] <= 1.05, read  # once, whatever the number of overlays
+        assert 5 <= read["apart"] <= 5.25 and read["copies"] == 5, read
+        for way in result["ways"].values():
+            (run,) = way["runs"]
+            assert 0 < run["first_seconds"] <= run["seconds"] == way["median_seconds"], run
+        assert result["ways"]["together"]["runs"][0]["reads"] * 3 < result["ways"]["apart"]["runs"][0]["reads"], result
+    assert "x base read" in ours("fanout", "--images", "1", "--data", "2M", "--rounds", "2", "--delay", "1")
+    assert "free" in ours("fanout", "--images", "256", "--data", "64G", code=7)
+
+
 def every_stall():
     """That each operation was made, and reads beside it were counted; never how long they took."""
     phases = json.loads(ours("stall", "--size", "512M", "--times", "2", "--json"))["phases"]
@@ -226,13 +240,13 @@ def reports():
     with tempfile.TemporaryDirectory() as top:
         names = []
         for words in (("pull", "--data", "4M", "--rounds", "1"), ("guest", "--size", "4M", "--seconds", "1", "--with-pull", "--data", "4M"),
-                      ("limit", "--rate", "4M", "--jobs", "2", "--seconds", "1")):
+                      ("limit", "--rate", "4M", "--jobs", "2", "--seconds", "1"), ("fanout", "--images", "2", "--data", "4M")):
             names.append(os.path.join(top, words[0]))
             with open(names[-1], "w") as file:
                 file.write(ours(*words, "--json"))
         page = Page(subprocess.run([bench_exe, "report", *names], check=True, capture_output=True, text=True).stdout)
-        assert page.seen.count("svg") == 2 + 2 + 1, page.seen.count("svg")
-        for words in ("library, beside a pull", "plain copy", "4 MiB/s", "job 2"):
+        assert page.seen.count("svg") == 2 + 2 + 1 + 2, page.seen.count("svg")
+        for words in ("library, beside a pull", "plain copy", "4 MiB/s", "job 2", "2 overlays", "a process each"):
             assert words in page.words, words
         with open(names[0]) as file:
             hostile = json.load(file)
@@ -248,13 +262,13 @@ def reports():
 
 
 def told():
-    for command in ("pull", "guest", "limit", "stall", "boot", "report"):
+    for command in ("pull", "guest", "limit", "stall", "boot", "fanout", "report"):
         done = subprocess.run([bench_exe, command, "--help"], capture_output=True, text=True)
         assert done.returncode == 0 and done.stdout.startswith(f"Usage: blockpull-bench {command}"), done
         done = subprocess.run([bench_exe, command, "--no-such"], capture_output=True, text=True)
         assert done.returncode == 2 and "--no-such" in done.stderr and not done.stdout, done
     for words in (("pull", "--rounds", "0"), ("pull", "--data", "1Mb"), ("pull", "name"), ("guest", "--depth", "257"),
-                  ("guest", "--rw", "erase"), ("limit", "--rate", "0"), ("limit", "--jobs", "17"), ("pull", "--cluster-size", "5000"),
+                  ("guest", "--rw", "erase"), ("limit", "--rate", "0"), ("limit", "--jobs", "17"), ("fanout", "--images", "257"), ("fanout", "--data", "0"), ("pull", "--cluster-size", "5000"),
                   ("erase",), (), ("report",)):
         assert subprocess.run([bench_exe, *words], capture_output=True).returncode == 2, words
     assert "free" in ours("pull", "--data", "1000T", code=7)
@@ -336,6 +350,7 @@ CASES = [("every scenario is proven", proven),
          ("blockpull-bench guest: reads, writes, allocations, a pull beside them", every_guest),
          ("blockpull-bench limit: rates and shares", every_limit),
          ("blockpull-bench boot: what a pull brought first is not read of the base again", boots),
+         ("blockpull-bench fanout: a base is read once for all", fanouts),
          ("blockpull-bench stall: each operation, with reads beside it", every_stall),
          ("a report is one sound page, and says what is wrong with a result", reports),
          ("help, usage, no room, no output", told),
