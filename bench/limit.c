@@ -20,6 +20,7 @@
 #include "bench/rig/machine.h"
 #include "bench/rig/place.h"
 #include "bench/rig/scene.h"
+#include "tools/budget/page.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/size.h"
 
@@ -33,11 +34,14 @@ const char limit_help[] =
 	"Usage: blockpull-bench limit [OPTION...]\n"
 	"\n"
 	"Pulls under each rate for some seconds and looks for the worst window of one second\n"
-	"and of a tenth. Several jobs share the rate.\n"
+	"and of a tenth. Several jobs share the rate; so do several processes, by a budget\n"
+	"of the host, as --host-budget of 'blockpull pull' has it.\n"
 	"\n"
 	"Options:\n"
 	"  --rate RATE        one to try; repeatable (default: 1M, 10M, 100M and 1G)\n"
 	"  --jobs N           pulls at once, 1 to 16 (default: 1)\n"
+	"  --processes N      in place of jobs: pulls of a process each, 1 to 16\n"
+	"  --kill             with processes: the first of them is killed half way\n"
 	"  --seconds N        for each rate (default: 10)\n"
 	"  --data SIZE        at most for each rate; a pull that has copied all ends early\n"
 	"                     (default: 4G)\n"
@@ -48,6 +52,8 @@ const char limit_help[] =
 enum {
 	OPT_RATE = 256,
 	OPT_JOBS,
+	OPT_PROCESSES,
+	OPT_KILL,
 	OPT_SECONDS,
 	OPT_DATA,
 	OPT_DIR,
@@ -57,6 +63,8 @@ enum {
 const struct option limit_options[] = {
 	{ "rate", required_argument, NULL, OPT_RATE },
 	{ "jobs", required_argument, NULL, OPT_JOBS },
+	{ "processes", required_argument, NULL, OPT_PROCESSES },
+	{ "kill", no_argument, NULL, OPT_KILL },
 	{ "seconds", required_argument, NULL, OPT_SECONDS },
 	{ "data", required_argument, NULL, OPT_DATA },
 	{ "dir", required_argument, NULL, OPT_DIR },
@@ -67,10 +75,14 @@ const struct option limit_options[] = {
 struct bench {
 	uint64_t rates[MAX_RATES];
 	unsigned n_rates;
-	uint64_t n_jobs, seconds, data_len;
+	uint64_t n_jobs, n_processes, seconds, data_len; /* 0: not said */
 	const char *dir;
-	bool json;
+	bool kill, json;
 };
+
+/* A host's budget saves up so much for an idle time; and each process may be a run late. */
+#define BUDGET_BURST_PARTS 20 /* of a second */
+#define RUN_LEN            (UINT64_C(1) << 20)
 
 /* Of one rate. */
 struct verdict {
@@ -80,10 +92,39 @@ struct verdict {
 	double second_high;
 	bool has_tenth;
 	uint64_t tenth_bytes, tenth_allowed;
-	double share_low, share_high; /* of a job's fair share */
+	double share_low, share_high; /* of a job's fair share, of those that were not killed */
+	double after_kill;            /* of the rate */
 };
 
-static struct verdict limit_judge(const struct limit_run *run)
+/* What is measured, beside the run itself. */
+struct limit_kind {
+	bool are_processes;
+	uint64_t killed_ns; /* the first one, so long after the beginning; 0: none */
+};
+
+static void limit_judge_shares(const struct limit_run *run, const struct limit_kind *kind,
+			       struct verdict *v)
+{
+	unsigned first = kind->killed_ns ? 1 : 0, n = run->n_jobs - first;
+	uint64_t end_ns = run->series[0]->samples[run->series[0]->n - 1].at_ns, total = 0;
+
+	for (unsigned i = first; i < run->n_jobs; i++)
+		total += series_at(run->series[1 + i], end_ns);
+	for (unsigned i = first; i < run->n_jobs && total; i++) {
+		double share = (double)series_at(run->series[1 + i], end_ns) * n / total;
+
+		v->share_low = i == first || share < v->share_low ? share : v->share_low;
+		v->share_high = i == first || share > v->share_high ? share : v->share_high;
+	}
+}
+
+static uint64_t limit_burst(const struct limit_run *run, const struct limit_kind *kind)
+{
+	return kind->are_processes ? run->rate / BUDGET_BURST_PARTS + run->n_jobs * RUN_LEN
+				   : run->rate / 10;
+}
+
+static struct verdict limit_judge(const struct limit_run *run, const struct limit_kind *kind)
 {
 	const struct series *all = run->series[0];
 	uint64_t end_ns = all->samples[all->n - 1].at_ns;
@@ -99,13 +140,11 @@ static struct verdict limit_judge(const struct limit_run *run)
 	}
 	v.has_tenth = series_windows(all, 0, SECOND_NS / 10, &w);
 	v.tenth_bytes = v.has_tenth ? w.max_bytes : 0;
-	v.tenth_allowed = run->rate / 10 + run->rate / 10; /* a tenth and the default burst */
-	for (unsigned i = 0; i < run->n_jobs && total; i++) {
-		double share = (double)series_at(run->series[1 + i], end_ns) * run->n_jobs / total;
-
-		v.share_low = !i || share < v.share_low ? share : v.share_low;
-		v.share_high = !i || share > v.share_high ? share : v.share_high;
-	}
+	v.tenth_allowed = run->rate / 10 + limit_burst(run, kind);
+	limit_judge_shares(run, kind, &v);
+	if (kind->killed_ns && end_ns > kind->killed_ns)
+		v.after_kill = (total - series_at(all, kind->killed_ns)) * 1e9 /
+			       (end_ns - kind->killed_ns) / run->rate;
 	return v;
 }
 
@@ -114,16 +153,21 @@ static void limit_add_double(struct json_object *to, const char *name, bool has,
 	json_object_object_add(to, name, has ? json_object_new_double(value) : NULL);
 }
 
-static struct json_object *limit_json_run(const struct limit_run *run)
+static struct json_object *limit_json_run(const struct limit_run *run,
+					  const struct limit_kind *kind)
 {
 	struct json_object *object = json_object_new_object(), *jobs = json_object_new_array();
 	const struct series *all = run->series[0];
 	uint64_t end_ns = all->samples[all->n - 1].at_ns;
-	struct verdict v = limit_judge(run);
+	struct verdict v = limit_judge(run, kind);
 
 	json_object_object_add(object, "rate", json_object_new_uint64(run->rate));
-	json_object_object_add(object, "burst", json_object_new_uint64(run->rate / 10));
+	json_object_object_add(object, "burst", json_object_new_uint64(limit_burst(run, kind)));
 	json_object_object_add(object, "jobs", json_object_new_int((int)run->n_jobs));
+	json_object_object_add(object, "are_processes",
+			       json_object_new_boolean(kind->are_processes));
+	limit_add_double(object, "killed_seconds", kind->killed_ns, kind->killed_ns / 1e9);
+	limit_add_double(object, "after_kill_of_rate", kind->killed_ns, v.after_kill);
 	limit_add_double(object, "seconds", true, end_ns / 1e9);
 	json_object_object_add(object, "ended_early", json_object_new_boolean(run->ended_early));
 	limit_add_double(object, "longest_sample_gap_seconds", true,
@@ -149,17 +193,19 @@ static void limit_print_head(const struct bench *b)
 {
 	if (b->json)
 		return;
-	printf("%llu jobs, up to %llu s for each rate; parts of the rate, worst second after the "
+	printf("%llu %s, up to %llu s for each rate; parts of the rate, worst second after the "
 	       "first\n  %-10s %8s %8s %8s %8s %22s %15s\n",
-	       (unsigned long long)b->n_jobs, (unsigned long long)b->seconds, "rate", "seconds",
-	       "mean", "lowest", "highest", "worst 0.1 s / allowed", "shares");
+	       (unsigned long long)b->n_jobs,
+	       b->n_processes ? "processes under one budget" : "jobs",
+	       (unsigned long long)b->seconds, "rate", "seconds", "mean", "lowest", "highest",
+	       "worst 0.1 s / allowed", "shares");
 }
 
-static void limit_print_row(const struct limit_run *run)
+static void limit_print_row(const struct limit_run *run, const struct limit_kind *kind)
 {
 	const struct series *all = run->series[0];
 	char rate[SIZE_TEXT_CAP], tenth[SIZE_TEXT_CAP], allowed[SIZE_TEXT_CAP];
-	struct verdict v = limit_judge(run);
+	struct verdict v = limit_judge(run, kind);
 
 	printf("  %-10s %8.2f %8.4f ", size_text(run->rate, rate),
 	       all->samples[all->n - 1].at_ns / 1e9, v.mean);
@@ -170,6 +216,9 @@ static void limit_print_row(const struct limit_run *run)
 	printf("%10s/%-10s %7.3f-%.3f%s\n", size_text(v.tenth_bytes, tenth),
 	       size_text(v.tenth_allowed, allowed), v.share_low, v.share_high,
 	       run->ended_early ? "  (all was copied)" : "");
+	if (kind->killed_ns)
+		printf("  %10s  one was killed after %.2f s: from then on the others had %.4f\n",
+		       "", kind->killed_ns / 1e9, v.after_kill);
 	if (series_longest_gap_ns(all) > GAP_NS)
 		printf("  %10s  the machine was busy: no sample for %.0f ms, which the windows "
 		       "may show\n",
@@ -195,6 +244,10 @@ static int limit_take_option(void *bench, int option)
 	case OPT_JOBS:
 		code = commands_count("limit", "--jobs", 1, LIMIT_MAX_JOBS, &b->n_jobs);
 		break;
+	case OPT_PROCESSES:
+		code = commands_count("limit", "--processes", 1, LIMIT_MAX_JOBS, &b->n_processes);
+		break;
+	case OPT_KILL: b->kill = true; break;
 	case OPT_SECONDS:
 		code = commands_count("limit", "--seconds", 1, MAX_SECONDS, &b->seconds);
 		break;
@@ -219,6 +272,15 @@ static int limit_parse(struct bench *b, int argc, char **argv)
 		b->n_rates = 4;
 	if (!code && b->data_len >> 44)
 		code = complain_usage("limit", "--data: at most 16 TiB");
+	if (!code && b->n_jobs && b->n_processes)
+		code = complain_usage("limit", "--jobs and --processes: only one of them");
+	if (!code && b->kill && b->n_processes < 2)
+		code = complain_usage("limit", "--kill: it needs --processes, two at least");
+	for (unsigned i = 0; !code && b->n_processes && i < b->n_rates; i++)
+		if (b->rates[i] > BUDGET_MAX_RATE)
+			code = complain_usage("limit", "--rate: a budget has 16 GiB/s at most");
+	if (!b->n_jobs)
+		b->n_jobs = b->n_processes ? b->n_processes : 1;
 	return code;
 }
 
@@ -229,10 +291,12 @@ static uint64_t limit_job_len(const struct bench *b, uint64_t rate)
 
 	if (len > b->data_len)
 		len = b->data_len;
-	return (len / b->n_jobs + (2 << 20) - 1) >> 20 << 20;
+	/* What a killed one leaves is the others'. */
+	return (len / (b->n_jobs - b->kill) + (2 << 20) - 1) >> 20 << 20;
 }
 
-static int limit_one_rate(const struct bench *b, uint64_t rate, struct limit_run *run)
+static int limit_one_rate(const struct bench *b, uint64_t rate, struct limit_run *run,
+			  struct limit_kind *kind)
 {
 	int code;
 
@@ -243,16 +307,19 @@ static int limit_one_rate(const struct bench *b, uint64_t rate, struct limit_run
 	sync();
 	if (!code) {
 		place_touch_memory(limit_job_len(b, rate) * b->n_jobs + (64 << 20));
-		code = limit_measure(run);
+		code = b->n_processes
+			       ? limit_measure_processes(run, b->kill ? &kind->killed_ns : NULL)
+			       : limit_measure(run);
 	}
 	return code;
 }
 
 int limit_main(int argc, char **argv)
 {
-	struct bench b = { .n_jobs = 1, .seconds = 10, .data_len = UINT64_C(4) << 30 };
+	struct bench b = { .seconds = 10, .data_len = UINT64_C(4) << 30 };
 	int code = limit_parse(&b, argc, argv);
 	struct json_object *head, *runs;
+	struct limit_kind kind = { .are_processes = b.n_processes > 0 };
 	struct limit_run run;
 	uint64_t longest = 0;
 
@@ -268,11 +335,11 @@ int limit_main(int argc, char **argv)
 	code = limit_run_init(&run, (unsigned)b.n_jobs);
 	limit_print_head(&b);
 	for (unsigned i = 0; i < b.n_rates && !code; i++) {
-		code = limit_one_rate(&b, b.rates[i], &run);
+		code = limit_one_rate(&b, b.rates[i], &run, &kind);
 		if (!code && b.json)
-			json_object_array_add(runs, limit_json_run(&run));
+			json_object_array_add(runs, limit_json_run(&run, &kind));
 		else if (!code)
-			limit_print_row(&run);
+			limit_print_row(&run, &kind);
 	}
 	json_object_object_add(head, "runs", runs);
 	if (!code && b.json)

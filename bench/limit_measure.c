@@ -87,11 +87,13 @@ static int limit_measure_open_jobs(struct jobs *jobs)
 	int rc;
 
 	eo.bandwidth = run->n_jobs > 1 ? run->rate : 0;
+	eo.budget = run->budget;
+	eo.budget_opaque = run->budget_opaque;
 	rc = code ? 0 : bpull_engine_open(&eo, &jobs->engine, &error);
 	for (unsigned i = 0; i < run->n_jobs && !rc && !code; i++) {
 		char name[16];
 
-		limit_measure_image_name(name, i);
+		limit_measure_image_name(name, run->first + i);
 		unlink(name);
 		code = scene_overlay(name, BPULL_FORMAT_QCOW2, base.st_size, CLUSTER_SIZE, "base",
 				     BPULL_FORMAT_RAW);
@@ -145,6 +147,8 @@ int limit_measure(struct limit_run *run)
 	int code = limit_measure_open_jobs(&jobs);
 
 	run->ended_early = false;
+	if (!code && run->ready)
+		run->ready(run->opaque);
 	if (!code)
 		code = limit_measure_start_jobs(&jobs);
 	if (!code && pthread_create(&sampler, NULL, limit_measure_run_sampler, &jobs))
@@ -157,7 +161,7 @@ int limit_measure(struct limit_run *run)
 	for (unsigned i = 0; i < run->n_jobs; i++) {
 		char name[16];
 
-		limit_measure_image_name(name, i);
+		limit_measure_image_name(name, run->first + i);
 		bpull_disk_close(jobs.disks[i]);
 		unlink(name);
 	}

@@ -131,8 +131,9 @@ def bars(rows, unit, goal=None, left=130):
     return svg(head + bottom + 24, f'<g transform="translate(0 {head})">', *out, "</g>", label=f"bars, {unit}")
 
 
-def curves(series, limits=(), height=220):
-    """Bytes a second over seconds. series: (name, colour, [[seconds, rate], ...]); limits: (name, rate)."""
+def curves(series, limits=(), height=220, moments=()):
+    """Bytes a second over seconds. series: (name, colour, [[seconds, rate], ...]); limits: (name, rate); moments:
+    (name, seconds)."""
     left, right, low = 84, 16, height - 34
     end = max([point[0] for _, _, points in series for point in points] + [1e-3])
     top = max([point[1] for _, _, points in series for point in points] + [rate for _, rate in limits] + [1])
@@ -152,6 +153,8 @@ def curves(series, limits=(), height=220):
     for name, rate in limits:
         out += [line(left, y_of(rate), WIDTH - right, y_of(rate), "goal"),
                 text(WIDTH - right, y_of(rate) - 5, name, "end", "goalt")]
+    for name, seconds in moments:
+        out += [line(x_of(seconds), 14, x_of(seconds), low, "goal"), text(x_of(seconds) + 5, 24, name, cls="goalt")]
     return svg(height, *out, label="throughput over time")
 
 
@@ -302,18 +305,22 @@ def show_guest(result):
 
 
 def show_limit_run(run):
-    lines = [("all jobs", 1, run["throughput"])]
+    one, killed = "process" if run.get("are_processes") else "job", run.get("killed_seconds")
+    many = one + ("es" if run.get("are_processes") else "s")
+    lines = [("all " + many, 1, run["throughput"])]
     if run["jobs"] > 1:
-        lines = [(f"job {i + 1}", 2 + i % 3, points) for i, points in enumerate(run["job_throughput"])] + lines
+        lines = [(f"{one} {i + 1}", 2 + i % 3, points) for i, points in enumerate(run["job_throughput"])] + lines
     share = lambda value: "-" if value is None else f"{100 * value:.2f} %"
     tenth = "-" if run["tenth_max_bytes"] is None else size(run["tenth_max_bytes"])
     cells = [[f"{run['seconds']:.2f}", size(run["bytes"]), share(run["mean_of_rate"]), share(run["second_low_of_rate"]),
               share(run["second_high_of_rate"]), tenth, size(run["tenth_allowed_bytes"]),
               f"{100 * run['share_low']:.1f}-{100 * run['share_high']:.1f} %"]]
     note = dim("The run ended early: all was copied.") if run["ended_early"] else ""
-    return section(f"Limit: {size(run['rate'], '/s')}" + (f", {run['jobs']} jobs" if run["jobs"] > 1 else ""),
+    if killed:
+        note += dim(f"One was killed after {killed:.2f} s; from then on the others had {share(run['after_kill_of_rate'])} of the rate.")
+    return section(f"Limit: {size(run['rate'], '/s')}" + (f", {run['jobs']} {many}" if run["jobs"] > 1 else ""),
                    legend([(n, c) for n, c, _ in lines[-4:]]) if run["jobs"] > 1 else "",
-                   curves(lines, [("limit", run["rate"])]), note,
+                   curves(lines, [("limit", run["rate"])], moments=[("killed", killed)] if killed else ()), note,
                    table(["seconds", "copied", "mean", "lowest second", "highest second", "worst 0.1 s", "allowed", "shares"], cells))
 
 

@@ -232,6 +232,13 @@ def every_limit():
         assert run["throughput"] and run["tenth_max_bytes"] > 0 and not run["ended_early"]
     (shared,) = limit("--rate", "8M", "--jobs", "3")
     assert len(shared["job_throughput"]) == 3 and shared["share_low"] <= 1 <= shared["share_high"], shared
+    (budget,) = limit("--rate", "8M", "--processes", "3", "--kill")
+    assert budget["are_processes"] and .9 < budget["killed_seconds"] < budget["seconds"], budget
+    assert 0 < budget["bytes"] <= budget["rate"] * (budget["seconds"] + .05) + (3 << 20), budget
+    # The killed one is not in the shares, and its last bytes are from before.
+    assert budget["share_low"] <= 1 <= budget["share_high"] and len(budget["job_throughput"]) == 3, budget
+    assert budget["job_throughput"][0][-1][0] <= budget["killed_seconds"] + .2 < budget["throughput"][-1][0], budget
+    assert budget["after_kill_of_rate"] <= 1.6, budget  # half a second each of the budget's and of three runs, of one
     (early,) = limit("--rate", "100M", "--data", "2M")
     assert early["ended_early"]
 
@@ -240,13 +247,14 @@ def reports():
     with tempfile.TemporaryDirectory() as top:
         names = []
         for words in (("pull", "--data", "4M", "--rounds", "1"), ("guest", "--size", "4M", "--seconds", "1", "--with-pull", "--data", "4M"),
-                      ("limit", "--rate", "4M", "--jobs", "2", "--seconds", "1"), ("fanout", "--images", "2", "--data", "4M")):
-            names.append(os.path.join(top, words[0]))
+                      ("limit", "--rate", "4M", "--jobs", "2", "--seconds", "1"),
+                      ("limit", "--rate", "5M", "--processes", "2", "--kill", "--seconds", "1"), ("fanout", "--images", "2", "--data", "4M")):
+            names.append(os.path.join(top, "".join(words[:4])))
             with open(names[-1], "w") as file:
                 file.write(ours(*words, "--json"))
         page = Page(subprocess.run([bench_exe, "report", *names], check=True, capture_output=True, text=True).stdout)
-        assert page.seen.count("svg") == 2 + 2 + 1 + 2, page.seen.count("svg")
-        for words in ("library, beside a pull", "plain copy", "4 MiB/s", "job 2", "2 overlays", "a process each"):
+        assert page.seen.count("svg") == 2 + 2 + 1 + 1 + 2, page.seen.count("svg")
+        for words in ("library, beside a pull", "plain copy", "4 MiB/s", "job 2", "process 2", "killed", "2 overlays", "a process each"):
             assert words in page.words, words
         with open(names[0]) as file:
             hostile = json.load(file)
@@ -268,7 +276,8 @@ def told():
         done = subprocess.run([bench_exe, command, "--no-such"], capture_output=True, text=True)
         assert done.returncode == 2 and "--no-such" in done.stderr and not done.stdout, done
     for words in (("pull", "--rounds", "0"), ("pull", "--data", "1Mb"), ("pull", "name"), ("guest", "--depth", "257"),
-                  ("guest", "--rw", "erase"), ("limit", "--rate", "0"), ("limit", "--jobs", "17"), ("fanout", "--images", "257"), ("fanout", "--data", "0"), ("pull", "--cluster-size", "5000"),
+                  ("guest", "--rw", "erase"), ("limit", "--rate", "0"), ("limit", "--jobs", "17"), ("limit", "--kill"), ("limit", "--jobs", "2", "--processes", "2"),
+                  ("limit", "--processes", "2", "--rate", "17G"), ("fanout", "--images", "257"), ("fanout", "--data", "0"), ("pull", "--cluster-size", "5000"),
                   ("erase",), (), ("report",)):
         assert subprocess.run([bench_exe, *words], capture_output=True).returncode == 2, words
     assert "free" in ours("pull", "--data", "1000T", code=7)

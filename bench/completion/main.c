@@ -27,11 +27,12 @@ static const struct offer offers[] = {
 	{ "delay", OFFER_FREE, NULL },        { "depth", OFFER_FREE, NULL },
 	{ "dir", OFFER_DIRS, NULL },          { "format", OFFER_WORDS, format_words },
 	{ "jobs", OFFER_FREE, NULL },         { "pattern", OFFER_WORDS, pattern_words },
-	{ "images", OFFER_FREE, NULL },       { "rate", OFFER_FREE, NULL },
-	{ "rounds", OFFER_FREE, NULL },       { "rw", OFFER_WORDS, rw_words },
-	{ "seconds", OFFER_FREE, NULL },      { "size", OFFER_FREE, NULL },
-	{ "speed", OFFER_FREE, NULL },        { "times", OFFER_FREE, NULL },
-	{ "trace", OFFER_FILES, NULL },       { NULL, OFFER_FREE, NULL },
+	{ "images", OFFER_FREE, NULL },       { "processes", OFFER_FREE, NULL },
+	{ "rate", OFFER_FREE, NULL },         { "rounds", OFFER_FREE, NULL },
+	{ "rw", OFFER_WORDS, rw_words },      { "seconds", OFFER_FREE, NULL },
+	{ "size", OFFER_FREE, NULL },         { "speed", OFFER_FREE, NULL },
+	{ "times", OFFER_FREE, NULL },        { "trace", OFFER_FILES, NULL },
+	{ NULL, OFFER_FREE, NULL },
 };
 static const struct offer no_words[] = { { NULL, OFFER_FREE, NULL } };
 

@@ -6,6 +6,7 @@
  */
 #include "bench/rig/series.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "bench/rig/timed.h"
@@ -34,6 +35,45 @@ void series_add(struct series *s, uint64_t now_ns, uint64_t bytes)
 		s->n /= 2;
 	}
 	s->samples[s->n++] = (struct sample){ now_ns - s->begin_ns, bytes };
+}
+
+/* The next sample of a part is not earlier and not less than the one before it. */
+static bool series_goes_on(const struct series *s, size_t i)
+{
+	return i < s->n && s->samples[i].at_ns >= s->samples[i - 1].at_ns &&
+	       s->samples[i].bytes >= s->samples[i - 1].bytes;
+}
+
+void series_sum(struct series *sum, struct series *const *parts, unsigned n)
+{
+	size_t at[SERIES_MAX_PARTS];
+	uint64_t begin_ns = UINT64_MAX, total = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		at[i] = 1;
+		if (parts[i]->begin_ns < begin_ns)
+			begin_ns = parts[i]->begin_ns;
+	}
+	series_begin(sum, begin_ns);
+	for (;;) {
+		uint64_t next_ns = UINT64_MAX;
+		unsigned next = 0;
+
+		for (unsigned i = 0; i < n; i++) {
+			if (!series_goes_on(parts[i], at[i]))
+				continue;
+			if (parts[i]->begin_ns + parts[i]->samples[at[i]].at_ns < next_ns) {
+				next_ns = parts[i]->begin_ns + parts[i]->samples[at[i]].at_ns;
+				next = i;
+			}
+		}
+		if (next_ns == UINT64_MAX)
+			return;
+		total += parts[next]->samples[at[next]].bytes -
+			 parts[next]->samples[at[next] - 1].bytes;
+		at[next]++;
+		series_add(sum, next_ns, total);
+	}
 }
 
 uint64_t series_at(const struct series *s, uint64_t at_ns)

@@ -28,6 +28,11 @@ struct series *series_new(size_t cap); /* in shared memory, never freed; NULL: n
 void series_begin(struct series *s, uint64_t now_ns);
 void series_add(struct series *s, uint64_t now_ns, uint64_t bytes);
 
+/* Makes `sum` the sum of n series, from the beginning of the first on. One ends where it falls: its
+ * writer was killed in the middle of a sample. n is at most SERIES_MAX_PARTS. */
+#define SERIES_MAX_PARTS 16
+void series_sum(struct series *sum, struct series *const *parts, unsigned n);
+
 /* The least and the most that any window of window_ns from from_ns on to the last sample holds.
  * False: the series is shorter than that. */
 struct series_window {
