@@ -29,23 +29,18 @@
 #include "engine/commit/batch.h"
 #include "engine/commit/commit.h"
 #include "engine/commit/state.h"
-#include "engine/copy/first.h"
-#include "engine/copy/start.h"
-#include "engine/copy/walk.h"
-#include "engine/core/clock.h"
 #include "engine/core/disk.h"
 #include "engine/core/export.h"
 #include "engine/core/fault.h"
 #include "engine/core/lock.h"
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
-#include "engine/core/range_set.h"
 #include "engine/guest/admit.h"
 #include "engine/guest/chain_read.h"
 #include "engine/guest/flush.h"
 #include "engine/guest/grow.h"
-#include "engine/guest/neighbours.h"
 #include "engine/guest/new_clusters.h"
+#include "engine/guest/on_read.h"
 #include "engine/guest/request.h"
 #include "engine/guest/write.h"
 #include "formats/chain/chain.h"
@@ -84,39 +79,13 @@ static void guest_over(struct guest *g)
 	}
 }
 
-/* Copies what the guest has read below the overlay into it, as far as buffers are free, with what
- * lies around it where that took long. The run reads it again, because the guest may change its
- * buffer at once; the page cache still has it. */
-static void copy_on_read(struct guest *g)
-{
-	struct bpull_disk *disk = g->op.disk;
-	uint64_t lo = g->chain_read.below_lo, hi = g->chain_read.below_hi;
-	struct range around;
-
-	if (lo == hi || disk->poisoned || disk->guests.dropping || !g->overlay->has_backing)
-		return;
-	neighbours_note(disk, engine_now_ns() - g->began_ns);
-	around = neighbours_around(disk, lo, hi);
-	if (!atomic_load(&disk->guests.copy_on_read)) {
-		/* A job that runs comes by here next. */
-		if (around.hi - around.lo > hi - lo)
-			copy_first_hint(&disk->walk->first, around);
-		return;
-	}
-	if (disk->job.step == JOB_VERIFYING)
-		return;
-	copy_run_start_on_read(disk, lo, around.hi);
-	if (around.lo < round_down(lo, g->overlay->granule_len))
-		copy_run_start_on_read(disk, around.lo, round_down(lo, g->overlay->granule_len));
-}
-
 static enum step guest_chain_read(struct guest *g)
 {
 	if (chain_read_step(&g->chain_read) == STEP_WAIT)
 		return STEP_WAIT;
 	if (g->op.error)
 		return STEP_NEXT;
-	copy_on_read(g);
+	on_read_over(g);
 	return guest_go(g, GUEST_OVER);
 }
 
