@@ -148,7 +148,8 @@ static int by_file_and_off(const void *a, const void *b)
 /* Sorts the reads by file and offset, so that a hard disk seeks once a file and run. */
 static void submit_reads(struct copy_run *p)
 {
-	bool offload = engine_guest_is_active(p->op.engine);
+	/* A guest does not wait for another thread's turn. */
+	bool offload = engine_guest_is_active(p->op.engine) && !p->read.readers.first;
 	struct io_req **order = p->read.n_reqs > 1 ? calloc(p->read.n_reqs, sizeof(*order)) : NULL;
 
 	for (unsigned i = 0; i < p->read.n_reqs; i++) {
@@ -162,6 +163,12 @@ static void submit_reads(struct copy_run *p)
 		/* Without memory for the order: as they are. */
 		op_submit(&p->op, order ? order[i] : &p->reqs[i]);
 	free(order);
+}
+
+static void note_source(struct copy_run *p)
+{
+	for (unsigned i = 0; p->kind == RUN_ON_READ && i < p->read.n_reqs; i++)
+		p->read.is_of_source |= p->reqs[i].file->is_source;
 }
 
 enum step copy_run_read(struct copy_run *p)
@@ -180,6 +187,7 @@ enum step copy_run_read(struct copy_run *p)
 		return STEP_NEXT;
 	}
 	describe_reads(p);
+	note_source(p);
 	requests_note_reads(p, p->read.n_reqs);
 	submit_reads(p);
 	return p->read.n_reqs ? STEP_WAIT : STEP_NEXT;

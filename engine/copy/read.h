@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#include "engine/copy/readers.h"
 #include "engine/core/op.h"
 #include "io/base.h"
 
@@ -27,7 +28,9 @@ struct run_read {
 	struct decode *decodes;
 	unsigned n_decodes;
 	uint64_t begun_ns; /* 0: nothing was read yet */
+	bool is_of_source; /* a copy that follows a guest's read has read of a source */
 	struct run_shared shared;
+	struct run_readers readers;
 };
 
 /* The phase READ. */

@@ -31,6 +31,7 @@
 #include "engine/copy/plan.h"
 #include "engine/copy/proof.h"
 #include "engine/copy/read.h"
+#include "engine/copy/readers.h"
 #include "engine/copy/run_state.h"
 #include "engine/copy/shared_read.h"
 #include "engine/copy/space.h"
@@ -79,6 +80,7 @@ static void run_over(struct copy_run *p)
 		engine_rerun(disk->engine); /* layers may wait for it to be closed */
 	else
 		cursor_rest(disk, p->start_ns);
+	run_readers_pass(p);
 	shared_read_end(p); /* a run that found no room to claim has not come to SHARE */
 	copy_run_free_requests(p);
 	copy_run_free_clones(p);
@@ -125,6 +127,7 @@ static void copy_run_fail(struct op *op)
 {
 	struct copy_run *p = copy_run_of(op);
 
+	run_readers_fail(p);
 	shared_read_end(p);
 	if (p->phase != COPY_RUN_GIVEN_UP) { /* GIVEN_UP failing means that there was no worker */
 		p->give_up.failed = *op;
@@ -140,7 +143,10 @@ static enum step lock(struct copy_run *p)
 {
 	p->phase = COPY_RUN_MAP;
 	p->locked = true;
-	return range_lock_take(&p->op.disk->locks, &p->lock) ? STEP_NEXT : STEP_WAIT;
+	if (range_lock_take(&p->op.disk->locks, &p->lock))
+		return STEP_NEXT;
+	run_readers_pass(p);
+	return STEP_WAIT;
 }
 
 /* Takes the zeros that the cursor saw, if they are still there. Else the run ends, and the cursor
@@ -303,8 +309,8 @@ static enum step copy_run_step(struct op *op)
 	case COPY_RUN_READ: return copy_run_read(p);
 	case COPY_RUN_DECODE: return copy_run_decode(p);
 	case COPY_RUN_SHARE: return shared_read_share(p);
-	case COPY_RUN_COMPRESS: return copy_run_compress(p);
-	case COPY_RUN_WRITE: return copy_run_write(p);
+	case COPY_RUN_COMPRESS: run_readers_serve(p); return copy_run_compress(p);
+	case COPY_RUN_WRITE: run_readers_serve(p); return copy_run_write(p);
 	case COPY_RUN_FILL: return copy_run_fill(p);
 	case COPY_RUN_CLONE: return copy_run_clone(p);
 	case COPY_RUN_CLONED: return copy_run_cloned(p);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "engine/commit/retry.h"
+#include "engine/copy/readers.h"
 #include "engine/copy/walk.h"
 #include "engine/copy/window.h"
 #include "engine/core/disk.h"
@@ -20,7 +21,7 @@
 
 bool copy_run_keeps_zeros(const struct copy_run *p)
 {
-	return p->op.disk->base_name;
+	return p->op.disk->base_name || (p->read.is_of_source && p->overlay->has_zero_entries);
 }
 
 bool copy_run_is_data(const struct copy_run *p, const uint8_t *bytes, uint32_t len)
@@ -97,6 +98,7 @@ void copy_run_mapped(struct copy_run *p)
 
 	if (p->pieces.off)
 		return;
+	run_readers_trim(p);
 	copy_run_put_back(p, p->guest_off + p->len);
 	if (walk->mapping == p) {
 		walk->mapping = NULL;

@@ -103,8 +103,9 @@ void copy_run_mapped(struct copy_run *p);
 /* The phase that follows when the run's bytes are in the buffer. */
 enum copy_run_phase copy_run_after_read(const struct copy_run *p);
 
-/* Zeros must be written or get an entry, since a backing file stays. Without one, what has no entry
- * reads as zeros. */
+/* Zeros must be written or get an entry, since a backing file stays; without one, what has no entry
+ * reads as zeros. Those that came from a source get one where the format has such: a guest's next
+ * read would bring them again. */
 bool copy_run_keeps_zeros(const struct copy_run *p);
 /* These bytes of the run must be written. Pure; any thread. */
 bool copy_run_is_data(const struct copy_run *p, const uint8_t *bytes, uint32_t len);

@@ -19,6 +19,7 @@
 #include "engine/core/clock.h"
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
+#include "engine/core/range_lock.h"
 #include "engine/core/range_set.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
@@ -104,22 +105,119 @@ int copy_run_start_zero(struct bpull_disk *disk, uint64_t guest_off, uint64_t le
 	return begin_run(disk, guest_off, MIN(len, max_len), NULL, RUN_ZERO);
 }
 
-void copy_run_start_on_read(struct bpull_disk *disk, uint64_t guest_off, uint64_t end)
+/* ---- Copies that follow reads ---- */
+
+/* No other run will come to it: it has its clusters, or was just begun and asks for them next. */
+static bool has_clusters(const struct copy_run *p)
 {
-	const struct layer *overlay = disk_overlay(disk);
-	uint64_t len_max =
-		MAX(round_down(RUN_MAX_LEN, overlay->granule_len), (uint64_t)overlay->granule_len);
+	return p->locked || (p->kind == RUN_ON_READ && p->phase == COPY_RUN_LOCK);
+}
 
-	guest_off = round_down(guest_off, overlay->granule_len);
-	for (uint64_t len; guest_off < end; guest_off += len) {
-		void *buf = commit_is_overdue(disk) ? NULL : buf_get(disk->engine->bufs);
+/* Cuts *range short before a run that has clusters of it. One that has those at its front is left
+ * behind instead. */
+static void leave_out(const struct run_list *runs, const struct copy_run *but, struct range *range)
+{
+	for (const struct copy_run *p = runs->first; p; p = p->next) {
+		uint64_t lo = p->lock.guest_off, hi = lo + p->lock.len;
 
-		len = MIN(len_max, end - guest_off);
-		if (!buf)
-			return;
-		if (begin_run(disk, guest_off, len, buf, RUN_ON_READ)) {
-			buf_put(disk->engine->bufs, buf);
+		if (p == but || !has_clusters(p) || hi <= range->lo || lo >= range->hi)
+			continue;
+		if (lo <= range->lo) {
+			range->lo = MIN(hi, range->hi);
 			return;
 		}
+		range->hi = lo;
 	}
+}
+
+/* The first part of it of which no run in flight, but for this one, has clusters. */
+static struct range first_free(const struct bpull_disk *disk, const struct copy_run *but,
+			       uint64_t lo, uint64_t hi)
+{
+	struct range range;
+
+	do {
+		range = (struct range){ lo, hi };
+		leave_out(&disk->guests.runs_on_read, but, &range);
+		leave_out(&disk->walk->runs, but, &range);
+	} while (range.lo != lo && (lo = range.lo) < hi);
+	return range;
+}
+
+static uint64_t max_len_on_read(const struct bpull_disk *disk)
+{
+	uint32_t granule_len = disk_overlay(disk)->granule_len;
+
+	return MAX(round_down(RUN_MAX_LEN, granule_len), (uint64_t)granule_len);
+}
+
+/* The copy is small, as most are: other readers need the rest of the buffer. */
+static bool begin_on_read(struct bpull_disk *disk, const struct range *range)
+{
+	struct buf_pool *bufs = disk->engine->bufs;
+	void *buf = commit_is_overdue(disk) ? NULL : buf_get(bufs);
+
+	if (!buf)
+		return false;
+	if (disk_overlay(disk)->granule_len <= RUN_MAX_LEN)
+		buf = buf_shrink(bufs, buf, range->hi - range->lo);
+	if (!begin_run(disk, range->lo, range->hi - range->lo, buf, RUN_ON_READ))
+		return true;
+	buf_put(bufs, buf);
+	return false;
+}
+
+void copy_run_start_on_read(struct bpull_disk *disk, uint64_t guest_off, uint64_t end)
+{
+	uint64_t max_len = max_len_on_read(disk);
+
+	guest_off = round_down(guest_off, disk_overlay(disk)->granule_len);
+	while (guest_off < end) {
+		struct range range = first_free(disk, NULL, guest_off, end);
+
+		range.hi = MIN(range.hi, range.lo + max_len);
+		if (range.lo < range.hi && !begin_on_read(disk, &range))
+			return;
+		guest_off = range.hi;
+	}
+}
+
+/* No guest's write has any of its clusters. */
+static bool is_unlocked(const struct bpull_disk *disk, const struct range *range)
+{
+	uint32_t cluster_len = disk_overlay(disk)->cluster_len;
+
+	return range_lock_is_free(&disk->locks, round_down(range->lo, cluster_len),
+				  round_up(range->hi, cluster_len));
+}
+
+bool copy_run_start_for_reader(struct bpull_disk *disk, uint64_t guest_off, uint64_t end,
+			       uint64_t min_end)
+{
+	struct range range = first_free(disk, NULL, guest_off, end);
+
+	range.hi = MIN(range.hi, range.lo + max_len_on_read(disk));
+	return range.lo == guest_off && range.hi >= min_end && is_unlocked(disk, &range) &&
+	       begin_on_read(disk, &range);
+}
+
+bool copy_run_extend(struct copy_run *p, uint64_t guest_off, uint64_t end)
+{
+	struct bpull_disk *disk = p->op.disk;
+	struct range range = first_free(disk, p, guest_off, end);
+	void *buf;
+
+	range.hi = MIN(range.hi, p->guest_off + max_len_on_read(disk));
+	if (p->guest_off + p->len != guest_off || range.lo != guest_off || range.lo >= range.hi ||
+	    !is_unlocked(disk, &range))
+		return false;
+	buf = buf_get(disk->engine->bufs);
+	if (!buf)
+		return false;
+	buf_put(disk->engine->bufs, p->buf);
+	p->len = range.hi - p->guest_off;
+	p->buf = buf_shrink(disk->engine->bufs, buf, p->len);
+	p->taken.end = range.hi;
+	p->lock.len = copy_run_lock_len(p);
+	return true;
 }

@@ -38,6 +38,14 @@ bool range_lock_take(struct range_locks *locks, struct range_lock *lock)
 	return lock->held;
 }
 
+bool range_lock_is_free(const struct range_locks *locks, uint64_t guest_off, uint64_t end)
+{
+	for (const struct range_lock *l = locks->first; l; l = l->next)
+		if (l->guest_off < end && guest_off < l->guest_off + l->len)
+			return false;
+	return true;
+}
+
 bool range_lock_is_wanted(const struct range_lock *lock)
 {
 	for (const struct range_lock *l = lock->next; l; l = l->next)

@@ -26,6 +26,8 @@ struct range_locks {
 /* Queues the lock; true: it is held now. False: range_lock_release() of an earlier one will grant
  * it. The struct stays put until it is released. */
 bool range_lock_take(struct range_locks *locks, struct range_lock *lock);
+/* No lock, held or waiting, is on any of [guest_off, end). */
+bool range_lock_is_free(const struct range_locks *locks, uint64_t guest_off, uint64_t end);
 /* Gives up a held or waiting lock and calls granted(owner) for each one that is held now instead,
  * in arrival order. */
 void range_lock_release(struct range_locks *locks, struct range_lock *lock,

@@ -16,10 +16,13 @@
 #include <string.h>
 
 #include "engine/blockpull.h"
+#include "engine/copy/readers.h"
 #include "engine/core/disk.h"
 #include "engine/core/iov.h"
 #include "engine/core/load.h"
 #include "engine/core/op.h"
+#include "engine/core/range_set.h"
+#include "engine/guest/on_read.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/map.h"
 #include "formats/core/layer.h"
@@ -31,6 +34,10 @@
 /* Parts in flight at once: bounds what one request takes of the submission queue. */
 #define MAX_PARTS 32
 
+/* Runs in a row that let go what is wanted of them: then it is read without. Those that copy a
+ * neighbourhood learn late that they end before it. */
+#define MAX_AGAIN 4u
+
 /* One part is allocated for so many guest bytes: a read of one page needs one. */
 #define PART_LEN 4096
 
@@ -41,6 +48,8 @@ struct chain_read_part {
 	uint64_t at;  /* offset in the range */
 	uint64_t len; /* guest bytes */
 	struct iovec *iov;
+	bool is_joined; /* a copy run reads it, for `reader` */
+	struct run_reader reader;
 	/* Of a compressed cluster: its input, and the part's offset in the decoded cluster. */
 	uint8_t *comp;
 	uint32_t comp_len, skip;
@@ -50,7 +59,12 @@ void chain_read_begin(struct chain_read *g, struct op *op, const struct iovec *i
 		      uint64_t guest_off, uint64_t len)
 {
 	*g = (struct chain_read){
-		.op = op, .iov = iov, .n_iov = n_iov, .guest_off = guest_off, .len = len
+		.op = op,
+		.iov = iov,
+		.n_iov = n_iov,
+		.guest_off = guest_off,
+		.len = len,
+		.again = { .to = len },
 	};
 }
 
@@ -91,17 +105,52 @@ int chain_read_map(struct bpull_disk *disk, uint64_t at, uint64_t len, struct ex
 	return chain_map(disk->chain, 0, at, len, e, need);
 }
 
-static void note_below(struct chain_read *g, const struct extent *e)
+static void widen(struct range *range, const struct extent *e)
 {
-	if (!e->depth)
-		return;
-	if (g->below_lo == g->below_hi)
-		g->below_lo = e->guest_off;
-	g->below_hi = e->guest_off + e->len;
+	if (range->lo == range->hi)
+		range->lo = e->guest_off;
+	range->hi = e->guest_off + e->len;
+}
+
+/* A compressed cluster is read whole, whatever is wanted of it. */
+static void set_with(const struct chain_read *g, const struct layer *layer, const struct extent *e,
+		     struct run_reader *r)
+{
+	bool is_whole = e->kind == EXTENT_COMPRESSED && !g->again.n;
+
+	r->with_lo = e->guest_off - (is_whole ? MIN((uint64_t)e->skip, e->guest_off) : 0);
+	r->with_hi = is_whole ? r->with_lo + layer->cluster_len : e->guest_off + e->len;
+}
+
+/* From a copy run, as far as that goes: *e may get shorter. */
+static bool add_joined_part(struct chain_read *g, struct extent *e)
+{
+	struct chain_read_part *part = &g->parts[g->n_parts];
+	const struct layer *layer = g->op->disk->chain->layers[e->depth];
+
+	if (!g->may_join || !e->depth || g->again.is_alone || g->again.n >= MAX_AGAIN)
+		return false;
+	*part = (struct chain_read_part){ .g = g, .at = g->done, .is_joined = true };
+	part->reader = (struct run_reader){
+		.op = g->op,
+		.iov = g->iov,
+		.n_iov = g->n_iov,
+		.at = g->done,
+		.guest_off = e->guest_off,
+		.len = e->len,
+		.file = e->kind == EXTENT_COMPRESSED ? layer->file : layer->data,
+	};
+	set_with(g, layer, e, &part->reader);
+	if (!on_read_join(g->op->disk, layer, &part->reader))
+		return false;
+	part->len = e->len = part->reader.len;
+	g->is_late |= part->reader.is_late;
+	g->n_parts++;
+	return true;
 }
 
 /* 0 or -ENOMEM. */
-static int add_gather_part(struct chain_read *g, const struct extent *e)
+static int add_own_part(struct chain_read *g, const struct extent *e)
 {
 	struct chain_read_part *part = &g->parts[g->n_parts];
 
@@ -125,6 +174,8 @@ static int add_gather_part(struct chain_read *g, const struct extent *e)
 		part->req.iov = part->iov;
 		part->req.n_iov = n;
 	}
+	if (e->depth)
+		widen(&g->alone, e);
 	g->n_parts++;
 	return 0;
 }
@@ -132,21 +183,22 @@ static int add_gather_part(struct chain_read *g, const struct extent *e)
 /* Maps until all parts are used or a table is missing. 0, TABLE_NEED or -errno. */
 static int map_parts(struct chain_read *g, struct table_need *need)
 {
-	while (g->done < g->len && g->n_parts < g->max_parts) {
+	while (g->done < g->again.to && g->n_parts < g->max_parts) {
 		struct extent e;
-		int rc = chain_read_map(g->op->disk, g->guest_off + g->done, g->len - g->done, &e,
-					need);
+		int rc = chain_read_map(g->op->disk, g->guest_off + g->done, g->again.to - g->done,
+					&e, need);
 
 		if (rc)
 			return rc;
 		if (e.kind == EXTENT_ZERO || e.kind == EXTENT_UNALLOCATED) {
 			iov_zero(g->iov, g->n_iov, g->done, e.len);
 		} else {
-			note_below(g, &e);
 			g->has_read = true;
-			rc = add_gather_part(g, &e);
+			rc = add_joined_part(g, &e) ? 0 : add_own_part(g, &e);
 			if (rc)
 				return rc;
+			if (e.depth)
+				widen(&g->below, &e);
 		}
 		g->done += e.len;
 	}
@@ -156,6 +208,7 @@ static int map_parts(struct chain_read *g, struct table_need *need)
 static enum step map_and_read(struct chain_read *g)
 {
 	struct table_need need;
+	unsigned n_waits;
 	int rc;
 
 	if (!g->parts) {
@@ -168,11 +221,16 @@ static enum step map_and_read(struct chain_read *g)
 		return op_wait_table(g->op, &need);
 	if (rc < 0) {
 		op_set_error(g->op, rc, NULL, g->guest_off + g->done, true);
-		return STEP_NEXT;
+		return g->op->n_pending ? STEP_WAIT : STEP_NEXT; /* runs have its buffers */
 	}
-	for (unsigned i = 0; i < g->n_parts; i++)
+	n_waits = g->op->n_pending;
+	for (unsigned i = 0; i < g->n_parts; i++) {
+		if (g->parts[i].is_joined)
+			continue;
 		op_submit(g->op, &g->parts[i].req);
-	return g->n_parts ? STEP_WAIT : STEP_NEXT;
+		n_waits++;
+	}
+	return n_waits ? STEP_WAIT : STEP_NEXT;
 }
 
 /* Runs on a worker. */
@@ -200,6 +258,8 @@ static enum step decode(struct chain_read *g)
 		struct chain_read_part *part = &g->parts[i];
 		uint64_t got = part->req.result, host_off = part->req.off;
 
+		if (part->is_joined)
+			continue;
 		if (!part->comp) {
 			iov_zero(g->iov, g->n_iov, part->at + got, part->len - got);
 			continue;
@@ -214,6 +274,37 @@ static enum step decode(struct chain_read *g)
 	return n ? STEP_WAIT : STEP_NEXT;
 }
 
+/* The parts are over. What runs have let go is mapped and read once more: other runs have it now,
+ * or the overlay. */
+static void look_after(struct chain_read *g)
+{
+	uint64_t lo = UINT64_MAX, hi = 0;
+
+	for (unsigned i = 0; i < g->n_parts; i++) {
+		const struct chain_read_part *part = &g->parts[i];
+
+		if (!part->is_joined || part->reader.state == READER_SERVED)
+			continue;
+		lo = MIN(lo, part->at);
+		hi = MAX(hi, part->at + part->len);
+		g->again.is_alone |= part->reader.state == READER_FAILED;
+	}
+	if (lo < hi) {
+		g->again.n++;
+		if (g->again.to == g->len)
+			g->again.resume = g->done;
+		g->again.to = g->again.to == g->len ? hi : g->again.to;
+		g->done = lo;
+		return;
+	}
+	g->again.n = 0;
+	if (g->done < g->again.to || g->again.to == g->len)
+		return;
+	g->again.is_alone = false;
+	g->done = g->again.resume;
+	g->again.to = g->len;
+}
+
 enum step chain_read_step(struct chain_read *g)
 {
 	for (;;) {
@@ -224,6 +315,7 @@ enum step chain_read_step(struct chain_read *g)
 			step = decode(g);
 		} else {
 			g->decoding = false;
+			look_after(g);
 			free_parts(g);
 			if (g->done == g->len)
 				return STEP_NEXT;

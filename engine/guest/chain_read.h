@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #include "engine/core/op.h"
+#include "engine/core/range_set.h"
 #include "io/base.h"
 
 struct bpull_disk;
@@ -26,9 +27,19 @@ struct chain_read {
 	struct chain_read_part *parts;
 	unsigned n_parts, max_parts;
 	bool decoding;
+	bool may_join; /* of what costs: bytes may come from copy runs (copy/readers.h) */
+	/* Of len: what copy runs let go is done once more, up to `to`, then the rest from `resume`
+	 * on. */
+	struct {
+		uint64_t to, resume;
+		unsigned n;    /* times in a row */
+		bool is_alone; /* a run could not read it */
+	} again;
 	bool has_read; /* some of it does not read zeros by the tables */
-	/* Guest bytes read from layers below the overlay; lo == hi: none. */
-	uint64_t below_lo, below_hi;
+	/* Guest bytes read from layers below the overlay, and those of them that no copy run has
+	 * read; lo == hi: none. */
+	struct range below, alone;
+	bool is_late; /* a run was reading already: what it took is not all of a base's time */
 };
 
 /* Maps [at, at + len) of the guest's disk: *e is its first extent. Bytes behind the disk's end are

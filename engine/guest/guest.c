@@ -2,7 +2,7 @@
 /*
  * The guest's requests, from submission to event:
  *
- *   read    BEGIN -> CHAIN_READ -> OVER        [a copy run follows: copy-on-read]
+ *   read    BEGIN -> CHAIN_READ -> OVER        [copy-on-read: a copy run reads, or follows]
  *   write   BEGIN -> PREPARE -> LOCK -> MAP -> [SYNC] -> OVER
  *                                ^      |  \-> UNSHARE -> back to MAP
  *                                |      \---> PLACE -> FILL, STORE -> PUBLISH -> back to MAP
@@ -17,8 +17,8 @@
  *
  * Reads take no lock. Space that a write lets go is used again only when all requests submitted
  * before have ended (I5), and the layers that a finished pull drops are closed only then; later
- * requests don't see them. A lock for reads was rejected: a guest's reads would wait for copy
- * runs.
+ * requests don't see them. A lock for reads was rejected: a guest's reads would wait for what
+ * copy runs write.
  */
 #include "engine/guest/guest.h"
 
@@ -140,6 +140,7 @@ static enum step begin(struct guest *g)
 {
 	if (g->kind == GUEST_READ)
 		chain_read_begin(&g->chain_read, &g->op, g->iov, g->n_iov, g->guest_off, g->len);
+	g->chain_read.may_join = g->kind == GUEST_READ;
 	if (!g->len && g->kind != GUEST_FLUSH && g->kind != GUEST_GROW_DISK)
 		return guest_go(g, g->flags & BPULL_IO_FUA ? GUEST_SYNC : GUEST_OVER);
 	switch (g->kind) {

@@ -13,6 +13,7 @@
 #include "engine/core/range_set.h"
 #include "formats/core/layer.h"
 #include "io/base.h"
+#include "io/file.h"
 
 #define NEIGHBOURS_LEN (256 * KiB)
 #define SLOW_NS        UINT64_C(4000000)
@@ -33,4 +34,9 @@ struct range neighbours_around(const struct bpull_disk *disk, uint64_t lo, uint6
 	if (disk->guests.below_ns < SLOW_NS || end < hi)
 		return (struct range){ lo, hi };
 	return (struct range){ round_down(lo, NEIGHBOURS_LEN), end };
+}
+
+bool neighbours_cost(const struct bpull_disk *disk, const struct layer *layer)
+{
+	return layer->file->is_source || layer->data->is_source || disk->guests.below_ns >= SLOW_NS;
 }

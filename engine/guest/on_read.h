@@ -3,10 +3,18 @@
 #ifndef BLOCKPULL_GUEST_ON_READ_H
 #define BLOCKPULL_GUEST_ON_READ_H
 
-struct guest;
+#include <stdbool.h>
 
-/* The guest's read has all of its bytes: what it has read below the overlay is copied into it, as
- * far as buffers are free, with what lies around it where that took long. */
+struct bpull_disk;
+struct guest;
+struct layer;
+struct run_reader;
+
+/* What the reader wants lies in this layer, and is taken from a copy run, reader->len bytes of it.
+ * False: it is to be read without. */
+bool on_read_join(struct bpull_disk *disk, const struct layer *layer, struct run_reader *reader);
+/* The guest's read has all of its bytes: what it has read below the overlay is copied, and what
+ * lies around it where that is slow. */
 void on_read_over(struct guest *g);
 
 #endif

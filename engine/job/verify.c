@@ -120,7 +120,7 @@ static enum step compare(struct read_back *r)
 	struct bpull_disk *disk = r->op.disk;
 	struct copied *items = disk->job.verify->list.items;
 	/* The tables don't lead to it any more: the chain answered. */
-	bool is_lost = r->chain_read.below_lo != r->chain_read.below_hi;
+	bool is_lost = r->chain_read.below.lo != r->chain_read.below.hi;
 
 	for (size_t i = r->first; i < r->first + r->n; i++) {
 		struct copied *item = &items[i];

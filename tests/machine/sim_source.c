@@ -70,6 +70,7 @@ static void answer_read(struct sim_source *s, const struct question *q, int rc)
 
 	if (!rc) {
 		sim_file_peek(sim, s->name, q->buf, q->len, q->off);
+		sim_source_note_read(s, q);
 		if (s->all->may_fail && s->how.chunk_size && sim_chance(sim, s->how.lie_permille)) {
 			q->buf[sim_below(sim, q->len)] ^= (uint8_t)(1 + sim_below(sim, 255));
 			s->all->counts.wrong++;
@@ -169,6 +170,7 @@ static void ask(struct sim_source *s, uint8_t *buf, uint64_t off, uint64_t len,
 				.buf = buf,
 				.off = off,
 				.len = len,
+				.is_of_call = asker == BPULL_SOURCE_CALL,
 				.asked_ns = sim_now_ns(sim),
 				.next = s->questions };
 	sim_source_take_bad(s, q);
@@ -299,6 +301,8 @@ void sim_sources_free(struct sim_sources *all)
 	for (unsigned i = 0; all && i < all->n; i++)
 		if (all->of[i].n_open || all->of[i].questions)
 			refuse(&all->of[i], "it was not closed", 0, 0);
+	for (unsigned i = 0; all && i < all->n; i++)
+		free(all->of[i].was_read);
 	free(all);
 }
 

@@ -26,6 +26,9 @@ struct sim_source_how {
 	uint64_t max_delay_ns;         /* until a question ends */
 	uint64_t patience_ns;          /* so long one that finds it away waits for it */
 	uint32_t chunk_size;           /* of the digests that are expected; 0: none are */
+	/* Bytes at the end of a read that are not counted as read: compressed clusters share the
+	 * sectors in which they end. */
+	uint32_t shared_tail;
 	bool has_extents, has_identity;
 	unsigned inside_permille; /* questions that end inside the call that asks */
 	/* While sim_sources_may_fail(): answers of -EIO. */
@@ -58,6 +61,9 @@ void sim_source_change(struct sim_sources *sources, unsigned i, void (*changed)(
 void sim_sources_may_fail(struct sim_sources *sources, bool may);
 /* Questions that it answered. */
 uint64_t sim_source_n_good(const struct sim_sources *sources, unsigned i);
+/* Bytes of it that were read, but by calls that wait; those of them that were read before. */
+uint64_t sim_source_n_read(const struct sim_sources *sources, unsigned i);
+uint64_t sim_source_n_reread(const struct sim_sources *sources, unsigned i);
 /* How often it is open. */
 unsigned sim_source_n_open(const struct sim_sources *sources, unsigned i);
 bool sim_source_is_stale(const struct sim_sources *sources, unsigned i);

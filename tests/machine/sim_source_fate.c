@@ -49,6 +49,29 @@ uint64_t sim_source_n_good(const struct sim_sources *all, unsigned i)
 	return all->of[i].n_good;
 }
 
+void sim_source_note_read(struct sim_source *s, const struct question *q)
+{
+	if (q->is_of_call)
+		return;
+	if (!s->was_read)
+		s->was_read = sim_need(calloc(1, sim_file_len(s->all->sim, s->name)));
+	s->n_read += q->len;
+	for (uint64_t at = q->off; at + s->how.shared_tail < q->off + q->len; at++) {
+		s->n_reread += s->was_read[at];
+		s->was_read[at] = 1;
+	}
+}
+
+uint64_t sim_source_n_read(const struct sim_sources *all, unsigned i)
+{
+	return all->of[i].n_read;
+}
+
+uint64_t sim_source_n_reread(const struct sim_sources *all, unsigned i)
+{
+	return all->of[i].n_reread;
+}
+
 unsigned sim_source_n_open(const struct sim_sources *all, unsigned i)
 {
 	return all->of[i].n_open;

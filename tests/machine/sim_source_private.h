@@ -16,6 +16,8 @@ struct sim_source {
 	void *changed_arg;
 	unsigned n_open;
 	uint64_t n_good;
+	uint8_t *was_read; /* one a byte: 1 where it was read; NULL: none was */
+	uint64_t n_read, n_reread;
 	struct question *questions; /* in flight */
 	/* The read of the last question, as far as it can be seen: questions behind each other at
 	 * one time. Where the next one would begin, and bad ends that no other bears. */
@@ -31,6 +33,7 @@ struct question {
 	struct bpull_source_ask *ask;
 	uint8_t *buf; /* NULL: for extents */
 	uint64_t off, len, asked_ns;
+	bool is_of_call;
 	uint64_t read_number;
 	uint64_t n_bad; /* ends of others of its read, that came before its own */
 };
@@ -43,6 +46,8 @@ struct sim_sources {
 	struct sim_sources_counts counts;
 };
 
+/* The question was answered with its bytes: counts them. */
+void sim_source_note_read(struct sim_source *source, const struct question *question);
 /* The question ends badly: one of its read that is in flight still, or that is asked next, bears
  * that until it ends, too. */
 void sim_source_leave_bad(struct sim_source *source, const struct question *question);

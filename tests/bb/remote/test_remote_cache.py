@@ -16,6 +16,7 @@ from source_rig import end, nbdkit
 
 SIZE = 128 * MIB
 CLONES = 4
+READ_ONCE = 16 * MIB
 
 
 def origin(d, path):
@@ -162,6 +163,33 @@ def kept(d):
     over(d, process)
     judge(f'{d}/cache.qcow2', flat)
     end(server, f'{d}/o')
+
+
+def sent_for(d, flat, *session):
+    """Bytes that the server sends while a new cache serves these clients, one after the other."""
+    overlay(d, f'nbd+unix:///?socket={d}/o', 'raw', READ_ONCE, name='cache.qcow2')
+    server = origin(d, flat)
+    process = cache(d)
+    for words in session:
+        same(harness.run(*words, f'nbd+unix:///?socket={d}/c').rc, 0, ' '.join(words))
+    over(d, process)
+    return sent(d, server)
+
+
+@case('what a client reads comes from the server once, page by page and side by side')
+def read_once(d):
+    need('qemu-img')
+    flat = f'{d}/flat.raw'
+    with open(flat, 'wb') as file:
+        file.write(os.urandom(READ_ONCE))
+    pages = READ_ONCE // 4096
+    known = sent_for(d, flat, ['nbdinfo', '--size'])  # what each connection reads to know it again
+    for name, words in (('one after the other', ['-d', '1', '-s', '65536', '-S', '65536', '-c', str(pages // 16)]),
+                        ('16 at a time', ['-d', '16', '-s', '4096', '-S', '4096', '-c', str(pages)])):
+        bench = ['qemu-img', 'bench', '-q', '-f', 'raw', *words]
+        n_sent = sent_for(d, flat, bench, bench) - known
+        harness.note(f'{name}: {n_sent / READ_ONCE:.3f} of what was read twice')
+        check(0.99 * READ_ONCE <= n_sent <= 1.1 * READ_ONCE, f'{name}: {n_sent} bytes were sent, of {READ_ONCE}')
 
 
 need('nbdkit')

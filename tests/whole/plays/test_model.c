@@ -257,7 +257,7 @@ Test(model, sources_fail)
 
 Test(model, sources_change)
 {
-	play_seeds(0, 1, N_PLAYS_SOURCES * 2,
+	play_seeds(0, 1, N_PLAYS_SOURCES * 3,
 		   &(struct play){ .sources = PLAY_SOURCES | PLAY_SOURCES_CHANGE |
 					      PLAY_SOURCES_LEAVE });
 	if (sim_pull_env("MODEL_SEED", 0))
