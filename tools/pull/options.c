@@ -95,38 +95,30 @@ static const char pull_help[] =
 	"at once; SIGUSR1 prints a line of progress. See blockpull-pull(1).\n";
 
 enum {
-	PULL_ACCEPT_MIXED = PULL_OWN,
-	PULL_BASE,
+	PULL_BASE = PULL_OWN,
 	PULL_CONTROL,
-	PULL_COPY,
-	PULL_DIRECT,
 	PULL_FIRST,
 	PULL_LIST,
 	PULL_MANUAL_FINALIZE,
 	PULL_METRICS_FILE,
-	PULL_ON_ERROR,
 	PULL_SHARD,
 };
 
 static const struct option pull_table[] = {
-	{ "accept-mixed", no_argument, NULL, PULL_ACCEPT_MIXED },
 	{ "base", required_argument, NULL, PULL_BASE },
 	{ "control", required_argument, NULL, PULL_CONTROL },
-	{ "copy", required_argument, NULL, PULL_COPY },
-	{ "direct", no_argument, NULL, PULL_DIRECT },
 	{ "first", required_argument, NULL, PULL_FIRST },
 	{ "list", required_argument, NULL, PULL_LIST },
 	{ "manual-finalize", no_argument, NULL, PULL_MANUAL_FINALIZE },
 	{ "metrics-file", required_argument, NULL, PULL_METRICS_FILE },
 	{ "null", no_argument, NULL, '0' },
-	{ "on-error", required_argument, NULL, PULL_ON_ERROR },
 	{ "shard", required_argument, NULL, PULL_SHARD },
 	{ "jobs", required_argument, NULL, 'j' },
 	OPTIONS_CHAIN,
 	OPTIONS_REMOTE,
 	OPTIONS_REMOTE_READ,
 	OPTIONS_REMOTE_EXPECT,
-	{ "dry-run", no_argument, NULL, 'n' },
+	PULL_JOB_OPTIONS,
 	PULL_OPTIONS,
 	OPTIONS_HELP,
 	OPTIONS_END,
@@ -149,20 +141,6 @@ const struct options_word pull_progress_words[] = {
 	{ NULL, 0 },
 };
 
-static const struct options_word pull_on_error_words[] = {
-	{ "report", BPULL_ON_ERROR_REPORT },
-	{ "stop", BPULL_ON_ERROR_STOP },
-	{ "enospc", BPULL_ON_ERROR_ENOSPC },
-	{ NULL, 0 },
-};
-
-static const struct options_word pull_copy_words[] = {
-	{ "auto", BPULL_COPY_AUTO },
-	{ "clone", BPULL_COPY_CLONE },
-	{ "read", BPULL_COPY_READ },
-	{ NULL, 0 },
-};
-
 /* What a pull can write into; of others it says so when it opens them. */
 static const struct options_word pull_formats[] = {
 	{ "qcow2", BPULL_FORMAT_QCOW2 },
@@ -173,34 +151,15 @@ static const struct options_word pull_formats[] = {
 static const struct offer pull_offers[] = {
 	{ "base", OFFER_FILES, NULL },
 	{ "control", OFFER_FILES, NULL },
-	{ "copy", OFFER_WORDS, pull_copy_words },
 	{ "first", OFFER_FILES, NULL },
 	{ "format", OFFER_WORDS, pull_formats },
 	{ "jobs", OFFER_FREE, NULL },
 	{ "list", OFFER_FILES, NULL },
 	{ "metrics-file", OFFER_FILES, NULL },
-	{ "on-error", OFFER_WORDS, pull_on_error_words },
 	{ "shard", OFFER_FREE, NULL },
+	PULL_JOB_OFFERS,
 	PULL_OFFERS,
 };
-
-static int pull_take_copy(struct pull_options *options, const char *text)
-{
-	int value = 0;
-	int code = options_word("pull", "--copy", text, pull_copy_words, &value);
-
-	options->job.copy = value;
-	return code;
-}
-
-static int pull_take_on_error(struct pull_options *options, const char *text)
-{
-	int value = 0;
-	int code = options_word("pull", "--on-error", text, pull_on_error_words, &value);
-
-	options->job.on_error = value;
-	return code;
-}
 
 static int pull_take_first(struct pull_options *options, const char *text)
 {
@@ -314,23 +273,20 @@ static int pull_take(struct command_line *line, int option, char *text)
 	struct pull_options *options = (struct pull_options *)line;
 	int code = pull_options_take(options, option, text);
 
+	if (code < 0)
+		code = pull_job_options_take(options, option, text);
 	if (code >= 0)
 		return code;
 	switch (option) {
-	case PULL_ACCEPT_MIXED: options->job.flags |= BPULL_JOB_ACCEPT_MIXED; return 0;
 	case PULL_BASE: options->job.base = text; return 0;
 	case PULL_CONTROL: options->control = text; return 0;
-	case PULL_COPY: return pull_take_copy(options, text);
-	case PULL_DIRECT: line->chain.disk.flags |= BPULL_DISK_DIRECT; return 0;
 	case PULL_FIRST: return pull_take_first(options, text);
 	case PULL_LIST: options->list = text; return 0;
 	case PULL_MANUAL_FINALIZE: options->job.flags |= BPULL_JOB_MANUAL_FINALIZE; return 0;
 	case PULL_METRICS_FILE: options->metrics_file = text; return 0;
-	case PULL_ON_ERROR: return pull_take_on_error(options, text);
 	case PULL_SHARD: return shard_parse(&options->shard, text);
 	case '0': options->is_null_separated = true; return 0;
 	case 'j': return pull_take_jobs(options, text);
-	case 'n': options->dry_run = true; return 0;
 	default: return -1;
 	}
 }

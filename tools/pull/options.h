@@ -35,6 +35,8 @@ struct pull_options {
 
 /* What pull and flatten have in common: 0 taken, -1 none of them, else an exit code. */
 int pull_options_take(struct pull_options *options, int option, const char *text);
+/* The same of those that verbs have which write into an image that is there. */
+int pull_job_options_take(struct pull_options *options, int option, const char *text);
 /* What is wrong with them together; applies defaults. 0 or an exit code. */
 int pull_options_finish(struct pull_options *options);
 
@@ -47,6 +49,10 @@ enum pull_option {
 	PULL_MEMORY,
 	PULL_PROGRESS,
 	PULL_VERIFY,
+	PULL_ACCEPT_MIXED,
+	PULL_COPY,
+	PULL_DIRECT,
+	PULL_ON_ERROR,
 	PULL_OWN,
 };
 /* What they take. */
@@ -68,5 +74,21 @@ extern const struct options_word pull_io_words[], pull_progress_words[];
 		{ "progress", required_argument, NULL, PULL_PROGRESS },                          \
 		{ "verify", no_argument, NULL, PULL_VERIFY }, RATES_OPTIONS, HOST_BUDGET_OPTION, \
 		OPTIONS_JSON, OPTIONS_QUIET
+
+/* For verbs that write into an image that is there. */
+extern const struct options_word pull_copy_words[], pull_on_error_words[];
+#define PULL_JOB_OFFERS                                      \
+	{ "copy", OFFER_WORDS, pull_copy_words },            \
+	{                                                    \
+		"on-error", OFFER_WORDS, pull_on_error_words \
+	}
+#define PULL_JOB_OPTIONS                                           \
+	{ "accept-mixed", no_argument, NULL, PULL_ACCEPT_MIXED },  \
+		{ "copy", required_argument, NULL, PULL_COPY },    \
+		{ "direct", no_argument, NULL, PULL_DIRECT },      \
+		{ "dry-run", no_argument, NULL, 'n' },             \
+	{                                                          \
+		"on-error", required_argument, NULL, PULL_ON_ERROR \
+	}
 
 #endif
