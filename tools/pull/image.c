@@ -14,8 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <json-c/json_object.h>
-
 #include "tools/cli/advice.h"
 #include "tools/cli/fd_map.h"
 #include "tools/cli/sandbox.h"
@@ -25,7 +23,6 @@
 #include "tools/pull/progress.h"
 #include "tools/trace/first.h"
 #include "tools/words/exit_code.h"
-#include "tools/words/job_json.h"
 #include "tools/words/size.h"
 
 #define PULL_PLAN_EXTENTS 512
@@ -138,6 +135,8 @@ void pull_image_conclude(struct pull_image *image, const struct bpull_event *eve
 		if (*event->message)
 			say_note("warning: %s", event->message);
 		pull_image_end(image, "completed", EXIT_CODE_DONE);
+		if (image->kind && image->kind->done)
+			image->code = image->kind->done(image);
 		break;
 	case BPULL_JOB_CANCELED:
 		if (*event->message) { /* it ended in time, but a base had been changed */
@@ -288,7 +287,7 @@ static void pull_say_summary(const struct pull_image *image)
 			 size_text(info->cloned_bytes, cloned));
 	if (image->out)
 		say_note("%s: made '%s', which needs no other file", image->path, image->out);
-	if (image->base)
+	if (image->base && !image->kind)
 		say_note("%s: its backing file is %s now", image->path, image->base);
 	say_note("%s: %s copied, %s%s zero, %s skipped, %s already there%s, %.2f s (%s MiB/s)",
 		 image->path, size_text(info->copied_bytes, copied), cloned_part,
@@ -306,7 +305,8 @@ static void pull_image_say_stopped(const struct pull_image *image)
 	if (image->out)
 		say_error("'%s': stopped (%s); '%s' was not made", image->path, name, image->out);
 	else if (!image->info.type)
-		say_error("'%s': stopped before the pull began (%s)", image->path, name);
+		say_error("'%s': stopped before the %s began (%s)", image->path,
+			  image->kind ? image->kind->noun : "pull", name);
 	else
 		say_error("'%s': stopped (%s); %s copied are kept and the image is valid",
 			  image->path, name,
@@ -332,6 +332,8 @@ static void pull_say_failed(const struct pull_image *image)
 		return; /* what was said is all that helps: to go on would mix two states */
 	if (image->out)
 		say_hint("'%s' was not made; the same command may be run again", image->out);
+	else if (image->kind)
+		image->kind->say_kept(image);
 	else
 		say_hint("'%s' keeps its backing file and what was copied; run the same command "
 			 "again to go on",
@@ -344,6 +346,9 @@ void pull_image_say(const struct pull_image *image, bool quiet)
 		pull_image_say_stopped(image);
 	} else if (image->code) {
 		pull_say_failed(image);
+	} else if (!quiet && image->kind) {
+		if (image->kind->say_done(image))
+			pull_say_summary(image);
 	} else if (!quiet && image->depth == 1 && !image->out) {
 		say_note("%s: has no backing file; there is nothing to pull", image->path);
 	} else if (!quiet) {
@@ -354,7 +359,9 @@ void pull_image_say(const struct pull_image *image, bool quiet)
 void pull_image_say_plan(const struct pull_image *image, const struct pull_plan *plan)
 {
 	char copy[SIZE_TEXT_CAP], skipped[SIZE_TEXT_CAP], present[SIZE_TEXT_CAP];
-	if (image->code || image->depth == 1)
+	if (!image->code && image->kind)
+		image->kind->say_plan(image, plan);
+	else if (image->code || image->depth == 1)
 		pull_image_say(image, false);
 	else
 		say_note("%s: would copy at most %s from %u backing %s, %s skipped, %s already "
@@ -363,39 +370,4 @@ void pull_image_say_plan(const struct pull_image *image, const struct pull_plan 
 			 image->depth == 2 ? "file" : "files",
 			 size_text(plan->skipped_bytes, skipped),
 			 size_text(plan->present_bytes, present));
-}
-
-static struct json_object *pull_plan_bytes(const struct pull_plan *plan)
-{
-	struct json_object *bytes = json_object_new_object();
-	json_object_object_add(bytes, "to-copy", json_object_new_uint64(plan->copy_bytes));
-	json_object_object_add(bytes, "skipped", json_object_new_uint64(plan->skipped_bytes));
-	json_object_object_add(bytes, "present", json_object_new_uint64(plan->present_bytes));
-	return bytes;
-}
-
-void pull_image_json(const struct pull_image *image, const struct pull_plan *plan,
-		     struct json_object *network)
-{
-	struct json_object *line = json_object_new_object();
-	const char *message = image->error.code ? image->error.message : NULL;
-
-	if (message && !*message)
-		message = strerror(-image->error.code);
-	json_object_object_add(line, "event", json_object_new_string("result"));
-	json_object_object_add(line, "filename", say_json_text(image->path));
-	json_object_object_add(line, "status", json_object_new_string(image->status));
-	json_object_object_add(line, "exit-code", json_object_new_int(image->code));
-	json_object_object_add(line, "exit-class",
-			       json_object_new_string(exit_code_class(image->code)));
-	json_object_object_add(line, "error", say_json_text(message));
-	json_object_object_add(line, "errno", json_object_new_int(-image->error.code));
-	json_object_object_add(line, "virtual-size", json_object_new_uint64(image->virtual_size));
-	json_object_object_add(line, "depth", json_object_new_int(image->depth));
-	json_object_object_add(line, "bytes",
-			       plan ? pull_plan_bytes(plan) : job_json_bytes(&image->info));
-	json_object_object_add(line, "seconds", job_json_seconds(image->info.elapsed_ns / 1e9));
-	if (network)
-		json_object_object_add(line, "network", network);
-	say_json(line, SAY_JSON_LINE);
 }

@@ -16,8 +16,28 @@ enum pull_state {
 	PULL_ENDED,
 };
 
+struct pull_image;
+struct pull_plan;
+
+/* What another verb's image differs in from a pull's. */
+struct pull_kind {
+	const char *noun; /* "pull" */
+	/* What it has been good for, where it is closed and all is well: does what is left to do,
+	 * and gives the exit code. NULL: there is nothing. */
+	int (*done)(struct pull_image *image);
+	/* Lines of the summary, before the one of figures, and whether that follows. */
+	bool (*say_done)(const struct pull_image *image);
+	/* What is said of a dry run that found nothing wrong. */
+	void (*say_plan)(const struct pull_image *image, const struct pull_plan *plan);
+	/* What the images are like after a failure. */
+	void (*say_kept)(const struct pull_image *image);
+	/* Members of the JSON line of its own. */
+	void (*add_json)(const struct pull_image *image, struct json_object *line);
+};
+
 struct pull_image {
 	const char *path;
+	const struct pull_kind *kind; /* NULL: a pull, or a flatten */
 	enum pull_state state;
 	const char *status; /* for JSON: "completed", "failed", "canceled", "dry-run" */
 	int code;           /* exit code, once ended */

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The command line of blockpull compact, and the stretch of the chain that it means. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/chain/compact.h"
+#include "tools/chain/verbs.h"
+#include "tools/cli/bases_option.h"
+#include "tools/cli/say.h"
+#include "tools/words/exit_code.h"
+
+static const char compact_help[] =
+	"Usage: blockpull compact [OPTION...] --keep N IMAGE\n"
+	"       blockpull compact [OPTION...] --from A --to B IMAGE\n"
+	"\n"
+	"Makes one file of several of IMAGE's chain: the upper one gets what it reads from\n"
+	"the others, which the chain does not need any more then. Nothing but that file is\n"
+	"written, and the disk reads the same at every moment. A stopped or broken\n"
+	"compaction is continued by running it again.\n"
+	"\n"
+	"Options:\n"
+	"  --keep N             leave at most N files, IMAGE and the lowest one counted:\n"
+	"                       those next above the lowest become one; with 1 IMAGE needs\n"
+	"                       no other file\n"
+	"  --from A             the upper file of those that become one; it keeps its name\n"
+	"  --to B               the lower one\n"
+	"  --unlink             remove the files that the chain does not need any more, when\n"
+	"                       that is safely on disk; refused where an image beside them\n"
+	"                       reads from one\n"
+	"  --bandwidth RATE     at most RATE bytes a second (default 0: no limit)\n"
+	"  --burst SIZE         bytes that may follow an idle time at once\n"
+	"  --iops N             at most N reads and writes a second\n"
+	"  --within TIME        be done in TIME (30m), raising the limit where it is late\n"
+	"  --min-rate RATE      give way to others only above RATE bytes a second\n"
+	"  --host-budget FILE[:RATE]\n"
+	"                       as of blockpull pull\n"
+	"  --copy MODE          auto: share blocks where the file system can, else copy;\n"
+	"                       clone: fail where it can't; read: always copy\n"
+	"  --direct             write past the page cache (O_DIRECT)\n"
+	"  --on-error WHAT      report: an I/O error ends it; stop: it waits for SIGCONT;\n"
+	"                       enospc: so for want of space only (default: report)\n"
+	"  --compress[=TYPE[:LEVEL]]\n"
+	"                       write what is copied compressed (qcow2): zlib (1-9), zstd\n"
+	"                       (1-19)\n"
+	"  --verify             before a link is changed, read back from the disk what was\n"
+	"                       copied and compare it (exit 5)\n"
+	"  --accept-mixed       go on where a backing file changed under an earlier one\n"
+	"  --allow-backing DIR  backing files may lie below DIR too, not only below IMAGE's\n"
+	"                       own directory; repeatable; 'any', 'none' (default:\n"
+	"                       BLOCKPULL_ALLOW_BACKING)\n"
+	"  --backing-format FMT format of backing files for which none is recorded;\n"
+	"                       'auto': what they look like; FILE=FMT: of one of them,\n"
+	"                       repeatable\n" OPTIONS_REMOTE_HELP "  --remote-timeout SECONDS\n"
+	"                       how long a server may be away before it pauses (default "
+	"300)\n" OPTIONS_TLS_HELP
+	"  -f, --format FMT     IMAGE's format: raw, qcow2 or qed (default:\n"
+	"                       detected)\n"
+	"  --holes MODE         auto, read or trust\n"
+	"  --io MODE            auto, uring or threads\n" OPTIONS_MEMORY_HELP
+	"  --progress MODE      auto, bar, plain, json, qemu or none\n"
+	"  --json               the result as a JSON line on stdout\n"
+	"  -n, --dry-run        say what would be copied and change nothing\n"
+	"  -q, --quiet          only errors\n"
+	"  --no-sandbox         do without the seccomp filter\n"
+	"  -h, --help           this text\n"
+	"\n"
+	"SIGINT or SIGTERM stops cleanly and keeps what was copied. See\n"
+	"blockpull-compact(1).\n";
+
+enum {
+	COMPACT_FROM = PULL_OWN,
+	COMPACT_KEEP,
+	COMPACT_TO,
+	COMPACT_UNLINK,
+};
+
+static const struct option compact_table[] = {
+	{ "from", required_argument, NULL, COMPACT_FROM },
+	{ "keep", required_argument, NULL, COMPACT_KEEP },
+	{ "to", required_argument, NULL, COMPACT_TO },
+	{ "unlink", no_argument, NULL, COMPACT_UNLINK },
+	{ "allow-backing", required_argument, NULL, OPTIONS_ALLOW_BACKING },
+	{ "backing-format", required_argument, NULL, OPTIONS_BACKING_FORMAT },
+	{ "format", required_argument, NULL, 'f' },
+	OPTIONS_REMOTE,
+	OPTIONS_REMOTE_READ,
+	PULL_JOB_OPTIONS,
+	PULL_OPTIONS,
+	OPTIONS_HELP,
+	OPTIONS_END,
+};
+
+static const struct offer compact_offers[] = {
+	{ "from", OFFER_FILES, NULL },
+	{ "keep", OFFER_FREE, NULL },
+	{ "to", OFFER_FILES, NULL },
+	PULL_JOB_OFFERS,
+	PULL_OFFERS,
+};
+
+struct compact_line {
+	struct pull_options options;
+	const char *from, *to; /* or NULL */
+	unsigned n_keep;       /* 0: not said */
+	bool unlinks;
+};
+
+static int compact_take_keep(struct compact_line *compact, const char *text)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (*text < '1' || *text > '9' || *end || n > 100000)
+		return say_usage("compact", "--keep: '%s' is not a number of files from 1 on",
+				 text);
+	compact->n_keep = (unsigned)n;
+	return 0;
+}
+
+static int compact_take(struct command_line *line, int option, char *text)
+{
+	struct compact_line *compact = (struct compact_line *)line;
+	int code = pull_options_take(&compact->options, option, text);
+
+	if (code < 0)
+		code = pull_job_options_take(&compact->options, option, text);
+	if (code >= 0)
+		return code;
+	switch (option) {
+	case COMPACT_FROM: compact->from = text; return 0;
+	case COMPACT_KEEP: return compact_take_keep(compact, text);
+	case COMPACT_TO: compact->to = text; return 0;
+	case COMPACT_UNLINK: compact->unlinks = true; return 0;
+	default: return -1;
+	}
+}
+
+static int compact_check(struct command_line *line)
+{
+	struct compact_line *compact = (struct compact_line *)line;
+
+	if (!compact->n_keep && !(compact->from && compact->to))
+		return say_usage("compact", "say which files become one: --keep N, or --from A and "
+					    "--to B");
+	if (compact->n_keep && (compact->from || compact->to))
+		return say_usage("compact", "--keep says which files become one, so do --from and "
+					    "--to: give one of the two");
+	return pull_options_finish(&compact->options);
+}
+
+static int compact_say_none(const char *name, const char *image)
+{
+	say_error("'%s' is no file of the chain of '%s'", name, image);
+	say_hint("'blockpull info --chain' lists them");
+	return EXIT_CODE_FAILED;
+}
+
+/* Finds the stretch. 0: *found says whether there is one; else an exit code. */
+static int compact_find_stretch(const struct compact_line *line, struct compact *c, bool *found)
+{
+	int top, bottom;
+
+	*found = true;
+	if (line->n_keep) {
+		*found = stretch_to_keep(c->files.n, line->n_keep, &c->stretch);
+		return 0;
+	}
+	top = chain_files_find(&c->files, line->from);
+	bottom = chain_files_find(&c->files, line->to);
+	if (top < 0 || bottom < 0)
+		return compact_say_none(top < 0 ? line->from : line->to, c->path);
+	if (top >= bottom)
+		return say_usage("compact", "--to: '%s' must lie below '%s' in the chain", line->to,
+				 line->from);
+	c->stretch = (struct stretch){ (unsigned)top, (unsigned)bottom };
+	return 0;
+}
+
+static int compact_with_files(struct compact_line *line, struct compact *c)
+{
+	bool found;
+	int code = compact_find_stretch(line, c, &found);
+
+	if (code)
+		return code;
+	if (found)
+		return compact_images(c, &line->options);
+	if (!line->options.line.quiet && !line->options.line.json)
+		say_note("%s: its chain has %u %s; there is nothing to compact", c->path,
+			 c->files.n, c->files.n == 1 ? "file" : "files");
+	if (line->options.line.json)
+		compact_json_nothing(c);
+	return EXIT_CODE_DONE;
+}
+
+static int compact_run(struct command_line *line)
+{
+	struct compact_line *compact = (struct compact_line *)line;
+	struct compact c = { .path = line->words[0], .wants_unlink = compact->unlinks };
+	int rc, code;
+
+	c.image.error = (struct bpull_error){ 0 };
+	rc = chain_files_open(&c.files, c.path, &line->chain.disk, &c.image.error);
+	code = rc ? say_failed(&c.image.error, rc) : compact_with_files(compact, &c);
+	chain_files_free(&c.files);
+	others_free(&c.others);
+	free(c.own_dir);
+	return code;
+}
+
+const struct command compact_command = {
+	.name = "compact",
+	.summary = "make one file of several in the middle of a chain",
+	.help = compact_help,
+	.letters = ":f:hnq",
+	.options = compact_table,
+	.offers = compact_offers,
+	.line_size = sizeof(struct compact_line),
+	.min_words = 1,
+	.max_words = 1,
+	.too_few = "an image's name is missing",
+	.too_many = "compact changes the chain of one image at a time",
+	.take = compact_take,
+	.check = compact_check,
+	.run = compact_run,
+};
