@@ -160,6 +160,15 @@ static void release_others(int fd, const struct lock_set *all, const struct lock
 	}
 }
 
+/* Nothing is in `set` that is not in `of`. */
+static bool is_part(const struct lock_set *set, const struct lock_set *of)
+{
+	for (int i = 0; i < LOCK_N_PERMS; i++)
+		if ((set->used[i] && !of->used[i]) || (set->unshared[i] && !of->unshared[i]))
+			return false;
+	return true;
+}
+
 int file_lock_change(struct file *file, enum file_lock from, enum file_lock to, struct err *err)
 {
 	struct lock_set had = lock_set_of(from), set = lock_set_of(to);
@@ -167,6 +176,11 @@ int file_lock_change(struct file *file, enum file_lock from, enum file_lock to, 
 	struct shown shown;
 	off_t at = 0;
 
+	/* Another program that only tries, and gives way, has bytes for a moment. */
+	if (is_part(&set, &had)) {
+		release_others(fd, &had, &set);
+		return 0;
+	}
 	rc = take_all_bytes(fd, &set, &at);
 	if (!rc)
 		rc = ask_all_bytes(fd, &set, &at);

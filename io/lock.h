@@ -22,7 +22,7 @@ int file_lock_take(struct file *file, enum file_lock kind, bool *unsupported, st
  * a child of fork() has the same open file description, and the locks are the description's. */
 void file_lock_drop(struct file *file);
 /* Has `to` where it has `from`, with no moment between in which it has neither. 0; -EBUSY with a
- * sentence; on error it has `from`. */
+ * sentence; on error it has `from`. Where `to` is a part of `from` it can't fail. */
 int file_lock_change(struct file *file, enum file_lock from, enum file_lock to, struct err *err);
 
 #endif
