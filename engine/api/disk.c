@@ -158,31 +158,6 @@ static int open_chain(struct bpull_disk *disk, const char *path, const struct bp
 	return rc;
 }
 
-/* Refuses clusters smaller than the file's direct I/O block: two requests would each read, change
- * and write back the same block at the same time. */
-static int check_direct(const struct bpull_disk *disk, struct err *err)
-{
-	const struct layer *overlay = disk_overlay(disk);
-	struct shown shown;
-
-	if (!(disk->flags & BPULL_DISK_DIRECT))
-		return 0;
-	if (overlay->file->io_align <= 1 || overlay->data->io_align <= 1)
-		return err_set(
-			err, -ENOTSUP,
-			"%s: its file system has no direct I/O (O_DIRECT), which was asked for; "
-			"nothing was changed: leave that out",
-			file_show(overlay->file, &shown));
-	if (overlay->cluster_len < MAX(overlay->file->io_align, overlay->data->io_align))
-		return err_set(
-			err, -ENOTSUP,
-			"%s: its clusters (%u bytes) are smaller than the blocks of direct I/O "
-			"(%u), which was asked for; nothing was changed: leave that out",
-			file_show(overlay->file, &shown), overlay->cluster_len,
-			MAX(overlay->file->io_align, overlay->data->io_align));
-	return 0;
-}
-
 /* Makes the overlay ready for guest writes; that of an inactive disk when it is activated. */
 static int prepare_guest(struct bpull_disk *disk, const struct bpull_disk_options *o,
 			 struct err *err)
@@ -248,7 +223,7 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 	engine_yields_begin(&yields, engine);
 	rc = open_chain(disk, path, &o, &err);
 	if (!rc) {
-		rc = check_direct(disk, &err);
+		rc = open_flags_check_direct(disk->flags, disk_overlay(disk), &err);
 		if (!rc)
 			rc = prepare_guest(disk, &o, &err);
 		if (rc)

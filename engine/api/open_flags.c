@@ -9,8 +9,10 @@
 #include <errno.h>
 
 #include "engine/blockpull.h"
+#include "formats/core/layer.h"
 #include "io/base.h"
 #include "io/err.h"
+#include "io/file.h"
 
 #define ON(way)    (1u << (way))
 #define ONLY_READS (ON(OPEN_FLATTEN) | ON(OPEN_INFO) | ON(OPEN_MEASURE) | ON(OPEN_CHECK))
@@ -60,5 +62,34 @@ int open_flags_check(enum open_way way, uint32_t flags, struct err *err)
 			       "flags 0x%x: this version of the library knows none "
 			       "of them",
 			       unknown);
+	return 0;
+}
+
+enum file_holes open_flags_holes(uint32_t flags)
+{
+	if (flags & BPULL_DISK_READ_HOLES)
+		return FILE_HOLES_READ;
+	return flags & BPULL_DISK_TRUST_HOLES ? FILE_HOLES_TRUST : FILE_HOLES_AUTO;
+}
+
+int open_flags_check_direct(uint32_t flags, const struct layer *overlay, struct err *err)
+{
+	struct shown shown;
+
+	if (!(flags & BPULL_DISK_DIRECT))
+		return 0;
+	if (overlay->file->io_align <= 1 || overlay->data->io_align <= 1)
+		return err_set(
+			err, -ENOTSUP,
+			"%s: its file system has no direct I/O (O_DIRECT), which was asked for; "
+			"nothing was changed: leave that out",
+			file_show(overlay->file, &shown));
+	if (overlay->cluster_len < MAX(overlay->file->io_align, overlay->data->io_align))
+		return err_set(
+			err, -ENOTSUP,
+			"%s: its clusters (%u bytes) are smaller than the blocks of direct I/O "
+			"(%u), which was asked for; nothing was changed: leave that out",
+			file_show(overlay->file, &shown), overlay->cluster_len,
+			MAX(overlay->file->io_align, overlay->data->io_align));
 	return 0;
 }

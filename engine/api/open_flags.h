@@ -11,7 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "io/file_holes.h"
+
 struct err;
+struct layer;
 
 /* The calls that open an image. */
 enum open_way {
@@ -38,5 +41,11 @@ extern const size_t open_flags_n;
 
 /* 0, or -EINVAL with a sentence. Pure. */
 int open_flags_check(enum open_way way, uint32_t flags, struct err *err);
+/* What of a file is believed to be holes. */
+enum file_holes open_flags_holes(uint32_t flags);
+/* Refuses, with BPULL_DISK_DIRECT, a file system without it, and clusters smaller than the file's
+ * direct I/O block: two requests would each read, change and write back the same block at the same
+ * time. */
+int open_flags_check_direct(uint32_t flags, const struct layer *overlay, struct err *err);
 
 #endif

@@ -207,9 +207,7 @@ struct chain_open options_chain(const struct bpull_disk_options *options, const 
 		.trust_formats = options->backing_trust == BPULL_TRUST_ALL,
 		.no_backing = options->flags & BPULL_DISK_NO_BACKING,
 		.no_lock = options->flags & BPULL_DISK_FORCE_SHARE,
-		.holes = options->flags & BPULL_DISK_READ_HOLES    ? FILE_HOLES_READ
-			 : options->flags & BPULL_DISK_TRUST_HOLES ? FILE_HOLES_TRUST
-								   : FILE_HOLES_AUTO,
+		.holes = open_flags_holes(options->flags),
 		.direct = options->flags & BPULL_DISK_DIRECT,
 		.relative_dir = options->relative_dir,
 		.policy = policy,
