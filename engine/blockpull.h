@@ -36,14 +36,14 @@
  * BLOCKING. These wait for files, for a second for a lock that another process holds, and walk
  * tables (seconds, where those map terabytes): bpull_disk_open(), bpull_flatten_open(),
  * bpull_disk_close(), bpull_disk_inactivate(), bpull_disk_activate() (bpull_disk_try_activate()
- * waits for no lock), bpull_disk_find(),
- * bpull_disk_map(), bpull_job_check(), bpull_job_start(), bpull_engine_close(), and the calls
- * under "Images at rest". Where the engine has a thread of its own they hold up their caller,
- * and calls that open, start, map or close the same disk; guests and jobs of all other disks go
- * on. Without one the owner waits, and with it the engine. bpull_job_start() and
- * bpull_job_check() of a disk whose job runs answer -EBUSY at once. What a job waits for at its
- * end (files that are closed, a new file's name) workers wait for, and no call but
- * bpull_job_wait() and bpull_disk_close() of that disk.
+ * waits for no lock), bpull_disk_find(), bpull_disk_map(), bpull_disk_snapshot(),
+ * bpull_job_check(), bpull_job_start(), bpull_engine_close(), and the calls under "Images at
+ * rest". Where the engine has a thread of its own they hold up their caller, and calls that open,
+ * start, map or close the same disk; guests and jobs of all other disks go on. Without one the
+ * owner waits, and with it the engine. bpull_job_start() and bpull_job_check() of a disk whose
+ * job runs answer -EBUSY at once. What a job waits for at its end (files that are closed, a new
+ * file's name) workers wait for, and no call but bpull_job_wait() and bpull_disk_close() of that
+ * disk.
  *
  * ERRORS are 0 or a negative errno value, and where there is a struct bpull_error parameter (NULL
  * is allowed) a sentence that names the file, the offset and what to do; after success its code is
@@ -1110,6 +1110,51 @@ struct bpull_create_options {
 /* Makes a new image (-EEXIST: never over an existing file) and makes it durable. Blocking. */
 BPULL_API int bpull_create(const char *path, const struct bpull_create_options *options,
 			   struct bpull_error *error);
+
+/* ---- Snapshots -------------------------------------------------------------- */
+
+enum bpull_snapshot_flags {
+	/* `path` is an image already: without data, as long as the disk, and its link leads to the
+	 * disk's image. Of `create` only the format may be given. */
+	BPULL_SNAPSHOT_EXISTING = 1 << 0,
+};
+
+struct bpull_snapshot {
+	size_t size; /* sizeof(struct bpull_snapshot) */
+	struct bpull_disk *disk;
+	/* The new overlay. A name that is in use is refused (-EEXIST), but with EXISTING. */
+	const char *path;
+	/* What it is to be; NULL: qcow2 with clusters of 64 KiB. format UNKNOWN: qcow2 (with
+	 * EXISTING: what it looks like). backing_name: what it will record as the name of the image
+	 * below it; it must lead there from its directory; NULL: that image's own name where both
+	 * lie in one directory, else its absolute path with links resolved. backing_format and
+	 * virtual_size: 0, or what they would be anyway (else -EINVAL). empty, find_base: 0. */
+	const struct bpull_create_options *create;
+	uint32_t flags; /* enum bpull_snapshot_flags */
+};
+
+/* A new overlay becomes the top of each disk's chain: the image so far is only read from now on, as
+ * a backing file is (other programs may read it), and holds the disk as it is at that moment. All
+ * of the disks get theirs, or none, between two requests of all their guests: requests that were
+ * submitted before are over on the old image, those that come meanwhile wait, and go on with the
+ * new one. The new images are durable, name and all, and so is all that was written before, ahead
+ * of the first write to one of them; they get the mode of the image below.
+ *
+ * The disk stays what it was to the program: its flags hold for the new image, and its size is the
+ * same (of a raw disk: rounded up to 512 bytes). Nothing else that was said when it was opened
+ * (names allowed, formats) is asked again. While this call runs no job starts on the disk.
+ *
+ * 0, or -errno: all is as before, and what was made is removed again. -EINVAL the options; another
+ * engine's disk, or a disk twice; a disk that is read-only or a new file's; -EPERM it is inactive;
+ * -EBUSY a job runs on it, or its size has changed meanwhile; -EIO it was given up; -EEXIST,
+ * -ENOENT and others of the new file; -ENOSPC no room for it, or for what has to be durable; -ELOOP
+ * the chain is too long; -ENOTSUP the program opened the disk's files (open_file); -ESTALE its
+ * image was moved or removed.
+ *
+ * n 0: nothing is done. Blocks, and waits for requests in flight; in an engine without a thread it
+ * runs the engine's rounds. Owner thread. */
+BPULL_API int bpull_disk_snapshot(const struct bpull_snapshot *snapshots, unsigned n,
+				  struct bpull_error *error);
 
 #ifdef __cplusplus
 }

@@ -188,6 +188,11 @@ void new_file_abandon(struct new_file *nf)
 	nf->temp_path = NULL;
 }
 
+void new_file_withdraw(struct new_file *nf)
+{
+	dir_remove(nf->dir, dir_last_part(nf->path));
+}
+
 void new_file_free(struct new_file *nf)
 {
 	if (!nf)

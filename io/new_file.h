@@ -24,7 +24,9 @@ const char *new_file_temp_path(const struct new_file *nf);
 int new_file_publish(struct new_file *nf, struct file *file, struct err *err);
 /* Removes it, unless it was published. */
 void new_file_abandon(struct new_file *nf);
-/* The same, and frees *nf. NULL is allowed. */
+/* Removes one that was published: it is not wanted after all. */
+void new_file_withdraw(struct new_file *nf);
+/* new_file_abandon(), and frees *nf. NULL is allowed. */
 void new_file_free(struct new_file *nf);
 
 #endif

@@ -78,8 +78,7 @@ void disk_reclaim(struct bpull_disk *disk)
 		layer_reclaim(overlay, &n_left, &err);
 }
 
-/* What still runs beside the requests: space given back, tables loaded ahead. */
-static bool is_busy(const struct bpull_disk *disk)
+bool disk_is_busy(const struct bpull_disk *disk)
 {
 	return disk->guests.draining || disk->guests.discard.runs || disk->n_background;
 }
@@ -109,7 +108,7 @@ static int come_to_rest(struct bpull_disk *disk, struct err *err)
 		disk_settle(disk);
 	if (disk->poisoned || (disk->may_write && !commit_is_clean(disk)))
 		return say_not_durable(disk, err);
-	while (is_busy(disk)) {
+	while (disk_is_busy(disk)) {
 		engine_rerun(disk->engine);
 		engine_wait_round(disk->engine, UINT64_MAX);
 	}

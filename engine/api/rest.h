@@ -3,6 +3,8 @@
 #ifndef BLOCKPULL_API_REST_H
 #define BLOCKPULL_API_REST_H
 
+#include <stdbool.h>
+
 #include "io/base.h"
 
 struct bpull_disk;
@@ -14,5 +16,7 @@ void disk_stop_guests(struct bpull_disk *disk);
 void disk_settle(struct bpull_disk *disk);
 /* Takes unused space out of the file; all is committed, and nothing is in flight. Blocking. */
 void disk_reclaim(struct bpull_disk *disk);
+/* Something still runs beside requests and commits: space given back, tables loaded ahead. */
+bool disk_is_busy(const struct bpull_disk *disk);
 
 #endif

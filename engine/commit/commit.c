@@ -33,6 +33,9 @@
  *     durable, after the last look at the job and at the backing files. If it
  *     or its barrier fails, the bytes that it replaced are written back, with
  *     a barrier of their own: all other writes were durable before.
+ * I9  A disk gets another image on top only when all that was written to the
+ *     one before is durable, and the new one's content, link and name are. (Its
+ *     barriers are of the new image's file from then on: api/snapshot.c.)
  *
  * A BARRIER is an fdatasync; it covers the writes completed before it was
  * submitted. Nothing else is assumed: any other write may be lost, kept or

@@ -182,12 +182,6 @@ static char *relative_dir(const char *from, const char *to)
 	return path;
 }
 
-/* Could be taken for something else when the image is opened. */
-static bool is_plain_name(const char *name)
-{
-	return *name && name[strcspn(name, ":/")] != ':' && !chain_name_has_control(name);
-}
-
 /* A name that the program resolves is recorded as the chain had it, unless it could be a path: it
  * would be another image's, and lead to a file of this machine where the program is not asked. */
 static int resolved_base_name(const struct chain *chain, unsigned depth, char **out,
@@ -196,7 +190,7 @@ static int resolved_base_name(const struct chain *chain, unsigned depth, char **
 	const struct file *base = chain->layers[depth]->file;
 	char shown[CHAIN_NAME_SHOWN];
 
-	if (!base->is_source || is_plain_name(base->name))
+	if (!base->is_source || chain_name_is_plain(base->name))
 		return err_set(err, -EINVAL,
 			       "another file was opened for '%s', so the image's name for its new "
 			       "base must be named (base_name)",
@@ -269,7 +263,7 @@ int chain_name_base(const struct chain *chain, struct file_opener *opener, unsig
 		*out = strdup(wanted);
 		return *out ? 0 : err_set(err, -ENOMEM, "out of memory");
 	}
-	if (!is_plain_name(wanted))
+	if (!chain_name_is_plain(wanted))
 		return err_set(
 			err, -EINVAL,
 			"'%s' can't be the name of the new backing file: it must be that of a "

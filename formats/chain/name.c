@@ -53,6 +53,11 @@ bool chain_name_has_control(const char *name)
 	return false;
 }
 
+bool chain_name_is_plain(const char *name)
+{
+	return *name && name[strcspn(name, ":/")] != ':' && !chain_name_has_control(name);
+}
+
 int chain_name_path(const char *image_name, const char *recorded, const struct chain_name_use *use,
 		    const char *here, char **out, struct err *err)
 {

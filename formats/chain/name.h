@@ -15,6 +15,9 @@ const char *chain_name_show(const char *name, char shown[CHAIN_NAME_SHOWN]);
 /* Such a name is no file's and no server's. */
 bool chain_name_has_control(const char *name);
 
+/* It can't be taken for anything but a file's when the image that records it is opened. */
+bool chain_name_is_plain(const char *name);
+
 /* What a recorded name is the name of, and how a better one is recorded. */
 struct chain_name_use {
 	const char *what, *remedy;

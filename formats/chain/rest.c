@@ -66,8 +66,7 @@ static bool names_same(const char *a, const char *b)
 	return a == b || (a && b && !strcmp(a, b));
 }
 
-/* What the layer is now; the caller puts it in the old one's place. */
-static int read_again(struct chain *chain, struct layer *layer, struct layer **out, struct err *err)
+int chain_read_again(struct chain *chain, struct layer *layer, struct layer **out, struct err *err)
 {
 	struct layer *fresh;
 	int rc;
@@ -123,7 +122,7 @@ static unsigned find_link(const struct chain *chain, const struct layer *overlay
 static int wake_layer(struct chain *chain, unsigned i, unsigned *to, struct err *err)
 {
 	struct layer *layer = chain->layers[i], *fresh;
-	int rc = read_again(chain, layer, &fresh, err);
+	int rc = chain_read_again(chain, layer, &fresh, err);
 
 	if (rc)
 		return rc;

@@ -150,6 +150,7 @@ Test(api_null, null_disks_are_refused_in_every_call)
 	REFUSED(bpull_disk_find, disk, (NULL, top, &depth, &error));
 	REFUSED(bpull_disk_find, path, (disk, NULL, &depth, &error));
 	REFUSED(bpull_disk_find, depth, (disk, top, NULL, &error));
+	REFUSED(bpull_disk_snapshot, snapshots, (NULL, 1, &error));
 	NOTHING(bpull_disk_warning, disk, (NULL), NULL);
 	NOTHING(bpull_disk_hint, disk, (NULL), NULL);
 	NOTHING(bpull_disk_note, disk, (NULL), NULL);

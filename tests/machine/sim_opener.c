@@ -154,6 +154,31 @@ static enum file_state sim_handle_look(struct file *file)
 										     : FILE_SAME;
 }
 
+static bool sim_is_locked(const struct sim_file *file, enum file_lock lock)
+{
+	if (lock == FILE_LOCK_NONE)
+		return false;
+	return file->n_open[FILE_LOCK_OVERLAY] ||
+	       (lock == FILE_LOCK_OVERLAY && file->n_open[FILE_LOCK_SHARED]);
+}
+
+static int sim_handle_turn(struct file *file, bool write, struct err *err)
+{
+	struct sim_handle *h = (struct sim_handle *)file;
+	enum file_lock to = write ? FILE_LOCK_OVERLAY : FILE_LOCK_SHARED;
+
+	h->data->n_open[h->lock]--;
+	if (write && sim_is_locked(h->data, to)) {
+		h->data->n_open[h->lock]++;
+		return err_set(err, -EBUSY, "'%s' is in use", file->name);
+	}
+	h->data->n_open[to]++;
+	h->lock = to;
+	file->len = h->data->live.len;
+	file->mtime_ns = h->data->mtime_ns;
+	return 0;
+}
+
 static void sim_handle_close(struct file *file)
 {
 	struct sim_handle *h = (struct sim_handle *)file;
@@ -173,6 +198,7 @@ static const struct file_ops sim_handle_ops = {
 	.status = sim_handle_status,
 	.discard = sim_handle_discard,
 	.look = sim_handle_look,
+	.turn = sim_handle_turn,
 	.close = sim_handle_close,
 };
 
@@ -201,14 +227,6 @@ static struct file *sim_handle_new(struct sim *sim, struct sim_file *data,
 	file_judge_holes(&h->file, sim->knobs.no_holes ? FILE_HOLES_READ : how->holes,
 			 !sim->knobs.holes_unknown, true);
 	return &h->file;
-}
-
-static bool sim_is_locked(const struct sim_file *file, enum file_lock lock)
-{
-	if (lock == FILE_LOCK_NONE)
-		return false;
-	return file->n_open[FILE_LOCK_OVERLAY] ||
-	       (lock == FILE_LOCK_OVERLAY && file->n_open[FILE_LOCK_SHARED]);
 }
 
 static int sim_opener_open(struct file_opener *opener, const struct file_open *how,

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* How an image that is to be put on top of an open chain names the chain's top. */
+#ifndef BLOCKPULL_FORMATS_CHAIN_TOP_NAME_H
+#define BLOCKPULL_FORMATS_CHAIN_TOP_NAME_H
+
+#include "io/base.h"
+
+struct chain;
+struct err;
+struct file_opener;
+struct layer;
+
+/* The name to be recorded in an image at `path`: a copy of the wanted one, or, NULL, one that is
+ * chosen: the file's own where it lies in the same directory, else its absolute path, links
+ * resolved. It is a plain file's and leads to the top from there. *out is malloc'd. Blocks.
+ * -EINVAL: the wanted one does not; -ESTALE: the top's file has another name by now; -ENOTSUP: the
+ * program opened it, so no name leads to it. Each with a sentence. */
+int chain_name_top(const struct chain *chain, struct file_opener *opener, const char *path,
+		   const char *wanted, char **out, struct err *err);
+/* The image `layer`, opened as `path`, records the chain's top as its backing file, in its format.
+ * 0, or -EINVAL with a sentence. Blocks. */
+int chain_check_leads_to_top(const struct chain *chain, struct file_opener *opener,
+			     const char *path, const struct layer *layer, struct err *err);
+
+#endif
