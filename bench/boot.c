@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * blockpull-bench boot: what a machine asks for when it boots, over a base that is far
- * away; then the same on another overlay, for which a pull has brought that first.
+ * away; then the same on other overlays, of which a pull has brought that first, or is at it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -38,7 +38,8 @@ const char boot_help[] =
 	"other,\n"
 	"as a machine does that boots. Then the same on a second disk, for which a pull has "
 	"copied\n"
-	"first what is read: how many reads go to the base still, and how long does it take?\n"
+	"first what is read; and on others while a pull runs, with and without that order.\n"
+	"How many reads go to the base for the machine, and how long does it take?\n"
 	"\n"
 	"Options:\n"
 	"  --trace FILE       what is read: a trace, as blockpull serve --trace records it\n"
@@ -63,8 +64,19 @@ const struct option boot_options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
+enum boot_how {
+	BOOT_WITHOUT,      /* a pull */
+	BOOT_HOT_FIRST,    /* a pull has copied first what is read */
+	BOOT_BESIDE_FIRST, /* such a pull begins with the boot */
+	BOOT_BESIDE_PULL,  /* a pull in the disk's order does */
+	BOOT_N_HOWS
+};
+static const char *const boot_hows[] = { "without", "hot_first", "beside_first", "beside_pull" };
+static const char *const boot_says[] = { "without", "hot first", "beside such a pull",
+					 "beside a pull" };
+
 struct boot_run {
-	uint64_t ns, base_reads;
+	uint64_t ns, base_reads; /* those for the machine */
 };
 
 struct boot {
@@ -75,7 +87,7 @@ struct boot {
 	struct bpull_range *ranges; /* the trace's */
 	uint64_t disk_len, hot_len; /* bytes; hot: in whole blocks, each once */
 	struct slow_base *base;
-	struct boot_run cold, warm;
+	struct boot_run runs[BOOT_N_HOWS];
 	uint64_t pull_ns;
 };
 
@@ -171,7 +183,7 @@ static int boot_make_base(struct boot *b)
 static int boot_read_all(struct boot *b, struct bpull_disk *disk, struct boot_run *run)
 {
 	char *buf = malloc(BLOCK);
-	uint64_t began_ns = timed_now_ns(), reads = slow_base_reads(b->base);
+	uint64_t began_ns = timed_now_ns(), reads = slow_base_guest_reads(b->base);
 	int rc = buf ? 0 : -ENOMEM;
 
 	for (size_t i = 0; !rc && i < b->trace.n; i++)
@@ -182,30 +194,44 @@ static int boot_read_all(struct boot *b, struct bpull_disk *disk, struct boot_ru
 					 b->ranges[i].offset + at);
 		}
 	run->ns = timed_now_ns() - began_ns;
-	run->base_reads = slow_base_reads(b->base) - reads;
+	run->base_reads = slow_base_guest_reads(b->base) - reads;
 	free(buf);
 	return rc < 0 ? complain(exit_code_of_error(rc), "a read: %s", strerror(-rc)) : 0;
 }
 
-/* Until all that is read was copied; the rest of the disk is not waited for. */
-static int boot_pull_first(struct boot *b, struct bpull_disk *disk)
+static int boot_start_pull(struct boot *b, struct bpull_disk *disk, enum boot_how how)
 {
-	struct bpull_job_options o = { .size = sizeof(o),
-				       .first = b->ranges,
-				       .n_first = b->trace.n };
-	struct bpull_job_info info = { .size = sizeof(info) };
+	struct bpull_job_options o = { .size = sizeof(o) };
 	struct bpull_error error = { 0 };
-	uint64_t began_ns = timed_now_ns();
-	int rc = bpull_job_start(disk, &o, &error);
+	int rc;
 
-	if (rc)
-		return complain_library("pull", &error, rc);
+	if (how != BOOT_BESIDE_PULL) {
+		o.first = b->ranges;
+		o.n_first = b->trace.n;
+	}
+	rc = bpull_job_start(disk, &o, &error);
+	return rc ? complain_library("pull", &error, rc) : 0;
+}
+
+/* Until all that is read was copied; the rest of the disk is not waited for. */
+static void boot_wait_for_first(struct boot *b, struct bpull_disk *disk)
+{
+	struct bpull_job_info info = { .size = sizeof(info) };
+	uint64_t began_ns = timed_now_ns();
+
 	do {
 		nanosleep(&(struct timespec){ .tv_nsec = LOOK_NS }, NULL);
 		bpull_job_get_info(disk, &info);
 	} while (info.copied_bytes < b->hot_len && info.state != BPULL_JOB_CONCLUDED);
 	b->pull_ns = timed_now_ns() - began_ns;
+}
+
+static int boot_end_pull(struct bpull_disk *disk)
+{
+	struct bpull_job_info info = { .size = sizeof(info) };
+
 	bpull_job_abort(disk);
+	bpull_job_get_info(disk, &info);
 	while (info.state != BPULL_JOB_CONCLUDED) {
 		nanosleep(&(struct timespec){ .tv_nsec = LOOK_NS }, NULL);
 		bpull_job_get_info(disk, &info);
@@ -216,13 +242,14 @@ static int boot_pull_first(struct boot *b, struct bpull_disk *disk)
 		       : 0;
 }
 
-static int boot_on(struct boot *b, const char *name, bool pull_first, struct boot_run *run)
+static int boot_on(struct boot *b, enum boot_how how)
 {
 	struct bpull_engine_options eo = { .size = sizeof(eo), .flags = BPULL_ENGINE_THREAD };
 	struct bpull_disk_options o = scene_disk_options(BPULL_FORMAT_QCOW2, BPULL_DISK_GUEST_IO);
 	struct bpull_error error = { 0 };
 	struct bpull_engine *engine = NULL;
 	struct bpull_disk *disk = NULL;
+	const char *name = boot_hows[how];
 	int code = scene_overlay(name, BPULL_FORMAT_QCOW2, b->disk_len, BLOCK, "base",
 				 BPULL_FORMAT_RAW);
 	int rc = code ? 0 : bpull_engine_open(&eo, &engine, &error);
@@ -233,24 +260,29 @@ static int boot_on(struct boot *b, const char *name, bool pull_first, struct boo
 		rc = bpull_disk_open(engine, name, &o, &disk, &error);
 	if (rc)
 		code = complain_library("open", &error, rc);
-	if (!code && pull_first)
-		code = boot_pull_first(b, disk);
+	if (!code && how != BOOT_WITHOUT)
+		code = boot_start_pull(b, disk, how);
+	if (!code && how == BOOT_HOT_FIRST) {
+		boot_wait_for_first(b, disk);
+		code = boot_end_pull(disk);
+	}
 	if (!code)
-		code = boot_read_all(b, disk, run);
+		code = boot_read_all(b, disk, &b->runs[how]);
+	if (!code && how > BOOT_HOT_FIRST)
+		code = boot_end_pull(disk);
 	bpull_engine_close(engine);
 	return code;
 }
 
 static int boot_measure(struct boot *b)
 {
-	int code;
+	int code = 0;
 
 	b->base = slow_base_open("base", b->disk_len, b->delay_ms * 1000000);
 	if (!b->base)
 		return complain_system("base");
-	code = boot_on(b, "cold", false, &b->cold);
-	if (!code)
-		code = boot_on(b, "warm", true, &b->warm);
+	for (unsigned how = 0; how < BOOT_N_HOWS && !code; how++)
+		code = boot_on(b, (enum boot_how)how);
 	slow_base_close(b->base);
 	return code;
 }
@@ -272,21 +304,23 @@ static int boot_print(const struct boot *b)
 
 	if (!b->json) {
 		printf("%zu ranges, %.1f MiB in blocks of 64 KiB, a base of %llu ms\n"
-		       "  without    %8.3f s %8llu reads of the base\n"
-		       "  hot first  %8.3f s %8llu reads; the pull had brought them in %.3f s\n"
-		       "  %.1f times faster\n",
-		       b->trace.n, b->hot_len / 1048576.0, (unsigned long long)b->delay_ms,
-		       b->cold.ns / 1e9, (unsigned long long)b->cold.base_reads, b->warm.ns / 1e9,
-		       (unsigned long long)b->warm.base_reads, b->pull_ns / 1e9,
-		       (double)b->cold.ns / b->warm.ns);
+		       "  %-20s %10s %8s %15s\n",
+		       b->trace.n, b->hot_len / 1048576.0, (unsigned long long)b->delay_ms, "",
+		       "seconds", "x", "reads of the base");
+		for (unsigned how = 0; how < BOOT_N_HOWS; how++)
+			printf("  %-20s %10.3f %8.1f %15llu\n", boot_says[how],
+			       b->runs[how].ns / 1e9,
+			       (double)b->runs[BOOT_WITHOUT].ns / b->runs[how].ns,
+			       (unsigned long long)b->runs[how].base_reads);
+		printf("The pull had brought what is hot in %.3f s.\n", b->pull_ns / 1e9);
 		return 0;
 	}
 	head = machine_head("boot");
 	json_object_object_add(head, "ranges", json_object_new_uint64(b->trace.n));
 	json_object_object_add(head, "hot_bytes", json_object_new_uint64(b->hot_len));
 	json_object_object_add(head, "delay_ms", json_object_new_uint64(b->delay_ms));
-	json_object_object_add(head, "without", boot_json_run(&b->cold));
-	json_object_object_add(head, "hot_first", boot_json_run(&b->warm));
+	for (unsigned how = 0; how < BOOT_N_HOWS; how++)
+		json_object_object_add(head, boot_hows[how], boot_json_run(&b->runs[how]));
 	json_object_object_add(head, "pull_ns", json_object_new_uint64(b->pull_ns));
 	return machine_print(head);
 }

@@ -17,9 +17,11 @@ WIDTH = 760
 NAMES = {"blockpull": "blockpull", "ceiling": "plain copy", "ref": "O_DIRECT copy", "rebase": "qemu-img rebase",
          "stream": "QSD block-stream", "convert": "qemu-img convert", "clone": "FICLONERANGE", "raw": "raw io_uring",
          "alone": "library", "with_pull": "library, beside a pull", "together": "one engine", "apart": "a process each",
+         "without": "no pull", "hot_first": "hot blocks first", "beside_first": "beside such a pull", "beside_pull": "beside a pull",
          "direct": "one engine, O_DIRECT", "copies": "plain copies"}
 COLOURS = {"blockpull": 1, "ceiling": 0, "ref": 0, "clone": 0, "rebase": 2, "stream": 3, "convert": 4, "raw": 0,
-           "alone": 1, "with_pull": 2, "together": 1, "apart": 3, "direct": 1, "copies": 0}
+           "alone": 1, "with_pull": 2, "together": 1, "apart": 3, "direct": 1, "copies": 0,
+           "without": 0, "hot_first": 1, "beside_first": 1, "beside_pull": 2}
 
 STYLE = """
 :root { color-scheme: light dark; --page: #fbfbfa; --card: #fff; --ink: #1c2126; --dim: #5c6670; --line: #e1e4e8;
@@ -328,6 +330,20 @@ def show_limit(result):
     return "".join(show_limit_run(run) for run in result["runs"])
 
 
+def show_boot(result):
+    runs = [(n, result[n]) for n in ("without", "hot_first", "beside_first", "beside_pull") if n in result]
+    times = [(NAMES[n], COLOURS[n], *(run["ns"] / 1e9,) * 3) for n, run in runs]
+    reads = [(NAMES[n], COLOURS[n], *(run["base_reads"],) * 3) for n, run in runs]
+    cells = [[esc(NAMES[n]), f"{run['ns'] / 1e9:.3f}", f"{result['without']['ns'] / run['ns']:.1f}", f"{run['base_reads']:,}"]
+             for n, run in runs]
+    return section(
+        f"Boot over a base of {result['delay_ms']} ms",
+        dim(f"{result['ranges']:,} ranges, {size(result['hot_bytes'])} in blocks of 64 KiB, read one after the other; "
+            f"the pull had brought them in {duration(result['pull_ns'])}"),
+        bars(times, "seconds", left=170), "<h3>Reads of the base for the machine</h3>", bars(reads, "reads", left=170),
+        table(["", "seconds", "times less", "reads of the base"], cells))
+
+
 def show_fanout(result):
     o, ways = result["options"], result["ways"]
     times = [(NAMES.get(n, n), COLOURS.get(n, 0), w["median_seconds"], w["min_seconds"], w["max_seconds"]) for n, w in ways.items()]
@@ -353,7 +369,7 @@ def show_nbd_guest(result):
 
 
 SHOW = {"nbd_guest": show_nbd_guest, "scenarios": show_scenarios, "pull": show_pull, "guest": show_guest, "limit": show_limit,
-        "fanout": show_fanout}
+        "fanout": show_fanout, "boot": show_boot}
 
 
 def page(results):

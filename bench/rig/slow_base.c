@@ -28,7 +28,7 @@ struct slow_question {
 struct slow_base {
 	int fd;
 	uint64_t len, delay_ns;
-	atomic_uint_fast64_t n_reads, read_len;
+	atomic_uint_fast64_t n_reads, n_guest_reads, read_len;
 	pthread_t thread;
 	pthread_mutex_t mutex;
 	pthread_cond_t come;
@@ -81,12 +81,12 @@ static void slow_read(void *source, void *buf, size_t len, uint64_t offset,
 	struct slow_base *base = source;
 	struct slow_question *q = malloc(sizeof(*q));
 
-	(void)asker;
 	if (!q) {
 		bpull_source_read_done(ask, -ENOMEM);
 		return;
 	}
 	atomic_fetch_add(&base->n_reads, 1);
+	atomic_fetch_add(&base->n_guest_reads, asker == BPULL_SOURCE_GUEST);
 	atomic_fetch_add(&base->read_len, len);
 	*q = (struct slow_question){ .ask = ask,
 				     .buf = buf,
@@ -134,6 +134,11 @@ void slow_base_close(struct slow_base *base)
 uint64_t slow_base_reads(struct slow_base *base)
 {
 	return atomic_load(&base->n_reads);
+}
+
+uint64_t slow_base_guest_reads(struct slow_base *base)
+{
+	return atomic_load(&base->n_guest_reads);
 }
 
 uint64_t slow_base_read_len(struct slow_base *base)

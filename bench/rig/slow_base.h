@@ -14,8 +14,9 @@ struct slow_base;
 struct slow_base *slow_base_open(const char *path, uint64_t len, uint64_t delay_ns);
 /* After the engine: no question is left. */
 void slow_base_close(struct slow_base *base);
-/* Questions that it was asked so far, and bytes in the answers. */
+/* Questions that it was asked so far, those for a guest, and bytes in the answers. */
 uint64_t slow_base_reads(struct slow_base *base);
+uint64_t slow_base_guest_reads(struct slow_base *base);
 uint64_t slow_base_read_len(struct slow_base *base);
 /* For bpull_disk_options.find_base, with the base as its opaque: all names lead there, and are one
  * base to an engine. */
