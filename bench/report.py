@@ -349,13 +349,13 @@ def show_fanout(result):
     times = [(NAMES.get(n, n), COLOURS.get(n, 0), w["median_seconds"], w["min_seconds"], w["max_seconds"]) for n, w in ways.items()]
     reads = [(NAMES.get(n, n), COLOURS.get(n, 0), *(w["read_of_base"],) * 3) for n, w in ways.items()]
     cells = [[esc(NAMES.get(n, n)), f"{w['min_seconds']:.3f}", f"{w['median_seconds']:.3f}", f"{w['max_seconds']:.3f}",
-              "" if w["ratio"] is None else f"{w['ratio']:.2f}", f"{w['cpu_seconds']:.2f}", size(w["read_bytes"]), f"{w['read_of_base']:.3f}"]
+              f"{w['ratio']:.2f}", f"{w['cpu_seconds']:.2f}", size(w["read_bytes"]), f"{w['read_of_base']:.3f}"]
              for n, w in ways.items()]
     return section(
-        f"Fan-out: {o['images']} overlays on one base, {o['format']}",
+        f"Fan-out: {o['images']} overlays ({o['format']}) on one base" + (f": {o['base']}" if "base" in o else ""),
         dim(f"A base of {size(o['data_bytes'])}, whose answers take {o['delay_ms']} ms, {o['rounds']} rounds; until all is durable"),
         bars(times, "seconds", left=170), "<h3>Bytes read of the base, in its length</h3>", bars(reads, "x base", left=170),
-        table(["", "min s", "median s", "max s", "x copies", "CPU s", "read", "x base"], cells))
+        table(["", "min s", "median s", "max s", f"x {NAMES[o.get('unit', 'copies')]}", "CPU s", "read", "x base"], cells))
 
 
 def show_nbd_guest(result):

@@ -323,6 +323,31 @@ def over_nbd():
     return None
 
 
+def fanout_over_nbd():
+    for tool in ("nbdkit", "qemu-img"):
+        if not shutil.which(tool):
+            return f"needs {tool}"
+    if "libnbd" not in subprocess.run([blockpull, "--version"], check=True, capture_output=True, text=True).stdout:
+        return "built without libnbd"
+    script = os.path.join(os.path.dirname(run_py), "nbd_fanout.py")
+    with tempfile.TemporaryDirectory() as top:
+        files, out = os.path.join(top, "files"), os.path.join(top, "out.json")
+        os.mkdir(files)
+        for base in ("raw", "zlib"):
+            done = subprocess.run([sys.executable, script, "--images", "6", "--data", "32", "--base", base, "--dir", files, "--json", out,
+                                   blockpull], capture_output=True, text=True)
+            assert done.returncode == 0 and os.listdir(files) == [], done.stdout + done.stderr
+            with open(out) as file:
+                result = json.load(file)
+            # Once, and what the opening reads; the peer, once for each.
+            extra = (1 << 20 | 1 << 19) / result["options"]["data_bytes"]
+            ours_read, theirs = (result["ways"][name]["read_of_base"] for name in ("blockpull", "rebase"))
+            assert 1 <= ours_read <= 1.05 + extra and theirs > 5, result
+        page = Page(subprocess.run([bench_exe, "report", out], check=True, capture_output=True, text=True).stdout)
+        assert "behind nbdkit" in page.words and "x qemu-img rebase" in page.words
+    return None
+
+
 def over_vhost():
     frontend = os.path.join(os.path.dirname(bench_exe), os.pardir, "tests", "vhost_frontend")
     if not os.path.exists(frontend) or not shutil.which("qemu-storage-daemon"):
@@ -368,6 +393,7 @@ CASES = [("every scenario is proven", proven),
          ("Ctrl-C leaves nothing", lambda: interrupted(signal.SIGINT)),
          ("SIGTERM leaves nothing", lambda: interrupted(signal.SIGTERM)),
          ("a guest over NBD, beside qemu-storage-daemon", over_nbd),
+         ("many overlays on a base over NBD, beside qemu-img rebase", fanout_over_nbd),
          ("a guest over vhost-user, beside qemu-storage-daemon", over_vhost),
          ("the microbenchmarks run", micro)]
 print(f"1..{len(CASES)}", flush=True)
