@@ -6,6 +6,7 @@
  */
 #include "tools/control/args.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -62,6 +63,12 @@ static bool args_fits(enum control_type type, struct json_object *value)
 	case CONTROL_INTEGER: return args_is_int64(value);
 	case CONTROL_BOOLEAN: return json_object_is_type(value, json_type_boolean);
 	case CONTROL_WORDS: return args_are_words(value);
+	case CONTROL_ARRAY: return json_object_is_type(value, json_type_array);
+	case CONTROL_OBJECT: return json_object_is_type(value, json_type_object);
+	case CONTROL_REF:
+		return json_object_is_type(value, json_type_string) ||
+		       json_object_is_type(value, json_type_object);
+	case CONTROL_REF_OR_NULL: return !value || args_fits(CONTROL_REF, value);
 	}
 	return false;
 }
@@ -73,12 +80,16 @@ static const char *args_type_name(enum control_type type)
 	case CONTROL_INTEGER: return "integer";
 	case CONTROL_BOOLEAN: return "boolean";
 	case CONTROL_WORDS: return "array of strings";
+	case CONTROL_ARRAY: return "array";
+	case CONTROL_OBJECT: return "object";
+	case CONTROL_REF: return "BlockdevRef";
+	case CONTROL_REF_OR_NULL: return "BlockdevRefOrNull";
 	}
 	return "";
 }
 
 static struct json_object *args_check_unexpected(const struct control_arg *list,
-						 struct json_object *args)
+						 struct json_object *args, const char *where)
 {
 	json_object_object_foreach(args, key, value)
 	{
@@ -88,28 +99,71 @@ static struct json_object *args_check_unexpected(const struct control_arg *list,
 		while (arg->name && strcmp(arg->name, key))
 			arg++;
 		if (!arg->name)
-			return control_refuse("GenericError", "Parameter '%.200s' is unexpected",
-					      key);
+			return control_refuse("GenericError", "Parameter '%s%.200s' is unexpected",
+					      where, key);
 	}
 	return NULL;
 }
 
-struct json_object *control_check_args(const struct control_arg *list, struct json_object *args)
+static bool args_is_word(const char *const *words, const char *text)
+{
+	while (*words && strcmp(*words, text) != 0)
+		words++;
+	return *words;
+}
+
+static struct json_object *args_check_one(const struct control_arg *arg, struct json_object *value,
+					  const char *where)
+{
+	if (!args_fits(arg->type, value))
+		return control_refuse("GenericError",
+				      "Invalid parameter type for '%s%s', expected: %s", where,
+				      arg->name, args_type_name(arg->type));
+	if (arg->words && !args_is_word(arg->words, json_object_get_string(value)))
+		return control_refuse("GenericError",
+				      "Parameter '%s' does not accept value '%.200s'", arg->name,
+				      json_object_get_string(value));
+	return NULL;
+}
+
+struct json_object *control_check_some(const struct control_arg *list, struct json_object *args,
+				       const char *where)
 {
 	for (const struct control_arg *arg = list; arg->name; arg++) {
-		struct json_object *value;
+		struct json_object *value, *refusal = NULL;
 
-		if (!args || !json_object_object_get_ex(args, arg->name, &value)) {
-			if (arg->required)
-				return control_refuse("GenericError", "Parameter '%s' is missing",
-						      arg->name);
-		} else if (!args_fits(arg->type, value)) {
-			return control_refuse("GenericError",
-					      "Invalid parameter type for '%s', expected: %s",
-					      arg->name, args_type_name(arg->type));
-		}
+		if (args && json_object_object_get_ex(args, arg->name, &value))
+			refusal = args_check_one(arg, value, where);
+		else if (arg->required)
+			refusal = control_refuse("GenericError", "Parameter '%s%s' is missing",
+						 where, arg->name);
+		if (refusal)
+			return refusal;
 	}
-	return args ? args_check_unexpected(list, args) : NULL;
+	return NULL;
+}
+
+struct json_object *control_check_members(const struct control_arg *list, struct json_object *args,
+					  const char *where)
+{
+	struct json_object *refusal = control_check_some(list, args, where);
+
+	return refusal || !args ? refusal : args_check_unexpected(list, args, where);
+}
+
+struct json_object *control_check_args(const struct control_arg *list, struct json_object *args)
+{
+	return control_check_members(list, args, "");
+}
+
+bool control_is_well_formed(const char *name)
+{
+	if (!isascii((unsigned char)*name) || !isalpha((unsigned char)*name))
+		return false;
+	while (*name && isascii((unsigned char)*name) &&
+	       (isalnum((unsigned char)*name) || strchr("-._", *name)))
+		name++;
+	return !*name;
 }
 
 const char *control_text(struct json_object *args, const char *name)

@@ -6,7 +6,6 @@
  */
 #include "tools/control/start.h"
 
-#include <ctype.h>
 #include <string.h>
 
 #include <json-c/json.h>
@@ -37,17 +36,6 @@ struct request {
 	bool auto_finalize, auto_dismiss;
 };
 
-/* QEMU's rule for names that a client makes up. */
-static bool start_is_well_formed(const char *id)
-{
-	if (!isascii((unsigned char)*id) || !isalpha((unsigned char)*id))
-		return false;
-	while (*id && isascii((unsigned char)*id) &&
-	       (isalnum((unsigned char)*id) || strchr("-._", *id)))
-		id++;
-	return !*id;
-}
-
 static struct json_object *start_take_device(const struct control_target *target,
 					     struct json_object *args)
 {
@@ -71,7 +59,7 @@ static struct json_object *start_take_id(const struct control_target *target,
 	r->id = control_text(args, "job-id");
 	if (!r->id)
 		r->id = target->device;
-	else if (strcmp(r->id, target->device) && !start_is_well_formed(r->id))
+	else if (strcmp(r->id, target->device) && !control_is_well_formed(r->id))
 		return control_refuse("GenericError", "Invalid job ID '%.200s'", r->id);
 	/* One that was not dismissed keeps the disk, with QEMU too. */
 	if (target->jobs)
@@ -113,7 +101,7 @@ static struct json_object *start_take_base(const struct control_target *target,
 				      "Node '%.200s' is not a backing image of '%.200s'", name,
 				      target->device);
 	if (bottom)
-		node = control_node_below(target, depth);
+		node = control_node_at(target, depth + 1);
 	/* Below the last file there is none to name, but no file may be overlooked either. */
 	if (!node && depth + 1 < bpull_disk_depth(target->disk))
 		return control_refuse("GenericError", "The node below '%.200s' is not known", name);
