@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Names for the files of the chain, as QEMU has them for its nodes: what
- * base-node and bottom mean. They are given once, from the top down, when the
- * socket is made: a name that moved to another file as the chain gets shorter
- * would make a client pull to a base it does not mean.
+ * Names for files, as QEMU has them for its nodes: what base-node, bottom and
+ * overlay mean. Those of the chain are given once, from the top down, when the
+ * socket is made: a name that moved to another file as the chain changes would
+ * make a client pull to a base it does not mean.
+ *
+ * Whether a file is in the chain still the library is asked each time: a job
+ * may end between two requests.
  */
 #include "tools/control/nodes.h"
 
@@ -11,39 +14,61 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <json-c/json.h>
-
-#include "tools/control/events.h"
+static void nodes_free(struct control_node *node)
+{
+	free(node->path);
+	free(node);
+}
 
 void control_nodes_close(struct control_target *target)
 {
-	for (unsigned i = 0; i < target->n_nodes; i++)
-		free(target->nodes[i].path);
-	free(target->nodes);
-	target->nodes = NULL;
-	target->n_nodes = 0;
+	while (target->nodes) {
+		struct control_node *next = target->nodes->next;
+
+		nodes_free(target->nodes);
+		target->nodes = next;
+	}
+	target->top = NULL;
 }
 
-/* False: no memory. */
-static bool nodes_take(struct control_node *node, unsigned i, const struct bpull_layer_info *layer)
+/* A copy that is in no list. NULL: no memory. */
+static struct control_node *nodes_copy(const struct control_node *node)
 {
-	*node = (struct control_node){
-		.path = strdup(layer->path),
+	struct control_node *copy = malloc(sizeof(*copy));
+
+	if (!copy)
+		return NULL;
+	*copy = *node;
+	copy->next = NULL;
+	copy->path = strdup(node->path);
+	if (copy->path)
+		return copy;
+	free(copy);
+	return NULL;
+}
+
+static struct control_node *nodes_of_layer(unsigned i, const struct bpull_layer_info *layer)
+{
+	struct control_node node = {
+		.path = (char *)layer->path,
 		.format = layer->format,
 		.virtual_size = layer->virtual_size,
 		.cluster_size = layer->cluster_size,
 		.is_encrypted = layer->encryption,
+		.is_in_chain = true,
+		.is_of_start = true,
 	};
-	snprintf(node->name, sizeof(node->name), "#layer%u", i);
-	return node->path;
+
+	snprintf(node.name, sizeof(node.name), "#layer%u", i);
+	return nodes_copy(&node);
 }
 
 void control_nodes_open(struct control_target *target)
 {
 	struct bpull_disk_options o = { .size = sizeof(o) };
 	struct bpull_layer_info layer = { .size = sizeof(layer) };
+	struct control_node **end = &target->nodes;
 	struct bpull_info *info;
-	unsigned depth;
 
 	if (target->how)
 		o = *target->how;
@@ -52,102 +77,134 @@ void control_nodes_open(struct control_target *target)
 	o.opened = NULL;
 	if (!target->path || bpull_info_open(target->path, &o, &info, NULL))
 		return;
-	depth = bpull_info_depth(info);
-	target->nodes = calloc(depth, sizeof(*target->nodes));
-	while (target->nodes && target->n_nodes < depth) {
-		struct control_node *node = &target->nodes[target->n_nodes];
-
-		if (bpull_info_layer(info, target->n_nodes, &layer))
+	for (unsigned i = 0; i < bpull_info_depth(info); i++) {
+		if (!bpull_info_layer(info, i, &layer))
+			*end = nodes_of_layer(i, &layer);
+		if (!*end)
 			break;
-		if (!nodes_take(node, target->n_nodes, &layer))
-			break;
-		target->n_nodes++;
+		end = &(*end)->next;
 	}
+	target->top = target->nodes;
 	bpull_info_close(info);
 }
 
-/* The image itself is in its chain, though the library finds only what is below it. */
-static bool nodes_is_there(const struct control_target *target, unsigned i, uint32_t *depth)
+/* ---- the chain ---- */
+
+bool control_node_is_in_chain(const struct control_target *target, const struct control_node *node,
+			      uint32_t *depth)
 {
 	*depth = 0;
-	return !i ||
-	       (target->disk && !bpull_disk_find(target->disk, target->nodes[i].path, depth, NULL));
+	/* The image itself is in its chain, though the library finds only what is below it. */
+	if (!node->is_in_chain || node == target->top)
+		return node->is_in_chain;
+	return target->disk && !bpull_disk_find(target->disk, node->path, depth, NULL);
+}
+
+struct control_node *control_node_named(const struct control_target *target, const char *name)
+{
+	uint32_t depth;
+
+	for (struct control_node *node = target->nodes; node; node = node->next)
+		if (!strcmp(node->name, name) &&
+		    (node->is_added || control_node_is_in_chain(target, node, &depth)))
+			return node;
+	return NULL;
 }
 
 const struct control_node *control_node_find(const struct control_target *target, const char *name,
 					     uint32_t *depth)
 {
-	for (unsigned i = 0; i < target->n_nodes; i++)
-		if (!strcmp(target->nodes[i].name, name) && nodes_is_there(target, i, depth))
-			return &target->nodes[i];
-	return NULL;
+	const struct control_node *node = control_node_named(target, name);
+
+	return node && control_node_is_in_chain(target, node, depth) ? node : NULL;
 }
 
-const struct control_node *control_node_below(const struct control_target *target, uint32_t depth)
+const struct control_node *control_node_at(const struct control_target *target, uint32_t depth)
 {
 	uint32_t at;
 
-	for (unsigned i = 0; i < target->n_nodes; i++)
-		if (nodes_is_there(target, i, &at) && at == depth + 1)
-			return &target->nodes[i];
+	for (const struct control_node *node = target->nodes; node; node = node->next)
+		if (control_node_is_in_chain(target, node, &at) && at == depth)
+			return node;
 	return NULL;
 }
 
-/* ---- query-named-block-nodes ---- */
+/* ---- changes ---- */
 
-static struct json_object *nodes_describe_image(const struct control_node *node)
+struct control_node *control_node_add(struct control_target *target,
+				      const struct control_node *node)
 {
-	struct json_object *image = json_object_new_object();
+	struct control_node *copy = nodes_copy(node), **end = &target->nodes;
 
-	control_add_text(image, "filename", node->path);
-	control_add_text(image, "format", bpull_format_name(node->format));
-	control_add_number(image, "virtual-size", node->virtual_size);
-	if (node->cluster_size)
-		control_add_number(image, "cluster-size", node->cluster_size);
-	return image;
+	if (!copy)
+		return NULL;
+	/* Behind the chain, whose order the list has. */
+	while (*end)
+		end = &(*end)->next;
+	*end = copy;
+	return copy;
 }
 
-static struct json_object *nodes_describe_cache(void)
+static void nodes_unlink(struct control_target *target, const struct control_node *node)
 {
-	struct json_object *cache = json_object_new_object();
+	struct control_node **link = &target->nodes;
 
-	control_add_bool(cache, "writeback", true);
-	control_add_bool(cache, "direct", false);
-	control_add_bool(cache, "no-flush", false);
-	return cache;
+	while (*link != node)
+		link = &(*link)->next;
+	*link = node->next;
 }
 
-static struct json_object *nodes_describe(const struct control_target *target, unsigned i,
-					  uint32_t depth)
+struct control_node *control_node_left(const struct control_target *target, const char *name)
 {
-	static const char *const limits[] = { "bps",     "bps_rd",  "bps_wr",         "iops",
-					      "iops_rd", "iops_wr", "write_threshold" };
-	const struct control_node *node = &target->nodes[i];
-	struct json_object *object = json_object_new_object();
+	struct control_node *node = target->nodes;
 
-	control_add_text(object, "node-name", node->name);
-	control_add_text(object, "drv", bpull_format_name(node->format));
-	control_add_text(object, "file", node->path);
-	control_add_bool(object, "ro", i);
-	control_add_bool(object, "encrypted", node->is_encrypted);
-	control_add_text(object, "detect_zeroes", "off");
-	control_add_number(object, "backing_file_depth",
-			   target->disk ? bpull_disk_depth(target->disk) - 1 - depth : 0);
-	control_add_number(object, "x-depth", depth);
-	for (size_t l = 0; l < sizeof(limits) / sizeof(limits[0]); l++)
-		control_add_number(object, limits[l], 0);
-	json_object_object_add(object, "cache", nodes_describe_cache());
-	json_object_object_add(object, "image", nodes_describe_image(node));
-	return object;
+	while (node && (node->is_in_chain || node->is_added || strcmp(node->name, name) != 0))
+		node = node->next;
+	return node;
 }
 
-struct json_object *control_nodes_describe(const struct control_target *target)
+void control_node_remove(struct control_target *target, struct control_node *node)
 {
-	struct json_object *list = json_object_new_array();
+	nodes_unlink(target, node);
+	nodes_free(node);
+}
+
+void control_node_push(struct control_target *target, struct control_node *node)
+{
+	nodes_unlink(target, node);
+	node->next = target->nodes;
+	node->is_in_chain = true;
+	target->nodes = target->top = node;
+}
+
+static void nodes_move_behind(struct control_target *target, struct control_node *node)
+{
+	struct control_node **end = &target->nodes;
+
+	nodes_unlink(target, node);
+	node->next = NULL;
+	while (*end)
+		end = &(*end)->next;
+	*end = node;
+}
+
+void control_nodes_settle(struct control_target *target)
+{
+	struct control_node *node = target->nodes, *next;
+	struct control_node *last = node;
 	uint32_t depth;
 
-	for (unsigned i = 0; i < target->n_nodes; i++)
-		if (nodes_is_there(target, i, &depth))
-			json_object_array_add(list, nodes_describe(target, i, depth));
-	return list;
+	while (last && last->next)
+		last = last->next;
+	for (bool is_last = !node; !is_last; node = next) {
+		next = node->next;
+		is_last = node == last;
+		if (!node->is_in_chain || control_node_is_in_chain(target, node, &depth))
+			continue;
+		node->is_in_chain = false;
+		if (node->is_added || node->is_of_start)
+			nodes_move_behind(target, node);
+		else
+			control_node_remove(target, node);
+	}
 }

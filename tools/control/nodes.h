@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Names for the files of the chain. */
+/* Names for files: those of the chain, and those that clients add. */
 #ifndef TOOLS_CONTROL_NODES_H
 #define TOOLS_CONTROL_NODES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "tools/control/target.h"
@@ -10,12 +11,29 @@
 /* Reads the chain's names, blocking; none are known where it can't be read. */
 void control_nodes_open(struct control_target *target);
 void control_nodes_close(struct control_target *target);
-/* Its depth in the chain as it is now; NULL: no such node, or not in the chain any more. */
+
+/* Any node of that name which is there; NULL: none. */
+struct control_node *control_node_named(const struct control_target *target, const char *name);
+/* It is a file of the chain as that is now: *depth says which. */
+bool control_node_is_in_chain(const struct control_target *target, const struct control_node *node,
+			      uint32_t *depth);
+/* A named one that is; NULL: there is none. */
 const struct control_node *control_node_find(const struct control_target *target, const char *name,
 					     uint32_t *depth);
-/* The next one below that depth; NULL: there is none. */
-const struct control_node *control_node_below(const struct control_target *target, uint32_t depth);
-/* query-named-block-nodes' list. */
-struct json_object *control_nodes_describe(const struct control_target *target);
+/* The one at that depth of the chain; NULL: there is none, or it is not known. */
+const struct control_node *control_node_at(const struct control_target *target, uint32_t depth);
+
+/* A node in no chain, which the target has from then on; fields from name to is_encrypted are
+ * copied. NULL: no memory. */
+struct control_node *control_node_add(struct control_target *target,
+				      const struct control_node *node);
+/* One that the chain had when the socket was made, and has lost: a client that has named it to
+ * QEMU's daemon itself takes it away still. NULL: there is none. */
+struct control_node *control_node_left(const struct control_target *target, const char *name);
+void control_node_remove(struct control_target *target, struct control_node *node);
+/* It has become the image's, with what was the image's below it. */
+void control_node_push(struct control_target *target, struct control_node *node);
+/* The chain has changed: what is in it no more, and was not added by a client, is named no more. */
+void control_nodes_settle(struct control_target *target);
 
 #endif

@@ -13,7 +13,7 @@
 #include "tools/control/args.h"
 #include "tools/control/events.h"
 #include "tools/control/jobs.h"
-#include "tools/control/nodes.h"
+#include "tools/control/node_json.h"
 #include "tools/control/stats.h"
 
 static struct json_object *queries_version(void)
@@ -132,8 +132,8 @@ struct json_object *control_query_stats(struct control_target *target, struct js
 		return control_ok(list);
 	device = json_object_new_object();
 	control_add_text(device, "device", target->device);
-	if (target->n_nodes)
-		control_add_text(device, "node-name", target->nodes[0].name);
+	if (target->top)
+		control_add_text(device, "node-name", target->top->name);
 	json_object_object_add(device, "stats", control_stats_describe(&stats));
 	json_object_array_add(list, device);
 	return control_ok(list);

@@ -11,15 +11,25 @@
 #include "engine/blockpull.h"
 #include "tools/words/job_json.h"
 
-/* One file of the chain, under the name that clients call it by: "#layer0" is the image, and a name
- * keeps leading to its file when jobs make the chain shorter. */
+#define CONTROL_NODE_NAME_CAP 32 /* with its NUL, as QEMU has it */
+
+/* A file under the name that clients call it by. One of the chain keeps its name when jobs and
+ * snapshots change the chain. */
 struct control_node {
-	char name[24];
+	struct control_node *next; /* below it in the chain, as far as both are there */
+	char name[CONTROL_NODE_NAME_CAP];
 	char *path; /* as it was opened */
+	/* What it looks like; UNKNOWN: a client added the file alone, to name it in another. */
 	enum bpull_format format;
 	uint64_t virtual_size;
 	uint32_t cluster_size;
 	bool is_encrypted;
+	bool is_in_chain; /* of the disk, unless the chain has lost it since: nodes.c finds that */
+	bool is_added;    /* by a client, which takes it away again */
+	bool is_of_start; /* of the chain as it was when the socket was made */
+	bool is_read_only;
+	bool has_backing;                 /* not in the chain: it has a backing file of its own */
+	char file[CONTROL_NODE_NAME_CAP]; /* the added node of its file alone; "": there is none */
 };
 
 /* A job as QMP's clients see it. */
@@ -62,13 +72,17 @@ struct control_target {
 	 * network. */
 	struct json_object *(*servers)(void *owner);
 	struct budget *budget; /* the host's, whose rate clients may change; NULL: there is none */
+	/* How files are opened that clients name and that are not in the chain. NULL: none may be,
+	 * and others_refused is the sentence for that. */
+	const struct bpull_disk_options *others;
+	const char *others_refused; /* static */
 	void *owner;
 	/* jobs.c's and nodes.c's: all zero at first. */
 	struct control_job *jobs, *active; /* active: one of them has not ended; or NULL */
 	struct json_object *last;          /* what x-query-job says of the job that ended last */
-	struct control_node *nodes;
-	unsigned n_nodes;
-	struct json_object *news; /* events not taken yet: an array, or NULL */
+	struct control_node *nodes; /* the image, what is below it, and what clients have added */
+	struct control_node *top;   /* the image's; NULL: its chain could not be read */
+	struct json_object *news;   /* events not taken yet: an array, or NULL */
 };
 
 #endif

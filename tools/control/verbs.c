@@ -92,8 +92,8 @@ static struct json_object *verbs_resize(struct control_target *target, struct js
 		return refusal;
 	if (target->resize(target->owner, size, &error))
 		return control_refuse("GenericError", "%s", error.message);
-	if (target->n_nodes)
-		target->nodes[0].virtual_size = size;
+	if (target->top)
+		target->top->virtual_size = size;
 	return control_ok(NULL);
 }
 

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* What clients are told of nodes. */
+#ifndef TOOLS_CONTROL_NODE_JSON_H
+#define TOOLS_CONTROL_NODE_JSON_H
+
+#include <json-c/json_object.h>
+
+#include "tools/control/target.h"
+
+/* query-named-block-nodes' list: the chain from the top down, then what clients have added. */
+struct json_object *control_nodes_describe(const struct control_target *target);
+
+#endif
