@@ -15,6 +15,7 @@
 #include "tests/fuzz/world.h"
 #include "tools/control/args.h"
 #include "tools/control/events.h"
+#include "tools/control/job_states.h"
 #include "tools/control/jobs.h"
 #include "tools/control/stream.h"
 #include "tools/control/verbs.h"

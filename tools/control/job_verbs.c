@@ -10,6 +10,7 @@
 #include <json-c/json.h>
 
 #include "tools/control/args.h"
+#include "tools/control/job_states.h"
 #include "tools/control/jobs.h"
 #include "tools/control/suspend.h"
 

@@ -12,7 +12,7 @@
 
 #include "tools/control/args.h"
 #include "tools/control/events.h"
-#include "tools/control/jobs.h"
+#include "tools/control/job_states.h"
 
 static char *suspend_copy(const char *text, bool *has_failed)
 {

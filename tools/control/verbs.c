@@ -15,7 +15,7 @@
 #include "tools/control/args.h"
 #include "tools/control/events.h"
 #include "tools/control/job_verbs.h"
-#include "tools/control/jobs.h"
+#include "tools/control/job_states.h"
 #include "tools/control/nodes.h"
 #include "tools/control/queries.h"
 #include "tools/control/start.h"
