@@ -9,7 +9,8 @@
  * made.
  *
  * The strict mode of seccomp was rejected: it has no pread. Landlock was, too:
- * it knows files only, and fewer kernels.
+ * it knows files only, and fewer kernels. It stands beside this where a process
+ * is to open more files (confine.c).
  */
 #include "tools/cli/sandbox.h"
 
@@ -24,6 +25,11 @@ static void *sandbox_opaque;
 void sandbox_disable(void)
 {
 	sandbox_disabled = true;
+}
+
+bool sandbox_is_disabled(void)
+{
+	return sandbox_disabled;
 }
 
 bool sandbox_keep_network(void (*all_open)(void *opaque), void *opaque, bool keep)
@@ -214,6 +220,8 @@ static const int sandbox_hostile[] = {
 
 static const int sandbox_unlink[] = { SCMP_SYS(unlink), SCMP_SYS(unlinkat) };
 static const int sandbox_rename[] = { SCMP_SYS(rename), SCMP_SYS(renameat), SCMP_SYS(renameat2) };
+/* A file that is read becomes one that is written to, under its old descriptor. */
+static const int sandbox_confined[] = { SCMP_SYS(dup3), SCMP_SYS(statfs), SCMP_SYS(statfs64) };
 static const int sandbox_link[] = { SCMP_SYS(link), SCMP_SYS(linkat), SCMP_SYS(syncfs) };
 
 /* How tools/pull/metrics_file.c makes its file. */
@@ -310,7 +318,11 @@ static int sandbox_open(scmp_filter_ctx filter, uint32_t action, unsigned mask, 
 static int sandbox_opens(scmp_filter_ctx filter, unsigned names)
 {
 	unsigned new = names &SANDBOX_REPLACE ? O_EXCL : 0;
-	int rc = sandbox_open(filter, SCMP_ACT_KILL_PROCESS, O_ACCMODE | new, O_WRONLY);
+	int rc;
+
+	if (names & SANDBOX_CONFINED)
+		return sandbox_open(filter, SCMP_ACT_ALLOW, 0, 0);
+	rc = sandbox_open(filter, SCMP_ACT_KILL_PROCESS, O_ACCMODE | new, O_WRONLY);
 
 	if (!rc)
 		rc = sandbox_open(filter, SCMP_ACT_KILL_PROCESS, O_ACCMODE, O_RDWR);
@@ -340,6 +352,9 @@ static int sandbox_build(scmp_filter_ctx filter, unsigned names)
 		rc = sandbox_all(filter, SCMP_ACT_ALLOW, sandbox_rename, N_CALLS(sandbox_rename));
 	if (!rc && names & SANDBOX_RENAME)
 		rc = sandbox_all(filter, SCMP_ACT_ALLOW, sandbox_link, N_CALLS(sandbox_link));
+	if (!rc && names & SANDBOX_CONFINED)
+		rc = sandbox_all(filter, SCMP_ACT_ALLOW, sandbox_confined,
+				 N_CALLS(sandbox_confined));
 	if (!rc && sandbox_keeps_network && !(names & SANDBOX_GUEST))
 		rc = sandbox_all(filter, SCMP_ACT_ALLOW, sandbox_network, N_CALLS(sandbox_network));
 	if (!rc && names & SANDBOX_GUEST)

@@ -15,11 +15,14 @@ enum sandbox_names {
 	SANDBOX_RENAME = 2, /* give a new file its name */
 	/* Write a new file, never one that exists, and give it the name of an old one. */
 	SANDBOX_REPLACE = 4,
+	/* Open files and make them, where confine.h lets it. With SANDBOX_RENAME and _UNLINK. */
+	SANDBOX_CONFINED = 16,
 	SANDBOX_GUEST = 8, /* no name, but descriptors: share memory with a virtual machine */
 };
 
 /* --no-sandbox: sandbox_enter() does nothing from here on. */
 void sandbox_disable(void);
+bool sandbox_is_disabled(void);
 
 /* Has sandbox_enter() call all_open(opaque) first, once, and, if `keep`, leave messages over
  * sockets that are open by then; a later call replaces an earlier one. True: a sandbox will close
