@@ -39,7 +39,7 @@ struct json_object *control_refuse(const char *class, const char *format, ...)
 /* A refusal where arguments (an object, or NULL) hold what the list does not, something of a wrong
  * type, or too little; else NULL. */
 struct json_object *control_check_args(const struct control_arg *list, struct json_object *args);
-/* The same of an object in the arguments: `where` goes before the names in sentences, as "file.". */
+/* The same of an object in the arguments: `where` goes before names in sentences, as "file.". */
 struct json_object *control_check_members(const struct control_arg *list, struct json_object *args,
 					  const char *where);
 /* Only the listed ones are looked at: what else there is may be another list's. */

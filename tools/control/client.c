@@ -16,9 +16,9 @@
 
 #include "tools/sockets/retry.h"
 
-/* With so much unread a client is dropped. The longest answer tells of 257 files, each by four names
- * of 4 KiB of which JSON makes up to six times as much, and of the 64 that clients may have added:
- * none of those is too long. */
+/* With so much unread a client is dropped. The longest answer tells of 257 files, each by four
+ * names of 4 KiB of which JSON makes up to six times as much, and of the 64 that clients may have
+ * added: none of those is too long. */
 #define MAX_OUT   (32u * 1024 * 1024)
 #define FIRST_OUT (64u * 1024)
 /* With so much on its way to a client, it is not listened to. */

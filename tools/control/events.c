@@ -90,7 +90,7 @@ void control_tell_end(struct control_target *target, const struct control_job *j
 	struct json_object *progress = json_object_new_object();
 
 	control_add_text(data, "device", job->id);
-	control_add_text(data, "type", "stream");
+	control_add_text(data, "type", job->type);
 	control_add_progress(data, "offset", "len", &job->end);
 	control_add_number(data, "speed", job->end.bandwidth);
 	if (error) {
@@ -104,11 +104,23 @@ void control_tell_end(struct control_target *target, const struct control_job *j
 	control_tell(target, event, data);
 }
 
+void control_tell_ready(struct control_target *target, const struct control_job *job,
+			const struct bpull_job_info *info)
+{
+	struct json_object *data = json_object_new_object();
+
+	control_add_text(data, "device", job->id);
+	control_add_text(data, "type", job->type);
+	control_add_progress(data, "offset", "len", info);
+	control_add_number(data, "speed", info->bandwidth);
+	control_tell(target, "BLOCK_JOB_READY", data);
+}
+
 void control_tell_pending(struct control_target *target, const struct control_job *job)
 {
 	struct json_object *data = json_object_new_object();
 
-	control_add_text(data, "type", "stream");
+	control_add_text(data, "type", job->type);
 	control_add_text(data, "id", job->id);
 	control_tell(target, "BLOCK_JOB_PENDING", data);
 }

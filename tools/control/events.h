@@ -14,6 +14,8 @@ void control_tell_status(struct control_target *target, struct control_job *job,
 			 const char *status);
 void control_tell_end(struct control_target *target, const struct control_job *job,
 		      const char *event, const char *error);
+void control_tell_ready(struct control_target *target, const struct control_job *job,
+			const struct bpull_job_info *info);
 void control_tell_pending(struct control_target *target, const struct control_job *job);
 void control_tell_error(struct control_target *target, const struct control_job *job, bool was_read,
 			const char *action, const char *message);

@@ -6,6 +6,7 @@
  *
  *   created, running, waiting, pending, [BLOCK_JOB_PENDING,]
  *       BLOCK_JOB_COMPLETED, concluded, null
+ *   running, ready, BLOCK_JOB_READY, waiting, ... (a commit of the image itself)
  *   running, [BLOCK_JOB_ERROR,] aborting,
  *       BLOCK_JOB_COMPLETED (error) or BLOCK_JOB_CANCELLED, concluded, null
  *
@@ -20,17 +21,21 @@
 
 #include "tools/control/events.h"
 #include "tools/control/jobs.h"
+#include "tools/control/nodes.h"
 
 static bool job_states_is_told(const struct control_job *job, const char *status)
 {
 	return !strcmp(job->status, status);
 }
 
-/* What a paused job passes through on its way to anything else. */
+/* What a paused job passes through on its way to anything else. One that waits to be told to
+ * complete is "standby" while it is paused, and "ready" again. */
 static void job_states_tell_running(struct control_target *target, struct control_job *job)
 {
 	if (job_states_is_told(job, "paused"))
 		control_tell_status(target, job, "running");
+	if (job_states_is_told(job, "standby"))
+		control_tell_status(target, job, "ready");
 }
 
 void control_job_look(struct control_target *target)
@@ -66,17 +71,57 @@ void control_job_resumed(struct control_target *target, struct control_job *job)
 	job->why[0] = 0;
 	job->since = job_since(&info);
 	job_states_tell_running(target, job);
+	if (job->is_completing)
+		control_job_complete(target, job);
 }
 
 static void job_states_tell_pending(struct control_target *target, struct control_job *job)
 {
 	job_states_tell_running(target, job);
-	if (!job_states_is_told(job, "running"))
+	if (!job_states_is_told(job, "running") && !job_states_is_told(job, "ready"))
 		return;
 	control_tell_status(target, job, "waiting");
 	control_tell_status(target, job, "pending");
 	if (!job->auto_finalize)
 		control_tell_pending(target, job);
+}
+
+int control_job_complete(struct control_target *target, struct control_job *job)
+{
+	bool is_first = !job->is_completing;
+	int rc;
+
+	job->is_completing = true;
+	if (!job_states_is_told(job, "ready"))
+		return 0; /* it is paused, or its disk is given away: when it is ready again */
+	if (!job->auto_finalize) {
+		job_states_tell_pending(target, job);
+		return 0;
+	}
+	rc = control_job_finish(target, job);
+	return is_first ? rc : 0;
+}
+
+int control_job_finish(struct control_target *target, struct control_job *job)
+{
+	if (job->is_active && target->chain_turns)
+		target->chain_turns(target->owner);
+	return job->is_kept ? bpull_job_abort(target->disk) : bpull_job_finalize(target->disk);
+}
+
+/* Clients are told once, also of a job that began anew with its disk. */
+static void job_states_tell_ready(struct control_target *target, struct control_job *job)
+{
+	struct bpull_job_info info = control_job_info(target, job);
+	bool is_new = !job_states_is_told(job, "standby");
+
+	job_states_tell_running(target, job);
+	if (job_states_is_told(job, "running"))
+		control_tell_status(target, job, "ready");
+	if (is_new)
+		control_tell_ready(target, job, &info);
+	if (job->is_completing)
+		control_job_complete(target, job);
 }
 
 static void job_states_conclude(struct control_target *target, struct control_job *job)
@@ -87,6 +132,18 @@ static void job_states_conclude(struct control_target *target, struct control_jo
 	control_job_report_end(target, job);
 	if (job->auto_dismiss)
 		control_job_dismiss(target, job);
+}
+
+/* The chain is another one now, or has stayed what it was when it was to change. */
+static void job_states_settle(struct control_target *target, const struct control_job *job)
+{
+	bool has_turned = job->is_active && job->end.status == BPULL_JOB_COMPLETED;
+
+	if (!target->disk)
+		return;
+	control_nodes_settle(target, has_turned ? job->base : NULL);
+	if (job->is_active && target->top && target->chain_turned)
+		target->chain_turned(target->owner, target->top);
 }
 
 static void job_states_complete(struct control_target *target, struct control_job *job)
@@ -106,6 +163,11 @@ static void job_states_complete(struct control_target *target, struct control_jo
 
 static void job_states_cancel(struct control_target *target, struct control_job *job)
 {
+	if (job->is_kept) {
+		/* What the client has asked for is done: the base has all, the image its place. */
+		job_states_complete(target, job);
+		return;
+	}
 	snprintf(job->error, sizeof(job->error), "Operation canceled");
 	job_states_tell_running(target, job);
 	control_tell_status(target, job, "aborting");
@@ -169,12 +231,18 @@ void control_job_event(struct control_target *target, const struct bpull_event *
 	}
 	if (event->status != BPULL_JOB_READY) {
 		job->end = control_job_info(target, job);
+		job_states_settle(target, job);
 		snprintf(job->why, sizeof(job->why), "%s", event->message);
 	}
 	switch (event->status) {
 	case BPULL_JOB_COMPLETED: job_states_complete(target, job); return;
 	case BPULL_JOB_CANCELED: job_states_cancel(target, job); return;
 	case BPULL_JOB_FAILED: control_job_fail(target, job, event->message); return;
-	case BPULL_JOB_READY: job_states_tell_pending(target, job); return;
+	case BPULL_JOB_READY:
+		if (job->is_active)
+			job_states_tell_ready(target, job);
+		else
+			job_states_tell_pending(target, job);
+		return;
 	}
 }

@@ -10,6 +10,7 @@
 #include <json-c/json.h>
 
 #include "tools/control/args.h"
+#include "tools/control/events.h"
 #include "tools/control/job_states.h"
 #include "tools/control/jobs.h"
 #include "tools/control/suspend.h"
@@ -53,9 +54,11 @@ static struct control_job *job_verbs_find(struct control_target *target, struct 
 /* QEMU's table: which verb a job takes in which state. */
 static struct json_object *job_verbs_check_verb(const struct control_job *job, const char *verb)
 {
-	bool is_alive = !strcmp(job->status, "running") || !strcmp(job->status, "paused");
+	bool is_ready = !strcmp(job->status, "ready") || !strcmp(job->status, "standby");
+	bool is_alive =
+		is_ready || !strcmp(job->status, "running") || !strcmp(job->status, "paused");
 	bool is_pending = !strcmp(job->status, "pending");
-	bool may;
+	bool may = is_alive;
 
 	if (!strcmp(verb, "cancel"))
 		may = is_alive || is_pending;
@@ -63,8 +66,8 @@ static struct json_object *job_verbs_check_verb(const struct control_job *job, c
 		may = is_pending;
 	else if (!strcmp(verb, "dismiss"))
 		may = !strcmp(job->status, "concluded");
-	else
-		may = is_alive && strcmp(verb, "complete") != 0;
+	else if (!strcmp(verb, "complete"))
+		may = is_ready;
 	if (may)
 		return NULL;
 	return control_refuse("GenericError",
@@ -154,6 +157,9 @@ static struct json_object *job_verbs_pause_job(struct control_target *target,
 	rc = bpull_job_pause(target->disk);
 	job->is_user_paused = !rc;
 	job->is_resuming = false;
+	/* The library waits in this state, and has no other for it. */
+	if (!rc && !strcmp(job->status, "ready"))
+		control_tell_status(target, job, "standby");
 	return job_verbs_answer_of(job, rc);
 }
 
@@ -186,6 +192,7 @@ static struct json_object *job_verbs_cancel_job(struct control_target *target,
 	}
 	rc = bpull_job_abort(target->disk);
 	job->is_canceled = !rc;
+	job->is_kept = false;
 	return job_verbs_answer_of(job, rc);
 }
 
@@ -200,6 +207,11 @@ static struct json_object *job_verbs_cancel_block_job(struct control_target *tar
 		return control_refuse("GenericError",
 				      "The block job for device '%.200s' is currently paused",
 				      job->id);
+	/* QEMU's way to end a commit without giving the image away. */
+	if (!force && !strcmp(job->status, "ready")) {
+		job->is_kept = true;
+		return job_verbs_answer_of(job, control_job_complete(target, job));
+	}
 	return job_verbs_cancel_job(target, job, args);
 }
 
@@ -215,15 +227,16 @@ static struct json_object *job_verbs_finalize_job(struct control_target *target,
 		control_job_release(target, job, true);
 		return control_ok(NULL);
 	}
-	return job_verbs_answer_of(job, bpull_job_finalize(target->disk));
+	return job_verbs_answer_of(job, control_job_finish(target, job));
 }
 
 static struct json_object *job_verbs_complete_job(struct control_target *target,
 						  struct control_job *job, struct json_object *args)
 {
-	(void)target;
+	struct json_object *refusal = job_verbs_check_verb(job, "complete");
+
 	(void)args;
-	return job_verbs_check_verb(job, "complete"); /* a stream job is never ready for that */
+	return refusal ? refusal : job_verbs_answer_of(job, control_job_complete(target, job));
 }
 
 static struct json_object *job_verbs_dismiss_job(struct control_target *target,

@@ -21,8 +21,10 @@ struct control_job *control_job_new(const char *id)
 {
 	struct control_job *job = calloc(1, sizeof(*job));
 
-	if (job)
+	if (job) {
 		job->id = strdup(id);
+		job->type = "stream";
+	}
 	if (job && !job->id) {
 		free(job);
 		return NULL;
@@ -37,6 +39,7 @@ void control_job_free(struct control_job *job)
 	free(job->id);
 	free(job->base);
 	free(job->base_name);
+	free(job->top);
 	free(job);
 }
 

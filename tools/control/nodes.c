@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/control/names.h"
+
 static void nodes_free(struct control_node *node)
 {
 	free(node->path);
@@ -47,7 +49,8 @@ static struct control_node *nodes_copy(const struct control_node *node)
 	return NULL;
 }
 
-static struct control_node *nodes_of_layer(unsigned i, const struct bpull_layer_info *layer)
+static struct control_node *nodes_of_layer(const struct control_names *names, unsigned i,
+					   const struct bpull_layer_info *layer)
 {
 	struct control_node node = {
 		.path = (char *)layer->path,
@@ -56,10 +59,13 @@ static struct control_node *nodes_of_layer(unsigned i, const struct bpull_layer_
 		.cluster_size = layer->cluster_size,
 		.is_encrypted = layer->encryption,
 		.is_in_chain = true,
-		.is_of_start = true,
 	};
 
-	snprintf(node.name, sizeof(node.name), "#layer%u", i);
+	node.is_added = names && i < names->n;
+	if (node.is_added)
+		snprintf(node.name, sizeof(node.name), "%s", names->list[i]);
+	else
+		snprintf(node.name, sizeof(node.name), "#layer%u", i);
 	return nodes_copy(&node);
 }
 
@@ -79,7 +85,7 @@ void control_nodes_open(struct control_target *target)
 		return;
 	for (unsigned i = 0; i < bpull_info_depth(info); i++) {
 		if (!bpull_info_layer(info, i, &layer))
-			*end = nodes_of_layer(i, &layer);
+			*end = nodes_of_layer(target->names, i, &layer);
 		if (!*end)
 			break;
 		end = &(*end)->next;
@@ -154,15 +160,6 @@ static void nodes_unlink(struct control_target *target, const struct control_nod
 	*link = node->next;
 }
 
-struct control_node *control_node_left(const struct control_target *target, const char *name)
-{
-	struct control_node *node = target->nodes;
-
-	while (node && (node->is_in_chain || node->is_added || strcmp(node->name, name) != 0))
-		node = node->next;
-	return node;
-}
-
 void control_node_remove(struct control_target *target, struct control_node *node)
 {
 	nodes_unlink(target, node);
@@ -188,12 +185,21 @@ static void nodes_move_behind(struct control_target *target, struct control_node
 	*end = node;
 }
 
-void control_nodes_settle(struct control_target *target)
+static void nodes_turn(struct control_target *target, const char *top)
+{
+	for (struct control_node *node = target->nodes; node; node = node->next)
+		if (node->is_in_chain && !strcmp(node->path, top))
+			target->top = node;
+}
+
+void control_nodes_settle(struct control_target *target, const char *top)
 {
 	struct control_node *node = target->nodes, *next;
-	struct control_node *last = node;
+	struct control_node *last = node, *old = target->top;
 	uint32_t depth;
 
+	if (top)
+		nodes_turn(target, top);
 	while (last && last->next)
 		last = last->next;
 	for (bool is_last = !node; !is_last; node = next) {
@@ -202,7 +208,8 @@ void control_nodes_settle(struct control_target *target)
 		if (!node->is_in_chain || control_node_is_in_chain(target, node, &depth))
 			continue;
 		node->is_in_chain = false;
-		if (node->is_added || node->is_of_start)
+		node->is_read_only = node != old;
+		if (node->is_added)
 			nodes_move_behind(target, node);
 		else
 			control_node_remove(target, node);

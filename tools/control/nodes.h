@@ -27,13 +27,11 @@ const struct control_node *control_node_at(const struct control_target *target, 
  * copied. NULL: no memory. */
 struct control_node *control_node_add(struct control_target *target,
 				      const struct control_node *node);
-/* One that the chain had when the socket was made, and has lost: a client that has named it to
- * QEMU's daemon itself takes it away still. NULL: there is none. */
-struct control_node *control_node_left(const struct control_target *target, const char *name);
 void control_node_remove(struct control_target *target, struct control_node *node);
 /* It has become the image's, with what was the image's below it. */
 void control_node_push(struct control_target *target, struct control_node *node);
-/* The chain has changed: what is in it no more, and was not added by a client, is named no more. */
-void control_nodes_settle(struct control_target *target);
+/* The chain has changed: what is in it no more, and was not added by a client, is named no more.
+ * top: the path of the file that is the image now; NULL: the same one as before. */
+void control_nodes_settle(struct control_target *target, const char *top);
 
 #endif

@@ -53,14 +53,16 @@ static struct json_object *queries_describe_block_job(const struct control_targe
 	struct bpull_job_info info = control_job_info(target, job);
 	struct json_object *object = json_object_new_object();
 
-	control_add_text(object, "type", "stream");
+	control_add_text(object, "type", job->type);
 	control_add_text(object, "device", job->id);
 	control_add_progress(object, "offset", "len", &info);
 	control_add_bool(object, "busy", info.state == BPULL_JOB_RUNNING);
-	control_add_bool(object, "paused", !strcmp(job->status, "paused"));
+	control_add_bool(object, "paused",
+			 !strcmp(job->status, "paused") || !strcmp(job->status, "standby"));
 	control_add_number(object, "speed", info.bandwidth);
 	control_add_text(object, "io-status", queries_io_status(&info));
-	control_add_bool(object, "ready", false); /* that is a mirror's */
+	control_add_bool(object, "ready",
+			 !strcmp(job->status, "ready") || !strcmp(job->status, "standby"));
 	control_add_text(object, "status", job->status);
 	control_add_bool(object, "auto-finalize", job->auto_finalize);
 	control_add_bool(object, "auto-dismiss", job->auto_dismiss);
@@ -98,7 +100,7 @@ struct json_object *control_query_jobs(struct control_target *target, struct jso
 		struct json_object *object = json_object_new_object();
 
 		control_add_text(object, "id", job->id);
-		control_add_text(object, "type", "stream");
+		control_add_text(object, "type", job->type);
 		control_add_text(object, "status", job->status);
 		control_add_progress(object, "current-progress", "total-progress", &info);
 		if (job->error[0])
@@ -114,7 +116,8 @@ struct json_object *control_query_nodes(struct control_target *target, struct js
 	return control_ok(control_nodes_describe(target));
 }
 
-/* Only the disk as a whole is counted, not its files. */
+/* Only the disk as a whole is counted, not its files: asked by nodes, it is its image's node that
+ * the counters are of. */
 struct json_object *control_query_stats(struct control_target *target, struct json_object *args)
 {
 	struct json_object *list = json_object_new_array(), *device;
@@ -122,21 +125,24 @@ struct json_object *control_query_stats(struct control_target *target, struct js
 	bool of_nodes = false;
 
 	control_boolean(args, "query-nodes", &of_nodes);
-	if (of_nodes) {
-		json_object_put(list);
-		return control_refuse("GenericError",
-				      "Parameter 'query-nodes' must be false: only the disk as a "
-				      "whole is counted");
-	}
 	if (!target->stays || bpull_disk_get_stats(target->disk, &stats))
 		return control_ok(list);
 	device = json_object_new_object();
-	control_add_text(device, "device", target->device);
+	if (!of_nodes)
+		control_add_text(device, "device", target->device);
 	if (target->top)
 		control_add_text(device, "node-name", target->top->name);
 	json_object_object_add(device, "stats", control_stats_describe(&stats));
 	json_object_array_add(list, device);
 	return control_ok(list);
+}
+
+/* QEMU's daemon has no devices either: what it exports are nodes. */
+struct json_object *control_query_block(struct control_target *target, struct json_object *args)
+{
+	(void)target;
+	(void)args;
+	return control_ok(json_object_new_array());
 }
 
 struct json_object *control_query_job(struct control_target *target, struct json_object *args)

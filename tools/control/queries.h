@@ -13,6 +13,7 @@ struct json_object *control_query_block_jobs(struct control_target *target,
 					     struct json_object *args);
 struct json_object *control_query_jobs(struct control_target *target, struct json_object *args);
 struct json_object *control_query_stats(struct control_target *target, struct json_object *args);
+struct json_object *control_query_block(struct control_target *target, struct json_object *args);
 struct json_object *control_query_nodes(struct control_target *target, struct json_object *args);
 /* x-query-job */
 struct json_object *control_query_job(struct control_target *target, struct json_object *args);

@@ -28,9 +28,11 @@ bool control_job_keep(struct control_job *job, const struct bpull_job_options *o
 
 	job->base = suspend_copy(options->base, &has_failed);
 	job->base_name = suspend_copy(options->base_name, &has_failed);
+	job->top = suspend_copy(options->top, &has_failed);
 	job->options = *options;
 	job->options.base = job->base;
 	job->options.base_name = job->base_name;
+	job->options.top = job->top;
 	return !has_failed;
 }
 
@@ -66,6 +68,8 @@ const struct bpull_job_options *control_job_suspend(struct control_target *targe
 		job->options.flags |= BPULL_JOB_START_PAUSED;
 	if (!strcmp(job->status, "running"))
 		control_tell_status(target, job, "paused");
+	else if (!strcmp(job->status, "ready"))
+		control_tell_status(target, job, "standby");
 	return &job->options;
 }
 

@@ -25,8 +25,8 @@ struct control_node {
 	uint32_t cluster_size;
 	bool is_encrypted;
 	bool is_in_chain; /* of the disk, unless the chain has lost it since: nodes.c finds that */
-	bool is_added;    /* by a client, which takes it away again */
-	bool is_of_start; /* of the chain as it was when the socket was made */
+	/* A client has added it, or its operator has named it: it stays until it is taken away. */
+	bool is_added;
 	bool is_read_only;
 	bool has_backing;                 /* not in the chain: it has a backing file of its own */
 	char file[CONTROL_NODE_NAME_CAP]; /* the added node of its file alone; "": there is none */
@@ -36,6 +36,7 @@ struct control_node {
 struct control_job {
 	struct control_job *next; /* an older one */
 	char *id;
+	const char *type;   /* QMP's word; static */
 	const char *status; /* JobStatus as it was told last; static */
 	bool auto_finalize, auto_dismiss;
 	uint32_t on_error;
@@ -43,9 +44,12 @@ struct control_job {
 	bool is_resuming;    /* resumed, while the engine may still say PAUSED */
 	bool is_held;        /* it had nothing to do, and waits to be finalized */
 	bool is_canceled;    /* by a client; its event is on the way */
-	bool is_suspended;   /* aborted, to be started again with `options`: suspend.c */
+	bool is_active;     /* a commit of the image itself, which is told to complete when READY */
+	bool is_completing; /* it was told so */
+	bool is_kept;       /* told to end as it is when it is READY: the image stays the disk's */
+	bool is_suspended;  /* aborted, to be started again with `options`: suspend.c */
 	struct bpull_job_options options;
-	char *base, *base_name; /* of the options */
+	char *base, *base_name, *top; /* of the options */
 	struct job_since since;
 	/* Where it has ended, or is suspended: */
 	struct bpull_job_info end;
@@ -54,6 +58,7 @@ struct control_job {
 };
 
 struct budget;
+struct control_names;
 
 /* The disk that is served. */
 struct control_target {
@@ -63,19 +68,28 @@ struct control_target {
 	const char *path;        /* of the image, as it is opened */
 	const struct bpull_disk_options *how; /* it is opened; NULL: all defaults */
 	struct bpull_job_options job;         /* what block-stream leaves open */
+	const struct control_names *names;    /* of the chain's files; NULL: they are made up */
 	bool is_inactive;                     /* the owner has given the image away for a while */
 	bool stays;                           /* the disk is served, also when a job is over */
 	/* Makes the disk so many bytes long, and waits for it: 0, or -errno with a sentence. NULL:
 	 * its users can't be told of another size. */
 	int (*resize)(void *owner, uint64_t size, struct bpull_error *error);
+	/* Another image is about to be the disk's, at any time from now on; and: `top` is, after
+	 * all that was to be done. NULL, both: the owner need not know. */
+	void (*chain_turns)(void *owner);
+	void (*chain_turned)(void *owner, const struct control_node *top);
 	/* What x-query-servers answers: an array, for the caller. NULL: no base is behind a
 	 * network. */
 	struct json_object *(*servers)(void *owner);
 	struct budget *budget; /* the host's, whose rate clients may change; NULL: there is none */
 	/* How files are opened that clients name and that are not in the chain. NULL: none may be,
-	 * and others_refused is the sentence for that. */
+	 * nor may files below the image be written to, and others_refused is the sentence for
+	 * that. */
 	const struct bpull_disk_options *others;
 	const char *others_refused; /* static */
+	/* Whether a file of this name may be opened, or written to, so. 0, or -errno with a
+	 * sentence. NULL: any may. */
+	int (*check_other)(void *owner, const char *path, struct bpull_error *error);
 	void *owner;
 	/* jobs.c's and nodes.c's: all zero at first. */
 	struct control_job *jobs, *active; /* active: one of them has not ended; or NULL */

@@ -13,13 +13,17 @@
 
 #include "tools/budget/budget.h"
 #include "tools/control/args.h"
+#include "tools/control/blockdev.h"
+#include "tools/control/commit.h"
 #include "tools/control/events.h"
 #include "tools/control/job_verbs.h"
 #include "tools/control/job_states.h"
 #include "tools/control/nodes.h"
 #include "tools/control/queries.h"
+#include "tools/control/snapshot.h"
 #include "tools/control/start.h"
 #include "tools/control/suspend.h"
+#include "tools/control/transaction.h"
 
 static struct json_object *verbs_negotiate(bool *negotiated, struct json_object *args)
 {
@@ -113,11 +117,18 @@ static struct json_object *verbs_query_commands(struct control_target *target,
 
 static const struct {
 	const char *name;
-	const struct control_arg *args;
+	const struct control_arg *args; /* NULL: it checks them itself */
 	struct json_object *(*run)(struct control_target *target, struct json_object *args);
 } verbs[] = {
+	{ "block-commit", control_commit_args, control_block_commit },
 	{ "block-stream", control_stream_args, control_block_stream },
+	{ "blockdev-add", NULL, control_blockdev_add },
+	{ "blockdev-del", control_blockdev_del_args, control_blockdev_del },
+	{ "blockdev-snapshot", control_snapshot_args, control_blockdev_snapshot },
+	{ "blockdev-snapshot-sync", control_snapshot_sync_args, control_blockdev_snapshot_sync },
+	{ "transaction", control_transaction_args, control_transaction },
 	{ "block_resize", resize_args, verbs_resize },
+	{ "query-block", no_args, control_query_block },
 	{ "query-block-jobs", no_args, control_query_block_jobs },
 	{ "query-jobs", no_args, control_query_jobs },
 	{ "query-named-block-nodes", nodes_args, control_query_nodes },
@@ -161,7 +172,7 @@ static struct json_object *verbs_run_verb(struct control_target *target, const c
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
 		if (strcmp(verb, verbs[i].name))
 			continue;
-		refusal = control_check_args(verbs[i].args, args);
+		refusal = verbs[i].args ? control_check_args(verbs[i].args, args) : NULL;
 		if (!refusal)
 			control_job_look(target);
 		return refusal ? refusal : verbs[i].run(target, args);

@@ -149,6 +149,17 @@ static int config_take_base(const char *key, const char *value, void *to)
 	return rc ? -1 : 0;
 }
 
+/* As the one above. */
+static int config_take_node_name(const char *key, const char *value, void *to)
+{
+	char why[CONTROL_WHY_CAP];
+
+	if (!control_names_take(to, value, why))
+		return 0;
+	nbdkit_error("%s: %s", key, why);
+	return -1;
+}
+
 /* ---- keys ---- */
 
 enum key_flags {
@@ -180,6 +191,7 @@ static const struct key {
 	{ "accept-mixed", config_take_bool, &plugin_config.accept_mixed, OF_A_PULL },
 	{ "on-error", config_take_on_error, &plugin_config.job.on_error, OF_A_PULL },
 	{ "control", config_take_path, &plugin_config.control, 0 },
+	{ "node-name", config_take_node_name, &plugin_config.names, REPEATS },
 	{ "trace", config_take_path, &plugin_config.trace, 0 },
 	{ "format", config_take_format, &plugin_config.disk.format, 0 },
 	{ "backing-format", config_take_backing_format, &plugin_config.formats, REPEATS },
@@ -289,6 +301,11 @@ int config_finish(void)
 
 	if (!c->image) {
 		nbdkit_error("image=FILE is needed; see nbdkit blockpull --help");
+		return -1;
+	}
+	if (c->names.n && !c->control) {
+		nbdkit_error("node-name: it is for clients of the control socket: add "
+			     "control=SOCKET");
 		return -1;
 	}
 	if (config_check_read_only() || config_check_partners() || config_open_bases())

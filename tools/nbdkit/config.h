@@ -11,6 +11,7 @@
 
 #include "engine/blockpull.h"
 #include "tools/bases/bases.h"
+#include "tools/control/names.h"
 #include "tools/trace/first.h"
 #include "tools/words/backing_format.h"
 
@@ -27,7 +28,8 @@ struct plugin_config {
 	struct bpull_job_options job;
 	struct backing_formats formats;
 	struct bases bases;
-	struct first first; /* what a pull copies before the rest */
+	struct control_names names; /* of the chain's files, for clients of the control socket */
+	struct first first;         /* what a pull copies before the rest */
 	int read_only, pull, manual_finalize, verify, copy_on_read, accept_mixed;
 	bool rule_given;
 };

@@ -48,6 +48,7 @@
 	"first=FILE[:SIZE]     pull first what a trace names, or SIZE bytes of it\n"            \
 	"trace=FILE            record what clients touch first, and write it at the end\n"      \
 	"control=SOCKET        steer the pull through a socket: see blockpull ctl\n"            \
+	"node-name=NAME        the image's name for that, then its backing file's; repeat it\n" \
 	"on-error=WHAT         report, stop or enospc: what an I/O error does to the pull\n"    \
 	"format=FMT            qcow2, qed or raw (a raw disk must be named so)\n"               \
 	"backing-format=FMT    of backing files for which none is recorded; 'auto': by\n"       \

@@ -42,6 +42,8 @@ static struct control *control;
 static struct record record = { .file.dir_fd = -1 };
 static struct control_target target;
 static struct budget *budget; /* NULL: no host-budget= */
+/* A client of the control socket may name any file that this process may open. */
+static const struct bpull_disk_options others = { .size = sizeof(others) };
 
 static const char *serve_job_word(enum bpull_job_status status)
 {
@@ -316,9 +318,11 @@ static int serve_start(struct bpull_error *error)
 					  .path = plugin_config.image,
 					  .how = &plugin_config.disk,
 					  .job = plugin_config.job,
+					  .names = &plugin_config.names,
 					  .stays = true,
 					  .servers = serve_list_bases,
 					  .budget = budget,
+					  .others = &others,
 					  .owner = &plugin_config.bases };
 	if (plugin_config.control)
 		rc = control_open(plugin_config.control, &target, &control, error);

@@ -312,6 +312,9 @@ static int pull_open_control(struct pull *pull, struct bpull_error *error)
 						.path = pull->images[0].path,
 						.how = &pull->options.line.chain.disk,
 						.job = pull->options.job,
+						.others_refused =
+							"The image stays the pull's: no other can "
+							"take its place",
 						.servers = pull_describe_servers,
 						.budget = pull->budget,
 						.owner = pull };

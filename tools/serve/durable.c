@@ -41,6 +41,23 @@ void durable_lengthen(struct durable *d, uint64_t disk_len)
 	*d = longer;
 }
 
+void durable_renew(struct durable *d, uint64_t disk_len, uint64_t granule)
+{
+	unsigned n_clearing = d->n_clearing;
+	uint64_t epoch = d->epoch + 1;
+
+	durable_close(d);
+	durable_open(d, disk_len, granule);
+	d->n_clearing = n_clearing;
+	d->epoch = epoch;
+}
+
+void durable_forget(struct durable *d)
+{
+	durable_close(d);
+	d->epoch++;
+}
+
 bool durable_has(const struct durable *d, uint64_t off, uint64_t len)
 {
 	uint64_t i, last;

@@ -25,6 +25,10 @@ void durable_open(struct durable *durable, uint64_t disk_len, uint64_t granule);
 void durable_close(struct durable *durable);
 /* The disk is longer now: nothing is known of its new end. Without memory no granule is. */
 void durable_lengthen(struct durable *durable, uint64_t disk_len);
+/* Another image is the disk's now: nothing is known of it, nor by writes that are under way. */
+void durable_renew(struct durable *durable, uint64_t disk_len, uint64_t granule);
+/* Another one is about to be: nothing is known any more, nor learned, before durable_renew(). */
+void durable_forget(struct durable *durable);
 /* True: all of the range is known. */
 bool durable_has(const struct durable *durable, uint64_t off, uint64_t len);
 /* What durable_add() wants to know of the moment in which a write begins. */

@@ -59,22 +59,34 @@ static int image_look(const char *path, struct bpull_disk_options *how, struct i
 	return rc;
 }
 
+static void image_open_file(struct image *image)
+{
+	const struct bpull_disk_options *how = image->how;
+	const struct bpull_open_request request = { .size = sizeof(request),
+						    .name = image->path,
+						    .need = BPULL_OPEN_READ,
+						    .what = BPULL_OPEN_IMAGE };
+
+	image->fd = how->open_file
+			    ? how->open_file(how->open_opaque, &request)
+			    : open(image->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+}
+
 int image_open(struct image *image, const char *path, const struct bpull_disk_options *how,
 	       struct image_look *look, struct bpull_error *error)
 {
-	const struct bpull_open_request request = { .size = sizeof(request),
-						    .name = path,
-						    .need = BPULL_OPEN_READ,
-						    .what = BPULL_OPEN_IMAGE };
 	struct bpull_disk_options o = *how;
 	int rc = image_look(path, &o, look, error);
 
-	*image = (struct image){ .path = path, .how = how, .fd = -1 };
-	if (rc)
-		return rc;
-	image->fd = how->open_file ? how->open_file(how->open_opaque, &request)
-				   : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	return 0;
+	*image =
+		(struct image){ .path = strdup(path), .format = how->format, .how = how, .fd = -1 };
+	if (!rc && !image->path) {
+		*error = (struct bpull_error){ .code = -ENOMEM, .message = "out of memory" };
+		rc = -ENOMEM;
+	}
+	if (!rc)
+		image_open_file(image);
+	return rc;
 }
 
 void image_close(struct image *image)
@@ -82,6 +94,8 @@ void image_close(struct image *image)
 	if (image->fd >= 0)
 		close(image->fd);
 	image->fd = -1;
+	free(image->path);
+	image->path = NULL;
 }
 
 /* The image's file, and no other. */
@@ -97,7 +111,7 @@ static int image_give(void *opaque, const struct bpull_open_request *request)
 static bool image_look_again(const struct image *image, struct image_look *look)
 {
 	struct bpull_disk_options o = { .size = sizeof(o),
-					.format = image->how->format,
+					.format = image->format,
 					.open_file = image_give,
 					.open_opaque = (void *)image };
 	struct bpull_error error;
@@ -141,6 +155,27 @@ void image_came_back(const struct image *image, struct port *port)
 	durable_open(&port->durable, len, granule);
 	if (granule && !port->geometry.read_only && image_look_again(image, &look) &&
 	    look.granule == granule && !look.has_snapshots)
+		image_note_durable(port->disk, &port->durable, NOTE_AGAIN_NS);
+}
+
+void image_turn(struct image *image, const char *path, enum bpull_format format, struct port *port)
+{
+	struct image new = { .path = strdup(path), .format = format, .how = image->how, .fd = -1 };
+	uint64_t len = port->geometry.len;
+	struct image_look look = { 0 };
+	bool is_known;
+
+	if (new.path) {
+		image_close(image);
+		*image = new;
+		image_open_file(image);
+	}
+	is_known = new.path &&image_look_again(image, &look);
+	/* One granule, of which nothing is known: all writes are made durable. */
+	durable_renew(&port->durable, len, is_known ? look.granule : len + 1);
+	if (!is_known)
+		durable_forget(&port->durable);
+	else if (look.granule && !look.has_snapshots)
 		image_note_durable(port->disk, &port->durable, NOTE_AGAIN_NS);
 }
 

@@ -13,7 +13,8 @@
 #define IMAGE_NOTE_NS UINT64_C(200000000) /* at the start */
 
 struct image {
-	const char *path;
+	char *path;
+	enum bpull_format format; /* as its opener says it; UNKNOWN: it is probed */
 	const struct bpull_disk_options *how;
 	int fd; /* by which its header is looked at where no file can be opened any more; or -1 */
 };
@@ -25,13 +26,16 @@ struct image_look {
 	bool has_snapshots; /* whose clusters are not the disk's own */
 };
 
-/* Looks at the header of an image, whose path and options are used on. 0 or -errno with a sentence;
+/* Looks at the header of an image, whose options are used on. 0 or -errno with a sentence;
  * -EPERM: it looks raw, and was not said to be. */
 int image_open(struct image *image, const char *path, const struct bpull_disk_options *how,
 	       struct image_look *look, struct bpull_error *error);
 void image_close(struct image *image);
 /* The port's disk was just activated: its size, and what is known of its clusters, may be other. */
 void image_came_back(const struct image *image, struct port *port);
+/* Another file is the disk's image now: a new overlay, or one that was below. Without memory for
+ * its name messages have the old one's. */
+void image_turn(struct image *image, const char *path, enum bpull_format format, struct port *port);
 /* Notes which granules are in place already, on a disk that was just opened for writing and whose
  * image has no snapshots. Stops after so long: what is not noted is only slower. */
 void image_note_durable(struct bpull_disk *disk, struct durable *durable, uint64_t max_ns);

@@ -9,11 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <json-c/json.h>
-
 #include "tools/cli/host_budget.h"
 #include "tools/cli/rates.h"
 #include "tools/cli/say.h"
+#include "tools/serve/capabilities.h"
 #include "tools/serve/serve.h"
 #include "tools/vhost/blk.h"
 #include "tools/words/exit_code.h"
@@ -60,6 +59,10 @@ static const char serve_help[] =
 	"  --trace FILE         record what the machine touches first, and write it at the end;\n"
 	"                       see blockpull trace\n"
 	"  --control SOCKET     be steered through a socket; see blockpull ctl\n"
+	"  --node-name NAME     the image's name for clients of that socket, then its backing\n"
+	"                       file's, and so on; repeatable\n"
+	"  --snapshot-dir DIR   clients of that socket may have new images made below DIR, and\n"
+	"                       images there written to; repeatable\n"
 	"  --direct             use the image past the page cache (O_DIRECT)\n"
 	"  --allow-backing DIR  backing files may lie below DIR too; repeatable; 'any';\n"
 	"                       'none' (default: BLOCKPULL_ALLOW_BACKING)\n"
@@ -100,9 +103,11 @@ enum {
 	SERVE_INCOMING,
 	SERVE_IO,
 	SERVE_MEMORY,
+	SERVE_NODE_NAME,
 	SERVE_PULL,
 	SERVE_QUEUE_NUMBER,
 	SERVE_SERIAL,
+	SERVE_SNAPSHOT_DIR,
 	SERVE_SOCKET,
 	SERVE_TRACE,
 	SERVE_VERIFY,
@@ -121,11 +126,13 @@ static const struct option serve_table[] = {
 	{ "incoming", no_argument, NULL, SERVE_INCOMING },
 	{ "io", required_argument, NULL, SERVE_IO },
 	{ "memory", required_argument, NULL, SERVE_MEMORY },
+	{ "node-name", required_argument, NULL, SERVE_NODE_NAME },
 	{ "print-capabilities", no_argument, NULL, SERVE_CAPABILITIES },
 	{ "pull", no_argument, NULL, SERVE_PULL },
 	{ "queues", required_argument, NULL, SERVE_QUEUE_NUMBER },
 	{ "read-only", no_argument, NULL, 'r' },
 	{ "serial", required_argument, NULL, SERVE_SERIAL },
+	{ "snapshot-dir", required_argument, NULL, SERVE_SNAPSHOT_DIR },
 	{ "socket-path", required_argument, NULL, SERVE_SOCKET },
 	{ "trace", required_argument, NULL, SERVE_TRACE },
 	{ "verify", no_argument, NULL, SERVE_VERIFY },
@@ -156,6 +163,7 @@ static const struct offer serve_offers[] = {
 	{ "queues", OFFER_FREE, NULL },       { "serial", OFFER_FREE, NULL },
 	{ "socket-path", OFFER_FILES, NULL }, { "first", OFFER_FILES, NULL },
 	{ "trace", OFFER_FILES, NULL },       { "memory", OFFER_FREE, NULL },
+	{ "node-name", OFFER_FREE, NULL },    { "snapshot-dir", OFFER_DIRS, NULL },
 	{ NULL, OFFER_FREE, NULL },
 };
 
@@ -206,6 +214,22 @@ static int serve_take_serial(struct serve_options *options, const char *text)
 		return say_usage("serve", "--serial: '%s' is longer than %u bytes", text,
 				 BLK_ID_LEN);
 	return 0;
+}
+
+static int serve_take_node_name(struct serve_options *options, const char *text)
+{
+	char why[CONTROL_WHY_CAP];
+
+	if (control_names_take(&options->names, text, why))
+		return say_usage("serve", "--node-name: %s", why);
+	return 0;
+}
+
+static int serve_take_dir(struct serve_options *options, const char *text)
+{
+	int rc = fence_add(&options->fence, text);
+
+	return rc ? say_usage("serve", "--snapshot-dir: '%s': %s", text, strerror(-rc)) : 0;
 }
 
 static int serve_take_first(struct serve_options *options, const char *text)
@@ -268,9 +292,11 @@ static int serve_take(struct command_line *line, int option, char *text)
 	case SERVE_INCOMING: options->incoming = true; return 0;
 	case SERVE_IO: return serve_take_io(options, text);
 	case SERVE_MEMORY: return options_memory("serve", text, &options->engine.memory);
+	case SERVE_NODE_NAME: return serve_take_node_name(options, text);
 	case SERVE_PULL: options->pull = true; return 0;
 	case SERVE_QUEUE_NUMBER: return serve_take_queues(options, text);
 	case SERVE_SERIAL: return serve_take_serial(options, text);
+	case SERVE_SNAPSHOT_DIR: return serve_take_dir(options, text);
 	case SERVE_SOCKET: options->socket_path = text; return 0;
 	case SERVE_TRACE: options->trace = text; return 0;
 	case 'r': options->read_only = true; return 0;
@@ -293,11 +319,30 @@ static int serve_check_words(struct serve_options *options)
 		return say_usage("serve", "--socket-path or --fd is missing");
 	if (options->pull_option && !options->pull && !options->control)
 		return say_usage("serve", "%s has no meaning without --pull", options->pull_option);
+	if ((options->names.n || options->fence.n) && !options->control)
+		return say_usage("serve", "%s has no meaning without --control",
+				 options->names.n ? "--node-name" : "--snapshot-dir");
 	if (options->read_only && (options->pull || options->copy_on_read))
 		return say_usage("serve", "--read-only can't be combined with %s",
 				 options->pull ? "--pull" : "--copy-on-read");
 	if (options->read_only && options->line.chain.disk.flags & BPULL_DISK_DIRECT)
 		return say_usage("serve", "--read-only can't be combined with --direct");
+	return 0;
+}
+
+/* Neither can be fenced: descriptors have no names, connections are other threads'. */
+static int serve_check_fence(const struct serve_options *options)
+{
+	const struct options_chain *chain = &options->line.chain;
+
+	if (!options->fence.n)
+		return 0;
+	if (chain->fds.n)
+		return say_usage("serve", "--snapshot-dir can't be combined with --fd-map");
+	if (bases_are_wanted(&chain->bases))
+		return say_usage("serve",
+				 "--snapshot-dir can't be combined with --allow-remote and "
+				 "--map-backing");
 	return 0;
 }
 
@@ -310,6 +355,8 @@ static int serve_check(struct command_line *line)
 	if (options->print_capabilities)
 		return 0;
 	code = serve_check_words(options);
+	if (!code)
+		code = serve_check_fence(options);
 	if (code)
 		return code;
 	if (!options->n_queues)
@@ -331,19 +378,6 @@ static int serve_check(struct command_line *line)
 	return options_chain_judge(&line->chain, "serve");
 }
 
-static int serve_print_capabilities(void)
-{
-	struct json_object *object = json_object_new_object();
-	struct json_object *features = json_object_new_array();
-
-	json_object_array_add(features, json_object_new_string("read-only"));
-	json_object_array_add(features, json_object_new_string("blk-file"));
-	json_object_object_add(object, "type", json_object_new_string("block"));
-	json_object_object_add(object, "features", features);
-	say_json(object, SAY_JSON_DOCUMENT);
-	return EXIT_CODE_DONE;
-}
-
 static int serve_main(struct command_line *line)
 {
 	struct serve_options *options = (struct serve_options *)line;
@@ -351,11 +385,12 @@ static int serve_main(struct command_line *line)
 	int code;
 
 	if (options->print_capabilities)
-		return serve_print_capabilities();
+		return capabilities_print();
 	code = host_budget_open(options->host_budget, &options->engine, &options->budget);
 	if (!code)
 		code = serve_run(options);
 	host_budget_close(options->budget);
+	fence_free(&options->fence);
 	return code;
 }
 

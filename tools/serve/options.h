@@ -8,6 +8,8 @@
 
 #include "engine/blockpull.h"
 #include "tools/cli/command.h"
+#include "tools/control/names.h"
+#include "tools/serve/fence.h"
 #include "tools/trace/first.h"
 
 extern const struct command serve_command;
@@ -23,9 +25,11 @@ struct serve_options {
 	bool fd_given;
 	const char *image;
 	const char *serial;
-	const char *control; /* a socket's path, or NULL */
-	const char *trace;   /* a file's path, or NULL */
-	struct first first;  /* what the pull copies before the rest */
+	const char *control;        /* a socket's path, or NULL */
+	struct fence fence;         /* where they may have images made */
+	struct control_names names; /* of the chain's files, for its clients */
+	const char *trace;          /* a file's path, or NULL */
+	struct first first;         /* what the pull copies before the rest */
 	unsigned n_queues;
 	bool read_only, copy_on_read, pull, incoming;
 	const char *host_budget; /* FILE[:RATE], or NULL */

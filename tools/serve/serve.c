@@ -24,6 +24,7 @@
 #include "tools/control/jobs.h"
 #include "tools/serve/handover.h"
 #include "tools/serve/image.h"
+#include "tools/serve/job_note.h"
 #include "tools/serve/link.h"
 #include "tools/serve/port.h"
 #include "tools/serve/servers.h"
@@ -55,28 +56,6 @@ struct serve {
 
 /* ---- the job ---- */
 
-static void serve_take_job_event(struct serve *s, const struct bpull_event *event)
-{
-	if (event->type == BPULL_EVENT_JOB_STOPPED)
-		say_error("the pull stopped: %s", event->message);
-	if (event->type != BPULL_EVENT_JOB)
-		return;
-	switch (event->status) {
-	case BPULL_JOB_COMPLETED:
-		if (!s->options->line.quiet)
-			say_note("the pull is done: the image %s",
-				 s->options->job.base ? "has its new backing file"
-						      : "stands alone");
-		break;
-	case BPULL_JOB_FAILED: say_error("the pull failed: %s", event->message); break;
-	case BPULL_JOB_CANCELED:
-		if (!s->options->line.quiet)
-			say_note("the pull was canceled");
-		break;
-	case BPULL_JOB_READY: break;
-	}
-}
-
 static void serve_take_event(void *opaque, const struct bpull_event *event)
 {
 	struct serve *s = opaque;
@@ -85,7 +64,7 @@ static void serve_take_event(void *opaque, const struct bpull_event *event)
 		return;
 	if (s->control)
 		control_event(s->control, event);
-	serve_take_job_event(s, event);
+	job_note_event(s->port.disk, event, s->image.path, s->options->line.quiet);
 }
 
 static void serve_rings_stopped(void *opaque)
@@ -224,6 +203,23 @@ static int serve_resize(void *owner, uint64_t size, struct bpull_error *error)
 	return port_resize(&((struct serve *)owner)->port, size, error);
 }
 
+static void serve_chain_turns(void *owner)
+{
+	durable_forget(&((struct serve *)owner)->port.durable);
+}
+
+static void serve_chain_turned(void *owner, const struct control_node *top)
+{
+	struct serve *s = owner;
+
+	image_turn(&s->image, top->path, top->format, &s->port);
+}
+
+static int serve_check_other(void *owner, const char *path, struct bpull_error *error)
+{
+	return fence_check(&((struct serve *)owner)->options->fence, path, error);
+}
+
 static struct json_object *serve_describe_servers(void *owner)
 {
 	return bases_describe(&((struct serve *)owner)->options->line.chain.bases);
@@ -231,14 +227,23 @@ static struct json_object *serve_describe_servers(void *owner)
 
 static int serve_open_control(struct serve *s, struct bpull_error *error)
 {
+	static const struct bpull_disk_options others = { .size = sizeof(others) };
+
 	s->target = (struct control_target){ .disk = s->port.disk,
 					     .device = s->options->image,
 					     .path = s->options->image,
 					     .how = &s->options->line.chain.disk,
 					     .job = s->job,
+					     .names = &s->options->names,
 					     .is_inactive = s->options->incoming,
 					     .stays = true,
+					     .others = s->options->fence.n ? &others : NULL,
+					     .others_refused = "New images need a directory for "
+							       "them: serve --snapshot-dir=DIR",
+					     .check_other = serve_check_other,
 					     .resize = serve_resize,
+					     .chain_turns = serve_chain_turns,
+					     .chain_turned = serve_chain_turned,
 					     .servers = serve_describe_servers,
 					     .budget = s->options->budget,
 					     .owner = s };
@@ -306,6 +311,8 @@ static int serve_open(struct serve *s, struct bpull_error *error)
 	int rc = record_open(&s->port.record, o->trace, error->message);
 
 	if (!rc)
+		rc = fence_close(o, error);
+	if (!rc)
 		rc = bpull_engine_open(&o->engine, &s->port.engine, error);
 	if (!rc)
 		rc = serve_open_epoll(s);
@@ -369,6 +376,13 @@ static int serve_close(struct serve *s)
 	return rc ? exit_code_of_error(rc) : EXIT_CODE_DONE;
 }
 
+/* What it still does to names. */
+static unsigned serve_names(const struct serve_options *options)
+{
+	return SANDBOX_UNLINK | SANDBOX_GUEST | (options->trace ? SANDBOX_REPLACE : 0) |
+	       (options->fence.n ? SANDBOX_CONFINED | SANDBOX_RENAME : 0);
+}
+
 int serve_run(struct serve_options *options)
 {
 	struct serve s = { .options = options,
@@ -391,7 +405,7 @@ int serve_run(struct serve_options *options)
 		serve_close(&s);
 		return say_failed(&error, rc);
 	}
-	sandbox_enter(SANDBOX_UNLINK | SANDBOX_GUEST | (options->trace ? SANDBOX_REPLACE : 0));
+	sandbox_enter(serve_names(options));
 	serve_loop(&s);
 	return serve_close(&s);
 }

@@ -14,7 +14,7 @@ import harness
 import images
 import strace
 from harness import DONE, FAILED, MIB, bp, case, check, same
-from qmp_rig import Qmp, chain, end, filled, play, start_ours, start_qemu
+from qmp_rig import SIZE, Qmp, chain, end, filled, play, start_ours, start_qemu
 
 
 def stream(**arguments):
@@ -190,8 +190,8 @@ def bad_links(d):
     for name in 'other.img', 'none.img', '', 'nbd:base.img', 'json:{}', 'mid.img', 'top.img', 'a\nb', 'base\u0000.img', 'x' * 2000:
         answer = client.send({'execute': 'block-stream', 'arguments': {'base': f'{d}/base.img', 'backing-file': name}})
         same(answer.get('error', {}).get('class'), 'GenericError', f'backing-file {name!r:.40}')
-    for arguments in ({'base': f'{d}/mid.img', 'backing-file': './mid.img'}, {'filter-node-name': 'f'}, {'base-node': '#layer0'},
-                      {'base-node': '#layer3'}, {'bottom': '#layer'}, {'device': '#layer1'}):
+    for arguments in ({'base': f'{d}/mid.img', 'backing-file': './mid.img'}, {'filter-node-name': '7'}, {'base-node': '#layer0'},
+                      {'base-node': '#layer3'}, {'bottom': '#layer'}):
         answer = client.send({'execute': 'block-stream', 'arguments': arguments})
         same(answer.get('error', {}).get('class'), 'GenericError', f'{arguments}')
     same(client.words(), [], 'events')

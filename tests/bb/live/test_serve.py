@@ -243,7 +243,8 @@ def stats(d):
     frontend('load', '-d', 4, '-s', 1, '-n', SIZE, f'{d}/s')
     answer = blockstats(f'{d}/c')['return']
     told, text = bp('ctl', f'{d}/c', 'info', '--json').json(), bp('ctl', f'{d}/c', 'info').out
-    same('query-nodes' in blockstats(f'{d}/c', **{'query-nodes': True})['error']['desc'], True, 'an argument without effect')
+    by_node = blockstats(f'{d}/c', **{'query-nodes': True})['return']
+    same([(node['node-name'], node['stats']) for node in by_node], [('#layer0', answer[0]['stats'])], 'the counters by node')
     end(server)
     same([device['device'] for device in answer], [top], 'devices')
     counted = answer[0]['stats']

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* block-commit: what a request wants, and the job for it. */
+#ifndef TOOLS_CONTROL_COMMIT_H
+#define TOOLS_CONTROL_COMMIT_H
+
+#include "tools/control/args.h"
+#include "tools/control/target.h"
+
+extern const struct control_arg control_commit_args[];
+
+/* The verb; its arguments are checked. */
+struct json_object *control_block_commit(struct control_target *target, struct json_object *args);
+
+#endif

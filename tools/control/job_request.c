@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "tools/control/job_request.h"
+
+#include <string.h>
+
+#include <json-c/json.h>
+
+#include "tools/control/blockdev.h"
+#include "tools/control/jobs.h"
+#include "tools/control/suspend.h"
+
+struct json_object *control_request_check_disk(const struct control_target *target,
+					       const char *name)
+{
+	if (!target->disk)
+		return control_refuse("GenericError", "The disk is closed");
+	/* A job that was not dismissed keeps the disk, with QEMU too. */
+	if (target->jobs)
+		return control_refuse(
+			"GenericError",
+			"Node '%.200s' is busy: block device is in use by block job: %s", name,
+			target->jobs->type);
+	return control_refuse_inactive(target, NULL);
+}
+
+struct json_object *control_request_take_id(const struct control_target *target,
+					    struct json_object *args, struct control_request *r)
+{
+	r->id = control_text(args, "job-id");
+	if (!r->id)
+		r->id = target->device;
+	else if (strcmp(r->id, target->device) && !control_is_well_formed(r->id))
+		return control_refuse("GenericError", "Invalid job ID '%.200s'", r->id);
+	return NULL;
+}
+
+static struct json_object *request_take_on_error(struct json_object *args,
+						 struct control_request *r)
+{
+	static const struct {
+		const char *word;
+		uint32_t value;
+	} words[] = { { "report", BPULL_ON_ERROR_REPORT },
+		      { "ignore", BPULL_ON_ERROR_IGNORE },
+		      { "enospc", BPULL_ON_ERROR_ENOSPC },
+		      { "stop", BPULL_ON_ERROR_STOP },
+		      { "auto", BPULL_ON_ERROR_ENOSPC } };
+	const char *word = control_text(args, "on-error");
+
+	if (!word)
+		return NULL;
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (!strcmp(word, words[i].word)) {
+			r->o.on_error = words[i].value;
+			return NULL;
+		}
+	return control_refuse("GenericError", "Parameter 'on-error' does not accept value '%.200s'",
+			      word);
+}
+
+static struct json_object *request_take_speed(struct json_object *args, struct control_request *r)
+{
+	int64_t speed;
+
+	if (!control_integer(args, "speed", &speed))
+		return NULL;
+	if (speed < 0)
+		return control_refuse("GenericError",
+				      "Parameter 'speed' expects a non-negative value");
+	r->o.bandwidth = speed;
+	r->o.burst = 0;
+	return NULL;
+}
+
+/* There is no such node: jobs here need none. Its name must be good all the same. */
+static struct json_object *request_check_filter(const struct control_target *target,
+						struct json_object *args,
+						const struct control_request *r)
+{
+	const char *name = control_text(args, "filter-node-name");
+	struct json_object *refusal = name ? control_refuse_name(target, name) : NULL;
+	struct json_object *error, *desc, *whole;
+
+	if (!refusal || strcmp(r->type, "stream") != 0)
+		return refusal;
+	json_object_object_get_ex(refusal, "error", &error);
+	json_object_object_get_ex(error, "desc", &desc);
+	whole = control_refuse("GenericError", "Could not create node: %s",
+			       json_object_get_string(desc));
+	json_object_put(refusal);
+	return whole;
+}
+
+struct json_object *control_request_take_rest(const struct control_target *target,
+					      struct json_object *args, struct control_request *r)
+{
+	struct json_object *refusal = request_take_on_error(args, r);
+
+	if (!refusal)
+		refusal = request_check_filter(target, args, r);
+	if (!refusal)
+		refusal = request_take_speed(args, r);
+	if (refusal)
+		return refusal;
+	r->auto_dismiss = true;
+	r->auto_finalize = !(r->o.flags & BPULL_JOB_MANUAL_FINALIZE);
+	control_boolean(args, "auto-dismiss", &r->auto_dismiss);
+	control_boolean(args, "auto-finalize", &r->auto_finalize);
+	r->o.flags &= ~(uint32_t)BPULL_JOB_MANUAL_FINALIZE;
+	/* One that is told to complete waits for that. */
+	if (!r->auto_finalize || r->is_active)
+		r->o.flags |= BPULL_JOB_MANUAL_FINALIZE;
+	return NULL;
+}
+
+struct json_object *control_request_start(struct control_target *target,
+					  const struct control_request *r)
+{
+	struct control_job *job = control_job_new(r->id);
+	struct bpull_error error = { 0 };
+
+	if (!job || !control_job_keep(job, &r->o)) {
+		control_job_free(job);
+		return control_refuse("GenericError", "out of memory");
+	}
+	if (bpull_job_start(target->disk, &r->o, &error)) {
+		control_job_free(job);
+		return control_refuse("GenericError", "%s", error.message);
+	}
+	job->type = r->type;
+	job->is_active = r->is_active;
+	job->auto_finalize = r->auto_finalize;
+	job->auto_dismiss = r->auto_dismiss;
+	job->on_error = r->o.on_error;
+	control_job_begin(target, job);
+	return control_ok(NULL);
+}
