@@ -3,6 +3,7 @@
  * blockpull ctl: its verbs, and what is said of a job.
  */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <json-c/json.h>
@@ -11,16 +12,16 @@
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
 #include "tools/commands.h"
+#include "tools/ctl_chain.h"
 #include "tools/ctl_client.h"
+#include "tools/ctl_job.h"
 #include "tools/ctl_say.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/size.h"
 #include "tools/words/suggest.h"
 
-#define WAIT_LOOK_MS 500
-
 static const char ctl_help[] =
-	"Usage: blockpull ctl [OPTION...] SOCKET VERB [RATE|SIZE|N|TIME]\n"
+	"Usage: blockpull ctl [OPTION...] SOCKET VERB [RATE|SIZE|N|TIME|NAME]\n"
 	"\n"
 	"Steers a pull through its control socket (blockpull pull --control=SOCKET, or the\n"
 	"nbdkit plugin's control=SOCKET).\n"
@@ -41,143 +42,31 @@ static const char ctl_help[] =
 	"  abort        end it; the image stays linked, and what was copied stays copied\n"
 	"  finalize     drop the link of a pull that is ready (--manual-finalize)\n"
 	"  resize SIZE  make a served disk SIZE bytes long (20G), or longer by it (+20G)\n"
+	"  snapshot NAME  make a new overlay NAME the image of a served disk, now; what was\n"
+	"               the image is below it, and keeps what it holds\n"
+	"  commit       write what the image of a served disk holds into the file below it,\n"
+	"               or into --base, and follow what the machine writes\n"
+	"  complete     end such a commit: that file becomes the disk's image\n"
 	"  wait         until it is over: exits with 0 if it completed, 1 if not\n"
 	"\n"
 	"Options:\n"
+	"  --base FILE  commit: into FILE of the chain\n"
 	"  --json       info, wait: the job as a JSON line, as pull --json has it\n"
 	"  --no-sandbox do without the seccomp filter\n"
 	"  -h, --help   this text\n";
 
+enum {
+	CTL_BASE = OPTIONS_OWN,
+};
+
 static const struct option ctl_table[] = {
+	{ "base", required_argument, NULL, CTL_BASE },
 	OPTIONS_JSON,
 	OPTIONS_HELP,
 	OPTIONS_END,
 };
 
 /* ---- verbs ---- */
-
-/* The first of the list that the request is answered with, which the caller releases; NULL: it is
- * empty, or there is no answer (said), and then *failed is true. */
-static struct json_object *ctl_first_of(struct ctl_client *client, const char *request,
-					bool *failed)
-{
-	struct json_object *list = ctl_client_ask(client, request, NULL), *first = NULL;
-
-	*failed = !list;
-	if (json_object_is_type(list, json_type_array) && json_object_array_length(list))
-		first = json_object_get(json_object_array_get_idx(list, 0));
-	json_object_put(list);
-	return first;
-}
-
-static void ctl_say_no_job(const struct ctl_client *client)
-{
-	say_error("'%s': no job was started there", client->path);
-}
-
-/* The job, which the caller releases; NULL: there is none, or no answer (said). */
-static struct json_object *ctl_job_of(struct ctl_client *client)
-{
-	bool failed;
-	struct json_object *job = ctl_first_of(client, "x-query-job", &failed);
-
-	if (!job && !failed)
-		ctl_say_no_job(client);
-	return job;
-}
-
-static int ctl_info(struct ctl_client *client, bool json)
-{
-	bool failed;
-	struct json_object *job = ctl_first_of(client, "x-query-job", &failed);
-	struct json_object *device = NULL, *servers = NULL;
-
-	if (!failed)
-		device = ctl_first_of(client, "query-blockstats", &failed);
-	if (!failed) {
-		servers = ctl_client_ask(client, "x-query-servers", NULL);
-		failed = !servers;
-	}
-	if (!failed && (job || device)) {
-		ctl_say_info(job, device, servers, json);
-	} else if (!failed) {
-		ctl_say_no_job(client);
-		failed = true;
-	}
-	json_object_put(job);
-	json_object_put(device);
-	json_object_put(servers);
-	return failed ? EXIT_CODE_FAILED : EXIT_CODE_DONE;
-}
-
-/* Puts what the job's last event says into what was known of it. False: it is another event. */
-static bool ctl_take_end(struct json_object *job, struct json_object *event)
-{
-	const char *name = ctl_say_word(event, "event");
-	struct json_object *data = NULL, *error = NULL, *progress = NULL;
-	bool is_canceled = !strcmp(name, "BLOCK_JOB_CANCELLED");
-
-	json_object_object_get_ex(event, "data", &data);
-	if ((!is_canceled && strcmp(name, "BLOCK_JOB_COMPLETED") != 0) ||
-	    strcmp(ctl_say_word(data, "device"), ctl_say_word(job, "id")) != 0)
-		return false;
-	json_object_object_get_ex(data, "error", &error);
-	json_object_object_add(job, "status",
-			       json_object_new_string(is_canceled ? "canceled"
-						      : error     ? "failed"
-								  : "completed"));
-	json_object_object_add(job, "state", json_object_new_string("concluded"));
-	json_object_object_add(job, "error", json_object_get(error));
-	json_object_object_add(job, "errno",
-			       json_object_new_int((int)ctl_say_number(data, "x-errno")));
-	json_object_object_add(job, "cur", json_object_new_uint64(ctl_say_number(data, "offset")));
-	json_object_object_add(job, "end", json_object_new_uint64(ctl_say_number(data, "len")));
-	if (json_object_object_get_ex(data, "x-progress", &progress)) {
-		json_object_object_foreach(progress, key, value)
-			json_object_object_add(job, key, json_object_get(value));
-	}
-	return true;
-}
-
-static int ctl_judge(struct json_object *job)
-{
-	const char *status = ctl_say_word(job, "status");
-
-	if (!strcmp(status, "completed"))
-		return EXIT_CODE_DONE;
-	if (!strcmp(status, "canceled"))
-		say_error("it was canceled");
-	else
-		say_error("%s", ctl_say_word(job, "error"));
-	return EXIT_CODE_FAILED;
-}
-
-static int ctl_wait_for_end(struct ctl_client *client, bool json)
-{
-	struct json_object *job = ctl_job_of(client), *event;
-	bool in_time, is_over;
-	int code;
-
-	if (!job)
-		return EXIT_CODE_FAILED;
-	is_over = *ctl_say_word(job, "status");
-	while (!is_over) {
-		event = ctl_client_receive(client, WAIT_LOOK_MS, &in_time);
-		if (!event && in_time) {
-			say_error("'%s': the pull's process ended before it said how the pull did",
-				  client->path);
-			json_object_put(job);
-			return EXIT_CODE_FAILED;
-		}
-		is_over = event && ctl_take_end(job, event);
-		json_object_put(event);
-	}
-	code = ctl_judge(job);
-	if (json)
-		ctl_say_json(job);
-	json_object_put(job);
-	return code;
-}
 
 static int ctl_simple(struct ctl_client *client, const char *verb, struct json_object *args)
 {
@@ -201,17 +90,30 @@ enum ctl_verb {
 	CTL_MIN_RATE,
 	CTL_HOST_BUDGET,
 	CTL_GUEST_P99,
+	CTL_SNAPSHOT,
+	CTL_COMMIT,
+	CTL_COMPLETE,
 };
 
 /* In the order of the enum. */
 static const struct options_word ctl_verbs[] = {
-	{ "info", CTL_INFO },           { "speed", CTL_SPEED },
-	{ "pause", CTL_PAUSE },         { "resume", CTL_RESUME },
-	{ "abort", CTL_ABORT },         { "finalize", CTL_FINALIZE },
-	{ "wait", CTL_WAIT },           { "resize", CTL_RESIZE },
-	{ "iops", CTL_IOPS },           { "within", CTL_WITHIN },
-	{ "min-rate", CTL_MIN_RATE },   { "host-budget", CTL_HOST_BUDGET },
-	{ "guest-p99", CTL_GUEST_P99 }, { NULL, 0 },
+	{ "info", CTL_INFO },
+	{ "speed", CTL_SPEED },
+	{ "pause", CTL_PAUSE },
+	{ "resume", CTL_RESUME },
+	{ "abort", CTL_ABORT },
+	{ "finalize", CTL_FINALIZE },
+	{ "wait", CTL_WAIT },
+	{ "resize", CTL_RESIZE },
+	{ "iops", CTL_IOPS },
+	{ "within", CTL_WITHIN },
+	{ "min-rate", CTL_MIN_RATE },
+	{ "host-budget", CTL_HOST_BUDGET },
+	{ "guest-p99", CTL_GUEST_P99 },
+	{ "snapshot", CTL_SNAPSHOT },
+	{ "commit", CTL_COMMIT },
+	{ "complete", CTL_COMPLETE },
+	{ NULL, 0 },
 };
 
 /* What a verb does: a request of the control socket, or a function that makes several. */
@@ -221,19 +123,22 @@ static const struct {
 	const char *arg;   /* its value's name in the request; NULL: it takes none */
 	const char *takes; /* what is said of a value that is missing */
 } ctl_deeds[] = {
-	[CTL_INFO] = { NULL, ctl_info, NULL, NULL },
+	[CTL_INFO] = { NULL, ctl_job_info, NULL, NULL },
 	[CTL_SPEED] = { "block-job-set-speed", NULL, "speed", "speed needs one rate" },
 	[CTL_PAUSE] = { "job-pause", NULL, NULL, NULL },
 	[CTL_RESUME] = { "job-resume", NULL, NULL, NULL },
 	[CTL_ABORT] = { "job-cancel", NULL, NULL, NULL },
 	[CTL_FINALIZE] = { "job-finalize", NULL, NULL, NULL },
-	[CTL_WAIT] = { NULL, ctl_wait_for_end, NULL, NULL },
+	[CTL_WAIT] = { NULL, ctl_job_wait, NULL, NULL },
 	[CTL_RESIZE] = { "block_resize", NULL, "size", "resize needs one size" },
 	[CTL_IOPS] = { "x-job-set-rates", NULL, "iops", "iops needs one number" },
 	[CTL_WITHIN] = { "x-job-set-rates", NULL, "within-us", "within needs one time" },
 	[CTL_MIN_RATE] = { "x-job-set-rates", NULL, "min-rate", "min-rate needs one rate" },
 	[CTL_HOST_BUDGET] = { "x-set-host-budget", NULL, "rate", "host-budget needs one rate" },
 	[CTL_GUEST_P99] = { "x-job-set-rates", NULL, "guest-p99-us", "guest-p99 needs one time" },
+	[CTL_SNAPSHOT] = { NULL, NULL, NULL, "snapshot needs one name" },
+	[CTL_COMMIT] = { NULL, NULL, NULL, NULL },
+	[CTL_COMPLETE] = { "job-complete", NULL, NULL, NULL },
 };
 
 #define N_VERBS (sizeof(ctl_deeds) / sizeof(ctl_deeds[0]))
@@ -255,15 +160,22 @@ static int ctl_unknown_verb(const char *text)
 static const struct offer ctl_words[] = {
 	{ "SOCKET", OFFER_FILES, NULL },
 	{ "VERB", OFFER_WORDS, ctl_verbs },
-	{ "RATE|SIZE|N|TIME", OFFER_FREE, NULL },
+	{ "RATE|SIZE|N|TIME|NAME", OFFER_FILES, NULL },
+	{ NULL, OFFER_FREE, NULL },
+};
+
+static const struct offer ctl_offers[] = {
+	{ "base", OFFER_FILES, NULL },
 	{ NULL, OFFER_FREE, NULL },
 };
 
 struct ctl_line {
 	struct command_line line;
-	size_t verb;     /* enum ctl_verb */
-	uint64_t number; /* what the verb takes, in the request's unit */
-	bool is_more;    /* resize: by so much, not to so much */
+	size_t verb;      /* enum ctl_verb */
+	uint64_t number;  /* what the verb takes, in the request's unit */
+	bool is_more;     /* resize: by so much, not to so much */
+	const char *base; /* --base, or NULL */
+	char *file;       /* that, or the new image, as the server finds it */
 };
 
 /* The disk's size is added to *size. False: it is not told (said). */
@@ -272,7 +184,7 @@ static bool ctl_add_size(struct ctl_client *client, uint64_t *size)
 	struct json_object *node, *image = NULL;
 	bool failed;
 
-	node = ctl_first_of(client, "query-named-block-nodes", &failed);
+	node = ctl_job_first_of(client, "query-named-block-nodes", &failed);
 	if (node)
 		json_object_object_get_ex(node, "image", &image);
 	if (!image && !failed)
@@ -306,8 +218,12 @@ static int ctl_connected(struct ctl_client *client, const struct ctl_line *ctl)
 		return EXIT_CODE_FAILED;
 	if (ctl_deeds[ctl->verb].run)
 		return ctl_deeds[ctl->verb].run(client, ctl->line.json);
-	if (ctl->verb == CTL_RESIZE)
-		return ctl_resize(client, ctl);
+	switch (ctl->verb) {
+	case CTL_RESIZE: return ctl_resize(client, ctl);
+	case CTL_SNAPSHOT: return ctl_chain_snapshot(client, ctl->file);
+	case CTL_COMMIT: return ctl_chain_commit(client, ctl->file);
+	default: break;
+	}
 	if (ctl_deeds[ctl->verb].arg) {
 		args = json_object_new_object();
 		json_object_object_add(args, ctl_deeds[ctl->verb].arg,
@@ -321,6 +237,10 @@ static int ctl_take_value(struct ctl_line *ctl, const char *text)
 	const char *name = ctl_verbs[ctl->verb].word;
 	int code;
 
+	if (ctl->verb == CTL_SNAPSHOT) {
+		ctl->file = ctl_chain_absolute(text, false);
+		return ctl->file ? 0 : EXIT_CODE_FAILED;
+	}
 	if (ctl->verb == CTL_IOPS)
 		return rates_parse_iops("ctl", name, text, &ctl->number);
 	if (ctl->verb == CTL_WITHIN || ctl->verb == CTL_GUEST_P99) {
@@ -349,7 +269,21 @@ static int ctl_check(struct command_line *line)
 		return say_usage("ctl", "%s",
 				 takes_one ? ctl_deeds[ctl->verb].takes
 					   : "more than a socket and a verb");
+	if (ctl->base && ctl->verb != CTL_COMMIT)
+		return say_usage("ctl", "--base has no meaning but with commit");
+	if (ctl->base)
+		ctl->file = ctl_chain_absolute(ctl->base, true);
+	if (ctl->base && !ctl->file)
+		return EXIT_CODE_FAILED;
 	return takes_one ? ctl_take_value(ctl, line->words[2]) : 0;
+}
+
+static int ctl_take(struct command_line *line, int option, char *text)
+{
+	if (option != CTL_BASE)
+		return -1;
+	((struct ctl_line *)line)->base = text;
+	return 0;
 }
 
 static int ctl_run(struct command_line *line)
@@ -362,6 +296,7 @@ static int ctl_run(struct command_line *line)
 		code = ctl_connected(&client, (const struct ctl_line *)line);
 	}
 	ctl_client_close(&client);
+	free(((struct ctl_line *)line)->file);
 	return code;
 }
 
@@ -371,10 +306,12 @@ const struct command ctl_command = {
 	.help = ctl_help,
 	.letters = ":h",
 	.options = ctl_table,
+	.offers = ctl_offers,
 	.word_offers = ctl_words,
 	.line_size = sizeof(struct ctl_line),
 	.min_words = 1,
 	.too_few = "a socket's name is missing",
+	.take = ctl_take,
 	.check = ctl_check,
 	.run = ctl_run,
 };

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""A chain that grows and shrinks behind a monitor: qemu-storage-daemon, the nbdkit plugin and `blockpull serve` are sent what
+drivers send (qmp_sequences.py), and must answer alike, sentences of refusals too. What QEMU 7.2 says is written down in
+qmp_recorded.json: with QMP_RECORD=1 in the environment it is written anew.
+"""
+import json
+import os
+import signal
+import threading
+
+import harness
+import images
+import qmp_sequences
+import serve_rig
+from harness import USAGE, bp, case, check, refused, same
+from qmp_rig import Qmp, chain, end, start_ours, start_qemu
+from qmp_sequences import ENDED
+
+RECORDED = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'qmp_recorded.json')
+NODES = 'drive0', 'mid', 'base'
+LOCK = threading.Lock()
+SEQUENCES = {**qmp_sequences.REFUSALS, **qmp_sequences.DEEDS}
+
+
+def filled(value, d):
+    if isinstance(value, dict):
+        return {key: filled(member, d) for key, member in value.items()}
+    if isinstance(value, list):
+        return [filled(member, d) for member in value]
+    return value.replace('$d', d) if isinstance(value, str) else value
+
+
+def nodes(client):
+    """The chain, and what was added: without files, filters and what differs by nature."""
+    answer = client.send({'execute': 'query-named-block-nodes', 'arguments': {'flat': True}})['return']
+    return sorted([node['node-name'], node['drv'], node['ro']] for node in answer if node['drv'] in ('qcow2', 'qed', 'raw'))
+
+
+def said(answer, d):
+    if 'return' in answer:
+        return answer['return'] if isinstance(answer['return'], dict) else sorted(answer['return'], key=str)
+    return answer['error']['class'] + ': ' + answer['error']['desc'].replace(d, '$d')
+
+
+def through_nbd(d):
+    return lambda commands: images.qemu_io(f'nbd+unix:///?socket={d}/n', 'raw', *commands)
+
+
+def through_rings(front):
+    """What qemu-io would do, by the eight sectors that our frontend does at a time."""
+    def run(commands):
+        for command in commands:
+            verb, *words, off, n = command.split()
+            byte = 0 if words == ['-z'] else int(words[-1])
+            first, n = (int(word.replace('M', '').replace('k', '')) * (2048 if 'M' in word else 2) for word in (off, n))
+            for sector in range(first, first + n, 8):
+                if verb == 'write':
+                    front.do('write', 0, sector, byte, answer=0)
+                else:
+                    front.do('read', 0, sector, answer=byte)
+    return run
+
+
+def play(client, d, steps, guest):
+    """What came of each step."""
+    lines = []
+    for step in steps:
+        if step == 'nodes':
+            lines.append(nodes(client))
+        elif isinstance(step, str) and step.endswith(' ends'):
+            n = {'two': 2, 'three': 3}[step.split()[0]]
+            client.wait(lambda n=n: client.words().count(ENDED) == n, what=f' for {step}')
+        elif isinstance(step, str):
+            client.until(step)
+        elif step[0] == 'create':
+            images.qemu_img('create', '-q', '-f', *filled(step[1], d))
+        elif step[0] == 'mkdir':
+            os.mkdir(filled(step[1], d))
+        elif step[0] == 'io':
+            guest(step[1])
+        else:
+            lines.append([step[0], said(client.send({'execute': step[0], 'arguments': filled(step[1], d)}), d)])
+    return {'answers': lines, 'events': client.words(), 'members': {kind: sorted(keys) for kind, keys in client.keys().items()}}
+
+
+def transcript(d, start, steps):
+    os.mkdir(d)
+    chain(d)
+    process, client, _ = start(d)
+    lines = play(client, d, steps, through_nbd(d))
+    end(d, process)
+    return lines
+
+
+def serve(d, name):
+    chain(d)
+    server = serve_rig.serving(d, '-q', f'--control={d}/c', f'--snapshot-dir={d}', *(f'--node-name={node}' for node in NODES), f'{d}/top.img')
+    front = serve_rig.Front(d)
+    front.runs()
+    lines = play(Qmp(f'{d}/c', server), d, SEQUENCES[name], through_rings(front))
+    front.over()
+    serve_rig.end(server)
+    compare(lines, recorded(name))
+
+
+def compare(ours, wanted):
+    for i, (line, right) in enumerate(zip(ours['answers'], wanted['answers'])):
+        same(line, right, f'answer {i}')
+    same(ours, wanted, 'what came')
+
+
+def recorded(name):
+    with open(RECORDED, encoding='utf-8') as file:
+        return json.load(file)[name]
+
+
+def write_down(name, lines):
+    with LOCK:
+        found = {}
+        if os.path.exists(RECORDED):
+            with open(RECORDED, encoding='utf-8') as file:
+                found = json.load(file)
+        found[name] = lines
+        with open(RECORDED, 'w', encoding='utf-8') as file:
+            json.dump(found, file, indent=1, sort_keys=True)
+            file.write('\n')
+
+
+def plugin(d, name):
+    ours = transcript(f'{d}/ours', lambda d: start_ours(d, *(f'node-name={node}' for node in NODES)), SEQUENCES[name])
+    compare(ours, recorded(name))
+
+
+def qemu(d, name):
+    lines = transcript(f'{d}/qemu', lambda d: start_qemu(d, owned=True), SEQUENCES[name])
+    if 'QMP_RECORD' in os.environ:
+        write_down(name, lines)
+    compare(lines, recorded(name))
+
+
+for _name in SEQUENCES:
+    serve = case(f'serve: {_name}', _name)(serve)
+    plugin = case(f'the plugin: {_name}', _name)(plugin)
+    qemu = case(f'what was written down of QEMU: {_name}', _name)(qemu)
+
+
+# ---- serve's directories ------------------------------------------------------------------------
+
+def steered(d, *args):
+    """A server with its frontend, whose rings run, and a client."""
+    server = serve_rig.serving(d, '-q', f'--control={d}/c', *args)
+    front = serve_rig.Front(d)
+    front.runs()
+    return server, front, Qmp(f'{d}/c', server)
+
+
+def over(server, front):
+    front.over()
+    serve_rig.end(server)
+
+
+def refused_with(client, word, step, d):
+    answer = client.send({'execute': step[0], 'arguments': filled(step[1], d)})
+    check(word in answer.get('error', {}).get('desc', ''), f'{step}: {answer}')
+
+
+@case('serve without --snapshot-dir makes and opens no image, and says how to')
+def no_directory(d):
+    chain(d)
+    server, front, client = steered(d, '--node-name=drive0', f'{d}/top.img')
+    for step in qmp_sequences.sync('s1'), qmp_sequences.ADDED, qmp_sequences.transaction(qmp_sequences.sync('s1')):
+        refused_with(client, '--snapshot-dir', step, d)
+    refused_with(client, '', qmp_sequences.stream('#layer1'), d)
+    over(server, front)
+    check(not os.path.exists(f'{d}/s1.img'), 'a file was made')
+
+
+@case('what lies outside of --snapshot-dir is neither made, opened nor written to')
+@case('the same without a sandbox', '--no-sandbox')
+def outside(d, *args):
+    for name in 'in', 'out':
+        os.mkdir(f'{d}/{name}')
+    chain(f'{d}/out')
+    os.symlink('../out', f'{d}/in/link')
+    images.qemu_img('create', '-q', '-f', 'qcow2', '-b', f'{d}/out/top.img', '-F', 'qcow2', '-u', f'{d}/out/n1.img', '4M')
+    server, front, client = steered(d, *args, '--node-name=drive0', f'--snapshot-dir={d}/in', f'{d}/out/top.img')
+    for file in 'out/s1.img', 'in/../out/s1.img', 'in/link/s1.img', 's1.img':
+        refused_with(client, '--snapshot-dir', qmp_sequences.sync('s1', snapshot_file=f'{d}/{file}'), d)
+    refused_with(client, '--snapshot-dir', qmp_sequences.sync('s1', snapshot_file=f'{d}/out/n1.img', mode='existing'), d)
+    same(sorted(os.listdir(f'{d}/out')), ['base.img', 'mid.img', 'n1.img', 'top.img'], 'the files there')
+    front.do('write', 0, 0, 0x41, answer=0)
+    same(client.send({'execute': 'blockdev-snapshot-sync',
+                      'arguments': {'node-name': 'drive0', 'snapshot-file': f'{d}/in/s1.img', 'snapshot-node-name': 's1'}}), {'return': {}}, 'inside')
+    front.do('write', 0, 0, 0x42, answer=0)
+    front.do('read', 0, 0, answer=0x42)
+    if not args:
+        refused_with(client, 'out/top.img', qmp_sequences.stream('drive0'), d)
+    over(server, front)
+    same(images.image_info(f'{d}/in/s1.img')['backing-filename'], f'{d}/out/top.img', 'the link')
+    images.qemu_io(f'{d}/out/top.img', 'qcow2', 'read -P 0x41 0 4k')
+    images.qemu_io(f'{d}/in/s1.img', 'qcow2', 'read -P 0x42 0 4k')
+
+
+@case('a snapshot, and the server is killed: what the machine was told is done is there', 4)
+@case('the same of a machine that has written before', 4, 0x31)
+def killed(d, n, *before):
+    chain(d)
+    server, front, client = steered(d, '--node-name=drive0', f'--snapshot-dir={d}', f'{d}/top.img')
+    for byte in before:
+        for sector in range(0, 64 * n, 64):
+            front.do('write', 0, sector, byte, answer=0)
+    same(client.send({'execute': 'blockdev-snapshot-sync',
+                      'arguments': {'node-name': 'drive0', 'snapshot-file': f'{d}/s1.img', 'snapshot-node-name': 's1'}}), {'return': {}}, 'the snapshot')
+    for sector in range(0, 64 * n, 64):
+        front.do('write', 0, sector, 0x51, answer=0)
+    serve_rig.end(server, signal.SIGKILL, 137)
+    os.unlink(f'{d}/c')
+    server = serve_rig.serving(d, '-q', f'{d}/s1.img')
+    front.runs()
+    for sector in range(0, 64 * n, 64):
+        front.do('read', 0, sector, answer=0x51)
+    over(server, front)
+    same(images.image_check(f'{d}/s1.img', 'qcow2') & ~3, 0, 'check')
+
+
+@case('command lines that make no sense')
+def usage(d):
+    chain(d)
+    refused(USAGE, ['--control'], 'serve', f'--socket-path={d}/s', f'--snapshot-dir={d}', f'{d}/top.img')
+    refused(USAGE, ['--control'], 'serve', f'--socket-path={d}/s', '--node-name=a', f'{d}/top.img')
+    for word, option in (('no such', '--snapshot-dir=none'), ("'7a'", '--node-name=7a'), ('twice', '--node-name=a'), ('letter', f'--node-name={"a" * 32}')):
+        refused(USAGE, [word], 'serve', f'--socket-path={d}/s', f'--control={d}/c', '--node-name=a', option, f'{d}/top.img')
+    refused(USAGE, ['--fd-map'], 'serve', f'--socket-path={d}/s', f'--control={d}/c', f'--snapshot-dir={d}', f'--fd-map={d}/top.img=0', f'{d}/top.img')
+    refused(USAGE, ['--map-backing'], 'serve', f'--socket-path={d}/s', f'--control={d}/c', f'--snapshot-dir={d}', '--allow-remote=nbd:h', f'{d}/top.img')
+
+
+# ---- ctl ----------------------------------------------------------------------------------------
+
+@case('ctl snapshot, of the plugin', 'plugin')
+@case('ctl snapshot, of serve', 'serve')
+def by_ctl(d, which):
+    chain(d)
+    if which == 'serve':
+        server, front, _ = steered(d, f'--snapshot-dir={d}', f'{d}/top.img')
+    else:
+        server, _, _ = start_ours(d)
+    bp('ctl', f'{d}/c', 'snapshot', 's1.img', cwd=d)
+    refused(1, ['s1.img'], 'ctl', f'{d}/c', 'snapshot', 's1.img', cwd=d)
+    bp('ctl', f'{d}/c', 'snapshot', f'{d}/s2.img')
+    same([images.image_info(f'{d}/{name}.img', '-U')['full-backing-filename'] for name in ('s2', 's1')], [f'{d}/s1.img', f'{d}/top.img'], 'the links')
+    refused(USAGE, ['--base'], 'ctl', f'--base={d}/mid.img', f'{d}/c', 'info')
+    refused(USAGE, ['name'], 'ctl', f'{d}/c', 'snapshot')
+    if which == 'serve':
+        over(server, front)
+    else:
+        end(d, server)
+
+
+if __name__ == '__main__':
+    harness.main(workers=2)
