@@ -747,7 +747,7 @@ struct bpull_job_info {
 	 * as while it is paused or does anything else. */
 	uint64_t left_ns;
 	uint64_t guest_p99_ns;     /* as it was asked for; 0: it was not */
-	uint64_t guest_p99_now_ns; /* what 99 of 100 took less than lately; 0: too few to say */
+	uint64_t guest_p99_now_ns; /* what 99 of 100 took less than in the last seconds; 0: none */
 	/* Bytes of the guest's disk that it read from the chain; and those that it had of other
 	 * jobs of the engine, which read the same images at the same time. Their sum is what
 	 * limits on bytes count; the first, of all jobs, is what the source is asked for. */

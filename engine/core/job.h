@@ -56,7 +56,8 @@ struct job_give_way {
 	uint64_t target_ns; /* 0: it does not by this */
 	struct pace_guest guest;
 	uint64_t looked_ns, done_bytes; /* of the last look */
-	uint64_t p99_ns;                /* what it saw; 0: too little */
+	uint64_t p99_ns;                /* what it saw lately; 0: nothing */
+	uint64_t forgot_ns;             /* when "lately" began anew */
 };
 
 /* How fast it is to go (job/pace.c). */

@@ -8,9 +8,6 @@
 
 #include <string.h>
 
-/* So many tell their 99th of a hundred by themselves. */
-#define ENOUGH 400
-
 #define PER_DOUBLING (UINT64_C(1) << LATENCY_BITS)
 
 static unsigned cell_at(uint64_t ns)
@@ -37,37 +34,40 @@ static uint64_t cell_end(unsigned cell)
 
 void latency_note(struct latency *l, uint64_t ns)
 {
-	l->cells[cell_at(ns)]++;
+	l->halves[0].cells[cell_at(ns)]++;
+	l->halves[0].n++;
 	l->n++;
+	l->n_late += ns >= l->mark_ns;
+}
+
+void latency_take(struct latency *l, uint32_t *n, uint32_t *n_late)
+{
+	*n = l->n;
+	*n_late = l->n_late;
+	l->n = l->n_late = 0;
 }
 
 uint64_t latency_permille(const struct latency *l, unsigned permille)
 {
-	uint64_t above = (uint64_t)l->n * (1000 - permille) / 1000, seen = 0;
+	uint64_t n = (uint64_t)l->halves[0].n + l->halves[1].n;
+	uint64_t above = n * (1000 - permille) / 1000, seen = 0;
 
-	for (unsigned i = LATENCY_CELLS; l->n && i-- > 0;) {
-		seen += l->cells[i];
+	for (unsigned i = LATENCY_CELLS; n && i-- > 0;) {
+		seen += (uint64_t)l->halves[0].cells[i] + l->halves[1].cells[i];
 		if (seen > above)
 			return cell_end(i);
 	}
 	return 0;
 }
 
-void latency_start(struct latency *l, bool is_on)
+void latency_start(struct latency *l, uint64_t mark_ns)
 {
 	memset(l, 0, sizeof(*l));
-	l->is_on = is_on;
+	l->mark_ns = mark_ns;
 }
 
 void latency_forget(struct latency *l)
 {
-	if (l->n >= ENOUGH) {
-		latency_start(l, l->is_on);
-		return;
-	}
-	l->n = 0;
-	for (unsigned i = 0; i < LATENCY_CELLS; i++) {
-		l->cells[i] /= 2;
-		l->n += l->cells[i];
-	}
+	l->halves[1] = l->halves[0];
+	memset(&l->halves[0], 0, sizeof(l->halves[0]));
 }

@@ -1,31 +1,92 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A step goes a part of the way to the target, less up than down. Near a device's limits a guest's
- * latency rises many times faster than the rate, and far below them not at all: so the part is
- * found by trying. It is halved when a step went too far, and grows while they all go one way.
- * Halving the limit at each miss, as TCP does, was rejected: the mean is far below what the target
- * allows.
+ * Each request that is not late raises the limit a little, and each that is late lowers it by 99
+ * times as much, in proportion to the limit. So the limit stands still where one of a hundred is
+ * late, which is what the target says, whatever the device does to its queue: also where nearly all
+ * are fast and the write-back of a second's copies holds up the few that come then.
  *
- * A limit that the job does not reach tells nothing of what the guest bears, so it stays within
- * twice what the job does.
+ * A limit that follows the quantile of each second was rejected: that is far below the target in
+ * most seconds and far above in the few with a write-back, and its mean tells nothing. So was
+ * halving the limit at each miss, as TCP does: the mean is far below what the target allows.
+ *
+ * Steps are large at first and where all of them go one way for long, else small. A limit that the
+ * job does not reach tells nothing of what the guest bears, so it stays within twice what the job
+ * does.
  */
 #include "engine/core/pace_guest.h"
 
 #include "io/scale.h"
 
+#define NS UINT64_C(1000000000)
+
 /* Gentle, until the guest's requests say more. */
 #define FIRST_RATE (4 * MiB)
 #define LEAST_RATE (64 * KiB)
 
-/* Permille of the target that is reached, where more says no more. */
-#define WORST 400u
-#define BEST  2000u
+/* Between two steps; after the longer time also where a guest waits. */
+#define SOON_NS (NS / 5)
+#define LATE_NS (1 * NS)
 
-/* Permille. */
-#define GAIN_MIN   40
-#define GAIN_FIRST 250
-#define GAIN_UP    300 /* at most */
-#define GAIN_MAX   600
+/* Millionths. */
+#define WHOLE     INT64_C(1000000)
+#define GAIN_MIN  15000
+#define GAIN_MAX  60000
+#define MOST_DOWN (2 * WHOLE)
+
+/* Of a hundred requests one may be late. */
+#define OF_HUNDRED 100
+
+/* Permille: 1000 is no late request, and 0 the target. */
+#define LEAN_FAR   600
+#define LEAN_LEAST (-30000)
+#define LEAN_STEPS 32
+#define MISSED_FAR (-3000)
+
+bool pace_guest_is_due(uint64_t ns, uint32_t n, bool is_idle)
+{
+	return ns >= SOON_NS && (n || is_idle || ns >= LATE_NS);
+}
+
+/* Permille, up to 1000 and a half: how many more may be late, or were too many. */
+static int64_t missing(struct pace_guest *guest, const struct pace_guest_look *look)
+{
+	int64_t n = look->n;
+
+	if (!n)
+		return 1000;
+	guest->n_usual = guest->n_usual ? MAX((guest->n_usual * 7 + n) / 8, INT64_C(1)) : n;
+	return MIN((n - OF_HUNDRED * (int64_t)look->n_late) * 1000 / guest->n_usual, INT64_C(1500));
+}
+
+static void set_gain(struct pace_guest *guest, int64_t left)
+{
+	int64_t bounded = MIN(MAX(left, (int64_t)LEAN_LEAST), INT64_C(1000));
+
+	guest->lean += (bounded - guest->lean) / LEAN_STEPS;
+	if (left < MISSED_FAR)
+		guest->gain = guest->gain * 3 / 4;
+	else if (left > 0 && guest->lean > LEAN_FAR)
+		guest->gain = guest->gain * 8 / 7;
+	else
+		guest->gain = guest->gain * 97 / 100;
+	guest->gain = MIN(MAX(guest->gain, (int64_t)GAIN_MIN), (int64_t)GAIN_MAX);
+}
+
+/* Downwards by the exponential function's first terms: then a step up and one as far down leave the
+ * limit where it was, whichever of them is long. */
+static uint64_t moved(uint64_t limit, int64_t by)
+{
+	uint64_t rest;
+	int64_t square, cube;
+
+	if (by >= 0)
+		return scale(limit, (uint64_t)(WHOLE + by), 0, (uint64_t)WHOLE, &rest);
+	by = MIN(-by, MOST_DOWN);
+	square = by * by / WHOLE;
+	cube = square * by / WHOLE;
+	return scale(limit, (uint64_t)WHOLE, 0, (uint64_t)(WHOLE + by + square / 2 + cube / 6),
+		     &rest);
+}
 
 static uint64_t bounded(uint64_t limit, const struct pace_guest_look *look)
 {
@@ -36,34 +97,17 @@ static uint64_t bounded(uint64_t limit, const struct pace_guest_look *look)
 	return MAX(limit, least);
 }
 
-static int reached_permille(const struct pace_guest_look *look)
-{
-	uint64_t reached, rest;
-
-	if (!look->p99_ns)
-		return (int)BEST;
-	reached = scale(look->target_ns, 1000, 0, look->p99_ns, &rest);
-	reached = MAX(reached, (uint64_t)WORST);
-	return (int)MIN(reached, (uint64_t)BEST);
-}
-
 void pace_guest_step(struct pace_guest *guest, const struct pace_guest_look *look)
 {
-	int missing = 1000 - reached_permille(look), permille;
-	bool is_above = missing > 0;
-	uint64_t rest;
+	int64_t left;
 
 	if (!guest->limit) {
 		*guest = (struct pace_guest){ .limit = MAX(FIRST_RATE, look->min_rate),
-					      .gain = GAIN_FIRST };
+					      .gain = GAIN_MAX,
+					      .lean = 1000 };
 		return;
 	}
-	if (is_above != guest->was_above)
-		guest->gain = MAX(guest->gain / 2, GAIN_MIN);
-	else
-		guest->gain = MIN(guest->gain * 3 / 2, GAIN_MAX);
-	guest->was_above = is_above;
-	permille = 1000 - (is_above ? missing * guest->gain / 1000
-				    : missing * MIN(guest->gain, GAIN_UP) / 2000);
-	guest->limit = bounded(scale(guest->limit, (uint64_t)permille, 0, 1000, &rest), look);
+	left = missing(guest, look);
+	set_gain(guest, left);
+	guest->limit = bounded(moved(guest->limit, guest->gain * left / 1000), look);
 }

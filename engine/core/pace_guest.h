@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A limit that gives way by how long a guest's requests take. Pure: job/pace.c acts.
+ * A limit that gives way by how long a guest's requests take. Pure: job/give_way.c acts.
  */
 #ifndef BLOCKPULL_CORE_PACE_GUEST_H
 #define BLOCKPULL_CORE_PACE_GUEST_H
@@ -12,18 +12,20 @@
 
 /* What the guest saw since the last step. */
 struct pace_guest_look {
-	uint64_t target_ns; /* 99 of 100 requests are to take less */
-	uint64_t p99_ns;    /* they took less than this; 0: there were too few of them to say */
+	uint32_t n, n_late; /* its requests, and those that took what 99 of 100 are not to take */
 	uint64_t done_rate; /* bytes/s that the job did */
 	uint64_t min_rate;  /* bytes/s below which the limit never is */
 };
 
 struct pace_guest {
-	uint64_t limit; /* bytes/s; 0: no step was made yet */
-	int gain;       /* permille of what is missing that a step makes up for */
-	bool was_above; /* the target was missed at the last step */
+	uint64_t limit;  /* bytes/s; 0: no step was made yet */
+	int64_t gain;    /* millionths of the limit that a step without a late request adds */
+	int64_t lean;    /* how far the last steps were from the target in the mean, permille */
+	int64_t n_usual; /* requests between two steps */
 };
 
+/* A step is due after so long, with so many requests. */
+bool pace_guest_is_due(uint64_t ns, uint32_t n, bool is_idle);
 /* Sets the limit anew. */
 void pace_guest_step(struct pace_guest *guest, const struct pace_guest_look *look);
 

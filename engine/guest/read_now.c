@@ -53,7 +53,7 @@ static void count_read(struct bpull_disk *disk, uint64_t len, uint64_t began_ns)
 	}
 	all->read_now.n_untimed--;
 	stats_note_end(&all->stats.read, 0, len, all->read_now.took_ns);
-	if (all->recent.is_on)
+	if (all->recent.mark_ns)
 		latency_note(&all->recent, all->read_now.took_ns);
 }
 

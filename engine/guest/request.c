@@ -118,10 +118,20 @@ void guest_count_end(const struct guest *g)
 	}
 	took_ns = engine_now_ns() - g->began_ns;
 	stats_note_end(stats, g->op.error, g->len, took_ns);
-	if (g->op.disk->guests.recent.is_on && (g->kind == GUEST_READ || g->kind == GUEST_WRITE))
+	if (g->op.disk->guests.recent.mark_ns && (g->kind == GUEST_READ || g->kind == GUEST_WRITE))
 		latency_note(&g->op.disk->guests.recent, took_ns);
 	if (!g->op.error && (g->kind == GUEST_WRITE || g->kind == GUEST_ZEROES))
 		all->write_end = MAX(all->write_end, g->guest_off + g->len);
+}
+
+unsigned guest_n_since(const struct bpull_disk *disk, uint64_t ns)
+{
+	unsigned n = 0;
+
+	for (const struct guest *g = disk->guests.first; g; g = g->list.next)
+		n += (g->kind == GUEST_READ || g->kind == GUEST_WRITE) && g->began_ns &&
+		     g->began_ns < ns;
+	return n;
 }
 
 /* ---- errors ---- */

@@ -11,16 +11,18 @@
 #include "engine/core/latency.h"
 #include "engine/core/loop.h"
 #include "engine/core/pace_guest.h"
+#include "engine/guest/request.h"
 #include "io/base.h"
 #include "io/scale.h"
 
 #define SECOND_NS UINT64_C(1000000000)
 
-/* A look takes in so many requests, or so much time and a few. */
-#define MANY    200
-#define FEW     20
-#define SOON_NS (SECOND_NS / 5)
-#define LATE_NS (1 * SECOND_NS)
+/* "Lately" is up to twice as long: some commits and write-backs are in it. */
+#define HALF_NS (4 * SECOND_NS)
+
+/* Of a limit's second: what may go at once is what a guest's request may wait behind. */
+#define BURST_SHARE 50
+#define LEAST_BURST (64 * KiB)
 
 void give_way_set(struct bpull_disk *disk, uint64_t p99_ns, uint64_t now_ns)
 {
@@ -28,7 +30,9 @@ void give_way_set(struct bpull_disk *disk, uint64_t p99_ns, uint64_t now_ns)
 
 	if (p99_ns == way->target_ns)
 		return;
-	*way = (struct job_give_way){ .target_ns = p99_ns, .looked_ns = now_ns };
+	*way = (struct job_give_way){ .target_ns = p99_ns,
+				      .looked_ns = now_ns,
+				      .forgot_ns = now_ns };
 	latency_start(&disk->guests.recent, p99_ns);
 	disk->walk->how.by_latency = p99_ns;
 	if (p99_ns) /* the first limit */
@@ -36,28 +40,44 @@ void give_way_set(struct bpull_disk *disk, uint64_t p99_ns, uint64_t now_ns)
 						     .min_rate = disk->job.pace.wish.min_rate });
 }
 
+/* What the next step is made of. False: the guest has been waiting since the last one, though not
+ * for too long yet. */
+static bool take_look(struct bpull_disk *disk, struct pace_guest_look *look, bool is_idle,
+		      uint64_t now_ns)
+{
+	const struct job_give_way *way = &disk->job.pace.way;
+
+	latency_take(&disk->guests.recent, &look->n, &look->n_late);
+	if (look->n || is_idle)
+		return true;
+	/* Nothing has ended: what is late is in flight. */
+	look->n = look->n_late = guest_n_since(disk, now_ns - MIN(way->target_ns, now_ns));
+	return look->n;
+}
+
 void give_way_look(struct bpull_disk *disk, uint64_t done_bytes, uint64_t now_ns)
 {
 	struct job_give_way *way = &disk->job.pace.way;
 	struct latency *recent = &disk->guests.recent;
 	uint64_t ns = now_ns - way->looked_ns, rest;
-	struct pace_guest_look look = { .target_ns = way->target_ns,
-					.min_rate = disk->job.pace.wish.min_rate };
+	struct pace_guest_look look = { .min_rate = disk->job.pace.wish.min_rate };
+	bool is_idle = !recent->n && !engine_guest_is_active(disk->engine);
 
-	if (!way->target_ns || ns < SOON_NS || (recent->n < MANY && ns < LATE_NS))
+	if (!way->target_ns || !pace_guest_is_due(ns, recent->n, is_idle))
 		return;
-	if (recent->n >= FEW || !engine_guest_is_active(disk->engine)) {
-		if (recent->n >= FEW)
-			look.p99_ns = latency_permille(recent, 990);
+	if (take_look(disk, &look, is_idle, now_ns)) {
 		look.done_rate = done_bytes < way->done_bytes ? 0
 							      : scale(done_bytes - way->done_bytes,
 								      SECOND_NS, 0, ns, &rest);
 		pace_guest_step(&way->guest, &look);
-		way->p99_ns = look.p99_ns;
-		latency_forget(recent);
 	}
 	way->looked_ns = now_ns;
 	way->done_bytes = done_bytes;
+	way->p99_ns = latency_permille(recent, 990);
+	if (now_ns - way->forgot_ns < HALF_NS)
+		return;
+	way->forgot_ns = now_ns;
+	latency_forget(recent);
 }
 
 uint64_t give_way_limit(const struct bpull_disk *disk, uint64_t limit)
@@ -67,4 +87,13 @@ uint64_t give_way_limit(const struct bpull_disk *disk, uint64_t limit)
 	if (!way->target_ns || (limit && limit < way->guest.limit))
 		return limit;
 	return MAX(way->guest.limit, disk->job.pace.wish.min_rate);
+}
+
+uint64_t give_way_burst(const struct bpull_disk *disk, uint64_t limit, uint64_t burst)
+{
+	uint64_t most = MAX(limit / BURST_SHARE, (uint64_t)LEAST_BURST);
+
+	if (!disk->job.pace.way.target_ns)
+		return burst;
+	return burst ? MIN(burst, most) : most;
 }

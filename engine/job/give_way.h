@@ -14,5 +14,7 @@ void give_way_set(struct bpull_disk *disk, uint64_t p99_ns, uint64_t now_ns);
 void give_way_look(struct bpull_disk *disk, uint64_t done_bytes, uint64_t now_ns);
 /* What is left of a limit, bytes/s; 0: none. */
 uint64_t give_way_limit(const struct bpull_disk *disk, uint64_t limit);
+/* And of what may go at once under it, bytes; 0: as the limiter has it. */
+uint64_t give_way_burst(const struct bpull_disk *disk, uint64_t limit, uint64_t burst);
 
 #endif

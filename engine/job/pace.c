@@ -46,7 +46,7 @@ static uint64_t unearned_bytes(struct bpull_disk *disk, uint64_t now_ns)
 static void set_limit(struct bpull_disk *disk, uint64_t now_ns)
 {
 	struct job_pace *pace = &disk->job.pace;
-	uint64_t limit;
+	uint64_t limit, burst;
 
 	pace->needed = pace->wish.deadline_ns
 			       ? pace_needed_rate(&pace->wish, now_ns, unearned_bytes(disk, now_ns))
@@ -56,8 +56,8 @@ static void set_limit(struct bpull_disk *disk, uint64_t now_ns)
 		limit = pace_limit_beside_guest(limit, &pace->watch,
 						pace_floor(&pace->wish, pace->needed));
 	limit = give_way_limit(disk, limit);
-	throttle_set_speed(disk, now_ns, limit,
-			   limit == pace->wish.bandwidth ? pace->wish.burst : 0);
+	burst = limit == pace->wish.bandwidth ? pace->wish.burst : 0;
+	throttle_set_speed(disk, now_ns, limit, give_way_burst(disk, limit, burst));
 }
 
 static void set_deadline(struct pace_wish *wish, uint64_t within_ns, uint64_t now_ns)

@@ -47,6 +47,9 @@ struct sim_knobs {
 	/* A source far away: each request to read a file that is not open for writing takes so
 	 * long, and its bytes come through one pipe of this width, bytes/s. 0: at once. */
 	uint64_t far_latency_ns, far_rate;
+	/* A device below all files, bytes/s; 0: none. What is written lies in memory at first, and
+	 * goes there all together each so many ns; a read meanwhile waits up to so long. */
+	uint64_t device_rate, write_back_ns, stall_ns;
 	uint32_t io_align;      /* > 1: the alignment of direct I/O */
 	bool may_clone, clones; /* files may be able to share blocks, and are */
 	bool no_holes;          /* files do not tell where their holes are */

@@ -117,6 +117,31 @@ static uint64_t sim_io_far_due(struct sim *sim, const struct io_req *req)
 	return sim->far_free_ns + sim->knobs.far_latency_ns;
 }
 
+/* Some of what a write-back holds up; the device takes all else at once. */
+static uint64_t sim_io_device_due(struct sim *sim, const struct io_req *req)
+{
+	const struct sim_knobs *knobs = &sim->knobs;
+
+	if (sim->now_ns >= sim->write_back_ns) {
+		sim->busy_ns = MAX(sim->busy_ns, sim->now_ns) +
+			       sim->dirty_len * UINT64_C(1000000000) / knobs->device_rate;
+		sim->write_back_ns = sim->now_ns + knobs->write_back_ns;
+		sim->dirty_len = 0;
+	}
+	if (req->kind == IO_WRITE)
+		sim->dirty_len += req->len;
+	if (req->kind != IO_READ || sim->now_ns >= sim->busy_ns)
+		return sim_io_due(sim, req);
+	return sim->now_ns + sim_below(sim, knobs->stall_ns);
+}
+
+static uint64_t sim_io_when(struct sim *sim, const struct io_req *req)
+{
+	if (sim_io_is_far(sim, req))
+		return sim_io_far_due(sim, req);
+	return sim->knobs.device_rate ? sim_io_device_due(sim, req) : sim_io_due(sim, req);
+}
+
 static void sim_io_kick(struct io *io)
 {
 	struct sim *sim = sim_of(io);
@@ -128,8 +153,7 @@ static void sim_io_kick(struct io *io)
 			flight->write = sim_log_fly(sim, sim_io_data(req), req->len, req->off);
 			sim_io_gather(req, flight->write->bytes);
 		}
-		flight->due_ns =
-			sim_io_is_far(sim, req) ? sim_io_far_due(sim, req) : sim_io_due(sim, req);
+		flight->due_ns = sim_io_when(sim, req);
 		sim_flight_push(&sim->flights, &sim->n_flights, &sim->flights_cap, flight);
 	}
 	sim->n_waiting = 0;

@@ -87,6 +87,9 @@ struct sim {
 	/* When the pipe to what is far away has carried all that was asked for. */
 	uint64_t far_free_ns;
 	uint64_t far_bytes;
+	/* What the device (sim_knobs.device_rate) has to write, when it begins, and until when it
+	 * writes. */
+	uint64_t dirty_len, write_back_ns, busy_ns;
 	uint64_t event; /* numbers submissions and completions */
 	uint64_t trace;
 	struct sim_file *files;
