@@ -46,7 +46,7 @@
 	"accept-mixed=true     pull an image marked because a backing file had changed\n"       \
 	"verify=true           read back what was copied before the link goes\n"                \
 	"first=FILE[:SIZE]     pull first what a trace names, or SIZE bytes of it\n"            \
-	"trace=FILE            record what clients touch first, and write it at the end\n"      \
+	"trace=FILE            record what clients touch first, and write it now and then\n"    \
 	"control=SOCKET        steer the pull through a socket: see blockpull ctl\n"            \
 	"node-name=NAME        the image's name for that, then its backing file's; repeat it\n" \
 	"on-error=WHAT         report, stop or enospc: what an I/O error does to the pull\n"    \
@@ -85,6 +85,12 @@ static void *plugin_open(int readonly)
 	/* The client has another disk in mind than the one it would write to. */
 	nbdkit_error("export '%s': there is none but the one without a name", name);
 	return NULL;
+}
+
+static void plugin_close(void *handle)
+{
+	(void)handle;
+	serve_client_has_gone();
 }
 
 static int64_t plugin_get_size(void *handle)
@@ -225,6 +231,7 @@ static struct nbdkit_plugin plugin = {
 	.after_fork = serve_after_fork,
 	.cleanup = serve_cleanup,
 	.open = plugin_open,
+	.close = plugin_close,
 	.get_size = plugin_get_size,
 	.can_write = plugin_can_write,
 	.can_flush = plugin_yes,

@@ -31,7 +31,8 @@
 
 #define LOOK_MS   200
 #define BUDGET_MS 1000 /* between two looks at a budget's file */
-#define N_OWN_FDS 3    /* descriptors that the monitor waits for, but the control socket's */
+#define TRACE_MS  10000
+#define N_OWN_FDS 3 /* descriptors that the monitor waits for, but the control socket's */
 
 static struct bpull_engine *engine;
 static struct bpull_disk *disk;
@@ -83,6 +84,14 @@ static void serve_tell_servers(void)
 	}
 }
 
+static void serve_tell_trace(void)
+{
+	char why[TRACE_WHY_CAP];
+
+	if (record_complaint(&record, why))
+		nbdkit_error("warning: %s; this is tried again", why);
+}
+
 static void serve_tell_budget(void)
 {
 	const char *complaint = budget ? budget_complaint(budget) : NULL;
@@ -96,7 +105,9 @@ static int serve_wait_ms(bool has_client)
 {
 	if (has_client)
 		return LOOK_MS;
-	return budget ? BUDGET_MS : -1;
+	if (budget)
+		return BUDGET_MS;
+	return record.recorder ? TRACE_MS : -1;
 }
 
 /* Takes the job's events until it is told to quit. */
@@ -122,6 +133,7 @@ static void *serve_watch_job(void *opaque)
 			continue;
 		serve_tell_servers();
 		serve_tell_budget();
+		serve_tell_trace();
 		if (control)
 			n_fds += control_poll_fds(control, fds + N_OWN_FDS);
 		poll(fds, n_fds, serve_wait_ms(n_fds > N_OWN_FDS + 1));
@@ -310,7 +322,7 @@ static int serve_start(struct bpull_error *error)
 		rc = bpull_disk_open(engine, plugin_config.image, &plugin_config.disk, &disk,
 				     error);
 	if (!rc)
-		rc = record_begin(&record, bpull_disk_size(disk));
+		rc = record_begin(&record, bpull_disk_size(disk), RECORD_KEEP_NS);
 	if (rc)
 		return rc;
 	target = (struct control_target){ .disk = disk,
@@ -338,13 +350,13 @@ void serve_cleanup(void)
 	char why[TRACE_WHY_CAP];
 	uint64_t one = 1;
 
-	if (record_end(&record, why))
-		nbdkit_error("%s", why);
 	if (quit_fd >= 0) {
 		(void)!write(quit_fd, &one, sizeof(one));
 		pthread_join(monitor, NULL);
 		close(quit_fd);
 	}
+	if (record_end(&record, why))
+		nbdkit_error("%s", why);
 	control_close(control);
 	bpull_disk_close(disk);
 	bpull_engine_close(engine);
@@ -369,6 +381,11 @@ int serve_after_fork(void)
 struct bpull_disk *serve_disk(void)
 {
 	return disk;
+}
+
+void serve_client_has_gone(void)
+{
+	record_keep(&record);
 }
 
 struct recorder *serve_recorder(void)

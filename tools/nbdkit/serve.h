@@ -20,6 +20,7 @@ void serve_cleanup(void);
 
 /* NULL before serve_after_fork(). */
 struct bpull_disk *serve_disk(void);
+void serve_client_has_gone(void);
 /* What clients touch goes there; NULL: it is not recorded. */
 struct recorder *serve_recorder(void);
 /* The format can say that a cluster reads zeros. */

@@ -109,6 +109,7 @@ void link_drop(struct link *link)
 	port->is_gone = true;
 	port_drain(port, NULL);
 	port_disconnect(port);
+	record_keep(&port->record);
 	vhost_session_close(&port->session);
 	port->is_held = false;
 	guard_take_hit(); /* of memory that is not there any more */

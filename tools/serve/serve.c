@@ -117,6 +117,7 @@ static void serve_look(struct serve *s, int timeout_ms)
 	if (tags & TAG_SERVERS)
 		servers_tell(&s->options->line.chain.bases, s->options->line.quiet);
 	host_budget_say(s->options->budget);
+	touched_tell(&s->port);
 	if (tags & TAG_FRONTEND)
 		link_process(&s->link);
 	if (s->control && (tags & TAG_CONTROL || n <= 0)) {
@@ -186,7 +187,7 @@ static int serve_open_disk(struct serve *s, struct bpull_error *error)
 						  .read_only = o->read_only,
 						  .can_discard = look.can_discard };
 	s->port.serial = o->serial ? o->serial : image_serial(o->image);
-	if (record_begin(&s->port.record, s->port.geometry.len))
+	if (record_begin(&s->port.record, s->port.geometry.len, RECORD_KEEP_NS))
 		return -ENOMEM;
 	durable_open(&s->port.durable, s->port.geometry.len, look.granule);
 	if (look.granule && !look.has_snapshots && !o->read_only)

@@ -12,6 +12,14 @@ void touched_note_first(const struct serve_options *options, struct bpull_disk *
 		say_note("'%s': %s", options->image, note);
 }
 
+void touched_tell(struct port *port)
+{
+	char why[TRACE_WHY_CAP];
+
+	if (record_complaint(&port->record, why))
+		say_note("warning: %s; this is tried again", why);
+}
+
 void touched_end(struct serve_options *options, struct port *port)
 {
 	char why[TRACE_WHY_CAP];

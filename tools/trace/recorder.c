@@ -9,10 +9,12 @@
  */
 #include "tools/trace/recorder.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tools/clock/monotonic.h"
 #include "tools/trace/trace.h"
@@ -24,9 +26,10 @@
 struct recorder {
 	uint64_t disk_len, block_len, n_blocks;
 	_Atomic uint64_t *known;
-	uint64_t began_us; /* of the first touch; 0: there was none */
-	pthread_mutex_t mutex;
+	uint64_t began_us;     /* of the first touch; 0: there was none */
+	pthread_mutex_t mutex; /* of what follows */
 	struct trace trace;
+	bool is_new; /* something was touched since the last copy */
 };
 
 struct recorder *recorder_new(uint64_t disk_len)
@@ -74,12 +77,14 @@ static void recorder_note(struct recorder *r, uint64_t block, uint64_t now_us)
 {
 	uint64_t off = block * r->block_len, left = r->disk_len - off;
 	struct trace_range range = { .off = off, .len = left < r->block_len ? left : r->block_len };
+	bool was_full = r->trace.is_full;
 
 	if (!r->began_us)
 		r->began_us = now_us;
 	range.us = now_us - r->began_us;
 	if (!recorder_extend(&r->trace, &range) && trace_add(&r->trace, &range))
 		return;
+	r->is_new |= !was_full;
 	atomic_fetch_or_explicit(&r->known[block / 64], UINT64_C(1) << block % 64,
 				 memory_order_relaxed);
 }
@@ -129,6 +134,36 @@ void recorder_take(struct recorder *r, struct trace *trace)
 {
 	*trace = r->trace;
 	r->trace = (struct trace){ 0 };
+}
+
+int recorder_copy(struct recorder *r, struct trace *trace)
+{
+	size_t len;
+	int rc = 0;
+
+	*trace = (struct trace){ 0 };
+	pthread_mutex_lock(&r->mutex);
+	len = r->trace.n * sizeof(*trace->ranges);
+	if (r->is_new)
+		trace->ranges = malloc(len);
+	if (r->is_new && !trace->ranges)
+		rc = -ENOMEM;
+	if (trace->ranges) {
+		memcpy(trace->ranges, r->trace.ranges, len);
+		trace->n = r->trace.n;
+		trace->is_full = r->trace.is_full;
+		r->is_new = false;
+		rc = 1;
+	}
+	pthread_mutex_unlock(&r->mutex);
+	return rc;
+}
+
+void recorder_forget_copy(struct recorder *r)
+{
+	pthread_mutex_lock(&r->mutex);
+	r->is_new = r->trace.n;
+	pthread_mutex_unlock(&r->mutex);
 }
 
 void recorder_free(struct recorder *r)

@@ -19,6 +19,11 @@ void recorder_read(struct recorder *recorder, uint64_t off, uint64_t len);
 void recorder_write(struct recorder *recorder, uint64_t off, uint64_t len);
 /* Moves what was recorded to *trace, which the caller frees. No thread touches any more. */
 void recorder_take(struct recorder *recorder, struct trace *trace);
+/* A copy of what was recorded so far, which the caller frees: 1. 0: nothing was touched since the
+ * last copy; -ENOMEM. Any thread. */
+int recorder_copy(struct recorder *recorder, struct trace *trace);
+/* The last copy was of no use: the next one is made in any case. */
+void recorder_forget_copy(struct recorder *recorder);
 /* NULL is allowed. */
 void recorder_free(struct recorder *recorder);
 

@@ -182,12 +182,88 @@ Test(trace_record, nothing_touched_leaves_the_file)
 
 	cr_assert_eq(record_open(&record, scratch("t"), why), 0, "%s", why);
 	cr_assert_eq(trace_file_save(&record.file, &old), 0);
-	cr_assert_eq(record_begin(&record, 1 << 20), 0);
+	cr_assert_eq(record_begin(&record, 1 << 20, RECORD_KEEP_NS), 0);
 	cr_assert_eq(record_end(&record, why), 0);
 	cr_assert_eq(trace_load(scratch("t"), &read, why), 0, "%s", why);
 	cr_assert_eq(read.ranges[0].off, 5);
 	trace_free(&read);
 	trace_free(&old);
+}
+
+/* The trace in the file, when it has n ranges. */
+static void wait_for_ranges(size_t n)
+{
+	char why[TRACE_WHY_CAP];
+	struct trace read;
+
+	for (unsigned i = 0; i < 2000; i++) {
+		if (!trace_load(scratch("t"), &read, why)) {
+			bool is_there = read.n == n;
+
+			trace_free(&read);
+			if (is_there)
+				return;
+		}
+		usleep(10000);
+	}
+	cr_assert_fail("the trace never has %zu ranges: %s", n, why);
+}
+
+/* No end comes: as where the server is killed. */
+Test(trace_record, what_is_new_is_written_now_and_then)
+{
+	struct record record;
+	char why[TRACE_WHY_CAP];
+	struct stat before, after;
+
+	cr_assert_eq(record_open(&record, scratch("t"), why), 0, "%s", why);
+	cr_assert_eq(record_begin(&record, 1 << 20, 1000000), 0);
+	recorder_read(record.recorder, 0, 512);
+	wait_for_ranges(1);
+	recorder_read(record.recorder, 512 * KIB, 512);
+	wait_for_ranges(2);
+	cr_assert_eq(stat(scratch("t"), &before), 0);
+	recorder_read(record.recorder, 0, 512);
+	usleep(50000);
+	cr_assert_eq(stat(scratch("t"), &after), 0);
+	cr_assert_eq(before.st_ino, after.st_ino, "nothing is new, and it is written again");
+	cr_assert_not(record_complaint(&record, why));
+	cr_assert_eq(record_end(&record, why), 0);
+	wait_for_ranges(2);
+}
+
+Test(trace_record, what_is_new_is_written_when_a_client_goes)
+{
+	struct record record;
+	char why[TRACE_WHY_CAP];
+
+	cr_assert_eq(record_open(&record, scratch("t"), why), 0, "%s", why);
+	cr_assert_eq(record_begin(&record, 1 << 20, 360 * RECORD_KEEP_NS), 0);
+	recorder_read(record.recorder, 0, 512);
+	record_keep(&record);
+	wait_for_ranges(1);
+	cr_assert_eq(record_end(&record, why), 0);
+}
+
+Test(trace_record, what_could_not_be_written_is_told_once_and_tried_again)
+{
+	struct record record;
+	char why[TRACE_WHY_CAP];
+	unsigned i = 0;
+
+	/* No file can be made under that name. */
+	cr_assert_eq(record_open(&record, scratch("t"), why), 0, "%s", why);
+	cr_assert_eq(mkdir(scratch("t.tmp"), 0700), 0);
+	cr_assert_eq(record_begin(&record, 1 << 20, 1000000), 0);
+	recorder_read(record.recorder, 0, 512);
+	while (!record_complaint(&record, why) && i++ < 2000)
+		usleep(10000);
+	cr_assert(strstr(why, "could not be written"), "%s", why);
+	usleep(30000);
+	cr_assert_not(record_complaint(&record, why), "it is told again");
+	cr_assert_eq(rmdir(scratch("t.tmp")), 0);
+	wait_for_ranges(1);
+	cr_assert_eq(record_end(&record, why), 0);
 }
 
 /* ---- FILE[:SIZE] ---- */
