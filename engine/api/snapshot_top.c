@@ -49,7 +49,8 @@ static uint64_t len_of(const struct snapshot_top *s)
 
 /* ---- a new one ---- */
 
-/* Writes the image into its file, and gives that its name. *file is the caller's to close. */
+/* Writes the image into its file, and gives that its name. *file is the caller's to close, NULL
+ * after an error. */
 static int write_new(struct snapshot_top *s, struct file **file, struct err *err)
 {
 	struct bpull_create_options o = s->create;
@@ -62,8 +63,10 @@ static int write_new(struct snapshot_top *s, struct file **file, struct err *err
 	if (o.creating)
 		o.creating(o.user_data);
 	rc = new_file_create(opener_of(s), s->how.path, s->old->file, &s->new_file, file, err);
-	if (rc)
+	if (rc) {
+		*file = NULL;
 		return rc;
+	}
 	o.backing_name = base_name;
 	o.backing_format = (enum bpull_format)layer_format(s->old);
 	rc = create_image_in(*file, &o, len_of(s), err);

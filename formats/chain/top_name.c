@@ -31,6 +31,14 @@ static int no_memory(struct err *err)
 	return err_set(err, -ENOMEM, "out of memory");
 }
 
+static int join_names(const char *a, const char *b, char **out, struct err *err)
+{
+	if (asprintf(out, "%s%s", a, b) >= 0)
+		return 0;
+	*out = NULL;
+	return no_memory(err);
+}
+
 /* The directory of a path, links resolved, with a slash at its end. One that is not there is left
  * as it is written: who creates the file says so. */
 static int resolve_dir(const char *path, char **out, struct err *err)
@@ -47,9 +55,7 @@ static int resolve_dir(const char *path, char **out, struct err *err)
 		real = strndup(path, last - path);
 	if (!dir || !real)
 		return no_memory(err);
-	if (asprintf(out, "%s%s", real, *real && real[strlen(real) - 1] != '/' ? "/" : "") < 0)
-		return no_memory(err);
-	return 0;
+	return join_names(real, *real && real[strlen(real) - 1] != '/' ? "/" : "", out, err);
 }
 
 /* The top's path, absolute. */
@@ -65,7 +71,7 @@ static int resolve_top(const struct file *top, char **out, struct err *err)
 	rc = resolve_dir(top->name, &dir, err);
 	if (rc)
 		return rc;
-	return asprintf(out, "%s%s", dir, dir_last_part(top->name)) < 0 ? no_memory(err) : 0;
+	return join_names(dir, dir_last_part(top->name), out, err);
 }
 
 static int choose_name(const struct file *top, const char *path, char **out, struct err *err)
@@ -83,9 +89,7 @@ static int choose_name(const struct file *top, const char *path, char **out, str
 	is_beside = strlen(dir) == (size_t)(last - real) && !strncmp(dir, real, last - real);
 	/* A colon before any slash would make it a protocol. */
 	guard = is_beside && strchr(last, ':') ? "./" : "";
-	if (asprintf(out, "%s%s", guard, is_beside ? last : real) < 0)
-		return no_memory(err);
-	return 0;
+	return join_names(guard, is_beside ? last : real, out, err);
 }
 
 /* Does the name, recorded in an image at `path`, lead to this file? 1 or 0, or -errno with a

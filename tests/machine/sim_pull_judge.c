@@ -154,15 +154,22 @@ static bool has_old_link(const struct sim_chain *want, const struct layer *overl
 	return overlay->has_backing && !(base && !strcmp(overlay->backing.name, base + 1));
 }
 
-static struct chain *open_for_judging(const struct sim_chain *want, struct layer_set *set,
-				      struct sim_verdict *v)
+/* An image that is judged. */
+struct judged {
+	const char *name;
+	enum image_format format;
+	bool any_below; /* below QED, which does not record it, lies any format */
+};
+
+static struct chain *open_for_judging(const struct sim_chain *want, const struct judged *head,
+				      struct layer_set *set, struct sim_verdict *v)
 {
 	struct path_policy any = { .rule = PATH_RULE_ANY };
 	struct chain_open how = {
-		.name = SIM_CHAIN_TOP,
-		.format = want->how.format,
-		.backing_format = want->unnamed,
-		.trust_formats = !want->unnamed,
+		.name = head->name,
+		.format = head->format,
+		.backing_format = head->any_below ? IMAGE_UNKNOWN : want->unnamed,
+		.trust_formats = head->any_below || !want->unnamed,
 		.policy = &any,
 	};
 	struct err err = { 0 };
@@ -177,7 +184,8 @@ static struct chain *open_for_judging(const struct sim_chain *want, struct layer
 static void judge_contents_of(const struct sim_chain *want, struct layer_set *set,
 			      struct sim_verdict *v)
 {
-	struct chain *chain = open_for_judging(want, set, v);
+	struct judged top = { SIM_CHAIN_TOP, want->how.format };
+	struct chain *chain = open_for_judging(want, &top, set, v);
 	uint8_t *got;
 
 	if (!chain)
@@ -226,16 +234,16 @@ static void judge_snapshot(const struct sim_chain *chain, struct sim *sim, unsig
 		sim_verdict_wrong(v, "snapshot %u: %s", i + 1, as_disk.text);
 }
 
-/* Checks the overlay and reads the disk, as read_contents(). */
-static void check_and_read(const struct sim_chain *want, struct sim *sim, uint8_t *got,
-			   bool compare, struct sim_verdict *v)
+/* Checks the image and reads the disk, as read_contents(). */
+static void check_and_read(const struct sim_chain *want, const struct judged *head, struct sim *sim,
+			   uint8_t *got, bool compare, struct sim_verdict *v)
 {
 	struct table_cache *cache = sim_need(table_cache_new(256 * KiB));
 	struct layer_set *set = sim_need(layer_set_new(sim_opener(sim), cache));
 	struct chain *chain;
 
 	*v = (struct sim_verdict){ .ok = true };
-	chain = open_for_judging(want, set, v);
+	chain = open_for_judging(want, head, set, v);
 	if (chain) {
 		v->has_backing = has_old_link(want, chain->layers[0]);
 		judge_check(chain->layers[0], v);
@@ -250,14 +258,25 @@ static void check_and_read(const struct sim_chain *want, struct sim *sim, uint8_
 void sim_pull_read(const struct sim_chain *chain, struct sim *sim, uint8_t *out,
 		   struct sim_verdict *v)
 {
-	check_and_read(chain, sim, out, false, v);
+	struct judged top = { SIM_CHAIN_TOP, chain->how.format };
+
+	check_and_read(chain, &top, sim, out, false, v);
+}
+
+void sim_pull_read_head(const struct sim_chain *chain, struct sim *sim, const char *name,
+			enum image_format format, uint8_t *out, struct sim_verdict *v)
+{
+	struct judged head = { name, format, true };
+
+	check_and_read(chain, &head, sim, out, false, v);
 }
 
 void sim_pull_judge(const struct sim_chain *chain, struct sim *sim, struct sim_verdict *v)
 {
+	struct judged top = { SIM_CHAIN_TOP, chain->how.format };
 	uint8_t *got = sim_need(malloc(chain->guest_len));
 
-	check_and_read(chain, sim, got, true, v);
+	check_and_read(chain, &top, sim, got, true, v);
 	free(got);
 	if (v->ok)
 		sim_pull_judge_snapshots(chain, sim, v);

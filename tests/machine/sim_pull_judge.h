@@ -23,6 +23,9 @@ void sim_pull_judge(const struct sim_chain *chain, struct sim *sim, struct sim_v
 /* Reads the whole disk through the chain and checks the overlay; compares with nothing. */
 void sim_pull_read(const struct sim_chain *chain, struct sim *sim, uint8_t *out,
 		   struct sim_verdict *verdict);
+/* The same of another image that reads through to the chain. */
+void sim_pull_read_head(const struct sim_chain *chain, struct sim *sim, const char *name,
+			enum image_format format, uint8_t *out, struct sim_verdict *verdict);
 /* Only the snapshots of it, which hold what the chain did. */
 void sim_pull_judge_snapshots(const struct sim_chain *chain, struct sim *sim,
 			      struct sim_verdict *verdict);

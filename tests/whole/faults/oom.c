@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "io/dir.h"
 #include "io/file_holes.h"
 #include "io/opener.h"
 #include "io/source/source.h"
@@ -247,7 +248,107 @@ static const struct file_ops paused_file = {
 	.close = file_close_it,
 };
 
+static void wrap_file(struct file *file)
+{
+	real_file = file->ops;
+	file->ops = &paused_file;
+}
+
+/* ---- directories ---- */
+
+static const struct dir_ops *real_dir;
+
+static int dir_create_in(struct dir *dir, const char *name, const struct file *like,
+			 struct file **out, struct err *err)
+{
+	int rc;
+
+	oom_pause();
+	rc = real_dir->create(dir, name, like, out, err);
+	oom_resume();
+	if (!rc)
+		wrap_file(*out);
+	return rc;
+}
+
+static void dir_give_mode_to(struct dir *dir, const struct file *file)
+{
+	real_dir->give_mode(dir, file);
+}
+
+static bool dir_has_name(const struct dir *dir, const char *name)
+{
+	bool has;
+
+	oom_pause();
+	has = real_dir->has(dir, name);
+	oom_resume();
+	return has;
+}
+
+static int dir_rename_in(struct dir *dir, const struct file *file, const char *from, const char *to)
+{
+	int rc;
+
+	oom_pause();
+	rc = real_dir->rename(dir, file, from, to);
+	oom_resume();
+	return rc;
+}
+
+static int dir_remove_from(struct dir *dir, const char *name)
+{
+	int rc;
+
+	oom_pause();
+	rc = real_dir->remove(dir, name);
+	oom_resume();
+	return rc;
+}
+
+static int dir_sync_it(const struct dir *dir, const struct file *file)
+{
+	int rc;
+
+	oom_pause();
+	rc = real_dir->sync(dir, file);
+	oom_resume();
+	return rc;
+}
+
+static void dir_close_it(struct dir *dir)
+{
+	real_dir->close(dir);
+}
+
+static const struct dir_ops paused_dir = {
+	.create = dir_create_in,
+	.give_mode = dir_give_mode_to,
+	.has = dir_has_name,
+	.rename = dir_rename_in,
+	.remove = dir_remove_from,
+	.sync = dir_sync_it,
+	.close = dir_close_it,
+};
+
+/* ---- the opener ---- */
+
 static struct file_opener *real_opener;
+
+static int opener_open_dir(struct file_opener *opener, const char *path, struct dir **out,
+			   struct err *err)
+{
+	int rc;
+
+	oom_pause();
+	rc = real_opener->open_dir(real_opener, path, out, err);
+	oom_resume();
+	if (rc)
+		return rc;
+	real_dir = (*out)->ops;
+	(*out)->ops = &paused_dir;
+	return 0;
+}
 
 static int opener_open(struct file_opener *opener, const struct file_open *how, struct file **out,
 		       struct err *err)
@@ -261,14 +362,13 @@ static int opener_open(struct file_opener *opener, const struct file_open *how, 
 	oom_resume();
 	if (rc)
 		return rc;
-	real_file = (*out)->ops;
-	(*out)->ops = &paused_file;
+	wrap_file(*out);
 	return 0;
 }
 
 struct file_opener *oom_opener(struct file_opener *inner)
 {
-	static struct file_opener opener = { .open = opener_open };
+	static struct file_opener opener = { .open = opener_open, .open_dir = opener_open_dir };
 
 	real_opener = inner;
 	return &opener;

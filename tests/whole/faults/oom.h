@@ -26,7 +26,7 @@ uint64_t oom_disarm(void);
 void oom_pause(void);
 void oom_resume(void);
 
-/* An opener that pauses inside; one at a time. The files it opens pause as well. */
+/* An opener that pauses inside; one at a time. The files and directories it opens pause as well. */
 struct file_opener *oom_opener(struct file_opener *inner);
 /* The same for a backend, which it takes over. */
 struct io *oom_io(struct io *inner);

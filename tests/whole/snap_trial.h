@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A fixed session on a disk that gets new images on top, between a guest's requests, before a pull
+ * and behind it: for tests that cut the power at each of its operations, and that let each call or
+ * allocation fail. Each event is judged when it comes. What is left has several heads: the image
+ * that is the disk now, judged by the model, and each one below, which holds what the disk held
+ * when it got the next one.
+ */
+#ifndef BLOCKPULL_TESTS_SNAP_TRIAL_H
+#define BLOCKPULL_TESTS_SNAP_TRIAL_H
+
+#include "tests/machine/sim_guest.h"
+
+#define SNAP_MAX 3
+
+/* One image of the disk's. */
+struct snap_head {
+	const char *name;
+	enum image_format format;
+	uint8_t *held; /* what it holds for good; NULL: it is not known */
+	bool is_exact; /* nothing had failed before: a cut leaves just that */
+	bool is_gone;  /* a pull has dropped it */
+};
+
+struct snap_trial {
+	/* Set before snap_trial_begin(). */
+	struct sim *sim; /* with the chain's files */
+	bool may_fail;   /* the machine does, so requests, snapshots and the pull may */
+	bool may_leave;  /* removing a file may fail */
+	/* As in struct grow_trial. */
+	void (*pause)(void), (*resume)(void);
+	struct io *(*wrap_io)(struct io *io);
+	struct file_opener *(*wrap_opener)(struct file_opener *opener);
+	bool forever;
+	const char *first_name; /* what the first image is called; NULL: SIM_CHAIN_TOP */
+	enum image_format first_format;
+	char what[160];
+
+	const struct sim_chain *chain;
+	struct bpull_engine *engine;
+	struct sim_guest guest;
+	struct snap_head heads[SNAP_MAX + 1];
+	unsigned n_taken;        /* the disk is heads[n_taken] */
+	struct snap_head trying; /* its call has not returned; name NULL: none */
+	unsigned n_files;        /* that the machine should have */
+	unsigned n_failed;
+	uint8_t value;
+	bool job_runs, completed;
+};
+
+/* names: of the images to be, SNAP_MAX of them, absolute. */
+void snap_trial_begin(struct snap_trial *t, const struct sim_chain *chain, const uint8_t *first,
+		      const char *const *names);
+/* Opens, runs the session, closes. 0, or why it did not open. */
+int snap_trial_live(struct snap_trial *t);
+/* What is left of t->sim, as a power cut now may leave it, or with `now` as readers see it. */
+void snap_trial_judge(const struct snap_trial *t, struct sim *left, const char *when, bool now);
+void snap_trial_judge_cuts(const struct snap_trial *t, const char *when, uint64_t seed);
+/* A session on what is there, in a machine that works. */
+void snap_trial_again(const struct snap_trial *t);
+void snap_trial_end(struct snap_trial *t);
+
+#endif

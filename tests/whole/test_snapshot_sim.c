@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Disks that get new images on top while each call fails in turn, and while the power is cut at
+ * each operation. Each head reads what it should, at any cut: the image that is the disk holds what
+ * the guest has written and flushed, an image below what the disk held when it got the next one,
+ * and one that was being made is none yet, or reads as the disk does.
+ *
+ *   SNAP_SEED=first SNAP_SEEDS=n   other chains, or one again
+ */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "tests/machine/sim_chains.h"
+#include "tests/support/effort.h"
+#include "tests/support/time_limit.h"
+#include "tests/whole/snap_trial.h"
+
+TIME_LIMIT(900);
+TestSuite(snapshot_sim, .timeout = TIME_LIMIT_CLOCK(900));
+
+static const char *const names[] = { "/one", "/dir/two", "/three" };
+
+static const struct sim_chain_how kinds[] = {
+	{ SIM_V3(9, 0), SIM_SIZE(24, 2) },
+	{ SIM_SMALL_QED, SIM_SIZE(4, 2) },
+	{ SIM_V3(9, 16), SIM_SIZE(24, 1), .n_snapshots = 1 },
+	{ SIM_V3(9, 16), SIM_SIZE(24, 1), .data_file = true },
+	{ SIM_V3(9, 8), SIM_SIZE(24, 1), .full_block = true },
+};
+
+static void begin(struct snap_trial *t, const struct sim_chain *chain)
+{
+	*t = (struct snap_trial){ .sim = sim_new(chain->how.seed) };
+	sim_chain_put(chain, t->sim);
+	snap_trial_begin(t, chain, chain->want, names);
+}
+
+static void end(struct snap_trial *t)
+{
+	snap_trial_end(t);
+	sim_free(t->sim);
+}
+
+static void cut_at_each(const struct sim_chain *chain)
+{
+	struct snap_trial t;
+	uint64_t n_ops;
+
+	begin(&t, chain);
+	snprintf(t.what, sizeof(t.what), "seed %" PRIu64, chain->how.seed);
+	cr_assert_eq(snap_trial_live(&t), 0);
+	cr_assert_eq(t.n_taken, SNAP_MAX);
+	cr_assert(t.completed);
+	snap_trial_judge_cuts(&t, "at the end", 0);
+	n_ops = sim_n_all_ops(t.sim);
+	end(&t);
+	for (uint64_t k = EFFORT_FIRST(chain->how.seed); k <= n_ops; k += EFFORT_STEP) {
+		begin(&t, chain);
+		t.may_fail = true;
+		snprintf(t.what, sizeof(t.what), "seed %" PRIu64 ", cut at operation %" PRIu64,
+			 chain->how.seed, k);
+		sim_stop_at(t.sim, k);
+		snap_trial_live(&t);
+		snap_trial_judge_cuts(&t, "after a cut", k);
+		end(&t);
+	}
+}
+
+/* False: there were fewer such calls. */
+static bool fail_nth(const struct sim_chain *chain, const struct sim_fault *fault)
+{
+	struct snap_trial t;
+	bool hit;
+
+	begin(&t, chain);
+	t.may_fail = true;
+	t.may_leave = fault->op == SIM_REMOVE;
+	snprintf(t.what, sizeof(t.what),
+		 "seed %" PRIu64 ", call %" PRIu64 " of kind %d fails %s: %s", chain->how.seed,
+		 fault->nth, (int)fault->op, fault->forever ? "for ever" : "once",
+		 strerror(-fault->error));
+	sim_fail(t.sim, fault);
+	snap_trial_live(&t);
+	hit = sim_n_faults_hit(t.sim);
+	sim_clear_faults(t.sim);
+	snap_trial_judge_cuts(&t, "and a cut", fault->nth);
+	snap_trial_again(&t);
+	end(&t);
+	return hit;
+}
+
+static void fail_each(const struct sim_chain *chain)
+{
+	static const enum sim_op ops[] = { SIM_READ,     SIM_WRITE,   SIM_SYNC,   SIM_TRUNCATE,
+					   SIM_OPEN,     SIM_CREATE,  SIM_RENAME, SIM_REMOVE,
+					   SIM_DIR_OPEN, SIM_DIR_SYNC };
+
+	for (size_t i = 0; i < ARRAY_LEN(ops); i++)
+		for (unsigned kind = 0; kind < 4; kind++) {
+			struct sim_fault fault = { .op = ops[i],
+						   .nth = EFFORT_FIRST(i + kind),
+						   .error = kind & 1 ? -ENOSPC : -EIO,
+						   .forever = kind & 2 };
+
+			if (ops[i] == SIM_READ && fault.error == -ENOSPC)
+				continue;
+			while (fail_nth(chain, &fault))
+				fault.nth += EFFORT_STEP;
+		}
+}
+
+static void each_kind(uint64_t n_seeds, void (*try)(const struct sim_chain *chain))
+{
+	uint64_t first = sim_pull_env("SNAP_SEED", 1), n = sim_pull_env("SNAP_SEEDS", n_seeds);
+
+	for (uint64_t seed = first; seed < first + n; seed++) {
+		struct sim_chain_how how = kinds[seed % ARRAY_LEN(kinds)];
+		struct sim_chain chain;
+
+		how.seed = seed;
+		sim_chain_draw(&chain, &how);
+		try(&chain);
+		sim_chain_free(&chain);
+	}
+}
+
+Test(snapshot_sim, a_power_cut_leaves_each_head_as_it_should_be)
+{
+	each_kind(ARRAY_LEN(kinds), cut_at_each);
+}
+
+Test(snapshot_sim, a_failed_call_leaves_a_disk_that_can_have_snapshots)
+{
+	each_kind(2, fail_each);
+}
