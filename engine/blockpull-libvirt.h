@@ -26,6 +26,8 @@ extern "C" {
 enum bpull_virt_block_job_type {
 	BPULL_VIRT_BLOCK_JOB_TYPE_UNKNOWN = 0,
 	BPULL_VIRT_BLOCK_JOB_TYPE_PULL = 1,
+	BPULL_VIRT_BLOCK_JOB_TYPE_COMMIT = 3,
+	BPULL_VIRT_BLOCK_JOB_TYPE_ACTIVE_COMMIT = 4,
 };
 
 /* virConnectDomainEventBlockJobStatus. */
@@ -39,6 +41,17 @@ enum bpull_virt_block_job_status {
 /* virDomainBlockPullFlags: its bits are a subset of virDomainBlockRebase()'s, hence 64. */
 enum bpull_virt_block_pull_flags {
 	BPULL_VIRT_BLOCK_PULL_BANDWIDTH_BYTES = 1 << 6,
+};
+
+/* virDomainBlockRebaseFlags. Those that are for copies are refused. */
+enum bpull_virt_block_rebase_flags {
+	BPULL_VIRT_BLOCK_REBASE_SHALLOW = 1 << 0,
+	BPULL_VIRT_BLOCK_REBASE_REUSE_EXT = 1 << 1,
+	BPULL_VIRT_BLOCK_REBASE_COPY_RAW = 1 << 2,
+	BPULL_VIRT_BLOCK_REBASE_COPY = 1 << 3,
+	BPULL_VIRT_BLOCK_REBASE_RELATIVE = 1 << 4,
+	BPULL_VIRT_BLOCK_REBASE_COPY_DEV = 1 << 5,
+	BPULL_VIRT_BLOCK_REBASE_BANDWIDTH_BYTES = 1 << 6,
 };
 
 /* virDomainBlockJobInfoFlags. */
@@ -95,6 +108,13 @@ BPULL_API int bpull_virt_detach(struct bpull_virt *virt, const char *path,
 BPULL_API int bpull_virt_block_pull(struct bpull_virt *virt, const char *path,
 				    unsigned long bandwidth, unsigned int flags,
 				    struct bpull_error *error);
+/* As virDomainBlockRebase() without COPY: pulls what lies above `base`, a file of the chain, into
+ * the image, whose link leads to it then. NULL: the whole chain, as bpull_virt_block_pull().
+ * RELATIVE: with a base, and only where each link above it is recorded by a relative name
+ * (-ENOTSUP); the new one is then, too. -EINVAL: other flags. */
+BPULL_API int bpull_virt_block_rebase(struct bpull_virt *virt, const char *path, const char *base,
+				      unsigned long bandwidth, unsigned int flags,
+				      struct bpull_error *error);
 /* As virDomainGetBlockJobInfo(): 1 and *info filled; 0: no job runs on it; -1. */
 BPULL_API int bpull_virt_block_job_info(struct bpull_virt *virt, const char *path,
 					struct bpull_virt_block_job_info *info, unsigned int flags,

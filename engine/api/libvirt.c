@@ -204,7 +204,7 @@ int bpull_virt_detach(struct bpull_virt *virt, const char *path, struct bpull_er
 
 /* ---- callbacks ---- */
 
-static void call_all(struct bpull_virt *virt, const char *path, int status)
+static void call_all(struct bpull_virt *virt, const char *path, int type, int status)
 {
 	struct callback calls[MAX_CALLBACKS];
 
@@ -214,8 +214,7 @@ static void call_all(struct bpull_virt *virt, const char *path, int status)
 	pthread_mutex_unlock(&virt->mutex);
 	for (unsigned i = 0; i < MAX_CALLBACKS; i++)
 		if (calls[i].call)
-			calls[i].call(virt, path, BPULL_VIRT_BLOCK_JOB_TYPE_PULL, status,
-				      calls[i].opaque);
+			calls[i].call(virt, path, type, status, calls[i].opaque);
 	pthread_mutex_lock(&virt->mutex);
 	virt->calling = false;
 	pthread_cond_broadcast(&virt->idle);
@@ -288,10 +287,13 @@ static void dispatch(struct bpull_virt *virt, const struct bpull_event *event)
 {
 	struct virt_disk *d =
 		event->type == BPULL_EVENT_JOB ? hold_by_disk(virt, event->disk) : NULL;
+	struct bpull_job_info info = { .size = sizeof(info) };
 
 	if (!d)
 		return;
-	call_all(virt, d->path, event->status);
+	/* That of the next job, where another thread has just started one of another type. */
+	bpull_job_get_info(d->disk, &info);
+	call_all(virt, d->path, (int)info.type, event->status);
 	pthread_mutex_lock(&virt->mutex);
 	/* Another pull may run already; a callback may have started it. */
 	d->is_over |= event->status != BPULL_JOB_READY && !d->attached && !virt_runs(d->disk);

@@ -4,11 +4,13 @@
 #define BLOCKPULL_API_LIBVIRT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "io/base.h"
 
 struct bpull_disk;
 struct bpull_error;
+struct bpull_job_options;
 struct bpull_virt;
 struct virt_disk;
 
@@ -25,6 +27,13 @@ int virt_add(struct bpull_virt *virt, const char *path, char *real_path, struct 
 	     bool attached, struct virt_disk **out);
 /* Ends the caller's count; the last one closes a disk that is over. */
 void virt_put(struct bpull_virt *virt, struct virt_disk *d);
+/* -1: flags beyond those that are known. */
+int virt_check_flags(unsigned int flags, unsigned int known, struct bpull_error *error);
+/* The given bandwidth in bytes/s. -1: it overflows 2^63, which libvirt may refuse, too. */
+int virt_to_bytes(unsigned long bandwidth, bool is_bytes, uint64_t *out, struct bpull_error *error);
+/* Starts a job on the disk of that path, which is opened where it is not known. */
+int virt_start(struct bpull_virt *virt, const char *path, const struct bpull_job_options *options,
+	       struct bpull_error *error);
 /* The disk's job runs. */
 bool virt_runs(struct bpull_disk *disk);
 

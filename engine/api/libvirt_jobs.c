@@ -16,14 +16,12 @@
 #include "engine/core/export.h"
 #include "io/base.h"
 
-static int check_flags(unsigned int flags, unsigned int known, struct bpull_error *error)
+int virt_check_flags(unsigned int flags, unsigned int known, struct bpull_error *error)
 {
 	return flags & ~known ? virt_fail(error, -EINVAL, "unknown flags %#x", flags & ~known) : 0;
 }
 
-/* The given bandwidth in bytes/s. Refuses what overflows 2^63, as libvirt may. */
-static int to_bytes(unsigned long bandwidth, bool is_bytes, uint64_t *out,
-		    struct bpull_error *error)
+int virt_to_bytes(unsigned long bandwidth, bool is_bytes, uint64_t *out, struct bpull_error *error)
 {
 	if (!is_bytes && bandwidth > (UINT64_MAX >> 1) / MiB)
 		return virt_fail(error, -ERANGE, "a bandwidth of %lu MiB/s is too large",
@@ -53,21 +51,14 @@ static struct virt_disk *open_disk(struct bpull_virt *virt, const char *path, ch
 	return NULL;
 }
 
-int bpull_virt_block_pull(struct bpull_virt *virt, const char *path, unsigned long bandwidth,
-			  unsigned int flags, struct bpull_error *error)
+int virt_start(struct bpull_virt *virt, const char *path, const struct bpull_job_options *options,
+	       struct bpull_error *error)
 {
-	struct bpull_job_options o = { .size = sizeof(o) };
 	struct virt_disk *d;
 	char *real_path;
 	int rc;
 
-	error_begin(error);
-	if (is_missing(virt, "virt", error))
-		return -1;
-	if (check_flags(flags, BPULL_VIRT_BLOCK_PULL_BANDWIDTH_BYTES, error) ||
-	    to_bytes(bandwidth, flags & BPULL_VIRT_BLOCK_PULL_BANDWIDTH_BYTES, &o.bandwidth,
-		     error) ||
-	    virt_resolve(path, &real_path, error))
+	if (virt_resolve(path, &real_path, error))
 		return -1;
 	d = virt_get(virt, real_path);
 	if (d)
@@ -76,13 +67,27 @@ int bpull_virt_block_pull(struct bpull_virt *virt, const char *path, unsigned lo
 		d = open_disk(virt, path, real_path, error);
 	if (!d)
 		return -1;
-	rc = bpull_job_start(d->disk, &o, error);
+	rc = bpull_job_start(d->disk, options, error);
 	pthread_mutex_lock(&virt->mutex);
 	/* The dispatcher may just have marked the disk over, for the job before this one. */
 	d->is_over = !d->attached && !virt_runs(d->disk) && rc;
 	pthread_mutex_unlock(&virt->mutex);
 	virt_put(virt, d);
 	return rc ? -1 : 0;
+}
+
+int bpull_virt_block_pull(struct bpull_virt *virt, const char *path, unsigned long bandwidth,
+			  unsigned int flags, struct bpull_error *error)
+{
+	struct bpull_job_options o = { .size = sizeof(o) };
+
+	error_begin(error);
+	if (is_missing(virt, "virt", error) ||
+	    virt_check_flags(flags, BPULL_VIRT_BLOCK_PULL_BANDWIDTH_BYTES, error) ||
+	    virt_to_bytes(bandwidth, flags & BPULL_VIRT_BLOCK_PULL_BANDWIDTH_BYTES, &o.bandwidth,
+			  error))
+		return -1;
+	return virt_start(virt, path, &o, error);
 }
 
 int bpull_virt_block_job_info(struct bpull_virt *virt, const char *path,
@@ -97,7 +102,7 @@ int bpull_virt_block_job_info(struct bpull_virt *virt, const char *path,
 	error_begin(error);
 	if (is_missing(virt, "virt", error) || is_missing(info, "info", error))
 		return -1;
-	if (check_flags(flags, BPULL_VIRT_BLOCK_JOB_INFO_BANDWIDTH_BYTES, error) ||
+	if (virt_check_flags(flags, BPULL_VIRT_BLOCK_JOB_INFO_BANDWIDTH_BYTES, error) ||
 	    virt_get_by_path(virt, path, &d, error))
 		return -1;
 	*info = (struct bpull_virt_block_job_info){ 0 };
@@ -108,7 +113,7 @@ int bpull_virt_block_job_info(struct bpull_virt *virt, const char *path,
 	if (!found)
 		return 0;
 	*info = (struct bpull_virt_block_job_info){
-		.type = BPULL_VIRT_BLOCK_JOB_TYPE_PULL,
+		.type = (int)now.type,
 		.bandwidth = is_bytes ? now.bandwidth : div_round_up(now.bandwidth, MiB),
 		.cur = now.cur,
 		.end = now.end,
@@ -137,8 +142,9 @@ int bpull_virt_block_job_abort(struct bpull_virt *virt, const char *path, unsign
 	error_begin(error);
 	if (is_missing(virt, "virt", error))
 		return -1;
-	if (check_flags(flags, BPULL_VIRT_BLOCK_JOB_ABORT_ASYNC | BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT,
-			error))
+	if (virt_check_flags(flags,
+			     BPULL_VIRT_BLOCK_JOB_ABORT_ASYNC | BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT,
+			     error))
 		return -1;
 	if (flags & BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT)
 		return virt_fail(error, -EINVAL, "a pull can't be pivoted: that is for copy jobs");
@@ -162,9 +168,9 @@ int bpull_virt_block_job_set_speed(struct bpull_virt *virt, const char *path,
 	error_begin(error);
 	if (is_missing(virt, "virt", error))
 		return -1;
-	if (check_flags(flags, BPULL_VIRT_BLOCK_JOB_SPEED_BANDWIDTH_BYTES, error) ||
-	    to_bytes(bandwidth, flags & BPULL_VIRT_BLOCK_JOB_SPEED_BANDWIDTH_BYTES, &bytes,
-		     error) ||
+	if (virt_check_flags(flags, BPULL_VIRT_BLOCK_JOB_SPEED_BANDWIDTH_BYTES, error) ||
+	    virt_to_bytes(bandwidth, flags & BPULL_VIRT_BLOCK_JOB_SPEED_BANDWIDTH_BYTES, &bytes,
+			  error) ||
 	    hold_running(virt, path, &d, error))
 		return -1;
 	rc = bpull_job_set_speed(d->disk, bytes, 0);

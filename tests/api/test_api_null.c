@@ -299,6 +299,11 @@ Test(api_null, the_libvirt_way)
 	VIRT_REFUSED(bpull_virt_detach, path, (virt, NULL, &error));
 	VIRT_REFUSED(bpull_virt_block_pull, virt, (NULL, top, 0, 0, &error));
 	VIRT_REFUSED(bpull_virt_block_pull, path, (virt, NULL, 0, 0, &error));
+	VIRT_REFUSED(bpull_virt_block_rebase, virt, (NULL, top, NULL, 0, 0, &error));
+	VIRT_REFUSED(bpull_virt_block_rebase, path, (virt, NULL, NULL, 0, 0, &error));
+	/* NULL means the whole chain, of which there is no relative name. */
+	VIRT_REFUSED(bpull_virt_block_rebase, base,
+		     (virt, top, NULL, 0, BPULL_VIRT_BLOCK_REBASE_RELATIVE, &error));
 	VIRT_REFUSED(bpull_virt_block_job_info, virt, (NULL, top, &job, 0, &error));
 	VIRT_REFUSED(bpull_virt_block_job_info, path, (virt, NULL, &job, 0, &error));
 	VIRT_REFUSED(bpull_virt_block_job_info, info, (virt, top, NULL, 0, &error));
