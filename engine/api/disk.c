@@ -25,6 +25,7 @@
 #include "engine/core/disk.h"
 #include "engine/core/events.h"
 #include "engine/core/export.h"
+#include "engine/core/fault.h"
 #include "engine/core/lock.h"
 #include "engine/core/loop.h"
 #include "engine/guest/request.h"
@@ -249,9 +250,13 @@ int bpull_disk_open(struct bpull_engine *engine, const char *path,
 
 static void stop_job(struct bpull_disk *disk)
 {
+	engine_rerun(disk->engine); /* the next round frees a node that is over */
 	while (disk_has_job(disk) || disk->nodes.n) {
-		bpull_job_abort(disk);
-		engine_rerun(disk->engine);
+		struct bpull_disk *working = disk->nodes.working;
+
+		/* Once a job: it wakes the engine. */
+		if (disk_has_job(disk) && !job_is_aborted(working ? working : disk))
+			bpull_job_abort(disk);
 		engine_wait_round(disk->engine, UINT64_MAX);
 	}
 }

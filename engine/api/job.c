@@ -154,10 +154,10 @@ static int begin_starting(struct bpull_disk *disk, struct engine_yields *yields)
 {
 	while (!is_running(disk) && (disk->exclusive || disk->n_walking))
 		engine_wait_round(disk->engine, UINT64_MAX);
-	while (!is_running(disk) && disk->nodes.n) { /* of the last job */
-		engine_rerun(disk->engine);
+	if (disk->nodes.n)
+		engine_rerun(disk->engine); /* the next round frees that of the last job */
+	while (!is_running(disk) && disk->nodes.n)
 		engine_wait_round(disk->engine, UINT64_MAX);
-	}
 	if (is_running(disk) || disk->guests.is_growing)
 		return -EBUSY;
 	if (disk->guests.rest != DISK_ACTIVE)

@@ -41,6 +41,7 @@ void disk_settle(struct bpull_disk *disk)
 	uint64_t last = disk->commits.n_begun + MAX_LAST_COMMITS;
 	bool has_retried = false;
 
+	engine_rerun(disk->engine); /* the next round begins what is only submitted */
 	while (!disk->poisoned && (!commit_is_clean(disk) || layer_has_freed(overlay))) {
 		if (disk->guests.discard.runs) { /* what else was let go waits for it */
 			engine_wait_round(disk->engine, UINT64_MAX);
@@ -51,12 +52,14 @@ void disk_settle(struct bpull_disk *disk)
 		if (commit_is_stalled(disk)) {
 			has_retried = true;
 			commit_retry(disk);
+			engine_rerun(disk->engine);
 		}
-		if (!commit_is_running(disk) && disk->commits.n_begun < last)
+		if (!commit_is_running(disk) && disk->commits.n_begun < last) {
 			commit_begin(disk, COMMIT_HARD);
+			engine_rerun(disk->engine);
+		}
 		if (!commit_is_running(disk))
 			return;
-		engine_rerun(disk->engine);
 		engine_wait_round(disk->engine, UINT64_MAX);
 	}
 }
@@ -108,10 +111,9 @@ static int come_to_rest(struct bpull_disk *disk, struct err *err)
 		disk_settle(disk);
 	if (disk->poisoned || (disk->may_write && !commit_is_clean(disk)))
 		return say_not_durable(disk, err);
-	while (disk_is_busy(disk)) {
-		engine_rerun(disk->engine);
+	engine_rerun(disk->engine); /* the next round gives back what was let go */
+	while (disk_is_busy(disk))
 		engine_wait_round(disk->engine, UINT64_MAX);
-	}
 	return 0;
 }
 
