@@ -20,10 +20,11 @@
  * A SERVER THAT GOES AWAY is connected to again, after 0.1 s and then ever later, up to 5 s. What
  * was asked is asked again then. While it is away, jobs, guests and calls wait as long as the
  * options say, and get -EHOSTUNREACH afterwards; what is asked once that time is over gets it at
- * once. When it is back, its length and a fingerprint of its content must be what they were: else
- * the source is gone for good, and all is answered with -ESTALE. Its limits on requests may be
- * others, and are kept from then on. A request without an answer for request_timeout_s (or
- * guest_timeout_s, where that is less) ends its connection.
+ * once. When it is back, its length and a fingerprint of its content must be what they were, and
+ * one that was read-only must be so: else the source is gone for good, and all is answered with
+ * -ESTALE. What requests it takes, and its limits on them, may be others, and are kept from then
+ * on. A request without an answer for request_timeout_s (or guest_timeout_s, where that is less)
+ * ends its connection.
  *
  * THREADS. Each source has two threads, which block all signals. Every function may be called from
  * any thread; bpull_nbd_close() is the last one. All structs begin with their size, as those of

@@ -217,12 +217,17 @@ void remote_go_inside(struct remote *remote, const struct wire *wire)
 
 /* ---- New connections ------------------------------------------------------- */
 
-/* NULL: it is the disk that was opened. What the server takes at once, and in which blocks, may be
- * another matter than it was: each connection is asked as it likes. */
+/* NULL: it is the disk that was opened. Of the server's flags one speaks of the disk: where clients
+ * may write now and could not, a change would leave no trace. Which requests it takes, how much at
+ * once and in which blocks, may be another matter than it was: each connection is asked as it
+ * likes, and a server that was updated is not another one. */
 static const char *remote_differs(const struct wire_export *was, const struct wire_export *is)
 {
 	if (is->length != was->length)
 		return "the server came back with a disk of another length";
+	if (was->is_read_only && !is->is_read_only)
+		return "the server came back with another disk: clients may write to it, and it "
+		       "was read-only";
 	if (is->print.low != was->print.low || is->print.high != was->print.high)
 		return "the server came back with another disk: its first MiB or last 64 KiB "
 		       "differ";

@@ -121,6 +121,7 @@ static int wire_learn(struct wire *wire)
 {
 	int rc = wire_learn_sizes(wire);
 
+	wire->export.is_read_only = nbd_is_read_only(wire->handle) > 0;
 	wire->export.is_multi = nbd_can_multi_conn(wire->handle) > 0;
 	wire->export.has_extents =
 		nbd_can_meta_context(wire->handle, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0;

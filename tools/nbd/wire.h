@@ -34,6 +34,7 @@ struct wire_export {
 	uint64_t length;
 	uint32_t block_size;  /* a power of two, at most 64 KiB: what requests are aligned to */
 	uint32_t max_request; /* a multiple of block_size */
+	bool is_read_only;    /* no client writes to it */
 	bool is_multi;        /* several connections see one disk */
 	bool has_extents;     /* base:allocation was agreed on */
 	struct fingerprint print;

@@ -253,6 +253,28 @@ def another_disk(d):
         end(server, f'{d}/s')
 
 
+@case('a disk that was read-only and is so no more is another one; what clients may ask of a server is its own matter')
+def other_flags(d):
+    with open(f'{d}/a', 'wb') as image:
+        image.write(os.urandom(8 * MIB))
+    little = [f'--filter={name}' for name in ('noextents', 'nozero', 'cacheextents', 'noparallel')]
+    for before, after, is_same in ((['-r'], [], False), (['-r', *little], [], False), ([], ['-r'], True), (['-r'], ['-r'], True),
+                                   ([], little, True), (['-r', *little], ['-r'], True)):
+        server = nbdkit(f'{d}/s', *before, 'file', f'{d}/a')
+        source = driver(d)
+        source.open(f'{URI}{d}/s')
+        end(server, f'{d}/s')
+        source.wait('changed', 'reconnecting')
+        source.say('read w 4194304 4096 job')
+        server = nbdkit(f'{d}/s', *after, 'file', f'{d}/a')
+        same(source.answer('w')[0], 0 if is_same else -116, f'{before}, then {after}')
+        if not is_same:
+            source.wait('changed', 'gone')
+            check('read-only' in source.state()['message'], f'{source.state()}')
+        source.close(100)
+        end(server, f'{d}/s')
+
+
 @case('the last bytes of a disk tell it from another one, too')
 def another_tail(d):
     for seed_at in 'head', 'tail':
