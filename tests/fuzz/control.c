@@ -27,7 +27,9 @@ static bool may_follow(const char *from, const char *to)
 		{ "null", "created" },       { "created", "running" },  { "running", "paused" },
 		{ "paused", "running" },     { "running", "waiting" },  { "waiting", "pending" },
 		{ "running", "aborting" },   { "pending", "aborting" }, { "pending", "concluded" },
-		{ "aborting", "concluded" }, { "concluded", "null" },
+		{ "aborting", "concluded" }, { "concluded", "null" },   { "running", "ready" },
+		{ "ready", "standby" },      { "standby", "ready" },    { "ready", "waiting" },
+		{ "ready", "aborting" },     { "standby", "aborting" },
 	};
 
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
