@@ -15,7 +15,6 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include "tools/bases/describe.h"
 #include "tools/cli/host_budget.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
@@ -29,6 +28,7 @@
 #include "tools/serve/port.h"
 #include "tools/serve/servers.h"
 #include "tools/serve/spin.h"
+#include "tools/serve/steered.h"
 #include "tools/serve/touched.h"
 #include "tools/serve/watch.h"
 #include "tools/vhost/guard.h"
@@ -46,6 +46,7 @@ struct serve {
 	int epoll_fd, stop_fd;
 	struct control *control; /* or NULL */
 	struct control_target target;
+	struct steered steered;
 	struct image image;
 	struct bpull_job_options job; /* as the command line has it */
 	char *base;                   /* of the job */
@@ -199,55 +200,11 @@ static int serve_open_disk(struct serve *s, struct bpull_error *error)
 	return 0;
 }
 
-static int serve_resize(void *owner, uint64_t size, struct bpull_error *error)
-{
-	return port_resize(&((struct serve *)owner)->port, size, error);
-}
-
-static void serve_chain_turns(void *owner)
-{
-	durable_forget(&((struct serve *)owner)->port.durable);
-}
-
-static void serve_chain_turned(void *owner, const struct control_node *top)
-{
-	struct serve *s = owner;
-
-	image_turn(&s->image, top->path, top->format, &s->port);
-}
-
-static int serve_check_other(void *owner, const char *path, struct bpull_error *error)
-{
-	return fence_check(&((struct serve *)owner)->options->fence, path, error);
-}
-
-static struct json_object *serve_describe_servers(void *owner)
-{
-	return bases_describe(&((struct serve *)owner)->options->line.chain.bases);
-}
-
 static int serve_open_control(struct serve *s, struct bpull_error *error)
 {
-	static const struct bpull_disk_options others = { .size = sizeof(others) };
-
-	s->target = (struct control_target){ .disk = s->port.disk,
-					     .device = s->options->image,
-					     .path = s->options->image,
-					     .how = &s->options->line.chain.disk,
-					     .job = s->job,
-					     .names = &s->options->names,
-					     .is_inactive = s->options->incoming,
-					     .stays = true,
-					     .others = s->options->fence.n ? &others : NULL,
-					     .others_refused = "New images need a directory for "
-							       "them: serve --snapshot-dir=DIR",
-					     .check_other = serve_check_other,
-					     .resize = serve_resize,
-					     .chain_turns = serve_chain_turns,
-					     .chain_turned = serve_chain_turned,
-					     .servers = serve_describe_servers,
-					     .budget = s->options->budget,
-					     .owner = s };
+	s->steered =
+		(struct steered){ .port = &s->port, .image = &s->image, .options = s->options };
+	s->target = steered_target(&s->steered, &s->job);
 	s->watch = (struct watch){ .epoll_fd = s->epoll_fd };
 	return s->options->control
 		       ? control_open(s->options->control, &s->target, &s->control, error)
@@ -364,7 +321,7 @@ static int serve_close(struct serve *s)
 	rc = serve_flush(s);
 	if (rc)
 		say_error("'%s': what was written last could not be made durable: %s",
-			  s->options->image, strerror(-rc));
+			  s->image.path, strerror(-rc));
 	s->target.disk = NULL;
 	control_close(s->control);
 	bpull_disk_close(s->port.disk);
