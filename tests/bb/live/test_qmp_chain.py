@@ -223,6 +223,26 @@ def killed(d, n, *before):
     same(images.image_check(f'{d}/s1.img', 'qcow2') & ~3, 0, 'check')
 
 
+@case('a machine whose rings stop after a snapshot gives the new image away, and has it back')
+def given_away(d):
+    chain(d)
+    server, front, client = steered(d, '--node-name=drive0', f'--snapshot-dir={d}', f'{d}/top.img')
+    front.do('write', 0, 0, 0x61, answer=0)
+    same(client.send({'execute': 'blockdev-snapshot-sync',
+                      'arguments': {'node-name': 'drive0', 'snapshot-file': f'{d}/s1.img', 'snapshot-node-name': 's1'}}), {'return': {}}, 'the snapshot')
+    front.do('write', 0, 8, 0x62, answer=0)
+    front.do('stop')
+    refused_with(client, 'inactive', qmp_sequences.sync('s2', 's1'), d)
+    images.qemu_io(f'{d}/s1.img', 'qcow2', 'read -P 0x61 0 4k', 'read -P 0x62 4k 4k', 'write -P 0x63 8k 4k')
+    front.do('start')
+    for sector, byte in (0, 0x61), (8, 0x62), (16, 0x63):
+        front.do('read', 0, sector, answer=byte)
+    front.do('write', 0, 24, 0x64, answer=0)
+    over(server, front)
+    same(images.image_check(f'{d}/s1.img', 'qcow2'), 0, 'check')
+    images.qemu_io(f'{d}/s1.img', 'qcow2', 'read -P 0x63 8k 4k', 'read -P 0x64 12k 4k')
+
+
 @case('command lines that make no sense')
 def usage(d):
     chain(d)
