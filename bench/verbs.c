@@ -15,6 +15,8 @@ const struct bench_verb bench_verbs[] = {
 	  boot_help, boot_options, false },
 	{ "fanout", fanout_main, "many overlays on one base: how often is it read", fanout_help,
 	  fanout_options, false },
+	{ "compact", compact_main, "two files of a chain made one, beside QEMU's job", compact_help,
+	  merge_options, false },
 	{ "report", report_main, "an HTML page from results", report_help, report_options, true },
 };
 const size_t bench_verbs_n = sizeof(bench_verbs) / sizeof(bench_verbs[0]);

@@ -245,6 +245,18 @@ def every_limit():
     assert early["ended_early"]
 
 
+def merges():
+    for pattern in "dense", "scattered":
+        result = json.loads(ours("compact", "--pattern", pattern, "--data", "3M", "--rounds", "2", "--json"))
+        assert result["kind"] == "compact" and result["options"]["moved_bytes"] == 3 << 20, result
+        there = {"blockpull", "ceiling"} | ({"qemu"} if shutil.which("qemu-storage-daemon") else set())
+        assert set(result["methods"]) == there, result["methods"]
+        for method in result["methods"].values():
+            assert len(method["runs"]) == 2 and all(run["seconds"] > 0 for run in method["runs"]), method
+            assert method["ratio"] > 0, method
+    assert "x ceiling" in ours("compact", "--data", "1M", "--rounds", "1")
+
+
 def reports():
     with tempfile.TemporaryDirectory() as top:
         names = []
@@ -272,14 +284,14 @@ def reports():
 
 
 def told():
-    for command in ("pull", "guest", "limit", "stall", "boot", "fanout", "report"):
+    for command in ("pull", "guest", "limit", "stall", "boot", "fanout", "compact", "report"):
         done = subprocess.run([bench_exe, command, "--help"], capture_output=True, text=True)
         assert done.returncode == 0 and done.stdout.startswith(f"Usage: blockpull-bench {command}"), done
         done = subprocess.run([bench_exe, command, "--no-such"], capture_output=True, text=True)
         assert done.returncode == 2 and "--no-such" in done.stderr and not done.stdout, done
     for words in (("pull", "--rounds", "0"), ("pull", "--data", "1Mb"), ("pull", "name"), ("guest", "--depth", "257"),
                   ("guest", "--rw", "erase"), ("limit", "--rate", "0"), ("limit", "--jobs", "17"), ("limit", "--kill"), ("limit", "--jobs", "2", "--processes", "2"),
-                  ("limit", "--processes", "2", "--rate", "17G"), ("fanout", "--images", "257"), ("fanout", "--data", "0"), ("pull", "--cluster-size", "5000"),
+                  ("limit", "--processes", "2", "--rate", "17G"), ("fanout", "--images", "257"), ("fanout", "--data", "0"), ("compact", "--rounds", "0"), ("compact", "--pattern", "half"), ("pull", "--cluster-size", "5000"),
                   ("erase",), (), ("report",)):
         assert subprocess.run([bench_exe, *words], capture_output=True).returncode == 2, words
     assert "free" in ours("pull", "--data", "1000T", code=7)
@@ -387,6 +399,7 @@ CASES = [("every scenario is proven", proven),
          ("blockpull-bench limit: rates and shares", every_limit),
          ("blockpull-bench boot: what a pull brought first is not read of the base again", boots),
          ("blockpull-bench fanout: a base is read once for all", fanouts),
+         ("blockpull-bench compact: what comes out is right, beside QEMU's", merges),
          ("blockpull-bench stall: each operation, with reads beside it", every_stall),
          ("a report is one sound page, and says what is wrong with a result", reports),
          ("help, usage, no room, no output", told),

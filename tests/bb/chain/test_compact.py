@@ -226,6 +226,9 @@ def locked(d):
     time.sleep(0.5)
     for path in paths[0], paths[1], other:
         check(qemu_io(path, 'qcow2', 'read 0 1', rc=(0, 1)).rc, f'{path} could be opened for writing meanwhile')
+    alone = images.json.dumps({'driver': 'qcow2', 'backing': None, 'file': {'driver': 'file', 'filename': paths[0]}})
+    result = harness.run('qemu-io', '-c', 'write 0 1', f'json:{alone}')  # without the files below, which are locked, too
+    check(result.rc and 'lock' in result.err, f'the image could be written meanwhile: {result}')
     same(harness.finish(process).rc, DONE, 'the compaction')
 
 
