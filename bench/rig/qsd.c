@@ -73,7 +73,7 @@ static void qsd_say(struct qsd *q, const char *command)
 	fflush(q->to);
 }
 
-/* The next line that has one of two words; the first of these it has. NULL: an error, or its end. */
+/* Which of two words the next line has that has one; NULL: an error came, or the end. */
 static const char *qsd_wait(struct qsd *q, const char *one, const char *other)
 {
 	while (fgets(q->line, sizeof(q->line), q->from)) {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""The power is cut under what is not a whole pull: pull --base, flatten, check --repair, and pulls that
+"""The power is cut under what is not a whole pull: pull --base, compact, flatten, check --repair, and pulls that
 were killed or stopped before, so that what one process left unsynced is what the next one sees.
 """
 import os
@@ -62,6 +62,40 @@ def based(d, how, args):
     scene = BaseScene(d, **how)
     with scene.rec:
         bp('pull', '-q', *args, *scene.extra, '--base', f'{scene.rec.mount}/base.img', scene.mounted_top)
+        scene.rec.mark('done')
+    judge_states(scene.judging(scene.rec.log()), random.Random(SEED))
+
+
+# ---- compact -------------------------------------------------------------------------------------
+
+class CompactScene(BaseScene):
+    """head.img over the three, which gets shorter between top.img and base.img: of the file in the middle."""
+
+    def learn(self):
+        super().learn()
+        overlay(f'{self.rec.disk}/head.img', 'top.img', base_fmt=self.fmt)
+
+    def judge_content(self, where, complete, leaks_allowed=True):
+        super().judge_content(where, complete, leaks_allowed)
+        head = reader(f'{where}/head.img')
+        check(head.backing == b'top.img', f'the head names {head.backing}')
+
+    def resume(self, top):
+        if reader(top).backing == b'mid.img':
+            bp('compact', '-q', *self.extra, '--from', top, '--to', 'mid.img', 'head.img')
+        else:  # leaks are all that is left
+            bp('check', '--repair=leaks', top)
+
+
+@case('compact', dict(), [])
+@case('compact, 512-byte clusters, threads', dict(options='cluster_size=512'), ['--io=threads'])
+@case('compact, QED', dict(fmt='qed', options='cluster_size=4k'), [])
+@case('compact, verifying', dict(options='cluster_size=4k'), ['--verify'])
+def compacted(d, how, args):
+    scene = CompactScene(d, **how)
+    at = scene.rec.mount
+    with scene.rec:
+        bp('compact', '-q', *args, *scene.extra, '--from', f'{at}/top.img', '--to', f'{at}/mid.img', f'{at}/head.img')
         scene.rec.mark('done')
     judge_states(scene.judging(scene.rec.log()), random.Random(SEED))
 

@@ -113,6 +113,20 @@ def with_extras(d):
     images.judge_pulled(top, 'qcow2', base)
 
 
+@case('nothing is opened behind it: compact, which removes what it was asked to, and no more')
+def compacted(d):
+    def made():
+        raw_image(f'{d}/base.img', MIB)
+        for name, below in ('one', 'base'), ('two', 'one'), ('top', 'two'):
+            overlay(f'{d}/{name}.img', f'{below}.img', base_fmt='raw' if below == 'base' else 'qcow2')
+        return f'{d}/top.img'
+    for args, wanted in (['-n'], []), ([], []), (['--unlink'], ['one.img']):
+        inside = traced(d, 'compact', '--keep=3', *args, made())
+        named = [line for line in inside if re.search(r'\b(unlink|rename|link)', line)]
+        same([name for name in ('base.img', 'one.img', 'two.img', 'top.img') for line in named if name in line], wanted, 'removed')
+        check(os.path.exists(f'{d}/one.img') == ('--unlink' not in args), f'{args}: {os.listdir(d)}')
+
+
 @case('ctl is in it', 'threads')
 def steering(d, io):
     process = slow(chain(d, 8 * MIB), f'--control={d}/socket', f'--io={io}')
