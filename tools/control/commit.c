@@ -1,8 +1,4 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/*
- * Files that are committed keep what they hold, as with QEMU: who started the
- * job removes them when nothing else reads them.
- */
 #include "tools/control/commit.h"
 
 #include <string.h>
@@ -160,7 +156,6 @@ static struct bpull_job_options commit_defaults(const struct bpull_job_options *
 {
 	return (struct bpull_job_options){
 		.size = sizeof(*job),
-		.flags = job->flags & BPULL_JOB_VERIFY,
 		.type = BPULL_JOB_TYPE_COMMIT,
 		.bandwidth = job->bandwidth,
 		.burst = job->burst,

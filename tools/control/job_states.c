@@ -139,7 +139,7 @@ static void job_states_settle(struct control_target *target, const struct contro
 {
 	bool has_turned = job->is_active && job->end.status == BPULL_JOB_COMPLETED;
 
-	/* Where the process ends with its job nobody asks any more. */
+	/* A process that ends with its job is asked nothing more. */
 	if (!target->disk || !target->stays)
 		return;
 	control_nodes_settle(target, has_turned ? job->base : NULL);
