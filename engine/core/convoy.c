@@ -19,6 +19,10 @@
 #define PATIENCE_RUNS 8
 #define PATIENCE_NS   UINT64_C(500000000)
 
+/* At least so long for members that took no longer than that for a run so far: their device stalls,
+ * and to read all once more costs more than a short wait. */
+#define STALL_NS UINT64_C(3000000000)
+
 /* So long at most, whatever it waits for: a member that hangs holds no other. */
 #define STUCK_NS UINT64_C(10000000000)
 
@@ -163,20 +167,26 @@ void convoy_note_run(struct convoy_member *member, uint64_t took_ns)
 
 /* ---- once a round ---- */
 
-static uint64_t patience_ns(const struct convoy *convoy)
-{
-	uint64_t fastest = UINT64_MAX;
-
-	for (const struct convoy_member *m = convoy->members; m; m = m->next)
-		if (m->run_ns)
-			fastest = MIN(fastest, m->run_ns);
-	return fastest == UINT64_MAX ? UINT64_MAX : MAX(PATIENCE_RUNS * fastest, PATIENCE_NS);
-}
-
 static bool is_last(const struct convoy *convoy, const struct convoy_member *member)
 {
 	return member->place.lap == convoy->last.lap &&
 	       member->place.guest_off / MiB == convoy->last.guest_off / MiB;
+}
+
+static uint64_t patience_ns(const struct convoy *convoy)
+{
+	uint64_t fastest = UINT64_MAX, slowest_of_last = 0, runs_ns;
+
+	for (const struct convoy_member *m = convoy->members; m; m = m->next) {
+		if (m->run_ns)
+			fastest = MIN(fastest, m->run_ns);
+		if (is_last(convoy, m))
+			slowest_of_last = MAX(slowest_of_last, m->run_ns);
+	}
+	if (fastest == UINT64_MAX)
+		return UINT64_MAX;
+	runs_ns = PATIENCE_RUNS * fastest;
+	return MAX(runs_ns, slowest_of_last > runs_ns ? PATIENCE_NS : STALL_NS);
 }
 
 static bool has_held(const struct convoy *convoy)

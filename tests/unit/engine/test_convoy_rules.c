@@ -256,6 +256,30 @@ Test(convoy_rules, the_slow_one_goes_alone)
 	convoys_close(&convoys);
 }
 
+/* Devices stall: one that was as fast as the others until now comes on. */
+Test(convoy_rules, one_that_was_never_slow_is_waited_for_longer)
+{
+	for (unsigned n_stalled = 1; n_stalled < 3; n_stalled++) {
+		struct convoys convoys = new_convoys();
+		struct convoy_member m[3];
+		uint64_t now = 1000 * MS;
+
+		three(&convoys, m);
+		m[2].run_ns = 80 * MS;
+		if (n_stalled == 2) {
+			m[1].place = at(0, MiB / 2);
+			m[1].is_held = false;
+		}
+		while (m[2].convoy == m[0].convoy && now < 9000 * MS)
+			now = convoy_look(&convoys, now, true);
+		cr_assert(now >= 3800 * MS && now <= 4200 * MS, "after %u ms",
+			  (unsigned)(now / MS));
+		for (unsigned i = 0; i < 3; i++)
+			convoy_leave(&convoys, &m[i]);
+		convoys_close(&convoys);
+	}
+}
+
 /* A machine that stands still is no member's fault. */
 Test(convoy_rules, a_long_time_between_two_looks_is_no_wait)
 {
