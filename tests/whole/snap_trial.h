@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A fixed session on a disk that gets new images on top, between a guest's requests, before a pull
+ * A session, fixed or drawn, on a disk that gets new images on top, between a guest's requests, before a pull
  * and behind it: for tests that cut the power at each of its operations, and that let each call or
  * allocation fail. Each event is judged when it comes. What is left has several heads: the image
  * that is the disk now, judged by the model, and each one below, which holds what the disk held
@@ -11,7 +11,8 @@
 
 #include "tests/machine/sim_guest.h"
 
-#define SNAP_MAX 3
+#define SNAP_MAX   6
+#define SNAP_FIXED 3 /* in the fixed session */
 
 /* One image of the disk's. */
 struct snap_head {
@@ -27,6 +28,7 @@ struct snap_trial {
 	struct sim *sim; /* with the chain's files */
 	bool may_fail;   /* the machine does, so requests, snapshots and the pull may */
 	bool may_leave;  /* removing a file may fail */
+	uint64_t draws;  /* the seed of a drawn session; 0: the fixed one */
 	/* As in struct grow_trial. */
 	void (*pause)(void), (*resume)(void);
 	struct io *(*wrap_io)(struct io *io);
@@ -48,7 +50,7 @@ struct snap_trial {
 	bool job_runs, completed;
 };
 
-/* names: of the images to be, SNAP_MAX of them, absolute. */
+/* names: of the images to be, absolute: SNAP_MAX of them, SNAP_FIXED for the fixed session. */
 void snap_trial_begin(struct snap_trial *t, const struct sim_chain *chain, const uint8_t *first,
 		      const char *const *names);
 /* Opens, runs the session, closes. 0, or why it did not open. */

@@ -14,13 +14,15 @@
 
 #include "tests/machine/sim_chains.h"
 #include "tests/support/effort.h"
+#include "tests/support/random.h"
 #include "tests/support/time_limit.h"
 #include "tests/whole/snap_trial.h"
 
 TIME_LIMIT(900);
 TestSuite(snapshot_sim, .timeout = TIME_LIMIT_CLOCK(900));
 
-static const char *const names[] = { "/one", "/dir/two", "/three" };
+static const char *const names[SNAP_MAX] = { "/one",  "/dir/two", "/three",
+					     "/four", "/dir/a:b", "/six" };
 
 static const struct sim_chain_how kinds[] = {
 	{ SIM_V3(9, 0), SIM_SIZE(24, 2) },
@@ -51,7 +53,7 @@ static void cut_at_each(const struct sim_chain *chain)
 	begin(&t, chain);
 	snprintf(t.what, sizeof(t.what), "seed %" PRIu64, chain->how.seed);
 	cr_assert_eq(snap_trial_live(&t), 0);
-	cr_assert_eq(t.n_taken, SNAP_MAX);
+	cr_assert_eq(t.n_taken, SNAP_FIXED);
 	cr_assert(t.completed);
 	snap_trial_judge_cuts(&t, "at the end", 0);
 	n_ops = sim_n_all_ops(t.sim);
@@ -134,4 +136,55 @@ Test(snapshot_sim, a_power_cut_leaves_each_head_as_it_should_be)
 Test(snapshot_sim, a_failed_call_leaves_a_disk_that_can_have_snapshots)
 {
 	each_kind(2, fail_each);
+}
+
+/* ---- drawn sessions ---- */
+
+static struct {
+	unsigned taken, pulled, cut, failed;
+} met;
+
+/* Of one seed: undisturbed, with the power cut somewhere, and with a call that fails. */
+static void play(const struct sim_chain *chain)
+{
+	static const enum sim_op ops[] = { SIM_WRITE, SIM_SYNC, SIM_READ, SIM_TRUNCATE,
+					   SIM_DIR_SYNC };
+	uint64_t n_ops = 0, rng = chain->how.seed;
+
+	for (unsigned i = 0; i <= 2 * EFFORT(12); i++) {
+		struct sim_fault fault = { .op = ops[i % ARRAY_LEN(ops)],
+					   .error = i % 3 ? -EIO : -ENOSPC,
+					   .nth = 1 + random_below(&rng, 60) };
+		uint64_t k = n_ops ? 1 + random_below(&rng, n_ops) : 0;
+		struct snap_trial t;
+
+		begin(&t, chain);
+		t.draws = chain->how.seed * 1000 + 7;
+		t.may_fail = i;
+		snprintf(t.what, sizeof(t.what), "seed %" PRIu64 ", drawn, %s %" PRIu64,
+			 chain->how.seed, i % 2 ? "cut at" : "fault", i % 2 ? k : fault.nth);
+		if (i % 2)
+			sim_stop_at(t.sim, k);
+		else if (i)
+			sim_fail(t.sim, &fault);
+		snap_trial_live(&t);
+		n_ops = i ? n_ops : sim_n_all_ops(t.sim);
+		met.taken += t.n_taken;
+		met.pulled += t.completed;
+		met.cut += t.trying.name != NULL;
+		met.failed += !(i % 2) && t.n_failed;
+		sim_clear_faults(t.sim);
+		snap_trial_judge_cuts(&t, "and a cut", k);
+		end(&t);
+	}
+}
+
+Test(snapshot_sim, drawn_sessions)
+{
+	each_kind(EFFORT(30), play);
+	cr_assert(met.taken && met.pulled && met.cut && met.failed,
+		  "%u snapshots, %u pulls, %u cuts in one, %u plays with failures", met.taken,
+		  met.pulled, met.cut, met.failed);
+	fprintf(stderr, "%u snapshots, %u pulls, %u cuts in one, %u plays with failures\n",
+		met.taken, met.pulled, met.cut, met.failed);
 }

@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -345,6 +346,73 @@ Test(snapshot, with_an_image_that_exists)
 	snap_judge("top", 0x11, 4096);
 }
 
+/* The guest's writes end what bitmaps say: of this image, too, whatever was written before. */
+Test(snapshot, bitmaps_of_an_image_that_exists_end_with_the_first_write)
+{
+	struct bpull_disk *disk = snap_open("top", 0);
+	uint8_t autoclear[2];
+	int fd;
+
+	snap_put(disk, 0x11, 0, MiB);
+	cr_assert_eq(qemu_img_run(NULL, 0,
+				  "cd %s && qemu-img create -q -f qcow2 one 8M && "
+				  "qemu-img bitmap --add one b && "
+				  "qemu-img rebase -u -b top -F qcow2 one",
+				  scratch_dir()),
+		     0);
+	cr_assert_eq(try_existing(disk), 0, "%s", error.message);
+	fd = open(scratch("one"), O_RDONLY);
+	cr_assert_eq(pread(fd, &autoclear[0], 1, 95), 1);
+	snap_put(disk, 0x21, 0, 4096);
+	cr_assert_eq(pread(fd, &autoclear[1], 1, 95), 1);
+	close(fd);
+	cr_expect_eq(autoclear[0] & 1, 1, "this shows nothing");
+	cr_expect_eq(autoclear[1] & 1, 0, "the bitmap is believed still");
+	bpull_disk_close(disk);
+}
+
+/* ---- watched ---- */
+
+Test(snapshot, a_change_of_the_old_image_is_noticed)
+{
+	struct bpull_disk *disk = snap_open("top", 0);
+	struct bpull_job_options o = { .size = sizeof(o) };
+	struct bpull_event event;
+	int fd;
+
+	snap_put(disk, 0x11, 0, MiB);
+	snap_take(disk, "one");
+	fd = open(scratch("top"), O_WRONLY);
+	cr_assert_eq(pwrite(fd, "x", 1, 200000), 1);
+	close(fd);
+	cr_assert_eq(bpull_job_start(disk, &o, &error), 0, "%s", error.message);
+	cr_assert_eq(bpull_engine_wait(engine, &event, 1, 30000), 1);
+	cr_expect_eq(event.status, BPULL_JOB_FAILED);
+	cr_expect_eq(event.error, -ESTALE, "%s", event.message);
+	bpull_disk_close(disk);
+}
+
+/* What we have written to it ourselves is no change. */
+Test(snapshot, a_pull_right_behind_it)
+{
+	struct bpull_job_options o = { .size = sizeof(o) };
+
+	for (unsigned i = 0; i < 10; i++) {
+		char name[16];
+		struct bpull_disk *disk = snap_open("top", 0);
+		struct bpull_event event;
+
+		snprintf(name, sizeof(name), "one-%u", i);
+		snap_put(disk, 0x11 + (int)i, i * 65536, 65536);
+		snap_take(disk, name);
+		cr_assert_eq(bpull_job_start(disk, &o, &error), 0, "%s", error.message);
+		cr_assert_eq(bpull_engine_wait(engine, &event, 1, 30000), 1);
+		cr_assert_eq(event.status, BPULL_JOB_COMPLETED, "%s", event.message);
+		bpull_disk_close(disk);
+		snap_judge(name, 0x11 + (int)i, i * 65536);
+	}
+}
+
 /* ---- refused ---- */
 
 Test(snapshot, a_name_that_exists_and_a_directory_that_does_not)
@@ -390,6 +458,49 @@ Test(snapshot, disks_that_have_none)
 					&error),
 		     0, "%s", error.message);
 	cr_expect_eq(snap_try(disk, "two", NULL, 0), -EINVAL);
+	bpull_disk_close(disk);
+}
+
+static int open_in(void *opaque, const struct bpull_open_request *request)
+{
+	char path[700];
+
+	snprintf(path, sizeof(path), "%s/%s", scratch_dir(), request->name);
+	return open(path, request->need == BPULL_OPEN_WRITE ? O_RDWR : O_RDONLY);
+}
+
+Test(snapshot, a_disk_whose_files_the_program_opens)
+{
+	struct bpull_disk_options o = { .size = sizeof(o),
+					.flags = BPULL_DISK_GUEST_IO,
+					.open_file = open_in };
+	struct bpull_disk *disk;
+
+	cr_assert_eq(bpull_disk_open(engine, "top", &o, &disk, &error), 0, "%s", error.message);
+	cr_expect_eq(snap_try(disk, "one", NULL, 0), -ENOTSUP);
+	make_existing("-u -b top -F qcow2", 8);
+	cr_expect_eq(try_existing(disk), -ENOTSUP);
+	snap_put(disk, 0x11, 0, 4096);
+	bpull_disk_close(disk);
+}
+
+Test(snapshot, a_chain_that_is_too_long)
+{
+	struct bpull_disk *disk = snap_open("top", 0);
+	char name[16];
+	int rc = 0;
+
+	for (unsigned i = 0; !rc && i < 300; i++) {
+		snprintf(name, sizeof(name), "n%u", i);
+		rc = snap_try(disk, name, NULL, 0);
+	}
+	cr_expect_eq(rc, -ELOOP, "%s", error.message);
+	cr_expect_eq(scratch_n_files(), bpull_disk_depth(disk));
+	snap_put(disk, 0x11, 0, 4096);
+	bpull_disk_close(disk);
+	/* As long as may be, and no longer. */
+	disk = snap_open("n254", 0);
+	snap_expect(disk, 0x11, 0);
 	bpull_disk_close(disk);
 }
 
