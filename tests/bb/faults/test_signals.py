@@ -188,6 +188,18 @@ def create_whole(d, fmt):
         os.unlink(f'{d}/new')
 
 
+@case('so does snapshot')
+def snapshot_whole(d):
+    top = pair(d, MIB)
+    for name in 'SIGTERM', 'SIGINT', 'SIGHUP':
+        result, was_sent = signalled(d, name, 'pwrite64', ['snapshot', top, f'{d}/new'])
+        check(was_sent, f'{name} was not sent')
+        same(result.rc, 128 + number(name), f'exit code at {name}: {result}')
+        same(images.image_check(f'{d}/new', 'qcow2'), 0, f'qemu-img check after {name}')
+        same(images.image_info(f'{d}/new')['backing-filename'], os.path.basename(top), 'the link')
+        os.unlink(f'{d}/new')
+
+
 # ---- Processor time -----------------------------------------------------------------------------
 
 @case('the limit on processor time ends a flatten in order', 1, None)
