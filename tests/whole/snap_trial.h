@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A session, fixed or drawn, on a disk that gets new images on top, between a guest's requests, before a pull
- * and behind it: for tests that cut the power at each of its operations, and that let each call or
- * allocation fail. Each event is judged when it comes. What is left has several heads: the image
- * that is the disk now, judged by the model, and each one below, which holds what the disk held
- * when it got the next one.
+ * A session, fixed or drawn, on a disk that gets new images on top, between a guest's requests,
+ * before a pull and behind it: for tests that cut the power at each of its operations, and that let
+ * each call or allocation fail. Each event is judged when it comes. What is left has several heads:
+ * the image that is the disk now, judged by the model, and each one below, which holds what the
+ * disk held when it got the next one.
  */
 #ifndef BLOCKPULL_TESTS_SNAP_TRIAL_H
 #define BLOCKPULL_TESTS_SNAP_TRIAL_H
