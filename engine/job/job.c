@@ -235,5 +235,6 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	proof_owe_all(disk);
 	cursor_start(disk);
 	company_join(disk);
+	pace_start(disk, job->start_ns);
 	job_publish_info(disk, job->start_ns);
 }

@@ -86,6 +86,12 @@ void pace_begin(struct bpull_disk *disk, const struct bpull_job_options *o, uint
 	begin_anew(disk);
 }
 
+void pace_start(struct bpull_disk *disk, uint64_t now_ns)
+{
+	if (is_on(&disk->job))
+		set_limit(disk, now_ns);
+}
+
 void pace_set_speed(struct bpull_disk *disk, uint64_t bandwidth, uint64_t burst, uint64_t now_ns)
 {
 	disk->job.pace.wish.bandwidth = bandwidth;

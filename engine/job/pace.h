@@ -11,6 +11,8 @@ struct bpull_job_rates;
 
 /* The job begins with these. */
 void pace_begin(struct bpull_disk *disk, const struct bpull_job_options *options, uint64_t now_ns);
+/* Its walk has, too: the first limit, before anything is read. */
+void pace_start(struct bpull_disk *disk, uint64_t now_ns);
 /* Another bandwidth was asked for; and what else rates->which names. */
 void pace_set_speed(struct bpull_disk *disk, uint64_t bandwidth, uint64_t burst, uint64_t now_ns);
 void pace_set_rates(struct bpull_disk *disk, const struct bpull_job_rates *rates, uint64_t now_ns);

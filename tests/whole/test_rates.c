@@ -176,6 +176,27 @@ Test(rates, a_pull_is_done_within_the_time_that_was_given)
 		}
 }
 
+/* Not one run goes before there is a limit. */
+Test(rates, a_deadline_limits_from_the_first_run_on)
+{
+	for (uint64_t seed = 1; seed <= 6; seed++) {
+		struct sim_chain_how how = how_of(seed, 16, 12 * MiB);
+		struct bpull_job_options job = { .size = sizeof(job), .within_ns = 300 * SECOND };
+		struct timed_rig rig;
+		uint64_t done;
+
+		timed_rig_open(&rig, &how);
+		timed_rig_start(&rig, &job);
+		while (sim_clock_ns() - rig.begin_ns < SECOND)
+			timed_rig_turn_and_wait(&rig);
+		done = timed_rig_info(&rig).source_bytes;
+		cr_assert_leq(done, 12 * MiB / 300 * 5 / 4, "seed %" PRIu64 ": %" PRIu64, seed,
+			      done);
+		timed_rig_run(&rig);
+		timed_rig_close(&rig);
+	}
+}
+
 Test(rates, a_pull_that_stood_still_makes_up_for_it)
 {
 	for (uint64_t seed = 1; seed <= 4; seed++) {
