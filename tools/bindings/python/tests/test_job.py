@@ -2,6 +2,7 @@
 """Jobs: their ends, their progress, and what they leave behind."""
 import errno
 import threading
+import time
 
 import pytest
 
@@ -112,3 +113,81 @@ def test_several_threads_wait_for_jobs_of_their_own(tmp_path, engine):
     for thread in threads:
         thread.join()
     assert ends == [1 << 20] * 6
+
+
+def test_a_limit_on_requests_is_kept_and_changed(chain, engine):
+    with engine.open(chain.top) as disk:
+        job = disk.pull(iops=1)
+        with pytest.raises(TimeoutError):
+            job.wait(0.3)
+        assert job.info.iops == 1 and job.info.n_requests <= 2
+        job.set_rates(iops=0)
+        last = job.wait()
+    assert last.iops == 0 and last.n_requests > 2
+    chain.judge()
+
+
+def test_a_pull_is_done_within_its_time(chain, engine):
+    with engine.open(chain.top) as disk:
+        job = disk.pull(within=1.5)
+        seen = list(job.progress(0.1))
+    assert seen[0].within_ns == seen[0].deadline_ns == 1_500_000_000
+    assert any(p.needed_rate and p.limit >= p.needed_rate for p in seen)
+    assert seen[-1].elapsed_ns > 1_000_000_000
+    chain.judge()
+
+
+def soon(job, is_so):
+    """The engine takes up what is changed in its next round."""
+    deadline = time.monotonic() + 20
+    while not is_so(job.info) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return job.info
+
+
+def test_rates_change_while_it_runs(chain, engine):
+    with engine.open(chain.top) as disk:
+        job = disk.pull(start_paused=True, min_rate=1 << 20, guest_p99=0.005)
+        info = job.info
+        assert (info.min_rate, info.guest_p99_ns, info.within_ns) == (1 << 20, 5_000_000, 0)
+        job.set_rates(within=3600, min_rate=0)
+        info = soon(job, lambda info: info.within_ns)
+        assert (info.min_rate, info.guest_p99_ns, info.within_ns) == (0, 5_000_000, 3600 * 10**9)
+        assert info.is_late is False
+        job.set_rates(guest_p99=0, within=0)
+        info = soon(job, lambda info: not info.within_ns)
+        assert (info.guest_p99_ns, info.within_ns) == (0, 0)
+        with pytest.raises(ValueError):
+            job.set_rates(within=-1)
+        job.resume()
+        job.wait()
+        with pytest.raises(blockpull.Error) as caught:
+            job.set_rates(iops=1)
+    assert caught.value.errno == errno.ENOENT
+
+
+def test_what_is_wanted_first_is_copied_first(chain, engine):
+    with engine.open(chain.top) as disk:
+        job = disk.pull(first=[(2 << 20, 65536), (1 << 20, 65536)], bandwidth=1 << 19)
+        soon(job, lambda info: info.copied_bytes > 3 << 16)  # runs take turns
+        job.abort()
+        with pytest.raises(blockpull.JobCanceled):
+            job.wait()
+        extents = list(disk.extents())
+    assert any(e.depth == 0 and e.start <= 2 << 20 < e.start + e.length for e in extents)
+    chain.judge()
+
+
+def test_two_jobs_read_what_they_share_once(tmp_path, engine):
+    base = tmp_path / "base.raw"
+    base.write_bytes(bytes(range(256)) * 4096)
+    disks = []
+    for i in range(2):
+        blockpull.create(tmp_path / f"top{i}.qcow2", backing="base.raw", backing_format="raw")
+        disks.append(engine.open(tmp_path / f"top{i}.qcow2"))
+    jobs = [disk.pull(bandwidth=1 << 20) for disk in disks]
+    ends = [job.wait() for job in jobs]
+    assert [end.source_bytes + end.shared_bytes for end in ends] == [1 << 20] * 2
+    assert sum(end.source_bytes for end in ends) < 2 << 20
+    for disk in disks:
+        disk.close()

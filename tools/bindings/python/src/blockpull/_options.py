@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Options as C structs. A struct points to names that Python made: each is kept with it."""
 import os
-from typing import Any, Iterable, Mapping, Optional, Union
+from typing import Any, Iterable, Mapping, Optional, Tuple, Union
 
 from ._enums import BackingRule, DiskFlags, Format
 from ._ffi import ffi, lib
@@ -30,6 +30,13 @@ def as_format(value: FormatLike) -> Format:
     return found
 
 
+def as_ns(seconds: float) -> int:
+    """0 stays 0, and nothing else becomes it."""
+    if seconds < 0:
+        raise ValueError("a time is not below 0")
+    return max(1, round(seconds * 1e9)) if seconds else 0
+
+
 class Options:
     """A struct and all that it points to."""
 
@@ -50,6 +57,13 @@ class Options:
         if self.opener and self.opener.raised:
             raise self.opener.raised
         return check(rc, error)
+
+    def ranges(self, field: str, values: Iterable[Tuple[int, int]]) -> None:
+        """Of (offset, length), and the field n_... that says how many."""
+        rows = list(values)
+        if rows:
+            setattr(self.struct, field, self.keep(ffi.new("struct bpull_range[]", rows)))
+            setattr(self.struct, "n_" + field, len(rows))
 
     def name(self, field: str, value: Optional[Path]) -> None:
         if value is not None:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """A disk: an image with its chain, as the guest sees it."""
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Iterator, Optional
+from typing import TYPE_CHECKING, Any, Iterable, Iterator, Optional, Tuple
 
 from ._enums import Compression, Copy, IoFlags, JobFlags, OnError
 from ._ffi import ffi, lib
-from ._options import Options, Path, path_bytes
+from ._options import Options, Path, as_ns, path_bytes
 from .errors import check, new_error, text
 from .job import Job
 
@@ -99,15 +99,24 @@ class Disk:
     def pull(self, *, base: Optional[Path] = None, base_name: Optional[Path] = None, bandwidth: int = 0,
              burst: int = 0, verify: bool = False, manual_finalize: bool = False, start_paused: bool = False,
              accept_mixed: bool = False, compression: Compression = Compression.NONE, compression_level: int = 0,
-             on_error: OnError = OnError.REPORT, copy: Copy = Copy.AUTO, guest_share: int = 0) -> Job:
-        """Starts the job: copies what the image reads from its chain (above base), then drops the link."""
+             on_error: OnError = OnError.REPORT, copy: Copy = Copy.AUTO, guest_share: int = 0, iops: int = 0,
+             within: float = 0, min_rate: int = 0, guest_p99: float = 0,
+             first: Iterable[Tuple[int, int]] = ()) -> Job:
+        """Starts the job: copies what the image reads from its chain (above base), then drops the link.
+
+        Rates are bytes a second, iops requests a second, times seconds; 0: no matter. within: to be done in so
+        long; it raises its own limit when it is late. min_rate: it gives way to guests above that only. guest_p99:
+        99 of 100 requests of the disk's guest are to take less. first: ranges of the guest's disk, as (offset,
+        length), that are copied before the rest, in that order."""
         flags = 0
         for wanted, flag in ((verify, JobFlags.VERIFY), (manual_finalize, JobFlags.MANUAL_FINALIZE),
                              (start_paused, JobFlags.START_PAUSED), (accept_mixed, JobFlags.ACCEPT_MIXED)):
             flags |= flag if wanted else 0
         options = Options("struct bpull_job_options", flags=int(flags), bandwidth=bandwidth, burst=burst,
                           compression=compression, compression_level=compression_level, on_error=on_error, copy=copy,
-                          guest_share=guest_share)
+                          guest_share=guest_share, iops=iops, within_ns=as_ns(within), min_rate=min_rate,
+                          guest_p99_ns=as_ns(guest_p99))
+        options.ranges("first", first)
         options.name("base", base)
         options.name("base_name", base_name)
         self.engine.take_events()  # of a job before

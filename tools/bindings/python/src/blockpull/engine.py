@@ -16,9 +16,9 @@ EVENTS_MAX = 32
 class Engine:
     """Sizes in bytes, rates in bytes a second; 0: the library's default, or no limit."""
 
-    def __init__(self, io: Io = Io.AUTO, memory: int = 0, bandwidth: int = 0, burst: int = 0):
+    def __init__(self, io: Io = Io.AUTO, memory: int = 0, bandwidth: int = 0, burst: int = 0, iops: int = 0):
         options = Options("struct bpull_engine_options", io=io, memory=memory, bandwidth=bandwidth, burst=burst,
-                          flags=lib.BPULL_ENGINE_THREAD)
+                          iops=iops, flags=lib.BPULL_ENGINE_THREAD)
         out, error = ffi.new("struct bpull_engine **"), new_error()
         self._disks: Set[Disk] = set()  # an event of each may be under way
         self._taking = threading.Lock()  # events are handed on in their order

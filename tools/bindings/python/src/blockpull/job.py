@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Optional
 
 from ._enums import JobState, JobStatus, Remedy
 from ._ffi import ffi, lib
+from ._options import as_ns
 from .errors import JobCanceled, JobFailed, check
 
 if TYPE_CHECKING:
@@ -35,6 +36,19 @@ class Progress:
     n_commits: int
     stop_error: int    # an errno: why an error stopped it; 0: it did not
     stop_offset: int
+    iops: int              # requests a second; 0: no limit
+    n_requests: int        # that it has made
+    limit: int             # bytes a second that it is limited to now
+    min_rate: int          # bytes a second
+    within_ns: int         # 0: it has no deadline
+    deadline_ns: int       # what elapsed_ns is to be then
+    needed_rate: int       # bytes a second that the deadline asks for now
+    is_late: bool          # the deadline, or min_rate, can't be met
+    left_ns: int           # about how long the copying will take yet; 0: not known
+    guest_p99_ns: int      # as it was asked for; 0: it was not
+    guest_p99_now_ns: int  # what 99 of 100 requests took less than lately; 0: there were none
+    source_bytes: int      # that it read from the chain
+    shared_bytes: int      # that it had of other jobs, which read the same images
 
     @property
     def fraction(self) -> float:
@@ -72,6 +86,21 @@ class Job:
 
     def set_speed(self, bandwidth: int, burst: int = 0) -> None:
         check(lib.bpull_job_set_speed(self._disk.pointer, bandwidth, burst))
+
+    def set_rates(self, *, iops: Optional[int] = None, within: Optional[float] = None,
+                  min_rate: Optional[int] = None, guest_p99: Optional[float] = None) -> None:
+        """Changes what is given, at once; the others stay. Units as in Disk.pull(); within counts from now."""
+        rates = ffi.new("struct bpull_job_rates *")
+        rates.size = ffi.sizeof("struct bpull_job_rates")
+        for value, field, flag in ((iops, "iops", lib.BPULL_JOB_RATE_IOPS),
+                                   (None if within is None else as_ns(within), "within_ns", lib.BPULL_JOB_RATE_WITHIN),
+                                   (min_rate, "min_rate", lib.BPULL_JOB_RATE_MIN),
+                                   (None if guest_p99 is None else as_ns(guest_p99), "guest_p99_ns",
+                                    lib.BPULL_JOB_RATE_GUEST_P99)):
+            if value is not None:
+                setattr(rates, field, value)
+                rates.which |= flag
+        check(lib.bpull_job_set_rates(self._disk.pointer, rates))
 
     def pause(self) -> None:
         check(lib.bpull_job_pause(self._disk.pointer))
@@ -144,4 +173,9 @@ def _progress(info: Any) -> Progress:
                     bandwidth=info.bandwidth, cur=info.cur, end=info.end, copied_bytes=info.copied_bytes,
                     cloned_bytes=info.cloned_bytes, zero_bytes=info.zero_bytes, skipped_bytes=info.skipped_bytes,
                     present_bytes=info.present_bytes, verified_bytes=info.verified_bytes, elapsed_ns=info.elapsed_ns,
-                    n_commits=info.n_commits, stop_error=-info.stop_error, stop_offset=info.stop_offset)
+                    n_commits=info.n_commits, stop_error=-info.stop_error, stop_offset=info.stop_offset,
+                    iops=info.iops, n_requests=info.n_requests, limit=info.limit, min_rate=info.min_rate,
+                    within_ns=info.within_ns, deadline_ns=info.deadline_ns, needed_rate=info.needed_rate,
+                    is_late=bool(info.is_late), left_ns=info.left_ns, guest_p99_ns=info.guest_p99_ns,
+                    guest_p99_now_ns=info.guest_p99_now_ns, source_bytes=info.source_bytes,
+                    shared_bytes=info.shared_bytes)

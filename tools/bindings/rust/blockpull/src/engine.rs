@@ -31,6 +31,8 @@ pub struct EngineOptions {
     pub memory: u64,
     pub bandwidth: u64,
     pub burst: u64,
+    /// Requests a second, of all jobs.
+    pub iops: u64,
 }
 
 /// How a job ended, of its last event.
@@ -119,6 +121,7 @@ impl Engine {
         c.memory = options.memory;
         c.bandwidth = options.bandwidth;
         c.burst = options.burst;
+        c.iops = options.iops;
         c.flags = sys::BPULL_ENGINE_THREAD;
         let mut pointer = null_mut();
         call(|error| unsafe { sys::bpull_engine_open(&c, &mut pointer, error) })?;

@@ -6,10 +6,12 @@ use crate::error::{call, check, path_text, Error, Result};
 use blockpull_sys as sys;
 use std::ffi::CString;
 use std::mem::{size_of, zeroed};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::ptr::null;
 use std::time::{Duration, Instant};
 
+const EINVAL: i32 = 22;
 const ETIMEDOUT: i32 = 110;
 const ECANCELED: i32 = 125;
 /// A wait looks so often whether the end has been told.
@@ -36,6 +38,26 @@ pub struct JobOptions {
     pub manual_finalize: bool,
     pub start_paused: bool,
     pub compression: Compression,
+    /// Requests a second; 0: no limit.
+    pub iops: u64,
+    /// To be done in so long; it raises its own limit when it is late. Zero: no matter.
+    pub within: Duration,
+    /// Bytes a second: it gives way to guests above that only.
+    pub min_rate: u64,
+    /// 99 of 100 requests of the disk's guest are to take less. Zero: no matter.
+    pub guest_p99: Duration,
+    /// Bytes of the guest's disk that are copied before the rest, in this order.
+    pub first: Vec<Range<u64>>,
+}
+
+/// struct bpull_job_rates: what is to change; None stays as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rates {
+    pub iops: Option<u64>,
+    /// From now on.
+    pub within: Option<Duration>,
+    pub min_rate: Option<u64>,
+    pub guest_p99: Option<Duration>,
 }
 
 /// struct bpull_job_info: bytes of the guest's disk, but for what its name says.
@@ -52,6 +74,50 @@ pub struct Progress {
     pub present_bytes: u64,
     pub verified_bytes: u64,
     pub elapsed: Duration,
+    /// Bytes a second, as it was asked for; 0: no limit.
+    pub bandwidth: u64,
+    /// Bytes a second that it is limited to now.
+    pub limit: u64,
+    /// Requests a second; 0: no limit.
+    pub iops: u64,
+    /// That it has made.
+    pub requests: u64,
+    /// Bytes a second.
+    pub min_rate: u64,
+    /// None: it has no deadline.
+    pub within: Option<Duration>,
+    /// What `elapsed` is to be then.
+    pub deadline: Option<Duration>,
+    /// Bytes a second that the deadline asks for now.
+    pub needed_rate: u64,
+    /// The deadline, or `min_rate`, can't be met.
+    pub is_late: bool,
+    /// About how long the copying will take yet. None: not known.
+    pub left: Option<Duration>,
+    /// As it was asked for.
+    pub guest_p99: Option<Duration>,
+    /// What 99 of 100 requests took less than lately. None: there were none.
+    pub guest_p99_now: Option<Duration>,
+    /// That it read from the chain.
+    pub source_bytes: u64,
+    /// That it had of other jobs, which read the same images.
+    pub shared_bytes: u64,
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn time_of(ns: u64) -> Option<Duration> {
+    (ns != 0).then(|| Duration::from_nanos(ns))
+}
+
+fn ranges_of(first: &[Range<u64>]) -> Result<Vec<sys::bpull_range>> {
+    let range_of = |r: &Range<u64>| match r.end.checked_sub(r.start) {
+        Some(length) => Ok(sys::bpull_range { offset: r.start, length }),
+        None => Err(Error::of_errno(EINVAL)),
+    };
+    first.iter().map(range_of).collect()
 }
 
 /// The job of a disk. It goes on when this is dropped; closing the disk stops it.
@@ -62,6 +128,7 @@ pub struct Job<'a> {
 impl<'a> Job<'a> {
     pub(crate) fn start(disk: &'a Disk, options: &JobOptions) -> Result<Job<'a>> {
         let base: Option<CString> = options.base.as_deref().map(path_text).transpose()?;
+        let first = ranges_of(&options.first)?;
         // SAFETY: zeros are the defaults of all fields.
         let mut c: sys::bpull_job_options = unsafe { zeroed() };
         c.size = size_of::<sys::bpull_job_options>();
@@ -80,6 +147,12 @@ impl<'a> Job<'a> {
             Compression::Zlib => sys::BPULL_COMPRESSION_ZLIB,
             Compression::Zstd => sys::BPULL_COMPRESSION_ZSTD,
         };
+        c.iops = options.iops;
+        c.within_ns = nanos(options.within);
+        c.min_rate = options.min_rate;
+        c.guest_p99_ns = nanos(options.guest_p99);
+        c.first = if first.is_empty() { null() } else { first.as_ptr() };
+        c.n_first = first.len();
         // The end of the job before; it stays that one's if no new one starts.
         disk.engine.take_events()?;
         let before = disk.engine.take_end(disk.id);
@@ -107,11 +180,44 @@ impl<'a> Job<'a> {
             present_bytes: c.present_bytes,
             verified_bytes: c.verified_bytes,
             elapsed: Duration::from_nanos(c.elapsed_ns),
+            bandwidth: c.bandwidth,
+            limit: c.limit,
+            iops: c.iops,
+            requests: c.n_requests,
+            min_rate: c.min_rate,
+            within: time_of(c.within_ns),
+            deadline: time_of(c.deadline_ns),
+            needed_rate: c.needed_rate,
+            is_late: c.is_late != 0,
+            left: time_of(c.left_ns),
+            guest_p99: time_of(c.guest_p99_ns),
+            guest_p99_now: time_of(c.guest_p99_now_ns),
+            source_bytes: c.source_bytes,
+            shared_bytes: c.shared_bytes,
         })
     }
 
     pub fn set_speed(&self, bandwidth: u64) -> Result<()> {
         check(unsafe { sys::bpull_job_set_speed(self.disk.pointer, bandwidth, 0) }).map(drop)
+    }
+
+    /// Changes what is given, at once.
+    pub fn set_rates(&self, rates: &Rates) -> Result<()> {
+        // SAFETY: zeros are values of all fields.
+        let mut c: sys::bpull_job_rates = unsafe { zeroed() };
+        c.size = size_of::<sys::bpull_job_rates>();
+        for (value, field, flag) in [
+            (rates.iops, &mut c.iops, sys::BPULL_JOB_RATE_IOPS),
+            (rates.within.map(nanos), &mut c.within_ns, sys::BPULL_JOB_RATE_WITHIN),
+            (rates.min_rate, &mut c.min_rate, sys::BPULL_JOB_RATE_MIN),
+            (rates.guest_p99.map(nanos), &mut c.guest_p99_ns, sys::BPULL_JOB_RATE_GUEST_P99),
+        ] {
+            if let Some(value) = value {
+                *field = value;
+                c.which |= flag;
+            }
+        }
+        check(unsafe { sys::bpull_job_set_rates(self.disk.pointer, &c) }).map(drop)
     }
 
     pub fn pause(&self) -> Result<()> {

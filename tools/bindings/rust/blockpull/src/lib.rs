@@ -25,7 +25,7 @@ mod opener;
 pub use disk::{Disk, DiskOptions, DiskStats, Extent, IoStats};
 pub use engine::{Engine, EngineOptions, Io};
 pub use error::Error;
-pub use job::{Compression, Job, JobOptions, Progress, ProgressIter};
+pub use job::{Compression, Job, JobOptions, Progress, ProgressIter, Rates};
 pub use opener::{OpenNeed, OpenRequest, OpenWhat};
 
 /// The version of the library that runs.

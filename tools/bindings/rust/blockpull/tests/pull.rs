@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Jobs and disks, on chains made by qemu-img and judged by it.
-use blockpull::{Disk, DiskOptions, Engine, EngineOptions, Job, JobOptions, OpenNeed, OpenRequest, OpenWhat};
+use blockpull::{Disk, DiskOptions, Engine, EngineOptions, Job, JobOptions, OpenNeed, OpenRequest, OpenWhat, Progress, Rates};
 use std::fs;
 use std::io;
 use std::os::unix::io::OwnedFd;
@@ -143,6 +143,87 @@ fn a_failed_job_has_the_librarys_sentence() {
     assert_eq!(error.errno, 116);
     assert!(error.message.contains("base.raw"), "{error}");
     assert!(chain.has_link());
+}
+
+#[test]
+fn a_limit_on_requests_is_kept_and_changed() {
+    let chain = Chain::new("iops");
+    {
+        let disk = chain.open(&engine());
+        let job = disk.pull(&JobOptions { iops: 1, ..Default::default() }).unwrap();
+        assert!(job.wait_timeout(Duration::from_millis(300)).unwrap().is_none());
+        let info = job.info().unwrap();
+        assert!(info.iops == 1 && info.requests <= 2, "{info:?}");
+        job.set_rates(&Rates { iops: Some(0), ..Default::default() }).unwrap();
+        let last = job.wait().unwrap();
+        assert!(last.iops == 0 && last.requests > 2, "{last:?}");
+        assert_eq!((last.source_bytes, last.shared_bytes), (8 * MIB as u64, 0));
+    }
+    chain.judge();
+}
+
+#[test]
+fn a_pull_is_done_within_its_time() {
+    let chain = Chain::new("within");
+    let disk = chain.open(&engine());
+    let within = Duration::from_millis(1500);
+    let job = disk.pull(&JobOptions { within, ..Default::default() }).unwrap();
+    let seen: Vec<_> = job.progress(Duration::from_millis(100)).collect();
+    assert_eq!((seen[0].within, seen[0].deadline), (Some(within), Some(within)));
+    assert!(seen.iter().any(|p| p.needed_rate > 0 && p.limit >= p.needed_rate));
+    assert!(job.wait().unwrap().elapsed > Duration::from_secs(1));
+}
+
+/// The engine takes up what is changed in its next round.
+fn soon(job: &Job, is_so: impl Fn(&Progress) -> bool) -> Progress {
+    for _ in 0..4000 {
+        let info = job.info().unwrap();
+        if is_so(&info) {
+            return info;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("{:?}", job.info());
+}
+
+#[test]
+fn rates_change_while_it_runs() {
+    let chain = Chain::new("rates");
+    let disk = chain.open(&engine());
+    let p99 = Duration::from_millis(5);
+    let options = JobOptions { start_paused: true, min_rate: MIB as u64, guest_p99: p99, ..Default::default() };
+    let job = disk.pull(&options).unwrap();
+    let info = job.info().unwrap();
+    assert_eq!((info.min_rate, info.guest_p99, info.within), (MIB as u64, Some(p99), None));
+    let hour = Duration::from_secs(3600);
+    job.set_rates(&Rates { within: Some(hour), min_rate: Some(0), ..Default::default() }).unwrap();
+    let info = soon(&job, |info| info.within.is_some());
+    assert_eq!((info.min_rate, info.guest_p99, info.within), (0, Some(p99), Some(hour)));
+    assert!(!info.is_late && info.guest_p99_now.is_none());
+    job.set_rates(&Rates { guest_p99: Some(Duration::ZERO), ..Default::default() }).unwrap();
+    assert_eq!(soon(&job, |info| info.guest_p99.is_none()).guest_p99, None);
+    job.resume().unwrap();
+    job.set_rates(&Rates { within: Some(Duration::ZERO), ..Default::default() }).unwrap();
+    job.wait().unwrap();
+    assert_eq!(job.set_rates(&Rates { iops: Some(1), ..Default::default() }).unwrap_err().errno, 2);
+}
+
+#[test]
+fn what_is_wanted_first_is_copied_first() {
+    let chain = Chain::new("first");
+    let disk = chain.open(&engine());
+    let first = vec![2 * MIB as u64..2 * MIB as u64 + 65536, MIB as u64..MIB as u64 + 65536];
+    let options = JobOptions { first, bandwidth: 1 << 19, ..Default::default() };
+    let job = disk.pull(&options).unwrap();
+    soon(&job, |info| info.copied_bytes > 3 << 16); // runs take turns
+    job.abort().unwrap();
+    assert_eq!(job.wait().unwrap_err().errno, 125);
+    let place = 2 * MIB as u64;
+    let extents = disk.extents().unwrap();
+    assert!(extents.iter().any(|e| e.depth == 0 && e.start <= place && place < e.start + e.length));
+    #[allow(clippy::reversed_empty_ranges)]
+    let backwards = JobOptions { first: vec![5..4], ..Default::default() };
+    assert_eq!(disk.pull(&backwards).map(drop).unwrap_err().errno, 22);
 }
 
 #[test]
