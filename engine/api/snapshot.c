@@ -224,6 +224,7 @@ static int settle_one(const struct snapshot_top *s, struct err *err)
 	if (!is_alone(disk) || !disk->may_write || commit_is_clean(disk))
 		return -EAGAIN;
 	disk_settle(disk);
+	engine_rerun(disk->engine); /* all are looked at once more, and nothing need be in flight */
 	if (is_alone(disk) && !commit_is_clean(disk))
 		return say_unsettled(disk, err);
 	return -EAGAIN;
@@ -232,6 +233,7 @@ static int settle_one(const struct snapshot_top *s, struct err *err)
 /* Then no other call may touch the images. */
 static int settle_all(const struct snapshots *all, struct err *err)
 {
+	engine_rerun(all->engine); /* the next round begins what is only submitted */
 	for (;;) {
 		bool again = false;
 
@@ -244,7 +246,6 @@ static int settle_all(const struct snapshots *all, struct err *err)
 		}
 		if (!again)
 			break;
-		engine_rerun(all->engine);
 		engine_wait_round(all->engine, UINT64_MAX);
 	}
 	for (unsigned i = 0; i < all->n; i++)

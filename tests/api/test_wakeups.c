@@ -310,3 +310,28 @@ Test(wakeups, a_close_sleeps_while_its_job_unwinds)
 	close_with_job(0, "close beside a job");
 	close_with_job(BPULL_ENGINE_THREAD, "close beside a job, with a thread");
 }
+
+/* The guest's flush is in flight, and the snapshot waits for it. */
+static void snapshot_behind_a_flush(uint32_t flags, const char *what)
+{
+	struct bpull_snapshot s = { .size = sizeof(s) };
+	struct bpull_error error = { 0 };
+	int64_t from_ns;
+
+	open_disk(flags);
+	unlink(scratch("next.qcow2"));
+	s.disk = disk;
+	s.path = scratch("next.qcow2");
+	dirty();
+	bpull_flush(disk, NULL);
+	from_ns = processor_ns();
+	cr_assert_eq(bpull_disk_snapshot(&s, 1, &error), 0, "%s", error.message);
+	judge(what, processor_ns() - from_ns);
+	bpull_engine_close(engine);
+}
+
+Test(wakeups, a_snapshot_sleeps_while_requests_run)
+{
+	snapshot_behind_a_flush(0, "snapshot");
+	snapshot_behind_a_flush(BPULL_ENGINE_THREAD, "snapshot, with a thread");
+}
