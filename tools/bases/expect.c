@@ -155,21 +155,31 @@ static int expect_bind(struct expectation *e, const char *name, const struct bpu
 		e->file, name);
 }
 
-/* Reads the base, where that was not done. Nothing is left of one that is another. 0 or -errno. */
+static int expect_say_another(const struct expectation *e, const char *name,
+			      const struct bpull_source *source, struct bpull_error *error)
+{
+	return expect_say(error, -EBADMSG,
+			  "'%s' is not what is expected of it: the hash of its %llu bytes is not "
+			  "%s",
+			  name, (unsigned long long)source->length, e->file);
+}
+
+/* Reads the base, where that was not done. Nothing is left of one that is another, and it is not
+ * read again. 0 or -errno. */
 static int expect_learn(struct expectation *e, const char *name, const struct bpull_source *source,
-			struct bpull_error *error)
+			int (*stops)(void), struct bpull_error *error)
 {
 	uint8_t whole[16];
 	int rc;
 
+	if (e->is_another)
+		return expect_say_another(e, name, source, error);
 	if (!e->is_whole || e->is_learned)
 		return 0;
-	rc = learn_content(source, name, &e->manifest, whole, error);
-	if (!rc && memcmp(whole, e->whole, sizeof(whole)) != 0)
-		rc = expect_say(error, -EBADMSG,
-				"'%s' is not what is expected of it: the hash of its %llu bytes is "
-				"not %s",
-				name, (unsigned long long)source->length, e->file);
+	rc = learn_content(source, name, stops, &e->manifest, whole, error);
+	e->is_another = !rc && memcmp(whole, e->whole, sizeof(whole)) != 0;
+	if (e->is_another)
+		rc = expect_say_another(e, name, source, error);
 	if (rc)
 		manifest_free(&e->manifest);
 	e->is_learned = !rc;
@@ -177,13 +187,13 @@ static int expect_learn(struct expectation *e, const char *name, const struct bp
 }
 
 static int expect_put(struct expectation *e, const char *name, struct bpull_source *source,
-		      struct bpull_error *error)
+		      int (*stops)(void), struct bpull_error *error)
 {
 	const struct manifest *m = &e->manifest;
 	int rc = expect_bind(e, name, source, error);
 
 	if (!rc)
-		rc = expect_learn(e, name, source, error);
+		rc = expect_learn(e, name, source, stops, error);
 	if (rc)
 		return rc;
 	if (m->length != source->length)
@@ -221,7 +231,7 @@ int expect_apply(struct expectations *all, const struct bpull_open_request *requ
 			"while they are read: compare a file with `blockpull hash`",
 			name);
 	}
-	rc = expect_put(e, name, source, error);
+	rc = expect_put(e, name, source, all->stops, error);
 	if (rc) {
 		source->ops->close(source->source);
 		source->ops = NULL;

@@ -16,8 +16,9 @@ struct expectation {
 	char *file;        /* of the manifest, or the hash, as it was given; owned */
 	char *identity;    /* without a name: of the base that it was used for, or NULL; owned */
 	uint8_t whole[16]; /* the hash of all, where is_whole */
-	int is_whole, is_learned;
-	struct manifest manifest; /* not before is_learned, where is_whole */
+	int is_whole;
+	int is_learned, is_another; /* is_whole: it was read to its end, and has the hash, or not */
+	struct manifest manifest;   /* not before is_learned, where is_whole */
 	int used;
 };
 
@@ -25,6 +26,9 @@ struct expectation {
 struct expectations {
 	struct expectation *list;
 	size_t n;
+	/* The program's: not 0 when it is to end, for a base that is read to its end (-EINTR).
+	 * NULL: it has no say. */
+	int (*stops)(void);
 };
 
 /* Takes one and reads its manifest. 0, or -errno with a sentence. */

@@ -98,7 +98,8 @@ static void learn_add(struct learning *l, uint64_t at, uint64_t len)
 }
 
 /* The disk may end behind the source, with a whole sector. */
-static int learn_read(struct learning *l, const char *name, struct bpull_error *error)
+static int learn_read(struct learning *l, const char *name, int (*stops)(void),
+		      struct bpull_error *error)
 {
 	uint64_t length = l->source.length;
 
@@ -106,7 +107,7 @@ static int learn_read(struct learning *l, const char *name, struct bpull_error *
 		int rc;
 
 		n = length - at < LEARN_READ_LEN ? length - at : LEARN_READ_LEN;
-		rc = bpull_pread(l->disk, l->bytes, n, at);
+		rc = stops && stops() ? -EINTR : bpull_pread(l->disk, l->bytes, n, at);
 		if (rc)
 			return learn_fail(error, rc, name);
 		learn_add(l, at, n);
@@ -114,8 +115,8 @@ static int learn_read(struct learning *l, const char *name, struct bpull_error *
 	return 0;
 }
 
-int learn_content(const struct bpull_source *source, const char *name, struct manifest *manifest,
-		  uint8_t whole[16], struct bpull_error *error)
+int learn_content(const struct bpull_source *source, const char *name, int (*stops)(void),
+		  struct manifest *manifest, uint8_t whole[16], struct bpull_error *error)
 {
 	struct learning l = { .manifest = manifest };
 	XXH128_canonical_t canonical;
@@ -124,7 +125,7 @@ int learn_content(const struct bpull_source *source, const char *name, struct ma
 	learn_take_source(&l, source);
 	rc = learn_open(&l, name, error);
 	if (!rc)
-		rc = learn_read(&l, name, error);
+		rc = learn_read(&l, name, stops, error);
 	if (!rc) {
 		XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(l.whole));
 		memcpy(whole, &canonical, sizeof(canonical));

@@ -108,7 +108,7 @@ bool pull_image_start(struct pull_image *image, struct bpull_engine *engine,
 	note = image->disk ? bpull_disk_note(image->disk) : NULL;
 	if (note)
 		say_note("'%s': %s", image->path, note);
-	if (rc)
+	if (rc && !(rc == -EINTR && stop_signal()))
 		pull_image_fail(image, rc);
 	else if (stop_signal())
 		pull_image_stop(image, stop_signal());

@@ -365,6 +365,7 @@ static int pull_run(struct pull *pull)
 		say_error("signal handlers can't be installed: %s", strerror(-stop_fd));
 		return EXIT_CODE_FAILED;
 	}
+	pull->bases->expects.stops = stop_signal;
 	code = host_budget_open(pull->options.host_budget, &pull->options.engine, &pull->budget);
 	if (code)
 		return code;

@@ -358,7 +358,10 @@ int serve_run(struct serve_options *options)
 		say_error("signal handlers can't be installed: %s", strerror(-s.stop_fd));
 		return EXIT_CODE_FAILED;
 	}
+	options->line.chain.bases.expects.stops = stop_signal;
 	rc = serve_open(&s, &error);
+	if (rc == -EINTR && stop_signal()) /* as in the loop */
+		return serve_close(&s);
 	if (rc) {
 		serve_close(&s);
 		return say_failed(&error, rc);

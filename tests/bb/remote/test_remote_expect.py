@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """--expect: what a server exports is compared with what `blockpull hash --chunk` said of it, before the link goes."""
 import os
+import re
+import signal
 
 import facts
 import harness
 import images
 from guest_rig import FIRST, SIZE, Front, Qmp, is_linked
-from harness import MIB, REFUSED, USAGE, bp, case, check, refused, same
+from harness import DONE, MIB, REFUSED, USAGE, bp, case, check, refused, same
 from images import qemu_img
-from source_rig import end, nbdkit
+from source_rig import end, nbdkit, pause
 from test_remote_serve import over, serving
 
 harness.cases.clear()  # test_remote_serve's own
@@ -102,6 +104,59 @@ def changed_behind(d):
     front.over()
     over(process)
     is_linked(d)
+    end(remote)
+
+
+def inside(d):
+    """Offsets of reads between what each connection reads to know the base again."""
+    with open(f'{d}/log', encoding='utf-8') as file:
+        found = [int(o, 16) for o in re.findall(r' Read id=\d+ offset=0x([0-9a-f]+)', file.read())]
+    return [o for o in found if MIB < o < SIZE - MIB]
+
+
+def slow_server(d):
+    """Its base takes longer to be hashed than a signal to be heard."""
+    return nbdkit(f'{d}/b', '-r', '--filter=pause', '--filter=log', '--filter=delay', 'file', f'{d}/base', f'logfile={d}/log',
+                  'rdelay=300ms', f'pause-control={d}/p')
+
+
+def catches(process):
+    with open(f'/proc/{process.pid}/status', encoding='ascii') as file:
+        return int(re.search(r'^SigCgt:\s*([0-9a-f]+)', file.read(), re.M)[1], 16) >> signal.SIGINT - 1 & 1
+
+
+@case('Ctrl-C while the base is hashed is heard then, and nothing was written', '')
+@case('the same where the program has begun to tidy up behind itself: the server stood still when it first looked', 'late')
+def stopped(d, late):
+    top = disk(d)
+    digest = bp('hash', '-f', 'raw', f'{d}/base').out.split()[0]
+    before = images.digest(top)
+    for verb, words in ('pull', []), ('flatten', [f'{d}/flat']), ('serve', [f'--socket-path={d}/s']):
+        remote = slow_server(d)
+        if late:
+            pause(f'{d}/p', b'p')
+        process = harness.start(harness.blockpull, verb, allow(d), f'--expect={digest}', '--open-timeout=3', top, *words)
+        if late:
+            Qmp.until(lambda: catches(process), 'it does not look again')
+            pause(f'{d}/p', b'r')
+        Qmp.until(lambda: inside(d), 'it is not hashed')
+        os.kill(process.pid, signal.SIGINT)
+        result = harness.finish(process)
+        same(result.rc, DONE if late and verb == 'serve' else 128 + signal.SIGINT, f'{verb}: {result}')
+        check(max(inside(d)) < SIZE - 8 * MIB, f'{verb}: all of it was read')
+        check(not set(os.listdir(d)) & {'flat', 's'}, f'{verb}: a file was made')
+        same(images.digest(top), before, 'the image')
+        end(remote, f'{d}/b')
+        os.unlink(f'{d}/log')
+
+
+@case('a base that is another one is read once to know that')
+def read_once(d):
+    top = disk(d)
+    remote = nbdkit(f'{d}/b', '-r', '--filter=log', 'file', f'{d}/base', f'logfile={d}/log')
+    refused(DIFFERENT, ['not what is expected'], 'pull', allow(d), '--expect=' + 32 * '0', top)
+    offsets = inside(d)
+    same(len(offsets), len(set(offsets)), f'reads: {sorted(offsets)}')
     end(remote)
 
 
