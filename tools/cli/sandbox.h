@@ -22,6 +22,7 @@ enum sandbox_names {
 
 /* --no-sandbox: sandbox_enter() does nothing from here on. */
 void sandbox_disable(void);
+/* So it is, or it was not built in. */
 bool sandbox_is_disabled(void);
 
 /* Has sandbox_enter() call all_open(opaque) first, once, and, if `keep`, leave messages over

@@ -259,6 +259,7 @@ Test(control_commit, is_canceled)
 	happens(BPULL_JOB_CANCELED);
 	expect("aborting BLOCK_JOB_CANCELLED concluded null ");
 	cr_assert_str_eq(target.top->name, "top");
+	control_forget(&target);
 	ready(COMMIT);
 	ask("block-job-cancel", "{\"device\":\"j\",\"force\":true}");
 	happens(BPULL_JOB_CANCELED);
