@@ -3,6 +3,7 @@
  * Snapshots of open disks: all of them get a new top, or none.
  *
  *   MAKE     the new images: durable, open, ready to be written to; the guests go on
+ *   FLUSH    most of what was written is made durable; the guests go on
  *   HOLD     the guests: what runs ends, what comes waits
  *   SETTLE   all that was written is durable (I9), space that was let go is given back
  *   PREPARE  alone with the images: what else can fail
@@ -10,9 +11,8 @@
  *   TURN     the images below give back the locks of a writer, and are watched
  *   RELEASE  the guests go on
  *
- * The guests wait from HOLD on: for their own requests, and for one commit. Settling before they
- * are held was rejected as well: a guest that writes makes more meanwhile, and the commit is the
- * same.
+ * The guests wait from HOLD on: for their own requests, and for what they have written since FLUSH
+ * began. One FLUSH and no more: a guest that writes makes more while the next one runs.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -165,6 +165,32 @@ static int make_all(struct snapshots *all, struct err *err)
 	return rc;
 }
 
+/* ---- FLUSH ---- */
+
+static bool may_flush(const struct bpull_disk *disk)
+{
+	return disk->may_write && !disk->poisoned && !disk->exclusive && !disk_has_job(disk) &&
+	       !commit_is_running(disk) && !commit_is_clean(disk);
+}
+
+/* Of commits that were begun before: what ends badly is for SETTLE to see. */
+static void await_commit(const struct bpull_disk *disk, uint64_t number)
+{
+	while (disk->commits.n_begun == number && commit_is_running(disk) &&
+	       !commit_is_stalled(disk))
+		engine_wait_round(disk->engine, UINT64_MAX);
+}
+
+static void flush_all(const struct snapshots *all)
+{
+	for (unsigned i = 0; i < all->n; i++)
+		if (may_flush(all->tops[i].disk))
+			commit_begin(all->tops[i].disk, COMMIT_HARD);
+	engine_rerun(all->engine);
+	for (unsigned i = 0; i < all->n; i++)
+		await_commit(all->tops[i].disk, all->tops[i].disk->commits.n_begun);
+}
+
 /* ---- HOLD, SETTLE ---- */
 
 static bool any_is_held(const struct snapshots *all)
@@ -282,6 +308,7 @@ static int take_snapshots(struct snapshots *all, struct err *err)
 	int rc = make_all(all, err);
 
 	if (!rc) {
+		flush_all(all);
 		hold_all(all);
 		rc = settle_all(all, err);
 		if (!rc)
