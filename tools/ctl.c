@@ -160,7 +160,7 @@ static int ctl_unknown_verb(const char *text)
 static const struct offer ctl_words[] = {
 	{ "SOCKET", OFFER_FILES, NULL },
 	{ "VERB", OFFER_WORDS, ctl_verbs },
-	{ "RATE|SIZE|N|TIME|NAME", OFFER_FILES, NULL },
+	{ "RATE|SIZE|N|TIME|NAME", OFFER_FREE, NULL },
 	{ NULL, OFFER_FREE, NULL },
 };
 

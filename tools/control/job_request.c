@@ -12,15 +12,17 @@
 struct json_object *control_request_check_disk(const struct control_target *target,
 					       const char *name)
 {
-	if (!target->disk)
-		return control_refuse("GenericError", "The disk is closed");
+	struct json_object *refusal = control_refuse_inactive(target, NULL);
+
+	if (!target->disk && !refusal)
+		refusal = control_refuse("GenericError", "The disk is closed");
 	/* A job that was not dismissed keeps the disk, with QEMU too. */
-	if (target->jobs)
-		return control_refuse(
+	if (target->jobs && !refusal)
+		refusal = control_refuse(
 			"GenericError",
 			"Node '%.200s' is busy: block device is in use by block job: %s", name,
 			target->jobs->type);
-	return control_refuse_inactive(target, NULL);
+	return refusal;
 }
 
 struct json_object *control_request_take_id(const struct control_target *target,

@@ -8,8 +8,8 @@
 #include <json-c/json.h>
 
 #include "tools/control/blockdev.h"
+#include "tools/control/job_request.h"
 #include "tools/control/nodes.h"
-#include "tools/control/suspend.h"
 
 static const char *const mode_words[] = { "existing", "absolute-paths", NULL };
 
@@ -59,16 +59,7 @@ static struct json_object *snapshot_check_disk(const struct control_target *targ
 {
 	struct json_object *refusal = control_refuse_other(target, NULL);
 
-	if (refusal)
-		return refusal;
-	if (!target->disk || !target->top)
-		return control_refuse("GenericError", "The disk is closed");
-	if (target->jobs)
-		return control_refuse("GenericError",
-				      "Node '%.200s' is busy: block device is in use by block "
-				      "job: %s",
-				      name, target->jobs->type);
-	return control_refuse_inactive(target, NULL);
+	return refusal ? refusal : control_request_check_disk(target, name);
 }
 
 /* QEMU's way to find a node by either name; both may be NULL. */

@@ -150,7 +150,7 @@ def names_behind_o(d):
 
 @case('what is left open: no names for numbers, files for the rest, one word after the other')
 def places(d):
-    same(bash('ctl', 'sock', ''), ['info', 'speed', 'pause', 'resume', 'abort', 'finalize', 'wait', 'resize', 'iops', 'within', 'min-rate', 'host-budget', 'guest-p99'], 'ctl')
+    same(bash('ctl', 'sock', ''), ['info', 'speed', 'pause', 'resume', 'abort', 'finalize', 'wait', 'resize', 'iops', 'within', 'min-rate', 'host-budget', 'guest-p99', 'snapshot', 'commit', 'complete'], 'ctl')
     same(bash('ctl', '--json', 'sock', 'f'), ['finalize'], 'ctl, behind an option')
     same(bash('ctl', 'sock', 'speed', ''), [], 'a rate')
     same(bash('pull', '--jobs', ''), [], 'a number')
