@@ -174,7 +174,7 @@ static bool may_flush(const struct bpull_disk *disk)
 }
 
 /* Of commits that were begun before: what ends badly is for SETTLE to see. */
-static void await_commit(const struct bpull_disk *disk, uint64_t number)
+static void await_flush(const struct bpull_disk *disk, uint64_t number)
 {
 	while (disk->commits.n_begun == number && commit_is_running(disk) &&
 	       !commit_is_stalled(disk))
@@ -188,7 +188,7 @@ static void flush_all(const struct snapshots *all)
 			commit_begin(all->tops[i].disk, COMMIT_HARD);
 	engine_rerun(all->engine);
 	for (unsigned i = 0; i < all->n; i++)
-		await_commit(all->tops[i].disk, all->tops[i].disk->commits.n_begun);
+		await_flush(all->tops[i].disk, all->tops[i].disk->commits.n_begun);
 }
 
 /* ---- HOLD, SETTLE ---- */
