@@ -196,7 +196,7 @@ def served(d):
     top, m = disk(d), manifest(d)
     change(d, 3 * MIB)
     remote = server(d)
-    process = serving(d, allow(d), named(d, m), '--pull')
+    process = serving(d, allow(d), named(d, m), '--pull', '--bandwidth=1M')  # its end is told to those who are there
     qmp, front = Qmp(d), Front(d)
     same(qmp.event('BLOCK_JOB_COMPLETED').get('x-errno'), 74, 'the error of the job')
     front.do('read', 0, 3 * MIB // 512, answer='no')
