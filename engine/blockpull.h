@@ -623,6 +623,9 @@ enum bpull_job_flags {
 	 * that what it copied may be of another state than the chain. Go on all the
 	 * same; the mark goes when the image has no link any more. */
 	BPULL_JOB_ACCEPT_MIXED = 1 << 3,
+	/* Of a commit of the image itself: the image is left as it is, and must not be used any
+	 * more. Without this it is emptied: it reads all from its backing file then. */
+	BPULL_JOB_KEEP = 1 << 4,
 };
 
 /* How copied clusters are written. */
@@ -704,7 +707,17 @@ struct bpull_job_options {
 	 * between the two, and its link leads to base, or goes; the image itself reads the same all
 	 * the time, and may be read-only. NULL: the image. Found as base is. */
 	const char *top;
-	uint32_t type; /* enum bpull_job_type: UNKNOWN or PULL, COMMIT */
+	/* enum bpull_job_type: UNKNOWN or PULL, COMMIT. COMMIT: what the files from top down to the
+	 * one above base hold is written into base (NULL: the file right below top), which grows
+	 * if it is shorter; then the link of the image above top leads to base. With top NULL the
+	 * image itself is committed, while its guest writes: READY, if it is to wait for finalize,
+	 * and when its guest's requests wait for a moment base becomes the disk's image. What base
+	 * reads changes from the start on. What the image reads does not, nor what a file above
+	 * top does; those between top and base must not be used any more. -ENOTSUP: a file that is
+	 * committed has internal snapshots; with VERIFY, compression, COPY_CLONE and
+	 * ON_ERROR_IGNORE. -EBUSY: another program or disk has base. -EINVAL: base is longer than
+	 * the image. */
+	uint32_t type;
 };
 
 struct bpull_job_info {

@@ -116,7 +116,7 @@ int guest_run_and_wait(struct guest *g, int *count)
 	struct bpull_engine *engine = g->op.engine;
 	struct waiter waiter = { .cond = PTHREAD_COND_INITIALIZER };
 
-	g->waiter = &waiter;
+	g->waits.call = &waiter;
 	guest_submit(g);
 	waiter_wait(engine, &waiter);
 	pthread_cond_destroy(&waiter.cond);

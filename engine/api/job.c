@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "engine/api/args.h"
+#include "engine/api/place.h"
 #include "engine/api/structs.h"
 #include "engine/blockpull.h"
 #include "engine/commit/batch.h"
@@ -23,6 +24,7 @@
 #include "engine/core/op.h"
 #include "engine/job/compression.h"
 #include "engine/job/damage.h"
+#include "engine/job/down.h"
 #include "engine/job/job.h"
 #include "engine/job/left.h"
 #include "engine/job/left_count.h"
@@ -44,7 +46,7 @@
 
 #define KNOWN_FLAGS                                                              \
 	(BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_START_PAUSED | BPULL_JOB_VERIFY | \
-	 BPULL_JOB_ACCEPT_MIXED)
+	 BPULL_JOB_ACCEPT_MIXED | BPULL_JOB_KEEP)
 
 static bool is_running(struct bpull_disk *disk)
 {
@@ -128,6 +130,11 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 	bool is_prepared = disk->may_write || !commit_is_clean(disk);
 	int rc;
 
+	if (down_is_active(disk)) {
+		rc = is_prepared ? 0 : layer_begin_writing(overlay, err);
+		return !rc && disk->base_name ? chain_plan_link(disk->chain, disk->base_name, err)
+					      : rc;
+	}
 	left_begin(&disk->job.left, overlay->backed_len);
 	/* Refuse here, with the image untouched, what would stop the job later. */
 	rc = chain_plan_link(disk->chain, disk->base_name, err);
@@ -201,7 +208,8 @@ static bool import(struct bpull_job_options *o, const struct bpull_job_options *
 	       o->compression <= BPULL_COMPRESSION_ZSTD && o->on_error <= BPULL_ON_ERROR_IGNORE &&
 	       o->guest_share <= 100 && o->copy <= BPULL_COPY_READ &&
 	       (o->compression || !o->compression_level) && copy_first_is_sound(o) &&
-	       (o->type == BPULL_JOB_TYPE_UNKNOWN || o->type == BPULL_JOB_TYPE_PULL);
+	       (o->type == BPULL_JOB_TYPE_UNKNOWN || o->type == BPULL_JOB_TYPE_PULL ||
+		o->type == BPULL_JOB_TYPE_COMMIT);
 }
 
 /* Refuses a job that writes on a disk that is open for reading only. */
@@ -237,35 +245,20 @@ static int begin_call(struct bpull_disk *disk, const struct bpull_job_options *o
 	}
 }
 
-/* *out: the disk whose image the job writes to, which may be a node that is to be freed. */
-static int find_worker(struct bpull_disk *disk, const struct bpull_job_options *o,
-		       struct bpull_disk **out, struct err *err)
-{
-	unsigned depth;
-	int rc;
-
-	*out = disk;
-	if (!o->top)
-		return 0;
-	if (flatten_is(disk))
-		return err_set(err, -EINVAL, "flattening has no other top than its source");
-	rc = chain_find_base(disk->chain, layer_set_opener(disk->chain->set), o->top, &depth, err);
-	if (rc)
-		return rc;
-	*out = node_new(disk, depth);
-	return *out ? 0 : err_set(err, -ENOMEM, "out of memory");
-}
-
-static int check_job(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
+static int check_job(struct bpull_disk *disk, const struct bpull_job_options *options,
+		     struct err *err)
 {
 	struct target target = { 0 };
+	struct bpull_job_options o;
 	struct bpull_disk *worker;
-	int rc = find_worker(disk, o, &worker, err);
+	struct place place;
+	int rc = place_find_worker(disk, options, &place, &worker, err);
 
 	if (rc)
 		return rc;
-	rc = may_start(worker, o, &target, err);
-	if (!rc)
+	o = place_options(options, disk, &place);
+	rc = may_start(worker, &o, &target, err);
+	if (!rc && !place.is_commit)
 		rc = check_writable(worker, &target, err);
 	free(target.base_name);
 	if (worker != disk)
@@ -321,21 +314,39 @@ static int start_job(struct bpull_disk *disk, const struct bpull_job_options *o,
 	return rc;
 }
 
+/* The same, of a commit. */
+static int start_commit(struct bpull_disk *disk, const struct bpull_job_options *o,
+			const struct place *place, struct err *err)
+{
+	int rc = down_open(disk, place->top ? 1 : 0, place->base - place_depth(place), err);
+
+	if (rc)
+		return rc;
+	rc = start_job(disk, o, err);
+	if (rc)
+		down_close(disk);
+	return rc;
+}
+
 /* The same, on the disk or on a node of it. */
-static int start_worker(struct bpull_disk *disk, const struct bpull_job_options *o,
+static int start_worker(struct bpull_disk *disk, const struct bpull_job_options *options,
 			struct bpull_disk **worker, struct err *err)
 {
-	int rc = find_worker(disk, o, worker, err);
+	struct bpull_job_options o;
+	struct place place;
+	int rc = place_find_worker(disk, options, &place, worker, err);
 
-	if (rc || *worker == disk)
-		return rc ? rc : start_job(disk, o, err);
-	rc = node_open(*worker, err);
+	if (rc)
+		return rc;
+	o = place_options(options, disk, &place);
+	if (*worker != disk)
+		rc = node_open(*worker, err);
 	if (rc) {
 		node_free(*worker);
 		return rc;
 	}
-	rc = start_job(*worker, o, err);
-	if (rc)
+	rc = place.is_commit ? start_commit(*worker, &o, &place, err) : start_job(*worker, &o, err);
+	if (rc && *worker != disk)
 		node_close(*worker);
 	return rc;
 }

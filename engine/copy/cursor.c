@@ -20,6 +20,7 @@
 
 #include "engine/copy/clone.h"
 #include "engine/copy/company.h"
+#include "engine/copy/down.h"
 #include "engine/copy/first.h"
 #include "engine/copy/plan.h"
 #include "engine/copy/proof.h"
@@ -98,13 +99,14 @@ static int prove(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, stru
 static struct range next_range(struct bpull_disk *disk)
 {
 	const struct layer *overlay = disk_overlay(disk);
+	uint64_t end = disk->walk->down.into ? disk->walk->down.end : overlay->backed_len;
 	struct range next;
 
 	if (disk->job.step != JOB_COPYING ||
 	    !copy_first_next(&disk->walk->first, &disk->walk->todo, &next))
 		next = range_set_from(&disk->walk->todo, disk->walk->company.begun.guest_off);
 	return (struct range){ round_down(next.lo, overlay->granule_len),
-			       MIN(round_up(next.hi, overlay->granule_len), overlay->backed_len) };
+			       MIN(round_up(next.hi, overlay->granule_len), end) };
 }
 
 /* Looks at the first extent of `next`. 0, TABLE_NEED or -errno. */
@@ -112,7 +114,9 @@ static int advance(struct bpull_disk *disk, struct range next, struct table_need
 {
 	enum plan_action action;
 	uint64_t len;
-	int rc = plan_next(disk->chain, next.lo, next.hi, &action, &len, need);
+	bool is_down = disk->walk->down.into;
+	int rc = is_down ? down_next(disk, next.lo, next.hi, &action, &len, need)
+			 : plan_next(disk->chain, next.lo, next.hi, &action, &len, need);
 
 	if (rc)
 		return rc;
@@ -120,8 +124,14 @@ static int advance(struct bpull_disk *disk, struct range next, struct table_need
 		pass(disk, next.lo, len, action);
 		return 0;
 	}
+	if (disk->job.step == JOB_PROVING && is_down) { /* no run came here: one more walk */
+		range_set_remove(&disk->walk->todo, next.lo, next.lo + len);
+		return 0;
+	}
 	if (disk->job.step == JOB_PROVING)
 		return prove(disk, next.lo, len, need);
+	if (is_down && action == PLAN_COPY)
+		return start_run(disk, next.lo, len);
 	return action == PLAN_COPY ? start_copy(disk, next.lo, len, need)
 				   : copy_run_start_zero(disk, next.lo, len);
 }

@@ -42,6 +42,8 @@ static bool is_reading(const struct copy_run *p)
 	case COPY_RUN_FILL:
 	case COPY_RUN_CLONE:
 	case COPY_RUN_CLONED:
+	case COPY_RUN_STORE:
+	case COPY_RUN_STORED:
 	case COPY_RUN_PUBLISH:
 	case COPY_RUN_GIVE_UP:
 	case COPY_RUN_GIVEN_UP:
@@ -56,7 +58,7 @@ static struct copy_run *find_run(const struct run_list *runs, uint64_t guest_off
 		if (guest_off < p->guest_off || guest_off >= p->guest_off + p->len)
 			continue;
 		if ((p->kind == RUN_COPY || p->kind == RUN_ON_READ) && !copy_run_in_pieces(p) &&
-		    (p->read.readers.is_here || is_reading(p)))
+		    !copy_run_goes_down(p) && (p->read.readers.is_here || is_reading(p)))
 			return p;
 	}
 	return NULL;

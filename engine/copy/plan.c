@@ -106,7 +106,14 @@ static void link_repeat(struct plan *plan)
 	}
 }
 
-static void add_part(struct plan *plan, uint32_t buf_off, const struct extent *e)
+void plan_begin(struct plan *plan, uint64_t guest_off)
+{
+	plan->guest_off = guest_off;
+	plan->len = 0;
+	plan->n_parts = plan->data_len = 0;
+}
+
+void plan_add(struct plan *plan, uint32_t buf_off, const struct extent *e)
 {
 	if (extend_part(plan, e))
 		return;
@@ -123,8 +130,7 @@ static void add_part(struct plan *plan, uint32_t buf_off, const struct extent *e
 		link_repeat(plan);
 }
 
-/* Cuts the plan back to len bytes, and sums it up. */
-static void finish_plan(struct plan *plan, uint32_t len)
+void plan_end(struct plan *plan, uint32_t len)
 {
 	plan->data_len = 0;
 	while (plan->n_parts && plan->parts[plan->n_parts - 1].buf_off >= len)
@@ -146,8 +152,7 @@ int plan_run(struct chain *chain, uint64_t guest_off, uint64_t end, uint32_t max
 	uint32_t at = 0, limit = MIN((uint64_t)max_len, end - guest_off);
 	uint64_t asked_to = piece_len; /* the caller has judged the first piece */
 
-	plan->guest_off = guest_off;
-	plan->n_parts = plan->data_len = 0;
+	plan_begin(plan, guest_off);
 	while (at < limit) {
 		struct extent e;
 		int rc;
@@ -182,10 +187,10 @@ int plan_run(struct chain *chain, uint64_t guest_off, uint64_t end, uint32_t max
 			at = round_up(at, piece_len);
 			break;
 		}
-		add_part(plan, at, &e);
+		plan_add(plan, at, &e);
 		at += e.len;
 	}
-	finish_plan(plan, at);
+	plan_end(plan, at);
 	plan->len = round_up(at, piece_len);
 	return 0;
 }

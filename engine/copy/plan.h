@@ -61,6 +61,13 @@ struct plan {
 int plan_run(struct chain *chain, uint64_t guest_off, uint64_t end, uint32_t max_len,
 	     uint32_t piece_len, struct plan *plan, struct table_need *need);
 
+/* A plan made extent by extent, from guest_off on: begin, add what was mapped for byte buf_off of
+ * the run, in order and at most PLAN_MAX_PARTS times, and end it after len bytes, which cuts off
+ * what is behind and sums it up. plan.len is the caller's to set. */
+void plan_begin(struct plan *plan, uint64_t guest_off);
+void plan_add(struct plan *plan, uint32_t buf_off, const struct extent *e);
+void plan_end(struct plan *plan, uint32_t len);
+
 /* How many parts from the compressed one, parts[i], on one request reads. *in_len: the bytes of
  * that request, which begins at parts[i].host_off. */
 unsigned plan_neighbours(const struct plan *plan, unsigned i, uint32_t *in_len);

@@ -28,9 +28,11 @@ int proof_begin(struct bpull_disk *disk)
 
 void proof_owe_all(struct bpull_disk *disk)
 {
+	const struct copy_down *down = &disk->walk->down;
+	uint64_t len = down->into ? down->end : disk_overlay(disk)->backed_len;
+
 	range_set_clear(&disk->walk->owed);
-	(void)range_set_add(&disk->walk->owed, 0,
-			    disk_overlay(disk)->backed_len); /* it has had a range */
+	(void)range_set_add(&disk->walk->owed, 0, len); /* it has had a range */
 }
 
 void proof_end(struct bpull_disk *disk)

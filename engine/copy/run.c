@@ -4,7 +4,8 @@
  *
  *   LOCK -> MAP -> CHARGE -> READ -> DECODE [-> SHARE] [-> COMPRESS] -> WRITE [-> FILL]
  *             |                                                                -> PUBLISH -> OVER
- *             \-> CLONE -> CLONED ------------------------------------------/
+ *             |\-> CLONE -> CLONED -----------------------------------------/
+ *             \-> [CHARGE ... DECODE] -> STORE -> STORED -> OVER, into a lower image (down.h)
  *   failed, or a clone refused: GIVE_UP -> GIVEN_UP -> OVER
  *
  * docs/architecture.md, "The states of a copy run", lists what is held in each phase and what may
@@ -26,6 +27,7 @@
 #include "engine/copy/clone.h"
 #include "engine/copy/compress.h"
 #include "engine/copy/digest.h"
+#include "engine/copy/down.h"
 #include "engine/copy/give_up.h"
 #include "engine/copy/left_out.h"
 #include "engine/copy/plan.h"
@@ -184,6 +186,8 @@ static enum step map(struct copy_run *p)
 	struct table_need need;
 	int rc;
 
+	if (copy_run_goes_down(p))
+		return down_map(p);
 	tell_pieces(p);
 	if (p->pieces.off)
 		copy_run_paid_is_done(p);
@@ -312,6 +316,8 @@ static enum step copy_run_step(struct op *op)
 	case COPY_RUN_COMPRESS: run_readers_serve(p); return copy_run_compress(p);
 	case COPY_RUN_WRITE: run_readers_serve(p); return copy_run_write(p);
 	case COPY_RUN_FILL: return copy_run_fill(p);
+	case COPY_RUN_STORE: return down_store(p);
+	case COPY_RUN_STORED: return down_stored(p);
 	case COPY_RUN_CLONE: return copy_run_clone(p);
 	case COPY_RUN_CLONED: return copy_run_cloned(p);
 	case COPY_RUN_PUBLISH: return publish(p);

@@ -62,6 +62,8 @@ struct run_list *copy_run_runs_of(const struct copy_run *p)
 
 enum copy_run_phase copy_run_after_read(const struct copy_run *p)
 {
+	if (copy_run_goes_down(p))
+		return COPY_RUN_STORE;
 	return p->compress.is_on ? COPY_RUN_COMPRESS : COPY_RUN_WRITE;
 }
 

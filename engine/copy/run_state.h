@@ -39,6 +39,8 @@ enum copy_run_phase {
 	COPY_RUN_FILL,     /* large cluster: pieces of zeros that must be written */
 	COPY_RUN_CLONE,    /* instead of CHARGE to WRITE: reserve, share blocks */
 	COPY_RUN_CLONED,
+	COPY_RUN_STORE, /* instead of WRITE and PUBLISH: requests of a lower image's node */
+	COPY_RUN_STORED,
 	COPY_RUN_PUBLISH,  /* in-memory tables; marks them dirty */
 	COPY_RUN_GIVE_UP,  /* failed, or refused by the file system: its space goes back */
 	COPY_RUN_GIVEN_UP, /* on the workers, to the file system; then to the format */
@@ -90,6 +92,12 @@ struct copy_run {
 static inline bool copy_run_in_pieces(const struct copy_run *p)
 {
 	return p->overlay->granule_len > p->piece_len;
+}
+
+/* It is of a job that copies into a lower image. */
+static inline bool copy_run_goes_down(const struct copy_run *p)
+{
+	return p->walk->down.into && p->kind != RUN_ON_READ;
 }
 
 /* Lets its clusters go; LOCK takes them again. */

@@ -35,7 +35,7 @@ static uint32_t choose_piece_len(const struct copy_run *p)
 	uint32_t granule_len = p->overlay->granule_len;
 	uint64_t len = MIN(granule_len, (uint32_t)RUN_MAX_LEN), piece_len = len;
 
-	if (p->kind == RUN_CLONE)
+	if (p->kind == RUN_CLONE || copy_run_goes_down(p))
 		return granule_len;
 	if (p->kind == RUN_COPY && !p->compress.is_on)
 		piece_len = cursor_piece_len(p->op.disk);
@@ -69,6 +69,8 @@ static int begin_run(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, 
 	p->piece_len = choose_piece_len(p);
 	p->len = copy_run_in_pieces(p) && buf ? overlay->granule_len
 					      : round_up(len, overlay->granule_len);
+	if (copy_run_goes_down(p))
+		p->len = len;
 	p->buf = buf;
 	p->lock = (struct range_lock){ .guest_off = round_down(guest_off, overlay->cluster_len),
 				       .owner = &p->op };

@@ -40,7 +40,9 @@ void copy_walk_begin(struct bpull_disk *disk, const struct bpull_job_options *o,
 
 	convoy_leave(&disk->engine->convoys, &walk->company.member);
 	/* The sets have their memory from proof_begin(), the list from copy_first_open(). */
-	*walk = (struct copy_walk){ .owed = walk->owed, .todo = walk->todo, .first = walk->first };
+	*walk = (struct copy_walk){
+		.owed = walk->owed, .todo = walk->todo, .first = walk->first, .down = walk->down
+	};
 	walk->how.copy = (enum bpull_copy)o->copy;
 	walk->how.compress = o->compression != BPULL_COMPRESSION_NONE;
 	walk->how.compression_level = o->compression_level;
@@ -61,6 +63,15 @@ bool copy_walk_again(struct bpull_disk *disk)
 		return false;
 	rounds->n++;
 	return true;
+}
+
+void copy_walk_anew(struct bpull_disk *disk)
+{
+	struct copy_rounds *rounds = &disk->walk->rounds;
+
+	rounds->n++;
+	rounds->n_stuck = 0;
+	rounds->owed_len = UINT64_MAX;
 }
 
 bool copy_walk_is_quiet(const struct bpull_disk *disk)

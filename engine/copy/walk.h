@@ -15,6 +15,7 @@
 #include "engine/blockpull.h"
 #include "engine/copy/charge.h"
 #include "engine/copy/clone.h"
+#include "engine/copy/down.h"
 #include "engine/copy/first.h"
 #include "engine/copy/left_out.h"
 #include "engine/copy/requests.h"
@@ -61,6 +62,7 @@ struct walk_company {
 struct copy_walk {
 	struct copy_how how;       /* walk.c */
 	struct copy_rounds rounds; /* walk.c */
+	struct copy_down down;     /* down.c, job/down.c */
 	/* cursor.c. Guest bytes that the walk has still to look at: the cursor takes them from the
 	 * front, a run that does not finish puts its own back. */
 	struct op cursor;
@@ -98,6 +100,8 @@ void copy_walk_begin(struct bpull_disk *disk, const struct bpull_job_options *op
 		     uint64_t now_ns);
 /* Begins one more walk over what is owed. False: proof after proof finds no less of it. */
 bool copy_walk_again(struct bpull_disk *disk);
+/* Begins one over something else that is owed: how the last one did says nothing of it. */
+void copy_walk_anew(struct bpull_disk *disk);
 /* Every run has ended, and so has what was in flight beside them. The cursor may have more to look
  * at. */
 bool copy_walk_is_quiet(const struct bpull_disk *disk);

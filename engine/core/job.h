@@ -13,8 +13,10 @@
 #include <stdint.h>
 
 #include "engine/blockpull.h"
+#include "engine/core/op.h"
 #include "engine/core/pace.h"
 #include "engine/core/pace_guest.h"
+#include "formats/core/layer.h"
 #include "io/base.h"
 
 struct file;
@@ -69,6 +71,19 @@ struct job_pace {
 	struct job_give_way way;
 };
 
+/* A commit into a lower layer (job/down.c). */
+struct job_down {
+	struct op grow; /* waits until that layer is long enough */
+	bool is_growing, is_grown;
+	bool is_held;                /* the guest's requests wait for the end */
+	bool is_quiet;               /* ... and none is in flight */
+	bool is_told;                /* READY was sent */
+	bool is_given_up;            /* the disk has another image */
+	unsigned n_looks, n_settles; /* at what a guest had written; commits at the end */
+	struct file *old_files;      /* of the image that was the disk's: its own first */
+	enum image_format old_format;
+};
+
 struct job {
 	enum job_step step;
 	uint32_t flags;    /* enum bpull_job_flags */
@@ -95,6 +110,7 @@ struct job {
 	struct job_pace pace;
 	struct job_left left;
 	struct job_time_left time_left;
+	struct job_down down;
 	bool has_retried; /* unwinding: the commit that found no space had another try */
 };
 

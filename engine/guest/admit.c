@@ -65,7 +65,7 @@ void guest_admit(struct guest *g)
 {
 	struct bpull_engine *engine = g->op.engine;
 
-	if (g->op.error || (!engine->guests.held.first && take_room(engine, g))) {
+	if (g->op.error || g->waits.op || (!engine->guests.held.first && take_room(engine, g))) {
 		op_ready(&g->op);
 		return;
 	}

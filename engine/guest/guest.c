@@ -39,6 +39,7 @@
 #include "engine/guest/chain_read.h"
 #include "engine/guest/flush.h"
 #include "engine/guest/grow.h"
+#include "engine/guest/inner.h"
 #include "engine/guest/new_clusters.h"
 #include "engine/guest/on_read.h"
 #include "engine/guest/request.h"
@@ -70,8 +71,11 @@ static void guest_over(struct guest *g)
 	guest_give_room(g);
 	if (disk->guests.dropping || disk->guests.draining || disk->nodes.n)
 		engine_rerun(disk->engine); /* the job may wait for the oldest to end */
-	if (g->waiter) {
-		waiter_done(g->waiter, g->op.error, g->status.n);
+	if (g->waits.op) {
+		inner_end(g);
+		free(g);
+	} else if (g->waits.call) {
+		waiter_done(g->waits.call, g->op.error, g->status.n);
 		g->op.engine->loop.has_news = true;
 		free(g);
 	} else {

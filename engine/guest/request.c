@@ -30,7 +30,8 @@ void guest_list_add(struct guest *g)
 	g->list.prev = all->last;
 	*(all->last ? &all->last->list.next : &all->first) = g;
 	all->last = g;
-	g->op.engine->guests.n++;
+	if (!g->waits.op)
+		g->op.engine->guests.n++;
 }
 
 void guest_list_remove(struct guest *g)
@@ -41,6 +42,8 @@ void guest_list_remove(struct guest *g)
 	*(g->list.next ? &g->list.next->list.prev : &all->last) = g->list.prev;
 	all->oldest_seq = all->first ? all->first->list.seq : all->next_seq;
 	g->list.prev = g->list.next = NULL;
+	if (g->waits.op)
+		return;
 	g->op.engine->guests.n--;
 	g->op.engine->guests.seen = true;
 }

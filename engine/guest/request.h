@@ -106,7 +106,11 @@ struct guest {
 	int failed;           /* GIVEN_UP: with this */
 	uint64_t sync_target; /* number of the commit to wait for; 0: not chosen yet */
 
-	struct waiter *waiter; /* the blocking call that waits; NULL: it ends with an event */
+	/* What waits for its end. Both NULL: it ends with an event. */
+	struct {
+		struct waiter *call; /* a blocking one */
+		struct op *op;       /* for which it was made (inner.h) */
+	} waits;
 	struct {
 		uint64_t cost; /* bytes of the guests' memory that it has; 0: it waits for room */
 		struct guest *next; /* of those that wait */

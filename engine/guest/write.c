@@ -23,6 +23,7 @@
 #include "engine/commit/commit.h"
 #include "engine/commit/state.h"
 #include "engine/copy/charge.h"
+#include "engine/copy/down.h"
 #include "engine/core/copied.h"
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
@@ -131,6 +132,7 @@ enum step guest_take_lock(struct guest *g)
 {
 	g->phase = GUEST_MAP;
 	g->alone |= g->kind != GUEST_WRITE;
+	down_note_written(g->op.disk, g->at, g->guest_off + g->len - g->at);
 	if (!g->locked)
 		guest_lock(g, g->at, g->guest_off + g->len - g->at);
 	if (g->lock.held)

@@ -32,6 +32,7 @@
 #include "engine/core/disk.h"
 #include "engine/core/events.h"
 #include "engine/core/fault.h"
+#include "engine/job/down.h"
 #include "engine/job/info.h"
 #include "engine/job/pace.h"
 #include "engine/job/steps.h"
@@ -94,6 +95,8 @@ static bool go_on(struct bpull_disk *disk)
 	job->n_gone_on++;
 	if (commit_is_stalled(disk))
 		commit_retry(disk);
+	if (down_is_on(disk))
+		down_go_on(disk);
 	/* Verifying, too: a list that is full may have begun it while the job was stopped. */
 	if (job->step == JOB_COPYING || job->step == JOB_PROVING || job->step == JOB_VERIFYING)
 		cursor_go_on(disk);
@@ -110,6 +113,8 @@ static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 		job_step_detaching(disk); /* it goes on even where a guest's commit stalls */
 		return;
 	}
+	if (down_is_on(disk) && disk->job.step != JOB_UNWINDING)
+		down_check(disk);
 	/* What was copied is made durable while it waits, if only that is possible. */
 	if (job_is_stopped(disk) && (disk->job.step != JOB_COPYING || commit_is_stalled(disk)))
 		return;
@@ -125,7 +130,9 @@ static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 	case JOB_PROVING: job_step_proving(disk); break;
 	case JOB_VERIFYING: job_step_verifying(disk); break;
 	case JOB_READY:
-		if (disk->job.finalize)
+		if (disk->job.finalize && down_is_active(disk))
+			down_finalize(disk);
+		else if (disk->job.finalize)
 			disk->job.step = JOB_DETACHING;
 		break;
 	case JOB_DETACHING: job_step_detaching(disk); break;
@@ -188,6 +195,13 @@ static void begin_idle(struct bpull_disk *disk)
 	job_publish_info(disk, job->start_ns);
 }
 
+static enum bpull_job_type type_of(const struct bpull_disk *disk)
+{
+	if (!down_is_on(disk))
+		return BPULL_JOB_TYPE_PULL;
+	return down_is_active(disk) ? BPULL_JOB_TYPE_ACTIVE_COMMIT : BPULL_JOB_TYPE_COMMIT;
+}
+
 /* The node's job is the disk's. */
 static void begin_for(struct bpull_disk *disk, struct bpull_disk *node)
 {
@@ -209,8 +223,10 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 			     .n_synced_before = disk->commits.n_synced,
 			     .verify = job->verify,
 			     .left = job->left };
-	job->counters.type = BPULL_JOB_TYPE_PULL;
+	job->counters.type = type_of(disk);
 	job->counters.end = overlay->has_backing && overlay->backed_len ? overlay->backed_len : 1;
+	if (down_is_on(disk))
+		job->counters.end = MAX(disk->walk->down.end, 1u);
 	disk->link = (struct link_state){ 0 };
 	copy_walk_begin(disk, o, job->start_ns);
 	pace_begin(disk, o, job->start_ns);
@@ -234,7 +250,8 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	job->paused = o->flags & BPULL_JOB_START_PAUSED;
 	proof_owe_all(disk);
 	cursor_start(disk);
-	company_join(disk);
+	if (!down_is_on(disk))
+		company_join(disk);
 	pace_start(disk, job->start_ns);
 	job_publish_info(disk, job->start_ns);
 }

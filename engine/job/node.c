@@ -23,8 +23,11 @@
 #include "io/err.h"
 #include "io/file.h"
 
-/* The chains that hold a node's layers: the disk's and the node's own. */
-#define N_CHAINS 2u
+/* Chains that hold a node's layers: that of the disk, those of its nodes, and this one's. */
+static unsigned n_chains(const struct bpull_disk *node)
+{
+	return 2 + node->nodes.of->nodes.n;
+}
 
 static void note_turned(struct bpull_disk *node)
 {
@@ -46,7 +49,7 @@ static void turn_back(struct bpull_disk *node)
 static int make_writable(struct bpull_disk *node, struct err *err)
 {
 	struct layer *overlay = disk_overlay(node);
-	int rc = chain_turn_writable(node->chain, 0, N_CHAINS, err);
+	int rc = chain_turn_writable(node->chain, 0, n_chains(node), err);
 
 	if (rc)
 		return rc;

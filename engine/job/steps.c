@@ -28,6 +28,7 @@
 #include "engine/core/fault.h"
 #include "engine/core/loop.h"
 #include "engine/guest/request.h"
+#include "engine/job/down.h"
 #include "engine/job/ends.h"
 #include "engine/job/info.h"
 #include "engine/job/target.h"
@@ -62,6 +63,7 @@ void job_conclude(struct bpull_disk *disk, enum bpull_job_status status)
 	verify_close(disk);
 	copy_first_close(&disk->walk->first);
 	proof_end(disk);
+	down_end(disk);
 	job_forget_target(disk);
 	commit_release(disk);
 	if (commit_is_stalled(disk) && disk->commits.waiters)
@@ -81,18 +83,19 @@ void job_conclude(struct bpull_disk *disk, enum bpull_job_status status)
  * kill behind it would leave a mixture without a mark. Unwinding marks the image itself. */
 static bool ensure_committed(struct bpull_disk *disk)
 {
+	struct bpull_disk *written = job_written(disk);
 	struct job *job = &disk->job;
 
 	if (!job->commit_target) {
-		if (commit_is_clean(disk))
+		if (commit_is_clean(written))
 			return true;
 		if (job->step != JOB_UNWINDING && mixed_check_files(disk))
 			return false;
-		job->commit_target = disk->commits.n_begun + 1;
+		job->commit_target = written->commits.n_begun + 1;
 	}
-	if (disk->commits.last_hard >= job->commit_target)
+	if (written->commits.last_hard >= job->commit_target)
 		return true;
-	commit_begin(disk, COMMIT_HARD);
+	commit_begin(written, COMMIT_HARD);
 	return false;
 }
 
@@ -128,9 +131,12 @@ static void finish_proof(struct bpull_disk *disk)
 		begin_verifying(disk, JOB_DETACHING);
 		return;
 	}
-	hide_pulled(disk);
 	job->counters.cur = job->counters.end;
 	job->step = JOB_DETACHING;
+	if (!down_is_active(disk) || disk->base_name)
+		hide_pulled(disk);
+	if (down_is_active(disk)) /* it has waited for finalize, if it was to */
+		return;
 	if (job->flags & BPULL_JOB_MANUAL_FINALIZE) {
 		job->step = JOB_READY;
 		events_push(disk, BPULL_JOB_READY, 0, job->message);
@@ -142,7 +148,8 @@ void job_step_copying(struct bpull_disk *disk, uint64_t now_ns)
 	const struct copy_walk *walk = disk->walk;
 	struct job *job = &disk->job;
 
-	if (verify_is_on(disk) && !verify_holes(disk))
+	if ((verify_is_on(disk) && !verify_holes(disk)) ||
+	    (down_is_on(disk) && !down_may_copy(disk)))
 		return;
 	throttle_release(disk, now_ns);
 	cursor_wake_rested(disk, now_ns);
@@ -150,7 +157,7 @@ void job_step_copying(struct bpull_disk *disk, uint64_t now_ns)
 		job->commit_target = 0;
 	if (cursor_is_done(disk)) {
 		job->commit_target = 0;
-		if (proof_is_complete(disk)) /* the rest was read, and was zeros */
+		if (proof_is_complete(disk) && !down_is_on(disk)) /* the rest was read, as zeros */
 			finish_proof(disk);
 		else
 			job->step = JOB_COMMITTING;
@@ -193,7 +200,14 @@ void job_step_committing(struct bpull_disk *disk)
 {
 	const struct layer *overlay = disk_overlay(disk);
 
-	if (!ensure_committed(disk) || !job_reclaim(disk))
+	if (!ensure_committed(disk))
+		return;
+	if (down_is_on(disk)) {
+		disk->job.step = JOB_PROVING;
+		cursor_start(disk);
+		return;
+	}
+	if (!job_reclaim(disk))
 		return;
 	if (overlay->no_tables) {
 		begin_round(disk);
@@ -213,10 +227,10 @@ void job_step_proving(struct bpull_disk *disk)
 	cursor_kick(disk);
 	if (!cursor_is_done(disk))
 		return;
-	if (proof_is_complete(disk))
-		finish_proof(disk);
-	else
+	if (!proof_is_complete(disk))
 		begin_round(disk);
+	else if (!down_is_on(disk) || down_proved(disk))
+		finish_proof(disk);
 }
 
 /* Copies that follow reads are not begun in this step (guest/request.c): when those in flight have
@@ -244,7 +258,9 @@ void job_step_verifying(struct bpull_disk *disk)
  * end before the header is written; a guest's later requests don't wait for that. */
 void job_step_detaching(struct bpull_disk *disk)
 {
-	if (!disk->link.changed) {
+	if (down_is_on(disk) && !disk->link.changed && !down_is_settled(disk))
+		return;
+	if (!disk->link.changed && (!down_is_active(disk) || disk->base_name)) {
 		guest_begin_drop(disk);
 		if (guest_may_drop(disk) && disk->guests.prepare != GUESTS_PREPARING)
 			commit_begin(disk, COMMIT_DETACH);
@@ -253,8 +269,13 @@ void job_step_detaching(struct bpull_disk *disk)
 	if (commit_is_detaching(disk))
 		return;
 	guest_end_drop(disk);
+	if (down_is_active(disk)) {
+		if (down_pivot(disk))
+			job_conclude(disk, BPULL_JOB_COMPLETED);
+		return;
+	}
 	if (!job_close_dropped(disk) || !mixed_clear(disk) || !job_finish_flatten(disk) ||
-	    !job_rest_node(disk))
+	    !down_rest(disk) || !job_rest_node(disk))
 		return;
 	job_conclude(disk, BPULL_JOB_COMPLETED); /* I4 */
 }
@@ -280,7 +301,7 @@ void job_step_unwinding(struct bpull_disk *disk)
 	/* First: a second signal may end the process before the job does. */
 	if (!job_abandon_flatten(disk))
 		return;
-	if (!copy_walk_is_quiet(disk) || verify_is_busy(disk))
+	if (!copy_walk_is_quiet(disk) || verify_is_busy(disk) || !down_rest(disk))
 		return;
 	if (!job_give_back_space(disk))
 		return;

@@ -98,6 +98,12 @@ int chain_map(struct chain *chain, unsigned from, uint64_t guest_off, uint64_t l
 	return map_layers(chain, from, chain->n_layers, guest_off, len, out, need);
 }
 
+int chain_map_between(struct chain *chain, unsigned from, unsigned to, uint64_t guest_off,
+		      uint64_t len, struct extent *out, struct table_need *need)
+{
+	return map_layers(chain, from, to, guest_off, len, out, need);
+}
+
 int chain_map_pulled(struct chain *chain, uint64_t guest_off, uint64_t len, struct extent *out,
 		     struct table_need *need)
 {

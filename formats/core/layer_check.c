@@ -24,3 +24,9 @@ int layer_repair(struct layer *layer, struct repair *repair, struct err *err)
 	assert(layer->ops->check);
 	return layer->ops->check->repair(layer, repair, err);
 }
+
+void layer_root(const struct layer *layer, uint64_t *host_off, uint64_t *len)
+{
+	assert(layer->ops->check);
+	layer->ops->check->root(layer, host_off, len);
+}

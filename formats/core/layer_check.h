@@ -74,6 +74,9 @@ struct layer_check_ops {
 	 * refers to what. 0, whatever could be done; -errno: a read, write or
 	 * barrier failed. */
 	int (*repair)(struct layer *layer, struct repair *repair, struct err *err);
+	/* Where the first table lies, host bytes: with all its bytes 0 the image holds nothing of
+	 * the guest's disk. */
+	void (*root)(const struct layer *layer, uint64_t *host_off, uint64_t *len);
 };
 
 static inline bool layer_can_check(const struct layer *layer)
@@ -86,5 +89,6 @@ void layer_describe(const struct layer *layer, struct layer_info *info);
 /* As struct layer_check_ops says. */
 int layer_check(struct layer *layer, struct check_result *result, struct err *err);
 int layer_repair(struct layer *layer, struct repair *repair, struct err *err);
+void layer_root(const struct layer *layer, uint64_t *host_off, uint64_t *len);
 
 #endif

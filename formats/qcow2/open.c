@@ -270,10 +270,19 @@ static const struct layer_claims_ops claims_ops = {
 	.mark_mixed = qcow2_mark_mixed,
 };
 
+static void qcow2_root(const struct layer *layer, uint64_t *host_off, uint64_t *len)
+{
+	const struct qcow2_hdr *hdr = &((const struct qcow2 *)layer)->hdr;
+
+	*host_off = hdr->l1_off;
+	*len = hdr->l1_size * UINT64_C(8);
+}
+
 static const struct layer_check_ops check_ops = {
 	.describe = qcow2_describe,
 	.check = qcow2_check,
 	.repair = qcow2_repair,
+	.root = qcow2_root,
 };
 
 static const struct layer_resize_ops resize_ops = {

@@ -133,10 +133,19 @@ static const struct layer_resize_ops resize_ops = {
 	.stage = qed_stage_len,
 };
 
+static void qed_root(const struct layer *layer, uint64_t *host_off, uint64_t *len)
+{
+	const struct qed *q = (const struct qed *)layer;
+
+	*host_off = q->l1_off;
+	*len = q->table_len;
+}
+
 static const struct layer_check_ops check_ops = {
 	.describe = qed_describe,
 	.check = qed_check,
 	.repair = qed_repair,
+	.root = qed_root,
 };
 
 /* No references are counted, so nothing is dirty outside the table cache and no space is freed. */

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * They take no room of the guests' memory: a request of the guest's may have the room and wait for
+ * the lock that a copy run holds, which waits for its inner request. There are no more of them than
+ * the job's runs, whose number is bounded. Nor do they count as a guest at work, to which the job
+ * would give way.
+ */
+#include "engine/guest/inner.h"
+
+#include <stdlib.h>
+
+#include "engine/blockpull.h"
+#include "engine/core/op.h"
+#include "engine/guest/request.h"
+#include "engine/guest/submit.h"
+#include "io/base.h"
+#include "io/file.h"
+
+static void submit(struct guest *g, struct op *op)
+{
+	g->waits.op = op;
+	g->op.urgent = false;
+	op->n_pending++;
+	guest_submit(g);
+}
+
+static void inner_write(struct bpull_disk *into, struct op *op, void *buf, uint64_t len,
+			uint64_t guest_off)
+{
+	struct iovec iov = { buf, len };
+
+	submit(guest_new_write(into, &iov, 1, guest_off, 0), op);
+}
+
+static void inner_zero(struct bpull_disk *into, struct op *op, uint64_t guest_off, uint64_t len)
+{
+	submit(guest_new_range(into, GUEST_ZEROES, guest_off, len, BPULL_IO_UNMAP), op);
+}
+
+const struct down_ops inner_ops = { .write = inner_write, .zero = inner_zero };
+
+void inner_grow(struct bpull_disk *node, struct op *op, uint64_t guest_len)
+{
+	submit(guest_new_grow(node, guest_len), op);
+}
+
+void inner_end(struct guest *g)
+{
+	struct op *op = g->waits.op;
+
+	op_set_error(op, g->op.error, g->op.error_file, g->op.error_off, g->op.error_was_read);
+	if (!--op->n_pending)
+		op_ready(op);
+}

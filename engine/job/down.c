@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "engine/job/down.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "engine/blockpull.h"
+#include "engine/commit/batch.h"
+#include "engine/commit/commit.h"
+#include "engine/commit/state.h"
+#include "engine/copy/cursor.h"
+#include "engine/core/aside.h"
+#include "engine/core/events.h"
+#include "engine/core/fault.h"
+#include "engine/core/loop.h"
+#include "engine/core/op.h"
+#include "engine/guest/hold.h"
+#include "engine/guest/inner.h"
+#include "engine/job/ends.h"
+#include "engine/job/node.h"
+#include "engine/job/settle.h"
+#include "formats/chain/chain.h"
+#include "formats/chain/chain_base.h"
+#include "formats/chain/empty.h"
+#include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
+#include "formats/core/layer_resize.h"
+#include "io/err.h"
+#include "io/file.h"
+
+/* So much a guest may have written since the last look when it is held for the rest: it waits for
+ * that long. Where it writes as fast as the job copies, that never comes: then after so many looks,
+ * and at most so much. */
+#define HOLD_LEN     (4 * MiB)
+#define HOLD_LOOKS   16u
+#define HOLD_MAX_LEN (256 * MiB)
+
+/* ---- before ---- */
+
+static struct layer *layer_at(const struct bpull_disk *disk, unsigned i)
+{
+	return disk->chain->layers[i];
+}
+
+/* A snapshot inside an image reads through it to the base, as it was when it was taken. */
+static int refuse_snapshots(const struct bpull_disk *disk, unsigned from, unsigned to,
+			    struct err *err)
+{
+	for (unsigned i = from; i < to; i++) {
+		struct layer_info info;
+		struct shown shown;
+
+		layer_describe(layer_at(disk, i), &info);
+		if (info.n_snapshots)
+			return err_set(err, -ENOTSUP,
+				       "%s: it has internal snapshots (%u), which read through to "
+				       "the file that would be changed; nothing was changed: "
+				       "delete them (qemu-img snapshot -d), or pull it first",
+				       file_show(layer_at(disk, i)->file, &shown),
+				       info.n_snapshots);
+	}
+	return 0;
+}
+
+/* The guest's disk would become longer at the end. */
+static int refuse_longer(const struct bpull_disk *disk, unsigned from, unsigned to, struct err *err)
+{
+	const struct layer *lower = layer_at(disk, to);
+	struct shown shown;
+
+	if (from || lower->guest_len <= disk_overlay(disk)->guest_len)
+		return 0;
+	return err_set(err, -EINVAL,
+		       "%s: its disk is longer than that of the image above it, which would become "
+		       "longer; nothing was changed: make that one longer first (blockpull resize)",
+		       file_show(lower->file, &shown));
+}
+
+/* How far the upper layers say what is read, and how long layer `to` must be for it. */
+static uint64_t down_end_of(const struct bpull_disk *disk, unsigned from, unsigned to)
+{
+	uint64_t len = disk_overlay(disk)->guest_len, upper_len = layer_at(disk, from)->guest_len;
+
+	return MIN(len, MAX(layer_at(disk, to)->guest_len, upper_len));
+}
+
+static int open_node(struct bpull_disk *disk, unsigned to, uint64_t end, struct bpull_disk **out,
+		     struct err *err)
+{
+	struct bpull_disk *node = node_new(disk_opened(disk), disk->nodes.depth + to);
+	int rc;
+
+	if (!node)
+		return err_set(err, -ENOMEM, "out of memory");
+	rc = end > layer_at(disk, to)->guest_len ? layer_may_grow(layer_at(disk, to), end, err) : 0;
+	if (!rc)
+		rc = node_open(node, err);
+	if (rc) {
+		node_free(node);
+		return rc;
+	}
+	*out = node;
+	return 0;
+}
+
+int down_open(struct bpull_disk *disk, unsigned from, unsigned to, struct err *err)
+{
+	struct copy_down *down = &disk->walk->down;
+	uint64_t end = down_end_of(disk, from, to);
+	struct bpull_disk *into = NULL;
+	int rc = refuse_snapshots(disk, from, to, err);
+
+	if (!rc)
+		rc = refuse_longer(disk, from, to, err);
+	if (!rc)
+		rc = open_node(disk, to, end, &into, err);
+	if (rc)
+		return rc;
+	*down = (struct copy_down){
+		.into = into, .ops = &inner_ops, .from = from, .to = to, .end = end
+	};
+	range_set_init(&down->written, disk->engine->budget.n_ranges);
+	rc = range_set_add(&down->written, 0, 1); /* any: for the memory */
+	range_set_clear(&down->written);
+	if (!rc)
+		return 0;
+	down_close(disk);
+	return err_set(err, rc, "out of memory");
+}
+
+void down_close(struct bpull_disk *disk)
+{
+	struct copy_down *down = &disk->walk->down;
+
+	node_close(down->into);
+	range_set_free(&down->written);
+	*down = (struct copy_down){ 0 };
+}
+
+/* ---- while it copies ---- */
+
+static enum step grown(struct op *op)
+{
+	op->disk->job.down.is_grown = true;
+	engine_rerun(op->engine);
+	return STEP_WAIT;
+}
+
+static void not_grown(struct op *op)
+{
+	op->disk->job.down.is_growing = false; /* a job that goes on tries again */
+	job_fail_op(op->disk, op);
+}
+
+static const struct op_kind grow_kind = { "grow below", grown, not_grown };
+
+static bool is_long_enough(struct bpull_disk *disk)
+{
+	const struct copy_down *down = &disk->walk->down;
+	struct job_down *state = &disk->job.down;
+
+	state->is_grown |= down->into->guests.len >= down->end;
+	if (state->is_grown || state->is_growing)
+		return state->is_grown;
+	state->is_growing = true;
+	op_init(&state->grow, &grow_kind, disk->engine, disk);
+	inner_grow(down->into, &state->grow, down->end);
+	return false;
+}
+
+static void let_guest_go(struct bpull_disk *disk)
+{
+	if (disk->job.down.is_held)
+		guest_release(disk);
+	disk->job.down.is_held = disk->job.down.is_quiet = false;
+}
+
+static void copy_written(struct bpull_disk *disk)
+{
+	down_owe_written(disk);
+	disk->job.step = JOB_COPYING;
+	disk->job.commit_target = 0;
+	cursor_start(disk);
+}
+
+bool down_may_copy(struct bpull_disk *disk)
+{
+	struct job_down *state = &disk->job.down;
+
+	if (!is_long_enough(disk))
+		return false;
+	if (!state->is_held)
+		return true;
+	if (disk->job.paused) { /* its guest does not wait for that */
+		let_guest_go(disk);
+		return true;
+	}
+	if (!state->is_quiet && !guest_is_held_quiet(disk))
+		return false;
+	if (!state->is_quiet)
+		copy_written(disk);
+	state->is_quiet = true;
+	return true;
+}
+
+void down_check(struct bpull_disk *disk)
+{
+	struct bpull_disk *into = disk->walk->down.into;
+	struct op failed = { .engine = disk->engine, .disk = disk };
+	struct shown shown;
+
+	if (into->poisoned)
+		job_fail(disk, into->poisoned,
+			 "%s: a write to it failed; what is above it stays as it was",
+			 file_show(disk_overlay(into)->file, &shown));
+	if (into->poisoned || !commit_is_stalled(into) || job_is_stopped(disk))
+		return;
+	op_set_error(&failed, commit_stall_error(into), disk_overlay(into)->file, 0, false);
+	job_fail_op(disk, &failed);
+}
+
+void down_go_on(struct bpull_disk *disk)
+{
+	if (commit_is_stalled(disk->walk->down.into))
+		commit_retry(disk->walk->down.into);
+}
+
+/* ---- a guest that writes meanwhile ---- */
+
+/* Looks once more at what it has written: that is copied while it goes on. */
+static bool looks_again(const struct bpull_disk *disk)
+{
+	uint64_t len = range_set_len(&disk->walk->down.written);
+
+	if (len <= HOLD_LEN)
+		return false;
+	return len > HOLD_MAX_LEN || disk->job.down.n_looks < HOLD_LOOKS;
+}
+
+static void wait_for_finalize(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	job->step = JOB_READY;
+	if (job->down.is_told)
+		return;
+	job->down.is_told = true;
+	events_push(disk, BPULL_JOB_READY, 0, job->message);
+}
+
+bool down_proved(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	if (!down_is_active(disk))
+		return true;
+	if (job->down.is_held && range_set_is_empty(&disk->walk->down.written))
+		return true;
+	if (job->down.is_held || looks_again(disk)) {
+		job->down.n_looks++;
+		copy_written(disk);
+		return false;
+	}
+	if (job->flags & BPULL_JOB_MANUAL_FINALIZE && !job->finalize) {
+		wait_for_finalize(disk);
+		return false;
+	}
+	guest_hold(disk);
+	job->down.is_held = true;
+	job->step = JOB_COPYING;
+	return false;
+}
+
+void down_finalize(struct bpull_disk *disk)
+{
+	disk->job.down.n_looks = 0;
+	copy_written(disk);
+}
+
+/* ---- the end ---- */
+
+static void give_image_up(struct bpull_disk *disk)
+{
+	struct bpull_disk *into = disk->walk->down.into;
+	struct job_down *state = &disk->job.down;
+	unsigned to = disk->link.changed ? 1 : disk->walk->down.to;
+
+	state->old_format = layer_format(disk_overlay(disk));
+	chain_hide(disk->chain, 0, 1);
+	chain_drop_hidden(disk->chain, disk_note_file_closing, disk->engine, &state->old_files);
+	chain_hide(disk->chain, 0, to - 1);
+	chain_drop_hidden(disk->chain, disk_note_file_closing, disk->engine, &disk->dropped_files);
+	disk->guests.len = disk_overlay(disk)->guest_len;
+	disk->guests.prepare = into->guests.prepare;
+	disk->may_write = into->may_write;
+	disk->since_opened = (typeof(disk->since_opened)){ 0 };
+	disk->poisoned = 0; /* that was of the other image */
+	disk->link.changed = state->is_given_up = true;
+}
+
+static void drop_old(struct bpull_disk *disk)
+{
+	struct file **last = &disk->dropped_files;
+
+	while (*last)
+		last = &(*last)->next_closing;
+	*last = STEAL(disk->job.down.old_files);
+}
+
+/* The image that was the disk's reads all from the new one: what the guest writes there shows in
+ * both. */
+static int empty_work(struct bpull_disk *disk, struct err *err)
+{
+	struct job_down *state = &disk->job.down;
+
+	return empty_image(state->old_files, state->old_format, err);
+}
+
+static void empty_end(struct bpull_disk *disk, int rc, const struct err *err)
+{
+	struct shown shown;
+
+	if (rc)
+		job_say_mixed(disk, 0,
+			      "%s: it could not be emptied, and does not read as the disk any more "
+			      "when that is written to: remove it (%s)",
+			      file_show(disk->job.down.old_files, &shown),
+			      err->message[0] ? err->message : strerror(-rc));
+}
+
+static const struct aside_kind empty_kind = { .name = "empty",
+					      .work = empty_work,
+					      .end = empty_end };
+
+bool down_is_settled(struct bpull_disk *disk)
+{
+	struct bpull_disk *into = disk->walk->down.into;
+	struct shown shown;
+
+	if (!disk_is_settled(into, &disk->job.down.n_settles))
+		return false;
+	if (!into->poisoned && commit_is_clean(into))
+		return true;
+	job_fail(disk, into->poisoned ? into->poisoned : commit_stall_error(into),
+		 "%s: what was copied into it could not be made durable; what is above it stays as "
+		 "it was",
+		 file_show(disk_overlay(into)->file, &shown));
+	return false;
+}
+
+bool down_pivot(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	if (!job->down.is_given_up) {
+		if (!disk_is_settled(disk, &job->down.n_settles))
+			return false;
+		give_image_up(disk);
+	}
+	if (job->down.old_files && !(job->flags & BPULL_JOB_KEEP) && !aside_do(disk, &empty_kind))
+		return false;
+	drop_old(disk);
+	let_guest_go(disk);
+	return job_close_dropped(disk);
+}
+
+bool down_rest(struct bpull_disk *disk)
+{
+	struct copy_down *down = &disk->walk->down;
+
+	if (!down_is_on(disk))
+		return true;
+	let_guest_go(disk);
+	if (disk->job.down.is_growing && !disk->job.down.is_grown)
+		return false;
+	if (down->into->guests.first || !disk_is_settled(down->into, &disk->job.down.n_settles))
+		return false;
+	return job_rest_node(down->into);
+}
+
+void down_end(struct bpull_disk *disk)
+{
+	struct copy_down *down = &disk->walk->down;
+
+	if (!down_is_on(disk))
+		return;
+	down->into->nodes.is_over = true;
+	range_set_free(&down->written);
+	*down = (struct copy_down){ 0 };
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "engine/job/settle.h"
+
+#include "engine/commit/batch.h"
+#include "engine/commit/commit.h"
+#include "engine/commit/state.h"
+#include "engine/core/disk.h"
+#include "formats/core/layer.h"
+#include "formats/core/layer_shared.h"
+
+/* Freed space is counted free by the next commit but one, or later where a table can't be read. */
+#define MAX_COMMITS 32u
+
+bool disk_is_settled(struct bpull_disk *disk, unsigned *n_commits)
+{
+	if (disk->poisoned || commit_is_stalled(disk))
+		return true;
+	if (disk->guests.first || disk->guests.draining || disk->guests.discard.runs ||
+	    commit_is_running(disk))
+		return false;
+	if (commit_is_clean(disk) && !layer_has_freed(disk_overlay(disk)))
+		return !disk->n_background;
+	if (*n_commits == MAX_COMMITS)
+		return true;
+	++*n_commits;
+	commit_begin(disk, COMMIT_HARD);
+	return !commit_is_running(disk);
+}

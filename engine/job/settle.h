@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* A disk whose image is to change hands: nothing of it is in memory only. */
+#ifndef BLOCKPULL_JOB_SETTLE_H
+#define BLOCKPULL_JOB_SETTLE_H
+
+#include <stdbool.h>
+
+#include "io/base.h"
+
+struct bpull_disk;
+
+/* No request of the disk begins. True: all of it is durable, and space that was let go is free; or
+ * that can't be had: the disk is poisoned, or its commit finds no space. False: something is in
+ * flight for it, whose end runs the engine again. *n_commits: those begun, 0 at first. */
+bool disk_is_settled(struct bpull_disk *disk, unsigned *n_commits);
+
+#endif
