@@ -154,7 +154,7 @@ DEEDS = {
         transaction(('blockdev-snapshot', {'node': 'drive0', 'overlay': 'n1'}), properties={'completion-mode': 'individual'}), 'nodes'],
     'a stream into a file in the middle': [
         sync('s1'), sync('s2', 's1'), DATA, stream('s1', base_node='mid'), ENDED, MORE, SEEN,
-        stream('s1', bottom='s1'), 'two ends', stream('mid'), 'three ends', SEEN],
+        stream('s1', bottom='s1'), ('until', ENDED, 2), stream('mid'), ('until', ENDED, 3), SEEN],
     'a file in the middle that lets all below it go': [
         sync('s1'), DATA, stream('drive0', auto_finalize=False), 'BLOCK_JOB_PENDING', *job('job-finalize'), ENDED, MORE, SEEN],
     'a stream into the file below the image': [
@@ -174,14 +174,14 @@ COMMITS = {
         MORE, *job('block-job-complete'), 'BLOCK_JOB_PENDING', *job('job-complete', 'job-pause'), *job('job-finalize'),
         'JOB_STATUS_CHANGE concluded', *job('job-complete'), *job('job-dismiss'), ENDED, 'nodes', SEEN],
     'a commit of the image, canceled when it is ready': [
-        sync('s1'), DATA, commit('s1', base_node='drive0'), READY, MORE, *job('job-cancel'), ENDED, 'nodes', SEEN],
+        sync('s1'), DATA, commit('s1', base_node='drive0'), READY, MORE, *job('job-cancel'), ENDED, 'names', SEEN],
     'a commit of the image, ended without a turn': [
-        sync('s1'), DATA, commit('s1', base_node='drive0'), READY, MORE, *job('block-job-cancel'), ENDED, 'nodes', SEEN],
+        sync('s1'), DATA, commit('s1', base_node='drive0'), READY, MORE, *job('block-job-cancel'), ENDED, 'names', SEEN],
     'a commit of the image, canceled by force': [
-        sync('s1'), DATA, commit('s1', base_node='drive0'), READY, *job('block-job-cancel', force=True), ENDED, 'nodes'],
+        sync('s1'), DATA, commit('s1', base_node='drive0'), READY, *job('block-job-cancel', force=True), ENDED, 'names'],
     'a commit of the image, canceled when it is pending': [
         sync('s1'), DATA, commit('s1', base_node='drive0', auto_finalize=False), READY, *job('job-complete'), 'BLOCK_JOB_PENDING',
-        *job('job-cancel'), ENDED, 'nodes', MORE, SEEN],
+        *job('job-cancel'), ENDED, 'names', MORE, SEEN],
     'a commit of the image, paused when it is ready': [
         sync('s1'), DATA, commit('s1', base_node='drive0'), READY, *job('job-pause'), 'JOB_STATUS_CHANGE standby', *job('job-pause'),
         *job('job-complete'), *job('job-resume'), ENDED, 'nodes', MORE, SEEN],
@@ -191,7 +191,7 @@ COMMITS = {
     'a commit of a file in the middle': [
         sync('s1'), sync('s2', 's1'), DATA, commit('s2', top_node='s1', base_node='drive0'), ENDED, 'nodes', verb('blockdev-del', node_name='s1'),
         MORE, SEEN, commit('s2', top_node='drive0', base_node='mid', auto_finalize=False, auto_dismiss=False), 'BLOCK_JOB_PENDING',
-        *job('job-complete'), *job('job-finalize'), 'JOB_STATUS_CHANGE concluded', *job('job-dismiss'), ENDED, SEEN],
+        *job('job-complete'), *job('job-finalize'), ('until', 'JOB_STATUS_CHANGE concluded', 2), *job('job-dismiss'), ('until', ENDED, 2), SEEN],
     'what a job keeps from others': [
         sync('s1'), DATA, commit('s1', base_node='drive0', speed=1), verb('job-complete', id='j'), verb('block-job-complete', device='j'),
         *job('job-cancel'), ENDED],
