@@ -156,6 +156,10 @@ static bool wants_stop(const struct bpull_disk *disk, const struct op *op)
 	if (disk->poisoned || disk->job.step == JOB_IDLE || disk->job.step == JOB_UNWINDING ||
 	    disk->link.changed)
 		return false;
+	/* Its guest is held: it must not wait for the program. */
+	if (disk->job.step == JOB_DETACHING &&
+	    disk->job.counters.type == BPULL_JOB_TYPE_ACTIVE_COMMIT)
+		return false;
 	if (fault_is_of_source(op, -EHOSTUNREACH))
 		return true;
 	switch (disk->job.on_error) {

@@ -191,16 +191,20 @@ bool down_may_copy(struct bpull_disk *disk)
 		return false;
 	if (!state->is_held)
 		return true;
-	if (disk->job.paused) { /* its guest does not wait for that */
-		let_guest_go(disk);
-		return true;
-	}
 	if (!state->is_quiet && !guest_is_held_quiet(disk))
 		return false;
 	if (!state->is_quiet)
 		copy_written(disk);
 	state->is_quiet = true;
 	return true;
+}
+
+void down_yield(struct bpull_disk *disk)
+{
+	enum job_step step = disk->job.step;
+
+	if (step == JOB_COPYING || step == JOB_COMMITTING || step == JOB_PROVING)
+		let_guest_go(disk);
 }
 
 void down_check(struct bpull_disk *disk)
