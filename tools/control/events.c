@@ -23,6 +23,14 @@ void control_add_text(struct json_object *object, const char *key, const char *t
 	free(utf8);
 }
 
+void control_add_item(struct json_object *array, const char *text)
+{
+	char *utf8 = text_utf8(text);
+
+	json_object_array_add(array, utf8 ? json_object_new_string(utf8) : NULL);
+	free(utf8);
+}
+
 void control_add_number(struct json_object *object, const char *key, uint64_t value)
 {
 	json_object_object_add(object, key, json_object_new_uint64(value));
@@ -101,6 +109,8 @@ void control_tell_end(struct control_target *target, const struct control_job *j
 	 * process. */
 	job_json_progress(progress, &job->end, &job->since);
 	json_object_object_add(data, "x-progress", progress);
+	if (job->lost && json_object_array_length(job->lost))
+		json_object_object_add(data, "x-dropped", json_object_get(job->lost));
 	control_tell(target, event, data);
 }
 

@@ -24,6 +24,7 @@ struct json_object *control_take_news(struct control_target *target);
 
 /* Members of any object. */
 void control_add_text(struct json_object *object, const char *key, const char *text);
+void control_add_item(struct json_object *array, const char *text);
 void control_add_number(struct json_object *object, const char *key, uint64_t value);
 void control_add_bool(struct json_object *object, const char *key, bool value);
 /* How far a job is, as QEMU's jobs say it. */

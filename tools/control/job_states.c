@@ -135,14 +135,16 @@ static void job_states_conclude(struct control_target *target, struct control_jo
 }
 
 /* The chain is another one now, or has stayed what it was when it was to change. */
-static void job_states_settle(struct control_target *target, const struct control_job *job)
+static void job_states_settle(struct control_target *target, struct control_job *job)
 {
 	bool has_turned = job->is_active && job->end.status == BPULL_JOB_COMPLETED;
 
 	/* A process that ends with its job is asked nothing more. */
 	if (!target->disk || !target->stays)
 		return;
-	control_nodes_settle(target, has_turned ? job->base : NULL);
+	if (!job->lost)
+		job->lost = json_object_new_array();
+	control_nodes_settle(target, has_turned ? job->base : NULL, job->lost);
 	if (job->is_active && target->top && target->chain_turned)
 		target->chain_turned(target->owner, target->top);
 }

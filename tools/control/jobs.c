@@ -40,6 +40,7 @@ void control_job_free(struct control_job *job)
 	free(job->base);
 	free(job->base_name);
 	free(job->top);
+	json_object_put(job->lost);
 	free(job);
 }
 

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/control/events.h"
 #include "tools/control/names.h"
 
 static void nodes_free(struct control_node *node)
@@ -192,7 +193,7 @@ static void nodes_turn(struct control_target *target, const char *top)
 			target->top = node;
 }
 
-void control_nodes_settle(struct control_target *target, const char *top)
+void control_nodes_settle(struct control_target *target, const char *top, struct json_object *lost)
 {
 	struct control_node *node = target->nodes, *next;
 	struct control_node *last = node, *old = target->top;
@@ -207,6 +208,7 @@ void control_nodes_settle(struct control_target *target, const char *top)
 		is_last = node == last;
 		if (!node->is_in_chain || control_node_is_in_chain(target, node, &depth))
 			continue;
+		control_add_item(lost, node->path);
 		node->is_in_chain = false;
 		node->is_read_only = node != old;
 		if (node->is_added)

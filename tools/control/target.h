@@ -51,6 +51,7 @@ struct control_job {
 	struct bpull_job_options options;
 	char *base, *base_name, *top; /* of the options */
 	struct job_since since;
+	struct json_object *lost; /* the paths that the chain has lost by it: an array, or NULL */
 	/* Where it has ended, or is suspended: */
 	struct bpull_job_info end;
 	char error[1024]; /* as QMP has it; "": it completed */

@@ -308,6 +308,18 @@ def killed_behind_commit(d):
     same(images.image_check(f'{d}/top.img', 'qcow2') & ~3, 0, 'check')
 
 
+@case('the end of a job tells which files the chain has lost by it')
+def lost(d):
+    chain(d)
+    process, client, _ = start_ours(d, *(f'node-name={node}' for node in NODES))
+    play(client, d, [qmp_sequences.sync('s1'), qmp_sequences.commit('s1', base_node='drive0'), qmp_sequences.READY, *qmp_sequences.job('job-complete'),
+                     qmp_sequences.ENDED, qmp_sequences.stream('drive0', bottom='drive0'), ('until', qmp_sequences.ENDED, 2),
+                     qmp_sequences.stream('drive0'), ('until', qmp_sequences.ENDED, 3)], None)
+    told = [event['data'].get('x-dropped') for event in client.events if event['event'] == 'BLOCK_JOB_COMPLETED']
+    same(told, [[f'{d}/s1.img'], None, [f'{d}/mid.img', f'{d}/base.img']], 'x-dropped')
+    end(d, process)
+
+
 def wait_for_state(d, state):
     deadline = time.monotonic() + harness.WAIT
     while (job := bp('ctl', f'{d}/c', 'info', '--json').json()).get('state') != state:
