@@ -13,7 +13,7 @@ import harness
 import images
 import qmp_sequences
 import serve_rig
-from harness import USAGE, bp, case, check, refused, same
+from harness import USAGE, Failed, bp, case, check, refused, same
 from qmp_rig import Qmp, chain, end, start_ours, start_qemu
 
 RECORDED = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'qmp_recorded.json')
@@ -306,6 +306,35 @@ def killed_behind_commit(d):
     through_rings(front)(['read -P 21 0 512k', 'read -P 22 512k 1M'])
     over(server, front)
     same(images.image_check(f'{d}/top.img', 'qcow2') & ~3, 0, 'check')
+
+
+@case('every byte of a machine that writes at random while its chain grows and shrinks')
+def under_load(d):
+    top = serve_rig.disk(d)
+    program = os.path.join(os.path.dirname(harness.blockpull), '..', 'tests', 'vhost_frontend')
+    storm = harness.start(program, 'storm', '-f', serve_rig.FIRST, '-d', 32, '-q', 2, '-s', 5, '--', harness.blockpull, 'serve', '--quiet',
+                          f'--socket-path={d}/s', f'--control={d}/c', f'--snapshot-dir={d}', '--node-name=drive0', '--node-name=base', top)
+    client = Qmp(f'{d}/c', storm)
+    n, ends, answers = 0, 0, []
+    try:
+        while True:
+            a, b, c = (f'{name}{n}' for name in 'abc')
+            between = [], [qmp_sequences.commit(c, top_node=b, base_node=a)], [qmp_sequences.stream(b, base_node='drive0')]
+            steps = [qmp_sequences.sync(a), qmp_sequences.sync(b, a), qmp_sequences.sync(c, b), *between[n % 3]]
+            ends += len(between[n % 3])
+            steps += [('until', qmp_sequences.ENDED, ends), qmp_sequences.commit(c, base_node='drive0'), ('until', qmp_sequences.READY, n + 1),
+                      *qmp_sequences.job('job-complete'), ('until', qmp_sequences.ENDED, ends + 1)]
+            answers += play(client, d, steps, None)['answers']
+            n, ends = n + 1, ends + 1
+    except (Failed, OSError):
+        if harness.finish(storm, timeout=60).rc:  # else the machine has ended, and all of it was right
+            raise
+    harness.note(f'{n} times')
+    check(n >= 1, 'not once')
+    same([answer for answer in answers if answer[1] != {}], [], 'the answers')
+    failed = [event for event in client.events if event['event'] == 'BLOCK_JOB_COMPLETED' and 'error' in event['data']]
+    same(failed, [], 'jobs')
+    same(images.image_check(top, 'qcow2') & ~3, 0, 'check')
 
 
 @case('the end of a job tells which files the chain has lost by it')
