@@ -110,7 +110,8 @@ static int map_action(struct plan_walk *w, enum plan_action action, uint64_t gue
 
 /* Compressed data that lies inside another guest cluster (QEMU 7.2 puts it there after a discard)
  * maps well, and one of the two is overwritten: only a look at the whole layer tells. One look is
- * enough for all jobs, but of a block device, to which others may have written without a trace. */
+ * enough for all jobs, but of a block device, to which others may have written without a trace,
+ * and of what a job of its own changes. */
 static int check_packed(struct plan_walk *w, struct err *err)
 {
 	for (unsigned i = 1; i < w->chain->n_layers; i++) {
@@ -137,7 +138,7 @@ static int check_packed(struct plan_walk *w, struct err *err)
 				       "(compressed data inside them, or tables); nothing was "
 				       "changed: see blockpull check, or restore it from a copy",
 				       file_show(layer->file, &shown), found.n_overlaps);
-		layer->is_checked = !layer->file->is_block;
+		layer->is_checked = !layer->file->is_block && !layer->is_overlay;
 	}
 	return 0;
 }
