@@ -112,14 +112,22 @@ static void widen(struct range *range, const struct extent *e)
 	range->hi = e->guest_off + e->len;
 }
 
-/* A compressed cluster is read whole, whatever is wanted of it. */
+/* Whole clusters are read: the overlay's, since a run has the lock of all that it touches of one
+ * (and with extended L2 entries other reads want the rest); and a compressed one, whatever is
+ * wanted of it. Once a run has let go, what comes before it is not asked for any more: the overlay
+ * may have it. */
 static void set_with(const struct chain_read *g, const struct layer *layer, const struct extent *e,
 		     struct run_reader *r)
 {
-	bool is_whole = e->kind == EXTENT_COMPRESSED && !g->again.n;
+	uint32_t cluster_len = disk_overlay(g->op->disk)->cluster_len;
+	uint64_t lo = round_down(e->guest_off, cluster_len), hi = e->guest_off + e->len;
 
-	r->with_lo = e->guest_off - (is_whole ? MIN((uint64_t)e->skip, e->guest_off) : 0);
-	r->with_hi = is_whole ? r->with_lo + layer->cluster_len : e->guest_off + e->len;
+	if (e->kind == EXTENT_COMPRESSED && e->skip <= e->guest_off) {
+		lo = MIN(lo, e->guest_off - e->skip);
+		hi = MAX(hi, e->guest_off - e->skip + layer->cluster_len);
+	}
+	r->with_lo = g->again.n ? e->guest_off : lo;
+	r->with_hi = round_up(hi, cluster_len);
 }
 
 /* From a copy run, as far as that goes: *e may get shorter. */
