@@ -176,6 +176,18 @@ static void text_seeds(void)
 		"\"speed\":0}}\n"
 		"{\"execute\":\"block-job-cancel\",\"arguments\":{\"device\":\"drive0\",\"force\":"
 		"true}}\n",
+		"{\"execute\":\"transaction\",\"arguments\":{\"actions\":[{\"type\":"
+		"\"blockdev-snapshot-sync\",\"data\":{\"device\":\"drive0\",\"snapshot-file\":"
+		"\"s\"}},{\"type\":\"abort\",\"data\":{}}],\"properties\":{\"completion-mode\":"
+		"\"grouped\"}}}\n",
+		"{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"qcow2\",\"node-name\":"
+		"\"n\",\"file\":{\"driver\":\"file\",\"filename\":\"s\"},\"backing\":null,"
+		"\"cache\":{\"direct\":true}}}\n{\"execute\":\"blockdev-snapshot\",\"arguments\":"
+		"{\"node\":\"drive0\",\"overlay\":\"n\"}}\n{\"execute\":\"blockdev-del\","
+		"\"arguments\":{\"node-name\":\"n\"}}\n",
+		"{\"execute\":\"block-commit\",\"arguments\":{\"device\":\"drive0\",\"base-node\":"
+		"\"b1\",\"filter-node-name\":\"f\"}}\n{\"execute\":\"job-complete\","
+		"\"arguments\":{\"id\":\"drive0\"}}\n",
 		"{\"execute\":\"query-commands\"}\nnonsense\n[]\n{}\n{\"execute\":1}"
 		"\n\"\\ud800\"\n",
 	};

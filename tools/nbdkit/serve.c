@@ -49,7 +49,7 @@ static const struct bpull_disk_options others = { .size = sizeof(others) };
 static const char *serve_job_word(enum bpull_job_status status)
 {
 	switch (status) {
-	case BPULL_JOB_COMPLETED: return "completed: the image stands alone";
+	case BPULL_JOB_COMPLETED: return "completed";
 	case BPULL_JOB_FAILED: return "failed";
 	case BPULL_JOB_CANCELED: return "canceled";
 	case BPULL_JOB_READY: return "ready to drop the link";
@@ -59,12 +59,17 @@ static const char *serve_job_word(enum bpull_job_status status)
 
 static void serve_tell(const struct bpull_event *event)
 {
+	struct bpull_job_info info = { .size = sizeof(info) };
+	const char *job;
+
+	bpull_job_get_info(disk, &info);
+	job = info.type == BPULL_JOB_TYPE_PULL ? "pull" : "commit";
 	if (event->type == BPULL_EVENT_JOB_STOPPED)
-		nbdkit_error("pull stopped: %s", event->message);
+		nbdkit_error("%s stopped: %s", job, event->message);
 	else if (event->type == BPULL_EVENT_JOB && event->status == BPULL_JOB_FAILED)
-		nbdkit_error("pull failed: %s", event->message);
+		nbdkit_error("%s failed: %s", job, event->message);
 	else if (event->type == BPULL_EVENT_JOB)
-		nbdkit_debug("pull %s", serve_job_word(event->status));
+		nbdkit_debug("%s %s", job, serve_job_word(event->status));
 }
 
 /* What clients see of a lost server is a disk that is slow, and then errors. */
