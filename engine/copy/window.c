@@ -74,9 +74,17 @@ static bool may_go_alone(const struct bpull_disk *disk)
 	       !commit_is_overdue(disk) && !verify_is_full(disk);
 }
 
+/* A commit's runs would write behind the lower image's end, which is being moved. */
+static bool is_too_short_below(const struct bpull_disk *disk)
+{
+	const struct copy_down *down = &disk->walk->down;
+
+	return down->into && down->into->guests.len < down->end;
+}
+
 bool cursor_may_go(const struct bpull_disk *disk)
 {
-	return may_go_alone(disk) && company_lets_go(disk);
+	return !is_too_short_below(disk) && may_go_alone(disk) && company_lets_go(disk);
 }
 
 bool cursor_is_held(const struct bpull_disk *disk)
