@@ -54,6 +54,15 @@ enum bpull_virt_block_rebase_flags {
 	BPULL_VIRT_BLOCK_REBASE_BANDWIDTH_BYTES = 1 << 6,
 };
 
+/* virDomainBlockCommitFlags. */
+enum bpull_virt_block_commit_flags {
+	BPULL_VIRT_BLOCK_COMMIT_SHALLOW = 1 << 0,
+	BPULL_VIRT_BLOCK_COMMIT_DELETE = 1 << 1, /* refused: files are the program's to remove */
+	BPULL_VIRT_BLOCK_COMMIT_ACTIVE = 1 << 2,
+	BPULL_VIRT_BLOCK_COMMIT_RELATIVE = 1 << 3,
+	BPULL_VIRT_BLOCK_COMMIT_BANDWIDTH_BYTES = 1 << 4,
+};
+
 /* virDomainBlockJobInfoFlags. */
 enum bpull_virt_block_job_info_flags {
 	BPULL_VIRT_BLOCK_JOB_INFO_BANDWIDTH_BYTES = 1 << 0,
@@ -62,7 +71,7 @@ enum bpull_virt_block_job_info_flags {
 /* virDomainBlockJobAbortFlags. */
 enum bpull_virt_block_job_abort_flags {
 	BPULL_VIRT_BLOCK_JOB_ABORT_ASYNC = 1 << 0,
-	BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT = 1 << 1, /* of copy jobs: always refused */
+	BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT = 1 << 1, /* of a commit of the image itself */
 };
 
 /* virDomainBlockJobSetSpeedFlags. */
@@ -115,13 +124,25 @@ BPULL_API int bpull_virt_block_pull(struct bpull_virt *virt, const char *path,
 BPULL_API int bpull_virt_block_rebase(struct bpull_virt *virt, const char *path, const char *base,
 				      unsigned long bandwidth, unsigned int flags,
 				      struct bpull_error *error);
+/* As virDomainBlockCommit(): what the files from `top` down to above `base` hold goes into `base`.
+ * base NULL: the chain's last file, or with SHALLOW the one right below top; with SHALLOW it must
+ * be NULL. top NULL: the image itself, which needs ACTIVE. Then the job is READY when all is there,
+ * and goes on with what the guest writes, until bpull_virt_block_job_abort() ends it: with PIVOT
+ * the disk's image is `base` from then on, and the old one is left as it is; without, nothing has
+ * changed for it. RELATIVE as of bpull_virt_block_rebase(). No other image may read from base, or
+ * from a file between: that is the program's to know. -EINVAL: flags that do not go together,
+ * -ENOTSUP: DELETE. */
+BPULL_API int bpull_virt_block_commit(struct bpull_virt *virt, const char *path, const char *base,
+				      const char *top, unsigned long bandwidth, unsigned int flags,
+				      struct bpull_error *error);
 /* As virDomainGetBlockJobInfo(): 1 and *info filled; 0: no job runs on it; -1. */
 BPULL_API int bpull_virt_block_job_info(struct bpull_virt *virt, const char *path,
 					struct bpull_virt_block_job_info *info, unsigned int flags,
 					struct bpull_error *error);
 /* As virDomainBlockJobAbort(): when it returns 0 no job runs any more, with ASYNC it may still. The
  * job may win and complete. A CANCELED event is sent in both cases. A later pull goes on where it
- * stopped. */
+ * stopped. PIVOT: completes a commit of the image itself, which must be READY (-EAGAIN); of
+ * others -EINVAL. */
 BPULL_API int bpull_virt_block_job_abort(struct bpull_virt *virt, const char *path,
 					 unsigned int flags, struct bpull_error *error);
 /* As virDomainBlockJobSetSpeed(). */

@@ -134,6 +134,21 @@ static int hold_running(struct bpull_virt *virt, const char *path, struct virt_d
 	return virt_fail(error, -ENOENT, "no block job runs on that disk");
 }
 
+static int pivot(struct bpull_disk *disk, struct bpull_error *error)
+{
+	struct bpull_job_info info = { .size = sizeof(info) };
+	int rc;
+
+	bpull_job_get_info(disk, &info);
+	if (info.type != BPULL_JOB_TYPE_ACTIVE_COMMIT)
+		return virt_fail(error, -EINVAL,
+				 "only a commit of the image itself can be pivoted");
+	rc = bpull_job_finalize(disk);
+	if (rc == -EAGAIN)
+		return virt_fail(error, rc, "the commit is not READY for a pivot yet");
+	return rc ? virt_fail(error, rc, "no block job runs on that disk") : 0;
+}
+
 int bpull_virt_block_job_abort(struct bpull_virt *virt, const char *path, unsigned int flags,
 			       struct bpull_error *error)
 {
@@ -146,11 +161,14 @@ int bpull_virt_block_job_abort(struct bpull_virt *virt, const char *path, unsign
 			     BPULL_VIRT_BLOCK_JOB_ABORT_ASYNC | BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT,
 			     error))
 		return -1;
-	if (flags & BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT)
-		return virt_fail(error, -EINVAL, "a pull can't be pivoted: that is for copy jobs");
 	if (hold_running(virt, path, &d, error))
 		return -1;
-	bpull_job_abort(d->disk); /* -ENOENT: the job has just ended, as asked */
+	if (flags & BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT && pivot(d->disk, error)) {
+		virt_put(virt, d);
+		return -1;
+	}
+	if (!(flags & BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT))
+		bpull_job_abort(d->disk); /* -ENOENT: the job has just ended, as asked */
 	if (!(flags & BPULL_VIRT_BLOCK_JOB_ABORT_ASYNC))
 		bpull_job_wait(d->disk, -1);
 	virt_put(virt, d);

@@ -304,6 +304,13 @@ Test(api_null, the_libvirt_way)
 	/* NULL means the whole chain, of which there is no relative name. */
 	VIRT_REFUSED(bpull_virt_block_rebase, base,
 		     (virt, top, NULL, 0, BPULL_VIRT_BLOCK_REBASE_RELATIVE, &error));
+	VIRT_REFUSED(bpull_virt_block_commit, virt, (NULL, top, NULL, top, 0, 0, &error));
+	VIRT_REFUSED(bpull_virt_block_commit, path, (virt, NULL, NULL, top, 0, 0, &error));
+	/* NULL is the last file, and the image; the first needs one, the second a flag. */
+	VIRT_REFUSED(bpull_virt_block_commit, top, (virt, top, NULL, NULL, 0, 0, &error));
+	VIRT_REFUSED(
+		bpull_virt_block_commit, base,
+		(virt, scratch("base"), NULL, NULL, 0, BPULL_VIRT_BLOCK_COMMIT_ACTIVE, &error));
 	VIRT_REFUSED(bpull_virt_block_job_info, virt, (NULL, top, &job, 0, &error));
 	VIRT_REFUSED(bpull_virt_block_job_info, path, (virt, NULL, &job, 0, &error));
 	VIRT_REFUSED(bpull_virt_block_job_info, info, (virt, top, NULL, 0, &error));

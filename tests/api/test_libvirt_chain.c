@@ -122,6 +122,11 @@ Test(libvirt_chain, constants_have_libvirts_numbers)
 {
 	cr_assert_eq(BPULL_VIRT_BLOCK_JOB_TYPE_COMMIT, 3);
 	cr_assert_eq(BPULL_VIRT_BLOCK_JOB_TYPE_ACTIVE_COMMIT, 4);
+	cr_assert_eq(BPULL_VIRT_BLOCK_COMMIT_SHALLOW, 1);
+	cr_assert_eq(BPULL_VIRT_BLOCK_COMMIT_DELETE, 2);
+	cr_assert_eq(BPULL_VIRT_BLOCK_COMMIT_ACTIVE, 4);
+	cr_assert_eq(BPULL_VIRT_BLOCK_COMMIT_RELATIVE, 8);
+	cr_assert_eq(BPULL_VIRT_BLOCK_COMMIT_BANDWIDTH_BYTES, 16);
 	cr_assert_eq(BPULL_VIRT_BLOCK_REBASE_SHALLOW, 1);
 	cr_assert_eq(BPULL_VIRT_BLOCK_REBASE_REUSE_EXT, 2);
 	cr_assert_eq(BPULL_VIRT_BLOCK_REBASE_COPY_RAW, 4);
@@ -185,4 +190,118 @@ Test(libvirt_chain, no_relative_name_takes_an_absolute_ones_place)
 	cr_assert_str_eq(link_of("top", link), mid);
 	cr_assert_eq(rebase("base", 0), 0, "%s", error.message);
 	wait_events(1);
+}
+
+/* ---- commit ---- */
+
+static int commit(const char *base, const char *top, unsigned flags)
+{
+	char base_name[4096], top_name[4096];
+
+	snprintf(base_name, sizeof(base_name), "%s", base ? scratch(base) : "");
+	snprintf(top_name, sizeof(top_name), "%s", top ? scratch(top) : "");
+	return bpull_virt_block_commit(virt, scratch("top"), base ? base_name : NULL,
+				       top ? top_name : NULL, 0, flags, &error);
+}
+
+/* As the guest of an image reads it. */
+static uint8_t read_byte(const char *name, enum bpull_format format, uint64_t guest_off)
+{
+	struct bpull_engine_options eo = { .size = sizeof(eo), .flags = BPULL_ENGINE_THREAD };
+	struct bpull_disk_options o = { .size = sizeof(o),
+					.format = format,
+					.flags = BPULL_DISK_GUEST_IO | BPULL_DISK_READ_ONLY };
+	struct bpull_engine *engine;
+	struct bpull_disk *disk;
+	uint8_t byte = 0;
+
+	cr_assert_eq(bpull_engine_open(&eo, &engine, &error), 0);
+	cr_assert_eq(bpull_disk_open(engine, scratch(name), &o, &disk, &error), 0, "%s",
+		     error.message);
+	cr_assert_eq(bpull_pread(disk, &byte, 1, guest_off), 0);
+	bpull_engine_close(engine);
+	return byte;
+}
+
+Test(libvirt_chain, a_commit_of_a_file_in_the_middle)
+{
+	char link[512];
+
+	cr_assert_eq(commit("base", "mid", BPULL_VIRT_BLOCK_COMMIT_RELATIVE), 0, "%s",
+		     error.message);
+	wait_events(1);
+	cr_assert_eq(atomic_load(&last_status), BPULL_VIRT_BLOCK_JOB_COMPLETED);
+	cr_assert_eq(atomic_load(&last_type), BPULL_VIRT_BLOCK_JOB_TYPE_COMMIT);
+	cr_assert_str_eq(link_of("top", link), "base");
+	cr_assert_eq(read_byte("base", BPULL_FORMAT_RAW, MiB), 0x71);
+	cr_assert_eq(read_byte("base", BPULL_FORMAT_RAW, 2 * MiB), 3, "top's own went down, too");
+	cr_assert_eq(read_byte("top", BPULL_FORMAT_QCOW2, 2 * MiB), 0x72);
+}
+
+Test(libvirt_chain, an_active_commit_waits_for_its_pivot)
+{
+	struct bpull_virt_block_job_info info;
+
+	cr_assert_eq(commit(NULL, NULL,
+			    BPULL_VIRT_BLOCK_COMMIT_ACTIVE | BPULL_VIRT_BLOCK_COMMIT_SHALLOW),
+		     0, "%s", error.message);
+	wait_events(1);
+	cr_assert_eq(atomic_load(&last_status), BPULL_VIRT_BLOCK_JOB_READY);
+	cr_assert_eq(atomic_load(&last_type), BPULL_VIRT_BLOCK_JOB_TYPE_ACTIVE_COMMIT);
+	cr_assert_eq(bpull_virt_block_job_info(virt, scratch("top"), &info, 0, &error), 1);
+	cr_assert_eq(info.type, BPULL_VIRT_BLOCK_JOB_TYPE_ACTIVE_COMMIT);
+	cr_assert_eq(bpull_virt_block_job_abort(virt, scratch("top"),
+						BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT, &error),
+		     0, "%s", error.message);
+	wait_events(2);
+	cr_assert_eq(atomic_load(&last_status), BPULL_VIRT_BLOCK_JOB_COMPLETED);
+	cr_assert_eq(read_byte("mid", BPULL_FORMAT_QCOW2, 2 * MiB), 0x72);
+	cr_assert_eq(read_byte("mid", BPULL_FORMAT_QCOW2, MiB), 0x71);
+	cr_assert_eq(read_byte("base", BPULL_FORMAT_RAW, 2 * MiB), 3);
+}
+
+Test(libvirt_chain, an_active_commit_without_a_pivot_leaves_the_image)
+{
+	char link[512];
+
+	cr_assert_eq(commit("mid", "top", BPULL_VIRT_BLOCK_COMMIT_ACTIVE), 0, "%s", error.message);
+	wait_events(1);
+	cr_assert_eq(bpull_virt_block_job_abort(virt, scratch("top"), 0, &error), 0);
+	wait_events(2);
+	cr_assert_eq(atomic_load(&last_status), BPULL_VIRT_BLOCK_JOB_CANCELED);
+	cr_assert_str_eq(link_of("top", link), "mid");
+	cr_assert_eq(read_byte("top", BPULL_FORMAT_QCOW2, 2 * MiB), 0x72);
+}
+
+Test(libvirt_chain, what_a_commit_refuses)
+{
+	const unsigned active = BPULL_VIRT_BLOCK_COMMIT_ACTIVE;
+
+	cr_assert_eq(commit("base", "mid", BPULL_VIRT_BLOCK_COMMIT_DELETE), -1);
+	cr_assert_eq(error.code, -ENOTSUP);
+	cr_assert_eq(commit("base", NULL, 0), -1, "the image, without ACTIVE");
+	cr_assert_eq(error.code, -EINVAL);
+	cr_assert_eq(commit("base", "top", 0), -1, "the image by its name, without ACTIVE");
+	cr_assert_eq(error.code, -EINVAL);
+	cr_assert_eq(commit("base", "mid", active), -1, "not the image, with ACTIVE");
+	cr_assert_eq(error.code, -EINVAL);
+	cr_assert_eq(commit("base", NULL, active | BPULL_VIRT_BLOCK_COMMIT_SHALLOW), -1);
+	cr_assert_eq(error.code, -EINVAL);
+	cr_assert_eq(commit("base", "mid", 32), -1);
+	cr_assert_eq(error.code, -EINVAL);
+	cr_assert_eq(commit("none", "mid", 0), -1);
+	cr_assert_eq(commit("mid", "base", 0), -1, "upwards");
+	cr_assert_eq(commit(NULL, "base", BPULL_VIRT_BLOCK_COMMIT_SHALLOW), -1, "nothing below");
+	cr_assert_eq(atomic_load(&n_events), 0);
+}
+
+Test(libvirt_chain, no_pull_is_pivoted)
+{
+	cr_assert_eq(bpull_virt_block_rebase(virt, scratch("top"), NULL, 1,
+					     BPULL_VIRT_BLOCK_REBASE_BANDWIDTH_BYTES, &error),
+		     0, "%s", error.message);
+	cr_assert_eq(bpull_virt_block_job_abort(virt, scratch("top"),
+						BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT, &error),
+		     -1);
+	cr_assert_eq(error.code, -EINVAL);
 }
