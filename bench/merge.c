@@ -8,6 +8,7 @@
  *     low   raw, a hole        mid   qcow2, has the data        upper   qcow2, empty
  *
  * compact: what mid holds goes up into upper (QEMU: block-stream down to a base).
+ * commit: it goes down into low (QEMU: block-commit).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -51,6 +52,14 @@ const char compact_help[] =
 	"the same bytes are copied plainly, in turn. The first results are compared byte by\n"
 	"byte.\n" MERGE_HELP;
 
+const char commit_help[] =
+	"Usage: blockpull-bench commit [OPTION...]\n"
+	"\n"
+	"Writes what an image holds down into the empty raw file below it, until that is\n"
+	"durable; qemu-storage-daemon's block-commit does the same, where it is installed, and\n"
+	"the same bytes are copied plainly, in turn. The first results are compared byte by\n"
+	"byte.\n" MERGE_HELP;
+
 enum {
 	OPT_PATTERN = 256,
 	OPT_DATA,
@@ -82,6 +91,7 @@ static const char *const merge_methods[] = { "blockpull", "ceiling", "qemu" };
 
 struct merge {
 	const char *verb;
+	bool is_commit;
 	unsigned pattern;
 	uint64_t data_len, size, rounds;
 	uint32_t cluster_size;
@@ -152,13 +162,40 @@ static int merge_make(const struct merge *m)
 	if (!code)
 		code = scene_overlay("mid", BPULL_FORMAT_QCOW2, m->size, m->cluster_size, "low",
 				     BPULL_FORMAT_RAW);
-	return code ? code : merge_fill(m);
+	if (!code)
+		code = merge_fill(m);
+	/* A commit empties it: each gets a copy of its own. */
+	if (!code && m->is_commit && rename("mid", "fresh"))
+		code = complain_system("fresh");
+	return code;
+}
+
+static const char *merge_made(const struct merge *m, unsigned method)
+{
+	if (method == MERGE_CEILING)
+		return "copy";
+	return m->is_commit ? "low" : "upper";
+}
+
+/* What a run begins with. */
+static int merge_refresh(const struct merge *m)
+{
+	unlink("copy");
+	if (!m->is_commit) {
+		unlink("upper");
+		return scene_overlay("upper", BPULL_FORMAT_QCOW2, m->size, m->cluster_size, "mid",
+				     BPULL_FORMAT_QCOW2);
+	}
+	unlink("mid");
+	unlink("low");
+	return scene_raw("low", m->size, 0, 0) || scene_fresh("mid") ? EXIT_CODE_FAILED : 0;
 }
 
 /* ---- the methods ---- */
 
 static int merge_with_blockpull(void *opaque)
 {
+	const struct merge *m = opaque;
 	struct bpull_job_options job = { .size = sizeof(job), .base = "low" };
 	struct bpull_event event = { 0 };
 	struct bpull_error error = { 0 };
@@ -166,12 +203,13 @@ static int merge_with_blockpull(void *opaque)
 	struct bpull_disk *disk = NULL;
 	int rc = bpull_engine_open(NULL, &engine, &error);
 
-	(void)opaque;
+	if (m->is_commit)
+		job.type = BPULL_JOB_TYPE_COMMIT;
 	if (!rc)
-		rc = bpull_disk_open(engine, "upper", NULL, &disk, &error);
+		rc = bpull_disk_open(engine, m->is_commit ? "mid" : "upper", NULL, &disk, &error);
 	if (!rc)
 		rc = bpull_job_start(disk, &job, &error);
-	while (!rc && !event.disk) {
+	while (!rc && (!event.disk || event.status == BPULL_JOB_READY)) {
 		int n = bpull_engine_wait(engine, &event, 1, -1);
 
 		rc = n < 0 ? n : 0;
@@ -185,8 +223,8 @@ static int merge_with_blockpull(void *opaque)
 
 static int merge_with_qemu(void *opaque)
 {
-	static const char *const arguments[] = {
-		"--blockdev", "file,node-name=low-file,filename=low,read-only=on,auto-read-only=on",
+	static const char *const up[] = {
+		"--blockdev", "file,node-name=low-file,filename=low,read-only=on",
 		"--blockdev", "raw,node-name=low,file=low-file,read-only=on",
 		"--blockdev", "file,node-name=mid-file,filename=mid,read-only=on",
 		"--blockdev", "qcow2,node-name=mid,file=mid-file,backing=low,read-only=on",
@@ -194,11 +232,21 @@ static int merge_with_qemu(void *opaque)
 		"--blockdev", "qcow2,node-name=upper,file=upper-file,backing=mid",
 		NULL,
 	};
+	static const char *const down[] = {
+		"--blockdev", "file,node-name=low-file,filename=low",
+		"--blockdev", "raw,node-name=low,file=low-file",
+		"--blockdev", "file,node-name=mid-file,filename=mid",
+		"--blockdev", "qcow2,node-name=mid,file=mid-file,backing=low",
+		NULL,
+	};
 
-	(void)opaque;
-	return qsd_run_job(arguments, "{\"execute\":\"block-stream\",\"arguments\":{"
-				      "\"job-id\":\"j\",\"device\":\"upper\","
-				      "\"base-node\":\"low\"}}");
+	if (((const struct merge *)opaque)->is_commit)
+		return qsd_run_job(down, "{\"execute\":\"block-commit\",\"arguments\":{"
+					 "\"job-id\":\"j\",\"device\":\"mid\","
+					 "\"base-node\":\"low\"}}");
+	return qsd_run_job(up, "{\"execute\":\"block-stream\",\"arguments\":{"
+			       "\"job-id\":\"j\",\"device\":\"upper\","
+			       "\"base-node\":\"low\"}}");
 }
 
 static int merge_with_copy(void *opaque)
@@ -230,6 +278,8 @@ static int merge_judge(const struct merge *m)
 {
 	struct bpull_engine_options eo = { .size = sizeof(eo), .flags = BPULL_ENGINE_THREAD };
 	struct bpull_disk_options o = { .size = sizeof(o),
+					.format = m->is_commit ? BPULL_FORMAT_RAW
+							       : BPULL_FORMAT_QCOW2,
 					.flags = BPULL_DISK_READ_ONLY | BPULL_DISK_GUEST_IO };
 	struct bpull_engine *engine = NULL;
 	struct bpull_disk *disk = NULL;
@@ -238,10 +288,10 @@ static int merge_judge(const struct merge *m)
 	int code, rc = buf ? bpull_engine_open(&eo, &engine, &error) : -ENOMEM;
 
 	if (!rc)
-		rc = bpull_disk_open(engine, "upper", &o, &disk, &error);
+		rc = bpull_disk_open(engine, m->is_commit ? "low" : "upper", &o, &disk, &error);
 	code = rc ? complain_library("the result", &error, rc)
 		  : merge_compare(m, disk, buf, buf + MERGE_BUF_LEN);
-	if (!code && bpull_disk_depth(disk) != 2)
+	if (!code && !m->is_commit && bpull_disk_depth(disk) != 2)
 		code = complain(EXIT_CODE_FAILED, "the chain has %u files afterwards, not 2",
 				bpull_disk_depth(disk));
 	bpull_disk_close(disk);
@@ -250,22 +300,17 @@ static int merge_judge(const struct merge *m)
 	return code;
 }
 
-static int merge_one_run(const struct merge *m, unsigned method, uint64_t round)
+static int merge_one_run(struct merge *m, unsigned method, uint64_t round)
 {
 	static int (*const works[])(void *opaque) = { merge_with_blockpull, merge_with_copy,
 						      merge_with_qemu };
-	int code;
+	int code = merge_refresh(m);
 
-	unlink("copy");
-	unlink("upper");
-	code = scene_overlay("upper", BPULL_FORMAT_QCOW2, m->size, m->cluster_size, "mid",
-			     BPULL_FORMAT_QCOW2);
 	sync();
 	if (code)
 		return code;
 	place_touch_memory(m->data_len + (64 << 20));
-	code = timed_run(works[method], NULL, method == MERGE_CEILING ? "copy" : "upper",
-			 &m->costs[method][round]);
+	code = timed_run(works[method], m, merge_made(m, method), &m->costs[method][round]);
 	if (!code && method != MERGE_CEILING && !round)
 		code = merge_judge(m);
 	return code;
@@ -409,18 +454,30 @@ static int merge_run(struct merge *m)
 	return 0;
 }
 
-int compact_main(int argc, char **argv)
+static int merge_main(const char *verb, int argc, char **argv)
 {
-	struct merge m = {
-		.verb = "compact", .data_len = UINT64_C(1) << 30, .cluster_size = 65536, .rounds = 3
-	};
+	struct merge m = { .verb = verb,
+			   .is_commit = !strcmp(verb, "commit"),
+			   .data_len = UINT64_C(1) << 30,
+			   .cluster_size = 65536,
+			   .rounds = 3 };
 	int code = commands_parse(argc, argv, merge_options, merge_take, &m);
 
 	if (!code && m.data_len >> 46)
-		code = complain_usage("compact", "--data: at most 64 TiB");
+		code = complain_usage(verb, "--data: at most 64 TiB");
 	if (code)
 		return code;
 	merge_settle(&m);
-	code = place_enter(m.dir, 4 * m.data_len + (256 << 20));
+	code = place_enter(m.dir, 5 * m.data_len + (256 << 20));
 	return code ? code : merge_run(&m);
+}
+
+int compact_main(int argc, char **argv)
+{
+	return merge_main("compact", argc, argv);
+}
+
+int commit_main(int argc, char **argv)
+{
+	return merge_main("commit", argc, argv);
 }

@@ -17,6 +17,8 @@ const struct bench_verb bench_verbs[] = {
 	  fanout_options, false },
 	{ "compact", compact_main, "two files of a chain made one, beside QEMU's job", compact_help,
 	  merge_options, false },
+	{ "commit", commit_main, "an image written into the file below, beside QEMU's job",
+	  commit_help, merge_options, false },
 	{ "report", report_main, "an HTML page from results", report_help, report_options, true },
 };
 const size_t bench_verbs_n = sizeof(bench_verbs) / sizeof(bench_verbs[0]);

@@ -246,9 +246,9 @@ def every_limit():
 
 
 def merges():
-    for pattern in "dense", "scattered":
-        result = json.loads(ours("compact", "--pattern", pattern, "--data", "3M", "--rounds", "2", "--json"))
-        assert result["kind"] == "compact" and result["options"]["moved_bytes"] == 3 << 20, result
+    for verb, pattern in ("compact", "dense"), ("compact", "scattered"), ("commit", "dense"), ("commit", "scattered"):
+        result = json.loads(ours(verb, "--pattern", pattern, "--data", "3M", "--rounds", "2", "--json"))
+        assert result["kind"] == verb and result["options"]["moved_bytes"] == 3 << 20, result
         there = {"blockpull", "ceiling"} | ({"qemu"} if shutil.which("qemu-storage-daemon") else set())
         assert set(result["methods"]) == there, result["methods"]
         for method in result["methods"].values():
@@ -284,7 +284,7 @@ def reports():
 
 
 def told():
-    for command in ("pull", "guest", "limit", "stall", "boot", "fanout", "compact", "report"):
+    for command in ("pull", "guest", "limit", "stall", "boot", "fanout", "compact", "commit", "report"):
         done = subprocess.run([bench_exe, command, "--help"], capture_output=True, text=True)
         assert done.returncode == 0 and done.stdout.startswith(f"Usage: blockpull-bench {command}"), done
         done = subprocess.run([bench_exe, command, "--no-such"], capture_output=True, text=True)
