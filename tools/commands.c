@@ -19,10 +19,10 @@ const struct command help_command = {
 };
 
 const struct command *const commands_all[] = {
-	&pull_command,    &info_command,   &map_command,      &flatten_command,
-	&measure_command, &check_command,  &hash_command,     &verify_command,
-	&create_command,  &resize_command, &snapshot_command, &compact_command,
-	&serve_command,   &trace_command,  &ctl_command,      &help_command,
+	&pull_command,     &info_command,    &map_command,    &flatten_command, &measure_command,
+	&check_command,    &hash_command,    &verify_command, &create_command,  &resize_command,
+	&snapshot_command, &compact_command, &commit_command, &serve_command,   &trace_command,
+	&ctl_command,      &help_command,
 };
 
 const size_t commands_n = sizeof(commands_all) / sizeof(commands_all[0]);

@@ -12,6 +12,7 @@ struct chain_file {
 	char *path; /* as the chain opens it; owned */
 	char *link; /* as the image above records it, or NULL; owned */
 	enum bpull_format format;
+	uint64_t virtual_size;
 	bool is_here;   /* a file of this machine, of which st tells */
 	struct stat st; /* of the file, not of a symbolic link to it */
 };

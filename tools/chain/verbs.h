@@ -5,6 +5,7 @@
 
 #include "tools/cli/command.h"
 
+extern const struct command commit_command;
 extern const struct command compact_command;
 extern const struct command snapshot_command;
 
