@@ -21,7 +21,18 @@ static const struct options_word pattern_words[] = {
 	{ "dense", 0 }, { "scattered", 0 }, { "half", 0 }, { "chain", 0 }, { NULL, 0 },
 };
 
-/* An option means the same in each verb. */
+static const struct options_word merge_pattern_words[] = { { "dense", 0 },
+							   { "scattered", 0 },
+							   { NULL, 0 } };
+
+/* Of compact and commit, which have fewer patterns. */
+static const struct offer merge_offers[] = {
+	{ "cluster-size", OFFER_FREE, NULL }, { "data", OFFER_FREE, NULL },
+	{ "dir", OFFER_DIRS, NULL },          { "pattern", OFFER_WORDS, merge_pattern_words },
+	{ "rounds", OFFER_FREE, NULL },       { NULL, OFFER_FREE, NULL },
+};
+
+/* An option means the same in each other verb. */
 static const struct offer offers[] = {
 	{ "cluster-size", OFFER_FREE, NULL }, { "data", OFFER_FREE, NULL },
 	{ "delay", OFFER_FREE, NULL },        { "depth", OFFER_FREE, NULL },
@@ -72,7 +83,8 @@ int main(int argc, char **argv)
 					  .help = verb->help,
 					  .letters = "h",
 					  .options = rows[i],
-					  .offers = offers,
+					  .offers = verb->options == merge_options ? merge_offers
+										   : offers,
 					  .word_offers = verb->takes_files ? NULL : no_words };
 		commands[i] = &described[i];
 	}
