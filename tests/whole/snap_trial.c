@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "engine/api/engine.h"
 #include "tests/machine/sim_private.h"
@@ -51,6 +52,8 @@ static void take_event(struct snap_trial *t, const struct bpull_event *event)
 		t->n_failed += event->error != 0;
 		cr_assert(sim_guest_end(&t->guest, event), "%s: %s", t->what, t->guest.wrong);
 	} else {
+		if (event->type != BPULL_EVENT_JOB || event->status == BPULL_JOB_READY)
+			return;
 		t->job_runs = false;
 		t->completed = event->status == BPULL_JOB_COMPLETED;
 		t->n_failed += !t->completed;
@@ -190,6 +193,58 @@ static void write_some(struct snap_trial *t)
 	run(t);
 	request(t, SIM_GUEST_DISCARD, len / 8, len / 4);
 	request(t, SIM_GUEST_WRITE, len - 1000, 900);
+	run(t);
+}
+
+/* NULL: none. */
+static const char *file_name(const struct snap_trial *t, unsigned depth)
+{
+	return depth && depth < t->chain->n_files ? t->chain->files[depth].name : NULL;
+}
+
+static void start_chain_job(struct snap_trial *t)
+{
+	struct bpull_job_options o = {
+		.size = sizeof(o),
+		.type = t->job.kind == SNAP_COMMIT ? BPULL_JOB_TYPE_COMMIT : BPULL_JOB_TYPE_PULL,
+		.top = file_name(t, t->job.top),
+		.base = file_name(t, t->job.base),
+	};
+	struct bpull_error error;
+	int rc = bpull_job_start(t->guest.disk, &o, &error);
+
+	t->job.was_refused = rc == -ENOTSUP || rc == -EINVAL;
+	cr_assert(!rc || t->may_fail || t->job.was_refused, "%s: no job: %s", t->what,
+		  error.message);
+	t->job_runs = !rc;
+	t->n_failed += rc != 0;
+}
+
+/* The guest works before the job, beside it, and behind it. */
+static void job_session(struct snap_trial *t)
+{
+	uint64_t len = disk_len(t);
+
+	write_some(t);
+	request(t, SIM_GUEST_FLUSH, 0, 0);
+	run(t);
+	request(t, SIM_GUEST_WRITE, 700, len / 6);
+	start_chain_job(t);
+	for (unsigned i = 0; i < 6 && t->job_runs; i++) {
+		struct bpull_event event;
+
+		request(t, i % 3 == 2 ? SIM_GUEST_DISCARD : SIM_GUEST_WRITE, i * len / 7, len / 9);
+		request(t, SIM_GUEST_READ, len / 5, len / 2);
+		for (unsigned n = 0; n < 40 && t->guest.n_in_flight; n++)
+			if (bpull_engine_process(t->engine, &event, 1) == 1)
+				take_event(t, &event);
+	}
+	run(t);
+	write_some(t);
+	request(t, SIM_GUEST_FLUSH, 0, 0);
+	request(t, SIM_GUEST_READ, 0, len);
+	run(t);
+	request(t, SIM_GUEST_WRITE, 3, len / 2);
 	run(t);
 }
 
@@ -344,7 +399,9 @@ int snap_trial_live(struct snap_trial *t)
 
 	if (rc)
 		return rc;
-	if (t->draws)
+	if (t->job.kind)
+		job_session(t);
+	else if (t->draws)
 		drawn_session(t, session_names);
 	else
 		session(t, session_names);
@@ -388,6 +445,35 @@ static void judge_old_heads(const struct snap_trial *t, struct sim *left, const 
 	}
 }
 
+static enum image_format format_of(struct sim *left, const char *name)
+{
+	char magic[4];
+
+	sim_file_peek(left, name, magic, sizeof(magic), 0);
+	if (!memcmp(magic, "QFI\xfb", 4))
+		return IMAGE_QCOW2;
+	return memcmp(magic, "QED", 4) ? IMAGE_RAW : IMAGE_QED;
+}
+
+/* The file that the image was committed into is the disk, too. */
+static void judge_new_image(const struct snap_trial *t, struct sim *left, const char *when,
+			    uint8_t *got)
+{
+	struct snap_head head = { .name = file_name(t, t->job.base) };
+	uint64_t bad;
+
+	if (t->job.kind != SNAP_COMMIT || t->job.top || !t->completed)
+		return;
+	head.format = format_of(left, head.name);
+	if (head.format == IMAGE_RAW)
+		sim_file_peek(left, head.name, got, disk_len(t), 0);
+	else
+		read_head(t, left, &head, when, got);
+	bad = model_illegal_after_cut(&t->guest.model, got);
+	cr_assert_eq(bad, disk_len(t), "%s, %s: '%s' at %" PRIu64 " is %#x, which it may not be",
+		     t->what, when, head.name, bad, bad < disk_len(t) ? got[bad] : 0);
+}
+
 void snap_trial_judge(const struct snap_trial *t, struct sim *left, const char *when, bool now)
 {
 	uint8_t *got = sim_need(malloc(disk_len(t))), *tried = sim_need(malloc(disk_len(t)));
@@ -405,6 +491,7 @@ void snap_trial_judge(const struct snap_trial *t, struct sim *left, const char *
 				 when, t->trying.name);
 	}
 	judge_old_heads(t, left, when, now, got);
+	judge_new_image(t, left, when, got);
 	free(got);
 	free(tried);
 }
