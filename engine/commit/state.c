@@ -5,9 +5,11 @@
  */
 #include "engine/commit/state.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
+#include "engine/commit/commit.h"
 #include "engine/core/disk.h"
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
@@ -106,4 +108,15 @@ void disk_link_changed(struct bpull_disk *disk)
 		chain_drop_hidden(d->chain, disk_note_file_closing, disk->engine,
 				  &disk->dropped_files);
 	disk->link.changed = true;
+}
+
+void commit_forget(struct bpull_disk *disk)
+{
+	struct disk_commits *commits = &disk->commits;
+
+	assert(!commit_is_running(disk) || commit_is_stalled(disk));
+	commit_abandon(disk);
+	commits->undurable = commits->data_undurable = false;
+	commits->published_len = commits->first_published_ns = 0;
+	disk->poisoned = 0;
 }

@@ -99,14 +99,17 @@ static int prove(struct bpull_disk *disk, uint64_t guest_off, uint64_t len, stru
 static struct range next_range(struct bpull_disk *disk)
 {
 	const struct layer *overlay = disk_overlay(disk);
-	uint64_t end = disk->walk->down.into ? disk->walk->down.end : overlay->backed_len;
+	const struct copy_down *down = &disk->walk->down;
 	struct range next;
 
 	if (disk->job.step != JOB_COPYING ||
 	    !copy_first_next(&disk->walk->first, &disk->walk->todo, &next))
 		next = range_set_from(&disk->walk->todo, disk->walk->company.begun.guest_off);
+	/* What the upper layers hold begins and ends anywhere. */
+	if (down->into)
+		return (struct range){ next.lo, MIN(next.hi, down->end) };
 	return (struct range){ round_down(next.lo, overlay->granule_len),
-			       MIN(round_up(next.hi, overlay->granule_len), end) };
+			       MIN(round_up(next.hi, overlay->granule_len), overlay->backed_len) };
 }
 
 /* Looks at the first extent of `next`. 0, TABLE_NEED or -errno. */

@@ -73,8 +73,8 @@ struct job_pace {
 
 /* A commit into a lower layer (job/down.c). */
 struct job_down {
-	struct op grow; /* waits until that layer is long enough */
-	bool is_growing, is_grown;
+	struct op grow;              /* waits until that layer is long enough */
+	bool is_growing, is_grown;   /* the guest is held until that is done */
 	bool is_held;                /* the guest's requests wait for the end */
 	bool is_quiet;               /* ... and none is in flight */
 	bool is_told;                /* READY was sent */

@@ -35,6 +35,9 @@
 #define HOLD_LOOKS   16u
 #define HOLD_MAX_LEN (256 * MiB)
 
+/* An image that can't be emptied is a disk of yesterday. */
+#define EMPTY_TRIES 3u
+
 /* ---- before ---- */
 
 static struct layer *layer_at(const struct bpull_disk *disk, unsigned i)
@@ -142,30 +145,52 @@ void down_close(struct bpull_disk *disk)
 static enum step grown(struct op *op)
 {
 	op->disk->job.down.is_grown = true;
-	engine_rerun(op->engine);
+	op->disk->job.down.is_growing = false;
+	guest_release(disk_opened(op->disk));
 	return STEP_WAIT;
 }
 
 static void not_grown(struct op *op)
 {
 	op->disk->job.down.is_growing = false; /* a job that goes on tries again */
+	op->kind = NULL;
+	guest_release(disk_opened(op->disk));
 	job_fail_op(op->disk, op);
 }
 
 static const struct op_kind grow_kind = { "grow below", grown, not_grown };
 
+/* In memory the layer is longer before its new end reads zeros, and what is above it would show
+ * what is below it: no guest reads meanwhile. */
 static bool is_long_enough(struct bpull_disk *disk)
 {
 	const struct copy_down *down = &disk->walk->down;
+	struct bpull_disk *opened = disk_opened(disk);
 	struct job_down *state = &disk->job.down;
 
-	state->is_grown |= down->into->guests.len >= down->end;
-	if (state->is_grown || state->is_growing)
-		return state->is_grown;
+	state->is_grown |= down->into->guests.len >= down->end && !state->is_growing;
+	if (state->is_grown)
+		return true;
+	if (!state->is_growing)
+		guest_hold(opened);
 	state->is_growing = true;
+	if (state->grow.kind || !guest_is_held_quiet(opened))
+		return false;
 	op_init(&state->grow, &grow_kind, disk->engine, disk);
 	inner_grow(down->into, &state->grow, down->end);
 	return false;
+}
+
+/* A job that ends gives up what has not begun. */
+static bool grow_is_over(struct bpull_disk *disk)
+{
+	struct job_down *state = &disk->job.down;
+
+	if (state->is_growing && !state->grow.kind) {
+		state->is_growing = false;
+		guest_release(disk_opened(disk));
+	}
+	return !state->is_growing;
 }
 
 static void let_guest_go(struct bpull_disk *disk)
@@ -289,6 +314,7 @@ static void give_image_up(struct bpull_disk *disk)
 	struct job_down *state = &disk->job.down;
 	unsigned to = disk->link.changed ? 1 : disk->walk->down.to;
 
+	commit_forget(disk);
 	state->old_format = layer_format(disk_overlay(disk));
 	chain_hide(disk->chain, 0, 1);
 	chain_drop_hidden(disk->chain, disk_note_file_closing, disk->engine, &state->old_files);
@@ -298,7 +324,6 @@ static void give_image_up(struct bpull_disk *disk)
 	disk->guests.prepare = into->guests.prepare;
 	disk->may_write = into->may_write;
 	disk->since_opened = (typeof(disk->since_opened)){ 0 };
-	disk->poisoned = 0; /* that was of the other image */
 	disk->link.changed = state->is_given_up = true;
 }
 
@@ -316,8 +341,11 @@ static void drop_old(struct bpull_disk *disk)
 static int empty_work(struct bpull_disk *disk, struct err *err)
 {
 	struct job_down *state = &disk->job.down;
+	int rc = -EIO;
 
-	return empty_image(state->old_files, state->old_format, err);
+	for (unsigned i = 0; rc && i < EMPTY_TRIES; i++)
+		rc = empty_image(state->old_files, state->old_format, err);
+	return rc;
 }
 
 static void empty_end(struct bpull_disk *disk, int rc, const struct err *err)
@@ -375,7 +403,7 @@ bool down_rest(struct bpull_disk *disk)
 	if (!down_is_on(disk))
 		return true;
 	let_guest_go(disk);
-	if (disk->job.down.is_growing && !disk->job.down.is_grown)
+	if (!grow_is_over(disk))
 		return false;
 	if (down->into->guests.first || !disk_is_settled(down->into, &disk->job.down.n_settles))
 		return false;

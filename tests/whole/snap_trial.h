@@ -39,6 +39,7 @@ struct snap_trial {
 		} kind;
 		unsigned top, base;
 		bool was_refused; /* it can't be done with this chain */
+		bool is_stale;    /* the old image could not be emptied, as the event said */
 	} job;
 	/* As in struct grow_trial. */
 	void (*pause)(void), (*resume)(void);
