@@ -29,8 +29,8 @@ struct snap_trial {
 	bool may_fail;   /* the machine does, so requests, snapshots and the pull may */
 	bool may_leave;  /* removing a file may fail */
 	uint64_t draws;  /* the seed of a drawn session; 0: the fixed one */
-	/* Instead of snapshots a job among the chain's files, by their depth: one that commits `top`
-	 * down into `base`, or one that pulls into `top` what lies above `base` (n_files: all). */
+	/* Instead of snapshots a job among the chain's files, by their depth: it commits `top` down
+	 * into `base`, or pulls into `top` what lies above `base`. */
 	struct {
 		enum {
 			SNAP_NO_JOB,

@@ -95,7 +95,7 @@ def served(d, top, *parameters):
 
 @case('the nbdkit plugin shares it with a command, and changes its rate')
 def plugin(d):
-    size = 48 * MIB
+    size = 80 * MIB  # what a budget gives at once is little of it
     tops = disks(d, 2, size)
     began = time.monotonic()
     server = served(d, tops[0], f'host-budget={d}/budget:{RATE}')
