@@ -140,7 +140,7 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 	rc = chain_plan_link(disk->chain, disk->base_name, err);
 	if (!rc && !is_prepared && !disk->flatten)
 		rc = damage_refuse_job(disk, err);
-	if (!rc && (overlay->file->is_block || overlay->data->is_block))
+	if (!rc && !down_is_on(disk) && (overlay->file->is_block || overlay->data->is_block))
 		rc = measure_device(disk, o->compression ? COMPRESSION_SPARE_LEN : 0, err);
 	if (!rc && !is_prepared)
 		rc = layer_begin_writing(overlay, err);

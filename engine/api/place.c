@@ -65,6 +65,9 @@ static int refuse_commit(const struct bpull_disk *disk, const struct bpull_job_o
 	if (o->flags & BPULL_JOB_KEEP && place->top)
 		return err_set(err, -EINVAL,
 			       "a commit of backing files changes none of them but its target");
+	if (!place->top && o->base_name && (place->base == 1 || o->flags & BPULL_JOB_KEEP))
+		return err_set(err, -EINVAL,
+			       "a name for the base, but the image's link stays as it is");
 	if (!place->top && disk->flags & BPULL_DISK_READ_ONLY)
 		return err_set(err, -EROFS, "the disk was opened read-only");
 	return 0;

@@ -9,7 +9,6 @@
 #include "engine/commit/commit.h"
 #include "engine/commit/state.h"
 #include "engine/copy/cursor.h"
-#include "engine/core/aside.h"
 #include "engine/core/events.h"
 #include "engine/core/fault.h"
 #include "engine/core/loop.h"
@@ -20,8 +19,6 @@
 #include "engine/job/node.h"
 #include "engine/job/settle.h"
 #include "formats/chain/chain.h"
-#include "formats/chain/chain_base.h"
-#include "formats/chain/empty.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"
 #include "formats/core/layer_resize.h"
@@ -34,9 +31,6 @@
 #define HOLD_LEN     (4 * MiB)
 #define HOLD_LOOKS   16u
 #define HOLD_MAX_LEN (256 * MiB)
-
-/* An image that can't be emptied is a disk of yesterday. */
-#define EMPTY_TRIES 3u
 
 /* ---- before ---- */
 
@@ -82,7 +76,9 @@ static int refuse_longer(const struct bpull_disk *disk, unsigned from, unsigned 
 /* How far the upper layers say what is read, and how long layer `to` must be for it. */
 static uint64_t down_end_of(const struct bpull_disk *disk, unsigned from, unsigned to)
 {
-	uint64_t len = disk_overlay(disk)->guest_len, upper_len = layer_at(disk, from)->guest_len;
+	/* A snapshot inside the image may be longer than the image, and reads through it, too. */
+	uint64_t len = from ? disk_overlay(disk)->backed_len : disk_overlay(disk)->guest_len;
+	uint64_t upper_len = layer_at(disk, from)->guest_len;
 
 	return MIN(len, MAX(layer_at(disk, to)->guest_len, upper_len));
 }
@@ -171,6 +167,8 @@ static bool is_long_enough(struct bpull_disk *disk)
 	state->is_grown |= down->into->guests.len >= down->end && !state->is_growing;
 	if (state->is_grown)
 		return true;
+	if (!state->is_growing && opened->guests.hold.is_on)
+		return false; /* a snapshot's, whose end runs the job again */
 	if (!state->is_growing)
 		guest_hold(opened);
 	state->is_growing = true;
@@ -193,8 +191,9 @@ static bool grow_is_over(struct bpull_disk *disk)
 	return !state->is_growing;
 }
 
-static void let_guest_go(struct bpull_disk *disk)
+void down_let_guest_go(struct bpull_disk *disk)
 {
+	guest_end_drop(disk);
 	if (disk->job.down.is_held)
 		guest_release(disk);
 	disk->job.down.is_held = disk->job.down.is_quiet = false;
@@ -228,8 +227,9 @@ void down_yield(struct bpull_disk *disk)
 {
 	enum job_step step = disk->job.step;
 
-	if (step == JOB_COPYING || step == JOB_COMMITTING || step == JOB_PROVING)
-		let_guest_go(disk);
+	if (step == JOB_COPYING || step == JOB_COMMITTING || step == JOB_PROVING ||
+	    step == JOB_UNWINDING)
+		down_let_guest_go(disk);
 }
 
 void down_check(struct bpull_disk *disk)
@@ -294,6 +294,13 @@ bool down_proved(struct bpull_disk *disk)
 		wait_for_finalize(disk);
 		return false;
 	}
+	/* While it is paused its guest is not held: else it were held, and let go, for ever. A hold
+	 * that is on is a snapshot's, whose end runs the job again. */
+	if (job->paused || disk->guests.hold.is_on)
+		return false;
+	guest_begin_drop(disk); /* calls that walk the chain end first, and no new one begins */
+	if (disk->n_walking)
+		return false;
 	guest_hold(disk);
 	job->down.is_held = true;
 	job->step = JOB_COPYING;
@@ -308,92 +315,22 @@ void down_finalize(struct bpull_disk *disk)
 
 /* ---- the end ---- */
 
-static void give_image_up(struct bpull_disk *disk)
-{
-	struct bpull_disk *into = disk->walk->down.into;
-	struct job_down *state = &disk->job.down;
-	unsigned to = disk->link.changed ? 1 : disk->walk->down.to;
-
-	commit_forget(disk);
-	state->old_format = layer_format(disk_overlay(disk));
-	chain_hide(disk->chain, 0, 1);
-	chain_drop_hidden(disk->chain, disk_note_file_closing, disk->engine, &state->old_files);
-	chain_hide(disk->chain, 0, to - 1);
-	chain_drop_hidden(disk->chain, disk_note_file_closing, disk->engine, &disk->dropped_files);
-	disk->guests.len = disk_overlay(disk)->guest_len;
-	disk->guests.prepare = into->guests.prepare;
-	disk->may_write = into->may_write;
-	disk->since_opened = (typeof(disk->since_opened)){ 0 };
-	disk->link.changed = state->is_given_up = true;
-}
-
-static void drop_old(struct bpull_disk *disk)
-{
-	struct file **last = &disk->dropped_files;
-
-	while (*last)
-		last = &(*last)->next_closing;
-	*last = STEAL(disk->job.down.old_files);
-}
-
-/* The image that was the disk's reads all from the new one: what the guest writes there shows in
- * both. */
-static int empty_work(struct bpull_disk *disk, struct err *err)
-{
-	struct job_down *state = &disk->job.down;
-	int rc = -EIO;
-
-	for (unsigned i = 0; rc && i < EMPTY_TRIES; i++)
-		rc = empty_image(state->old_files, state->old_format, err);
-	return rc;
-}
-
-static void empty_end(struct bpull_disk *disk, int rc, const struct err *err)
-{
-	struct shown shown;
-
-	if (rc)
-		job_say_mixed(disk, 0,
-			      "%s: it could not be emptied, and does not read as the disk any more "
-			      "when that is written to: remove it (%s)",
-			      file_show(disk->job.down.old_files, &shown),
-			      err->message[0] ? err->message : strerror(-rc));
-}
-
-static const struct aside_kind empty_kind = { .name = "empty",
-					      .work = empty_work,
-					      .end = empty_end };
-
 bool down_is_settled(struct bpull_disk *disk)
 {
 	struct bpull_disk *into = disk->walk->down.into;
 	struct shown shown;
+	int rc;
 
 	if (!disk_is_settled(into, &disk->job.down.n_settles))
 		return false;
 	if (!into->poisoned && commit_is_clean(into))
 		return true;
-	job_fail(disk, into->poisoned ? into->poisoned : commit_stall_error(into),
+	rc = commit_is_stalled(into) ? commit_stall_error(into) : -ENOMEM; /* none could begin */
+	job_fail(disk, into->poisoned ? into->poisoned : rc,
 		 "%s: what was copied into it could not be made durable; what is above it stays as "
 		 "it was",
 		 file_show(disk_overlay(into)->file, &shown));
 	return false;
-}
-
-bool down_pivot(struct bpull_disk *disk)
-{
-	struct job *job = &disk->job;
-
-	if (!job->down.is_given_up) {
-		if (!disk_is_settled(disk, &job->down.n_settles))
-			return false;
-		give_image_up(disk);
-	}
-	if (job->down.old_files && !(job->flags & BPULL_JOB_KEEP) && !aside_do(disk, &empty_kind))
-		return false;
-	drop_old(disk);
-	let_guest_go(disk);
-	return job_close_dropped(disk);
 }
 
 bool down_rest(struct bpull_disk *disk)
@@ -402,7 +339,7 @@ bool down_rest(struct bpull_disk *disk)
 
 	if (!down_is_on(disk))
 		return true;
-	let_guest_go(disk);
+	down_let_guest_go(disk);
 	if (!grow_is_over(disk))
 		return false;
 	if (down->into->guests.first || !disk_is_settled(down->into, &disk->job.down.n_settles))

@@ -115,7 +115,7 @@ static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 	}
 	if (down_is_on(disk) && disk->job.step != JOB_UNWINDING)
 		down_check(disk);
-	if (down_is_on(disk) && disk->job.paused)
+	if (down_is_on(disk) && (disk->job.paused || disk->job.step == JOB_UNWINDING))
 		down_yield(disk);
 	/* What was copied is made durable while it waits, if only that is possible. */
 	if (job_is_stopped(disk) && (disk->job.step != JOB_COPYING || commit_is_stalled(disk)))

@@ -19,6 +19,7 @@
 #include "formats/chain/turn.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
+#include "formats/core/table_dirty.h"
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
@@ -135,6 +136,9 @@ static void node_destroy(struct bpull_disk *node)
 	hand_dropped_over(node);
 	node_leave_engine(node);
 	commit_abandon(node);
+	/* What is in memory only never comes to the disk, and may go from memory in parts. */
+	if (disk_overlay(node)->is_overlay && disk_overlay(node) != disk_overlay(node->nodes.of))
+		table_cache_revert(node->engine->cache, disk_overlay(node)->file);
 	node_free(node);
 }
 

@@ -13,10 +13,12 @@
 
 bool disk_is_settled(struct bpull_disk *disk, unsigned *n_commits)
 {
+	/* A worker may use the image even where no commit can be had. */
+	if (disk->guests.first || disk->guests.discard.runs)
+		return false;
 	if (disk->poisoned || commit_is_stalled(disk))
 		return true;
-	if (disk->guests.first || disk->guests.draining || disk->guests.discard.runs ||
-	    commit_is_running(disk))
+	if (disk->guests.draining || commit_is_running(disk))
 		return false;
 	if (commit_is_clean(disk) && !layer_has_freed(disk_overlay(disk)))
 		return !disk->n_background;

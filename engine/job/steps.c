@@ -310,7 +310,8 @@ void job_step_unwinding(struct bpull_disk *disk)
 		commit_retry(disk);
 	}
 	/* Without memory or space for a commit: the next flush, or the next job, tries again. */
-	if (!disk->poisoned && !commit_is_stalled(disk) && !ensure_committed(disk) &&
+	if (!down_is_on(disk) && /* down_rest() has done it */
+	    !disk->poisoned && !commit_is_stalled(disk) && !ensure_committed(disk) &&
 	    commit_is_running(disk) && !commit_is_stalled(disk))
 		return;
 	if (commit_is_clean(disk) && !job_reclaim(disk))

@@ -177,7 +177,7 @@ static struct layer *find_shared(const struct layer_set *set, const struct file 
 		struct file *have = entry->layer->file;
 
 		/* Asked first, it takes the time of a touch over. */
-		if (!entry->is_apart && identity_is_same(have, file) &&
+		if (!entry->is_apart && !entry->layer->is_overlay && identity_is_same(have, file) &&
 		    layer_format(entry->layer) == format && !entry->layer->has_data_file &&
 		    (entry->locked || !lock) && file_look(have) == FILE_SAME &&
 		    have->mtime_ns == file->mtime_ns && have->len == file->len &&

@@ -45,15 +45,37 @@ static int may_write(const struct layer *layer, unsigned n_own, struct err *err)
 						: layer_refuse(layer, &layer->refused.write, err);
 }
 
+/* What is known of it would be of another state than what is on disk. */
+static int refuse_changed(const struct layer *layer, struct err *err)
+{
+	struct shown shown;
+
+	if (!file_changed(layer->file) &&
+	    (layer->data == layer->file || !file_changed(layer->data)))
+		return 0;
+	return err_set(err, -ESTALE,
+		       "'%s' was changed while this disk was open: close the disk, and open it "
+		       "again",
+		       file_show(layer->file, &shown));
+}
+
 int chain_turn_writable(struct chain *chain, unsigned i, unsigned n_own, struct err *err)
 {
 	struct layer *layer = chain->layers[i];
 	int rc = may_write(layer, n_own, err);
 
 	if (!rc)
+		rc = refuse_changed(layer, err);
+	if (!rc)
 		rc = turn_files(layer, true, err);
 	if (rc)
 		return rc;
+	/* Another thread may have opened a disk on it meanwhile. */
+	rc = may_write(layer, n_own, err);
+	if (rc) {
+		turn_files(layer, false, NULL);
+		return rc;
+	}
 	/* It changes: nothing that was seen of it stays true. */
 	layer->hint.off = layer->hint.end = 0;
 	layer->is_checked = false;

@@ -14,8 +14,8 @@ struct err;
 /* Layer i may be written to from now on: its files have an overlay's locks and are looked at no
  * more (file_look()). n_own: chains of the caller that hold it; another's refuses. What is asked
  * before the first write (begin_writing) is the caller's. Nothing that reads through it need stop.
- * -EBUSY: another program, or another disk of this engine, has it; -EACCES, -EROFS, -ENOTSUP; each
- * with a sentence, and all is as it was. Blocks. */
+ * -EBUSY: another program, or another disk of this engine, has it; -ESTALE: it was changed since it
+ * was opened; -EACCES, -EROFS, -ENOTSUP; each with a sentence, and all is as it was. Blocks. */
 int chain_turn_writable(struct chain *chain, unsigned i, unsigned n_own, struct err *err);
 /* Layer i is only read from now on, as a backing file is: all that was written to it is durable. On
  * any thread; is_overlay is the caller's to clear. Blocks. -errno with a sentence: its locks are

@@ -148,3 +148,21 @@ int table_cache_stage(struct table_cache *cache, struct file *file, struct stage
 	stage_copies(cache, file, &copies, staged);
 	return 0;
 }
+
+void table_cache_revert(struct table_cache *cache, struct file *file)
+{
+	struct table *table = cache->held.end.lru_next;
+
+	while (table != &cache->held.end) {
+		struct table *next = table->lru_next;
+
+		if (table->file == file && table->state == TABLE_READY) {
+			table_set_dirty(table, 0);
+			table->fresh = false;
+			if (table_is_clean(table))
+				table_settle(table, false);
+		}
+		table = next;
+	}
+	table_cache_drop_clean(cache, file);
+}

@@ -35,5 +35,8 @@ size_t table_cache_changed_len(const struct table_cache *cache);
 /* Moves copies of all dirty sectors of this file's tables into *staged, and makes fresh tables
  * reachable ones. All or nothing: -ENOMEM changes nothing. */
 int table_cache_stage(struct table_cache *cache, struct file *file, struct staged *staged);
+/* Forgets what was changed, and all else but what is being loaded: the file's tables are read from
+ * disk again. Nothing of them is being written. */
+void table_cache_revert(struct table_cache *cache, struct file *file);
 
 #endif

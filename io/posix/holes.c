@@ -144,31 +144,35 @@ static bool is_before_end(int fd, uint64_t off)
 	return !fstat(fd, &st) && st.st_size >= 0 && (uint64_t)st.st_size > off;
 }
 
+struct found {
+	bool is_hole;
+	uint64_t end;
+};
+
 /* Asks the kernel; false: it made no sense, or there is nothing at off. */
-static bool ask_kernel(struct posix_file *pf, uint64_t off)
+static bool ask_kernel(const struct posix_file *pf, uint64_t off, struct found *out)
 {
 	int fd = pf->file.fd;
 	uint64_t len = pf->file.len;
 	off_t data = lseek(fd, (off_t)off, SEEK_DATA);
 
 	if (data < 0 && errno == ENXIO && is_before_end(fd, off)) {
-		pf->extent_is_hole = true;
-		pf->extent_end = len;
+		out->is_hole = true;
+		out->end = len;
 	} else if (data > (off_t)off) {
-		pf->extent_is_hole = true;
-		pf->extent_end = MIN((uint64_t)data, len);
+		out->is_hole = true;
+		out->end = MIN((uint64_t)data, len);
 	} else if (data == (off_t)off) {
 		off_t hole = lseek(fd, (off_t)off, SEEK_HOLE);
 		if (hole <= (off_t)off)
 			return false;
-		pf->extent_is_hole = false;
-		pf->extent_end = MIN((uint64_t)hole, len);
+		out->is_hole = false;
+		out->end = MIN((uint64_t)hole, len);
 	} else {
 		return false;
 	}
-	if (pf->extent_is_hole && pf->confirm_holes && !fiemap_confirms(fd, off, pf->extent_end))
+	if (out->is_hole && pf->confirm_holes && !fiemap_confirms(fd, off, out->end))
 		return false;
-	pf->extent_off = off;
 	return true;
 }
 
@@ -176,16 +180,24 @@ int posix_holes_status(struct file *file, uint64_t off, struct file_status *out)
 {
 	struct posix_file *pf = (struct posix_file *)file;
 	bool known = off >= pf->extent_off && off < pf->extent_end && !file->writable;
+	struct found found = { .is_hole = pf->extent_is_hole, .end = pf->extent_end };
 
 	*out = (struct file_status){ .len = file->len - off };
-	if (!known && !ask_kernel(pf, off)) {
+	if (!known && !ask_kernel(pf, off, &found)) {
 		pf->extent_off = pf->extent_end = 0;
 		/* It will make no more sense at the next offset; a shrunk file is caught by
 		 * reads. */
 		file->trust_holes = false;
 		return 0;
 	}
-	out->len = pf->extent_end - off;
-	out->is_hole = pf->extent_is_hole;
+	/* Nothing is kept of a file that is written to: one that stops being so may be turned on a
+	 * worker right now (turn.c). */
+	if (!known && !file->writable) {
+		pf->extent_is_hole = found.is_hole;
+		pf->extent_off = off;
+		pf->extent_end = found.end;
+	}
+	out->len = found.end - off;
+	out->is_hole = found.is_hole;
 	return 0;
 }

@@ -6,6 +6,8 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -399,4 +401,69 @@ Test(nodes, a_commit_waits_for_finalize_and_can_be_aborted)
 		expect_image("top", "qcow2");
 	}
 	expect_image("a", "qcow2");
+}
+
+/* It keeps no guest waiting, and hears of its resumption. */
+Test(nodes, a_commit_that_is_paused_before_its_end_goes_on)
+{
+	struct bpull_job_info info = { .size = sizeof(info) };
+	struct bpull_disk *disk;
+	uint64_t random = 11;
+
+	make_chain("qcow2");
+	disk = open_disk("top", BPULL_DISK_GUEST_IO);
+	start(disk, (struct bpull_job_options){ .type = BPULL_JOB_TYPE_COMMIT,
+						.flags = BPULL_JOB_MANUAL_FINALIZE });
+	do
+		cr_assert_eq(bpull_job_get_info(disk, &info), 1);
+	while (info.state != BPULL_JOB_WAITING);
+	cr_assert_eq(bpull_job_pause(disk), 0);
+	cr_assert_eq(bpull_job_finalize(disk), 0);
+	for (unsigned i = 0; i < 30; i++)
+		write_and_read(disk, &random);
+	cr_assert_eq(bpull_job_resume(disk), 0);
+	cr_assert_eq(work_until_over(disk, 12), BPULL_JOB_COMPLETED);
+	expect_disk(disk);
+	bpull_disk_close(disk);
+	expect_image("a", "qcow2");
+}
+
+static struct bpull_disk *mapped;
+static atomic_bool is_over;
+
+static void *map_on_and_on(void *opaque)
+{
+	struct bpull_extent extents[64];
+
+	while (!is_over)
+		for (uint64_t at = 0; at < LEN;) {
+			int n = bpull_disk_map(mapped, at, extents, 64, NULL);
+
+			if (n <= 0)
+				break;
+			at = extents[n - 1].start + extents[n - 1].length;
+		}
+	return opaque;
+}
+
+/* The layers that such a call walks go when it has ended. */
+Test(nodes, a_disk_is_mapped_while_its_image_changes)
+{
+	pthread_t thread;
+
+	for (unsigned i = 0; i < 4; i++) {
+		make_chain("qcow2");
+		mapped = open_disk("top", BPULL_DISK_GUEST_IO);
+		is_over = false;
+		cr_assert_eq(pthread_create(&thread, NULL, map_on_and_on, NULL), 0);
+		start(mapped, (struct bpull_job_options){ .type = BPULL_JOB_TYPE_COMMIT,
+							  .base = i % 2 ? "c" : "a" });
+		cr_assert_eq(work_until_over(mapped, 13 + i), BPULL_JOB_COMPLETED);
+		is_over = true;
+		pthread_join(thread, NULL);
+		expect_disk(mapped);
+		bpull_disk_close(mapped);
+		for (unsigned k = 0; k < 5; k++)
+			unlink(scratch((const char *[]){ "base", "c", "b", "a", "top" }[k]));
+	}
 }

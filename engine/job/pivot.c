@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The end of an active commit: the lower layer becomes the disk's image, while the guest is held.
+ *
+ * The old image is emptied after that, since nothing in memory leads into it any more. Before, one
+ * that failed half way would have to be the disk still.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "engine/blockpull.h"
+#include "engine/commit/commit.h"
+#include "engine/commit/state.h"
+#include "engine/core/aside.h"
+#include "engine/core/fault.h"
+#include "engine/job/down.h"
+#include "engine/job/ends.h"
+#include "engine/job/settle.h"
+#include "formats/chain/chain.h"
+#include "formats/chain/chain_base.h"
+#include "formats/chain/empty.h"
+#include "formats/core/layer.h"
+#include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
+
+/* An image that can't be emptied is a disk of yesterday. */
+#define EMPTY_TRIES 3u
+
+static void give_image_up(struct bpull_disk *disk)
+{
+	struct bpull_disk *into = disk->walk->down.into;
+	struct job_down *state = &disk->job.down;
+	unsigned to = disk->link.changed ? 1 : disk->walk->down.to;
+
+	commit_forget(disk);
+	commit_hold(into); /* the disk's own commits are the image's from now on */
+	disk->guests.draining = false;
+	state->old_format = layer_format(disk_overlay(disk));
+	chain_hide(disk->chain, 0, 1);
+	chain_drop_hidden(disk->chain, disk_note_file_closing, disk->engine, &state->old_files);
+	chain_hide(disk->chain, 0, to - 1);
+	chain_drop_hidden(disk->chain, disk_note_file_closing, disk->engine, &disk->dropped_files);
+	disk->guests.len = disk_overlay(disk)->guest_len;
+	disk->guests.prepare = into->guests.prepare;
+	disk->may_write = into->may_write;
+	disk->since_opened = (typeof(disk->since_opened)){ 0 };
+	disk->poisoned = into->poisoned;
+	disk->link.changed = state->is_given_up = true;
+}
+
+static void drop_old(struct bpull_disk *disk)
+{
+	struct file **last = &disk->dropped_files;
+
+	while (*last)
+		last = &(*last)->next_closing;
+	*last = STEAL(disk->job.down.old_files);
+}
+
+/* The image that was the disk's reads all from the new one: what the guest writes there shows in
+ * both. */
+static int empty_work(struct bpull_disk *disk, struct err *err)
+{
+	struct job_down *state = &disk->job.down;
+	int rc = -EIO;
+
+	for (unsigned i = 0; rc && i < EMPTY_TRIES; i++)
+		rc = empty_image(state->old_files, state->old_format, err);
+	return rc;
+}
+
+static void empty_end(struct bpull_disk *disk, int rc, const struct err *err)
+{
+	struct shown shown;
+
+	if (rc)
+		job_say_mixed(disk, 0,
+			      "%s: it could not be emptied, and does not read as the disk any more "
+			      "when that is written to: remove it (%s)",
+			      file_show(disk->job.down.old_files, &shown),
+			      err->message[0] ? err->message : strerror(-rc));
+}
+
+static const struct aside_kind empty_kind = { .name = "empty",
+					      .work = empty_work,
+					      .end = empty_end };
+
+bool down_pivot(struct bpull_disk *disk)
+{
+	struct job *job = &disk->job;
+
+	if (!job->down.is_given_up) {
+		guest_begin_drop(disk); /* calls that walk the chain wait */
+		if (!disk_is_settled(disk->walk->down.into, &job->down.n_settles) ||
+		    !disk_is_settled(disk, &job->down.n_settles) || !guest_may_drop(disk))
+			return false;
+		give_image_up(disk);
+		guest_end_drop(disk);
+	}
+	if (job->down.old_files && !(job->flags & BPULL_JOB_KEEP) && !aside_do(disk, &empty_kind))
+		return false;
+	drop_old(disk);
+	down_let_guest_go(disk);
+	return job_close_dropped(disk);
+}
