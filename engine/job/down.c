@@ -29,8 +29,8 @@
  * that long. Where it writes as fast as the job copies, that never comes: then after so many looks,
  * and at most so much. */
 #define HOLD_LEN     (4 * MiB)
-#define HOLD_LOOKS   16u
-#define HOLD_MAX_LEN (256 * MiB)
+#define HOLD_LOOKS   4u
+#define HOLD_MAX_LEN (64 * MiB)
 
 /* ---- before ---- */
 
@@ -285,6 +285,8 @@ bool down_proved(struct bpull_disk *disk)
 		return true;
 	if (job->down.is_held && range_set_is_empty(&disk->walk->down.written))
 		return true;
+	/* From here on it must be faster than the guest writes. */
+	disk->walk->how.guest_share = 100;
 	if (job->down.is_held || looks_again(disk)) {
 		job->down.n_looks++;
 		copy_written(disk);
