@@ -364,12 +364,6 @@ void commit_keep_link(struct bpull_disk *disk)
 		drop_link_writes(commit);
 }
 
-void commit_abandon(struct bpull_disk *disk)
-{
-	if (commit_is_stalled(disk))
-		commit_end(disk->commits.in_flight);
-}
-
 bool commit_await(struct bpull_disk *disk, enum commit_kind kind, struct op *op)
 {
 	commit_begin(disk, kind);

@@ -36,11 +36,6 @@ bool commit_is_detaching(const struct bpull_disk *disk);
 /* The job that wanted the link dropped is over, or gave up: a commit in flight that has not come to
  * the header becomes a hard one. */
 void commit_keep_link(struct bpull_disk *disk);
-/* Before the disk is closed: drops a stalled commit, with what it would have written. */
-void commit_abandon(struct bpull_disk *disk);
-/* The disk gets another image: what was changed of this one, and how it failed, is of no matter. No
- * commit is running, but for a stalled one. */
-void commit_forget(struct bpull_disk *disk);
 /* Begins a commit if none is in flight, and makes the operation ready when it ends. False: none can
  * be begun (the disk is poisoned, or there is no memory). */
 bool commit_await(struct bpull_disk *disk, enum commit_kind kind, struct op *op);

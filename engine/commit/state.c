@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "engine/commit/commit.h"
 #include "engine/core/disk.h"
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
@@ -108,6 +107,12 @@ void disk_link_changed(struct bpull_disk *disk)
 		chain_drop_hidden(d->chain, disk_note_file_closing, disk->engine,
 				  &disk->dropped_files);
 	disk->link.changed = true;
+}
+
+void commit_abandon(struct bpull_disk *disk)
+{
+	if (commit_is_stalled(disk))
+		commit_end(disk->commits.in_flight);
 }
 
 void commit_forget(struct bpull_disk *disk)

@@ -87,5 +87,10 @@ void disk_link_changed(struct bpull_disk *disk);
 
 /* Every operation that waits for the commit's end runs again. */
 void commit_wake_waiters(struct bpull_disk *disk, int error);
+/* Before the disk is closed: drops a stalled commit, with what it would have written. */
+void commit_abandon(struct bpull_disk *disk);
+/* The disk gets another image: what was changed of this one, and how it failed, is of no matter. No
+ * commit is running, but for a stalled one. */
+void commit_forget(struct bpull_disk *disk);
 
 #endif

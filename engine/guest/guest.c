@@ -39,7 +39,6 @@
 #include "engine/guest/chain_read.h"
 #include "engine/guest/flush.h"
 #include "engine/guest/grow.h"
-#include "engine/guest/inner.h"
 #include "engine/guest/new_clusters.h"
 #include "engine/guest/on_read.h"
 #include "engine/guest/request.h"
@@ -50,6 +49,16 @@
 #include "formats/core/layer_shared.h"
 #include "io/base.h"
 #include "io/io.h"
+
+/* The operation that it was made for (inner.h). */
+static void tell_op(struct guest *g)
+{
+	struct op *op = g->waits.op;
+
+	op_set_error(op, g->op.error, g->op.error_file, g->op.error_off, g->op.error_was_read);
+	if (!--op->n_pending)
+		op_ready(op);
+}
 
 static void guest_over(struct guest *g)
 {
@@ -72,7 +81,7 @@ static void guest_over(struct guest *g)
 	if (disk->guests.dropping || disk->guests.draining || disk->nodes.n)
 		engine_rerun(disk->engine); /* the job may wait for the oldest to end */
 	if (g->waits.op) {
-		inner_end(g);
+		tell_op(g);
 		free(g);
 	} else if (g->waits.call) {
 		waiter_done(g->waits.call, g->op.error, g->status.n);

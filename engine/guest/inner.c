@@ -43,12 +43,3 @@ void inner_grow(struct bpull_disk *node, struct op *op, uint64_t guest_len)
 {
 	submit(guest_new_grow(node, guest_len), op);
 }
-
-void inner_end(struct guest *g)
-{
-	struct op *op = g->waits.op;
-
-	op_set_error(op, g->op.error, g->op.error_file, g->op.error_off, g->op.error_was_read);
-	if (!--op->n_pending)
-		op_ready(op);
-}

@@ -8,14 +8,11 @@
 #include "io/base.h"
 
 struct bpull_disk;
-struct guest;
 
 /* What writes to a node (down.h). The buffers stay put until the operation goes on. */
 extern const struct down_ops inner_ops;
 
 /* The node's disk gets guest_len bytes; the operation waits for it. */
 void inner_grow(struct bpull_disk *node, struct op *op, uint64_t guest_len);
-/* One of them is over: its operation hears of it. */
-void inner_end(struct guest *g);
 
 #endif
