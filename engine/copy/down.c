@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "engine/commit/batch.h"
 #include "engine/copy/proof.h"
 #include "engine/copy/run_state.h"
 #include "engine/copy/walk.h"
@@ -174,8 +175,13 @@ enum step down_store(struct copy_run *p)
  * evidence that they are in the lower image; the job has that made durable (I10). */
 enum step down_stored(struct copy_run *p)
 {
+	struct bpull_disk *into = p->walk->down.into;
 	struct copy_counts *counts = &p->walk->counts;
 
+	/* What is written in place is published by no table: without this all of it would be left
+	 * for the last barrier. */
+	if (disk_is_raw(into))
+		commit_note_published(into, p->counts.copied);
 	proof_settle(p->op.disk, p->guest_off, p->guest_off + p->len);
 	counts->copied += p->counts.copied;
 	counts->zero += p->buf ? p->counts.zero : 0;

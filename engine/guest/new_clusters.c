@@ -254,6 +254,7 @@ enum step guest_store(struct guest *g)
 		return guest_error(g, -ENOMEM);
 	n = piece_iov(g, whole);
 	io_req_write(g->writes.reqs, g->overlay->data, NULL, write_len, host_off);
+	g->writes.reqs->uncached = g->waits.op; /* as what a job writes itself */
 	g->writes.reqs->iov = whole + n;
 	g->writes.reqs->n_iov = iov_slice(whole, n, 0, write_len, whole + n);
 	op_submit(&g->op, g->writes.reqs);

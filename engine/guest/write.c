@@ -257,6 +257,7 @@ static enum step write_in_place(struct guest *g, const struct write_extent *list
 		struct io_req *req = &g->writes.reqs[i];
 
 		io_req_write(req, data, NULL, list[i].len, list[i].host_off);
+		req->uncached = g->waits.op; /* as what a job writes itself */
 		req->iov = iov;
 		req->n_iov = guest_iov_part(g, list[i].guest_off, list[i].len, iov);
 		iov += req->n_iov;
