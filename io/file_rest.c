@@ -37,6 +37,13 @@ int file_turn(struct file *file, bool write, struct err *err)
 	return rc;
 }
 
+void file_put_off(struct file **to, struct file *files)
+{
+	while (*to)
+		to = &(*to)->next_closing;
+	*to = files;
+}
+
 void file_close_all(struct file *files)
 {
 	while (files) {

@@ -25,6 +25,8 @@ int file_wake(struct file *file, unsigned lock_wait_ms, struct err *err);
  * registered must forget it before. It does not rest. 0; -EBUSY: another program has it; -EACCES,
  * -EROFS and the like: it can't be written to; each with a sentence, and it is as it was. */
 int file_turn(struct file *file, bool write, struct err *err);
+/* Puts the files of a list (next_closing; NULL is allowed) behind those of *to. */
+void file_put_off(struct file **to, struct file *files);
 /* All of the list (next_closing), on any thread: no other has them any more. */
 void file_close_all(struct file *files);
 /* For a child of fork(), which can use the file no more; its memory stays. Idempotent. */

@@ -182,16 +182,6 @@ static int prepare_guest(struct bpull_disk *disk, const struct bpull_disk_option
 	return rc;
 }
 
-/* Takes the disk off the engine's list: rounds don't visit it any more. */
-static void leave_engine(struct bpull_disk *disk)
-{
-	struct bpull_disk **link = &disk->engine->disks;
-
-	while (*link != disk)
-		link = &(*link)->next;
-	*link = disk->next;
-}
-
 int bpull_disk_open(struct bpull_engine *engine, const char *path,
 		    const struct bpull_disk_options *options, struct bpull_disk **out,
 		    struct bpull_error *error)
@@ -278,7 +268,7 @@ void bpull_disk_close(struct bpull_disk *disk)
 		disk_settle(disk);
 	while (disk->guests.discard.runs)
 		engine_wait_round(disk->engine, UINT64_MAX);
-	leave_engine(disk);
+	disk_leave_engine(disk);
 	company_leave(disk); /* the others wait for it no more */
 	engine_rerun(disk->engine);
 	engine_yields_begin(&yields, engine);

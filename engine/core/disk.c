@@ -106,3 +106,12 @@ uint64_t disk_write_len(const struct bpull_disk *disk, uint64_t host_off, uint64
 		return len;
 	return host_off < end ? MIN(len, end - host_off) : 0;
 }
+
+void disk_leave_engine(struct bpull_disk *disk)
+{
+	struct bpull_disk **link = &disk->engine->disks;
+
+	while (*link != disk)
+		link = &(*link)->next;
+	*link = disk->next;
+}

@@ -328,6 +328,9 @@ void guest_begin_drain(struct bpull_disk *disk);
 /* None of them is left. */
 bool guest_is_drained(const struct bpull_disk *disk);
 
+/* Takes the disk off the engine's list: rounds don't visit it any more. */
+void disk_leave_engine(struct bpull_disk *disk);
+
 /* Others may look at the tables again, and write the header. */
 void disk_end_exclusive(struct bpull_disk *disk);
 

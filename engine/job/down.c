@@ -2,7 +2,6 @@
 #include "engine/job/down.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "engine/blockpull.h"
 #include "engine/commit/batch.h"
@@ -158,7 +157,7 @@ static const struct op_kind grow_kind = { "grow below", grown, not_grown };
 
 /* In memory the layer is longer before its new end reads zeros, and what is above it would show
  * what is below it: no guest reads meanwhile. */
-static bool is_long_enough(struct bpull_disk *disk)
+static bool grow_below(struct bpull_disk *disk)
 {
 	const struct copy_down *down = &disk->walk->down;
 	struct bpull_disk *opened = disk_opened(disk);
@@ -180,7 +179,7 @@ static bool is_long_enough(struct bpull_disk *disk)
 }
 
 /* A job that ends gives up what has not begun. */
-static bool grow_is_over(struct bpull_disk *disk)
+static bool give_up_growing(struct bpull_disk *disk)
 {
 	struct job_down *state = &disk->job.down;
 
@@ -211,7 +210,7 @@ bool down_may_copy(struct bpull_disk *disk)
 {
 	struct job_down *state = &disk->job.down;
 
-	if (!is_long_enough(disk))
+	if (!grow_below(disk))
 		return false;
 	if (!state->is_held)
 		return true;
@@ -317,13 +316,13 @@ void down_finalize(struct bpull_disk *disk)
 
 /* ---- the end ---- */
 
-bool down_is_settled(struct bpull_disk *disk)
+bool down_settle(struct bpull_disk *disk)
 {
 	struct bpull_disk *into = disk->walk->down.into;
 	struct shown shown;
 	int rc;
 
-	if (!disk_is_settled(into, &disk->job.down.n_settles))
+	if (!disk_settle_on(into, &disk->job.down.n_settles))
 		return false;
 	if (!into->poisoned && commit_is_clean(into))
 		return true;
@@ -342,9 +341,9 @@ bool down_rest(struct bpull_disk *disk)
 	if (!down_is_on(disk))
 		return true;
 	down_let_guest_go(disk);
-	if (!grow_is_over(disk))
+	if (!give_up_growing(disk))
 		return false;
-	if (down->into->guests.first || !disk_is_settled(down->into, &disk->job.down.n_settles))
+	if (down->into->guests.first || !disk_settle_on(down->into, &disk->job.down.n_settles))
 		return false;
 	return job_rest_node(down->into);
 }

@@ -60,9 +60,9 @@ void down_go_on(struct bpull_disk *disk);
 bool down_proved(struct bpull_disk *disk);
 /* The program wants the end of an active commit that waits for it. */
 void down_finalize(struct bpull_disk *disk);
-/* All that is in layer `to` is durable, and no more comes: a link may lead there. False: not yet,
+/* Makes all that is in layer `to` durable. True: it is, and a link may lead there. False: not yet,
  * or the job has failed. */
-bool down_is_settled(struct bpull_disk *disk);
+bool down_settle(struct bpull_disk *disk);
 /* Layer `to`, to which the image's link leads, or did, is the disk's image. True: it is done. */
 bool down_pivot(struct bpull_disk *disk);
 /* The job is about to end: layer `to` is a backing file again, unless it is the image; the guest

@@ -2,17 +2,13 @@
 #include "engine/job/node.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 
-#include "engine/commit/batch.h"
-#include "engine/commit/commit.h"
 #include "engine/commit/state.h"
 #include "engine/copy/company.h"
 #include "engine/copy/walk.h"
 #include "engine/core/aside.h"
 #include "engine/core/disk.h"
-#include "engine/core/events.h"
 #include "engine/core/loop.h"
 #include "engine/job/info.h"
 #include "formats/chain/chain.h"
@@ -23,6 +19,7 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
+#include "io/file_rest.h"
 
 /* Chains that hold a node's layers: that of the disk, those of its nodes, and this one's. */
 static unsigned n_chains(const struct bpull_disk *node)
@@ -109,31 +106,16 @@ int node_open(struct bpull_disk *node, struct err *err)
 /* Takes it off the engine's list, and out of all that looks at disks. */
 static void node_leave_engine(struct bpull_disk *node)
 {
-	struct bpull_disk **link = &node->engine->disks;
-
-	while (*link != node)
-		link = &(*link)->next;
-	*link = node->next;
+	disk_leave_engine(node);
 	company_leave(node);
 	node->nodes.of->nodes.n--;
 	engine_rerun(node->engine);
 }
 
-/* No worker closed them: the other disk's close does it. */
-static void hand_dropped_over(struct bpull_disk *node)
-{
-	struct file *file;
-
-	while ((file = node->dropped_files)) {
-		node->dropped_files = file->next_closing;
-		file->next_closing = node->nodes.of->dropped_files;
-		node->nodes.of->dropped_files = file;
-	}
-}
-
 static void node_destroy(struct bpull_disk *node)
 {
-	hand_dropped_over(node);
+	/* No worker closed them: the other disk's close does it. */
+	file_put_off(&node->nodes.of->dropped_files, STEAL(node->dropped_files));
 	node_leave_engine(node);
 	commit_abandon(node);
 	/* What is in memory only never comes to the disk, and may go from memory in parts. */

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "engine/blockpull.h"
-#include "engine/commit/commit.h"
 #include "engine/commit/state.h"
 #include "engine/core/aside.h"
 #include "engine/core/fault.h"
@@ -23,6 +22,7 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
+#include "io/file_rest.h"
 
 /* An image that can't be emptied is a disk of yesterday. */
 #define EMPTY_TRIES 3u
@@ -47,15 +47,6 @@ static void give_image_up(struct bpull_disk *disk)
 	disk->since_opened = (typeof(disk->since_opened)){ 0 };
 	disk->poisoned = into->poisoned;
 	disk->link.changed = state->is_given_up = true;
-}
-
-static void drop_old(struct bpull_disk *disk)
-{
-	struct file **last = &disk->dropped_files;
-
-	while (*last)
-		last = &(*last)->next_closing;
-	*last = STEAL(disk->job.down.old_files);
 }
 
 /* The image that was the disk's reads all from the new one: what the guest writes there shows in
@@ -92,15 +83,15 @@ bool down_pivot(struct bpull_disk *disk)
 
 	if (!job->down.is_given_up) {
 		guest_begin_drop(disk); /* calls that walk the chain wait */
-		if (!disk_is_settled(disk->walk->down.into, &job->down.n_settles) ||
-		    !disk_is_settled(disk, &job->down.n_settles) || !guest_may_drop(disk))
+		if (!disk_settle_on(disk->walk->down.into, &job->down.n_settles) ||
+		    !disk_settle_on(disk, &job->down.n_settles) || !guest_may_drop(disk))
 			return false;
 		give_image_up(disk);
 		guest_end_drop(disk);
 	}
 	if (job->down.old_files && !(job->flags & BPULL_JOB_KEEP) && !aside_do(disk, &empty_kind))
 		return false;
-	drop_old(disk);
+	file_put_off(&disk->dropped_files, STEAL(job->down.old_files));
 	down_let_guest_go(disk);
 	return job_close_dropped(disk);
 }

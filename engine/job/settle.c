@@ -11,7 +11,7 @@
 /* Freed space is counted free by the next commit but one, or later where a table can't be read. */
 #define MAX_COMMITS 32u
 
-bool disk_is_settled(struct bpull_disk *disk, unsigned *n_commits)
+bool disk_settle_on(struct bpull_disk *disk, unsigned *n_commits)
 {
 	/* A worker may use the image even where no commit can be had. */
 	if (disk->guests.first || disk->guests.discard.runs)

@@ -9,9 +9,10 @@
 
 struct bpull_disk;
 
-/* No request of the disk begins. True: all of it is durable, and space that was let go is free; or
- * that can't be had: the disk is poisoned, or its commit finds no space. False: something is in
- * flight for it, whose end runs the engine again. *n_commits: those begun, 0 at first. */
-bool disk_is_settled(struct bpull_disk *disk, unsigned *n_commits);
+/* Begins the next commit that the disk needs to come to rest. No request of it begins. True: all of
+ * it is durable, and space that was let go is free; or that can't be had: the disk is poisoned, or
+ * its commit finds no space. False: something is in flight for it, whose end runs the engine again.
+ * *n_commits: those begun, 0 at first. */
+bool disk_settle_on(struct bpull_disk *disk, unsigned *n_commits);
 
 #endif

@@ -258,7 +258,7 @@ void job_step_verifying(struct bpull_disk *disk)
  * end before the header is written; a guest's later requests don't wait for that. */
 void job_step_detaching(struct bpull_disk *disk)
 {
-	if (down_is_on(disk) && !disk->link.changed && !down_is_settled(disk))
+	if (down_is_on(disk) && !disk->link.changed && !down_settle(disk))
 		return;
 	if (!disk->link.changed && (!down_is_active(disk) || disk->base_name)) {
 		guest_begin_drop(disk);
