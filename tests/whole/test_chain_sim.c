@@ -16,6 +16,7 @@
 #include "tests/support/effort.h"
 #include "tests/support/random.h"
 #include "tests/support/time_limit.h"
+#include "tests/whole/each_fault.h"
 #include "tests/whole/snap_trial.h"
 
 TIME_LIMIT(900);
@@ -94,9 +95,17 @@ static void cut_at_each(const struct sim_chain *chain, unsigned which)
 	}
 }
 
+struct chain_job {
+	const struct sim_chain *chain;
+	unsigned which;
+};
+
 /* False: there were fewer such calls. */
-static bool fail_nth(const struct sim_chain *chain, unsigned which, const struct sim_fault *fault)
+static bool fail_nth(const void *arg, const struct sim_fault *fault)
 {
+	const struct chain_job *job = arg;
+	const struct sim_chain *chain = job->chain;
+	unsigned which = job->which;
 	struct snap_trial t;
 	bool hit;
 
@@ -118,21 +127,11 @@ static bool fail_nth(const struct sim_chain *chain, unsigned which, const struct
 static void fail_each(const struct sim_chain *chain, unsigned which)
 {
 	static const enum sim_op ops[] = { SIM_READ, SIM_WRITE, SIM_SYNC, SIM_TRUNCATE, SIM_WORK };
+	struct chain_job job = { chain, which };
 
 	if (!live_once(chain, which))
 		return;
-	for (size_t i = 0; i < ARRAY_LEN(ops); i++)
-		for (unsigned kind = 0; kind < 4; kind++) {
-			struct sim_fault fault = { .op = ops[i],
-						   .nth = EFFORT_FIRST(i + kind),
-						   .error = kind & 1 ? -ENOSPC : -EIO,
-						   .forever = kind & 2 };
-
-			if (ops[i] == SIM_READ && fault.error == -ENOSPC)
-				continue;
-			while (fail_nth(chain, which, &fault))
-				fault.nth += EFFORT_STEP;
-		}
+	each_fault(ops, ARRAY_LEN(ops), fail_nth, &job);
 }
 
 static void each_kind(uint64_t n_seeds, void (*try)(const struct sim_chain *chain, unsigned which))

@@ -15,6 +15,7 @@
 #include "tests/machine/sim_chains.h"
 #include "tests/support/effort.h"
 #include "tests/support/time_limit.h"
+#include "tests/whole/each_fault.h"
 #include "tests/whole/grow_trial.h"
 
 TIME_LIMIT(900);
@@ -69,8 +70,9 @@ static void cut_at_each(const struct sim_chain *chain)
 }
 
 /* False: there were fewer such calls. */
-static bool fail_nth(const struct sim_chain *chain, const struct sim_fault *fault)
+static bool fail_nth(const void *arg, const struct sim_fault *fault)
 {
+	const struct sim_chain *chain = arg;
 	struct grow_trial t;
 	bool hit;
 
@@ -95,18 +97,7 @@ static void fail_each(const struct sim_chain *chain)
 	static const enum sim_op ops[] = { SIM_READ,     SIM_WRITE, SIM_SYNC,
 					   SIM_TRUNCATE, SIM_WORK,  SIM_DISCARD };
 
-	for (size_t i = 0; i < ARRAY_LEN(ops); i++)
-		for (unsigned kind = 0; kind < 4; kind++) {
-			struct sim_fault fault = { .op = ops[i],
-						   .nth = EFFORT_FIRST(i + kind),
-						   .error = kind & 1 ? -ENOSPC : -EIO,
-						   .forever = kind & 2 };
-
-			if (ops[i] == SIM_READ && fault.error == -ENOSPC)
-				continue;
-			while (fail_nth(chain, &fault))
-				fault.nth += EFFORT_STEP;
-		}
+	each_fault(ops, ARRAY_LEN(ops), fail_nth, chain);
 }
 
 static void each_kind(uint64_t n_seeds, void (*try)(const struct sim_chain *chain))

@@ -16,6 +16,7 @@
 #include "tests/support/effort.h"
 #include "tests/support/random.h"
 #include "tests/support/time_limit.h"
+#include "tests/whole/each_fault.h"
 #include "tests/whole/snap_trial.h"
 
 TIME_LIMIT(900);
@@ -71,8 +72,9 @@ static void cut_at_each(const struct sim_chain *chain)
 }
 
 /* False: there were fewer such calls. */
-static bool fail_nth(const struct sim_chain *chain, const struct sim_fault *fault)
+static bool fail_nth(const void *arg, const struct sim_fault *fault)
 {
+	const struct sim_chain *chain = arg;
 	struct snap_trial t;
 	bool hit;
 
@@ -99,18 +101,7 @@ static void fail_each(const struct sim_chain *chain)
 					   SIM_OPEN,     SIM_CREATE,  SIM_RENAME, SIM_REMOVE,
 					   SIM_DIR_OPEN, SIM_DIR_SYNC };
 
-	for (size_t i = 0; i < ARRAY_LEN(ops); i++)
-		for (unsigned kind = 0; kind < 4; kind++) {
-			struct sim_fault fault = { .op = ops[i],
-						   .nth = EFFORT_FIRST(i + kind),
-						   .error = kind & 1 ? -ENOSPC : -EIO,
-						   .forever = kind & 2 };
-
-			if (ops[i] == SIM_READ && fault.error == -ENOSPC)
-				continue;
-			while (fail_nth(chain, &fault))
-				fault.nth += EFFORT_STEP;
-		}
+	each_fault(ops, ARRAY_LEN(ops), fail_nth, chain);
 }
 
 static void each_kind(uint64_t n_seeds, void (*try)(const struct sim_chain *chain))
