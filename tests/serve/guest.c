@@ -13,7 +13,8 @@
  * worker has a part of the disk, and one request in flight; it runs on a processor of its own or
  * with another one, so that every queue has requests.
  */
-#include <errno.h>
+#include "guest_work.h"
+
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sched.h>
@@ -28,217 +29,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define BLOCK   4096u
-#define UNIT    16u /* blocks: what is discarded, a cluster; and the longest request */
-#define WORKERS 4u
-#define PART    1536u /* blocks of a worker; it discards the last unit at its end */
-#define BLOCKS  (WORKERS * PART + UNIT) /* of the disk; the mark is the last */
-#define REPORT  25u                     /* requests */
-
-#define ZEROS  UINT32_MAX    /* a version */
-#define EITHER (1u << 31)    /* flag: it was discarded, and holds that version or zeros */
-#define MARK   (EITHER - 1u) /* the version of the mark */
-
-enum way {
-	WAY_NOTHING, /* the requests are drawn, and not made */
-	WAY_FILE,
-	WAY_DISK,
-};
-
-struct worker {
-	int fd;
-	enum way way;
-	uint64_t seed, state;
-	uint32_t first;          /* block of its part */
-	uint32_t versions[PART]; /* of what its blocks hold */
-};
-
-static uint8_t buffer[UNIT * BLOCK] __attribute__((aligned(4096)));
-
-__attribute__((noreturn)) static void fail(const char *what, uint32_t block)
-{
-	printf("FAIL: %s, block %u: %s\n", what, block, strerror(errno));
-	fflush(stdout);
-	_exit(1);
-}
-
-/* ---- contents ---- */
-
-static void fill(uint64_t seed, uint32_t block, uint32_t version, uint64_t *words)
-{
-	uint64_t word = (seed * 31 + block) * UINT64_C(0x9e3779b97f4a7c15) +
-			version * UINT64_C(0xd1342543de82ef95);
-
-	for (unsigned i = 0; i < BLOCK / 8; i++) {
-		word = (word ^ word >> 29) * UINT64_C(0xbf58476d1ce4e5b9) + i;
-		words[i] = version == ZEROS ? 0 : word;
-	}
-}
-
-static bool holds(uint64_t seed, uint32_t block, uint32_t version, const uint8_t *bytes)
-{
-	uint64_t wanted[BLOCK / 8];
-
-	fill(seed, block, version, wanted);
-	return !memcmp(bytes, wanted, BLOCK);
-}
-
-static void move(int fd, bool writes, uint32_t block, uint32_t n)
-{
-	size_t len = (size_t)n * BLOCK;
-	off_t off = (off_t)block * BLOCK;
-	ssize_t got = writes ? pwrite(fd, buffer, len, off) : pread(fd, buffer, len, off);
-
-	if (got != (ssize_t)len)
-		fail(writes ? "write" : "read", block);
-}
-
-/* ---- requests ---- */
-
-static uint32_t draw(struct worker *w, uint32_t n)
-{
-	w->state ^= w->state << 13;
-	w->state ^= w->state >> 7;
-	w->state ^= w->state << 17;
-	return (w->state >> 16) % n;
-}
-
-static void set_versions(struct worker *w, uint32_t at, uint32_t n, uint32_t version)
-{
-	for (uint32_t i = at; i < at + n; i++)
-		w->versions[i] = version;
-}
-
-static void write_blocks(struct worker *w, uint32_t at, uint32_t n, uint32_t version)
-{
-	set_versions(w, at, n, version);
-	if (w->way == WAY_NOTHING)
-		return;
-	for (uint32_t i = 0; i < n; i++)
-		fill(w->seed, w->first + at + i, version, (uint64_t *)(buffer + i * BLOCK));
-	move(w->fd, true, w->first + at, n);
-}
-
-static void check_blocks(struct worker *w, uint32_t at, uint32_t n)
-{
-	if (w->way != WAY_DISK)
-		return;
-	move(w->fd, false, w->first + at, n);
-	for (uint32_t i = 0; i < n; i++) {
-		uint32_t block = w->first + at + i, version = w->versions[at + i];
-		bool may_be_zero = version != ZEROS && version & EITHER;
-
-		if (may_be_zero)
-			version &= ~EITHER;
-		errno = 0;
-		if (!holds(w->seed, block, version, buffer + i * BLOCK) &&
-		    !(may_be_zero && holds(w->seed, block, ZEROS, buffer + i * BLOCK)))
-			fail("other bytes than were written", block);
-	}
-}
-
-static void clear_blocks(struct worker *w, uint32_t at, uint32_t n, unsigned long request)
-{
-	uint64_t range[2] = { (uint64_t)(w->first + at) * BLOCK, (uint64_t)n * BLOCK };
-
-	if (w->way == WAY_DISK && ioctl(w->fd, request, range))
-		fail(request == BLKDISCARD ? "discard" : "zeroing", w->first + at);
-	if (w->way == WAY_FILE) {
-		memset(buffer, 0, (size_t)n * BLOCK);
-		move(w->fd, true, w->first + at, n);
-	}
-}
-
-static void discard_unit(struct worker *w, uint32_t at)
-{
-	clear_blocks(w, at, UNIT, BLKDISCARD);
-	for (uint32_t i = at; i < at + UNIT; i++)
-		if (w->versions[i] != ZEROS)
-			w->versions[i] |= EITHER;
-}
-
-static void zero_blocks(struct worker *w, uint32_t at, uint32_t n)
-{
-	clear_blocks(w, at, n, BLKZEROOUT);
-	set_versions(w, at, n, ZEROS);
-}
-
-static void flush(struct worker *w)
-{
-	if (w->way == WAY_DISK && fsync(w->fd))
-		fail("flush", w->first);
-}
-
-static void request(struct worker *w, uint32_t version)
-{
-	uint32_t kind = draw(w, 16), n = 1 + draw(w, UNIT), at = draw(w, PART - UNIT - n + 1);
-
-	switch (kind) {
-	case 0:
-	case 1:
-	case 2:
-	case 3: check_blocks(w, at, n); return;
-	case 4: zero_blocks(w, at, n); return;
-	case 5: discard_unit(w, at / UNIT * UNIT); return;
-	case 6: flush(w); return;
-	case 7:
-	case 8: write_blocks(w, at, 1, version); return;
-	default: write_blocks(w, at, n, version); return;
-	}
-}
-
-/* What was discarded is zeroed, so that each byte is known; the last unit is discarded. */
-static void settle(struct worker *w)
-{
-	for (uint32_t i = 0; i < PART; i++)
-		if (w->versions[i] != ZEROS && w->versions[i] & EITHER)
-			zero_blocks(w, i, 1);
-	flush(w);
-	for (uint32_t at = 0; at < PART; at += UNIT)
-		check_blocks(w, at, UNIT);
-	clear_blocks(w, PART - UNIT, UNIT, BLKDISCARD);
-	set_versions(w, PART - UNIT, UNIT, ZEROS);
-	flush(w);
-}
-
-/* ---- workers ---- */
-
-static void work(struct worker *w, unsigned n)
-{
-	write_blocks(w, PART - UNIT, UNIT, 1);
-	for (unsigned i = 0; i < n; i++) {
-		request(w, i + 2);
-		if (w->way == WAY_DISK && i % REPORT == REPORT - 1) {
-			printf("at %u\n", w->first / PART);
-			fflush(stdout);
-		}
-	}
-	settle(w);
-}
-
-static void verify(struct worker *w, unsigned n)
-{
-	w->way = WAY_NOTHING;
-	work(w, n);
-	w->way = WAY_DISK;
-	for (uint32_t at = 0; at < PART; at += UNIT) {
-		check_blocks(w, at, UNIT);
-		if (at % (UNIT * 16) == 0) {
-			printf("verified %u\n", w->first / PART);
-			fflush(stdout);
-		}
-	}
-}
-
-static struct worker worker(int fd, enum way way, uint64_t seed, unsigned index)
-{
-	return (struct worker){ .fd = fd,
-				.way = way,
-				.seed = seed,
-				.state = (seed + 1) * UINT64_C(0x9e3779b97f4a7c15) + index,
-				.first = index * PART };
-}
 
 /* All workers at once, each in a process. False: one has failed. */
 static bool run_workers(int fd, uint64_t seed, unsigned n, void (*what)(struct worker *, unsigned))
@@ -334,8 +124,7 @@ static void be_guest(uint64_t seed, unsigned n)
 	uint64_t len = disk_len(fd);
 
 	tell_queues();
-	move(fd, false, BLOCKS - 1, 1);
-	if (holds(seed, BLOCKS - 1, MARK, buffer)) {
+	if (has_block(fd, seed, BLOCKS - 1, MARK)) {
 		printf("%s\n", run_workers(fd, seed, n, verify) ? "VERIFIED" : "FAILED");
 		fflush(stdout);
 		wait_until_longer(fd, len);
@@ -343,8 +132,7 @@ static void be_guest(uint64_t seed, unsigned n)
 	}
 	if (!run_workers(fd, seed, n, work))
 		return;
-	fill(seed, BLOCKS - 1, MARK, (uint64_t *)buffer);
-	move(fd, true, BLOCKS - 1, 1);
+	write_block(fd, seed, BLOCKS - 1, MARK);
 	if (fsync(fd))
 		fail("flush", BLOCKS - 1);
 	printf("WRITTEN\n");
@@ -356,10 +144,8 @@ static void be_guest(uint64_t seed, unsigned n)
 
 static void fill_file(int fd, uint64_t seed)
 {
-	for (uint32_t block = 0; block < BLOCKS; block++) {
-		fill(seed, block, 0, (uint64_t *)buffer);
-		move(fd, true, block, 1);
-	}
+	for (uint32_t block = 0; block < BLOCKS; block++)
+		write_block(fd, seed, block, 0);
 }
 
 static void write_file(int fd, uint64_t seed, unsigned n)
@@ -369,8 +155,7 @@ static void write_file(int fd, uint64_t seed, unsigned n)
 
 		work(&w, n);
 	}
-	fill(seed, BLOCKS - 1, MARK, (uint64_t *)buffer);
-	move(fd, true, BLOCKS - 1, 1);
+	write_block(fd, seed, BLOCKS - 1, MARK);
 }
 
 int main(int argc, char **argv)
