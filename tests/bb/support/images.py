@@ -46,6 +46,11 @@ def image_check(path, fmt):
     return qemu_img('check', '-f', fmt, path, rc=(0, 2, 3)).rc
 
 
+def check_leaks_at_worst(path, fmt, when=''):
+    """What a kill may leave."""
+    check(image_check(path, fmt) in (0, 3), f'qemu-img check finds {path} damaged {when}')
+
+
 def flatten(path, fmt, flat):
     """What the guest sees, as a raw file: the reference that compare_flat() judges by."""
     qemu_img('convert', '-f', fmt, '-O', 'raw', path, flat)
