@@ -4,10 +4,12 @@
  * same requests to a file, which says what the guest's disk must hold.
  *
  *	guest fill FILE SEED		what the disk holds at first
- *	guest write FILE SEED N		N requests of each worker
- *	/init SEED N			on /dev/vda: writes, verifies, leaves a mark and boots anew;
- *					where the mark is there, verifies, waits until the
- *					disk is longer, and switches off
+ *	guest write FILE SEED N ROUNDS	N requests of each worker in a round
+ *	/init SEED N			on /dev/vda: a round, which ends with verifying, then
+ *					leaves a mark and boots anew; where the mark is there,
+ *					verifies, waits until the disk is longer, and switches off
+ *	/init SEED N longer		the same with round after round until the disk is longer,
+ *					and nothing to wait for
  *
  * The requests are drawn from the seed alone, so a guest that boots again knows them, too. Each
  * worker has a part of the disk, and one request in flight; it runs on a processor of its own or
@@ -24,21 +26,43 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* All workers at once, each in a process. False: one has failed. */
-static bool run_workers(int fd, uint64_t seed, unsigned n, void (*what)(struct worker *, unsigned))
+#define MAX_ROUNDS 512u /* the mark tells how many there were */
+
+struct plan {
+	uint64_t seed;
+	unsigned n;
+	bool until_longer;
+};
+
+/* In memory that processes share. */
+static struct worker *make_workers(int fd, const struct plan *plan)
+{
+	struct worker *workers = mmap(NULL, WORKERS * sizeof(*workers), PROT_READ | PROT_WRITE,
+				      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (workers == MAP_FAILED)
+		fail("mmap", 0);
+	for (unsigned i = 0; i < WORKERS; i++)
+		workers[i] = worker(fd, WAY_DISK, plan->seed, i);
+	return workers;
+}
+
+/* All at once, each in a process: a round, or, where some are over, verifying them. False: one has
+ * failed. */
+static bool run_workers(struct worker *workers, const struct plan *plan, unsigned rounds)
 {
 	long n_processors = sysconf(_SC_NPROCESSORS_ONLN);
 	int status;
 	bool all = true;
 
 	for (unsigned i = 0; i < WORKERS; i++) {
-		struct worker w = worker(fd, WAY_DISK, seed, i);
 		cpu_set_t mine;
 
 		if (fork())
@@ -47,7 +71,10 @@ static bool run_workers(int fd, uint64_t seed, unsigned n, void (*what)(struct w
 		CPU_SET(i % n_processors, &mine);
 		if (sched_setaffinity(0, sizeof(mine), &mine))
 			fail("sched_setaffinity", i);
-		what(&w, n);
+		if (rounds)
+			verify(&workers[i], plan->n, rounds);
+		else
+			work(&workers[i], plan->n);
 		_exit(0);
 	}
 	for (unsigned i = 0; i < WORKERS; i++)
@@ -118,23 +145,44 @@ static void wait_until_longer(int fd, uint64_t first)
 	fflush(stdout);
 }
 
-static void be_guest(uint64_t seed, unsigned n)
+static void leave_mark(int fd, uint64_t seed, unsigned rounds)
+{
+	write_block(fd, seed, BLOCKS - 1, MARK - rounds);
+	if (fsync(fd))
+		fail("flush", BLOCKS - 1);
+}
+
+/* How many rounds the guest had made before it booted anew; 0: it has not. */
+static unsigned find_mark(int fd, uint64_t seed)
+{
+	for (unsigned rounds = 1; rounds <= MAX_ROUNDS; rounds++)
+		if (has_block(fd, seed, BLOCKS - 1, MARK - rounds))
+			return rounds;
+	return 0;
+}
+
+static void be_guest(const struct plan *plan)
 {
 	int fd = open_disk();
 	uint64_t len = disk_len(fd);
+	struct worker *workers = make_workers(fd, plan);
+	unsigned rounds = find_mark(fd, plan->seed);
 
 	tell_queues();
-	if (has_block(fd, seed, BLOCKS - 1, MARK)) {
-		printf("%s\n", run_workers(fd, seed, n, verify) ? "VERIFIED" : "FAILED");
+	if (rounds) {
+		printf("%s\n", run_workers(workers, plan, rounds) ? "VERIFIED" : "FAILED");
 		fflush(stdout);
-		wait_until_longer(fd, len);
+		if (!plan->until_longer)
+			wait_until_longer(fd, len);
 		return;
 	}
-	if (!run_workers(fd, seed, n, work))
-		return;
-	write_block(fd, seed, BLOCKS - 1, MARK);
-	if (fsync(fd))
-		fail("flush", BLOCKS - 1);
+	do {
+		if (rounds == MAX_ROUNDS || !run_workers(workers, plan, 0))
+			return;
+		printf("round %u\n", ++rounds);
+		fflush(stdout);
+	} while (plan->until_longer && disk_len(fd) == len);
+	leave_mark(fd, plan->seed, rounds);
 	printf("WRITTEN\n");
 	fflush(stdout);
 	reboot(RB_AUTOBOOT);
@@ -148,36 +196,50 @@ static void fill_file(int fd, uint64_t seed)
 		write_block(fd, seed, block, 0);
 }
 
-static void write_file(int fd, uint64_t seed, unsigned n)
+static void write_file(int fd, uint64_t seed, unsigned n, unsigned rounds)
 {
 	for (unsigned i = 0; i < WORKERS; i++) {
 		struct worker w = worker(fd, WAY_FILE, seed, i);
 
-		work(&w, n);
+		for (unsigned k = 0; k < rounds; k++)
+			work(&w, n);
 	}
-	write_block(fd, seed, BLOCKS - 1, MARK);
+	write_block(fd, seed, BLOCKS - 1, MARK - rounds);
+}
+
+static unsigned long number(const char *word)
+{
+	return strtoul(word, NULL, 10);
+}
+
+static void run_init(int argc, char **argv)
+{
+	struct plan plan = { 0 };
+
+	if (argc == 3 || (argc == 4 && !strcmp(argv[3], "longer")))
+		plan = (struct plan){ number(argv[1]), number(argv[2]), argc == 4 };
+	if (plan.n && !fork()) {
+		be_guest(&plan);
+		_exit(0);
+	}
+	wait(NULL);
+	reboot(RB_POWER_OFF);
 }
 
 int main(int argc, char **argv)
 {
 	int fd;
 
-	if (getpid() == 1) {
-		if (argc == 3 && !fork()) {
-			be_guest(strtoull(argv[1], NULL, 10), atoi(argv[2]));
-			_exit(0);
-		}
-		wait(NULL);
-		reboot(RB_POWER_OFF);
-	}
+	if (getpid() == 1)
+		run_init(argc, argv);
 	fd = argc > 3 ? open(argv[2], O_RDWR | O_CREAT | O_CLOEXEC, 0666) : -1;
 	if (fd < 0)
-		fail("usage: fill|write FILE SEED [N]", 0);
+		fail("usage: fill FILE SEED, or write FILE SEED N ROUNDS", 0);
 	if (argc == 4 && !strcmp(argv[1], "fill"))
-		fill_file(fd, strtoull(argv[3], NULL, 10));
-	else if (argc == 5 && !strcmp(argv[1], "write"))
-		write_file(fd, strtoull(argv[3], NULL, 10), atoi(argv[4]));
+		fill_file(fd, number(argv[3]));
+	else if (argc == 6 && !strcmp(argv[1], "write"))
+		write_file(fd, number(argv[3]), number(argv[4]), number(argv[5]));
 	else
-		fail("usage: fill|write FILE SEED [N]", 0);
+		fail("usage: fill FILE SEED, or write FILE SEED N ROUNDS", 0);
 	return 0;
 }

@@ -174,9 +174,9 @@ static void settle(struct worker *w)
 
 void work(struct worker *w, unsigned n)
 {
-	write_blocks(w, PART - UNIT, UNIT, 1);
+	write_blocks(w, PART - UNIT, UNIT, ++w->version);
 	for (unsigned i = 0; i < n; i++) {
-		request(w, i + 2);
+		request(w, ++w->version);
 		if (w->way == WAY_DISK && i % REPORT == REPORT - 1) {
 			printf("at %u\n", w->first / PART);
 			fflush(stdout);
@@ -185,10 +185,11 @@ void work(struct worker *w, unsigned n)
 	settle(w);
 }
 
-void verify(struct worker *w, unsigned n)
+void verify(struct worker *w, unsigned n, unsigned rounds)
 {
 	w->way = WAY_NOTHING;
-	work(w, n);
+	for (unsigned i = 0; i < rounds; i++)
+		work(w, n);
 	w->way = WAY_DISK;
 	for (uint32_t at = 0; at < PART; at += UNIT) {
 		check_blocks(w, at, UNIT);

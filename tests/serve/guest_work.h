@@ -28,6 +28,7 @@ struct worker {
 	enum way way;
 	uint64_t seed, state;
 	uint32_t first;          /* block of its part */
+	uint32_t version;        /* the last that was drawn */
 	uint32_t versions[PART]; /* of what its blocks hold */
 };
 
@@ -42,9 +43,10 @@ void write_block(int fd, uint64_t seed, uint32_t block, uint32_t version);
 bool has_block(int fd, uint64_t seed, uint32_t block, uint32_t version);
 
 struct worker worker(int fd, enum way way, uint64_t seed, unsigned index);
-/* n requests; at the end each byte of the part is known, and durable. */
+/* A round of n requests, the first or the next; at its end each byte of the part is known, durable
+ * and read back. */
 void work(struct worker *w, unsigned n);
-/* Reads all that the same requests must have left. */
-void verify(struct worker *w, unsigned n);
+/* Draws the same rounds once more, and reads all that they must have left. */
+void verify(struct worker *w, unsigned n, unsigned rounds);
 
 #endif

@@ -4,6 +4,7 @@
 It draws its requests from a seed. Here it makes the same ones to a file, with which the image is compared. Its driver
 is Linux's, on two queues; QEMU keeps the requests in flight and connects again.
 """
+import hashlib
 import os
 import random
 import shutil
@@ -51,23 +52,32 @@ class Server:
         return any(value for key, value in stats.items() if key.endswith('_operations'))
 
     def replace(self, command, number=signal.SIGKILL):
-        """Until the new one has answered a request: QEMU before 9.1 never asks again where a server dies while it connects."""
         self.end(number, 128 + 9 if number == signal.SIGKILL else 0)
         self.start(command)
+        self.wait_until_answered()
+
+    def wait_until_answered(self):
+        """A request of the guest: QEMU before 9.1 never asks again where a server dies while it connects."""
         deadline = time.monotonic() + harness.WAIT
         while not self.has_answered():
             check(time.monotonic() < deadline, 'the guest stands still')
             time.sleep(0.1)
 
 
-def machine(d, guest, seed, n, *args):
+def machine(d, guest, words, *args, late=LATE):
+    """words: of its /init, tests/serve/guest.c."""
     kernel, *modules = vm.files(*vm.MODULES)
     entries = [(name, 0o040755, b'') for name in ('dev', 'sys')] + [('init', 0o100755, vm.content(guest))]
     entries += [(os.path.basename(path), 0o100644, vm.content(path)) for path in modules]
     return vm.Machine(  # QEMU has many words for a server that has gone
-        d, kernel, entries, f'-- {seed} {n}', '-M', 'q35', '-smp', '2', '-m', '192',
+        d, kernel, entries, f'-- {words}', '-M', 'q35', '-smp', '2', '-m', '192',
         '-object', 'memory-backend-memfd,id=m,size=192M,share=on', '-numa', 'node,memdev=m',
-        '-chardev', f'socket,id=c,path={d}/s,reconnect=1', '-device', 'vhost-user-blk-pci,chardev=c,num-queues=2', *args, late=LATE, stderr=subprocess.DEVNULL)
+        '-chardev', f'socket,id=c,path={d}/s,reconnect=1', '-device', 'vhost-user-blk-pci,chardev=c,num-queues=2', *args, late=late, stderr=subprocess.DEVNULL)
+
+
+def digest(path):
+    with open(path, 'rb') as file:
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def drawn(d, guest, more=0):
@@ -93,10 +103,10 @@ def until(vm_guest, last, word, *starts):
     same((seen, len(starts)), (last, 0), f'lines before {word}, and what was still to be done')
 
 
-def judge(d, guest, top, seed, n, more=0):
+def judge(d, guest, top, seed, n, more=0, rounds=1):
     """From outside: the same requests on a copy of the base, which is so many bytes longer."""
     shutil.copy(f'{d}/base.raw', f'{d}/wanted')
-    same(harness.run(guest, 'write', f'{d}/wanted', seed, n).rc, 0, 'the reference')
+    same(harness.run(guest, 'write', f'{d}/wanted', seed, n, rounds).rc, 0, 'the reference')
     os.truncate(f'{d}/wanted', os.path.getsize(f'{d}/wanted') + more)
     images.compare_flat(top, 'qcow2', f'{d}/wanted')
     same(image_check(top, 'qcow2'), 0, 'qemu-img check')

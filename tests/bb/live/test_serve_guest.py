@@ -39,7 +39,7 @@ def killed(d):
     seed, top = guest_rig.drawn(d, guest)
     server, other = Server(d, top), another_command(d)
     server.start(harness.blockpull)
-    running = guest_rig.machine(d, guest, seed, n)
+    running = guest_rig.machine(d, guest, f'{seed} {n}')
     kills = [lambda: server.replace(harness.blockpull)] * (KILLS // 2) + [lambda: server.replace(other)] * (KILLS - KILLS // 2)
     until(running, WORKERS * (n // REPORT), 'WRITTEN', *kills)
     until(running, WORKERS * (PART // UNIT // 16), 'VERIFIED', lambda: server.replace(other, signal.SIGTERM))
@@ -56,7 +56,7 @@ def pulled(d):
     seed, top = guest_rig.drawn(d, guest, 40 * MIB)
     server = Server(d, '--pull', '--bandwidth=256k', top)
     server.start(harness.blockpull)
-    running = guest_rig.machine(d, guest, seed, n)
+    running = guest_rig.machine(d, guest, f'{seed} {n}')
     until(running, WORKERS * (n // REPORT), 'WRITTEN', *[lambda: server.replace(harness.blockpull)] * KILLS)
     running.until('VERIFIED')
     # The pull ends while the machine runs: a disk whose machine has gone rests, and its pull with it.
