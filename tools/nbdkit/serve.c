@@ -25,6 +25,7 @@
 #include "tools/control/control.h"
 #include "tools/control/jobs.h"
 #include "tools/control/socket.h"
+#include "tools/nbdkit/advice.h"
 #include "tools/nbdkit/config.h"
 #include "tools/nbdkit/start.h"
 #include "tools/trace/record.h"
@@ -148,31 +149,6 @@ static void *serve_watch_job(void *opaque)
 	return NULL;
 }
 
-/* Adds to the sentence what the plugin's parameters have for it. */
-static void serve_advise(struct bpull_error *error)
-{
-	static const char *const advice[] = {
-		[BPULL_REMEDY_ALLOW_BACKING] = ": allow-backing=NAME",
-		[BPULL_REMEDY_READ_HOLES] = ": holes=read",
-		[BPULL_REMEDY_ACCEPT_MIXED] = ": accept-mixed=true",
-		[BPULL_REMEDY_REPAIR] = ": blockpull check --repair=all",
-		[BPULL_REMEDY_BACKING_FORMAT] = ": backing-format=FMT, or FILE=FMT",
-		[BPULL_REMEDY_TRUST_BACKING] = ": backing-format=FILE=FMT, or backing-format=auto",
-	};
-	const char *text =
-		error->remedy < sizeof(advice) / sizeof(advice[0]) ? advice[error->remedy] : NULL;
-	size_t used = strlen(error->message);
-
-	if (text)
-		snprintf(error->message + used, sizeof(error->message) - used, "%s", text);
-}
-
-static void serve_complain(struct bpull_error *error)
-{
-	serve_advise(error);
-	nbdkit_error("%s", error->message);
-}
-
 /* What can be discarded depends on the format, which only the image says. */
 static int serve_ask_format(void)
 {
@@ -184,7 +160,7 @@ static int serve_ask_format(void)
 	o.flags = BPULL_DISK_READ_ONLY | BPULL_DISK_NO_BACKING | BPULL_DISK_FORCE_SHARE;
 	o.n_backing_formats = 0; /* of files that are not opened here */
 	if (bpull_info_open(plugin_config.image, &o, &info, &error)) {
-		serve_complain(&error);
+		advice_complain(&error);
 		return -1;
 	}
 	bpull_info_layer(info, 0, &layer);
@@ -288,7 +264,7 @@ int serve_get_ready(void)
 	if (!rc)
 		rc = serve_try_control(&error);
 	if (rc)
-		serve_complain(&error);
+		advice_complain(&error);
 	bpull_engine_close(trial);
 	if (!rc && start_watch()) {
 		nbdkit_error("out of memory");
@@ -376,7 +352,7 @@ int serve_after_fork(void)
 	int rc = serve_start(&error);
 
 	if (rc) {
-		serve_advise(&error);
+		advice_add(&error);
 		serve_cleanup();
 	}
 	start_tell(rc ? error.message : NULL);
