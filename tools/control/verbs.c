@@ -90,7 +90,7 @@ static struct json_object *verbs_resize(struct control_target *target, struct js
 		return control_refuse("GenericError", "Parameter 'size' expects a >0 size");
 	if (!target->resize)
 		return control_refuse("GenericError",
-				      "The users of this disk can't be told of another size");
+				      "The disk is not served here: nobody would see another size");
 	refusal = control_refuse_inactive(target, NULL);
 	if (refusal)
 		return refusal;

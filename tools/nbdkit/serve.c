@@ -294,6 +294,14 @@ static struct json_object *serve_list_bases(void *owner)
 	return bases_describe(owner);
 }
 
+/* NBD has no word by which connected clients could be told: nbdkit asks for the size once a
+ * connection, and keeps each within what it was told. Clients that connect from now on see it all. */
+static int serve_resize(void *owner, uint64_t size, struct bpull_error *error)
+{
+	(void)owner;
+	return bpull_presize(disk, size, error);
+}
+
 /* The monitor is last: it is what takes the events of the job. */
 static int serve_start(struct bpull_error *error)
 {
@@ -313,6 +321,7 @@ static int serve_start(struct bpull_error *error)
 					  .job = plugin_config.job,
 					  .names = &plugin_config.names,
 					  .stays = true,
+					  .resize = serve_resize,
 					  .servers = serve_list_bases,
 					  .budget = budget,
 					  .others = &others,

@@ -2,13 +2,14 @@
 """The nbdkit plugin, used by other people's NBD clients while the chain is pulled."""
 import os
 import signal
+import subprocess
 import time
 
 import facts
 import harness
 import images
 import processes
-from harness import MIB, Skip, bp, case, check, need, same
+from harness import FAILED, MIB, Skip, bp, case, check, need, refused, same
 from images import compare_flat, image_check, image_info, overlay, patch, qemu_img, qemu_io, raw_image
 from test_control import Client, state
 
@@ -203,6 +204,49 @@ def streamed_rot(d, parameter):
     harness.finish(process)
     same(image_info(top)['backing-filename'], 'base.img', 'the link')
     same(image_check(top, 'qcow2'), 0, 'check')
+
+
+def say(client, word, answer):
+    """To a qemu-io that is connected: what it says to one command."""
+    client.stdin.write(f'{word}\n'.encode())
+    client.stdin.flush()
+    line = client.stdout.readline().decode().replace('qemu-io> ', '').strip()
+    check(answer in line, f'{word}: {line}')
+
+
+@case('a longer disk is seen by clients that connect from then on; others keep what they were told')
+def longer(d):
+    top, flat = disk(d, 16 * MIB)
+    process, uri = listening(d, top)
+    old = harness.start('qemu-io', '-f', 'raw', uri, stdin=subprocess.PIPE)
+    say(old, 'length', '16 MiB')
+    bp('ctl', f'{d}/ctl', 'resize', '+4M')
+    say(old, 'length', '16 MiB')
+    say(old, 'write -P 6 15M 64k', 'wrote')
+    same(harness.run('nbdinfo', '--size', uri).out.strip(), str(20 * MIB), 'what a new client is told')
+    qemu_io(uri, 'raw', 'read -P 0 16M 4M', 'write -P 5 18M 64k', 'read -P 6 15M 64k')
+    refused(FAILED, ['shorter'], 'ctl', f'{d}/ctl', 'resize', '1M')
+    client = Client(f'{d}/ctl')
+    same(client.ask('query-named-block-nodes')[0]['image']['virtual-size'], 20 * MIB, 'query-named-block-nodes')
+    old.stdin.close()
+    harness.finish(old)
+    os.kill(process.pid, signal.SIGTERM)
+    harness.finish(process)
+    qemu_img('resize', '-q', '-f', 'raw', flat, '20M')
+    qemu_io(flat, 'raw', 'write -P 6 15M 64k', 'write -P 5 18M 64k')
+    compare_flat(top, 'qcow2', flat)
+    same(image_check(top, 'qcow2'), 0, 'check')
+
+
+@case('a disk that is only read is not made longer')
+def not_longer(d):
+    top, _ = disk(d, 16 * MIB)
+    before = images.digest(top)
+    process, _ = listening(d, top, 'readonly=true')
+    said = refused(FAILED, ['read-only'], 'ctl', f'{d}/ctl', 'resize', '+4M')
+    os.kill(process.pid, signal.SIGTERM)
+    harness.finish(process)
+    same(images.digest(top), before, f'the image: {said}')
 
 
 @case('what is wrong is said at the start', 'image=', 'none.img', 'none.img')
