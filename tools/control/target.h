@@ -73,7 +73,7 @@ struct control_target {
 	bool is_inactive;                     /* the owner has given the image away for a while */
 	bool stays;                           /* the disk is served, also when a job is over */
 	/* Makes the disk so many bytes long, and waits for it: 0, or -errno with a sentence. NULL:
-	 * nobody uses it. */
+	 * it has no users. */
 	int (*resize)(void *owner, uint64_t size, struct bpull_error *error);
 	/* Another image is about to be the disk's, at any time from now on; and: `top` is, after
 	 * all that was to be done. NULL, both: the owner need not know. */

@@ -89,8 +89,9 @@ static struct json_object *verbs_resize(struct control_target *target, struct js
 	if (size < 0)
 		return control_refuse("GenericError", "Parameter 'size' expects a >0 size");
 	if (!target->resize)
-		return control_refuse("GenericError",
-				      "The disk is not served here: nobody would see another size");
+		return control_refuse(
+			"GenericError",
+			"The disk is not served here: it has no users who would see another size");
 	refusal = control_refuse_inactive(target, NULL);
 	if (refusal)
 		return refusal;

@@ -8,7 +8,7 @@
 
 #include <nbdkit-plugin.h>
 
-void advice_add(struct bpull_error *error)
+void plugin_advise(struct bpull_error *error)
 {
 	static const char *const advice[] = {
 		[BPULL_REMEDY_ALLOW_BACKING] = ": allow-backing=NAME",
@@ -26,8 +26,8 @@ void advice_add(struct bpull_error *error)
 		snprintf(error->message + used, sizeof(error->message) - used, "%s", text);
 }
 
-void advice_complain(struct bpull_error *error)
+void plugin_complain(struct bpull_error *error)
 {
-	advice_add(error);
+	plugin_advise(error);
 	nbdkit_error("%s", error->message);
 }

@@ -6,8 +6,8 @@
 #include "engine/blockpull.h"
 
 /* Adds it to the sentence. */
-void advice_add(struct bpull_error *error);
+void plugin_advise(struct bpull_error *error);
 /* The same, and tells the sentence to nbdkit. */
-void advice_complain(struct bpull_error *error);
+void plugin_complain(struct bpull_error *error);
 
 #endif

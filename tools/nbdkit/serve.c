@@ -160,7 +160,7 @@ static int serve_ask_format(void)
 	o.flags = BPULL_DISK_READ_ONLY | BPULL_DISK_NO_BACKING | BPULL_DISK_FORCE_SHARE;
 	o.n_backing_formats = 0; /* of files that are not opened here */
 	if (bpull_info_open(plugin_config.image, &o, &info, &error)) {
-		advice_complain(&error);
+		plugin_complain(&error);
 		return -1;
 	}
 	bpull_info_layer(info, 0, &layer);
@@ -264,7 +264,7 @@ int serve_get_ready(void)
 	if (!rc)
 		rc = serve_try_control(&error);
 	if (rc)
-		advice_complain(&error);
+		plugin_complain(&error);
 	bpull_engine_close(trial);
 	if (!rc && start_watch()) {
 		nbdkit_error("out of memory");
@@ -295,7 +295,7 @@ static struct json_object *serve_list_bases(void *owner)
 }
 
 /* NBD has no word by which connected clients could be told: nbdkit asks for the size once a
- * connection, and keeps each within what it was told. Clients that connect from now on see it all. */
+ * connection, and keeps each within what it was told. Those that connect from now on see it all. */
 static int serve_resize(void *owner, uint64_t size, struct bpull_error *error)
 {
 	(void)owner;
@@ -361,7 +361,7 @@ int serve_after_fork(void)
 	int rc = serve_start(&error);
 
 	if (rc) {
-		advice_add(&error);
+		plugin_advise(&error);
 		serve_cleanup();
 	}
 	start_tell(rc ? error.message : NULL);
