@@ -270,6 +270,9 @@ static void wait_for_finalize(struct bpull_disk *disk)
 	struct job *job = &disk->job;
 
 	job->step = JOB_READY;
+	/* All is there: who polls waits for that to give the image away. What the guest writes from
+	 * now on goes into both. */
+	job->counters.cur = job->counters.end;
 	if (job->down.is_told)
 		return;
 	job->down.is_told = true;

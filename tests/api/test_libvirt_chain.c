@@ -250,6 +250,7 @@ Test(libvirt_chain, an_active_commit_waits_for_its_pivot)
 	cr_assert_eq(atomic_load(&last_type), BPULL_VIRT_BLOCK_JOB_TYPE_ACTIVE_COMMIT);
 	cr_assert_eq(bpull_virt_block_job_info(virt, scratch("top"), &info, 0, &error), 1);
 	cr_assert_eq(info.type, BPULL_VIRT_BLOCK_JOB_TYPE_ACTIVE_COMMIT);
+	cr_assert_eq(info.cur, info.end, "programs poll for that before they pivot");
 	cr_assert_eq(bpull_virt_block_job_abort(virt, scratch("top"),
 						BPULL_VIRT_BLOCK_JOB_ABORT_PIVOT, &error),
 		     0, "%s", error.message);
