@@ -10,22 +10,8 @@
 #include "formats/chain/chain.h"
 
 struct bpull_disk;
-struct clone;
 struct copy_run;
 struct table_need;
-
-/* Layers of which a clone was tried and refused: a bit for each. */
-struct clone_trials {
-	uint64_t refused[CHAIN_MAX_DEPTH / 64 + 1];
-};
-
-/* A run that clones: the layer whose blocks it shares, the byte of its file where they begin, and
- * the requests. */
-struct run_clone {
-	unsigned depth;
-	uint64_t off;
-	struct clone *reqs;
-};
 
 /* Finds what of [guest_off, guest_off + max_len), unallocated in the overlay, one clone can serve:
  * e->len bytes from e->host_off of layer e->depth. e->len 0: it must be copied. 0, TABLE_NEED or

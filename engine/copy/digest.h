@@ -12,13 +12,6 @@
 struct mapping;
 struct copy_run;
 
-/* A run's digests; empty in jobs that do not verify. */
-struct run_digest {
-	struct copied_list list; /* what it has written, or is about to */
-	/* Digests of the run's whole clusters; a large cluster has several. */
-	XXH128_hash_t *of_clusters;
-};
-
 /* Without a job that verifies these do nothing. */
 bool copy_run_digests(const struct copy_run *p);
 /* The len bytes are going to where `map` puts its byte `off` and on. 0 or -ENOMEM. */

@@ -16,30 +16,11 @@
 
 #include "engine/copy/plan.h"
 #include "engine/core/op.h"
-#include "engine/core/range_set.h"
 #include "io/base.h"
 
 struct bpull_disk;
 struct copy_run;
 struct table_need;
-
-/* Requests of a node, on behalf of an operation: it waits for their ends, and has their errors. The
- * guest's floor is above this one, so the job says how they are made. */
-struct down_ops {
-	void (*write)(struct bpull_disk *into, struct op *op, void *buf, uint64_t len,
-		      uint64_t guest_off);
-	void (*zero)(struct bpull_disk *into, struct op *op, uint64_t guest_off, uint64_t len);
-};
-
-struct copy_down {
-	struct bpull_disk *into; /* the node whose image gets it; NULL: the job pulls */
-	const struct down_ops *ops;
-	unsigned from, to; /* layers [from, to) of the disk's chain go there */
-	uint64_t end;      /* guest byte up to which they say what is read */
-	/* from 0: guest bytes that the guest has written, or is about to, since the last look. They
-	 * are owed again. */
-	struct range_set written;
-};
 
 /* As plan_next(): COPY or ZERO what the upper layers hold, SKIP the rest. */
 int down_next(struct bpull_disk *disk, uint64_t guest_off, uint64_t end, enum plan_action *action,

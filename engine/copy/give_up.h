@@ -5,17 +5,8 @@
 
 #include "engine/core/op.h"
 #include "io/base.h"
-#include "io/io.h"
 
 struct copy_run;
-
-struct run_give_up {
-	struct io_req discard;
-	struct op failed; /* the operation, as it was in error; error 0: it was not */
-	/* The job's, when the run was begun: what fails of a run that is older than the job's last
-	 * resume is tried again. */
-	unsigned n_gone_on;
-};
 
 /* No request of the run is in flight, and no entry refers to its space. Gives it back to the file
  * system, on a worker; STEP_NEXT: there is nothing to give back. */

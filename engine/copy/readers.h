@@ -50,8 +50,8 @@ void run_readers_trim(struct copy_run *run);
 /* The run waits for others, or is over. */
 void run_readers_pass(struct copy_run *run);
 /* The run is in error. */
-void run_readers_fail(
-	struct copy_run *run); /* Copies what the reader wants out of the run's buffer. */
+void run_readers_fail(struct copy_run *run);
+/* Copies what the reader wants out of the run's buffer. */
 void run_readers_fill(const struct copy_run *run, const struct run_reader *reader);
 
 #endif

@@ -8,15 +8,9 @@
 #include <stdint.h>
 
 #include "engine/copy/charge.h"
-#include "engine/copy/clone.h"
-#include "engine/copy/compress.h"
-#include "engine/copy/digest.h"
-#include "engine/copy/give_up.h"
 #include "engine/copy/plan.h"
-#include "engine/copy/read.h"
-#include "engine/copy/space.h"
+#include "engine/copy/run_parts.h"
 #include "engine/copy/walk.h"
-#include "engine/copy/write.h"
 #include "engine/core/op.h"
 #include "engine/core/range_lock.h"
 #include "formats/core/layer.h"
@@ -73,7 +67,7 @@ struct copy_run {
 	uint8_t *buf;        /* RUN_MAX_LEN bytes of the engine's pool; NULL: it needs none */
 	struct io_req *reqs; /* reads, then writes */
 
-	/* Each part is of the file that declares it. */
+	/* Each part is changed by the file of its name. */
 	struct run_charge charge;
 	struct run_read read;
 	struct run_pieces pieces;

@@ -3,23 +3,12 @@
 #ifndef BLOCKPULL_COPY_SPACE_H
 #define BLOCKPULL_COPY_SPACE_H
 
-#include <stddef.h>
 #include <stdint.h>
 
-#include "formats/core/table_cache.h"
 #include "io/base.h"
 
 struct copy_run;
 struct mapping;
-
-struct run_space {
-	struct table_need need; /* of the last call that answered TABLE_NEED */
-	uint32_t reserved_to;   /* bytes of the run whose host space is decided */
-	struct mapping *maps;   /* written, then published */
-	size_t n_maps, maps_cap;
-	struct mapping *spaces; /* reserved for them: whole clusters */
-	size_t n_spaces, spaces_cap;
-};
 
 /* Notes where a part of the run goes, or that it reads zeros. 0 or -ENOMEM. */
 int run_space_add(struct copy_run *p, const struct mapping *map);

@@ -14,8 +14,6 @@
 
 #include "engine/blockpull.h"
 #include "engine/copy/charge.h"
-#include "engine/copy/clone.h"
-#include "engine/copy/down.h"
 #include "engine/copy/first.h"
 #include "engine/copy/left_out.h"
 #include "engine/copy/requests.h"
@@ -24,7 +22,31 @@
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
 #include "engine/core/range_set.h"
+#include "formats/chain/chain.h"
 #include "io/base.h"
+
+/* Requests of a node, on behalf of an operation: it waits for their ends, and has their errors. The
+ * guest's floor is above this one, so the job says how they are made. */
+struct down_ops {
+	void (*write)(struct bpull_disk *into, struct op *op, void *buf, uint64_t len,
+		      uint64_t guest_off);
+	void (*zero)(struct bpull_disk *into, struct op *op, uint64_t guest_off, uint64_t len);
+};
+
+struct copy_down {
+	struct bpull_disk *into; /* the node whose image gets it; NULL: the job pulls */
+	const struct down_ops *ops;
+	unsigned from, to; /* layers [from, to) of the disk's chain go there */
+	uint64_t end;      /* guest byte up to which they say what is read */
+	/* from 0: guest bytes that the guest has written, or is about to, since the last look. They
+	 * are owed again. */
+	struct range_set written;
+};
+
+/* Layers of which a clone was tried and refused: a bit for each. */
+struct clone_trials {
+	uint64_t refused[CHAIN_MAX_DEPTH / 64 + 1];
+};
 
 /* How a job wants its bytes copied. */
 struct copy_how {

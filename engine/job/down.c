@@ -8,6 +8,7 @@
 #include "engine/commit/commit.h"
 #include "engine/commit/state.h"
 #include "engine/copy/cursor.h"
+#include "engine/copy/down.h"
 #include "engine/core/events.h"
 #include "engine/core/fault.h"
 #include "engine/core/loop.h"
