@@ -18,7 +18,7 @@ LIBRARY = ("engine", "formats", "io")
 # The enums whose states docs/architecture.md lists: where each is, what its states begin with, and
 # the file whose first comment has the order of the states.
 STATES = [("job_step", "engine/core/job.h", "JOB_", "engine/job/job.c"),
-          ("copy_run_phase", "engine/copy/run_state.h", "COPY_RUN_", "engine/copy/run.c"),
+          ("copy_run_phase", "engine/copy/walk/run_state.h", "COPY_RUN_", "engine/copy/run.c"),
           ("commit_phase", "engine/commit/state.h", "COMMIT_", "engine/commit/commit.c"),
           ("header_phase", "engine/commit/state.h", "HEADER_", "engine/commit/header.c"),
           ("guest_phase", "engine/guest/request.h", "GUEST_", "engine/guest/guest.c")]
@@ -103,7 +103,7 @@ def questions(root):
 # docs/glossary.md has seven words for a part of a range: extent, run, granule, piece, slice, chunk, range.
 OTHER_NOUNS = re.compile(r"\b(?:stretch|span|portion|section|segment)(?:s|es)?\b", re.I)
 # (file, what stands in the comment or string): why it stays.
-MAY_SAY = {("engine/copy/left_out.c", "stretches were left out"): "a message that programs have seen"}
+MAY_SAY = {("engine/copy/walk/left_out.c", "stretches were left out"): "a message that programs have seen"}
 
 
 def other_nouns(root):

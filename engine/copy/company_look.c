@@ -5,11 +5,11 @@
  */
 #include "engine/copy/company_look.h"
 
-#include "engine/copy/company.h"
-#include "engine/copy/run_state.h"
-#include "engine/copy/shared_read.h"
-#include "engine/copy/walk.h"
-#include "engine/copy/window.h"
+#include "engine/copy/walk/company.h"
+#include "engine/copy/walk/run_state.h"
+#include "engine/copy/phases/shared_read.h"
+#include "engine/copy/walk/walk.h"
+#include "engine/copy/walk/window.h"
 #include "engine/core/convoy.h"
 #include "engine/core/disk.h"
 #include "engine/core/job.h"

@@ -5,29 +5,29 @@
  * run for the rest as long as the window (one buffer a run) has room.
  *
  * What a walk has still to look at is a set, walk.todo. The cursor takes ranges
- * from its front, or where the program wants it to begin (first.h); a run holds
+ * from its front, or where the program wants it to begin (walk/first.h); a run holds
  * the range it was begun for, and puts back what it did not finish. A number that
  * says how far the cursor is was rejected: runs that set it back and forward
  * overwrote each other's.
  *
  * A proving walk reads the overlay's tables from disk again before the backing
- * link is dropped (proof.h), and starts no run.
+ * link is dropped (walk/proof.h), and starts no run.
  *
  * A list of all runs made beforehand was rejected: it costs memory by the
  * image's size, and a guest's writes would make it stale.
  */
 #include "engine/copy/cursor.h"
 
-#include "engine/copy/clone.h"
-#include "engine/copy/company.h"
+#include "engine/copy/phases/clone.h"
+#include "engine/copy/walk/company.h"
 #include "engine/copy/down.h"
-#include "engine/copy/first.h"
-#include "engine/copy/plan.h"
-#include "engine/copy/proof.h"
-#include "engine/copy/run_state.h"
+#include "engine/copy/walk/first.h"
+#include "engine/copy/walk/plan.h"
+#include "engine/copy/walk/proof.h"
+#include "engine/copy/walk/run_state.h"
 #include "engine/copy/start.h"
-#include "engine/copy/walk.h"
-#include "engine/copy/window.h"
+#include "engine/copy/walk/walk.h"
+#include "engine/copy/walk/window.h"
 #include "engine/core/disk.h"
 #include "engine/core/fault.h"
 #include "engine/core/load.h"

@@ -4,9 +4,9 @@
 #include <errno.h>
 
 #include "engine/commit/batch.h"
-#include "engine/copy/proof.h"
-#include "engine/copy/run_state.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/proof.h"
+#include "engine/copy/walk/run_state.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
 #include "engine/core/load.h"
 #include "engine/core/op.h"

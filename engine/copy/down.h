@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/copy/plan.h"
+#include "engine/copy/walk/plan.h"
 #include "engine/core/op.h"
 #include "io/base.h"
 

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Which run a reader may wait for: one that has read or is about to, and waits for nothing else.
- * readers.c says what a reader is given.
+ * walk/readers.c says what a reader is given.
  */
 #include "engine/copy/join.h"
 
 #include <stdlib.h>
 
-#include "engine/copy/readers.h"
-#include "engine/copy/run_state.h"
-#include "engine/copy/shared_read.h"
+#include "engine/copy/walk/readers.h"
+#include "engine/copy/walk/run_state.h"
+#include "engine/copy/phases/shared_read.h"
 #include "engine/copy/start.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
 #include "formats/core/layer.h"

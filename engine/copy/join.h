@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Copy runs from which a guest's read takes its bytes (readers.h). */
+/* Copy runs from which a guest's read takes its bytes (walk/readers.h). */
 #ifndef BLOCKPULL_COPY_JOIN_H
 #define BLOCKPULL_COPY_JOIN_H
 

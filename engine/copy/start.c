@@ -10,12 +10,12 @@
 #include <string.h>
 
 #include "engine/commit/batch.h"
-#include "engine/copy/compress.h"
-#include "engine/copy/plan.h"
+#include "engine/copy/phases/compress.h"
+#include "engine/copy/walk/plan.h"
 #include "engine/copy/run.h"
-#include "engine/copy/run_state.h"
-#include "engine/copy/walk.h"
-#include "engine/copy/window.h"
+#include "engine/copy/walk/run_state.h"
+#include "engine/copy/walk/walk.h"
+#include "engine/copy/walk/window.h"
 #include "engine/core/clock.h"
 #include "engine/core/disk.h"
 #include "engine/core/op.h"

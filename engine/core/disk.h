@@ -77,7 +77,7 @@ struct engine_guests {
 	uint64_t last_ns; /* when a guest request ended last */
 };
 
-/* A budget that the program shares with others (copy/outside.c). */
+/* A budget that the program shares with others (copy/walk/outside.c). */
 struct outside_budget {
 	uint64_t (*ask)(void *opaque, uint64_t bytes); /* NULL: there is none */
 	void *opaque;
@@ -93,7 +93,7 @@ struct bpull_engine {
 	struct table_cache *cache;
 	struct layer_set *layers;
 	struct limiter limiter;  /* shared by all jobs: bytes */
-	struct limiter requests; /* likewise: requests (copy/requests.h) */
+	struct limiter requests; /* likewise: requests (copy/walk/requests.h) */
 	struct outside_budget outside;
 	struct {
 		pthread_mutex_t mutex;
@@ -259,9 +259,9 @@ struct bpull_disk {
 	struct file *dropped_files; /* of layers that are gone, to be closed */
 	struct guests guests;
 	struct job job;
-	struct copy_walk *walk; /* copy/walk.h: what the job copies, and how far it is */
+	struct copy_walk *walk; /* copy/walk/walk.h: what the job copies, and how far it is */
 	/* Requests in flight that no operation waits for: tables loaded ahead (load.c), early
-	 * write-back (copy/writeback.c). A job is not over before they are. */
+	 * write-back (copy/walk/writeback.c). A job is not over before they are. */
 	unsigned n_background;
 	struct link_state link;
 	struct control control;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * What a job has decided: its step, what was asked of it, and how it failed. What it copies, and
- * how far that is, is the copy walk's (copy/walk.h).
+ * how far that is, is the copy walk's (copy/walk/walk.h).
  *
  * Only core/fault.c and the files of engine/job/ change it; other rooms call the functions in
  * core/fault.h.

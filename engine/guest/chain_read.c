@@ -16,7 +16,7 @@
 #include <string.h>
 
 #include "engine/blockpull.h"
-#include "engine/copy/readers.h"
+#include "engine/copy/walk/readers.h"
 #include "engine/core/disk.h"
 #include "engine/core/iov.h"
 #include "engine/core/load.h"

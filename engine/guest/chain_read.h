@@ -27,7 +27,7 @@ struct chain_read {
 	struct chain_read_part *parts;
 	unsigned n_parts, max_parts;
 	bool decoding;
-	bool may_join; /* of what costs: bytes may come from copy runs (copy/readers.h) */
+	bool may_join; /* of what costs: bytes may come from copy runs (copy/walk/readers.h) */
 	/* Of len: what copy runs let go is done once more, up to `to`, then the rest from `resume`
 	 * on. */
 	struct {

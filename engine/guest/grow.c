@@ -22,7 +22,7 @@
 #include <stdlib.h>
 
 #include "engine/commit/batch.h"
-#include "engine/copy/charge.h"
+#include "engine/copy/walk/charge.h"
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
 #include "engine/guest/flush.h"

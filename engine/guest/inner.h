@@ -3,7 +3,7 @@
 #ifndef BLOCKPULL_GUEST_INNER_H
 #define BLOCKPULL_GUEST_INNER_H
 
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/op.h"
 #include "io/base.h"
 

@@ -7,10 +7,10 @@
  */
 #include "engine/guest/on_read.h"
 
-#include "engine/copy/first.h"
+#include "engine/copy/walk/first.h"
 #include "engine/copy/join.h"
 #include "engine/copy/start.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/clock.h"
 #include "engine/core/disk.h"
 #include "engine/core/range_set.h"

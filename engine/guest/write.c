@@ -22,7 +22,7 @@
 #include "engine/commit/batch.h"
 #include "engine/commit/commit.h"
 #include "engine/commit/state.h"
-#include "engine/copy/charge.h"
+#include "engine/copy/walk/charge.h"
 #include "engine/copy/down.h"
 #include "engine/core/copied.h"
 #include "engine/core/disk.h"

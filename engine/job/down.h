@@ -17,7 +17,7 @@
 #include <stdbool.h>
 
 #include "engine/core/disk.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/walk.h"
 #include "io/base.h"
 
 struct bpull_job_options;

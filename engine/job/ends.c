@@ -8,7 +8,7 @@
 #include "engine/blockpull.h"
 #include "engine/commit/batch.h"
 #include "engine/commit/state.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/aside.h"
 #include "engine/core/disk.h"
 #include "engine/core/fault.h"

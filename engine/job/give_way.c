@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Takes the place of the share of the time that a job gives a guest (copy/window.c): runs go one at
- * a time still, without rests, and the limit follows what the guest sees. core/pace_guest.h
- * decides.
+ * Takes the place of the share of the time that a job gives a guest (copy/walk/window.c): runs go
+ * one at a time still, without rests, and the limit follows what the guest sees.
+ * core/pace_guest.h decides.
  */
 #include "engine/job/give_way.h"
 
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
 #include "engine/core/latency.h"
 #include "engine/core/loop.h"

@@ -10,7 +10,7 @@
 
 #include "engine/blockpull.h"
 #include "engine/copy/cursor.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
 #include "engine/job/left.h"
 #include "engine/job/pace.h"

@@ -8,8 +8,8 @@
  */
 #include "engine/job/left.h"
 
-#include "engine/copy/run_state.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/run_state.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
 #include "engine/core/range_set.h"
 #include "formats/core/layer.h"

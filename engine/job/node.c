@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 #include "engine/commit/state.h"
-#include "engine/copy/company.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/company.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/aside.h"
 #include "engine/core/disk.h"
 #include "engine/core/loop.h"

@@ -8,9 +8,9 @@
 #include <stdbool.h>
 
 #include "engine/blockpull.h"
-#include "engine/copy/charge.h"
-#include "engine/copy/requests.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/charge.h"
+#include "engine/copy/walk/requests.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
 #include "engine/core/limiter.h"
 #include "engine/core/loop.h"

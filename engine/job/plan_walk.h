@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/copy/plan.h"
+#include "engine/copy/walk/plan.h"
 #include "formats/chain/chain.h"
 #include "formats/core/table_cache.h"
 #include "io/blocking.h"

@@ -11,7 +11,7 @@
 #include <sys/timerfd.h>
 
 #include "engine/copy/company_look.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/clock.h"
 #include "engine/core/disk.h"
 #include "engine/core/limiter.h"

@@ -19,7 +19,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "engine/copy/window.h"
+#include "engine/copy/walk/window.h"
 #include "engine/core/copied.h"
 #include "engine/core/disk.h"
 #include "engine/core/fault.h"

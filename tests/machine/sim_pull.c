@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "engine/api/engine.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/walk.h"
 #include "io/base.h"
 
 /* Calls of process() that a pull of these sizes never needs; each lets the clock run. */

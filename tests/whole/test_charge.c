@@ -11,8 +11,8 @@
 
 #include "engine/api/engine.h"
 #include "engine/commit/batch.h"
-#include "engine/copy/run_state.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/run_state.h"
+#include "engine/copy/walk/walk.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/map.h"
 #include "tests/whole/timed_rig.h"

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "engine/commit/state.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/aside.h"
 #include "engine/core/loop.h"
 #include "tests/machine/sim_chains.h"

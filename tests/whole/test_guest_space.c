@@ -7,11 +7,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/walk.h"
 #include "formats/chain/chain.h"
 #include "engine/commit/commit.h"
 #include "engine/commit/state.h"
-#include "engine/copy/run_state.h"
+#include "engine/copy/walk/run_state.h"
 #include "engine/guest/request.h"
 #include "formats/chain/map.h"
 #include "formats/core/layer_guest.h"

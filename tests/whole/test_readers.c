@@ -8,7 +8,7 @@
 #include <poll.h>
 
 #include "engine/api/engine.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
 #include "tests/machine/sim_pull.h"
 #include "tests/machine/sim_source.h"

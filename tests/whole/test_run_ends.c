@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/walk.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/map.h"
 #include "io/base.h"

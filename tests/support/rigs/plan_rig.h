@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Chains for the tests of engine/copy/plan.c, of layers that are made up by units:
+ * Chains for the tests of engine/copy/walk/plan.c, of layers that are made up by units:
  * their tables are always at hand, and they may hold anything in any order.
  */
 #ifndef BLOCKPULL_TESTS_SUPPORT_RIGS_PLAN_RIG_H
 #define BLOCKPULL_TESTS_SUPPORT_RIGS_PLAN_RIG_H
 
 #include "formats/core/layer.h"
-#include "engine/copy/plan.h"
+#include "engine/copy/walk/plan.h"
 #include "formats/chain/chain.h"
 
 #define UNIT      512u /* bytes; the ends of layers lie on these, too */

@@ -6,7 +6,7 @@
 #include <criterion/criterion.h>
 
 #include "engine/blockpull.h"
-#include "engine/copy/first.h"
+#include "engine/copy/walk/first.h"
 #include "engine/core/range_set.h"
 
 #define GRANULE 4096u

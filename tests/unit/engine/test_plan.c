@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Promises of engine/copy/plan.h at their borders: plan_next(), which says what is
+ * Promises of engine/copy/walk/plan.h at their borders: plan_next(), which says what is
  * to be done with a stretch, and plan_run(), which says where its bytes come from.
  */
 #include <criterion/criterion.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Promises of engine/copy/plan.h, against what each unit of drawn chains holds. */
+/* Promises of engine/copy/walk/plan.h, against what each unit of drawn chains holds. */
 #include <criterion/criterion.h>
 #include <inttypes.h>
 #include <stdlib.h>

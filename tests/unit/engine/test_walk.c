@@ -6,7 +6,7 @@
  */
 #include <criterion/criterion.h>
 
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
 #include "engine/core/range_set.h"
 

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "engine/api/engine.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/walk.h"
 #include "io/base.h"
 #include "tests/machine/sim_guest.h"
 #include "tests/machine/sim_private.h"

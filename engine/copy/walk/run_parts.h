@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine/copy/readers.h"
+#include "engine/copy/walk/readers.h"
 #include "engine/core/copied.h"
 #include "engine/core/op.h"
 #include "formats/core/table_cache.h"
@@ -42,7 +42,8 @@ struct run_read {
 	struct run_readers readers;
 };
 
-/* write.c. The pieces of a cluster larger than the buffer, or than what a rate lets through at once. */
+/* write.c. The pieces of a cluster larger than the buffer, or than what a rate lets through at
+ * once. */
 struct run_pieces {
 	uint64_t off;      /* byte of the run where the next one begins */
 	uint64_t told_len; /* guest bytes of them that the job counts as copied already */

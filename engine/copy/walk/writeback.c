@@ -9,11 +9,11 @@
  * chosen when the file is opened. fadvise(DONTNEED) behind the writes was
  * rejected: it drops clean pages only, so it must wait for the device first.
  */
-#include "engine/copy/writeback.h"
+#include "engine/copy/walk/writeback.h"
 
 #include <stdlib.h>
 
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
 #include "engine/core/loop.h"
 #include "engine/core/op.h"

@@ -7,10 +7,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/copy/charge.h"
-#include "engine/copy/plan.h"
-#include "engine/copy/run_parts.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/charge.h"
+#include "engine/copy/walk/plan.h"
+#include "engine/copy/walk/run_parts.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/op.h"
 #include "engine/core/range_lock.h"
 #include "formats/core/layer.h"

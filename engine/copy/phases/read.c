@@ -5,16 +5,16 @@
  * the run's buffer. Decoding on the owner's thread was rejected: at 300 MB/s
  * it would stand still for all other requests.
  */
-#include "engine/copy/read.h"
+#include "engine/copy/phases/read.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/copy/plan.h"
-#include "engine/copy/requests.h"
-#include "engine/copy/run_state.h"
-#include "engine/copy/shared_read.h"
+#include "engine/copy/walk/plan.h"
+#include "engine/copy/walk/requests.h"
+#include "engine/copy/walk/run_state.h"
+#include "engine/copy/phases/shared_read.h"
 #include "engine/core/clock.h"
 #include "engine/core/fault.h"
 #include "engine/core/loop.h"

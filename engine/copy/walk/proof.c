@@ -4,9 +4,9 @@
  * to the chain was the first proof, and was rejected: one mistake that makes
  * both wrong by as much passes it.
  */
-#include "engine/copy/proof.h"
+#include "engine/copy/walk/proof.h"
 
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
 #include "engine/core/range_set.h"
 #include "formats/chain/chain.h"

@@ -5,10 +5,10 @@
  * run holds its lock until then, so that no guest has written there. Then the format may hand it
  * out again. A poisoned disk is not touched any more (I7).
  */
-#include "engine/copy/give_up.h"
+#include "engine/copy/phases/give_up.h"
 
-#include "engine/copy/run_state.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/run_state.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
 #include "formats/core/layer.h"

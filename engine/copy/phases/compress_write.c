@@ -3,16 +3,16 @@
  * The output of a run that was compressed: space for each range of clusters of a kind, compressed
  * ones behind each other in whole sectors, and one write for all that lie together.
  */
-#include "engine/copy/compress_write.h"
+#include "engine/copy/phases/compress_write.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#include "engine/copy/clusters.h"
-#include "engine/copy/digest.h"
-#include "engine/copy/requests.h"
-#include "engine/copy/run_state.h"
-#include "engine/copy/space.h"
+#include "engine/copy/phases/clusters.h"
+#include "engine/copy/phases/digest.h"
+#include "engine/copy/walk/requests.h"
+#include "engine/copy/walk/run_state.h"
+#include "engine/copy/phases/space.h"
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
 #include "formats/core/layer.h"

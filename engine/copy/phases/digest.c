@@ -4,12 +4,12 @@
  * is written or compressed in its place, and the job's from the moment the run
  * is published. A run that fails takes its own with it.
  */
-#include "engine/copy/digest.h"
+#include "engine/copy/phases/digest.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#include "engine/copy/run_state.h"
+#include "engine/copy/walk/run_state.h"
 #include "engine/core/copied.h"
 #include "engine/core/disk.h"
 #include "formats/core/layer.h"

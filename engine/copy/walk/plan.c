@@ -5,7 +5,7 @@
  * are as long as source and destination stay contiguous. Planning cluster by
  * cluster was rejected: a dense chain would cost a request per cluster.
  */
-#include "engine/copy/plan.h"
+#include "engine/copy/walk/plan.h"
 
 #include <errno.h>
 

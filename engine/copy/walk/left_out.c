@@ -3,12 +3,12 @@
  * What could not be read and is left out stays owed, so the link stays too: the job goes on to copy
  * the rest, and fails at its end with the first of them.
  */
-#include "engine/copy/left_out.h"
+#include "engine/copy/walk/left_out.h"
 
 #include <string.h>
 
 #include "engine/blockpull.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
 #include "engine/core/events.h"
 #include "engine/core/fault.h"

@@ -3,7 +3,7 @@
  * A second set of what is to be copied first, taken out of `todo`, was rejected:
  * runs put back what they did not finish, and would have to know into which of the two.
  */
-#include "engine/copy/first.h"
+#include "engine/copy/walk/first.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -3,13 +3,13 @@
  * Where a copy run's bytes go: the entries that it is going to make, and the clusters that it
  * has reserved for them.
  */
-#include "engine/copy/space.h"
+#include "engine/copy/phases/space.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#include "engine/copy/proof.h"
-#include "engine/copy/run_state.h"
+#include "engine/copy/walk/proof.h"
+#include "engine/copy/walk/run_state.h"
 #include "engine/core/disk.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"

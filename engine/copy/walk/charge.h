@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#include "engine/copy/requests.h"
+#include "engine/copy/walk/requests.h"
 #include "engine/core/limiter.h"
 #include "engine/core/op.h"
 #include "io/base.h"

@@ -4,10 +4,10 @@
  * of the walk and nowhere else. So a walk may begin anywhere, and join again elsewhere: that only
  * changes which part of `todo` is next.
  */
-#include "engine/copy/company.h"
+#include "engine/copy/walk/company.h"
 
-#include "engine/copy/run_state.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/run_state.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/convoy.h"
 #include "engine/core/disk.h"
 #include "engine/core/kept.h"

@@ -13,11 +13,11 @@
 #include <stdint.h>
 
 #include "engine/blockpull.h"
-#include "engine/copy/charge.h"
-#include "engine/copy/first.h"
-#include "engine/copy/left_out.h"
-#include "engine/copy/requests.h"
-#include "engine/copy/writeback.h"
+#include "engine/copy/walk/charge.h"
+#include "engine/copy/walk/first.h"
+#include "engine/copy/walk/left_out.h"
+#include "engine/copy/walk/requests.h"
+#include "engine/copy/walk/writeback.h"
 #include "engine/core/convoy.h"
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
@@ -84,25 +84,25 @@ struct walk_company {
 struct copy_walk {
 	struct copy_how how;       /* walk.c */
 	struct copy_rounds rounds; /* walk.c */
-	struct copy_down down;     /* down.c, job/down.c */
-	/* cursor.c. Guest bytes that the walk has still to look at: the cursor takes them from the
+	struct copy_down down;     /* ../down.c, job/down.c */
+	/* ../cursor.c. Guest bytes that the walk has still to look at: the cursor takes them from the
 	 * front, a run that does not finish puts its own back. */
 	struct op cursor;
 	struct range_set todo;
 	struct range_set owed; /* guest bytes without evidence that they need no chain (proof.h) */
 	struct copy_first first;     /* first.c: what the program wants copied before the rest */
 	struct walk_company company; /* company.c */
-	struct copy_counts counts;   /* cursor.c, run.c */
-	struct run_list runs;        /* run.c */
-	struct copy_run *mapping;    /* run.c: the newest run, until it knows its length */
+	struct copy_counts counts;   /* ../cursor.c, ../run.c */
+	struct run_list runs;        /* ../run.c */
+	struct copy_run *mapping;    /* ../run.c: the newest run, until it knows its length */
 	uint64_t rest_ns;         /* window.c: while a guest is at work, no new run before then */
 	struct throttle throttle; /* charge.c */
 	struct request_rate requests;     /* requests.c */
-	struct clone_trials clone_trials; /* clone.c */
+	struct clone_trials clone_trials; /* ../phases/clone.c */
 	struct writeback_range written;   /* writeback.c */
 	struct left_out left_out;         /* left_out.c */
-	uint64_t abandoned_end; /* give_up.c, job/ends.c: host byte up to which failed runs may have
-				 * written */
+	uint64_t abandoned_end; /* ../phases/give_up.c, job/ends.c: host byte up to which failed
+				 * runs may have written */
 };
 
 /* The cursor is still where the program wants it first. */

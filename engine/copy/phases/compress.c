@@ -11,16 +11,16 @@
  * Compressing in the backend's write path was rejected: space is reserved by
  * length, so the length must be known before.
  */
-#include "engine/copy/compress.h"
+#include "engine/copy/phases/compress.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/copy/clusters.h"
-#include "engine/copy/digest.h"
-#include "engine/copy/run_state.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/phases/clusters.h"
+#include "engine/copy/phases/digest.h"
+#include "engine/copy/walk/run_state.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
 #include "formats/core/layer.h"

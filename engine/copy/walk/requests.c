@@ -6,11 +6,11 @@
  * is the next run's. Over time the rate is exact. Charging each request as it is submitted was
  * rejected: a run would wait with its clusters locked.
  */
-#include "engine/copy/requests.h"
+#include "engine/copy/walk/requests.h"
 
-#include "engine/copy/plan.h"
-#include "engine/copy/run_state.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/plan.h"
+#include "engine/copy/walk/run_state.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/clock.h"
 #include "engine/core/disk.h"
 #include "engine/core/limiter.h"

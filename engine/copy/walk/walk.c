@@ -2,13 +2,13 @@
 /*
  * A job's walk as a whole: what it is begun with, how often it is walked, and when it is quiet.
  */
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/walk.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#include "engine/copy/charge.h"
-#include "engine/copy/requests.h"
+#include "engine/copy/walk/charge.h"
+#include "engine/copy/walk/requests.h"
 #include "engine/core/convoy.h"
 #include "engine/core/disk.h"
 #include "engine/core/range_set.h"

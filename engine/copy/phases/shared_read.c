@@ -8,14 +8,14 @@
  * rejected: a run pads, compresses and clears its buffer in place, and a copy costs a few percent
  * of the write that follows.
  */
-#include "engine/copy/shared_read.h"
+#include "engine/copy/phases/shared_read.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/copy/plan.h"
-#include "engine/copy/run_state.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/plan.h"
+#include "engine/copy/walk/run_state.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/clock.h"
 #include "engine/core/convoy.h"
 #include "engine/core/disk.h"

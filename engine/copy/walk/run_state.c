@@ -3,14 +3,14 @@
  * What the phases of a copy run share: its lock, its place in the walk, and what a phase does that
  * must wait for a table or a commit.
  */
-#include "engine/copy/run_state.h"
+#include "engine/copy/walk/run_state.h"
 
 #include <stdlib.h>
 
 #include "engine/commit/retry.h"
-#include "engine/copy/readers.h"
-#include "engine/copy/walk.h"
-#include "engine/copy/window.h"
+#include "engine/copy/walk/readers.h"
+#include "engine/copy/walk/walk.h"
+#include "engine/copy/walk/window.h"
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
 #include "engine/core/range_lock.h"

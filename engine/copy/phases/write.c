@@ -5,17 +5,17 @@
  * Reserving before reading was rejected: what turns out to be zero would leave
  * gaps in the file.
  */
-#include "engine/copy/write.h"
+#include "engine/copy/phases/write.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/copy/compress_write.h"
-#include "engine/copy/digest.h"
-#include "engine/copy/requests.h"
-#include "engine/copy/run_state.h"
-#include "engine/copy/space.h"
+#include "engine/copy/phases/compress_write.h"
+#include "engine/copy/phases/digest.h"
+#include "engine/copy/walk/requests.h"
+#include "engine/copy/walk/run_state.h"
+#include "engine/copy/phases/space.h"
 #include "engine/core/disk.h"
 #include "engine/core/merge.h"
 #include "engine/core/op.h"

@@ -3,11 +3,11 @@
  * How many copy runs may be in flight, how long they are, and when the cursor rests because a
  * guest is at work.
  */
-#include "engine/copy/window.h"
+#include "engine/copy/walk/window.h"
 
 #include "engine/commit/batch.h"
-#include "engine/copy/company.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/company.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/clock.h"
 #include "engine/core/copied.h"
 #include "engine/core/disk.h"

@@ -39,7 +39,7 @@ struct plan_part {
 	/* COMPRESSED: a cluster of which other layers hide pieces comes in several parts. The first
 	 * one reads it for all; `same` is the next part of it, 0 for none. */
 	bool is_repeat;
-	bool is_fed; /* shared_read.c: all of it is kept, and it is not read */
+	bool is_fed; /* phases/shared_read.c: all of it is kept, and it is not read */
 	uint32_t same;
 };
 

@@ -15,14 +15,14 @@
  * whatever the runs' lengths). Whose disk is looked at first was rejected: a
  * timer and the rotation of the disks can keep step, and one job gets it all.
  */
-#include "engine/copy/charge.h"
+#include "engine/copy/walk/charge.h"
 
 #include <errno.h>
 
-#include "engine/copy/outside.h"
-#include "engine/copy/requests.h"
-#include "engine/copy/run_state.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/outside.h"
+#include "engine/copy/walk/requests.h"
+#include "engine/copy/walk/run_state.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/clock.h"
 #include "engine/core/disk.h"
 #include "engine/core/limiter.h"

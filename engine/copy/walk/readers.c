@@ -15,11 +15,11 @@
  * out which of its clusters that makes whole, and reads of one cluster that are in flight together
  * would each bring it.
  */
-#include "engine/copy/readers.h"
+#include "engine/copy/walk/readers.h"
 
 #include <errno.h>
 
-#include "engine/copy/run_state.h"
+#include "engine/copy/walk/run_state.h"
 #include "engine/core/fault.h"
 #include "engine/core/iov.h"
 #include "engine/core/op.h"

@@ -14,16 +14,16 @@
  * Asking fiemap, or comparing devices, was rejected: subvolumes of one btrfs are
  * two devices.
  */
-#include "engine/copy/clone.h"
+#include "engine/copy/phases/clone.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #include "engine/blockpull.h"
-#include "engine/copy/plan.h"
-#include "engine/copy/run_state.h"
-#include "engine/copy/space.h"
-#include "engine/copy/walk.h"
+#include "engine/copy/walk/plan.h"
+#include "engine/copy/walk/run_state.h"
+#include "engine/copy/phases/space.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/core/copied.h"
 #include "engine/core/disk.h"
 #include "engine/core/load.h"

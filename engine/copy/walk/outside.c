@@ -4,9 +4,9 @@
  * and one that is killed has taken little in vain. Taking for many runs at once was rejected for
  * that.
  */
-#include "engine/copy/outside.h"
+#include "engine/copy/walk/outside.h"
 
-#include "engine/copy/run_state.h"
+#include "engine/copy/walk/run_state.h"
 #include "engine/core/disk.h"
 
 /* A program that answers more is not believed: nothing could end that wait. */

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "engine/copy/plan.h"
+#include "engine/copy/walk/plan.h"
 #include "engine/core/op.h"
 #include "formats/chain/chain.h"
 

@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-#include "engine/copy/run_state.h"
+#include "engine/copy/walk/run_state.h"
 #include "formats/core/layer.h"
 #include "io/base.h"
 
