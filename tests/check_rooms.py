@@ -21,7 +21,8 @@ ORDER = ["io", "io/backends", "io/source", "io/posix",
          "formats/qcow2/image", "formats/qcow2/space", "formats/qcow2/tables", "formats/qcow2/snapshots",
          "formats/qcow2/check", "formats/qcow2/write", "formats/qcow2/compress", "formats/qcow2",
          "formats/chain",
-         "engine/core", "engine/commit",
+         "engine/core/ranges", "engine/core/rate", "engine/core",
+         "engine/commit",
          "engine/copy/walk", "engine/copy/phases", "engine/copy",
          "engine/guest", "engine/job", "engine/api"]
 # The same for the programs. Of the library they see its public headers alone (check_tree.py).

@@ -11,7 +11,7 @@
 #include <zstd.h>
 
 #include "bench/micro/micro.h"
-#include "engine/core/zero.h"
+#include "engine/core/ranges/zero.h"
 #include "formats/qcow2/compress/decode.h"
 #include "formats/qcow2/image/image.h"
 #include "io/base.h"

@@ -33,7 +33,7 @@
 #include "engine/core/load.h"
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
-#include "engine/core/range_set.h"
+#include "engine/core/ranges/range_set.h"
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"

@@ -10,7 +10,7 @@
 #include "engine/core/disk.h"
 #include "engine/core/load.h"
 #include "engine/core/op.h"
-#include "engine/core/zero.h"
+#include "engine/core/ranges/zero.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/map.h"
 #include "formats/core/layer.h"

@@ -48,7 +48,7 @@
 #include "engine/core/load.h"
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
-#include "engine/core/range_lock.h"
+#include "engine/core/ranges/range_lock.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
 #include "formats/core/table_cache.h"

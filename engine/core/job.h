@@ -14,8 +14,8 @@
 
 #include "engine/blockpull.h"
 #include "engine/core/op.h"
-#include "engine/core/pace.h"
-#include "engine/core/pace_guest.h"
+#include "engine/core/rate/pace.h"
+#include "engine/core/rate/pace_guest.h"
 #include "formats/core/layer.h"
 #include "io/base.h"
 

@@ -8,7 +8,7 @@
 #include <sys/uio.h>
 
 #include "engine/core/op.h"
-#include "engine/core/range_set.h"
+#include "engine/core/ranges/range_set.h"
 #include "io/base.h"
 
 struct bpull_disk;

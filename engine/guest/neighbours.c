@@ -10,7 +10,7 @@
 #include "engine/guest/neighbours.h"
 
 #include "engine/core/disk.h"
-#include "engine/core/range_set.h"
+#include "engine/core/ranges/range_set.h"
 #include "formats/core/layer.h"
 #include "io/base.h"
 #include "io/file.h"

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/core/range_set.h"
+#include "engine/core/ranges/range_set.h"
 #include "io/base.h"
 
 struct bpull_disk;

@@ -19,7 +19,7 @@
 #include "engine/blockpull.h"
 #include "engine/commit/batch.h"
 #include "engine/core/disk.h"
-#include "engine/core/iov.h"
+#include "engine/core/ranges/iov.h"
 #include "engine/core/op.h"
 #include "engine/guest/chain_read.h"
 #include "engine/guest/request.h"

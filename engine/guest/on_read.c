@@ -13,7 +13,7 @@
 #include "engine/copy/walk/walk.h"
 #include "engine/core/clock.h"
 #include "engine/core/disk.h"
-#include "engine/core/range_set.h"
+#include "engine/core/ranges/range_set.h"
 #include "engine/guest/chain_read.h"
 #include "engine/guest/neighbours.h"
 #include "engine/guest/request.h"

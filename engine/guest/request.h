@@ -11,7 +11,7 @@
 #include <sys/uio.h>
 
 #include "engine/core/op.h"
-#include "engine/core/range_lock.h"
+#include "engine/core/ranges/range_lock.h"
 #include "engine/guest/chain_read.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_shared.h"

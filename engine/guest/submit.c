@@ -15,7 +15,7 @@
 #include "engine/blockpull.h"
 #include "engine/core/clock.h"
 #include "engine/core/disk.h"
-#include "engine/core/iov.h"
+#include "engine/core/ranges/iov.h"
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
 #include "engine/guest/admit.h"

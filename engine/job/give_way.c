@@ -2,15 +2,15 @@
 /*
  * Takes the place of the share of the time that a job gives a guest (copy/walk/window.c): runs go
  * one at a time still, without rests, and the limit follows what the guest sees.
- * core/pace_guest.h decides.
+ * core/rate/pace_guest.h decides.
  */
 #include "engine/job/give_way.h"
 
 #include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
-#include "engine/core/latency.h"
+#include "engine/core/rate/latency.h"
 #include "engine/core/loop.h"
-#include "engine/core/pace_guest.h"
+#include "engine/core/rate/pace_guest.h"
 #include "engine/guest/request.h"
 #include "io/base.h"
 #include "io/scale.h"

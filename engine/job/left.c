@@ -11,7 +11,7 @@
 #include "engine/copy/walk/run_state.h"
 #include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
-#include "engine/core/range_set.h"
+#include "engine/core/ranges/range_set.h"
 #include "formats/core/layer.h"
 #include "io/base.h"
 #include "io/scale.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Ten times a second a job that has a deadline or a least rate looks how far it is and sets its own
- * limit: core/pace.h decides. Between two looks the limiter does the rest.
+ * limit: core/rate/pace.h decides. Between two looks the limiter does the rest.
  */
 #include "engine/job/pace.h"
 
@@ -12,9 +12,9 @@
 #include "engine/copy/walk/requests.h"
 #include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
-#include "engine/core/limiter.h"
+#include "engine/core/rate/limiter.h"
 #include "engine/core/loop.h"
-#include "engine/core/pace.h"
+#include "engine/core/rate/pace.h"
 #include "engine/job/give_way.h"
 #include "engine/job/left.h"
 #include "io/base.h"

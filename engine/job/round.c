@@ -14,7 +14,7 @@
 #include "engine/copy/walk/walk.h"
 #include "engine/core/clock.h"
 #include "engine/core/disk.h"
-#include "engine/core/limiter.h"
+#include "engine/core/rate/limiter.h"
 #include "engine/core/lock.h"
 #include "engine/core/loop.h"
 #include "engine/core/merge.h"

@@ -25,7 +25,7 @@
 #include "engine/core/fault.h"
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
-#include "engine/core/range_lock.h"
+#include "engine/core/ranges/range_lock.h"
 #include "engine/guest/chain_read.h"
 #include "io/base.h"
 #include "io/buf.h"

@@ -24,7 +24,7 @@
 #include "engine/core/fault.h"
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
-#include "engine/core/zero.h"
+#include "engine/core/ranges/zero.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
 #include "io/base.h"

@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "engine/core/latency.h"
+#include "engine/core/rate/latency.h"
 #include "tests/whole/timed_rig.h"
 
 #define EVERY_NS  (2 * MS)

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "engine/copy/walk/requests.h"
-#include "engine/core/limiter.h"
+#include "engine/core/rate/limiter.h"
 #include "engine/core/op.h"
 #include "io/base.h"
 

@@ -11,7 +11,7 @@
 #include "engine/core/convoy.h"
 #include "engine/core/disk.h"
 #include "engine/core/kept.h"
-#include "engine/core/range_set.h"
+#include "engine/core/ranges/range_set.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
 #include "io/base.h"

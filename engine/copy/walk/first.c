@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "engine/blockpull.h"
-#include "engine/core/range_set.h"
+#include "engine/core/ranges/range_set.h"
 #include "io/base.h"
 
 bool copy_first_is_sound(const struct bpull_job_options *o)

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine/core/range_set.h"
+#include "engine/core/ranges/range_set.h"
 #include "io/base.h"
 
 struct bpull_job_options;

@@ -8,7 +8,7 @@
 
 #include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
-#include "engine/core/range_set.h"
+#include "engine/core/ranges/range_set.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/map.h"
 #include "formats/core/layer.h"

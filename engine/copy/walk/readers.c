@@ -21,7 +21,7 @@
 
 #include "engine/copy/walk/run_state.h"
 #include "engine/core/fault.h"
-#include "engine/core/iov.h"
+#include "engine/core/ranges/iov.h"
 #include "engine/core/op.h"
 #include "io/base.h"
 

@@ -13,7 +13,7 @@
 #include "engine/copy/walk/walk.h"
 #include "engine/core/clock.h"
 #include "engine/core/disk.h"
-#include "engine/core/limiter.h"
+#include "engine/core/rate/limiter.h"
 
 void requests_set_rate(struct bpull_disk *disk, uint64_t now_ns, uint64_t iops)
 {

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/core/limiter.h"
+#include "engine/core/rate/limiter.h"
 #include "io/base.h"
 
 struct bpull_disk;

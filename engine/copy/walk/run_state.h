@@ -12,7 +12,7 @@
 #include "engine/copy/walk/run_parts.h"
 #include "engine/copy/walk/walk.h"
 #include "engine/core/op.h"
-#include "engine/core/range_lock.h"
+#include "engine/core/ranges/range_lock.h"
 #include "formats/core/layer.h"
 #include "io/base.h"
 

@@ -11,7 +11,7 @@
 #include "engine/copy/walk/requests.h"
 #include "engine/core/convoy.h"
 #include "engine/core/disk.h"
-#include "engine/core/range_set.h"
+#include "engine/core/ranges/range_set.h"
 #include "io/base.h"
 
 /* Percent of the time. */

@@ -21,7 +21,7 @@
 #include "engine/core/convoy.h"
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
-#include "engine/core/range_set.h"
+#include "engine/core/ranges/range_set.h"
 #include "formats/chain/chain.h"
 #include "io/base.h"
 
@@ -85,11 +85,11 @@ struct copy_walk {
 	struct copy_how how;       /* walk.c */
 	struct copy_rounds rounds; /* walk.c */
 	struct copy_down down;     /* ../down.c, job/down.c */
-	/* ../cursor.c. Guest bytes that the walk has still to look at: the cursor takes them from the
-	 * front, a run that does not finish puts its own back. */
+	/* ../cursor.c. Guest bytes that the walk has still to look at: the cursor takes them from
+	 * the front, a run that does not finish puts its own back. */
 	struct op cursor;
 	struct range_set todo;
-	struct range_set owed; /* guest bytes without evidence that they need no chain (proof.h) */
+	struct range_set owed; /* guest bytes without evidence that they need no chain: proof.h */
 	struct copy_first first;     /* first.c: what the program wants copied before the rest */
 	struct walk_company company; /* company.c */
 	struct copy_counts counts;   /* ../cursor.c, ../run.c */

@@ -7,7 +7,7 @@
 
 #include "engine/blockpull.h"
 #include "engine/copy/walk/first.h"
-#include "engine/core/range_set.h"
+#include "engine/core/ranges/range_set.h"
 
 #define GRANULE 4096u
 #define LEN     (64u * GRANULE)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Promises of engine/core/iov.h, function by function: iov_is_sound(), iov_len(),
+ * Promises of engine/core/ranges/iov.h, function by function: iov_is_sound(), iov_len(),
  * iov_slice(), iov_zero(), iov_fill(); and all of them against a flat copy of
  * the vector's bytes.
  */
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/core/iov.h"
+#include "engine/core/ranges/iov.h"
 #include "io/base.h"
 
 #define N_SEEDS 2000

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Promises of engine/core/limiter.c: N bytes at a rate take N / rate, whatever the
+ * Promises of engine/core/rate/limiter.c: N bytes at a rate take N / rate, whatever the
  * request sizes; no window exceeds rate x time + burst; changes act at once.
  */
 #include <criterion/criterion.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "engine/core/limiter.h"
+#include "engine/core/rate/limiter.h"
 #include "io/base.h"
 
 #define NS UINT64_C(1000000000)

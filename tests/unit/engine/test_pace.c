@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Promises of engine/core/pace.c: a job that follows its limit is done by its deadline and not long
- * before, whatever happened meanwhile; no limit is below a floor; who is slow is found, and who is
- * only coarse is not.
+ * Promises of engine/core/rate/pace.c: a job that follows its limit is done by its deadline and not
+ * long before, whatever happened meanwhile; no limit is below a floor; who is slow is found, and
+ * who is only coarse is not.
  */
 #include <criterion/criterion.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "engine/core/pace.h"
+#include "engine/core/rate/pace.h"
 #include "io/base.h"
 
 #define NS UINT64_C(1000000000)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Promises of engine/core/latency.c and pace_guest.c: a quantile is right within a sixteenth; a
- * limit that follows what a guest sees comes to where it sees its target, and stays there, on
+ * Promises of engine/core/rate/latency.c and pace_guest.c: a quantile is right within a sixteenth;
+ * a limit that follows what a guest sees comes to where it sees its target, and stays there, on
  * devices whose latency rises gently or steeply, or is high in bursts, and is never below the
  * least rate.
  */
@@ -9,8 +9,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "engine/core/latency.h"
-#include "engine/core/pace_guest.h"
+#include "engine/core/rate/latency.h"
+#include "engine/core/rate/pace_guest.h"
 #include "io/base.h"
 
 #define MS     UINT64_C(1000000)

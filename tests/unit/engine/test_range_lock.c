@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Promises of engine/core/range_lock.c: overlapping holders never coexist, arrival
+ * Promises of engine/core/ranges/range_lock.c: overlapping holders never coexist, arrival
  * order is kept between overlapping requests, and every request is served.
  */
 #include <criterion/criterion.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "engine/core/range_lock.h"
+#include "engine/core/ranges/range_lock.h"
 #include "io/base.h"
 
 #define N_LOCKS 24

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Promises of engine/core/range_set.h, against an array of bytes: the set never
+ * Promises of engine/core/ranges/range_set.h, against an array of bytes: the set never
  * lacks what was put in and not taken out; with room it holds nothing else; it
  * keeps to its memory; and what it holds too much can be taken out from the
  * front, so that a walk always ends.
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/core/range_set.h"
+#include "engine/core/ranges/range_set.h"
 #include "io/base.h"
 
 #define LEN 4096u

@@ -5,7 +5,7 @@
 #include <inttypes.h>
 
 #include "engine/blockpull.h"
-#include "engine/core/stats.h"
+#include "engine/core/rate/stats.h"
 #include "tests/support/time_limit.h"
 
 TIME_LIMIT(60);

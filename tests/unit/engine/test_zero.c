@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Promise of engine/core/zero.c: one bit anywhere is found, at every length it is asked for. */
+/* Promise of engine/core/ranges/zero.c: one bit anywhere is found, at every length asked for. */
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
-#include "engine/core/zero.h"
+#include "engine/core/ranges/zero.h"
 #include "io/base.h"
 
 Test(zero, every_single_bit_is_found)

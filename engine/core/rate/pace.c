@@ -6,7 +6,7 @@
  * before was rejected: a user who says when a pull must be done wants the rest of the device
  * until then.
  */
-#include "engine/core/pace.h"
+#include "engine/core/rate/pace.h"
 
 #include "io/base.h"
 #include "io/scale.h"

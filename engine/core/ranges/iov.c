@@ -5,7 +5,7 @@
  * time; remembering where the last one ended was rejected, as vectors are
  * short and requests come back to the same place.
  */
-#include "engine/core/iov.h"
+#include "engine/core/ranges/iov.h"
 
 #include <string.h>
 

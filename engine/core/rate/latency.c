@@ -4,7 +4,7 @@
  * Keeping the last thousand times and sorting them was rejected: it costs most where there are most
  * requests.
  */
-#include "engine/core/latency.h"
+#include "engine/core/rate/latency.h"
 
 #include <string.h>
 

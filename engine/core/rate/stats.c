@@ -4,7 +4,7 @@
  * that double are found by one instruction. Cells of equal width were rejected: a
  * read from the page cache and one from a tape differ by nine powers of ten.
  */
-#include "engine/core/stats.h"
+#include "engine/core/rate/stats.h"
 
 #include "engine/blockpull.h"
 #include "io/base.h"

@@ -13,7 +13,7 @@
  * job does not reach tells nothing of what the guest bears, so it stays within twice what the job
  * does.
  */
-#include "engine/core/pace_guest.h"
+#include "engine/core/rate/pace_guest.h"
 
 #include "io/scale.h"
 

@@ -6,7 +6,7 @@
  * rejected: 256 MiB for 1 TiB in clusters of 512 bytes, and a coarser one can't
  * forget half a bit.
  */
-#include "engine/core/range_set.h"
+#include "engine/core/ranges/range_set.h"
 
 #include <errno.h>
 #include <stdlib.h>

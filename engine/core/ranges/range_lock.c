@@ -8,7 +8,7 @@
  * an operation asks for all it needs in one range, nothing can deadlock. An
  * interval tree was rejected: a disk has tens of operations in flight.
  */
-#include "engine/core/range_lock.h"
+#include "engine/core/ranges/range_lock.h"
 
 #include <assert.h>
 

@@ -5,7 +5,7 @@
  * vector code of. Comparing with a page of zeros was rejected: it reads twice
  * as much memory.
  */
-#include "engine/core/zero.h"
+#include "engine/core/ranges/zero.h"
 
 #include <string.h>
 

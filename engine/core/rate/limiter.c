@@ -13,7 +13,7 @@
  * them, were rejected: a request larger than a time slice's quota leaks through, and
  * a changed rate waits for the next slice.
  */
-#include "engine/core/limiter.h"
+#include "engine/core/rate/limiter.h"
 
 #include "io/base.h"
 #include "io/scale.h"
