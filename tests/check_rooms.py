@@ -24,7 +24,9 @@ ORDER = ["io", "io/backends", "io/source", "io/posix",
          "engine/core/ranges", "engine/core/rate", "engine/core",
          "engine/commit",
          "engine/copy/walk", "engine/copy/phases", "engine/copy",
-         "engine/guest", "engine/job", "engine/api"]
+         "engine/guest",
+         "engine/job/progress", "engine/job/chain", "engine/job", "engine/job/ahead",
+         "engine/api"]
 # The same for the programs. Of the library they see its public headers alone (check_tree.py).
 PROGRAMS = ["tools/clock", "tools/sockets", "tools/words", "tools/trace", "tools/vhost", "tools/budget", "tools/nbd/names", "tools/nbd", "tools/bases", "tools/cli", "tools/control", "tools/pull", "tools/chain", "tools/nbdkit", "tools/serve", "tools/vmm",
             "tools", "tools/completion", "tools/packaging"]

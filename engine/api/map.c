@@ -9,7 +9,7 @@
 #include "engine/core/export.h"
 #include "engine/core/lock.h"
 #include "engine/core/loop.h"
-#include "engine/job/damage.h"
+#include "engine/job/ahead/damage.h"
 #include "engine/job/round.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/map.h"

@@ -5,7 +5,7 @@
 
 #include "engine/blockpull.h"
 #include "engine/core/disk.h"
-#include "engine/job/node.h"
+#include "engine/job/chain/node.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/chain_base.h"
 #include "formats/chain/layer_set.h"

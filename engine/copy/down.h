@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * A job that copies downwards: what the upper layers of a chain hold goes into one below them
- * (engine/job/down.h has the job). Its runs read as those of a pull do. They write by requests of
- * the lower image's own node, as a guest's.
+ * (engine/job/chain/down.h has the job). Its runs read as those of a pull do. They write by
+ * requests of the lower image's own node, as a guest's.
  *
  * Writing as a pull's run does was rejected: that fills what an image lacks, and here the lower
  * image holds older bytes, maybe shared with a snapshot of its own, or compressed, or in larger

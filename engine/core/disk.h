@@ -216,7 +216,7 @@ struct disk_commits {
 };
 
 /* A *node* is a disk that is the lower end of another one's chain, while a job of that one needs it
- * (job/node.h): its image, a backing file of the other disk, is written to. */
+ * (job/chain/node.h): its image, a backing file of the other disk, is written to. */
 struct disk_nodes {
 	struct bpull_disk *of; /* of a node: the disk that was opened; else NULL */
 	unsigned depth;        /* of its image in that one's chain, when the node began */

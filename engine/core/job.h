@@ -35,7 +35,7 @@ enum job_step {
 
 #define JOB_LEFT_PARTS 256
 
-/* What the backing files hold of each part of the guest's disk, bytes (job/left.c). */
+/* What the backing files hold of each part of the guest's disk, bytes (job/progress/left.c). */
 struct job_left {
 	bool is_counted;
 	uint64_t part_len;
@@ -44,7 +44,7 @@ struct job_left {
 
 #define JOB_LOOKS 16
 
-/* How long that will take, from how fast it became less lately (job/left.c). */
+/* How long that will take, from how fast it became less lately (job/progress/left.c). */
 struct job_time_left {
 	struct {
 		uint64_t at_ns, bytes;
@@ -53,7 +53,7 @@ struct job_time_left {
 	uint64_t ns; /* 0: not known */
 };
 
-/* How it gives way to its guest (job/give_way.c). */
+/* How it gives way to its guest (job/progress/give_way.c). */
 struct job_give_way {
 	uint64_t target_ns; /* 0: it does not by this */
 	struct pace_guest guest;
@@ -62,7 +62,7 @@ struct job_give_way {
 	uint64_t forgot_ns;             /* when "lately" began anew */
 };
 
-/* How fast it is to go (job/pace.c). */
+/* How fast it is to go (job/progress/pace.c). */
 struct job_pace {
 	struct pace_wish wish;
 	struct pace_watch watch;
@@ -71,7 +71,7 @@ struct job_pace {
 	struct job_give_way way;
 };
 
-/* A commit into a lower layer (job/down.c). */
+/* A commit into a lower layer (job/chain/down.c). */
 struct job_down {
 	struct op grow;              /* waits until that layer is long enough */
 	bool is_growing, is_grown;   /* the guest is held until that is done */
@@ -103,10 +103,11 @@ struct job {
 	/* The message is of the mark (commit/mixed.c): events of any status carry it. */
 	bool says_mixed;
 	uint64_t start_ns;
-	uint64_t n_synced_before;       /* disk.commits.n_synced when it began */
-	struct bpull_job_info counters; /* the owner's; copied to control.info (job/info.c) */
-	struct verify *verify;          /* job/verify.c; NULL: not asked for */
-	uint64_t commit_target;         /* the hard commit that the step waits for; 0: none yet */
+	uint64_t n_synced_before; /* disk.commits.n_synced when it began */
+	struct bpull_job_info
+		counters;       /* the owner's; control.info has a copy: job/progress/info.c */
+	struct verify *verify;  /* job/verify.c; NULL: not asked for */
+	uint64_t commit_target; /* the hard commit that the step waits for; 0: none yet */
 	struct job_pace pace;
 	struct job_left left;
 	struct job_time_left time_left;

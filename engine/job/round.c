@@ -21,7 +21,7 @@
 #include "engine/core/op.h"
 #include "engine/guest/guest.h"
 #include "engine/job/job.h"
-#include "engine/job/node.h"
+#include "engine/job/chain/node.h"
 #include "io/base.h"
 #include "io/blocking.h"
 #include "io/io.h"

@@ -54,8 +54,8 @@ struct copy_how {
 	bool compress;
 	unsigned compression_level; /* 0: the type's default */
 	unsigned guest_share;       /* percent of the time, while a guest is at work */
-	bool hurries;               /* job/pace.c: it gives way to no guest */
-	bool by_latency;            /* job/give_way.c: its limit does that, it need not rest */
+	bool hurries;               /* job/progress/pace.c: it gives way to no guest */
+	bool by_latency;            /* job/progress/give_way.c: its limit does that, no rests */
 };
 
 /* Guest bytes. */
@@ -84,13 +84,13 @@ struct walk_company {
 struct copy_walk {
 	struct copy_how how;       /* walk.c */
 	struct copy_rounds rounds; /* walk.c */
-	struct copy_down down;     /* ../down.c, job/down.c */
+	struct copy_down down;     /* ../down.c, job/chain/down.c */
 	/* ../cursor.c. Guest bytes that the walk has still to look at: the cursor takes them from
 	 * the front, a run that does not finish puts its own back. */
 	struct op cursor;
 	struct range_set todo;
-	struct range_set owed; /* guest bytes without evidence that they need no chain: proof.h */
-	struct copy_first first;     /* first.c: what the program wants copied before the rest */
+	struct range_set owed;   /* guest bytes without evidence that they need no chain: proof.h */
+	struct copy_first first; /* first.c: what the program wants copied before the rest */
 	struct walk_company company; /* company.c */
 	struct copy_counts counts;   /* ../cursor.c, ../run.c */
 	struct run_list runs;        /* ../run.c */
@@ -101,8 +101,8 @@ struct copy_walk {
 	struct clone_trials clone_trials; /* ../phases/clone.c */
 	struct writeback_range written;   /* writeback.c */
 	struct left_out left_out;         /* left_out.c */
-	uint64_t abandoned_end; /* ../phases/give_up.c, job/ends.c: host byte up to which failed
-				 * runs may have written */
+	uint64_t abandoned_end; /* ../phases/give_up.c, job/chain/ends.c: host byte up to which
+				 * failed runs may have written */
 };
 
 /* The cursor is still where the program wants it first. */

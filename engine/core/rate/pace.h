@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What limit a job has now, of what was asked for and what is still to be done. Pure: job/pace.c
- * acts. Rates are bytes a second; a limit of 0 is none.
+ * What limit a job has now, of what was asked for and what is still to be done. Pure:
+ * job/progress/pace.c acts. Rates are bytes a second; a limit of 0 is none.
  */
 #ifndef BLOCKPULL_CORE_PACE_H
 #define BLOCKPULL_CORE_PACE_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A limit that gives way by how long a guest's requests take. Pure: job/give_way.c acts.
+ * A limit that gives way by how long a guest's requests take. Pure: job/progress/give_way.c acts.
  */
 #ifndef BLOCKPULL_CORE_PACE_GUEST_H
 #define BLOCKPULL_CORE_PACE_GUEST_H

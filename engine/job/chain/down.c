@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "engine/job/down.h"
+#include "engine/job/chain/down.h"
 
 #include <errno.h>
 
@@ -15,9 +15,9 @@
 #include "engine/core/op.h"
 #include "engine/guest/hold.h"
 #include "engine/guest/inner.h"
-#include "engine/job/ends.h"
-#include "engine/job/node.h"
-#include "engine/job/settle.h"
+#include "engine/job/chain/ends.h"
+#include "engine/job/chain/node.h"
+#include "engine/job/chain/settle.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_check.h"

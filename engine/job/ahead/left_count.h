@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Walks that count how much a job will copy at most (left.h). */
+/* Walks that count how much a job will copy at most (../progress/left.h). */
 #ifndef BLOCKPULL_JOB_LEFT_COUNT_H
 #define BLOCKPULL_JOB_LEFT_COUNT_H
 

@@ -3,7 +3,7 @@
  * A walk of what a pull would copy, as its cursor would take it, but before it begins: measure.c
  * counts space by it, damage.c looks for what would end the pull half way.
  */
-#include "engine/job/plan_walk.h"
+#include "engine/job/ahead/plan_walk.h"
 
 #include <errno.h>
 

@@ -3,7 +3,7 @@
  * Ten times a second a job that has a deadline or a least rate looks how far it is and sets its own
  * limit: core/rate/pace.h decides. Between two looks the limiter does the rest.
  */
-#include "engine/job/pace.h"
+#include "engine/job/progress/pace.h"
 
 #include <stdbool.h>
 
@@ -15,8 +15,8 @@
 #include "engine/core/rate/limiter.h"
 #include "engine/core/loop.h"
 #include "engine/core/rate/pace.h"
-#include "engine/job/give_way.h"
-#include "engine/job/left.h"
+#include "engine/job/progress/give_way.h"
+#include "engine/job/progress/left.h"
 #include "io/base.h"
 
 #define LOOK_NS (100 * UINT64_C(1000000))

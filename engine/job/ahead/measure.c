@@ -8,15 +8,15 @@
  * out by the pull, and only reading them would tell. Reading them here was
  * rejected: it would cost as much as the pull.
  */
-#include "engine/job/measure.h"
+#include "engine/job/ahead/measure.h"
 
 #include <errno.h>
 #include <inttypes.h>
 
 #include "engine/blockpull.h"
 #include "engine/core/disk.h"
-#include "engine/job/damage.h"
-#include "engine/job/plan_walk.h"
+#include "engine/job/ahead/damage.h"
+#include "engine/job/ahead/plan_walk.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/map.h"
 #include "formats/core/layer.h"

@@ -3,7 +3,7 @@
  * The new file of a job that flattens, at the job's end: it gets its name when all of it is
  * durable, or it is removed.
  */
-#include "engine/job/flatten.h"
+#include "engine/job/chain/flatten.h"
 
 #include <stdlib.h>
 

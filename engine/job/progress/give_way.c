@@ -4,7 +4,7 @@
  * one at a time still, without rests, and the limit follows what the guest sees.
  * core/rate/pace_guest.h decides.
  */
-#include "engine/job/give_way.h"
+#include "engine/job/progress/give_way.h"
 
 #include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"

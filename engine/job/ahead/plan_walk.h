@@ -19,7 +19,7 @@ struct plan_walk {
 	struct chain *chain;
 	struct table_cache *cache;
 	struct bpull_engine *engine; /* NULL: this walk alone loads tables */
-	struct job_left *left;       /* counts what is to be copied (left.c), or NULL */
+	struct job_left *left;       /* counts what is to be copied (progress/left.c), or NULL */
 	uint64_t n_data;             /* overlay clusters to be copied at most */
 	uint64_t n_tables;           /* tables they need */
 	uint64_t copy_bytes;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "engine/job/settle.h"
+#include "engine/job/chain/settle.h"
 
 #include "engine/commit/batch.h"
 #include "engine/commit/commit.h"

@@ -4,9 +4,9 @@
  * 256 parts of the disk, and at any time those parts that the walk has still to look at, whatever
  * its order. So what a guest has written behind the walk is no error, and ahead of it a small one.
  * Counting anew by walking the tables was rejected: it takes seconds where these map terabytes.
- * The walk that counts is left_count.c's.
+ * The walk that counts is ahead/left_count.c's.
  */
-#include "engine/job/left.h"
+#include "engine/job/progress/left.h"
 
 #include "engine/copy/walk/run_state.h"
 #include "engine/copy/walk/walk.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "engine/job/node.h"
+#include "engine/job/chain/node.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 #include "engine/core/aside.h"
 #include "engine/core/disk.h"
 #include "engine/core/loop.h"
-#include "engine/job/info.h"
+#include "engine/job/progress/info.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/turn.h"
 #include "formats/core/layer.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "engine/job/ends.h"
+#include "engine/job/chain/ends.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 #include "engine/core/aside.h"
 #include "engine/core/disk.h"
 #include "engine/core/fault.h"
-#include "engine/job/flatten.h"
+#include "engine/job/chain/flatten.h"
 #include "formats/chain/turn.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"

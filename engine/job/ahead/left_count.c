@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Counts what a job will copy at most: by a walk that is made anyway, or by one of its own. */
-#include "engine/job/left_count.h"
+#include "engine/job/ahead/left_count.h"
 
 #include "engine/core/disk.h"
-#include "engine/job/left.h"
-#include "engine/job/plan_walk.h"
+#include "engine/job/progress/left.h"
+#include "engine/job/ahead/plan_walk.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/map.h"
 #include "formats/core/layer.h"

@@ -3,7 +3,7 @@
  * The numbers of a job that any thread may read: put together from what the walk and the commits
  * have counted, and copied out under the control block's mutex.
  */
-#include "engine/job/info.h"
+#include "engine/job/progress/info.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -12,8 +12,8 @@
 #include "engine/copy/cursor.h"
 #include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
-#include "engine/job/left.h"
-#include "engine/job/pace.h"
+#include "engine/job/progress/left.h"
+#include "engine/job/progress/pace.h"
 #include "io/base.h"
 
 void job_init_control(struct bpull_disk *disk)

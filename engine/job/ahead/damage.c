@@ -4,15 +4,15 @@
  * that can't be read or that share what must have one owner. What is in the clusters only decoding
  * can tell.
  */
-#include "engine/job/damage.h"
+#include "engine/job/ahead/damage.h"
 
 #include <errno.h>
 #include <inttypes.h>
 
 #include "engine/core/disk.h"
-#include "engine/job/left.h"
-#include "engine/job/left_count.h"
-#include "engine/job/plan_walk.h"
+#include "engine/job/progress/left.h"
+#include "engine/job/ahead/left_count.h"
+#include "engine/job/ahead/plan_walk.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/map.h"
 #include "formats/core/layer.h"
