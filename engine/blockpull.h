@@ -244,8 +244,8 @@ BPULL_API int bpull_engine_wait(struct bpull_engine *engine, struct bpull_event 
 
 /* ---- Disks ----------------------------------------------------------------- */
 
-/* Which of them go together, and with which call, is one table in api/open_flags.c: what does not
- * is -EINVAL, with a sentence, before anything is opened. */
+/* Which of them go together, and with which call, is one table in api/options/open_flags.c: what
+ * does not is -EINVAL, with a sentence, before anything is opened. */
 enum bpull_disk_flags {
 	BPULL_DISK_READ_ONLY = 1 << 0,    /* no job; the image is not changed */
 	BPULL_DISK_FORCE_SHARE = 1 << 1,  /* with READ_ONLY: take no locks; what another process

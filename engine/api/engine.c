@@ -19,9 +19,9 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include "engine/api/args.h"
+#include "engine/api/options/args.h"
 #include "engine/api/fork.h"
-#include "engine/api/structs.h"
+#include "engine/api/options/structs.h"
 #include "engine/api/thread.h"
 #include "engine/blockpull.h"
 #include "engine/core/clock.h"

@@ -11,11 +11,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "engine/api/args.h"
-#include "engine/api/create.h"
-#include "engine/api/open_flags.h"
-#include "engine/api/options.h"
-#include "engine/api/structs.h"
+#include "engine/api/options/args.h"
+#include "engine/api/images/create.h"
+#include "engine/api/options/open_flags.h"
+#include "engine/api/options/options.h"
+#include "engine/api/options/structs.h"
 #include "engine/blockpull.h"
 #include "engine/core/disk.h"
 #include "engine/core/export.h"

@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <pthread.h>
 
-#include "engine/api/args.h"
+#include "engine/api/options/args.h"
 #include "engine/blockpull.h"
 #include "engine/core/clock.h"
 #include "engine/core/disk.h"

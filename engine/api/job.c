@@ -7,9 +7,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "engine/api/args.h"
+#include "engine/api/options/args.h"
 #include "engine/api/place.h"
-#include "engine/api/structs.h"
+#include "engine/api/options/structs.h"
 #include "engine/blockpull.h"
 #include "engine/commit/batch.h"
 #include "engine/commit/mixed.h"

@@ -7,8 +7,8 @@
 #include <errno.h>
 #include <pthread.h>
 
-#include "engine/api/args.h"
-#include "engine/api/structs.h"
+#include "engine/api/options/args.h"
+#include "engine/api/options/structs.h"
 #include "engine/blockpull.h"
 #include "engine/core/disk.h"
 #include "engine/core/loop.h"

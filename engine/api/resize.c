@@ -7,7 +7,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "engine/api/args.h"
+#include "engine/api/options/args.h"
 #include "engine/api/guest.h"
 #include "engine/blockpull.h"
 #include "engine/core/disk.h"

@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "engine/api/args.h"
+#include "engine/api/options/args.h"
 #include "engine/api/rest.h"
 #include "engine/blockpull.h"
 #include "engine/commit/batch.h"

@@ -18,8 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/api/args.h"
-#include "engine/api/options.h"
+#include "engine/api/options/args.h"
+#include "engine/api/options/options.h"
 #include "engine/api/rest.h"
 #include "engine/api/snapshot_top.h"
 #include "engine/blockpull.h"

@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/api/create.h"
-#include "engine/api/open_flags.h"
+#include "engine/api/images/create.h"
+#include "engine/api/options/open_flags.h"
 #include "engine/api/rest.h"
 #include "engine/commit/mixed.h"
 #include "engine/core/disk.h"

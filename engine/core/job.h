@@ -103,11 +103,10 @@ struct job {
 	/* The message is of the mark (commit/mixed.c): events of any status carry it. */
 	bool says_mixed;
 	uint64_t start_ns;
-	uint64_t n_synced_before; /* disk.commits.n_synced when it began */
-	struct bpull_job_info
-		counters;       /* the owner's; control.info has a copy: job/progress/info.c */
-	struct verify *verify;  /* job/verify.c; NULL: not asked for */
-	uint64_t commit_target; /* the hard commit that the step waits for; 0: none yet */
+	uint64_t n_synced_before;       /* disk.commits.n_synced when it began */
+	struct bpull_job_info counters; /* the owner's; job/progress/info.c tells of them */
+	struct verify *verify;          /* job/verify.c; NULL: not asked for */
+	uint64_t commit_target;         /* the hard commit that the step waits for; 0: none yet */
 	struct job_pace pace;
 	struct job_left left;
 	struct job_time_left time_left;

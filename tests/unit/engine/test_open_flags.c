@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "engine/blockpull.h"
-#include "engine/api/open_flags.h"
+#include "engine/api/options/open_flags.h"
 #include "engine/core/disk.h"
 #include "io/base.h"
 #include "io/err.h"

@@ -3,14 +3,14 @@
  * Bases that are no files, as the program describes them: checked, and handed on in the words of
  * io/source/source.h. The program's table of calls is called directly: its types are the same.
  */
-#include "engine/api/source.h"
+#include "engine/api/options/source.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/api/options.h"
-#include "engine/api/structs.h"
+#include "engine/api/options/options.h"
+#include "engine/api/options/structs.h"
 #include "engine/blockpull.h"
 #include "formats/chain/found.h"
 #include "formats/chain/name.h"

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "engine/api/args.h"
+#include "engine/api/options/args.h"
 #include "engine/blockpull.h"
 #include "engine/core/disk.h"
 #include "engine/core/export.h"

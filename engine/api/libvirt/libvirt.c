@@ -9,7 +9,7 @@
  * above 0. Callbacks from the engine's thread were rejected: they would run
  * under its lock.
  */
-#include "engine/api/libvirt.h"
+#include "engine/api/libvirt/libvirt.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -19,10 +19,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "engine/api/args.h"
+#include "engine/api/options/args.h"
 #include "engine/api/fork.h"
-#include "engine/api/libvirt_handle.h"
-#include "engine/api/structs.h"
+#include "engine/api/libvirt/libvirt_handle.h"
+#include "engine/api/options/structs.h"
 #include "engine/blockpull-libvirt.h"
 #include "engine/blockpull.h"
 #include "engine/core/disk.h"

@@ -3,17 +3,17 @@
  * How a program wants images opened: its options, checked and in the words of formats/chain/, and
  * the policy on backing files that they ask for.
  */
-#include "engine/api/options.h"
+#include "engine/api/options/options.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "engine/api/open_flags.h"
-#include "engine/api/source.h"
-#include "engine/api/structs.h"
-#include "engine/api/told.h"
+#include "engine/api/options/open_flags.h"
+#include "engine/api/options/source.h"
+#include "engine/api/options/structs.h"
+#include "engine/api/options/told.h"
 #include "engine/blockpull.h"
 #include "engine/core/export.h"
 #include "formats/chain/chain.h"

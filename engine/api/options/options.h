@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "engine/api/open_flags.h"
+#include "engine/api/options/open_flags.h"
 #include "formats/chain/chain.h"
 #include "io/base.h"
 

@@ -6,7 +6,7 @@
  * rest of a longer one is zeroed. Versioned function names were rejected: they double with each
  * field.
  */
-#include "engine/api/structs.h"
+#include "engine/api/options/structs.h"
 
 #include <stdint.h>
 #include <string.h>

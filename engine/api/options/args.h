@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "engine/api/structs.h"
+#include "engine/api/options/structs.h"
 #include "engine/blockpull.h"
 #include "engine/core/export.h"
 #include "io/base.h"

@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "engine/api/args.h"
-#include "engine/api/offline_chain.h"
-#include "engine/api/open_flags.h"
-#include "engine/api/options.h"
-#include "engine/api/structs.h"
+#include "engine/api/options/args.h"
+#include "engine/api/images/offline_chain.h"
+#include "engine/api/options/open_flags.h"
+#include "engine/api/options/options.h"
+#include "engine/api/options/structs.h"
 #include "engine/blockpull.h"
 #include "engine/core/disk.h"
 #include "engine/core/export.h"

@@ -5,14 +5,14 @@
  * recorded as given. The new file and then its name are made durable. If that or
  * creating fails, the file is removed.
  */
-#include "engine/api/create.h"
+#include "engine/api/images/create.h"
 
 #include <errno.h>
 
-#include "engine/api/args.h"
-#include "engine/api/options.h"
-#include "engine/api/source.h"
-#include "engine/api/structs.h"
+#include "engine/api/options/args.h"
+#include "engine/api/options/options.h"
+#include "engine/api/options/source.h"
+#include "engine/api/options/structs.h"
 #include "engine/blockpull.h"
 #include "engine/core/export.h"
 #include "formats/chain/chain.h"

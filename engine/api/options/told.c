@@ -4,12 +4,12 @@
  * Names are resolved here, because formats/ knows no file system. formats/ compares
  * them with the files that it has opened.
  */
-#include "engine/api/told.h"
+#include "engine/api/options/told.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#include "engine/api/options.h"
+#include "engine/api/options/options.h"
 #include "engine/blockpull.h"
 #include "formats/chain/chain.h"
 #include "formats/core/layer.h"

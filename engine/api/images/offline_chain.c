@@ -3,12 +3,12 @@
  * A chain without an engine, for images at rest. Blocking, with a small table cache and no ring.
  * Opening an engine only to read a header was rejected.
  */
-#include "engine/api/offline_chain.h"
+#include "engine/api/images/offline_chain.h"
 
 #include <errno.h>
 
-#include "engine/api/options.h"
-#include "engine/api/told.h"
+#include "engine/api/options/options.h"
+#include "engine/api/options/told.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/layer_set.h"
 #include "formats/core/layer.h"

@@ -4,10 +4,10 @@
  */
 #include <errno.h>
 
-#include "engine/api/args.h"
-#include "engine/api/offline_chain.h"
-#include "engine/api/options.h"
-#include "engine/api/structs.h"
+#include "engine/api/options/args.h"
+#include "engine/api/images/offline_chain.h"
+#include "engine/api/options/options.h"
+#include "engine/api/options/structs.h"
 #include "engine/blockpull.h"
 #include "engine/commit/mixed.h"
 #include "engine/core/export.h"

@@ -4,7 +4,7 @@
  * were rejected: in that way flatten once let a guest in, although it had not made
  * the new image ready for a guest's writes.
  */
-#include "engine/api/open_flags.h"
+#include "engine/api/options/open_flags.h"
 
 #include <errno.h>
 
