@@ -4,7 +4,7 @@
  * tell its size, read and report block status later. Opening, validating and
  * finishing use the blocking calls below; everything hot goes through io.h.
  *
- * Beside it: opener.h (how a name becomes a file), file_holes.h (what of it is
+ * In file/: opener.h (how a name becomes a file), file_holes.h (what of it is
  * believed to be holes), file_rest.h (others that may change or have it).
  */
 #ifndef BLOCKPULL_FILE_H

@@ -16,7 +16,7 @@ import sys
 import tree
 
 # From the ground up: a folder may use itself and those before it.
-ORDER = ["io", "io/backends", "io/source", "io/posix",
+ORDER = ["io", "io/file", "io/backends", "io/source", "io/posix",
          "formats/core", "formats/raw", "formats/qed",
          "formats/qcow2/image", "formats/qcow2/space", "formats/qcow2/tables", "formats/qcow2/snapshots",
          "formats/qcow2/check", "formats/qcow2/write", "formats/qcow2/compress", "formats/qcow2",

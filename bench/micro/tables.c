@@ -16,7 +16,7 @@
 #include "formats/core/table_cache.h"
 #include "formats/qcow2/space/refcount.h"
 #include "io/base.h"
-#include "io/opener.h"
+#include "io/file/opener.h"
 
 #define GUEST_LEN   (UINT64_C(16) << 30)
 #define CLUSTER_LEN 65536u

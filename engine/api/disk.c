@@ -43,8 +43,8 @@
 #include "io/blocking.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/file_rest.h"
-#include "io/path_policy.h"
+#include "io/file/file_rest.h"
+#include "io/file/path_policy.h"
 
 static void note_no_locks(void *opaque, const char *name)
 {

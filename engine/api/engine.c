@@ -43,7 +43,7 @@
 #include "io/err.h"
 #include "io/file.h"
 #include "io/io.h"
-#include "io/opener.h"
+#include "io/file/opener.h"
 
 #define RING_DEPTH     256
 #define DEFAULT_MEMORY (48 * MiB)

@@ -6,7 +6,7 @@
  * compression, group commits, the proof), and the source stays untouched.
  *
  * The file has another name beside the wanted one until all is durable, and is
- * its owner's alone (io/new_file.c); it gets both, name and mode, before COMPLETED.
+ * its owner's alone (io/file/new_file.c); it gets both, name and mode, before COMPLETED.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -28,7 +28,7 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/new_file.h"
+#include "io/file/new_file.h"
 
 /* Writes the new, empty image into its file. */
 static int fill_temp(struct flatten *f, struct file *file, const struct bpull_create_options *o,

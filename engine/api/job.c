@@ -42,7 +42,7 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/medium.h"
+#include "io/file/medium.h"
 
 #define KNOWN_FLAGS                                                              \
 	(BPULL_JOB_MANUAL_FINALIZE | BPULL_JOB_START_PAUSED | BPULL_JOB_VERIFY | \

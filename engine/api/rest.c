@@ -27,7 +27,7 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/file_rest.h"
+#include "io/file/file_rest.h"
 
 /* Freed space is counted free by the next commit but one, or later where a table can't be read. */
 #define MAX_LAST_COMMITS 16

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The new top of a disk. It is made as a flatten's file is (io/new_file.c): a name that is there is
- * an image that is complete and durable. Then it is opened by that name, as it will be the next
- * time.
+ * The new top of a disk. It is made as a flatten's file is (io/file/new_file.c): a name that is
+ * there is an image that is complete and durable. Then it is opened by that name, as it will be the
+ * next time.
  *
  * The image below is read again as a backing file, from what is durable, and takes nothing along of
  * what it was while it was written to.
@@ -29,8 +29,8 @@
 #include "formats/core/layer_fill.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/new_file.h"
-#include "io/opener.h"
+#include "io/file/new_file.h"
+#include "io/file/opener.h"
 
 static bool is_existing(const struct snapshot_top *s)
 {

@@ -29,7 +29,7 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/file_rest.h"
+#include "io/file/file_rest.h"
 
 /* A file of the chain that was changed, or else one of which that is not known yet; NULL: there is
  * none. */

@@ -11,7 +11,7 @@
 #include "io/base.h"
 #include "io/file.h"
 #include "io/io.h"
-#include "io/new_file.h"
+#include "io/file/new_file.h"
 
 void disk_note_file_opened(void *opaque, struct file *file)
 {

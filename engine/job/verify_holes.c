@@ -29,7 +29,7 @@
 #include "formats/core/layer.h"
 #include "io/base.h"
 #include "io/file.h"
-#include "io/file_holes.h"
+#include "io/file/file_holes.h"
 #include "io/io.h"
 
 #define SAMPLE_EVERY MiB  /* bytes of a hole: one sample is read in each */

@@ -23,8 +23,8 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/opener.h"
-#include "io/path_policy.h"
+#include "io/file/opener.h"
+#include "io/file/path_policy.h"
 
 /* What opening a chain holds between two of its layers. */
 struct chain_walk {

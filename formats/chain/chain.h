@@ -20,8 +20,8 @@
 #include "formats/core/layer.h"
 #include "io/base.h"
 #include "io/file.h"
-#include "io/file_holes.h"
-#include "io/opener.h"
+#include "io/file/file_holes.h"
+#include "io/file/opener.h"
 
 struct layer_set;
 

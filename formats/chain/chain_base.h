@@ -4,7 +4,7 @@
 #define BLOCKPULL_FORMATS_CHAIN_CHAIN_BASE_H
 
 #include "io/base.h"
-#include "io/opener.h"
+#include "io/file/opener.h"
 
 struct chain;
 struct err;

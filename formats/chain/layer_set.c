@@ -28,10 +28,10 @@
 #include "io/blocking.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/file_rest.h"
-#include "io/file_watch.h"
-#include "io/lock.h"
-#include "io/opener.h"
+#include "io/file/file_rest.h"
+#include "io/file/file_watch.h"
+#include "io/file/lock.h"
+#include "io/file/opener.h"
 #include "io/source/expect.h"
 
 /* A stranger's lock is asked for again this long. */

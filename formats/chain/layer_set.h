@@ -11,8 +11,8 @@
 #include "formats/core/layer.h"
 #include "io/base.h"
 #include "io/file.h"
-#include "io/file_holes.h"
-#include "io/opener.h"
+#include "io/file/file_holes.h"
+#include "io/file/opener.h"
 
 struct chain;
 struct layer_set;

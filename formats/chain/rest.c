@@ -20,7 +20,7 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/file_rest.h"
+#include "io/file/file_rest.h"
 
 /* Other chains need its locks, and so nothing changes it. */
 static bool is_others(const struct layer *layer)

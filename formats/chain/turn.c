@@ -10,7 +10,7 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/file_rest.h"
+#include "io/file/file_rest.h"
 
 static int turn_files(struct layer *layer, bool write, struct err *err)
 {

@@ -29,7 +29,7 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/file_holes.h"
+#include "io/file/file_holes.h"
 
 #define CHECK_WINDOW_LEN (16 * MiB) /* bytes: 128 Mi clusters */
 #define CHECK_BUF_LEN    (1 * MiB)  /* bytes of a table read at once */

@@ -15,7 +15,7 @@
 #include "formats/qed/image.h"
 #include "io/base.h"
 #include "io/file.h"
-#include "io/file_holes.h"
+#include "io/file/file_holes.h"
 
 bool compact_is_hole(const struct compact *c, uint64_t off, uint64_t len)
 {

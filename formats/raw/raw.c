@@ -21,7 +21,7 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/file_holes.h"
+#include "io/file/file_holes.h"
 
 #define RAW_CLUSTER_LEN 512u
 

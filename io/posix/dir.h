@@ -5,7 +5,7 @@
 
 #include <sys/types.h>
 
-#include "io/dir.h"
+#include "io/file/dir.h"
 
 struct posix_dir {
 	struct dir dir; /* first: the ops cast back */

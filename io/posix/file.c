@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "io/libc.h"
-#include "io/lock.h"
+#include "io/file/lock.h"
 #include "io/posix/file.h"
 
 #define BOUNCE_LEN (256 * KiB)

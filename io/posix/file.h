@@ -15,9 +15,9 @@
 
 #include "io/base.h"
 #include "io/file.h"
-#include "io/file_holes.h"
-#include "io/file_watch.h"
-#include "io/lock.h"
+#include "io/file/file_holes.h"
+#include "io/file/file_watch.h"
+#include "io/file/lock.h"
 
 struct file_open;
 struct path_policy;

@@ -12,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "io/medium.h"
-#include "io/opener.h"
+#include "io/file/medium.h"
+#include "io/file/opener.h"
 #include "io/posix/file.h"
 #include "io/posix/lookup.h"
 

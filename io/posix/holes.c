@@ -39,7 +39,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "io/file_holes.h"
+#include "io/file/file_holes.h"
 #include "io/libc.h"
 #include "io/posix/file.h"
 

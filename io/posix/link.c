@@ -16,8 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "io/dir.h"
-#include "io/path_policy.h"
+#include "io/file/dir.h"
+#include "io/file/path_policy.h"
 #include "io/posix/file.h"
 
 #define LINKS_MAX 40 /* as the kernel */

@@ -22,9 +22,9 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "io/medium.h"
-#include "io/opener.h"
-#include "io/path_policy.h"
+#include "io/file/medium.h"
+#include "io/file/opener.h"
+#include "io/file/path_policy.h"
 #include "io/posix/file.h"
 
 void posix_lookup_begin(struct posix_lookup *lk, const struct file_open *how)

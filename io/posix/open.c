@@ -11,10 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "io/file_holes.h"
-#include "io/lock.h"
-#include "io/medium.h"
-#include "io/opener.h"
+#include "io/file/file_holes.h"
+#include "io/file/lock.h"
+#include "io/file/medium.h"
+#include "io/file/opener.h"
 #include "io/posix/file.h"
 #include "io/posix/lookup.h"
 #include "io/source/source.h"

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "io/opener.h"
+#include "io/file/opener.h"
 #include "io/posix/dir.h"
 #include "io/posix/file.h"
 

@@ -7,7 +7,7 @@
 #include <sys/ioctl.h>
 #include <time.h>
 
-#include "io/lock.h"
+#include "io/file/lock.h"
 #include "io/posix/file.h"
 
 #define LOCK_PAUSE_MS 10

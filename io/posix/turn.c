@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "io/lock.h"
-#include "io/medium.h"
+#include "io/file/lock.h"
+#include "io/file/medium.h"
 #include "io/posix/file.h"
 #include "io/posix/lookup.h"
 

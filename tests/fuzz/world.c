@@ -9,7 +9,7 @@
 #include "formats/chain/layer_set.h"
 #include "formats/core/layer_check.h"
 #include "io/base.h"
-#include "io/path_policy.h"
+#include "io/file/path_policy.h"
 
 struct sim *fuzz_world(const uint8_t *top, size_t len)
 {

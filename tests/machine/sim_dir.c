@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "io/dir.h"
+#include "io/file/dir.h"
 #include "tests/machine/sim_private.h"
 
 struct sim_dir {

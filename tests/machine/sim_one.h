@@ -11,7 +11,7 @@
 #include <inttypes.h>
 
 #include "io/base.h"
-#include "io/opener.h"
+#include "io/file/opener.h"
 #include "tests/machine/sim.h"
 
 #define N_SEEDS 200

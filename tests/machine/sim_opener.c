@@ -8,10 +8,10 @@
 #include <assert.h>
 #include <errno.h>
 
-#include "io/file_holes.h"
-#include "io/lock.h"
-#include "io/opener.h"
-#include "io/path_policy.h"
+#include "io/file/file_holes.h"
+#include "io/file/lock.h"
+#include "io/file/opener.h"
+#include "io/file/path_policy.h"
 #include "io/source/source.h"
 #include "tests/machine/sim_private.h"
 

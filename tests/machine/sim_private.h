@@ -9,8 +9,8 @@
 #define BLOCKPULL_SIM_PRIVATE_H
 
 #include "io/base.h"
-#include "io/lock.h"
-#include "io/opener.h"
+#include "io/file/lock.h"
+#include "io/file/opener.h"
 #include "tests/machine/sim.h"
 #include "tests/machine/sim_store.h"
 

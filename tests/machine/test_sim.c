@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#include "io/file_holes.h"
-#include "io/lock.h"
-#include "io/opener.h"
-#include "io/path_policy.h"
+#include "io/file/file_holes.h"
+#include "io/file/lock.h"
+#include "io/file/opener.h"
+#include "io/file/path_policy.h"
 #include "tests/machine/sim_one.h"
 #include "tests/support/files/scratch.h"
 

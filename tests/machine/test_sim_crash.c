@@ -3,7 +3,7 @@
  * What a simulated power cut loses: the crash tests of the engine stand on
  * this, so it must be known to lose and tear exactly what it says it does.
  */
-#include "io/file_holes.h"
+#include "io/file/file_holes.h"
 #include "tests/machine/sim_one.h"
 
 Test(sim_model, only_what_was_complete_before_the_sync_is_durable)

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "io/opener.h"
+#include "io/file/opener.h"
 #include "io/posix/file.h"
 
 static struct {

@@ -21,10 +21,10 @@
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
-#include "io/dir.h"
+#include "io/file/dir.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/opener.h"
+#include "io/file/opener.h"
 
 #define CREATE_CACHE_LEN (1 * MiB)
 

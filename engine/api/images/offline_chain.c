@@ -16,8 +16,8 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/opener.h"
-#include "io/path_policy.h"
+#include "io/file/opener.h"
+#include "io/file/path_policy.h"
 
 #define INSPECT_CACHE_LEN (16 * MiB)
 

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "io/file_holes.h"
+#include "io/file/file_holes.h"
 
 struct err;
 struct layer;

@@ -21,9 +21,9 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/file_holes.h"
-#include "io/opener.h"
-#include "io/path_policy.h"
+#include "io/file/file_holes.h"
+#include "io/file/opener.h"
+#include "io/file/path_policy.h"
 
 static bool names_are_there(const struct bpull_disk_options *o)
 {

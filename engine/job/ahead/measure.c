@@ -25,7 +25,7 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/medium.h"
+#include "io/file/medium.h"
 
 static int count(struct plan_walk *w, uint64_t guest_off, uint64_t end)
 {

@@ -22,7 +22,7 @@
 #include "io/blocking.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/file_rest.h"
+#include "io/file/file_rest.h"
 
 /* Without a sentence there was no worker: nothing was done. */
 static void fail(struct bpull_disk *disk, int rc, const struct err *err)

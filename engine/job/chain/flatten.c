@@ -11,7 +11,7 @@
 #include "engine/core/flatten.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/new_file.h"
+#include "io/file/new_file.h"
 
 int flatten_finish(struct bpull_disk *disk, struct err *err)
 {

@@ -19,7 +19,7 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/file_rest.h"
+#include "io/file/file_rest.h"
 
 /* Chains that hold a node's layers: that of the disk, those of its nodes, and this one's. */
 static unsigned n_chains(const struct bpull_disk *node)

@@ -22,7 +22,7 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/file_rest.h"
+#include "io/file/file_rest.h"
 
 /* An image that can't be emptied is a disk of yesterday. */
 #define EMPTY_TRIES 3u

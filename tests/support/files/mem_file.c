@@ -10,10 +10,10 @@
 #include <stdio.h>
 
 #include "io/base.h"
-#include "io/file_holes.h"
-#include "io/lock.h"
-#include "io/opener.h"
-#include "io/path_policy.h"
+#include "io/file/file_holes.h"
+#include "io/file/lock.h"
+#include "io/file/opener.h"
+#include "io/file/path_policy.h"
 
 struct mem_file {
 	struct file file; /* first */

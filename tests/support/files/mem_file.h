@@ -9,7 +9,7 @@
 #define BLOCKPULL_TESTS_SUPPORT_FILES_MEM_FILE_H
 
 #include "io/file.h"
-#include "io/opener.h"
+#include "io/file/opener.h"
 
 /* The bytes behind one inode; shared by all files opened on it. */
 struct mem_inode {

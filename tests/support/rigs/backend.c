@@ -11,7 +11,7 @@
 #include <time.h>
 
 #include "io/backends/backend.h"
-#include "io/opener.h"
+#include "io/file/opener.h"
 #include "tests/support/rigs/backend.h"
 #include "tests/support/time_limit.h"
 

@@ -16,7 +16,7 @@
 #include "engine/core/op.h"
 #include "engine/job/round.h"
 #include "io/base.h"
-#include "io/opener.h"
+#include "io/file/opener.h"
 #include "tests/machine/sim.h"
 
 #define MEMORY   (512 * KiB)

@@ -18,8 +18,8 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/file_rest.h"
-#include "io/opener.h"
+#include "io/file/file_rest.h"
+#include "io/file/opener.h"
 #include "tests/support/random.h"
 
 #define N_SEEDS    10000

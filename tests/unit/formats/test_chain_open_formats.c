@@ -12,7 +12,7 @@
 #include "formats/qcow2/image/disk.h"
 #include "formats/qed/disk.h"
 #include "io/base.h"
-#include "io/path_policy.h"
+#include "io/file/path_policy.h"
 #include "tests/support/files/mem_file.h"
 #include "tests/support/rigs/chain_rig.h"
 

@@ -6,7 +6,7 @@
 
 #include "formats/chain/chain.h"
 #include "io/base.h"
-#include "io/path_policy.h"
+#include "io/file/path_policy.h"
 #include "tests/support/files/mem_file.h"
 #include "tests/support/rigs/chain_rig.h"
 

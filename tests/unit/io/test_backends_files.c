@@ -6,8 +6,8 @@
 #include <poll.h>
 
 #include "io/backends/backend.h"
-#include "io/lock.h"
-#include "io/opener.h"
+#include "io/file/lock.h"
+#include "io/file/opener.h"
 #include "tests/support/rigs/backend.h"
 #include "tests/support/time_limit.h"
 

@@ -18,8 +18,8 @@
 
 #include "io/base.h"
 #include "io/file.h"
-#include "io/opener.h"
-#include "io/path_policy.h"
+#include "io/file/opener.h"
+#include "io/file/path_policy.h"
 #include "tests/support/files/scratch.h"
 
 #define N_DIRS     6

@@ -14,8 +14,8 @@
 
 #include "io/base.h"
 #include "io/file.h"
-#include "io/file_holes.h"
-#include "io/opener.h"
+#include "io/file/file_holes.h"
+#include "io/file/opener.h"
 #include "tests/support/files/scratch.h"
 
 #define FILE_LEN  (1 * MiB)

@@ -13,8 +13,8 @@
 
 #include "io/base.h"
 #include "io/file.h"
-#include "io/file_holes.h"
-#include "io/opener.h"
+#include "io/file/file_holes.h"
+#include "io/file/opener.h"
 #include "tests/support/files/scratch.h"
 
 TestSuite(file_blocks, .init = scratch_make, .fini = scratch_remove);

@@ -16,9 +16,9 @@
 
 #include "io/base.h"
 #include "io/file.h"
-#include "io/file_rest.h"
-#include "io/file_watch.h"
-#include "io/opener.h"
+#include "io/file/file_rest.h"
+#include "io/file/file_watch.h"
+#include "io/file/opener.h"
 #include "tests/support/files/scratch.h"
 
 #define FILE_LEN (64 * KiB)

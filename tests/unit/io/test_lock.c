@@ -16,9 +16,9 @@
 
 #include "io/base.h"
 #include "io/file.h"
-#include "io/file_rest.h"
-#include "io/lock.h"
-#include "io/opener.h"
+#include "io/file/file_rest.h"
+#include "io/file/lock.h"
+#include "io/file/opener.h"
 #include "tests/support/files/scratch.h"
 #include "tests/support/seccomp.h"
 #include "tests/support/time_limit.h"

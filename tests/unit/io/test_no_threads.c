@@ -19,7 +19,7 @@
 #include <liburing.h>
 
 #include "io/backends/backend.h"
-#include "io/opener.h"
+#include "io/file/opener.h"
 #include "tests/support/rigs/backend.h"
 #include "tests/support/time_limit.h"
 

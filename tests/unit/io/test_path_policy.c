@@ -7,7 +7,7 @@
 
 #include "io/base.h"
 #include "io/file.h"
-#include "io/path_policy.h"
+#include "io/file/path_policy.h"
 
 static bool in_tree(const char *dir, const char *name)
 {

@@ -3,7 +3,7 @@
  * Direct I/O of any size, place and memory: neighbours that share a block are
  * written at once, and what is read back is what an array says.
  */
-#include "io/opener.h"
+#include "io/file/opener.h"
 #include "io/unaligned.h"
 #include "tests/support/rigs/backend.h"
 

@@ -18,9 +18,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "io/dir.h"
-#include "io/file_holes.h"
-#include "io/opener.h"
+#include "io/file/dir.h"
+#include "io/file/file_holes.h"
+#include "io/file/opener.h"
 #include "io/source/source.h"
 #include "tests/support/effort.h"
 #include "tests/support/leaks.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "io/file_holes.h"
+#include "io/file/file_holes.h"
 
 #include "io/base.h"
 #include "io/file.h"

@@ -17,7 +17,7 @@
 
 #include "io/file.h"
 #include "io/libc.h"
-#include "io/medium.h"
+#include "io/file/medium.h"
 
 #define MEDIUM_SHOWN 200 /* bytes of a name in a sentence; two fit a message */
 

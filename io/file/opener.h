@@ -8,8 +8,8 @@
 
 #include <stdbool.h>
 
-#include "io/file_holes.h"
-#include "io/lock.h"
+#include "io/file/file_holes.h"
+#include "io/file/lock.h"
 
 struct dir;
 struct err;

@@ -21,7 +21,7 @@
  * Taking a lease, to know that there is no writer, was rejected: a program that
  * opens the file meanwhile sends this process a signal. Fanotify wants a privilege.
  */
-#include "io/file_watch.h"
+#include "io/file/file_watch.h"
 
 #include <errno.h>
 #include <linux/magic.h>

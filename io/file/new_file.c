@@ -9,7 +9,7 @@
  * The file is its owner's alone until it is done: then it gets the mode of the
  * one it is made from, which may be secret, or not to be written to.
  */
-#include "io/new_file.h"
+#include "io/file/new_file.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@
 #include <sys/random.h>
 
 #include "io/base.h"
-#include "io/dir.h"
+#include "io/file/dir.h"
 #include "io/err.h"
 #include "io/file.h"
 

@@ -3,14 +3,14 @@
  * The one gate that every call on a directory passes: names are checked here, and
  * while a call waits its thread gives back the lock that it may hold (blocking.h).
  */
-#include "io/dir.h"
+#include "io/file/dir.h"
 
 #include <assert.h>
 #include <string.h>
 
 #include "io/blocking.h"
 #include "io/file.h"
-#include "io/opener.h"
+#include "io/file/opener.h"
 
 const char *dir_last_part(const char *path)
 {

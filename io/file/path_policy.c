@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "io/file.h"
-#include "io/path_policy.h"
+#include "io/file/path_policy.h"
 
 /* Absolute, and every component a real name. "/" alone counts. */
 static bool is_resolved_name(const char *name)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "io/file_rest.h"
+#include "io/file/file_rest.h"
 
 #include <time.h>
 

@@ -16,7 +16,7 @@
 
 #include "io/base.h"
 #include "io/file.h"
-#include "io/lock.h"
+#include "io/file/lock.h"
 
 #define LOCK_USED     100
 #define LOCK_UNSHARED 200
