@@ -13,11 +13,11 @@
 #include "io/base.h"
 #include "tests/support/images/build_image.h"
 #include "tests/fuzz/world.h"
-#include "tools/control/args.h"
-#include "tools/control/events.h"
-#include "tools/control/job_states.h"
-#include "tools/control/jobs.h"
-#include "tools/control/stream.h"
+#include "tools/control/state/args.h"
+#include "tools/control/state/events.h"
+#include "tools/control/jobs/job_states.h"
+#include "tools/control/jobs/jobs.h"
+#include "tools/control/wire/stream.h"
 #include "tools/control/verbs.h"
 
 /* Whether a job may go from one state to the next; NULL: there is none yet. */

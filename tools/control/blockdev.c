@@ -13,7 +13,7 @@
 
 #include <json-c/json.h>
 
-#include "tools/control/nodes.h"
+#include "tools/control/state/nodes.h"
 
 static const char *const drivers[] = { "qcow2", "qed", "raw", "file", "host_device", NULL };
 static const char *const file_drivers[] = { "file", "host_device", NULL };

@@ -3,8 +3,8 @@
 #ifndef TOOLS_CONTROL_BLOCKDEV_H
 #define TOOLS_CONTROL_BLOCKDEV_H
 
-#include "tools/control/args.h"
-#include "tools/control/target.h"
+#include "tools/control/state/args.h"
+#include "tools/control/state/target.h"
 
 #define CONTROL_MAX_ADDED 64 /* nodes that clients have added */
 

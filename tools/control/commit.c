@@ -7,7 +7,7 @@
 
 #include "tools/control/blockdev.h"
 #include "tools/control/job_request.h"
-#include "tools/control/nodes.h"
+#include "tools/control/state/nodes.h"
 
 const struct control_arg control_commit_args[] = {
 	{ "job-id", CONTROL_TEXT, false },

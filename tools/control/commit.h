@@ -3,8 +3,8 @@
 #ifndef TOOLS_CONTROL_COMMIT_H
 #define TOOLS_CONTROL_COMMIT_H
 
-#include "tools/control/args.h"
-#include "tools/control/target.h"
+#include "tools/control/state/args.h"
+#include "tools/control/state/target.h"
 
 extern const struct control_arg control_commit_args[];
 

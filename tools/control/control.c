@@ -12,14 +12,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "tools/control/args.h"
-#include "tools/control/client.h"
-#include "tools/control/events.h"
-#include "tools/control/job_states.h"
-#include "tools/control/jobs.h"
-#include "tools/control/nodes.h"
+#include "tools/control/state/args.h"
+#include "tools/control/wire/client.h"
+#include "tools/control/state/events.h"
+#include "tools/control/jobs/job_states.h"
+#include "tools/control/jobs/jobs.h"
+#include "tools/control/state/nodes.h"
 #include "tools/control/queries.h"
-#include "tools/control/socket.h"
+#include "tools/control/wire/socket.h"
 #include "tools/control/verbs.h"
 
 struct control {

@@ -2,8 +2,8 @@
 /*
  * A control socket: QEMU's QMP for one disk's jobs. The owner polls its
  * descriptors and passes the job's events on; every call is the owner's
- * thread's. Bytes become values in stream.c, values answers in verbs.c, and the
- * jobs that those tell of are jobs.c's: none of them knows of a socket.
+ * thread's. Bytes become values in wire/stream.c, values answers in verbs.c, and the
+ * jobs that those tell of are those of jobs/jobs.c: none of them knows of a socket.
  */
 #ifndef TOOLS_CONTROL_CONTROL_H
 #define TOOLS_CONTROL_CONTROL_H
@@ -11,7 +11,7 @@
 #include <poll.h>
 
 #include "engine/blockpull.h"
-#include "tools/control/target.h"
+#include "tools/control/state/target.h"
 
 #define CONTROL_MAX_CLIENTS 8
 #define CONTROL_MAX_FDS     (1 + CONTROL_MAX_CLIENTS)

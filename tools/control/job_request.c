@@ -6,8 +6,8 @@
 #include <json-c/json.h>
 
 #include "tools/control/blockdev.h"
-#include "tools/control/jobs.h"
-#include "tools/control/suspend.h"
+#include "tools/control/jobs/jobs.h"
+#include "tools/control/jobs/suspend.h"
 
 struct json_object *control_request_check_disk(const struct control_target *target,
 					       const char *name)

@@ -5,8 +5,8 @@
 
 #include <stdbool.h>
 
-#include "tools/control/args.h"
-#include "tools/control/target.h"
+#include "tools/control/state/args.h"
+#include "tools/control/state/target.h"
 
 /* The arguments that all of them have, behind the verb's own. */
 #define CONTROL_JOB_ARGS                                                          \

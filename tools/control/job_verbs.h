@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "tools/control/target.h"
+#include "tools/control/state/target.h"
 
 /* Answers a request with one of these verbs; the answer is never NULL but for want of memory.
  * False: the verb is none of these. */

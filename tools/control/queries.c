@@ -10,10 +10,10 @@
 
 #include <json-c/json.h>
 
-#include "tools/control/args.h"
-#include "tools/control/events.h"
-#include "tools/control/jobs.h"
-#include "tools/control/node_json.h"
+#include "tools/control/state/args.h"
+#include "tools/control/state/events.h"
+#include "tools/control/jobs/jobs.h"
+#include "tools/control/state/node_json.h"
 #include "tools/control/stats.h"
 
 static struct json_object *queries_version(void)

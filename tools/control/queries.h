@@ -4,7 +4,7 @@
 #ifndef TOOLS_CONTROL_QUERIES_H
 #define TOOLS_CONTROL_QUERIES_H
 
-#include "tools/control/target.h"
+#include "tools/control/state/target.h"
 
 /* The first object of a connection. */
 struct json_object *control_greeting(void);

@@ -9,7 +9,7 @@
 
 #include "tools/control/blockdev.h"
 #include "tools/control/job_request.h"
-#include "tools/control/nodes.h"
+#include "tools/control/state/nodes.h"
 
 static const char *const mode_words[] = { "existing", "absolute-paths", NULL };
 

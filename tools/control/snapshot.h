@@ -9,8 +9,8 @@
 
 #include <stdbool.h>
 
-#include "tools/control/args.h"
-#include "tools/control/target.h"
+#include "tools/control/state/args.h"
+#include "tools/control/state/target.h"
 
 extern const struct control_arg control_snapshot_sync_args[], control_snapshot_args[];
 

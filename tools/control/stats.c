@@ -10,7 +10,7 @@
 
 #include <json-c/json.h>
 
-#include "tools/control/events.h"
+#include "tools/control/state/events.h"
 
 /* QEMU's kinds. */
 enum stats_kind {

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "tools/control/target.h"
+#include "tools/control/state/target.h"
 
 /* The answer to one request (NULL: the JSON value null), never NULL but for want of memory.
  * *negotiated is the connection's. What follows from the request is in the target's events. */

@@ -11,7 +11,7 @@
 
 #include "engine/blockpull.h"
 #include "tools/bases/bases.h"
-#include "tools/control/names.h"
+#include "tools/control/state/names.h"
 #include "tools/trace/first.h"
 #include "tools/words/backing_format.h"
 

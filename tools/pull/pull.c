@@ -26,7 +26,7 @@
 #include "tools/cli/say.h"
 #include "tools/cli/stop.h"
 #include "tools/control/control.h"
-#include "tools/control/jobs.h"
+#include "tools/control/jobs/jobs.h"
 #include "tools/pull/late.h"
 #include "tools/pull/metrics.h"
 #include "tools/pull/outcome.h"

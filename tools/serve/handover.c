@@ -21,8 +21,8 @@
 
 #include "tools/cli/say.h"
 #include "tools/clock/monotonic.h"
-#include "tools/control/jobs.h"
-#include "tools/control/suspend.h"
+#include "tools/control/jobs/jobs.h"
+#include "tools/control/jobs/suspend.h"
 
 #define SECOND_NS UINT64_C(1000000000)
 /* Between two tries: another program is about to give the image away; it keeps it. */

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "engine/blockpull.h"
-#include "tools/control/target.h"
+#include "tools/control/state/target.h"
 #include "tools/serve/image.h"
 #include "tools/serve/port.h"
 

@@ -8,7 +8,7 @@
 
 #include "engine/blockpull.h"
 #include "tools/cli/command.h"
-#include "tools/control/names.h"
+#include "tools/control/state/names.h"
 #include "tools/serve/fence.h"
 #include "tools/trace/first.h"
 

@@ -20,7 +20,7 @@
 #include "tools/cli/say.h"
 #include "tools/cli/stop.h"
 #include "tools/clock/monotonic.h"
-#include "tools/control/jobs.h"
+#include "tools/control/jobs/jobs.h"
 #include "tools/serve/handover.h"
 #include "tools/serve/image.h"
 #include "tools/serve/job_note.h"

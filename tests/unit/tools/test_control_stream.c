@@ -7,7 +7,7 @@
 
 #include <criterion/criterion.h>
 
-#include "tools/control/stream.h"
+#include "tools/control/wire/stream.h"
 
 /* What came out of the bytes, cut into pieces of `step`: values by their text, garbage as "!", each
  * with a blank behind it. The caller frees it. */

@@ -3,7 +3,7 @@
  * A job that was started stays in the list until its end, and one that is not
  * dismissed by itself until a client does it.
  */
-#include "tools/control/jobs.h"
+#include "tools/control/jobs/jobs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,9 +11,9 @@
 
 #include <json-c/json.h>
 
-#include "tools/control/events.h"
-#include "tools/control/nodes.h"
-#include "tools/control/suspend.h"
+#include "tools/control/state/events.h"
+#include "tools/control/state/nodes.h"
+#include "tools/control/jobs/suspend.h"
 
 /* ---- the list ---- */
 

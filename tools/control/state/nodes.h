@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "tools/control/target.h"
+#include "tools/control/state/target.h"
 
 /* Reads the chain's names, blocking; none are known where it can't be read. */
 void control_nodes_open(struct control_target *target);

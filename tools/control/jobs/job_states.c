@@ -12,16 +12,16 @@
  *
  * Only a pause is found by looking: the library has no event for it.
  */
-#include "tools/control/job_states.h"
+#include "tools/control/jobs/job_states.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include <json-c/json.h>
 
-#include "tools/control/events.h"
-#include "tools/control/jobs.h"
-#include "tools/control/nodes.h"
+#include "tools/control/state/events.h"
+#include "tools/control/jobs/jobs.h"
+#include "tools/control/state/nodes.h"
 
 static bool job_states_is_told(const struct control_job *job, const char *status)
 {

@@ -3,7 +3,7 @@
  * The socket's name and rights. A program that may open the socket may
  * steer the job, so the socket is its owner's alone (0600), made so before a client can connect.
  */
-#include "tools/control/socket.h"
+#include "tools/control/wire/socket.h"
 
 #include <errno.h>
 #include <stdarg.h>

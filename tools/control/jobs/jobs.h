@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "tools/control/target.h"
+#include "tools/control/state/target.h"
 
 /* The owner has started a job with these options; clients know it by the device's name. Without
  * memory for it they see none. */

@@ -47,7 +47,7 @@ struct control_job {
 	bool is_active;     /* a commit of the image itself, which is told to complete when READY */
 	bool is_completing; /* it was told so */
 	bool is_kept;       /* told to end as it is when it is READY: the image stays the disk's */
-	bool is_suspended;  /* aborted, to be started again with `options`: suspend.c */
+	bool is_suspended;  /* aborted, to be started again with `options`: jobs/suspend.c */
 	struct bpull_job_options options;
 	char *base, *base_name, *top; /* of the options */
 	struct job_since since;
@@ -92,7 +92,7 @@ struct control_target {
 	 * sentence. NULL: any may. */
 	int (*check_other)(void *owner, const char *path, struct bpull_error *error);
 	void *owner;
-	/* jobs.c's and nodes.c's: all zero at first. */
+	/* Of jobs/jobs.c and nodes.c: all zero at first. */
 	struct control_job *jobs, *active; /* active: one of them has not ended; or NULL */
 	struct json_object *last;          /* what x-query-job says of the job that ended last */
 	struct control_node *nodes; /* the image, what is below it, and what clients have added */

@@ -5,7 +5,7 @@
 
 #include <json-c/json_object.h>
 
-#include "tools/control/target.h"
+#include "tools/control/state/target.h"
 
 /* query-named-block-nodes' list: the chain from the top down, then what clients have added. */
 struct json_object *control_nodes_describe(const struct control_target *target);

@@ -11,7 +11,7 @@
  * A value that is too long or too deep is passed over up to its end, or up to
  * the end of the line.
  */
-#include "tools/control/stream.h"
+#include "tools/control/wire/stream.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -4,12 +4,12 @@
  * repeated in that of the file above it, or the answer for a long chain would be
  * as long as its square.
  */
-#include "tools/control/node_json.h"
+#include "tools/control/state/node_json.h"
 
 #include <json-c/json.h>
 
-#include "tools/control/events.h"
-#include "tools/control/nodes.h"
+#include "tools/control/state/events.h"
+#include "tools/control/state/nodes.h"
 
 static const char *node_json_driver(const struct control_node *node)
 {

@@ -4,7 +4,7 @@
  * knows, in its own order, then what is left over. json-c keeps integers up to
  * UINT64_MAX and bends longer ones to it; QMP's end at INT64_MAX.
  */
-#include "tools/control/args.h"
+#include "tools/control/state/args.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -14,7 +14,7 @@
 
 #include <json-c/json.h>
 
-#include "tools/control/events.h"
+#include "tools/control/state/events.h"
 
 struct json_object *control_ok(struct json_object *value)
 {

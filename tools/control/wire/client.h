@@ -8,7 +8,7 @@
 
 #include <json-c/json_object.h>
 
-#include "tools/control/stream.h"
+#include "tools/control/wire/stream.h"
 
 struct control_client {
 	int fd; /* -1: free */

@@ -8,14 +8,14 @@
  * Whether a file is in the chain still the library is asked each time: a job
  * may end between two requests.
  */
-#include "tools/control/nodes.h"
+#include "tools/control/state/nodes.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/control/events.h"
-#include "tools/control/names.h"
+#include "tools/control/state/events.h"
+#include "tools/control/state/names.h"
 
 static void nodes_free(struct control_node *node)
 {

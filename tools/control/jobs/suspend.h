@@ -7,7 +7,7 @@
 
 #include <json-c/json_object.h>
 
-#include "tools/control/target.h"
+#include "tools/control/state/target.h"
 
 /* Keeps the options with which a job is started again, with copies of their names. False: no
  * memory. */

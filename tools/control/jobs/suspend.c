@@ -4,15 +4,15 @@
  * its disk away and takes it again. To clients that is a pause: a job that ended
  * and began anew would look canceled to what drives it.
  */
-#include "tools/control/suspend.h"
+#include "tools/control/jobs/suspend.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/control/args.h"
-#include "tools/control/events.h"
-#include "tools/control/job_states.h"
+#include "tools/control/state/args.h"
+#include "tools/control/state/events.h"
+#include "tools/control/jobs/job_states.h"
 
 static char *suspend_copy(const char *text, bool *has_failed)
 {

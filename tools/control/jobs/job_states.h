@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "tools/control/target.h"
+#include "tools/control/state/target.h"
 
 /* Looks whether it was paused, or goes on, without an event of the library's. */
 void control_job_look(struct control_target *target);

@@ -4,7 +4,7 @@
  * not read its answers, and one that does not read its events is dropped, never
  * waited for.
  */
-#include "tools/control/client.h"
+#include "tools/control/wire/client.h"
 
 #include <errno.h>
 #include <stdlib.h>

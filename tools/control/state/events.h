@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "tools/control/target.h"
+#include "tools/control/state/target.h"
 
 void control_tell(struct control_target *target, const char *event, struct json_object *data);
 void control_tell_status(struct control_target *target, struct control_job *job,

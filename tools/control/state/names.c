@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "tools/control/names.h"
+#include "tools/control/state/names.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "tools/control/args.h"
-#include "tools/control/target.h"
+#include "tools/control/state/args.h"
+#include "tools/control/state/target.h"
 
 int control_names_take(struct control_names *names, const char *name, char why[CONTROL_WHY_CAP])
 {

@@ -3,7 +3,7 @@
  * The job's events on the control socket, under QMP's names. They wait in a
  * list, so that the answer to the request that caused them goes first.
  */
-#include "tools/control/events.h"
+#include "tools/control/state/events.h"
 
 #include <stdlib.h>
 #include <string.h>
