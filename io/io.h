@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * One small batch interface over three backends: uring (the default), threads
- * (where io_uring is forbidden) and sim (tests/machine/sim.c: seeded order, faults,
+ * (where io_uring is forbidden) and sim (tests/machine/files/sim.c: seeded order, faults,
  * power cuts). The owner thread submits requests, reaps finished ones and
  * otherwise waits; nothing else touches a struct io.
  *

@@ -7,7 +7,7 @@
 #define BLOCKPULL_TESTS_FUZZ_WORLD_H
 
 #include "formats/core/layer.h"
-#include "tests/machine/sim_private.h"
+#include "tests/machine/files/sim_private.h"
 #include "tests/machine/sim_pull.h"
 
 #define FUZZ_TOP      "/top"

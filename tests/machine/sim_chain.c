@@ -13,7 +13,7 @@
 
 #include "io/base.h"
 #include "tests/machine/sim_layer.h"
-#include "tests/machine/sim_private.h"
+#include "tests/machine/files/sim_private.h"
 
 #define QED_FAR_BITS 26 /* the largest clusters */
 

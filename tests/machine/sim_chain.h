@@ -13,7 +13,7 @@
 
 #include "formats/core/layer.h"
 #include "io/base.h"
-#include "tests/machine/sim.h"
+#include "tests/machine/files/sim.h"
 
 #define SIM_CHAIN_TOP       "/top"
 #define SIM_CHAIN_MAX_DEPTH 4 /* backing files */

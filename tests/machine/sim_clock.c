@@ -3,7 +3,7 @@
  * The engine's clock in programs linked with --wrap=engine_now_ns: the one of
  * the simulated machines. Same seed, same times.
  */
-#include "tests/machine/sim.h"
+#include "tests/machine/files/sim.h"
 
 uint64_t __wrap_engine_now_ns(void);
 uint64_t __wrap_engine_now_ns(void)

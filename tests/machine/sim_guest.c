@@ -9,7 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "tests/machine/sim_private.h"
+#include "tests/machine/files/sim_private.h"
 
 static bool is_change(const struct sim_guest_request *r)
 {

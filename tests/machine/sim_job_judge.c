@@ -4,7 +4,7 @@
 
 #include <inttypes.h>
 
-#include "tests/machine/sim_private.h"
+#include "tests/machine/files/sim_private.h"
 
 static void judge_left(struct sim_job *j, const struct sim_cut *how, uint8_t *got, bool *has_link)
 {

@@ -16,7 +16,7 @@
 #include "tests/support/images/build_image.h"
 #include "tests/support/files/mem_file.h"
 #include "tests/support/rigs/qed_rig.h"
-#include "tests/machine/sim_private.h"
+#include "tests/machine/files/sim_private.h"
 
 #define MAX_TABLE_LEN (16 * MiB) /* image with a full refcount table, at most */
 

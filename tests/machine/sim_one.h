@@ -12,7 +12,7 @@
 
 #include "io/base.h"
 #include "io/file/opener.h"
-#include "tests/machine/sim.h"
+#include "tests/machine/files/sim.h"
 
 #define N_SEEDS 200
 

@@ -15,7 +15,7 @@
 #include "formats/core/layer_compress.h"
 #include "io/base.h"
 #include "io/file/path_policy.h"
-#include "tests/machine/sim_private.h"
+#include "tests/machine/files/sim_private.h"
 
 void sim_verdict_wrong(struct sim_verdict *v, const char *format, ...)
 {

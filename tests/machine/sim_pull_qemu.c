@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
-#include "tests/machine/sim_private.h"
+#include "tests/machine/files/sim_private.h"
 
 /* The exit status; output is thrown away. */
 static int run(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <xxhash.h>
 
-#include "tests/machine/sim_private.h"
+#include "tests/machine/files/sim_private.h"
 #include "tests/machine/sim_source_private.h"
 
 #define MAX_EXTENTS 48

@@ -13,7 +13,7 @@
 #define BLOCKPULL_TESTS_SIM_SOURCE_H
 
 #include "engine/blockpull.h"
-#include "tests/machine/sim.h"
+#include "tests/machine/files/sim.h"
 
 #define SIM_SOURCES_MAX 4
 

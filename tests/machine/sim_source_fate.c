@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Sources of the simulated machine: how they are drawn, and what befalls them. */
-#include "tests/machine/sim_private.h"
+#include "tests/machine/files/sim_private.h"
 #include "tests/machine/sim_source_private.h"
 #include "tests/support/random.h"
 

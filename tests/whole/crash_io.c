@@ -12,7 +12,7 @@
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/wake.h"
-#include "tests/machine/sim_private.h"
+#include "tests/machine/files/sim_private.h"
 
 /* A copy of a request whose owner was told that it is over, or shown other bytes. */
 struct crash_held {

@@ -10,7 +10,7 @@
 #define BLOCKPULL_TESTS_CRASH_IO_H
 
 #include "io/req_list.h"
-#include "tests/machine/sim.h"
+#include "tests/machine/files/sim.h"
 
 enum crash_lie {
 	CRASH_HONEST,

@@ -20,7 +20,7 @@
 #include "engine/api/engine.h"
 #include "engine/blockpull.h"
 #include "tests/machine/sim_chains.h"
-#include "tests/machine/sim_private.h"
+#include "tests/machine/files/sim_private.h"
 #include "tests/machine/sim_pull.h"
 #include "tests/support/effort.h"
 #include "tests/support/time_limit.h"

@@ -12,7 +12,7 @@
 #include "io/base.h"
 #include "io/io.h"
 #include "tests/support/files/scratch.h"
-#include "tests/machine/sim.h"
+#include "tests/machine/files/sim.h"
 
 #define BACKEND_DEPTH 64
 

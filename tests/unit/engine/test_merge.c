@@ -17,7 +17,7 @@
 #include "engine/job/round.h"
 #include "io/base.h"
 #include "io/file/opener.h"
-#include "tests/machine/sim.h"
+#include "tests/machine/files/sim.h"
 
 #define MEMORY   (512 * KiB)
 #define FILE_LEN (8 * MiB)

@@ -9,7 +9,7 @@
 
 #include "tests/machine/sim_chains.h"
 #include "tests/support/time_limit.h"
-#include "tests/whole/grow_trial.h"
+#include "tests/whole/chains/grow_trial.h"
 #include "tests/whole/faults/oom.h"
 
 TestSuite(oom_grow, .timeout = TIME_LIMIT_CLOCK(1200));

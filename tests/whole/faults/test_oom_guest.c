@@ -16,7 +16,7 @@
 #include "io/base.h"
 #include "tests/machine/sim_chains.h"
 #include "tests/whole/faults/oom.h"
-#include "tests/machine/sim_private.h"
+#include "tests/machine/files/sim_private.h"
 #include "tests/machine/sim_pull.h"
 #include "tests/support/time_limit.h"
 

@@ -8,7 +8,7 @@
 
 #include "engine/api/engine.h"
 #include "io/base.h"
-#include "tests/machine/sim_private.h"
+#include "tests/machine/files/sim_private.h"
 
 #define MAX_CALLS 200000
 

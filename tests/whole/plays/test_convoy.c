@@ -18,7 +18,7 @@
 #include "engine/copy/walk/walk.h"
 #include "io/base.h"
 #include "tests/machine/sim_guest.h"
-#include "tests/machine/sim_private.h"
+#include "tests/machine/files/sim_private.h"
 #include "tests/machine/sim_pull.h"
 #include "tests/support/effort.h"
 #include "tests/support/time_limit.h"

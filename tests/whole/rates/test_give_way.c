@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A job that gives way by how long its guest's requests take, on a device that writes back in
+ * bursts: nearly all of the guest's reads are as fast as without the job, and those during a
+ * write-back take three times what the guest wants. So one of a hundred has to take that, over many
+ * bursts, and not in each stretch of time.
+ */
+#include <criterion/criterion.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "engine/core/rate/latency.h"
+#include "tests/whole/rates/timed_rig.h"
+
+#define EVERY_NS  (2 * MS)
+#define TICK_NS   (MS / 4)
+#define MAX_WAITS 512 /* requests in flight */
+
+TestSuite(give_way, .timeout = 300);
+
+struct guest_play {
+	struct timed_rig rig;
+	uint64_t begun_ns[MAX_WAITS]; /* 0: the place is free */
+	uint64_t next_ns, counts_from_ns;
+	uint8_t bytes[4096];
+	struct latency seen; /* as the guest sees it */
+	uint64_t copied_then, copied;
+};
+
+/* The clock goes no further at once, so that the guest asks, and looks, when it would. */
+static void tick(void *arg)
+{
+	struct sim *sim = arg;
+
+	sim_later(sim, sim_now_ns(sim) + TICK_NS, tick, sim);
+}
+
+static void open_play(struct guest_play *play, uint64_t seed, const struct bpull_job_options *job)
+{
+	struct sim_chain_how how = { .seed = seed,
+				     .format = IMAGE_QCOW2,
+				     .version = 3,
+				     .cluster_bits = 16,
+				     .n_clusters = 320 * MiB >> 16,
+				     .stretch = 16,
+				     .max_depth = 1 };
+
+	*play = (struct guest_play){ .next_ns = 0 };
+	timed_rig_open(&play->rig, &how);
+	*sim_knobs(play->rig.sim) = (struct sim_knobs){ .device_rate = 45 * MiB,
+							.write_back_ns = 2 * SECOND,
+							.stall_ns = 12 * MS };
+	latency_start(&play->seen, 1);
+	timed_rig_start(&play->rig, job);
+	play->next_ns = play->rig.begin_ns;
+	tick(play->rig.sim);
+}
+
+static void close_play(struct guest_play *play)
+{
+	sim_later_drop(play->rig.sim, play->rig.sim);
+	timed_rig_close(&play->rig);
+}
+
+static void ask(struct guest_play *play)
+{
+	struct iovec iov = { play->bytes, sizeof(play->bytes) };
+	uint64_t now_ns = sim_clock_ns(), blocks = play->rig.chain.guest_len / 4096;
+	unsigned i = 0;
+
+	if (now_ns < play->next_ns)
+		return;
+	while (i < MAX_WAITS && play->begun_ns[i])
+		i++;
+	cr_assert_lt(i, MAX_WAITS, "no request ends");
+	play->begun_ns[i] = now_ns;
+	play->next_ns += EVERY_NS;
+	bpull_read(play->rig.disk, &iov, 1, (uint64_t)rand() % blocks * 4096, &play->begun_ns[i]);
+}
+
+static void take(struct guest_play *play)
+{
+	struct bpull_event events[16];
+	int n = bpull_engine_process(play->rig.engine, events, 16);
+	uint64_t now_ns = sim_clock_ns();
+
+	for (int i = 0; i < n; i++) {
+		uint64_t *begun_ns = events[i].user_data;
+
+		cr_assert_eq(events[i].type, BPULL_EVENT_IO, "the job is over");
+		cr_assert_eq(events[i].error, 0);
+		if (now_ns >= play->counts_from_ns)
+			latency_note(&play->seen, now_ns - *begun_ns);
+		*begun_ns = 0;
+	}
+}
+
+/* What its limit counts. */
+static uint64_t done(const struct guest_play *play)
+{
+	return timed_rig_info(&play->rig).source_bytes;
+}
+
+/* So long, of which the second half counts: bytes/s that the job did then, and what 99 of 100
+ * reads took less than. */
+static uint64_t run_play(struct guest_play *play, uint64_t ns, uint64_t *p99_ns)
+{
+	uint64_t begin_ns = sim_clock_ns(), then = 0;
+
+	srand((unsigned)play->rig.chain.how.seed);
+	play->counts_from_ns = begin_ns + ns / 2;
+	while (sim_clock_ns() < begin_ns + ns) {
+		if (!then && sim_clock_ns() >= play->counts_from_ns)
+			then = done(play);
+		ask(play);
+		take(play);
+	}
+	*p99_ns = latency_permille(&play->seen, 990);
+	return (done(play) - then) * SECOND / (ns / 2);
+}
+
+Test(give_way, a_guest_sees_its_target_over_the_bursts_of_a_device)
+{
+	for (uint64_t seed = 1; seed <= 2; seed++) {
+		static struct guest_play play;
+		struct bpull_job_options job = { .size = sizeof(job), .guest_p99_ns = 4 * MS };
+		struct bpull_job_info info;
+		uint64_t p99_ns, rate;
+
+		open_play(&play, seed, &job);
+		rate = run_play(&play, 60 * SECOND, &p99_ns);
+		info = timed_rig_info(&play.rig);
+		cr_assert_eq(info.guest_p99_ns, 4 * MS);
+		cr_assert(info.guest_p99_now_ns >= MS && info.guest_p99_now_ns <= 8 * MS,
+			  "seed %" PRIu64 ": it tells of %" PRIu64 " us", seed,
+			  info.guest_p99_now_ns / 1000);
+		cr_assert(p99_ns >= 4 * MS * 8 / 10 && p99_ns <= 4 * MS * 12 / 10,
+			  "seed %" PRIu64 ": %" PRIu64 " us, at %" PRIu64 " KiB/s", seed,
+			  p99_ns / 1000, rate / KiB);
+		close_play(&play);
+	}
+}
+
+Test(give_way, the_least_rate_comes_before_the_target)
+{
+	static struct guest_play play;
+	struct bpull_job_options job = { .size = sizeof(job),
+					 .guest_p99_ns = 4 * MS,
+					 .min_rate = 3 * MiB };
+	uint64_t p99_ns, rate;
+
+	open_play(&play, 1, &job);
+	rate = run_play(&play, 20 * SECOND, &p99_ns);
+	cr_assert_gt(p99_ns, 5 * MS, "the play is too easy");
+	cr_assert(rate >= 3 * MiB * 95 / 100 && rate <= 3 * MiB * 115 / 100, "%" PRIu64 " KiB/s",
+		  rate / KiB);
+	close_play(&play);
+}
