@@ -18,6 +18,10 @@
 
 #define MAX_EVENTS 64
 
+/* Requests taken from a queue at once where they end at once: the guest sees the first ends while
+ * the next ones are done. */
+#define PORTION 4u
+
 struct port_slots;
 
 struct port_request {
@@ -126,6 +130,9 @@ bool port_take_events(struct port *port)
 
 	for (int i = 0; i < n; i++)
 		port_take_event(port, &events[i]);
+	if (port->has_taken)
+		port->is_slow = n <= 0;
+	port->has_taken = false;
 	return n > 0;
 }
 
@@ -266,11 +273,12 @@ static bool port_take_again(struct port *port, struct vhost_queue *q)
 
 static bool port_take_from(struct port *port, struct vhost_queue *q)
 {
+	/* One round of the ring at most: other queues wait. */
+	unsigned max = port->is_slow ? q->ring.size : PORTION;
 	bool any = port_take_again(port, q);
 	uint16_t head;
 
-	/* One round of the ring at most: other queues wait. */
-	for (unsigned n = 0; n < q->ring.size && !q->is_broken; n++) {
+	for (unsigned n = 0; n < max && !q->is_broken; n++) {
 		if (vhost_queue_take(q, &head) <= 0)
 			break;
 		port_begin(port, q, head);
@@ -291,6 +299,7 @@ bool port_take_requests(struct port *port)
 		if (q->is_started && vhost_queue_runs(&port->session, q))
 			any |= port_take_from(port, q);
 	}
+	port->has_taken |= any;
 	return any;
 }
 
@@ -311,14 +320,6 @@ bool port_wants_disk(const struct port *port)
 	return false;
 }
 
-void port_publish(struct port *port)
-{
-	for (unsigned i = 0; port->is_connected && !port->is_gone && i < port->geometry.n_queues;
-	     i++)
-		if (port->session.queues[i].is_prepared)
-			vhost_queue_publish(&port->session, &port->session.queues[i]);
-}
-
 /* ---- waiting ---- */
 
 static unsigned port_count(const struct port *port, const struct vhost_queue *q)
@@ -335,6 +336,7 @@ void port_drain(struct port *port, struct vhost_queue *queue)
 	while (port_count(port, queue))
 		port_wait(port);
 	port_publish(port);
+	port_tell(port);
 }
 
 int port_resize(struct port *port, uint64_t len, struct bpull_error *error)
@@ -348,6 +350,7 @@ int port_resize(struct port *port, uint64_t len, struct bpull_error *error)
 	while (!port->resize.is_over) {
 		port_wait(port);
 		port_publish(port);
+		port_tell(port);
 	}
 	if (port->resize.error) {
 		error->code = port->resize.error;

@@ -24,6 +24,8 @@ struct port {
 	bool is_inactive;  /* the disk is: requests stay in their rings */
 	bool is_held;      /* the frontend stops a ring whose requests need the disk first */
 	bool is_gone;      /* the frontend has left: the guest's memory is left as it is */
+	bool has_taken;    /* requests, since port_take_events() looked */
+	bool is_slow;      /* of those that were taken last none had ended by then */
 	unsigned n_in_flight;
 	struct {
 		bool is_over;
@@ -48,8 +50,10 @@ bool port_wants_disk(const struct port *port);
 bool port_must_hold(struct port *port, const struct vhost_message *message);
 /* Takes requests from all queues that run. True: there were some. */
 bool port_take_requests(struct port *port);
-/* Shows the guest what has ended. */
+/* Shows the guest what has ended; it may be told later, by port_tell(). */
 void port_publish(struct port *port);
+/* Tells the guest of all that it was shown. Before anything that waits. */
+void port_tell(struct port *port);
 /* Asks for kicks of all queues; true: there is something to do already. */
 bool port_listen(struct port *port);
 void port_ignore(struct port *port);

@@ -1,10 +1,27 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * When the guest is to ring: only while the server sleeps. A queue that the
- * frontend gave no descriptor for can't ring, and is looked at all the time.
+ * Who tells the other when. The guest is to ring only while the server sleeps; a queue that the
+ * frontend gave no descriptor for can't ring, and is looked at all the time. What has ended the
+ * guest can see after each round. The server rings at once, or when it has nothing else to do.
  */
 #include "tools/serve/port.h"
 #include "tools/vhost/queue.h"
+
+void port_publish(struct port *port)
+{
+	for (unsigned i = 0; port->is_connected && !port->is_gone && i < port->geometry.n_queues;
+	     i++)
+		if (port->session.queues[i].is_prepared)
+			vhost_queue_publish(&port->session, &port->session.queues[i]);
+}
+
+void port_tell(struct port *port)
+{
+	for (unsigned i = 0; port->is_connected && !port->is_gone && i < port->geometry.n_queues;
+	     i++)
+		if (port->session.queues[i].is_prepared)
+			vhost_queue_tell(&port->session.queues[i]);
+}
 
 bool port_listen(struct port *port)
 {

@@ -83,7 +83,7 @@ static bool serve_waits(const struct serve *s)
 
 static bool serve_work(struct serve *s)
 {
-	bool any = port_take_events(&s->port);
+	bool any = false;
 
 	if (serve_waits(s) && handover_take(&s->handover)) {
 		any = true;
@@ -91,6 +91,7 @@ static bool serve_work(struct serve *s)
 			link_process(&s->link); /* the message that was held */
 	}
 	any |= port_take_requests(&s->port);
+	any |= port_take_events(&s->port);
 	port_publish(&s->port);
 	return any;
 }
@@ -136,6 +137,7 @@ static void serve_idle(struct serve *s)
 {
 	uint64_t began = monotonic_ns(), until = began + s->spin.ns, now = began, before;
 
+	port_tell(&s->port);
 	if (!spin_may_look(&s->spin))
 		until = began;
 	while (now < until) {

@@ -173,7 +173,13 @@ void vhost_queue_publish(struct vhost_session *s, struct vhost_queue *q)
 	inflight_publish(&q->inflight, ring->next_used);
 	if (q->addr.flags & VHOST_RING_LOGS)
 		vhost_log_write(s, q->addr.log, vring_used_len(ring->size, ring->event_idx));
-	if (vring_wants_signal(ring) || q->must_signal)
+	if (q->must_signal || !vring_tells_later(ring))
+		vhost_queue_tell(q);
+}
+
+void vhost_queue_tell(struct vhost_queue *q)
+{
+	if (q->ring.desc && (vring_wants_signal(&q->ring) || q->must_signal))
 		queue_write_fd(q->call_fd);
 	q->must_signal = false;
 }

@@ -169,6 +169,31 @@ Test(vhost_ring, event_idx_says_how_many_ends_are_waited_for)
 	}
 }
 
+/* It has n requests for us, and n_ended have ended that it was not told of. */
+static bool tells_later(unsigned n, unsigned n_ended)
+{
+	struct vring ring = make_ring();
+
+	ring.size = 256;         /* no element is touched */
+	ring.last_avail = 65530; /* so that the counts go around */
+	ring.next_used = ring.signalled = 65533;
+	ring.avail->idx = ring.last_avail + n;
+	ring.next_used += n_ended;
+	return vring_tells_later(&ring);
+}
+
+Test(vhost_ring, the_guest_is_told_once_of_several_while_there_is_more_to_do)
+{
+	cr_assert(!tells_later(0, 1), "there is nothing else to do");
+	cr_assert(tells_later(1, 1));
+	cr_assert(!tells_later(1, 2), "the guest is to send more before this one is done");
+	cr_assert(tells_later(12, 17));
+	cr_assert(!tells_later(12, 18), "three fifths of all");
+	cr_assert(tells_later(256, 63));
+	cr_assert(!tells_later(256, 64), "however much there is");
+	cr_assert(!tells_later(257, 1), "the ring makes no sense");
+}
+
 /* ---- chains ---- */
 
 static void describe(unsigned i, uint64_t addr, uint32_t len, uint16_t flags, uint16_t next)
