@@ -30,6 +30,7 @@ STEPS = {
     "deb": ("deb",),
     "rpm": ("rpm",),
     "fleet": ("fleet",),
+    "container": ("container",),
     "remote": ("remote",),
     "bench": ("bench", "--rounds", "1", "--scale", "0.05"),
 }
