@@ -28,7 +28,7 @@ ORDER = ["io", "io/file", "io/backends", "io/source", "io/posix",
          "engine/job/progress", "engine/job/chain", "engine/job", "engine/job/ahead",
          "engine/api/options", "engine/api/images", "engine/api", "engine/api/libvirt"]
 # The same for the programs. Of the library they see its public headers alone (check_tree.py).
-PROGRAMS = ["tools/clock", "tools/sockets", "tools/words", "tools/trace", "tools/vhost", "tools/budget", "tools/nbd/names", "tools/nbd", "tools/bases", "tools/cli", "tools/control/wire", "tools/control/state", "tools/control/jobs", "tools/control", "tools/pull", "tools/chain", "tools/nbdkit", "tools/serve", "tools/vmm",
+PROGRAMS = ["tools/clock", "tools/sockets", "tools/words", "tools/trace", "tools/vhost", "tools/budget", "tools/nbd/names", "tools/nbd", "tools/bases", "tools/cli", "tools/control/wire", "tools/control/state", "tools/control/jobs", "tools/control", "tools/pull", "tools/chain", "tools/images", "tools/ctl", "tools/nbdkit", "tools/serve", "tools/vmm",
             "tools", "tools/completion", "tools/packaging"]
 # Of no floor: what programs see of the library.
 PUBLIC = {"engine/blockpull.h", "engine/blockpull-libvirt.h"}

@@ -6,6 +6,8 @@
 #include "tools/commands.h"
 
 #include "tools/chain/verbs.h"
+#include "tools/ctl/verbs.h"
+#include "tools/images/verbs.h"
 #include "tools/pull/flatten.h"
 #include "tools/pull/options.h"
 #include "tools/serve/options.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The verbs: those that are one file of this folder each, and the list of all. */
+/* The list of all verbs, and those that are a file of this folder. */
 #ifndef TOOLS_COMMANDS_H
 #define TOOLS_COMMANDS_H
 
@@ -7,16 +7,7 @@
 
 #include "tools/cli/command.h"
 
-extern const struct command info_command;
-extern const struct command map_command;
-extern const struct command measure_command;
-extern const struct command check_command;
-extern const struct command hash_command;
-extern const struct command verify_command;
-extern const struct command create_command;
-extern const struct command resize_command;
 extern const struct command trace_command;
-extern const struct command ctl_command;
 /* It only has words to say: main.c does it. */
 extern const struct command help_command;
 

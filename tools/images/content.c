@@ -7,7 +7,7 @@
  * Reading without the map was rejected: a terabyte of holes would be read, and
  * looked at byte by byte.
  */
-#include "tools/content.h"
+#include "tools/images/content.h"
 
 #include <errno.h>
 #include <stdbool.h>

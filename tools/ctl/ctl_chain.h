@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "tools/ctl_client.h"
+#include "tools/ctl/ctl_client.h"
 
 /* A file's name as another process finds it, for the caller to free; NULL: out of memory (said).
  * is_known: it is one of the chain, and may be a name that an image records. */

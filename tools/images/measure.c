@@ -14,7 +14,7 @@
 #include "tools/cli/compression.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
-#include "tools/commands.h"
+#include "tools/images/verbs.h"
 #include "tools/words/exit_code.h"
 
 static const char measure_help[] =

@@ -3,7 +3,7 @@
  * The tree of blockpull info --chain. It has plain letters only: what a terminal
  * shows of lines drawn in Unicode depends on its locale, and scripts cut at words.
  */
-#include "tools/info_tree.h"
+#include "tools/images/info_tree.h"
 
 #include "tools/cli/say.h"
 #include "tools/words/size.h"

@@ -16,7 +16,7 @@
 #include "engine/blockpull.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
-#include "tools/commands.h"
+#include "tools/images/verbs.h"
 #include "tools/words/exit_code.h"
 
 #define MAP_BATCH 512

@@ -19,7 +19,7 @@
 #include "engine/blockpull.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
-#include "tools/commands.h"
+#include "tools/images/verbs.h"
 #include "tools/words/exit_code.h"
 
 #define CHECK_REPORTS_MAX 1000

@@ -9,7 +9,7 @@
 #include "tools/cli/fd_map.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
-#include "tools/commands.h"
+#include "tools/images/verbs.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/size.h"
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "tools/ctl_job.h"
+#include "tools/ctl/ctl_job.h"
 
 #include <string.h>
 
 #include <json-c/json.h>
 
 #include "tools/cli/say.h"
-#include "tools/ctl_say.h"
+#include "tools/ctl/ctl_say.h"
 #include "tools/words/exit_code.h"
 
 #define WAIT_LOOK_MS 500

@@ -3,7 +3,7 @@
  * Names of files are the server's to find, and it may run in another directory:
  * they are made absolute here, before the sandbox closes.
  */
-#include "tools/ctl_chain.h"
+#include "tools/ctl/ctl_chain.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +13,8 @@
 #include <json-c/json.h>
 
 #include "tools/cli/say.h"
-#include "tools/ctl_job.h"
-#include "tools/ctl_say.h"
+#include "tools/ctl/ctl_job.h"
+#include "tools/ctl/ctl_say.h"
 #include "tools/words/exit_code.h"
 
 char *ctl_chain_absolute(const char *name, bool is_known)

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "tools/ctl_client.h"
+#include "tools/ctl/ctl_client.h"
 
 /* The first of the list that the request is answered with, which the caller releases; NULL: it is
  * empty, or there is no answer (said), and then *failed is true. */

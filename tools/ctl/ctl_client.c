@@ -3,7 +3,7 @@
  * It asks as any QMP client would; a private protocol was rejected, since then
  * no other program could.
  */
-#include "tools/ctl_client.h"
+#include "tools/ctl/ctl_client.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -2,7 +2,7 @@
 /*
  * What blockpull ctl says of a job, and of what a disk's users asked for.
  */
-#include "tools/ctl_say.h"
+#include "tools/ctl/ctl_say.h"
 
 #include <inttypes.h>
 #include <stdio.h>

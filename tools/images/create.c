@@ -19,7 +19,7 @@
 #include "tools/cli/new_image.h"
 #include "tools/cli/say.h"
 #include "tools/cli/stop.h"
-#include "tools/commands.h"
+#include "tools/images/verbs.h"
 #include "tools/nbd/names/name.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/size.h"
