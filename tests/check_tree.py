@@ -3,11 +3,10 @@
 """Rules of the tree that a compiler does not check, as TAP: commands use the public
 header only, the shared library exports what the header declares and nothing
 else, every file carries its licence line, no line is too long, no folder has too many
-modules, no message of the
-library names an option of the command, every pointer of a public function has a
-row in the table of NULLs, no two functions of the library have one name, what
-runs in the simulated machine begins no thread, nothing new lies at the top level. The order of the library's
-folders: check_rooms.py.
+entries, no message of the library names an option of the command, every pointer of a
+public function has a row in the table of NULLs, no two functions of the library have
+one name, what runs in the simulated machine begins no thread, nothing new lies at the
+top level. The order of the folders: check_rooms.py.
 
 usage: check_tree.py ROOT [LIBRARY]"""
 import pathlib
@@ -30,14 +29,19 @@ def sources(root, *folders):
             yield path
 
 
+def tracked(root):
+    """What git has; nothing where this is no checkout that git reads."""
+    listed = subprocess.run(["git", "-C", str(root), "ls-files", "-z"], capture_output=True, text=True)
+    return [name for name in listed.stdout.split("\0") if name]
+
+
 TOP_LEVEL = {"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md", "meson.build", "meson_options.txt",
              "bench", "docs", "engine", "formats", "io", "tests", "tools"}
 
 
 def stray_names(root):
-    """What git has at the top level beside these and dotfiles; nothing where this is no checkout that git reads."""
-    listed = subprocess.run(["git", "-C", str(root), "ls-files", "-z"], capture_output=True, text=True)
-    names = {name.split("/")[0] for name in listed.stdout.split("\0") if name}
+    """What git has at the top level beside these and dotfiles."""
+    names = {name.split("/")[0] for name in tracked(root)}
     yield from sorted(name for name in names - TOP_LEVEL if not name.startswith("."))
 
 
@@ -64,16 +68,18 @@ def wide(root):
                 yield f"{path.relative_to(root)}:{number}"
 
 
-MAX_MODULES = 40
+MAX_ENTRIES = 40
 
 
 def crowded(root):
-    """Folders with more modules than a reader can look over: a C file with its header is one, so is a Python file."""
-    for folder in sorted({path.parent for path in sources(root, "engine", "formats", "io", "tools", "bench", "tests")}
-                         | {path.parent for path in (root / "tests").glob("**/*.py")}):
-        n = len({path.stem for path in folder.glob("*.[chp]*") if path.suffix in (".c", ".h", ".py")})
-        if n > MAX_MODULES:
-            yield f"{folder.relative_to(root)} has {n} modules"
+    """Folders with more files and folders than a reader can look over."""
+    entries = {}
+    for name in tracked(root):
+        parts = name.split("/")
+        for depth, part in enumerate(parts):
+            entries.setdefault("/".join(parts[:depth]) or ".", set()).add(part)
+    yield from (f"{folder} has {len(names)} entries" for folder, names in sorted(entries.items())
+                if len(names) > MAX_ENTRIES)
 
 
 def declared(root):
@@ -174,7 +180,7 @@ def main():
     checks = [("commands use the public header only", private_includes(root)),
               ("every file has its licence line", unlicensed(root)),
               ("no line is longer than 100 columns", wide(root)),
-              (f"no folder has more than {MAX_MODULES} modules", crowded(root)),
+              (f"no folder has more than {MAX_ENTRIES} entries", crowded(root)),
               ("no message of the library names an option", options_named(root)),
               ("each public pointer was tried as NULL", untested_pointers(root)),
               ("a function's name is found once", names_found_twice(root)),
