@@ -9,12 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/api/options/args.h"
 #include "engine/api/fork.h"
+#include "engine/api/options/args.h"
 #include "engine/api/options/open_flags.h"
 #include "engine/api/options/options.h"
-#include "engine/api/rest.h"
 #include "engine/api/options/told.h"
+#include "engine/api/rest.h"
 #include "engine/blockpull.h"
 #include "engine/commit/batch.h"
 #include "engine/commit/commit.h"

@@ -19,8 +19,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include "engine/api/options/args.h"
 #include "engine/api/fork.h"
+#include "engine/api/options/args.h"
 #include "engine/api/options/structs.h"
 #include "engine/api/thread.h"
 #include "engine/blockpull.h"
@@ -29,10 +29,10 @@
 #include "engine/core/disk.h"
 #include "engine/core/events.h"
 #include "engine/core/export.h"
-#include "engine/core/rate/limiter.h"
 #include "engine/core/lock.h"
 #include "engine/core/loop.h"
 #include "engine/core/ranges/range_set.h"
+#include "engine/core/rate/limiter.h"
 #include "engine/guest/request.h"
 #include "engine/job/round.h"
 #include "formats/chain/layer_set.h"
@@ -42,8 +42,8 @@
 #include "io/buf.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/io.h"
 #include "io/file/opener.h"
+#include "io/io.h"
 
 #define RING_DEPTH     256
 #define DEFAULT_MEMORY (48 * MiB)

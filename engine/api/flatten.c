@@ -11,8 +11,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "engine/api/options/args.h"
 #include "engine/api/images/create.h"
+#include "engine/api/options/args.h"
 #include "engine/api/options/open_flags.h"
 #include "engine/api/options/options.h"
 #include "engine/api/options/structs.h"

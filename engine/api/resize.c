@@ -7,8 +7,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "engine/api/options/args.h"
 #include "engine/api/guest.h"
+#include "engine/api/options/args.h"
 #include "engine/blockpull.h"
 #include "engine/core/disk.h"
 #include "engine/core/export.h"

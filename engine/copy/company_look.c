@@ -5,9 +5,9 @@
  */
 #include "engine/copy/company_look.h"
 
+#include "engine/copy/phases/shared_read.h"
 #include "engine/copy/walk/company.h"
 #include "engine/copy/walk/run_state.h"
-#include "engine/copy/phases/shared_read.h"
 #include "engine/copy/walk/walk.h"
 #include "engine/copy/walk/window.h"
 #include "engine/core/convoy.h"

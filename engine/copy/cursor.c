@@ -18,14 +18,14 @@
  */
 #include "engine/copy/cursor.h"
 
-#include "engine/copy/phases/clone.h"
-#include "engine/copy/walk/company.h"
 #include "engine/copy/down.h"
+#include "engine/copy/phases/clone.h"
+#include "engine/copy/start.h"
+#include "engine/copy/walk/company.h"
 #include "engine/copy/walk/first.h"
 #include "engine/copy/walk/plan.h"
 #include "engine/copy/walk/proof.h"
 #include "engine/copy/walk/run_state.h"
-#include "engine/copy/start.h"
 #include "engine/copy/walk/walk.h"
 #include "engine/copy/walk/window.h"
 #include "engine/core/disk.h"

@@ -7,10 +7,10 @@
 
 #include <stdlib.h>
 
-#include "engine/copy/walk/readers.h"
-#include "engine/copy/walk/run_state.h"
 #include "engine/copy/phases/shared_read.h"
 #include "engine/copy/start.h"
+#include "engine/copy/walk/readers.h"
+#include "engine/copy/walk/run_state.h"
 #include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
 #include "engine/core/op.h"

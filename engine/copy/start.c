@@ -11,8 +11,8 @@
 
 #include "engine/commit/batch.h"
 #include "engine/copy/phases/compress.h"
-#include "engine/copy/walk/plan.h"
 #include "engine/copy/run.h"
+#include "engine/copy/walk/plan.h"
 #include "engine/copy/walk/run_state.h"
 #include "engine/copy/walk/walk.h"
 #include "engine/copy/walk/window.h"

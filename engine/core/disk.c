@@ -10,8 +10,8 @@
 #include "formats/core/layer.h"
 #include "io/base.h"
 #include "io/file.h"
-#include "io/io.h"
 #include "io/file/new_file.h"
+#include "io/io.h"
 
 void disk_note_file_opened(void *opaque, struct file *file)
 {

@@ -7,9 +7,9 @@
  */
 #include "engine/guest/on_read.h"
 
-#include "engine/copy/walk/first.h"
 #include "engine/copy/join.h"
 #include "engine/copy/start.h"
+#include "engine/copy/walk/first.h"
 #include "engine/copy/walk/walk.h"
 #include "engine/core/clock.h"
 #include "engine/core/disk.h"

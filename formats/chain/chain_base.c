@@ -25,9 +25,9 @@
 #include "formats/core/layer_header.h"
 #include "io/base.h"
 #include "io/blocking.h"
-#include "io/file/dir.h"
 #include "io/err.h"
 #include "io/file.h"
+#include "io/file/dir.h"
 #include "io/file/opener.h"
 
 static int find_by_name(const struct chain *chain, const char *name, unsigned *depth)

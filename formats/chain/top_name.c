@@ -21,9 +21,9 @@
 #include "formats/chain/name.h"
 #include "formats/core/layer.h"
 #include "io/blocking.h"
-#include "io/file/dir.h"
 #include "io/err.h"
 #include "io/file.h"
+#include "io/file/dir.h"
 #include "io/file/opener.h"
 
 static int no_memory(struct err *err)

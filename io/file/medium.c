@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 #include "io/file.h"
-#include "io/libc.h"
 #include "io/file/medium.h"
+#include "io/libc.h"
 
 #define MEDIUM_SHOWN 200 /* bytes of a name in a sentence; two fit a message */
 

@@ -18,9 +18,9 @@
 #include <sys/random.h>
 
 #include "io/base.h"
-#include "io/file/dir.h"
 #include "io/err.h"
 #include "io/file.h"
+#include "io/file/dir.h"
 
 #define NAME_TRIES 16
 #define TEMP_KEPT  200 /* bytes of the wanted name in a temporary one */

@@ -17,8 +17,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "io/libc.h"
 #include "io/file/lock.h"
+#include "io/libc.h"
 #include "io/posix/file.h"
 
 #define BOUNCE_LEN (256 * KiB)

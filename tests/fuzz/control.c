@@ -11,14 +11,14 @@
 #include <json-c/json.h>
 
 #include "io/base.h"
-#include "tests/support/images/build_image.h"
 #include "tests/fuzz/world.h"
-#include "tools/control/state/args.h"
-#include "tools/control/state/events.h"
+#include "tests/support/images/build_image.h"
 #include "tools/control/jobs/job_states.h"
 #include "tools/control/jobs/jobs.h"
-#include "tools/control/wire/stream.h"
+#include "tools/control/state/args.h"
+#include "tools/control/state/events.h"
 #include "tools/control/verbs.h"
+#include "tools/control/wire/stream.h"
 
 /* Whether a job may go from one state to the next; NULL: there is none yet. */
 static bool may_follow(const char *from, const char *to)

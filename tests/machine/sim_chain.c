@@ -12,8 +12,8 @@
 #include <stdio.h>
 
 #include "io/base.h"
-#include "tests/machine/sim_layer.h"
 #include "tests/machine/files/sim_private.h"
+#include "tests/machine/sim_layer.h"
 
 #define QED_FAR_BITS 26 /* the largest clusters */
 

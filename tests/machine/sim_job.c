@@ -8,8 +8,8 @@
 #include <poll.h>
 #include <stdio.h>
 
-#include "tests/machine/sim_job_judge.h"
 #include "tests/machine/files/sim_private.h"
+#include "tests/machine/sim_job_judge.h"
 #include "tests/support/random.h"
 
 #define MAX_ROUNDS  20000 /* more than any job here needs */

@@ -10,13 +10,13 @@
 #include <stdio.h>
 
 #include "formats/core/layer_fill.h"
-#include "formats/qed/disk.h"
 #include "formats/qcow2/image/disk.h"
+#include "formats/qed/disk.h"
 #include "io/base.h"
-#include "tests/support/images/build_image.h"
-#include "tests/support/files/mem_file.h"
-#include "tests/support/rigs/qed_rig.h"
 #include "tests/machine/files/sim_private.h"
+#include "tests/support/files/mem_file.h"
+#include "tests/support/images/build_image.h"
+#include "tests/support/rigs/qed_rig.h"
 
 #define MAX_TABLE_LEN (16 * MiB) /* image with a full refcount table, at most */
 

@@ -19,8 +19,8 @@
 
 #include "engine/api/engine.h"
 #include "engine/blockpull.h"
-#include "tests/machine/sim_chains.h"
 #include "tests/machine/files/sim_private.h"
+#include "tests/machine/sim_chains.h"
 #include "tests/machine/sim_pull.h"
 #include "tests/support/effort.h"
 #include "tests/support/time_limit.h"

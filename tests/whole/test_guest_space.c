@@ -7,12 +7,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "engine/copy/walk/walk.h"
-#include "formats/chain/chain.h"
 #include "engine/commit/commit.h"
 #include "engine/commit/state.h"
 #include "engine/copy/walk/run_state.h"
+#include "engine/copy/walk/walk.h"
 #include "engine/guest/request.h"
+#include "formats/chain/chain.h"
 #include "formats/chain/map.h"
 #include "formats/core/layer_guest.h"
 #include "tests/machine/sim_job.h"

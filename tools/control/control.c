@@ -12,15 +12,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "tools/control/state/args.h"
-#include "tools/control/wire/client.h"
-#include "tools/control/state/events.h"
 #include "tools/control/jobs/job_states.h"
 #include "tools/control/jobs/jobs.h"
-#include "tools/control/state/nodes.h"
 #include "tools/control/queries.h"
-#include "tools/control/wire/socket.h"
+#include "tools/control/state/args.h"
+#include "tools/control/state/events.h"
+#include "tools/control/state/nodes.h"
 #include "tools/control/verbs.h"
+#include "tools/control/wire/client.h"
+#include "tools/control/wire/socket.h"
 
 struct control {
 	struct control_target *target;

@@ -9,11 +9,11 @@
 
 #include <json-c/json.h>
 
-#include "tools/control/state/args.h"
-#include "tools/control/state/events.h"
 #include "tools/control/jobs/job_states.h"
 #include "tools/control/jobs/jobs.h"
 #include "tools/control/jobs/suspend.h"
+#include "tools/control/state/args.h"
+#include "tools/control/state/events.h"
 
 /* Which of QEMU's two families a verb is of: they name the job differently, and a missing one
  * too. */

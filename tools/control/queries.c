@@ -10,9 +10,9 @@
 
 #include <json-c/json.h>
 
+#include "tools/control/jobs/jobs.h"
 #include "tools/control/state/args.h"
 #include "tools/control/state/events.h"
-#include "tools/control/jobs/jobs.h"
 #include "tools/control/state/node_json.h"
 #include "tools/control/stats.h"
 

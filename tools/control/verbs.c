@@ -12,17 +12,17 @@
 #include <json-c/json.h>
 
 #include "tools/budget/budget.h"
-#include "tools/control/state/args.h"
 #include "tools/control/blockdev.h"
 #include "tools/control/commit.h"
-#include "tools/control/state/events.h"
 #include "tools/control/job_verbs.h"
 #include "tools/control/jobs/job_states.h"
-#include "tools/control/state/nodes.h"
+#include "tools/control/jobs/suspend.h"
 #include "tools/control/queries.h"
 #include "tools/control/snapshot.h"
 #include "tools/control/start.h"
-#include "tools/control/jobs/suspend.h"
+#include "tools/control/state/args.h"
+#include "tools/control/state/events.h"
+#include "tools/control/state/nodes.h"
 #include "tools/control/transaction.h"
 
 static struct json_object *verbs_negotiate(bool *negotiated, struct json_object *args)

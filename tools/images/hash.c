@@ -17,8 +17,8 @@
 #include "tools/cli/bases_option.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
-#include "tools/images/verbs.h"
 #include "tools/images/content.h"
+#include "tools/images/verbs.h"
 #include "tools/words/exit_code.h"
 
 #define MIN_CHUNK_LEN 4096u

@@ -19,8 +19,8 @@
 #include "tools/cli/advice.h"
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
-#include "tools/images/verbs.h"
 #include "tools/images/info_tree.h"
+#include "tools/images/verbs.h"
 #include "tools/words/exit_code.h"
 #include "tools/words/size.h"
 

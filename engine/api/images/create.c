@@ -21,9 +21,9 @@
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
-#include "io/file/dir.h"
 #include "io/err.h"
 #include "io/file.h"
+#include "io/file/dir.h"
 #include "io/file/opener.h"
 
 #define CREATE_CACHE_LEN (1 * MiB)

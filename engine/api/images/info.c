@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "engine/api/options/args.h"
 #include "engine/api/images/offline_chain.h"
+#include "engine/api/options/args.h"
 #include "engine/api/options/open_flags.h"
 #include "engine/api/options/options.h"
 #include "engine/api/options/structs.h"

@@ -4,8 +4,8 @@
  */
 #include <errno.h>
 
-#include "engine/api/options/args.h"
 #include "engine/api/images/offline_chain.h"
+#include "engine/api/options/args.h"
 #include "engine/api/options/options.h"
 #include "engine/api/options/structs.h"
 #include "engine/blockpull.h"

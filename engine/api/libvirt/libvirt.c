@@ -19,9 +19,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "engine/api/options/args.h"
 #include "engine/api/fork.h"
 #include "engine/api/libvirt/libvirt_handle.h"
+#include "engine/api/options/args.h"
 #include "engine/api/options/structs.h"
 #include "engine/blockpull-libvirt.h"
 #include "engine/blockpull.h"

@@ -7,9 +7,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "engine/api/options/args.h"
 #include "engine/api/libvirt/libvirt.h"
 #include "engine/api/libvirt/libvirt_handle.h"
+#include "engine/api/options/args.h"
 #include "engine/blockpull-libvirt.h"
 #include "engine/blockpull.h"
 #include "engine/core/disk.h"

@@ -20,9 +20,9 @@
 #include <stdlib.h>
 
 #include "engine/blockpull.h"
+#include "engine/copy/phases/space.h"
 #include "engine/copy/walk/plan.h"
 #include "engine/copy/walk/run_state.h"
-#include "engine/copy/phases/space.h"
 #include "engine/copy/walk/walk.h"
 #include "engine/core/copied.h"
 #include "engine/core/disk.h"

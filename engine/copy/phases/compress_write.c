@@ -10,9 +10,9 @@
 
 #include "engine/copy/phases/clusters.h"
 #include "engine/copy/phases/digest.h"
+#include "engine/copy/phases/space.h"
 #include "engine/copy/walk/requests.h"
 #include "engine/copy/walk/run_state.h"
-#include "engine/copy/phases/space.h"
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
 #include "formats/core/layer.h"

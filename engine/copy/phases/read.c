@@ -11,10 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/copy/phases/shared_read.h"
 #include "engine/copy/walk/plan.h"
 #include "engine/copy/walk/requests.h"
 #include "engine/copy/walk/run_state.h"
-#include "engine/copy/phases/shared_read.h"
 #include "engine/core/clock.h"
 #include "engine/core/fault.h"
 #include "engine/core/loop.h"

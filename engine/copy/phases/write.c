@@ -13,9 +13,9 @@
 
 #include "engine/copy/phases/compress_write.h"
 #include "engine/copy/phases/digest.h"
+#include "engine/copy/phases/space.h"
 #include "engine/copy/walk/requests.h"
 #include "engine/copy/walk/run_state.h"
-#include "engine/copy/phases/space.h"
 #include "engine/core/disk.h"
 #include "engine/core/merge.h"
 #include "engine/core/op.h"

@@ -25,9 +25,9 @@
 #include "engine/copy/walk/walk.h"
 #include "engine/core/clock.h"
 #include "engine/core/disk.h"
-#include "engine/core/rate/limiter.h"
 #include "engine/core/op.h"
 #include "engine/core/ranges/range_lock.h"
+#include "engine/core/rate/limiter.h"
 #include "io/base.h"
 #include "io/fifo.h"
 

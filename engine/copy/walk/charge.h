@@ -8,8 +8,8 @@
 #include <stdint.h>
 
 #include "engine/copy/walk/requests.h"
-#include "engine/core/rate/limiter.h"
 #include "engine/core/op.h"
+#include "engine/core/rate/limiter.h"
 #include "io/base.h"
 
 struct bpull_disk;

@@ -21,8 +21,8 @@
 
 #include "engine/copy/walk/run_state.h"
 #include "engine/core/fault.h"
-#include "engine/core/ranges/iov.h"
 #include "engine/core/op.h"
+#include "engine/core/ranges/iov.h"
 #include "io/base.h"
 
 static void end_reader(struct run_reader *r, enum run_reader_state state)

@@ -3,8 +3,8 @@
 #include "engine/job/ahead/left_count.h"
 
 #include "engine/core/disk.h"
-#include "engine/job/progress/left.h"
 #include "engine/job/ahead/plan_walk.h"
+#include "engine/job/progress/left.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/map.h"
 #include "formats/core/layer.h"

@@ -16,8 +16,8 @@
 
 #include <stdbool.h>
 
-#include "engine/core/disk.h"
 #include "engine/copy/walk/walk.h"
+#include "engine/core/disk.h"
 #include "io/base.h"
 
 struct bpull_job_options;

@@ -8,8 +8,8 @@
 
 #include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
-#include "engine/core/rate/latency.h"
 #include "engine/core/loop.h"
+#include "engine/core/rate/latency.h"
 #include "engine/core/rate/pace_guest.h"
 #include "engine/guest/request.h"
 #include "io/base.h"

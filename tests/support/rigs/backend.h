@@ -11,8 +11,8 @@
 
 #include "io/base.h"
 #include "io/io.h"
-#include "tests/support/files/scratch.h"
 #include "tests/machine/files/sim.h"
+#include "tests/support/files/scratch.h"
 
 #define BACKEND_DEPTH 64
 

@@ -6,9 +6,9 @@
 #ifndef BLOCKPULL_TESTS_SUPPORT_RIGS_PLAN_RIG_H
 #define BLOCKPULL_TESTS_SUPPORT_RIGS_PLAN_RIG_H
 
-#include "formats/core/layer.h"
 #include "engine/copy/walk/plan.h"
 #include "formats/chain/chain.h"
+#include "formats/core/layer.h"
 
 #define UNIT      512u /* bytes; the ends of layers lie on these, too */
 #define UNITS     256u /* of most disks */

@@ -12,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "engine/blockpull.h"
 #include "engine/api/options/open_flags.h"
+#include "engine/blockpull.h"
 #include "engine/core/disk.h"
 #include "io/base.h"
 #include "io/err.h"

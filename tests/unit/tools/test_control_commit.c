@@ -13,11 +13,11 @@
 #include <json-c/json.h>
 
 #include "tests/support/time_limit.h"
-#include "tools/control/state/events.h"
 #include "tools/control/jobs/job_states.h"
 #include "tools/control/jobs/jobs.h"
-#include "tools/control/state/nodes.h"
 #include "tools/control/jobs/suspend.h"
+#include "tools/control/state/events.h"
+#include "tools/control/state/nodes.h"
 #include "tools/control/verbs.h"
 
 TIME_LIMIT(60);

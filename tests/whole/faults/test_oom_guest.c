@@ -14,11 +14,11 @@
 
 #include "engine/api/engine.h"
 #include "io/base.h"
-#include "tests/machine/sim_chains.h"
-#include "tests/whole/faults/oom.h"
 #include "tests/machine/files/sim_private.h"
+#include "tests/machine/sim_chains.h"
 #include "tests/machine/sim_pull.h"
 #include "tests/support/time_limit.h"
+#include "tests/whole/faults/oom.h"
 
 #define MAX_CALLS 100000
 

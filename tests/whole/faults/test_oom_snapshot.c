@@ -9,8 +9,8 @@
 
 #include "tests/machine/sim_chains.h"
 #include "tests/support/time_limit.h"
-#include "tests/whole/faults/oom.h"
 #include "tests/whole/chains/snap_trial.h"
+#include "tests/whole/faults/oom.h"
 
 TestSuite(oom_snapshot, .timeout = TIME_LIMIT_CLOCK(1200));
 

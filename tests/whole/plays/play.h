@@ -17,8 +17,8 @@
 #include "formats/core/layer.h"
 #include "formats/core/layer_shared.h"
 #include "io/base.h"
-#include "tests/machine/sim_guest.h"
 #include "tests/machine/files/sim_private.h"
+#include "tests/machine/sim_guest.h"
 #include "tests/machine/sim_pull.h"
 
 #define PLAY_MAX_CALLS  200000

@@ -8,8 +8,8 @@
 
 #include "engine/core/disk.h"
 #include "io/base.h"
-#include "tests/machine/sim_chain.h"
 #include "tests/machine/files/sim_private.h"
+#include "tests/machine/sim_chain.h"
 
 #define MS     UINT64_C(1000000)
 #define SECOND (1000 * MS)

@@ -19,8 +19,8 @@
 
 #include <json-c/json.h>
 
-#include "tools/control/state/events.h"
 #include "tools/control/jobs/jobs.h"
+#include "tools/control/state/events.h"
 #include "tools/control/state/nodes.h"
 
 static bool job_states_is_told(const struct control_job *job, const char *status)

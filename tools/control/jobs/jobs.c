@@ -11,9 +11,9 @@
 
 #include <json-c/json.h>
 
+#include "tools/control/jobs/suspend.h"
 #include "tools/control/state/events.h"
 #include "tools/control/state/nodes.h"
-#include "tools/control/jobs/suspend.h"
 
 /* ---- the list ---- */
 

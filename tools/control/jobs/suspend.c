@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/control/jobs/job_states.h"
 #include "tools/control/state/args.h"
 #include "tools/control/state/events.h"
-#include "tools/control/jobs/job_states.h"
 
 static char *suspend_copy(const char *text, bool *has_failed)
 {
