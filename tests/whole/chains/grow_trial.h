@@ -8,38 +8,25 @@
 #ifndef BLOCKPULL_TESTS_GROW_TRIAL_H
 #define BLOCKPULL_TESTS_GROW_TRIAL_H
 
-#include "tests/machine/sim_guest.h"
+#include "tests/whole/chains/trial.h"
 
 struct grow_trial {
-	/* Set before grow_trial_begin(). */
-	struct sim *sim; /* with the chain's files */
-	bool may_fail;   /* the machine does, so requests, resizes and the pull may */
-	/* Around what the test allocates itself, for tests of allocations; NULL: none. */
-	void (*pause)(void), (*resume)(void);
-	struct io *(*wrap_io)(struct io *io);
-	struct file_opener *(*wrap_opener)(struct file_opener *opener);
-	bool forever; /* nothing of a request's own can be allocated: it would wait for ever */
-	char what[160];
-
+	struct trial base;
 	struct sim_chain chain; /* with the disk's length as it is */
 	uint64_t model_len;     /* guest bytes: its length at last */
 	uint8_t *first;
-	struct bpull_engine *engine;
-	struct sim_guest guest;
 	uint64_t grow_to;   /* a resize's event is to come; or 0 */
 	uint64_t maybe_len; /* the disk was given up on its way to it; or 0 */
-	uint8_t value;      /* of the last write */
-	unsigned n_grown, n_failed;
-	bool job_runs, completed;
+	unsigned n_grown;
 };
 
-/* A disk as it is in t->sim, of which `first` holds len bytes. */
+/* A disk as it is in t->base.sim, of which `first` holds len bytes. */
 void grow_trial_begin(struct grow_trial *t, const struct sim_chain *chain, const uint8_t *first,
 		      uint64_t len);
 /* Opens, runs the session, closes. 0, or why it did not open. */
 int grow_trial_live(struct grow_trial *t);
-/* What is left of t->sim: it has the old length or the new one, holds what it may, and zeros in the
- * new end. Its length; got, of t->model_len bytes, is filled with the disk, or NULL. */
+/* What is left of t->base.sim: it has the old length or the new one, holds what it may, and zeros
+ * in the new end. Its length; got, of t->model_len bytes, is filled with the disk, or NULL. */
 uint64_t grow_trial_judge(const struct grow_trial *t, struct sim *left, const char *when,
 			  uint8_t *got);
 /* The same in states that a power cut now may leave. */

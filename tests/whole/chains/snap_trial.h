@@ -9,7 +9,7 @@
 #ifndef BLOCKPULL_TESTS_SNAP_TRIAL_H
 #define BLOCKPULL_TESTS_SNAP_TRIAL_H
 
-#include "tests/machine/sim_guest.h"
+#include "tests/whole/chains/trial.h"
 
 #define SNAP_MAX   6
 #define SNAP_FIXED 3 /* in the fixed session */
@@ -24,11 +24,10 @@ struct snap_head {
 };
 
 struct snap_trial {
+	struct trial base;
 	/* Set before snap_trial_begin(). */
-	struct sim *sim; /* with the chain's files */
-	bool may_fail;   /* the machine does, so requests, snapshots and the pull may */
-	bool may_leave;  /* removing a file may fail */
-	uint64_t draws;  /* the seed of a drawn session; 0: the fixed one */
+	bool may_leave; /* removing a file may fail */
+	uint64_t draws; /* the seed of a drawn session; 0: the fixed one */
 	/* Instead of snapshots a job among the chain's files, by their depth: it commits `top` down
 	 * into `base`, or pulls into `top` what lies above `base`. */
 	struct {
@@ -41,25 +40,14 @@ struct snap_trial {
 		bool was_refused; /* it can't be done with this chain */
 		bool is_stale;    /* the old image could not be emptied, as the event said */
 	} job;
-	/* As in struct grow_trial. */
-	void (*pause)(void), (*resume)(void);
-	struct io *(*wrap_io)(struct io *io);
-	struct file_opener *(*wrap_opener)(struct file_opener *opener);
-	bool forever;
 	const char *first_name; /* what the first image is called; NULL: SIM_CHAIN_TOP */
 	enum image_format first_format;
-	char what[160];
 
 	const struct sim_chain *chain;
-	struct bpull_engine *engine;
-	struct sim_guest guest;
 	struct snap_head heads[SNAP_MAX + 1];
 	unsigned n_taken;        /* the disk is heads[n_taken] */
 	struct snap_head trying; /* its call has not returned; name NULL: none */
 	unsigned n_files;        /* that the machine should have */
-	unsigned n_failed;
-	uint8_t value;
-	bool job_runs, completed;
 };
 
 /* names: of the images to be, absolute: SNAP_MAX of them, SNAP_FIXED for the fixed session. */
@@ -67,7 +55,7 @@ void snap_trial_begin(struct snap_trial *t, const struct sim_chain *chain, const
 		      const char *const *names);
 /* Opens, runs the session, closes. 0, or why it did not open. */
 int snap_trial_live(struct snap_trial *t);
-/* What is left of t->sim, as a power cut now may leave it, or with `now` as readers see it. */
+/* What is left of t->base.sim, as a power cut now may leave it, or with `now` as readers see it. */
 void snap_trial_judge(const struct snap_trial *t, struct sim *left, const char *when, bool now);
 void snap_trial_judge_cuts(const struct snap_trial *t, const char *when, uint64_t seed);
 /* A session on what is there, in a machine that works. */

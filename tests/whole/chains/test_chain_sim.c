@@ -46,17 +46,18 @@ static void begin(struct snap_trial *t, const struct sim_chain *chain, unsigned 
 {
 	static const char *const names[] = { "/none" };
 
-	*t = (struct snap_trial){ .sim = sim_new(chain->how.seed) };
-	sim_chain_put(chain, t->sim);
+	*t = (struct snap_trial){ .base.sim = sim_new(chain->how.seed) };
+	sim_chain_put(chain, t->base.sim);
 	choose_job(t, chain, which);
-	snprintf(t->what, sizeof(t->what), "seed %" PRIu64 ", job %u", chain->how.seed, which);
+	snprintf(t->base.what, sizeof(t->base.what), "seed %" PRIu64 ", job %u", chain->how.seed,
+		 which);
 	snap_trial_begin(t, chain, chain->want, names);
 }
 
 static void end(struct snap_trial *t)
 {
 	snap_trial_end(t);
-	sim_free(t->sim);
+	sim_free(t->base.sim);
 }
 
 /* Operations of an undisturbed session; 0: it was refused. */
@@ -66,10 +67,10 @@ static uint64_t live_once(const struct sim_chain *chain, unsigned which)
 	uint64_t n_ops;
 
 	begin(&t, chain, which);
-	cr_assert_eq(snap_trial_live(&t), 0, "%s", t.what);
-	cr_assert(t.completed || t.job.was_refused, "%s: it did not complete", t.what);
+	cr_assert_eq(snap_trial_live(&t), 0, "%s", t.base.what);
+	cr_assert(t.base.completed || t.job.was_refused, "%s: it did not complete", t.base.what);
 	snap_trial_judge_cuts(&t, "at the end", 0);
-	n_ops = t.job.was_refused ? 0 : sim_n_all_ops(t.sim);
+	n_ops = t.job.was_refused ? 0 : sim_n_all_ops(t.base.sim);
 	n_done += n_ops != 0;
 	n_refused += !n_ops;
 	end(&t);
@@ -84,11 +85,11 @@ static void cut_at_each(const struct sim_chain *chain, unsigned which)
 		struct snap_trial t;
 
 		begin(&t, chain, which);
-		t.may_fail = true;
-		snprintf(t.what, sizeof(t.what),
+		t.base.may_fail = true;
+		snprintf(t.base.what, sizeof(t.base.what),
 			 "seed %" PRIu64 ", job %u, cut at operation %" PRIu64, chain->how.seed,
 			 which, k);
-		sim_stop_at(t.sim, k);
+		sim_stop_at(t.base.sim, k);
 		snap_trial_live(&t);
 		snap_trial_judge_cuts(&t, "after a cut", k);
 		end(&t);
@@ -110,15 +111,15 @@ static bool fail_nth(const void *arg, const struct sim_fault *fault)
 	bool hit;
 
 	begin(&t, chain, which);
-	t.may_fail = true;
-	snprintf(t.what, sizeof(t.what),
+	t.base.may_fail = true;
+	snprintf(t.base.what, sizeof(t.base.what),
 		 "seed %" PRIu64 ", job %u, call %" PRIu64 " of kind %d fails %s: %s",
 		 chain->how.seed, which, fault->nth, (int)fault->op,
 		 fault->forever ? "for ever" : "once", strerror(-fault->error));
-	sim_fail(t.sim, fault);
+	sim_fail(t.base.sim, fault);
 	snap_trial_live(&t);
-	hit = sim_n_faults_hit(t.sim);
-	sim_clear_faults(t.sim);
+	hit = sim_n_faults_hit(t.base.sim);
+	sim_clear_faults(t.base.sim);
 	snap_trial_judge_cuts(&t, "and a cut", fault->nth);
 	end(&t);
 	return hit;

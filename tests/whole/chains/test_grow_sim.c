@@ -34,15 +34,15 @@ static const struct sim_chain_how kinds[] = {
 
 static void begin(struct grow_trial *t, const struct sim_chain *chain)
 {
-	*t = (struct grow_trial){ .sim = sim_new(chain->how.seed) };
-	sim_chain_put(chain, t->sim);
+	*t = (struct grow_trial){ .base.sim = sim_new(chain->how.seed) };
+	sim_chain_put(chain, t->base.sim);
 	grow_trial_begin(t, chain, chain->want, chain->guest_len);
 }
 
 static void end(struct grow_trial *t)
 {
 	grow_trial_end(t);
-	sim_free(t->sim);
+	sim_free(t->base.sim);
 }
 
 static void cut_at_each(const struct sim_chain *chain)
@@ -51,18 +51,18 @@ static void cut_at_each(const struct sim_chain *chain)
 	uint64_t n_ops;
 
 	begin(&t, chain);
-	snprintf(t.what, sizeof(t.what), "seed %" PRIu64, chain->how.seed);
+	snprintf(t.base.what, sizeof(t.base.what), "seed %" PRIu64, chain->how.seed);
 	cr_assert_eq(grow_trial_live(&t), 0);
 	cr_assert_eq(t.n_grown, 2);
 	grow_trial_judge_cuts(&t, "at the end", 0);
-	n_ops = sim_n_all_ops(t.sim);
+	n_ops = sim_n_all_ops(t.base.sim);
 	end(&t);
 	for (uint64_t k = EFFORT_FIRST(chain->how.seed); k <= n_ops; k += EFFORT_STEP) {
 		begin(&t, chain);
-		t.may_fail = true;
-		snprintf(t.what, sizeof(t.what), "seed %" PRIu64 ", cut at operation %" PRIu64,
-			 chain->how.seed, k);
-		sim_stop_at(t.sim, k);
+		t.base.may_fail = true;
+		snprintf(t.base.what, sizeof(t.base.what),
+			 "seed %" PRIu64 ", cut at operation %" PRIu64, chain->how.seed, k);
+		sim_stop_at(t.base.sim, k);
 		grow_trial_live(&t);
 		grow_trial_judge_cuts(&t, "after a cut", k);
 		end(&t);
@@ -77,15 +77,15 @@ static bool fail_nth(const void *arg, const struct sim_fault *fault)
 	bool hit;
 
 	begin(&t, chain);
-	t.may_fail = true;
-	snprintf(t.what, sizeof(t.what),
+	t.base.may_fail = true;
+	snprintf(t.base.what, sizeof(t.base.what),
 		 "seed %" PRIu64 ", call %" PRIu64 " of kind %d fails %s: %s", chain->how.seed,
 		 fault->nth, (int)fault->op, fault->forever ? "for ever" : "once",
 		 strerror(-fault->error));
-	sim_fail(t.sim, fault);
+	sim_fail(t.base.sim, fault);
 	grow_trial_live(&t);
-	hit = sim_n_faults_hit(t.sim);
-	sim_clear_faults(t.sim);
+	hit = sim_n_faults_hit(t.base.sim);
+	sim_clear_faults(t.base.sim);
 	grow_trial_judge_cuts(&t, "and a cut", fault->nth);
 	grow_trial_again(&t);
 	end(&t);

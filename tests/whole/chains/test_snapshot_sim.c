@@ -35,15 +35,15 @@ static const struct sim_chain_how kinds[] = {
 
 static void begin(struct snap_trial *t, const struct sim_chain *chain)
 {
-	*t = (struct snap_trial){ .sim = sim_new(chain->how.seed) };
-	sim_chain_put(chain, t->sim);
+	*t = (struct snap_trial){ .base.sim = sim_new(chain->how.seed) };
+	sim_chain_put(chain, t->base.sim);
 	snap_trial_begin(t, chain, chain->want, names);
 }
 
 static void end(struct snap_trial *t)
 {
 	snap_trial_end(t);
-	sim_free(t->sim);
+	sim_free(t->base.sim);
 }
 
 static void cut_at_each(const struct sim_chain *chain)
@@ -52,19 +52,19 @@ static void cut_at_each(const struct sim_chain *chain)
 	uint64_t n_ops;
 
 	begin(&t, chain);
-	snprintf(t.what, sizeof(t.what), "seed %" PRIu64, chain->how.seed);
+	snprintf(t.base.what, sizeof(t.base.what), "seed %" PRIu64, chain->how.seed);
 	cr_assert_eq(snap_trial_live(&t), 0);
 	cr_assert_eq(t.n_taken, SNAP_FIXED);
-	cr_assert(t.completed);
+	cr_assert(t.base.completed);
 	snap_trial_judge_cuts(&t, "at the end", 0);
-	n_ops = sim_n_all_ops(t.sim);
+	n_ops = sim_n_all_ops(t.base.sim);
 	end(&t);
 	for (uint64_t k = EFFORT_FIRST(chain->how.seed); k <= n_ops; k += EFFORT_STEP) {
 		begin(&t, chain);
-		t.may_fail = true;
-		snprintf(t.what, sizeof(t.what), "seed %" PRIu64 ", cut at operation %" PRIu64,
-			 chain->how.seed, k);
-		sim_stop_at(t.sim, k);
+		t.base.may_fail = true;
+		snprintf(t.base.what, sizeof(t.base.what),
+			 "seed %" PRIu64 ", cut at operation %" PRIu64, chain->how.seed, k);
+		sim_stop_at(t.base.sim, k);
 		snap_trial_live(&t);
 		snap_trial_judge_cuts(&t, "after a cut", k);
 		end(&t);
@@ -79,16 +79,16 @@ static bool fail_nth(const void *arg, const struct sim_fault *fault)
 	bool hit;
 
 	begin(&t, chain);
-	t.may_fail = true;
+	t.base.may_fail = true;
 	t.may_leave = fault->op == SIM_REMOVE;
-	snprintf(t.what, sizeof(t.what),
+	snprintf(t.base.what, sizeof(t.base.what),
 		 "seed %" PRIu64 ", call %" PRIu64 " of kind %d fails %s: %s", chain->how.seed,
 		 fault->nth, (int)fault->op, fault->forever ? "for ever" : "once",
 		 strerror(-fault->error));
-	sim_fail(t.sim, fault);
+	sim_fail(t.base.sim, fault);
 	snap_trial_live(&t);
-	hit = sim_n_faults_hit(t.sim);
-	sim_clear_faults(t.sim);
+	hit = sim_n_faults_hit(t.base.sim);
+	sim_clear_faults(t.base.sim);
 	snap_trial_judge_cuts(&t, "and a cut", fault->nth);
 	snap_trial_again(&t);
 	end(&t);
@@ -151,20 +151,20 @@ static void play(const struct sim_chain *chain)
 
 		begin(&t, chain);
 		t.draws = chain->how.seed * 1000 + 7;
-		t.may_fail = i;
-		snprintf(t.what, sizeof(t.what), "seed %" PRIu64 ", drawn, %s %" PRIu64,
+		t.base.may_fail = i;
+		snprintf(t.base.what, sizeof(t.base.what), "seed %" PRIu64 ", drawn, %s %" PRIu64,
 			 chain->how.seed, i % 2 ? "cut at" : "fault", i % 2 ? k : fault.nth);
 		if (i % 2)
-			sim_stop_at(t.sim, k);
+			sim_stop_at(t.base.sim, k);
 		else if (i)
-			sim_fail(t.sim, &fault);
+			sim_fail(t.base.sim, &fault);
 		snap_trial_live(&t);
-		n_ops = i ? n_ops : sim_n_all_ops(t.sim);
+		n_ops = i ? n_ops : sim_n_all_ops(t.base.sim);
 		met.taken += t.n_taken;
-		met.pulled += t.completed;
+		met.pulled += t.base.completed;
 		met.cut += t.trying.name != NULL;
-		met.failed += !(i % 2) && t.n_failed;
-		sim_clear_faults(t.sim);
+		met.failed += !(i % 2) && t.base.n_failed;
+		sim_clear_faults(t.base.sim);
 		snap_trial_judge_cuts(&t, "and a cut", k);
 		end(&t);
 	}
