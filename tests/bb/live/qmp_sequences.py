@@ -23,11 +23,11 @@ def transaction(*steps, **more):
 
 
 def commit(device, **arguments):
-    return verb('block-commit', job_id='j', device=device, **arguments)
+    return verb('block-commit', **{'job_id': 'j', 'device': device, **arguments})
 
 
 def stream(device, **arguments):
-    return verb('block-stream', job_id='j', device=device, **arguments)
+    return verb('block-stream', **{'job_id': 'j', 'device': device, **arguments})
 
 
 def job(*verbs, **arguments):

@@ -1,148 +1,21 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """A chain that grows and shrinks behind a monitor: qemu-storage-daemon, the nbdkit plugin and `blockpull serve` are sent what
-drivers send (qmp_sequences.py), and must answer alike, sentences of refusals too. What QEMU 7.2 says is written down in
-qmp_recorded.json: with QMP_RECORD=1 in the environment it is written anew.
+drivers send (qmp_sequences.py), and must answer alike, sentences of refusals too.
 """
-import json
 import os
 import signal
-import threading
 import time
 
 import harness
 import images
+import qmp_play
 import qmp_sequences
 import serve_rig
 from harness import USAGE, Failed, bp, case, check, refused, same
-from qmp_rig import Qmp, chain, end, start_ours, start_qemu
+from qmp_play import NODES, filled, play, through_nbd, through_rings
+from qmp_rig import Qmp, chain, end, start_ours
 
-RECORDED = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'qmp_recorded.json')
-NODES = 'drive0', 'mid', 'base'
-LOCK = threading.Lock()
-SEQUENCES = {**qmp_sequences.REFUSALS, **qmp_sequences.DEEDS, **qmp_sequences.COMMITS}
-
-
-def filled(value, d):
-    if isinstance(value, dict):
-        return {key: filled(member, d) for key, member in value.items()}
-    if isinstance(value, list):
-        return [filled(member, d) for member in value]
-    return value.replace('$d', d) if isinstance(value, str) else value
-
-
-def nodes(client):
-    """The chain, and what was added: without files, filters and what differs by nature."""
-    answer = client.send({'execute': 'query-named-block-nodes', 'arguments': {'flat': True}})['return']
-    return sorted([node['node-name'], node['drv'], node['ro']] for node in answer if node['drv'] in ('qcow2', 'qed', 'raw'))
-
-
-def said(answer, d):
-    if 'return' in answer:
-        return answer['return'] if isinstance(answer['return'], dict) else sorted(answer['return'], key=str)
-    return answer['error']['class'] + ': ' + answer['error']['desc'].replace(d, '$d')
-
-
-def through_nbd(d):
-    return lambda commands: images.qemu_io(f'nbd+unix:///?socket={d}/n', 'raw', *commands)
-
-
-def through_rings(front):
-    """What qemu-io would do, by the eight sectors that our frontend does at a time."""
-    def run(commands):
-        for command in commands:
-            verb, *words, off, n = command.split()
-            byte = 0 if words == ['-z'] else int(words[-1])
-            first, n = (int(word.replace('M', '').replace('k', '')) * (2048 if 'M' in word else 2) for word in (off, n))
-            for sector in range(first, first + n, 8):
-                if verb == 'write':
-                    front.do('write', 0, sector, byte, answer=0)
-                else:
-                    front.do('read', 0, sector, answer=byte)
-    return run
-
-
-def play(client, d, steps, guest):
-    """What came of each step."""
-    lines = []
-    for step in steps:
-        if step == 'nodes':
-            lines.append(nodes(client))
-        elif step == 'names':  # QEMU leaves what it has opened to write to a base open so
-            lines.append([name for name, *_ in nodes(client)])
-        elif step[0] == 'until':
-            client.wait(lambda word=step[1], n=step[2]: client.words().count(word) == n, what=f' for {step}')
-        elif isinstance(step, str):
-            client.until(step)
-        elif step[0] == 'create':
-            images.qemu_img('create', '-q', '-f', *filled(step[1], d))
-        elif step[0] == 'mkdir':
-            os.mkdir(filled(step[1], d))
-        elif step[0] == 'io':
-            guest(step[1])
-        else:
-            lines.append([step[0], said(client.send({'execute': step[0], 'arguments': filled(step[1], d)}), d)])
-    return {'answers': lines, 'events': client.words(), 'members': {kind: sorted(keys) for kind, keys in client.keys().items()}}
-
-
-def transcript(d, start, steps):
-    os.mkdir(d)
-    chain(d)
-    process, client, _ = start(d)
-    lines = play(client, d, steps, through_nbd(d))
-    end(d, process)
-    return lines
-
-
-def serve(d, name):
-    chain(d)
-    server = serve_rig.serving(d, '-q', f'--control={d}/c', f'--snapshot-dir={d}', *(f'--node-name={node}' for node in NODES), f'{d}/top.img')
-    front = serve_rig.Front(d)
-    front.runs()
-    lines = play(Qmp(f'{d}/c', server), d, SEQUENCES[name], through_rings(front))
-    front.over()
-    serve_rig.end(server)
-    compare(lines, recorded(name))
-
-
-def compare(ours, wanted):
-    for i, (line, right) in enumerate(zip(ours['answers'], wanted['answers'])):
-        same(line, right, f'answer {i}')
-    same(ours, wanted, 'what came')
-
-
-def recorded(name):
-    with open(RECORDED, encoding='utf-8') as file:
-        return json.load(file)[name]
-
-
-def write_down(name, lines):
-    with LOCK:
-        found = {}
-        if os.path.exists(RECORDED):
-            with open(RECORDED, encoding='utf-8') as file:
-                found = json.load(file)
-        found[name] = lines
-        with open(RECORDED, 'w', encoding='utf-8') as file:
-            json.dump(found, file, indent=1, sort_keys=True)
-            file.write('\n')
-
-
-def plugin(d, name):
-    ours = transcript(f'{d}/ours', lambda d: start_ours(d, *(f'node-name={node}' for node in NODES)), SEQUENCES[name])
-    compare(ours, recorded(name))
-
-
-def qemu(d, name):
-    lines = transcript(f'{d}/qemu', lambda d: start_qemu(d, owned=True), SEQUENCES[name])
-    if 'QMP_RECORD' in os.environ:
-        write_down(name, lines)
-    compare(lines, recorded(name))
-
-
-for _name in SEQUENCES:
-    serve = case(f'serve: {_name}', _name)(serve)
-    plugin = case(f'the plugin: {_name}', _name)(plugin)
-    qemu = case(f'what was written down of QEMU: {_name}', _name)(qemu)
+qmp_play.register({**qmp_sequences.REFUSALS, **qmp_sequences.DEEDS, **qmp_sequences.COMMITS})
 
 
 # ---- serve's directories ------------------------------------------------------------------------
