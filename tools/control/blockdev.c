@@ -13,6 +13,7 @@
 
 #include <json-c/json.h>
 
+#include "tools/control/blockdev_del.h"
 #include "tools/control/state/nodes.h"
 
 static const char *const drivers[] = { "qcow2", "qed", "raw", "file", "host_device", NULL };
@@ -64,9 +65,6 @@ static const struct control_arg cache_args[] = { { "direct", CONTROL_BOOLEAN, fa
 						 { "no-flush", CONTROL_BOOLEAN, false },
 						 { 0 } };
 
-const struct control_arg control_blockdev_del_args[] = { { "node-name", CONTROL_TEXT, true },
-							 { 0 } };
-
 static struct json_object *blockdev_not_found(const char *name)
 {
 	return control_refuse("GenericError", "Cannot find device='%.200s' nor node-name='%.200s'",
@@ -75,15 +73,19 @@ static struct json_object *blockdev_not_found(const char *name)
 
 /* ---- names ---- */
 
+static struct json_object *blockdev_duplicate(const char *name)
+{
+	return control_refuse("GenericError", "Duplicate nodes with node-name='%.200s'", name);
+}
+
 struct json_object *control_refuse_name(const struct control_target *target, const char *name)
 {
 	if (!control_is_well_formed(name))
 		return control_refuse("GenericError", "Invalid node-name: '%.200s'", name);
 	if (strlen(name) >= CONTROL_NODE_NAME_CAP)
 		return control_refuse("GenericError", "Node name too long");
-	if (control_node_named(target, name))
-		return control_refuse("GenericError", "Duplicate nodes with node-name='%.200s'",
-				      name);
+	if (control_node_named(target, name) || control_node_of_file(target, name))
+		return blockdev_duplicate(name);
 	return NULL;
 }
 
@@ -153,10 +155,7 @@ struct json_object *control_look_at(const struct control_target *target, const c
 	if (rc)
 		return blockdev_cannot_open(path, rc, &error);
 	bpull_info_layer(info, 0, &layer);
-	node->format = layer.format;
-	node->virtual_size = layer.virtual_size;
-	node->cluster_size = layer.cluster_size;
-	node->is_encrypted = layer.encryption;
+	control_node_look(node, &layer);
 	node->has_backing = layer.backing_name;
 	if (format != layer.format && (format || layer.format == BPULL_FORMAT_RAW))
 		refusal = blockdev_wrong_format(format);
@@ -164,12 +163,14 @@ struct json_object *control_look_at(const struct control_target *target, const c
 	return refusal;
 }
 
-static bool blockdev_file_is_used(const struct control_target *target, const char *name)
+static struct json_object *blockdev_file_conflict(const struct control_node *owner,
+						  const char *name, const struct control_node *node)
 {
-	for (const struct control_node *node = target->nodes; node; node = node->next)
-		if (!strcmp(node->file, name))
-			return true;
-	return false;
+	return control_refuse("GenericError",
+			      "Permission conflict on node '%s': permissions 'write, resize' are "
+			      "both required by node '%s' (uses node '%s' as 'file' child) and "
+			      "unshared by node '%s' (uses node '%s' as 'file' child).",
+			      name, owner->name, name, node->name, name);
 }
 
 /* The file of a node, by a name that a client gave it before. */
@@ -177,13 +178,16 @@ static struct json_object *blockdev_take_file_node(const struct control_target *
 						   const char *name, struct control_node *node)
 {
 	const struct control_node *file = control_node_named(target, name);
+	const struct control_node *owner = control_node_of_file(target, name);
 
+	if (owner)
+		return blockdev_file_conflict(owner, name, node);
 	if (!file)
 		return blockdev_not_found(name);
 	if (file->format != BPULL_FORMAT_UNKNOWN)
 		return control_refuse("GenericError",
 				      "Node '%s' is no file: name a node of driver 'file'", name);
-	if (blockdev_file_is_used(target, name))
+	if (control_file_is_used(target, name))
 		return control_refuse("GenericError", "Node '%s' is another node's file already",
 				      name);
 	snprintf(node->file, sizeof(node->file), "%s", name);
@@ -215,9 +219,14 @@ static struct json_object *blockdev_take_file(const struct control_target *targe
 	name = control_text(file, "node-name");
 	if (!refusal && name)
 		refusal = control_refuse_name(target, name);
-	if (!refusal)
-		node->path = (char *)control_text(file, "filename");
-	return refusal;
+	if (refusal)
+		return refusal;
+	if (name && !strcmp(name, node->name))
+		return blockdev_duplicate(name);
+	node->path = (char *)control_text(file, "filename");
+	if (name)
+		snprintf(node->own_file, sizeof(node->own_file), "%s", name);
+	return NULL;
 }
 
 /* What a null, a name, an object or nothing at all say of a node's backing file. */
@@ -236,8 +245,12 @@ static struct json_object *blockdev_take_backing(const struct control_target *ta
 				      "Parameter 'backing' must be null or a node's name: what is "
 				      "below the disk's image is named already");
 	name = json_object_get_string(backing);
-	if (!name || control_node_named(target, name))
+	if (!name)
 		return NULL;
+	if (control_node_named(target, name)) {
+		snprintf(node->backing, sizeof(node->backing), "%s", name);
+		return NULL;
+	}
 	return control_refuse("GenericError",
 			      "Could not open backing file: Cannot find device='%.200s' nor "
 			      "node-name='%.200s'",
@@ -329,41 +342,4 @@ struct json_object *control_blockdev_add(struct control_target *target, struct j
 	if (!refusal && !control_node_add(target, &node))
 		refusal = control_refuse("GenericError", "out of memory");
 	return refusal ? refusal : control_ok(NULL);
-}
-
-/* ---- blockdev-del ---- */
-
-static struct json_object *blockdev_check_unused(const struct control_target *target,
-						 const struct control_node *node)
-{
-	const struct control_node *above;
-	uint32_t depth;
-
-	if (control_node_is_in_chain(target, node, &depth)) {
-		above = depth ? control_node_at(target, depth - 1) : NULL;
-		if (!above)
-			return control_refuse("GenericError", "Node %s is in use", node->name);
-		return control_refuse("GenericError",
-				      "Node '%s' is busy: node is used as backing hd of '%s'",
-				      node->name, above->name);
-	}
-	if (blockdev_file_is_used(target, node->name))
-		return control_refuse("GenericError", "Block device %s is in use", node->name);
-	return NULL;
-}
-
-struct json_object *control_blockdev_del(struct control_target *target, struct json_object *args)
-{
-	const char *name = control_text(args, "node-name");
-	struct control_node *node = control_node_named(target, name);
-	struct json_object *refusal;
-
-	if (!node)
-		return control_refuse("GenericError", "Failed to find node with node-name='%.200s'",
-				      name);
-	refusal = blockdev_check_unused(target, node);
-	if (refusal)
-		return refusal;
-	control_node_remove(target, node);
-	return control_ok(NULL);
 }

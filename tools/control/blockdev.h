@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* blockdev-add and blockdev-del: files that clients name, to put them on top of the disk later. */
+/* blockdev-add: files that clients name, to put them on top of the disk later. */
 #ifndef TOOLS_CONTROL_BLOCKDEV_H
 #define TOOLS_CONTROL_BLOCKDEV_H
 
@@ -8,11 +8,8 @@
 
 #define CONTROL_MAX_ADDED 64 /* nodes that clients have added */
 
-extern const struct control_arg control_blockdev_del_args[];
-
 /* Checks its arguments itself: which there may be depends on the driver. */
 struct json_object *control_blockdev_add(struct control_target *target, struct json_object *args);
-struct json_object *control_blockdev_del(struct control_target *target, struct json_object *args);
 
 /* A refusal where a new node can't have this name (QMP's sentence), else NULL. */
 struct json_object *control_refuse_name(const struct control_target *target, const char *name);

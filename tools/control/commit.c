@@ -101,7 +101,7 @@ static struct json_object *commit_take_base(const struct control_target *target,
 		refusal = commit_find_node(target, name, &ends->base, &ends->base_depth);
 	} else if (file) {
 		ends->base = commit_find_file(target, file, &ends->base_depth);
-		if (!ends->base || ends->base_depth < ends->top_depth)
+		if (!ends->base || ends->base_depth <= ends->top_depth)
 			refusal = control_refuse("GenericError",
 						 "Can't find '%.1000s' in the backing chain", file);
 	} else {

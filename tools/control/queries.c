@@ -10,10 +10,12 @@
 
 #include <json-c/json.h>
 
+#include "tools/control/blockdev.h"
 #include "tools/control/jobs/jobs.h"
 #include "tools/control/state/args.h"
 #include "tools/control/state/events.h"
 #include "tools/control/state/node_json.h"
+#include "tools/control/state/nodes.h"
 #include "tools/control/stats.h"
 
 static struct json_object *queries_version(void)
@@ -112,12 +114,18 @@ struct json_object *control_query_jobs(struct control_target *target, struct jso
 
 struct json_object *control_query_nodes(struct control_target *target, struct json_object *args)
 {
-	(void)args; /* the list is flat always */
-	return control_ok(control_nodes_describe(target));
+	bool is_flat = false;
+	uint32_t depth;
+
+	control_boolean(args, "flat", &is_flat);
+	/* Where a job has changed a link the header tells it, if clients may have files opened. */
+	for (struct control_node *node = target->nodes; node; node = node->next)
+		if (node->look.is_stale && control_node_is_in_chain(target, node, &depth))
+			json_object_put(control_look_at(target, node->path, node->format, node));
+	return control_ok(control_nodes_describe(target, is_flat));
 }
 
-/* Only the disk as a whole is counted, not its files: asked by nodes, it is its image's node that
- * the counters are of. */
+/* Only the disk as a whole is counted, not its files. */
 struct json_object *control_query_stats(struct control_target *target, struct json_object *args)
 {
 	struct json_object *list = json_object_new_array(), *device;
@@ -127,9 +135,12 @@ struct json_object *control_query_stats(struct control_target *target, struct js
 	control_boolean(args, "query-nodes", &of_nodes);
 	if (!target->stays || bpull_disk_get_stats(target->disk, &stats))
 		return control_ok(list);
+	if (of_nodes) {
+		json_object_put(list);
+		return control_ok(control_stats_of_nodes(target, &stats));
+	}
 	device = json_object_new_object();
-	if (!of_nodes)
-		control_add_text(device, "device", target->device);
+	control_add_text(device, "device", target->device);
 	if (target->top)
 		control_add_text(device, "node-name", target->top->name);
 	json_object_object_add(device, "stats", control_stats_describe(&stats));

@@ -8,6 +8,7 @@
 #include <json-c/json.h>
 
 #include "tools/control/blockdev.h"
+#include "tools/control/blockdev_del.h"
 #include "tools/control/job_request.h"
 #include "tools/control/state/nodes.h"
 
@@ -47,7 +48,7 @@ static struct json_object *snapshot_check_node(const struct control_target *targ
 		return control_refuse("GenericError",
 				      "Node '%s' is not the disk's: only '%s' can be snapshot",
 				      node->name, target->top ? target->top->name : "");
-	above = depth ? control_node_at(target, depth - 1) : NULL;
+	above = depth ? control_node_at(target, depth - 1) : control_node_said_above(target, node);
 	if (above)
 		return snapshot_busy(node->name, above->name);
 	return taken ? snapshot_busy(node->name, taken->node.name) : NULL;

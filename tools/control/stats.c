@@ -11,6 +11,7 @@
 #include <json-c/json.h>
 
 #include "tools/control/state/events.h"
+#include "tools/control/state/nodes.h"
 
 /* QEMU's kinds. */
 enum stats_kind {
@@ -64,11 +65,21 @@ static void stats_put(struct json_object *object, const char *before, const char
 	control_add_number(object, name, value);
 }
 
+/* QEMU has none of discards, and none of a node. */
+static void stats_put_histogram(struct json_object *object, enum stats_kind kind,
+				const struct bpull_io_stats *stats)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s%s_latency_histogram", kind == STATS_UNMAP ? "x-" : "",
+		 stats_words[kind]);
+	json_object_object_add(object, name, stats_histogram(stats));
+}
+
 static void stats_put_kind(struct json_object *object, enum stats_kind kind,
 			   const struct bpull_io_stats *stats)
 {
 	const char *word = stats_words[kind];
-	char name[64];
 
 	if (kind != STATS_FLUSH) {
 		stats_put(object, "", word, "_bytes", stats->bytes);
@@ -78,22 +89,21 @@ static void stats_put_kind(struct json_object *object, enum stats_kind kind,
 	stats_put(object, "failed_", word, "_operations", stats->errors);
 	stats_put(object, "invalid_", word, "_operations", stats->refused);
 	stats_put(object, "", word, "_total_time_ns", stats->total_ns);
-	/* QEMU has none of discards. */
-	snprintf(name, sizeof(name), "%s%s_latency_histogram", kind == STATS_UNMAP ? "x-" : "",
-		 word);
-	json_object_object_add(object, name, stats_histogram(stats));
 }
 
-struct json_object *control_stats_describe(const struct bpull_disk_stats *stats)
+static struct json_object *stats_describe(const struct bpull_disk_stats *stats, bool has_histograms)
 {
 	struct json_object *object = json_object_new_object();
 	struct bpull_io_stats writes = stats->write;
+	const struct bpull_io_stats *kinds[STATS_KINDS] = { &stats->read, &writes, &stats->flush,
+							    &stats->discard };
 
 	stats_add(&writes, &stats->write_zeroes);
-	stats_put_kind(object, STATS_READ, &stats->read);
-	stats_put_kind(object, STATS_WRITE, &writes);
-	stats_put_kind(object, STATS_FLUSH, &stats->flush);
-	stats_put_kind(object, STATS_UNMAP, &stats->discard);
+	for (enum stats_kind kind = 0; kind < STATS_KINDS; kind++) {
+		stats_put_kind(object, kind, kinds[kind]);
+		if (has_histograms)
+			stats_put_histogram(object, kind, kinds[kind]);
+	}
 	control_add_number(object, "wr_highest_offset", stats->write_end);
 	/* Neither has part in the times. */
 	control_add_bool(object, "account_invalid", false);
@@ -101,4 +111,44 @@ struct json_object *control_stats_describe(const struct bpull_disk_stats *stats)
 	json_object_object_add(object, "timed_stats",
 			       json_object_new_array()); /* none is asked for */
 	return object;
+}
+
+struct json_object *control_stats_describe(const struct bpull_disk_stats *stats)
+{
+	return stats_describe(stats, true);
+}
+
+/* ---- by nodes ---- */
+
+/* stats: NULL: what is asked of it is not counted, with QEMU's daemon neither. */
+static struct json_object *stats_of_node(const char *name, const struct bpull_disk_stats *stats)
+{
+	static const struct bpull_disk_stats none;
+	struct json_object *node = json_object_new_object();
+
+	control_add_text(node, "node-name", name);
+	json_object_object_add(node, "stats", stats_describe(stats ? stats : &none, stats));
+	return node;
+}
+
+struct json_object *control_stats_of_nodes(const struct control_target *target,
+					   const struct bpull_disk_stats *stats)
+{
+	struct json_object *list = json_object_new_array();
+	uint32_t depth;
+
+	for (const struct control_node *node = target->nodes; node; node = node->next) {
+		const char *file = *node->own_file ? node->own_file : node->file;
+		struct json_object *told;
+
+		if (!node->is_added && !control_node_is_in_chain(target, node, &depth))
+			continue;
+		told = stats_of_node(node->name, node == target->top ? stats : NULL);
+		if (*file)
+			json_object_object_add(told, "parent", stats_of_node(file, NULL));
+		json_object_array_add(list, told);
+		if (*node->own_file)
+			json_object_array_add(list, stats_of_node(file, NULL));
+	}
+	return list;
 }

@@ -13,6 +13,7 @@
 
 #include "tools/budget/budget.h"
 #include "tools/control/blockdev.h"
+#include "tools/control/blockdev_del.h"
 #include "tools/control/commit.h"
 #include "tools/control/job_verbs.h"
 #include "tools/control/jobs/job_states.h"

@@ -116,7 +116,7 @@ class Disk:
     def node(self, name):
         """Its name for clients: one that `ctl` has made has none of ours."""
         nodes = self.client.send({'execute': 'query-named-block-nodes'})['return']
-        found = [node['node-name'] for node in nodes if os.path.basename(node['file']).split('.')[0] == name]
+        found = [node['node-name'] for node in nodes if node['drv'] != 'file' and os.path.basename(node['file']).split('.')[0] == name]
         same(len(found), 1, f'nodes of {name}: {nodes}')
         return found[0]
 

@@ -172,7 +172,7 @@ def links(d, arguments, wanted):
     same(client.send({'execute': 'block-stream', 'arguments': arguments}), {'return': {}}, 'the answer')
     client.until(ENDED)
     same([e['data'].get('error') for e in client.events if e['event'] == 'BLOCK_JOB_COMPLETED'], [None], 'how it ended')
-    names = [n['node-name'] for n in client.send({'execute': 'query-named-block-nodes'})['return']]
+    names = [n['node-name'] for n in client.send({'execute': 'query-named-block-nodes'})['return'] if n['drv'] != 'file']
     same(images.image_info(f'{d}/top.img', '-U').get('backing-filename'), wanted and wanted.format(d=d), 'the link')
     kept = {None: ['#layer0'], 'mid.img': ['#layer0', '#layer1', '#layer2']}.get(wanted, ['#layer0', '#layer2'])
     same(names, kept, 'the names of nodes, which stay')
@@ -307,7 +307,7 @@ def streams(d):
         if select.select([client.socket], [], [], 0)[0]:
             before = len(client.answers)
             client.wait(lambda: len(client.answers) > before)  # pylint: disable=cell-var-from-loop
-    same([a for a in client.answers if len(a.get('return', [])) != 3], [], 'answers to many at once')
+    same([a for a in client.answers if len(a.get('return', [])) != 6], [], 'answers to many at once')
     client.answers.clear()
     client.socket.setblocking(True)
     for long in b'[' * 5000, b'{"a":' * 5000, b'"' + b'x' * 100000, b'y' * 100000, b'{"execute":"' + b'z' * 100000 + b'"}':
@@ -334,7 +334,7 @@ def long_answer(d):
         time.sleep(late)
         client.wait(lambda: len(client.answers) == 2)
         nodes, empty = client.answers
-        same((nodes['id'], len(nodes['return']), empty), (1, 81, {'return': [], 'id': 2}), 'the answers')
+        same((nodes['id'], len(nodes['return']), empty), (1, 2 * 81, {'return': [], 'id': 2}), 'the answers')
         check(len(json.dumps(nodes)) > MIB // 2, 'the answer is not long')
         client.answers.clear()
     end(d, process)
@@ -396,7 +396,7 @@ def pulling(d):
     chain(d)
     process = harness.start(harness.blockpull, 'pull', '-q', '--bandwidth=64K', f'--control={d}/c', f'{d}/top.img')
     client = Qmp(f'{d}/c', process)
-    same(len(client.send({'execute': 'query-named-block-nodes'})['return']), 3, 'nodes')
+    same(len(client.send({'execute': 'query-named-block-nodes'})['return']), 2 * 3, 'nodes')
     same(client.send({'execute': 'block-stream'})['error']['class'], 'GenericError', 'a second job')
     client.send({'execute': 'block-job-set-speed', 'arguments': {'speed': 0}})
     client.until(ENDED)

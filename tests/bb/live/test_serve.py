@@ -244,7 +244,9 @@ def stats(d):
     answer = blockstats(f'{d}/c')['return']
     told, text = bp('ctl', f'{d}/c', 'info', '--json').json(), bp('ctl', f'{d}/c', 'info').out
     by_node = blockstats(f'{d}/c', **{'query-nodes': True})['return']
-    same([(node['node-name'], node['stats']) for node in by_node], [('#layer0', answer[0]['stats'])], 'the counters by node')
+    same(by_node[0]['stats'], answer[0]['stats'], 'the counters by node')
+    same([(node['node-name'], node['stats']['rd_operations'] + node['stats']['wr_operations']) for node in by_node[1:]],
+         [('#block000', 0), ('#layer1', 0), ('#block001', 0)], 'the other nodes')
     end(server)
     same([device['device'] for device in answer], [top], 'devices')
     counted = answer[0]['stats']

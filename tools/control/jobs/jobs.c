@@ -75,6 +75,29 @@ struct control_job *control_job_find(const struct control_target *target, const 
 	return job;
 }
 
+bool control_job_uses(const struct control_target *target, const struct control_job *job,
+		      uint32_t depth)
+{
+	uint32_t top = 0, base = 0;
+
+	if (job->top && bpull_disk_find(target->disk, job->top, &top, NULL))
+		return false;
+	if (!job->base)
+		return depth >= top;
+	if (bpull_disk_find(target->disk, job->base, &base, NULL))
+		return false;
+	return depth >= top && depth < base;
+}
+
+bool control_job_commits_to(const struct control_target *target, const struct control_job *job,
+			    uint32_t depth)
+{
+	uint32_t base;
+
+	return !strcmp(job->type, "commit") && job->base &&
+	       !bpull_disk_find(target->disk, job->base, &base, NULL) && depth == base;
+}
+
 struct bpull_job_info control_job_info(const struct control_target *target,
 				       const struct control_job *job)
 {

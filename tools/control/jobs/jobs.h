@@ -14,6 +14,12 @@ void control_job_started(struct control_target *target, const struct bpull_job_o
 struct control_job *control_job_new(const char *id);
 void control_job_begin(struct control_target *target, struct control_job *job);
 void control_job_free(struct control_job *job); /* one that was not begun; NULL is allowed */
+/* The file at that depth of the chain is one that the job is to make one of; a base stays. */
+bool control_job_uses(const struct control_target *target, const struct control_job *job,
+		      uint32_t depth);
+/* It is a commit's base. */
+bool control_job_commits_to(const struct control_target *target, const struct control_job *job,
+			    uint32_t depth);
 struct control_job *control_job_find(const struct control_target *target, const char *id);
 /* What the library says of it, now or at its end. */
 struct bpull_job_info control_job_info(const struct control_target *target,

@@ -7,7 +7,8 @@
 
 #include "tools/control/state/target.h"
 
-/* query-named-block-nodes' list: the chain from the top down, then what clients have added. */
-struct json_object *control_nodes_describe(const struct control_target *target);
+/* query-named-block-nodes' list: the chain from the top down, then what clients have added, then
+ * the files of all of these. is_flat: QEMU's argument, without which each tells its depth. */
+struct json_object *control_nodes_describe(const struct control_target *target, bool is_flat);
 
 #endif

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "tools/control/state/events.h"
 #include "tools/control/state/names.h"
@@ -50,18 +51,56 @@ static struct control_node *nodes_copy(const struct control_node *node)
 	return NULL;
 }
 
-static struct control_node *nodes_of_layer(const struct control_names *names, unsigned i,
+void control_node_look(struct control_node *node, const struct bpull_layer_info *layer)
+{
+	node->format = layer->format;
+	node->virtual_size = layer->virtual_size;
+	node->cluster_size = layer->cluster_size;
+	node->is_encrypted = layer->encryption;
+	node->look = (struct control_look){
+		.version = layer->version,
+		.refcount_bits = layer->refcount_bits,
+		.is_zstd = layer->compression && !strcmp(layer->compression, "zstd"),
+		.is_lazy = layer->lazy_refcounts,
+		.is_dirty = layer->dirty,
+		.is_corrupt = layer->corrupt,
+		.has_subclusters = layer->extended_l2,
+		.link_format = layer->backing_format ? bpull_format_by_name(layer->backing_format)
+						     : BPULL_FORMAT_UNKNOWN,
+	};
+	if (layer->backing_name)
+		snprintf(node->look.link, sizeof(node->look.link), "%s", layer->backing_name);
+}
+
+/* A name like QEMU's for the node of its file, which no node has. */
+static void nodes_name_file(struct control_target *target, struct control_node *node)
+{
+	char *name = node->own_file;
+
+	if (node->format == BPULL_FORMAT_UNKNOWN || *node->file || *name)
+		return;
+	do
+		snprintf(name, sizeof(node->own_file), "#block%03u", target->n_files++);
+	while (control_node_named(target, name));
+}
+
+/* What a name behind a network leads to is no file here. */
+static bool nodes_is_file(const char *path)
+{
+	struct stat st;
+
+	return !stat(path, &st);
+}
+
+static struct control_node *nodes_of_layer(struct control_target *target, unsigned i,
 					   const struct bpull_layer_info *layer)
 {
-	struct control_node node = {
-		.path = (char *)layer->path,
-		.format = layer->format,
-		.virtual_size = layer->virtual_size,
-		.cluster_size = layer->cluster_size,
-		.is_encrypted = layer->encryption,
-		.is_in_chain = true,
-	};
+	const struct control_names *names = target->names;
+	struct control_node node = { .path = (char *)layer->path, .is_in_chain = true };
 
+	control_node_look(&node, layer);
+	if (nodes_is_file(node.path))
+		nodes_name_file(target, &node);
 	node.is_added = names && i < names->n;
 	if (node.is_added)
 		snprintf(node.name, sizeof(node.name), "%s", names->list[i]);
@@ -86,7 +125,7 @@ void control_nodes_open(struct control_target *target)
 		return;
 	for (unsigned i = 0; i < bpull_info_depth(info); i++) {
 		if (!bpull_info_layer(info, i, &layer))
-			*end = nodes_of_layer(target->names, i, &layer);
+			*end = nodes_of_layer(target, i, &layer);
 		if (!*end)
 			break;
 		end = &(*end)->next;
@@ -113,6 +152,18 @@ struct control_node *control_node_named(const struct control_target *target, con
 
 	for (struct control_node *node = target->nodes; node; node = node->next)
 		if (!strcmp(node->name, name) &&
+		    (node->is_added || control_node_is_in_chain(target, node, &depth)))
+			return node;
+	return NULL;
+}
+
+const struct control_node *control_node_of_file(const struct control_target *target,
+						const char *name)
+{
+	uint32_t depth;
+
+	for (const struct control_node *node = target->nodes; node; node = node->next)
+		if (!strcmp(node->own_file, name) &&
 		    (node->is_added || control_node_is_in_chain(target, node, &depth)))
 			return node;
 	return NULL;
@@ -145,6 +196,7 @@ struct control_node *control_node_add(struct control_target *target,
 
 	if (!copy)
 		return NULL;
+	nodes_name_file(target, copy);
 	/* Behind the chain, whose order the list has. */
 	while (*end)
 		end = &(*end)->next;
@@ -196,7 +248,7 @@ static void nodes_turn(struct control_target *target, const char *top)
 void control_nodes_settle(struct control_target *target, const char *top, struct json_object *lost)
 {
 	struct control_node *node = target->nodes, *next;
-	struct control_node *last = node, *old = target->top;
+	struct control_node *last = node, *old = target->top, *above = NULL;
 	uint32_t depth;
 
 	if (top)
@@ -206,8 +258,14 @@ void control_nodes_settle(struct control_target *target, const char *top, struct
 	for (bool is_last = !node; !is_last; node = next) {
 		next = node->next;
 		is_last = node == last;
-		if (!node->is_in_chain || control_node_is_in_chain(target, node, &depth))
+		if (!node->is_in_chain)
 			continue;
+		if (control_node_is_in_chain(target, node, &depth)) {
+			above = node;
+			continue;
+		}
+		if (above)
+			above->look.is_stale = true;
 		control_add_item(lost, node->path);
 		node->is_in_chain = false;
 		node->is_read_only = node != old;

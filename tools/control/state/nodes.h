@@ -14,6 +14,9 @@ void control_nodes_close(struct control_target *target);
 
 /* Any node of that name which is there; NULL: none. */
 struct control_node *control_node_named(const struct control_target *target, const char *name);
+/* The one of whose file alone this is the name; NULL: none. */
+const struct control_node *control_node_of_file(const struct control_target *target,
+						const char *name);
 /* It is a file of the chain as that is now: *depth says which. */
 bool control_node_is_in_chain(const struct control_target *target, const struct control_node *node,
 			      uint32_t *depth);
@@ -23,8 +26,10 @@ const struct control_node *control_node_find(const struct control_target *target
 /* The one at that depth of the chain; NULL: there is none, or it is not known. */
 const struct control_node *control_node_at(const struct control_target *target, uint32_t depth);
 
-/* A node in no chain, which the target has from then on; fields from name to is_encrypted are
- * copied. NULL: no memory. */
+/* Takes from an image what is told of it. */
+void control_node_look(struct control_node *node, const struct bpull_layer_info *layer);
+/* A copy in no chain, which the target has from then on; its file gets a name if it has none. NULL:
+ * no memory. */
 struct control_node *control_node_add(struct control_target *target,
 				      const struct control_node *node);
 void control_node_remove(struct control_target *target, struct control_node *node);

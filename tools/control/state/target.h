@@ -13,6 +13,18 @@
 
 #define CONTROL_NODE_NAME_CAP 32 /* with its NUL, as QEMU has it */
 
+#define CONTROL_LINK_CAP 1024 /* with its NUL, as qcow2 has it */
+
+/* What an image says of itself, as it was looked at last. */
+struct control_look {
+	uint32_t version, refcount_bits; /* qcow2 */
+	bool is_zstd, is_lazy, is_dirty, is_corrupt, has_subclusters;
+	/* The name of its backing file, as it is recorded; "": none, or it is not known. */
+	char link[CONTROL_LINK_CAP];
+	enum bpull_format link_format; /* recorded with it; UNKNOWN: none */
+	bool is_stale;                 /* a job has changed the link since */
+};
+
 /* A file under the name that clients call it by. One of the chain keeps its name when jobs and
  * snapshots change the chain. */
 struct control_node {
@@ -28,8 +40,12 @@ struct control_node {
 	/* A client has added it, or its operator has named it: it stays until it is taken away. */
 	bool is_added;
 	bool is_read_only;
-	bool has_backing;                 /* not in the chain: it has a backing file of its own */
-	char file[CONTROL_NODE_NAME_CAP]; /* the added node of its file alone; "": there is none */
+	bool has_backing; /* not in the chain: it has a backing file of its own */
+	/* The node of its file alone: one that was added, or one that was made with it and goes
+	 * with it. "", both: the file is behind a network. */
+	char file[CONTROL_NODE_NAME_CAP], own_file[CONTROL_NODE_NAME_CAP];
+	char backing[CONTROL_NODE_NAME_CAP]; /* not in the chain: the node said to be below it */
+	struct control_look look;
 };
 
 /* A job as QMP's clients see it. */
@@ -97,6 +113,7 @@ struct control_target {
 	struct json_object *last;          /* what x-query-job says of the job that ended last */
 	struct control_node *nodes; /* the image, what is below it, and what clients have added */
 	struct control_node *top;   /* the image's; NULL: its chain could not be read */
+	unsigned n_files;           /* names that were made up for nodes of files */
 	struct json_object *news;   /* events not taken yet: an array, or NULL */
 };
 
