@@ -333,7 +333,9 @@ int chain_put_on_top(struct chain *chain, struct layer *layer, struct err *err)
 		return err_set(err, -ELOOP, "the chain has too many images: shorten it first");
 	memmove(chain->layers + 1, chain->layers, chain->n_layers * sizeof(chain->layers[0]));
 	memmove(chain->is_resolved + 1, chain->is_resolved, chain->n_layers);
+	memmove(chain->format_from + 1, chain->format_from, chain->n_layers);
 	chain->is_resolved[0] = false;
+	chain->format_from[0] = chain->format_from[1] = CHAIN_FORMAT_RECORDED;
 	chain->layers[0] = layer;
 	chain->pull_to = ++chain->n_layers;
 	return 0;

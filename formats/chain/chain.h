@@ -87,8 +87,7 @@ struct chain {
 	 * none. */
 	unsigned hidden_from, hidden_to;
 	struct layer *layers[CHAIN_MAX_DEPTH + 1];
-	/* enum chain_format_from of each layer, as they were opened: of use until a layer comes or
-	 * goes. */
+	/* enum chain_format_from of each layer, as it was opened, or put below another one. */
 	uint8_t format_from[CHAIN_MAX_DEPTH + 1];
 	/* The program said what each layer's name leads to. */
 	bool is_resolved[CHAIN_MAX_DEPTH + 1];

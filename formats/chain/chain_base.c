@@ -324,6 +324,7 @@ void chain_drop_hidden(struct chain *chain, void (*file_closing)(void *opaque, s
 	for (unsigned i = to; i < chain->n_layers; i++) {
 		chain->layers[from + i - to] = chain->layers[i];
 		chain->is_resolved[from + i - to] = chain->is_resolved[i];
+		chain->format_from[from + i - to] = chain->format_from[i];
 	}
 	chain->n_layers -= to - from;
 	chain->pull_to = chain->n_layers;

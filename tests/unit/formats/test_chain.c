@@ -373,6 +373,8 @@ Test(chain, what_was_dropped_is_in_no_count)
 	for (size_t i = 0; i < ARRAY_LEN(dropped); i++)
 		dropped[i]->n_users = 2; /* another chain has them still */
 	chain->pull_to = 3;
+	chain->format_from[3] = CHAIN_FORMAT_TOLD;
+	chain->is_resolved[3] = true;
 	chain_hide(chain, 1, chain->pull_to);
 	cr_assert_eq(chain_map(chain, 0, 0, 512, &e, &need), 0);
 	cr_assert_eq(e.depth, 3);
@@ -386,6 +388,8 @@ Test(chain, what_was_dropped_is_in_no_count)
 	cr_assert_eq(chain->pull_to, 2, "all that is left is to be pulled next");
 	cr_assert_eq(chain->hidden_to, 0);
 	cr_assert_eq(chain->layers[1], base);
+	cr_assert_eq(chain->format_from[1], CHAIN_FORMAT_TOLD, "what is known of it goes along");
+	cr_assert(chain->is_resolved[1]);
 	cr_assert_eq(chain_map(chain, 0, 0, 512, &e, &need), 0);
 	cr_assert_eq(e.depth, 1);
 	for (size_t i = 0; i < ARRAY_LEN(dropped); i++) {
