@@ -78,28 +78,58 @@ static void forget(struct posix_file *pf)
 	pf->watched = (struct watched_file){ 0 };
 }
 
+static int say_unmeasured(const struct file *file, int rc, struct err *err)
+{
+	struct shown shown;
+
+	return err_errno(err, rc, "cannot find the size of '%s'", file_show(file, &shown));
+}
+
+/* Locked as a writer it changes no more: so it is measured then. Where that fails it gives the
+ * lock back, which can't fail; a description for writing that it has got by then it keeps. */
+static int turn_writable(struct file *file, enum file_lock from, struct err *err)
+{
+	int rc = file_lock_change(file, from, FILE_LOCK_OVERLAY, err);
+
+	if (rc)
+		return rc;
+	if (!is_open_for_writing(file))
+		rc = replace_descriptor(file, err);
+	if (!rc) {
+		rc = posix_measure(file);
+		if (rc)
+			say_unmeasured(file, rc, err);
+	}
+	if (rc)
+		file_lock_change(file, FILE_LOCK_OVERLAY, from, NULL);
+	return rc;
+}
+
+/* Measured first: a writer's lock that was given back might be another's by the time that it is
+ * wanted again. */
+static int turn_read_only(struct file *file, enum file_lock from, struct err *err)
+{
+	int rc = posix_measure(file);
+
+	return rc ? say_unmeasured(file, rc, err)
+		  : file_lock_change(file, from, FILE_LOCK_SHARED, err);
+}
+
 int posix_turn(struct file *file, bool write, struct err *err)
 {
 	struct posix_file *pf = (struct posix_file *)file;
-	enum file_lock to = write ? FILE_LOCK_OVERLAY : FILE_LOCK_SHARED;
 	struct shown shown;
 	int rc;
 
 	if (pf->lock == FILE_LOCK_NONE)
 		return err_set(err, -EINVAL, "'%s' was opened without locks, only to be looked at",
 			       file_show(file, &shown));
-	rc = file_lock_change(file, pf->lock, to, err);
-	if (!rc && write && !is_open_for_writing(file)) {
-		rc = replace_descriptor(file, err);
-		if (rc)
-			file_lock_change(file, to, pf->lock, NULL);
-	}
+	rc = write ? turn_writable(file, pf->lock, err) : turn_read_only(file, pf->lock, err);
 	if (rc)
 		return rc;
-	pf->lock = to;
+	pf->lock = write ? FILE_LOCK_OVERLAY : FILE_LOCK_SHARED;
 	forget(pf);
 	file->writable = write;
 	posix_begin_watch(pf);
-	rc = posix_measure(file);
-	return rc ? err_errno(err, rc, "cannot find the size of '%s'", file_show(file, &shown)) : 0;
+	return 0;
 }

@@ -28,6 +28,19 @@ TestSuite(lock, .init = scratch_make, .fini = scratch_remove, .timeout = TIME_LI
 
 static struct err err;
 
+/* While it is set no file can be measured. */
+static int measuring_fails;
+
+int __real_fstat64(int fd, struct stat *st);
+int __wrap_fstat64(int fd, struct stat *st);
+int __wrap_fstat64(int fd, struct stat *st)
+{
+	if (!measuring_fails)
+		return __real_fstat64(fd, st);
+	errno = measuring_fails;
+	return -1;
+}
+
 static int lock_open(const char *path, enum file_lock lock, struct file **out)
 {
 	struct file_opener *opener = file_opener_posix();
@@ -393,6 +406,30 @@ Test(lock, a_file_that_another_reads_does_not_turn)
 	file_close(other);
 	cr_assert_str_eq(locked_bytes(path), "100 201 203", "it has what it had");
 	cr_assert_eq(file_turn(file, true, &err), 0, "%s", err.message);
+	file_close(file);
+}
+
+/* Of network file systems and devices that are gone. */
+Test(lock, a_file_that_can_not_be_measured_keeps_its_side)
+{
+	const char *path = image("disk");
+	struct file *file;
+
+	cr_assert_eq(lock_open(path, FILE_LOCK_SHARED, &file), 0);
+	measuring_fails = ESTALE;
+	cr_assert_eq(file_turn(file, true, &err), -ESTALE);
+	cr_assert(strstr(err.message, path), "%s", err.message);
+	cr_assert_eq(file->writable, false);
+	cr_assert_str_eq(locked_bytes(path), "100 201 203", "it has what it had");
+	measuring_fails = 0;
+	cr_assert_eq(file_turn(file, true, &err), 0, "%s", err.message);
+	measuring_fails = ESTALE;
+	cr_assert_eq(file_turn(file, false, &err), -ESTALE);
+	cr_assert_eq(file->writable, true);
+	cr_assert_str_eq(locked_bytes(path), "100 101 102 103 201 203", "it has what it had");
+	measuring_fails = 0;
+	cr_assert_eq(file_turn(file, false, &err), 0, "%s", err.message);
+	cr_assert_str_eq(locked_bytes(path), "100 201 203");
 	file_close(file);
 }
 
