@@ -102,7 +102,7 @@ static int new_resize(struct bpull_disk *disk, uint64_t len, struct guest **g, s
 		return rc;
 	*g = len > disk->guests.len ? guest_new_grow(disk, len)
 				    : guest_new_range(disk, GUEST_FLUSH, 0, 0, 0);
-	return 0;
+	return *g ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
 int bpull_disk_resize(struct bpull_disk *disk, uint64_t len, void *user_data,

@@ -304,7 +304,7 @@ void commit_begin(struct bpull_disk *disk, enum commit_kind kind)
 		return;
 	commit = calloc(1, sizeof(*commit));
 	if (!commit) {
-		job_fail(disk, -ENOMEM, "out of memory");
+		job_fail(disk_with_job(disk), -ENOMEM, "out of memory");
 		return;
 	}
 	op_init(&commit->op, &commit_kind, disk->engine, disk);

@@ -144,7 +144,7 @@ static enum step store_zeros(struct copy_run *p)
 	const struct copy_down *down = &p->walk->down;
 
 	down->ops->zero(down->into, &p->op, p->guest_off, p->len);
-	return STEP_WAIT;
+	return p->op.n_pending ? STEP_WAIT : STEP_NEXT;
 }
 
 enum step down_store(struct copy_run *p)
@@ -160,7 +160,7 @@ enum step down_store(struct copy_run *p)
 	}
 	if (!p->buf)
 		return store_zeros(p);
-	for (uint32_t at = 0; at < p->len; at += len) {
+	for (uint32_t at = 0; !p->op.error && at < p->len; at += len) {
 		len = alike_len(p, at, &is_zero);
 		if (is_zero)
 			down->ops->zero(down->into, &p->op, p->guest_off + at, len);
@@ -168,7 +168,7 @@ enum step down_store(struct copy_run *p)
 			down->ops->write(down->into, &p->op, p->buf + at, len, p->guest_off + at);
 		*(is_zero ? &p->counts.zero : &p->counts.copied) += len;
 	}
-	return STEP_WAIT;
+	return p->op.n_pending ? STEP_WAIT : STEP_NEXT;
 }
 
 /* The bytes are written, not durable. A later run would read them again, so this one is the

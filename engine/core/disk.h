@@ -275,6 +275,15 @@ static inline struct bpull_disk *disk_opened(struct bpull_disk *disk)
 	return disk->nodes.of ? disk->nodes.of : disk;
 }
 
+/* The disk whose job has its image written to: of a node that a commit fills, that of the
+ * commit. */
+static inline struct bpull_disk *disk_with_job(struct bpull_disk *disk)
+{
+	if (!disk->nodes.of || disk->job.step != JOB_IDLE)
+		return disk;
+	return disk->nodes.of->nodes.working ? disk->nodes.of->nodes.working : disk->nodes.of;
+}
+
 /* A job of the disk's has begun and not ended. */
 static inline bool disk_has_job(const struct bpull_disk *disk)
 {

@@ -73,14 +73,17 @@ struct job_pace {
 
 /* A commit into a lower layer (job/chain/down.c). */
 struct job_down {
-	struct op grow;              /* waits until that layer is long enough */
-	bool is_growing, is_grown;   /* the guest is held until that is done */
-	bool is_held;                /* the guest's requests wait for the end */
-	bool is_quiet;               /* ... and none is in flight */
-	bool is_told;                /* READY was sent */
-	bool is_given_up;            /* the disk has another image */
-	unsigned n_looks, n_settles; /* at what a guest had written; commits at the end */
-	struct file *old_files;      /* of the image that was the disk's: its own first */
+	struct op grow;            /* waits until that layer is long enough */
+	bool is_growing, is_grown; /* the guest is held until that is done */
+	bool is_held;              /* the guest's requests wait for the end */
+	bool is_quiet;             /* ... and none is in flight */
+	bool is_told;              /* READY was sent */
+	bool is_given_up;          /* the disk has another image */
+	unsigned n_looks;          /* at what a guest had written */
+	struct {
+		unsigned own, below;
+	} n_settles;            /* commits at the end, of the disk's image and of that layer */
+	struct file *old_files; /* of the image that was the disk's: its own first */
 	enum image_format old_format;
 };
 

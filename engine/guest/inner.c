@@ -7,17 +7,22 @@
  */
 #include "engine/guest/inner.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
-#include "engine/blockpull.h"
 #include "engine/core/op.h"
 #include "engine/guest/request.h"
 #include "engine/guest/submit.h"
 #include "io/base.h"
 #include "io/file.h"
 
-static void submit(struct guest *g, struct op *op)
+/* g: NULL: there was no memory, and the operation is in error. */
+static void submit(struct guest *g, struct op *op, uint64_t guest_off)
 {
+	if (!g) {
+		op_set_error(op, -ENOMEM, NULL, guest_off, false);
+		return;
+	}
 	g->waits.op = op;
 	g->op.urgent = false;
 	op->n_pending++;
@@ -27,19 +32,19 @@ static void submit(struct guest *g, struct op *op)
 static void inner_write(struct bpull_disk *into, struct op *op, void *buf, uint64_t len,
 			uint64_t guest_off)
 {
-	struct iovec iov = { buf, len };
-
-	submit(guest_new_write(into, &iov, 1, guest_off, 0), op);
+	submit(guest_new_inner(into, GUEST_WRITE, buf, len, guest_off), op, guest_off);
 }
 
 static void inner_zero(struct bpull_disk *into, struct op *op, uint64_t guest_off, uint64_t len)
 {
-	submit(guest_new_range(into, GUEST_ZEROES, guest_off, len, BPULL_IO_UNMAP), op);
+	submit(guest_new_inner(into, GUEST_ZEROES, NULL, len, guest_off), op, guest_off);
 }
 
 const struct down_ops inner_ops = { .write = inner_write, .zero = inner_zero };
 
 void inner_grow(struct bpull_disk *node, struct op *op, uint64_t guest_len)
 {
-	submit(guest_new_grow(node, guest_len), op);
+	submit(guest_new_grow(node, guest_len), op, guest_len);
+	if (!op->n_pending)
+		op_ready(op);
 }

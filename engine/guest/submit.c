@@ -44,13 +44,16 @@ static void init_guest(struct guest *g, struct bpull_disk *disk, enum guest_kind
 	g->kind = kind;
 }
 
-static struct guest *new_guest(struct bpull_disk *disk, enum guest_kind kind)
+static struct guest *begin_guest(struct guest *g, struct bpull_disk *disk, enum guest_kind kind)
 {
-	struct guest *g = guest_alloc(sizeof(*g));
-
 	*g = (struct guest){ 0 };
 	init_guest(g, disk, kind);
 	return g;
+}
+
+static struct guest *new_guest(struct bpull_disk *disk, enum guest_kind kind)
+{
+	return begin_guest(guest_alloc(sizeof(struct guest)), disk, kind);
 }
 
 static bool changes(enum guest_kind kind)
@@ -176,10 +179,36 @@ struct guest *guest_new_status(struct bpull_disk *disk, uint64_t guest_off, uint
 	return g;
 }
 
+struct guest *guest_new_inner(struct bpull_disk *disk, enum guest_kind kind, void *buf,
+			      uint64_t len, uint64_t guest_off)
+{
+	struct guest *g = malloc(sizeof(*g));
+
+	if (!g)
+		return NULL;
+	begin_guest(g, disk, kind);
+	g->guest_off = guest_off;
+	g->len = len;
+	if (kind != GUEST_WRITE) {
+		g->flags = BPULL_IO_UNMAP;
+		return g;
+	}
+	g->n_iov = 1;
+	g->iov = calloc(2, sizeof(*g->iov));
+	if (!g->iov) {
+		free(g);
+		return NULL;
+	}
+	g->iov[0] = (struct iovec){ buf, len };
+	return g;
+}
+
 struct guest *guest_new_grow(struct bpull_disk *disk, uint64_t guest_len)
 {
-	struct guest_grow *grow = guest_alloc(sizeof(*grow));
+	struct guest_grow *grow = malloc(sizeof(*grow));
 
+	if (!grow)
+		return NULL;
 	*grow = (struct guest_grow){ .new_len = guest_len };
 	init_guest(&grow->g, disk, GUEST_GROW_DISK);
 	disk->guests.is_growing = true;

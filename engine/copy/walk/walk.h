@@ -25,8 +25,9 @@
 #include "formats/chain/chain.h"
 #include "io/base.h"
 
-/* Requests of a node, on behalf of an operation: it waits for their ends, and has their errors. The
- * guest's floor is above this one, so the job says how they are made. */
+/* Requests of a node, on behalf of an operation: it waits for their ends, and has their errors;
+ * without memory for one it is in error at once. The guest's floor is above this one, so the job
+ * says how they are made. */
 struct down_ops {
 	void (*write)(struct bpull_disk *into, struct op *op, void *buf, uint64_t len,
 		      uint64_t guest_off);

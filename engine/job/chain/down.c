@@ -326,7 +326,7 @@ bool down_settle(struct bpull_disk *disk)
 	struct shown shown;
 	int rc;
 
-	if (!disk_settle_on(into, &disk->job.down.n_settles))
+	if (!disk_settle_on(into, &disk->job.down.n_settles.below))
 		return false;
 	if (!into->poisoned && commit_is_clean(into))
 		return true;
@@ -347,7 +347,8 @@ bool down_rest(struct bpull_disk *disk)
 	down_let_guest_go(disk);
 	if (!give_up_growing(disk))
 		return false;
-	if (down->into->guests.first || !disk_settle_on(down->into, &disk->job.down.n_settles))
+	if (down->into->guests.first ||
+	    !disk_settle_on(down->into, &disk->job.down.n_settles.below))
 		return false;
 	return job_rest_node(down->into);
 }

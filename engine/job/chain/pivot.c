@@ -83,8 +83,8 @@ bool down_pivot(struct bpull_disk *disk)
 
 	if (!job->down.is_given_up) {
 		guest_begin_drop(disk); /* calls that walk the chain wait */
-		if (!disk_settle_on(disk->walk->down.into, &job->down.n_settles) ||
-		    !disk_settle_on(disk, &job->down.n_settles) || !guest_may_drop(disk))
+		if (!disk_settle_on(disk->walk->down.into, &job->down.n_settles.below) ||
+		    !disk_settle_on(disk, &job->down.n_settles.own) || !guest_may_drop(disk))
 			return false;
 		give_image_up(disk);
 		guest_end_drop(disk);

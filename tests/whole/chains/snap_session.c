@@ -36,6 +36,7 @@ static void start_chain_job(struct snap_trial *t)
 	struct bpull_job_options o = {
 		.size = sizeof(o),
 		.type = t->job.kind == SNAP_COMMIT ? BPULL_JOB_TYPE_COMMIT : BPULL_JOB_TYPE_PULL,
+		.flags = t->job.flags,
 		.top = snap_file_name(t, t->job.top),
 		.base = snap_file_name(t, t->job.base),
 	};
@@ -65,7 +66,7 @@ void snap_session_job(struct snap_trial *t)
 		request(t, i % 3 == 2 ? SIM_GUEST_DISCARD : SIM_GUEST_WRITE, i * len / 7, len / 9);
 		request(t, SIM_GUEST_READ, len / 5, len / 2);
 		for (unsigned n = 0; n < 40 && t->base.guest.n_in_flight; n++)
-			if (bpull_engine_process(t->base.engine, &event, 1) == 1)
+			if (trial_process(&t->base, &event) == 1)
 				snap_take_event(t, &event);
 	}
 	snap_run(t);

@@ -37,6 +37,7 @@ struct snap_trial {
 			SNAP_COMPACT
 		} kind;
 		unsigned top, base;
+		uint32_t flags;   /* enum bpull_job_flags */
 		bool was_refused; /* it can't be done with this chain */
 		bool is_stale;    /* the old image could not be emptied, as the event said */
 	} job;

@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/api/engine.h"
@@ -42,12 +43,19 @@ int trial_open(struct trial *t, const char *name, const struct bpull_disk_option
 	return rc;
 }
 
+int trial_process(struct trial *t, struct bpull_event *event)
+{
+	if (t->look && t->job_runs)
+		t->look(t);
+	return bpull_engine_process(t->engine, event, 1);
+}
+
 void trial_next(struct trial *t, struct bpull_event *event)
 {
 	struct pollfd ready = { .fd = bpull_engine_fd(t->engine), .events = POLLIN };
 
 	for (unsigned i = 0;; i++) {
-		int n = bpull_engine_process(t->engine, event, 1);
+		int n = trial_process(t, event);
 
 		cr_assert_geq(n, 0);
 		if (n)
@@ -68,6 +76,10 @@ void trial_end_request(struct trial *t, const struct bpull_event *event)
 void trial_end_job(struct trial *t, const struct bpull_event *event)
 {
 	t->job_runs = false;
+	t->end_error = event->error;
+	snprintf(t->end_message, sizeof(t->end_message), "%s", event->message);
+	t->end_info.size = sizeof(t->end_info);
+	bpull_job_get_info(t->guest.disk, &t->end_info);
 	t->completed = event->status == BPULL_JOB_COMPLETED;
 	t->n_failed += !t->completed;
 	cr_assert(t->completed || t->may_fail, "%s: the job: %s", t->what, event->message);

@@ -19,18 +19,26 @@ struct trial {
 	struct file_opener *(*wrap_opener)(struct file_opener *opener);
 	bool forever; /* nothing of a request's own can be allocated: it would wait for ever */
 	char what[160];
+	void (*look)(struct trial *t); /* while the job runs, before each round; or NULL */
+	void *look_arg;
 
 	struct bpull_engine *engine;
 	struct sim_guest guest;
 	uint8_t value; /* of the last write */
 	unsigned n_failed;
 	bool job_runs, completed;
+	/* Of the job's end. */
+	int end_error;
+	char end_message[1024];
+	struct bpull_job_info end_info;
 };
 
 void trial_pause(const struct trial *t);
 void trial_resume(const struct trial *t);
 /* An engine and, on it, the disk. 0, or why there is none. */
 int trial_open(struct trial *t, const char *name, const struct bpull_disk_options *options);
+/* A round: what bpull_engine_process() answers. */
+int trial_process(struct trial *t, struct bpull_event *event);
 /* The next event. The test fails where none comes. */
 void trial_next(struct trial *t, struct bpull_event *event);
 /* The event of a guest's request, and that of the job's end. */

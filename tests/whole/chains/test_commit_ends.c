@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The end of a commit of the image itself: what is owed to each of the two images then. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+
+#include "engine/api/engine.h"
+#include "engine/core/disk.h"
+#include "tests/machine/sim_chains.h"
+#include "tests/machine/files/sim_private.h"
+#include "tests/machine/sim_pull.h"
+#include "tests/support/effort.h"
+#include "tests/support/time_limit.h"
+
+TIME_LIMIT(120);
+TestSuite(commit_ends, .timeout = TIME_LIMIT_CLOCK(120));
+
+static struct bpull_disk *open_top(struct sim *sim, const struct sim_chain *chain,
+				   struct bpull_engine **engine)
+{
+	struct bpull_disk_options o = { .size = sizeof(o),
+					.format = (enum bpull_format)chain->how.format,
+					.backing_trust = BPULL_TRUST_ALL,
+					.backing_rule = BPULL_BACKING_ANY,
+					.flags = BPULL_DISK_GUEST_IO };
+	struct bpull_disk *disk;
+	struct bpull_error error;
+
+	cr_assert_eq(engine_open_on(sim_io(sim), sim_opener(sim), SIM_PULL_MEMORY, engine), 0);
+	cr_assert_eq(bpull_disk_open(*engine, SIM_CHAIN_TOP, &o, &disk, &error), 0, "%s",
+		     error.message);
+	return disk;
+}
+
+/* Until an event of this type comes; `look` at the disk before each round. */
+static void run_until(struct bpull_engine *engine, enum bpull_event_type type,
+		      struct bpull_disk *disk, void (*look)(struct bpull_disk *disk))
+{
+	for (unsigned i = 0; i < 100000; i++) {
+		struct pollfd ready = { .fd = bpull_engine_fd(engine), .events = POLLIN };
+		struct bpull_event event;
+		int n;
+
+		if (look)
+			look(disk);
+		n = bpull_engine_process(engine, &event, 1);
+		cr_assert_geq(n, 0);
+		if (n && event.type == type) {
+			cr_assert_eq(event.error, 0, "%s", event.message);
+			return;
+		}
+		cr_assert(n || poll(&ready, 1, 10000) == 1);
+	}
+	cr_assert_fail("no end");
+}
+
+/* Tables below that can't be read have used up all the tries of the lower image. */
+static void use_up(struct bpull_disk *disk)
+{
+	if (disk->job.step != JOB_IDLE)
+		disk->job.down.n_settles.below = 32;
+}
+
+static void judge_kept(const struct sim_chain *chain, struct sim *sim, uint64_t off, uint64_t len)
+{
+	struct sim *left = sim_cut(sim, &(struct sim_cut){ .mode = SIM_CUT_ALL_LOST });
+	uint8_t *got = sim_need(malloc(chain->guest_len));
+	struct sim_verdict v;
+
+	sim_pull_read_head(chain, left, SIM_CHAIN_TOP, chain->how.format, got, &v);
+	cr_assert(v.ok, "seed %" PRIu64 ": %s", chain->how.seed, v.text);
+	for (uint64_t at = off; at < off + len; at++)
+		cr_assert_eq(got[at], 0x5c, "seed %" PRIu64 ": byte %" PRIu64 " is %#x",
+			     chain->how.seed, at, got[at]);
+	free(got);
+	sim_free(left);
+}
+
+/* False: this chain can't be committed. */
+static bool commit_and_keep(const struct sim_chain *chain)
+{
+	struct bpull_job_options o = { .size = sizeof(o),
+				       .type = BPULL_JOB_TYPE_COMMIT,
+				       .flags = BPULL_JOB_KEEP };
+	uint64_t off = chain->guest_len / 3, len = chain->guest_len / 4;
+	uint8_t *bytes = sim_need(malloc(len));
+	struct sim *sim = sim_new(chain->how.seed);
+	struct bpull_engine *engine;
+	struct bpull_error error;
+	struct bpull_disk *disk;
+	struct iovec iov = { bytes, len };
+	int rc;
+
+	memset(bytes, 0x5c, len);
+	sim_chain_put(chain, sim);
+	disk = open_top(sim, chain, &engine);
+	bpull_write(disk, &iov, 1, off, 0, NULL); /* not flushed */
+	run_until(engine, BPULL_EVENT_IO, disk, NULL);
+	rc = bpull_job_start(disk, &o, &error);
+	cr_assert(!rc || rc == -EINVAL || rc == -ENOTSUP, "%s", error.message);
+	if (!rc) {
+		run_until(engine, BPULL_EVENT_JOB, disk, use_up);
+		judge_kept(chain, sim, off, len);
+	}
+	bpull_engine_close(engine);
+	sim_free(sim);
+	free(bytes);
+	return !rc;
+}
+
+/* It is its owner's from then on, with all that the guest had written to it. */
+Test(commit_ends, the_image_that_is_kept_is_durable_whatever_the_lower_one_took)
+{
+	uint64_t n = EFFORT(20), n_done = 0;
+
+	for (uint64_t seed = 1; seed <= n; seed++) {
+		struct sim_chain_how how = { SIM_V3(9, 16), SIM_SIZE(40, 2), .seed = seed };
+		struct sim_chain chain;
+
+		sim_chain_draw(&chain, &how);
+		n_done += chain.n_files > 1 && commit_and_keep(&chain);
+		sim_chain_free(&chain);
+	}
+	cr_assert_gt(n_done, n / 4, "%" PRIu64 " of %" PRIu64, n_done, n);
+}
