@@ -615,7 +615,10 @@ enum bpull_job_flags {
 		1 << 2, /* before the link is dropped, reads back from the device what was
 				      copied and compares it with what was read. -EBADMSG: it
 				      differs, and the link is kept. What the guest has written
-				      since is its own, and not compared. Before it copies, a
+				      since is its own, and not compared. A commit compares what
+				      base reads with what was read above it, zeros too, and what
+				      a guest has written since is written and compared again.
+				      Before it copies, a
 				      block in each MiB (of files above 8 GiB: in each 8192nd part)
 				      of the holes that it will leave out is read, and must be
 				      zeros: else -EBADMSG, too */
@@ -714,7 +717,7 @@ struct bpull_job_options {
 	 * and when its guest's requests wait for a moment base becomes the disk's image. What base
 	 * reads changes from the start on. What the image reads does not, nor what a file above
 	 * top does; those between top and base must not be used any more. -ENOTSUP: a file that is
-	 * committed has internal snapshots; with VERIFY, compression, COPY_CLONE and
+	 * committed has internal snapshots; with compression, COPY_CLONE and
 	 * ON_ERROR_IGNORE. -EBUSY: another program or disk has base. -EINVAL: base is longer than
 	 * the image. */
 	uint32_t type;

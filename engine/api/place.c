@@ -57,11 +57,10 @@ static int refuse_commit(const struct bpull_disk *disk, const struct bpull_job_o
 		return o->flags & BPULL_JOB_KEEP
 			       ? err_set(err, -EINVAL, "only a commit can keep what it commits")
 			       : 0;
-	if (o->flags & BPULL_JOB_VERIFY || o->compression || o->copy == BPULL_COPY_CLONE ||
-	    o->on_error == BPULL_ON_ERROR_IGNORE)
+	if (o->compression || o->copy == BPULL_COPY_CLONE || o->on_error == BPULL_ON_ERROR_IGNORE)
 		return err_set(err, -ENOTSUP,
-			       "a commit does not verify, compress, only share blocks, or leave "
-			       "out what can't be read");
+			       "a commit does not compress, only share blocks, or leave out what "
+			       "can't be read");
 	if (o->flags & BPULL_JOB_KEEP && place->top)
 		return err_set(err, -EINVAL,
 			       "a commit of backing files changes none of them but its target");

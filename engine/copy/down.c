@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "engine/commit/batch.h"
+#include "engine/copy/phases/digest.h"
 #include "engine/copy/walk/proof.h"
 #include "engine/copy/walk/run_state.h"
 #include "engine/copy/walk/walk.h"
@@ -139,6 +140,25 @@ static uint32_t alike_len(const struct copy_run *p, uint32_t at, bool *is_zero)
 	return at - from;
 }
 
+/* Notes what the lower image is to read from then on, for a job that verifies. 0 or -ENOMEM. */
+static int note_digests(struct copy_run *p)
+{
+	uint32_t len;
+	int rc = 0;
+
+	if (!copy_run_digests(p))
+		return 0;
+	if (!p->buf)
+		return copy_run_digest_stored(p, 0, p->len, NULL);
+	for (uint32_t at = 0; !rc && at < p->len; at += len) {
+		bool is_zero;
+
+		len = alike_len(p, at, &is_zero);
+		rc = copy_run_digest_stored(p, at, len, is_zero ? NULL : p->buf + at);
+	}
+	return rc;
+}
+
 static enum step store_zeros(struct copy_run *p)
 {
 	const struct copy_down *down = &p->walk->down;
@@ -150,12 +170,15 @@ static enum step store_zeros(struct copy_run *p)
 enum step down_store(struct copy_run *p)
 {
 	const struct copy_down *down = &p->walk->down;
+	int rc = down->into->poisoned; /* I7 */
 	uint32_t len;
 	bool is_zero;
 
 	p->phase = COPY_RUN_STORED;
-	if (down->into->poisoned) { /* I7 */
-		op_set_error(&p->op, down->into->poisoned, NULL, p->guest_off, false);
+	if (!rc)
+		rc = note_digests(p);
+	if (rc) {
+		op_set_error(&p->op, rc, NULL, p->guest_off, false);
 		return STEP_NEXT;
 	}
 	if (!p->buf)
@@ -177,7 +200,13 @@ enum step down_stored(struct copy_run *p)
 {
 	struct bpull_disk *into = p->walk->down.into;
 	struct copy_counts *counts = &p->walk->counts;
+	int rc = copy_run_prepare_handing_over(p);
 
+	if (rc) {
+		op_set_error(&p->op, rc, NULL, p->guest_off, false);
+		return STEP_NEXT;
+	}
+	copy_run_hand_over(p);
 	/* What is written in place is published by no table: without this all of it would be left
 	 * for the last barrier. */
 	if (disk_is_raw(into))

@@ -90,6 +90,6 @@ bool verify_has_any(const struct bpull_disk *disk)
 
 void verify_forget(struct bpull_disk *disk, uint64_t guest_off, uint64_t len)
 {
-	if (disk->job.verify)
+	if (disk->job.verify && !disk->job.verify->is_below)
 		copied_forget(&disk->job.verify->list, guest_off, len);
 }

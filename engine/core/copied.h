@@ -24,6 +24,7 @@ struct copied {
 	uint32_t len; /* bytes; 0: the guest has overwritten it, or it was found right: skip it */
 	/* No table leads there from the guest's disk: a snapshot's own, or a raw file. */
 	bool is_direct;
+	bool is_zero; /* it was told or found to be zeros: not of those that count as copied */
 	XXH128_hash_t digest;
 };
 
@@ -66,7 +67,10 @@ struct verify {
 	struct hole_samples holes;
 	struct copied_list list;
 	size_t max_items; /* with so many it is read back before more is copied */
-	bool uncached;    /* the page cache holds none of it: reading back has begun */
+	/* It is in a lower image (copy/down.h), whose bytes no guest changes: a range is copied
+	 * again before it is read otherwise. */
+	bool is_below;
+	bool uncached; /* the page cache holds none of it: reading back has begun */
 	bool uncaching;
 	size_t next; /* index of the next item to be read back */
 	unsigned n_reading;
@@ -79,7 +83,8 @@ bool verify_is_on(const struct bpull_disk *disk);
 bool verify_is_full(const struct bpull_disk *disk);
 /* Something is noted and not read back yet. */
 bool verify_has_any(const struct bpull_disk *disk);
-/* The guest is about to change [guest_off, guest_off + len) and has its clusters locked. */
+/* The guest is about to change [guest_off, guest_off + len) of the disk's image and has its
+ * clusters locked. */
 void verify_forget(struct bpull_disk *disk, uint64_t guest_off, uint64_t len);
 
 #endif

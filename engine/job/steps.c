@@ -229,6 +229,8 @@ void job_step_proving(struct bpull_disk *disk)
 		return;
 	if (!proof_is_complete(disk))
 		begin_round(disk);
+	else if (down_is_on(disk) && verify_has_any(disk))
+		begin_verifying(disk, JOB_PROVING);
 	else if (!down_is_on(disk) || down_proved(disk))
 		finish_proof(disk);
 }
@@ -249,7 +251,7 @@ void job_step_verifying(struct bpull_disk *disk)
 		finish_proof(disk);
 		return;
 	}
-	job->step = JOB_COPYING;
+	job->step = job->verify->after;
 	job->commit_target = 0;
 	engine_rerun(disk->engine);
 }

@@ -26,7 +26,11 @@
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
 #include "engine/core/ranges/range_lock.h"
+#include "engine/core/ranges/zero.h"
 #include "engine/guest/chain_read.h"
+#include "engine/job/chain/down.h"
+#include "formats/core/layer.h"
+#include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/buf.h"
 #include "io/file.h"
@@ -36,8 +40,9 @@
 
 /* A range of neighbours, at most a buffer long. */
 struct read_back {
-	struct op op;
-	struct range_lock lock; /* keeps the guest from writing here meanwhile */
+	struct op op;             /* of the disk whose image is read */
+	struct bpull_disk *owner; /* the one that has the job */
+	struct range_lock lock;   /* keeps the guest from writing here meanwhile */
 	enum {
 		READ_BACK_LOCK,
 		READ_BACK_READ,
@@ -59,6 +64,7 @@ int verify_open(struct bpull_disk *disk)
 
 	if (!verify)
 		return -ENOMEM;
+	verify->is_below = down_is_on(disk);
 	verify->max_items = disk->engine->budget.verify_len / sizeof(struct copied);
 	disk->job.verify = verify;
 	return 0;
@@ -87,54 +93,75 @@ static struct read_back *read_back_of(struct op *op)
 
 static void read_back_over(struct read_back *r)
 {
-	struct bpull_disk *disk = r->op.disk;
+	struct verify *verify = r->owner->job.verify;
 
 	if (r->locked)
-		range_lock_release(&disk->locks, &r->lock, op_granted);
+		range_lock_release(&r->op.disk->locks, &r->lock, op_granted);
 	chain_read_end(&r->chain_read);
 	if (r->buf) {
 		buf_put(r->op.engine->bufs, r->buf);
-		disk->job.verify->n_reading--;
+		verify->n_reading--;
 	} else {
-		disk->job.verify->uncaching = false;
+		verify->uncaching = false;
 	}
+	engine_rerun(r->op.engine);
 	free(r);
-	engine_rerun(disk->engine);
 }
 
-static void mismatch(struct bpull_disk *disk, uint64_t guest_off, uint32_t len)
+static const char *what_is_kept(const struct bpull_disk *disk)
+{
+	if (flatten_is(disk))
+		return "nothing was made of it: look after the device and the memory";
+	if (down_is_on(disk))
+		return "what is above it stays as it was, and the chain reads the same: look after "
+		       "the device and the memory before you use it";
+	return "the backing link is kept, and the chain has the data: look after the device and "
+	       "the memory before you use the image";
+}
+
+static void mismatch(const struct read_back *r, uint64_t guest_off, uint32_t len)
 {
 	struct shown shown;
 
-	job_fail(disk, -EBADMSG,
+	job_fail(r->owner, -EBADMSG,
 		 "%s: what was copied to guest offset %#llx (%u bytes) is not what is read back "
 		 "from the disk; %s",
-		 file_show(disk_overlay(disk)->data, &shown), (unsigned long long)guest_off, len,
-		 flatten_is(disk) ? "nothing was made of it: look after the device and the memory"
-				  : "the backing link is kept, and the chain has the data: look "
-				    "after the device and the memory before you use the image");
+		 file_show(disk_overlay(r->op.disk)->data, &shown), (unsigned long long)guest_off,
+		 len, what_is_kept(r->owner));
+}
+
+static bool is_right(const struct read_back *r, const struct copied *item)
+{
+	const uint8_t *got = r->buf + (item->guest_off - r->guest_off);
+
+	return item->is_zero ? zero_is(got, item->len)
+			     : XXH128_isEqual(XXH3_128bits(got, item->len), item->digest);
+}
+
+static bool counts_as_copied(const struct read_back *r, const struct copied *item)
+{
+	return !item->is_zero && (!item->is_direct || disk_overlay(r->op.disk)->no_tables);
 }
 
 static enum step compare(struct read_back *r)
 {
-	struct bpull_disk *disk = r->op.disk;
-	struct copied *items = disk->job.verify->list.items;
-	/* The tables don't lead to it any more: the chain answered. */
-	bool is_lost = r->chain_read.below.lo != r->chain_read.below.hi;
+	struct job *job = &r->owner->job;
+	struct copied *items = job->verify->list.items;
+	/* The tables don't lead to it any more: the chain answered. What is below a lower image
+	 * stays there. */
+	bool is_lost = !job->verify->is_below && r->chain_read.below.lo != r->chain_read.below.hi;
 
 	for (size_t i = r->first; i < r->first + r->n; i++) {
 		struct copied *item = &items[i];
-		XXH128_hash_t got;
 
 		if (!item->len) /* the guest was here first */
 			continue;
-		got = XXH3_128bits(r->buf + (item->guest_off - r->guest_off), item->len);
-		if (is_lost || !XXH128_isEqual(got, item->digest)) {
-			mismatch(disk, item->guest_off, item->len);
+		if (is_lost || !is_right(r, item)) {
+			mismatch(r, item->guest_off, item->len);
 			break;
 		}
-		if (!item->is_direct || disk_overlay(disk)->no_tables)
-			disk->job.counters.verified_bytes += item->len;
+		if (counts_as_copied(r, item))
+			job->counters.verified_bytes += item->len;
 		item->len = 0; /* not again, if an earlier item fails and reading resumes there */
 	}
 	read_back_over(r);
@@ -149,14 +176,23 @@ static enum step read_directly(struct read_back *r, const struct copied *item)
 	return STEP_WAIT;
 }
 
+/* Everything is durable, so tables that are read again are those on the disk. */
+static enum step uncached(struct read_back *r)
+{
+	table_cache_drop_clean(r->op.engine->cache, disk_overlay(r->op.disk)->file);
+	r->owner->job.verify->uncached = true;
+	read_back_over(r);
+	return STEP_WAIT;
+}
+
 static enum step read_back_step(struct op *op)
 {
 	struct read_back *r = read_back_of(op);
-	const struct copied *item = &op->disk->job.verify->list.items[r->first];
+	const struct job *job = &r->owner->job;
 
 	/* The job was given up meanwhile, and copies that follow a guest's reads add to the list
 	 * again: the items are elsewhere in it by now, and the job does not ask any more. */
-	if (op->disk->job.step != JOB_VERIFYING && r->phase != READ_BACK_UNCACHED) {
+	if (job->step != JOB_VERIFYING && r->phase != READ_BACK_UNCACHED) {
 		read_back_over(r);
 		return STEP_WAIT;
 	}
@@ -166,17 +202,14 @@ static enum step read_back_step(struct op *op)
 		r->locked = true;
 		return range_lock_take(&op->disk->locks, &r->lock) ? STEP_NEXT : STEP_WAIT;
 	case READ_BACK_READ:
-		if (item->is_direct)
-			return read_directly(r, item);
+		if (job->verify->list.items[r->first].is_direct)
+			return read_directly(r, &job->verify->list.items[r->first]);
 		if (chain_read_step(&r->chain_read) == STEP_WAIT)
 			return STEP_WAIT;
 		r->phase = READ_BACK_COMPARE;
 		return STEP_NEXT;
 	case READ_BACK_COMPARE: return compare(r);
-	case READ_BACK_UNCACHED:
-		op->disk->job.verify->uncached = true;
-		read_back_over(r);
-		return STEP_WAIT;
+	case READ_BACK_UNCACHED: return uncached(r);
 	}
 	abort();
 }
@@ -184,13 +217,13 @@ static enum step read_back_step(struct op *op)
 static void read_back_fail(struct op *op)
 {
 	struct read_back *r = read_back_of(op);
-	struct verify *verify = op->disk->job.verify;
+	struct verify *verify = r->owner->job.verify;
 
 	verify->next = MIN(verify->next, r->first); /* read again, if the job is resumed */
 	if (r->chain_read.decoding)                 /* read, but nothing that can be decoded */
-		mismatch(op->disk, r->guest_off, r->len);
+		mismatch(r, r->guest_off, r->len);
 	else
-		job_fail_op(op->disk, op);
+		job_fail_op(r->owner, op);
 	read_back_over(r);
 }
 
@@ -225,10 +258,12 @@ static struct read_back *new_read_back(struct bpull_disk *disk)
 {
 	struct read_back *r = calloc(1, sizeof(*r));
 
-	if (r)
-		op_init(&r->op, &read_back_kind, disk->engine, disk);
-	else
+	if (r) {
+		op_init(&r->op, &read_back_kind, disk->engine, job_written(disk));
+		r->owner = disk;
+	} else {
 		job_fail(disk, -ENOMEM, "out of memory");
+	}
 	return r;
 }
 
@@ -236,7 +271,7 @@ static bool start_reading(struct bpull_disk *disk)
 {
 	struct verify *verify = disk->job.verify;
 	const struct copied *item = &verify->list.items[verify->next];
-	uint32_t cluster_len = disk_overlay(disk)->cluster_len;
+	uint32_t cluster_len = disk_overlay(job_written(disk))->cluster_len;
 	struct read_back *r = new_read_back(disk);
 
 	if (!r)

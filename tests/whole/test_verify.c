@@ -38,12 +38,19 @@ struct rot {
 /* Calls that drop a file from the page cache. */
 static uint64_t n_uncached;
 
+/* An entry is lost at such a call: before it a commit may be on its way, with the entry. */
+static struct rot *losing;
+static struct sim_pull *losing_of;
+static void lose_entry(struct sim_pull *pull, struct rot *r);
+
 void __real_file_uncache(struct file *file);
 void __wrap_file_uncache(struct file *file);
 void __wrap_file_uncache(struct file *file)
 {
 	n_uncached++;
 	__real_file_uncache(file);
+	if (losing && !losing->done)
+		lose_entry(losing_of, losing);
 }
 
 static void bend(struct file *file, uint64_t host_off)
@@ -129,8 +136,10 @@ static void look(struct sim_pull *pull, void *arg)
 							 .persists = true });
 		r->done = true;
 	}
-	if (r->entry && !r->done && verifying && !job->verify->uncached && job->verify->list.n)
-		lose_entry(pull, r);
+	losing = r->entry && !r->done && verifying && !job->verify->uncached && job->verify->list.n
+			 ? r
+			 : NULL;
+	losing_of = pull;
 	if (r->wanted && !r->done && !job->verify->uncached && job->verify->list.n &&
 	    r->n_rounds >= r->seed % 3)
 		rot(pull, r);

@@ -16,9 +16,12 @@
 #include "formats/core/layer_fill.h"
 #include "io/base.h"
 
+/* What a read brings into an image that is committed is none of the commit's. */
 bool copy_run_digests(const struct copy_run *p)
 {
-	return verify_is_on(p->op.disk);
+	const struct bpull_disk *disk = p->op.disk;
+
+	return verify_is_on(disk) && (copy_run_goes_down(p) || !disk->job.verify->is_below);
 }
 
 static int add(struct copy_run *p, const struct copied *item)
@@ -54,6 +57,26 @@ int copy_run_digest(struct copy_run *p, const struct mapping *map, uint32_t off,
 		guest_off += n;
 		host_off += n;
 		bytes += n;
+	}
+	return rc;
+}
+
+int copy_run_digest_stored(struct copy_run *p, uint64_t at, uint64_t len, const uint8_t *bytes)
+{
+	uint64_t guest_off = p->guest_off + at;
+	int rc = 0;
+
+	if (!copy_run_digests(p))
+		return 0;
+	for (uint32_t n; !rc && len; len -= n, guest_off += n) {
+		struct copied item = { .guest_off = guest_off, .is_zero = !bytes };
+
+		item.len = n = copied_part_len(guest_off, len);
+		if (bytes) {
+			item.digest = XXH3_128bits(bytes, n);
+			bytes += n;
+		}
+		rc = add(p, &item);
 	}
 	return rc;
 }

@@ -17,6 +17,9 @@ bool copy_run_digests(const struct copy_run *p);
 /* The len bytes are going to where `map` puts its byte `off` and on. 0 or -ENOMEM. */
 int copy_run_digest(struct copy_run *p, const struct mapping *map, uint32_t off, uint32_t len,
 		    const uint8_t *bytes);
+/* Of a run that goes down: the len bytes from its byte `at` on are to be what a lower image reads;
+ * NULL: zeros. 0 or -ENOMEM. */
+int copy_run_digest_stored(struct copy_run *p, uint64_t at, uint64_t len, const uint8_t *bytes);
 /* Room for the digests of n clusters. 0 or -ENOMEM. */
 int copy_run_prepare_cluster_digests(struct copy_run *p, uint32_t n_clusters);
 /* A whole cluster is about to be compressed in its place. Any thread. */

@@ -228,7 +228,7 @@ void down_yield(struct bpull_disk *disk)
 	enum job_step step = disk->job.step;
 
 	if (step == JOB_COPYING || step == JOB_COMMITTING || step == JOB_PROVING ||
-	    step == JOB_UNWINDING)
+	    step == JOB_VERIFYING || step == JOB_UNWINDING)
 		down_let_guest_go(disk);
 }
 

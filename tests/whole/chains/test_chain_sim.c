@@ -40,6 +40,7 @@ static void choose_job(struct snap_trial *t, const struct sim_chain *chain, unsi
 	t->job.kind = which < 3 ? SNAP_COMMIT : SNAP_COMPACT;
 	t->job.top = which < 2 ? 0 : 1;
 	t->job.base = which == 0 ? 1 : which < 3 ? last : MIN(last, 3u);
+	t->job.flags = chain->how.seed % 2 ? BPULL_JOB_VERIFY : 0;
 }
 
 static void begin(struct snap_trial *t, const struct sim_chain *chain, unsigned which)

@@ -27,6 +27,7 @@ static void choose_job(struct snap_trial *t, const struct sim_chain *chain)
 	t->job.kind = which == 3 ? SNAP_COMPACT : SNAP_COMMIT;
 	t->job.top = which > 1;
 	t->job.base = which ? last : 1;
+	t->job.flags = BPULL_JOB_VERIFY;
 }
 
 /* False: no allocation was the n-th. */
