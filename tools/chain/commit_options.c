@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "tools/chain/commit.h"
-#include "tools/chain/job_help.h"
+#include "tools/chain/job_options.h"
 #include "tools/chain/verbs.h"
 #include "tools/cli/bases_option.h"
 #include "tools/cli/say.h"
@@ -24,9 +24,10 @@ static const char commit_help[] =
 	"  --keep               leave in IMAGE what it holds\n"
 	"  --shared-base-is-mine\n"
 	"                       go on although other images read from FILE, or from a file\n"
-	"                       between\n" CHAIN_JOB_HELP "\n"
-	"SIGINT or SIGTERM stops cleanly and keeps what was written. See\n"
-	"blockpull-commit(1).\n";
+	"                       between\n" CHAIN_JOB_HELP(
+		"") "\n"
+		    "SIGINT or SIGTERM stops cleanly and keeps what was written. See\n"
+		    "blockpull-commit(1).\n";
 
 enum {
 	COMMIT_BASE = PULL_OWN,
@@ -38,21 +39,13 @@ static const struct option commit_table[] = {
 	{ "base", required_argument, NULL, COMMIT_BASE },
 	{ "keep", no_argument, NULL, COMMIT_KEEP },
 	{ "shared-base-is-mine", no_argument, NULL, COMMIT_MINE },
-	{ "allow-backing", required_argument, NULL, OPTIONS_ALLOW_BACKING },
-	{ "backing-format", required_argument, NULL, OPTIONS_BACKING_FORMAT },
-	{ "format", required_argument, NULL, 'f' },
-	OPTIONS_REMOTE,
-	OPTIONS_REMOTE_READ,
-	PULL_JOB_OPTIONS,
-	PULL_OPTIONS,
-	OPTIONS_HELP,
+	CHAIN_JOB_OPTIONS,
 	OPTIONS_END,
 };
 
 static const struct offer commit_offers[] = {
 	{ "base", OFFER_FILES, NULL },
-	PULL_JOB_OFFERS,
-	PULL_OFFERS,
+	CHAIN_JOB_OFFERS,
 };
 
 struct commit_line {
@@ -64,10 +57,8 @@ struct commit_line {
 static int commit_take(struct command_line *line, int option, char *text)
 {
 	struct commit_line *commit = (struct commit_line *)line;
-	int code = pull_options_take(&commit->options, option, text);
+	int code = chain_job_take(&commit->options, option, text);
 
-	if (code < 0)
-		code = pull_job_options_take(&commit->options, option, text);
 	if (code >= 0)
 		return code;
 	switch (option) {

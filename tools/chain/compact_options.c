@@ -4,11 +4,19 @@
 #include <string.h>
 
 #include "tools/chain/compact.h"
-#include "tools/chain/job_help.h"
+#include "tools/chain/job_options.h"
 #include "tools/chain/verbs.h"
 #include "tools/cli/bases_option.h"
 #include "tools/cli/say.h"
 #include "tools/words/exit_code.h"
+
+/* A commit has them not. */
+#define COMPACT_JOB_HELP                                                                     \
+	"  --copy MODE          auto: share blocks where the file system can, else copy;\n"  \
+	"                       clone: fail where it can't; read: always copy\n"             \
+	"  --compress[=TYPE[:LEVEL]]\n"                                                      \
+	"                       write what is copied compressed (qcow2): zlib (1-9), zstd\n" \
+	"                       (1-19)\n"
 
 static const char compact_help[] =
 	"Usage: blockpull compact [OPTION...] --keep N IMAGE\n"
@@ -27,9 +35,10 @@ static const char compact_help[] =
 	"  --to B               the lower one\n"
 	"  --unlink             remove the files that the chain does not need any more, when\n"
 	"                       that is safely on disk; refused where an image beside them\n"
-	"                       reads from one\n" CHAIN_JOB_HELP "\n"
-	"SIGINT or SIGTERM stops cleanly and keeps what was copied. See\n"
-	"blockpull-compact(1).\n";
+	"                       reads from one\n" CHAIN_JOB_HELP(
+		COMPACT_JOB_HELP) "\n"
+				  "SIGINT or SIGTERM stops cleanly and keeps what was copied. See\n"
+				  "blockpull-compact(1).\n";
 
 enum {
 	COMPACT_FROM = PULL_OWN,
@@ -43,14 +52,9 @@ static const struct option compact_table[] = {
 	{ "keep", required_argument, NULL, COMPACT_KEEP },
 	{ "to", required_argument, NULL, COMPACT_TO },
 	{ "unlink", no_argument, NULL, COMPACT_UNLINK },
-	{ "allow-backing", required_argument, NULL, OPTIONS_ALLOW_BACKING },
-	{ "backing-format", required_argument, NULL, OPTIONS_BACKING_FORMAT },
-	{ "format", required_argument, NULL, 'f' },
-	OPTIONS_REMOTE,
-	OPTIONS_REMOTE_READ,
-	PULL_JOB_OPTIONS,
-	PULL_OPTIONS,
-	OPTIONS_HELP,
+	PULL_COMPRESS_OPTION,
+	PULL_COPY_OPTION,
+	CHAIN_JOB_OPTIONS,
 	OPTIONS_END,
 };
 
@@ -58,8 +62,9 @@ static const struct offer compact_offers[] = {
 	{ "from", OFFER_FILES, NULL },
 	{ "keep", OFFER_FREE, NULL },
 	{ "to", OFFER_FILES, NULL },
-	PULL_JOB_OFFERS,
-	PULL_OFFERS,
+	PULL_COMPRESS_OFFER,
+	PULL_COPY_OFFER,
+	CHAIN_JOB_OFFERS,
 };
 
 struct compact_line {
@@ -84,10 +89,8 @@ static int compact_take_keep(struct compact_line *compact, const char *text)
 static int compact_take(struct command_line *line, int option, char *text)
 {
 	struct compact_line *compact = (struct compact_line *)line;
-	int code = pull_options_take(&compact->options, option, text);
+	int code = chain_job_take(&compact->options, option, text);
 
-	if (code < 0)
-		code = pull_job_options_take(&compact->options, option, text);
 	if (code >= 0)
 		return code;
 	switch (option) {

@@ -151,12 +151,14 @@ static struct json_object *commit_take_ends(const struct control_target *target,
 			      "'backing-file' specified, but 'top' is the active layer");
 }
 
-/* Rates are as the owner's defaults say; what else they say is of pulls. */
+/* Rates, and whether it verifies, are as the owner's defaults say; what else they say is of
+ * pulls. */
 static struct bpull_job_options commit_defaults(const struct bpull_job_options *job)
 {
 	return (struct bpull_job_options){
 		.size = sizeof(*job),
 		.type = BPULL_JOB_TYPE_COMMIT,
+		.flags = job->flags & BPULL_JOB_VERIFY,
 		.bandwidth = job->bandwidth,
 		.burst = job->burst,
 		.guest_share = job->guest_share,

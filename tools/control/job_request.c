@@ -74,6 +74,15 @@ static struct json_object *request_take_speed(struct json_object *args, struct c
 	return NULL;
 }
 
+static void request_take_verify(struct json_object *args, struct control_request *r)
+{
+	bool verifies = r->o.flags & BPULL_JOB_VERIFY;
+
+	control_boolean(args, "x-verify", &verifies);
+	r->o.flags &= ~(uint32_t)BPULL_JOB_VERIFY;
+	r->o.flags |= verifies ? BPULL_JOB_VERIFY : 0;
+}
+
 /* There is no such node: jobs here need none. Its name must be good all the same. */
 static struct json_object *request_check_filter(const struct control_target *target,
 						struct json_object *args,
@@ -104,6 +113,7 @@ struct json_object *control_request_take_rest(const struct control_target *targe
 		refusal = request_take_speed(args, r);
 	if (refusal)
 		return refusal;
+	request_take_verify(args, r);
 	r->auto_dismiss = true;
 	r->auto_finalize = !(r->o.flags & BPULL_JOB_MANUAL_FINALIZE);
 	control_boolean(args, "auto-dismiss", &r->auto_dismiss);

@@ -12,6 +12,7 @@
 #define CONTROL_JOB_ARGS                                                          \
 	{ "speed", CONTROL_INTEGER, false }, { "on-error", CONTROL_TEXT, false }, \
 		{ "filter-node-name", CONTROL_TEXT, false },                      \
+		{ "x-verify", CONTROL_BOOLEAN, false },                           \
 		{ "auto-finalize", CONTROL_BOOLEAN, false },                      \
 	{                                                                         \
 		"auto-dismiss", CONTROL_BOOLEAN, false                            \

@@ -51,16 +51,20 @@ static const char ctl_help[] =
 	"\n"
 	"Options:\n"
 	"  --base FILE  commit: into FILE of the chain\n"
+	"  --verify     commit: read back what was written and compare it, before the file\n"
+	"               below becomes the disk's image\n"
 	"  --json       info, wait: the job as a JSON line, as pull --json has it\n"
 	"  --no-sandbox do without the seccomp filter\n"
 	"  -h, --help   this text\n";
 
 enum {
 	CTL_BASE = OPTIONS_OWN,
+	CTL_VERIFY,
 };
 
 static const struct option ctl_table[] = {
 	{ "base", required_argument, NULL, CTL_BASE },
+	{ "verify", no_argument, NULL, CTL_VERIFY },
 	OPTIONS_JSON,
 	OPTIONS_HELP,
 	OPTIONS_END,
@@ -175,6 +179,7 @@ struct ctl_line {
 	uint64_t number;  /* what the verb takes, in the request's unit */
 	bool is_more;     /* resize: by so much, not to so much */
 	const char *base; /* --base, or NULL */
+	bool verifies;    /* commit */
 	char *file;       /* that, or the new image, as the server finds it */
 };
 
@@ -221,7 +226,7 @@ static int ctl_connected(struct ctl_client *client, const struct ctl_line *ctl)
 	switch (ctl->verb) {
 	case CTL_RESIZE: return ctl_resize(client, ctl);
 	case CTL_SNAPSHOT: return ctl_chain_snapshot(client, ctl->file);
-	case CTL_COMMIT: return ctl_chain_commit(client, ctl->file);
+	case CTL_COMMIT: return ctl_chain_commit(client, ctl->file, ctl->verifies);
 	default: break;
 	}
 	if (ctl_deeds[ctl->verb].arg) {
@@ -269,8 +274,9 @@ static int ctl_check(struct command_line *line)
 		return say_usage("ctl", "%s",
 				 takes_one ? ctl_deeds[ctl->verb].takes
 					   : "more than a socket and a verb");
-	if (ctl->base && ctl->verb != CTL_COMMIT)
-		return say_usage("ctl", "--base has no meaning but with commit");
+	if ((ctl->base || ctl->verifies) && ctl->verb != CTL_COMMIT)
+		return say_usage("ctl", "--%s has no meaning but with commit",
+				 ctl->base ? "base" : "verify");
 	if (ctl->base)
 		ctl->file = ctl_chain_absolute(ctl->base, true);
 	if (ctl->base && !ctl->file)
@@ -280,10 +286,13 @@ static int ctl_check(struct command_line *line)
 
 static int ctl_take(struct command_line *line, int option, char *text)
 {
-	if (option != CTL_BASE)
-		return -1;
-	((struct ctl_line *)line)->base = text;
-	return 0;
+	struct ctl_line *ctl = (struct ctl_line *)line;
+
+	switch (option) {
+	case CTL_BASE: ctl->base = text; return 0;
+	case CTL_VERIFY: ctl->verifies = true; return 0;
+	default: return -1;
+	}
 }
 
 static int ctl_run(struct command_line *line)

@@ -79,7 +79,7 @@ int ctl_chain_snapshot(struct ctl_client *client, const char *path)
 	return ctl_chain_ask(client, "blockdev-snapshot-sync", args);
 }
 
-int ctl_chain_commit(struct ctl_client *client, const char *base)
+int ctl_chain_commit(struct ctl_client *client, const char *base, bool verifies)
 {
 	struct json_object *args = json_object_new_object(), *top, *below = NULL;
 
@@ -96,6 +96,8 @@ int ctl_chain_commit(struct ctl_client *client, const char *base)
 		ctl_chain_add(args, "base", base);
 	else
 		ctl_chain_add(args, "base-node", ctl_say_word(below, "node-name"));
+	if (verifies)
+		json_object_object_add(args, "x-verify", json_object_new_boolean(true));
 	json_object_put(top);
 	json_object_put(below);
 	return ctl_chain_ask(client, "block-commit", args);

@@ -14,6 +14,6 @@ char *ctl_chain_absolute(const char *name, bool is_known);
 /* A new overlay becomes the disk's image. Returns an exit code, as the other does. */
 int ctl_chain_snapshot(struct ctl_client *client, const char *path);
 /* What the image holds goes into `base`; NULL: the file below it. */
-int ctl_chain_commit(struct ctl_client *client, const char *base);
+int ctl_chain_commit(struct ctl_client *client, const char *base, bool verifies);
 
 #endif

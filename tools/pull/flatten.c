@@ -72,6 +72,7 @@ static const struct option flatten_table[] = {
 	OPTIONS_REMOTE,
 	OPTIONS_REMOTE_READ,
 	OPTIONS_REMOTE_EXPECT,
+	PULL_COMPRESS_OPTION,
 	PULL_OPTIONS,
 	OPTIONS_HELP,
 	OPTIONS_END,
@@ -80,6 +81,7 @@ static const struct option flatten_table[] = {
 static const struct offer flatten_offers[] = {
 	{ "options", OFFER_PAIRS, new_image_keys },
 	{ "source-format", OFFER_WORDS, options_formats },
+	PULL_COMPRESS_OFFER,
 	PULL_OFFERS,
 };
 

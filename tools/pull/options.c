@@ -118,6 +118,8 @@ static const struct option pull_table[] = {
 	OPTIONS_REMOTE,
 	OPTIONS_REMOTE_READ,
 	OPTIONS_REMOTE_EXPECT,
+	PULL_COMPRESS_OPTION,
+	PULL_COPY_OPTION,
 	PULL_JOB_OPTIONS,
 	PULL_OPTIONS,
 	OPTIONS_HELP,
@@ -157,6 +159,8 @@ static const struct offer pull_offers[] = {
 	{ "list", OFFER_FILES, NULL },
 	{ "metrics-file", OFFER_FILES, NULL },
 	{ "shard", OFFER_FREE, NULL },
+	PULL_COMPRESS_OFFER,
+	PULL_COPY_OFFER,
 	PULL_JOB_OFFERS,
 	PULL_OFFERS,
 };

@@ -59,7 +59,6 @@ enum pull_option {
 extern const struct options_word pull_io_words[], pull_progress_words[];
 #define PULL_OFFERS                                                                   \
 	{ "bandwidth", OFFER_FREE, NULL }, { "burst", OFFER_FREE, NULL },             \
-		{ "compress", OFFER_WORDS, compression_words },                       \
 		{ "io", OFFER_WORDS, pull_io_words }, { "memory", OFFER_FREE, NULL }, \
 		{ "progress", OFFER_WORDS, pull_progress_words },                     \
 	{                                                                             \
@@ -67,24 +66,40 @@ extern const struct options_word pull_io_words[], pull_progress_words[];
 	}
 #define PULL_OPTIONS                                                                             \
 	{ "bandwidth", required_argument, NULL, PULL_BANDWIDTH },                                \
-		{ "burst", required_argument, NULL, PULL_BURST },                                \
-		{ "compress", optional_argument, NULL, PULL_COMPRESS }, OPTIONS_HOLES,           \
+		{ "burst", required_argument, NULL, PULL_BURST }, OPTIONS_HOLES,                 \
 		{ "io", required_argument, NULL, PULL_IO },                                      \
 		{ "memory", required_argument, NULL, PULL_MEMORY },                              \
 		{ "progress", required_argument, NULL, PULL_PROGRESS },                          \
 		{ "verify", no_argument, NULL, PULL_VERIFY }, RATES_OPTIONS, HOST_BUDGET_OPTION, \
 		OPTIONS_JSON, OPTIONS_QUIET
 
+/* For verbs that may write compressed, and that may share blocks: a commit does neither, as it
+ * writes as a guest does. */
+#define PULL_COMPRESS_OPTION                                       \
+	{                                                          \
+		"compress", optional_argument, NULL, PULL_COMPRESS \
+	}
+#define PULL_COMPRESS_OFFER                                \
+	{                                                  \
+		"compress", OFFER_WORDS, compression_words \
+	}
+#define PULL_COPY_OPTION                                   \
+	{                                                  \
+		"copy", required_argument, NULL, PULL_COPY \
+	}
+#define PULL_COPY_OFFER                              \
+	{                                            \
+		"copy", OFFER_WORDS, pull_copy_words \
+	}
+
 /* For verbs that write into an image that is there. */
 extern const struct options_word pull_copy_words[], pull_on_error_words[];
 #define PULL_JOB_OFFERS                                      \
-	{ "copy", OFFER_WORDS, pull_copy_words },            \
 	{                                                    \
 		"on-error", OFFER_WORDS, pull_on_error_words \
 	}
 #define PULL_JOB_OPTIONS                                           \
 	{ "accept-mixed", no_argument, NULL, PULL_ACCEPT_MIXED },  \
-		{ "copy", required_argument, NULL, PULL_COPY },    \
 		{ "direct", no_argument, NULL, PULL_DIRECT },      \
 		{ "dry-run", no_argument, NULL, 'n' },             \
 	{                                                          \

@@ -37,7 +37,7 @@ def commit_and_judge(d, seed):
     top, depth = layers[0], rng.randint(1, len(layers) - 1)
     base = layers[depth]
     options = chain.args + [o for o in (rng.choice(['--io=threads', '']),
-                                        rng.choice(['--json', '-q', ''])) if o]
+                                        rng.choice(['--json', '-q', '']), rng.choice(['--verify', ''])) if o]
     keeps = rng.random() < 0.3
     try:
         above = []
@@ -147,6 +147,64 @@ def snapshots(d):
     heads.judge('afterwards')
     qemu_img('convert', '-l', 's', '-O', 'raw', f'{d}/top', f'{d}/after')
     same(images.digest(f'{d}/after'), images.digest(f'{d}/before'), 'the snapshot')
+
+
+# ---- what was written is read back --------------------------------------------------------------
+
+def verifying(d, fmt, base_fmt):
+    """A chain, and a commit into its lowest file that has written 2 MiB and takes a while for the rest."""
+    rng = random.Random(3)
+    content = rng.randbytes(6 * MIB)
+    if base_fmt == 'raw':
+        raw_image(f'{d}/base', 8 * MIB)
+    else:
+        qemu_img('create', '-q', '-f', base_fmt, f'{d}/base', '8M')
+    overlay(f'{d}/mid', 'base', fmt, base_fmt=base_fmt)
+    overlay(f'{d}/top', 'mid', fmt, base_fmt=fmt)
+    with open(f'{d}/content', 'wb') as file:
+        file.write(content)
+    qemu_io(f'{d}/top', fmt, f'write -s {d}/content 1M 6M')
+    heads, args = Heads(d, (f'{d}/top', fmt)), ['--backing-format=qed'] if fmt == 'qed' else []
+    process = harness.start(harness.blockpull, 'commit', '--verify', '--progress=json', '--bandwidth=1M', '--burst=2M', *args,
+                            '--base', f'{d}/base', f'{d}/top')
+    check(harness.lines_of(process, lambda e: e['event'] == 'progress' and e['bytes']['copied'] >= 2 * MIB), 'it is over already')
+    return process, content, heads
+
+
+@case('what the medium of a raw base bends is found', 'qcow2', 'raw', 'bend')
+@case('what that of a qcow2 base bends', 'qcow2', 'qcow2', 'bend')
+@case('what a QED base loses', 'qed', 'qed', 'lose')
+@case('what a raw base loses', 'qcow2', 'raw', 'lose')
+def bent(d, fmt, base_fmt, how):
+    process, content, heads = verifying(d, fmt, base_fmt)
+    with open(f'{d}/base', 'r+b') as file:
+        at = file.read().find(content[MIB + 4096:MIB + 8192])  # at guest offset 2 MiB and a page
+        check(at > 0, 'it is not there yet')
+        file.seek(at)
+        file.write(bytes(512) if how == 'lose' else bytes([content[MIB + 4096] ^ 1]))
+    result = harness.finish(process)
+    same(result.rc, 5, str(result))
+    check('base' in result.err and '0x200000' in result.err, str(result))
+    heads.judge('after a commit that failed')
+    same(names_of_chain(f'{d}/top'), ['top', 'mid', 'base'], 'the chain')
+    bp('commit', '--verify', *(['--backing-format=qed'] if fmt == 'qed' else []), '--base', f'{d}/base', f'{d}/top')
+    heads.judge('when the medium is good')
+    same_content(f'{d}/top', fmt, f'{d}/base', base_fmt, 'after the commit')
+
+
+@case('all of it is read back')
+def verified(d):
+    process, content, _ = verifying(d, 'qcow2', 'raw')
+    result = harness.finish(process)
+    line = result.lines()[-1]
+    same((result.rc, line['bytes']['verified'], line['bytes']['copied']), (DONE, len(content), len(content)), str(result))
+
+
+@case('what a commit does not do is no option of it')
+def no_options(d):
+    for option in '--compress', '--copy=read':
+        refused(USAGE, [option.split('=')[0]], 'commit', option, f'{d}/top')
+        check(option.split('=')[0] not in bp('commit', '--help').out, f'{option} is in --help')
 
 
 # ---- who else reads it --------------------------------------------------------------------------

@@ -1,9 +1,29 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What --help says of the options that compact and commit have of pull. */
-#ifndef TOOLS_CHAIN_JOB_HELP_H
-#define TOOLS_CHAIN_JOB_HELP_H
+/* The options that compact and commit have of pull: rows, what they take, and what --help says. */
+#ifndef TOOLS_CHAIN_JOB_OPTIONS_H
+#define TOOLS_CHAIN_JOB_OPTIONS_H
 
-#define CHAIN_JOB_HELP                                                                           \
+#include "tools/pull/options.h"
+
+#define CHAIN_JOB_OPTIONS                                                                        \
+	{ "allow-backing", required_argument, NULL, OPTIONS_ALLOW_BACKING },                     \
+		{ "backing-format", required_argument, NULL, OPTIONS_BACKING_FORMAT },           \
+		{ "format", required_argument, NULL, 'f' }, OPTIONS_REMOTE, OPTIONS_REMOTE_READ, \
+		PULL_JOB_OPTIONS, PULL_OPTIONS, OPTIONS_HELP
+
+/* With the end of the list. */
+#define CHAIN_JOB_OFFERS PULL_JOB_OFFERS, PULL_OFFERS
+
+/* 0 taken, -1 none of them, else an exit code. */
+static inline int chain_job_take(struct pull_options *options, int option, const char *text)
+{
+	int code = pull_options_take(options, option, text);
+
+	return code < 0 ? pull_job_options_take(options, option, text) : code;
+}
+
+/* `own`: lines of what only one of the two has. */
+#define CHAIN_JOB_HELP(own)                                                                      \
 	"  --bandwidth RATE     at most RATE bytes a second (default 0: no limit)\n"             \
 	"  --burst SIZE         bytes that may follow an idle time at once\n"                    \
 	"  --iops N             at most N reads and writes a second\n"                           \
@@ -11,14 +31,9 @@
 	"  --min-rate RATE      give way to others only above RATE bytes a second\n"             \
 	"  --host-budget FILE[:RATE]\n"                                                          \
 	"                       as of blockpull pull\n"                                          \
-	"  --copy MODE          auto: share blocks where the file system can, else copy;\n"      \
-	"                       clone: fail where it can't; read: always copy\n"                 \
 	"  --direct             write past the page cache (O_DIRECT)\n"                          \
 	"  --on-error WHAT      report: an I/O error ends it; stop: it waits for SIGCONT;\n"     \
-	"                       enospc: so for want of space only (default: report)\n"           \
-	"  --compress[=TYPE[:LEVEL]]\n"                                                          \
-	"                       write what is copied compressed (qcow2): zlib (1-9), zstd\n"     \
-	"                       (1-19)\n"                                                        \
+	"                       enospc: so for want of space only (default: report)\n" own       \
 	"  --verify             before a link is changed, read back from the disk what was\n"    \
 	"                       copied and compare it (exit 5)\n"                                \
 	"  --accept-mixed       go on where a backing file changed under an earlier one\n"       \
