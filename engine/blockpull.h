@@ -156,7 +156,8 @@ struct bpull_engine_options {
 	size_t size; /* sizeof(struct bpull_engine_options) */
 	enum bpull_io io;
 	uint64_t memory; /* budget for buffers and cached tables, bytes; 0: 48 MiB; at least 8 MiB.
-			   Jobs that read the same images keep up to a third of it more */
+			   Jobs that read the same images keep up to a third of it more,
+			   and a 256th for each */
 	/* Shared by all jobs, bytes/s; 0: unlimited. Each job takes from it what it copies, also
 	 * what it had of another job: N overlays of one base take N times what is read of that. */
 	uint64_t bandwidth;

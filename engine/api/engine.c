@@ -26,6 +26,7 @@
 #include "engine/blockpull.h"
 #include "engine/core/clock.h"
 #include "engine/core/convoy.h"
+#include "engine/core/convoy_kept.h"
 #include "engine/core/disk.h"
 #include "engine/core/events.h"
 #include "engine/core/export.h"
@@ -82,7 +83,9 @@ static int open_memory(struct bpull_engine *engine, uint64_t memory)
 	engine->budget.verify_len = memory / 16;
 	engine->budget.n_ranges = memory / 32 / sizeof(struct range);
 	engine->budget.commit_len = COMMIT_LEN;
-	engine->convoys.kept.max_len = memory / 3; /* beside the rest: few engines have convoys */
+	/* Beside the rest: few engines have convoys. 256 KiB a job where memory is 64 MiB. */
+	engine->convoys.max_len = memory / 3;
+	engine->convoys.member_len = memory / 256;
 	if (!engine->bufs || !engine->cache)
 		return -ENOMEM;
 	base = buf_pool_base(engine->bufs, &len);

@@ -54,10 +54,15 @@ static void look_at_disk(struct bpull_disk *disk)
 
 uint64_t company_look(struct bpull_engine *engine, uint64_t now_ns)
 {
+	uint64_t at_ns;
+
 	for (struct bpull_disk *disk = engine->disks; disk; disk = disk->next)
 		look_at_disk(disk);
-	return convoy_look(&engine->convoys, now_ns,
-			   buf_n_free(engine->bufs) && !engine_guest_is_active(engine));
+	at_ns = convoy_look(&engine->convoys, now_ns,
+			    buf_n_free(engine->bufs) && !engine_guest_is_active(engine));
+	for (struct bpull_disk *disk = engine->disks; disk; disk = disk->next)
+		company_rejoin(disk);
+	return at_ns;
 }
 
 bool company_was_left(const struct bpull_engine *engine)

@@ -223,7 +223,7 @@ uint64_t cursor_position(const struct bpull_disk *disk)
 {
 	uint64_t at = MIN(todo_off(disk), lowest_run(disk->walk));
 
-	if (disk->walk->company.begun.guest_off)
+	if (disk->walk->company.begun.lap || disk->walk->company.begun.guest_off)
 		return company_walked_len(disk);
 	return MAX(at, disk->walk->first.len);
 }

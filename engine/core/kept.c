@@ -37,13 +37,30 @@ struct kept *kept_find(const struct kept_set *set, uint64_t layer, uint64_t gues
 	return first;
 }
 
+bool kept_has_room(const struct kept_set *set, uint64_t len)
+{
+	return set->n < MAX_RANGES && set->len + len <= set->max_len;
+}
+
+struct kept *kept_newest(const struct kept_set *set,
+			 bool (*is_it)(void *opaque, const struct kept *kept), void *opaque)
+{
+	struct kept *newest = NULL;
+
+	for (unsigned i = 0; i < KEPT_N_LISTS; i++)
+		for (struct kept *k = set->lists[i]; k; k = k->next)
+			if ((!newest || k->claimed_ns > newest->claimed_ns) && is_it(opaque, k))
+				newest = k;
+	return newest;
+}
+
 struct kept *kept_claim(struct kept_set *set, uint64_t layer, uint64_t guest_off, uint32_t len,
 			uint64_t now_ns)
 {
 	struct kept **list = &set->lists[list_of(layer, guest_off)], *kept;
 
 	assert(len && guest_off / KEPT_MAX_LEN == (guest_off + len - 1) / KEPT_MAX_LEN);
-	if (set->n == MAX_RANGES || set->len + len > set->max_len)
+	if (!kept_has_room(set, len))
 		return NULL;
 	kept = malloc(sizeof(*kept));
 	if (!kept)

@@ -69,6 +69,11 @@ void kept_lose(struct kept_set *set, struct kept *kept);
  * first of those began that are waited for still; UINT64_MAX: none. */
 uint64_t kept_lose_late(struct kept_set *set, uint64_t before_ns);
 
+/* So many bytes more, in one range. */
+bool kept_has_room(const struct kept_set *set, uint64_t len);
+/* Of the listed ranges for which is_it() says yes, the one that was claimed last; NULL: none. */
+struct kept *kept_newest(const struct kept_set *set,
+			 bool (*is_it)(void *opaque, const struct kept *kept), void *opaque);
 void kept_hold(struct kept *kept);
 void kept_release(struct kept_set *set, struct kept *kept);
 /* No run finds it from now on; those that hold it still take it. */

@@ -18,6 +18,7 @@
 #include "engine/copy/walk/walk.h"
 #include "engine/core/clock.h"
 #include "engine/core/convoy.h"
+#include "engine/core/convoy_kept.h"
 #include "engine/core/disk.h"
 #include "engine/core/fault.h"
 #include "engine/core/kept.h"
@@ -149,7 +150,7 @@ static void claim(struct copy_run *p)
 	for (unsigned i = 0; i < shared->n; i++) {
 		struct shared_range r = shared->ranges[i];
 
-		if (r.is_ours)
+		if (r.is_ours && convoy_make_room(&p->op.engine->convoys, r.len))
 			r.kept = kept_claim(shared_kept(p), r.layer->number,
 					    p->plan.guest_off + r.off, r.len, now_ns);
 		if (r.kept)

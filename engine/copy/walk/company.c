@@ -24,20 +24,45 @@ static const struct layer *last_layer(const struct bpull_disk *disk)
 	return chain->layers[MIN(chain->pull_to, chain->n_layers) - 1];
 }
 
+/* The walk goes on from that place. */
+static void begin_at(struct bpull_disk *disk, const struct convoy_place *place)
+{
+	uint32_t cluster_len = disk_overlay(disk)->cluster_len;
+
+	disk->walk->company.begun = (struct convoy_place){
+		place->lap, round_down(place->guest_off, MAX(cluster_len, (uint64_t)KEPT_MAX_LEN))
+	};
+}
+
 void company_join(struct bpull_disk *disk)
 {
 	struct walk_company *company = &disk->walk->company;
-	const struct layer *overlay = disk_overlay(disk);
+	struct convoy_place place;
 
 	/* What the program wants first is copied in an order of its own. */
 	company->waits = walk_has_first(disk->walk);
 	if (company->waits)
 		return;
 	convoy_join(&disk->engine->convoys, &company->member, last_layer(disk)->number,
-		    disk->walk->throttle.limiter.rate, overlay->backed_len, &company->begun);
-	company->begun.guest_off =
-		round_down(company->begun.guest_off,
-			   MAX((uint64_t)overlay->cluster_len, (uint64_t)KEPT_MAX_LEN));
+		    disk->walk->throttle.limiter.rate, disk_overlay(disk)->backed_len, &place);
+	begin_at(disk, &place);
+}
+
+static uint64_t next_todo(void *opaque, uint64_t guest_off)
+{
+	const struct bpull_disk *disk = opaque;
+	const struct range_set *todo = &disk->walk->todo;
+
+	return range_set_is_empty(todo) ? UINT64_MAX : range_set_from(todo, guest_off).lo;
+}
+
+void company_rejoin(struct bpull_disk *disk)
+{
+	struct convoy_place place;
+
+	if (convoy_rejoin(&disk->engine->convoys, &disk->walk->company.member, next_todo, disk,
+			  &place))
+		begin_at(disk, &place);
 }
 
 void company_leave(struct bpull_disk *disk)
@@ -64,15 +89,29 @@ static struct convoy_place next_place(const struct bpull_disk *disk)
 	return place_of(disk, range_set_from(&walk->todo, walk->company.begun.guest_off).lo);
 }
 
-bool company_lets_go(const struct bpull_disk *disk)
+bool company_is_held(const struct bpull_disk *disk)
 {
 	const struct convoy_member *member = &disk->walk->company.member;
 	struct convoy_place at;
 
 	if (!convoy_is_shared(member))
-		return true;
+		return false;
 	at = next_place(disk);
-	return convoy_lets_go(&disk->engine->convoys, member, &at);
+	return !convoy_lets_go(&disk->engine->convoys, member, &at);
+}
+
+/* What it would read while its writes stand still, the others may read for it when it is with them
+ * again. */
+static bool is_out_of_breath(const struct bpull_disk *disk)
+{
+	const struct convoy_member *member = &disk->walk->company.member;
+
+	return convoy_is_parted(member) && disk->walk->runs.n > member->runs.n;
+}
+
+bool company_lets_go(const struct bpull_disk *disk)
+{
+	return !company_is_held(disk) && !is_out_of_breath(disk);
 }
 
 struct convoy_place company_place(const struct bpull_disk *disk)

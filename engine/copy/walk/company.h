@@ -15,7 +15,13 @@ struct bpull_disk;
  * layer, from their place on. */
 void company_join(struct bpull_disk *disk);
 void company_leave(struct bpull_disk *disk);
-/* What the convoy says to the cursor's next run. True, too, for a job that goes alone. */
+/* Its convoy's members are up to date. If others did not wait for it, and it has come on since, it
+ * goes with them again, from their place on. */
+void company_rejoin(struct bpull_disk *disk);
+/* Others of the convoy are too far behind for the cursor's next run. */
+bool company_is_held(const struct bpull_disk *disk);
+/* What the convoy says to that run. True, too, for a job that goes alone. One that was parted from
+ * others begins as many runs as have ended since, and one. */
 bool company_lets_go(const struct bpull_disk *disk);
 /* Where the walk is: all before that place is done. */
 struct convoy_place company_place(const struct bpull_disk *disk);

@@ -89,7 +89,7 @@ bool cursor_may_go(const struct bpull_disk *disk)
 
 bool cursor_is_held(const struct bpull_disk *disk)
 {
-	return may_go_alone(disk) && !company_lets_go(disk);
+	return may_go_alone(disk) && company_is_held(disk);
 }
 
 /* A run, or a piece, is at most this part of what the rate allows in a second: then the rate of

@@ -41,8 +41,9 @@ struct sim_knobs {
 	unsigned unsure_permille; /* looks at a file that answer FILE_UNSURE */
 	uint64_t max_delay_ns;    /* of a completion, on the virtual clock */
 	/* Requests of these kinds (a bit 1 << SIM_READ and so on), of this file (NULL: of any), are
-	 * held back by chance: most likely until all the others are over. */
+	 * held back by chance: for so long, or (0) most likely until all the others are over. */
 	unsigned hold_ops, hold_permille;
+	uint64_t hold_ns;
 	const char *hold_name; /* the caller's */
 	/* A source far away: each request to read a file that is not open for writing takes so
 	 * long, and its bytes come through one pipe of this width, bytes/s. 0: at once. */

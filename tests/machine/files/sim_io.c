@@ -92,7 +92,9 @@ static uint64_t sim_io_due(struct sim *sim, const struct io_req *req)
 	if (knobs->hold_ops >> sim_io_op(req) & 1 &&
 	    (!knobs->hold_name || sim_file_find(sim, knobs->hold_name) == sim_io_data(req)) &&
 	    sim_chance(sim, knobs->hold_permille))
-		return sim->now_ns + UINT64_C(1000000000) * (1 + sim_below(sim, 8));
+		return sim->now_ns + (knobs->hold_ns
+					      ? knobs->hold_ns
+					      : UINT64_C(1000000000) * (1 + sim_below(sim, 8)));
 	switch (sim_below(sim, 10)) {
 	case 0: return sim->now_ns + sim_below(sim, most);
 	case 1:

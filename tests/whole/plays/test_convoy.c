@@ -27,6 +27,10 @@
 #define MAX_CALLS 1000000
 #define MAX_DISKS 8
 
+/* The first disk's writes take seconds for a while, in calls. */
+#define STALL_FROM 20
+#define STALL_TO   60
+
 TIME_LIMIT(600);
 TestSuite(convoy, .timeout = TIME_LIMIT_CLOCK(600));
 
@@ -57,7 +61,7 @@ struct world {
 	struct bpull_engine *engine;
 	struct convoy_disk disks[MAX_DISKS];
 	unsigned n;
-	bool source_fails;
+	bool source_fails, stalls;
 	bool is_counted; /* jobs read nothing but what they copy, and clone nothing */
 };
 
@@ -164,6 +168,22 @@ static void start(struct world *w, struct convoy_disk *d)
 	d->runs = true;
 }
 
+/* Until it is another's turn, or for a while. */
+static void stall(struct world *w, const struct convoy_disk *d, uint64_t ns)
+{
+	struct sim_knobs *knobs = sim_knobs(w->sim);
+
+	knobs->hold_ops = 1 << SIM_WRITE;
+	knobs->hold_permille = 1000;
+	knobs->hold_name = d->name;
+	knobs->hold_ns = ns;
+}
+
+static void end_stall(struct world *w)
+{
+	sim_knobs(w->sim)->hold_ops = 0;
+}
+
 /* Its time has come. */
 static void disturb(struct world *w, struct convoy_disk *d)
 {
@@ -202,6 +222,10 @@ static void run(struct world *w)
 		for (struct convoy_disk *d = w->disks; d < w->disks + w->n; d++)
 			if (d->when == i)
 				disturb(w, d);
+		if (w->stalls && i == STALL_FROM)
+			stall(w, &w->disks[0], 0);
+		if (i == STALL_TO)
+			end_stall(w);
 		take_events(w);
 		for (const struct convoy_disk *d = w->disks; d < w->disks + w->n; d++)
 			met.fed_late += d->guest.disk->walk->company.begun.guest_off != 0;
@@ -266,8 +290,10 @@ static void begin(struct world *w)
 						 .clones = sim_knobs(w->sim)->clones };
 	cr_assert_eq(engine_open_on(sim_io(w->sim), sim_opener(w->sim), 16 * MiB, &w->engine), 0);
 	w->engine->budget.commit_len = (1 + draw(w, 40)) * 64 * KiB;
-	if (w->seed % 3 == 2)
-		w->engine->convoys.kept.max_len = kept[draw(w, ARRAY_LEN(kept))];
+	if (w->seed % 3 == 2) {
+		w->engine->convoys.max_len = kept[draw(w, ARRAY_LEN(kept))];
+		w->engine->convoys.member_len = 0;
+	}
 	for (unsigned i = 0; i < w->n; i++) {
 		struct convoy_disk *d = &w->disks[i];
 
@@ -344,6 +370,7 @@ static void play(uint64_t seed)
 			start(&w, d);
 	}
 	w.source_fails = !draw(&w, 3);
+	w.stalls = seed % 2;
 	if (w.source_fails)
 		sim_fail(w.sim,
 			 &(struct sim_fault){ .op = SIM_READ,
@@ -355,6 +382,81 @@ static void play(uint64_t seed)
 	for (unsigned i = 0; i < w.n; i++)
 		judge_end(&w, &w.disks[i]);
 	end(&w);
+}
+
+/* ---- a stall ---- */
+
+/* Else the machine's clock would jump over the time in which the others wait. */
+static void tick(void *arg)
+{
+	struct world *w = arg;
+
+	sim_later(w->sim, sim_now_ns(w->sim) + 20 * MS, tick, w);
+}
+
+#define STALL_DISKS 4
+#define STALL_RATE  (512 * KiB)
+
+/* Bytes that disks read of a base which takes half a minute to read, where so many of them stall
+ * for so long, one after the other. */
+static uint64_t read_with_stalls(uint64_t seed, unsigned n_stalled, uint64_t ns)
+{
+	struct sim_chain_how how = { .seed = seed,
+				     .cluster_bits = 16,
+				     .n_clusters = 48 * MiB >> 16,
+				     .stretch = 384,
+				     .max_depth = 1,
+				     .format = IMAGE_QCOW2 };
+	struct world w = { .seed = 3 * seed, .state = seed, .n = STALL_DISKS, .is_counted = true };
+	unsigned n_begun = 0;
+	uint64_t len;
+
+	sim_chain_draw(&w.chain, &how);
+	begin(&w);
+	sim_knobs(w.sim)->far_rate = STALL_RATE;
+	sim_knobs(w.sim)->far_latency_ns = MS;
+	tick(&w);
+	for (unsigned i = 0; i < w.n; i++)
+		start(&w, &w.disks[i]);
+	for (unsigned i = 0; is_at_work(&w, false); i++) {
+		uint64_t from = (2 + 4 * (uint64_t)n_begun) * MiB;
+
+		world_assert(&w, i < MAX_CALLS, "it hangs");
+		if (n_begun < n_stalled && sim_far_bytes(w.sim) >= from)
+			stall(&w, &w.disks[1 + n_begun++], ns);
+		take_events(&w);
+		if (sim_far_bytes(w.sim) >= from + MiB / 2)
+			end_stall(&w);
+	}
+	sim_later_drop(w.sim, &w);
+	len = sim_far_bytes(w.sim);
+	for (unsigned i = 0; i < w.n; i++)
+		judge_end(&w, &w.disks[i]);
+	end(&w);
+	return len;
+}
+
+static void judge_stalls(uint64_t seed, unsigned n_stalled, uint64_t ns, uint64_t most)
+{
+	uint64_t len = read_with_stalls(seed, n_stalled, ns);
+
+	cr_assert_leq(len, most,
+		      "CONVOY_SEED=%" PRIu64 ": %u stalls of %" PRIu64 " ms: %" PRIu64
+		      " bytes read where %" PRIu64 " are enough",
+		      seed, n_stalled, ns / MS, len, most);
+}
+
+/* The others wait for it for three seconds when they are a window ahead, and then go on. What is
+ * read once more is what they come on by until its stall is over, but for what is kept: of the
+ * longer one 4 MiB at most. */
+static void stall_for(uint64_t seed)
+{
+	uint64_t none = read_with_stalls(seed, 0, 0);
+
+	cr_assert_gt(none, 16 * MiB, "the base has too little for a gap to show");
+	judge_stalls(seed, 1, 3000 * MS, none + 64 * KiB);
+	judge_stalls(seed, 1, 12000 * MS, none + 4 * MiB);
+	judge_stalls(seed, 3, 12000 * MS, none + 3 * 4 * MiB);
 }
 
 static void for_seeds(void (*each)(uint64_t seed), uint64_t n)
@@ -384,6 +486,12 @@ static void compare(uint64_t seed)
 Test(convoy, reads_its_base_once)
 {
 	for_seeds(compare, EFFORT(20));
+}
+
+Test(convoy, a_stall_costs_what_the_others_come_on_by)
+{
+	stall_for(2); /* bases that hold enough */
+	stall_for(3);
 }
 
 Test(convoy, goes_on_without_those_in_trouble)

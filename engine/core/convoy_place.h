@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Where members of a convoy are, and how fast they go: for the files of convoys alone. */
+#ifndef BLOCKPULL_CORE_CONVOY_PLACE_H
+#define BLOCKPULL_CORE_CONVOY_PLACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/core/convoy.h"
+#include "io/base.h"
+
+/* What so many runs of others take is long for one. A fixed time was rejected: what is long for a
+ * local disk is one read of a distant one. */
+#define CONVOY_PATIENCE_RUNS 8
+
+static inline bool convoy_is_real(const struct convoy *convoy)
+{
+	return convoy->n > 1;
+}
+
+/* Guest bytes that a member may be ahead of the last one. */
+uint64_t convoy_window_len(const struct convoys *convoys);
+/* Guest bytes of the longest disk: where the convoy wraps. */
+uint64_t convoy_round_len(const struct convoy *convoy);
+/* The first place from `from` on that is at guest_off. */
+struct convoy_place convoy_place_from(const struct convoy_place *from, uint64_t guest_off);
+/* Guest bytes from the convoy's last member to that place; UINT64_MAX: more than a round. */
+uint64_t convoy_distance(const struct convoy *convoy, const struct convoy_place *at);
+/* Sets convoy->last. */
+void convoy_find_last(struct convoy *convoy);
+/* It is one of the last, which the others wait for. */
+bool convoy_is_last(const struct convoy *convoy, const struct convoy_member *member);
+/* What a run of its members takes on average, of all or of those that are not the last; 0: not
+ * known. */
+uint64_t convoy_run_ns(const struct convoy *convoy, bool but_last);
+
+#endif
