@@ -48,17 +48,6 @@ int file_read_padded(struct file *file, void *buf, size_t len, uint64_t off)
 	return 0;
 }
 
-ssize_t file_read_now(struct file *file, const struct iovec *iov, unsigned n_iov, uint64_t off)
-{
-	ssize_t got;
-
-	if (file->no_read_now || !file->ops->read_now || off > INT64_MAX)
-		return 0;
-	got = file->ops->read_now(file, iov, n_iov, off);
-	file->no_read_now = got == -EOPNOTSUPP;
-	return MAX(got, (ssize_t)0);
-}
-
 int file_write(struct file *file, const void *buf, size_t len, uint64_t off)
 {
 	int rc;

@@ -47,6 +47,10 @@ struct file_ops {
 	 * ends. -EAGAIN: none; -EOPNOTSUPP: and never will be. May be NULL. */
 	ssize_t (*read_now)(struct file *file, const struct iovec *iov, unsigned n_iov,
 			    uint64_t off);
+	/* Writes what takes no waiting: bytes, maybe fewer than asked for; or -errno: none. NULL:
+	 * never. */
+	ssize_t (*write_now)(struct file *file, const struct iovec *iov, unsigned n_iov,
+			     uint64_t off);
 	/* [off, off + len) of `to` shares the blocks of `from` at from_off, of a file with the same
 	 * ops. 0 or -errno. On any thread. May be NULL. */
 	int (*clone)(struct file *to, struct file *from, uint64_t from_off, uint64_t off,
@@ -124,16 +128,19 @@ struct file {
 	} of_source;
 	int slot;                  /* index in the ring's file table, or -1 */
 	struct file *next_closing; /* on a list of files to be closed: file_close_all() */
-	bool no_read_now;          /* file.c: it can't read without waiting */
-	bool no_uncached;          /* io.c: its file system refuses uncached writes */
+	struct {
+		/* Its file system keeps bytes in memory alone: no read or write waits for a
+		 * device. */
+		bool always;
+		bool no_reads; /* now.c: it can't read without waiting */
+	} now;
+	bool no_uncached; /* io.c: its file system refuses uncached writes */
 };
 
 /* Reads exactly len bytes or fails: -errno, or -EUCLEAN past the end of the file. */
 int file_read(struct file *file, void *buf, size_t len, uint64_t off);
 /* Reads len bytes, those past the end of the file as zeros. */
 int file_read_padded(struct file *file, void *buf, size_t len, uint64_t off);
-/* What can be read without waiting, in bytes; never an error. */
-ssize_t file_read_now(struct file *file, const struct iovec *iov, unsigned n_iov, uint64_t off);
 int file_write(struct file *file, const void *buf, size_t len, uint64_t off);
 /* The same over bytes that the file has: on any thread, beside what makes the file longer. */
 int file_overwrite(struct file *file, const void *buf, size_t len, uint64_t off);

@@ -25,6 +25,7 @@
 #include "formats/core/table_cache.h"
 #include "io/base.h"
 #include "io/file.h"
+#include "io/now.h"
 
 /* A longer read would hold up the engine's other requests while the kernel copies it. */
 #define MAX_NOW_LEN (128 * KiB)

@@ -27,6 +27,7 @@
 #include "engine/core/copied.h"
 #include "engine/core/disk.h"
 #include "engine/core/op.h"
+#include "engine/guest/in_place.h"
 #include "engine/guest/request.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
@@ -241,52 +242,13 @@ static int map_in_place(struct guest *g, struct write_extent *list, unsigned *n,
 	return 0;
 }
 
-static enum step write_in_place(struct guest *g, const struct write_extent *list, unsigned n)
-{
-	struct file *data = g->overlay->data;
-	struct iovec *iov;
-	unsigned n_iov = 0;
-
-	for (unsigned i = 0; i < n; i++)
-		n_iov += guest_n_slices(g, list[i].len);
-	g->writes.reqs = calloc(n, sizeof(*g->writes.reqs));
-	g->writes.iovs = iov = calloc(n_iov, sizeof(*iov));
-	if (!g->writes.reqs || !g->writes.iovs)
-		return guest_error(g, -ENOMEM);
-	for (unsigned i = 0; i < n; i++) {
-		struct io_req *req = &g->writes.reqs[i];
-
-		io_req_write(req, data, NULL, list[i].len, list[i].host_off);
-		req->uncached = g->waits.op; /* as what a job writes itself */
-		req->iov = iov;
-		req->n_iov = guest_iov_part(g, list[i].guest_off, list[i].len, iov);
-		iov += req->n_iov;
-		g->at += list[i].len;
-		op_submit(&g->op, req);
-	}
-	g->writes.n = n;
-	return STEP_WAIT;
-}
-
-static void wrote_in_place(struct guest *g)
-{
-	struct bpull_disk *disk = g->op.disk;
-	struct file *data = g->overlay->data;
-
-	for (unsigned i = 0; i < g->writes.n; i++)
-		data->len = MAX(data->len, g->writes.reqs[i].off + g->writes.reqs[i].len);
-	if (g->writes.n)
-		disk_wrote(disk, DISK_DATA);
-	guest_free_reqs(g);
-}
-
 enum step guest_map(struct guest *g)
 {
 	struct write_extent list[MAX_IN_PLACE], other;
 	unsigned n = 0;
 	int rc;
 
-	wrote_in_place(g);
+	guest_wrote_in_place(g);
 	if (g->at >= request_end(g)) {
 		if (g->kind == GUEST_GROW_DISK) /* it keeps its lock */
 			return guest_go(g, GUEST_GROW);
@@ -300,7 +262,7 @@ enum step guest_map(struct guest *g)
 	if (rc && !n)
 		return guest_retry_later(g, rc);
 	if (n)
-		return write_in_place(g, list, n);
+		return guest_write_in_place(g, list, n);
 	if (!g->alone) { /* entries will change: take the lock alone */
 		guest_unlock(g);
 		g->alone = true;
@@ -315,7 +277,7 @@ enum step guest_map(struct guest *g)
 	if (g->kind != GUEST_WRITE && choose_zeroes(g, &other))
 		return STEP_NEXT;
 	if (other.kind == WRITE_IN_PLACE)
-		return write_in_place(g, &other, 1);
+		return guest_write_in_place(g, &other, 1);
 	choose_fresh(g, &other);
 	return STEP_NEXT;
 }

@@ -44,20 +44,32 @@ static ssize_t read_to_end(struct file *file, char *buf, size_t len, uint64_t of
 	return (ssize_t)done;
 }
 
-/* From the page cache. A direct read would wait for the device, whatever it is told. */
+/* From the page cache. A direct read would wait for the device, whatever it is told. tmpfs refuses
+ * RWF_NOWAIT, and has nothing to wait for but swap, as the memory of this process has. */
 static ssize_t read_cached(struct file *file, const struct iovec *iov, unsigned n_iov, uint64_t off)
 {
 	ssize_t got;
 
 	if (file->io_align > 1)
 		return -EOPNOTSUPP;
-	got = libc_preadv2(file->fd, iov, (int)n_iov, (off_t)off, RWF_NOWAIT);
+	got = libc_preadv2(file->fd, iov, (int)n_iov, (off_t)off,
+			   file->now.always ? 0 : RWF_NOWAIT);
 	if (got >= 0)
 		return got;
 	/* What is wrong with the device is said to a request that waits. A filter may forbid the
 	 * call. */
 	return errno == EINTR || errno == EAGAIN || errno == EIO || errno == EFAULT ? -EAGAIN
 										    : -EOPNOTSUPP;
+}
+
+/* Other file systems wait for a journal, or for pages on their way to the device, whatever they are
+ * told (ext4 does). */
+static ssize_t write_memory(struct file *file, const struct iovec *iov, unsigned n_iov,
+			    uint64_t off)
+{
+	if (!file->now.always || file->io_align > 1)
+		return -EOPNOTSUPP;
+	return pwritev(file->fd, iov, (int)n_iov, (off_t)off);
 }
 
 static int write_all(struct file *file, const char *buf, size_t len, uint64_t off)
@@ -282,6 +294,7 @@ static enum file_state look_at(struct file *file)
 const struct file_ops posix_file_ops = {
 	.read_at = read_any,
 	.read_now = read_cached,
+	.write_now = write_memory,
 	.write_at = write_any,
 	.write_padded = write_padded_any,
 	.clone = clone_range,

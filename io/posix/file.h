@@ -42,6 +42,8 @@ int posix_holes_status(struct file *file, uint64_t off, struct file_status *out)
 /* Sets what the opened file believes of its holes: file_judge_holes(). Devices have none to tell
  * of. */
 void posix_holes_judge(struct posix_file *pf, enum file_holes want);
+/* A file system that has no device, and keeps bytes in memory alone. */
+bool posix_in_memory(int fd);
 /* False where the file system is none of those that can share blocks: a try would be wasted. */
 bool posix_may_clone(int fd);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * When each side tells the other. The guest is to ring only while the server sleeps; a queue that the
- * frontend gave no descriptor for can't ring, and is looked at all the time. What has ended the
+ * When each side tells the other. The guest is to ring only while the server sleeps; a queue that
+ * the frontend gave no descriptor for can't ring, and is looked at all the time. What has ended the
  * guest can see after each round. The server rings at once, or when it has nothing else to do.
  */
 #include "tools/serve/port.h"

@@ -123,7 +123,7 @@ static void bad_buffer(enum bpull_io io)
 		cr_expect_eq(event.error, i == 2 ? 0 : -EFAULT, "%d: %d", i, event.error);
 	}
 	cr_expect_eq(good[0], 0x5a);
-	cr_expect_not(disk->chain->layers[1]->file->no_read_now, "the file is slower from now on");
+	cr_expect_not(disk->chain->layers[1]->file->now.no_reads, "the file is slower from now on");
 	bpull_flush(disk, NULL);
 	cr_assert_eq(bpull_engine_wait(engine, &event, 1, 60000), 1);
 	cr_expect_eq(event.error, 0);

@@ -22,6 +22,7 @@
 
 #include "io/base.h"
 #include "io/file.h"
+#include "io/now.h"
 #include "io/file/opener.h"
 #include "io/file/path_policy.h"
 #include "tests/support/files/scratch.h"
@@ -362,18 +363,18 @@ Test(file, what_is_at_hand_is_read_now)
 	struct iovec iov[] = { { a, 4 }, { b, 8 } };
 	ssize_t got = file_read_now(file, iov, 2, 0);
 
-	cr_assert_eq(got, file->no_read_now ? 0 : 12, "%zd", got);
+	cr_assert_eq(got, file->now.no_reads ? 0 : 12, "%zd", got);
 	if (got) {
 		cr_assert_arr_eq(a, "hell", 4);
 		cr_assert_str_eq(b, "o, world");
 		cr_assert_eq(file_read_now(file, iov, 2, 7), 5);
 		cr_assert_eq(file_read_now(file, iov, 2, 12), 0);
-		cr_assert_not(file->no_read_now);
+		cr_assert_not(file->now.no_reads);
 	}
 	cr_assert_eq(file_read_now(file, iov, 2, UINT64_MAX), 0);
 	file->io_align = 512; /* as a direct one, which would wait */
 	cr_assert_eq(file_read_now(file, iov, 2, 0), 0);
-	cr_assert(file->no_read_now);
+	cr_assert(file->now.no_reads);
 	file_close(file);
 }
 

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Short writes to files in memory are done on the spot: no backend of such a file can begin
+ * something and be told of its end later, so it would hand each page to another thread. Elsewhere a
+ * write may wait, and is a request.
+ */
+#include "engine/guest/in_place.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/core/disk.h"
+#include "engine/core/op.h"
+#include "engine/guest/request.h"
+#include "formats/core/layer.h"
+#include "formats/core/layer_guest.h"
+#include "io/base.h"
+#include "io/file.h"
+#include "io/now.h"
+#include "io/io.h"
+
+/* A longer write would hold up the engine's other requests while the kernel copies it. */
+#define MAX_NOW_LEN (128 * KiB)
+
+/* Vectors that a write on the spot may have. */
+#define MAX_NOW_IOVS 32
+
+static bool write_now(const struct guest *g, const struct write_extent *e)
+{
+	struct iovec iovs[MAX_NOW_IOVS];
+
+	return guest_n_slices(g, e->len) <= MAX_NOW_IOVS &&
+	       file_write_now(g->overlay->data, iovs, guest_iov_part(g, e->guest_off, e->len, iovs),
+			      e->len, e->host_off);
+}
+
+/* False: some of it may be written. */
+static bool write_all_now(const struct guest *g, const struct write_extent *list, unsigned n)
+{
+	uint64_t len = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		len += list[i].len;
+	if (!g->overlay->data->now.always || len > MAX_NOW_LEN || g->waits.op)
+		return false;
+	for (unsigned i = 0; i < n; i++)
+		if (!write_now(g, &list[i]))
+			return false;
+	return true;
+}
+
+static enum step submit_in_place(struct guest *g, const struct write_extent *list, unsigned n)
+{
+	struct iovec *iov;
+	unsigned n_iov = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		n_iov += guest_n_slices(g, list[i].len);
+	g->writes.reqs = calloc(n, sizeof(*g->writes.reqs));
+	g->writes.iovs = iov = calloc(n_iov, sizeof(*iov));
+	if (!g->writes.reqs || !g->writes.iovs)
+		return guest_error(g, -ENOMEM);
+	for (unsigned i = 0; i < n; i++) {
+		struct io_req *req = &g->writes.reqs[i];
+
+		io_req_write(req, g->overlay->data, NULL, list[i].len, list[i].host_off);
+		req->uncached = g->waits.op; /* as what a job writes itself */
+		req->iov = iov;
+		req->n_iov = guest_iov_part(g, list[i].guest_off, list[i].len, iov);
+		iov += req->n_iov;
+		g->at += list[i].len;
+		op_submit(&g->op, req);
+	}
+	g->writes.n = n;
+	return STEP_WAIT;
+}
+
+enum step guest_write_in_place(struct guest *g, const struct write_extent *list, unsigned n)
+{
+	if (!write_all_now(g, list, n))
+		return submit_in_place(g, list, n);
+	for (unsigned i = 0; i < n; i++)
+		g->at += list[i].len;
+	disk_wrote(g->op.disk, DISK_DATA);
+	return STEP_NEXT;
+}
+
+void guest_wrote_in_place(struct guest *g)
+{
+	struct file *data = g->overlay->data;
+
+	for (unsigned i = 0; i < g->writes.n; i++)
+		data->len = MAX(data->len, g->writes.reqs[i].off + g->writes.reqs[i].len);
+	if (g->writes.n)
+		disk_wrote(g->op.disk, DISK_DATA);
+	guest_free_reqs(g);
+}
