@@ -715,7 +715,8 @@ struct bpull_job_options {
 	 * one above base hold is written into base (NULL: the file right below top), which grows
 	 * if it is shorter; then the link of the image above top leads to base. With top NULL the
 	 * image itself is committed, while its guest writes: READY, if it is to wait for finalize,
-	 * and when its guest's requests wait for a moment base becomes the disk's image. What base
+	 * and when its guest's requests wait for a moment base becomes the disk's image. A guest
+	 * that writes faster than the job copies is slowed before that, to half of it. What base
 	 * reads changes from the start on. What the image reads does not, nor what a file above
 	 * top does; those between top and base must not be used any more. -ENOTSUP: a file that is
 	 * committed has internal snapshots; with compression, COPY_CLONE and

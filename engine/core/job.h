@@ -14,6 +14,7 @@
 
 #include "engine/blockpull.h"
 #include "engine/core/op.h"
+#include "engine/core/rate/converge.h"
 #include "engine/core/rate/pace.h"
 #include "engine/core/rate/pace_guest.h"
 #include "formats/core/layer.h"
@@ -79,7 +80,8 @@ struct job_down {
 	bool is_quiet;             /* ... and none is in flight */
 	bool is_told;              /* READY was sent */
 	bool is_given_up;          /* the disk has another image */
-	unsigned n_looks;          /* at what a guest had written */
+	bool is_slowed;            /* the guest's requests wait until more is copied */
+	struct converge converge;  /* the looks at what a guest had written */
 	struct {
 		unsigned own, below;
 	} n_settles;            /* commits at the end, of the disk's image and of that layer */

@@ -115,6 +115,8 @@ static void run_step(struct bpull_disk *disk, uint64_t now_ns)
 	}
 	if (down_is_on(disk) && disk->job.step != JOB_UNWINDING)
 		down_check(disk);
+	if (down_is_active(disk))
+		down_slow_guest(disk);
 	if (down_is_on(disk) && (disk->job.paused || disk->job.step == JOB_UNWINDING))
 		down_yield(disk);
 	/* What was copied is made durable while it waits, if only that is possible. */

@@ -139,7 +139,7 @@ enum step copy_run_charge(struct copy_run *p)
 	uint64_t now_ns;
 
 	/* A guest that is held for the end of a commit waits for no limit. */
-	if (p->kind == RUN_ON_READ || !p->plan.data_len || p->op.disk->guests.hold.is_on ||
+	if (p->kind == RUN_ON_READ || !p->plan.data_len || job->down.is_held ||
 	    (!throttle->limiter.rate && !p->op.engine->limiter.rate && !requests_are_limited(p) &&
 	     !p->op.engine->outside.ask)) {
 		p->phase = COPY_RUN_READ;

@@ -13,6 +13,8 @@
 #include "engine/core/fault.h"
 #include "engine/core/loop.h"
 #include "engine/core/op.h"
+#include "engine/core/ranges/range_set.h"
+#include "engine/core/rate/converge.h"
 #include "engine/guest/hold.h"
 #include "engine/guest/inner.h"
 #include "engine/job/chain/ends.h"
@@ -24,13 +26,6 @@
 #include "formats/core/layer_resize.h"
 #include "io/err.h"
 #include "io/file.h"
-
-/* So much a guest may have written since the last look when it is held for the rest: it waits for
- * that long. Where it writes as fast as the job copies, that never comes: then after so many looks,
- * and at most so much. */
-#define HOLD_LEN     (4 * MiB)
-#define HOLD_LOOKS   4u
-#define HOLD_MAX_LEN (64 * MiB)
 
 /* ---- before ---- */
 
@@ -194,13 +189,14 @@ static bool give_up_growing(struct bpull_disk *disk)
 void down_let_guest_go(struct bpull_disk *disk)
 {
 	guest_end_drop(disk);
-	if (disk->job.down.is_held)
+	if (disk->job.down.is_held || disk->job.down.is_slowed)
 		guest_release(disk);
-	disk->job.down.is_held = disk->job.down.is_quiet = false;
+	disk->job.down.is_held = disk->job.down.is_quiet = disk->job.down.is_slowed = false;
 }
 
 static void copy_written(struct bpull_disk *disk)
 {
+	converge_look(&disk->job.down.converge, range_set_len(&disk->walk->down.written));
 	down_owe_written(disk);
 	disk->job.step = JOB_COPYING;
 	disk->job.commit_target = 0;
@@ -256,14 +252,38 @@ void down_go_on(struct bpull_disk *disk)
 
 /* ---- a guest that writes meanwhile ---- */
 
-/* Looks once more at what it has written: that is copied while it goes on. */
-static bool looks_again(const struct bpull_disk *disk)
+static bool is_near(const struct bpull_disk *disk)
 {
-	uint64_t len = range_set_len(&disk->walk->down.written);
+	return converge_is_near(&disk->job.down.converge, range_set_len(&disk->walk->down.written),
+				disk->walk->throttle.limiter.rate);
+}
 
-	if (len <= HOLD_LEN)
-		return false;
-	return len > HOLD_MAX_LEN || disk->job.down.n_looks < HOLD_LOOKS;
+static bool is_too_fast(const struct bpull_disk *disk)
+{
+	const struct copy_walk *walk = disk->walk;
+	const struct converge *converge = &disk->job.down.converge;
+
+	/* The sets may be long, and most jobs never come so far. */
+	return disk->job.step == JOB_COPYING && !disk->job.paused &&
+	       converge->n_looks > CONVERGE_FREE_LOOKS &&
+	       converge_is_too_fast(converge, range_set_len(&walk->owed),
+				    range_set_len(&walk->down.written),
+				    walk->throttle.limiter.rate);
+}
+
+void down_slow_guest(struct bpull_disk *disk)
+{
+	struct job_down *state = &disk->job.down;
+	bool is_slowed = !state->is_held && is_too_fast(disk);
+
+	/* A hold that is on is a snapshot's, which is no slower. */
+	if (is_slowed == state->is_slowed || (is_slowed && disk->guests.hold.is_on))
+		return;
+	state->is_slowed = is_slowed;
+	if (is_slowed)
+		guest_hold(disk);
+	else if (!state->is_held)
+		guest_release(disk);
 }
 
 static void wait_for_finalize(struct bpull_disk *disk)
@@ -290,8 +310,7 @@ bool down_proved(struct bpull_disk *disk)
 		return true;
 	/* From here on it must be faster than the guest writes. */
 	disk->walk->how.guest_share = 100;
-	if (job->down.is_held || looks_again(disk)) {
-		job->down.n_looks++;
+	if (job->down.is_held || !is_near(disk)) {
 		copy_written(disk);
 		return false;
 	}
@@ -314,7 +333,7 @@ bool down_proved(struct bpull_disk *disk)
 
 void down_finalize(struct bpull_disk *disk)
 {
-	disk->job.down.n_looks = 0;
+	disk->job.down.converge = (struct converge){ 0 };
 	copy_written(disk);
 }
 

@@ -49,6 +49,8 @@ void down_close(struct bpull_disk *disk);
 bool down_may_copy(struct bpull_disk *disk);
 /* A guest that is held goes on, and calls that walk the chain do. */
 void down_let_guest_go(struct bpull_disk *disk);
+/* Once a round: the guest of an active commit waits, or goes on, by how fast it writes. */
+void down_slow_guest(struct bpull_disk *disk);
 /* The job is paused: a guest that is held does not wait for its end, and is held again later. */
 void down_yield(struct bpull_disk *disk);
 /* A commit of layer `to` failed, or found no space: the job fails, or stops. */

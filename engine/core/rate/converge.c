@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "engine/core/rate/converge.h"
+
+#include "io/base.h"
+
+/* The guest waits for so much at most, and with a limit for a quarter of a second at it. */
+#define HOLD_LEN       (4 * MiB)
+#define LEAST_HOLD_LEN (64 * KiB)
+#define HOLD_SHARE     4
+
+static uint64_t hold_len(uint64_t rate)
+{
+	return rate ? MAX(MIN(rate / HOLD_SHARE, HOLD_LEN), LEAST_HOLD_LEN) : HOLD_LEN;
+}
+
+void converge_look(struct converge *c, uint64_t written_len)
+{
+	c->n_looks++;
+	c->look_len = written_len;
+}
+
+/* Of a guest that is slowed the rest may be what was in flight when it was, again and again. */
+bool converge_is_near(const struct converge *c, uint64_t written_len, uint64_t rate)
+{
+	bool becomes_less = written_len <= c->look_len - c->look_len / 4;
+
+	return written_len <= hold_len(rate) || (c->n_looks > CONVERGE_FREE_LOOKS && !becomes_less);
+}
+
+bool converge_is_too_fast(const struct converge *c, uint64_t left_len, uint64_t written_len,
+			  uint64_t rate)
+{
+	uint64_t copied_len = c->look_len - MIN(left_len, c->look_len);
+
+	return c->n_looks > CONVERGE_FREE_LOOKS &&
+	       written_len > copied_len / 2 + hold_len(rate) / 4;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * How an active commit comes to its end beside a guest that writes. It copies what was written
+ * since its last look, and looks again, until that is so little that the guest can wait for it.
+ * Where the guest writes as fast as the job copies that would never be: after a few looks in vain
+ * it may write half as fast as the job copies, so that each look finds half as much.
+ *
+ * Letting a guest's writes go to both images was rejected: each would take as long as the slower
+ * one does, from READY on, and be two that can fail.
+ *
+ * Pure. Bytes of the guest's disk.
+ */
+#ifndef BLOCKPULL_CORE_CONVERGE_H
+#define BLOCKPULL_CORE_CONVERGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "io/base.h"
+
+/* Looks at a guest that is not slowed. */
+#define CONVERGE_FREE_LOOKS 4u
+
+/* Zero-initialised it has not looked. */
+struct converge {
+	unsigned n_looks;
+	uint64_t look_len; /* what the last one found, which is copied now */
+};
+
+/* What was written is looked at, and copied next. */
+void converge_look(struct converge *c, uint64_t written_len);
+/* What was written since the last look is so little, by the bytes/s (0: no limit) that the job may
+ * copy, that the guest can wait for it; or it does not become less. */
+bool converge_is_near(const struct converge *c, uint64_t written_len, uint64_t rate);
+/* The guest is to wait for the job: of what the last look found left_len is to be copied still. */
+bool converge_is_too_fast(const struct converge *c, uint64_t left_len, uint64_t written_len,
+			  uint64_t rate);
+
+#endif
