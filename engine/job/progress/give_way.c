@@ -24,6 +24,12 @@
 #define BURST_SHARE 50
 #define LEAST_BURST (64 * KiB)
 
+/* Of the disk that was opened, of which the job's may be a node. */
+static struct latency *guests_latency(struct bpull_disk *disk)
+{
+	return &disk_opened(disk)->guests.recent;
+}
+
 void give_way_set(struct bpull_disk *disk, uint64_t p99_ns, uint64_t now_ns)
 {
 	struct job_give_way *way = &disk->job.pace.way;
@@ -33,7 +39,7 @@ void give_way_set(struct bpull_disk *disk, uint64_t p99_ns, uint64_t now_ns)
 	*way = (struct job_give_way){ .target_ns = p99_ns,
 				      .looked_ns = now_ns,
 				      .forgot_ns = now_ns };
-	latency_start(&disk->guests.recent, p99_ns);
+	latency_start(guests_latency(disk), p99_ns);
 	disk->walk->how.by_latency = p99_ns;
 	if (p99_ns) /* the first limit */
 		pace_guest_step(&way->guest, &(struct pace_guest_look){
@@ -47,18 +53,19 @@ static bool take_look(struct bpull_disk *disk, struct pace_guest_look *look, boo
 {
 	const struct job_give_way *way = &disk->job.pace.way;
 
-	latency_take(&disk->guests.recent, &look->n, &look->n_late);
+	latency_take(guests_latency(disk), &look->n, &look->n_late);
 	if (look->n || is_idle)
 		return true;
 	/* Nothing has ended: what is late is in flight. */
-	look->n = look->n_late = guest_n_since(disk, now_ns - MIN(way->target_ns, now_ns));
+	look->n = look->n_late =
+		guest_n_since(disk_opened(disk), now_ns - MIN(way->target_ns, now_ns));
 	return look->n;
 }
 
 void give_way_look(struct bpull_disk *disk, uint64_t done_bytes, uint64_t now_ns)
 {
 	struct job_give_way *way = &disk->job.pace.way;
-	struct latency *recent = &disk->guests.recent;
+	struct latency *recent = guests_latency(disk);
 	uint64_t ns = now_ns - way->looked_ns, rest;
 	struct pace_guest_look look = { .min_rate = disk->job.pace.wish.min_rate };
 	bool is_idle = !recent->n && !engine_guest_is_active(disk->engine);

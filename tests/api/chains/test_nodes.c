@@ -509,3 +509,25 @@ Test(nodes, a_commit_comes_to_its_end_beside_a_guest_that_writes_on_and_on)
 	bpull_disk_close(busy);
 	cr_assert_eq(qemu_img_run(NULL, 0, "qemu-img check -q -f qcow2 %s", scratch("a")), 0);
 }
+
+/* Whose guest it is that the job gives way to: the image's, wherever the job runs. */
+Test(nodes, a_compaction_gives_way_to_the_guest)
+{
+	struct bpull_job_info info = { .size = sizeof(info) };
+	struct bpull_disk *disk;
+	uint64_t random = 3, seen = 0;
+
+	make_chain("qcow2");
+	disk = open_disk("top", BPULL_DISK_GUEST_IO);
+	start(disk,
+	      (struct bpull_job_options){
+		      .top = "a", .base = "base", .bandwidth = 2 * MiB, .guest_p99_ns = 50000000 });
+	do {
+		write_and_read(disk, &random);
+		cr_assert_eq(bpull_job_get_info(disk, &info), 1);
+		seen = info.guest_p99_now_ns ? info.guest_p99_now_ns : seen;
+	} while (info.state != BPULL_JOB_CONCLUDED);
+	cr_assert_eq(info.guest_p99_ns, 50000000);
+	cr_assert_gt(seen, 0, "it has looked at no guest");
+	bpull_disk_close(disk);
+}
