@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Commits into the backing files of an open disk, while its guest reads and writes. */
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/blockpull.h"
+#include "tests/api/chains/nodes_rig.h"
+#include "tests/support/files/qemu_img.h"
+#include "tests/support/files/scratch.h"
+#include "tests/support/random.h"
+
+/* ---- commits ---- */
+
+static void commit_beside_a_guest(const char *format, const char *base, uint32_t flags)
+{
+	struct bpull_disk *disk;
+	uint64_t random = 77;
+
+	nodes_make_chain(format);
+	disk = nodes_open_disk("top", BPULL_DISK_GUEST_IO);
+	nodes_start(disk, (struct bpull_job_options){ .type = BPULL_JOB_TYPE_COMMIT,
+						      .base = base,
+						      .bandwidth = 16 * MiB,
+						      .flags = flags });
+	cr_assert_eq(nodes_work_until_over(disk, 5), BPULL_JOB_COMPLETED);
+	nodes_expect_disk(disk);
+	/* Nor does the old top say anything else, whatever the guest writes. */
+	for (unsigned i = 0; i < 50; i++)
+		nodes_write_and_read(disk, &random);
+	nodes_expect_disk(disk);
+	cr_assert_eq(bpull_pflush(disk), 0);
+	bpull_disk_close(disk);
+	nodes_expect_image(base, !strcmp(base, "base") ? "raw" : format);
+	if (!(flags & BPULL_JOB_KEEP))
+		nodes_expect_image("top", format);
+}
+
+Test(nodes, an_image_is_committed_into_the_next_one)
+{
+	commit_beside_a_guest("qcow2", "a", 0);
+}
+
+Test(nodes, a_chain_is_committed_into_a_raw_base)
+{
+	commit_beside_a_guest("qcow2", "base", 0);
+}
+
+Test(nodes, a_qed_chain_is_committed)
+{
+	commit_beside_a_guest("qed", "c", 0);
+}
+
+Test(nodes, an_image_may_be_kept)
+{
+	commit_beside_a_guest("qcow2", "c", BPULL_JOB_KEEP);
+}
+
+Test(nodes, backing_files_are_committed_beside_a_guest)
+{
+	struct bpull_disk *disk;
+
+	nodes_make_chain("qcow2");
+	disk = nodes_open_disk("top", BPULL_DISK_GUEST_IO);
+	nodes_start(disk, (struct bpull_job_options){ .type = BPULL_JOB_TYPE_COMMIT,
+						      .top = "a",
+						      .base = "c",
+						      .bandwidth = 16 * MiB });
+	cr_assert_eq(nodes_work_until_over(disk, 6), BPULL_JOB_COMPLETED);
+	cr_assert_eq(bpull_disk_depth(disk), 3);
+	nodes_expect_disk(disk);
+	nodes_expect_backing("top", "c");
+	/* One more, in the middle: "c" is only read again. */
+	nodes_start(disk, (struct bpull_job_options){ .type = BPULL_JOB_TYPE_COMMIT, .top = "c" });
+	cr_assert_eq(nodes_work_until_over(disk, 7), BPULL_JOB_COMPLETED);
+	nodes_expect_backing("top", "base");
+	nodes_expect_disk(disk);
+	bpull_disk_close(disk);
+	nodes_expect_image("top", "qcow2");
+}
+
+/* The link that changes is that of a backing file, which is a node, too. */
+Test(nodes, the_middle_of_a_chain_is_committed)
+{
+	struct bpull_disk *disk;
+
+	nodes_make_chain("qcow2");
+	disk = nodes_open_disk("top", BPULL_DISK_GUEST_IO);
+	nodes_start(disk, (struct bpull_job_options){
+				  .type = BPULL_JOB_TYPE_COMMIT, .top = "b", .base = "base" });
+	cr_assert_eq(nodes_work_until_over(disk, 8), BPULL_JOB_COMPLETED);
+	cr_assert_eq(bpull_disk_depth(disk), 3);
+	nodes_expect_backing("a", "base");
+	nodes_expect_disk(disk);
+	bpull_disk_close(disk);
+	nodes_expect_image("top", "qcow2");
+}
+
+Test(nodes, a_commit_waits_for_finalize_and_can_be_aborted)
+{
+	struct bpull_job_info info = { .size = sizeof(info) };
+	struct bpull_disk *disk;
+	uint64_t random = 9;
+
+	nodes_make_chain("qcow2");
+	for (int aborts = 1; aborts >= 0; aborts--) {
+		disk = nodes_open_disk("top", BPULL_DISK_GUEST_IO);
+		nodes_start(disk, (struct bpull_job_options){ .type = BPULL_JOB_TYPE_COMMIT,
+							      .flags = BPULL_JOB_MANUAL_FINALIZE });
+		do {
+			nodes_write_and_read(disk, &random);
+			cr_assert_eq(bpull_job_get_info(disk, &info), 1);
+		} while (info.state != BPULL_JOB_WAITING);
+		cr_assert_eq(info.type, BPULL_JOB_TYPE_ACTIVE_COMMIT);
+		for (unsigned i = 0; i < 30; i++)
+			nodes_write_and_read(disk, &random);
+		cr_assert_eq(aborts ? bpull_job_abort(disk) : bpull_job_finalize(disk), 0);
+		cr_assert_eq(nodes_work_until_over(disk, 10),
+			     aborts ? BPULL_JOB_CANCELED : BPULL_JOB_COMPLETED);
+		cr_assert_eq(bpull_disk_depth(disk), aborts ? 5 : 4);
+		nodes_expect_disk(disk);
+		bpull_disk_close(disk);
+		nodes_expect_image("top", "qcow2");
+	}
+	nodes_expect_image("a", "qcow2");
+}
+
+/* It keeps no guest waiting, and hears of its resumption. */
+Test(nodes, a_commit_that_is_paused_before_its_end_goes_on)
+{
+	struct bpull_job_info info = { .size = sizeof(info) };
+	struct bpull_disk *disk;
+	uint64_t random = 11;
+
+	nodes_make_chain("qcow2");
+	disk = nodes_open_disk("top", BPULL_DISK_GUEST_IO);
+	nodes_start(disk, (struct bpull_job_options){ .type = BPULL_JOB_TYPE_COMMIT,
+						      .flags = BPULL_JOB_MANUAL_FINALIZE });
+	do
+		cr_assert_eq(bpull_job_get_info(disk, &info), 1);
+	while (info.state != BPULL_JOB_WAITING);
+	cr_assert_eq(bpull_job_pause(disk), 0);
+	cr_assert_eq(bpull_job_finalize(disk), 0);
+	for (unsigned i = 0; i < 30; i++)
+		nodes_write_and_read(disk, &random);
+	cr_assert_eq(bpull_job_resume(disk), 0);
+	cr_assert_eq(nodes_work_until_over(disk, 12), BPULL_JOB_COMPLETED);
+	nodes_expect_disk(disk);
+	bpull_disk_close(disk);
+	nodes_expect_image("a", "qcow2");
+}
+
+static struct bpull_disk *mapped;
+static atomic_bool is_over;
+
+static void *map_on_and_on(void *opaque)
+{
+	struct bpull_extent extents[64];
+
+	while (!is_over)
+		for (uint64_t at = 0; at < LEN;) {
+			int n = bpull_disk_map(mapped, at, extents, 64, NULL);
+
+			if (n <= 0)
+				break;
+			at = extents[n - 1].start + extents[n - 1].length;
+		}
+	return opaque;
+}
+
+/* The layers that such a call walks go when it has ended. */
+Test(nodes, a_disk_is_mapped_while_its_image_changes)
+{
+	pthread_t thread;
+
+	for (unsigned i = 0; i < 4; i++) {
+		nodes_make_chain("qcow2");
+		mapped = nodes_open_disk("top", BPULL_DISK_GUEST_IO);
+		is_over = false;
+		cr_assert_eq(pthread_create(&thread, NULL, map_on_and_on, NULL), 0);
+		nodes_start(mapped, (struct bpull_job_options){ .type = BPULL_JOB_TYPE_COMMIT,
+								.base = i % 2 ? "c" : "a" });
+		cr_assert_eq(nodes_work_until_over(mapped, 13 + i), BPULL_JOB_COMPLETED);
+		is_over = true;
+		pthread_join(thread, NULL);
+		nodes_expect_disk(mapped);
+		bpull_disk_close(mapped);
+		for (unsigned k = 0; k < 5; k++)
+			unlink(scratch((const char *[]){ "base", "c", "b", "a", "top" }[k]));
+	}
+}
