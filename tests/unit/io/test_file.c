@@ -22,42 +22,24 @@
 
 #include "io/base.h"
 #include "io/file.h"
-#include "io/now.h"
 #include "io/file/opener.h"
 #include "io/file/path_policy.h"
 #include "tests/support/files/scratch.h"
 #include "tests/support/time_limit.h"
+#include "tests/unit/io/file_rig.h"
 
 TestSuite(file, .init = scratch_make, .fini = scratch_remove);
-
-#define OPEN(...) (&(struct file_open){ __VA_ARGS__ })
-
-static struct err err;
-
-static int try_open(const struct file_open *how, struct file **out)
-{
-	struct file_opener *opener = file_opener_posix();
-	*out = NULL;
-	err = (struct err){ 0 };
-	return opener->open(opener, how, out, &err);
-}
-
-static struct file *must_open(const struct file_open *how)
-{
-	struct file *file;
-	cr_assert_eq(try_open(how, &file), 0, "%s", err.message);
-	return file;
-}
 
 /* The code, and every one of `words` in the sentence. */
 static void refused(const struct file_open *how, int code, const char *const *words)
 {
 	struct file *file;
-	cr_assert_eq(try_open(how, &file), code, "%s", err.message);
+	cr_assert_eq(try_open(how, &file), code, "%s", open_err.message);
 	cr_assert_eq(file, NULL);
-	cr_assert_eq(err.code, code);
+	cr_assert_eq(open_err.code, code);
 	for (; *words; words++)
-		cr_assert(strstr(err.message, *words), "'%s' is not in: %s", *words, err.message);
+		cr_assert(strstr(open_err.message, *words), "'%s' is not in: %s", *words,
+			  open_err.message);
 }
 #define REFUSED(how, code, ...) refused(how, code, (const char *const[]){ __VA_ARGS__, NULL })
 
@@ -144,11 +126,11 @@ Test(file, policy_is_asked_about_the_real_name)
 
 	REFUSED(OPEN(.name = scratch("tree/link"), .policy = &policy), -EPERM, scratch("tree/link"),
 		scratch("secret/shadow"), scratch("secret"));
-	cr_assert_eq(err.remedy, ERR_REMEDY_ALLOW_BACKING);
-	cr_assert_str_eq(err.remedy_name, scratch("secret"));
+	cr_assert_eq(open_err.remedy, ERR_REMEDY_ALLOW_BACKING);
+	cr_assert_str_eq(open_err.remedy_name, scratch("secret"));
 	REFUSED(OPEN(.name = scratch("tree/../secret/shadow"), .policy = &policy), -EPERM,
 		"not allowed");
-	cr_assert_eq(err.remedy, ERR_REMEDY_ALLOW_BACKING);
+	cr_assert_eq(open_err.remedy, ERR_REMEDY_ALLOW_BACKING);
 	file_close(must_open(OPEN(.name = scratch("way_in"), .policy = &policy)));
 	policy.rule = PATH_RULE_NONE;
 	REFUSED(OPEN(.name = scratch("tree/base"), .policy = &policy), -EPERM,
@@ -188,7 +170,7 @@ Test(file, swapping_a_symlink_wins_nothing)
 		char text[4];
 		int ret = try_open(OPEN(.name = link, .policy = &policy), &file);
 		denied += ret == -EPERM;
-		cr_assert(!ret || ret == -EPERM, "%d: %s", ret, err.message);
+		cr_assert(!ret || ret == -EPERM, "%d: %s", ret, open_err.message);
 		if (ret)
 			continue;
 		opened++;
@@ -281,7 +263,7 @@ static int read_only_mount(void)
 		return 77;
 	if (try_open(OPEN(.name = path, .write = true), &file) != -EROFS)
 		return 1;
-	if (!strstr(err.message, "read-only") || !strstr(err.message, path))
+	if (!strstr(open_err.message, "read-only") || !strstr(open_err.message, path))
 		return 2;
 	if (try_open(OPEN(.name = path), &file))
 		return 3;
@@ -328,108 +310,4 @@ Test(file, an_immutable_file_is_no_matter_of_policy)
 	flags &= ~FS_IMMUTABLE_FL;
 	cr_assert_eq(ioctl(fd, FS_IOC_SETFLAGS, &flags), 0);
 	close(fd);
-}
-
-Test(file, reading_at_the_edges)
-{
-	const char *path = scratch_file("disk", "0123456789", 10);
-	struct file *file = must_open(OPEN(.name = path));
-	char buf[8];
-
-	cr_assert_eq(file_read(file, buf, 8, 2), 0);
-	cr_assert_eq(memcmp(buf, "23456789", 8), 0);
-	cr_assert_eq(file_read(file, buf, 8, 3), -EUCLEAN);
-	cr_assert_eq(file_read(file, buf, 8, 100), -EUCLEAN);
-	cr_assert_eq(file_read(file, buf, 0, 10), 0);
-	cr_assert_eq(file_read(file, buf, 8, UINT64_MAX), -EUCLEAN);
-	cr_assert_eq(file_read(file, buf, 8, UINT64_MAX - 7), -EUCLEAN);
-	cr_assert_eq(file_read(file, buf, 8, INT64_MAX), -EUCLEAN);
-
-	memset(buf, 'x', 8);
-	cr_assert_eq(file_read_padded(file, buf, 8, 7), 0);
-	cr_assert_eq(memcmp(buf, "789\0\0\0\0\0", 8), 0);
-	memset(buf, 'x', 8);
-	cr_assert_eq(file_read_padded(file, buf, 8, 1 << 20), 0);
-	cr_assert_eq(memcmp(buf, "\0\0\0\0\0\0\0\0", 8), 0);
-	cr_assert_eq(file_read_padded(file, buf, 8, UINT64_MAX - 3), -EINVAL);
-	file_close(file);
-}
-
-/* Where the file system can't say so (or the call is forbidden), nothing is at hand, for good. */
-Test(file, what_is_at_hand_is_read_now)
-{
-	struct file *file = must_open(OPEN(.name = scratch_file("disk", "hello, world", 12)));
-	char a[4] = "", b[9] = "";
-	struct iovec iov[] = { { a, 4 }, { b, 8 } };
-	ssize_t got = file_read_now(file, iov, 2, 0);
-
-	cr_assert_eq(got, file->now.no_reads ? 0 : 12, "%zd", got);
-	if (got) {
-		cr_assert_arr_eq(a, "hell", 4);
-		cr_assert_str_eq(b, "o, world");
-		cr_assert_eq(file_read_now(file, iov, 2, 7), 5);
-		cr_assert_eq(file_read_now(file, iov, 2, 12), 0);
-		cr_assert_not(file->now.no_reads);
-	}
-	cr_assert_eq(file_read_now(file, iov, 2, UINT64_MAX), 0);
-	file->io_align = 512; /* as a direct one, which would wait */
-	cr_assert_eq(file_read_now(file, iov, 2, 0), 0);
-	cr_assert(file->now.no_reads);
-	file_close(file);
-}
-
-Test(file, writing_at_the_edges)
-{
-	const char *path = scratch_file("disk", "0123456789", 10);
-	struct file *file = must_open(OPEN(.name = path, .write = true));
-	char buf[16];
-
-	cr_assert_eq(file_write(file, "ab", 2, 9), 0);
-	cr_assert_eq(file->len, 11);
-	cr_assert_eq(file_write(file, "c", 1, 0), 0);
-	cr_assert_eq(file->len, 11);
-	cr_assert_eq(file_write(file, "x", 1, UINT64_MAX), -EFBIG);
-	cr_assert_eq(file_write(file, "x", 1, INT64_MAX), -EFBIG);
-	cr_assert_eq(file_sync(file), 0);
-	cr_assert_eq(file_read(file, buf, 11, 0), 0);
-	cr_assert_eq(memcmp(buf, "c12345678ab", 11), 0);
-	cr_assert_eq(file_truncate(file, 4), 0);
-	cr_assert_eq(file->len, 4);
-	cr_assert_eq(file_truncate(file, UINT64_MAX), -EFBIG);
-	cr_assert_eq(file_read(file, buf, 5, 0), -EUCLEAN);
-	file_close(file);
-
-	file = must_open(OPEN(.name = path));
-	cr_assert_eq(file_write(file, "x", 1, 0), -EBADF);
-	cr_assert_eq(file_truncate(file, 0), -EBADF);
-	cr_assert_eq(file->len, 4);
-	file_close(file);
-	file_close(NULL);
-}
-
-Test(file, create_makes_a_new_file_or_none)
-{
-	struct file_opener *opener = file_opener_posix();
-	const char *path = scratch("new");
-	struct file *file;
-
-	cr_assert_eq(opener->create(opener, path, &file, &err), 0, "%s", err.message);
-	cr_assert(file->writable);
-	cr_assert_eq(file->len, 0);
-	cr_assert_str_eq(file->real_name, path);
-	cr_assert_eq(file_write(file, "kept", 4, 0), 0);
-	file_close(file);
-	cr_assert_eq(opener->create(opener, path, &file, &err), -EEXIST);
-	cr_assert(strstr(err.message, path));
-	cr_assert_eq(symlink("elsewhere", scratch("link")), 0);
-	cr_assert_eq(opener->create(opener, scratch("link"), &file, &err), -EEXIST);
-	cr_assert_eq(opener->create(opener, scratch("no/dir"), &file, &err), -ENOENT);
-	cr_assert(strstr(err.message, "directory"));
-
-	struct stat st;
-	cr_assert_eq(stat(path, &st), 0);
-	cr_assert_eq(st.st_size, 4);
-	cr_assert_eq(opener->remove(opener, path), 0);
-	cr_assert_eq(opener->remove(opener, path), -ENOENT);
-	cr_assert_neq(stat(path, &st), 0);
 }

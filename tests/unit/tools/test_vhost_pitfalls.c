@@ -3,33 +3,19 @@
  * What went wrong in other backends, by public reports; each test has the number
  * that its fault has in them. What needs a process is in tests/bb/live/test_serve.py.
  */
-#include <fcntl.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <criterion/criterion.h>
 
 #include "tests/unit/tools/vhost_rig.h"
+#include "tests/unit/tools/vhost_start.h"
 #include "tools/vhost/guard.h"
-
-#define BASIC (VHOST_BIT(VIRTIO_VERSION_1) | VHOST_BIT(VIRTIO_BLK_FLUSH))
-#define NEW   (BASIC | VHOST_BIT(VHOST_PROTOCOL_FEATURES))
-
-static void start(struct rig *rig, uint64_t features)
-{
-	rig_open(rig);
-	cr_assert(rig_protocol(rig, VHOST_PROTOCOL_OFFERED));
-	cr_assert(rig_features(rig, features));
-	cr_assert(rig_table(rig));
-	cr_assert(rig_ring(rig));
-}
 
 Test(vhost_pitfalls, p01_a_kick_before_enable_is_not_lost)
 {
 	struct rig rig;
 
-	start(&rig, NEW);
+	vhost_start(&rig, NEW);
 	rig_offer(&rig, 3);
 	cr_assert(rig_kick(&rig));
 	cr_assert_eq(rig_take(&rig), -1, "a ring that is not enabled gives nothing");
@@ -42,7 +28,7 @@ Test(vhost_pitfalls, p02_features_neither_stop_nor_disable_rings)
 {
 	struct rig rig;
 
-	start(&rig, NEW);
+	vhost_start(&rig, NEW);
 	cr_assert(rig_kick(&rig) && rig_enable(&rig, true));
 	rig_offer(&rig, 1);
 	cr_assert_eq(rig_take(&rig), 1);
@@ -59,7 +45,7 @@ Test(vhost_pitfalls, p03_without_protocol_features_rings_start_enabled)
 {
 	struct rig rig;
 
-	start(&rig, BASIC);
+	vhost_start(&rig, BASIC);
 	rig_offer(&rig, 5);
 	cr_assert(rig_kick(&rig));
 	cr_assert_eq(rig_take(&rig), 5);
@@ -71,7 +57,7 @@ Test(vhost_pitfalls, p04_event_idx_comes_from_features_alone)
 	struct rig rig;
 	uint16_t *avail_event;
 
-	start(&rig, NEW);
+	vhost_start(&rig, NEW);
 	avail_event = (uint16_t *)&rig.used->elems[RIG_SIZE];
 	*avail_event = 0x5a5a;
 	cr_assert(rig_kick(&rig) && rig_enable(&rig, true));
@@ -89,7 +75,7 @@ Test(vhost_pitfalls, p05_a_ring_is_disabled_before_its_base_is_asked_for)
 {
 	struct rig rig;
 
-	start(&rig, NEW);
+	vhost_start(&rig, NEW);
 	cr_assert(rig_kick(&rig) && rig_enable(&rig, true));
 	rig_offer(&rig, 1);
 	rig_offer(&rig, 2);
@@ -119,54 +105,38 @@ Test(vhost_pitfalls, p06_a_memory_table_moves_rings_that_are_there)
 	rig_close(&rig);
 }
 
-static bool get_config(struct rig *rig, uint32_t off, uint32_t len)
-{
-	const struct vhost_config_message m = { .off = off, .len = len };
-	uint32_t sent = len < VHOST_MAX_CONFIG ? len : VHOST_MAX_CONFIG;
-
-	return rig_say(rig, VHOST_GET_CONFIG, 0, &m, VHOST_CONFIG_HEAD + sent, NULL, 0);
-}
-
 Test(vhost_pitfalls, p07_any_part_of_the_configuration_may_be_asked_for)
 {
 	struct rig rig;
 
-	start(&rig, NEW);
+	vhost_start(&rig, NEW);
 	for (uint32_t len = 0; len <= VHOST_MAX_CONFIG; len++) {
-		cr_assert(get_config(&rig, 0, len));
+		cr_assert(vhost_get_config(&rig, 0, len));
 		cr_assert_eq(rig.answer.header.len, VHOST_CONFIG_HEAD + len);
 		for (uint32_t i = 60; i < len; i++)
 			cr_assert_eq(rig.answer.payload.config.bytes[i], 0);
 	}
-	cr_assert(get_config(&rig, 255, 1));
+	cr_assert(vhost_get_config(&rig, 255, 1));
 	cr_assert_eq(rig.answer.header.len, VHOST_CONFIG_HEAD + 1);
-	cr_assert(get_config(&rig, 255, 2), "refused, and the connection goes on");
+	cr_assert(vhost_get_config(&rig, 255, 2), "refused, and the connection goes on");
 	cr_assert_eq(rig.answer.header.len, 0);
 	rig_close(&rig);
-}
-
-static bool set_config(struct rig *rig, uint32_t off, uint32_t len, uint8_t value)
-{
-	struct vhost_config_message m = { .off = off, .len = len };
-
-	memset(m.bytes, value, sizeof(m.bytes));
-	return rig_say(rig, VHOST_SET_CONFIG, 0, &m, VHOST_CONFIG_HEAD + len, NULL, 0);
 }
 
 Test(vhost_pitfalls, p07_a_part_of_the_configuration_may_be_set)
 {
 	struct rig rig;
 
-	start(&rig, NEW);
+	vhost_start(&rig, NEW);
 	cr_assert(rig.session.write_back);
-	cr_assert(set_config(&rig, 32, 1, 0));
+	cr_assert(vhost_set_config(&rig, 32, 1, 0));
 	cr_assert(!rig.session.write_back);
-	cr_assert(set_config(&rig, 30, 8, 1));
+	cr_assert(vhost_set_config(&rig, 30, 8, 1));
 	cr_assert(rig.session.write_back);
-	cr_assert(set_config(&rig, 0, 32, 0), "what can't be written is left alone");
-	cr_assert(set_config(&rig, 33, 27, 0));
+	cr_assert(vhost_set_config(&rig, 0, 32, 0), "what can't be written is left alone");
+	cr_assert(vhost_set_config(&rig, 33, 27, 0));
 	cr_assert(rig.session.write_back);
-	cr_assert(set_config(&rig, 0, 60, 0));
+	cr_assert(vhost_set_config(&rig, 0, 60, 0));
 	cr_assert(!rig.session.write_back);
 	rig_close(&rig);
 }
@@ -181,16 +151,6 @@ Test(vhost_pitfalls, p08_bits_that_were_not_offered_are_not_taken)
 	cr_assert_eq(rig.session.protocol_features & VHOST_BIT(20), 0);
 	cr_assert(!rig_features(&rig, NEW | VHOST_BIT(34)), "PACKED was not offered");
 	rig_close(&rig);
-}
-
-static void start_inflight(struct rig *rig)
-{
-	cr_assert(rig_protocol(rig, VHOST_PROTOCOL_OFFERED));
-	cr_assert(rig_features(rig, BASIC));
-	cr_assert(rig_table(rig));
-	cr_assert(rig_inflight(rig));
-	cr_assert(rig_ring(rig));
-	cr_assert(rig_kick(rig));
 }
 
 static int take_again(struct rig *rig)
@@ -209,12 +169,12 @@ Test(vhost_pitfalls, p09_a_fresh_region_does_not_end_descriptor_0)
 
 	rig_open(&rig);
 	rig.used->idx = rig.avail->idx = 100;
-	start_inflight(&rig);
+	vhost_start_inflight(&rig);
 	rig_queue(&rig)->ring.last_avail = 100;
 	rig_offer(&rig, 0);
 	cr_assert_eq(rig_take(&rig), 0);
 	rig_die(&rig);
-	start_inflight(&rig);
+	vhost_start_inflight(&rig);
 	cr_assert_eq(take_again(&rig), 0, "it was in flight, and is to be done");
 	cr_assert_eq(take_again(&rig), -1);
 	cr_assert_eq(rig_queue(&rig)->ring.last_avail, 101);
@@ -227,7 +187,7 @@ Test(vhost_pitfalls, p09_what_was_in_flight_is_done_again_by_age)
 	struct rig rig;
 
 	rig_open(&rig);
-	start_inflight(&rig);
+	vhost_start_inflight(&rig);
 	for (unsigned i = 0; i < 4; i++) {
 		rig_offer(&rig, heads[i]);
 		cr_assert_eq(rig_take(&rig), heads[i]);
@@ -235,7 +195,7 @@ Test(vhost_pitfalls, p09_what_was_in_flight_is_done_again_by_age)
 	vhost_queue_end(rig_queue(&rig), 1, 1);
 	vhost_queue_publish(&rig.session, rig_queue(&rig));
 	rig_die(&rig);
-	start_inflight(&rig);
+	vhost_start_inflight(&rig);
 	cr_assert_eq(take_again(&rig), 6);
 	cr_assert_eq(take_again(&rig), 4);
 	cr_assert_eq(take_again(&rig), 0);
@@ -253,7 +213,7 @@ Test(vhost_pitfalls, p09_what_was_in_flight_is_known_at_the_stop_of_a_ring_that_
 	struct rig rig;
 
 	rig_open(&rig);
-	start_inflight(&rig);
+	vhost_start_inflight(&rig);
 	rig_offer(&rig, 6);
 	rig_offer(&rig, 1);
 	cr_assert_eq(rig_take(&rig), 6);
@@ -261,14 +221,14 @@ Test(vhost_pitfalls, p09_what_was_in_flight_is_known_at_the_stop_of_a_ring_that_
 	vhost_queue_end(rig_queue(&rig), 1, 1);
 	vhost_queue_publish(&rig.session, rig_queue(&rig));
 	rig_die(&rig);
-	start_inflight(&rig);
+	vhost_start_inflight(&rig);
 	cr_assert(rig_enable(&rig, false));
 	cr_assert_eq(vhost_session_stops(&rig.session, &stop), rig_queue(&rig));
 	cr_assert(vhost_queue_owes(rig_queue(&rig)), "6 is owed");
 	cr_assert_eq(take_again(&rig), 6);
 	cr_assert_not(vhost_queue_owes(rig_queue(&rig)));
 	rig_die(&rig);
-	start_inflight(&rig);
+	vhost_start_inflight(&rig);
 	cr_assert(rig_enable(&rig, false));
 	cr_assert(rig_say_state(&rig, VHOST_GET_VRING_BASE, 0, 0));
 	cr_assert_eq(rig.answer.payload.state.num, 2, "the ring goes on behind both");
@@ -281,7 +241,7 @@ Test(vhost_pitfalls, p10_a_stopped_ring_is_left_alone)
 	struct rig rig;
 	uint64_t count;
 
-	start(&rig, NEW);
+	vhost_start(&rig, NEW);
 	cr_assert(rig_kick(&rig) && rig_enable(&rig, true));
 	rig_offer(&rig, 1);
 	cr_assert_eq(rig_take(&rig), 1);
@@ -318,7 +278,7 @@ Test(vhost_pitfalls, p11_a_file_that_becomes_shorter_does_not_kill_us)
 	struct rig rig;
 
 	cr_assert_eq(guard_install(), 0);
-	start(&rig, BASIC);
+	vhost_start(&rig, BASIC);
 	cr_assert(rig_kick(&rig));
 	rig_offer(&rig, 1);
 	cr_assert_eq(rig_take(&rig), 1);
@@ -347,161 +307,11 @@ Test(vhost_pitfalls, p14_the_cache_outlives_the_process)
 	struct rig rig;
 
 	rig_open(&rig);
-	start_inflight(&rig);
-	cr_assert(set_config(&rig, 32, 1, 0));
+	vhost_start_inflight(&rig);
+	cr_assert(vhost_set_config(&rig, 32, 1, 0));
 	rig_die(&rig);
 	cr_assert(rig.session.write_back);
-	start_inflight(&rig);
+	vhost_start_inflight(&rig);
 	cr_assert(!rig.session.write_back);
 	rig_close(&rig);
-}
-
-/* ---- what is no report's, but might have been ---- */
-
-Test(vhost_session, a_refusal_is_told_where_the_frontend_waits)
-{
-	const struct vhost_ring_state state = { 0, 3 };
-	struct rig rig;
-
-	rig_open(&rig);
-	cr_assert(rig_protocol(&rig, VHOST_BIT(VHOST_PROTOCOL_REPLY_ACK)));
-	cr_assert(rig_say(&rig, VHOST_SET_VRING_NUM, VHOST_NEED_REPLY, &state, sizeof(state), NULL,
-			  0));
-	cr_assert_eq(rig.answer.header.len, 8);
-	cr_assert_neq(rig.answer.payload.u64, 0, "three is no power of two");
-	cr_assert(!rig_say(&rig, VHOST_SET_VRING_NUM, 0, &state, sizeof(state), NULL, 0));
-	rig_close(&rig);
-}
-
-Test(vhost_session, messages_that_make_no_sense_end_the_connection)
-{
-	struct rig rig;
-	uint64_t word = 0;
-
-	rig_open(&rig);
-	cr_assert(!rig_say(&rig, VHOST_SET_FEATURES, 0, &word, 4, NULL, 0), "too short");
-	cr_assert(!rig_say(&rig, VHOST_SET_FEATURES, 2, &word, 8, NULL, 0), "version 3");
-	cr_assert(!rig_say(&rig, VHOST_SET_FEATURES, VHOST_REPLY, &word, 8, NULL, 0));
-	cr_assert(!rig_say(&rig, 0, 0, NULL, 0, NULL, 0));
-	cr_assert(!rig_say(&rig, 22, 0, &word, 8, NULL, 0));
-	cr_assert(!rig_say(&rig, UINT32_MAX, 0, NULL, 0, NULL, 0));
-	cr_assert(!get_config(&rig, 0, 60), "its feature was not acknowledged");
-	cr_assert(!rig_say_state(&rig, VHOST_SET_VRING_NUM, 2, 8), "there are two queues");
-	cr_assert(!rig_say_u64(&rig, VHOST_SET_VRING_KICK, 0), "without a descriptor");
-	cr_assert(!rig_say(&rig, VHOST_GET_FEATURES, 0, NULL, 0, &rig.memory_fd, 1));
-	rig_close(&rig);
-}
-
-Test(vhost_session, slots_and_the_table_are_the_same_memory)
-{
-	const struct vhost_single_region m = { 0, { RIG_GUEST, RIG_MEMORY, RIG_USER, 0 } };
-	struct rig rig;
-
-	rig_open(&rig);
-	cr_assert(rig_protocol(&rig, VHOST_PROTOCOL_OFFERED));
-	cr_assert(rig_features(&rig, BASIC));
-	cr_assert(rig_say(&rig, VHOST_GET_MAX_MEM_SLOTS, 0, NULL, 0, NULL, 0));
-	cr_assert_eq(rig.answer.payload.u64, 32);
-	cr_assert(rig_ring(&rig) && rig_kick(&rig));
-	cr_assert(rig_say(&rig, VHOST_ADD_MEM_REG, 0, &m, sizeof(m), &rig.memory_fd, 1));
-	rig_offer(&rig, 2);
-	cr_assert_eq(rig_take(&rig), 2);
-	cr_assert(rig_say(&rig, VHOST_REM_MEM_REG, 0, &m, sizeof(m), &rig.memory_fd, 1));
-	rig_offer(&rig, 3);
-	cr_assert_eq(rig_take(&rig), -1, "its ring has gone");
-	cr_assert(!rig_say(&rig, VHOST_REM_MEM_REG, 0, &m, sizeof(m), NULL, 0));
-	rig_close(&rig);
-}
-
-Test(vhost_session, a_reset_device_begins_anew)
-{
-	struct rig rig;
-
-	start(&rig, NEW);
-	cr_assert(rig_kick(&rig) && rig_enable(&rig, true));
-	rig_offer(&rig, 1);
-	cr_assert_eq(rig_take(&rig), 1);
-	cr_assert(rig_say(&rig, VHOST_RESET_DEVICE, 0, NULL, 0, NULL, 0));
-	cr_assert_eq(rig.session.features, 0);
-	rig_offer(&rig, 2);
-	cr_assert_eq(rig_take(&rig), -1);
-	cr_assert(rig_features(&rig, NEW) && rig_ring(&rig) && rig_kick(&rig) &&
-		  rig_enable(&rig, true));
-	cr_assert_eq(rig_take(&rig), 1, "from the base that was set");
-	rig_close(&rig);
-}
-
-Test(vhost_session, changed_pages_are_logged)
-{
-	const struct vhost_log_message m = { .len = 64 };
-	struct rig rig;
-	uint8_t log[64];
-	int fd = memfd_create("log", MFD_CLOEXEC);
-
-	rig_open(&rig);
-	cr_assert_eq(ftruncate(fd, 64), 0);
-	cr_assert(rig_protocol(&rig, VHOST_PROTOCOL_OFFERED));
-	cr_assert(rig_features(&rig, NEW));
-	cr_assert(rig_say(&rig, VHOST_SET_LOG_BASE, 0, &m, sizeof(m), &fd, 1));
-	vhost_log_write(&rig.session, 4096 * 9, 1);
-	cr_assert_eq(pread(fd, log, 64, 0), 64);
-	cr_assert_eq(log[1], 0, "LOG_ALL was not acknowledged");
-	cr_assert(rig_features(&rig, NEW | VHOST_BIT(VHOST_LOG_ALL)));
-	vhost_log_write(&rig.session, 4096 * 9 + 4095, 2);
-	vhost_log_write(&rig.session, 4096 * 511, UINT64_C(1) << 40);
-	vhost_log_write(&rig.session, UINT64_MAX, 4);
-	cr_assert_eq(pread(fd, log, 64, 0), 64);
-	cr_assert_eq(log[1], 6, "two pages");
-	cr_assert_eq(log[63], 0x80, "up to its end, and no further");
-	close(fd);
-	rig_close(&rig);
-}
-
-/* ---- when an image may go to another process ---- */
-
-static bool get_base(struct rig *rig, uint32_t index)
-{
-	return rig_say_state(rig, VHOST_GET_VRING_BASE, index, 0);
-}
-
-Test(vhost_stop, the_last_ring_that_is_stopped_says_so)
-{
-	struct rig rig;
-
-	start(&rig, NEW);
-	cr_assert(get_base(&rig, 0));
-	cr_assert_eq(rig.n_stops, 0, "it was never started");
-	cr_assert(rig_kick(&rig));
-	cr_assert(rig_say_fd(&rig, VHOST_SET_VRING_KICK, 1, rig.call_fd));
-	cr_assert(rig_enable(&rig, true));
-	cr_assert(rig_enable(&rig, false));
-	cr_assert_eq(rig.n_stops, 0, "a ring that is disabled may be enabled again");
-	cr_assert(get_base(&rig, 0));
-	cr_assert_eq(rig.n_stops, 0, "another runs");
-	cr_assert(get_base(&rig, 0));
-	cr_assert_eq(rig.n_stops, 0);
-	cr_assert(get_base(&rig, 1));
-	cr_assert_eq(rig.n_stops, 1);
-	cr_assert(get_base(&rig, 1));
-	cr_assert_eq(rig.n_stops, 1, "it is stopped already");
-	cr_assert(rig_kick(&rig));
-	cr_assert(get_base(&rig, 0));
-	cr_assert_eq(rig.n_stops, 2);
-	rig_close(&rig);
-	cr_assert_eq(rig.n_stops, 2);
-}
-
-Test(vhost_stop, a_reset_stops_all_and_an_end_does_not)
-{
-	struct rig rig;
-
-	start(&rig, NEW);
-	cr_assert(rig_say(&rig, VHOST_RESET_DEVICE, 0, NULL, 0, NULL, 0));
-	cr_assert_eq(rig.n_stops, 0, "no ring was started");
-	cr_assert(rig_kick(&rig));
-	cr_assert(rig_say(&rig, VHOST_RESET_DEVICE, 0, NULL, 0, NULL, 0));
-	cr_assert_eq(rig.n_stops, 1);
-	cr_assert(rig_kick(&rig));
-	rig_close(&rig); /* as where a frontend was killed */
-	cr_assert_eq(rig.n_stops, 1, "its requests will be done again");
 }

@@ -8,7 +8,6 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 
 #include "formats/core/layer.h"
 #include "formats/core/layer_header.h"
@@ -19,167 +18,9 @@
 #include "tests/support/files/cut_log.h"
 #include "tests/support/files/mem_file.h"
 #include "tests/support/images/build_image.h"
+#include "tests/unit/formats/qcow2/mark_states.h"
 
 #define SECTOR 512u
-
-/* What all states must agree on. */
-struct expected {
-	const char *backing_name; /* NULL: none */
-	enum image_format backing_format;
-	uint8_t exts[4096]; /* types, lengths and data, without the mark */
-	size_t exts_len;
-	bool may_be_marked, may_be_plain;
-	uint64_t n_marked, n_plain;
-};
-
-/* Independent of formats/: the extensions but the mark, one behind the other. */
-static size_t other_exts(const uint8_t *image, size_t cluster_len, uint8_t *out)
-{
-	uint64_t name_off = be64(image + 8);
-	size_t at = be32(image + 4) == 2 ? 72 : be32(image + 100), end = cluster_len, n = 0;
-
-	if (name_off && name_off < end)
-		end = name_off;
-	while (at + 8 <= end && be32(image + at)) {
-		size_t len = 8 + (size_t)be32(image + at + 4);
-
-		if (be32(image + at) != 0x62706d78) {
-			memcpy(out + n, image + at, len);
-			n += len;
-		}
-		at += round_up(len, 8);
-	}
-	return n;
-}
-
-static bool state_ok(struct file *state, void *opaque)
-{
-	struct mem_inode *inode = mem_file_inode(state);
-	struct expected *expected = opaque;
-	static uint8_t exts[4096];
-	struct layer *layer;
-	struct err err = { 0 };
-	bool ok;
-
-	if (qcow2_open(state, NULL, &layer, &err)) {
-		cr_log_error("a cut left an image that does not open: %s", err.message);
-		return false;
-	}
-	ok = layer->backing.format == expected->backing_format &&
-	     !!layer->backing.name == !!expected->backing_name &&
-	     (!layer->backing.name || !strcmp(layer->backing.name, expected->backing_name)) &&
-	     (layer->is_mixed ? expected->may_be_marked : expected->may_be_plain) &&
-	     other_exts(inode->bytes, layer->cluster_len, exts) == expected->exts_len &&
-	     !memcmp(exts, expected->exts, expected->exts_len);
-	expected->n_marked += layer->is_mixed;
-	expected->n_plain += !layer->is_mixed;
-	layer_close(layer);
-	return ok;
-}
-
-/* Sets or clears the mark; judges every cut. 0 or what it was refused with, nothing changed. */
-static int change(struct file *file, bool mixed, struct expected *expected, const char *what)
-{
-	struct mem_inode *inode = mem_file_inode(file);
-	uint64_t n_states = 0;
-	struct layer *layer;
-	struct err err = { 0 };
-	struct cut_log log;
-	int rc;
-
-	cr_assert_eq(qcow2_open(file, NULL, &layer, &err), 0, "%s: %s", what, err.message);
-	expected->may_be_marked = layer->is_mixed || mixed;
-	expected->may_be_plain = !layer->is_mixed || !mixed;
-	expected->n_marked = expected->n_plain = 0;
-	cut_log_start(&log, file, UINT64_MAX);
-	rc = layer_mark_mixed(layer, mixed, &err);
-	cut_log_stop(&log);
-	cr_assert_eq(layer->is_mixed, rc ? !mixed : mixed, "%s", what);
-	if (rc) {
-		cr_assert_eq(log.n_units, 0, "%s: it wrote before it refused", what);
-		cr_assert(strstr(err.message, "no room"), "%s: %s", what, err.message);
-	}
-	cr_assert_eq(cut_log_judge(&log, 1, state_ok, expected, &n_states), 0, "%s", what);
-	cr_assert(rc || n_states > 1, "%s", what);
-	cr_assert(rc || (mixed ? expected->n_marked : expected->n_plain) > 0, "%s", what);
-	cut_log_free(&log);
-	layer_close(layer);
-	expected->may_be_marked = rc ? !mixed : mixed;
-	expected->may_be_plain = !expected->may_be_marked;
-	cr_assert(state_ok(file, expected), "%s: after it, %d", what, rc);
-	cr_assert_eq(be32(inode->bytes), 0x514649fb);
-	return rc;
-}
-
-/* How the extensions end. */
-enum tail {
-	TAIL_MARKER,
-	TAIL_NAME,       /* the backing file's name begins in place of the marker */
-	TAIL_NO_PADDING, /* and in place of the last one's padding */
-};
-
-static bool take_marker_away(uint8_t *image, size_t len, enum tail tail)
-{
-	uint64_t name_off = be64(image + 8);
-	uint32_t name_len = be32(image + 16);
-	size_t at = be32(image + 4) == 2 ? 72 : be32(image + 100), padding = 0;
-
-	for (; be32(image + at); at += 8 + round_up(be32(image + at + 4), 8))
-		padding = -be32(image + at + 4) % 8;
-	if (tail == TAIL_NO_PADDING)
-		at -= padding;
-	if (!name_len || at + name_len > len)
-		return false;
-	memmove(image + at, image + name_off, name_len);
-	put_be64(image + 8, at);
-	return true;
-}
-
-static void expect_of(struct expected *expected, const struct build_how *how, const uint8_t *image)
-{
-	*expected = (struct expected){ .backing_name = how->backing_name,
-				       .backing_format =
-					       how->backing_format ? IMAGE_RAW : IMAGE_UNKNOWN };
-	expected->exts_len = other_exts(image, (size_t)1 << how->cluster_bits, expected->exts);
-}
-
-static struct file *file_of(const struct build_image *image)
-{
-	struct file *file = mem_file_new("img", image->len);
-
-	memcpy(mem_file_inode(file)->bytes, image->bytes, image->len);
-	return file;
-}
-
-/* Set, clear, set again. How the first went. */
-static int there_and_back(const struct build_how *how, enum tail tail)
-{
-	struct build_image image = build_image(how);
-	struct expected expected;
-	struct file *file;
-	char what[128];
-	int rc = 0;
-
-	snprintf(what, sizeof(what),
-		 "version %u, clusters of %u bits, %u bytes of names, name of %zu%s", how->version,
-		 how->cluster_bits, how->n_exts ? how->exts[0].len : 0,
-		 how->backing_name ? strlen(how->backing_name) : 0,
-		 tail == TAIL_MARKER ? "" : ", no end marker");
-	if (tail == TAIL_MARKER ||
-	    take_marker_away(image.bytes, (size_t)1 << how->cluster_bits, tail)) {
-		file = file_of(&image);
-		expect_of(&expected, how, image.bytes);
-		rc = change(file, true, &expected, what);
-		cr_assert(!rc || rc == -ENOSPC, "%s: %d", what, rc);
-		if (!rc) {
-			cr_assert_eq(change(file, false, &expected, what), 0);
-			cr_assert_eq(change(file, true, &expected, what), 0);
-		}
-		file_close(file);
-	}
-	build_image_free(&image);
-	return rc;
-}
 
 static char long_name[1024];
 
@@ -218,7 +59,7 @@ static void all_names(struct build_how *how, uint64_t *n, uint64_t *n_refused)
 			if (used(how) > (size_t)1 << how->cluster_bits ||
 			    (tail != TAIL_MARKER && !name_lens[i]))
 				continue;
-			rc = there_and_back(how, tail);
+			rc = mark_there_and_back(how, tail);
 			++*n;
 			*n_refused += rc != 0;
 			cr_assert(!rc || !has_room(how, tail), "refused with %u bytes of names",
@@ -338,7 +179,7 @@ Test(qcow2_mark, a_link_led_elsewhere_or_dropped_keeps_it)
 
 		how.version = version;
 		image = build_image(&how);
-		file = file_of(&image);
+		file = mark_file_of(&image);
 		mark(file, true);
 		assert_image(file, "base.raw", IMAGE_RAW, true);
 		change_link(file, "another/base.qcow2", IMAGE_QCOW2);
@@ -361,8 +202,8 @@ static void lead_elsewhere(const struct build_how *how, enum tail tail)
 	struct build_image image = build_image(how);
 	struct file *file;
 
-	cr_assert(take_marker_away(image.bytes, 4096, tail));
-	file = file_of(&image);
+	cr_assert(mark_take_marker_away(image.bytes, 4096, tail));
+	file = mark_file_of(&image);
 	assert_image(file, how->backing_name, IMAGE_RAW, false);
 	change_link(file, "b.qcow2", IMAGE_QCOW2);
 	assert_image(file, "b.qcow2", IMAGE_QCOW2, false);
@@ -400,7 +241,7 @@ Test(qcow2_mark, a_failing_write_or_barrier_is_told)
 	struct build_image image = build_image(&how);
 
 	for (unsigned at = 1; at <= 3; at++) {
-		struct file *file = file_of(&image);
+		struct file *file = mark_file_of(&image);
 		struct layer *layer;
 		struct err err = { 0 };
 		struct cut_log log;
@@ -425,7 +266,7 @@ Test(qcow2_mark, a_wrong_length_is_refused_and_unknown_flags_are_kept)
 	struct build_ext ext = { QCOW2_EXT_MIXED, data, 8 };
 	struct build_how how = { .guest_len = 1 << 20, .exts = &ext, .n_exts = 1 };
 	struct build_image image = build_image(&how);
-	struct file *file = file_of(&image);
+	struct file *file = mark_file_of(&image);
 	struct layer *layer;
 	struct err err = { 0 };
 
@@ -440,7 +281,7 @@ Test(qcow2_mark, a_wrong_length_is_refused_and_unknown_flags_are_kept)
 
 	ext.len = 12;
 	image = build_image(&how);
-	file = file_of(&image);
+	file = mark_file_of(&image);
 	cr_assert_eq(qcow2_open(file, NULL, &layer, &err), -EUCLEAN);
 	cr_assert(strstr(err.message, "12 bytes, not 8"), "%s", err.message);
 	file_close(file);

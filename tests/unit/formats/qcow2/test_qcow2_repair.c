@@ -23,183 +23,7 @@
 #include "tests/support/files/cut_log.h"
 #include "tests/support/files/mem_file.h"
 #include "tests/support/images/build_image.h"
-
-#define COPIED  (UINT64_C(1) << 63)
-#define N_GUEST 80u
-
-enum outcome {
-	LEAKS, /* --repair=leaks is enough */
-	ALL,   /* only --repair=all mends it */
-	NEVER, /* left as it is */
-};
-
-struct scene {
-	struct build_cluster clusters[10];
-	struct build_how how;
-	struct build_image image;
-	unsigned order;
-	uint64_t data_idx; /* host cluster of a plain data cluster, guest 2 */
-};
-
-static void make_scene(struct scene *s, unsigned cluster_bits, unsigned refcount_bits)
-{
-	static const enum build_kind kinds[] = { BUILD_DATA,       BUILD_ZERO_PLAIN,
-						 BUILD_DATA,       BUILD_COMPRESSED,
-						 BUILD_COMPRESSED, BUILD_ZERO_ALLOC,
-						 BUILD_DATA,       BUILD_DATA };
-
-	*s = (struct scene){ .order = (unsigned)__builtin_ctz(refcount_bits) };
-	for (uint32_t i = 0; i < ARRAY_LEN(kinds); i++) {
-		/* Compressed clusters share host clusters: one bit counts to 1 only. */
-		enum build_kind kind =
-			refcount_bits == 1 && kinds[i] == BUILD_COMPRESSED ? BUILD_DATA : kinds[i];
-
-		s->clusters[i] = (struct build_cluster){ i < 6 ? i : 60 + i, kind, 100 + i };
-	}
-	s->how = (struct build_how){ .cluster_bits = cluster_bits,
-				     .refcount_bits = refcount_bits,
-				     .guest_len = (UINT64_C(1) << cluster_bits) * N_GUEST,
-				     .clusters = s->clusters,
-				     .n_clusters = ARRAY_LEN(kinds),
-				     .shuffle_seed = 1 + cluster_bits * refcount_bits };
-	s->image = build_image(&s->how);
-	s->data_idx = (build_get64(&s->image, build_l2_entry_off(&s->image, 2)) & QCOW2_OFF_MASK) >>
-		      cluster_bits;
-}
-
-static void set_refcount(struct scene *s, uint64_t idx, uint64_t value)
-{
-	qcow2_refcount_put(s->image.bytes + s->image.refblock_off, idx, s->order, value);
-}
-
-static void flip_copied(struct scene *s, uint64_t host_off)
-{
-	build_put64(&s->image, host_off, build_get64(&s->image, host_off) ^ COPIED);
-}
-
-static void append_clusters(struct scene *s, size_t n)
-{
-	size_t more = n << s->image.cluster_bits;
-
-	s->image.bytes = realloc(s->image.bytes, s->image.len + more);
-	cr_assert(s->image.bytes);
-	memset(s->image.bytes + s->image.len, 0xee, more);
-	s->image.len += more;
-}
-
-/* ---- faults ---- */
-
-static void leak_at_the_end(struct scene *s)
-{
-	uint64_t idx = s->image.len >> s->image.cluster_bits;
-
-	append_clusters(s, 3);
-	set_refcount(s, idx, 1);
-	set_refcount(s, idx + 2, 1);
-}
-
-/* As after a crash: the guest's cluster was copied elsewhere, the old one is still counted. */
-static void leak_inside(struct scene *s)
-{
-	uint64_t at = build_l2_entry_off(&s->image, 0);
-
-	build_put64(&s->image, at, 0);
-	s->clusters[0].kind = BUILD_UNALLOCATED;
-	leak_at_the_end(s);
-}
-
-static void counted_twice(struct scene *s)
-{
-	set_refcount(s, s->data_idx, 2);
-	flip_copied(s, build_l2_entry_off(&s->image, 2));
-}
-
-static void counted_twice_and_copied(struct scene *s)
-{
-	set_refcount(s, s->data_idx, 2);
-}
-
-static void stale_flags(struct scene *s)
-{
-	flip_copied(s, build_l2_entry_off(&s->image, 2));
-	flip_copied(s, s->image.l1_off);
-}
-
-static void not_counted(struct scene *s)
-{
-	set_refcount(s, s->data_idx, 0);
-	leak_at_the_end(s);
-}
-
-static void nothing_counted(struct scene *s)
-{
-	for (uint64_t i = 1; i < s->image.len >> s->image.cluster_bits; i++)
-		set_refcount(s, i, 0);
-	put_be64(s->image.bytes + QCOW2_H_INCOMPAT, QCOW2_INCOMPAT_DIRTY);
-}
-
-static void only_dirty(struct scene *s)
-{
-	put_be64(s->image.bytes + QCOW2_H_INCOMPAT, QCOW2_INCOMPAT_DIRTY);
-}
-
-static void block_missing(struct scene *s)
-{
-	build_put64(&s->image, s->image.reftable_off, 0);
-	put_be64(s->image.bytes + QCOW2_H_INCOMPAT, QCOW2_INCOMPAT_CORRUPT);
-}
-
-static void block_is_the_l1_table(struct scene *s)
-{
-	build_put64(&s->image, s->image.reftable_off, s->image.l1_off);
-}
-
-static void block_outside(struct scene *s)
-{
-	build_put64(&s->image, s->image.reftable_off, UINT64_C(1) << 50);
-}
-
-static void data_named_twice(struct scene *s)
-{
-	uint64_t entry = build_get64(&s->image, build_l2_entry_off(&s->image, 2));
-
-	build_put64(&s->image, build_l2_entry_off(&s->image, 7), entry);
-	s->clusters[8] = s->clusters[2];
-	s->clusters[8].guest_idx = 7;
-	s->how.n_clusters = 9;
-}
-
-static void data_outside(struct scene *s)
-{
-	build_put64(&s->image, build_l2_entry_off(&s->image, 2), COPIED | UINT64_C(1) << 50);
-}
-
-static void data_is_the_l1_table(struct scene *s)
-{
-	build_put64(&s->image, build_l2_entry_off(&s->image, 2), COPIED | s->image.l1_off);
-}
-
-static const struct fault {
-	const char *what;
-	void (*plant)(struct scene *s);
-	enum outcome outcome;
-	unsigned min_bits; /* of refcounts */
-} faults[] = {
-	{ "a leak at the end", leak_at_the_end, LEAKS, 1 },
-	{ "a leak inside", leak_inside, LEAKS, 1 },
-	{ "counted twice", counted_twice, LEAKS, 2 },
-	{ "stale flags", stale_flags, LEAKS, 1 },
-	{ "counted twice, with the flag", counted_twice_and_copied, ALL, 2 },
-	{ "not counted", not_counted, ALL, 1 },
-	{ "nothing counted", nothing_counted, ALL, 1 },
-	{ "only dirty", only_dirty, ALL, 1 },
-	{ "block missing", block_missing, ALL, 1 },
-	{ "block is the L1 table", block_is_the_l1_table, ALL, 1 },
-	{ "block outside the file", block_outside, ALL, 1 },
-	{ "data named twice", data_named_twice, ALL, 2 },
-	{ "data outside the file", data_outside, NEVER, 1 },
-	{ "data is the L1 table", data_is_the_l1_table, NEVER, 1 },
-};
+#include "tests/unit/formats/qcow2/repair_scene.h"
 
 /* ---- judging ---- */
 
@@ -328,16 +152,16 @@ static void repair_all_ways(unsigned cluster_bits, unsigned refcount_bits, uint6
 {
 	static const uint64_t windows[] = { 7, CHECK_WINDOW_CLUSTERS };
 
-	for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
+	for (size_t i = 0; i < N_REPAIR_FAULTS; i++) {
 		struct scene s;
 
-		if (faults[i].min_bits > refcount_bits)
+		if (repair_faults[i].min_bits > refcount_bits)
 			continue;
-		make_scene(&s, cluster_bits, refcount_bits);
-		faults[i].plant(&s);
+		scene_make(&s, cluster_bits, refcount_bits);
+		repair_faults[i].plant(&s);
 		for (size_t w = 0; w < ARRAY_LEN(windows); w++)
 			for (int all = 0; all < 2; all++)
-				repair(&s, &faults[i], all, windows[w], n_states);
+				repair(&s, &repair_faults[i], all, windows[w], n_states);
 		build_image_free(&s.image);
 	}
 }
@@ -368,7 +192,7 @@ static void repair_marked(const struct fault *fault, uint64_t incompat, uint64_t
 	struct scene s;
 	const uint8_t *header;
 
-	make_scene(&s, 12, 16);
+	scene_make(&s, 12, 16);
 	fault->plant(&s);
 	put_be64(s.image.bytes + QCOW2_H_INCOMPAT, incompat);
 	put_be64(s.image.bytes + QCOW2_H_AUTOCLEAR, autoclear);
@@ -390,8 +214,8 @@ static void repair_marked(const struct fault *fault, uint64_t incompat, uint64_t
 /* What is not mended stays marked, and no feature that is not known here outlives a change. */
 Test(qcow2_repair, marks_go_with_what_they_say)
 {
-	for (size_t i = 0; i < ARRAY_LEN(faults); i++)
-		repair_marked(&faults[i], QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT,
+	for (size_t i = 0; i < N_REPAIR_FAULTS; i++)
+		repair_marked(&repair_faults[i], QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT,
 			      UINT64_C(1) << 40);
 }
 
@@ -405,9 +229,9 @@ Test(qcow2_repair, freed_space_is_given_back)
 	struct scene s;
 	uint64_t old_off;
 
-	make_scene(&s, 12, 16);
+	scene_make(&s, 12, 16);
 	old_off = build_get64(&s.image, build_l2_entry_off(&s.image, 0)) & QCOW2_OFF_MASK;
-	leak_inside(&s);
+	scene_leak_inside(&s);
 	file = file_of(&s);
 	cr_assert(open_image(&open, file));
 	cut_log_start(&log, file, UINT64_MAX);
@@ -434,8 +258,8 @@ Test(qcow2_repair, a_failed_barrier_is_told)
 		struct file *file;
 		struct scene s;
 
-		make_scene(&s, 12, 16);
-		nothing_counted(&s);
+		scene_make(&s, 12, 16);
+		scene_nothing_counted(&s);
 		file = file_of(&s);
 		cr_assert(open_image(&open, file));
 		cut_log_start(&log, file, UINT64_MAX);
@@ -455,7 +279,7 @@ Test(qcow2_repair, a_failed_barrier_is_told)
 /* What begin_writing() does with each. */
 Test(qcow2_repair, before_the_first_write)
 {
-	for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
+	for (size_t i = 0; i < N_REPAIR_FAULTS; i++) {
 		struct check_result found = { 0 };
 		struct open_image open;
 		struct file *file;
@@ -463,19 +287,21 @@ Test(qcow2_repair, before_the_first_write)
 		bool mends;
 		int rc;
 
-		make_scene(&s, 12, 16);
-		faults[i].plant(&s);
+		scene_make(&s, 12, 16);
+		repair_faults[i].plant(&s);
 		file = file_of(&s);
 		cr_assert(open_image(&open, file));
-		mends = faults[i].outcome == LEAKS || faults[i].plant == nothing_counted ||
-			faults[i].plant == only_dirty;
+		mends = repair_faults[i].outcome == LEAKS ||
+			repair_faults[i].plant == scene_nothing_counted ||
+			repair_faults[i].plant == scene_only_dirty;
 		rc = layer_begin_writing(open.layer, NULL);
-		cr_assert_eq(rc, mends ? 0 : -EUCLEAN, "%s: %d", faults[i].what, rc);
+		cr_assert_eq(rc, mends ? 0 : -EUCLEAN, "%s: %d", repair_faults[i].what, rc);
 		cr_assert_eq(qcow2_check(open.layer, &found, NULL), 0);
 		if (mends) {
 			cr_assert(is_clean(&found) && content_ok(&s, open.layer));
 			cr_assert_eq(be64(mem_file_inode(file)->bytes + QCOW2_H_INCOMPAT), 0);
-			cr_assert(open.layer->note[0] || faults[i].plant == stale_flags);
+			cr_assert(open.layer->note[0] ||
+				  repair_faults[i].plant == scene_stale_flags);
 		} else {
 			cr_assert(!memcmp(mem_file_inode(file)->bytes, s.image.bytes, s.image.len));
 		}
