@@ -4,9 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -15,13 +13,11 @@
 #include "engine/blockpull.h"
 #include "tools/nbd/broker.h"
 #include "tools/nbd/names/mapping.h"
+#include "tools/nbd/options.h"
 #include "tools/nbd/record.h"
 #include "tools/nbd/remote.h"
 
 #define NS_PER_S 1000000000ull
-/* As the first version has it, and as no version will. */
-#define FIRST_SIZE sizeof(struct bpull_nbd_options)
-#define LAST_SIZE  4096
 
 struct bpull_nbd {
 	pthread_mutex_t lock;
@@ -38,18 +34,6 @@ struct bpull_nbd {
 	struct records records;
 	struct remotes remotes;
 };
-
-__attribute__((format(printf, 3, 4))) static int nbd_say(struct bpull_error *error, int rc,
-							 const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(error->message, sizeof(error->message), format, args);
-	va_end(args);
-	error->code = rc;
-	return rc;
-}
 
 /* *error, emptied, or where there is none *none. */
 static struct bpull_error *nbd_error_begin(struct bpull_error *error, struct bpull_error *none)
@@ -86,29 +70,6 @@ static void nbd_leave(void *opaque)
 }
 
 /* ---- Options --------------------------------------------------------------- */
-
-static int nbd_check_options(const struct bpull_nbd_options *options, struct bpull_error *error)
-{
-	if (options->size < FIRST_SIZE || options->size > LAST_SIZE)
-		return nbd_say(error, -EINVAL, "the options' size is wrong");
-	for (size_t i = FIRST_SIZE; i < options->size; i++)
-		if (((const uint8_t *)options)[i])
-			return nbd_say(error, -EINVAL, "an option is set that this library lacks");
-	if (options->connections > REMOTE_MAX_WIRES)
-		return nbd_say(error, -EINVAL, "%u connections: there can be 1 to %u",
-			       options->connections, REMOTE_MAX_WIRES);
-	if ((options->n_allow && !options->allow) || (options->n_map && !options->map))
-		return nbd_say(error, -EINVAL, "a list is NULL, where a pointer is needed");
-	if (!options->tls_psk_file != !options->tls_user)
-		return nbd_say(error, -EINVAL, "a file of shared keys and a user go together");
-	if (options->tls_psk_file && options->tls_certificates)
-		return nbd_say(error, -EINVAL, "shared keys and certificates exclude each other");
-	if (options->opaque && !options->changed)
-		return nbd_say(error, -EINVAL, "there is nothing to be called with `opaque`");
-	if (options->relative_dir && options->relative_dir[0] != '/')
-		return nbd_say(error, -EINVAL, "the directory for relative names is not absolute");
-	return 0;
-}
 
 static uint64_t nbd_seconds(uint32_t value, uint32_t by_default)
 {
@@ -160,7 +121,7 @@ int bpull_nbd_open(const struct bpull_nbd_options *options, struct bpull_nbd **n
 		return nbd_say(error, -EINVAL, "nbd is NULL, where a pointer is needed");
 	if (!options)
 		options = &defaults;
-	rc = nbd_check_options(options, error);
+	rc = nbd_options_check(options, error);
 	if (rc)
 		return rc;
 	new = calloc(1, sizeof(*new));

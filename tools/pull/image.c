@@ -371,3 +371,17 @@ void pull_image_say_plan(const struct pull_image *image, const struct pull_plan 
 			 size_text(plan->skipped_bytes, skipped),
 			 size_text(plan->present_bytes, present));
 }
+
+void pull_images_add(const struct pull_image *images, unsigned n, struct progress_now *now)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct bpull_job_info info = { .size = sizeof(info) };
+
+		if (images[i].state != PULL_RUNNING)
+			continue;
+		bpull_job_get_info(images[i].disk, &info);
+		progress_add(now, &info);
+		if (!*now->name)
+			now->name = images[i].path;
+	}
+}

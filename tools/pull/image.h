@@ -16,6 +16,7 @@ enum pull_state {
 	PULL_ENDED,
 };
 
+struct progress_now;
 struct pull_image;
 struct pull_plan;
 
@@ -78,6 +79,8 @@ void pull_image_plan(struct pull_image *image, struct bpull_engine *engine,
 		     const struct bpull_disk_options *options, const struct bpull_job_options *job,
 		     struct pull_plan *plan);
 
+/* Adds those of n images that run to the sums. */
+void pull_images_add(const struct pull_image *images, unsigned n, struct progress_now *now);
 /* The image's end on stderr: an error always, a summary unless quiet. */
 void pull_image_say(const struct pull_image *image, bool quiet);
 void pull_image_say_plan(const struct pull_image *image, const struct pull_plan *plan);

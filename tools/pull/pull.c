@@ -56,16 +56,8 @@ static struct progress_now pull_now(const struct pull *pull)
 	struct progress_now now = { .name = "",
 				    .n_active = pull->n_active,
 				    .n_done = pull->n_ended };
-	for (unsigned i = 0; i < pull->next_idx; i++) {
-		const struct pull_image *image = &pull->images[i];
-		struct bpull_job_info info = { .size = sizeof(info) };
-		if (image->state != PULL_RUNNING)
-			continue;
-		bpull_job_get_info(image->disk, &info);
-		progress_add(&now, &info);
-		if (!*now.name)
-			now.name = image->path;
-	}
+
+	pull_images_add(pull->images, pull->next_idx, &now);
 	servers_add(pull->bases, &now);
 	return now;
 }
