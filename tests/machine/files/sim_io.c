@@ -22,23 +22,6 @@ static struct sim *sim_of(const struct io *io)
 	return (struct sim *)(uintptr_t)io;
 }
 
-static struct sim_file *sim_io_data(const struct io_req *req)
-{
-	return req->file ? ((struct sim_handle *)req->file)->data : NULL;
-}
-
-static enum sim_op sim_io_op(const struct io_req *req)
-{
-	switch (req->kind) {
-	case IO_READ: return SIM_READ;
-	case IO_WRITE: return SIM_WRITE;
-	case IO_SYNC: return SIM_SYNC;
-	case IO_WRITEBACK: return SIM_WRITEBACK;
-	case IO_WORK: return SIM_WORK;
-	}
-	abort();
-}
-
 static void sim_flight_push(struct sim_flight **list, size_t *n, size_t *cap,
 			    const struct sim_flight *flight)
 {
@@ -82,68 +65,6 @@ static void sim_io_gather(const struct io_req *req, uint8_t *to)
 	}
 }
 
-/* Most completions come at once, some late, a few very late, and those held back when there is
- * nothing else to wait for. */
-static uint64_t sim_io_due(struct sim *sim, const struct io_req *req)
-{
-	const struct sim_knobs *knobs = &sim->knobs;
-	uint64_t most = knobs->max_delay_ns + 1;
-
-	if (knobs->hold_ops >> sim_io_op(req) & 1 &&
-	    (!knobs->hold_name || sim_file_find(sim, knobs->hold_name) == sim_io_data(req)) &&
-	    sim_chance(sim, knobs->hold_permille))
-		return sim->now_ns + (knobs->hold_ns
-					      ? knobs->hold_ns
-					      : UINT64_C(1000000000) * (1 + sim_below(sim, 8)));
-	switch (sim_below(sim, 10)) {
-	case 0: return sim->now_ns + sim_below(sim, most);
-	case 1:
-	case 2:
-	case 3: return sim->now_ns + sim_below(sim, most) / 10;
-	default: return sim->now_ns;
-	}
-}
-
-static bool sim_io_is_far(const struct sim *sim, const struct io_req *req)
-{
-	return sim->knobs.far_rate && req->kind == IO_READ && !req->file->writable;
-}
-
-/* Latencies pass side by side, bytes behind each other. */
-static uint64_t sim_io_far_due(struct sim *sim, const struct io_req *req)
-{
-	uint64_t begin_ns = MAX(sim->far_free_ns, sim->now_ns);
-
-	sim->far_free_ns = begin_ns + req->len * UINT64_C(1000000000) / sim->knobs.far_rate;
-	sim->far_bytes += req->len;
-	return sim->far_free_ns + sim->knobs.far_latency_ns;
-}
-
-/* Some of what a write-back holds up; the device takes all else at once. */
-static uint64_t sim_io_device_due(struct sim *sim, const struct io_req *req)
-{
-	const struct sim_knobs *knobs = &sim->knobs;
-
-	if (sim->now_ns >= sim->write_back_ns) {
-		sim->busy_ns = MAX(sim->busy_ns, sim->now_ns) +
-			       sim->dirty_len * UINT64_C(1000000000) / knobs->device_rate;
-		sim->write_back_ns = sim->now_ns + knobs->write_back_ns;
-		sim->dirty_len = 0;
-	}
-	if (req->kind == IO_WRITE)
-		sim->dirty_len += req->len;
-	if (req->kind != IO_READ || sim->now_ns >= sim->busy_ns)
-		return sim_io_due(sim, req);
-	return sim->now_ns + sim_below(sim, knobs->stall_ns);
-}
-
-static uint64_t sim_io_when(struct sim *sim, const struct io_req *req)
-{
-	if (sim_io_is_far(sim, req))
-		return sim_io_far_due(sim, req);
-	return sim->knobs.device_rate ? sim_io_device_due(sim, req) : sim_io_due(sim, req);
-}
-
 static void sim_io_kick(struct io *io)
 {
 	struct sim *sim = sim_of(io);
@@ -152,10 +73,10 @@ static void sim_io_kick(struct io *io)
 		struct sim_flight *flight = &sim->waiting[i];
 		struct io_req *req = flight->req;
 		if (req->kind == IO_WRITE && !sim_is_stopped(sim) && sim_io_range_ok(sim, req)) {
-			flight->write = sim_log_fly(sim, sim_io_data(req), req->len, req->off);
+			flight->write = sim_log_fly(sim, sim_req_data(req), req->len, req->off);
 			sim_io_gather(req, flight->write->bytes);
 		}
-		flight->due_ns = sim_io_when(sim, req);
+		flight->due_ns = sim_due(sim, req);
 		sim_flight_push(&sim->flights, &sim->n_flights, &sim->flights_cap, flight);
 	}
 	sim->n_waiting = 0;
@@ -191,7 +112,7 @@ static uint64_t sim_io_chunk(struct sim *sim, struct sim_flight *flight)
 static int64_t sim_io_read(struct sim *sim, struct sim_flight *flight)
 {
 	struct io_req *req = flight->req;
-	const struct sim_store *live = &sim_io_data(req)->live;
+	const struct sim_store *live = &sim_req_data(req)->live;
 	uint64_t off = req->off + req->done_len;
 	uint64_t here = off < live->len ? live->len - off : 0;
 	uint64_t left = MIN(sim_io_chunk(sim, flight), here);
@@ -211,7 +132,7 @@ static int64_t sim_io_read(struct sim *sim, struct sim_flight *flight)
 static int64_t sim_io_write(struct sim *sim, struct sim_flight *flight)
 {
 	struct io_req *req = flight->req;
-	struct sim_file *data = sim_io_data(req);
+	struct sim_file *data = sim_req_data(req);
 	uint64_t off = req->off + req->done_len;
 	uint64_t part = sim_io_chunk(sim, flight);
 
@@ -271,7 +192,7 @@ static void sim_io_check_buffer(const struct sim_flight *flight)
 
 static void sim_io_land(struct sim *sim, struct sim_flight *flight)
 {
-	struct sim_file *data = sim_io_data(flight->req);
+	struct sim_file *data = sim_req_data(flight->req);
 	int64_t result = flight->req->result;
 
 	if (result == SIM_STOPPED)
@@ -303,7 +224,7 @@ static void sim_io_land(struct sim *sim, struct sim_flight *flight)
 /* Its first attempt. */
 static int sim_io_begin(struct sim *sim, struct sim_flight *flight)
 {
-	int error = sim_op_begin(sim, sim_io_op(flight->req), sim_io_data(flight->req));
+	int error = sim_op_begin(sim, sim_req_op(flight->req), sim_req_data(flight->req));
 
 	if (error != SIM_STOPPED && sim->hit) {
 		flight->stuck = sim->hit->persists ? error : 0;
@@ -326,7 +247,7 @@ static bool sim_io_step(struct sim *sim, struct sim_flight *flight)
 	flight->started = true;
 	if (!got)
 		got = sim_io_attempt(sim, flight);
-	sim_op_trace(sim, sim_io_op(req), req->off + req->done_len, req->len, got);
+	sim_op_trace(sim, sim_req_op(req), req->off + req->done_len, req->len, got);
 	if (!io_req_attempt(req, got))
 		return false;
 	sim_io_land(sim, flight);
@@ -381,7 +302,7 @@ static unsigned sim_io_reap(struct io *io, struct io_req **out, unsigned max)
 		if (sim_io_step(sim, &flight)) {
 			out[n++] = flight.req;
 		} else {
-			flight.due_ns = sim_io_due(sim, flight.req);
+			flight.due_ns = sim_due_soon(sim, flight.req);
 			sim_flight_push(&sim->flights, &sim->n_flights, &sim->flights_cap, &flight);
 		}
 		n_due = sim_io_n_due(sim);
@@ -396,9 +317,9 @@ uint64_t sim_n_begun_later(const struct sim *sim, enum sim_op op)
 	uint64_t n = 0;
 
 	for (size_t i = 0; i < sim->n_flights; i++)
-		n += !sim->flights[i].started && sim_io_op(sim->flights[i].req) == op;
+		n += !sim->flights[i].started && sim_req_op(sim->flights[i].req) == op;
 	for (size_t i = 0; i < sim->n_waiting; i++)
-		n += sim_io_op(sim->waiting[i].req) == op;
+		n += sim_req_op(sim->waiting[i].req) == op;
 	return n;
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The inside of the simulator, shared by its parts: sim.c (machine, faults,
- * clock), sim_file.c (files), sim_opener.c (opener,
- * blocking calls), sim_dir.c (directories), sim_io.c (the backend),
- * sim_later.c (what others end beside it) and sim_cut.c (what a power cut leaves).
+ * The inside of the simulator, shared by its parts: sim.c (machine, faults, clock), sim_file.c
+ * (files), sim_opener.c (opener, blocking calls), sim_dir.c (directories), sim_io.c (the backend),
+ * sim_due.c (when a request ends), sim_later.c (what others end beside it) and sim_cut.c (what a
+ * power cut leaves).
  */
 #ifndef BLOCKPULL_SIM_PRIVATE_H
 #define BLOCKPULL_SIM_PRIVATE_H
@@ -157,6 +157,13 @@ bool sim_name_may_stay(const struct sim_file *file);
 uint64_t sim_later_next_ns(const struct sim *sim);
 /* Some of what is due. */
 void sim_later_run(struct sim *sim);
+
+/* sim_due.c */
+struct sim_file *sim_req_data(const struct io_req *req);
+enum sim_op sim_req_op(const struct io_req *req);
+/* A request that was submitted now ends then; and what is left of one that moved a part. */
+uint64_t sim_due(struct sim *sim, const struct io_req *req);
+uint64_t sim_due_soon(struct sim *sim, const struct io_req *req);
 
 /* sim_io.c */
 void sim_io_init(struct sim *sim);
