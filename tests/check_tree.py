@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Rules of the tree that a compiler does not check, as TAP: commands use the public
 header only, the shared library exports what the header declares and nothing
-else, every file carries its licence line, no line is too long, no folder has too many
-entries, no message of the library names an option of the command, every pointer of a
+else, every file carries its licence line, no line and no file is too long, no folder has too
+many entries, no message of the library names an option of the command, every pointer of a
 public function has a row in the table of NULLs, no two functions of the library have
 one name, what runs in the simulated machine begins no thread, nothing new lies at the
 top level. The order of the folders: check_rooms.py.
@@ -66,6 +66,17 @@ def wide(root):
         for number, line in enumerate(path.read_text().splitlines(), 1):
             if len(line.expandtabs(8)) > 100:
                 yield f"{path.relative_to(root)}:{number}"
+
+
+MAX_LINES = 400
+WHOLE = {"engine/blockpull.h"}  # one page of the manual
+
+
+def long_files(root):
+    for path in sources(root, "engine", "formats", "io", "tools", "bench", "tests"):
+        n = len(path.read_text().splitlines())
+        if n > MAX_LINES and str(path.relative_to(root)) not in WHOLE:
+            yield f"{path.relative_to(root)} has {n} lines"
 
 
 MAX_ENTRIES = 40
@@ -180,6 +191,7 @@ def main():
     checks = [("commands use the public header only", private_includes(root)),
               ("every file has its licence line", unlicensed(root)),
               ("no line is longer than 100 columns", wide(root)),
+              (f"no file has more than {MAX_LINES} lines", long_files(root)),
               (f"no folder has more than {MAX_ENTRIES} entries", crowded(root)),
               ("no message of the library names an option", options_named(root)),
               ("each public pointer was tried as NULL", untested_pointers(root)),
