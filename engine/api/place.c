@@ -49,6 +49,16 @@ unsigned place_depth(const struct place *place)
 	return place->is_commit && place->top ? place->top - 1 : place->top;
 }
 
+unsigned place_from(const struct place *place)
+{
+	return place->top ? 1 : 0;
+}
+
+unsigned place_to(const struct place *place)
+{
+	return place->base - place_depth(place);
+}
+
 /* What a commit can't do that a pull can. */
 static int refuse_commit(const struct bpull_disk *disk, const struct bpull_job_options *o,
 			 const struct place *place, struct err *err)
@@ -67,8 +77,6 @@ static int refuse_commit(const struct bpull_disk *disk, const struct bpull_job_o
 	if (!place->top && o->base_name && (place->base == 1 || o->flags & BPULL_JOB_KEEP))
 		return err_set(err, -EINVAL,
 			       "a name for the base, but the image's link stays as it is");
-	if (!place->top && disk->flags & BPULL_DISK_READ_ONLY)
-		return err_set(err, -EROFS, "the disk was opened read-only");
 	return 0;
 }
 

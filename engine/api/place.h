@@ -22,6 +22,9 @@ int place_find_worker(struct bpull_disk *disk, const struct bpull_job_options *o
 		      struct place *place, struct bpull_disk **out, struct err *err);
 /* The depth of that one's image. */
 unsigned place_depth(const struct place *place);
+/* Of a commit: the layers [from, to) of that one's chain go into layer `to`. */
+unsigned place_from(const struct place *place);
+unsigned place_to(const struct place *place);
 /* As the worker's job sees the options. An image that is committed into the next file, or that is
  * kept, keeps its link. */
 struct bpull_job_options place_options(const struct bpull_job_options *options,

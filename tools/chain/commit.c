@@ -132,13 +132,6 @@ static int commit_plan(struct commit *c, const struct pull_options *options)
 		rc = bpull_disk_open(engine, c->image.path, &how, &disk, &c->image.error);
 	if (!rc)
 		rc = bpull_job_check(disk, &options->job, &c->image.error);
-	if (!rc && commit_base(c)->virtual_size > c->files.list[0].virtual_size) {
-		rc = c->image.error.code = -EINVAL; /* a start says the same, a check does not */
-		snprintf(c->image.error.message, sizeof(c->image.error.message),
-			 "'%s': its disk is longer than that of '%s', which would become longer: "
-			 "make that one longer first (blockpull resize)",
-			 commit_base(c)->path, c->image.path);
-	}
 	sandbox_enter(SANDBOX_NO_NAMES);
 	if (!rc) {
 		c->image.virtual_size = bpull_disk_size(disk);

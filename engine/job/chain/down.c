@@ -78,17 +78,26 @@ static uint64_t down_end_of(const struct bpull_disk *disk, unsigned from, unsign
 	return MIN(len, MAX(layer_at(disk, to)->guest_len, upper_len));
 }
 
-static int open_node(struct bpull_disk *disk, unsigned to, uint64_t end, struct bpull_disk **out,
-		     struct err *err)
+int down_refuse(const struct bpull_disk *disk, unsigned from, unsigned to, struct err *err)
+{
+	uint64_t end = down_end_of(disk, from, to);
+	int rc = refuse_snapshots(disk, from, to, err);
+
+	if (!rc)
+		rc = refuse_longer(disk, from, to, err);
+	if (!rc && end > layer_at(disk, to)->guest_len)
+		rc = layer_may_grow(layer_at(disk, to), end, err);
+	return rc;
+}
+
+static int open_node(struct bpull_disk *disk, unsigned to, struct bpull_disk **out, struct err *err)
 {
 	struct bpull_disk *node = node_new(disk_opened(disk), disk->nodes.depth + to);
 	int rc;
 
 	if (!node)
 		return err_set(err, -ENOMEM, "out of memory");
-	rc = end > layer_at(disk, to)->guest_len ? layer_may_grow(layer_at(disk, to), end, err) : 0;
-	if (!rc)
-		rc = node_open(node, err);
+	rc = node_open(node, err);
 	if (rc) {
 		node_free(node);
 		return rc;
@@ -102,12 +111,10 @@ int down_open(struct bpull_disk *disk, unsigned from, unsigned to, struct err *e
 	struct copy_down *down = &disk->walk->down;
 	uint64_t end = down_end_of(disk, from, to);
 	struct bpull_disk *into = NULL;
-	int rc = refuse_snapshots(disk, from, to, err);
+	int rc = down_refuse(disk, from, to, err);
 
 	if (!rc)
-		rc = refuse_longer(disk, from, to, err);
-	if (!rc)
-		rc = open_node(disk, to, end, &into, err);
+		rc = open_node(disk, to, &into, err);
 	if (rc)
 		return rc;
 	*down = (struct copy_down){

@@ -21,6 +21,10 @@ struct err;
 struct bpull_disk *node_new(struct bpull_disk *of, unsigned depth);
 /* Of a node that the engine does not know. */
 void node_free(struct bpull_disk *node);
+/* Refuses what forbids that layer `depth` of the node's chain, or of an open disk's, is written to:
+ * another disk of the engine has the file, its format, a change by others. `disk` is of no job, and
+ * not known to the engine if it is a node. Changes nothing. 0, or -errno with a sentence. */
+int node_refuse(const struct bpull_disk *disk, unsigned depth, struct err *err);
 /* Its image may be written to from now on, and the engine knows it: node_close() must follow, or a
  * job. `of` is an open disk without a job. 0, or -errno with a sentence: -EBUSY another program or
  * another disk of the engine has the file. Blocks. */

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "engine/api/refuse.h"
+
+#include <errno.h>
+
+#include "engine/api/place.h"
+#include "engine/blockpull.h"
+#include "engine/commit/batch.h"
+#include "engine/commit/mixed.h"
+#include "engine/core/disk.h"
+#include "engine/job/ahead/damage.h"
+#include "engine/job/ahead/measure.h"
+#include "engine/job/chain/down.h"
+#include "engine/job/chain/node.h"
+#include "engine/job/compression.h"
+#include "engine/job/target.h"
+#include "formats/chain/chain.h"
+#include "formats/chain/chain_base.h"
+#include "formats/core/layer.h"
+#include "formats/core/layer_check.h"
+#include "io/base.h"
+#include "io/err.h"
+#include "io/file.h"
+#include "io/file/medium.h"
+
+/* For a job that only clones: refuses what can be known before the first clone. */
+static int check_copy(const struct bpull_disk *disk, const struct bpull_job_options *o,
+		      unsigned pull_to, struct err *err)
+{
+	const struct chain *chain = disk->chain;
+	struct shown shown;
+	bool may = false;
+
+	if (o->copy != BPULL_COPY_CLONE)
+		return 0;
+	if (o->compression || o->flags & BPULL_JOB_VERIFY)
+		return err_set(
+			err, -EINVAL,
+			"a job that compresses or verifies looks at the bytes, so it can't only "
+			"clone");
+	for (unsigned i = 1; i < pull_to; i++)
+		may |= chain->layers[i]->data->may_clone;
+	if (may && disk_overlay(disk)->data->may_clone && !disk_has_data_file(disk) &&
+	    !disk->flatten)
+		return 0;
+	return err_set(
+		err, -ENOTSUP,
+		"%s: its file system, or that of its backing files, can't share blocks between "
+		"files (XFS and btrfs can, and not with a data file); nothing was changed: "
+		"leave the choice open",
+		file_show(disk_overlay(disk)->file, &shown));
+}
+
+bool refuse_is_idle(const struct bpull_disk *disk, unsigned pull_to)
+{
+	return !disk_overlay(disk)->has_backing || pull_to < 2;
+}
+
+/* Refuses what forbids the job. Changes nothing, in memory or on disk. */
+static int may_start(struct bpull_disk *disk, const struct bpull_job_options *o,
+		     struct target *target, struct err *err)
+{
+	struct layer *overlay = disk_overlay(disk);
+	int rc;
+
+	if (disk->poisoned)
+		return err_set(err, disk->poisoned,
+			       "an earlier write to the image failed; close it and open it again");
+	if (flatten_is_over(disk))
+		return err_set(
+			err, -EINVAL,
+			"the new file was made, or removed, by the job before: open it anew");
+	if (disk->flatten && o->base)
+		return err_set(err, -EINVAL, "flattening has no base");
+	rc = job_find_base(disk->chain, o, &target->pull_to, &target->base_name, err);
+	if (rc || refuse_is_idle(disk, target->pull_to))
+		return rc;
+	rc = layer_refuse(overlay, &overlay->refused.write, err);
+	if (!rc)
+		rc = mixed_check(disk, o->flags, err);
+	if (rc)
+		return rc;
+	rc = check_copy(disk, o, target->pull_to, err);
+	return rc ? rc : compression_check(disk, o, err);
+}
+
+int refuse_job_on(struct bpull_disk *worker, const struct bpull_job_options *o,
+		  const struct place *place, bool is_start, struct target *target, struct err *err)
+{
+	int rc;
+
+	if (worker->flags & BPULL_DISK_READ_ONLY && (is_start || place->is_commit))
+		return err_set(err, -EROFS, "the disk was opened read-only");
+	rc = may_start(worker, o, target, err);
+	if (!rc && worker->nodes.of)
+		rc = node_refuse(worker, 0, err);
+	if (rc || !place->is_commit)
+		return rc;
+	rc = down_refuse(worker, place_from(place), place_to(place), err);
+	return rc ? rc : node_refuse(worker, place_to(place), err);
+}
+
+int refuse_image(struct bpull_disk *disk, const struct bpull_job_options *o, bool is_prepared,
+		 struct err *err)
+{
+	const struct layer *overlay = disk_overlay(disk);
+	bool is_commit = o->type == BPULL_JOB_TYPE_COMMIT;
+	int rc = chain_plan_link(disk->chain, disk->base_name, err);
+
+	if (!rc && !is_prepared && !disk->flatten)
+		rc = damage_refuse_job(disk, err);
+	if (!rc && !is_commit && (overlay->file->is_block || overlay->data->is_block))
+		rc = measure_device(disk, o->compression ? COMPRESSION_SPARE_LEN : 0, err);
+	return rc;
+}
+
+bool refuse_is_prepared(const struct bpull_disk *disk)
+{
+	return disk->may_write || !commit_is_clean(disk);
+}
+
+static int refuse_layer(const struct layer *layer, struct err *err)
+{
+	const struct file *file = layer->file->may_not_write ? layer->file : layer->data;
+
+	return file && file->may_not_write
+		       ? medium_refuse_user(file->name, file->may_not_write, err)
+		       : 0;
+}
+
+int refuse_user(const struct bpull_disk *worker, const struct place *place, struct err *err)
+{
+	bool is_only_read = worker->nodes.of || worker->flags & BPULL_DISK_READ_ONLY;
+	int rc = is_only_read ? refuse_layer(disk_overlay(worker), err) : 0;
+
+	return rc || !place->is_commit ? rc
+				       : refuse_layer(worker->chain->layers[place_to(place)], err);
+}
