@@ -564,6 +564,12 @@ BPULL_API int bpull_flatten_open(struct bpull_engine *engine, const char *source
  * bpull_job_options.base is found. -EINVAL: it is none of them, or the top one. */
 BPULL_API int bpull_disk_find(struct bpull_disk *disk, const char *path, uint32_t *depth,
 			      struct bpull_error *error);
+/* The name by which the depth-th image of the chain was opened, 0 the top one, which is another
+ * after a snapshot and after a commit of the image: copied to path with its NUL, as far as size
+ * goes. Its length without the NUL, also where that had no room. -EINVAL: there is no such image;
+ * a flatten's disk. Owner thread; does not wait. */
+BPULL_API int bpull_disk_layer_path(struct bpull_disk *disk, uint32_t depth, char *path,
+				    size_t size);
 /* One sentence on something the user should know (a file system without locks, a name of
  * allowed_dirs that does not exist), or NULL. Valid until the disk is closed. */
 BPULL_API const char *bpull_disk_warning(const struct bpull_disk *disk);
@@ -811,6 +817,12 @@ BPULL_API int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_op
 /* Fills *info. 1: a job was started on this disk; 0: none (all zero but end = 1). -EINVAL: its
  * size. Any thread. */
 BPULL_API int bpull_job_get_info(struct bpull_disk *disk, struct bpull_job_info *info);
+/* The i-th file, 0 the first, that the disk's chain has lost by its last job, which COMPLETED: the
+ * name by which it was opened, the upper ones first; NULL: there is none. No link of this chain
+ * names it any more and it is closed, so that it may be removed where no other image names it. The
+ * first of a commit of the image itself is that image. Valid until the next start or the disk is
+ * closed. Owner thread. */
+BPULL_API const char *bpull_job_dropped(const struct bpull_disk *disk, uint32_t i);
 /* Changes the job's own limit at once; burst 0: bandwidth / 10. -ENOENT: no job runs.
  * Any thread. */
 BPULL_API int bpull_job_set_speed(struct bpull_disk *disk, uint64_t bandwidth, uint64_t burst);

@@ -29,6 +29,7 @@
 #include "engine/core/lock.h"
 #include "engine/core/loop.h"
 #include "engine/guest/request.h"
+#include "engine/job/chain/dropped.h"
 #include "engine/job/chain/flatten.h"
 #include "engine/job/progress/info.h"
 #include "engine/job/round.h"
@@ -281,13 +282,14 @@ void bpull_disk_close(struct bpull_disk *disk)
 	flatten_free(disk);
 	guest_forget_events(disk);
 	events_forget(disk);
-	file_close_all(disk->dropped_files);
+	file_close_all(disk->dropped.files);
 	chain_close(disk->chain, disk_note_file_closing, engine);
 	engine_yields_end(&yields);
 	job_free_control(disk);
 	free(disk->warning);
 	free(disk->hint);
 	free(disk->base_name);
+	dropped_free(disk);
 	copy_walk_close(disk);
 	free(disk);
 	engine_leave(engine);
@@ -329,6 +331,22 @@ int bpull_disk_find(struct bpull_disk *disk, const char *path, uint32_t *depth,
 	return rc ? error_export(&err, error) : 0;
 }
 
+int bpull_disk_layer_path(struct bpull_disk *disk, uint32_t depth, char *path, size_t size)
+{
+	DISK_SCOPE(disk);
+
+	if (!disk || (!path && size) || flatten_is(disk) || depth >= disk->chain->n_layers)
+		return -EINVAL;
+	return snprintf(path, size, "%s", disk->chain->layers[depth]->file->name);
+}
+
+const char *bpull_job_dropped(const struct bpull_disk *disk, uint32_t i)
+{
+	DISK_SCOPE(disk);
+
+	return disk ? dropped_path(disk, i) : NULL;
+}
+
 const char *bpull_disk_warning(const struct bpull_disk *disk)
 {
 	return disk ? disk->warning : NULL;
@@ -342,5 +360,11 @@ const char *bpull_disk_hint(const struct bpull_disk *disk)
 const char *bpull_disk_note(const struct bpull_disk *disk)
 {
 	DISK_SCOPE(disk);
-	return disk && disk_overlay(disk)->note[0] ? disk_overlay(disk)->note : NULL;
+	const struct layer *mended;
+
+	if (!disk)
+		return NULL;
+	/* Of a job on a backing file, while it runs. */
+	mended = disk_overlay(disk->nodes.working ? disk->nodes.working : disk);
+	return mended->note[0] ? mended->note : NULL;
 }

@@ -24,6 +24,7 @@
 #include "engine/core/op.h"
 #include "engine/job/ahead/left_count.h"
 #include "engine/job/chain/down.h"
+#include "engine/job/chain/dropped.h"
 #include "engine/job/chain/node.h"
 #include "engine/job/compression.h"
 #include "engine/job/job.h"
@@ -210,7 +211,8 @@ int bpull_job_check(struct bpull_disk *disk, const struct bpull_job_options *opt
  * 0 or -ENOMEM. */
 static int set_aside(struct bpull_disk *disk, const struct bpull_job_options *o)
 {
-	if (events_prepare(disk) || (o->flags & BPULL_JOB_VERIFY && verify_open(disk)) ||
+	if (events_prepare(disk) || dropped_begin(disk) ||
+	    (o->flags & BPULL_JOB_VERIFY && verify_open(disk)) ||
 	    copy_first_open(&disk->walk->first, o, disk_overlay(disk)->granule_len))
 		return -ENOMEM;
 	return proof_begin(disk);

@@ -142,7 +142,7 @@ int bpull_disk_inactivate(struct bpull_disk *disk, struct bpull_error *error)
 	engine_yields_begin(&yields, disk->engine);
 	disk_reclaim(disk);
 	mixed_mark_closing(disk);
-	file_close_all(STEAL(disk->dropped_files));
+	file_close_all(STEAL(disk->dropped.files));
 	chain_rest(disk->chain);
 	engine_yields_end(&yields);
 	disk->guests.rest = DISK_INACTIVE;

@@ -105,7 +105,7 @@ void disk_link_changed(struct bpull_disk *disk)
 	}
 	for (struct bpull_disk *d = disk; d; d = d->nodes.of)
 		chain_drop_hidden(d->chain, disk_note_file_closing, disk->engine,
-				  &disk->dropped_files);
+				  &disk->dropped.files);
 	disk->link.changed = true;
 }
 

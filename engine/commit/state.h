@@ -82,7 +82,7 @@ enum step commit_barrier(struct commit *commit);
 void commit_end(struct commit *commit);
 
 /* The header on disk names the new base, or none: so does the chain from now on. What the overlay
- * does not read any more is in disk->dropped_files, for the job to close. */
+ * does not read any more is in disk->dropped.files, for the job to close. */
 void disk_link_changed(struct bpull_disk *disk);
 
 /* Every operation that waits for the commit's end runs again. */

@@ -43,6 +43,7 @@ struct guest;
 struct layer_set;
 struct copy_run;
 struct copy_walk;
+struct dropped_names;
 struct table_cache;
 
 /* Bytes that a copy run, or a piece of a larger cluster, has at most. */
@@ -256,7 +257,11 @@ struct bpull_disk {
 	} since_opened;
 
 	struct aside aside;
-	struct file *dropped_files; /* of layers that are gone, to be closed */
+	/* By its jobs. */
+	struct {
+		struct file *files;          /* of layers that are gone, to be closed */
+		struct dropped_names *names; /* job/chain/dropped.h: of those and the others */
+	} dropped;
 	struct guests guests;
 	struct job job;
 	struct copy_walk *walk; /* copy/walk/walk.h: what the job copies, and how far it is */

@@ -29,6 +29,7 @@
 #include "engine/core/loop.h"
 #include "engine/guest/request.h"
 #include "engine/job/chain/down.h"
+#include "engine/job/chain/dropped.h"
 #include "engine/job/chain/ends.h"
 #include "engine/job/progress/info.h"
 #include "engine/job/target.h"
@@ -60,6 +61,8 @@ void job_conclude(struct bpull_disk *disk, enum bpull_job_status status)
 	assert(!aside_runs(disk)); /* the disk may be closed from now on */
 	if (status == BPULL_JOB_COMPLETED)
 		job->counters.cur = job->counters.end;
+	if (status == BPULL_JOB_COMPLETED)
+		dropped_end(disk);
 	verify_close(disk);
 	copy_first_close(&disk->walk->first);
 	proof_end(disk);

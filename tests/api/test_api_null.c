@@ -75,6 +75,7 @@ Test(api_null, null_disks_are_refused_in_every_call)
 	struct bpull_extent extent;
 	uint32_t depth;
 	struct bpull_disk_stats stats = { .size = sizeof(stats) };
+	char name[16];
 
 	REFUSED(bpull_disk_open, engine, (NULL, null_top, NULL, &opened, &null_error));
 	REFUSED(bpull_disk_open, path, (null_engine, NULL, NULL, &opened, &null_error));
@@ -97,12 +98,15 @@ Test(api_null, null_disks_are_refused_in_every_call)
 	REFUSED(bpull_disk_try_activate, disk, (NULL, &null_error));
 	NOTHING(bpull_disk_size, disk, (NULL), 0);
 	NOTHING(bpull_disk_depth, disk, (NULL), 0);
+	INVALID(bpull_disk_layer_path, disk, (NULL, 0, name, sizeof(name)));
+	INVALID(bpull_disk_layer_path, path, (null_disk, 0, NULL, 1));
 	REFUSED(bpull_disk_find, disk, (NULL, null_top, &depth, &null_error));
 	REFUSED(bpull_disk_find, path, (null_disk, NULL, &depth, &null_error));
 	REFUSED(bpull_disk_find, depth, (null_disk, null_top, NULL, &null_error));
 	REFUSED(bpull_disk_snapshot, snapshots, (NULL, 1, &null_error));
 	NOTHING(bpull_disk_warning, disk, (NULL), NULL);
 	NOTHING(bpull_disk_hint, disk, (NULL), NULL);
+	NOTHING(bpull_job_dropped, disk, (NULL, 0), NULL);
 	NOTHING(bpull_disk_note, disk, (NULL), NULL);
 	REFUSED(bpull_disk_map, disk, (NULL, 0, &extent, 1, &null_error));
 	REFUSED(bpull_disk_map, extents, (null_disk, 0, NULL, 1, &null_error));

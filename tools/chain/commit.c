@@ -25,6 +25,12 @@ static const struct chain_file *commit_base(const struct commit *c)
 	return &c->files.list[c->base];
 }
 
+/* The library's disk goes on with the base. The image is the user's still. */
+static bool commit_is_image(const struct pull_image *image, const char *path)
+{
+	return !strcmp(image->path, path);
+}
+
 /* ---- What is said ---- */
 
 static bool commit_say_done(const struct pull_image *image)
@@ -33,9 +39,10 @@ static bool commit_say_done(const struct pull_image *image)
 
 	say_note("%s: '%s' holds all of it now%s", image->path, commit_base(c)->path,
 		 c->keeps ? "" : "; the image is empty and reads from it");
-	for (unsigned i = 1; i < c->base; i++)
-		say_note("%s: this chain does not need '%s' any more", image->path,
-			 c->files.list[i].path);
+	for (unsigned i = 0; i < image->n_dropped; i++)
+		if (!commit_is_image(image, image->dropped[i]))
+			say_note("%s: this chain does not need '%s' any more", image->path,
+				 image->dropped[i]);
 	return true;
 }
 
@@ -63,9 +70,9 @@ static void commit_add_json(const struct pull_image *image, struct json_object *
 	const struct commit *c = (const struct commit *)image;
 	struct json_object *dropped = json_object_new_array();
 
-	if (!image->code && !strcmp(image->status, "completed"))
-		for (unsigned i = 1; i < c->base; i++)
-			json_object_array_add(dropped, say_json_text(c->files.list[i].path));
+	for (unsigned i = 0; i < image->n_dropped; i++)
+		if (!commit_is_image(image, image->dropped[i]))
+			json_object_array_add(dropped, say_json_text(image->dropped[i]));
 	json_object_object_add(line, "base", say_json_text(commit_base(c)->path));
 	json_object_object_add(line, "dropped", dropped);
 }

@@ -109,6 +109,7 @@ static int commit_run(struct command_line *line)
 
 	chain_files_free(&c.files);
 	others_free(&c.others);
+	pull_image_forget_dropped(&c.image);
 	return code;
 }
 

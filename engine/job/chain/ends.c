@@ -167,7 +167,7 @@ bool job_give_back_space(struct bpull_disk *disk)
 
 static int close_work(struct bpull_disk *disk, struct err *err)
 {
-	file_close_all(STEAL(disk->dropped_files));
+	file_close_all(STEAL(disk->dropped.files));
 	return 0;
 }
 
@@ -176,7 +176,7 @@ static const struct aside_kind close_kind = { .name = "close", .work = close_wor
 bool job_close_dropped(struct bpull_disk *disk)
 {
 	/* Where there was no worker, the disk's close does it. */
-	return !disk->dropped_files || aside_do(disk, &close_kind);
+	return !disk->dropped.files || aside_do(disk, &close_kind);
 }
 
 /* ---- a node's image ---- */

@@ -121,7 +121,7 @@ static void node_leave_engine(struct bpull_disk *node)
 static void node_destroy(struct bpull_disk *node)
 {
 	/* No worker closed them: the other disk's close does it. */
-	file_put_off(&node->nodes.of->dropped_files, STEAL(node->dropped_files));
+	file_put_off(&node->nodes.of->dropped.files, STEAL(node->dropped.files));
 	node_leave_engine(node);
 	commit_abandon(node);
 	/* What is in memory only never comes to the disk, and may go from memory in parts. */

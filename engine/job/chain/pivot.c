@@ -40,7 +40,7 @@ static void give_image_up(struct bpull_disk *disk)
 	chain_hide(disk->chain, 0, 1);
 	chain_drop_hidden(disk->chain, disk_note_file_closing, disk->engine, &state->old_files);
 	chain_hide(disk->chain, 0, to - 1);
-	chain_drop_hidden(disk->chain, disk_note_file_closing, disk->engine, &disk->dropped_files);
+	chain_drop_hidden(disk->chain, disk_note_file_closing, disk->engine, &disk->dropped.files);
 	disk->guests.len = disk_overlay(disk)->guest_len;
 	disk->guests.prepare = into->guests.prepare;
 	disk->may_write = into->may_write;
@@ -91,7 +91,7 @@ bool down_pivot(struct bpull_disk *disk)
 	}
 	if (job->down.old_files && !(job->flags & BPULL_JOB_KEEP) && !aside_do(disk, &empty_kind))
 		return false;
-	file_put_off(&disk->dropped_files, STEAL(job->down.old_files));
+	file_put_off(&disk->dropped.files, STEAL(job->down.old_files));
 	down_let_guest_go(disk);
 	return job_close_dropped(disk);
 }

@@ -210,3 +210,69 @@ Test(chain_jobs, damage_that_a_job_would_meet_is_told_before)
 	expect_refused(disk, job(BPULL_JOB_TYPE_PULL, NULL, NULL), -EUCLEAN, "c");
 	bpull_disk_close(disk);
 }
+
+/* ---- files that go ---- */
+
+/* Those that are named, in this order, and no more; and what the chain is then. */
+static void expect_dropped(struct bpull_disk *disk, const char *const *wanted,
+			   const char *const *chain)
+{
+	char path[4096];
+	unsigned i;
+
+	for (i = 0; wanted[i]; i++) {
+		const char *got = bpull_job_dropped(disk, i);
+
+		cr_assert(got && !strcmp(got, scratch(wanted[i])), "%u: %s, not %s", i,
+			  got ? got : "none", wanted[i]);
+	}
+	cr_assert_null(bpull_job_dropped(disk, i), "%s, too", bpull_job_dropped(disk, i));
+	for (i = 0; chain[i]; i++) {
+		int len = bpull_disk_layer_path(disk, i, path, sizeof(path));
+
+		cr_assert_eq(len, (int)strlen(scratch(chain[i])));
+		cr_assert_str_eq(path, scratch(chain[i]));
+	}
+	cr_assert_eq(bpull_disk_layer_path(disk, i, path, sizeof(path)), -EINVAL);
+}
+
+#define LIST(...) ((const char *const[]){ __VA_ARGS__ __VA_OPT__(, ) NULL })
+
+Test(chain_jobs, the_files_that_a_chain_has_lost_are_named)
+{
+	struct bpull_disk *disk;
+	char two[2];
+
+	make_chain("4M", "");
+	disk = open_disk("top", BPULL_DISK_GUEST_IO);
+	expect_dropped(disk, LIST(), LIST("top", "a", "b", "c", "base"));
+	cr_assert_gt(bpull_disk_layer_path(disk, 0, two, sizeof(two)), 2);
+	cr_assert_eq(two[1], 0, "cut where there is no room");
+	expect_allowed(disk, job(BPULL_JOB_TYPE_PULL, "b", "base"));
+	expect_dropped(disk, LIST("c"), LIST("top", "a", "b", "base"));
+	expect_allowed(disk, job(COMMIT, NULL, "b")); /* the image, too */
+	expect_dropped(disk, LIST("top", "a"), LIST("b", "base"));
+	expect_allowed(disk, job(BPULL_JOB_TYPE_PULL, NULL, NULL));
+	expect_dropped(disk, LIST("base"), LIST("b"));
+	expect_allowed(disk, job(BPULL_JOB_TYPE_PULL, NULL, NULL)); /* nothing to do */
+	expect_dropped(disk, LIST(), LIST("b"));
+	bpull_disk_close(disk);
+}
+
+Test(chain_jobs, a_job_that_was_aborted_has_lost_none)
+{
+	struct bpull_job_options o;
+	struct bpull_disk *disk;
+
+	make_chain("4M", "");
+	disk = open_disk("top", 0);
+	o = job(COMMIT, "a", "base");
+	o.flags = BPULL_JOB_START_PAUSED;
+	cr_assert_eq(bpull_job_start(disk, &o, &error), 0, "%s", error.message);
+	cr_assert_null(bpull_job_dropped(disk, 0), "of a job that runs");
+	cr_assert_eq(bpull_job_abort(disk), 0);
+	while (bpull_job_wait(disk, -1))
+		;
+	expect_dropped(disk, LIST(), LIST("top", "a", "b", "c", "base"));
+	bpull_disk_close(disk);
+}

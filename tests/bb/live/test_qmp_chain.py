@@ -238,8 +238,10 @@ def commit_by_ctl(d, which, *base):
     else:
         server, _, _ = start_ours(d)
     bp('ctl', f'{d}/c', 'snapshot', f'{d}/s1.img')
-    bp('ctl', f'{d}/c', 'commit', *(['--base=mid.img'] if base else []), cwd=d)
+    bp('ctl', f'{d}/c', 'commit', *(['--base=mid.img', '--verify'] if base else []), cwd=d)
     wait_for_state(d, 'waiting')
+    read_back = bp('ctl', f'{d}/c', 'info', '--json').json()['bytes']['verified']
+    check((read_back > 0) == bool(base), f'{read_back} bytes were read back')
     refused(1, ['commit'], 'ctl', f'{d}/c', 'snapshot', f'{d}/s2.img')
     bp('ctl', f'{d}/c', 'complete')
     same(bp('ctl', f'{d}/c', 'wait', '--json').json()['status'], 'completed', 'the end')

@@ -88,12 +88,24 @@ unsigned bpull_disk_depth(const struct bpull_disk *disk)
 	return depth;
 }
 
-/* "top", "mid" and "base", of which the first ones may be gone. */
+/* Of which the first ones may be gone. */
+static const char *const all[] = { "top", "mid", "base" };
+
+int bpull_disk_layer_path(struct bpull_disk *disk, uint32_t at, char *path, size_t size)
+{
+	(void)disk;
+	return at < depth ? snprintf(path, size, "%s", all[3 - depth + at]) : -22;
+}
+
+const char *bpull_job_dropped(const struct bpull_disk *disk, uint32_t i)
+{
+	(void)disk;
+	return i < 3 - depth ? all[i] : NULL;
+}
+
 int bpull_disk_find(struct bpull_disk *disk, const char *path, uint32_t *at,
 		    struct bpull_error *error)
 {
-	static const char *const all[] = { "top", "mid", "base" };
-
 	(void)disk;
 	(void)error;
 	for (uint32_t i = 1; i < depth; i++)

@@ -137,14 +137,16 @@ static void job_states_conclude(struct control_target *target, struct control_jo
 /* The chain is another one now, or has stayed what it was when it was to change. */
 static void job_states_settle(struct control_target *target, struct control_job *job)
 {
-	bool has_turned = job->is_active && job->end.status == BPULL_JOB_COMPLETED;
+	const char *path;
 
 	/* A process that ends with its job is asked nothing more. */
 	if (!target->disk || !target->stays)
 		return;
-	if (!job->lost)
-		job->lost = json_object_new_array();
-	control_nodes_settle(target, has_turned ? job->base : NULL, job->lost);
+	json_object_put(job->lost);
+	job->lost = json_object_new_array();
+	for (uint32_t i = 0; (path = bpull_job_dropped(target->disk, i)); i++)
+		control_add_item(job->lost, path);
+	control_nodes_settle(target);
 	if (job->is_active && target->top && target->chain_turned)
 		target->chain_turned(target->owner, target->top);
 }

@@ -10,6 +10,7 @@
  */
 #include "tools/control/state/nodes.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -238,21 +239,25 @@ static void nodes_move_behind(struct control_target *target, struct control_node
 	*end = node;
 }
 
-static void nodes_turn(struct control_target *target, const char *top)
+/* The image may be another one by now. */
+static void nodes_turn(struct control_target *target)
 {
+	char top[PATH_MAX];
+
+	if (bpull_disk_layer_path(target->disk, 0, top, sizeof(top)) < 0)
+		return;
 	for (struct control_node *node = target->nodes; node; node = node->next)
 		if (node->is_in_chain && !strcmp(node->path, top))
 			target->top = node;
 }
 
-void control_nodes_settle(struct control_target *target, const char *top, struct json_object *lost)
+void control_nodes_settle(struct control_target *target)
 {
 	struct control_node *node = target->nodes, *next;
 	struct control_node *last = node, *old = target->top, *above = NULL;
 	uint32_t depth;
 
-	if (top)
-		nodes_turn(target, top);
+	nodes_turn(target);
 	while (last && last->next)
 		last = last->next;
 	for (bool is_last = !node; !is_last; node = next) {
@@ -266,7 +271,6 @@ void control_nodes_settle(struct control_target *target, const char *top, struct
 		}
 		if (above)
 			above->look.is_stale = true;
-		control_add_item(lost, node->path);
 		node->is_in_chain = false;
 		node->is_read_only = node != old;
 		if (node->is_added)

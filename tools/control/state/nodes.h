@@ -35,9 +35,7 @@ struct control_node *control_node_add(struct control_target *target,
 void control_node_remove(struct control_target *target, struct control_node *node);
 /* It has become the image's, with what was the image's below it. */
 void control_node_push(struct control_target *target, struct control_node *node);
-/* The chain has changed: what is in it no more, and was not added by a client, is named no more.
- * top: the path of the file that is the image now; NULL: the same one as before. `lost`: an array,
- * to which the paths of these files are added. */
-void control_nodes_settle(struct control_target *target, const char *top, struct json_object *lost);
+/* The chain has changed: what is in it no more, and was not added by a client, is named no more. */
+void control_nodes_settle(struct control_target *target);
 
 #endif

@@ -12,10 +12,13 @@ import blockpull
 def test_a_pull_ends_and_the_image_stands_alone(chain, engine):
     with engine.open(chain.top) as disk:
         assert disk.depth == 2
+        assert [disk.layer_path(0), disk.layer_path(1)] == [str(chain.top), str(chain.base)] and disk.dropped == []
         last = disk.pull().wait()
         assert last.state is blockpull.JobState.CONCLUDED and last.status is blockpull.JobStatus.COMPLETED
         assert last.copied_bytes == 2 << 20
-        assert disk.depth == 1
+        assert disk.depth == 1 and disk.dropped == [str(chain.base)]
+        with pytest.raises(IndexError):
+            disk.layer_path(1)
     chain.base.unlink()
     chain.judge()
 

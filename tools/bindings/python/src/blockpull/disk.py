@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """A disk: an image with its chain, as the guest sees it."""
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Iterable, Iterator, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Iterable, Iterator, List, Optional, Tuple
 
 from ._enums import Compression, Copy, IoFlags, JobFlags, OnError
 from ._ffi import ffi, lib
@@ -77,6 +77,23 @@ class Disk:
     def depth(self) -> int:
         """Images in the chain; 1: it stands alone."""
         return lib.bpull_disk_depth(self.pointer)
+
+    def layer_path(self, depth: int = 0) -> str:
+        """The name by which an image of the chain was opened, 0 the top one; IndexError: there is none."""
+        length = lib.bpull_disk_layer_path(self.pointer, depth, ffi.NULL, 0)
+        if length < 0:
+            raise IndexError(f"the chain has no image {depth}")
+        path = ffi.new("char[]", length + 1)
+        check(lib.bpull_disk_layer_path(self.pointer, depth, path, length + 1))
+        return text(path)
+
+    @property
+    def dropped(self) -> List[str]:
+        """The files that the chain has lost by the last job, which completed, the upper ones first."""
+        paths: List[str] = []
+        while pointer := lib.bpull_job_dropped(self.pointer, len(paths)):
+            paths.append(text(pointer))
+        return paths
 
     @property
     def warning(self) -> str:

@@ -160,6 +160,30 @@ impl Disk {
         unsafe { sys::bpull_disk_depth(self.pointer) }
     }
 
+    /// The name by which an image of the chain was opened, 0 the top one.
+    pub fn layer_path(&self, depth: u32) -> Result<String> {
+        // SAFETY: nothing is written where there is no room.
+        let len = check(unsafe { sys::bpull_disk_layer_path(self.pointer, depth, null_mut(), 0) })?;
+        let mut path = vec![0u8; len as usize + 1];
+        // SAFETY: there is room for so many bytes.
+        check(unsafe { sys::bpull_disk_layer_path(self.pointer, depth, path.as_mut_ptr().cast(), path.len()) })?;
+        path.pop();
+        Ok(String::from_utf8_lossy(&path).into_owned())
+    }
+
+    /// The files that the chain has lost by the last job, which completed, the upper ones first.
+    pub fn dropped(&self) -> Vec<String> {
+        let mut paths = Vec::new();
+        loop {
+            // SAFETY: the name is copied before another call.
+            let path = unsafe { sys::bpull_job_dropped(self.pointer, paths.len() as u32) };
+            if path.is_null() {
+                return paths;
+            }
+            paths.push(unsafe { text(path) });
+        }
+    }
+
     pub fn stats(&self) -> Result<DiskStats> {
         // SAFETY: zeros are values of all fields.
         let mut c: sys::bpull_disk_stats = unsafe { zeroed() };

@@ -68,9 +68,12 @@ fn a_pull_ends_and_the_image_stands_alone() {
     {
         let disk = chain.open(&engine());
         assert_eq!(disk.depth(), 2);
+        let base = disk.layer_path(1).unwrap();
         let last = disk.pull(&JobOptions { verify: true, ..Default::default() }).unwrap().wait().unwrap();
         assert_eq!(last.copied_bytes, 2 * MIB as u64);
         assert_eq!(disk.depth(), 1);
+        assert_eq!(disk.dropped(), [base]);
+        assert!(disk.layer_path(1).is_err());
     }
     fs::remove_file(&chain.base).unwrap();
     chain.judge();
