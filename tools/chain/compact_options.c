@@ -16,7 +16,8 @@
 	"                       clone: fail where it can't; read: always copy\n"             \
 	"  --compress[=TYPE[:LEVEL]]\n"                                                      \
 	"                       write what is copied compressed (qcow2): zlib (1-9), zstd\n" \
-	"                       (1-19)\n"
+	"                       (1-19)\n"                                                    \
+	"  --direct             write past the page cache (O_DIRECT)\n"
 
 static const char compact_help[] =
 	"Usage: blockpull compact [OPTION...] --keep N IMAGE\n"
@@ -54,6 +55,7 @@ static const struct option compact_table[] = {
 	{ "unlink", no_argument, NULL, COMPACT_UNLINK },
 	PULL_COMPRESS_OPTION,
 	PULL_COPY_OPTION,
+	PULL_DIRECT_OPTION,
 	CHAIN_JOB_OPTIONS,
 	OPTIONS_END,
 };
@@ -171,6 +173,7 @@ static int compact_run(struct command_line *line)
 	code = rc ? say_failed(&c.image.error, rc) : compact_with_files(compact, &c);
 	chain_files_free(&c.files);
 	others_free(&c.others);
+	pull_image_forget_dropped(&c.image);
 	free(c.own_dir);
 	return code;
 }

@@ -31,7 +31,6 @@ static inline int chain_job_take(struct pull_options *options, int option, const
 	"  --min-rate RATE      give way to others only above RATE bytes a second\n"             \
 	"  --host-budget FILE[:RATE]\n"                                                          \
 	"                       as of blockpull pull\n"                                          \
-	"  --direct             write past the page cache (O_DIRECT)\n"                          \
 	"  --on-error WHAT      report: an I/O error ends it; stop: it waits for SIGCONT;\n"     \
 	"                       enospc: so for want of space only (default: report)\n" own       \
 	"  --verify             before a link is changed, read back from the disk what was\n"    \

@@ -73,8 +73,8 @@ extern const struct options_word pull_io_words[], pull_progress_words[];
 		{ "verify", no_argument, NULL, PULL_VERIFY }, RATES_OPTIONS, HOST_BUDGET_OPTION, \
 		OPTIONS_JSON, OPTIONS_QUIET
 
-/* For verbs that may write compressed, and that may share blocks: a commit does neither, as it
- * writes as a guest does. */
+/* For verbs that may write compressed, share blocks, or write past the page cache: a commit does
+ * none of it, as it writes as a guest does, into a file that was open for reading. */
 #define PULL_COMPRESS_OPTION                                       \
 	{                                                          \
 		"compress", optional_argument, NULL, PULL_COMPRESS \
@@ -86,6 +86,10 @@ extern const struct options_word pull_io_words[], pull_progress_words[];
 #define PULL_COPY_OPTION                                   \
 	{                                                  \
 		"copy", required_argument, NULL, PULL_COPY \
+	}
+#define PULL_DIRECT_OPTION                               \
+	{                                                \
+		"direct", no_argument, NULL, PULL_DIRECT \
 	}
 #define PULL_COPY_OFFER                              \
 	{                                            \
@@ -100,7 +104,6 @@ extern const struct options_word pull_copy_words[], pull_on_error_words[];
 	}
 #define PULL_JOB_OPTIONS                                           \
 	{ "accept-mixed", no_argument, NULL, PULL_ACCEPT_MIXED },  \
-		{ "direct", no_argument, NULL, PULL_DIRECT },      \
 		{ "dry-run", no_argument, NULL, 'n' },             \
 	{                                                          \
 		"on-error", required_argument, NULL, PULL_ON_ERROR \

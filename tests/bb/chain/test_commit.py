@@ -202,7 +202,7 @@ def verified(d):
 
 @case('what a commit does not do is no option of it')
 def no_options(d):
-    for option in '--compress', '--copy=read':
+    for option in '--compress', '--copy=read', '--direct':
         refused(USAGE, [option.split('=')[0]], 'commit', option, f'{d}/top')
         check(option.split('=')[0] not in bp('commit', '--help').out, f'{option} is in --help')
 
