@@ -2,13 +2,15 @@
 /*
  * blockpull compact: files of the middle of a chain become one. They are merged
  * upwards: the upper file of the stretch gets what it reads from the others, so
- * that no file is written that another image may share. To the loop it is a pull
- * of that upper file down to what lies below the stretch.
+ * that no file is written that another image may share. To the loop it is a job of
+ * the image, whose `top` is that upper file.
  *
- * The image itself is open meanwhile, for reading and locked, so that no program
- * starts to write to it; the upper file's own locks keep out all that have it in
- * their chains. Merging downwards was rejected as a default: `commit` does that, and
- * asks who else reads the base.
+ * The whole chain is open and locked meanwhile, the image for reading, so that no
+ * program starts to write to it; the upper file's own locks keep out all that have
+ * it in their chains. A dry run opens that file instead, as what it reads is not
+ * seen through what is above it, and so does --direct, which is of a file from its
+ * opening on; both have the image open beside it. Merging downwards
+ * was rejected as a default: `commit` does that, and asks who else reads the base.
  */
 #include "tools/chain/compact.h"
 
@@ -79,11 +81,23 @@ static int compact_look_at_others(struct compact *c, const struct bpull_disk_opt
 	return 0;
 }
 
-/* Removes one, unless something else has its name by now. 0 or -errno. */
-static int compact_unlink(struct compact *c, const struct chain_file *file)
+static const struct chain_file *compact_file(const struct compact *c, const char *path)
 {
+	for (unsigned i = 0; i < c->files.n; i++)
+		if (!strcmp(c->files.list[i].path, path))
+			return &c->files.list[i];
+	return NULL;
+}
+
+/* Removes one that was dropped, unless something else has its name by now. 0 or -errno. */
+static int compact_unlink(struct compact *c, const char *path)
+{
+	const struct chain_file *file = compact_file(c, path);
 	struct stat st;
 
+	if (!file)
+		return compact_refuse(c, -ESTALE, path,
+				      "was not in the chain before, and is left alone");
 	if (lstat(file->path, &st))
 		return errno == ENOENT ? 0 : -errno;
 	if (st.st_dev != file->st.st_dev || st.st_ino != file->st.st_ino)
@@ -106,8 +120,8 @@ static int compact_done(struct pull_image *image)
 		rc = compact_refuse(c, -EPERM, changed,
 				    "files came into this directory or left it meanwhile, and may "
 				    "be images that read from what was to be removed");
-	for (unsigned i = c->stretch.top + 1; !rc && i <= c->stretch.bottom; i++) {
-		rc = compact_unlink(c, &c->files.list[i]);
+	for (unsigned i = 0; !rc && i < image->n_dropped; i++) {
+		rc = compact_unlink(c, image->dropped[i]);
 		c->n_unlinked += !rc;
 	}
 	return exit_code_of_error(rc);
@@ -117,10 +131,9 @@ static int compact_done(struct pull_image *image)
 
 static void compact_say_dropped(const struct compact *c)
 {
-	for (unsigned i = c->stretch.top + 1; i <= c->stretch.bottom; i++)
+	for (unsigned i = 0; i < c->image.n_dropped; i++)
 		say_note("%s: this chain does not need '%s' any more%s", c->path,
-			 c->files.list[i].path,
-			 i - c->stretch.top <= c->n_unlinked ? "; it was removed" : "");
+			 c->image.dropped[i], i < c->n_unlinked ? "; it was removed" : "");
 }
 
 static bool compact_say_done(const struct pull_image *image)
@@ -156,7 +169,7 @@ static void compact_say_kept(const struct pull_image *image)
 	}
 	say_hint("'%s' keeps its backing file and what was copied, and '%s' reads as before; run "
 		 "the same command again to go on",
-		 image->path, c->path);
+		 compact_top(c)->path, c->path);
 }
 
 static struct json_object *compact_paths(const struct compact *c, unsigned n)
@@ -164,8 +177,7 @@ static struct json_object *compact_paths(const struct compact *c, unsigned n)
 	struct json_object *array = json_object_new_array();
 
 	for (unsigned i = 0; i < n; i++)
-		json_object_array_add(array,
-				      say_json_text(c->files.list[c->stretch.top + 1 + i].path));
+		json_object_array_add(array, say_json_text(c->image.dropped[i]));
 	return array;
 }
 
@@ -185,10 +197,7 @@ static void compact_add_json(const struct pull_image *image, struct json_object 
 	json_object_object_add(line, "bottom",
 			       say_json_text(c->files.list[c->stretch.bottom].path));
 	json_object_object_add(line, "base", say_json_text(below ? below->path : NULL));
-	json_object_object_add(line, "dropped",
-			       compact_paths(c, strcmp(image->status, "completed")
-							? 0
-							: c->stretch.bottom - c->stretch.top));
+	json_object_object_add(line, "dropped", compact_paths(c, image->n_dropped));
 	json_object_object_add(line, "unlinked", compact_paths(c, c->n_unlinked));
 }
 
@@ -203,7 +212,7 @@ static const struct pull_kind compact_kind = {
 
 /* ---- The work ---- */
 
-/* The image open and locked, where it is not what is written. */
+/* The image open and locked beside the upper file. */
 struct compact_hold {
 	struct bpull_engine *engine;
 	struct bpull_disk *disk;
@@ -252,17 +261,29 @@ static int compact_allow_dir(struct compact *c, struct options_chain *chain)
 	return 0;
 }
 
+/* The job is one of the upper file, opened as an image. */
+static bool compact_opens_upper(const struct compact *c, const struct pull_options *options)
+{
+	return c->stretch.top &&
+	       (options->dry_run || options->line.chain.disk.flags & BPULL_DISK_DIRECT);
+}
+
 static int compact_pull(struct compact *c, struct pull_options *options)
 {
 	const struct chain_file *below = compact_below(c);
 
-	c->image.path = compact_top(c)->path;
+	c->image.path = c->path;
 	c->image.kind = &compact_kind;
 	if (c->wants_unlink)
 		c->image.sandbox_names |= SANDBOX_UNLINK;
 	options->job.base = below ? below->path : NULL;
-	if (c->stretch.top)
+	if (compact_opens_upper(c, options)) {
+		c->image.path = compact_top(c)->path;
 		options->line.chain.disk.format = compact_top(c)->format;
+	} else if (c->stretch.top) {
+		options->job.top = compact_top(c)->path;
+		options->line.chain.disk.flags |= BPULL_DISK_READ_ONLY;
+	}
 	return pull_images(options, &c->image, 1);
 }
 
@@ -275,11 +296,10 @@ static int compact_prepare(struct compact *c, struct pull_options *options,
 
 	if (c->wants_unlink)
 		rc = compact_look_at_others(c, &chain->disk);
-	if (!rc && c->stretch.top)
-		rc = compact_hold_image(hold, c->path, &chain->disk, &c->image.error);
-	if (!rc && c->stretch.top)
-		rc = compact_allow_dir(c, chain);
-	return rc;
+	if (rc || !compact_opens_upper(c, options))
+		return rc;
+	rc = compact_hold_image(hold, c->path, &chain->disk, &c->image.error);
+	return rc ? rc : compact_allow_dir(c, chain);
 }
 
 static void compact_json_without_job(struct compact *c, const char *status, int code)
