@@ -158,12 +158,13 @@ int bpull_engine_open(const struct bpull_engine_options *options, struct bpull_e
 	return 0;
 }
 
-/* Takes the lock: the engine's thread rotates the list between two rounds. */
+/* Takes the lock: the engine's thread rotates the list between two rounds. A node goes with the
+ * disk that was opened. */
 static struct bpull_disk *first_disk(struct bpull_engine *engine)
 {
 	ENGINE_SCOPE(engine);
 
-	return engine->disks;
+	return engine->disks ? disk_opened(engine->disks) : NULL;
 }
 
 void bpull_engine_close(struct bpull_engine *engine)

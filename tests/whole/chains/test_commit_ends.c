@@ -125,3 +125,42 @@ Test(commit_ends, the_image_that_is_kept_is_durable_whatever_the_lower_one_took)
 	}
 	cr_assert_gt(n_done, n / 4, "%" PRIu64 " of %" PRIu64, n_done, n);
 }
+
+static void judge_guest(const struct sim_chain *chain, struct bpull_disk *disk)
+{
+	uint8_t *got = sim_need(malloc(chain->guest_len));
+
+	struct iovec iov = { got, chain->guest_len };
+
+	bpull_read(disk, &iov, 1, 0, NULL);
+	run_until(disk->engine, BPULL_EVENT_IO, disk, NULL);
+	for (uint64_t at = 0; at < chain->guest_len; at++)
+		cr_assert_eq(got[at], chain->want[at], "seed %" PRIu64 ": byte %" PRIu64,
+			     chain->how.seed, at);
+	free(got);
+}
+
+/* The node is the first disk that the engine knows, and none that the program has opened. */
+Test(commit_ends, an_engine_is_closed_while_a_commit_runs)
+{
+	for (uint64_t seed = 1; seed <= 8; seed++) {
+		struct sim_chain_how how = { SIM_V3(9, 16), SIM_SIZE(40, 2), .seed = seed };
+		struct bpull_job_options o = { .size = sizeof(o), .type = BPULL_JOB_TYPE_COMMIT };
+		struct sim *sim = sim_new(seed);
+		struct bpull_engine *engine;
+		struct bpull_error error;
+		struct bpull_disk *disk;
+		struct sim_chain chain;
+
+		sim_chain_draw(&chain, &how);
+		sim_chain_put(&chain, sim);
+		disk = open_top(sim, &chain, &engine);
+		bpull_job_start(disk, &o, &error);
+		bpull_engine_close(engine);
+		disk = open_top(sim, &chain, &engine);
+		judge_guest(&chain, disk);
+		bpull_engine_close(engine);
+		sim_free(sim);
+		sim_chain_free(&chain);
+	}
+}
