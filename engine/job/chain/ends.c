@@ -13,7 +13,7 @@
 #include "engine/core/disk.h"
 #include "engine/core/fault.h"
 #include "engine/job/chain/flatten.h"
-#include "formats/chain/turn.h"
+#include "engine/job/chain/node.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
 #include "formats/core/layer_shared.h"
@@ -181,24 +181,11 @@ bool job_close_dropped(struct bpull_disk *disk)
 
 /* ---- a node's image ---- */
 
-static int rest_work(struct bpull_disk *disk, struct err *err)
-{
-	return chain_turn_read_only(disk->chain, 0, err);
-}
-
-/* Without a watch nothing tells if another program changes it: what reads through it goes on. */
-static void rest_end(struct bpull_disk *disk, int rc, const struct err *err)
-{
-	disk_overlay(disk)->is_overlay = disk_overlay(disk)->file->writable;
-}
-
-static const struct aside_kind rest_kind = { .name = "rest", .work = rest_work, .end = rest_end };
-
 bool job_rest_node(struct bpull_disk *disk)
 {
 	if (!disk->nodes.of || disk->poisoned || !commit_is_clean(disk))
 		return true;
-	return !disk_overlay(disk)->is_overlay || aside_do(disk, &rest_kind);
+	return node_rest(disk);
 }
 
 /* ---- the new file ---- */

@@ -2,6 +2,7 @@
 #include "engine/job/chain/node.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "engine/commit/state.h"
@@ -144,13 +145,59 @@ static bool is_quiet(const struct bpull_disk *node)
 	       (!commit_is_running(node) || commit_is_stalled(node));
 }
 
+/* ---- the image of a node that is over ---- */
+
+static int rest_work(struct bpull_disk *node, struct err *err)
+{
+	return chain_turn_read_only(node->chain, 0, err);
+}
+
+/* Without a watch nothing tells if another program changes it: what reads through it goes on. */
+static void rest_end(struct bpull_disk *node, int rc, const struct err *err)
+{
+	disk_overlay(node)->is_overlay = disk_overlay(node)->file->writable;
+}
+
+static const struct aside_kind rest_kind = { .name = "rest", .work = rest_work, .end = rest_end };
+
+bool node_rest(struct bpull_disk *node)
+{
+	return !disk_overlay(node)->is_overlay || aside_do(node, &rest_kind);
+}
+
+/* What is in memory of an image's counts is of another state than its file: nothing is written to
+ * it again before it is read anew. */
+static void refuse_writing(struct layer *layer)
+{
+	if (layer->refused.write.code)
+		return;
+	layer->refused.write.code = -EIO;
+	snprintf(layer->refused.write.why, sizeof(layer->refused.write.why),
+		 "an earlier write to it failed; close the disk, and open it again");
+}
+
+/* True: others may have the image of a node that is over. It could not be made durable, else its
+ * job has let it go. What is in memory only goes at once, or it would go in parts. */
+static bool give_image_back(struct bpull_disk *node)
+{
+	struct layer *overlay = disk_overlay(node);
+
+	if (!overlay->is_overlay || overlay == disk_overlay(node->nodes.of) ||
+	    aside_is_done(node, &rest_kind))
+		return true;
+	commit_abandon(node);
+	table_cache_revert(node->engine->cache, overlay->file);
+	refuse_writing(overlay);
+	return node_rest(node);
+}
+
 void node_sweep(struct bpull_engine *engine)
 {
 	struct bpull_disk *next;
 
 	for (struct bpull_disk *disk = engine->disks; disk; disk = next) {
 		next = disk->next;
-		if (disk->nodes.is_over && is_quiet(disk))
+		if (disk->nodes.is_over && is_quiet(disk) && give_image_back(disk))
 			node_destroy(disk);
 	}
 }

@@ -10,6 +10,8 @@
 #ifndef BLOCKPULL_JOB_NODE_H
 #define BLOCKPULL_JOB_NODE_H
 
+#include <stdbool.h>
+
 #include "io/base.h"
 
 struct bpull_disk;
@@ -31,6 +33,8 @@ int node_refuse(const struct bpull_disk *disk, unsigned depth, struct err *err);
 int node_open(struct bpull_disk *node, struct err *err);
 /* No job was begun on it. It is freed. Blocks. */
 void node_close(struct bpull_disk *node);
+/* Its image, of which all is durable, is a backing file again. True: that is done. */
+bool node_rest(struct bpull_disk *node);
 /* Frees the nodes whose job has ended, as far as nothing of them is in flight. */
 void node_sweep(struct bpull_engine *engine);
 

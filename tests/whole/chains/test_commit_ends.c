@@ -126,6 +126,24 @@ Test(commit_ends, the_image_that_is_kept_is_durable_whatever_the_lower_one_took)
 	cr_assert_gt(n_done, n / 4, "%" PRIu64 " of %" PRIu64, n_done, n);
 }
 
+/* ---- a lower image that can't be written to ---- */
+
+static void run_rounds(struct bpull_engine *engine, struct bpull_event *end)
+{
+	for (unsigned i = 0; i < 100000; i++) {
+		struct pollfd ready = { .fd = bpull_engine_fd(engine), .events = POLLIN };
+		struct bpull_event event;
+
+		if (bpull_engine_process(engine, &event, 1) != 1)
+			cr_assert_eq(poll(&ready, 1, 10000), 1);
+		else if (event.type == BPULL_EVENT_JOB) {
+			*end = event;
+			return;
+		}
+	}
+	cr_assert_fail("no end");
+}
+
 static void judge_guest(const struct sim_chain *chain, struct bpull_disk *disk)
 {
 	uint8_t *got = sim_need(malloc(chain->guest_len));
@@ -138,6 +156,64 @@ static void judge_guest(const struct sim_chain *chain, struct bpull_disk *disk)
 		cr_assert_eq(got[at], chain->want[at], "seed %" PRIu64 ": byte %" PRIu64,
 			     chain->how.seed, at);
 	free(got);
+}
+
+/* The n-th write to the lower image fails, and all after it. True: the job has failed of it. */
+static bool fail_write(const struct sim_chain *chain, enum sim_op op, uint64_t nth)
+{
+	struct bpull_job_options o = { .size = sizeof(o), .type = BPULL_JOB_TYPE_COMMIT };
+	struct sim *sim = sim_new(chain->how.seed);
+	const struct layer *lower;
+	struct bpull_event end = { 0 };
+	struct bpull_engine *engine;
+	struct bpull_error error;
+	struct bpull_disk *disk;
+	int rc;
+
+	sim_chain_put(chain, sim);
+	disk = open_top(sim, chain, &engine);
+	rc = bpull_job_start(disk, &o, &error);
+	if (!rc) {
+		sim_fail(sim, &(struct sim_fault){ .op = op,
+						   .nth = nth,
+						   .error = -EIO,
+						   .forever = true,
+						   .name = chain->files[1].name });
+		run_rounds(engine, &end);
+		for (unsigned i = 0; disk->nodes.n && i < 1000; i++)
+			bpull_engine_process(engine, NULL, 0);
+		sim_clear_faults(sim);
+		lower = disk->chain->layers[end.error ? 1 : 0];
+		cr_assert(!disk->nodes.n && (!end.error || !lower->file->writable),
+			  "seed %" PRIu64 ", write %" PRIu64 ": it is being written still",
+			  chain->how.seed, nth);
+		judge_guest(chain, disk);
+		rc = bpull_job_start(disk, &o, &error);
+		cr_assert(!rc || rc == -EIO || !end.error || rc == -EINVAL, "%d: %s", rc,
+			  error.message);
+	}
+	bpull_engine_close(engine);
+	sim_free(sim);
+	return end.error;
+}
+
+/* Others may have it as soon as the job is over. */
+Test(commit_ends, a_lower_image_that_could_not_be_written_to_is_let_go)
+{
+	unsigned n_failed = 0;
+
+	for (uint64_t seed = 1; seed <= 8; seed++) {
+		struct sim_chain_how how = { SIM_V3(9, 16), SIM_SIZE(40, 2), .seed = seed };
+		struct sim_chain chain;
+
+		sim_chain_draw(&chain, &how);
+		for (uint64_t nth = 1; chain.n_files > 1 && nth < 12; nth++) {
+			n_failed += fail_write(&chain, SIM_WRITE, nth);
+			n_failed += fail_write(&chain, SIM_SYNC, (nth + 2) / 3);
+		}
+		sim_chain_free(&chain);
+	}
+	cr_assert_gt(n_failed, 16);
 }
 
 /* The node is the first disk that the engine knows, and none that the program has opened. */
