@@ -36,8 +36,8 @@ struct aside_kind {
 	void (*end)(struct bpull_disk *disk, int rc, const struct err *err);
 };
 
-/* Each of the nine kinds once: one that ran when a step began is counted in that step, too. */
-#define ASIDE_MAX_DONE 9
+/* Each of the eleven kinds once: one that ran when a step began is counted in that step, too. */
+#define ASIDE_MAX_DONE 11
 
 struct aside {
 	struct op op;

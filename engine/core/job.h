@@ -80,6 +80,7 @@ struct job_down {
 	bool is_quiet;             /* ... and none is in flight */
 	bool is_told;              /* READY was sent */
 	bool is_given_up;          /* the disk has another image */
+	bool is_emptied;           /* the one that was the disk's reads all from that one */
 	bool is_slowed;            /* the guest's requests wait until more is copied */
 	struct converge converge;  /* the looks at what a guest had written */
 	struct {

@@ -33,16 +33,21 @@ static int clear_root(struct layer *layer)
 
 static int clear(struct layer *layer, struct err *err)
 {
-	struct repair repair = { 0 };
 	struct shown shown;
 	int rc = clear_root(layer);
 
-	if (rc)
-		return err_errno(err, rc, "%s: cannot be emptied", file_show(layer->file, &shown));
+	return rc ? err_errno(err, rc, "%s: cannot be emptied", file_show(layer->file, &shown)) : 0;
+}
+
+static int take_leaks_out(struct layer *layer, struct err *err)
+{
+	struct repair repair = { 0 };
+
 	return layer_repair(layer, &repair, err);
 }
 
-int empty_image(struct file *file, enum image_format format, struct err *err)
+static int with_layer(struct file *file, enum image_format format,
+		      int (*work)(struct layer *layer, struct err *err), struct err *err)
 {
 	struct table_cache *cache = table_cache_new(CACHE_LEN);
 	struct layer *layer;
@@ -52,10 +57,20 @@ int empty_image(struct file *file, enum image_format format, struct err *err)
 		return err_set(err, -ENOMEM, "out of memory");
 	rc = format_open(format, file, cache, &layer, err);
 	if (!rc) {
-		rc = clear(layer, err);
+		rc = work(layer, err);
 		table_cache_forget(cache, file);
 		layer_close(layer);
 	}
 	table_cache_free(cache);
 	return rc;
+}
+
+int empty_image(struct file *file, enum image_format format, struct err *err)
+{
+	return with_layer(file, format, clear, err);
+}
+
+int empty_give_back(struct file *file, enum image_format format, struct err *err)
+{
+	return with_layer(file, format, take_leaks_out, err);
 }

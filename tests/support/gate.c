@@ -79,6 +79,12 @@ static void close_file(struct file *file)
 	posix_file_ops.close(file);
 }
 
+static int truncate_file(struct file *file, uint64_t len)
+{
+	pass(GATE_TRUNCATE, file->name);
+	return posix_file_ops.truncate(file, len);
+}
+
 static struct file_ops ops;
 
 static int open_file(struct file_opener *opener, const struct file_open *how, struct file **out,
@@ -100,5 +106,6 @@ struct file_opener *gate_opener(void)
 	ops = posix_file_ops;
 	ops.read_at = read_at;
 	ops.close = close_file;
+	ops.truncate = truncate_file;
 	return &opener;
 }

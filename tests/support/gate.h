@@ -15,6 +15,7 @@ enum gate_call {
 	GATE_LOCK_WAIT, /* an open that will wait for a lock */
 	GATE_READ,
 	GATE_CLOSE,
+	GATE_TRUNCATE,
 };
 
 struct file_opener *gate_opener(void);

@@ -3,7 +3,8 @@
  * The end of an active commit: the lower layer becomes the disk's image, while the guest is held.
  *
  * The old image is emptied after that, since nothing in memory leads into it any more. Before, one
- * that failed half way would have to be the disk still.
+ * that failed half way would have to be the disk still. The guest waits for its first table alone:
+ * what it held is given back beside the guest, as a file system may take seconds for that.
  */
 #include <errno.h>
 #include <string.h>
@@ -65,6 +66,7 @@ static void empty_end(struct bpull_disk *disk, int rc, const struct err *err)
 {
 	struct shown shown;
 
+	disk->job.down.is_emptied = !rc;
 	if (rc)
 		job_say_mixed(disk, 0,
 			      "%s: it could not be emptied, and does not read as the disk any more "
@@ -76,6 +78,29 @@ static void empty_end(struct bpull_disk *disk, int rc, const struct err *err)
 static const struct aside_kind empty_kind = { .name = "empty",
 					      .work = empty_work,
 					      .end = empty_end };
+
+static int give_back_work(struct bpull_disk *disk, struct err *err)
+{
+	struct job_down *state = &disk->job.down;
+
+	return empty_give_back(state->old_files, state->old_format, err);
+}
+
+static void give_back_end(struct bpull_disk *disk, int rc, const struct err *err)
+{
+	struct shown shown;
+
+	if (rc)
+		job_say_mixed(disk, 0,
+			      "%s: it is empty, but keeps its space until its leaks are "
+			      "repaired (%s)",
+			      file_show(disk->job.down.old_files, &shown),
+			      err->message[0] ? err->message : strerror(-rc));
+}
+
+static const struct aside_kind give_back_kind = { .name = "give back",
+						  .work = give_back_work,
+						  .end = give_back_end };
 
 bool down_pivot(struct bpull_disk *disk)
 {
@@ -91,7 +116,9 @@ bool down_pivot(struct bpull_disk *disk)
 	}
 	if (job->down.old_files && !(job->flags & BPULL_JOB_KEEP) && !aside_do(disk, &empty_kind))
 		return false;
-	file_put_off(&disk->dropped.files, STEAL(job->down.old_files));
 	down_let_guest_go(disk);
+	if (job->down.old_files && job->down.is_emptied && !aside_do(disk, &give_back_kind))
+		return false;
+	file_put_off(&disk->dropped.files, STEAL(job->down.old_files));
 	return job_close_dropped(disk);
 }
