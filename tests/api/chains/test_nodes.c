@@ -136,48 +136,6 @@ Test(nodes, a_disk_is_closed_while_its_node_works)
 	nodes_expect_image("top", "qcow2");
 }
 
-/* ---- a guest that gives no rest ---- */
-
-#define BUSY_LEN (96u * MiB)
-
-static struct bpull_disk *busy;
-
-static void *write_on_and_on(void *opaque)
-{
-	uint8_t *bytes = malloc(MiB);
-
-	for (unsigned i = 0; !is_over; i++) {
-		memset(bytes, (int)(1 + i % 255), MiB);
-		cr_assert_eq(bpull_pwrite(busy, bytes, MiB, i % (BUSY_LEN / MiB) * MiB, 0), 0);
-	}
-	free(bytes);
-	return opaque;
-}
-
-/* It writes all of the disk over and over, faster than the job may copy. */
-Test(nodes, a_commit_comes_to_its_end_beside_a_guest_that_writes_on_and_on)
-{
-	pthread_t thread;
-
-	cr_assert_eq(qemu_img_run(NULL, 0,
-				  "cd %s && qemu-img create -q -f qcow2 a 96M && "
-				  "qemu-img create -q -f qcow2 -b a -F qcow2 top",
-				  scratch_dir()),
-		     0);
-	busy = open_disk("top", BPULL_DISK_GUEST_IO);
-	is_over = false;
-	cr_assert_eq(pthread_create(&thread, NULL, write_on_and_on, NULL), 0);
-	usleep(200000);
-	start(busy,
-	      (struct bpull_job_options){ .type = BPULL_JOB_TYPE_COMMIT, .bandwidth = 96u * MiB });
-	cr_assert_eq(bpull_job_wait(busy, -1), 0);
-	cr_assert_eq(bpull_disk_depth(busy), 1);
-	is_over = true;
-	pthread_join(thread, NULL);
-	bpull_disk_close(busy);
-	cr_assert_eq(qemu_img_run(NULL, 0, "qemu-img check -q -f qcow2 %s", scratch("a")), 0);
-}
-
 /* Whose guest it is that the job gives way to: the image's, wherever the job runs. */
 Test(nodes, a_compaction_gives_way_to_the_guest)
 {
@@ -185,13 +143,14 @@ Test(nodes, a_compaction_gives_way_to_the_guest)
 	struct bpull_disk *disk;
 	uint64_t random = 3, seen = 0;
 
-	make_chain("qcow2");
-	disk = open_disk("top", BPULL_DISK_GUEST_IO);
-	start(disk,
-	      (struct bpull_job_options){
-		      .top = "a", .base = "base", .bandwidth = 2 * MiB, .guest_p99_ns = 50000000 });
+	nodes_make_chain("qcow2");
+	disk = nodes_open_disk("top", BPULL_DISK_GUEST_IO);
+	nodes_start(disk, (struct bpull_job_options){ .top = "a",
+						      .base = "base",
+						      .bandwidth = 2 * MiB,
+						      .guest_p99_ns = 50000000 });
 	do {
-		write_and_read(disk, &random);
+		nodes_write_and_read(disk, &random);
 		cr_assert_eq(bpull_job_get_info(disk, &info), 1);
 		seen = info.guest_p99_now_ns ? info.guest_p99_now_ns : seen;
 	} while (info.state != BPULL_JOB_CONCLUDED);

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -190,4 +191,46 @@ Test(nodes, a_disk_is_mapped_while_its_image_changes)
 		for (unsigned k = 0; k < 5; k++)
 			unlink(scratch((const char *[]){ "base", "c", "b", "a", "top" }[k]));
 	}
+}
+
+/* ---- a guest that gives no rest ---- */
+
+#define BUSY_LEN (96u * MiB)
+
+static struct bpull_disk *busy;
+
+static void *write_on_and_on(void *opaque)
+{
+	uint8_t *bytes = malloc(MiB);
+
+	for (unsigned i = 0; !is_over; i++) {
+		memset(bytes, (int)(1 + i % 255), MiB);
+		cr_assert_eq(bpull_pwrite(busy, bytes, MiB, i % (BUSY_LEN / MiB) * MiB, 0), 0);
+	}
+	free(bytes);
+	return opaque;
+}
+
+/* It writes all of the disk over and over, faster than the job may copy. */
+Test(nodes, a_commit_comes_to_its_end_beside_a_guest_that_writes_on_and_on)
+{
+	pthread_t thread;
+
+	cr_assert_eq(qemu_img_run(NULL, 0,
+				  "cd %s && qemu-img create -q -f qcow2 a 96M && "
+				  "qemu-img create -q -f qcow2 -b a -F qcow2 top",
+				  scratch_dir()),
+		     0);
+	busy = nodes_open_disk("top", BPULL_DISK_GUEST_IO);
+	is_over = false;
+	cr_assert_eq(pthread_create(&thread, NULL, write_on_and_on, NULL), 0);
+	usleep(200000);
+	nodes_start(busy, (struct bpull_job_options){ .type = BPULL_JOB_TYPE_COMMIT,
+						      .bandwidth = 96u * MiB });
+	cr_assert_eq(bpull_job_wait(busy, -1), 0);
+	cr_assert_eq(bpull_disk_depth(busy), 1);
+	is_over = true;
+	pthread_join(thread, NULL);
+	bpull_disk_close(busy);
+	cr_assert_eq(qemu_img_run(NULL, 0, "qemu-img check -q -f qcow2 %s", scratch("a")), 0);
 }
