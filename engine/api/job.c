@@ -78,7 +78,7 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 		rc = compression_set(disk, o, err);
 	if (!rc)
 		rc = chain_plan_link(disk->chain, disk->base_name, err);
-	if (!rc)
+	if (!rc && !down_is_on(disk)) /* what a pull would copy; a commit estimates */
 		left_count(disk, o->within_ns);
 	return rc;
 }

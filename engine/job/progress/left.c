@@ -64,7 +64,8 @@ static uint64_t held_in(const struct job_left *left, uint64_t lo, uint64_t hi)
 static uint64_t todo_bytes(const struct bpull_disk *disk)
 {
 	const struct job_left *left = &disk->job.left;
-	uint64_t end = disk_overlay(disk)->backed_len, sum = 0, at = 0;
+	const struct copy_down *down = &disk->walk->down;
+	uint64_t end = down->into ? down->end : disk_overlay(disk)->backed_len, sum = 0, at = 0;
 	struct range range;
 
 	for (unsigned i = 0; range_set_next(&disk->walk->todo, at, &range); i++) {

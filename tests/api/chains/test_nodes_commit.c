@@ -234,3 +234,31 @@ Test(nodes, a_commit_comes_to_its_end_beside_a_guest_that_writes_on_and_on)
 	bpull_disk_close(busy);
 	cr_assert_eq(qemu_img_run(NULL, 0, "qemu-img check -q -f qcow2 %s", scratch("a")), 0);
 }
+
+/* What the image above holds, too, is copied by a commit, and not by a pull. */
+Test(nodes, a_commit_knows_what_its_deadline_asks_for)
+{
+	struct bpull_job_info info = { .size = sizeof(info) };
+	uint64_t needed = 0;
+	struct bpull_disk *disk;
+
+	cr_assert_eq(qemu_img_run(NULL, 0,
+				  "cd %s && qemu-img create -q -f qcow2 base 8M && "
+				  "qemu-img create -q -f qcow2 -b base -F qcow2 a && "
+				  "qemu-io -f qcow2 -c 'write -P 1 0 8M' a && "
+				  "qemu-img create -q -f qcow2 -b a -F qcow2 top && "
+				  "qemu-io -f qcow2 -c 'write -P 2 0 8M' top",
+				  scratch_dir()),
+		     0);
+	disk = nodes_open_disk("top", BPULL_DISK_GUEST_IO);
+	nodes_start(disk, (struct bpull_job_options){ .type = BPULL_JOB_TYPE_COMMIT,
+						      .top = "a",
+						      .within_ns = UINT64_C(2000000000) });
+	do {
+		cr_assert_eq(bpull_job_get_info(disk, &info), 1);
+		needed = info.needed_rate > needed ? info.needed_rate : needed;
+	} while (info.state != BPULL_JOB_CONCLUDED);
+	cr_assert_eq(info.status, BPULL_JOB_COMPLETED);
+	cr_assert_geq(needed, 1 * MiB, "%u bytes/s", (unsigned)needed);
+	bpull_disk_close(disk);
+}
