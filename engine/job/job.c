@@ -253,6 +253,7 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	/* What other threads asked for since, under the mutex, is obeyed in the first round. */
 	job->paused = o->flags & BPULL_JOB_START_PAUSED;
 	proof_owe_all(disk);
+	down_note_in_flight(disk);
 	cursor_start(disk);
 	if (!down_is_on(disk))
 		company_join(disk);

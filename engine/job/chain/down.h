@@ -48,6 +48,9 @@ int down_open(struct bpull_disk *disk, unsigned from, unsigned to, struct err *e
 /* No job was begun after down_open(). Blocks. */
 void down_close(struct bpull_disk *disk);
 
+/* Requests that change the disk are on their way: the walk may come before them. As a job begins,
+ * of those that did not see it. */
+void down_note_in_flight(struct bpull_disk *disk);
 /* Layer `to` is as long as the disk, and a guest that is held has come to rest: runs may go. */
 bool down_may_copy(struct bpull_disk *disk);
 /* A guest that is held goes on, and calls that walk the chain do. */
