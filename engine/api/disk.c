@@ -180,6 +180,8 @@ static int prepare_guest(struct bpull_disk *disk, const struct bpull_disk_option
 			file_show(overlay->file, &shown));
 	rc = o->flags & BPULL_DISK_INACTIVE ? 0 : layer_begin_writing(overlay, err);
 	disk->may_write = !rc;
+	if (!rc && !(o->flags & BPULL_DISK_INACTIVE))
+		disk_began_writing(disk);
 	return rc;
 }
 

@@ -56,6 +56,15 @@ static bool is_running(struct bpull_disk *disk)
 	return running;
 }
 
+static int begin_writing(struct bpull_disk *disk, struct err *err)
+{
+	int rc = layer_begin_writing(disk_overlay(disk), err);
+
+	if (!rc)
+		disk_began_writing(disk);
+	return rc;
+}
+
 static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options *o,
 			 struct err *err)
 {
@@ -64,14 +73,14 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 	int rc;
 
 	if (down_is_active(disk)) {
-		rc = was_prepared ? 0 : layer_begin_writing(overlay, err);
+		rc = was_prepared ? 0 : begin_writing(disk, err);
 		return !rc && disk->base_name ? chain_plan_link(disk->chain, disk->base_name, err)
 					      : rc;
 	}
 	left_begin(&disk->job.left, overlay->backed_len);
 	rc = refuse_image(disk, o, was_prepared, err);
 	if (!rc && !was_prepared)
-		rc = layer_begin_writing(overlay, err);
+		rc = begin_writing(disk, err);
 	else if (!disk->may_write)
 		overlay->note[0] = 0;
 	if (!rc && o->compression != BPULL_COMPRESSION_NONE)

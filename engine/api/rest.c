@@ -161,6 +161,8 @@ static int wake(struct bpull_disk *disk, unsigned lock_wait_ms, struct err *err)
 		rc = layer_begin_writing(overlay, err);
 	if (rc)
 		chain_rest(disk->chain);
+	else if (disk->may_write)
+		disk_began_writing(disk);
 	return rc;
 }
 

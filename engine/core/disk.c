@@ -91,6 +91,12 @@ void disk_wrote(struct bpull_disk *disk, enum disk_part part)
 		disk->commits.undurable = true;
 }
 
+void disk_began_writing(struct bpull_disk *disk)
+{
+	disk_wrote(disk, DISK_IMAGE);
+	disk_wrote(disk, DISK_DATA);
+}
+
 void disk_end_exclusive(struct bpull_disk *disk)
 {
 	disk->exclusive = false;

@@ -326,6 +326,9 @@ enum disk_part {
  * (I1). Nothing else sets `undurable` and `data_undurable` of disk_commits. */
 void disk_wrote(struct bpull_disk *disk, enum disk_part part);
 
+/* Its image may be written to from now on. What the last process has written there looks durable,
+ * and is not, if that was killed: the next barrier covers it (I1, I3). */
+void disk_began_writing(struct bpull_disk *disk);
 /* How many of the len bytes at host_off are to be written. A data file need not be longer than the
  * guest's disk (a device can't be), but where it is, the rest of the last cluster is cleared. */
 uint64_t disk_write_len(const struct bpull_disk *disk, uint64_t host_off, uint64_t len);

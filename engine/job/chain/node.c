@@ -57,6 +57,8 @@ static int make_writable(struct bpull_disk *node, struct err *err)
 	if (rc)
 		turn_back(node);
 	node->may_write = !rc;
+	if (!rc)
+		disk_began_writing(node);
 	return rc;
 }
 
