@@ -37,6 +37,12 @@ bool commit_is_overdue(const struct bpull_disk *disk)
 	return table_cache_changed_len(disk->engine->cache) > disk->engine->budget.changed_len;
 }
 
+bool commit_makes_room(const struct bpull_disk *disk)
+{
+	return disk->commits.in_flight ||
+	       table_cache_dirty_len(disk->engine->cache, disk_overlay(disk)->file);
+}
+
 void commit_note_published(struct bpull_disk *disk, uint64_t len)
 {
 	disk->commits.published_len += len;

@@ -14,6 +14,8 @@ bool commit_is_due(const struct bpull_disk *disk, uint64_t now_ns);
 uint64_t commit_due_ns(const struct bpull_disk *disk);
 /* So many changed tables wait for a commit that no more may be changed: they can't be evicted. */
 bool commit_is_overdue(const struct bpull_disk *disk);
+/* Some of them are this disk's: a commit of it takes time, and makes room. */
+bool commit_makes_room(const struct bpull_disk *disk);
 /* Entries for so many bytes of data were published. */
 void commit_note_published(struct bpull_disk *disk, uint64_t len);
 /* All that was changed in memory, written or submitted is durable. */

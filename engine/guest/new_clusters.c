@@ -62,8 +62,9 @@ enum step guest_place(struct guest *g)
 	struct destination to = { .len = s->end - s->off };
 	int rc;
 
-	/* Too many changed tables are in memory: wait for a commit before changing more. */
-	if (commit_is_overdue(disk))
+	/* Too many changed tables are in memory: wait for a commit before changing more. Where all
+	 * are other disks', a commit of this one ends at once, and would be asked for again. */
+	if (commit_is_overdue(disk) && commit_makes_room(disk))
 		return guest_retry_later(g, -EAGAIN);
 	/* In an image with snapshots unshare() has made tables that only the guest uses. */
 	rc = overlay->has_copies ? 0
