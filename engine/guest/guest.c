@@ -187,7 +187,11 @@ static enum step guest_step(struct op *op)
 	case GUEST_SYNC: return guest_sync(g);
 	case GUEST_GROW: return guest_grow(g);
 	case GUEST_GIVEN_UP: end_failed_guest(g); return STEP_WAIT;
-	case GUEST_OVER: guest_over(g); return STEP_WAIT;
+	case GUEST_OVER:
+		if (g->kind == GUEST_DISCARD && disk_is_raw(g->op.disk))
+			disk_wrote(g->op.disk, DISK_DATA); /* the hole is there, not durable */
+		guest_over(g);
+		return STEP_WAIT;
 	}
 	abort();
 }
