@@ -79,6 +79,12 @@ void model_write_failed(struct model *m, unsigned version, uint64_t off, uint64_
 	model_write_end(m, version, off, len);
 }
 
+void model_write_abandoned(struct model *m, unsigned version, uint64_t off, uint64_t len)
+{
+	m->versions[version].is_hint = true;
+	model_write_end(m, version, off, len);
+}
+
 void model_flush_begin(struct model *m, struct model_flush *f)
 {
 	f->begun = ++m->now;
@@ -225,4 +231,20 @@ uint64_t model_illegal_after_cut(const struct model *m, const uint8_t *got)
 		    !having_again(m, &memo, m->after_cut[byte], byte, got[byte]))
 			return byte;
 	return m->len;
+}
+
+uint64_t model_restarted(struct model *m, const uint8_t *got, bool durable)
+{
+	uint64_t bad = model_illegal_after_cut(m, got);
+	struct having_memo memo = { 0 };
+
+	for (uint64_t byte = 0; bad == m->len && byte < m->len; byte++) {
+		m->legal[byte] = having_again(m, &memo, m->after_cut[byte], byte, got[byte]);
+		if (!durable)
+			continue;
+		m->after_cut[byte] = m->legal[byte];
+		m->uncertain[byte] = 0;
+	}
+	m->now++;
+	return bad;
 }

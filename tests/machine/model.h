@@ -57,6 +57,9 @@ unsigned model_write_begin(struct model *m, uint64_t off, uint64_t len, uint8_t 
 void model_write_end(struct model *m, unsigned version, uint64_t off, uint64_t len);
 /* It failed, and is over: done, or not, or in part. */
 void model_write_failed(struct model *m, unsigned version, uint64_t off, uint64_t len);
+/* The process that asked for it is dead, or the machine is: done, or not, or in part, and what
+ * model_restarted() is told decides it. */
+void model_write_abandoned(struct model *m, unsigned version, uint64_t off, uint64_t len);
 /* It is durable as well (FUA); after model_write_end(). */
 void model_write_durable(struct model *m, unsigned version, uint64_t off, uint64_t len);
 /* A read of the byte may return this now. */
@@ -66,6 +69,10 @@ void model_flush_begin(struct model *m, struct model_flush *f);
 void model_flush_end(struct model *m, struct model_flush *f);
 /* The first byte that may not hold what `got` has of it after a power cut now, or m->len. */
 uint64_t model_illegal_after_cut(const struct model *m, const uint8_t *got);
+/* The disk was opened anew after a death, with nothing in flight, and holds this. durable: the
+ * power was cut, so that is all that there is; else a cut may still bring older bytes back, until
+ * a flush. The first byte that it may not hold, or m->len: then nothing was changed. */
+uint64_t model_restarted(struct model *m, const uint8_t *got, bool durable);
 void model_read_begin(struct model *m, struct model_read *r, uint64_t off, uint64_t len);
 /* A version begins while the read is in flight. */
 void model_read_sees(struct model_read *r, unsigned version, uint64_t off, uint64_t len);

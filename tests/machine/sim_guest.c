@@ -161,6 +161,22 @@ bool sim_guest_end(struct sim_guest *g, const struct bpull_event *event)
 	return ok;
 }
 
+void sim_guest_abandon(struct sim_guest *g)
+{
+	for (struct sim_guest_request *r = g->requests; r < g->requests + SIM_GUEST_MAX; r++) {
+		if (!r->busy)
+			continue;
+		free(r->read.legal);
+		free(r->flush.legal);
+		if (is_change(r))
+			model_write_abandoned(&g->model, r->version, r->off, r->len);
+		free(r->buf);
+		r->busy = false;
+	}
+	g->n_in_flight = 0;
+	g->disk = NULL;
+}
+
 /* ---- what is left ---- */
 
 void sim_guest_judge_cut(const struct sim_guest *g, const struct sim_chain *chain, struct sim *left,

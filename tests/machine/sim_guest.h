@@ -52,6 +52,8 @@ struct sim_guest {
 void sim_guest_submit(struct sim_guest *g, const struct sim_guest_request *how);
 /* Its event came; what failed may be done, or not, or in part. False: see g->wrong. */
 bool sim_guest_end(struct sim_guest *g, const struct bpull_event *event);
+/* Its disk is gone, with the process or the machine: no events will come. */
+void sim_guest_abandon(struct sim_guest *g);
 
 /* What a power cut left, or a process that died: it opens, checks without errors, holds in each
  * byte what it may, and keeps its snapshots. got: room for the disk, filled with it. */
