@@ -1162,6 +1162,13 @@ struct bpull_snapshot {
 	 * virtual_size: 0, or what they would be anyway (else -EINVAL). empty, find_base: 0. */
 	const struct bpull_create_options *create;
 	uint32_t flags; /* enum bpull_snapshot_flags */
+	/* With EXISTING, and of a disk whose files the program opened, which needs it: opens as
+	 * bpull_disk_options.open_file does, first the new overlay (path), then, to be read, the
+	 * name that it records, which must be that of the disk's image: that is shown by any
+	 * descriptor of the same file. Called with open_opaque on the caller's thread, only inside
+	 * the call; must not call us. NULL: names are opened. */
+	int (*open_file)(void *open_opaque, const struct bpull_open_request *request);
+	void *open_opaque; /* -EINVAL without open_file */
 };
 
 /* A new overlay becomes the top of each disk's chain: the image so far is only read from now on, as
@@ -1179,8 +1186,8 @@ struct bpull_snapshot {
  * engine's disk, or a disk twice; a disk that is read-only or a new file's; -EPERM it is inactive;
  * -EBUSY a job runs on it, or its size has changed meanwhile; -EIO it was given up; -EEXIST,
  * -ENOENT and others of the new file; -ENOSPC no room for it, or for what has to be durable; -ELOOP
- * the chain is too long; -ENOTSUP the program opened the disk's files (open_file); -ESTALE its
- * image was moved or removed.
+ * the chain is too long; -ENOTSUP the program opened the disk's files, and the
+ * new overlay is not handed over in the same way; -ESTALE its image was moved or removed.
  *
  * n 0: nothing is done. Blocks, and waits for requests in flight; in an engine without a thread it
  * runs the engine's rounds. Owner thread. */

@@ -108,6 +108,24 @@ static int refuse_snapshot(const struct snapshot_top *s, struct err *err)
 	return 0;
 }
 
+/* One way for all of a disk's files: else nothing tells where a name leads. */
+static int refuse_opening(const struct snapshot_top *s, struct err *err)
+{
+	if (!s->how.open_file)
+		return s->how.open_opaque
+			       ? err_set(err, -EINVAL,
+					 "open_opaque is for open_file, which is missing")
+			       : 0;
+	if (!(s->how.flags & BPULL_SNAPSHOT_EXISTING))
+		return err_set(err, -EINVAL,
+			       "open_file opens an image that exists, and makes none");
+	if (!disk_overlay(s->disk)->file->is_given)
+		return err_set(
+			err, -EINVAL,
+			"the disk's files were opened by their names, and so is a new image");
+	return 0;
+}
+
 static int take_one(struct snapshot_top *s, const void *given, struct err *err)
 {
 	if (!options_import(&s->how, sizeof(s->how), given) ||
@@ -120,6 +138,8 @@ static int take_one(struct snapshot_top *s, const void *given, struct err *err)
 	    s->create.backing_format > OPTIONS_LAST_FORMAT)
 		return err_set(err, -EINVAL, "unknown options of a new image");
 	s->disk = s->how.disk;
+	s->by.open_file = s->how.open_file;
+	s->by.open_opaque = s->how.open_opaque;
 	return refuse_create(s, err);
 }
 
@@ -155,6 +175,8 @@ static int make_all(struct snapshots *all, struct err *err)
 
 	for (unsigned i = 0; !rc && i < all->n; i++) {
 		rc = refuse_snapshot(&all->tops[i], err);
+		if (!rc)
+			rc = refuse_opening(&all->tops[i], err);
 		if (!rc)
 			rc = refuse_geometry(&all->tops[i], err);
 	}

@@ -16,6 +16,7 @@
 
 #include "engine/api/images/create.h"
 #include "engine/api/options/open_flags.h"
+#include "engine/api/options/options.h"
 #include "engine/api/rest.h"
 #include "engine/commit/mixed.h"
 #include "engine/core/disk.h"
@@ -118,8 +119,8 @@ static int check_existing(struct snapshot_top *s, struct err *err)
 			     "%s: its disk has %" PRIu64 " bytes, and the disk has %" PRIu64,
 			     file_show(layer->file, &shown), layer->guest_len, len_of(s));
 	if (!rc)
-		rc = chain_check_leads_to_top(s->disk->chain, opener_of(s), s->how.path, layer,
-					      err);
+		rc = chain_check_leads_to_top(s->disk->chain, opener_of(s), options_giver(&s->by),
+					      s->how.path, layer, err);
 	return rc ? rc : refuse_data(s, err);
 }
 
@@ -139,6 +140,7 @@ static int open_layer(struct snapshot_top *s, struct err *err)
 		.holes = open_flags_holes(disk->flags),
 		.watch = true,
 		.above = &nothing,
+		.giver = options_giver(&s->by),
 	};
 	bool is_new, no_locks;
 	int rc = layer_set_take(disk->engine->layers, &want, &s->layer, &is_new, &no_locks, err);

@@ -12,11 +12,12 @@ struct err;
 struct layer;
 struct new_file;
 
-/* One of a call's snapshots. Set before snapshot_top_make(): the first three. */
+/* One of a call's snapshots. Set before snapshot_top_make(): the first four. */
 struct snapshot_top {
 	struct bpull_snapshot how;
 	struct bpull_create_options create; /* all zero where the program gave none */
 	struct bpull_disk *disk;
+	struct bpull_disk_options by; /* open_file, and its argument: how files are opened */
 
 	const struct layer *old;   /* the disk's image as it was then */
 	struct new_file *new_file; /* NULL: it was there */

@@ -94,10 +94,11 @@ static int choose_name(const struct file *top, const char *path, char **out, str
 
 /* Does the name, recorded in an image at `path`, lead to this file? 1 or 0, or -errno with a
  * sentence where that can't be told. */
-static int name_leads_to(const struct file *top, struct file_opener *opener, const char *path,
-			 const char *name, struct err *err)
+static int name_leads_to(const struct file *top, struct file_opener *opener,
+			 struct file_giver giver, const char *path, const char *name,
+			 struct err *err)
 {
-	struct file_open how = { 0 };
+	struct file_open how = { .giver = giver, .recorded = name };
 	char shown[CHAIN_NAME_SHOWN];
 	autofree char *found = NULL;
 	struct file *file;
@@ -144,17 +145,19 @@ int chain_name_top(const struct chain *chain, struct file_opener *opener, const 
 	int rc;
 
 	if (top->is_given)
-		return err_set(err, -ENOTSUP,
-			       "'%s' was opened by the program (open_file), so no name is known to "
-			       "lead to it that a new image could record",
-			       chain_name_show(top->name, shown));
+		return err_set(
+			err, -ENOTSUP,
+			"'%s' was opened by the program (open_file), so no name is known to "
+			"lead to it that a new image could record: make that, and hand it over in "
+			"the same way",
+			chain_name_show(top->name, shown));
 	rc = wanted ? 0 : choose_name(top, path, &name, err);
 	if (!rc && wanted && !(name = strdup(wanted)))
 		rc = no_memory(err);
 	if (!rc && wanted)
 		rc = refuse_wanted(top, wanted, path, true, err);
 	if (!rc)
-		rc = name_leads_to(top, opener, path, name, err);
+		rc = name_leads_to(top, opener, (struct file_giver){ 0 }, path, name, err);
 	if (rc < 0)
 		return rc;
 	if (!rc && wanted)
@@ -179,22 +182,23 @@ static bool will_take_format(const struct layer *layer, enum image_format format
 }
 
 int chain_check_leads_to_top(const struct chain *chain, struct file_opener *opener,
-			     const char *path, const struct layer *layer, struct err *err)
+			     struct file_giver giver, const char *path, const struct layer *layer,
+			     struct err *err)
 {
 	const struct layer *top = chain->layers[0];
 	char shown[CHAIN_NAME_SHOWN], other[CHAIN_NAME_SHOWN];
 	int rc;
 
 	chain_name_show(path, shown);
-	if (top->file->is_given)
+	if (top->file->is_given && !giver.give)
 		return err_set(err, -ENOTSUP,
 			       "'%s' was opened by the program (open_file), so it can't be told "
-			       "whether '%s' leads to it",
+			       "whether '%s' leads to it: hand that over in the same way",
 			       chain_name_show(top->file->name, other), shown);
 	if (!layer->has_backing)
 		return err_set(err, -EINVAL, "'%s' has no backing file, and is to have '%s'", shown,
 			       chain_name_show(top->file->name, other));
-	rc = name_leads_to(top->file, opener, path, layer->backing.name, err);
+	rc = name_leads_to(top->file, opener, giver, path, layer->backing.name, err);
 	if (rc < 0)
 		return rc;
 	if (!rc)

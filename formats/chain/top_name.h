@@ -4,10 +4,10 @@
 #define BLOCKPULL_FORMATS_CHAIN_TOP_NAME_H
 
 #include "io/base.h"
+#include "io/file/opener.h"
 
 struct chain;
 struct err;
-struct file_opener;
 struct layer;
 
 /* The name to be recorded in an image at `path`: a copy of the wanted one, or, NULL, one that is
@@ -18,8 +18,10 @@ struct layer;
 int chain_name_top(const struct chain *chain, struct file_opener *opener, const char *path,
 		   const char *wanted, char **out, struct err *err);
 /* The image `layer`, opened as `path`, records the chain's top as its backing file, in its format.
- * 0, or -EINVAL with a sentence. Blocks. */
+ * giver: what the program says where that name leads, if it has opened the top; else empty. 0, or
+ * -EINVAL with a sentence; -ENOTSUP: the program has opened the top, and doesn't say. Blocks. */
 int chain_check_leads_to_top(const struct chain *chain, struct file_opener *opener,
-			     const char *path, const struct layer *layer, struct err *err);
+			     struct file_giver giver, const char *path, const struct layer *layer,
+			     struct err *err);
 
 #endif

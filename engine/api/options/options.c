@@ -197,6 +197,12 @@ static int give_file(void *opaque, const struct file_wish *wish)
 	return options->open_file(options->open_opaque, &request);
 }
 
+struct file_giver options_giver(const struct bpull_disk_options *options)
+{
+	return (struct file_giver){ .give = options->open_file ? give_file : NULL,
+				    .opaque = (void *)options };
+}
+
 struct chain_open options_chain(const struct bpull_disk_options *options, const char *image,
 				const struct path_policy *policy)
 {
@@ -213,8 +219,7 @@ struct chain_open options_chain(const struct bpull_disk_options *options, const 
 		.policy = policy,
 		.finder = { .find = options->find_base ? source_find : NULL,
 			    .opaque = (void *)options },
-		.giver = { .give = options->open_file ? give_file : NULL,
-			   .opaque = (void *)options },
+		.giver = options_giver(options),
 	};
 }
 

@@ -28,6 +28,9 @@ void policy_free(struct path_policy *policy);
  * whether the chain is opened for writing, and which function is told of opened files. */
 struct chain_open options_chain(const struct bpull_disk_options *options, const char *image,
 				const struct path_policy *policy);
+/* The program's way to open files, empty where the options have no open_file. They stay the
+ * caller's. */
+struct file_giver options_giver(const struct bpull_disk_options *options);
 /* The last of enum bpull_format: what lies behind is unknown. */
 #define OPTIONS_LAST_FORMAT BPULL_FORMAT_QED
 

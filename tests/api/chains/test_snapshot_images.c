@@ -164,6 +164,80 @@ Test(snapshot, a_disk_whose_files_the_program_opens)
 	cr_expect_eq(snap_try(disk, "one", NULL, 0), -ENOTSUP);
 	make_existing("-u -b top -F qcow2", 8);
 	cr_expect_eq(try_existing(disk), -ENOTSUP);
+	cr_expect(strstr(error.message, "hand that over"), "%s", error.message);
 	snap_put(disk, 0x11, 0, 4096);
+	bpull_disk_close(disk);
+}
+
+/* What was asked for, in that order: w: to be written, r: to be read, l: for locks. */
+struct asked {
+	char words[8];
+	unsigned n;
+	const char *other; /* the file that is given for "top" when it is only read; NULL: itself */
+};
+
+static int open_asked(void *opaque, const struct bpull_open_request *request)
+{
+	struct asked *asked = opaque;
+	struct bpull_open_request to = *request;
+	int fd;
+
+	if (asked->n < sizeof(asked->words) - 1)
+		asked->words[asked->n++] = "?rwl"[request->need];
+	if (request->need == BPULL_OPEN_READ && asked->other)
+		to.name = asked->other;
+	fd = open_in(NULL, &to);
+	return fd < 0 ? -errno : fd;
+}
+
+static int try_handed(struct bpull_disk *disk, struct asked *asked, uint32_t flags)
+{
+	struct bpull_snapshot s = { .size = sizeof(s),
+				    .disk = disk,
+				    .path = "one",
+				    .flags = flags,
+				    .open_file = open_asked,
+				    .open_opaque = asked };
+
+	return bpull_disk_snapshot(&s, 1, &error);
+}
+
+Test(snapshot, an_overlay_that_the_program_hands_over)
+{
+	struct bpull_disk_options o = { .size = sizeof(o),
+					.flags = BPULL_DISK_GUEST_IO,
+					.open_file = open_in };
+	struct asked asked = { 0 }, other = { .other = "base" };
+	struct bpull_disk *disk;
+
+	cr_assert_eq(bpull_disk_open(engine, "top", &o, &disk, &error), 0, "%s", error.message);
+	snap_put(disk, 0x11, 0, 4096);
+	cr_expect_eq(try_handed(disk, &asked, BPULL_SNAPSHOT_EXISTING), -ENOENT);
+	make_existing("-u -b top -F qcow2", 8);
+	cr_expect_eq(try_handed(disk, &asked, 0), -EINVAL, "nothing is made by a descriptor");
+	cr_expect_eq(try_handed(disk, &other, BPULL_SNAPSHOT_EXISTING), -EINVAL,
+		     "the name leads elsewhere");
+	snap_put(disk, 0x12, 0, 4096);
+	asked = (struct asked){ 0 };
+	cr_assert_eq(try_handed(disk, &asked, BPULL_SNAPSHOT_EXISTING), 0, "%s", error.message);
+	cr_expect(!strcmp(asked.words, "wr") || !strcmp(asked.words, "wlr"), "%s", asked.words);
+	cr_expect_eq(bpull_disk_depth(disk), 3);
+	snap_put(disk, 0x13, 8192, 4096);
+	snap_expect(disk, 0x12, 0);
+	snap_expect(disk, 0x13, 8192);
+	cr_expect_eq(snap_qemu_io("", "one", "write -P 0x44 0 4k") != 0, true, "it is locked");
+	bpull_disk_close(disk);
+	cr_expect_eq(snap_qemu_io("", "one", "read -P 0x13 8192 4k"), 0);
+	cr_expect_eq(snap_qemu_io("", "top", "read -P 0x12 0 4k"), 0);
+}
+
+Test(snapshot, a_disk_with_names_takes_no_descriptor)
+{
+	struct bpull_disk *disk = snap_open("top", 0);
+	struct asked asked = { 0 };
+
+	make_existing("-u -b top -F qcow2", 8);
+	cr_expect_eq(try_handed(disk, &asked, BPULL_SNAPSHOT_EXISTING), -EINVAL);
+	cr_expect_eq(asked.n, 0);
 	bpull_disk_close(disk);
 }
