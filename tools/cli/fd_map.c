@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/cli/say.h"
 #include "tools/words/exit_code.h"
@@ -85,6 +86,37 @@ int fd_map_take(struct fd_map *map, const char *command, const char *text)
 	return code;
 }
 
+static struct fd_map_entry *fd_map_find(const struct fd_map *map, const char *name)
+{
+	for (size_t i = 0; i < map->n; i++)
+		if (!strcmp(map->list[i].name, name))
+			return &map->list[i];
+	return NULL;
+}
+
+int fd_map_hand(struct fd_map *map, const char *name, int fd)
+{
+	char *copy = fd_map_find(map, name) ? NULL : strdup(name);
+	int rc = copy ? 0 : fd_map_find(map, name) ? -EEXIST : -ENOMEM;
+
+	if (!rc && fd_map_add(map, copy, fd))
+		rc = -ENOMEM;
+	if (rc) {
+		free(copy);
+		close(fd);
+		return rc;
+	}
+	map->list[map->n - 1].used = map->list[map->n - 1].handed = true;
+	return 0;
+}
+
+bool fd_map_was_handed(const struct fd_map *map, const char *name)
+{
+	const struct fd_map_entry *entry = fd_map_find(map, name);
+
+	return entry && entry->handed;
+}
+
 static bool fd_map_is_asked(const struct fd_map_entry *entry,
 			    const struct bpull_open_request *request)
 {
@@ -139,7 +171,10 @@ int fd_map_judge(const struct bpull_disk_options *options, struct bpull_error *e
 
 void fd_map_free(struct fd_map *map)
 {
-	for (size_t i = 0; i < map->n; i++)
+	for (size_t i = 0; i < map->n; i++) {
 		free(map->list[i].name);
+		if (map->list[i].handed)
+			close(map->list[i].fd);
+	}
 	free(map->list);
 }

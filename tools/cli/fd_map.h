@@ -12,6 +12,7 @@ struct fd_map_entry {
 	char *name; /* as the chain comes to the file, or as the image above records it; owned */
 	int fd;     /* the command's; each opening gets a copy */
 	bool used;
+	bool handed; /* while it runs, by a client: the map's to close */
 };
 
 /* What was said so far; begin with zeros, and free it. */
@@ -22,6 +23,10 @@ struct fd_map {
 
 /* Takes one value of the verb's option. 0, or an exit code after saying what is wrong. */
 int fd_map_take(struct fd_map *map, const char *command, const char *text);
+/* Takes over a descriptor that came later. -EEXIST: the name has one; -ENOMEM. */
+int fd_map_hand(struct fd_map *map, const char *name, int fd);
+/* It came later. */
+bool fd_map_was_handed(const struct fd_map *map, const char *name);
 /* Puts it into the options, which use it from then on: no name is opened any more. Nothing where
  * there is none. */
 void fd_map_apply(struct fd_map *map, struct bpull_disk_options *options);

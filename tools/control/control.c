@@ -101,11 +101,13 @@ static struct json_object *control_reply(struct control *control, struct control
 	const char *why = client->stream.why;
 	struct json_object *request = NULL, *said;
 
+	control->target->handed = &client->handed;
 	if (piece == CONTROL_VALUE)
 		request = control_parse(client->stream.text, client->stream.len, &why);
 	said = piece == CONTROL_GARBAGE || (!request && why)
 		       ? control_refuse("GenericError", "%s", why)
 		       : control_answer(control->target, &client->negotiated, request);
+	control->target->handed = NULL;
 	json_object_put(request);
 	return said;
 }
@@ -133,7 +135,7 @@ static void control_listen_to(struct control *control, struct control_client *cl
 	control_answer_all(control, client);
 	if (client->fd < 0 || client->in_at != client->in_len)
 		return;
-	if (control_client_receive(client))
+	if (control_client_receive(client, control->target->take_file))
 		control_answer_all(control, client);
 }
 

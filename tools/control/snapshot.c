@@ -221,6 +221,8 @@ struct json_object *control_snapshot_take(struct control_target *target,
 		.path = snapshot->node.path,
 		.create = &create,
 		.flags = snapshot->is_there ? BPULL_SNAPSHOT_EXISTING : 0,
+		.open_file = snapshot->is_there ? target->others->open_file : NULL,
+		.open_opaque = snapshot->is_there ? target->others->open_opaque : NULL,
 	};
 	/* Its place is there before the disk changes. */
 	struct control_node *node =

@@ -15,6 +15,7 @@
 #include "tools/control/blockdev.h"
 #include "tools/control/blockdev_del.h"
 #include "tools/control/commit.h"
+#include "tools/control/getfd.h"
 #include "tools/control/job_verbs.h"
 #include "tools/control/jobs/job_states.h"
 #include "tools/control/jobs/suspend.h"
@@ -130,6 +131,7 @@ static const struct {
 	{ "blockdev-snapshot-sync", control_snapshot_sync_args, control_blockdev_snapshot_sync },
 	{ "transaction", control_transaction_args, control_transaction },
 	{ "block_resize", resize_args, verbs_resize },
+	{ "getfd", control_getfd_args, control_getfd },
 	{ "query-block", no_args, control_query_block },
 	{ "query-block-jobs", no_args, control_query_block_jobs },
 	{ "query-jobs", no_args, control_query_jobs },

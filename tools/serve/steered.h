@@ -13,6 +13,7 @@ struct steered {
 	struct port *port;
 	struct image *image;
 	const struct serve_options *options;
+	struct bpull_disk_options others; /* how files are opened that clients name */
 };
 
 /* The disk as the control socket sees it. `job` is what a client's leaves open. */

@@ -75,6 +75,7 @@ struct control_job {
 };
 
 struct budget;
+struct control_handed;
 struct control_names;
 
 /* The disk that is served. */
@@ -107,6 +108,10 @@ struct control_target {
 	/* Whether a file of this name may be opened, or written to, so. 0, or -errno with a
 	 * sentence. NULL: any may. */
 	int (*check_other)(void *owner, const char *path, struct bpull_error *error);
+	/* A client hands over a descriptor of the file that it calls so, to be opened in the place
+	 * of that name: taken over, also after an error. 0, or -errno with a sentence. NULL: the
+	 * disk's files are opened by their names. */
+	int (*take_file)(void *owner, const char *name, int fd, struct bpull_error *error);
 	void *owner;
 	/* Of jobs/jobs.c and nodes.c: all zero at first. */
 	struct control_job *jobs, *active; /* active: one of them has not ended; or NULL */
@@ -114,7 +119,8 @@ struct control_target {
 	struct control_node *nodes; /* the image, what is below it, and what clients have added */
 	struct control_node *top;   /* the image's; NULL: its chain could not be read */
 	unsigned n_files;           /* names that were made up for nodes of files */
-	struct json_object *news;   /* events not taken yet: an array, or NULL */
+	struct control_handed *handed; /* of the client whose request is answered; or NULL */
+	struct json_object *news;      /* events not taken yet: an array, or NULL */
 };
 
 #endif

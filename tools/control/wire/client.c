@@ -24,8 +24,16 @@
 /* With so much on its way to a client, it is not listened to. */
 #define MUCH_OUT (64u * 1024)
 
+static void client_drop_file(struct control_client *client)
+{
+	if (client->handed.is_there)
+		close(client->handed.fd);
+	client->handed.is_there = false;
+}
+
 void control_client_drop(struct control_client *client)
 {
+	client_drop_file(client);
 	close(client->fd);
 	free(client->stream.text);
 	free(client->out);
@@ -116,9 +124,36 @@ bool control_client_is_behind(const struct control_client *client)
 	return client_out_left(client) >= MUCH_OUT;
 }
 
-bool control_client_receive(struct control_client *client)
+/* With room for one descriptor: the kernel closes what is more. */
+static ssize_t client_receive_file(struct control_client *client)
 {
-	ssize_t n = TEMP_FAILURE_RETRY(recv(client->fd, client->in, sizeof(client->in), 0));
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	struct iovec iov = { client->in, sizeof(client->in) };
+	struct msghdr message = { .msg_iov = &iov,
+				  .msg_iovlen = 1,
+				  .msg_control = control.room,
+				  .msg_controllen = sizeof(control.room) };
+	ssize_t n = TEMP_FAILURE_RETRY(recvmsg(client->fd, &message, MSG_CMSG_CLOEXEC));
+	const struct cmsghdr *head = n >= 0 ? CMSG_FIRSTHDR(&message) : NULL;
+
+	if (!head || head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS ||
+	    head->cmsg_len < CMSG_LEN(sizeof(int)))
+		return n;
+	client_drop_file(client);
+	memcpy(&client->handed.fd, CMSG_DATA(head), sizeof(int));
+	client->handed.is_there = true;
+	return n;
+}
+
+bool control_client_receive(struct control_client *client, bool takes_files)
+{
+	ssize_t n =
+		takes_files
+			? client_receive_file(client)
+			: TEMP_FAILURE_RETRY(recv(client->fd, client->in, sizeof(client->in), 0));
 
 	if (!client_take_transfer(client, n))
 		return false;

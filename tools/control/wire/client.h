@@ -8,11 +8,13 @@
 
 #include <json-c/json_object.h>
 
+#include "tools/control/wire/handed.h"
 #include "tools/control/wire/stream.h"
 
 struct control_client {
 	int fd; /* -1: free */
 	bool negotiated;
+	struct control_handed handed;
 	char in[4096]; /* received, [in_at, in_len) not looked at */
 	size_t in_at, in_len;
 	struct control_stream stream;
@@ -30,8 +32,9 @@ void control_client_drop(struct control_client *client);
 void control_client_flush(struct control_client *client);
 /* Queues a line, and sends what can be sent; takes over the reference. */
 void control_client_say(struct control_client *client, struct json_object *value);
-/* Receives the next bytes, where all that had come was looked at. False: there are none now. */
-bool control_client_receive(struct control_client *client);
+/* Receives the next bytes, where all that had come was looked at, and, if it takes any, a
+ * descriptor, in the place of one that no request has taken. False: there are none now. */
+bool control_client_receive(struct control_client *client, bool takes_files);
 /* It leaves so much unread that it is not listened to. */
 bool control_client_is_behind(const struct control_client *client);
 

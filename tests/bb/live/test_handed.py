@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Snapshots of a disk whose files have no names here: the server got descriptors (--fd-map), and gets that of each new image
+from a client of its control socket (getfd), which has made the image itself."""
+import json
+import os
+import signal
+import socket
+import time
+
+import harness
+import images
+import processes
+import qmp_sequences
+import serve_rig
+from harness import case, check, same
+from qmp_rig import Qmp, chain
+
+NAMES = 'top', 'mid', 'base'
+
+
+def start(d, *args):
+    """The server of the images that are called /disks/NAME.img there, and its frontend, whose rings run."""
+    fds = [os.open(f'{d}/{name}.img', os.O_RDWR if name == 'top' else os.O_RDONLY) for name in NAMES]
+    server = harness.start(harness.blockpull, 'serve', '-q', f'--socket-path={d}/s', f'--control={d}/c', '--node-name=drive0',
+                           *(f'--fd-map=/disks/{name}.img={fd}' for name, fd in zip(NAMES, fds)), *args, '/disks/top.img', pass_fds=fds)
+    for fd in fds:
+        os.close(fd)
+    processes.wait_listening(server, f'{d}/s')
+    front = serve_rig.Front(d)
+    front.runs()
+    return server, front, Qmp(f'{d}/c', server)
+
+
+def over(server, front):
+    front.over()
+    serve_rig.end(server)
+
+
+def hand(client, name, *paths, flags=os.O_RDWR):
+    """getfd, with descriptors of these files."""
+    fds = [os.open(path, flags) for path in paths]
+    request = {'execute': 'getfd', 'arguments': {'fdname': name}}
+    socket.send_fds(client.socket, [json.dumps(request).encode()], fds)
+    for fd in fds:
+        os.close(fd)
+    client.wait(lambda: client.answers, what=' for the answer to getfd')
+    return client.answers.pop(0)
+
+
+def made(d, name, below):
+    images.qemu_img('create', '-q', '-f', 'qcow2', '-b', f'{below}.img', '-F', 'qcow2', '-u', f'{d}/{name}.img', '4M')
+
+
+def snapshot(client, name, node, **more):
+    step = qmp_sequences.sync(name, node, **{'snapshot_file': f'/disks/{name}.img', 'mode': 'existing', **more})
+    return client.send({'execute': step[0], 'arguments': step[1]})
+
+
+def refused_with(answer, *words):
+    said = answer.get('error', {}).get('desc', '')
+    check(all(word in said for word in words), f'{words}: {answer}')
+
+
+@case('each new image is handed over, and written to from then on')
+@case('the same without a sandbox', '--no-sandbox')
+def handed(d, *args):
+    chain(d)
+    server, front, client = start(d, *args)
+    front.do('write', 0, 0, 0x41, answer=0)
+    below = 'top'
+    for n, name in enumerate(('s1', 's2')):
+        made(d, name, below)
+        same(hand(client, f'/disks/{name}.img', f'{d}/{name}.img'), {'return': {}}, 'getfd')
+        same(snapshot(client, name, 's1' if n else 'drive0'), {'return': {}}, 'the snapshot')
+        front.do('write', 0, 8 * (n + 1), 0x42 + n, answer=0)
+        below = name
+    for sector, byte in (0, 0x41), (8, 0x42), (16, 0x43):
+        front.do('read', 0, sector, answer=byte)
+    images.qemu_io(f'{d}/s2.img', 'qcow2', 'write 0 4k', rc=(1,))  # it is locked
+    front.do('stop')
+    front.do('start')
+    front.do('write', 0, 24, 0x44, answer=0)
+    over(server, front)
+    images.qemu_io(f'{d}/s2.img', 'qcow2', 'read -P 0x41 0 4k', 'read -P 0x42 4k 4k', 'read -P 0x43 8k 4k', 'read -P 0x44 12k 4k')
+    images.qemu_io(f'{d}/s1.img', 'qcow2', 'read -P 0x42 4k 4k', 'read -P 3 8k 4k')
+    same([images.image_check(f'{d}/{name}.img', 'qcow2') for name in ('s2', 's1', 'top')], [0, 0, 0], 'check')
+
+
+@case('what was written behind a snapshot is there when the server is killed')
+def killed(d):
+    chain(d)
+    server, front, client = start(d)
+    made(d, 's1', 'top')
+    same(hand(client, '/disks/s1.img', f'{d}/s1.img'), {'return': {}}, 'getfd')
+    same(snapshot(client, 's1', 'drive0'), {'return': {}}, 'the snapshot')
+    front.do('write', 0, 8, 0x51, answer=0)
+    front.dies()
+    serve_rig.end(server, signal.SIGKILL, 137)
+    # Its ring may hold the file, and so the lock, for a moment.
+    deadline = time.monotonic() + harness.WAIT
+    while images.qemu_io(f'{d}/s1.img', 'qcow2', 'read 0 4k', rc=(0, 1)).rc:
+        check(time.monotonic() < deadline, 'it is locked still')
+        time.sleep(0.05)
+    images.qemu_io(f'{d}/s1.img', 'qcow2', 'read -P 0x51 4k 4k', 'read -P 3 0 4k')
+
+
+@case('what was not handed over, or leads elsewhere, is refused, and the disk goes on')
+def refusals(d):
+    chain(d)
+    made(d, 's1', 'top')
+    made(d, 'other', 'mid')
+    server, front, client = start(d)
+    refused_with(client.send({'execute': 'getfd', 'arguments': {'fdname': 'x'}}), 'SCM_RIGHTS')
+    refused_with(client.send({'execute': 'getfd'}), "'fdname' is missing")
+    refused_with(snapshot(client, 's1', 'drive0'), '/disks/s1.img', 'getfd')
+    refused_with(snapshot(client, 's2', 'drive0', mode='absolute-paths'), 'getfd', 'existing')
+    refused_with(client.send({'execute': 'block-commit', 'arguments': {'device': 'drive0'}}), '--fd-map')
+    refused_with(hand(client, '/disks/top.img', f'{d}/top.img'), 'already')
+    same(hand(client, '/disks/other.img', f'{d}/other.img'), {'return': {}}, 'getfd')
+    refused_with(snapshot(client, 'other', 'drive0'), '/disks/other.img', 'not')
+    same(hand(client, '/disks/ro.img', f'{d}/s1.img', flags=os.O_RDONLY), {'return': {}}, 'getfd')
+    refused_with(snapshot(client, 'ro', 'drive0'), 'ro.img')
+    same(hand(client, '/disks/s1.img', f'{d}/s1.img', f'{d}/other.img'), {'return': {}}, 'the first of two')
+    front.do('write', 0, 0, 0x31, answer=0)
+    front.do('read', 0, 0, answer=0x31)
+    same(snapshot(client, 's1', 'drive0'), {'return': {}}, 'the snapshot, after all')
+    front.do('read', 0, 0, answer=0x31)
+    over(server, front)
+    images.qemu_io(f'{d}/top.img', 'qcow2', 'read -P 0x31 0 4k')
+
+
+@case('a server of names takes no descriptor')
+def names(d):
+    chain(d)
+    server = serve_rig.serving(d, '-q', f'--control={d}/c', f'--snapshot-dir={d}', f'{d}/top.img')
+    client = Qmp(f'{d}/c', server)
+    refused_with(hand(client, 'x', f'{d}/top.img'), 'by their names')
+    serve_rig.end(server)
+
+
+@case('descriptors that no request takes do not pile up')
+def many(d):
+    chain(d)
+    server, front, client = start(d)
+    before = len(os.listdir(f'/proc/{server.pid}/fd'))
+    for _ in range(50):
+        with open(f'{d}/base.img', 'rb') as file:
+            socket.send_fds(client.socket, [b'{"execute":"query-jobs"}'], [file.fileno()])
+        client.wait(lambda: client.answers)
+        client.answers.clear()
+    check(len(os.listdir(f'/proc/{server.pid}/fd')) <= before + 1, 'they are kept')
+    client.socket.close()
+    Qmp(f'{d}/c', server)
+    check(len(os.listdir(f'/proc/{server.pid}/fd')) <= before + 1, 'the last one is kept')
+    over(server, front)
+
+
+if __name__ == '__main__':
+    harness.main(workers=2)
