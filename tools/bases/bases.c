@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "tools/bases/options.h"
+#include "tools/words/text.h"
 
 #ifndef HAVE_LIBNBD
 
@@ -17,8 +18,8 @@ int bases_take(struct bases *bases, const char *option, const char *text, struct
 	int rc = bases_take_known(bases, option, text, error);
 
 	return rc ? rc
-		  : bases_say(error, -ENOTSUP,
-			      "bases behind a network are not built in (they need libnbd)");
+		  : text_error(error, -ENOTSUP,
+			       "bases behind a network are not built in (they need libnbd)");
 }
 
 int bases_open(struct bases *bases, struct bpull_error *error)
@@ -124,12 +125,12 @@ static void bases_changed(void *opaque, unsigned index)
 static int bases_check(const struct bases *bases, struct bpull_error *error)
 {
 	if (bases->tls_psk_file && bases->tls_certificates)
-		return bases_say(error, -EINVAL,
-				 "tls-psk-file and tls-certificates can't be combined");
+		return text_error(error, -EINVAL,
+				  "tls-psk-file and tls-certificates can't be combined");
 	if (!bases->tls_psk_file != !bases->tls_user)
-		return bases_say(error, -EINVAL, "%s needs %s",
-				 bases->tls_user ? "tls-user" : "tls-psk-file",
-				 bases->tls_user ? "tls-psk-file" : "tls-user");
+		return text_error(error, -EINVAL, "%s needs %s",
+				  bases->tls_user ? "tls-user" : "tls-psk-file",
+				  bases->tls_user ? "tls-psk-file" : "tls-user");
 	return 0;
 }
 
@@ -154,8 +155,8 @@ int bases_open(struct bases *bases, struct bpull_error *error)
 
 	if (!rc && bases_are_wanted(bases)) {
 		if (pipe2(bases->changed_fds, O_CLOEXEC | O_NONBLOCK))
-			return bases_say(error, -errno, "a pipe can't be made: %s",
-					 strerror(errno));
+			return text_error(error, -errno, "a pipe can't be made: %s",
+					  strerror(errno));
 		options.changed = bases_changed;
 		options.opaque = bases;
 	}

@@ -2,25 +2,12 @@
 #include "tools/bases/expect.h"
 
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/blockpull.h"
 #include "tools/bases/learn.h"
-
-__attribute__((format(printf, 3, 4))) static int expect_say(struct bpull_error *error, int rc,
-							    const char *format, ...)
-{
-	va_list args;
-
-	*error = (struct bpull_error){ .code = rc };
-	va_start(args, format);
-	vsnprintf(error->message, sizeof(error->message), format, args);
-	va_end(args);
-	return rc;
-}
+#include "tools/words/text.h"
 
 /* ---- [NAME=]MANIFEST|HASH -------------------------------------------------- */
 
@@ -68,9 +55,9 @@ static int expect_read(struct expectation *e, const char *text, struct bpull_err
 	e->name = rest ? key : NULL;
 	e->file = rest ? strdup(rest) : key;
 	if (!key || !e->file)
-		return expect_say(error, -ENOMEM, "out of memory");
+		return text_error(error, -ENOMEM, "out of memory");
 	if ((e->name && !*e->name) || !*e->file)
-		return expect_say(error, -EINVAL,
+		return text_error(error, -EINVAL,
 				  "'%s' is not [NAME=]MANIFEST (a '=' that is meant is written ==)",
 				  text);
 	e->is_whole = expect_take_hash(e->file, e->whole);
@@ -85,12 +72,12 @@ static int expect_compare(const struct expectations *all, const struct expectati
 {
 	for (size_t i = 0; i < all->n; i++) {
 		if (!e->name || !all->list[i].name)
-			return expect_say(error, -EINVAL,
+			return text_error(error, -EINVAL,
 					  "'%s' is without NAME= and so of the only base: there "
 					  "can't be others",
 					  e->name ? all->list[i].file : e->file);
 		if (!strcmp(e->name, all->list[i].name))
-			return expect_say(error, -EINVAL, "of '%s' something is expected already",
+			return text_error(error, -EINVAL, "of '%s' something is expected already",
 					  e->name);
 	}
 	return 0;
@@ -110,7 +97,7 @@ int expect_take(struct expectations *all, const char *text, struct bpull_error *
 	int rc;
 
 	if (!more)
-		return expect_say(error, -ENOMEM, "out of memory");
+		return text_error(error, -ENOMEM, "out of memory");
 	all->list = more;
 	more[all->n] = (struct expectation){ 0 };
 	rc = expect_read(&more[all->n], text, error);
@@ -144,11 +131,11 @@ static int expect_bind(struct expectation *e, const char *name, const struct bpu
 		return 0;
 	if (!e->identity) {
 		e->identity = strdup(source->identity);
-		return e->identity ? 0 : expect_say(error, -ENOMEM, "out of memory");
+		return e->identity ? 0 : text_error(error, -ENOMEM, "out of memory");
 	}
 	if (!strcmp(e->identity, source->identity))
 		return 0;
-	return expect_say(
+	return text_error(
 		error, -EINVAL,
 		"there is more than one base behind a network, and what '%s' expects is of "
 		"the only one: say which with NAME=, '%s' for this one",
@@ -158,7 +145,7 @@ static int expect_bind(struct expectation *e, const char *name, const struct bpu
 static int expect_say_another(const struct expectation *e, const char *name,
 			      const struct bpull_source *source, struct bpull_error *error)
 {
-	return expect_say(error, -EBADMSG,
+	return text_error(error, -EBADMSG,
 			  "'%s' is not what is expected of it: the hash of its %llu bytes is not "
 			  "%s",
 			  name, (unsigned long long)source->length, e->file);
@@ -197,7 +184,7 @@ static int expect_put(struct expectation *e, const char *name, struct bpull_sour
 	if (rc)
 		return rc;
 	if (m->length != source->length)
-		return expect_say(
+		return text_error(
 			error, -EBADMSG,
 			"'%s' has %llu bytes, and '%s' is of a disk of %llu: it is another "
 			"one",
@@ -225,7 +212,7 @@ int expect_apply(struct expectations *all, const struct bpull_open_request *requ
 	if (!is_source) {
 		free(base->path);
 		base->path = NULL;
-		return expect_say(
+		return text_error(
 			error, -ENOTSUP,
 			"'%s' is a file here, and only bases behind a network are compared "
 			"while they are read: compare a file with `blockpull hash`",
@@ -245,12 +232,12 @@ int expect_judge(const struct expectations *all, struct bpull_error *error)
 		const struct expectation *e = &all->list[i];
 
 		if (!e->used && e->name)
-			return expect_say(error, -ENOENT,
+			return text_error(error, -ENOENT,
 					  "no image names '%s', of which '%s' is expected; see "
 					  "blockpull info --chain",
 					  e->name, e->file);
 		if (!e->used)
-			return expect_say(
+			return text_error(
 				error, -ENOENT,
 				"'%s' is expected of a base behind a network, and there is "
 				"none; see blockpull info --chain",

@@ -3,32 +3,20 @@
 #include "tools/bases/options.h"
 
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tools/bases/bases.h"
+#include "tools/words/text.h"
 
 #define BASES_SECONDS_MAX (7u * 86400)
-
-int bases_say(struct bpull_error *error, int rc, const char *format, ...)
-{
-	va_list args;
-
-	*error = (struct bpull_error){ .code = rc };
-	va_start(args, format);
-	vsnprintf(error->message, sizeof(error->message), format, args);
-	va_end(args);
-	return rc;
-}
 
 static int bases_add(const char ***list, size_t *n, const char *text, struct bpull_error *error)
 {
 	const char **more = reallocarray(*list, *n + 1, sizeof(*more));
 
 	if (!more)
-		return bases_say(error, -ENOMEM, "out of memory");
+		return text_error(error, -ENOMEM, "out of memory");
 	*list = more;
 	more[(*n)++] = text;
 	return 0;
@@ -40,8 +28,8 @@ static int bases_seconds(uint32_t *seconds, const char *text, struct bpull_error
 	unsigned long number = strtoul(text, &end, 10);
 
 	if (*text < '0' || *text > '9' || *end || number < 1 || number > BASES_SECONDS_MAX)
-		return bases_say(error, -EINVAL, "'%s' is no number of seconds from 1 to %u", text,
-				 BASES_SECONDS_MAX);
+		return text_error(error, -EINVAL, "'%s' is no number of seconds from 1 to %u", text,
+				  BASES_SECONDS_MAX);
 	*seconds = number;
 	return 0;
 }
@@ -49,7 +37,7 @@ static int bases_seconds(uint32_t *seconds, const char *text, struct bpull_error
 static int bases_text(const char **to, const char *text, struct bpull_error *error)
 {
 	if (!*text)
-		return bases_say(error, -EINVAL, "a name is missing");
+		return text_error(error, -EINVAL, "a name is missing");
 	*to = text;
 	return 0;
 }
@@ -75,7 +63,7 @@ int bases_take_known(struct bases *bases, const char *option, const char *text,
 		return bases_text(&bases->tls_user, text, error);
 	if (!strcmp(option, "expect"))
 		return expect_take(&bases->expects, text, error);
-	return bases_say(error, -ENOENT, "there is no such option");
+	return text_error(error, -ENOENT, "there is no such option");
 }
 
 bool bases_are_wanted(const struct bases *bases)

@@ -6,9 +6,6 @@
 struct bases;
 struct bpull_error;
 
-/* Fills *error with a sentence; answers rc. */
-int bases_say(struct bpull_error *error, int rc, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
 /* bases_take(), whether or not libnbd is there. */
 int bases_take_known(struct bases *bases, const char *option, const char *text,
 		     struct bpull_error *error);

@@ -16,6 +16,7 @@
 #include "tools/nbd/options.h"
 #include "tools/nbd/record.h"
 #include "tools/nbd/remote.h"
+#include "tools/words/text.h"
 
 #define NS_PER_S 1000000000ull
 
@@ -92,11 +93,11 @@ static int nbd_fill(struct bpull_nbd *nbd, const struct bpull_nbd_options *optio
 		.give_up_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 	};
 	if (nbd->settings.give_up_fd < 0)
-		return nbd_say(error, -errno, "an eventfd can't be made: %s", strerror(errno));
+		return text_error(error, -errno, "an eventfd can't be made: %s", strerror(errno));
 	nbd->records.changed = options->changed;
 	nbd->records.opaque = options->opaque;
 	if (options->relative_dir && !(nbd->here = strdup(options->relative_dir)))
-		return nbd_say(error, -ENOMEM, "there is no memory");
+		return text_error(error, -ENOMEM, "there is no memory");
 	for (size_t i = 0; rc == 0 && i < options->n_allow; i++)
 		rc = nbd_policy_add(&nbd->policy, options->allow[i], error);
 	for (size_t i = 0; rc == 0 && i < options->n_map; i++)
@@ -118,7 +119,7 @@ int bpull_nbd_open(const struct bpull_nbd_options *options, struct bpull_nbd **n
 
 	error = nbd_error_begin(error, &none);
 	if (!nbd)
-		return nbd_say(error, -EINVAL, "nbd is NULL, where a pointer is needed");
+		return text_error(error, -EINVAL, "nbd is NULL, where a pointer is needed");
 	if (!options)
 		options = &defaults;
 	rc = nbd_options_check(options, error);
@@ -126,7 +127,7 @@ int bpull_nbd_open(const struct bpull_nbd_options *options, struct bpull_nbd **n
 		return rc;
 	new = calloc(1, sizeof(*new));
 	if (!new)
-		return nbd_say(error, -ENOMEM, "there is no memory");
+		return text_error(error, -ENOMEM, "there is no memory");
 	pthread_mutex_init(&new->lock, NULL);
 	records_init(&new->records);
 	pthread_mutex_init(&new->remotes.lock, NULL);
@@ -169,12 +170,12 @@ int bpull_nbd_start_broker(struct bpull_nbd *nbd, struct bpull_error *error)
 
 	error = nbd_error_begin(error, &none);
 	if (!nbd)
-		return nbd_say(error, -EINVAL, "nbd is NULL, where a pointer is needed");
+		return text_error(error, -EINVAL, "nbd is NULL, where a pointer is needed");
 	pthread_mutex_lock(&nbd->lock);
 	if (nbd->broker || nbd->n_users > 1)
-		rc = nbd_say(error, -EBUSY,
-			     "the process that connects to servers is there, or "
-			     "sources are open already");
+		rc = text_error(error, -EBUSY,
+				"the process that connects to servers is there, or "
+				"sources are open already");
 	else
 		rc = broker_start(&nbd->policy, &nbd->broker, error);
 	pthread_mutex_unlock(&nbd->lock);
@@ -223,7 +224,7 @@ static int nbd_begin_source(struct bpull_nbd *nbd, const struct nbd_choice *choi
 
 	pthread_mutex_lock(&nbd->lock);
 	if (nbd->is_sealed)
-		rc = nbd_say(error, -EPERM, "no base behind a network can be opened any more");
+		rc = text_error(error, -EPERM, "no base behind a network can be opened any more");
 	if (rc == 0 && place->tls)
 		rc = nbd_need_keys(nbd, error);
 	if (rc == 0) {
@@ -231,7 +232,8 @@ static int nbd_begin_source(struct bpull_nbd *nbd, const struct nbd_choice *choi
 			     ? broker_add(nbd->broker, place, choice->is_operators, way)
 			     : dial_direct(place, choice->is_operators ? NULL : &nbd->policy, way);
 		if (rc)
-			nbd_say(error, rc, "no way can be made to the server: %s", strerror(-rc));
+			text_error(error, rc, "no way can be made to the server: %s",
+				   strerror(-rc));
 	}
 	if (rc == 0)
 		nbd->n_users++;
@@ -263,7 +265,7 @@ static int nbd_open_source(struct bpull_nbd *nbd, const struct nbd_choice *choic
 	int rc;
 
 	if (!uri)
-		return nbd_say(error, -ENOMEM, "there is no memory");
+		return text_error(error, -ENOMEM, "there is no memory");
 	if (!nbd_is_sealed(nbd) &&
 	    remotes_share(&nbd->remotes, uri, choice->is_operators, source)) {
 		free(uri);
@@ -275,7 +277,7 @@ static int nbd_open_source(struct bpull_nbd *nbd, const struct nbd_choice *choic
 		if (options.record) {
 			rc = remote_open(&options, source, error);
 		} else {
-			rc = nbd_say(error, -ENOMEM, "there is no memory");
+			rc = text_error(error, -ENOMEM, "there is no memory");
 			options.way.free(options.way.way);
 			nbd_leave(nbd);
 		}
@@ -326,7 +328,7 @@ int bpull_nbd_find_base(void *opaque, const struct bpull_open_request *request,
 
 	error = nbd_error_begin(error, &none);
 	if (!nbd || !request || !base)
-		return nbd_say(error, -EINVAL, "a parameter is NULL, where a pointer is needed");
+		return text_error(error, -EINVAL, "a parameter is NULL, where a pointer is needed");
 	rc = nbd_choose(&nbd->policy, &nbd->mappings,
 			request->recorded ? request->recorded : request->name, nbd->here, &choice,
 			error);

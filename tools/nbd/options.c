@@ -2,47 +2,38 @@
 #include "tools/nbd/options.h"
 
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 
 #include "engine/blockpull.h"
 #include "tools/nbd/blockpull-nbd.h"
 #include "tools/nbd/remote.h"
+#include "tools/words/text.h"
 
 /* As the first version has it, and as no version will. */
 #define FIRST_SIZE sizeof(struct bpull_nbd_options)
 #define LAST_SIZE  4096
 
-int nbd_say(struct bpull_error *error, int rc, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(error->message, sizeof(error->message), format, args);
-	va_end(args);
-	error->code = rc;
-	return rc;
-}
-
 int nbd_options_check(const struct bpull_nbd_options *options, struct bpull_error *error)
 {
 	if (options->size < FIRST_SIZE || options->size > LAST_SIZE)
-		return nbd_say(error, -EINVAL, "the options' size is wrong");
+		return text_error(error, -EINVAL, "the options' size is wrong");
 	for (size_t i = FIRST_SIZE; i < options->size; i++)
 		if (((const uint8_t *)options)[i])
-			return nbd_say(error, -EINVAL, "an option is set that this library lacks");
+			return text_error(error, -EINVAL,
+					  "an option is set that this library lacks");
 	if (options->connections > REMOTE_MAX_WIRES)
-		return nbd_say(error, -EINVAL, "%u connections: there can be 1 to %u",
-			       options->connections, REMOTE_MAX_WIRES);
+		return text_error(error, -EINVAL, "%u connections: there can be 1 to %u",
+				  options->connections, REMOTE_MAX_WIRES);
 	if ((options->n_allow && !options->allow) || (options->n_map && !options->map))
-		return nbd_say(error, -EINVAL, "a list is NULL, where a pointer is needed");
+		return text_error(error, -EINVAL, "a list is NULL, where a pointer is needed");
 	if (!options->tls_psk_file != !options->tls_user)
-		return nbd_say(error, -EINVAL, "a file of shared keys and a user go together");
+		return text_error(error, -EINVAL, "a file of shared keys and a user go together");
 	if (options->tls_psk_file && options->tls_certificates)
-		return nbd_say(error, -EINVAL, "shared keys and certificates exclude each other");
+		return text_error(error, -EINVAL,
+				  "shared keys and certificates exclude each other");
 	if (options->opaque && !options->changed)
-		return nbd_say(error, -EINVAL, "there is nothing to be called with `opaque`");
+		return text_error(error, -EINVAL, "there is nothing to be called with `opaque`");
 	if (options->relative_dir && options->relative_dir[0] != '/')
-		return nbd_say(error, -EINVAL, "the directory for relative names is not absolute");
+		return text_error(error, -EINVAL,
+				  "the directory for relative names is not absolute");
 	return 0;
 }

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The options of libblockpull-nbd's one open call, checked; and how an error gets its sentence. */
+/* The options of libblockpull-nbd's one open call, checked. */
 #ifndef TOOLS_NBD_OPTIONS_H
 #define TOOLS_NBD_OPTIONS_H
 
 struct bpull_error;
 struct bpull_nbd_options;
 
-/* Fills *error. rc. */
-__attribute__((format(printf, 3, 4))) int nbd_say(struct bpull_error *error, int rc,
-						  const char *format, ...);
 /* 0, or -EINVAL with a sentence. */
 int nbd_options_check(const struct bpull_nbd_options *options, struct bpull_error *error);
 

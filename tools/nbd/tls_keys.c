@@ -2,23 +2,12 @@
 #include "tools/nbd/tls_keys.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-__attribute__((format(printf, 3, 4))) static int tls_say(struct bpull_error *error, int rc,
-							 const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(error->message, sizeof(error->message), format, args);
-	va_end(args);
-	error->code = rc;
-	return rc;
-}
+#include "tools/words/text.h"
 
 static int tls_read_certificates(const char *dir, struct tls_keys *keys, struct bpull_error *error)
 {
@@ -30,25 +19,26 @@ static int tls_read_certificates(const char *dir, struct tls_keys *keys, struct 
 	snprintf(key, sizeof(key), "%s/client-key.pem", dir);
 	snprintf(crl, sizeof(crl), "%s/ca-crl.pem", dir);
 	if (access(ca, R_OK) != 0)
-		return tls_say(error, -errno, "%.512s: %s; a directory of certificates needs it",
-			       ca, strerror(errno));
+		return text_error(error, -errno, "%.512s: %s; a directory of certificates needs it",
+				  ca, strerror(errno));
 	rc = gnutls_certificate_set_x509_trust_file(keys->certificates, ca, GNUTLS_X509_FMT_PEM);
 	if (rc <= 0)
-		return tls_say(error, -EINVAL, "%.512s: it has no certificate of an authority: %s",
-			       ca, rc ? gnutls_strerror(rc) : "it is empty");
+		return text_error(error, -EINVAL,
+				  "%.512s: it has no certificate of an authority: %s", ca,
+				  rc ? gnutls_strerror(rc) : "it is empty");
 	if (access(crl, R_OK) == 0) {
 		rc = gnutls_certificate_set_x509_crl_file(keys->certificates, crl,
 							  GNUTLS_X509_FMT_PEM);
 		if (rc < 0)
-			return tls_say(error, -EINVAL, "%.512s: %s", crl, gnutls_strerror(rc));
+			return text_error(error, -EINVAL, "%.512s: %s", crl, gnutls_strerror(rc));
 	}
 	if (access(cert, F_OK) != 0 && access(key, F_OK) != 0)
 		return 0;
 	rc = gnutls_certificate_set_x509_key_file(keys->certificates, cert, key,
 						  GNUTLS_X509_FMT_PEM);
 	if (rc < 0)
-		return tls_say(error, -EINVAL, "%.512s, client-key.pem: %s", cert,
-			       gnutls_strerror(rc));
+		return text_error(error, -EINVAL, "%.512s, client-key.pem: %s", cert,
+				  gnutls_strerror(rc));
 	return 0;
 }
 
@@ -57,13 +47,13 @@ static int tls_open_certificates(const char *dir, struct tls_keys *keys, struct 
 	int rc = gnutls_certificate_allocate_credentials(&keys->certificates);
 
 	if (rc < 0)
-		return tls_say(error, -ENOMEM, "%s", gnutls_strerror(rc));
+		return text_error(error, -ENOMEM, "%s", gnutls_strerror(rc));
 	if (dir)
 		return tls_read_certificates(dir, keys, error);
 	rc = gnutls_certificate_set_x509_system_trust(keys->certificates);
 	if (rc < 0)
-		return tls_say(error, -ENOENT, "the system's certificates can't be read: %s",
-			       gnutls_strerror(rc));
+		return text_error(error, -ENOENT, "the system's certificates can't be read: %s",
+				  gnutls_strerror(rc));
 	return 0;
 }
 
@@ -76,8 +66,8 @@ static int tls_set_psk(struct tls_keys *keys, const char *user, char *hex,
 	if (rc >= 0)
 		rc = gnutls_psk_set_client_credentials(keys->psk, user, &key, GNUTLS_PSK_KEY_HEX);
 	if (rc < 0)
-		return tls_say(error, -EINVAL, "the key of user %.128s: %s", user,
-			       gnutls_strerror(rc));
+		return text_error(error, -EINVAL, "the key of user %.128s: %s", user,
+				  gnutls_strerror(rc));
 	return 0;
 }
 
@@ -90,12 +80,13 @@ static int tls_open_psk(const char *path, const char *user, struct tls_keys *key
 	int rc = 1;
 
 	if (!file)
-		return tls_say(error, -errno, "%.512s: %s", path, strerror(errno));
+		return text_error(error, -errno, "%.512s: %s", path, strerror(errno));
 	while (rc == 1 && getline(&line, &cap, file) > 0)
 		if (strncmp(line, user, user_len) == 0 && line[user_len] == ':')
 			rc = tls_set_psk(keys, user, line + user_len + 1, error);
 	if (rc == 1)
-		rc = tls_say(error, -EINVAL, "%.512s: it has no line of user %.128s", path, user);
+		rc = text_error(error, -EINVAL, "%.512s: it has no line of user %.128s", path,
+				user);
 	if (line)
 		explicit_bzero(line, cap);
 	free(line);
@@ -109,7 +100,7 @@ int tls_keys_open(const struct tls_files *files, struct tls_keys **keys, struct 
 	int rc;
 
 	if (!new)
-		return tls_say(error, -ENOMEM, "there is no memory");
+		return text_error(error, -ENOMEM, "there is no memory");
 	rc = files->psk_file ? tls_open_psk(files->psk_file, files->user, new, error)
 			     : tls_open_certificates(files->certificates, new, error);
 	if (rc) {

@@ -8,8 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -18,20 +16,9 @@
 #include "tools/cli/say.h"
 #include "tools/sockets/address.h"
 #include "tools/vhost/guard.h"
+#include "tools/words/text.h"
 
 /* ---- the socket ---- */
-
-__attribute__((format(printf, 3, 4))) static int link_fail(struct bpull_error *error, int code,
-							   const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	error->code = code;
-	vsnprintf(error->message, sizeof(error->message), format, args);
-	va_end(args);
-	return code;
-}
 
 static int link_bind(struct link *link, const char *path, struct bpull_error *error)
 {
@@ -39,13 +26,13 @@ static int link_bind(struct link *link, const char *path, struct bpull_error *er
 	int rc = address_bind(path, &address);
 
 	if (rc == -ENAMETOOLONG)
-		return link_fail(error, rc, "socket: a name of 1 to %zu bytes", ADDRESS_MAX_LEN);
+		return text_error(error, rc, "socket: a name of 1 to %zu bytes", ADDRESS_MAX_LEN);
 	if (rc >= 0) {
 		link->listen_fd = rc;
 		link->path = path;
 		rc = listen(link->listen_fd, 1) ? -errno : 0;
 	}
-	return rc ? link_fail(error, rc, "socket %s: %s", path, address_error(rc)) : 0;
+	return rc ? text_error(error, rc, "socket %s: %s", path, address_error(rc)) : 0;
 }
 
 static void link_watch(struct link *link, int fd, uint32_t events, enum serve_tag tag)
@@ -195,7 +182,7 @@ static int link_take(struct link *link, int fd, struct bpull_error *error)
 	socklen_t len = sizeof(int);
 
 	if (flags < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) || type != SOCK_STREAM)
-		return link_fail(error, -EINVAL, "descriptor %d is no stream socket", fd);
+		return text_error(error, -EINVAL, "descriptor %d is no stream socket", fd);
 	len = sizeof(int);
 	getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len);
 	fcntl(fd, F_SETFD, flags | FD_CLOEXEC);

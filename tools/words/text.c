@@ -10,11 +10,14 @@
  */
 #include "tools/words/text.h"
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "engine/blockpull.h"
 
 /* Length of the well-formed character at `text` and its code point; 0: not well-formed. */
 static size_t text_decode(const char *text, uint32_t *code_point)
@@ -165,4 +168,17 @@ char *text_utf8(const char *text)
 	}
 	*cursor = 0;
 	return out;
+}
+
+int text_error(struct bpull_error *error, int code, const char *format, ...)
+{
+	char text[sizeof(error->message)];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	*error = (struct bpull_error){ .code = code };
+	strcpy(error->message, text);
+	return code;
 }

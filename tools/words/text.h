@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct bpull_error;
+
 /* Copies `text` into out (cap bytes, always terminated, cut at a whole character) with invalid
  * UTF-8, control characters and those that reorder or hide text as \xNN. Does nothing to text that
  * is safe already, its own result included. Returns out. */
@@ -31,5 +33,9 @@ bool text_is_utf8(const char *text);
 /* A copy for JSON: invalid UTF-8 becomes \xNN in text, the rest stays. Free with free();
  * NULL: no memory. */
 char *text_utf8(const char *text);
+
+/* Fills *error anew: the code and a sentence, which may quote what was in it. Returns the code. */
+int text_error(struct bpull_error *error, int code, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
 #endif

@@ -6,29 +6,16 @@
 #include "tools/control/wire/socket.h"
 
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "tools/sockets/address.h"
-
-__attribute__((format(printf, 3, 4))) static int socket_fail(struct bpull_error *error, int code,
-							     const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	error->code = code;
-	vsnprintf(error->message, sizeof(error->message), format, args);
-	va_end(args);
-	return code;
-}
+#include "tools/words/text.h"
 
 static int socket_failed(const char *path, int code, struct bpull_error *error)
 {
-	return socket_fail(error, code, "control socket %s: %s", path, address_error(code));
+	return text_error(error, code, "control socket %s: %s", path, address_error(code));
 }
 
 /* A socket with its name that does not listen: no client can connect yet. */
@@ -38,8 +25,8 @@ static int socket_make(const char *path, struct sockaddr_un *address, int *out,
 	int rc, fd = address_bind(path, address);
 
 	if (fd == -ENAMETOOLONG)
-		return socket_fail(error, fd, "control socket: a name of 1 to %zu bytes",
-				   ADDRESS_MAX_LEN);
+		return text_error(error, fd, "control socket: a name of 1 to %zu bytes",
+				  ADDRESS_MAX_LEN);
 	if (fd < 0)
 		return socket_failed(path, fd, error);
 	if (chmod(path, 0600)) {
