@@ -94,24 +94,11 @@ static int table_copy_out(struct table *table, struct staged *copies)
 	return 0;
 }
 
-/* All copies are made: moves them over, and only now lets the tables know. A new table that was not
- * changed becomes reachable, too: it may be a slice of one that was. */
-static void stage_copies(struct table_cache *cache, const struct file *file, struct staged *copies,
-			 struct staged *staged)
+/* What the file's tables hold is staged, or given up: none is dirty, or new, any more. */
+static void table_settle_all(struct table_cache *cache, const struct file *file)
 {
-	struct table *table;
+	struct table *table = cache->held.end.lru_next;
 
-	for (int stage = 0; stage < N_STAGES; stage++) {
-		while (copies->head[stage]) {
-			struct staged_write *write = copies->head[stage];
-
-			copies->head[stage] = write->next;
-			write->table->n_writing++;
-			staged_push(staged, stage, write);
-		}
-	}
-
-	table = cache->held.end.lru_next;
 	while (table != &cache->held.end) {
 		struct table *next = table->lru_next;
 
@@ -123,6 +110,23 @@ static void stage_copies(struct table_cache *cache, const struct file *file, str
 		}
 		table = next;
 	}
+}
+
+/* All copies are made: moves them over, and only now lets the tables know. A new table that was not
+ * changed becomes reachable, too: it may be a slice of one that was. */
+static void stage_copies(struct table_cache *cache, const struct file *file, struct staged *copies,
+			 struct staged *staged)
+{
+	for (int stage = 0; stage < N_STAGES; stage++) {
+		while (copies->head[stage]) {
+			struct staged_write *write = copies->head[stage];
+
+			copies->head[stage] = write->next;
+			write->table->n_writing++;
+			staged_push(staged, stage, write);
+		}
+	}
+	table_settle_all(cache, file);
 }
 
 /* None of these was counted in n_writing. */
@@ -151,18 +155,6 @@ int table_cache_stage(struct table_cache *cache, struct file *file, struct stage
 
 void table_cache_revert(struct table_cache *cache, struct file *file)
 {
-	struct table *table = cache->held.end.lru_next;
-
-	while (table != &cache->held.end) {
-		struct table *next = table->lru_next;
-
-		if (table->file == file && table->state == TABLE_READY) {
-			table_set_dirty(table, 0);
-			table->fresh = false;
-			if (table_is_clean(table))
-				table_settle(table, false);
-		}
-		table = next;
-	}
+	table_settle_all(cache, file);
 	table_cache_drop_clean(cache, file);
 }
