@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What forbids a job: one place for a start and for a dry run, so that both say the same. Nothing is
- * changed by it, in memory or on disk.
+ * What forbids a job: one place for a start and for a dry run, so that both say the same. Nothing
+ * is changed by it, in memory or on disk.
  */
 #ifndef BLOCKPULL_API_REFUSE_H
 #define BLOCKPULL_API_REFUSE_H

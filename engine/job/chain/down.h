@@ -39,8 +39,8 @@ static inline struct bpull_disk *job_written(struct bpull_disk *disk)
 	return down_is_on(disk) ? disk->walk->down.into : disk;
 }
 
-/* Refuses a commit of the layers [from, to) for what they and layer `to` are. Changes nothing. 0, or
- * -errno with a sentence. */
+/* Refuses a commit of the layers [from, to) for what they and layer `to` are. Changes nothing. 0,
+ * or -errno with a sentence. */
 int down_refuse(const struct bpull_disk *disk, unsigned from, unsigned to, struct err *err);
 /* Opens the node of layer `to` for a commit that begins next. 0, or -errno with a sentence, and all
  * is as it was. Blocks. */
