@@ -270,12 +270,6 @@ void down_go_on(struct bpull_disk *disk)
 
 /* ---- a guest that writes meanwhile ---- */
 
-static bool is_near(const struct bpull_disk *disk)
-{
-	return converge_is_near(&disk->job.down.converge, range_set_len(&disk->walk->down.written),
-				disk->walk->throttle.limiter.rate);
-}
-
 static bool is_too_fast(const struct bpull_disk *disk)
 {
 	const struct copy_walk *walk = disk->walk;
@@ -328,7 +322,9 @@ bool down_proved(struct bpull_disk *disk)
 		return true;
 	/* From here on it must be faster than the guest writes. */
 	disk->walk->how.guest_share = 100;
-	if (job->down.is_held || !is_near(disk)) {
+	if (job->down.is_held ||
+	    !converge_is_near(&job->down.converge, range_set_len(&disk->walk->down.written),
+			      disk->walk->throttle.limiter.rate)) {
 		copy_written(disk);
 		return false;
 	}
