@@ -132,7 +132,8 @@ struct file {
 		/* Its file system keeps bytes in memory alone: no read or write waits for a
 		 * device. */
 		bool always;
-		bool no_reads; /* now.c: it can't read without waiting */
+		bool no_writes; /* a buffered write waits on a thread, whatever it is told */
+		bool no_reads;  /* now.c: it can't read without waiting */
 	} now;
 	bool no_uncached; /* io.c: its file system refuses uncached writes */
 };

@@ -44,6 +44,8 @@ struct io_req {
 	/* A hint: run on a kernel worker, not inside io_uring_enter(). May be set after
 	 * io_req_*(). */
 	bool offload;
+	/* A hint, of a short IO_WRITE: others wait for its end. May be set after io_req_write(). */
+	bool prompt;
 	/* A guest waits, or may: a source that is away gives up sooner. May be set after
 	 * io_req_*(). */
 	bool for_guest;

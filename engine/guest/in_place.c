@@ -65,6 +65,7 @@ static enum step submit_in_place(struct guest *g, const struct write_extent *lis
 
 		io_req_write(req, g->overlay->data, NULL, list[i].len, list[i].host_off);
 		req->uncached = g->waits.op; /* as what a job writes itself */
+		req->prompt = !g->waits.op && list[i].len <= MAX_NOW_LEN;
 		req->iov = iov;
 		req->n_iov = guest_iov_part(g, list[i].guest_off, list[i].len, iov);
 		iov += req->n_iov;

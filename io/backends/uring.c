@@ -28,6 +28,21 @@
 #define MAX_DEPTH 4096
 #define BATCH     64 /* completions taken at once */
 
+/* It goes to the thread for such writes, which begins with the first one. A file that is slow must
+ * not keep another one's writes: those are the ring's meanwhile. */
+static bool is_for_writer(struct uring *u, const struct io_req *req)
+{
+	if (req->kind != IO_WRITE || !req->prompt || !req->file->now.no_writes || req->unaligned ||
+	    (u->n_writing && u->writing_to != req->file))
+		return false;
+	if (!u->writer && !u->no_writer) {
+		u->no_writer = writer_open(u->wake_fd, &u->writer);
+		if (u->writer)
+			writer_tell(u->writer, !u->quiet);
+	}
+	return u->writer;
+}
+
 static void submit_req(struct io *io, struct io_req *req)
 {
 	struct uring *u = (struct uring *)io;
@@ -41,6 +56,10 @@ static void submit_req(struct io *io, struct io_req *req)
 		   (req->off > INT64_MAX || req->len > INT64_MAX - req->off)) {
 		/* Here, because the ring takes the offset -1 for the file's own position. */
 		uring_queue_finish(u, req, -EINVAL);
+	} else if (is_for_writer(u, req)) {
+		u->writing_to = req->file;
+		u->n_writing++;
+		req_list_push(&u->writes, req);
 	} else if (req->kind == IO_WRITEBACK && !req->len) {
 		uring_queue_finish(u, req, 0); /* the kernel would take 0 for "until the end" */
 	} else {
@@ -103,6 +122,12 @@ static unsigned collect_done(struct uring *u, struct io_req **out, unsigned max)
 
 	n += collect_ring(u, out + n, max - n);
 	n += workers_take(u->workers, out + n, max - n);
+	if (u->n_writing) {
+		unsigned n_written = writer_take(u->writer, out + n, max - n);
+
+		u->n_writing -= n_written;
+		n += n_written;
+	}
 	return n;
 }
 
@@ -148,6 +173,8 @@ static void set_notify(struct io *io, bool on)
 		return;
 	u->quiet = !on;
 	io_uring_cq_eventfd_toggle(&u->ring, on);
+	if (u->writer)
+		writer_tell(u->writer, on);
 	if (!on) {
 		wake_drain(u->wake_fd);
 		return;
@@ -176,10 +203,14 @@ static int wait_in_ring(struct io *io, int fd, int timeout_ms)
 	}
 	if (!u->watches) /* no room: it may not sleep */
 		timeout_ms = 0;
+	if (u->n_writing) /* the writer's ends come by that descriptor, too */
+		writer_tell(u->writer, true);
 	ts = (struct __kernel_timespec){ .tv_sec = timeout_ms / 1000,
 					 .tv_nsec = timeout_ms % 1000 * 1000000 };
 	rc = timeout_ms < 0 ? io_uring_submit_and_wait(&u->ring, 1)
 			    : io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, &ts, NULL);
+	if (u->n_writing)
+		writer_tell(u->writer, !u->quiet);
 	if (rc == -EINTR)
 		return rc;
 	if (rc < 0 && rc != -ETIME && io_uring_sq_ready(&u->ring))
@@ -198,7 +229,8 @@ static void destroy_ring(struct io *io)
 {
 	struct uring *u = (struct uring *)io;
 
-	assert(!u->n_kernel && !u->waiting.first && !u->done.first);
+	assert(!u->n_kernel && !u->waiting.first && !u->done.first && !u->writes.first);
+	writer_close(u->writer);
 	uring_tables_free(u);
 	io_uring_queue_exit(&u->ring);
 	workers_free(u->workers);

@@ -10,6 +10,7 @@
 #include <liburing.h>
 
 #include "io/backends/workers.h"
+#include "io/backends/writer.h"
 #include "io/base.h"
 #include "io/io.h"
 
@@ -33,6 +34,11 @@ struct uring {
 	struct req_list waiting; /* submitted or to be resumed, not in the ring yet */
 	struct req_list done;    /* finished without the kernel */
 	struct workers *workers;
+	struct req_list writes; /* submitted, for the writer */
+	struct writer *writer;  /* NULL: there was no such write yet */
+	bool no_writer;         /* it may not be started */
+	unsigned n_writing;     /* it has so many, all of writing_to */
+	const struct file *writing_to;
 
 	/* uring_tables.c */
 	unsigned n_slots; /* of the ring's file table; 0: it was refused */

@@ -134,6 +134,8 @@ void uring_queue_recall(struct uring *u)
 /* From the waiting list into the submission ring, as far as the kernel may hold. */
 static void feed_ring(struct uring *u)
 {
+	if (u->writes.first)
+		writer_put(u->writer, &u->writes);
 	if (u->stuck) {
 		workers_put(u->workers, &u->waiting);
 		return;

@@ -44,6 +44,8 @@ int posix_holes_status(struct file *file, uint64_t off, struct file_status *out)
 void posix_holes_judge(struct posix_file *pf, enum file_holes want);
 /* A file system that has no device, and keeps bytes in memory alone. */
 bool posix_in_memory(int fd);
+/* A file system whose buffered writes the kernel hands to a thread (the ext family). */
+bool posix_writes_wait(int fd);
 /* False where the file system is none of those that can share blocks: a try would be wasted. */
 bool posix_may_clone(int fd);
 

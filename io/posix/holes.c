@@ -44,13 +44,13 @@
 #include "io/posix/file.h"
 
 #define OVERLAYFS_TYPE 0x794c7630
+#define EXT_TYPE       0xef53 /* ext2, ext3, ext4 */
 #define TMPFS_TYPE     0x01021994
 #define RAMFS_TYPE     0x858458f6
 #define FIEMAP_EXTENTS 16 /* that one FIEMAP returns */
 
 static const uint32_t honest_types[] = {
-	0xef53,                 /* ext2, ext3, ext4 */
-	0x58465342,             /* XFS */
+	EXT_TYPE,   0x58465342, /* XFS */
 	0x9123683e,             /* btrfs */
 	TMPFS_TYPE, RAMFS_TYPE, /* which calls all of it data */
 };
@@ -124,6 +124,13 @@ bool posix_in_memory(int fd)
 
 	return !fstatfs(fd, &fs) &&
 	       ((uint32_t)fs.f_type == TMPFS_TYPE || (uint32_t)fs.f_type == RAMFS_TYPE);
+}
+
+bool posix_writes_wait(int fd)
+{
+	struct statfs fs;
+
+	return !fstatfs(fd, &fs) && (uint32_t)fs.f_type == EXT_TYPE;
 }
 
 bool posix_may_clone(int fd)

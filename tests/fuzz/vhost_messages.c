@@ -96,7 +96,7 @@ static void serve(struct vhost_session *s, struct vhost_queue *q)
 		vhost_queue_end(q, head, r.used_len);
 	}
 	if (q->is_prepared)
-		vhost_queue_publish(s, q);
+		vhost_queue_publish(s, q, 0);
 }
 
 static size_t say(struct vhost_session *s, const uint8_t *data, size_t size, int answer_fd,

@@ -322,7 +322,7 @@ bool port_wants_disk(const struct port *port)
 
 /* ---- waiting ---- */
 
-static unsigned port_count(const struct port *port, const struct vhost_queue *q)
+unsigned port_n_in_flight(const struct port *port, const struct vhost_queue *q)
 {
 	const struct port_slots *slots = q ? q->owner : NULL;
 
@@ -333,7 +333,7 @@ void port_drain(struct port *port, struct vhost_queue *queue)
 {
 	if (queue && queue->is_prepared && queue->ring.desc && !port->is_gone && !port->is_inactive)
 		port_take_again(port, queue);
-	while (port_count(port, queue))
+	while (port_n_in_flight(port, queue))
 		port_wait(port);
 	port_publish(port);
 	port_tell(port);

@@ -163,7 +163,7 @@ static void queue_write_fd(int fd)
 		(void)!write(fd, &one, sizeof(one));
 }
 
-void vhost_queue_publish(struct vhost_session *s, struct vhost_queue *q)
+void vhost_queue_publish(struct vhost_session *s, struct vhost_queue *q, unsigned n_begun)
 {
 	struct vring *ring = &q->ring;
 
@@ -173,7 +173,7 @@ void vhost_queue_publish(struct vhost_session *s, struct vhost_queue *q)
 	inflight_publish(&q->inflight, ring->next_used);
 	if (q->addr.flags & VHOST_RING_LOGS)
 		vhost_log_write(s, q->addr.log, vring_used_len(ring->size, ring->event_idx));
-	if (q->must_signal || !vring_tells_later(ring))
+	if (q->must_signal || !vring_tells_later(ring, n_begun))
 		vhost_queue_tell(q);
 }
 

@@ -23,9 +23,10 @@ int vhost_queue_take(struct vhost_queue *queue, uint16_t *head);
 bool vhost_queue_take_again(struct vhost_queue *queue, uint16_t *head);
 /* Gives a request back; the guest sees it after vhost_queue_publish(). */
 void vhost_queue_end(struct vhost_queue *queue, uint16_t head, uint32_t len);
-/* Shows the guest what was given back. Tells it if it wants to know, unless vring_tells_later():
- * then vhost_queue_tell() must follow before the caller sleeps. */
-void vhost_queue_publish(struct vhost_session *session, struct vhost_queue *queue);
+/* Shows the guest what was given back; n_begun are in flight. Tells it if it wants to know, unless
+ * vring_tells_later(): then vhost_queue_tell() must follow before the caller sleeps. */
+void vhost_queue_publish(struct vhost_session *session, struct vhost_queue *queue,
+			 unsigned n_begun);
 /* Tells the guest of what it was shown, if it wants to know. */
 void vhost_queue_tell(struct vhost_queue *queue);
 /* Nothing more is taken from the ring; the frontend is told. */

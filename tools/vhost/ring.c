@@ -108,12 +108,14 @@ bool vring_wants_signal(struct vring *ring)
 /* To wake a guest costs as much as several requests. Told after each few of them it wakes for each
  * few, and told when all are done it leaves us without work until it has made new ones. So it is
  * told when it has most of them, and the rest keeps us busy while it wakes: 24 of 32. */
-bool vring_tells_later(const struct vring *ring)
+bool vring_tells_later(const struct vring *ring, unsigned n_begun)
 {
 	uint16_t n_ended = ring->next_used - ring->signalled;
 	uint16_t n_left = ring_avail_idx(ring) - ring->last_avail;
 
-	return n_left && n_left <= ring->size && n_ended < MAX_UNTOLD && 2 * n_ended < 3 * n_left;
+	if (n_left > ring->size)
+		return false;
+	return n_left + n_begun && n_ended < MAX_UNTOLD && 2 * n_ended < 3 * (n_left + n_begun);
 }
 
 bool vring_listen(struct vring *ring)

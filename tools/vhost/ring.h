@@ -42,9 +42,10 @@ uint16_t vring_used_idx(const struct vring *ring);
 /* Behind vring_publish(): does the guest want to be told of what was published since it was told
  * last? It counts as told then. */
 bool vring_wants_signal(struct vring *ring);
-/* Telling what was published may wait: the ring has so much more that the next requests end before
- * the guest could send others. Within a bound, whatever the ring says. */
-bool vring_tells_later(const struct vring *ring);
+/* Telling what was published may wait: the ring has so much more, or n_begun are in flight, that
+ * the next requests end before the guest could send others. Within a bound, whatever the ring
+ * says. */
+bool vring_tells_later(const struct vring *ring, unsigned n_begun);
 /* Asks the guest for kicks; true: there is more already. */
 bool vring_listen(struct vring *ring);
 /* Kicks are not needed for some time. */

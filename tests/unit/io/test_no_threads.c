@@ -128,6 +128,7 @@ static int use(struct io *io)
 
 	if (opener->create(opener, scratch("disk"), &file, NULL))
 		return 11;
+	file->now.no_writes = true;
 	for (int round = 0; round < 3; round++) {
 		for (unsigned i = 0; i < N_REQS; i++) {
 			uint64_t off = i * UINT64_C(4096);
@@ -140,6 +141,7 @@ static int use(struct io *io)
 				io_req_write(&reqs[i], file, memset(bufs[i], (int)i + 1, 4096),
 					     4096, off);
 			reqs[i].offload = true;
+			reqs[i].prompt = i % 4 == 1;
 			io_submit(io, &reqs[i]);
 		}
 		if (round == 2)

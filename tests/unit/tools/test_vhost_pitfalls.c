@@ -193,7 +193,7 @@ Test(vhost_pitfalls, p09_what_was_in_flight_is_done_again_by_age)
 		cr_assert_eq(rig_take(&rig), heads[i]);
 	}
 	vhost_queue_end(rig_queue(&rig), 1, 1);
-	vhost_queue_publish(&rig.session, rig_queue(&rig));
+	vhost_queue_publish(&rig.session, rig_queue(&rig), 0);
 	rig_die(&rig);
 	vhost_start_inflight(&rig);
 	cr_assert_eq(take_again(&rig), 6);
@@ -219,7 +219,7 @@ Test(vhost_pitfalls, p09_what_was_in_flight_is_known_at_the_stop_of_a_ring_that_
 	cr_assert_eq(rig_take(&rig), 6);
 	cr_assert_eq(rig_take(&rig), 1);
 	vhost_queue_end(rig_queue(&rig), 1, 1);
-	vhost_queue_publish(&rig.session, rig_queue(&rig));
+	vhost_queue_publish(&rig.session, rig_queue(&rig), 0);
 	rig_die(&rig);
 	vhost_start_inflight(&rig);
 	cr_assert(rig_enable(&rig, false));
@@ -286,7 +286,7 @@ Test(vhost_pitfalls, p11_a_file_that_becomes_shorter_does_not_kill_us)
 	cr_assert_eq(ftruncate(rig.memory_fd, 0), 0);
 	rig_take(&rig);
 	vhost_queue_end(rig_queue(&rig), 1, 1);
-	vhost_queue_publish(&rig.session, rig_queue(&rig));
+	vhost_queue_publish(&rig.session, rig_queue(&rig), 0);
 	cr_assert(guard_take_hit(), "and it is noticed");
 	cr_assert(!guard_take_hit());
 	rig_close(&rig);

@@ -28,7 +28,7 @@ static void end(struct rig *rig, int head)
 {
 	cr_assert_eq(rig_take(rig), head);
 	vhost_queue_end(rig_queue(rig), head, 1);
-	vhost_queue_publish(&rig->session, rig_queue(rig));
+	vhost_queue_publish(&rig->session, rig_queue(rig), 0);
 }
 
 /* A ring that begins again is told at once, whatever waits: the last process may have died before

@@ -169,8 +169,9 @@ Test(vhost_ring, event_idx_says_how_many_ends_are_waited_for)
 	}
 }
 
-/* It has n requests for us, and n_ended have ended that it was not told of. */
-static bool tells_later(unsigned n, unsigned n_ended)
+/* It has n requests for us, n_begun are in flight, and n_ended have ended that it was not told
+ * of. */
+static bool tells_later(unsigned n, unsigned n_begun, unsigned n_ended)
 {
 	struct vring ring = make_ring();
 
@@ -179,19 +180,21 @@ static bool tells_later(unsigned n, unsigned n_ended)
 	ring.next_used = ring.signalled = 65533;
 	ring.avail->idx = ring.last_avail + n;
 	ring.next_used += n_ended;
-	return vring_tells_later(&ring);
+	return vring_tells_later(&ring, n_begun);
 }
 
 Test(vhost_ring, the_guest_is_told_once_of_several_while_there_is_more_to_do)
 {
-	cr_assert(!tells_later(0, 1), "there is nothing else to do");
-	cr_assert(tells_later(1, 1));
-	cr_assert(!tells_later(1, 2), "the guest is to send more before this one is done");
-	cr_assert(tells_later(12, 17));
-	cr_assert(!tells_later(12, 18), "three fifths of all");
-	cr_assert(tells_later(256, 63));
-	cr_assert(!tells_later(256, 64), "however much there is");
-	cr_assert(!tells_later(257, 1), "the ring makes no sense");
+	cr_assert(!tells_later(0, 0, 1), "there is nothing else to do");
+	cr_assert(tells_later(1, 0, 1));
+	cr_assert(!tells_later(1, 0, 2), "the guest is to send more before this one is done");
+	cr_assert(tells_later(12, 0, 17));
+	cr_assert(!tells_later(12, 0, 18), "three fifths of all");
+	cr_assert(tells_later(4, 8, 17));
+	cr_assert(!tells_later(0, 12, 18), "what is in flight counts like the rest");
+	cr_assert(tells_later(256, 0, 63));
+	cr_assert(!tells_later(256, 0, 64), "however much there is");
+	cr_assert(!tells_later(257, 0, 1), "the ring makes no sense");
 }
 
 /* ---- chains ---- */

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * ext4 can't begin a buffered write and end it later, so the ring hands each to a thread of the
+ * kernel's, and has a third of the time of a 4 KiB write for that. One thread of our own takes all
+ * that was submitted at once. Several were rejected: they would wait for each other on the file's
+ * own lock, as the kernel's would, which it therefore runs in turn.
+ *
+ * Owner and writer may share a processor. So that the owner can pass on the first ends while the
+ * rest is written, the writer gives the processor away once it has most of a batch.
+ */
+#include "io/backends/writer.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "io/backends/threads.h"
+#include "io/thread.h"
+#include "io/wake.h"
+
+/* Of what was taken at once, the part after which the processor is given away. A batch that is
+ * shorter is written to its end: passing it on costs as much as two writes. */
+#define WRITER_PART(n) ((n)*5 / 8)
+#define WRITER_LONG    16
+
+struct writer {
+	int wake_fd;
+	pthread_t thread;
+	atomic_bool has_done; /* something is in `done`; written under the lock */
+
+	pthread_mutex_t lock; /* guards all below */
+	pthread_cond_t more;
+	struct req_list queue;
+	struct req_list done;
+	bool is_asleep;
+	bool stopping;
+	bool quiet; /* the owner looks by itself */
+};
+
+static void writer_finish(struct writer *w, struct io_req *req)
+{
+	bool is_first;
+
+	pthread_mutex_lock(&w->lock);
+	is_first = !w->done.first;
+	req_list_push(&w->done, req);
+	atomic_store(&w->has_done, true);
+	if (is_first && !w->quiet)
+		wake_signal(w->wake_fd);
+	pthread_mutex_unlock(&w->lock);
+}
+
+static void writer_run_batch(struct writer *w, struct req_list *batch)
+{
+	unsigned left = batch->n, part = left - WRITER_PART(left);
+	bool is_long = left >= WRITER_LONG;
+	struct io_req *req;
+
+	while ((req = req_list_pop(batch))) {
+		io_req_run_here(req);
+		writer_finish(w, req);
+		if (is_long && --left == part)
+			sched_yield();
+	}
+}
+
+static void *writer_main(void *opaque)
+{
+	struct writer *w = opaque;
+	struct req_list batch = { 0 };
+
+	pthread_mutex_lock(&w->lock);
+	while (!w->stopping) {
+		if (!w->queue.first) {
+			w->is_asleep = true;
+			pthread_cond_wait(&w->more, &w->lock);
+			w->is_asleep = false;
+			continue;
+		}
+		req_list_move(&batch, &w->queue);
+		pthread_mutex_unlock(&w->lock);
+		writer_run_batch(w, &batch);
+		pthread_mutex_lock(&w->lock);
+	}
+	pthread_mutex_unlock(&w->lock);
+	return NULL;
+}
+
+int writer_open(int wake_fd, struct writer **out)
+{
+	struct writer *w = calloc(1, sizeof(*w));
+	int rc;
+
+	if (!w)
+		return -ENOMEM;
+	w->wake_fd = wake_fd;
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_cond_init(&w->more, NULL);
+	rc = thread_start(&w->thread, writer_main, w);
+	if (rc) {
+		pthread_cond_destroy(&w->more);
+		pthread_mutex_destroy(&w->lock);
+		free(w);
+		return rc;
+	}
+	*out = w;
+	return 0;
+}
+
+void writer_put(struct writer *w, struct req_list *list)
+{
+	pthread_mutex_lock(&w->lock);
+	req_list_move(&w->queue, list);
+	if (w->is_asleep)
+		pthread_cond_signal(&w->more);
+	pthread_mutex_unlock(&w->lock);
+}
+
+void writer_tell(struct writer *w, bool on)
+{
+	pthread_mutex_lock(&w->lock);
+	if (on && w->quiet && w->done.first)
+		wake_signal(w->wake_fd);
+	w->quiet = !on;
+	pthread_mutex_unlock(&w->lock);
+}
+
+unsigned writer_take(struct writer *w, struct io_req **out, unsigned max)
+{
+	unsigned n;
+
+	/* What comes a moment later has its wake-up. */
+	if (!atomic_load(&w->has_done))
+		return 0;
+	pthread_mutex_lock(&w->lock);
+	n = req_list_take(&w->done, out, max);
+	atomic_store(&w->has_done, w->done.first != NULL);
+	pthread_mutex_unlock(&w->lock);
+	return n;
+}
+
+void writer_close(struct writer *w)
+{
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->lock);
+	assert(!w->queue.first && !w->done.first);
+	w->stopping = true;
+	pthread_cond_signal(&w->more);
+	pthread_mutex_unlock(&w->lock);
+	pthread_join(w->thread, NULL);
+	pthread_cond_destroy(&w->more);
+	pthread_mutex_destroy(&w->lock);
+	free(w);
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Short writes that others wait for, to files whose writes wait: a thread beside the ring does
+ * them. Whichever way the owner waits, it is told of their ends, and each byte is there.
+ */
+#include <poll.h>
+#include <string.h>
+
+#include <criterion/criterion.h>
+
+#include "io/backends/backend.h"
+#include "io/backends/uring.h"
+#include "io/file/opener.h"
+#include "tests/support/files/scratch.h"
+#include "tests/support/time_limit.h"
+
+#define MAX_N 64u
+#define LEN   4096u
+
+TIME_LIMIT(60);
+TestSuite(writer, .init = scratch_make, .fini = scratch_remove, .timeout = TIME_LIMIT_CLOCK(60));
+
+static struct io *io;
+static struct io_req reqs[MAX_N];
+static uint8_t bufs[MAX_N][LEN];
+
+static const struct uring *ring(void)
+{
+	return (const struct uring *)io;
+}
+
+static struct file *make_file(const char *name)
+{
+	struct file_opener *opener = file_opener_posix();
+	struct file *file;
+
+	cr_assert_eq(opener->create(opener, scratch(name), &file, NULL), 0);
+	file->now.no_writes = true; /* wherever the scratch directory lies */
+	return file;
+}
+
+static struct file *start(void)
+{
+	if (io_open(IO_CHOICE_URING, 8, &io, NULL))
+		scratch_skip("no io_uring here");
+	return make_file("disk");
+}
+
+static void submit(struct file *file, unsigned i, bool is_prompt)
+{
+	io_req_write(&reqs[i], file, memset(bufs[i], rand(), LEN), LEN, i * (uint64_t)LEN);
+	reqs[i].prompt = is_prompt;
+	io_submit(io, &reqs[i]);
+}
+
+static void wait_on_descriptor(void)
+{
+	struct pollfd pfd = { .fd = io_fd(io), .events = POLLIN };
+
+	io_set_notify(io, true);
+	cr_assert_eq(poll(&pfd, 1, 30000), 1, "the end is not told");
+	io_set_notify(io, false);
+}
+
+static void wait_in_ring(void)
+{
+	io_set_notify(io, false);
+	io_feed(io);
+	cr_assert_eq(io_wait(io, io_fd(io), 30000), 0);
+}
+
+static void look(void)
+{
+}
+
+static void reap_all(void (*wait)(void), unsigned n)
+{
+	struct io_req *out[MAX_N];
+
+	io_kick(io);
+	while (n) {
+		unsigned got = io_reap(io, out, MAX_N);
+
+		for (unsigned i = 0; i < got; i++)
+			cr_assert_eq(out[i]->result, LEN);
+		n -= got;
+		if (n && !got)
+			wait();
+	}
+}
+
+static void expect_written(struct file *file, unsigned n)
+{
+	uint8_t got[LEN];
+
+	for (unsigned i = 0; i < n; i++) {
+		file->len = n * (uint64_t)LEN;
+		cr_assert_eq(file_read(file, got, LEN, i * (uint64_t)LEN), 0);
+		cr_assert_arr_eq(got, bufs[i], LEN);
+	}
+}
+
+static void write_batches(void (*wait)(void))
+{
+	struct file *file = start();
+
+	for (unsigned n = 1; n <= MAX_N; n++) {
+		for (unsigned i = 0; i < n; i++)
+			submit(file, i, true);
+		cr_assert_eq(ring()->n_writing, n);
+		reap_all(wait, n);
+		cr_assert_eq(ring()->n_writing, 0);
+		expect_written(file, n);
+	}
+	file_close(file);
+	io_close(io);
+}
+
+Test(writer, its_ends_wake_who_sleeps_on_the_descriptor)
+{
+	write_batches(wait_on_descriptor);
+}
+
+Test(writer, its_ends_wake_who_sleeps_in_the_ring)
+{
+	write_batches(wait_in_ring);
+}
+
+Test(writer, its_ends_are_there_for_who_looks)
+{
+	write_batches(look);
+}
+
+/* Where it had both, a file that is slow would keep the other one's writes. */
+Test(writer, it_has_one_file_at_a_time)
+{
+	struct file *file = start(), *other = make_file("other");
+
+	submit(file, 0, true);
+	submit(other, 1, true);
+	submit(file, 2, true);
+	cr_assert_eq(ring()->n_writing, 2);
+	cr_assert_eq(ring()->waiting.n, 1);
+	reap_all(wait_on_descriptor, 3);
+	submit(other, 1, true);
+	cr_assert_eq(ring()->n_writing, 1, "now it is free");
+	reap_all(wait_on_descriptor, 1);
+	file_close(file);
+	file_close(other);
+	io_close(io);
+}
+
+Test(writer, other_writes_are_the_ring_s)
+{
+	struct file *file = start();
+
+	submit(file, 0, false);
+	cr_assert_eq(ring()->waiting.n, 1);
+	file->now.no_writes = false;
+	submit(file, 1, true);
+	cr_assert_eq(ring()->waiting.n, 2);
+	cr_assert_null(ring()->writer, "there is no thread before there is work for it");
+	reap_all(wait_on_descriptor, 2);
+	expect_written(file, 2);
+	file_close(file);
+	io_close(io);
+}
