@@ -74,7 +74,8 @@ static void guest_over(struct guest *g)
 	guest_free_reqs(g);
 	chain_read_end(&g->chain_read);
 	free(g->fresh.fill);
-	free(g->iov);
+	if (g->iov != g->writes.asked)
+		free(g->iov);
 	g->iov = NULL;
 	guest_list_remove(g);
 	guest_give_room(g);

@@ -56,8 +56,9 @@ static enum step submit_in_place(struct guest *g, const struct write_extent *lis
 
 	for (unsigned i = 0; i < n; i++)
 		n_iov += guest_n_slices(g, list[i].len);
-	g->writes.reqs = calloc(n, sizeof(*g->writes.reqs));
-	g->writes.iovs = iov = calloc(n_iov, sizeof(*iov));
+	g->writes.reqs = n == 1 ? &g->writes.one : calloc(n, sizeof(*g->writes.reqs));
+	iov = n_iov <= GUEST_FEW_IOVS ? g->writes.few : calloc(n_iov, sizeof(*iov));
+	g->writes.iovs = iov;
 	if (!g->writes.reqs || !g->writes.iovs)
 		return guest_error(g, -ENOMEM);
 	for (unsigned i = 0; i < n; i++) {

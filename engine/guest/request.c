@@ -206,8 +206,10 @@ unsigned guest_iov_part(const struct guest *g, uint64_t off, uint64_t len, struc
 
 void guest_free_reqs(struct guest *g)
 {
-	free(g->writes.reqs);
-	free(g->writes.iovs);
+	if (g->writes.reqs != &g->writes.one)
+		free(g->writes.reqs);
+	if (g->writes.iovs != g->writes.few)
+		free(g->writes.iovs);
 	g->writes.reqs = NULL;
 	g->writes.iovs = NULL;
 	g->writes.n = 0;

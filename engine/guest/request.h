@@ -17,12 +17,12 @@
 #include "formats/core/layer_shared.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
+#include "io/req.h"
 
 struct bpull_disk;
 struct bpull_engine;
 struct bpull_event;
 struct bpull_extent;
-struct io_req;
 struct waiter;
 
 /* Moves at most max events of guest requests to `out`; returns how many. */
@@ -74,6 +74,8 @@ struct guest_new {
 	bool has_fill; /* head or tail may hold data: the tables don't say that they read zeros */
 };
 
+#define GUEST_FEW_IOVS 2
+
 struct guest {
 	struct op op;
 	struct layer *overlay; /* the disk's image; not for a request that was refused */
@@ -99,7 +101,11 @@ struct guest {
 		struct io_req *reqs;
 		struct iovec *iovs;
 		unsigned n;
-	} writes; /* of the phase */
+		/* Room for most: these need no memory of their own. */
+		struct io_req one;
+		struct iovec few[GUEST_FEW_IOVS];
+		struct iovec asked[GUEST_FEW_IOVS]; /* for `iov` */
+	} writes;                                   /* of the phase */
 	struct chain_read chain_read;
 	struct guest_new fresh;
 	struct unshare unshare;

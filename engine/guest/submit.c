@@ -133,7 +133,7 @@ static struct guest *new_transfer(struct bpull_disk *disk, enum guest_kind kind,
 	}
 	g->len = iov_len(iov, n_iov);
 	g->n_iov = n_iov;
-	g->iov = malloc((n_iov + 1) * sizeof(*iov));
+	g->iov = n_iov <= GUEST_FEW_IOVS ? g->writes.asked : malloc(n_iov * sizeof(*iov));
 	if (!g->iov)
 		op_set_error(&g->op, -ENOMEM, NULL, 0, false);
 	else if (n_iov)
