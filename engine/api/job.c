@@ -24,6 +24,7 @@
 #include "engine/core/op.h"
 #include "engine/job/ahead/left_count.h"
 #include "engine/job/chain/down.h"
+#include "engine/job/chain/down_open.h"
 #include "engine/job/chain/dropped.h"
 #include "engine/job/chain/node.h"
 #include "engine/job/compression.h"

@@ -11,6 +11,7 @@
 #include "engine/job/ahead/damage.h"
 #include "engine/job/ahead/measure.h"
 #include "engine/job/chain/down.h"
+#include "engine/job/chain/down_open.h"
 #include "engine/job/chain/node.h"
 #include "engine/job/compression.h"
 #include "engine/job/target.h"

@@ -21,7 +21,6 @@
 #include "io/base.h"
 
 struct bpull_job_options;
-struct err;
 
 static inline bool down_is_on(const struct bpull_disk *disk)
 {
@@ -38,15 +37,6 @@ static inline struct bpull_disk *job_written(struct bpull_disk *disk)
 {
 	return down_is_on(disk) ? disk->walk->down.into : disk;
 }
-
-/* Refuses a commit of the layers [from, to) for what they and layer `to` are. Changes nothing. 0,
- * or -errno with a sentence. */
-int down_refuse(const struct bpull_disk *disk, unsigned from, unsigned to, struct err *err);
-/* Opens the node of layer `to` for a commit that begins next. 0, or -errno with a sentence, and all
- * is as it was. Blocks. */
-int down_open(struct bpull_disk *disk, unsigned from, unsigned to, struct err *err);
-/* No job was begun after down_open(). Blocks. */
-void down_close(struct bpull_disk *disk);
 
 /* Requests that change the disk are on their way: the walk may come before them. As a job begins,
  * of those that did not see it. */
