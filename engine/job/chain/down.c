@@ -163,8 +163,8 @@ static bool is_too_fast(const struct bpull_disk *disk)
 	const struct converge *converge = &disk->job.down.converge;
 
 	/* The sets may be long, and most jobs never come so far. */
-	return disk->job.step == JOB_COPYING && !disk->job.paused &&
-	       converge->n_looks > CONVERGE_FREE_LOOKS &&
+	return (disk->job.step == JOB_COPYING || disk->job.step == JOB_VERIFYING) &&
+	       !disk->job.paused && converge->n_looks > CONVERGE_FREE_LOOKS &&
 	       converge_is_too_fast(converge, range_set_len(&walk->owed),
 				    range_set_len(&walk->down.written),
 				    walk->throttle.limiter.rate);
