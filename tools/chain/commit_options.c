@@ -8,6 +8,7 @@
 #include "tools/chain/verbs.h"
 #include "tools/cli/bases_option.h"
 #include "tools/cli/say.h"
+#include "tools/pull/dropped.h"
 #include "tools/words/exit_code.h"
 
 static const char commit_help[] =
@@ -109,7 +110,7 @@ static int commit_run(struct command_line *line)
 
 	chain_files_free(&c.files);
 	others_free(&c.others);
-	pull_image_forget_dropped(&c.image);
+	dropped_forget(&c.image);
 	return code;
 }
 

@@ -8,6 +8,7 @@
 #include "tools/chain/verbs.h"
 #include "tools/cli/bases_option.h"
 #include "tools/cli/say.h"
+#include "tools/pull/dropped.h"
 #include "tools/words/exit_code.h"
 
 /* A commit has them not. */
@@ -173,7 +174,7 @@ static int compact_run(struct command_line *line)
 	code = rc ? say_failed(&c.image.error, rc) : compact_with_files(compact, &c);
 	chain_files_free(&c.files);
 	others_free(&c.others);
-	pull_image_forget_dropped(&c.image);
+	dropped_forget(&c.image);
 	free(c.own_dir);
 	return code;
 }

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "tools/cli/advice.h"
@@ -20,6 +19,7 @@
 #include "tools/cli/sandbox.h"
 #include "tools/cli/say.h"
 #include "tools/cli/stop.h"
+#include "tools/pull/dropped.h"
 #include "tools/pull/not_taken.h"
 #include "tools/pull/progress.h"
 #include "tools/trace/first.h"
@@ -127,29 +127,6 @@ void pull_image_go_on(struct pull_image *image)
 		bpull_job_resume(image->disk);
 }
 
-/* Before the disk is closed, whose they are. Without memory those that fit are told. */
-static void pull_image_note_dropped(struct pull_image *image)
-{
-	unsigned n = 0;
-
-	while (bpull_job_dropped(image->disk, n))
-		n++;
-	image->dropped = calloc(n, sizeof(*image->dropped));
-	for (unsigned i = 0; image->dropped && i < n; i++) {
-		char *path = strdup(bpull_job_dropped(image->disk, i));
-
-		if (path)
-			image->dropped[image->n_dropped++] = path;
-	}
-}
-
-void pull_image_forget_dropped(struct pull_image *image)
-{
-	for (unsigned i = 0; i < image->n_dropped; i++)
-		free(image->dropped[i]);
-	free(image->dropped);
-}
-
 void pull_image_conclude(struct pull_image *image, const struct bpull_event *event, int signal)
 {
 	image->info.size = sizeof(image->info);
@@ -159,7 +136,7 @@ void pull_image_conclude(struct pull_image *image, const struct bpull_event *eve
 		if (*event->message)
 			say_note("warning: %s", event->message);
 		if (image->kind)
-			pull_image_note_dropped(image);
+			dropped_note(image);
 		pull_image_end(image, "completed", EXIT_CODE_DONE);
 		if (image->kind && image->kind->done)
 			image->code = image->kind->done(image);

@@ -55,7 +55,7 @@ struct pull_image {
 	struct bpull_job_info info;
 	struct bpull_error error; /* code 0: none */
 	/* The files that its chain has lost by the job, the upper ones first; of a kind that asks.
-	 * Owned: pull_image_forget_dropped(). */
+	 * Owned: dropped_forget(). */
 	char **dropped;
 	unsigned n_dropped;
 };
@@ -76,7 +76,6 @@ bool pull_image_start(struct pull_image *image, struct bpull_engine *engine,
 void pull_image_go_on(struct pull_image *image);
 /* Takes the end of its job and closes it. `signal` is what asked for a stop, or 0. */
 void pull_image_conclude(struct pull_image *image, const struct bpull_event *event, int signal);
-void pull_image_forget_dropped(struct pull_image *image);
 /* Ends an image that was not begun, or must be given up, because of a signal. */
 void pull_image_stop(struct pull_image *image, int signal);
 /* For --dry-run: finds out what a pull would do and ends the image. Changes nothing. */
