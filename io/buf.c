@@ -55,6 +55,9 @@ static char *map_memory(size_t len)
 		munmap(map, (size_t)(base - map));
 	munmap(base + len, (size_t)(map + HUGE_PAGE_LEN - base));
 	madvise(base, len, MADV_HUGEPAGE); /* a hint */
+	/* A child of fork() would share the pages: what a direct read brings may be the child's
+	 * then, and the parent is left with what was there before (open(2), O_DIRECT). */
+	madvise(base, len, MADV_DONTFORK);
 	return base;
 }
 

@@ -22,6 +22,7 @@ struct file;
 struct io;
 struct io_req;
 struct source_expect;
+struct file_cached;
 
 /* What a range of a file is, as far as its file system tells. */
 struct file_status {
@@ -135,7 +136,19 @@ struct file {
 		bool no_writes; /* a buffered write waits on a thread, whatever it is told */
 		bool no_reads;  /* now.c: it can't read without waiting */
 	} now;
-	bool no_uncached; /* io.c: its file system refuses uncached writes */
+	/* Past the page cache. */
+	struct {
+		bool no_writes; /* io.c: its file system refuses uncached writes */
+		bool no_reads;  /* io.c: it refuses io_req.past_cache */
+		/* Of a file that is only read: a second description, for these reads. They are
+		 * multiples of align; 0: there is none. */
+		uint32_t align;
+		int fd; /* 0 or -1 where there is none, and in the simulated machine */
+		struct file_cached *seen; /* what was cached as it was opened; NULL: nothing */
+		/* When a job read the file's last page through the cache (copy/phases/cold.c).
+		 * 0: none has. */
+		uint64_t marked_ns;
+	} past_cache;
 };
 
 /* Reads exactly len bytes or fails: -errno, or -EUCLEAN past the end of the file. */

@@ -35,8 +35,10 @@ void io_submit(struct io *io, struct io_req *req)
 	req->done_len = 0;
 	req->n_retries = 0;
 	req->uncached_refused = false;
-	if (req->kind != IO_WRITE || req->file->no_uncached || req->file->io_align > 1)
+	if (req->kind != IO_WRITE || req->file->past_cache.no_writes || req->file->io_align > 1)
 		req->uncached = false;
+	req->past_cache_refused = false;
+	req->past_cache = req->past_cache && io_req_may_pass_cache(req);
 	req->unaligned = io_req_is_unaligned(req);
 	io->n_in_flight++;
 	if (req->kind == IO_READ && req->file->is_source)
@@ -121,7 +123,10 @@ unsigned io_reap(struct io *io, struct io_req **out, unsigned max)
 	io->n_in_flight -= n;
 	for (unsigned i = 0; i < n; i++)
 		if (out[i]->uncached_refused)
-			out[i]->file->no_uncached = true;
+			out[i]->file->past_cache.no_writes = true;
+	for (unsigned i = 0; i < n; i++)
+		if (out[i]->past_cache_refused)
+			out[i]->file->past_cache.no_reads = true;
 	return n;
 }
 

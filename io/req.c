@@ -104,10 +104,30 @@ static bool add_moved(struct io_req *req, uint64_t n)
 	return false;
 }
 
+/* Something else than whole blocks came from past the page cache. What it is, and whether the file
+ * ends there, a read through the cache tells: it may have what the device can't read, too. */
+static bool is_left_to_cache(struct io_req *req, int64_t got)
+{
+	if (!req->past_cache || got == -EINTR || got == -EAGAIN)
+		return false;
+	if (got > 0 && is_aligned((uint64_t)got, req->file->past_cache.align))
+		return false;
+	req->past_cache = false;
+	req->past_cache_refused = got == -EINVAL || got == -EOPNOTSUPP;
+	return true;
+}
+
+int io_req_fd(const struct io_req *req)
+{
+	return req->past_cache ? req->file->past_cache.fd : req->file->fd;
+}
+
 bool io_req_attempt(struct io_req *req, int64_t got)
 {
 	if (req->kind == IO_WORK)
 		return end_with(req, got);
+	if (is_left_to_cache(req, got) && got <= 0)
+		return false;
 	if (got == -EINTR || got == -EAGAIN)
 		return try_again(req);
 	if (got == -EOPNOTSUPP && req->uncached) {

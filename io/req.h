@@ -40,6 +40,10 @@ struct io_req {
 	void *owner;                     /* the submitter's, untouched */
 	bool uncached; /* IO_WRITE: start writing to the device at once and keep nothing in the page
 			* cache; a hint, set after io_req_write() */
+	/* IO_READ: from the device, nothing is kept in the page cache; a hint, set after
+	 * io_req_read(). The cache has the last word: what can't be read so, and where that fails,
+	 * is read through it. */
+	bool past_cache;
 
 	/* A hint: run on a kernel worker, not inside io_uring_enter(). May be set after
 	 * io_req_*(). */
@@ -58,9 +62,10 @@ struct io_req {
 	struct io_req *next;
 	uint64_t done_len;
 	unsigned n_retries;
-	bool uncached_refused; /* the file system does not know that */
-	bool unaligned;        /* io_req_run_unaligned() does it, on a worker */
-	struct iovec rest;     /* what is left of the buffer done_len lies in */
+	bool uncached_refused;   /* the file system does not know that */
+	bool past_cache_refused; /* nor that */
+	bool unaligned;          /* io_req_run_unaligned() does it, on a worker */
+	struct iovec rest;       /* what is left of the buffer done_len lies in */
 };
 
 void io_req_read(struct io_req *req, struct file *file, void *buf, size_t len, uint64_t off);
@@ -73,6 +78,8 @@ void io_req_work(struct io_req *req, int (*work)(struct io_req *req));
  * finished (true; result set) or must be tried again from done_len on. EINTR and EAGAIN are
  * retried a bounded number of times, short transfers resumed, a write of 0 bytes is an error. */
 bool io_req_attempt(struct io_req *req, int64_t got);
+/* The descriptor that its next attempt is to use. */
+int io_req_fd(const struct io_req *req);
 /* What is left of the vector after done_len bytes; n entries through *n. */
 const struct iovec *io_req_rest(struct io_req *req, unsigned *n);
 

@@ -16,16 +16,32 @@
 #include "io/file.h"
 #include "io/req.h"
 
+static bool is_on_grid(const struct io_req *req, uint32_t align)
+{
+	uint64_t all = req->off | req->len;
+
+	for (unsigned i = 0; i < req->n_iov; i++)
+		all |= (uintptr_t)req->iov[i].iov_base | req->iov[i].iov_len;
+	return is_aligned(all, align);
+}
+
 bool io_req_is_unaligned(const struct io_req *req)
 {
 	uint32_t align = req->file ? req->file->io_align : 1;
-	uint64_t all = req->off | req->len;
 
 	if (align <= 1 || (req->kind != IO_READ && req->kind != IO_WRITE))
 		return false;
-	for (unsigned i = 0; i < req->n_iov; i++)
-		all |= (uintptr_t)req->iov[i].iov_base | req->iov[i].iov_len;
-	return !is_aligned(all, align);
+	return !is_on_grid(req, align);
+}
+
+/* Not behind the file's end, where the last block is a part of one. */
+bool io_req_may_pass_cache(const struct io_req *req)
+{
+	const struct file *file = req->file;
+
+	return req->kind == IO_READ && file->past_cache.align && !file->writable &&
+	       !file->past_cache.no_reads && file->io_align <= 1 && req->off <= file->len &&
+	       req->len <= file->len - req->off && is_on_grid(req, file->past_cache.align);
 }
 
 /* Between the request's memory and one piece. */

@@ -9,6 +9,8 @@ struct io_req;
 
 /* O_DIRECT would refuse it. */
 bool io_req_is_unaligned(const struct io_req *req);
+/* It can be read past the page cache. */
+bool io_req_may_pass_cache(const struct io_req *req);
 /* All of it with blocking calls; sets the result. On a worker. */
 void io_req_run_unaligned(struct io_req *req);
 

@@ -39,7 +39,7 @@ static int64_t attempt_call(struct io_req *req)
 	switch (req->kind) {
 	case IO_READ:
 		iov = io_req_rest(req, &n);
-		got = preadv(req->file->fd, iov, (int)MIN(n, (unsigned)IOV_MAX), off);
+		got = preadv(io_req_fd(req), iov, (int)MIN(n, (unsigned)IOV_MAX), off);
 		break;
 	case IO_WRITE:
 		iov = io_req_rest(req, &n);

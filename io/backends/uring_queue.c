@@ -29,7 +29,7 @@ static void prep_vector(struct uring *u, struct io_uring_sqe *sqe, struct io_req
 	unsigned n, len;
 	const struct iovec *iov = io_req_rest(req, &n);
 	uint64_t off = req->off + req->done_len;
-	int fd = req->file->fd;
+	int fd = io_req_fd(req);
 	bool read = req->kind == IO_READ;
 	void *buf;
 
@@ -68,7 +68,8 @@ static void prep_req(struct uring *u, struct io_uring_sqe *sqe, struct io_req *r
 		break;
 	case IO_WORK: abort(); /* never on the ring */
 	}
-	slot = uring_tables_slot(u, req->file);
+	/* The table has the file's first description. */
+	slot = req->past_cache ? -1 : uring_tables_slot(u, req->file);
 	if (slot >= 0) {
 		sqe->fd = slot;
 		sqe->flags |= IOSQE_FIXED_FILE;

@@ -45,6 +45,9 @@ struct file_open {
 	const struct source *source;
 	bool write;  /* read-write, else read-only */
 	bool direct; /* O_DIRECT wanted; done without where refused */
+	/* Without write: much of it may be read, and only once. Where it can be read past the page
+	 * cache it gets a description for that, which takes one more descriptor. */
+	bool past_cache;
 	enum file_holes holes;
 	enum file_lock lock;
 	/* Ask again for a lock that is held, this long: a process killed a moment ago gives its

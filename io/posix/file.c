@@ -245,7 +245,10 @@ static void close_fds(struct file *file)
 		close(file->fd);
 	if (file->lock_fd > 0)
 		close(file->lock_fd);
-	file->fd = file->lock_fd = -1;
+	if (file->past_cache.fd > 0)
+		close(file->past_cache.fd);
+	file->fd = file->lock_fd = file->past_cache.fd = -1;
+	file->past_cache.align = 0;
 }
 
 static void close_posix(struct file *file)
@@ -259,6 +262,7 @@ static void close_posix(struct file *file)
 			file_lock_drop(file);
 	}
 	close_fds(file);
+	free(file->past_cache.seen);
 	free(file->name);
 	free(file->real_name);
 	pthread_mutex_destroy(&pf->patch_lock);

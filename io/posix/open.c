@@ -5,9 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,31 +15,8 @@
 #include "io/file/opener.h"
 #include "io/posix/file.h"
 #include "io/posix/lookup.h"
+#include "io/posix/past_cache.h"
 #include "io/source/source.h"
-
-/* What direct requests are aligned to, or 1 where O_DIRECT is off or turns out to be refused. */
-static uint32_t direct_align(const struct posix_lookup *lk)
-{
-	int flags = fcntl(lk->fd, F_GETFL), sector = 0;
-	uint32_t align = 4096;
-#ifdef STATX_DIOALIGN
-	struct statx sx;
-#endif
-
-	if (flags < 0 || !(flags & O_DIRECT))
-		return 1;
-	if (S_ISBLK(lk->st.st_mode) && !ioctl(lk->fd, BLKSSZGET, &sector) && sector > 0)
-		align = (uint32_t)sector;
-#ifdef STATX_DIOALIGN
-	if (!statx(lk->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) &&
-	    (sx.stx_mask & STATX_DIOALIGN))
-		align = MAX(sx.stx_dio_mem_align, sx.stx_dio_offset_align);
-#endif
-	if (is_power_of_2(align) && align <= 64 * KiB)
-		return align;
-	fcntl(lk->fd, F_SETFL, flags & ~O_DIRECT);
-	return 1;
-}
 
 static bool is_given(const struct posix_lookup *lk)
 {
@@ -69,7 +44,7 @@ static struct file *new_file(struct posix_lookup *lk)
 		.now.no_writes = !is_block && posix_writes_wait(lk->fd),
 		.now.always = !is_block && posix_in_memory(lk->fd),
 		.may_clone = !is_block && posix_may_clone(lk->fd),
-		.io_align = direct_align(lk),
+		.io_align = posix_direct_align(lk->fd, is_block),
 		.dev = lk->st.st_dev,
 		.ino = lk->st.st_ino,
 		.slot = -1,
@@ -128,6 +103,8 @@ static int finish_file(struct posix_lookup *lk, struct file **out, struct err *e
 		file_close(file);
 		return rc;
 	}
+	if (lk->how->past_cache)
+		posix_open_past_cache(file);
 	*out = file;
 	return 0;
 }

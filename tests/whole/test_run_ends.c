@@ -200,7 +200,7 @@ Test(run_ends, damage_fails_a_job_that_stops_at_errors)
 static void refuse_uncached(struct sim_pull *pull, void *arg)
 {
 	(void)arg;
-	disk_overlay(pull->disk)->data->no_uncached = true;
+	disk_overlay(pull->disk)->data->past_cache.no_writes = true;
 }
 
 /* Its request uses the file: the job is not over before it is. The machine says so where a file is

@@ -51,7 +51,7 @@ void writeback_note(struct bpull_disk *disk, uint64_t host_off, uint64_t len)
 	struct writeback_range *range = &disk->walk->written;
 	struct writeback *w;
 
-	if (!file->no_uncached || file->io_align > 1)
+	if (!file->past_cache.no_writes || file->io_align > 1)
 		return;
 	range->lo = range->len ? MIN(range->lo, host_off) : host_off;
 	range->hi = range->len ? MAX(range->hi, host_off + len) : host_off + len;

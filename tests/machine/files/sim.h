@@ -51,7 +51,11 @@ struct sim_knobs {
 	/* A device below all files, bytes/s; 0: none. What is written lies in memory at first, and
 	 * goes there all together each so many ns; a read meanwhile waits up to so long. */
 	uint64_t device_rate, write_back_ns, stall_ns;
-	uint32_t io_align;      /* > 1: the alignment of direct I/O */
+	uint32_t io_align; /* > 1: the alignment of direct I/O */
+	/* Files that are only read can be read past the page cache. Of these reads so many are
+	 * refused: for good (EINVAL), or once (EIO). */
+	bool past_cache;
+	unsigned past_refused_permille, past_fails_permille;
 	bool may_clone, clones; /* files may be able to share blocks, and are */
 	bool no_holes;          /* files do not tell where their holes are */
 	/* The file system is none of those known to tell the truth about holes. */
@@ -156,6 +160,8 @@ void sim_later(struct sim *sim, uint64_t due_ns, void (*run)(void *arg), void *a
 /* Takes back one with this arg; false: there is none. */
 bool sim_later_drop(struct sim *sim, const void *arg);
 
+/* Attempts to read past the page cache that brought something. */
+uint64_t sim_n_past_cache(const struct sim *sim);
 /* Bytes that came from far away (sim_knobs.far_rate). */
 uint64_t sim_far_bytes(const struct sim *sim);
 

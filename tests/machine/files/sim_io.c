@@ -129,6 +129,17 @@ static int64_t sim_io_read(struct sim *sim, struct sim_flight *flight)
 	return got;
 }
 
+static int64_t sim_io_past(struct sim *sim, struct sim_flight *flight)
+{
+	int64_t got = sim_past_begin(sim, flight->req);
+
+	if (got)
+		return got;
+	got = sim_io_read(sim, flight);
+	sim->n_past_cache += got > 0;
+	return got;
+}
+
 static int64_t sim_io_write(struct sim *sim, struct sim_flight *flight)
 {
 	struct io_req *req = flight->req;
@@ -167,6 +178,8 @@ static int64_t sim_io_attempt(struct sim *sim, struct sim_flight *flight)
 			return -EINVAL;
 		if (sim_chance(sim, sim->knobs.retry_permille))
 			return sim_chance(sim, 500) ? -EINTR : -EAGAIN;
+		if (req->past_cache)
+			return sim_io_past(sim, flight);
 		return req->kind == IO_READ ? sim_io_read(sim, flight) : sim_io_write(sim, flight);
 	case IO_SYNC:
 	case IO_WRITEBACK: return 0;

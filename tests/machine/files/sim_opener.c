@@ -224,6 +224,8 @@ static struct file *sim_handle_new(struct sim *sim, struct sim_file *data,
 		.fd = -1,
 		.slot = -1,
 	};
+	if (sim->knobs.past_cache && how->past_cache && h->file.io_align <= 1)
+		h->file.past_cache.align = SIM_PAST_ALIGN;
 	file_judge_holes(&h->file, sim->knobs.no_holes ? FILE_HOLES_READ : how->holes,
 			 !sim->knobs.holes_unknown, true);
 	return &h->file;

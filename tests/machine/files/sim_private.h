@@ -2,8 +2,8 @@
 /*
  * The inside of the simulator, shared by its parts: sim.c (machine, faults, clock), sim_file.c
  * (files), sim_opener.c (opener, blocking calls), sim_dir.c (directories), sim_io.c (the backend),
- * sim_due.c (when a request ends), sim_later.c (what others end beside it) and sim_cut.c (what a
- * power cut leaves).
+ * sim_due.c (when a request ends), sim_later.c (what others end beside it), sim_past.c (reads past
+ * the page cache) and sim_cut.c (what a power cut leaves).
  */
 #ifndef BLOCKPULL_SIM_PRIVATE_H
 #define BLOCKPULL_SIM_PRIVATE_H
@@ -87,6 +87,7 @@ struct sim {
 	/* When the pipe to what is far away has carried all that was asked for. */
 	uint64_t far_free_ns;
 	uint64_t far_bytes;
+	uint64_t n_past_cache;
 	/* What the device (sim_knobs.device_rate) has to write, when it begins, and until when it
 	 * writes. */
 	uint64_t dirty_len, write_back_ns, busy_ns;
@@ -110,6 +111,12 @@ struct sim {
 	struct sim_later *later;
 	size_t n_later, later_cap;
 };
+
+/* Of reads past the page cache. */
+#define SIM_PAST_ALIGN 4096
+
+/* sim_past.c: 0 or -errno of an attempt. */
+int sim_past_begin(struct sim *sim, const struct io_req *req);
 
 /* sim.c */
 void *sim_need(void *p); /* aborts on NULL */

@@ -219,3 +219,56 @@ Test(io_req, an_uncached_write_falls_back_and_no_other)
 	cr_assert(io_req_attempt(&req, -EOPNOTSUPP));
 	cr_assert_eq(req.result, -EOPNOTSUPP);
 }
+
+/* ---- past the page cache ---- */
+
+static struct file cold = {
+	.len = 1 << 20, .io_align = 1, .past_cache = { .fd = 7, .align = 4096 }, .fd = 3
+};
+
+static struct io_req past(void)
+{
+	struct io_req req = { 0 };
+
+	io_req_read(&req, &cold, buf, sizeof(buf), 8192);
+	req.past_cache = true;
+	return req;
+}
+
+Test(io_req, whole_blocks_come_past_the_cache)
+{
+	struct io_req req = past();
+
+	cr_assert_eq(io_req_fd(&req), 7);
+	cr_assert_not(io_req_attempt(&req, 8192));
+	cr_assert_not(io_req_attempt(&req, -EINTR));
+	cr_assert_not(io_req_attempt(&req, -EAGAIN));
+	cr_assert_eq(io_req_fd(&req), 7);
+	cr_assert(io_req_attempt(&req, (int64_t)sizeof(buf) - 8192));
+	cr_assert_eq(req.result, (int64_t)sizeof(buf));
+	cr_assert_not(req.past_cache_refused);
+}
+
+/* Each is resumed where it was, by the other descriptor, and ends as any read does. */
+Test(io_req, the_cache_has_the_last_word)
+{
+	static const int64_t gots[] = { 0, 1, 4095, 4097, -EINVAL, -EOPNOTSUPP, -EIO, -ENOMEM };
+
+	for (size_t i = 0; i < ARRAY_LEN(gots); i++) {
+		struct io_req req = past();
+		uint64_t done = 4096 + (uint64_t)MAX(gots[i], (int64_t)0);
+
+		cr_assert_not(io_req_attempt(&req, 4096));
+		cr_assert_not(io_req_attempt(&req, gots[i]), "%lld", (long long)gots[i]);
+		cr_assert_eq(io_req_fd(&req), 3);
+		cr_assert_eq(req.done_len, done);
+		cr_assert_eq(req.past_cache_refused, gots[i] == -EINVAL || gots[i] == -EOPNOTSUPP);
+		if (i % 2) {
+			cr_assert(io_req_attempt(&req, (int64_t)(sizeof(buf) - done)));
+			cr_assert_eq(req.result, (int64_t)sizeof(buf));
+		} else {
+			cr_assert(io_req_attempt(&req, -EIO));
+			cr_assert_eq(req.result, -EIO);
+		}
+	}
+}
