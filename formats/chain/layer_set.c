@@ -130,6 +130,7 @@ static int open_file(struct layer_set *set, const struct layer_want *want, struc
 		.holes = want->holes,
 		.direct = want->direct,
 		.outlives = want->outlives,
+		.past_cache = want->watch && !want->write,
 		.at_rest = want->at_rest,
 		.lock = want->write ? FILE_LOCK_OVERLAY : FILE_LOCK_SHARED,
 		.lock_unsupported = no_locks,

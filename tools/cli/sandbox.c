@@ -149,6 +149,7 @@ static const int sandbox_allowed[] = {
 	SCMP_SYS(munmap),
 	SCMP_SYS(mremap),
 	SCMP_SYS(madvise),
+	SCMP_SYS(mincore),
 	/* Clients of the control socket, which listens already. */
 	SCMP_SYS(accept),
 	SCMP_SYS(accept4),

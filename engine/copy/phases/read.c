@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/copy/phases/cold.h"
 #include "engine/copy/phases/shared_read.h"
 #include "engine/copy/walk/plan.h"
 #include "engine/copy/walk/requests.h"
@@ -100,6 +101,7 @@ static void add_data_reads(struct copy_run *p, const struct plan_part *part)
 			continue;
 		add_read(p, part_layer(p, part)->data, p->buf + at, len,
 			 part->host_off + (at - part->buf_off));
+		cold_choose(p, part->depth, &p->reqs[p->read.n_reqs - 1]);
 	}
 }
 

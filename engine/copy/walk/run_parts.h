@@ -36,8 +36,9 @@ struct run_read {
 	uint32_t comp_held; /* bytes of it: counted in engine->comp_len */
 	struct decode *decodes;
 	unsigned n_decodes;
-	uint64_t begun_ns; /* 0: nothing was read yet */
-	bool is_of_source; /* a copy that follows a guest's read has read of a source */
+	uint64_t begun_ns;  /* 0: nothing was read yet */
+	struct io_req mark; /* cold.c: a page that is read beside them */
+	bool is_of_source;  /* a copy that follows a guest's read has read of a source */
 	struct run_shared shared;
 	struct run_readers readers;
 };

@@ -49,6 +49,13 @@ struct clone_trials {
 	uint64_t refused[CHAIN_MAX_DEPTH / 64 + 1];
 };
 
+/* Layers whose data the walk has begun to read, and of those the ones that it reads past the page
+ * cache: a bit for each. */
+struct cold_layers {
+	uint64_t begun[CHAIN_MAX_DEPTH / 64 + 1];
+	uint64_t passes[CHAIN_MAX_DEPTH / 64 + 1];
+};
+
 /* How a job wants its bytes copied. */
 struct copy_how {
 	enum bpull_copy copy;
@@ -100,6 +107,7 @@ struct copy_walk {
 	struct throttle throttle; /* charge.c */
 	struct request_rate requests;     /* requests.c */
 	struct clone_trials clone_trials; /* ../phases/clone.c */
+	struct cold_layers cold;          /* ../phases/cold.c */
 	struct writeback_range written;   /* writeback.c */
 	struct left_out left_out;         /* left_out.c */
 	uint64_t abandoned_end; /* ../phases/give_up.c, job/chain/ends.c: host byte up to which

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Pulls from a base that is not in the page cache.
+
+It is read past the cache, and one page, its last, stays there: the mark, by which the next pull knows
+that it is not the first. That one fills the cache, and all that follow read from there. What of a base
+is cached mincore() tells.
+"""
+import ctypes
+import mmap
+import os
+
+import harness
+from harness import KIB, MIB, Skip, bp, case, check
+from images import Untouched, judge_pulled, overlay, qemu_img
+
+SIZE = 48 * MIB
+PAGE = mmap.PAGESIZE
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def base_of(d, fmt):
+    raw = f'{d}/raw.img'
+    with open(raw, 'wb') as f:
+        for _ in range(SIZE // MIB):
+            f.write(os.urandom(MIB))
+    if fmt == 'raw':
+        os.rename(raw, f'{d}/base.img')
+        raw = f'{d}/base.img'
+    else:
+        qemu_img('convert', '-O', fmt, raw, f'{d}/base.img')
+    return f'{d}/base.img', raw
+
+
+def cool(path):
+    fd = os.open(path, os.O_RDONLY)
+    os.fsync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(fd)
+
+
+def cached_pages(path):
+    """Which pages of it are there, as bytes of 0 and 1."""
+    length = os.path.getsize(path)
+    with open(path, 'rb') as f, mmap.mmap(f.fileno(), length, flags=mmap.MAP_PRIVATE) as mapped:
+        there = (ctypes.c_ubyte * (-(-length // PAGE)))()
+        first = ctypes.c_char.from_buffer(mapped)
+        failed = libc.mincore(ctypes.c_void_p(ctypes.addressof(first)), ctypes.c_size_t(length), there)
+        del first
+    check(not failed, 'mincore fails')
+    return bytes(page & 1 for page in there)
+
+
+def must_cool(path):
+    cool(path)
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_DIRECT))
+    except OSError:
+        raise Skip('no direct I/O on this file system') from None
+    if any(cached_pages(path)):
+        raise Skip('this file system keeps what it is told to drop')
+
+
+def pull_one(d, fmt, *arguments):
+    """The new image, not judged yet: qemu-img would read the base."""
+    top = overlay(f'{d}/top.img', 'base.img', base_fmt=fmt)
+    bp('pull', '-q', *arguments, top)
+    os.rename(top, f'{d}/pulled.img')
+    return f'{d}/pulled.img'
+
+
+@case('raw', 'raw')
+@case('raw, threads', 'raw', '--io=threads')
+@case('raw, small memory', 'raw', '--memory=8M')
+@case('raw, verified', 'raw', '--verify')
+@case('qcow2', 'qcow2')
+@case('qcow2, image direct', 'qcow2', '--direct')
+def past_the_cache_and_then_through_it(d, fmt, *arguments):
+    base, raw = base_of(d, fmt)
+    untouched = Untouched(base)
+    must_cool(base)
+    pulled = pull_one(d, fmt, *arguments)
+    there = cached_pages(base)
+    check(there[-1], 'the mark was not left')
+    check(sum(there) * PAGE < 8 * MIB, f'{sum(there)} pages are cached behind the first pull')
+    if raw != base:
+        judge_pulled(pulled, 'qcow2', raw)
+    pulled = pull_one(d, fmt, *arguments)
+    check(sum(cached_pages(base)) * PAGE > SIZE * 9 // 10, 'the second pull did not fill the cache')
+    judge_pulled(pulled, 'qcow2', raw)
+    cool(base)
+    judge_pulled(pull_one(d, fmt, *arguments), 'qcow2', raw)
+    untouched.verify('by the pulls')
+
+
+@case('partly cached')
+def what_is_cached_stays(d):
+    """A guest's boot has read some of it: that is read from the cache, and the rest past it."""
+    base, raw = base_of(d, 'raw')
+    must_cool(base)
+    with open(base, 'rb', buffering=0) as f:
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        os.pread(f.fileno(), 6 * MIB, 10 * MIB)
+    before = sum(cached_pages(base))
+    pulled = pull_one(d, 'raw')
+    there = cached_pages(base)
+    check(sum(there[10 * MIB // PAGE:16 * MIB // PAGE]) * PAGE == 6 * MIB, 'what was cached is gone')
+    check((sum(there) - before) * PAGE < 8 * MIB, f'{before} pages became {sum(there)}')
+    judge_pulled(pulled, 'qcow2', raw)
+
+
+@case('dirty pages')
+def what_is_dirty_in_the_cache_is_pulled(d):
+    """Written a moment ago, and not by the device's way: it is read all the same."""
+    base, _ = base_of(d, 'raw')
+    must_cool(base)
+    with open(base, 'r+b') as f:
+        for at in range(0, SIZE - MIB, 3 * MIB):
+            f.seek(at + 4 * KIB)
+            f.write(os.urandom(4 * KIB))
+    judge_pulled(pull_one(d, 'raw'), 'qcow2', base)
+
+
+@case('odd length')
+def the_end_of_a_file_of_odd_length(d):
+    base, _ = base_of(d, 'raw')
+    with open(base, 'ab') as f:
+        f.write(b'x' * 512 * 77)
+    must_cool(base)
+    judge_pulled(pull_one(d, 'raw'), 'qcow2', base)
+
+
+if __name__ == '__main__':
+    harness.main()
