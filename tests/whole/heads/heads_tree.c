@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Which image reads from which (heads.h), and who holds it. */
+#include <string.h>
+
+#include "formats/core/layer.h"
+#include "io/base.h"
+#include "tests/machine/files/sim_private.h"
+#include "tests/whole/heads/heads.h"
+
+unsigned heads_image_add(struct heads *all, const char *name, enum image_format format,
+			 unsigned below, uint64_t len)
+{
+	struct heads_image *image = &all->images[all->n_images];
+
+	heads_assert(all, all->n_images < HEADS_IMAGES, "too many images");
+	*image = (struct heads_image){ .format = format, .below = below, .len = len };
+	snprintf(image->name, sizeof(image->name), "%s", name);
+	return all->n_images++;
+}
+
+void heads_image_forget(struct heads *all, unsigned i)
+{
+	free(all->images[i].held);
+	all->images[i].held = NULL;
+}
+
+unsigned heads_chain(const struct heads *all, unsigned top, unsigned *out)
+{
+	unsigned n = 0;
+
+	for (; top != HEADS_NONE; top = all->images[top].below)
+		out[n++] = top;
+	return n;
+}
+
+bool heads_reads(const struct heads *all, unsigned top, unsigned image)
+{
+	for (; top != HEADS_NONE; top = all->images[top].below)
+		if (top == image)
+			return true;
+	return false;
+}
+
+enum heads_use heads_use_of(const struct heads *all, unsigned image, const struct heads_head *but)
+{
+	enum heads_use use = HEADS_FREE;
+
+	for (const struct heads_head *h = all->heads; h < all->heads + HEADS_MAX; h++)
+		if (h != but && h->guest.disk && heads_reads(all, h->top, image))
+			use = MAX(use, h->job.runs ? HEADS_MAYBE_USED : HEADS_USED);
+	return use;
+}
+
+bool heads_is_written_elsewhere(const struct heads *all, unsigned image,
+				const struct heads_head *but)
+{
+	for (const struct heads_head *h = all->heads; h < all->heads + HEADS_MAX; h++) {
+		const struct heads_job *job = &h->job;
+
+		if (h != but && job->runs && image != h->top &&
+		    (image == job->linker || (job->kind == HEADS_COMMIT && image == job->base)))
+			return true;
+	}
+	return false;
+}
+
+/* ---- headers ---- */
+
+static unsigned find_name(const struct heads *all, const struct sim *sim, const char *name)
+{
+	const struct sim_file *file = sim_file_find(sim, name);
+
+	for (unsigned i = all->n_images; file && i-- > 0;)
+		if (!all->images[i].is_gone && !strcmp(all->images[i].name, file->name))
+			return i;
+	return HEADS_NONE - 1; /* none of ours */
+}
+
+unsigned heads_link_of(const struct heads *all, const struct sim *sim, unsigned image)
+{
+	const struct heads_image *of = &all->images[image];
+	const char *slash = strrchr(of->name, '/');
+	uint8_t header[64];
+	char recorded[64] = { 0 }, name[128];
+	uint64_t off = 0;
+	uint32_t len = 0;
+
+	sim_file_peek(sim, of->name, header, sizeof(header), 0);
+	if (of->format == IMAGE_QCOW2) {
+		off = be64(header + 8);
+		len = off ? be32(header + 16) : 0;
+	} else if (of->format == IMAGE_QED && header[16] & 1) {
+		off = le32(header + 56);
+		len = le32(header + 60);
+	}
+	if (!len)
+		return HEADS_NONE;
+	sim_file_peek(sim, of->name, recorded, MIN(len, (uint32_t)sizeof(recorded) - 1), off);
+	if (recorded[0] == '/')
+		return find_name(all, sim, recorded);
+	snprintf(name, sizeof(name), "%.*s/%s", (int)(slash - of->name), of->name, recorded);
+	return find_name(all, sim, name);
+}
+
+uint64_t heads_len_of(const struct heads *all, const struct sim *sim, unsigned image)
+{
+	const struct heads_image *of = &all->images[image];
+	uint8_t len[8];
+
+	if (of->format == IMAGE_RAW)
+		return round_up(sim_file_len(sim, of->name), 512);
+	sim_file_peek(sim, of->name, len, sizeof(len), of->format == IMAGE_QCOW2 ? 24 : 48);
+	return of->format == IMAGE_QCOW2 ? be64(len) : le64(len);
+}
+
+/* ---- locks ---- */
+
+/* Processes in which a disk reads from the image below its top. */
+static unsigned n_readers(const struct heads *all, unsigned image)
+{
+	unsigned n = 0;
+
+	for (unsigned p = 0; p < HEADS_PROCESSES; p++) {
+		bool reads = false;
+
+		for (const struct heads_head *h = all->heads; h < all->heads + HEADS_MAX; h++)
+			reads |= h->guest.disk && h->process == p && h->top != image &&
+				 heads_reads(all, h->top, image);
+		n += reads;
+	}
+	return n;
+}
+
+static unsigned n_writers(const struct heads *all, unsigned image)
+{
+	unsigned n = 0;
+
+	for (const struct heads_head *h = all->heads; h < all->heads + HEADS_MAX; h++)
+		n += h->guest.disk && h->top == image;
+	return n;
+}
+
+void heads_judge_locks(struct heads *all)
+{
+	for (unsigned i = 0; i < all->n_images; i++) {
+		const struct heads_image *image = &all->images[i];
+		const struct sim_file *file =
+			image->is_gone ? NULL : sim_file_find(all->machine.sim, image->name);
+		unsigned readers = n_readers(all, i), writers = n_writers(all, i);
+
+		if (!file)
+			continue;
+		heads_assert(all,
+			     file->n_open[FILE_LOCK_OVERLAY] == writers &&
+				     file->n_open[FILE_LOCK_SHARED] == readers &&
+				     !file->n_open[FILE_LOCK_NONE],
+			     "'%s' is locked by %u writers, %u readers, and open %u times more; %u "
+			     "disks write to it, %u read from it",
+			     image->name, file->n_open[FILE_LOCK_OVERLAY],
+			     file->n_open[FILE_LOCK_SHARED], file->n_open[FILE_LOCK_NONE], writers,
+			     readers);
+	}
+}
+
+/* ---- what no disk needs ---- */
+
+static bool is_needed(const struct heads *all, unsigned image)
+{
+	for (const struct heads_head *h = all->heads; h < all->heads + HEADS_MAX; h++)
+		if (h->is_used && (heads_reads(all, h->top, image) || h->old_top == image))
+			return true;
+	for (unsigned i = 0; i < all->n_images; i++)
+		if (i != image && !all->images[i].is_gone && all->images[i].held &&
+		    heads_reads(all, i, image))
+			return true;
+	return false;
+}
+
+void heads_prune(struct heads *all)
+{
+	for (unsigned i = 0; i < all->n_images; i++) {
+		struct heads_image *image = &all->images[i];
+
+		if (image->is_gone || is_needed(all, i) || (image->held && heads_below(all, 3)))
+			continue;
+		/* Where no worker could close it, the disk's close does. */
+		if (all->how.faults && sim_file_is_open(all->machine.sim, image->name))
+			continue;
+		heads_say(all, "%s goes", image->name);
+		heads_assert(all, !sim_file_is_open(all->machine.sim, image->name),
+			     "'%s' is open, and no disk reads from it", image->name);
+		sim_file_remove(all->machine.sim, image->name);
+		heads_image_forget(all, i);
+		image->is_gone = true;
+	}
+}
