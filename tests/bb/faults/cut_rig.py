@@ -21,6 +21,7 @@ from harness import Failed, check, note
 
 SEED = int(os.environ.get('BB_SEED', time.time_ns() % 10**6))
 STATES = int(os.environ.get('BB_STATES', '20'))  # of each case
+CUTS = int(os.environ.get('BB_CUTS', '1'))
 KEEP = os.environ.get('BB_KEEP')  # where a failing state and its log are put
 
 
@@ -95,6 +96,11 @@ class Judging:
         shutil.rmtree(where, ignore_errors=True)
         return fault, doubtful
 
+    def each(self, step):
+        """Each step-th point of the log by its number, with one fate after the other."""
+        for number, cut in enumerate(range(1, self.log.length + 2, step)):
+            yield number, cut, cut_states.NASTY[number % len(cut_states.NASTY)], cut
+
     def choose(self, count, rng):
         """Cuts and fates: every eighth at the end, where links are dropped, one in eight anywhere, and
         the rest where something is in doubt."""
@@ -121,13 +127,24 @@ def _one(choice):
     return _judging.one(*choice)
 
 
-def faults_of(judging, count, rng):
-    """Judges so many states; returns the faults found, and the number of changes that were in doubt."""
+def _outcomes(judging, choices):
     global _judging
     _judging = judging
     with multiprocessing.get_context('fork').Pool(os.cpu_count(), _child) as pool:
-        outcomes = pool.map(_one, list(judging.choose(count, rng)), chunksize=4)
+        outcomes = pool.map(_one, list(choices), chunksize=4)
     return [fault for fault, _ in outcomes if fault], sum(doubtful for _, doubtful in outcomes)
+
+
+def faults_of(judging, count, rng):
+    """Judges so many states; returns the faults found, and the number of changes that were in doubt."""
+    return _outcomes(judging, judging.choose(count, rng))
+
+
+def judge_each(judging):
+    """Every point of the log, or every BB_CUTS-th."""
+    faults, _ = _outcomes(judging, judging.each(CUTS))
+    note(f'each cut of {judging.log.length} records, {len(faults)} lost')
+    check(not faults, '\n'.join(faults[:5]))
 
 
 def judge_states(judging, rng, count=None):
