@@ -17,6 +17,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <json-c/json_object.h>
+#include <json-c/json_tokener.h>
+
 struct others_search {
 	struct others *found;
 	const struct chain_files *files;
@@ -35,6 +38,34 @@ static bool others_ends_at(const struct others_search *search, const struct stat
 	return *used >= 0 || (found >= 0 && found < (int)search->first);
 }
 
+/* The plain file at the end of a json: name, in QEMU's words; NULL: none. It belongs to `root`. */
+static const char *others_json_file(struct json_object *root)
+{
+	struct json_object *at = root, *name, *below;
+
+	while (json_object_is_type(at, json_type_object)) {
+		if (json_object_object_get_ex(at, "filename", &name) ||
+		    json_object_object_get_ex(at, "file.filename", &name))
+			return json_object_get_string(name);
+		if (!json_object_object_get_ex(at, "file", &below))
+			return NULL;
+		at = below;
+	}
+	return NULL;
+}
+
+static int others_stat_link(const char *image, const char *link, struct stat *st);
+
+static int others_stat_json(const char *image, const char *text, struct stat *st)
+{
+	struct json_object *root = json_tokener_parse(text);
+	const char *file = others_json_file(root);
+	int rc = file && strncmp(file, "json:", 5) ? others_stat_link(image, file, st) : -1;
+
+	json_object_put(root);
+	return rc;
+}
+
 /* A name that an image records, where its chain can't be followed: the file it leads to. */
 static int others_stat_link(const char *image, const char *link, struct stat *st)
 {
@@ -42,6 +73,8 @@ static int others_stat_link(const char *image, const char *link, struct stat *st
 	char *path = NULL;
 	int rc;
 
+	if (!strncmp(link, "json:", 5))
+		return others_stat_json(image, link + 5, st);
 	if (!strncmp(link, "file:", 5))
 		link += 5;
 	if (*link != '/' && link[strcspn(link, ":/")] == ':')
