@@ -132,11 +132,6 @@ static inline struct guest *guest_of(struct op *op)
 	return (struct guest *)op;
 }
 
-static inline bool guest_is_change(const struct guest *g)
-{
-	return g->kind != GUEST_READ && g->kind != GUEST_FLUSH && g->kind != GUEST_STATUS;
-}
-
 /* Changes the phase. */
 static inline enum step guest_go(struct guest *g, enum guest_phase phase)
 {

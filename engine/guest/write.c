@@ -129,6 +129,18 @@ void guest_prepare_failed(struct guest *g)
 
 /* ---- LOCK ---- */
 
+static bool is_change(const struct guest *g)
+{
+	return g->kind != GUEST_READ && g->kind != GUEST_FLUSH && g->kind != GUEST_STATUS;
+}
+
+void guest_note_changes(struct bpull_disk *disk)
+{
+	for (const struct guest *g = disk->guests.first; g; g = g->list.next)
+		if (is_change(g))
+			down_note_written(disk, g->guest_off, g->len);
+}
+
 enum step guest_take_lock(struct guest *g)
 {
 	g->phase = GUEST_MAP;

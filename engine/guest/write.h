@@ -6,6 +6,7 @@
 #include "engine/core/op.h"
 #include "io/base.h"
 
+struct bpull_disk;
 struct guest;
 
 /* The phases of those names. */
@@ -15,5 +16,8 @@ void guest_prepare_failed(struct guest *g);
 enum step guest_take_lock(struct guest *g);
 enum step guest_map(struct guest *g);
 enum step guest_unshare(struct guest *g);
+/* Notes what the requests in flight are about to change, for a commit whose walk may come before
+ * them: as it begins, of those that did not see it. */
+void guest_note_changes(struct bpull_disk *disk);
 
 #endif

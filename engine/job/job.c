@@ -12,6 +12,7 @@
  * each step is in steps.c; what a job holds and may trust in each of them is
  * listed in docs/architecture.md, "The states of a job".
  */
+#include "engine/guest/write.h"
 #include "engine/job/job.h"
 
 #include <pthread.h>
@@ -253,7 +254,7 @@ void job_begin(struct bpull_disk *disk, const struct bpull_job_options *o)
 	/* What other threads asked for since, under the mutex, is obeyed in the first round. */
 	job->paused = o->flags & BPULL_JOB_START_PAUSED;
 	proof_owe_all(disk);
-	down_note_in_flight(disk);
+	guest_note_changes(disk);
 	cursor_start(disk);
 	if (!down_is_on(disk))
 		company_join(disk);

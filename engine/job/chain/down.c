@@ -16,7 +16,7 @@
 #include "engine/core/rate/converge.h"
 #include "engine/guest/hold.h"
 #include "engine/guest/inner.h"
-#include "engine/guest/request.h"
+#include "engine/guest/write.h"
 #include "engine/job/chain/ends.h"
 #include "engine/job/chain/node.h"
 #include "engine/job/chain/settle.h"
@@ -89,20 +89,13 @@ void down_let_guest_go(struct bpull_disk *disk)
 	disk->job.down.is_held = disk->job.down.is_quiet = disk->job.down.is_slowed = false;
 }
 
-void down_note_in_flight(struct bpull_disk *disk)
-{
-	for (const struct guest *g = disk->guests.first; g; g = g->list.next)
-		if (guest_is_change(g))
-			down_note_written(disk, g->guest_off, g->len);
-}
-
 /* A request that was noted may not be published yet: then the walk finds nothing there, and it is
  * noted for the next look. */
 static void copy_written(struct bpull_disk *disk)
 {
 	converge_look(&disk->job.down.converge, range_set_len(&disk->walk->down.written));
 	down_owe_written(disk);
-	down_note_in_flight(disk);
+	guest_note_changes(disk);
 	disk->job.step = JOB_COPYING;
 	disk->job.commit_target = 0;
 	cursor_start(disk);

@@ -38,9 +38,6 @@ static inline struct bpull_disk *job_written(struct bpull_disk *disk)
 	return down_is_on(disk) ? disk->walk->down.into : disk;
 }
 
-/* Requests that change the disk are on their way: the walk may come before them. As a job begins,
- * of those that did not see it. */
-void down_note_in_flight(struct bpull_disk *disk);
 /* Layer `to` is as long as the disk, and a guest that is held has come to rest: runs may go. */
 bool down_may_copy(struct bpull_disk *disk);
 /* A guest that is held goes on, and calls that walk the chain do. */
