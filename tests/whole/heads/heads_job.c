@@ -213,8 +213,8 @@ void heads_steer_job(struct heads *all, struct heads_head *h)
 	case 3: bpull_job_finalize(disk); break;
 	case 4: bpull_job_set_speed(disk, heads_below(all, 2) * GiB, 0); break;
 	default:
-		if (!h->job.is_stopped || !all->n_broken)
-			bpull_job_resume(disk);
+		heads_met.resumed += h->job.is_stopped;
+		bpull_job_resume(disk);
 		h->job.is_stopped = false;
 	}
 }
