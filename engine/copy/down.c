@@ -195,7 +195,7 @@ enum step down_store(struct copy_run *p)
 }
 
 /* The bytes are written, not durable. A later run would read them again, so this one is the
- * evidence that they are in the lower image; the job has that made durable (I10). */
+ * evidence that they are in the lower image; the job has that made durable (I11). */
 enum step down_stored(struct copy_run *p)
 {
 	struct bpull_disk *into = p->walk->down.into;

@@ -6,9 +6,9 @@
  * after a pull to a base. from 0, an active commit: the image's own bytes go down, too, while its
  * guest writes; at the end layer `to` becomes the image.
  *
- * I9: A byte of layer `to` changes only where a layer above it, of those that are committed, holds
+ * I10: A byte of layer `to` changes only where a layer above it, of those that are committed, holds
  * that byte: so no disk that reads through those layers sees the change.
- * I10: A link that leads around those layers, and an emptied image, become durable only after all
+ * I11: A link that leads around those layers, and an emptied image, become durable only after all
  * that they held is durable in layer `to`.
  */
 #ifndef BLOCKPULL_JOB_DOWN_H

@@ -29,7 +29,7 @@
 /* Bugs put in from outside: the plays must find them. */
 enum heads_planted {
 	HEADS_SOUND,
-	HEADS_UNSYNCED,   /* a commit's target is flushed in words only (I10) */
+	HEADS_UNSYNCED,   /* a commit's target is flushed in words only (I11) */
 	HEADS_UNLOCKED,   /* images that are only read are opened without a lock */
 	HEADS_UNEMPTIED,  /* the image that was committed is not emptied */
 	HEADS_LOST_ZEROS, /* of zeros and discards the first byte alone is committed */

@@ -102,7 +102,7 @@ static void find_planted(enum heads_planted planted, bool cuts)
 		  "a planted bug was not found");
 }
 
-Test(heads, a_base_that_is_not_flushed_is_found) /* I10 */
+Test(heads, a_base_that_is_not_flushed_is_found) /* I11 */
 {
 	find_planted(HEADS_UNSYNCED, true);
 }
