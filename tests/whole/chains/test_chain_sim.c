@@ -2,8 +2,8 @@
 /*
  * Chains that are committed and compacted under a guest, while the power is cut at each operation,
  * and while each call fails in turn: the image that was the disk reads what it may at any cut, and
- * so does the one that it was committed into, from the end on (I10, I11). What failed goes on to its
- * end in a machine that works, or has room again.
+ * so does the one that it was committed into, from the end on (I10, I11). What failed goes on to
+ * its end in a machine that works, or has room again.
  *
  *   CHAIN_SEED=first CHAIN_SEEDS=n   other chains, or one again
  */
