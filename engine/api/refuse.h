@@ -27,7 +27,7 @@ int refuse_image(struct bpull_disk *disk, const struct bpull_job_options *o, boo
 /* The same of files that are open for reading only, and are to be written to: a start finds that
  * out when it opens them for it. */
 int refuse_user(const struct bpull_disk *worker, const struct place *place, struct err *err);
-/* There is nothing to pull. */
+/* There is nothing to pull down to layer pull_to. */
 bool refuse_is_idle(const struct bpull_disk *disk, unsigned pull_to);
 /* The image was audited before: opening it did that for the guest; or an earlier job's tables are
  * only in memory, for want of space: the check on disk would take what they lead to for leaked, and

@@ -53,14 +53,15 @@ static void count_members(struct convoys *convoys)
 	convoys->kept.max_len = convoys->max_len + n * convoys->member_len;
 }
 
-/* It went on up to its place, and passes over all up to *to. */
+/* The member jumps from its place to *to, and notes what it passes over as its gap. */
 static void note_gap(struct convoy_member *member, const struct convoy_place *to)
 {
 	struct convoy_place over = { member->gap.to.lap + 1, member->gap.to.guest_off };
 
 	if (!convoy_is_before(&member->place, to))
 		return;
-	/* One gap that has both is told more simply, and what is between was done. */
+	/* The old gap and the new one become one. What lies between them is done already: the walk
+	 * passes over it. */
 	if (convoy_is_before(&member->gap.from, &member->gap.to) &&
 	    convoy_is_before(&member->place, &over)) {
 		if (convoy_is_before(&member->place, &member->gap.from))
@@ -71,7 +72,7 @@ static void note_gap(struct convoy_member *member, const struct convoy_place *to
 	member->gap.to = *to;
 }
 
-/* At the convoy's place. */
+/* Puts the member at the convoy's place. */
 static void enter_convoy(struct convoys *convoys, struct convoy *convoy,
 			 struct convoy_member *member)
 {
@@ -173,7 +174,8 @@ static bool is_as_fast(const struct convoy *convoy, const struct convoy_member *
 	       others_ns <= CONVOY_PATIENCE_RUNS * slow_ns;
 }
 
-/* It goes there, and not back when it is there: to those that were not parted, or to more. */
+/* A member goes to a convoy that was not parted from another, or has at least as many members as
+ * its own (`than`): so it does not go back and forth. */
 static bool is_better(const struct convoy *convoy, const struct convoy *than)
 {
 	return !convoy->is_parted || convoy->n >= than->n;

@@ -4,8 +4,9 @@
  *
  * Slow is a member that keeps the others waiting while there is room for them to work: so neither
  * a slow source, which all wait for, nor a busy device, where buffers are the limit, breaks a
- * convoy up. The measure is what a run of the others takes. That of the fastest one was rejected:
- * of two hundred members on a busy device one has always just had a few fast runs.
+ * convoy up. The measure is what a run of the others takes on average. The fastest member's runs
+ * were rejected as a measure: among two hundred members on a busy device some member has always
+ * just had a few fast ones.
  */
 #include "engine/core/convoy.h"
 
@@ -24,11 +25,11 @@
  * and to read all once more costs more than a short wait. */
 #define STALL_NS UINT64_C(3000000000)
 
-/* So long at most, whatever it waits for: a member that hangs holds no other. */
+/* No member is waited for any longer, even if its source or its disk hangs. */
 #define STUCK_NS UINT64_C(10000000000)
 
-/* It is asked so often meanwhile. What is longer between two looks is no wait: the processor was
- * another program's, or a call took its time. */
+/* The time between two looks. A longer time does not count as a wait: another program had the
+ * processor, or a call took that long. */
 #define LOOK_NS UINT64_C(50000000)
 
 static uint64_t patience_ns(const struct convoy *convoy)
@@ -51,7 +52,7 @@ static bool has_held(const struct convoy *convoy)
 	return false;
 }
 
-/* Members wait for the last ones, and that is these members' own affair. */
+/* Members wait for the last ones, and these are slow by themselves: they wait for no source. */
 static bool waits(const struct convoy *convoy)
 {
 	for (const struct convoy_member *m = convoy->members; m; m = m->next)
@@ -75,7 +76,7 @@ static bool is_stuck(struct convoy *convoy, bool came_on, uint64_t now_ns, uint6
 
 /* ---- parting ---- */
 
-/* The others' convoy is real still, or goes on alone. NULL: no memory. */
+/* A convoy for members that are parted from `from`. NULL: no memory. */
 static struct convoy *new_parted(struct convoy *from)
 {
 	struct convoy *parted = calloc(1, sizeof(*parted));
@@ -104,7 +105,7 @@ static void move_to(struct convoy *to, struct convoy_member **link)
 	to->n++;
 }
 
-/* It has wrapped, and is fed by none that is still far behind. */
+/* The member has wrapped, and waits for others that are too far behind to feed it. */
 static bool is_far_ahead(const struct convoys *convoys, const struct convoy *convoy,
 			 const struct convoy_member *member)
 {

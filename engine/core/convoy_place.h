@@ -9,8 +9,8 @@
 #include "engine/core/convoy.h"
 #include "io/base.h"
 
-/* What so many runs of others take is long for one. A fixed time was rejected: what is long for a
- * local disk is one read of a distant one. */
+/* A member is too slow when it takes longer than so many runs of the others. A fixed time was
+ * rejected: what is long for a local disk is one read of a distant one. */
 #define CONVOY_PATIENCE_RUNS 8
 
 static inline bool convoy_is_real(const struct convoy *convoy)

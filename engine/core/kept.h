@@ -69,7 +69,7 @@ void kept_lose(struct kept_set *set, struct kept *kept);
  * first of those began that are waited for still; UINT64_MAX: none. */
 uint64_t kept_lose_late(struct kept_set *set, uint64_t before_ns);
 
-/* So many bytes more, in one range. */
+/* There is room for a range of len bytes. */
 bool kept_has_room(const struct kept_set *set, uint64_t len);
 /* Of the listed ranges for which is_it() says yes, the one that was claimed last; NULL: none. */
 struct kept *kept_newest(const struct kept_set *set,

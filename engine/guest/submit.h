@@ -21,8 +21,8 @@ struct guest *guest_new_range(struct bpull_disk *disk, enum guest_kind kind, uin
 			      uint64_t len, uint32_t flags);
 struct guest *guest_new_status(struct bpull_disk *disk, uint64_t guest_off, uint64_t len,
 			       struct bpull_extent *extents, int max);
-/* A GUEST_WRITE, or GUEST_ZEROES that may give space back, of the library itself, which can do
- * without: NULL: no memory, which all the others wait for. */
+/* A GUEST_WRITE, or GUEST_ZEROES that may give space back, of the library itself. NULL: no memory;
+ * the other calls wait for it, this one does not, as its caller can do without. */
 struct guest *guest_new_inner(struct bpull_disk *disk, enum guest_kind kind, void *buf,
 			      uint64_t len, uint64_t guest_off);
 /* Of a longer disk; no other is in flight. NULL: no memory. */

@@ -147,8 +147,8 @@ static enum step compare(struct read_back *r)
 {
 	struct job *job = &r->owner->job;
 	struct copied *items = job->verify->list.items;
-	/* The tables don't lead to it any more: the chain answered. What is below a lower image
-	 * stays there. */
+	/* A pull's range is lost where the tables don't lead to it any more and the chain answered.
+	 * A commit's lower image may read from what is below it. */
 	bool is_lost = !job->verify->is_below && r->chain_read.below.lo != r->chain_read.below.hi;
 
 	for (size_t i = r->first; i < r->first + r->n; i++) {

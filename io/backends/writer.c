@@ -131,7 +131,7 @@ unsigned writer_take(struct writer *w, struct io_req **out, unsigned max)
 {
 	unsigned n;
 
-	/* What comes a moment later has its wake-up. */
+	/* Without the lock: a request that ends a moment later signals wake_fd. */
 	if (!atomic_load(&w->has_done))
 		return 0;
 	pthread_mutex_lock(&w->lock);

@@ -14,8 +14,8 @@ struct writer;
 int writer_open(int wake_fd, struct writer **out);
 /* Takes over all of the list. This and what follows is for the owner's thread. */
 void writer_put(struct writer *writer, struct req_list *list);
-/* Whether wake_fd is told. Switched on again, it is, of what has finished meanwhile. On at
- * first. */
+/* Switches the signals of wake_fd on or off; they are on at first. Switched on, the writer signals
+ * at once if requests have finished meanwhile. */
 void writer_tell(struct writer *writer, bool on);
 unsigned writer_take(struct writer *writer, struct io_req **out, unsigned max);
 /* Nothing may be queued or running. NULL: there is none. */

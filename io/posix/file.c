@@ -44,8 +44,8 @@ static ssize_t read_to_end(struct file *file, char *buf, size_t len, uint64_t of
 	return (ssize_t)done;
 }
 
-/* From the page cache. A direct read would wait for the device, whatever it is told. tmpfs refuses
- * RWF_NOWAIT, and has nothing to wait for but swap, as the memory of this process has. */
+/* From the page cache. A direct read waits for the device even with RWF_NOWAIT. tmpfs refuses that
+ * flag; its bytes are memory, and like this process's own they wait for nothing but swap. */
 static ssize_t read_cached(struct file *file, const struct iovec *iov, unsigned n_iov, uint64_t off)
 {
 	ssize_t got;
@@ -62,8 +62,8 @@ static ssize_t read_cached(struct file *file, const struct iovec *iov, unsigned 
 										    : -EOPNOTSUPP;
 }
 
-/* Other file systems wait for a journal, or for pages on their way to the device, whatever they are
- * told (ext4 does). */
+/* Only in memory: other file systems wait for a journal, or for pages on their way to the device,
+ * even with RWF_NOWAIT (ext4 does). */
 static ssize_t write_memory(struct file *file, const struct iovec *iov, unsigned n_iov,
 			    uint64_t off)
 {

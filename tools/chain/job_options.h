@@ -11,7 +11,7 @@
 		{ "format", required_argument, NULL, 'f' }, OPTIONS_REMOTE, OPTIONS_REMOTE_READ, \
 		PULL_JOB_OPTIONS, PULL_OPTIONS, OPTIONS_HELP
 
-/* With the end of the list. */
+/* The list that completions offer, its end included. */
 #define CHAIN_JOB_OFFERS PULL_JOB_OFFERS, PULL_OFFERS
 
 /* 0 taken, -1 none of them, else an exit code. */

@@ -25,7 +25,7 @@ struct fd_map {
 int fd_map_take(struct fd_map *map, const char *command, const char *text);
 /* Takes over a descriptor that came later. -EEXIST: the name has one; -ENOMEM. */
 int fd_map_hand(struct fd_map *map, const char *name, int fd);
-/* It came later. */
+/* The name's descriptor was handed over later. */
 bool fd_map_was_handed(const struct fd_map *map, const char *name);
 /* Puts it into the options, which use it from then on: no name is opened any more. Nothing where
  * there is none. */

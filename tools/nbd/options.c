@@ -8,7 +8,7 @@
 #include "tools/nbd/remote.h"
 #include "tools/words/text.h"
 
-/* As the first version has it, and as no version will. */
+/* The struct's size in the first version; no version will have one above LAST_SIZE. */
 #define FIRST_SIZE sizeof(struct bpull_nbd_options)
 #define LAST_SIZE  4096
 

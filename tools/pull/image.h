@@ -83,7 +83,7 @@ void pull_image_plan(struct pull_image *image, struct bpull_engine *engine,
 		     const struct bpull_disk_options *options, const struct bpull_job_options *job,
 		     struct pull_plan *plan);
 
-/* Adds those of n images that run to the sums. */
+/* Adds the numbers of those of n images that are being pulled to *now. */
 void pull_images_add(const struct pull_image *images, unsigned n, struct progress_now *now);
 /* The image's end on stderr: an error always, a summary unless quiet. */
 void pull_image_say(const struct pull_image *image, bool quiet);

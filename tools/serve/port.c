@@ -18,8 +18,8 @@
 
 #define MAX_EVENTS 64
 
-/* Requests taken from a queue at once where they end at once: the guest sees the first ends while
- * the next ones are done. */
+/* How many requests are taken from a queue in one go, where they end at once: the guest sees the
+ * first ends while the server does the next. */
 #define PORTION 4u
 
 struct port_slots;

@@ -25,7 +25,7 @@ struct port {
 	bool is_held;      /* the frontend stops a ring whose requests need the disk first */
 	bool is_gone;      /* the frontend has left: the guest's memory is left as it is */
 	bool has_taken;    /* requests, since port_take_events() looked */
-	bool is_slow;      /* of those that were taken last none had ended by then */
+	bool is_slow;      /* no request of those that were taken last ended at once */
 	unsigned n_in_flight;
 	struct {
 		bool is_over;

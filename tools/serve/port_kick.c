@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * When each side tells the other. The guest is to ring only while the server sleeps; a queue that
- * the frontend gave no descriptor for can't ring, and is looked at all the time. What has ended the
- * guest can see after each round. The server rings at once, or when it has nothing else to do.
+ * the frontend gave no descriptor for can't ring, and the server looks at it all the time. After
+ * each round the guest can see what has ended. The server rings when most of what was in flight has
+ * ended, or when it has nothing else to do.
  */
 #include "tools/serve/port.h"
 #include "tools/vhost/queue.h"

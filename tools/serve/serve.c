@@ -132,8 +132,8 @@ static void serve_look(struct serve *s, int timeout_ms)
 	}
 }
 
-/* What writes the guest's bytes may have no core but ours: then the next ends are there when it has
- * had that, and the guest is told of all at once. True: there is work. */
+/* The thread that writes the guest's bytes may have no core but ours. It gets the core once, so
+ * that more requests have ended when the guest is told. True: there is work. */
 static bool serve_lets_end(struct serve *s)
 {
 	if (!s->port.n_in_flight)

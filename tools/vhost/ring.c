@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <stddef.h>
 
-#define MAX_UNTOLD 64 /* ends that a guest is not told of, whatever else waits */
+#define MAX_UNTOLD 64 /* the guest is told when so many have ended, even if more are coming */
 
 uint64_t vring_desc_len(unsigned size)
 {
@@ -105,9 +105,10 @@ bool vring_wants_signal(struct vring *ring)
 	return (uint16_t)(now - ring_used_event(ring) - 1) < (uint16_t)(now - before);
 }
 
-/* To wake a guest costs as much as several requests. Told after each few of them it wakes for each
- * few, and told when all are done it leaves us without work until it has made new ones. So it is
- * told when it has most of them, and the rest keeps us busy while it wakes: 24 of 32. */
+/* Waking a guest costs as much as several requests. A guest that is told after a few ends wakes for
+ * each few. One that is told after all have ended leaves the server without work until it has made
+ * new requests. So the guest is told when three fifths have ended, 20 of 32, and the server does
+ * the rest while it wakes. */
 bool vring_tells_later(const struct vring *ring, unsigned n_begun)
 {
 	uint16_t n_ended = ring->next_used - ring->signalled;

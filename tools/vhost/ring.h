@@ -42,9 +42,9 @@ uint16_t vring_used_idx(const struct vring *ring);
 /* Behind vring_publish(): does the guest want to be told of what was published since it was told
  * last? It counts as told then. */
 bool vring_wants_signal(struct vring *ring);
-/* Telling what was published may wait: the ring has so much more, or n_begun are in flight, that
- * the next requests end before the guest could send others. Within a bound, whatever the ring
- * says. */
+/* The guest may be told later: so many requests are left in the ring, or in flight (n_begun), that
+ * the next ones end before the guest could send others. False in any case once a bound of untold
+ * ends is reached. */
 bool vring_tells_later(const struct vring *ring, unsigned n_begun);
 /* Asks the guest for kicks; true: there is more already. */
 bool vring_listen(struct vring *ring);

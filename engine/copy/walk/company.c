@@ -100,8 +100,8 @@ bool company_is_held(const struct bpull_disk *disk)
 	return !convoy_lets_go(&disk->engine->convoys, member, &at);
 }
 
-/* What it would read while its writes stand still, the others may read for it when it is with them
- * again. */
+/* A member that was parted begins no more runs than have ended: what it would read while its writes
+ * stand still, the others may read for it once it rejoins. */
 static bool is_out_of_breath(const struct bpull_disk *disk)
 {
 	const struct convoy_member *member = &disk->walk->company.member;

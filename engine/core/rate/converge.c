@@ -3,7 +3,8 @@
 
 #include "io/base.h"
 
-/* The guest waits for so much at most, and with a limit for a quarter of a second at it. */
+/* What the guest waits for at the end: at most so many bytes, and with a limit those that the job
+ * may copy in a quarter of a second. */
 #define HOLD_LEN       (4 * MiB)
 #define LEAST_HOLD_LEN (64 * KiB)
 #define HOLD_SHARE     4
@@ -19,7 +20,8 @@ void converge_look(struct converge *c, uint64_t written_len)
 	c->look_len = written_len;
 }
 
-/* Of a guest that is slowed the rest may be what was in flight when it was, again and again. */
+/* A guest that is slowed may leave as much at each look: the requests that were in flight then. So
+ * a look that finds no less is an end, too. */
 bool converge_is_near(const struct converge *c, uint64_t written_len, uint64_t rate)
 {
 	bool becomes_less = written_len <= c->look_len - c->look_len / 4;

@@ -29,8 +29,8 @@ struct converge {
 
 /* What was written is looked at, and copied next. */
 void converge_look(struct converge *c, uint64_t written_len);
-/* What was written since the last look is so little, by the bytes/s (0: no limit) that the job may
- * copy, that the guest can wait for it; or it does not become less. */
+/* The guest can wait for what it wrote since the last look: that is little for a job that may copy
+ * `rate` bytes/s (0: no limit), or it becomes no less. */
 bool converge_is_near(const struct converge *c, uint64_t written_len, uint64_t rate);
 /* The guest is to wait for the job: of what the last look found left_len is to be copied still. */
 bool converge_is_too_fast(const struct converge *c, uint64_t left_len, uint64_t written_len,

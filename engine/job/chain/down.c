@@ -168,7 +168,7 @@ void down_slow_guest(struct bpull_disk *disk)
 	struct job_down *state = &disk->job.down;
 	bool is_slowed = !state->is_held && is_too_fast(disk);
 
-	/* A hold that is on is a snapshot's, which is no slower. */
+	/* A snapshot holds the guest already: that slows it as well. */
 	if (is_slowed == state->is_slowed || (is_slowed && disk->guests.hold.is_on))
 		return;
 	state->is_slowed = is_slowed;
@@ -183,8 +183,8 @@ static void wait_for_finalize(struct bpull_disk *disk)
 	struct job *job = &disk->job;
 
 	job->step = JOB_READY;
-	/* All is there: who polls waits for that to give the image away. What the guest writes from
-	 * now on goes into both. */
+	/* Programs poll for cur == end before they pivot. What the guest writes from now on is
+	 * copied once more. */
 	job->counters.cur = job->counters.end;
 	if (job->down.is_told)
 		return;

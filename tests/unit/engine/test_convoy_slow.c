@@ -375,7 +375,7 @@ Test(convoy_rules, a_new_job_joins_what_is_left)
 	leave_all(&convoys, m);
 }
 
-/* Two hundred on a busy device: one has always just had a few fast runs. */
+/* Among two hundred members on a busy device some member has always just had a few fast runs. */
 Test(convoy_rules, the_others_patience_is_what_most_of_them_need)
 {
 	struct convoys convoys = rig_new_convoys();
