@@ -80,7 +80,7 @@ static struct bpull_job_options job(uint32_t type, const char *top, const char *
 					   .base = base ? scratch(base) : NULL };
 }
 
-/* Both say it, and in the same words. */
+/* The check and the start refuse the job in the same words. */
 static void expect_refused(struct bpull_disk *disk, struct bpull_job_options o, int rc,
 			   const char *word)
 {

@@ -128,7 +128,7 @@ Test(nodes, a_commit_waits_for_finalize_and_can_be_aborted)
 	nodes_expect_image("a", "qcow2");
 }
 
-/* It keeps no guest waiting, and hears of its resumption. */
+/* A paused commit keeps no guest waiting, and goes on when it is resumed. */
 Test(nodes, a_commit_that_is_paused_before_its_end_goes_on)
 {
 	struct bpull_job_info info = { .size = sizeof(info) };

@@ -136,7 +136,7 @@ static bool is_mine(const struct sim_process *p, const struct io_req *req)
 	return mine;
 }
 
-/* The machine carries on with this process's requests alone. */
+/* Reaps this process's requests: the others' are out of the machine's sight meanwhile. */
 static unsigned reap_own(struct sim_process *p, struct io_req **out)
 {
 	struct sim *sim = p->all->sim;

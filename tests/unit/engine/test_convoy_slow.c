@@ -323,7 +323,7 @@ Test(convoy_rules, what_one_has_left_out_is_kept_for_it_while_there_is_room)
 	leave_all(&convoys, m);
 }
 
-/* They have left the same out, each for itself. */
+/* Two members that went on, each by itself, have left out the same range. */
 Test(convoy_rules, those_that_come_round_to_a_gap_share_it)
 {
 	struct convoys convoys = rig_new_convoys();
@@ -358,7 +358,7 @@ Test(convoy_rules, those_that_have_wrapped_wait_for_the_last_near_the_end)
 	leave_all(&convoys, m);
 }
 
-/* Where those that it was parted from have ended, one is no stray. */
+/* A convoy of parted members takes new ones once those that it was parted from have ended. */
 Test(convoy_rules, a_new_job_joins_what_is_left)
 {
 	struct convoys convoys = rig_new_convoys();

@@ -78,7 +78,7 @@ void snap_trial_judge(const struct snap_trial *t, struct sim *left, const char *
 	cr_assert_eq(bad, snap_disk_len(t),
 		     "%s, %s: '%s' at %" PRIu64 " is %#x, which it may not be", t->base.what, when,
 		     head->name, bad, bad < snap_disk_len(t) ? got[bad] : 0);
-	/* One whose call did not return may be there, and is then as good a head. */
+	/* The image of a snapshot whose call did not return may be there: it is a head then. */
 	if (t->trying.name && sim_file_exists(left, t->trying.name)) {
 		read_head(t, left, &t->trying, when, tried);
 		cr_assert_arr_eq(tried, got, snap_disk_len(t), "%s, %s: '%s' reads otherwise",

@@ -107,7 +107,7 @@ static void forget_changed(struct heads *all, struct heads_head *h, const struct
 {
 	h->old_top = job->kind == HEADS_COMMIT ? HEADS_NONE : h->old_top;
 	for (struct heads_head *o = all->heads; o < all->heads + HEADS_MAX; o++)
-		/* One that is open has just let go of what the tree has still. */
+		/* A head that is open has let go of that image; the tree has it still. */
 		if (o != h && o->is_used && !o->guest.disk && is_changed(all, job, o->top)) {
 			heads_say(all, "%s is lost", all->images[o->top].name);
 			heads_end(o);

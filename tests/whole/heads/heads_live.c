@@ -245,7 +245,7 @@ void heads_request(struct heads *all, struct heads_head *h)
 
 /* ---- deaths ---- */
 
-/* Of this process; HEADS_PROCESSES: of all. */
+/* Closes the engine of this process; HEADS_PROCESSES: those of all. */
 static void bury(struct heads *all, unsigned process)
 {
 	for (unsigned p = 0; p < HEADS_PROCESSES; p++)
