@@ -24,8 +24,8 @@ int refuse_job_on(struct bpull_disk *worker, const struct bpull_job_options *o,
 /* What is in the files, once the target is the disk's: what would stop the job later. */
 int refuse_image(struct bpull_disk *disk, const struct bpull_job_options *o, bool is_prepared,
 		 struct err *err);
-/* The same of files that are open for reading only, and are to be written to: a start finds that
- * out when it opens them for it. */
+/* For a dry run: would this user be refused where files that are open for reading only are to be
+ * written to? A start finds that out when it opens them for writing. */
 int refuse_user(const struct bpull_disk *worker, const struct place *place, struct err *err);
 /* There is nothing to pull down to layer pull_to. */
 bool refuse_is_idle(const struct bpull_disk *disk, unsigned pull_to);

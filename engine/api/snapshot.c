@@ -108,7 +108,7 @@ static int refuse_snapshot(const struct snapshot_top *s, struct err *err)
 	return 0;
 }
 
-/* One way for all of a disk's files: else nothing tells where a name leads. */
+/* The program opens all of a disk's files, or none: otherwise nothing tells where a name leads. */
 static int refuse_opening(const struct snapshot_top *s, struct err *err)
 {
 	if (!s->how.open_file)

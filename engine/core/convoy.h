@@ -34,7 +34,7 @@ struct convoy_member {
 	struct convoy *convoy; /* NULL: the job goes alone */
 	struct convoy_member *next;
 	uint64_t len; /* guest bytes of its disk */
-	/* What it is told to be; its owner sets it before convoy_look(). */
+	/* The member's owner sets these before convoy_look(). */
 	struct convoy_place place; /* all before it is done */
 	bool is_held;              /* it could go on, but for the window */
 	bool awaits_source;        /* what it is at comes from a layer that is shared */

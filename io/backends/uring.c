@@ -28,8 +28,8 @@
 #define MAX_DEPTH 4096
 #define BATCH     64 /* completions taken at once */
 
-/* It goes to the thread for such writes, which begins with the first one. A file that is slow must
- * not keep another one's writes: those are the ring's meanwhile. */
+/* The writer's thread does the request; it starts with the first one. A file that is slow must not
+ * hold up another one's writes: the ring does those meanwhile. */
 static bool is_for_writer(struct uring *u, const struct io_req *req)
 {
 	if (req->kind != IO_WRITE || !req->prompt || !req->file->now.no_writes || req->unaligned ||

@@ -56,7 +56,7 @@ uint32_t posix_direct_align(int fd, bool is_block)
 }
 
 /* Their driver, in this kernel, writes out what is dirty in the page cache before it reads past
- * it. Others (network, FUSE, overlayfs) hand O_DIRECT on to who knows whom. */
+ * it. Others (network, FUSE, overlayfs) hand O_DIRECT on, and may lack that order. */
 static bool is_coherent(const struct file *file)
 {
 	static const uint32_t types[] = {
@@ -74,7 +74,7 @@ static bool is_coherent(const struct file *file)
 	return false;
 }
 
-/* A hint does not use up what files are opened with. */
+/* A second description is a hint only: it leaves half of the descriptors to files. */
 static bool is_scarce(int fd)
 {
 	struct rlimit limit;

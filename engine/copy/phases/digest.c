@@ -16,7 +16,7 @@
 #include "formats/core/layer_fill.h"
 #include "io/base.h"
 
-/* What a read brings into an image that is committed is none of the commit's. */
+/* A commit takes no digests of copies that follow a guest's reads: they go into the upper image. */
 bool copy_run_digests(const struct copy_run *p)
 {
 	const struct bpull_disk *disk = p->op.disk;

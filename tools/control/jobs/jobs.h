@@ -17,7 +17,7 @@ void control_job_free(struct control_job *job); /* one that was not begun; NULL 
 /* The file at that depth of the chain is one that the job is to make one of; a base stays. */
 bool control_job_uses(const struct control_target *target, const struct control_job *job,
 		      uint32_t depth);
-/* It is a commit's base. */
+/* The job is a commit into the file at that depth. */
 bool control_job_commits_to(const struct control_target *target, const struct control_job *job,
 			    uint32_t depth);
 struct control_job *control_job_find(const struct control_target *target, const char *id);
