@@ -85,6 +85,7 @@ static int read_mark(struct io_req *req)
 static void leave_mark(struct copy_run *p, struct file *file)
 {
 	file->past_cache.marked_ns = engine_now_ns();
+	p->read.has_mark = true;
 	io_req_work(&p->read.mark, read_mark);
 	p->read.mark.file = file;
 	op_submit(&p->op, &p->read.mark);
@@ -102,6 +103,7 @@ void cold_choose(struct copy_run *p, unsigned depth, struct io_req *req)
 	if (choice.passes)
 		p->walk->cold.passes[depth / 64] |= bit;
 	req->past_cache = choice.past_cache;
-	if (choice.leaves_mark)
+	/* A run has one such request. Another file's mark is left by the next run. */
+	if (choice.leaves_mark && !p->read.has_mark)
 		leave_mark(p, req->file);
 }

@@ -112,6 +112,7 @@ static void describe_reads(struct copy_run *p)
 	uint32_t covered = 0, in_len;
 
 	p->read.n_reqs = 0;
+	p->read.has_mark = false;
 	for (unsigned i = 0, n_taken; i < plan->n_parts; i += n_taken) {
 		const struct plan_part *part = &plan->parts[i];
 

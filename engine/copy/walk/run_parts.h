@@ -38,6 +38,7 @@ struct run_read {
 	unsigned n_decodes;
 	uint64_t begun_ns;  /* 0: nothing was read yet */
 	struct io_req mark; /* cold.c: a page that is read beside them */
+	bool has_mark;      /* it is, for one of the files */
 	bool is_of_source;  /* a copy that follows a guest's read has read of a source */
 	struct run_shared shared;
 	struct run_readers readers;

@@ -37,6 +37,11 @@ static void sim_io_submit(struct io *io, struct io_req *req)
 	struct sim *sim = sim_of(io);
 	struct sim_flight flight = { .req = req, .stamp = ++sim->event };
 
+	for (size_t i = 0; i < sim->n_waiting; i++)
+		if (sim->waiting[i].req == req) {
+			fprintf(stderr, "sim: a request is submitted that is in flight\n");
+			abort();
+		}
 	for (unsigned i = 0; req->kind == IO_READ && i < req->n_iov; i++)
 		if (req->iov[i].iov_len) /* else there may be no buffer */
 			memset(req->iov[i].iov_base, 0xa5, req->iov[i].iov_len);
