@@ -29,10 +29,11 @@
 #define BATCH     64 /* completions taken at once */
 
 /* The writer's thread does the request; it starts with the first one. A file that is slow must not
- * hold up another one's writes: the ring does those meanwhile. */
+ * hold up another one's writes: the ring does those meanwhile, and direct ones, which the kernel
+ * begins without waiting: the thread would wait for the device with each. */
 static bool is_for_writer(struct uring *u, const struct io_req *req)
 {
-	if (req->kind != IO_WRITE || !req->prompt || !req->file->now.no_writes || req->unaligned ||
+	if (req->kind != IO_WRITE || !req->prompt || !req->file->now.no_writes || req->file->io_align > 1 ||
 	    (u->n_writing && u->writing_to != req->file))
 		return false;
 	if (!u->writer && !u->no_writer) {

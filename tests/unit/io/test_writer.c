@@ -22,7 +22,7 @@ TestSuite(writer, .init = scratch_make, .fini = scratch_remove, .timeout = TIME_
 
 static struct io *io;
 static struct io_req reqs[MAX_N];
-static uint8_t bufs[MAX_N][LEN];
+static _Alignas(4096) uint8_t bufs[MAX_N][LEN];
 
 static const struct uring *ring(void)
 {
@@ -159,9 +159,14 @@ Test(writer, other_writes_are_the_ring_s)
 	file->now.no_writes = false;
 	submit(file, 1, true);
 	cr_assert_eq(ring()->waiting.n, 2);
+	file->now.no_writes = true;
+	file->io_align = 512;
+	submit(file, 2, true);
+	cr_assert_eq(ring()->waiting.n, 3, "a direct one does not wait");
 	cr_assert_null(ring()->writer, "there is no thread before there is work for it");
-	reap_all(wait_on_descriptor, 2);
-	expect_written(file, 2);
+	reap_all(wait_on_descriptor, 3);
+	file->io_align = 1;
+	expect_written(file, 3);
 	file_close(file);
 	io_close(io);
 }
