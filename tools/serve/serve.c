@@ -36,7 +36,7 @@
 
 #define LOOK_MS         200 /* states of a job that are no events are looked for, for clients */
 #define POLLED_MS       1   /* a queue without kicks */
-#define ROUNDS_A_LOOK   16  /* with work: rounds between two looks at the descriptors */
+#define ROUNDS_A_LOOK   16  /* rounds between two looks at the descriptors */
 #define MAX_DESCRIPTORS 16
 
 struct serve {
@@ -134,11 +134,12 @@ static void serve_look(struct serve *s, int timeout_ms)
 
 /* The thread that writes the guest's bytes may have no core but ours. It gets the core once, so
  * that more requests have ended when the guest is told. True: there is work. */
-static bool serve_lets_end(struct serve *s)
+static bool serve_lets_end(struct serve *s, uint64_t began)
 {
 	if (!s->port.n_in_flight)
 		return false;
 	sched_yield();
+	spin_looked(&s->spin, monotonic_ns() - began);
 	return serve_work(s);
 }
 
@@ -149,7 +150,7 @@ static void serve_idle(struct serve *s)
 
 	if (!spin_may_look(&s->spin))
 		until = began;
-	if (until > began && serve_lets_end(s))
+	if (until > began && serve_lets_end(s, began))
 		return;
 	port_tell(&s->port);
 	while (now < until) {
@@ -173,9 +174,9 @@ static void serve_loop(struct serve *s)
 	unsigned n_rounds = 0;
 
 	while (!stop_signal() && !s->link.is_over) {
-		if (!serve_work(s)) {
+		if (!serve_work(s))
 			serve_idle(s);
-		} else if (++n_rounds % ROUNDS_A_LOOK == 0) {
+		if (++n_rounds % ROUNDS_A_LOOK == 0) {
 			port_tell(&s->port); /* one queue's work must not keep another's ends */
 			serve_look(s, 0);
 		}
