@@ -33,8 +33,8 @@
  * begins without waiting: the thread would wait for the device with each. */
 static bool is_for_writer(struct uring *u, const struct io_req *req)
 {
-	if (req->kind != IO_WRITE || !req->prompt || !req->file->now.no_writes || req->file->io_align > 1 ||
-	    (u->n_writing && u->writing_to != req->file))
+	if (req->kind != IO_WRITE || !req->prompt || !req->file->now.no_writes ||
+	    req->file->io_align > 1 || (u->n_writing && u->writing_to != req->file))
 		return false;
 	if (!u->writer && !u->no_writer) {
 		u->no_writer = writer_open(u->wake_fd, &u->writer);

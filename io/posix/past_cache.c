@@ -91,7 +91,8 @@ static bool has_page(char *map, uint64_t off)
 	       there & 1;
 }
 
-/* NULL: its last page is cached, or nothing can be told. The mapping is never touched. */
+/* NULL: its last page is cached, or nothing can be told. The mapping is never touched, and
+ * has no access, or mlockall(MCL_FUTURE) would read all of the file here. */
 static struct file_cached *look_at_pages(const struct file *file)
 {
 	size_t len = (size_t)file->len;
@@ -100,7 +101,7 @@ static struct file_cached *look_at_pages(const struct file *file)
 
 	if (len != file->len)
 		return NULL;
-	map = mmap(NULL, len, PROT_READ, MAP_SHARED, file->fd, 0);
+	map = mmap(NULL, len, PROT_NONE, MAP_SHARED, file->fd, 0);
 	if (map == MAP_FAILED)
 		return NULL;
 	seen = has_page(map, len - 1) ? NULL : calloc(1, sizeof(*seen));
