@@ -19,7 +19,8 @@
 #include "io/now.h"
 #include "io/io.h"
 
-/* A longer write would hold up the engine's other requests while the kernel copies it. */
+/* A longer write would hold up the engine's other requests while the kernel copies it; so would a
+ * longer request whose extents are shorter, as no other runs between them. */
 #define MAX_NOW_LEN (128 * KiB)
 
 /* Vectors that a write on the spot may have. */
@@ -37,11 +38,7 @@ static bool write_now(const struct guest *g, const struct write_extent *e)
 /* False: some of it may be written. */
 static bool write_all_now(const struct guest *g, const struct write_extent *list, unsigned n)
 {
-	uint64_t len = 0;
-
-	for (unsigned i = 0; i < n; i++)
-		len += list[i].len;
-	if (!g->overlay->data->now.always || len > MAX_NOW_LEN || g->waits.op)
+	if (!g->overlay->data->now.always || g->len > MAX_NOW_LEN || g->waits.op)
 		return false;
 	for (unsigned i = 0; i < n; i++)
 		if (!write_now(g, &list[i]))
