@@ -11,7 +11,7 @@ import os
 
 import harness
 from harness import KIB, MIB, Skip, bp, case, check
-from images import Untouched, judge_pulled, overlay, qemu_img
+from images import Untouched, flatten, judge_pulled, overlay, qemu_img, qemu_io
 
 SIZE = 48 * MIB
 PAGE = mmap.PAGESIZE
@@ -106,6 +106,22 @@ def what_is_cached_stays(d):
     check(sum(there[10 * MIB // PAGE:16 * MIB // PAGE]) * PAGE == 6 * MIB, 'what was cached is gone')
     check((sum(there) - before) * PAGE < 8 * MIB, f'{before} pages became {sum(there)}')
     judge_pulled(pulled, 'qcow2', raw)
+
+
+@case('two layers')
+@case('two layers, threads', '--io=threads')
+def one_run_reads_of_two_cold_layers(d, *arguments):
+    """Each gets its mark, from a run of its own."""
+    base, _ = base_of(d, 'raw')
+    mid, flat = overlay(f'{d}/mid.img', 'base.img'), f'{d}/flat.img'
+    qemu_io(mid, 'qcow2', 'write -P 7 64k 128k', 'write -P 8 24M 17M')
+    flatten(mid, 'qcow2', flat)
+    must_cool(base)
+    must_cool(mid)
+    top = overlay(f'{d}/top.img', 'mid.img', base_fmt='qcow2')
+    bp('pull', '-q', *arguments, top)
+    check(cached_pages(base)[-1] and cached_pages(mid)[-1], 'a mark was not left')
+    judge_pulled(top, 'qcow2', flat)
 
 
 @case('dirty pages')
