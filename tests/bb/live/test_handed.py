@@ -145,7 +145,8 @@ def many(d):
     before = len(os.listdir(f'/proc/{server.pid}/fd'))
     for _ in range(50):
         with open(f'{d}/base.img', 'rb') as file:
-            socket.send_fds(client.socket, [b'{"execute":"query-jobs"}'], [file.fileno()])
+            fds = [file.fileno(), file.fileno()]
+            socket.send_fds(client.socket, [b'{"execute":"query-jobs"}'], fds)
         client.wait(lambda: client.answers)
         client.answers.clear()
     check(len(os.listdir(f'/proc/{server.pid}/fd')) <= before + 1, 'they are kept')

@@ -124,7 +124,8 @@ bool control_client_is_behind(const struct control_client *client)
 	return client_out_left(client) >= MUCH_OUT;
 }
 
-/* With room for one descriptor: the kernel closes what is more. */
+/* With room for one descriptor: the kernel closes what is more. CMSG_SPACE() has room for two,
+ * where it rounds up. */
 static ssize_t client_receive_file(struct control_client *client)
 {
 	union {
@@ -135,7 +136,7 @@ static ssize_t client_receive_file(struct control_client *client)
 	struct msghdr message = { .msg_iov = &iov,
 				  .msg_iovlen = 1,
 				  .msg_control = control.room,
-				  .msg_controllen = sizeof(control.room) };
+				  .msg_controllen = CMSG_LEN(sizeof(int)) };
 	ssize_t n = TEMP_FAILURE_RETRY(recvmsg(client->fd, &message, MSG_CMSG_CLOEXEC));
 	const struct cmsghdr *head = n >= 0 ? CMSG_FIRSTHDR(&message) : NULL;
 
