@@ -57,8 +57,10 @@ static bool grow_below(struct bpull_disk *disk)
 	state->is_grown |= down->into->guests.len >= down->end && !state->is_growing;
 	if (state->is_grown)
 		return true;
-	if (!state->is_growing && opened->guests.hold.is_on)
-		return false; /* a snapshot's, whose end runs the job again */
+	/* A hold that is on is a snapshot's, whose end runs the job again. A job that stands still
+	 * tries nothing again, and no guest waits for it. */
+	if (!state->is_growing && (opened->guests.hold.is_on || disk->job.paused))
+		return false;
 	if (!state->is_growing)
 		guest_hold(opened);
 	state->is_growing = true;
@@ -124,6 +126,7 @@ void down_yield(struct bpull_disk *disk)
 	if (step == JOB_COPYING || step == JOB_COMMITTING || step == JOB_PROVING ||
 	    step == JOB_VERIFYING || step == JOB_UNWINDING)
 		down_let_guest_go(disk);
+	(void)give_up_growing(disk);
 }
 
 void down_check(struct bpull_disk *disk)
