@@ -9,6 +9,7 @@
 #include "engine/copy/walk/walk.h"
 #include "engine/core/disk.h"
 #include "engine/core/loop.h"
+#include "engine/core/rate/converge.h"
 #include "engine/core/rate/latency.h"
 #include "engine/core/rate/pace_guest.h"
 #include "engine/guest/request.h"
@@ -87,11 +88,18 @@ void give_way_look(struct bpull_disk *disk, uint64_t done_bytes, uint64_t now_ns
 	latency_forget(recent);
 }
 
+/* The guest is slowed to what the job copies (core/rate/converge.h): what waits for that is late,
+ * and the less the job did the longer it would wait. */
+static bool is_waited_for(const struct bpull_disk *disk)
+{
+	return disk->job.down.converge.n_looks > CONVERGE_FREE_LOOKS;
+}
+
 uint64_t give_way_limit(const struct bpull_disk *disk, uint64_t limit)
 {
 	const struct job_give_way *way = &disk->job.pace.way;
 
-	if (!way->target_ns || (limit && limit < way->guest.limit))
+	if (!way->target_ns || is_waited_for(disk) || (limit && limit < way->guest.limit))
 		return limit;
 	return MAX(way->guest.limit, disk->job.pace.wish.min_rate);
 }
@@ -100,7 +108,7 @@ uint64_t give_way_burst(const struct bpull_disk *disk, uint64_t limit, uint64_t 
 {
 	uint64_t most = MAX(limit / BURST_SHARE, (uint64_t)LEAST_BURST);
 
-	if (!disk->job.pace.way.target_ns)
+	if (!disk->job.pace.way.target_ns || is_waited_for(disk))
 		return burst;
 	return burst ? MIN(burst, most) : most;
 }
