@@ -165,6 +165,17 @@ static int check_same(struct snapshot_top *s, const struct file *made, struct er
 		       file_show(s->layer->file, &shown));
 }
 
+/* Who made it need not have synced it, and its guest's first flush may find nothing to do (I9). */
+static int sync_existing(const struct snapshot_top *s, struct err *err)
+{
+	struct shown shown;
+	int rc = file_sync(s->layer->file);
+
+	return rc ? err_errno(err, rc, "%s: it could not be made durable",
+			      file_show(s->layer->file, &shown))
+		  : 0;
+}
+
 static int make_ready(struct snapshot_top *s, const struct file *made, struct err *err)
 {
 	int rc = open_layer(s, err);
@@ -173,6 +184,8 @@ static int make_ready(struct snapshot_top *s, const struct file *made, struct er
 		rc = check_same(s, made, err);
 	if (!rc && is_existing(s))
 		rc = check_existing(s, err);
+	if (!rc && is_existing(s))
+		rc = sync_existing(s, err);
 	if (!rc)
 		rc = open_flags_check_direct(s->disk->flags, s->layer, err);
 	if (!rc && s->disk->flags & BPULL_DISK_GUEST_IO)
