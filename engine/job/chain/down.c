@@ -263,8 +263,15 @@ bool down_rest(struct bpull_disk *disk)
 	down_let_guest_go(disk);
 	if (!give_up_growing(disk))
 		return false;
-	if (down->into->guests.first ||
-	    !disk_settle_on(down->into, &disk->job.down.n_settles.below))
+	if (down->into->guests.first)
+		return false;
+	/* Its runs have given back what they took: else nothing is written to it any more, before
+	 * the disk is opened anew (node.c). */
+	if (commit_is_stalled(down->into) && !disk->job.down.has_retried) {
+		disk->job.down.has_retried = true;
+		commit_retry(down->into);
+	}
+	if (!disk_settle_on(down->into, &disk->job.down.n_settles.below))
 		return false;
 	return job_rest_node(down->into);
 }
