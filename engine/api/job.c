@@ -66,6 +66,16 @@ static int begin_writing(struct bpull_disk *disk, struct err *err)
 	return rc;
 }
 
+/* What a pull copies need not be looked at for damage. A node is prepared as it is opened, before
+ * anything was looked at; where the disk has no guest that waits, it is looked at still. */
+static bool needs_no_look(const struct bpull_disk *disk)
+{
+	const struct bpull_disk *of = disk->nodes.of;
+
+	return refuse_is_prepared(disk) &&
+	       (!of || of->flags & BPULL_DISK_GUEST_IO || down_is_on(disk));
+}
+
 static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options *o,
 			 struct err *err)
 {
@@ -79,7 +89,7 @@ static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options
 					      : rc;
 	}
 	left_begin(&disk->job.left, overlay->backed_len);
-	rc = refuse_image(disk, o, was_prepared, err);
+	rc = refuse_image(disk, o, needs_no_look(disk), err);
 	if (!rc && !was_prepared)
 		rc = begin_writing(disk, err);
 	else if (!disk->may_write)
