@@ -102,6 +102,17 @@ def inside_backing(d):
     before.verify('although the chain is damaged')
 
 
+@case('compressed data inside a plain cluster, by QEMU: a file that a compaction would leave out')
+def inside_compacted(d):
+    by_qemu(f'{d}/base')
+    middle = overlay(f'{d}/middle', 'base', base_fmt='qcow2')
+    top = overlay(f'{d}/top', 'middle', base_fmt='qcow2')
+    before = Untouched(top, middle, f'{d}/base')
+    result = bp('compact', '--from', middle, '--to', f'{d}/base', top, rc=CORRUPT)
+    check('nothing was changed' in result.err and 'base' in result.err, str(result))
+    before.verify('although the chain is damaged')
+
+
 @case('compressed data inside a plain cluster, by QEMU: a dry run and measure refuse it, too')
 def inside_backing_dry(d):
     by_qemu(f'{d}/base')
