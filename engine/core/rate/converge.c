@@ -37,3 +37,11 @@ bool converge_is_too_fast(const struct converge *c, uint64_t left_len, uint64_t 
 	return c->n_looks > CONVERGE_FREE_LOOKS &&
 	       written_len > copied_len / 2 + hold_len(rate) / 4;
 }
+
+uint64_t converge_count_written(const struct converge *c, uint64_t written_len, size_t n_read,
+				size_t n)
+{
+	uint64_t left_out = n ? c->look_len / 4 * n_read / n : 0;
+
+	return written_len - MIN(written_len, left_out);
+}

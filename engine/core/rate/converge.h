@@ -14,6 +14,7 @@
 #define BLOCKPULL_CORE_CONVERGE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "io/base.h"
@@ -35,5 +36,10 @@ bool converge_is_near(const struct converge *c, uint64_t written_len, uint64_t r
 /* The guest is to wait for the job: of what the last look found left_len is to be copied still. */
 bool converge_is_too_fast(const struct converge *c, uint64_t left_len, uint64_t written_len,
 			  uint64_t rate);
+/* Of written_len, what counts there while n_read of n items are read back: nothing is copied
+ * meanwhile, and a guest that waited for all of them would stand still for as long. What is left
+ * out is at most a quarter of the last look, so that looks still find less and less. */
+uint64_t converge_count_written(const struct converge *c, uint64_t written_len, size_t n_read,
+				size_t n);
 
 #endif

@@ -9,6 +9,7 @@
 #include "engine/commit/state.h"
 #include "engine/copy/cursor.h"
 #include "engine/copy/down.h"
+#include "engine/core/copied.h"
 #include "engine/core/events.h"
 #include "engine/core/fault.h"
 #include "engine/core/op.h"
@@ -157,12 +158,19 @@ static bool is_too_fast(const struct bpull_disk *disk)
 {
 	const struct copy_walk *walk = disk->walk;
 	const struct converge *converge = &disk->job.down.converge;
+	const struct verify *verify = disk->job.verify;
+	bool is_read_back = disk->job.step == JOB_VERIFYING;
+	uint64_t written_len;
 
 	/* The sets may be long, and most jobs never come so far. */
-	return (disk->job.step == JOB_COPYING || disk->job.step == JOB_VERIFYING) &&
-	       !disk->job.paused && converge->n_looks > CONVERGE_FREE_LOOKS &&
-	       converge_is_too_fast(converge, range_set_len(&walk->owed),
-				    range_set_len(&walk->down.written),
+	if ((disk->job.step != JOB_COPYING && !is_read_back) || disk->job.paused ||
+	    converge->n_looks <= CONVERGE_FREE_LOOKS)
+		return false;
+	written_len = range_set_len(&walk->down.written);
+	if (is_read_back)
+		written_len =
+			converge_count_written(converge, written_len, verify->next, verify->list.n);
+	return converge_is_too_fast(converge, range_set_len(&walk->owed), written_len,
 				    walk->throttle.limiter.rate);
 }
 
