@@ -165,7 +165,8 @@ static int check_same(struct snapshot_top *s, const struct file *made, struct er
 		       file_show(s->layer->file, &shown));
 }
 
-/* Who made it need not have synced it, and its guest's first flush may find nothing to do (I9). */
+/* The program that made it need not have synced it, and the guest's first flush may find nothing to
+ * do (I9). */
 static int sync_existing(const struct snapshot_top *s, struct err *err)
 {
 	struct shown shown;

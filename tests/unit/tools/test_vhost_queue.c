@@ -75,7 +75,7 @@ Test(vhost_queue, a_ring_that_is_nowhere_tells_nothing)
 	struct rig rig;
 
 	offer_three_and_end_one(&rig);
-	rig_queue(&rig)->ring.desc = NULL; /* as where its memory was taken away */
+	rig_queue(&rig)->ring.desc = NULL;   /* as where its memory was taken away */
 	rig_queue(&rig)->must_signal = true; /* it has another descriptor */
 	vhost_queue_tell(rig_queue(&rig));
 	cr_assert_eq(n_told(&rig), 0);
