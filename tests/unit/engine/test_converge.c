@@ -107,7 +107,7 @@ Test(converge, a_guest_goes_on_while_all_is_read_back)
 	for (unsigned i = 0; i <= CONVERGE_FREE_LOOKS; i++)
 		converge_look(&c, 64 * MiB);
 	cr_assert(converge_is_too_fast(&c, 0, 40 * MiB, 0));
-	/* It waits no longer when some of it is read, and it must not write as much as was found. */
+	/* It waits no longer when some is read, and it must not write as much as was found. */
 	cr_assert_not(converge_is_too_fast(&c, 0, converge_count_written(&c, 40 * MiB, 3, 4), 0));
 	cr_assert(converge_is_too_fast(&c, 0, converge_count_written(&c, 50 * MiB, 4, 4), 0));
 	cr_assert_eq(converge_count_written(&c, 1 * MiB, 4, 4), 0);
