@@ -86,9 +86,9 @@ static bool lose_entry(struct layer *lower, uint64_t guest_off)
 	return true;
 }
 
-/* With a table entry goes all of its cluster. What of it no layer above holds was never copied: its
- * loss is the chain's, whatever the job finds. Items are parts of clusters, and which is hit depends
- * on how far the guest's writes came. */
+/* With a table entry goes all of its cluster. What of it no layer above holds was never copied: the
+ * chain has lost that, whatever the job finds. Items are parts of clusters, and which is hit
+ * depends on how far the guest's writes came. */
 static bool is_held_above(struct bpull_disk *disk, uint64_t guest_off)
 {
 	const struct copy_down *down = &disk->walk->down;
