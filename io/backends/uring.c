@@ -170,8 +170,13 @@ static void set_notify(struct io *io, bool on)
 {
 	struct uring *u = (struct uring *)io;
 
-	if (u->quiet == !on)
+	if (u->quiet == !on) {
+		/* The workers tell of their ends in any case, and a program that polls would find
+		 * the descriptor readable until the ring is not quiet any more. */
+		if (!on)
+			workers_drain(u->workers);
 		return;
+	}
 	u->quiet = !on;
 	io_uring_cq_eventfd_toggle(&u->ring, on);
 	if (u->writer)

@@ -30,6 +30,7 @@ struct workers {
 	int wake_fd;
 	unsigned max_threads;
 	atomic_bool has_done; /* something is in `done`; written under the lock */
+	atomic_bool has_told; /* since the last workers_drain() */
 
 	pthread_mutex_t lock; /* guards all below */
 	pthread_cond_t more;
@@ -48,8 +49,11 @@ static void finish_req(struct workers *w, struct io_req *req)
 	bool first = !w->done.first;
 	req_list_push(&w->done, req);
 	atomic_store(&w->has_done, true);
-	if (first && !w->quiet)
-		wake_signal(w->wake_fd);
+	if (!first || w->quiet)
+		return;
+	/* In this order: who drains between the two does so once more. */
+	wake_signal(w->wake_fd);
+	atomic_store(&w->has_told, true);
 }
 
 static void *worker_main(void *arg)
@@ -156,6 +160,12 @@ void workers_tell(struct workers *w, bool on)
 		wake_signal(w->wake_fd);
 	w->quiet = !on;
 	pthread_mutex_unlock(&w->lock);
+}
+
+void workers_drain(struct workers *w)
+{
+	if (atomic_load(&w->has_told) && atomic_exchange(&w->has_told, false))
+		wake_drain(w->wake_fd);
 }
 
 unsigned workers_take(struct workers *w, struct io_req **out, unsigned max)
