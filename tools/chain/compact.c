@@ -282,6 +282,7 @@ static int compact_pull(struct compact *c, struct pull_options *options)
 		options->line.chain.disk.format = compact_top(c)->format;
 	} else if (c->stretch.top) {
 		options->job.top = compact_top(c)->path;
+		c->image.sandbox_names |= SANDBOX_WATCH;
 		options->line.chain.disk.flags |= BPULL_DISK_READ_ONLY;
 	}
 	return pull_images(options, &c->image, 1);

@@ -366,6 +366,8 @@ static int sandbox_build(scmp_filter_ctx filter, unsigned names)
 		rc = sandbox_all(filter, SCMP_ACT_ALLOW, sandbox_guest, N_CALLS(sandbox_guest));
 	else if (!rc)
 		rc = seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, SCMP_SYS(memfd_create), 0);
+	if (!rc && names & SANDBOX_WATCH && !(names & SANDBOX_GUEST))
+		rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(inotify_add_watch), 0);
 	if (!rc)
 		rc = sandbox_new_file(filter, names);
 	if (!rc)

@@ -18,6 +18,8 @@ enum sandbox_names {
 	/* Open files and make them, where confine.h lets it. With SANDBOX_RENAME and _UNLINK. */
 	SANDBOX_CONFINED = 16,
 	SANDBOX_GUEST = 8, /* no name, but descriptors: share memory with a virtual machine */
+	/* A file that is read again after it was written to is watched again. */
+	SANDBOX_WATCH = 32,
 };
 
 /* --no-sandbox: sandbox_enter() does nothing from here on. */
