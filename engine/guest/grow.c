@@ -146,8 +146,24 @@ static enum step write_table(struct guest_grow *grow)
 
 	io_req_write(&grow->req, grow->g.overlay->file, grow->table, move->to_len, move->to_off);
 	op_submit(&grow->g.op, &grow->req);
-	grow->at = GROW_SET_LEN;
+	grow->at = GROW_COUNTED;
 	return STEP_WAIT;
+}
+
+/* The counts may lie in a block that is new, too: the refcount table's entry for it and the header
+ * that leads to the L1 table are written in one epoch of a commit, and a cut may keep the second
+ * alone (I2). So the counts come with a commit of their own. */
+static enum step make_table_durable(struct guest_grow *grow)
+{
+	struct bpull_disk *disk = grow->g.op.disk;
+	struct file *file = grow->g.overlay->file;
+
+	if (!grow->g.sync_target) {
+		file->len = MAX(file->len, grow->move.to_off + grow->move.to_len);
+		disk_wrote(disk, DISK_IMAGE);
+		commit_note_published(disk, grow->move.to_len);
+	}
+	return make_durable(grow, GROW_SET_LEN);
 }
 
 static enum step set_len(struct guest_grow *grow)
@@ -156,11 +172,8 @@ static enum step set_len(struct guest_grow *grow)
 	struct layer *overlay = grow->g.overlay;
 	const struct table_move *move = &grow->move;
 
-	if (move->to_len) {
-		overlay->file->len = MAX(overlay->file->len, move->to_off + move->to_len);
-		disk_wrote(disk, DISK_IMAGE);
+	if (move->to_len)
 		commit_note_published(disk, move->to_len);
-	}
 	layer_set_len(overlay, move, grow->new_len);
 	grow->g.guest_off = grow->g.at = disk->guests.len;
 	grow->g.len = 0;
@@ -243,6 +256,7 @@ enum step guest_grow(struct guest *g)
 	case GROW_TABLES: return grow_tables(grow);
 	case GROW_READ: return read_table(grow);
 	case GROW_WRITE: return write_table(grow);
+	case GROW_COUNTED: return make_table_durable(grow);
 	case GROW_SET_LEN: return set_len(grow);
 	case GROW_ZEROES: return zero_the_end(grow);
 	case GROW_DURABLE: return make_durable(grow, GROW_RECORD);

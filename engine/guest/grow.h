@@ -19,6 +19,7 @@ enum grow_step {
 	GROW_TABLES,   /* space for a longer L1 table */
 	GROW_READ,     /* the old one */
 	GROW_WRITE,    /* the new one */
+	GROW_COUNTED,  /* it is written, and counted in memory */
 	GROW_SET_LEN,  /* in memory; the guest's length stays */
 	GROW_ZEROES,   /* what behind the old end would not read zeros */
 	GROW_DURABLE,  /* all of that */
