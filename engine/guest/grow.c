@@ -2,7 +2,8 @@
 /*
  * A longer disk. The order of what becomes durable, each with the commit before:
  *
- *   the new L1 table and its counts; the header leads to it, with the old length
+ *   the new L1 table and its counts
+ *   the header leads to it, with the old length
  *   entries that read zeros, for what of the new end would show something else
  *   the header's new length
  *
