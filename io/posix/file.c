@@ -20,6 +20,7 @@
 #include "io/file/lock.h"
 #include "io/libc.h"
 #include "io/posix/file.h"
+#include "io/posix/lookup.h"
 
 #define BOUNCE_LEN (256 * KiB)
 
@@ -260,6 +261,7 @@ static void close_posix(struct file *file)
 		/* The ring, or a child, may hold on to the description; the locks must not. */
 		if (file->is_locked)
 			file_lock_drop(file);
+		posix_given_end(pf->use);
 	}
 	close_fds(file);
 	free(file->past_cache.seen);

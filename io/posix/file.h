@@ -32,6 +32,7 @@ struct posix_file {
 	struct watched_file watched; /* for a file that we only read */
 	struct file_watch *watch;    /* which watches it, or NULL */
 	enum file_lock lock;         /* what it is locked for while it does not rest */
+	struct given_use *use;       /* of a file that the program gave, or NULL */
 	pid_t owner; /* the opening process; its child by fork() leaves locks and watches alone */
 	pthread_mutex_t patch_lock; /* blocks that are read, changed and written back by several */
 };

@@ -9,12 +9,15 @@
 
 #define POSIX_LOOKUP_SHOWN 400 /* bytes of a name in a sentence; two fit a message */
 
+struct given_use;
+
 struct posix_lookup {
 	const struct file_open *how;
 	struct stat st; /* of what the name led to */
 	char *real_name;
-	int path_fd; /* O_PATH, or -1 */
-	int fd;      /* the opened file, or -1 */
+	int path_fd;           /* O_PATH, or -1 */
+	int fd;                /* the opened file, or -1 */
+	struct given_use *use; /* of a file that the program gave; NULL: it did not */
 	char shown[POSIX_LOOKUP_SHOWN];
 };
 
@@ -25,6 +28,8 @@ void posix_lookup_begin(struct posix_lookup *lookup, const struct file_open *how
 int posix_lookup_open(struct posix_lookup *lookup, struct err *err);
 /* The same by how->giver, without a name that is opened: posix/given.c. The giver is the policy. */
 int posix_given_open(struct posix_lookup *lookup, struct err *err);
+/* The file is not used any more; NULL: nothing. */
+void posix_given_end(struct given_use *use);
 /* A second description for the locks, or -1: they stay with the first. */
 int posix_given_lock_fd(const struct posix_lookup *lookup);
 /* Refuses types of files that can hold no image; st is set. 0 or -errno with a sentence. */

@@ -56,6 +56,7 @@ static struct file *new_file(struct posix_lookup *lk)
 	pf->file.fd = lk->fd;
 	posix_holes_judge(pf, lk->how->holes);
 	pf->file.real_name = STEAL(lk->real_name);
+	pf->use = STEAL(lk->use);
 	lk->fd = -1;
 	return &pf->file;
 }

@@ -236,6 +236,39 @@ Test(open_file, one_descriptor_is_no_two_files)
 		     "the locks are there still");
 }
 
+static bool is_direct(int fd)
+{
+	return fcntl(fd, F_GETFL) & O_DIRECT;
+}
+
+/* Copies of a descriptor share its flags: who opens the file again leaves the disk's alone. */
+Test(open_file, flags_are_those_of_the_first_use)
+{
+	struct bpull_disk_options o = options(BPULL_DISK_GUEST_IO | BPULL_DISK_DIRECT);
+	int fd = open(scratch("top"), O_RDWR), mine = dup(fd);
+	struct bpull_disk *disk;
+	struct bpull_info *info;
+
+	give.bent = "top";
+	give.twice = fd;
+	cr_assert_eq(bpull_disk_open(engine, "top", &o, &disk, &error), 0, "%s", error.message);
+	cr_assert(is_direct(mine));
+	o.flags = BPULL_DISK_READ_ONLY | BPULL_DISK_NO_BACKING | BPULL_DISK_FORCE_SHARE;
+	give.twice = dup(mine);
+	cr_assert_eq(bpull_info_open("top", &o, &info, &error), 0, "%s", error.message);
+	cr_expect(is_direct(mine), "a look");
+	bpull_info_close(info);
+	cr_expect(is_direct(mine), "its end");
+	give.twice = dup(mine);
+	cr_assert_eq(try_open(BPULL_DISK_GUEST_IO), -EBUSY, "%s", error.message);
+	cr_expect(is_direct(mine), "what was refused");
+	bpull_disk_close(disk);
+	give.twice = dup(mine);
+	cr_assert_eq(try_open(BPULL_DISK_GUEST_IO), 0, "%s", error.message);
+	cr_expect(!is_direct(mine), "a first use decides again");
+	close(mine);
+}
+
 Test(open_file, locks_are_on_a_second_description_where_one_is_given)
 {
 	struct bpull_disk_options o = options(BPULL_DISK_GUEST_IO);
