@@ -4,8 +4,11 @@
  * one in it that no image names is a mistake that is told.
  *
  * A verb may look at an image before it opens it, so each answer is a copy of the
- * descriptor. Copies share their locks; the library takes them once for each
- * file, as a map goes with one image.
+ * descriptor. Copies share their description with each other and with the process that
+ * opened the file: its flags and its locks. Locks on it would outlive a killed
+ * process, and would not tell two processes apart that got the same descriptor. So
+ * they are on a description of their own where that can be had: not in a sandbox,
+ * nor of a file that this user may not open.
  */
 #include "tools/cli/fd_map.h"
 
@@ -124,19 +127,27 @@ static bool fd_map_is_asked(const struct fd_map_entry *entry,
 	       (request->recorded && !strcmp(entry->name, request->recorded));
 }
 
+/* A copy would be no other description. */
+static int fd_map_open_again(int fd)
+{
+	char link[64];
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	return open(link, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+}
+
 static int fd_map_give(void *opaque, const struct bpull_open_request *request)
 {
 	struct fd_map *map = opaque;
 
-	if (request->need == BPULL_OPEN_LOCK) /* a copy would be no other description */
-		return -EOPNOTSUPP;
 	for (size_t i = 0; i < map->n; i++) {
 		int fd;
 
 		if (!fd_map_is_asked(&map->list[i], request))
 			continue;
 		map->list[i].used = true;
-		fd = fcntl(map->list[i].fd, F_DUPFD_CLOEXEC, 3);
+		fd = request->need == BPULL_OPEN_LOCK ? fd_map_open_again(map->list[i].fd)
+						      : fcntl(map->list[i].fd, F_DUPFD_CLOEXEC, 3);
 		return fd < 0 ? -errno : fd;
 	}
 	return -ENOENT;

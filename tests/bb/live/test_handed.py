@@ -18,9 +18,14 @@ from qmp_rig import Qmp, chain
 NAMES = 'top', 'mid', 'base'
 
 
-def start(d, *args):
+def opened(d, writable=('top',)):
+    """Descriptors of the chain's files."""
+    return [os.open(f'{d}/{name}.img', os.O_RDWR if name in writable else os.O_RDONLY) for name in NAMES]
+
+
+def start(d, *args, fds=None):
     """The server of the images that are called /disks/NAME.img there, and its frontend, whose rings run."""
-    fds = [os.open(f'{d}/{name}.img', os.O_RDWR if name == 'top' else os.O_RDONLY) for name in NAMES]
+    fds = fds or opened(d)
     server = harness.start(harness.blockpull, 'serve', '-q', f'--socket-path={d}/s', f'--control={d}/c', '--node-name=drive0',
                            *(f'--fd-map=/disks/{name}.img={fd}' for name, fd in zip(NAMES, fds)), *args, '/disks/top.img', pass_fds=fds)
     for fd in fds:
@@ -61,6 +66,14 @@ def refused_with(answer, *words):
     check(all(word in said for word in words), f'{words}: {answer}')
 
 
+def unlocked(path, command):
+    """Its ring may hold the file, and so the lock, for a moment."""
+    deadline = time.monotonic() + harness.WAIT
+    while images.qemu_io(path, 'qcow2', command, rc=(0, 1)).rc:
+        check(time.monotonic() < deadline, 'it is locked still')
+        time.sleep(0.05)
+
+
 @case('each new image is handed over, and written to from then on')
 @case('the same without a sandbox', '--no-sandbox')
 def handed(d, *args):
@@ -96,12 +109,22 @@ def killed(d):
     front.do('write', 0, 8, 0x51, answer=0)
     front.dies()
     serve_rig.end(server, signal.SIGKILL, 137)
-    # Its ring may hold the file, and so the lock, for a moment.
-    deadline = time.monotonic() + harness.WAIT
-    while images.qemu_io(f'{d}/s1.img', 'qcow2', 'read 0 4k', rc=(0, 1)).rc:
-        check(time.monotonic() < deadline, 'it is locked still')
-        time.sleep(0.05)
+    unlocked(f'{d}/s1.img', 'read 0 4k')
     images.qemu_io(f'{d}/s1.img', 'qcow2', 'read -P 0x51 4k 4k', 'read -P 3 0 4k')
+
+
+@case('locks go with a server that is killed, though its starter keeps the descriptors')
+def kept(d):
+    chain(d)
+    fds = opened(d)
+    kept = [os.dup(fd) for fd in fds]
+    server, front, _ = start(d, fds=fds)
+    images.qemu_io(f'{d}/top.img', 'qcow2', 'write 0 4k', rc=(1,))
+    front.dies()
+    serve_rig.end(server, signal.SIGKILL, 137)
+    unlocked(f'{d}/top.img', 'write 0 4k')
+    for fd in kept:
+        os.close(fd)
 
 
 @case('what was not handed over, or leads elsewhere, is refused, and the disk goes on')
