@@ -66,31 +66,19 @@ static int begin_writing(struct bpull_disk *disk, struct err *err)
 	return rc;
 }
 
-/* What a pull copies need not be looked at for damage. A node is prepared as it is opened, before
- * anything was looked at; where the disk has no guest that waits, it is looked at still. */
-static bool needs_no_look(const struct bpull_disk *disk)
-{
-	const struct bpull_disk *of = disk->nodes.of;
-
-	return refuse_is_prepared(disk) &&
-	       (!of || of->flags & BPULL_DISK_GUEST_IO || down_is_on(disk));
-}
-
 static int prepare_image(struct bpull_disk *disk, const struct bpull_job_options *o,
 			 struct err *err)
 {
 	struct layer *overlay = disk_overlay(disk);
 	bool was_prepared = refuse_is_prepared(disk);
-	int rc;
+	int rc = 0;
 
 	if (down_is_active(disk)) {
 		rc = was_prepared ? 0 : begin_writing(disk, err);
 		return !rc && disk->base_name ? chain_plan_link(disk->chain, disk->base_name, err)
 					      : rc;
 	}
-	left_begin(&disk->job.left, overlay->backed_len);
-	rc = refuse_image(disk, o, needs_no_look(disk), err);
-	if (!rc && !was_prepared)
+	if (!was_prepared)
 		rc = begin_writing(disk, err);
 	else if (!disk->may_write)
 		overlay->note[0] = 0;
@@ -131,17 +119,14 @@ static void end_starting(struct bpull_disk *disk, struct engine_yields *yields)
 	engine_wake(disk->engine);
 }
 
-static int prepare_job(struct bpull_disk *disk, const struct bpull_job_options *o,
-		       struct target *target, struct err *err)
+/* Of a worker that has its target. */
+static int look_ahead(struct bpull_disk *worker, const struct bpull_job_options *o,
+		      const struct place *place, bool is_start, struct err *err)
 {
-	int rc = 0;
-
-	job_take_target(disk, target);
-	if (!refuse_is_idle(disk, disk->chain->pull_to))
-		rc = prepare_image(disk, o, err);
-	if (rc)
-		job_forget_target(disk);
-	return rc;
+	if (refuse_is_idle(worker, worker->chain->pull_to))
+		return 0;
+	left_begin(&worker->job.left, disk_overlay(worker)->backed_len);
+	return refuse_image(worker, o, place, is_start, err);
 }
 
 static bool import(struct bpull_job_options *o, const struct bpull_job_options *options)
@@ -179,15 +164,13 @@ static int check_worker(struct bpull_disk *worker, const struct bpull_job_option
 {
 	struct target target = { 0 };
 	int rc = refuse_job_on(worker, o, place, false, &target, err);
-	bool is_idle = !rc && refuse_is_idle(worker, target.pull_to);
 
-	if (!rc && (!is_idle || worker->nodes.of))
+	if (!rc && (!refuse_is_idle(worker, target.pull_to) || worker->nodes.of))
 		rc = refuse_user(worker, place, err);
-	if (!rc && !is_idle) {
+	if (!rc) {
 		/* No job runs whose target this could be. */
 		job_take_target(worker, &target);
-		if (!place->is_commit || place->top || worker->base_name)
-			rc = refuse_image(worker, o, refuse_is_prepared(worker), err);
+		rc = look_ahead(worker, o, place, false, err);
 		job_forget_target(worker);
 	}
 	free(target.base_name);
@@ -238,18 +221,16 @@ static int set_aside(struct bpull_disk *disk, const struct bpull_job_options *o)
 	return proof_begin(disk);
 }
 
-static int start_job(struct bpull_disk *disk, const struct bpull_job_options *o,
-		     struct target *target, struct err *err)
+static int start_job(struct bpull_disk *disk, const struct bpull_job_options *o, struct err *err)
 {
 	int rc = set_aside(disk, o);
 
 	if (rc)
 		err_set(err, rc, "out of memory");
-	else
-		rc = prepare_job(disk, o, target, err);
+	else if (!refuse_is_idle(disk, disk->chain->pull_to))
+		rc = prepare_image(disk, o, err);
 	/* A guest may have written meanwhile. */
 	if (!rc && disk->poisoned) {
-		job_forget_target(disk);
 		rc = err_set(err, disk->poisoned,
 			     "a write to the image failed; close it and open it again");
 	}
@@ -263,38 +244,51 @@ static int start_job(struct bpull_disk *disk, const struct bpull_job_options *o,
 
 /* The same, of a commit. */
 static int start_commit(struct bpull_disk *disk, const struct bpull_job_options *o,
-			const struct place *place, struct target *target, struct err *err)
+			const struct place *place, struct err *err)
 {
 	int rc = down_open(disk, place_from(place), place_to(place), err);
 
 	if (rc)
 		return rc;
-	rc = start_job(disk, o, target, err);
+	rc = start_job(disk, o, err);
 	if (rc)
 		down_close(disk);
 	return rc;
 }
 
-/* The same, on the disk or on a node of it, where nothing forbids it. */
-static int start_on(struct bpull_disk *worker, const struct bpull_job_options *o,
-		    const struct place *place, struct err *err)
+/* Takes the target, and opens the worker for writing, where nothing forbids it. */
+static int open_worker(struct bpull_disk *worker, const struct bpull_job_options *o,
+		       const struct place *place, struct err *err)
 {
 	struct target target = { 0 };
 	int rc = refuse_job_on(worker, o, place, true, &target, err);
 
+	if (!rc) {
+		job_take_target(worker, &target);
+		rc = look_ahead(worker, o, place, true, err);
+	}
 	if (!rc && worker->nodes.of)
 		rc = node_open(worker, err);
-	if (rc) {
-		if (worker->nodes.of)
-			node_free(worker);
-		free(target.base_name);
-		return rc;
-	}
-	rc = place->is_commit ? start_commit(worker, o, place, &target, err)
-			      : start_job(worker, o, &target, err);
-	if (rc && worker->nodes.of)
-		node_close(worker);
 	free(target.base_name);
+	return rc;
+}
+
+/* The same, on the disk or on a node of it. */
+static int start_on(struct bpull_disk *worker, const struct bpull_job_options *o,
+		    const struct place *place, struct err *err)
+{
+	bool is_open = false;
+	int rc = open_worker(worker, o, place, err);
+
+	if (!rc) {
+		is_open = worker->nodes.of;
+		rc = place->is_commit ? start_commit(worker, o, place, err)
+				      : start_job(worker, o, err);
+	}
+	if (rc)
+		job_forget_target(worker);
+	if (rc && worker->nodes.of)
+		(is_open ? node_close : node_free)(worker);
 	return rc;
 }
 

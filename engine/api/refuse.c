@@ -101,17 +101,30 @@ int refuse_job_on(struct bpull_disk *worker, const struct bpull_job_options *o,
 	return rc ? rc : node_refuse(worker, place_to(place), err);
 }
 
-int refuse_image(struct bpull_disk *disk, const struct bpull_job_options *o, bool is_prepared,
-		 struct err *err)
+/* What a job copies is looked at for damage first, whichever job it is and whether or not its image
+ * may be written to already. Not where a guest would wait for that, and not while tables of an
+ * earlier job are only in memory. */
+static bool must_look(struct bpull_disk *worker)
 {
-	const struct layer *overlay = disk_overlay(disk);
-	bool is_commit = o->type == BPULL_JOB_TYPE_COMMIT;
-	int rc = chain_plan_link(disk->chain, disk->base_name, err);
+	uint32_t flags = disk_opened(worker)->flags;
+	bool has_guest = flags & BPULL_DISK_GUEST_IO && !(flags & BPULL_DISK_READ_ONLY);
 
-	if (!rc && !is_prepared && !disk->flatten)
-		rc = damage_refuse_job(disk, err);
-	if (!rc && !is_commit && (overlay->file->is_block || overlay->data->is_block))
-		rc = measure_device(disk, o->compression ? COMPRESSION_SPARE_LEN : 0, err);
+	return !has_guest && !worker->flatten && commit_is_clean(worker);
+}
+
+int refuse_image(struct bpull_disk *worker, const struct bpull_job_options *o,
+		 const struct place *place, bool is_start, struct err *err)
+{
+	const struct layer *overlay = disk_overlay(worker);
+	bool keeps_link = place->is_commit && !place->top && !worker->base_name;
+	int rc = keeps_link ? 0 : chain_plan_link(worker->chain, worker->base_name, err);
+
+	if (!rc && must_look(worker))
+		rc = place->is_commit ? damage_refuse_down(worker, place_from(place),
+							   place_to(place), is_start, err)
+				      : damage_refuse_job(worker, err);
+	if (!rc && !place->is_commit && (overlay->file->is_block || overlay->data->is_block))
+		rc = measure_device(worker, o->compression ? COMPRESSION_SPARE_LEN : 0, err);
 	return rc;
 }
 

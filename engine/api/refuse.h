@@ -21,17 +21,18 @@ struct target;
  * or -errno with a sentence. Blocks. */
 int refuse_job_on(struct bpull_disk *worker, const struct bpull_job_options *o,
 		  const struct place *place, bool is_start, struct target *target, struct err *err);
-/* What is in the files, once the target is the disk's: what would stop the job later. */
-int refuse_image(struct bpull_disk *disk, const struct bpull_job_options *o, bool is_prepared,
-		 struct err *err);
+/* What is in the files, once the target is the worker's: what would stop the job later, and damage
+ * that it would copy. Before any of them is opened for writing. */
+int refuse_image(struct bpull_disk *worker, const struct bpull_job_options *o,
+		 const struct place *place, bool is_start, struct err *err);
 /* For a dry run: would this user be refused where files that are open for reading only are to be
  * written to? A start finds that out when it opens them for writing. */
 int refuse_user(const struct bpull_disk *worker, const struct place *place, struct err *err);
 /* There is nothing to pull down to layer pull_to. */
 bool refuse_is_idle(const struct bpull_disk *disk, unsigned pull_to);
-/* The image was audited before: opening it did that for the guest; or an earlier job's tables are
+/* The image may be written to: opening it audited it for the guest; or an earlier job's tables are
  * only in memory, for want of space: the check on disk would take what they lead to for leaked, and
- * free it. */
+ * free it. That says nothing of the files below it. */
 bool refuse_is_prepared(const struct bpull_disk *disk);
 
 #endif

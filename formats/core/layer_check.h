@@ -42,6 +42,7 @@ struct check_result {
 	char incomplete[160];    /* the first of those, in words; or "" */
 	uint64_t n_allocated_clusters, n_compressed_clusters, n_zero_clusters, n_total_clusters;
 	uint64_t n_snapshot_compressed_clusters; /* in tables of internal snapshots alone */
+	uint64_t overlap_off; /* host byte of the first of n_overlaps that was found */
 	/* First byte behind the last cluster that is counted or referred to. */
 	uint64_t image_end_off;
 	uint64_t refs_end_off; /* qcow2: behind the last one referred to */

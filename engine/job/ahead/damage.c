@@ -135,9 +135,11 @@ static int check_packed(struct plan_walk *w, struct err *err)
 			return err_set(err, -EUCLEAN,
 				       "%s: damaged: %" PRIu64
 				       " clusters that have one owner are used by another, too "
-				       "(compressed data inside them, or tables); nothing was "
-				       "changed: see blockpull check, or restore it from a copy",
-				       file_show(layer->file, &shown), found.n_overlaps);
+				       "(compressed data inside them, or tables), the first at "
+				       "offset %#" PRIx64 "; nothing was changed: see blockpull "
+				       "check, or restore it from a copy",
+				       file_show(layer->file, &shown), found.n_overlaps,
+				       found.overlap_off);
 		layer->is_checked = !layer->file->is_block && !layer->is_overlay;
 	}
 	return 0;
@@ -191,6 +193,15 @@ int damage_refuse_sharing(struct bpull_disk *disk, struct err *err)
 	return rc;
 }
 
+/* begin_writing may mend tables; those of the others are wanted later, one by one, and are soon
+ * read again where they are no source's. */
+static void forget_tables_of(struct plan_walk *w)
+{
+	for (unsigned i = 0; i < w->chain->n_layers; i++)
+		if (!w->chain->layers[i]->file->is_source)
+			table_cache_drop_clean(w->cache, w->chain->layers[i]->file);
+}
+
 int damage_refuse(struct plan_walk *w, struct err *err)
 {
 	const struct chain *chain = w->chain;
@@ -225,26 +236,96 @@ int damage_refuse(struct plan_walk *w, struct err *err)
 	if (rc && !err->message[0])
 		err_errno(err, rc, "%s: its chain cannot be read; nothing was changed",
 			  file_show(overlay->file, &shown));
-	/* begin_writing may mend tables; those of the others are wanted later, one by one, and are
-	 * soon read again where they are no source's. */
-	for (unsigned i = 0; i < chain->n_layers; i++)
-		if (!chain->layers[i]->file->is_source)
-			table_cache_drop_clean(w->cache, chain->layers[i]->file);
+	forget_tables_of(w);
 	return rc;
+}
+
+/* A walk looks at each table once, and new memory costs more than reading one again. The budget
+ * stays where other threads want their tables meanwhile. */
+static size_t begin_small(struct bpull_disk *disk)
+{
+	size_t budget = table_cache_budget(disk->engine->cache);
+
+	if (!disk->engine->thread.is_on)
+		table_cache_set_budget(disk->engine->cache, MIN(budget, (size_t)(2 * MiB)));
+	return budget;
 }
 
 int damage_refuse_job(struct bpull_disk *disk, struct err *err)
 {
 	struct plan_walk w = plan_walk_of(disk);
-	size_t budget = table_cache_budget(disk->engine->cache);
+	size_t budget = begin_small(disk);
 	int rc;
 
 	w.left = &disk->job.left;
-	/* This walk looks at each table once, and new memory costs more than reading one again. The
-	 * budget stays where other threads want their tables meanwhile. */
-	if (!disk->engine->thread.is_on)
-		table_cache_set_budget(disk->engine->cache, MIN(budget, (size_t)(2 * MiB)));
 	rc = damage_refuse(&w, err);
+	table_cache_set_budget(disk->engine->cache, budget);
+	return rc;
+}
+
+/* ---- a commit ---- */
+
+/* What begin_writing() refuses, without a change. */
+static int audit_layer(struct layer *layer, struct err *err)
+{
+	uint64_t end_off;
+	int rc;
+
+	if (!layer_can_check(layer) || !layer_has_tables(layer))
+		return 0;
+	rc = layer_begin_measuring(layer, err);
+	return rc ? rc : layer_measure(layer, 0, 0, &end_off, err);
+}
+
+/* All that the layers [from, to) hold goes down, whatever is above it. */
+static int map_down(struct plan_walk *w, unsigned from, unsigned to, uint64_t end)
+{
+	struct extent e;
+
+	for (uint64_t at = 0; at < end; at += e.len) {
+		int rc;
+
+		PLAN_WALK_NOW(w, rc,
+			      chain_map_between(w->chain, from, to, at, end - at, &e, &need));
+		if (rc)
+			return rc;
+		if (e.kind == EXTENT_COMPRESSED)
+			w->has_packed[e.depth] = true;
+	}
+	return 0;
+}
+
+static int look_down(struct plan_walk *w, unsigned from, unsigned to, struct err *err)
+{
+	const struct layer *overlay = w->chain->layers[0];
+	uint64_t end = from ? overlay->backed_len : overlay->guest_len;
+	int rc = map_down(w, from, to, end);
+	struct shown shown;
+
+	if (rc == -EUCLEAN)
+		rc = tell_damage(w, err);
+	else if (!rc)
+		rc = check_packed(w, err);
+	if (rc && !err->message[0])
+		err_errno(err, rc, "%s: its chain cannot be read; nothing was changed",
+			  file_show(overlay->file, &shown));
+	return rc;
+}
+
+int damage_refuse_down(struct bpull_disk *disk, unsigned from, unsigned to, bool is_start,
+		       struct err *err)
+{
+	struct plan_walk w = plan_walk_of(disk);
+	size_t budget = begin_small(disk);
+	int rc = from && is_start ? 0 : audit_layer(disk_overlay(disk), err);
+
+	if (!rc && !is_start)
+		rc = audit_layer(disk->chain->layers[to], err);
+	if (!rc)
+		rc = damage_refuse_sharing_from(&w, 1, err);
+	if (!rc)
+		rc = look_down(&w, from, to, err);
+	forget_tables_of(&w);
 	table_cache_set_budget(disk->engine->cache, budget);
 	return rc;
 }

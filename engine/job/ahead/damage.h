@@ -3,6 +3,8 @@
 #ifndef BLOCKPULL_JOB_DAMAGE_H
 #define BLOCKPULL_JOB_DAMAGE_H
 
+#include "io/base.h"
+
 struct bpull_disk;
 struct err;
 struct plan_walk;
@@ -11,7 +13,11 @@ struct plan_walk;
  * that only decoding finds ends the job when it comes there. Blocking, read-only. 0, -EUCLEAN with
  * a sentence, or -errno. */
 int damage_refuse_job(struct bpull_disk *disk, struct err *err);
-/* The same by a walk of one's own, for a job that is only planned. */
+/* The same for a commit of the layers [from, to) into layer `to`. A start audits what it writes to
+ * when it opens that for writing, a dry run does so here. */
+int damage_refuse_down(struct bpull_disk *disk, unsigned from, unsigned to, bool is_start,
+		       struct err *err);
+/* That of a pull by a walk of one's own, for a job that is only planned. */
 int damage_refuse(struct plan_walk *w, struct err *err);
 
 /* Refuses a chain of which a few bytes describe so much that mapping it takes hours. Looks once a

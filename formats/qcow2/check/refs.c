@@ -158,7 +158,8 @@ static void judge_overlap(struct qcow2_check *c, uint64_t host_off, uint32_t cou
 			    host_off);
 	else
 		return;
-	c->result->n_overlaps++;
+	if (!c->result->n_overlaps++)
+		c->result->overlap_off = host_off;
 }
 
 void check_overlaps(struct qcow2_check *c)

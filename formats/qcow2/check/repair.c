@@ -146,9 +146,14 @@ static int refuse_repair(const char *name, const struct check_result *found, con
 		       name, found->n_errors, first[0] ? ": " : "", first);
 }
 
-static const char *overlaps(const struct check_result *found)
+static const char *overlaps(const struct check_result *found, char *text, size_t cap)
 {
-	return found->n_overlaps ? "a cluster that has one owner is used by another, too" : "";
+	if (!found->n_overlaps)
+		return "";
+	snprintf(text, cap,
+		 "a cluster that has one owner is used by another, too, at offset %#" PRIx64,
+		 found->overlap_off);
+	return text;
 }
 
 static void note(struct layer *layer, bool was_dirty, const struct repair *repair)
@@ -170,6 +175,7 @@ static void note(struct layer *layer, bool was_dirty, const struct repair *repai
 static int audit(struct layer *layer, const char *name, struct check_result *found, struct err *err)
 {
 	bool is_dirty = qcow2_of(layer)->hdr.incompat & QCOW2_INCOMPAT_DIRTY;
+	char first[96];
 	int rc;
 
 	/* No other reads or writes this image: not before it may be written to. */
@@ -182,11 +188,11 @@ static int audit(struct layer *layer, const char *name, struct check_result *fou
 		return refuse_repair(name, found, CUT, err);
 	/* Of a dirty image only the refcounts may be wrong; anything else refuses it, too. */
 	if (found->n_check_errors || (found->n_errors > found->n_stale && !is_dirty))
-		return refuse_repair(name, found, overlaps(found), err);
+		return refuse_repair(name, found, overlaps(found, first, sizeof(first)), err);
 	/* Counting such a cluster anew would make the image consistent, and hide that one of its
 	 * owners reads another's data. A user who wants that says check --repair=all. */
 	if (found->n_overlaps)
-		return refuse_repair(name, found, overlaps(found), err);
+		return refuse_repair(name, found, overlaps(found, first, sizeof(first)), err);
 	if (found->n_crossed)
 		return refuse_repair(name, found, "clusters that several entries share", err);
 	return 0;

@@ -207,7 +207,11 @@ Test(chain_jobs, damage_that_a_job_would_meet_is_told_before)
 	cr_assert_eq(fwrite(bent, 1, sizeof(bent), file), sizeof(bent));
 	fclose(file);
 	disk = open_disk("top", 0);
-	expect_refused(disk, job(BPULL_JOB_TYPE_PULL, NULL, NULL), -EUCLEAN, "c");
+	expect_refused(disk, job(BPULL_JOB_TYPE_PULL, NULL, NULL), -EUCLEAN, scratch("c"));
+	expect_refused(disk, job(BPULL_JOB_TYPE_PULL, "b", "base"), -EUCLEAN, scratch("c"));
+	expect_refused(disk, job(COMMIT, NULL, "base"), -EUCLEAN, scratch("c"));
+	expect_refused(disk, job(COMMIT, "b", "base"), -EUCLEAN, scratch("c"));
+	expect_refused(disk, job(COMMIT, "b", "c"), -EUCLEAN, scratch("c"));
 	bpull_disk_close(disk);
 }
 

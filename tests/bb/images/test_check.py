@@ -113,6 +113,31 @@ def inside_compacted(d):
     before.verify('although the chain is damaged')
 
 
+@case('compressed data inside a plain cluster, by QEMU: what a commit takes down', 'middle', None)
+@case('compressed data inside a plain cluster, by QEMU: the image that is committed', 'top', None)
+@case('compressed data inside a plain cluster, by QEMU: the base that a commit writes to', 'base', None)
+@case('a table entry that leads behind the end: what a commit takes down', 'middle', 'bend')
+@case('a table entry that leads behind the end: the image that is committed', 'top', 'bend')
+@case('a table entry that leads behind the end: the base that a commit writes to', 'base', 'bend')
+def committed(d, which, bends):
+    paths = [f'{d}/{name}' for name in ('base', 'middle', 'top')]
+    for number, path in enumerate(paths):
+        link = ('-b', paths[number - 1], '-F', 'qcow2') if number else ()
+        if os.path.basename(path) == which and not bends:
+            by_qemu(path, *link)
+            continue
+        qemu_img('create', '-q', '-f', 'qcow2', *link, path, '4M')
+        qemu_io(path, 'qcow2', f'write -P {number + 4} {number}M 64k')
+    if bends:
+        bend_l2(f'{d}/{which}')
+    before = Untouched(*paths)
+    for dry in ('-n',), ():
+        result = bp('commit', *dry, '--base', paths[0], paths[2], rc=CORRUPT)
+        check('nothing was changed' in result.err and f'{d}/{which}: damaged' in result.err and
+              'blockpull check' in result.err, f'{dry}: {result}')
+        before.verify('although the chain is damaged')
+
+
 @case('compressed data inside a plain cluster, by QEMU: a dry run and measure refuse it, too')
 def inside_backing_dry(d):
     by_qemu(f'{d}/base')
