@@ -21,3 +21,10 @@ void each_fault(const enum sim_op *ops, size_t n_ops,
 				fault.nth += EFFORT_STEP;
 		}
 }
+
+void each_cut(uint64_t n_ops, uint64_t walk, void (*try_cut)(const void *arg, uint64_t k),
+	      const void *arg)
+{
+	for (uint64_t k = EFFORT_FIRST(walk); k <= n_ops; k += EFFORT_STEP)
+		try_cut(arg, k);
+}

@@ -79,29 +79,33 @@ static uint64_t live_once(const struct sim_chain *chain, unsigned which)
 	return n_ops;
 }
 
-static void cut_at_each(const struct sim_chain *chain, unsigned which)
-{
-	uint64_t n_ops = live_once(chain, which);
-
-	for (uint64_t k = EFFORT_FIRST(chain->how.seed); k <= n_ops; k += EFFORT_STEP) {
-		struct snap_trial t;
-
-		begin(&t, chain, which);
-		t.base.may_fail = true;
-		snprintf(t.base.what, sizeof(t.base.what),
-			 "seed %" PRIu64 ", job %u, cut at operation %" PRIu64, chain->how.seed,
-			 which, k);
-		sim_stop_at(t.base.sim, k);
-		snap_trial_live(&t);
-		snap_trial_judge_cuts(&t, "after a cut", k);
-		end(&t);
-	}
-}
-
 struct chain_job {
 	const struct sim_chain *chain;
 	unsigned which;
 };
+
+static void cut_at(const void *arg, uint64_t k)
+{
+	const struct chain_job *job = arg;
+	struct snap_trial t;
+
+	begin(&t, job->chain, job->which);
+	t.base.may_fail = true;
+	snprintf(t.base.what, sizeof(t.base.what),
+		 "seed %" PRIu64 ", job %u, cut at operation %" PRIu64, job->chain->how.seed,
+		 job->which, k);
+	sim_stop_at(t.base.sim, k);
+	snap_trial_live(&t);
+	snap_trial_judge_cuts(&t, "after a cut", k);
+	end(&t);
+}
+
+static void cut_at_each(const struct sim_chain *chain, unsigned which)
+{
+	struct chain_job job = { chain, which };
+
+	each_cut(live_once(chain, which), chain->how.seed, cut_at, &job);
+}
 
 /* False: there were fewer such calls. */
 static bool fail_nth(const void *arg, const struct sim_fault *fault)

@@ -45,6 +45,21 @@ static void end(struct grow_trial *t)
 	sim_free(t->base.sim);
 }
 
+static void cut_at(const void *arg, uint64_t k)
+{
+	const struct sim_chain *chain = arg;
+	struct grow_trial t;
+
+	begin(&t, chain);
+	t.base.may_fail = true;
+	snprintf(t.base.what, sizeof(t.base.what), "seed %" PRIu64 ", cut at operation %" PRIu64,
+		 chain->how.seed, k);
+	sim_stop_at(t.base.sim, k);
+	grow_trial_live(&t);
+	grow_trial_judge_cuts(&t, "after a cut", k);
+	end(&t);
+}
+
 static void cut_at_each(const struct sim_chain *chain)
 {
 	struct grow_trial t;
@@ -57,16 +72,7 @@ static void cut_at_each(const struct sim_chain *chain)
 	grow_trial_judge_cuts(&t, "at the end", 0);
 	n_ops = sim_n_all_ops(t.base.sim);
 	end(&t);
-	for (uint64_t k = EFFORT_FIRST(chain->how.seed); k <= n_ops; k += EFFORT_STEP) {
-		begin(&t, chain);
-		t.base.may_fail = true;
-		snprintf(t.base.what, sizeof(t.base.what),
-			 "seed %" PRIu64 ", cut at operation %" PRIu64, chain->how.seed, k);
-		sim_stop_at(t.base.sim, k);
-		grow_trial_live(&t);
-		grow_trial_judge_cuts(&t, "after a cut", k);
-		end(&t);
-	}
+	each_cut(n_ops, chain->how.seed, cut_at, chain);
 }
 
 /* False: there were fewer such calls. */
