@@ -51,6 +51,11 @@ static struct sim_layer draw_backing(struct sim_draw *d, unsigned depth, unsigne
 		l.cluster_bits = MAX(l.cluster_bits, 12u);
 		l.refcount_bits = 1;
 	}
+	if (l.format == IMAGE_QCOW2 && how->full_below) {
+		l.version = how->version;
+		l.cluster_bits = how->cluster_bits;
+		l.refcount_bits = how->refcount_bits;
+	}
 	if (l.format == IMAGE_RAW && sim_draw_below(d, 3) == 0)
 		l.guest_len -= sim_draw_below(d, 511); /* rounded up to a sector, with zeros */
 	return l;

@@ -29,6 +29,9 @@ struct sim_chain_how {
 	unsigned stretch;    /* clusters of a kind side by side, at most; 0: 6 */
 	/* qcow2: when a few clusters are added a refcount block, the refcount table are full. */
 	bool full_block, full_table;
+	unsigned block_left; /* until then, clusters; 0: drawn */
+	/* qcow2 backing files have refcounts and clusters of this size, and are as full. */
+	bool full_below;
 	uint64_t autoclear;   /* bits of the overlay, qcow2 version 3 */
 	unsigned compression; /* enum bpull_compression: how it is pulled */
 	/* Larger clusters are pulled in pieces of so many bytes; 0: as they are. */

@@ -147,18 +147,22 @@ static uint64_t clusters_left(struct sim_draw *d, const struct sim_layer *l)
 
 	if (!l->is_top || !d->chain->how.full_table || n * cluster_len(l) > MAX_TABLE_LEN)
 		return 0;
-	return sim_draw_between(d, 1, 12);
+	return d->chain->how.block_left ? d->chain->how.block_left : sim_draw_between(d, 1, 12);
 }
 
 static void fill_block(struct sim_draw *d, const struct sim_layer *l, struct sim_chain_file *file)
 {
 	uint64_t per_block = cluster_len(l) * 8 / l->refcount_bits;
+	const struct sim_chain_how *how = &d->chain->how;
 	uint64_t n = div_round_up(file->len, cluster_len(l)) + sim_draw_between(d, 0, 8);
 
-	if (l->is_top && d->chain->how.full_block)
+	if ((l->is_top || how->full_below) && how->full_block) {
+		uint64_t left = how->block_left ? how->block_left : sim_draw_between(d, 0, 8);
+
+		n = how->block_left ? n + left : n;
 		file->file_len =
-			MAX(file->len, (round_up(n + 1, per_block) - sim_draw_between(d, 0, 8)) *
-					       cluster_len(l));
+			MAX(file->len, (round_up(n + 1, per_block) - left) * cluster_len(l));
+	}
 	/* Below the border by a few clusters, or somewhere above it. */
 	if (l->is_top && d->chain->how.far)
 		file->file_len = sim_draw_below(d, 2)

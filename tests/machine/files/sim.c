@@ -185,6 +185,8 @@ int sim_op_begin(struct sim *sim, enum sim_op op, const struct sim_file *file)
 	sim->n_all_ops++;
 	if (sim_is_stopped(sim))
 		return SIM_STOPPED;
+	if (sim->look)
+		sim->look(sim->look_arg, op);
 	sim->n_ops[op]++;
 	sim_pass(sim, 1000);
 	return sim_fault_check(sim, op, file);
@@ -206,6 +208,12 @@ uint64_t sim_n_ops(const struct sim *sim, enum sim_op op)
 uint64_t sim_n_all_ops(const struct sim *sim)
 {
 	return sim->n_all_ops;
+}
+
+void sim_watch(struct sim *sim, void (*look)(void *arg, enum sim_op op), void *arg)
+{
+	sim->look = look;
+	sim->look_arg = arg;
 }
 
 void sim_stop_at(struct sim *sim, uint64_t k)

@@ -139,6 +139,10 @@ uint64_t sim_n_ops(const struct sim *sim, enum sim_op op);
 uint64_t sim_n_begun_later(const struct sim *sim, enum sim_op op);
 uint64_t sim_n_all_ops(const struct sim *sim);
 
+/* Called before each operation that is counted, which has not happened yet: looks at cuts, and
+ * changes nothing. NULL: no more. */
+void sim_watch(struct sim *sim, void (*look)(void *arg, enum sim_op op), void *arg);
+
 /* From the k-th operation on (1: the first ever) nothing reaches the files and everything fails
  * with this code, which nothing else gives: the machine is off, unwind and look at sim_cut(). */
 #define SIM_STOPPED (-ESHUTDOWN)
@@ -175,7 +179,8 @@ enum sim_cut_mode {
 	SIM_CUT_ONLY_FIRST, /* of the writes still uncertain, in order of completion, those in */
 	SIM_CUT_ONLY_LAST,  /* flight last */
 	SIM_CUT_PREFIX,     /* the first n */
-	SIM_CUT_ALL_BUT,    /* all but number n, from 0 */
+	SIM_CUT_ONLY,       /* number n alone, from 0 */
+	SIM_CUT_ALL_BUT,    /* all but number n */
 	SIM_CUT_MASK,       /* number i where bit i of mask is set; those past 63 are lost */
 	SIM_CUT_NONE,       /* no cut: what readers see now, as when only a process died */
 	SIM_CUT_CHOSEN,     /* those for which keep() says so: data lost, tables kept */

@@ -80,6 +80,7 @@ static bool sim_cut_keeps(const struct sim_cut *how, const struct sim_fate *fate
 	case SIM_CUT_ONLY_FIRST: return i == 0;
 	case SIM_CUT_ONLY_LAST: return i == n - 1;
 	case SIM_CUT_PREFIX: return i < how->n;
+	case SIM_CUT_ONLY: return i == how->n;
 	case SIM_CUT_ALL_BUT: return i != how->n;
 	case SIM_CUT_MASK: return i < 64 && (how->mask >> i & 1);
 	case SIM_CUT_CHOSEN: return how->keep(how->arg, fate->file->name, write->off, write->len);

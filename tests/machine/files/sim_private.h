@@ -98,7 +98,9 @@ struct sim {
 
 	uint64_t n_ops[SIM_N_OPS];
 	uint64_t n_all_ops;
-	uint64_t stop_at; /* 0: never */
+	uint64_t stop_at;                        /* 0: never */
+	void (*look)(void *arg, enum sim_op op); /* or NULL */
+	void *look_arg;
 	struct sim_fault faults[SIM_MAX_FAULTS];
 	unsigned n_faults;
 	uint64_t n_faults_hit;

@@ -65,6 +65,14 @@ static void judge_new_image(const struct snap_trial *t, struct sim *left, const 
 		     head.name, bad, bad < snap_disk_len(t) ? got[bad] : 0);
 }
 
+static void judge_inner_snapshots(const struct snap_trial *t, struct sim *left, const char *when)
+{
+	struct sim_verdict v;
+
+	sim_pull_judge_snapshots(t->chain, left, &v);
+	cr_assert(v.ok, "%s, %s: %s", t->base.what, when, v.text);
+}
+
 void snap_trial_judge(const struct snap_trial *t, struct sim *left, const char *when, bool now)
 {
 	uint8_t *got = sim_need(malloc(snap_disk_len(t))),
@@ -85,6 +93,7 @@ void snap_trial_judge(const struct snap_trial *t, struct sim *left, const char *
 				 t->base.what, when, t->trying.name);
 	}
 	judge_old_heads(t, left, when, now, got);
+	judge_inner_snapshots(t, left, when);
 	judge_new_image(t, left, when, got);
 	free(got);
 	free(tried);

@@ -83,12 +83,19 @@ static void note_refused(struct snap_trial *t, const char *name, const struct bp
 	t->n_files = count_files(t->base.sim);
 }
 
+/* As wide as those of the image where that is so for the sake of new blocks. */
+static uint32_t refcount_bits_of(const struct snap_trial *t, enum image_format format)
+{
+	return format == IMAGE_QCOW2 && t->chain->how.full_below ? t->chain->how.refcount_bits : 0;
+}
+
 void snap_take(struct snap_trial *t, const char *name, enum image_format format,
 	       uint32_t cluster_len)
 {
 	struct bpull_create_options create = { .size = sizeof(create),
 					       .format = (enum bpull_format)format,
-					       .cluster_size = cluster_len };
+					       .cluster_size = cluster_len,
+					       .refcount_bits = refcount_bits_of(t, format) };
 	struct bpull_snapshot s = {
 		.size = sizeof(s), .disk = t->base.guest.disk, .path = name, .create = &create
 	};
