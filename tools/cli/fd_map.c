@@ -89,19 +89,47 @@ int fd_map_take(struct fd_map *map, const char *command, const char *text)
 	return code;
 }
 
+static bool fd_map_is_called(const struct fd_map_entry *entry, const char *name)
+{
+	return !strcmp(entry->name, name) || (entry->path && !strcmp(entry->path, name));
+}
+
 static struct fd_map_entry *fd_map_find(const struct fd_map *map, const char *name)
 {
 	for (size_t i = 0; i < map->n; i++)
-		if (!strcmp(map->list[i].name, name))
+		if (fd_map_is_called(&map->list[i], name))
 			return &map->list[i];
 	return NULL;
 }
 
-int fd_map_hand(struct fd_map *map, const char *name, int fd)
+static void fd_map_remove(struct fd_map *map, struct fd_map_entry *entry)
 {
-	char *copy = fd_map_find(map, name) ? NULL : strdup(name);
-	int rc = copy ? 0 : fd_map_find(map, name) ? -EEXIST : -ENOMEM;
+	close(entry->fd);
+	free(entry->name);
+	free(entry->path);
+	*entry = map->list[--map->n];
+}
 
+static size_t fd_map_unused(const struct fd_map *map)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < map->n; i++)
+		n += map->list[i].handed && !map->list[i].is_needed;
+	return n;
+}
+
+int fd_map_hand(struct fd_map *map, const char *name, int fd, const void *by)
+{
+	struct fd_map_entry *old = fd_map_find(map, name);
+	bool is_taken = old && (!old->handed || old->is_needed);
+	char *copy = is_taken ? NULL : strdup(name);
+	int rc = is_taken ? -EEXIST : copy ? 0 : -ENOMEM;
+
+	if (!rc && old)
+		fd_map_remove(map, old);
+	if (!rc && fd_map_unused(map) >= FD_MAP_MAX_UNUSED)
+		rc = -EMFILE;
 	if (!rc && fd_map_add(map, copy, fd))
 		rc = -ENOMEM;
 	if (rc) {
@@ -110,20 +138,50 @@ int fd_map_hand(struct fd_map *map, const char *name, int fd)
 		return rc;
 	}
 	map->list[map->n - 1].used = map->list[map->n - 1].handed = true;
+	map->list[map->n - 1].by = by;
 	return 0;
 }
 
-bool fd_map_was_handed(const struct fd_map *map, const char *name)
+int fd_map_take_back(struct fd_map *map, const char *name)
+{
+	struct fd_map_entry *entry = fd_map_find(map, name);
+
+	if (!entry)
+		return -ENOENT;
+	if (!entry->handed || entry->is_needed)
+		return -EBUSY;
+	fd_map_remove(map, entry);
+	return 0;
+}
+
+int fd_map_mode(const struct fd_map *map, const char *name)
 {
 	const struct fd_map_entry *entry = fd_map_find(map, name);
+	int flags = entry ? fcntl(entry->fd, F_GETFL) : -1;
 
-	return entry && entry->handed;
+	return flags < 0 ? -ENOENT : flags & O_ACCMODE;
+}
+
+void fd_map_settle(struct fd_map *map, const void *gone,
+		   bool (*is_needed)(const void *opaque, const char *name), const void *opaque)
+{
+	for (size_t i = map->n; i-- > 0;) {
+		struct fd_map_entry *entry = &map->list[i];
+
+		if (is_needed(opaque, entry->name) ||
+		    (entry->path && is_needed(opaque, entry->path))) {
+			entry->is_needed = true;
+			entry->by = NULL;
+		} else if (entry->is_needed || (gone && entry->by == gone)) {
+			fd_map_remove(map, entry);
+		}
+	}
 }
 
 static bool fd_map_is_asked(const struct fd_map_entry *entry,
 			    const struct bpull_open_request *request)
 {
-	return !strcmp(entry->name, request->name) ||
+	return fd_map_is_called(entry, request->name) ||
 	       (request->recorded && !strcmp(entry->name, request->recorded));
 }
 
@@ -136,6 +194,18 @@ static int fd_map_open_again(int fd)
 	return open(link, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 }
 
+/* Without memory for the name it is known by its own. */
+static void fd_map_note_asked(struct fd_map_entry *entry, const struct bpull_open_request *request)
+{
+	entry->used = true;
+	/* A data file is no layer, by whose names it could be told that it is needed no more. */
+	entry->is_needed |= !entry->handed && request->what == BPULL_OPEN_IMAGE;
+	if (fd_map_is_called(entry, request->name))
+		return;
+	free(entry->path);
+	entry->path = strdup(request->name);
+}
+
 static int fd_map_give(void *opaque, const struct bpull_open_request *request)
 {
 	struct fd_map *map = opaque;
@@ -145,7 +215,7 @@ static int fd_map_give(void *opaque, const struct bpull_open_request *request)
 
 		if (!fd_map_is_asked(&map->list[i], request))
 			continue;
-		map->list[i].used = true;
+		fd_map_note_asked(&map->list[i], request);
 		fd = request->need == BPULL_OPEN_LOCK ? fd_map_open_again(map->list[i].fd)
 						      : fcntl(map->list[i].fd, F_DUPFD_CLOEXEC, 3);
 		return fd < 0 ? -errno : fd;
@@ -184,6 +254,7 @@ void fd_map_free(struct fd_map *map)
 {
 	for (size_t i = 0; i < map->n; i++) {
 		free(map->list[i].name);
+		free(map->list[i].path);
 		if (map->list[i].handed)
 			close(map->list[i].fd);
 	}

@@ -10,10 +10,16 @@
 
 struct fd_map_entry {
 	char *name; /* as the chain comes to the file, or as the image above records it; owned */
+	char *path; /* as it was asked for last, where that is another name; owned, or NULL */
 	int fd;     /* the command's; each opening gets a copy */
 	bool used;
-	bool handed; /* while it runs, by a client: the map's to close */
+	bool handed;    /* while it runs, by a client: the map's to close */
+	bool is_needed; /* a layer, or a node that a client added, has the file */
+	const void *by; /* the client, until the file is needed; else NULL */
 };
+
+/* So many may wait until a request names them. */
+#define FD_MAP_MAX_UNUSED 64
 
 /* What was said so far; begin with zeros, and free it. */
 struct fd_map {
@@ -23,10 +29,16 @@ struct fd_map {
 
 /* Takes one value of the verb's option. 0, or an exit code after saying what is wrong. */
 int fd_map_take(struct fd_map *map, const char *command, const char *text);
-/* Takes over a descriptor that came later. -EEXIST: the name has one; -ENOMEM. */
-int fd_map_hand(struct fd_map *map, const char *name, int fd);
-/* The name's descriptor was handed over later. */
-bool fd_map_was_handed(const struct fd_map *map, const char *name);
+/* Takes over a descriptor that came later, in the place of one of that name that is not needed yet.
+ * -EEXIST: the name has one that is; -EMFILE: FD_MAP_MAX_UNUSED are not needed; -ENOMEM. */
+int fd_map_hand(struct fd_map *map, const char *name, int fd, const void *by);
+/* Closes one that was handed over and is not needed. -ENOENT; -EBUSY: it is. */
+int fd_map_take_back(struct fd_map *map, const char *name);
+/* The open mode (O_ACCMODE) of the name's descriptor, or -ENOENT. */
+int fd_map_mode(const struct fd_map *map, const char *name);
+/* Closes what is not needed any more, and what the client `gone` handed over and nothing needs. */
+void fd_map_settle(struct fd_map *map, const void *gone,
+		   bool (*is_needed)(const void *opaque, const char *name), const void *opaque);
 /* Puts it into the options, which use it from then on: no name is opened any more. Nothing where
  * there is none. */
 void fd_map_apply(struct fd_map *map, struct bpull_disk_options *options);

@@ -122,7 +122,8 @@ static struct json_object *blockdev_wrong_format(enum bpull_format format)
 							 : "Image is not in qcow2 format");
 }
 
-struct json_object *control_refuse_other(const struct control_target *target, const char *path)
+struct json_object *control_refuse_other(const struct control_target *target, const char *path,
+					 bool write)
 {
 	struct bpull_error error;
 
@@ -130,7 +131,7 @@ struct json_object *control_refuse_other(const struct control_target *target, co
 		return control_refuse("GenericError", "%s",
 				      target->others_refused ? target->others_refused
 							     : "No other file may be opened here");
-	if (path && target->check_other && target->check_other(target->owner, path, &error))
+	if (path && target->check_other && target->check_other(target->owner, path, write, &error))
 		return control_refuse("GenericError", "%s", error.message);
 	return NULL;
 }
@@ -139,7 +140,7 @@ struct json_object *control_look_at(const struct control_target *target, const c
 				    enum bpull_format format, struct control_node *node)
 {
 	struct bpull_layer_info layer = { .size = sizeof(layer) };
-	struct json_object *refusal = control_refuse_other(target, path);
+	struct json_object *refusal = control_refuse_other(target, path, false);
 	struct bpull_disk_options o;
 	struct bpull_error error;
 	struct bpull_info *info;

@@ -15,7 +15,8 @@ struct json_object *control_blockdev_add(struct control_target *target, struct j
 struct json_object *control_refuse_name(const struct control_target *target, const char *name);
 /* A refusal where clients may not have this file (NULL: any) made or opened, or, of the chain's,
  * written to below the image; else NULL. */
-struct json_object *control_refuse_other(const struct control_target *target, const char *path);
+struct json_object *control_refuse_other(const struct control_target *target, const char *path,
+					 bool write);
 /* What a file looks like: fills all of *node but its name; node->path is the caller's still, and
  * taken as given. With a format that is wanted (UNKNOWN: any but raw). A refusal, or NULL. */
 struct json_object *control_look_at(const struct control_target *target, const char *path,

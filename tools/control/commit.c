@@ -124,9 +124,9 @@ static struct json_object *commit_check_files(const struct control_target *targe
 {
 	const struct control_node *above =
 		ends->top_depth > 1 ? control_node_at(target, ends->top_depth - 1) : NULL;
-	struct json_object *refusal = control_refuse_other(target, ends->base->path);
+	struct json_object *refusal = control_refuse_other(target, ends->base->path, true);
 
-	return refusal || !above ? refusal : control_refuse_other(target, above->path);
+	return refusal || !above ? refusal : control_refuse_other(target, above->path, true);
 }
 
 static struct json_object *commit_take_ends(const struct control_target *target,

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tools/control/getfd.h"
 #include "tools/control/jobs/job_states.h"
 #include "tools/control/jobs/jobs.h"
 #include "tools/control/queries.h"
@@ -27,6 +28,7 @@ struct control {
 	int fd;
 	struct sockaddr_un address;
 	struct control_client clients[CONTROL_MAX_CLIENTS];
+	bool had_client[CONTROL_MAX_CLIENTS]; /* when clients that have gone were looked for last */
 };
 
 int control_open(const char *path, struct control_target *target, struct control **out,
@@ -108,8 +110,21 @@ static struct json_object *control_reply(struct control *control, struct control
 		       ? control_refuse("GenericError", "%s", why)
 		       : control_answer(control->target, &client->negotiated, request);
 	control->target->handed = NULL;
+	control_files_settle(control->target, NULL);
 	json_object_put(request);
 	return said;
+}
+
+/* Before their places are others'. */
+static void control_see_gone(struct control *control)
+{
+	for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
+		bool is_there = control->clients[i].fd >= 0;
+
+		if (control->had_client[i] && !is_there)
+			control_files_settle(control->target, &control->clients[i].handed);
+		control->had_client[i] = is_there;
+	}
 }
 
 /* Answers what has come, as far as the client takes the answers. */
@@ -135,7 +150,7 @@ static void control_listen_to(struct control *control, struct control_client *cl
 	control_answer_all(control, client);
 	if (client->fd < 0 || client->in_at != client->in_len)
 		return;
-	if (control_client_receive(client, control->target->take_file))
+	if (control_client_receive(client, control->target->files))
 		control_answer_all(control, client);
 }
 
@@ -163,6 +178,7 @@ void control_process(struct control *control)
 {
 	/* What came before a client negotiated is not for it. */
 	control_tell_news(control);
+	control_see_gone(control);
 	control_take_clients(control);
 	for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
 		if (control->clients[i].fd >= 0)
@@ -172,12 +188,14 @@ void control_process(struct control *control)
 	}
 	control_job_look(control->target);
 	control_tell_news(control);
+	control_see_gone(control);
 }
 
 void control_event(struct control *control, const struct bpull_event *event)
 {
 	control_job_look(control->target);
 	control_job_event(control->target, event);
+	control_files_settle(control->target, NULL);
 	control_tell_news(control);
 }
 

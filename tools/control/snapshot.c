@@ -58,7 +58,7 @@ static struct json_object *snapshot_check_node(const struct control_target *targ
 static struct json_object *snapshot_check_disk(const struct control_target *target,
 					       const char *name)
 {
-	struct json_object *refusal = control_refuse_other(target, NULL);
+	struct json_object *refusal = control_refuse_other(target, NULL, false);
 
 	return refusal ? refusal : control_request_check_disk(target, name);
 }
@@ -154,7 +154,7 @@ struct json_object *control_snapshot_prepare_sync(const struct control_target *t
 	if (!refusal)
 		refusal = snapshot_take_format(args, snapshot);
 	if (!refusal)
-		refusal = control_refuse_other(target, snapshot->node.path);
+		refusal = control_refuse_other(target, snapshot->node.path, false);
 	if (!refusal && snapshot->is_there)
 		refusal = control_look_at(target, snapshot->node.path, snapshot->node.format,
 					  &snapshot->node);

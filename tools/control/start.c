@@ -45,7 +45,7 @@ static struct json_object *start_take_device(const struct control_target *target
 		return NULL;
 	r->o.top = node->path;
 	r->o.base = NULL; /* the owner's is the image's */
-	return control_refuse_other(target, node->path);
+	return control_refuse_other(target, node->path, true);
 }
 
 static const char *start_device(const struct control_target *target, struct json_object *args)

@@ -131,6 +131,7 @@ static const struct {
 	{ "blockdev-snapshot-sync", control_snapshot_sync_args, control_blockdev_snapshot_sync },
 	{ "transaction", control_transaction_args, control_transaction },
 	{ "block_resize", resize_args, verbs_resize },
+	{ "closefd", control_getfd_args, control_closefd },
 	{ "getfd", control_getfd_args, control_getfd },
 	{ "query-block", no_args, control_query_block },
 	{ "query-block-jobs", no_args, control_query_block_jobs },

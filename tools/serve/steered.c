@@ -2,10 +2,12 @@
 #include "tools/serve/steered.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "tools/bases/describe.h"
+#include "tools/control/state/nodes.h"
 #include "tools/serve/fence.h"
 
 static int steered_resize(void *owner, uint64_t size, struct bpull_error *error)
@@ -31,34 +33,73 @@ static struct fd_map *steered_map(const struct steered *s)
 	return s->options->line.chain.fds.n ? s->options->line.chain.disk.open_opaque : NULL;
 }
 
-static int steered_check_other(void *owner, const char *path, struct bpull_error *error)
+static int steered_say(struct bpull_error *error, int code, const char *path, const char *why)
+{
+	*error = (struct bpull_error){ .code = code };
+	snprintf(error->message, sizeof(error->message), "%s: %s", path, why);
+	return code;
+}
+
+static int steered_check_other(void *owner, const char *path, bool write, struct bpull_error *error)
 {
 	const struct fd_map *map = steered_map(owner);
+	int mode = map ? fd_map_mode(map, path) : -ENOENT;
 
 	if (!map)
 		return fence_check(&((const struct steered *)owner)->options->fence, path, error);
-	if (fd_map_was_handed(map, path))
+	if (mode < 0)
+		return steered_say(error, -EPERM, path,
+				   "with --fd-map no file is made, and none is opened by its name: "
+				   "make an overlay, hand its descriptor over (getfd), and name it "
+				   "with mode 'existing' or in blockdev-add");
+	if (!write || mode == O_RDWR)
 		return 0;
-	*error = (struct bpull_error){ .code = -EPERM };
-	snprintf(error->message, sizeof(error->message),
-		 "%s: with --fd-map no file is made, and none of the chain's below the image is "
-		 "written to: make an overlay, hand its descriptor over (getfd), and name it with "
-		 "mode 'existing' or in blockdev-add",
-		 path);
-	return -EPERM;
+	return steered_say(error, -EACCES, path,
+			   "its descriptor was given for reading only, and the job writes to it; "
+			   "nothing was changed: start the server with one that is open for "
+			   "reading and writing (--fd-map NAME=N, in a shell N<>FILE)");
 }
 
-static int steered_take_file(void *owner, const char *name, int fd, struct bpull_error *error)
+static int steered_take_file(void *owner, const char *name, int fd, const struct control_handed *by,
+			     struct bpull_error *error)
 {
-	int rc = fd_map_hand(steered_map(owner), name, fd);
+	int rc = fd_map_hand(steered_map(owner), name, fd, by);
 
-	if (!rc)
-		return 0;
-	*error = (struct bpull_error){ .code = rc };
-	snprintf(error->message, sizeof(error->message), "%s: %s", name,
-		 rc == -EEXIST ? "it has a descriptor already" : strerror(-rc));
-	return rc;
+	if (rc == -EEXIST)
+		return steered_say(error, rc, name, "it has a descriptor already, which is in use");
+	if (rc == -EMFILE)
+		return steered_say(error, rc, name,
+				   "too many descriptors wait for a request that names them: name "
+				   "some, or close them (closefd)");
+	return rc ? steered_say(error, rc, name, strerror(-rc)) : 0;
 }
+
+static int steered_give_back(void *owner, const char *name, struct bpull_error *error)
+{
+	int rc = fd_map_take_back(steered_map(owner), name);
+
+	if (rc != -EBUSY)
+		return rc;
+	return steered_say(
+		error, rc, name,
+		"its descriptor is in use, and is closed when the chain and blockdev-add "
+		"have this file no more");
+}
+
+static bool steered_is_needed(const void *target, const char *name)
+{
+	return control_path_is_used(target, name);
+}
+
+static void steered_settle(void *owner, const struct control_target *target,
+			   const struct control_handed *gone)
+{
+	fd_map_settle(steered_map(owner), gone, steered_is_needed, target);
+}
+
+static const struct control_files steered_files = { .take = steered_take_file,
+						    .give_back = steered_give_back,
+						    .settle = steered_settle };
 
 static struct json_object *steered_describe_servers(void *owner)
 {
@@ -88,7 +129,7 @@ struct control_target steered_target(struct steered *s, const struct bpull_job_o
 		.others_refused = "New images, and files below the image that are written to, need "
 				  "a directory that they lie in: serve --snapshot-dir=DIR",
 		.check_other = steered_check_other,
-		.take_file = is_mapped ? steered_take_file : NULL,
+		.files = is_mapped ? &steered_files : NULL,
 		.resize = steered_resize,
 		.chain_turns = steered_chain_turns,
 		.chain_turned = steered_chain_turned,

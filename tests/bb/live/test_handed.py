@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Snapshots of a disk whose files have no names here: the server got descriptors (--fd-map), and gets that of each new image
 from a client of its control socket (getfd), which has made the image itself."""
-import json
 import os
 import signal
 import socket
@@ -9,61 +8,10 @@ import time
 
 import harness
 import images
-import processes
-import qmp_sequences
 import serve_rig
+from handed_rig import by_names, count, hand, made, opened, over, refused_with, snapshot, start
 from harness import case, check, same
 from qmp_rig import Qmp, chain
-
-NAMES = 'top', 'mid', 'base'
-
-
-def opened(d, writable=('top',)):
-    """Descriptors of the chain's files."""
-    return [os.open(f'{d}/{name}.img', os.O_RDWR if name in writable else os.O_RDONLY) for name in NAMES]
-
-
-def start(d, *args, fds=None):
-    """The server of the images that are called /disks/NAME.img there, and its frontend, whose rings run."""
-    fds = fds or opened(d)
-    server = harness.start(harness.blockpull, 'serve', '-q', f'--socket-path={d}/s', f'--control={d}/c', '--node-name=drive0',
-                           *(f'--fd-map=/disks/{name}.img={fd}' for name, fd in zip(NAMES, fds)), *args, '/disks/top.img', pass_fds=fds)
-    for fd in fds:
-        os.close(fd)
-    processes.wait_listening(server, f'{d}/s')
-    front = serve_rig.Front(d)
-    front.runs()
-    return server, front, Qmp(f'{d}/c', server)
-
-
-def over(server, front):
-    front.over()
-    serve_rig.end(server)
-
-
-def hand(client, name, *paths, flags=os.O_RDWR):
-    """getfd, with descriptors of these files."""
-    fds = [os.open(path, flags) for path in paths]
-    request = {'execute': 'getfd', 'arguments': {'fdname': name}}
-    socket.send_fds(client.socket, [json.dumps(request).encode()], fds)
-    for fd in fds:
-        os.close(fd)
-    client.wait(lambda: client.answers, what=' for the answer to getfd')
-    return client.answers.pop(0)
-
-
-def made(d, name, below):
-    images.qemu_img('create', '-q', '-f', 'qcow2', '-b', f'{below}.img', '-F', 'qcow2', '-u', f'{d}/{name}.img', '4M')
-
-
-def snapshot(client, name, node, **more):
-    step = qmp_sequences.sync(name, node, **{'snapshot_file': f'/disks/{name}.img', 'mode': 'existing', **more})
-    return client.send({'execute': step[0], 'arguments': step[1]})
-
-
-def refused_with(answer, *words):
-    said = answer.get('error', {}).get('desc', '')
-    check(all(word in said for word in words), f'{words}: {answer}')
 
 
 def unlocked(path, command):
@@ -137,7 +85,7 @@ def refusals(d):
     refused_with(client.send({'execute': 'getfd'}), "'fdname' is missing")
     refused_with(snapshot(client, 's1', 'drive0'), '/disks/s1.img', 'getfd')
     refused_with(snapshot(client, 's2', 'drive0', mode='absolute-paths'), 'getfd', 'existing')
-    refused_with(client.send({'execute': 'block-commit', 'arguments': {'device': 'drive0'}}), '--fd-map')
+    refused_with(client.send({'execute': 'block-commit', 'arguments': {'device': 'drive0'}}), '/disks/base.img', '--fd-map')
     refused_with(hand(client, '/disks/top.img', f'{d}/top.img'), 'already')
     same(hand(client, '/disks/other.img', f'{d}/other.img'), {'return': {}}, 'getfd')
     refused_with(snapshot(client, 'other', 'drive0'), '/disks/other.img', 'not')
@@ -155,7 +103,7 @@ def refusals(d):
 @case('a server of names takes no descriptor')
 def names(d):
     chain(d)
-    server = serve_rig.serving(d, '-q', f'--control={d}/c', f'--snapshot-dir={d}', f'{d}/top.img')
+    server = by_names(d)
     client = Qmp(f'{d}/c', server)
     refused_with(hand(client, 'x', f'{d}/top.img'), 'by their names')
     serve_rig.end(server)
@@ -165,17 +113,17 @@ def names(d):
 def many(d):
     chain(d)
     server, front, client = start(d)
-    before = len(os.listdir(f'/proc/{server.pid}/fd'))
+    before = count(server)
     for _ in range(50):
         with open(f'{d}/base.img', 'rb') as file:
             fds = [file.fileno(), file.fileno()]
             socket.send_fds(client.socket, [b'{"execute":"query-jobs"}'], fds)
         client.wait(lambda: client.answers)
         client.answers.clear()
-    check(len(os.listdir(f'/proc/{server.pid}/fd')) <= before + 1, 'they are kept')
+    check(count(server) <= before + 1, 'they are kept')
     client.socket.close()
     Qmp(f'{d}/c', server)
-    check(len(os.listdir(f'/proc/{server.pid}/fd')) <= before + 1, 'the last one is kept')
+    check(count(server) <= before + 1, 'the last one is kept')
     over(server, front)
 
 

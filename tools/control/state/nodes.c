@@ -10,6 +10,7 @@
  */
 #include "tools/control/state/nodes.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -186,6 +187,19 @@ const struct control_node *control_node_at(const struct control_target *target, 
 		if (control_node_is_in_chain(target, node, &at) && at == depth)
 			return node;
 	return NULL;
+}
+
+bool control_path_is_used(const struct control_target *target, const char *path)
+{
+	uint32_t depth;
+
+	for (const struct control_node *node = target->nodes; node; node = node->next)
+		if (!strcmp(node->path, path) &&
+		    (node->is_added || control_node_is_in_chain(target, node, &depth)))
+			return true;
+	/* What can't be told counts as used. */
+	return !target->top || !target->disk ||
+	       bpull_disk_find(target->disk, path, &depth, NULL) != -EINVAL;
 }
 
 /* ---- changes ---- */

@@ -26,6 +26,9 @@ const struct control_node *control_node_find(const struct control_target *target
 /* The one at that depth of the chain; NULL: there is none, or it is not known. */
 const struct control_node *control_node_at(const struct control_target *target, uint32_t depth);
 
+/* A file of the chain, or of a node that was added, is opened by this name. */
+bool control_path_is_used(const struct control_target *target, const char *path);
+
 /* Takes from an image what is told of it. */
 void control_node_look(struct control_node *node, const struct bpull_layer_info *layer);
 /* A copy in no chain, which the target has from then on; its file gets a name if it has none. NULL:

@@ -77,6 +77,20 @@ struct control_job {
 struct budget;
 struct control_handed;
 struct control_names;
+struct control_target;
+
+/* Descriptors that clients hand over, to be opened in the place of the names that they give. */
+struct control_files {
+	/* Takes it over, also after an error. 0, or -errno with a sentence. */
+	int (*take)(void *owner, const char *name, int fd, const struct control_handed *by,
+		    struct bpull_error *error);
+	/* Closes one. 0, or -ENOENT, or another -errno with a sentence. */
+	int (*give_back)(void *owner, const char *name, struct bpull_error *error);
+	/* Closes those that are needed no more, and those of a client that has gone, of which there
+	 * may be none. */
+	void (*settle)(void *owner, const struct control_target *target,
+		       const struct control_handed *gone);
+};
 
 /* The disk that is served. */
 struct control_target {
@@ -105,13 +119,11 @@ struct control_target {
 	 * that. */
 	const struct bpull_disk_options *others;
 	const char *others_refused; /* static */
-	/* Whether a file of this name may be opened, or written to, so. 0, or -errno with a
-	 * sentence. NULL: any may. */
-	int (*check_other)(void *owner, const char *path, struct bpull_error *error);
-	/* A client hands over a descriptor of the file that it calls so, to be opened in the place
-	 * of that name: taken over, also after an error. 0, or -errno with a sentence. NULL: the
-	 * disk's files are opened by their names. */
-	int (*take_file)(void *owner, const char *name, int fd, struct bpull_error *error);
+	/* Whether a file of this name may be opened, or one of the chain's written to, so. 0, or
+	 * -errno with a sentence. NULL: any may. */
+	int (*check_other)(void *owner, const char *path, bool write, struct bpull_error *error);
+	/* NULL: the disk's files are opened by their names. */
+	const struct control_files *files;
 	void *owner;
 	/* Of jobs/jobs.c and nodes.c: all zero at first. */
 	struct control_job *jobs, *active; /* active: one of them has not ended; or NULL */
