@@ -111,7 +111,7 @@ struct file {
 	uint64_t dev, ino; /* identity */
 	int64_t mtime_ns;  /* when it was opened or touched last; another one: it was changed */
 	int fd;            /* -1 where there is none (sim) */
-	int lock_fd;       /* a description of its own for the locks; 0 or -1: they are on fd */
+	int lock_fd;       /* a description of its own for the locks; -1: they are on fd */
 	bool is_locked;    /* closing gives the locks back */
 	bool is_given;     /* by the program (struct file_giver): its name leads nowhere */
 	bool is_source;    /* a program supplies its bytes (source/source.h) */
@@ -143,7 +143,7 @@ struct file {
 		/* Of a file that is only read: a second description, for these reads. They are
 		 * multiples of align; 0: there is none. */
 		uint32_t align;
-		int fd; /* 0 or -1 where there is none, and in the simulated machine */
+		int fd; /* -1 where there is none; of no meaning in the simulated machine */
 		struct file_cached *seen; /* what was cached as it was opened; NULL: nothing */
 		/* When a job read the file's last page through the cache (copy/phases/cold.c).
 		 * 0: none has. */

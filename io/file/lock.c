@@ -134,7 +134,7 @@ static bool has_no_locks(int code)
 
 static int fd_of_locks(const struct file *file)
 {
-	return file->lock_fd > 0 ? file->lock_fd : file->fd;
+	return file->lock_fd >= 0 ? file->lock_fd : file->fd;
 }
 
 void file_lock_drop(struct file *file)

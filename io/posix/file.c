@@ -244,9 +244,9 @@ static void close_fds(struct file *file)
 {
 	if (file->fd >= 0)
 		close(file->fd);
-	if (file->lock_fd > 0)
+	if (file->lock_fd >= 0)
 		close(file->lock_fd);
-	if (file->past_cache.fd > 0)
+	if (file->past_cache.fd >= 0)
 		close(file->past_cache.fd);
 	file->fd = file->lock_fd = file->past_cache.fd = -1;
 	file->past_cache.align = 0;

@@ -47,6 +47,8 @@ static struct file *new_file(struct posix_lookup *lk)
 		.io_align = posix_direct_align(lk->fd, is_block),
 		.dev = lk->st.st_dev,
 		.ino = lk->st.st_ino,
+		.lock_fd = -1,
+		.past_cache.fd = -1,
 		.slot = -1,
 		.is_given = is_given(lk),
 	};

@@ -48,7 +48,7 @@ static int keep_locks(struct file *file)
 {
 	int fd;
 
-	if (file->lock_fd > 0)
+	if (file->lock_fd >= 0)
 		return 0;
 	fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 3);
 	if (fd < 0)

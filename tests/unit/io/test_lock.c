@@ -57,6 +57,14 @@ static const char *locked_bytes(const char *path)
 	return out;
 }
 
+/* For its locks: descriptor 0. */
+static int give(void *path, const struct file_wish *wish)
+{
+	if (wish->for_locks)
+		close(0);
+	return open(path, wish->write ? O_RDWR : O_RDONLY);
+}
+
 Test(lock, the_bytes_are_qemus)
 {
 	const char *path = lock_image("disk");
@@ -127,6 +135,29 @@ Test(lock, a_refused_lock_leaves_no_byte_behind)
 	file_close(holder);
 	cr_assert_str_eq(locked_bytes(path), "");
 	file_close(file);
+}
+
+/* A program without stdin may give descriptor 0. */
+Test(lock, descriptor_0_is_one_like_others)
+{
+	const char *path = lock_image("disk");
+	struct file_opener *opener = file_opener_posix();
+	struct file_open how = { .name = path,
+				 .giver = { give, (void *)path },
+				 .write = true,
+				 .lock = FILE_LOCK_OVERLAY,
+				 .outlives = true };
+	struct file *file;
+
+	cr_assert_eq(opener->open(opener, &how, &file, &lock_err), 0, "%s", lock_err.message);
+	cr_assert_eq(file->lock_fd, 0);
+	cr_assert_str_neq(locked_bytes(path), "");
+	cr_assert_eq(file_lock_change(file, FILE_LOCK_OVERLAY, FILE_LOCK_SHARED, &lock_err), 0);
+	close(file->fd);
+	file->fd = -1;
+	cr_expect_str_neq(locked_bytes(path), "", "the locks are not on it");
+	file_close(file);
+	cr_expect(fcntl(0, F_GETFD) < 0);
 }
 
 /* Cloud Hypervisor locks the file as a whole, exclusively. */

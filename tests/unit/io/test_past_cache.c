@@ -67,7 +67,7 @@ static bool can_pass(const char *path)
 	struct file *file = open_base(path);
 	bool can = file->past_cache.align;
 
-	cr_expect_eq(can, file->past_cache.fd > 0);
+	cr_expect_eq(can, file->past_cache.fd >= 0);
 	cr_expect_eq(can, file->past_cache.seen != NULL);
 	file_close(file);
 	return can;
@@ -176,6 +176,19 @@ Test(past_cache, the_last_half_of_the_descriptors_is_left_alone)
 	close(lowest);
 	cr_expect_not(can_pass_with(2 * (rlim_t)next, path), "%d", next);
 	cr_expect(can_pass_with(2 * (rlim_t)(next + 8), path));
+}
+
+/* A program without stdin, of which another thread has just given descriptor 0 back. */
+Test(past_cache, descriptor_0_is_closed_as_well)
+{
+	struct file *file = open_base(make_passable());
+
+	cr_assert(file->past_cache.align);
+	cr_assert_eq(dup2(file->past_cache.fd, 0), 0);
+	close(file->past_cache.fd);
+	file->past_cache.fd = 0;
+	file_close(file);
+	cr_expect(fcntl(0, F_GETFD) < 0);
 }
 
 Test(past_cache, nothing_is_left_open)
