@@ -74,12 +74,12 @@ static bool is_coherent(const struct file *file)
 	return false;
 }
 
-/* A second description is a hint only: it leaves half of the descriptors to files. */
+/* A second description is a hint only: it leaves the descriptors from an eighth on to files. */
 static bool is_scarce(int fd)
 {
 	struct rlimit limit;
 
-	return getrlimit(RLIMIT_NOFILE, &limit) || (rlim_t)fd >= limit.rlim_cur / 2;
+	return getrlimit(RLIMIT_NOFILE, &limit) || (rlim_t)fd >= limit.rlim_cur / 8;
 }
 
 /* True as well where it can't be told. */
