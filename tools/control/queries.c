@@ -77,6 +77,7 @@ static struct json_object *queries_describe_block_job(const struct control_targe
 	control_add_number(object, "x-verified", info.verified_bytes);
 	control_add_number(object, "x-source", info.source_bytes);
 	control_add_number(object, "x-shared", info.shared_bytes);
+	control_add_number(object, "x-past-cache", info.past_cache_bytes);
 	control_add_number(object, "x-elapsed-ns", info.elapsed_ns);
 	return object;
 }

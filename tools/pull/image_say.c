@@ -19,6 +19,7 @@ static void pull_say_summary(const struct pull_image *image)
 		present[SIZE_TEXT_CAP], cloned[SIZE_TEXT_CAP], rate[SIZE_TEXT_CAP];
 	char verified[SIZE_TEXT_CAP], verified_part[SIZE_TEXT_CAP + 16] = "";
 	char cloned_part[SIZE_TEXT_CAP + 16] = "";
+	char past[SIZE_TEXT_CAP], past_part[SIZE_TEXT_CAP + 32] = "";
 	double seconds = info->elapsed_ns / 1e9;
 	uint64_t moved = info->copied_bytes + info->cloned_bytes;
 
@@ -28,14 +29,17 @@ static void pull_say_summary(const struct pull_image *image)
 	if (info->cloned_bytes)
 		snprintf(cloned_part, sizeof(cloned_part), "%s cloned, ",
 			 size_text(info->cloned_bytes, cloned));
+	if (info->past_cache_bytes)
+		snprintf(past_part, sizeof(past_part), ", %s read past the page cache",
+			 size_text(info->past_cache_bytes, past));
 	if (image->out)
 		say_note("%s: made '%s', which needs no other file", image->path, image->out);
 	if (image->base && !image->kind)
 		say_note("%s: its backing file is %s now", image->path, image->base);
-	say_note("%s: %s copied, %s%s zero, %s skipped, %s already there%s, %.2f s (%s MiB/s)",
+	say_note("%s: %s copied, %s%s zero, %s skipped, %s already there%s%s, %.2f s (%s MiB/s)",
 		 image->path, size_text(info->copied_bytes, copied), cloned_part,
 		 size_text(info->zero_bytes, zero), size_text(info->skipped_bytes, skipped),
-		 size_text(info->present_bytes, present), verified_part, seconds,
+		 size_text(info->present_bytes, present), verified_part, past_part, seconds,
 		 size_text_mib(seconds > 0 ? moved / seconds : 0, rate));
 }
 

@@ -72,6 +72,14 @@ static bool metrics_text_zero(const struct metrics_row *row, const char **detail
 	return metrics_text_has_begun(row);
 }
 
+static bool metrics_text_past_cache(const struct metrics_row *row, const char **detail,
+				    double *value)
+{
+	(void)detail;
+	*value = row->info.past_cache_bytes;
+	return metrics_text_has_begun(row);
+}
+
 static bool metrics_text_position(const struct metrics_row *row, const char **detail, double *value)
 {
 	(void)detail;
@@ -115,6 +123,8 @@ static const struct metrics_kind {
 	  "Bytes that the file system shares with the backing file.", NULL, metrics_text_cloned },
 	{ "image_zero_bytes_total", "counter", "Bytes read, found to be zeros and left out.", NULL,
 	  metrics_text_zero },
+	{ "image_past_cache_bytes_total", "counter",
+	  "Bytes read from the device past the page cache.", NULL, metrics_text_past_cache },
 	{ "image_position_bytes", "gauge", "How much of the guest's disk has been dealt with.",
 	  NULL, metrics_text_position },
 	{ "image_size_bytes", "gauge", "How much there is to deal with.", NULL, metrics_text_end },

@@ -111,6 +111,7 @@ struct json_object *job_json_bytes(const struct bpull_job_info *info)
 	job_json_add_number(bytes, "verified", info->verified_bytes);
 	job_json_add_number(bytes, "source", info->source_bytes);
 	job_json_add_number(bytes, "shared", info->shared_bytes);
+	job_json_add_number(bytes, "past-cache", info->past_cache_bytes);
 	return bytes;
 }
 

@@ -107,3 +107,24 @@ void cold_choose(struct copy_run *p, unsigned depth, struct io_req *req)
 	if (choice.leaves_mark && !p->read.has_mark)
 		leave_mark(p, req->file);
 }
+
+/* Compressed input is not for the guest: it is read into a buffer of its own. */
+static bool is_data(const struct copy_run *p, const struct io_req *req)
+{
+	const uint8_t *to = req->one.iov_base;
+
+	return to >= p->buf && to < p->buf + p->plan.len;
+}
+
+uint64_t cold_passed_len(const struct copy_run *p)
+{
+	uint64_t len = 0;
+
+	for (unsigned i = 0; i < p->read.n_reqs; i++) {
+		const struct io_req *req = &p->reqs[i];
+
+		if (is_data(p, req) && (req->past_cache || req->file->io_align > 1))
+			len += (uint64_t)req->result;
+	}
+	return len;
+}

@@ -30,5 +30,7 @@ struct cold_choice {
 struct cold_choice cold_decide(const struct cold_facts *facts);
 /* Chooses for one read of the run, of the layer's data. It may submit the reading of the mark. */
 void cold_choose(struct copy_run *p, unsigned depth, struct io_req *req);
+/* Of what the run has read: bytes that came past the page cache, of files opened so as well. */
+uint64_t cold_passed_len(const struct copy_run *p);
 
 #endif

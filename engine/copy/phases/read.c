@@ -236,9 +236,11 @@ enum step copy_run_decode(struct copy_run *p)
 {
 	for (unsigned i = 0; i < p->read.n_reqs; i++)
 		job_note_back(p->op.disk, p->reqs[i].file);
-	pad_reads(p);
-	if (p->kind != RUN_ON_READ)
+	if (p->kind != RUN_ON_READ) {
 		p->walk->counts.source += p->plan.data_len - shared_read_fed_len(p);
+		p->walk->counts.past_cache += cold_passed_len(p);
+	}
+	pad_reads(p);
 	p->phase = p->read.shared.n ? COPY_RUN_SHARE : copy_run_after_read(p);
 	for (unsigned i = 0; i < p->read.n_decodes; i++) {
 		struct decode *d = &p->read.decodes[i];

@@ -57,6 +57,7 @@ static void collect(struct bpull_disk *disk)
 	to->skipped_bytes = from->skipped;
 	to->source_bytes = from->source;
 	to->shared_bytes = from->shared;
+	to->past_cache_bytes = from->past_cache;
 	to->n_commits = disk->commits.n_synced - disk->job.n_synced_before;
 }
 

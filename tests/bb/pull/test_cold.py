@@ -3,9 +3,10 @@
 
 It is read past the cache, and one page, its last, stays there: the mark, by which the next pull knows
 that it is not the first. That one fills the cache, and all that follow read from there. What of a base
-is cached mincore() tells.
+is cached mincore() tells. Which way it was read the job tells.
 """
 import ctypes
+import json
 import mmap
 import os
 
@@ -61,11 +62,12 @@ def must_cool(path):
 
 
 def pull_one(d, fmt, *arguments):
-    """The new image, not judged yet: qemu-img would read the base."""
+    """The new image, not judged yet: qemu-img would read the base. And how much the job says that it read past the cache."""
     top = overlay(f'{d}/top.img', 'base.img', base_fmt=fmt)
-    bp('pull', '-q', *arguments, top)
+    told = json.loads(bp('pull', '-q', '--json', *arguments, top).out)['bytes']
+    check(told['past-cache'] <= told['source'] and told['source'] >= SIZE, f'it tells of {told}')
     os.rename(top, f'{d}/pulled.img')
-    return f'{d}/pulled.img'
+    return f'{d}/pulled.img', told['past-cache']
 
 
 @case('raw', 'raw')
@@ -78,17 +80,21 @@ def past_the_cache_and_then_through_it(d, fmt, *arguments):
     base, raw = base_of(d, fmt)
     untouched = Untouched(base)
     must_cool(base)
-    pulled = pull_one(d, fmt, *arguments)
+    pulled, passed_len = pull_one(d, fmt, *arguments)
+    check(passed_len > SIZE * 9 // 10, f'the first job tells of {passed_len} bytes past the cache')
     there = cached_pages(base)
     check(there[-1], 'the mark was not left')
     check(sum(there) * PAGE < 8 * MIB, f'{sum(there)} pages are cached behind the first pull')
     if raw != base:
         judge_pulled(pulled, 'qcow2', raw)
-    pulled = pull_one(d, fmt, *arguments)
+    pulled, passed_len = pull_one(d, fmt, *arguments)
+    check(passed_len == 0, f'the second job tells of {passed_len} bytes past the cache')
     check(sum(cached_pages(base)) * PAGE > SIZE * 9 // 10, 'the second pull did not fill the cache')
     judge_pulled(pulled, 'qcow2', raw)
     cool(base)
-    judge_pulled(pull_one(d, fmt, *arguments), 'qcow2', raw)
+    pulled, passed_len = pull_one(d, fmt, *arguments)
+    check(passed_len > SIZE * 9 // 10, f'the third job tells of {passed_len} bytes past the cache')
+    judge_pulled(pulled, 'qcow2', raw)
     untouched.verify('by the pulls')
 
 
@@ -101,7 +107,8 @@ def what_is_cached_stays(d):
         os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
         os.pread(f.fileno(), 6 * MIB, 10 * MIB)
     before = sum(cached_pages(base))
-    pulled = pull_one(d, 'raw')
+    pulled, passed_len = pull_one(d, 'raw')
+    check(passed_len <= SIZE - 6 * MIB and passed_len >= SIZE - 8 * MIB, f'the job tells of {passed_len} bytes past the cache')
     there = cached_pages(base)
     check(sum(there[10 * MIB // PAGE:16 * MIB // PAGE]) * PAGE == 6 * MIB, 'what was cached is gone')
     check((sum(there) - before) * PAGE < 8 * MIB, f'{before} pages became {sum(there)}')
@@ -133,7 +140,7 @@ def what_is_dirty_in_the_cache_is_pulled(d):
         for at in range(0, SIZE - MIB, 3 * MIB):
             f.seek(at + 4 * KIB)
             f.write(os.urandom(4 * KIB))
-    judge_pulled(pull_one(d, 'raw'), 'qcow2', base)
+    judge_pulled(pull_one(d, 'raw')[0], 'qcow2', base)
 
 
 @case('odd length')
@@ -142,7 +149,7 @@ def the_end_of_a_file_of_odd_length(d):
     with open(base, 'ab') as f:
         f.write(b'x' * 512 * 77)
     must_cool(base)
-    judge_pulled(pull_one(d, 'raw'), 'qcow2', base)
+    judge_pulled(pull_one(d, 'raw')[0], 'qcow2', base)
 
 
 if __name__ == '__main__':

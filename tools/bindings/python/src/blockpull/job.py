@@ -49,6 +49,7 @@ class Progress:
     guest_p99_now_ns: int  # what 99 of 100 requests took less than lately; 0: there were none
     source_bytes: int      # that it read from the chain
     shared_bytes: int      # that it had of other jobs, which read the same images
+    past_cache_bytes: int  # of source_bytes: read from the device past the page cache
 
     @property
     def fraction(self) -> float:
@@ -178,4 +179,4 @@ def _progress(info: Any) -> Progress:
                     within_ns=info.within_ns, deadline_ns=info.deadline_ns, needed_rate=info.needed_rate,
                     is_late=bool(info.is_late), left_ns=info.left_ns, guest_p99_ns=info.guest_p99_ns,
                     guest_p99_now_ns=info.guest_p99_now_ns, source_bytes=info.source_bytes,
-                    shared_bytes=info.shared_bytes)
+                    shared_bytes=info.shared_bytes, past_cache_bytes=info.past_cache_bytes)

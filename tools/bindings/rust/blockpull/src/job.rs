@@ -102,6 +102,8 @@ pub struct Progress {
     pub source_bytes: u64,
     /// That it had of other jobs, which read the same images.
     pub shared_bytes: u64,
+    /// Of `source_bytes`: what was read from the device past the page cache.
+    pub past_cache_bytes: u64,
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -194,6 +196,7 @@ impl<'a> Job<'a> {
             guest_p99_now: time_of(c.guest_p99_now_ns),
             source_bytes: c.source_bytes,
             shared_bytes: c.shared_bytes,
+            past_cache_bytes: c.past_cache_bytes,
         })
     }
 
