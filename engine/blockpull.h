@@ -776,8 +776,8 @@ struct bpull_job_info {
 	 * jobs of the engine, which read the same images at the same time. Their sum is what
 	 * limits on bytes count; the first, of all jobs, is what the source is asked for. */
 	uint64_t source_bytes, shared_bytes;
-	/* Of source_bytes, what came from a file's device past the page cache: the way of a job that
-	 * is the first to read a file that is not cached. It stands still while the job reads
+	/* Of source_bytes, what came from a file's device past the page cache: the way of a job
+	 * that is the first to read a file that is not cached. It stands still while the job reads
 	 * through the cache. */
 	uint64_t past_cache_bytes;
 };
