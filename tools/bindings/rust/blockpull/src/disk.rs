@@ -2,7 +2,8 @@
 //! A disk: an image with its chain, as the guest sees it.
 use crate::engine::Shared;
 use crate::error::{call, check, path_text, text, Result};
-use crate::job::{Job, JobOptions};
+use crate::job::Job;
+use crate::job_options::JobOptions;
 use crate::opener::{OpenFile, Opener};
 use blockpull_sys as sys;
 use std::ffi::CString;

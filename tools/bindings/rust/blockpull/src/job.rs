@@ -3,62 +3,17 @@
 use crate::disk::Disk;
 use crate::engine::End;
 use crate::error::{call, check, path_text, Error, Result};
+use crate::job_options::{nanos, ranges_of, Compression, JobOptions, Rates};
 use blockpull_sys as sys;
 use std::ffi::CString;
 use std::mem::{size_of, zeroed};
-use std::ops::Range;
-use std::path::PathBuf;
 use std::ptr::null;
 use std::time::{Duration, Instant};
 
-const EINVAL: i32 = 22;
 const ETIMEDOUT: i32 = 110;
 const ECANCELED: i32 = 125;
 /// A wait looks so often whether the end has been told.
 const WAIT_MS: u128 = 1000;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Compression {
-    #[default]
-    None,
-    /// The type that the image has.
-    Own,
-    Zlib,
-    Zstd,
-}
-
-/// struct bpull_job_options.
-#[derive(Debug, Clone, Default)]
-pub struct JobOptions {
-    /// Bytes a second; 0: no limit.
-    pub bandwidth: u64,
-    /// A file of the chain that becomes the backing file; None: all is pulled, and there is none.
-    pub base: Option<PathBuf>,
-    pub verify: bool,
-    pub manual_finalize: bool,
-    pub start_paused: bool,
-    pub compression: Compression,
-    /// Requests a second; 0: no limit.
-    pub iops: u64,
-    /// To be done in so long; it raises its own limit when it is late. Zero: no matter.
-    pub within: Duration,
-    /// Bytes a second: it gives way to guests above that only.
-    pub min_rate: u64,
-    /// 99 of 100 requests of the disk's guest are to take less. Zero: no matter.
-    pub guest_p99: Duration,
-    /// Bytes of the guest's disk that are copied before the rest, in this order.
-    pub first: Vec<Range<u64>>,
-}
-
-/// struct bpull_job_rates: what is to change; None stays as it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Rates {
-    pub iops: Option<u64>,
-    /// From now on.
-    pub within: Option<Duration>,
-    pub min_rate: Option<u64>,
-    pub guest_p99: Option<Duration>,
-}
 
 /// struct bpull_job_info: bytes of the guest's disk, but for what its name says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,20 +61,8 @@ pub struct Progress {
     pub past_cache_bytes: u64,
 }
 
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
 fn time_of(ns: u64) -> Option<Duration> {
     (ns != 0).then(|| Duration::from_nanos(ns))
-}
-
-fn ranges_of(first: &[Range<u64>]) -> Result<Vec<sys::bpull_range>> {
-    let range_of = |r: &Range<u64>| match r.end.checked_sub(r.start) {
-        Some(length) => Ok(sys::bpull_range { offset: r.start, length }),
-        None => Err(Error::of_errno(EINVAL)),
-    };
-    first.iter().map(range_of).collect()
 }
 
 /// The job of a disk. It goes on when this is dropped; closing the disk stops it.

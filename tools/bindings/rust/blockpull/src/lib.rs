@@ -20,12 +20,14 @@ mod disk;
 mod engine;
 mod error;
 mod job;
+mod job_options;
 mod opener;
 
 pub use disk::{Disk, DiskOptions, DiskStats, Extent, IoStats};
 pub use engine::{Engine, EngineOptions, Io};
 pub use error::Error;
-pub use job::{Compression, Job, JobOptions, Progress, ProgressIter, Rates};
+pub use job::{Job, Progress, ProgressIter};
+pub use job_options::{Compression, JobOptions, Rates};
 pub use opener::{OpenNeed, OpenRequest, OpenWhat};
 
 /// The version of the library that runs.
