@@ -223,3 +223,52 @@ def test_another_has_the_image_while_a_disk_rests(chain, engine):
         assert disk.read(0, 1024) == b"a" * 512 + b"b" * 512
     chain.content = b"a" * 512 + b"b" * 512 + chain.content[1024:]
     chain.judge()
+
+
+def test_two_disks_get_new_overlays_at_once(chain, engine, tmp_path):
+    second = tmp_path / "second.qcow2"
+    blockpull.create(second, 1 << 20)
+    over, second_over = tmp_path / "over.qcow2", tmp_path / "second-over.qcow2"
+    with engine.open(chain.top, guest_io=True) as disk, engine.open(second, guest_io=True) as other:
+        with pytest.raises(blockpull.Error) as caught:
+            engine.snapshot({disk: over, other: second})  # which is there
+        assert caught.value.errno == errno.EEXIST and not over.exists()
+        assert disk.depth == 2
+        engine.snapshot({disk: over, other: second_over}, cluster_size=4096)
+        assert [disk.layer_path(depth) for depth in range(disk.depth)] == [str(over), str(chain.top), str(chain.base)]
+        disk.write(0, b"a" * 512)
+        other.write(0, b"b" * 512)
+        assert [layer.cluster_size for layer in blockpull.info(over, flags=blockpull.DiskFlags.FORCE_SHARE)] == [4096, 65536, 512]
+    chain.judge()  # as it was
+    chain.top, chain.content = over, b"a" * 512 + chain.content[512:]
+    chain.judge()
+    with engine.open(second_over, guest_io=True, read_only=True) as other:
+        assert other.read(0, 1024) == b"b" * 512 + bytes(512)
+
+
+def test_a_snapshot_into_an_overlay_that_the_program_opens(chain, engine, tmp_path):
+    over, asked = tmp_path / "over.qcow2", []
+    blockpull.create(over, backing="top.qcow2", backing_format="qcow2")
+    opens = opener(chain, asked)
+
+    def open_file(request):
+        if request.name == str(over):
+            return os.open(over, os.O_RDWR)
+        if request.recorded == "top.qcow2":
+            return os.open(chain.top, os.O_RDONLY)
+        return opens(request)
+
+    def mistaken(request):
+        raise RuntimeError("a mistake in the program")
+    with engine.open(chain.top, guest_io=True, open_file=opens) as disk:
+        with pytest.raises(blockpull.Error) as caught:
+            disk.snapshot(tmp_path / "made.qcow2")
+        assert caught.value.errno == errno.ENOTSUP
+        with pytest.raises(RuntimeError):
+            disk.snapshot(over, existing=True, open_file=mistaken)
+        assert disk.depth == 2
+        disk.snapshot(over, existing=True, open_file=open_file)
+        assert disk.depth == 3
+        disk.write(0, b"a" * 512)
+    chain.top, chain.content = over, b"a" * 512 + chain.content[512:]
+    chain.judge()

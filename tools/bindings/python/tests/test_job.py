@@ -194,3 +194,52 @@ def test_two_jobs_read_what_they_share_once(tmp_path, engine):
     assert sum(end.source_bytes for end in ends) < 2 << 20
     for disk in disks:
         disk.close()
+
+
+def three(chain, tmp_path):
+    """An overlay more on the chain, with something of its own."""
+    over = tmp_path / "over.qcow2"
+    blockpull.create(over, backing="top.qcow2", backing_format="qcow2")
+    with blockpull.Engine() as engine, engine.open(over, guest_io=True) as disk:
+        disk.write(0, b"o" * 512)
+    return over, b"o" * 512 + chain.content[512:]
+
+
+def test_a_backing_file_is_pulled(chain, engine, tmp_path):
+    over, content = three(chain, tmp_path)
+    with engine.open(over) as disk:
+        last = disk.pull(top=chain.top).wait()
+        assert last.type is blockpull.JobType.PULL and disk.depth == 2 and disk.dropped == [str(chain.base)]
+    chain.base.unlink()
+    chain.judge()
+    chain.top, chain.content = over, content
+    chain.judge()
+
+
+def test_a_backing_file_is_committed(chain, engine, tmp_path):
+    over, content = three(chain, tmp_path)
+    with engine.open(over) as disk:
+        last = disk.commit(top=chain.top, verify=True).wait()
+        assert last.type is blockpull.JobType.COMMIT and last.copied_bytes == 128 << 10
+        assert disk.depth == 2 and disk.dropped == [str(chain.top)]
+    chain.top.unlink()
+    assert chain.base.read_bytes() == chain.content
+    chain.top, chain.content = over, content
+    chain.judge()
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_image_itself_is_committed_while_its_guest_writes(chain, engine, keep):
+    with engine.open(chain.top, guest_io=True) as disk:
+        job = disk.commit(keep=keep, manual_finalize=True)
+        disk.write(512, b"g" * 512)
+        while job.info.state is not blockpull.JobState.WAITING:
+            time.sleep(0.01)
+        job.finalize()
+        assert job.wait().type is blockpull.JobType.ACTIVE_COMMIT
+        assert disk.depth == 1 and disk.dropped == [str(chain.top)]
+        disk.write(1024, b"h" * 512)  # into the base
+    content = chain.content[:512] + b"g" * 512 + b"h" * 512 + chain.content[1536:]
+    assert chain.base.read_bytes() == content
+    with engine.open(chain.top, read_only=True) as disk:
+        assert any(extent.depth == 0 and extent.data for extent in disk.extents()) is keep

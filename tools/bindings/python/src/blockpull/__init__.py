@@ -8,8 +8,8 @@
 An Engine has a thread of its own, so its objects may be used from any thread. What each call does on disk is written
 in blockpull.h(3); names here are the same without their prefix.
 """
-from ._enums import (BackingRule, Compression, Copy, DiskFlags, Format, Io, IoFlags, JobState, JobStatus, OnError,
-                     OpenNeed, OpenWhat, Remedy, Repair)
+from ._enums import (BackingRule, Compression, Copy, DiskFlags, Format, Io, IoFlags, JobState, JobStatus, JobType,
+                     OnError, OpenNeed, OpenWhat, Remedy, Repair)
 from ._opener import OpenRequest
 from .disk import Disk, DiskStats, Extent, IoStats
 from .engine import Engine
@@ -17,6 +17,8 @@ from .errors import Error, JobCanceled, JobFailed
 from .images import CheckResult, Finding, Layer, Measure, check, create, info, measure, version
 from .job import Job, Progress
 
-__all__ = ["BackingRule", "CheckResult", "Compression", "Copy", "Disk", "DiskFlags", "DiskStats", "Engine", "Error",
-           "Extent", "Finding", "Format", "Io", "IoFlags", "IoStats", "Job", "JobCanceled", "JobFailed", "JobState", "JobStatus", "Layer",
-           "Measure", "OnError", "OpenNeed", "OpenRequest", "OpenWhat", "Progress", "Remedy", "Repair", "check", "create", "info", "measure", "version"]
+__all__ = ["BackingRule", "CheckResult", "Compression", "Copy", "Disk", "DiskFlags", "DiskStats", "Engine",
+           "Error", "Extent", "Finding", "Format", "Io", "IoFlags", "IoStats", "Job", "JobCanceled",
+           "JobFailed", "JobState", "JobStatus", "JobType", "Layer", "Measure", "OnError", "OpenNeed",
+           "OpenRequest", "OpenWhat", "Progress", "Remedy", "Repair", "check", "create", "info", "measure",
+           "version"]

@@ -53,6 +53,13 @@ class IoFlags(enum.IntFlag):
     UNMAP = lib.BPULL_IO_UNMAP
 
 
+class JobType(enum.IntEnum):
+    UNKNOWN = lib.BPULL_JOB_TYPE_UNKNOWN
+    PULL = lib.BPULL_JOB_TYPE_PULL
+    COMMIT = lib.BPULL_JOB_TYPE_COMMIT
+    ACTIVE_COMMIT = lib.BPULL_JOB_TYPE_ACTIVE_COMMIT
+
+
 class JobState(enum.IntEnum):
     NONE = lib.BPULL_JOB_NONE
     RUNNING = lib.BPULL_JOB_RUNNING
@@ -74,6 +81,7 @@ class JobFlags(enum.IntFlag):
     START_PAUSED = lib.BPULL_JOB_START_PAUSED
     VERIFY = lib.BPULL_JOB_VERIFY
     ACCEPT_MIXED = lib.BPULL_JOB_ACCEPT_MIXED
+    KEEP = lib.BPULL_JOB_KEEP
 
 
 class OnError(enum.IntEnum):

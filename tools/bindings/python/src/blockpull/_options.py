@@ -3,7 +3,7 @@
 import os
 from typing import Any, Iterable, Mapping, Optional, Tuple, Union
 
-from ._enums import BackingRule, DiskFlags, Format
+from ._enums import BackingRule, DiskFlags, Format, JobFlags, JobType
 from ._ffi import ffi, lib
 from ._opener import OpenFile, Opener
 from .errors import check
@@ -68,6 +68,16 @@ class Options:
     def name(self, field: str, value: Optional[Path]) -> None:
         if value is not None:
             setattr(self.struct, field, self.keep(ffi.new("char[]", path_bytes(value))))
+
+
+def job_options(job: JobType, flags: Mapping[JobFlags, bool], names: Mapping[str, Optional[Path]], *,
+                within: float, guest_p99: float, **fields: Any) -> Options:
+    """struct bpull_job_options: flags that are wanted, files that are named, times in seconds."""
+    options = Options("struct bpull_job_options", type=job, flags=sum(flag for flag, wanted in flags.items() if wanted),
+                      within_ns=as_ns(within), guest_p99_ns=as_ns(guest_p99), **fields)
+    for field, name in names.items():
+        options.name(field, name)
+    return options
 
 
 def disk_options(flags: int = 0, format: FormatLike = None, backing_format: FormatLike = None,

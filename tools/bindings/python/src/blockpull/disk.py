@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Iterable, Iterator, List, Optional, Tuple
 
-from ._enums import Compression, Copy, IoFlags, JobFlags, OnError
+from ._enums import Compression, Copy, IoFlags, JobFlags, JobType, OnError
 from ._ffi import ffi, lib
-from ._options import Options, Path, as_ns, path_bytes
+from ._options import Options, Path, job_options, path_bytes
 from .errors import check, new_error, text
 from .job import Job
 
@@ -113,29 +113,43 @@ class Disk:
         check(lib.bpull_disk_find(self.pointer, path_bytes(path), depth, error), error)
         return depth[0]
 
-    def pull(self, *, base: Optional[Path] = None, base_name: Optional[Path] = None, bandwidth: int = 0,
-             burst: int = 0, verify: bool = False, manual_finalize: bool = False, start_paused: bool = False,
-             accept_mixed: bool = False, compression: Compression = Compression.NONE, compression_level: int = 0,
-             on_error: OnError = OnError.REPORT, copy: Copy = Copy.AUTO, guest_share: int = 0, iops: int = 0,
-             within: float = 0, min_rate: int = 0, guest_p99: float = 0,
+    def pull(self, *, base: Optional[Path] = None, base_name: Optional[Path] = None, top: Optional[Path] = None,
+             bandwidth: int = 0, burst: int = 0, verify: bool = False, manual_finalize: bool = False,
+             start_paused: bool = False, accept_mixed: bool = False, compression: Compression = Compression.NONE,
+             compression_level: int = 0, on_error: OnError = OnError.REPORT, copy: Copy = Copy.AUTO,
+             guest_share: int = 0, iops: int = 0, within: float = 0, min_rate: int = 0, guest_p99: float = 0,
              first: Iterable[Tuple[int, int]] = ()) -> Job:
-        """Starts the job: copies what the image reads from its chain (above base), then drops the link.
+        """Starts the job: copies what the image reads from its chain (above base), then drops the link. top: a backing
+        file that gets what lies between it and base, in place of the image.
 
         Rates are bytes a second, iops requests a second, times seconds; 0: no matter. within: to be done in so
         long; it raises its own limit when it is late. min_rate: it gives way to guests above that only. guest_p99:
         99 of 100 requests of the disk's guest are to take less. first: ranges of the guest's disk, as (offset,
         length), that are copied before the rest, in that order."""
-        flags = 0
-        for wanted, flag in ((verify, JobFlags.VERIFY), (manual_finalize, JobFlags.MANUAL_FINALIZE),
-                             (start_paused, JobFlags.START_PAUSED), (accept_mixed, JobFlags.ACCEPT_MIXED)):
-            flags |= flag if wanted else 0
-        options = Options("struct bpull_job_options", flags=int(flags), bandwidth=bandwidth, burst=burst,
-                          compression=compression, compression_level=compression_level, on_error=on_error, copy=copy,
-                          guest_share=guest_share, iops=iops, within_ns=as_ns(within), min_rate=min_rate,
-                          guest_p99_ns=as_ns(guest_p99))
+        flags = {JobFlags.VERIFY: verify, JobFlags.MANUAL_FINALIZE: manual_finalize,
+                 JobFlags.START_PAUSED: start_paused, JobFlags.ACCEPT_MIXED: accept_mixed}
+        options = job_options(JobType.PULL, flags, {"base": base, "base_name": base_name, "top": top}, within=within,
+                              guest_p99=guest_p99, bandwidth=bandwidth, burst=burst, compression=compression,
+                              compression_level=compression_level, on_error=on_error, copy=copy,
+                              guest_share=guest_share, iops=iops, min_rate=min_rate)
         options.ranges("first", first)
-        options.name("base", base)
-        options.name("base_name", base_name)
+        return self._start(options)
+
+    def commit(self, *, base: Optional[Path] = None, base_name: Optional[Path] = None, top: Optional[Path] = None,
+               keep: bool = False, bandwidth: int = 0, burst: int = 0, verify: bool = False,
+               manual_finalize: bool = False, start_paused: bool = False, accept_mixed: bool = False,
+               on_error: OnError = OnError.REPORT, guest_share: int = 0, iops: int = 0, within: float = 0,
+               min_rate: int = 0, guest_p99: float = 0) -> Job:
+        """Starts the job the other way: writes what the files from top (None: the image itself) down to base hold
+        into base (None: the file right below top), and leaves them out of the chain. The files between the two must
+        not be used any more. The image itself is emptied, but with keep. Units as in pull()."""
+        flags = {JobFlags.VERIFY: verify, JobFlags.MANUAL_FINALIZE: manual_finalize,
+                 JobFlags.START_PAUSED: start_paused, JobFlags.ACCEPT_MIXED: accept_mixed, JobFlags.KEEP: keep}
+        return self._start(job_options(JobType.COMMIT, flags, {"base": base, "base_name": base_name, "top": top},
+                                       within=within, guest_p99=guest_p99, bandwidth=bandwidth, burst=burst,
+                                       on_error=on_error, guest_share=guest_share, iops=iops, min_rate=min_rate))
+
+    def _start(self, options: Options) -> Job:
         self.engine.take_events()  # of a job before
         job = Job(self)
         before, self._job = self._job, job
@@ -145,6 +159,11 @@ class Disk:
             self._job = before
         check(rc, error)
         return job
+
+    def snapshot(self, path: Path, **how: Any) -> None:
+        """A new overlay becomes the top of this disk's chain; `how` as Engine.snapshot() has it, which does it for
+        several disks at once."""
+        self.engine.snapshot({self: path}, **how)
 
     def take_event(self, event: Any) -> None:
         if self._job:

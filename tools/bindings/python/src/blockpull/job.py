@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from errno import ETIMEDOUT
 from typing import TYPE_CHECKING, Any, Iterator, Optional
 
-from ._enums import JobState, JobStatus, Remedy
+from ._enums import JobState, JobStatus, JobType, Remedy
 from ._ffi import ffi, lib
 from ._options import as_ns
 from .errors import JobCanceled, JobFailed, check
@@ -20,6 +20,7 @@ WAIT_MS = 100
 @dataclass(frozen=True)
 class Progress:
     """struct bpull_job_info: bytes of the guest's disk, but for what its name says."""
+    type: JobType
     state: JobState
     status: JobStatus  # where state is CONCLUDED
     error: int         # an errno, where it failed
@@ -170,7 +171,7 @@ def _message(event: Any) -> str:
 
 
 def _progress(info: Any) -> Progress:
-    return Progress(state=JobState(info.state), status=JobStatus(info.status), error=-info.error,
+    return Progress(type=JobType(info.type), state=JobState(info.state), status=JobStatus(info.status), error=-info.error,
                     bandwidth=info.bandwidth, cur=info.cur, end=info.end, copied_bytes=info.copied_bytes,
                     cloned_bytes=info.cloned_bytes, zero_bytes=info.zero_bytes, skipped_bytes=info.skipped_bytes,
                     present_bytes=info.present_bytes, verified_bytes=info.verified_bytes, elapsed_ns=info.elapsed_ns,

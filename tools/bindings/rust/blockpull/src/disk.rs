@@ -8,7 +8,7 @@ use crate::opener::{OpenFile, Opener};
 use blockpull_sys as sys;
 use std::ffi::CString;
 use std::mem::{size_of, zeroed};
-use std::os::raw::{c_char, c_void};
+use std::os::raw::{c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr::null_mut;
 use std::sync::Arc;
@@ -92,7 +92,7 @@ pub struct Disk {
 unsafe impl Send for Disk {}
 unsafe impl Sync for Disk {}
 
-fn format_number(name: &Option<String>) -> Result<sys::bpull_format> {
+pub(crate) fn format_number(name: &Option<String>) -> Result<sys::bpull_format> {
     let name = match name {
         None => return Ok(sys::BPULL_FORMAT_UNKNOWN),
         Some(name) => name,
@@ -185,6 +185,14 @@ impl Disk {
         }
     }
 
+    /// The depth of a file of the chain.
+    pub fn find(&self, path: &Path) -> Result<u32> {
+        let path = path_text(path)?;
+        let mut depth = 0;
+        call(|error| unsafe { sys::bpull_disk_find(self.pointer, path.as_ptr(), &mut depth, error) })?;
+        Ok(depth)
+    }
+
     pub fn stats(&self) -> Result<DiskStats> {
         // SAFETY: zeros are values of all fields.
         let mut c: sys::bpull_disk_stats = unsafe { zeroed() };
@@ -204,9 +212,28 @@ impl Disk {
         unsafe { text(sys::bpull_disk_warning(self.pointer)) }
     }
 
+    pub fn hint(&self) -> String {
+        unsafe { text(sys::bpull_disk_hint(self.pointer)) }
+    }
+
+    pub fn note(&self) -> String {
+        unsafe { text(sys::bpull_disk_note(self.pointer)) }
+    }
+
+    pub fn set_copy_on_read(&self, on: bool) -> Result<()> {
+        check(unsafe { sys::bpull_disk_set_copy_on_read(self.pointer, on as c_int) }).map(drop)
+    }
+
     /// Starts the job: copies what the image reads from its chain, then drops the link.
     pub fn pull(&self, options: &JobOptions) -> Result<Job<'_>> {
-        Job::start(self, options)
+        Job::start(self, sys::BPULL_JOB_TYPE_PULL, options)
+    }
+
+    /// Starts the job the other way: writes what the files from `top` (None: the image itself) down to `base` hold into
+    /// `base` (None: the file right below `top`), and leaves them out of the chain. Those between the two must not be
+    /// used any more; the image itself is emptied, but with `keep`.
+    pub fn commit(&self, options: &JobOptions) -> Result<Job<'_>> {
+        Job::start(self, sys::BPULL_JOB_TYPE_COMMIT, options)
     }
 
     /// Fills the buffer from an offset on.

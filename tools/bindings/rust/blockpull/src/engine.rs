@@ -3,6 +3,7 @@
 use crate::disk::{Disk, DiskOptions};
 use crate::error::{call, check, text, Result};
 use crate::opener::OpenRequest;
+use crate::snapshot::{snapshot, SnapshotOptions};
 use blockpull_sys as sys;
 use std::collections::HashMap;
 use std::io;
@@ -155,5 +156,22 @@ impl Engine {
         mut open_file: impl FnMut(&OpenRequest) -> io::Result<OwnedFd>,
     ) -> Result<Disk> {
         Disk::open(self.shared.clone(), path, options, Some(&mut open_file))
+    }
+
+    /// Gives each of this engine's disks a new overlay by the name that stands beside it: all of them, at one moment
+    /// of all their guests, or none. What was each disk's image is only read from now on.
+    pub fn snapshot(&self, disks: &[(&Disk, &Path)], options: &SnapshotOptions) -> Result<()> {
+        snapshot(disks, options, None)
+    }
+
+    /// The same with overlays that are there (`existing`), of disks whose files the program opened: `open_file` opens
+    /// each overlay, and then the image that it records.
+    pub fn snapshot_with(
+        &self,
+        disks: &[(&Disk, &Path)],
+        options: &SnapshotOptions,
+        mut open_file: impl FnMut(&OpenRequest) -> io::Result<OwnedFd>,
+    ) -> Result<()> {
+        snapshot(disks, options, Some(&mut open_file))
     }
 }

@@ -3,7 +3,7 @@
 use crate::disk::Disk;
 use crate::engine::End;
 use crate::error::{call, check, path_text, Error, Result};
-use crate::job_options::{nanos, ranges_of, Compression, JobOptions, Rates};
+use crate::job_options::{nanos, ranges_of, JobOptions, Rates};
 use blockpull_sys as sys;
 use std::ffi::CString;
 use std::mem::{size_of, zeroed};
@@ -18,6 +18,8 @@ const WAIT_MS: u128 = 1000;
 /// struct bpull_job_info: bytes of the guest's disk, but for what its name says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
+    /// `sys::BPULL_JOB_TYPE_PULL` and those behind it.
+    pub kind: sys::bpull_job_type,
     /// `sys::BPULL_JOB_NONE` and those behind it.
     pub state: sys::bpull_job_state,
     pub cur: u64,
@@ -71,27 +73,22 @@ pub struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    pub(crate) fn start(disk: &'a Disk, options: &JobOptions) -> Result<Job<'a>> {
+    pub(crate) fn start(disk: &'a Disk, job: sys::bpull_job_type, options: &JobOptions) -> Result<Job<'a>> {
         let base: Option<CString> = options.base.as_deref().map(path_text).transpose()?;
+        let base_name: Option<CString> = options.base_name.as_deref().map(path_text).transpose()?;
+        let top: Option<CString> = options.top.as_deref().map(path_text).transpose()?;
         let first = ranges_of(&options.first)?;
         // SAFETY: zeros are the defaults of all fields.
         let mut c: sys::bpull_job_options = unsafe { zeroed() };
         c.size = size_of::<sys::bpull_job_options>();
-        for (wanted, flag) in [
-            (options.verify, sys::BPULL_JOB_VERIFY),
-            (options.manual_finalize, sys::BPULL_JOB_MANUAL_FINALIZE),
-            (options.start_paused, sys::BPULL_JOB_START_PAUSED),
-        ] {
-            c.flags |= if wanted { flag } else { 0 };
-        }
+        c.type_ = job;
+        c.flags = options.flags();
         c.bandwidth = options.bandwidth;
+        c.burst = options.burst;
         c.base = base.as_ref().map_or(null(), |name| name.as_ptr());
-        c.compression = match options.compression {
-            Compression::None => sys::BPULL_COMPRESSION_NONE,
-            Compression::Own => sys::BPULL_COMPRESSION_OWN,
-            Compression::Zlib => sys::BPULL_COMPRESSION_ZLIB,
-            Compression::Zstd => sys::BPULL_COMPRESSION_ZSTD,
-        };
+        c.base_name = base_name.as_ref().map_or(null(), |name| name.as_ptr());
+        c.top = top.as_ref().map_or(null(), |name| name.as_ptr());
+        options.put_copying(&mut c);
         c.iops = options.iops;
         c.within_ns = nanos(options.within);
         c.min_rate = options.min_rate;
@@ -115,6 +112,7 @@ impl<'a> Job<'a> {
         c.size = size_of::<sys::bpull_job_info>();
         check(unsafe { sys::bpull_job_get_info(self.disk.pointer, &mut c) })?;
         Ok(Progress {
+            kind: c.type_,
             state: c.state,
             cur: c.cur,
             end: c.end,

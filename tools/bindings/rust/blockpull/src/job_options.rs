@@ -18,17 +18,58 @@ pub enum Compression {
     Zstd,
 }
 
+/// What an I/O error of the job's own does to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// It fails.
+    #[default]
+    Report,
+    /// It pauses, and [`crate::Job::resume`] tries again.
+    Stop,
+    /// The same for want of space only.
+    NoSpace,
+    /// What can't be read is left out, and the job fails at its end.
+    Ignore,
+}
+
+/// How data gets into the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Copying {
+    /// Blocks are shared where the file system can.
+    #[default]
+    Auto,
+    Clone,
+    Read,
+}
+
 /// struct bpull_job_options.
 #[derive(Debug, Clone, Default)]
 pub struct JobOptions {
     /// Bytes a second; 0: no limit.
     pub bandwidth: u64,
-    /// A file of the chain that becomes the backing file; None: all is pulled, and there is none.
+    /// Bytes; 0: a tenth of the bandwidth.
+    pub burst: u64,
+    /// A file of the chain that becomes the backing file; None: all is pulled, and there is none. What a commit
+    /// writes into.
     pub base: Option<PathBuf>,
+    /// The name that is recorded for it; None: one is made.
+    pub base_name: Option<PathBuf>,
+    /// A backing file: the job is one between it and `base`. None: the image.
+    pub top: Option<PathBuf>,
+    /// Of a commit of the image itself: it is left as it is, and must not be used any more.
+    pub keep: bool,
     pub verify: bool,
     pub manual_finalize: bool,
     pub start_paused: bool,
+    /// Goes on with an image that is marked as a mixture of two states.
+    pub accept_mixed: bool,
     pub compression: Compression,
+    /// 0: the type's default.
+    pub compression_level: u32,
+    pub on_error: OnError,
+    pub copy: Copying,
+    /// Percent of the time that the job may take beside guests; 0: 25.
+    pub guest_share: u32,
     /// Requests a second; 0: no limit.
     pub iops: u64,
     /// To be done in so long; it raises its own limit when it is late. Zero: no matter.
@@ -61,4 +102,40 @@ pub(crate) fn ranges_of(first: &[Range<u64>]) -> Result<Vec<sys::bpull_range>> {
         None => Err(Error::of_errno(EINVAL)),
     };
     first.iter().map(range_of).collect()
+}
+
+impl JobOptions {
+    pub(crate) fn flags(&self) -> u32 {
+        let flags = [
+            (self.verify, sys::BPULL_JOB_VERIFY),
+            (self.manual_finalize, sys::BPULL_JOB_MANUAL_FINALIZE),
+            (self.start_paused, sys::BPULL_JOB_START_PAUSED),
+            (self.accept_mixed, sys::BPULL_JOB_ACCEPT_MIXED),
+            (self.keep, sys::BPULL_JOB_KEEP),
+        ];
+        flags.iter().filter(|(wanted, _)| *wanted).fold(0, |all, (_, flag)| all | flag)
+    }
+
+    /// How data is read, and written.
+    pub(crate) fn put_copying(&self, c: &mut sys::bpull_job_options) {
+        c.compression = match self.compression {
+            Compression::None => sys::BPULL_COMPRESSION_NONE,
+            Compression::Own => sys::BPULL_COMPRESSION_OWN,
+            Compression::Zlib => sys::BPULL_COMPRESSION_ZLIB,
+            Compression::Zstd => sys::BPULL_COMPRESSION_ZSTD,
+        };
+        c.compression_level = self.compression_level;
+        c.on_error = match self.on_error {
+            OnError::Report => sys::BPULL_ON_ERROR_REPORT,
+            OnError::Stop => sys::BPULL_ON_ERROR_STOP,
+            OnError::NoSpace => sys::BPULL_ON_ERROR_ENOSPC,
+            OnError::Ignore => sys::BPULL_ON_ERROR_IGNORE,
+        };
+        c.copy = match self.copy {
+            Copying::Auto => sys::BPULL_COPY_AUTO,
+            Copying::Clone => sys::BPULL_COPY_CLONE,
+            Copying::Read => sys::BPULL_COPY_READ,
+        };
+        c.guest_share = self.guest_share;
+    }
 }

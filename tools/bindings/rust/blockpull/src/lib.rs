@@ -22,13 +22,15 @@ mod error;
 mod job;
 mod job_options;
 mod opener;
+mod snapshot;
 
 pub use disk::{Disk, DiskOptions, DiskStats, Extent, IoStats};
 pub use engine::{Engine, EngineOptions, Io};
 pub use error::Error;
 pub use job::{Job, Progress, ProgressIter};
-pub use job_options::{Compression, JobOptions, Rates};
+pub use job_options::{Compression, Copying, JobOptions, OnError, Rates};
 pub use opener::{OpenNeed, OpenRequest, OpenWhat};
+pub use snapshot::SnapshotOptions;
 
 /// The version of the library that runs.
 pub fn version() -> String {

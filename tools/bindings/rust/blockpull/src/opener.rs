@@ -57,6 +57,12 @@ impl<'a> Opener<'a> {
         options.open_opaque = (self as *mut Opener<'a>).cast();
     }
 
+    /// The same of a snapshot's overlay.
+    pub fn put_snapshot(&mut self, snapshot: &mut sys::bpull_snapshot) {
+        snapshot.open_file = Some(answer);
+        snapshot.open_opaque = (self as *mut Opener<'a>).cast();
+    }
+
     /// Goes on with a panic.
     pub fn end(self) {
         if let Some(panic) = self.panic {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Jobs and disks, on chains made by qemu-img and judged by it.
-use blockpull::{Disk, DiskOptions, Engine, EngineOptions, Job, JobOptions, OpenNeed, OpenRequest, OpenWhat, Progress, Rates};
+use blockpull::{
+    Disk, DiskOptions, Engine, EngineOptions, Job, JobOptions, OpenNeed, OpenRequest, OpenWhat, Progress, Rates,
+    SnapshotOptions,
+};
 use std::fs;
 use std::io;
 use std::os::unix::io::OwnedFd;
@@ -362,4 +365,63 @@ fn another_has_the_image_while_a_disk_rests() {
     chain.content[..512].fill(1);
     chain.content[512..1024].fill(2);
     chain.judge();
+}
+
+#[test]
+fn a_disk_gets_a_new_overlay_and_is_committed_again() {
+    let mut chain = Chain::new("snapshot");
+    let over = chain.dir.join("over.qcow2");
+    {
+        let engine = engine();
+        let disk = chain.open(&engine);
+        disk.write_at(&[1; 512], 0).unwrap();
+        let small = SnapshotOptions { cluster_size: 4096, ..Default::default() };
+        let taken = engine.snapshot(&[(&disk, &chain.top)], &small).unwrap_err();
+        assert!(taken.errno == 17 && disk.depth() == 2, "{taken}");
+        engine.snapshot(&[(&disk, &over)], &small).unwrap();
+        assert_eq!((disk.depth(), disk.find(&chain.top).unwrap()), (3, 1));
+        disk.write_at(&[2; 512], 512).unwrap();
+        chain.content[..512].fill(1);
+    }
+    chain.judge(); // without what was written behind it
+    {
+        let disk = engine().open_disk(&over, &DiskOptions::default()).unwrap();
+        let top = JobOptions { top: Some(chain.top.clone()), ..Default::default() };
+        let last = disk.commit(&top).unwrap().wait().unwrap();
+        assert_eq!((last.kind, disk.depth()), (blockpull::sys::BPULL_JOB_TYPE_COMMIT, 2));
+        assert_eq!(disk.dropped(), [chain.top.to_str().unwrap()]);
+    }
+    assert!(fs::read(&chain.base).unwrap() == chain.content);
+    chain.content[512..1024].fill(2);
+    fs::rename(&over, &chain.top).unwrap();
+    chain.judge();
+    {
+        let disk = chain.open(&engine());
+        let last = disk.commit(&JobOptions { keep: true, ..Default::default() }).unwrap().wait().unwrap();
+        assert_eq!((last.kind, disk.depth()), (blockpull::sys::BPULL_JOB_TYPE_ACTIVE_COMMIT, 1));
+    }
+    assert!(fs::read(&chain.base).unwrap() == chain.content);
+}
+
+#[test]
+fn a_snapshot_into_an_overlay_that_a_program_opens() {
+    let chain = Chain::new("handed");
+    qemu_img(&["create", "-q", "-f", "qcow2", "-b", "top.qcow2", "-F", "qcow2", "over.qcow2"], &chain.dir);
+    let over = chain.dir.join("over.qcow2");
+    let engine = engine();
+    let options = DiskOptions { guest_io: true, ..Default::default() };
+    let disk = engine.open_disk_with(&chain.top, &options, opened).unwrap();
+    let there = SnapshotOptions { existing: true, ..Default::default() };
+    let panics = std::panic::AssertUnwindSafe(|| {
+        engine.snapshot_with(&[(&disk, &over)], &there, |_| panic!("a mistake in the program"))
+    });
+    assert!(std::panic::catch_unwind(panics).is_err());
+    let refused = engine.snapshot_with(&[(&disk, &over)], &there, |_| Err(io::Error::from_raw_os_error(13)));
+    assert!(refused.unwrap_err().errno == 13 && disk.depth() == 2);
+    let recorded = |request: &OpenRequest| match request.recorded {
+        Some(_) => Ok(fs::File::open(chain.dir.join(request.recorded.as_ref().unwrap()))?.into()),
+        None => opened(request),
+    };
+    engine.snapshot_with(&[(&disk, &over)], &there, recorded).unwrap();
+    assert_eq!(disk.depth(), 3);
 }
