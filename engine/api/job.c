@@ -11,6 +11,7 @@
 #include "engine/api/options/structs.h"
 #include "engine/api/place.h"
 #include "engine/api/refuse.h"
+#include "engine/api/rest.h"
 #include "engine/blockpull.h"
 #include "engine/commit/batch.h"
 #include "engine/copy/walk/first.h"
@@ -97,10 +98,7 @@ static int begin_starting(struct bpull_disk *disk, struct engine_yields *yields)
 {
 	while (!is_running(disk) && (disk->exclusive || disk->n_walking))
 		engine_wait_round(disk->engine, UINT64_MAX);
-	if (disk->nodes.n)
-		engine_rerun(disk->engine); /* the next round frees that of the last job */
-	while (!is_running(disk) && disk->nodes.n)
-		engine_wait_round(disk->engine, UINT64_MAX);
+	disk_wait_for_nodes(disk);
 	if (is_running(disk) || disk->guests.is_growing)
 		return -EBUSY;
 	if (disk->guests.rest != DISK_ACTIVE)

@@ -19,49 +19,45 @@
 #include "engine/core/export.h"
 #include "engine/core/lock.h"
 #include "engine/core/loop.h"
+#include "engine/job/chain/settle.h"
 #include "engine/job/round.h"
 #include "formats/chain/rest.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_fill.h"
-#include "formats/core/layer_shared.h"
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
 #include "io/file/file_rest.h"
-
-/* Freed space is counted free by the next commit but one, or later where a table can't be read. */
-#define MAX_LAST_COMMITS 16
 
 /* A stranger's lock is asked for again this long. */
 #define LOCK_WAIT_MS 1000
 
 void disk_settle(struct bpull_disk *disk)
 {
-	struct layer *overlay = disk_overlay(disk);
-	uint64_t last = disk->commits.n_begun + MAX_LAST_COMMITS;
 	bool has_retried = false;
+	unsigned n_commits = 0;
 
 	engine_rerun(disk->engine); /* the next round begins what is only submitted */
-	while (!disk->poisoned && (!commit_is_clean(disk) || layer_has_freed(overlay))) {
-		if (disk->guests.discard.runs) { /* what else was let go waits for it */
-			engine_wait_round(disk->engine, UINT64_MAX);
-			continue;
-		}
-		if (commit_is_stalled(disk) && has_retried)
-			return;
-		if (commit_is_stalled(disk)) {
+	for (unsigned n_before = 0;; n_before = n_commits) {
+		if (commit_is_stalled(disk) && !disk->poisoned && !has_retried) {
 			has_retried = true;
 			commit_retry(disk);
 			engine_rerun(disk->engine);
 		}
-		if (!commit_is_running(disk) && disk->commits.n_begun < last) {
-			commit_begin(disk, COMMIT_HARD);
-			engine_rerun(disk->engine);
-		}
-		if (!commit_is_running(disk))
+		if (disk_settle_on(disk, &n_commits))
 			return;
+		if (n_commits != n_before)
+			engine_rerun(disk->engine);
 		engine_wait_round(disk->engine, UINT64_MAX);
 	}
+}
+
+void disk_wait_for_nodes(struct bpull_disk *disk)
+{
+	if (disk->nodes.n)
+		engine_rerun(disk->engine); /* the next round frees that of the last job */
+	while (!disk_has_job(disk) && disk->nodes.n)
+		engine_wait_round(disk->engine, UINT64_MAX);
 }
 
 void disk_stop_guests(struct bpull_disk *disk)
@@ -103,7 +99,8 @@ static int come_to_rest(struct bpull_disk *disk, struct err *err)
 
 	while (disk->exclusive || disk->n_walking)
 		engine_wait_round(disk->engine, UINT64_MAX);
-	if (disk_has_job(disk) || disk->nodes.n)
+	disk_wait_for_nodes(disk);
+	if (disk_has_job(disk))
 		return err_set(err, -EBUSY, "%s: a job runs on this disk: abort it first",
 			       file_show(disk_overlay(disk)->file, &shown));
 	disk_stop_guests(disk);

@@ -14,6 +14,8 @@ void disk_stop_guests(struct bpull_disk *disk);
 /* Makes everything durable and counts freed space free; no job and no request is in flight. Where
  * it fails, commit_is_clean() says so. */
 void disk_settle(struct bpull_disk *disk);
+/* Waits for what the last job's end has left to the next round, unless a job runs. */
+void disk_wait_for_nodes(struct bpull_disk *disk);
 /* Takes unused space out of the file; all is committed, and nothing is in flight. Blocking. */
 void disk_reclaim(struct bpull_disk *disk);
 /* Something still runs beside requests and commits: space given back, tables loaded ahead. */

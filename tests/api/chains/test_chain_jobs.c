@@ -280,3 +280,33 @@ Test(chain_jobs, a_job_that_was_aborted_has_lost_none)
 	expect_dropped(disk, LIST(), LIST("top", "a", "b", "c", "base"));
 	bpull_disk_close(disk);
 }
+
+/* Without a thread of the engine. */
+static void run_job(struct bpull_disk *disk, struct bpull_job_options o)
+{
+	struct bpull_event event = { .status = BPULL_JOB_READY };
+
+	cr_assert_eq(bpull_job_start(disk, &o, &error), 0, "%s", error.message);
+	while (event.status != BPULL_JOB_COMPLETED) {
+		cr_assert_geq(bpull_engine_wait(engine, &event, 1, -1), 0);
+		cr_assert_neq(event.status, BPULL_JOB_FAILED, "%s", event.message);
+	}
+}
+
+/* The last round of a job leaves a file's node to the next one, which is the call's own here. */
+Test(chain_jobs, a_disk_can_be_inactive_as_soon_as_its_job_is_over)
+{
+	struct bpull_engine_options o = { .size = sizeof(o) };
+	struct bpull_disk *disk;
+
+	bpull_engine_close(engine);
+	cr_assert_eq(bpull_engine_open(&o, &engine, &error), 0, "%s", error.message);
+	make_chain("4M", "");
+	disk = open_disk("top", BPULL_DISK_GUEST_IO);
+	run_job(disk, job(COMMIT, "b", "base"));
+	cr_assert_eq(bpull_disk_inactivate(disk, &error), 0, "%s", error.message);
+	cr_assert_eq(bpull_disk_activate(disk, &error), 0, "%s", error.message);
+	run_job(disk, job(BPULL_JOB_TYPE_PULL, "a", "base"));
+	cr_assert_eq(bpull_disk_inactivate(disk, &error), 0, "%s", error.message);
+	bpull_disk_close(disk);
+}
