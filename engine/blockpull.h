@@ -1107,9 +1107,10 @@ struct bpull_measure {
  * *result tells; -EFBIG the format can't hold it. */
 BPULL_API int bpull_image_measure(const char *path, const struct bpull_disk_options *options,
 				  struct bpull_measure *result, struct bpull_error *error);
-/* The same for the job that these options start; of them base and compression matter here, and NULL
- * means a plain pull of the whole chain; of the flags, ACCEPT_MIXED. -EINVAL too: unknown options,
- * no such base. */
+/* The same for the job that these options start; of them top, base and compression matter here, and
+ * NULL means a plain pull of the whole chain; of the flags, ACCEPT_MIXED. With a top the numbers
+ * are of that file. -EINVAL too: unknown options, no such top or base. -ENOTSUP too: the job is a
+ * commit. */
 BPULL_API int bpull_measure_job(const char *path, const struct bpull_disk_options *options,
 				const struct bpull_job_options *job, struct bpull_measure *result,
 				struct bpull_error *error);

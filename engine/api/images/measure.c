@@ -17,6 +17,8 @@
 #include "engine/job/target.h"
 #include "formats/chain/chain.h"
 #include "formats/chain/chain_base.h"
+#include "formats/chain/layer_set.h"
+#include "formats/chain/turn.h"
 #include "formats/core/layer.h"
 #include "formats/core/layer_compress.h"
 #include "io/base.h"
@@ -45,6 +47,28 @@ static int refuse_job(struct plan_walk *w, const struct bpull_job_options *job,
 	if (!rc)
 		rc = chain_plan_link(chain, base_name, err);
 	return rc ? rc : damage_refuse(&damage, err);
+}
+
+/* The chain that the job works on: that of its top. *below: NULL, or that chain, to be closed. */
+static int take_top(struct plan_walk *w, const struct bpull_job_options *job, struct chain **below,
+		    struct err *err)
+{
+	unsigned depth;
+	int rc;
+
+	if (job->type == BPULL_JOB_TYPE_COMMIT)
+		return err_set(err, -ENOTSUP,
+			       "only what a pull needs is measured, not what a commit does");
+	if (!job->top)
+		return 0;
+	rc = chain_find_base(w->chain, layer_set_opener(w->chain->set), job->top, &depth, err);
+	if (rc)
+		return rc;
+	*below = chain_share_below(w->chain, depth);
+	if (!*below)
+		return err_set(err, -ENOMEM, "out of memory");
+	w->chain = *below;
+	return 0;
 }
 
 /* Plans the job: the layer it pulls to, the base's name in the image, and the spare space. */
@@ -78,6 +102,7 @@ int bpull_measure_job(const char *path, const struct bpull_disk_options *options
 	struct plan_walk w = { 0 };
 	autofree char *base_name = NULL;
 	struct offline_chain look;
+	struct chain *below = NULL;
 	int rc;
 
 	error_begin(error);
@@ -87,7 +112,9 @@ int bpull_measure_job(const char *path, const struct bpull_disk_options *options
 	rc = options_take(OPEN_MEASURE, options, &o, error);
 	if (rc)
 		return rc;
-	if (!options_import(&j, sizeof(j), job) || j.compression > BPULL_COMPRESSION_ZSTD)
+	if (!options_import(&j, sizeof(j), job) || j.compression > BPULL_COMPRESSION_ZSTD ||
+	    (j.type != BPULL_JOB_TYPE_UNKNOWN && j.type != BPULL_JOB_TYPE_PULL &&
+	     j.type != BPULL_JOB_TYPE_COMMIT))
 		return error_fill(error, -EINVAL, "unknown job options");
 	o.flags = (o.flags | BPULL_DISK_READ_ONLY) & ~(uint32_t)BPULL_DISK_DIRECT;
 	rc = offline_chain_open(&look, path, &o, LOOK_AT_CHAIN, &err);
@@ -95,13 +122,16 @@ int bpull_measure_job(const char *path, const struct bpull_disk_options *options
 		return error_export(&err, error);
 	w.chain = look.chain;
 	w.cache = look.cache;
-	rc = plan_job(&w, &j, &base_name, &err); /* no file is opened after this */
+	rc = take_top(&w, &j, &below, &err);
+	if (!rc)
+		rc = plan_job(&w, &j, &base_name, &err); /* no file is opened after this */
 	if (o.opened)
 		o.opened(o.user_data);
 	if (!rc)
 		rc = refuse_job(&w, &j, base_name, &err);
 	if (!rc)
 		rc = measure_walk(&w, &measured, &err);
+	chain_close(below, NULL, NULL);
 	offline_chain_close(&look);
 	if (rc)
 		return error_export(&err, error);

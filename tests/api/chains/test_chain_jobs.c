@@ -310,3 +310,42 @@ Test(chain_jobs, a_disk_can_be_inactive_as_soon_as_its_job_is_over)
 	cr_assert_eq(bpull_disk_inactivate(disk, &error), 0, "%s", error.message);
 	bpull_disk_close(disk);
 }
+
+/* ---- what a job needs ---- */
+
+static struct bpull_measure measure(const char *top, const char *base)
+{
+	struct bpull_job_options o = job(BPULL_JOB_TYPE_PULL, top, base);
+	struct bpull_measure m = { .size = sizeof(m) };
+
+	cr_assert_eq(bpull_measure_job(scratch("top"), NULL, &o, &m, &error), 0, "%s",
+		     error.message);
+	return m;
+}
+
+Test(chain_jobs, what_a_job_of_a_backing_file_needs_is_measured_of_that_file)
+{
+	struct bpull_job_options o = job(COMMIT, "a", "base");
+	struct bpull_measure m = { .size = sizeof(m) };
+	struct bpull_disk *disk;
+	struct stat before, after;
+
+	make_chain("4M", "");
+	cr_assert_eq(qemu_img_run(NULL, 0, "qemu-io -f qcow2 -c 'write 2M 1M' %s", scratch("top")),
+		     0);
+	cr_assert_eq(stat(scratch("a"), &before), 0);
+	m = measure("a", "c"); /* what b holds */
+	cr_assert_eq(m.copy_bytes, 65536u);
+	cr_assert_eq(m.file_size, (uint64_t)before.st_size);
+	cr_assert_gt(m.growth, 0);
+	cr_assert_eq(measure("a", "base").copy_bytes, 131072u);
+	cr_assert_eq(measure("base", NULL).has_backing, 0);
+	disk = open_disk("top", 0);
+	expect_allowed(disk, job(BPULL_JOB_TYPE_PULL, "a", "c"));
+	bpull_disk_close(disk);
+	cr_assert_eq(stat(scratch("a"), &after), 0);
+	cr_assert_leq((uint64_t)after.st_size, m.needed_size);
+	cr_assert_eq(bpull_measure_job(scratch("top"), NULL, &o, &m, &error), -ENOTSUP);
+	o = job(BPULL_JOB_TYPE_PULL, "none", NULL);
+	cr_assert_eq(bpull_measure_job(scratch("top"), NULL, &o, &m, &error), -EINVAL);
+}
