@@ -18,15 +18,16 @@ int guest_main(int argc, char **argv);
 int limit_main(int argc, char **argv);
 int stall_main(int argc, char **argv);
 int boot_main(int argc, char **argv);
+int cold_main(int argc, char **argv);
 int fanout_main(int argc, char **argv);
 int compact_main(int argc, char **argv);
 int commit_main(int argc, char **argv);
 int report_main(int argc, char **argv);
-extern const char pull_help[], guest_help[], limit_help[], stall_help[], boot_help[], fanout_help[],
-	compact_help[], commit_help[], report_help[];
+extern const char pull_help[], guest_help[], limit_help[], stall_help[], boot_help[], cold_help[],
+	fanout_help[], compact_help[], commit_help[], report_help[];
 /* All but --help, which main.c sees to. */
 extern const struct option pull_options[], guest_options[], limit_options[], stall_options[],
-	boot_options[], fanout_options[], merge_options[], report_options[];
+	boot_options[], cold_options[], fanout_options[], merge_options[], report_options[];
 
 struct bench_verb {
 	const char *name;

@@ -18,10 +18,10 @@ NAMES = {"blockpull": "blockpull", "ceiling": "plain copy", "ref": "O_DIRECT cop
          "stream": "QSD block-stream", "convert": "qemu-img convert", "clone": "FICLONERANGE", "raw": "raw io_uring",
          "alone": "library", "with_pull": "library, beside a pull", "together": "one engine", "apart": "a process each",
          "without": "no pull", "hot_first": "hot blocks first", "beside_first": "beside such a pull", "beside_pull": "beside a pull",
-         "direct": "one engine, O_DIRECT", "copies": "plain copies"}
+         "direct": "one engine, O_DIRECT", "copies": "plain copies", "device": "device alone"}
 COLOURS = {"blockpull": 1, "ceiling": 0, "ref": 0, "clone": 0, "rebase": 2, "stream": 3, "convert": 4, "raw": 0,
            "alone": 1, "with_pull": 2, "together": 1, "apart": 3, "direct": 1, "copies": 0,
-           "without": 0, "hot_first": 1, "beside_first": 1, "beside_pull": 2}
+           "device": 0, "without": 0, "hot_first": 1, "beside_first": 1, "beside_pull": 2}
 
 STYLE = """
 :root { color-scheme: light dark; --page: #fbfbfa; --card: #fff; --ink: #1c2126; --dim: #5c6670; --line: #e1e4e8;
@@ -344,6 +344,21 @@ def show_boot(result):
         table(["", "seconds", "times less", "reads of the base"], cells))
 
 
+def show_cold(result):
+    o, methods = result["options"], result["methods"]
+    rows = [(NAMES.get(n, n), COLOURS.get(n, 0), m["ratio"], *(m[k] / methods["device"]["median_seconds"] for k in ("min_seconds", "max_seconds")))
+            for n, m in methods.items()]
+    cells = [[esc(NAMES.get(n, n)), f"{m['min_seconds']:.3f}", f"{m['median_seconds']:.3f}", f"{m['max_seconds']:.3f}",
+              f"{m['ratio']:.2f}", f"{m['cpu_seconds']:.2f}", size(m["rss_bytes"])] for n, m in methods.items()]
+    past = min(run["past_cache_bytes"] for run in methods["blockpull"]["runs"])
+    return section(
+        f"Cold base: {o['base']}",
+        dim(f"{size(o['data_bytes'])} that the page cache does not have, {o['rounds']} rounds; until durable. Each pull read "
+            f"{size(past)} or more past the cache"),
+        bars(rows, "x device alone", goal=1.05),
+        table(["", "min s", "median s", "max s", "x device", "CPU s", "peak memory"], cells))
+
+
 def show_fanout(result):
     o, ways = result["options"], result["ways"]
     times = [(NAMES.get(n, n), COLOURS.get(n, 0), w["median_seconds"], w["min_seconds"], w["max_seconds"]) for n, w in ways.items()]
@@ -369,7 +384,7 @@ def show_nbd_guest(result):
 
 
 SHOW = {"nbd_guest": show_nbd_guest, "scenarios": show_scenarios, "pull": show_pull, "guest": show_guest, "limit": show_limit,
-        "fanout": show_fanout, "boot": show_boot}
+        "fanout": show_fanout, "boot": show_boot, "cold": show_cold}
 
 
 def page(results):

@@ -13,6 +13,8 @@ const struct bench_verb bench_verbs[] = {
 	  stall_help, stall_options, false },
 	{ "boot", boot_main, "a boot over a far base, without and with the hot blocks first",
 	  boot_help, boot_options, false },
+	{ "cold", cold_main, "pulls of a base that is not cached, beside its device", cold_help,
+	  cold_options, false },
 	{ "fanout", fanout_main, "many overlays on one base: how often is it read", fanout_help,
 	  fanout_options, false },
 	{ "compact", compact_main, "two files of a chain made one, beside QEMU's job", compact_help,

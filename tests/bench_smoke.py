@@ -257,6 +257,45 @@ def merges():
     assert "x ceiling" in ours("compact", "--data", "1M", "--rounds", "1")
 
 
+def no_direct():
+    """Why nothing can be read past the page cache of a directory for temporary files; None: it can."""
+    with tempfile.TemporaryDirectory() as top:
+        path = os.path.join(top, "file")
+        with open(path, "wb") as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
+        except OSError:
+            return "no direct I/O on this file system"
+        os.close(fd)
+        done = subprocess.run([bench_exe, "cold", "--data", "1M", "--rounds", "1", "--dir", top], capture_output=True, text=True)
+        return "this file system keeps what it is told to drop" if "keeps what it is told" in done.stderr else None
+
+
+def colds():
+    why = no_direct()
+    if why:
+        return why
+    for words, base in (((), "raw"), (("--base", "qcow2"), "qcow2")):
+        result = json.loads(ours("cold", "--data", "20M", "--rounds", "2", "--json", *words))
+        assert result["kind"] == "cold" and result["options"]["base"] == base
+        assert set(result["methods"]) == {"device", "blockpull", "ceiling", "rebase"}
+        assert result["methods"]["device"]["ratio"] == 1
+        for name, method in result["methods"].items():
+            assert len(method["runs"]) == 2 and method["min_seconds"] > 0 and method["ratio"] > 0, name
+        for one in result["methods"]["blockpull"]["runs"]:
+            assert 18 << 20 < one["past_cache_bytes"] <= 20 << 20, one
+        with tempfile.NamedTemporaryFile("w") as file:
+            json.dump(result, file)
+            file.flush()
+            page = Page(subprocess.run([bench_exe, "report", file.name], check=True, capture_output=True, text=True).stdout)
+        assert page.seen.count("svg") == 1 and f"Cold base: {base}" in page.words and "device alone" in page.words
+    assert "x device" in ours("cold", "--data", "1M", "--rounds", "1")
+    return None
+
+
 def reports():
     with tempfile.TemporaryDirectory() as top:
         names = []
@@ -284,14 +323,14 @@ def reports():
 
 
 def told():
-    for command in ("pull", "guest", "limit", "stall", "boot", "fanout", "compact", "commit", "report"):
+    for command in ("pull", "guest", "limit", "stall", "boot", "cold", "fanout", "compact", "commit", "report"):
         done = subprocess.run([bench_exe, command, "--help"], capture_output=True, text=True)
         assert done.returncode == 0 and done.stdout.startswith(f"Usage: blockpull-bench {command}"), done
         done = subprocess.run([bench_exe, command, "--no-such"], capture_output=True, text=True)
         assert done.returncode == 2 and "--no-such" in done.stderr and not done.stdout, done
     for words in (("pull", "--rounds", "0"), ("pull", "--data", "1Mb"), ("pull", "name"), ("guest", "--depth", "257"),
                   ("guest", "--rw", "erase"), ("limit", "--rate", "0"), ("limit", "--jobs", "17"), ("limit", "--kill"), ("limit", "--jobs", "2", "--processes", "2"),
-                  ("limit", "--processes", "2", "--rate", "17G"), ("fanout", "--images", "257"), ("fanout", "--data", "0"), ("compact", "--rounds", "0"), ("compact", "--pattern", "half"), ("pull", "--cluster-size", "5000"),
+                  ("limit", "--processes", "2", "--rate", "17G"), ("fanout", "--images", "257"), ("fanout", "--data", "0"), ("compact", "--rounds", "0"), ("cold", "--base", "qed"), ("cold", "--rounds", "0"), ("compact", "--pattern", "half"), ("pull", "--cluster-size", "5000"),
                   ("erase",), (), ("report",)):
         assert subprocess.run([bench_exe, *words], capture_output=True).returncode == 2, words
     assert "free" in ours("pull", "--data", "1000T", code=7)
@@ -398,6 +437,7 @@ CASES = [("every scenario is proven", proven),
          ("blockpull-bench guest: reads, writes, allocations, a pull beside them", every_guest),
          ("blockpull-bench limit: rates and shares", every_limit),
          ("blockpull-bench boot: what a pull brought first is not read of the base again", boots),
+         ("blockpull-bench cold: what is measured was not cached, and what comes out is right", colds),
          ("blockpull-bench fanout: a base is read once for all", fanouts),
          ("blockpull-bench compact: what comes out is right, beside QEMU's", merges),
          ("blockpull-bench stall: each operation, with reads beside it", every_stall),

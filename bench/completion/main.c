@@ -21,6 +21,7 @@ static const struct options_word pattern_words[] = {
 	{ "dense", 0 }, { "scattered", 0 }, { "half", 0 }, { "chain", 0 }, { NULL, 0 },
 };
 
+static const struct options_word base_words[] = { { "raw", 0 }, { "qcow2", 0 }, { NULL, 0 } };
 static const struct options_word merge_pattern_words[] = { { "dense", 0 },
 							   { "scattered", 0 },
 							   { NULL, 0 } };
@@ -34,15 +35,25 @@ static const struct offer merge_offers[] = {
 
 /* An option means the same in each other verb. */
 static const struct offer offers[] = {
-	{ "cluster-size", OFFER_FREE, NULL }, { "data", OFFER_FREE, NULL },
-	{ "delay", OFFER_FREE, NULL },        { "depth", OFFER_FREE, NULL },
-	{ "dir", OFFER_DIRS, NULL },          { "format", OFFER_WORDS, format_words },
-	{ "jobs", OFFER_FREE, NULL },         { "pattern", OFFER_WORDS, pattern_words },
-	{ "images", OFFER_FREE, NULL },       { "processes", OFFER_FREE, NULL },
-	{ "rate", OFFER_FREE, NULL },         { "rounds", OFFER_FREE, NULL },
-	{ "rw", OFFER_WORDS, rw_words },      { "seconds", OFFER_FREE, NULL },
-	{ "size", OFFER_FREE, NULL },         { "speed", OFFER_FREE, NULL },
-	{ "times", OFFER_FREE, NULL },        { "trace", OFFER_FILES, NULL },
+	{ "base", OFFER_WORDS, base_words },
+	{ "cluster-size", OFFER_FREE, NULL },
+	{ "data", OFFER_FREE, NULL },
+	{ "delay", OFFER_FREE, NULL },
+	{ "depth", OFFER_FREE, NULL },
+	{ "dir", OFFER_DIRS, NULL },
+	{ "format", OFFER_WORDS, format_words },
+	{ "jobs", OFFER_FREE, NULL },
+	{ "pattern", OFFER_WORDS, pattern_words },
+	{ "images", OFFER_FREE, NULL },
+	{ "processes", OFFER_FREE, NULL },
+	{ "rate", OFFER_FREE, NULL },
+	{ "rounds", OFFER_FREE, NULL },
+	{ "rw", OFFER_WORDS, rw_words },
+	{ "seconds", OFFER_FREE, NULL },
+	{ "size", OFFER_FREE, NULL },
+	{ "speed", OFFER_FREE, NULL },
+	{ "times", OFFER_FREE, NULL },
+	{ "trace", OFFER_FILES, NULL },
 	{ NULL, OFFER_FREE, NULL },
 };
 static const struct offer no_words[] = { { NULL, OFFER_FREE, NULL } };
