@@ -5,7 +5,7 @@ header only, the shared library exports what the header declares and nothing
 else, every file carries its licence line, no line and no file is too long, no folder has too
 many entries, no message of the library names an option of the command, every pointer of a
 public function has a row in the table of NULLs, no two functions of the library have
-one name, what runs in the simulated machine begins no thread, nothing new lies at the
+one name, what runs in the simulated machine begins no thread, README.md is short, nothing new lies at the
 top level. The order of the folders: check_rooms.py.
 
 usage: check_tree.py ROOT [LIBRARY]"""
@@ -186,6 +186,15 @@ def export_differences(root, library):
         yield f"only {len(header)} declarations found: the pattern is wrong"
 
 
+README_LINES = 150
+
+
+def long_readme(root):
+    lines = (root / "README.md").read_text().count("\n")
+    if lines >= README_LINES:
+        yield f"README.md: {lines}"
+
+
 def main():
     root = pathlib.Path(sys.argv[1])
     checks = [("commands use the public header only", private_includes(root)),
@@ -197,6 +206,7 @@ def main():
               ("each public pointer was tried as NULL", untested_pointers(root)),
               ("a function's name is found once", names_found_twice(root)),
               ("what is simulated begins no thread", threads_simulated(root)),
+              (f"README.md has less than {README_LINES} lines", long_readme(root)),
               ("nothing new lies at the top level", stray_names(root))]
     if len(sys.argv) > 2:
         checks.append(("the library exports the header", export_differences(root, sys.argv[2])))

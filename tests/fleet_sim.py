@@ -5,6 +5,7 @@
 usage: fleet_sim.py PATH_OF_THE_SIMULATION"""
 import importlib.util
 import json
+import pathlib
 import subprocess
 import sys
 import traceback
@@ -155,11 +156,17 @@ def what_it_advises():
     assert 'each host does not pay' in single and 'each rack pays' in single, single
 
 
+def the_document_shows_what_it_prints():
+    page = (pathlib.Path(sys.argv[1]).parent / '../docs/fleet.md').read_text()
+    said = subprocess.run([sys.executable, sys.argv[1]], check=True, capture_output=True, text=True).stdout
+    assert '$ python3 bench/fleet_sim.py\n' + said + '```' in page, said
+
+
 CASES = [two_share_a_server, no_transfer_is_faster_than_its_cap, the_oldest_is_forgotten_first, the_least_limit_counts,
          one_host_takes_what_the_slowest_part_takes, many_hosts_wait_for_the_origin, few_hosts_do_not,
          a_host_cache_reads_each_base_once, a_host_cache_of_one_base_forgets, a_rack_cache_reads_each_base_once,
          a_rack_cache_may_be_the_bottleneck, a_ramp_spreads_the_hosts, no_bytes_are_lost, the_same_again_is_the_same,
-         what_it_advises]
+         what_it_advises, the_document_shows_what_it_prints]
 
 
 def main():
