@@ -18,6 +18,7 @@ STEPS = {
     "abi": ("abi",),
     "sbom": ("sbom",),
     "test": ("test",),
+    "without-uring": ("without-uring",),
     "sanitize": ("sanitize",),
     "sanitize-thread": ("sanitize", "thread"),
     "coverage": ("coverage",),

@@ -29,16 +29,25 @@ def filter_program(error):
     return b''.join(struct.pack('=HBBI', *line) for line in lines), len(lines)
 
 
-def denying(error):
+def deny(error, no_new_privileges=True):
+    """In this process, and all that it starts."""
     code, length = filter_program(error)
     program = Program(length, code)
     libc = ctypes.CDLL(None, use_errno=True)
+    if (no_new_privileges and libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+            or libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0)):
+        os._exit(99)
 
-    def install():
-        if (libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-                or libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0)):
-            os._exit(99)
-    return {'preexec_fn': install}
+
+def denying(error):
+    return {'preexec_fn': lambda: deny(error)}
+
+
+def setup_says():
+    """The errno of an io_uring_setup() that is wrong where it is allowed."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall(IO_URING[0], 0, None)
+    return ctypes.get_errno()
 
 
 def need_filter(error):

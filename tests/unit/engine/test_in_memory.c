@@ -45,7 +45,9 @@ static void open_disk(enum bpull_io io)
 	struct bpull_disk_options o = { .size = sizeof(o), .flags = BPULL_DISK_GUEST_IO };
 	struct bpull_error error = { 0 };
 
-	cr_assert_eq(bpull_engine_open(&eo, &engine, &error), 0, "%s", error.message);
+	if (bpull_engine_open(&eo, &engine, &error) != 0 && io == BPULL_IO_URING)
+		scratch_skip("%s", error.message);
+	cr_assert_not_null(engine, "%s", error.message);
 	cr_assert_eq(bpull_disk_open(engine, scratch("top.qcow2"), &o, &disk, &error), 0, "%s",
 		     error.message);
 }
