@@ -129,6 +129,30 @@ def pull_ends(d, fmt):
     images.compare_flat(top, fmt, flat, 'at the end')
 
 
+@case('a commit ends in order by a signal, and goes on', 'commit')
+@case('so does a compaction', 'compact', '--keep=2')
+def chain_ends(d, *words):
+    mid = pair(d)
+    overlay(f'{d}/over.img', mid, 'qcow2', base_fmt='qcow2')
+    for at, path in enumerate((mid, f'{d}/over.img')):
+        run('qemu-io', '-f', 'qcow2', '-c', f'write -P {at + 1} {4 * at}M 4M', path)
+    top = f'{d}/over.img'
+    flat = images.flatten(top, 'qcow2', f'{d}/flat')
+    for name in ENDING[1:5]:
+        process = harness.start(harness.blockpull, *words, '--bandwidth=1M', '--json', '--progress=json', top)
+        check(harness.lines_of(process, lambda e: e['event'] == 'progress'), f'no progress before {name}')
+        process.send_signal(number('SIGUSR1'))
+        process.send_signal(number(name))
+        result = harness.finish(process, 30)
+        same(result.rc, 128 + number(name), f'exit code after {name}: {result}')
+        check('image is valid' in result.err, f'{name}: {result}')
+        same(images.image_check(top, 'qcow2'), 0, f'qemu-img check after {name}')
+        images.compare_flat(top, 'qcow2', flat, f'after {name}')
+    bp(*words, top)
+    same(images.image_info(top)['backing-filename'], f'{d}/base.img' if words[0] == 'compact' else mid, 'the link')
+    images.compare_flat(top, 'qcow2', flat, 'at the end')
+
+
 @case('signals that say nothing do nothing')
 def harmless(d):
     top = pair(d, 4 * MIB)
