@@ -5,7 +5,7 @@
  * the engine's own loop was rejected: it would see the bytes only when the engine
  * has time, which is what is to be judged.
  */
-#include "bench/limit.h"
+#include "bench/limit/limit.h"
 
 #include <pthread.h>
 #include <stdio.h>

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "bench/commands.h"
-#include "bench/limit.h"
+#include "bench/limit/limit.h"
 #include "bench/rig/complain.h"
 #include "bench/rig/machine.h"
 #include "bench/rig/place.h"

@@ -4,7 +4,7 @@
  * --host-budget. Each leaves its samples in shared memory, with the times of the one clock that all
  * have; they are added up afterwards. So a killed one leaves what it had done.
  */
-#include "bench/limit.h"
+#include "bench/limit/limit.h"
 
 #include <errno.h>
 #include <signal.h>
