@@ -1132,8 +1132,8 @@ struct bpull_create_options {
 			* another size -EINVAL */
 	/* Called with user_data once the backing file was looked at, just before the new file is
 	 * made: from here to its return the call waits for no file but the new one, and what ends
-	 * the process would leave a half-made file. Must not call us. bpull_flatten_open():
-	 * NULL. */
+	 * the process may leave a file under a temporary name. Must not call us.
+	 * bpull_flatten_open(): NULL. */
 	void (*creating)(void *user_data);
 	void *user_data;
 	/* As in bpull_disk_options: a backing_name for which it answers is recorded as it stands.
@@ -1143,7 +1143,7 @@ struct bpull_create_options {
 	void *find_opaque; /* -EINVAL without find_base */
 };
 
-/* Makes a new image (-EEXIST: never over an existing file) and makes it durable. Blocking. */
+/* Makes a new image (-EEXIST: never over an existing file), named when it is durable. Blocking. */
 BPULL_API int bpull_create(const char *path, const struct bpull_create_options *options,
 			   struct bpull_error *error);
 

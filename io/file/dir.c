@@ -6,6 +6,7 @@
 #include "io/file/dir.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 
 #include "io/blocking.h"
@@ -36,6 +37,14 @@ int dir_create(struct dir *dir, const char *name, const struct file *like, struc
 	return WAITING(dir->ops->create(dir, name, like, out, err));
 }
 
+int dir_create_unnamed(struct dir *dir, const char *path, const struct file *like,
+		       struct file **out, struct err *err)
+{
+	if (!dir->ops->create_unnamed)
+		return -EOPNOTSUPP;
+	return WAITING(dir->ops->create_unnamed(dir, path, like, out, err));
+}
+
 void dir_give_mode(struct dir *dir, const struct file *file)
 {
 	blocking_begin();
@@ -52,6 +61,12 @@ int dir_rename(struct dir *dir, const struct file *file, const char *from, const
 {
 	assert(is_last_part(from) && is_last_part(to));
 	return WAITING(dir->ops->rename(dir, file, from, to));
+}
+
+int dir_link(struct dir *dir, const struct file *file, const char *name)
+{
+	assert(is_last_part(name));
+	return WAITING(dir->ops->link(dir, file, name));
 }
 
 int dir_remove(struct dir *dir, const char *name)

@@ -16,10 +16,14 @@ struct file_opener;
 
 struct dir_ops {
 	/* An empty file of this name, open for writing, its owner's alone. `like`: the file whose
-	 * mode it gets from give_mode(). -EEXIST, -ENAMETOOLONG or another -errno with a
-	 * sentence. */
+	 * mode it gets from give_mode(); NULL: what the umask leaves. -EEXIST, -ENAMETOOLONG or
+	 * another -errno with a sentence. */
 	int (*create)(struct dir *dir, const char *name, const struct file *like, struct file **out,
 		      struct err *err);
+	/* The same without a name, which link() gives it: it goes with its last descriptor.
+	 * -EOPNOTSUPP, without a sentence: there are no such files here. NULL: never. */
+	int (*create_unnamed)(struct dir *dir, const char *path, const struct file *like,
+			      struct file **out, struct err *err);
 	/* File systems without modes refuse it, and nothing is lost by that. */
 	void (*give_mode)(struct dir *dir, const struct file *file);
 	/* Is there a file of this name? False where it can't be told. */
@@ -27,6 +31,9 @@ struct dir_ops {
 	/* The open file `file`, called `from`, is called `to` instead; a file of that name is left
 	 * alone (-EEXIST). Opens nothing. 0 or -errno. */
 	int (*rename)(struct dir *dir, const struct file *file, const char *from, const char *to);
+	/* The file without a name is called so; one of that name is left alone (-EEXIST). 0 or
+	 * -errno; -EOPNOTSUPP: it can't be done here. */
+	int (*link)(struct dir *dir, const struct file *file, const char *name);
 	int (*remove)(struct dir *dir, const char *name);
 	/* What was renamed stays renamed after a power cut, as far as the file system can say that;
 	 * `file` is one in it. 0 or -errno. */
@@ -43,9 +50,13 @@ struct dir {
 int dir_open(struct file_opener *opener, const char *path, struct dir **out, struct err *err);
 int dir_create(struct dir *dir, const char *name, const struct file *like, struct file **out,
 	       struct err *err);
+/* `path`: what messages call it. */
+int dir_create_unnamed(struct dir *dir, const char *path, const struct file *like,
+		       struct file **out, struct err *err);
 void dir_give_mode(struct dir *dir, const struct file *file);
 bool dir_has(const struct dir *dir, const char *name);
 int dir_rename(struct dir *dir, const struct file *file, const char *from, const char *to);
+int dir_link(struct dir *dir, const struct file *file, const char *name);
 int dir_remove(struct dir *dir, const char *name);
 int dir_sync(const struct dir *dir, const struct file *file);
 /* NULL is allowed. */

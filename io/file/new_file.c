@@ -3,7 +3,9 @@
  * The file has a name of its own beside the wanted one until all is durable;
  * then it is renamed, and the directory synced. A name that exists is never
  * replaced, even one that appeared meanwhile. Writing to the wanted name at once
- * was rejected: a crash would leave what looks done. That the directory lets a
+ * was rejected: a crash would leave what looks done. A file that is written in a moment has no
+ * name at all until then, where the file system has such files (O_TMPFILE). One that takes hours
+ * has one, by which its user sees it grow. That the directory lets a
  * file be renamed is tried before anything is written.
  *
  * The file is its owner's alone until it is done: then it gets the mode of the
@@ -28,7 +30,8 @@
 struct new_file {
 	struct dir *dir; /* held to the end, where nothing may be opened */
 	char *path, *temp_path;
-	size_t kept; /* bytes of the wanted name that the temporary one may hold */
+	bool is_unnamed; /* until it is published */
+	size_t kept;     /* bytes of the wanted name that the temporary one may hold */
 };
 
 const char *new_file_show(const struct new_file *nf, struct shown *shown)
@@ -111,8 +114,8 @@ static int try_rename(struct new_file *nf, const struct file *file, struct err *
 			 new_file_show(nf, &shown));
 }
 
-int new_file_create(struct file_opener *opener, const char *path, const struct file *like,
-		    struct new_file **out, struct file **file, struct err *err)
+static int open_new(struct file_opener *opener, const char *path, struct new_file **out,
+		    struct err *err)
 {
 	struct new_file *nf = calloc(1, sizeof(*nf));
 	int rc;
@@ -122,8 +125,22 @@ int new_file_create(struct file_opener *opener, const char *path, const struct f
 		return err_set(err, -ENOMEM, "out of memory");
 	}
 	rc = dir_open(opener, path, &nf->dir, err);
-	if (!rc)
-		rc = create_empty(nf, like, file, err);
+	if (rc)
+		new_file_free(nf);
+	else
+		*out = nf;
+	return rc;
+}
+
+int new_file_create(struct file_opener *opener, const char *path, const struct file *like,
+		    struct new_file **out, struct file **file, struct err *err)
+{
+	struct new_file *nf;
+	int rc = open_new(opener, path, &nf, err);
+
+	if (rc)
+		return rc;
+	rc = create_empty(nf, like, file, err);
 	if (!rc) {
 		rc = try_rename(nf, *file, err);
 		if (rc)
@@ -136,6 +153,24 @@ int new_file_create(struct file_opener *opener, const char *path, const struct f
 	return rc;
 }
 
+int new_file_create_unnamed(struct file_opener *opener, const char *path, const struct file *like,
+			    struct new_file **out, struct file **file, struct err *err)
+{
+	struct new_file *nf;
+	int rc = open_new(opener, path, &nf, err);
+
+	if (rc)
+		return rc;
+	rc = dir_create_unnamed(nf->dir, path, like, file, err);
+	if (rc) {
+		new_file_free(nf);
+		return rc;
+	}
+	nf->is_unnamed = true;
+	*out = nf;
+	return 0;
+}
+
 const char *new_file_temp_path(const struct new_file *nf)
 {
 	return nf->temp_path;
@@ -145,8 +180,11 @@ static int give_name(struct new_file *nf, const struct file *file, struct err *e
 {
 	const char *last = dir_last_part(nf->path);
 	struct shown shown;
-	int rc = dir_rename(nf->dir, file, dir_last_part(nf->temp_path), last);
+	int rc = nf->is_unnamed ? dir_link(nf->dir, file, last)
+				: dir_rename(nf->dir, file, dir_last_part(nf->temp_path), last);
 
+	if (rc == -EOPNOTSUPP && nf->is_unnamed)
+		return rc;
 	if (rc == -EEXIST)
 		return err_set(err, rc,
 			       "'%s' exists by now and is left alone: remove it, or choose another "

@@ -10,13 +10,18 @@ struct new_file;
 struct shown;
 
 /* An empty file under a temporary name beside `path`, which must be free, open for writing and its
- * owner's alone. `like`: the file whose mode it gets when it is finished. *file is the caller's to
- * close. 0 or -errno with a sentence. Blocking, as all below. */
+ * owner's alone. `like`: the file whose mode it gets when it is finished; NULL: what the umask
+ * leaves. *file is the caller's to close. 0 or -errno with a sentence. Blocking, as all below. */
 int new_file_create(struct file_opener *opener, const char *path, const struct file *like,
 		    struct new_file **out, struct file **file, struct err *err);
+/* The same without a name until it is published: nothing is left when the process is killed.
+ * -EOPNOTSUPP, from new_file_publish() too: this directory has no such files, or they can't be
+ * named. */
+int new_file_create_unnamed(struct file_opener *opener, const char *path, const struct file *like,
+			    struct new_file **out, struct file **file, struct err *err);
 /* The path that it is to have, as text for a sentence. */
 const char *new_file_show(const struct new_file *nf, struct shown *shown);
-/* The path that it has; NULL: published or removed. */
+/* The path that it has; NULL: none, published or removed. */
 const char *new_file_temp_path(const struct new_file *nf);
 
 /* Makes the file, of which all is written, durable under its path. 0 or -errno with a sentence:

@@ -59,38 +59,39 @@ static int open_fd(struct posix_dir *pd, const char *dir_name, const char *shown
 		pd->fd = open_dir_fd(dir_name, O_PATH);
 	if (pd->fd < 0)
 		return err_errno(err, pd->fd, "cannot open the directory of '%s'", shown);
-	if (is_append_only(pd->fd))
-		return err_set(err, -EACCES,
-			       "cannot create '%s': its directory is append-only (see lsattr), so "
-			       "a finished file can't get its name there: choose another one",
-			       shown);
 	return 0;
 }
 
 /* ---- a new file in it ---- */
 
-/* A source has no mode, and that of a device is a rule of the machine: the umask says what a new
- * file may have of it. */
+/* A source has no mode, nor has what is like no file, and that of a device is a rule of the
+ * machine: the umask says what a new file may have of it. */
 static bool is_masked(const struct file *like)
 {
-	return like->is_block || like->fd < 0;
+	return !like || like->is_block || like->fd < 0;
 }
 
-/* The mode that `like` has, or what the umask leaves. */
-static int make_file(struct posix_dir *pd, const char *path, const struct file *like,
-		     struct file **out, struct err *err)
+/* The mode that `like` has, or 0666. */
+static int find_mode(struct posix_dir *pd, const struct file *like)
 {
-	int rc = posix_create(path, is_masked(like) ? pd->mode & 0666 : PRIVATE_MODE, out, err);
+	pd->mode = 0666;
+	return !like || like->fd < 0 ? 0 : posix_mode(like->fd, &pd->mode);
+}
+
+static mode_t mode_at_first(const struct posix_dir *pd, const struct file *like)
+{
+	return is_masked(like) ? pd->mode & 0666 : PRIVATE_MODE;
+}
+
+static void make_private(struct posix_dir *pd, const struct file *like, const struct file *file)
+{
 	struct stat st;
 
-	if (rc)
-		return rc;
-	if (is_masked(like) && !fstat((*out)->fd, &st))
+	if (is_masked(like) && !fstat(file->fd, &st))
 		pd->mode = st.st_mode & 0777;
 	/* File systems without modes refuse it, and nothing is lost by that. */
-	if (fchmod((*out)->fd, PRIVATE_MODE))
+	if (fchmod(file->fd, PRIVATE_MODE))
 		errno = 0;
-	return 0;
 }
 
 static int create_private(struct dir *dir, const char *name, const struct file *like,
@@ -99,17 +100,42 @@ static int create_private(struct dir *dir, const char *name, const struct file *
 	struct posix_dir *pd = (struct posix_dir *)dir;
 	autofree char *path = NULL;
 	struct shown shown;
-	int rc = like->fd < 0 ? 0 : posix_mode(like->fd, &pd->mode);
+	int rc = find_mode(pd, like);
 
-	if (like->fd < 0)
-		pd->mode = 0666;
+	if (!rc && is_append_only(pd->fd))
+		return err_set(err, -EACCES,
+			       "cannot create '%s%s': its directory is append-only (see lsattr), "
+			       "so a finished file can't get its name there: choose another one",
+			       pd->prefix, name);
 	if (rc)
 		return err_errno(err, rc, "%s: cannot find its mode", file_show(like, &shown));
 	if (asprintf(&path, "%s%s", pd->prefix, name) < 0) {
 		path = NULL;
 		return err_errno(err, -ENOMEM, "cannot make a temporary name");
 	}
-	return make_file(pd, path, like, out, err);
+	rc = posix_create(path, mode_at_first(pd, like), out, err);
+	if (!rc)
+		make_private(pd, like, *out);
+	return rc;
+}
+
+/* Its name comes by way of /proc: without that, and without leave to read all files, there is no
+ * other. */
+static int create_unnamed(struct dir *dir, const char *path, const struct file *like,
+			  struct file **out, struct err *err)
+{
+	struct posix_dir *pd = (struct posix_dir *)dir;
+	struct shown shown;
+	int rc = find_mode(pd, like);
+
+	if (rc)
+		return err_errno(err, rc, "%s: cannot find its mode", file_show(like, &shown));
+	if (access("/proc/self/fd", X_OK))
+		return -EOPNOTSUPP;
+	rc = posix_create_unnamed(pd->fd, path, mode_at_first(pd, like), out, err);
+	if (!rc)
+		make_private(pd, like, *out);
+	return rc;
 }
 
 static void give_mode(struct dir *dir, const struct file *file)
@@ -130,6 +156,16 @@ static bool has_name(const struct dir *dir, const char *name)
 static int rename_in(struct dir *dir, const struct file *file, const char *from, const char *to)
 {
 	return posix_rename((struct posix_dir *)dir, file->fd, from, to);
+}
+
+static int link_unnamed(struct dir *dir, const struct file *file, const char *name)
+{
+	char link[64];
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", file->fd);
+	if (!linkat(AT_FDCWD, link, ((struct posix_dir *)dir)->fd, name, AT_SYMLINK_FOLLOW))
+		return 0;
+	return posix_is_refused(-errno) ? -EOPNOTSUPP : -errno;
 }
 
 static int remove_name(struct dir *dir, const char *name)
@@ -178,9 +214,11 @@ static void close_dir(struct dir *dir)
 
 static const struct dir_ops posix_dir_ops = {
 	.create = create_private,
+	.create_unnamed = create_unnamed,
 	.give_mode = give_mode,
 	.has = has_name,
 	.rename = rename_in,
+	.link = link_unnamed,
 	.remove = remove_name,
 	.sync = sync_names,
 	.close = close_dir,

@@ -41,6 +41,11 @@ bool posix_lookup_is_same(const struct posix_lookup *lookup, const struct stat *
 /* Closes and frees what the caller has not taken out. */
 void posix_lookup_drop(struct posix_lookup *lookup);
 
+/* posix/open.c: an empty file without a name, in this directory; messages call it `name`.
+ * -EOPNOTSUPP, without a sentence: there are no such files here. */
+int posix_create_unnamed(int dir_fd, const char *name, mode_t mode, struct file **out,
+			 struct err *err);
+
 /* open(), again where a signal ended it: over FUSE or a network one may. -1 and errno. */
 int posix_open_fd(const char *name, int flags, mode_t mode);
 

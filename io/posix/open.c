@@ -170,3 +170,32 @@ int posix_create(const char *name, mode_t mode, struct file **out, struct err *e
 	posix_lookup_drop(&lk);
 	return rc;
 }
+
+/* File systems differ in how they refuse, and old kernels take it for the directory's opening. */
+static bool has_no_unnamed(int code)
+{
+	return code == EISDIR || code == ENOENT || posix_is_refused(-code);
+}
+
+int posix_create_unnamed(int dir_fd, const char *name, mode_t mode, struct file **out,
+			 struct err *err)
+{
+	struct file_open how = { .name = name, .write = true };
+	struct posix_lookup lk;
+	unsigned n_tries = 0;
+	int rc = 0;
+
+	posix_lookup_begin(&lk, &how);
+	do
+		lk.fd = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+	while (lk.fd < 0 && posix_again(&n_tries));
+	if (lk.fd < 0)
+		return has_no_unnamed(errno) ? -EOPNOTSUPP
+					     : posix_say_not_created(lk.shown, -errno, err);
+	if (fstat(lk.fd, &lk.st) || !(lk.real_name = strdup(name)))
+		rc = err_errno(err, -errno, "cannot create '%s'", lk.shown);
+	if (!rc)
+		rc = finish_file(&lk, out, err);
+	posix_lookup_drop(&lk);
+	return rc;
+}

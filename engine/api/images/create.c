@@ -2,8 +2,9 @@
 /*
  * New images. The backing file is opened once: it must exist and have the format
  * that the caller says, and its size is the image's if none is given. Its name is
- * recorded as given. The new file and then its name are made durable. If that or
- * creating fails, the file is removed.
+ * recorded as given. The new file is made durable, and then gets its name, which is
+ * made durable, too. Until then it has none, or where the directory has no such
+ * files a temporary one.
  */
 #include "engine/api/images/create.h"
 
@@ -23,7 +24,7 @@
 #include "io/base.h"
 #include "io/err.h"
 #include "io/file.h"
-#include "io/file/dir.h"
+#include "io/file/new_file.h"
 #include "io/file/opener.h"
 
 #define CREATE_CACHE_LEN (1 * MiB)
@@ -113,40 +114,32 @@ int create_image_in(struct file *file, const struct bpull_create_options *o, uin
 					     : qcow2_create(file, &how, err);
 }
 
-/* The new file's directory, or NULL: what is wrong with the name is for the file's creation to say,
- * so that is tried in any case. *err is what remains to be said. */
-static struct dir *open_new_dir(const char *path, struct err *err)
+/* The file gets its name when it is durable. */
+static int make_file(int (*begin)(struct file_opener *opener, const char *path,
+				  const struct file *like, struct new_file **out,
+				  struct file **file, struct err *err),
+		     const char *path, const struct bpull_create_options *o, uint64_t guest_len,
+		     struct err *err)
 {
-	struct dir *dir = NULL;
-	int rc = dir_open(file_opener_posix(), path, &dir, err);
-
-	if (rc == -EACCES) /* names can be made there, but not changed: a file's sync has to do */
-		*err = (struct err){ 0 };
-	return rc ? NULL : dir;
-}
-
-static int fill_and_sync(const char *path, struct file *file, const struct dir *dir,
-			 const struct bpull_create_options *o, uint64_t guest_len, struct err *err)
-{
-	struct shown shown;
-	int rc = create_image_in(file, o, guest_len, err);
+	struct new_file *new_file;
+	struct file *file;
+	int rc = begin(file_opener_posix(), path, NULL, &new_file, &file, err);
 
 	if (rc)
 		return rc;
-	rc = dir ? dir_sync(dir, file) : file_sync(file);
-	return rc ? err_errno(err, rc, "cannot make the name of '%s' durable",
-			      err_escape(path, strlen(path), shown.name, sizeof(shown.name)))
-		  : 0;
+	rc = create_image_in(file, o, guest_len, err);
+	if (!rc)
+		rc = new_file_publish(new_file, file, err);
+	file_close(file);
+	new_file_free(new_file);
+	return rc;
 }
 
 int bpull_create(const char *path, const struct bpull_create_options *options,
 		 struct bpull_error *error)
 {
-	struct file_opener *opener = file_opener_posix();
 	struct bpull_create_options o;
-	struct err err = { 0 }, dir_err = { 0 };
-	struct file *file;
-	struct dir *dir;
+	struct err err = { 0 };
 	uint64_t guest_len = 0;
 	int rc;
 
@@ -161,19 +154,10 @@ int bpull_create(const char *path, const struct bpull_create_options *options,
 	rc = size_of(path, &o, &guest_len, &err);
 	if (rc)
 		return error_export(&err, error);
-	dir = open_new_dir(path, &dir_err);
 	if (o.creating)
 		o.creating(o.user_data);
-	rc = opener->create(opener, path, &file, &err);
-	if (rc) {
-		dir_close(dir);
-		return error_export(&err, error);
-	}
-	err = dir_err;
-	rc = err.code ? err.code : fill_and_sync(path, file, dir, &o, guest_len, &err);
-	file_close(file);
-	if (rc)
-		opener->remove(opener, path);
-	dir_close(dir);
+	rc = make_file(new_file_create_unnamed, path, &o, guest_len, &err);
+	if (rc == -EOPNOTSUPP)
+		rc = make_file(new_file_create, path, &o, guest_len, &err);
 	return rc ? error_export(&err, error) : 0;
 }

@@ -151,10 +151,46 @@ def durable(d):
         same(result.rc, DONE, str(result))
         calls = [match.groups()[:3] for match in map(strace.FILE_CALL.search, strace.whole_calls(lines)) if match]
         calls = [(call, os.path.realpath(name)) for call, _, name in calls if os.path.realpath(name).startswith(os.path.realpath(d))]
-        new = os.path.realpath(f'{d}/new-{fmt}')
-        check(len(calls) > 2 and calls[-2][0] in ('fdatasync', 'fsync') and calls[-2][1] == new, f'before the last: {calls}')
+        new = f'{os.path.realpath(d)}/'  # it has no name yet, or one for the time being
+        check(len(calls) > 2 and calls[-2][0] in ('fdatasync', 'fsync') and calls[-2][1].startswith((f'{new}#', f'{new}.new-')),
+              f'before the last: {calls}')
         same(calls[-1], ('fsync', os.path.realpath(d)), 'the last call')
         same([c for c in calls if c[1] == os.path.realpath(path)], [], 'writes to the image below')
+
+
+@case('killed at each call, it leaves the new image, whole and durable, or none: snapshot', 'snapshot')
+@case('the same where a file must have a name', 'snapshot', 'openat:error=EOPNOTSUPP:when=', 'left')
+@case('the same of create', 'create')
+def killed(d, verb, refused='', left=None):
+    path, _ = old(d, 'qcow2')
+    args = [path, f'{d}/new.img'] if verb == 'snapshot' else ['-b', path, '-F', 'qcow2', f'{d}/new.img']
+    line = [harness.blockpull, verb, '-f', 'qcow2', *args]
+    _, lines = strace.run(*line, trace='openat')
+    files = set(os.listdir(d)) - {'new.img'}
+    opens = [n for n, text in enumerate((text for text in lines if 'openat(' in text), 1) if 'O_TMPFILE' in text]
+    try:
+        os.close(os.open(d, os.O_TMPFILE | os.O_RDWR))
+    except OSError as error:
+        raise harness.Skip('no O_TMPFILE on this file system') from error
+    os.unlink(f'{d}/new.img')
+    refuses = [f'{refused}{n}' for n in opens if refused]
+    seen = set()
+    for call in 'pwrite64', 'fdatasync', 'fchmod', 'linkat', 'renameat2', 'fsync':
+        for nth in range(1, 99):
+            result, _ = strace.run(*line, inject=[*refuses, f'{call}:signal=KILL:when={nth}'])
+            names = set(os.listdir(d)) - files
+            if 'new.img' in names:
+                same(images.image_check(f'{d}/new.img', 'qcow2'), 0, 'check')
+                images.qemu_io(f'{d}/new.img', 'qcow2', 'read 0 64k')
+            rest = names - {'new.img'}
+            seen |= {'left'} if rest else set()
+            check(all(name.startswith('.new.img.blockpull-') for name in rest), str(rest))
+            for name in names:
+                os.unlink(f'{d}/{name}')
+            if not result.rc:
+                break
+            seen.add(call)
+    same(seen, {'pwrite64', 'fdatasync', 'fchmod', 'fsync', 'renameat2' if left else 'linkat', *([left] if left else [])}, 'what was met')
 
 
 @case('JSON: of a snapshot, of a dry run, of a failure')
