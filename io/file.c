@@ -15,6 +15,11 @@
 #include "io/blocking.h"
 #include "io/file.h"
 
+/* Space that a file system gives back at once. One that tells its device does so in the same call,
+ * and what others read and write waits in the device's queue behind it: at 1 GiB for 24 ms, at this
+ * for 5 ms. */
+#define GIVE_BACK_LEN (16 * MiB)
+
 /* Offsets are off_t below this line. */
 static bool is_off_t_range(uint64_t off, uint64_t len)
 {
@@ -105,6 +110,15 @@ int file_truncate(struct file *file, uint64_t len)
 	return rc;
 }
 
+int file_cut(struct file *file, uint64_t len)
+{
+	int rc = 0;
+
+	while (!rc && file->len > len)
+		rc = file_truncate(file, file->len - MIN(file->len - len, GIVE_BACK_LEN));
+	return rc;
+}
+
 int file_lengthen(struct file *file, uint64_t len)
 {
 	int rc;
@@ -146,7 +160,10 @@ void file_discard(struct file *file, uint64_t off, uint64_t len)
 	if (!file->writable || !file->ops->discard)
 		return;
 	blocking_begin();
-	file->ops->discard(file, off, len);
+	for (uint64_t n; len; off += n, len -= n) {
+		n = MIN(len, GIVE_BACK_LEN);
+		file->ops->discard(file, off, n);
+	}
 	blocking_end();
 }
 

@@ -164,8 +164,12 @@ int file_overwrite(struct file *file, const void *buf, size_t len, uint64_t off)
 int file_clone(struct file *to, struct file *from, uint64_t from_off, uint64_t off, uint64_t len);
 int file_sync(struct file *file);
 int file_truncate(struct file *file, uint64_t len);
+/* Cuts off what lies behind len, in steps: where space is much, its file system is busy with one of
+ * them at a time, and others get in between. After an error the file may be shorter, too. */
+int file_cut(struct file *file, uint64_t len);
 /* Makes it longer, durably, but not in file->len, which others may look at meanwhile. */
 int file_lengthen(struct file *file, uint64_t len);
+/* A hint; in such steps, too. */
 void file_discard(struct file *file, uint64_t off, uint64_t len);
 /* Scattered reads: the kernel reads nothing ahead. A hint. */
 void file_expect(struct file *file, bool scattered);

@@ -162,7 +162,7 @@ static int cut_tail(struct compact *c)
 
 	if (c->file->is_block)
 		return 0;
-	rc = file_truncate(c->file, end_off);
+	rc = file_cut(c->file, end_off);
 	return rc ? rc : file_sync(c->file);
 }
 

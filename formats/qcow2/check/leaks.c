@@ -105,7 +105,7 @@ static int give_back(struct qcow2_check *c, const struct lowering *l)
 				     freed->n << cluster_bits);
 	}
 	if (cut && c->file->len > c->refs_end << cluster_bits) {
-		rc = file_truncate(c->file, c->refs_end << cluster_bits);
+		rc = file_cut(c->file, c->refs_end << cluster_bits);
 		if (!rc)
 			rc = file_sync(c->file);
 	}

@@ -247,6 +247,56 @@ Test(qcow2_repair, freed_space_is_given_back)
 	build_image_free(&s.image);
 }
 
+static const struct file_ops *own_ops;
+static uint64_t longest_step;
+
+static int note_cut(struct file *file, uint64_t len)
+{
+	if (len < file->len)
+		longest_step = MAX(longest_step, file->len - len);
+	return own_ops->truncate(file, len);
+}
+
+static void note_discard(struct file *file, uint64_t off, uint64_t len)
+{
+	longest_step = MAX(longest_step, len);
+	memset(mem_file_inode(file)->bytes + off, 0, len);
+}
+
+/* What others do on the same device waits for each step. */
+Test(qcow2_repair, much_space_is_given_back_in_steps)
+{
+	struct repair repair = { 0 };
+	struct file_ops ops;
+	struct open_image open;
+	struct file *file;
+	struct scene s;
+
+	scene_make(&s, 16, 16);
+	scene_leak_inside(&s);
+	file = file_of(&s);
+	cr_assert_eq(file_truncate(file, 40 * MiB), 0);
+	own_ops = file->ops;
+	ops = *own_ops;
+	ops.truncate = note_cut;
+	ops.discard = note_discard;
+	file->ops = &ops;
+	cr_assert(open_image(&open, file));
+	cr_assert_eq(qcow2_repair(open.layer, &repair, NULL), 0);
+	cr_assert_eq(file->len, s.image.len - 3 * 65536);
+	cr_assert(longest_step > 0 && longest_step <= 16 * MiB, "%ju", (uintmax_t)longest_step);
+	cr_assert_eq(file_truncate(file, 40 * MiB), 0);
+	memset(mem_file_inode(file)->bytes + MiB, 7, 39 * MiB);
+	file_discard(file, MiB, 39 * MiB);
+	cr_assert(longest_step <= 16 * MiB, "%ju", (uintmax_t)longest_step);
+	for (size_t i = MiB; i < 40 * MiB; i += 65536)
+		cr_assert_eq(mem_file_inode(file)->bytes[i], 0);
+	file->ops = own_ops;
+	close_image(&open);
+	file_close(file);
+	build_image_free(&s.image);
+}
+
 /* A barrier that fails is told, and the image reads as before. */
 Test(qcow2_repair, a_failed_barrier_is_told)
 {
