@@ -28,8 +28,6 @@
 #define MERGE_MAX_ROUNDS 1000
 
 #define MERGE_HELP                                                                              \
-	"\n"                                                                                    \
-	"Options:\n"                                                                            \
 	"  --pattern WORD     the data: dense (default), or scattered: 64 KiB here and there\n" \
 	"  --data SIZE        what is moved (default: 1G)\n"                                    \
 	"  --cluster-size N   of the images (default: 64K)\n"                                   \
@@ -44,7 +42,9 @@ const char compact_help[] =
 	"Makes one file of the two upper files of a chain of three, upwards, until that is\n"
 	"durable; qemu-storage-daemon's block-stream does the same, where it is installed, and\n"
 	"the same bytes are copied plainly, in turn. The first results are compared byte by\n"
-	"byte.\n" MERGE_HELP;
+	"byte.\n"
+	"\n"
+	"Options:\n" MERGE_HELP;
 
 const char commit_help[] =
 	"Usage: blockpull-bench commit [OPTION...]\n"
@@ -52,7 +52,11 @@ const char commit_help[] =
 	"Writes what an image holds down into the empty raw file below it, until that is\n"
 	"durable; qemu-storage-daemon's block-commit does the same, where it is installed, and\n"
 	"the same bytes are copied plainly, in turn. The first results are compared byte by\n"
-	"byte.\n" MERGE_HELP;
+	"byte.\n"
+	"\n"
+	"Options:\n"
+	"  --keep             once more without emptying the image, as QEMU does not do that\n"
+	"                     either\n" MERGE_HELP;
 
 enum {
 	OPT_PATTERN = 256,
@@ -61,9 +65,11 @@ enum {
 	OPT_ROUNDS,
 	OPT_DIR,
 	OPT_JSON,
+	OPT_KEEP,
 };
 
 const struct option merge_options[] = {
+	{ "keep", no_argument, NULL, OPT_KEEP }, /* compact begins behind it */
 	{ "pattern", required_argument, NULL, OPT_PATTERN },
 	{ "data", required_argument, NULL, OPT_DATA },
 	{ "cluster-size", required_argument, NULL, OPT_CLUSTER },
@@ -75,7 +81,7 @@ const struct option merge_options[] = {
 
 static const char *const merge_patterns[] = { "dense", "scattered" };
 
-static const char *const merge_methods[] = { "blockpull", "ceiling", "qemu" };
+static const char *const merge_methods[] = { "blockpull", "ceiling", "qemu", "keep" };
 
 /* ---- what is printed ---- */
 
@@ -126,7 +132,8 @@ static int merge_print_json(const struct merge *m)
 	json_object_object_add(o, "rounds", json_object_new_uint64(m->rounds));
 	json_object_object_add(head, "options", o);
 	for (unsigned i = 0; i < m->n_methods; i++)
-		json_object_object_add(all, merge_methods[i], merge_json_method(m, i));
+		json_object_object_add(all, merge_methods[m->methods[i]],
+				       merge_json_method(m, m->methods[i]));
 	json_object_object_add(head, "methods", all);
 	return machine_print(head);
 }
@@ -141,15 +148,16 @@ static void merge_print_text(const struct merge *m)
 	       (unsigned long long)m->rounds);
 	printf("  %-10s %8s %8s %8s %9s\n", "", "min", "median", "max", "x ceiling");
 	for (unsigned i = 0; i < m->n_methods; i++) {
-		uint64_t median_ns = merge_median_ns(m, i), min_ns = UINT64_MAX, max_ns = 0;
+		enum merge_method method = m->methods[i];
+		uint64_t median_ns = merge_median_ns(m, method), min_ns = UINT64_MAX, max_ns = 0;
 
 		for (uint64_t k = 0; k < m->rounds; k++) {
-			uint64_t ns = m->costs[i][k].wall_ns;
+			uint64_t ns = m->costs[method][k].wall_ns;
 
 			min_ns = ns < min_ns ? ns : min_ns;
 			max_ns = ns > max_ns ? ns : max_ns;
 		}
-		printf("  %-10s %8.3f %8.3f %8.3f %9.2f\n", merge_methods[i], min_ns / 1e9,
+		printf("  %-10s %8.3f %8.3f %8.3f %9.2f\n", merge_methods[method], min_ns / 1e9,
 		       median_ns / 1e9, max_ns / 1e9, (double)median_ns / unit_ns);
 	}
 }
@@ -179,6 +187,7 @@ static int merge_take(void *opaque, int option)
 		return commands_count(m->verb, "--rounds", 1, MERGE_MAX_ROUNDS, &m->rounds);
 	case OPT_DIR: m->dir = optarg; return 0;
 	case OPT_JSON: m->json = true; return 0;
+	case OPT_KEEP: m->keeps = true; return 0;
 	default: return EXIT_CODE_USAGE;
 	}
 }
@@ -189,8 +198,13 @@ static void merge_settle(struct merge *m)
 	m->data_len = (m->data_len + MERGE_BUF_LEN - 1) / MERGE_BUF_LEN * MERGE_BUF_LEN;
 	m->data_len = m->data_len ? m->data_len : MERGE_BUF_LEN;
 	m->size = m->pattern ? m->data_len * MERGE_SCATTER : m->data_len;
-	m->n_methods = qsd_is_there() ? MERGE_N : MERGE_QEMU;
-	if (m->n_methods < MERGE_N)
+	m->methods[m->n_methods++] = MERGE_BLOCKPULL;
+	if (m->keeps)
+		m->methods[m->n_methods++] = MERGE_KEEP;
+	m->methods[m->n_methods++] = MERGE_CEILING;
+	if (qsd_is_there())
+		m->methods[m->n_methods++] = MERGE_QEMU;
+	else
 		fprintf(stderr, "blockpull-bench: qemu-storage-daemon is not installed\n");
 }
 
@@ -199,13 +213,15 @@ static int merge_run(struct merge *m)
 	int code = 0;
 
 	for (unsigned i = 0; i < m->n_methods && !code; i++) {
-		m->costs[i] = timed_shared(MERGE_MAX_ROUNDS * sizeof(struct timed_cost));
-		code = m->costs[i] ? 0 : complain_system("memory");
+		struct timed_cost **costs = &m->costs[m->methods[i]];
+
+		*costs = timed_shared(MERGE_MAX_ROUNDS * sizeof(**costs));
+		code = *costs ? 0 : complain_system("memory");
 	}
 	if (!code)
 		code = merge_make(m);
 	for (uint64_t i = 0; i < m->rounds * m->n_methods && !code; i++)
-		code = merge_one_run(m, (unsigned)(i + i / m->n_methods) % m->n_methods,
+		code = merge_one_run(m, m->methods[(i + i / m->n_methods) % m->n_methods],
 				     i / m->n_methods);
 	if (code)
 		return code;
@@ -222,7 +238,7 @@ static int merge_main(const char *verb, int argc, char **argv)
 			   .data_len = UINT64_C(1) << 30,
 			   .cluster_size = 65536,
 			   .rounds = 3 };
-	int code = commands_parse(argc, argv, merge_options, merge_take, &m);
+	int code = commands_parse(argc, argv, merge_options + !m.is_commit, merge_take, &m);
 
 	if (!code && m.data_len >> 46)
 		code = complain_usage(verb, "--data: at most 64 TiB");

@@ -16,6 +16,7 @@ enum merge_method {
 	MERGE_BLOCKPULL,
 	MERGE_CEILING,
 	MERGE_QEMU,
+	MERGE_KEEP, /* of a commit: as MERGE_BLOCKPULL, but it does not empty the image */
 	MERGE_N
 };
 
@@ -26,8 +27,9 @@ struct merge {
 	uint64_t data_len, size, rounds;
 	uint32_t cluster_size;
 	const char *dir;
-	bool json;
-	unsigned n_methods; /* without QEMU one less */
+	bool json, keeps;
+	enum merge_method methods[MERGE_N]; /* that are run, n_methods of them */
+	unsigned n_methods;
 	struct timed_cost *costs[MERGE_N];
 };
 

@@ -109,10 +109,9 @@ static int merge_refresh(const struct merge *m)
 
 /* ---- the methods ---- */
 
-static int merge_with_blockpull(void *opaque)
+static int merge_by_job(const struct merge *m, uint32_t flags)
 {
-	const struct merge *m = opaque;
-	struct bpull_job_options job = { .size = sizeof(job), .base = "low" };
+	struct bpull_job_options job = { .size = sizeof(job), .base = "low", .flags = flags };
 	struct bpull_event event = { 0 };
 	struct bpull_error error = { 0 };
 	struct bpull_engine *engine = NULL;
@@ -135,6 +134,16 @@ static int merge_with_blockpull(void *opaque)
 	bpull_disk_close(disk);
 	bpull_engine_close(engine);
 	return rc ? complain_library("blockpull", &error, rc) : 0;
+}
+
+static int merge_with_blockpull(void *opaque)
+{
+	return merge_by_job(opaque, 0);
+}
+
+static int merge_with_keep(void *opaque)
+{
+	return merge_by_job(opaque, BPULL_JOB_KEEP);
 }
 
 static int merge_with_qemu(void *opaque)
@@ -219,7 +228,7 @@ static int merge_judge(const struct merge *m)
 int merge_one_run(struct merge *m, unsigned method, uint64_t round)
 {
 	static int (*const works[])(void *opaque) = { merge_with_blockpull, merge_with_copy,
-						      merge_with_qemu };
+						      merge_with_qemu, merge_with_keep };
 	int code = merge_refresh(m);
 
 	sync();

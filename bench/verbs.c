@@ -18,7 +18,7 @@ const struct bench_verb bench_verbs[] = {
 	{ "fanout", fanout_main, "many overlays on one base: how often is it read", fanout_help,
 	  fanout_options, false },
 	{ "compact", compact_main, "two files of a chain made one, beside QEMU's job", compact_help,
-	  merge_options, false },
+	  merge_options + 1, false },
 	{ "commit", commit_main, "an image written into the file below, beside QEMU's job",
 	  commit_help, merge_options, false },
 	{ "report", report_main, "an HTML page from results", report_help, report_options, true },

@@ -255,6 +255,8 @@ def merges():
             assert len(method["runs"]) == 2 and all(run["seconds"] > 0 for run in method["runs"]), method
             assert method["ratio"] > 0, method
     assert "x ceiling" in ours("compact", "--data", "1M", "--rounds", "1")
+    kept = json.loads(ours("commit", "--keep", "--data", "3M", "--rounds", "2", "--json"))["methods"]
+    assert len(kept["keep"]["runs"]) == 2 and all(run["seconds"] > 0 for run in kept["keep"]["runs"]), kept
 
 
 def no_direct():
@@ -330,7 +332,7 @@ def told():
         assert done.returncode == 2 and "--no-such" in done.stderr and not done.stdout, done
     for words in (("pull", "--rounds", "0"), ("pull", "--data", "1Mb"), ("pull", "name"), ("guest", "--depth", "257"),
                   ("guest", "--rw", "erase"), ("limit", "--rate", "0"), ("limit", "--jobs", "17"), ("limit", "--kill"), ("limit", "--jobs", "2", "--processes", "2"),
-                  ("limit", "--processes", "2", "--rate", "17G"), ("fanout", "--images", "257"), ("fanout", "--data", "0"), ("compact", "--rounds", "0"), ("cold", "--base", "qed"), ("cold", "--rounds", "0"), ("compact", "--pattern", "half"), ("pull", "--cluster-size", "5000"),
+                  ("limit", "--processes", "2", "--rate", "17G"), ("fanout", "--images", "257"), ("fanout", "--data", "0"), ("compact", "--rounds", "0"), ("compact", "--keep"), ("cold", "--base", "qed"), ("cold", "--rounds", "0"), ("compact", "--pattern", "half"), ("pull", "--cluster-size", "5000"),
                   ("erase",), (), ("report",)):
         assert subprocess.run([bench_exe, *words], capture_output=True).returncode == 2, words
     assert "free" in ours("pull", "--data", "1000T", code=7)

@@ -94,8 +94,10 @@ int main(int argc, char **argv)
 					  .help = verb->help,
 					  .letters = "h",
 					  .options = rows[i],
-					  .offers = verb->options == merge_options ? merge_offers
-										   : offers,
+					  .offers = verb->help == compact_help ||
+								    verb->help == commit_help
+							    ? merge_offers
+							    : offers,
 					  .word_offers = verb->takes_files ? NULL : no_words };
 		commands[i] = &described[i];
 	}
