@@ -261,7 +261,7 @@ static void close_posix(struct file *file)
 		/* The ring, or a child, may hold on to the description; the locks must not. */
 		if (file->is_locked)
 			file_lock_drop(file);
-		posix_given_end(pf->use);
+		posix_use_end(pf->use);
 	}
 	close_fds(file);
 	free(file->past_cache.seen);

@@ -39,7 +39,7 @@ void posix_lookup_drop(struct posix_lookup *lk)
 		close(lk->path_fd);
 	if (lk->fd >= 0)
 		close(lk->fd);
-	posix_given_end(lk->use);
+	posix_use_end(lk->use);
 	free(lk->real_name);
 }
 

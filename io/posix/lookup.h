@@ -28,8 +28,10 @@ void posix_lookup_begin(struct posix_lookup *lookup, const struct file_open *how
 int posix_lookup_open(struct posix_lookup *lookup, struct err *err);
 /* The same by how->giver, without a name that is opened: posix/given.c. The giver is the policy. */
 int posix_given_open(struct posix_lookup *lookup, struct err *err);
-/* The file is not used any more; NULL: nothing. */
-void posix_given_end(struct given_use *use);
+/* posix/use.c: the opened file, which the program gave, is in use. Sets its flags; 0 or -errno. */
+int posix_use_begin(struct posix_lookup *lookup);
+/* It is not used any more; NULL: nothing. */
+void posix_use_end(struct given_use *use);
 /* A second description for the locks, or -1: they stay with the first. */
 int posix_given_lock_fd(const struct posix_lookup *lookup);
 /* Refuses types of files that can hold no image; st is set. 0 or -errno with a sentence. */
