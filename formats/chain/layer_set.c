@@ -351,9 +351,9 @@ void layer_set_part(struct layer_set *set, struct layer *layer,
 		file_closing(opaque, data);
 	table_cache_forget(set->cache, file);
 	layer_close(layer);
-	put_off(file, files);
 	if (data)
 		put_off(data, files);
+	put_off(file, files);
 }
 
 void layer_set_drop(struct layer_set *set, struct layer *layer,

@@ -240,3 +240,48 @@ Test(commit_ends, an_engine_is_closed_while_a_commit_runs)
 		sim_chain_free(&chain);
 	}
 }
+
+/* ---- an image with a data file ---- */
+
+/* The old image, which is empty, reads what the guest has written to the new one. */
+static void judge_emptied(const struct sim_chain *chain, struct sim *sim)
+{
+	uint8_t *got = sim_need(malloc(chain->guest_len));
+	struct sim_verdict v;
+
+	sim_pull_read_head(chain, sim, SIM_CHAIN_TOP, IMAGE_QCOW2, got, &v);
+	cr_assert(v.ok, "%s", v.text);
+	for (uint64_t at = 100; at < 1100; at++)
+		cr_assert_eq(got[at], 0x5c, "byte %" PRIu64, at);
+	free(got);
+}
+
+/* The first table that is cleared is the image's, not what its data file begins with. */
+Test(commit_ends, an_image_with_a_data_file_is_emptied)
+{
+	struct sim_chain_how how = { SIM_V3(9, 16), SIM_SIZE(40, 1), .data_file = true, .seed = 3 };
+	struct bpull_job_options o = { .size = sizeof(o), .type = BPULL_JOB_TYPE_COMMIT };
+	struct bpull_event end = { 0 };
+	struct bpull_engine *engine;
+	struct bpull_error error;
+	struct bpull_disk *disk;
+	struct sim_chain chain;
+	uint8_t bytes[1000];
+	struct iovec iov = { bytes, sizeof(bytes) };
+	struct sim *sim = sim_new(1);
+
+	sim_chain_draw(&chain, &how);
+	sim_chain_put(&chain, sim);
+	disk = open_top(sim, &chain, &engine);
+	cr_assert_eq(bpull_job_start(disk, &o, &error), 0, "%s", error.message);
+	run_rounds(engine, &end);
+	cr_assert_eq(end.error, 0);
+	cr_assert_str_empty(end.message);
+	memset(bytes, 0x5c, sizeof(bytes));
+	bpull_write(disk, &iov, 1, 100, 0, NULL);
+	run_until(engine, BPULL_EVENT_IO, disk, NULL);
+	bpull_engine_close(engine);
+	judge_emptied(&chain, sim);
+	sim_free(sim);
+	sim_chain_free(&chain);
+}
