@@ -5,7 +5,6 @@
  * what an owner has not reaped it cannot know, so the simulator need not decide it. It is stricter
  * than a kernel on purpose: a read buffer holds garbage until the read is reaped, a write buffer
  * must not change in flight, a request is submitted once, and what is not kicked never happens.
- * Each has been a bug that only production saw.
  */
 #include <assert.h>
 #include <errno.h>
@@ -152,6 +151,7 @@ static int64_t sim_io_write(struct sim *sim, struct sim_flight *flight)
 	if (!part && req->len > req->done_len)
 		return -ENOSPC;
 	sim_store_write(&data->live, flight->write->bytes + req->done_len, (size_t)part, off);
+	flight->write->moved = req->done_len + part;
 	return (int64_t)part;
 }
 

@@ -24,6 +24,7 @@ struct sim_write {
 	uint64_t seq;     /* order of submission */
 	uint64_t done;    /* order of completion; 0: in flight */
 	uint64_t off, len;
+	uint64_t moved; /* bytes of it that readers see: attempts that were short */
 	uint8_t bytes[];
 };
 

@@ -265,7 +265,7 @@ static void never_was(struct sim_file *file, struct sim_write *write)
 	free(write);
 }
 
-/* A kernel writes page after page, and one sector as a whole. */
+/* A kernel writes page after page, and one sector as a whole. What was written stays. */
 static uint64_t draw_len(struct sim *sim, const struct sim_file *file,
 			 const struct sim_write *write)
 {
@@ -275,9 +275,9 @@ static uint64_t draw_len(struct sim *sim, const struct sim_file *file,
 	uint64_t end = round_down(write->off + sim_below(sim, most + 1), 512);
 
 	switch (sim_below(sim, 3)) {
-	case 0: return 0;
+	case 0: return write->moved;
 	case 1: return most;
-	default: return end > write->off ? end - write->off : 0;
+	default: return end > write->off ? MAX(end - write->off, write->moved) : write->moved;
 	}
 }
 
