@@ -181,57 +181,98 @@ static struct chain *open_for_judging(const struct sim_chain *want, const struct
 	return NULL;
 }
 
-static void judge_contents_of(const struct sim_chain *want, struct layer_set *set,
-			      struct sim_verdict *v)
+/* got: as read_contents(). The image is not checked. */
+static void read_only(const struct sim_chain *want, const struct judged *head, struct sim *sim,
+		      uint8_t *got, bool compare, struct sim_verdict *v)
 {
-	struct judged top = { SIM_CHAIN_TOP, want->how.format };
-	struct chain *chain = open_for_judging(want, &top, set, v);
-	uint8_t *got;
+	struct table_cache *cache = sim_need(table_cache_new(256 * KiB));
+	struct layer_set *set = sim_need(layer_set_new(sim_opener(sim), cache));
+	struct chain *chain = open_for_judging(want, head, set, v);
 
-	if (!chain)
-		return;
-	got = sim_need(malloc(want->guest_len));
-	read_contents(want, chain, got, true, v);
-	free(got);
-	chain_close(chain, NULL, NULL);
+	if (chain) {
+		read_contents(want, chain, got, compare, v);
+		chain_close(chain, NULL, NULL);
+	}
+	layer_set_free(set);
+	table_cache_free(cache);
 }
 
-/* Reads a snapshot as if it were the disk: the header names its L1 table and length for a
- * moment. */
+enum {
+	DISK_LEN_OFF = 24,
+	L1_SIZE_OFF = 36,
+	SNAPSHOTS_OFF = 64,
+	SNAPSHOT_LEN = 72 /* of the table's entries, as build_snapshots.c makes them */
+};
+
+/* What of a header says which disk it is. */
+struct disk_words {
+	uint8_t l1[12], len[8];
+};
+
+static struct disk_words words_of(const struct sim *sim, const char *name)
+{
+	struct disk_words w;
+
+	sim_file_peek(sim, name, w.l1, sizeof(w.l1), L1_SIZE_OFF);
+	sim_file_peek(sim, name, w.len, sizeof(w.len), DISK_LEN_OFF);
+	return w;
+}
+
+static void put_words(struct sim *sim, const char *name, const struct disk_words *w)
+{
+	sim_file_poke(sim, name, w->l1, sizeof(w->l1), L1_SIZE_OFF);
+	sim_file_poke(sim, name, w->len, sizeof(w->len), DISK_LEN_OFF);
+}
+
+/* Of snapshot i. */
+static struct disk_words snapshot_words(const struct sim *sim, const char *name, unsigned i,
+					uint64_t len)
+{
+	struct disk_words w;
+	uint8_t table[8], entry[12];
+
+	sim_file_peek(sim, name, table, sizeof(table), SNAPSHOTS_OFF);
+	sim_file_peek(sim, name, entry, sizeof(entry), be64(table) + i * SNAPSHOT_LEN);
+	memcpy(w.l1, entry + 8, 4);
+	memcpy(w.l1 + 4, entry, 8);
+	put_be64(w.len, len);
+	return w;
+}
+
+/* As if it were the disk: the header names its L1 table and length for a moment. */
+static void read_snapshot(const struct sim_chain *want, const struct judged *head, struct sim *sim,
+			  unsigned i, uint8_t *got, bool compare, struct sim_verdict *v)
+{
+	struct disk_words was = words_of(sim, head->name);
+	struct disk_words is = snapshot_words(sim, head->name, i, want->guest_len);
+	struct sim_verdict as_disk = { .ok = true };
+
+	put_words(sim, head->name, &is);
+	read_only(want, head, sim, got, compare, &as_disk);
+	put_words(sim, head->name, &was);
+	if (!as_disk.ok)
+		sim_verdict_wrong(v, "snapshot %u: %s", i + 1, as_disk.text);
+}
+
+void sim_pull_read_snapshot(const struct sim_chain *chain, struct sim *sim, const char *name,
+			    unsigned i, uint8_t *out, struct sim_verdict *v)
+{
+	struct judged head = { name, IMAGE_QCOW2, true };
+
+	*v = (struct sim_verdict){ .ok = true };
+	read_snapshot(chain, &head, sim, i, out, false, v);
+}
+
 static void judge_snapshot(const struct sim_chain *chain, struct sim *sim, unsigned i,
 			   struct sim_verdict *v)
 {
-	enum {
-		DISK_LEN_OFF = 24,
-		L1_SIZE_OFF = 36,
-		SNAPSHOTS_OFF = 64,
-		ENTRY_LEN = 72
-	};
-	struct sim_verdict as_disk = { .ok = true };
+	struct judged top = { SIM_CHAIN_TOP, chain->how.format };
 	struct sim_chain longer = *chain;
-	uint8_t was[12], is[12], table[8], entry[12], was_len[8], len[8];
-	struct table_cache *cache;
-	struct layer_set *set;
+	uint8_t *got = sim_need(malloc(chain->snapshot_len));
 
-	sim_file_peek(sim, SIM_CHAIN_TOP, was, sizeof(was), L1_SIZE_OFF);
-	sim_file_peek(sim, SIM_CHAIN_TOP, table, sizeof(table), SNAPSHOTS_OFF);
-	sim_file_peek(sim, SIM_CHAIN_TOP, entry, sizeof(entry), be64(table) + i * ENTRY_LEN);
-	memcpy(is, entry + 8, 4);
-	memcpy(is + 4, entry, 8);
 	longer.guest_len = chain->snapshot_len;
-	put_be64(len, chain->snapshot_len);
-	sim_file_peek(sim, SIM_CHAIN_TOP, was_len, sizeof(was_len), DISK_LEN_OFF);
-	sim_file_poke(sim, SIM_CHAIN_TOP, is, sizeof(is), L1_SIZE_OFF);
-	sim_file_poke(sim, SIM_CHAIN_TOP, len, sizeof(len), DISK_LEN_OFF);
-	cache = table_cache_new(256 * KiB);
-	set = layer_set_new(sim_opener(sim), cache);
-	judge_contents_of(&longer, set, &as_disk);
-	layer_set_free(set);
-	table_cache_free(cache);
-	sim_file_poke(sim, SIM_CHAIN_TOP, was, sizeof(was), L1_SIZE_OFF);
-	sim_file_poke(sim, SIM_CHAIN_TOP, was_len, sizeof(was_len), DISK_LEN_OFF);
-	if (!as_disk.ok)
-		sim_verdict_wrong(v, "snapshot %u: %s", i + 1, as_disk.text);
+	read_snapshot(&longer, &top, sim, i, got, true, v);
+	free(got);
 }
 
 /* Checks the image and reads the disk, as read_contents(). */
@@ -313,5 +354,14 @@ uint64_t sim_pull_hash(const struct sim_chain *chain, const struct sim *sim)
 
 	if (chain->data.name[0])
 		h = sim_mix(h, hash_file(&sim_file_find(sim, chain->data.name)->live));
+	return h;
+}
+
+uint64_t sim_pull_hash_all(const struct sim *sim)
+{
+	uint64_t h = 0;
+
+	for (const struct sim_file *file = sim->files; file; file = file->next)
+		h = sim_mix(h, file->is_removed ? 0 : hash_file(&file->live));
 	return h;
 }

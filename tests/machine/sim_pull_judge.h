@@ -29,6 +29,12 @@ void sim_pull_read_head(const struct sim_chain *chain, struct sim *sim, const ch
 /* Only the snapshots of it, which hold what the chain did. */
 void sim_pull_judge_snapshots(const struct sim_chain *chain, struct sim *sim,
 			      struct sim_verdict *verdict);
+/* Reads the i-th internal snapshot, from 0, of a qcow2 image; chain->guest_len is the length of its
+ * disk. */
+void sim_pull_read_snapshot(const struct sim_chain *chain, struct sim *sim, const char *name,
+			    unsigned i, uint8_t *out, struct sim_verdict *verdict);
+/* A hash of all bytes of all files. */
+uint64_t sim_pull_hash_all(const struct sim *sim);
 /* A hash of the overlay's bytes. */
 uint64_t sim_pull_hash(const struct sim_chain *chain, const struct sim *sim);
 /* Not well, and why. */

@@ -38,9 +38,14 @@ enum heads_planted {
 struct heads_image {
 	char name[24];
 	enum image_format format;
-	unsigned below; /* what its link leads to, as the last one to write it is sure of */
-	uint64_t len;   /* of its disk; 0: not known */
-	uint8_t *held;  /* len bytes; NULL: a head's, or not known */
+	unsigned below;     /* what its link leads to, as the last one to write it is sure of */
+	uint64_t len;       /* of its disk; 0: not known */
+	uint8_t *held;      /* len bytes; NULL: a head's, or not known */
+	char data[28];      /* its external data file, or "" */
+	unsigned n_inner;   /* snapshots inside it */
+	uint64_t inner_len; /* of their disks */
+	uint8_t *inner;     /* what each of them holds; NULL: not known */
+	uint8_t *mapped;    /* what it read when its bitmaps were right; or NULL */
 	bool is_gone;
 };
 
@@ -78,6 +83,7 @@ struct heads_how {
 	bool cuts;    /* look at what power cuts would leave */
 	bool faults;  /* the machine fails now and then */
 	bool room;    /* only room ends, and comes back */
+	bool kinds;   /* images are of all kinds (heads_kinds.c) */
 	enum heads_planted planted;
 };
 
@@ -93,8 +99,9 @@ struct heads {
 	uint64_t max_len;            /* of each disk at any time */
 	unsigned trying, trying_for; /* a snapshot's image whose call has not returned; or none */
 	unsigned n_names;
-	unsigned acting; /* the process at work */
-	bool was_hurt;   /* by a death or a failure: space may have leaked */
+	unsigned acting;   /* the process at work */
+	bool was_hurt;     /* by a death or a failure: space may have leaked */
+	bool was_workless; /* work for a worker may have failed */
 	unsigned n_broken;
 };
 
@@ -102,7 +109,7 @@ struct heads {
 struct heads_met {
 	unsigned snapshots, pulls, compactions, commits, active, resizes, born, kills, cuts, looks;
 	unsigned busy, refused, failed, canceled, died_in_job, died_in_call, no_room, resumed;
-	unsigned insisted;
+	unsigned insisted, built;
 };
 extern struct heads_met heads_met;
 
@@ -190,6 +197,17 @@ void heads_look_at_cut(struct heads *all);
 /* Reads a whole image by itself. False: see *v. out: all->max_len bytes. */
 bool heads_read_image(const struct heads *all, struct sim *sim, unsigned image, uint8_t *out,
 		      struct sim_verdict *v);
+
+/* ---- heads_kinds.c ---- */
+void heads_kinds_chain(const struct heads *all, struct sim_chain_how *how);
+/* Image i is one of the first chain's top. */
+void heads_kinds_top(struct heads *all, unsigned i);
+/* Makes image i, which reads these bytes. False: bpull_create() shall. */
+bool heads_kinds_make(struct heads *all, unsigned i, const uint8_t *reads);
+void heads_kinds_create(struct heads *all, struct bpull_create_options *o);
+/* reads: what image i reads now, all->max_len bytes. */
+void heads_kinds_judge(struct heads *all, unsigned i, struct sim *left, const char *when,
+		       const uint8_t *reads);
 
 /* ---- heads_plant.c ---- */
 void heads_plant_locks(struct heads *all);

@@ -27,6 +27,8 @@ static unsigned new_image(struct heads *all, unsigned below, uint64_t len,
 	};
 	if (!is_qed && !heads_below(all, 4))
 		o->version = 2;
+	if (all->how.kinds)
+		heads_kinds_create(all, o);
 	return heads_image_add(all, name, (enum image_format)o->format, below, len);
 }
 
@@ -113,7 +115,7 @@ void heads_resize(struct heads *all, struct heads_head *h)
 	all->acting = h->process;
 	is_busy = h->job.runs;
 	/* Images of version 2 below a longer one. */
-	is_old = all->images[h->top].below != HEADS_NONE;
+	is_old = all->how.kinds || all->images[h->top].below != HEADS_NONE;
 	rc = bpull_disk_resize(h->guest.disk, len, h, &error);
 	heads_say(all, "resize %s to %" PRIu64 ": %d %s", all->images[h->top].name, len, rc,
 		  rc ? error.message : "");
@@ -186,7 +188,8 @@ void heads_be_born(struct heads *all, struct heads_head *h)
 	model_begin(&h->guest.model, h->first, all->max_len);
 	heads_say(all, "%s is born over %s", all->images[h->top].name, all->images[of].name);
 	heads_met.born++;
-	make_file(all, h->top, &create);
+	if (!all->how.kinds || !heads_kinds_make(all, h->top, h->first))
+		make_file(all, h->top, &create);
 	if (sim_is_stopped(all->machine.sim)) { /* it never was */
 		all->images[h->top].is_gone = true;
 		heads_end(h);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "engine/api/engine.h"
 #include "engine/core/disk.h"
 #include "io/base.h"
 #include "tests/machine/files/sim_private.h"
@@ -140,13 +141,17 @@ static struct bpull_job_options draw_options(struct heads *all, const struct hea
 		o.flags |= BPULL_JOB_KEEP;
 	if (job->kind != HEADS_COMMIT && !heads_below(all, 4))
 		o.flags |= BPULL_JOB_VERIFY;
+	if (all->how.kinds && job->kind != HEADS_COMMIT && !heads_below(all, 4))
+		o.compression = BPULL_COMPRESSION_OWN + (uint32_t)heads_below(all, 3);
 	return o;
 }
 
 /* Which of these it is, is not modelled: a format that lacks something, sizes that don't go
  * together, a name without room. */
-static bool may_refuse(const struct heads *all, int rc)
+static bool may_refuse(const struct heads *all, int rc, const char *why)
 {
+	if (all->how.room && rc == -EIO && strstr(why, "an earlier write to it failed"))
+		return true;
 	return rc == -ENOTSUP || rc == -EINVAL || rc == -ENAMETOOLONG || all->how.faults ||
 	       (all->how.room && rc == -ENOSPC);
 }
@@ -154,10 +159,11 @@ static bool may_refuse(const struct heads *all, int rc)
 void heads_start_job(struct heads *all, struct heads_head *h)
 {
 	enum heads_use use;
-	bool is_busy;
+	bool is_busy, is_still;
 	struct bpull_job_options o;
 	struct bpull_error error = { 0 };
 	struct heads_job job;
+	uint64_t before;
 	int rc;
 
 	heads_hear_of_ends(all);
@@ -173,6 +179,8 @@ void heads_start_job(struct heads *all, struct heads_head *h)
 		job.runs = true;
 		h->job = job;
 	}
+	is_still = !all->was_hurt && !all->engines[h->process]->io->n_in_flight;
+	before = sim_pull_hash_all(all->machine.sim);
 	rc = bpull_job_start(h->guest.disk, &o, &error);
 	heads_say(all, "%s: %s of %s into %s, link of %s%s: %d %s", name_of(all, h->top),
 		  kind_name(&job), name_of(all, job.top), name_of(all, job.base),
@@ -186,11 +194,13 @@ void heads_start_job(struct heads *all, struct heads_head *h)
 	heads_met.refused += rc && rc != -EBUSY;
 	/* The end of a disk's growth may have come, and not be told yet. */
 	heads_assert(all,
-		     may_refuse(all, rc) || (!rc && !is_busy && use != HEADS_USED) ||
+		     may_refuse(all, rc, error.message) || (!rc && !is_busy && use != HEADS_USED) ||
 			     (rc == -EBUSY && (is_busy || use || h->grow_to)),
 		     "%s: a %s of %s into %s starts: %d %s", name_of(all, h->top), kind_name(&job),
 		     name_of(all, job.top), name_of(all, job.base), rc, error.message);
 	heads_assert(all, !rc || error.message[0], "a job is refused without a word");
+	heads_assert(all, !rc || !is_still || before == sim_pull_hash_all(all->machine.sim),
+		     "a job is refused, and files have changed: %s", error.message);
 	if (!is_busy)
 		h->job.runs = !rc;
 	if (!rc)
@@ -326,6 +336,8 @@ static void write_back(struct heads *all, unsigned image)
 	struct sim *sim = all->machine.sim;
 
 	sim_log_sync(sim_file_find(sim, all->images[image].name), ++sim->event, false);
+	if (all->images[image].data[0])
+		sim_log_sync(sim_file_find(sim, all->images[image].data), ++sim->event, false);
 }
 
 void heads_job_died(struct heads *all, struct heads_head *h, const struct sim *sim)

@@ -41,6 +41,7 @@ static void judge_head(struct heads *all, struct heads_head *h, struct sim *left
 	heads_assert(all, bad == all->max_len,
 		     "%s, '%s' at %" PRIu64 " is %#x, which it may not be", when, name, bad,
 		     bad < all->max_len ? got[bad] : 0);
+	heads_kinds_judge(all, h->top, left, when, got);
 }
 
 /* The image that was committed into the top reads as that does. */
@@ -56,6 +57,7 @@ static void judge_old_top(struct heads *all, const struct heads_head *h, struct 
 	bad = model_illegal_after_cut(&h->guest.model, got);
 	heads_assert(all, bad == all->max_len, "%s, '%s', which was '%s', at %" PRIu64 " is %#x",
 		     when, all->images[h->top].name, name, bad, bad < all->max_len ? got[bad] : 0);
+	heads_kinds_judge(all, h->old_top, left, when, got);
 }
 
 static void judge_trying(struct heads *all, struct sim *left, const char *when, const uint8_t *want)
@@ -81,6 +83,7 @@ static void judge_image(struct heads *all, unsigned i, struct sim *left, const c
 		     image->name);
 	heads_assert(all, heads_read_image(all, left, i, got, &v), "%s, '%s': %s", when,
 		     image->name, v.text);
+	heads_kinds_judge(all, i, left, when, got);
 	if (!image->held)
 		return;
 	heads_assert(all, heads_len_of(all, left, i) == image->len,

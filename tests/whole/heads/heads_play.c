@@ -51,8 +51,10 @@ static void draw_chain(struct heads *all)
 		.clone = seed / 8 % 4,
 	};
 
+	if (all->how.kinds)
+		heads_kinds_chain(all, &how);
 	sim_chain_draw(&all->chain, &how);
-	all->max_len = round_up(all->chain.guest_len + MAX_GROWTH, 512);
+	all->max_len = round_up(all->chain.snapshot_len + MAX_GROWTH, 512);
 	for (unsigned i = 1; i < all->chain.n_files; i++) /* their longer disks */
 		all->max_len = MAX(all->max_len, all->chain.guest_len + 64 * KiB + 9 * 4096);
 }
@@ -96,6 +98,8 @@ static void add_heads(struct heads *all, unsigned below)
 	static const char *const names[HEADS_MAX] = { SIM_CHAIN_TOP, "/twin", "/third", "/fourth" };
 	unsigned n = 1 + (unsigned)heads_below(all, 1 + heads_below(all, HEADS_MAX));
 
+	if (all->chain.data.name[0]) /* which is one image's */
+		n = 1;
 	for (unsigned i = 0; i < n; i++) {
 		struct heads_head *h = &all->heads[i];
 
@@ -104,6 +108,7 @@ static void add_heads(struct heads *all, unsigned below)
 		*h = (struct heads_head){ .is_used = true, .old_top = HEADS_NONE };
 		h->len = all->chain.guest_len;
 		h->top = heads_image_add(all, names[i], all->chain.how.format, below, h->len);
+		heads_kinds_top(all, h->top);
 		h->first = sim_need(calloc(1, all->max_len));
 		memcpy(h->first, all->chain.want, h->len);
 		model_begin(&h->guest.model, h->first, all->max_len);
@@ -167,6 +172,7 @@ static void break_something(struct heads *all)
 	}
 	if (fault.op == SIM_READ)
 		fault.error = -EIO;
+	all->was_workless |= fault.op == SIM_WORK;
 	sim_fail(all->machine.sim, &fault);
 }
 
@@ -310,8 +316,8 @@ static void end(struct heads *all)
 	sim_stop_at(all->machine.sim, 0);
 	mend(all);
 	end_jobs(all);
-	/* A lower image whose write failed stays locked until its disk is closed. */
-	if (!any_job(all) && !all->how.faults)
+	/* A file that no worker could close stays open until its disk is closed. */
+	if (!any_job(all) && !all->was_workless)
 		heads_judge_locks(all);
 	for (struct heads_head *h = all->heads; h < all->heads + HEADS_MAX; h++)
 		if (h->guest.disk)

@@ -20,8 +20,12 @@ unsigned heads_image_add(struct heads *all, const char *name, enum image_format 
 
 void heads_image_forget(struct heads *all, unsigned i)
 {
-	free(all->images[i].held);
-	all->images[i].held = NULL;
+	struct heads_image *image = &all->images[i];
+
+	free(image->held);
+	free(image->inner);
+	free(image->mapped);
+	image->held = image->inner = image->mapped = NULL;
 }
 
 unsigned heads_chain(const struct heads *all, unsigned top, unsigned *out)
@@ -115,18 +119,19 @@ uint64_t heads_len_of(const struct heads *all, const struct sim *sim, unsigned i
 
 /* ---- locks ---- */
 
-/* Processes in which a disk reads from the image below its top. */
+/* Disks that have the image open below their top: those of one process share it, if it has no data
+ * file. */
 static unsigned n_readers(const struct heads *all, unsigned image)
 {
 	unsigned n = 0;
 
 	for (unsigned p = 0; p < HEADS_PROCESSES; p++) {
-		bool reads = false;
+		unsigned here = 0;
 
 		for (const struct heads_head *h = all->heads; h < all->heads + HEADS_MAX; h++)
-			reads |= h->guest.disk && h->process == p && h->top != image &&
-				 heads_reads(all, h->top, image);
-		n += reads;
+			here += h->guest.disk && h->process == p && h->top != image &&
+				heads_reads(all, h->top, image);
+		n += all->images[image].data[0] ? here : MIN(here, 1u);
 	}
 	return n;
 }
@@ -140,25 +145,32 @@ static unsigned n_writers(const struct heads *all, unsigned image)
 	return n;
 }
 
+/* Of image i: the image, or its data file. */
+static void judge_lock(struct heads *all, unsigned i, const char *name)
+{
+	const struct sim_file *file = sim_file_find(all->machine.sim, name);
+	unsigned readers = n_readers(all, i), writers = n_writers(all, i);
+
+	if (!file)
+		return;
+	heads_assert(all,
+		     file->n_open[FILE_LOCK_OVERLAY] == writers &&
+			     file->n_open[FILE_LOCK_SHARED] == readers &&
+			     !file->n_open[FILE_LOCK_NONE],
+		     "'%s' is locked by %u writers, %u readers, and open %u times more; %u disks "
+		     "write to it, %u read from it",
+		     name, file->n_open[FILE_LOCK_OVERLAY], file->n_open[FILE_LOCK_SHARED],
+		     file->n_open[FILE_LOCK_NONE], writers, readers);
+}
+
 void heads_judge_locks(struct heads *all)
 {
 	for (unsigned i = 0; i < all->n_images; i++) {
-		const struct heads_image *image = &all->images[i];
-		const struct sim_file *file =
-			image->is_gone ? NULL : sim_file_find(all->machine.sim, image->name);
-		unsigned readers = n_readers(all, i), writers = n_writers(all, i);
-
-		if (!file)
+		if (all->images[i].is_gone)
 			continue;
-		heads_assert(all,
-			     file->n_open[FILE_LOCK_OVERLAY] == writers &&
-				     file->n_open[FILE_LOCK_SHARED] == readers &&
-				     !file->n_open[FILE_LOCK_NONE],
-			     "'%s' is locked by %u writers, %u readers, and open %u times more; %u "
-			     "disks write to it, %u read from it",
-			     image->name, file->n_open[FILE_LOCK_OVERLAY],
-			     file->n_open[FILE_LOCK_SHARED], file->n_open[FILE_LOCK_NONE], writers,
-			     readers);
+		judge_lock(all, i, all->images[i].name);
+		if (all->images[i].data[0])
+			judge_lock(all, i, all->images[i].data);
 	}
 }
 
@@ -170,14 +182,25 @@ static bool is_needed(const struct heads *all, unsigned image)
 		if (h->is_used && (heads_reads(all, h->top, image) || h->old_top == image))
 			return true;
 	for (unsigned i = 0; i < all->n_images; i++)
-		if (i != image && !all->images[i].is_gone && all->images[i].held &&
-		    heads_reads(all, i, image))
+		if (i != image && !all->images[i].is_gone &&
+		    (all->images[i].held || all->images[i].inner) && heads_reads(all, i, image))
+			return true;
+	return false;
+}
+
+/* A cut would bring back the link to an image that a job has dropped just before a kill. */
+static bool any_is_loose(const struct heads *all)
+{
+	for (const struct heads_head *h = all->heads; h < all->heads + HEADS_MAX; h++)
+		if (h->is_used && h->is_loose)
 			return true;
 	return false;
 }
 
 void heads_prune(struct heads *all)
 {
+	if (any_is_loose(all))
+		return;
 	for (unsigned i = 0; i < all->n_images; i++) {
 		struct heads_image *image = &all->images[i];
 
@@ -190,6 +213,8 @@ void heads_prune(struct heads *all)
 		heads_assert(all, !sim_file_is_open(all->machine.sim, image->name),
 			     "'%s' is open, and no disk reads from it", image->name);
 		sim_file_remove(all->machine.sim, image->name);
+		if (image->data[0])
+			sim_file_remove(all->machine.sim, image->data);
 		heads_image_forget(all, i);
 		image->is_gone = true;
 	}
