@@ -48,8 +48,8 @@ struct file_ops {
 	 * ends. -EAGAIN: none; -EOPNOTSUPP: and never will be. May be NULL. */
 	ssize_t (*read_now)(struct file *file, const struct iovec *iov, unsigned n_iov,
 			    uint64_t off);
-	/* Writes what takes no waiting: bytes, maybe fewer than asked for; or -errno: none. NULL:
-	 * never. */
+	/* Writes what takes no waiting, but for now.no_writes: bytes, maybe fewer than asked for;
+	 * or -errno: none. NULL: never. */
 	ssize_t (*write_now)(struct file *file, const struct iovec *iov, unsigned n_iov,
 			     uint64_t off);
 	/* [off, off + len) of `to` shares the blocks of `from` at from_off, of a file with the same
@@ -133,7 +133,7 @@ struct file {
 		/* Its file system keeps bytes in memory alone: no read or write waits for a
 		 * device. */
 		bool always;
-		bool no_writes; /* a buffered write waits on a thread, whatever it is told */
+		bool no_writes; /* a buffered write may wait, whatever it is told */
 		bool no_reads;  /* now.c: it can't read without waiting */
 	} now;
 	/* Past the page cache. */

@@ -2,6 +2,7 @@
 #include "io/now.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 #include "io/base.h"
 #include "io/file.h"
@@ -20,7 +21,9 @@ ssize_t file_read_now(struct file *file, const struct iovec *iov, unsigned n_iov
 bool file_write_now(struct file *file, const struct iovec *iov, unsigned n_iov, size_t len,
 		    uint64_t off)
 {
-	return file->writable && file->ops->write_now && off <= file->len &&
-	       len <= file->len - off &&
+	uint64_t unit = file->now.no_writes ? (uint64_t)sysconf(_SC_PAGESIZE) : 1;
+
+	return file->writable && is_aligned(off | len, unit) && file->ops->write_now &&
+	       off <= file->len && len <= file->len - off &&
 	       file->ops->write_now(file, iov, n_iov, off) == (ssize_t)len;
 }

@@ -18,6 +18,7 @@
 #include "engine/guest/read_now.h"
 #include "engine/guest/request.h"
 #include "engine/guest/submit.h"
+#include "engine/guest/write_now.h"
 #include "engine/job/round.h"
 #include "io/base.h"
 
@@ -45,7 +46,11 @@ void bpull_write(struct bpull_disk *disk, const struct iovec *iov, int n_iov, ui
 {
 	DISK_SCOPE(disk);
 
-	if (disk)
+	if (!disk)
+		return;
+	if (guest_write_now(disk, iov, n_iov, guest_off, flags))
+		guest_end_now(disk, user_data);
+	else
 		submit_for(guest_new_write(disk, iov, n_iov, guest_off, flags), user_data);
 }
 

@@ -27,6 +27,7 @@
 #include "engine/core/merge.h"
 #include "engine/core/op.h"
 #include "engine/core/ranges/range_lock.h"
+#include "engine/core/rate/calm.h"
 #include "engine/core/rate/latency.h"
 #include "engine/core/rate/limiter.h"
 #include "formats/chain/chain.h"
@@ -157,8 +158,9 @@ struct guests {
 		uint64_t took_ns;   /* that was timed last */
 		unsigned n_untimed; /* that are to come before the next one is timed */
 	} read_now;
-	uint64_t len;    /* bytes of the disk; the overlay's may be more while it is made longer */
-	bool is_growing; /* guest/grow.c is at work */
+	struct calm calm; /* of writes on the spot that may wait (guest/write_now.c) */
+	uint64_t len;     /* bytes of the disk; the overlay's may be more while it is made longer */
+	bool is_growing;  /* guest/grow.c is at work */
 	struct guest *first, *last; /* in flight, in order of submission */
 	uint64_t next_seq;          /* of the next one */
 	uint64_t oldest_seq;        /* of the first in the list; next_seq where there is none */

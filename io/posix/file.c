@@ -63,12 +63,12 @@ static ssize_t read_cached(struct file *file, const struct iovec *iov, unsigned 
 										    : -EOPNOTSUPP;
 }
 
-/* Only in memory: other file systems wait for a journal, or for pages on their way to the device,
- * even with RWF_NOWAIT (ext4 does). */
-static ssize_t write_memory(struct file *file, const struct iovec *iov, unsigned n_iov,
+/* Where a backend would hand the write to a thread, since the file system does not know RWF_NOWAIT
+ * for writes. Other file systems begin it in the ring. */
+static ssize_t write_cached(struct file *file, const struct iovec *iov, unsigned n_iov,
 			    uint64_t off)
 {
-	if (!file->now.always || file->io_align > 1)
+	if ((!file->now.always && !file->now.no_writes) || file->io_align > 1)
 		return -EOPNOTSUPP;
 	return pwritev(file->fd, iov, (int)n_iov, (off_t)off);
 }
@@ -300,7 +300,7 @@ static enum file_state look_at(struct file *file)
 const struct file_ops posix_file_ops = {
 	.read_at = read_any,
 	.read_now = read_cached,
-	.write_now = write_memory,
+	.write_now = write_cached,
 	.write_at = write_any,
 	.write_padded = write_padded_any,
 	.clone = clone_range,

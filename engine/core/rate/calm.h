@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Whether a file system makes its writers wait. ext4 can't be asked: it waits, now and then, for
+ * its journal, or while too much is in the page cache. While it does not, a thread that has more to
+ * do may write by itself. After a write that took long it leaves that to others for a pause, which
+ * is twice as long as the last one where it was followed by another such write at once.
+ *
+ * Pure.
+ */
+#ifndef BLOCKPULL_CORE_CALM_H
+#define BLOCKPULL_CORE_CALM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Longer than a write into the page cache takes; shorter than what a guest notices. */
+#define CALM_LONG_NS      UINT64_C(2000000)
+#define CALM_PAUSE_NS     UINT64_C(100000000)
+#define CALM_MAX_PAUSE_NS UINT64_C(10000000000)
+
+/* Zero-initialised no write took long. */
+struct calm {
+	uint64_t pause_ns; /* how long the last pause was; 0: there was none */
+	uint64_t until_ns; /* its end */
+};
+
+bool calm_is_there(const struct calm *calm, uint64_t now_ns);
+/* A write began and ended then. */
+void calm_note(struct calm *calm, uint64_t began_ns, uint64_t ended_ns);
+
+#endif
