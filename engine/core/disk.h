@@ -168,6 +168,7 @@ struct guests {
 	/* None begins, and those that come wait (guest/hold.c). */
 	struct {
 		bool is_on;
+		bool of_changes; /* but for those that change no data */
 		struct guest *first, *last;
 	} hold;
 	atomic_bool copy_on_read;

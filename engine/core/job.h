@@ -81,7 +81,7 @@ struct job_down {
 	bool is_told;              /* READY was sent */
 	bool is_given_up;          /* the disk has another image */
 	bool is_emptied;           /* the one that was the disk's reads all from that one */
-	bool is_slowed;            /* the guest's requests wait until more is copied */
+	bool is_slowed;            /* what changes the guest's data waits until more is copied */
 	bool has_retried;          /* unwinding: as struct job's, of that layer's commit */
 	struct converge converge;  /* the looks at what a guest had written */
 	struct {

@@ -16,11 +16,27 @@
 #include "io/base.h"
 #include "io/fifo.h"
 
-void guest_hold(struct bpull_disk *disk)
+static void begin_hold(struct bpull_disk *disk, bool of_changes)
 {
 	assert(!disk->guests.hold.is_on);
 	disk->guests.hold.is_on = true;
+	disk->guests.hold.of_changes = of_changes;
 	engine_rerun(disk->engine); /* the next round starts requests that are only submitted */
+}
+
+void guest_hold(struct bpull_disk *disk)
+{
+	begin_hold(disk, false);
+}
+
+void guest_hold_changes(struct bpull_disk *disk)
+{
+	begin_hold(disk, true);
+}
+
+bool guest_is_held(const struct bpull_disk *disk, bool changes)
+{
+	return disk->guests.hold.is_on && (changes || !disk->guests.hold.of_changes);
 }
 
 bool guest_is_held_quiet(const struct bpull_disk *disk)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* A time in which no request of a disk begins: what lies under them is changed meanwhile. */
+/* A time in which no request of a disk begins: what lies under them is changed meanwhile, or a job
+ * is to come nearer to what they write. */
 #ifndef BLOCKPULL_GUEST_HOLD_H
 #define BLOCKPULL_GUEST_HOLD_H
 
@@ -12,6 +13,11 @@ struct bpull_disk;
 /* From now on the disk's requests wait before they begin, and those that have begun go on to their
  * end. Not nested. */
 void guest_hold(struct bpull_disk *disk);
+/* The same of those that change the disk's data or its size: reads, flushes and block status go
+ * on. */
+void guest_hold_changes(struct bpull_disk *disk);
+/* A request that comes now waits. */
+bool guest_is_held(const struct bpull_disk *disk, bool changes);
 /* Those that had begun are over, and so are the copies that follow reads: nothing of the guest uses
  * the disk's layers. */
 bool guest_is_held_quiet(const struct bpull_disk *disk);

@@ -21,6 +21,7 @@
 #include "engine/core/rate/latency.h"
 #include "engine/core/rate/stats.h"
 #include "engine/guest/chain_read.h"
+#include "engine/guest/hold.h"
 #include "formats/core/layer.h"
 #include "formats/core/table_cache.h"
 #include "io/base.h"
@@ -39,7 +40,7 @@ static bool may_be_read(const struct bpull_disk *disk, uint64_t guest_off, uint6
 	uint64_t guest_len = disk->guests.len;
 
 	return disk->flags & BPULL_DISK_GUEST_IO && disk->guests.rest == DISK_ACTIVE &&
-	       !disk->guests.hold.is_on && len && len <= MAX_NOW_LEN && guest_off <= guest_len &&
+	       !guest_is_held(disk, false) && len && len <= MAX_NOW_LEN && guest_off <= guest_len &&
 	       len <= guest_len - guest_off;
 }
 

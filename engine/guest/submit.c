@@ -21,6 +21,7 @@
 #include "engine/guest/admit.h"
 #include "engine/guest/grow.h"
 #include "engine/guest/guest.h"
+#include "engine/guest/hold.h"
 #include "engine/guest/request.h"
 #include "io/base.h"
 #include "io/fifo.h"
@@ -97,7 +98,7 @@ void guest_submit(struct guest *g)
 	struct guests *all = &g->op.disk->guests;
 
 	g->began_ns = engine_now_ns();
-	if (all->hold.is_on) {
+	if (guest_is_held(g->op.disk, changes(g->kind))) {
 		FIFO_APPEND(&all->hold, g, room.next);
 		return;
 	}

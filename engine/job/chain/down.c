@@ -184,7 +184,7 @@ void down_slow_guest(struct bpull_disk *disk)
 		return;
 	state->is_slowed = is_slowed;
 	if (is_slowed)
-		guest_hold(disk);
+		guest_hold_changes(disk);
 	else if (!state->is_held)
 		guest_release(disk);
 }

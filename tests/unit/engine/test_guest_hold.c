@@ -169,6 +169,40 @@ Test(guest_hold, what_waits_begins_in_its_order)
 	bpull_engine_close(engine);
 }
 
+/* A job is to come nearer to what the guest writes. */
+Test(guest_hold, what_changes_no_data_does_not_wait_for_a_hold_of_changes)
+{
+	static const uintptr_t wanted[] = { 2, 6, 7 };
+	static struct held_requests r;
+	struct seen seen = { 0 };
+	const struct guest *g;
+
+	start(0);
+	guest_hold_changes(disk);
+	submit_held(&r);
+	while (seen.n < N_HELD - ARRAY_LEN(wanted))
+		take(&seen, 1000);
+	for (unsigned i = 0; i < N_ROUNDS; i++)
+		take(&seen, 1);
+	cr_assert_eq(seen.n, N_HELD - ARRAY_LEN(wanted), "a change did not wait");
+	cr_expect_eq(r.before[0], 0x5a);
+	g = disk->guests.hold.first;
+	for (unsigned i = 0; i < ARRAY_LEN(wanted); i++, g = g->room.next)
+		cr_assert_eq(g->user_data, number(wanted[i]), "%u", i);
+	guest_release(disk);
+	while (seen.n < N_HELD)
+		take(&seen, 1000);
+	guest_hold(disk); /* of all, after one of changes */
+	submit_held(&r);
+	for (unsigned i = 0; i < N_ROUNDS; i++)
+		take(&seen, 1);
+	cr_assert_eq(seen.n, N_HELD, "a request did not wait");
+	guest_release(disk);
+	while (seen.n < 2 * N_HELD)
+		take(&seen, 1000);
+	bpull_engine_close(engine);
+}
+
 struct caller {
 	pthread_t thread;
 	char buf[4096];
