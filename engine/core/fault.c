@@ -80,7 +80,7 @@ void job_say_uncommitted(struct bpull_disk *disk, int error)
 		used = MIN(strlen(job->message), sizeof(job->message) / 2);
 	snprintf(job->message + used, sizeof(job->message) - used,
 		 "%s%s: the tables of what was copied last could not be written: %s; the image is "
-		 "as it was at the last commit: %s and run the pull again",
+		 "as it was at the last commit: %s and run it again",
 		 used ? "; then " : "", file_show(disk_overlay(disk)->file, &shown),
 		 strerror(-error), error == -EFBIG ? "raise the limit on file sizes" : "make room");
 }
@@ -95,12 +95,12 @@ static const char *advice(const struct bpull_disk *disk, int error)
 			       ? "; the unfinished new image was removed: make room and try again"
 			       : "; the unfinished new image was removed";
 	if (err_is_no_space(error))
-		return "; what was copied is kept: make room and run the pull again";
+		return "; what was copied is kept: make room and run it again";
 	switch (error) {
 	case -EFBIG:
 		return "; what was copied is kept: raise the limit on file sizes, or move the "
 		       "image "
-		       "to a file system that holds larger files, and run the pull again";
+		       "to a file system that holds larger files, and run it again";
 	case -EUCLEAN: return "; what was copied is kept: check the image";
 	default: return "; what was copied is kept";
 	}

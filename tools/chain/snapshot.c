@@ -144,6 +144,13 @@ static int snapshot_fail(struct snapshot *s, int rc, const char *path, const cha
 	return rc;
 }
 
+static int snapshot_fail_new(struct snapshot *s, int rc)
+{
+	return snapshot_fail(s, rc, s->new_path,
+			     rc == -ENOENT ? "the directory that it would lie in does not exist"
+					   : strerror(-rc));
+}
+
 /* What making the file would refuse, as far as that can be known without trying. */
 static int snapshot_try_new(struct snapshot *s)
 {
@@ -159,7 +166,7 @@ static int snapshot_try_new(struct snapshot *s)
 		return snapshot_fail(s, -EINVAL, s->new_path, "the new image's name is missing");
 	dir = slash ? strndup(s->new_path, (size_t)(slash + 1 - s->new_path)) : strdup(".");
 	if (!dir || access(dir, W_OK | X_OK))
-		rc = snapshot_fail(s, dir ? -errno : -ENOMEM, s->new_path, strerror(errno));
+		rc = snapshot_fail_new(s, dir ? -errno : -ENOMEM);
 	free(dir);
 	return rc;
 }
@@ -206,6 +213,8 @@ static int snapshot_find_name(struct snapshot *s)
 	const char *culprit;
 	int rc = link_name_make(s->new_path, s->path, &s->name, &s->beside, &culprit);
 
+	if (rc && culprit == s->new_path)
+		return snapshot_fail_new(s, rc);
 	return rc ? snapshot_fail(s, rc, culprit, strerror(-rc)) : 0;
 }
 

@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tools/cli/say.h"
 #include "tools/words/exit_code.h"
@@ -58,6 +59,15 @@ static int command_parse(struct command_line *line, int argc, char **argv, bool 
 	return code || !command->check ? code : command->check(line);
 }
 
+static bool command_has(const struct command *command, const char *name)
+{
+	const struct option *option = command->options;
+
+	while (option->name && strcmp(option->name, name) != 0)
+		option++;
+	return option->name;
+}
+
 int command_main(const struct command *command, int argc, char **argv)
 {
 	struct command_line *line = calloc(1, command->line_size);
@@ -69,6 +79,7 @@ int command_main(const struct command *command, int argc, char **argv)
 		return EXIT_CODE_FAILED;
 	}
 	line->command = command;
+	say_may_share(command_has(command, "force-share"));
 	code = command_parse(line, argc, argv, &wants_help);
 	if (wants_help)
 		fputs(command->help, stdout);

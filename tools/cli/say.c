@@ -24,6 +24,7 @@
 #define SAY_LINE_CAP 6144
 
 static int say_stdout_errno;
+static bool say_shares;
 
 static void say_line(const char *prefix, const char *format, va_list args)
 {
@@ -61,11 +62,16 @@ void say_note(const char *format, ...)
 	va_end(args);
 }
 
+void say_may_share(bool may_share)
+{
+	say_shares = may_share;
+}
+
 int say_failed_bare(const struct bpull_error *error, int code)
 {
 	struct bpull_error told = *error;
 
-	advice_add(&told, true);
+	advice_add(&told, say_shares);
 	if (told.message[0])
 		say_error("%s", told.message);
 	else

@@ -25,6 +25,9 @@ int say_failed(const struct bpull_error *error, int code);
 /* The same without the hint, where the caller has a better one. */
 int say_failed_bare(const struct bpull_error *error, int code);
 
+/* The command has --force-share, which may be advised. */
+void say_may_share(bool may_share);
+
 /* Says bpull_disk_hint()'s sentence with what the command line has for it; NULL: nothing. */
 void say_disk_hint(const char *hint);
 

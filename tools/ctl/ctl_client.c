@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -21,6 +22,22 @@
 
 #define ANSWER_MS 10000
 #define MAX_LINE  (1u << 20)
+
+static void ctl_client_say_unconnected(const char *path, int code)
+{
+	struct stat st;
+
+	if (code == ECONNREFUSED && !stat(path, &st) && !S_ISSOCK(st.st_mode))
+		say_error("'%s': it is no socket: name the one of --control", path);
+	else if (code == ECONNREFUSED)
+		say_error("'%s': no process listens there: the one that had it is over, or was "
+			  "killed",
+			  path);
+	else
+		say_error("'%s': %s", path, strerror(code));
+	if (code == ENOENT)
+		say_hint("the socket is there while a command with --control runs (pull, serve)");
+}
 
 int ctl_client_open(struct ctl_client *client, const char *path)
 {
@@ -40,13 +57,7 @@ int ctl_client_open(struct ctl_client *client, const char *path)
 	client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (client->fd >= 0 && !connect(client->fd, (struct sockaddr *)&address, sizeof(address)))
 		return 0;
-	if (errno == ECONNREFUSED)
-		say_error("'%s': no process listens there: the pull is over, or was killed",
-			  client->path);
-	else
-		say_error("'%s': %s", client->path, strerror(errno));
-	if (errno == ENOENT)
-		say_hint("the socket is there while blockpull pull --control runs");
+	ctl_client_say_unconnected(path, errno);
 	return EXIT_CODE_FAILED;
 }
 
@@ -87,7 +98,7 @@ struct json_object *ctl_client_ask(struct ctl_client *client, const char *verb,
 				   struct json_object *args)
 {
 	struct json_object *request = json_object_new_object(), *answer, *value, *error;
-	bool in_time;
+	bool in_time = true;
 	int n;
 
 	json_object_object_add(request, "execute", json_object_new_string(verb));
@@ -112,7 +123,12 @@ struct json_object *ctl_client_ask(struct ctl_client *client, const char *verb,
 		}
 		json_object_put(answer); /* an event, or the greeting */
 	}
-	say_error("'%s': no answer: the pull is over", client->path);
+	if (in_time)
+		say_error("'%s': no answer: the process at the other end is over", client->path);
+	else
+		say_error("'%s': no answer for %d s: the process at the other end is busy, or "
+			  "stopped; what was asked for it may do yet",
+			  client->path, ANSWER_MS / 1000);
 	return NULL;
 }
 

@@ -116,7 +116,7 @@ int ctl_job_wait(struct ctl_client *client, bool json)
 	while (!is_over) {
 		event = ctl_client_receive(client, WAIT_LOOK_MS, &in_time);
 		if (!event && in_time) {
-			say_error("'%s': the pull's process ended before it said how the pull did",
+			say_error("'%s': the process ended before it said how the job did",
 				  client->path);
 			json_object_put(job);
 			return EXIT_CODE_FAILED;

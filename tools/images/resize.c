@@ -52,7 +52,7 @@ struct resize_line {
 };
 
 /* The event's result, or the last one's that came: no other request was made. */
-static int resize_wait(struct bpull_engine *engine, struct bpull_error *error)
+static int resize_wait(const char *path, struct bpull_engine *engine, struct bpull_error *error)
 {
 	struct bpull_event event = { 0 };
 
@@ -65,7 +65,7 @@ static int resize_wait(struct bpull_engine *engine, struct bpull_error *error)
 	if (event.error) {
 		error->code = event.error;
 		snprintf(error->message, sizeof(error->message),
-			 "the size could not be changed: %s", strerror(-event.error));
+			 "'%s': the size could not be changed: %s", path, strerror(-event.error));
 	}
 	return event.error;
 }
@@ -80,7 +80,7 @@ static int resize_disk(const struct resize_line *resize, struct bpull_engine *en
 		size = UINT64_MAX;
 	rc = bpull_disk_resize(disk, size, NULL, error);
 	if (!rc)
-		rc = resize_wait(engine, error);
+		rc = resize_wait(resize->line.words[0], engine, error);
 	if (!rc && !resize->line.quiet)
 		say_data("'%s': %" PRIu64 " bytes, from %" PRIu64 "\n", resize->line.words[0], size,
 			 old);
@@ -99,12 +99,14 @@ static int resize_run(struct command_line *line)
 	struct bpull_engine *engine = NULL;
 	struct bpull_disk *disk = NULL;
 	struct bpull_error error = { 0 };
+	bool needs_format;
 	int rc = bpull_engine_open(NULL, &engine, &error);
 
 	o->flags |= BPULL_DISK_GUEST_IO;
 	o->opened = resize_opened;
 	if (!rc)
 		rc = bpull_disk_open(engine, line->words[0], o, &disk, &error);
+	needs_format = rc == -EINVAL && !o->format;
 	if (!rc)
 		rc = fd_map_judge(o, &error);
 	if (!rc && bpull_disk_warning(disk))
@@ -113,18 +115,30 @@ static int resize_run(struct command_line *line)
 		rc = resize_disk((struct resize_line *)line, engine, disk, &error);
 	bpull_disk_close(disk);
 	bpull_engine_close(engine);
-	return rc ? say_failed(&error, rc) : EXIT_CODE_DONE;
+	if (rc)
+		say_failed(&error, rc);
+	if (needs_format)
+		say_hint("a raw disk is resized where its format is said: --format=raw");
+	return rc ? exit_code_of_error(rc) : EXIT_CODE_DONE;
+}
+
+static bool resize_is_size(const char *text)
+{
+	text += *text == '+';
+	return *text >= '0' && *text <= '9';
 }
 
 static int resize_check(struct command_line *line)
 {
 	struct resize_line *resize = (struct resize_line *)line;
 	const char *text = line->words[1];
-
 	int code = options_chain_finish(&line->chain, "resize");
 
 	if (code)
 		return code;
+	if (resize_is_size(line->words[0]) && !resize_is_size(text))
+		return say_usage("resize", "'%s' is no size: the image comes first, then the size",
+				 text);
 	resize->is_more = *text == '+';
 	return options_size("resize", "SIZE", text + resize->is_more, SIZE_BYTES, &resize->size);
 }

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -26,7 +27,10 @@ static int link_bind(struct link *link, const char *path, struct bpull_error *er
 	int rc = address_bind(path, &address);
 
 	if (rc == -ENAMETOOLONG)
-		return text_error(error, rc, "socket: a name of 1 to %zu bytes", ADDRESS_MAX_LEN);
+		return text_error(error, rc,
+				  "socket '%.40s%s': its name must have 1 to %zu bytes: choose a "
+				  "directory with a shorter one",
+				  path, strlen(path) > 40 ? "..." : "", ADDRESS_MAX_LEN);
 	if (rc >= 0) {
 		link->listen_fd = rc;
 		link->path = path;
@@ -182,7 +186,10 @@ static int link_take(struct link *link, int fd, struct bpull_error *error)
 	socklen_t len = sizeof(int);
 
 	if (flags < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) || type != SOCK_STREAM)
-		return text_error(error, -EINVAL, "descriptor %d is no stream socket", fd);
+		return text_error(
+			error, -EINVAL,
+			"--fd: descriptor %d %s: pass a stream socket that listens or is connected",
+			fd, flags < 0 ? "is not open" : "is no stream socket");
 	len = sizeof(int);
 	getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len);
 	fcntl(fd, F_SETFD, flags | FD_CLOEXEC);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "tools/serve/together.h"
 
+#include <string.h>
+
 #include "tools/cli/say.h"
 #include "tools/serve/options.h"
 
@@ -19,6 +21,11 @@ static int together_check_words(struct serve_options *options)
 		return say_usage("serve", "--socket-path and --fd can't be combined");
 	if (!options->socket_path && !options->fd_given)
 		return say_usage("serve", "--socket-path or --fd is missing");
+	if (options->socket_path && options->control &&
+	    !strcmp(options->socket_path, options->control))
+		return say_usage("serve",
+				 "--socket-path and --control need two names, not '%s' twice",
+				 options->control);
 	if (options->pull_option && !options->pull && !options->control)
 		return say_usage("serve", "%s has no meaning without --pull", options->pull_option);
 	if ((options->names.n || options->fence.n) && !options->control)

@@ -67,6 +67,7 @@ const char *address_error(int code)
 	switch (code) {
 	case -EEXIST: return "a file that is no socket is there";
 	case -EBUSY: return "another process listens there";
+	case -ENOENT: return "the directory that it would lie in does not exist";
 	default: return strerror(-code);
 	}
 }

@@ -109,7 +109,7 @@ def refusals(d):
     for rc, words, args in (
             (FAILED, ['there', 'exists'], [path, f'{d}/there']), (FAILED, ['dangling', 'exists'], [path, f'{d}/dangling']),
             (REFUSED, ['base.img', '--source-format=raw'], [f'{d}/base.img', f'{d}/new']),
-            (FAILED, ['gone'], [f'{d}/gone', f'{d}/new']), (FAILED, ['no/new'], [path, f'{d}/no/new']),
+            (FAILED, ['gone'], [f'{d}/gone', f'{d}/new']), (FAILED, ['no/new', 'directory', 'does not exist'], [path, f'{d}/no/new']),
             (REFUSED, ['old.img', '--allow-backing'], [f'{d}/far/below/out.img', f'{d}/far/new']),
             (CORRUPT, ['hurt.img'], [f'{d}/hurt.img', f'{d}/new']),
             (USAGE, ['new one'], [path]), (USAGE, ['raw'], ['-f', 'raw', path, f'{d}/new']),
@@ -126,7 +126,9 @@ def locked(d):
     path, _ = old(d, 'qcow2')
     user = images.use(path)
     try:
-        refused(LOCKED, ['old.img'], 'snapshot', path, f'{d}/new')
+        result = refused(LOCKED, ['old.img'], 'snapshot', path, f'{d}/new')
+        check('--force-share' not in result.err, f'it advises an option that there is not: {result}')
+        refused(LOCKED, ['--force-share'], 'map', path)
         refused(LOCKED, ['old.img'], 'snapshot', '-n', path, f'{d}/new')
         check(not os.path.exists(f'{d}/new'), 'a snapshot of an image in use')
     finally:

@@ -46,7 +46,7 @@ def is_marked(top):
 
 def never_on(result):
     """No word of it advises to go on."""
-    for words in ('again to go on', 'run the pull again', 'may be run again'):
+    for words in ('again to go on', 'run it again', 'may be run again'):
         check(words not in result.err, f'it advises to go on: {result}')
 
 

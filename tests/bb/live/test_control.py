@@ -198,8 +198,8 @@ def places(d):
     refused(FAILED, ['no socket'], 'pull', '--control', path, f'{d}/other.img')
     with open(path, encoding='ascii') as file:
         same(file.read(), 'mine', 'the file that was there')
-    refused(FAILED, ['no process listens'], 'ctl', path, 'info')
-    refused(FAILED, ['No such file'], 'ctl', f'{d}/none', 'info')
+    refused(FAILED, ['is no socket', '--control'], 'ctl', path, 'info')
+    refused(FAILED, ['No such file', 'serve'], 'ctl', f'{d}/none', 'info')
 
 
 @case('a socket whose queue of clients is full is in use, and found so without waiting')

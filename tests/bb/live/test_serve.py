@@ -50,6 +50,10 @@ def usage(d):
     refused(REFUSED, ['raw', '--format=raw'], 'serve', f'--socket-path={d}/s', f'{d}/base.raw')
     raw_image(f'{d}/file', 1)
     refused(1, ['no socket'], 'serve', f'--socket-path={d}/file', top)
+    refused(1, [f'{d}/no/s', 'directory', 'does not exist'], 'serve', f'--socket-path={d}/no/s', top)
+    refused(1, ['shorter', d[:20]], 'serve', f'--socket-path={d}/{"x" * 120}', top)
+    refused(1, ['--fd', 'not open'], 'serve', '--fd=99', top)
+    refused(USAGE, ['two names'], 'serve', f'--socket-path={d}/s', f'--control={d}/s', top)
 
 
 @case('the image is locked, and a socket that another process has is left alone')

@@ -140,6 +140,7 @@ def refusals(d):
         same(images.digest(path), before, f'{path} changed')
     refused(USAGE, ['size'], 'resize', plain)
     refused(USAGE, ['SIZE'], 'resize', plain, '12b')
+    refused(USAGE, ['no size', 'image comes first'], 'resize', '2M', plain)
     refused(USAGE, ['one size'], 'resize', plain, '2M', '3M')
     user = images.use(plain)
     refused(LOCKED, ['lock'], 'resize', plain, '2M')

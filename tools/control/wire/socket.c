@@ -6,6 +6,7 @@
 #include "tools/control/wire/socket.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -25,8 +26,10 @@ static int socket_make(const char *path, struct sockaddr_un *address, int *out,
 	int rc, fd = address_bind(path, address);
 
 	if (fd == -ENAMETOOLONG)
-		return text_error(error, fd, "control socket: a name of 1 to %zu bytes",
-				  ADDRESS_MAX_LEN);
+		return text_error(error, fd,
+				  "control socket '%.40s%s': its name must have 1 to %zu bytes: "
+				  "choose a directory with a shorter one",
+				  path, strlen(path) > 40 ? "..." : "", ADDRESS_MAX_LEN);
 	if (fd < 0)
 		return socket_failed(path, fd, error);
 	if (chmod(path, 0600)) {
