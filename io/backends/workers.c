@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "io/backends/ended.h"
 #include "io/backends/workers.h"
 #include "io/base.h"
 #include "io/thread.h"
@@ -27,33 +28,25 @@
 
 struct workers {
 	void (*run)(struct io_req *req);
-	int wake_fd;
 	unsigned max_threads;
-	atomic_bool has_done; /* something is in `done`; written under the lock */
 	atomic_bool has_told; /* since the last workers_drain() */
 
 	pthread_mutex_t lock; /* guards all below */
 	pthread_cond_t more;
 	struct req_list queue;
-	struct req_list done;
+	struct ended ended;
 	unsigned n_threads;
 	unsigned n_idle;
 	bool stopping;
-	bool quiet; /* the owner looks by itself */
 	pthread_t threads[WORKERS_MAX];
 };
 
-/* Caller holds the lock. Announces only the first: the owner takes all it finds. */
+/* Caller holds the lock. */
 static void finish_req(struct workers *w, struct io_req *req)
 {
-	bool first = !w->done.first;
-	req_list_push(&w->done, req);
-	atomic_store(&w->has_done, true);
-	if (!first || w->quiet)
-		return;
 	/* In this order: who drains between the two does so once more. */
-	wake_signal(w->wake_fd);
-	atomic_store(&w->has_told, true);
+	if (ended_add(&w->ended, req))
+		atomic_store(&w->has_told, true);
 }
 
 static void *worker_main(void *arg)
@@ -109,20 +102,20 @@ void workers_set_max(struct workers *w, unsigned max_threads)
 int workers_new(unsigned max_threads, void (*run)(struct io_req *req), struct workers **out)
 {
 	struct workers *w = calloc(1, sizeof(*w));
-	int rc;
+	int rc, wake_fd;
 
 	if (!w)
 		return -ENOMEM;
-	w->wake_fd = wake_open();
-	if (w->wake_fd < 0) {
-		rc = w->wake_fd;
+	wake_fd = wake_open();
+	if (wake_fd < 0) {
 		free(w);
-		return rc;
+		return wake_fd;
 	}
 	w->run = run;
 	workers_set_max(w, max_threads);
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->more, NULL);
+	ended_init(&w->ended, &w->lock, wake_fd);
 	rc = start_first(w);
 	if (rc) {
 		workers_free(w);
@@ -134,7 +127,7 @@ int workers_new(unsigned max_threads, void (*run)(struct io_req *req), struct wo
 
 int workers_wake_fd(const struct workers *w)
 {
-	return w->wake_fd;
+	return w->ended.wake_fd;
 }
 
 void workers_put(struct workers *w, struct req_list *list)
@@ -155,31 +148,18 @@ void workers_put(struct workers *w, struct req_list *list)
 
 void workers_tell(struct workers *w, bool on)
 {
-	pthread_mutex_lock(&w->lock);
-	if (on && w->quiet && w->done.first)
-		wake_signal(w->wake_fd);
-	w->quiet = !on;
-	pthread_mutex_unlock(&w->lock);
+	ended_tell(&w->ended, on);
 }
 
 void workers_drain(struct workers *w)
 {
 	if (atomic_load(&w->has_told) && atomic_exchange(&w->has_told, false))
-		wake_drain(w->wake_fd);
+		wake_drain(w->ended.wake_fd);
 }
 
 unsigned workers_take(struct workers *w, struct io_req **out, unsigned max)
 {
-	unsigned n;
-
-	/* Most looks find nothing. What comes a moment later has its wake-up. */
-	if (!atomic_load(&w->has_done))
-		return 0;
-	pthread_mutex_lock(&w->lock);
-	n = req_list_take(&w->done, out, max);
-	atomic_store(&w->has_done, w->done.first != NULL);
-	pthread_mutex_unlock(&w->lock);
-	return n;
+	return ended_take(&w->ended, out, max);
 }
 
 void workers_free(struct workers *w)
@@ -187,7 +167,7 @@ void workers_free(struct workers *w)
 	if (!w)
 		return;
 	pthread_mutex_lock(&w->lock);
-	assert(!w->queue.first && !w->done.first);
+	assert(!w->queue.first && !w->ended.list.first);
 	w->stopping = true;
 	pthread_cond_broadcast(&w->more);
 	pthread_mutex_unlock(&w->lock);
@@ -195,11 +175,11 @@ void workers_free(struct workers *w)
 		pthread_join(w->threads[i], NULL);
 	pthread_cond_destroy(&w->more);
 	pthread_mutex_destroy(&w->lock);
-	close(w->wake_fd);
+	close(w->ended.wake_fd);
 	free(w);
 }
 
 void workers_leave(struct workers *w)
 {
-	close(w->wake_fd);
+	close(w->ended.wake_fd);
 }

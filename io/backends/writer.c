@@ -11,14 +11,14 @@
 #include "io/backends/writer.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
+#include "io/backends/ended.h"
 #include "io/backends/threads.h"
 #include "io/thread.h"
-#include "io/wake.h"
 
 /* Of what was taken at once, the part after which the processor is given away. A batch that is
  * shorter is written to its end: passing it on costs as much as two writes. */
@@ -26,29 +26,20 @@
 #define WRITER_LONG    16
 
 struct writer {
-	int wake_fd;
 	pthread_t thread;
-	atomic_bool has_done; /* something is in `done`; written under the lock */
 
 	pthread_mutex_t lock; /* guards all below */
 	pthread_cond_t more;
 	struct req_list queue;
-	struct req_list done;
+	struct ended ended;
 	bool is_asleep;
 	bool stopping;
-	bool quiet; /* the owner looks by itself */
 };
 
 static void writer_finish(struct writer *w, struct io_req *req)
 {
-	bool is_first;
-
 	pthread_mutex_lock(&w->lock);
-	is_first = !w->done.first;
-	req_list_push(&w->done, req);
-	atomic_store(&w->has_done, true);
-	if (is_first && !w->quiet)
-		wake_signal(w->wake_fd);
+	ended_add(&w->ended, req);
 	pthread_mutex_unlock(&w->lock);
 }
 
@@ -95,9 +86,9 @@ int writer_open(int wake_fd, struct writer **out)
 
 	if (!w)
 		return -ENOMEM;
-	w->wake_fd = wake_fd;
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->more, NULL);
+	ended_init(&w->ended, &w->lock, wake_fd);
 	rc = thread_start(&w->thread, writer_main, w);
 	if (rc) {
 		pthread_cond_destroy(&w->more);
@@ -120,25 +111,12 @@ void writer_put(struct writer *w, struct req_list *list)
 
 void writer_tell(struct writer *w, bool on)
 {
-	pthread_mutex_lock(&w->lock);
-	if (on && w->quiet && w->done.first)
-		wake_signal(w->wake_fd);
-	w->quiet = !on;
-	pthread_mutex_unlock(&w->lock);
+	ended_tell(&w->ended, on);
 }
 
 unsigned writer_take(struct writer *w, struct io_req **out, unsigned max)
 {
-	unsigned n;
-
-	/* Without the lock: a request that ends a moment later signals wake_fd. */
-	if (!atomic_load(&w->has_done))
-		return 0;
-	pthread_mutex_lock(&w->lock);
-	n = req_list_take(&w->done, out, max);
-	atomic_store(&w->has_done, w->done.first != NULL);
-	pthread_mutex_unlock(&w->lock);
-	return n;
+	return ended_take(&w->ended, out, max);
 }
 
 void writer_close(struct writer *w)
@@ -146,7 +124,7 @@ void writer_close(struct writer *w)
 	if (!w)
 		return;
 	pthread_mutex_lock(&w->lock);
-	assert(!w->queue.first && !w->done.first);
+	assert(!w->queue.first && !w->ended.list.first);
 	w->stopping = true;
 	pthread_cond_signal(&w->more);
 	pthread_mutex_unlock(&w->lock);

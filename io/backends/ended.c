@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "io/backends/ended.h"
+
+#include "io/wake.h"
+
+void ended_init(struct ended *e, pthread_mutex_t *lock, int wake_fd)
+{
+	*e = (struct ended){ .lock = lock, .wake_fd = wake_fd };
+}
+
+bool ended_add(struct ended *e, struct io_req *req)
+{
+	bool tells = !e->list.first && !e->quiet;
+
+	req_list_push(&e->list, req);
+	atomic_store(&e->has_any, true);
+	if (tells)
+		wake_signal(e->wake_fd);
+	return tells;
+}
+
+void ended_tell(struct ended *e, bool on)
+{
+	pthread_mutex_lock(e->lock);
+	if (on && e->quiet && e->list.first)
+		wake_signal(e->wake_fd);
+	e->quiet = !on;
+	pthread_mutex_unlock(e->lock);
+}
+
+unsigned ended_take(struct ended *e, struct io_req **out, unsigned max)
+{
+	unsigned n;
+
+	/* Most looks find nothing. What ends a moment later is told of. */
+	if (!atomic_load(&e->has_any))
+		return 0;
+	pthread_mutex_lock(e->lock);
+	n = req_list_take(&e->list, out, max);
+	atomic_store(&e->has_any, e->list.first != NULL);
+	pthread_mutex_unlock(e->lock);
+	return n;
+}
