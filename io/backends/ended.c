@@ -8,15 +8,14 @@ void ended_init(struct ended *e, pthread_mutex_t *lock, int wake_fd)
 	*e = (struct ended){ .lock = lock, .wake_fd = wake_fd };
 }
 
-bool ended_add(struct ended *e, struct io_req *req)
+void ended_add(struct ended *e, struct io_req *req)
 {
-	bool tells = !e->list.first && !e->quiet;
+	bool is_first = !e->list.first;
 
 	req_list_push(&e->list, req);
 	atomic_store(&e->has_any, true);
-	if (tells)
+	if (is_first && !e->quiet)
 		wake_signal(e->wake_fd);
-	return tells;
 }
 
 void ended_tell(struct ended *e, bool on)

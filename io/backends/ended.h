@@ -21,8 +21,8 @@ struct ended {
 };
 
 void ended_init(struct ended *ended, pthread_mutex_t *lock, int wake_fd);
-/* The caller holds the lock. True: the owner was told. */
-bool ended_add(struct ended *ended, struct io_req *req);
+/* The caller holds the lock. */
+void ended_add(struct ended *ended, struct io_req *req);
 /* Whether the owner is told. Switched on again, it is, of what has ended meanwhile. On at first. */
 void ended_tell(struct ended *ended, bool on);
 /* At most max of them; returns how many. */

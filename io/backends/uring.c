@@ -163,6 +163,14 @@ static bool has_done(const struct io *io)
 	return u->done.first || (uring_queue_owes(u) && io_uring_cq_ready(&u->ring));
 }
 
+/* Whether those tell of what they end. */
+static void tell_of_threads(struct uring *u, bool on)
+{
+	workers_tell(u->workers, on);
+	if (u->writer)
+		writer_tell(u->writer, on);
+}
+
 /* The eventfd is told of completions only while a thread sleeps: telling it, and reading it, cost
  * as much as a small read. What completes between the last look and the flag is found by another
  * look. */
@@ -170,17 +178,11 @@ static void set_notify(struct io *io, bool on)
 {
 	struct uring *u = (struct uring *)io;
 
-	if (u->quiet == !on) {
-		/* The workers tell of their ends in any case, and a program that polls would find
-		 * the descriptor readable until the ring is not quiet any more. */
-		if (!on)
-			workers_drain(u->workers);
+	if (u->quiet == !on)
 		return;
-	}
 	u->quiet = !on;
 	io_uring_cq_eventfd_toggle(&u->ring, on);
-	if (u->writer)
-		writer_tell(u->writer, on);
+	tell_of_threads(u, on);
 	if (!on) {
 		wake_drain(u->wake_fd);
 		return;
@@ -209,14 +211,14 @@ static int wait_in_ring(struct io *io, int fd, int timeout_ms)
 	}
 	if (!u->watches) /* no room: it may not sleep */
 		timeout_ms = 0;
-	if (u->n_writing) /* the writer's ends come by that descriptor, too */
-		writer_tell(u->writer, true);
+	if (u->quiet) /* their ends come by that descriptor, too */
+		tell_of_threads(u, true);
 	ts = (struct __kernel_timespec){ .tv_sec = timeout_ms / 1000,
 					 .tv_nsec = timeout_ms % 1000 * 1000000 };
 	rc = timeout_ms < 0 ? io_uring_submit_and_wait(&u->ring, 1)
 			    : io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, &ts, NULL);
-	if (u->n_writing)
-		writer_tell(u->writer, !u->quiet);
+	if (u->quiet)
+		tell_of_threads(u, false);
 	if (rc == -EINTR)
 		return rc;
 	if (rc < 0 && rc != -ETIME && io_uring_sq_ready(&u->ring))

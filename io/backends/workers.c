@@ -12,7 +12,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,7 +28,6 @@
 struct workers {
 	void (*run)(struct io_req *req);
 	unsigned max_threads;
-	atomic_bool has_told; /* since the last workers_drain() */
 
 	pthread_mutex_t lock; /* guards all below */
 	pthread_cond_t more;
@@ -40,14 +38,6 @@ struct workers {
 	bool stopping;
 	pthread_t threads[WORKERS_MAX];
 };
-
-/* Caller holds the lock. */
-static void finish_req(struct workers *w, struct io_req *req)
-{
-	/* In this order: who drains between the two does so once more. */
-	if (ended_add(&w->ended, req))
-		atomic_store(&w->has_told, true);
-}
 
 static void *worker_main(void *arg)
 {
@@ -67,7 +57,7 @@ static void *worker_main(void *arg)
 		pthread_mutex_unlock(&w->lock);
 		w->run(req);
 		pthread_mutex_lock(&w->lock);
-		finish_req(w, req);
+		ended_add(&w->ended, req);
 	}
 	pthread_mutex_unlock(&w->lock);
 	return NULL;
@@ -149,12 +139,6 @@ void workers_put(struct workers *w, struct req_list *list)
 void workers_tell(struct workers *w, bool on)
 {
 	ended_tell(&w->ended, on);
-}
-
-void workers_drain(struct workers *w)
-{
-	if (atomic_load(&w->has_told) && atomic_exchange(&w->has_told, false))
-		wake_drain(w->ended.wake_fd);
 }
 
 unsigned workers_take(struct workers *w, struct io_req **out, unsigned max)

@@ -26,8 +26,6 @@ void workers_put(struct workers *workers, struct req_list *list);
 /* Whether the eventfd is told. Switched on again, it is, of what has finished meanwhile. On at
  * first. */
 void workers_tell(struct workers *workers, bool on);
-/* Takes back what they told since the last call, if anything: the owner looks now. */
-void workers_drain(struct workers *workers);
 unsigned workers_take(struct workers *workers, struct io_req **out, unsigned max);
 /* Nothing may be queued or running. */
 void workers_free(struct workers *workers);

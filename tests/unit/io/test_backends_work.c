@@ -53,6 +53,26 @@ BACKEND_TEST(work_runs_elsewhere_and_returns_its_value)
 	}
 }
 
+/* Neither is it written to, nor is anything lost that ends meanwhile. */
+BACKEND_TEST(the_descriptor_is_left_alone_while_the_owner_looks_by_itself)
+{
+	struct job job = { .answer = 7 };
+	struct io_req *out[1];
+
+	if (b->sim)
+		return;
+	io_set_notify(b->io, false);
+	io_req_work(&job.req, job_work);
+	job.req.owner = &job;
+	io_submit(b->io, &job.req);
+	io_kick(b->io);
+	cr_assert_not(backend_readable(b, 100));
+	io_set_notify(b->io, true);
+	cr_assert(backend_readable(b, 60000));
+	cr_assert_eq(io_reap(b->io, out, 1), 1);
+	cr_assert_eq(job.req.result, 7);
+}
+
 /* No wake-up without reason for ever, none missing: the difference between a VMM that sleeps and
  * one that burns a core. */
 BACKEND_TEST(the_descriptor_sleeps_when_there_is_nothing)
