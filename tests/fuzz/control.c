@@ -3,10 +3,17 @@
  * Any bytes to a control socket, with a job that runs and without one: every
  * value has an answer, which is JSON, however the bytes are cut, and the events
  * that follow tell of states in the order that QEMU has. The first byte says
- * whether capabilities were negotiated.
+ * whether capabilities were negotiated (1), and whether a descriptor comes with
+ * each line (2).
+ *
+ * Clients may name files: those of the simulated machine, of which this process
+ * sees copies, and no other.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <json-c/json.h>
 
@@ -17,7 +24,9 @@
 #include "tools/control/jobs/jobs.h"
 #include "tools/control/state/args.h"
 #include "tools/control/state/events.h"
+#include "tools/control/state/nodes.h"
 #include "tools/control/verbs.h"
+#include "tools/control/wire/handed.h"
 #include "tools/control/wire/stream.h"
 
 /* Whether a job may go from one state to the next; NULL: there is none yet. */
@@ -99,6 +108,93 @@ static void feed(struct control_target *target, bool *negotiated, struct control
 	}
 }
 
+/* ---- the machine ---- */
+
+/* A copy of a file, as the callback `open_file` answers. */
+static int open_copy(void *opaque, const struct bpull_open_request *request)
+{
+	const struct sim *sim = opaque;
+	uint64_t len;
+	uint8_t *bytes;
+	int fd;
+
+	if (!sim_file_exists(sim, request->name))
+		return -ENOENT;
+	len = sim_file_len(sim, request->name);
+	bytes = sim_need(malloc(len + 1));
+	sim_file_peek(sim, request->name, bytes, len, 0);
+	fd = memfd_create("copy", MFD_CLOEXEC);
+	FUZZ_CHECK(fd >= 0 && write(fd, bytes, len) == (ssize_t)len, "no memory");
+	free(bytes);
+	return fd;
+}
+
+static int take_file(void *owner, const char *name, int fd, const struct control_handed *by,
+		     struct bpull_error *error)
+{
+	close(fd);
+	if (*name)
+		return 0;
+	snprintf(error->message, sizeof(error->message), "no name");
+	return -EINVAL;
+}
+
+static int give_file_back(void *owner, const char *name, struct bpull_error *error)
+{
+	return -ENOENT;
+}
+
+static void settle_files(void *owner, const struct control_target *target,
+			 const struct control_handed *gone)
+{
+}
+
+static const struct control_files given = { take_file, give_file_back, settle_files };
+
+/* An image that no chain has, for blockdev-add. */
+static void put_spare(struct sim *sim)
+{
+	struct build_how how = { .guest_len = 64 * KiB };
+	struct build_image spare = build_image(&how);
+
+	sim_file_put(sim, "/spare", spare.bytes, spare.len);
+	build_image_free(&spare);
+}
+
+/* What comes until the next line, with its end. */
+static size_t line_end(const uint8_t *data, size_t at, size_t size)
+{
+	const uint8_t *nl = memchr(data + at, '\n', size - at);
+
+	return nl ? (size_t)(nl - data) + 1 : size;
+}
+
+static void talk(struct control_target *target, struct bpull_engine *engine, const uint8_t *data,
+		 size_t size)
+{
+	struct control_stream stream = { .text = sim_need(malloc(CONTROL_MAX_VALUE)) };
+	struct control_handed handed = { .is_there = false };
+	bool negotiated = size && data[0] & 1;
+	char last[32] = "null";
+
+	target->handed = &handed;
+	for (size_t at = 1, end; at < size; at = end) {
+		struct bpull_event event;
+
+		if (data[0] & 2 && !handed.is_there)
+			handed = (struct control_handed){ dup(STDERR_FILENO), true };
+		end = line_end(data, at, size);
+		feed(target, &negotiated, &stream, data + at, end - at);
+		control_job_look(target);
+		if (bpull_engine_process(engine, &event, 1) == 1)
+			control_job_event(target, &event);
+		take_news(target, last);
+	}
+	if (handed.is_there)
+		close(handed.fd);
+	free(stream.text);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct build_how how = { .guest_len = 64 * KiB,
@@ -107,31 +203,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct build_image image = build_image(&how);
 	struct sim *sim = fuzz_world(image.bytes, image.len);
 	struct sim_chain chain = { .unnamed = IMAGE_RAW, .how = { .format = IMAGE_QCOW2 } };
+	struct bpull_disk_options files = { .size = sizeof(files),
+					    .open_file = open_copy,
+					    .open_opaque = sim };
 	struct control_target target = { .device = "drive0",
+					 .path = FUZZ_TOP,
+					 .how = &files,
+					 .others = &files,
+					 .files = &given,
 					 .job = { .size = sizeof(target.job) },
 					 .stays = true };
-	struct control_stream stream = { .text = sim_need(malloc(CONTROL_MAX_VALUE)) };
-	char last[32] = "null";
 	struct sim_pull p = { 0 };
-	bool negotiated = size && data[0] & 1;
 
+	put_spare(sim);
 	FUZZ_CHECK(!sim_pull_open(&p, &chain, sim, NULL, SIM_PULL_MEMORY, 0), "%s",
 		   p.error.message);
 	target.disk = p.disk;
-	for (size_t at = 1, end; at < size; at = end) {
-		struct bpull_event event;
-		const uint8_t *nl = memchr(data + at, '\n', size - at);
-
-		end = nl ? (size_t)(nl - data) : size;
-		end += end < size; /* with its end */
-		feed(&target, &negotiated, &stream, data + at, end - at);
-		control_job_look(&target);
-		if (bpull_engine_process(p.engine, &event, 1) == 1)
-			control_job_event(&target, &event);
-		take_news(&target, last);
-	}
+	control_nodes_open(&target);
+	FUZZ_CHECK(target.top, "the chain has no nodes");
+	talk(&target, p.engine, data, size);
 	control_forget(&target);
-	free(stream.text);
 	sim_pull_close(&p);
 	sim_free(sim);
 	build_image_free(&image);

@@ -10,6 +10,7 @@
 #include <zstd.h>
 
 #include "io/base.h"
+#include "tests/fuzz/control_seeds.h"
 #include "tests/fuzz/vhost_seeds.h"
 #include "tests/fuzz/world.h"
 #include "tests/support/images/build_image.h"
@@ -159,38 +160,8 @@ static void meta_seeds(void)
 	put("meta", "bitmaps", 2, area, 32);
 }
 
-static void text_seeds(void)
+static void name_seeds(void)
 {
-	static const char *const lines[] = {
-		"{\"execute\":\"qmp_capabilities\"}\n{\"execute\":\"query-block-jobs\"}\n",
-		"{\"execute\":\"block-stream\",\"arguments\":{\"device\":\"drive0\",\"speed\":1000}"
-		"}\n"
-		"{\"execute\":\"query-jobs\",\"id\":[1,\"a\"]}\n",
-		"{\"execute\":\"block-stream\",\"arguments\":{\"job-id\":\"drive0\",\"device\":"
-		"\"drive0\","
-		"\"auto-finalize\":false,\"on-error\":\"stop\"}}\n{\"execute\":\"job-pause\","
-		"\"arguments\":"
-		"{\"id\":\"drive0\"}}\n{\"execute\":\"job-finalize\",\"arguments\":{\"id\":"
-		"\"drive0\"}}\n",
-		"{\"execute\":\"block-job-set-speed\",\"arguments\":{\"device\":\"drive0\","
-		"\"speed\":0}}\n"
-		"{\"execute\":\"block-job-cancel\",\"arguments\":{\"device\":\"drive0\",\"force\":"
-		"true}}\n",
-		"{\"execute\":\"transaction\",\"arguments\":{\"actions\":[{\"type\":"
-		"\"blockdev-snapshot-sync\",\"data\":{\"device\":\"drive0\",\"snapshot-file\":"
-		"\"s\"}},{\"type\":\"abort\",\"data\":{}}],\"properties\":{\"completion-mode\":"
-		"\"grouped\"}}}\n",
-		"{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"qcow2\",\"node-name\":"
-		"\"n\",\"file\":{\"driver\":\"file\",\"filename\":\"s\"},\"backing\":null,"
-		"\"cache\":{\"direct\":true}}}\n{\"execute\":\"blockdev-snapshot\",\"arguments\":"
-		"{\"node\":\"drive0\",\"overlay\":\"n\"}}\n{\"execute\":\"blockdev-del\","
-		"\"arguments\":{\"node-name\":\"n\"}}\n",
-		"{\"execute\":\"block-commit\",\"arguments\":{\"device\":\"drive0\",\"base-node\":"
-		"\"b1\",\"filter-node-name\":\"f\"}}\n{\"execute\":\"job-complete\","
-		"\"arguments\":{\"id\":\"drive0\"}}\n",
-		"{\"execute\":\"query-commands\"}\nnonsense\n[]\n{}\n{\"execute\":1}"
-		"\n\"\\ud800\"\n",
-	};
 	static const char *const names[] = {
 		"b1",
 		"./b1",
@@ -208,10 +179,6 @@ static void text_seeds(void)
 	};
 	char name[32];
 
-	for (unsigned i = 0; i < ARRAY_LEN(lines); i++) {
-		snprintf(name, sizeof(name), "lines%u", i);
-		put("control", name, '1', lines[i], strlen(lines[i]));
-	}
 	for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
 		snprintf(name, sizeof(name), "name%u", i);
 		put("name", name, -1, names[i], strlen(names[i]));
@@ -293,9 +260,10 @@ int main(int argc, char **argv)
 	drawn_seeds(IMAGE_QED, 12);
 	compressed_seeds();
 	meta_seeds();
-	text_seeds();
+	name_seeds();
 	trace_seeds();
 	remote_seeds();
+	control_seeds(put);
 	vhost_seeds(put_plain);
 	return 0;
 }
